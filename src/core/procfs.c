@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * procfs.c - /proc/PID/cgroup and /proc/PID/mountinfo
+ *
+ * /proc/PID/cgroup has a line `ID:CONTROLLERS:PATH` for each hierarchy (proc_cgroup_show() in
+ * kernel/cgroup/cgroup.c). That of v2 has ID 0 and no controllers; where it stands differs, last on
+ * hybrid systems, so nothing is assumed about order. PATH is not escaped: it may have colons and
+ * blanks, but never a newline, which cgroup_mkdir() refuses. It is relative to the reader's cgroup
+ * namespace, "/../x" for a process beside it. Behind the path of a removed v2 cgroup the kernel
+ * writes " (deleted)"; on v1 it does not, so there these are just characters.
+ *
+ * /proc/PID/mountinfo (show_mountinfo() in fs/proc_namespace.c):
+ *
+ *     41 31 0:38 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
+ *     id parent dev root point options [tag...] - type source superblock-options
+ *
+ * Exactly one space is between fields; the source may be the empty string (mount(2) takes one), so
+ * two spaces in a row are an empty field and not one gap. Space, tab, newline and backslash in
+ * paths come as \ooo (seq_path() in fs/seq_file.c; a cgroup's root by cgroup_show_path()). The
+ * controllers of a v1 mount are among its superblock options.
+ *
+ * Lines of other file systems are only looked at as far as it takes to know that: their options
+ * have been known to hold anything, and none of that may cost us our cgroup.
+ *
+ * Mounts lie over each other in the order of the file, so at one mount point the last is the one
+ * that a path leads to. Whether some other file system covers it cannot be told from here as
+ * cheaply as by opening it, which the caller does anyway.
+ */
+#include "procfs.h"
+
+#include "scan.h"
+
+/* Is `word` in a list with commas? */
+static bool list_has(struct scan list, const char *word)
+{
+	struct scan item;
+
+	while (scan_item(&list, ',', &item))
+		if (scan_is(item, word))
+			return true;
+	return false;
+}
+
+/* Normalised in the sense of cgpath.h, which we only check: from the kernel it comes so. */
+static bool is_normalised(struct scan path)
+{
+	struct scan component;
+
+	if (scan_has(path, '\0') || !scan_word(&path, "/"))
+		return false;
+	if (path.left > 0 && path.p[path.left - 1] == '/')
+		return false;
+	while (scan_item(&path, '/', &component))
+		if (component.left == 0 || scan_is(component, ".") || scan_is(component, ".."))
+			return false;
+	return true;
+}
+
+static int copy_path(struct scan path, char *buf)
+{
+	struct scan behind = path;
+
+	if (scan_word(&behind, "/..") && (behind.left == 0 || *behind.p == '/'))
+		return -EXDEV;
+	if (!is_normalised(path))
+		return -EBADMSG;
+	if (path.left >= CGPATH_MAX)
+		return -ENAMETOOLONG;
+	memcpy(buf, path.p, path.left);
+	buf[path.left] = '\0';
+	return 0;
+}
+
+/* The path in the line of v1's `controller`, or of v2 when that is NULL. */
+static int find_path(const char *text, size_t size, const char *controller, struct scan *ret)
+{
+	struct scan s = { text, size }, line, controllers;
+	uint64_t id;
+
+	while (s.left > 0) {
+		if (!scan_field(&s, '\n', &line) || scan_u64(&line, &id) < 0 ||
+		    !scan_word(&line, ":") || !scan_field(&line, ':', &controllers))
+			return -EBADMSG;
+		if (controller ? list_has(controllers, controller)
+			       : id == 0 && controllers.left == 0) {
+			*ret = line;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+int proc_cgroup_v2(const char *text, size_t size, char *buf)
+{
+	struct scan path;
+	int r;
+
+	r = find_path(text, size, NULL, &path);
+	if (r < 0)
+		return r;
+	if (scan_ends_with(path, " (deleted)"))
+		return -ENODEV;
+	return copy_path(path, buf);
+}
+
+int proc_cgroup_v1(const char *text, size_t size, const char *controller, char *buf)
+{
+	struct scan path;
+	int r;
+
+	r = find_path(text, size, controller, &path);
+	if (r < 0)
+		return r;
+	return copy_path(path, buf);
+}
+
+struct mount_line {
+	struct scan root, point, options, type, super_options;
+};
+
+/* False: not a line of mountinfo. */
+static bool mount_line_split(struct scan line, struct mount_line *ret)
+{
+	struct mount_line m;
+	struct scan field;
+
+	/* id, parent, device */
+	for (int i = 0; i < 3; i++)
+		if (!scan_field(&line, ' ', &field))
+			return false;
+	if (!scan_field(&line, ' ', &m.root) || !scan_field(&line, ' ', &m.point) ||
+	    !scan_field(&line, ' ', &m.options))
+		return false;
+	do {
+		if (!scan_field(&line, ' ', &field))
+			return false;
+	} while (!scan_is(field, "-"));
+	if (!scan_field(&line, ' ', &m.type) || !scan_field(&line, ' ', &field))
+		return false;
+	m.super_options = line;
+	*ret = m;
+	return true;
+}
+
+/* Undoes \ooo into buf[CGPATH_MAX]. */
+static int unescape(struct scan text, char *buf)
+{
+	size_t n = 0;
+
+	if (text.left == 0 || *text.p != '/')
+		return -EBADMSG;
+	while (text.left > 0) {
+		unsigned c = (unsigned char)*text.p, a, b;
+
+		scan_skip(&text, 1);
+		if (c == '\\') {
+			if (!scan_digit(&text, &a) || !scan_digit(&text, &b) ||
+			    !scan_digit(&text, &c))
+				return -EBADMSG;
+			if (a > 3 || b > 7 || c > 7)
+				return -EBADMSG;
+			c += a * 64 + b * 8;
+		}
+		if (c == 0)
+			return -EBADMSG;
+		if (n + 1 >= CGPATH_MAX)
+			return -ENAMETOOLONG;
+		buf[n++] = (char)c;
+	}
+	buf[n] = '\0';
+	return 0;
+}
+
+static int mount_line_decode(const struct mount_line *line, struct cgmount *ret)
+{
+	int r;
+
+	r = unescape(line->point, ret->point);
+	if (r < 0)
+		return r;
+	r = unescape(line->root, ret->root);
+	if (r < 0)
+		return r;
+	ret->read_only = list_has(line->options, "ro") || list_has(line->super_options, "ro");
+	return 0;
+}
+
+/* Would a path rather go through `a`, which stands further down, than through `b`? */
+static bool is_better(const struct cgmount *a, const struct cgmount *b)
+{
+	size_t length_a = strlen(a->point), length_b = strlen(b->point);
+
+	return length_a < length_b || strcmp(a->point, b->point) == 0;
+}
+
+/* `controller` is NULL for v2, where it does not matter. */
+static int find_mount(const char *text, size_t size, const char *type, const char *controller,
+		      struct cgmount *ret)
+{
+	struct scan s = { text, size }, line;
+	struct cgmount best, candidate;
+	struct mount_line m;
+	bool found = false;
+	int r;
+
+	while (s.left > 0) {
+		if (!scan_field(&s, '\n', &line))
+			return -EBADMSG;
+		if (!mount_line_split(line, &m) || !scan_is(m.type, type))
+			continue;
+		if (controller && !list_has(m.super_options, controller))
+			continue;
+		r = mount_line_decode(&m, &candidate);
+		if (r < 0)
+			return r;
+		if (!found || is_better(&candidate, &best))
+			best = candidate;
+		found = true;
+	}
+	if (!found)
+		return -ENOENT;
+	*ret = best;
+	return 0;
+}
+
+int mountinfo_cgroup2(const char *text, size_t size, struct cgmount *ret)
+{
+	return find_mount(text, size, "cgroup2", NULL, ret);
+}
+
+int mountinfo_cgroup1(const char *text, size_t size, const char *controller, struct cgmount *ret)
+{
+	return find_mount(text, size, "cgroup", controller, ret);
+}

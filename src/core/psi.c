@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * psi.c - the text of memory.pressure
+ *
+ * One pass from left to right over two lines of fixed shape. The kernel prints them with
+ *
+ *     "%s avg10=%lu.%02lu avg60=%lu.%02lu avg300=%lu.%02lu total=%llu\n"
+ *
+ * (psi_show(), kernel/sched/psi.c), so a percentage has exactly two decimals and is kept as a
+ * whole number of hundredths: no floating point, nothing that a locale could change.
+ *
+ * A line counts only with its newline. Without that rule a text that was cut off inside `total=`
+ * would give a smaller total, and the stall computed from it would be enormous.
+ *
+ * The kernel may append to its files, and a daemon outlives kernels: so further fields behind
+ * `total`, and further lines, are skipped. What stands before is checked to the letter, since a
+ * $MEMORY_PRESSURE_WATCH may name any file at all.
+ */
+#include "psi.h"
+
+#include "scan.h"
+
+static bool take_avg(struct scan *s, const char *name, uint32_t *ret_centi)
+{
+	uint64_t whole;
+	unsigned tenths, hundredths;
+
+	if (!scan_word(s, name) || scan_u64(s, &whole) < 0)
+		return false;
+	if (!scan_word(s, ".") || !scan_digit(s, &tenths) || !scan_digit(s, &hundredths))
+		return false;
+	if (whole > (UINT32_MAX - 99) / 100)
+		return false;
+	*ret_centi = (uint32_t)whole * 100 + tenths * 10 + hundredths;
+	return true;
+}
+
+static bool take_line(struct scan *text, const char *kind, struct psi_line *ret)
+{
+	struct scan line;
+
+	if (!scan_field(text, '\n', &line))
+		return false;
+	if (!scan_word(&line, kind) || !take_avg(&line, " avg10=", &ret->avg10_centi) ||
+	    !take_avg(&line, " avg60=", &ret->avg60_centi) ||
+	    !take_avg(&line, " avg300=", &ret->avg300_centi))
+		return false;
+	if (!scan_word(&line, " total=") || scan_u64(&line, &ret->total_usec) < 0)
+		return false;
+	return line.left == 0 || *line.p == ' ';
+}
+
+int psi_parse(const char *text, size_t size, struct psi *ret)
+{
+	struct scan s = { text, size };
+	struct psi psi;
+
+	if (!take_line(&s, "some", &psi.some) || !take_line(&s, "full", &psi.full))
+		return -EBADMSG;
+	*ret = psi;
+	return 0;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * trigger.c - a PSI threshold over a window, in two notations
+ *
+ * Which notation it is, the slash decides: with one it is ours, and its two sides are durations
+ * with units; without one it is the kernel's two numbers. A person who mixes them up ("some
+ * 200000/2s", "some 200ms 2s") is told so, because guessing a unit would be wrong by a factor of a
+ * thousand.
+ *
+ * Reading and judging are two steps. A number too long for 64 bits is read as the biggest there is,
+ * and then the rules say what is wrong with it. Every struct trigger that leaves trigger_parse()
+ * obeys 1 <= threshold <= window and 100 ms <= window <= 10 s; the rest of the house relies on it
+ * (no product of two of these numbers overflows).
+ *
+ * The kernel reads what is written to it with sscanf("some %u %u"), which takes any white space
+ * and ignores what follows (psi_trigger_create(), kernel/sched/psi.c). We take any blanks too, but
+ * refuse leftovers: a trigger that is only half understood is not the one that was meant.
+ */
+#include "trigger.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "duration.h"
+#include "scan.h"
+
+static size_t put_kind(enum psi_kind kind, char *buf)
+{
+	memcpy(buf, kind == PSI_FULL ? "full " : "some ", 5);
+	return 5;
+}
+
+static int take_kind(struct scan *s, enum psi_kind *ret, const char **ret_why)
+{
+	struct scan word = { s->p, 0 };
+	char lower[4];
+
+	while (word.left < s->left && s->p[word.left] != ' ' && s->p[word.left] != '\t')
+		word.left++;
+	if (scan_is(word, "some")) {
+		*ret = PSI_SOME;
+	} else if (scan_is(word, "full")) {
+		*ret = PSI_FULL;
+	} else {
+		for (size_t i = 0; i < sizeof(lower); i++)
+			lower[i] = (char)(i < word.left ? word.p[i] | 0x20 : 0);
+		if (word.left == sizeof(lower) &&
+		    (memcmp(lower, "some", 4) == 0 || memcmp(lower, "full", 4) == 0))
+			return scan_refuse(-EINVAL, "some and full are written in lower case",
+					   ret_why);
+		return scan_refuse(-EINVAL, "it begins with neither some nor full", ret_why);
+	}
+	scan_skip(s, word.left);
+	return 0;
+}
+
+static int take_duration(struct scan text, uint64_t *ret_usec, const char **ret_why)
+{
+	int r = duration_parse(text.p, text.left, ret_usec, ret_why);
+
+	if (r == -ERANGE)
+		*ret_usec = UINT64_MAX;
+	return r == -ERANGE ? 0 : r;
+}
+
+/* False: no number. One that does not fit becomes the biggest. */
+static bool take_number(struct scan *s, uint64_t *ret)
+{
+	int r = scan_u64(s, ret);
+
+	if (r == -ERANGE)
+		*ret = UINT64_MAX;
+	return r != -EINVAL;
+}
+
+static int judge(const struct trigger *t, const char **ret_why)
+{
+	if (t->window_usec < TRIGGER_WINDOW_MIN_USEC)
+		return scan_refuse(-EINVAL, "the window is shorter than 100 ms", ret_why);
+	if (t->window_usec > TRIGGER_WINDOW_MAX_USEC)
+		return scan_refuse(-EINVAL, "the window is longer than 10 s", ret_why);
+	if (t->threshold_usec == 0)
+		return scan_refuse(-EINVAL, "the threshold is 0", ret_why);
+	if (t->threshold_usec > t->window_usec)
+		return scan_refuse(-EINVAL, "the threshold is longer than the window", ret_why);
+	return 0;
+}
+
+int trigger_parse(const char *text, size_t size, struct trigger *ret, const char **ret_why)
+{
+	struct scan s = { text, size }, threshold;
+	struct trigger t;
+	int r;
+
+	if (s.left > 0 && (s.p[s.left - 1] == '\n' || s.p[s.left - 1] == '\0'))
+		s.left--;
+	if (s.left == 0)
+		return scan_refuse(-EINVAL, "it is empty", ret_why);
+	r = take_kind(&s, &t.kind, ret_why);
+	if (r < 0)
+		return r;
+	scan_blanks(&s);
+	if (s.left == 0)
+		return scan_refuse(-EINVAL, "threshold and window are missing", ret_why);
+
+	if (scan_field(&s, '/', &threshold)) {
+		r = take_duration(threshold, &t.threshold_usec, ret_why);
+		if (r == 0)
+			r = take_duration(s, &t.window_usec, ret_why);
+		if (r < 0)
+			return r;
+	} else {
+		if (!take_number(&s, &t.threshold_usec) || (s.left > 0 && !scan_blanks(&s)))
+			return scan_refuse(-EINVAL,
+					   "it is neither THRESHOLD/WINDOW with units, such as "
+					   "200ms/2s, nor two numbers in microseconds",
+					   ret_why);
+		if (s.left == 0)
+			return scan_refuse(-EINVAL, "the window is missing", ret_why);
+		if (!take_number(&s, &t.window_usec))
+			return scan_refuse(-EINVAL, "the window is no number in microseconds",
+					   ret_why);
+		if (s.left > 0)
+			return scan_refuse(-EINVAL, "something follows the two numbers", ret_why);
+	}
+	r = judge(&t, ret_why);
+	if (r < 0)
+		return r;
+	*ret = t;
+	return 0;
+}
+
+size_t trigger_format(const struct trigger *trigger, char *buf)
+{
+	size_t n = put_kind(trigger->kind, buf);
+
+	/* no duration is longer than the 22 of "18446744073709.551615s", so both have room */
+	_Static_assert(5 + 22 + 1 + DURATION_TEXT_MAX <= TRIGGER_TEXT_MAX,
+		       "room for two durations");
+	n += duration_format(trigger->threshold_usec, buf + n);
+	buf[n++] = '/';
+	n += duration_format(trigger->window_usec, buf + n);
+	return n;
+}
+
+size_t trigger_format_kernel(const struct trigger *trigger, char *buf)
+{
+	size_t n = put_kind(trigger->kind, buf);
+
+	return n + (size_t)snprintf(buf + n, TRIGGER_TEXT_MAX - n, "%" PRIu64 " %" PRIu64,
+				    trigger->threshold_usec, trigger->window_usec);
+}
+
+struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_usec)
+{
+	struct trigger t = *trigger;
+	uint64_t parts = (t.window_usec - 1) / window_usec + 1;
+
+	t.window_usec = window_usec;
+	/* a bigger window has the whole of the old one in one part: the threshold stays */
+	t.threshold_usec = MAX(t.threshold_usec / parts, UINT64_C(1));
+	return t;
+}
