@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * policy.c - the level policy
+ *
+ * Each step has four parts, in this order: take the sample in, compare it with the three
+ * thresholds, move the level, and say when to look again.
+ *
+ * Looking again. Sampling is only worth its cost where it can change the verdict, so the pace is
+ * the time in which the nearest threshold could be reached: the gap to it, divided by twice the
+ * present stall rate (a rate may double before we look), and never below 1/16 (it may start from
+ * nothing). Near a threshold that is 20 ms, or 100 ms where nothing has changed for a second; far
+ * from one a quarter of the window. On the way down the deadline is the end of Quiet or Calm, and
+ * no later than a quarter of a window, so that a stall in between is not overlooked.
+ *
+ * After a rest the last sample may be hours old: window_recent() says what of the growth is recent.
+ *
+ * Where there is no PSI but memory.events, its caller turns what that counts into signals; then it
+ * is looked at twice a window while the level is not High.
+ *
+ * An alarm in High starts a probe: samples 20, 40, 80 ... ms apart for one window of early. If
+ * nothing was told by then, the alarm was empty, and High rests again. A memory.events that keeps
+ * ringing empty (a container full of clean page cache does so all day) is not listened to for 0.1
+ * s, 0.2 s ... 10 s after each probe.
+ */
+#include "policy.h"
+
+#include <string.h>
+
+void policy_init(struct policy *policy, const struct policy_options *options)
+{
+	*policy = (struct policy){ .options = *options, .level = LEVEL_HIGH };
+	if (policy->options.quiet_usec == 0)
+		policy->options.quiet_usec = 2 * options->low.window_usec;
+	window_init(&policy->early, options->early.window_usec);
+	window_init(&policy->low, options->low.window_usec);
+	window_init(&policy->critical, options->critical.window_usec);
+}
+
+static uint64_t total_of(const struct policy_sample *sample, enum psi_kind kind)
+{
+	return kind == PSI_FULL ? sample->full_usec : sample->some_usec;
+}
+
+static uint32_t avg10_of(const struct policy_sample *sample, enum psi_kind kind)
+{
+	return kind == PSI_FULL ? sample->full_avg10_centi : sample->some_avg10_centi;
+}
+
+static void measure(struct window *window, enum psi_kind kind, const struct policy_sample *s,
+		    bool alarm, uint64_t vouched, uint64_t now)
+{
+	uint64_t total = total_of(s, kind), last = window_last_usec(window);
+	uint64_t before = window_last_total(window);
+
+	if (last == 0 || total < before || now - last <= window->length_usec) {
+		window_add(window, now, total);
+		return;
+	}
+
+	/* An even stall shows in avg10 as a burst 5.5 times its size would. Only the trigger tells
+	 * them apart. */
+	window_resume(window, now, total,
+		      window_recent(window->length_usec, total - before, now - last, vouched,
+				    alarm ? avg10_of(s, kind) : 0));
+}
+
+/* What a step found. */
+struct finding {
+	bool early, low, critical; /* over these; each implies those before it */
+	bool loud;		   /* at half of low or over */
+	enum reason reason;
+};
+
+static struct finding take_in(struct policy *p, enum policy_event event,
+			      const struct policy_sample *s, uint64_t now)
+{
+	const struct policy_options *o = &p->options;
+	struct finding f = { .reason = REASON_STALL };
+	bool signal = event == POLICY_SIGNAL;
+
+	if (s->has_psi) {
+		/* the trigger is derived from early, so its ringing says nothing of another kind */
+		bool alarm = event == POLICY_ALARM;
+		uint64_t vouched = alarm ? o->early.threshold_usec : 0;
+
+		measure(&p->early, o->early.kind, s, alarm, vouched, now);
+		measure(&p->low, o->low.kind, s, alarm, o->low.kind == o->early.kind ? vouched : 0,
+			now);
+		measure(&p->critical, o->critical.kind, s, alarm,
+			o->critical.kind == o->early.kind ? vouched : 0, now);
+	}
+
+	bool oom = s->has_oom && p->has_oom && s->oom > p->oom;
+
+	if (s->has_oom) {
+		p->has_oom = true;
+		p->oom = s->oom;
+	}
+
+	f.critical = oom || window_growth(&p->critical) >= o->critical.threshold_usec ||
+		     (signal && s->signal == LEVEL_LOW && s->signal_critical);
+	f.low = f.critical || window_growth(&p->low) >= o->low.threshold_usec ||
+		(signal && s->signal == LEVEL_LOW);
+	f.early = f.low || window_growth(&p->early) >= o->early.threshold_usec ||
+		  (signal && s->signal == LEVEL_NEUTRAL);
+	f.loud = f.low || 2 * window_growth(&p->low) >= o->low.threshold_usec;
+
+	if (oom)
+		f.reason = REASON_OOM;
+	else if (signal)
+		f.reason = s->signal_reason;
+
+	if (f.loud)
+		p->loud_usec = now;
+	if (f.early)
+		p->early_usec = now;
+	if (p->since_usec == 0 && (f.early || p->early.grown > 0))
+		p->since_usec = now;
+	return f;
+}
+
+void policy_forget(struct policy *p)
+{
+	window_init(&p->early, p->early.length_usec);
+	window_init(&p->low, p->low.length_usec);
+	window_init(&p->critical, p->critical.length_usec);
+	p->since_usec = 0;
+	p->has_oom = false;
+}
+
+static void tell(struct policy *p, struct policy_verdict *v, enum level level, bool critical,
+		 enum reason reason, uint64_t now)
+{
+	p->level = level;
+	p->told_critical = critical;
+	p->alarm_usec = 0;
+	p->empty = 0;
+	p->pace_usec = 0;
+	p->brisk_usec = now + POLICY_BRISK_USEC;
+	if (level == LEVEL_LOW)
+		p->told_usec = now;
+	v->tell = true;
+	v->level = level;
+	v->critical = critical;
+	v->reason = reason;
+	v->since_usec = p->since_usec;
+}
+
+/* An alarm proved empty: do not listen to memory.events for a while, longer each time. */
+static void hold(struct policy *p, uint64_t now)
+{
+	p->hold_usec = now + MIN(POLICY_HOLD_MIN_USEC << MIN(p->empty, 7u), POLICY_HOLD_MAX_USEC);
+	p->empty++;
+}
+
+/* Neutral only because there is little room: nothing stalls, and nothing is about to end. */
+static bool is_idle_neutral(const struct policy *p, uint64_t now)
+{
+	return p->level == LEVEL_NEUTRAL && window_growth(&p->early) == 0 &&
+	       now - p->early_usec >= p->options.calm_usec;
+}
+
+static void step_high(struct policy *p, enum policy_event event, const struct policy_sample *s,
+		      const struct finding *f, bool first, uint64_t now, struct policy_verdict *v)
+{
+	bool alarm = event == POLICY_ALARM || event == POLICY_EVENTS;
+
+	if (f->low) {
+		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
+		return;
+	}
+	if (f->early) {
+		tell(p, v, LEVEL_NEUTRAL, false, f->reason, now);
+		return;
+	}
+	if (p->options.headroom_percent > 0) {
+		if (s->headroom == HEADROOM_SHORT) {
+			/* calm counts from here, so that Neutral is not left again at once */
+			p->early_usec = now;
+			tell(p, v, LEVEL_NEUTRAL, false, REASON_HEADROOM, now);
+			return;
+		}
+		if ((first || alarm) && s->headroom == HEADROOM_UNKNOWN) {
+			/* and nothing else: the answer may change all of it */
+			v->want_headroom = true;
+			return;
+		}
+	}
+	if (p->alarm_usec > 0 && now - p->alarm_usec >= p->options.early.window_usec) {
+		p->alarm_usec = 0;
+		p->since_usec = 0;
+		hold(p, now);
+	}
+	/* after the end of a probe, so that an alarm that comes with it begins the next one */
+	if (alarm && p->alarm_usec == 0) {
+		p->alarm_usec = now;
+		p->pace_usec = 0;
+		if (now > p->hold_usec + POLICY_HOLD_MAX_USEC) /* it did not ring again at once */
+			p->empty = 0;
+	}
+	if (p->alarm_usec == 0)
+		p->since_usec = 0;
+}
+
+static void step_neutral(struct policy *p, enum policy_event event, const struct policy_sample *s,
+			 const struct finding *f, uint64_t now, struct policy_verdict *v)
+{
+	if (f->low) {
+		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
+		return;
+	}
+	if (event == POLICY_EVENTS && s->headroom == HEADROOM_UNKNOWN && is_idle_neutral(p, now))
+		hold(p, now);
+	if (now - p->early_usec < p->options.calm_usec)
+		return;
+	p->since_usec = 0; /* that stall is over, whatever headroom says */
+	if (p->options.headroom_percent == 0 || s->headroom == HEADROOM_ENOUGH)
+		tell(p, v, LEVEL_HIGH, false, REASON_CALM, now);
+	else if (s->headroom == HEADROOM_UNKNOWN)
+		v->want_headroom = true;
+}
+
+static void step_low(struct policy *p, const struct finding *f, uint64_t now,
+		     struct policy_verdict *v)
+{
+	if (f->critical && !p->told_critical)
+		tell(p, v, LEVEL_LOW, true, f->reason, now);
+	else if (f->low && now - p->told_usec >= p->options.rearm_usec)
+		tell(p, v, LEVEL_LOW, f->critical,
+		     f->reason == REASON_STALL ? REASON_REPEAT : f->reason, now);
+	else if (now - p->loud_usec >= p->options.quiet_usec)
+		tell(p, v, LEVEL_NEUTRAL, false, REASON_CALM, now);
+}
+
+/* The earliest time at which `window` could reach `threshold`. */
+static uint64_t could_reach(const struct window *window, uint64_t threshold, uint64_t now)
+{
+	uint64_t growth = window_growth(window);
+	unsigned rate = CLAMP(2 * window_rate_1024(window), 64u, 1024u);
+
+	if (growth >= threshold)
+		return now;
+	return now + MIN((threshold - growth) * 1024 / rate, window->length_usec / 4);
+}
+
+static uint64_t next_look(struct policy *p, enum policy_event event, const struct policy_sample *s,
+			  uint64_t now)
+{
+	const struct policy_options *o = &p->options;
+	bool has_psi = s->has_psi;
+	uint64_t next = USEC_NEVER, floor = POLICY_PACE_MIN_USEC;
+
+	switch (p->level) {
+	case LEVEL_HIGH:
+		if (p->alarm_usec == 0) { /* at rest; only the end of a hold is worth a look */
+			next = p->hold_usec > now ? p->hold_usec : USEC_NEVER;
+			break;
+		}
+		if (event == POLICY_EVENTS)
+			floor = POLICY_PACE_EVENTS_USEC;
+		p->pace_usec = p->pace_usec == 0 ? floor : 2 * p->pace_usec;
+		next = MIN(now + p->pace_usec, p->alarm_usec + o->early.window_usec);
+		next = MIN(next, could_reach(&p->early, o->early.threshold_usec, now));
+		next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
+		next = MIN(next, could_reach(&p->critical, o->critical.threshold_usec, now));
+		break;
+	case LEVEL_NEUTRAL:
+		if (is_idle_neutral(p, now)) {
+			if (event == POLICY_TICK)
+				p->pace_usec = CLAMP(2 * p->pace_usec, POLICY_PACE_IDLE_USEC,
+						     POLICY_PACE_MAX_USEC);
+			next = now + MAX(p->pace_usec, POLICY_PACE_IDLE_USEC);
+			if (p->hold_usec > now)
+				next = MIN(next, p->hold_usec);
+			break;
+		}
+		p->pace_usec = 0;
+		next = MAX(p->early_usec + o->calm_usec, now + o->early.window_usec / 4);
+		if (has_psi) {
+			next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
+			next = MIN(next,
+				   could_reach(&p->critical, o->critical.threshold_usec, now));
+		}
+		break;
+	case LEVEL_LOW:
+		next = p->loud_usec + o->quiet_usec;
+		if (has_psi) {
+			if (!p->told_critical)
+				next = MIN(next, could_reach(&p->critical,
+							     o->critical.threshold_usec, now));
+			next = MIN(next, now + o->low.window_usec / 8);
+			if (p->told_usec + o->rearm_usec > now)
+				next = MIN(next, p->told_usec + o->rearm_usec);
+		}
+		break;
+	}
+	if (p->level != LEVEL_HIGH && now >= p->brisk_usec)
+		floor = POLICY_PACE_STEADY_USEC;
+	/* memory.events alone: nobody rings while we are not High, and what it counts is news then
+	 * too */
+	if (p->level != LEVEL_HIGH && !has_psi && s->has_oom)
+		next = MIN(next, now + o->low.window_usec / 2);
+	return MAX(next, now + floor);
+}
+
+void policy_step(struct policy *p, enum policy_event event, const struct policy_sample *s,
+		 uint64_t now, struct policy_verdict *ret)
+{
+	struct policy_verdict v = { .deadline_usec = USEC_NEVER };
+	bool first = !p->started;
+	struct finding f = take_in(p, event, s, now);
+
+	p->started = true;
+	if (event == POLICY_SIGNAL && s->signal > p->level) {
+		/* somebody who knows better says that all is well */
+		policy_forget(p);
+		tell(p, &v, s->signal, false, s->signal_reason, now);
+	} else {
+		switch (p->level) {
+		case LEVEL_HIGH:
+			step_high(p, event, s, &f, first, now, &v);
+			break;
+		case LEVEL_NEUTRAL:
+			step_neutral(p, event, s, &f, now, &v);
+			break;
+		case LEVEL_LOW:
+			step_low(p, &f, now, &v);
+			break;
+		}
+	}
+
+	v.deadline_usec = v.want_headroom ? now : next_look(p, event, s, now);
+	/* While sampling, each sample reads memory.events anyway. */
+	v.listen = p->hold_usec <= now &&
+		   (v.deadline_usec == USEC_NEVER || is_idle_neutral(p, now));
+	*ret = v;
+}

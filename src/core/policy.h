@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * policy.h - from samples to levels: the judgement psibridge exists for
+ *
+ * One pure function: (state, event, sample, now) -> (state, at most one notification, next
+ * deadline). It reads no clock and makes no call; its caller samples when it is told to, and
+ * listens to the kernel's alarms when it is told to.
+ *
+ *              over early                  over low
+ *     HIGH ------------------> NEUTRAL ------------------> LOW   <-- a step may skip NEUTRAL
+ *      ^                        |   ^                       |
+ *      |  Calm under early,     |   |   Quiet under low/2   |
+ *      +----- and headroom -----+   +-----------------------+
+ *
+ * Promises, held by tests/unit/test-policy.c and proved for small windows by tests/model:
+ *  - Low is always followed by Neutral or High once stalls end.
+ *  - Never two equal notifications in a row within Rearm. A turn to critical is told at once.
+ *  - No notification without a cause.
+ *  - There is a deadline whenever the level is not High. While High and calm there is none: nothing
+ *    of ours wakes up.
+ */
+#pragma once
+
+#include "trigger.h"
+#include "window.h"
+
+/* EMemoryAvailable of the CLR hosting API, and enum psb_available. */
+enum level { LEVEL_LOW = 1, LEVEL_NEUTRAL = 2, LEVEL_HIGH = 3 };
+
+/* The same numbers as enum psb_reason, as far as the policy gives reasons. */
+enum reason {
+	REASON_STALL = 1,
+	REASON_REPEAT,
+	REASON_OOM,
+	REASON_SIGNAL,
+	REASON_HEADROOM,
+	REASON_CALM,
+	REASON_SIMULATED,
+};
+
+struct policy_options {
+	struct trigger early, low, critical;
+	uint64_t rearm_usec; /* at least so long between two equal Lows */
+	uint64_t quiet_usec; /* 0: two windows of low */
+	uint64_t calm_usec;
+	unsigned headroom_percent; /* 0: never look */
+};
+
+#define POLICY_REARM_USEC (8192 * USEC_PER_MSEC) /* the CLR itself ignored faster ones */
+#define POLICY_CALM_USEC (10 * USEC_PER_SEC)
+#define POLICY_HEADROOM_PERCENT 25
+
+/* tests/model proves the promises for a scaled-down clock, and sets these itself. */
+#ifndef POLICY_PACE_MIN_USEC
+/* Sampling never is faster than this ... */
+#define POLICY_PACE_MIN_USEC (20 * USEC_PER_MSEC)
+/* ... and, while Neutral or Low for longer than BRISK, not faster than this: what goes on for so
+ * long is known, and a sample costs some 70 us with all that wakes up for it (tests/bench: cost).
+ * Bounds a watch to 0.1 % of a core. */
+#define POLICY_PACE_STEADY_USEC (100 * USEC_PER_MSEC)
+#define POLICY_BRISK_USEC (1 * USEC_PER_SEC)
+/* Except once, after memory.events rang: the kernel rings at most every 10 ms, so the next news of
+ * a fast out-of-memory is due then. */
+#define POLICY_PACE_EVENTS_USEC (10 * USEC_PER_MSEC)
+/* Neutral without stalls: sampled less and less often, from this ... */
+#define POLICY_PACE_IDLE_USEC (1 * USEC_PER_SEC)
+/* ... down to this. */
+#define POLICY_PACE_MAX_USEC (60 * USEC_PER_SEC)
+/* An alarm of memory.events that proved empty is listened to again later each time, down to this. */
+#define POLICY_HOLD_MIN_USEC (100 * USEC_PER_MSEC)
+#define POLICY_HOLD_MAX_USEC (10 * USEC_PER_SEC)
+#endif
+
+enum policy_event {
+	POLICY_TICK,   /* the deadline has come, or a safety sample */
+	POLICY_ALARM,  /* the PSI trigger rang */
+	POLICY_EVENTS, /* memory.events rang */
+	POLICY_SIGNAL, /* somebody else judged: sample.signal */
+};
+
+enum headroom { HEADROOM_UNKNOWN, HEADROOM_SHORT, HEADROOM_ENOUGH };
+
+struct policy_sample {
+	bool has_psi; /* some_usec, full_usec are `total=` */
+	uint64_t some_usec, full_usec;
+	uint32_t some_avg10_centi, full_avg10_centi;
+	bool has_oom; /* oom is oom + oom_kill of memory.events */
+	uint64_t oom;
+	enum headroom headroom; /* UNKNOWN: not read. No limit at all is ENOUGH */
+	/* POLICY_SIGNAL only */
+	enum level signal;
+	bool signal_critical;
+	enum reason signal_reason; /* REASON_SIGNAL or REASON_SIMULATED */
+};
+
+struct policy_verdict {
+	bool tell; /* then, what: */
+	enum level level;
+	bool critical;
+	enum reason reason;
+	uint64_t since_usec; /* when the stall that led here was first seen, 0: there is none */
+
+	uint64_t deadline_usec; /* sample again then; USEC_NEVER: only alarms */
+	bool listen;		/* listen to memory.events until then? (to the trigger: always) */
+	bool want_headroom; /* step again at once: same event, same sample, and its headroom (ENOUGH
+			       if it can't be read) */
+};
+
+/* The state. Private to policy.c, open to its tests; plain data that may be copied and compared. */
+struct policy {
+	struct policy_options options;
+	struct window early, low, critical;
+	enum level level;
+	bool told_critical;  /* since the level became Low, or at the last repeat */
+	uint64_t told_usec;  /* the last Low, 0: none */
+	uint64_t loud_usec;  /* last time at half of low or over; Low ends Quiet after it */
+	uint64_t early_usec; /* last time over early; Neutral ends Calm after it */
+	uint64_t alarm_usec; /* HIGH: sampling since this alarm; 0: at rest */
+	uint64_t since_usec;
+	uint64_t hold_usec;  /* HIGH: memory.events is not listened to before */
+	uint64_t brisk_usec; /* until then the pace may be the fastest */
+	uint64_t pace_usec;  /* the probe's and idle Neutral's growing step */
+	unsigned empty;	     /* alarms in a row that proved empty */
+	bool has_oom;
+	uint64_t oom;
+	bool started;
+};
+
+/* Options are taken as they are, but for quiet_usec. */
+void policy_init(struct policy *policy, const struct policy_options *options);
+
+/* The next sample is a baseline again; the level stays. For a source that was replaced by another. */
+void policy_forget(struct policy *policy);
+
+/* `now_usec` > 0 and never goes back. The first step takes the sample as the baseline. */
+void policy_step(struct policy *policy, enum policy_event event, const struct policy_sample *sample,
+		 uint64_t now_usec, struct policy_verdict *ret);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * window.c - a ring of (time, total) slots, oldest first
+ *
+ * Invariants: times rise strictly from slot to slot; at most one slot is older than the window's far
+ * edge (it is kept to interpolate from); all slots but the newest are at least length/32, rounded up,
+ * after the one before, hence 32 + 1 older + the newest always fit into WINDOW_SLOTS.
+ */
+#include "window.h"
+
+static struct window_slot *slot(struct window *window, unsigned i)
+{
+	return &window->slots[(window->first + i) % WINDOW_SLOTS];
+}
+
+static const struct window_slot *slot_const(const struct window *window, unsigned i)
+{
+	return &window->slots[(window->first + i) % WINDOW_SLOTS];
+}
+
+void window_init(struct window *window, uint64_t length_usec)
+{
+	*window = (struct window){ .length_usec = length_usec };
+}
+
+void window_add(struct window *window, uint64_t at_usec, uint64_t total)
+{
+	if (window->count > 0) {
+		const struct window_slot *last = slot_const(window, window->count - 1);
+
+		if (total < last->total) {
+			window_init(window, window->length_usec);
+		} else if (at_usec <= last->at_usec) {
+			/* the same moment: what grew counts as growth of the interval before */
+			window->grown += total - last->total;
+			slot(window, window->count - 1)->total = total;
+			return;
+		} else {
+			window->grown_usec = at_usec - last->at_usec;
+			window->grown = total - last->total;
+		}
+	}
+
+	/* The newest slot moves along until it is far enough from the one before it. */
+	if (window->count > 1 &&
+	    slot(window, window->count - 1)->at_usec - slot(window, window->count - 2)->at_usec <
+		    (window->length_usec + 31) / 32)
+		window->count--;
+
+	uint64_t edge = usec_sub(at_usec, window->length_usec);
+
+	while (window->count > 1 && slot(window, 1)->at_usec <= edge) {
+		window->first = (window->first + 1) % WINDOW_SLOTS;
+		window->count--;
+	}
+	*slot(window, window->count++) = (struct window_slot){ at_usec, total };
+}
+
+uint64_t window_recent(uint64_t length_usec, uint64_t growth, uint64_t elapsed_usec,
+		       uint64_t vouched_usec, uint32_t avg10_centi)
+{
+	/* a hundredth of a percent of 2 s is 200 us */
+	uint64_t by_avg10 = avg10_centi * UINT64_C(200) * 10000 / 1813;
+	uint64_t evenly = elapsed_usec <= length_usec ? growth
+						      : (uint64_t)((unsigned __int128)growth *
+								   length_usec / elapsed_usec);
+	uint64_t recent = MAX(evenly, MIN(growth, MAX(vouched_usec, by_avg10)));
+
+	return MIN(recent, length_usec);
+}
+
+void window_resume(struct window *window, uint64_t at_usec, uint64_t total, uint64_t recent)
+{
+	uint64_t edge = usec_sub(at_usec, window->length_usec);
+
+	recent = MIN(recent, total);
+	window_init(window, window->length_usec);
+	window_add(window, edge, total - recent);
+	window_add(window, at_usec, total);
+}
+
+uint64_t window_last_usec(const struct window *window)
+{
+	return window->count == 0 ? 0 : slot_const(window, window->count - 1)->at_usec;
+}
+
+uint64_t window_last_total(const struct window *window)
+{
+	return window->count == 0 ? 0 : slot_const(window, window->count - 1)->total;
+}
+
+uint64_t window_growth(const struct window *window)
+{
+	if (window->count < 2)
+		return 0;
+
+	const struct window_slot *newest = slot_const(window, window->count - 1);
+	const struct window_slot *a = slot_const(window, 0), *b = slot_const(window, 1);
+	uint64_t edge = usec_sub(newest->at_usec, window->length_usec);
+
+	if (a->at_usec >= edge)
+		return newest->total - a->total;
+
+	/* b lies inside the window or on its edge, a before it. 128 bits: totals are years, spans too. */
+	uint64_t inside = b->at_usec - edge, span = b->at_usec - a->at_usec;
+	uint64_t part = (uint64_t)((unsigned __int128)(b->total - a->total) * inside / span);
+
+	return newest->total - b->total + part;
+}
+
+unsigned window_rate_1024(const struct window *window)
+{
+	if (window->grown_usec == 0)
+		return 0;
+	if (window->grown >= window->grown_usec)
+		return 1024;
+	return (unsigned)(window->grown * 1024 / window->grown_usec);
+}
