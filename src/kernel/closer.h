@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * closer.h - close descriptors whose closing takes long
+ *
+ * Closing a descriptor with a PSI trigger waits for an RCU grace period: 9 to 20 ms measured
+ * (psi_trigger_destroy() in kernel/sched/psi.c calls synchronize_rcu). The loop must not stand
+ * still for that, so a thread does it. The thread exists only while there is something to close.
+ */
+#pragma once
+
+#include "core/util.h"
+
+struct closer;
+
+/* Errors: -ENOMEM. */
+int closer_new(struct closer **ret);
+/* Waits until everything is closed. In a forked child the thread does not exist: closes the rest
+ * here. */
+struct closer *closer_free(struct closer *closer);
+DEFINE_CLEANUP(struct closer *, closer_free);
+struct closer *closer_free_in_child(struct closer *closer);
+
+/* Takes the descriptor over. Where no thread or memory can be had it is closed at once. Negative
+ * ones are ignored. */
+void closer_close(struct closer *closer, int fd);

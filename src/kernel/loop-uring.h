@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop-uring.h - between the operations (loop-uring-ops.c) and the ring they go through
+ * (loop-uring.c)
+ *
+ * The ring knows nothing of the state of an op; it makes requests, sleeps and hands completions
+ * out. No name of liburing here, so that loop-uring.c stays the only file that sees it.
+ */
+#pragma once
+
+#include "kernel/loop.h"
+
+struct ring;
+
+struct ring_completion {
+	uint64_t data; /* what the request was given */
+	int result;
+	bool more; /* further ones will come for the same request */
+};
+
+/*
+ * Not bound to a thread until ring_enable(). `wake_fd` is an eventfd; with options->foreign the
+ * ring rings it (and nobody else has to watch it). Errors and *ret_why: as loop_new().
+ */
+int ring_new(const struct loop_options *options, int wake_fd, struct ring **ret,
+	     const char **ret_why);
+struct ring *ring_free(struct ring *ring);
+struct ring *ring_free_in_child(struct ring *ring);
+int ring_enable(struct ring *ring);
+
+/*
+ * Requests. They are submitted by the next wait, or earlier to make room. Returns: false if the
+ * kernel takes none now (no memory, completions to be reaped first): try again in the next pass.
+ */
+bool ring_start(struct ring *ring, const struct loop_op *op, uint64_t data);
+bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data);
+bool ring_timeout(struct ring *ring, uint64_t until_usec, uint64_t data);
+/* Take back the request with `target`. Nobody is told how that went, mostly (`data`). */
+bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data);
+bool ring_timeout_cancel(struct ring *ring, uint64_t target, uint64_t data);
+
+/* Submit, and sleep until `until_usec` or until there are completions. 0, or an errno that is
+ * fatal. */
+int ring_wait(struct ring *ring, uint64_t until_usec);
+/* The same for the end of a ring: whatever its way to sleep, without listening to `wake_fd`. */
+int ring_drain(struct ring *ring, uint64_t until_usec);
+/* Foreign, at the end of a pass: submit, and ring `wake_fd` again from now on. Returns: true if
+ * something came meanwhile that it did not ring for. */
+bool ring_listen(struct ring *ring);
+
+/* How many completions are there; and take one. */
+unsigned ring_ready(const struct ring *ring);
+bool ring_next(struct ring *ring, struct ring_completion *ret);
+
+/*
+ * May a completion that is taken now be from the time of an overflow of the completion queue, which
+ * ends multishot requests? ring_pass() ends a pass: what overflowed two passes ago does not count.
+ */
+bool ring_overflowed(struct ring *ring);
+void ring_pass(struct ring *ring);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.h - the one owner of waiting
+ *
+ * An event loop with two engines behind one contract: io_uring (loop-uring.c, the only file of the
+ * house that sees liburing) and epoll (loop-epoll.c). It polls, receives, sends, accepts and keeps
+ * deadlines. Everything but loop_wake() and loop_post() belongs to the one thread that dispatches;
+ * before the first dispatch, to the thread that made the loop.
+ *
+ * An operation is a `struct loop_op` inside an object of the caller's. From loop_poll(),
+ * loop_recv() and so on until `released` was called, the kernel may hold a reference to it: the
+ * object and its descriptor must stay. loop_cancel() asks for it back: from then on `done` is not
+ * called any more, and `released` comes later, from a dispatch, exactly once. (Cancelling a poll
+ * whose descriptor is closed already makes the ring's thread destroy the PSI trigger, an RCU grace
+ * period during which the loop stands still: so cancel, wait for `released`, and close elsewhere:
+ * closer.h.) An op that ended by itself is idle before its `done` is called, and needs no cancel:
+ * its object may be freed and its descriptor closed, also from within that `done`.
+ *
+ * Poll is "multishot" on io_uring and edge-triggered on epoll: the present state once, if it is
+ * among what was asked for, then a callback per change; several changes may come as one, and a
+ * change may be told whose bits are the same as before. No spin on a descriptor that stays ready,
+ * such as memory.events or the file of a removed cgroup. A completion queue that overflows ends a
+ * multishot poll without losing an event; the loop arms it again by itself. POLLERR and POLLHUP are
+ * always listened for; nothing is decided about them here: the bits are handed on.
+ *
+ * No callback is called from within the call that starts an op, always from a dispatch. A callback
+ * may start, cancel and free anything, except free an op that is not released, free the loop, or
+ * dispatch.
+ */
+#pragma once
+
+#include "core/util.h"
+
+enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
+
+struct loop;
+struct loop_op;
+
+/*
+ * poll: `result` is the poll bits (> 0), and it stays armed. recv: bytes, 0 at end of file. send:
+ * bytes, perhaps fewer than asked for. accept: the new descriptor (O_CLOEXEC | O_NONBLOCK), and it
+ * stays armed. A negative errno ends any op, also poll and accept: what to do about EMFILE, and
+ * when to try again, is for the caller to say; the loop would only spin.
+ */
+typedef void loop_done_fn(struct loop_op *op, int result);
+typedef void loop_released_fn(struct loop_op *op);
+
+enum loop_op_kind { LOOP_OP_NONE, LOOP_OP_POLL, LOOP_OP_RECV, LOOP_OP_SEND, LOOP_OP_ACCEPT };
+
+/* All members are the loop's; callers ask loop_op_is_busy(). Zeroed, it is ready for use. */
+struct loop_op {
+	struct loop *loop;
+	struct loop_op *prev, *next; /* the engine's lists */
+	enum loop_op_kind kind;
+	unsigned char state; /* the engine's */
+	bool cancelling;
+	bool by_poll; /* io_uring: accept(2) after a poll, where the kernel has no multishot accept */
+	int fd;
+	int watch_fd; /* epoll: what is registered, `fd` or a duplicate of it */
+	int result;   /* epoll: of a send, until it is told */
+	unsigned events;
+	void *buf;
+	size_t size;
+	loop_done_fn *done;
+	loop_released_fn *released;
+};
+
+/*
+ * A deadline. Zeroed with `expired` set, it is ready for use. The links are the loop's (an
+ * intrusive heap: setting and moving a timer allocates nothing and makes no system call).
+ */
+struct loop_timer {
+	uint64_t deadline_usec;
+	void (*expired)(struct loop_timer *timer, uint64_t now_usec);
+	bool queued;
+	struct loop_timer *child, *sibling, *back;
+};
+
+/* Behave as on a kernel that lacks something. For tests: nothing else can reach those paths. */
+#define LOOP_WITHOUT_DEFER_TASKRUN 1u	 /* Linux 6.1 */
+#define LOOP_WITHOUT_MULTISHOT_ACCEPT 2u /* Linux 5.19 */
+#define LOOP_WITHOUT_NO_IOWAIT 4u	 /* Linux 6.15 */
+#define LOOP_WITHOUT_PWAIT2 8u		 /* Linux 5.11, epoll */
+
+struct loop_options {
+	enum loop_backend backend;
+	bool foreign;	  /* will be driven through loop_fd(): no task work may interrupt the
+			     owner's own system calls */
+	unsigned entries; /* expected operations; the queues are sized from it (more only makes
+			     more system calls); 0: 64 */
+	unsigned without; /* LOOP_WITHOUT_... */
+};
+
+/*
+ * `ret_why`, if not NULL, gets the reason why it is not io_uring: a constant string, "" if it is.
+ * Nothing is bound to a thread until the first dispatch. Errors: with LOOP_URING what
+ * io_uring_setup(2) said (-EINVAL also for a kernel before 5.13, or before 6.1 with `foreign`);
+ * -EMFILE, -ENFILE, -ENOMEM.
+ */
+int loop_new(const struct loop_options *options, struct loop **ret, const char **ret_why);
+/*
+ * Ends whatever is armed without further callbacks: work that did not run and a `released` that is
+ * due are dropped. The descriptors stay the caller's. Call it on the thread that dispatches, not
+ * from a callback; or on another when that thread has ended. It takes at most a quarter of a
+ * second. The kernel tears a ring down later, and that may interrupt one system call of the thread
+ * (EINTR).
+ */
+struct loop *loop_free(struct loop *loop);
+DEFINE_CLEANUP(struct loop *, loop_free);
+/* In a forked child: give up memory and descriptors, touch nothing shared. */
+struct loop *loop_free_in_child(struct loop *loop);
+
+enum loop_backend loop_backend(const struct loop *loop);
+
+/*
+ * Operations. One at a time for each loop_op; any number on one descriptor (on epoll all but the
+ * first waiting one take a duplicate of it for that time). recv and send want a socket, blocking or
+ * not, and never raise SIGPIPE. They are one-shot: after `done` they are idle and may be started
+ * again, also from within `done`. A buffer belongs to the loop until `done` or `released`.
+ * Errors: -EBUSY (op is in use); accept: -EINVAL (no listener), -EBADF, -ENOTSOCK; and on epoll
+ * what epoll_ctl(2) says, while on io_uring errors of the descriptor arrive as a result.
+ */
+int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done);
+int loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
+	      loop_done_fn *done);
+int loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t size,
+	      loop_done_fn *done);
+int loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done);
+/*
+ * Idle ops are released at once, from within the call. `released` may be NULL. Cancelling once more
+ * only replaces `released`, if the new one is not NULL. What a cancelled recv had already taken
+ * from its socket is lost, and a connection that nobody was told of is closed.
+ */
+void loop_cancel(struct loop_op *op, loop_released_fn *released);
+static inline bool loop_op_is_busy(const struct loop_op *op)
+{
+	return op->kind != LOOP_OP_NONE;
+}
+
+/*
+ * Timers: set or move; USEC_NEVER stops. An expired timer is stopped before `expired` is called.
+ * One that is set anew from a timer's callback expires in the next dispatch at the earliest.
+ */
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_usec);
+void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
+
+/*
+ * A piece of work for the loop's thread, embedded in an object that stays until it runs; it may be
+ * freed or posted again from within `run`. In the order of posting. Any thread.
+ */
+struct loop_work {
+	struct loop_work *next;
+	void (*run)(struct loop_work *work);
+};
+void loop_post(struct loop *loop, struct loop_work *work);
+/* Makes a waiting loop_dispatch() return, or the next one not wait. Any thread, async-signal-safe. */
+void loop_wake(struct loop *loop);
+
+/*
+ * Wait until `until_usec` (0: do not wait; USEC_NEVER) or until something is due, and do it: first
+ * posted work, then completions, then timers that expired. One system call where nothing is
+ * pending (loop-uring.c and loop-epoll.c say when it takes more). Returns: how many callbacks were
+ * called, 0 when the time came, a signal arrived or loop_wake() was called; it may also return 0
+ * without a reason. Errors: -EXDEV (another thread than the first), -EBUSY (from within a
+ * callback), or what the kernel said, and then the loop is good for loop_free() only.
+ */
+int loop_dispatch(struct loop *loop, uint64_t until_usec);
+
+/*
+ * A descriptor that is readable when loop_dispatch(loop, 0) has work, timers included; also after
+ * an op or a timer was set outside of a dispatch. Only with options.foreign, else -EINVAL.
+ */
+int loop_fd(struct loop *loop);
+
+/* CLOCK_MONOTONIC now. */
+uint64_t now_usec(void);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree.h - which of ten thousand cgroups stalls?
+ *
+ * When a child's `some` grows, so do its parents', if less: they are averages over the CPUs that
+ * were not idle. So one sensitive alarm at the fixed part of a pattern is enough for all below, and
+ * only when it rang a sweep walks down, following growth, and names the cgroups that match and
+ * stall now.
+ *
+ * Nothing stays open between sweeps. What stays is a table of inodes and totals, 40 bytes for each
+ * cgroup that was seen, so that the next sweep knows what grew. The kernfs inode number names a
+ * cgroup for its whole life and comes with readdir.
+ */
+#pragma once
+
+#include "core/cgpattern.h"
+#include "core/psi.h"
+#include "core/trigger.h"
+#include "kernel/cgroup.h"
+
+struct tree;
+
+/* A cgroup that stalls. */
+struct tree_finding {
+	const char *path; /* normalised; valid during the call */
+	uint64_t inode;
+	struct psi psi;		     /* now */
+	uint64_t baseline_usec;	     /* since then, at most early's window ago ... */
+	uint64_t baseline_some_usec; /* ... it grew from this, as far as can be told */
+	bool oom; /* its memory.events counts more oom than it did; only with sweep.look_for_oom */
+};
+typedef void tree_found_fn(void *userdata, const struct tree_finding *finding);
+
+struct tree_sweep {
+	bool survey; /* look at everything below, find nothing: what stalled or was killed before is
+			no news later */
+	bool look_for_oom;
+	/* results */
+	unsigned seen, found;
+	bool baseline; /* some totals were new or old: what they grew by could not be told. Sweep
+			  again */
+	uint64_t duration_usec;
+};
+
+/* `early`: what counts as stalling. `pattern` and `cgroups` stay as long as the tree. Errors:
+ * -ENOMEM. */
+int tree_new(const struct cgroups *cgroups, const struct cgpattern *pattern,
+	     const struct trigger *early, struct tree **ret);
+struct tree *tree_free(struct tree *tree);
+DEFINE_CLEANUP(struct tree *, tree_free);
+
+/* Errors: -ENOENT: the fixed part is not there; -EMFILE; -ENOMEM. What vanishes during the walk is
+ * no error. */
+int tree_sweep(struct tree *tree, struct tree_sweep *sweep, uint64_t now_usec, tree_found_fn *found,
+	       void *userdata);
+
+/* How many cgroups the table knows. */
+size_t tree_known(const struct tree *tree);
