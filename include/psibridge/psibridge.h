@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * psibridge.h - tell a program when memory is short
+ *
+ * A bridge is one event loop. It carries watches. A watch listens to the memory pressure of one
+ * cgroup (or of all cgroups under a pattern) and judges it: Low, Neutral or High memory available.
+ * Callbacks registered with a watch are told when that judgement changes.
+ *
+ *     psb_bridge *bridge;  psb_watch *watch;
+ *     psb_bridge_new(NULL, &bridge);
+ *     psb_watch_new(bridge, NULL, &watch);              // our own cgroup
+ *     psb_watch_add_callback(watch, told, data, 0, NULL);
+ *     psb_bridge_start(bridge);
+ *
+ * Conventions, true for every call unless it says otherwise:
+ *  - Returns 0, or a negative errno; -EINVAL for a NULL that is not allowed. Outputs come last and
+ *    are written only on success.
+ *  - Times are microseconds of CLOCK_MONOTONIC (`_usec`); memory is in bytes (`_bytes`).
+ *  - Calls may be made from any thread, also from inside a callback. No lock of the library is
+ *    held while a callback runs.
+ *  - Structures start with `size`: the caller sets it to sizeof, so that they can grow. Zero in any
+ *    other member means its default.
+ *  - The library never prints, never exits, installs no signal handler and blocks signals only in
+ *    its own threads. Once a watch is armed, watching it allocates nothing.
+ *  - After fork() the child's handles are dead: every call answers -ECHILD, and only the `_unref`
+ *    calls may be made, which then free memory and descriptors and touch nothing else.
+ *
+ * C99, and clean under C++. See psibridge(3).
+ */
+#ifndef PSIBRIDGE_H
+#define PSIBRIDGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Around declarations: C names in C++, and exported though the library is built with hidden
+ * visibility. */
+#if defined(__GNUC__)
+#define PSB_VISIBLE_ _Pragma("GCC visibility push(default)")
+#define PSB_HIDDEN_ _Pragma("GCC visibility pop")
+#else
+#define PSB_VISIBLE_
+#define PSB_HIDDEN_
+#endif
+#ifdef __cplusplus
+#define PSB_BEGIN_DECLARATIONS  \
+	PSB_VISIBLE_ extern "C" \
+	{
+#define PSB_END_DECLARATIONS \
+	}                    \
+	PSB_HIDDEN_
+#else
+#define PSB_BEGIN_DECLARATIONS PSB_VISIBLE_
+#define PSB_END_DECLARATIONS PSB_HIDDEN_
+#endif
+
+PSB_BEGIN_DECLARATIONS
+
+#define PSB_VERSION_MAJOR 0
+#define PSB_VERSION_MINOR 1
+#define PSB_VERSION_PATCH 0
+
+/** psb_version() - the version of the library at run time, such as "0.1.0". Since: 0.1 */
+const char *psb_version(void);
+
+typedef struct psb_bridge psb_bridge;
+typedef struct psb_watch psb_watch;
+typedef struct psb_registration psb_registration;
+
+/* ---- levels -------------------------------------------------------------------------------- */
+
+/**
+ * How much memory the program may count on. The numbers are those of EMemoryAvailable in the CLR
+ * hosting API. Low available means high memory load.
+ */
+enum psb_available {
+	PSB_LOW = 1,	 /* memory is short: give back what can be given back */
+	PSB_NEUTRAL = 2, /* tasks wait for memory now and then, or little room is left */
+	PSB_HIGH = 3,	 /* memory is plentiful: the resting state */
+};
+
+/** Why a notification was sent. */
+enum psb_reason {
+	PSB_REASON_STALL = 1, /* tasks waited for memory longer than a threshold allows */
+	PSB_REASON_REPEAT,    /* still Low, and the rearm time has passed */
+	PSB_REASON_OOM,	      /* the kernel ran out of memory for this cgroup (memory.events) */
+	PSB_REASON_SIGNAL,    /* a FIFO or socket source said so */
+	PSB_REASON_HEADROOM,  /* no stalls, but less room to the limit than a High needs */
+	PSB_REASON_CALM,      /* stalls stayed low for long enough */
+	PSB_REASON_SIMULATED, /* psb_watch_simulate() */
+	PSB_REASON_PRESENT,   /* the present state, asked for with PSB_TELL_PRESENT */
+	PSB_REASON_GONE,      /* the cgroup was removed */
+};
+
+/** What kind of news a notification is. */
+enum psb_kind {
+	PSB_KIND_LEVEL = 1, /* memory available: always delivered */
+	PSB_KIND_GONE,	 /* the cgroup was removed; the last one for it. available is never Low */
+	PSB_KIND_SOURCE, /* the watch moved to another rung; only with PSB_TELL_SOURCE */
+};
+
+/** What a callback is told. Valid during the call only. */
+struct psb_notification {
+	size_t size; /* of the structure the library was built with */
+	enum psb_kind kind;
+	enum psb_available available;
+	int critical; /* 1: Low, and whole tasks stall or the kernel killed one */
+	enum psb_reason reason;
+	const char *cgroup;  /* path under the cgroup2 mount, "/" is its root; never NULL */
+	uint64_t time_usec;  /* when it was judged */
+	uint64_t since_usec; /* when the stall that led here was first seen; 0 if there is none */
+	uint64_t some_total_usec; /* the kernel's counters at that time; 0 if the source has none */
+	uint64_t full_total_usec;
+	uint64_t stall_usec; /* growth of some since the previous notification of this watch */
+	unsigned some_avg10_centi; /* hundredths of a percent: 1234 is 12.34 % */
+	uint64_t current_bytes;	   /* memory in use; 0 if unknown */
+	uint64_t limit_bytes;	   /* effective limit; 0 if there is none */
+};
+
+/* ---- bridge -------------------------------------------------------------------------------- */
+
+enum psb_backend {
+	PSB_BACKEND_AUTO =
+		0, /* $PSIBRIDGE_BACKEND if set (auto, uring, epoll), else io_uring, else epoll */
+	PSB_BACKEND_URING, /* io_uring or an error */
+	PSB_BACKEND_EPOLL,
+};
+
+/** Receives one line without newline. `priority` is syslog's: 3 error, 4 warning, 6 info, 7 debug. */
+typedef void psb_log_fn(void *userdata, int priority, const char *message);
+
+struct psb_bridge_options {
+	size_t size;
+	enum psb_backend backend;
+	psb_log_fn *log; /* may be called from the library's threads; NULL: nothing is logged */
+	void *log_userdata;
+};
+
+/**
+ * psb_bridge_new() - make a bridge; `options` may be NULL
+ *
+ * Errors: -EINVAL (options, or nonsense in $PSIBRIDGE_BACKEND); with PSB_BACKEND_URING what
+ * io_uring_setup(2) said (-ENOSYS, -EPERM); -EMFILE, -ENFILE, -ENOMEM.  Since: 0.1
+ */
+int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret);
+
+/** psb_bridge_ref() - take one more reference. Returns: `bridge`.  Since: 0.1 */
+psb_bridge *psb_bridge_ref(psb_bridge *bridge);
+
+/**
+ * psb_bridge_unref() - give a reference back; NULL is allowed
+ *
+ * A watch holds a reference on its bridge. With the last reference the thread is stopped and joined
+ * and every descriptor closed; from inside a callback this is done after the callback returned.
+ * Where io_uring was used, the kernel may interrupt one blocking system call of the thread that
+ * called psb_bridge_new() when the ring goes (EINTR, or a short write).
+ * Returns: NULL.  Since: 0.1
+ */
+psb_bridge *psb_bridge_unref(psb_bridge *bridge);
+
+/**
+ * psb_bridge_start() - run the loop in a thread of the library, with all signals blocked
+ *
+ * Errors: -EALREADY (started before), -EBUSY (psb_bridge_fd() was called: the loop is yours),
+ * -EAGAIN (no thread).  Since: 0.1
+ */
+int psb_bridge_start(psb_bridge *bridge);
+
+/**
+ * psb_bridge_fd() - the one descriptor to poll in a loop of yours (epoll, GLib, libuv, sd-event)
+ *
+ * Readable (POLLIN) when psb_bridge_dispatch() has work; timers included. It belongs to the bridge.
+ * Returns: the descriptor, or -EBUSY (psb_bridge_start() was called).  Since: 0.1
+ */
+int psb_bridge_fd(psb_bridge *bridge);
+
+/**
+ * psb_bridge_dispatch() - do what is due, without blocking; always from the same thread
+ *
+ * Errors: -EBUSY (the bridge has its own thread, or this is inside a dispatch), -EXDEV (called
+ * from a second thread).  Returns: the number of things done, 0 if there were none.  Since: 0.1
+ */
+int psb_bridge_dispatch(psb_bridge *bridge);
+
+/** psb_bridge_backend() - PSB_BACKEND_URING or PSB_BACKEND_EPOLL; `ret_why`, if not NULL, gets
+ * why it is not io_uring ("" if it is), valid as long as the bridge.  Since: 0.1 */
+enum psb_backend psb_bridge_backend(psb_bridge *bridge, const char **ret_why);
+
+/* ---- watch --------------------------------------------------------------------------------- */
+
+#define PSB_HEADROOM_OFF 0xffffffffu /* headroom_percent: never look at headroom */
+
+#define PSB_RUNG_PROTOCOL 1u   /* $MEMORY_PRESSURE_WATCH, or `source` */
+#define PSB_RUNG_PRIVILEGED 2u /* PSI trigger with a short window, and memory.events */
+#define PSB_RUNG_TRIGGER 3u    /* PSI trigger with n x 2 s, memory.events, a safety sample */
+#define PSB_RUNG_EVENTS 4u     /* memory.events alone */
+#define PSB_RUNG_SAMPLING 5u   /* memory.pressure read on a timer */
+#define PSB_RUNG_MACHINE 6u    /* /proc/pressure/memory: the machine's pressure, not the cgroup's */
+#define PSB_RUNG_MASK(rung) (1u << (rung))
+
+/**
+ * What to watch and how to judge it. At most one of cgroup, pid, unit, source and pattern.
+ *
+ * Triggers are "some|full THRESHOLD/WINDOW" with units ("some 200ms/2s") or the kernel's notation
+ * in microseconds ("some 200000 2000000"); windows from 100 ms to 10 s.
+ */
+struct psb_watch_options {
+	size_t size;
+	const char *cgroup; /* path under the cgroup2 mount ("system.slice/a.service"), or with the
+			       mount in front */
+	int64_t pid;	    /* the cgroup of this process, as it is now */
+	const char *unit;   /* systemd unit of this machine ("nginx.service") */
+	const char *source; /* PSI file, FIFO or AF_UNIX stream socket, as in systemd's protocol */
+	const void *source_write; /* what to write to it first (a trigger); NULL: the early
+				     threshold for a PSI file, nothing for others */
+	size_t source_write_size;
+	const char *pattern; /* "kubepods.slice/" and "**": a star is one name or part of it, two
+				stars any depth */
+	unsigned rungs;	     /* PSB_RUNG_MASK() of the rungs that may be used; 0: all */
+
+	const char *early;    /* NULL: "some 20ms/2s" */
+	const char *low;      /* NULL: "some 200ms/2s" */
+	const char *critical; /* NULL: "full 100ms/2s" */
+	uint64_t rearm_usec;  /* Low is repeated at most this often; 0: 8.192 s */
+	uint64_t quiet_usec;  /* Low ends after so long under half of low; 0: two windows of low */
+	uint64_t calm_usec;   /* High comes after so long under early; 0: 10 s */
+	unsigned headroom_percent; /* High needs this much of the limit free; 0: 25 */
+
+	char *error_text; /* if not NULL: on failure, one line that says what was wrong and where */
+	size_t error_text_size;
+};
+
+/**
+ * psb_watch_new() - arm a watch; `options` may be NULL: the process's own cgroup, or what systemd's
+ * $MEMORY_PRESSURE_WATCH names
+ *
+ * The first rung of the ladder that works is taken; psb_watch_source() says which, psb_diagnose()
+ * why not a better one.
+ *
+ * Errors: -EINVAL (options; error_text names member and value), -ENOENT (no such cgroup, no
+ * cgroup2, or PSI is off), -ESRCH (no such process), -ENODATA (nothing to watch: the protocol is
+ * switched off with /dev/null, and no target was named), -ECONNREFUSED (nobody listens on the
+ * socket, and no other rung is allowed), -ENAMETOOLONG, -EACCES, -EPERM, -EOPNOTSUPP, -ENODEV (the
+ * cgroup was removed meanwhile), -EMFILE, -ENOMEM.  Since: 0.1
+ */
+int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, psb_watch **ret);
+
+/** psb_watch_ref() - take one more reference. Returns: `watch`.  Since: 0.1 */
+psb_watch *psb_watch_ref(psb_watch *watch);
+
+/**
+ * psb_watch_unref() - give a reference back; NULL is allowed
+ *
+ * With the last one the watch ends, and all its registrations as by psb_registration_remove().
+ * Returns: NULL.  Since: 0.1
+ */
+psb_watch *psb_watch_unref(psb_watch *watch);
+
+/* ---- callbacks ----------------------------------------------------------------------------- */
+
+typedef void psb_callback_fn(const struct psb_notification *notification, void *userdata);
+
+#define PSB_INLINE 1u /* call on the loop's thread: least delay, but a slow call delays everybody */
+#define PSB_TELL_PRESENT 2u /* tell the present state first, as soon as the loop runs */
+#define PSB_TELL_SOURCE 4u  /* also PSB_KIND_SOURCE */
+
+/**
+ * psb_watch_add_callback() - register `fn`; `ret` may be NULL, then it lives as long as the watch
+ *
+ * Without PSB_INLINE each registration has its own thread and, per cgroup, a mailbox with one slot
+ * in which the newest state wins: a call that blocks delays nobody else, and what it missed it is
+ * not told afterwards. A repeated Low comes no sooner than 20 times the duration of the last call.
+ *
+ * Errors: -EINVAL (fn is NULL, unknown flags), -EAGAIN (no thread), -ENOMEM.  Since: 0.1
+ */
+int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata, unsigned flags,
+			   psb_registration **ret);
+
+/**
+ * psb_registration_remove() - end and free a registration; NULL is allowed
+ *
+ * When it returns, no call of it is running and none will come. From inside its own callback: no
+ * further call will come, and it is freed when the callback returns.
+ *
+ * Errors: -EDEADLK: two callbacks remove each other; this one will not be called again, and is
+ * freed when its running call returns.  Since: 0.1
+ */
+int psb_registration_remove(psb_registration *registration);
+
+/* ---- questions ----------------------------------------------------------------------------- */
+
+/** psb_watch_available() - the present level; for a pattern the lowest of its cgroups.
+ * `ret_critical` may be NULL. Reads memory only.  Since: 0.1 */
+enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical);
+
+/** Memory of the watched cgroup, counted as kubelet does. */
+struct psb_load {
+	size_t size;
+	uint64_t current_bytes;	    /* in use */
+	uint64_t working_set_bytes; /* in use, less page cache nobody needs (inactive_file) */
+	uint64_t limit_bytes;	    /* effective: the least memory.max and memory.high of all
+				       visible ancestors, a v1 limit, or else the machine's memory */
+	uint64_t high_bytes;	    /* the least memory.high; 0: none is set */
+	uint64_t available_bytes;   /* limit less working set */
+	unsigned percent;	    /* working set in percent of the limit, 0 to 100 */
+	int machine;		    /* 1: no limit is set, this is the whole machine */
+};
+
+/** psb_watch_load() - read the load now.  Errors: -ENODEV (cgroup removed), -EIO, -ENOMEM.  Since:
+ * 0.1 */
+int psb_watch_load(psb_watch *watch, struct psb_load *ret);
+
+/** What a watch listens to. */
+struct psb_source {
+	size_t size;
+	unsigned rung;	    /* PSB_RUNG_... */
+	const char *name;   /* "psi-privileged", "psi", "events", "sampling", "machine", "psi-file",
+			       "fifo", "socket" */
+	const char *cgroup; /* as in psb_notification; valid as long as the watch */
+	int events;	    /* 1: memory.events rings too */
+	char trigger[64]; /* what the kernel was asked for, in the kernel's notation; "" if nothing */
+	char why[320];	  /* why the rung above was not taken; "" on the best one */
+	char path[4096]; /* what is open */
+};
+
+/** psb_watch_source() - which rung of the ladder the watch is on.  Since: 0.1 */
+int psb_watch_source(psb_watch *watch, struct psb_source *ret);
+
+/** Counters since the watch was made. */
+struct psb_stats {
+	size_t size;
+	uint64_t alarms;       /* the kernel rang */
+	uint64_t false_alarms; /* ... and nothing had grown */
+	uint64_t lost_alarms;  /* stalls that the kernel should have announced and did not */
+	uint64_t samples;      /* reads of memory.pressure */
+	uint64_t sweeps;       /* walks down a tree */
+	uint64_t low, critical, neutral, high; /* notifications; critical is counted in low too */
+	uint64_t callbacks;		       /* calls made */
+	uint64_t callback_usec;		       /* time spent in them */
+	uint64_t superseded; /* notifications that a newer one overtook in a mailbox */
+	uint64_t bytes_back; /* what the cgroup used less, one second after a Low */
+	uint64_t members;    /* cgroups of a pattern under observation now */
+};
+
+/** psb_watch_stats() - copy the counters.  Since: 0.1 */
+int psb_watch_stats(psb_watch *watch, struct psb_stats *ret);
+
+/**
+ * psb_watch_simulate() - behave as if the source had reported `available`
+ *
+ * The level is told as usual and ends as usual: a simulated Low is over after the quiet time.
+ * Errors: -EINVAL, -EOPNOTSUPP (a pattern: simulate on one of its cgroups), -ENODEV (the cgroup is
+ * gone), -ENOMEM.  Since: 0.1
+ */
+int psb_watch_simulate(psb_watch *watch, enum psb_available available, int critical);
+
+/* ---- diagnosis ----------------------------------------------------------------------------- */
+
+/** One line of what psb_diagnose() found. Valid during the call only. */
+struct psb_finding {
+	size_t size;
+	unsigned rung;	/* 1 to 6 for a step of the ladder, 0 for everything else */
+	const char *id; /* stable name for scripts: "psi-privileged", "memory-high", "backend" ... */
+	int status;	/* 0 works, 1 works but could be better, 2 does not */
+	int taken;	/* 1: the rung a watch would take */
+	int error;	/* errno behind it, 0 if there is none */
+	const char *what;   /* what was found, one sentence */
+	const char *advice; /* what to do about it; "" if nothing */
+};
+
+typedef void psb_finding_fn(const struct psb_finding *finding, void *userdata);
+
+/**
+ * psb_diagnose() - try every rung for `options`, one after the other, and tell what was found
+ *
+ * Triggers are armed and given up again. Errors: as psb_watch_new(), when the target itself makes
+ * no sense; a rung that fails is a finding, not an error.  Since: 0.1
+ */
+int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, void *userdata);
+
+PSB_END_DECLARATIONS
+#endif

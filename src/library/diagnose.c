@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * diagnose.c - psb_diagnose(): the whole ladder, and what else decides how early and how surely
+ * pressure is told
+ *
+ * Nothing here is guessed from versions: each rung is tried and given up again. Around the ladder
+ * stand the things people were bitten by: a memory.max without memory.high (the kernel stalls
+ * nobody until it is too late), other readers of the same file (unprivileged alarms get lost),
+ * variables inherited from another unit, a hybrid hierarchy.
+ */
+#include "kernel/file.h"
+#include "library/watch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORKS, COULD_BE_BETTER, DOES_NOT_WORK };
+
+struct report {
+	psb_finding_fn *fn;
+	void *userdata;
+	const struct target *target;
+	unsigned taken; /* the first rung that works */
+	int errors[RUNG_MAX + 1];
+};
+
+static void find(struct report *r, unsigned rung, const char *id, int status, int error,
+		 const char *what, const char *advice)
+{
+	struct psb_finding f = {
+		.size = sizeof(f),
+		.rung = rung,
+		.id = id,
+		.status = status,
+		.taken = rung > 0 && rung == r->taken,
+		.error = error,
+		.what = what,
+		.advice = advice,
+	};
+
+	r->fn(&f, r->userdata);
+}
+
+static const char *const rung_id[RUNG_MAX + 1] = {
+	"", "protocol", "psi-privileged", "psi", "events", "sampling", "machine",
+};
+
+static const char *const rung_good[RUNG_MAX + 1] = {
+	"",
+	"the pressure source that was named (MEMORY_PRESSURE_WATCH, or by the caller) works",
+	"a PSI trigger with a short window works: an alarm comes within a tenth of a second",
+	"a PSI trigger with a window of 2 s works: an alarm takes up to 2 s, and up to 10 s if another program that reads the same file swallows it",
+	"memory.events can be listened to: an alarm comes when the limit is hit; stalls before that are noticed within 10 s",
+	"memory.pressure can be read: without an alarm it is sampled on a timer, which wakes the program up now and then",
+	"/proc/pressure/memory works, but that is the whole machine's pressure and not this cgroup's",
+};
+
+static const char *advice_for(unsigned rung, int error)
+{
+	switch (error) {
+	case ENOENT:
+		return rung == 4
+			       ? "Delegate the memory controller to this cgroup (systemd: MemoryAccounting=yes)."
+			       : "Boot with psi=1, and with the unified cgroup hierarchy.";
+	case EOPNOTSUPP:
+		return "Boot with psi=1 on the kernel's command line.";
+	case EROFS:
+		return "Mount the container's own cgroup writable, or watch it from the host (psibridge watch --cgroup).";
+	case EACCES:
+		return "Delegate the cgroup to this user (systemd: Delegate=yes, or a scope of the user's own).";
+	case EINVAL:
+		return "Give the program CAP_SYS_RESOURCE (systemd: AmbientCapabilities=CAP_SYS_RESOURCE).";
+	case EBADMSG:
+		return rung == 1
+			       ? "Set MEMORY_PRESSURE_WATCH to a memory.pressure file, a FIFO or a socket, or unset it."
+			       : "";
+	case EPERM:
+		return "Give the program CAP_SYS_RESOURCE, or update the kernel.";
+	default:
+		return "";
+	}
+}
+
+/* The ladder speaks first, so that `taken` is known when the words are said. */
+struct ladder_lines {
+	struct report *report;
+	char why[RUNG_MAX + 1][WHY_MAX];
+	bool tried[RUNG_MAX + 1];
+};
+
+static void collect(void *userdata, unsigned rung, int error, const char *why)
+{
+	struct ladder_lines *lines = userdata;
+
+	lines->tried[rung] = true;
+	lines->report->errors[rung] = error;
+	snprintf(lines->why[rung], WHY_MAX, "%s", why);
+	if (error == 0 && lines->report->taken == 0)
+		lines->report->taken = rung;
+}
+
+static void tell_ladder(struct report *r, const struct ladder_lines *lines)
+{
+	for (unsigned rung = 1; rung <= RUNG_MAX; rung++) {
+		int error = r->errors[rung];
+		/* not set, or not asked for: no fault of anybody's */
+		bool absent = error == ENODATA;
+
+		if (!lines->tried[rung])
+			continue;
+		find(r, rung, rung_id[rung],
+		     error != 0 ? (absent ? COULD_BE_BETTER : DOES_NOT_WORK)
+				: (rung <= 2 ? WORKS : COULD_BE_BETTER),
+		     error, error != 0 ? lines->why[rung] : rung_good[rung],
+		     error != 0 && r->taken != 0 && r->taken < rung ? "" : advice_for(rung, error));
+	}
+}
+
+static void tell_cgroup(struct report *r)
+{
+	const struct target *t = r->target;
+	char what[2 * CGPATH_MAX + 128];
+
+	if (!t->has_cgroup) {
+		find(r, 0, "cgroup", DOES_NOT_WORK, ENOENT,
+		     t->cgroups.has_v2
+			     ? "the cgroup of this process cannot be found (no line 0:: in /proc/self/cgroup)"
+			     : "no cgroup2 hierarchy is mounted here (cgroup v1 only)",
+		     "Boot with systemd.unified_cgroup_hierarchy=1.");
+		return;
+	}
+	snprintf(what, sizeof(what), "the cgroup is %s, under %s%s", t->cgroup, t->cgroups.v2.point,
+		 t->hidden ? " (its real path is not visible from here; this is the mount's root)"
+			   : "");
+	find(r, 0, "cgroup", WORKS, 0, what, "");
+	if (t->cgroups.v2.read_only)
+		find(r, 0, "cgroup-read-only", COULD_BE_BETTER, EROFS,
+		     "the cgroup file system is mounted read-only, as in most containers: no trigger can be set from in here",
+		     advice_for(0, EROFS));
+	if (t->cgroups.has_v1)
+		find(r, 0, "hybrid", COULD_BE_BETTER, 0,
+		     "a hybrid hierarchy: the memory controller is on cgroup v1, so limits come from there, and there is no memory.events and no memory.high",
+		     "Boot with systemd.unified_cgroup_hierarchy=1.");
+}
+
+static void tell_limits(struct report *r)
+{
+	const struct target *t = r->target;
+	struct memory memory;
+	struct memory_load load;
+	char what[256];
+
+	if (memory_open(&memory, &t->cgroups, t->has_cgroup ? t->cgroup : NULL,
+			t->v1_cgroup[0] ? t->v1_cgroup : NULL) < 0)
+		return;
+	if (memory_read(&memory, &load) == 0) {
+		if (load.machine)
+			snprintf(
+				what, sizeof(what),
+				"no limit is set: only the machine's memory ends, %llu MiB, of which %u %% are in use",
+				(unsigned long long)(load.limit_bytes >> 20), load.percent);
+		else
+			snprintf(
+				what, sizeof(what),
+				"the effective limit is %llu MiB, of which %llu MiB (%u %%) are in use",
+				(unsigned long long)(load.limit_bytes >> 20),
+				(unsigned long long)(load.working_set_bytes >> 20), load.percent);
+		find(r, 0, "limit", WORKS, 0, what, "");
+		if (!load.machine && !memory.v1 && load.high_bytes == UINT64_MAX)
+			find(r, 0, "memory-high", COULD_BE_BETTER, 0,
+			     "memory.max is set and memory.high is not: nothing stalls until the limit is hit, so pressure comes late, and the OOM killer soon after",
+			     "Set memory.high to about 90 % of memory.max (systemd: MemoryHigh=).");
+	}
+	memory_close(&memory);
+}
+
+/* Who is known to read memory.pressure of others. */
+static void tell_readers(struct report *r)
+{
+	static const char *const known[] = { "systemd-oomd", "cadvisor", "kubelet",
+					     "below",	     "oomd",	 "nohang" };
+	struct dirent *entry;
+	DIR *dir;
+
+	if (r->taken != 3)
+		return;
+	dir = opendir("/proc");
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)) != NULL) {
+		char path[300], comm[32], what[512];
+		size_t size;
+
+		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		if (file_read(AT_FDCWD, path, comm, sizeof(comm) - 1, &size) < 0 || size == 0)
+			continue;
+		comm[size - 1] = '\0';
+		for (size_t i = 0; i < ELEMENTSOF(known); i++) {
+			if (strcmp(comm, known[i]) != 0)
+				continue;
+			snprintf(
+				what, sizeof(what),
+				"%s (pid %s) reads memory.pressure of many cgroups; each read can swallow an unprivileged alarm",
+				comm, entry->d_name);
+			find(r, 0, "readers", COULD_BE_BETTER, 0, what,
+			     "CAP_SYS_RESOURCE makes alarms immune; without it a safety sample every 10 s notices what was lost.");
+		}
+	}
+	closedir(dir);
+}
+
+static void tell_backend(struct report *r)
+{
+	psb_bridge *bridge;
+	const char *why;
+	int error = psb_bridge_new(NULL, &bridge);
+
+	if (error < 0) {
+		find(r, 0, "backend", DOES_NOT_WORK, -error, "no event loop can be made",
+		     "PSIBRIDGE_BACKEND takes auto, uring or epoll.");
+		return;
+	}
+	if (psb_bridge_backend(bridge, &why) == PSB_BACKEND_URING)
+		find(r, 0, "backend", WORKS, 0, "events are waited for with io_uring", "");
+	else
+		find(r, 0, "backend", COULD_BE_BETTER, 0,
+		     *why ? why : "events are waited for with epoll, as asked for",
+		     "epoll does the same with a system call more for each event; nothing needs to be done.");
+	psb_bridge_unref(bridge);
+}
+
+int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, void *userdata)
+{
+	struct psb_watch_options o = { 0 };
+	struct report r = { .fn = fn, .userdata = userdata };
+	struct ladder_lines *lines = NULL;
+	struct target *target = NULL;
+	struct policy_options policy;
+	char why[WHY_MAX] = "";
+	int error;
+
+	if (!fn || (options && (options->size < sizeof(size_t) || options->size > sizeof(o))))
+		return -EINVAL;
+	if (options)
+		memcpy(&o, options, options->size);
+	lines = calloc(1, sizeof(*lines));
+	target = calloc(1, sizeof(*target));
+	error = lines && target ? 0 : -ENOMEM;
+	if (error == 0)
+		error = watch_options_parse(&o, &policy, why);
+	if (error == 0)
+		error = watch_target_parse(&o, target, why);
+	if (error < 0) {
+		watch_explain(&o, why, error);
+		goto out;
+	}
+
+	r.target = target;
+	tell_cgroup(&r);
+	if (target->foreign_unit)
+		find(&r, 0, "inherited", COULD_BE_BETTER, 0, why,
+		     "Start the program as a service of its own, or unset MEMORY_PRESSURE_WATCH.");
+	lines->report = &r;
+	ladder_climb(target, &policy.early, o.rungs ? o.rungs : ~0u, true, collect, lines, NULL,
+		     why);
+	tell_ladder(&r, lines);
+	tell_limits(&r);
+	tell_readers(&r);
+	tell_backend(&r);
+out:
+	free(lines);
+	free(target);
+	return error;
+}

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch.c - registrations, mailboxes, threads
+ *
+ * A registration is `queued` with letters, at most one for each cgroup: a newer letter overwrites
+ * the one that waits. Its own thread takes the letters out one by one and calls. An inline
+ * registration has no thread and no letters: the loop's thread calls it in dispatch_deliver().
+ *
+ * States, under the bridge's lock:
+ *
+ *     idle --(letter taken)--> running --(call returned)--> idle
+ *       |                         |
+ *       +---- removed ------------+-- removed from inside: `orphan`, freed when the call returns
+ *
+ * Whoever removes from outside sets `removed`, waits until `running` is over, joins the thread and
+ * frees. If he is himself inside a callback, he notes for whom he waits (`waits_for`); a chain of
+ * such notes that leads back to him is a deadlock, and he is told -EDEADLK instead. Until it is
+ * freed, a removed registration counts as `lingering`, and the bridge does not end: its last
+ * reference may go while somebody still waits here.
+ *
+ * A thread's calls nest where a callback dispatches a foreign bridge; `frames` is their stack.
+ *
+ * Nothing here allocates on the way of a notification but a letter for one of a pattern's many
+ * cgroups: the slot of a single cgroup is part of its registration.
+ */
+#include "library/dispatch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KNOWN_FLAGS (PSB_INLINE | PSB_TELL_PRESENT | PSB_TELL_SOURCE)
+/* A slow callback lengthens its own rearm to so many times its duration. */
+#define SLOW_FACTOR 20
+
+struct letter {
+	struct letter *next;
+	struct label *label; /* a reference while queued */
+	struct psb_notification notification;
+};
+
+struct psb_registration {
+	struct psb_bridge *bridge;
+	struct dispatch *dispatch; /* NULL once removed */
+	struct psb_registration *next;
+	psb_callback_fn *fn;
+	void *userdata;
+	unsigned flags;
+
+	bool removed, running, orphan, owes_present;
+	struct psb_registration *waits_for;
+	uint64_t sequence; /* newest notification it was offered, inline */
+
+	pthread_t thread;
+	pthread_cond_t wake;
+	struct letter *letters, **letters_last;
+	struct letter slot[2]; /* of a single cgroup: its level, and its source */
+
+	enum psb_available told; /* what it was last told, 0: nothing; single cgroup only */
+	bool told_critical;
+	uint64_t low_usec, duration_usec;
+};
+
+/* The callbacks that this thread is inside of, the innermost first. */
+struct frame {
+	struct frame *outer;
+	struct psb_registration *reg;
+};
+static __thread struct frame *frames;
+
+int label_new(const char *path, struct label **ret)
+{
+	size_t size = strlen(path) + 1;
+	struct label *label = malloc(sizeof(*label) + size);
+
+	if (!label)
+		return -ENOMEM;
+	label->refs = 1;
+	memcpy(label->path, path, size);
+	*ret = label;
+	return 0;
+}
+
+struct label *label_ref(struct label *label)
+{
+	label->refs++;
+	return label;
+}
+
+struct label *label_unref(struct label *label)
+{
+	if (label && --label->refs == 0)
+		free(label);
+	return NULL;
+}
+
+bool dispatch_is_inside(const struct psb_bridge *bridge)
+{
+	for (const struct frame *f = frames; f; f = f->outer)
+		if (f->reg->bridge == bridge)
+			return true;
+	return false;
+}
+
+static bool is_inside(const struct psb_registration *reg)
+{
+	for (const struct frame *f = frames; f; f = f->outer)
+		if (f->reg == reg)
+			return true;
+	return false;
+}
+
+/* ---- calling ------------------------------------------------------------------------------- */
+
+/* Lock held before and after, not during. `reg` is not removed before, and may be after. */
+static void call(struct psb_registration *reg, const struct psb_notification *notification)
+{
+	struct frame frame = { .outer = frames, .reg = reg };
+	uint64_t start, duration;
+
+	reg->running = true;
+	reg->dispatch->calls++;
+	pthread_mutex_unlock(&reg->bridge->lock);
+	frames = &frame;
+	start = now_usec();
+	reg->fn(notification, reg->userdata);
+	duration = now_usec() - start;
+	frames = frame.outer;
+	pthread_mutex_lock(&reg->bridge->lock);
+	reg->running = false;
+	if (reg->dispatch)
+		reg->dispatch->total_usec += duration;
+	reg->duration_usec = duration;
+	if (notification->kind == PSB_KIND_LEVEL) {
+		reg->told = notification->available;
+		reg->told_critical = notification->critical;
+		if (notification->available == PSB_LOW)
+			reg->low_usec = start;
+	}
+	pthread_cond_broadcast(&reg->bridge->idle);
+}
+
+/* Low again, and not worse. A FIFO or a socket repeats with a reason of its own. */
+static bool is_repeat(const struct psb_registration *reg, const struct psb_notification *n)
+{
+	if (n->reason == PSB_REASON_REPEAT)
+		return true;
+	return !reg->dispatch->many && n->available == PSB_LOW && reg->told == PSB_LOW &&
+	       (!n->critical || reg->told_critical);
+}
+
+static bool is_wanted(const struct psb_registration *reg, const struct psb_notification *n)
+{
+	return n->kind != PSB_KIND_SOURCE || (reg->flags & PSB_TELL_SOURCE);
+}
+
+/* A repeated Low may come too soon for a callback that takes its time. Not while a call runs: what
+ * it tells is not in `told` yet. */
+static bool is_too_soon(const struct psb_registration *reg, const struct psb_notification *n)
+{
+	return n->kind == PSB_KIND_LEVEL && reg->low_usec > 0 && is_repeat(reg, n) &&
+	       n->time_usec < usec_add(reg->low_usec, SLOW_FACTOR * reg->duration_usec);
+}
+
+/* Nobody needs the same Neutral or High twice. */
+static bool is_old_news(const struct psb_registration *reg, const struct psb_notification *n)
+{
+	return !reg->dispatch->many && n->kind == PSB_KIND_LEVEL && n->available != PSB_LOW &&
+	       n->available == reg->told;
+}
+
+/* ---- mailboxes, all with the lock held ----------------------------------------------------- */
+
+static struct letter *find_letter(struct psb_registration *reg, const struct label *label,
+				  bool source)
+{
+	for (struct letter *l = reg->letters; l; l = l->next)
+		if (l->label == label && (l->notification.kind == PSB_KIND_SOURCE) == source)
+			return l;
+	return NULL;
+}
+
+static void put_letter(struct psb_registration *reg, struct label *label,
+		       const struct psb_notification *n)
+{
+	bool source = n->kind == PSB_KIND_SOURCE;
+	struct letter *letter = find_letter(reg, label, source);
+
+	if (letter) {
+		reg->dispatch->superseded++;
+		letter->notification = *n;
+		return;
+	}
+	letter = reg->dispatch->many ? malloc(sizeof(*letter)) : &reg->slot[source];
+	if (!letter) {
+		reg->dispatch->superseded++;
+		return;
+	}
+	letter->notification = *n;
+	letter->label = label_ref(label);
+	letter->next = NULL;
+	*reg->letters_last = letter;
+	reg->letters_last = &letter->next;
+	pthread_cond_signal(&reg->wake);
+}
+
+static void drop_letter(struct psb_registration *reg, struct letter *letter)
+{
+	label_unref(letter->label);
+	if (letter != &reg->slot[0] && letter != &reg->slot[1])
+		free(letter);
+}
+
+/* Takes the oldest letter out: its contents and its reference to the label. */
+static struct letter take_letter(struct psb_registration *reg)
+{
+	struct letter *letter = reg->letters, taken = *letter;
+
+	reg->letters = letter->next;
+	if (!reg->letters)
+		reg->letters_last = &reg->letters;
+	label_ref(taken.label);
+	drop_letter(reg, letter);
+	return taken;
+}
+
+/* ---- the end of a registration -------------------------------------------------------------- */
+
+/* Lock held. */
+static void unlink_registration(struct psb_registration *reg)
+{
+	struct psb_registration **p = &reg->dispatch->first;
+
+	while (*p != reg)
+		p = &(*p)->next;
+	*p = reg->next;
+	reg->dispatch = NULL;
+}
+
+static void free_registration(struct psb_registration *reg)
+{
+	while (reg->letters) {
+		struct letter *next = reg->letters->next;
+
+		drop_letter(reg, reg->letters);
+		reg->letters = next;
+	}
+	pthread_cond_destroy(&reg->wake);
+	free(reg);
+}
+
+/* Lock held; removed, and no call of it runs any more. */
+static void bury(struct psb_registration *reg)
+{
+	reg->bridge->lingering--;
+	pthread_cond_broadcast(&reg->bridge->idle);
+	free_registration(reg);
+}
+
+static void *registration_run(void *arg)
+{
+	struct psb_registration *reg = arg;
+	struct psb_bridge *bridge = reg->bridge;
+
+	pthread_setname_np(pthread_self(), "psb-callback");
+	frames = NULL; /* after dlopen(3) the first touch allocates: now, not under pressure */
+	pthread_mutex_lock(&bridge->lock);
+	for (;;) {
+		while (!reg->removed && !reg->letters)
+			pthread_cond_wait(&reg->wake, &bridge->lock);
+		if (reg->removed)
+			break;
+
+		struct letter letter = take_letter(reg);
+
+		letter.notification.cgroup = letter.label->path;
+		if (!is_too_soon(reg, &letter.notification) &&
+		    !is_old_news(reg, &letter.notification))
+			call(reg, &letter.notification);
+		label_unref(letter.label);
+	}
+	if (reg->orphan) {
+		pthread_detach(pthread_self());
+		bury(reg);
+	}
+	pthread_mutex_unlock(&bridge->lock);
+	return NULL;
+}
+
+/* ---- for the loop's thread ------------------------------------------------------------------ */
+
+void dispatch_deliver(struct dispatch *dispatch, struct label *label,
+		      const struct psb_notification *notification)
+{
+	struct psb_bridge *bridge = dispatch->bridge;
+	struct psb_notification n = *notification;
+
+	n.cgroup = label->path;
+	pthread_mutex_lock(&bridge->lock);
+	dispatch->sequence++;
+	for (struct psb_registration *reg = dispatch->first; reg; reg = reg->next)
+		if (!(reg->flags & PSB_INLINE) && is_wanted(reg, &n)) {
+			if (n.kind != PSB_KIND_SOURCE)
+				reg->owes_present = false;
+			put_letter(reg, label, &n);
+		}
+
+	/* The list may change in every call: begin anew after each, the sequence says who is
+	 * through. */
+	for (struct psb_registration *reg = dispatch->first; reg;) {
+		if (!(reg->flags & PSB_INLINE) || reg->sequence == dispatch->sequence ||
+		    reg->running) {
+			reg = reg->next;
+			continue;
+		}
+		reg->sequence = dispatch->sequence;
+		if (is_wanted(reg, &n) && !is_too_soon(reg, &n)) {
+			if (n.kind != PSB_KIND_SOURCE)
+				reg->owes_present = false;
+			call(reg, &n);
+			if (reg->orphan)
+				bury(reg);
+		}
+		reg = dispatch->first;
+	}
+	pthread_mutex_unlock(&bridge->lock);
+}
+
+void dispatch_present(struct dispatch *dispatch, struct label *label,
+		      const struct psb_notification *notification)
+{
+	struct psb_bridge *bridge = dispatch->bridge;
+	struct psb_notification n = *notification;
+
+	n.cgroup = label->path;
+	pthread_mutex_lock(&bridge->lock);
+	for (struct psb_registration *reg = dispatch->first; reg;) {
+		if (!reg->owes_present) {
+			reg = reg->next;
+			continue;
+		}
+		reg->owes_present = false;
+		if (reg->flags & PSB_INLINE) {
+			call(reg, &n);
+			if (reg->orphan)
+				bury(reg);
+		} else {
+			put_letter(reg, label, &n);
+		}
+		reg = dispatch->first;
+	}
+	pthread_mutex_unlock(&bridge->lock);
+}
+
+/* ---- for everybody ------------------------------------------------------------------------- */
+
+static int start_thread(struct psb_registration *reg)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&reg->thread, NULL, registration_run, reg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
+		 psb_registration **ret)
+{
+	struct psb_bridge *bridge = dispatch->bridge;
+	struct psb_registration *reg;
+
+	if (!fn || (flags & ~KNOWN_FLAGS))
+		return -EINVAL;
+	reg = calloc(1, sizeof(*reg));
+	if (!reg)
+		return -ENOMEM;
+	reg->bridge = bridge;
+	reg->dispatch = dispatch;
+	reg->fn = fn;
+	reg->userdata = userdata;
+	reg->flags = flags;
+	reg->letters_last = &reg->letters;
+	reg->owes_present = flags & PSB_TELL_PRESENT;
+	pthread_cond_init(&reg->wake, NULL);
+
+	if (!(flags & PSB_INLINE)) {
+		int r = start_thread(reg);
+
+		if (r < 0) {
+			pthread_cond_destroy(&reg->wake);
+			free(reg);
+			return r;
+		}
+	}
+	pthread_mutex_lock(&bridge->lock);
+	reg->sequence = dispatch->sequence;
+	reg->next = dispatch->first;
+	dispatch->first = reg;
+	if (ret) /* before the first call, which may want to remove it */
+		*ret = reg;
+	pthread_mutex_unlock(&bridge->lock);
+	return 0;
+}
+
+/* Would waiting for `reg` be waiting for ourselves? Lock held. */
+static bool is_cycle(const struct psb_registration *reg)
+{
+	for (; reg; reg = reg->waits_for)
+		if (is_inside(reg))
+			return true;
+	return false;
+}
+
+/* Lock held, which guards the notes of this bridge's registrations and of no other's. */
+static void note_waiting(const struct psb_bridge *bridge, struct psb_registration *reg)
+{
+	for (struct frame *f = frames; f; f = f->outer)
+		if (f->reg->bridge == bridge)
+			f->reg->waits_for = reg;
+}
+
+/* Lock held before, not after. */
+static int remove_and_unlock(struct psb_registration *reg)
+{
+	struct psb_bridge *bridge = reg->bridge;
+	bool own_thread = !(reg->flags & PSB_INLINE);
+
+	/* From inside its callback: removed there before, or by somebody who waits for this very
+	 * call. */
+	if (reg->removed) {
+		pthread_mutex_unlock(&bridge->lock);
+		return 0;
+	}
+	unlink_registration(reg);
+	reg->removed = true;
+	bridge->lingering++;
+	if (own_thread)
+		pthread_cond_signal(&reg->wake);
+	if (reg->running && is_cycle(reg)) {
+		int r = is_inside(reg) ? 0 : -EDEADLK;
+
+		reg->orphan = true;
+		pthread_mutex_unlock(&bridge->lock);
+		return r;
+	}
+	note_waiting(bridge, reg);
+	while (reg->running)
+		pthread_cond_wait(&bridge->idle, &bridge->lock);
+	note_waiting(bridge, NULL);
+	pthread_mutex_unlock(&bridge->lock);
+
+	if (own_thread)
+		pthread_join(reg->thread, NULL);
+	pthread_mutex_lock(&bridge->lock);
+	bury(reg);
+	pthread_mutex_unlock(&bridge->lock);
+	return 0;
+}
+
+int psb_registration_remove(psb_registration *reg)
+{
+	if (!reg)
+		return 0;
+	if (bridge_is_child(reg->bridge))
+		return -ECHILD;
+	pthread_mutex_lock(&reg->bridge->lock);
+	return remove_and_unlock(reg);
+}
+
+void dispatch_clear(struct dispatch *dispatch)
+{
+	for (;;) {
+		pthread_mutex_lock(&dispatch->bridge->lock);
+		if (!dispatch->first) {
+			pthread_mutex_unlock(&dispatch->bridge->lock);
+			return;
+		}
+		/* found and removed in one: a callback may remove itself at any time */
+		remove_and_unlock(dispatch->first);
+	}
+}
+
+void dispatch_clear_in_child(struct dispatch *dispatch)
+{
+	while (dispatch->first) {
+		struct psb_registration *reg = dispatch->first;
+
+		dispatch->first = reg->next;
+		while (reg->letters) {
+			struct letter *next = reg->letters->next;
+
+			drop_letter(reg, reg->letters);
+			reg->letters = next;
+		}
+		free(reg);
+	}
+}
+
+void dispatch_count(const struct dispatch *dispatch, struct psb_stats *stats)
+{
+	stats->callbacks += dispatch->calls;
+	stats->callback_usec += dispatch->total_usec;
+	stats->superseded += dispatch->superseded;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch.h - from notifications to callbacks, with the guarantees of psibridge.h
+ */
+#pragma once
+
+#include "library/bridge.h"
+
+/* A cgroup's path, shared by those who still speak of it. */
+struct label {
+	unsigned refs; /* under the bridge's lock */
+	char path[];
+};
+
+int label_new(const char *path, struct label **ret);
+/* Both with the bridge's lock held. */
+struct label *label_ref(struct label *label);
+struct label *label_unref(struct label *label);
+
+/* The registrations of one watch. */
+struct dispatch {
+	struct psb_bridge *bridge;
+	struct psb_registration *first;
+	uint64_t sequence; /* of the newest notification */
+	bool many;	   /* notifications speak of many cgroups: a slot for each */
+	uint64_t calls, total_usec, superseded; /* of all that ever were registered */
+};
+
+/*
+ * Tell everybody. On the loop's thread, without the lock; mailboxes are filled and inline callbacks
+ * called. `label` names the cgroup and is what a slot belongs to; notification->cgroup is set from
+ * it.
+ */
+void dispatch_deliver(struct dispatch *dispatch, struct label *label,
+		      const struct psb_notification *notification);
+
+/* Tell the present state to those that asked for it and were not told yet. On the loop's thread. */
+void dispatch_present(struct dispatch *dispatch, struct label *label,
+		      const struct psb_notification *notification);
+
+/* As psb_watch_add_callback(); for PSB_TELL_PRESENT the caller sees to it that dispatch_present()
+ * follows. */
+int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
+		 psb_registration **ret);
+
+/* Remove all, as psb_registration_remove() does. */
+void dispatch_clear(struct dispatch *dispatch);
+/* In a forked child: free, touch nothing. */
+void dispatch_clear_in_child(struct dispatch *dispatch);
+
+/* Calls made, time spent in them, and notifications overtaken; with the lock held. */
+void dispatch_count(const struct dispatch *dispatch, struct psb_stats *stats);
+
+/* Is the calling thread inside a callback of this bridge? */
+bool dispatch_is_inside(const struct psb_bridge *bridge);

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - from psb_watch_options to what the layers below want
+ *
+ * The structure may be shorter than ours (an older caller): what it lacks is zero, and zero means
+ * the default. A longer one is a newer caller's, who may rely on members we would ignore:
+ * psb_watch_new() refuses it.
+ */
+#include "core/cgpattern.h"
+#include "library/watch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void watch_explain(const struct psb_watch_options *o, const char *why, int error)
+{
+	if (!o->error_text || o->error_text_size == 0)
+		return;
+	snprintf(o->error_text, o->error_text_size, "%s", why[0] ? why : strerror(-error));
+	make_one_line(o->error_text);
+}
+
+static int parse_trigger(const char *name, const char *text, const char *otherwise,
+			 struct trigger *ret, char *why)
+{
+	const char *wrong;
+	int r;
+
+	if (!text)
+		text = otherwise;
+	r = trigger_parse(text, strlen(text), ret, &wrong);
+	if (r < 0)
+		snprintf(why, WHY_MAX, "%s \"%.100s\": %s", name, text, wrong);
+	return r;
+}
+
+int watch_options_parse(const struct psb_watch_options *o, struct policy_options *ret, char *why)
+{
+	struct policy_options p = {
+		.rearm_usec = o->rearm_usec ? o->rearm_usec : POLICY_REARM_USEC,
+		.quiet_usec = o->quiet_usec,
+		.calm_usec = o->calm_usec ? o->calm_usec : POLICY_CALM_USEC,
+		.headroom_percent = o->headroom_percent ? o->headroom_percent
+							: POLICY_HEADROOM_PERCENT,
+	};
+	int r;
+
+	why[0] = '\0';
+	if (o->headroom_percent == PSB_HEADROOM_OFF) {
+		p.headroom_percent = 0;
+	} else if (o->headroom_percent > 99) {
+		snprintf(why, WHY_MAX, "headroom_percent %u: 1 to 99 was expected",
+			 o->headroom_percent);
+		return -EINVAL;
+	}
+	if (o->rungs && !(o->rungs & (PSB_RUNG_MASK(RUNG_MAX + 1) - 2))) {
+		snprintf(why, WHY_MAX, "rungs 0x%x: none of them is PSB_RUNG_MASK() of a rung",
+			 o->rungs);
+		return -EINVAL;
+	}
+	if (!o->source_write && o->source_write_size > 0) {
+		snprintf(why, WHY_MAX, "source_write is NULL, source_write_size is %zu",
+			 o->source_write_size);
+		return -EINVAL;
+	}
+	if (o->source_write_size > 0 && !o->source) {
+		snprintf(why, WHY_MAX, "source_write without source");
+		return -EINVAL;
+	}
+	if (MAX(p.rearm_usec, MAX(p.quiet_usec, p.calm_usec)) > 86400 * USEC_PER_SEC) {
+		snprintf(why, WHY_MAX, "rearm, quiet and calm: a day at most");
+		return -EINVAL;
+	}
+	r = parse_trigger("early", o->early, "some 20ms/2s", &p.early, why);
+	if (r == 0)
+		r = parse_trigger("low", o->low, "some 200ms/2s", &p.low, why);
+	if (r == 0)
+		r = parse_trigger("critical", o->critical, "full 100ms/2s", &p.critical, why);
+	if (r < 0)
+		return r;
+	*ret = p;
+	return 0;
+}
+
+int watch_target_parse(const struct psb_watch_options *o, struct target *ret, char *why)
+{
+	struct target_request q = {
+		.proc = "/proc",
+		.cgroup = o->cgroup,
+		.pid = o->pid,
+		.unit = o->unit,
+		.source = o->source,
+		.source_write = o->source_write,
+		.source_write_size = o->source_write_size,
+	};
+	struct cgroups cgroups;
+	struct cgpattern *pattern;
+	const char *wrong;
+	char fixed[CGPATH_MAX];
+	int r;
+
+	if (!o->pattern)
+		return target_resolve(&q, ret, why);
+	if (o->cgroup || o->pid != 0 || o->unit || o->source) {
+		snprintf(why, WHY_MAX, "a pattern excludes cgroup, pid, unit and source");
+		return -EINVAL;
+	}
+	r = cgroups_discover(q.proc, &cgroups);
+	if (r < 0 || !cgroups.has_v2) {
+		snprintf(why, WHY_MAX, "no cgroup2 hierarchy is mounted here (cgroup v1 only)");
+		return r < 0 ? r : -ENOENT;
+	}
+	r = cgpattern_new(o->pattern, cgroups.v2.point, &pattern, &wrong);
+	if (r < 0) {
+		snprintf(why, WHY_MAX, "pattern \"%.150s\": %s", o->pattern,
+			 r == -ENOMEM ? "out of memory" : wrong);
+		return r;
+	}
+	snprintf(fixed, sizeof(fixed), "%s", cgpattern_fixed(pattern));
+	cgpattern_free(pattern);
+	q.cgroup = fixed;
+	return target_resolve(&q, ret, why);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watch.h - what a psb_watch is made of
+ *
+ * A watch of one cgroup has a meter. A watch of a pattern has a grove: a meter on the trunk (the
+ * fixed part) and one for each cgroup below that stalls now.
+ */
+#pragma once
+
+#include "library/meter.h"
+
+struct grove;
+struct simulation;
+
+struct psb_watch {
+	struct psb_bridge *bridge;
+	unsigned refs; /* under the bridge's lock */
+	struct psb_watch *next, **back;
+	struct policy_options options;
+	struct target target;
+	struct label *label;
+	struct dispatch dispatch;
+	struct meter *meter;
+	struct grove *grove;
+	struct loop_work attach_work, detach_work, present_work, simulate_work;
+
+	/* under the bridge's lock; written by the loop's thread */
+	bool closed;  /* the host gave it up */
+	bool running; /* attached to the loop */
+	bool present_posted;
+	struct simulation *simulations; /* that the loop has not seen yet, in order */
+	enum psb_available available;
+	bool critical, gone;
+	struct psb_stats stats;
+	struct psb_source source;
+
+	/* for psb_watch_load(), whose caller must not wait for the loop nor the loop for him */
+	pthread_mutex_t load_lock;
+	struct memory load_memory;
+};
+
+/* What every told level does: publish, then deliver. */
+void watch_tell(struct psb_watch *watch, struct label *label, const struct psb_notification *n);
+/* Publish level and counters; what is listened to. */
+void watch_publish(struct psb_watch *watch);
+void watch_publish_source(struct psb_watch *watch);
+/* Detached from the loop: free it. Also by the bridge at its end, whether detached or not. */
+void watch_free(struct psb_watch *watch);
+/* In a forked child. */
+void watch_free_in_child(struct psb_watch *watch);
+
+/* Why it failed, to where the caller wants it. */
+void watch_explain(const struct psb_watch_options *options, const char *why, int error);
+
+/* Resolve options. Errors: -EINVAL, and the words in why[WHY_MAX]. */
+int watch_options_parse(const struct psb_watch_options *options, struct policy_options *ret,
+			char *why);
+int watch_target_parse(const struct psb_watch_options *options, struct target *ret, char *why);

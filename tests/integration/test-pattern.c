@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-pattern.c - one trigger for a tree of cgroups, through the public API
+ */
+#include "fixture.h"
+
+#include <dirent.h>
+
+#define MANY 50
+
+static unsigned open_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static const char *child(const char *trunk, unsigned i)
+{
+	static char name[4][64];
+	static unsigned next;
+	char *p = name[next++ % 4];
+
+	snprintf(p, sizeof(name[0]), "%s/c%u", trunk, i);
+	return p;
+}
+
+static void plant(const char *trunk, unsigned many)
+{
+	lab_make(&lab, trunk, 0);
+	if (!lab.v1)
+		lab_write(lab_file(&lab, trunk, "cgroup.subtree_control"), "+memory");
+	for (unsigned i = 0; i < many; i++)
+		lab_make(&lab, child(trunk, i), LAB_LIMIT);
+}
+
+static void fell(const char *trunk, unsigned many)
+{
+	for (unsigned i = 0; i < many; i++)
+		lab_remove(&lab, child(trunk, i));
+	lab_remove(&lab, trunk);
+}
+
+static void watch_pattern(struct fixture *f, const char *trunk, const char *stars)
+{
+	static char pattern[256];
+
+	snprintf(pattern, sizeof(pattern), "%s/%s", lab_path(&lab, trunk), stars);
+	start_with(f, &(struct psb_watch_options){ .pattern = pattern }, NULL, PSB_INLINE);
+}
+
+static const struct told *heard(struct fixture *f, unsigned from, int level, const char *group)
+{
+	return record_find(&f->record, from, PSB_KIND_LEVEL, level, lab_path(&lab, group));
+}
+
+/* Nobody but these two was spoken of. */
+static void check_only(struct fixture *f, const char *one, const char *other)
+{
+	char a[160], b[160];
+
+	snprintf(a, sizeof(a), "%s", lab_path(&lab, one));
+	snprintf(b, sizeof(b), "%s", lab_path(&lab, other));
+	for (unsigned i = 0; i < record_count(&f->record); i++)
+		if (strcmp(f->record.told[i].cgroup, a) != 0 &&
+		    strcmp(f->record.told[i].cgroup, b) != 0) {
+			record_print(&f->record);
+			fail_msg("%s was told", f->record.told[i].cgroup);
+		}
+}
+
+static void of_fifty_cgroups_only_those_that_stall_are_told(void **state)
+{
+	static struct fixture f;
+	unsigned before, n;
+	uint64_t from;
+	pid_t one, other;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	plant("many", MANY);
+	before = open_descriptors();
+	watch_pattern(&f, "many", "*");
+	lab_sleep_ms(200);
+	assert_true(open_descriptors() - before < 12); /* however many there are */
+
+	from = lab_now_usec();
+	one = lab_press(&lab, child("many", 17), 100, 100);
+	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "many/c17"));
+	print_message("# rung %u: %llu ms to Low, %llu sweeps\n", rung_of(&f),
+		      (unsigned long long)(lab_now_usec() - from) / 1000,
+		      (unsigned long long)stats_of(&f).sweeps);
+	check_only(&f, "many/c17", "many/c17");
+	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
+	assert_int_equal(stats_of(&f).members, 1);
+
+	/* a second one, while the first goes on: the trunk's counters can't show it */
+	from = lab_now_usec();
+	other = lab_press(&lab, child("many", 42), 100, 100);
+	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "many/c42"));
+	print_message("# the second: %llu ms to Low\n",
+		      (unsigned long long)(lab_now_usec() - from) / 1000);
+	check_only(&f, "many/c17", "many/c42");
+
+	/* one ends, the other goes on */
+	lab_kill(one);
+	n = record_count(&f.record);
+	WAIT_FOR(&f, 12000u, heard(&f, n > 2 ? n - 2 : 0, PSB_HIGH, "many/c17"));
+	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
+	lab_kill(other);
+	WAIT_FOR(&f, 12000u, heard(&f, 0, PSB_HIGH, "many/c42"));
+	check_only(&f, "many/c17", "many/c42");
+	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_HIGH);
+	WAIT_FOR(&f, 12000u, stats_of(&f).members == 0);
+	assert_true(stats_of(&f).sweeps >= 2);
+	stop(&f);
+	fell("many", MANY);
+}
+
+static void a_cgroup_that_is_born_later_is_told_and_its_removal_too(void **state)
+{
+	static struct fixture f;
+	pid_t pid;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	plant("later", 2);
+	watch_pattern(&f, "later", "*");
+	lab_sleep_ms(200);
+	lab_make(&lab, "later/new", LAB_LIMIT);
+	pid = lab_press(&lab, "later/new", 100, 100);
+	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "later/new"));
+	lab_kill(pid);
+	lab_remove(&lab, "later/new");
+	WAIT_FOR(&f, 8000u,
+		 record_find(&f.record, 0, PSB_KIND_GONE, 0, lab_path(&lab, "later/new")));
+	check_only(&f, "later/new", "later/new");
+	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_HIGH);
+	stop(&f);
+	fell("later", 2);
+}
+
+/* See test-facts.c: at the trunk there is little to be seen of a stall while other CPUs are busy. */
+static void busy_neighbours_do_not_hide_who_stalls(void **state)
+{
+	static struct fixture f;
+	static char pattern[256];
+	char trigger[64];
+	pid_t pid, neighbours;
+	uint64_t from, stall;
+	unsigned n;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP("one CPU only");
+	plant("busy", 2);
+	lab_make(&lab, "busy/neighbour", 0);
+	neighbours = lab_burn(&lab, "busy/neighbour");
+	pid = lab_press(&lab, child("busy", 1), 100, 100);
+	lab_sleep_ms(500);
+	stall = lab_psi(&lab, "busy/c1").some_usec;
+	lab_sleep_ms(4000);
+	stall = (lab_psi(&lab, "busy/c1").some_usec - stall) / 2;
+	lab_kill(pid);
+	lab_sleep_ms(4500); /* an average over 2 s still knows of it */
+
+	/* a threshold that the child passes, and what is left of it at the trunk does not: that is
+	 * half or less */
+	snprintf(trigger, sizeof(trigger), "some %llu 2000000", (unsigned long long)stall * 6 / 10);
+	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, "busy"));
+	start_with(
+		&f,
+		&(struct psb_watch_options){ .pattern = pattern, .early = trigger, .low = trigger },
+		NULL, PSB_INLINE);
+	/* the kernel's first alarm is a false one, and would do. So once to be rid of it: */
+	pid = lab_press(&lab, child("busy", 1), 100, 100);
+	WAIT_FOR(&f, 20000u, heard(&f, 0, PSB_LOW, "busy/c1"));
+	lab_kill(pid);
+	WAIT_FOR(&f, 20000u, heard(&f, 0, PSB_HIGH, "busy/c1"));
+	lab_sleep_ms(4500);
+	n = record_count(&f.record);
+	pid = lab_press(&lab, child("busy", 1), 100, 100);
+	from = lab_now_usec();
+	WAIT_FOR(&f, 20000u, heard(&f, n, PSB_LOW, "busy/c1"));
+	/* without CAP_SYS_RESOURCE the trunk's safety sample would find it too, some 5.5 s from
+	 * here */
+	assert_true(lab.privileged || lab_now_usec() - from < 4500000);
+	print_message("# %s: %llu ms to Low\n", trigger,
+		      (unsigned long long)(lab_now_usec() - from) / 1000);
+	check_only(&f, "busy/c1", "busy/c1");
+	lab_kill(pid);
+	lab_kill(neighbours);
+	stop(&f);
+	lab_remove(&lab, "busy/neighbour");
+	fell("busy", 2);
+}
+
+static void two_stars_name_the_leaf(void **state)
+{
+	static struct fixture f;
+	pid_t pid;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	plant("deep", 3);
+	if (!lab.v1)
+		lab_write(lab_file(&lab, "deep/c1", "cgroup.subtree_control"), "+memory");
+	lab_make(&lab, "deep/c1/leaf", LAB_LIMIT);
+	watch_pattern(&f, "deep", "**");
+	pid = lab_press(&lab, "deep/c1/leaf", 100, 100);
+	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "deep/c1/leaf"));
+	lab_sleep_ms(500);
+	check_only(&f, "deep/c1/leaf", "deep/c1/leaf");
+	lab_kill(pid);
+	stop(&f);
+	lab_remove(&lab, "deep/c1/leaf");
+	fell("deep", 3);
+}
+
+static void when_the_trunk_is_made_anew_the_pattern_goes_on(void **state)
+{
+	static struct fixture f;
+	pid_t pid, loop;
+	uint64_t cpu;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	plant("trunk", 2);
+	watch_pattern(&f, "trunk", "*");
+	lab_sleep_ms(200);
+	fell("trunk", 2);
+	loop = lab_thread("psb-loop");
+	cpu = lab_thread_cpu_usec(loop);
+	lab_sleep_ms(1500);
+	assert_true(lab_thread_cpu_usec(loop) - cpu < 150000);
+	assert_int_equal(record_count(&f.record), 0);
+	plant("trunk", 2);
+	lab_sleep_ms(4500); /* it looks once a second at first */
+	pid = lab_press(&lab, child("trunk", 1), 100, 100);
+	WAIT_FOR(&f, 10000u, heard(&f, 0, PSB_LOW, "trunk/c1"));
+	lab_kill(pid);
+	WAIT_FOR(&f, 12000u, heard(&f, 0, PSB_HIGH, "trunk/c1"));
+	stop(&f);
+	fell("trunk", 2);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	no_lab = lab_open(&lab, "pattern");
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	lab_close(&lab);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(of_fifty_cgroups_only_those_that_stall_are_told),
+		TEST(a_cgroup_that_is_born_later_is_told_and_its_removal_too),
+		TEST(busy_neighbours_do_not_hide_who_stalls),
+		TEST(two_stars_name_the_leaf),
+		TEST(when_the_trunk_is_made_anew_the_pattern_goes_on),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
