@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hosting.h - the memory interfaces of the CLR hosting ABI, exactly as published
+ *
+ * A runtime that was written for this ABI calls RegisterMemoryNotificationCallback() of an
+ * IHostMemoryManager and is then told, through ICLRMemoryNotificationCallback, when memory is Low,
+ * Neutral or High. psb_host_memory_manager_new() makes such a manager out of a watch.
+ *
+ * What an interface pointer points to is a pointer to a table of functions ("slots"), in C:
+ *
+ *     IHostMemoryManager_RegisterMemoryNotificationCallback(manager, &mine.callback);
+ *
+ * and in C++, where the compiler makes the same table for a class with virtual functions:
+ *
+ *     struct Mine : ICLRMemoryNotificationCallback { ... };
+ *     manager->RegisterMemoryNotificationCallback(new Mine);
+ *
+ * C++ destructors of interfaces are protected and not virtual: a virtual one would take two slots
+ * of the table. So nobody can `delete` an interface pointer; Release() is the only way. In a
+ * class of your own a virtual destructor is fine, it lands behind the published slots.
+ *
+ * Where a function says nothing else, the conventions of psibridge.h hold for psb_ calls, and those
+ * of COM for methods: S_OK or a failure, outputs are written on success only (except where COM
+ * wants a null pointer), a caller owns the reference that an output pointer carries.
+ *
+ * Names that other headers define too: constants are left alone where they exist. If mscoree.h
+ * (as MIDL generates it) was included before, its interfaces, enumerations and types are used. If
+ * another header has HRESULT, DWORD, ULONG, GUID, IID, REFIID and MEMORY_BASIC_INFORMATION, define
+ * PSB_HOSTING_TYPES_DEFINED before this one.
+ *
+ * Source of slots, IIDs and values: MSCOREE.IDL in dotnet/coreclr, release/1.0.0 (MIT), and the
+ * reference documentation of the hosting interfaces. On LP64 HRESULT, DWORD and ULONG have 32 bits,
+ * SIZE_T is size_t, and __stdcall means nothing. C99, and clean under C++11. See
+ * psibridge-hosting(3).
+ */
+#ifndef PSIBRIDGE_HOSTING_H
+#define PSIBRIDGE_HOSTING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "psibridge.h"
+
+/* ---- types --------------------------------------------------------------------------------- */
+
+#if !defined(PSB_HOSTING_TYPES_DEFINED) && !defined(__mscoree_h__)
+#define PSB_HOSTING_TYPES_DEFINED
+
+typedef int32_t HRESULT;
+typedef uint32_t DWORD;
+typedef uint32_t ULONG;
+
+typedef struct GUID {
+	uint32_t Data1;
+	uint16_t Data2;
+	uint16_t Data3;
+	uint8_t Data4[8];
+} GUID;
+typedef GUID IID;
+
+#if defined(__cplusplus) && !defined(CINTERFACE)
+typedef const IID &REFIID;
+#else
+typedef const IID *REFIID;
+#endif
+
+/** What VirtualQuery() fills: a run of pages that are alike. */
+typedef struct MEMORY_BASIC_INFORMATION {
+	void *BaseAddress;    /* the page asked for */
+	void *AllocationBase; /* what VirtualAlloc() returned when it was reserved; NULL: free */
+	uint32_t AllocationProtect; /* PAGE_..., as reserved */
+	uint16_t PartitionId;	    /* 0 */
+	size_t RegionSize;	    /* bytes from BaseAddress on that are alike */
+	uint32_t State;		    /* MEM_COMMIT, MEM_RESERVE or MEM_FREE */
+	uint32_t Protect;	    /* PAGE_...; 0 for reserved pages */
+	uint32_t Type;		    /* MEM_PRIVATE or MEM_MAPPED; 0 for free pages */
+} MEMORY_BASIC_INFORMATION;
+
+#endif /* PSB_HOSTING_TYPES_DEFINED */
+
+/* ---- results ------------------------------------------------------------------------------- */
+
+#ifdef __cplusplus
+#define PSB_HRESULT(value) (static_cast<HRESULT>(UINT32_C(value)))
+#else
+#define PSB_HRESULT(value) ((HRESULT)UINT32_C(value))
+#endif
+
+#ifndef S_OK
+#define S_OK PSB_HRESULT(0)
+#endif
+#ifndef S_FALSE
+#define S_FALSE PSB_HRESULT(1)
+#endif
+#ifndef E_NOTIMPL
+#define E_NOTIMPL PSB_HRESULT(0x80004001)
+#endif
+#ifndef E_NOINTERFACE
+#define E_NOINTERFACE PSB_HRESULT(0x80004002)
+#endif
+#ifndef E_POINTER
+#define E_POINTER PSB_HRESULT(0x80004003)
+#endif
+#ifndef E_FAIL
+#define E_FAIL PSB_HRESULT(0x80004005)
+#endif
+#ifndef E_UNEXPECTED
+#define E_UNEXPECTED PSB_HRESULT(0x8000FFFF)
+#endif
+#ifndef E_ACCESSDENIED
+#define E_ACCESSDENIED PSB_HRESULT(0x80070005)
+#endif
+#ifndef E_OUTOFMEMORY
+#define E_OUTOFMEMORY PSB_HRESULT(0x8007000E)
+#endif
+#ifndef E_INVALIDARG
+#define E_INVALIDARG PSB_HRESULT(0x80070057)
+#endif
+
+#ifndef HOST_E_DEADLOCK
+#define HOST_E_DEADLOCK PSB_HRESULT(0x80131020)
+#define HOST_E_INTERRUPTED PSB_HRESULT(0x80131021)
+#define HOST_E_INVALIDOPERATION PSB_HRESULT(0x80131022)
+#define HOST_E_CLRNOTAVAILABLE PSB_HRESULT(0x80131023)
+#define HOST_E_TIMEOUT PSB_HRESULT(0x80131024)
+#define HOST_E_NOT_OWNER PSB_HRESULT(0x80131025)
+#define HOST_E_ABANDONED PSB_HRESULT(0x80131026)
+#define HOST_E_EXITPROCESS_THREADABORT PSB_HRESULT(0x80131027)
+#define HOST_E_EXITPROCESS_ADUNLOAD PSB_HRESULT(0x80131028)
+#define HOST_E_EXITPROCESS_TIMEOUT PSB_HRESULT(0x80131029)
+#define HOST_E_EXITPROCESS_OUTOFMEMORY PSB_HRESULT(0x8013102A)
+#define HOST_E_EXITPROCESS_STACKOVERFLOW PSB_HRESULT(0x8013102B)
+#endif
+
+#ifndef SUCCEEDED
+#define SUCCEEDED(result) ((result) >= 0)
+#endif
+#ifndef FAILED
+#define FAILED(result) ((result) < 0)
+#endif
+
+/* ---- flags of VirtualAlloc() and its family ------------------------------------------------ */
+
+#ifndef MEM_COMMIT
+#define MEM_COMMIT 0x00001000u
+#endif
+#ifndef MEM_RESERVE
+#define MEM_RESERVE 0x00002000u
+#endif
+#ifndef MEM_DECOMMIT
+#define MEM_DECOMMIT 0x00004000u
+#endif
+#ifndef MEM_RELEASE
+#define MEM_RELEASE 0x00008000u
+#endif
+#ifndef MEM_FREE
+#define MEM_FREE 0x00010000u
+#endif
+#ifndef MEM_PRIVATE
+#define MEM_PRIVATE 0x00020000u
+#endif
+#ifndef MEM_MAPPED
+#define MEM_MAPPED 0x00040000u
+#endif
+#ifndef MEM_RESET
+#define MEM_RESET 0x00080000u
+#endif
+#ifndef MEM_TOP_DOWN
+#define MEM_TOP_DOWN 0x00100000u
+#endif
+
+#ifndef PAGE_NOACCESS
+#define PAGE_NOACCESS 0x01u
+#endif
+#ifndef PAGE_READONLY
+#define PAGE_READONLY 0x02u
+#endif
+#ifndef PAGE_READWRITE
+#define PAGE_READWRITE 0x04u
+#endif
+#ifndef PAGE_WRITECOPY
+#define PAGE_WRITECOPY 0x08u /* of file views: refused */
+#endif
+#ifndef PAGE_EXECUTE
+#define PAGE_EXECUTE 0x10u
+#endif
+#ifndef PAGE_EXECUTE_READ
+#define PAGE_EXECUTE_READ 0x20u
+#endif
+#ifndef PAGE_EXECUTE_READWRITE
+#define PAGE_EXECUTE_READWRITE 0x40u
+#endif
+#ifndef PAGE_EXECUTE_WRITECOPY
+#define PAGE_EXECUTE_WRITECOPY 0x80u /* refused */
+#endif
+#ifndef PAGE_GUARD
+#define PAGE_GUARD 0x100u /* refused: Linux has no page that raises an exception once */
+#endif
+#ifndef PAGE_NOCACHE
+#define PAGE_NOCACHE 0x200u /* refused */
+#endif
+#ifndef PAGE_WRITECOMBINE
+#define PAGE_WRITECOMBINE 0x400u /* refused */
+#endif
+
+/* ---- interfaces ---------------------------------------------------------------------------- */
+
+/* Each source file that uses an IID gets its own copy: nothing to link, nothing to clash. */
+#define PSB_IID static const IID __attribute__((unused))
+
+#if !(defined(__cplusplus) && !defined(CINTERFACE))
+/* The first three slots of every table, and the functions that call them. */
+#define PSB_UNKNOWN_SLOTS(type)                                                \
+	HRESULT (*QueryInterface)(type * This, REFIID riid, void **ppvObject); \
+	ULONG (*AddRef)(type * This);                                          \
+	ULONG (*Release)(type * This)
+#define PSB_UNKNOWN_CALLS(type)                                                                \
+	static inline HRESULT type##_QueryInterface(type *This, REFIID riid, void **ppvObject) \
+	{                                                                                      \
+		return This->lpVtbl->QueryInterface(This, riid, ppvObject);                    \
+	}                                                                                      \
+	static inline ULONG type##_AddRef(type *This)                                          \
+	{                                                                                      \
+		return This->lpVtbl->AddRef(This);                                             \
+	}                                                                                      \
+	static inline ULONG type##_Release(type *This)                                         \
+	{                                                                                      \
+		return This->lpVtbl->Release(This);                                            \
+	}
+#endif
+
+#if !defined(__IUnknown_INTERFACE_DEFINED__) && !defined(__mscoree_h__)
+#define __IUnknown_INTERFACE_DEFINED__
+
+PSB_IID IID_IUnknown = { 0x00000000, 0x0000, 0x0000, { 0xC0, 0, 0, 0, 0, 0, 0, 0x46 } };
+
+#if defined(__cplusplus) && !defined(CINTERFACE)
+struct IUnknown {
+	virtual HRESULT QueryInterface(REFIID riid, void **ppvObject) = 0;
+	virtual ULONG AddRef() = 0;
+	virtual ULONG Release() = 0;
+
+      protected:
+	~IUnknown() = default;
+};
+#else
+typedef struct IUnknown IUnknown;
+typedef struct IUnknownVtbl {
+	PSB_UNKNOWN_SLOTS(IUnknown);
+} IUnknownVtbl;
+struct IUnknown {
+	const IUnknownVtbl *lpVtbl;
+};
+PSB_UNKNOWN_CALLS(IUnknown)
+#endif
+#endif /* __IUnknown_INTERFACE_DEFINED__ */
+
+#ifndef __mscoree_h__
+
+/** How much memory the runtime may count on. Low available means high memory load. */
+typedef enum EMemoryAvailable {
+	eMemoryAvailableLow = 1,
+	eMemoryAvailableNeutral = 2,
+	eMemoryAvailableHigh = 3
+} EMemoryAvailable;
+
+/** What breaks if an allocation fails. psibridge refuses none on purpose, and only checks the range. */
+typedef enum EMemoryCriticalLevel {
+	eTaskCritical = 0,
+	eAppDomainCritical = 1,
+	eProcessCritical = 2
+} EMemoryCriticalLevel;
+
+/** Flags of CreateMalloc(). Our heaps are always safe for threads. */
+typedef enum MALLOC_TYPE { MALLOC_THREADSAFE = 1, MALLOC_EXECUTABLE = 2 } MALLOC_TYPE;
+
+PSB_IID IID_ICLRMemoryNotificationCallback = {
+	0x47EB8E57, 0x0846, 0x4546, { 0xAF, 0x76, 0x6F, 0x42, 0xFC, 0xFC, 0x26, 0x49 }
+};
+PSB_IID IID_IHostMalloc = {
+	0x1831991C, 0xCC53, 0x4A31, { 0xB2, 0x18, 0x04, 0xE9, 0x10, 0x44, 0x64, 0x79 }
+};
+PSB_IID IID_IHostMemoryManager = {
+	0x7BC698D1, 0xF9E3, 0x4460, { 0x9C, 0xDE, 0xD0, 0x42, 0x48, 0xE9, 0xFA, 0x25 }
+};
+PSB_IID IID_IHostControl = {
+	0x02CA073C, 0x7079, 0x4860, { 0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91 }
+};
+
+#if defined(__cplusplus) && !defined(CINTERFACE)
+
+/** Implemented by the runtime, called by the manager. Must not block: hand over, and return. */
+struct ICLRMemoryNotificationCallback : public IUnknown {
+	virtual HRESULT OnMemoryNotification(EMemoryAvailable eMemoryAvailable) = 0;
+
+      protected:
+	~ICLRMemoryNotificationCallback() = default;
+};
+
+/** A heap. */
+struct IHostMalloc : public IUnknown {
+	virtual HRESULT Alloc(size_t cbSize, EMemoryCriticalLevel eCriticalLevel, void **ppMem) = 0;
+	virtual HRESULT DebugAlloc(size_t cbSize, EMemoryCriticalLevel eCriticalLevel,
+				   char *pszFileName, int iLineNo, void **ppMem) = 0;
+	virtual HRESULT Free(void *pMem) = 0;
+
+      protected:
+	~IHostMalloc() = default;
+};
+
+/** What a runtime asks its host for where memory is concerned. */
+struct IHostMemoryManager : public IUnknown {
+	virtual HRESULT CreateMalloc(DWORD dwMallocType, IHostMalloc **ppMalloc) = 0;
+	virtual HRESULT VirtualAlloc(void *pAddress, size_t dwSize, DWORD flAllocationType,
+				     DWORD flProtect, EMemoryCriticalLevel eCriticalLevel,
+				     void **ppMem) = 0;
+	virtual HRESULT VirtualFree(void *lpAddress, size_t dwSize, DWORD dwFreeType) = 0;
+	virtual HRESULT VirtualQuery(void *lpAddress, void *lpBuffer, size_t dwLength,
+				     size_t *pResult) = 0;
+	virtual HRESULT VirtualProtect(void *lpAddress, size_t dwSize, DWORD flNewProtect,
+				       DWORD *pflOldProtect) = 0;
+	virtual HRESULT GetMemoryLoad(DWORD *pMemoryLoad, size_t *pAvailableBytes) = 0;
+	virtual HRESULT
+	RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback *pCallback) = 0;
+	virtual HRESULT NeedsVirtualAddressSpace(void *startAddress, size_t size) = 0;
+	virtual HRESULT AcquiredVirtualAddressSpace(void *startAddress, size_t size) = 0;
+	virtual HRESULT ReleasedVirtualAddressSpace(void *startAddress) = 0;
+
+      protected:
+	~IHostMemoryManager() = default;
+};
+
+/** Where a runtime asks for the managers a host has. */
+struct IHostControl : public IUnknown {
+	virtual HRESULT GetHostManager(REFIID riid, void **ppObject) = 0;
+	virtual HRESULT SetAppDomainManager(DWORD dwAppDomainID,
+					    IUnknown *pUnkAppDomainManager) = 0;
+
+      protected:
+	~IHostControl() = default;
+};
+
+#else /* C */
+
+/* It tears the tables apart. */
+/* clang-format off */
+
+/** Implemented by the runtime, called by the manager. Must not block: hand over, and return. */
+typedef struct ICLRMemoryNotificationCallback ICLRMemoryNotificationCallback;
+typedef struct ICLRMemoryNotificationCallbackVtbl {
+	PSB_UNKNOWN_SLOTS(ICLRMemoryNotificationCallback);
+	HRESULT (*OnMemoryNotification)(ICLRMemoryNotificationCallback *This,
+					EMemoryAvailable eMemoryAvailable);
+} ICLRMemoryNotificationCallbackVtbl;
+struct ICLRMemoryNotificationCallback {
+	const ICLRMemoryNotificationCallbackVtbl *lpVtbl;
+};
+
+/** A heap. */
+typedef struct IHostMalloc IHostMalloc;
+typedef struct IHostMallocVtbl {
+	PSB_UNKNOWN_SLOTS(IHostMalloc);
+	HRESULT (*Alloc)(IHostMalloc *This, size_t cbSize, EMemoryCriticalLevel eCriticalLevel,
+			 void **ppMem);
+	HRESULT (*DebugAlloc)(IHostMalloc *This, size_t cbSize,
+			      EMemoryCriticalLevel eCriticalLevel, char *pszFileName, int iLineNo,
+			      void **ppMem);
+	HRESULT (*Free)(IHostMalloc *This, void *pMem);
+} IHostMallocVtbl;
+struct IHostMalloc {
+	const IHostMallocVtbl *lpVtbl;
+};
+
+/** What a runtime asks its host for where memory is concerned. */
+typedef struct IHostMemoryManager IHostMemoryManager;
+typedef struct IHostMemoryManagerVtbl {
+	PSB_UNKNOWN_SLOTS(IHostMemoryManager);
+	HRESULT (*CreateMalloc)(IHostMemoryManager *This, DWORD dwMallocType,
+				IHostMalloc **ppMalloc);
+	HRESULT (*VirtualAlloc)(IHostMemoryManager *This, void *pAddress, size_t dwSize,
+				DWORD flAllocationType, DWORD flProtect,
+				EMemoryCriticalLevel eCriticalLevel, void **ppMem);
+	HRESULT (*VirtualFree)(IHostMemoryManager *This, void *lpAddress, size_t dwSize,
+			       DWORD dwFreeType);
+	HRESULT (*VirtualQuery)(IHostMemoryManager *This, void *lpAddress, void *lpBuffer,
+				size_t dwLength, size_t *pResult);
+	HRESULT (*VirtualProtect)(IHostMemoryManager *This, void *lpAddress, size_t dwSize,
+				  DWORD flNewProtect, DWORD *pflOldProtect);
+	HRESULT (*GetMemoryLoad)(IHostMemoryManager *This, DWORD *pMemoryLoad,
+				 size_t *pAvailableBytes);
+	HRESULT (*RegisterMemoryNotificationCallback)(IHostMemoryManager *This,
+						      ICLRMemoryNotificationCallback *pCallback);
+	HRESULT (*NeedsVirtualAddressSpace)(IHostMemoryManager *This, void *startAddress,
+					    size_t size);
+	HRESULT (*AcquiredVirtualAddressSpace)(IHostMemoryManager *This, void *startAddress,
+					       size_t size);
+	HRESULT (*ReleasedVirtualAddressSpace)(IHostMemoryManager *This, void *startAddress);
+} IHostMemoryManagerVtbl;
+struct IHostMemoryManager {
+	const IHostMemoryManagerVtbl *lpVtbl;
+};
+
+/** Where a runtime asks for the managers a host has. */
+typedef struct IHostControl IHostControl;
+typedef struct IHostControlVtbl {
+	PSB_UNKNOWN_SLOTS(IHostControl);
+	HRESULT (*GetHostManager)(IHostControl *This, REFIID riid, void **ppObject);
+	HRESULT (*SetAppDomainManager)(IHostControl *This, DWORD dwAppDomainID,
+				       IUnknown *pUnkAppDomainManager);
+} IHostControlVtbl;
+struct IHostControl {
+	const IHostControlVtbl *lpVtbl;
+};
+
+/* clang-format on */
+
+PSB_UNKNOWN_CALLS(ICLRMemoryNotificationCallback)
+PSB_UNKNOWN_CALLS(IHostMalloc)
+PSB_UNKNOWN_CALLS(IHostMemoryManager)
+PSB_UNKNOWN_CALLS(IHostControl)
+
+static inline HRESULT
+ICLRMemoryNotificationCallback_OnMemoryNotification(ICLRMemoryNotificationCallback *This,
+						    EMemoryAvailable eMemoryAvailable)
+{
+	return This->lpVtbl->OnMemoryNotification(This, eMemoryAvailable);
+}
+
+static inline HRESULT IHostMalloc_Alloc(IHostMalloc *This, size_t cbSize,
+					EMemoryCriticalLevel eCriticalLevel, void **ppMem)
+{
+	return This->lpVtbl->Alloc(This, cbSize, eCriticalLevel, ppMem);
+}
+
+static inline HRESULT IHostMalloc_DebugAlloc(IHostMalloc *This, size_t cbSize,
+					     EMemoryCriticalLevel eCriticalLevel, char *pszFileName,
+					     int iLineNo, void **ppMem)
+{
+	return This->lpVtbl->DebugAlloc(This, cbSize, eCriticalLevel, pszFileName, iLineNo, ppMem);
+}
+
+static inline HRESULT IHostMalloc_Free(IHostMalloc *This, void *pMem)
+{
+	return This->lpVtbl->Free(This, pMem);
+}
+
+static inline HRESULT IHostMemoryManager_CreateMalloc(IHostMemoryManager *This, DWORD dwMallocType,
+						      IHostMalloc **ppMalloc)
+{
+	return This->lpVtbl->CreateMalloc(This, dwMallocType, ppMalloc);
+}
+
+static inline HRESULT IHostMemoryManager_VirtualAlloc(IHostMemoryManager *This, void *pAddress,
+						      size_t dwSize, DWORD flAllocationType,
+						      DWORD flProtect,
+						      EMemoryCriticalLevel eCriticalLevel,
+						      void **ppMem)
+{
+	return This->lpVtbl->VirtualAlloc(This, pAddress, dwSize, flAllocationType, flProtect,
+					  eCriticalLevel, ppMem);
+}
+
+static inline HRESULT IHostMemoryManager_VirtualFree(IHostMemoryManager *This, void *lpAddress,
+						     size_t dwSize, DWORD dwFreeType)
+{
+	return This->lpVtbl->VirtualFree(This, lpAddress, dwSize, dwFreeType);
+}
+
+static inline HRESULT IHostMemoryManager_VirtualQuery(IHostMemoryManager *This, void *lpAddress,
+						      void *lpBuffer, size_t dwLength,
+						      size_t *pResult)
+{
+	return This->lpVtbl->VirtualQuery(This, lpAddress, lpBuffer, dwLength, pResult);
+}
+
+static inline HRESULT IHostMemoryManager_VirtualProtect(IHostMemoryManager *This, void *lpAddress,
+							size_t dwSize, DWORD flNewProtect,
+							DWORD *pflOldProtect)
+{
+	return This->lpVtbl->VirtualProtect(This, lpAddress, dwSize, flNewProtect, pflOldProtect);
+}
+
+static inline HRESULT IHostMemoryManager_GetMemoryLoad(IHostMemoryManager *This, DWORD *pMemoryLoad,
+						       size_t *pAvailableBytes)
+{
+	return This->lpVtbl->GetMemoryLoad(This, pMemoryLoad, pAvailableBytes);
+}
+
+static inline HRESULT
+IHostMemoryManager_RegisterMemoryNotificationCallback(IHostMemoryManager *This,
+						      ICLRMemoryNotificationCallback *pCallback)
+{
+	return This->lpVtbl->RegisterMemoryNotificationCallback(This, pCallback);
+}
+
+static inline HRESULT IHostMemoryManager_NeedsVirtualAddressSpace(IHostMemoryManager *This,
+								  void *startAddress, size_t size)
+{
+	return This->lpVtbl->NeedsVirtualAddressSpace(This, startAddress, size);
+}
+
+static inline HRESULT IHostMemoryManager_AcquiredVirtualAddressSpace(IHostMemoryManager *This,
+								     void *startAddress,
+								     size_t size)
+{
+	return This->lpVtbl->AcquiredVirtualAddressSpace(This, startAddress, size);
+}
+
+static inline HRESULT IHostMemoryManager_ReleasedVirtualAddressSpace(IHostMemoryManager *This,
+								     void *startAddress)
+{
+	return This->lpVtbl->ReleasedVirtualAddressSpace(This, startAddress);
+}
+
+static inline HRESULT IHostControl_GetHostManager(IHostControl *This, REFIID riid, void **ppObject)
+{
+	return This->lpVtbl->GetHostManager(This, riid, ppObject);
+}
+
+static inline HRESULT IHostControl_SetAppDomainManager(IHostControl *This, DWORD dwAppDomainID,
+						       IUnknown *pUnkAppDomainManager)
+{
+	return This->lpVtbl->SetAppDomainManager(This, dwAppDomainID, pUnkAppDomainManager);
+}
+
+#endif /* C */
+#endif /* __mscoree_h__ */
+
+#undef PSB_UNKNOWN_SLOTS
+#undef PSB_UNKNOWN_CALLS
+#undef PSB_IID
+
+/* ---- psibridge's side ---------------------------------------------------------------------- */
+
+PSB_BEGIN_DECLARATIONS
+
+/**
+ * psb_host_memory_manager_new() - an IHostMemoryManager that tells what `watch` sees
+ *
+ * It has one reference, the caller's, and takes one on the watch. Give it a watch of one cgroup:
+ * with a pattern the levels of all cgroups arrive interleaved.
+ *
+ * RegisterMemoryNotificationCallback(): one callback at a time. It is AddRef'd, and Released after
+ * its last call. Another one replaces it, NULL unregisters. Every level is told to the one callback
+ * that is registered at that moment. When Register returns, the replaced one is not running and
+ * will not be called again; except from inside its own call, where Register does not wait. Where
+ * its call does not end within 10 s the answer is HOST_E_TIMEOUT, and where two callbacks wait for
+ * each other HOST_E_DEADLOCK: even so the new registration stands, the old one is never called
+ * again, and is Released when its call returns. At registration the present level is told if it
+ * is Low, or not the one this manager told last.
+ *
+ * A callback that answers HOST_E_CLRNOTAVAILABLE or E_FAIL is Released and never called again. Any
+ * other answer but S_OK is counted, and it is called again next time.
+ *
+ * The last Release() unregisters as above. Memory that was got from the manager stays mapped: a
+ * runtime may still be running in it. In a forked child every method answers
+ * HOST_E_CLRNOTAVAILABLE, and Release() frees what is the manager's own without calling the callback.
+ *
+ * Errors: -EINVAL (watch is NULL), -ENOMEM.  Since: 0.1
+ */
+int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret);
+
+/** What a manager of psibridge has seen. */
+struct psb_host_memory_stats {
+	size_t size;
+	uint64_t notifications;	  /* calls of OnMemoryNotification() */
+	uint64_t failures;	  /* ... that did not answer S_OK */
+	HRESULT last_failure;	  /* what the last one of them answered; S_OK: there was none */
+	int registered;		  /* 1: a callback is registered */
+	uint64_t retired;	  /* callbacks given up because the runtime said it is unusable */
+	uint64_t overdue;	  /* replaced callbacks that are still running */
+	uint64_t reserved_bytes;  /* address space of VirtualAlloc() */
+	uint64_t committed_bytes; /* ... of which this much is committed */
+};
+
+/** psb_host_memory_manager_stats() - copy the counters.  Errors: -EINVAL (not a manager of
+ * psibridge, or no size), -ECHILD.  Since: 0.1 */
+int psb_host_memory_manager_stats(IHostMemoryManager *manager, struct psb_host_memory_stats *ret);
+
+/**
+ * psb_host_control_new() - an IHostControl whose only manager is `manager`, of whatever make
+ *
+ * It has one reference and takes one on the manager. GetHostManager() answers E_NOINTERFACE for
+ * other managers, which tells a runtime to use its own; SetAppDomainManager() answers S_OK and
+ * does nothing.  Errors: -EINVAL (manager is NULL), -ENOMEM.  Since: 0.1
+ */
+int psb_host_control_new(IHostMemoryManager *manager, IHostControl **ret);
+
+/** psb_hresult_from_errno() - the HRESULT that fits what a psb_ call returned: S_OK for 0 and more,
+ * E_UNEXPECTED for a negative errno that has no better one.  Since: 0.1 */
+HRESULT psb_hresult_from_errno(int error);
+
+PSB_END_DECLARATIONS
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * maps.c - what the process has mapped, from /proc/self/maps
+ *
+ *     55d0c8a00000-55d0c8a02000 r--p 00000000 fe:01 1048602    /usr/bin/cat
+ *
+ * Lines are sorted by address. They are read character by character, because the name at the end,
+ * which nobody here wants, may be longer than any buffer (a path of 4095 bytes, with newlines as
+ * \012). Source: proc(5), show_map_vma() in fs/proc/task_mmu.c.
+ *
+ * The answer is a snapshot; other threads map and unmap meanwhile.
+ */
+#include "kernel/maps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum maps_field {
+	MAPS_START,
+	MAPS_END,
+	MAPS_ACCESS,
+	MAPS_OFFSET,
+	MAPS_DEVICE,
+	MAPS_INODE,
+	MAPS_NAME
+};
+
+/* A line on its way in, character by character: names may be longer than any buffer. */
+struct maps_reader {
+	enum maps_field field;
+	struct mapping line;
+};
+
+/* True: `line` is complete but for its name, which nobody wants. */
+static bool maps_read(struct maps_reader *reader, char c)
+{
+	struct mapping *line = &reader->line;
+	unsigned digit = c >= '0' && c <= '9'	? (unsigned)(c - '0')
+			 : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+						: 0;
+
+	switch (reader->field) {
+	case MAPS_START:
+		if (c == '-')
+			reader->field = MAPS_END;
+		else
+			line->start = line->start * 16 + digit;
+		return false;
+	case MAPS_END:
+		if (c == ' ')
+			reader->field = MAPS_ACCESS;
+		else
+			line->end = line->end * 16 + digit;
+		return false;
+	case MAPS_ACCESS:
+		if (c == ' ')
+			reader->field = MAPS_OFFSET;
+		else
+			line->access |= c == 'r'   ? PROT_READ
+					: c == 'w' ? PROT_WRITE
+					: c == 'x' ? PROT_EXEC
+						   : 0;
+		return false;
+	case MAPS_OFFSET:
+		if (c == ' ')
+			reader->field = MAPS_DEVICE;
+		return false;
+	case MAPS_DEVICE:
+		if (c == ' ')
+			reader->field = MAPS_INODE;
+		return false;
+	case MAPS_INODE:
+		if (c != ' ' && c != '\n') {
+			line->inode = line->inode * 10 + digit;
+			return false;
+		}
+		reader->field = MAPS_NAME;
+		return true;
+	case MAPS_NAME:
+		return false;
+	}
+	return false;
+}
+
+int maps_find(uintptr_t address, struct mapping *ret)
+{
+	struct maps_reader reader = { 0 };
+	bool found = false;
+	char buf[4096];
+	ssize_t n = 0;
+	int fd, r = -ENOENT;
+
+	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	while (!found && (n = read(fd, buf, sizeof(buf))) > 0) {
+		for (ssize_t i = 0; i < n && !found; i++) {
+			if (maps_read(&reader, buf[i]) && reader.line.end > address) {
+				*ret = reader.line;
+				found = true;
+			}
+			if (buf[i] == '\n')
+				reader = (struct maps_reader){ 0 };
+		}
+	}
+	if (n < 0)
+		r = -errno;
+	close(fd);
+	return found ? 0 : r;
+}

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hosting.c - the IHostMemoryManager of a watch
+ *
+ * A registration of the runtime is a `slot`: one callback, and one psb_registration of our own,
+ * which brings a thread. The manager has at most one current slot. Registering makes a new one,
+ * puts it in the place of the old one and ends that, so that the old callback can be stuck without
+ * taking the thread of the new one with it.
+ *
+ * A slot is one of
+ *   current   the manager points to it, and notifications are told to its callback;
+ *   detached  replaced, unregistered or retired: its callback is not called any more. Whoever comes
+ *             last ends and frees it: a Register that waited until the call was over, or otherwise
+ *             the call itself when it returns;
+ * and, independently of that,
+ *   running   from before a call until its answer has been dealt with, a Release that follows from
+ *             it included.
+ *
+ * Invariants, all under the lock:
+ *  - The native registration is made and put in place in one step. What was sent before is in the
+ *    mailbox of the old slot only, what is sent later reaches both but is told by the new one
+ *    only. So nothing is told to two callbacks. What the old slot had in its mailbox and cannot
+ *    tell any more, the new one learns, because it asks for the present level (PSB_TELL_PRESENT).
+ *  - That present level is news if it is Low, or if it is not what this manager told last. Before
+ *    the first notification, the level at the first registration counts as told: a runtime starts
+ *    out in the belief that memory is not short, and a new one must not be sent a High for
+ *    nothing.
+ *  - A detached slot is freed by exactly one: `waited` says that a thread is waiting and will do
+ *    it.
+ *  - Nothing of the runtime's is called, and psb_registration_remove() neither, with the lock
+ *    held.
+ *
+ * Who waits for whom: a thread that is inside a call (`inside`) and waits for another call to end
+ * is an edge between slots, `waits_for`. An edge that would close a circle is refused
+ * (HOST_E_DEADLOCK); circles may pass through several managers, so there is one lock for all of
+ * them. It belongs to the process that made it: after a fork it may be locked for ever, so a child
+ * makes another.
+ *
+ * Lifetime: `refs` counts references of the outside world; with the last one the manager ends its
+ * slot. `holds` counts that, and each slot; with the last hold memory and watch are given up. So a
+ * callback that is stuck keeps its manager in memory, and may even release it itself.
+ *
+ * What the runtime's answers mean is from the reference documentation of
+ * ICLRMemoryNotificationCallback::OnMemoryNotification; psibridge-hosting(3) has the table.
+ */
+#include "psibridge/hosting.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "library/hosting-internal.h"
+#include "library/hostmem.h"
+
+_Static_assert((int)PSB_LOW == (int)eMemoryAvailableLow, "the levels have the same numbers");
+_Static_assert((int)PSB_NEUTRAL == (int)eMemoryAvailableNeutral,
+	       "the levels have the same numbers");
+_Static_assert((int)PSB_HIGH == (int)eMemoryAvailableHigh, "the levels have the same numbers");
+
+/* One lock for each process that makes managers; never freed. */
+struct domain {
+	pid_t pid;
+	pthread_mutex_t lock;
+};
+
+struct manager {
+	IHostMemoryManager interface; /* first: the object's address */
+	_Atomic uint32_t refs;
+	_Atomic uint32_t holds;
+	struct domain *domain;
+	psb_watch *watch;
+	struct hostmem *mem;
+	uint64_t patience_usec;
+
+	/* under domain->lock */
+	struct slot *current;
+	enum psb_available told; /* last, to whomever; 0: nothing yet */
+	uint64_t notifications, failures, retired, overdue;
+	HRESULT last_failure;
+};
+
+struct slot {
+	struct manager *manager;		  /* a hold */
+	ICLRMemoryNotificationCallback *callback; /* a reference; NULL when it was given back */
+	psb_registration *registration;
+	pthread_cond_t left; /* a call is over */
+
+	/* under domain->lock */
+	bool running, detached, waited, overdue;
+	struct slot *outer;	/* the call around this one, on the same thread */
+	struct slot *waits_for; /* what the thread of this call waits for */
+};
+
+/* The calls this thread is inside of, innermost first. */
+static __thread struct slot *inside;
+
+static _Atomic(struct domain *) the_domain;
+
+static int domain_get(struct domain **ret)
+{
+	struct domain *old = atomic_load(&the_domain), *domain;
+
+	if (old && !is_forked(old->pid)) {
+		*ret = old;
+		return 0;
+	}
+	domain = malloc(sizeof(*domain));
+	if (!domain)
+		return -ENOMEM;
+	domain->pid = getpid();
+	pthread_mutex_init(&domain->lock, NULL);
+	if (!atomic_compare_exchange_strong(&the_domain, &old, domain)) {
+		pthread_mutex_destroy(&domain->lock);
+		free(domain);
+		domain = old;
+	}
+	*ret = domain;
+	return 0;
+}
+
+/* ---- lifetime ------------------------------------------------------------------------------ */
+
+static struct manager *manager_of(IHostMemoryManager *interface)
+{
+	return CONTAINER_OF(interface, struct manager, interface);
+}
+
+static void manager_unhold(struct manager *manager)
+{
+	if (atomic_fetch_sub(&manager->holds, 1) > 1)
+		return;
+	hostmem_free(manager->mem);
+	psb_watch_unref(manager->watch);
+	free(manager);
+}
+
+static int slot_new(struct manager *manager, ICLRMemoryNotificationCallback *callback,
+		    struct slot **ret)
+{
+	pthread_condattr_t monotonic;
+	struct slot *slot;
+
+	slot = calloc(1, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&slot->left, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	atomic_fetch_add(&manager->holds, 1);
+	slot->manager = manager;
+	ICLRMemoryNotificationCallback_AddRef(callback);
+	slot->callback = callback;
+	*ret = slot;
+	return 0;
+}
+
+/* Calls the runtime's Release(). Nobody else may know the slot any more. */
+static void slot_free(struct slot *slot)
+{
+	struct manager *manager = slot->manager;
+
+	if (slot->callback)
+		ICLRMemoryNotificationCallback_Release(slot->callback);
+	pthread_cond_destroy(&slot->left);
+	free(slot);
+	manager_unhold(manager);
+}
+
+/* ---- notifications ------------------------------------------------------------------------- */
+
+/* Does the runtime have to hear this? */
+static bool is_news(const struct manager *manager, const struct psb_notification *n)
+{
+	if (n->reason == PSB_REASON_PRESENT)
+		return n->available == PSB_LOW || n->available != manager->told;
+	return n->kind == PSB_KIND_LEVEL || n->kind == PSB_KIND_GONE;
+}
+
+/* The document's words for a runtime that cannot be called any more. */
+static bool is_deadly(HRESULT result)
+{
+	return result == HOST_E_CLRNOTAVAILABLE || result == E_FAIL;
+}
+
+/* The answer of a call, under the lock. */
+static void slot_answered(struct slot *slot, HRESULT result)
+{
+	struct manager *manager = slot->manager;
+
+	if (result == S_OK)
+		return;
+	manager->failures++;
+	manager->last_failure = result;
+	if (is_deadly(result))
+		manager->retired++;
+}
+
+/* A psb_callback_fn: one notification, on the thread of the slot's registration. */
+static void slot_notified(const struct psb_notification *n, void *userdata)
+{
+	struct slot *slot = userdata;
+	struct manager *manager = slot->manager;
+	struct domain *domain = manager->domain;
+	ICLRMemoryNotificationCallback *callback;
+	HRESULT result;
+	bool finish;
+
+	pthread_mutex_lock(&domain->lock);
+	if (slot->detached || !is_news(manager, n)) {
+		pthread_mutex_unlock(&domain->lock);
+		return;
+	}
+	manager->told = n->available;
+	manager->notifications++;
+	slot->running = true;
+	slot->outer = inside;
+	inside = slot;
+	pthread_mutex_unlock(&domain->lock);
+
+	result = ICLRMemoryNotificationCallback_OnMemoryNotification(
+		slot->callback, (EMemoryAvailable)n->available);
+
+	pthread_mutex_lock(&domain->lock);
+	slot_answered(slot, result);
+	if (slot->detached || is_deadly(result)) {
+		/* Still running: who waits for the call waits for this Release too. */
+		callback = steal(slot->callback);
+		pthread_mutex_unlock(&domain->lock);
+		ICLRMemoryNotificationCallback_Release(callback);
+		pthread_mutex_lock(&domain->lock);
+	}
+	inside = slot->outer;
+	slot->running = false;
+	if (is_deadly(result) && manager->current == slot) {
+		manager->current = NULL;
+		slot->detached = true;
+	}
+	finish = slot->detached && !slot->waited;
+	if (slot->overdue)
+		manager->overdue--;
+	if (slot->waited)
+		pthread_cond_broadcast(&slot->left);
+	pthread_mutex_unlock(&domain->lock);
+
+	/* From inside its own callback this never waits. */
+	if (finish && psb_registration_remove(slot->registration) >= 0)
+		slot_free(slot);
+}
+
+/* ---- registration -------------------------------------------------------------------------- */
+
+static bool is_inside(const struct slot *slot)
+{
+	for (const struct slot *s = inside; s; s = s->outer)
+		if (s == slot)
+			return true;
+	return false;
+}
+
+/* Waits, with the lock, until no call of the slot is running. Errors: -ETIMEDOUT, -EDEADLK. */
+static int slot_wait(struct slot *slot)
+{
+	struct manager *manager = slot->manager;
+	struct timespec until;
+	uint64_t usec;
+	int r = 0;
+
+	for (const struct slot *s = slot; s; s = s->waits_for)
+		if (is_inside(s))
+			return -EDEADLK;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	usec = (uint64_t)until.tv_nsec / NSEC_PER_USEC + manager->patience_usec;
+	until.tv_sec += (time_t)(usec / USEC_PER_SEC);
+	until.tv_nsec = (long)(usec % USEC_PER_SEC * NSEC_PER_USEC);
+
+	for (struct slot *s = inside; s; s = s->outer)
+		s->waits_for = slot;
+	slot->waited = true;
+	while (slot->running && r == 0)
+		r = pthread_cond_timedwait(&slot->left, &manager->domain->lock, &until);
+	slot->waited = false;
+	for (struct slot *s = inside; s; s = s->outer)
+		s->waits_for = NULL;
+	return slot->running ? -ETIMEDOUT : 0;
+}
+
+/*
+ * Puts `next` (or nothing) in the place of the current slot, and ends that one. Called with the
+ * lock, which it gives back. Errors: -ETIMEDOUT, -EDEADLK: done, but a call of the old one goes on.
+ */
+static int manager_replace(struct manager *manager, struct slot *next)
+{
+	struct slot *old = manager->current;
+	bool running = false;
+	int r = 0;
+
+	manager->current = next;
+	if (old) {
+		old->detached = true;
+		if (old->running && !is_inside(old))
+			r = slot_wait(old);
+		running = old->running;
+		if (r < 0) {
+			old->overdue = true;
+			manager->overdue++;
+		}
+	}
+	pthread_mutex_unlock(&manager->domain->lock);
+
+	if (!old || running) /* its call will see to the rest */
+		return r;
+	r = psb_registration_remove(old->registration);
+	if (r < 0) /* then it may still come to slot_notified(): the slot has to stay */
+		return r;
+	slot_free(old);
+	return 0;
+}
+
+static HRESULT manager_register(IHostMemoryManager *interface,
+				ICLRMemoryNotificationCallback *callback)
+{
+	struct manager *manager = manager_of(interface);
+	struct slot *next = NULL;
+	int r;
+
+	if (is_forked(manager->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	if (callback) {
+		r = slot_new(manager, callback, &next);
+		if (r < 0)
+			return psb_hresult_from_errno(r);
+	}
+
+	pthread_mutex_lock(&manager->domain->lock);
+	if (next) {
+		if (manager->told == 0)
+			manager->told = psb_watch_available(manager->watch, NULL);
+		r = psb_watch_add_callback(manager->watch, slot_notified, next, PSB_TELL_PRESENT,
+					   &next->registration);
+		if (r < 0) {
+			pthread_mutex_unlock(&manager->domain->lock);
+			slot_free(next);
+			return psb_hresult_from_errno(r);
+		}
+	}
+	return psb_hresult_from_errno(manager_replace(manager, next));
+}
+
+/* ---- IUnknown ------------------------------------------------------------------------------ */
+
+static HRESULT manager_query_interface(IHostMemoryManager *interface, REFIID riid, void **ret)
+{
+	if (!riid || !ret)
+		return E_POINTER;
+	if (!guid_equal(riid, &IID_IUnknown) && !guid_equal(riid, &IID_IHostMemoryManager)) {
+		*ret = NULL;
+		return E_NOINTERFACE;
+	}
+	IHostMemoryManager_AddRef(interface);
+	*ret = interface;
+	return S_OK;
+}
+
+static ULONG manager_add_ref(IHostMemoryManager *interface)
+{
+	return atomic_fetch_add(&manager_of(interface)->refs, 1) + 1;
+}
+
+static ULONG manager_release(IHostMemoryManager *interface)
+{
+	struct manager *manager = manager_of(interface);
+	ULONG left = atomic_fetch_sub(&manager->refs, 1) - 1;
+
+	if (left > 0)
+		return left;
+	if (is_forked(manager->domain->pid)) {
+		/* No thread is left that could be in a call, and the lock may be locked for ever. */
+		if (manager->current) {
+			free(manager->current);
+			atomic_fetch_sub(&manager->holds, 1);
+		}
+	} else {
+		pthread_mutex_lock(&manager->domain->lock);
+		(void)manager_replace(manager, NULL);
+	}
+	manager_unhold(manager);
+	return 0;
+}
+
+/* ---- memory -------------------------------------------------------------------------------- */
+
+static bool is_level(EMemoryCriticalLevel level)
+{
+	return (int)level >= eTaskCritical && (int)level <= eProcessCritical;
+}
+
+static HRESULT manager_create_malloc(IHostMemoryManager *interface, DWORD type, IHostMalloc **ret)
+{
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (is_forked(manager_of(interface)->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	return psb_hresult_from_errno(hostmalloc_new(interface, type, ret));
+}
+
+static HRESULT manager_virtual_alloc(IHostMemoryManager *interface, void *address, size_t size,
+				     DWORD type, DWORD protect, EMemoryCriticalLevel level,
+				     void **ret)
+{
+	struct manager *manager = manager_of(interface);
+
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (is_forked(manager->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	if (!is_level(level))
+		return E_INVALIDARG;
+	return psb_hresult_from_errno(
+		hostmem_alloc(manager->mem, address, size, type, protect, ret));
+}
+
+static HRESULT manager_virtual_free(IHostMemoryManager *interface, void *address, size_t size,
+				    DWORD type)
+{
+	struct manager *manager = manager_of(interface);
+
+	if (is_forked(manager->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	return psb_hresult_from_errno(hostmem_release(manager->mem, address, size, type));
+}
+
+static HRESULT manager_virtual_query(IHostMemoryManager *interface, void *address, void *buffer,
+				     size_t length, size_t *ret_length)
+{
+	struct manager *manager = manager_of(interface);
+	MEMORY_BASIC_INFORMATION info;
+	int r;
+
+	if (!buffer || !ret_length)
+		return E_POINTER;
+	if (is_forked(manager->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	if (length < sizeof(info))
+		return E_INVALIDARG;
+	r = hostmem_query(manager->mem, address, &info);
+	if (r < 0)
+		return psb_hresult_from_errno(r);
+	memcpy(buffer, &info, sizeof(info)); /* the caller's buffer may be of bytes */
+	*ret_length = sizeof(info);
+	return S_OK;
+}
+
+static HRESULT manager_virtual_protect(IHostMemoryManager *interface, void *address, size_t size,
+				       DWORD protect, DWORD *ret_old)
+{
+	struct manager *manager = manager_of(interface);
+
+	if (!ret_old)
+		return E_POINTER;
+	if (is_forked(manager->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	return psb_hresult_from_errno(
+		hostmem_protect(manager->mem, address, size, protect, ret_old));
+}
+
+static HRESULT manager_get_memory_load(IHostMemoryManager *interface, DWORD *ret_percent,
+				       size_t *ret_available_bytes)
+{
+	struct manager *manager = manager_of(interface);
+	struct psb_load load = { .size = sizeof(load) };
+	int r;
+
+	if (!ret_percent || !ret_available_bytes)
+		return E_POINTER;
+	if (is_forked(manager->domain->pid))
+		return HOST_E_CLRNOTAVAILABLE;
+	r = psb_watch_load(manager->watch, &load);
+	if (r < 0)
+		return psb_hresult_from_errno(r);
+	*ret_percent = load.percent;
+	*ret_available_bytes = (size_t)MIN(load.available_bytes, (uint64_t)SIZE_MAX);
+	return S_OK;
+}
+
+/* To the runtime any success means "room was made, try again", for ever. There is none to make: the
+ * address space it lacks is its own process's, and what we reserved in it is in its hands. */
+static HRESULT manager_needs_address_space(IHostMemoryManager *interface, void *start, size_t size)
+{
+	(void)start;
+	(void)size;
+	return is_forked(manager_of(interface)->domain->pid) ? HOST_E_CLRNOTAVAILABLE
+							     : E_OUTOFMEMORY;
+}
+
+static HRESULT manager_acquired_address_space(IHostMemoryManager *interface, void *start,
+					      size_t size)
+{
+	(void)start;
+	(void)size;
+	return is_forked(manager_of(interface)->domain->pid) ? HOST_E_CLRNOTAVAILABLE : S_OK;
+}
+
+static HRESULT manager_released_address_space(IHostMemoryManager *interface, void *start)
+{
+	(void)start;
+	return is_forked(manager_of(interface)->domain->pid) ? HOST_E_CLRNOTAVAILABLE : S_OK;
+}
+
+static const IHostMemoryManagerVtbl manager_vtbl = {
+	.QueryInterface = manager_query_interface,
+	.AddRef = manager_add_ref,
+	.Release = manager_release,
+	.CreateMalloc = manager_create_malloc,
+	.VirtualAlloc = manager_virtual_alloc,
+	.VirtualFree = manager_virtual_free,
+	.VirtualQuery = manager_virtual_query,
+	.VirtualProtect = manager_virtual_protect,
+	.GetMemoryLoad = manager_get_memory_load,
+	.RegisterMemoryNotificationCallback = manager_register,
+	.NeedsVirtualAddressSpace = manager_needs_address_space,
+	.AcquiredVirtualAddressSpace = manager_acquired_address_space,
+	.ReleasedVirtualAddressSpace = manager_released_address_space,
+};
+
+int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret)
+{
+	struct manager *manager;
+	int r;
+
+	if (!watch || !ret)
+		return -EINVAL;
+	manager = calloc(1, sizeof(*manager));
+	if (!manager)
+		return -ENOMEM;
+	r = domain_get(&manager->domain);
+	if (r >= 0)
+		r = hostmem_new(&manager->mem);
+	if (r < 0) {
+		free(manager);
+		return r;
+	}
+	manager->interface.lpVtbl = &manager_vtbl;
+	atomic_init(&manager->refs, 1);
+	atomic_init(&manager->holds, 1);
+	manager->watch = psb_watch_ref(watch);
+	manager->patience_usec = HOSTING_PATIENCE_USEC;
+	*ret = &manager->interface;
+	return 0;
+}
+
+int host_memory_manager_set_patience(IHostMemoryManager *interface, uint64_t usec)
+{
+	if (!interface || interface->lpVtbl != &manager_vtbl)
+		return -EINVAL;
+	manager_of(interface)->patience_usec = usec;
+	return 0;
+}
+
+int psb_host_memory_manager_stats(IHostMemoryManager *interface, struct psb_host_memory_stats *ret)
+{
+	struct psb_host_memory_stats stats = { .size = sizeof(stats) };
+	struct manager *manager;
+
+	if (!interface || interface->lpVtbl != &manager_vtbl || !ret || ret->size < sizeof(size_t))
+		return -EINVAL;
+	manager = manager_of(interface);
+	if (is_forked(manager->domain->pid))
+		return -ECHILD;
+	pthread_mutex_lock(&manager->domain->lock);
+	stats.notifications = manager->notifications;
+	stats.failures = manager->failures;
+	stats.last_failure = manager->last_failure;
+	stats.registered = manager->current != NULL;
+	stats.retired = manager->retired;
+	stats.overdue = manager->overdue;
+	pthread_mutex_unlock(&manager->domain->lock);
+	hostmem_totals(manager->mem, &stats.reserved_bytes, &stats.committed_bytes);
+
+	stats.size = ret->size; /* an older caller has a shorter structure, a newer one a longer */
+	memcpy(ret, &stats, MIN(ret->size, sizeof(stats)));
+	return 0;
+}
