@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * doctor.c - psibridge doctor: how soon is pressure noticed here, why not sooner, what to do
+ *
+ * psb_diagnose() tries every rung and tells its findings, which are kept until all are there: the
+ * verdict stands first and follows from them. Then a watch is made with the same options and given
+ * up, so that the verdict speaks of what a program would really get (which trigger, which window).
+ *
+ * A target that makes sense and cannot be watched (no such cgroup, switched off by systemd) is a
+ * verdict too.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/target-options.h"
+#include "cli/words.h"
+
+#define FINDINGS_MAX 64
+#define VERDICT_MAX 1024
+
+enum { OPTION_JSON = TARGET_OPTIONS_END };
+
+static const struct args_option own_table[] = {
+	{ "json", NULL, OPTION_JSON },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge doctor - how soon is memory pressure noticed here, and how could it be sooner?\n"
+	"\n"
+	"Tries every rung of the ladder, best first, and says what works, why the rest does not, and\n"
+	"what to do about it. Run it as the user, and in the container or service, that the program in\n"
+	"question runs in.\n"
+	"\n"
+	"Usage: psibridge doctor [--cgroup PATH | --unit NAME | --pid N | --source PATH |\n"
+	"                         --pattern PATTERN] [OPTION...]\n"
+	"\n"
+	"  --json               one JSON object: the verdict and all findings\n"
+	"  --help\n"
+	"\n";
+
+static const char help_end[] =
+	"\n"
+	"Exit status: 0 some rung works, 1 none does, 2 the command line makes no sense.\n";
+
+struct finding {
+	unsigned rung;
+	int status, taken, error;
+	char *id, *what, *advice;
+};
+
+struct diagnosis {
+	struct target_options target;
+	struct finding findings[FINDINGS_MAX];
+	size_t n;
+	bool out_of_memory;
+	char verdict[VERDICT_MAX], advice[VERDICT_MAX];
+	int error;		  /* of psb_diagnose() */
+	unsigned rung;		  /* taken; 0: none works */
+	struct psb_source source; /* rung 0: no watch could be made */
+	char cgroup[512];	  /* where `source` listens, as much as fits a sentence */
+};
+
+enum { WORKS, COULD_BE_BETTER, DOES_NOT_WORK };
+
+static void collect(const struct psb_finding *f, void *userdata)
+{
+	struct diagnosis *d = userdata;
+	struct finding *to = &d->findings[d->n];
+
+	if (d->n == FINDINGS_MAX)
+		return;
+	*to = (struct finding){
+		.rung = f->rung,
+		.status = f->status,
+		.taken = f->taken,
+		.error = f->error,
+		.id = strdup(f->id),
+		.what = strdup(f->what),
+		.advice = strdup(f->advice),
+	};
+	d->n++;
+	if (!to->id || !to->what || !to->advice)
+		d->out_of_memory = true;
+	if (f->taken)
+		d->rung = f->rung;
+}
+
+static void forget(struct diagnosis *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		free(d->findings[i].id);
+		free(d->findings[i].what);
+		free(d->findings[i].advice);
+	}
+}
+
+/* ---- the verdict ---------------------------------------------------------------------------- */
+
+/* The source that a watch gets; `source.rung` stays 0 if there is no watch to be had. */
+static int try_watch(struct diagnosis *d)
+{
+	struct psb_source source = { .size = sizeof(source) };
+	psb_bridge *bridge = NULL;
+	psb_watch *watch = NULL;
+	int r = psb_bridge_new(NULL, &bridge);
+
+	if (r < 0)
+		snprintf(d->target.error, sizeof(d->target.error), "no event loop can be made: %s",
+			 strerror(-r));
+	if (r == 0)
+		r = psb_watch_new(bridge, &d->target.watch, &watch);
+	if (r == 0)
+		r = psb_watch_source(watch, &source);
+	if (r == 0) {
+		snprintf(d->cgroup, sizeof(d->cgroup), "%s", source.cgroup);
+		d->source = source;
+		d->source.cgroup = NULL; /* it goes with the watch */
+	}
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	return r;
+}
+
+/* "/a.slice/b.service", with who that is where the person did not say so himself. */
+static void name_target(const struct diagnosis *d, char *buf, size_t size)
+{
+	const char *path = *d->cgroup ? d->cgroup : "the cgroup", *open = *d->cgroup ? "(" : "",
+		   *close = *d->cgroup ? ")" : "";
+
+	if (d->target.watch.pid != 0)
+		snprintf(buf, size, "%s %sof process %s%s", path, open, d->target.target_value,
+			 close);
+	else if (d->target.watch.unit)
+		snprintf(buf, size, "%s", d->target.watch.unit);
+	else if (d->target.target)
+		snprintf(buf, size, "%.512s", d->target.target_value);
+	else
+		snprintf(buf, size, "%s %sof this process%s", path, open, close);
+}
+
+static void judge(struct diagnosis *d)
+{
+	char soon[WORDS_SOON_MAX], what[600];
+
+	if (d->error < 0) {
+		snprintf(d->verdict, sizeof(d->verdict), "No pressure will be noticed: %s.",
+			 target_options_error(&d->target, d->error));
+		if (d->error == -ENODATA || !d->target.target)
+			snprintf(d->advice, sizeof(d->advice),
+				 "Name a target (--cgroup, --unit), or unset MEMORY_PRESSURE_WATCH "
+				 "(systemd: MemoryPressureWatch=auto).");
+		return;
+	}
+	if (d->rung > 0)
+		d->error = try_watch(d);
+	name_target(d, what, sizeof(what));
+	if (d->rung == 0) {
+		snprintf(d->verdict, sizeof(d->verdict),
+			 "Pressure in %s will not be noticed: no rung of the ladder works here.",
+			 what);
+		return;
+	}
+	if (d->error < 0) {
+		d->rung = 0;
+		snprintf(d->verdict, sizeof(d->verdict), "Pressure in %s will not be noticed: %s.",
+			 what, target_options_error(&d->target, d->error));
+		return;
+	}
+	words_soon(&d->source, d->target.low_window_usec, soon);
+	if (d->source.rung == PSB_RUNG_MACHINE) {
+		snprintf(
+			d->verdict, sizeof(d->verdict),
+			"Pressure in %s cannot be told from that of the whole machine, which will be noticed %s (rung 6 of 6).",
+			what, soon);
+		return;
+	}
+	snprintf(d->verdict, sizeof(d->verdict),
+		 "Pressure in %s will be noticed %s (rung %u of 6: %s).", what, soon,
+		 d->source.rung, words_how(&d->source));
+}
+
+/* ---- for people ----------------------------------------------------------------------------- */
+
+/* Nobody asked for it, so it is no fault. */
+static bool is_absent(const struct finding *f)
+{
+	return f->rung > 0 && f->error == ENODATA;
+}
+
+static const char *mark(const struct output *o, const struct finding *f)
+{
+	if (is_absent(f))
+		return "-";
+	switch (f->status) {
+	case WORKS:
+		return o->utf8 ? "✓" : "+";
+	case COULD_BE_BETTER:
+		return "!";
+	default:
+		return o->utf8 ? "✗" : "x";
+	}
+}
+
+static enum paint mark_paint(const struct finding *f)
+{
+	if (is_absent(f))
+		return PAINT_DIM;
+	return f->status == WORKS	      ? PAINT_GOOD
+	       : f->status == COULD_BE_BETTER ? PAINT_WARN
+					      : PAINT_BAD;
+}
+
+#define INDENT 4u
+#define INDENT_RUNG 6u
+
+static void print_advice(const struct output *o, unsigned indent, const char *advice)
+{
+	char first[64];
+
+	if (!*advice)
+		return;
+	snprintf(first, sizeof(first), "%*s%s%s%s ", (int)indent, "", output_paint(o, PAINT_BOLD),
+		 o->utf8 ? "→" : "->", output_paint(o, PAINT_PLAIN));
+	output_paragraph(o, first, indent + (o->utf8 ? 2 : 3), advice);
+}
+
+/* `dim`: a rung that would be tried only if a better one did not work. */
+static void print_finding(const struct output *o, const struct finding *f, bool dim)
+{
+	unsigned indent = f->rung > 0 ? INDENT_RUNG : INDENT;
+	char first[64], number[16] = "", text[1024];
+
+	if (f->rung > 0)
+		snprintf(number, sizeof(number), " %u", f->rung);
+	snprintf(first, sizeof(first), "  %s%s%s%s ",
+		 output_paint(o, dim ? PAINT_DIM : mark_paint(f)), mark(o, f),
+		 dim ? "" : output_paint(o, PAINT_PLAIN), number);
+	snprintf(text, sizeof(text), "%s%s", f->taken ? "taken: " : "", f->what);
+	output_paragraph(o, first, indent, text);
+	if (dim)
+		fputs(output_paint(o, PAINT_PLAIN), stdout);
+}
+
+enum group { GROUP_LADDER, GROUP_PLACE, GROUP_MEMORY, GROUP_LISTENING, GROUP_OTHER, GROUPS };
+
+static const char *const group_title[GROUPS] = {
+	"The ladder: the first rung that works is taken",
+	"What is watched",
+	"Memory",
+	"Listening",
+	"Also",
+};
+
+static enum group group_of(const struct finding *f)
+{
+	static const struct {
+		const char *id;
+		enum group group;
+	} known[] = {
+		{ "cgroup", GROUP_PLACE },	{ "cgroup-read-only", GROUP_PLACE },
+		{ "hybrid", GROUP_PLACE },	{ "inherited", GROUP_PLACE },
+		{ "limit", GROUP_MEMORY },	{ "memory-high", GROUP_MEMORY },
+		{ "readers", GROUP_LISTENING }, { "backend", GROUP_LISTENING },
+	};
+
+	if (f->rung > 0)
+		return GROUP_LADDER;
+	for (size_t i = 0; i < ELEMENTSOF(known); i++)
+		if (strcmp(f->id, known[i].id) == 0)
+			return known[i].group;
+	return GROUP_OTHER;
+}
+
+static void print_group(const struct output *o, const struct diagnosis *d, enum group group)
+{
+	const char *advised = "";
+	bool any = false;
+
+	for (size_t i = 0; i < d->n; i++) {
+		const struct finding *f = &d->findings[i];
+
+		if (group_of(f) != group)
+			continue;
+		if (!any)
+			printf("\n%s%s%s\n", output_paint(o, PAINT_BOLD), group_title[group],
+			       output_paint(o, PAINT_PLAIN));
+		any = true;
+		print_finding(o, f, f->rung > d->rung && d->rung > 0);
+		/* the same advice twice in a row is noise */
+		if (strcmp(f->advice, advised) != 0)
+			print_advice(o, f->rung > 0 ? INDENT_RUNG : INDENT, f->advice);
+		advised = f->advice;
+	}
+}
+
+static void print(const struct diagnosis *d)
+{
+	struct output o;
+
+	output_init(&o);
+	fputs(output_paint(&o, d->rung > 0 ? PAINT_BOLD : PAINT_BAD), stdout);
+	output_paragraph(&o, "", 0, d->verdict);
+	fputs(output_paint(&o, PAINT_PLAIN), stdout);
+	print_advice(&o, 2, d->advice);
+	for (enum group g = 0; g < GROUPS; g++)
+		print_group(&o, d, g);
+}
+
+/* ---- for scripts ---------------------------------------------------------------------------- */
+
+static json_t *error_json(int error)
+{
+	const char *name = error != 0 ? strerrorname_np(error) : NULL;
+
+	return name ? json_string(name) : json_null();
+}
+
+static int print_json(const struct diagnosis *d)
+{
+	static const char *const status[] = { "works", "could-be-better", "does-not-work" };
+	json_t *findings = json_array();
+
+	for (size_t i = 0; i < d->n; i++) {
+		const struct finding *f = &d->findings[i];
+
+		json_array_append_new(findings,
+				      json_pack("{s:i, s:s, s:s, s:b, s:o, s:o, s:o}", "rung",
+						(int)f->rung, "id", f->id, "status",
+						status[CLAMP(f->status, 0, 2)], "taken", f->taken,
+						"error", error_json(f->error), "what",
+						output_json_text(f->what), "advice",
+						output_json_text(f->advice)));
+	}
+	return output_json(json_pack("{s:o, s:o, s:b, s:i, s:o, s:s, s:s, s:o}", "verdict",
+				     output_json_text(d->verdict), "advice",
+				     output_json_text(d->advice), "works", d->rung > 0, "rung",
+				     (int)d->source.rung, "error", error_json(-d->error), "source",
+				     d->source.name ? d->source.name : "", "trigger",
+				     d->source.trigger, "findings", findings));
+}
+
+static int examine(struct diagnosis *d, bool json)
+{
+	d->error = psb_diagnose(&d->target.watch, collect, d);
+	if (d->out_of_memory || d->error == -ENOMEM) {
+		complain("doctor", "out of memory");
+		return EXIT_FAILED;
+	}
+	if (d->error < 0 && target_options_status(&d->target, d->error) == EXIT_USAGE) {
+		complain("doctor", "%s", target_options_error(&d->target, d->error));
+		return EXIT_USAGE;
+	}
+	judge(d);
+	if (!json)
+		print(d);
+	else if (print_json(d) < 0)
+		return EXIT_FAILED;
+	return d->rung > 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+int verb_doctor(int argc, char **argv)
+{
+	struct args args = ARGS_INIT(argc, argv, own_table, target_options_table);
+	struct diagnosis d = { 0 };
+	bool json = false;
+	int id, status;
+
+	target_options_init(&d.target);
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id < 0)
+			return EXIT_USAGE;
+		if (id == ARGS_HELP) {
+			printf("%s%s%s", help, target_options_help, help_end);
+			return EXIT_OK;
+		}
+		if (id == OPTION_JSON)
+			json = true;
+		else if (target_options_take(&d.target, &args) < 0)
+			return EXIT_USAGE;
+	}
+	status = examine(&d, json);
+	forget(&d);
+	return status;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * output.c - what goes to standard output
+ *
+ * The API's times are of CLOCK_MONOTONIC. A wall-clock time is worked out from how long ago that
+ * was, at the moment of printing: a clock that is set in between moves what is printed, as it does
+ * in every log.
+ */
+#include "cli/output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <langinfo.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WIDTH_DEFAULT 80
+#define WIDTH_MIN 40
+
+void output_init(struct output *ret)
+{
+	const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+	struct winsize size;
+	bool terminal = isatty(STDOUT_FILENO);
+
+	*ret = (struct output){
+		.colour = terminal && (!no_colour || !*no_colour) &&
+			  (!term || strcmp(term, "dumb") != 0),
+		.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
+		.width = WIDTH_DEFAULT,
+	};
+	if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+		ret->width = MAX(size.ws_col, WIDTH_MIN);
+}
+
+const char *output_paint(const struct output *output, enum paint paint)
+{
+	if (!output->colour)
+		return "";
+	switch (paint) {
+	case PAINT_PLAIN:
+		return "\033[m";
+	case PAINT_GOOD:
+		return "\033[32m";
+	case PAINT_WARN:
+		return "\033[33m";
+	case PAINT_BAD:
+		return "\033[31m";
+	case PAINT_BOLD:
+		return "\033[1m";
+	case PAINT_DIM:
+		return "\033[2m";
+	}
+	return "";
+}
+
+static void put_bytes(const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		putchar(c < 0x20 || c == 0x7f ? '?' : c);
+	}
+}
+
+void output_text(const char *text)
+{
+	put_bytes(text, strlen(text));
+}
+
+/* Columns, near enough: one for each character that is not the middle of one. */
+static unsigned columns(const char *text, size_t size)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < size; i++)
+		n += ((unsigned char)text[i] & 0xc0) != 0x80;
+	return n;
+}
+
+void output_paragraph(const struct output *output, const char *first, unsigned indent,
+		      const char *text)
+{
+	unsigned column = indent;
+	bool fresh = true;
+
+	fputs(first, stdout);
+	while (*text) {
+		size_t blanks = strspn(text, " "), size = strcspn(text + blanks, " ");
+		unsigned wide = columns(text + blanks, size);
+
+		text += blanks;
+		if (!fresh && column + 1 + wide > output->width) {
+			printf("\n%*s", (int)indent, "");
+			column = indent;
+		} else if (!fresh) {
+			putchar(' ');
+			column++;
+		}
+		put_bytes(text, size);
+		column += wide;
+		fresh = false;
+		text += size;
+	}
+	putchar('\n');
+}
+
+int output_end_line(void)
+{
+	if (putchar('\n') == EOF || fflush(stdout) == EOF)
+		return errno > 0 ? -errno : -EIO;
+	return 0;
+}
+
+int output_json(json_t *object)
+{
+	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	int r = -ENOMEM;
+
+	if (text) {
+		errno = 0;
+		fputs(text, stdout);
+		r = output_end_line();
+	}
+	free(text);
+	json_decref(object);
+	return r;
+}
+
+/*
+ * Bytes of the character at `p`, 0: it is none. Its shape only; what Unicode forbids is
+ * json_stringn()'s to refuse.
+ */
+static size_t character_size(const unsigned char *p)
+{
+	size_t n = p[0] < 0x80			 ? 1
+		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		   : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
+		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						 : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+json_t *output_json_text(const char *text)
+{
+	json_t *string = json_string(text);
+	char *clean, *to;
+
+	if (string)
+		return string;
+	clean = to = malloc(3 * strlen(text) + 1);
+	if (!clean)
+		return NULL;
+	while (*text) {
+		size_t n = character_size((const unsigned char *)text);
+		json_t *one = n > 0 ? json_stringn(text, n) : NULL;
+
+		if (one)
+			to = mempcpy(to, text, n);
+		else
+			to = mempcpy(to, "\xef\xbf\xbd", 3);
+		text += one ? n : 1;
+		json_decref(one);
+	}
+	*to = '\0';
+	string = json_string(clean);
+	free(clean);
+	return string;
+}
+
+json_t *output_json_number(uint64_t number)
+{
+	return json_integer((json_int_t)MIN(number, (uint64_t)INT64_MAX));
+}
+
+static uint64_t clock_usec(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
+}
+
+uint64_t output_realtime(uint64_t monotonic_usec)
+{
+	uint64_t ago = usec_sub(clock_usec(CLOCK_MONOTONIC), monotonic_usec);
+
+	return usec_sub(clock_usec(CLOCK_REALTIME), ago);
+}
+
+void output_time(uint64_t monotonic_usec, char *buf)
+{
+	uint64_t usec = output_realtime(monotonic_usec);
+	time_t seconds = (time_t)(usec / USEC_PER_SEC);
+	struct tm tm;
+
+	localtime_r(&seconds, &tm);
+	snprintf(buf, OUTPUT_WORD_MAX, "%02d:%02d:%02d.%03u", tm.tm_hour, tm.tm_min, tm.tm_sec,
+		 (unsigned)(usec % USEC_PER_SEC / USEC_PER_MSEC));
+}
+
+void output_span(uint64_t usec, char *buf)
+{
+	uint64_t msec = (usec + USEC_PER_MSEC / 2) / USEC_PER_MSEC;
+
+	if (msec == 0 && usec > 0)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " us", usec);
+	else if (msec < 1000)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " ms", msec);
+	else if (msec < 100 * 1000)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64 " s", msec / 1000,
+			 msec % 1000 / 100);
+	else
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " min %" PRIu64 " s", msec / 60000,
+			 msec % 60000 / 1000);
+}
+
+void output_size(uint64_t bytes, char *buf)
+{
+	static const char units[] = "KMGTPE";
+	uint64_t tenths;
+	size_t unit = 0;
+
+	/* in tenths of a unit, cut off: "1.9 GiB" never looks like two */
+	while (unit + 2 < sizeof(units) && bytes >> (10 * (unit + 2)) > 0)
+		unit++;
+	tenths = (bytes >> (10 * unit)) * 10 >> 10;
+	if (tenths < 100 && unit > 1)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64 " %ciB", tenths / 10,
+			 tenths % 10, units[unit]);
+	else
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " %ciB", tenths / 10, units[unit]);
+}

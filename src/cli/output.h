@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * output.h - what goes to standard output: text, colour, JSON, times and sizes
+ *
+ * Every line is written out at its end, so a reader at the other end of a pipe sees it at once and
+ * an error is seen where it happens. Errors of writing are returned as -errno; -EPIPE says that
+ * nobody reads any more.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/util.h"
+
+struct output {
+	bool colour;	/* a terminal, no $NO_COLOR, and not TERM=dumb */
+	bool utf8;	/* the locale says so */
+	unsigned width; /* of the terminal; 80 elsewhere */
+};
+
+enum paint { PAINT_PLAIN, PAINT_GOOD, PAINT_WARN, PAINT_BAD, PAINT_BOLD, PAINT_DIM };
+
+void output_init(struct output *ret);
+
+/* The escape sequence to begin `paint` with, "" without colour. PAINT_PLAIN ends any other. */
+const char *output_paint(const struct output *output, enum paint paint);
+
+/* Text from elsewhere (cgroup names are anybody's choice): control characters become '?'. */
+void output_text(const char *text);
+
+/*
+ * A paragraph: `first` starts its first line, `indent` blanks every other one. Words longer than
+ * a line stay whole, so that paths can be copied. `first` takes up `indent` columns.
+ */
+void output_paragraph(const struct output *output, const char *first, unsigned indent,
+		      const char *text);
+
+/* The end of a line. Errors: -EPIPE, -errno of write(2). */
+int output_end_line(void);
+
+/* One object on one line; takes over the reference. Errors: as above, -ENOMEM. */
+int output_json(json_t *object);
+
+/* A JSON string; bytes that are not UTF-8 become U+FFFD. NULL: out of memory. */
+json_t *output_json_text(const char *text);
+json_t *output_json_number(uint64_t number);
+
+#define OUTPUT_WORD_MAX 32
+
+/* "14:03:07.123", local time, of a moment of CLOCK_MONOTONIC. */
+void output_time(uint64_t monotonic_usec, char *buf);
+uint64_t output_realtime(uint64_t monotonic_usec); /* the same in microseconds since the Epoch */
+void output_span(uint64_t usec, char *buf);	   /* "312 ms", "4.1 s", rounded */
+void output_size(uint64_t bytes, char *buf);	   /* "498 MiB", "1.5 GiB", rounded */

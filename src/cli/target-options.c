@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * target-options.c - what to watch and how to judge it, as options of a verb
+ *
+ * The words of a wrong trigger are trigger_parse()'s, which are also the library's. What only a
+ * look at the machine can tell (no such cgroup) the library says in its error text, beginning with
+ * the name of the member it is about; where the person typed an option of that name, it gets its
+ * dashes.
+ *
+ * A unit without a suffix is a service, as with systemctl(1).
+ */
+#include "cli/target-options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "core/duration.h"
+#include "core/scan.h"
+
+#define DAY_USEC (86400 * USEC_PER_SEC)
+
+#define A_TRIGGER "a trigger such as \"some 200ms/2s\""
+#define A_TIME "a time from 1ms to 24h, such as 10s,"
+
+const struct args_option target_options_table[] = {
+	{ "cgroup", "a path below the cgroup2 mount", OPTION_CGROUP },
+	{ "unit", "the name of a systemd unit", OPTION_UNIT },
+	{ "pid", "a process id", OPTION_PID },
+	{ "source", "the path of a pressure file, FIFO or socket", OPTION_SOURCE },
+	{ "pattern", "a pattern such as \"system.slice/*.service\"", OPTION_PATTERN },
+	{ "rung", "a rung from 1 to 6", OPTION_RUNG },
+	{ "early", A_TRIGGER, OPTION_EARLY },
+	{ "low", A_TRIGGER, OPTION_LOW },
+	{ "critical", A_TRIGGER, OPTION_CRITICAL },
+	{ "rearm", A_TIME, OPTION_REARM },
+	{ "quiet", A_TIME, OPTION_QUIET },
+	{ "calm", A_TIME, OPTION_CALM },
+	{ "headroom", "a percentage from 1 to 99, or \"off\",", OPTION_HEADROOM },
+	{ NULL, NULL, 0 },
+};
+
+const char target_options_help[] =
+	"What to watch (one of these; none: this process's own cgroup, or what\n"
+	"$MEMORY_PRESSURE_WATCH names):\n"
+	"  --cgroup PATH        a cgroup, such as system.slice/nginx.service\n"
+	"  --unit NAME          the cgroup of a systemd unit; \"nginx\" is nginx.service\n"
+	"  --pid N              the cgroup of a process\n"
+	"  --source PATH        a pressure file, FIFO or socket of systemd's protocol\n"
+	"  --pattern PATTERN    many cgroups: \"system.slice/*.service\", \"kubepods.slice/**\"\n"
+	"  --rung N             only this rung of the ladder, 1 to 6; may be repeated\n"
+	"\n"
+	"When memory counts as short (stall/window; some: a task waits, full: all do):\n"
+	"  --early TRIGGER      from here on look closely; Neutral  [some 20ms/2s]\n"
+	"  --low TRIGGER        Low                                 [some 200ms/2s]\n"
+	"  --critical TRIGGER   Low, critical                       [full 100ms/2s]\n"
+	"  --rearm TIME         repeat Low at most so often         [8.192s]\n"
+	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n"
+	"  --calm TIME          High after so long under early      [10s]\n"
+	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n";
+
+void target_options_init(struct target_options *options)
+{
+	*options = (struct target_options){
+		.watch = {
+			.size = sizeof(options->watch),
+			.error_text = options->error,
+			.error_text_size = sizeof(options->error),
+		},
+		.low_window_usec = 2 * USEC_PER_SEC,
+	};
+}
+
+/* One target; a second one of the same name would silently replace the first. */
+static int take_target(struct target_options *o, const struct args *args, const char **ret)
+{
+	if (o->target) {
+		complain(
+			args->verb,
+			"--%s \"%s\": --%s %s was named already; --pattern watches several cgroups",
+			args->option->name, args->value, o->target, o->target_value);
+		return -EINVAL;
+	}
+	if (!*args->value) {
+		complain(args->verb, "--%s \"\": %s was expected", args->option->name,
+			 args->option->expected);
+		return -EINVAL;
+	}
+	o->target = args->option->name;
+	o->target_value = args->value;
+	*ret = args->value;
+	return 0;
+}
+
+static int take_unit(struct target_options *o, const struct args *args)
+{
+	static const char *const suffixes[] = {
+		".service", ".slice",  ".scope", ".socket",    ".mount", ".swap",
+		".target",  ".device", ".timer", ".automount", ".path",
+	};
+	const char *name;
+	bool has_suffix = false;
+	int r = take_target(o, args, &name);
+
+	if (r < 0)
+		return r;
+	if (strlen(name) + sizeof(".service") > sizeof(o->unit))
+		return args_refuse(args, "the name is too long");
+	for (size_t i = 0; i < ELEMENTSOF(suffixes); i++)
+		has_suffix |= scan_ends_with(scan_string(name), suffixes[i]);
+	snprintf(o->unit, sizeof(o->unit), "%s%s", name, has_suffix ? "" : ".service");
+	o->watch.unit = o->unit;
+	return 0;
+}
+
+static int take_pid(struct target_options *o, const struct args *args)
+{
+	const char *text;
+	uint64_t pid;
+	int r = take_target(o, args, &text);
+
+	if (r == 0)
+		r = args_number(args, 1, INT32_MAX, &pid);
+	if (r == 0)
+		o->watch.pid = (int64_t)pid;
+	return r;
+}
+
+static int take_trigger(const struct args *args, const char **ret_text, struct trigger *ret)
+{
+	const char *why;
+	int r = trigger_parse(args->value, strlen(args->value), ret, &why);
+
+	if (r < 0)
+		return args_refuse(args, why);
+	*ret_text = args->value;
+	return 0;
+}
+
+static int take_rung(struct target_options *o, const struct args *args)
+{
+	uint64_t rung;
+	int r = args_number(args, PSB_RUNG_PROTOCOL, PSB_RUNG_MACHINE, &rung);
+
+	if (r == 0)
+		o->watch.rungs |= PSB_RUNG_MASK(rung);
+	return r;
+}
+
+static int take_headroom(struct target_options *o, const struct args *args)
+{
+	uint64_t percent = PSB_HEADROOM_OFF;
+	int r = 0;
+
+	if (strcmp(args->value, "off") != 0)
+		r = args_number(args, 1, 99, &percent);
+	if (r == 0)
+		o->watch.headroom_percent = (unsigned)percent;
+	return r;
+}
+
+int target_options_take(struct target_options *o, const struct args *args)
+{
+	struct trigger trigger;
+	int r;
+
+	switch (args->option->id) {
+	case OPTION_CGROUP:
+		return take_target(o, args, &o->watch.cgroup);
+	case OPTION_UNIT:
+		return take_unit(o, args);
+	case OPTION_PID:
+		return take_pid(o, args);
+	case OPTION_SOURCE:
+		return take_target(o, args, &o->watch.source);
+	case OPTION_PATTERN:
+		return take_target(o, args, &o->watch.pattern);
+	case OPTION_RUNG:
+		return take_rung(o, args);
+	case OPTION_EARLY:
+		return take_trigger(args, &o->watch.early, &trigger);
+	case OPTION_LOW:
+		r = take_trigger(args, &o->watch.low, &trigger);
+		if (r == 0)
+			o->low_window_usec = trigger.window_usec;
+		return r;
+	case OPTION_CRITICAL:
+		return take_trigger(args, &o->watch.critical, &trigger);
+	case OPTION_REARM:
+		return args_duration(args, USEC_PER_MSEC, DAY_USEC, &o->watch.rearm_usec);
+	case OPTION_QUIET:
+		return args_duration(args, USEC_PER_MSEC, DAY_USEC, &o->watch.quiet_usec);
+	case OPTION_CALM:
+		return args_duration(args, USEC_PER_MSEC, DAY_USEC, &o->watch.calm_usec);
+	case OPTION_HEADROOM:
+		return take_headroom(o, args);
+	}
+	return -EINVAL;
+}
+
+const char *target_options_error(struct target_options *o, int error)
+{
+	size_t length = o->target ? strlen(o->target) : 0;
+
+	if (!o->error[0])
+		snprintf(o->error, sizeof(o->error), "%s", strerror(-error));
+	if (length > 0 && strncmp(o->error, o->target, length) == 0 &&
+	    (o->error[length] == ' ' || o->error[length] == '=') &&
+	    strlen(o->error) + 2 < sizeof(o->error)) {
+		memmove(o->error + 2, o->error, strlen(o->error) + 1);
+		memcpy(o->error, "--", 2);
+	}
+	return o->error;
+}
+
+int target_options_status(const struct target_options *o, int error)
+{
+	return error == -EINVAL && o->target ? EXIT_USAGE : EXIT_FAILED;
+}

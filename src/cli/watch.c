@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watch.c - psibridge watch: a line for every notification
+ *
+ * One thread and one poll(2) over three descriptors: the bridge's, a signalfd for SIGINT and
+ * SIGTERM, and standard output, only to hear that its reader went. The callback is inline, so it
+ * runs inside psb_bridge_dispatch() and may print.
+ *
+ *     armed --(notification, source)*--> end: count | duration | signal | gone | reader
+ *
+ * The callback cannot stop the loop; it notes the end in `session` and the loop looks after each
+ * dispatch. After the end nothing more is printed but the summary, so --count 3 prints three, also
+ * when a dispatch brings more.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/target-options.h"
+#include "cli/words.h"
+#include "core/duration.h"
+
+enum { OPTION_JSON = TARGET_OPTIONS_END, OPTION_COUNT, OPTION_DURATION };
+
+static const struct args_option own_table[] = {
+	{ "json", NULL, OPTION_JSON },
+	{ "count", "a number from 1 on", OPTION_COUNT },
+	{ "duration", "a time such as 30s", OPTION_DURATION },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge watch - print a line whenever the judgement of memory changes\n"
+	"\n"
+	"Usage: psibridge watch [--cgroup PATH | --unit NAME | --pid N | --source PATH |\n"
+	"                        --pattern PATTERN] [OPTION...]\n"
+	"\n"
+	"Output:\n"
+	"  --json               one JSON object a line\n"
+	"  --count N            end after N notifications\n"
+	"  --duration TIME      end after that time\n"
+	"  --help\n"
+	"\n";
+
+static const char help_end[] =
+	"\n"
+	"Times are written with a unit: 500us, 200ms, 10s, 5min, 1h. Exit status: 0 ended as\n"
+	"asked, 1 cannot watch, 2 the command line makes no sense, 3 the cgroup was removed.\n"
+	"\n"
+	"Example: psibridge watch --unit nginx --low \"some 100ms/1s\"\n";
+
+enum end { RUNNING, END_COUNT, END_DURATION, END_SIGNAL, END_GONE, END_READER, END_FAILED };
+
+static const char *const end_id[] = {
+	"", "count", "duration", "signal", "gone", "reader", "failed"
+};
+
+struct session {
+	struct output output;
+	struct target_options target;
+	bool json;
+	uint64_t count;		/* 0: no limit */
+	uint64_t duration_usec; /* USEC_NEVER: no limit */
+
+	psb_bridge *bridge;
+	psb_watch *watch;
+	uint64_t started_usec, notifications;
+	enum end end;
+	int error; /* of END_FAILED */
+};
+
+static uint64_t now_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
+}
+
+/* `r` is what printing a line returned. */
+static void printed(struct session *s, int r)
+{
+	if (r == 0 || s->end == END_READER || s->end == END_FAILED)
+		return;
+	s->end = r == -EPIPE ? END_READER : END_FAILED;
+	s->error = r;
+	if (r != -EPIPE)
+		complain("watch", "standard output: %s", strerror(-r));
+}
+
+/* ---- notifications -------------------------------------------------------------------------- */
+
+static int print_notification_json(const struct psb_notification *n)
+{
+	return output_json(json_pack(
+		"{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o}", "event",
+		n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
+		output_json_number(n->time_usec), "realtime_usec",
+		output_json_number(output_realtime(n->time_usec)), "cgroup",
+		output_json_text(n->cgroup), "available", words_level_id(n->available), "critical",
+		n->critical, "reason", words_reason_id(n->reason), "since_usec",
+		output_json_number(n->since_usec), "some_total_usec",
+		output_json_number(n->some_total_usec), "full_total_usec",
+		output_json_number(n->full_total_usec), "stall_usec",
+		output_json_number(n->stall_usec), "some_avg10_centi", (int)n->some_avg10_centi,
+		"current_bytes", output_json_number(n->current_bytes), "limit_bytes",
+		output_json_number(n->limit_bytes)));
+}
+
+static enum paint level_paint(const struct psb_notification *n)
+{
+	switch (n->available) {
+	case PSB_LOW:
+		return PAINT_BAD;
+	case PSB_NEUTRAL:
+		return PAINT_WARN;
+	case PSB_HIGH:
+		return PAINT_GOOD;
+	}
+	return PAINT_PLAIN;
+}
+
+static void print_memory(uint64_t current_bytes, uint64_t limit_bytes)
+{
+	char current[OUTPUT_WORD_MAX], limit[OUTPUT_WORD_MAX];
+
+	output_size(current_bytes, current);
+	output_size(limit_bytes, limit);
+	if (current_bytes > 0 && limit_bytes > 0)
+		printf("%s of %s", current, limit);
+	else if (current_bytes > 0)
+		printf("%s in use", current);
+}
+
+static int print_notification(struct session *s, const struct psb_notification *n)
+{
+	char when[OUTPUT_WORD_MAX], stall[OUTPUT_WORD_MAX];
+	bool gone = n->kind == PSB_KIND_GONE;
+
+	output_time(n->time_usec, when);
+	output_span(n->stall_usec, stall);
+	errno = 0;
+	printf("%s  %s%-30s%s  %-27s  %9s stalled  ", when,
+	       output_paint(&s->output, gone ? PAINT_DIM : level_paint(n)),
+	       gone ? "Gone" : words_level(n->available, n->critical),
+	       output_paint(&s->output, PAINT_PLAIN), words_reason(n->reason), stall);
+	print_memory(n->current_bytes, n->limit_bytes);
+	if (s->target.watch.pattern) {
+		fputs("  ", stdout);
+		output_text(n->cgroup);
+	}
+	return output_end_line();
+}
+
+/* ---- the source ----------------------------------------------------------------------------- */
+
+static int print_source_json(struct session *s, const char *event, const struct psb_source *source)
+{
+	const char *why_not_uring;
+	struct psb_load load = { .size = sizeof(load) };
+	enum psb_backend backend = psb_bridge_backend(s->bridge, &why_not_uring);
+	int critical;
+	enum psb_available available = psb_watch_available(s->watch, &critical);
+	json_t *object;
+
+	psb_watch_load(s->watch, &load);
+	object = json_pack(
+		"{s:s, s:o, s:o, s:s, s:i, s:s, s:o, s:o, s:s, s:b, s:o, s:o, s:s, s:b, s:o, s:o}",
+		"event", event, "time_usec", output_json_number(now_usec()), "realtime_usec",
+		output_json_number(output_realtime(now_usec())), "source", source->name, "rung",
+		(int)source->rung, "backend", words_backend_id(backend), "cgroup",
+		output_json_text(source->cgroup), "path", output_json_text(source->path), "trigger",
+		source->trigger, "events", source->events, "why", output_json_text(source->why),
+		"backend_why", output_json_text(why_not_uring), "available",
+		words_level_id(available), "critical", critical, "current_bytes",
+		output_json_number(load.current_bytes), "limit_bytes",
+		output_json_number(load.machine ? 0 : load.limit_bytes));
+	if (object && s->target.watch.pattern)
+		json_object_set_new(object, "pattern", output_json_text(s->target.watch.pattern));
+	return output_json(object);
+}
+
+static void print_what(struct session *s, const struct psb_source *source)
+{
+	struct psb_load load = { .size = sizeof(load) };
+
+	if (s->target.watch.pattern) {
+		fputs("all of ", stdout);
+		output_text(s->target.watch.pattern);
+	} else if (source->rung == PSB_RUNG_PROTOCOL) {
+		output_text(source->path);
+	} else {
+		output_text(source->cgroup);
+	}
+	if (psb_watch_load(s->watch, &load) == 0 && !load.machine) {
+		fputs(" (", stdout);
+		print_memory(load.current_bytes, load.limit_bytes);
+		fputs(")", stdout);
+	}
+}
+
+static int print_source(struct session *s, const char *begin, const struct psb_source *source)
+{
+	char soon[WORDS_SOON_MAX];
+
+	words_soon(source, s->target.low_window_usec, soon);
+	errno = 0;
+	fputs(begin, stdout);
+	print_what(s, source);
+	printf(". Pressure will be noticed %s, by %s (rung %u of 6%s).", soon, words_how(source),
+	       source->rung,
+	       source->why[0] ? "; \"psibridge doctor\" says how to get a better one" : "");
+	return output_end_line();
+}
+
+static void tell_source(struct session *s, bool armed)
+{
+	struct psb_source source = { .size = sizeof(source) };
+	int r = psb_watch_source(s->watch, &source);
+
+	if (r < 0)
+		return;
+	if (s->json)
+		r = print_source_json(s, armed ? "armed" : "source", &source);
+	else
+		r = print_source(s, armed ? "Watching " : "Now watching ", &source);
+	printed(s, r);
+}
+
+static void told(const struct psb_notification *n, void *userdata)
+{
+	struct session *s = userdata;
+
+	if (s->end != RUNNING)
+		return;
+	if (n->kind == PSB_KIND_SOURCE) {
+		tell_source(s, false);
+		return;
+	}
+	printed(s, s->json ? print_notification_json(n) : print_notification(s, n));
+	if (s->end != RUNNING)
+		return;
+	/* one of a pattern's cgroups may go: the pattern stays */
+	if (n->kind == PSB_KIND_GONE && !s->target.watch.pattern)
+		s->end = END_GONE;
+	else if (n->kind == PSB_KIND_LEVEL && ++s->notifications == s->count)
+		s->end = END_COUNT;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static int print_summary_json(const struct session *s, uint64_t usec, const struct psb_stats *st)
+{
+	return output_json(json_pack(
+		"{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"event", "summary", "end", end_id[s->end], "duration_usec",
+		output_json_number(usec), "notifications", output_json_number(s->notifications),
+		"low", output_json_number(st->low), "critical", output_json_number(st->critical),
+		"neutral", output_json_number(st->neutral), "high", output_json_number(st->high),
+		"alarms", output_json_number(st->alarms), "false_alarms",
+		output_json_number(st->false_alarms), "lost_alarms",
+		output_json_number(st->lost_alarms), "samples", output_json_number(st->samples),
+		"sweeps", output_json_number(st->sweeps), "bytes_back",
+		output_json_number(st->bytes_back), "members", output_json_number(st->members)));
+}
+
+static void summarise(struct session *s)
+{
+	struct psb_stats st = { .size = sizeof(st) };
+	uint64_t usec = now_usec() - s->started_usec;
+	char span[OUTPUT_WORD_MAX];
+
+	if (s->end == END_READER || s->end == END_FAILED || psb_watch_stats(s->watch, &st) < 0)
+		return;
+	if (s->json) {
+		printed(s, print_summary_json(s, usec, &st));
+		return;
+	}
+	output_span(usec, span);
+	errno = 0;
+	printf("Watched for %s: Low %" PRIu64 " (critical %" PRIu64 "), Neutral %" PRIu64
+	       ", High %" PRIu64 "; %" PRIu64 " alarms (%" PRIu64 " empty, %" PRIu64
+	       " lost), %" PRIu64 " samples.",
+	       span, st.low, st.critical, st.neutral, st.high, st.alarms, st.false_alarms,
+	       st.lost_alarms, st.samples);
+	printed(s, output_end_line());
+}
+
+/* Milliseconds until the duration is over, rounded up so that it is over then; -1: never. */
+static int timeout_msec(const struct session *s)
+{
+	uint64_t end = usec_add(s->started_usec, s->duration_usec), left;
+
+	if (end == USEC_NEVER)
+		return -1;
+	left = usec_sub(end, now_usec());
+	return (int)MIN(left / USEC_PER_MSEC + (left % USEC_PER_MSEC > 0), (uint64_t)INT32_MAX);
+}
+
+static void run(struct session *s, int bridge_fd, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{ .fd = bridge_fd, .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = STDOUT_FILENO, .events = 0 },
+	};
+
+	while (s->end == RUNNING) {
+		int timeout = timeout_msec(s), r;
+
+		r = poll(fds, ELEMENTSOF(fds), timeout);
+		if (r < 0 && errno != EINTR) {
+			s->end = END_FAILED;
+			s->error = -errno;
+			complain("watch", "poll: %s", strerror(errno));
+			return;
+		}
+		if (r > 0 && (fds[2].revents & (POLLERR | POLLHUP))) {
+			s->end = END_READER;
+			return;
+		}
+		/* news that is there already comes before the end */
+		r = psb_bridge_dispatch(s->bridge);
+		if (r < 0) {
+			s->end = END_FAILED;
+			s->error = r;
+			complain("watch", "the event loop failed: %s", strerror(-r));
+			return;
+		}
+		if (s->end != RUNNING)
+			return;
+		if (fds[1].revents & POLLIN)
+			s->end = END_SIGNAL;
+		else if (timeout_msec(s) == 0)
+			s->end = END_DURATION;
+	}
+}
+
+/* ---- the beginning -------------------------------------------------------------------------- */
+
+static void log_line(void *userdata, int priority, const char *message)
+{
+	(void)userdata;
+	if (priority <= 4)
+		complain("watch", "%s", message);
+}
+
+static int arm(struct session *s)
+{
+	struct psb_bridge_options options = { .size = sizeof(options), .log = log_line };
+	int fd, r = psb_bridge_new(&options, &s->bridge);
+
+	if (r < 0) {
+		complain("watch", "no event loop can be made: %s%s", strerror(-r),
+			 r == -EINVAL ? "; PSIBRIDGE_BACKEND takes auto, uring or epoll" : "");
+		return r;
+	}
+	fd = psb_bridge_fd(s->bridge);
+	if (fd < 0) {
+		complain("watch", "no event loop can be made: %s", strerror(-fd));
+		return fd;
+	}
+	r = psb_watch_new(s->bridge, &s->target.watch, &s->watch);
+	if (r < 0) {
+		complain("watch", "%s", target_options_error(&s->target, r));
+		return r;
+	}
+	r = psb_watch_add_callback(s->watch, told, s, PSB_INLINE | PSB_TELL_SOURCE, NULL);
+	if (r < 0) {
+		complain("watch", "%s", strerror(-r));
+		return r;
+	}
+	return fd;
+}
+
+static int watch(struct session *s)
+{
+	sigset_t signals;
+	int bridge_fd, signal_fd, status = EXIT_OK;
+
+	/* before any thread exists, so that all inherit it */
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signal_fd < 0) {
+		complain("watch", "signalfd: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+
+	bridge_fd = arm(s);
+	if (bridge_fd < 0) {
+		status = s->bridge && !s->watch ? target_options_status(&s->target, bridge_fd)
+						: EXIT_FAILED;
+	} else {
+		s->started_usec = now_usec();
+		tell_source(s, true);
+		run(s, bridge_fd, signal_fd);
+		summarise(s);
+		if (s->end == END_GONE)
+			status = EXIT_GONE;
+		else if (s->end == END_FAILED)
+			status = EXIT_FAILED;
+	}
+	psb_watch_unref(s->watch);
+	psb_bridge_unref(s->bridge);
+	close(signal_fd);
+	return status;
+}
+
+int verb_watch(int argc, char **argv)
+{
+	struct session s = { .duration_usec = USEC_NEVER };
+	struct args args = ARGS_INIT(argc, argv, own_table, target_options_table);
+	int id, r = 0;
+
+	target_options_init(&s.target);
+	output_init(&s.output);
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id < 0)
+			return EXIT_USAGE;
+		if (id == ARGS_HELP) {
+			printf("%s%s%s", help, target_options_help, help_end);
+			return EXIT_OK;
+		}
+		if (id == OPTION_JSON)
+			s.json = true;
+		else if (id == OPTION_COUNT)
+			r = args_number(&args, 1, INT64_MAX, &s.count);
+		else if (id == OPTION_DURATION)
+			r = args_duration(&args, 0, DURATION_MAX_USEC, &s.duration_usec);
+		else
+			r = target_options_take(&s.target, &args);
+		if (r < 0)
+			return EXIT_USAGE;
+	}
+	return watch(&s);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * words.c - what the numbers of the API are called
+ *
+ * How soon pressure is noticed follows from what the kernel was asked for. A privileged trigger is
+ * checked ten times a window and rings at the check after the threshold was passed; reading and
+ * judging comes on top, so twice that is promised. An unprivileged one, whose window is n x 2 s,
+ * is checked once a window. The library samples at most one low window apart where it has no
+ * alarm, and every 10 s where it has no full trust in one (memory.events tells of limits, not of
+ * stalls).
+ */
+#include "cli/words.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/duration.h"
+#include "core/trigger.h"
+
+const char *words_level(enum psb_available available, int critical)
+{
+	switch (available) {
+	case PSB_LOW:
+		return critical ? "Low, CRITICAL (all tasks wait)" : "Low (memory is short)";
+	case PSB_NEUTRAL:
+		return "Neutral (memory is tight)";
+	case PSB_HIGH:
+		return "High (memory is plentiful)";
+	}
+	return "?";
+}
+
+const char *words_level_id(enum psb_available available)
+{
+	switch (available) {
+	case PSB_LOW:
+		return "low";
+	case PSB_NEUTRAL:
+		return "neutral";
+	case PSB_HIGH:
+		return "high";
+	}
+	return "?";
+}
+
+static const struct {
+	const char *id, *words;
+} reasons[] = {
+	[PSB_REASON_STALL] = { "stall", "tasks waited for memory" },
+	[PSB_REASON_REPEAT] = { "repeat", "tasks still wait for memory" },
+	[PSB_REASON_OOM] = { "oom", "the kernel found no memory" },
+	[PSB_REASON_SIGNAL] = { "signal", "the source said so" },
+	[PSB_REASON_HEADROOM] = { "headroom", "little room below the limit" },
+	[PSB_REASON_CALM] = { "calm", "no more waiting" },
+	[PSB_REASON_SIMULATED] = { "simulated", "simulated" },
+	[PSB_REASON_PRESENT] = { "present", "as it is now" },
+	[PSB_REASON_GONE] = { "gone", "the cgroup was removed" },
+};
+
+const char *words_reason(enum psb_reason reason)
+{
+	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reasons[reason].words
+								       : "?";
+}
+
+const char *words_reason_id(enum psb_reason reason)
+{
+	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reasons[reason].id : "?";
+}
+
+const char *words_backend_id(enum psb_backend backend)
+{
+	switch (backend) {
+	case PSB_BACKEND_URING:
+		return "io_uring";
+	case PSB_BACKEND_EPOLL:
+		return "epoll";
+	case PSB_BACKEND_AUTO:
+		break;
+	}
+	return "?";
+}
+
+/* The window of the trigger that is armed; 0: none is. */
+static uint64_t armed_window(const struct psb_source *source)
+{
+	struct trigger trigger;
+
+	if (trigger_parse(source->trigger, strlen(source->trigger), &trigger, NULL) < 0)
+		return 0;
+	return trigger.window_usec;
+}
+
+/* Windows of n x 2 s are what the kernel allows to everybody; psibridge asks for no other there. */
+static int is_privileged(uint64_t window_usec)
+{
+	return window_usec % (2 * USEC_PER_SEC) != 0;
+}
+
+const char *words_how(const struct psb_source *source)
+{
+	uint64_t window = armed_window(source);
+
+	switch (source->rung) {
+	case PSB_RUNG_PROTOCOL:
+		if (strcmp(source->name, "fifo") == 0)
+			return "the FIFO of systemd's protocol";
+		if (strcmp(source->name, "socket") == 0)
+			return "the socket of systemd's protocol";
+		return is_privileged(window) ? "a PSI trigger with a short window"
+					     : "a PSI trigger of the kind that needs no privilege";
+	case PSB_RUNG_PRIVILEGED:
+		return "a PSI trigger with a short window";
+	case PSB_RUNG_TRIGGER:
+		return "a PSI trigger of the kind that needs no privilege";
+	case PSB_RUNG_EVENTS:
+		return "memory.events, without a PSI trigger";
+	case PSB_RUNG_SAMPLING:
+		return "reading memory.pressure now and then";
+	case PSB_RUNG_MACHINE:
+		return "the whole machine's pressure, which is not this cgroup's";
+	}
+	return "?";
+}
+
+void words_soon(const struct psb_source *source, uint64_t low_window_usec, char *buf)
+{
+	uint64_t window = armed_window(source);
+	char text[DURATION_TEXT_MAX];
+	size_t digits;
+
+	if (strcmp(source->name, "fifo") == 0 || strcmp(source->name, "socket") == 0) {
+		snprintf(buf, WORDS_SOON_MAX, "as soon as whoever writes to it says so");
+		return;
+	}
+	if (source->rung == PSB_RUNG_EVENTS) {
+		snprintf(buf, WORDS_SOON_MAX,
+			 "at once when the limit is hit, and within 10 s otherwise");
+		return;
+	}
+	if (window == 0)
+		window = low_window_usec;
+	else if (is_privileged(window))
+		window = window / 10 * 2;
+	duration_format(window, text);
+	digits = strspn(text, "0123456789.");
+	snprintf(buf, WORDS_SOON_MAX, "within %.*s %s", (int)digits, text, text + digits);
+}

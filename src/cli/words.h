@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * words.h - what the numbers of the API are called: in sentences for people, by name for scripts
+ *
+ * Names (`_id`) are part of the program's interface: psibridge(1) lists them, and they do not
+ * change. Sentences may.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "psibridge/psibridge.h"
+
+const char *words_level(enum psb_available available, int critical); /* "Low (memory is short)" */
+const char *words_level_id(enum psb_available available);	     /* "low" */
+const char *words_reason(enum psb_reason reason);
+const char *words_reason_id(enum psb_reason reason);
+const char *words_backend_id(enum psb_backend backend);
+
+/* How the source of a watch notices pressure: "a PSI trigger with a short window". */
+const char *words_how(const struct psb_source *source);
+
+#define WORDS_SOON_MAX 128
+/*
+ * How soon it does, as the end of "Pressure will be noticed ...". `low_window_usec` is the window
+ * of the low threshold, which bounds the pace of sampling.
+ */
+void words_soon(const struct psb_source *source, uint64_t low_window_usec, char *buf);

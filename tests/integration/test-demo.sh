@@ -1,0 +1,224 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# psibridge demo, on real memory: what it shows is true, what it promises is judged, and nothing stays behind.
+# The runs are shorter than a user's, so that all of it takes about 80 s.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+psibridge=$builddir/psibridge
+host=$builddir/psibridge-luahost
+[ -x "$psibridge" ] || skip_all "psibridge was not built"
+[ -x "$host" ] || skip_all "psibridge-luahost was not built: no Lua"
+cd "${TMPDIR:-/tmp}" || exit 1
+unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE
+
+# demo STATUS ARGUMENT...: the output is in out, complaints and progress are in err
+demo()
+{
+	want=$1
+	shift
+	"$psibridge" demo "$@" >out 2>err
+	got=$?
+	[ $got = "$want" ] && return
+	cat out err
+	echo "exit status $got instead of $want"
+	return 1
+}
+
+has()
+{
+	grep -q -e "$1" "$2" && return
+	echo "no \"$1\" in:"
+	cat "$2"
+	return 1
+}
+
+# number KEY N: the Nth value of "KEY":NUMBER in out, whole
+number()
+{
+	grep -oE "\"$1\":[0-9]+" out | sed -n "s/.*://; $2p"
+}
+
+groups()
+{
+	find /sys/fs/cgroup -type d -name 'psibridge-demo-*' 2>/dev/null
+}
+
+# Whatever else runs on this machine: the leftovers of process $1.
+leftovers()
+{
+	groups | grep -E "psibridge-demo-$1(\$|/|[.])"
+	find . -name 'psibridge-demo.*'
+	true
+}
+
+# ---- the command line --------------------------------------------------------------------------------
+refuses()
+{
+	demo 2 "$@" && has "$2" err
+}
+
+check too_little_memory_is_refused_by_name refuses --memory 5
+check a_length_without_a_unit_is_refused refuses --length 5
+check an_unknown_option_is_refused refuses --no-such-option
+help_says_what_it_leaves_behind()
+{
+	demo 0 --help && has 'leaves nothing behind' out
+}
+check help_says_what_it_leaves_behind help_says_what_it_leaves_behind
+a_host_that_is_not_there_is_named()
+{
+	demo 1 --host ./nothing && has 'nothing: No such file' err
+}
+check a_host_that_is_not_there_is_named a_host_that_is_not_there_is_named
+
+if [ -n "${SANITIZERS:-}" ]; then
+	skip memory_goes_back "a sanitizer has a heap of its own, which malloc_trim() does not trim"
+	done_testing
+fi
+
+# ---- simulated ---------------------------------------------------------------------------------------
+simulated_run_is_marked_and_gives_memory_back()
+{
+	demo 0 --simulate --json --memory 160 --length 7s && has '"simulated":true' out &&
+		has '"why_simulated":"--simulate was given"' out && has '"passes":null' out &&
+		has '"available":"low"' out && has '"source":"fifo"' out &&
+		[ "$(number rss_after_bytes 2)" -lt $(($(number rss_before_bytes 2) / 2)) ] &&
+		[ "$(number rss_after_bytes 1)" -gt $(($(number rss_before_bytes 1) / 2)) ]
+}
+check simulated_run_is_marked_and_gives_memory_back simulated_run_is_marked_and_gives_memory_back
+empty simulated_run_leaves_no_fifo leftovers 0
+
+printf '#!/bin/sh\nexit 3\n' >short
+chmod +x short
+a_program_that_ends_is_named()
+{
+	demo 1 --simulate --memory 96 --length 5s --host ./short && has 'ended with status 3' err
+}
+check a_program_that_ends_early_is_named a_program_that_ends_is_named
+
+# ---- the host alone ------------------------------------------------------------------------------------
+# Its script computes for four seconds at a time; it is told in the middle of that, and must not collect at its end only.
+busy_script_is_interrupted()
+{
+	cat >busy.lua <<-'END'
+		for i = 1, 50000 do local page = { ('x'):rep(1000) } end
+		function tick()
+			local start = os.clock()
+			io.stdout:write('busy\n')
+			while os.clock() - start < 4 do end
+			io.stdout:write('idle\n')
+		end
+	END
+	mkfifo busy.fifo || return
+	exec 8<>busy.fifo
+	"$host" --source "$PWD/busy.fifo" busy.lua >busy.out 8<&- &
+	pid=$!
+	for _ in $(seq 100); do
+		grep -q busy busy.out && break
+		sleep 0.1
+	done
+	echo >&8
+	for _ in $(seq 100); do
+		grep -q collected busy.out && break
+		sleep 0.1
+	done
+	kill "$pid"
+	wait "$pid"
+	exec 8>&-
+	told=$(sed -n 's/^told at=\([0-9]*\) level=low/\1/p' busy.out)
+	done=$(sed -n 's/^collected at=\([0-9]*\) .*/\1/p' busy.out)
+	[ -n "$told" ] && [ -n "$done" ] && [ $((done - told)) -lt 2000000 ] && return
+	cat busy.out
+	return 1
+}
+check a_busy_script_is_interrupted_to_collect busy_script_is_interrupted
+
+# A program that never listens: the demo must see that, and say so. deaf_program OPTION...
+printf '#!/bin/sh\nexec "%s" --no-bridge "$@"\n' "$host" >deaf
+chmod +x deaf
+deaf_program()
+{
+	demo 1 --length 5s --host ./deaf "$@" && has 'did not go as it should' out && has 'less than half of its' out &&
+		has 'never told' out
+}
+
+# ---- for real ----------------------------------------------------------------------------------------
+demo_run()
+{
+	"$psibridge" demo --json --length 12s >out 2>err
+	status=$?
+}
+demo_run
+if grep -q '"simulated":true' out; then
+	check a_program_that_does_not_react_fails_the_demo deaf_program --simulate --memory 96
+	skip the_neighbour_gets_twice_the_passes "$(sed 's/.*"why_simulated":"\([^"]*\)".*/\1/' out)"
+	done_testing
+fi
+
+succeeded()
+{
+	cat out err
+	[ "$status" = 0 ]
+}
+check demo_on_a_real_cgroup_succeeds succeeded
+check the_neighbour_gets_twice_the_passes test "$(number passes 2)" -ge $((2 * $(number passes 1)))
+check memory_of_the_program_falls_by_half test "$(number rss_after_bytes 2)" -lt $(($(number rss_before_bytes 2) / 2))
+check without_psibridge_it_does_not test "$(number rss_after_bytes 1)" -gt $(($(number rss_before_bytes 1) * 9 / 10))
+check stalls_are_fewer_with_psibridge test "$(number stall_usec 2)" -lt "$(number stall_usec 1)"
+check the_program_was_told_after_the_first_stall test "$(number first_low_usec 1)" -ge "$(number first_stall_usec 2)"
+check low_is_followed_by_neutral_and_high has '"low"}.*"neutral"}.*"high"}' out
+named=$(sed 's/.*"cgroup":"\([^"]*\)".*/\1/' out)
+check its_cgroup_is_gone test ! -e "$named"
+empty its_file_is_gone leftovers 0
+deaf_program_gains_nothing()
+{
+	deaf_program --memory 160 && has 'twice as many' out
+}
+check a_program_that_does_not_react_fails_the_demo deaf_program_gains_nothing
+
+# ---- cut short ---------------------------------------------------------------------------------------
+# start_demo: in the background as $pid, until all three actors are in their group. Its pid stays the same in a scope of systemd.
+start_demo()
+{
+	"$psibridge" demo --length 20s >out 2>err &
+	pid=$!
+	for _ in $(seq 600); do
+		group=$(groups | grep "psibridge-demo-$pid\$" | head -n 1)
+		[ -n "$group" ] && [ "$(grep -c . "$group/run/cgroup.procs" 2>/dev/null)" = 3 ] && return
+		sleep 0.1
+	done
+	cat out err
+	return 1
+}
+
+interrupted()
+{
+	start_demo || return
+	kill "-$1" "$pid"
+	wait "$pid"
+	[ $? = $((128 + $2)) ] && leftovers "$pid" >left && [ ! -s left ] && return
+	cat left err
+	return 1
+}
+check ctrl_c_ends_it_by_that_signal_and_leaves_nothing interrupted INT 2
+check termination_leaves_nothing interrupted TERM 15
+
+killed_takes_its_actors_along_and_the_next_one_tidies_up()
+{
+	start_demo || return
+	old=$pid
+	kill -KILL "$pid"
+	wait "$pid"
+	for _ in $(seq 100); do
+		[ -z "$(cat "$group/run/cgroup.procs" 2>/dev/null)" ] && break
+		sleep 0.1
+	done
+	[ -z "$(cat "$group/run/cgroup.procs" 2>/dev/null)" ] || { echo "actors are still alive"; return 1; }
+	interrupted INT 2 && leftovers "$old" >left && [ ! -s left ] && return
+	cat left
+	return 1
+}
+check a_killed_one_takes_its_actors_along_and_the_next_tidies_up killed_takes_its_actors_along_and_the_next_one_tidies_up
+done_testing
