@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-tree.c - one pattern over 10, 100, 1,000 and 10,000 cgroups, and one trigger for all of them
+ *
+ * For each size: that many real cgroups below one directory; a fresh process that watches "DIRECTORY/" + two stars;
+ * some seconds in which nothing happens; then one of the cgroups begins to stall, and we wait for *its* notification.
+ *
+ * When a stall began is seen from outside, in the stalling cgroup's own memory.pressure, each millisecond. That is not the
+ * file that carries the trigger (the parent's does), so looking does not swallow an alarm. The time from there to
+ * the notification has two parts, told apart by the watch's own counters, looked at as often:
+ *
+ *      first stall ----------> the kernel rings ----------> the sweep found it, and it is told
+ *                   alarm                        search
+ *
+ * The first depends on what the kernel allows: tens of milliseconds with CAP_SYS_RESOURCE, up to two seconds without. The second is
+ * ours, and includes waiting until the stall is worth telling (early: 20 ms in 2 s).
+ *
+ * Beside it, on the same cgroups: one trigger each, as everybody else does it. 300 of them, for 10,000 would take minutes to close.
+ */
+#include "ground.h"
+
+#include <psibridge/psibridge.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define IDLE_USEC (3 * USEC_PER_SEC)
+#define GIVE_UP_USEC (20 * USEC_PER_SEC)
+#define LOOK_USEC (1 * USEC_PER_MSEC)
+#define LIMIT_BYTES (8u << 20)
+#define NAIVE 300
+#define NAIVE_TRIGGER "some 200000 2000000"
+#define NAME_SIZE 32
+#define IDLE_BOUND_PERCENT 0.1
+
+struct result {
+	unsigned count, triggers, fds, threads, psimon;
+	double start_ms, stop_ms;
+	double rss_mib, growth_kib;
+	double idle_percent;
+	bool stalled, told;
+	double alarm_ms, search_ms, total_ms, stall_ms;
+	unsigned sweeps, wrong;
+	char rung[32];
+	int error;
+	char why[160];
+};
+
+static unsigned sizes[] = { 10, 100, 1000, 10000 };
+static int n_sizes = ELEMENTSOF(sizes);
+
+/* Each size has a parent of its own: one that stalled a moment ago would still ring. */
+static void name_of(unsigned size, unsigned i, char ret[NAME_SIZE])
+{
+	snprintf(ret, NAME_SIZE, "t%u/c%05u", size, i);
+}
+
+/* ---- what a process has ------------------------------------------------------------------------------ */
+
+static unsigned count_psimon(void)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		char path[300], comm[32] = "";
+		FILE *file;
+
+		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (fgets(comm, sizeof(comm), file) && strncmp(comm, "psimon", 6) == 0)
+			n++;
+		fclose(file);
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+/* Descriptors in all, and those on a pressure file that may be written to: only such a one carries a trigger. */
+static unsigned count_fds(unsigned *ret_triggers)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+	unsigned n = 0, triggers = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		char target[400];
+		ssize_t size;
+		int fd;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		fd = (int)strtol(entry->d_name, NULL, 10);
+		if (fd == dirfd(dir))
+			continue;
+		n++;
+		size = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		target[MAX(size, 0)] = '\0';
+		if (strstr(target, "memory.pressure") && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR)
+			triggers++;
+	}
+	if (dir)
+		closedir(dir);
+	*ret_triggers = triggers;
+	return n;
+}
+
+static double rss_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[200];
+	double kib = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strncmp(line, "VmRSS:", 6) == 0)
+			kib = strtod(line + 6, NULL);
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+static double ms_since(uint64_t start_nsec)
+{
+	return (double)(now_nsec() - start_nsec) / 1e6;
+}
+
+/* ---- one size ---------------------------------------------------------------------------------------- */
+
+static char stalling[GROUND_PATH];
+static _Atomic uint64_t told_nsec;
+static _Atomic unsigned wrong;
+
+static void told(const struct psb_notification *n, _unused_ void *userdata)
+{
+	uint64_t none = 0;
+
+	if (n->kind != PSB_KIND_LEVEL || n->available == PSB_HIGH)
+		return;
+	if (strcmp(n->cgroup, stalling) == 0)
+		atomic_compare_exchange_strong(&told_nsec, &none, now_nsec());
+	else
+		atomic_fetch_add(&wrong, 1);
+}
+
+static struct psb_stats stats_of(psb_watch *watch)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+
+	psb_watch_stats(watch, &stats);
+	return stats;
+}
+
+/* Until the notification. The clock starts with the first stall. */
+static void follow(psb_watch *watch, struct pressure *pressure, const char *name, struct result *r)
+{
+	int fd = stall_open(name);
+	uint64_t before = stall_read(fd).some_usec, alarms = stats_of(watch).alarms;
+	uint64_t start = now_nsec(), stall = 0, alarm = 0, at;
+	unsigned sweeps = 0;
+
+	pressure_set(pressure, 100000);
+	while (!(at = atomic_load(&told_nsec)) && now_nsec() - start < GIVE_UP_USEC * 1000) {
+		uint64_t now = now_nsec();
+		struct psb_stats stats = stats_of(watch);
+
+		sweeps = (unsigned)stats.sweeps;
+		if (!stall && stall_read(fd).some_usec > before)
+			stall = now;
+		if (!alarm && stats.alarms > alarms)
+			alarm = now;
+		sleep_usec(LOOK_USEC);
+	}
+	r->stall_ms = (double)(stall_read(fd).some_usec - before) / 1000;
+	close(fd);
+	r->stalled = stall > 0;
+	r->told = at > 0;
+	if (!at || !stall)
+		return;
+	alarm = alarm ? MAX(alarm, stall) : at; /* awake before; or both within one look */
+	r->total_ms = ((double)at - (double)stall) / 1e6;
+	r->alarm_ms = ((double)alarm - (double)stall) / 1e6;
+	r->search_ms = MAX(r->total_ms - r->alarm_ms, 0.0);
+	r->sweeps = sweeps + 1; /* with the one that found it, which goes on */
+}
+
+static int watch_all(unsigned size, psb_bridge **ret_bridge, psb_watch **ret_watch, char *why,
+		     size_t why_size)
+{
+	char pattern[GROUND_PATH];
+	struct psb_watch_options options = { .size = sizeof(options),
+					     .pattern = pattern,
+					     .error_text = why,
+					     .error_text_size = why_size };
+	int r;
+
+	snprintf(pattern, sizeof(pattern), "/%s/t%u/**", ground_cgroup(), size);
+	r = psb_bridge_new(NULL, ret_bridge);
+	if (r < 0)
+		return r;
+	r = psb_watch_new(*ret_bridge, &options, ret_watch);
+	if (r == 0)
+		r = psb_watch_add_callback(*ret_watch, told, NULL, PSB_INLINE, NULL);
+	if (r == 0)
+		r = psb_bridge_start(*ret_bridge);
+	return r;
+}
+
+static void measure_tree(struct pressure *pressure, const char *name, struct result *r)
+{
+	unsigned before_triggers, fds = count_fds(&before_triggers), psimon = count_psimon(),
+				  triggers;
+	struct psb_source source = { .size = sizeof(source) };
+	pid_t tids[THREADS_MAX];
+	uint64_t start, cpu;
+	psb_bridge *bridge;
+	psb_watch *watch;
+	double rss;
+
+	malloc_trim(0);
+	rss = rss_kib();
+	start = now_nsec();
+	r->error = watch_all(r->count, &bridge, &watch, r->why, sizeof(r->why));
+	if (r->error < 0)
+		return;
+	r->start_ms = ms_since(start);
+	psb_watch_source(watch, &source);
+	snprintf(r->rung, sizeof(r->rung), "%.31s", source.name);
+
+	sleep_usec(USEC_PER_SEC); /* what starting brings about */
+	r->fds = count_fds(&triggers) - fds;
+	r->triggers = triggers - before_triggers;
+	r->threads = threads_list(tids) - 1;
+	r->psimon = count_psimon() - psimon;
+	cpu = cpu_of_others_nsec();
+	start = now_nsec();
+	sleep_usec(IDLE_USEC);
+	r->idle_percent = 100.0 * (double)usec_sub(cpu_of_others_nsec(), cpu) /
+			  (double)(now_nsec() - start);
+
+	if (pressure)
+		follow(watch, pressure, name, r);
+	r->wrong = atomic_load(&wrong);
+	r->rss_mib = rss_kib() / 1024;
+	r->growth_kib = rss_kib() - rss;
+
+	start = now_nsec();
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	r->stop_ms = ms_since(start);
+}
+
+/* Each in a process of its own, whose memory and descriptors nobody else used before. */
+static void in_child(void (*measure)(struct pressure *, const char *, struct result *),
+		     struct pressure *pressure, const char *name, struct result *r)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		bench_die("fork: %s", strerror(errno));
+	if (pid == 0) {
+		measure(pressure, name, r);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		bench_die("the measuring process died (status %d)", status);
+}
+
+static void measure_naive(_unused_ struct pressure *pressure, const char *parent, struct result *r)
+{
+	unsigned before_triggers, fds = count_fds(&before_triggers), psimon = count_psimon(),
+				  triggers;
+	static int opened[NAIVE];
+	uint64_t start = now_nsec();
+
+	for (unsigned i = 0; i < r->count; i++) {
+		char name[NAME_SIZE], path[GROUND_PATH];
+
+		snprintf(name, sizeof(name), "%s/c%05u", parent, i);
+		ground_file(name, "memory.pressure", path);
+		opened[i] = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (opened[i] < 0 || write(opened[i], NAIVE_TRIGGER, sizeof(NAIVE_TRIGGER)) < 0) {
+			r->error = -errno;
+			snprintf(r->why, sizeof(r->why), "one trigger each: %s", strerror(errno));
+			return;
+		}
+	}
+	r->start_ms = ms_since(start);
+	r->fds = count_fds(&triggers) - fds;
+	r->triggers = triggers - before_triggers;
+	r->psimon = count_psimon() - psimon;
+	start = now_nsec();
+	for (unsigned i = 0; i < r->count; i++)
+		close(opened[i]);
+	r->stop_ms = ms_since(start);
+}
+
+/* ---- all sizes --------------------------------------------------------------------------------------- */
+
+static void print_tree(const struct result *results, const struct result *naive)
+{
+	static const struct column columns[] = {
+		{ "cgroups", "cgroups" },
+		{ "triggers", "triggers" },
+		{ "fds", "fds" },
+		{ "threads", "threads" },
+		{ "psimon", "psimon" },
+		{ "start_ms", "start ms" },
+		{ "stop_ms", "stop ms" },
+		{ "rss_mib", "RSS MiB" },
+		{ "growth_kib", "of it KiB" },
+		{ "idle_percent", "idle CPU %" },
+		{ "alarm_ms", "alarm ms" },
+		{ "search_ms", "+ search ms" },
+		{ "total_ms", "= told ms" },
+		{ "stall_ms", "stalled ms" },
+		{ "sweeps", "sweeps" },
+	};
+	static struct table t;
+
+	table_begin(&t, "tree", "A tree: one pattern; one of the cgroups begins to stall", columns,
+		    ELEMENTSOF(columns));
+	for (int i = 0; i <= n_sizes; i++) {
+		const struct result *r = i < n_sizes ? &results[i] : naive;
+
+		table_row(&t);
+		if (i < n_sizes)
+			cell_number(&t, r->count, 0);
+		else
+			cell_text(&t, "%u, one trigger each", r->count);
+		if (r->error < 0) {
+			for (unsigned k = 1; k < t.width; k++)
+				cell_none(&t);
+			table_note(&t, "%s", r->why);
+			continue;
+		}
+		cell_number(&t, r->triggers, 0);
+		cell_number(&t, r->fds, 0);
+		cell_number(&t, r->threads, 0);
+		cell_number(&t, r->psimon, 0);
+		cell_number(&t, r->start_ms, 1);
+		cell_number(&t, r->stop_ms, 1);
+		if (i == n_sizes) {
+			while (t.cells < t.width)
+				cell_none(&t);
+			continue;
+		}
+		cell_number(&t, r->rss_mib, 1);
+		cell_number(&t, r->growth_kib, 0);
+		cell_number(&t, r->idle_percent, 4);
+		if (!r->told || !r->stalled) {
+			while (t.cells < t.width)
+				cell_none(&t);
+			table_note(&t, !ground_has_memory()
+					       ? "no memory controller: no stall can be made"
+				       : r->stalled ? "it stalled and was not told"
+						    : "the cgroup would not stall");
+			continue;
+		}
+		cell_number(&t, r->alarm_ms, 0);
+		cell_number(&t, r->search_ms, 0);
+		cell_number(&t, r->total_ms, 0);
+		cell_number(&t, r->stall_ms, 0);
+		cell_number(&t, r->sweeps, 0);
+	}
+	table_print(&t);
+	bench_say(
+		"fds, threads, psimon (kernel threads) and memory are what the watch added. alarm: from the first stall to\n"
+		"the kernel's ring (this watch is on \"%s\": %s); search: until that cgroup's own notification,\n"
+		"which is not due before it stalled 20 ms in 2 s; stalled: what it had by then.\n"
+		"Good is: the first five numbers and idle CPU do not depend on how many cgroups there are.",
+		results[0].rung,
+		strcmp(results[0].rung, "psi") == 0 ? "the kernel looks every 2 s"
+						    : "the kernel looks at once");
+}
+
+static void print_targets(const struct result *results)
+{
+	const struct result *first = &results[0], *last = &results[n_sizes - 1];
+	unsigned mistaken = 0, silent = 0;
+	bool equal = true, one = true;
+	double idle = 0;
+
+	for (int i = 0; i < n_sizes; i++) {
+		const struct result *r = &results[i];
+
+		if (r->error < 0) {
+			bench_target(false, "%u cgroups: %s: %s", r->count, r->why,
+				     strerror(-r->error));
+			return;
+		}
+		equal = equal && r->fds == first->fds && r->threads == first->threads &&
+			r->psimon == first->psimon;
+		one = one && r->triggers == 1;
+		idle = MAX(idle, r->idle_percent);
+		mistaken += r->wrong;
+		silent += r->stalled && !r->told;
+	}
+	bench_target(one, "one trigger, however many cgroups");
+	bench_target(equal,
+		     "descriptors, threads and kernel threads are the same for %u and %u cgroups",
+		     first->count, last->count);
+	bench_target(idle <= IDLE_BOUND_PERCENT, "idle: %.4f %% of a core at most (bound: %.1f %%)",
+		     idle, IDLE_BOUND_PERCENT);
+	bench_target(silent == 0, "each stall was told (%u were not)", silent);
+	bench_target(mistaken == 0, "no other cgroup was named (%u were)", mistaken);
+}
+
+static void run_size(unsigned size, struct result *r, struct result *naive)
+{
+	struct pressure *pressure = NULL;
+	char name[NAME_SIZE], parent[NAME_SIZE];
+
+	snprintf(parent, sizeof(parent), "t%u", size);
+	ground_make_parent(parent);
+	for (unsigned i = 0; i < size; i++) {
+		name_of(size, i, name);
+		ground_make(name);
+	}
+	name_of(size, size / 2, name);
+	snprintf(stalling, sizeof(stalling), "/%s/%s", ground_cgroup(), name);
+	if (ground_has_memory())
+		pressure = pressure_new(name, PRESSURE_REFAULT, LIMIT_BYTES);
+	r->count = size;
+	in_child(measure_tree, pressure, name, r);
+	if (pressure)
+		pressure_free(pressure);
+	if (naive) {
+		naive->count = MIN(size, (unsigned)NAIVE);
+		in_child(measure_naive, NULL, parent, naive);
+	}
+	ground_remove(parent);
+}
+
+static int work(void)
+{
+	struct result *results = shared_new((size_t)n_sizes * sizeof(*results));
+	struct result *naive = shared_new(sizeof(*naive));
+
+	if (ground_why_not()) {
+		bench_say("\nA tree: — %s", ground_why_not());
+		bench_say("SKIP  no cgroups can be made here");
+		return bench_end();
+	}
+	for (int i = 0; i < n_sizes; i++)
+		run_size(sizes[i], &results[i], i == n_sizes - 1 ? naive : NULL);
+	print_tree(results, naive);
+	print_targets(results);
+	return bench_end();
+}
+
+int main(int argc, char **argv)
+{
+	int n = bench_start("tree", "[CGROUPS...]", argc, argv, sizes, ELEMENTSOF(sizes));
+
+	if (n > 0)
+		n_sizes = n;
+	return ground_run(work);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * contender.c - the contenders
+ *
+ * All call the same function on a thread of their own that waits. What differs is how they wait and read:
+ *
+ *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm and would hide the loop
+ *              behind it; where each byte is to be told (stimulus.each), Rearm is 1 us.
+ *  bare epoll  epoll_wait(2), read(2), the call: what a program would have without any library. It does what
+ *              comes to mind first: level-triggered, and it waits again whatever happened.
+ *  sd-event    sd_event_add_memory_pressure(3), found by dlopen(3); it came with systemd 254. It takes its source from
+ *              the environment, which is set around its start.
+ */
+#include "contender.h"
+
+#include <psibridge/psibridge.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+const char *contender_name(enum contender_kind kind)
+{
+	switch (kind) {
+	case PSIBRIDGE_URING:
+		return "psibridge-uring";
+	case PSIBRIDGE_URING_THREAD:
+		return "psibridge-uring, thread";
+	case PSIBRIDGE_EPOLL:
+		return "psibridge-epoll";
+	case BARE_EPOLL:
+		return "bare epoll";
+	case SD_EVENT:
+		return "sd-event";
+	}
+	return "?";
+}
+
+bool contender_is_ours(enum contender_kind kind)
+{
+	return kind == PSIBRIDGE_URING || kind == PSIBRIDGE_URING_THREAD || kind == PSIBRIDGE_EPOLL;
+}
+
+static int fail(struct contender *c, int error, const char *what)
+{
+	snprintf(c->why, sizeof(c->why), "%s: %s: %s", contender_name(c->kind), what,
+		 strerror(-error));
+	return error;
+}
+
+/* ---- psibridge ------------------------------------------------------------------------------------ */
+
+static void psibridge_told(const struct psb_notification *n, void *userdata)
+{
+	struct contender *c = userdata;
+
+	if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW)
+		c->told(c->userdata);
+}
+
+static int start_psibridge(struct contender *c)
+{
+	const struct stimulus *s = &c->stimulus;
+	bool inside = c->kind != PSIBRIDGE_URING_THREAD;
+	struct psb_bridge_options bridge_options = {
+		.size = sizeof(bridge_options),
+		.backend = c->kind == PSIBRIDGE_EPOLL ? PSB_BACKEND_EPOLL : PSB_BACKEND_URING,
+	};
+	char text[120] = "";
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.cgroup = s->cgroup,
+		.source = s->cgroup ? NULL : s->path,
+		.rearm_usec = s->each ? 1 : 0,
+		.error_text = text,
+		.error_text_size = sizeof(text),
+	};
+	psb_bridge *bridge;
+	psb_watch *watch;
+	int r;
+
+	r = psb_bridge_new(&bridge_options, &bridge);
+	if (r < 0)
+		return fail(c, r, "no bridge");
+	r = psb_watch_new(bridge, &options, &watch);
+	if (r < 0)
+		return fail(c, r, text);
+	c->watch = watch;
+	r = psb_watch_add_callback(watch, psibridge_told, c, inside ? PSB_INLINE : 0, NULL);
+	if (r == 0)
+		r = psb_bridge_start(bridge);
+	return r < 0 ? fail(c, r, "not started") : 0;
+}
+
+/* ---- the bare loop ---------------------------------------------------------------------------------- */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	return fd;
+}
+
+static int open_stimulus(const struct stimulus *s)
+{
+	int fd;
+
+	if (s->kind == STIMULUS_SOCKET)
+		return connect_to(s->path);
+	fd = open(s->path, (s->kind == STIMULUS_PSI ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (s->trigger && write(fd, s->trigger, strlen(s->trigger) + 1) < 0)
+		return -errno;
+	return fd;
+}
+
+static void *bare_run(void *arg)
+{
+	struct contender *c = arg;
+	bool psi = c->stimulus.kind == STIMULUS_PSI;
+	struct epoll_event event = { .events = psi ? EPOLLPRI : EPOLLIN };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	char buf[4096];
+
+	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) < 0)
+		bench_die("epoll: %s", strerror(errno));
+	for (;;) {
+		if (epoll_wait(epoll, &event, 1, -1) != 1)
+			continue;
+		if (psi || read(c->fd, buf, sizeof(buf)) > 0) {
+			atomic_fetch_add_explicit(&c->reads, 1, memory_order_relaxed);
+			c->told(c->userdata);
+		}
+	}
+	return NULL;
+}
+
+static int start_bare(struct contender *c)
+{
+	pthread_t thread;
+	int r;
+
+	c->fd = open_stimulus(&c->stimulus);
+	if (c->fd < 0)
+		return fail(c, c->fd, c->stimulus.path);
+	r = -pthread_create(&thread, NULL, bare_run, c);
+	return r < 0 ? fail(c, r, "no thread") : 0;
+}
+
+/* ---- sd-event --------------------------------------------------------------------------------------- */
+
+typedef int sd_handler(void *source, void *userdata);
+typedef int sd_event_new_fn(void **ret);
+typedef int sd_event_add_memory_pressure_fn(void *event, void **ret, sd_handler *handler,
+					    void *userdata);
+typedef int sd_event_loop_fn(void *event);
+
+struct sd_start {
+	struct contender *contender;
+	sd_event_new_fn *event_new;
+	sd_event_add_memory_pressure_fn *add;
+	sd_event_loop_fn *loop;
+	sem_t done;
+	int result;
+};
+
+static int sd_told(_unused_ void *source, void *userdata)
+{
+	struct contender *c = userdata;
+
+	atomic_fetch_add_explicit(&c->reads, 1, memory_order_relaxed);
+	c->told(c->userdata);
+	return 0;
+}
+
+/* An sd-event loop belongs to the thread that made it. */
+static void *sd_run(void *arg)
+{
+	struct sd_start *start = arg;
+	struct contender *contender = start->contender; /* `start` goes with its owner's frame */
+	sd_event_loop_fn *loop = start->loop;
+	void *event;
+
+	start->result = start->event_new(&event);
+	if (start->result >= 0)
+		start->result = start->add(event, NULL, sd_told, start->contender);
+	if (start->result < 0) {
+		sem_post(&start->done);
+		return NULL;
+	}
+	sem_post(&start->done);
+	contender->ended = loop(event);
+	return NULL;
+}
+
+static void base64(const char *data, size_t size, char *ret)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < size; i += 3) {
+		unsigned left = (unsigned)MIN(size - i, (size_t)3), bits = 0;
+
+		for (unsigned k = 0; k < 3; k++)
+			bits = bits << 8 | (k < left ? (unsigned char)data[i + k] : 0);
+		for (unsigned k = 0; k < 4; k++)
+			*ret++ = k <= left ? digits[bits >> (18 - 6 * k) & 63] : '=';
+	}
+	*ret = '\0';
+}
+
+static void *find(void *library, const char *name)
+{
+	return library ? dlsym(library, name) : NULL;
+}
+
+static int start_sd_event(struct contender *c)
+{
+	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
+	struct sd_start start = { .contender = c };
+	const char *trigger = c->stimulus.trigger;
+	char encoded[128];
+	pthread_t thread;
+	int r;
+
+	start.event_new = (sd_event_new_fn *)find(library, "sd_event_new");
+	start.add = (sd_event_add_memory_pressure_fn *)find(library,
+							    "sd_event_add_memory_pressure");
+	start.loop = (sd_event_loop_fn *)find(library, "sd_event_loop");
+	if (!start.event_new || !start.add || !start.loop) {
+		snprintf(
+			c->why, sizeof(c->why),
+			library ? "sd-event: this libsystemd has no sd_event_add_memory_pressure (it came with 254)"
+				: "sd-event: there is no libsystemd.so.0 here");
+		return -EOPNOTSUPP;
+	}
+	setenv("MEMORY_PRESSURE_WATCH", c->stimulus.path, 1);
+	if (trigger) {
+		base64(trigger, strlen(trigger) + 1, encoded);
+		setenv("MEMORY_PRESSURE_WRITE", encoded, 1);
+	} else if (c->stimulus.kind == STIMULUS_PSI) {
+		setenv("MEMORY_PRESSURE_WRITE", "",
+		       1); /* unset, it would write its default (strace of 257) */
+	}
+	sem_init(&start.done, 0, 0);
+	r = -pthread_create(&thread, NULL, sd_run, &start);
+	if (r == 0) {
+		while (sem_wait(&start.done) < 0)
+			;
+		r = start.result;
+	}
+	unsetenv("MEMORY_PRESSURE_WATCH");
+	unsetenv("MEMORY_PRESSURE_WRITE");
+	return r < 0 ? fail(c, r, "not started") : 0;
+}
+
+/* ---- all of them ------------------------------------------------------------------------------------ */
+
+static bool contains(const pid_t *tids, unsigned count, pid_t tid)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (tids[i] == tid)
+			return true;
+	return false;
+}
+
+int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
+		    contender_told_fn *told, void *userdata, struct contender *ret)
+{
+	pid_t before[THREADS_MAX], after[THREADS_MAX];
+	unsigned n_before = threads_list(before), n_after;
+	int r = -EINVAL;
+
+	*ret = (struct contender){
+		.kind = kind, .told = told, .userdata = userdata, .stimulus = *stimulus, .fd = -1
+	};
+	switch (kind) {
+	case PSIBRIDGE_URING:
+	case PSIBRIDGE_URING_THREAD:
+	case PSIBRIDGE_EPOLL:
+		r = start_psibridge(ret);
+		break;
+	case BARE_EPOLL:
+		r = start_bare(ret);
+		break;
+	case SD_EVENT:
+		r = start_sd_event(ret);
+		break;
+	}
+	if (r < 0)
+		return r;
+	n_after = threads_list(after);
+	for (unsigned i = 0; i < n_after && ret->thread_count < ELEMENTSOF(ret->threads); i++)
+		if (!contains(before, n_before, after[i]))
+			ret->threads[ret->thread_count++] = after[i];
+	return 0;
+}
+
+uint64_t contender_reads(const struct contender *c)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+
+	if (!c->watch)
+		return atomic_load(&c->reads);
+	psb_watch_stats(c->watch, &stats);
+	return stats.alarms; /* of a stream: one a read */
+}
+
+uint64_t contender_cpu_nsec(const struct contender *c)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < c->thread_count; i++)
+		sum += cpu_of_thread_nsec(c->threads[i]);
+	return sum;
+}
+
+int server_new(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, 16) < 0)
+		bench_die("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+int server_accept(int fd)
+{
+	int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (connection < 0)
+		bench_die("accept: %s", strerror(errno));
+	return connection;
+}
