@@ -102,7 +102,7 @@ static void member_gone(struct meter *meter, const struct psb_notification *n)
 {
 	struct member *member = meter->userdata;
 
-	drop(member); /* first, so that it counts no more when it is told */
+	drop(member);	  /* first, so that it counts no more when it is told */
 	if (member->told) /* who was never spoken of may go in silence */
 		watch_tell(member->grove->watch, meter->label, n);
 }
