@@ -17,11 +17,13 @@
  * address leaves the lowest bits free for a TAG. An op leaves the kernel with its last completion
  * (`more` is false), never with that of its cancel.
  *
- * A multishot poll ends by itself for two reasons. Its completion did not fit into the queue: then
- * it is armed again, and the present state is told once more. Or the file registered no wait queue,
+ * A multishot poll ends by itself for three reasons. Its completion did not fit into the queue: then
+ * it is armed again, and the present state is told once more. Or what rang it was another ring,
+ * by its eventfd (EPOLL_URING_WAKE in io_poll_wake(), which so keeps rings from ringing each other
+ * for ever): that is a bridge in the loop of its host, and it is armed again too. Or the file registered no wait queue,
  * such as a PSI file without a trigger (io_poll_add() in io_uring/poll.c completes it at once):
  * nothing can ring it, and to arm it again would be to spin. That one is PARKED until it is
- * cancelled, as silent as an edge-triggered epoll would be. ring_overflowed() tells the two apart.
+ * cancelled, as silent as an edge-triggered epoll would be. can_ring() tells the last one apart.
  *
  * Kernel facts relied on: recv and send on a socket wait in the ring, O_NONBLOCK or not. A
  * multishot poll tells the present state, then changes; an eventfd rings it with every write.
@@ -38,6 +40,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -170,6 +173,25 @@ static int accept_by_poll(struct uring_loop *u, struct loop_op *op)
 	return calls;
 }
 
+/* A PSI file without a trigger says POLLERR; files that cannot be polled at all are refused by
+ * epoll_ctl(2), which is asked once. */
+static bool can_ring(struct loop_op *op, int result)
+{
+	struct epoll_event event = { 0 };
+	int fd;
+
+	if (result & POLLERR)
+		return false;
+	if (op->can_ring)
+		return true;
+	fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0) /* rather once more than never again */
+		return true;
+	op->can_ring = epoll_ctl(fd, EPOLL_CTL_ADD, op->fd, &event) == 0;
+	close(fd);
+	return op->can_ring;
+}
+
 static int op_completed(struct uring_loop *u, struct loop_op *op, int result, bool more)
 {
 	bool again = false;
@@ -212,9 +234,10 @@ static int op_completed(struct uring_loop *u, struct loop_op *op, int result, bo
 		return 1;
 	}
 	if (!more) {
-		bool overflow = ring_overflowed(u->ring);
+		bool park = op->kind == LOOP_OP_POLL && !ring_overflowed(u->ring) &&
+			    !can_ring(op, result);
 
-		op_move(u, op, op->kind == LOOP_OP_POLL && !overflow ? OP_PARKED : OP_QUEUED);
+		op_move(u, op, park ? OP_PARKED : OP_QUEUED);
 	}
 	if (result < 0 || (result == 0 && op->kind != LOOP_OP_ACCEPT))
 		return 0;

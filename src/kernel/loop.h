@@ -55,6 +55,7 @@ struct loop_op {
 	unsigned char state; /* the engine's */
 	bool cancelling;
 	bool by_poll; /* io_uring: accept(2) after a poll, where the kernel has no multishot accept */
+	bool can_ring; /* io_uring: a poll that ended may be armed again */
 	int fd;
 	int watch_fd; /* epoll: what is registered, `fd` or a duplicate of it */
 	int result;   /* epoll: of a send, until it is told */

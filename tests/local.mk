@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: MIT
+#
+# The tests' part of Makefile.am, which includes it: paths are from the top.
+#
+# To add a unit test:  its name in unit_tests, then _SOURCES and _LDADD. _LDADD names the objects it needs, one by one
+#                      (src/core/psi.lo): what a file secretly depends on breaks the link, not the review.
+# To add a script:     its name in structure_tests or integration_tests.
+# A test that makes cgroups or measures time also goes into serial_tests.
+
+# ---- tests ---------------------------------------------------------------------------------------
+# All of them are run by tests/driver, which explains what a test is. `make check TESTS='...'` runs some.
+structure_tests = \
+	tests/structure/tree.sh \
+	tests/structure/layers.sh \
+	tests/structure/headers.sh \
+	tests/structure/symbols.sh
+
+unit_tests = \
+	tests/unit/test-psi \
+	tests/unit/test-duration \
+	tests/unit/test-trigger \
+	tests/unit/test-keyed \
+	tests/unit/test-base64 \
+	tests/unit/test-cgpath \
+	tests/unit/test-cgpattern \
+	tests/unit/test-procfs \
+	tests/unit/test-window \
+	tests/unit/test-policy \
+	tests/unit/test-policy-alarms \
+	tests/unit/test-policy-walk \
+	tests/unit/test-loop \
+	tests/unit/test-loop-nested \
+	tests/unit/test-loop-accept \
+	tests/unit/test-loop-life \
+	tests/unit/test-loop-time \
+	tests/unit/test-closer \
+	tests/unit/test-cgroup \
+	tests/unit/test-target \
+	tests/unit/test-memory \
+	tests/unit/test-tree \
+	tests/unit/test-hosting \
+	tests/unit/test-hosting-register \
+	tests/unit/test-hostmalloc \
+	tests/unit/test-hostmem \
+	tests/unit/test-hostquery \
+	tests/unit/test-dispatch \
+	tests/unit/test-removal \
+	tests/unit/test-protocol \
+	tests/unit/test-watch \
+	tests/unit/test-bridge \
+	tests/unit/test-bad-input \
+	tests/unit/test-no-alloc \
+	tests/unit/test-signals
+if HAVE_CXX
+unit_tests += tests/unit/test-hosting-cxx
+endif
+
+integration_programs = \
+	tests/integration/test-facts \
+	tests/integration/test-pressure \
+	tests/integration/test-rungs \
+	tests/integration/test-pattern \
+	tests/integration/test-oom
+integration_scripts = \
+	tests/integration/test-cli.sh \
+	tests/integration/test-demo.sh
+integration_tests = $(integration_programs) $(integration_scripts)
+
+fuzz_tests = \
+	tests/fuzz/corpus.sh
+
+# Those that make cgroups: a neighbour's coming and going wakes who waits for a birth.
+cgroup_tests = \
+	tests/unit/test-protocol \
+	tests/unit/test-watch
+
+serial_tests = $(integration_tests) $(cgroup_tests) tests/unit/test-loop-time
+
+# Everything that runs our code rather than looking at it.
+program_tests = $(unit_tests) $(fuzz_tests) $(integration_tests)
+
+# Without real pressure: seconds.
+quick_tests = $(structure_tests) $(unit_tests) $(fuzz_tests) tests/integration/test-cli.sh
+
+# Which of them are worth running on another kernel, see tests/vm/check-vm.
+# The demo's own test takes ten demos; emulated, one must do.
+vm_scripts = tests/vm/guest-rungs.sh tests/vm/guest-demo.sh
+vm_tests = $(unit_tests) $(integration_programs) tests/integration/test-cli.sh $(vm_scripts)
+
+if ENABLE_TESTS
+check_PROGRAMS += tests/deny-io-uring $(unit_tests) $(integration_programs) $(fuzz_replays)
+TESTS = $(structure_tests) $(unit_tests) $(fuzz_tests) $(integration_tests)
+endif
+
+TEST_EXTENSIONS = .sh
+LOG_DRIVER = $(SHELL) $(top_srcdir)/tests/driver
+SH_LOG_DRIVER = $(LOG_DRIVER)
+AM_TESTS_ENVIRONMENT = \
+	srcdir='$(abs_top_srcdir)'; builddir='$(abs_top_builddir)'; \
+	CC='$(CC)'; CXX='$(CXX)'; NM='$(NM)'; READELF='$(READELF)'; VERSION='$(PACKAGE_VERSION)'; \
+	SERIAL_TESTS='$(serial_tests)'; FUZZ_TARGETS='$(fuzz_targets)'; \
+	ASAN_OPTIONS="detect_stack_use_after_return=1$${ASAN_OPTIONS:+:$$ASAN_OPTIONS}"; \
+	UBSAN_OPTIONS="print_stacktrace=1$${UBSAN_OPTIONS:+:$$UBSAN_OPTIONS}"; \
+	TSAN_OPTIONS="second_deadlock_stack=1$${TSAN_OPTIONS:+:$$TSAN_OPTIONS}"; \
+	export srcdir builddir CC CXX NM READELF VERSION SERIAL_TESTS FUZZ_TARGETS ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS;
+if HAVE_CXX
+AM_TESTS_ENVIRONMENT += HAVE_CXX=1; export HAVE_CXX;
+endif
+if SANITIZERS
+AM_TESTS_ENVIRONMENT += SANITIZERS=1; export SANITIZERS;
+endif
+if STATIC_LIBURING
+AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
+endif
+CLEANFILES +=
+dist_noinst_SCRIPTS += tests/driver tests/summary $(structure_tests) $(fuzz_tests) $(integration_scripts)
+EXTRA_DIST +=  tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
+
+# Runs a command as on a kernel without io_uring: PSIBRIDGE_TEST_WRAPPER='./tests/deny-io-uring ENOSYS' make check
+tests_deny_io_uring_SOURCES = tests/deny-io-uring.c
+
+# ---- tests/unit: an object alone with its test ---------------------------------------------------
+tests_unit_test_psi_SOURCES = tests/unit/test-psi.c
+tests_unit_test_psi_LDADD = src/core/psi.lo $(CMOCKA_LIBS)
+
+tests_unit_test_duration_SOURCES = tests/unit/test-duration.c
+tests_unit_test_duration_LDADD = src/core/duration.lo $(CMOCKA_LIBS)
+
+tests_unit_test_trigger_SOURCES = tests/unit/test-trigger.c
+tests_unit_test_trigger_LDADD = src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
+
+tests_unit_test_keyed_SOURCES = tests/unit/test-keyed.c
+tests_unit_test_keyed_LDADD = src/core/keyed.lo $(CMOCKA_LIBS)
+
+tests_unit_test_base64_SOURCES = tests/unit/test-base64.c
+tests_unit_test_base64_LDADD = src/core/base64.lo $(CMOCKA_LIBS)
+
+tests_unit_test_cgpath_SOURCES = tests/unit/test-cgpath.c
+tests_unit_test_cgpath_LDADD = src/core/cgpath.lo $(CMOCKA_LIBS)
+
+tests_unit_test_cgpattern_SOURCES = tests/unit/test-cgpattern.c
+tests_unit_test_cgpattern_LDADD = src/core/cgpattern.lo src/core/cgpath.lo $(CMOCKA_LIBS)
+
+tests_unit_test_procfs_SOURCES = tests/unit/test-procfs.c
+tests_unit_test_procfs_LDADD = src/core/procfs.lo $(CMOCKA_LIBS)
+
+tests_unit_test_window_SOURCES = tests/unit/test-window.c
+tests_unit_test_window_LDADD = src/core/window.lo $(CMOCKA_LIBS)
+
+policy_objects = src/core/policy.lo src/core/window.lo
+tests_unit_test_policy_SOURCES = tests/unit/test-policy.c tests/unit/policy-script.h
+tests_unit_test_policy_LDADD = $(policy_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_policy_alarms_SOURCES = tests/unit/test-policy-alarms.c tests/unit/policy-script.h
+tests_unit_test_policy_alarms_LDADD = $(policy_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_policy_walk_SOURCES = tests/unit/test-policy-walk.c tests/unit/policy-judge.h
+tests_unit_test_policy_walk_LDADD = $(policy_objects) $(CMOCKA_LIBS)
+
+
+
+
+loop_objects = src/kernel/loop.lo src/kernel/loop-uring.lo src/kernel/loop-uring-ops.lo src/kernel/loop-epoll.lo
+tests_unit_test_loop_SOURCES = tests/unit/test-loop.c tests/unit/loop-variants.h
+tests_unit_test_loop_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_loop_nested_SOURCES = tests/unit/test-loop-nested.c
+tests_unit_test_loop_nested_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_loop_accept_SOURCES = tests/unit/test-loop-accept.c tests/unit/loop-variants.h
+tests_unit_test_loop_accept_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_loop_life_SOURCES = tests/unit/test-loop-life.c tests/unit/loop-variants.h
+tests_unit_test_loop_life_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_loop_time_SOURCES = tests/unit/test-loop-time.c tests/unit/loop-variants.h
+tests_unit_test_loop_time_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+
+# A manager over a watch that a test moves.
+fake_watch = tests/unit/fake-watch.c tests/unit/fake-watch.h tests/unit/hosting-runtime.h
+hosting_objects = src/library/hosting.lo src/library/hostcontrol.lo src/library/hostmalloc.lo \
+	src/library/hostmem.lo src/kernel/maps.lo
+tests_unit_test_hosting_SOURCES = tests/unit/test-hosting.c $(fake_watch)
+tests_unit_test_hosting_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_hosting_register_SOURCES = tests/unit/test-hosting-register.c $(fake_watch)
+tests_unit_test_hosting_register_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_hostmalloc_SOURCES = tests/unit/test-hostmalloc.c $(fake_watch)
+tests_unit_test_hostmalloc_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_hostmem_SOURCES = tests/unit/test-hostmem.c $(fake_watch)
+tests_unit_test_hostmem_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_hostquery_SOURCES = tests/unit/test-hostquery.c $(fake_watch)
+tests_unit_test_hostquery_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+
+tests_unit_test_hosting_cxx_SOURCES = tests/unit/test-hosting-cxx.cc $(fake_watch)
+tests_unit_test_hosting_cxx_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+
+# A kernel adapter with its own layer and core; fake-root.h is a /proc of the test's own.
+kernel_layer = libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_closer_SOURCES = tests/unit/test-closer.c
+tests_unit_test_closer_LDADD = $(kernel_layer)
+
+
+tests_unit_test_cgroup_SOURCES = tests/unit/test-cgroup.c tests/unit/fake-root.h
+tests_unit_test_cgroup_LDADD = $(kernel_layer)
+
+tests_unit_test_target_SOURCES = tests/unit/test-target.c tests/unit/fake-root.h
+tests_unit_test_target_LDADD = $(kernel_layer)
+
+tests_unit_test_memory_SOURCES = tests/unit/test-memory.c tests/unit/fake-root.h
+tests_unit_test_memory_LDADD = $(kernel_layer)
+
+tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/unit/fake-root.h
+tests_unit_test_tree_LDADD = $(kernel_layer)
+
+# The public API over a FIFO or a socket. Linked against the layers, so that sanitizers and seams see all of it.
+library_layers = liblibrary.la $(kernel_layer)
+tests_unit_test_dispatch_SOURCES = tests/unit/test-dispatch.c tests/unit/library-bench.h
+tests_unit_test_dispatch_LDADD = $(library_layers)
+
+tests_unit_test_removal_SOURCES = tests/unit/test-removal.c tests/unit/library-bench.h
+tests_unit_test_removal_LDADD = $(library_layers)
+
+tests_unit_test_protocol_SOURCES = tests/unit/test-protocol.c tests/unit/library-bench.h
+tests_unit_test_protocol_LDADD = $(library_layers)
+
+tests_unit_test_watch_SOURCES = tests/unit/test-watch.c tests/unit/library-bench.h
+tests_unit_test_watch_LDADD = $(library_layers)
+
+tests_unit_test_bridge_SOURCES = tests/unit/test-bridge.c tests/unit/library-bench.h
+tests_unit_test_bridge_LDADD = $(library_layers)
+
+tests_unit_test_bad_input_SOURCES = tests/unit/test-bad-input.c tests/unit/library-bench.h
+tests_unit_test_bad_input_LDADD = $(library_layers)
+
+
+
+
+
+
+# It is its own psb_survey().
+
+tests_unit_test_no_alloc_SOURCES = tests/unit/test-no-alloc.c tests/unit/library-bench.h
+tests_unit_test_no_alloc_LDADD = $(library_layers)
+
+tests_unit_test_signals_SOURCES = tests/unit/test-signals.c tests/unit/library-bench.h
+tests_unit_test_signals_LDADD = $(library_layers)
+
+# Parts of the daemon; fake-forest.c stands for what is watched.
+daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
+
+
+
+
+
+
+
+
+
+
+
+fake_forest =
+control_stage =   tests/unit/fake-root.h
+
+
+control_objects =
+
+bus_objects =
+
+
+# control.c over a fake forest: what psibridge(1) is tested against.
+
+# ---- tests/integration: the real kernel ----------------------------------------------------------
+lab_files = tests/integration/lab.c tests/integration/lab.h tests/integration/record.h tests/integration/fixture.h
+tests_integration_test_facts_SOURCES = tests/integration/test-facts.c $(lab_files)
+tests_integration_test_facts_LDADD = $(library_layers)
+
+tests_integration_test_pressure_SOURCES = tests/integration/test-pressure.c $(lab_files)
+tests_integration_test_pressure_LDADD = $(library_layers)
+
+tests_integration_test_rungs_SOURCES = tests/integration/test-rungs.c $(lab_files)
+tests_integration_test_rungs_LDADD = $(library_layers)
+
+tests_integration_test_pattern_SOURCES = tests/integration/test-pattern.c $(lab_files)
+tests_integration_test_pattern_LDADD = $(library_layers)
+
+tests_integration_test_oom_SOURCES = tests/integration/test-oom.c $(lab_files)
+tests_integration_test_oom_LDADD = $(library_layers)
+
+# psibridged under the double of a service manager.
+daemon_bench =
+
+
+
+
+
+
+# ---- tests/fuzz ------------------------------------------------------------------------------------
+# `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
+FUZZ_CC = clang
+FUZZ_SECONDS = 30
+fuzz_targets = psi trigger keyed base64 procfs pattern
+fuzz_replays = \
+	tests/fuzz/replay-psi \
+	tests/fuzz/replay-trigger \
+	tests/fuzz/replay-keyed \
+	tests/fuzz/replay-base64 \
+	tests/fuzz/replay-procfs \
+	tests/fuzz/replay-pattern
+fuzz_replay_files = tests/fuzz/replay.c tests/fuzz/fuzz.h
+tests_fuzz_replay_psi_SOURCES = tests/fuzz/fuzz-psi.c $(fuzz_replay_files)
+tests_fuzz_replay_psi_LDADD = libcore.la
+tests_fuzz_replay_trigger_SOURCES = tests/fuzz/fuzz-trigger.c $(fuzz_replay_files)
+tests_fuzz_replay_trigger_LDADD = libcore.la
+tests_fuzz_replay_keyed_SOURCES = tests/fuzz/fuzz-keyed.c $(fuzz_replay_files)
+tests_fuzz_replay_keyed_LDADD = libcore.la
+tests_fuzz_replay_base64_SOURCES = tests/fuzz/fuzz-base64.c $(fuzz_replay_files)
+tests_fuzz_replay_base64_LDADD = libcore.la
+tests_fuzz_replay_procfs_SOURCES = tests/fuzz/fuzz-procfs.c $(fuzz_replay_files)
+tests_fuzz_replay_procfs_LDADD = libcore.la
+tests_fuzz_replay_pattern_SOURCES = tests/fuzz/fuzz-pattern.c $(fuzz_replay_files)
+tests_fuzz_replay_pattern_LDADD = libcore.la
+fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c $(INIH_LIBS)
+
+fuzz:
+	@test -n '$(fuzz_targets)' || { echo "no fuzz targets"; exit 1; }
+	@command -v $(FUZZ_CC) >/dev/null || { echo "make fuzz: $(FUZZ_CC) is not installed"; exit 1; }
+	@mkdir -p fuzz && set -e; for t in $(fuzz_targets); do \
+		echo "  FUZZ     $$t, $(FUZZ_SECONDS) s"; \
+		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+			$(top_srcdir)/tests/fuzz/fuzz-$$t.c $(top_srcdir)/src/core/*.c -o fuzz/$$t; \
+		mkdir -p fuzz/$$t.new; \
+		fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/$$t- -print_final_stats=1 \
+			fuzz/$$t.new $(top_srcdir)/tests/fuzz/corpus/$$t >fuzz/$$t.log 2>&1 || \
+			{ tail -n 40 fuzz/$$t.log; echo "the input is in fuzz/"; exit 1; }; \
+		grep -E 'number_of_executed_units|new_units_added' fuzz/$$t.log; \
+	done
+
+# ---- tests/model: the policy, checked exhaustively -------------------------------------------------
+model:
+	@$(srcdir)/tests/model/run.sh
+
+dist_noinst_SCRIPTS += tests/model/run.sh
+EXTRA_DIST += tests/model/policy.pml tests/model/model.h
+
+# ---- tests/bench -----------------------------------------------------------------------------------
+bench_programs = \
+	tests/bench/bench-latency \
+	tests/bench/bench-faults \
+	tests/bench/bench-tree \
+	tests/bench/bench-cost
+EXTRA_PROGRAMS = $(bench_programs)
+CLEANFILES += $(bench_programs)
+dist_noinst_SCRIPTS += tests/bench/run
+
+bench_files = tests/bench/bench.c tests/bench/bench.h
+contenders = tests/bench/contender.c tests/bench/contender.h
+bench_ground = tests/bench/ground.c tests/bench/ground.h
+bench_libraries = $(library_layers) -ldl
+tests_bench_bench_latency_SOURCES = tests/bench/bench-latency.c $(bench_files) $(contenders) \
+	tests/bench/count.c tests/bench/count.h
+tests_bench_bench_latency_LDADD = $(bench_libraries)
+tests_bench_bench_faults_SOURCES = tests/bench/bench-faults.c $(bench_files) $(contenders) $(bench_ground)
+tests_bench_bench_faults_LDADD = $(bench_libraries)
+tests_bench_bench_tree_SOURCES = tests/bench/bench-tree.c $(bench_files) $(bench_ground)
+tests_bench_bench_tree_LDADD = $(bench_libraries)
+tests_bench_bench_cost_SOURCES = tests/bench/bench-cost.c $(bench_files) $(bench_ground)
+tests_bench_bench_cost_LDADD = $(bench_libraries)
+
+bench: all $(bench_programs)
+	@builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHFLAGS)
+
+# ---- tests/vm: the same binaries under Debian 13, unified cgroups, every capability -----------------
+check-vm: all $(check_PROGRAMS) $(noinst_vm)
+	@$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/vm/check-vm $(abs_top_srcdir) $(abs_top_builddir) $(vm_tests)
+
+dist_noinst_SCRIPTS += tests/vm/run tests/vm/check-vm $(vm_scripts)
+noinst_vm = tests/vm/rung
+EXTRA_DIST +=
+EXTRA_PROGRAMS += $(noinst_vm)
+CLEANFILES += $(noinst_vm)
+
+# A container of the test has nothing in it but this.
+tests_vm_rung_SOURCES = tests/vm/rung.c
+tests_vm_rung_LDADD = liblibrary.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS)
+tests_vm_rung_LDFLAGS = -all-static
+# A client of systemd's own making; its functions are looked up where it runs.
