@@ -28,12 +28,16 @@ unit_tests = \
 	tests/unit/test-policy \
 	tests/unit/test-policy-alarms \
 	tests/unit/test-policy-walk \
+	tests/unit/test-policy-resume \
+	tests/unit/test-utf8 \
+	tests/unit/test-wire \
 	tests/unit/test-loop \
 	tests/unit/test-loop-nested \
 	tests/unit/test-loop-accept \
 	tests/unit/test-loop-life \
 	tests/unit/test-loop-time \
 	tests/unit/test-closer \
+	tests/unit/test-birth \
 	tests/unit/test-cgroup \
 	tests/unit/test-target \
 	tests/unit/test-memory \
@@ -49,6 +53,11 @@ unit_tests = \
 	tests/unit/test-watch \
 	tests/unit/test-bridge \
 	tests/unit/test-bad-input \
+	tests/unit/test-members \
+	tests/unit/test-simulate-at \
+	tests/unit/test-records \
+	tests/unit/test-records-broken \
+	tests/unit/test-survey \
 	tests/unit/test-no-alloc \
 	tests/unit/test-signals
 if HAVE_CXX
@@ -71,7 +80,11 @@ fuzz_tests = \
 
 # Those that make cgroups: a neighbour's coming and going wakes who waits for a birth.
 cgroup_tests = \
+	tests/unit/test-birth \
+	tests/unit/test-members \
 	tests/unit/test-protocol \
+	tests/unit/test-simulate-at \
+	tests/unit/test-survey \
 	tests/unit/test-watch
 
 serial_tests = $(integration_tests) $(cgroup_tests) tests/unit/test-loop-time
@@ -157,8 +170,14 @@ tests_unit_test_policy_alarms_LDADD = $(policy_objects) $(CMOCKA_LIBS)
 tests_unit_test_policy_walk_SOURCES = tests/unit/test-policy-walk.c tests/unit/policy-judge.h
 tests_unit_test_policy_walk_LDADD = $(policy_objects) $(CMOCKA_LIBS)
 
+tests_unit_test_policy_resume_SOURCES = tests/unit/test-policy-resume.c tests/unit/policy-script.h
+tests_unit_test_policy_resume_LDADD = $(policy_objects) $(CMOCKA_LIBS)
 
+tests_unit_test_utf8_SOURCES = tests/unit/test-utf8.c
+tests_unit_test_utf8_LDADD = src/core/utf8.lo $(CMOCKA_LIBS)
 
+tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
+tests_unit_test_wire_LDADD = src/core/wire.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
 
 loop_objects = src/kernel/loop.lo src/kernel/loop-uring.lo src/kernel/loop-uring-ops.lo src/kernel/loop-epoll.lo
 tests_unit_test_loop_SOURCES = tests/unit/test-loop.c tests/unit/loop-variants.h
@@ -203,6 +222,8 @@ kernel_layer = libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_closer_SOURCES = tests/unit/test-closer.c
 tests_unit_test_closer_LDADD = $(kernel_layer)
 
+tests_unit_test_birth_SOURCES = tests/unit/test-birth.c tests/unit/fake-root.h
+tests_unit_test_birth_LDADD = $(kernel_layer)
 
 tests_unit_test_cgroup_SOURCES = tests/unit/test-cgroup.c tests/unit/fake-root.h
 tests_unit_test_cgroup_LDADD = $(kernel_layer)
@@ -236,10 +257,20 @@ tests_unit_test_bridge_LDADD = $(library_layers)
 tests_unit_test_bad_input_SOURCES = tests/unit/test-bad-input.c tests/unit/library-bench.h
 tests_unit_test_bad_input_LDADD = $(library_layers)
 
+tests_unit_test_members_SOURCES = tests/unit/test-members.c tests/unit/pattern-bench.h
+tests_unit_test_members_LDADD = $(library_layers)
 
+tests_unit_test_simulate_at_SOURCES = tests/unit/test-simulate-at.c tests/unit/pattern-bench.h
+tests_unit_test_simulate_at_LDADD = $(library_layers)
 
+tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/unit/records-daemon.h tests/unit/library-bench.h
+tests_unit_test_records_LDADD = $(library_layers)
 
+tests_unit_test_records_broken_SOURCES = tests/unit/test-records-broken.c tests/unit/records-daemon.h tests/unit/library-bench.h
+tests_unit_test_records_broken_LDADD = $(library_layers)
 
+tests_unit_test_survey_SOURCES = tests/unit/test-survey.c tests/unit/fake-root.h tests/integration/lab.c tests/integration/lab.h
+tests_unit_test_survey_LDADD = $(library_layers)
 
 # It is its own psb_survey().
 
@@ -302,14 +333,15 @@ daemon_bench =
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
 FUZZ_CC = clang
 FUZZ_SECONDS = 30
-fuzz_targets = psi trigger keyed base64 procfs pattern
+fuzz_targets = psi trigger keyed base64 procfs pattern wire
 fuzz_replays = \
 	tests/fuzz/replay-psi \
 	tests/fuzz/replay-trigger \
 	tests/fuzz/replay-keyed \
 	tests/fuzz/replay-base64 \
 	tests/fuzz/replay-procfs \
-	tests/fuzz/replay-pattern
+	tests/fuzz/replay-pattern \
+	tests/fuzz/replay-wire
 fuzz_replay_files = tests/fuzz/replay.c tests/fuzz/fuzz.h
 tests_fuzz_replay_psi_SOURCES = tests/fuzz/fuzz-psi.c $(fuzz_replay_files)
 tests_fuzz_replay_psi_LDADD = libcore.la
@@ -323,6 +355,8 @@ tests_fuzz_replay_procfs_SOURCES = tests/fuzz/fuzz-procfs.c $(fuzz_replay_files)
 tests_fuzz_replay_procfs_LDADD = libcore.la
 tests_fuzz_replay_pattern_SOURCES = tests/fuzz/fuzz-pattern.c $(fuzz_replay_files)
 tests_fuzz_replay_pattern_LDADD = libcore.la
+tests_fuzz_replay_wire_SOURCES = tests/fuzz/fuzz-wire.c $(fuzz_replay_files)
+tests_fuzz_replay_wire_LDADD = libcore.la
 fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c $(INIH_LIBS)
 
 fuzz:

@@ -315,7 +315,7 @@ struct psb_source {
 	size_t size;
 	unsigned rung;	    /* PSB_RUNG_... */
 	const char *name;   /* "psi-privileged", "psi", "events", "sampling", "machine", "psi-file",
-			       "fifo", "socket" */
+			       "fifo", "socket", "psibridged" (the socket is the daemon's) */
 	const char *cgroup; /* as in psb_notification; valid as long as the watch */
 	int events;	    /* 1: memory.events rings too */
 	char trigger[64]; /* what the kernel was asked for, in the kernel's notation; "" if nothing */
@@ -353,6 +353,63 @@ int psb_watch_stats(psb_watch *watch, struct psb_stats *ret);
  * gone), -ENOMEM.  Since: 0.1
  */
 int psb_watch_simulate(psb_watch *watch, enum psb_available available, int critical);
+
+#define PSB_UNTOLD 1u /* the callbacks are not called for it: somebody told it before */
+
+/**
+ * psb_watch_simulate_at() - the same for one cgroup, and so for patterns too
+ *
+ * `cgroup` is a path as in psb_notification; NULL: the watch's own. For a pattern it must match.
+ * With PSB_UNTOLD the level is only set, and goes on from there as if this watch had told it: so a
+ * process takes over from one that told it and is gone, and its Low is followed by Neutral or High.
+ * Errors: as psb_watch_simulate(); -EINVAL (flags; the pattern does not match, or the watch is
+ * another cgroup's; NULL for a pattern). That a pattern's cgroup is gone is found out later, and
+ * then nothing is told.  Since: 0.1
+ */
+int psb_watch_simulate_at(psb_watch *watch, const char *cgroup, enum psb_available available,
+			  int critical, unsigned flags);
+
+typedef void psb_member_fn(const struct psb_notification *present, void *userdata);
+
+/**
+ * psb_watch_list() - the present state of each cgroup under observation
+ *
+ * For a pattern: those that are not at rest; all others are High. For any other watch: its one.
+ * One that was removed is not listed.
+ * `reason` is PSB_REASON_PRESENT. To be called on the thread that dispatches the bridge, also from
+ * inside a PSB_INLINE callback; `fn` may call anything but psb_watch_unref() of this watch. Memory in use
+ * is as of the last notification; nothing is read and nothing allocated.
+ * Errors: -EXDEV (another thread).  Since: 0.1
+ */
+int psb_watch_list(psb_watch *watch, psb_member_fn *fn, void *userdata);
+
+/* ---- survey -------------------------------------------------------------------------------- */
+
+/** One cgroup of a survey. Valid during the call only. */
+struct psb_survey_row {
+	size_t size;
+	const char *cgroup;
+	uint64_t some_total_usec, full_total_usec; /* tasks waited for memory: some, all of them */
+	unsigned some_avg10_centi, full_avg10_centi, some_avg60_centi;
+	uint64_t current_bytes, working_set_bytes; /* 0: unknown (no memory controller there) */
+	uint64_t limit_bytes;			   /* its own memory.max; 0: none */
+	uint64_t high_bytes;			   /* its own memory.high; 0: none */
+	uint64_t max_events, high_events, oom_events, oom_kill_events; /* memory.events */
+	int has_events;
+	int has_pressure; /* 0: PSI is off, on this machine or in this cgroup (cgroup.pressure) */
+};
+
+typedef void psb_survey_fn(const struct psb_survey_row *row, void *userdata);
+
+/**
+ * psb_survey() - read every cgroup that matches `pattern`, once; parents before their children
+ *
+ * A pattern (stars), or a path, which is that cgroup alone. Needs no right but to read. Mind that
+ * reading a memory.pressure can swallow an alarm of an unprivileged trigger on it, whoever armed
+ * it. What vanishes meanwhile is left out. Errors: -EINVAL (pattern), -ENOENT (no cgroup2, or the
+ * fixed part does not exist), -EACCES, -EMFILE, -ENOMEM.  Since: 0.1
+ */
+int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
 
 /* ---- diagnosis ----------------------------------------------------------------------------- */
 

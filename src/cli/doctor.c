@@ -104,6 +104,7 @@ static void forget(struct diagnosis *d)
 /* The source that a watch gets; `source.rung` stays 0 if there is no watch to be had. */
 static int try_watch(struct diagnosis *d)
 {
+	struct psb_watch_options options = d->target.watch;
 	struct psb_source source = { .size = sizeof(source) };
 	psb_bridge *bridge = NULL;
 	psb_watch *watch = NULL;
@@ -112,8 +113,12 @@ static int try_watch(struct diagnosis *d)
 	if (r < 0)
 		snprintf(d->target.error, sizeof(d->target.error), "no event loop can be made: %s",
 			 strerror(-r));
+	/* a psibridged that refuses is found out only after it was taken */
+	if (d->rung > PSB_RUNG_PROTOCOL)
+		options.rungs = (options.rungs ? options.rungs : ~0u) &
+				~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL);
 	if (r == 0)
-		r = psb_watch_new(bridge, &d->target.watch, &watch);
+		r = psb_watch_new(bridge, &options, &watch);
 	if (r == 0)
 		r = psb_watch_source(watch, &source);
 	if (r == 0) {
@@ -262,10 +267,11 @@ static enum group group_of(const struct finding *f)
 		const char *id;
 		enum group group;
 	} known[] = {
-		{ "cgroup", GROUP_PLACE },	{ "cgroup-read-only", GROUP_PLACE },
-		{ "hybrid", GROUP_PLACE },	{ "inherited", GROUP_PLACE },
-		{ "limit", GROUP_MEMORY },	{ "memory-high", GROUP_MEMORY },
-		{ "readers", GROUP_LISTENING }, { "backend", GROUP_LISTENING },
+		{ "cgroup", GROUP_PLACE },	   { "cgroup-read-only", GROUP_PLACE },
+		{ "hybrid", GROUP_PLACE },	   { "inherited", GROUP_PLACE },
+		{ "limit", GROUP_MEMORY },	   { "memory-high", GROUP_MEMORY },
+		{ "readers", GROUP_LISTENING },	   { "backend", GROUP_LISTENING },
+		{ "psibridged", GROUP_LISTENING },
 	};
 
 	if (f->rung > 0)

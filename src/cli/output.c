@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/utf8.h"
+
 #define WIDTH_DEFAULT 80
 #define WIDTH_MIN 40
 
@@ -58,12 +60,15 @@ const char *output_paint(const struct output *output, enum paint paint)
 	return "";
 }
 
+/* U+0080 to U+009F are control characters too; to many terminals U+009B is an ESC [. */
 static void put_bytes(const char *text, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
 		unsigned char c = (unsigned char)text[i];
+		bool c1 = c == 0xc2 && i + 1 < size && ((unsigned char)text[i + 1] & 0xe0) == 0x80;
 
-		putchar(c < 0x20 || c == 0x7f ? '?' : c);
+		putchar(c < 0x20 || c == 0x7f || c1 ? '?' : c);
+		i += c1;
 	}
 }
 
@@ -131,47 +136,16 @@ int output_json(json_t *object)
 	return r;
 }
 
-/*
- * Bytes of the character at `p`, 0: it is none. Its shape only; what Unicode forbids is
- * json_stringn()'s to refuse.
- */
-static size_t character_size(const unsigned char *p)
-{
-	size_t n = p[0] < 0x80			 ? 1
-		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		   : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
-		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-						 : 0;
-
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	return n;
-}
-
 json_t *output_json_text(const char *text)
 {
-	json_t *string = json_string(text);
-	char *clean, *to;
+	size_t capacity = 3 * strlen(text) + 1;
+	char *clean = malloc(capacity);
+	json_t *string = NULL;
 
-	if (string)
-		return string;
-	clean = to = malloc(3 * strlen(text) + 1);
-	if (!clean)
-		return NULL;
-	while (*text) {
-		size_t n = character_size((const unsigned char *)text);
-		json_t *one = n > 0 ? json_stringn(text, n) : NULL;
-
-		if (one)
-			to = mempcpy(to, text, n);
-		else
-			to = mempcpy(to, "\xef\xbf\xbd", 3);
-		text += one ? n : 1;
-		json_decref(one);
+	if (clean) {
+		utf8_replace(text, clean, capacity);
+		string = json_string(clean);
 	}
-	*to = '\0';
-	string = json_string(clean);
 	free(clean);
 	return string;
 }

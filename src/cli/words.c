@@ -107,6 +107,8 @@ const char *words_how(const struct psb_source *source)
 			return "the FIFO of systemd's protocol";
 		if (strcmp(source->name, "socket") == 0)
 			return "the socket of systemd's protocol";
+		if (strcmp(source->name, "psibridged") == 0)
+			return "psibridged, which watches this cgroup";
 		return is_privileged(window) ? "a PSI trigger with a short window"
 					     : "a PSI trigger of the kind that needs no privilege";
 	case PSB_RUNG_PRIVILEGED:
@@ -131,6 +133,10 @@ void words_soon(const struct psb_source *source, uint64_t low_window_usec, char 
 
 	if (strcmp(source->name, "fifo") == 0 || strcmp(source->name, "socket") == 0) {
 		snprintf(buf, WORDS_SOON_MAX, "as soon as whoever writes to it says so");
+		return;
+	}
+	if (strcmp(source->name, "psibridged") == 0) {
+		snprintf(buf, WORDS_SOON_MAX, "as soon as psibridged says so");
 		return;
 	}
 	if (source->rung == PSB_RUNG_EVENTS) {

@@ -128,8 +128,7 @@ void policy_forget(struct policy *p)
 	p->has_oom = false;
 }
 
-static void tell(struct policy *p, struct policy_verdict *v, enum level level, bool critical,
-		 enum reason reason, uint64_t now)
+static void take_level(struct policy *p, enum level level, bool critical, uint64_t now)
 {
 	p->level = level;
 	p->told_critical = critical;
@@ -139,6 +138,21 @@ static void tell(struct policy *p, struct policy_verdict *v, enum level level, b
 	p->brisk_usec = now + POLICY_BRISK_USEC;
 	if (level == LEVEL_LOW)
 		p->told_usec = now;
+}
+
+void policy_resume(struct policy *p, enum level level, bool critical, uint64_t now)
+{
+	if (level > p->level)
+		policy_forget(p);
+	take_level(p, level, critical, now);
+	p->loud_usec = now;
+	p->early_usec = now;
+}
+
+static void tell(struct policy *p, struct policy_verdict *v, enum level level, bool critical,
+		 enum reason reason, uint64_t now)
+{
+	take_level(p, level, critical, now);
 	v->tell = true;
 	v->level = level;
 	v->critical = critical;

@@ -132,6 +132,13 @@ void policy_init(struct policy *policy, const struct policy_options *options);
 /* The next sample is a baseline again; the level stays. For a source that was replaced by another. */
 void policy_forget(struct policy *policy);
 
+/*
+ * The level is this, and whoever had to be told was told by somebody else just now: Rearm, Quiet and
+ * Calm run from here. What a better level leaves behind is forgotten. The next step, which is due at
+ * once, gives the deadline.
+ */
+void policy_resume(struct policy *policy, enum level level, bool critical, uint64_t now_usec);
+
 /* `now_usec` > 0 and never goes back. The first step takes the sample as the baseline. */
 void policy_step(struct policy *policy, enum policy_event event, const struct policy_sample *sample,
 		 uint64_t now_usec, struct policy_verdict *ret);

@@ -5,6 +5,11 @@
  * `running` says whether a thread will look at the queue again. The thread clears it under the lock
  * when it finds the queue empty, and ends; whoever queues the next descriptor joins the old thread
  * (which is at its end) and starts a new one.
+ *
+ * While it serves a loop one thread is enough: nobody waits for it. At the end somebody does, and
+ * then up to 32 threads empty the queue together, for threads that wait for an RCU grace period at
+ * the same time wait for the same one. Their stacks are small: a process that locked its memory
+ * (mlockall(2)) gets all of a stack at once.
  */
 #include "kernel/closer.h"
 
@@ -13,6 +18,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define HELPERS_MAX 31 /* and the thread that was there before */
+#define HELPER_STACK_SIZE ((size_t)128 << 10)
 
 struct closer {
 	pthread_mutex_t lock;
@@ -33,12 +41,9 @@ int closer_new(struct closer **ret)
 	return 0;
 }
 
-static void *closer_run(void *arg)
+/* With the lock held before and after, not during. */
+static void empty(struct closer *c)
 {
-	struct closer *c = arg;
-
-	pthread_setname_np(pthread_self(), "psb-closer");
-	pthread_mutex_lock(&c->lock);
 	while (c->count > 0) {
 		int fd = c->fds[--c->count];
 
@@ -46,15 +51,48 @@ static void *closer_run(void *arg)
 		close(fd);
 		pthread_mutex_lock(&c->lock);
 	}
+}
+
+static void *closer_run(void *arg)
+{
+	struct closer *c = arg;
+
+	pthread_setname_np(pthread_self(), "psb-closer");
+	pthread_mutex_lock(&c->lock);
+	empty(c);
 	c->running = false;
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }
 
+static void *helper_run(void *arg)
+{
+	struct closer *c = arg;
+
+	pthread_setname_np(pthread_self(), "psb-closer");
+	pthread_mutex_lock(&c->lock);
+	empty(c);
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* All signals blocked. */
+static int start_thread(pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *),
+			struct closer *c)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(ret, attributes, run, c);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
 /* With the lock held. */
 static int closer_start(struct closer *c)
 {
-	sigset_t all, old;
 	int r;
 
 	if (c->running)
@@ -63,12 +101,9 @@ static int closer_start(struct closer *c)
 		pthread_join(c->thread, NULL);
 		c->joinable = false;
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&c->thread, NULL, closer_run, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0)
-		return -r;
+	r = start_thread(&c->thread, NULL, closer_run, c);
+	if (r < 0)
+		return r;
 	c->running = c->joinable = true;
 	return 0;
 }
@@ -100,10 +135,30 @@ here:
 	close(fd);
 }
 
+/* Close what is left, and wait for it. */
+static void close_together(struct closer *c)
+{
+	pthread_t helpers[HELPERS_MAX];
+	pthread_attr_t attributes;
+	size_t count = 0, left;
+
+	pthread_mutex_lock(&c->lock);
+	left = MIN(c->count, (size_t)HELPERS_MAX);
+	pthread_mutex_unlock(&c->lock);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, HELPER_STACK_SIZE);
+	while (count < left && start_thread(&helpers[count], &attributes, helper_run, c) == 0)
+		count++;
+	pthread_attr_destroy(&attributes);
+	while (count > 0)
+		pthread_join(helpers[--count], NULL);
+}
+
 struct closer *closer_free(struct closer *c)
 {
 	if (!c)
 		return NULL;
+	close_together(c);
 	if (c->joinable)
 		pthread_join(c->thread, NULL);
 	pthread_mutex_destroy(&c->lock);

@@ -14,7 +14,7 @@ struct closer;
 
 /* Errors: -ENOMEM. */
 int closer_new(struct closer **ret);
-/* Waits until everything is closed. In a forked child the thread does not exist: closes the rest
+/* Waits until everything is closed, and lets several threads do it, which takes far less time. In a forked child the thread does not exist: closes the rest
  * here. */
 struct closer *closer_free(struct closer *closer);
 DEFINE_CLEANUP(struct closer *, closer_free);

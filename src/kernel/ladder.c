@@ -16,6 +16,7 @@
 #include "kernel/file.h"
 #include "kernel/memory.h"
 #include "kernel/pressure.h"
+#include "kernel/psibridged.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SHORT_WINDOW_USEC (500 * USEC_PER_MSEC)
@@ -55,6 +55,8 @@ const char *source_kind_name(enum source_kind kind)
 		return "fifo";
 	case SOURCE_SOCKET:
 		return "socket";
+	case SOURCE_RECORDS:
+		return "psibridged";
 	case SOURCE_PSI_FILE:
 		return "psi-file";
 	case SOURCE_PRIVILEGED:
@@ -208,21 +210,26 @@ static int try_fifo(struct attempt *a)
 static int try_socket(struct attempt *a)
 {
 	const struct target *t = a->target;
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct wire_terms terms;
+	int r = psibridged_connect(t->stream_path, &a->source.stream_fd), fd = a->source.stream_fd;
 
-	if (fd < 0)
-		return fail(a, -errno, "%.180s: %s", t->stream_path, strerror(errno));
-	a->source.stream_fd = fd;
-	memcpy(address.sun_path, t->stream_path, strlen(t->stream_path) + 1);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return fail(a, -errno, "%.180s: %s", t->stream_path,
-			    errno == ECONNREFUSED ? "nobody listens there" : strerror(errno));
-	if (t->write_size > 0 &&
-	    send(fd, t->write, t->write_size, MSG_NOSIGNAL) != (ssize_t)t->write_size)
-		return fail(a, -EPIPE, "%.180s: what was to be written could not be",
-			    t->stream_path);
-	a->source.kind = SOURCE_SOCKET;
+	if (r < 0)
+		return fail(a, r, "%.180s: %s", t->stream_path,
+			    r == -ECONNREFUSED ? "nobody listens there"
+			    : r == -EAGAIN     ? "nobody takes connections there; its queue is full"
+					       : strerror(-r));
+	if (psibridged_listens(fd)) {
+		psibridged_terms(t, &terms);
+		r = psibridged_subscribe(fd, &terms);
+		a->source.kind = SOURCE_RECORDS;
+	} else {
+		if (t->write_size > 0 &&
+		    send(fd, t->write, t->write_size, MSG_NOSIGNAL) != (ssize_t)t->write_size)
+			r = -EPIPE;
+		a->source.kind = SOURCE_SOCKET;
+	}
+	if (r < 0)
+		return fail(a, r, "%.180s: what was to be written could not be", t->stream_path);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 enum source_kind {
 	SOURCE_FIFO,
 	SOURCE_SOCKET,
+	SOURCE_RECORDS,	   /* rung 1: the socket is psibridged's, which sends whole levels */
 	SOURCE_PSI_FILE,   /* rung 1: a trigger on a file that was named */
 	SOURCE_PRIVILEGED, /* rung 2 */
 	SOURCE_TRIGGER,	   /* rung 3 */
@@ -27,8 +28,8 @@ enum source_kind {
 	SOURCE_MACHINE,	   /* rung 6, with or without a trigger */
 };
 
-/* Stable names: "fifo", "socket", "psi-file", "psi-privileged", "psi", "events", "sampling",
- * "machine". */
+/* Stable names: "fifo", "socket", "psibridged", "psi-file", "psi-privileged", "psi", "events",
+ * "sampling", "machine". */
 const char *source_kind_name(enum source_kind kind);
 
 #define RUNG_MAX 6

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "core/trigger.h"
+#include "core/wire.h"
 #include "kernel/cgroup.h"
 
 #define WHY_MAX 320
@@ -44,6 +44,7 @@ struct target {
 	size_t write_size;
 	bool has_write_trigger; /* `write` is a PSI trigger: */
 	struct trigger write_trigger;
+	struct wire_terms terms; /* what the caller asks of a psibridged; filled in by him */
 };
 
 /*

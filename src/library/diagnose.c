@@ -9,6 +9,7 @@
  * variables inherited from another unit, a hybrid hierarchy.
  */
 #include "kernel/file.h"
+#include "kernel/psibridged.h"
 #include "library/watch.h"
 
 #include <dirent.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { WORKS, COULD_BE_BETTER, DOES_NOT_WORK };
 
@@ -25,6 +27,7 @@ struct report {
 	void *userdata;
 	const struct target *target;
 	unsigned taken; /* the first rung that works */
+	bool records;	/* rung 1 is psibridged, and it answered */
 	int errors[RUNG_MAX + 1];
 };
 
@@ -59,6 +62,9 @@ static const char *const rung_good[RUNG_MAX + 1] = {
 	"/proc/pressure/memory works, but that is the whole machine's pressure and not this cgroup's",
 };
 
+static const char good_records[] =
+	"psibridged listens on the socket that was named, and answers: it watches this cgroup, and tells levels as soon as it judges them";
+
 static const char *advice_for(unsigned rung, int error)
 {
 	switch (error) {
@@ -69,7 +75,7 @@ static const char *advice_for(unsigned rung, int error)
 	case EOPNOTSUPP:
 		return "Boot with psi=1 on the kernel's command line.";
 	case EROFS:
-		return "Mount the container's own cgroup writable, or watch it from the host (psibridge watch --cgroup).";
+		return "Let psibridged on the host watch it: bind its socket's directory, /run/psibridge, into the container, and set MEMORY_PRESSURE_WATCH=/run/psibridge/notify.";
 	case EACCES:
 		return "Delegate the cgroup to this user (systemd: Delegate=yes, or a scope of the user's own).";
 	case EINVAL:
@@ -115,9 +121,94 @@ static void tell_ladder(struct report *r, const struct ladder_lines *lines)
 		find(r, rung, rung_id[rung],
 		     error != 0 ? (absent ? COULD_BE_BETTER : DOES_NOT_WORK)
 				: (rung <= 2 ? WORKS : COULD_BE_BETTER),
-		     error, error != 0 ? lines->why[rung] : rung_good[rung],
+		     error,
+		     error != 0		       ? lines->why[rung]
+		     : rung == 1 && r->records ? good_records
+					       : rung_good[rung],
 		     error != 0 && r->taken != 0 && r->taken < rung ? "" : advice_for(rung, error));
 	}
+}
+
+/* ---- psibridged --------------------------------------------------------------------------------- */
+
+#define ASK_USEC (1 * USEC_PER_SEC)
+
+/* Ask whoever listens at `path`. Returns: 0: psibridged, and it would serve us; 1: it is not
+ * psibridged's, or nobody is there; else an error, and why[WHY_MAX] is what psibridged says. */
+static int ask(const struct target *t, const char *path, char *why)
+{
+	struct wire_terms terms;
+	struct wire_record record;
+	int r;
+
+	psibridged_terms(t, &terms);
+	r = psibridged_ask(path, &terms, ASK_USEC, &record);
+	switch (-r) {
+	case 0:
+		break;
+	case ETIMEDOUT:
+		snprintf(why, WHY_MAX, "psibridged at %.180s does not answer", path);
+		return r;
+	case ECONNRESET:
+	case EPIPE:
+		snprintf(why, WHY_MAX, "psibridged at %.180s hung up", path);
+		return r;
+	case EBADMSG:
+	case ENOTSUP:
+		snprintf(why, WHY_MAX, "what psibridged at %.180s sent makes no sense", path);
+		return r;
+	default:
+		return 1;
+	}
+	if (record.kind != WIRE_REFUSED)
+		return 0;
+	snprintf(why, WHY_MAX, "psibridged at %.180s refuses: %.112s", path,
+		 record.text[0] ? record.text : strerror((int)record.error));
+	make_one_line(why);
+	return record.error > 0 && record.error < 4096 ? -(int)record.error : -EACCES;
+}
+
+/* The ladder knows that there is a socket, not what is answered. */
+static void ask_named(struct report *r, struct ladder_lines *lines)
+{
+	int error;
+
+	if (r->target->stream != STREAM_SOCKET || !lines->tried[1] || r->errors[1] != 0)
+		return;
+	error = ask(r->target, r->target->stream_path, lines->why[1]);
+	r->records = error == 0;
+	if (error >= 0)
+		return;
+	r->errors[1] = -error;
+	r->taken = 0;
+	for (unsigned rung = RUNG_MAX; rung > 0; rung--)
+		if (lines->tried[rung] && r->errors[rung] == 0)
+			r->taken = rung;
+}
+
+/* One that nobody named: would it be better than what is taken? */
+static void tell_psibridged(struct report *r)
+{
+	char why[WHY_MAX];
+	int error;
+
+	if (r->target->stream != STREAM_NONE || !r->target->own ||
+	    access(PSIBRIDGED_SOCKET, F_OK) < 0)
+		return;
+	error = ask(r->target, PSIBRIDGED_SOCKET, why);
+	if (error > 0)
+		find(r, 0, "psibridged", COULD_BE_BETTER, 0,
+		     "there is a socket at " PSIBRIDGED_SOCKET
+		     ", but psibridged cannot be reached on it",
+		     "See whether psibridged runs (systemctl status psibridged).");
+	else if (error < 0)
+		find(r, 0, "psibridged", COULD_BE_BETTER, -error, why, "");
+	else
+		find(r, 0, "psibridged", r->taken == 2 ? WORKS : COULD_BE_BETTER, 0,
+		     "psibridged listens at " PSIBRIDGED_SOCKET ", and would watch this cgroup",
+		     r->taken == 2 ? ""
+				   : "Let it: set MEMORY_PRESSURE_WATCH=" PSIBRIDGED_SOCKET
+				     " (systemd: MemoryPressureWatch=skip, and Environment=).");
 }
 
 static void tell_cgroup(struct report *r)
@@ -269,7 +360,9 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	lines->report = &r;
 	ladder_climb(target, &policy.early, o.rungs ? o.rungs : ~0u, true, collect, lines, NULL,
 		     why);
+	ask_named(&r, lines);
 	tell_ladder(&r, lines);
+	tell_psibridged(&r);
 	tell_limits(&r);
 	tell_readers(&r);
 	tell_backend(&r);

@@ -59,7 +59,9 @@ struct psb_registration {
 
 	enum psb_available told; /* what it was last told, 0: nothing; single cgroup only */
 	bool told_critical;
+	unsigned assumptions; /* how often somebody else told it */
 	uint64_t low_usec, duration_usec;
+	const char *low_cgroup; /* whose Low that was; compared, never read */
 };
 
 /* The callbacks that this thread is inside of, the innermost first. */
@@ -117,6 +119,7 @@ static bool is_inside(const struct psb_registration *reg)
 static void call(struct psb_registration *reg, const struct psb_notification *notification)
 {
 	struct frame frame = { .outer = frames, .reg = reg };
+	unsigned assumptions = reg->assumptions;
 	uint64_t start, duration;
 
 	reg->running = true;
@@ -133,10 +136,14 @@ static void call(struct psb_registration *reg, const struct psb_notification *no
 		reg->dispatch->total_usec += duration;
 	reg->duration_usec = duration;
 	if (notification->kind == PSB_KIND_LEVEL) {
-		reg->told = notification->available;
-		reg->told_critical = notification->critical;
-		if (notification->available == PSB_LOW)
+		if (reg->assumptions == assumptions) { /* else it was told another level since */
+			reg->told = notification->available;
+			reg->told_critical = notification->critical;
+		}
+		if (notification->available == PSB_LOW) {
 			reg->low_usec = start;
+			reg->low_cgroup = notification->cgroup;
+		}
 	}
 	pthread_cond_broadcast(&reg->bridge->idle);
 }
@@ -159,7 +166,8 @@ static bool is_wanted(const struct psb_registration *reg, const struct psb_notif
  * it tells is not in `told` yet. */
 static bool is_too_soon(const struct psb_registration *reg, const struct psb_notification *n)
 {
-	return n->kind == PSB_KIND_LEVEL && reg->low_usec > 0 && is_repeat(reg, n) &&
+	return n->kind == PSB_KIND_LEVEL && reg->low_usec > 0 && n->cgroup == reg->low_cgroup &&
+	       is_repeat(reg, n) &&
 	       n->time_usec < usec_add(reg->low_usec, SLOW_FACTOR * reg->duration_usec);
 }
 
@@ -351,6 +359,17 @@ void dispatch_present(struct dispatch *dispatch, struct label *label,
 		reg = dispatch->first;
 	}
 	pthread_mutex_unlock(&bridge->lock);
+}
+
+void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical)
+{
+	pthread_mutex_lock(&dispatch->bridge->lock);
+	for (struct psb_registration *reg = dispatch->first; reg; reg = reg->next) {
+		reg->told = available;
+		reg->told_critical = critical;
+		reg->assumptions++;
+	}
+	pthread_mutex_unlock(&dispatch->bridge->lock);
 }
 
 /* ---- for everybody ------------------------------------------------------------------------- */

@@ -38,6 +38,9 @@ void dispatch_deliver(struct dispatch *dispatch, struct label *label,
 void dispatch_present(struct dispatch *dispatch, struct label *label,
 		      const struct psb_notification *notification);
 
+/* Somebody else told everybody this. */
+void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical);
+
 /* As psb_watch_add_callback(); for PSB_TELL_PRESENT the caller sees to it that dispatch_present()
  * follows. */
 int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,

@@ -22,14 +22,10 @@
  * after it is a multiple of what it took: short at first and after news, up to 50 times when sweeps
  * find nothing new, so that it stays under 2 % of a core and only while somebody stalls.
  *
- * When the fixed part is removed the grove waits for the next one of that name, looking once a
- * second, then every ten.
+ * When the fixed part is removed the grove waits for the birth of the next one of that name. What
+ * was just born may refuse to be watched; then it tries again, less and less often.
  */
-#include "library/grove.h"
-
-#include "kernel/file.h"
-#include "kernel/pressure.h"
-#include "kernel/tree.h"
+#include "library/grove-internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,150 +36,15 @@
 #define PAUSE_MAX_USEC (1 * USEC_PER_SEC)
 #define PAUSE_FACTOR_FIRST 2
 #define PAUSE_FACTOR_MAX 50
-#define REBIRTH_MIN_USEC (1 * USEC_PER_SEC)
-#define REBIRTH_MAX_USEC (10 * USEC_PER_SEC)
-
-struct member {
-	struct member *next;
-	struct grove *grove;
-	uint64_t inode;
-	struct meter *meter;
-	bool leaving, told;
-};
-
-struct grove {
-	struct psb_watch *watch;
-	struct cgpattern *pattern;
-	struct tree *tree;
-	struct meter *trunk;
-	unsigned mask;
-	struct member *members;
-	unsigned member_count;
-	struct loop_timer timer;  /* the next sweep, or the next look for a new trunk */
-	uint64_t swept_some_usec; /* the trunk's total at the last sweep */
-	unsigned pause_factor;
-	uint64_t rebirth_usec;
-	bool detaching;
-	struct psb_stats past; /* of members that were dropped */
-	unsigned sweeps;
-};
+#define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
+#define RETRY_MAX_USEC (10 * USEC_PER_SEC)
 
 static void sweep(struct grove *g, bool oom, uint64_t now);
 
-/* ---- members --------------------------------------------------------------------------------- */
-
-static void add_stats(struct psb_stats *sum, const struct psb_stats *one)
+void grove_finish_detach(struct grove *g)
 {
-	sum->samples += one->samples;
-	sum->low += one->low;
-	sum->critical += one->critical;
-	sum->neutral += one->neutral;
-	sum->high += one->high;
-	sum->bytes_back += one->bytes_back;
-}
-
-static void drop(struct member *member)
-{
-	if (member->leaving)
-		return;
-	member->leaving = true;
-	meter_detach(member->meter);
-}
-
-static void member_told(struct meter *meter, const struct psb_notification *n)
-{
-	struct member *member = meter->userdata;
-
-	member->told = true;
-	watch_tell(member->grove->watch, meter->label, n);
-}
-
-static void member_gone(struct meter *meter, const struct psb_notification *n)
-{
-	struct member *member = meter->userdata;
-
-	drop(member);	  /* first, so that it counts no more when it is told */
-	if (member->told) /* who was never spoken of may go in silence */
-		watch_tell(member->grove->watch, meter->label, n);
-}
-
-static void member_rests(struct meter *meter)
-{
-	drop(meter->userdata);
-}
-
-static void finish_detach(struct grove *g)
-{
-	if (g->detaching && !g->members && !g->trunk)
+	if (g->detaching && !g->members && !g->trunk && !g->birth_busy)
 		watch_free(g->watch);
-}
-
-static void member_detached(struct meter *meter)
-{
-	struct member *member = meter->userdata, **p;
-	struct grove *g = member->grove;
-
-	for (p = &g->members; *p != member; p = &(*p)->next)
-		;
-	*p = member->next;
-	g->member_count--;
-	add_stats(&g->past, &meter->stats);
-	meter_free(meter);
-	free(member);
-	watch_publish(g->watch);
-	finish_detach(g);
-}
-
-static const struct meter_owner member_owner = {
-	.told = member_told,
-	.gone = member_gone,
-	.rests = member_rests,
-	.detached = member_detached,
-};
-
-static int open_member(struct grove *g, const char *path, struct source *ret)
-{
-	int dirfd = cgroup_open(&g->watch->target.cgroups, path), r;
-
-	if (dirfd < 0)
-		return dirfd;
-	*ret = (struct source)SOURCE_INIT;
-	ret->kind = SOURCE_SAMPLING;
-	ret->rung = g->trunk->source.rung;
-	r = pressure_open(dirfd, "memory.pressure", &ret->sample_fd);
-	if (r == 0)
-		memory_events_open(dirfd, &ret->events_fd);
-	close(dirfd);
-	return r;
-}
-
-static int member_new(struct grove *g, const struct tree_finding *finding, struct member **ret)
-{
-	struct psb_watch *w = g->watch;
-	struct member *member = calloc(1, sizeof(*member));
-	struct source source = SOURCE_INIT;
-	struct label *label = NULL;
-	int r = -ENOMEM;
-
-	if (!member || label_new(finding->path, &label) < 0)
-		goto out;
-	r = open_member(g, finding->path, &source);
-	if (r < 0)
-		goto out;
-	member->grove = g;
-	member->inode = finding->inode;
-	r = meter_new(w->bridge, &member_owner, member, &w->options, &w->target.cgroups, label,
-		      true, NULL, &source, &member->meter);
-	if (r < 0)
-		goto out;
-	*ret = steal(member);
-out:
-	source_close(&source, NULL);
-	pthread_mutex_lock(&w->bridge->lock);
-	label_unref(label);
-	pthread_mutex_unlock(&w->bridge->lock);
-	free(member);
-	return r;
 }
 
 static void found(void *userdata, const struct tree_finding *finding)
@@ -196,7 +57,7 @@ static void found(void *userdata, const struct tree_finding *finding)
 	for (member = g->members; member; member = member->next)
 		if (member->inode == finding->inode)
 			return;
-	r = member_new(g, finding, &member);
+	r = member_new(g, finding->path, finding->inode, &member);
 	if (r < 0) {
 		if (r != -ENOENT && r != -ENODEV)
 			bridge_log(g->watch->bridge, LOG_ERROR,
@@ -204,9 +65,7 @@ static void found(void *userdata, const struct tree_finding *finding)
 				   strerror(-r));
 		return;
 	}
-	member->next = g->members;
-	g->members = member;
-	g->member_count++;
+	member_add(g, member);
 	g->pause_factor = PAUSE_FACTOR_FIRST;
 	baseline.some.total_usec = finding->baseline_some_usec;
 	meter_start_alarmed(member->meter, finding->baseline_usec, &baseline, finding->oom);
@@ -279,6 +138,14 @@ static void trunk_moved(struct meter *meter, const struct psb_notification *n)
 	watch_tell(g->watch, meter->label, n);
 }
 
+static void born(struct birth *birth);
+
+static void await_trunk(struct grove *g)
+{
+	g->birth_busy = true;
+	birth_wait(&g->birth, g->watch->label->path, born);
+}
+
 static void trunk_detached(struct meter *meter)
 {
 	struct grove *g = meter->userdata;
@@ -288,12 +155,11 @@ static void trunk_detached(struct meter *meter)
 	g->past.false_alarms += meter->stats.false_alarms;
 	g->past.lost_alarms += meter->stats.lost_alarms;
 	g->trunk = meter_free(meter);
-	if (g->detaching) {
-		finish_detach(g);
-	} else {
-		g->rebirth_usec = REBIRTH_MIN_USEC;
-		loop_timer_set(g->watch->bridge->loop, &g->timer, now_usec() + g->rebirth_usec);
-	}
+	loop_timer_stop(g->watch->bridge->loop, &g->timer);
+	if (g->detaching)
+		grove_finish_detach(g);
+	else
+		await_trunk(g);
 }
 
 static const struct meter_owner trunk_owner = {
@@ -358,10 +224,33 @@ static int plant_trunk(struct grove *g, char *why)
 	return r;
 }
 
+static void born(struct birth *birth)
+{
+	struct grove *g = CONTAINER_OF(birth, struct grove, birth);
+	char why[WHY_MAX];
+
+	g->birth_busy = false;
+	if (plant_trunk(g, why) < 0) {
+		g->retry_usec = CLAMP(2 * g->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
+		loop_timer_set(g->watch->bridge->loop, &g->timer, now_usec() + g->retry_usec);
+		return;
+	}
+	g->retry_usec = 0;
+	watch_publish_source(g->watch);
+	begin(g);
+}
+
+static void birth_over(struct birth *birth)
+{
+	struct grove *g = CONTAINER_OF(birth, struct grove, birth);
+
+	g->birth_busy = false;
+	grove_finish_detach(g);
+}
+
 static void expired(struct loop_timer *timer, uint64_t now)
 {
 	struct grove *g = CONTAINER_OF(timer, struct grove, timer);
-	char why[WHY_MAX];
 
 	if (g->trunk && !g->trunk->lost_cgroup) {
 		/* nothing can have grown below that did not grow here */
@@ -369,14 +258,8 @@ static void expired(struct loop_timer *timer, uint64_t now)
 			sweep(g, false, now);
 		else
 			schedule(g, now, 0);
-	} else if (!g->trunk && !g->detaching) {
-		if (plant_trunk(g, why) == 0) {
-			watch_publish_source(g->watch);
-			begin(g);
-			return;
-		}
-		g->rebirth_usec = MIN(2 * g->rebirth_usec, REBIRTH_MAX_USEC);
-		loop_timer_set(g->watch->bridge->loop, timer, now + g->rebirth_usec);
+	} else if (!g->trunk && !g->birth_busy) {
+		await_trunk(g);
 	}
 }
 
@@ -394,6 +277,7 @@ int grove_new(struct psb_watch *watch, const char *pattern, unsigned mask, struc
 	g->mask = mask;
 	g->pause_factor = PAUSE_FACTOR_FIRST;
 	g->timer = (struct loop_timer){ .expired = expired };
+	g->birth.inotify_fd = -1;
 	r = cgpattern_new(pattern, watch->target.cgroups.v2.point, &g->pattern, NULL);
 	if (r == 0)
 		r = tree_new(&watch->target.cgroups, g->pattern, &watch->options.early, &g->tree);
@@ -409,6 +293,9 @@ int grove_new(struct psb_watch *watch, const char *pattern, unsigned mask, struc
 
 void grove_attach(struct grove *g)
 {
+	/* not sooner: psb_bridge_fd() takes another loop */
+	birth_init(&g->birth, g->watch->bridge->loop, &g->watch->target.cgroups);
+	g->birth.closer = g->watch->bridge->closer;
 	begin(g);
 }
 
@@ -417,11 +304,13 @@ void grove_detach(struct grove *g)
 	g->detaching = true;
 	loop_timer_stop(g->watch->bridge->loop, &g->timer);
 	for (struct member *m = g->members; m; m = m->next)
-		drop(m);
+		member_drop(m);
 	if (g->trunk)
 		meter_detach(g->trunk);
+	else if (g->birth_busy)
+		birth_cancel(&g->birth, birth_over);
 	else
-		finish_detach(g);
+		grove_finish_detach(g);
 }
 
 struct grove *grove_free(struct grove *g)
@@ -435,45 +324,14 @@ struct grove *grove_free(struct grove *g)
 		meter_free(member->meter);
 		free(member);
 	}
+	if (bridge_is_child(g->watch->bridge))
+		g->birth.closer = NULL;
+	birth_close(&g->birth);
 	meter_free(g->trunk);
 	tree_free(g->tree);
 	cgpattern_free(g->pattern);
 	free(g);
 	return NULL;
-}
-
-enum psb_available grove_level(const struct grove *g, bool *ret_critical)
-{
-	enum psb_available lowest = PSB_HIGH;
-	bool critical = false;
-
-	for (const struct member *m = g->members; m; m = m->next) {
-		if (m->leaving)
-			continue;
-		lowest = MIN(lowest, (enum psb_available)m->meter->policy.level);
-		critical = critical ||
-			   (m->meter->policy.level == LEVEL_LOW && m->meter->policy.told_critical);
-	}
-	*ret_critical = critical;
-	return lowest;
-}
-
-void grove_count(const struct grove *g, struct psb_stats *stats)
-{
-	add_stats(stats, &g->past);
-	stats->alarms += g->past.alarms;
-	stats->false_alarms += g->past.false_alarms;
-	stats->lost_alarms += g->past.lost_alarms;
-	stats->sweeps = g->sweeps;
-	stats->members = g->member_count;
-	if (g->trunk) {
-		stats->alarms += g->trunk->stats.alarms;
-		stats->false_alarms += g->trunk->stats.false_alarms;
-		stats->lost_alarms += g->trunk->stats.lost_alarms;
-		stats->samples += g->trunk->stats.samples;
-	}
-	for (const struct member *m = g->members; m; m = m->next)
-		add_stats(stats, &m->meter->stats);
 }
 
 const struct meter *grove_trunk(const struct grove *g)

@@ -16,6 +16,14 @@ void grove_detach(struct grove *grove);
 struct grove *grove_free(struct grove *grove);
 DEFINE_CLEANUP(struct grove *, grove_free);
 
+/* Does the pattern mean this cgroup? Any thread. */
+bool grove_matches(const struct grove *grove, const char *path);
+/* As psb_watch_simulate_at(), for a path that matches. On the loop's thread. */
+void grove_simulate(struct grove *grove, const char *path, enum level level, bool critical,
+		    bool untold);
+/* As psb_watch_list(). */
+void grove_list(struct grove *grove, psb_member_fn *fn, void *userdata);
+
 /* The lowest level of all its cgroups; adds their counters to `stats`. */
 enum psb_available grove_level(const struct grove *grove, bool *ret_critical);
 void grove_count(const struct grove *grove, struct psb_stats *stats);

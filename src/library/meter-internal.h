@@ -19,6 +19,8 @@ int meter_sample(struct meter *meter, uint64_t now);
  * `sample`. */
 void meter_judge(struct meter *meter, enum policy_event event, struct policy_sample *sample,
 		 uint64_t now);
+/* Count and hand over what was judged here or elsewhere. */
+void meter_deliver(struct meter *meter, const struct psb_notification *notification, uint64_t now);
 /* After each step: set the one timer, and listen to memory.events or not. */
 void meter_settle(struct meter *meter, uint64_t now);
 void meter_listen(struct meter *meter);
@@ -40,3 +42,13 @@ void meter_trust_alarms(struct meter *meter, uint64_t now);
  * goes on with what waited for it: detaching, or the next source. */
 void meter_cancel_all(struct meter *meter);
 void meter_events_released(struct loop_op *op);
+
+/* ---- meter-records.c ---- */
+
+/* The socket is psibridged's: listen to it. */
+int meter_records_attach(struct meter *meter, uint64_t now);
+/* Before a tick's sample: is it psibridged that judges, so that nothing is to be sampled? A deadline
+ * of its own that has passed is dealt with, and a simulation that is over ended. */
+bool meter_records_rule(struct meter *meter, uint64_t now);
+/* When to call meter_records_rule() at the latest. */
+uint64_t meter_records_deadline(const struct meter *meter);

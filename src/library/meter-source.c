@@ -20,6 +20,7 @@
 #include "library/meter-internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define DISTRUST_MIN_USEC (600 * USEC_PER_SEC)
 #define DISTRUST_MAX_USEC (7200 * USEC_PER_SEC)
@@ -93,6 +94,7 @@ static void take_next(struct meter *m)
 		meter_lose_cgroup(m);
 		return;
 	}
+	m->told_some_usec = m->psi.some.total_usec;
 	/* a baseline as any: totals of another file are no growth */
 	policy_forget(&m->policy);
 	meter_judge(m, POLICY_TICK, &s, now);
@@ -152,8 +154,9 @@ void meter_cancel_all(struct meter *m)
 		loop_cancel(&m->stream_op, stream_released);
 }
 
-/* Try the rungs of `mask`; a source that works is taken as soon as the old one is out of the loop. */
-static bool climb(struct meter *m, unsigned mask)
+/* Try the rungs of `mask`; a source that works is taken as soon as the old one is out of the loop.
+ * `lost`, if not NULL, says why it is not the old one. */
+static bool climb(struct meter *m, unsigned mask, const char *lost)
 {
 	char why[WHY_MAX];
 
@@ -161,6 +164,8 @@ static bool climb(struct meter *m, unsigned mask)
 	    ladder_climb(m->target, &m->early, mask & m->rungs, false, NULL, NULL, &m->next, why) <
 		    0)
 		return false;
+	if (lost)
+		snprintf(m->next.why, sizeof(m->next.why), "%.180s: %.120s", m->source.path, lost);
 	m->has_next = true;
 	meter_cancel_all(m);
 	return true;
@@ -176,9 +181,12 @@ void meter_source_broke(struct meter *m, const char *what, uint64_t now)
 {
 	bridge_log(m->bridge, LOG_WARN, "%s: %s; looking for another source", m->source.path, what);
 	meter_climb_later(m, now);
-	if (!climb(m, ~0u << (m->source.rung + 1))) {
+	if (!climb(m, ~0u << (m->source.rung + 1), what)) {
 		loop_cancel(&m->trigger_op, NULL);
 		loop_cancel(&m->stream_op, NULL);
+		snprintf(m->source.why, sizeof(m->source.why), "%s", what);
+		if (m->source.kind == SOURCE_RECORDS) /* a refusal has words that people look for */
+			meter_moved_on(m, now);
 		meter_settle(m, now);
 	}
 }
@@ -191,8 +199,8 @@ void meter_climb_again(struct meter *m, uint64_t now)
 	/* a stream that broke is tried anew itself */
 	if (m->source.stream_fd >= 0 && !loop_op_is_busy(&m->stream_op))
 		better |= 1u << m->source.rung;
-	if (climb(m, better))
-		m->climb_pace_usec = 0;
-	else
+	if (!climb(m, better, NULL))
 		meter_climb_later(m, now);
+	else if ((m->has_next ? &m->next : &m->source)->kind != SOURCE_RECORDS)
+		m->climb_pace_usec = 0; /* psibridged has to prove itself (meter-records.c) */
 }

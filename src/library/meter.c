@@ -72,6 +72,11 @@ void meter_present(const struct meter *m, enum psb_reason reason, struct psb_not
 	describe(m, reason, memory_read_current(&m->memory), ret);
 }
 
+void meter_describe(const struct meter *m, enum psb_reason reason, struct psb_notification *ret)
+{
+	describe(m, reason, m->current_bytes, ret);
+}
+
 /* Who is told what a FIFO or a socket said is told at once: no file is read before the call that
  * was read a moment ago. */
 static uint64_t recent_bytes(struct meter *m, uint64_t now)
@@ -84,6 +89,28 @@ static uint64_t recent_bytes(struct meter *m, uint64_t now)
 	return m->current_bytes;
 }
 
+void meter_deliver(struct meter *m, const struct psb_notification *n, uint64_t now)
+{
+	m->told_some_usec = m->psi.some.total_usec;
+	switch (n->available) {
+	case PSB_LOW:
+		m->stats.low++;
+		m->stats.critical += n->critical != 0;
+		if (m->effect_usec == 0) {
+			m->effect_usec = now + EFFECT_USEC;
+			m->effect_bytes = n->current_bytes;
+		}
+		break;
+	case PSB_NEUTRAL:
+		m->stats.neutral++;
+		break;
+	case PSB_HIGH:
+		m->stats.high++;
+		break;
+	}
+	m->owner->told(m, n);
+}
+
 static void tell(struct meter *m, const struct policy_verdict *v, uint64_t now)
 {
 	struct psb_notification n;
@@ -91,24 +118,7 @@ static void tell(struct meter *m, const struct policy_verdict *v, uint64_t now)
 	describe(m, (enum psb_reason)v->reason, recent_bytes(m, now), &n);
 	n.time_usec = now;
 	n.since_usec = v->since_usec;
-	m->told_some_usec = m->psi.some.total_usec;
-	switch (v->level) {
-	case LEVEL_LOW:
-		m->stats.low++;
-		m->stats.critical += v->critical;
-		if (m->effect_usec == 0) {
-			m->effect_usec = now + EFFECT_USEC;
-			m->effect_bytes = n.current_bytes;
-		}
-		break;
-	case LEVEL_NEUTRAL:
-		m->stats.neutral++;
-		break;
-	case LEVEL_HIGH:
-		m->stats.high++;
-		break;
-	}
-	m->owner->told(m, &n);
+	meter_deliver(m, &n, now);
 }
 
 void meter_lose_cgroup(struct meter *m)
@@ -225,7 +235,12 @@ int meter_first_look(struct meter *m)
 	if (r < 0)
 		return r;
 	m->told_some_usec = m->psi.some.total_usec;
+	m->current_bytes = memory_read_current(&m->memory);
 	s.headroom = read_headroom(m, true);
+	if (m->source.kind == SOURCE_RECORDS) { /* psibridged says where we stand */
+		m->deadline_usec = USEC_NEVER;
+		return 0;
+	}
 	s.has_psi = m->source.sample_fd >= 0;
 	s.some_usec = m->psi.some.total_usec;
 	s.full_usec = m->psi.full.total_usec;
@@ -276,6 +291,7 @@ void meter_settle(struct meter *m, uint64_t now)
 	if (m->lost_cgroup || m->detaching)
 		return;
 	next = MIN(next, rest_deadline(m, now));
+	next = MIN(next, meter_records_deadline(m));
 	if (m->climb_usec > 0)
 		next = MIN(next, m->climb_usec);
 	if (m->effect_usec > 0)
@@ -309,7 +325,8 @@ static void tick(struct loop_timer *timer, uint64_t now)
 	bool resting = meter_is_resting(m);
 
 	measure_effect(m, now);
-	look(m, POLICY_TICK, now);
+	if (!meter_records_rule(m, now))
+		look(m, POLICY_TICK, now);
 	if (m->lost_cgroup)
 		return;
 	growth = usec_sub(m->psi.some.total_usec, before);
@@ -387,6 +404,7 @@ void meter_signal(struct meter *m, enum level level, bool critical, enum reason 
 		meter_lose_cgroup(m);
 		return;
 	}
+	m->records.following = false; /* until what was simulated is over */
 	meter_judge(m, POLICY_SIGNAL, &s, now);
 	meter_settle(m, now);
 }
@@ -485,32 +503,6 @@ int meter_new(struct psb_bridge *bridge, const struct meter_owner *owner, void *
 	return 0;
 }
 
-void meter_start_alarmed(struct meter *m, uint64_t baseline_usec, const struct psi *baseline,
-			 bool oom)
-{
-	struct policy_sample s = { 0 };
-	uint64_t now = now_usec();
-
-	if (meter_sample(m, now) == -ENODEV) {
-		meter_lose_cgroup(m);
-		return;
-	}
-
-	struct psi psi = m->psi;
-	struct memory_events events = m->events;
-
-	m->psi = *baseline;
-	m->told_some_usec = baseline->some.total_usec;
-	if (oom) /* the sweep saw it grow */
-		m->events.oom = m->events.oom_kill = 0;
-	meter_judge(m, POLICY_TICK, &s, baseline_usec);
-	m->psi = psi;
-	m->events = events;
-	s = (struct policy_sample){ 0 };
-	meter_judge(m, POLICY_ALARM, &s, now);
-	meter_settle(m, now);
-}
-
 void meter_attach(struct meter *m)
 {
 	struct loop *loop = m->bridge->loop;
@@ -522,6 +514,8 @@ void meter_attach(struct meter *m)
 	if (r == 0 && m->source.kind == SOURCE_SOCKET)
 		r = loop_recv(loop, &m->stream_op, m->source.stream_fd, m->stream_buf,
 			      sizeof(m->stream_buf), socket_spoke);
+	if (r == 0 && m->source.kind == SOURCE_RECORDS)
+		r = meter_records_attach(m, now);
 	if (r == 0 && m->source.kind == SOURCE_FIFO)
 		r = loop_poll(loop, &m->stream_op, m->source.stream_fd, POLLIN, fifo_spoke);
 	/* on a poor rung, or not on the stream that was named: a better one may come */

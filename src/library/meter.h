@@ -31,6 +31,22 @@ struct meter_owner {
 	void (*detached)(struct meter *meter);
 };
 
+/* What comes from psibridged (meter-records.c). */
+struct records {
+	struct wire_record record; /* as far as it came */
+	size_t filled;
+	bool begun;	       /* no more single bytes */
+	bool welcomed;	       /* it told us where we stand */
+	bool following;	       /* its judgement is ours; else the policy's own rules hold */
+	uint64_t answer_usec;  /* a WELCOME must have come by then; 0: nothing is waited for */
+	uint64_t welcome_usec; /* when the first one came */
+	uint64_t guard_usec;   /* no repeat before: we told that Low ourselves */
+	/* what it said last */
+	enum level level;
+	bool critical;
+	uint64_t since_usec;
+};
+
 struct meter {
 	const struct meter_owner *owner;
 	void *userdata;
@@ -67,6 +83,7 @@ struct meter {
 		current_bytes; /* use at the last notification, and when it was read */
 	uint64_t limit_bytes;
 	char stream_buf[64];
+	struct records records;
 	struct psb_stats stats;
 	/* Last, for each has room for a path: all that an alarm touches lies together, and is
 	 * seldom in the caches. */
@@ -99,8 +116,17 @@ void meter_detach(struct meter *meter);
 struct meter *meter_free(struct meter *meter);
 DEFINE_CLEANUP(struct meter *, meter_free);
 
+/* The same for a cgroup that nothing is known of: what it stalled before is no news. Errors: -ENODEV,
+ * and then nobody was told. */
+int meter_start_calm(struct meter *meter);
+
 /* Somebody else judged. */
 void meter_signal(struct meter *meter, enum level level, bool critical, enum reason reason);
+/* Somebody else judged and told it: go on from there. */
+void meter_resume(struct meter *meter, enum level level, bool critical);
 
 /* The present state as a notification with that reason. */
 void meter_present(const struct meter *meter, enum psb_reason reason, struct psb_notification *ret);
+/* The same without reading anything: memory in use is as of the last notification. */
+void meter_describe(const struct meter *meter, enum psb_reason reason,
+		    struct psb_notification *ret);

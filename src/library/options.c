@@ -83,6 +83,28 @@ int watch_options_parse(const struct psb_watch_options *o, struct policy_options
 	return 0;
 }
 
+static bool take_trigger(const char *text, struct trigger *ret)
+{
+	return text && trigger_parse(text, strlen(text), ret, NULL) == 0;
+}
+
+/* What is asked of a psibridged is only what the caller said himself: the rest is for the daemon's
+ * operator to say. The options were found good before. */
+static void take_terms(const struct psb_watch_options *o, struct wire_terms *ret)
+{
+	struct wire_terms t = {
+		.rearm_usec = o->rearm_usec,
+		.quiet_usec = o->quiet_usec,
+		.calm_usec = o->calm_usec,
+		.headroom_percent = o->headroom_percent, /* PSB_HEADROOM_OFF is WIRE_HEADROOM_OFF */
+	};
+
+	t.has_early = take_trigger(o->early, &t.early);
+	t.has_low = take_trigger(o->low, &t.low);
+	t.has_critical = take_trigger(o->critical, &t.critical);
+	*ret = t;
+}
+
 int watch_target_parse(const struct psb_watch_options *o, struct target *ret, char *why)
 {
 	struct target_request q = {
@@ -100,8 +122,12 @@ int watch_target_parse(const struct psb_watch_options *o, struct target *ret, ch
 	char fixed[CGPATH_MAX];
 	int r;
 
-	if (!o->pattern)
-		return target_resolve(&q, ret, why);
+	if (!o->pattern) {
+		r = target_resolve(&q, ret, why);
+		if (r == 0)
+			take_terms(o, &ret->terms);
+		return r;
+	}
 	if (o->cgroup || o->pid != 0 || o->unit || o->source) {
 		snprintf(why, WHY_MAX, "a pattern excludes cgroup, pid, unit and source");
 		return -EINVAL;

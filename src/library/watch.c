@@ -180,16 +180,6 @@ static void present(struct loop_work *work)
 	dispatch_present(&w->dispatch, w->label, &n);
 }
 
-/* One that waits for the loop. It is the watch's and goes with it: a reference of its own would
- * keep the watch, and the callbacks, after the host gave them up. */
-struct simulation {
-	struct simulation *next;
-	enum level level;
-	bool critical;
-};
-
-static void simulate(struct loop_work *work);
-
 /* ---- making one -------------------------------------------------------------------------------- */
 
 /* A PSI file of the protocol comes with the manager's own idea of when memory is short. */
@@ -283,7 +273,7 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 	w->attach_work.run = attach;
 	w->detach_work.run = detach;
 	w->present_work.run = present;
-	w->simulate_work.run = simulate;
+	w->simulate_work.run = watch_simulate;
 	pthread_mutex_init(&w->load_lock, NULL);
 
 	r = make(w, &o, why);
@@ -347,12 +337,7 @@ psb_watch *psb_watch_unref(psb_watch *w)
 
 static void free_rest(struct psb_watch *w)
 {
-	while (w->simulations) {
-		struct simulation *next = w->simulations->next;
-
-		free(w->simulations);
-		w->simulations = next;
-	}
+	watch_forget_simulations(w);
 	w->meter = meter_free(w->meter);
 	w->grove = grove_free(w->grove);
 	memory_close(&w->load_memory);
@@ -497,60 +482,4 @@ int psb_watch_stats(psb_watch *w, struct psb_stats *ret)
 	dispatch_count(&w->dispatch, &stats);
 	pthread_mutex_unlock(&w->bridge->lock);
 	return copy_out(ret, &stats, sizeof(stats));
-}
-
-/* ---- simulation
- * ---------------------------------------------------------------------------------- */
-
-static void simulate(struct loop_work *work)
-{
-	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, simulate_work);
-	struct simulation *list;
-
-	pthread_mutex_lock(&w->bridge->lock);
-	list = w->simulations;
-	w->simulations = NULL;
-	pthread_mutex_unlock(&w->bridge->lock);
-	while (list) {
-		struct simulation *next = list->next;
-
-		if (w->running)
-			meter_signal(w->meter, list->level, list->critical, REASON_SIMULATED);
-		free(list);
-		list = next;
-	}
-}
-
-int psb_watch_simulate(psb_watch *w, enum psb_available available, int critical)
-{
-	struct simulation *s, **last;
-	bool gone, post;
-
-	if (!w || available < PSB_LOW || available > PSB_HIGH || (critical && available != PSB_LOW))
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
-	if (w->grove)
-		return -EOPNOTSUPP;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return -ENOMEM;
-	s->level = (enum level)available;
-	s->critical = critical;
-	pthread_mutex_lock(&w->bridge->lock);
-	gone = w->gone;
-	post = !gone && !w->simulations;
-	if (!gone) {
-		for (last = &w->simulations; *last; last = &(*last)->next)
-			;
-		*last = s;
-	}
-	pthread_mutex_unlock(&w->bridge->lock);
-	if (gone) {
-		free(s);
-		return -ENODEV;
-	}
-	if (post)
-		bridge_post(w->bridge, &w->simulate_work);
-	return 0;
 }

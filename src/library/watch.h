@@ -46,6 +46,9 @@ void watch_publish(struct psb_watch *watch);
 void watch_publish_source(struct psb_watch *watch);
 /* Detached from the loop: free it. Also by the bridge at its end, whether detached or not. */
 void watch_free(struct psb_watch *watch);
+/* What waits in watch->simulations: do it (the run of simulate_work), or drop it. */
+void watch_simulate(struct loop_work *work);
+void watch_forget_simulations(struct psb_watch *watch);
 /* In a forked child. */
 void watch_free_in_child(struct psb_watch *watch);
 

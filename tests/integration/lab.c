@@ -352,24 +352,12 @@ static void pin(unsigned n)
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
-pid_t lab_press(const struct lab *lab, const char *group, unsigned work_ms, unsigned period_ms)
+/* `fd` is read over and over. Does not return. */
+static void press(int fd, unsigned work_ms, unsigned period_ms)
 {
 	static char block[1 << 16];
-	static unsigned cpu;
-	pid_t pid = fork_into(lab, group);
 	uint64_t start;
-	int fd;
 
-	if (pid != 0) {
-		cpu++;
-		return pid;
-	}
-	/* `some` is an average over CPUs, so that of a process which moves about depends on when it
-	 * is read */
-	pin(burning ? 0 : cpu % (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
-	fd = open(data_file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		_exit(1);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	for (start = lab_now_usec();;) {
 		uint64_t phase = (lab_now_usec() - start) / 1000 % period_ms;
@@ -379,6 +367,48 @@ pid_t lab_press(const struct lab *lab, const char *group, unsigned work_ms, unsi
 		if (read(fd, block, sizeof(block)) <= 0)
 			lseek(fd, 0, SEEK_SET);
 	}
+}
+
+static unsigned pressers;
+
+pid_t lab_press(const struct lab *lab, const char *group, unsigned work_ms, unsigned period_ms)
+{
+	pid_t pid = fork_into(lab, group);
+	int fd;
+
+	if (pid != 0) {
+		pressers++;
+		return pid;
+	}
+	/* `some` is an average over CPUs, so that of a process which moves about depends on when it
+	 * is read */
+	pin(burning ? 0 : pressers % (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
+	fd = open(data_file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		_exit(1);
+	press(fd, work_ms, period_ms);
+	return 0;
+}
+
+pid_t lab_press_alone(const struct lab *lab, const char *group)
+{
+	static char block[1 << 20];
+	pid_t pid = fork_into(lab, group);
+	int fd;
+
+	if (pid != 0) {
+		pressers++;
+		return pid;
+	}
+	pin(pressers % (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
+	fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	for (uint64_t size = 0; size < LAB_FILE; size += sizeof(block))
+		if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block))
+			_exit(1);
+	if (fdatasync(fd) < 0) /* dirty pages would stay */
+		_exit(1);
+	press(fd, 100, 100);
+	return 0;
 }
 
 pid_t lab_burn(const struct lab *lab, const char *group)

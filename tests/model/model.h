@@ -153,11 +153,13 @@ static unsigned char model_limit(const struct model *m)
 	return m->wait == 255 ? REST : (unsigned char)(m->wait + LATE);
 }
 
+#define MODEL_RESUME 4 /* an event beside those of enum policy_event */
+
+static const enum level model_levels[] = { LEVEL_HIGH, LEVEL_NEUTRAL, LEVEL_LOW, LEVEL_LOW };
+
 static void sample_of(int event, int some, int full, int oom, int what, int burst,
 		      struct policy_sample *s)
 {
-	static const enum level levels[] = { LEVEL_HIGH, LEVEL_NEUTRAL, LEVEL_LOW, LEVEL_LOW };
-
 	*s = (struct policy_sample){
 		.has_psi = true,
 		.some_usec = TOTAL + (unsigned)some,
@@ -168,10 +170,19 @@ static void sample_of(int event, int some, int full, int oom, int what, int burs
 		.oom = 7 + (unsigned)oom,
 	};
 	if (event == POLICY_SIGNAL) {
-		s->signal = levels[what];
+		s->signal = model_levels[what];
 		s->signal_critical = what == 3;
 		s->signal_reason = REASON_SIGNAL;
 	}
+}
+
+/* A resumed policy is looked at once more, as meter_resume() does. */
+static enum policy_event resume(struct policy *p, int event, int what, unsigned now)
+{
+	if (event != MODEL_RESUME)
+		return (enum policy_event)event;
+	policy_resume(p, model_levels[what], what == 3, now);
+	return POLICY_TICK;
 }
 
 static int model_asks(const struct model *m, int event, int dt, int some, int full, int oom,
@@ -183,7 +194,7 @@ static int model_asks(const struct model *m, int event, int dt, int some, int fu
 
 	unpack(m, &p);
 	sample_of(event, some, full, oom, what, burst, &s);
-	policy_step(&p, (enum policy_event)event, &s, NOW + (unsigned)dt, &v);
+	policy_step(&p, resume(&p, event, what, NOW + (unsigned)dt), &s, NOW + (unsigned)dt, &v);
 	return v.want_headroom;
 }
 
@@ -230,16 +241,25 @@ static int model_step(struct model *m, int event, int dt, int some, int full, in
 		      int burst, int room)
 {
 	const unsigned now = NOW + (unsigned)dt;
-	const struct model before = *m;
+	struct model before = *m;
 	struct policy_sample s;
 	struct policy_verdict v;
 	struct policy p;
 	bool alarm = event == POLICY_ALARM || event == POLICY_EVENTS, asked, lifted;
 	bool must_critical, must_low, must_early, may_critical, may_low, may_early;
 	bool signal = event == POLICY_SIGNAL, low = signal && what >= 2;
+	bool resumed = event == MODEL_RESUME;
 
 	unpack(m, &p);
 	sample_of(event, some, full, oom, what, burst, &s);
+	event = (int)resume(&p, event, what, now);
+	if (resumed) { /* as if that had been told, and what a better level leaves behind were nothing */
+		if (model_levels[what] > (enum level)before.last_level)
+			before.early.count = before.low.count = before.critical.count = 0;
+		before.last_level = (unsigned char)model_levels[what];
+		before.last_critical = what == 3;
+		before.probe_age = 0;
+	}
 	policy_step(&p, (enum policy_event)event, &s, now, &v);
 	asked = v.want_headroom;
 	if (asked) {
@@ -266,6 +286,11 @@ static int model_step(struct model *m, int event, int dt, int some, int full, in
 				? 0
 				: older(before.loud_since, dt, AGE_MAX);
 	m->cause_age = some > 0 || oom || signal ? 0 : older(before.cause_age, dt, HIGH_COMES + 1);
+	if (resumed) {
+		m->last_level = before.last_level;
+		m->last_critical = before.last_critical;
+		m->last_age = m->early_since = m->loud_since = m->cause_age = 0;
+	}
 	m->room_age = asked && !room ? 0 : older(before.room_age, dt, HIGH_COMES + 1);
 
 	if (lifted)

@@ -4,7 +4,7 @@
  *
  * Run it with tests/model/run.sh. What is checked is src/core/policy.c itself, compiled into the verifier; this file is only the
  * world around it: any stall, any alarm (true, false, late), any out-of-memory, any signal, any headroom, at any time the
- * library could sample. model.h turns the state of the policy into something finite: all times become ages, all totals become
+ * library could sample, and any level that somebody else told. model.h turns the state of the policy into something finite: all times become ages, all totals become
  * distances from the newest, and an age beyond everything the policy compares it with becomes one value.
  *
  * Promises checked in every reachable state (model_step() in model.h):
@@ -39,14 +39,16 @@ init {
 		:: c_expr { now.m.listen } -> event = 2 /* POLICY_EVENTS */
 		:: (dt == 1) -> event = 3; /* POLICY_SIGNAL: High, Neutral, Low, critical */
 			if :: what = 0 :: what = 1 :: what = 2 :: what = 3 fi
+		:: (dt == 1) -> event = 4; /* policy_resume(): the same levels */
+			if :: what = 0 :: what = 1 :: what = 2 :: what = 3 fi
 		fi;
 		if
-		:: (event == 3) -> skip
-		:: (event != 3 && dt <= WINDOW + 1) -> select(some : 0 .. dt); select(whole : 0 .. some)
-		:: (event != 3 && dt > WINDOW + 1) -> /* a rest: what matters is how much, not each unit of it */
+		:: (event >= 3) -> skip
+		:: (event < 3 && dt <= WINDOW + 1) -> select(some : 0 .. dt); select(whole : 0 .. some)
+		:: (event < 3 && dt > WINDOW + 1) -> /* a rest: what matters is how much, not each unit of it */
 			if :: some = 0 :: some = 1 :: some = 2 :: some = WINDOW :: some = dt fi;
 			if :: whole = 0 :: whole = some fi
-		:: (event != 3 && event != 1 && dt <= 2) -> oom = 1
+		:: (event < 3 && event != 1 && dt <= 2) -> oom = 1
 		fi;
 		c_code { Pinit->asked = model_asks(&now.m, Pinit->event, Pinit->dt, Pinit->some, Pinit->whole,
 						   Pinit->oom, Pinit->what, Pinit->burst); };

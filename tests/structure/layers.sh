@@ -25,7 +25,7 @@ complaints()
 		only["^linux/io_uring\\.h$"]  = "^src/kernel/loop-uring\\.c$"
 		only["^systemd/"]             = "^src/daemon/"
 		only["^ini\\.h$"]             = "^src/daemon/"
-		only["^jansson"]              = "^src/cli/"
+		only["^jansson"]              = "^src/(cli|daemon)/"
 		only["^(lua|lauxlib|lualib)"] = "^src/runtimes/lua"
 		only["^(jvmti|jni)\\.h$"]     = "^src/runtimes/j"
 		only["^mono/"]                = "^src/runtimes/mono"

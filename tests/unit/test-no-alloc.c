@@ -10,6 +10,8 @@
  */
 #include "library-bench.h"
 
+#include "core/wire.h"
+
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
@@ -201,6 +203,44 @@ static void a_socket_is_heard_without_an_allocation(void **state)
 	bench_free(b);
 }
 
+static void psibridgeds_records_are_heard_without_an_allocation(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct psb_watch_options options = { .size = sizeof(options),
+					     .rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL) };
+	struct wire_record r = { .magic = WIRE_MAGIC, .size = WIRE_RECORD_SIZE };
+	struct bench *b;
+	int listener, peer;
+
+	skip_if_sanitized();
+	assert_true(mkdir(in_directory("psibridge"), 0700) == 0 || errno == EEXIST);
+	options.source = in_directory("psibridge/notify");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
+	unlink(address.sun_path);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	b = run_with(state, &options);
+	assert_string_equal(source_of(b->watch).name, "psibridged");
+	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(peer >= 0);
+	start_counting();
+	for (int i = 0; i < 99; i++) {
+		r.kind = i == 0 ? WIRE_WELCOME : WIRE_LEVEL;
+		r.available = (uint8_t)(PSB_LOW + i % 3);
+		r.reason = PSB_REASON_STALL;
+		assert_int_equal(send(peer, &r, sizeof(r), MSG_NOSIGNAL), sizeof(r));
+	}
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH) && b->fence.calls == 1 + 99);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	stop_counting();
+	close(peer);
+	close(listener);
+	bench_free(b);
+	unlink(address.sun_path);
+	rmdir(in_directory("psibridge"));
+}
+
 /* ---- real pressure
  * ---------------------------------------------------------------------------------- */
 
@@ -362,6 +402,7 @@ int main(void)
 	static const struct promise no_alloc[] = {
 		PROMISE(a_fifo_is_heard_without_an_allocation),
 		PROMISE(a_socket_is_heard_without_an_allocation),
+		PROMISE(psibridgeds_records_are_heard_without_an_allocation),
 		PROMISE(real_pressure_is_told_without_an_allocation),
 	};
 

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wire.c - what is said on psibridged's notify socket
+ *
+ * A hello arrives in pieces of any size, and the same bytes must mean the same however they were
+ * cut. So wire_hello_parse() is given all of them each time, and answers -EAGAIN as long as a
+ * continuation could make them good. It refuses early where nothing can: a beginning that is none
+ * of the three words, a character that no trigger has, a version that is not ours, too many bytes.
+ *
+ * The three kinds are told apart by their first bytes: "psibridge/" is a line of ours, "some" and
+ * "full" begin a trigger, no byte at all is systemd's protocol without a word.
+ *
+ * A trigger ends with the first newline or NUL. systemd's clients write what
+ * $MEMORY_PRESSURE_WRITE holds, by default with a NUL, and nothing says that it must have one: a
+ * trigger without its end is complete as it stands, but "some 200000 200000" may still become
+ * "some 200000 2000000".
+ *
+ * In our own line a trigger has colons where the kernel's notation has blanks, because blanks part
+ * the keys: it is copied, the colons are replaced, and trigger.c judges it.
+ */
+#include "wire.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "scan.h"
+
+#define OURS "psibridge/"
+#define VERSION "1"
+/* Far more blanks than anybody needs. */
+#define TRIGGER_LINE_MAX 256
+#define TIME_MAX_USEC (UINT64_C(86400) * USEC_PER_SEC)
+
+/* ---- reading a hello ------------------------------------------------------------------------- */
+
+static bool could_become(struct scan s, const char *word)
+{
+	return s.left > 0 && memcmp(s.p, word, MIN(s.left, strlen(word))) == 0;
+}
+
+static int take_trigger(struct scan value, struct trigger *ret, const char **ret_why)
+{
+	char text[TRIGGER_TEXT_MAX];
+	unsigned colons = 0;
+
+	if (value.left > sizeof(text))
+		return scan_refuse(-EINVAL, "a trigger is too long", ret_why);
+	for (size_t i = 0; i < value.left; i++) {
+		char c = value.p[i];
+
+		if (c != ':' && (c < '0' || c > '9') && (c < 'a' || c > 'z'))
+			return scan_refuse(
+				-EINVAL, "a trigger is written as in some:200000:2000000", ret_why);
+		colons += c == ':';
+		text[i] = c == ':' ? ' ' : c;
+	}
+	if (colons != 2)
+		return scan_refuse(-EINVAL, "a trigger is written as in some:200000:2000000",
+				   ret_why);
+	return trigger_parse(text, value.left, ret, ret_why);
+}
+
+static int take_time(struct scan value, uint64_t *ret, const char **ret_why)
+{
+	uint64_t usec = 0;
+	int r = scan_u64(&value, &usec);
+
+	if (r == -EINVAL || value.left > 0)
+		return scan_refuse(-EINVAL, "a time is no number of microseconds", ret_why);
+	if (r == -ERANGE || usec > TIME_MAX_USEC)
+		return scan_refuse(-EINVAL, "a time is longer than a day", ret_why);
+	if (usec == 0)
+		return scan_refuse(-EINVAL, "a time is 0", ret_why);
+	*ret = usec;
+	return 0;
+}
+
+static int take_headroom(struct scan value, unsigned *ret, const char **ret_why)
+{
+	uint64_t percent;
+
+	if (scan_is(value, "off")) {
+		*ret = WIRE_HEADROOM_OFF;
+		return 0;
+	}
+	if (scan_u64(&value, &percent) < 0 || value.left > 0 || percent < 1 || percent > 99)
+		return scan_refuse(-EINVAL, "headroom is neither 1 to 99 nor off", ret_why);
+	*ret = (unsigned)percent;
+	return 0;
+}
+
+enum key { KEY_EARLY, KEY_LOW, KEY_CRITICAL, KEY_REARM, KEY_QUIET, KEY_CALM, KEY_HEADROOM, KEYS };
+
+static const char *const key_name[KEYS] = {
+	"early=", "low=", "critical=", "rearm=", "quiet=", "calm=", "headroom=",
+};
+
+static int take_value(struct wire_terms *t, enum key key, struct scan value, const char **ret_why)
+{
+	switch (key) {
+	case KEY_EARLY:
+		t->has_early = true;
+		return take_trigger(value, &t->early, ret_why);
+	case KEY_LOW:
+		t->has_low = true;
+		return take_trigger(value, &t->low, ret_why);
+	case KEY_CRITICAL:
+		t->has_critical = true;
+		return take_trigger(value, &t->critical, ret_why);
+	case KEY_REARM:
+		return take_time(value, &t->rearm_usec, ret_why);
+	case KEY_QUIET:
+		return take_time(value, &t->quiet_usec, ret_why);
+	case KEY_CALM:
+		return take_time(value, &t->calm_usec, ret_why);
+	case KEY_HEADROOM:
+		return take_headroom(value, &t->headroom_percent, ret_why);
+	case KEYS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int take_key(struct wire_terms *t, struct scan item, unsigned *seen, const char **ret_why)
+{
+	for (enum key key = 0; key < KEYS; key++) {
+		if (!scan_word(&item, key_name[key]))
+			continue;
+		if (*seen & (1u << key))
+			return scan_refuse(-EINVAL, "a key is there twice", ret_why);
+		*seen |= 1u << key;
+		return take_value(t, key, item, ret_why);
+	}
+	return scan_refuse(-EINVAL, "a key is unknown", ret_why);
+}
+
+/* What stands behind the version, without the newline. */
+static int take_keys(struct scan s, struct wire_hello *h, const char **ret_why)
+{
+	unsigned seen = 0;
+	int r;
+
+	while (s.left > 0) {
+		struct scan item;
+
+		if (!scan_word(&s, " ") || s.left == 0 || *s.p == ' ')
+			return scan_refuse(-EINVAL, "keys are parted by one blank", ret_why);
+		if (scan_word(&s, "cgroup=")) {
+			if (s.left == 0)
+				return scan_refuse(-EINVAL, "the cgroup is empty", ret_why);
+			if (s.left >= CGPATH_MAX)
+				return scan_refuse(-EINVAL, "the cgroup's path is too long",
+						   ret_why);
+			h->cgroup = s.p;
+			h->cgroup_size = s.left;
+			return 0;
+		}
+		item = (struct scan){ s.p, 0 };
+		while (item.left < s.left && s.p[item.left] != ' ')
+			item.left++;
+		scan_skip(&s, item.left);
+		r = take_key(&h->terms, item, &seen, ret_why);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int parse_ours(struct scan s, struct wire_hello *ret, const char **ret_why)
+{
+	struct wire_hello h = { .kind = WIRE_SUBSCRIBE };
+	struct scan line, version, whole = s;
+	size_t digits = 0;
+	int r;
+
+	scan_skip(&s, strlen(OURS));
+	while (digits < s.left && s.p[digits] >= '0' && s.p[digits] <= '9')
+		digits++;
+	version = (struct scan){ s.p, digits };
+	if (digits < s.left && (digits == 0 || (s.p[digits] != ' ' && s.p[digits] != '\n')))
+		return scan_refuse(-EINVAL, "the version is no number", ret_why);
+	if (digits > 0 && !scan_is(version, VERSION))
+		return scan_refuse(-EPROTONOSUPPORT, "only version 1 is spoken here", ret_why);
+	scan_skip(&s, digits);
+	if (scan_has(s, '\0'))
+		return scan_refuse(-EINVAL, "there is a NUL in the line", ret_why);
+	if (!scan_field(&s, '\n', &line)) {
+		if (whole.left >= WIRE_HELLO_MAX)
+			return scan_refuse(-EINVAL, "the line is too long", ret_why);
+		return -EAGAIN;
+	}
+	if (whole.left - s.left > WIRE_HELLO_MAX)
+		return scan_refuse(-EINVAL, "the line is too long", ret_why);
+	if (s.left > 0)
+		return scan_refuse(-EINVAL, "something follows the line", ret_why);
+	r = take_keys(line, &h, ret_why);
+	if (r < 0)
+		return r;
+	*ret = h;
+	return 0;
+}
+
+static bool is_of_a_trigger(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == ' ' || c == '\t' ||
+	       c == '.' || c == '/';
+}
+
+static int parse_trigger(struct scan s, struct wire_hello *ret, const char **ret_why)
+{
+	struct wire_hello h = { .kind = WIRE_TRIGGER };
+	size_t n = 0;
+	int r;
+
+	while (n < s.left && is_of_a_trigger(s.p[n]))
+		n++;
+	if (n >= TRIGGER_LINE_MAX)
+		return scan_refuse(-EINVAL, "the trigger is too long", ret_why);
+	if (n < s.left) {
+		if (s.p[n] != '\n' && s.p[n] != '\0')
+			return scan_refuse(-EINVAL, "there is a character that no trigger has",
+					   ret_why);
+		if (s.left > n + 1)
+			return scan_refuse(-EINVAL, "something follows the trigger", ret_why);
+		r = trigger_parse(s.p, n, &h.terms.low, ret_why);
+		if (r < 0)
+			return r;
+	} else if (trigger_parse(s.p, n, &h.terms.low, NULL) < 0) {
+		return -EAGAIN;
+	}
+	h.terms.has_low = true;
+	*ret = h;
+	return n < s.left ? 0 : 1;
+}
+
+int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, const char **ret_why)
+{
+	struct scan s = { data, size };
+
+	if (size == 0) {
+		*ret = (struct wire_hello){ .kind = WIRE_PLAIN };
+		return 1;
+	}
+	if (could_become(s, OURS))
+		return size < strlen(OURS) ? -EAGAIN : parse_ours(s, ret, ret_why);
+	if (could_become(s, "some") || could_become(s, "full"))
+		return size < strlen("some") ? -EAGAIN : parse_trigger(s, ret, ret_why);
+	return scan_refuse(-EINVAL, "it begins with neither some, full nor psibridge/1", ret_why);
+}
+
+/* ---- writing one ------------------------------------------------------------------------------ */
+
+struct line {
+	char *buf;
+	size_t n;
+};
+
+_printf_(2, 3) static void put(struct line *line, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	line->n += (size_t)vsnprintf(line->buf + line->n, WIRE_HELLO_MAX - line->n, format, args);
+	va_end(args);
+}
+
+static void put_trigger(struct line *line, enum key key, bool has, const struct trigger *t)
+{
+	if (has)
+		put(line, " %s%s:%" PRIu64 ":%" PRIu64, key_name[key],
+		    t->kind == PSI_FULL ? "full" : "some", t->threshold_usec, t->window_usec);
+}
+
+static void put_time(struct line *line, enum key key, uint64_t usec)
+{
+	if (usec > 0)
+		put(line, " %s%" PRIu64, key_name[key], usec);
+}
+
+int wire_hello_format(const struct wire_terms *terms, const char *cgroup, char *buf)
+{
+	static const struct wire_terms none;
+	const struct wire_terms *t = terms ? terms : &none;
+	struct line line = { .buf = buf };
+	size_t length = cgroup ? strlen(cgroup) : 0;
+
+	if (cgroup && (length == 0 || memchr(cgroup, '\n', length)))
+		return -EINVAL;
+	if (length >= CGPATH_MAX)
+		return -ENAMETOOLONG;
+	/* Three triggers of 9 + 2 * 20 digits and their marks, three times of 20, and the rest. */
+	_Static_assert(WIRE_HELLO_MAX >=
+			       16 + 3 * (11 + 5 + 2 * 21) + 3 * (8 + 20) + 24 + 9 + CGPATH_MAX,
+		       "room for every line");
+	put(&line, OURS VERSION);
+	put_trigger(&line, KEY_EARLY, t->has_early, &t->early);
+	put_trigger(&line, KEY_LOW, t->has_low, &t->low);
+	put_trigger(&line, KEY_CRITICAL, t->has_critical, &t->critical);
+	put_time(&line, KEY_REARM, t->rearm_usec);
+	put_time(&line, KEY_QUIET, t->quiet_usec);
+	put_time(&line, KEY_CALM, t->calm_usec);
+	if (t->headroom_percent == WIRE_HEADROOM_OFF)
+		put(&line, " %soff", key_name[KEY_HEADROOM]);
+	else if (t->headroom_percent > 0)
+		put(&line, " %s%u", key_name[KEY_HEADROOM], t->headroom_percent);
+	if (cgroup)
+		put(&line, " cgroup=%s", cgroup);
+	buf[line.n++] = '\n'; /* in place of the NUL */
+	return (int)line.n;
+}
+
+/* ---- records ---------------------------------------------------------------------------------- */
+
+_Static_assert(sizeof(struct wire_record) == WIRE_RECORD_SIZE, "no padding, no surprise");
+
+int wire_record_check(const struct wire_record *r)
+{
+	if (r->magic != WIRE_MAGIC || r->size != WIRE_RECORD_SIZE || r->kind == 0)
+		return -EBADMSG;
+	if (r->kind > WIRE_REFUSED)
+		return -ENOTSUP;
+	if (!memchr(r->text, '\0', sizeof(r->text)))
+		return -EBADMSG;
+	if (r->kind == WIRE_BYE || r->kind == WIRE_REFUSED)
+		return 0; /* they say nothing of a level */
+	if (r->available < 1 || r->available > 3)
+		return -EBADMSG;
+	/* critical is a second degree of Low, and GONE is never Low */
+	if (r->critical > 1 || (r->critical && r->available != 1) ||
+	    (r->kind == WIRE_GONE && r->available == 1))
+		return -EBADMSG;
+	return 0;
+}

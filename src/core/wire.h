@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wire.h - what is said on psibridged's notify socket, on one screen
+ *
+ * A stream socket, one client a connection. What the client writes first chooses what it gets:
+ *
+ *   nothing at all          one byte ('L') per Low of its own cgroup: systemd's protocol
+ *   "some 200000 2000000"   the same, and Low is judged by this PSI trigger. It may end with a NUL
+ *                           or a newline, or with nothing, as systemd's clients write it
+ *   "psibridge/1 KEY=VALUE ...\n"
+ *                           records (below): the level, critical, load and stall. Keys, each once,
+ *                           separated by one blank:
+ *                             early=, low=, critical=   a trigger, some:200000:2000000
+ *                             rearm=, quiet=, calm=     microseconds
+ *                             headroom=                 percent, 1 to 99, or "off"
+ *                             cgroup=                   the last one, up to the end of the line:
+ *                                                       a path below the client's own cgroup
+ *                                                       ("sub/x"), or from the root ("/a/b")
+ *
+ * After that nothing is read any more. The client keeps the connection open as long as it wants to
+ * be told; who is served is decided when it connects, by its credentials.
+ *
+ * Records have one fixed size and the machine's own byte order: both ends are on one machine. The
+ * first one is WELCOME with the present state (or REFUSED, and then the connection ends). BYE says
+ * that the daemon stops, perhaps to be started again: the connection stays, and WELCOME says that
+ * it is back. Bytes 'L' may stand before the first record, from before the line was read.
+ */
+#pragma once
+
+#include "cgpath.h"
+#include "trigger.h"
+
+#define WIRE_HELLO_MAX (CGPATH_MAX + 512) /* a line, with its newline */
+#define WIRE_LOW 'L'
+
+enum wire_hello_kind { WIRE_PLAIN, WIRE_TRIGGER, WIRE_SUBSCRIBE };
+
+#define WIRE_HEADROOM_OFF 0xffffffffu
+
+/* Thresholds and times a client asks for; zero is the daemon's own. */
+struct wire_terms {
+	bool has_early, has_low, has_critical;
+	struct trigger early, low, critical;
+	uint64_t rearm_usec, quiet_usec, calm_usec;
+	unsigned headroom_percent; /* 0: the daemon's own; WIRE_HEADROOM_OFF */
+};
+
+struct wire_hello {
+	enum wire_hello_kind kind;
+	struct wire_terms terms;
+	const char *cgroup; /* into the parsed text, not normalised, not terminated; NULL: its own */
+	size_t cgroup_size;
+};
+
+/*
+ * `data` is all that came so far. Returns 0: complete; 1: complete as it stands, but what follows
+ * could still belong to it (a trigger without its terminator). Errors: -EAGAIN: more is needed;
+ * -EINVAL, -EPROTONOSUPPORT (another version of ours): then *ret_why says what is wrong, a constant
+ * string.
+ */
+int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, const char **ret_why);
+
+/* Our line, with its newline, into buf[WIRE_HELLO_MAX]; not terminated. `cgroup` may be NULL.
+ * Returns its length, or -EINVAL (a newline in cgroup), -ENAMETOOLONG. */
+int wire_hello_format(const struct wire_terms *terms, const char *cgroup, char *buf);
+
+enum wire_record_kind {
+	WIRE_WELCOME = 1, /* the present state; again when the daemon was started anew */
+	WIRE_LEVEL,	  /* memory available was judged anew */
+	WIRE_GONE,	  /* the cgroup was removed; as in psb_notification */
+	WIRE_BYE,	  /* the daemon stops; the connection stays */
+	WIRE_REFUSED,	  /* `error` and `text` say why; the last one */
+};
+
+#define WIRE_MAGIC 0x31627370u /* "psb1", read as bytes on a little-endian machine */
+#define WIRE_RECORD_SIZE 192
+#define WIRE_TEXT_MAX 112 /* with the NUL */
+
+struct wire_record {
+	uint32_t magic;
+	uint16_t size; /* WIRE_RECORD_SIZE */
+	uint16_t kind;
+	uint8_t available; /* 1 to 3, enum level */
+	uint8_t critical;
+	uint8_t reason; /* enum psb_reason */
+	uint8_t zero;
+	uint32_t error;			/* REFUSED: an errno */
+	uint64_t time_usec, since_usec; /* CLOCK_MONOTONIC, the same for all containers */
+	uint64_t some_total_usec, full_total_usec, stall_usec;
+	uint64_t current_bytes, limit_bytes;
+	uint32_t some_avg10_centi;
+	uint32_t zero2;
+	char text[WIRE_TEXT_MAX]; /* REFUSED: why; else "" */
+};
+
+/* Is it a record that this version understands? Errors: -EBADMSG (magic, size, a level or a kind
+ * that does not exist, text without an end). Unknown kinds are for a newer client: -ENOTSUP, skip
+ * them. */
+int wire_record_check(const struct wire_record *record);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * birth.c - wait until a cgroup is there
+ *
+ *     idle --birth_wait()--> waiting --the path is there--> ending --poll released--> idle, born()
+ *       ^                       |
+ *       +--- released ----------+-- birth_cancel()
+ *
+ * While it waits there is an inotify watch on each directory of the path that exists, from the
+ * mount down. The last of them tells that the next one was made. The others tell that the one below
+ * was removed: the removed directory itself does not, for kernfs leaves the link count of a removed
+ * inode as it was, and the kernel sends IN_DELETE_SELF when that is 0 (seen on 6.18: only the
+ * parent's IN_DELETE). The mount itself stays, so every change of the path is heard from somebody.
+ *
+ * Nothing is lost between looking and listening: watches are added from the top down, each before
+ * the directory below is looked for. Every change of a name in the path begins that anew, without
+ * the old watches, since those of directories that were removed would pile up.
+ *
+ * What others make and remove in these directories wakes us for one read(2). Nothing else does: no
+ * timer runs, unless inotify cannot be had (fs.inotify.max_user_instances, no right to read a
+ * directory). Cgroups made through another mount or from another cgroup namespace are heard as well
+ * (seen on 6.18).
+ *
+ * Closing an inotify descriptor waits for an SRCU grace period where watches were removed before
+ * (15 ms measured), hence `closer`.
+ */
+#include "kernel/birth.h"
+
+#include "kernel/closer.h"
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#define LOOK_USEC (10 * USEC_PER_SEC)
+
+#define ABOVE (IN_DELETE | IN_MOVED_FROM)
+#define BIRTHS (IN_CREATE | IN_MOVED_TO)
+#define OWN_END (IN_DELETE_SELF | IN_MOVE_SELF)
+
+static void look(struct birth *b);
+
+static bool is_there(const struct birth *b)
+{
+	int fd = cgroup_open(b->cgroups, b->path);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/* A user has 128 instances of inotify (fs.inotify.max_user_instances), and others want some. Who
+ * gets none here looks every 10 s. */
+#define INSTANCES_MAX 32
+
+static atomic_uint instances;
+
+void birth_close(struct birth *b)
+{
+	if (b->inotify_fd >= 0)
+		atomic_fetch_sub(&instances, 1);
+	if (b->closer)
+		closer_close(b->closer, steal_fd(&b->inotify_fd));
+	else
+		fd_close(&b->inotify_fd);
+}
+
+/* Idle from here on. */
+static void finish(struct birth *b)
+{
+	loop_timer_stop(b->loop, &b->timer);
+	birth_close(b);
+	if (b->waiting) {
+		b->waiting = false;
+		b->born(b);
+	} else if (b->released) {
+		b->released(b);
+	}
+}
+
+static void op_released(struct loop_op *op)
+{
+	finish(CONTAINER_OF(op, struct birth, op));
+}
+
+/* Is it one of the names in our path? */
+static bool is_ours(const struct birth *b, const char *name)
+{
+	size_t size = strlen(name);
+
+	for (const char *p = b->path; (p = strchr(p, '/')) != NULL;) {
+		p++;
+		if (strncmp(p, name, size) == 0 && (p[size] == '/' || p[size] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+/* Takes all events out. Is there one among them that matters? */
+static bool drain(struct birth *b)
+{
+	_Alignas(struct inotify_event) char buf[4096];
+	bool any = false;
+	ssize_t n;
+
+	while ((n = read(b->inotify_fd, buf, sizeof(buf))) > 0) {
+		const struct inotify_event *event;
+
+		for (const char *p = buf; p < buf + n; p += sizeof(*event) + event->len) {
+			event = (const void *)p;
+			any = any || (event->mask & (IN_Q_OVERFLOW | OWN_END)) ||
+			      (event->len > 0 && is_ours(b, event->name));
+		}
+	}
+	return any;
+}
+
+static void rang(struct loop_op *op, int result)
+{
+	struct birth *b = CONTAINER_OF(op, struct birth, op);
+
+	if (result < 0) { /* the poll ended by itself, and might do so at once again */
+		birth_close(b);
+		loop_timer_set(b->loop, &b->timer, now_usec() + LOOK_USEC);
+	} else if (drain(b)) {
+		look(b);
+	}
+}
+
+static void forget_watches(struct birth *b)
+{
+	/* what is in between and gone already is refused, which does no harm */
+	for (int wd = b->oldest; wd <= b->newest; wd++)
+		inotify_rm_watch(b->inotify_fd, wd);
+	b->oldest = 1;
+	b->newest = 0;
+}
+
+static int listen_to(struct birth *b, const char *path, uint32_t mask)
+{
+	int wd = inotify_add_watch(b->inotify_fd, path, mask | OWN_END | IN_ONLYDIR);
+
+	if (wd < 0)
+		return -errno;
+	b->oldest = b->newest > 0 ? MIN(b->oldest, wd) : wd;
+	b->newest = MAX(b->newest, wd);
+	return 0;
+}
+
+/* Add watches from the mount down to the last directory that is there, which may be the one we wait
+ * for. */
+static int listen_down(struct birth *b)
+{
+	char path[2 * CGPATH_MAX];
+	size_t mount = (size_t)snprintf(path, CGPATH_MAX, "%s", b->cgroups->v2.point);
+	size_t size = strlen(b->path), last = 0;
+	int r = listen_to(b, path, ABOVE | BIRTHS);
+
+	if (r < 0 || size == 1) /* the root itself */
+		return r;
+	while (last < size) {
+		size_t next = last + 1 + strcspn(b->path + last + 1, "/");
+
+		snprintf(path + mount, CGPATH_MAX, "%.*s", (int)next, b->path);
+		r = listen_to(b, path, ABOVE | BIRTHS);
+		if (r < 0) /* not there: the one above says when it will be */
+			return r == -ENOENT ? 0 : r;
+		/* what else is born above does not concern us any more */
+		path[mount + last] = '\0';
+		r = listen_to(b, path, ABOVE);
+		if (r < 0)
+			return r == -ENOENT ? 0 : r;
+		last = next;
+	}
+	return 0;
+}
+
+static int listen_for_it(struct birth *b)
+{
+	int r;
+
+	if (!b->cgroups->has_v2)
+		return -ENOENT;
+	if (b->inotify_fd < 0) {
+		if (atomic_load(&instances) >= INSTANCES_MAX)
+			return -EMFILE;
+		b->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+		if (b->inotify_fd < 0)
+			return -errno;
+		atomic_fetch_add(&instances, 1);
+		b->oldest = 1;
+		b->newest = 0;
+	}
+	forget_watches(b);
+	r = listen_down(b);
+	if (r == 0 && !loop_op_is_busy(&b->op))
+		r = loop_poll(b->loop, &b->op, b->inotify_fd, POLLIN, rang);
+	return r;
+}
+
+/* Listen, and then see whether it is there; not the other way round. */
+static void look(struct birth *b)
+{
+	int r = listen_for_it(b);
+
+	if (is_there(b)) {
+		if (loop_op_is_busy(&b->op))
+			loop_cancel(&b->op, op_released);
+		else
+			loop_timer_set(b->loop, &b->timer, now_usec());
+	} else {
+		loop_timer_set(b->loop, &b->timer, r < 0 ? now_usec() + LOOK_USEC : USEC_NEVER);
+	}
+}
+
+static void expired(struct loop_timer *timer, uint64_t now)
+{
+	struct birth *b = CONTAINER_OF(timer, struct birth, timer);
+
+	(void)now;
+	if (is_there(b) && !loop_op_is_busy(&b->op))
+		finish(b);
+	else
+		look(b);
+}
+
+void birth_init(struct birth *b, struct loop *loop, const struct cgroups *cgroups)
+{
+	*b = (struct birth){
+		.loop = loop, .cgroups = cgroups, .inotify_fd = -1, .timer = { .expired = expired }
+	};
+}
+
+void birth_wait(struct birth *b, const char *path, birth_fn *born)
+{
+	b->path = path;
+	b->born = born;
+	b->released = NULL;
+	b->waiting = true;
+	/* who waits for what is there need not listen first */
+	if (is_there(b))
+		loop_timer_set(b->loop, &b->timer, now_usec());
+	else
+		look(b);
+}
+
+void birth_cancel(struct birth *b, void (*released)(struct birth *birth))
+{
+	b->waiting = false;
+	b->released = released;
+	loop_timer_stop(b->loop, &b->timer);
+	if (loop_op_is_busy(&b->op))
+		loop_cancel(&b->op, op_released);
+	else
+		finish(b);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * survey.h - psb_survey() with the hierarchy as an argument (tests have one of plain files)
+ */
+#pragma once
+
+#include "kernel/cgroup.h"
+#include "psibridge/psibridge.h"
+
+/* As psb_survey(). `cgroups` has v2. */
+int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_survey_fn *fn,
+		   void *userdata);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fuzz-wire.c - any bytes as a hello, and as a record
+ *
+ * What is accepted obeys the rules of wire.h, and written again it is accepted again and means the
+ * same. What is refused says why and writes nothing. The same bytes mean the same however they came:
+ * no prefix of what is accepted was refused, and what was refused stays refused.
+ */
+#include "fuzz.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/wire.h"
+
+#define DAY_USEC (UINT64_C(86400) * USEC_PER_SEC)
+
+static void check_trigger(bool has, const struct trigger *t)
+{
+	if (!has)
+		return;
+	CHECK(t->kind == PSI_SOME || t->kind == PSI_FULL);
+	CHECK(t->threshold_usec >= 1 && t->threshold_usec <= t->window_usec);
+	CHECK(t->window_usec >= TRIGGER_WINDOW_MIN_USEC);
+	CHECK(t->window_usec <= TRIGGER_WINDOW_MAX_USEC);
+}
+
+static bool is_same(bool has, const struct trigger *a, const struct trigger *b)
+{
+	return !has || (a->kind == b->kind && a->threshold_usec == b->threshold_usec &&
+			a->window_usec == b->window_usec);
+}
+
+static void check_round_trip(const struct wire_hello *h)
+{
+	const struct wire_terms *t = &h->terms, *u;
+	static char cgroup[CGPATH_MAX], line[WIRE_HELLO_MAX];
+	struct wire_hello again;
+	int n;
+
+	if (h->cgroup) {
+		CHECK(h->cgroup_size > 0 && h->cgroup_size < sizeof(cgroup));
+		memcpy(cgroup, h->cgroup, h->cgroup_size);
+		cgroup[h->cgroup_size] = '\0';
+		CHECK(strlen(cgroup) == h->cgroup_size);
+	}
+	n = wire_hello_format(t, h->cgroup ? cgroup : NULL, line);
+	CHECK(n > 0 && n <= WIRE_HELLO_MAX && line[n - 1] == '\n');
+	CHECK(wire_hello_parse(line, (size_t)n, &again, NULL) == 0);
+	u = &again.terms;
+	CHECK(again.kind == WIRE_SUBSCRIBE);
+	CHECK(t->has_early == u->has_early && is_same(t->has_early, &t->early, &u->early));
+	CHECK(t->has_low == u->has_low && is_same(t->has_low, &t->low, &u->low));
+	CHECK(t->has_critical == u->has_critical &&
+	      is_same(t->has_critical, &t->critical, &u->critical));
+	CHECK(t->rearm_usec == u->rearm_usec && t->quiet_usec == u->quiet_usec);
+	CHECK(t->calm_usec == u->calm_usec && t->headroom_percent == u->headroom_percent);
+	CHECK(!h->cgroup == !again.cgroup && h->cgroup_size == again.cgroup_size);
+	CHECK(!h->cgroup || memcmp(h->cgroup, again.cgroup, h->cgroup_size) == 0);
+}
+
+static void check_accepted(const struct wire_hello *h, int result)
+{
+	const struct wire_terms *t = &h->terms;
+
+	check_trigger(t->has_early, &t->early);
+	check_trigger(t->has_low, &t->low);
+	check_trigger(t->has_critical, &t->critical);
+	CHECK(t->rearm_usec <= DAY_USEC && t->quiet_usec <= DAY_USEC && t->calm_usec <= DAY_USEC);
+	CHECK(t->headroom_percent <= 99 || t->headroom_percent == WIRE_HEADROOM_OFF);
+	switch (h->kind) {
+	case WIRE_PLAIN:
+		CHECK(result == 1);
+		break;
+	case WIRE_TRIGGER:
+		CHECK(t->has_low && !t->has_early && !t->has_critical && !h->cgroup);
+		break;
+	case WIRE_SUBSCRIBE:
+		CHECK(result == 0);
+		break;
+	}
+	check_round_trip(h);
+}
+
+static void check_hello(const char *data, size_t size)
+{
+	/* as a server would: all that came so far, more each time; the cuts are not everywhere, for
+	 * a long input would take its square */
+	size_t step = 1 + size / 64;
+	bool refused = false;
+
+	for (size_t n = 0;; n = MIN(n + step, size)) {
+		struct wire_hello h, before;
+		const char *why = NULL;
+		int r;
+
+		memset(&h, 0x5a, sizeof(h));
+		before = h;
+		r = wire_hello_parse(data, n, &h, &why);
+		if (refused)
+			CHECK(r == -EINVAL || r == -EPROTONOSUPPORT);
+		if (r < 0) {
+			CHECK(r == -EAGAIN || r == -EINVAL || r == -EPROTONOSUPPORT);
+			CHECK((r == -EAGAIN) == !why && (!why || *why));
+			CHECK(memcmp(&h, &before, sizeof(h)) == 0);
+			CHECK(r != -EAGAIN || n < WIRE_HELLO_MAX); /* somewhere it ends */
+			refused = r != -EAGAIN;
+		} else {
+			CHECK(r <= 1 && !why);
+			check_accepted(&h, r);
+		}
+		if (n == size)
+			return;
+	}
+}
+
+static void check_record(const void *data)
+{
+	struct wire_record r;
+	int error;
+
+	memcpy(&r, data, sizeof(r));
+	error = wire_record_check(&r);
+	CHECK(error == 0 || error == -EBADMSG || error == -ENOTSUP);
+	if (error == -EBADMSG)
+		return;
+	CHECK(r.magic == WIRE_MAGIC && r.size == WIRE_RECORD_SIZE && r.kind > 0);
+	CHECK((error == -ENOTSUP) == (r.kind > WIRE_REFUSED));
+	if (error < 0)
+		return;
+	CHECK(strnlen(r.text, WIRE_TEXT_MAX) < WIRE_TEXT_MAX);
+	if (r.kind == WIRE_BYE || r.kind == WIRE_REFUSED)
+		return;
+	CHECK(r.available >= 1 && r.available <= 3 && r.critical <= (r.available == 1));
+	CHECK(r.kind != WIRE_GONE || r.available != 1);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	check_hello((const char *)data, size);
+	if (size >= WIRE_RECORD_SIZE)
+		check_record(data);
+	return 0;
+}
