@@ -14,6 +14,9 @@ structure_tests = \
 	tests/structure/layers.sh \
 	tests/structure/headers.sh \
 	tests/structure/symbols.sh
+if ENABLE_DAEMON
+structure_tests += tests/structure/units.sh
+endif
 
 unit_tests = \
 	tests/unit/test-psi \
@@ -60,6 +63,24 @@ unit_tests = \
 	tests/unit/test-survey \
 	tests/unit/test-no-alloc \
 	tests/unit/test-signals
+if ENABLE_DAEMON
+unit_tests += \
+	tests/unit/test-config \
+	tests/unit/test-config-errors \
+	tests/unit/test-forest \
+	tests/unit/test-ledger \
+	tests/unit/test-listen \
+	tests/unit/test-peer \
+	tests/unit/test-peer-proc \
+	tests/unit/test-manager \
+	tests/unit/test-manager-inherit \
+	tests/unit/test-journal \
+	tests/unit/test-journal-wait \
+	tests/unit/test-control \
+	tests/unit/test-control-peers \
+	tests/unit/test-bus \
+	tests/unit/test-bus-life
+endif
 if HAVE_CXX
 unit_tests += tests/unit/test-hosting-cxx
 endif
@@ -73,6 +94,18 @@ integration_programs = \
 integration_scripts = \
 	tests/integration/test-cli.sh \
 	tests/integration/test-demo.sh
+if ENABLE_DAEMON
+daemon_programs = \
+	tests/integration/test-manager-double \
+	tests/integration/test-daemon \
+	tests/integration/test-daemon-library \
+	tests/integration/test-crowd
+integration_programs += $(daemon_programs)
+integration_scripts += \
+	tests/integration/test-bus.sh
+# What those tests are made with.
+daemon_tools = tests/integration/manager-double
+endif
 integration_tests = $(integration_programs) $(integration_scripts)
 
 fuzz_tests = \
@@ -81,7 +114,9 @@ fuzz_tests = \
 # Those that make cgroups: a neighbour's coming and going wakes who waits for a birth.
 cgroup_tests = \
 	tests/unit/test-birth \
+	tests/unit/test-forest \
 	tests/unit/test-members \
+	tests/unit/test-peer \
 	tests/unit/test-protocol \
 	tests/unit/test-simulate-at \
 	tests/unit/test-survey \
@@ -94,14 +129,26 @@ program_tests = $(unit_tests) $(fuzz_tests) $(integration_tests)
 
 # Without real pressure: seconds.
 quick_tests = $(structure_tests) $(unit_tests) $(fuzz_tests) tests/integration/test-cli.sh
+if ENABLE_DAEMON
+quick_tests += \
+	tests/integration/test-manager-double \
+	tests/integration/test-daemon \
+	tests/integration/test-bus.sh
+endif
 
 # Which of them are worth running on another kernel, see tests/vm/check-vm.
 # The demo's own test takes ten demos; emulated, one must do.
 vm_scripts = tests/vm/guest-rungs.sh tests/vm/guest-demo.sh
+if ENABLE_DAEMON
+vm_scripts +=
+endif
 vm_tests = $(unit_tests) $(integration_programs) tests/integration/test-cli.sh $(vm_scripts)
 
 if ENABLE_TESTS
-check_PROGRAMS += tests/deny-io-uring $(unit_tests) $(integration_programs) $(fuzz_replays)
+check_PROGRAMS += tests/deny-io-uring $(unit_tests) $(integration_programs) $(daemon_tools) $(fuzz_replays)
+if HAVE_GIO
+check_PROGRAMS += tests/integration/gmemorymonitor
+endif
 TESTS = $(structure_tests) $(unit_tests) $(fuzz_tests) $(integration_tests)
 endif
 
@@ -282,25 +329,60 @@ tests_unit_test_signals_LDADD = $(library_layers)
 
 # Parts of the daemon; fake-forest.c stands for what is watched.
 daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
+tests_unit_test_config_SOURCES = tests/unit/test-config.c tests/unit/config-bench.h tests/unit/fake-root.h
+tests_unit_test_config_LDADD = $(daemon_layers)
 
+tests_unit_test_config_errors_SOURCES = tests/unit/test-config-errors.c tests/unit/config-bench.h tests/unit/fake-root.h
+tests_unit_test_config_errors_LDADD = $(daemon_layers)
 
+tests_unit_test_forest_SOURCES = tests/unit/test-forest.c tests/unit/count-malloc.h tests/integration/lab.c tests/integration/lab.h
+tests_unit_test_forest_LDADD = $(daemon_layers)
 
+tests_unit_test_ledger_SOURCES = tests/unit/test-ledger.c
+tests_unit_test_ledger_LDADD = $(daemon_layers)
 
+tests_unit_test_listen_SOURCES = tests/unit/test-listen.c
+tests_unit_test_listen_LDADD = $(daemon_layers)
 
+tests_unit_test_peer_SOURCES = tests/unit/test-peer.c tests/unit/peer-kernel.h
+tests_unit_test_peer_LDADD = $(daemon_layers)
 
+tests_unit_test_peer_proc_SOURCES = tests/unit/test-peer-proc.c tests/unit/peer-kernel.h tests/unit/fake-root.h
+tests_unit_test_peer_proc_LDADD = $(daemon_layers)
 
+tests_unit_test_manager_SOURCES = tests/unit/test-manager.c tests/unit/count-malloc.h
+tests_unit_test_manager_LDADD = $(daemon_layers)
 
+tests_unit_test_manager_inherit_SOURCES = tests/unit/test-manager-inherit.c
+tests_unit_test_manager_inherit_LDADD = $(daemon_layers)
 
+tests_unit_test_journal_SOURCES = tests/unit/test-journal.c tests/unit/journald-double.h
+tests_unit_test_journal_LDADD = $(daemon_layers)
 
+tests_unit_test_journal_wait_SOURCES = tests/unit/test-journal-wait.c tests/unit/journald-double.h tests/unit/count-malloc.h
+tests_unit_test_journal_wait_LDADD = $(daemon_layers)
 
-fake_forest =
-control_stage =   tests/unit/fake-root.h
+fake_forest = tests/unit/fake-forest.c tests/unit/fake-forest.h
+control_stage = tests/unit/control-stage.h tests/unit/control-clients.h tests/unit/fake-root.h
+tests_unit_test_control_SOURCES = tests/unit/test-control.c $(control_stage)
+tests_unit_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 
+tests_unit_test_control_peers_SOURCES = tests/unit/test-control-peers.c $(control_stage)
+tests_unit_test_control_peers_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_test_control_peers_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 
-control_objects =
+control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo
 
-bus_objects =
+bus_objects = src/daemon/libdaemon_la-bus.lo src/daemon/libdaemon_la-bus-door.lo src/daemon/libdaemon_la-bus-objects.lo \
+	src/daemon/libdaemon_la-bus-news.lo src/daemon/libdaemon_la-bus-lowmem.lo
+tests_unit_test_bus_SOURCES = tests/unit/test-bus.c tests/unit/bus-bench.h $(fake_forest)
+tests_unit_test_bus_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_test_bus_LDADD = $(bus_objects) $(library_layers) $(daemon_libraries)
 
+tests_unit_test_bus_life_SOURCES = tests/unit/test-bus-life.c tests/unit/bus-bench.h $(fake_forest)
+tests_unit_test_bus_life_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_test_bus_life_LDADD = $(bus_objects) $(library_layers) $(daemon_libraries)
 
 # control.c over a fake forest: what psibridge(1) is tested against.
 
@@ -322,18 +404,33 @@ tests_integration_test_oom_SOURCES = tests/integration/test-oom.c $(lab_files)
 tests_integration_test_oom_LDADD = $(library_layers)
 
 # psibridged under the double of a service manager.
-daemon_bench =
+tests_integration_manager_double_SOURCES = tests/integration/manager-double.c tests/integration/manager-store.c tests/integration/manager-store.h
+daemon_bench = tests/integration/daemon-bench.h tests/integration/manager-double.h
+tests_integration_test_manager_double_SOURCES = tests/integration/test-manager-double.c tests/integration/manager-double.h
+tests_integration_test_manager_double_LDADD = $(daemon_layers)
+
+tests_integration_test_daemon_SOURCES = tests/integration/test-daemon.c $(daemon_bench) $(lab_files)
+tests_integration_test_daemon_LDADD = $(kernel_layer) $(JANSSON_LIBS)
 
 
+tests_integration_test_daemon_library_SOURCES = tests/integration/test-daemon-library.c $(daemon_bench) $(lab_files)
+tests_integration_test_daemon_library_LDADD = $(library_layers) $(JANSSON_LIBS)
 
+tests_integration_test_crowd_SOURCES = tests/integration/test-crowd.c $(daemon_bench) $(lab_files)
+tests_integration_test_crowd_LDADD = $(kernel_layer) $(JANSSON_LIBS)
 
-
+tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c
+tests_integration_gmemorymonitor_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS)
+tests_integration_gmemorymonitor_LDADD = $(GIO_LIBS)
 
 # ---- tests/fuzz ------------------------------------------------------------------------------------
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
 FUZZ_CC = clang
 FUZZ_SECONDS = 30
 fuzz_targets = psi trigger keyed base64 procfs pattern wire
+if ENABLE_DAEMON
+fuzz_targets += config
+endif
 fuzz_replays = \
 	tests/fuzz/replay-psi \
 	tests/fuzz/replay-trigger \
@@ -342,6 +439,9 @@ fuzz_replays = \
 	tests/fuzz/replay-procfs \
 	tests/fuzz/replay-pattern \
 	tests/fuzz/replay-wire
+if ENABLE_DAEMON
+fuzz_replays += tests/fuzz/replay-config
+endif
 fuzz_replay_files = tests/fuzz/replay.c tests/fuzz/fuzz.h
 tests_fuzz_replay_psi_SOURCES = tests/fuzz/fuzz-psi.c $(fuzz_replay_files)
 tests_fuzz_replay_psi_LDADD = libcore.la
@@ -357,15 +457,18 @@ tests_fuzz_replay_pattern_SOURCES = tests/fuzz/fuzz-pattern.c $(fuzz_replay_file
 tests_fuzz_replay_pattern_LDADD = libcore.la
 tests_fuzz_replay_wire_SOURCES = tests/fuzz/fuzz-wire.c $(fuzz_replay_files)
 tests_fuzz_replay_wire_LDADD = libcore.la
+tests_fuzz_replay_config_SOURCES = tests/fuzz/fuzz-config.c $(fuzz_replay_files)
+tests_fuzz_replay_config_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
 fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c $(INIH_LIBS)
 
 fuzz:
 	@test -n '$(fuzz_targets)' || { echo "no fuzz targets"; exit 1; }
 	@command -v $(FUZZ_CC) >/dev/null || { echo "make fuzz: $(FUZZ_CC) is not installed"; exit 1; }
 	@mkdir -p fuzz && set -e; for t in $(fuzz_targets); do \
+		case $$t in config) more='$(fuzz_more_config)' ;; *) more= ;; esac; \
 		echo "  FUZZ     $$t, $(FUZZ_SECONDS) s"; \
 		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-			$(top_srcdir)/tests/fuzz/fuzz-$$t.c $(top_srcdir)/src/core/*.c -o fuzz/$$t; \
+			$(top_srcdir)/tests/fuzz/fuzz-$$t.c $(top_srcdir)/src/core/*.c $$more -o fuzz/$$t; \
 		mkdir -p fuzz/$$t.new; \
 		fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/$$t- -print_final_stats=1 \
 			fuzz/$$t.new $(top_srcdir)/tests/fuzz/corpus/$$t >fuzz/$$t.log 2>&1 || \

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client.c - from its first bytes to what it is told
+ *
+ *     connected --> deciding: is told bytes 'L' for its own cgroup, as systemd's clients expect who
+ *        |             |      write nothing
+ *        |             +-- "some 200000 2000000" --> bytes, by its own threshold
+ *        |             +-- "psibridge/1 ..."     --> records
+ *        |             +-- anything else         --> bytes, and a word in the journal
+ *        v             |
+ *     (restored from the store, decided or not)
+ *
+ * What it writes is looked at with MSG_PEEK until it makes sense as a whole, so no buffer is kept
+ * for it. Once it is decided nothing is read any more: what a client floods us with fills its own
+ * socket, and only that.
+ *
+ * A client that does not read: a byte that finds no room is dropped, for as many unread ones lie
+ * there already. A record that finds none is remembered as "pending", and when there is room the
+ * present state is sent, the newest. Our send buffer is kept small, which bounds what the kernel
+ * holds for it. We hang up on nobody but whom we refuse a subscription: a client that merely shut down its
+ * writing side still reads.
+ */
+#include "daemon/client.h"
+
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SEND_BUFFER_BYTES 4096
+
+static char scratch[WIRE_HELLO_MAX]; /* one thread, and nothing stays in it */
+
+static void watch_socket(struct client *c);
+
+static struct client *client_of(const struct seat *seat)
+{
+	return CONTAINER_OF((struct seat *)(uintptr_t)seat, struct client, seat);
+}
+
+/* ---- telling ------------------------------------------------------------------------------------- */
+
+static ssize_t put(struct client *c, const void *data, size_t size)
+{
+	ssize_t n = send(c->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n >= 0)
+		c->server->view.told++;
+	return n < 0 ? -errno : n;
+}
+
+static void fill_record(struct wire_record *record, enum wire_record_kind kind,
+			const struct psb_notification *n)
+{
+	*record = (struct wire_record){
+		.magic = WIRE_MAGIC,
+		.size = WIRE_RECORD_SIZE,
+		.kind = (uint16_t)kind,
+		.available = (uint8_t)n->available,
+		.critical = n->critical != 0,
+		.reason = (uint8_t)n->reason,
+		.time_usec = n->time_usec,
+		.since_usec = n->since_usec,
+		.some_total_usec = n->some_total_usec,
+		.full_total_usec = n->full_total_usec,
+		.stall_usec = n->stall_usec,
+		.current_bytes = n->current_bytes,
+		.limit_bytes = n->limit_bytes,
+		.some_avg10_centi = n->some_avg10_centi,
+	};
+}
+
+/* One that finds no room is made up for by the present state, later. */
+static void put_record(struct client *c, const struct wire_record *record)
+{
+	ssize_t n;
+
+	if (c->pending) {
+		c->server->view.replaced++;
+		return;
+	}
+	n = put(c, record, sizeof(*record));
+	if (n == (ssize_t)sizeof(*record))
+		return;
+	if (n == -EAGAIN) {
+		c->pending = true;
+		c->greeting = record->kind == WIRE_WELCOME;
+		watch_socket(c);
+	} else if (n >= 0) { /* half a record cannot be taken back */
+		client_end(c);
+	} /* else it is gone, and the poll will say so */
+}
+
+static void put_state(struct client *c, enum wire_record_kind kind)
+{
+	struct psb_notification n;
+	struct wire_record record;
+
+	forest_present(&c->seat, &n);
+	if (forest_in_shadow(&c->seat)) {
+		n.available = PSB_HIGH;
+		n.critical = 0;
+	}
+	c->entry->available = (uint8_t)n.available;
+	c->entry->critical = n.critical != 0;
+	fill_record(&record, kind, &n);
+	put_record(c, &record);
+}
+
+static void put_byte(struct client *c)
+{
+	static const char low = WIRE_LOW;
+
+	if (put(c, &low, 1) == -EAGAIN)
+		c->server->view.replaced++;
+}
+
+static void told(struct seat *seat, const struct psb_notification *n)
+{
+	struct client *c = client_of(seat);
+	struct wire_record record;
+
+	if (c->ending || forest_in_shadow(seat))
+		return;
+	c->entry->told_usec = n->time_usec;
+	c->entry->available = (uint8_t)n->available;
+	c->entry->critical = n->critical != 0;
+	if (c->entry->protocol == LEDGER_RECORDS) {
+		fill_record(&record, n->kind == PSB_KIND_GONE ? WIRE_GONE : WIRE_LEVEL, n);
+		put_record(c, &record);
+	} else if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW) {
+		put_byte(c);
+	}
+}
+
+static void terms(const struct seat *seat, struct wire_terms *ret)
+{
+	ledger_get_terms(client_of(seat)->entry, ret);
+}
+
+static const struct seat_class seat_class = { .told = told, .terms = terms };
+
+void client_say_bye(struct client *c)
+{
+	struct psb_notification n;
+	struct wire_record record;
+
+	if (c->entry->protocol != LEDGER_RECORDS || c->pending)
+		return;
+	forest_present(&c->seat, &n);
+	fill_record(&record, WIRE_BYE, &n);
+	put_record(c, &record);
+}
+
+/* ---- sitting down -------------------------------------------------------------------------------- */
+
+static int sit(struct client *c, const char *cgroup, const struct psb_notification *last,
+	       const char **ret_why)
+{
+	struct daemon *d = c->server->daemon;
+	struct wire_terms t;
+	int r;
+
+	ledger_get_terms(c->entry, &t);
+	forest_rise(&c->seat);
+	r = forest_sit(d->forest, &c->seat, cgroup, &t, last, ret_why);
+	/* also of who got no seat: client_reseat(). A longer one is found out anew */
+	if (strlen(cgroup) < sizeof(c->entry->cgroup))
+		strcpy(c->entry->cgroup, cgroup);
+	else
+		c->entry->cgroup[0] = '\0';
+	return r;
+}
+
+/* Whoever speaks systemd's protocol is never turned away: with the daemon's own thresholds, or, where there is
+ * no watch to be had, it waits for a configuration that has one. */
+static void sit_anyhow(struct client *c, const char *cgroup, const struct psb_notification *last)
+{
+	struct journal *journal = c->server->daemon->journal;
+	const char *why = "";
+
+	if (sit(c, cgroup, last, &why) == 0)
+		return;
+	journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+		    "%s: a client (pid %d) cannot have its threshold: %s", cgroup,
+		    (int)c->entry->pid, why);
+	ledger_put_terms(c->entry, &(struct wire_terms){ 0 });
+	if (sit(c, cgroup, last, &why) < 0)
+		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+			    "%s: a client (pid %d) cannot be served: %s", cgroup,
+			    (int)c->entry->pid, why);
+}
+
+/* What was Low before it came is news to it. */
+static void welcome_plain(struct client *c)
+{
+	struct psb_notification n;
+
+	if (forest_in_shadow(&c->seat))
+		return;
+	forest_present(&c->seat, &n);
+	c->entry->available = (uint8_t)n.available;
+	c->entry->critical = n.critical != 0;
+	if (n.available == PSB_LOW)
+		put_byte(c);
+}
+
+static void refuse(struct client *c, int error, const char *why)
+{
+	struct wire_record record = {
+		.magic = WIRE_MAGIC,
+		.size = WIRE_RECORD_SIZE,
+		.kind = WIRE_REFUSED,
+		.available = PSB_HIGH,
+		.reason = PSB_REASON_PRESENT,
+		.error = (uint32_t)-error,
+		.time_usec = now_usec(),
+	};
+
+	snprintf(record.text, sizeof(record.text), "%s", why);
+	put(c, &record, sizeof(record));
+	/* what lies there unread would turn the end into a reset, and take the record with it */
+	shutdown(c->fd, SHUT_RD); /* first, or who writes on keeps us here */
+	while (recv(c->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0)
+		;
+	server_refuse(c->server, "pid %d, uid %u: %s", (int)c->entry->pid, (unsigned)c->entry->uid,
+		      why);
+	client_end(c);
+}
+
+/*
+ * Whose pressure is asked for? Its own cgroup is the one that it connected from, wherever it may be
+ * by now. Errors: who it is cannot be found out any more; or what peer_resolve() says.
+ */
+static int resolve(struct client *c, const struct wire_hello *hello, char *path,
+		   const char **ret_why)
+{
+	struct daemon *d = c->server->daemon;
+	struct peer peer;
+	int r;
+
+	if (!hello->cgroup && c->seat.place) {
+		forest_path(&c->seat, path);
+		return 0;
+	}
+	r = peer_identify(c->fd, &d->cgroups, "/proc", now_usec(), &peer);
+	if (r < 0) {
+		*ret_why = "your credentials say nothing any more";
+		return r;
+	}
+	if (c->seat.place)
+		forest_path(&c->seat, peer.cgroup);
+	return peer_resolve(&peer, hello->cgroup, hello->cgroup_size, path, ret_why);
+}
+
+static void subscribe(struct client *c, const struct wire_hello *hello)
+{
+	char path[CGPATH_MAX];
+	const char *why = "";
+	int r;
+
+	ledger_put_terms(c->entry, &hello->terms);
+	r = resolve(c, hello, path, &why);
+	if (r == 0)
+		r = sit(c, path, NULL, &why);
+	if (r == -EUSERS) { /* the daemon's own thresholds are better than none */
+		journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+			    "%s: a client (pid %d) cannot have its thresholds: %s", path,
+			    (int)c->entry->pid, why);
+		ledger_put_terms(c->entry, &(struct wire_terms){ 0 });
+		r = sit(c, path, NULL, &why);
+	}
+	if (r < 0) {
+		refuse(c, r, why);
+		return;
+	}
+	c->entry->protocol = LEDGER_RECORDS;
+	put_state(c, WIRE_WELCOME);
+}
+
+static void take_trigger(struct client *c, const struct wire_hello *hello)
+{
+	struct wire_terms had;
+	char path[CGPATH_MAX];
+
+	ledger_get_terms(c->entry, &had);
+	c->entry->protocol = LEDGER_PLAIN;
+	if (!c->seat.place || (had.has_low && had.low.kind == hello->terms.low.kind &&
+			       had.low.threshold_usec == hello->terms.low.threshold_usec &&
+			       had.low.window_usec == hello->terms.low.window_usec))
+		return;
+	ledger_put_terms(c->entry, &hello->terms);
+	forest_path(&c->seat, path);
+	sit_anyhow(c, path, NULL);
+}
+
+static void complain(struct client *c, const char *why)
+{
+	c->entry->protocol = LEDGER_PLAIN;
+	journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+		    "%s: what a client (pid %d) wrote is ignored: %s", c->entry->cgroup,
+		    (int)c->entry->pid, why);
+}
+
+static void read_hello(struct client *c)
+{
+	struct wire_hello hello;
+	const char *why = "";
+	ssize_t n = recv(c->fd, scratch, sizeof(scratch), MSG_PEEK | MSG_DONTWAIT);
+	int r;
+
+	if (n <= 0)
+		return;
+	r = wire_hello_parse(scratch, (size_t)n, &hello, &why);
+	if (r == -EAGAIN && (size_t)n < sizeof(scratch))
+		return;
+	c->deciding = r == 1;
+	if (r == -EAGAIN) {
+		r = -EINVAL;
+		why = "the line has no end";
+	}
+	if (r >= 0 && hello.kind == WIRE_SUBSCRIBE) {
+		subscribe(c, &hello);
+	} else if (r >= 0) {
+		take_trigger(c, &hello);
+	} else if ((size_t)n >= strlen("psibridge/") &&
+		   memcmp(scratch, "psibridge/", strlen("psibridge/")) == 0) {
+		refuse(c, r, why);
+	} else {
+		complain(c, why);
+	}
+	if (!c->deciding && !c->ending) /* read, so that it does not look unread to the peer */
+		recv(c->fd, scratch, (size_t)n, MSG_DONTWAIT);
+}
+
+/* ---- the socket ---------------------------------------------------------------------------------- */
+
+static void spoke(struct loop_op *op, int result)
+{
+	struct client *c = CONTAINER_OF(op, struct client, op);
+
+	if (c->ending)
+		return;
+	if (result < 0 || (result & (POLLHUP | POLLERR))) {
+		client_end(c);
+		return;
+	}
+	if ((result & POLLIN) && c->deciding)
+		read_hello(c);
+	if ((result & POLLOUT) && c->pending && !c->ending) {
+		c->pending = false;
+		put_state(c, c->greeting ? WIRE_WELCOME : WIRE_LEVEL);
+	}
+	if (!c->ending)
+		watch_socket(c);
+}
+
+static void poll_anew(struct loop_op *op)
+{
+	struct client *c = CONTAINER_OF(op, struct client, op);
+
+	if (c->ending)
+		client_free(c);
+	else
+		watch_socket(c);
+}
+
+/* Poll for what is of interest now, no more: whoever writes on wakes nobody. */
+static void watch_socket(struct client *c)
+{
+	unsigned events = POLLRDHUP | (c->deciding ? POLLIN : 0u) | (c->pending ? POLLOUT : 0u);
+
+	if (c->server->ending)
+		return;
+	if (loop_op_is_busy(&c->op)) {
+		if (events != c->events && !c->op.cancelling)
+			loop_cancel(&c->op, poll_anew);
+		return;
+	}
+	c->events = events;
+	if (loop_poll(c->server->daemon->loop, &c->op, c->fd, events, spoke) < 0)
+		client_end(c);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+uint64_t peer_hash(const struct peer *peer)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+
+	for (const char *s = peer->cgroup; *s; s++)
+		hash = (hash ^ (unsigned char)*s) * UINT64_C(1099511628211);
+	return hash;
+}
+
+static struct client *make(struct server *s, int fd, struct ledger_entry *entry)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->server = s;
+	c->fd = fd;
+	c->entry = entry;
+	c->seat.class = &seat_class;
+	c->next = s->clients;
+	c->back = &s->clients;
+	if (c->next)
+		c->next->back = &c->next;
+	s->clients = c;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER_BYTES }, sizeof(int));
+	return c;
+}
+
+void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash)
+{
+	struct ledger_entry *entry = NULL;
+	struct client *c;
+	uint64_t cookie;
+
+	if (socket_cookie(fd, &cookie) == 0)
+		entry = ledger_enter(s->ledger, cookie);
+	c = entry ? make(s, fd, entry) : NULL;
+	if (!c) {
+		ledger_leave(s->ledger, entry);
+		server_refuse(s, "no room for another client");
+		close(fd);
+		return;
+	}
+	entry->uid = peer->uid;
+	entry->pid = peer->pid;
+	entry->peer_hash = hash;
+	c->deciding = true;
+	sit_anyhow(c, peer->cgroup, NULL);
+	read_hello(c); /* most write before we get here */
+	if (c->ending)
+		return;
+	if (entry->protocol != LEDGER_RECORDS)
+		welcome_plain(c);
+	c->unstored = true;
+	server_store(s);
+	watch_socket(c);
+}
+
+void client_restore(struct server *s, int fd)
+{
+	struct psb_notification last = { .size = sizeof(last), .kind = PSB_KIND_LEVEL };
+	struct ledger_entry *entry = NULL;
+	struct client *c;
+	struct peer peer;
+	uint64_t cookie = 0;
+	bool known;
+
+	if (socket_cookie(fd, &cookie) == 0)
+		entry = ledger_find(s->ledger, cookie);
+	known = entry != NULL;
+	if (!entry)
+		entry = ledger_enter(s->ledger, cookie);
+	c = entry ? make(s, fd, entry) : NULL;
+	if (!c) {
+		server_refuse(s, "no room for a client of the process before");
+		close(fd);
+		return;
+	}
+	last.available = (enum psb_available)entry->available;
+	last.critical = entry->critical;
+	last.time_usec = entry->told_usec;
+	c->deciding = entry->protocol == LEDGER_UNDECIDED;
+	if (!entry->cgroup[0]) {
+		if (peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer) == 0) {
+			entry->uid = peer.uid;
+			entry->pid = peer.pid;
+			entry->peer_hash = peer_hash(&peer);
+			sit_anyhow(c, peer.cgroup, known ? &last : NULL);
+		}
+	} else {
+		char path[LEDGER_PATH_MAX];
+
+		strcpy(path, entry->cgroup);
+		sit_anyhow(c, path, &last);
+	}
+	if (c->deciding)
+		read_hello(c);
+	else if (entry->protocol == LEDGER_RECORDS)
+		put_state(c, WIRE_WELCOME);
+	if (!c->ending)
+		watch_socket(c);
+}
+
+void client_free(struct client *c)
+{
+	forest_rise(&c->seat);
+	if (c->back) {
+		*c->back = c->next;
+		if (c->next)
+			c->next->back = c->back;
+	}
+	fd_close(&c->fd);
+	free(c);
+}
+
+void client_reseat(struct client *c)
+{
+	char path[LEDGER_PATH_MAX];
+
+	if (c->ending || c->seat.place || !c->entry->cgroup[0])
+		return;
+	strcpy(path, c->entry->cgroup);
+	sit_anyhow(c, path, NULL);
+	if (!c->seat.place)
+		return;
+	if (c->entry->protocol == LEDGER_RECORDS)
+		put_state(c, WIRE_LEVEL);
+	else
+		welcome_plain(c);
+}
+
+void client_end(struct client *c)
+{
+	if (c->ending)
+		return;
+	c->ending = true;
+	c->deciding = c->pending = false;
+	/* a stored copy keeps the connection; shut down, the manager drops that too */
+	shutdown(c->fd, SHUT_RDWR);
+	ledger_leave(c->server->ledger, c->entry);
+	daemon_status_changed(c->server->daemon);
+	/* never freed in here: the caller may still be in the middle of it */
+	if (loop_op_is_busy(&c->op))
+		loop_cancel(&c->op, poll_anew);
+	else
+		server_reap(c->server);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client.h - one connection of the notify socket
+ */
+#pragma once
+
+#include "daemon/peer.h"
+#include "daemon/server.h"
+
+struct client {
+	struct client *next, **back;
+	struct server *server;
+	struct seat seat;
+	struct loop_op op;
+	struct ledger_entry *entry; /* protocol, terms, what it was told */
+	int fd;
+	unsigned events; /* polled for now */
+	bool deciding;	 /* what it writes may still choose its protocol */
+	bool pending;	 /* a record waits for room in the socket */
+	bool greeting;	 /* what is pending is a WELCOME */
+	bool unstored;	 /* the manager has no copy of it yet */
+	bool ending;
+};
+
+/* A new connection; takes the descriptor over in any case. Errors were told to the server. */
+void client_new(struct server *server, int fd, const struct peer *peer, uint64_t peer_hash);
+/* One from the store. */
+void client_restore(struct server *server, int fd);
+/* Hang up, and free as soon as the loop allows. */
+void client_end(struct client *client);
+/* Free at the daemon's end: the loop has let go of everything. Does not hang up on it. */
+void client_free(struct client *client);
+/* After a reload: who found no watch may find one now. */
+void client_reseat(struct client *client);
+void client_say_bye(struct client *client);
+
+uint64_t peer_hash(const struct peer *peer);

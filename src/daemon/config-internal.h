@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config-internal.h - between the files that make a configuration
+ *
+ *   config-files.c  which files there are, and in which order  --text-->
+ *   config-parse.c  lines to assignments (with inih)           --struct section-->
+ *   config.c        sections to effective values, and what does not go together
+ *   config-keys.c   each key: where it may stand, how its value is read and written
+ *   config-show.c   sections back to text
+ */
+#pragma once
+
+#include "daemon/config.h"
+
+#include "core/scan.h"
+
+enum config_key {
+	/* [Defaults] and [Watch] */
+	KEY_EARLY,
+	KEY_LOW,
+	KEY_CRITICAL,
+	KEY_REARM,
+	KEY_QUIET,
+	KEY_CALM,
+	KEY_HIGH_HEADROOM,
+	KEY_SHADOW,
+	/* [Watch] */
+	KEY_ENABLED,
+	/* [Daemon] */
+	KEY_CLIENTS_MAX,
+	KEY_CLIENTS_PER_CGROUP,
+	KEY_CLIENTS_PER_UID,
+	KEY_SERVE_OTHERS,
+	KEY_BUS,
+	KEY_LOW_MEMORY_MONITOR,
+	KEY_COUNT,
+};
+
+enum section_kind { SECTION_DAEMON, SECTION_DEFAULTS, SECTION_WATCH };
+
+/* A trigger, or anything else as a number: microseconds, percent, how many, 0 or 1. */
+struct config_value {
+	struct trigger trigger;
+	uint64_t number;
+};
+
+/* Where something was written. No file: it is built in. */
+struct origin {
+	const char *file; /* one of config->files */
+	unsigned line;
+};
+
+struct assignment {
+	bool assigned;
+	bool refused; /* the last value made no sense */
+	struct config_value value;
+	struct origin origin;
+};
+
+struct section {
+	enum section_kind kind;
+	char *path; /* WATCH only: normalised */
+	bool is_pattern;
+	struct origin origin; /* where it was first mentioned */
+	struct assignment keys[KEY_COUNT];
+};
+
+/* Everything that was assigned, and where: kept behind struct config for config_show(). */
+struct origins {
+	struct assignment built_in[KEY_COUNT];
+	struct section daemon, defaults;
+	struct section *watches[CONFIG_WATCHES_MAX];
+	size_t watch_count;
+};
+
+struct loader {
+	FILE *complaints; /* may be NULL */
+	struct config *config;
+	struct origins *origins; /* the config's */
+	unsigned mistakes;
+	int error; /* of reading a file: the first; 0: none */
+};
+
+/* ---- config.c -------------------------------------------------------------------------------- */
+
+/* The built-in configuration, to which files add. Errors: -ENOMEM. */
+int config_begin(FILE *complaints, struct loader *ret);
+/* What was assigned becomes effective. Takes loader->config over, also in case of an error.
+ * Errors: as config_load(). */
+int config_finish(struct loader *loader, struct config **ret);
+
+/* The section of a watch, made if there is none. Errors: -EUSERS (too many), -ENOMEM. */
+int config_watch_section(struct loader *loader, const char *path, bool is_pattern,
+			 const struct origin *origin, struct section **ret);
+
+/* What holds for `key` in `section`: its own value, that of [Defaults], or the built-in one. */
+const struct assignment *config_effective(const struct origins *origins,
+					  const struct section *section, enum config_key key);
+
+/* Counts a mistake and writes one line: FILE:LINE: and the words; a line of 0 is left out. What
+ * cannot be printed becomes '?'. */
+void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
+	_printf_(3, 4);
+
+/* ---- config-files.c -------------------------------------------------------------------------- */
+
+/* Finds and parses all files. Mistakes and errors of files are in the loader. Errors: -ENOMEM. */
+int config_read_files(struct loader *loader, const char *root);
+
+/* ---- config-parse.c -------------------------------------------------------------------------- */
+
+#define CONFIG_LINE_MAX 150 /* of KEY=VALUE, without the blanks around it */
+
+/* `file` must live as long as the configuration. Mistakes are in the loader. Errors: -ENOMEM. */
+int config_parse(struct loader *loader, const char *file, const char *text, size_t size);
+
+/* ---- config-keys.c --------------------------------------------------------------------------- */
+
+#define CONFIG_VALUE_TEXT_MAX TRIGGER_TEXT_MAX
+
+const char *config_key_name(enum config_key key);
+const char *config_key_expected(enum config_key key); /* "a trigger such as ..." */
+bool config_key_belongs(enum config_key key, enum section_kind kind);
+void config_key_built_in(enum config_key key, struct config_value *ret);
+/* Errors: -EINVAL; *ret_why says why, a constant string, or is "" when there is nothing to add to
+ * what was expected. */
+int config_value_parse(enum config_key key, const char *text, size_t size, struct config_value *ret,
+		       const char **ret_why);
+/* A C string into buf[CONFIG_VALUE_TEXT_MAX]. */
+void config_value_format(enum config_key key, const struct config_value *value, char *buf);

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config-parse.c - the lines of one file, to assignments in sections
+ *
+ * inih splits KEY=VALUE. How it takes the rest depends on how it was built and how old it is, and
+ * parts of that would change silently what a person wrote: it cuts the name of a section at 49
+ * bytes and a line at 199, takes an indented line for the continuation of the one before, ':' for
+ * '=', " ;" for the beginning of a comment, and a NUL for the end of its line (ini.c of inih). A
+ * cgroup's path is easily longer than 49 bytes. So what inih gets is not the file: our reader
+ * callback, which hands out line by line, keeps comments and section headers for itself, takes the
+ * blanks off both ends, and lets through only lines that can be understood in one way. What it
+ * keeps it replaces by an empty line.
+ *
+ * inih calls the handler before it asks for the next line, so the reader's line number and section
+ * are those of the key at hand.
+ *
+ *   line      blanks around it mean nothing; empty, or with # or ; in front: a comment
+ *   [SECTION] nothing may follow; [Daemon], [Defaults], [Watch PATTERN]
+ *   KEY=VALUE no continuation, no comment behind it
+ *
+ * A section that is wrong still has its keys looked at, as far as it is clear what they should be:
+ * those of a [Watch] with a bad pattern go into a section that is thrown away.
+ */
+#include "daemon/config-internal.h"
+
+#include <ini.h>
+#include <stdlib.h>
+
+#include "core/cgpattern.h"
+#include "core/nearest.h"
+
+#define SHOWN_MAX 80 /* of what a person wrote, in a complaint */
+
+struct reader {
+	struct loader *loader;
+	struct scan rest;
+	struct origin at;
+	struct section *section; /* NULL: none yet, or one that nobody knows */
+	bool section_unknown;
+	struct section thrown_away; /* a [Watch] that cannot be */
+	int error;
+};
+
+/* What stands for a text of the file in a complaint: printf("%.*s%s"). */
+#define SHOWN(s) (int)MIN((s).left, (size_t)SHOWN_MAX), (s).p, (s).left > SHOWN_MAX ? "..." : ""
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static struct scan strip(struct scan s)
+{
+	while (s.left > 0 && (is_blank(s.p[s.left - 1]) || s.p[s.left - 1] == '\r'))
+		s.left--;
+	scan_blanks(&s);
+	return s;
+}
+
+static const unsigned char *find_control(struct scan s)
+{
+	for (size_t i = 0; i < s.left; i++)
+		if (((unsigned char)s.p[i] < 0x20 && s.p[i] != '\t') || s.p[i] == 0x7f)
+			return (const unsigned char *)s.p + i;
+	return NULL;
+}
+
+/* ---- sections -------------------------------------------------------------------------------- */
+
+/*
+ * A path must come back as it is from "[Watch PATH]", and the mount's place depends on the machine
+ * (hybrid hierarchies), which a configuration file should not.
+ */
+static const char *judge_path(struct scan written, const char *path)
+{
+	struct scan s = scan_string(path);
+
+	if (scan_word(&written, "/sys/fs/cgroup") && (written.left == 0 || *written.p == '/'))
+		return "paths begin below the cgroup2 mount: leave it away";
+	if (is_blank(s.p[s.left - 1]) || (s.left > 1 && is_blank(s.p[1])))
+		return "a blank begins or ends it";
+	if (scan_has(s, '\t'))
+		return "a tab is not allowed in it";
+	return NULL;
+}
+
+static int normalise_pattern(const char *text, char *path, const char **ret_why)
+{
+	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
+	int r = cgpath_normalise(text, NULL, path, ret_why);
+
+	if (r < 0 || !strchr(path, '*'))
+		return r;
+	return cgpattern_new(path, NULL, &pattern, ret_why);
+}
+
+static int take_watch(struct reader *r, struct scan written)
+{
+	char text[CGPATH_MAX + 1], path[CGPATH_MAX];
+	const char *why = NULL;
+	int error;
+
+	r->section = &r->thrown_away;
+	if (written.left == 0) {
+		config_complain(r->loader, &r->at,
+				"[Watch]: which? [Watch PATTERN] was expected, such as "
+				"[Watch system.slice/*.service]");
+		return 0;
+	}
+	memcpy(text, written.p, MIN(written.left, sizeof(text) - 1));
+	text[MIN(written.left, sizeof(text) - 1)] = '\0';
+	if (written.left >= sizeof(text))
+		why = "it is longer than 4095 bytes";
+	if (!why) {
+		error = normalise_pattern(text, path, &why);
+		if (error == -ENOMEM)
+			return error;
+		if (error == 0)
+			why = judge_path(written, path);
+	}
+	if (why) {
+		config_complain(
+			r->loader, &r->at,
+			"[Watch %.*s%s]: %s; the path of a cgroup or a pattern was expected, "
+			"such as system.slice/*.service",
+			SHOWN(written), why);
+		return 0;
+	}
+	error = config_watch_section(r->loader, path, strchr(path, '*'), &r->at, &r->section);
+	if (error == -EUSERS) {
+		config_complain(
+			r->loader, &r->at,
+			"[Watch %.*s%s]: %u watches were expected at most; a pattern watches "
+			"many cgroups",
+			SHOWN(written), (unsigned)CONFIG_WATCHES_MAX);
+		return 0;
+	}
+	return error;
+}
+
+static void refuse_section(struct reader *r, struct scan name, struct scan word)
+{
+	static const char *const names[] = { "Daemon", "Defaults", "Watch" };
+	const char *near = nearest_word(word.p, word.left, names, ELEMENTSOF(names));
+
+	r->section_unknown = true;
+	if (near)
+		config_complain(r->loader, &r->at,
+				"[%.*s%s]: there is no such section; did you mean [%s%s]?",
+				SHOWN(name), near, strcmp(near, "Watch") == 0 ? " PATTERN" : "");
+	else
+		config_complain(r->loader, &r->at,
+				"[%.*s%s]: there is no such section; [Daemon], [Defaults] or "
+				"[Watch PATTERN] was expected",
+				SHOWN(name));
+}
+
+static int take_section(struct reader *r, struct scan line)
+{
+	struct scan name = line, word;
+
+	r->section = NULL;
+	r->section_unknown = false;
+	if (!scan_ends_with(line, "]")) {
+		r->section_unknown = true;
+		config_complain(r->loader, &r->at, "%.*s%s: a section ends its line with \"]\"",
+				SHOWN(line));
+		return 0;
+	}
+	name.left--;
+	scan_skip(&name, 1);
+	name = strip(name);
+	word = name;
+	while (name.left > 0 && !is_blank(*name.p))
+		scan_skip(&name, 1);
+	word.left -= name.left;
+	name = strip(name);
+	if (scan_is(word, "Watch"))
+		return take_watch(r, name);
+	if (scan_is(word, "Daemon") && name.left == 0)
+		r->section = &r->loader->origins->daemon;
+	else if (scan_is(word, "Defaults") && name.left == 0)
+		r->section = &r->loader->origins->defaults;
+	else
+		refuse_section(r, (struct scan){ word.p, (size_t)(name.p + name.left - word.p) },
+			       word);
+	return 0;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+static const char *section_name(enum section_kind kind)
+{
+	switch (kind) {
+	case SECTION_DAEMON:
+		return "[Daemon]";
+	case SECTION_DEFAULTS:
+		return "[Defaults]";
+	case SECTION_WATCH:
+		return "[Watch]";
+	}
+	return "";
+}
+
+static void refuse_key(struct reader *r, struct scan name)
+{
+	const char *names[KEY_COUNT], *near, *where;
+	size_t count = 0;
+
+	for (enum config_key key = 0; key < KEY_COUNT; key++) {
+		if (!config_key_belongs(key, r->section->kind)) {
+			if (!scan_is(name, config_key_name(key)))
+				continue;
+			where = "[Watch]";
+			if (config_key_belongs(key, SECTION_DAEMON))
+				where = "[Daemon]";
+			else if (config_key_belongs(key, SECTION_DEFAULTS))
+				where = "[Defaults] or [Watch]";
+			config_complain(r->loader, &r->at, "%s: this key belongs to %s, not to %s",
+					config_key_name(key), where,
+					section_name(r->section->kind));
+			return;
+		}
+		names[count++] = config_key_name(key);
+	}
+	near = nearest_word(name.p, name.left, names, count);
+	if (near)
+		config_complain(r->loader, &r->at,
+				"%.*s%s: there is no such key in %s; did you mean %s?", SHOWN(name),
+				section_name(r->section->kind), near);
+	else
+		config_complain(r->loader, &r->at,
+				"%.*s%s: there is no such key in %s; psibridged.conf(5) lists them",
+				SHOWN(name), section_name(r->section->kind));
+}
+
+static void assign(struct reader *r, enum config_key key, struct scan value)
+{
+	struct assignment *a = &r->section->keys[key];
+	const char *why;
+
+	if (value.left == 0) {
+		*a = (struct assignment){ .assigned = false };
+		return;
+	}
+	a->assigned = true;
+	a->origin = r->at;
+	a->refused = config_value_parse(key, value.p, value.left, &a->value, &why) < 0;
+	if (a->refused)
+		config_complain(r->loader, &r->at, "%s: \"%.*s%s\": %s%s%s was expected",
+				config_key_name(key), SHOWN(value), why, *why ? "; " : "",
+				config_key_expected(key));
+}
+
+/* inih's handler: 0 is an error. Its idea of the section is not asked for. */
+static int take_key(void *userdata, _unused_ const char *section, const char *name_text,
+		    const char *value_text)
+{
+	struct reader *r = userdata;
+	struct scan name = scan_string(name_text), value = scan_string(value_text);
+
+	if (r->section_unknown)
+		return 1;
+	if (!r->section) {
+		config_complain(
+			r->loader, &r->at,
+			"%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
+			"[Watch PATTERN] was expected",
+			SHOWN(name));
+		return 1;
+	}
+	for (enum config_key key = 0; key < KEY_COUNT; key++)
+		if (config_key_belongs(key, r->section->kind) &&
+		    scan_is(name, config_key_name(key))) {
+			assign(r, key, value);
+			return 1;
+		}
+	refuse_key(r, name);
+	return 1;
+}
+
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+/* Is it a KEY=VALUE that inih can only understand as we do? `capacity` is inih's. */
+static bool admit_key(struct reader *r, struct scan line, size_t capacity)
+{
+	struct scan key, rest = line;
+
+	if (line.left > CONFIG_LINE_MAX || line.left + 2 > capacity) {
+		config_complain(r->loader, &r->at, "%.*s%s: the line is longer than %u bytes",
+				SHOWN(line), (unsigned)CONFIG_LINE_MAX);
+		return false;
+	}
+	for (size_t i = 1; i < line.left; i++) {
+		if (is_blank(line.p[i - 1]) && (line.p[i] == ';' || line.p[i] == '#')) {
+			config_complain(r->loader, &r->at,
+					"%.*s%s: a comment must have a line of its own",
+					SHOWN(line));
+			return false;
+		}
+	}
+	if (scan_ends_with(line, "\\")) {
+		config_complain(r->loader, &r->at,
+				"%.*s%s: a line cannot be continued on the next one", SHOWN(line));
+		return false;
+	}
+	if (!scan_field(&rest, '=', &key) || scan_has(key, ':')) {
+		config_complain(r->loader, &r->at,
+				"%.*s%s: [SECTION], KEY=VALUE or a comment was expected",
+				SHOWN(line));
+		return false;
+	}
+	if (strip(key).left == 0) {
+		config_complain(r->loader, &r->at, "%.*s%s: the key in front of \"=\" is missing",
+				SHOWN(line));
+		return false;
+	}
+	return true;
+}
+
+static bool admit(struct reader *r, struct scan line, size_t capacity)
+{
+	const unsigned char *control;
+
+	if (line.left == 0 || *line.p == '#' || *line.p == ';')
+		return false;
+	control = find_control(line);
+	if (control) {
+		if (*line.p == '[') {
+			r->section = NULL;
+			r->section_unknown = true;
+		}
+		config_complain(r->loader, &r->at,
+				"%.*s%s: the control character 0x%02x is not allowed", SHOWN(line),
+				*control);
+		return false;
+	}
+	if (*line.p == '[') {
+		if (r->error == 0)
+			r->error = take_section(r, line);
+		return false;
+	}
+	return admit_key(r, line, capacity);
+}
+
+/* inih's reader: as fgets(3), one line a call. */
+static char *read_line(char *buf, int capacity, void *userdata)
+{
+	struct reader *r = userdata;
+	struct scan line;
+	size_t n = 0;
+
+	if (r->error < 0 || capacity < 2 || !scan_item(&r->rest, '\n', &line))
+		return NULL;
+	if (r->at.line++ == 0)
+		scan_word(&line, "\xef\xbb\xbf");
+	line = strip(line);
+	if (admit(r, line, (size_t)capacity)) {
+		memcpy(buf, line.p, line.left);
+		n = line.left;
+	}
+	buf[n++] = '\n';
+	buf[n] = '\0';
+	return buf;
+}
+
+int config_parse(struct loader *loader, const char *file, const char *text, size_t size)
+{
+	struct reader r = {
+		.loader = loader,
+		.rest = { text, size },
+		.at = { .file = file },
+		.thrown_away = { .kind = SECTION_WATCH },
+	};
+	int line = ini_parse_stream(read_line, &r, take_key, &r);
+
+	if (r.error < 0)
+		return r.error;
+	if (line < 0)
+		return -ENOMEM;
+	if (line > 0) {
+		r.at.line = (unsigned)line;
+		config_complain(loader, &r.at, "[SECTION], KEY=VALUE or a comment was expected");
+	}
+	return 0;
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config.c - a configuration as a whole: built in, then files, then what follows from both
+ *
+ * Three layers of assignments, each found again later (struct origins), so that config_show() can
+ * say where a value came from:
+ *
+ *   [Watch X]  >  [Defaults]  >  built in          and for the daemon   [Daemon]  >  built in
+ *
+ * The built-in watches are sections that stand before all files. A file can change one by naming
+ * it, and take it away with Enabled=no; so a file that says nothing changes nothing. Only when all
+ * files are read, the layers are put together: where [Defaults] stands does not matter.
+ *
+ * What must fit together: everything starts with the one alarm at the early threshold. If stalls
+ * could reach Low or critical without passing it, nobody would look. So Early may be at most what
+ * trigger_rescale() makes of the others for its window; a `full` Early never fits a `some` Low,
+ * since some tasks may stall without all of them. And a critical threshold that is under the low
+ * one of the same kind would make every Low critical.
+ */
+#include "daemon/config-internal.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+static const char *const built_in_watches[] = {
+	"/system.slice/**",
+	"/user.slice/**",
+	"/machine.slice/**",
+	"/kubepods.slice/**",
+};
+
+static struct section *section_free(struct section *section)
+{
+	if (section)
+		free(section->path);
+	free(section);
+	return NULL;
+}
+DEFINE_CLEANUP(struct section *, section_free);
+
+struct config *config_free(struct config *config)
+{
+	if (!config)
+		return NULL;
+	for (size_t i = 0; config->origins && i < config->origins->watch_count; i++)
+		section_free(config->origins->watches[i]);
+	for (size_t i = 0; i < config->watch_count; i++)
+		free(config->watches[i].path);
+	for (size_t i = 0; config->files && config->files[i]; i++)
+		free(config->files[i]);
+	free(config->origins);
+	free(config->watches);
+	free(config->files);
+	free(config);
+	return NULL;
+}
+
+void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
+{
+	char line[CGPATH_MAX + 1024];
+	va_list args;
+	size_t n;
+
+	loader->mistakes++;
+	if (!loader->complaints)
+		return;
+	n = (size_t)snprintf(line, CGPATH_MAX, "%s:", where->file);
+	n = MIN(n, (size_t)CGPATH_MAX - 1);
+	if (where->line > 0)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "%u:", where->line);
+	line[n++] = ' ';
+	va_start(args, format);
+	vsnprintf(line + n, sizeof(line) - n, format, args);
+	va_end(args);
+	for (char *p = line; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	fprintf(loader->complaints, "%s\n", line);
+}
+
+/* ---- layers ---------------------------------------------------------------------------------- */
+
+int config_watch_section(struct loader *loader, const char *path, bool is_pattern,
+			 const struct origin *origin, struct section **ret)
+{
+	_cleanup_(section_freep) struct section *section = NULL;
+	struct origins *o = loader->origins;
+
+	for (size_t i = 0; i < o->watch_count; i++) {
+		if (strcmp(o->watches[i]->path, path) == 0) {
+			*ret = o->watches[i];
+			return 0;
+		}
+	}
+	if (o->watch_count == CONFIG_WATCHES_MAX)
+		return -EUSERS;
+	section = calloc(1, sizeof(*section));
+	if (!section)
+		return -ENOMEM;
+	section->kind = SECTION_WATCH;
+	section->is_pattern = is_pattern;
+	section->origin = *origin;
+	section->path = strdup(path);
+	if (!section->path)
+		return -ENOMEM;
+	*ret = o->watches[o->watch_count++] = steal(section);
+	return 0;
+}
+
+int config_begin(FILE *complaints, struct loader *ret)
+{
+	_cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
+	struct loader l = { .complaints = complaints, .config = config };
+	static const struct origin built_in = { NULL, 0 };
+	struct section *ignored;
+	int r;
+
+	if (!config)
+		return -ENOMEM;
+	config->files = calloc(1, sizeof(*config->files));
+	config->origins = calloc(1, sizeof(*config->origins));
+	if (!config->files || !config->origins)
+		return -ENOMEM;
+	l.origins = config->origins;
+	l.origins->daemon.kind = SECTION_DAEMON;
+	l.origins->defaults.kind = SECTION_DEFAULTS;
+	for (enum config_key key = 0; key < KEY_COUNT; key++)
+		config_key_built_in(key, &l.origins->built_in[key].value);
+	for (size_t i = 0; i < ELEMENTSOF(built_in_watches); i++) {
+		r = config_watch_section(&l, built_in_watches[i], true, &built_in, &ignored);
+		if (r < 0)
+			return r;
+	}
+	steal(config);
+	*ret = l;
+	return 0;
+}
+
+const struct assignment *config_effective(const struct origins *origins,
+					  const struct section *section, enum config_key key)
+{
+	if (section->keys[key].assigned)
+		return &section->keys[key];
+	if (section->kind == SECTION_WATCH && origins->defaults.keys[key].assigned)
+		return &origins->defaults.keys[key];
+	return &origins->built_in[key];
+}
+
+static uint64_t number(const struct origins *o, const struct section *s, enum config_key key)
+{
+	return config_effective(o, s, key)->value.number;
+}
+
+static struct settings settle(const struct origins *o, const struct section *s)
+{
+	return (struct settings){
+		.early = config_effective(o, s, KEY_EARLY)->value.trigger,
+		.low = config_effective(o, s, KEY_LOW)->value.trigger,
+		.critical = config_effective(o, s, KEY_CRITICAL)->value.trigger,
+		.rearm_usec = number(o, s, KEY_REARM),
+		.quiet_usec = number(o, s, KEY_QUIET),
+		.calm_usec = number(o, s, KEY_CALM),
+		.headroom_percent = (unsigned)number(o, s, KEY_HIGH_HEADROOM),
+		.shadow = number(o, s, KEY_SHADOW),
+	};
+}
+
+/* ---- what must fit together ------------------------------------------------------------------ */
+
+/*
+ * Two keys contradict each other. It is said once: where the more specific of the two was written,
+ * and not again for every watch that has both from [Defaults].
+ */
+static const struct origin *blame(const struct section *s, enum config_key a, enum config_key b,
+				  enum config_key *ret)
+{
+	*ret = s->keys[a].assigned ? a : b;
+	return s->keys[*ret].assigned ? &s->keys[*ret].origin : NULL;
+}
+
+static bool reaches_unnoticed(const struct trigger *early, const struct trigger *other)
+{
+	if (early->kind == PSI_FULL && other->kind == PSI_SOME)
+		return true;
+	return early->threshold_usec > trigger_rescale(other, early->window_usec).threshold_usec;
+}
+
+static void check_early(struct loader *l, const struct section *s, enum config_key other_key)
+{
+	const struct assignment *early = config_effective(l->origins, s, KEY_EARLY);
+	const struct assignment *other = config_effective(l->origins, s, other_key);
+	char early_text[TRIGGER_TEXT_MAX], other_text[TRIGGER_TEXT_MAX], most[TRIGGER_TEXT_MAX];
+	const struct trigger *e = &early->value.trigger, *t = &other->value.trigger;
+	const struct origin *where;
+	struct trigger limit;
+	enum config_key key;
+
+	where = blame(s, KEY_EARLY, other_key, &key);
+	if (!where || early->refused || other->refused || !reaches_unnoticed(e, t))
+		return;
+	limit = trigger_rescale(t, e->window_usec);
+	trigger_format(e, early_text);
+	trigger_format(t, other_text);
+	trigger_format(&limit, most);
+	config_complain(l, where,
+			"%s: Early \"%s\" is over %s \"%s\", which stalls could reach unnoticed; "
+			"Early of at most \"%s\" was expected",
+			config_key_name(key), early_text, config_key_name(other_key), other_text,
+			most);
+}
+
+static void check_critical(struct loader *l, const struct section *s)
+{
+	const struct assignment *low = config_effective(l->origins, s, KEY_LOW);
+	const struct assignment *critical = config_effective(l->origins, s, KEY_CRITICAL);
+	char low_text[TRIGGER_TEXT_MAX], critical_text[TRIGGER_TEXT_MAX];
+	const struct trigger *t = &low->value.trigger, *c = &critical->value.trigger;
+	const struct origin *where;
+	enum config_key key;
+
+	where = blame(s, KEY_CRITICAL, KEY_LOW, &key);
+	if (!where || low->refused || critical->refused || t->kind != c->kind)
+		return;
+	/* shares of time: with equal ones the windows say which comes first, and either is sound */
+	if (c->threshold_usec * t->window_usec >= t->threshold_usec * c->window_usec)
+		return;
+	trigger_format(t, low_text);
+	trigger_format(c, critical_text);
+	config_complain(l, where,
+			"%s: Critical \"%s\" is under Low \"%s\", so every Low would be critical; "
+			"Critical over Low was expected",
+			config_key_name(key), critical_text, low_text);
+}
+
+static void check(struct loader *l, const struct section *s)
+{
+	check_early(l, s, KEY_LOW);
+	check_early(l, s, KEY_CRITICAL);
+	check_critical(l, s);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static int settle_watches(struct loader *l, struct config *c)
+{
+	const struct origins *o = l->origins;
+
+	c->watches = calloc(o->watch_count, sizeof(*c->watches));
+	if (!c->watches)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->watch_count; i++) {
+		const struct section *s = o->watches[i];
+		struct config_watch *w = &c->watches[c->watch_count];
+
+		if (!number(o, s, KEY_ENABLED))
+			continue;
+		check(l, s);
+		w->path = strdup(s->path);
+		if (!w->path)
+			return -ENOMEM;
+		w->is_pattern = s->is_pattern;
+		w->settings = settle(o, s);
+		c->watch_count++;
+	}
+	return 0;
+}
+
+int config_finish(struct loader *loader, struct config **ret)
+{
+	_cleanup_(config_freep) struct config *c = steal(loader->config);
+	const struct origins *o = loader->origins;
+	int r;
+
+	check(loader, &o->defaults);
+	r = settle_watches(loader, c);
+	if (r < 0)
+		return r;
+	if (loader->error < 0)
+		return loader->error;
+	if (loader->mistakes > 0)
+		return -EINVAL;
+	c->defaults = settle(o, &o->defaults);
+	c->clients_max = (unsigned)number(o, &o->daemon, KEY_CLIENTS_MAX);
+	c->clients_per_cgroup = (unsigned)number(o, &o->daemon, KEY_CLIENTS_PER_CGROUP);
+	c->clients_per_uid = (unsigned)number(o, &o->daemon, KEY_CLIENTS_PER_UID);
+	c->serve_others = number(o, &o->daemon, KEY_SERVE_OTHERS);
+	c->bus = number(o, &o->daemon, KEY_BUS);
+	c->low_memory_monitor = number(o, &o->daemon, KEY_LOW_MEMORY_MONITOR);
+	*ret = steal(c);
+	return 0;
+}
+
+int config_load(const char *root, FILE *complaints, struct config **ret)
+{
+	struct loader l;
+	int r = config_begin(complaints, &l);
+
+	if (r < 0)
+		return r;
+	r = config_read_files(&l, root);
+	if (r < 0) {
+		config_free(l.config);
+		return r;
+	}
+	return config_finish(&l, ret);
+}
+
+static bool triggers_equal(const struct trigger *a, const struct trigger *b)
+{
+	return a->kind == b->kind && a->threshold_usec == b->threshold_usec &&
+	       a->window_usec == b->window_usec;
+}
+
+bool settings_equal(const struct settings *a, const struct settings *b)
+{
+	return triggers_equal(&a->early, &b->early) && triggers_equal(&a->low, &b->low) &&
+	       triggers_equal(&a->critical, &b->critical) && a->rearm_usec == b->rearm_usec &&
+	       a->quiet_usec == b->quiet_usec && a->calm_usec == b->calm_usec &&
+	       a->headroom_percent == b->headroom_percent && a->shadow == b->shadow;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config.h - psibridged.conf(5): what is to be watched, and how it is to be judged
+ *
+ * Read in the systemd manner. The main file is the first `psibridge/psibridged.conf` found in /etc,
+ * /run, /usr/local/lib, /usr/lib. Drop-ins are all `psibridge/psibridged.conf.d/NAME.conf` there,
+ * in the order of their names; of two with one name the first directory's counts, and one that is
+ * empty or a link to /dev/null masks it. Later assignments replace earlier ones; an empty value is
+ * the default again. Sections:
+ *
+ *   [Daemon]           the daemon itself: clients, bus
+ *   [Defaults]         thresholds and times for every watch
+ *   [Watch PATTERN]    one watch: a cgroup's path or a pattern (cgpattern.h); keys as in
+ *                      [Defaults], and Enabled=no, which takes it away
+ *
+ * Files add to what is built in: everything below system.slice, user.slice, machine.slice and
+ * kubepods.slice is watched unless one of them is taken away. A file that assigns nothing changes
+ * nothing.
+ *
+ * A configuration is made whole or not at all: every mistake of all files is reported, each as
+ * FILE:LINE: KEY: what is wrong and what was expected, and nothing is returned.
+ */
+#pragma once
+
+#include "core/cgpath.h"
+#include "core/trigger.h"
+
+#include <stdio.h>
+
+/* Keys: Early=, Low=, Critical=, Rearm=, Quiet=, Calm=, HighHeadroom=, Shadow=. The early threshold
+ * is never over the others: no stall reaches Low or critical without passing it. */
+struct settings {
+	struct trigger early, low, critical;
+	uint64_t rearm_usec;
+	uint64_t quiet_usec; /* 0: two windows of low */
+	uint64_t calm_usec;
+	unsigned headroom_percent; /* 0: never look */
+	bool shadow;		   /* compute and log, deliver nothing */
+};
+
+struct config_watch {
+	char *path; /* normalised; a pattern if it has a star */
+	bool is_pattern;
+	struct settings settings; /* complete: [Defaults] are in it */
+};
+
+#define CONFIG_WATCHES_MAX 256
+
+struct config {
+	struct settings defaults;
+	struct config_watch *watches; /* in the order of their first appearance; no path twice */
+	size_t watch_count;
+	/* [Daemon] */
+	unsigned clients_max;	     /* ClientsMax=, 16384 */
+	unsigned clients_per_cgroup; /* ClientsPerCgroup=, 256: of one peer's cgroup */
+	unsigned clients_per_uid;    /* ClientsPerUid=, 2048: of one user other than root */
+	bool serve_others;	     /* ServeOthers=, yes: clients whose cgroup no watch matches get
+					 a watch of their own, with [Defaults] */
+	bool bus;		     /* Bus=, yes: org.psibridge1 */
+	bool low_memory_monitor;     /* LowMemoryMonitor=, yes: org.freedesktop.LowMemoryMonitor */
+	char **files;		     /* that were read, in order, ended by NULL */
+	struct origins *origins;     /* where each value came from; for config_show() */
+};
+
+/*
+ * `root` is "" or a directory to stand for "/" (tests, offline checks). Mistakes are written to
+ * `complaints`, a line each (it may be NULL); also what keeps a file from being read.
+ * Errors: -EINVAL: mistakes were found; -ENOMEM; what reading a file said, also if there were
+ * mistakes too.
+ */
+int config_load(const char *root, FILE *complaints, struct config **ret);
+struct config *config_free(struct config *config);
+DEFINE_CLEANUP(struct config *, config_free);
+
+/* All effective values as a configuration file, each with the file and line it came from as a
+ * comment. Errors: -errno of writing. */
+int config_show(const struct config *config, FILE *out);
+
+bool settings_equal(const struct settings *a, const struct settings *b);

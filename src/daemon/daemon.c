@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * daemon.c - one loop, and what hangs in it
+ *
+ *     signals    TERM, INT: stop; HUP: reload
+ *     bridge     libpsibridge has work: psb_bridge_dispatch()
+ *     watchdog   half of what the manager allows
+ *     status     STATUS= for `systemctl status`, a second after something changed
+ *
+ * and what server, control, bus and forest put in. At rest, without a watchdog, nothing of it wakes
+ * up.
+ */
+#include "daemon/daemon.h"
+
+#include "daemon/bus.h"
+#include "daemon/control.h"
+#include "daemon/server.h"
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define STATUS_USEC (1 * USEC_PER_SEC)
+
+/* ---- status -------------------------------------------------------------------------------------- */
+
+struct shortage {
+	unsigned low, critical;
+	char worst[256];
+	bool worst_is_critical;
+};
+
+static void count_low(const struct cgroup_view *view, void *userdata)
+{
+	struct shortage *s = userdata;
+	bool critical = view->present->critical != 0;
+
+	if (view->present->available != PSB_LOW)
+		return;
+	s->low++;
+	s->critical += critical;
+	if (s->low == 1 || (critical && !s->worst_is_critical)) {
+		snprintf(s->worst, sizeof(s->worst), "%s", view->present->cgroup);
+		s->worst_is_critical = critical;
+	}
+}
+
+static void tell_status(struct daemon *d)
+{
+	struct shortage s = { 0 };
+	struct tree_view tree;
+	struct server_view clients;
+	unsigned watching = 0, absent = 0, failed = 0;
+	char others[64] = "", levels[sizeof(s.worst) + 64];
+
+	for (size_t i = 0; forest_tree(d->forest, i, &tree); i++) {
+		watching += tree.state == TREE_WATCHING;
+		absent += tree.state == TREE_ABSENT;
+		failed += tree.state == TREE_FAILED;
+	}
+	forest_each_cgroup(d->forest, count_low, &s);
+	server_view(d->server, &clients);
+	if (absent)
+		snprintf(others, sizeof(others), ", %u waiting for a cgroup", absent);
+	if (failed)
+		snprintf(others + strlen(others), sizeof(others) - strlen(others), ", %u FAILED",
+			 failed);
+	if (s.low == 0)
+		snprintf(levels, sizeof(levels), "Memory is plentiful");
+	else
+		snprintf(levels, sizeof(levels), "LOW%s in %s", s.critical ? " (critical)" : "",
+			 s.worst);
+	if (s.low > 1)
+		snprintf(levels + strlen(levels), sizeof(levels) - strlen(levels), " and %u more",
+			 s.low - 1);
+	manager_status(d->manager, "%s; %u watches%s; %u clients%s%s", levels, watching, others,
+		       clients.clients,
+		       d->config_error[0] ? "; configuration refused, the old one stays: " : "",
+		       d->config_error);
+}
+
+static void status_due(struct loop_timer *timer, uint64_t now)
+{
+	(void)now;
+	tell_status(CONTAINER_OF(timer, struct daemon, status));
+}
+
+void daemon_status_changed(struct daemon *d)
+{
+	if (!d->status.queued && !d->stopping)
+		loop_timer_set(d->loop, &d->status, now_usec() + STATUS_USEC);
+}
+
+static void news(unsigned tree, const struct psb_notification *n, void *userdata)
+{
+	(void)tree;
+	(void)n;
+	daemon_status_changed(userdata);
+}
+
+/* ---- reload -------------------------------------------------------------------------------------- */
+
+/* The first complaint of several, for the status; each goes to the journal. */
+static void report(struct daemon *d, char *complaints)
+{
+	char *line, *rest = complaints;
+	unsigned n = 0;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (!*line)
+			continue;
+		if (n++ == 0)
+			snprintf(d->config_error, sizeof(d->config_error), "%s", line);
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "%s", line);
+	}
+	if (n > 1) {
+		size_t used = strlen(d->config_error);
+
+		snprintf(d->config_error + used, sizeof(d->config_error) - used, " (and %u more)",
+			 n - 1);
+	}
+}
+
+int daemon_reload(struct daemon *d)
+{
+	struct config *config = NULL;
+	char *complaints = NULL;
+	size_t size = 0;
+	FILE *out;
+	int r;
+
+	manager_reloading(d->manager);
+	out = open_memstream(&complaints, &size);
+	r = out ? config_load(d->root, out, &config) : -ENOMEM;
+	if (out)
+		fclose(out);
+	if (r < 0) {
+		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
+		if (complaints)
+			report(d, complaints);
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD,
+			    "the configuration was not reloaded; the old one stays");
+	} else {
+		r = forest_apply(d->forest, config);
+		if (r < 0) {
+			config_free(config);
+			snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
+		} else {
+			config_free(d->config);
+			d->config = config;
+			d->config_error[0] = '\0';
+			if (config->clients_max > server_room(d->server))
+				journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+					    "ClientsMax=%u counts from the next start; until then "
+					    "there is room for %u",
+					    config->clients_max, server_room(d->server));
+			server_reseat(d->server);
+			journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
+				    "configuration reloaded: %zu watches", config->watch_count);
+		}
+	}
+	free(complaints);
+	bus_config_changed(d->bus);
+	manager_ready(d->manager, NULL);
+	tell_status(d);
+	return r;
+}
+
+/* ---- what wakes us ------------------------------------------------------------------------------- */
+
+static void bridge_has_work(struct loop_op *op, int result)
+{
+	struct daemon *d = CONTAINER_OF(op, struct daemon, bridge_op);
+	int r;
+
+	if (result < 0) {
+		d->failed = result;
+		return;
+	}
+	/* told of changes only, so all of it has to be done */
+	while ((r = psb_bridge_dispatch(d->bridge)) > 0)
+		;
+	if (r < 0)
+		d->failed = r;
+}
+
+static void signalled(struct loop_op *op, int result)
+{
+	struct daemon *d = CONTAINER_OF(op, struct daemon, signal_op);
+	struct signalfd_siginfo info;
+
+	if (result < 0) {
+		d->failed = result;
+		return;
+	}
+	while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			daemon_reload(d);
+		else
+			d->stopping = true;
+	}
+}
+
+static void watchdog_due(struct loop_timer *timer, uint64_t now)
+{
+	struct daemon *d = CONTAINER_OF(timer, struct daemon, watchdog);
+
+	manager_alive(d->manager);
+	loop_timer_set(d->loop, timer, now + manager_watchdog_usec(d->manager));
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+static void log_of_library(void *userdata, int priority, const char *message)
+{
+	journal_log(userdata, priority, MESSAGE_OTHER, "%s", message);
+}
+
+static int fail(struct daemon *d, int error, const char *what)
+{
+	journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", what, strerror(-error));
+	return error;
+}
+
+static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
+{
+	struct psb_bridge_options options = { .size = sizeof(options),
+					      .log = log_of_library,
+					      .log_userdata = d->journal };
+	struct loop_options loop_options = { .entries = 256 };
+	struct forest_options forest;
+	int r;
+
+	r = cgroups_discover("/proc", &d->cgroups);
+	if (r < 0 || !d->cgroups.has_v2)
+		return fail(d, r < 0 ? r : -ENOENT,
+			    "no cgroup2 hierarchy is mounted here, and there is nothing to watch "
+			    "without one");
+	r = psb_bridge_new(&options, &d->bridge);
+	if (r < 0)
+		return fail(d, r, "the bridge");
+	if (psb_bridge_backend(d->bridge, NULL) == PSB_BACKEND_EPOLL)
+		loop_options.backend = LOOP_EPOLL;
+	r = loop_new(&loop_options, &d->loop, NULL);
+	if (r < 0)
+		return fail(d, r, "the event loop");
+	forest = (struct forest_options){
+		.loop = d->loop, .bridge = d->bridge, .journal = d->journal, .cgroups = &d->cgroups
+	};
+	r = forest_new(&forest, &d->forest);
+	if (r == 0)
+		r = forest_observe(d->forest, news, d);
+	if (r == 0)
+		r = forest_apply(d->forest, d->config);
+	if (r < 0)
+		return fail(d, r, "the watches");
+	r = server_new(d, sockets->notify_fd, sockets->ledger, &d->server);
+	if (r < 0)
+		return fail(d, r, "the notify socket");
+	if (sockets->control_fd >= 0) {
+		r = control_new(d, sockets->control_fd, &d->control);
+		if (r < 0)
+			return fail(d, r, "the control socket");
+	}
+	return 0;
+}
+
+static int attach(struct daemon *d)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (d->signal_fd < 0)
+		return fail(d, -errno, "signalfd");
+	r = loop_poll(d->loop, &d->signal_op, d->signal_fd, POLLIN, signalled);
+	if (r == 0)
+		r = psb_bridge_fd(d->bridge);
+	if (r >= 0)
+		r = loop_poll(d->loop, &d->bridge_op, r, POLLIN, bridge_has_work);
+	if (r < 0)
+		return fail(d, r, "the event loop");
+	d->status.expired = status_due;
+	d->watchdog.expired = watchdog_due;
+	if (manager_watchdog_usec(d->manager) > 0)
+		loop_timer_set(d->loop, &d->watchdog, now_usec());
+	return 0;
+}
+
+/* Clients and ledger of the process before us. */
+static void restore(struct daemon *d)
+{
+	struct inherited *inherited;
+	size_t count = manager_inherited(d->manager, &inherited), clients = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (inherited[i].kind != INHERITED_CLIENT || inherited[i].fd < 0)
+			continue;
+		server_restore(d->server, steal_fd(&inherited[i].fd));
+		clients++;
+	}
+	server_restored(d->server);
+	if (clients > 0)
+		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
+			    "took over %zu clients of the process before", clients);
+}
+
+int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
+{
+	int r;
+
+	d->started_usec = now_usec();
+	d->signal_fd = -1;
+	r = make_parts(d, sockets);
+	if (r == 0)
+		r = attach(d);
+	if (r < 0)
+		return r;
+	restore(d);
+	bus_new(d, &d->bus); /* for want of memory there is none */
+	r = server_listen(d->server);
+	if (r < 0)
+		return fail(d, r, "the notify socket");
+	manager_ready(d->manager, "starting");
+	tell_status(d);
+	while (!d->stopping && d->failed == 0) {
+		r = loop_dispatch(d->loop, USEC_NEVER);
+		if (r < 0)
+			d->failed = r;
+	}
+	if (d->failed < 0)
+		return fail(d, d->failed, "the event loop ended");
+	return 0;
+}
+
+void daemon_end(struct daemon *d)
+{
+	manager_stopping(d->manager);
+	if (d->loop) {
+		loop_timer_stop(d->loop, &d->status);
+		loop_timer_stop(d->loop, &d->watchdog);
+	}
+	if (d->server)
+		server_say_bye(d->server);
+	d->bus = bus_free(d->bus);
+	d->control = control_free(d->control);
+	d->server = server_free(d->server);
+	d->forest = forest_free(d->forest);
+	if (d->loop) {
+		loop_cancel(&d->bridge_op, NULL);
+		loop_cancel(&d->signal_op, NULL);
+		/* what was cancelled is released from here */
+		for (int i = 0; i < 100 && loop_dispatch(d->loop, 0) > 0; i++)
+			;
+	}
+	d->loop = loop_free(d->loop);
+	d->bridge = psb_bridge_unref(d->bridge);
+	fd_close(&d->signal_fd);
+}

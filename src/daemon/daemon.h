@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * daemon.h - psibridged as a whole: what its parts may ask of it
+ *
+ *                    config                       manager (systemd)   journal (thread)
+ *                      |                             ^    ^               ^
+ *   libpsibridge -> forest --told--> server: clients +    |               |
+ *                      |                (peer, ledger)    |               |
+ *                      +--news--> bus (D-Bus), control (status for psibridge(1))
+ *
+ * One thread, one loop. The bridge of libpsibridge is driven by it through psb_bridge_fd().
+ */
+#pragma once
+
+#include "daemon/config.h"
+#include "daemon/forest.h"
+#include "daemon/journal.h"
+#include "daemon/manager.h"
+#include "kernel/loop.h"
+
+struct server;
+struct ledger;
+struct control;
+struct bus;
+
+struct daemon {
+	struct loop *loop;
+	struct psb_bridge *bridge;
+	struct cgroups cgroups;
+	struct config *config;
+	struct journal *journal;
+	struct manager *manager;
+	struct forest *forest;
+	struct server *server;
+	struct control *control;
+	struct bus *bus;  /* NULL: none */
+	const char *root; /* of configuration files, "" */
+	uint64_t started_usec;
+	char config_error[512]; /* the last reload was refused: its first complaint; "" */
+	struct loop_op signal_op, bridge_op;
+	struct loop_timer status, watchdog;
+	int signal_fd;
+	int failed; /* the loop or the bridge cannot go on: a negative errno */
+	bool stopping;
+};
+
+/* Taken over by daemon_run(). */
+struct daemon_sockets {
+	int notify_fd, control_fd; /* listening; -1: none */
+	struct ledger *ledger;
+};
+
+/* Serve until a signal says stop. `daemon` has root, config, journal and manager; SIGTERM, SIGINT and SIGHUP are
+ * blocked. Errors were logged. daemon_end() is to follow in any case. */
+int daemon_run(struct daemon *daemon, const struct daemon_sockets *sockets);
+void daemon_end(struct daemon *daemon);
+
+/*
+ * Read the configuration anew. A bad one changes nothing: -EINVAL, and d->config_error says why; it
+ * is logged and shown in the status.
+ */
+int daemon_reload(struct daemon *daemon);
+
+/* STATUS= anew, soon and not too often. */
+void daemon_status_changed(struct daemon *daemon);
+
+/* Numbers of clients, for those who show them (server.c). */
+struct server_view {
+	unsigned clients, plain, records; /* connected now */
+	uint64_t accepted, refused;
+	uint64_t told;	   /* bytes and records sent */
+	uint64_t replaced; /* repeats that a slow client lost to newer ones */
+};
+void server_view(const struct server *server, struct server_view *ret);
+/* How many clients its ledger has room for. */
+unsigned server_room(const struct server *server);

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ledger.c - a table in shared memory that outlives us
+ *
+ * Layout: a header, then the entries. An entry counts when its cookie is not 0, and the cookie is
+ * written last and cleared first: a process that was killed in between leaves either no entry or a whole
+ * one. What was told is two bytes and a time, written one after the other: killed between them, the
+ * successor may take a Low for told that was not sent yet, or the other way round; both are mended
+ * by its first sample.
+ *
+ * A page is taken by its first touch, and reading is touching: so nothing looks behind `used`.
+ *
+ * Nothing in it is trusted: the descriptor was in the manager's hands, and an older version of ours
+ * may have written it.
+ */
+#include "daemon/ledger.h"
+
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LEDGER_MAGIC UINT64_C(0x7265676465627370) /* "psbedger" */
+#define LEDGER_VERSION 1
+#define LEDGER_SLOTS_MAX (1u << 20)
+
+#ifndef SO_COOKIE
+#define SO_COOKIE 57
+#endif
+
+struct header {
+	uint64_t magic;
+	uint32_t version, entry_size;
+	uint32_t slots;
+	uint32_t used; /* no entry behind this one was ever written */
+	uint64_t padding[5];
+};
+
+struct ledger {
+	int fd;
+	struct header *header;
+	struct ledger_entry *entries;
+	unsigned slots;
+	unsigned hint; /* all before it are taken */
+	size_t size;
+};
+
+static size_t size_for(unsigned slots)
+{
+	return sizeof(struct header) + (size_t)slots * sizeof(struct ledger_entry);
+}
+
+/* Takes the descriptor over. */
+static int map(int fd, unsigned slots, struct ledger **ret)
+{
+	struct ledger *l = calloc(1, sizeof(*l));
+	void *p;
+
+	if (!l) {
+		close(fd);
+		return -ENOMEM;
+	}
+	l->fd = fd;
+	l->slots = slots;
+	l->size = size_for(slots);
+	p = mmap(NULL, l->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED) {
+		int r = -errno;
+
+		close(fd);
+		free(l);
+		return r;
+	}
+	l->header = p;
+	l->entries = (struct ledger_entry *)(l->header + 1);
+	*ret = l;
+	return 0;
+}
+
+int ledger_new(unsigned slots, struct ledger **ret)
+{
+	struct ledger *l = NULL;
+	int fd, r;
+
+	fd = memfd_create("psibridged-ledger", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size_for(slots)) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	/* so that nobody can shrink it under a mapping of ours, which would be SIGBUS */
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	r = map(fd, slots, &l);
+	if (r < 0)
+		return r;
+	*l->header = (struct header){
+		.magic = LEDGER_MAGIC,
+		.version = LEDGER_VERSION,
+		.entry_size = sizeof(struct ledger_entry),
+		.slots = slots,
+	};
+	*ret = l;
+	return 0;
+}
+
+int ledger_adopt(int fd, struct ledger **ret)
+{
+	struct header h;
+	struct stat st;
+	int r = -EBADMSG, seals = fcntl(fd, F_GET_SEALS);
+
+	if (fstat(fd, &st) < 0 || pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || seals < 0 ||
+	    !(seals & F_SEAL_SHRINK))
+		goto bad;
+	if (h.magic != LEDGER_MAGIC || h.version != LEDGER_VERSION ||
+	    h.entry_size != sizeof(struct ledger_entry) || h.slots == 0 ||
+	    h.slots > LEDGER_SLOTS_MAX || h.used > h.slots ||
+	    (uint64_t)st.st_size != size_for(h.slots))
+		goto bad;
+	return map(fd, h.slots, ret);
+bad:
+	close(fd);
+	return r;
+}
+
+int ledger_copy(const struct ledger *from, struct ledger *to)
+{
+	for (unsigned i = 0; i < from->header->used; i++) {
+		struct ledger_entry *e;
+
+		if (from->entries[i].cookie == 0)
+			continue;
+		e = ledger_enter(to, from->entries[i].cookie);
+		if (!e)
+			return -ENOSPC;
+		*e = from->entries[i];
+	}
+	return 0;
+}
+
+struct ledger *ledger_free(struct ledger *l)
+{
+	if (!l)
+		return NULL;
+	munmap(l->header, l->size);
+	close(l->fd);
+	free(l);
+	return NULL;
+}
+
+int ledger_fd(const struct ledger *l)
+{
+	return l->fd;
+}
+
+unsigned ledger_slots(const struct ledger *l)
+{
+	return l->slots;
+}
+
+struct ledger_entry *ledger_enter(struct ledger *l, uint64_t cookie)
+{
+	for (unsigned i = l->hint; i < l->slots; i++) {
+		struct ledger_entry *e = &l->entries[i];
+
+		if (i < l->header->used && e->cookie != 0)
+			continue;
+		l->hint = i + 1;
+		l->header->used = MAX(l->header->used, i + 1);
+		memset(e, 0, sizeof(*e));
+		e->available = 3;
+		__atomic_store_n(&e->cookie, cookie, __ATOMIC_RELEASE);
+		return e;
+	}
+	return NULL;
+}
+
+struct ledger_entry *ledger_find(struct ledger *l, uint64_t cookie)
+{
+	struct ledger_entry *e;
+
+	if (cookie == 0)
+		return NULL;
+	for (e = l->entries; e < l->entries + l->header->used; e++) {
+		if (e->cookie != cookie)
+			continue;
+		/* whoever wrote it: our own code must find it sane */
+		e->cgroup[LEDGER_PATH_MAX - 1] = '\0';
+		if (e->available < 1 || e->available > 3)
+			e->available = 3;
+		return e;
+	}
+	return NULL;
+}
+
+void ledger_leave(struct ledger *l, struct ledger_entry *e)
+{
+	if (!e)
+		return;
+	__atomic_store_n(&e->cookie, 0, __ATOMIC_RELEASE);
+	/* the lowest ones first, so that the pages in use stay few */
+	l->hint = MIN(l->hint, (unsigned)(e - l->entries));
+}
+
+void ledger_prune(struct ledger *l, bool (*keep)(uint64_t cookie, void *userdata), void *userdata)
+{
+	for (struct ledger_entry *e = l->entries; e < l->entries + l->header->used; e++)
+		if (e->cookie != 0 && !keep(e->cookie, userdata))
+			ledger_leave(l, e);
+}
+
+/* ---- terms, packed ----------------------------------------------------------------------------- */
+
+#define HAS_EARLY 1u
+#define HAS_LOW 2u
+#define HAS_CRITICAL 4u
+#define HEADROOM_OFF 255u
+
+#define PACK(to, from)                                                 \
+	do {                                                           \
+		(to).kind = (uint8_t)(from).kind;                      \
+		(to).threshold_usec = (uint32_t)(from).threshold_usec; \
+		(to).window_usec = (uint32_t)(from).window_usec;       \
+	} while (0)
+
+#define UNPACK(from)                                                                \
+	((struct trigger){ (enum psi_kind)((from).kind & 1), (from).threshold_usec, \
+			   (from).window_usec })
+
+void ledger_put_terms(struct ledger_entry *e, const struct wire_terms *t)
+{
+	e->has = (t->has_early ? HAS_EARLY : 0) | (t->has_low ? HAS_LOW : 0) |
+		 (t->has_critical ? HAS_CRITICAL : 0);
+	PACK(e->early, t->early);
+	PACK(e->low, t->low);
+	PACK(e->critical_trigger, t->critical);
+	e->rearm_usec = t->rearm_usec;
+	e->quiet_usec = t->quiet_usec;
+	e->calm_usec = t->calm_usec;
+	e->headroom = t->headroom_percent == WIRE_HEADROOM_OFF ? HEADROOM_OFF
+							       : (uint8_t)t->headroom_percent;
+}
+
+void ledger_get_terms(const struct ledger_entry *e, struct wire_terms *ret)
+{
+	*ret = (struct wire_terms){
+		.has_early = e->has & HAS_EARLY,
+		.has_low = e->has & HAS_LOW,
+		.has_critical = e->has & HAS_CRITICAL,
+		.early = UNPACK(e->early),
+		.low = UNPACK(e->low),
+		.critical = UNPACK(e->critical_trigger),
+		.rearm_usec = e->rearm_usec,
+		.quiet_usec = e->quiet_usec,
+		.calm_usec = e->calm_usec,
+		.headroom_percent = e->headroom == HEADROOM_OFF ? WIRE_HEADROOM_OFF : e->headroom,
+	};
+}
+
+int socket_cookie(int fd, uint64_t *ret)
+{
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0)
+		return -errno;
+	*ret = cookie;
+	return 0;
+}

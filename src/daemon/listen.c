@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * listen.c - bind, and the one question before it: is somebody there?
+ *
+ * A socket's file stays behind when its process is killed. Connecting to it says ECONNREFUSED then,
+ * and only then it is removed.
+ */
+#include "daemon/listen.h"
+
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+static int make_directory(const char *path)
+{
+	char parent[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return 0;
+	*slash = '\0';
+	if (mkdir(parent, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+static int is_stale(const struct sockaddr_un *address)
+{
+	struct stat st;
+	int fd, r;
+
+	/* a file that is no socket refuses connections too, and is somebody's */
+	if (lstat(address->sun_path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return 0;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+	close(fd);
+	return r == -ECONNREFUSED;
+}
+
+int listen_at(const char *path, int *ret_fd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, r;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	r = make_directory(path);
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	if (r == -EADDRINUSE) {
+		int stale = is_stale(&address);
+
+		if (stale < 0)
+			r = stale;
+		if (stale > 0 && unlink(path) == 0)
+			r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0
+				    ? -errno
+				    : 0;
+	}
+	if (r == 0 && (chmod(path, 0666) < 0 || listen(fd, BACKLOG) < 0))
+		r = -errno;
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+void listen_name(int fd, char *buf, unsigned long size)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	socklen_t length = sizeof(address) - 1;
+	const char *slash;
+
+	buf[0] = '\0';
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
+	    address.sun_family != AF_UNIX || address.sun_path[0] != '/')
+		return;
+	slash = strrchr(address.sun_path, '/');
+	snprintf(buf, size, "%s", slash + 1);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main.c - psibridged(8): options, what is inherited, and the order in which things begin and end
+ *
+ * Memory. The daemon has to work best when memory is worst, so it must not wait for a page: all that is mapped at
+ * the start is locked, code of libraries included; later mappings are locked page by page as they
+ * are touched (whole, they would be the full stacks of threads and a ledger for every client there
+ * could be). What is told allocates nothing; finding a cgroup that did not stall before does (a meter, some
+ * paths), and gets it from a heap that was touched at the start and is never given back.
+ */
+#include "daemon/daemon.h"
+#include "daemon/ledger.h"
+#include "daemon/listen.h"
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define NOTIFY_PATH "/run/psibridge/notify"
+#define CONTROL_PATH "/run/psibridge/control"
+#define HEAP_BYTES (1 << 20)
+#define LEDGER_SLOTS 16384u /* at least: what is not used takes no memory */
+
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78 /* EX_CONFIG */ };
+
+struct arguments {
+	const char *root, *notify, *control;
+	bool check, show;
+};
+
+static void help(void)
+{
+	printf("psibridged - tells services and containers when memory is short\n"
+	       "\n"
+	       "Usage: psibridged [OPTION...]\n"
+	       "\n"
+	       "  --check-config   read the configuration, report every mistake, exit\n"
+	       "  --show-config    print all values and where each came from, exit\n"
+	       "  --root DIR       read the configuration below DIR\n"
+	       "  --notify PATH    listen here if no socket is inherited (%s)\n"
+	       "  --control PATH   the same for psibridge(1) (%s)\n"
+	       "  --help, --version\n"
+	       "\n"
+	       "Usually started by systemd: systemctl enable --now psibridged. The manual is\n"
+	       "psibridged(8), the configuration psibridged.conf(5).\n",
+	       NOTIFY_PATH, CONTROL_PATH);
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int parse(int argc, char **argv, struct arguments *ret)
+{
+	enum { CHECK = 256, SHOW, ROOT, NOTIFY, CONTROL, HELP, VERSION };
+	static const struct option options[] = {
+		{ "check-config", no_argument, NULL, CHECK },
+		{ "show-config", no_argument, NULL, SHOW },
+		{ "root", required_argument, NULL, ROOT },
+		{ "notify", required_argument, NULL, NOTIFY },
+		{ "control", required_argument, NULL, CONTROL },
+		{ "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },
+		{ 0 },
+	};
+	struct arguments a = { .root = "", .notify = NOTIFY_PATH, .control = CONTROL_PATH };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		switch (c) {
+		case CHECK:
+			a.check = true;
+			break;
+		case SHOW:
+			a.show = true;
+			break;
+		case ROOT:
+			a.root = strcmp(optarg, "/") == 0 ? "" : optarg;
+			break;
+		case NOTIFY:
+			a.notify = optarg;
+			break;
+		case CONTROL:
+			a.control = optarg;
+			break;
+		case 'h':
+		case HELP:
+			help();
+			return STATUS_OK;
+		case VERSION:
+			printf("psibridged %s\n", psb_version());
+			return STATUS_OK;
+		default:
+			fprintf(stderr, "psibridged --help lists the options\n");
+			return STATUS_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr,
+			"psibridged: \"%s\" is no option, and there are no other arguments\n",
+			argv[optind]);
+		return STATUS_USAGE;
+	}
+	*ret = a;
+	return -1;
+}
+
+static int look_at_config(const struct arguments *a)
+{
+	struct config *config;
+	int r = config_load(a->root, stderr, &config);
+
+	if (r < 0) {
+		if (r != -EINVAL)
+			fprintf(stderr, "psibridged: the configuration: %s\n", strerror(-r));
+		return STATUS_CONFIG;
+	}
+	r = a->show ? config_show(config, stdout) : 0;
+	if (r == 0 && fflush(stdout) != 0)
+		r = -errno;
+	if (r < 0)
+		fprintf(stderr, "psibridged: standard output: %s\n", strerror(-r));
+	else if (!a->show)
+		printf("%zu watches, no mistakes\n", config->watch_count);
+	config_free(config);
+	return r < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
+/* Memory that malloc() has and the kernel will not take back. */
+static void reserve_heap(void)
+{
+	char *heap;
+
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	heap = malloc(HEAP_BYTES);
+	if (heap)
+		memset(heap, 1, HEAP_BYTES);
+	__asm__ volatile("" : : "r"(heap) : "memory"); /* not to be optimised away */
+	free(heap);
+}
+
+static void raise_limits(struct journal *journal)
+{
+	struct rlimit limit;
+
+	reserve_heap();
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	/* for want of either right the limit stays what it is */
+	limit = (struct rlimit){ RLIM_INFINITY, RLIM_INFINITY };
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		getrlimit(RLIMIT_MEMLOCK, &limit);
+	/* under a finite limit a later mapping would not be late, but refused */
+	if (mlockall(MCL_CURRENT) < 0 ||
+	    (limit.rlim_cur == RLIM_INFINITY && mlockall(MCL_FUTURE | MCL_ONFAULT) < 0))
+		journal_log(journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			    "memory cannot be locked (%s): notifications may be late when memory "
+			    "is short; see LimitMEMLOCK= in systemd.exec(5)",
+			    strerror(errno));
+	else if (limit.rlim_cur != RLIM_INFINITY)
+		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "only the memory in use now is locked: RLIMIT_MEMLOCK is %llu bytes",
+			    (unsigned long long)limit.rlim_cur);
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- sockets and ledger, inherited or of our own ------------------------------------------------ */
+
+static int *socket_for(struct daemon_sockets *s, int fd)
+{
+	char name[32];
+
+	listen_name(fd, name, sizeof(name));
+	if (strcmp(name, "control") == 0)
+		return &s->control_fd;
+	return strcmp(name, "notify") == 0 ? &s->notify_fd : NULL;
+}
+
+static bool is_recognised(const char *path)
+{
+	static const char end[] = "/psibridge/notify";
+	size_t size = strlen(path);
+
+	return size >= sizeof(end) - 1 && strcmp(path + size - (sizeof(end) - 1), end) == 0;
+}
+
+/* `owned` gets the path of each that is our own, so that its file goes with us. */
+static int get_listeners(struct daemon *d, const struct arguments *a, struct daemon_sockets *s,
+			 const char *owned[2])
+{
+	struct inherited *inherited;
+	size_t count = manager_inherited(d->manager, &inherited);
+	struct {
+		const char *path;
+		int *fd;
+	} own[2] = { { a->notify, &s->notify_fd }, { a->control, &s->control_fd } };
+	bool any = false;
+
+	for (size_t i = 0; i < count; i++) {
+		int *where = inherited[i].kind == INHERITED_LISTENER
+				     ? socket_for(s, inherited[i].fd)
+				     : NULL;
+
+		if (where && *where < 0)
+			*where = steal_fd(&inherited[i].fd);
+		any = any || where;
+	}
+	if (!any && !is_recognised(a->notify))
+		journal_log(
+			d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			"%s: libpsibridge recognises the socket by \"/psibridge/notify\" at the "
+			"end of its path; its programs will get bytes here, not levels",
+			a->notify);
+	for (size_t i = 0; i < ELEMENTSOF(own) && !any; i++) {
+		int r = listen_at(own[i].path, own[i].fd);
+
+		if (r < 0) {
+			journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", own[i].path,
+				    r == -EADDRINUSE ? "another process listens there"
+						     : strerror(-r));
+			return r;
+		}
+		owned[i] = own[i].path;
+	}
+	return 0;
+}
+
+static int get_ledger(struct daemon *d, struct daemon_sockets *s)
+{
+	struct ledger *old = NULL, *l;
+	struct inherited *inherited;
+	size_t count = manager_inherited(d->manager, &inherited);
+	int r;
+
+	for (size_t i = 0; i < count && !old; i++) {
+		if (inherited[i].kind != INHERITED_LEDGER || inherited[i].fd < 0)
+			continue;
+		r = ledger_adopt(steal_fd(&inherited[i].fd), &old);
+		if (r < 0)
+			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+				    "the ledger of the process before is not used (%s): clients "
+				    "are identified anew",
+				    strerror(-r));
+	}
+	if (old && ledger_slots(old) >= d->config->clients_max) {
+		s->ledger = old;
+		return 0;
+	}
+	r = ledger_new(MAX(d->config->clients_max, LEDGER_SLOTS), &l);
+	if (r < 0) {
+		ledger_free(old);
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "the ledger: %s",
+			    strerror(-r));
+		return r;
+	}
+	if (old) /* the new one has more room */
+		ledger_copy(old, l);
+	ledger_free(old);
+	manager_forget(d->manager, "ledger");
+	r = manager_store(d->manager, "ledger", ledger_fd(l));
+	if (r < 0)
+		journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			    "the ledger could not be stored (%s): after a crash clients will be "
+			    "identified anew",
+			    strerror(-r));
+	s->ledger = l;
+	return 0;
+}
+
+static int serve(struct daemon *d, const struct arguments *a)
+{
+	struct daemon_sockets sockets = { .notify_fd = -1, .control_fd = -1 };
+	const char *owned[2] = { NULL, NULL };
+	int r;
+
+	raise_limits(d->journal);
+	r = get_listeners(d, a, &sockets, owned);
+	if (r == 0)
+		r = get_ledger(d, &sockets);
+	if (r == 0) {
+		r = daemon_run(d, &sockets);
+		daemon_end(d);
+	}
+	for (size_t i = 0; i < ELEMENTSOF(owned); i++)
+		if (owned[i])
+			unlink(owned[i]);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = { 0 };
+	struct arguments a;
+	int r = parse(argc, argv, &a);
+
+	if (r >= 0)
+		return r;
+	if (a.check || a.show)
+		return look_at_config(&a);
+
+	d.root = a.root;
+	block_signals(); /* before there are threads, which inherit it */
+	r = config_load(a.root, stderr, &d.config);
+	if (r < 0) {
+		fprintf(stderr, "psibridged: not started: the configuration is wrong\n");
+		return STATUS_CONFIG;
+	}
+	r = journal_new(&d.journal);
+	if (r == 0)
+		r = manager_new(&d.manager);
+	if (r == 0)
+		r = serve(&d, &a);
+	else
+		fprintf(stderr, "psibridged: %s\n", strerror(-r));
+	manager_free(d.manager);
+	journal_free(d.journal);
+	config_free(d.config);
+	return r < 0 ? STATUS_FAILED : STATUS_OK;
+}

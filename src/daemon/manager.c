@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * manager.c - the service manager's end of us
+ *
+ * What comes in is read by libsystemd (sd_listen_fds_with_names(3), sd_watchdog_enabled(3)), once,
+ * at the start. What goes out is one datagram a message to $NOTIFY_SOCKET, and that is written
+ * here: sd_notify(3) wants the variable to stay in the environment, opens a socket for each
+ * message, and sleeps while the manager's queue is full. Our socket is opened once and not
+ * connected, so that a manager which binds its socket anew is found again.
+ *
+ * Two ways to send:
+ *
+ *   now      status, watchdog, store, forget: never waits. A full queue is -EAGAIN, and it is the
+ *            caller's business to come again.
+ *   surely   ready, reloading, stopping: waits for room, for SURELY_USEC at most. One that is lost
+ *            is a start that times out, and there are few of them.
+ *
+ * Facts relied on:
+ *  - A Unix datagram socket is full when `net.unix.max_dgram_qlen` messages wait (systemd makes
+ *    that 512 at boot, the kernel's own value is 10); a send then waits for SO_SNDTIMEO, or not at
+ *    all with MSG_DONTWAIT (unix_dgram_sendmsg() in net/unix/af_unix.c).
+ *  - The kernel adds our pid to each message, because the receiver asked for it (SO_PASSCRED); the
+ *    manager takes the message only from the process it started.
+ *  - systemd drops a stored descriptor on POLLHUP or POLLERR, and one that refers to the same thing
+ *    as one it has (service_add_fd_store() in src/core/service.c).
+ */
+#include "daemon/manager.h"
+
+#include "core/scan.h"
+#include "kernel/file.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGE_MAX 1024
+#define NAME_MAX_BYTES 255 /* of a stored descriptor; systemd refuses longer ones */
+#define SURELY_USEC USEC_PER_SEC
+
+struct manager {
+	int socket; /* -1: nobody to tell */
+	struct sockaddr_un address;
+	socklen_t address_size;
+	bool can_store;
+	uint64_t watchdog_usec;
+	struct inherited *inherited;
+	size_t inherited_count;
+};
+
+/* ---- what comes in --------------------------------------------------------------------------- */
+
+/* A path, or "@name" of the abstract namespace. */
+static int take_notify_socket(struct manager *m)
+{
+	const struct timeval patience = { .tv_sec = SURELY_USEC / USEC_PER_SEC };
+	const char *name = getenv("NOTIFY_SOCKET");
+	size_t size;
+
+	if (!name)
+		return 0;
+	size = strlen(name);
+	if ((name[0] != '/' && name[0] != '@') || size < 2 || size >= sizeof(m->address.sun_path))
+		return -EINVAL;
+	m->address.sun_family = AF_UNIX;
+	memcpy(m->address.sun_path, name, size);
+	m->address_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+	if (name[0] == '@')
+		m->address.sun_path[0] = '\0';
+	else
+		m->address_size++; /* the NUL of a path counts */
+
+	/* blocks, so that "surely" can wait; each other send says MSG_DONTWAIT */
+	m->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (m->socket < 0)
+		return -errno;
+	if (setsockopt(m->socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int take_fdstore(struct manager *m)
+{
+	const char *text = getenv("FDSTORE");
+	struct scan s;
+	uint64_t max;
+
+	m->can_store = m->socket >= 0;
+	if (!text)
+		return 0;
+	s = scan_string(text);
+	if (scan_u64(&s, &max) < 0 || s.left > 0)
+		return -EINVAL;
+	m->can_store = m->can_store && max > 0;
+	return 0;
+}
+
+static enum inherited_kind kind_of(int fd, const char *name)
+{
+	int listens = 0;
+	socklen_t size = sizeof(listens);
+
+	/* by what it is, for the name of a listener is anybody's who edits the .socket unit */
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens)
+		return INHERITED_LISTENER;
+	if (strcmp(name, "client") == 0)
+		return INHERITED_CLIENT;
+	if (strcmp(name, "ledger") == 0)
+		return INHERITED_LEDGER;
+	return INHERITED_OTHER;
+}
+
+static int take_descriptors(struct manager *m)
+{
+	char **names = NULL;
+	int count, r = 0;
+
+	count = sd_listen_fds_with_names(0, &names);
+	if (count < 0)
+		return count;
+	if (count > 0)
+		m->inherited = calloc((size_t)count, sizeof(*m->inherited));
+	if (count > 0 && !m->inherited)
+		r = -ENOMEM;
+	for (int i = 0; i < count && r == 0; i++) {
+		int fd = SD_LISTEN_FDS_START + i, flags = fcntl(fd, F_GETFL);
+
+		/* libsystemd made it O_CLOEXEC */
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+			r = -errno;
+		m->inherited[i] = (struct inherited){ fd, kind_of(fd, names[i]) };
+		m->inherited_count++;
+	}
+	for (int i = 0; i < count; i++)
+		free(names[i]);
+	free(names);
+	return r;
+}
+
+static int take_watchdog(struct manager *m)
+{
+	uint64_t usec = 0;
+	int r;
+
+	r = sd_watchdog_enabled(0, &usec);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		m->watchdog_usec = MAX(usec / 2, 1);
+	return 0;
+}
+
+static void forget_environment(void)
+{
+	static const char *const names[] = { "NOTIFY_SOCKET", "FDSTORE",	"LISTEN_PID",
+					     "LISTEN_FDS",    "LISTEN_FDNAMES", "LISTEN_PIDFDID",
+					     "WATCHDOG_USEC", "WATCHDOG_PID" };
+
+	for (size_t i = 0; i < ELEMENTSOF(names); i++)
+		unsetenv(names[i]);
+}
+
+int manager_new(struct manager **ret)
+{
+	_cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
+	int r = 0;
+
+	if (!m)
+		r = -ENOMEM;
+	else
+		m->socket = -1;
+	if (r == 0)
+		r = take_notify_socket(m);
+	if (r == 0)
+		r = take_fdstore(m);
+	if (r == 0)
+		r = take_watchdog(m);
+	if (r == 0)
+		r = take_descriptors(m);
+	forget_environment();
+	if (r < 0)
+		return r;
+	*ret = steal(m);
+	return 0;
+}
+
+struct manager *manager_free(struct manager *m)
+{
+	if (!m)
+		return NULL;
+	for (size_t i = 0; i < m->inherited_count; i++)
+		fd_close(&m->inherited[i].fd);
+	free(m->inherited);
+	fd_close(&m->socket);
+	free(m);
+	return NULL;
+}
+
+size_t manager_inherited(struct manager *m, struct inherited **ret)
+{
+	*ret = m->inherited;
+	return m->inherited_count;
+}
+
+bool manager_can_store(const struct manager *m)
+{
+	return m->can_store;
+}
+
+uint64_t manager_watchdog_usec(const struct manager *m)
+{
+	return m->watchdog_usec;
+}
+
+/* ---- what goes out --------------------------------------------------------------------------- */
+
+/* fd -1: none goes with it. */
+static int send_message(struct manager *m, const char *text, size_t size, int fd, int flags)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_len = size };
+	struct msghdr message = { .msg_name = &m->address,
+				  .msg_namelen = m->address_size,
+				  .msg_iov = &iov,
+				  .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (m->socket < 0)
+		return 0;
+	memcpy(&iov.iov_base, &text, sizeof(text)); /* sendmsg(2) does not write to it */
+	if (fd >= 0) {
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control.space);
+	}
+	do
+		n = sendmsg(m->socket, &message, MSG_NOSIGNAL | flags);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+static int send_text(struct manager *m, const char *text, int flags)
+{
+	return send_message(m, text, strlen(text), -1, flags);
+}
+
+/* `prefix` and a name; the variables of the protocol are lines, so a newline would be another. */
+static int send_named(struct manager *m, const char *prefix, const char *name, int fd)
+{
+	char text[MESSAGE_MAX];
+
+	if (!*name || strlen(name) > NAME_MAX_BYTES || strpbrk(name, "\n:"))
+		return -EINVAL;
+	snprintf(text, sizeof(text), "%s\nFDNAME=%s", prefix, name);
+	return send_message(m, text, strlen(text), fd, MSG_DONTWAIT);
+}
+
+int manager_store(struct manager *m, const char *name, int fd)
+{
+	if (fd < 0)
+		return -EBADF;
+	return send_named(m, "FDSTORE=1", name, fd);
+}
+
+int manager_forget(struct manager *m, const char *name)
+{
+	return send_named(m, "FDSTOREREMOVE=1", name, -1);
+}
+
+/* One line, whatever is in it. */
+static void make_line(char *text)
+{
+	for (char *p = text; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+}
+
+int manager_ready(struct manager *m, const char *status)
+{
+	static const char ready[] = "READY=1\nSTATUS=";
+	char text[MESSAGE_MAX];
+
+	if (!status)
+		return send_text(m, "READY=1", 0);
+	snprintf(text, sizeof(text), "%s%s", ready, status);
+	make_line(text + strlen(ready));
+	return send_text(m, text, 0);
+}
+
+int manager_reloading(struct manager *m)
+{
+	char text[MESSAGE_MAX];
+	struct timespec now;
+
+	/* Type=notify-reload takes only what was said after it asked */
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		 (unsigned long long)now.tv_sec * USEC_PER_SEC +
+			 (unsigned long long)now.tv_nsec / NSEC_PER_USEC);
+	return send_text(m, text, 0);
+}
+
+int manager_stopping(struct manager *m)
+{
+	return send_text(m, "STOPPING=1", 0);
+}
+
+int manager_status(struct manager *m, const char *format, ...)
+{
+	static const char status[] = "STATUS=";
+	char text[MESSAGE_MAX];
+	size_t n = strlen(status);
+	va_list args;
+
+	memcpy(text, status, n);
+	va_start(args, format);
+	vsnprintf(text + n, sizeof(text) - n, format, args);
+	va_end(args);
+	make_line(text + n);
+	return send_text(m, text, MSG_DONTWAIT);
+}
+
+int manager_alive(struct manager *m)
+{
+	return send_text(m, "WATCHDOG=1", MSG_DONTWAIT);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * manager.h - the service manager: readiness, status, watchdog, and descriptors that survive us
+ *
+ * systemd's protocols (sd_notify(3), sd_listen_fds(3), file descriptor store): $NOTIFY_SOCKET,
+ * $LISTEN_FDS with $LISTEN_FDNAMES, $WATCHDOG_USEC. Without them every call is a no-op that answers
+ * 0, so the daemon runs by hand as well. The variables are read once and unset, so no child sees
+ * them.
+ *
+ * What is kept: the notify and control listeners come from the .socket unit; each client's socket
+ * ("client") and the ledger ("ledger") are pushed into the store. systemd drops a stored socket by
+ * itself when its peer hangs up.
+ */
+#pragma once
+
+#include "core/util.h"
+
+enum inherited_kind { INHERITED_LISTENER, INHERITED_CLIENT, INHERITED_LEDGER, INHERITED_OTHER };
+
+struct inherited {
+	int fd; /* O_CLOEXEC | O_NONBLOCK; taken over by whoever sets it to -1 */
+	enum inherited_kind kind;
+};
+
+struct manager;
+
+/* Takes $LISTEN_FDS and its kin. Errors: -ENOMEM, -EINVAL (nonsense in the variables). */
+int manager_new(struct manager **ret);
+/* Closes what nobody took. */
+struct manager *manager_free(struct manager *manager);
+DEFINE_CLEANUP(struct manager *, manager_free);
+
+/* All that was inherited, in order. */
+size_t manager_inherited(struct manager *manager, struct inherited **ret);
+
+/* Are we run by a manager that keeps descriptors ($FDSTORE > 0, or just $NOTIFY_SOCKET before
+ * systemd 254)? */
+bool manager_can_store(const struct manager *manager);
+/* "client" or "ledger". No allocation, and no waiting. The descriptor stays ours. That the manager's
+ * store is full it does not say. Errors: -EAGAIN: its queue is full, come again in a while; -EINVAL
+ * (the name), -EBADF, -errno of sendmsg(2). */
+int manager_store(struct manager *manager, const char *name, int fd);
+/* systemd compares by what the descriptor refers to, not by its number: with `name` all of that
+ * name. Used at an orderly end only. */
+int manager_forget(struct manager *manager, const char *name);
+
+/* What must not get lost waits for room in the manager's queue, a second at most: ready, reloading
+ * and stopping. All else answers -EAGAIN at once. Errors: -EAGAIN, -errno of sendmsg(2). */
+int manager_ready(struct manager *manager, const char *status);
+int manager_reloading(struct manager *manager); /* with MONOTONIC_USEC, for notify-reload */
+int manager_stopping(struct manager *manager);
+int manager_status(struct manager *manager, const char *format, ...) _printf_(2, 3);
+
+/* 0: no watchdog. Half of what the manager allows. */
+uint64_t manager_watchdog_usec(const struct manager *manager);
+int manager_alive(struct manager *manager); /* WATCHDOG=1 */

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * server.c - accept, identify, count, refuse
+ *
+ * Counting walks the clients: a connection costs some microseconds for each thousand of them, and
+ * no table has to be kept right. Out of descriptors, accepting pauses for a second, and the backlog
+ * of the socket keeps who wants in.
+ */
+#include "daemon/server.h"
+
+#include "daemon/client.h"
+#include "kernel/file.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ACCEPT_AGAIN_USEC (1 * USEC_PER_SEC)
+#define STORE_AGAIN_MIN_USEC (2 * USEC_PER_MSEC)
+#define STORE_AGAIN_MAX_USEC (1 * USEC_PER_SEC)
+#define REFUSALS_USEC (10 * USEC_PER_SEC)
+
+/* ---- refusing ------------------------------------------------------------------------------------ */
+
+static void log_refusals(struct server *s, uint64_t now)
+{
+	if (s->refused_untold == 1)
+		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+			    "refused a client: %s", s->refused_why);
+	else
+		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+			    "refused %llu clients, the last one: %s",
+			    (unsigned long long)s->refused_untold, s->refused_why);
+	s->refused_untold = 0;
+	s->refused_logged_usec = now;
+}
+
+static void refusals_due(struct loop_timer *timer, uint64_t now)
+{
+	struct server *s = CONTAINER_OF(timer, struct server, refusals);
+
+	if (s->refused_untold > 0)
+		log_refusals(s, now);
+}
+
+void server_refuse(struct server *s, const char *format, ...)
+{
+	uint64_t now = now_usec();
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(s->refused_why, sizeof(s->refused_why), format, args);
+	va_end(args);
+	s->view.refused++;
+	s->refused_untold++;
+	if (s->refused_logged_usec == 0 || now - s->refused_logged_usec >= REFUSALS_USEC)
+		log_refusals(s, now);
+	else
+		loop_timer_set(s->daemon->loop, &s->refusals,
+			       s->refused_logged_usec + REFUSALS_USEC);
+}
+
+/* ---- accepting ----------------------------------------------------------------------------------- */
+
+/* NULL: it may come in. */
+static const char *is_too_many(const struct server *s, const struct peer *peer, uint64_t hash)
+{
+	const struct config *config = s->daemon->config;
+	unsigned all = 0, same_uid = 0, same_cgroup = 0;
+
+	for (const struct client *c = s->clients; c; c = c->next) {
+		if (c->ending)
+			continue;
+		all++;
+		same_uid += c->entry->uid == peer->uid;
+		/* the path is somebody's choice, and so might be its hash; who that is, is not */
+		same_cgroup += c->entry->peer_hash == hash && c->entry->uid == peer->uid;
+	}
+	if (all >= config->clients_max)
+		return "ClientsMax= is reached";
+	if (peer->uid != 0 && same_uid >= config->clients_per_uid)
+		return "ClientsPerUid= is reached";
+	if (same_cgroup >= config->clients_per_cgroup)
+		return "ClientsPerCgroup= is reached";
+	return NULL;
+}
+
+static void admit(struct server *s, int fd)
+{
+	struct peer peer;
+	const char *why;
+	uint64_t hash;
+	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer);
+
+	if (r < 0) {
+		server_refuse(s, "it cannot be identified: %s", strerror(-r));
+		close(fd);
+		return;
+	}
+	hash = peer_hash(&peer);
+	why = is_too_many(s, &peer, hash);
+	if (why) {
+		server_refuse(s, "pid %d, uid %u, %.100s: %s", (int)peer.pid, (unsigned)peer.uid,
+			      peer.cgroup, why);
+		close(fd);
+		return;
+	}
+	s->view.accepted++;
+	client_new(s, fd, &peer, hash);
+	daemon_status_changed(s->daemon);
+}
+
+static void accepted(struct loop_op *op, int result)
+{
+	struct server *s = CONTAINER_OF(op, struct server, accept_op);
+
+	if (result >= 0) {
+		admit(s, result);
+		return;
+	}
+	journal_log(s->daemon->journal, LOG_IS_ERROR, MESSAGE_OTHER,
+		    "cannot accept clients: %s; trying again", strerror(-result));
+	loop_timer_set(s->daemon->loop, &s->accept_again, now_usec() + ACCEPT_AGAIN_USEC);
+}
+
+static void accept_again(struct loop_timer *timer, uint64_t now)
+{
+	struct server *s = CONTAINER_OF(timer, struct server, accept_again);
+
+	if (server_listen(s) < 0)
+		loop_timer_set(s->daemon->loop, timer, now + ACCEPT_AGAIN_USEC);
+}
+
+int server_listen(struct server *s)
+{
+	if (s->listen_fd < 0)
+		return 0;
+	return loop_accept(s->daemon->loop, &s->accept_op, s->listen_fd, accepted);
+}
+
+/* ---- the manager's store ------------------------------------------------------------------------ */
+
+static void store_due(struct loop_timer *timer, uint64_t now)
+{
+	(void)now;
+	server_store(CONTAINER_OF(timer, struct server, store));
+}
+
+void server_store(struct server *s)
+{
+	int r = 0;
+
+	if (!manager_can_store(s->daemon->manager))
+		return;
+	for (struct client *c = s->clients; c; c = c->next) {
+		if (!c->unstored || c->ending)
+			continue;
+		r = manager_store(s->daemon->manager, "client", c->fd);
+		if (r < 0)
+			break;
+		c->unstored = false;
+	}
+	if (r == 0) {
+		s->store_pace_usec = STORE_AGAIN_MIN_USEC;
+		return;
+	}
+	/* the manager is slow (its queue holds some ten messages), or gone */
+	if (r != -EAGAIN && s->store_pace_usec < STORE_AGAIN_MAX_USEC)
+		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			    "clients cannot be stored, and would not survive a restart: %s",
+			    strerror(-r));
+	s->store_pace_usec = r == -EAGAIN ? MIN(2 * s->store_pace_usec, STORE_AGAIN_MAX_USEC)
+					  : STORE_AGAIN_MAX_USEC;
+	loop_timer_set(s->daemon->loop, &s->store, now_usec() + s->store_pace_usec);
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+static void reap(struct loop_timer *timer, uint64_t now)
+{
+	struct server *s = CONTAINER_OF(timer, struct server, reaper);
+	struct client *c, *next;
+
+	(void)now;
+	for (c = s->clients; c; c = next) {
+		next = c->next;
+		if (c->ending && !loop_op_is_busy(&c->op))
+			client_free(c);
+	}
+}
+
+void server_reap(struct server *s)
+{
+	loop_timer_set(s->daemon->loop, &s->reaper, now_usec());
+}
+
+int server_new(struct daemon *d, int listen_fd, struct ledger *ledger, struct server **ret)
+{
+	struct server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->daemon = d;
+	s->listen_fd = listen_fd;
+	s->ledger = ledger;
+	s->accept_again.expired = accept_again;
+	s->refusals.expired = refusals_due;
+	s->reaper.expired = reap;
+	s->store.expired = store_due;
+	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
+	*ret = s;
+	return 0;
+}
+
+struct server *server_free(struct server *s)
+{
+	if (!s)
+		return NULL;
+	s->ending = true;
+	loop_cancel(&s->accept_op, NULL);
+	loop_timer_stop(s->daemon->loop, &s->accept_again);
+	loop_timer_stop(s->daemon->loop, &s->refusals);
+	loop_timer_stop(s->daemon->loop, &s->reaper);
+	loop_timer_stop(s->daemon->loop, &s->store);
+	if (s->refused_untold > 0)
+		log_refusals(s, now_usec());
+	for (struct client *c = s->clients; c; c = c->next)
+		if (loop_op_is_busy(&c->op))
+			loop_cancel(&c->op, NULL);
+	for (int i = 0; i < 100 && loop_dispatch(s->daemon->loop, 0) > 0; i++)
+		;
+	while (s->clients)
+		client_free(s->clients);
+	fd_close(&s->listen_fd);
+	ledger_free(s->ledger);
+	free(s);
+	return NULL;
+}
+
+void server_restore(struct server *s, int fd)
+{
+	client_restore(s, fd);
+}
+
+static bool is_connected(uint64_t cookie, void *userdata)
+{
+	const struct server *s = userdata;
+
+	for (const struct client *c = s->clients; c; c = c->next)
+		if (c->entry->cookie == cookie)
+			return true;
+	return false;
+}
+
+void server_restored(struct server *s)
+{
+	ledger_prune(s->ledger, is_connected, s);
+}
+
+void server_reseat(struct server *s)
+{
+	for (struct client *c = s->clients; c; c = c->next)
+		client_reseat(c);
+}
+
+void server_say_bye(struct server *s)
+{
+	for (struct client *c = s->clients; c; c = c->next)
+		if (!c->ending)
+			client_say_bye(c);
+}
+
+void server_view(const struct server *s, struct server_view *ret)
+{
+	*ret = s->view;
+	ret->clients = ret->plain = ret->records = 0;
+	for (const struct client *c = s->clients; c; c = c->next) {
+		if (c->ending)
+			continue;
+		ret->clients++;
+		if (c->entry->protocol == LEDGER_RECORDS)
+			ret->records++;
+		else
+			ret->plain++;
+	}
+}
+
+unsigned server_room(const struct server *s)
+{
+	return ledger_slots(s->ledger);
+}

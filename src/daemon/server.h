@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * server.h - the notify socket: who may connect, and how many
+ *
+ * Refused are: peers that cannot be identified, more than ClientsMax= in all, ClientsPerUid= of one
+ * user other than root, and ClientsPerCgroup= of one cgroup. A refused connection is closed before
+ * anything was said; refusals are logged, at most once in ten seconds.
+ */
+#pragma once
+
+#include "daemon/daemon.h"
+#include "daemon/ledger.h"
+
+struct client;
+
+struct server {
+	struct daemon *daemon;
+	struct ledger *ledger;
+	int listen_fd;
+	struct loop_op accept_op;
+	struct loop_timer accept_again, refusals, reaper, store;
+	uint64_t store_pace_usec;
+	bool ending; /* nothing is polled any more */
+	struct client *clients;
+	struct server_view view;
+	uint64_t refused_untold; /* refusals that are not logged yet */
+	uint64_t refused_logged_usec;
+	char refused_why[256];
+};
+
+/* Listens when server_listen() is called. Takes listen_fd and `ledger` over. Errors: -ENOMEM. */
+int server_new(struct daemon *daemon, int listen_fd, struct ledger *ledger, struct server **ret);
+int server_listen(struct server *server);
+/* Closes our ends; what the manager keeps, it keeps. */
+struct server *server_free(struct server *server);
+DEFINE_CLEANUP(struct server *, server_free);
+
+/* A client of an earlier process. Takes the descriptor over. */
+void server_restore(struct server *server, int fd);
+/* All that were restored are there: the ledger's other entries are of clients that went. */
+void server_restored(struct server *server);
+/* The configuration is another. */
+void server_reseat(struct server *server);
+/* Tell clients that understand it that we stop. */
+void server_say_bye(struct server *server);
+
+/* for client.c */
+/* Give those to the manager that it has not yet. Its queue is short: what finds no room is tried
+ * again soon. */
+void server_store(struct server *server);
+/* Free those that have ended, from the next dispatch. */
+void server_reap(struct server *server);
+void server_refuse(struct server *server, const char *format, ...) _printf_(2, 3);

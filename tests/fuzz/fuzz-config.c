@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fuzz-config.c - any bytes as psibridged.conf
+ *
+ * What is accepted obeys the rules of config.h, and shown and read again it is the same. What is
+ * refused is complained of, in lines that can be printed and name file and line. Two files come
+ * out of one input, split at its first form feed (which no file may have): the main one and a
+ * drop-in.
+ *
+ * Beyond core it needs the config files of src/daemon, src/kernel/file.c and inih.
+ */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "core/cgpattern.h"
+#include "daemon/config-internal.h"
+
+static void check_trigger(const struct trigger *t)
+{
+	CHECK(t->threshold_usec >= 1 && t->threshold_usec <= t->window_usec);
+	CHECK(t->window_usec >= TRIGGER_WINDOW_MIN_USEC);
+	CHECK(t->window_usec <= TRIGGER_WINDOW_MAX_USEC);
+}
+
+static void check_settings(const struct settings *s)
+{
+	check_trigger(&s->early);
+	check_trigger(&s->low);
+	check_trigger(&s->critical);
+	CHECK(s->early.threshold_usec <=
+	      trigger_rescale(&s->low, s->early.window_usec).threshold_usec);
+	CHECK(s->early.kind == PSI_SOME || s->low.kind == PSI_FULL);
+	CHECK(s->rearm_usec >= 1000 && s->calm_usec >= 1000);
+	CHECK(s->quiet_usec == 0 || s->quiet_usec >= 1000);
+	CHECK(s->headroom_percent <= 99);
+}
+
+static void check_watches(const struct config *c)
+{
+	CHECK(c->watch_count <= CONFIG_WATCHES_MAX);
+	for (size_t i = 0; i < c->watch_count; i++) {
+		const struct config_watch *w = &c->watches[i];
+		_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
+		char path[CGPATH_MAX];
+
+		check_settings(&w->settings);
+		CHECK(cgpath_normalise(w->path, NULL, path, NULL) == 0);
+		CHECK(strcmp(path, w->path) == 0);
+		CHECK(w->is_pattern == (strchr(path, '*') != NULL));
+		if (w->is_pattern)
+			CHECK(cgpattern_new(path, NULL, &pattern, NULL) == 0);
+		for (size_t j = 0; j < i; j++)
+			CHECK(strcmp(c->watches[j].path, path) != 0);
+	}
+}
+
+static void check_same(const struct config *a, const struct config *b)
+{
+	CHECK(settings_equal(&a->defaults, &b->defaults));
+	CHECK(a->clients_max == b->clients_max && a->clients_per_uid == b->clients_per_uid);
+	CHECK(a->clients_per_cgroup == b->clients_per_cgroup && a->bus == b->bus);
+	CHECK(a->serve_others == b->serve_others && a->low_memory_monitor == b->low_memory_monitor);
+	CHECK(a->watch_count == b->watch_count);
+	for (size_t i = 0; i < a->watch_count; i++) {
+		CHECK(strcmp(a->watches[i].path, b->watches[i].path) == 0);
+		CHECK(settings_equal(&a->watches[i].settings, &b->watches[i].settings));
+	}
+}
+
+static void check_complaints(const char *text, size_t size, unsigned mistakes)
+{
+	unsigned lines = 0;
+
+	while (size > 0) {
+		const char *end = memchr(text, '\n', size);
+		size_t length;
+
+		CHECK(end);
+		length = (size_t)(end - text);
+		CHECK(length > strlen("main:1: ") && length < 1024);
+		CHECK(memcmp(text, "main:", 5) == 0 || memcmp(text, "drop:", 5) == 0);
+		CHECK(text[5] >= '1' && text[5] <= '9');
+		for (size_t i = 0; i < length; i++)
+			CHECK((unsigned char)text[i] >= 0x20 && text[i] != 0x7f);
+		text = end + 1;
+		size -= length + 1;
+		lines++;
+	}
+	CHECK(lines == mistakes);
+}
+
+/* Ends with the configuration, or NULL and complaints. */
+static struct config *read_two(const char *main, size_t main_size, const char *drop,
+			       size_t drop_size)
+{
+	struct config *config = NULL;
+	struct loader loader;
+	char *text = NULL;
+	size_t size;
+	FILE *complaints = open_memstream(&text, &size);
+	int r;
+
+	CHECK(complaints);
+	CHECK(config_begin(complaints, &loader) == 0);
+	CHECK(config_parse(&loader, "main", main, main_size) == 0);
+	CHECK(config_parse(&loader, "drop", drop, drop_size) == 0);
+	r = config_finish(&loader, &config);
+	CHECK(fclose(complaints) == 0);
+	CHECK(r == 0 ? size == 0 : r == -EINVAL && size > 0);
+	CHECK((r == 0) == (config != NULL));
+	check_complaints(text, size, loader.mistakes);
+	free(text);
+	return config;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *text = (const char *)data, *cut = size > 0 ? memchr(text, '\f', size) : NULL;
+	_cleanup_(config_freep) struct config *c = NULL, *again = NULL;
+	char *shown = NULL;
+	size_t shown_size;
+	FILE *out;
+
+	if (cut)
+		c = read_two(text, (size_t)(cut - text), cut + 1, size - (size_t)(cut - text) - 1);
+	else
+		c = read_two(text, size, NULL, 0);
+	if (!c)
+		return 0;
+	check_settings(&c->defaults);
+	check_watches(c);
+	out = open_memstream(&shown, &shown_size);
+	CHECK(out && config_show(c, out) == 0);
+	CHECK(fclose(out) == 0);
+	again = read_two(shown, shown_size, NULL, 0);
+	free(shown);
+	CHECK(again);
+	check_same(c, again);
+	return 0;
+}

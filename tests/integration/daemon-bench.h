@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * daemon-bench.h - a real psibridged under the double of a service manager, in a directory of its
+ * own, and clients in real cgroups
+ *
+ * A client's cgroup is that of the process that connects, at the time the daemon looks. So this
+ * process moves into the cgroup, connects, waits until the daemon has counted the client, and moves
+ * on: one process can be a thousand clients.
+ */
+#pragma once
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../skip.h"
+#include "core/wire.h"
+#include "lab.h"
+#include "manager-double.h"
+#include "psibridge/psibridge.h"
+
+/* Where this process is between two clients. Not the lab itself: a cgroup that hands controllers on
+ * may have no processes. */
+#define HOME "home"
+
+struct bench {
+	char dir[80]; /* $dir/root is "/" for the configuration, $dir/run/psibridge has the sockets */
+	char notify[104], control[104];
+	struct manager_double manager;
+	pid_t service;
+	int control_fd;
+};
+
+static struct lab lab;
+static const char *no_lab;
+
+static inline void bench_mkdir(const char *dir, const char *sub)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, sub);
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		fail_msg("mkdir %s: %s", path, strerror(errno));
+}
+
+/* The whole configuration; %s in it is the lab's name. */
+static inline void bench_configure(const struct bench *b, const char *text)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/root/etc/psibridge/psibridged.conf", b->dir);
+	f = fopen(path, "we");
+	assert_non_null(f);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	fprintf(f, text, lab.name, lab.name, lab.name);
+#pragma GCC diagnostic pop
+	assert_int_equal(fclose(f), 0);
+}
+
+static inline int bench_connect(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0 && strlen(path) < sizeof(address.sun_path));
+	memcpy(address.sun_path, path, strlen(path));
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fail_msg("connect %s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* One request, one answer; the caller frees it. */
+static inline json_t *bench_ask(struct bench *b, const char *request)
+{
+	static char buf[4 << 20];
+	size_t size = 0;
+	json_error_t error;
+	json_t *answer;
+
+	assert_int_equal(send(b->control_fd, request, strlen(request), MSG_NOSIGNAL),
+			 strlen(request));
+	while (size == 0 || buf[size - 1] != '\n') {
+		struct pollfd p = { .fd = b->control_fd, .events = POLLIN };
+		ssize_t n;
+
+		if (poll(&p, 1, 20000) != 1)
+			fail_msg("no answer to %s", request);
+		n = recv(b->control_fd, buf + size, sizeof(buf) - size, 0);
+		if (n <= 0)
+			fail_msg("the control socket: %s", n < 0 ? strerror(errno) : "closed");
+		size += (size_t)n;
+	}
+	answer = json_loadb(buf, size, 0, &error);
+	if (!answer)
+		fail_msg("%s: %.200s", error.text, buf);
+	return answer;
+}
+
+static inline void bench_reconnect_control(struct bench *b)
+{
+	if (b->control_fd >= 0)
+		close(b->control_fd);
+	b->control_fd = bench_connect(b->control);
+}
+
+static inline long long bench_number(struct bench *b, const char *object, const char *key)
+{
+	json_t *answer = bench_ask(b, "{\"verb\":\"status\"}\n");
+	long long n = json_integer_value(json_object_get(json_object_get(answer, object), key));
+
+	json_decref(answer);
+	return n;
+}
+
+/* "low", "neutral", "high", "critical", as if it had been judged so. */
+static inline void bench_simulate(struct bench *b, const char *group, const char *level)
+{
+	bool critical = strcmp(level, "critical") == 0;
+	char request[512];
+	json_t *answer;
+
+	snprintf(request, sizeof(request),
+		 "{\"verb\":\"simulate\",\"cgroup\":\"%s\",\"available\":\"%s\",\"critical\":%s}\n",
+		 lab_path(&lab, group), critical ? "low" : level, critical ? "true" : "false");
+	answer = bench_ask(b, request);
+	if (json_object_get(answer, "error"))
+		fail_msg("simulate %s %s: %s", group, level,
+			 json_string_value(json_object_get(answer, "error")));
+	json_decref(answer);
+}
+
+/* The daemon on what is there already. */
+static inline void bench_again(struct bench *b)
+{
+	const char *builddir = getenv("builddir");
+	char root[160], program[512];
+	char *options[] = { (char[]){ "-s" },
+			    b->notify,
+			    (char[]){ "-s" },
+			    b->control,
+			    (char[]){ "--" },
+			    program,
+			    (char[]){ "--root" },
+			    root,
+			    NULL };
+
+	snprintf(root, sizeof(root), "%s/root", b->dir);
+	snprintf(program, sizeof(program), "%s/psibridged", builddir ? builddir : ".");
+	setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
+	assert_true(double_start(&b->manager, options));
+	assert_true(double_await(&b->manager, "START", 20000));
+	b->service = double_service(&b->manager);
+	assert_true(double_await(&b->manager, "READY", 20000));
+	bench_reconnect_control(b);
+}
+
+/* "watching", "absent" or "failed": the watch of just that cgroup; "" if there is none. */
+static inline const char *bench_state(struct bench *b, const char *group)
+{
+	static char state[32];
+	json_t *answer = bench_ask(b, "{\"verb\":\"status\"}\n"), *watch;
+	size_t i;
+
+	state[0] = '\0';
+	json_array_foreach(json_object_get(answer, "watches"), i,
+			   watch) if (strcmp(json_string_value(json_object_get(watch, "path")),
+					     lab_path(&lab, group)) == 0)
+		snprintf(state, sizeof(state), "%s",
+			 json_string_value(json_object_get(watch, "state")));
+	json_decref(answer);
+	return state;
+}
+
+/* Is nothing known of that cgroup but that it is High? */
+static inline bool bench_is_high(struct bench *b, const char *group)
+{
+	json_t *answer = bench_ask(b, "{\"verb\":\"status\"}\n"), *cgroup;
+	bool high = true;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "cgroups"), i,
+			   cgroup) if (strcmp(json_string_value(json_object_get(cgroup, "cgroup")),
+					      lab_path(&lab, group)) == 0)
+		high = strcmp(json_string_value(json_object_get(cgroup, "available")), "high") == 0;
+	json_decref(answer);
+	return high;
+}
+
+static inline void bench_start(struct bench *b, const char *configuration)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	*b = (struct bench){ .control_fd = -1 };
+	snprintf(b->dir, sizeof(b->dir), "%s/psb-daemon-XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(b->dir));
+	bench_mkdir(b->dir, "run");
+	bench_mkdir(b->dir, "run/psibridge");
+	bench_mkdir(b->dir, "root");
+	bench_mkdir(b->dir, "root/etc");
+	bench_mkdir(b->dir, "root/etc/psibridge");
+	snprintf(b->notify, sizeof(b->notify), "%s/run/psibridge/notify", b->dir);
+	snprintf(b->control, sizeof(b->control), "%s/run/psibridge/control", b->dir);
+	bench_configure(b, configuration);
+	if (access(lab_file(&lab, HOME, "cgroup.procs"), F_OK) < 0)
+		lab_make(&lab, HOME, 0);
+	bench_again(b);
+}
+
+/* SIGUSR1: systemctl restart; SIGUSR2: kill -9. */
+static inline void bench_restart(struct bench *b, int how)
+{
+	double_signal(&b->manager, how);
+	assert_true(double_await(&b->manager, "START", 20000));
+	b->service = double_service(&b->manager);
+	assert_true(double_await(&b->manager, "READY", 20000));
+	bench_reconnect_control(b);
+}
+
+static inline void bench_stop(struct bench *b)
+{
+	char command[256];
+
+	if (b->dir[0] == '\0')
+		return;
+	close(b->control_fd);
+	assert_int_equal(double_stop(&b->manager), 0);
+	snprintf(command, sizeof(command), "rm -rf '%s'", b->dir);
+	assert_int_equal(system(command), 0);
+	b->dir[0] = '\0';
+}
+
+/* This process into `group`; NULL: out of the lab. */
+static inline void bench_move(const char *group)
+{
+	char root[128];
+
+	snprintf(root, sizeof(root), "%s/cgroup.procs", lab.mount);
+	lab_write(group ? lab_file(&lab, group, "cgroup.procs") : root, "0");
+}
+
+/* ---- clients ------------------------------------------------------------------------------------ */
+
+/* In `group`, having written `hello` (NULL: nothing); at home afterwards. */
+static inline int bench_client(struct bench *b, const char *group, const char *hello)
+{
+	long long before = bench_number(b, "clients", "accepted") +
+			   bench_number(b, "clients", "refused");
+	int fd;
+
+	bench_move(group);
+	fd = bench_connect(b->notify);
+	if (hello)
+		assert_int_equal(send(fd, hello, strlen(hello), MSG_NOSIGNAL), strlen(hello));
+	if (!LAB_WAIT(10000, bench_number(b, "clients", "accepted") +
+					     bench_number(b, "clients", "refused") >
+				     before))
+		fail_msg("the client was not noticed");
+	bench_move(HOME);
+	return fd;
+}
+
+/* The next record within `ms`; false: none came, or the end of the connection (size 0 then). */
+static inline bool bench_record(int fd, unsigned ms, struct wire_record *ret)
+{
+	uint64_t end = lab_now_usec() + (uint64_t)ms * 1000;
+	size_t size = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	while (size < sizeof(*ret)) {
+		uint64_t now = lab_now_usec();
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		ssize_t n;
+
+		if (now >= end || poll(&p, 1, (int)((end - now) / 1000 + 1)) != 1)
+			return false;
+		n = recv(fd, (char *)ret + size, sizeof(*ret) - size, 0);
+		if (n <= 0)
+			return false;
+		if (size == 0 && *(char *)ret == WIRE_LOW) { /* from before our line was read */
+			memmove(ret, (char *)ret + 1, (size_t)n - 1);
+			n--;
+		}
+		size += (size_t)n;
+	}
+	if (wire_record_check(ret) < 0)
+		fail_msg("not a record");
+	return true;
+}
+
+/* The next record is of that kind and level. */
+static inline void bench_expect(int fd, unsigned ms, enum wire_record_kind kind,
+				enum psb_available available, struct wire_record *ret)
+{
+	struct wire_record record;
+
+	if (!bench_record(fd, ms, &record))
+		fail_msg("no record within %u ms", ms);
+	if (record.kind != kind || record.available != available)
+		fail_msg("kind %u level %u (%s) instead of kind %d level %d", record.kind,
+			 record.available, record.text, kind, available);
+	if (ret)
+		*ret = record;
+}
+
+/* How many bytes came within `ms`; -1: the end of the connection. */
+static inline int bench_bytes(int fd, unsigned ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char buf[256];
+	ssize_t n;
+
+	if (poll(&p, 1, (int)ms) != 1)
+		return 0;
+	n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+	return n == 0 ? -1 : n < 0 ? -errno : (int)n;
+}
+
+static inline bool bench_is_silent(int fd)
+{
+	return bench_bytes(fd, 0) == 0;
+}

@@ -1,0 +1,132 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# test-bus.sh - psibridged on a private system bus, with clients that nobody here wrote: busctl, and GLib's
+# GMemoryMonitor. What they are told was simulated, so no pressure is needed; root is, to simulate.
+
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+[ "$(id -u)" = 0 ] || skip_all "needs root, who alone may simulate"
+command -v dbus-daemon >/dev/null || skip_all "no dbus-daemon here"
+command -v busctl >/dev/null || skip_all "no busctl here"
+: "${psibridged:=$builddir/psibridged}"
+: "${gmemorymonitor:=$builddir/tests/integration/gmemorymonitor}"
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/psb-bus-XXXXXX") || exit 1
+pids=
+finish()
+{
+	for pid in $pids; do kill "$pid" 2>/dev/null; done
+	rm -rf "$dir"
+}
+trap finish EXIT
+unset GIO_USE_MEMORY_MONITOR
+export LC_ALL=C.UTF-8
+
+# A system bus as distributions configure it: what nobody allowed is forbidden.
+cat >"$dir/bus.conf" <<END
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type><auth>EXTERNAL</auth><listen>unix:path=$dir/bus</listen>
+  <policy context="default">
+    <allow user="*"/><deny own="*"/><deny send_type="method_call"/><allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/><allow receive_type="method_return"/>
+    <allow receive_type="error"/><allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+  </policy>
+  <include>$(realpath "$srcdir")/units/org.psibridge1.conf</include>
+</busconfig>
+END
+mkdir -p "$dir/root/etc/psibridge"
+# Thresholds that the machine's own pressure stays under, whatever else runs on it.
+defaults='[Defaults]\nEarly=some 10s/10s\nLow=some 10s/10s\nCritical=full 10s/10s\nHighHeadroom=off\n'
+# shellcheck disable=SC2059
+printf "$defaults[Watch psb-bus-absent]\n" >"$dir/root/etc/psibridge/psibridged.conf"
+chmod 755 "$dir"
+export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$dir/bus"
+
+# until COMMAND... : wait up to 20 s until it succeeds
+until_true()
+{
+	tries=0
+	while ! "$@" >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ $tries -lt 200 ] || return 1
+		sleep 0.1
+	done
+}
+
+start_bus()
+{
+	dbus-daemon --nofork --nopidfile --nosyslog --config-file="$dir/bus.conf" 2>>"$dir/bus.log" &
+	bus=$!
+	pids="$pids $bus"
+}
+
+call()
+{
+	busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager "$@"
+}
+
+is_there()
+{
+	busctl status "$1"
+}
+
+"$psibridged" --root "$dir/root" --notify "$dir/notify" --control "$dir/control" 2>"$dir/psibridged.log" &
+daemon=$!
+pids="$pids $daemon"
+until_true test -S "$dir/notify" || skip_all "psibridged does not run here: $(tail -n 1 "$dir/psibridged.log")"
+
+check "without a bus psibridged runs, and says so" until_true grep -q 'D-Bus: there is no bus' "$dir/psibridged.log"
+start_bus
+check "a bus that comes later is found" until_true is_there org.psibridge1
+check "busctl can introspect the manager" sh -c \
+	'busctl introspect org.psibridge1 /org/psibridge1 | grep -q "^.Simulate .*ssb"'
+check "busctl finds the watches" sh -c \
+	'busctl tree --list org.psibridge1 | grep -q "^/org/psibridge1/watch/[0-9]"'
+check "... and what they watch" sh -c \
+	'busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager ListWatches | grep -q psb-bus-absent'
+
+if [ -x "$gmemorymonitor" ]; then
+	"$gmemorymonitor" 3 >"$dir/gmm" 2>"$dir/gmm.err" &
+	pids="$pids $!"
+	check "GLib finds the low memory monitor" until_true grep -q listening "$dir/gmm"
+	for level in neutral:false:1 low:false:2 low:true:3; do
+		rest=${level#*:}
+		call Simulate ssb / "${level%%:*}" "${rest%:*}" || break
+		until_true sh -c "[ \$(grep -c '^[0-9]' '$dir/gmm') -ge ${rest#*:} ]"
+	done
+	check "GMemoryMonitor tells its program 50, 100, 255" \
+		sh -c "[ \"\$(tr '\n' ' ' <'$dir/gmm')\" = 'GMemoryMonitorDBus listening 50 100 255 ' ] || { cat '$dir/gmm'; false; }"
+else
+	skip "GMemoryMonitor tells its program 50, 100, 255" "gmemorymonitor was not built: no GLib here"
+fi
+
+printf '[Watch psb-bus-absent]\nNonsense=1\n' >"$dir/root/etc/psibridge/psibridged.conf"
+check "who reloads a bad configuration is told what is wrong" sh -c \
+	'busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager Reload 2>&1 | grep -q "psibridged.conf:2: *Nonsense"'
+check "... and everybody can read it" sh -c \
+	'busctl get-property org.psibridge1 /org/psibridge1 org.psibridge1.Manager ConfigurationError | grep -q Nonsense'
+if command -v setpriv >/dev/null; then
+	check "others may not simulate" sh -c \
+		'setpriv --reuid 65534 --clear-groups busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager Simulate ssb / low false 2>&1 | grep -qi "access denied\|rejected"'
+	check "... but look" setpriv --reuid 65534 --clear-groups busctl call org.psibridge1 /org/psibridge1 \
+		org.psibridge1.Manager ListCgroups
+fi
+
+kill "$bus"
+wait "$bus" 2>/dev/null
+start_bus
+check "a bus that was restarted is found again" until_true is_there org.freedesktop.LowMemoryMonitor
+started=$(date +%s%N)
+kill "$daemon"
+wait "$daemon"
+status=$?
+check "psibridged ends within a second, and well" \
+	test "$status" = 0 -a $((($(date +%s%N) - started) / 1000000)) -lt 1000
+done_testing

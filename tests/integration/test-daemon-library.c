@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libpsibridge as a client of the real psibridged: levels arrive whole, a restart is not noticed,
+ * and while the daemon is away the library helps itself.
+ */
+#include "daemon-bench.h"
+#include "record.h"
+
+#include <signal.h>
+
+#define CONFIGURATION "[Defaults]\nHighHeadroom=off\nQuiet=1s\nCalm=2s\n[Watch %s/**]\n"
+
+static struct bench bench;
+
+struct host {
+	psb_bridge *bridge;
+	psb_watch *watch;
+	struct record record;
+};
+static struct host host;
+
+static int set_up(void **state)
+{
+	(void)state;
+	no_lab = lab_open(&lab, "psb-client");
+	if (no_lab)
+		return 0;
+	lab_make(&lab, "a", LAB_LIMIT);
+	lab_make(&lab, "b", 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (!no_lab) {
+		bench_move(NULL);
+		lab_close(&lab);
+	}
+	return 0;
+}
+
+/* A host in `group`, as its unit's two variables would make it. */
+static void start_host(const char *group)
+{
+	char error[320] = "";
+	struct psb_watch_options o = { .size = sizeof(o),
+				       .headroom_percent = PSB_HEADROOM_OFF,
+				       .error_text = error,
+				       .error_text_size = sizeof(error) };
+	int r;
+
+	host = (struct host){ .record = RECORD_INIT };
+	setenv("MEMORY_PRESSURE_WATCH", bench.notify, 1);
+	setenv("MEMORY_PRESSURE_WRITE", "c29tZSAyMDAwMDAgMjAwMDAwMAA=", 1);
+	bench_move(group);
+	assert_int_equal(psb_bridge_new(NULL, &host.bridge), 0);
+	r = psb_watch_new(host.bridge, &o, &host.watch);
+	if (r < 0)
+		fail_msg("psb_watch_new: %d %s", r, error);
+	assert_int_equal(psb_watch_add_callback(host.watch, record_told, &host.record, 0, NULL), 0);
+	assert_int_equal(psb_bridge_start(host.bridge), 0);
+}
+
+static void stop_host(void)
+{
+	host.watch = psb_watch_unref(host.watch);
+	host.bridge = psb_bridge_unref(host.bridge);
+	unsetenv("MEMORY_PRESSURE_WATCH");
+	unsetenv("MEMORY_PRESSURE_WRITE");
+	bench_move(HOME);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	if (no_lab)
+		return 0;
+	bench_start(&bench, CONFIGURATION);
+	start_host("a");
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	if (no_lab)
+		return 0;
+	lab_kill_all();
+	stop_host();
+	bench_move(NULL);
+	bench_stop(&bench);
+	return 0;
+}
+
+static bool source_is(const char *name)
+{
+	struct psb_source source = { .size = sizeof(source) };
+
+	assert_int_equal(psb_watch_source(host.watch, &source), 0);
+	return strcmp(source.name, name) == 0;
+}
+
+static unsigned count(enum psb_available available)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < record_count(&host.record); i++)
+		n += host.record.told[i].n.available == available;
+	return n;
+}
+
+#define EXPECT(ms, condition)                                             \
+	do {                                                              \
+		if (!LAB_WAIT(ms, condition)) {                           \
+			record_print(&host.record);                       \
+			fail_msg("not within %u ms: %s", ms, #condition); \
+		}                                                         \
+	} while (0)
+
+static void it_is_recognised_and_tells_levels_whole(void **state)
+{
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	EXPECT(5000, source_is("psibridged"));
+	EXPECT(5000, bench_number(&bench, "clients", "records") == 1);
+	bench_simulate(&bench, "b", "low");
+	bench_simulate(&bench, "a", "critical");
+	EXPECT(5000, count(PSB_LOW) == 1);
+	assert_int_equal(host.record.told[0].n.critical, 1);
+	EXPECT(10000, count(PSB_NEUTRAL) == 1 && count(PSB_HIGH) == 1);
+	assert_int_equal(record_count(&host.record), 3);
+}
+
+static void real_stalls_arrive_with_their_numbers(void **state)
+{
+	const struct told *low;
+	pid_t presser;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	EXPECT(5000, source_is("psibridged"));
+	presser = lab_press_alone(&lab, "a");
+	EXPECT(20000, count(PSB_LOW) > 0);
+	low = record_find(&host.record, 0, PSB_KIND_LEVEL, PSB_LOW, NULL);
+	assert_true(low->n.some_total_usec > 0 && low->n.stall_usec > 0 && low->n.since_usec > 0);
+	lab_kill(presser);
+	EXPECT(20000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
+	assert_true(count(PSB_NEUTRAL) + count(PSB_HIGH) >= 1);
+}
+
+static void check_restart(int how)
+{
+	if (no_lab)
+		SKIP(no_lab);
+	EXPECT(5000, source_is("psibridged"));
+	bench_simulate(&bench, "a", "low");
+	EXPECT(5000, count(PSB_LOW) == 1);
+	bench_restart(&bench, how);
+	EXPECT(10000, count(PSB_NEUTRAL) == 1 && count(PSB_HIGH) == 1);
+	assert_int_equal(record_count(&host.record), 3);
+	assert_true(source_is("psibridged"));
+	bench_simulate(&bench, "a", "low");
+	EXPECT(5000, count(PSB_LOW) == 2);
+}
+
+static void a_restart_is_not_noticed(void **state)
+{
+	(void)state;
+	check_restart(SIGUSR1);
+}
+
+static void nor_is_kill_9(void **state)
+{
+	(void)state;
+	check_restart(SIGUSR2);
+}
+
+/* The manager's double gives up its store when it stops, as systemd before 254 does. */
+static void while_it_is_away_the_library_helps_itself_and_comes_back(void **state)
+{
+	struct bench again;
+	pid_t presser;
+	unsigned lows;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	EXPECT(5000, source_is("psibridged"));
+	bench_simulate(&bench, "a", "low");
+	EXPECT(5000, count(PSB_LOW) == 1);
+	assert_int_equal(double_stop(&bench.manager), 0);
+	EXPECT(10000, !source_is("psibridged"));
+	/* what it was told comes to its end all the same */
+	EXPECT(30000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
+	lows = count(PSB_LOW);
+	presser = lab_press_alone(&lab, "a");
+	EXPECT(20000, count(PSB_LOW) > lows);
+	lab_kill(presser);
+
+	again = bench;
+	bench_again(&again);
+	bench = again;
+	EXPECT(70000, source_is("psibridged"));
+	EXPECT(30000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
+	lows = count(PSB_LOW);
+	bench_move(HOME);
+	bench_simulate(&bench, "a", "low");
+	EXPECT(5000, count(PSB_LOW) > lows);
+}
+
+#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ON_A_DAEMON(it_is_recognised_and_tells_levels_whole),
+		ON_A_DAEMON(real_stalls_arrive_with_their_numbers),
+		ON_A_DAEMON(a_restart_is_not_noticed),
+		ON_A_DAEMON(nor_is_kill_9),
+		ON_A_DAEMON(while_it_is_away_the_library_helps_itself_and_comes_back),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

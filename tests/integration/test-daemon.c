@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What psibridged promises its clients, on real cgroups. Where a level need not come from real
+ * stalls it is simulated through the control socket; test-daemon-pressure.c has the real ones.
+ */
+#include "daemon-bench.h"
+
+#include <signal.h>
+
+static struct bench bench;
+
+#define CONFIGURATION           \
+	"[Daemon]\n"            \
+	"ClientsPerCgroup=20\n" \
+	"[Defaults]\n"          \
+	"HighHeadroom=off\n"    \
+	"Quiet=1s\n"            \
+	"Calm=2s\n"             \
+	"[Watch %s/**]\n"
+
+#define SUBSCRIBE "psibridge/1\n"
+
+static int set_up(void **state)
+{
+	(void)state;
+	no_lab = lab_open(&lab, "psb-daemon");
+	if (no_lab)
+		return 0;
+	lab_make(&lab, "a", 0);
+	lab_make(&lab, "b", 0);
+	lab_make(&lab, "a/below", 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (!no_lab) {
+		bench_move(NULL);
+		lab_close(&lab);
+	}
+	return 0;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	if (no_lab)
+		return 0;
+	bench_start(&bench, CONFIGURATION);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	if (!no_lab) {
+		bench_move(NULL);
+		bench_stop(&bench);
+	}
+	return 0;
+}
+
+static int client(const char *group, const char *hello)
+{
+	if (no_lab)
+		SKIP(no_lab);
+	return bench_client(&bench, group, hello);
+}
+
+/* ---- who is told what ---------------------------------------------------------------------------- */
+
+static void a_plain_client_gets_one_byte_a_low_of_its_own_cgroup(void **state)
+{
+	int a = client("a", NULL), b = client("b", NULL);
+
+	(void)state;
+	bench_simulate(&bench, "a", "low");
+	assert_int_equal(bench_bytes(a, 5000), 1);
+	assert_true(bench_is_silent(b));
+	bench_simulate(&bench, "b", "critical");
+	assert_int_equal(bench_bytes(b, 5000), 1);
+	assert_true(bench_is_silent(a));
+	close(a);
+	close(b);
+}
+
+static void a_subscriber_is_told_the_way_down_and_up(void **state)
+{
+	struct wire_record r;
+	int a = client("a", SUBSCRIBE), b = client("b", SUBSCRIBE);
+
+	(void)state;
+	bench_expect(a, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_expect(b, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_simulate(&bench, "a", "critical");
+	bench_expect(a, 5000, WIRE_LEVEL, PSB_LOW, &r);
+	assert_int_equal(r.critical, 1);
+	assert_int_equal(r.reason, PSB_REASON_SIMULATED);
+	assert_true(r.time_usec <= lab_now_usec());
+	bench_expect(a, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
+	bench_expect(a, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
+	assert_true(bench_is_silent(b));
+	close(a);
+	close(b);
+}
+
+static void the_pressure_below_a_cgroup_is_its_own_too(void **state)
+{
+	struct wire_record r;
+	int a = client("a", SUBSCRIBE);
+
+	(void)state;
+	bench_expect(a, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_simulate(&bench, "a/below", "low");
+	bench_expect(a, 5000, WIRE_LEVEL, PSB_LOW, &r);
+	bench_expect(a, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
+	bench_expect(a, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
+	close(a);
+}
+
+static void who_comes_late_is_told_the_present_state(void **state)
+{
+	int plain, records;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	bench_simulate(&bench, "a", "low");
+	plain = client("a", NULL);
+	records = client("a", SUBSCRIBE);
+	assert_int_equal(bench_bytes(plain, 1000), 1);
+	bench_expect(records, 5000, WIRE_WELCOME, PSB_LOW, NULL);
+	bench_expect(records, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
+	close(plain);
+	close(records);
+}
+
+static void a_cgroup_below_ones_own_may_be_asked_for(void **state)
+{
+	int fd = client("a", "psibridge/1 cgroup=below\n");
+
+	(void)state;
+	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_simulate(&bench, "a", "low");
+	lab_sleep_ms(300);
+	assert_true(bench_is_silent(fd));
+	bench_simulate(&bench, "a/below", "low");
+	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+	close(fd);
+}
+
+/* A client without rights: a child that gives them up before it connects. It reports the text it was refused with. */
+static void refusal_of_nobody(const char *group, const char *hello, char *text, size_t size)
+{
+	struct wire_record record;
+	int pair[2];
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	bench_move(group);
+	pid = fork();
+	if (pid == 0) {
+		struct sockaddr_un address = { .sun_family = AF_UNIX };
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		memcpy(address.sun_path, bench.notify, strlen(bench.notify));
+		if (setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(2);
+		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		    send(fd, hello, strlen(hello), 0) < 0 || !bench_record(fd, 10000, &record))
+			_exit(3);
+		if (send(pair[1], &record, sizeof(record), 0) < 0)
+			_exit(4);
+		/* after a refusal the connection ends */
+		_exit(record.kind == WIRE_REFUSED && bench_bytes(fd, 10000) != -1 ? 5 : 0);
+	}
+	bench_move(HOME);
+	close(pair[1]);
+	assert_int_equal(recv(pair[0], &record, sizeof(record), 0), sizeof(record));
+	snprintf(text, size, "%s", record.kind == WIRE_REFUSED ? record.text : "welcome");
+	{
+		int status;
+
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	close(pair[0]);
+}
+
+static void somebody_elses_cgroup_is_refused_in_words(void **state)
+{
+	char hello[256], text[WIRE_TEXT_MAX];
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (geteuid() != 0)
+		SKIP("needs root to become somebody else");
+	assert_int_equal(chmod(bench.dir, 0755), 0);
+	snprintf(hello, sizeof(hello), "psibridge/1 cgroup=%s\n", lab_path(&lab, "b"));
+	refusal_of_nobody("a", hello, text, sizeof(text));
+	assert_string_not_equal(text, "welcome");
+	assert_non_null(strstr(text, "cgroup"));
+	snprintf(hello, sizeof(hello), "psibridge/1 cgroup=../b\n");
+	refusal_of_nobody("a", hello, text, sizeof(text));
+	assert_string_not_equal(text, "welcome");
+	snprintf(hello, sizeof(hello), "psibridge/1 cgroup=%s\n", lab_path(&lab, "a/below"));
+	refusal_of_nobody("a", hello, text, sizeof(text));
+	assert_string_equal(text, "welcome");
+	/* and root may */
+	snprintf(hello, sizeof(hello), "psibridge/1 cgroup=%s\n", lab_path(&lab, "b"));
+	{
+		int fd = client("a", hello);
+
+		bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+		bench_simulate(&bench, "b", "low");
+		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+		close(fd);
+	}
+}
+
+static void at_its_end_it_owes_nobody_anything(void **state)
+{
+	int slow = client("a", SUBSCRIBE);
+
+	(void)state;
+	/* unread until there is no room: then BYE finds none either */
+	for (int i = 0; i < 40; i++)
+		bench_simulate(&bench, "a", i & 1 ? "neutral" : "low");
+	bench_restart(&bench, SIGUSR1);
+	assert_int_equal(bench_number(&bench, "clients", "connected"), 1);
+	close(slow);
+}
+
+/* ---- restarts ------------------------------------------------------------------------------------ */
+
+static void check_restart(int how, bool bye)
+{
+	int silent = client("a", NULL), trigger = client("a", "some 150000 2000000"),
+	    records = client("a", SUBSCRIBE), calm = client("b", SUBSCRIBE);
+	struct wire_record r;
+
+	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_expect(calm, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_simulate(&bench, "a", "low");
+	assert_int_equal(bench_bytes(silent, 5000), 1);
+	assert_int_equal(bench_bytes(trigger, 5000), 1);
+	bench_expect(records, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+
+	bench_restart(&bench, how);
+	if (bye) {
+		bench_expect(records, 5000, WIRE_BYE, PSB_LOW, NULL);
+		bench_expect(calm, 5000, WIRE_BYE, PSB_HIGH, NULL);
+	}
+	/* what it was told is still so, and then ends as it would have */
+	bench_expect(records, 5000, WIRE_WELCOME, PSB_LOW, NULL);
+	bench_expect(calm, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_expect(records, 10000, WIRE_LEVEL, PSB_NEUTRAL, &r);
+	bench_expect(records, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
+	assert_true(bench_is_silent(silent)); /* neither told twice nor hung up on */
+	assert_true(bench_is_silent(trigger));
+	assert_int_equal(bench_number(&bench, "clients", "connected"), 4);
+
+	bench_simulate(&bench, "a", "low");
+	assert_int_equal(bench_bytes(silent, 5000), 1);
+	assert_int_equal(bench_bytes(trigger, 5000), 1);
+	bench_expect(records, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+	assert_true(bench_is_silent(calm));
+	close(silent);
+	close(trigger);
+	close(records);
+	close(calm);
+}
+
+static void a_restart_loses_nobody_and_tells_no_lies(void **state)
+{
+	(void)state;
+	check_restart(SIGUSR1, true);
+}
+
+static void neither_does_kill_9(void **state)
+{
+	(void)state;
+	check_restart(SIGUSR2, false);
+}
+
+static void who_left_meanwhile_is_forgotten(void **state)
+{
+	int stays = client("a", SUBSCRIBE), goes = client("b", SUBSCRIBE);
+
+	(void)state;
+	close(goes);
+	bench_restart(&bench, SIGUSR2);
+	assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 1));
+	close(stays);
+	assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 0));
+}
+
+/* ---- bad clients --------------------------------------------------------------------------------- */
+
+static void somebody_elses_service_goes_on(int other)
+{
+	struct wire_record r;
+
+	bench_simulate(&bench, "b", "low");
+	bench_expect(other, 5000, WIRE_LEVEL, PSB_LOW, &r);
+	assert_true(r.time_usec + 2000000 > lab_now_usec());
+}
+
+static void a_flood_fills_the_flooders_own_socket(void **state)
+{
+	int flooder = client("a", NULL), other = client("b", SUBSCRIBE);
+	char junk[4096];
+	size_t sent = 0;
+	ssize_t n;
+
+	(void)state;
+	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	memset(junk, 'x', sizeof(junk));
+	while ((n = send(flooder, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 &&
+	       sent < 64 << 20)
+		sent += (size_t)n;
+	assert_true(sent < 4 << 20);
+	somebody_elses_service_goes_on(other);
+	/* it is a plain client all the same */
+	bench_simulate(&bench, "a", "low");
+	assert_int_equal(bench_bytes(flooder, 5000), 1);
+	close(flooder);
+	close(other);
+}
+
+static void who_never_reads_misses_repeats_but_not_the_end(void **state)
+{
+	int slow = client("a", SUBSCRIBE), other = client("b", SUBSCRIBE);
+	struct wire_record r = { 0 };
+	unsigned records = 0;
+
+	(void)state;
+	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	for (int i = 0; i < 200; i++) {
+		bench_simulate(&bench, "a", i & 1 ? "high" : "low");
+		bench_simulate(&bench, "a", "neutral");
+	}
+	bench_simulate(&bench, "a", "critical");
+	somebody_elses_service_goes_on(other);
+	assert_true(bench_number(&bench, "clients", "replaced") > 0);
+	while (bench_record(slow, 500, &r))
+		if (++records > 0 && r.critical)
+			break;
+	assert_true(records < 300);
+	assert_int_equal(r.available, PSB_LOW);
+	assert_int_equal(r.critical, 1);
+	close(slow);
+	close(other);
+}
+
+static void half_a_line_waits_and_rubbish_is_answered(void **state)
+{
+	static const struct {
+		const char *hello, *error;
+	} rows[] = {
+		{ "psibridge/2\n", "version" },
+		{ "psibridge/1 low=some:1\n", "trigger" },
+		{ "psibridge/1 colour=red\n", "key" },
+		{ "psibridge/1 cgroup=nowhere\n", "no such cgroup" },
+	};
+	int half = client("a", "psibridge/1 cgroup=bel");
+	struct wire_record r;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		int fd = client("a", rows[i].hello);
+
+		bench_expect(fd, 5000, WIRE_REFUSED, PSB_HIGH, &r);
+		if (!strstr(r.text, rows[i].error))
+			fail_msg("%s: \"%s\" does not say \"%s\"", rows[i].hello, r.text,
+				 rows[i].error);
+		assert_true(r.error != 0);
+		assert_int_equal(bench_bytes(fd, 5000), -1);
+		close(fd);
+	}
+	assert_true(bench_is_silent(half));
+	assert_int_equal(send(half, "ow\n", 3, 0), 3);
+	bench_expect(half, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	close(half);
+}
+
+static void half_closed_is_not_closed(void **state)
+{
+	int fd = client("a", NULL);
+
+	(void)state;
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	lab_sleep_ms(200);
+	bench_simulate(&bench, "a", "low");
+	assert_int_equal(bench_bytes(fd, 5000), 1);
+	close(fd);
+}
+
+static void too_many_of_one_cgroup_are_refused_and_others_are_not(void **state)
+{
+	int fds[20], more, other;
+
+	(void)state;
+	for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
+		fds[i] = client("a", NULL);
+	more = client("a", NULL);
+	assert_int_equal(bench_bytes(more, 5000), -1);
+	close(more);
+	other = client("b", SUBSCRIBE);
+	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	assert_int_equal(bench_number(&bench, "clients", "refused"), 1);
+	for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
+		close(fds[i]);
+	more = client("a", SUBSCRIBE);
+	bench_expect(more, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	close(more);
+	close(other);
+}
+
+static void ten_thousand_connections_harm_nobody(void **state)
+{
+	int other = client("b", SUBSCRIBE);
+
+	(void)state;
+	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_move("a");
+	for (int i = 0; i < 10000; i++)
+		close(bench_connect(bench.notify));
+	bench_move(HOME);
+	somebody_elses_service_goes_on(other);
+	assert_true(LAB_WAIT(20000, bench_number(&bench, "clients", "connected") == 1));
+	close(other);
+}
+
+#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ON_A_DAEMON(a_plain_client_gets_one_byte_a_low_of_its_own_cgroup),
+		ON_A_DAEMON(a_subscriber_is_told_the_way_down_and_up),
+		ON_A_DAEMON(the_pressure_below_a_cgroup_is_its_own_too),
+		ON_A_DAEMON(who_comes_late_is_told_the_present_state),
+		ON_A_DAEMON(a_cgroup_below_ones_own_may_be_asked_for),
+		ON_A_DAEMON(somebody_elses_cgroup_is_refused_in_words),
+		ON_A_DAEMON(at_its_end_it_owes_nobody_anything),
+		ON_A_DAEMON(a_restart_loses_nobody_and_tells_no_lies),
+		ON_A_DAEMON(neither_does_kill_9),
+		ON_A_DAEMON(who_left_meanwhile_is_forgotten),
+		ON_A_DAEMON(a_flood_fills_the_flooders_own_socket),
+		ON_A_DAEMON(who_never_reads_misses_repeats_but_not_the_end),
+		ON_A_DAEMON(half_a_line_waits_and_rubbish_is_answered),
+		ON_A_DAEMON(half_closed_is_not_closed),
+		ON_A_DAEMON(too_many_of_one_cgroup_are_refused_and_others_are_not),
+		ON_A_DAEMON(ten_thousand_connections_harm_nobody),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
