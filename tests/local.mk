@@ -61,6 +61,7 @@ unit_tests = \
 	tests/unit/test-records \
 	tests/unit/test-records-broken \
 	tests/unit/test-survey \
+	tests/unit/test-rows \
 	tests/unit/test-no-alloc \
 	tests/unit/test-signals
 if ENABLE_DAEMON
@@ -102,9 +103,11 @@ daemon_programs = \
 	tests/integration/test-crowd
 integration_programs += $(daemon_programs)
 integration_scripts += \
+	tests/integration/test-cli-daemon.sh \
+	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
 # What those tests are made with.
-daemon_tools = tests/integration/manager-double
+daemon_tools = tests/integration/manager-double tests/unit/fake-daemon
 endif
 integration_tests = $(integration_programs) $(integration_scripts)
 
@@ -133,6 +136,8 @@ if ENABLE_DAEMON
 quick_tests += \
 	tests/integration/test-manager-double \
 	tests/integration/test-daemon \
+	tests/integration/test-cli-daemon.sh \
+	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
 endif
 
@@ -174,7 +179,7 @@ AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
 endif
 CLEANFILES +=
 dist_noinst_SCRIPTS += tests/driver tests/summary $(structure_tests) $(fuzz_tests) $(integration_scripts)
-EXTRA_DIST +=  tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
+EXTRA_DIST += tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
 
 # Runs a command as on a kernel without io_uring: PSIBRIDGE_TEST_WRAPPER='./tests/deny-io-uring ENOSYS' make check
 tests_deny_io_uring_SOURCES = tests/deny-io-uring.c
@@ -320,6 +325,9 @@ tests_unit_test_survey_SOURCES = tests/unit/test-survey.c tests/unit/fake-root.h
 tests_unit_test_survey_LDADD = $(library_layers)
 
 # It is its own psb_survey().
+tests_unit_test_rows_SOURCES = tests/unit/test-rows.c
+tests_unit_test_rows_LDADD = src/cli/psibridge-rows.$(OBJEXT) src/cli/psibridge-control-client.$(OBJEXT) \
+	src/core/cgpattern.lo src/core/cgpath.lo $(JANSSON_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_no_alloc_SOURCES = tests/unit/test-no-alloc.c tests/unit/library-bench.h
 tests_unit_test_no_alloc_LDADD = $(library_layers)
@@ -385,6 +393,9 @@ tests_unit_test_bus_life_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_test_bus_life_LDADD = $(bus_objects) $(library_layers) $(daemon_libraries)
 
 # control.c over a fake forest: what psibridge(1) is tested against.
+tests_unit_fake_daemon_SOURCES = tests/unit/fake-daemon.c tests/unit/control-stage.h
+tests_unit_fake_daemon_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_fake_daemon_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
 lab_files = tests/integration/lab.c tests/integration/lab.h tests/integration/record.h tests/integration/fixture.h

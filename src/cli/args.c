@@ -17,11 +17,11 @@
 #include <string.h>
 
 #include "core/duration.h"
+#include "core/nearest.h"
 #include "core/scan.h"
 
-#define WORD_MAX 32
+#define WORD_MAX NEAREST_WORD_MAX
 #define NAMES_MAX 64
-#define MISTAKES_MAX 2
 
 void complain(const char *verb, const char *format, ...)
 {
@@ -35,46 +35,6 @@ void complain(const char *verb, const char *format, ...)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = '?';
 	fprintf(stderr, "psibridge%s%s: %s\n", verb ? " " : "", verb ? verb : "", line);
-}
-
-static unsigned mistakes(const char *a, const char *b)
-{
-	unsigned rows[3][WORD_MAX + 1];
-	size_t n = strlen(a), m = strlen(b);
-
-	if (n > WORD_MAX || m > WORD_MAX)
-		return WORD_MAX;
-	for (size_t j = 0; j <= m; j++)
-		rows[0][j] = (unsigned)j;
-	for (size_t i = 1; i <= n; i++) {
-		const unsigned *above = rows[(i - 1) % 3], *two_above = rows[(i + 1) % 3];
-		unsigned *row = rows[i % 3];
-
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= m; j++) {
-			row[j] = MIN(above[j - 1] + (a[i - 1] != b[j - 1]),
-				     MIN(above[j], row[j - 1]) + 1);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-				row[j] = MIN(row[j], two_above[j - 2] + 1);
-		}
-	}
-	return rows[n % 3][m];
-}
-
-const char *nearest(const char *word, const char *const *names, size_t n)
-{
-	unsigned best = MISTAKES_MAX + 1;
-	const char *found = NULL;
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned distance = mistakes(word, names[i]);
-
-		if (distance < best && 2 * distance < strlen(names[i])) {
-			best = distance;
-			found = names[i];
-		}
-	}
-	return found;
 }
 
 static const struct args_option *find_option(const struct args *args, struct scan name)
@@ -97,7 +57,7 @@ static int unknown_option(const struct args *args, struct scan name)
 		for (const struct args_option *o = args->tables[t]; o && o->name; o++)
 			if (n < NAMES_MAX)
 				names[n++] = o->name;
-	near = nearest(word, names, n);
+	near = nearest_word(word, strlen(word), names, n);
 	if (near)
 		complain(args->verb, "--%s: there is no such option; did you mean --%s?", word,
 			 near);
@@ -119,6 +79,15 @@ int args_next(struct args *args)
 	if (args->at >= args->argc)
 		return ARGS_END;
 	word = args->argv[args->at++];
+	if (args->words > 0 && !args->literal && strcmp(word, "--") == 0) {
+		args->literal = true;
+		return args_next(args);
+	}
+	if (args->words > 0 && (args->literal || word[0] != '-')) {
+		args->words--;
+		args->value = word;
+		return ARGS_WORD;
+	}
 	if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
 		return ARGS_HELP;
 	if (strcmp(word, "--") == 0 && args->at >= args->argc)

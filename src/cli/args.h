@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <limits.h>
+
 #include "core/util.h"
 
 struct args_option {
@@ -17,7 +19,11 @@ struct args_option {
 	int id;		      /* > ARGS_HELP */
 };
 
-enum { ARGS_END = 0, ARGS_HELP = 1 };
+enum {
+	ARGS_END = 0,
+	ARGS_HELP = 1,
+	ARGS_WORD = INT_MAX, /* a word that is no option: `value` */
+};
 
 #define ARGS_TABLES_MAX 2
 
@@ -29,6 +35,8 @@ struct args {
 	const struct args_option *tables[ARGS_TABLES_MAX];
 	const struct args_option *option; /* what args_next() found */
 	const char *value;		  /* NULL: it takes none */
+	unsigned words; /* how many words without dashes may still come; 0: only options do */
+	bool literal;	/* a "--" stood before */
 };
 
 #define ARGS_INIT(argc_, argv_, own, more)                                                 \
@@ -40,7 +48,8 @@ struct args {
 	}
 
 /*
- * Returns the id of the next option, ARGS_HELP, or ARGS_END. Errors: -EINVAL: the complaint was
+ * Returns the id of the next option, ARGS_HELP, ARGS_WORD (also for all that follows a "--"), or
+ * ARGS_END. Errors: -EINVAL: the complaint was
  * printed, here and below.
  */
 int args_next(struct args *args);
@@ -56,9 +65,3 @@ int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
 
 /* One line on stderr, "psibridge VERB: ..."; `verb` may be NULL. Control characters become '?'. */
 void complain(const char *verb, const char *format, ...) _printf_(2, 3);
-
-/*
- * The one of `names` (`n` of them) that `word` probably was meant to be: at most two letters
- * wrong, missing, extra or swapped, and less than half of it. NULL: none is near.
- */
-const char *nearest(const char *word, const char *const *names, size_t n);

@@ -19,8 +19,13 @@ enum {
 	EXIT_FAILED = 1, /* it could not be done; doctor: no rung works */
 	EXIT_USAGE = 2,	 /* the command line makes no sense */
 	EXIT_GONE = 3,	 /* watch: the cgroup was removed */
+	EXIT_LOW = 4,	 /* status: memory is short somewhere */
 };
 
 int verb_watch(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
+int verb_status(int argc, char **argv);
+int verb_top(int argc, char **argv);
+int verb_simulate(int argc, char **argv);
+int verb_metrics(int argc, char **argv);
 int verb_demo(int argc, char **argv);

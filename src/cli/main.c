@@ -13,6 +13,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "core/nearest.h"
 
 static const struct verb {
 	const char *name;
@@ -22,6 +23,10 @@ static const struct verb {
 	{ "watch", verb_watch, "print a line whenever memory becomes short, or is no longer" },
 	{ "doctor", verb_doctor,
 	  "say how soon pressure is noticed here, why, and how to do better" },
+	{ "status", verb_status, "say where memory is short now, and whether psibridged is well" },
+	{ "top", verb_top, "show the cgroups that wait for memory, live" },
+	{ "simulate", verb_simulate, "make psibridged tell its clients a level" },
+	{ "metrics", verb_metrics, "print pressure and levels of all cgroups for Prometheus" },
 	{ "demo", verb_demo, "make memory short on purpose, in a cgroup of its own, and watch it" },
 };
 
@@ -56,7 +61,7 @@ static int unknown_verb(const char *word)
 
 	for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
 		names[i + 1] = verbs[i].name;
-	near = nearest(word, names, ELEMENTSOF(names));
+	near = nearest_word(word, strlen(word), names, ELEMENTSOF(names));
 	if (near)
 		complain(NULL, "%s: there is no such verb; did you mean %s?", word, near);
 	else

@@ -23,7 +23,7 @@ _psibridge()
 	COMPREPLY=()
 
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'watch doctor demo help --help --version' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'watch doctor status top simulate metrics demo help --help --version' -- "$word")
 		return
 	fi
 	case $before in
@@ -39,7 +39,7 @@ _psibridge()
 		mapfile -t COMPREPLY < <(cd /proc && compgen -G '[1-9]*' | grep "^$word")
 		return
 		;;
-	--source | --host)
+	--source | --host | --control | --output)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
@@ -52,17 +52,46 @@ _psibridge()
 		mapfile -t COMPREPLY < <(compgen -W 'off 10 25 50' -- "$word")
 		return
 		;;
-	--pattern | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length)
+	--sort)
+		mapfile -t COMPREPLY < <(compgen -W 'some full memory name' -- "$word")
+		return
+		;;
+	--format)
+		mapfile -t COMPREPLY < <(compgen -W 'openmetrics prometheus' -- "$word")
+		return
+		;;
+	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length)
 		return
 		;;
 	esac
 	case $verb in
 	watch) options="$target --json --count --duration --help" ;;
 	doctor) options="$target --json --help" ;;
+	status) options='--watch --json --control --help' ;;
+	top) options='--interval --sort --batch --json --count --control --help' ;;
+	simulate) options='--json --control --help' ;;
+	metrics) options='--output --format --control --help' ;;
 	demo) options='--json --memory --length --simulate --host --help' ;;
-	help) options='watch doctor demo' ;;
+	help) options='watch doctor status top simulate metrics demo' ;;
 	*) return ;;
 	esac
+	# verbs that take a cgroup or a level as a word of its own
+	if [[ $word != -* ]]; then
+		case $verb in
+		status | top | metrics)
+			_psibridge_cgroups "$word"
+			return
+			;;
+		simulate)
+			if ((COMP_CWORD == 2)); then
+				options='low neutral high critical'
+			else
+				_psibridge_cgroups "$word"
+				return
+			fi
+			;;
+		esac
+	fi
 	mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
 }
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * control-client.h - asking psibridged
+ *
+ * Over its control socket (src/daemon/control.h has the language): one connection, one request, one
+ * answer. Answers are looked through before they are handed on, so whoever gets one may rely on its
+ * shape; single members may still be missing, the getters then answer 0 and "".
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONTROL_SOCKET "/run/psibridge/control"
+#define CONTROL_WHY_MAX 1024
+
+/* The option every verb that asks has, and its line for --help. */
+#define CONTROL_OPTION(id)                                                 \
+	{                                                                  \
+		"control", "the path of psibridged's control socket", (id) \
+	}
+#define CONTROL_HELP "  --control PATH       psibridged's socket [" CONTROL_SOCKET "]\n"
+
+/*
+ * `path` NULL: $PSIBRIDGE_CONTROL, or else CONTROL_SOCKET. Takes over the reference of `request`.
+ * The answer's owner is the caller. Errors, each with a sentence in why[CONTROL_WHY_MAX]:
+ * -ENOENT, -ECONNREFUSED (it is not running), -EACCES, -ETIMEDOUT, -ECONNRESET, -EBADMSG (whoever
+ * listens there is not psibridged, or another version), -EREMOTEIO (psibridged refused; the words
+ * are its own), -ENOMEM, and what socket(2) and connect(2) say.
+ */
+int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t **ret, char *why);
+
+#define CONTROL_TIMEOUT_USEC UINT64_C(10000000)
+
+/* {"verb":"status"}, checked. */
+int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, char *why);
+
+/* Does that error mean that nobody is there? */
+bool control_is_absent(int error);
+
+/* Members of an answer. 0 and "" where they are missing or of another type. */
+uint64_t answer_number(const json_t *object, const char *key);
+const char *answer_text(const json_t *object, const char *key);
+bool answer_flag(const json_t *object, const char *key);

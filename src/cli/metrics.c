@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * metrics.c - psibridge metrics: pressure and levels of all cgroups as OpenMetrics text
+ *
+ *     one survey, one question to psibridged --> the whole text in memory --> stdout or a file
+ *
+ * What cadvisor has is named as there (its docs/storage/prometheus.md), so that its dashboards work:
+ * "waiting" is PSI's some, "stalled" its full, the working set is use minus inactive_file, and no
+ * limit is a limit of 0. The label is `id`, the cgroup's path. What only psibridged knows begins
+ * with psibridge_.
+ *
+ * OpenMetrics wants all samples of a family in one piece and no series twice. A label must be
+ * UTF-8, and whatever replaces other bytes could make two names one: a cgroup whose name is not
+ * UTF-8 is left out and counted. In the older text format of Prometheus, which is what
+ * node_exporter's textfile collector reads, the family of a counter has its "_total" too.
+ *
+ * A file is replaced in one step (temporary file, fsync, rename), so a reader sees the old one or
+ * the new one, and a full disk leaves the old one. The temporary name does not end in ".prom".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/metrics.h"
+#include "core/utf8.h"
+
+enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_OUTPUT, OPTION_FORMAT };
+
+static const struct args_option own_table[] = {
+	CONTROL_OPTION(OPTION_CONTROL),
+	{ "output", "the path of a file", OPTION_OUTPUT },
+	{ "format", "openmetrics or prometheus", OPTION_FORMAT },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge metrics - print pressure and levels of all cgroups\n"
+	"\n"
+	"Usage: psibridge metrics [PATTERN] [OPTION...]\n"
+	"\n"
+	"PATTERN chooses cgroups, such as 'system.slice/*.service'; without one it is all of them\n"
+	"and the root.\n"
+	"\n"
+	"  --output FILE        replace this file in one step, in place of standard output\n"
+	"  --format FORMAT      openmetrics, or prometheus: what node_exporter's textfile\n"
+	"                       collector reads                                [openmetrics]\n" CONTROL_HELP
+	"  --help\n"
+	"\n"
+	"Without psibridged there are pressure and memory, and psibridge_up is 0.\n"
+	"\n"
+	"Exit status: 0 done, 1 it could not be done (a FILE is as it was), 2 the command line\n"
+	"makes no sense.\n"
+	"\n"
+	"Example: psibridge metrics --format prometheus \\\n"
+	"           --output /var/lib/prometheus/node-exporter/psibridge.prom\n";
+
+/* ---- families -------------------------------------------------------------------------------- */
+
+void family(const struct exposition *e, const char *name, enum family_type type, const char *text)
+{
+	/* `name` is without the "_total" that every sample of a counter has */
+	const char *suffix = e->prometheus && type == COUNTER ? "_total" : "";
+
+	fprintf(e->out, "# TYPE %s%s %s\n# HELP %s%s %s\n", name, suffix,
+		type == COUNTER ? "counter" : "gauge", name, suffix, text);
+}
+
+void label(const struct exposition *e, const char *value)
+{
+	for (; *value; value++) {
+		if (*value == '\\' || *value == '"')
+			putc('\\', e->out);
+		if (*value == '\n')
+			fputs("\\n", e->out);
+		else
+			putc(*value, e->out);
+	}
+}
+
+static void sample(const struct exposition *e, const char *name, const struct row *row)
+{
+	fprintf(e->out, "%s{id=\"", name);
+	label(e, row->cgroup);
+	fputs("\"} ", e->out);
+}
+
+static void seconds(const struct exposition *e, uint64_t usec)
+{
+	fprintf(e->out, "%" PRIu64 ".%06" PRIu64 "\n", usec / USEC_PER_SEC, usec % USEC_PER_SEC);
+}
+
+static bool has_memory(const struct row *row)
+{
+	return row->now.current_bytes > 0;
+}
+
+#define EACH_ROW(e, row)                                      \
+	for (size_t _i = 0; _i < rows_count((e)->rows); _i++) \
+		if ((row = rows_at((e)->rows, _i)) && utf8_is_valid(row->cgroup))
+
+static void put_pressure(const struct exposition *e)
+{
+	const struct row *row;
+
+	family(e, "container_pressure_memory_waiting_seconds", COUNTER,
+	       "Total time duration tasks in the container have waited due to memory congestion.");
+	EACH_ROW(e, row)
+	if (row->now.has_pressure) {
+		sample(e, "container_pressure_memory_waiting_seconds_total", row);
+		seconds(e, row->now.some_total_usec);
+	}
+	family(e, "container_pressure_memory_stalled_seconds", COUNTER,
+	       "Total time duration no tasks in the container could make progress due to memory "
+	       "congestion.");
+	EACH_ROW(e, row)
+	if (row->now.has_pressure) {
+		sample(e, "container_pressure_memory_stalled_seconds_total", row);
+		seconds(e, row->now.full_total_usec);
+	}
+}
+
+static void put_memory(const struct exposition *e)
+{
+	const struct row *row;
+
+	family(e, "container_memory_usage_bytes", GAUGE, "Memory in use, page cache included.");
+	EACH_ROW(e, row)
+	if (has_memory(row)) {
+		sample(e, "container_memory_usage_bytes", row);
+		fprintf(e->out, "%" PRIu64 "\n", row->now.current_bytes);
+	}
+	family(e, "container_memory_working_set_bytes", GAUGE,
+	       "Memory in use, without inactive page cache.");
+	EACH_ROW(e, row)
+	if (has_memory(row)) {
+		sample(e, "container_memory_working_set_bytes", row);
+		fprintf(e->out, "%" PRIu64 "\n", row->now.working_set_bytes);
+	}
+	family(e, "container_spec_memory_limit_bytes", GAUGE,
+	       "The cgroup's own memory.max; 0: it has none.");
+	EACH_ROW(e, row)
+	if (has_memory(row)) {
+		sample(e, "container_spec_memory_limit_bytes", row);
+		fprintf(e->out, "%" PRIu64 "\n", row->now.limit_bytes);
+	}
+	family(e, "container_oom_events", COUNTER,
+	       "Processes that the kernel killed for want of memory, in the cgroup and below it.");
+	EACH_ROW(e, row)
+	if (row->now.has_events) {
+		sample(e, "container_oom_events_total", row);
+		fprintf(e->out, "%" PRIu64 "\n", row->now.oom_kill_events);
+	}
+}
+
+static void put_levels(const struct exposition *e)
+{
+	const struct row *row;
+
+	family(e, "psibridge_memory_available", GAUGE,
+	       "What psibridged makes of the cgroup: 1 Low (memory is short), 2 Neutral, 3 High.");
+	EACH_ROW(e, row)
+	if (row->available > 0) {
+		sample(e, "psibridge_memory_available", row);
+		fprintf(e->out, "%u\n", row->available);
+	}
+	family(e, "psibridge_memory_critical", GAUGE,
+	       "1: Low, and whole tasks stall or the kernel killed one.");
+	EACH_ROW(e, row)
+	if (row->available > 0) {
+		sample(e, "psibridge_memory_critical", row);
+		fprintf(e->out, "%d\n", row->critical);
+	}
+}
+
+static void put_own(const struct exposition *e)
+{
+	size_t left_out = 0;
+
+	for (size_t i = 0; i < rows_count(e->rows); i++)
+		left_out += !utf8_is_valid(rows_at(e->rows, i)->cgroup);
+	family(e, "psibridge_cgroups", GAUGE, "Cgroups that were looked at.");
+	fprintf(e->out, "psibridge_cgroups %zu\n", rows_count(e->rows));
+	family(e, "psibridge_cgroups_left_out", GAUGE,
+	       "Cgroups that are not listed because their names are not UTF-8.");
+	fprintf(e->out, "psibridge_cgroups_left_out %zu\n", left_out);
+	family(e, "psibridge_up", GAUGE, "1: psibridged runs and answered.");
+	fprintf(e->out, "psibridge_up %d\n", e->status != NULL);
+}
+
+static void put_all(const struct exposition *e)
+{
+	put_pressure(e);
+	put_memory(e);
+	put_own(e);
+	if (e->status) {
+		put_levels(e);
+		metrics_put_daemon(e);
+	}
+	fputs("# EOF\n", e->out);
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *text, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, text, size);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			text += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* The rename lasts only when the directory is on the disk too. Some file systems cannot say. */
+static void sync_directory(const char *path)
+{
+	char *directory = strdup(path);
+	int fd = -1;
+
+	if (directory) {
+		char *slash = strrchr(directory, '/');
+
+		if (slash)
+			slash[slash == directory] = '\0';
+		fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (fd >= 0) {
+		(void)!fsync(fd);
+		close(fd);
+	}
+	free(directory);
+}
+
+static int replace_file(const char *path, const char *text, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	char *temporary;
+	int fd, r;
+
+	if (asprintf(&temporary, "%.*s.%s.XXXXXX", slash ? (int)(slash - path) + 1 : 0, path,
+		     slash ? slash + 1 : path) < 0)
+		return -ENOMEM;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0) {
+		r = -errno;
+		free(temporary);
+		return r;
+	}
+	r = write_all(fd, text, size);
+	if (r == 0 && (fchmod(fd, 0644) < 0 || fsync(fd) < 0))
+		r = -errno;
+	if (close(fd) < 0 && r == 0)
+		r = -errno;
+	if (r == 0 && rename(temporary, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(temporary);
+	else
+		sync_directory(path);
+	free(temporary);
+	return r;
+}
+
+/* ---- the verb -------------------------------------------------------------------------------- */
+
+static uint64_t monotonic_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
+}
+
+static int survey_failed(const char *pattern, int r)
+{
+	if (r == -EINVAL)
+		complain("metrics", "\"%s\" is no path and no pattern", pattern);
+	else if (r == -ENOENT && pattern)
+		complain("metrics", "\"%s\": there is no such cgroup", pattern);
+	else if (r == -ENOENT)
+		complain("metrics", "there is no cgroup2 hierarchy");
+	else
+		complain("metrics", "cgroups cannot be read: %s", strerror(-r));
+	return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int put_out(const char *path, const char *text, size_t size)
+{
+	int r;
+
+	if (path) {
+		r = replace_file(path, text, size);
+		if (r < 0)
+			complain("metrics", "%s: %s; it is as it was", path, strerror(-r));
+	} else {
+		errno = 0;
+		r = fwrite(text, 1, size, stdout) < size || fflush(stdout) == EOF ? -errno : 0;
+		if (r < 0 && r != -EPIPE)
+			complain("metrics", "standard output: %s", strerror(-r));
+	}
+	return r < 0 && r != -EPIPE ? EXIT_FAILED : EXIT_OK;
+}
+
+static int metrics(struct exposition *e, const char *pattern, const char *control, const char *path)
+{
+	char why[CONTROL_WHY_MAX], *text = NULL;
+	json_t *status = NULL;
+	size_t size;
+	int r = rows_survey(e->rows, pattern, monotonic_usec()), exit_status;
+
+	if (r < 0)
+		return survey_failed(pattern, r);
+	r = control_ask_status(control, CONTROL_TIMEOUT_USEC, &status, why);
+	if (r < 0 && !control_is_absent(r))
+		complain("metrics", "%s", why); /* and psibridge_up is 0 */
+	e->status = status;
+	rows_judge(e->rows, status);
+	e->out = open_memstream(&text, &size);
+	if (e->out) {
+		put_all(e);
+		r = ferror(e->out) ? -ENOMEM : 0;
+		if (fclose(e->out) == EOF)
+			r = -ENOMEM;
+	} else {
+		r = -errno;
+	}
+	if (r < 0) {
+		complain("metrics", "%s", strerror(-r));
+		exit_status = EXIT_FAILED;
+	} else {
+		exit_status = put_out(path, text, size);
+	}
+	free(text);
+	json_decref(status);
+	return exit_status;
+}
+
+int verb_metrics(int argc, char **argv)
+{
+	_cleanup_(rows_freep) struct rows *rows = NULL;
+	struct exposition e = { 0 };
+	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
+	const char *control = NULL, *path = NULL, *pattern = NULL;
+	int id, r;
+
+	args.words = 1;
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id < 0)
+			return EXIT_USAGE;
+		if (id == ARGS_HELP) {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		if (id == OPTION_CONTROL) {
+			control = args.value;
+		} else if (id == OPTION_OUTPUT) {
+			path = args.value;
+		} else if (id == ARGS_WORD) {
+			pattern = args.value;
+		} else if (strcmp(args.value, "prometheus") == 0) {
+			e.prometheus = true;
+		} else if (strcmp(args.value, "openmetrics") != 0) {
+			args_refuse(&args, "openmetrics or prometheus was expected");
+			return EXIT_USAGE;
+		}
+	}
+	r = rows_new(&rows);
+	if (r < 0) {
+		complain("metrics", "%s", strerror(-r));
+		return EXIT_FAILED;
+	}
+	e.rows = rows;
+	return metrics(&e, pattern, control, path);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * simulate.c - psibridge simulate LEVEL [CGROUP]: does what hangs on psibridged do what it should?
+ *
+ * psibridged behaves as if it had judged the cgroup so, and tells its clients. The level ends as a
+ * real one does: a simulated Low is followed by Neutral or High when the quiet time is over.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "core/nearest.h"
+#include "cli/control-client.h"
+#include "cli/output.h"
+#include "cli/words.h"
+#include "core/cgpath.h"
+#include "core/procfs.h"
+#include "core/utf8.h"
+
+enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_JSON };
+
+static const struct args_option own_table[] = {
+	CONTROL_OPTION(OPTION_CONTROL),
+	{ "json", NULL, OPTION_JSON },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge simulate - make psibridged tell its clients a level\n"
+	"\n"
+	"Usage: psibridge simulate low|neutral|high|critical [CGROUP] [OPTION...]\n"
+	"\n"
+	"CGROUP is a path such as system.slice/nginx.service; without one it is the cgroup this\n"
+	"command runs in. Clients in it and above it are told as if memory had become so; the\n"
+	"level ends as a real one does. Only root may do this.\n"
+	"\n"
+	"  --json               print an object instead of a sentence\n" CONTROL_HELP "  --help\n"
+	"\n"
+	"Exit status: 0 done, 1 it could not be done, 2 the command line makes no sense.\n"
+	"\n"
+	"Example: psibridge simulate low system.slice/nginx.service\n";
+
+static const struct {
+	const char *word;
+	enum psb_available available;
+	bool critical;
+} levels[] = {
+	{ "low", PSB_LOW, false },
+	{ "neutral", PSB_NEUTRAL, false },
+	{ "high", PSB_HIGH, false },
+	{ "critical", PSB_LOW, true },
+};
+
+/* The index into `levels`. Errors: -EINVAL: the complaint was printed. */
+static int find_level(const char *word)
+{
+	const char *names[ELEMENTSOF(levels)], *near;
+
+	for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
+		if (strcmp(word, levels[i].word) == 0)
+			return (int)i;
+		names[i] = levels[i].word;
+	}
+	near = nearest_word(word, strlen(word), names, ELEMENTSOF(names));
+	if (near)
+		complain("simulate", "\"%s\": there is no such level; did you mean %s?", word,
+			 near);
+	else
+		complain("simulate", "\"%s\": low, neutral, high or critical was expected", word);
+	return -EINVAL;
+}
+
+static int own_cgroup(char *buf)
+{
+	char text[2 * CGPATH_MAX];
+	int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	int r = n < 0 ? -errno : proc_cgroup_v2(text, (size_t)n, buf);
+
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int simulate(int level, const char *cgroup, const char *control, bool json)
+{
+	enum psb_available available = levels[level].available;
+	bool critical = levels[level].critical;
+	char why[CONTROL_WHY_MAX];
+	json_t *answer;
+	int r = control_ask(control,
+			    json_pack("{s:s, s:o, s:s, s:b}", "verb", "simulate", "cgroup",
+				      json_string(cgroup), "available", words_level_id(available),
+				      "critical", critical),
+			    CONTROL_TIMEOUT_USEC, &answer, why);
+
+	if (r < 0) {
+		complain("simulate", "%s", why);
+		return EXIT_FAILED;
+	}
+	json_decref(answer);
+	if (json) {
+		r = output_json(json_pack("{s:s, s:o, s:s, s:b}", "event", "simulated", "cgroup",
+					  output_json_text(cgroup), "available",
+					  words_level_id(available), "critical", critical));
+	} else {
+		errno = 0;
+		output_text(cgroup);
+		printf(" counts as %s until its quiet or calm time is over.",
+		       words_level(available, critical));
+		r = output_end_line();
+	}
+	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
+}
+
+int verb_simulate(int argc, char **argv)
+{
+	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
+	const char *control = NULL, *named = NULL, *why;
+	char cgroup[CGPATH_MAX];
+	bool json = false;
+	int id, level = -1, r;
+
+	args.words = 2;
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id < 0)
+			return EXIT_USAGE;
+		if (id == ARGS_HELP) {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		if (id == OPTION_CONTROL)
+			control = args.value;
+		else if (id == OPTION_JSON)
+			json = true;
+		else if (level >= 0)
+			named = args.value;
+		else if ((level = find_level(args.value)) < 0)
+			return EXIT_USAGE;
+	}
+	if (level < 0) {
+		complain("simulate", "a level is missing: low, neutral, high or critical");
+		return EXIT_USAGE;
+	}
+	if (named) {
+		/* the mount in front, if it is there, is for psibridged to cut off */
+		r = cgpath_normalise(named, NULL, cgroup, &why);
+		if (r == 0 && !utf8_is_valid(cgroup)) {
+			why = "it is not UTF-8, and JSON is";
+			r = -EINVAL;
+		}
+		if (r < 0) {
+			complain("simulate", "\"%s\": %s", named, why);
+			return EXIT_USAGE;
+		}
+	} else {
+		r = own_cgroup(cgroup);
+		if (r < 0) {
+			complain("simulate", "the own cgroup is not known: %s", strerror(-r));
+			return EXIT_FAILED;
+		}
+	}
+	return simulate(level, cgroup, control, json);
+}

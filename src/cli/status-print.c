@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status-print.c - the screen of `psibridge status`
+ *
+ * One sentence on top says what matters. Then what is short (the worst first, and of those the one
+ * that has been so for longest), then the watches, the clients and the configuration. What would
+ * only be noise is counted instead of listed: Neutral cgroups beyond the tenth, and watches that
+ * were made for clients and do well.
+ */
+#include "cli/status.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/words.h"
+
+#define NEUTRAL_MAX 10
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+static enum psb_available level_of(const json_t *object)
+{
+	const char *name = answer_text(object, "available");
+
+	return strcmp(name, "low") == 0	      ? PSB_LOW
+	       : strcmp(name, "neutral") == 0 ? PSB_NEUTRAL
+					      : PSB_HIGH;
+}
+
+static enum paint paint_of(const json_t *object)
+{
+	switch (level_of(object)) {
+	case PSB_LOW:
+		return PAINT_BAD;
+	case PSB_NEUTRAL:
+		return PAINT_WARN;
+	case PSB_HIGH:
+		return PAINT_GOOD;
+	}
+	return PAINT_PLAIN;
+}
+
+/* "42 s", "3 min 5 s", "7 h 12 min", "3 d 4 h" */
+static void long_span(uint64_t usec, char *buf)
+{
+	uint64_t s = usec / USEC_PER_SEC, minutes = s / 60, hours = minutes / 60;
+
+	if (s < 60)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " s", s);
+	else if (minutes < 60)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " min %" PRIu64 " s", minutes, s % 60);
+	else if (hours < 24)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " h %" PRIu64 " min", hours,
+			 minutes % 60);
+	else
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " d %" PRIu64 " h", hours / 24,
+			 hours % 24);
+}
+
+static const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+static void heading(const struct output *output, const char *text)
+{
+	printf("\n%s%s%s\n", output_paint(output, PAINT_BOLD), text,
+	       output_paint(output, PAINT_PLAIN));
+}
+
+/* ---- what is short --------------------------------------------------------------------------- */
+
+struct shown {
+	const json_t *cgroup;
+	enum psb_available available;
+	bool critical;
+	uint64_t since_usec;
+};
+
+static int worse_first(const void *a, const void *b)
+{
+	const struct shown *x = a, *y = b;
+
+	if (x->available != y->available)
+		return x->available < y->available ? -1 : 1;
+	if (x->critical != y->critical)
+		return x->critical ? -1 : 1;
+	if (x->since_usec != y->since_usec)
+		return x->since_usec < y->since_usec ? -1 : 1;
+	return strcmp(answer_text(x->cgroup, "cgroup"), answer_text(y->cgroup, "cgroup"));
+}
+
+static const json_t *find_watch(const json_t *status, uint64_t id)
+{
+	const json_t *watches = json_object_get(status, "watches");
+
+	for (size_t i = 0; i < json_array_size(watches); i++)
+		if (answer_number(json_array_get(watches, i), "id") == id)
+			return json_array_get(watches, i);
+	return NULL;
+}
+
+static void print_numbers(const json_t *cgroup)
+{
+	uint64_t current = answer_number(cgroup, "current_bytes");
+	uint64_t limit = answer_number(cgroup, "limit_bytes");
+	uint64_t avg10 = answer_number(cgroup, "some_avg10_centi");
+	uint64_t clients = answer_number(cgroup, "clients");
+	char used[OUTPUT_WORD_MAX], most[OUTPUT_WORD_MAX];
+
+	output_size(current, used);
+	output_size(limit, most);
+	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time", avg10 / 100, avg10 % 100);
+	if (current > 0 && limit > 0)
+		printf(", uses %s of %s", used, most);
+	else if (current > 0)
+		printf(", uses %s", used);
+	if (clients > 0)
+		printf(", %" PRIu64 " client%s", clients, plural(clients));
+}
+
+static void print_short(const struct output *output, const json_t *status, const struct shown *s)
+{
+	uint64_t now = answer_number(status, "time_usec");
+	const json_t *watch = find_watch(status, answer_number(s->cgroup, "watch"));
+	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
+
+	printf("  %s%s%s  ", output_paint(output, paint_of(s->cgroup)),
+	       words_level(s->available, s->critical), output_paint(output, PAINT_PLAIN));
+	fputs(output_paint(output, PAINT_BOLD), stdout);
+	output_text(answer_text(s->cgroup, "cgroup"));
+	printf("%s\n      ", output_paint(output, PAINT_PLAIN));
+	if (s->since_usec > 0) {
+		output_time(s->since_usec, at);
+		long_span(usec_sub(now, s->since_usec), span);
+		printf("since %.8s (%s), ", at, span);
+	}
+	print_numbers(s->cgroup);
+	if (watch && answer_flag(watch, "shadow"))
+		fputs(", in shadow: nobody is told", stdout);
+	putchar('\n');
+}
+
+static void print_all_short(const struct output *output, const json_t *status,
+			    const struct shown *shown, size_t count)
+{
+	size_t neutral = 0;
+
+	if (count > 0)
+		heading(output, "Short of memory");
+	for (size_t i = 0; i < count; i++) {
+		neutral += shown[i].available == PSB_NEUTRAL;
+		if (neutral <= NEUTRAL_MAX)
+			print_short(output, status, &shown[i]);
+	}
+	if (neutral > NEUTRAL_MAX)
+		printf("  and %zu more that are Neutral; --json lists all\n",
+		       neutral - NEUTRAL_MAX);
+}
+
+/* The first line: who speaks, and the answer to the question. */
+static void print_verdict(const struct output *output, const json_t *status,
+			  const struct choice *choice, const struct shown *shown, size_t count)
+{
+	char up[OUTPUT_WORD_MAX];
+	size_t low = 0, critical = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		low += shown[i].available == PSB_LOW;
+		critical += shown[i].available == PSB_LOW && shown[i].critical;
+	}
+	if (low > 0)
+		printf("%sMemory is short in %zu cgroup%s%s.%s", output_paint(output, PAINT_BAD),
+		       low, plural(low),
+		       critical == 0	? ""
+		       : critical < low ? ", in some of them critically"
+					: ", critically",
+		       output_paint(output, PAINT_PLAIN));
+	else if (count > 0)
+		printf("%sMemory is tight in %zu cgroup%s, short in none.%s",
+		       output_paint(output, PAINT_WARN), count, plural(count),
+		       output_paint(output, PAINT_PLAIN));
+	else
+		printf("%sMemory is nowhere short%s.%s", output_paint(output, PAINT_GOOD),
+		       choice->all ? "" : " there", output_paint(output, PAINT_PLAIN));
+	long_span(answer_number(status, "uptime_usec"), up);
+	fputs(" psibridged ", stdout);
+	output_text(answer_text(status, "version"));
+	printf(" (pid %" PRIu64 ") has been up for %s.\n", answer_number(status, "pid"), up);
+}
+
+/* ---- the watches ----------------------------------------------------------------------------- */
+
+static void print_how(const struct output *output, const json_t *watch)
+{
+	const json_t *from = json_object_get(watch, "source");
+	struct psb_source source = {
+		.size = sizeof(source),
+		.rung = (unsigned)answer_number(from, "rung"),
+		.name = answer_text(from, "name"),
+		.cgroup = "",
+	};
+
+	snprintf(source.trigger, sizeof(source.trigger), "%.63s", answer_text(from, "trigger"));
+	printf("%s%-7s%s  rung %u: %s", output_paint(output, paint_of(watch)),
+	       level_of(watch) == PSB_LOW	? "Low"
+	       : level_of(watch) == PSB_NEUTRAL ? "Neutral"
+						: "High",
+	       output_paint(output, PAINT_PLAIN), source.rung, words_how(&source));
+}
+
+static bool is_watching(const json_t *watch)
+{
+	return strcmp(answer_text(watch, "state"), "watching") == 0;
+}
+
+static void print_watch(const struct output *output, const json_t *watch)
+{
+	uint64_t clients = answer_number(watch, "clients");
+	bool failed = strcmp(answer_text(watch, "state"), "failed") == 0;
+
+	fputs("  ", stdout);
+	output_text(answer_text(watch, "path"));
+	fputs("\n      ", stdout);
+	if (is_watching(watch)) {
+		print_how(output, watch);
+	} else {
+		printf("%s%s%s: ", output_paint(output, failed ? PAINT_BAD : PAINT_DIM),
+		       failed ? "FAILED" : "absent", output_paint(output, PAINT_PLAIN));
+		output_text(answer_text(watch, "why"));
+	}
+	if (clients > 0)
+		printf("; %" PRIu64 " client%s", clients, plural(clients));
+	if (answer_flag(watch, "shadow"))
+		fputs("; in shadow: nobody is told", stdout);
+	if (!answer_flag(watch, "configured"))
+		fputs("; made for its clients", stdout);
+	putchar('\n');
+}
+
+/* Why rungs are not better, each reason once. */
+static void print_reasons(const struct output *output, const struct choice *choice,
+			  const json_t *status)
+{
+	const json_t *watches = json_object_get(status, "watches");
+	const char *told[4];
+	size_t count = 0;
+
+	for (size_t i = 0; i < json_array_size(watches) && count < ELEMENTSOF(told); i++) {
+		const json_t *source = json_object_get(json_array_get(watches, i), "source");
+		const char *why = answer_text(source, "why");
+		bool known = !*why ||
+			     !choice_takes_watch(choice, status, json_array_get(watches, i));
+		char first[64];
+
+		for (size_t j = 0; j < count && !known; j++)
+			known = strcmp(told[j], why) == 0;
+		if (known)
+			continue;
+		told[count++] = why;
+		snprintf(first, sizeof(first),
+			 "  Rung %u and no better: ", (unsigned)answer_number(source, "rung"));
+		output_paragraph(output, first, (unsigned)strlen(first), why);
+	}
+	if (count > 0)
+		puts("  \"psibridge doctor\", run as the daemon is, says how to get a better one.");
+}
+
+static void print_watches(const struct output *output, const struct choice *choice,
+			  const json_t *status)
+{
+	const json_t *watches = json_object_get(status, "watches");
+	size_t own = 0, shown = 0;
+
+	heading(output, "Watches");
+	for (size_t i = 0; i < json_array_size(watches); i++) {
+		const json_t *watch = json_array_get(watches, i);
+
+		if (!choice_takes_watch(choice, status, watch))
+			continue;
+		if (choice->all && !answer_flag(watch, "configured") && is_watching(watch)) {
+			own++;
+			continue;
+		}
+		print_watch(output, watch);
+		shown++;
+	}
+	if (own > 0)
+		printf("  %zu more, made for clients that no configured watch covers\n", own);
+	if (own == 0 && shown == 0)
+		puts(choice->all ? "  none: nothing is configured, and no client came"
+				 : "  none covers it");
+	print_reasons(output, choice, status);
+}
+
+/* ---- clients and configuration --------------------------------------------------------------- */
+
+static void print_clients(const struct output *output, const json_t *status)
+{
+	const json_t *c = json_object_get(status, "clients");
+	uint64_t refused = answer_number(c, "refused"), told = answer_number(c, "told");
+
+	heading(output, "Clients");
+	printf("  %" PRIu64 " connected of at most %" PRIu64 " (%" PRIu64
+	       " of systemd's protocol, %" PRIu64 " of libpsibridge)\n",
+	       answer_number(c, "connected"), answer_number(c, "max"), answer_number(c, "plain"),
+	       answer_number(c, "records"));
+	printf("  told %" PRIu64 " time%s", told, plural(told));
+	if (answer_number(c, "replaced") > 0)
+		printf(", %" PRIu64 " repeats overtaken because a client was slow",
+		       answer_number(c, "replaced"));
+	if (refused > 0)
+		printf("; %s%" PRIu64 " client%s refused%s (the journal says why)",
+		       output_paint(output, PAINT_WARN), refused, plural(refused),
+		       output_paint(output, PAINT_PLAIN));
+	putchar('\n');
+}
+
+static void print_configuration(const struct output *output, const json_t *status)
+{
+	const json_t *c = json_object_get(status, "configuration");
+	const json_t *files = json_object_get(c, "files");
+
+	heading(output, "Configuration");
+	if (*answer_text(c, "error")) {
+		printf("  %sThe last reload was refused, the older configuration stays:%s\n",
+		       output_paint(output, PAINT_BAD), output_paint(output, PAINT_PLAIN));
+		output_paragraph(output, "      ", 6, answer_text(c, "error"));
+	}
+	for (size_t i = 0; i < json_array_size(files); i++) {
+		const char *file = json_string_value(json_array_get(files, i));
+
+		fputs("  ", stdout);
+		output_text(file ? file : "?");
+		putchar('\n');
+	}
+	if (json_array_size(files) == 0)
+		puts("  the built-in one: there is no file");
+	if (*answer_text(status, "backend_why"))
+		output_paragraph(output, "  It runs on epoll: ", 20,
+				 answer_text(status, "backend_why"));
+	if (strcmp(answer_text(status, "version"), psb_version()) != 0)
+		printf("  This is psibridge %s: psibridged was not restarted since the update.\n",
+		       psb_version());
+}
+
+int status_print(const struct output *output, const struct choice *choice, const json_t *status)
+{
+	const json_t *cgroups = json_object_get(status, "cgroups");
+	struct shown *shown = calloc(json_array_size(cgroups) + 1, sizeof(*shown));
+	size_t count = 0;
+
+	if (!shown)
+		return -ENOMEM;
+	for (size_t i = 0; i < json_array_size(cgroups); i++) {
+		const json_t *cgroup = json_array_get(cgroups, i);
+		struct shown s = {
+			.cgroup = cgroup,
+			.available = level_of(cgroup),
+			.critical = answer_flag(cgroup, "critical"),
+			.since_usec = answer_number(cgroup, "since_usec"),
+		};
+
+		if (s.available != PSB_HIGH && choice_takes(choice, answer_text(cgroup, "cgroup")))
+			shown[count++] = s;
+	}
+	qsort(shown, count, sizeof(*shown), worse_first);
+	errno = 0;
+	print_verdict(output, status, choice, shown, count);
+	print_all_short(output, status, shown, count);
+	free(shown);
+	print_watches(output, choice, status);
+	if (choice->all) {
+		print_clients(output, status);
+		print_configuration(output, status);
+	}
+	if (fflush(stdout) == EOF || ferror(stdout))
+		return errno > 0 ? -errno : -EIO;
+	return 0;
+}

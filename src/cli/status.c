@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status.c - psibridge status: what psibridged knows, for somebody who was just woken up
+ *
+ * The order is that of the questions: is something short now, what, since when; is everything
+ * watched that should be, and how well; who is told; what was configured, and was it accepted.
+ *
+ *     ask --> choose (a cgroup or a pattern) --> print --(--watch: a second later)--> ask
+ *
+ * With --watch on a terminal the screen is drawn again each second. Elsewhere a line is printed for
+ * each cgroup that changed (status-changes.c), and the loop goes on while psibridged is away. It
+ * ends with SIGINT, SIGTERM, or when nobody reads any more.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/status.h"
+
+enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_JSON, OPTION_WATCH };
+
+static const struct args_option own_table[] = {
+	CONTROL_OPTION(OPTION_CONTROL),
+	{ "json", NULL, OPTION_JSON },
+	{ "watch", NULL, OPTION_WATCH },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge status - is memory short now, where, and is psibridged well?\n"
+	"\n"
+	"Usage: psibridge status [CGROUP | PATTERN] [OPTION...]\n"
+	"\n"
+	"  --watch              again each second; into a file or pipe: a line for each change\n"
+	"  --json               print an object; with --watch one for each change\n" CONTROL_HELP
+	"  --help\n"
+	"\n"
+	"With a CGROUP or PATTERN only that, what lies below it, and the watches that cover it.\n"
+	"\n"
+	"Exit status: 0 memory is nowhere short, 1 psibridged cannot be asked, 2 the command line\n"
+	"makes no sense, 4 memory is short somewhere (Low; a watch in shadow counts too).\n"
+	"\n"
+	"Example: psibridge status 'system.slice/*.service'\n";
+
+#define PERIOD_MSEC 1000
+#define MOUNT "/sys/fs/cgroup" /* people paste paths with it in front */
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+static int choose(struct choice *choice, const char *word)
+{
+	const char *why;
+	int r;
+
+	if (strchr(word, '*'))
+		r = cgpattern_new(word, MOUNT, &choice->pattern, &why);
+	else
+		r = cgpath_normalise(word, MOUNT, choice->path, &why);
+	if (r < 0) {
+		complain("status", "\"%s\": %s", word, why);
+		return r;
+	}
+	choice->all = false;
+	return 0;
+}
+
+static bool is_at_or_below(const char *path, const char *top)
+{
+	size_t n = strcmp(top, "/") == 0 ? 0 : strlen(top);
+
+	return strncmp(path, top, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+bool choice_takes(const struct choice *choice, const char *path)
+{
+	if (choice->all)
+		return true;
+	if (choice->pattern)
+		return cgpattern_match(choice->pattern, path);
+	return is_at_or_below(path, choice->path);
+}
+
+bool watch_covers(const char *watch, const char *path)
+{
+	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
+	char own[CGPATH_MAX];
+
+	if (strchr(watch, '*'))
+		return cgpattern_new(watch, NULL, &pattern, NULL) == 0 &&
+		       cgpattern_match(pattern, path);
+	return cgpath_normalise(watch, NULL, own, NULL) == 0 && strcmp(own, path) == 0;
+}
+
+bool choice_takes_watch(const struct choice *choice, const json_t *status, const json_t *watch)
+{
+	const json_t *cgroups = json_object_get(status, "cgroups");
+
+	if (choice->all)
+		return true;
+	if (!choice->pattern && watch_covers(answer_text(watch, "path"), choice->path))
+		return true;
+	if (choice->pattern &&
+	    strcmp(answer_text(watch, "path"), cgpattern_text(choice->pattern) + 1) == 0)
+		return true;
+	for (size_t i = 0; i < json_array_size(cgroups); i++) {
+		const json_t *cgroup = json_array_get(cgroups, i);
+
+		if (answer_number(cgroup, "watch") == answer_number(watch, "id") &&
+		    choice_takes(choice, answer_text(cgroup, "cgroup")))
+			return true;
+	}
+	return false;
+}
+
+bool status_is_low(const struct choice *choice, const json_t *status)
+{
+	const json_t *cgroups = json_object_get(status, "cgroups");
+
+	for (size_t i = 0; i < json_array_size(cgroups); i++) {
+		const json_t *cgroup = json_array_get(cgroups, i);
+
+		if (strcmp(answer_text(cgroup, "available"), "low") == 0 &&
+		    choice_takes(choice, answer_text(cgroup, "cgroup")))
+			return true;
+	}
+	return false;
+}
+
+/* A status with what was not chosen left out, for --json. */
+static int leave_out(const struct choice *choice, json_t *status)
+{
+	json_t *cgroups = json_object_get(status, "cgroups");
+	json_t *watches = json_object_get(status, "watches");
+	json_t *kept = json_array();
+
+	for (size_t i = 0; i < json_array_size(watches); i++)
+		if (choice_takes_watch(choice, status, json_array_get(watches, i)))
+			json_array_append(kept, json_array_get(watches, i));
+	for (size_t i = json_array_size(cgroups); i-- > 0;)
+		if (!choice_takes(choice, answer_text(json_array_get(cgroups, i), "cgroup")))
+			json_array_remove(cgroups, i);
+	return json_object_set_new(status, "watches", kept) < 0 ? -ENOMEM : 0;
+}
+
+/* ---- once ------------------------------------------------------------------------------------ */
+
+struct session {
+	struct output output;
+	struct choice choice;
+	const char *control;
+	bool json, watch;
+};
+
+static int print_json(const struct session *s, json_t *status)
+{
+	int r = leave_out(&s->choice, status);
+
+	return r < 0 ? r : output_json(json_incref(status));
+}
+
+static int once(const struct session *s)
+{
+	char why[CONTROL_WHY_MAX];
+	json_t *status;
+	int r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, &status, why), exit_status;
+
+	if (r < 0) {
+		complain("status", "%s", why);
+		return EXIT_FAILED;
+	}
+	exit_status = status_is_low(&s->choice, status) ? EXIT_LOW : EXIT_OK;
+	r = s->json ? print_json(s, status) : status_print(&s->output, &s->choice, status);
+	json_decref(status);
+	if (r < 0 && r != -EPIPE) {
+		complain("status", "standard output: %s", strerror(-r));
+		return EXIT_FAILED;
+	}
+	return exit_status;
+}
+
+/* ---- again and again ------------------------------------------------------------------------- */
+
+/* Errors: of writing. */
+static int redraw(struct session *s)
+{
+	char why[CONTROL_WHY_MAX];
+	json_t *status;
+	int r;
+
+	output_init(&s->output); /* the window may have another size now */
+	r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, &status, why);
+	errno = 0;
+	fputs("\033[H\033[J", stdout);
+	if (r < 0) {
+		output_text(why);
+		return output_end_line();
+	}
+	r = status_print(&s->output, &s->choice, status);
+	json_decref(status);
+	return r;
+}
+
+static int print_changes(struct session *s, struct changes *changes)
+{
+	char why[CONTROL_WHY_MAX];
+	json_t *status = NULL;
+	bool changed;
+	int r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, &status, why);
+
+	if (r < 0) {
+		r = changes_away(changes, s->json, why);
+	} else if (s->json) {
+		r = leave_out(&s->choice, status);
+		if (r == 0)
+			r = changes_take(changes, &s->choice, status, NULL, &changed);
+		if (r == 0 && changed)
+			r = output_json(json_incref(status));
+	} else {
+		r = changes_take(changes, &s->choice, status, &s->output, &changed);
+	}
+	json_decref(status);
+	return r;
+}
+
+static int again(struct session *s)
+{
+	struct changes *changes = changes_new();
+	sigset_t signals;
+	struct pollfd fds[2] = { { .events = POLLIN }, { .fd = STDOUT_FILENO } };
+	bool screen = isatty(STDOUT_FILENO) && !s->json;
+	int r = changes ? 0 : -ENOMEM;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	fds[0].fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (r == 0 && fds[0].fd < 0)
+		r = -errno;
+	while (r == 0) {
+		r = screen ? redraw(s) : print_changes(s, changes);
+		if (r == 0 && poll(fds, ELEMENTSOF(fds), PERIOD_MSEC) > 0)
+			break; /* a signal, or nobody reads */
+	}
+	if (fds[0].fd >= 0)
+		close(fds[0].fd);
+	changes_free(changes);
+	if (r < 0 && r != -EPIPE) {
+		complain("status", "%s", strerror(-r));
+		return EXIT_FAILED;
+	}
+	return EXIT_OK;
+}
+
+int verb_status(int argc, char **argv)
+{
+	struct session s = { .choice = { .all = true } };
+	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
+	int id, status = EXIT_USAGE;
+
+	args.words = 1;
+	output_init(&s.output);
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id < 0)
+			goto out;
+		if (id == ARGS_HELP) {
+			fputs(help, stdout);
+			status = EXIT_OK;
+			goto out;
+		}
+		if (id == OPTION_CONTROL)
+			s.control = args.value;
+		else if (id == OPTION_JSON)
+			s.json = true;
+		else if (id == OPTION_WATCH)
+			s.watch = true;
+		else if (choose(&s.choice, args.value) < 0)
+			goto out;
+	}
+	status = s.watch ? again(&s) : once(&s);
+out:
+	cgpattern_free(s.choice.pattern);
+	return status;
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * top.c - psibridge top: which cgroups wait for memory, live
+ *
+ *     survey --> ask psibridged --> filter, sort --> draw --(key: filter, sort, draw)--
+ *        ^                                                   (time: the next survey)   |
+ *        +---------------------------------------------------------------------------+
+ *
+ * The numbers are our own (psb_survey()), the levels psibridged's; without it there are none. It
+ * is asked with little patience, and for a while not at all after it did not answer: a daemon that
+ * hangs must not make the keys hang.
+ *
+ * A survey takes 26 us a cgroup (measured without a memory controller; memory.stat, which the kernel
+ * has to sum up, comes on top). So the pace is stretched to ten times what the last one took.
+ *
+ * --batch prints tables, --json objects; both need two surveys before the first one, since a rate
+ * is what lies between two.
+ */
+#include "cli/top.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/screen.h"
+#include "cli/words.h"
+
+enum {
+	OPTION_CONTROL = ARGS_HELP + 1,
+	OPTION_BATCH,
+	OPTION_JSON,
+	OPTION_COUNT,
+	OPTION_INTERVAL,
+	OPTION_SORT,
+};
+
+static const struct args_option own_table[] = {
+	CONTROL_OPTION(OPTION_CONTROL),
+	{ "batch", NULL, OPTION_BATCH },
+	{ "json", NULL, OPTION_JSON },
+	{ "count", "a number from 1 on", OPTION_COUNT },
+	{ "interval", "a time from 100ms to 1h, such as 2s,", OPTION_INTERVAL },
+	{ "sort", "some, full, memory or name", OPTION_SORT },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge top - the cgroups that wait for memory, live\n"
+	"\n"
+	"Usage: psibridge top [PATTERN] [OPTION...]\n"
+	"\n"
+	"PATTERN chooses cgroups, such as 'system.slice/**'; without one it is all of them.\n"
+	"\n"
+	"  --interval TIME      look so often; less often where looking takes long   [2s]\n"
+	"  --sort COLUMN        some, full, memory or name                           [some]\n"
+	"  --batch              print a table and end, for scripts\n"
+	"  --json               print an object in place of a table\n"
+	"  --count N            print N of them, an interval apart                   [1]\n" CONTROL_HELP
+	"  --help\n"
+	"\n"
+	"SOME % is the share of the last interval in which at least one task waited for memory,\n"
+	"FULL % that in which all did. KILLS are tasks the kernel killed for want of memory. LEVEL\n"
+	"is psibridged's. LIMIT is memory.high or memory.max, of the cgroup itself.\n"
+	"\n"
+	"Keys: s f m n sort by some, full, memory, name; r reverse; p pause; / filter; arrows,\n"
+	"pages, Home, End; q quit.\n"
+	"\n"
+	"Reading pressure files can swallow alarms of other programs that have no\n"
+	"CAP_SYS_RESOURCE (psibridge makes up for it; others do not).\n"
+	"\n"
+	"Exit status: 0 ended as asked, 1 cgroups cannot be read, 2 the command line makes no\n"
+	"sense.\n";
+
+#define KEYS_MAX 64
+#define SHARE 10 /* one part in so many of the time is for surveys */
+#define DAEMON_PATIENCE_USEC (1 * USEC_PER_SEC)
+#define DAEMON_PAUSE_USEC (10 * USEC_PER_SEC)
+
+static uint64_t monotonic_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
+}
+
+/* ---- a look ---------------------------------------------------------------------------------- */
+
+struct session {
+	struct top top;
+	bool batch, json;
+	uint64_t count;
+	uint64_t ask_usec; /* psibridged is not asked before */
+};
+
+static void ask_daemon(struct session *s)
+{
+	struct top *top = &s->top;
+	json_t *status = NULL;
+	int r;
+
+	if (monotonic_usec() >= s->ask_usec) {
+		r = control_ask_status(top->control, DAEMON_PATIENCE_USEC, &status, top->why);
+		top->has_daemon = r == 0;
+		if (r < 0 && !control_is_absent(r))
+			s->ask_usec = monotonic_usec() + DAEMON_PAUSE_USEC;
+		rows_judge(top->rows, status);
+	}
+	json_decref(status);
+}
+
+static int look(struct session *s)
+{
+	struct top *top = &s->top;
+	uint64_t begun = monotonic_usec();
+	int r = rows_survey(top->rows, top->pattern, begun);
+
+	top->trouble[0] = '\0';
+	if (r < 0)
+		snprintf(top->trouble, sizeof(top->trouble), "cgroups cannot be read: %s",
+			 r == -EINVAL	? "that is no path and no pattern"
+			 : r == -ENOENT ? "there is no such cgroup"
+					: strerror(-r));
+	top->pace_usec = MAX(top->interval_usec, SHARE * usec_sub(monotonic_usec(), begun));
+	ask_daemon(s);
+	if (r == 0)
+		r = top_choose(top);
+	else
+		top->shown_count = 0;
+	return r;
+}
+
+/* ---- filter and sort ------------------------------------------------------------------------- */
+
+static uint64_t sort_value(const struct row *row, enum top_sort sort)
+{
+	switch (sort) {
+	case TOP_SOME:
+		/* the total decides between those that are equally calm */
+		return ((uint64_t)row->some_centi << 48) |
+		       MIN(row->now.some_total_usec, (UINT64_C(1) << 48) - 1);
+	case TOP_FULL:
+		return ((uint64_t)row->full_centi << 48) |
+		       MIN(row->now.full_total_usec, (UINT64_C(1) << 48) - 1);
+	case TOP_MEMORY:
+		return row->now.current_bytes;
+	case TOP_NAME:
+		return 0;
+	}
+	return 0;
+}
+
+static int compare(const void *a, const void *b, void *userdata)
+{
+	const struct row *x = *(struct row *const *)a, *y = *(struct row *const *)b;
+	const struct top *top = userdata;
+	uint64_t p = sort_value(x, top->sort), q = sort_value(y, top->sort);
+	int order = p != q ? (p > q ? -1 : 1) : strcmp(x->cgroup, y->cgroup);
+
+	return top->reverse ? -order : order;
+}
+
+int top_choose(struct top *top)
+{
+	size_t count = rows_count(top->rows);
+	struct row **bigger = realloc(top->shown, (count + 1) * sizeof(*bigger));
+
+	if (!bigger) {
+		top->shown_count = 0;
+		return -ENOMEM;
+	}
+	top->shown = bigger;
+	top->shown_count = 0;
+	for (size_t i = 0; i < count; i++)
+		if (strstr(rows_at(top->rows, i)->cgroup, top->filter))
+			top->shown[top->shown_count++] = rows_at(top->rows, i);
+	qsort_r(top->shown, top->shown_count, sizeof(*top->shown), compare, top);
+	return 0;
+}
+
+static int find_sort(const char *word, enum top_sort *ret)
+{
+	static const char *const words[] = { "some", "full", "memory", "name" };
+
+	for (size_t i = 0; i < ELEMENTSOF(words); i++)
+		if (strcmp(word, words[i]) == 0) {
+			*ret = (enum top_sort)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/* ---- --batch and --json ---------------------------------------------------------------------- */
+
+static json_t *row_json(const struct row *row)
+{
+	json_t *level = row->available > 0 ? json_string(words_level_id(row->available))
+					   : json_null();
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
+			 "cgroup", output_json_text(row->cgroup), "some_centi",
+			 row->has_rate ? output_json_number(row->some_centi) : json_null(),
+			 "full_centi",
+			 row->has_rate ? output_json_number(row->full_centi) : json_null(),
+			 "some_total_usec", output_json_number(row->now.some_total_usec),
+			 "full_total_usec", output_json_number(row->now.full_total_usec),
+			 "some_avg10_centi", (int)row->now.some_avg10_centi, "current_bytes",
+			 output_json_number(row->now.current_bytes), "working_set_bytes",
+			 output_json_number(row->now.working_set_bytes), "limit_bytes",
+			 output_json_number(row->now.limit_bytes), "high_bytes",
+			 output_json_number(row->now.high_bytes), "oom_kills",
+			 output_json_number(row->now.oom_kill_events), "available", level,
+			 "critical", row->critical);
+}
+
+static int print_json(const struct top *top)
+{
+	json_t *cgroups = json_array();
+	uint64_t now = monotonic_usec();
+
+	for (size_t i = 0; i < top->shown_count; i++)
+		if (json_array_append_new(cgroups, row_json(top->shown[i])) < 0) {
+			json_decref(cgroups);
+			return -ENOMEM;
+		}
+	return output_json(json_pack("{s:s, s:o, s:o, s:o, s:b, s:o}", "event", "table",
+				     "time_usec", output_json_number(now), "realtime_usec",
+				     output_json_number(output_realtime(now)), "interval_usec",
+				     output_json_number(rows_interval_usec(top->rows)),
+				     "psibridged", top->has_daemon, "cgroups", cgroups));
+}
+
+static int print(const struct session *s, bool first)
+{
+	if (s->json)
+		return print_json(&s->top);
+	if (!first)
+		putchar('\n');
+	return top_print(&s->top);
+}
+
+static int batch(struct session *s)
+{
+	struct pollfd reader = { .fd = STDOUT_FILENO };
+	struct top *top = &s->top;
+	int r = look(s);
+
+	signal(SIGPIPE, SIG_IGN);
+	for (uint64_t i = 0; r == 0 && i < s->count; i++) {
+		/* an interval is shorter than an hour, so it fits */
+		if (poll(&reader, 1, (int)(top->pace_usec / USEC_PER_MSEC)) > 0)
+			return EXIT_OK; /* nobody reads */
+		r = look(s);
+		if (r == 0)
+			r = print(s, i == 0);
+	}
+	if (r == -EPIPE)
+		return EXIT_OK;
+	if (r < 0)
+		complain("top", "%s", top->trouble[0] ? top->trouble : strerror(-r));
+	return r < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+/* ---- the screen ------------------------------------------------------------------------------ */
+
+static void type(struct top *top, int key)
+{
+	size_t length = strlen(top->filter);
+
+	if (key == '\n') {
+		top->typing = false;
+	} else if (key == KEY_ESCAPE) {
+		top->typing = false;
+		top->filter[0] = '\0';
+	} else if (key == KEY_BACKSPACE) {
+		/* a whole character */
+		while (length > 0 && ((unsigned char)top->filter[--length] & 0xc0) == 0x80)
+			;
+		top->filter[length] = '\0';
+	} else if (key >= ' ' && key < 256 && length + 1 < sizeof(top->filter)) {
+		top->filter[length] = (char)key;
+		top->filter[length + 1] = '\0';
+	}
+}
+
+static void scroll(struct top *top, int key)
+{
+	size_t last = top->shown_count > top->page ? top->shown_count - top->page : 0;
+
+	switch (key) {
+	case KEY_UP:
+		top->first -= top->first > 0;
+		break;
+	case KEY_DOWN:
+		top->first += top->first < last;
+		break;
+	case KEY_PAGE_UP:
+		top->first -= MIN(top->first, top->page);
+		break;
+	case KEY_PAGE_DOWN:
+		top->first = MIN(top->first + top->page, last);
+		break;
+	case KEY_HOME:
+		top->first = 0;
+		break;
+	case KEY_END:
+		top->first = last;
+		break;
+	}
+}
+
+/* False: it is the end. */
+static bool press(struct top *top, int key)
+{
+	if (top->typing) {
+		type(top, key);
+		return true;
+	}
+	switch (key) {
+	case 'q':
+		return false;
+	case 's':
+		top->sort = TOP_SOME;
+		break;
+	case 'f':
+		top->sort = TOP_FULL;
+		break;
+	case 'm':
+		top->sort = TOP_MEMORY;
+		break;
+	case 'n':
+		top->sort = TOP_NAME;
+		break;
+	case 'r':
+		top->reverse = !top->reverse;
+		break;
+	case 'p':
+		top->paused = !top->paused;
+		break;
+	case '/':
+		top->typing = true;
+		top->filter[0] = '\0';
+		break;
+	default:
+		scroll(top, key);
+	}
+	return true;
+}
+
+/* All keys that are there. False: it is the end. */
+static bool press_all(struct top *top)
+{
+	int keys[KEYS_MAX], count = screen_keys(keys, KEYS_MAX);
+
+	for (int i = 0; i < count; i++)
+		if (!press(top, keys[i]))
+			return false;
+	return count >= 0 && top_choose(top) == 0;
+}
+
+static int draw(struct top *top)
+{
+	unsigned columns, lines;
+
+	screen_size(&columns, &lines);
+	return top_draw(top, columns, lines);
+}
+
+static int timeout_msec(const struct top *top, uint64_t next_usec)
+{
+	uint64_t left = usec_sub(next_usec, monotonic_usec());
+
+	if (top->paused)
+		return -1;
+	return (int)MIN((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC, (uint64_t)INT32_MAX);
+}
+
+static int show(struct session *s, int signal_fd)
+{
+	struct top *top = &s->top;
+	struct pollfd fds[] = {
+		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = STDIN_FILENO, .events = POLLIN },
+	};
+	uint64_t next = 0;
+	int r = 0;
+
+	for (;;) {
+		/* a survey that fails is shown, and tried again: it may have been no descriptors */
+		if (!top->paused && monotonic_usec() >= next) {
+			look(s);
+			next = monotonic_usec() + top->pace_usec;
+		}
+		r = draw(top);
+		if (r < 0)
+			return r;
+		fds[0].revents = fds[1].revents = 0;
+		if (poll(fds, ELEMENTSOF(fds), timeout_msec(top, next)) < 0 && errno != EINTR)
+			return -errno;
+		if (fds[0].revents && (screen_signals() & SCREEN_END))
+			return 0;
+		if (fds[1].revents && !press_all(top))
+			return 0;
+	}
+}
+
+static int interactive(struct session *s)
+{
+	int signal_fd, r = look(s);
+
+	/* before the screen: what is wrong from the start is said on stderr */
+	if (r < 0) {
+		complain("top", "%s", s->top.trouble[0] ? s->top.trouble : strerror(-r));
+		return EXIT_FAILED;
+	}
+	r = screen_open(&signal_fd);
+	if (r == -ENOTTY) {
+		complain("top", "this is no terminal; --batch and --json are for scripts");
+		return EXIT_USAGE;
+	}
+	if (r == 0) {
+		r = show(s, signal_fd);
+		screen_close();
+	}
+	if (r < 0 && r != -EPIPE && r != -EIO) {
+		complain("top", "%s", strerror(-r));
+		return EXIT_FAILED;
+	}
+	return EXIT_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
+static int take_option(struct session *s, const struct args *args, int id)
+{
+	switch (id) {
+	case OPTION_CONTROL:
+		s->top.control = args->value;
+		return 0;
+	case OPTION_BATCH:
+		s->batch = true;
+		return 0;
+	case OPTION_JSON:
+		s->json = s->batch = true;
+		return 0;
+	case OPTION_COUNT:
+		s->batch = true;
+		return args_number(args, 1, INT64_MAX, &s->count);
+	case OPTION_INTERVAL:
+		return args_duration(args, 100 * USEC_PER_MSEC, 3600 * USEC_PER_SEC,
+				     &s->top.interval_usec);
+	case OPTION_SORT:
+		if (find_sort(args->value, &s->top.sort) == 0)
+			return 0;
+		return args_refuse(args, "some, full, memory or name was expected");
+	default:
+		s->top.pattern = args->value;
+		return 0;
+	}
+}
+
+int verb_top(int argc, char **argv)
+{
+	struct session s = { .count = 1, .top.interval_usec = 2 * USEC_PER_SEC };
+	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
+	int id, status;
+
+	args.words = 1;
+	output_init(&s.top.output);
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id == ARGS_HELP) {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		if (id < 0 || take_option(&s, &args, id) < 0)
+			return EXIT_USAGE;
+	}
+	if (rows_new(&s.top.rows) < 0) {
+		complain("top", "%s", strerror(ENOMEM));
+		return EXIT_FAILED;
+	}
+	status = s.batch ? batch(&s) : interactive(&s);
+	free(s.top.shown);
+	rows_free(s.top.rows);
+	return status;
+}

@@ -1,0 +1,338 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The verbs of psibridge(1) that speak with psibridged: status, simulate, metrics. (top is in test-top.sh.)
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+# shellcheck source=cli-daemon.sh
+. "$srcdir/tests/integration/cli-daemon.sh"
+
+# ---- what makes no sense -----------------------------------------------------------------------------
+check status_takes_one_cgroup refused 'psibridge status: "b": an option was expected here, such as --json' status a b
+check status_wants_a_path refused 'psibridge status: "a/../b": ".." is not allowed in it' status a/../b
+check status_wants_a_pattern refused 'psibridge status: "a**": two stars must be a component of their own' status 'a**'
+check simulate_wants_a_level refused 'psibridge simulate: a level is missing: low, neutral, high or critical' simulate
+check simulate_knows_four_levels refused 'psibridge simulate: "lwo": there is no such level; did you mean low?' simulate lwo
+check simulate_has_no_other_level refused 'psibridge simulate: "medium": low, neutral, high or critical was expected' simulate medium
+check simulate_wants_a_path refused 'psibridge simulate: "/a/../b": ".." is not allowed in it' simulate low /a/../b
+check simulate_cannot_say_what_is_not_utf8 refused 'psibridge simulate: "/'"$(printf '\377')"'": it is not UTF-8, and JSON is' simulate low "/$(printf '\377')"
+check metrics_knows_two_formats refused 'psibridge metrics: --format "json": openmetrics or prometheus was expected' metrics --format json
+check metrics_wants_a_pattern refused 'psibridge metrics: "a**" is no path and no pattern' metrics 'a**'
+check top_wants_a_terminal refused 'psibridge top: this is no terminal; --batch and --json are for scripts' top
+check top_sorts_by_four_columns refused 'psibridge top: --sort "cpu": some, full, memory or name was expected' top --sort cpu
+check top_cannot_look_all_the_time refused 'psibridge top: --interval "1ms": a time from 100ms to 1h, such as 2s, was expected' top --interval 1ms
+check words_after_two_dashes_are_words refused 'psibridge simulate: "--low": low, neutral, high or critical was expected' simulate -- --low
+
+# Every option of --help is in the manual and in the completion.
+undocumented()
+{
+	for verb in status top simulate metrics; do
+		"$psibridge" $verb --help | grep -oE -e '^  --[a-z]+' | tr -d ' -' | sort -u | while read -r option; do
+			grep -Eq "Fl \\\\?-?$option" "$srcdir/src/cli/psibridge.1" || echo "psibridge.1 has no --$option"
+			sed -n "s/^\t$verb) options=//p" "$srcdir/src/cli/psibridge.bash" | grep -q -e "--$option" ||
+				echo "psibridge.bash has no --$option for $verb"
+		done
+		"$psibridge" help | grep -q "^  $verb " || echo "help does not know $verb"
+	done
+}
+empty every_option_is_documented_and_completed undocumented
+
+# ---- without psibridged ------------------------------------------------------------------------------
+away="psibridged is not running ($PSIBRIDGE_CONTROL does not exist); \"systemctl enable --now psibridged\" starts it"
+check status_without_psibridged failed "psibridge status: $away" status
+check simulate_without_psibridged failed "psibridge simulate: $away" simulate low /
+check another_socket_can_be_named failed 'psibridge status: psibridged is not running (/nowhere does not exist); "systemctl enable --now psibridged" starts it' status --control /nowhere
+check a_socket_with_too_long_a_name failed "psibridge status: \"$(printf %0200d 0)\": a path of 1 to 107 bytes was expected" status --control "$(printf %0200d 0)"
+check a_file_that_is_no_socket failed "psibridge status: psibridged is not running (nobody listens on /dev/null); \"systemctl start psibridged\" starts it" status --control /dev/null
+
+start
+kill -9 "$fake_pid"
+wait "$fake_pid" 2>/dev/null
+exec 5>&-
+# the kernel takes an io_uring apart a little after its process, and the listener is held until then
+check status_of_a_psibridged_that_died wait_for failed "psibridge status: psibridged is not running (nobody listens on $PSIBRIDGE_CONTROL); \"systemctl start psibridged\" starts it" status
+rm -f "$PSIBRIDGE_CONTROL"
+
+# speaks ANSWER COMPLAINT: what status says of somebody else at the socket
+speaks()
+{
+	start --say "$1"
+	failed "$2" status
+	r=$?
+	stop
+	return $r
+}
+check somebody_else_who_is_polite speaks '220 hello
+' "psibridge status: $PSIBRIDGE_CONTROL: whoever listens there is not psibridged"
+check somebody_else_who_speaks_json speaks '[]
+' "psibridge status: $PSIBRIDGE_CONTROL: whoever listens there is not psibridged"
+check a_psibridged_of_another_world speaks '{"version":"9.9"}
+' "psibridge status: psibridged's answer is none that psibridge $("$psibridge" --version | cut -d ' ' -f 2) understands (psibridged is version \"9.9\")"
+check an_answer_that_is_cut_off speaks '{"version":"0.1.0",' "psibridge status: psibridged ended the connection in the middle of its answer"
+check no_answer_at_all speaks '' "psibridge status: psibridged ended the connection without an answer"
+check a_refusal_comes_in_its_own_words speaks '{"error":"too many connections","errno":"EUSERS"}
+' "psibridge status: too many connections"
+
+# ---- status ------------------------------------------------------------------------------------------
+status_when_all_is_well()
+{
+	ended 0 status && says 'Memory is nowhere short.' 'system.slice/**' 'rung 2: a PSI trigger with a short window; 3 clients' \
+		'in shadow: nobody is told' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
+		'1 more, made for clients that no configured watch covers' 'Rung 3 and no better: CAP_SYS_RESOURCE is missing' \
+		'3 connected of at most 16384 (2 of systemd'\''s protocol, 1 of libpsibridge)' '1 client refused' \
+		/etc/psibridge/psibridged.conf.d/web.conf && says_not 'Short of memory'
+}
+start
+check status_says_that_all_is_well status_when_all_is_well
+if [ "$(id -u)" = 0 ]; then
+	check simulate_of_a_cgroup_nobody_watches failed 'psibridge simulate: /nowhere: there is no such cgroup' simulate low nowhere
+fi
+
+simulate()
+{
+	ended 0 simulate critical system.slice/web.service &&
+		same '/system.slice/web.service counts as Low, CRITICAL (all tasks wait) until its quiet or calm time is over.' "$(cat "$T/stdout")"
+}
+as_root simulate_says_what_it_did simulate
+
+status_when_memory_is_short()
+{
+	ended 4 status && says 'Memory is short in 1 cgroup, critically.' 'Low, CRITICAL (all tasks wait)  /system.slice/web.service' \
+		'stalls 12.34 % of the time, uses 500 MiB of 512 MiB, 2 clients' 'since '
+}
+as_root status_says_what_is_short_and_ends_with_4 status_when_memory_is_short
+
+of_a_part()
+{
+	ended 0 status system.slice/db.service && says 'Memory is nowhere short there.' 'system.slice/**' &&
+		says_not web.service batch.slice Clients &&
+		ended 4 status /system.slice && says web.service &&
+		ended 4 status /sys/fs/cgroup/system.slice/web.service && says web.service &&
+		ended 4 status 'system.slice/*' && says web.service &&
+		ended 0 status 'batch.slice/*' && says_not web.service 'system.slice/**' &&
+		ended 0 status /system.slice/web
+}
+as_root status_can_be_asked_for_a_part of_a_part
+
+worst_first()
+{
+	ended 0 simulate neutral /system.slice/db.service && ended 0 simulate low /
+	ended 4 status
+	same 'web.service / db.service' "$(sed -n 's/^  \(Low\|Neutral\).*)  \/\(system.slice\/\|\)\(.*\)/\3/p' "$T/stdout" | sed 's/^$/\//' | paste -sd ' ')"
+}
+as_root the_worst_stands_first worst_first
+
+harmless()
+{
+	run simulate low "/batch.slice/night$(printf '\033')[31mly"
+	same 0 "$status" && ended 4 status && says '/batch.slice/night?[31mly' && says_not "$(printf '\033')"
+}
+as_root names_cannot_send_escape_sequences harmless
+
+json()
+{
+	ended 4 status --json && is '.version and .pid > 0 and (.watches | length) == 5 and (.cgroups | length) == 4' &&
+		is '.cgroups[] | select(.cgroup == "/system.slice/web.service") | .available == "low" and .critical' &&
+		ended 4 status --json system.slice/web.service &&
+		is '[.cgroups[].cgroup] == ["/system.slice/web.service"] and [.watches[].path] == ["system.slice/**"]'
+}
+[ -z "$root" ] || json_check status_is_to_be_had_as_json json
+stop
+
+nothing()
+{
+	start --empty
+	ended 0 status && says 'none: nothing is configured, and no client came' 'the built-in one: there is no file'
+	r=$?
+	stop
+	return $r
+}
+check status_of_a_daemon_with_nothing_to_do nothing
+
+# changes OPTION...: `status --watch` into a pipe on descriptor 3
+watch_changes()
+{
+	rm -f "$T/changes"
+	mkfifo "$T/changes"
+	"$psibridge" status --watch "$@" >"$T/changes" 2>"$T/stderr" 5>&- &
+	pid=$!
+	exec 3<"$T/changes"
+}
+# next PATTERN: the next line is like that
+next()
+{
+	read -r line <&3
+	printf '%s\n' "$line" | grep -Eq -e "$1" || { printf 'pattern: %s\ntext:    %s\n' "$1" "$line"; return 1; }
+}
+changes()
+{
+	start
+	watch_changes
+	next '^psibridged [0-9.]+ is watching; memory is nowhere short\.$' || return 1
+	"$psibridge" simulate low system.slice/db.service >/dev/null
+	next '^[0-9:]{8}  Low \(memory is short\) +/system.slice/db.service$' || return 1
+	"$psibridge" simulate critical system.slice/db.service >/dev/null
+	next '^[0-9:]{8}  Low, CRITICAL \(all tasks wait\) +/system.slice/db.service$' || return 1
+	"$psibridge" simulate high system.slice/db.service >/dev/null
+	next '^[0-9:]{8}  High \(memory is plentiful\) +/system.slice/db.service$' || return 1
+	stop
+	next '^psibridged is not running \(' || return 1
+	start
+	next '^psibridged [0-9.]+ is watching; ' || return 1
+	kill -INT "$pid"
+	wait "$pid"
+	status=$?
+	exec 3<&-
+	stop
+	same 0 "$status" && same '' "$(cat "$T/stderr")"
+}
+as_root watch_tells_changes_and_survives_psibridged changes
+
+reader_goes()
+{
+	start
+	watch_changes
+	next 'is watching'
+	exec 3<&-
+	wait "$pid"
+	status=$?
+	stop
+	same 0 "$status"
+}
+check watch_ends_when_nobody_reads reader_goes
+
+watch_json()
+{
+	start
+	watch_changes --json
+	read -r line <&3
+	"$psibridge" simulate low system.slice/db.service >/dev/null
+	read -r line2 <&3
+	kill "$pid"
+	wait "$pid"
+	exec 3<&-
+	stop
+	printf '%s\n' "$line" | jq -e '.cgroups | all(.available == "high")' >/dev/null &&
+		printf '%s\n' "$line2" | jq -e '.cgroups | any(.available == "low")' >/dev/null
+}
+[ -z "$root" ] || json_check watch_prints_objects_too watch_json
+
+# ---- metrics -----------------------------------------------------------------------------------------
+# Each family in one piece with TYPE before its samples, no series twice, every counter's samples end in _total, "# EOF"
+# and nothing behind it.
+well_formed()
+{
+	awk '
+	function bad(why) { print FILENAME ":" FNR ": " why ": " $0; wrong = 1 }
+	eof { bad("behind the end") }
+	/^# TYPE / {
+		if ($3 in type) bad("the family is there twice")
+		type[$3] = $4; current = $3; next
+	}
+	/^# HELP / { if ($3 != current) bad("of another family"); next }
+	/^# EOF$/ { eof = 1; next }
+	!/^[a-z_]+(\{([a-z]+="([^"\\]|\\["\\n])*",?)+\})? [0-9]+(\.[0-9]+)?$/ { bad("no sample") ; next }
+	{
+		series = $0; sub(/ [0-9.]+$/, "", series)
+		if (seen[series]++) bad("twice")
+		name = $0; sub(/[{ ].*/, "", name)
+		plain = type[current] == "counter" && current !~ /_total$/ ? current "_total" : current
+		if (name != plain) bad("not of the family " current)
+		if (type[current] == "counter" && name !~ /_total$/) bad("a counter without _total")
+	}
+	END { if (!eof) { print "no # EOF"; wrong = 1 } exit wrong }' "$1"
+}
+
+without_daemon()
+{
+	ended 0 metrics && well_formed "$T/stdout" && says 'psibridge_up 0' 'container_pressure_memory_waiting_seconds_total{id="/"} ' \
+		'# TYPE container_pressure_memory_stalled_seconds counter' '# TYPE container_memory_working_set_bytes gauge' &&
+		says_not psibridge_memory_available
+}
+on_cgroup2 metrics_without_psibridged without_daemon
+on_cgroup2 metrics_of_no_cgroup failed 'psibridge metrics: "nowhere": there is no such cgroup' metrics nowhere
+
+with_daemon()
+{
+	start
+	[ -z "$root" ] || "$psibridge" simulate critical / >/dev/null
+	ended 0 metrics / && well_formed "$T/stdout" && says 'psibridge_up 1' 'psibridge_clients{kind="systemd"} 2' \
+		'psibridge_watch_alarms_total{watch="system.slice/**"} 41' 'psibridge_watch_state{watch="/broken",state="failed"} 1' \
+		'psibridge_watch_notifications_total{watch="system.slice/**",available="low"} 5' 'psibridge_clients_refused_total 1' &&
+		{ [ -z "$root" ] || says 'psibridge_memory_available{id="/"} 1' 'psibridge_memory_critical{id="/"} 1'; } &&
+		ended 0 metrics --format prometheus / && well_formed "$T/stdout" &&
+		says '# TYPE container_pressure_memory_waiting_seconds_total counter'
+	r=$?
+	stop
+	return $r
+}
+on_cgroup2 metrics_with_psibridged with_daemon
+
+# A cgroup's name may hold quotes and backslashes, and bytes that are no UTF-8.
+mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
+odd_names()
+{
+	group=$mount/psb-cli-$$
+	mkdir "$group" "$group/a\"b\\c" "$group/$(printf '\377')" "$group/$(printf '\376')"
+	ended 0 metrics "psb-cli-$$/*" && well_formed "$T/stdout" &&
+		says "container_pressure_memory_waiting_seconds_total{id=\"/psb-cli-$$/a\\\"b\\\\c\"} 0.000000" 'psibridge_cgroups_left_out 2' &&
+		! LC_ALL=C grep -q "$(printf '[\376\377]')" "$T/stdout"
+	r=$?
+	rmdir "$group"/* "$group"
+	return $r
+}
+if [ -n "$pressure" ] && [ -w "$mount" ]; then
+	check odd_names_are_escaped_or_left_out odd_names
+else
+	skip odd_names_are_escaped_or_left_out "cannot make cgroups here"
+fi
+
+# only FILE...: the directory holds these and nothing else
+only()
+{
+	same "$*" "$(cd "$T/dir" && find . ! -name . | sed 's|^\./||' | sort | paste -sd ' ')"
+}
+into_a_file()
+{
+	mkdir -p "$T/dir"
+	echo old >"$T/dir/psibridge.prom"
+	ended 0 metrics / --output "$T/dir/psibridge.prom" && [ ! -s "$T/stdout" ] && well_formed "$T/dir/psibridge.prom" &&
+		same 644 "$(stat -c %a "$T/dir/psibridge.prom")" && only psibridge.prom &&
+		(cd "$T/dir" && ended 0 metrics / --output new.prom) && well_formed "$T/dir/new.prom"
+}
+on_cgroup2 metrics_replaces_a_file_in_one_step into_a_file
+
+no_room()
+{
+	rm -rf "$T/dir"
+	mkdir "$T/dir"
+	echo old >"$T/dir/psibridge.prom"
+	(
+		trap '' XFSZ
+		ulimit -f 0
+		"$psibridge" metrics / --output "$T/dir/psibridge.prom" 2>&1
+	) >"$T/pipe" 2>&1 &&
+		return 1
+	same old "$(cat "$T/dir/psibridge.prom")" && only psibridge.prom
+}
+on_cgroup2 a_file_that_cannot_be_written_stays_as_it_was no_room
+
+full_disk()
+{
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare -m sh -c '
+		mount -t tmpfs -o size=64k none "$1" || exit 77
+		echo old >"$1/psibridge.prom"
+		dd if=/dev/zero of="$1/fill" bs=4k 2>/dev/null
+		"$2" metrics / --output "$1/psibridge.prom" 2>"$3"
+		[ $? = 1 ] && [ "$(cat "$1/psibridge.prom")" = old ] && [ "$(ls -A "$1" | wc -l)" = 2 ]' sh "$T/dir" "$psibridge" "$T/stderr" &&
+		same "psibridge metrics: $T/dir/psibridge.prom: No space left on device; it is as it was" "$(cat "$T/stderr")"
+}
+mkdir -p "$T/dir"
+if [ -n "$pressure" ] && unshare -m mount -t tmpfs none "$T/dir" 2>/dev/null; then
+	check a_full_disk_leaves_the_old_file full_disk
+else
+	skip a_full_disk_leaves_the_old_file "cannot mount a file system here"
+fi
+
+done_testing

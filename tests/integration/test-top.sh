@@ -1,0 +1,192 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# psibridge top: for scripts, and in a pseudo-terminal of script(1) that gets its keys through descriptor 6. A key is pressed
+# when what the key before it did is on the screen.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+# shellcheck source=cli-daemon.sh
+. "$srcdir/tests/integration/cli-daemon.sh"
+
+batch()
+{
+	ended 0 top --batch --interval 100ms --count 2 / &&
+		same 2 "$(grep -c '^ SOME %   FULL %  .*LEVEL .*CGROUP$' "$T/stdout")" &&
+		same 2 "$(grep -Ec '^ *[0-9]+\.[0-9]{2} +[0-9]+\.[0-9]{2} .* /$' "$T/stdout")"
+}
+on_cgroup2 top_prints_tables_for_scripts batch
+batch_json()
+{
+	ended 0 top --json --interval 100ms / && is '.interval_usec >= 100000 and .psibridged == false and (.cgroups | length) == 1' &&
+		is '.cgroups[0] | .cgroup == "/" and .some_centi >= 0 and .some_centi <= 10000 and .some_total_usec >= 0 and .available == null'
+}
+[ -z "$pressure" ] || json_check top_prints_objects_for_scripts batch_json
+on_cgroup2 top_of_no_cgroup failed 'psibridge top: cgroups cannot be read: there is no such cgroup' top --batch nowhere
+
+# With job control bash gives the terminal its modes back itself, so that is for the case that needs it.
+jobs=
+# in_terminal ROWS COLUMNS ARGUMENT...: psibridge top in a pseudo-terminal; what it writes is in $T/screen
+in_terminal()
+{
+	rows=$1 columns=$2
+	shift 2
+	# one that a failed case left behind
+	[ ! -s "$T/pid" ] || kill -9 "$(cat "$T/pid")" 2>/dev/null
+	rm -f "$T/keys" "$T/screen" "$T/before" "$T/after" "$T/status" "$T/pid" "$T/stopped" "$T/go"
+	mkfifo "$T/keys" "$T/go"
+	cat >"$T/inside" <<-END
+		tty >"$T/tty"
+		stty rows $rows cols $columns
+		stty -g >"$T/before"
+		if [ -n "$jobs" ]; then
+			"$psibridge" top --interval 100ms $* &
+			echo \$! >"$T/pid"
+			fg >/dev/null
+			stty -g >"$T/stopped"
+			read -r _ <"$T/go"
+			fg >/dev/null
+		else
+			sh -c 'echo \$\$ >"$T/pid"; exec "$psibridge" top --interval 100ms $*'
+		fi
+		echo \$? >"$T/status"
+		stty -g >"$T/after"
+	END
+	script -qfec "bash ${jobs:+-m} '$T/inside'" "$T/screen" <"$T/keys" >/dev/null 2>&1 5>&- &
+	script_pid=$!
+	exec 6>"$T/keys"
+}
+press()
+{
+	printf '%b' "$1" >&6
+}
+# From here on shows() looks at what is new only.
+look_anew()
+{
+	from=$(($(wc -c <"$T/screen") + 1))
+}
+screen_has()
+{
+	tail -c "+$from" "$T/screen" 2>/dev/null | grep -Eaq -e "$1"
+}
+shows()
+{
+	wait_for screen_has "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }
+}
+# The screen was given back, the terminal is as it was before, and top's exit status is that.
+given_back()
+{
+	wait_for test -s "$T/status" -a -s "$T/after" || return 1
+	exec 6>&-
+	wait "$script_pid"
+	: >"$T/pid"
+	same "$1" "$(cat "$T/status")" && cmp "$T/before" "$T/after" && grep -aq "$(printf '\033')\[?1049l" "$T/screen"
+}
+# begin ROWS COLUMNS ARGUMENT...
+begin()
+{
+	from=1
+	in_terminal "$@"
+	shows 'q quit'
+}
+
+keys()
+{
+	begin 20 100 / || return 1
+	shows 'by some' && shows "Mind: reading these files can swallow other programs' unprivileged alarms" && shows 'No levels: psibridged is not running' || return 1
+	for pair in 'f full' 'm memory' 'n name' 'r name, reversed' 's some, reversed'; do
+		look_anew
+		press "${pair%% *}"
+		shows "by ${pair#* }" || return 1
+	done
+	look_anew
+	press '/zz'
+	shows 'Only with: zz_' && shows 'no cgroup matches' || return 1
+	look_anew
+	press '\033'
+	shows 'every 100ms, by some, reversed.\[m' || return 1
+	look_anew
+	press p
+	shows PAUSED || return 1
+	press q
+	given_back 0
+}
+narrow()
+{
+	# every line fits; the smallest terminal there is does too
+	begin 5 40 || return 1
+	press q
+	given_back 0 || return 1
+	in_terminal 1 1
+	from=1
+	shows '\?1049h' || return 1
+	press q
+	given_back 0
+}
+levels_and_sizes()
+{
+	start
+	[ -z "$root" ] || "$psibridge" simulate critical / >/dev/null
+	begin 10 80 / || { stop; return 1; }
+	{ [ -z "$root" ] || { shows 'psibridged: memory is short in 1 cgroup' && shows CRITICAL; }; } && shows 'SOME, LATELY' &&
+		look_anew && stty -F "$(cat "$T/tty")" cols 130 && shows 'SOME, THE LAST 30'
+	r=$?
+	press q
+	given_back 0 || r=1
+	stop
+	return $r
+}
+# signalled NAME: with that signal it ends in good order
+signalled()
+{
+	begin 10 80 / || return 1
+	kill "-$1" "$(cat "$T/pid")"
+	given_back 0
+}
+crashed()
+{
+	begin 10 80 / || return 1
+	kill -SEGV "$(cat "$T/pid")"
+	given_back 139
+}
+# ^Z gives the terminal back to the shell, fg takes it again.
+suspended()
+{
+	jobs=yes
+	begin 10 80 / || return 1
+	look_anew
+	press '\032'
+	shows '\?1049l' && wait_for test -s "$T/stopped" && cmp "$T/before" "$T/stopped" || return 1
+	look_anew
+	echo >"$T/go"
+	shows '\?1049h' && shows 'q quit' || return 1
+	press q
+	given_back 0
+}
+ascii()
+{
+	(
+		export LC_ALL=C
+		begin 10 80 / || exit 1
+		press q
+		given_back 0 || exit 1
+	) && ! LC_ALL=C grep -aq "$(printf '[\200-\377]')" "$T/screen"
+}
+on_terminal()
+{
+	if ! command -v script >/dev/null || ! command -v bash >/dev/null; then
+		skip "$1" "script(1) or bash is not installed"
+	else
+		on_cgroup2 "$@"
+	fi
+}
+on_terminal top_listens_to_keys keys
+on_terminal top_fits_small_terminals narrow
+on_terminal top_shows_levels_and_follows_the_size levels_and_sizes
+for signal in INT TERM HUP QUIT; do
+	on_terminal "top_gives_the_terminal_back_after_SIG$signal" signalled "$signal"
+done
+on_terminal top_gives_the_terminal_back_after_a_crash crashed
+on_terminal top_needs_no_utf8 ascii
+on_terminal top_can_be_suspended suspended
+
+done_testing
