@@ -145,7 +145,12 @@ endif
 # The demo's own test takes ten demos; emulated, one must do.
 vm_scripts = tests/vm/guest-rungs.sh tests/vm/guest-demo.sh
 if ENABLE_DAEMON
-vm_scripts +=
+vm_scripts += \
+	tests/vm/guest-daemon.sh \
+	tests/vm/guest-clients.sh \
+	tests/vm/guest-containers.sh \
+	tests/vm/guest-latency.sh \
+	tests/vm/guest-pressure.sh
 endif
 vm_tests = $(unit_tests) $(integration_programs) tests/integration/test-cli.sh $(vm_scripts)
 
@@ -526,8 +531,8 @@ check-vm: all $(check_PROGRAMS) $(noinst_vm)
 	@$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/vm/check-vm $(abs_top_srcdir) $(abs_top_builddir) $(vm_tests)
 
 dist_noinst_SCRIPTS += tests/vm/run tests/vm/check-vm $(vm_scripts)
-noinst_vm = tests/vm/rung
-EXTRA_DIST +=
+noinst_vm = tests/vm/rung tests/vm/listener tests/vm/press tests/vm/foreign
+EXTRA_DIST += tests/vm/guest-lib.sh
 EXTRA_PROGRAMS += $(noinst_vm)
 CLEANFILES += $(noinst_vm)
 
@@ -535,4 +540,11 @@ CLEANFILES += $(noinst_vm)
 tests_vm_rung_SOURCES = tests/vm/rung.c
 tests_vm_rung_LDADD = liblibrary.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS)
 tests_vm_rung_LDFLAGS = -all-static
+tests_vm_listener_SOURCES = tests/vm/listener.c
+tests_vm_listener_LDADD = $(tests_vm_rung_LDADD)
+tests_vm_listener_LDFLAGS = -all-static
+tests_vm_press_SOURCES = tests/vm/press.c
+tests_vm_press_LDFLAGS = -all-static
 # A client of systemd's own making; its functions are looked up where it runs.
+tests_vm_foreign_SOURCES = tests/vm/foreign.c
+tests_vm_foreign_LDADD = -ldl

@@ -1,0 +1,142 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Clients of psibridged that nobody here wrote, unmodified: libsystemd's sd-event, GLib's GMemoryMonitor, socat. Each sits
+# in a cgroup of its own; memory is made short in one after the other, and each hears of its own alone. Runs in the guest
+# (tests/vm/run) as root.
+# shellcheck source=guest-lib.sh
+. "$srcdir/tests/vm/guest-lib.sh"
+
+check the_daemon_runs daemon_ready
+notify=/run/psibridge/notify
+trigger=$(printf 'some 200000 2000000\0' | base64)
+high=(-p MemoryHigh=16M -p MemoryPressureWatch=skip)
+
+# A client, and beside it in the same cgroup a shell that presses when told: `touch $work/NAME.go`.
+client()
+{
+	local name=$1 command=$2
+	shift 2
+	member "$name" "${high[@]}" "$@" -- /bin/bash -c "
+		$command &
+		until [ -e $work/$name.go ]; do sleep 0.2; done
+		$here_bin/press hold 32 4
+		sleep 1000"
+}
+
+told()
+{
+	case $1 in
+	socat*) tr -cd L <"$work/$1.out" | wc -c ;;
+	*) grep -c '^told' "$work/$1.out" ;;
+	esac
+}
+
+# ---- each in its own cgroup ------------------------------------------------------------------------------
+client sd "$here_bin/foreign sd-event" -p Environment=MEMORY_PRESSURE_WATCH=$notify
+client sdtrigger "$here_bin/foreign sd-event" -p Environment=MEMORY_PRESSURE_WATCH=$notify \
+	-p "Environment=MEMORY_PRESSURE_WRITE=$trigger"
+client socat "socat -u UNIX-CONNECT:$notify -"
+client socattrigger "{ printf 'some 200000 2000000\n'; sleep 1000; } | socat STDIO UNIX-CONNECT:$notify"
+client ours "$here_bin/listener 1000" -p Environment=MEMORY_PRESSURE_WATCH=$notify
+members=(sd sdtrigger socat socattrigger ours)
+check sd_event_accepts_the_socket within 20 grep -q ready "$work/sd.out"
+check with_a_trigger_too within 20 grep -q ready "$work/sdtrigger.out"
+check ours_finds_it_by_itself within 20 grep -q '^source 1 ' "$work/ours.out"
+note "$(cat "$work/ours.out")"
+sleep 2
+
+counts()
+{
+	local member text=
+	for member; do
+		text+=" $member=$(told "$member")"
+	done
+	echo "$text"
+}
+
+quiet()
+{
+	counts "${members[@]}"
+	! counts "${members[@]}" | grep -q '=[1-9]'
+}
+check nobody_is_told_before_anything_happened quiet
+
+for pressed in "${members[@]}"; do
+	others=()
+	for member in "${members[@]}"; do
+		[ "$member" = "$pressed" ] || others+=("$member")
+	done
+	was=$(counts "${others[@]}") mine=$(told "$pressed")
+	touch "$work/$pressed.go"
+	was_told_more()
+	{
+		[ "$(told "$pressed")" -gt "$mine" ]
+	}
+	check "${pressed}_hears_of_its_own_low" within 15 was_told_more
+	sleep 5
+	check "nobody_else_hears_of_that_of_$pressed" test "$(counts "${others[@]}")" = "$was"
+	note "$pressed: $(told "$pressed") times"
+done
+check ours_hears_the_end_of_it_too within 20 ended ours
+note "ours: $(levels ours)"
+
+# ---- a restart and what it costs a client ----------------------------------------------------------------------
+# Hung up on, sd-event's callback runs about a million times a second.
+spin()
+{
+	local cost before was
+	before=$(cpu_usec system.slice/psb-sd.service) was=$(told sd)
+	"$@"
+	sleep 5
+	cost=$(($(cpu_usec system.slice/psb-sd.service) - before))
+	echo "sd-event used $((cost / 1000)) ms of CPU in 5 s, told $(($(told sd) - was)) times"
+	[ "$cost" -lt 500000 ] && [ "$(told sd)" = "$was" ]
+}
+check a_restart_is_not_noticed_by_sd_event spin systemctl restart psibridged
+check nor_is_a_crash spin systemctl kill -s KILL psibridged
+check nor_is_a_stop spin systemctl stop psibridged.service
+systemctl start psibridged
+sleep 1
+rm -f "$work"/sd.go
+systemctl stop psb-sd.service # its shell pressed once; another one:
+client sd2 "$here_bin/foreign sd-event" -p Environment=MEMORY_PRESSURE_WATCH=$notify
+within 20 grep -q ready "$work/sd2.out"
+systemctl restart psibridged
+touch "$work/sd2.go"
+told_after_a_restart()
+{
+	[ "$(told sd2)" -ge 1 ]
+}
+check who_connected_before_a_restart_is_told_after_it within 20 told_after_a_restart
+
+# ---- over D-Bus ------------------------------------------------------------------------------------------------
+member glib -p MemoryPressureWatch=off -- "$here_bin/foreign" glib
+check glib_has_a_memory_monitor within 20 grep -q ready "$work/glib.out"
+sleep 2
+was=$(told glib)
+# The machine's: everybody's stalls together.
+client machine "sleep 1000"
+touch "$work/machine.go"
+check glib_is_told_of_the_machine within 30 sh -c "grep -q '^told' $work/glib.out"
+note "before: $was; then: $(awk '$1 == "told" { printf " %s", $3 }' "$work/glib.out")"
+check the_levels_are_those_of_low_memory_monitor \
+	sh -c "! grep '^told' $work/glib.out | grep -v -E ' (50|100|255)\$'"
+
+# ---- whoever asks for what is not his ------------------------------------------------------------------------------
+asked_for_another()
+{
+	printf 'psibridge/1 cgroup=/system.slice/psb-ours.service\n' >"$work/hello"
+	systemd-run -q --wait --pipe --collect -p User=nobody timeout 5 \
+		sh -c "{ cat; sleep 2; } | socat STDIO UNIX-CONNECT:$notify" <"$work/hello" | tr -c '[:print:]' '\n'
+}
+refused()
+{
+	asked_for_another >"$work/refused"
+	cat "$work/refused"
+	grep -qE 'psb1' "$work/refused" && grep -qiE 'own|not|allowed|refus' "$work/refused"
+}
+check who_asks_for_anothers_cgroup_is_refused_with_words refused
+note "$(grep -E '[a-z]{4}' "$work/refused")"
+
+done_testing

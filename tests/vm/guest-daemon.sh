@@ -1,0 +1,190 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# psibridged as a unit, from installing it to nothing being left of it. Runs in the guest (tests/vm/run) as root.
+# shellcheck source=guest-lib.sh
+. "$srcdir/tests/vm/guest-lib.sh"
+
+# Empty directories aside: `make uninstall` leaves those, as always.
+all_files()
+{
+	find /etc /usr /var/lib /run/systemd /run/psibridge ! -type d 2>/dev/null | sort
+}
+before=$(all_files)
+
+# ---- install, enable, start --------------------------------------------------------------------------
+check its_files_are_installed daemon_install
+unit=$(systemctl show -P FragmentPath psibridged)
+complaints()
+{
+	systemd-analyze verify --man=no psibridged.service psibridged.socket 2>&1 | grep -i psibridge
+	true
+}
+empty systemd_has_nothing_to_complain_about_in_its_units complaints
+check enable_now_starts_it daemon_start
+check it_is_active systemctl is-active psibridged.service psibridged.socket
+check both_sockets_are_there test -S /run/psibridge/notify -a -S /run/psibridge/control
+check anybody_may_connect test "$(stat -c %a /run/psibridge/notify)" = 666
+check its_status_says_something within 10 sh -c '[ -n "$(systemctl show -P StatusText psibridged)" ]'
+note "STATUS: $(daemon_status)"
+
+exposure()
+{
+	systemd-analyze security --no-pager "$@" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p'
+}
+at_most_one()
+{
+	echo "exposure $1"
+	awk -v e="$1" 'BEGIN { exit !(e != "" && e <= 1.0) }'
+}
+note "systemd-analyze security: $(exposure psibridged.service) running, $(exposure --offline=yes "$unit") offline"
+check its_exposure_is_at_most_1 at_most_one "$(exposure psibridged.service)"
+check and_offline_too at_most_one "$(exposure --offline=yes "$unit")"
+check it_is_reloaded_by_the_manager_itself test "$(systemctl show -P Type psibridged)" = notify-reload
+check its_memory_is_guarded_by_the_kernel test "$(cat /sys/fs/cgroup/psibridged.service/memory.min)" = 16777216
+check it_is_the_last_to_be_killed test "$(cat "/proc/$(daemon_pid)/oom_score_adj")" = -900
+locked()
+{
+	grep VmLck "/proc/$(daemon_pid)/status"
+	[ "$(awk '/^VmLck/ { print $2 }' "/proc/$(daemon_pid)/status")" -gt 1000 ]
+}
+check its_memory_is_locked locked
+note "$(grep -E '^(VmRSS|VmLck|Threads)' "/proc/$(daemon_pid)/status")"
+
+# ---- hardened, and still able --------------------------------------------------------------------------
+# What the sandbox would break first: io_uring, short windows, other users' processes.
+member reader -p User=nobody -- sleep 1000
+tells_root_what_it_watches()
+{
+	psibridge status --json >"$work/status" || return
+	jq -e . <"$work/status" >/dev/null
+}
+if psibridge help status >/dev/null 2>&1; then
+	check status_works tells_root_what_it_watches
+	note "$(jq -c '[.backend, .backend_why, (.watches[] | [.path, .state, .source.name, .why])]' "$work/status")"
+	check it_uses_io_uring jq -e '.backend == "uring"' "$work/status"
+	check it_has_privileged_triggers jq -e \
+		'[.watches[] | select(.path | startswith("/system.slice/")) | .source.name] == ["psi-privileged"]' "$work/status"
+else
+	skip status_works "no verb status yet"
+fi
+
+# ---- reload ----------------------------------------------------------------------------------------------
+pid=$(daemon_pid)
+mkdir -p /etc/psibridge/psibridged.conf.d
+printf '[Defaults]\nLow=some 300ms/2s\n' >/etc/psibridge/psibridged.conf.d/50-test.conf
+check a_good_configuration_is_taken systemctl reload psibridged
+check it_is_the_same_process test "$(daemon_pid)" = "$pid"
+check its_status_says_nothing_bad sh -c '! systemctl show -P StatusText psibridged | grep -qi "configuration"'
+
+printf '[Defaults]\nLow=some 300ms/2s\nRearm=soon\n' >/etc/psibridge/psibridged.conf.d/50-test.conf
+systemctl reload psibridged
+status_names_the_file()
+{
+	within 10 sh -c 'systemctl show -P StatusText psibridged | grep -q "50-test.conf:3"'
+	daemon_status
+	daemon_status | grep -q '50-test.conf:3'
+}
+check a_bad_one_is_named_in_the_status status_names_the_file
+journal_names_the_file()
+{
+	journalctl -b -o cat -u psibridged --since -1min | grep '50-test.conf:3.*Rearm'
+}
+check and_in_the_journal within 5 journal_names_the_file
+note "$(journal_names_the_file | tail -n 1)"
+check the_daemon_goes_on test "$(daemon_pid)" = "$pid"
+old_settings_stay()
+{
+	psibridge status --json | jq -e '[.watches[].settings.low] | unique == ["some 300ms/2s"]'
+}
+if [ -s "$work/status" ]; then
+	check and_so_does_the_old_configuration old_settings_stay
+else
+	skip and_so_does_the_old_configuration "no verb status yet"
+fi
+rm -r /etc/psibridge
+systemctl reload psibridged
+
+# ---- a configuration that is bad from the start ---------------------------------------------------------------
+check_config()
+{
+	mkdir -p /etc/psibridge
+	printf '[Watch ../x]\n' >/etc/psibridge/psibridged.conf
+	psibridged --check-config >"$work/complaints" 2>&1 && return 1
+	cat "$work/complaints"
+	grep -q '^/etc/psibridge/psibridged.conf:1: ' "$work/complaints"
+}
+sbin=$(dirname "$(sed -n 's/^ExecStart=//p' "$unit")")
+PATH=$sbin:$PATH
+check check_config_finds_it check_config
+rm -r /etc/psibridge
+check check_config_likes_none_at_all psibridged --check-config
+
+# ---- clients across restart, crash and stop --------------------------------------------------------------------
+member_listens faithful 1000 'sleep 1000'
+note "$(cat "$work/faithful.out")"
+stored()
+{
+	systemctl show -P NFileDescriptorStore psibridged
+}
+a_socket_is_stored()
+{
+	stored
+	[ "$(stored)" -ge 1 ]
+}
+check a_client_is_kept_in_the_fd_store within 10 a_socket_is_stored
+faithful_connections() # of /run/psibridge/notify, without the listener
+{
+	ss -xH state established src /run/psibridge/notify | wc -l
+}
+connected=$(faithful_connections)
+check it_is_counted_as_connected test "$connected" -ge 1
+
+pid=$(daemon_pid)
+check restart_works systemctl restart psibridged
+check it_is_another_process daemon_is_new "$pid"
+pid=$(daemon_pid)
+kill -9 "$pid"
+check a_killed_one_is_back_at_once within 5 daemon_is_new "$pid"
+check no_client_was_lost test "$(faithful_connections)" = "$connected"
+pid=$(daemon_pid)
+for _ in 1 2 3 4 5 6 7 8; do
+	kill -9 "$(daemon_pid)"
+	within 5 daemon_is_new "$pid"
+	pid=$(daemon_pid)
+done
+check however_often_it_is_killed systemctl is-active psibridged.service psibridged.socket
+check still_no_client_was_lost test "$(faithful_connections)" = "$connected"
+
+start=$(now_usec)
+systemctl stop psibridged.service
+took=$(($(now_usec) - start))
+note "stop took $((took / 1000)) ms (with systemctl)"
+check it_stops_in_less_than_a_second test "$took" -lt 1000000
+check it_stopped_by_itself test "$(systemctl show -P Result psibridged)" = success
+check clients_are_kept_across_a_stop test "$(faithful_connections)" = "$connected"
+check who_connects_starts_it_again sh -c 'timeout 5 socat -u UNIX-CONNECT:/run/psibridge/notify - >/dev/null & sleep 2; systemctl is-active psibridged'
+wait
+members_end
+
+# ---- uninstall ---------------------------------------------------------------------------------------------------
+check disable_now_works systemctl disable --now psibridged.service psibridged.socket
+check no_process_is_left sh -c '! pgrep -x psibridged'
+check no_directory_is_left_in_run test ! -e /run/psibridge
+check no_cgroup_is_left test ! -e /sys/fs/cgroup/psibridged.service
+daemon_remove
+left()
+{
+	all_files | comm -13 <(echo "$before") - |
+		grep -v -E '^/(run/systemd/(journal|units|transient|inaccessible|propagate|notify|dynamic-uid|incoming)/|etc/ld.so.cache|var/lib/systemd/catalog/database)'
+	true
+}
+empty nothing_is_left left
+failed_units()
+{
+	systemctl --failed --no-legend | grep -i psi
+	true
+}
+empty nothing_failed failed_units
+
+done_testing

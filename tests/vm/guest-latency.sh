@@ -1,0 +1,113 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# How soon and in which order: what psibridged tells against the real stalls of services under MemoryHigh. Runs in the guest
+# (tests/vm/run) as root.
+# shellcheck source=guest-lib.sh
+. "$srcdir/tests/vm/guest-lib.sh"
+slice=system-psb.slice # between system.slice and our services: their stalls are the only ones in it
+high=(-p MemoryHigh=16M -p "Slice=$slice")
+
+check the_daemon_runs daemon_ready
+
+# ---- levels follow stalls -----------------------------------------------------------------------------------------
+# Three seconds of stalls, ten of rest, three of stalls, long rest: two episodes.
+member_listens episodes 45 "$here_bin/press hold 32 3 10 3" "${high[@]}"
+member_listens bystander 45 'sleep 45' "${high[@]}"
+check a_service_listens_through_the_daemon grep '^source 1 ' "$work/episodes.out"
+check it_is_told_low_while_it_stalls within 15 was_told episodes low
+sleep 30
+note "$(cat "$work/episodes.out")"
+# Every Low falls into work or the window that remembers it, is followed by Neutral or High, and both episodes are told.
+in_order()
+{
+	awk '
+		$1 == "work" { work++; at = $2; working = 1 }
+		$1 == "rest" { working = 0; ended = $2 }
+		$1 == "told" { n++; when[n] = $3; level[n] = $4 }
+		$1 == "work" || $1 == "rest" { m++; turn[m] = $2; what[m] = $1 }
+		END {
+			for (i = 1; i <= n; i++) {
+				phase = ""; since = 0; episode = 0
+				for (j = 1; j <= m; j++)
+					if (turn[j] <= when[i]) { phase = what[j]; since = when[i] - turn[j]; if (phase == "work") episode++ }
+				if (level[i] == "low" && !(phase == "work" || phase == "rest" && since < 2500000))
+					{ print "Low " since / 1e6 " s into " phase; bad = 1 }
+				if (level[i] == "low") seen[episode]++
+				if (level[i] == "low" && i == n) { print "the last word is Low"; bad = 1 }
+			}
+			if (!seen[1] || !seen[2]) { print "episodes with a Low: " length(seen); bad = 1 }
+			exit bad
+		}' "$work/episodes.out"
+}
+check levels_come_in_the_order_of_its_stalls in_order
+check low_is_followed_by_neutral_or_high ended episodes
+check the_service_beside_it_is_told_nothing_bad sh -c "! grep '^told' $work/bystander.out | grep -w low"
+members_end
+
+# ---- how soon -----------------------------------------------------------------------------------------------------
+# The first stall is seen in the service's own memory.pressure, at most 20 ms late. Where the service has a trigger of its own
+# there, reading it could swallow an event, and it is the slice's instead.
+# Prints FIRST (notification of any level, after the first stall), LOW (after it) and OVER (Low after 200 ms of stall
+# had come together), in ms.
+one_run() # NAME READY_PATTERN PROGRAM PROPERTY...
+{
+	local name=$1 ready=$2 program=$3 onset crossed first low sampler seen=$slice
+	shift 3
+	[[ $name == daemon* ]] && seen=$slice/psb-$name.service
+	member "$name" "${high[@]}" "$@" -- /bin/sh -c \
+		"$program & until [ -e $work/$name.go ]; do sleep 0.1; done; $here_bin/press hold 32 6; wait"
+	within 20 grep -q "$ready" "$work/$name.out" || { cat "$work/$name.out" >&2; return 1; }
+	sleep 3 # what starting it took out of the cgroup is over
+	"$here_bin/press" onset "/sys/fs/cgroup/system.slice/$seen/memory.pressure" 20 >"$work/$name.onset" &
+	sampler=$!
+	within 20 grep -q '^looking' "$work/$name.onset"
+	touch "$work/$name.go"
+	wait $sampler
+	onset=$(awk '$1 == "onset" { print $2 }' "$work/$name.onset")
+	crossed=$(awk '$1 == "crossed" { print $2 }' "$work/$name.onset")
+	is_low() # a program that is told bytes is told nothing but Low
+	{
+		awk -v t="$onset" '$1 == "told" && $2 > t && ($4 == "low" || $4 == "") { print $2; found = 1; exit }
+			END { exit !found }' "$work/$name.out"
+	}
+	within 15 is_low
+	low=$(is_low)
+	first=$(awk -v t="$onset" '$1 == "told" && $2 > t && $4 != "high" { print $2; exit }' "$work/$name.out")
+	systemctl stop "psb-$name"
+	if [ -z "$onset" ] || [ -z "$crossed" ] || [ -z "$first" ] || [ -z "$low" ]; then
+		note "$name: $(paste -sd' ' "$work/$name.onset")" "$(cat "$work/$name.out")" >&2
+		return 1
+	fi
+	echo "$(((first - onset) / 1000)) $(((low - onset) / 1000)) $(((low - crossed) / 1000))"
+}
+runs() # KIND RUNS READY_PATTERN PROGRAM PROPERTY...
+{
+	local kind=$1 count=$2 i
+	shift 2
+	: >"$work/$kind.ms"
+	for ((i = 0; i < count; i++)); do
+		one_run "$kind$i" "$@" >>"$work/$kind.ms"
+	done
+}
+member keeper -p "Slice=$slice" -- sleep 1000 # the slice stays, with no limit
+runs daemon 5 '^source 1 ' "$here_bin/listener 40" -p MemoryPressureWatch=skip \
+	-p Environment=MEMORY_PRESSURE_WATCH=/run/psibridge/notify
+# What systemd gives a service: its own file, and for want of the capability the kernel's two-second rule.
+runs alone 3 '^ready' "$here_bin/foreign sd-event" -p MemoryPressureWatch=on -p User=nobody
+# The same with libpsibridge, which listens to memory.events as well.
+runs library 3 '^source 1 ' "$here_bin/listener 40" -p MemoryPressureWatch=on -p User=nobody
+note "ms from the first stall to the first notification, to Low; from 200 ms of stall to Low" \
+	"psibridged:                     $(paste -sd, "$work/daemon.ms")" \
+	"sd-event on its own:            $(paste -sd, "$work/alone.ms")" \
+	"libpsibridge on its own:        $(paste -sd, "$work/library.ms")"
+first=$(median 1 <"$work/daemon.ms")
+own=$(median 1 <"$work/alone.ms")
+note "median: $first ms with psibridged, $own ms with the service's own trigger"
+check five_runs_were_measured test "$(wc -l <"$work/daemon.ms")" = 5
+check it_is_told_within_300_ms_of_its_first_stall test "$first" -lt 300
+check low_comes_within_300_ms_of_being_true test "$(median 3 <"$work/daemon.ms")" -lt 300
+check that_is_sooner_than_on_its_own test "$first" -lt "$own"
+members_end
+
+done_testing

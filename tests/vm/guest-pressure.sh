@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# psibridged at its two extremes: at rest, where nothing of it may wake up, and on a machine without any memory left, where it has
+# to work best. Runs in the guest (tests/vm/run) as root.
+# shellcheck source=guest-lib.sh
+. "$srcdir/tests/vm/guest-lib.sh"
+
+check the_daemon_runs daemon_ready
+
+# ---- at rest -------------------------------------------------------------------------------------------------------
+# Without the watchdog, which is an alarm clock by its nature.
+daemon_setting Service WatchdogSec=0
+systemctl restart psibridged
+# Clients of both kinds; they say nothing and are told nothing.
+member crowd -p LimitNOFILE=4096 -- python3 -c '
+import socket, time
+clients = []
+for i in range(200):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("/run/psibridge/notify")
+    if i % 2:
+        s.send(b"psibridge/1 quiet=4000000\n")
+    clients.append(s)
+print("source", flush=True)
+time.sleep(1000)'
+check two_hundred_clients_connect within 20 grep -q '^source' "$work/crowd.out"
+connected()
+{
+	ss -xH state established src /run/psibridge/notify | wc -l
+	[ "$(ss -xH state established src /run/psibridge/notify | wc -l)" -ge 200 ]
+}
+check and_stay_connected within 5 connected
+sleep 20 # until all is High and quiet
+switches()
+{
+	cat /proc/"$(daemon_pid)"/task/*/status | awk '$1 ~ /^(non)?voluntary_ctxt_switches:/ { n += $2 } END { print n }'
+}
+was=$(switches) cpu=$(cpu_usec psibridged.service)
+sleep 60
+woken=$(($(switches) - was))
+note "in 60 s with 200 clients: $woken wake-ups, $(($(cpu_usec psibridged.service) - cpu)) us of CPU" \
+	"$(grep -E '^(VmRSS|VmLck|Threads)' "/proc/$(daemon_pid)/status")"
+check at_rest_nothing_of_it_wakes_up test "$woken" = 0
+members_end
+rm -r /run/systemd/system/psibridged.service.d
+systemctl daemon-reload
+systemctl restart psibridged
+
+# ---- a machine without any memory left -----------------------------------------------------------------------------
+# Twelve services that stall in turns, while all but a little of the machine's memory is taken by somebody who keeps it. There is
+# no swap: what is left to throw out is code, everybody's. Whoever takes too much is killed and comes back, which is part of it.
+members=(m1 m2 m3 m4 m5 m6 m7 m8 m9 m10 m11 m12)
+for m in "${members[@]}"; do
+	member_listens "$m" 90 "until [ -e $work/go ]; do sleep 0.2; done; $here_bin/press hold 24 5 10 5 10 5 10 5" \
+		-p MemoryHigh=8M
+done
+available()
+{
+	awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo
+}
+was=$(available)
+taken=$((was - 150))
+member hog -p OOMScoreAdjust=900 -p Restart=always -p RestartSec=100ms -- \
+	"$here_bin/press" keep "$taken"
+nearly_out()
+{
+	[ "$(available)" -lt 200 ]
+}
+check memory_is_taken within 90 nearly_out
+note "of $was MB available, left: $(available) MB"
+touch "$work/go"
+for _ in 1 2 3 4 5; do
+	sleep 10
+	note "left: $(available) MB; the machine: $(head -n 1 /proc/pressure/memory)"
+done
+systemctl stop psb-hog
+check the_daemon_lived_through_it systemctl is-active psibridged
+told_low=0
+for m in "${members[@]}"; do
+	was_told "$m" low && told_low=$((told_low + 1))
+done
+check every_service_was_told_low test "$told_low" = ${#members[@]}
+# From the daemon's judgement to the client's callback: what delivery took.
+for m in "${members[@]}"; do
+	awk '$1 == "told" && $6 != "present" { print $2 - $3 }' "$work/$m.out"
+done | sort -n >"$work/delivery"
+p99()
+{
+	awk '{ v[NR] = $1 } END { print v[int(NR * 0.99 + 0.999)] }' "$1"
+}
+note "delivery of $(wc -l <"$work/delivery") notifications: median $(median 1 <"$work/delivery") us, p99 $(p99 "$work/delivery") us, worst $(tail -n 1 "$work/delivery") us"
+check something_was_delivered test "$(wc -l <"$work/delivery")" -gt 0 # how fast is a figure, not a promise, on an emulated machine
+check the_daemon_itself_did_not_fault_much sh -c "awk '{ print \$12; exit \$12 > 50 }' /proc/$(daemon_pid)/stat"
+
+done_testing

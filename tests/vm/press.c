@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * press.c - makes its own cgroup short of memory, or says when that was first felt
+ *
+ * For guest-*.sh. Times are CLOCK_MONOTONIC in microseconds.
+ *
+ *     press hold MB WORK_SECONDS [REST_SECONDS WORK_SECONDS]...
+ *         takes MB of memory, page by page, over and over, and gives it back before it rests. In a cgroup with a MemoryHigh=
+ *         below that, the kernel puts it to sleep for most of the time: that is a stall, and nearly all of it. (Reading
+ *         files makes hardly any in an emulated machine, where reclaim costs more than waiting for the disk.) Says
+ *         "work TIME" and "rest TIME"; a sleep at the end of work lasts up to 2 s.
+ *     press keep MB
+ *         takes MB of memory and keeps it.
+ *     press onset PRESSURE SECONDS
+ *         reads the file PRESSURE (a memory.pressure) every 20 ms and says "onset TIME" when the first total= in it grew,
+ *         "crossed TIME" when it has grown by 200 ms, which is Low. Status 1: it did not.
+ *         No faster: a read adds what came since the last one, weighted by how many whole ticks each CPU was busy
+ *         (collect_percpu_times() in kernel/sched/psi.c). Within less than a tick that is none, and what was stalled is lost,
+ *         for everybody who reads the file. At 1 ms most of it was.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static uint64_t usec(const char *seconds)
+{
+	return strtoull(seconds, NULL, 10) * 1000000;
+}
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "press: %s: %s\n", what, strerror(errno));
+	return 1;
+}
+
+/* Page after page until `end`; what is full is given back and filled anew. */
+static void touch(char *memory, size_t size, uint64_t end)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), at = 0;
+
+	while (now_usec() < end) {
+		memory[at] = 1;
+		at += page;
+		if (at < size)
+			continue;
+		madvise(memory, size, MADV_DONTNEED);
+		at = 0;
+	}
+	madvise(memory, size, MADV_DONTNEED);
+}
+
+static int hold(const char *megabytes, char **times)
+{
+	size_t size = (size_t)strtoul(megabytes, NULL, 10) << 20;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool work = true;
+
+	if (memory == MAP_FAILED)
+		return fail("mmap");
+	for (; *times; times++, work = !work) {
+		uint64_t end = now_usec() + usec(*times);
+
+		printf("%s %" PRIu64 "\n", work ? "work" : "rest", now_usec());
+		fflush(stdout);
+		if (work)
+			touch(memory, size, end);
+		while (now_usec() < end)
+			usleep(10000);
+	}
+	printf("rest %" PRIu64 "\n", now_usec());
+	return 0;
+}
+
+static int keep(const char *megabytes)
+{
+	size_t size = (size_t)strtoul(megabytes, NULL, 10) << 20;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return fail("mmap");
+	madvise(memory, size,
+		MADV_HUGEPAGE); /* a fault for 2 MB, not for 4 kB: it should not take minutes */
+	for (size_t at = 0; at < size; at += 4096)
+		memory[at] = 1;
+	for (;;)
+		pause();
+}
+
+/* -1: not there */
+static int64_t total(int fd)
+{
+	char text[256];
+	const char *at;
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	text[n < 0 ? 0 : n] = '\0';
+	at = strstr(text, "total=");
+	return at ? (int64_t)strtoull(at + strlen("total="), NULL, 10) : -1;
+}
+
+static int say_onset(const char *path, const char *seconds)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint64_t end = now_usec() + usec(seconds);
+	int64_t first, grown;
+	bool onset = false;
+
+	if (fd < 0 || (first = total(fd)) < 0)
+		return fail(path);
+	mlockall(MCL_CURRENT);
+	printf("looking %" PRIu64 "\n", now_usec());
+	fflush(stdout);
+	while (now_usec() < end) {
+		grown = total(fd) - first;
+		if (grown > 0 && !onset) {
+			printf("onset %" PRIu64 "\n", now_usec());
+			onset = true;
+		}
+		if (grown >= 200000) {
+			printf("crossed %" PRIu64 "\n", now_usec());
+			return 0;
+		}
+		usleep(20000);
+	}
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc >= 4 && !strcmp(argv[1], "hold"))
+		return hold(argv[2], argv + 3);
+	if (argc == 3 && !strcmp(argv[1], "keep"))
+		return keep(argv[2]);
+	if (argc == 4 && !strcmp(argv[1], "onset"))
+		return say_onset(argv[2], argv[3]);
+	fputs("usage: press hold MB WORK_SECONDS [REST_SECONDS WORK_SECONDS]...\n"
+	      "       press keep MB\n"
+	      "       press onset PRESSURE SECONDS\n",
+	      stderr);
+	return 2;
+}
