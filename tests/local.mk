@@ -99,6 +99,7 @@ if ENABLE_DAEMON
 daemon_programs = \
 	tests/integration/test-manager-double \
 	tests/integration/test-daemon \
+	tests/integration/test-daemon-config \
 	tests/integration/test-daemon-library \
 	tests/integration/test-crowd
 integration_programs += $(daemon_programs)
@@ -136,6 +137,7 @@ if ENABLE_DAEMON
 quick_tests += \
 	tests/integration/test-manager-double \
 	tests/integration/test-daemon \
+	tests/integration/test-daemon-config \
 	tests/integration/test-cli-daemon.sh \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
@@ -182,7 +184,7 @@ endif
 if STATIC_LIBURING
 AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
 endif
-CLEANFILES +=
+CLEANFILES += tests/serial.lock
 dist_noinst_SCRIPTS += tests/driver tests/summary $(structure_tests) $(fuzz_tests) $(integration_scripts)
 EXTRA_DIST += tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
 
@@ -428,6 +430,8 @@ tests_integration_test_manager_double_LDADD = $(daemon_layers)
 tests_integration_test_daemon_SOURCES = tests/integration/test-daemon.c $(daemon_bench) $(lab_files)
 tests_integration_test_daemon_LDADD = $(kernel_layer) $(JANSSON_LIBS)
 
+tests_integration_test_daemon_config_SOURCES = tests/integration/test-daemon-config.c $(daemon_bench) $(lab_files)
+tests_integration_test_daemon_config_LDADD = $(kernel_layer) $(JANSSON_LIBS)
 
 tests_integration_test_daemon_library_SOURCES = tests/integration/test-daemon-library.c $(daemon_bench) $(lab_files)
 tests_integration_test_daemon_library_LDADD = $(library_layers) $(JANSSON_LIBS)

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What becomes of psibridged's clients when its configuration changes, and of watches whose cgroups
+ * come and go. Levels are simulated.
+ */
+#include "daemon-bench.h"
+
+static struct bench bench;
+
+#define CONFIGURATION           \
+	"[Daemon]\n"            \
+	"ClientsPerCgroup=20\n" \
+	"[Defaults]\n"          \
+	"HighHeadroom=off\n"    \
+	"Quiet=1s\n"            \
+	"Calm=2s\n"             \
+	"[Watch %s/**]\n"
+
+#define SUBSCRIBE "psibridge/1\n"
+
+static int set_up(void **state)
+{
+	(void)state;
+	no_lab = lab_open(&lab, "psb-config");
+	if (no_lab)
+		return 0;
+	lab_make(&lab, "a", 0);
+	lab_make(&lab, "b", 0);
+	lab_make(&lab, "shadow", 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (!no_lab) {
+		bench_move(NULL);
+		lab_close(&lab);
+	}
+	return 0;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	if (no_lab)
+		return 0;
+	bench_start(&bench, CONFIGURATION);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	if (!no_lab) {
+		bench_move(NULL);
+		bench_stop(&bench);
+	}
+	return 0;
+}
+
+static int client(const char *group, const char *hello)
+{
+	if (no_lab)
+		SKIP(no_lab);
+	return bench_client(&bench, group, hello);
+}
+
+/* ---- configuration ------------------------------------------------------------------------------- */
+
+static const char *reload_error(void)
+{
+	static char text[512];
+	json_t *answer = bench_ask(&bench, "{\"verb\":\"reload\"}\n");
+	const char *error = json_string_value(json_object_get(answer, "error"));
+
+	snprintf(text, sizeof(text), "%s", error ? error : "");
+	json_decref(answer);
+	return text;
+}
+
+static void a_bad_configuration_changes_nothing_and_is_named(void **state)
+{
+	int fd = client("a", SUBSCRIBE);
+	const char *error;
+
+	(void)state;
+	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_configure(&bench, "[Defaults]\nLow=some 200ms\n[Watch %s/**]\n");
+	error = reload_error();
+	assert_non_null(strstr(error, "psibridged.conf:2"));
+	assert_non_null(strstr(error, "Low"));
+	bench_simulate(&bench, "a", "low");
+	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+	bench_configure(&bench, CONFIGURATION);
+	assert_string_equal(reload_error(), "");
+	close(fd);
+}
+
+static void clients_move_with_a_new_configuration_and_a_level_goes_on(void **state)
+{
+	int fd = client("a", SUBSCRIBE), plain = client("b", NULL);
+
+	(void)state;
+	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_simulate(&bench, "a", "low");
+	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+	bench_configure(&bench, "[Defaults]\nHighHeadroom=off\nQuiet=2s\nCalm=1s\n"
+				"Low=some 300ms/2s\n[Watch %s/**]\n[Watch %s/b]\n");
+	assert_string_equal(reload_error(), "");
+	bench_expect(fd, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
+	bench_expect(fd, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
+	bench_simulate(&bench, "b", "low");
+	assert_int_equal(bench_bytes(plain, 5000), 1);
+	assert_int_equal(bench_number(&bench, "clients", "connected"), 2);
+	close(fd);
+	close(plain);
+}
+
+static void in_shadow_nothing_is_delivered(void **state)
+{
+	int plain = client("shadow", NULL), records = client("shadow", SUBSCRIBE);
+
+	(void)state;
+	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_configure(&bench, CONFIGURATION "[Watch %s/shadow]\nShadow=yes\n");
+	assert_string_equal(reload_error(), "");
+	bench_simulate(&bench, "shadow", "low");
+	lab_sleep_ms(500);
+	assert_true(bench_is_silent(plain));
+	assert_true(bench_is_silent(records));
+	close(plain);
+	close(records);
+}
+
+static void who_subscribes_in_the_shadow_is_told_high(void **state)
+{
+	int fd;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	bench_configure(&bench, CONFIGURATION "[Watch %s/shadow]\nShadow=yes\n");
+	assert_string_equal(reload_error(), "");
+	bench_simulate(&bench, "shadow", "low");
+	fd = client("shadow", SUBSCRIBE);
+	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	close(fd);
+}
+
+/* Whatever the operator takes away: a CLR stays in low-memory mode until it is told otherwise. */
+static void a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow(void **state)
+{
+	static const char *const rows[] = {
+		"[Daemon]\nServeOthers=no\n",
+		"[Defaults]\nShadow=yes\n[Watch %s/**]\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		int fd = client("a", SUBSCRIBE), plain = client("a", NULL);
+
+		bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+		bench_simulate(&bench, "a", "low");
+		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+		assert_int_equal(bench_bytes(plain, 5000), 1);
+		bench_configure(&bench, rows[i]);
+		assert_string_equal(reload_error(), "");
+		bench_expect(fd, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
+		/* and when it is watched again they hear again, first what was kept back */
+		bench_configure(&bench, CONFIGURATION);
+		assert_string_equal(reload_error(), "");
+		while (bench_bytes(fd, 1500) > 0)
+			;
+		bench_bytes(plain, 0);
+		bench_simulate(&bench, "a", "low");
+		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+		assert_int_equal(bench_bytes(plain, 5000), 1);
+		close(fd);
+		close(plain);
+		assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 0));
+		assert_true(LAB_WAIT(10000, bench_is_high(&bench, "a")));
+	}
+}
+
+static long long cpu_ticks(void)
+{
+	char path[64], text[512];
+	long long user = 0, kernel = 0;
+	FILE *f;
+	char *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)bench.service);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	p = strrchr(text, ')') + 2;
+	for (int field = 3; p && field <= 15; field++, p = strchr(p, ' ')) {
+		if (p[0] == ' ')
+			p++;
+		if (field == 14)
+			user = strtoll(p, NULL, 10);
+		if (field == 15)
+			kernel = strtoll(p, NULL, 10);
+	}
+	return user + kernel;
+}
+
+static void a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin(void **state)
+{
+	long long before;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (!lab.v1) /* there memory.events is left to watch */
+		SKIP("unified: a cgroup without PSI can be watched all the same");
+	lab_make(&lab, "deaf", 0);
+	lab_write(lab_file(&lab, "deaf", "cgroup.pressure"), "0");
+	bench_configure(&bench, CONFIGURATION "[Watch %s/deaf]\n");
+	assert_string_equal(reload_error(), "");
+	before = cpu_ticks();
+	lab_sleep_ms(1500);
+	assert_true(cpu_ticks() - before < 50);
+	assert_string_equal(bench_state(&bench, "deaf"), "failed");
+	lab_remove(&lab, "deaf");
+}
+
+static void a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one(void **state)
+{
+	int fd;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	bench_configure(&bench, CONFIGURATION "[Watch %s/later]\n");
+	assert_string_equal(reload_error(), "");
+	for (int i = 0; i < 3; i++) {
+		lab_make(&lab, "later", 0);
+		fd = client("later", SUBSCRIBE);
+		bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+		bench_simulate(&bench, "later", "low");
+		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+		close(fd);
+		lab_remove(&lab, "later");
+		lab_sleep_ms(200);
+	}
+}
+
+static void a_client_that_no_watch_covers_is_served_all_the_same(void **state)
+{
+	int fd;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	bench_configure(&bench, "[Defaults]\nHighHeadroom=off\n[Watch %s/b]\n");
+	assert_string_equal(reload_error(), "");
+	fd = client("a", SUBSCRIBE);
+	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_simulate(&bench, "a", "low");
+	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+	close(fd);
+}
+
+#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ON_A_DAEMON(a_bad_configuration_changes_nothing_and_is_named),
+		ON_A_DAEMON(clients_move_with_a_new_configuration_and_a_level_goes_on),
+		ON_A_DAEMON(in_shadow_nothing_is_delivered),
+		ON_A_DAEMON(who_subscribes_in_the_shadow_is_told_high),
+		ON_A_DAEMON(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow),
+		ON_A_DAEMON(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin),
+		ON_A_DAEMON(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one),
+		ON_A_DAEMON(a_client_that_no_watch_covers_is_served_all_the_same),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
