@@ -186,7 +186,7 @@ AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
 endif
 CLEANFILES += tests/serial.lock
 dist_noinst_SCRIPTS += tests/driver tests/summary $(structure_tests) $(fuzz_tests) $(integration_scripts)
-EXTRA_DIST += tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
+EXTRA_DIST += tests/integration/cli.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
 
 # Runs a command as on a kernel without io_uring: PSIBRIDGE_TEST_WRAPPER='./tests/deny-io-uring ENOSYS' make check
 tests_deny_io_uring_SOURCES = tests/deny-io-uring.c
@@ -387,10 +387,10 @@ tests_unit_test_control_peers_SOURCES = tests/unit/test-control-peers.c $(contro
 tests_unit_test_control_peers_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_test_control_peers_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 
-control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo
+control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo src/daemon/libdaemon_la-names.lo
 
 bus_objects = src/daemon/libdaemon_la-bus.lo src/daemon/libdaemon_la-bus-door.lo src/daemon/libdaemon_la-bus-objects.lo \
-	src/daemon/libdaemon_la-bus-news.lo src/daemon/libdaemon_la-bus-lowmem.lo
+	src/daemon/libdaemon_la-bus-news.lo src/daemon/libdaemon_la-bus-lowmem.lo src/daemon/libdaemon_la-names.lo
 tests_unit_test_bus_SOURCES = tests/unit/test-bus.c tests/unit/bus-bench.h $(fake_forest)
 tests_unit_test_bus_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_test_bus_LDADD = $(bus_objects) $(library_layers) $(daemon_libraries)
@@ -423,7 +423,7 @@ tests_integration_test_oom_LDADD = $(library_layers)
 
 # psibridged under the double of a service manager.
 tests_integration_manager_double_SOURCES = tests/integration/manager-double.c tests/integration/manager-store.c tests/integration/manager-store.h
-daemon_bench = tests/integration/daemon-bench.h tests/integration/manager-double.h
+daemon_bench = tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h
 tests_integration_test_manager_double_SOURCES = tests/integration/test-manager-double.c tests/integration/manager-double.h
 tests_integration_test_manager_double_LDADD = $(daemon_layers)
 

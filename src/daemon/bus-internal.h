@@ -148,7 +148,6 @@ int bus_objects_add(struct bus *bus, sd_bus *sd);
 void bus_watch_path(unsigned id, char ret[static BUS_WATCH_PATH_MAX]);
 /* Into bus->view, wherever it is. *index, if not NULL, is a hint, and is corrected. */
 bool bus_tree_view(struct bus *bus, unsigned id, size_t *index);
-const char *bus_available_name(enum psb_available available);
 
 forest_news_fn bus_news;
 /* A new connection: what is now is where changes are counted from. */

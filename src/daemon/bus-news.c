@@ -13,35 +13,11 @@
  * While there is no bus nothing is noted: who connects then can look.
  */
 #include "daemon/bus-internal.h"
+#include "daemon/names.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *reason_name(enum psb_reason reason)
-{
-	switch (reason) {
-	case PSB_REASON_STALL:
-		return "stall";
-	case PSB_REASON_REPEAT:
-		return "repeat";
-	case PSB_REASON_OOM:
-		return "oom";
-	case PSB_REASON_SIGNAL:
-		return "signal";
-	case PSB_REASON_HEADROOM:
-		return "headroom";
-	case PSB_REASON_CALM:
-		return "calm";
-	case PSB_REASON_SIMULATED:
-		return "simulated";
-	case PSB_REASON_PRESENT:
-		return "present";
-	case PSB_REASON_GONE:
-		return "gone";
-	}
-	return "";
-}
 
 /* ---- noting ---------------------------------------------------------------------------------- */
 
@@ -297,8 +273,8 @@ static void say_levels(struct bus *bus)
 
 		(void)sd_bus_emit_signal(bus->sd, BUS_PATH, BUS_MANAGER, "LevelChanged", "ssbst",
 					 bus->level_text + level->text,
-					 bus_available_name(level->available), (int)level->critical,
-					 reason_name(level->reason), level->stall_usec);
+					 name_of_available(level->available), (int)level->critical,
+					 name_of_reason(level->reason), level->stall_usec);
 	}
 	if (bus->levels_missed > 0)
 		(void)sd_bus_emit_signal(bus->sd, BUS_PATH, BUS_MANAGER, "LevelsMissed", "u",

@@ -15,6 +15,7 @@
  * is done. At most BUS_ERRANDS_MAX calls wait for such an answer.
  */
 #include "daemon/bus-internal.h"
+#include "daemon/names.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,47 +24,6 @@
 
 #define ERROR_CONFIGURATION BUS_NAME ".Error.BadConfiguration"
 #define ERROR_NO_CGROUP BUS_NAME ".Error.NoSuchCgroup"
-
-/* ---- words ----------------------------------------------------------------------------------- */
-
-const char *bus_available_name(enum psb_available available)
-{
-	switch (available) {
-	case PSB_LOW:
-		return "low";
-	case PSB_NEUTRAL:
-		return "neutral";
-	case PSB_HIGH:
-		return "high";
-	}
-	return "high";
-}
-
-static const char *state_name(enum tree_state state)
-{
-	switch (state) {
-	case TREE_WATCHING:
-		return "watching";
-	case TREE_ABSENT:
-		return "absent";
-	case TREE_FAILED:
-		return "failed";
-	}
-	return "failed";
-}
-
-static const enum psb_available availables[] = { PSB_LOW, PSB_NEUTRAL, PSB_HIGH };
-
-static bool available_of_name(const char *name, enum psb_available *ret)
-{
-	for (size_t i = 0; i < ELEMENTSOF(availables); i++) {
-		if (strcmp(name, bus_available_name(availables[i])) == 0) {
-			*ret = availables[i];
-			return true;
-		}
-	}
-	return false;
-}
 
 /* ---- trees and their objects ----------------------------------------------------------------- */
 
@@ -181,11 +141,11 @@ static int get_word(sd_bus *sd, const char *path, const char *interface, const c
 	(void)interface;
 	(void)ret_error;
 	if (strcmp(property, "State") == 0)
-		word = state_name(view->state);
+		word = name_of_state(view->state);
 	else if (strcmp(property, "Why") == 0)
 		word = view->why;
 	else if (strcmp(property, "Available") == 0)
-		word = bus_available_name(view->available);
+		word = name_of_available(view->available);
 	else if (strcmp(property, "SourceWhy") == 0)
 		word = view->source.why;
 	else if (strcmp(property, "SourcePath") == 0)
@@ -329,7 +289,7 @@ static void list_one(const struct cgroup_view *view, void *userdata)
 		return;
 	bus_watch_path(view->tree, path);
 	listing->r = sd_bus_message_append(listing->reply, "(sosbu)", view->present->cgroup, path,
-					   bus_available_name(view->present->available),
+					   name_of_available(view->present->available),
 					   view->present->critical, view->clients);
 }
 

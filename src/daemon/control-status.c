@@ -12,6 +12,7 @@
  * measured.
  */
 #include "daemon/control-status.h"
+#include "daemon/names.h"
 
 #include "core/utf8.h"
 
@@ -121,32 +122,6 @@ static json_t *number(uint64_t value)
 	return json_integer((json_int_t)MIN(value, (uint64_t)INT64_MAX));
 }
 
-static const char *level_name(enum psb_available available)
-{
-	switch (available) {
-	case PSB_LOW:
-		return "low";
-	case PSB_NEUTRAL:
-		return "neutral";
-	case PSB_HIGH:
-		return "high";
-	}
-	return "?";
-}
-
-static const char *state_name(enum tree_state state)
-{
-	switch (state) {
-	case TREE_WATCHING:
-		return "watching";
-	case TREE_ABSENT:
-		return "absent";
-	case TREE_FAILED:
-		return "failed";
-	}
-	return "?";
-}
-
 static json_t *files_json(const struct config *config)
 {
 	json_t *files = json_array();
@@ -214,10 +189,11 @@ static json_t *watch_json(const struct tree_view *v)
 {
 	json_t *watch = json_pack(
 		"{s:i, s:o, s:b, s:s, s:o, s:s, s:b, s:b, s:i, s:i, s:o}", "id", (int)v->id, "path",
-		json_of_bytes(v->path), "configured", v->configured, "state", state_name(v->state),
-		"why", json_of_bytes(v->why ? v->why : ""), "available", level_name(v->available),
-		"critical", v->critical, "shadow", v->settings.shadow, "clients", (int)v->clients,
-		"lenses", (int)v->lenses, "settings", settings_json(&v->settings));
+		json_of_bytes(v->path), "configured", v->configured, "state",
+		name_of_state(v->state), "why", json_of_bytes(v->why ? v->why : ""), "available",
+		name_of_available(v->available), "critical", v->critical, "shadow",
+		v->settings.shadow, "clients", (int)v->clients, "lenses", (int)v->lenses,
+		"settings", settings_json(&v->settings));
 
 	if (watch && v->state == TREE_WATCHING &&
 	    (json_object_set_new(watch, "source", source_json(&v->source)) < 0 ||
@@ -234,7 +210,7 @@ static json_t *cgroup_json(const struct cgroup_view *v)
 
 	return json_pack("{s:o, s:i, s:s, s:b, s:o, s:i, s:o, s:o, s:o, s:o, s:i}", "cgroup",
 			 json_of_bytes(n->cgroup), "watch", (int)v->tree, "available",
-			 level_name(n->available), "critical", n->critical, "since_usec",
+			 name_of_available(n->available), "critical", n->critical, "since_usec",
 			 number(n->since_usec), "some_avg10_centi", (int)n->some_avg10_centi,
 			 "some_total_usec", number(n->some_total_usec), "full_total_usec",
 			 number(n->full_total_usec), "current_bytes", number(n->current_bytes),

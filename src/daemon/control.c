@@ -21,6 +21,7 @@
 
 #include "core/cgpath.h"
 #include "daemon/control-status.h"
+#include "daemon/names.h"
 #include "kernel/file.h"
 
 #include <errno.h>
@@ -110,25 +111,6 @@ static int answer_status(struct client *c, json_t *request, struct text **ret)
 	return 0;
 }
 
-static bool level_of_name(const char *name, enum psb_available *ret)
-{
-	static const struct {
-		const char *name;
-		enum psb_available available;
-	} levels[] = {
-		{ "low", PSB_LOW },
-		{ "neutral", PSB_NEUTRAL },
-		{ "high", PSB_HIGH },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(levels); i++)
-		if (strcmp(name, levels[i].name) == 0) {
-			*ret = levels[i].available;
-			return true;
-		}
-	return false;
-}
-
 static int answer_simulate(struct client *c, json_t *request, struct text **ret)
 {
 	const json_t *critical = json_object_get(request, "critical");
@@ -140,7 +122,7 @@ static int answer_simulate(struct client *c, json_t *request, struct text **ret)
 
 	if (!cgroup)
 		return refuse(ret, -EINVAL, "cgroup: a path was expected");
-	if (!name || !level_of_name(name, &available))
+	if (!name || !available_of_name(name, &available))
 		return refuse(ret, -EINVAL, "available: low, neutral or high was expected");
 	if (critical && !json_is_boolean(critical))
 		return refuse(ret, -EINVAL, "critical: true or false was expected");

@@ -21,6 +21,7 @@
  * stream, so it can be told from a stderr that was sent elsewhere (systemd.exec(5)).
  */
 #include "daemon/journal.h"
+#include "daemon/names.h"
 
 #include "core/scan.h"
 
@@ -202,44 +203,6 @@ static void clean_text(char *text, size_t length)
 			text[i] = '?';
 }
 
-static const char *available_name(enum psb_available available)
-{
-	switch (available) {
-	case PSB_LOW:
-		return "low";
-	case PSB_NEUTRAL:
-		return "neutral";
-	case PSB_HIGH:
-		return "high";
-	}
-	return "unknown";
-}
-
-static const char *reason_name(enum psb_reason reason)
-{
-	switch (reason) {
-	case PSB_REASON_STALL:
-		return "stall";
-	case PSB_REASON_REPEAT:
-		return "repeat";
-	case PSB_REASON_OOM:
-		return "oom";
-	case PSB_REASON_SIGNAL:
-		return "signal";
-	case PSB_REASON_HEADROOM:
-		return "headroom";
-	case PSB_REASON_CALM:
-		return "calm";
-	case PSB_REASON_SIMULATED:
-		return "simulated";
-	case PSB_REASON_PRESENT:
-		return "present";
-	case PSB_REASON_GONE:
-		return "gone";
-	}
-	return "unknown";
-}
-
 static const char *what_happened(const struct level *level)
 {
 	switch (level->kind) {
@@ -353,9 +316,9 @@ static size_t add_level(struct journal *j, const struct record *record, const ch
 	n = snprintf(j->cgroup_field, sizeof(j->cgroup_field), "PSIBRIDGE_CGROUP=%.*s",
 		     (int)record->length, payload + sizeof(level));
 	fields->iov[fields->count++] = (struct iovec){ j->cgroup_field, (size_t)n };
-	add_word(fields, "PSIBRIDGE_AVAILABLE", available_name(level.available));
+	add_word(fields, "PSIBRIDGE_AVAILABLE", name_of_available(level.available));
 	add_number(fields, "PSIBRIDGE_CRITICAL", level.critical);
-	add_word(fields, "PSIBRIDGE_REASON", reason_name(level.reason));
+	add_word(fields, "PSIBRIDGE_REASON", name_of_reason(level.reason));
 	add_number(fields, "PSIBRIDGE_STALL_USEC", level.stall_usec);
 	add_number(fields, "PSIBRIDGE_SHADOW", record->shadow);
 	return say_level(&level, record->shadow, strchr(j->cgroup_field, '=') + 1, text, size);

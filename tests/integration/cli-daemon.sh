@@ -36,34 +36,8 @@ stop()
 	wait "$fake_pid"
 }
 
-run()
-{
-	"$psibridge" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null 5>&-
-	status=$?
-}
-
-same()
-{
-	[ "$1" = "$2" ] || { printf 'expected: %s\ngot:      %s\n' "$1" "$2"; return 1; }
-}
-
-# refused TEXT ARGUMENT...: exit 2, nothing on stdout, exactly that one line on stderr
-refused()
-{
-	text=$1
-	shift
-	run "$@"
-	same 2 "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
-}
-
-# failed TEXT ARGUMENT...: the same with exit 1
-failed()
-{
-	text=$1
-	shift
-	run "$@"
-	same 1 "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
-}
+# shellcheck source=cli.sh
+. "$srcdir/tests/integration/cli.sh"
 
 # ended STATUS ARGUMENT...: that exit status, and nothing on stderr
 ended()

@@ -21,34 +21,8 @@ unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE PSIBRIDGE_BACKEND NO_COLOR
 export LC_ALL=C.UTF-8
 
 # ---- helpers -----------------------------------------------------------------------------------------
-run()
-{
-	"$psibridge" "$@" >"$T/stdout" 2>"$T/stderr" </dev/null
-	status=$?
-}
-
-same()
-{
-	[ "$1" = "$2" ] || { printf 'expected: %s\ngot:      %s\n' "$1" "$2"; return 1; }
-}
-
-# refused TEXT ARGUMENT...: exit 2, nothing on stdout, exactly that one line on stderr
-refused()
-{
-	text=$1
-	shift
-	run "$@"
-	same 2 "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
-}
-
-# failed TEXT ARGUMENT...: the same with exit 1
-failed()
-{
-	text=$1
-	shift
-	run "$@"
-	same 1 "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
-}
+# shellcheck source=cli.sh
+. "$srcdir/tests/integration/cli.sh"
 
 # start ARGUMENT...: psibridge watch with its output on descriptor 3
 start()

@@ -3,68 +3,7 @@
  * What becomes of psibridged's clients when its configuration changes, and of watches whose cgroups
  * come and go. Levels are simulated.
  */
-#include "daemon-bench.h"
-
-static struct bench bench;
-
-#define CONFIGURATION           \
-	"[Daemon]\n"            \
-	"ClientsPerCgroup=20\n" \
-	"[Defaults]\n"          \
-	"HighHeadroom=off\n"    \
-	"Quiet=1s\n"            \
-	"Calm=2s\n"             \
-	"[Watch %s/**]\n"
-
-#define SUBSCRIBE "psibridge/1\n"
-
-static int set_up(void **state)
-{
-	(void)state;
-	no_lab = lab_open(&lab, "psb-config");
-	if (no_lab)
-		return 0;
-	lab_make(&lab, "a", 0);
-	lab_make(&lab, "b", 0);
-	lab_make(&lab, "shadow", 0);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	if (!no_lab) {
-		bench_move(NULL);
-		lab_close(&lab);
-	}
-	return 0;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	if (no_lab)
-		return 0;
-	bench_start(&bench, CONFIGURATION);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	if (!no_lab) {
-		bench_move(NULL);
-		bench_stop(&bench);
-	}
-	return 0;
-}
-
-static int client(const char *group, const char *hello)
-{
-	if (no_lab)
-		SKIP(no_lab);
-	return bench_client(&bench, group, hello);
-}
+#include "daemon-stage.h"
 
 /* ---- configuration ------------------------------------------------------------------------------- */
 
@@ -263,8 +202,6 @@ static void a_client_that_no_watch_covers_is_served_all_the_same(void **state)
 	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
 	close(fd);
 }
-
-#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
 {

@@ -1,72 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What psibridged promises its clients, on real cgroups. Where a level need not come from real
- * stalls it is simulated through the control socket; test-daemon-pressure.c has the real ones.
+ * stalls it is simulated through the control socket; test-daemon-library.c and test-crowd.c have the
+ * real ones.
  */
-#include "daemon-bench.h"
+#include "daemon-stage.h"
 
 #include <signal.h>
-
-static struct bench bench;
-
-#define CONFIGURATION           \
-	"[Daemon]\n"            \
-	"ClientsPerCgroup=20\n" \
-	"[Defaults]\n"          \
-	"HighHeadroom=off\n"    \
-	"Quiet=1s\n"            \
-	"Calm=2s\n"             \
-	"[Watch %s/**]\n"
-
-#define SUBSCRIBE "psibridge/1\n"
-
-static int set_up(void **state)
-{
-	(void)state;
-	no_lab = lab_open(&lab, "psb-daemon");
-	if (no_lab)
-		return 0;
-	lab_make(&lab, "a", 0);
-	lab_make(&lab, "b", 0);
-	lab_make(&lab, "a/below", 0);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	if (!no_lab) {
-		bench_move(NULL);
-		lab_close(&lab);
-	}
-	return 0;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	if (no_lab)
-		return 0;
-	bench_start(&bench, CONFIGURATION);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	if (!no_lab) {
-		bench_move(NULL);
-		bench_stop(&bench);
-	}
-	return 0;
-}
-
-static int client(const char *group, const char *hello)
-{
-	if (no_lab)
-		SKIP(no_lab);
-	return bench_client(&bench, group, hello);
-}
 
 /* ---- who is told what ---------------------------------------------------------------------------- */
 
@@ -433,8 +373,6 @@ static void ten_thousand_connections_harm_nobody(void **state)
 	assert_true(LAB_WAIT(20000, bench_number(&bench, "clients", "connected") == 1));
 	close(other);
 }
-
-#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
 {
