@@ -397,6 +397,24 @@ static void seats_move_and_their_level_goes_on(void **state)
 	forest_rise(&own.seat);
 }
 
+static void a_watch_made_for_others_goes_by_the_defaults_of_today(void **state)
+{
+	struct listener a = { 0 };
+	struct tree_view view;
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT), 0);
+	sit(&a, "a");
+	assert_int_equal(configure(PATIENT "Low=some 300ms/2s\n"), 0);
+	assert_int_equal(trees_configured(false), 1);
+	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+		if (strstr(view.path, lab.name))
+			assert_int_equal(view.settings.low.threshold_usec, 300000);
+	simulate("a", PSB_LOW);
+	assert_int_equal(a.told, 1);
+	forest_rise(&a.seat);
+}
+
 static void out_of_the_shadow_one_is_told_what_was_kept_back(void **state)
 {
 	struct listener a = { 0 };
@@ -447,6 +465,7 @@ int main(void)
 		ON_A_STAGE(too_many_different_terms_are_refused),
 		ON_A_STAGE(whom_no_watch_covers_gets_one_that_goes_with_the_last),
 		ON_A_STAGE(seats_move_and_their_level_goes_on),
+		ON_A_STAGE(a_watch_made_for_others_goes_by_the_defaults_of_today),
 		ON_A_STAGE(out_of_the_shadow_one_is_told_what_was_kept_back),
 		ON_A_STAGE(what_did_not_change_keeps_its_watch),
 	};
