@@ -33,6 +33,7 @@ unit_tests = \
 	tests/unit/test-policy-walk \
 	tests/unit/test-policy-resume \
 	tests/unit/test-utf8 \
+	tests/unit/test-value \
 	tests/unit/test-wire \
 	tests/unit/test-loop \
 	tests/unit/test-loop-nested \
@@ -44,6 +45,7 @@ unit_tests = \
 	tests/unit/test-cgroup \
 	tests/unit/test-target \
 	tests/unit/test-memory \
+	tests/unit/test-resident \
 	tests/unit/test-tree \
 	tests/unit/test-hosting \
 	tests/unit/test-hosting-register \
@@ -52,6 +54,9 @@ unit_tests = \
 	tests/unit/test-hostquery \
 	tests/unit/test-dispatch \
 	tests/unit/test-removal \
+	tests/unit/test-mailbox \
+	tests/unit/test-mailbox-many \
+	tests/unit/test-settings \
 	tests/unit/test-protocol \
 	tests/unit/test-watch \
 	tests/unit/test-bridge \
@@ -119,6 +124,7 @@ fuzz_tests = \
 cgroup_tests = \
 	tests/unit/test-birth \
 	tests/unit/test-forest \
+	tests/unit/test-mailbox-many \
 	tests/unit/test-members \
 	tests/unit/test-peer \
 	tests/unit/test-protocol \
@@ -235,6 +241,9 @@ tests_unit_test_policy_resume_LDADD = $(policy_objects) $(CMOCKA_LIBS)
 tests_unit_test_utf8_SOURCES = tests/unit/test-utf8.c
 tests_unit_test_utf8_LDADD = src/core/utf8.lo $(CMOCKA_LIBS)
 
+tests_unit_test_value_SOURCES = tests/unit/test-value.c
+tests_unit_test_value_LDADD = src/core/value.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
+
 tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
 tests_unit_test_wire_LDADD = src/core/wire.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
 
@@ -300,6 +309,18 @@ tests_unit_test_tree_LDADD = $(kernel_layer)
 library_layers = liblibrary.la $(kernel_layer)
 tests_unit_test_dispatch_SOURCES = tests/unit/test-dispatch.c tests/unit/library-bench.h
 tests_unit_test_dispatch_LDADD = $(library_layers)
+
+tests_unit_test_mailbox_SOURCES = tests/unit/test-mailbox.c tests/unit/mailbox-bench.h tests/unit/library-bench.h
+tests_unit_test_mailbox_LDADD = $(library_layers)
+
+tests_unit_test_mailbox_many_SOURCES = tests/unit/test-mailbox-many.c tests/unit/mailbox-bench.h tests/unit/pattern-bench.h
+tests_unit_test_mailbox_many_LDADD = $(library_layers)
+
+tests_unit_test_settings_SOURCES = tests/unit/test-settings.c
+tests_unit_test_settings_LDADD = $(library_layers)
+
+tests_unit_test_resident_SOURCES = tests/unit/test-resident.c
+tests_unit_test_resident_LDADD = $(library_layers) -ldl
 
 tests_unit_test_removal_SOURCES = tests/unit/test-removal.c tests/unit/library-bench.h
 tests_unit_test_removal_LDADD = $(library_layers)

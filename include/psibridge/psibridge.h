@@ -287,6 +287,47 @@ int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata
  */
 int psb_registration_remove(psb_registration *registration);
 
+/* ---- mailboxes ----------------------------------------------------------------------------- */
+
+/*
+ * The other way round: nobody calls, the program comes and takes. For runtimes that cannot bear a
+ * call from a foreign thread, or must not be called while they collect: a thread of theirs waits
+ * here, and nobody ever waits for them.
+ */
+typedef struct psb_mailbox psb_mailbox;
+
+#define PSB_FOREVER UINT64_MAX
+
+/**
+ * psb_mailbox_new() - be told what a callback would be told, when it suits
+ *
+ * One slot for each cgroup, in which the newest state wins. `flags`: PSB_TELL_PRESENT,
+ * PSB_TELL_SOURCE. It holds a reference on the watch.
+ * Errors: -EINVAL (flags, PSB_INLINE), -ECHILD, -ENOMEM.  Since: 0.1
+ */
+int psb_mailbox_new(psb_watch *watch, unsigned flags, psb_mailbox **ret);
+
+/**
+ * psb_mailbox_take() - take what is there, or wait for it
+ *
+ * ret->size is what the caller knows of the structure. ret->cgroup is valid until the next take,
+ * or until the mailbox is freed. What the program does between two takes counts as the duration of
+ * its callback. Returns: 1 (taken), 0 (nothing came within `timeout_usec`).
+ * Errors: -ECANCELED (closed), -EBUSY (another thread is in here), -ECHILD.  Since: 0.1
+ */
+int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret);
+
+/** psb_mailbox_close() - every take, also one that waits now, returns -ECANCELED.  Since: 0.1 */
+int psb_mailbox_close(psb_mailbox *mailbox);
+
+/**
+ * psb_mailbox_free() - close it, wait until nobody is in psb_mailbox_take(), free it
+ *
+ * Nobody may enter psb_mailbox_take() any more: close first, and let the thread that takes end.
+ * NULL is allowed. Returns: NULL.  Since: 0.1
+ */
+psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox);
+
 /* ---- questions ----------------------------------------------------------------------------- */
 
 /** psb_watch_available() - the present level; for a pattern the lowest of its cgroups.
@@ -383,6 +424,39 @@ typedef void psb_member_fn(const struct psb_notification *present, void *userdat
  */
 int psb_watch_list(psb_watch *watch, psb_member_fn *fn, void *userdata);
 
+/* ---- settings ------------------------------------------------------------------------------ */
+
+/** When a hook collects. */
+enum psb_collect {
+	PSB_COLLECT_LOW = 0,	  /* at Low */
+	PSB_COLLECT_CRITICAL = 1, /* at Low, critical */
+	PSB_COLLECT_OFF = 2,	  /* never: it only tells */
+};
+
+/** What the environment says, PSIBRIDGE_... in the words of psibridged.conf(5). */
+struct psb_settings {
+	size_t size;
+	struct psb_watch_options watch; /* CGROUP, SOURCE, EARLY, LOW, CRITICAL, REARM, QUIET,
+					   CALM, HIGH_HEADROOM; strings are the environment's */
+	int enabled;			/* PSIBRIDGE=on|off: 0: hooks stay out of the way */
+	int log_priority; /* PSIBRIDGE_LOG=off|error|warning|info|debug: what a hook prints on
+				     stderr; -1: nothing. Default warning (4) */
+	enum psb_collect collect; /* PSIBRIDGE_COLLECT=low|critical|off */
+	unsigned refused;	  /* how many variables made no sense */
+	uint64_t apart_usec;	  /* PSIBRIDGE_APART=10s: from one collection to the next */
+	uint64_t grown_bytes;	  /* PSIBRIDGE_GROWN=50M: and only if so much has come back */
+};
+
+/**
+ * psb_settings_read() - read the PSIBRIDGE_ variables of the environment
+ *
+ * One that makes no sense is told to `log` (if not NULL), a line each that names the variable, its
+ * value and what was expected; then its default counts. So is one that looks like a slip of the
+ * pen ("PSIBRIDGE_LWO"). Never fails for what it reads.
+ * Errors: -EINVAL (ret, its size).  Since: 0.1
+ */
+int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret);
+
 /* ---- survey -------------------------------------------------------------------------------- */
 
 /** One cgroup of a survey. Valid during the call only. */
@@ -410,6 +484,49 @@ typedef void psb_survey_fn(const struct psb_survey_row *row, void *userdata);
  * fixed part does not exist), -EACCES, -EMFILE, -ENOMEM.  Since: 0.1
  */
 int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
+
+/* ---- code ---------------------------------------------------------------------------------- */
+
+/*
+ * Over memory.high and without swap the kernel takes what it can get: pages of files, and so the
+ * very code that would give memory back. Each page of it is read in, charged for, and gone again
+ * before it ran. For who collects on notification: make this at the start, lock at the first
+ * Neutral or Low, unlock at High.
+ */
+typedef struct psb_code psb_code;
+
+/**
+ * psb_code_new() - prepare for psb_code_lock(), which then opens and allocates nothing
+ *
+ * Keeps the code of this library and of libc in memory from now on, as by psb_code_keep().
+ * Errors: -EALREADY (the program locks memory itself, and knows what it does), -ENOENT or -EACCES
+ * (no /proc), -EMFILE, -ENOMEM.  Since: 0.1
+ */
+int psb_code_new(psb_code **ret);
+
+/**
+ * psb_code_keep() - keep the file that `address` is mapped from in memory, for as long as `code` is
+ *
+ * For the code that will collect: a function of the runtime's library. Page by page, as below.
+ * Returns: 0, or 1 (half of RLIMIT_MEMLOCK has no room for all of it). Errors: -ENOENT (no file is
+ * mapped there), -ENOSPC (16 files are kept), -EIO, -ECHILD.  Since: 0.1
+ */
+int psb_code_keep(psb_code *code, const void *address);
+
+/**
+ * psb_code_lock() - keep what is mapped executable, and the rest of those files, in memory
+ *
+ * Page by page as it is touched (MLOCK_ONFAULT); again for what was mapped since. It takes half of
+ * RLIMIT_MEMLOCK at most, the rest is the program's; `ret_refused_bytes`, if not NULL, is what did
+ * not fit. Errors: -ENOSYS (before Linux 4.4), -EIO.  Since: 0.1
+ */
+int psb_code_lock(psb_code *code, uint64_t *ret_refused_bytes);
+
+/** psb_code_unlock() - undo that.  Errors: -EINVAL.  Since: 0.1 */
+int psb_code_unlock(psb_code *code);
+
+/** psb_code_free() - unlock and free; NULL is allowed. Returns: NULL.  Since: 0.1 */
+psb_code *psb_code_free(psb_code *code);
 
 /* ---- diagnosis ----------------------------------------------------------------------------- */
 

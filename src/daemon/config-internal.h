@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "core/value.h"
 #include "daemon/config.h"
 
 #include "core/scan.h"
@@ -38,12 +39,6 @@ enum config_key {
 
 enum section_kind { SECTION_DAEMON, SECTION_DEFAULTS, SECTION_WATCH };
 
-/* A trigger, or anything else as a number: microseconds, percent, how many, 0 or 1. */
-struct config_value {
-	struct trigger trigger;
-	uint64_t number;
-};
-
 /* Where something was written. No file: it is built in. */
 struct origin {
 	const char *file; /* one of config->files */
@@ -53,7 +48,7 @@ struct origin {
 struct assignment {
 	bool assigned;
 	bool refused; /* the last value made no sense */
-	struct config_value value;
+	struct value value;
 	struct origin origin;
 };
 
@@ -116,15 +111,8 @@ int config_parse(struct loader *loader, const char *file, const char *text, size
 
 /* ---- config-keys.c --------------------------------------------------------------------------- */
 
-#define CONFIG_VALUE_TEXT_MAX TRIGGER_TEXT_MAX
-
 const char *config_key_name(enum config_key key);
+enum value_form config_key_form(enum config_key key);
 const char *config_key_expected(enum config_key key); /* "a trigger such as ..." */
 bool config_key_belongs(enum config_key key, enum section_kind kind);
-void config_key_built_in(enum config_key key, struct config_value *ret);
-/* Errors: -EINVAL; *ret_why says why, a constant string, or is "" when there is nothing to add to
- * what was expected. */
-int config_value_parse(enum config_key key, const char *text, size_t size, struct config_value *ret,
-		       const char **ret_why);
-/* A C string into buf[CONFIG_VALUE_TEXT_MAX]. */
-void config_value_format(enum config_key key, const struct config_value *value, char *buf);
+void config_key_built_in(enum config_key key, struct value *ret);

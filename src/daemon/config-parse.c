@@ -245,7 +245,7 @@ static void assign(struct reader *r, enum config_key key, struct scan value)
 	}
 	a->assigned = true;
 	a->origin = r->at;
-	a->refused = config_value_parse(key, value.p, value.left, &a->value, &why) < 0;
+	a->refused = value_parse(config_key_form(key), value.p, value.left, &a->value, &why) < 0;
 	if (a->refused)
 		config_complain(r->loader, &r->at, "%s: \"%.*s%s\": %s%s%s was expected",
 				config_key_name(key), SHOWN(value), why, *why ? "; " : "",

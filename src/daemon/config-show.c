@@ -30,9 +30,9 @@ static void put_key(const struct origins *o, const struct section *s, enum confi
 		    FILE *out)
 {
 	const struct assignment *a = config_effective(o, s, key);
-	char text[CONFIG_VALUE_TEXT_MAX];
+	char text[VALUE_TEXT_MAX];
 
-	config_value_format(key, &a->value, text);
+	value_format(config_key_form(key), &a->value, text);
 	put_origin(&a->origin, out);
 	fprintf(out, "%s=%s\n", config_key_name(key), text);
 }

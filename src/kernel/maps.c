@@ -62,14 +62,17 @@ static bool maps_read(struct maps_reader *reader, char c)
 					: c == 'w' ? PROT_WRITE
 					: c == 'x' ? PROT_EXEC
 						   : 0;
+		line->is_private = line->is_private || c == 'p';
 		return false;
 	case MAPS_OFFSET:
 		if (c == ' ')
 			reader->field = MAPS_DEVICE;
 		return false;
-	case MAPS_DEVICE:
+	case MAPS_DEVICE: /* major:minor: the two together are only ever compared */
 		if (c == ' ')
 			reader->field = MAPS_INODE;
+		else
+			line->device = line->device << (c == ':' ? 32 : 4) | (c == ':' ? 0 : digit);
 		return false;
 	case MAPS_INODE:
 		if (c != ' ' && c != '\n') {
@@ -84,29 +87,51 @@ static bool maps_read(struct maps_reader *reader, char c)
 	return false;
 }
 
-int maps_find(uintptr_t address, struct mapping *ret)
+int maps_each(int fd, maps_fn *fn, void *userdata)
 {
 	struct maps_reader reader = { 0 };
-	bool found = false;
 	char buf[4096];
-	ssize_t n = 0;
-	int fd, r = -ENOENT;
+	off_t at = 0;
+	ssize_t n;
 
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	while (!found && (n = read(fd, buf, sizeof(buf))) > 0) {
-		for (ssize_t i = 0; i < n && !found; i++) {
-			if (maps_read(&reader, buf[i]) && reader.line.end > address) {
-				*ret = reader.line;
-				found = true;
-			}
+	while ((n = pread(fd, buf, sizeof(buf), at)) > 0) {
+		at += n;
+		for (ssize_t i = 0; i < n; i++) {
+			if (maps_read(&reader, buf[i]) && !fn(&reader.line, userdata))
+				return 0;
 			if (buf[i] == '\n')
 				reader = (struct maps_reader){ 0 };
 		}
 	}
-	if (n < 0)
-		r = -errno;
+	return n < 0 ? -errno : 0;
+}
+
+struct search {
+	uintptr_t address;
+	struct mapping *ret;
+	bool found;
+};
+
+static bool is_it(const struct mapping *mapping, void *userdata)
+{
+	struct search *search = userdata;
+
+	if (mapping->end <= search->address)
+		return true;
+	*search->ret = *mapping;
+	search->found = true;
+	return false;
+}
+
+int maps_find(uintptr_t address, struct mapping *ret)
+{
+	struct search search = { .address = address, .ret = ret };
+	int fd, r;
+
+	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	r = maps_each(fd, is_it, &search);
 	close(fd);
-	return found ? 0 : r;
+	return r < 0 ? r : search.found ? 0 : -ENOENT;
 }

@@ -6,12 +6,18 @@
 
 #include "core/util.h"
 
-/* One line: [start, end), PROT_... of mmap(2), and the inode of its file or 0. */
+/* One line: [start, end), PROT_... of mmap(2), MAP_PRIVATE or MAP_SHARED, and its file: device and inode, or 0. */
 struct mapping {
 	uintptr_t start, end;
 	int access;
-	uint64_t inode;
+	bool is_private;
+	uint64_t device, inode;
 };
+
+/* Every mapping in order of addresses, until `fn` returns false. `fd` is /proc/self/maps, open: nothing
+ * is opened or allocated here. Errors: why it cannot be read. */
+typedef bool maps_fn(const struct mapping *mapping, void *userdata);
+int maps_each(int fd, maps_fn *fn, void *userdata);
 
 /* The first mapping that ends behind `address`. Errors: -ENOENT: there is none; or why the file cannot
  * be read. */

@@ -4,7 +4,9 @@
  *
  * A registration is `queued` with letters, at most one for each cgroup: a newer letter overwrites
  * the one that waits. Its own thread takes the letters out one by one and calls. An inline
- * registration has no thread and no letters: the loop's thread calls it in dispatch_deliver().
+ * registration has no thread and no letters: the loop's thread calls it in dispatch_deliver(). A
+ * `pulled` one has letters and no thread: somebody of the host's comes for them (mailbox.c), and is
+ * `running` while he is in here. What he does between two visits is his call.
  *
  * States, under the bridge's lock:
  *
@@ -23,7 +25,7 @@
  * Nothing here allocates on the way of a notification but a letter for one of a pattern's many
  * cgroups: the slot of a single cgroup is part of its registration.
  */
-#include "library/dispatch.h"
+#include "library/dispatch-internal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -33,36 +35,6 @@
 #define KNOWN_FLAGS (PSB_INLINE | PSB_TELL_PRESENT | PSB_TELL_SOURCE)
 /* A slow callback lengthens its own rearm to so many times its duration. */
 #define SLOW_FACTOR 20
-
-struct letter {
-	struct letter *next;
-	struct label *label; /* a reference while queued */
-	struct psb_notification notification;
-};
-
-struct psb_registration {
-	struct psb_bridge *bridge;
-	struct dispatch *dispatch; /* NULL once removed */
-	struct psb_registration *next;
-	psb_callback_fn *fn;
-	void *userdata;
-	unsigned flags;
-
-	bool removed, running, orphan, owes_present;
-	struct psb_registration *waits_for;
-	uint64_t sequence; /* newest notification it was offered, inline */
-
-	pthread_t thread;
-	pthread_cond_t wake;
-	struct letter *letters, **letters_last;
-	struct letter slot[2]; /* of a single cgroup: its level, and its source */
-
-	enum psb_available told; /* what it was last told, 0: nothing; single cgroup only */
-	bool told_critical;
-	unsigned assumptions; /* how often somebody else told it */
-	uint64_t low_usec, duration_usec;
-	const char *low_cgroup; /* whose Low that was; compared, never read */
-};
 
 /* The callbacks that this thread is inside of, the innermost first. */
 struct frame {
@@ -115,6 +87,22 @@ static bool is_inside(const struct psb_registration *reg)
 
 /* ---- calling ------------------------------------------------------------------------------- */
 
+/* What was told, and when. `still`: nobody told it another level meanwhile. */
+void registration_told(struct psb_registration *reg, const struct psb_notification *n,
+		       uint64_t at_usec, bool still)
+{
+	if (n->kind != PSB_KIND_LEVEL)
+		return;
+	if (still) {
+		reg->told = n->available;
+		reg->told_critical = n->critical;
+	}
+	if (n->available == PSB_LOW) {
+		reg->low_usec = at_usec;
+		reg->low_cgroup = n->cgroup;
+	}
+}
+
 /* Lock held before and after, not during. `reg` is not removed before, and may be after. */
 static void call(struct psb_registration *reg, const struct psb_notification *notification)
 {
@@ -135,16 +123,7 @@ static void call(struct psb_registration *reg, const struct psb_notification *no
 	if (reg->dispatch)
 		reg->dispatch->total_usec += duration;
 	reg->duration_usec = duration;
-	if (notification->kind == PSB_KIND_LEVEL) {
-		if (reg->assumptions == assumptions) { /* else it was told another level since */
-			reg->told = notification->available;
-			reg->told_critical = notification->critical;
-		}
-		if (notification->available == PSB_LOW) {
-			reg->low_usec = start;
-			reg->low_cgroup = notification->cgroup;
-		}
-	}
+	registration_told(reg, notification, start, reg->assumptions == assumptions);
 	pthread_cond_broadcast(&reg->bridge->idle);
 }
 
@@ -164,7 +143,7 @@ static bool is_wanted(const struct psb_registration *reg, const struct psb_notif
 
 /* A repeated Low may come too soon for a callback that takes its time. Not while a call runs: what
  * it tells is not in `told` yet. */
-static bool is_too_soon(const struct psb_registration *reg, const struct psb_notification *n)
+bool registration_is_too_soon(const struct psb_registration *reg, const struct psb_notification *n)
 {
 	return n->kind == PSB_KIND_LEVEL && reg->low_usec > 0 && n->cgroup == reg->low_cgroup &&
 	       is_repeat(reg, n) &&
@@ -172,7 +151,7 @@ static bool is_too_soon(const struct psb_registration *reg, const struct psb_not
 }
 
 /* Nobody needs the same Neutral or High twice. */
-static bool is_old_news(const struct psb_registration *reg, const struct psb_notification *n)
+bool registration_is_old_news(const struct psb_registration *reg, const struct psb_notification *n)
 {
 	return !reg->dispatch->many && n->kind == PSB_KIND_LEVEL && n->available != PSB_LOW &&
 	       n->available == reg->told;
@@ -221,7 +200,7 @@ static void drop_letter(struct psb_registration *reg, struct letter *letter)
 }
 
 /* Takes the oldest letter out: its contents and its reference to the label. */
-static struct letter take_letter(struct psb_registration *reg)
+struct letter registration_take_letter(struct psb_registration *reg)
 {
 	struct letter *letter = reg->letters, taken = *letter;
 
@@ -280,11 +259,11 @@ static void *registration_run(void *arg)
 		if (reg->removed)
 			break;
 
-		struct letter letter = take_letter(reg);
+		struct letter letter = registration_take_letter(reg);
 
 		letter.notification.cgroup = letter.label->path;
-		if (!is_too_soon(reg, &letter.notification) &&
-		    !is_old_news(reg, &letter.notification))
+		if (!registration_is_too_soon(reg, &letter.notification) &&
+		    !registration_is_old_news(reg, &letter.notification))
 			call(reg, &letter.notification);
 		label_unref(letter.label);
 	}
@@ -323,7 +302,7 @@ void dispatch_deliver(struct dispatch *dispatch, struct label *label,
 			continue;
 		}
 		reg->sequence = dispatch->sequence;
-		if (is_wanted(reg, &n) && !is_too_soon(reg, &n)) {
+		if (is_wanted(reg, &n) && !registration_is_too_soon(reg, &n)) {
 			if (n.kind != PSB_KIND_SOURCE)
 				reg->owes_present = false;
 			call(reg, &n);
@@ -386,42 +365,61 @@ static int start_thread(struct psb_registration *reg)
 	return -r;
 }
 
-int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
-		 psb_registration **ret)
+int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
+		     struct psb_registration **ret)
 {
-	struct psb_bridge *bridge = dispatch->bridge;
-	struct psb_registration *reg;
+	struct psb_registration *reg = calloc(1, sizeof(*reg));
+	pthread_condattr_t monotonic;
 
-	if (!fn || (flags & ~KNOWN_FLAGS))
-		return -EINVAL;
-	reg = calloc(1, sizeof(*reg));
 	if (!reg)
 		return -ENOMEM;
-	reg->bridge = bridge;
+	reg->bridge = dispatch->bridge;
 	reg->dispatch = dispatch;
 	reg->fn = fn;
 	reg->userdata = userdata;
 	reg->flags = flags;
 	reg->letters_last = &reg->letters;
 	reg->owes_present = flags & PSB_TELL_PRESENT;
-	pthread_cond_init(&reg->wake, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&reg->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	*ret = reg;
+	return 0;
+}
 
-	if (!(flags & PSB_INLINE)) {
-		int r = start_thread(reg);
+void registration_enlist(struct psb_registration *reg, psb_registration **ret)
+{
+	struct dispatch *dispatch = reg->dispatch;
 
-		if (r < 0) {
-			pthread_cond_destroy(&reg->wake);
-			free(reg);
-			return r;
-		}
-	}
-	pthread_mutex_lock(&bridge->lock);
+	pthread_mutex_lock(&reg->bridge->lock);
 	reg->sequence = dispatch->sequence;
 	reg->next = dispatch->first;
 	dispatch->first = reg;
 	if (ret) /* before the first call, which may want to remove it */
 		*ret = reg;
-	pthread_mutex_unlock(&bridge->lock);
+	pthread_mutex_unlock(&reg->bridge->lock);
+}
+
+int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
+		 psb_registration **ret)
+{
+	struct psb_registration *reg;
+	int r;
+
+	if (!fn || (flags & ~KNOWN_FLAGS))
+		return -EINVAL;
+	r = registration_new(dispatch, fn, userdata, flags, &reg);
+	if (r < 0)
+		return r;
+	if (!(flags & PSB_INLINE)) {
+		r = start_thread(reg);
+		if (r < 0) {
+			free_registration(reg);
+			return r;
+		}
+	}
+	registration_enlist(reg, ret);
 	return 0;
 }
 
@@ -446,7 +444,7 @@ static void note_waiting(const struct psb_bridge *bridge, struct psb_registratio
 static int remove_and_unlock(struct psb_registration *reg)
 {
 	struct psb_bridge *bridge = reg->bridge;
-	bool own_thread = !(reg->flags & PSB_INLINE);
+	bool own_thread = !(reg->flags & PSB_INLINE) && !reg->pulled;
 
 	/* From inside its callback: removed there before, or by somebody who waits for this very
 	 * call. */

@@ -371,10 +371,21 @@ void watch_free_in_child(struct psb_watch *w)
 /* ---- callbacks and questions
  * --------------------------------------------------------------------- */
 
+void watch_present(struct psb_watch *w)
+{
+	bool post = false;
+
+	pthread_mutex_lock(&w->bridge->lock);
+	if (!w->present_posted)
+		post = w->present_posted = true;
+	pthread_mutex_unlock(&w->bridge->lock);
+	if (post)
+		bridge_post(w->bridge, &w->present_work);
+}
+
 int psb_watch_add_callback(psb_watch *w, psb_callback_fn *fn, void *userdata, unsigned flags,
 			   psb_registration **ret)
 {
-	bool post = false;
 	int r;
 
 	if (!w)
@@ -382,15 +393,9 @@ int psb_watch_add_callback(psb_watch *w, psb_callback_fn *fn, void *userdata, un
 	if (bridge_is_child(w->bridge))
 		return -ECHILD;
 	r = dispatch_add(&w->dispatch, fn, userdata, flags, ret);
-	if (r < 0 || !(flags & PSB_TELL_PRESENT))
-		return r;
-	pthread_mutex_lock(&w->bridge->lock);
-	if (!w->present_posted)
-		post = w->present_posted = true;
-	pthread_mutex_unlock(&w->bridge->lock);
-	if (post)
-		bridge_post(w->bridge, &w->present_work);
-	return 0;
+	if (r == 0 && (flags & PSB_TELL_PRESENT))
+		watch_present(w);
+	return r;
 }
 
 enum psb_available psb_watch_available(psb_watch *w, int *ret_critical)

@@ -41,6 +41,8 @@ struct psb_watch {
 
 /* What every told level does: publish, then deliver. */
 void watch_tell(struct psb_watch *watch, struct label *label, const struct psb_notification *n);
+/* Have the present state told to those who asked for it (PSB_TELL_PRESENT). */
+void watch_present(struct psb_watch *watch);
 /* Publish level and counters; what is listened to. */
 void watch_publish(struct psb_watch *watch);
 void watch_publish_source(struct psb_watch *watch);

@@ -241,6 +241,41 @@ static void psibridgeds_records_are_heard_without_an_allocation(void **state)
 	rmdir(in_directory("psibridge"));
 }
 
+/* Also where its taker comes late, and letters are overtaken. */
+static void a_mailbox_is_filled_and_emptied_without_an_allocation(void **state)
+{
+	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	struct psb_notification n = { .size = sizeof(n) };
+	psb_mailbox *mailbox;
+	struct bench *b;
+	int fd;
+
+	skip_if_sanitized();
+	options.rearm_usec = 1;
+	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
+	b = run_with(state, &options);
+	assert_int_equal(psb_mailbox_new(b->watch, PSB_TELL_PRESENT, &mailbox), 0);
+	assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
+	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	start_counting();
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(write(fd, "x", 1), 1);
+	do {
+		assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
+	} while (n.available != PSB_NEUTRAL);
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	assert_int_equal(write(fd, "x", 1), 1); /* overtakes the High */
+	AWAIT(&b->fence, last_is(&b->fence, PSB_LOW));
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 1);
+	assert_int_equal(n.available, PSB_LOW);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	stop_counting();
+	close(fd);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
 /* ---- real pressure
  * ---------------------------------------------------------------------------------- */
 
@@ -403,6 +438,7 @@ int main(void)
 		PROMISE(a_fifo_is_heard_without_an_allocation),
 		PROMISE(a_socket_is_heard_without_an_allocation),
 		PROMISE(psibridgeds_records_are_heard_without_an_allocation),
+		PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation),
 		PROMISE(real_pressure_is_told_without_an_allocation),
 	};
 

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resident.c - mlock2(2) for whatever is mapped executable
+ *
+ * Where there is no swap, a cgroup over its memory.high has one kind of memory left that the kernel
+ * can take: pages of files, and so the code of a collector, of this library and of libc. A thread
+ * that needs such a page reads it in again, is charged for it, and for that is put to sleep before
+ * it gets to run it (mem_cgroup_handle_over_high(), mm/memcontrol.c). When it wakes, others have
+ * reclaimed the page, and it begins anew. Seen on Linux 6.12, a .NET program and a neighbour in one
+ * cgroup: one page of libcoreclr.so was read in 60 times within 10 s; the collection that would
+ * have helped took 12.6 s, and ended only when the neighbour had given up. With the code locked the
+ * same collection took 1.9 s, and the stall of those 12 s was 0.6 s (tests/vm/guest-dotnet.sh).
+ *
+ * Locking takes code itself, and reading /proc/self/maps: begun when memory is short already, it took
+ * seconds there. So what locks and what collects is kept for good (resident_keep()), and everything
+ * else from the first sign on (resident_lock()) until it is over.
+ *
+ * MLOCK_ONFAULT keeps what is in memory now, and the rest page by page when it is touched: locking
+ * itself reads nothing in. Of a file that is mapped executable everything that this process has
+ * mapped privately is locked, for a collection also reads tables that lie beside the code (.NET:
+ * the unwinding tables of .dll files that were compiled ahead of time). A file of which no part is
+ * mapped executable is data, and may be huge: never locked.
+ *
+ * RLIMIT_MEMLOCK counts whole ranges, touched or not: 50 MB for a small .NET program with all it
+ * maps. systemd allows 8 MiB (LimitMEMLOCK=), and any amount to who has CAP_IPC_LOCK. Half of the
+ * limit stays for the program, which may want to lock its secrets; executable ranges go first.
+ * What does not fit can be taken, as it could before.
+ */
+#include "kernel/resident.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "kernel/maps.h"
+
+#define RANGES_MAX 2048
+#define FILES_MAX 1024
+#define KEPT_MAX 16
+#define CAP_IPC_LOCK_BIT 14 /* linux/capability.h */
+
+struct range {
+	uintptr_t start, end;
+};
+
+struct code_file {
+	uint64_t device, inode;
+};
+
+struct resident {
+	int maps_fd;
+	size_t kept;
+	struct code_file keeps[KEPT_MAX];
+	uint64_t kept_bytes;
+	size_t locked;
+	struct range ranges[RANGES_MAX];
+
+	/* while resident_lock() runs */
+	size_t files;
+	struct code_file code[FILES_MAX];
+	bool executable_now; /* this pass takes the executable ranges, the next one the others */
+	uint64_t room_bytes, refused_bytes;
+	int error;
+};
+
+/* ---- what may be locked ------------------------------------------------------------------------ */
+
+struct status {
+	uint64_t locked_kb, capabilities;
+};
+
+/* "VmLck:\t       0 kB", "CapEff:\t000001ffffffffff" */
+static uint64_t field(const char *text, const char *name, int base)
+{
+	const char *line = strstr(text, name);
+
+	return line ? strtoull(line + strlen(name), NULL, base) : 0;
+}
+
+static struct status read_status(void)
+{
+	struct status status = { 0 };
+	char text[4096];
+	ssize_t n;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return status;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return status;
+	text[n] = '\0';
+	status.locked_kb = field(text, "\nVmLck:", 10);
+	status.capabilities = field(text, "\nCapEff:", 16);
+	return status;
+}
+
+static uint64_t room(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return 0;
+	return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur / 2;
+}
+
+/* ---- locking ------------------------------------------------------------------------------------- */
+
+static bool is_code(const struct resident *resident, const struct mapping *mapping)
+{
+	/* the ranges of a file lie side by side: look at the newest first */
+	for (size_t i = resident->files; i-- > 0;)
+		if (resident->code[i].inode == mapping->inode &&
+		    resident->code[i].device == mapping->device)
+			return true;
+	return false;
+}
+
+static bool is_kept(const struct resident *resident, const struct mapping *mapping)
+{
+	for (size_t i = 0; i < resident->kept; i++)
+		if (resident->keeps[i].inode == mapping->inode &&
+		    resident->keeps[i].device == mapping->device)
+			return true;
+	return false;
+}
+
+/* What may be locked at all. Data that was written is the process's own memory by now. */
+static bool is_lockable(const struct mapping *mapping)
+{
+	return (mapping->access & PROT_READ) && mapping->is_private && mapping->inode;
+}
+
+static bool note_code(const struct mapping *mapping, void *userdata)
+{
+	struct resident *resident = userdata;
+
+	if ((mapping->access & PROT_EXEC) && mapping->is_private && mapping->inode &&
+	    resident->files < FILES_MAX && !is_code(resident, mapping))
+		resident->code[resident->files++] = (struct code_file){ mapping->device,
+									mapping->inode };
+	return true;
+}
+
+static bool lock_one(const struct mapping *mapping, void *userdata)
+{
+	struct resident *resident = userdata;
+	uint64_t size = mapping->end - mapping->start;
+	bool executable = mapping->access & PROT_EXEC;
+
+	if (!is_lockable(mapping) || executable != resident->executable_now ||
+	    !is_code(resident, mapping) || is_kept(resident, mapping))
+		return true;
+	if (resident->locked < RANGES_MAX && size <= resident->room_bytes) {
+		if (mlock2((void *)mapping->start, size, MLOCK_ONFAULT) == 0) {
+			resident->ranges[resident->locked++] = (struct range){ mapping->start,
+									       mapping->end };
+			if (resident->room_bytes != UINT64_MAX)
+				resident->room_bytes -= size;
+			return true;
+		}
+		if (errno == ENOSYS) {
+			resident->error = -ENOSYS;
+			return false;
+		}
+	}
+	/* ENOMEM, EPERM: the limit; or it was unmapped meanwhile, and is no loss */
+	resident->refused_bytes += size;
+	return true;
+}
+
+int resident_lock(struct resident *resident, uint64_t *ret_refused_bytes)
+{
+	bool unlimited = read_status().capabilities >> CAP_IPC_LOCK_BIT & 1;
+	int r;
+
+	resident_unlock(resident); /* what was unmapped meanwhile is forgotten */
+	resident->files = 0;
+	resident->refused_bytes = 0;
+	resident->error = 0;
+	resident->room_bytes = unlimited ? UINT64_MAX : room() - MIN(room(), resident->kept_bytes);
+	r = maps_each(resident->maps_fd, note_code, resident);
+	for (int pass = 0; r == 0 && resident->error == 0 && pass < 2; pass++) {
+		resident->executable_now = pass == 0;
+		r = maps_each(resident->maps_fd, lock_one, resident);
+	}
+	if (r < 0)
+		return -EIO;
+	if (resident->error < 0)
+		return resident->error;
+	*ret_refused_bytes = resident->refused_bytes;
+	return 0;
+}
+
+void resident_unlock(struct resident *resident)
+{
+	for (size_t i = 0; i < resident->locked; i++)
+		munlock((void *)resident->ranges[i].start,
+			resident->ranges[i].end - resident->ranges[i].start);
+	resident->locked = 0;
+}
+
+/* ---- keeping -------------------------------------------------------------------------------------- */
+
+struct keeper {
+	struct resident *resident;
+	uintptr_t address;
+	bool refused;
+	struct mapping found;
+};
+
+static bool find_address(const struct mapping *mapping, void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	if (keeper->address < mapping->start || keeper->address >= mapping->end)
+		return true;
+	keeper->found = *mapping;
+	return false;
+}
+
+static bool keep_one(const struct mapping *mapping, void *userdata)
+{
+	struct keeper *keeper = userdata;
+	struct resident *resident = keeper->resident;
+	uint64_t size = mapping->end - mapping->start;
+
+	if (mapping->inode != keeper->found.inode || mapping->device != keeper->found.device ||
+	    !is_lockable(mapping) || (mapping->access & PROT_WRITE))
+		return true;
+	if (resident->room_bytes < resident->kept_bytes + size ||
+	    mlock2((void *)mapping->start, size, MLOCK_ONFAULT) < 0)
+		keeper->refused = true;
+	else
+		resident->kept_bytes += size;
+	return true;
+}
+
+int resident_keep(struct resident *resident, const void *address)
+{
+	bool unlimited = read_status().capabilities >> CAP_IPC_LOCK_BIT & 1;
+	struct keeper keeper = { .resident = resident, .address = (uintptr_t)address };
+
+	if (maps_each(resident->maps_fd, find_address, &keeper) < 0)
+		return -EIO;
+	if (keeper.found.inode == 0)
+		return -ENOENT;
+	if (is_kept(resident, &keeper.found))
+		return 0;
+	if (resident->kept == KEPT_MAX)
+		return -ENOSPC;
+	resident->room_bytes = unlimited ? UINT64_MAX : room();
+	if (maps_each(resident->maps_fd, keep_one, &keeper) < 0)
+		return -EIO;
+	/* Half of it is no use, but does no harm: the rest comes with resident_lock(). */
+	if (keeper.refused)
+		return 1;
+	resident->keeps[resident->kept++] = (struct code_file){ keeper.found.device,
+								keeper.found.inode };
+	return 0;
+}
+
+static bool unkeep_one(const struct mapping *mapping, void *userdata)
+{
+	if (is_kept(userdata, mapping))
+		munlock((void *)mapping->start, mapping->end - mapping->start);
+	return true;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+int resident_new(struct resident **ret)
+{
+	struct resident *resident;
+	int r;
+
+	if (read_status().locked_kb > 0)
+		return -EALREADY;
+	resident = malloc(sizeof(*resident));
+	if (!resident)
+		return -ENOMEM;
+	/* Written, so that the kernel gives the pages now; a plain memset() becomes a calloc(). */
+	explicit_bzero(resident, sizeof(*resident));
+	resident->maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (resident->maps_fd < 0) {
+		r = -errno;
+		free(resident);
+		return r;
+	}
+	*ret = resident;
+	return 0;
+}
+
+struct resident *resident_free(struct resident *resident)
+{
+	if (!resident)
+		return NULL;
+	resident_unlock(resident);
+	maps_each(resident->maps_fd, unkeep_one, resident);
+	close(resident->maps_fd);
+	free(resident);
+	return NULL;
+}

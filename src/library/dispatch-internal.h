@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch-internal.h - what a registration is made of; for dispatch.c, and for mailbox.c, whose
+ * registrations are pulled
+ *
+ * All functions with the bridge's lock held, but registration_new() and registration_enlist().
+ */
+#pragma once
+
+#include "library/dispatch.h"
+
+struct letter {
+	struct letter *next;
+	struct label *label; /* a reference while queued */
+	struct psb_notification notification;
+};
+
+struct psb_registration {
+	struct psb_bridge *bridge;
+	struct dispatch *dispatch; /* NULL once removed */
+	struct psb_registration *next;
+	psb_callback_fn *fn;
+	void *userdata;
+	unsigned flags;
+
+	bool removed, running, orphan, owes_present;
+	bool pulled, closed;
+	uint64_t taken_usec; /* pulled: when the last letter was taken; 0: it was dealt with */
+	struct psb_registration *waits_for;
+	uint64_t sequence; /* newest notification it was offered, inline */
+
+	pthread_t thread;
+	pthread_cond_t wake;
+	struct letter *letters, **letters_last;
+	struct letter slot[2]; /* of a single cgroup: its level, and its source */
+
+	enum psb_available told; /* what it was last told, 0: nothing; single cgroup only */
+	bool told_critical;
+	unsigned assumptions; /* how often somebody else told it */
+	uint64_t low_usec, duration_usec;
+	const char *low_cgroup; /* whose Low that was; compared, never read */
+};
+
+/* Without thread, and in no list yet. Errors: -ENOMEM. */
+int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
+		     struct psb_registration **ret);
+void registration_enlist(struct psb_registration *reg, psb_registration **ret);
+
+/* Takes the oldest letter out: its contents and its reference to the label. There is one. */
+struct letter registration_take_letter(struct psb_registration *reg);
+bool registration_is_too_soon(const struct psb_registration *reg, const struct psb_notification *n);
+bool registration_is_old_news(const struct psb_registration *reg, const struct psb_notification *n);
+/* What was told, and when. `still`: nobody told it another level meanwhile. */
+void registration_told(struct psb_registration *reg, const struct psb_notification *n,
+		       uint64_t at_usec, bool still);

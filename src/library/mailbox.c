@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mailbox.c - the other way round: the host comes and takes
+ *
+ * A mailbox is a registration without callback and thread (`pulled`, dispatch.c), and a reference
+ * on its watch, so that the watch cannot end under it. It owns the label of the notification it
+ * gave out last, for that one's `cgroup` points into it.
+ *
+ * Closing and freeing are two steps: a runtime that ends closes from whatever thread it has, and
+ * the thread that takes finds out by itself.
+ */
+#include "library/dispatch-internal.h"
+#include "library/watch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct psb_mailbox {
+	psb_watch *watch;
+	psb_registration *registration;
+	struct label *label; /* of what was taken last */
+};
+
+/* Lock held. False: the time is over. */
+static bool wait_until(struct psb_registration *reg, uint64_t until_usec)
+{
+	struct timespec until;
+
+	if (until_usec == PSB_FOREVER) {
+		pthread_cond_wait(&reg->wake, &reg->bridge->lock);
+		return true;
+	}
+	if (now_usec() >= until_usec)
+		return false;
+	until.tv_sec = (time_t)(until_usec / USEC_PER_SEC);
+	until.tv_nsec = (long)(until_usec % USEC_PER_SEC * NSEC_PER_USEC);
+	pthread_cond_timedwait(&reg->wake, &reg->bridge->lock, &until);
+	return true;
+}
+
+/* The next letter. Whoever frees waits for `running` only: nothing of the mailbox is touched after
+ * it. Returns 1, or 0: none came in time. */
+static int take(struct psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret)
+{
+	struct psb_registration *reg = mailbox->registration;
+	struct psb_bridge *bridge = reg->bridge;
+	uint64_t now = now_usec(), until = usec_add(now, timeout_usec);
+	int r = 0;
+
+	pthread_mutex_lock(&bridge->lock);
+	if (reg->running) {
+		pthread_mutex_unlock(&bridge->lock);
+		return -EBUSY;
+	}
+	if (reg->taken_usec > 0) {
+		reg->duration_usec = usec_sub(now, reg->taken_usec);
+		reg->dispatch->total_usec += reg->duration_usec;
+		reg->taken_usec = 0;
+	}
+	reg->running = true;
+	while (r == 0) {
+		struct letter letter;
+
+		if (reg->closed) {
+			r = -ECANCELED;
+			break;
+		}
+		if (!reg->letters) {
+			if (!wait_until(reg, until))
+				break;
+			continue;
+		}
+		letter = registration_take_letter(reg);
+		letter.notification.cgroup = letter.label->path;
+		if (registration_is_too_soon(reg, &letter.notification) ||
+		    registration_is_old_news(reg, &letter.notification)) {
+			label_unref(letter.label);
+			continue;
+		}
+		reg->taken_usec = now_usec();
+		registration_told(reg, &letter.notification, reg->taken_usec, true);
+		reg->dispatch->calls++;
+		label_unref(mailbox->label);
+		mailbox->label = letter.label;
+		*ret = letter.notification;
+		r = 1;
+	}
+	reg->running = false;
+	pthread_cond_broadcast(&bridge->idle);
+	pthread_mutex_unlock(&bridge->lock);
+	return r;
+}
+
+int psb_mailbox_new(psb_watch *w, unsigned flags, psb_mailbox **ret)
+{
+	struct psb_mailbox *mailbox;
+	int r;
+
+	if (!w || !ret || (flags & ~(PSB_TELL_PRESENT | PSB_TELL_SOURCE)))
+		return -EINVAL;
+	if (bridge_is_child(w->bridge))
+		return -ECHILD;
+	mailbox = calloc(1, sizeof(*mailbox));
+	if (!mailbox)
+		return -ENOMEM;
+	r = registration_new(&w->dispatch, NULL, NULL, flags, &mailbox->registration);
+	if (r < 0) {
+		free(mailbox);
+		return r;
+	}
+	mailbox->registration->pulled = true;
+	registration_enlist(mailbox->registration, NULL);
+	mailbox->watch = psb_watch_ref(w);
+	if (flags & PSB_TELL_PRESENT)
+		watch_present(w);
+	*ret = mailbox;
+	return 0;
+}
+
+int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret)
+{
+	struct psb_notification n;
+	size_t theirs, size;
+	int r;
+
+	if (!mailbox || !ret)
+		return -EINVAL;
+	theirs = ret->size;
+	if (theirs < sizeof(theirs))
+		return -EINVAL;
+	if (bridge_is_child(mailbox->watch->bridge))
+		return -ECHILD;
+	r = take(mailbox, timeout_usec, &n);
+	if (r <= 0)
+		return r;
+	size = MIN(theirs, sizeof(n));
+	n.size = theirs;
+	memcpy(ret, &n, size);
+	if (theirs > size) /* a newer caller's members, of which we know nothing */
+		memset((char *)ret + size, 0, theirs - size);
+	return 1;
+}
+
+static void close_slot(struct psb_registration *reg)
+{
+	pthread_mutex_lock(&reg->bridge->lock);
+	reg->closed = true;
+	pthread_cond_broadcast(&reg->wake);
+	pthread_mutex_unlock(&reg->bridge->lock);
+}
+
+int psb_mailbox_close(psb_mailbox *mailbox)
+{
+	if (!mailbox)
+		return -EINVAL;
+	if (bridge_is_child(mailbox->watch->bridge))
+		return -ECHILD;
+	close_slot(mailbox->registration);
+	return 0;
+}
+
+psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox)
+{
+	if (!mailbox)
+		return NULL;
+	if (!bridge_is_child(mailbox->watch->bridge)) {
+		struct psb_bridge *bridge = mailbox->watch->bridge;
+
+		close_slot(mailbox->registration);
+		psb_registration_remove(mailbox->registration);
+		pthread_mutex_lock(&bridge->lock);
+		label_unref(mailbox->label);
+		pthread_mutex_unlock(&bridge->lock);
+	} else {
+		label_unref(mailbox->label); /* nobody else is left */
+	}
+	psb_watch_unref(mailbox->watch);
+	free(mailbox);
+	return NULL;
+}

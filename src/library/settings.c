@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * settings.c - the PSIBRIDGE_ variables
+ *
+ * One row of the table a variable: its name behind the prefix, how its value is written, where it
+ * goes. Triggers are parsed here, so that nonsense is told by the name people know, and handed on
+ * as the text they are.
+ *
+ * An empty value is no value, as in psibridged.conf(5). Whoever starts a program with a variable
+ * that the hook does not know either mistyped it, or means a newer psibridge: it is told only if
+ * it looks like a name we know.
+ */
+#include "psibridge/psibridge.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/nearest.h"
+#include "core/value.h"
+#include "library/bridge.h"
+
+#define PREFIX "PSIBRIDGE"
+#define APART_USEC (10 * USEC_PER_SEC)
+#define GROWN_BYTES (UINT64_C(50) << 20)
+
+extern char **environ;
+
+/* Variables that others read: bridges, psibridge(1), managed code. Known, so no slip of the pen. */
+static const char *const others[] = { "BACKEND", "CONTROL", "HOOKS", "LIBRARY" };
+
+static const char *const log_words[] = { "off", "error", "warning", "info", "debug", NULL };
+static const int log_priorities[] = { -1, LOG_ERROR, LOG_WARN, LOG_NOTE, 7 };
+static const char *const collect_words[] = { "low", "critical", "off", NULL };
+
+enum kind { KIND_TEXT, KIND_TRIGGER, KIND_U64, KIND_AUTO, KIND_PERCENT, KIND_BOOLEAN, KIND_WORD };
+
+static const struct row {
+	const char *name; /* "": PSIBRIDGE itself */
+	enum kind kind;
+	enum value_form form;
+	size_t offset;
+	const char *const *words;
+	const char *expected; /* NULL: value_expected() */
+} table[] = {
+#define AT(member) offsetof(struct psb_settings, member)
+	{ "", KIND_BOOLEAN, FORM_BOOLEAN, AT(enabled), NULL, "on or off" },
+	{ "LOG", KIND_WORD, 0, AT(log_priority), log_words, "off, error, warning, info or debug" },
+	{ "COLLECT", KIND_WORD, 0, AT(collect), collect_words, "low, critical or off" },
+	{ "APART", KIND_U64, FORM_TIME, AT(apart_usec), NULL, NULL },
+	{ "GROWN", KIND_U64, FORM_SIZE, AT(grown_bytes), NULL, NULL },
+	{ "CGROUP", KIND_TEXT, 0, AT(watch.cgroup), NULL, NULL },
+	{ "SOURCE", KIND_TEXT, 0, AT(watch.source), NULL, NULL },
+	{ "EARLY", KIND_TRIGGER, FORM_TRIGGER, AT(watch.early), NULL, NULL },
+	{ "LOW", KIND_TRIGGER, FORM_TRIGGER, AT(watch.low), NULL, NULL },
+	{ "CRITICAL", KIND_TRIGGER, FORM_TRIGGER, AT(watch.critical), NULL,
+	  "a trigger such as full 100ms/2s" },
+	{ "REARM", KIND_U64, FORM_TIME, AT(watch.rearm_usec), NULL, NULL },
+	{ "QUIET", KIND_AUTO, FORM_TIME_OR_AUTO, AT(watch.quiet_usec), NULL, NULL },
+	{ "CALM", KIND_U64, FORM_TIME, AT(watch.calm_usec), NULL, NULL },
+	{ "HIGH_HEADROOM", KIND_PERCENT, FORM_PERCENT, AT(watch.headroom_percent), NULL, NULL },
+#undef AT
+};
+
+struct reader {
+	psb_log_fn *log;
+	void *userdata;
+	struct psb_settings *settings;
+};
+
+static _printf_(2, 3) void complain(struct reader *r, const char *format, ...)
+{
+	char line[400];
+	va_list args;
+
+	if (!r->log)
+		return;
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	make_one_line(line);
+	r->log(r->userdata, LOG_WARN, line);
+}
+
+static void refuse(struct reader *r, const struct row *row, const char *text, const char *why)
+{
+	const char *expected = row->expected ? row->expected : value_expected(row->form);
+
+	r->settings->refused++;
+	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected; the default counts",
+		 row->name[0] ? "_" : "", row->name, text, why, why[0] ? "; " : "", expected);
+}
+
+static int find_word(const char *const *words, const char *text)
+{
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], text) == 0)
+			return i;
+	return -ENOENT;
+}
+
+/* The member a row speaks of, whatever its type is. */
+static void *member(const struct reader *r, const struct row *row)
+{
+	return (char *)r->settings + row->offset;
+}
+
+static void read_one(struct reader *r, const struct row *row, const char *text)
+{
+	struct value value = { .number = 0 };
+	const char *why = "";
+	int word;
+
+	if (row->kind == KIND_TEXT) {
+		*(const char **)member(r, row) = text;
+		return;
+	}
+	if (row->kind == KIND_WORD) {
+		word = find_word(row->words, text);
+		if (word < 0)
+			refuse(r, row, text, "");
+		else
+			*(int *)member(r, row) = row->words == log_words ? log_priorities[word]
+									 : word;
+		return;
+	}
+	if (value_parse(row->form, text, strlen(text), &value, &why) < 0) {
+		refuse(r, row, text, why);
+		return;
+	}
+	switch (row->kind) {
+	case KIND_TRIGGER:
+		*(const char **)member(r, row) = text;
+		break;
+	case KIND_U64:
+	case KIND_AUTO: /* 0 is psb_watch_options' default, too */
+		*(uint64_t *)member(r, row) = value.number;
+		break;
+	case KIND_PERCENT:
+		*(unsigned *)member(r, row) = value.number ? (unsigned)value.number
+							   : PSB_HEADROOM_OFF;
+		break;
+	case KIND_BOOLEAN:
+		*(int *)member(r, row) = (int)value.number;
+		break;
+	case KIND_TEXT:
+	case KIND_WORD:
+		break;
+	}
+}
+
+static bool is_known(const char *name, size_t size)
+{
+	for (size_t i = 0; i < ELEMENTSOF(table); i++)
+		if (strlen(table[i].name) == size && memcmp(table[i].name, name, size) == 0)
+			return true;
+	for (size_t i = 0; i < ELEMENTSOF(others); i++)
+		if (strlen(others[i]) == size && memcmp(others[i], name, size) == 0)
+			return true;
+	return false;
+}
+
+static void look_for_slips(struct reader *r)
+{
+	const char *names[ELEMENTSOF(table)];
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++)
+		names[i] = table[i].name;
+	for (char **v = environ; v && *v; v++) {
+		const char *name = *v, *equals = strchr(name, '='), *near;
+		size_t size;
+
+		if (!equals || strncmp(name, PREFIX "_", strlen(PREFIX "_")) != 0)
+			continue;
+		name += strlen(PREFIX "_");
+		size = (size_t)(equals - name);
+		if (is_known(name, size))
+			continue;
+		near = nearest_word(name, size, names + 1, ELEMENTSOF(names) - 1);
+		if (!near)
+			continue;
+		r->settings->refused++;
+		complain(r, PREFIX "_%.*s: there is no such variable; did you mean " PREFIX "_%s?",
+			 (int)size, name, near);
+	}
+}
+
+int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)
+{
+	struct psb_settings settings = {
+		.size = sizeof(settings),
+		.watch = { .size = sizeof(settings.watch) },
+		.enabled = 1,
+		.log_priority = LOG_WARN,
+		.apart_usec = APART_USEC,
+		.grown_bytes = GROWN_BYTES,
+	};
+	struct reader reader = { .log = log, .userdata = userdata, .settings = &settings };
+
+	/* A part of it would be of no use: it begins with a structure that may grow. */
+	if (!ret || ret->size != sizeof(settings))
+		return -EINVAL;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char name[40];
+		const char *text;
+
+		snprintf(name, sizeof(name), PREFIX "%s%s", table[i].name[0] ? "_" : "",
+			 table[i].name);
+		text = getenv(name);
+		if (text && *text)
+			read_one(&reader, &table[i], text);
+	}
+	look_for_slips(&reader);
+	*ret = settings;
+	return 0;
+}
