@@ -57,6 +57,8 @@ unit_tests = \
 	tests/unit/test-mailbox \
 	tests/unit/test-mailbox-many \
 	tests/unit/test-settings \
+	tests/unit/test-hook \
+	tests/unit/test-hook-life \
 	tests/unit/test-protocol \
 	tests/unit/test-watch \
 	tests/unit/test-bridge \
@@ -115,6 +117,7 @@ integration_scripts += \
 # What those tests are made with.
 daemon_tools = tests/integration/manager-double tests/unit/fake-daemon
 endif
+integration_scripts += $(runtime_scripts) # tests/runtimes.mk
 integration_tests = $(integration_programs) $(integration_scripts)
 
 fuzz_tests = \
@@ -163,7 +166,7 @@ endif
 vm_tests = $(unit_tests) $(integration_programs) tests/integration/test-cli.sh $(vm_scripts)
 
 if ENABLE_TESTS
-check_PROGRAMS += tests/deny-io-uring $(unit_tests) $(integration_programs) $(daemon_tools) $(fuzz_replays)
+check_PROGRAMS += tests/deny-io-uring $(unit_tests) $(integration_programs) $(daemon_tools) $(runtime_tools) $(fuzz_replays)
 if HAVE_GIO
 check_PROGRAMS += tests/integration/gmemorymonitor
 endif
@@ -573,3 +576,6 @@ tests_vm_press_LDFLAGS = -all-static
 # A client of systemd's own making; its functions are looked up where it runs.
 tests_vm_foreign_SOURCES = tests/vm/foreign.c
 tests_vm_foreign_LDADD = -ldl
+
+# ---- the runtimes -----------------------------------------------------------------------------------
+include tests/runtimes.mk

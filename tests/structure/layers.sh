@@ -28,6 +28,7 @@ complaints()
 		only["^jansson"]              = "^src/(cli|daemon)/"
 		only["^(lua|lauxlib|lualib)"] = "^src/runtimes/lua"
 		only["^(jvmti|jni)\\.h$"]     = "^src/runtimes/j"
+		only["^(nethost|hostfxr|coreclr_delegates)"] = "^src/runtimes/clrhost"
 		only["^mono/"]                = "^src/runtimes/mono"
 		only["^Python\\.h$"]          = "^src/runtimes/"
 		only["^node"]                 = "^src/runtimes/"

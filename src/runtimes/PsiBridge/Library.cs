@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+//
+// Library.cs - where libpsibridge is
+//
+// Asked in this order; the first that answers is it:
+//   1. $PSIBRIDGE_LIBRARY, and then nothing else: who sets it means it.
+//   2. In the start-up hook: the copy inside. It is written into a memfd, a file that no directory has, and loaded
+//      from /proc/self/fd, so it needs no place to be written to and leaves none behind.
+//   3. libpsibridge.so where the runtime looks for native libraries: beside the program, in its NuGet packages.
+//   4. libpsibridge.so.0 of the system.
+//
+// .NET has NativeLibrary for this. Mono has not; there dlopen() loads the file first, and the DllImport, which names the
+// SONAME, finds what is loaded already.
+using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Reflection;
+using System.Runtime.InteropServices;
+
+namespace PsiBridge;
+
+internal static unsafe class Library
+{
+    private static readonly object Gate = new object();
+    private static readonly List<string> Tried = new List<string>();
+    private static IntPtr handle;
+
+    [DllImport("libc")] private static extern IntPtr malloc_trim(UIntPtr pad);
+
+    /// <summary>Null if libpsibridge is there, or else what was tried.</summary>
+    internal static string? Find()
+    {
+        lock (Gate)
+        {
+            if (handle == IntPtr.Zero)
+            {
+                Tried.Clear();
+                handle = Search();
+            }
+            return handle != IntPtr.Zero ? null
+                : "libpsibridge was not found (tried " + string.Join(", ", Tried) + ")";
+        }
+    }
+
+    /// <summary>Give back to the kernel what malloc() keeps. False: this libc cannot.</summary>
+    internal static bool TrimMalloc()
+    {
+        try
+        {
+            malloc_trim(UIntPtr.Zero);
+            return true;
+        }
+        catch (Exception e) when (e is EntryPointNotFoundException || e is DllNotFoundException)
+        {
+            return false;
+        }
+    }
+
+    private static IntPtr Search()
+    {
+        string? named = Environment.GetEnvironmentVariable("PSIBRIDGE_LIBRARY");
+
+        if (!string.IsNullOrEmpty(named))
+            return Load(named!, "PSIBRIDGE_LIBRARY=" + named);
+#if PSIBRIDGE_EMBEDDED
+        IntPtr inside = LoadEmbedded();
+        if (inside != IntPtr.Zero)
+            return inside;
+#endif
+        IntPtr found = IntPtr.Zero;
+#if !NET
+        // Mono's own search knows the assembly's folder; dlopen() does not.
+        string beside = Path.Combine(AppDomain.CurrentDomain.BaseDirectory, "libpsibridge.so");
+        if (File.Exists(beside))
+            found = Load(beside, beside);
+#endif
+        if (found == IntPtr.Zero)
+            found = Load("libpsibridge.so", "libpsibridge.so");
+        return found != IntPtr.Zero ? found : Load("libpsibridge.so.0", "libpsibridge.so.0");
+    }
+
+#if NET
+    internal static void Install()
+    {
+        try
+        {
+            NativeLibrary.SetDllImportResolver(typeof(Library).Assembly, Resolve);
+        }
+        catch (InvalidOperationException)
+        {
+            // Somebody set one for us. Then it is theirs to find the library.
+        }
+    }
+
+    private static IntPtr Resolve(string name, Assembly assembly, DllImportSearchPath? path)
+    {
+        if (name != "psibridge" || Find() != null)
+            return IntPtr.Zero;
+        return handle;
+    }
+
+    private static IntPtr Load(string name, string shown)
+    {
+        Tried.Add(shown);
+        return NativeLibrary.TryLoad(name, typeof(Library).Assembly, null, out IntPtr loaded) ? loaded : IntPtr.Zero;
+    }
+#else
+    private const int RtldNow = 2, RtldGlobal = 0x100;
+
+    [DllImport("libc", EntryPoint = "dlopen")] private static extern IntPtr dlopen_libc(byte[] name, int flags);
+    [DllImport("libdl.so.2", EntryPoint = "dlopen")] private static extern IntPtr dlopen_libdl(byte[] name, int flags);
+
+    private static IntPtr Load(string name, string shown)
+    {
+        byte[] text = System.Text.Encoding.UTF8.GetBytes(name + "\0");
+
+        Tried.Add(shown);
+        try
+        {
+            return dlopen_libc(text, RtldNow | RtldGlobal);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            return dlopen_libdl(text, RtldNow | RtldGlobal); // glibc before 2.34
+        }
+    }
+#endif
+
+#if PSIBRIDGE_EMBEDDED
+    private const uint Cloexec = 1;
+
+    [DllImport("libc")] private static extern int memfd_create(byte* name, uint flags);
+    [DllImport("libc")] private static extern IntPtr write(int fd, byte* data, UIntPtr size);
+    [DllImport("libc")] private static extern int close(int fd);
+
+    private static IntPtr LoadEmbedded()
+    {
+        using Stream? stream = typeof(Library).Assembly.GetManifestResourceStream("libpsibridge.so");
+
+        Tried.Add("the copy inside");
+        if (!(stream is UnmanagedMemoryStream inside))
+            return IntPtr.Zero;
+        try
+        {
+            fixed (byte* name = "libpsibridge"u8)
+            {
+                int fd = memfd_create(name, Cloexec);
+                if (fd < 0)
+                    return IntPtr.Zero;
+                try
+                {
+                    return Fill(fd, inside) ? Load("/proc/self/fd/" + fd, "/proc/self/fd/" + fd) : IntPtr.Zero;
+                }
+                finally
+                {
+                    close(fd);
+                }
+            }
+        }
+        catch (EntryPointNotFoundException)
+        {
+            return IntPtr.Zero; // a libc without memfd_create()
+        }
+    }
+
+    private static bool Fill(int fd, UnmanagedMemoryStream from)
+    {
+        byte* data = from.PositionPointer;
+
+        for (long left = from.Length; left > 0;)
+        {
+            long n = (long)write(fd, data, (UIntPtr)left);
+            if (n <= 0)
+                return false;
+            data += n;
+            left -= n;
+        }
+        return true;
+    }
+#endif
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+//
+// MemoryLevels.cs - what is told: levels, reasons, load, state
+//
+// The numbers of the enumerations are those of psibridge.h, for they come from there as they are. MemoryAvailable has
+// those of EMemoryAvailable in the CLR hosting API, which psibridge.h took over.
+using System;
+
+namespace PsiBridge;
+
+/// <summary>How much memory the program may count on. Low available means high memory load.</summary>
+public enum MemoryAvailable
+{
+    /// <summary>Memory is short: give back what can be given back.</summary>
+    Low = 1,
+
+    /// <summary>Tasks wait for memory now and then, or little room is left.</summary>
+    Neutral = 2,
+
+    /// <summary>Memory is plentiful: the resting state.</summary>
+    High = 3,
+}
+
+/// <summary>Why a notification was sent.</summary>
+public enum MemoryPressureReason
+{
+    /// <summary>Tasks waited for memory longer than a threshold allows.</summary>
+    Stall = 1,
+
+    /// <summary>Still Low, and the rearm time has passed.</summary>
+    Repeat = 2,
+
+    /// <summary>The kernel ran out of memory for this cgroup.</summary>
+    OutOfMemory = 3,
+
+    /// <summary>A FIFO, a socket or the native host of this program said so.</summary>
+    Signal = 4,
+
+    /// <summary>No stalls, but less room to the limit than High needs.</summary>
+    Headroom = 5,
+
+    /// <summary>Stalls stayed low for long enough.</summary>
+    Calm = 6,
+
+    /// <summary>It was simulated: <see cref="MemoryPressure.Simulate"/>.</summary>
+    Simulated = 7,
+
+    /// <summary>It was so when the watch began.</summary>
+    Present = 8,
+
+    /// <summary>The cgroup was removed. Nothing will be told after this.</summary>
+    Gone = 9,
+}
+
+/// <summary>
+/// Memory in use, of the watched cgroup or, where no limit is set, of the machine. Zero where it is not known.
+/// </summary>
+public readonly struct MemoryLoad
+{
+    internal MemoryLoad(int percent, long used, long workingSet, long limit, long available, bool isMachine)
+    {
+        Percent = percent;
+        UsedBytes = used;
+        WorkingSetBytes = workingSet;
+        LimitBytes = limit;
+        AvailableBytes = available;
+        IsMachine = isMachine;
+    }
+
+    /// <summary>The working set in percent of the limit, 0 to 100.</summary>
+    public int Percent { get; }
+
+    /// <summary>Memory in use, page cache included.</summary>
+    public long UsedBytes { get; }
+
+    /// <summary>Memory in use without page cache that nobody needs, as the kubelet counts.</summary>
+    public long WorkingSetBytes { get; }
+
+    /// <summary>The limit that counts: the least of all that are set above the program.</summary>
+    public long LimitBytes { get; }
+
+    /// <summary>The limit less the working set.</summary>
+    public long AvailableBytes { get; }
+
+    /// <summary>No limit is set: these are the machine's figures.</summary>
+    public bool IsMachine { get; }
+
+    /// <inheritdoc/>
+    public override string ToString() => Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
+}
+
+/// <summary>What a handler of <see cref="MemoryPressure.Changed"/> and a callback are told.</summary>
+public sealed class MemoryPressureEventArgs : EventArgs
+{
+    internal MemoryPressureEventArgs(MemoryAvailable available, bool critical, MemoryPressureReason reason,
+                                     MemoryLoad load, TimeSpan stall, string? cgroup)
+    {
+        Available = available;
+        Critical = critical;
+        Reason = reason;
+        Load = load;
+        Stall = stall;
+        Cgroup = cgroup;
+    }
+
+    /// <summary>How much memory the program may count on.</summary>
+    public MemoryAvailable Available { get; }
+
+    /// <summary>Low, and whole tasks stall, or the kernel killed one. False with any other level.</summary>
+    public bool Critical { get; }
+
+    /// <summary>Why it is told.</summary>
+    public MemoryPressureReason Reason { get; }
+
+    /// <summary>The load when it was told.</summary>
+    public MemoryLoad Load { get; }
+
+    /// <summary>How long tasks waited for memory since the last time something was told.</summary>
+    public TimeSpan Stall { get; }
+
+    /// <summary>The cgroup, its path under the cgroup2 mount; null if it is not known.</summary>
+    public string? Cgroup { get; }
+
+    /// <summary>The level as people read it, such as "Low (memory is short)".</summary>
+    public override string ToString()
+    {
+        switch (Available)
+        {
+            case MemoryAvailable.Low:
+                return Critical ? "Low, critical (memory is very short)" : "Low (memory is short)";
+            case MemoryAvailable.High:
+                return "High (memory is plentiful)";
+            case MemoryAvailable.Neutral:
+                return "Neutral";
+        }
+        return "?";
+    }
+}
+
+/// <summary>What <see cref="MemoryPressure"/> is doing.</summary>
+public enum MemoryPressureState
+{
+    /// <summary>Nobody has asked for anything yet.</summary>
+    NotStarted,
+
+    /// <summary>Starting: a thread finds out what can be watched.</summary>
+    Starting,
+
+    /// <summary>Memory pressure is watched.</summary>
+    Watching,
+
+    /// <summary>Nothing can be watched here; the reason says why.</summary>
+    Unavailable,
+
+    /// <summary>Switched off by the environment; the reason says by what.</summary>
+    Off,
+
+    /// <summary>Another PsiBridge of this process took over.</summary>
+    TakenOver,
+
+    /// <summary>The watch ended, because its cgroup was removed.</summary>
+    Gone,
+
+    /// <summary><see cref="MemoryPressure.Stop"/> was called, or the process ends.</summary>
+    Stopped,
+}
+
+/// <summary>What <see cref="MemoryPressure"/> is doing, and why not more.</summary>
+public sealed class MemoryPressureStatus
+{
+    internal MemoryPressureStatus(MemoryPressureState state, string reason, string? source = null,
+                                  string? cgroup = null, int rung = 0, string? backend = null,
+                                  string? path = null)
+    {
+        Path = path;
+        State = state;
+        Reason = reason;
+        Source = source;
+        Cgroup = cgroup;
+        Rung = rung;
+        Backend = backend;
+    }
+
+    /// <summary>What is going on.</summary>
+    public MemoryPressureState State { get; }
+
+    /// <summary>One sentence. While watching: why not a better source is used; empty on the best one.</summary>
+    public string Reason { get; }
+
+    /// <summary>What is listened to: "psi-privileged", "psi", "events", "sampling", "machine", "psi-file", "fifo",
+    /// "socket", "psibridged", or "host"; null if nothing is.</summary>
+    public string? Source { get; }
+
+    /// <summary>The watched cgroup, its path under the cgroup2 mount; null if there is none.</summary>
+    public string? Cgroup { get; }
+
+    /// <summary>The step of the ladder in psibridge(7), 1 to 6; 0 if nothing is watched.</summary>
+    public int Rung { get; }
+
+    /// <summary>The file that is open; null if there is none.</summary>
+    public string? Path { get; }
+
+    /// <summary>"io_uring" or "epoll"; null if nothing is watched.</summary>
+    public string? Backend { get; }
+
+    /// <inheritdoc/>
+    public override string ToString() =>
+        State == MemoryPressureState.Watching && Source != "host"
+            ? "rung " + Rung + ", " + Source + " on " + (Path ?? Cgroup ?? "?") + ", " + Backend
+            : Reason.Length > 0 ? State + ": " + Reason : State.ToString();
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+//
+// MemoryPolicy.cs - what is done when memory is short
+//
+// A thread of its own, and one slot before it in which the newest news wins. The listener puts news there and goes on
+// listening, so levels are told while a collection runs.
+//
+//     Low             the callbacks: caches drop what they can do without
+//                     worth it? the GC looks at the limit again, then a full, blocking, compacting collection that gives
+//                     back all it can (GCCollectionMode.Aggressive), the large object heap with it; then malloc_trim()
+//                     0.7 s later: what went back is read from /proc/self/statm, for the kernel takes its time
+//     Neutral, High   the callbacks; what was set at Low is undone
+//
+// Worth it: the first time; later only Apart (10 s) after the last one, and if the process has grown since by Grown
+// (50 MiB; 0: any Low will do) or a fifth of what the last one gave back, whichever is more. Walking a heap touches memory, which is just
+// what is scarce. A program that asked the GC for no collection at all (GC.TryStartNoGCRegion) is not collected.
+//
+// While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is set to
+// Interactive: what it buys, shorter pauses for more memory, is what nobody can pay now, and who stalls for memory
+// pauses longer. Other modes are left alone, and the old one is set back, unless the program has set another meanwhile.
+//
+// Mono's collector frees in the second collection what the first one found (facts measured on 6.8: 455 -> 15 MB with
+// two), knows neither limits nor latency modes, and gives back by itself.
+//
+// malloc_trim() gives back what native code freed, which the GC knows nothing of.
+using System;
+using System.Diagnostics;
+using System.Globalization;
+using System.IO;
+using System.Runtime;
+using System.Threading;
+
+namespace PsiBridge;
+
+internal sealed class MemoryPolicy
+{
+    private const long MeasureMsec = 700;
+    private const long GrownPercent = 20;
+
+    private readonly object gate = new object();
+    private readonly MemoryCollect collect;
+    private readonly long apartMsec, grownBytes;
+    private readonly Subscribers<IMemoryPressureCallback> callbacks;
+    private readonly Thread thread;
+    private MemoryPressureEventArgs? slot;
+    private bool stopping;
+
+    // Of the thread alone.
+    private readonly ResidentMemory resident = new ResidentMemory();
+    private readonly Stopwatch clock = Stopwatch.StartNew();
+    private GCLatencyMode? ownMode; // the program's, while ours is set
+    private long collectedMsec = -1, measureMsec = -1, tookMsec;
+    private long before, after;
+
+    internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks)
+    {
+        collect = settings.Collect;
+        apartMsec = (long)settings.Apart.TotalMilliseconds;
+        grownBytes = settings.Grown;
+        this.callbacks = callbacks;
+        thread = Threads.Start("psibridge policy", Run);
+    }
+
+    internal static bool IsMono { get; } = Type.GetType("Mono.Runtime") != null;
+
+    internal bool IsOwnThread => Thread.CurrentThread == thread;
+
+    internal void Tell(MemoryPressureEventArgs pressure)
+    {
+        lock (gate)
+        {
+            slot = pressure;
+            Monitor.Pulse(gate);
+        }
+    }
+
+    /// <summary>No collection begins after this. One that runs is not waited for.</summary>
+    internal void Stop()
+    {
+        lock (gate)
+        {
+            stopping = true;
+            Monitor.Pulse(gate);
+        }
+    }
+
+    // What is compiled and read in at the first Low is compiled and read in while the kernel takes code away. So it is gone
+    // through once, while memory is plentiful. The start-up hook collects, too: before Main() there is nothing to walk.
+    private void WarmUp()
+    {
+        if (IsMono)
+            return;
+        _ = string.Format(CultureInfo.InvariantCulture, "{0:F1} {1}", MiB(resident.Read()), WhyNot(0));
+        Log.WarmUp();
+        Library.TrimMalloc();
+#if PSIBRIDGE_HOOK
+        CollectAll();
+#endif
+    }
+
+    private void Run()
+    {
+        WarmUp();
+        while (Next(out MemoryPressureEventArgs? pressure))
+        {
+            if (pressure == null)
+                Measure();
+            else
+                React(pressure);
+        }
+        Relax();
+        resident.Dispose();
+    }
+
+    // False: stop. Null: it is time to measure.
+    private bool Next(out MemoryPressureEventArgs? pressure)
+    {
+        lock (gate)
+        {
+            for (;;)
+            {
+                pressure = slot;
+                slot = null;
+                if (stopping || pressure != null)
+                    return !stopping;
+                if (measureMsec < 0)
+                {
+                    Monitor.Wait(gate);
+                    continue;
+                }
+                long left = measureMsec - clock.ElapsedMilliseconds;
+                if (left <= 0)
+                    return true;
+                Monitor.Wait(gate, (int)left);
+            }
+        }
+    }
+
+    private bool IsStopping
+    {
+        get
+        {
+            lock (gate)
+                return stopping;
+        }
+    }
+
+    private void React(MemoryPressureEventArgs pressure)
+    {
+        callbacks.Tell(callback => callback.OnMemoryPressure(pressure));
+        if (IsStopping)
+            return; // a callback stopped us
+        if (pressure.Available != MemoryAvailable.Low)
+        {
+            Relax();
+            return;
+        }
+        Hurry();
+        if (collect == MemoryCollect.Off || (collect == MemoryCollect.Critical && !pressure.Critical))
+            return;
+        long rss = resident.Read();
+        string? why = WhyNot(rss);
+        if (why == null)
+            Collect(rss);
+        else
+            Log.Write(Log.Info, "kept: {0:F1} MiB, {1}", MiB(rss), why);
+    }
+
+    // Null: it is worth it.
+    private string? WhyNot(long rss)
+    {
+        if (!IsMono && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion)
+            return "the program has asked for no collection (GC.TryStartNoGCRegion)";
+        if (collectedMsec < 0)
+            return null;
+        if (clock.ElapsedMilliseconds - collectedMsec < apartMsec)
+            return "the last collection is not long ago";
+        if (grownBytes == 0)
+            return null; // for who wants every Low to be acted on
+        long freed = Math.Max(before - after, 0);
+        return rss >= after + Math.Max(freed / 100 * GrownPercent, grownBytes)
+            ? null : "little has grown since the last collection";
+    }
+
+    private void Collect(long rss)
+    {
+        if (measureMsec >= 0)
+            Measure();
+        long start = clock.ElapsedMilliseconds;
+
+        CollectAll();
+        Library.TrimMalloc();
+        collectedMsec = clock.ElapsedMilliseconds;
+        tookMsec = collectedMsec - start;
+        before = rss;
+        after = resident.Read();
+        measureMsec = collectedMsec + MeasureMsec;
+    }
+
+    private void Measure()
+    {
+        measureMsec = -1;
+        after = resident.Read();
+        Log.Write(Log.Info, "collected: {0:F1} -> {1:F1} MiB, {2} ms", MiB(before), MiB(after), tookMsec);
+    }
+
+    private static void CollectAll()
+    {
+        if (IsMono)
+        {
+            GC.Collect();
+            GC.Collect();
+            return;
+        }
+        RefreshMemoryLimit();
+        GCSettings.LargeObjectHeapCompactionMode = GCLargeObjectHeapCompactionMode.CompactOnce;
+#if NET
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+#else
+        // Aggressive is 3 and came with .NET 7; whoever runs this there gets it too.
+        var mode = Environment.Version.Major >= 7 ? (GCCollectionMode)3 : GCCollectionMode.Forced;
+        GC.Collect(GC.MaxGeneration, mode, blocking: true, compacting: true);
+#endif
+    }
+
+    // The GC reads the container's limit once, at start. It refuses one that is under what it has in use already, with
+    // an exception; then the old limit stays.
+    private static void RefreshMemoryLimit()
+    {
+        try
+        {
+#if NET
+            GC.RefreshMemoryLimit();
+#else
+            typeof(GC).GetMethod("RefreshMemoryLimit", Type.EmptyTypes)?.Invoke(null, null);
+#endif
+        }
+        catch (Exception e)
+        {
+            Log.Write(Log.Debug, "the GC keeps its limit: {0}", (e.InnerException ?? e).Message);
+        }
+    }
+
+    private void Hurry()
+    {
+        if (IsMono || ownMode != null)
+            return;
+        GCLatencyMode mode = GCSettings.LatencyMode;
+        if (mode != GCLatencyMode.SustainedLowLatency && mode != GCLatencyMode.LowLatency)
+            return;
+        ownMode = mode;
+        GCSettings.LatencyMode = GCLatencyMode.Interactive;
+    }
+
+    private void Relax()
+    {
+        if (ownMode is GCLatencyMode mode && GCSettings.LatencyMode == GCLatencyMode.Interactive)
+            GCSettings.LatencyMode = mode;
+        ownMode = null;
+    }
+
+    private static double MiB(long bytes) => bytes / 1048576.0;
+}
+
+// The file is kept open: opening one charges memory, and who does that when it is short may be put to sleep.
+internal sealed class ResidentMemory : IDisposable
+{
+    private readonly byte[] text = new byte[128];
+    private FileStream? statm;
+
+    internal ResidentMemory()
+    {
+        try
+        {
+            statm = new FileStream("/proc/self/statm", FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1);
+        }
+        catch (Exception e) when (e is IOException || e is UnauthorizedAccessException)
+        {
+            // No /proc: everything looks like zero bytes, so there is one collection and no more.
+        }
+    }
+
+    /// <summary>Bytes; the second number of the line is pages.</summary>
+    internal long Read()
+    {
+        long pages = 0;
+        int at = 0;
+
+        try
+        {
+            if (statm == null)
+                return 0;
+            statm.Seek(0, SeekOrigin.Begin);
+            int size = statm.Read(text, 0, text.Length);
+            while (at < size && text[at] != ' ')
+                at++;
+            for (at++; at < size && text[at] >= '0' && text[at] <= '9'; at++)
+                pages = pages * 10 + (text[at] - '0');
+            return pages * Environment.SystemPageSize;
+        }
+        catch (IOException)
+        {
+            return 0;
+        }
+    }
+
+    public void Dispose()
+    {
+        statm?.Dispose();
+        statm = null;
+    }
+}
+
+internal static class Threads
+{
+    /// <summary>A background thread that inherits nothing of who happens to start it.</summary>
+    internal static Thread Start(string name, ThreadStart run)
+    {
+        var thread = new Thread(run) { IsBackground = true, Name = name };
+
+        if (ExecutionContext.IsFlowSuppressed())
+        {
+            thread.Start();
+            return thread;
+        }
+        using (ExecutionContext.SuppressFlow())
+            thread.Start();
+        return thread;
+    }
+}

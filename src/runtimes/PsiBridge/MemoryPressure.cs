@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+//
+// MemoryPressure.cs - what programs see
+//
+// One for a process, for there is one heap. It starts by itself when something is asked for, with what the environment
+// says, and never again after a Stop(). Nothing here throws for what the machine cannot do: Available then stays High,
+// and Status says why.
+//
+// `current` is replaced, never changed: under `gate`, which is held for that and for nothing that waits or calls out.
+using System;
+using System.Threading;
+
+namespace PsiBridge;
+
+/// <summary>
+/// Tells when memory is short, and by default does what helps then: callbacks drop their caches, and the GC gives back
+/// what it can.
+/// </summary>
+/// <remarks>
+/// All members may be used from any thread. Handlers of <see cref="Changed"/> run on one background thread, callbacks
+/// and collections on another.
+/// </remarks>
+public static class MemoryPressure
+{
+    private static readonly TimeSpan StartPatience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromMilliseconds(200);
+
+    private static readonly object Gate = new object();
+    private static readonly Subscribers<EventHandler<MemoryPressureEventArgs>> Handlers =
+        new Subscribers<EventHandler<MemoryPressureEventArgs>>("a handler of MemoryPressure.Changed");
+    private static readonly Subscribers<IMemoryPressureCallback> Callbacks =
+        new Subscribers<IMemoryPressureCallback>("a callback of MemoryPressure.Register");
+    private static readonly MemoryPressureStatus NotStarted =
+        new MemoryPressureStatus(MemoryPressureState.NotStarted, "");
+
+    private static volatile Session? current;
+    private static volatile MemoryPressureStatus? unavailable; // what Simulate() took the place of
+    private static bool exitWatched;
+    private static volatile bool byItself = true;
+    private static int level = (int)MemoryAvailable.High; // the level, and Critical at Low
+
+    private const int Critical = 0x100;
+
+    /// <summary>How much memory the program may count on, as last told. High where nothing is watched.</summary>
+    public static MemoryAvailable Available
+    {
+        get
+        {
+            StartByItself();
+            return (MemoryAvailable)(Volatile.Read(ref level) & ~Critical);
+        }
+    }
+
+    /// <summary>Low, and whole tasks stall, or the kernel killed one.</summary>
+    public static bool IsCritical
+    {
+        get
+        {
+            StartByItself();
+            return (Volatile.Read(ref level) & Critical) != 0;
+        }
+    }
+
+    /// <summary>The memory load, read now. All zero where nothing is watched.</summary>
+    public static MemoryLoad Load
+    {
+        get
+        {
+            StartByItself();
+            return current?.Load() ?? default;
+        }
+    }
+
+    /// <summary>What is watched, or why nothing is.</summary>
+    public static MemoryPressureStatus Status => unavailable ?? current?.Status ?? NotStarted;
+
+    /// <summary>
+    /// Told on each change, and again while it stays Low. Each level is told at once, also while a collection runs; if
+    /// handlers are slow, the newest one. A handler that throws is reported once on standard error, and the others are
+    /// still called. Adding a handler starts the watch.
+    /// </summary>
+    public static event EventHandler<MemoryPressureEventArgs>? Changed
+    {
+        add
+        {
+            if (value == null)
+                return;
+            Handlers.Add(value);
+            StartByItself();
+        }
+        remove
+        {
+            if (value != null)
+                Handlers.RemoveLast(value);
+        }
+    }
+
+    /// <summary>
+    /// Starts the watch; returns when it is known whether that worked. If one runs already, null leaves it as it is, and
+    /// options begin a new one with those. Handlers and callbacks stay.
+    /// </summary>
+    /// <param name="options">Null, and all in it that is null: as the environment says.</param>
+    /// <returns><see cref="Status"/>. What does not work is said there; nothing is thrown.</returns>
+    public static MemoryPressureStatus Start(MemoryPressureOptions? options = null)
+    {
+        Session? old;
+        Session started;
+
+        lock (Gate)
+        {
+            old = current;
+            // A native host that feeds us stays, whatever is asked for.
+            bool stays = old != null && old.IsAlive && (old.IsFedByHost || (options == null && unavailable == null));
+            started = stays ? old! : Replace(options, null);
+        }
+        if (old != started)
+            old?.Stop();
+        started.WaitUntilDecided(StartPatience);
+        return Status;
+    }
+
+    /// <summary>
+    /// Ends the watch. Afterwards <see cref="Available"/> is High and nothing is told. From inside a handler or callback
+    /// it returns at once; from elsewhere after a handler that runs has ended, two seconds at most.
+    /// </summary>
+    public static void Stop()
+    {
+        Session? stopped;
+
+        lock (Gate)
+        {
+            byItself = false;
+            unavailable = null;
+            stopped = current;
+            Volatile.Write(ref level, (int)MemoryAvailable.High);
+        }
+        stopped?.Stop();
+    }
+
+    /// <summary>
+    /// Registers a callback, which is told before the policy collects. It is held strongly, until the registration is
+    /// disposed of: one that only we know of, as a <see cref="CacheCompactor"/>, would else be gone with the next
+    /// collection. Dispose of it together with the cache it speaks for. A call that runs on another thread may still be
+    /// at it when that returns; none begins after it. Registering starts the watch.
+    /// </summary>
+    /// <param name="callback">Who is told.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="callback"/> is null.</exception>
+    public static IDisposable Register(IMemoryPressureCallback callback)
+    {
+        if (callback == null)
+            throw new ArgumentNullException(nameof(callback));
+        IDisposable registration = Callbacks.Add(callback);
+        StartByItself();
+        return registration;
+    }
+
+    /// <summary>
+    /// For tests: all behaves as if <paramref name="available"/> had been measured, with handlers, callbacks and
+    /// collection. It ends as a measured one would: Neutral after the quiet time, then High. Where nothing can be watched
+    /// it works too, and lasts until the next Simulate().
+    /// </summary>
+    /// <param name="available">The level.</param>
+    /// <param name="critical">With Low only.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such level.</exception>
+    public static void Simulate(MemoryAvailable available, bool critical = false)
+    {
+        if (available < MemoryAvailable.Low || available > MemoryAvailable.High)
+            throw new ArgumentOutOfRangeException(nameof(available));
+        Session? session = current;
+        if (session == null)
+        {
+            Start();
+            session = current;
+        }
+        session!.WaitUntilDecided(StartPatience);
+        if (session.IsListening && session.Simulate(available, critical) == 0)
+            return;
+        var slot = new SlotSource(session.Status, null);
+        slot.Put(available, critical, MemoryPressureReason.Simulated);
+        lock (Gate)
+        {
+            if (current != session)
+                return; // somebody starts or stops at the same time
+            unavailable = session.Status;
+            Replace(null, slot);
+        }
+    }
+
+    /// <summary>For a native host: it feeds us from now on.</summary>
+    internal static bool StartFromHost(SlotSource slot)
+    {
+        Session? old;
+
+        lock (Gate)
+        {
+            old = current;
+            if (old != null && old.IsFedByHost && old.IsAlive)
+                return false;
+            Replace(null, slot);
+        }
+        old?.Stop();
+        return true;
+    }
+
+    /// <summary>For the start-up hook, and whatever else must not wait.</summary>
+    internal static void StartByItself()
+    {
+        if (current != null || !byItself)
+            return;
+        lock (Gate)
+        {
+            if (current == null && byItself)
+                Replace(null, null);
+        }
+    }
+
+    // Under the gate. The old session is the caller's to stop, without it.
+    private static Session Replace(MemoryPressureOptions? options, SlotSource? slot)
+    {
+        if (!exitWatched)
+        {
+            exitWatched = true;
+            AppDomain.CurrentDomain.ProcessExit += (_, _) => current?.Stop(ExitPatience);
+        }
+        if (slot == null)
+            unavailable = null;
+        // The new one tells what is now, if it is another level. If it cannot watch, nobody would ever end a Low.
+        Volatile.Write(ref level, (int)MemoryAvailable.High);
+        return current = new Session(options, slot, Callbacks, Told);
+    }
+
+    // On the listener's thread.
+    private static void Told(Session session, News news)
+    {
+        int now = (int)news.Available | (news.Critical ? Critical : 0);
+
+        lock (Gate)
+        {
+            if (session != current || !session.IsListening)
+                return; // the last words of one that was stopped
+            int before = Volatile.Read(ref level);
+            Volatile.Write(ref level, now);
+            if (news.Reason == MemoryPressureReason.Present && now == before)
+                return;
+        }
+        var pressure = new MemoryPressureEventArgs(news.Available, news.Critical, news.Reason, session.Load(),
+                                                   TimeSpan.FromTicks((long)Math.Min(news.StallUsec, long.MaxValue / 10) * 10),
+                                                   news.Cgroup);
+        Log.Write(Log.Info, "told {0}", pressure);
+        session.Tell(pressure);
+        Handlers.Tell(handler => handler(null, pressure));
+    }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+//
+// Session.cs - from a start to its stop: one source, the thread that listens to it, and the policy
+//
+//     libpsibridge, or the host        "psibridge"                        "psibridge policy"
+//        newest level wins  ------->   Source.Take()
+//                                      state, Changed handlers
+//                                      news -> slot  ------------------>  callbacks, collection
+//
+// The listener's thread makes all that is native, and frees it: so nobody can free what it waits in, and what takes
+// long (arming a watch) delays nobody. Stop() from any thread closes the source; the thread then finds its way out. It
+// is waited for, two seconds at most, but never from a thread of ours, so a handler may stop what called it.
+//
+// In one process only one policy acts. Who holds it has put a delegate into the AppDomain's data under a name, which
+// another copy of this code (the start-up hook has one) finds, for it shares no static with us. The library was chosen
+// by the program, so it makes a start-up hook yield; a start-up hook makes nobody yield.
+using System;
+using System.Threading;
+
+namespace PsiBridge;
+
+internal sealed class Session
+{
+    private const string GuardName = "psibridge.policy";
+    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
+
+    private readonly object gate = new object();
+    private readonly MemoryPressureOptions? options;
+    private readonly Subscribers<IMemoryPressureCallback> callbacks;
+    private readonly Action<Session, News> told;
+    private readonly ManualResetEventSlim decided = new ManualResetEventSlim();
+    private readonly Action yieldToOther;
+    private readonly Thread thread;
+    private Source? source;
+    private MemoryPolicy? policy;
+    private volatile MemoryPressureStatus status;
+    private MemoryPressureStatus? end; // why it was stopped
+
+    /// <param name="options">The program's.</param>
+    /// <param name="given">A source that is there already; null: libpsibridge is asked.</param>
+    /// <param name="callbacks">For the policy.</param>
+    /// <param name="told">Called on the listener's thread for each news.</param>
+    internal Session(MemoryPressureOptions? options, SlotSource? given,
+                     Subscribers<IMemoryPressureCallback> callbacks, Action<Session, News> told)
+    {
+        this.options = options;
+        this.callbacks = callbacks;
+        this.told = told;
+        status = given?.Status() ?? new MemoryPressureStatus(MemoryPressureState.Starting, "");
+        source = given;
+        IsFedByHost = given != null && given.Status().Source == "host";
+        yieldToOther = () => Close(MemoryPressureState.TakenOver, "another PsiBridge of this process took over");
+        thread = Threads.Start("psibridge", Run);
+    }
+
+    internal MemoryPressureStatus Status
+    {
+        get
+        {
+            MemoryPressureStatus known = status;
+            return known.State == MemoryPressureState.Watching ? source?.Status() ?? known : known;
+        }
+    }
+
+    internal bool IsFedByHost { get; }
+
+    /// <summary>Begins to listen, or does already.</summary>
+    internal bool IsAlive => thread.IsAlive && end == null;
+
+    /// <summary>Somebody takes news here.</summary>
+    internal bool IsListening => source != null && IsAlive;
+
+    internal void WaitUntilDecided(TimeSpan patience) => decided.Wait(patience);
+
+    internal MemoryLoad Load() => source?.Load() ?? default;
+
+    internal int Simulate(MemoryAvailable available, bool critical) =>
+        source?.Simulate(available, critical) ?? -Native.ENODATA;
+
+    internal void Tell(MemoryPressureEventArgs pressure) => policy?.Tell(pressure);
+
+    internal void Stop(TimeSpan? patience = null)
+    {
+        Close(MemoryPressureState.Stopped, "");
+        if (Thread.CurrentThread != thread && !(policy?.IsOwnThread ?? false))
+            thread.Join(patience ?? StopPatience);
+    }
+
+    private void Close(MemoryPressureState state, string why)
+    {
+        lock (gate)
+        {
+            end ??= new MemoryPressureStatus(state, why);
+            policy?.Stop();
+            source?.Close();
+        }
+    }
+
+    private void Run()
+    {
+        try
+        {
+            if (Begin())
+                Listen();
+        }
+        catch (Exception e)
+        {
+            // A libpsibridge that is too old or for another machine, or no memory for us. The program goes on.
+            Fail(e.Message);
+        }
+        finally
+        {
+            End();
+        }
+    }
+
+    private void Listen()
+    {
+        decided.Set();
+        MemoryPressureStatus ready = Status;
+        Log.Write(Log.Info, "ready: {0}", ready);
+        // On this rung somebody else's stalls are told: that must not go unnoticed.
+        if (ready.Rung == Native.RungMachine)
+            Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", ready.Reason);
+        while (source!.Take(out News news))
+            told(this, news);
+        if (source is MailboxSource { IsGone: true })
+        {
+            status = new MemoryPressureStatus(MemoryPressureState.Gone, "the cgroup was removed", cgroup: ready.Cgroup);
+            Log.Write(Log.Warning, "the cgroup {0} was removed: nothing more will be told", ready.Cgroup);
+        }
+    }
+
+    private void End()
+    {
+        ReleaseGuard();
+        lock (gate)
+        {
+            policy?.Stop();
+            status = end ?? status;
+        }
+        source?.Free();
+        if (end?.State == MemoryPressureState.TakenOver)
+            Log.Write(Log.Info, "ended: {0}", end.Reason);
+        else if (source != null)
+            Log.Write(Log.Debug, "ended");
+        decided.Set();
+    }
+
+    // False: there is nothing to listen to, and the status says why.
+    private bool Begin()
+    {
+        string? missing = Library.Find();
+
+        using var settings = new Settings(options, missing == null);
+        if (!settings.Enabled)
+        {
+            status = new MemoryPressureStatus(MemoryPressureState.Off, "PSIBRIDGE=off");
+            return false;
+        }
+        if (source == null && missing != null)
+            return Fail(missing);
+        if (!ClaimGuard())
+        {
+            Log.Write(Log.Info, "stays out: the program has a PsiBridge of its own");
+            status = new MemoryPressureStatus(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
+            return false;
+        }
+        return (source != null || Open(settings)) && Adopt(source, settings);
+    }
+
+    private bool Open(Settings settings)
+    {
+        var mailbox = new MailboxSource();
+        string why;
+        int r;
+
+        try
+        {
+            r = mailbox.Open(ref settings.Watch, out why);
+        }
+        catch
+        {
+            mailbox.Free(); // a libpsibridge that lacks a function; what it has made has threads and descriptors
+            throw;
+        }
+        if (r < 0)
+        {
+            mailbox.Free();
+            if (r != -Native.ENODATA)
+                return Fail(why.Length > 0 ? why : "error " + -r);
+            status = new MemoryPressureStatus(MemoryPressureState.Off, why);
+            Log.Write(Log.Info, "not watching: {0}", why);
+            return false;
+        }
+        source = mailbox;
+        return true;
+    }
+
+    private bool Adopt(Source? adopted, Settings settings)
+    {
+        lock (gate)
+        {
+            source = adopted;
+            if (end != null)
+                return false; // stopped meanwhile
+            policy = new MemoryPolicy(settings, callbacks);
+        }
+        status = adopted!.Status();
+        return true;
+    }
+
+    private bool Fail(string why)
+    {
+        status = new MemoryPressureStatus(MemoryPressureState.Unavailable, why);
+        Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why);
+        return false;
+    }
+
+    private bool ClaimGuard()
+    {
+        AppDomain domain = AppDomain.CurrentDomain;
+
+        // The one object that both copies of this code can see.
+        lock (domain)
+        {
+            if (domain.GetData(GuardName) is Action other && other != yieldToOther)
+            {
+#if PSIBRIDGE_HOOK
+                return false;
+#else
+                other();
+#endif
+            }
+            domain.SetData(GuardName, yieldToOther);
+            return true;
+        }
+    }
+
+    private void ReleaseGuard()
+    {
+        AppDomain domain = AppDomain.CurrentDomain;
+
+        lock (domain)
+        {
+            if (domain.GetData(GuardName) is Action own && own == yieldToOther)
+                domain.SetData(GuardName, null);
+        }
+    }
+}

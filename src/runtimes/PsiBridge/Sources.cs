@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT
+//
+// Sources.cs - where news comes from: a mailbox of libpsibridge, or a slot that somebody fills
+//
+//     MailboxSource   a bridge and a watch of our own; the listener's thread waits in psb_mailbox_take()
+//     SlotSource      one slot in which the newest wins: filled by a native host (Hosting.cs), or by Simulate() where
+//                     nothing can be watched
+//
+// Take() and Free() belong to the listener's thread. All else may be called from anywhere, at any time, also after
+// Free(): the handles are read, and references taken, under a lock that Free() takes too. No lock is held while anything
+// is waited for or read.
+using System;
+using System.Globalization;
+using System.IO;
+using System.Threading;
+
+namespace PsiBridge;
+
+internal struct News
+{
+    internal MemoryAvailable Available;
+    internal bool Critical;
+    internal MemoryPressureReason Reason;
+    internal ulong StallUsec;
+    internal string? Cgroup;
+}
+
+internal abstract class Source
+{
+    /// <summary>Wait for news. False: closed, there will be no more.</summary>
+    internal abstract bool Take(out News news);
+
+    internal abstract void Close();
+
+    internal abstract void Free();
+
+    internal abstract MemoryLoad Load();
+
+    /// <summary>0 or a negative errno.</summary>
+    internal abstract int Simulate(MemoryAvailable available, bool critical);
+
+    internal abstract MemoryPressureStatus Status();
+}
+
+internal sealed class SlotSource : Source
+{
+    private readonly object gate = new object();
+    private readonly Func<MemoryLoad>? load;
+    private readonly MemoryPressureStatus status;
+    private News slot;
+    private bool full, closed;
+
+    internal SlotSource(MemoryPressureStatus status, Func<MemoryLoad>? load)
+    {
+        this.status = status;
+        this.load = load;
+    }
+
+    internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason)
+    {
+        lock (gate)
+        {
+            slot.Available = available;
+            slot.Critical = critical && available == MemoryAvailable.Low;
+            slot.Reason = reason;
+            full = true;
+            Monitor.Pulse(gate);
+        }
+    }
+
+    internal override bool Take(out News news)
+    {
+        lock (gate)
+        {
+            while (!full && !closed)
+                Monitor.Wait(gate);
+            news = slot;
+            full = false;
+            return !closed;
+        }
+    }
+
+    internal override void Close()
+    {
+        lock (gate)
+        {
+            closed = true;
+            Monitor.PulseAll(gate);
+        }
+    }
+
+    internal override void Free() { }
+
+    internal override MemoryLoad Load() => load == null ? default : load();
+
+    internal override int Simulate(MemoryAvailable available, bool critical)
+    {
+        Put(available, critical, MemoryPressureReason.Simulated);
+        return 0;
+    }
+
+    internal override MemoryPressureStatus Status() => status;
+}
+
+internal sealed unsafe class MailboxSource : Source
+{
+    private readonly object gate = new object();
+    private IntPtr bridge, watch, mailbox;
+    private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
+    private bool gone, complained;
+    private string? cgroup; // the last one's name, so that it is not made anew for each notification
+
+    /// <summary>0, or a negative errno and why.</summary>
+    internal int Open(ref Native.WatchOptions options, out string why)
+    {
+        const int Size = 400;
+        byte* text = stackalloc byte[Size];
+        IntPtr made;
+        int r;
+
+        text[0] = 0;
+        options.ErrorText = text;
+        options.ErrorTextSize = (UIntPtr)Size;
+        why = "";
+        r = Native.psb_bridge_new(IntPtr.Zero, &made);
+        if (r < 0)
+        {
+            // There are no options of ours that it could refuse.
+            why = r == -Native.EINVAL ? "PSIBRIDGE_BACKEND=" + Environment.GetEnvironmentVariable("PSIBRIDGE_BACKEND") +
+                                        ": auto, uring or epoll was expected" : "no bridge (error " + -r + ")";
+            return r;
+        }
+        bridge = made;
+        fixed (Native.WatchOptions* o = &options)
+            r = Native.psb_watch_new(bridge, o, &made);
+        if (r < 0)
+        {
+            why = Native.Text(text) is { Length: > 0 } said ? said : "no watch (error " + -r + ")";
+            return r;
+        }
+        watch = made;
+        r = Native.psb_mailbox_new(watch, Native.TellPresent, &made);
+        if (r < 0)
+            return r;
+        mailbox = made;
+        Backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
+        PrepareCode();
+        return Native.psb_bridge_start(bridge);
+    }
+
+    // The collector's code and what lies beside it are kept in memory from the start.
+    private void PrepareCode()
+    {
+        IntPtr made;
+
+        try
+        {
+            code = Native.psb_code_new(&made) < 0 ? IntPtr.Zero : made;
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // a libpsibridge of before
+        }
+        if (code == IntPtr.Zero)
+            return;
+        foreach (string line in File.ReadLines("/proc/self/maps"))
+        {
+            // "7f48740fe000-7f4874400000 r-xp 0001d000 fe:01 1234    /usr/lib/libcoreclr.so"
+            if (Array.IndexOf(Collectors, line.Substring(line.LastIndexOf('/') + 1)) >= 0 &&
+                ulong.TryParse(line.Substring(0, line.IndexOf('-')), NumberStyles.HexNumber, CultureInfo.InvariantCulture,
+                               out ulong address))
+                Native.psb_code_keep(code, (IntPtr)(long)address);
+        }
+    }
+
+    private static readonly string[] Collectors =
+    {
+        "libcoreclr.so", "libclrgc.so", "libclrjit.so", "libSystem.Native.so", "System.Private.CoreLib.dll", "System.Console.dll",
+        "System.Runtime.dll", "System.Threading.dll", "PsiBridge.dll", "PsiBridge.StartupHook.dll", "mono", "mono-sgen",
+    };
+
+    // From the first sign on: later the code is gone, and is read in again page by page (psibridge.h, "code").
+    private void KeepCode(MemoryAvailable available)
+    {
+        ulong refused = 0;
+
+        if (code == IntPtr.Zero)
+            return;
+        if (available == MemoryAvailable.High)
+            Native.psb_code_unlock(code);
+        else if (Native.psb_code_lock(code, &refused) == 0 && refused > 0 && !complained)
+        {
+            complained = true;
+            Log.Write(Log.Info, "{0:F1} MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
+                      refused / 1048576.0);
+        }
+    }
+
+    internal bool IsGone => gone;
+
+    private string? Backend { get; set; }
+
+    internal override bool Take(out News news)
+    {
+        var n = new Native.Notification { Size = (UIntPtr)sizeof(Native.Notification) };
+
+        news = default;
+        if (gone || Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
+            return false;
+        gone = n.Kind == Native.KindGone;
+        news.Available = (MemoryAvailable)n.Available;
+        KeepCode(news.Available);
+        news.Critical = n.Critical != 0;
+        news.Reason = (MemoryPressureReason)n.Reason;
+        news.StallUsec = n.StallUsec;
+        news.Cgroup = cgroup ??= Native.Text(n.Cgroup);
+        return true;
+    }
+
+    internal override void Close()
+    {
+        lock (gate)
+        {
+            if (mailbox != IntPtr.Zero)
+                Native.psb_mailbox_close(mailbox); // returns at once
+        }
+    }
+
+    internal override void Free()
+    {
+        IntPtr oldMailbox, oldWatch, oldBridge;
+
+        lock (gate)
+        {
+            oldMailbox = mailbox;
+            oldWatch = watch;
+            oldBridge = bridge;
+            mailbox = watch = bridge = IntPtr.Zero;
+        }
+        Native.psb_mailbox_free(oldMailbox);
+        Native.psb_watch_unref(oldWatch);
+        Native.psb_bridge_unref(oldBridge);
+        if (code != IntPtr.Zero)
+            code = Native.psb_code_free(code);
+    }
+
+    // The watch keeps its bridge alive.
+    private IntPtr Borrow()
+    {
+        lock (gate)
+            return watch == IntPtr.Zero ? watch : Native.psb_watch_ref(watch);
+    }
+
+    internal override MemoryLoad Load()
+    {
+        var load = new Native.Load { Size = (UIntPtr)sizeof(Native.Load) };
+        IntPtr borrowed = Borrow();
+
+        if (borrowed == IntPtr.Zero)
+            return default;
+        int r = Native.psb_watch_load(borrowed, &load);
+        Native.psb_watch_unref(borrowed);
+        return r < 0 ? default
+            : new MemoryLoad((int)load.Percent, (long)load.CurrentBytes, (long)load.WorkingSetBytes,
+                             (long)load.LimitBytes, (long)load.AvailableBytes, load.Machine != 0);
+    }
+
+    internal override int Simulate(MemoryAvailable available, bool critical)
+    {
+        IntPtr borrowed = Borrow();
+
+        if (borrowed == IntPtr.Zero)
+            return -Native.ENODATA;
+        int r = Native.psb_watch_simulate(borrowed, (int)available, critical ? 1 : 0);
+        Native.psb_watch_unref(borrowed);
+        return r;
+    }
+
+    internal override MemoryPressureStatus Status()
+    {
+        var source = new Native.Source { Size = (UIntPtr)sizeof(Native.Source) };
+        IntPtr borrowed = Borrow();
+
+        if (borrowed == IntPtr.Zero)
+            return new MemoryPressureStatus(MemoryPressureState.Stopped, "");
+        Native.psb_watch_source(borrowed, &source);
+        var status = new MemoryPressureStatus(MemoryPressureState.Watching, Native.Text(source.Why) ?? "",
+                                              Native.Text(source.Name), Native.Text(source.Cgroup),
+                                              (int)source.Rung, Backend,
+                                              Native.Text(source.Path) is { Length: > 0 } path ? path : null);
+        Native.psb_watch_unref(borrowed);
+        return status;
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+//
+// Subscribers.cs - who is told, and what becomes of what they throw
+//
+// A copy-on-write list: telling takes no lock, and whoever is told may add and remove, himself too. Each entry is told
+// in a try of its own. The first exception of an entry is reported on standard error, later ones are not: a handler
+// that throws does so each time, and standard error is no place for that when memory is short.
+using System;
+
+namespace PsiBridge;
+
+internal sealed class Subscribers<T> where T : class
+{
+    private sealed class Entry : IDisposable
+    {
+        internal readonly T Target;
+        internal volatile bool Removed;
+        internal bool Reported;
+        private readonly Subscribers<T> list;
+
+        internal Entry(Subscribers<T> list, T target)
+        {
+            this.list = list;
+            Target = target;
+        }
+
+        public void Dispose() => list.Remove(this);
+    }
+
+    private readonly object gate = new object();
+    private readonly string what;
+    private Entry[] entries = Array.Empty<Entry>();
+
+    /// <param name="what">How a report begins.</param>
+    internal Subscribers(string what) => this.what = what;
+
+    internal IDisposable Add(T target)
+    {
+        lock (gate)
+        {
+            var grown = new Entry[entries.Length + 1];
+            entries.CopyTo(grown, 0);
+            var entry = grown[entries.Length] = new Entry(this, target);
+            entries = grown;
+            return entry;
+        }
+    }
+
+    /// <summary>As with a delegate: the last one that was added goes.</summary>
+    internal void RemoveLast(T target)
+    {
+        lock (gate)
+        {
+            int at = Array.FindLastIndex(entries, e => e.Target.Equals(target));
+            if (at >= 0)
+                Remove(entries[at]);
+        }
+    }
+
+    private void Remove(Entry entry)
+    {
+        lock (gate)
+        {
+            entry.Removed = true;
+            entries = Array.FindAll(entries, e => e != entry);
+        }
+    }
+
+    internal void Tell(Action<T> tell)
+    {
+        foreach (Entry entry in entries)
+        {
+            if (entry.Removed)
+                continue;
+            try
+            {
+                tell(entry.Target);
+            }
+            catch (Exception e)
+            {
+                if (entry.Reported)
+                    continue;
+                entry.Reported = true;
+                Log.Write(Log.Error, "{0} threw {1}: {2}; it stays registered, and this is not told again", what,
+                          e.GetType().FullName, e.Message);
+            }
+        }
+    }
+}

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coreclr.c - libpsibridge-coreclr.so: makes an unmodified .NET program collect when told
+ *
+ * For CoreCLR this is a profiler: a shared object that the runtime loads because the environment
+ * names it, or because somebody asks for it over the diagnostics socket of a running process. It
+ * profiles nothing. It starts a hook (hook.h), and when the hook says so calls
+ * ICorProfilerInfo::ForceGC(), a full, blocking collection.
+ *
+ *     the runtime's threads                               the hook's thread
+ *     DllGetClassObject() -> factory -> profiler
+ *     LoadAsNotificationOnly(): yes
+ *     Initialize(), InitializeForAttach() -> hook_start() ...> told Low -> collect() -> ForceGC()
+ *     Shutdown()                          -> hook_stop()  <... ended
+ *
+ * States of a profiler: made -> hooked -> stopped. At most one in a process is hooked. A made one
+ * is freed with its last reference. One that was hooked stays for ever: a collection that does not
+ * come to its end when the runtime does may still hold on to it. For the same reason this file is
+ * linked with -z nodelete, and stays mapped when the runtime unloads it.
+ *
+ * What of the runtime this stands on (dotnet/runtime, src/coreclr/vm and gc, .NET 10; MIT):
+ *   - A process has one main profiler, which is often taken by a monitoring agent, and 32
+ *     notification-only ones, which change no code. Who answers LoadAsNotificationOnly() with yes
+ *     becomes one of those however it was loaded; runtimes before .NET 6 do not ask. ForceGC() is
+ *     open to them. (profilinghelper.cpp)
+ *   - Without any event asked for, no code path of the runtime is another one than without us.
+ *   - ForceGC() refuses threads that run managed code, and makes a thread of the runtime, in the
+ *     background, out of the caller. It can be repeated there. It is not available until the
+ *     collector is initialized, which is after Initialize(). (proftoeeinterfaceimpl.cpp)
+ *   - A collection frees regions, but hands them to the kernel later: at any following collection,
+ *     at most 160 KiB for each millisecond (up to 10 s) since it last did, and only after 100 ms.
+ *     Regions that it would rather keep for the next allocations go after 20 full collections
+ *     without use. Only GC.Collect(Aggressive), which is managed code, does all at once.
+ *     With Server GC a timer of the runtime does what falls due. (gc.cpp: aged_region_p(),
+ *     decide_on_decommit_strategy())
+ *   - Shutdown() comes when the program returns from Main() or calls Exit(), before exit(3). After
+ *     it, calls to ICorProfilerInfo are undefined. A crash, FailFast() and an unhandled exception
+ *     end the process without it; a native exit(3) does too, and runs our destructor.
+ *
+ * Hence the two parts of collect(): the collection, and then coaxing, which repeats ForceGC() until
+ * what was freed has gone back. One program, 300 MB of garbage and 20 MB live: 331 MB before; after
+ * one ForceGC() 77 if it had been idle for 2 s, 322 if it had not; after coaxing 57. A repetition
+ * walks no garbage, only what is live (0.3 ms there). All together they may stop the program for
+ * 250 ms, or for as long as the first did; so a large live heap is aged less, or not at all. What is
+ * freed at once by a program that was busy until then goes back for two seconds (some 300 MB).
+ */
+#include "corprof.h"
+#include "hook.h"
+
+#include <psibridge/hosting.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NAME "coreclr"
+#define USEC_PER_SEC UINT64_C(1000000)
+#define USEC_PER_MSEC UINT64_C(1000)
+
+/* Until the collector is initialized: no later than this, or never. */
+#define EARLY_USEC (2 * USEC_PER_SEC)
+#define EARLY_STEP_USEC (20 * USEC_PER_MSEC)
+
+/* Coaxing. */
+#define AGE 20				  /* collections after which a free region is not kept */
+#define STEP_USEC (110 * USEC_PER_MSEC)	  /* the runtime's 100 ms, and what clocks differ */
+#define PAUSES_USEC (250 * USEC_PER_MSEC) /* all repetitions together, or as long as the first */
+#define COAX_USEC (2 * USEC_PER_SEC)	  /* and all of it with the time between them */
+#define WORTH_BYTES (UINT64_C(1) << 20)	  /* a step that gives back less was in vain, */
+#define VAIN 2				  /* and with so many in a row it is over */
+
+static const IID our_clsid = {
+	0x9F1A4C50, 0x6B0E, 0x4C46, { 0x9C, 0x1D, 0x50, 0x53, 0x49, 0x2D, 0x42, 0x47 }
+};
+
+struct profiler {
+	ICorProfilerCallback11 callback; /* first: its address is the profiler's too */
+	atomic_uint references;
+	ICorProfilerInfo *info; /* NULL until hooked */
+	pid_t pid;		/* a forked child has no hook */
+
+	pthread_mutex_t lock;
+	pthread_cond_t stop_wanted;
+	struct hook *hook;
+	int stopping;
+
+	/* the hook's thread */
+	int statm;
+	int complained;
+};
+
+static _Atomic(struct profiler *) hooked; /* the one of this process */
+
+static uint64_t now_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* ---- collecting: the hook's thread ------------------------------------------------------------- */
+
+static uint64_t rss_bytes(const struct profiler *profiler)
+{
+	char text[128];
+	ssize_t n = pread(profiler->statm, text, sizeof(text) - 1, 0);
+	const char *second;
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	second = strchr(text, ' ');
+	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* Returns whether the time has passed and nobody wants us to stop. */
+static int wait_usec(struct profiler *profiler, uint64_t usec)
+{
+	uint64_t until_usec = now_usec() + usec;
+	struct timespec until = {
+		.tv_sec = (time_t)(until_usec / USEC_PER_SEC),
+		.tv_nsec = (long)(until_usec % USEC_PER_SEC) * 1000,
+	};
+	int r = 0, go;
+
+	pthread_mutex_lock(&profiler->lock);
+	while (!profiler->stopping && r == 0)
+		r = pthread_cond_timedwait(&profiler->stop_wanted, &profiler->lock, &until);
+	go = !profiler->stopping;
+	pthread_mutex_unlock(&profiler->lock);
+	return go;
+}
+
+static HRESULT force_gc(struct profiler *profiler, uint64_t *ret_took_usec)
+{
+	uint64_t start = now_usec();
+	HRESULT result = profiler->info->lpVtbl->ForceGC(profiler->info);
+
+	*ret_took_usec = now_usec() - start;
+	return result;
+}
+
+static int explain(struct profiler *profiler, HRESULT result)
+{
+	const char *what = "an answer nobody expects";
+	struct hook *hook;
+	int r = -EPROTO;
+
+	if (result == CORPROF_E_NOT_YET_AVAILABLE) {
+		what = "the runtime is still starting";
+		r = -EAGAIN;
+	} else if (result == CORPROF_E_UNSUPPORTED_CALL_SEQUENCE) {
+		what = "this thread is in the middle of managed code";
+		r = -EPERM;
+	} else if (result == CORPROF_E_PROFILER_DETACHING) {
+		what = "the runtime is detaching psibridge";
+		r = -ECANCELED;
+	} else if (result == E_OUTOFMEMORY) {
+		what = "the runtime found no memory for it";
+		r = -ENOMEM;
+	}
+	if (!profiler->complained) {
+		pthread_mutex_lock(&profiler->lock);
+		hook = profiler->hook;
+		pthread_mutex_unlock(&profiler->lock);
+		if (hook)
+			hook_log(hook, NAME, LOG_ERR, "ForceGC: 0x%08" PRIX32 ", %s",
+				 (uint32_t)result, what);
+	}
+	profiler->complained = 1;
+	return r;
+}
+
+/* Errors do not matter here: the collection was done. */
+static void coax(struct profiler *profiler, uint64_t first_usec)
+{
+	uint64_t end_usec = now_usec() + COAX_USEC, budget_usec = PAUSES_USEC, took_usec = 0,
+		 steps_usec, rss, was;
+	int i, in_vain = 0;
+
+	if (budget_usec < first_usec)
+		budget_usec = first_usec;
+	/* At most one half for ageing: the other is for the steps that follow. */
+	steps_usec = budget_usec / 2;
+	for (i = 0; i < AGE && budget_usec >= steps_usec + took_usec; i++) {
+		if (!wait_usec(profiler, 0) || FAILED(force_gc(profiler, &took_usec)))
+			return;
+		budget_usec -= took_usec < budget_usec ? took_usec : budget_usec;
+	}
+	rss = rss_bytes(profiler);
+	while (in_vain < VAIN) {
+		was = rss;
+		if (took_usec > budget_usec || now_usec() + STEP_USEC + took_usec > end_usec ||
+		    !wait_usec(profiler, STEP_USEC) || FAILED(force_gc(profiler, &took_usec)))
+			return;
+		budget_usec -= took_usec < budget_usec ? took_usec : budget_usec;
+		rss = rss_bytes(profiler);
+		in_vain = rss + WORTH_BYTES <= was ? 0 : in_vain + 1;
+	}
+}
+
+static int collect(int critical, void *userdata)
+{
+	struct profiler *profiler = userdata;
+	uint64_t until_usec = now_usec() + EARLY_USEC, first_usec;
+	HRESULT result;
+
+	(void)critical;
+	while ((result = force_gc(profiler, &first_usec)) == CORPROF_E_NOT_YET_AVAILABLE &&
+	       now_usec() < until_usec)
+		if (!wait_usec(profiler, EARLY_STEP_USEC))
+			return 0;
+	if (FAILED(result))
+		return explain(profiler, result);
+	coax(profiler, first_usec);
+	/* What the runtime and the program's native libraries have freed of malloc's. */
+	malloc_trim(0);
+	return 0;
+}
+
+/* ---- the profiler: the runtime's threads ---------------------------------------------------------- */
+
+static int same(REFIID a, const IID *b)
+{
+	return memcmp(a, b, sizeof(*b)) == 0;
+}
+
+/* With the lock of a forked child nothing is sure: it may have been taken when fork() was called. */
+static void profiler_stop(struct profiler *profiler)
+{
+	struct hook *hook;
+
+	if (profiler->pid != getpid())
+		return;
+	pthread_mutex_lock(&profiler->lock);
+	profiler->stopping = 1;
+	pthread_cond_broadcast(&profiler->stop_wanted);
+	hook = profiler->hook;
+	profiler->hook = NULL;
+	pthread_mutex_unlock(&profiler->lock);
+	hook_stop(hook);
+}
+
+static HRESULT profiler_query(ICorProfilerCallback11 *This, REFIID riid, void **ret)
+{
+	size_t i, n = sizeof(profiler_callback_iids) / sizeof(profiler_callback_iids[0]);
+
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	for (i = 0; i < n && !same(riid, &profiler_callback_iids[i]); i++)
+		;
+	if (i == n && !same(riid, &IID_IUnknown))
+		return E_NOINTERFACE;
+	This->lpVtbl->AddRef(This);
+	*ret = This;
+	return S_OK;
+}
+
+static ULONG profiler_add_ref(ICorProfilerCallback11 *This)
+{
+	struct profiler *profiler = (struct profiler *)This;
+
+	return atomic_fetch_add(&profiler->references, 1) + 1;
+}
+
+static ULONG profiler_release(ICorProfilerCallback11 *This)
+{
+	struct profiler *profiler = (struct profiler *)This;
+	ULONG left = atomic_fetch_sub(&profiler->references, 1) - 1;
+
+	if (left == 0 && profiler == atomic_load(&hooked)) {
+		profiler_stop(profiler);
+	} else if (left == 0) {
+		pthread_cond_destroy(&profiler->stop_wanted);
+		pthread_mutex_destroy(&profiler->lock);
+		free(profiler);
+	}
+	return left;
+}
+
+/* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
+static const void *runtime_code(void *userdata)
+{
+	const struct profiler *profiler = userdata;
+
+	return profiler->info->lpVtbl;
+}
+
+static const struct hook_runtime runtime = {
+	.name = NAME,
+	.collect = collect,
+	.code = runtime_code,
+};
+
+/*
+ * Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails
+ * here, and goes on. What it answers whoever asked for us over the diagnostics socket is our result.
+ */
+static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unknown)
+{
+	struct profiler *profiler = (struct profiler *)This, *none = NULL;
+	void *info = NULL;
+	HRESULT result;
+	int r;
+
+	result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
+	if (FAILED(result))
+		return result;
+	if (!atomic_compare_exchange_strong(&hooked, &none, profiler)) {
+		IUnknown_Release((IUnknown *)info);
+		hook_log(NULL, NAME, LOG_WARNING,
+			 "asked for twice: this process has psibridge already");
+		return CORPROF_E_PROFILER_ALREADY_ACTIVE;
+	}
+	profiler->info = info;
+	profiler->info->lpVtbl->SetEventMask(profiler->info, COR_PRF_MONITOR_NONE);
+	profiler->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	pthread_mutex_lock(&profiler->lock);
+	r = hook_start(&runtime, profiler, &profiler->hook);
+	pthread_mutex_unlock(&profiler->lock);
+	if (r > 0)
+		return S_OK;
+
+	if (profiler->statm >= 0)
+		close(profiler->statm);
+	profiler->statm = -1;
+	profiler->info = NULL;
+	IUnknown_Release((IUnknown *)info);
+	atomic_store(&hooked, NULL);
+	return r == 0	      ? CORPROF_E_PROFILER_CANCEL_ACTIVATION
+	       : r == -ENOMEM ? E_OUTOFMEMORY
+			      : E_FAIL;
+}
+
+static HRESULT profiler_initialize_for_attach(ICorProfilerCallback11 *This, IUnknown *unknown,
+					      void *data, uint32_t data_size)
+{
+	(void)data;
+	(void)data_size;
+	return profiler_initialize(This, unknown);
+}
+
+static HRESULT profiler_end(ICorProfilerCallback11 *This)
+{
+	profiler_stop((struct profiler *)This);
+	return S_OK;
+}
+
+static HRESULT profiler_attached(ICorProfilerCallback11 *This)
+{
+	(void)This;
+	return S_OK;
+}
+
+static HRESULT profiler_notification_only(ICorProfilerCallback11 *This, int32_t *ret)
+{
+	(void)This;
+	if (!ret)
+		return E_POINTER;
+	*ret = 1;
+	return S_OK;
+}
+
+/*
+ * Stands in the slots of events that were not asked for, and so do not come. If one did: arguments
+ * are the caller's business in the calling conventions of Linux, and it has no outputs that an
+ * S_OK would promise (those that have, JITInlining() and its like, keep their defaults).
+ */
+static HRESULT profiler_ignore(void)
+{
+	return S_OK;
+}
+
+static const ICorProfilerCallback11Vtbl profiler_vtbl = {
+	.QueryInterface = profiler_query,
+	.AddRef = profiler_add_ref,
+	.Release = profiler_release,
+	.Initialize = profiler_initialize,
+	.Shutdown = profiler_end,
+	.slots_5_to_79 = { [0 ... 74] = profiler_ignore },
+	.InitializeForAttach = profiler_initialize_for_attach,
+	.ProfilerAttachComplete = profiler_attached,
+	.ProfilerDetachSucceeded = profiler_end,
+	.slots_83_to_96 = { [0 ... 13] = profiler_ignore },
+	.LoadAsNotificationOnly = profiler_notification_only,
+};
+
+static struct profiler *profiler_new(void)
+{
+	struct profiler *profiler = calloc(1, sizeof(*profiler));
+	pthread_condattr_t monotonic;
+
+	if (!profiler)
+		return NULL;
+	profiler->callback.lpVtbl = &profiler_vtbl;
+	atomic_init(&profiler->references, 1);
+	profiler->pid = getpid();
+	profiler->statm = -1;
+	pthread_mutex_init(&profiler->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&profiler->stop_wanted, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return profiler;
+}
+
+/* exit(3) without the runtime's knowledge: it would tear down what a collection works on. */
+static void __attribute__((destructor)) library_end(void)
+{
+	struct profiler *profiler = atomic_load(&hooked);
+
+	if (profiler)
+		profiler_stop(profiler);
+}
+
+/* ---- the factory --------------------------------------------------------------------------------- */
+
+static HRESULT factory_query(IClassFactory *This, REFIID riid, void **ret)
+{
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (!same(riid, &IID_IClassFactory) && !same(riid, &IID_IUnknown))
+		return E_NOINTERFACE;
+	*ret = This;
+	return S_OK;
+}
+
+/* There is one, and it is never freed: nothing to count. */
+static ULONG factory_count(IClassFactory *This)
+{
+	(void)This;
+	return 1;
+}
+
+static HRESULT factory_create(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret)
+{
+	struct profiler *profiler;
+	HRESULT result;
+
+	(void)This;
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (outer)
+		return CLASS_E_NOAGGREGATION;
+	profiler = profiler_new();
+	if (!profiler)
+		return E_OUTOFMEMORY;
+	result = profiler_query(&profiler->callback, riid, ret);
+	profiler_release(&profiler->callback);
+	return result;
+}
+
+static HRESULT factory_lock(IClassFactory *This, int32_t lock)
+{
+	(void)This;
+	(void)lock;
+	return S_OK;
+}
+
+static const IClassFactoryVtbl factory_vtbl = {
+	.QueryInterface = factory_query,
+	.AddRef = factory_count,
+	.Release = factory_count,
+	.CreateInstance = factory_create,
+	.LockServer = factory_lock,
+};
+
+static IClassFactory factory = { &factory_vtbl };
+
+/* ---- what the runtime looks up -------------------------------------------------------------------- */
+
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret);
+EXPORTED HRESULT DllCanUnloadNow(void);
+
+HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret)
+{
+	if (!clsid || !riid || !ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (!same(clsid, &our_clsid)) {
+		hook_log(NULL, NAME, LOG_WARNING,
+			 "not started: the runtime was given a wrong CLSID; "
+			 "psibridge's is {9F1A4C50-6B0E-4C46-9C1D-5053492D4247}");
+		return CLASS_E_CLASSNOTAVAILABLE;
+	}
+	return factory_query(&factory, riid, ret);
+}
+
+HRESULT DllCanUnloadNow(void)
+{
+	return S_FALSE;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hook.c - one thread that takes from a mailbox, and judges whether a collection is worth it
+ *
+ * The thread makes its bridge and its watch itself: the program's start does not wait for the
+ * kernel. It is no thread of the runtime, blocks all signals, and is the only one that touches what
+ * is below "the hook's thread" in struct hook.
+ *
+ *     starting -> taking -> (collecting) -> taking ... -> ended
+ *
+ * hook_stop() may come at any time, from any thread, also while the thread is still starting or in
+ * the middle of a collection that will never end because the runtime is ending. So it waits, but
+ * not for ever; who is given up on finds `stopping` if he comes back, and frees his memory himself.
+ *
+ * After a fork the child has this memory and not the thread: everything here is dead there
+ * (hook->pid). A runtime that forks and goes on without exec(2) cannot collect either.
+ */
+#include "hook.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define USEC_PER_SEC UINT64_C(1000000)
+#define MEASURE_USEC (7 * USEC_PER_SEC / 10)
+#define STOP_SEC 2
+#define GROWN_PERCENT 20 /* of what the last collection gave back */
+#define NEVER PSB_FOREVER
+#define COMPLAINTS_MAX 20
+
+enum { ERROR = 3, WARNING = 4, INFO = 6, DEBUG = 7 };
+
+struct hook {
+	const struct hook_runtime *runtime;
+	void *userdata;
+	pid_t pid;
+	struct psb_settings settings;
+	pthread_t thread;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int stopping, ended, abandoned;
+	psb_mailbox *mailbox; /* set by the hook's thread, closed by hook_stop() */
+
+	/* the hook's thread */
+	int statm;
+	int short_now; /* collect() may have set something that relax() undoes */
+	int complained, complained_code;
+	char *complaints[COMPLAINTS_MAX]; /* about settings; made by hook_start() */
+	int complaint_count;
+	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
+	uint64_t collected_usec, measure_usec; /* the last collection; when to look at its effect */
+	uint64_t before_bytes, after_bytes, took_usec;
+};
+
+static void free_hook(struct hook *hook)
+{
+	for (int i = 0; hook && i < hook->complaint_count; i++)
+		free(hook->complaints[i]);
+	free(hook);
+}
+
+static uint64_t now_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* ---- what is said ------------------------------------------------------------------------------ */
+
+__attribute__((format(printf, 2, 0))) static void put_line(const char *name, const char *format,
+							   va_list args)
+{
+	char line[700];
+	int head = snprintf(line, sizeof(line), "psibridge[%s]: ", name), n;
+
+	n = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, args);
+	if (n < 0)
+		return;
+	n = head + n < (int)sizeof(line) - 2 ? head + n : (int)sizeof(line) - 2;
+	for (int i = head; i < n; i++) /* paths are other people's words: a line stays a line */
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
+	line[n] = '\n';
+	/* One write: lines of several threads must not mix. Nobody is there to be told if it fails. */
+	if (write(STDERR_FILENO, line, (size_t)n + 1) < 0)
+		return;
+}
+
+void hook_log(struct hook *hook, const char *name, int priority, const char *format, ...)
+{
+	va_list args;
+
+	if (priority > (hook ? hook->settings.log_priority : WARNING))
+		return;
+	va_start(args, format);
+	put_line(name, format, args);
+	va_end(args);
+}
+
+#define say(hook, priority, ...) hook_log(hook, (hook)->runtime->name, priority, __VA_ARGS__)
+
+static void log_from_library(void *userdata, int priority, const char *message)
+{
+	struct hook *hook = userdata;
+
+	say(hook, priority, "%s", message);
+}
+
+/* ---- collecting: the hook's thread --------------------------------------------------------------- */
+
+/*
+ * The descriptor is kept open: opening a file charges memory, and who does that when it is short
+ * may be put to sleep.
+ */
+static uint64_t rss_bytes(const struct hook *hook)
+{
+	char text[128];
+	ssize_t n = pread(hook->statm, text, sizeof(text) - 1, 0);
+	const char *second;
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	second = strchr(text, ' ');
+	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* "%.1f" would write what the program's locale has for a point. */
+struct mib {
+	char text[24];
+};
+
+static struct mib mib(uint64_t bytes)
+{
+	uint64_t tenths = (bytes * 10 + (1 << 19)) >> 20;
+	struct mib mib;
+
+	snprintf(mib.text, sizeof(mib.text), "%" PRIu64 ".%u", tenths / 10,
+		 (unsigned)(tenths % 10));
+	return mib;
+}
+
+static int is_stopping(struct hook *hook)
+{
+	int stopping;
+
+	pthread_mutex_lock(&hook->lock);
+	stopping = hook->stopping;
+	pthread_mutex_unlock(&hook->lock);
+	return stopping;
+}
+
+/* Returns NULL, or why not. */
+static const char *why_not(const struct hook *hook, uint64_t now, uint64_t rss)
+{
+	uint64_t freed, needed;
+
+	if (hook->collected_usec == 0)
+		return NULL;
+	if (now - hook->collected_usec < hook->settings.apart_usec)
+		return "the last collection is not long ago";
+	if (hook->settings.grown_bytes == 0) /* for who wants every Low to be acted on */
+		return NULL;
+	freed = hook->before_bytes > hook->after_bytes ? hook->before_bytes - hook->after_bytes : 0;
+	needed = freed / 100 * GROWN_PERCENT;
+	if (needed < hook->settings.grown_bytes)
+		needed = hook->settings.grown_bytes;
+	return rss >= hook->after_bytes + needed ? NULL
+						 : "little has grown since the last collection";
+}
+
+static void measure(struct hook *hook)
+{
+	hook->measure_usec = NEVER;
+	hook->after_bytes = rss_bytes(hook);
+	say(hook, INFO, "collected: %s -> %s MiB, %" PRIu64 " ms", mib(hook->before_bytes).text,
+	    mib(hook->after_bytes).text, (hook->took_usec + 500) / 1000);
+}
+
+static void collect(struct hook *hook, int critical)
+{
+	uint64_t start, rss = rss_bytes(hook);
+	const char *why = why_not(hook, now_usec(), rss);
+	int r;
+
+	if (why) {
+		say(hook, INFO, "kept: %s MiB, %s", mib(rss).text, why);
+		return;
+	}
+	if (hook->measure_usec != NEVER)
+		measure(hook);
+	/* Only here: what was said before may have waited long for whoever reads our stderr. */
+	if (is_stopping(hook))
+		return;
+	hook->short_now = 1;
+	start = now_usec();
+	r = hook->runtime->collect(critical, hook->userdata);
+	if (r == -ECANCELED)
+		return;
+	if (r < 0) {
+		/* It will be asked again, and would say the same again. */
+		if (!hook->complained)
+			say(hook, ERROR, "the runtime did not collect: %s", strerror(-r));
+		hook->complained = 1;
+		return;
+	}
+	hook->collected_usec = now_usec();
+	hook->took_usec = hook->collected_usec - start;
+	hook->before_bytes = rss;
+	hook->after_bytes = rss_bytes(hook);
+	hook->measure_usec = hook->collected_usec + MEASURE_USEC;
+}
+
+static const char *level_words(const struct psb_notification *n)
+{
+	switch (n->available) {
+	case PSB_LOW:
+		return n->critical ? "Low, critical (memory is very short)"
+				   : "Low (memory is short)";
+	case PSB_NEUTRAL:
+		return "Neutral";
+	case PSB_HIGH:
+		return "High (memory is plentiful)";
+	}
+	return "?";
+}
+
+/* From the first sign on: later the code is gone, and is read in again page by page. */
+static void keep_code(struct hook *hook, enum psb_available available)
+{
+	uint64_t refused = 0;
+
+	if (available == PSB_HIGH) {
+		if (hook->code)
+			psb_code_unlock(hook->code);
+		return;
+	}
+	if (!hook->code || psb_code_lock(hook->code, &refused) < 0 || refused == 0 ||
+	    hook->complained_code)
+		return;
+	hook->complained_code = 1;
+	say(hook, INFO,
+	    "%s MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
+	    mib(refused).text);
+}
+
+static void react(struct hook *hook, const struct psb_notification *n)
+{
+	keep_code(hook, n->available);
+	if (n->kind == PSB_KIND_GONE)
+		say(hook, WARNING, "the cgroup %s was removed: nothing more will be told",
+		    n->cgroup);
+	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
+		say(hook, INFO, "told %s", level_words(n));
+	if (n->available == PSB_LOW) {
+		if (hook->settings.collect == PSB_COLLECT_LOW ||
+		    (hook->settings.collect == PSB_COLLECT_CRITICAL && n->critical))
+			collect(hook, n->critical);
+	} else if (hook->short_now && !is_stopping(hook)) {
+		hook->short_now = 0;
+		if (hook->runtime->relax)
+			hook->runtime->relax(hook->userdata);
+	}
+}
+
+/* ---- the life of the hook's thread --------------------------------------------------------------- */
+
+static void say_ready(struct hook *hook, psb_bridge *bridge, psb_watch *watch)
+{
+	struct psb_source source = { .size = sizeof(source) };
+
+	if (psb_watch_source(watch, &source) < 0)
+		return;
+	say(hook, INFO, "ready: rung %u, %s on %s, %s", source.rung, source.name,
+	    source.path[0] ? source.path : source.cgroup,
+	    psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll");
+	/* On this rung somebody else's stalls are told: that must not go unnoticed. */
+	if (source.rung == PSB_RUNG_MACHINE)
+		say(hook, WARNING, "watching the whole machine, not this cgroup: %s", source.why);
+}
+
+/* Returns 0, or a negative errno, which was told. */
+static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch,
+	       psb_mailbox **ret_mailbox)
+{
+	struct psb_bridge_options bridge_options = {
+		.size = sizeof(bridge_options),
+		.log = log_from_library,
+		.log_userdata = hook,
+	};
+	struct psb_watch_options options = hook->settings.watch;
+	char why[320] = "";
+	int r;
+
+	options.error_text = why;
+	options.error_text_size = sizeof(why);
+	r = psb_bridge_new(&bridge_options, ret_bridge);
+	if (r == -EINVAL) /* the options are ours and make sense */
+		snprintf(why, sizeof(why),
+			 "PSIBRIDGE_BACKEND=%.100s: auto, uring or epoll was expected",
+			 getenv("PSIBRIDGE_BACKEND") ?: "");
+	if (r == 0)
+		r = psb_watch_new(*ret_bridge, &options, ret_watch);
+	if (r == 0)
+		r = psb_mailbox_new(*ret_watch, PSB_TELL_PRESENT, ret_mailbox);
+	if (r == 0)
+		r = psb_bridge_start(*ret_bridge);
+	if (r == -ENODATA) /* the operator's wish */
+		say(hook, INFO, "not watching: %s", why[0] ? why : strerror(-r));
+	else if (r < 0)
+		say(hook, WARNING, "cannot watch: %s; the program runs on without",
+		    why[0] ? why : strerror(-r));
+	return r;
+}
+
+static void take_all(struct hook *hook, psb_mailbox *mailbox)
+{
+	struct psb_notification n;
+	int r;
+
+	for (;;) {
+		uint64_t now = now_usec();
+
+		n.size = sizeof(n);
+		r = psb_mailbox_take(mailbox,
+				     hook->measure_usec == NEVER ? PSB_FOREVER
+				     : hook->measure_usec > now	 ? hook->measure_usec - now
+								 : 0,
+				     &n);
+		if (r < 0)
+			return;
+		if (hook->measure_usec <= now_usec())
+			measure(hook);
+		if (r > 0)
+			react(hook, &n);
+	}
+}
+
+static void *hook_run(void *userdata)
+{
+	struct hook *hook = userdata;
+	psb_mailbox *mailbox = NULL;
+	psb_bridge *bridge = NULL;
+	psb_watch *watch = NULL;
+	int go, abandoned;
+
+	pthread_setname_np(pthread_self(), "psb-hook");
+	for (int i = 0; i < hook->complaint_count; i++)
+		if (hook->complaints[i])
+			say(hook, WARNING, "%s", hook->complaints[i]);
+	hook->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	if (psb_code_new(&hook->code) < 0)
+		hook->code = NULL;
+	else if (hook->runtime->code)
+		psb_code_keep(hook->code, hook->runtime->code(hook->userdata));
+	go = arm(hook, &bridge, &watch, &mailbox) == 0;
+	pthread_mutex_lock(&hook->lock);
+	if (go && !hook->stopping)
+		hook->mailbox = mailbox;
+	go = hook->mailbox != NULL;
+	pthread_mutex_unlock(&hook->lock);
+
+	if (go) {
+		say_ready(hook, bridge, watch);
+		take_all(hook, mailbox);
+	}
+	if (hook->measure_usec != NEVER)
+		measure(hook);
+
+	pthread_mutex_lock(&hook->lock);
+	hook->mailbox = NULL;
+	pthread_mutex_unlock(&hook->lock);
+	psb_mailbox_free(mailbox);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	hook->code = psb_code_free(hook->code);
+	if (hook->statm >= 0)
+		close(hook->statm);
+	say(hook, DEBUG, "ended");
+
+	pthread_mutex_lock(&hook->lock);
+	hook->ended = 1;
+	abandoned = hook->abandoned;
+	pthread_cond_broadcast(&hook->changed);
+	pthread_mutex_unlock(&hook->lock);
+	if (abandoned)
+		free_hook(hook);
+	return NULL;
+}
+
+/* ---- for the runtime's threads ------------------------------------------------------------------ */
+
+/* Twice: whether anything may be said is one of the settings. */
+/* The environment is read now, before the program changes it, and told later: stderr may be a pipe
+ * that nobody empties before the program has started. */
+static void keep_complaint(void *userdata, int priority, const char *message)
+{
+	struct hook *hook = userdata;
+
+	(void)priority;
+	if (hook->complaint_count < COMPLAINTS_MAX)
+		hook->complaints[hook->complaint_count] = strdup(message);
+	hook->complaint_count += hook->complaint_count < COMPLAINTS_MAX;
+}
+
+static int read_settings(struct hook *hook)
+{
+	hook->settings.size = sizeof(hook->settings);
+	return psb_settings_read(keep_complaint, hook, &hook->settings);
+}
+
+static int start_thread(struct hook *hook)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&hook->thread, NULL, hook_run, hook);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+int hook_start(const struct hook_runtime *runtime, void *userdata, struct hook **ret)
+{
+	struct hook *hook = calloc(1, sizeof(*hook));
+	pthread_condattr_t monotonic;
+	int r = hook ? 0 : -ENOMEM;
+
+	if (r == 0) {
+		hook->runtime = runtime;
+		r = read_settings(hook);
+	}
+	if (r == 0 && !hook->settings.enabled) {
+		free_hook(hook);
+		return 0;
+	}
+	if (r == 0) {
+		hook->userdata = userdata;
+		hook->pid = getpid();
+		hook->measure_usec = NEVER;
+		pthread_mutex_init(&hook->lock, NULL);
+		pthread_condattr_init(&monotonic);
+		pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+		pthread_cond_init(&hook->changed, &monotonic);
+		pthread_condattr_destroy(&monotonic);
+		r = start_thread(hook);
+	}
+	if (r < 0) {
+		hook_log(NULL, runtime->name, ERROR,
+			 "cannot start: %s; the program runs on without", strerror(-r));
+		free_hook(hook);
+		return r;
+	}
+	*ret = hook;
+	return 1;
+}
+
+struct hook *hook_stop(struct hook *hook)
+{
+	struct timespec until;
+	pthread_t thread;
+	int r = 0;
+
+	if (!hook || hook->pid != getpid())
+		return NULL;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_SEC;
+	pthread_mutex_lock(&hook->lock);
+	hook->stopping = 1;
+	if (hook->mailbox)
+		psb_mailbox_close(hook->mailbox);
+	if (pthread_equal(hook->thread, pthread_self())) /* a collect() that ends the program */
+		r = -EDEADLK;
+	while (!hook->ended && r == 0)
+		r = pthread_cond_timedwait(&hook->changed, &hook->lock, &until);
+	thread = hook->thread;
+	if (!hook->ended) {
+		hook->abandoned = 1;
+		pthread_mutex_unlock(&hook->lock);
+		pthread_detach(thread);
+		return NULL;
+	}
+	pthread_mutex_unlock(&hook->lock);
+	pthread_join(thread, NULL);
+	free_hook(hook);
+	return NULL;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hook.h - what every hook does: be told, and make a runtime collect
+ *
+ * A hook is a shared object inside a program that knows nothing of it. It must cost nothing while
+ * memory is plentiful, never keep the program from starting, running or ending, and say what is
+ * wrong instead of failing. A runtime brings two functions; the rest is here:
+ *
+ *     psibridge's thread             the hook's own thread ("psb-hook")
+ *     mailbox: newest level wins ->  psb_mailbox_take()
+ *                                    Low: worth it?  -> collect(), and 0.7 s later: what went back
+ *                                    Neutral, High   -> relax()
+ *
+ * Worth it: the first time; later only PSIBRIDGE_APART (10 s) after the last one, and if the
+ * process has grown since by PSIBRIDGE_GROWN (50 MiB) or a fifth of what the last one gave back,
+ * whichever is more. Walking a heap touches memory, which is just what is scarce.
+ *
+ * Configured by the environment: psb_settings_read(), psibridge-runtimes(7). Messages go to stderr,
+ * each one line that begins with "psibridge[NAME]: "; tests and people read them. With
+ * PSIBRIDGE_LOG=info:
+ *
+ *     ready: rung 3, psi on /system.slice/a.service, io_uring
+ *     told Low (memory is short)
+ *     told Low, critical (memory is very short)
+ *     told Neutral
+ *     told High (memory is plentiful)
+ *     collected: 455.1 -> 33.0 MiB, 41 ms
+ *     kept: 40.2 MiB, little has grown since the last collection
+ *     kept: 40.2 MiB, the last collection is not long ago
+ *
+ * With debug also "ended".
+ */
+#pragma once
+
+#include <psibridge/psibridge.h>
+
+struct hook;
+
+struct hook_runtime {
+	const char *name; /* "coreclr" */
+	/* A full collection, on the hook's thread, which is no thread of the runtime. Returns 0,
+	 * -ECANCELED (the runtime ends: nothing is said), or another negative errno: told as an
+	 * error, the first time. */
+	int (*collect)(int critical, void *userdata);
+	/* Memory is not short any more: undo what collect() set. May be NULL. */
+	void (*relax)(void *userdata);
+	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */
+	const void *(*code)(void *userdata);
+};
+
+/*
+ * Starts the hook's thread and returns at once; all that takes time or can fail happens there.
+ * Returns 1 (running), 0 (PSIBRIDGE=off). Errors: -EAGAIN, -ENOMEM; they were told.
+ */
+int hook_start(const struct hook_runtime *runtime, void *userdata, struct hook **ret);
+
+/*
+ * No collect() and no relax() begins after this. Waits for one that is running, two seconds at most:
+ * a runtime that ends may not let it end. Then what is left stays as it is until the process is
+ * gone. From inside of collect() or relax(), where somebody may end the program, it does not wait.
+ * In a forked child it only forgets. Returns NULL; NULL is allowed.
+ */
+struct hook *hook_stop(struct hook *hook);
+
+/* One line on stderr if PSIBRIDGE_LOG lets `priority` (syslog's) through. `hook` may be NULL: then a warning or worse. */
+void hook_log(struct hook *hook, const char *name, int priority, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));

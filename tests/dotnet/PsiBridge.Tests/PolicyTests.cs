@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+//
+// PolicyTests.cs - what the policy does with the GC, and what CacheCompactor does with a cache
+using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Runtime;
+using System.Runtime.CompilerServices;
+using System.Threading;
+using Xunit;
+
+namespace PsiBridge.Tests;
+
+public sealed class PolicyTests
+{
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void FillAndDrop(int mb)
+    {
+        var pages = new List<byte[]>();
+        for (int done = 0; done < mb * 256; done++)
+            pages.Add(new byte[4072]);
+        GC.Collect(1); // what is dropped now is old, and nobody collects it soon
+        pages.Clear();
+    }
+
+    private static long Resident() =>
+        long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * Environment.SystemPageSize;
+
+    // The policy's thread is idle again: it has called a callback for something that came after it.
+    private static void Settle(Watched watched)
+    {
+        using var idle = new ManualResetEvent(false);
+
+        using (MemoryPressure.Register(new Callback(p =>
+        {
+            if (p.Available == MemoryAvailable.High)
+                idle.Set();
+        })))
+        {
+            MemoryPressure.Simulate(MemoryAvailable.Neutral);
+            watched.Wait(MemoryAvailable.Neutral);
+            MemoryPressure.Simulate(MemoryAvailable.High);
+            Assert.True(idle.WaitOne(Watched.Patience));
+        }
+    }
+
+    private static int CollectionsOf(Watched watched, bool critical = false)
+    {
+        int collections = GC.CollectionCount(2), from = watched.Count;
+
+        MemoryPressure.Simulate(MemoryAvailable.Low, critical);
+        watched.Wait(MemoryAvailable.Low, from);
+        Settle(watched);
+        return GC.CollectionCount(2) - collections;
+    }
+
+    [Fact]
+    public void low_gives_back_what_was_dropped_and_callbacks_come_first()
+    {
+        using var watched = new Watched();
+        int collections = -1;
+
+        FillAndDrop(200);
+        long before = Resident();
+        int start = GC.CollectionCount(2);
+        using (MemoryPressure.Register(new Callback(p =>
+        {
+            if (p.Available == MemoryAvailable.Low)
+                collections = GC.CollectionCount(2) - start;
+        })))
+            Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
+        Assert.Equal(0, collections);
+        Assert.InRange(before - Resident(), 100 << 20, long.MaxValue);
+    }
+
+    [Fact]
+    public void it_is_collected_again_only_if_it_has_grown()
+    {
+        using var watched = new Watched(o =>
+        {
+            o.Apart = TimeSpan.Zero;
+            o.Grown = 60 << 20;
+        });
+
+        Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
+        Assert.Equal(0, CollectionsOf(watched));
+        FillAndDrop(120);
+        Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
+    }
+
+    [Fact]
+    public void collections_keep_apart()
+    {
+        using var watched = new Watched(o =>
+        {
+            o.Apart = TimeSpan.FromHours(1);
+            o.Grown = 0;
+        });
+
+        Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
+        FillAndDrop(120);
+        Assert.Equal(0, CollectionsOf(watched));
+    }
+
+    [Theory]
+    [InlineData(MemoryCollect.Off, false, false)]
+    [InlineData(MemoryCollect.Off, true, false)]
+    [InlineData(MemoryCollect.Critical, false, false)]
+    [InlineData(MemoryCollect.Critical, true, true)]
+    [InlineData(MemoryCollect.Low, false, true)]
+    public void it_collects_at_the_level_that_was_chosen(MemoryCollect collect, bool critical, bool collects)
+    {
+        using var watched = new Watched(o => o.Collect = collect);
+
+        Assert.Equal(collects, CollectionsOf(watched, critical) > 0);
+    }
+
+    [Fact]
+    public void a_latency_mode_that_holds_collections_back_is_lifted_while_it_is_low()
+    {
+        GCLatencyMode own = GCSettings.LatencyMode;
+        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
+        using var relaxed = new ManualResetEvent(false);
+
+        try
+        {
+            GCSettings.LatencyMode = GCLatencyMode.SustainedLowLatency;
+            // Non-concurrent GCs do not know it; then there is nothing to lift.
+            if (GCSettings.LatencyMode != GCLatencyMode.SustainedLowLatency)
+                return;
+            MemoryPressure.Simulate(MemoryAvailable.Low);
+            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.Interactive, Watched.Patience));
+            MemoryPressure.Simulate(MemoryAvailable.High);
+            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.SustainedLowLatency,
+                                           Watched.Patience));
+        }
+        finally
+        {
+            GCSettings.LatencyMode = own;
+        }
+    }
+
+    [Fact]
+    public void a_stop_while_it_is_low_gives_the_latency_mode_back()
+    {
+        GCLatencyMode own = GCSettings.LatencyMode;
+        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
+
+        try
+        {
+            GCSettings.LatencyMode = GCLatencyMode.SustainedLowLatency;
+            if (GCSettings.LatencyMode != GCLatencyMode.SustainedLowLatency)
+                return;
+            MemoryPressure.Simulate(MemoryAvailable.Low);
+            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.Interactive, Watched.Patience));
+            MemoryPressure.Stop();
+            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.SustainedLowLatency,
+                                           Watched.Patience));
+        }
+        finally
+        {
+            GCSettings.LatencyMode = own;
+        }
+    }
+
+    [Fact]
+    public void a_cache_loses_half_at_low_and_all_at_critical_and_nothing_else()
+    {
+        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
+        var shares = new List<double>();
+        using var told = new AutoResetEvent(false);
+
+        using (MemoryPressure.Register(new CacheCompactor(shares.Add)))
+        using (MemoryPressure.Register(new Callback(_ => told.Set())))
+        {
+            foreach ((MemoryAvailable level, bool critical) in new[]
+                     { (MemoryAvailable.Low, false), (MemoryAvailable.Low, true), (MemoryAvailable.Neutral, false),
+                       (MemoryAvailable.High, false) })
+            {
+                MemoryPressure.Simulate(level, critical);
+                Assert.True(told.WaitOne(Watched.Patience));
+            }
+        }
+        Assert.Equal(new[] { 0.5, 1.0 }, shares);
+    }
+
+    [Fact]
+    public void a_compactor_refuses_what_is_no_share()
+    {
+        Assert.Throws<ArgumentNullException>(() => new CacheCompactor(null!));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new CacheCompactor(_ => { }, 1.1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new CacheCompactor(_ => { }, 0.5, double.NaN));
+        Assert.Throws<ArgumentNullException>(() => new CacheCompactor(_ => { }).OnMemoryPressure(null!));
+    }
+}

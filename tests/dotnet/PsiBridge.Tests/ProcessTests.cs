@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+//
+// ProcessTests.cs - what needs a process of its own: environment, exit, a library that is not there
+using System;
+using System.Linq;
+using System.Threading;
+using Xunit;
+
+namespace PsiBridge.Tests;
+
+public sealed class ProcessTests
+{
+    private static int CountOf(string text, string part) => text.Split(part).Length - 1;
+
+    [Fact]
+    public void without_libpsibridge_it_says_what_was_tried_once_and_the_program_runs()
+    {
+        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "/nonexistent/libpsibridge.so"),
+                                         ("PSIBRIDGE_LOG", "warning"));
+
+        program.Wait("status Unavailable: libpsibridge was not found (tried PSIBRIDGE_LIBRARY=/nonexistent/libpsibridge.so)");
+        program.Say("level");
+        program.Wait("level High False");
+        (int status, string output) = program.End();
+        Assert.Equal(0, status);
+        Assert.Equal(1, CountOf(output, "psibridge[dotnet]:"));
+    }
+
+    [Fact]
+    public void the_environment_can_keep_it_quiet_about_that()
+    {
+        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "/nonexistent/libpsibridge.so"),
+                                         ("PSIBRIDGE_LOG", "error"));
+
+        program.Wait("status Unavailable");
+        Assert.DoesNotContain("psibridge[dotnet]:", program.End().Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void a_library_that_is_no_library_is_named()
+    {
+        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "/etc/passwd"));
+
+        program.Wait("status Unavailable: libpsibridge was not found (tried PSIBRIDGE_LIBRARY=/etc/passwd)");
+        Assert.Equal(0, program.End().Status);
+    }
+
+    [Fact]
+    public void a_library_without_our_functions_is_no_reason_to_fail()
+    {
+        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "libm.so.6"));
+
+        Assert.Contains("psb_settings_read", program.Wait("status Unavailable"), StringComparison.Ordinal);
+        Assert.Equal(0, program.End().Status);
+    }
+
+    [Fact]
+    public void the_environment_switches_it_off()
+    {
+        using var program = new Embedder("watch", ("PSIBRIDGE", "off"));
+
+        program.Wait("status Off: PSIBRIDGE=off");
+        (int status, string output) = program.End();
+        Assert.Equal(0, status);
+        Assert.Equal(0, CountOf(output, "psibridge[dotnet]:"));
+    }
+
+    [Fact]
+    public void a_protocol_that_is_switched_off_is_the_operators_wish()
+    {
+        using var program = new Embedder("watch", ("MEMORY_PRESSURE_WATCH", "/dev/null"), ("PSIBRIDGE_LOG", "warning"));
+
+        program.Wait("status Off: ");
+        Assert.Equal(0, CountOf(program.End().Output, "psibridge[dotnet]:"));
+    }
+
+    [Fact]
+    public void nonsense_in_the_environment_is_named_and_its_default_counts()
+    {
+        using var fifo = new Fifo();
+        using var program = new Embedder("watch", ("PSIBRIDGE_SOURCE", fifo.Path), ("PSIBRIDGE_LWO", "some 1ms/2s"),
+                                         ("PSIBRIDGE_APART", "soon"), ("PSIBRIDGE_COLLECT", "always"));
+
+        program.Wait("PSIBRIDGE_APART=soon");
+        program.Wait("PSIBRIDGE_COLLECT=always");
+        program.Wait("PSIBRIDGE_LWO: there is no such variable; did you mean PSIBRIDGE_LOW?");
+        program.Wait("status Watching");
+        fifo.Ring();
+        program.Wait("collected: ");
+        Assert.Equal(0, program.End().Status);
+    }
+
+    [Fact]
+    public void it_starts_by_itself_when_it_is_asked_for()
+    {
+        using var fifo = new Fifo();
+        using var program = new Embedder("lazy watch", ("PSIBRIDGE_SOURCE", fifo.Path));
+
+        program.Wait("ready: rung 1, fifo on " + fifo.Path);
+        fifo.Ring();
+        program.Wait("changed Low False Signal");
+        Assert.Equal(0, program.End().Status);
+    }
+
+    [Fact]
+    public void it_does_not_start_unless_it_is_asked_for()
+    {
+        using var fifo = new Fifo();
+        using var program = new Embedder("lazy", ("PSIBRIDGE_SOURCE", fifo.Path));
+
+        program.Wait("status NotStarted: ");
+        Assert.Equal(0, CountOf(program.End().Output, "psibridge[dotnet]:"));
+    }
+
+    [Fact]
+    public void what_throws_is_reported_once()
+    {
+        using var fifo = new Fifo();
+        using var program = new Embedder("throw watch", ("PSIBRIDGE_SOURCE", fifo.Path), ("PSIBRIDGE_QUIET", "100ms"),
+                                         ("PSIBRIDGE_CALM", "100ms"), ("PSIBRIDGE_HIGH_HEADROOM", "off"));
+
+        fifo.Ring();
+        program.Wait("changed High");
+        program.Wait("callback High");
+        (int status, string output) = program.End();
+        Assert.Equal(0, status);
+        Assert.Equal(1, CountOf(output, "a handler of MemoryPressure.Changed threw System.InvalidOperationException: as told"));
+        Assert.Equal(1, CountOf(output, "a callback of MemoryPressure.Register threw System.InvalidOperationException: as told"));
+    }
+
+    [Theory]
+    [InlineData("exit")]
+    [InlineData("exit-callback")]
+    public void a_program_may_exit_from_inside(string word)
+    {
+        using var fifo = new Fifo();
+        using var program = new Embedder(word, ("PSIBRIDGE_SOURCE", fifo.Path));
+
+        program.Wait("status Watching");
+        fifo.Ring();
+        Assert.Equal(7, program.End(closeInput: false).Status);
+    }
+
+    [Fact]
+    public void a_cache_that_is_registered_goes_back_to_the_kernel()
+    {
+        using var fifo = new Fifo();
+        using var program = new Embedder("cache", ("PSIBRIDGE_SOURCE", fifo.Path));
+
+        program.Wait("status Watching");
+        fifo.Ring();
+        program.Wait("compact 50");
+        string[] words = program.Wait("collected: ").Split(' ');
+        double before = double.Parse(words[2], System.Globalization.CultureInfo.InvariantCulture),
+               after = double.Parse(words[4], System.Globalization.CultureInfo.InvariantCulture);
+        Assert.InRange(before - after, 100, 300);
+        program.End();
+    }
+
+    [Fact]
+    public void a_hundred_exits_are_clean_while_it_is_told_every_three_milliseconds()
+    {
+        using var fifo = new Fifo();
+        using var over = new ManualResetEvent(false);
+        var bell = new Thread(() =>
+        {
+            while (!over.WaitOne(3))
+                fifo.Ring();
+        });
+        int told = 0;
+
+        bell.Start();
+        try
+        {
+            for (int i = 0; i < 100; i++)
+            {
+                using var program = new Embedder("watch", ("PSIBRIDGE_SOURCE", fifo.Path), ("PSIBRIDGE_REARM", "1ms"),
+                                                 ("PSIBRIDGE_QUIET", "1ms"), ("PSIBRIDGE_CALM", "1ms"),
+                                                 ("PSIBRIDGE_APART", "1ms"), ("PSIBRIDGE_GROWN", "0"));
+                program.Wait("status Watching");
+                if (i % 2 == 0)
+                    program.Wait("changed Low");
+                (int status, string output) = program.End();
+                Assert.True(status == 0, "exit " + i + " with status " + status + ":\n" + output);
+                Assert.DoesNotContain("xception", output, StringComparison.Ordinal);
+                told += CountOf(output, "told Low");
+            }
+        }
+        finally
+        {
+            over.Set();
+            bell.Join();
+        }
+        Assert.True(told >= 50, "told " + told + " times");
+    }
+}

@@ -1,0 +1,334 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# TIMEOUT 600
+#
+# libpsibridge-coreclr.so as .NET programs meet it: they are not changed, give memory back when told, and end as ever.
+#
+# First a double plays the runtime (coreclr-double.c): the answers and moments that a real one has too rarely. Then
+# tests/dotnet/Garbage runs on the real one; it is built here, outside the source tree and without the network. Pressure is a byte
+# in a FIFO. The program's output comes through another FIFO and the hook's messages through a third, so the test waits for
+# events and not for time; `timeout` is there for the day on which nothing comes.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+[ -z "${SANITIZERS:-}" ] || skip_all "sanitizers do not load into a foreign program"
+
+hook=${PSIBRIDGE_HOOKS:-$builddir/hooks}/libpsibridge-coreclr.so
+double=${PSIBRIDGE_CORECLR_DOUBLE:-$builddir/tests/integration/coreclr-double}
+guid='{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}'
+exits=100
+
+[ -e "$hook" ] || skip_all "libpsibridge-coreclr.so was not built"
+T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-coreclr.XXXXXX") || exit 2
+trap 'rm -rf "$T"' EXIT
+unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE DOTNET_ROOT DOTNET_STARTUP_HOOKS
+for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-Za-z0-9_]*\)=.*/\1/p'); do
+	unset "$variable"
+done
+unset PSIBRIDGE
+mkdir "$T/tmp"
+export LC_ALL=C.UTF-8 HOME="$T" DOTNET_CLI_HOME="$T" DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 \
+	TMPDIR="$T/tmp"
+# shellcheck disable=SC3045 # every shell we know has it
+ulimit -c 0
+
+# ---- helpers -----------------------------------------------------------------------------------------
+# Open for both on descriptor 4, so that no write to it ever blocks. A new one each time: what the last program left
+# unread is nobody's.
+source_new()
+{
+	rm -f "$T/source"
+	mkfifo "$T/source"
+	exec 4<>"$T/source"
+}
+
+low() { printf x >&4; }
+
+# as WAY: the environment that brings the hook in
+as()
+{
+	unset CORECLR_ENABLE_PROFILING CORECLR_PROFILER CORECLR_PROFILER_PATH CORECLR_ENABLE_NOTIFICATION_PROFILERS \
+		CORECLR_NOTIFICATION_PROFILERS
+	case $1 in
+	profiler)
+		export CORECLR_ENABLE_PROFILING=1 CORECLR_PROFILER="$guid" CORECLR_PROFILER_PATH="$hook"
+		;;
+	notification) # .NET 10 reads an entry only if it ends with a semicolon
+		export CORECLR_ENABLE_NOTIFICATION_PROFILERS=1 CORECLR_NOTIFICATION_PROFILERS="$hook=$guid;"
+		;;
+	esac
+}
+
+# launch COMMAND...: what it prints is on descriptor 3, what it says on 6, its standard input is 5
+launch()
+{
+	rm -f "$T/in" "$T/out" "$T/err"
+	mkfifo "$T/in" "$T/out" "$T/err"
+	: >"$T/log"
+	PSIBRIDGE_LOG=${PSIBRIDGE_LOG-info} PSIBRIDGE_SOURCE=${PSIBRIDGE_SOURCE:-$T/source} PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms \
+		PSIBRIDGE_CALM=1ms PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 \
+		timeout -k 5 100 "$@" <"$T/in" >"$T/out" 2>"$T/err" 4>&- &
+	pid=$!
+	exec 5>"$T/in" 3<"$T/out" 6<"$T/err"
+}
+
+# program: its process, behind timeout
+program() { cat "/proc/$pid/task/$pid/children"; }
+
+printed()
+{
+	while IFS= read -r line <&3; do
+		# shellcheck disable=SC2254 # a pattern is meant
+		case $line in $1) return 0 ;; esac
+	done
+	echo "it ended before it printed: $1"
+	return 1
+}
+
+# heard PATTERN: reads what the hook says until a line matches; all of it is in $T/log
+heard()
+{
+	while IFS= read -r line <&6; do
+		printf '%s\n' "$line" >>"$T/log"
+		! printf '%s\n' "$line" | grep -Eq -e "$1" || return 0
+	done
+	printf 'it ended before this was said: %s\n' "$1"
+	cat "$T/log"
+	return 1
+}
+
+tell() { printf '%s\n' "$*" >&5; }
+
+# ended STATUS
+ended()
+{
+	exec 5>&-
+	cat <&3 >"$T/printed"
+	cat <&6 >>"$T/log"
+	exec 3<&- 6<&-
+	wait "$pid"
+	status=$?
+	[ "$status" = "$1" ] || { echo "exit status $status instead of $1"; cat "$T/log"; return 1; }
+}
+
+said() { grep -Eq -e "$1" "$T/log" || { printf 'not said: %s\n' "$1"; cat "$T/log"; return 1; }; }
+lines() { [ "$(grep -c . "$T/log")" = "$1" ] || { printf 'not %s lines:\n' "$1"; cat "$T/log"; return 1; }; }
+rss_kib() { awk '/^VmRSS:/ { print $2 }' "/proc/$(program | tr -d ' ')/status"; }
+
+# ---- the file ----------------------------------------------------------------------------------------
+exported()
+{
+	# shellcheck disable=SC2086 # libtool's NM has arguments
+	[ "$($NM -D --defined-only "$hook" | awk '$2 != "A" { print $3 }' | sort | tr '\n' ' ')" = "DllCanUnloadNow DllGetClassObject " ]
+}
+needed()
+{
+	$READELF -d "$hook" | awk '/[(]NEEDED[)]/ { gsub(/.*\[|\].*/, ""); if ($0 !~ /^(libc[.]so|ld-linux)/) print "needs " $0 }
+		/NODELETE/ { stays = 1 } END { if (!stays) print "can be unloaded while it collects" }'
+}
+NM=${NM:-nm} READELF=${READELF:-readelf}
+check two_symbols_are_exported exported
+empty it_needs_nothing_but_libc_and_stays_mapped needed
+
+# ---- with a double for the runtime -------------------------------------------------------------------
+# play SCENARIO: what the hook said is in $T/log
+play()
+{
+	source_new
+	PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/source PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_CALM=1ms PSIBRIDGE_APART=1ms \
+		PSIBRIDGE_GROWN=0 timeout -k 5 100 "$double" "$hook" "$1" >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
+}
+silently() { play "$1" && lines 0; }
+
+check the_double_was_built test -x "$double"
+interfaces() { play interfaces && lines 1 && said 'not started: the runtime was given a wrong CLSID; psibridge.s is [{]9F1A4C50-'; }
+check its_interfaces_are_those_of_the_idl_and_references_are_counted interfaces
+check no_event_is_asked_for_and_none_would_harm silently events
+check a_collection_never_runs_on_the_bridges_thread silently own-thread
+check a_low_before_the_collector_is_there_is_made_up_for silently early
+refused() { play refused && lines 2 && said 'ForceGC: 0x80131363, this thread is in the middle of managed code' && said 'did not collect'; }
+check a_runtime_that_refuses_is_told_of_once refused
+check shutdown_waits_for_a_collection_but_not_for_ever_and_none_begins_after silently shutdown-waits
+check shutdown_does_not_wait_for_what_is_only_waited_for silently shutdown-interrupts
+check an_exit_without_shutdown_is_safe silently exits
+twice() { play twice && lines 1 && said 'asked for twice: this process has psibridge already'; }
+check a_process_is_hooked_once twice
+off() { PSIBRIDGE=off silently off; }
+check psibridge_off_leaves_the_process_alone off
+check a_forked_child_is_left_alone silently forks
+check being_unloaded_is_survived silently unloads
+
+# ---- with the real one -------------------------------------------------------------------------------
+if ! command -v dotnet >/dev/null; then
+	skip the_real_runtime "dotnet is not installed"
+	done_testing
+fi
+build()
+{
+	timeout 200 dotnet build -c Release -v quiet --nologo --artifacts-path "$T/build" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" \
+		</dev/null
+}
+check the_program_is_built build
+[ "$tap_bad" = 0 ] || done_testing
+garbage=$T/build/bin/Garbage/release/garbage
+
+# falls PERCENT COMMAND...: fills and drops a cache, is told, and its resident memory falls by so much. Once is enough where
+# pauses are short; on a busy machine they are not, and the rest goes at the next Low.
+falls()
+{
+	percent=$1
+	shift
+	source_new
+	launch "$@" && printed ready && heard ']: ready: ' || return
+	before=$(rss_kib) after=$before i=0
+	while [ "$i" -lt 3 ] && [ "$after" -gt $((before * (100 - percent) / 100)) ]; do
+		i=$((i + 1))
+		low
+		heard ']: collected: ' || return
+		after=$(rss_kib)
+	done
+	tell alive && printed 'alive 51*' && tell exit 7 && ended 7 || return
+	[ "$after" -le $((before * (100 - percent) / 100)) ] ||
+		{ echo "$before kB before, $after after: less than $percent % went back"; cat "$T/log"; return 1; }
+}
+
+as profiler
+check the_profiler_gives_four_fifths_back falls 80 "$garbage"
+check through_the_dotnet_command_too falls 80 dotnet "$garbage.dll"
+as notification
+check the_notification_only_profiler_too falls 80 "$garbage"
+as profiler
+
+# Server GC gives back on a timer of its own, and how much it keeps depends on the number of processors.
+check without_concurrent_collections_too falls 80 env DOTNET_gcConcurrent=0 "$garbage"
+check with_a_hard_limit_too falls 80 env DOTNET_GCHeapHardLimit=0x20000000 "$garbage"
+check with_server_collections_most_of_it falls 60 env DOTNET_gcServer=1 "$garbage"
+
+single()
+{
+	timeout 200 dotnet publish -c Release -v quiet --nologo --no-self-contained -p:PublishSingleFile=true --use-current-runtime \
+		--artifacts-path "$T/single" -o "$T/single/app" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" </dev/null &&
+		falls 80 "$T/single/app/garbage"
+}
+check in_a_single_file_too single
+
+# ---- ends --------------------------------------------------------------------------------------------
+centiseconds()
+{
+	read -r up _ </proc/uptime
+	echo "${up%.*}${up#*.}"
+}
+
+# Every second time the first Low meets a program that is starting, else one that is ending.
+clean_exit()
+{
+	launch "$garbage" 20 2 && printed ready || return
+	kill -CONT "$beating"
+	[ $((n % 4)) = 3 ] || heard ']: told Low' || return
+	began=$(centiseconds)
+	tell exit 7
+	ended 7 || return
+	# hook_stop() gives a collection up after two seconds; none of these is that long
+	[ $(($(centiseconds) - began)) -lt 150 ] || { echo "it took more than 1.5 s"; return 1; }
+	! grep -v '^psibridge\[coreclr\]: ' "$T/log"
+}
+clean_exits()
+{
+	n=0 told=0
+	while [ "$n" -lt "$exits" ]; do
+		n=$((n + 1))
+		source_new
+		# a byte every 3 ms while it is not stopped
+		"$double" beat "$T/source" 3 >"$T/beat" 2>&1 4>&- &
+		beating=$!
+		[ $((n % 2)) = 0 ] || kill -STOP "$beating"
+		clean_exit
+		clean=$?
+		kill -KILL "$beating"
+		wait "$beating" 2>/dev/null
+		[ "$clean" = 0 ] || { echo "exit $n"; return 1; }
+		told=$((told + $(grep -c 'told Low' "$T/log")))
+	done
+	[ "$told" -ge $((exits * 3 / 4)) ] || { echo "only $told notifications in $exits runs"; return 1; }
+}
+check a_hundred_exits_under_a_hail_of_notifications_are_clean clean_exits
+
+# dies COMMAND STATUS WORDS: told Low and to die in one breath
+dies()
+{
+	source_new
+	launch "$garbage" 50 2 && printed ready && heard ']: ready: ' || return
+	low
+	tell "$1"
+	ended "$2" && said "$3"
+}
+check an_unhandled_exception_ends_it_as_ever dies throw 134 'Unhandled exception. System.InvalidOperationException: as told'
+check failfast_ends_it_as_ever dies crash 134 'as told'
+
+# Its child has our environment, and nothing else of us.
+child()
+{
+	cat >"$T/child" <<-'END'
+		#!/bin/sh
+		ls -l /proc/self/fd
+		env | grep -c '^CORECLR_PROFILER='
+	END
+	chmod +x "$T/child"
+	source_new
+	launch "$garbage" 50 2 && printed ready && heard ']: ready: ' || return
+	low
+	tell "fork $T/child"
+	tell exit 9
+	ended 9 && grep -qx 1 "$T/printed" && ! grep -E 'source|anon_inode|memory|statm' "$T/printed"
+}
+check a_child_of_the_program_inherits_no_descriptor child
+
+# SIGKILL: nobody gets to clean up. The sockets and pipes of diagnostics are the runtime's own, with or without us.
+# (Not SIGSEGV from outside: the runtime takes the first for a fault that will come again, and a hail of them smashes its
+# stack, also without us.)
+empty_but_diagnostics()
+{
+	left=$(find "$1" -mindepth 1 ! -name 'clr-debug-pipe-*' ! -name 'dotnet-diagnostic-*')
+	left=$left$(find /dev/shm -name '*psb*' -o -name '*psibridge*')
+	[ -z "$left" ] || { echo "$left"; return 1; }
+}
+killed()
+{
+	rm -rf "$T/tmp"
+	mkdir "$T/tmp"
+	source_new
+	launch "$garbage" 50 2 && printed ready && heard ']: ready: ' || return
+	victim=$(program | tr -d ' ')
+	low
+	heard ']: told Low' || return
+	kill -KILL "$victim"
+	ended 137 || return
+	[ ! -e "/proc/$victim" ] || { echo "$victim is still there"; return 1; }
+	empty_but_diagnostics "$T/tmp"
+}
+check a_violent_end_leaves_nothing_of_us_behind killed
+
+# ---- bad input ---------------------------------------------------------------------------------------
+# runs_on PATTERN: one line is said, and the program does not care
+runs_on()
+{
+	launch "$garbage" 5 1 && printed ready && heard "$1" && tell exit 5 && ended 5 && lines 1
+}
+nonsense() { source_new; PSIBRIDGE_LOG=warning PSIBRIDGE_LOW=nonsense runs_on 'PSIBRIDGE_LOW=nonsense'; }
+check nonsense_in_a_variable_is_one_line nonsense
+no_fifo() { PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/nothing runs_on "cannot watch: .*$T/nothing.*; the program runs on without"; }
+check a_source_that_is_not_there_is_one_line no_fifo
+switched_off()
+{
+	source_new
+	PSIBRIDGE=off launch "$garbage" 5 1 && printed ready && tell exit 5 && ended 5 && lines 0
+}
+check psibridge_off_is_heard switched_off
+wrong_guid()
+{
+	source_new
+	CORECLR_PROFILER='{00000000-6B0E-4C46-9C1D-5053492D4247}' runs_on 'not started: the runtime was given a wrong CLSID'
+}
+check a_wrong_guid_is_one_line wrong_guid
+
+done_testing

@@ -1,0 +1,384 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# TIMEOUT 600
+#
+# Mono with psibridge: unmodified programs with libmono-profiler-psibridge.so, and psibridge-monohost, which embeds it.
+#
+# The programs are tests/dotnet/Garbage and mono-guest.cs, compiled here by mcs, outside the source tree. Pressure is a byte
+# in a FIFO. What the program and the hook say comes through another FIFO, line by line, so the test waits for events
+# and not for time; `timeout` is there for the day on which nothing comes.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+[ -z "${SANITIZERS:-}" ] || skip_all "sanitizers do not load into a foreign program"
+
+host=${PSIBRIDGE_MONOHOST:-$builddir/psibridge-monohost}
+hooks=${PSIBRIDGE_HOOKS:-$builddir/hooks}
+hook=$hooks/libmono-profiler-psibridge.so
+for program in mono mcs; do
+	command -v $program >/dev/null || skip_all "$program is not installed"
+done
+T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-mono.XXXXXX") || exit 2
+trap 'rm -rf "$T"' EXIT
+cd "$T" || exit 2 # a Mono that crashes leaves its report here
+unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE MONO_ENV_OPTIONS MONO_GC_PARAMS MONO_THREADS_SUSPEND MONO_PATH
+for variable in $(env | sed -n 's/^\(PSIBRIDGE_[A-Z_]*\)=.*/\1/p'); do
+	unset "$variable"
+done
+export LC_ALL=C.UTF-8 HOME="$T"
+# shellcheck disable=SC3045 # dash has it
+ulimit -c 0
+
+# ---- helpers -----------------------------------------------------------------------------------------
+mkfifo source
+exec 4<>source # for both, so that no write to it ever blocks
+
+low() { printf x >&4; }
+
+# Lows, one every few milliseconds, until feeding_ends.
+feed() { while low; do sleep 0.002; done & feeder=$!; }
+# What nobody took is no Low for the next program.
+feeding_ends()
+{
+	kill "$feeder" && wait "$feeder" 2>/dev/null
+	feeder=
+	dd if=source of=/dev/null iflag=nonblock 2>/dev/null || :
+}
+
+# start COMMAND...: what it says is on descriptor 3, its standard input is descriptor 5. The environment of the call counts.
+start()
+{
+	rm -f in out
+	mkfifo in out
+	: >log
+	PSIBRIDGE_LOG=${PSIBRIDGE_LOG-debug} PSIBRIDGE_SOURCE=${PSIBRIDGE_SOURCE-$T/source} \
+		timeout -k 5 60 "$@" <in >out 2>&1 4>&- &
+	pid=$!
+	exec 5>in 3<out
+	process=
+}
+
+hooked() { LD_LIBRARY_PATH=$hooks MONO_ENV_OPTIONS=${MONO_ENV_OPTIONS---profile=psibridge} start mono "$@"; }
+hosted() { start "$host" "$@"; }
+
+# Every Low is acted on at once.
+eager()
+{
+	PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 "$@"
+}
+
+# expect PATTERN: reads on until a line matches; what was read is in log
+expect()
+{
+	while IFS= read -r line <&3; do
+		printf '%s\n' "$line" >>log
+		! printf '%s\n' "$line" | grep -Eq -e "$1" || return 0
+	done
+	printf 'it ended before: %s\n' "$1"
+	cat log
+	return 1
+}
+
+# The program and the hook, in whichever order.
+ready()
+{
+	expect '^ready|\]: ready: ' && if said '^ready' >/dev/null; then expect '\]: ready: '; else expect '^ready'; fi
+}
+
+tell() { printf '%s\n' "$*" >&5; }
+
+# ended STATUS: with what is left of its output in log
+ended()
+{
+	exec 5>&-
+	cat <&3 >>log
+	exec 3<&-
+	wait "$pid"
+	status=$?
+	[ "$status" = "$1" ] || { echo "exit status $status instead of $1"; cat log; return 1; }
+}
+
+said() { grep -Eq -e "$1" log || { printf 'not said: %s\n' "$1"; cat log; return 1; }; }
+unsaid() { ! grep -E -e "$1" log || { printf 'said: %s\n' "$1"; cat log; return 1; }; }
+
+# The runtime's own process, below timeout(1).
+find_process() { process=$(tr -d ' ' <"/proc/$pid/task/$pid/children"); [ -d "/proc/$process" ]; }
+rss_kb() { find_process && awk '/^VmRSS/ { print $2 }' "/proc/$process/status"; }
+
+# gives_back LINE COMMAND...: a Low takes four fifths of its memory from it, as seen from outside
+gives_back()
+{
+	"$@" && ready && said '\]: ready: rung 1, fifo ' && before=$(rss_kb) && low && expect '\]: collected: ' &&
+		after=$(rss_kb) && ended 0 || return
+	echo "$before -> $after kB"
+	[ "$before" -gt 100000 ] && [ $((after * 5)) -le "$before" ]
+}
+
+mcs -out:garbage.exe "$srcdir/tests/dotnet/Garbage/Program.cs" >mcs.log 2>&1 &&
+	mcs -out:guest.exe "$srcdir/tests/integration/mono-guest.cs" >>mcs.log 2>&1
+check the_programs_are_compiled test -s guest.exe
+[ "$tap_bad" = 0 ] || { cat mcs.log; done_testing; }
+
+# ---- unmodified programs --------------------------------------------------------------------------------
+if [ ! -e "$hook" ]; then
+	skip libmono_profiler_psibridge "it was not built"
+else
+
+its_symbols() { [ "$($NM -D --defined-only "$hook" | awk '{ print $3 }')" = mono_profiler_init_psibridge ]; }
+check the_hook_exports_what_mono_looks_up_and_nothing_else its_symbols
+
+check an_idle_program_gives_back_four_fifths gives_back hooked garbage.exe
+check what_finalizers_hold_goes_back_too gives_back hooked guest.exe finalizers
+check native_memory_that_finalizers_free_goes_back_too gives_back hooked guest.exe native
+for mode in preemptive coop; do
+	MONO_THREADS_SUSPEND=$mode check "so_it_does_with_${mode}_suspend" gives_back hooked guest.exe finalizers
+done
+
+# On SIGQUIT Mono's finalizer thread lists all threads it knows. The first line of each begins with its name, in quotes.
+mono_threads()
+{
+	kill -QUIT "$process" && expect '^Full thread dump' && tell settle dumped && expect 'dumped$' || return
+	sed -n '/^Full thread dump/,$p' log | grep -c '^"'
+}
+no_guest()
+{
+	eager hooked guest.exe plain && ready && find_process && few=$(mono_threads) || return
+	: >log
+	for _ in 1 2 3; do
+		low && expect '\]: collected' || return
+	done
+	same=$(mono_threads)
+	tell return 0 && ended 0 && echo "threads: $few, after three collections: $same" && [ "$few" -ge 1 ] && [ "$few" = "$same" ]
+}
+check no_thread_of_the_hook_is_attached_between_collections no_guest
+
+# Red with all signals blocked in the visitor: Mono waits for ever until it stops.
+while_allocating()
+{
+	eager hooked guest.exe busy && ready && feed || return
+	n=0
+	while [ $n -lt 50 ] && expect '\]: collected'; do
+		n=$((n + 1))
+	done
+	feeding_ends
+	tell return 0 && ended 0 && [ $n = 50 ]
+}
+check collections_end_while_other_threads_allocate while_allocating
+
+goes_on()
+{
+	hooked guest.exe plain && ready && low && expect '\]: told Low' && tell say there && expect '^there' &&
+		tell return 3 && ended 3
+}
+check the_program_goes_on_after_a_collection goes_on
+
+# ---- the end -------------------------------------------------------------------------------------------
+# endings N STATUS KIND LINE...: N times, while it is collected every few milliseconds, and nobody notices
+endings()
+{
+	times=$1 wanted=$2 kind=$3 bad=0
+	shift 3
+	feed
+	for _ in $(seq "$times"); do
+		PSIBRIDGE_LOG=warning eager "$way" guest.exe "$kind" && expect '^ready' && tell "$@" && ended "$wanted" &&
+			unsaid psibridge && continue
+		bad=$((bad + 1))
+	done
+	feeding_ends
+	[ $bad = 0 ] || { echo "$bad of $times"; return 1; }
+}
+# Mono prints the hook's code in the report of a crash; all else is as without it.
+crashes()
+{
+	feed
+	PSIBRIDGE_LOG=warning eager "$way" guest.exe plain && expect '^ready' && tell crash && ended 134 && unsaid '^psibridge\['
+	crashed=$?
+	feeding_ends
+	return $crashed
+}
+way=hooked
+check fifty_returns_from_main endings 50 7 plain return 7
+check fifty_exits_by_environment_exit endings 50 5 plain exit 5
+check exits_by_another_thread endings 10 6 plain exit-elsewhere 6
+check returns_while_other_threads_allocate endings 10 7 busy return 7
+check exits_while_other_threads_allocate endings 10 5 busy exit 5
+check unhandled_exceptions_end_it_as_ever endings 10 1 plain throw
+check unhandled_exceptions_of_other_threads_do_too endings 5 1 plain throw-elsewhere
+check a_crash_is_the_programs_own crashes
+
+amid()
+{
+	hooked guest.exe graph && ready && low && expect '\]: told Low' && tell "$1" 5 && ended 5 &&
+		said '\]: ended$'
+}
+check returning_amid_a_long_collection_is_clean amid return
+check exiting_amid_a_long_collection_is_clean amid exit
+check exiting_on_another_thread_amid_a_long_collection_is_clean amid exit-elsewhere
+
+children()
+{
+	feed
+	eager hooked garbage.exe 20 2 && expect '^ready' && tell fork true && tell fork true && tell alive && expect '^alive' &&
+		tell exit 4 && ended 4
+	raised=$?
+	feeding_ends
+	return $raised
+}
+check it_starts_other_programs children
+
+# ---- what makes no sense ----------------------------------------------------------------------------------
+off()
+{
+	PSIBRIDGE=off hooked guest.exe plain && expect '^ready' && find_process &&
+		! grep -h psb "/proc/$process/task/"*/comm && tell return 3 && ended 3 && unsaid psibridge
+}
+check switched_off_it_says_nothing_and_has_no_thread off
+
+slip()
+{
+	PSIBRIDGE_LWO=1 hooked guest.exe plain && ready && tell return 3 && ended 3 &&
+		said '^psibridge\[mono\]: PSIBRIDGE_LWO: '
+}
+check a_variable_that_is_none_is_named slip
+
+nowhere()
+{
+	PSIBRIDGE_SOURCE=$T/nowhere hooked guest.exe plain && expect '^ready' && tell return 3 && ended 3 &&
+		said "^psibridge\[mono\]: cannot watch: .*$T/nowhere"
+}
+check a_source_that_is_not_there_does_not_stop_the_program nowhere
+
+options()
+{
+	MONO_ENV_OPTIONS=--profile=psibridge:low=1s hooked guest.exe plain && ready &&
+		tell return 3 && ended 3 && said '^psibridge\[mono\]: --profile=psibridge:low=1s: "low=1s" is ignored'
+}
+check options_of_the_profiler_are_ignored_and_named options
+
+twice()
+{
+	MONO_ENV_OPTIONS='--profile=psibridge --profile=psibridge' hooked guest.exe plain && ready &&
+		low && expect '\]: collected' && tell return 3 && ended 3 && [ "$(grep -c '\]: ready' log)" = 1 ]
+}
+check named_twice_it_is_there_once twice
+
+# A Mono without one of the functions: the profiler is loaded by something that has none of them.
+cat >other.c <<'END'
+#include <dlfcn.h>
+#include <stddef.h>
+int main(int argc, char **argv)
+{
+	void *hook = dlopen(argv[argc - 1], RTLD_NOW);
+	void (*init)(const char *) = hook ? (void (*)(const char *))dlsym(hook, "mono_profiler_init_psibridge") : NULL;
+	if (!init)
+		return 1;
+	init("psibridge");
+	return 3;
+}
+END
+# shellcheck disable=SC2086 # $CC may have arguments
+strange()
+{
+	$CC -o other other.c -ldl && start ./other "$hook" && ended 3 &&
+		said '^psibridge\[mono\]: this Mono has no mono_profiler_create\(\); the program runs on without'
+}
+check a_mono_that_lacks_a_function_runs_on_without_us strange
+
+fi
+
+# ---- psibridge-monohost ------------------------------------------------------------------------------------
+if [ ! -x "$host" ]; then
+	skip psibridge_monohost "it was not built: no mono-2.pc"
+	done_testing
+fi
+
+check an_embedded_program_gives_back_four_fifths gives_back hosted garbage.exe
+check an_embedded_program_gives_back_what_finalizers_hold gives_back hosted guest.exe finalizers
+
+way=hosted
+check twenty_embedded_returns_from_main endings 20 7 plain return 7
+check twenty_embedded_exits endings 20 5 plain exit 5
+check embedded_exits_while_other_threads_allocate endings 10 5 busy exit 5
+check embedded_unhandled_exceptions endings 5 1 plain throw
+check an_embedded_crash crashes
+
+# Mono comes and goes when the test says so.
+# shellcheck disable=SC2086 # $CC may have arguments
+check the_waiting_mono_is_compiled $CC -shared -fPIC -D_GNU_SOURCE -o wait.so "$srcdir/tests/integration/mono-wait.c" -ldl
+mkfifo wait-init wait-cleanup
+before_it_is_up()
+{
+	MONO_WAIT_INIT=$T/wait-init LD_PRELOAD=$T/wait.so hosted guest.exe plain && low &&
+		expect 'notified Low .*: HOST_E_CLRNOTAVAILABLE' && : >wait-init && expect '\]: told Low' && tell return 0 && ended 0 &&
+		said 'notified Low .*: handed over'
+}
+check a_low_before_the_runtime_is_up_is_refused_and_told_once_it_is before_it_is_up
+
+after_it_is_gone()
+{
+	MONO_WAIT_CLEANUP=$T/wait-cleanup LD_PRELOAD=$T/wait.so hosted guest.exe plain && ready &&
+		tell return 8 && expect '\]: ended' && low && expect 'notified Low .*: HOST_E_CLRNOTAVAILABLE' && : >wait-cleanup &&
+		ended 8 && unsaid 'told Low'
+}
+check a_low_after_the_runtime_is_gone_is_refused after_it_is_gone
+
+every_level()
+{
+	PSIBRIDGE_QUIET=20ms PSIBRIDGE_CALM=20ms hosted --callback Guest:Told guest.exe plain && ready &&
+		low && expect '^told 1' && expect '^told 2' && expect '^told 3' && tell return 0 && ended 0 && unsaid 'collected'
+}
+check a_method_of_the_program_is_told_every_level every_level
+
+throwing()
+{
+	PSIBRIDGE_QUIET=20ms PSIBRIDGE_CALM=20ms hosted --callback Guest:Throws guest.exe plain && ready &&
+		low && expect '^throws at 1' && expect '^throws at 2' && tell return 0 && ended 0 &&
+		said 'the callback threw InvalidOperationException'
+}
+check a_method_that_throws_is_told_again throwing
+
+check_ends() { hosted --callback Guest:Ends guest.exe plain && ready && low && cat <&3 >>log && ended 9; }
+check a_method_may_end_the_program check_ends
+
+no_method()
+{
+	for name in Guest:Nothing Nobody:Told Guest:Main; do
+		hosted --callback $name guest.exe plain && expect '^ready' && tell return 3 && ended 3 &&
+			said "^psibridge\[monohost\]: --callback $name: .*/guest.exe has no such static method of one int" || return
+	done
+}
+check without_the_method_the_program_runs_without_us no_method
+
+alone()
+{
+	hosted --no-bridge guest.exe plain && expect '^ready' && tell return 3 && ended 3 && unsaid psibridge &&
+		PSIBRIDGE=off hosted guest.exe plain && expect '^ready' && tell return 3 && ended 3 && unsaid psibridge
+}
+check without_a_bridge_it_only_runs_the_program alone
+
+no_source()
+{
+	PSIBRIDGE_SOURCE=$T/nowhere hosted guest.exe plain && expect '^ready' && tell return 3 && ended 3 &&
+		said "^psibridge\[monohost\]: memory cannot be watched: .*$T/nowhere"
+}
+check without_a_source_it_only_runs_the_program no_source
+
+# runs STATUS ARGUMENT...
+runs()
+{
+	wanted=$1
+	shift
+	hosted "$@" && ended "$wanted"
+}
+wrong_usage()
+{
+	runs 2 && said '^usage: ' && runs 2 --nonsense guest.exe && runs 2 --callback nonsense guest.exe &&
+		said "^psibridge\[monohost\]: --callback nonsense: 'NAMESPACE.TYPE:METHOD' was expected" && runs 0 --help
+}
+check wrong_usage_is_refused wrong_usage
+no_program() { runs 127 nowhere.exe && said '^psibridge\[monohost\]: nowhere.exe: No such file'; }
+check a_program_that_is_not_there_is_127 no_program
+not_a_program() { runs 126 mcs.log && said '^psibridge\[monohost\]: mcs.log: Mono cannot load it'; }
+check what_mono_cannot_load_is_126 not_a_program
+
+done_testing
