@@ -34,6 +34,7 @@ unit_tests = \
 	tests/unit/test-policy-resume \
 	tests/unit/test-utf8 \
 	tests/unit/test-value \
+	tests/unit/test-executable \
 	tests/unit/test-wire \
 	tests/unit/test-loop \
 	tests/unit/test-loop-nested \
@@ -246,6 +247,9 @@ tests_unit_test_utf8_LDADD = src/core/utf8.lo $(CMOCKA_LIBS)
 
 tests_unit_test_value_SOURCES = tests/unit/test-value.c
 tests_unit_test_value_LDADD = src/core/value.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
+
+tests_unit_test_executable_SOURCES = tests/unit/test-executable.c
+tests_unit_test_executable_LDADD = src/core/executable.lo $(CMOCKA_LIBS)
 
 tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
 tests_unit_test_wire_LDADD = src/core/wire.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
@@ -471,7 +475,7 @@ tests_integration_gmemorymonitor_LDADD = $(GIO_LIBS)
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
 FUZZ_CC = clang
 FUZZ_SECONDS = 30
-fuzz_targets = psi trigger keyed base64 procfs pattern wire
+fuzz_targets = psi trigger keyed base64 procfs pattern wire executable
 if ENABLE_DAEMON
 fuzz_targets += config
 endif
@@ -482,7 +486,8 @@ fuzz_replays = \
 	tests/fuzz/replay-base64 \
 	tests/fuzz/replay-procfs \
 	tests/fuzz/replay-pattern \
-	tests/fuzz/replay-wire
+	tests/fuzz/replay-wire \
+	tests/fuzz/replay-executable
 if ENABLE_DAEMON
 fuzz_replays += tests/fuzz/replay-config
 endif
@@ -501,6 +506,8 @@ tests_fuzz_replay_pattern_SOURCES = tests/fuzz/fuzz-pattern.c $(fuzz_replay_file
 tests_fuzz_replay_pattern_LDADD = libcore.la
 tests_fuzz_replay_wire_SOURCES = tests/fuzz/fuzz-wire.c $(fuzz_replay_files)
 tests_fuzz_replay_wire_LDADD = libcore.la
+tests_fuzz_replay_executable_SOURCES = tests/fuzz/fuzz-executable.c $(fuzz_replay_files)
+tests_fuzz_replay_executable_LDADD = libcore.la
 tests_fuzz_replay_config_SOURCES = tests/fuzz/fuzz-config.c $(fuzz_replay_files)
 tests_fuzz_replay_config_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
 fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c $(INIH_LIBS)

@@ -29,3 +29,5 @@ int verb_top(int argc, char **argv);
 int verb_simulate(int argc, char **argv);
 int verb_metrics(int argc, char **argv);
 int verb_demo(int argc, char **argv);
+int verb_run(int argc, char **argv);
+int verb_attach(int argc, char **argv);

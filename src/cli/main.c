@@ -21,6 +21,8 @@ static const struct verb {
 	const char *summary;
 } verbs[] = {
 	{ "watch", verb_watch, "print a line whenever memory becomes short, or is no longer" },
+	{ "run", verb_run, "start a program with the hook of its runtime: .NET, Mono" },
+	{ "attach", verb_attach, "put the hook into a .NET program that runs already" },
 	{ "doctor", verb_doctor,
 	  "say how soon pressure is noticed here, why, and how to do better" },
 	{ "status", verb_status, "say where memory is short now, and whether psibridged is well" },
@@ -117,7 +119,8 @@ int main(int argc, char **argv)
 	int status;
 
 	setlocale(LC_CTYPE, "");
-	if (check_standard_descriptors() < 0)
+	/* what `run` starts gets them as they are */
+	if (!(argc > 1 && strcmp(argv[1], "run") == 0) && check_standard_descriptors() < 0)
 		return EXIT_FAILED;
 	status = run(argc, argv);
 	if ((fflush(stdout) == EOF || ferror(stdout)) && status == EXIT_OK && errno != EPIPE) {

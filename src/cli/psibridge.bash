@@ -23,7 +23,7 @@ _psibridge()
 	COMPREPLY=()
 
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'watch doctor status top simulate metrics demo help --help --version' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'run attach watch doctor status top simulate metrics demo help --help --version' -- "$word")
 		return
 	fi
 	case $before in
@@ -52,6 +52,10 @@ _psibridge()
 		mapfile -t COMPREPLY < <(compgen -W 'off 10 25 50' -- "$word")
 		return
 		;;
+	--hook)
+		mapfile -t COMPREPLY < <(compgen -W "$([[ $verb == attach ]] && echo profiler startup-hook || echo auto notification profiler startup-hook mono-profiler protocol none)" -- "$word")
+		return
+		;;
 	--sort)
 		mapfile -t COMPREPLY < <(compgen -W 'some full memory name' -- "$word")
 		return
@@ -60,7 +64,7 @@ _psibridge()
 		mapfile -t COMPREPLY < <(compgen -W 'openmetrics prometheus' -- "$word")
 		return
 		;;
-	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length)
+	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length | --timeout)
 		return
 		;;
 	esac
@@ -71,13 +75,24 @@ _psibridge()
 	top) options='--interval --sort --batch --json --count --control --help' ;;
 	simulate) options='--json --control --help' ;;
 	metrics) options='--output --format --control --help' ;;
+	run) options='--hook --dry-run --json --help' ;;
+	attach) options='--hook --timeout --dry-run --json --help' ;;
 	demo) options='--json --memory --length --simulate --host --help' ;;
-	help) options='watch doctor status top simulate metrics demo' ;;
+	help) options='run attach watch doctor status top simulate metrics demo' ;;
 	*) return ;;
 	esac
 	# verbs that take a cgroup or a level as a word of its own
 	if [[ $word != -* ]]; then
 		case $verb in
+		run)
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -c -f -- "$word")
+			return
+			;;
+		attach)
+			mapfile -t COMPREPLY < <(cd /proc && compgen -G '[1-9]*' | grep "^$word")
+			return
+			;;
 		status | top | metrics)
 			_psibridge_cgroups "$word"
 			return

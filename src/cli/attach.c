@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attach.c - psibridge attach PID: a hook into a program that runs already
+ *
+ * The program is looked at, its runtime's diagnostics socket is found, and the runtime is asked to
+ * load the hook: as a profiler, or as a start-up hook (.NET 8 and later) where profilers are
+ * forbidden or the slot is taken. Nothing is written into its memory and no thread of it is
+ * stopped: it is the runtime that does it, on a thread of its own.
+ *
+ * Done means: the runtime said so, and the kernel shows the hook in /proc/PID/maps. One that is
+ * there already is left alone, so attaching twice is attaching once. After a time-out the runtime
+ * may still do it later; that is said.
+ *
+ * While a copy of the hook lies in the target's TMPDIR, SIGINT, SIGTERM and SIGHUP wait.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/attach.h"
+#include "cli/cli.h"
+#include "cli/hooks.h"
+#include "cli/output.h"
+
+#define TIMEOUT_USEC (10 * USEC_PER_SEC)
+
+enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_TIMEOUT, OPTION_DRY_RUN, OPTION_JSON };
+
+static const struct args_option own_table[] = {
+	{ "hook", "profiler or startup-hook", OPTION_HOOK },
+	{ "timeout", "a time from 100ms to 10min, such as 10s,", OPTION_TIMEOUT },
+	{ "dry-run", NULL, OPTION_DRY_RUN },
+	{ "json", NULL, OPTION_JSON },
+	{ NULL, NULL, 0 },
+};
+
+static const char help[] =
+	"psibridge attach - make a program that runs already give back memory when it is short\n"
+	"\n"
+	"Usage: psibridge attach [OPTION...] PID\n"
+	"\n"
+	"PID is a .NET program (.NET 5 and later; not NativeAOT), here or in a container. Its runtime is\n"
+	"asked to load the hook; the program goes on meanwhile. It takes the user of the program, or\n"
+	"root. What the hook does is configured by the environment the program was started with.\n"
+	"\n"
+	"  --hook WAY           profiler: the default\n"
+	"                       startup-hook: .NET 8 and later; also taken where profilers are\n"
+	"                       forbidden, or another one has the slot\n"
+	"  --timeout TIME       how long the runtime may take to answer; default 10s\n"
+	"  --dry-run            find the program's runtime, and end\n"
+	"  --json               print an object instead of a sentence\n"
+	"  --help\n"
+	"\n"
+	"Exit status: 0 attached, or it was already; 1 it could not be done, 2 the command line makes\n"
+	"no sense.\n"
+	"\n"
+	"Example: psibridge attach $(pidof -s MyService)\n";
+
+/* The table: ways into a process that runs. Later runtimes add theirs. */
+static const struct attach_way {
+	const char *name, *file;
+	int (*ask)(const struct ipc *ipc, const char *path, uint32_t *ret_hresult);
+} ways[] = {
+	{ "profiler", HOOK_CORECLR, ipc_attach_profiler },
+	{ "startup-hook", HOOK_STARTUP, ipc_apply_startup_hook },
+};
+
+enum { WAY_PROFILER, WAY_STARTUP_HOOK };
+
+struct attachment {
+	struct target target;
+	struct ipc ipc;
+	bool json;
+};
+
+static int report(const struct attachment *a, const char *event, const char *sentence,
+		  const struct attach_way *way)
+{
+	int r;
+
+	if (a->json) {
+		r = output_json(json_pack("{s:s, s:I, s:s, s:o, s:o}", "event", event, "pid",
+					  (json_int_t)a->target.pid, "hook", way->name, "exe",
+					  output_json_text(a->target.exe), "version",
+					  output_json_text(a->ipc.version)));
+	} else {
+		errno = 0;
+		printf("%d (", (int)a->target.pid);
+		output_text(a->target.exe);
+		printf("%s%s): %s (%s)", *a->ipc.version ? ", .NET " : "", a->ipc.version, sentence,
+		       way->name);
+		r = output_end_line();
+	}
+	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
+}
+
+static int refuse(const struct attachment *a, const char *why)
+{
+	complain("attach", "%d: %s", (int)a->target.pid, why);
+	return -EIO;
+}
+
+/* Signals that would end us are kept waiting while something of ours lies about. */
+static int load(struct attachment *a, const struct attach_way *way, const char *hook,
+		uint32_t *ret_hresult, char *why)
+{
+	struct visible visible;
+	sigset_t ending, before;
+	int r;
+
+	sigemptyset(&ending);
+	sigaddset(&ending, SIGINT);
+	sigaddset(&ending, SIGTERM);
+	sigaddset(&ending, SIGHUP);
+	sigprocmask(SIG_BLOCK, &ending, &before);
+	r = visible_make(&a->target, hook, &visible, why);
+	if (r == 0) {
+		r = way->ask(&a->ipc, visible.path, ret_hresult);
+		if (r == -ETIMEDOUT)
+			snprintf(
+				why, ATTACH_WHY_MAX,
+				"its runtime did not say in time whether it loaded the hook; it may still do so");
+		else if (r == -EILSEQ)
+			snprintf(why, ATTACH_WHY_MAX, "the path of the hook is not UTF-8: %.400s",
+				 visible.path);
+		else if (r == -ESTALE)
+			snprintf(
+				why, ATTACH_WHY_MAX,
+				"another process is behind its diagnostics socket now; nothing was said to it");
+		else if (r < 0)
+			snprintf(why, ATTACH_WHY_MAX, "its runtime hung up: %s", strerror(-r));
+		visible_done(&visible);
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+static bool is_there(const struct target *target, const struct attach_way *way)
+{
+	return way == &ways[WAY_PROFILER] ? target->has_profiler_hook : target->has_startup_hook;
+}
+
+/* 0; 1: another way may work, and the reason was told; negative: told. */
+static int attach_by(struct attachment *a, const struct attach_way *way)
+{
+	char hook[PATH_MAX], why[ATTACH_WHY_MAX], words[ATTACH_WHY_MAX];
+	uint32_t hresult;
+	int r = hooks_find(way->file, hook);
+
+	if (r < 0) {
+		snprintf(words, sizeof(words), "%.400s: %s", r == -ENAMETOOLONG ? way->file : hook,
+			 strerror(-r));
+		return refuse(a, words);
+	}
+	r = load(a, way, hook, &hresult, why);
+	if (r < 0)
+		return refuse(a, why);
+	if (hresult & UINT32_C(0x80000000)) {
+		const char *known = ipc_words(hresult);
+
+		if (way == &ways[WAY_STARTUP_HOOK] &&
+		    (hresult == HRESULT_UNKNOWN_COMMAND || hresult == HRESULT_NOT_SUPPORTED))
+			known = "start-up hooks can be added from .NET 8 on, and unless it was trimmed";
+		snprintf(words, sizeof(words), "%s: %s (0x%08x)%s", way->name,
+			 known ? known : "the runtime refused", (unsigned)hresult,
+			 hresult == HRESULT_ALREADY_ACTIVE ? "; trying startup-hook" : "");
+		refuse(a, words);
+		return hresult == HRESULT_ALREADY_ACTIVE ? 1 : -EIO;
+	}
+	r = target_look_again(&a->target);
+	if (r < 0)
+		return refuse(a, "it ended meanwhile");
+	if (!is_there(&a->target, way))
+		return refuse(
+			a,
+			"its runtime says that the hook is loaded, and it is not: see its standard error");
+	return 0;
+}
+
+static int attach(struct attachment *a, const struct attach_way *way, uint64_t timeout_usec,
+		  bool dry_run)
+{
+	char why[ATTACH_WHY_MAX], words[ATTACH_WHY_MAX];
+	const char *forbidden;
+	bool all;
+	int r;
+
+	if (a->target.has_profiler_hook || a->target.has_startup_hook)
+		return report(a, "already", "has the hook already, nothing was done",
+			      &ways[a->target.has_profiler_hook ? WAY_PROFILER : WAY_STARTUP_HOOK]);
+	forbidden = target_forbids(&a->target, &all);
+	if (forbidden && all) {
+		snprintf(
+			words, sizeof(words),
+			"it was started with %s, which forbids to attach; start it without, or by \"psibridge run\"",
+			forbidden);
+		refuse(a, words);
+		return EXIT_FAILED;
+	}
+	r = ipc_find(&a->target, timeout_usec, &a->ipc, why);
+	if (r < 0) {
+		refuse(a, why);
+		return EXIT_FAILED;
+	}
+	if (forbidden && way == &ways[WAY_PROFILER]) {
+		way = &ways[WAY_STARTUP_HOOK];
+		complain("attach", "%d: it was started with %s; trying %s", (int)a->target.pid,
+			 forbidden, way->name);
+	}
+	if (dry_run) {
+		r = report(a, "plan", "its runtime answers, the hook would be attached", way);
+	} else {
+		r = attach_by(a, way);
+		if (r > 0) {
+			way = &ways[WAY_STARTUP_HOOK];
+			r = attach_by(a, way);
+		}
+		r = r < 0 ? EXIT_FAILED : report(a, "attached", "has the hook now", way);
+	}
+	ipc_done(&a->ipc);
+	return r;
+}
+
+int verb_attach(int argc, char **argv)
+{
+	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
+	struct attachment a = { .ipc = { .directory = -1 } };
+	const struct attach_way *way = &ways[WAY_PROFILER];
+	uint64_t timeout_usec = TIMEOUT_USEC, pid = 0;
+	char why[ATTACH_WHY_MAX];
+	bool dry_run = false;
+	int id, r;
+
+	args.words = 1;
+	while ((id = args_next(&args)) != ARGS_END) {
+		struct scan word;
+
+		if (id < 0)
+			return EXIT_USAGE;
+		switch (id) {
+		case ARGS_HELP:
+			fputs(help, stdout);
+			return EXIT_OK;
+		case OPTION_HOOK:
+			way = NULL;
+			for (size_t i = 0; i < ELEMENTSOF(ways); i++)
+				if (strcmp(args.value, ways[i].name) == 0)
+					way = &ways[i];
+			if (!way) {
+				args_refuse(&args, "profiler or startup-hook was expected");
+				return EXIT_USAGE;
+			}
+			break;
+		case OPTION_TIMEOUT:
+			if (args_duration(&args, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC,
+					  &timeout_usec) < 0)
+				return EXIT_USAGE;
+			break;
+		case OPTION_DRY_RUN:
+			dry_run = true;
+			break;
+		case OPTION_JSON:
+			a.json = true;
+			break;
+		case ARGS_WORD:
+			word = scan_string(args.value);
+			if (scan_u64(&word, &pid) < 0 || word.left > 0 || pid == 0 ||
+			    pid > INT_MAX) {
+				complain("attach", "\"%s\": a process id was expected", args.value);
+				return EXIT_USAGE;
+			}
+			break;
+		}
+	}
+	if (pid == 0) {
+		complain("attach", "a process id is missing");
+		return EXIT_USAGE;
+	}
+	r = target_open((pid_t)pid, &a.target, why);
+	if (r < 0) {
+		complain("attach", "%d: %s", (int)pid, why);
+		return EXIT_FAILED;
+	}
+	r = attach(&a, way, timeout_usec, dry_run);
+	target_done(&a.target);
+	return r;
+}

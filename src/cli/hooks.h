@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hooks.h - where the hook files are
+ *
+ * In $PSIBRIDGE_HOOKS if that is set; else in the directory "hooks" beside this executable, if
+ * there is one (a build tree); else where they were installed.
+ */
+#pragma once
+
+#include <limits.h>
+
+#include "core/util.h"
+
+#define HOOK_CORECLR "libpsibridge-coreclr.so"
+#define HOOK_STARTUP "PsiBridge.StartupHook.dll"
+#define HOOK_MONO "libmono-profiler-psibridge.so"
+
+/* What our profiler is called; src/runtimes/coreclr.c answers to it. */
+#define HOOK_GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
+#define HOOK_MONO_PROFILE "psibridge"
+
+/* The directory, absolute, without a slash at the end, into buf[PATH_MAX]. Errors: -ENAMETOOLONG. */
+int hooks_directory(char *buf);
+
+/* The path of `file` into buf[PATH_MAX], also when it is not there: -ENOENT, -EACCES ... */
+int hooks_find(const char *file, char *buf);

@@ -1,0 +1,498 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# psibridge attach: which processes it refuses and why, which socket it takes, what it does with the runtime's answers.
+#
+# First against a double of the runtime (dotnet-double.c), which answers as it is told and maps what it is told to load;
+# the hooks are files of zeros then. At the end against the real one, if the SDK is here. Output comes through FIFOs, so the
+# test waits for events and not for time; `timeout` is there for the day on which nothing comes.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+psibridge=$builddir/psibridge
+double=${PSIBRIDGE_DOTNET_DOUBLE:-$builddir/tests/integration/dotnet-double}
+hooks=${PSIBRIDGE_HOOKS:-$builddir/hooks}
+T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-attach.XXXXXX") || exit 2
+pid='' started=''
+cleanup()
+{
+	[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
+	[ -z "$started" ] || kill -KILL "$started" 2>/dev/null
+	rm -rf "$T"
+}
+trap cleanup EXIT
+unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE DOTNET_STARTUP_HOOKS PSIBRIDGE
+for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-Za-z0-9_]*\)=.*/\1/p'); do
+	unset "$variable"
+done
+mkdir "$T/tmp" "$T/hooks"
+chmod 755 "$T" "$T/tmp" "$T/hooks"
+for file in libpsibridge-coreclr.so PsiBridge.StartupHook.dll; do
+	dd if=/dev/zero of="$T/hooks/$file" bs=4096 count=2 2>/dev/null
+	chmod 644 "$T/hooks/$file"
+done
+export LC_ALL=C.UTF-8 PSIBRIDGE_HOOKS="$T/hooks" TMPDIR="$T/tmp"
+ulimit -c 0
+
+# ---- helpers -----------------------------------------------------------------------------------------
+# shellcheck source=cli.sh
+. "$srcdir/tests/integration/cli.sh"
+
+# launch COMMAND...: its output is descriptor 3, its standard input 5, $started its number and $pid too
+launch()
+{
+	rm -f "$T/in" "$T/out"
+	mkfifo "$T/in" "$T/out"
+	"$@" <"$T/in" >"$T/out" 2>"$T/log" &
+	started=$! pid=$!
+	exec 5>"$T/in" 3<"$T/out"
+	expect ready
+}
+
+# expect LINE: the next one
+expect()
+{
+	read -r line <&3 || { echo "it ended: $(cat "$T/log")"; return 1; }
+	same "$1" "$line"
+}
+
+# What it had left to say is in $T/rest.
+finish()
+{
+	exec 5>&-
+	cat <&3 >"$T/rest"
+	exec 3<&-
+	wait "$started"
+	pid='' started=''
+}
+
+# fails_for TEXT ARGUMENT...: attach says so on stderr and fails; then the double ends
+fails_for()
+{
+	text=$1
+	shift
+	launch "$double" "$@" && failed "psibridge attach: $pid: $text" attach --timeout 300ms "$pid"
+	result=$?
+	[ -z "$started" ] || finish
+	return $result
+}
+
+# attached TEXT ARGUMENT...: attach succeeds and prints a line that ends so
+attached()
+{
+	text=$1
+	shift
+	run attach --timeout 20s "$@" "$pid"
+	same 0 "$status" && same "$text" "$(sed 's/^.*): //' "$T/stdout")" && return
+	cat "$T/stderr"
+	return 1
+}
+
+# then_ends COMMAND...: whatever came of it, the double ends
+then_ends()
+{
+	"$@"
+	result=$?
+	[ -z "$started" ] || finish
+	return $result
+}
+
+check the_program_was_built test -x "$psibridge"
+check the_double_was_built test -x "$double"
+[ "$tap_bad" = 0 ] || done_testing
+
+# ---- what makes no sense -----------------------------------------------------------------------------
+check a_pid_is_needed refused 'psibridge attach: a process id is missing' attach
+check a_pid_that_is_a_name refused 'psibridge attach: "init": a process id was expected' attach init
+check a_pid_of_zero refused 'psibridge attach: "0": a process id was expected' attach 0
+check a_pid_beyond_all_bits refused 'psibridge attach: "99999999999999999999": a process id was expected' attach 99999999999999999999
+check a_way_that_is_none refused 'psibridge attach: --hook "magic": profiler or startup-hook was expected' attach --hook magic 1
+check a_timeout_of_a_day refused 'psibridge attach: --timeout "24h": a time from 100ms to 10min, such as 10s, was expected' attach --timeout 24h 1
+
+# ---- processes that are refused ----------------------------------------------------------------------
+# Linux gives no process so high a number: PID_MAX_LIMIT is 4 Mi.
+check no_such_process_is_told failed 'psibridge attach: 4194305: there is no such process' attach 4194305
+
+# sits COMMAND...: a process that waits for its standard input; $pid
+sits()
+{
+	rm -f "$T/in"
+	mkfifo "$T/in"
+	"$@" <"$T/in" >/dev/null 2>&1 3<&- &
+	started=$! pid=$!
+	exec 5>"$T/in"
+	# until it has become the program: a shell has its own exe first
+	while [ "$(readlink "/proc/$pid/exe")" = "$(readlink "/proc/$$/exe")" ]; do :; done
+}
+gone()
+{
+	exec 5>&-
+	wait "$started"
+	pid='' started=''
+}
+refused_as()
+{
+	text=$1
+	shift
+	sits "$@"
+	failed "psibridge attach: $pid: $text" attach "$pid"
+	result=$?
+	gone
+	return $result
+}
+check what_is_not_dotnet_is_told refused_as "it is not .NET ($(readlink -f "$(command -v cat)"))" cat
+
+# built NAME FLAGS: from standard input
+built()
+{
+	# CC and its flags are several words
+	# shellcheck disable=SC2086
+	${CC:-cc} -x c $2 -o "$T/$1" - 2>"$T/cc.log"
+}
+waits='#include <unistd.h>
+int main(void) { char c; return (int)read(0, &c, 1); }'
+if printf 'int DotNetRuntimeDebugHeader;\n%s\n' "$waits" | built aot -Wl,--export-dynamic; then
+	check nativeaot_is_told refused_as 'it was compiled ahead of time (NativeAOT) and has no interface for a hook; build it with the PsiBridge package' "$T/aot"
+else
+	skip nativeaot_is_told "no compiler"
+fi
+if printf 'void mono_main(void); void mono_main(void) {}\n%s\n' "$waits" | built mono -Wl,--export-dynamic; then
+	check mono_is_told refused_as 'it is Mono, which takes no hook while it runs; start it with "psibridge run"' "$T/mono"
+else
+	skip mono_is_told "no compiler"
+fi
+# no libc of that machine is needed: read(0, on the stack, 1), then _exit(0)
+small='__asm__(".globl _start\n_start: mov $3, %eax\n xor %ebx, %ebx\n lea -64(%esp), %ecx\n mov $1, %edx\n int $0x80\n mov $1, %eax\n xor %ebx, %ebx\n int $0x80\n");'
+if [ "$(uname -m)" = x86_64 ] && printf '%s\n' "$small" | built small '-m32 -nostdlib -static' && "$T/small" </dev/null; then
+	check another_machine_is_told refused_as 'it is made for x86 (32-bit), and the hook for x86-64' "$T/small"
+else
+	skip another_machine_is_told "nothing of another machine can be built and run here"
+fi
+
+# A parent that knows nothing of its child, which ends only then.
+zombie()
+{
+	rm -f "$T/in" "$T/out" "$T/gate"
+	mkfifo "$T/in" "$T/out" "$T/gate"
+	# shellcheck disable=SC2016
+	timeout 60 sh -c 'cat "$0" & echo $!; exec cat' "$T/gate" <"$T/in" >"$T/out" &
+	started=$!
+	exec 5>"$T/in" 3<"$T/out"
+	read -r dead <&3
+	parent=$(cut -d ' ' -f 4 "/proc/$dead/stat")
+	while ! grep -q '^Name:.cat' "/proc/$parent/status"; do :; done
+	: >"$T/gate"
+	while grep -q '^State:.[RSD]' "/proc/$dead/status"; do :; done
+	failed "psibridge attach: $dead: it has ended, and only waits for its parent" attach "$dead"
+	result=$?
+	exec 5>&- 3<&-
+	wait "$started"
+	started=''
+	return $result
+}
+check a_process_that_has_ended_is_told zombie
+
+foreign_to_us() { failed 'psibridge attach: 1: it belongs to user 0; only that user and root may attach' attach 1; }
+foreign_to_nobody()
+{
+	setpriv --reuid=65534 --regid=65534 --clear-groups "$psibridge" attach $$ >"$T/stdout" 2>"$T/stderr"
+	status=$?
+	same 1 "$status" && same "psibridge attach: $$: it belongs to user 0; only that user and root may attach" "$(cat "$T/stderr")"
+}
+if [ "$(id -u)" != 0 ]; then
+	check another_users_process_is_told foreign_to_us
+elif setpriv --reuid=65534 --regid=65534 --clear-groups "$psibridge" --version >/dev/null 2>&1; then
+	check another_users_process_is_told foreign_to_nobody
+else
+	skip another_users_process_is_told "nobody cannot run $psibridge"
+fi
+
+stopped()
+{
+	launch "$double" || return
+	kill -STOP "$pid"
+	while ! grep -q '^State:.T' "/proc/$pid/status"; do :; done
+	failed "psibridge attach: $pid: it is stopped (SIGSTOP), and will not answer; continue it first" attach "$pid"
+	result=$?
+	kill -CONT "$pid"
+	return $result
+}
+check a_stopped_process_is_told then_ends stopped
+
+# ---- switched off when it was started ----------------------------------------------------------------
+off()
+{
+	launch env "$1=$2" "$double" &&
+		failed "psibridge attach: $pid: it was started with ${3:-$1=0}, which forbids to attach; start it without, or by \"psibridge run\"" attach "$pid"
+	result=$?
+	finish
+	[ $result = 0 ] && [ ! -s "$T/rest" ]
+}
+check diagnostics_off_is_told off DOTNET_EnableDiagnostics 0
+check diagnostics_off_in_hexadecimal off DOTNET_EnableDiagnostics 0x0 DOTNET_EnableDiagnostics=0
+check diagnostics_off_by_the_older_name off COMPlus_EnableDiagnostics 0 DOTNET_EnableDiagnostics=0
+check the_socket_off_is_told off DOTNET_EnableDiagnostics_IPC 0
+
+on_again()
+{
+	launch env DOTNET_EnableDiagnostics=1 COMPlus_EnableDiagnostics=0 "$double" && attached 'has the hook now (profiler)'
+}
+check the_newer_name_counts_before_the_older then_ends on_again
+
+profilers_off()
+{
+	launch env DOTNET_EnableDiagnostics_Profiler=0 "$double" && attached 'has the hook now (startup-hook)' &&
+		same "psibridge attach: $pid: it was started with DOTNET_EnableDiagnostics_Profiler=0; trying startup-hook" "$(cat "$T/stderr")"
+}
+check where_profilers_are_forbidden_the_start_up_hook_is_taken then_ends profilers_off
+
+# ---- what the runtime answers ------------------------------------------------------------------------
+attaches()
+{
+	launch "$double" && attached 'has the hook now (profiler)' && expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" &&
+		grep -q "^$pid (.*, .NET 99.0.1): " "$T/stdout"
+}
+check it_attaches_by_the_path_of_the_hook then_ends attaches
+twice()
+{
+	launch "$double" && attached 'has the hook now (profiler)' && attached 'has the hook already, nothing was done (profiler)' &&
+		attached 'has the hook already, nothing was done (profiler)' --hook startup-hook
+	result=$?
+	finish
+	[ $result = 0 ] && same 1 "$(grep -c ^attach "$T/rest")" && same 0 "$(grep -c ^startup "$T/rest")"
+}
+check attaching_twice_is_attaching_once twice
+startup() { launch "$double" && attached 'has the hook now (startup-hook)' --hook startup-hook && expect info && expect "startup $T/hooks/PsiBridge.StartupHook.dll"; }
+check the_start_up_hook_can_be_asked_for then_ends startup
+dry()
+{
+	launch "$double" && attached 'its runtime answers, the hook would be attached (profiler)' --dry-run
+	result=$?
+	finish
+	[ $result = 0 ] && same info "$(cat "$T/rest")"
+}
+check a_dry_run_asks_and_changes_nothing dry
+json() { launch "$double" && run attach --json "$pid" && same "{\"event\":\"attached\",\"pid\":$pid,\"hook\":\"profiler\",\"exe\":\"$(readlink "/proc/$pid/exe")\",\"version\":\"99.0.1\"}" "$(cat "$T/stdout")"; }
+check json_is_one_object then_ends json
+taken()
+{
+	launch "$double" attach=8013136a && attached 'has the hook now (startup-hook)' &&
+		same "psibridge attach: $pid: profiler: another profiler has the slot (0x8013136a); trying startup-hook" "$(cat "$T/stderr")"
+}
+check where_another_profiler_has_the_slot_the_start_up_hook_is_taken then_ends taken
+dotnet5() { launch "$double" info=1 && attached 'has the hook now (profiler)' && ! grep -q , "$T/stdout"; }
+check a_runtime_that_does_not_tell_its_version_is_fine then_ends dotnet5
+check a_runtime_before_dotnet_5_is_told fails_for 'its runtime is older than .NET 5; start it with "psibridge run --hook=profiler"' info=none
+hung() { launch "$double" info=mute key=1 && failed "psibridge attach: $pid: its runtime did not answer in time on $T/tmp/dotnet-diagnostic-$pid-1-socket; is the process hung?" attach --timeout 300ms "$pid"; }
+check a_hung_runtime_is_told then_ends hung
+check a_runtime_that_does_not_finish_is_told fails_for 'its runtime did not say in time whether it loaded the hook; it may still do so' attach=mute
+check a_loaded_hook_that_is_not_there_is_told fails_for 'its runtime says that the hook is loaded, and it is not: see its standard error' attach=lie
+check an_error_has_words fails_for 'profiler: the runtime could not load the hook (0x80004005)' attach=80004005
+check an_unknown_error_has_its_number fails_for 'profiler: the runtime refused (0x81234567)' attach=81234567
+old_startup() { launch "$double" startup=80131385 && failed "psibridge attach: $pid: startup-hook: start-up hooks can be added from .NET 8 on, and unless it was trimmed (0x80131385)" attach --hook startup-hook "$pid"; }
+check a_runtime_without_start_up_hooks_is_told then_ends old_startup
+nonsense()
+{
+	launch "$double" "$1" key=1 && failed "psibridge attach: $pid: $T/tmp/dotnet-diagnostic-$pid-1-socket: the answer makes no sense" attach "$pid"
+}
+check bytes_that_are_no_message_are_told then_ends nonsense info=rubbish
+check half_a_header_is_told then_ends nonsense info=cut
+huge() { launch "$double" info=huge && attached 'has the hook now (profiler)'; }
+check strings_longer_than_their_message_harm_nobody then_ends huge
+missing() { launch "$double" && PSIBRIDGE_HOOKS=$T/nowhere failed "psibridge attach: $pid: $T/nowhere/libpsibridge-coreclr.so: No such file or directory" attach "$pid"; }
+check a_missing_hook_is_told then_ends missing
+
+# ---- which socket -------------------------------------------------------------------------------------
+none()
+{
+	launch "$double" && rm "$T"/tmp/dotnet-diagnostic-*
+	failed "psibridge attach: $pid: it has no diagnostics socket: there is no dotnet-diagnostic-$pid-* in $T/tmp" attach "$pid"
+}
+check no_socket_is_told then_ends none
+# A name says nothing: a dead socket with the right number, and a living one of somebody else, who says that
+# he is the one.
+crowd()
+{
+	rm -rf "$T/tmp" "$T/hold"
+	mkdir "$T/tmp"
+	mkfifo "$T/hold"
+	launch "$double" key=mine
+	exec 7<>"$T/hold"
+	"$double" key=dead <"$T/hold" >/dev/null &
+	dead=$!
+	"$double" key=other pid="$pid" <"$T/hold" >/dev/null &
+	other=$!
+	while ! [ -S "$T/tmp/dotnet-diagnostic-$dead-dead-socket" ] || ! [ -S "$T/tmp/dotnet-diagnostic-$other-other-socket" ]; do :; done
+	kill -KILL "$dead"
+	wait "$dead" 2>/dev/null
+	start=$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)
+	ln "$T/tmp/dotnet-diagnostic-$dead-dead-socket" "$T/tmp/dotnet-diagnostic-$pid-0-socket"
+	ln "$T/tmp/dotnet-diagnostic-$other-other-socket" "$T/tmp/dotnet-diagnostic-$pid-$start-socket"
+	"$@"
+	result=$?
+	kill -KILL "$other"
+	wait "$other" 2>/dev/null
+	return $result
+}
+takes_its_own() { attached 'has the hook now (profiler)' && expect info; }
+check among_stale_and_foreign_sockets_its_own_is_taken then_ends crowd takes_its_own
+nobody_there()
+{
+	rm "$T/tmp/dotnet-diagnostic-$pid-mine-socket"
+	failed "psibridge attach: $pid: nobody answers on the sockets of number $pid in $T/tmp (left by processes that are gone?)" attach "$pid"
+}
+check only_stale_and_foreign_sockets_are_told then_ends crowd nobody_there
+# One that is attached to, perhaps by root, answers as it should, and then puts the socket of somebody else in the place of
+# its own: who attaches would tell that one to load a file from a directory in which the first can write.
+impostor()
+{
+	rm -rf "$T/tmp" "$T/hold"
+	mkdir "$T/tmp" "$T/tmp/other"
+	mkfifo "$T/hold"
+	exec 7<>"$T/hold"
+	TMPDIR=$T/tmp/other "$double" key=other <"$T/hold" >"$T/other.out" &
+	other=$!
+	while ! [ -S "$T/tmp/other/dotnet-diagnostic-$other-other-socket" ]; do :; done
+	launch "$double" key=mine "$1=$T/tmp/other/dotnet-diagnostic-$other-other-socket" &&
+		failed "psibridge attach: $pid: another process is behind its diagnostics socket now; nothing was said to it" attach "$pid" && expect info
+	result=$?
+	kill -KILL "$other"
+	wait "$other" 2>/dev/null
+	[ $result = 0 ] && same ready "$(cat "$T/other.out")"
+}
+check a_link_to_somebody_elses_socket_is_not_followed then_ends impostor link
+check somebody_else_behind_the_same_name_is_told_nothing then_ends impostor hard
+long=$T/tmp/$(printf '%0100d/%0100d' 1 2)
+long_path()
+{
+	mkdir -p "$long"
+	launch env TMPDIR="$long" "$double" && attached 'has the hook now (profiler)'
+}
+check a_tmpdir_longer_than_a_socket_address_is_no_matter then_ends long_path
+
+# ---- another namespace --------------------------------------------------------------------------------
+if [ "$(id -u)" = 0 ]; then map=; else map=-r; fi
+# shellcheck disable=SC2086
+if unshare $map -m true 2>/dev/null; then
+	# It has a /tmp of its own and does not see the hooks.
+	elsewhere()
+	{
+		# $map is an option or nothing
+		# shellcheck disable=SC2016
+		launch unshare $map -m sh -c 'mount -t tmpfs none "$1/hooks" && mount -t tmpfs none "$1/tmp" && exec "$2"' sh "$T" "$double" &&
+			attached 'has the hook now (profiler)' && expect info && read -r line <&3 &&
+			case $line in
+			"attach $T/tmp/psibridge-"*/libpsibridge-coreclr.so) ;;
+			*) echo "$line"; false ;;
+			esac && same "dotnet-diagnostic-$pid-$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)-socket" "$(ls "/proc/$pid/root$T/tmp")" &&
+			grep -q 'libpsibridge-coreclr.so (deleted)' "/proc/$pid/maps" && attached 'has the hook already, nothing was done (profiler)'
+	}
+	check in_another_mount_namespace_it_gets_a_copy_that_goes_again then_ends elsewhere
+	# A link to "/" in there means its own.
+	links()
+	{
+		# shellcheck disable=SC2016
+		launch unshare $map -m sh -c 'mount -t tmpfs none "$1/hooks" && mount -t tmpfs none "$1/tmp" && mkdir "$1/tmp/real" &&
+			ln -s "$1/tmp/real" "$1/tmp/link" && TMPDIR=$1/tmp/link exec "$2"' sh "$T" "$double" && attached 'has the hook now (profiler)'
+	}
+	check a_link_in_its_tmpdir_means_its_own_root then_ends links
+	readonly_there()
+	{
+		# shellcheck disable=SC2016
+		launch unshare $map -m sh -c 'mount -t tmpfs none "$1/hooks" && mount -t tmpfs -o noexec none "$1/tmp" &&
+			for d in /tmp /var/tmp /run /dev/shm; do case $1 in $d/*) ;; *) mount -t tmpfs -o ro none $d || exit ;; esac; done &&
+			TMPDIR=$1/tmp exec "$2"' sh "$T" "$double" || return
+		run attach "$pid"
+		# where the test itself is below one of them, that one will do
+		if [ "$status" = 0 ]; then
+			expect info && read -r line <&3 && case $line in "attach $T"*) echo "$line"; false ;; esac
+		else
+			same "psibridge attach: $pid: it cannot see $T/hooks/libpsibridge-coreclr.so, and no copy can be put where it could: $T/tmp: mounted noexec" "$(cat "$T/stderr")"
+		fi
+	}
+	check nothing_is_loaded_from_a_noexec_mount then_ends readonly_there
+else
+	for name in in_another_mount_namespace_it_gets_a_copy_that_goes_again a_link_in_its_tmpdir_means_its_own_root nothing_is_loaded_from_a_noexec_mount; do
+		skip $name "no mount namespace can be made here"
+	done
+fi
+# shellcheck disable=SC2086
+if unshare $map -pf true 2>/dev/null; then
+	numbered_one()
+	{
+		launch unshare $map -p -f "$double" || return
+		unshared=$pid pid=$(cat "/proc/$pid/task/$pid/children")
+		pid=${pid% }
+		attached 'has the hook now (profiler)'
+		result=$?
+		pid=$unshared
+		[ $result = 0 ] && expect info
+	}
+	check in_another_pid_namespace_its_own_number_counts then_ends numbered_one
+else
+	skip in_another_pid_namespace_its_own_number_counts "no pid namespace can be made here"
+fi
+
+# ---- the real thing -----------------------------------------------------------------------------------
+export PSIBRIDGE_HOOKS="$hooks"
+real='a_running_program_gives_back_memory a_running_program_gets_the_managed_hook a_real_one_with_diagnostics_off_is_told'
+why=
+command -v dotnet >/dev/null || why="the .NET SDK is not installed"
+[ -e "$hooks/libpsibridge-coreclr.so" ] || why="libpsibridge-coreclr.so was not built"
+if [ -n "$why" ]; then
+	for name in $real; do skip "$name" "$why"; done
+	done_testing
+fi
+build()
+{
+	DOTNET_CLI_HOME=$T DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 timeout 200 dotnet build -c Release \
+		-v quiet --nologo --artifacts-path "$T/build" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" </dev/null
+}
+check the_program_is_built build
+garbage=$T/build/bin/Garbage/release/garbage
+[ -x "$garbage" ] || done_testing
+
+rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; }
+# It is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
+gives_back()
+{
+	rm -f "$T/source" "$T/err"
+	mkfifo "$T/source" "$T/err"
+	exec 4<>"$T/source" 7<>"$T/err"
+	launch env PSIBRIDGE_SOURCE="$T/source" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
+	exec 6<"$T/err" 7>&-
+	# the program is timeout's child
+	pid=$(cat "/proc/$started/task/$started/children")
+	pid=${pid% }
+	before=$(rss_kb)
+	attached "has the hook now ($1)" --hook "$1" || return
+	heard 'ready: ' && printf x >&4 && heard "$2" || return
+	after=$(rss_kb)
+	echo "resident: $before kB before, $after kB after"
+	[ "$after" -lt $((before / 5 + 20 * 1024)) ] && attached "has the hook already, nothing was done ($1)" && echo alive >&5 && expect 'alive 5120'
+}
+# until it ends
+heard()
+{
+	while read -r said <&6; do
+		case $said in
+		*"$1"*) return ;;
+		esac
+	done
+	echo "not said: $1"
+	return 1
+}
+check a_running_program_gives_back_memory then_ends gives_back profiler 'collected: '
+if [ -e "$hooks/PsiBridge.StartupHook.dll" ]; then
+	check a_running_program_gets_the_managed_hook then_ends gives_back startup-hook 'collected: '
+else
+	skip a_running_program_gets_the_managed_hook "PsiBridge.StartupHook.dll was not built"
+fi
+really_off()
+{
+	launch env DOTNET_EnableDiagnostics=0 "$garbage" 1 0 &&
+		failed "psibridge attach: $pid: it was started with DOTNET_EnableDiagnostics=0, which forbids to attach; start it without, or by \"psibridge run\"" attach "$pid"
+}
+check a_real_one_with_diagnostics_off_is_told then_ends really_off
+
+done_testing
