@@ -562,7 +562,7 @@ bench: all $(bench_programs)
 	@builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHFLAGS)
 
 # ---- tests/vm: the same binaries under Debian 13, unified cgroups, every capability -----------------
-check-vm: all $(check_PROGRAMS) $(noinst_vm)
+check-vm: all $(check_PROGRAMS) $(noinst_vm) $(runtime_programs)
 	@$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/vm/check-vm $(abs_top_srcdir) $(abs_top_builddir) $(vm_tests)
 
 dist_noinst_SCRIPTS += tests/vm/run tests/vm/check-vm $(vm_scripts)

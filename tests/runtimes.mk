@@ -27,3 +27,59 @@ tests_unit_test_hook_LDADD = libhook.la $(library_layers)
 
 tests_unit_test_hook_life_SOURCES = tests/unit/test-hook-life.c tests/unit/hook-stage.h tests/unit/library-bench.h
 tests_unit_test_hook_life_LDADD = libhook.la $(library_layers)
+
+# ---- programs that know nothing of us, for tests and benchmarks --------------------------------------
+# dotnet/bin/NAME/release/NAME.dll, and dotnet/mono/NAME.exe. Only benchmarks need all of them.
+dotnet_programs = Garbage Load Survive
+dotnet_told = ManagedGarbage
+
+dotnet/programs.stamp: $(managed_package)
+	@set -e; for name in $(dotnet_programs) $(dotnet_told); do \
+		echo "  DOTNET   tests/dotnet/$$name"; \
+		$(DOTNET_BUILD) build -tl:off -clp:NoSummary $(DOTNET_FLAGS) '$(abs_top_srcdir)'/tests/dotnet/$$name/$$name.csproj; \
+	done
+	@touch $@
+
+dotnet/mono/garbage.exe: tests/dotnet/Garbage/Program.cs
+	@$(MKDIR_P) dotnet/mono
+	$(AM_V_GEN)$(MCS) -langversion:5 -out:$@ $(top_srcdir)/tests/dotnet/Garbage/Program.cs
+
+dotnet/mono/survive.exe: tests/dotnet/Survive/Program.cs
+	@$(MKDIR_P) dotnet/mono
+	$(AM_V_GEN)$(MCS) -langversion:5 -out:$@ $(top_srcdir)/tests/dotnet/Survive/Program.cs
+
+# ---- make bench-effect RUNTIME=coreclr|mono, bench-load, bench-survive -----------------------------------
+RUNTIME = coreclr
+runtime_benches = \
+	tests/bench/bench-effect \
+	tests/bench/bench-load \
+	tests/bench/bench-survive
+EXTRA_PROGRAMS += $(runtime_benches)
+CLEANFILES += $(runtime_benches)
+
+effect_files = $(bench_files) $(bench_ground) \
+	tests/bench/effect-stage.c tests/bench/effect-stage.h \
+	tests/bench/effect-ways.c tests/bench/effect-ways.h \
+	tests/bench/effect-program.c
+tests_bench_bench_effect_SOURCES = tests/bench/bench-effect.c $(effect_files) \
+	tests/bench/effect-handover.c tests/bench/effect-handover.h
+tests_bench_bench_effect_LDADD = $(bench_libraries)
+tests_bench_bench_load_SOURCES = tests/bench/bench-load.c $(effect_files)
+tests_bench_bench_load_LDADD = $(bench_libraries)
+tests_bench_bench_survive_SOURCES = tests/bench/bench-survive.c $(effect_files)
+tests_bench_bench_survive_LDADD = $(bench_libraries)
+
+# Which programs a benchmark needs, each as far as it can be built here.
+runtime_programs =
+if HAVE_DOTNET
+runtime_programs += dotnet/programs.stamp
+endif
+if HAVE_MCS
+runtime_programs += dotnet/mono/garbage.exe dotnet/mono/survive.exe
+endif
+
+bench-effect bench-load bench-survive: all $(runtime_benches) $(runtime_programs)
+	@builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHJSON) $(@:bench-%=%) \
+		$$(test $@ != bench-effect || echo --runtime=$(RUNTIME)) $(BENCHFLAGS)
+
+.PHONY: bench-effect bench-load bench-survive

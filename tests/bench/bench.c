@@ -18,7 +18,13 @@
 #include <unistd.h>
 
 static const char *bench_name;
-static bool as_json, missed;
+static bool as_json, missed, incomplete;
+
+static struct option {
+	const char *name, **value;
+} options[8];
+static unsigned option_count;
+static const char *help = "";
 
 uint64_t now_nsec(void)
 {
@@ -64,6 +70,36 @@ static bool parse_number(const char *text, unsigned *ret)
 	return true;
 }
 
+void bench_option(const char *name, const char **ret)
+{
+	if (option_count == ELEMENTSOF(options))
+		bench_die("too many options");
+	options[option_count++] = (struct option){ name, ret };
+}
+
+void bench_help(const char *text)
+{
+	help = text;
+}
+
+static bool take_option(const char *argument)
+{
+	if (strncmp(argument, "--", 2) != 0)
+		return false;
+	for (unsigned i = 0; i < option_count; i++) {
+		size_t length = strlen(options[i].name);
+
+		if (strncmp(argument + 2, options[i].name, length) != 0)
+			continue;
+		argument += 2 + length;
+		if (*argument != '\0' && *argument != '=')
+			return false;
+		*options[i].value = *argument ? argument + 1 : "";
+		return true;
+	}
+	return false;
+}
+
 int bench_start(const char *name, const char *usage, int argc, char **argv, unsigned *numbers,
 		int max_numbers)
 {
@@ -75,6 +111,11 @@ int bench_start(const char *name, const char *usage, int argc, char **argv, unsi
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0) {
 			as_json = true;
+		} else if (strcmp(argv[i], "--help") == 0) {
+			printf("usage: %s [--json] %s\n%s", name, usage, help);
+			exit(0);
+		} else if (take_option(argv[i])) {
+			continue;
 		} else if (count >= max_numbers || !parse_number(argv[i], &numbers[count])) {
 			fprintf(stderr, "usage: %s [--json] %s\n", name, usage);
 			exit(2);
@@ -85,10 +126,22 @@ int bench_start(const char *name, const char *usage, int argc, char **argv, unsi
 	return count;
 }
 
+void bench_missing(const char *format, ...)
+{
+	va_list args;
+
+	incomplete = true;
+	va_start(args, format);
+	fprintf(stderr, "%s: ", bench_name);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+}
+
 int bench_end(void)
 {
 	fflush(stdout);
-	return missed ? 1 : 0;
+	return incomplete ? 2 : missed ? 1 : 0;
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------ */

@@ -15,10 +15,17 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+/* Before bench_start(): an option of this benchmark's own, "--NAME=VALUE" or "--NAME" (then *ret is ""). Without it *ret stays. */
+void bench_option(const char *name, const char **ret);
+/* Before bench_start(): what --help prints below the usage. */
+void bench_help(const char *text);
+
 /* Takes the options every benchmark knows out of `argv`. `name` goes into the JSON. Returns: the arguments that are left,
  * which are numbers. Exits on others. */
 int bench_start(const char *name, const char *usage, int argc, char **argv, unsigned *numbers,
 		int max_numbers);
+/* A part of it could not run, for the reason given: makes the exit status 2. */
+void bench_missing(const char *format, ...) _printf_(1, 2);
 /* The exit status. */
 int bench_end(void);
 /* Cannot go on: says why, exits with 2. */

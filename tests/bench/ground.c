@@ -236,6 +236,84 @@ int ground_run(int (*work)(void))
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
+/* ---- memory ---------------------------------------------------------------------------------------- */
+
+static int write_memory(const char *name, const char *file, uint64_t bytes)
+{
+	char path[GROUND_PATH], text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+	path_of(v1[0] ? v1 : v2, name, file, path);
+	return write_file(path, bytes > 0 ? text : v1[0] ? "-1" : "max");
+}
+
+void ground_limit(const char *name, uint64_t limit_bytes)
+{
+	char path[GROUND_PATH];
+	int r;
+
+	if (v1[0])
+		make_dir(v1, name);
+	r = write_memory(name, v1[0] ? "memory.limit_in_bytes" : "memory.max", limit_bytes);
+	if (r < 0)
+		bench_die("%s/%s: limit: %s", base, name, strerror(-r));
+	/* where swap is not accounted for there is no such file */
+	path_of(v2, name, "memory.swap.max", path);
+	if (v1[0])
+		(void)write_memory(name, "memory.memsw.limit_in_bytes", limit_bytes);
+	else
+		(void)write_file(path, "0");
+}
+
+bool ground_high(const char *name, uint64_t high_bytes)
+{
+	return !v1[0] && write_memory(name, "memory.high", high_bytes) == 0;
+}
+
+void ground_enter(const char *name)
+{
+	char path[GROUND_PATH], pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	path_of(v2, name, "cgroup.procs", path);
+	if (write_file(path, pid) < 0)
+		_exit(2);
+	if (v1[0]) {
+		path_of(v1, name, "cgroup.procs", path);
+		if (write_file(path, pid) < 0)
+			_exit(2);
+	}
+}
+
+static uint64_t number_after(const char *text, const char *word)
+{
+	const char *at = text ? strstr(text, word) : NULL;
+
+	return at ? strtoull(at + strlen(word), NULL, 10) : 0;
+}
+
+static uint64_t read_memory(const char *name, const char *file, const char *word)
+{
+	char path[GROUND_PATH], text[512];
+
+	path_of(v1[0] ? v1 : v2, name, file, path);
+	return read_file(path, text, sizeof(text)) > 0 ? number_after(text, word) : 0;
+}
+
+struct ground_memory ground_memory(const char *name)
+{
+	bool old = v1[0];
+
+	return (struct ground_memory){
+		.used_bytes = read_memory(name, old ? "memory.usage_in_bytes" : "memory.current",
+					  ""),
+		.peak_bytes = read_memory(name, old ? "memory.max_usage_in_bytes" : "memory.peak",
+					  ""),
+		.oom_kills = read_memory(name, old ? "memory.oom_control" : "memory.events",
+					 "oom_kill "),
+	};
+}
+
 /* ---- pressure --------------------------------------------------------------------------------------- */
 
 #define CHUNK (64 * 1024)
@@ -267,35 +345,6 @@ static void make_data(enum pressure_kind kind, uint64_t size)
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	close(fd);
 	free(chunk);
-}
-
-static void set_limit(const char *name, uint64_t limit)
-{
-	char path[GROUND_PATH], text[32];
-	int r;
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)limit);
-	if (v1[0])
-		make_dir(v1, name);
-	path_of(v1[0] ? v1 : v2, name, v1[0] ? "memory.limit_in_bytes" : "memory.max", path);
-	r = write_file(path, text);
-	if (r < 0)
-		bench_die("%s: %s", path, strerror(-r));
-}
-
-static void enter(const char *name)
-{
-	char path[GROUND_PATH], pid[16];
-
-	snprintf(pid, sizeof(pid), "%d", (int)getpid());
-	path_of(v2, name, "cgroup.procs", path);
-	if (write_file(path, pid) < 0)
-		_exit(2);
-	if (v1[0]) {
-		path_of(v1, name, "cgroup.procs", path);
-		if (write_file(path, pid) < 0)
-			_exit(2);
-	}
 }
 
 static void pressure_run(struct shared *shared, uint64_t size)
@@ -335,7 +384,7 @@ struct pressure *pressure_new(const char *name, enum pressure_kind kind, uint64_
 	if (!p)
 		bench_die("no memory");
 	p->shared = shared_new(sizeof(*p->shared));
-	set_limit(name, limit_bytes);
+	ground_limit(name, limit_bytes);
 	make_data(kind, size);
 	fflush(stdout);
 	p->pid = fork();
@@ -343,7 +392,7 @@ struct pressure *pressure_new(const char *name, enum pressure_kind kind, uint64_
 		bench_die("fork: %s", strerror(errno));
 	if (p->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		enter(name);
+		ground_enter(name);
 		pressure_run(p->shared, size);
 	}
 	return p;
@@ -363,13 +412,6 @@ void pressure_free(struct pressure *p)
 	kill(p->pid, SIGKILL);
 	waitpid(p->pid, NULL, 0);
 	free(p);
-}
-
-static uint64_t number_after(const char *text, const char *word)
-{
-	const char *at = text ? strstr(text, word) : NULL;
-
-	return at ? strtoull(at + strlen(word), NULL, 10) : 0;
 }
 
 struct stall stall_read(int fd)

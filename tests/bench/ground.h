@@ -33,6 +33,22 @@ void ground_remove(const char *name);
 /* The path of a file of one, "" for the file: its directory. */
 void ground_file(const char *name, const char *file, char ret[GROUND_PATH]);
 
+/* ---- memory ---------------------------------------------------------------------------------------- */
+
+/* The limit of one: memory.max, or that of its v1 twin, which is made here; 0: none. No swap in there: idle garbage is what the kernel
+ * would swap out first, and containers have none. Dies if it cannot. */
+void ground_limit(const char *name, uint64_t limit_bytes);
+/* memory.high. Returns: false: there is none (v1 has no such thing). */
+bool ground_high(const char *name, uint64_t high_bytes);
+/* In a child of the benchmark: moves it in, into the twin too (there must be one). Ends it with status 2 if that fails. */
+void ground_enter(const char *name);
+
+struct ground_memory {
+	uint64_t used_bytes, peak_bytes; /* 0: unknown */
+	uint64_t oom_kills; /* of processes in this very group, with v1; below it too, with cgroup2 */
+};
+struct ground_memory ground_memory(const char *name);
+
 /* ---- pressure ------------------------------------------------------------------------------------- */
 
 enum pressure_kind {

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-load.c - a busy .NET program: what the bridge costs, what it gains, and what the settings
+ * of today do
+ *
+ * The program is tests/dotnet/Load: a web application without the web, that serves as fast as it
+ * can from a live cache of 100 MiB, and makes a report of 100 MiB every 4 s, with the server
+ * collector, as ASP.NET has it.
+ *
+ *  short     In one group with a reader of a file (1 block a millisecond at most, so that it does
+ *            not take the program's CPU when it fares well). Both together need more than there is
+ *            when a report was made. On cgroup2 the limit is memory.high, with memory.max a quarter
+ *            above; on v1 it is the hard limit, v1 has no other. Beside the bridge the two settings
+ *            people use: DOTNET_GCConserveMemory=9 (compact the oldest generation when it is
+ *            fragmented), and DOTNET_GCHeapHardLimit of 75 % of the limit. .NET takes 75 % by
+ *            itself where it sees a hard limit ("believes"), so there this row shows what two runs
+ *            of the same differ by; it does not look at memory.high.
+ *  plentiful No limit, no neighbour, no reports. The program runs twice at the same time, with and
+ *            without a hook, but only one of them is served at a time, 1 s each: A B, B A, A B, ...
+ *            What disturbs one disturbs both. Both are started anew after each 10 pairs, for where
+ *            a process lies in memory makes a difference too. A pair gives a ratio; the verdict is
+ *            the median of them.
+ *
+ * A pause is what a request takes: collections, faults and throttling of the kernel are all in
+ * there. p99 is over all requests.
+ */
+#include "effect-ways.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define APP "Load/load"
+#define LIVE_MIB "100"
+#define REPORT_MIB "100"
+#define LIMIT (512 * MIB)
+#define FILE_BYTES (300 * MIB)
+#define PACE_USEC 1000
+#define WARM_UP "go 4"
+#define MEASURED "go 20"
+#define SAMPLE_NSEC UINT64_C(20000000)
+#define READY_USEC (60 * USEC_PER_SEC)
+#define SERVE_USEC (90 * USEC_PER_SEC)
+#define END_USEC (10 * USEC_PER_SEC)
+#define PAIRS_A_START 10
+#define COST_TARGET 0.98
+
+static const char *allow_missing;
+static unsigned numbers[2] = { 1, 40 }; /* rounds, pairs */
+
+static const char help[] =
+	"  --allow-missing  a hook that this build does not have is no failure\n"
+	"  ROUNDS           runs of each setting while memory is short (1); about 30 s a run\n"
+	"  PAIRS            pairs with and without each hook while it is plentiful (40); about 2.5 s a pair\n"
+	"Exit status: 0 all targets met, 1 one was missed, 2 something could not run.\n";
+
+/* ---- the settings ---------------------------------------------------------------------------------------- */
+
+struct setting {
+	const char *name;
+	const char *way;      /* effect-ways */
+	const char *variable; /* "NAME=VALUE", or NULL */
+	struct command command;
+	const char *missing; /* NULL: it can run */
+	char failed[160];
+	unsigned oom_kills;
+	struct series requests, p50_msec, p99_msec, max_msec, pause_msec, gen2, stall_msec,
+		neighbour, peak, believes;
+};
+
+static char hard_limit[64];
+
+static struct setting settings[] = {
+	{ .name = "without the bridge", .way = "none" },
+	{ .name = "profiler", .way = "profiler" },
+	{ .name = "start-up hook", .way = "start-up hook" },
+	{ .name = "GCConserveMemory=9", .way = "none", .variable = "DOTNET_GCConserveMemory=9" },
+	{ .name = "GCHeapHardLimit=75 %", .way = "none", .variable = hard_limit },
+};
+
+static bool has_bridge(const struct setting *s)
+{
+	return strcmp(s->way, "none") != 0;
+}
+
+static void find_settings(void)
+{
+	static const char *const args[] = { LIVE_MIB, REPORT_MIB, NULL };
+
+	/* .NET reads it as a hexadecimal number */
+	snprintf(hard_limit, sizeof(hard_limit), "DOTNET_GCHeapHardLimit=%llX",
+		 (unsigned long long)LIMIT / 4 * 3);
+	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
+		s->missing = way_command(way_named("coreclr", s->way), APP, args, &s->command);
+		if (s->missing)
+			s->missing = strdup(s->missing);
+		else if (s->variable)
+			s->command.env[0] = s->variable;
+	}
+}
+
+static bool get_ready(struct program *program, bool bridge, char *failed, size_t size)
+{
+	uint64_t until;
+	const char *line;
+
+	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
+		snprintf(failed, size, "never got ready; %.120s", program_fate(program));
+		return false;
+	}
+	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
+	while (bridge && !program_told(program, "ready: "))
+		if (program_line(program, until, &line) <= 0) {
+			snprintf(failed, size, "the hook never said that it watches");
+			return false;
+		}
+	return true;
+}
+
+/* ---- short --------------------------------------------------------------------------------------------------- */
+
+static bool serve(struct program *program, const char *order, uint64_t *ret_peak,
+		  const char **ret_line)
+{
+	uint64_t until = now_nsec() + SERVE_USEC * NSEC_PER_USEC, peak = 0;
+	const char *line;
+	int r;
+
+	if (!program_say(program, order))
+		return false;
+	while (now_nsec() < until) {
+		peak = MAX(peak, program_rss(program));
+		r = program_line(program, now_nsec() + SAMPLE_NSEC, &line);
+		if (r < 0)
+			return false;
+		if (r == 0 || strncmp(line, "result ", 7) != 0)
+			continue;
+		*ret_peak = peak;
+		*ret_line = line;
+		return true;
+	}
+	return false;
+}
+
+static void measure(struct setting *s, struct stage *stage, struct program *program,
+		    struct neighbour *neighbour)
+{
+	uint64_t peak, read_before;
+	const char *line;
+	double seconds;
+
+	if (!serve(program, WARM_UP, &peak, &line))
+		return;
+	stage_begin(stage);
+	read_before = neighbour_bytes(neighbour);
+	if (!serve(program, MEASURED, &peak, &line))
+		return;
+	seconds = line_number(line, "seconds");
+	series_add(&s->requests, line_number(line, "requests") / seconds);
+	series_add(&s->p50_msec, line_number(line, "p50_usec") / 1000);
+	series_add(&s->p99_msec, line_number(line, "p99_usec") / 1000);
+	series_add(&s->max_msec, line_number(line, "max_usec") / 1000);
+	series_add(&s->pause_msec, line_number(line, "pause_msec"));
+	series_add(&s->gen2, line_number(line, "gen2"));
+	series_add(&s->believes, line_number(line, "believes_mb"));
+	series_add(&s->stall_msec, (double)stage_stall(stage).some_usec / 1000);
+	series_add(&s->neighbour,
+		   (double)(neighbour_bytes(neighbour) - read_before) / (double)MIB / seconds);
+	series_add(&s->peak, (double)peak / (double)MIB);
+}
+
+static void run_short(struct setting *s, const struct data *data)
+{
+	struct neighbour *neighbour = NULL;
+	struct program *program;
+	struct stage stage;
+
+	data_evict(data);
+	if (ground_is_unified())
+		stage_open(&stage, "load", LIMIT / 4 * 5, LIMIT);
+	else
+		stage_open(&stage, "load", LIMIT, 0);
+	program = program_start(stage.run, &s->command);
+	if (get_ready(program, has_bridge(s), s->failed, sizeof(s->failed))) {
+		neighbour = neighbour_start(stage.run, data, 1, PACE_USEC);
+		measure(s, &stage, program, neighbour);
+		if (!neighbour_alive(neighbour))
+			snprintf(s->failed, sizeof(s->failed), "the neighbour was killed");
+	}
+	neighbour = neighbour_free(neighbour);
+	s->oom_kills += (unsigned)ground_memory(stage.run).oom_kills;
+	if (!program_end(program, END_USEC) && !s->failed[0])
+		snprintf(s->failed, sizeof(s->failed), "%s", program_fate(program));
+	program_free(program);
+	stage_close(&stage);
+}
+
+static double median(struct series *series)
+{
+	return series_percentile(series, 50);
+}
+
+static void number_cells(struct table *t, struct setting *s)
+{
+	cell_number(t, median(&s->requests), 0);
+	if (settings[0].requests.count > 0)
+		cell_number(t, median(&s->requests) / median(&settings[0].requests), 2);
+	else
+		cell_none(t);
+	cell_number(t, median(&s->p50_msec), 2);
+	cell_number(t, median(&s->p99_msec), 1);
+	cell_number(t, median(&s->max_msec), 0);
+	cell_number(t, median(&s->pause_msec), 0);
+	cell_number(t, median(&s->gen2), 0);
+	cell_number(t, median(&s->stall_msec), 0);
+	cell_number(t, median(&s->neighbour), 0);
+	cell_number(t, median(&s->peak), 0);
+	cell_number(t, median(&s->believes), 0);
+}
+
+static void print_short(void)
+{
+	static const struct column columns[] = {
+		{ "setting", "setting" },
+		{ "requests_per_sec", "requests/s" },
+		{ "requests_ratio", "x without" },
+		{ "p50_msec", "p50 ms" },
+		{ "p99_msec", "p99 ms" },
+		{ "max_msec", "max ms" },
+		{ "gc_pause_msec", "GC pauses ms" },
+		{ "gen2", "gen2" },
+		{ "stall_msec", "stall ms" },
+		{ "neighbour_mib_per_sec", "neighbour MiB/s" },
+		{ "peak_rss_mib", "peak RSS MiB" },
+		{ "believes_mib", "believes MiB" },
+		{ "oom_kills", "OOM kills" },
+	};
+	static struct table t;
+	char title[160];
+
+	snprintf(title, sizeof(title),
+		 "Short: busy, %s MiB live, beside a reader of %u MiB, %s of %u MiB, 20 s",
+		 LIVE_MIB, (unsigned)(FILE_BYTES / MIB),
+		 ground_is_unified() ? "memory.high" : "v1 hard limit", (unsigned)(LIMIT / MIB));
+	table_begin(&t, "short", title, columns, ELEMENTSOF(columns));
+	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
+		table_row(&t);
+		cell_text(&t, "%s", s->name);
+		if (s->requests.count > 0)
+			number_cells(&t, s);
+		else
+			for (int i = 0; i < 11; i++)
+				cell_none(&t);
+		if (s->missing)
+			cell_none(&t);
+		else
+			cell_number(&t, s->oom_kills, 0);
+		if (s->missing || s->failed[0])
+			table_note(&t, "%s: %s", s->name, s->missing ? s->missing : s->failed);
+	}
+	table_print(&t);
+}
+
+/* Where `ours` is worse than `other` by more than runs differ anyway. */
+static void say_loss(const struct setting *ours, const struct setting *other, const char *what,
+		     double our, double their, bool more_is_better)
+{
+	double ratio = more_is_better ? our / their : their / our;
+
+	if (their > 0 && our > 0 && ratio < 0.95)
+		bench_say("LOSES  %s to %s in %s: %.1f against %.1f", ours->name, other->name, what,
+			  our, their);
+}
+
+static void print_losses(void)
+{
+	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++)
+		for (struct setting *o = settings; o < settings + ELEMENTSOF(settings); o++) {
+			if (!has_bridge(s) || has_bridge(o) || s->requests.count == 0 ||
+			    o->requests.count == 0)
+				continue;
+			say_loss(s, o, "requests/s", median(&s->requests), median(&o->requests),
+				 true);
+			say_loss(s, o, "p99 ms", median(&s->p99_msec), median(&o->p99_msec), false);
+			say_loss(s, o, "stall ms", median(&s->stall_msec), median(&o->stall_msec),
+				 false);
+			say_loss(s, o, "the neighbour's MiB/s", median(&s->neighbour),
+				 median(&o->neighbour), true);
+			say_loss(s, o, "peak RSS MiB", median(&s->peak), median(&o->peak), false);
+		}
+}
+
+static void print_short_targets(void)
+{
+	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
+		if (s->missing || !has_bridge(s))
+			continue;
+		if (s->failed[0])
+			bench_target(false, "%s: %s", s->name, s->failed);
+		else
+			bench_target(s->oom_kills <= settings[0].oom_kills,
+				     "%s: %u OOM kills (without the bridge %u)", s->name,
+				     s->oom_kills, settings[0].oom_kills);
+	}
+}
+
+/* ---- plentiful -------------------------------------------------------------------------------------------- */
+
+struct contest {
+	struct setting *hook;
+	struct series ratio, cpu_ratio, with, without;
+	char failed[160];
+};
+
+/* Requests a second, and CPU time a request. */
+static bool slice(struct program *program, double *ret_rate, double *ret_cpu)
+{
+	uint64_t cpu = program_cpu_nsec(program), peak;
+	const char *line;
+
+	if (!serve(program, "go 1", &peak, &line))
+		return false;
+	*ret_rate = line_number(line, "requests") / line_number(line, "seconds");
+	*ret_cpu = (double)(program_cpu_nsec(program) - cpu) / line_number(line, "requests");
+	return *ret_rate > 0;
+}
+
+static void pair(struct contest *contest, struct program *with, struct program *without, bool swap)
+{
+	double rate[2], cpu[2];
+
+	if (!slice(swap ? without : with, &rate[swap], &cpu[swap]) ||
+	    !slice(swap ? with : without, &rate[!swap], &cpu[!swap])) {
+		snprintf(contest->failed, sizeof(contest->failed), "a slice did not end: %.120s",
+			 program_fate(with));
+		return;
+	}
+	series_add(&contest->with, rate[0]);
+	series_add(&contest->without, rate[1]);
+	series_add(&contest->ratio, rate[0] / rate[1]);
+	series_add(&contest->cpu_ratio, cpu[0] / cpu[1]);
+}
+
+static struct command plain(const struct setting *s)
+{
+	static const char *const args[] = { LIVE_MIB, "0", NULL };
+	struct command command = { .argv = { NULL } };
+
+	way_command(way_named("coreclr", s->way), APP, args, &command);
+	return command;
+}
+
+static void run_pairs(struct contest *contest, unsigned pairs)
+{
+	struct command commands[2] = { plain(contest->hook), plain(&settings[0]) };
+	struct program *with, *without;
+	struct stage stage;
+	double rate, cpu;
+
+	stage_open(&stage, "load", 0, 0);
+	with = program_start(stage.run, &commands[0]);
+	without = program_start(stage.run, &commands[1]);
+	if (get_ready(with, true, contest->failed, sizeof(contest->failed)) &&
+	    get_ready(without, false, contest->failed, sizeof(contest->failed)) &&
+	    slice(with, &rate, &cpu) && slice(without, &rate, &cpu))
+		for (unsigned i = 0; i < pairs && !contest->failed[0]; i++)
+			pair(contest, with, without, i % 2);
+	if (!program_end(with, END_USEC) && !contest->failed[0])
+		snprintf(contest->failed, sizeof(contest->failed), "no clean end; %.120s",
+			 program_fate(with));
+	program_end(without, END_USEC);
+	program_free(with);
+	program_free(without);
+	stage_close(&stage);
+}
+
+static void run_plentiful(struct contest *contests, unsigned count)
+{
+	static const struct column columns[] = {
+		{ "hook", "hook" },
+		{ "requests_per_sec", "requests/s" },
+		{ "without_requests_per_sec", "without" },
+		{ "ratio", "ratio" },
+		{ "ratio_p25", "p25" },
+		{ "ratio_p75", "p75" },
+		{ "cpu_ratio", "CPU a request" },
+		{ "pairs", "pairs" },
+	};
+	static struct table t;
+
+	table_begin(&t, "plentiful",
+		    "Plentiful: with and without a hook in turn, no limit and no neighbour",
+		    columns, ELEMENTSOF(columns));
+	for (struct contest *c = contests; c < contests + count; c++) {
+		for (unsigned done = 0; done < numbers[1] && !c->failed[0]; done += PAIRS_A_START)
+			run_pairs(c, MIN(numbers[1] - done, PAIRS_A_START));
+		table_row(&t);
+		cell_text(&t, "%s", c->hook->name);
+		cell_number(&t, median(&c->with), 0);
+		cell_number(&t, median(&c->without), 0);
+		cell_number(&t, median(&c->ratio), 3);
+		cell_number(&t, series_percentile(&c->ratio, 25), 3);
+		cell_number(&t, series_percentile(&c->ratio, 75), 3);
+		cell_number(&t, median(&c->cpu_ratio), 3);
+		cell_number(&t, (double)c->ratio.count, 0);
+		if (c->failed[0])
+			table_note(&t, "%s: %s", c->hook->name, c->failed);
+	}
+	table_print(&t);
+	bench_say("Ratios are the hook's over the one without: of a pair; the middle half of them "
+		  "lies from p25 to p75.");
+	for (struct contest *c = contests; c < contests + count; c++)
+		bench_target(
+			!c->failed[0] && median(&c->ratio) >= COST_TARGET,
+			"%s: %.1f %% of the throughput while memory is plentiful (at least 98)",
+			c->hook->name, 100 * median(&c->ratio));
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------ */
+
+static int work(void)
+{
+	struct contest contests[ELEMENTSOF(settings)] = { { .hook = NULL } };
+	unsigned contest_count = 0;
+	struct data data;
+
+	if (ground_why_not() || !ground_has_memory())
+		bench_die("no real pressure can be made here: %s",
+			  ground_why_not() ? ground_why_not() : "no memory controller");
+	find_settings();
+	if (settings[0].missing && !allow_missing)
+		bench_die("%s", settings[0].missing);
+	if (settings[0].missing) {
+		bench_say("SKIP  coreclr: %s", settings[0].missing);
+		return 0;
+	}
+	data = data_new(FILE_BYTES);
+	for (unsigned round = 0; round < numbers[0]; round++)
+		for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++)
+			if (!s->missing && !s->failed[0])
+				run_short(s, &data);
+	print_short();
+	print_losses();
+	print_short_targets();
+
+	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
+		if (s->missing && !allow_missing)
+			bench_missing("%s: %s", s->name, s->missing);
+		if (has_bridge(s) && !s->missing)
+			contests[contest_count++].hook = s;
+	}
+	if (contest_count > 0)
+		run_plentiful(contests, contest_count);
+	return bench_end();
+}
+
+int main(int argc, char **argv)
+{
+	const char *runtime = "coreclr";
+
+	bench_option("runtime", &runtime);
+	bench_option("allow-missing", &allow_missing);
+	bench_help(help);
+	bench_start("load", "[--allow-missing] [ROUNDS [PAIRS]]", argc, argv, numbers, 2);
+	if (strcmp(runtime, "coreclr") != 0)
+		bench_die("--runtime=%s: only coreclr has a load program", runtime);
+	return ground_run(work);
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-survive.c - who gets killed when memory runs out
+ *
+ *     the program   tests/dotnet/Survive: idles on an import of 400 MiB that it dropped; about 440 MiB in use, 60 of them needed
+ *     a shipper     reads a file of 128 MiB, round and round: page cache that is in use
+ *     a sidecar     native memory, 60 MiB at first, that grows to 300 MiB
+ *
+ * Together they need 490 MiB and may have 640. But nobody tells the program, and its collector does
+ * not run by itself: it looks at the limit when it collects, and an idle program does not collect.
+ * That it knows its limit (.NET allows its heap 75 % of it) does not help, for it keeps that. So
+ * the kernel takes the page cache first, which makes the shipper wait; then, when the sidecar has
+ * about 200 MiB, it kills the largest: the program.
+ *
+ * From the first wait to the kill there is as much time as the sidecar needs to eat the page cache:
+ * 128 MiB by its speed. That is the time in which a warning is worth something. So there is a row
+ * for each speed: at 20 MiB/s it is 6 s; the alarm of an unprivileged trigger takes 2 to 4 s
+ * (facts), so at 80 MiB/s it comes too late. What is the verdict is said below the table, the other
+ * rows are figures as they are.
+ *
+ *  one group     all are in one container (or service); its limit is the program's own
+ *  pod           the program in a group without a limit, the others in another one; the limit is
+ *                their parent's. The program does not stall: its own memory.pressure stays silent.
+ *                So it is told to watch the parent (PSIBRIDGE_CGROUP)
+ *  memory.high   (cgroup2) one group, with memory.high at seven eighths of memory.max, as the
+ *                documentation advises
+ *
+ * Survived is: it answers when the sidecar has all it wanted. Without the bridge the same; the runs
+ * alternate.
+ */
+#include "effect-ways.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define APP "Survive/survive"
+#define LIVE_MIB "20"
+#define LIMIT (640 * MIB)
+#define FILE_BYTES (128 * MIB)
+#define PACE_USEC 1500
+#define SIDECAR_FIRST_MIB 60
+#define SIDECAR_MIB 300
+#define SETTLE_USEC (500 * USEC_PER_MSEC)
+#define READY_USEC (60 * USEC_PER_SEC)
+#define ANSWER_USEC (10 * USEC_PER_SEC)
+#define GROWN_USEC (60 * USEC_PER_SEC)
+#define END_USEC (10 * USEC_PER_SEC)
+#define STEP_NSEC UINT64_C(10000000)
+
+static const char *runtime = "coreclr", *way_name, *allow_missing;
+static unsigned numbers[2] = { 10, 3 }; /* runs of what is judged, of the rest */
+static const char *garbage_mib = "400";
+static struct data data;
+
+static const char help[] =
+	"  --runtime=R      coreclr (the default) or mono\n"
+	"  --way=NAME       the way in (profiler; for mono: profile hook)\n"
+	"  --allow-missing  that this build does not have it is no failure\n"
+	"  RUNS             of each kind that is judged (10); about 30 s for one with and one without\n"
+	"  OTHERS           of each that is not (3)\n"
+	"Exit status: 0 all targets met, 1 one was missed, 2 something could not run.\n";
+
+/* ---- the sidecar --------------------------------------------------------------------------------------- */
+
+struct sidecar {
+	pid_t pid;
+	_Atomic unsigned *mib; /* shared: what it has */
+};
+
+static _Noreturn void grow(_Atomic unsigned *mib, unsigned mib_per_sec)
+{
+	uint64_t start = now_nsec();
+
+	for (unsigned i = 0; i < SIDECAR_MIB; i++) {
+		char *chunk = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   -1, 0);
+
+		if (chunk == MAP_FAILED)
+			_exit(2);
+		memset(chunk, 'x', MIB);
+		atomic_store(mib, i + 1);
+		if (i < SIDECAR_FIRST_MIB)
+			start = now_nsec();
+		else
+			while ((now_nsec() - start) * mib_per_sec <
+			       (i + 1 - SIDECAR_FIRST_MIB) * UINT64_C(1000000000))
+				sleep_usec(1000);
+	}
+	for (;;)
+		pause();
+}
+
+static struct sidecar sidecar_start(const char *group, unsigned mib_per_sec)
+{
+	struct sidecar sidecar = { .mib = shared_new(sizeof(*sidecar.mib)) };
+
+	fflush(stdout);
+	sidecar.pid = fork();
+	if (sidecar.pid < 0)
+		bench_die("fork: %s", strerror(errno));
+	if (sidecar.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close_range(STDERR_FILENO + 1, ~0u, 0); /* the program's pipe is not ours */
+		ground_enter(group);
+		grow(sidecar.mib, mib_per_sec);
+	}
+	return sidecar;
+}
+
+/* Returns: false: it was killed before that. */
+static bool sidecar_end(struct sidecar *sidecar)
+{
+	bool alive = waitpid(sidecar->pid, NULL, WNOHANG) == 0;
+
+	if (alive) {
+		kill(sidecar->pid, SIGKILL);
+		waitpid(sidecar->pid, NULL, 0);
+	}
+	munmap(sidecar->mib, sizeof(*sidecar->mib));
+	return alive;
+}
+
+/* ---- the scenes ------------------------------------------------------------------------------------------ */
+
+struct outcome {
+	unsigned runs, survived, killed, others_killed;
+	struct series rss_after, sidecar_at_kill, full_collections;
+	char failed[160];
+};
+
+struct scene {
+	const char *name;
+	unsigned mib_per_sec;
+	bool pod, high, judged;
+	struct outcome with, without;
+};
+
+static struct scene scenes[] = {
+	{ .name = "one group", .mib_per_sec = 20, .judged = true },
+	{ .name = "one group", .mib_per_sec = 40 },
+	{ .name = "one group", .mib_per_sec = 80 },
+	{ .name = "pod", .mib_per_sec = 20 },
+	{ .name = "memory.high", .mib_per_sec = 80, .high = true },
+};
+
+/* In the outer group is nobody, in "app" the program, in "others" the others; in one group all are in "app". */
+static void open_groups(const struct scene *scene)
+{
+	ground_remove("survive");
+	ground_make_parent("survive");
+	ground_make("survive/app");
+	ground_make("survive/others");
+	ground_limit("survive", scene->pod ? LIMIT : 0);
+	ground_limit("survive/app", scene->pod ? 0 : LIMIT);
+	ground_limit("survive/others", 0);
+	if (scene->high && !ground_high("survive/app", LIMIT / 8 * 7))
+		bench_die("memory.high cannot be set");
+}
+
+/* Lets the sidecar grow until it has all, or somebody is dead. */
+static void let_it_grow(struct program *program, const struct sidecar *sidecar,
+			const struct neighbour *shipper)
+{
+	uint64_t until = now_nsec() + GROWN_USEC * NSEC_PER_USEC;
+	const char *line;
+
+	while (now_nsec() < until && atomic_load(sidecar->mib) < SIDECAR_MIB &&
+	       child_alive(sidecar->pid) && neighbour_alive(shipper))
+		if (program_line(program, now_nsec() + STEP_NSEC, &line) < 0)
+			return;
+	/* the last page was written; who has to die for it may still be dying */
+	until = now_nsec() + SETTLE_USEC * NSEC_PER_USEC;
+	while (program_line(program, until, &line) > 0)
+		;
+}
+
+/* Its full collections so far; -1: it does not answer. */
+static long ask(struct program *program)
+{
+	const char *answer;
+
+	if (!program_say(program, "ping") ||
+	    program_await(program, "pong ", ANSWER_USEC, &answer) <= 0)
+		return -1;
+	return strtol(answer + 5, NULL, 10);
+}
+
+static void judge(struct outcome *o, struct program *program, const struct sidecar *sidecar,
+		  long collections_before)
+{
+	long collections = program_ended(program) ? -1 : ask(program);
+
+	if (collections >= 0) {
+		o->survived++;
+		series_add(&o->rss_after, (double)program_rss(program) / (double)MIB);
+		series_add(&o->full_collections, (double)(collections - collections_before));
+		/* memory.high slows down who wants more */
+		if (atomic_load(sidecar->mib) < SIDECAR_MIB && child_alive(sidecar->pid))
+			snprintf(o->failed, sizeof(o->failed), "the sidecar got %u MiB in %u s",
+				 atomic_load(sidecar->mib), (unsigned)(GROWN_USEC / USEC_PER_SEC));
+	} else if (program_was_killed(program)) {
+		o->killed++;
+		series_add(&o->sidecar_at_kill, atomic_load(sidecar->mib));
+	} else {
+		snprintf(o->failed, sizeof(o->failed), "it does not answer; %.120s",
+			 program_fate(program));
+	}
+}
+
+static void run(const struct scene *scene, struct outcome *o, const struct command *command,
+		bool bridge)
+{
+	const char *others = scene->pod ? "survive/others" : "survive/app", *line;
+	struct neighbour *shipper;
+	struct program *program;
+	struct sidecar sidecar;
+	long collections;
+	uint64_t until;
+
+	data_evict(&data);
+	open_groups(scene);
+	o->runs++;
+	program = program_start("survive/app", command);
+	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
+		snprintf(o->failed, sizeof(o->failed), "never got ready; %.120s",
+			 program_fate(program));
+		program_free(program);
+		ground_remove("survive");
+		return;
+	}
+	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
+	while (bridge && !program_told(program, "ready: "))
+		if (program_line(program, until, &line) <= 0) {
+			snprintf(o->failed, sizeof(o->failed),
+				 "the hook never said that it watches");
+			break;
+		}
+	collections = ask(program);
+	shipper = neighbour_start(others, &data, 1, PACE_USEC);
+	/* one pass, so that its file is in use when it matters */
+	while (neighbour_bytes(shipper) < data.size && neighbour_alive(shipper))
+		sleep_usec(10000);
+	sidecar = sidecar_start(others, scene->mib_per_sec);
+
+	let_it_grow(program, &sidecar, shipper);
+	judge(o, program, &sidecar, collections);
+	if (!neighbour_alive(shipper))
+		o->others_killed++;
+	neighbour_free(shipper);
+	if (!sidecar_end(&sidecar))
+		o->others_killed++;
+	program_end(program, END_USEC);
+	program_free(program);
+	ground_remove("survive");
+}
+
+/* ---- what came out ---------------------------------------------------------------------------------------- */
+
+static void print_row(struct table *t, const struct scene *scene, const char *kind,
+		      struct outcome *o)
+{
+	table_row(t);
+	cell_text(t, "%s", scene->name);
+	cell_number(t, scene->mib_per_sec, 0);
+	cell_text(t, "%s", kind);
+	cell_number(t, o->runs, 0);
+	cell_number(t, o->survived, 0);
+	cell_number(t, o->killed, 0);
+	cell_number(t, o->others_killed, 0);
+	if (o->rss_after.count > 0)
+		cell_number(t, series_percentile(&o->rss_after, 50), 0);
+	else
+		cell_none(t);
+	if (o->sidecar_at_kill.count > 0)
+		cell_number(t, series_percentile(&o->sidecar_at_kill, 50), 0);
+	else
+		cell_none(t);
+	if (o->full_collections.count > 0)
+		cell_number(t, series_percentile(&o->full_collections, 50), 0);
+	else
+		cell_none(t);
+	if (o->failed[0])
+		table_note(t, "%s, %u MiB/s, %s: %s", scene->name, scene->mib_per_sec, kind,
+			   o->failed);
+}
+
+static void print_table(const char *how)
+{
+	static const struct column columns[] = {
+		{ "scene", "scene" },
+		{ "mib_per_sec", "MiB/s" },
+		{ "bridge", "bridge" },
+		{ "runs", "runs" },
+		{ "survived", "survived" },
+		{ "killed", "killed" },
+		{ "others_killed", "others killed" },
+		{ "rss_after_mib", "RSS after MiB" },
+		{ "sidecar_mib", "sidecar at the kill MiB" },
+		{ "gen2", "full collections" },
+	};
+	static struct table t;
+	char title[200];
+
+	snprintf(
+		title, sizeof(title),
+		"Survival, %s: %s MiB of garbage, a sidecar that grows to %u MiB, a file of %u MiB, %u MiB together",
+		runtime, garbage_mib, SIDECAR_MIB, (unsigned)(FILE_BYTES / MIB),
+		(unsigned)(LIMIT / MIB));
+	table_begin(&t, "survive", title, columns, ELEMENTSOF(columns));
+	for (struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++)
+		if (s->without.runs > 0) {
+			print_row(&t, s, "none", &s->without);
+			print_row(&t, s, how, &s->with);
+		}
+	table_print(&t);
+}
+
+static void print_targets(void)
+{
+	for (struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++) {
+		if (!s->judged)
+			continue;
+		bench_target(
+			s->with.survived == s->with.runs && s->with.others_killed == 0,
+			"%s, %u MiB/s: with the bridge %u of %u survive, nobody is killed in its place",
+			s->name, s->mib_per_sec, s->with.survived, s->with.runs);
+		bench_target(s->without.killed == s->without.runs,
+			     "%s, %u MiB/s: without it %u of %u are killed", s->name,
+			     s->mib_per_sec, s->without.killed, s->without.runs);
+	}
+}
+
+static int work(void)
+{
+	const char *args[] = { garbage_mib, LIVE_MIB, NULL };
+	struct command none, bridged;
+	const struct way *way;
+	char parent[128];
+	const char *why;
+
+	if (ground_why_not() || !ground_has_memory())
+		bench_die("no real pressure can be made here: %s",
+			  ground_why_not() ? ground_why_not() : "no memory controller");
+	if (!way_at(runtime, 0))
+		bench_die("--runtime=%s: coreclr and mono are known", runtime);
+	/* Mono's heap is a third larger than what is in it */
+	if (strcmp(runtime, "mono") == 0)
+		args[0] = garbage_mib = "300";
+	way = way_named(runtime, way_name			? way_name
+				 : strcmp(runtime, "mono") == 0 ? "profile hook"
+								: "profiler");
+	why = way_command(way_at(runtime, 0), APP, args, &none);
+	if (!why)
+		why = way_command(way, APP, args, &bridged);
+	if (why && allow_missing) {
+		bench_say("SKIP  %s: %s", way->name, why);
+		return 0;
+	}
+	if (why)
+		bench_die("%s: %s", way->name, why);
+	if (way->attach || way->own_app)
+		bench_die("--way=%s: only ways that are there from the start", way->name);
+	snprintf(parent, sizeof(parent), "PSIBRIDGE_CGROUP=%s/survive", ground_cgroup());
+
+	data = data_new(FILE_BYTES);
+	for (struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++) {
+		struct command command = bridged;
+
+		if (s->high && !ground_is_unified())
+			continue;
+		for (unsigned i = 0; s->pod && i < STAGE_ENV_MAX; i++)
+			if (!command.env[i]) {
+				command.env[i] = parent;
+				break;
+			}
+		for (unsigned i = 0; i < numbers[s->judged ? 0 : 1]; i++) {
+			run(s, &s->without, &none, false);
+			run(s, &s->with, &command, true);
+		}
+	}
+	print_table(way->name);
+	print_targets();
+	return bench_end();
+}
+
+int main(int argc, char **argv)
+{
+	bench_option("runtime", &runtime);
+	bench_option("way", &way_name);
+	bench_option("allow-missing", &allow_missing);
+	bench_help(help);
+	bench_start("survive",
+		    "[--runtime=coreclr|mono] [--way=NAME] [--allow-missing] [RUNS [OTHERS]]", argc,
+		    argv, numbers, 2);
+	return ground_run(work);
+}

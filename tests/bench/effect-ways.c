@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * effect-ways.c - the ways into a runtime, as people would write them: a command and an environment
+ *
+ * All is looked for in the build tree ($builddir, else two directories above this program): the
+ * programs at its top, the hooks in hooks/, .NET programs where `dotnet build --artifacts-path
+ * $builddir/dotnet` puts them, programs for Mono in dotnet/mono/.
+ *
+ * .NET reads DOTNET_ and CORECLR_ variables when it starts (docs of dotnet/runtime,
+ * "profiling/Profiler Loading"). A notification profiler is one of any number, beside the one that
+ * has the profiler's slot: "PATH={GUID}", each followed by a semicolon: .NET up to 10 drops the
+ * last entry without one (fixed by dotnet/runtime#130584).
+ */
+#include "effect-ways.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
+#define ATTACH_USEC (20 * USEC_PER_SEC)
+
+/* Told in the tables of the hooks; without it they say nothing of what they do. */
+#define TALK "PSIBRIDGE_LOG=info"
+
+static const struct way ways[] = {
+	{ .runtime = "coreclr", .name = "none", .argv = { "dotnet", "APP" } },
+	{ .runtime = "coreclr",
+	  .name = "embedded",
+	  .argv = { "@psibridge-clrhost", "APP" },
+	  .env = { TALK },
+	  .bridge = true },
+	{ .runtime = "coreclr",
+	  .name = "profiler",
+	  .argv = { "dotnet", "APP" },
+	  .env = { TALK, "CORECLR_ENABLE_PROFILING=1", "CORECLR_PROFILER=" GUID,
+		   "CORECLR_PROFILER_PATH=@hooks/libpsibridge-coreclr.so" },
+	  .bridge = true },
+	{ .runtime = "coreclr",
+	  .name = "notification profiler",
+	  .argv = { "dotnet", "APP" },
+	  .env = { TALK, "CORECLR_ENABLE_NOTIFICATION_PROFILERS=1",
+		   "CORECLR_NOTIFICATION_PROFILERS=@hooks/libpsibridge-coreclr.so=" GUID ";" },
+	  .bridge = true },
+	{ .runtime = "coreclr",
+	  .name = "start-up hook",
+	  .argv = { "dotnet", "APP" },
+	  .env = { TALK, "DOTNET_STARTUP_HOOKS=@hooks/PsiBridge.StartupHook.dll" },
+	  .bridge = true },
+	{ .runtime = "coreclr",
+	  .name = "attach",
+	  .argv = { "dotnet", "APP" },
+	  .env = { TALK },
+	  .needs = "@hooks/libpsibridge-coreclr.so",
+	  .bridge = true,
+	  .attach = true },
+	{ .runtime = "coreclr",
+	  .name = "managed library",
+	  .argv = { "dotnet", "@dotnet/bin/ManagedGarbage/release/managed-garbage.dll" },
+	  .env = { TALK },
+	  .bridge = true,
+	  .own_app = true },
+	{ .runtime = "mono", .name = "none", .argv = { "mono", "APP" } },
+	{ .runtime = "mono",
+	  .name = "profile hook",
+	  .argv = { "mono", "APP" },
+	  .env = { TALK, "MONO_ENV_OPTIONS=--profile=psibridge", "LD_LIBRARY_PATH=@hooks" },
+	  .needs = "@hooks/libmono-profiler-psibridge.so",
+	  .bridge = true },
+	{ .runtime = "mono",
+	  .name = "embedded",
+	  .argv = { "@psibridge-monohost", "APP" },
+	  .env = { TALK },
+	  .bridge = true },
+};
+
+const struct way *way_at(const char *runtime, unsigned n)
+{
+	for (unsigned i = 0; i < ELEMENTSOF(ways); i++)
+		if (strcmp(ways[i].runtime, runtime) == 0 && n-- == 0)
+			return &ways[i];
+	return NULL;
+}
+
+const struct way *way_named(const char *runtime, const char *name)
+{
+	for (unsigned i = 0; i < ELEMENTSOF(ways); i++)
+		if (strcmp(ways[i].runtime, runtime) == 0 && strcmp(ways[i].name, name) == 0)
+			return &ways[i];
+	bench_die("no way \"%s\" into %s", name, runtime);
+}
+
+/* ---- where things are ----------------------------------------------------------------------------------- */
+
+static const char *build_tree(void)
+{
+	static char path[GROUND_PATH];
+	const char *given = getenv("builddir");
+	ssize_t n;
+
+	if (path[0])
+		return path;
+	if (given && *given) {
+		snprintf(path, sizeof(path), "%s", given);
+		return path;
+	}
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	path[MAX(n, 0)] = '\0';
+	for (int up = 0; up < 3; up++) {
+		char *slash = strrchr(path, '/');
+
+		if (slash)
+			*slash = '\0';
+	}
+	return path;
+}
+
+static bool in_path(const char *program)
+{
+	const char *dir = getenv("PATH");
+	char path[GROUND_PATH];
+
+	while (dir && *dir) {
+		size_t length = strcspn(dir, ":");
+
+		snprintf(path, sizeof(path), "%.*s/%s", (int)MIN(length, (size_t)500), dir,
+			 program);
+		if (access(path, X_OK) == 0)
+			return true;
+		dir += length + (dir[length] == ':');
+	}
+	return false;
+}
+
+static char why[GROUND_PATH + 64];
+
+/* "@" in a word becomes the build tree; what it leads to must be there. Returns: NULL: it is not. */
+static const char *expand(const char *word)
+{
+	const char *at = strchr(word, '@'), *equals;
+	char file[GROUND_PATH], *text;
+
+	if (!at)
+		return word;
+	if (asprintf(&text, "%.*s%s/%s", (int)(at - word), word, build_tree(), at + 1) < 0)
+		bench_die("no memory");
+	snprintf(file, sizeof(file), "%s", text + (at - word));
+	/* CORECLR_NOTIFICATION_PROFILERS: the path ends at the GUID */
+	equals = strchr(file, '=');
+	if (equals)
+		file[equals - file] = '\0';
+	if (access(file, F_OK) == 0)
+		return text;
+	snprintf(why, sizeof(why), "this build has no %.*s", (int)strcspn(at + 1, "="), at + 1);
+	return NULL;
+}
+
+static const char *expand_app(const struct way *way, const char *app)
+{
+	const char *name = strchr(app, '/') + 1;
+	char word[256];
+
+	if (strcmp(way->runtime, "mono") == 0)
+		snprintf(word, sizeof(word), "@dotnet/mono/%s.exe", name);
+	else
+		snprintf(word, sizeof(word), "@dotnet/bin/%.*s/release/%s.dll",
+			 (int)(name - app - 1), app, name);
+	return expand(word);
+}
+
+const char *way_command(const struct way *way, const char *app, const char *const *args,
+			struct command *ret_command)
+{
+	struct command command = { .argv = { NULL } };
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ELEMENTSOF(way->argv) && way->argv[i]; i++) {
+		bool is_app = strcmp(way->argv[i], "APP") == 0;
+
+		command.argv[n] = is_app ? expand_app(way, app) : expand(way->argv[i]);
+		if (!command.argv[n++])
+			return why;
+	}
+	for (unsigned i = 0; args[i]; i++) {
+		if (n == STAGE_ARGS_MAX - 1)
+			bench_die("too many arguments");
+		command.argv[n++] = args[i];
+	}
+	for (unsigned i = 0; i < ELEMENTSOF(way->env) && way->env[i]; i++) {
+		command.env[i] = expand(way->env[i]);
+		if (!command.env[i])
+			return why;
+	}
+	if (!strchr(command.argv[0], '/') && !in_path(command.argv[0])) {
+		snprintf(why, sizeof(why), "there is no %s on this machine", command.argv[0]);
+		return why;
+	}
+	if (way->attach && !expand("@psibridge"))
+		return why;
+	if (way->needs && !expand(way->needs))
+		return why;
+	*ret_command = command;
+	return NULL;
+}
+
+const char *way_attach(pid_t pid)
+{
+	char number[16];
+	struct command command = { .argv = { expand("@psibridge"), "attach", number } };
+	struct program *attach;
+	const char *said = NULL;
+
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	attach = program_start(NULL, &command);
+	if (!program_end(attach, ATTACH_USEC)) {
+		snprintf(why, sizeof(why), "psibridge attach: %.400s", program_fate(attach));
+		said = why;
+	}
+	program_free(attach);
+	return said;
+}
