@@ -161,6 +161,7 @@ vm_scripts += \
 	tests/vm/guest-daemon.sh \
 	tests/vm/guest-clients.sh \
 	tests/vm/guest-containers.sh \
+	tests/vm/guest-dotnet.sh \
 	tests/vm/guest-latency.sh \
 	tests/vm/guest-pressure.sh
 endif
