@@ -549,8 +549,9 @@ PSB_BEGIN_DECLARATIONS
  * again, and is Released when its call returns. At registration the present level is told if it
  * is Low, or not the one this manager told last.
  *
- * A callback that answers HOST_E_CLRNOTAVAILABLE or E_FAIL is Released and never called again. Any
- * other answer but S_OK is counted, and it is called again next time.
+ * A callback that answers HOST_E_CLRNOTAVAILABLE or E_FAIL is Released and never called again, and
+ * what it was told then counts as not told. Any other answer but S_OK is counted, and it is called
+ * again next time.
  *
  * The last Release() unregisters as above. Memory that was got from the manager stays mapped: a
  * runtime may still be running in it. In a forked child every method answers

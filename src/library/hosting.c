@@ -24,7 +24,7 @@
  *  - That present level is news if it is Low, or if it is not what this manager told last. Before
  *    the first notification, the level at the first registration counts as told: a runtime starts
  *    out in the belief that memory is not short, and a new one must not be sent a High for
- *    nothing.
+ *    nothing. A level that a dead runtime was told counts for nobody: the next one hears it.
  *  - A detached slot is freed by exactly one: `waited` says that a thread is waiting and will do
  *    it.
  *  - Nothing of the runtime's is called, and psb_registration_remove() neither, with the lock
@@ -205,6 +205,7 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 	struct manager *manager = slot->manager;
 	struct domain *domain = manager->domain;
 	ICLRMemoryNotificationCallback *callback;
+	enum psb_available told_before;
 	HRESULT result;
 	bool finish;
 
@@ -213,6 +214,7 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 		pthread_mutex_unlock(&domain->lock);
 		return;
 	}
+	told_before = manager->told;
 	manager->told = n->available;
 	manager->notifications++;
 	slot->running = true;
@@ -225,6 +227,8 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 
 	pthread_mutex_lock(&domain->lock);
 	slot_answered(slot, result);
+	if (is_deadly(result) && !slot->detached) /* or its successor may have been told */
+		manager->told = told_before;
 	if (slot->detached || is_deadly(result)) {
 		/* Still running: who waits for the call waits for this Release too. */
 		callback = steal(slot->callback);

@@ -387,6 +387,42 @@ static void a_low_that_ended_between_two_registrations_is_told_to_have_ended(voi
 	assert_int_equal(f->b.last, eMemoryAvailableHigh);
 }
 
+/* As with a runtime that is not up yet when memory gets short. */
+static void what_a_dead_runtime_was_told_is_told_to_the_next_one(void **state)
+{
+	static const struct {
+		enum psb_available refused, present;
+		unsigned calls;
+	} table[] = {
+		{ PSB_LOW, PSB_LOW, 1 },
+		{ PSB_NEUTRAL, PSB_NEUTRAL, 1 },
+		{ PSB_LOW, PSB_NEUTRAL, 1 },
+		{ PSB_LOW, PSB_HIGH, 0 },
+	};
+	static const HRESULT answers[] = { HOST_E_CLRNOTAVAILABLE, E_FAIL };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ELEMENTSOF(table) * ELEMENTSOF(answers); i++) {
+		size_t row = i / ELEMENTSOF(answers);
+		IHostMemoryManager *manager;
+		unsigned before = f->b.calls;
+
+		fake_watch_set_present(f->watch, PSB_HIGH);
+		assert_int_equal(psb_host_memory_manager_new(f->watch, &manager), 0);
+		f->a.answer = answers[i % ELEMENTSOF(answers)];
+		assert_int_equal(IMM_Register(manager, &f->a.interface), S_OK);
+		tell(f, table[row].refused);
+		assert_int_equal(f->a.calls, i + 1);
+		fake_watch_set_present(f->watch, table[row].present);
+		assert_int_equal(IMM_Register(manager, &f->b.interface), S_OK);
+		fake_watch_settle(f->watch);
+		assert_int_equal(f->b.calls - before, table[row].calls);
+		if (table[row].calls > 0)
+			assert_int_equal(f->b.last, table[row].present);
+		IHostMemoryManager_Release(manager);
+	}
+}
+
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static void only_answers_that_mean_a_dead_runtime_end_a_registration(void **state)
@@ -462,6 +498,7 @@ int main(void)
 		TEST(when_the_cgroup_goes_low_ends),
 		TEST(the_present_level_is_told_at_registration_only_if_it_is_low),
 		TEST(a_low_that_ended_between_two_registrations_is_told_to_have_ended),
+		TEST(what_a_dead_runtime_was_told_is_told_to_the_next_one),
 		TEST(only_answers_that_mean_a_dead_runtime_end_a_registration),
 	};
 
