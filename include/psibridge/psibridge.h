@@ -457,6 +457,18 @@ struct psb_settings {
  */
 int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret);
 
+/* flags of psb_settings_read_from() */
+#define PSB_SETTINGS_STRICT 1u /* refuse every name that is no setting, not only slips of the pen */
+
+/**
+ * psb_settings_read_from() - as psb_settings_read(), from `environment` instead of the process's
+ *
+ * "NAME=VALUE", with NULL behind the last; of two with the same name the first counts. The strings
+ * of the result are in there. Errors: -EINVAL (environment, flags, ret, its size).  Since: 0.1
+ */
+int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
+			   void *userdata, struct psb_settings *ret);
+
 /* ---- survey -------------------------------------------------------------------------------- */
 
 /** One cgroup of a survey. Valid during the call only. */

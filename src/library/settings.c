@@ -8,7 +8,7 @@
  *
  * An empty value is no value, as in psibridged.conf(5). Whoever starts a program with a variable
  * that the hook does not know either mistyped it, or means a newer psibridge: it is told only if
- * it looks like a name we know.
+ * it looks like a name we know, unless the reader is strict.
  */
 #include "psibridge/psibridge.h"
 
@@ -68,6 +68,7 @@ struct reader {
 	psb_log_fn *log;
 	void *userdata;
 	struct psb_settings *settings;
+	bool strict;
 };
 
 static _printf_(2, 3) void complain(struct reader *r, const char *format, ...)
@@ -89,8 +90,8 @@ static void refuse(struct reader *r, const struct row *row, const char *text, co
 	const char *expected = row->expected ? row->expected : value_expected(row->form);
 
 	r->settings->refused++;
-	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected; the default counts",
-		 row->name[0] ? "_" : "", row->name, text, why, why[0] ? "; " : "", expected);
+	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected%s", row->name[0] ? "_" : "", row->name,
+		 text, why, why[0] ? "; " : "", expected, r->strict ? "" : "; the default counts");
 }
 
 static int find_word(const char *const *words, const char *text)
@@ -151,43 +152,86 @@ static void read_one(struct reader *r, const struct row *row, const char *text)
 	}
 }
 
-static bool is_known(const char *name, size_t size)
+static bool is_ours(const char *name, size_t size)
 {
-	for (size_t i = 0; i < ELEMENTSOF(table); i++)
-		if (strlen(table[i].name) == size && memcmp(table[i].name, name, size) == 0)
-			return true;
-	for (size_t i = 0; i < ELEMENTSOF(others); i++)
-		if (strlen(others[i]) == size && memcmp(others[i], name, size) == 0)
+	return size > strlen(PREFIX "_") && strncmp(name, PREFIX "_", strlen(PREFIX "_")) == 0;
+}
+
+static bool is_named(const char *name, size_t size, const char *ours)
+{
+	return is_ours(name, size) && strlen(PREFIX "_") + strlen(ours) == size &&
+	       memcmp(name + strlen(PREFIX "_"), ours, strlen(ours)) == 0;
+}
+
+static bool is_setting(const char *name, size_t size)
+{
+	if (size == strlen(PREFIX) && memcmp(name, PREFIX, size) == 0)
+		return true;
+	for (size_t i = 1; i < ELEMENTSOF(table); i++)
+		if (is_named(name, size, table[i].name))
 			return true;
 	return false;
 }
 
-static void look_for_slips(struct reader *r)
+static bool is_for_others(const char *name, size_t size)
 {
-	const char *names[ELEMENTSOF(table)];
+	for (size_t i = 0; i < ELEMENTSOF(others); i++)
+		if (is_named(name, size, others[i]))
+			return true;
+	return false;
+}
+
+/* `name` is no setting. */
+static void look_at_name(struct reader *r, const char *name, size_t size)
+{
+	const char *names[ELEMENTSOF(table)], *near = NULL;
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
 		names[i] = table[i].name;
-	for (char **v = environ; v && *v; v++) {
-		const char *name = *v, *equals = strchr(name, '='), *near;
-		size_t size;
-
-		if (!equals || strncmp(name, PREFIX "_", strlen(PREFIX "_")) != 0)
-			continue;
-		name += strlen(PREFIX "_");
-		size = (size_t)(equals - name);
-		if (is_known(name, size))
-			continue;
+	if (is_ours(name, size))
+		near = nearest_word(name + strlen(PREFIX "_"), size - strlen(PREFIX "_"), names + 1,
+				    ELEMENTSOF(names) - 1);
+	else if (r->strict) /* "LOW" */
 		near = nearest_word(name, size, names + 1, ELEMENTSOF(names) - 1);
-		if (!near)
-			continue;
-		r->settings->refused++;
-		complain(r, PREFIX "_%.*s: there is no such variable; did you mean " PREFIX "_%s?",
-			 (int)size, name, near);
+	if (!near && !r->strict)
+		return;
+	r->settings->refused++;
+	if (near)
+		complain(r, "%.*s: there is no such variable; did you mean " PREFIX "_%s?",
+			 (int)MIN(size, (size_t)100), name, near);
+	else
+		complain(r, "%.*s: there is no such setting", (int)MIN(size, (size_t)100), name);
+}
+
+static void look_for_slips(struct reader *r, const char *const *environment)
+{
+	for (const char *const *v = environment; *v; v++) {
+		const char *equals = strchr(*v, '=');
+		size_t size = equals ? (size_t)(equals - *v) : strlen(*v);
+
+		if (!equals && r->strict) {
+			r->settings->refused++;
+			complain(r, "%.100s: NAME=VALUE was expected", *v);
+		} else if (equals && !is_setting(*v, size) &&
+			   (r->strict || !is_for_others(*v, size))) {
+			look_at_name(r, *v, size);
+		}
 	}
 }
 
-int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)
+/* As getenv(3). */
+static const char *look_up(const char *const *environment, const char *name)
+{
+	size_t size = strlen(name);
+
+	for (const char *const *v = environment; *v; v++)
+		if (strncmp(*v, name, size) == 0 && (*v)[size] == '=')
+			return *v + size + 1;
+	return NULL;
+}
+
+int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
+			   void *userdata, struct psb_settings *ret)
 {
 	struct psb_settings settings = {
 		.size = sizeof(settings),
@@ -197,10 +241,15 @@ int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)
 		.apart_usec = APART_USEC,
 		.grown_bytes = GROWN_BYTES,
 	};
-	struct reader reader = { .log = log, .userdata = userdata, .settings = &settings };
+	struct reader reader = {
+		.log = log,
+		.userdata = userdata,
+		.settings = &settings,
+		.strict = flags & PSB_SETTINGS_STRICT,
+	};
 
 	/* A part of it would be of no use: it begins with a structure that may grow. */
-	if (!ret || ret->size != sizeof(settings))
+	if (!environment || (flags & ~PSB_SETTINGS_STRICT) || !ret || ret->size != sizeof(settings))
 		return -EINVAL;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char name[40];
@@ -208,11 +257,20 @@ int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)
 
 		snprintf(name, sizeof(name), PREFIX "%s%s", table[i].name[0] ? "_" : "",
 			 table[i].name);
-		text = getenv(name);
+		text = look_up(environment, name);
 		if (text && *text)
 			read_one(&reader, &table[i], text);
 	}
-	look_for_slips(&reader);
+	look_for_slips(&reader, environment);
 	*ret = settings;
 	return 0;
+}
+
+int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)
+{
+	static const char *const nothing[] = { NULL };
+
+	/* clearenv(3) leaves no environment at all */
+	return psb_settings_read_from(environ ? (const char *const *)environ : nothing, 0, log,
+				      userdata, ret);
 }

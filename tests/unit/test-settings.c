@@ -368,11 +368,103 @@ static void a_program_without_environment_has_the_defaults(void **state)
 	assert_int_equal(line_count, 0);
 }
 
+/* ---- somebody else's environment -------------------------------------------------------------- */
+
+static struct psb_settings read_from(const char *const *environment, unsigned flags)
+{
+	struct psb_settings settings = { .size = sizeof(settings) };
+
+	line_count = 0;
+	assert_int_equal(psb_settings_read_from(environment, flags, note_line, lines, &settings),
+			 0);
+	return settings;
+}
+
+static void an_environment_that_is_handed_over_is_the_only_one(void **state)
+{
+	static const char *const nothing[] = { NULL };
+	static const char *const some[] = {
+		"PATH=/bin",
+		"PSIBRIDGE_LWO=x",
+		"PSIBRIDGE_LOW=some 150ms/2s",
+		"PSIBRIDGE_LOW=",
+		"PSIBRIDGE_",
+		"PSIBRIDGE_APART=5s",
+		NULL,
+	};
+	struct psb_settings s;
+
+	(void)state;
+	setenv("PSIBRIDGE_CRITICAL", "nonsense", 1);
+	setenv("PSIBRIDGE_LOW", "some 200ms/2s", 1);
+	s = read_from(nothing, 0);
+	assert_are_defaults(&s);
+	assert_int_equal(line_count, 0);
+	s = read_from(some, 0);
+	assert_ptr_equal(s.watch.low,
+			 strchr(some[2], '=') + 1); /* the first of two, and not a copy */
+	assert_int_equal(s.apart_usec, 5 * USEC_PER_SEC);
+	assert_int_equal(line_count, 1);
+	assert_string_equal(lines[0], "PSIBRIDGE_LWO: there is no such variable; "
+				      "did you mean PSIBRIDGE_LOW?");
+	assert_int_equal(s.refused, 1);
+}
+
+static void a_strict_reader_takes_settings_and_nothing_else(void **state)
+{
+	static const struct {
+		const char *text, *told;
+	} table[] = {
+		{ "PSIBRIDGE=on", NULL },
+		{ "PSIBRIDGE_LOG=info", NULL },
+		{ "PSIBRIDGE_LOG=", NULL },
+		{ "PSIBRIDGE_LOG", "PSIBRIDGE_LOG: NAME=VALUE was expected" },
+		{ "", ": NAME=VALUE was expected" },
+		{ "=", ": there is no such setting" },
+		{ "PSIBRIDGE_=x", "PSIBRIDGE_: there is no such setting" },
+		{ "PSIBRIDGES=x", "PSIBRIDGES: there is no such setting" },
+		{ "psibridge_log=info", "psibridge_log: there is no such setting" },
+		{ "LOW=some 150ms/2s",
+		  "LOW: there is no such variable; did you mean PSIBRIDGE_LOW?" },
+		{ "DOTNET_gcServer=1", "DOTNET_gcServer: there is no such setting" },
+		{ "PSIBRIDGE_BACKEND=epoll", "PSIBRIDGE_BACKEND: there is no such setting" },
+		{ "PSIBRIDGE_APRAT=1s", "PSIBRIDGE_APRAT: there is no such variable; did you mean "
+					"PSIBRIDGE_APART?" },
+		{ "PSIBRIDGE_LOG=loud", "PSIBRIDGE_LOG=loud: off, error, warning, info or debug "
+					"was expected" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const char *const one[] = { table[i].text, NULL };
+		struct psb_settings s = read_from(one, PSB_SETTINGS_STRICT);
+
+		assert_int_equal(line_count, table[i].told != NULL);
+		assert_int_equal(s.refused, table[i].told != NULL);
+		if (table[i].told)
+			assert_string_equal(lines[0], table[i].told);
+	}
+}
+
+static void without_an_environment_or_with_unknown_flags_nothing_is_read(void **state)
+{
+	static const char *const nothing[] = { NULL };
+	struct psb_settings s = { .size = sizeof(s) }, before = s;
+
+	(void)state;
+	assert_int_equal(psb_settings_read_from(NULL, 0, NULL, NULL, &s), -EINVAL);
+	assert_int_equal(psb_settings_read_from(nothing, 2, NULL, NULL, &s), -EINVAL);
+	assert_memory_equal(&s, &before, sizeof(s));
+}
+
 #define CASE(name) cmocka_unit_test_setup(name, forget_variables)
 
 int main(void)
 {
 	static const struct CMUnitTest settings[] = {
+		CASE(an_environment_that_is_handed_over_is_the_only_one),
+		CASE(a_strict_reader_takes_settings_and_nothing_else),
+		CASE(without_an_environment_or_with_unknown_flags_nothing_is_read),
 		CASE(without_a_variable_the_defaults_count),
 		CASE(each_variable_ends_up_where_it_belongs),
 		CASE(every_word_means_what_the_manual_says),
