@@ -302,7 +302,8 @@ static int ask_hresult(const struct ipc *ipc, struct message *m, uint32_t *ret)
 	return 0;
 }
 
-int ipc_attach_profiler(const struct ipc *ipc, const char *path, uint32_t *ret_hresult)
+int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct settings *settings,
+			uint32_t *ret_hresult)
 {
 	/* as in src/runtimes/coreclr.c, in the layout of a GUID in memory */
 	static const uint8_t guid[16] = { 0x50, 0x4c, 0x1a, 0x9f, 0x0e, 0x6b, 0x46, 0x4c,
@@ -317,15 +318,21 @@ int ipc_attach_profiler(const struct ipc *ipc, const char *path, uint32_t *ret_h
 	r = put_string(&m, path);
 	if (r < 0)
 		return r;
-	put(&m, 0, 4); /* no data for the profiler */
+	/* data for the profiler: its settings, see src/runtimes/coreclr.c */
+	put(&m, settings->bytes, 4);
+	for (size_t i = 0; i < settings->n; i++)
+		for (const char *p = settings->texts[i]; p == settings->texts[i] || p[-1]; p++)
+			put(&m, (uint8_t)*p, 1);
 	return ask_hresult(ipc, &m, ret_hresult);
 }
 
-int ipc_apply_startup_hook(const struct ipc *ipc, const char *path, uint32_t *ret_hresult)
+int ipc_apply_startup_hook(const struct ipc *ipc, const char *path, const struct settings *none,
+			   uint32_t *ret_hresult)
 {
 	struct message m;
 	int r;
 
+	(void)none;
 	begin(&m, SET_PROCESS, PROCESS_STARTUP_HOOK);
 	r = put_string(&m, path);
 	return r < 0 ? r : ask_hresult(ipc, &m, ret_hresult);

@@ -23,13 +23,15 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/output.h"
+#include "psibridge/psibridge.h"
 
 #define TIMEOUT_USEC (10 * USEC_PER_SEC)
 
-enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_TIMEOUT, OPTION_DRY_RUN, OPTION_JSON };
+enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_SET, OPTION_TIMEOUT, OPTION_DRY_RUN, OPTION_JSON };
 
 static const struct args_option own_table[] = {
 	{ "hook", "profiler or startup-hook", OPTION_HOOK },
+	{ "set", "PSIBRIDGE_...=VALUE", OPTION_SET },
 	{ "timeout", "a time from 100ms to 10min, such as 10s,", OPTION_TIMEOUT },
 	{ "dry-run", NULL, OPTION_DRY_RUN },
 	{ "json", NULL, OPTION_JSON },
@@ -43,11 +45,14 @@ static const char help[] =
 	"\n"
 	"PID is a .NET program (.NET 5 and later; not NativeAOT), here or in a container. Its runtime is\n"
 	"asked to load the hook; the program goes on meanwhile. It takes the user of the program, or\n"
-	"root. What the hook does is configured by the environment the program was started with.\n"
+	"root. What the hook does is configured by the environment the program was started with, and\n"
+	"by --set.\n"
 	"\n"
 	"  --hook WAY           profiler: the default\n"
 	"                       startup-hook: .NET 8 and later; also taken where profilers are\n"
 	"                       forbidden, or another one has the slot\n"
+	"  --set NAME=VALUE     a setting, PSIBRIDGE_LOW='some 150ms/2s' say, that counts before the\n"
+	"                       program's environment; again for each; with the profiler only\n"
 	"  --timeout TIME       how long the runtime may take to answer; default 10s\n"
 	"  --dry-run            find the program's runtime, and end\n"
 	"  --json               print an object instead of a sentence\n"
@@ -61,7 +66,8 @@ static const char help[] =
 /* The table: ways into a process that runs. Later runtimes add theirs. */
 static const struct attach_way {
 	const char *name, *file;
-	int (*ask)(const struct ipc *ipc, const char *path, uint32_t *ret_hresult);
+	int (*ask)(const struct ipc *ipc, const char *path, const struct settings *settings,
+		   uint32_t *ret_hresult);
 } ways[] = {
 	{ "profiler", HOOK_CORECLR, ipc_attach_profiler },
 	{ "startup-hook", HOOK_STARTUP, ipc_apply_startup_hook },
@@ -72,8 +78,41 @@ enum { WAY_PROFILER, WAY_STARTUP_HOOK };
 struct attachment {
 	struct target target;
 	struct ipc ipc;
+	struct settings settings;
 	bool json;
 };
+
+static void refuse_setting(void *unused, int priority, const char *message)
+{
+	(void)unused;
+	(void)priority;
+	complain("attach", "--set %s", message);
+}
+
+/* Of two for the same variable the last one counts. Errors: -EINVAL; it was told. */
+static int add_setting(struct settings *settings, const char *text)
+{
+	const char *one[] = { text, NULL };
+	struct psb_settings read = { .size = sizeof(read) };
+	size_t name = strcspn(text, "=") + 1, i;
+
+	psb_settings_read_from(one, PSB_SETTINGS_STRICT, refuse_setting, NULL, &read);
+	if (read.refused > 0)
+		return -EINVAL;
+	for (i = 0; i < settings->n && strncmp(settings->texts[i], text, name) != 0; i++)
+		;
+	if (i < settings->n)
+		settings->bytes -= strlen(settings->texts[i]) + 1;
+	if (i == SETTINGS_MAX || settings->bytes + strlen(text) + 1 > SETTINGS_BYTES_MAX) {
+		complain("attach", "--set: more than %d settings, or %d bytes of them",
+			 SETTINGS_MAX, SETTINGS_BYTES_MAX);
+		return -EINVAL;
+	}
+	settings->texts[i] = text;
+	settings->n = MAX(settings->n, i + 1);
+	settings->bytes += strlen(text) + 1;
+	return 0;
+}
 
 static int report(const struct attachment *a, const char *event, const char *sentence,
 		  const struct attach_way *way)
@@ -117,7 +156,7 @@ static int load(struct attachment *a, const struct attach_way *way, const char *
 	sigprocmask(SIG_BLOCK, &ending, &before);
 	r = visible_make(&a->target, hook, &visible, why);
 	if (r == 0) {
-		r = way->ask(&a->ipc, visible.path, ret_hresult);
+		r = way->ask(&a->ipc, visible.path, &a->settings, ret_hresult);
 		if (r == -ETIMEDOUT)
 			snprintf(
 				why, ATTACH_WHY_MAX,
@@ -147,8 +186,12 @@ static int attach_by(struct attachment *a, const struct attach_way *way)
 {
 	char hook[PATH_MAX], why[ATTACH_WHY_MAX], words[ATTACH_WHY_MAX];
 	uint32_t hresult;
-	int r = hooks_find(way->file, hook);
+	int r;
 
+	if (way == &ways[WAY_STARTUP_HOOK] && a->settings.n > 0)
+		return refuse(a,
+			      "a start-up hook cannot be told what --set says; nothing was done");
+	r = hooks_find(way->file, hook);
 	if (r < 0) {
 		snprintf(words, sizeof(words), "%.400s: %s", r == -ENAMETOOLONG ? way->file : hook,
 			 strerror(-r));
@@ -187,6 +230,11 @@ static int attach(struct attachment *a, const struct attach_way *way, uint64_t t
 	bool all;
 	int r;
 
+	if ((a->target.has_profiler_hook || a->target.has_startup_hook) && a->settings.n > 0) {
+		refuse(a,
+		       "it has the hook already, which keeps the settings it has; nothing was done");
+		return EXIT_FAILED;
+	}
 	if (a->target.has_profiler_hook || a->target.has_startup_hook)
 		return report(a, "already", "has the hook already, nothing was done",
 			      &ways[a->target.has_profiler_hook ? WAY_PROFILER : WAY_STARTUP_HOOK]);
@@ -253,6 +301,10 @@ int verb_attach(int argc, char **argv)
 				return EXIT_USAGE;
 			}
 			break;
+		case OPTION_SET:
+			if (add_setting(&a.settings, args.value) < 0)
+				return EXIT_USAGE;
+			break;
 		case OPTION_TIMEOUT:
 			if (args_duration(&args, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC,
 					  &timeout_usec) < 0)
@@ -273,6 +325,11 @@ int verb_attach(int argc, char **argv)
 			}
 			break;
 		}
+	}
+	if (way == &ways[WAY_STARTUP_HOOK] && a.settings.n > 0) {
+		complain("attach", "--set is for --hook profiler: a start-up hook goes by the "
+				   "environment of its program alone");
+		return EXIT_USAGE;
 	}
 	if (pid == 0) {
 		complain("attach", "a process id is missing");

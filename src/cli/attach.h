@@ -86,11 +86,22 @@ struct ipc {
 int ipc_find(const struct target *target, uint64_t timeout_usec, struct ipc *ret, char *why);
 void ipc_done(struct ipc *ipc);
 
-/* Both put the runtime's HRESULT into ret. Errors: -ETIMEDOUT, -EBADMSG, -EILSEQ (the path is not
+/* What the hook is to be told, beside the target's environment: "NAME=VALUE", NULL at the end. */
+#define SETTINGS_MAX 32
+#define SETTINGS_BYTES_MAX 4096 /* all together, with a NUL behind each */
+
+struct settings {
+	const char *texts[SETTINGS_MAX + 1];
+	size_t n, bytes;
+};
+
+/* Both put the runtime's HRESULT into ret. A start-up hook cannot be told settings. Errors: -ETIMEDOUT, -EBADMSG, -EILSEQ (the path is not
  * UTF-8), -EPIPE (hung up), -ESTALE (another process is behind the socket now), other errnos of the
  * socket. */
-int ipc_attach_profiler(const struct ipc *ipc, const char *path, uint32_t *ret_hresult);
-int ipc_apply_startup_hook(const struct ipc *ipc, const char *path, uint32_t *ret_hresult);
+int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct settings *settings,
+			uint32_t *ret_hresult);
+int ipc_apply_startup_hook(const struct ipc *ipc, const char *path, const struct settings *none,
+			   uint32_t *ret_hresult);
 
 #define HRESULT_ALREADY_ACTIVE UINT32_C(0x8013136a)
 #define HRESULT_UNKNOWN_COMMAND UINT32_C(0x80131385)

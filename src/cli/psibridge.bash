@@ -76,7 +76,7 @@ _psibridge()
 	simulate) options='--json --control --help' ;;
 	metrics) options='--output --format --control --help' ;;
 	run) options='--hook --dry-run --json --help' ;;
-	attach) options='--hook --timeout --dry-run --json --help' ;;
+	attach) options='--hook --set --timeout --dry-run --json --help' ;;
 	demo) options='--json --memory --length --simulate --host --help' ;;
 	help) options='run attach watch doctor status top simulate metrics demo' ;;
 	*) return ;;

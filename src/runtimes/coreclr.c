@@ -13,6 +13,9 @@
  *     Initialize(), InitializeForAttach() -> hook_start() ...> told Low -> collect() -> ForceGC()
  *     Shutdown()                          -> hook_stop()  <... ended
  *
+ * Who asks for it over the diagnostics socket may send settings along: "PSIBRIDGE_LOW=...", a NUL
+ * behind each. They count before the environment, which nobody can change from outside any more.
+ *
  * States of a profiler: made -> hooked -> stopped. At most one in a process is hooked. A made one
  * is freed with its last reference. One that was hooked stays for ever: a collection that does not
  * come to its end when the runtime does may still hold on to it. For the same reason this file is
@@ -69,6 +72,9 @@
 #define EARLY_USEC (2 * USEC_PER_SEC)
 #define EARLY_STEP_USEC (20 * USEC_PER_MSEC)
 
+#define SETTINGS_MAX 32 /* that come with an attach request */
+#define SETTINGS_BYTES_MAX 4096
+
 /* Coaxing. */
 #define AGE 20				  /* collections after which a free region is not kept */
 #define STEP_USEC (110 * USEC_PER_MSEC)	  /* the runtime's 100 ms, and what clocks differ */
@@ -86,6 +92,8 @@ struct profiler {
 	atomic_uint references;
 	ICorProfilerInfo *info; /* NULL until hooked */
 	pid_t pid;		/* a forked child has no hook */
+	char *texts;		/* settings that came with the request, a NUL behind each; */
+	const char *settings[SETTINGS_MAX + 1];
 
 	pthread_mutex_t lock;
 	pthread_cond_t stop_wanted;
@@ -283,6 +291,7 @@ static ULONG profiler_release(ICorProfilerCallback11 *This)
 	} else if (left == 0) {
 		pthread_cond_destroy(&profiler->stop_wanted);
 		pthread_mutex_destroy(&profiler->lock);
+		free(profiler->texts);
 		free(profiler);
 	}
 	return left;
@@ -326,7 +335,7 @@ static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unkno
 	profiler->info->lpVtbl->SetEventMask(profiler->info, COR_PRF_MONITOR_NONE);
 	profiler->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	pthread_mutex_lock(&profiler->lock);
-	r = hook_start(&runtime, profiler, &profiler->hook);
+	r = hook_start(&runtime, profiler, profiler->settings, &profiler->hook);
 	pthread_mutex_unlock(&profiler->lock);
 	if (r > 0)
 		return S_OK;
@@ -342,11 +351,31 @@ static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unkno
 			      : E_FAIL;
 }
 
+/* Returns whether it is a list of settings, or nothing. What they say is judged by the hook. */
+static int keep_settings(struct profiler *profiler, const char *data, size_t size)
+{
+	size_t n = 0;
+
+	if (!data || size == 0)
+		return 1;
+	if (size > SETTINGS_BYTES_MAX || data[size - 1] != '\0')
+		return 0;
+	profiler->texts = malloc(size);
+	if (!profiler->texts)
+		return 0;
+	memcpy(profiler->texts, data, size);
+	for (size_t at = 0; at < size && n < SETTINGS_MAX; at += strlen(profiler->texts + at) + 1)
+		profiler->settings[n++] = profiler->texts + at;
+	return 1;
+}
+
 static HRESULT profiler_initialize_for_attach(ICorProfilerCallback11 *This, IUnknown *unknown,
 					      void *data, uint32_t data_size)
 {
-	(void)data;
-	(void)data_size;
+	if (!keep_settings((struct profiler *)This, data, data_size))
+		hook_log(
+			NULL, NAME, LOG_WARNING,
+			"the settings that came with the request cannot be read; the environment counts");
 	return profiler_initialize(This, unknown);
 }
 

@@ -401,7 +401,6 @@ static void *hook_run(void *userdata)
 
 /* ---- for the runtime's threads ------------------------------------------------------------------ */
 
-/* Twice: whether anything may be said is one of the settings. */
 /* The environment is read now, before the program changes it, and told later: stderr may be a pipe
  * that nobody empties before the program has started. */
 static void keep_complaint(void *userdata, int priority, const char *message)
@@ -414,10 +413,31 @@ static void keep_complaint(void *userdata, int priority, const char *message)
 	hook->complaint_count += hook->complaint_count < COMPLAINTS_MAX;
 }
 
-static int read_settings(struct hook *hook)
+static size_t count_strings(const char *const *strings)
 {
+	size_t n = 0;
+
+	while (strings && strings[n])
+		n++;
+	return n;
+}
+
+static int read_settings(struct hook *hook, const char *const *own)
+{
+	size_t owned = count_strings(own), theirs = count_strings((const char *const *)environ), n;
+	const char **all = calloc(owned + theirs + 1, sizeof(*all));
+	int r;
+
+	if (!all)
+		return -ENOMEM;
+	for (n = 0; n < owned; n++)
+		all[n] = own[n];
+	for (size_t i = 0; i < theirs && environ[i]; i++)
+		all[n++] = environ[i];
 	hook->settings.size = sizeof(hook->settings);
-	return psb_settings_read(keep_complaint, hook, &hook->settings);
+	r = psb_settings_read_from(all, 0, keep_complaint, hook, &hook->settings);
+	free(all);
+	return r;
 }
 
 static int start_thread(struct hook *hook)
@@ -432,7 +452,8 @@ static int start_thread(struct hook *hook)
 	return -r;
 }
 
-int hook_start(const struct hook_runtime *runtime, void *userdata, struct hook **ret)
+int hook_start(const struct hook_runtime *runtime, void *userdata, const char *const *own,
+	       struct hook **ret)
 {
 	struct hook *hook = calloc(1, sizeof(*hook));
 	pthread_condattr_t monotonic;
@@ -440,7 +461,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, struct hook *
 
 	if (r == 0) {
 		hook->runtime = runtime;
-		r = read_settings(hook);
+		r = read_settings(hook, own);
 	}
 	if (r == 0 && !hook->settings.enabled) {
 		free_hook(hook);

@@ -50,9 +50,12 @@ struct hook_runtime {
 
 /*
  * Starts the hook's thread and returns at once; all that takes time or can fail happens there.
+ * `own` are settings that count before those of the environment: "NAME=VALUE", NULL at the end, the
+ * strings as long-lived as the process; NULL: there are none.
  * Returns 1 (running), 0 (PSIBRIDGE=off). Errors: -EAGAIN, -ENOMEM; they were told.
  */
-int hook_start(const struct hook_runtime *runtime, void *userdata, struct hook **ret);
+int hook_start(const struct hook_runtime *runtime, void *userdata, const char *const *own,
+	       struct hook **ret);
 
 /*
  * No collect() and no relax() begins after this. Waits for one that is running, two seconds at most:

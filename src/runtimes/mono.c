@@ -44,7 +44,7 @@ static const struct hook_runtime runtime = {
 
 static void up(void)
 {
-	hook_start(&runtime, NULL, &hook);
+	hook_start(&runtime, NULL, NULL, &hook);
 }
 
 static void down(void)

@@ -251,6 +251,51 @@ static void own_thread(void)
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
+static void attach_with(const char *data, size_t size)
+{
+	ICorProfilerCallback11 *profiler = make();
+	char *copy = malloc(size);
+
+	want(copy);
+	memcpy(copy, data, size);
+	want(profiler->lpVtbl->InitializeForAttach(profiler, (IUnknown *)&clr.info, copy,
+						   (uint32_t)size) == S_OK);
+	memset(copy, 'x', size); /* it was only lent */
+	free(copy);
+	low();
+	want(came(&clr.ended, PATIENCE_SEC));
+	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
+}
+
+/* Settings come with the request to attach. The environment says warning. */
+static void settings(void)
+{
+	static const char data[] = "PSIBRIDGE_LOG=info\0PSIBRIDGE_LWO=1\0PSIBRIDGE_LOG=off";
+
+	attach_with(data, sizeof(data));
+}
+
+/* There is no end to what comes with it. */
+static void unterminated(void)
+{
+	attach_with("PSIBRIDGE_LOG=info", strlen("PSIBRIDGE_LOG=info"));
+}
+
+static void too_much(void)
+{
+	static char data[4097] = "PSIBRIDGE_LOG=info";
+
+	attach_with(data, sizeof(data));
+}
+
+/* A NUL each, and more of them than anybody needs. */
+static void too_many(void)
+{
+	static const char data[300];
+
+	attach_with(data, sizeof(data));
+}
+
 /* Low comes before the collector is there; nothing is told, and the collection is made up for. */
 static void early(void)
 {
@@ -408,6 +453,10 @@ static const struct {
 	{ "interfaces", interfaces },
 	{ "events", events },
 	{ "own-thread", own_thread },
+	{ "settings", settings },
+	{ "unterminated", unterminated },
+	{ "too-much", too_much },
+	{ "too-many", too_many },
 	{ "early", early },
 	{ "refused", refused },
 	{ "shutdown-waits", shutdown_waits },

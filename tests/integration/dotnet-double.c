@@ -5,8 +5,8 @@
  *     dotnet-double [KEY=VALUE...]
  *
  * It exports DotNetRuntimeInfo, as a single-file program does, and listens on a diagnostics socket
- * in $TMPDIR; then it prints "ready", and a line for each command: "info", "attach PATH", "startup
- * PATH". It ends with its standard input. One command is answered by:
+ * in $TMPDIR; then it prints "ready", and a line for each command: "info", "attach PATH" (followed by
+ * "set NAME=VALUE" for each setting that comes with it), "startup PATH". It ends with its standard input. One command is answered by:
  *
  *     info=2       ProcessInfo2 (the default)      info=1    only ProcessInfo, as .NET 5
  *     info=none    neither, as .NET Core 3.1       info=mute takes the connection, and is silent
@@ -146,6 +146,18 @@ static void answer_load(int fd, const char *how, const char *path)
 	answer_hresult(fd, (uint32_t)strtoul(strcmp(how, "lie") == 0 ? "0" : how, NULL, 16));
 }
 
+/* What is behind the path of an attach request: a count, and so many bytes of "NAME=VALUE", NUL. */
+static void print_settings(const struct message *m)
+{
+	const uint8_t *path = m->bytes + HEADER_SIZE + 20, *end = m->bytes + m->size, *p;
+
+	p = path + 4 + 2 * ((size_t)path[0] | (size_t)path[1] << 8);
+	if (end - p < 4 || (size_t)(end - p - 4) != ((size_t)p[0] | (size_t)p[1] << 8))
+		printf("the data do not end where the message does\n");
+	for (p += 4; p < end; p += strlen((const char *)p) + 1)
+		printf("set %s\n", (const char *)p);
+}
+
 /* 1: silent, the connection stays */
 static int answer(int fd)
 {
@@ -176,6 +188,7 @@ static int answer(int fd)
 		/* a time-out, a GUID, a path */
 		get_string(m.bytes + HEADER_SIZE + 20, path, sizeof(path));
 		printf("attach %s\n", path);
+		print_settings(&m);
 		if (strcmp(attach, "mute") == 0)
 			return 1;
 		answer_load(fd, attach, path);

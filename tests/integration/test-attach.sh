@@ -107,6 +107,19 @@ check a_pid_that_is_a_name refused 'psibridge attach: "init": a process id was e
 check a_pid_of_zero refused 'psibridge attach: "0": a process id was expected' attach 0
 check a_pid_beyond_all_bits refused 'psibridge attach: "99999999999999999999": a process id was expected' attach 99999999999999999999
 check a_way_that_is_none refused 'psibridge attach: --hook "magic": profiler or startup-hook was expected' attach --hook magic 1
+check a_setting_that_is_nonsense refused "psibridge attach: --set PSIBRIDGE_COLLECT=often: low, critical or off was expected" attach --set PSIBRIDGE_COLLECT=often 1
+check a_setting_that_is_a_slip refused 'psibridge attach: --set PSIBRIDGE_LWO: there is no such variable; did you mean PSIBRIDGE_LOW?' attach --set 'PSIBRIDGE_LWO=some 150ms/2s' 1
+check a_setting_there_is_not refused 'psibridge attach: --set DOTNET_gcServer: there is no such setting' attach --set DOTNET_gcServer=1 1
+check a_setting_only_a_start_can_have refused 'psibridge attach: --set PSIBRIDGE_BACKEND: there is no such setting' attach --set PSIBRIDGE_BACKEND=epoll 1
+check a_setting_without_value refused 'psibridge attach: --set PSIBRIDGE_LOG: NAME=VALUE was expected' attach --set PSIBRIDGE_LOG 1
+check settings_for_a_start_up_hook refused 'psibridge attach: --set is for --hook profiler: a start-up hook goes by the environment of its program alone' attach --hook startup-hook --set PSIBRIDGE_LOG=info 1
+too_many()
+{
+	set --
+	for word in $(seq 3); do set -- "$@" --set "PSIBRIDGE_CGROUP=/$(printf %04094d 0)"; done
+	refused 'psibridge attach: --set: more than 32 settings, or 4096 bytes of them' attach "$@" 1
+}
+check settings_beyond_all_bounds too_many
 check a_timeout_of_a_day refused 'psibridge attach: --timeout "24h": a time from 100ms to 10min, such as 10s, was expected' attach --timeout 24h 1
 
 # ---- processes that are refused ----------------------------------------------------------------------
@@ -253,6 +266,26 @@ attaches()
 		grep -q "^$pid (.*, .NET 99.0.1): " "$T/stdout"
 }
 check it_attaches_by_the_path_of_the_hook then_ends attaches
+set_it()
+{
+	launch "$double" && attached 'has the hook now (profiler)' --set PSIBRIDGE_LOG=info --set 'PSIBRIDGE_LOW=some 150ms/2s' --set=PSIBRIDGE_LOG=debug &&
+		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOG=debug' && expect 'set PSIBRIDGE_LOW=some 150ms/2s' &&
+		failed "psibridge attach: $pid: it has the hook already, which keeps the settings it has; nothing was done" attach --set PSIBRIDGE_LOG=info "$pid"
+	result=$?
+	finish
+	[ $result = 0 ] && [ ! -s "$T/rest" ]
+}
+check settings_are_handed_on_and_the_last_of_a_name_counts set_it
+set_where_profilers_are_off()
+{
+	launch env DOTNET_EnableDiagnostics_Profiler=0 "$double" || return
+	run attach --set PSIBRIDGE_LOG=info "$pid"
+	same 1 "$status" && tail -n 1 "$T/stderr" | grep -q ": a start-up hook cannot be told what --set says; nothing was done$"
+	result=$?
+	finish
+	[ $result = 0 ] && same info "$(cat "$T/rest")"
+}
+check settings_a_start_up_hook_cannot_be_told_are_not_dropped set_where_profilers_are_off
 twice()
 {
 	launch "$double" && attached 'has the hook now (profiler)' && attached 'has the hook already, nothing was done (profiler)' &&
@@ -435,7 +468,7 @@ fi
 
 # ---- the real thing -----------------------------------------------------------------------------------
 export PSIBRIDGE_HOOKS="$hooks"
-real='a_running_program_gives_back_memory a_running_program_gets_the_managed_hook a_real_one_with_diagnostics_off_is_told'
+real='a_running_program_gives_back_memory a_running_program_goes_by_the_settings_it_is_told a_running_program_gets_the_managed_hook a_real_one_with_diagnostics_off_is_told'
 why=
 command -v dotnet >/dev/null || why="the .NET SDK is not installed"
 [ -e "$hooks/libpsibridge-coreclr.so" ] || why="libpsibridge-coreclr.so was not built"
@@ -453,23 +486,25 @@ garbage=$T/build/bin/Garbage/release/garbage
 [ -x "$garbage" ] || done_testing
 
 rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; }
-# It is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
+# gives_back WAY SOURCE ATTACH-OPTION...: it is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
 gives_back()
 {
 	rm -f "$T/source" "$T/err"
 	mkfifo "$T/source" "$T/err"
 	exec 4<>"$T/source" 7<>"$T/err"
-	launch env PSIBRIDGE_SOURCE="$T/source" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
+	launch env "PSIBRIDGE_SOURCE=$2" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
 	exec 6<"$T/err" 7>&-
 	# the program is timeout's child
 	pid=$(cat "/proc/$started/task/$started/children")
 	pid=${pid% }
 	before=$(rss_kb)
-	attached "has the hook now ($1)" --hook "$1" || return
-	heard 'ready: ' && printf x >&4 && heard "$2" || return
+	way=$1
+	shift 2
+	attached "has the hook now ($way)" --hook "$way" "$@" || return
+	heard 'ready: ' && printf x >&4 && heard 'collected: ' || return
 	after=$(rss_kb)
 	echo "resident: $before kB before, $after kB after"
-	[ "$after" -lt $((before / 5 + 20 * 1024)) ] && attached "has the hook already, nothing was done ($1)" && echo alive >&5 && expect 'alive 5120'
+	[ "$after" -lt $((before / 5 + 20 * 1024)) ] && attached "has the hook already, nothing was done ($way)" && echo alive >&5 && expect 'alive 5120'
 }
 # until it ends
 heard()
@@ -482,9 +517,11 @@ heard()
 	echo "not said: $1"
 	return 1
 }
-check a_running_program_gives_back_memory then_ends gives_back profiler 'collected: '
+check a_running_program_gives_back_memory then_ends gives_back profiler "$T/source"
+# Its own environment names another source.
+check a_running_program_goes_by_the_settings_it_is_told then_ends gives_back profiler "$T/nowhere" --set "PSIBRIDGE_SOURCE=$T/source"
 if [ -e "$hooks/PsiBridge.StartupHook.dll" ]; then
-	check a_running_program_gets_the_managed_hook then_ends gives_back startup-hook 'collected: '
+	check a_running_program_gets_the_managed_hook then_ends gives_back startup-hook "$T/source"
 else
 	skip a_running_program_gets_the_managed_hook "PsiBridge.StartupHook.dll was not built"
 fi

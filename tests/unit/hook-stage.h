@@ -319,7 +319,7 @@ static inline void start_as(const struct hook_runtime *runtime, struct fake *fak
 	ear_init(&fake->ear);
 	if (on_stage[0] != fake)
 		on_stage[on_stage[0] != NULL] = fake;
-	assert_int_equal(hook_start(runtime, fake, &fake->hook), 1);
+	assert_int_equal(hook_start(runtime, fake, NULL, &fake->hook), 1);
 }
 
 static inline void tell_record(struct fake *fake, uint8_t kind, enum psb_available available,

@@ -47,7 +47,7 @@ static void switched_off_it_is_not_there_and_says_nothing(void **state)
 	setenv("PSIBRIDGE_LOW", "nonsense", 1);
 	for (size_t i = 0; i < ELEMENTSOF(words); i++) {
 		setenv("PSIBRIDGE", words[i], 1);
-		assert_int_equal(hook_start(&fake_runtime, &fake, &untouched), 0);
+		assert_int_equal(hook_start(&fake_runtime, &fake, NULL, &untouched), 0);
 		assert_ptr_equal(untouched, (struct hook *)1);
 	}
 	assert_int_equal(count_threads(), 0);
