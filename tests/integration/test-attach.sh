@@ -421,6 +421,28 @@ if unshare $map -m true 2>/dev/null; then
 			grep -q 'libpsibridge-coreclr.so (deleted)' "/proc/$pid/maps" && attached 'has the hook already, nothing was done (profiler)'
 	}
 	check in_another_mount_namespace_it_gets_a_copy_that_goes_again then_ends elsewhere
+	# Its TMPDIR is a directory in which it may not write; we may, and must not.
+	set_aside()
+	{
+		mkdir -m 777 "$T/aside"
+		# shellcheck disable=SC2016
+		launch unshare -m sh -c 'mount -t tmpfs none "$1/hooks" && TMPDIR=$1/aside exec setpriv --reuid=65534 --regid=65534 --clear-groups "$2"' \
+			sh "$T" "$double" || return
+		chmod 755 "$T/aside"
+		attached 'has the hook now (profiler)' && expect info && read -r line <&3 || return
+		case $line in
+		"attach $T/aside/"*) echo "$line"; false ;;
+		"attach /"*/libpsibridge-coreclr.so) ;;
+		*) echo "$line"; false ;;
+		esac
+	}
+	if [ "$(id -u)" != 0 ]; then
+		skip root_writes_nothing_where_its_target_may_not "only root can show what root may do"
+	elif setpriv --reuid=65534 --regid=65534 --clear-groups "$psibridge" --version >/dev/null 2>&1; then
+		check root_writes_nothing_where_its_target_may_not then_ends set_aside
+	else
+		skip root_writes_nothing_where_its_target_may_not "nobody cannot run $psibridge"
+	fi
 	# A link to "/" in there means its own.
 	links()
 	{
@@ -445,7 +467,7 @@ if unshare $map -m true 2>/dev/null; then
 	}
 	check nothing_is_loaded_from_a_noexec_mount then_ends readonly_there
 else
-	for name in in_another_mount_namespace_it_gets_a_copy_that_goes_again a_link_in_its_tmpdir_means_its_own_root nothing_is_loaded_from_a_noexec_mount; do
+	for name in in_another_mount_namespace_it_gets_a_copy_that_goes_again root_writes_nothing_where_its_target_may_not a_link_in_its_tmpdir_means_its_own_root nothing_is_loaded_from_a_noexec_mount; do
 		skip $name "no mount namespace can be made here"
 	done
 fi
