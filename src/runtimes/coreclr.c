@@ -40,12 +40,12 @@
  *     it, calls to ICorProfilerInfo are undefined. A crash, FailFast() and an unhandled exception
  *     end the process without it; a native exit(3) does too, and runs our destructor.
  *
- * Hence the two parts of collect(): the collection, and then coaxing, which repeats ForceGC() until
- * what was freed has gone back. One program, 300 MB of garbage and 20 MB live: 331 MB before; after
- * one ForceGC() 77 if it had been idle for 2 s, 322 if it had not; after coaxing 57. A repetition
- * walks no garbage, only what is live (0.3 ms there). All together they may stop the program for
- * 250 ms, or for as long as the first did; so a large live heap is aged less, or not at all. What is
- * freed at once by a program that was busy until then goes back for two seconds (some 300 MB).
+ * Hence collect(), the collection, and settle(), which coaxes: it repeats ForceGC() until what was
+ * freed has gone back. One program, 300 MB of garbage and 20 MB live: 331 MB before; after one
+ * ForceGC() 77 if it had been idle for 2 s, 322 if it had not; after coaxing 57. A repetition walks
+ * no garbage, only what is live (0.3 ms there). All together they may stop the program for 250 ms,
+ * or for as long as the first did; so a large live heap is aged less, or not at all. What is freed
+ * at once by a program that was busy until then goes back for two seconds (some 300 MB).
  */
 #include "corprof.h"
 #include "hook.h"
@@ -67,10 +67,6 @@
 #define NAME "coreclr"
 #define USEC_PER_SEC UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)
-
-/* Until the collector is initialized: no later than this, or never. */
-#define EARLY_USEC (2 * USEC_PER_SEC)
-#define EARLY_STEP_USEC (20 * USEC_PER_MSEC)
 
 #define SETTINGS_MAX 32 /* that come with an attach request */
 #define SETTINGS_BYTES_MAX 4096
@@ -96,13 +92,18 @@ struct profiler {
 	const char *settings[SETTINGS_MAX + 1];
 
 	pthread_mutex_t lock;
-	pthread_cond_t stop_wanted;
 	struct hook *hook;
-	int stopping;
 
 	/* the hook's thread */
 	int statm;
 	int complained;
+	struct {
+		int aged, in_vain;     /* repetitions; steps in a row that gave back nothing */
+		uint64_t budget_usec;  /* of pauses that is left, and */
+		uint64_t reserve_usec; /* what of it is not for ageing */
+		uint64_t end_usec, last_usec; /* when it is over; the last pause */
+		uint64_t rss;		      /* after the last step */
+	} coaxing;
 };
 
 static _Atomic(struct profiler *) hooked; /* the one of this process */
@@ -130,24 +131,6 @@ static uint64_t rss_bytes(const struct profiler *profiler)
 	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* Returns whether the time has passed and nobody wants us to stop. */
-static int wait_usec(struct profiler *profiler, uint64_t usec)
-{
-	uint64_t until_usec = now_usec() + usec;
-	struct timespec until = {
-		.tv_sec = (time_t)(until_usec / USEC_PER_SEC),
-		.tv_nsec = (long)(until_usec % USEC_PER_SEC) * 1000,
-	};
-	int r = 0, go;
-
-	pthread_mutex_lock(&profiler->lock);
-	while (!profiler->stopping && r == 0)
-		r = pthread_cond_timedwait(&profiler->stop_wanted, &profiler->lock, &until);
-	go = !profiler->stopping;
-	pthread_mutex_unlock(&profiler->lock);
-	return go;
-}
-
 static HRESULT force_gc(struct profiler *profiler, uint64_t *ret_took_usec)
 {
 	uint64_t start = now_usec();
@@ -163,10 +146,9 @@ static int explain(struct profiler *profiler, HRESULT result)
 	struct hook *hook;
 	int r = -EPROTO;
 
-	if (result == CORPROF_E_NOT_YET_AVAILABLE) {
-		what = "the runtime is still starting";
-		r = -EAGAIN;
-	} else if (result == CORPROF_E_UNSUPPORTED_CALL_SEQUENCE) {
+	if (result == CORPROF_E_NOT_YET_AVAILABLE)
+		return -EAGAIN; /* the hook asks again */
+	if (result == CORPROF_E_UNSUPPORTED_CALL_SEQUENCE) {
 		what = "this thread is in the middle of managed code";
 		r = -EPERM;
 	} else if (result == CORPROF_E_PROFILER_DETACHING) {
@@ -188,51 +170,77 @@ static int explain(struct profiler *profiler, HRESULT result)
 	return r;
 }
 
-/* Errors do not matter here: the collection was done. */
-static void coax(struct profiler *profiler, uint64_t first_usec)
-{
-	uint64_t end_usec = now_usec() + COAX_USEC, budget_usec = PAUSES_USEC, took_usec = 0,
-		 steps_usec, rss, was;
-	int i, in_vain = 0;
-
-	if (budget_usec < first_usec)
-		budget_usec = first_usec;
-	/* At most one half for ageing: the other is for the steps that follow. */
-	steps_usec = budget_usec / 2;
-	for (i = 0; i < AGE && budget_usec >= steps_usec + took_usec; i++) {
-		if (!wait_usec(profiler, 0) || FAILED(force_gc(profiler, &took_usec)))
-			return;
-		budget_usec -= took_usec < budget_usec ? took_usec : budget_usec;
-	}
-	rss = rss_bytes(profiler);
-	while (in_vain < VAIN) {
-		was = rss;
-		if (took_usec > budget_usec || now_usec() + STEP_USEC + took_usec > end_usec ||
-		    !wait_usec(profiler, STEP_USEC) || FAILED(force_gc(profiler, &took_usec)))
-			return;
-		budget_usec -= took_usec < budget_usec ? took_usec : budget_usec;
-		rss = rss_bytes(profiler);
-		in_vain = rss + WORTH_BYTES <= was ? 0 : in_vain + 1;
-	}
-}
-
 static int collect(int critical, void *userdata)
 {
 	struct profiler *profiler = userdata;
-	uint64_t until_usec = now_usec() + EARLY_USEC, first_usec;
-	HRESULT result;
+	uint64_t took_usec, budget_usec;
+	HRESULT result = force_gc(profiler, &took_usec);
 
 	(void)critical;
-	while ((result = force_gc(profiler, &first_usec)) == CORPROF_E_NOT_YET_AVAILABLE &&
-	       now_usec() < until_usec)
-		if (!wait_usec(profiler, EARLY_STEP_USEC))
-			return 0;
 	if (FAILED(result))
 		return explain(profiler, result);
-	coax(profiler, first_usec);
-	/* What the runtime and the program's native libraries have freed of malloc's. */
-	malloc_trim(0);
+	budget_usec = took_usec > PAUSES_USEC ? took_usec : PAUSES_USEC;
+	profiler->coaxing = (typeof(profiler->coaxing)){
+		.budget_usec = budget_usec,
+		/* At most one half for ageing: the other is for the steps that follow. */
+		.reserve_usec = budget_usec / 2,
+		.end_usec = now_usec() + COAX_USEC,
+	};
 	return 0;
+}
+
+/* Once more. Errors do not matter here: the collection was done. Returns whether it was done again. */
+static int repeat(struct profiler *profiler)
+{
+	uint64_t took_usec;
+
+	if (FAILED(force_gc(profiler, &took_usec)))
+		return 0;
+	profiler->coaxing.last_usec = took_usec;
+	profiler->coaxing.budget_usec -= took_usec < profiler->coaxing.budget_usec
+						 ? took_usec
+						 : profiler->coaxing.budget_usec;
+	return 1;
+}
+
+static int may_step(const struct profiler *profiler)
+{
+	return profiler->coaxing.in_vain < VAIN &&
+	       profiler->coaxing.last_usec <= profiler->coaxing.budget_usec &&
+	       now_usec() + STEP_USEC + profiler->coaxing.last_usec <= profiler->coaxing.end_usec;
+}
+
+/* Coaxing: first all of the ageing, without a pause, then the steps. */
+static int settle(void *userdata, uint64_t *ret_next_usec)
+{
+	struct profiler *profiler = userdata;
+	uint64_t was = profiler->coaxing.rss;
+	int ages = profiler->coaxing.aged < AGE &&
+		   profiler->coaxing.budget_usec >=
+			   profiler->coaxing.reserve_usec + profiler->coaxing.last_usec;
+	int go;
+
+	if (ages) {
+		profiler->coaxing.aged++;
+		*ret_next_usec = 0;
+		go = repeat(profiler);
+	} else if (was == 0) {
+		profiler->coaxing.rss = rss_bytes(profiler);
+		*ret_next_usec = STEP_USEC;
+		go = may_step(profiler);
+	} else {
+		go = repeat(profiler);
+		profiler->coaxing.rss = rss_bytes(profiler);
+		profiler->coaxing.in_vain = profiler->coaxing.rss + WORTH_BYTES <= was
+						    ? 0
+						    : profiler->coaxing.in_vain + 1;
+		*ret_next_usec = STEP_USEC;
+		go = go && may_step(profiler);
+	}
+	/* What the runtime and the program's native libraries have freed of malloc's. */
+	if (!go)
+		malloc_trim(0);
+	return go;
 }
 
 /* ---- the profiler: the runtime's threads ---------------------------------------------------------- */
@@ -250,8 +258,6 @@ static void profiler_stop(struct profiler *profiler)
 	if (profiler->pid != getpid())
 		return;
 	pthread_mutex_lock(&profiler->lock);
-	profiler->stopping = 1;
-	pthread_cond_broadcast(&profiler->stop_wanted);
 	hook = profiler->hook;
 	profiler->hook = NULL;
 	pthread_mutex_unlock(&profiler->lock);
@@ -289,7 +295,6 @@ static ULONG profiler_release(ICorProfilerCallback11 *This)
 	if (left == 0 && profiler == atomic_load(&hooked)) {
 		profiler_stop(profiler);
 	} else if (left == 0) {
-		pthread_cond_destroy(&profiler->stop_wanted);
 		pthread_mutex_destroy(&profiler->lock);
 		free(profiler->texts);
 		free(profiler);
@@ -308,6 +313,7 @@ static const void *runtime_code(void *userdata)
 static const struct hook_runtime runtime = {
 	.name = NAME,
 	.collect = collect,
+	.settle = settle,
 	.code = runtime_code,
 };
 
@@ -427,7 +433,6 @@ static const ICorProfilerCallback11Vtbl profiler_vtbl = {
 static struct profiler *profiler_new(void)
 {
 	struct profiler *profiler = calloc(1, sizeof(*profiler));
-	pthread_condattr_t monotonic;
 
 	if (!profiler)
 		return NULL;
@@ -436,10 +441,6 @@ static struct profiler *profiler_new(void)
 	profiler->pid = getpid();
 	profiler->statm = -1;
 	pthread_mutex_init(&profiler->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&profiler->stop_wanted, &monotonic);
-	pthread_condattr_destroy(&monotonic);
 	return profiler;
 }
 

@@ -6,7 +6,7 @@
  * kernel. It is no thread of the runtime, blocks all signals, and is the only one that touches what
  * is below "the hook's thread" in struct hook.
  *
- *     starting -> taking -> (collecting) -> taking ... -> ended
+ *     starting -> taking -> (collecting) -> taking -> (settling) -> taking ... -> ended
  *
  * hook_stop() may come at any time, from any thread, also while the thread is still starting or in
  * the middle of a collection that will never end because the runtime is ending. So it waits, but
@@ -32,6 +32,8 @@
 #define USEC_PER_SEC UINT64_C(1000000)
 #define MEASURE_USEC (7 * USEC_PER_SEC / 10)
 #define STOP_SEC 2
+#define EARLY_USEC (2 * USEC_PER_SEC) /* a runtime has started by then, or never will */
+#define EARLY_STEP_USEC (USEC_PER_SEC / 50)
 #define GROWN_PERCENT 20 /* of what the last collection gave back */
 #define NEVER PSB_FOREVER
 #define COMPLAINTS_MAX 20
@@ -56,8 +58,12 @@ struct hook {
 	int complained, complained_code;
 	char *complaints[COMPLAINTS_MAX]; /* about settings; made by hook_start() */
 	int complaint_count;
-	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
-	uint64_t collected_usec, measure_usec; /* the last collection; when to look at its effect */
+	psb_code *code;		 /* NULL: the program locks memory itself, or it cannot be had */
+	uint64_t collected_usec; /* the last collection; 0: none yet */
+	/* when to call collect() again, to call settle(), to look at what came of it; or NEVER */
+	uint64_t retry_usec, settle_usec, measure_usec;
+	uint64_t retry_until_usec;
+	int retry_critical;
 	uint64_t before_bytes, after_bytes, took_usec;
 };
 
@@ -180,46 +186,86 @@ static const char *why_not(const struct hook *hook, uint64_t now, uint64_t rss)
 						 : "little has grown since the last collection";
 }
 
+static int is_unmeasured(const struct hook *hook)
+{
+	return hook->settle_usec != NEVER || hook->measure_usec != NEVER;
+}
+
 static void measure(struct hook *hook)
 {
-	hook->measure_usec = NEVER;
+	hook->settle_usec = hook->measure_usec = NEVER;
 	hook->after_bytes = rss_bytes(hook);
 	say(hook, INFO, "collected: %s -> %s MiB, %" PRIu64 " ms", mib(hook->before_bytes).text,
 	    mib(hook->after_bytes).text, (hook->took_usec + 500) / 1000);
 }
 
+static void try_to_collect(struct hook *hook, int critical)
+{
+	uint64_t start, end, rss;
+	int r;
+
+	hook->retry_usec = NEVER;
+	/* Only here: what was said before may have waited long for whoever reads our stderr. */
+	if (is_stopping(hook))
+		return;
+	hook->short_now = 1;
+	rss = rss_bytes(hook);
+	start = now_usec();
+	r = hook->runtime->collect(critical, hook->userdata);
+	end = now_usec();
+	if (r == -ECANCELED)
+		return;
+	if (r == -EAGAIN && end < hook->retry_until_usec) {
+		hook->retry_usec = end + EARLY_STEP_USEC;
+		hook->retry_critical = critical;
+		return;
+	}
+	if (r < 0) {
+		/* It will be asked again, and would say the same again. */
+		if (!hook->complained)
+			say(hook, ERROR, "the runtime did not collect: %s",
+			    r == -EAGAIN ? "it is still starting" : strerror(-r));
+		hook->complained = 1;
+		return;
+	}
+	hook->collected_usec = end;
+	hook->took_usec = end - start;
+	hook->before_bytes = rss;
+	hook->after_bytes = rss_bytes(hook);
+	if (hook->runtime->settle)
+		hook->settle_usec = end;
+	else
+		hook->measure_usec = end + MEASURE_USEC;
+}
+
 static void collect(struct hook *hook, int critical)
 {
-	uint64_t start, rss = rss_bytes(hook);
-	const char *why = why_not(hook, now_usec(), rss);
-	int r;
+	uint64_t now = now_usec(), rss = rss_bytes(hook);
+	const char *why = why_not(hook, now, rss);
 
 	if (why) {
 		say(hook, INFO, "kept: %s MiB, %s", mib(rss).text, why);
 		return;
 	}
-	if (hook->measure_usec != NEVER)
+	if (is_unmeasured(hook))
 		measure(hook);
-	/* Only here: what was said before may have waited long for whoever reads our stderr. */
+	hook->retry_until_usec = now + EARLY_USEC;
+	try_to_collect(hook, critical);
+}
+
+static void settle(struct hook *hook)
+{
+	uint64_t start = now_usec(), end, next = 0;
+	int go;
+
 	if (is_stopping(hook))
 		return;
-	hook->short_now = 1;
-	start = now_usec();
-	r = hook->runtime->collect(critical, hook->userdata);
-	if (r == -ECANCELED)
-		return;
-	if (r < 0) {
-		/* It will be asked again, and would say the same again. */
-		if (!hook->complained)
-			say(hook, ERROR, "the runtime did not collect: %s", strerror(-r));
-		hook->complained = 1;
-		return;
-	}
-	hook->collected_usec = now_usec();
-	hook->took_usec = hook->collected_usec - start;
-	hook->before_bytes = rss;
+	go = hook->runtime->settle(hook->userdata, &next);
+	end = now_usec();
+	hook->took_usec += end - start;
 	hook->after_bytes = rss_bytes(hook);
-	hook->measure_usec = hook->collected_usec + MEASURE_USEC;
+	hook->settle_usec = go ? end + next : NEVER;
+	hook->measure_usec = go ? NEVER : end + MEASURE_USEC;
 }
 
 static const char *level_words(const struct psb_notification *n)
@@ -324,22 +370,32 @@ static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch
 	return r;
 }
 
+/* How long until something is to be done without being told. */
+static uint64_t idle_usec(const struct hook *hook)
+{
+	uint64_t due = hook->retry_usec, now = now_usec();
+
+	if (hook->settle_usec < due)
+		due = hook->settle_usec;
+	if (hook->measure_usec < due)
+		due = hook->measure_usec;
+	return due == NEVER ? PSB_FOREVER : due > now ? due - now : 0;
+}
+
 static void take_all(struct hook *hook, psb_mailbox *mailbox)
 {
 	struct psb_notification n;
 	int r;
 
 	for (;;) {
-		uint64_t now = now_usec();
-
 		n.size = sizeof(n);
-		r = psb_mailbox_take(mailbox,
-				     hook->measure_usec == NEVER ? PSB_FOREVER
-				     : hook->measure_usec > now	 ? hook->measure_usec - now
-								 : 0,
-				     &n);
+		r = psb_mailbox_take(mailbox, idle_usec(hook), &n);
 		if (r < 0)
 			return;
+		if (hook->retry_usec <= now_usec())
+			try_to_collect(hook, hook->retry_critical);
+		if (hook->settle_usec <= now_usec())
+			settle(hook);
 		if (hook->measure_usec <= now_usec())
 			measure(hook);
 		if (r > 0)
@@ -375,7 +431,7 @@ static void *hook_run(void *userdata)
 		say_ready(hook, bridge, watch);
 		take_all(hook, mailbox);
 	}
-	if (hook->measure_usec != NEVER)
+	if (is_unmeasured(hook))
 		measure(hook);
 
 	pthread_mutex_lock(&hook->lock);
@@ -470,7 +526,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 	if (r == 0) {
 		hook->userdata = userdata;
 		hook->pid = getpid();
-		hook->measure_usec = NEVER;
+		hook->retry_usec = hook->settle_usec = hook->measure_usec = NEVER;
 		pthread_mutex_init(&hook->lock, NULL);
 		pthread_condattr_init(&monotonic);
 		pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -8,7 +8,8 @@
  *
  *     psibridge's thread             the hook's own thread ("psb-hook")
  *     mailbox: newest level wins ->  psb_mailbox_take()
- *                                    Low: worth it?  -> collect(), and 0.7 s later: what went back
+ *                                    Low: worth it?  -> collect(), settle() as often as it wants,
+ *                                                       and 0.7 s later: what went back
  *                                    Neutral, High   -> relax()
  *
  * Worth it: the first time; later only PSIBRIDGE_APART (10 s) after the last one, and if the
@@ -24,7 +25,7 @@
  *     told Low, critical (memory is very short)
  *     told Neutral
  *     told High (memory is plentiful)
- *     collected: 455.1 -> 33.0 MiB, 41 ms
+ *     collected: 455.1 -> 33.0 MiB, 41 ms     (so long in collect() and settle())
  *     kept: 40.2 MiB, little has grown since the last collection
  *     kept: 40.2 MiB, the last collection is not long ago
  *
@@ -39,9 +40,15 @@ struct hook;
 struct hook_runtime {
 	const char *name; /* "coreclr" */
 	/* A full collection, on the hook's thread, which is no thread of the runtime. Returns 0,
-	 * -ECANCELED (the runtime ends: nothing is said), or another negative errno: told as an
-	 * error, the first time. */
+	 * -ECANCELED (the runtime ends: nothing is said), -EAGAIN (the runtime is still starting:
+	 * it is asked again for two seconds), or another negative errno: told as an error, the
+	 * first time. */
 	int (*collect)(int critical, void *userdata);
+	/* After collect(): has what was freed gone back? Called at once, and as long as it returns 1
+	 * again *ret_next_usec later; 0: that was all. Between two calls the thread waits for
+	 * notifications, so waiting here would be wrong: a mailbox counts the time between two
+	 * visits as the visitor's, and repeats Low to a slow one less often. May be NULL. */
+	int (*settle)(void *userdata, uint64_t *ret_next_usec);
 	/* Memory is not short any more: undo what collect() set. May be NULL. */
 	void (*relax)(void *userdata);
 	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */

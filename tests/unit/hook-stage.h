@@ -31,6 +31,9 @@ struct fake {
 	size_t garbage_size;
 	char thread_name[16]; /* of who collects */
 	uint64_t returned_usec;
+	unsigned steps;	    /* how often settle() wants to be called, */
+	unsigned step_usec; /* and after what time again */
+	unsigned settled;   /* how often it was */
 	void (*act)(struct fake *fake);
 	struct hook *hook;
 	int peer; /* the hook's connection to our psibridged, 0: there is none */
@@ -111,7 +114,24 @@ static inline void fake_relax(void *userdata)
 	note_done(&fake->ear, 0);
 }
 
-static const struct hook_runtime fake_runtime = { "fake", fake_collect, fake_relax, NULL };
+static inline int fake_settle(void *userdata, uint64_t *ret_next_usec)
+{
+	struct fake *fake = userdata;
+	int go;
+
+	pthread_mutex_lock(&fake->ear.lock);
+	go = ++fake->settled < fake->steps;
+	*ret_next_usec = fake->step_usec;
+	pthread_cond_broadcast(&fake->ear.changed);
+	pthread_mutex_unlock(&fake->ear.lock);
+	return go;
+}
+
+static const struct hook_runtime fake_runtime = {
+	.name = "fake",
+	.collect = fake_collect,
+	.relax = fake_relax,
+};
 
 static inline unsigned collected(struct fake *fake)
 {
@@ -340,11 +360,16 @@ static inline void tell(struct fake *fake, enum psb_available available)
 }
 
 /* A hook whose source is our psibridged, and has been told that memory is plentiful. */
-static inline void start(struct fake *fake)
+static inline void start_told(const struct hook_runtime *runtime, struct fake *fake)
 {
-	start_as(&fake_runtime, fake);
+	start_as(runtime, fake);
 	fake->peer = accept_soon(listener);
 	tell_record(fake, WIRE_WELCOME, PSB_HIGH, false);
+}
+
+static inline void start(struct fake *fake)
+{
+	start_told(&fake_runtime, fake);
 }
 
 static inline void start_and_await_ready(struct fake *fake)

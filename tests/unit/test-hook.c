@@ -6,6 +6,8 @@
  */
 #include "hook-stage.h"
 
+#include <limits.h>
+
 static struct fake fake;
 
 /* "collected: A -> B MiB, T ms", A and B in tenths. */
@@ -182,6 +184,103 @@ static void what_the_runtime_refuses_is_told_once_and_asked_for_again(void **sta
 	stop(&fake);
 }
 
+static void a_runtime_that_is_still_starting_is_asked_again(void **state)
+{
+	(void)state;
+	start_and_await_ready(&fake);
+	SET(&fake, result, -EAGAIN);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.ear.calls >= 3);
+	SET(&fake, result, 0);
+	await_effect();
+	assert_int_equal(count_lines("the runtime did not collect: "), 0);
+	stop(&fake);
+}
+
+static void a_runtime_that_never_starts_is_told_of(void **state)
+{
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
+
+	(void)state;
+	start_and_await_ready(&fake);
+	SET(&fake, result, -EAGAIN);
+	tell(&fake, PSB_LOW);
+	await_line("the runtime did not collect: it is still starting");
+	assert_true(clock_usec(CLOCK_MONOTONIC) - begin >= 2 * USEC_PER_SEC);
+	stop(&fake);
+}
+
+/* ---- settling ------------------------------------------------------------------------------------- */
+
+static const struct hook_runtime settling = {
+	.name = "fake",
+	.collect = fake_collect,
+	.settle = fake_settle,
+	.relax = fake_relax,
+};
+
+static unsigned settled(struct fake *f)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&f->ear.lock);
+	n = f->settled;
+	pthread_mutex_unlock(&f->ear.lock);
+	return n;
+}
+
+static void what_goes_back_later_is_waited_for_and_told_once(void **state)
+{
+	(void)state;
+	start_told(&settling, &fake);
+	SET(&fake, steps, 5);
+	SET(&fake, step_usec, 20 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	await_effect();
+	assert_int_equal(settled(&fake), 5);
+	assert_int_equal(collected(&fake), 1);
+	assert_int_equal(count_lines("collected: "), 1);
+	stop(&fake);
+	assert_int_equal(fake.settled, 5);
+}
+
+static void while_it_settles_it_is_told_and_may_be_stopped(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	start_told(&settling, &fake);
+	SET(&fake, steps, UINT_MAX);
+	SET(&fake, step_usec, 10 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.settled >= 2);
+	tell(&fake, PSB_HIGH);
+	await_line("told High");
+	AWAIT(&fake.ear, fake.ear.done == 1);
+	before = settled(&fake);
+	AWAIT(&fake.ear, fake.settled > before); /* it goes on: what was freed is still here */
+	assert_int_equal(count_lines("collected: "), 0);
+	stop(&fake);
+	assert_int_equal(count_lines("collected: "), 1);
+}
+
+/* 20 times its length would keep the next Low away for 10 s. */
+static void the_time_it_settles_keeps_no_low_away(void **state)
+{
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	setenv("PSIBRIDGE_GROWN", "0", 1);
+	start_told(&settling, &fake);
+	SET(&fake, steps, 6);
+	SET(&fake, step_usec, 100 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.settled == 6);
+	tell(&fake, PSB_LOW);
+	AWAIT_FOR(&fake.ear, fake.ear.calls == 2, 5 * USEC_PER_SEC);
+	assert_int_equal(collected(&fake), 2);
+	stop(&fake);
+}
+
 /* ---- relaxing ------------------------------------------------------------------------------------- */
 
 static void relax_follows_a_low_and_nothing_else(void **state)
@@ -205,12 +304,10 @@ static void relax_follows_a_low_and_nothing_else(void **state)
 
 static void a_runtime_need_not_know_how_to_relax(void **state)
 {
-	static const struct hook_runtime runtime = { "fake", fake_collect, NULL, NULL };
+	static const struct hook_runtime runtime = { .name = "fake", .collect = fake_collect };
 
 	(void)state;
-	start_as(&runtime, &fake);
-	fake.peer = accept_soon(listener);
-	tell_record(&fake, WIRE_WELCOME, PSB_HIGH, false);
+	start_told(&runtime, &fake);
 	await_line("ready: ");
 	press_once(&fake);
 	press_once(&fake); /* so it is through with the High before */
@@ -294,6 +391,11 @@ int main(void)
 		CASE(two_collections_are_apart_however_much_has_grown),
 		CASE(grown_0_makes_every_low_count),
 		CASE(what_the_runtime_refuses_is_told_once_and_asked_for_again),
+		CASE(a_runtime_that_is_still_starting_is_asked_again),
+		CASE(a_runtime_that_never_starts_is_told_of),
+		CASE(what_goes_back_later_is_waited_for_and_told_once),
+		CASE(while_it_settles_it_is_told_and_may_be_stopped),
+		CASE(the_time_it_settles_keeps_no_low_away),
 		CASE(relax_follows_a_low_and_nothing_else),
 		CASE(a_runtime_need_not_know_how_to_relax),
 		CASE(collect_says_at_which_level),
