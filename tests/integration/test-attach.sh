@@ -520,14 +520,19 @@ gives_back()
 	pid=$(cat "/proc/$started/task/$started/children")
 	pid=${pid% }
 	before=$(rss_kb)
+	collections first || return
 	way=$1
 	shift 2
 	attached "has the hook now ($way)" --hook "$way" "$@" || return
 	heard 'ready: ' && printf x >&4 && heard 'collected: ' || return
 	after=$(rss_kb)
 	echo "resident: $before kB before, $after kB after"
+	# Neither does it collect before it is told, nor twice; a profiler coaxes.
+	collections then && { [ "$way" = profiler ] || same $((first + 1)) "$then"; } || return
 	[ "$after" -lt $((before / 5 + 20 * 1024)) ] && attached "has the hook already, nothing was done ($way)" && echo alive >&5 && expect 'alive 5120'
 }
+# collections VARIABLE: how many full ones there were
+collections() { echo collections >&5 && read -r line <&3 && case $line in "collections "*) eval "$1=\${line#* }" ;; *) echo "$line"; false ;; esac; }
 # until it ends
 heard()
 {

@@ -36,6 +36,9 @@ internal sealed class MemoryPolicy
 {
     private const long MeasureMsec = 700;
     private const long GrownPercent = 20;
+#if PSIBRIDGE_HOOK
+    private const long SmallHeap = 8 << 20;
+#endif
 
     private readonly object gate = new object();
     private readonly MemoryCollect collect;
@@ -85,7 +88,8 @@ internal sealed class MemoryPolicy
     }
 
     // What is compiled and read in at the first Low is compiled and read in while the kernel takes code away. So it is gone
-    // through once, while memory is plentiful. The start-up hook collects, too: before Main() there is nothing to walk.
+    // through once, while memory is plentiful. The start-up hook collects, too, where there is nothing to walk: before
+    // Main(). A program that it is attached to has a heap, and is not stopped for this.
     private void WarmUp()
     {
         if (IsMono)
@@ -94,7 +98,8 @@ internal sealed class MemoryPolicy
         Log.WarmUp();
         Library.TrimMalloc();
 #if PSIBRIDGE_HOOK
-        CollectAll();
+        if (collect != MemoryCollect.Off && WhyNot(0) == null && GC.GetTotalMemory(false) < SmallHeap)
+            CollectAll();
 #endif
     }
 

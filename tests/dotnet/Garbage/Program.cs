@@ -2,7 +2,8 @@
 //
 // garbage [MB [LIVE-MB]]: a program that knows nothing of psibridge. It fills a cache of MB (300), drops all but LIVE-MB
 // (20) of it, and idles, as many programs do after a busy hour. It prints "ready" and ends with its standard input, or
-// on "exit N" there, or on "throw", "crash", "fork PROGRAM". C# 5, so that Mono's compiler reads it too.
+// on "exit N" there, or on "throw", "crash", "fork PROGRAM"; "alive" and "collections" are answered. C# 5, so that Mono's
+// compiler reads it too.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
@@ -46,6 +47,8 @@ static class Program
             if (words[0] == "fork")
                 using (var child = Process.Start(words[1]))
                     child.WaitForExit();
+            if (words[0] == "collections")
+                Console.WriteLine("collections " + GC.CollectionCount(GC.MaxGeneration));
             if (words[0] == "alive")
                 Console.WriteLine("alive " + live.Count);
             Console.Out.Flush();
