@@ -218,7 +218,9 @@ static int attach_by(struct attachment *a, const struct attach_way *way)
 	if (!is_there(&a->target, way))
 		return refuse(
 			a,
-			"its runtime says that the hook is loaded, and it is not: see its standard error");
+			way == &ways[WAY_STARTUP_HOOK]
+				? "its runtime says that the hook is loaded, and it is not: a trimmed program takes the profiler only; else see its standard error"
+				: "its runtime says that the hook is loaded, and it is not: see its standard error");
 	return 0;
 }
 

@@ -320,6 +320,12 @@ hung() { launch "$double" info=mute key=1 && failed "psibridge attach: $pid: its
 check a_hung_runtime_is_told then_ends hung
 check a_runtime_that_does_not_finish_is_told fails_for 'its runtime did not say in time whether it loaded the hook; it may still do so' attach=mute
 check a_loaded_hook_that_is_not_there_is_told fails_for 'its runtime says that the hook is loaded, and it is not: see its standard error' attach=lie
+trimmed()
+{
+	launch "$double" startup=lie &&
+		failed "psibridge attach: $pid: its runtime says that the hook is loaded, and it is not: a trimmed program takes the profiler only; else see its standard error" attach --hook startup-hook "$pid"
+}
+check a_trimmed_program_is_thought_of then_ends trimmed
 check an_error_has_words fails_for 'profiler: the runtime could not load the hook (0x80004005)' attach=80004005
 check an_unknown_error_has_its_number fails_for 'profiler: the runtime refused (0x81234567)' attach=81234567
 old_startup() { launch "$double" startup=80131385 && failed "psibridge attach: $pid: startup-hook: start-up hooks can be added from .NET 8 on, and unless it was trimmed (0x80131385)" attach --hook startup-hook "$pid"; }
