@@ -53,7 +53,6 @@
 #include <psibridge/hosting.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -95,14 +94,14 @@ struct profiler {
 	struct hook *hook;
 
 	/* the hook's thread */
-	int statm;
 	int complained;
 	struct {
-		int aged, in_vain;     /* repetitions; steps in a row that gave back nothing */
-		uint64_t budget_usec;  /* of pauses that is left, and */
-		uint64_t reserve_usec; /* what of it is not for ageing */
+		int aged, steps;	      /* so often, */
+		int in_vain;		      /* the last of them for nothing */
+		uint64_t budget_usec;	      /* of pauses that is left, and */
+		uint64_t reserve_usec;	      /* what of it is not for ageing */
 		uint64_t end_usec, last_usec; /* when it is over; the last pause */
-		uint64_t rss;		      /* after the last step */
+		uint64_t rss_bytes;	      /* before the last step */
 	} coaxing;
 };
 
@@ -117,19 +116,6 @@ static uint64_t now_usec(void)
 }
 
 /* ---- collecting: the hook's thread ------------------------------------------------------------- */
-
-static uint64_t rss_bytes(const struct profiler *profiler)
-{
-	char text[128];
-	ssize_t n = pread(profiler->statm, text, sizeof(text) - 1, 0);
-	const char *second;
-
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	second = strchr(text, ' ');
-	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
 
 static HRESULT force_gc(struct profiler *profiler, uint64_t *ret_took_usec)
 {
@@ -211,10 +197,9 @@ static int may_step(const struct profiler *profiler)
 }
 
 /* Coaxing: first all of the ageing, without a pause, then the steps. */
-static int settle(void *userdata, uint64_t *ret_next_usec)
+static int settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec)
 {
 	struct profiler *profiler = userdata;
-	uint64_t was = profiler->coaxing.rss;
 	int ages = profiler->coaxing.aged < AGE &&
 		   profiler->coaxing.budget_usec >=
 			   profiler->coaxing.reserve_usec + profiler->coaxing.last_usec;
@@ -224,18 +209,16 @@ static int settle(void *userdata, uint64_t *ret_next_usec)
 		profiler->coaxing.aged++;
 		*ret_next_usec = 0;
 		go = repeat(profiler);
-	} else if (was == 0) {
-		profiler->coaxing.rss = rss_bytes(profiler);
-		*ret_next_usec = STEP_USEC;
-		go = may_step(profiler);
 	} else {
-		go = repeat(profiler);
-		profiler->coaxing.rss = rss_bytes(profiler);
-		profiler->coaxing.in_vain = profiler->coaxing.rss + WORTH_BYTES <= was
-						    ? 0
-						    : profiler->coaxing.in_vain + 1;
+		/* What the last step gave back is seen now; before the first there was none. */
+		if (profiler->coaxing.steps++ > 0)
+			profiler->coaxing.in_vain = rss_bytes + WORTH_BYTES <=
+								    profiler->coaxing.rss_bytes
+							    ? 0
+							    : profiler->coaxing.in_vain + 1;
+		profiler->coaxing.rss_bytes = rss_bytes;
 		*ret_next_usec = STEP_USEC;
-		go = go && may_step(profiler);
+		go = may_step(profiler) && (profiler->coaxing.steps == 1 || repeat(profiler));
 	}
 	/* What the runtime and the program's native libraries have freed of malloc's. */
 	if (!go)
@@ -339,16 +322,12 @@ static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unkno
 	}
 	profiler->info = info;
 	profiler->info->lpVtbl->SetEventMask(profiler->info, COR_PRF_MONITOR_NONE);
-	profiler->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	pthread_mutex_lock(&profiler->lock);
 	r = hook_start(&runtime, profiler, profiler->settings, &profiler->hook);
 	pthread_mutex_unlock(&profiler->lock);
 	if (r > 0)
 		return S_OK;
 
-	if (profiler->statm >= 0)
-		close(profiler->statm);
-	profiler->statm = -1;
 	profiler->info = NULL;
 	IUnknown_Release((IUnknown *)info);
 	atomic_store(&hooked, NULL);
@@ -439,7 +418,6 @@ static struct profiler *profiler_new(void)
 	profiler->callback.lpVtbl = &profiler_vtbl;
 	atomic_init(&profiler->references, 1);
 	profiler->pid = getpid();
-	profiler->statm = -1;
 	pthread_mutex_init(&profiler->lock, NULL);
 	return profiler;
 }

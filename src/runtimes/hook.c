@@ -260,10 +260,10 @@ static void settle(struct hook *hook)
 
 	if (is_stopping(hook))
 		return;
-	go = hook->runtime->settle(hook->userdata, &next);
+	hook->after_bytes = rss_bytes(hook);
+	go = hook->runtime->settle(hook->after_bytes, hook->userdata, &next);
 	end = now_usec();
 	hook->took_usec += end - start;
-	hook->after_bytes = rss_bytes(hook);
 	hook->settle_usec = go ? end + next : NEVER;
 	hook->measure_usec = go ? NEVER : end + MEASURE_USEC;
 }

@@ -44,11 +44,12 @@ struct hook_runtime {
 	 * it is asked again for two seconds), or another negative errno: told as an error, the
 	 * first time. */
 	int (*collect)(int critical, void *userdata);
-	/* After collect(): has what was freed gone back? Called at once, and as long as it returns 1
-	 * again *ret_next_usec later; 0: that was all. Between two calls the thread waits for
-	 * notifications, so waiting here would be wrong: a mailbox counts the time between two
-	 * visits as the visitor's, and repeats Low to a slow one less often. May be NULL. */
-	int (*settle)(void *userdata, uint64_t *ret_next_usec);
+	/* After collect(): has what was freed gone back? `rss_bytes` is what the process has, 0:
+	 * unknown. Called at once, and as long as it returns 1 again *ret_next_usec later; 0: that
+	 * was all. Between two calls the thread waits for notifications, so waiting here would be
+	 * wrong: a mailbox counts the time between two visits as the visitor's, and repeats Low to
+	 * a slow one less often. May be NULL. */
+	int (*settle)(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec);
 	/* Memory is not short any more: undo what collect() set. May be NULL. */
 	void (*relax)(void *userdata);
 	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */

@@ -31,9 +31,10 @@ struct fake {
 	size_t garbage_size;
 	char thread_name[16]; /* of who collects */
 	uint64_t returned_usec;
-	unsigned steps;	    /* how often settle() wants to be called, */
-	unsigned step_usec; /* and after what time again */
-	unsigned settled;   /* how often it was */
+	unsigned steps;		/* how often settle() wants to be called, */
+	unsigned step_usec;	/* and after what time again */
+	unsigned settled;	/* how often it was */
+	uint64_t settled_bytes; /* and what the process had then */
 	void (*act)(struct fake *fake);
 	struct hook *hook;
 	int peer; /* the hook's connection to our psibridged, 0: there is none */
@@ -114,12 +115,13 @@ static inline void fake_relax(void *userdata)
 	note_done(&fake->ear, 0);
 }
 
-static inline int fake_settle(void *userdata, uint64_t *ret_next_usec)
+static inline int fake_settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec)
 {
 	struct fake *fake = userdata;
 	int go;
 
 	pthread_mutex_lock(&fake->ear.lock);
+	fake->settled_bytes = rss_bytes;
 	go = ++fake->settled < fake->steps;
 	*ret_next_usec = fake->step_usec;
 	pthread_cond_broadcast(&fake->ear.changed);

@@ -231,17 +231,21 @@ static unsigned settled(struct fake *f)
 
 static void what_goes_back_later_is_waited_for_and_told_once(void **state)
 {
+	struct effect effect;
+
 	(void)state;
 	start_told(&settling, &fake);
 	SET(&fake, steps, 5);
 	SET(&fake, step_usec, 20 * USEC_PER_MSEC);
 	tell(&fake, PSB_LOW);
-	await_effect();
+	effect = await_effect();
 	assert_int_equal(settled(&fake), 5);
 	assert_int_equal(collected(&fake), 1);
 	assert_int_equal(count_lines("collected: "), 1);
 	stop(&fake);
 	assert_int_equal(fake.settled, 5);
+	assert_in_range(fake.settled_bytes, effect.after * MIB(1) / 10 - MIB(2),
+			effect.after * MIB(1) / 10 + MIB(2));
 }
 
 static void while_it_settles_it_is_told_and_may_be_stopped(void **state)
