@@ -255,7 +255,7 @@ tests_unit_test_executable_LDADD = src/core/executable.lo $(CMOCKA_LIBS)
 tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
 tests_unit_test_wire_LDADD = src/core/wire.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
 
-loop_objects = src/kernel/loop.lo src/kernel/loop-uring.lo src/kernel/loop-uring-ops.lo src/kernel/loop-epoll.lo
+loop_objects = src/kernel/loop.lo src/kernel/loop-engine.lo src/kernel/loop-uring.lo src/kernel/loop-uring-ops.lo src/kernel/loop-epoll.lo
 tests_unit_test_loop_SOURCES = tests/unit/test-loop.c tests/unit/loop-variants.h
 tests_unit_test_loop_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
 
@@ -273,7 +273,7 @@ tests_unit_test_loop_time_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMO
 
 # A manager over a watch that a test moves.
 fake_watch = tests/unit/fake-watch.c tests/unit/fake-watch.h tests/unit/hosting-runtime.h
-hosting_objects = src/library/hosting.lo src/library/hostcontrol.lo src/library/hostmalloc.lo \
+hosting_objects = src/library/hosting.lo src/library/hostcontrol.lo src/library/hresult.lo src/library/hostmalloc.lo \
 	src/library/hostmem.lo src/kernel/maps.lo
 tests_unit_test_hosting_SOURCES = tests/unit/test-hosting.c $(fake_watch)
 tests_unit_test_hosting_LDADD = $(hosting_objects) $(CMOCKA_LIBS)

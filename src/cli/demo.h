@@ -3,6 +3,7 @@
  * demo.h - what the files of `psibridge demo` share
  *
  *     demo.c         the story: options, both runs one after the other, what came of it
+ *     demo-run.c     what a run gave; small things for all
  *     demo-scope.c   asks systemd for a cgroup that is ours, where systemd owns the tree
  *     demo-group.c   cgroups: makes them, limits them, removes them
  *     demo-actors.c  processes: the program with the garbage, and its neighbour

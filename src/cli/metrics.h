@@ -4,6 +4,7 @@
  *
  *     metrics.c          cgroups, the file, the verb
  *     metrics-daemon.c   what psibridged says of itself and its watches
+ *     metrics-text.c     how it is written
  */
 #pragma once
 

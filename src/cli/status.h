@@ -2,7 +2,8 @@
 /*
  * status.h - what the files of `psibridge status` share
  *
- *     status.c          options, the choice, asking once and again
+ *     status.c          options, asking once and again
+ *     status-choice.c   which cgroups are wanted
  *     status-print.c    the screen
  *     status-changes.c  what changed since the last answer, as lines
  */
@@ -19,6 +20,8 @@ struct choice {
 	char path[CGPATH_MAX];
 };
 
+/* A path or a pattern, as people write it. Errors: -EINVAL, -ENOMEM ...; it was told. */
+int choice_make(struct choice *choice, const char *word);
 bool choice_takes(const struct choice *choice, const char *path);
 /* A watch that covers what was chosen, or has news of it. */
 bool choice_takes_watch(const struct choice *choice, const json_t *status, const json_t *watch);

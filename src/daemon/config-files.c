@@ -227,7 +227,8 @@ static int read_drop_ins(struct loader *l, struct drop_ins *d)
 	return r;
 }
 
-int config_read_files(struct loader *l, const char *root)
+/* Mistakes and errors of files are in the loader. Errors: -ENOMEM. */
+static int read_files(struct loader *l, const char *root)
 {
 	struct drop_ins d = { NULL, 0 };
 	int r = read_main_file(l, root);
@@ -238,4 +239,19 @@ int config_read_files(struct loader *l, const char *root)
 		r = read_drop_ins(l, &d);
 	free_drop_ins(&d);
 	return r;
+}
+
+int config_load(const char *root, FILE *complaints, struct config **ret)
+{
+	struct loader l;
+	int r = config_begin(complaints, &l);
+
+	if (r < 0)
+		return r;
+	r = read_files(&l, root);
+	if (r < 0) {
+		config_free(l.config);
+		return r;
+	}
+	return config_finish(&l, ret);
 }

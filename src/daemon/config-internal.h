@@ -2,7 +2,7 @@
 /*
  * config-internal.h - between the files that make a configuration
  *
- *   config-files.c  which files there are, and in which order  --text-->
+ *   config-files.c  config_load(): which files there are, and in which order  --text-->
  *   config-parse.c  lines to assignments (with inih)           --struct section-->
  *   config.c        sections to effective values, and what does not go together
  *   config-keys.c   each key: where it may stand, how its value is read and written
@@ -96,11 +96,6 @@ const struct assignment *config_effective(const struct origins *origins,
  * cannot be printed becomes '?'. */
 void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
 	_printf_(3, 4);
-
-/* ---- config-files.c -------------------------------------------------------------------------- */
-
-/* Finds and parses all files. Mistakes and errors of files are in the loader. Errors: -ENOMEM. */
-int config_read_files(struct loader *loader, const char *root);
 
 /* ---- config-parse.c -------------------------------------------------------------------------- */
 

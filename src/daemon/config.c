@@ -290,21 +290,6 @@ int config_finish(struct loader *loader, struct config **ret)
 	return 0;
 }
 
-int config_load(const char *root, FILE *complaints, struct config **ret)
-{
-	struct loader l;
-	int r = config_begin(complaints, &l);
-
-	if (r < 0)
-		return r;
-	r = config_read_files(&l, root);
-	if (r < 0) {
-		config_free(l.config);
-		return r;
-	}
-	return config_finish(&l, ret);
-}
-
 static bool triggers_equal(const struct trigger *a, const struct trigger *b)
 {
 	return a->kind == b->kind && a->threshold_usec == b->threshold_usec &&

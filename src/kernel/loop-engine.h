@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop-engine.h - between loop.c and its two engines; nobody else includes this
+ * loop-engine.h - what loop.c and its two engines share; nobody else includes this
  *
  * An engine embeds `struct loop` as its first member. It sees an op from `start` until it made it
  * idle again (engine_op_idle()), and keeps it in exactly one of its lists meanwhile, so that

@@ -31,18 +31,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
-
-#define ACCEPT_BURST 64
-
-uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
-}
 
 /* ---- timers ------------------------------------------------------------------------------- */
 
@@ -173,18 +162,7 @@ static uint64_t timers_earliest(const struct loop *loop)
 	return loop->timers ? loop->timers->deadline_usec : USEC_NEVER;
 }
 
-/* ---- waking and posted work --------------------------------------------------------------- */
-
-void loop_wake(struct loop *loop)
-{
-	const uint64_t one = 1;
-	int saved = errno; /* a signal handler may have interrupted somebody who looks at it */
-
-	/* EAGAIN, the full counter, would mean that the loop has been woken already. */
-	if (!atomic_exchange(&loop->woken, true))
-		(void)!write(loop->wake_fd, &one, sizeof(one));
-	errno = saved;
-}
+/* ---- posted work -------------------------------------------------------------------------- */
 
 void loop_post(struct loop *loop, struct loop_work *work)
 {
@@ -224,71 +202,6 @@ static int work_run(struct loop *loop)
 }
 
 /* ---- operations --------------------------------------------------------------------------- */
-
-void op_list_add(struct op_list *list, struct loop_op *op)
-{
-	op->next = NULL;
-	op->prev = list->last;
-	if (op->prev)
-		op->prev->next = op;
-	else
-		list->first = op;
-	list->last = op;
-}
-
-void op_list_remove(struct op_list *list, struct loop_op *op)
-{
-	if (op->prev)
-		op->prev->next = op->next;
-	else
-		list->first = op->next;
-	if (op->next)
-		op->next->prev = op->prev;
-	else
-		list->last = op->prev;
-	op->prev = op->next = NULL;
-}
-
-void engine_op_idle(struct loop_op *op)
-{
-	op->kind = LOOP_OP_NONE;
-	op->state = 0;
-	op->cancelling = false;
-}
-
-void engine_op_done(struct loop_op *op, int result)
-{
-	engine_op_idle(op);
-	op->done(op, result);
-}
-
-int engine_op_release(struct loop_op *op)
-{
-	loop_released_fn *released = op->released;
-
-	engine_op_idle(op);
-	if (!released)
-		return 0;
-	released(op);
-	return 1;
-}
-
-int engine_accept(struct loop_op *op, int *calls)
-{
-	for (unsigned i = 0; i < ACCEPT_BURST && !op->cancelling; i++) {
-		int fd = accept4(op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0 && errno == EAGAIN)
-			return 0;
-		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
-			continue;
-		if (fd < 0)
-			return -errno;
-		op->done(op, fd);
-		(*calls)++;
-	}
-	return 0;
-}
 
 static int op_start(struct loop *loop, struct loop_op *op, struct loop_op fresh)
 {
@@ -367,25 +280,6 @@ void loop_cancel(struct loop_op *op, loop_released_fn *released)
 }
 
 /* ---- the loop ----------------------------------------------------------------------------- */
-
-bool engine_is_owner(const struct loop *loop)
-{
-	return !loop->bound || pthread_equal(loop->owner, pthread_self());
-}
-
-const struct timespec *engine_timeout(uint64_t until_usec, struct timespec *buf)
-{
-	uint64_t left_usec;
-
-	if (until_usec == USEC_NEVER)
-		return NULL;
-
-	/* The clock is read rounded down, so the time that is left is never too short. */
-	left_usec = until_usec ? usec_sub(until_usec, now_usec()) : 0;
-	buf->tv_sec = (time_t)(left_usec / USEC_PER_SEC);
-	buf->tv_nsec = (long)(left_usec % USEC_PER_SEC * NSEC_PER_USEC);
-	return buf;
-}
 
 static int loop_choose(const struct loop_options *options, struct loop **ret, const char **ret_why)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hostcontrol.c - the IHostControl that hands out a memory manager, and HRESULTs for our errors
+ * hostcontrol.c - the IHostControl that hands out a memory manager
  *
  * A runtime asks its host's IHostControl for each kind of manager by IID. E_NOINTERFACE means that
  * the host leaves that matter to the runtime. Ours has a memory manager and nothing else. It never
@@ -12,55 +12,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "library/hosting-internal.h"
+#include "library/hostobject.h"
 
 struct control {
 	IHostControl interface; /* first: the object's address */
 	_Atomic uint32_t refs;
 	IHostMemoryManager *manager;
 };
-
-HRESULT psb_hresult_from_errno(int error)
-{
-	if (error >= 0)
-		return S_OK;
-	switch (-error) {
-	case EINVAL:
-	case ERANGE:
-	case ENAMETOOLONG:
-		return E_INVALIDARG;
-	case EFAULT:
-		return E_POINTER;
-	case ENOMEM:
-	case EAGAIN: /* no thread */
-	case EMFILE:
-	case ENFILE:
-		return E_OUTOFMEMORY;
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		return E_ACCESSDENIED;
-	case ENOSYS:
-	case EOPNOTSUPP:
-		return E_NOTIMPL;
-	case EDEADLK:
-		return HOST_E_DEADLOCK;
-	case EINTR:
-		return HOST_E_INTERRUPTED;
-	case EALREADY:
-	case EBUSY:
-	case EXDEV:
-		return HOST_E_INVALIDOPERATION;
-	case ECHILD:
-		return HOST_E_CLRNOTAVAILABLE;
-	case ETIMEDOUT:
-		return HOST_E_TIMEOUT;
-	case ECANCELED:
-		return HOST_E_ABANDONED;
-	default: /* never E_FAIL: that would say that the runtime itself is dead */
-		return E_UNEXPECTED;
-	}
-}
 
 static struct control *control_of(IHostControl *interface)
 {

@@ -15,7 +15,7 @@
  * systemd's MemoryDenyWriteExecute=, prctl PR_SET_MDWE): EACCES or EPERM.
  */
 #include "library/hostmem.h"
-#include "library/hosting-internal.h"
+#include "library/hostobject.h"
 
 #include <errno.h>
 #include <pthread.h>
