@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "fixture.h"
 
@@ -165,12 +166,23 @@ static void *steal_alarms(void *path)
 	char text[256];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
+	setpriority(PRIO_PROCESS, 0,
+		    -10); /* this thread: on a busy machine it would come too late */
 	while (stealing) {
 		assert_true(pread(fd, text, sizeof(text), 0) > 0);
 		lab_sleep_ms(20); /* a 10 Hz reader misses one now and then */
 	}
 	close(fd);
 	return NULL;
+}
+
+/* On a busy machine, too: what stalls little need not ring. */
+static pid_t press_hard(const struct lab *l, const char *group)
+{
+	pid_t pid = lab_press(l, group, 100, 100);
+
+	setpriority(PRIO_PROCESS, (id_t)pid, -10);
+	return pid;
 }
 
 static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sampling(void **state)
@@ -196,20 +208,21 @@ static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sa
 	lab_sleep_ms(200);
 
 	from = lab_now_usec();
-	pid = lab_press(&lab, "stolen", 100, 100);
+	pid = press_hard(&lab, "stolen");
 	WAIT_FOR(&f, 16000u, HEARD(&f, PSB_LOW));
 	print_message("# %llu ms to Low, %llu alarms, %llu lost\n",
 		      (unsigned long long)(lab_now_usec() - from) / 1000,
 		      (unsigned long long)stats_of(&f).alarms,
 		      (unsigned long long)stats_of(&f).lost_alarms);
-	/* a stall that may be younger than its alarm is no proof; three of them are */
-	for (int i = 0; i < 4 && stats_of(&f).lost_alarms == 0; i++) {
+	/* a stall that may be younger than its alarm is no proof; three of them are, unless an alarm
+	 * that the thief has missed comes between them */
+	for (int i = 0; i < 7 && stats_of(&f).lost_alarms == 0; i++) {
 		unsigned n;
 
 		lab_kill(pid);
 		n = record_count(&f.record);
 		WAIT_FOR(&f, 12000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_HIGH, NULL));
-		pid = lab_press(&lab, "stolen", 100, 100);
+		pid = press_hard(&lab, "stolen");
 		n = record_count(&f.record);
 		WAIT_FOR(&f, 16000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_LOW, NULL));
 	}
@@ -227,7 +240,7 @@ static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sa
 	lab_sleep_ms(2500);
 	from = lab_now_usec();
 	n = record_count(&f.record);
-	pid = lab_press(&lab, "stolen", 100, 100);
+	pid = press_hard(&lab, "stolen");
 	WAIT_FOR(&f, 16000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_LOW, NULL));
 	print_message("# sampling: %llu ms to Low\n",
 		      (unsigned long long)(lab_now_usec() - from) / 1000);
