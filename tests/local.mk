@@ -5,7 +5,7 @@
 # To add a unit test:  its name in unit_tests, then _SOURCES and _LDADD. _LDADD names the objects it needs, one by one
 #                      (src/core/psi.lo): what a file secretly depends on breaks the link, not the review.
 # To add a script:     its name in structure_tests or integration_tests.
-# A test that makes cgroups or measures time also goes into serial_tests.
+# All of them run beside one another, so a test makes its own cgroups, and does not mind that its CPU is busy.
 
 # ---- tests ---------------------------------------------------------------------------------------
 # All of them are run by tests/driver, which explains what a test is. `make check TESTS='...'` runs some.
@@ -18,133 +18,135 @@ if ENABLE_DAEMON
 structure_tests += tests/structure/units.sh
 endif
 
-unit_tests = \
-	tests/unit/test-psi \
-	tests/unit/test-duration \
-	tests/unit/test-trigger \
-	tests/unit/test-keyed \
-	tests/unit/test-base64 \
-	tests/unit/test-cgpath \
-	tests/unit/test-cgpattern \
-	tests/unit/test-procfs \
-	tests/unit/test-window \
-	tests/unit/test-policy \
-	tests/unit/test-policy-alarms \
-	tests/unit/test-policy-walk \
-	tests/unit/test-policy-resume \
-	tests/unit/test-utf8 \
-	tests/unit/test-value \
-	tests/unit/test-executable \
-	tests/unit/test-wire \
-	tests/unit/test-loop \
-	tests/unit/test-loop-nested \
-	tests/unit/test-loop-accept \
-	tests/unit/test-loop-life \
-	tests/unit/test-loop-time \
-	tests/unit/test-closer \
-	tests/unit/test-birth \
-	tests/unit/test-cgroup \
-	tests/unit/test-target \
-	tests/unit/test-memory \
-	tests/unit/test-resident \
-	tests/unit/test-tree \
-	tests/unit/test-hosting \
-	tests/unit/test-hosting-register \
-	tests/unit/test-hostmalloc \
-	tests/unit/test-hostmem \
-	tests/unit/test-hostquery \
-	tests/unit/test-dispatch \
-	tests/unit/test-removal \
-	tests/unit/test-mailbox \
-	tests/unit/test-mailbox-many \
-	tests/unit/test-settings \
-	tests/unit/test-hook \
-	tests/unit/test-hook-life \
-	tests/unit/test-protocol \
-	tests/unit/test-watch \
-	tests/unit/test-bridge \
-	tests/unit/test-bad-input \
-	tests/unit/test-members \
-	tests/unit/test-simulate-at \
-	tests/unit/test-records \
-	tests/unit/test-records-broken \
-	tests/unit/test-survey \
-	tests/unit/test-rows \
-	tests/unit/test-no-alloc \
-	tests/unit/test-signals
-if ENABLE_DAEMON
-unit_tests += \
-	tests/unit/test-config \
-	tests/unit/test-config-errors \
-	tests/unit/test-forest \
-	tests/unit/test-ledger \
-	tests/unit/test-listen \
-	tests/unit/test-peer \
-	tests/unit/test-peer-proc \
-	tests/unit/test-manager \
-	tests/unit/test-manager-inherit \
-	tests/unit/test-journal \
-	tests/unit/test-journal-wait \
-	tests/unit/test-control \
-	tests/unit/test-control-peers \
-	tests/unit/test-bus \
-	tests/unit/test-bus-life
-endif
+# A folder a layer, and a program for each: its tests are links to it (tests/unit/unit.h).
+core_tests = \
+	tests/unit/core/test-psi \
+	tests/unit/core/test-duration \
+	tests/unit/core/test-trigger \
+	tests/unit/core/test-keyed \
+	tests/unit/core/test-oomkill \
+	tests/unit/core/test-base64 \
+	tests/unit/core/test-cgpath \
+	tests/unit/core/test-cgpattern \
+	tests/unit/core/test-procfs \
+	tests/unit/core/test-window \
+	tests/unit/core/test-policy \
+	tests/unit/core/test-policy-alarms \
+	tests/unit/core/test-policy-walk \
+	tests/unit/core/test-policy-resume \
+	tests/unit/core/test-utf8 \
+	tests/unit/core/test-value \
+	tests/unit/core/test-executable \
+	tests/unit/core/test-wire
+engine_tests = \
+	tests/unit/kernel/test-loop \
+	tests/unit/kernel/test-loop-foreign \
+	tests/unit/kernel/test-loop-failure \
+	tests/unit/kernel/test-loop-accept \
+	tests/unit/kernel/test-loop-life \
+	tests/unit/kernel/test-loop-time
+kernel_tests = $(engine_tests) \
+	tests/unit/kernel/test-closer \
+	tests/unit/kernel/test-birth \
+	tests/unit/kernel/test-cgroup \
+	tests/unit/kernel/test-memory
+monitor_tests = tests/unit/monitor/test-target tests/unit/monitor/test-tree
+library_tests = \
+	tests/unit/library/test-dispatch \
+	tests/unit/library/test-removal \
+	tests/unit/library/test-mailbox \
+	tests/unit/library/test-mailbox-many \
+	tests/unit/library/test-settings \
+	tests/unit/library/test-resident \
+	tests/unit/library/test-protocol \
+	tests/unit/library/test-watch \
+	tests/unit/library/test-bridge \
+	tests/unit/library/test-bad-input \
+	tests/unit/library/test-sizes \
+	tests/unit/library/test-members \
+	tests/unit/library/test-simulate-at \
+	tests/unit/library/test-records \
+	tests/unit/library/test-records-broken \
+	tests/unit/library/test-survey \
+	tests/unit/library/test-no-alloc \
+	tests/unit/library/test-signals
+hosting_tests = \
+	tests/unit/hosting/test-hosting \
+	tests/unit/hosting/test-hosting-register \
+	tests/unit/hosting/test-hostmem
 if HAVE_CXX
-unit_tests += tests/unit/test-hosting-cxx
+hosting_cxx_tests = tests/unit/hosting/test-hosting-cxx tests/unit/hosting/test-hosting-windows
 endif
+runtimes_tests = tests/unit/runtimes/test-hook tests/unit/runtimes/test-hook-life
+# Each is a program: it has a library, or a daemon, of its own.
+single_unit_tests = tests/unit/cli/test-rows
+if ENABLE_DAEMON
+daemon_tests = \
+	tests/unit/daemon/test-config \
+	tests/unit/daemon/test-config-errors \
+	tests/unit/daemon/test-forest \
+	tests/unit/daemon/test-history \
+	tests/unit/daemon/test-ledger \
+	tests/unit/daemon/test-listen \
+	tests/unit/daemon/test-lowmemory \
+	tests/unit/daemon/test-peer \
+	tests/unit/daemon/test-peer-proc \
+	tests/unit/daemon/test-manager \
+	tests/unit/daemon/test-manager-inherit \
+	tests/unit/daemon/test-journal
+single_unit_tests += tests/unit/daemon/test-control tests/unit/daemon/test-control-peers
+endif
+unit_links = $(core_tests) $(kernel_tests) $(monitor_tests) $(library_tests) $(hosting_tests) $(hosting_cxx_tests) $(runtimes_tests) \
+	$(daemon_tests)
+unit_tests = $(unit_links) $(single_unit_tests)
 
-integration_programs = \
-	tests/integration/test-facts \
+# With real cgroups and real stalls.
+pressure_tests = \
 	tests/integration/test-pressure \
 	tests/integration/test-rungs \
+	tests/integration/test-lost \
+	tests/integration/test-driving \
 	tests/integration/test-pattern \
 	tests/integration/test-oom
+# What the kernel does, on which the others stand: in the virtual machine, and on demand (make facts).
+fact_tests = tests/integration/test-facts
 integration_scripts = \
+	tests/integration/test-demo.sh \
 	tests/integration/test-cli.sh \
-	tests/integration/test-demo.sh
+	tests/integration/test-mounts.sh \
+	tests/integration/test-faults.sh
 if ENABLE_DAEMON
 daemon_programs = \
-	tests/integration/test-manager-double \
 	tests/integration/test-daemon \
 	tests/integration/test-daemon-config \
 	tests/integration/test-daemon-library \
 	tests/integration/test-crowd
-integration_programs += $(daemon_programs)
 integration_scripts += \
 	tests/integration/test-cli-daemon.sh \
+	tests/integration/test-killed.sh \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
+manager_test = tests/integration/test-manager-double
 # What those tests are made with.
-daemon_tools = tests/integration/manager-double tests/unit/fake-daemon
+daemon_tools = tests/integration/manager-double tests/unit/daemon/fake-daemon
 endif
-integration_scripts += $(runtime_scripts) # tests/runtimes.mk
-integration_tests = $(integration_programs) $(integration_scripts)
+# What takes longest comes first.
+integration_tests = $(runtime_scripts) $(integration_scripts) $(pressure_tests) $(daemon_programs) $(manager_test)
+integration_links = $(pressure_tests) $(fact_tests) $(daemon_programs)
 
 fuzz_tests = \
 	tests/fuzz/corpus.sh
 
-# Those that make cgroups: a neighbour's coming and going wakes who waits for a birth.
-cgroup_tests = \
-	tests/unit/test-birth \
-	tests/unit/test-forest \
-	tests/unit/test-mailbox-many \
-	tests/unit/test-members \
-	tests/unit/test-peer \
-	tests/unit/test-protocol \
-	tests/unit/test-simulate-at \
-	tests/unit/test-survey \
-	tests/unit/test-watch
+# What waits by itself: with io_uring, with epoll, and where calls of io_uring are denied.
+loop_tests = $(engine_tests) \
+	tests/unit/kernel/test-birth \
+	tests/unit/library/test-bridge \
+	tests/unit/library/test-watch
 
-serial_tests = $(integration_tests) $(cgroup_tests) tests/unit/test-loop-time
-
-# Everything that runs our code rather than looking at it.
-program_tests = $(unit_tests) $(fuzz_tests) $(integration_tests)
-
-# Without real pressure: seconds.
-quick_tests = $(structure_tests) $(unit_tests) $(fuzz_tests) tests/integration/test-cli.sh
+# Without real pressure.
+quick_programs = $(unit_tests) $(fuzz_tests) tests/integration/test-cli.sh
 if ENABLE_DAEMON
-quick_tests += \
+quick_programs += \
 	tests/integration/test-manager-double \
 	tests/integration/test-daemon \
 	tests/integration/test-daemon-config \
@@ -152,12 +154,57 @@ quick_tests += \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
 endif
+quick_tests = $(structure_tests) $(quick_programs)
 
-# Which of them are worth running on another kernel, see tests/vm/check-vm.
-# The demo's own test takes ten demos; emulated, one must do.
+# Those in which threads meet.
+thread_tests = $(loop_tests) \
+	tests/unit/kernel/test-closer \
+	tests/unit/library/test-dispatch \
+	tests/unit/runtimes/test-hook-life \
+	tests/unit/hosting/test-hosting \
+	tests/unit/hosting/test-hosting-register \
+	tests/unit/library/test-mailbox \
+	tests/unit/library/test-mailbox-many \
+	tests/unit/library/test-members \
+	tests/unit/library/test-protocol \
+	tests/unit/library/test-records \
+	tests/unit/library/test-removal \
+	tests/unit/library/test-signals \
+	tests/unit/library/test-simulate-at
+if ENABLE_DAEMON
+thread_tests += \
+	tests/unit/daemon/test-lowmemory \
+	tests/unit/daemon/test-control \
+	tests/unit/daemon/test-forest \
+	tests/unit/daemon/test-journal \
+	tests/integration/test-daemon \
+	tests/integration/test-daemon-config
+endif
+
+# Those worth running on another kernel, see tests/vm/check-vm: what asks the kernel, each rung under real pressure, and what
+# this machine may lack. The demo's own test takes ten demos; emulated, one must do.
+vm_tests = $(loop_tests) \
+	tests/unit/kernel/test-cgroup \
+	tests/unit/kernel/test-closer \
+	tests/unit/kernel/test-memory \
+	tests/unit/library/test-resident \
+	tests/unit/library/test-survey \
+	$(monitor_tests) \
+	$(fact_tests) \
+	tests/integration/test-pressure \
+	tests/integration/test-rungs \
+	tests/integration/test-lost \
+	tests/integration/test-driving \
+	tests/integration/test-pattern \
+	tests/integration/test-oom \
+	tests/integration/test-mounts.sh
 vm_scripts = tests/vm/guest-rungs.sh tests/vm/guest-demo.sh
 if ENABLE_DAEMON
+vm_tests += \
+	tests/unit/daemon/test-peer \
+	tests/integration/test-killed.sh
 vm_scripts += \
+	tests/vm/guest-install.sh \
 	tests/vm/guest-daemon.sh \
 	tests/vm/guest-clients.sh \
 	tests/vm/guest-containers.sh \
@@ -165,14 +212,20 @@ vm_scripts += \
 	tests/vm/guest-latency.sh \
 	tests/vm/guest-pressure.sh
 endif
-vm_tests = $(unit_tests) $(integration_programs) tests/integration/test-cli.sh $(vm_scripts)
+vm_tests += $(vm_scripts)
 
 if ENABLE_TESTS
-check_PROGRAMS += tests/deny-io-uring $(unit_tests) $(integration_programs) $(daemon_tools) $(runtime_tools) $(fuzz_replays)
-if HAVE_GIO
-check_PROGRAMS += tests/integration/gmemorymonitor
+check_PROGRAMS += $(check_tools) $(unit_programs) $(single_unit_tests) $(integration_programs)
+TESTS = $(integration_tests) $(unit_tests) $(fuzz_tests) $(structure_tests)
 endif
-TESTS = $(structure_tests) $(unit_tests) $(fuzz_tests) $(integration_tests)
+integration_programs = tests/integration/tests
+if ENABLE_DAEMON
+integration_programs += tests/integration/tests-daemon $(manager_test)
+endif
+# What tests are made with; a test itself is built before it runs.
+check_tools = tests/deny-io-uring $(daemon_tools) $(runtime_tools) $(fuzz_replays) tests/integration/fault-host
+if HAVE_GIO
+check_tools += tests/integration/gmemorymonitor
 endif
 
 TEST_EXTENSIONS = .sh
@@ -181,11 +234,11 @@ SH_LOG_DRIVER = $(LOG_DRIVER)
 AM_TESTS_ENVIRONMENT = \
 	srcdir='$(abs_top_srcdir)'; builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; CXX='$(CXX)'; NM='$(NM)'; READELF='$(READELF)'; VERSION='$(PACKAGE_VERSION)'; \
-	SERIAL_TESTS='$(serial_tests)'; FUZZ_TARGETS='$(fuzz_targets)'; \
+	FUZZ_TARGETS='$(fuzz_targets)'; \
 	ASAN_OPTIONS="detect_stack_use_after_return=1$${ASAN_OPTIONS:+:$$ASAN_OPTIONS}"; \
 	UBSAN_OPTIONS="print_stacktrace=1$${UBSAN_OPTIONS:+:$$UBSAN_OPTIONS}"; \
-	TSAN_OPTIONS="second_deadlock_stack=1$${TSAN_OPTIONS:+:$$TSAN_OPTIONS}"; \
-	export srcdir builddir CC CXX NM READELF VERSION SERIAL_TESTS FUZZ_TARGETS ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS;
+	TSAN_OPTIONS="second_deadlock_stack=1:die_after_fork=0$${TSAN_OPTIONS:+:$$TSAN_OPTIONS}"; \
+	export srcdir builddir CC CXX NM READELF VERSION FUZZ_TARGETS ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS;
 if HAVE_CXX
 AM_TESTS_ENVIRONMENT += HAVE_CXX=1; export HAVE_CXX;
 endif
@@ -195,282 +248,118 @@ endif
 if STATIC_LIBURING
 AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
 endif
-CLEANFILES += tests/serial.lock
-dist_noinst_SCRIPTS += tests/driver tests/summary $(structure_tests) $(fuzz_tests) $(integration_scripts)
-EXTRA_DIST += tests/integration/cli.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/skips-allowed tests/fuzz/corpus
+dist_noinst_SCRIPTS += tests/driver tests/summary tests/house $(structure_tests) $(fuzz_tests) $(integration_scripts) $(runtime_scripts)
+EXTRA_DIST += tests/integration/cli.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/deny.h tests/skips-allowed tests/fuzz/corpus
 
 # Runs a command as on a kernel without io_uring: PSIBRIDGE_TEST_WRAPPER='./tests/deny-io-uring ENOSYS' make check
 tests_deny_io_uring_SOURCES = tests/deny-io-uring.c
 
-# ---- tests/unit: an object alone with its test ---------------------------------------------------
-tests_unit_test_psi_SOURCES = tests/unit/test-psi.c
-tests_unit_test_psi_LDADD = src/core/psi.lo $(CMOCKA_LIBS)
+# ---- tests/unit: a layer with its tests -----------------------------------------------------------
+unit_programs = tests/unit/core/tests tests/unit/kernel/tests tests/unit/monitor/tests tests/unit/library/tests tests/unit/hosting/tests tests/unit/runtimes/tests
+if HAVE_CXX
+unit_programs += tests/unit/hosting/tests-cxx
+$(hosting_cxx_tests): tests/unit/hosting/tests-cxx
+endif
+if ENABLE_DAEMON
+unit_programs += tests/unit/daemon/tests
+$(daemon_tests): tests/unit/daemon/tests
+endif
+$(core_tests): tests/unit/core/tests
+$(kernel_tests): tests/unit/kernel/tests
+$(monitor_tests): tests/unit/monitor/tests
+$(library_tests): tests/unit/library/tests
+$(hosting_tests): tests/unit/hosting/tests
+$(runtimes_tests): tests/unit/runtimes/tests
+$(pressure_tests) $(fact_tests): tests/integration/tests
+$(daemon_programs): tests/integration/tests-daemon
+$(unit_links) $(integration_links):
+	@rm -f $@ && $(LN_S) "$$(basename $<)" $@
+CLEANFILES += $(unit_links) $(integration_links)
 
-tests_unit_test_duration_SOURCES = tests/unit/test-duration.c
-tests_unit_test_duration_LDADD = src/core/duration.lo $(CMOCKA_LIBS)
+unit_main = tests/unit/main.c tests/unit/unit.h
+fake_root = tests/unit/fake-root.h
+lab = tests/integration/lab.c tests/integration/lab.h
+count_malloc = tests/unit/count-malloc.c tests/unit/count-malloc.h
+# Linked against the layers, so that sanitizers and seams see all of it.
+kernel_layer = libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+monitor_layers = libmonitor.la $(kernel_layer)
+library_layers = liblibrary.la $(monitor_layers)
+daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
 
-tests_unit_test_trigger_SOURCES = tests/unit/test-trigger.c
-tests_unit_test_trigger_LDADD = src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
+tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h
+tests_unit_core_tests_LDADD = libcore.la $(CMOCKA_LIBS)
 
-tests_unit_test_keyed_SOURCES = tests/unit/test-keyed.c
-tests_unit_test_keyed_LDADD = src/core/keyed.lo $(CMOCKA_LIBS)
+# fake-root.h is a /proc of the test's own.
+tests_unit_kernel_tests_SOURCES = $(unit_main) $(kernel_tests:=.c) tests/unit/kernel/loop-variants.h $(fake_root)
+tests_unit_kernel_tests_LDADD = $(kernel_layer)
 
-tests_unit_test_base64_SOURCES = tests/unit/test-base64.c
-tests_unit_test_base64_LDADD = src/core/base64.lo $(CMOCKA_LIBS)
+tests_unit_monitor_tests_SOURCES = $(unit_main) $(monitor_tests:=.c) $(fake_root)
+tests_unit_monitor_tests_LDADD = $(monitor_layers)
 
-tests_unit_test_cgpath_SOURCES = tests/unit/test-cgpath.c
-tests_unit_test_cgpath_LDADD = src/core/cgpath.lo $(CMOCKA_LIBS)
-
-tests_unit_test_cgpattern_SOURCES = tests/unit/test-cgpattern.c
-tests_unit_test_cgpattern_LDADD = src/core/cgpattern.lo src/core/cgpath.lo $(CMOCKA_LIBS)
-
-tests_unit_test_procfs_SOURCES = tests/unit/test-procfs.c
-tests_unit_test_procfs_LDADD = src/core/procfs.lo $(CMOCKA_LIBS)
-
-tests_unit_test_window_SOURCES = tests/unit/test-window.c
-tests_unit_test_window_LDADD = src/core/window.lo $(CMOCKA_LIBS)
-
-policy_objects = src/core/policy.lo src/core/window.lo
-tests_unit_test_policy_SOURCES = tests/unit/test-policy.c tests/unit/policy-script.h
-tests_unit_test_policy_LDADD = $(policy_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_policy_alarms_SOURCES = tests/unit/test-policy-alarms.c tests/unit/policy-script.h
-tests_unit_test_policy_alarms_LDADD = $(policy_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_policy_walk_SOURCES = tests/unit/test-policy-walk.c tests/unit/policy-judge.h
-tests_unit_test_policy_walk_LDADD = $(policy_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_policy_resume_SOURCES = tests/unit/test-policy-resume.c tests/unit/policy-script.h
-tests_unit_test_policy_resume_LDADD = $(policy_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_utf8_SOURCES = tests/unit/test-utf8.c
-tests_unit_test_utf8_LDADD = src/core/utf8.lo $(CMOCKA_LIBS)
-
-tests_unit_test_value_SOURCES = tests/unit/test-value.c
-tests_unit_test_value_LDADD = src/core/value.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
-
-tests_unit_test_executable_SOURCES = tests/unit/test-executable.c
-tests_unit_test_executable_LDADD = src/core/executable.lo $(CMOCKA_LIBS)
-
-tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
-tests_unit_test_wire_LDADD = src/core/wire.lo src/core/trigger.lo src/core/duration.lo $(CMOCKA_LIBS)
-
-loop_objects = src/kernel/loop.lo src/kernel/loop-engine.lo src/kernel/loop-uring.lo src/kernel/loop-uring-ops.lo src/kernel/loop-epoll.lo
-tests_unit_test_loop_SOURCES = tests/unit/test-loop.c tests/unit/loop-variants.h
-tests_unit_test_loop_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
-
-tests_unit_test_loop_nested_SOURCES = tests/unit/test-loop-nested.c
-tests_unit_test_loop_nested_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
-
-tests_unit_test_loop_accept_SOURCES = tests/unit/test-loop-accept.c tests/unit/loop-variants.h
-tests_unit_test_loop_accept_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
-
-tests_unit_test_loop_life_SOURCES = tests/unit/test-loop-life.c tests/unit/loop-variants.h
-tests_unit_test_loop_life_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
-
-tests_unit_test_loop_time_SOURCES = tests/unit/test-loop-time.c tests/unit/loop-variants.h
-tests_unit_test_loop_time_LDADD = $(loop_objects) $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
+# The public API over a FIFO or a socket.
+tests_unit_library_tests_SOURCES = $(unit_main) $(library_tests:=.c) $(fake_root) $(lab) $(count_malloc) \
+	tests/unit/library/library-bench.h tests/unit/library/mailbox-bench.h tests/unit/library/pattern-bench.h \
+	tests/unit/library/records-daemon.h
+tests_unit_library_tests_LDADD = $(library_layers) -ldl
 
 # A manager over a watch that a test moves.
-fake_watch = tests/unit/fake-watch.c tests/unit/fake-watch.h tests/unit/hosting-runtime.h
-hosting_objects = src/library/hosting.lo src/library/hostcontrol.lo src/library/hresult.lo src/library/hostmalloc.lo \
-	src/library/hostmem.lo src/kernel/maps.lo
-tests_unit_test_hosting_SOURCES = tests/unit/test-hosting.c $(fake_watch)
-tests_unit_test_hosting_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+fake_watch = tests/unit/hosting/fake-watch.c tests/unit/hosting/fake-watch.h tests/unit/hosting/hosting-runtime.h
+hosting_objects = src/library/hosting.lo src/library/hresult.lo src/library/hostmalloc.lo \
+	src/library/hostmem.lo
+tests_unit_hosting_tests_SOURCES = $(unit_main) $(hosting_tests:=.c) $(fake_watch)
+tests_unit_hosting_tests_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+tests_unit_hosting_tests_cxx_SOURCES = $(unit_main) tests/unit/hosting/test-hosting-cxx.cc tests/unit/hosting/test-hosting-windows.cc $(fake_watch)
+tests_unit_hosting_tests_cxx_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
 
-tests_unit_test_hosting_register_SOURCES = tests/unit/test-hosting-register.c $(fake_watch)
-tests_unit_test_hosting_register_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_hostmalloc_SOURCES = tests/unit/test-hostmalloc.c $(fake_watch)
-tests_unit_test_hostmalloc_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_hostmem_SOURCES = tests/unit/test-hostmem.c $(fake_watch)
-tests_unit_test_hostmem_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_hostquery_SOURCES = tests/unit/test-hostquery.c $(fake_watch)
-tests_unit_test_hostquery_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
-
-tests_unit_test_hosting_cxx_SOURCES = tests/unit/test-hosting-cxx.cc $(fake_watch)
-tests_unit_test_hosting_cxx_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
-
-# A kernel adapter with its own layer and core; fake-root.h is a /proc of the test's own.
-kernel_layer = libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_closer_SOURCES = tests/unit/test-closer.c
-tests_unit_test_closer_LDADD = $(kernel_layer)
-
-tests_unit_test_birth_SOURCES = tests/unit/test-birth.c tests/unit/fake-root.h
-tests_unit_test_birth_LDADD = $(kernel_layer)
-
-tests_unit_test_cgroup_SOURCES = tests/unit/test-cgroup.c tests/unit/fake-root.h
-tests_unit_test_cgroup_LDADD = $(kernel_layer)
-
-tests_unit_test_target_SOURCES = tests/unit/test-target.c tests/unit/fake-root.h
-tests_unit_test_target_LDADD = $(kernel_layer)
-
-tests_unit_test_memory_SOURCES = tests/unit/test-memory.c tests/unit/fake-root.h
-tests_unit_test_memory_LDADD = $(kernel_layer)
-
-tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/unit/fake-root.h
-tests_unit_test_tree_LDADD = $(kernel_layer)
-
-# The public API over a FIFO or a socket. Linked against the layers, so that sanitizers and seams see all of it.
-library_layers = liblibrary.la $(kernel_layer)
-tests_unit_test_dispatch_SOURCES = tests/unit/test-dispatch.c tests/unit/library-bench.h
-tests_unit_test_dispatch_LDADD = $(library_layers)
-
-tests_unit_test_mailbox_SOURCES = tests/unit/test-mailbox.c tests/unit/mailbox-bench.h tests/unit/library-bench.h
-tests_unit_test_mailbox_LDADD = $(library_layers)
-
-tests_unit_test_mailbox_many_SOURCES = tests/unit/test-mailbox-many.c tests/unit/mailbox-bench.h tests/unit/pattern-bench.h
-tests_unit_test_mailbox_many_LDADD = $(library_layers)
-
-tests_unit_test_settings_SOURCES = tests/unit/test-settings.c
-tests_unit_test_settings_LDADD = $(library_layers)
-
-tests_unit_test_resident_SOURCES = tests/unit/test-resident.c
-tests_unit_test_resident_LDADD = $(library_layers) -ldl
-
-tests_unit_test_removal_SOURCES = tests/unit/test-removal.c tests/unit/library-bench.h
-tests_unit_test_removal_LDADD = $(library_layers)
-
-tests_unit_test_protocol_SOURCES = tests/unit/test-protocol.c tests/unit/library-bench.h
-tests_unit_test_protocol_LDADD = $(library_layers)
-
-tests_unit_test_watch_SOURCES = tests/unit/test-watch.c tests/unit/library-bench.h
-tests_unit_test_watch_LDADD = $(library_layers)
-
-tests_unit_test_bridge_SOURCES = tests/unit/test-bridge.c tests/unit/library-bench.h
-tests_unit_test_bridge_LDADD = $(library_layers)
-
-tests_unit_test_bad_input_SOURCES = tests/unit/test-bad-input.c tests/unit/library-bench.h
-tests_unit_test_bad_input_LDADD = $(library_layers)
-
-tests_unit_test_members_SOURCES = tests/unit/test-members.c tests/unit/pattern-bench.h
-tests_unit_test_members_LDADD = $(library_layers)
-
-tests_unit_test_simulate_at_SOURCES = tests/unit/test-simulate-at.c tests/unit/pattern-bench.h
-tests_unit_test_simulate_at_LDADD = $(library_layers)
-
-tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/unit/records-daemon.h tests/unit/library-bench.h
-tests_unit_test_records_LDADD = $(library_layers)
-
-tests_unit_test_records_broken_SOURCES = tests/unit/test-records-broken.c tests/unit/records-daemon.h tests/unit/library-bench.h
-tests_unit_test_records_broken_LDADD = $(library_layers)
-
-tests_unit_test_survey_SOURCES = tests/unit/test-survey.c tests/unit/fake-root.h tests/integration/lab.c tests/integration/lab.h
-tests_unit_test_survey_LDADD = $(library_layers)
+tests_unit_runtimes_tests_SOURCES = $(unit_main) $(runtimes_tests:=.c) tests/unit/runtimes/hook-stage.h
+tests_unit_runtimes_tests_LDADD = libhook.la $(library_layers)
 
 # It is its own psb_survey().
-tests_unit_test_rows_SOURCES = tests/unit/test-rows.c
-tests_unit_test_rows_LDADD = src/cli/psibridge-rows.$(OBJEXT) src/cli/psibridge-control-client.$(OBJEXT) \
+tests_unit_cli_test_rows_SOURCES = tests/unit/cli/test-rows.c
+tests_unit_cli_test_rows_LDADD = src/cli/psibridge-rows.$(OBJEXT) src/cli/psibridge-control-client.$(OBJEXT) \
 	src/core/cgpattern.lo src/core/cgpath.lo $(JANSSON_LIBS) $(CMOCKA_LIBS)
 
-tests_unit_test_no_alloc_SOURCES = tests/unit/test-no-alloc.c tests/unit/library-bench.h
-tests_unit_test_no_alloc_LDADD = $(library_layers)
+tests_unit_daemon_tests_SOURCES = $(unit_main) $(daemon_tests:=.c) $(fake_root) $(lab) $(count_malloc) tests/unit/daemon/config-bench.h \
+	tests/unit/daemon/peer-kernel.h
+tests_unit_daemon_tests_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_daemon_tests_LDADD = $(daemon_layers)
 
-tests_unit_test_signals_SOURCES = tests/unit/test-signals.c tests/unit/library-bench.h
-tests_unit_test_signals_LDADD = $(library_layers)
-
-# Parts of the daemon; fake-forest.c stands for what is watched.
-daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
-tests_unit_test_config_SOURCES = tests/unit/test-config.c tests/unit/config-bench.h tests/unit/fake-root.h
-tests_unit_test_config_LDADD = $(daemon_layers)
-
-tests_unit_test_config_errors_SOURCES = tests/unit/test-config-errors.c tests/unit/config-bench.h tests/unit/fake-root.h
-tests_unit_test_config_errors_LDADD = $(daemon_layers)
-
-tests_unit_test_forest_SOURCES = tests/unit/test-forest.c tests/unit/count-malloc.h tests/integration/lab.c tests/integration/lab.h
-tests_unit_test_forest_LDADD = $(daemon_layers)
-
-tests_unit_test_ledger_SOURCES = tests/unit/test-ledger.c
-tests_unit_test_ledger_LDADD = $(daemon_layers)
-
-tests_unit_test_listen_SOURCES = tests/unit/test-listen.c
-tests_unit_test_listen_LDADD = $(daemon_layers)
-
-tests_unit_test_peer_SOURCES = tests/unit/test-peer.c tests/unit/peer-kernel.h
-tests_unit_test_peer_LDADD = $(daemon_layers)
-
-tests_unit_test_peer_proc_SOURCES = tests/unit/test-peer-proc.c tests/unit/peer-kernel.h tests/unit/fake-root.h
-tests_unit_test_peer_proc_LDADD = $(daemon_layers)
-
-tests_unit_test_manager_SOURCES = tests/unit/test-manager.c tests/unit/count-malloc.h
-tests_unit_test_manager_LDADD = $(daemon_layers)
-
-tests_unit_test_manager_inherit_SOURCES = tests/unit/test-manager-inherit.c
-tests_unit_test_manager_inherit_LDADD = $(daemon_layers)
-
-tests_unit_test_journal_SOURCES = tests/unit/test-journal.c tests/unit/journald-double.h
-tests_unit_test_journal_LDADD = $(daemon_layers)
-
-tests_unit_test_journal_wait_SOURCES = tests/unit/test-journal-wait.c tests/unit/journald-double.h tests/unit/count-malloc.h
-tests_unit_test_journal_wait_LDADD = $(daemon_layers)
-
-fake_forest = tests/unit/fake-forest.c tests/unit/fake-forest.h
-control_stage = tests/unit/control-stage.h tests/unit/control-clients.h tests/unit/fake-root.h
-tests_unit_test_control_SOURCES = tests/unit/test-control.c $(control_stage)
-tests_unit_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
-
-tests_unit_test_control_peers_SOURCES = tests/unit/test-control-peers.c $(control_stage)
-tests_unit_test_control_peers_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_test_control_peers_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
-
+# Parts of the daemon; what is watched is played.
+control_stage = tests/unit/daemon/control-stage.h tests/unit/daemon/control-clients.h $(fake_root)
 control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo src/daemon/libdaemon_la-names.lo
-
-bus_objects = src/daemon/libdaemon_la-bus.lo src/daemon/libdaemon_la-bus-door.lo src/daemon/libdaemon_la-bus-objects.lo \
-	src/daemon/libdaemon_la-bus-news.lo src/daemon/libdaemon_la-bus-lowmem.lo src/daemon/libdaemon_la-names.lo
-tests_unit_test_bus_SOURCES = tests/unit/test-bus.c tests/unit/bus-bench.h $(fake_forest)
-tests_unit_test_bus_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_test_bus_LDADD = $(bus_objects) $(library_layers) $(daemon_libraries)
-
-tests_unit_test_bus_life_SOURCES = tests/unit/test-bus-life.c tests/unit/bus-bench.h $(fake_forest)
-tests_unit_test_bus_life_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_test_bus_life_LDADD = $(bus_objects) $(library_layers) $(daemon_libraries)
-
+tests_unit_daemon_test_control_SOURCES = tests/unit/daemon/test-control.c $(control_stage)
+tests_unit_daemon_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
+tests_unit_daemon_test_control_peers_SOURCES = tests/unit/daemon/test-control-peers.c $(control_stage)
+tests_unit_daemon_test_control_peers_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_daemon_test_control_peers_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 # control.c over a fake forest: what psibridge(1) is tested against.
-tests_unit_fake_daemon_SOURCES = tests/unit/fake-daemon.c tests/unit/control-stage.h
-tests_unit_fake_daemon_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_fake_daemon_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
+tests_unit_daemon_fake_daemon_SOURCES = tests/unit/daemon/fake-daemon.c tests/unit/daemon/control-stage.h
+tests_unit_daemon_fake_daemon_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+tests_unit_daemon_fake_daemon_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
-lab_files = tests/integration/lab.c tests/integration/lab.h tests/integration/record.h tests/integration/fixture.h
-tests_integration_test_facts_SOURCES = tests/integration/test-facts.c $(lab_files)
-tests_integration_test_facts_LDADD = $(library_layers)
-
-tests_integration_test_pressure_SOURCES = tests/integration/test-pressure.c $(lab_files)
-tests_integration_test_pressure_LDADD = $(library_layers)
-
-tests_integration_test_rungs_SOURCES = tests/integration/test-rungs.c $(lab_files)
-tests_integration_test_rungs_LDADD = $(library_layers)
-
-tests_integration_test_pattern_SOURCES = tests/integration/test-pattern.c $(lab_files)
-tests_integration_test_pattern_LDADD = $(library_layers)
-
-tests_integration_test_oom_SOURCES = tests/integration/test-oom.c $(lab_files)
-tests_integration_test_oom_LDADD = $(library_layers)
+tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h
+tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
+tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
 # psibridged under the double of a service manager.
 tests_integration_manager_double_SOURCES = tests/integration/manager-double.c tests/integration/manager-store.c tests/integration/manager-store.h
-daemon_bench = tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h
 tests_integration_test_manager_double_SOURCES = tests/integration/test-manager-double.c tests/integration/manager-double.h
 tests_integration_test_manager_double_LDADD = $(daemon_layers)
-
-tests_integration_test_daemon_SOURCES = tests/integration/test-daemon.c $(daemon_bench) $(lab_files)
-tests_integration_test_daemon_LDADD = $(kernel_layer) $(JANSSON_LIBS)
-
-tests_integration_test_daemon_config_SOURCES = tests/integration/test-daemon-config.c $(daemon_bench) $(lab_files)
-tests_integration_test_daemon_config_LDADD = $(kernel_layer) $(JANSSON_LIBS)
-
-tests_integration_test_daemon_library_SOURCES = tests/integration/test-daemon-library.c $(daemon_bench) $(lab_files)
-tests_integration_test_daemon_library_LDADD = $(library_layers) $(JANSSON_LIBS)
-
-tests_integration_test_crowd_SOURCES = tests/integration/test-crowd.c $(daemon_bench) $(lab_files)
-tests_integration_test_crowd_LDADD = $(kernel_layer) $(JANSSON_LIBS)
+tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
+	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h
+tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c
 tests_integration_gmemorymonitor_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS)
 tests_integration_gmemorymonitor_LDADD = $(GIO_LIBS)
+
+house:
+	@srcdir='$(srcdir)' $(srcdir)/tests/house
+
+facts: $(fact_tests)
+	@for test in $(fact_tests); do ./$$test || exit; done
 
 # ---- tests/fuzz ------------------------------------------------------------------------------------
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
@@ -563,7 +452,9 @@ bench: all $(bench_programs)
 	@builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHFLAGS)
 
 # ---- tests/vm: the same binaries under Debian 13, unified cgroups, every capability -----------------
-check-vm: all $(check_PROGRAMS) $(noinst_vm) $(runtime_programs)
+vm-needs: all $(check_PROGRAMS) $(unit_links) $(integration_links) $(noinst_vm) $(runtime_programs)
+
+check-vm: vm-needs
 	@$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/vm/check-vm $(abs_top_srcdir) $(abs_top_builddir) $(vm_tests)
 
 dist_noinst_SCRIPTS += tests/vm/run tests/vm/check-vm $(vm_scripts)
@@ -574,7 +465,7 @@ CLEANFILES += $(noinst_vm)
 
 # A container of the test has nothing in it but this.
 tests_vm_rung_SOURCES = tests/vm/rung.c
-tests_vm_rung_LDADD = liblibrary.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS)
+tests_vm_rung_LDADD = liblibrary.la libmonitor.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS)
 tests_vm_rung_LDFLAGS = -all-static
 tests_vm_listener_SOURCES = tests/vm/listener.c
 tests_vm_listener_LDADD = $(tests_vm_rung_LDADD)

@@ -23,10 +23,14 @@
  * of COM for methods: S_OK or a failure, outputs are written on success only (except where COM
  * wants a null pointer), a caller owns the reference that an output pointer carries.
  *
- * Names that other headers define too: constants are left alone where they exist. If mscoree.h
- * (as MIDL generates it) was included before, its interfaces, enumerations and types are used. If
- * another header has HRESULT, DWORD, ULONG, GUID, IID, REFIID and MEMORY_BASIC_INFORMATION, define
- * PSB_HOSTING_TYPES_DEFINED before this one.
+ * A host that was written for Windows compiles: SIZE_T, LPVOID, BOOL, LONG, STDMETHODIMP and its
+ * family, __stdcall, and == of GUIDs in C++ are here.
+ *
+ * Names that other headers define too: macros are left alone where they exist, and a program's own
+ * == of GUIDs goes before ours. If mscoree.h (as MIDL generates it) was included before, its
+ * interfaces, enumerations and types are used. If another header has HRESULT, DWORD, ULONG, GUID,
+ * IID, REFIID and MEMORY_BASIC_INFORMATION, define PSB_HOSTING_TYPES_DEFINED before this one; if it
+ * has SIZE_T, LPVOID, BOOL and LONG, and they are other types, PSB_HOSTING_NAMES_DEFINED.
  *
  * Source of slots, IIDs and values: MSCOREE.IDL in dotnet/coreclr, release/1.0.0 (MIT), and the
  * reference documentation of the hosting interfaces. On LP64 HRESULT, DWORD and ULONG have 32 bits,
@@ -64,19 +68,69 @@ typedef const IID &REFIID;
 typedef const IID *REFIID;
 #endif
 
-/** What VirtualQuery() fills: a run of pages that are alike. */
+/** What VirtualQuery() fills: a run of pages of one reservation that are alike. */
 typedef struct MEMORY_BASIC_INFORMATION {
-	void *BaseAddress;    /* the page asked for */
-	void *AllocationBase; /* what VirtualAlloc() returned when it was reserved; NULL: free */
+	void *BaseAddress;	    /* the page asked for */
+	void *AllocationBase;	    /* what VirtualAlloc() returned when it was reserved */
 	uint32_t AllocationProtect; /* PAGE_..., as reserved */
 	uint16_t PartitionId;	    /* 0 */
 	size_t RegionSize;	    /* bytes from BaseAddress on that are alike */
-	uint32_t State;		    /* MEM_COMMIT, MEM_RESERVE or MEM_FREE */
+	uint32_t State;		    /* MEM_COMMIT or MEM_RESERVE */
 	uint32_t Protect;	    /* PAGE_...; 0 for reserved pages */
-	uint32_t Type;		    /* MEM_PRIVATE or MEM_MAPPED; 0 for free pages */
+	uint32_t Type;		    /* MEM_PRIVATE */
 } MEMORY_BASIC_INFORMATION;
 
+#ifndef PSB_HOSTING_NAMES_DEFINED
+#define PSB_HOSTING_NAMES_DEFINED
+typedef size_t SIZE_T;
+typedef void *LPVOID;
+typedef int BOOL;
+typedef int32_t LONG;
+#endif
+
+#ifdef __cplusplus
+/* Templates without need: of two that fit, the compiler takes a program's own that is none. */
+extern "C++" {
+template <int Ours = 0> inline bool operator==(const GUID &a, const GUID &b)
+{
+	if (a.Data1 != b.Data1 || a.Data2 != b.Data2 || a.Data3 != b.Data3)
+		return false;
+	for (int i = 0; i < 8; i++)
+		if (a.Data4[i] != b.Data4[i])
+			return false;
+	return true;
+}
+
+template <int Ours = 0> inline bool operator!=(const GUID &a, const GUID &b)
+{
+	return !(a == b);
+}
+}
+#endif
+
 #endif /* PSB_HOSTING_TYPES_DEFINED */
+
+/* There is one calling convention. */
+#ifndef __stdcall
+#define __stdcall
+#endif
+#ifndef STDMETHODCALLTYPE
+#define STDMETHODCALLTYPE
+#endif
+#ifndef STDMETHODIMP
+#define STDMETHODIMP HRESULT STDMETHODCALLTYPE
+#endif
+#ifndef STDMETHODIMP_
+#define STDMETHODIMP_(type) type STDMETHODCALLTYPE
+#endif
+#ifdef __cplusplus
+#ifndef STDMETHOD
+#define STDMETHOD(method) virtual HRESULT STDMETHODCALLTYPE method
+#endif
+#ifndef STDMETHOD_
+#define STDMETHOD_(type, method) virtual type STDMETHODCALLTYPE method
+#endif
+#endif
 
 /* ---- results ------------------------------------------------------------------------------- */
 
@@ -163,10 +217,10 @@ typedef struct MEMORY_BASIC_INFORMATION {
 #define MEM_MAPPED 0x00040000u
 #endif
 #ifndef MEM_RESET
-#define MEM_RESET 0x00080000u
+#define MEM_RESET 0x00080000u /* refused */
 #endif
 #ifndef MEM_TOP_DOWN
-#define MEM_TOP_DOWN 0x00100000u
+#define MEM_TOP_DOWN 0x00100000u /* makes no difference */
 #endif
 
 #ifndef PAGE_NOACCESS
@@ -419,115 +473,66 @@ PSB_UNKNOWN_CALLS(IHostMalloc)
 PSB_UNKNOWN_CALLS(IHostMemoryManager)
 PSB_UNKNOWN_CALLS(IHostControl)
 
-static inline HRESULT
-ICLRMemoryNotificationCallback_OnMemoryNotification(ICLRMemoryNotificationCallback *This,
-						    EMemoryAvailable eMemoryAvailable)
-{
-	return This->lpVtbl->OnMemoryNotification(This, eMemoryAvailable);
-}
+/* clang-format off */
+#define PSB_CALL(type, method, parameters, arguments) \
+	static inline HRESULT type##_##method parameters  \
+	{                                                 \
+		return This->lpVtbl->method arguments;    \
+	}
 
-static inline HRESULT IHostMalloc_Alloc(IHostMalloc *This, size_t cbSize,
-					EMemoryCriticalLevel eCriticalLevel, void **ppMem)
-{
-	return This->lpVtbl->Alloc(This, cbSize, eCriticalLevel, ppMem);
-}
-
-static inline HRESULT IHostMalloc_DebugAlloc(IHostMalloc *This, size_t cbSize,
-					     EMemoryCriticalLevel eCriticalLevel, char *pszFileName,
-					     int iLineNo, void **ppMem)
-{
-	return This->lpVtbl->DebugAlloc(This, cbSize, eCriticalLevel, pszFileName, iLineNo, ppMem);
-}
-
-static inline HRESULT IHostMalloc_Free(IHostMalloc *This, void *pMem)
-{
-	return This->lpVtbl->Free(This, pMem);
-}
-
-static inline HRESULT IHostMemoryManager_CreateMalloc(IHostMemoryManager *This, DWORD dwMallocType,
-						      IHostMalloc **ppMalloc)
-{
-	return This->lpVtbl->CreateMalloc(This, dwMallocType, ppMalloc);
-}
-
-static inline HRESULT IHostMemoryManager_VirtualAlloc(IHostMemoryManager *This, void *pAddress,
-						      size_t dwSize, DWORD flAllocationType,
-						      DWORD flProtect,
-						      EMemoryCriticalLevel eCriticalLevel,
-						      void **ppMem)
-{
-	return This->lpVtbl->VirtualAlloc(This, pAddress, dwSize, flAllocationType, flProtect,
-					  eCriticalLevel, ppMem);
-}
-
-static inline HRESULT IHostMemoryManager_VirtualFree(IHostMemoryManager *This, void *lpAddress,
-						     size_t dwSize, DWORD dwFreeType)
-{
-	return This->lpVtbl->VirtualFree(This, lpAddress, dwSize, dwFreeType);
-}
-
-static inline HRESULT IHostMemoryManager_VirtualQuery(IHostMemoryManager *This, void *lpAddress,
-						      void *lpBuffer, size_t dwLength,
-						      size_t *pResult)
-{
-	return This->lpVtbl->VirtualQuery(This, lpAddress, lpBuffer, dwLength, pResult);
-}
-
-static inline HRESULT IHostMemoryManager_VirtualProtect(IHostMemoryManager *This, void *lpAddress,
-							size_t dwSize, DWORD flNewProtect,
-							DWORD *pflOldProtect)
-{
-	return This->lpVtbl->VirtualProtect(This, lpAddress, dwSize, flNewProtect, pflOldProtect);
-}
-
-static inline HRESULT IHostMemoryManager_GetMemoryLoad(IHostMemoryManager *This, DWORD *pMemoryLoad,
-						       size_t *pAvailableBytes)
-{
-	return This->lpVtbl->GetMemoryLoad(This, pMemoryLoad, pAvailableBytes);
-}
-
-static inline HRESULT
-IHostMemoryManager_RegisterMemoryNotificationCallback(IHostMemoryManager *This,
-						      ICLRMemoryNotificationCallback *pCallback)
-{
-	return This->lpVtbl->RegisterMemoryNotificationCallback(This, pCallback);
-}
-
-static inline HRESULT IHostMemoryManager_NeedsVirtualAddressSpace(IHostMemoryManager *This,
-								  void *startAddress, size_t size)
-{
-	return This->lpVtbl->NeedsVirtualAddressSpace(This, startAddress, size);
-}
-
-static inline HRESULT IHostMemoryManager_AcquiredVirtualAddressSpace(IHostMemoryManager *This,
-								     void *startAddress,
-								     size_t size)
-{
-	return This->lpVtbl->AcquiredVirtualAddressSpace(This, startAddress, size);
-}
-
-static inline HRESULT IHostMemoryManager_ReleasedVirtualAddressSpace(IHostMemoryManager *This,
-								     void *startAddress)
-{
-	return This->lpVtbl->ReleasedVirtualAddressSpace(This, startAddress);
-}
-
-static inline HRESULT IHostControl_GetHostManager(IHostControl *This, REFIID riid, void **ppObject)
-{
-	return This->lpVtbl->GetHostManager(This, riid, ppObject);
-}
-
-static inline HRESULT IHostControl_SetAppDomainManager(IHostControl *This, DWORD dwAppDomainID,
-						       IUnknown *pUnkAppDomainManager)
-{
-	return This->lpVtbl->SetAppDomainManager(This, dwAppDomainID, pUnkAppDomainManager);
-}
+PSB_CALL(ICLRMemoryNotificationCallback, OnMemoryNotification,
+	 (ICLRMemoryNotificationCallback *This, EMemoryAvailable eMemoryAvailable),
+	 (This, eMemoryAvailable))
+PSB_CALL(IHostMalloc, Alloc,
+	 (IHostMalloc *This, size_t cbSize, EMemoryCriticalLevel eCriticalLevel, void **ppMem),
+	 (This, cbSize, eCriticalLevel, ppMem))
+PSB_CALL(IHostMalloc, DebugAlloc,
+	 (IHostMalloc *This, size_t cbSize, EMemoryCriticalLevel eCriticalLevel, char *pszFileName,
+	  int iLineNo, void **ppMem),
+	 (This, cbSize, eCriticalLevel, pszFileName, iLineNo, ppMem))
+PSB_CALL(IHostMalloc, Free, (IHostMalloc *This, void *pMem), (This, pMem))
+PSB_CALL(IHostMemoryManager, CreateMalloc,
+	 (IHostMemoryManager *This, DWORD dwMallocType, IHostMalloc **ppMalloc),
+	 (This, dwMallocType, ppMalloc))
+PSB_CALL(IHostMemoryManager, VirtualAlloc,
+	 (IHostMemoryManager *This, void *pAddress, size_t dwSize, DWORD flAllocationType,
+	  DWORD flProtect, EMemoryCriticalLevel eCriticalLevel, void **ppMem),
+	 (This, pAddress, dwSize, flAllocationType, flProtect, eCriticalLevel, ppMem))
+PSB_CALL(IHostMemoryManager, VirtualFree,
+	 (IHostMemoryManager *This, void *lpAddress, size_t dwSize, DWORD dwFreeType),
+	 (This, lpAddress, dwSize, dwFreeType))
+PSB_CALL(IHostMemoryManager, VirtualQuery,
+	 (IHostMemoryManager *This, void *lpAddress, void *lpBuffer, size_t dwLength,
+	  size_t *pResult),
+	 (This, lpAddress, lpBuffer, dwLength, pResult))
+PSB_CALL(IHostMemoryManager, VirtualProtect,
+	 (IHostMemoryManager *This, void *lpAddress, size_t dwSize, DWORD flNewProtect,
+	  DWORD *pflOldProtect),
+	 (This, lpAddress, dwSize, flNewProtect, pflOldProtect))
+PSB_CALL(IHostMemoryManager, GetMemoryLoad,
+	 (IHostMemoryManager *This, DWORD *pMemoryLoad, size_t *pAvailableBytes),
+	 (This, pMemoryLoad, pAvailableBytes))
+PSB_CALL(IHostMemoryManager, RegisterMemoryNotificationCallback,
+	 (IHostMemoryManager *This, ICLRMemoryNotificationCallback *pCallback), (This, pCallback))
+PSB_CALL(IHostMemoryManager, NeedsVirtualAddressSpace,
+	 (IHostMemoryManager *This, void *startAddress, size_t size), (This, startAddress, size))
+PSB_CALL(IHostMemoryManager, AcquiredVirtualAddressSpace,
+	 (IHostMemoryManager *This, void *startAddress, size_t size), (This, startAddress, size))
+PSB_CALL(IHostMemoryManager, ReleasedVirtualAddressSpace,
+	 (IHostMemoryManager *This, void *startAddress), (This, startAddress))
+PSB_CALL(IHostControl, GetHostManager, (IHostControl *This, REFIID riid, void **ppObject),
+	 (This, riid, ppObject))
+PSB_CALL(IHostControl, SetAppDomainManager,
+	 (IHostControl *This, DWORD dwAppDomainID, IUnknown *pUnkAppDomainManager),
+	 (This, dwAppDomainID, pUnkAppDomainManager))
+/* clang-format on */
 
 #endif /* C */
 #endif /* __mscoree_h__ */
 
 #undef PSB_UNKNOWN_SLOTS
 #undef PSB_UNKNOWN_CALLS
+#undef PSB_CALL
 #undef PSB_IID
 
 /* ---- psibridge's side ---------------------------------------------------------------------- */
@@ -550,46 +555,22 @@ PSB_BEGIN_DECLARATIONS
  * is Low, or not the one this manager told last.
  *
  * A callback that answers HOST_E_CLRNOTAVAILABLE or E_FAIL is Released and never called again, and
- * what it was told then counts as not told. Any other answer but S_OK is counted, and it is called
- * again next time.
+ * what it was told then counts as not told. After any other answer it is called again next time.
  *
- * The last Release() unregisters as above. Memory that was got from the manager stays mapped: a
- * runtime may still be running in it. In a forked child every method answers
- * HOST_E_CLRNOTAVAILABLE, and Release() frees what is the manager's own without calling the callback.
+ * The memory methods do what a runtime needs, and refuse the rest. VirtualAlloc() reserves where the
+ * kernel has room; with MEM_RESERVE an address is refused with E_OUTOFMEMORY. MEM_COMMIT, VirtualFree(),
+ * VirtualProtect() and VirtualQuery() are for pages of one reservation that was made through a manager
+ * of this process; other addresses, MEM_RESET, PAGE_GUARD and what else is marked above as refused are
+ * E_INVALIDARG. VirtualFree() decommits pages, or releases a whole reservation. The heaps of
+ * CreateMalloc() share the manager's references. psibridge-hosting(3) has the details.
+ *
+ * The last Release() unregisters as above. Memory that was got from the manager stays: a runtime may
+ * still be running in it. In a forked child every method answers HOST_E_CLRNOTAVAILABLE, and
+ * Release() frees what is the manager's own without calling the callback.
  *
  * Errors: -EINVAL (watch is NULL), -ENOMEM.  Since: 0.1
  */
 int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret);
-
-/** What a manager of psibridge has seen. */
-struct psb_host_memory_stats {
-	size_t size;
-	uint64_t notifications;	  /* calls of OnMemoryNotification() */
-	uint64_t failures;	  /* ... that did not answer S_OK */
-	HRESULT last_failure;	  /* what the last one of them answered; S_OK: there was none */
-	int registered;		  /* 1: a callback is registered */
-	uint64_t retired;	  /* callbacks given up because the runtime said it is unusable */
-	uint64_t overdue;	  /* replaced callbacks that are still running */
-	uint64_t reserved_bytes;  /* address space of VirtualAlloc() */
-	uint64_t committed_bytes; /* ... of which this much is committed */
-};
-
-/** psb_host_memory_manager_stats() - copy the counters.  Errors: -EINVAL (not a manager of
- * psibridge, or no size), -ECHILD.  Since: 0.1 */
-int psb_host_memory_manager_stats(IHostMemoryManager *manager, struct psb_host_memory_stats *ret);
-
-/**
- * psb_host_control_new() - an IHostControl whose only manager is `manager`, of whatever make
- *
- * It has one reference and takes one on the manager. GetHostManager() answers E_NOINTERFACE for
- * other managers, which tells a runtime to use its own; SetAppDomainManager() answers S_OK and
- * does nothing.  Errors: -EINVAL (manager is NULL), -ENOMEM.  Since: 0.1
- */
-int psb_host_control_new(IHostMemoryManager *manager, IHostControl **ret);
-
-/** psb_hresult_from_errno() - the HRESULT that fits what a psb_ call returned: S_OK for 0 and more,
- * E_UNEXPECTED for a negative errno that has no better one.  Since: 0.1 */
-HRESULT psb_hresult_from_errno(int error);
 
 PSB_END_DECLARATIONS
 #endif

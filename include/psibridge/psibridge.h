@@ -18,12 +18,22 @@
  *  - Times are microseconds of CLOCK_MONOTONIC (`_usec`); memory is in bytes (`_bytes`).
  *  - Calls may be made from any thread, also from inside a callback. No lock of the library is
  *    held while a callback runs.
- *  - Structures start with `size`: the caller sets it to sizeof, so that they can grow. Zero in any
- *    other member means its default.
+ *  - Structures start with `size`: the caller sets it to sizeof, so that they can grow at the end.
+ *    Zero in any other member means its default. So programs and libraries of different ages fit:
+ *    of options that are longer than the library knows, the rest has to be zero, or the answer is
+ *    -E2BIG; what shorter ones lack counts as zero. What is filled for the program gets what both
+ *    know, zeros behind that, and in `size` how much the library filled. A `size` that has no room
+ *    for itself is -EINVAL, one over 16 KiB (never set, that is) -E2BIG.
  *  - The library never prints, never exits, installs no signal handler and blocks signals only in
- *    its own threads. Once a watch is armed, watching it allocates nothing.
+ *    its own threads. Once a watch is armed, watching it allocates nothing; that of a pattern
+ *    allocates when one of its cgroups begins to stall, and nothing until that is over.
  *  - After fork() the child's handles are dead: every call answers -ECHILD, and only the `_unref`
- *    calls may be made, which then free memory and descriptors and touch nothing else.
+ *    calls may be made, which then free memory and descriptors and touch nothing else. A child that
+ *    returns from the callback it was forked in: psb_bridge_dispatch() answers -ECHILD there, and a
+ *    thread of the library ends, with which the child is over (status 0).
+ *  - pthread_cancel(3) interrupts psb_mailbox_take(), which may be called again from elsewhere, and is
+ *    delayed by the other calls that wait. Asynchronous cancellation is not supported.
+ *  - The library stays in memory after dlclose(3): threads of it may still be at their end.
  *
  * C99, and clean under C++. See psibridge(3).
  */
@@ -95,7 +105,11 @@ enum psb_reason {
 /** What kind of news a notification is. */
 enum psb_kind {
 	PSB_KIND_LEVEL = 1, /* memory available: always delivered */
-	PSB_KIND_GONE,	 /* the cgroup was removed; the last one for it. available is never Low */
+	/* The cgroup was removed; the last one for it. available is never Low. The watch stays: the
+	 * next cgroup of that path is watched as soon as it is made, and what is told then is of that
+	 * one; a Neutral that was told here is followed by High or Low. Where the process's own cgroup
+	 * was watched it is the one in which the process is now, and `cgroup` is another path. */
+	PSB_KIND_GONE,
 	PSB_KIND_SOURCE, /* the watch moved to another rung; only with PSB_TELL_SOURCE */
 };
 
@@ -113,8 +127,8 @@ struct psb_notification {
 	uint64_t full_total_usec;
 	uint64_t stall_usec; /* growth of some since the previous notification of this watch */
 	unsigned some_avg10_centi; /* hundredths of a percent: 1234 is 12.34 % */
-	uint64_t current_bytes;	   /* memory in use; 0 if unknown */
-	uint64_t limit_bytes;	   /* effective limit; 0 if there is none */
+	uint64_t current_bytes; /* memory in use where the limit is, see psb_load; 0 if unknown */
+	uint64_t limit_bytes;	/* effective limit; 0 if there is none */
 };
 
 /* ---- bridge -------------------------------------------------------------------------------- */
@@ -124,6 +138,7 @@ enum psb_backend {
 		0, /* $PSIBRIDGE_BACKEND if set (auto, uring, epoll), else io_uring, else epoll */
 	PSB_BACKEND_URING, /* io_uring or an error */
 	PSB_BACKEND_EPOLL,
+	PSB_BACKEND_NONE, /* psb_bridge_backend() only: neither can be had any more, watches sample */
 };
 
 /** Receives one line without newline. `priority` is syslog's: 3 error, 4 warning, 6 info, 7 debug. */
@@ -139,19 +154,17 @@ struct psb_bridge_options {
 /**
  * psb_bridge_new() - make a bridge; `options` may be NULL
  *
- * Errors: -EINVAL (options, or nonsense in $PSIBRIDGE_BACKEND); with PSB_BACKEND_URING what
+ * Errors: -EINVAL (options, or nonsense in $PSIBRIDGE_BACKEND), -E2BIG; with PSB_BACKEND_URING what
  * io_uring_setup(2) said (-ENOSYS, -EPERM); -EMFILE, -ENFILE, -ENOMEM.  Since: 0.1
  */
 int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret);
 
-/** psb_bridge_ref() - take one more reference. Returns: `bridge`.  Since: 0.1 */
-psb_bridge *psb_bridge_ref(psb_bridge *bridge);
-
 /**
- * psb_bridge_unref() - give a reference back; NULL is allowed
+ * psb_bridge_unref() - give back the reference of psb_bridge_new(); NULL is allowed
  *
- * A watch holds a reference on its bridge. With the last reference the thread is stopped and joined
- * and every descriptor closed; from inside a callback this is done after the callback returned.
+ * A watch holds a reference on its bridge, too. With the last reference the thread is stopped and joined
+ * and every descriptor closed; from inside a callback, of whichever bridge, this is done afterwards, and
+ * the log function may be called until then.
  * Where io_uring was used, the kernel may interrupt one blocking system call of the thread that
  * called psb_bridge_new() when the ring goes (EINTR, or a short write).
  * Returns: NULL.  Since: 0.1
@@ -169,8 +182,11 @@ int psb_bridge_start(psb_bridge *bridge);
 /**
  * psb_bridge_fd() - the one descriptor to poll in a loop of yours (epoll, GLib, libuv, sd-event)
  *
- * Readable (POLLIN) when psb_bridge_dispatch() has work; timers included. It belongs to the bridge.
- * Returns: the descriptor, or -EBUSY (psb_bridge_start() was called).  Since: 0.1
+ * Readable (POLLIN) when psb_bridge_dispatch() has work; timers included. Level- and edge-triggered
+ * polling both do, also of an epoll set that it is in. It belongs to the bridge, of which a thread
+ * waits for the kernel from then on; callbacks come from psb_bridge_dispatch() alone.
+ * Returns: the descriptor, or -EBUSY (psb_bridge_start() was called), -EAGAIN (no thread), -EMFILE,
+ * -ENFILE, -ENOMEM.  Since: 0.1
  */
 int psb_bridge_fd(psb_bridge *bridge);
 
@@ -182,9 +198,27 @@ int psb_bridge_fd(psb_bridge *bridge);
  */
 int psb_bridge_dispatch(psb_bridge *bridge);
 
-/** psb_bridge_backend() - PSB_BACKEND_URING or PSB_BACKEND_EPOLL; `ret_why`, if not NULL, gets
- * why it is not io_uring ("" if it is), valid as long as the bridge.  Since: 0.1 */
+/**
+ * psb_bridge_backend() - what the bridge waits with now; PSB_BACKEND_AUTO for NULL
+ *
+ * What fails while it runs (a seccomp filter that came later, a descriptor that the program closed by
+ * mistake) is replaced: io_uring by epoll, and epoll by timers on which the watches sample. That is
+ * logged as a warning. `ret_why`, if not NULL, gets why it is not io_uring ("" if it is), valid as
+ * long as the bridge.  Since: 0.1
+ */
 enum psb_backend psb_bridge_backend(psb_bridge *bridge, const char **ret_why);
+
+typedef void psb_beat_fn(void *userdata);
+
+/**
+ * psb_bridge_beat() - have `fn` called once from the bridge's loop, `after_usec` from now
+ *
+ * For a watchdog: a bridge whose loop is dead looks like one that has nothing to tell. There is one
+ * beat a bridge: another call, also from `fn`, replaces one that is due. `fn` must not block. Any
+ * thread; a beat that is due when the bridge ends is dropped.
+ * Errors: -EINVAL, -ECHILD.  Since: 0.1
+ */
+int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, void *userdata);
 
 /* ---- watch --------------------------------------------------------------------------------- */
 
@@ -202,7 +236,8 @@ enum psb_backend psb_bridge_backend(psb_bridge *bridge, const char **ret_why);
  * What to watch and how to judge it. At most one of cgroup, pid, unit, source and pattern.
  *
  * Triggers are "some|full THRESHOLD/WINDOW" with units ("some 200ms/2s") or the kernel's notation
- * in microseconds ("some 200000 2000000"); windows from 100 ms to 10 s.
+ * in microseconds ("some 200000 2000000"); windows from 100 ms to 10 s. The kernel rings for `early`
+ * alone: one that stalls could pass unnoticed on their way to `low` or `critical` is refused.
  */
 struct psb_watch_options {
 	size_t size;
@@ -235,13 +270,17 @@ struct psb_watch_options {
  * $MEMORY_PRESSURE_WATCH names
  *
  * The first rung of the ladder that works is taken; psb_watch_source() says which, psb_diagnose()
- * why not a better one.
+ * why not a better one. Variables that lead nowhere are a reason for the next rung; a `source` that
+ * is not there, or is none, is an error. Where over 32 triggers of watches that were given up still
+ * wait to be closed, it closes some itself first (9 to 20 ms each).
  *
- * Errors: -EINVAL (options; error_text names member and value), -ENOENT (no such cgroup, no
- * cgroup2, or PSI is off), -ESRCH (no such process), -ENODATA (nothing to watch: the protocol is
+ * Errors: -EINVAL (options; error_text names member and value), -E2BIG (options of a newer program;
+ * error_text says so), -ENOENT (no such cgroup or source, no cgroup2, or PSI is off), -ESRCH (no such
+ * process), -ENODATA (nothing to watch: the protocol is
  * switched off with /dev/null, and no target was named), -ECONNREFUSED (nobody listens on the
- * socket, and no other rung is allowed), -ENAMETOOLONG, -EACCES, -EPERM, -EOPNOTSUPP, -ENODEV (the
- * cgroup was removed meanwhile), -EMFILE, -ENOMEM.  Since: 0.1
+ * socket, and no other rung is allowed), -EBADMSG (the variables make no sense, and no other rung is
+ * allowed), -ENAMETOOLONG, -EACCES, -EPERM, -EOPNOTSUPP, -ENODEV (the cgroup was removed meanwhile),
+ * -EMFILE, -ENOMEM. What is removed later is waited for, see PSB_KIND_GONE.  Since: 0.1
  */
 int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, psb_watch **ret);
 
@@ -267,7 +306,8 @@ typedef void psb_callback_fn(const struct psb_notification *notification, void *
 /**
  * psb_watch_add_callback() - register `fn`; `ret` may be NULL, then it lives as long as the watch
  *
- * Without PSB_INLINE each registration has its own thread and, per cgroup, a mailbox with one slot
+ * Without PSB_INLINE each registration has its own thread, with all signals blocked and 256 KiB of
+ * stack (so has the bridge's, which makes inline calls), and, per cgroup, a mailbox with one slot
  * in which the newest state wins: a call that blocks delays nobody else, and what it missed it is
  * not told afterwards. A repeated Low comes no sooner than 20 times the duration of the last call.
  *
@@ -282,7 +322,7 @@ int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata
  * When it returns, no call of it is running and none will come. From inside its own callback: no
  * further call will come, and it is freed when the callback returns.
  *
- * Errors: -EDEADLK: two callbacks remove each other; this one will not be called again, and is
+ * Errors: -EDEADLK: two callbacks, also of two bridges, remove each other; this one will not be called again, and is
  * freed when its running call returns.  Since: 0.1
  */
 int psb_registration_remove(psb_registration *registration);
@@ -310,9 +350,10 @@ int psb_mailbox_new(psb_watch *watch, unsigned flags, psb_mailbox **ret);
 /**
  * psb_mailbox_take() - take what is there, or wait for it
  *
- * ret->size is what the caller knows of the structure. ret->cgroup is valid until the next take,
- * or until the mailbox is freed. What the program does between two takes counts as the duration of
- * its callback. Returns: 1 (taken), 0 (nothing came within `timeout_usec`).
+ * ret->cgroup is valid until the next take, or until the mailbox is freed. What the program does
+ * after a take with a `timeout_usec` over 0, until its next take, counts as the duration of its
+ * callback; after one of 0 nothing does: a program that polls is idle in between.
+ * Returns: 1 (taken), 0 (nothing came within `timeout_usec`).
  * Errors: -ECANCELED (closed), -EBUSY (another thread is in here), -ECHILD.  Since: 0.1
  */
 int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret);
@@ -334,28 +375,35 @@ psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox);
  * `ret_critical` may be NULL. Reads memory only.  Since: 0.1 */
 enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical);
 
-/** Memory of the watched cgroup, counted as kubelet does. */
+#define PSB_UNKNOWN UINT64_MAX /* where it says so: it can't be told, which is not 0 */
+
+/**
+ * Memory where the limit is: of the watched cgroup, or of the ancestor whose limit leaves the least;
+ * counted as kubelet does.
+ */
 struct psb_load {
 	size_t size;
-	uint64_t current_bytes;	    /* in use */
+	uint64_t current_bytes;	    /* in use; 0 if unknown */
 	uint64_t working_set_bytes; /* in use, less page cache nobody needs (inactive_file) */
 	uint64_t limit_bytes;	    /* effective: the least memory.max and memory.high of all
-				       visible ancestors, a v1 limit, or else the machine's memory */
+				       visible ancestors, a v1 limit, or else the machine's memory,
+				       which may be PSB_UNKNOWN */
 	uint64_t high_bytes;	    /* the least memory.high; 0: none is set */
-	uint64_t available_bytes;   /* limit less working set */
-	unsigned percent;	    /* working set in percent of the limit, 0 to 100 */
-	int machine;		    /* 1: no limit is set, this is the whole machine */
+	uint64_t available_bytes;   /* limit less working set, or PSB_UNKNOWN */
+	unsigned percent; /* working set in percent of the limit, 0 to 100; 0 if unknown */
+	int machine;	  /* 1: no limit is set, this is the whole machine */
 };
 
-/** psb_watch_load() - read the load now.  Errors: -ENODEV (cgroup removed), -EIO, -ENOMEM.  Since:
- * 0.1 */
+/** psb_watch_load() - read the load now.  Errors: -ENODEV (the cgroup was removed, and the next one
+ * is not there yet), -EIO, -ENOMEM.  Since: 0.1 */
 int psb_watch_load(psb_watch *watch, struct psb_load *ret);
 
 /** What a watch listens to. */
 struct psb_source {
 	size_t size;
-	unsigned rung;	    /* PSB_RUNG_... */
-	const char *name;   /* "psi-privileged", "psi", "events", "sampling", "machine", "psi-file",
+	unsigned rung; /* PSB_RUNG_...; 0: nothing works now, and the ladder is tried again */
+	const char *
+		name; /* "none", "psi-privileged", "psi", "events", "sampling", "machine", "psi-file",
 			       "fifo", "socket", "psibridged" (the socket is the daemon's) */
 	const char *cgroup; /* as in psb_notification; valid as long as the watch */
 	int events;	    /* 1: memory.events rings too */
@@ -378,9 +426,10 @@ struct psb_stats {
 	uint64_t low, critical, neutral, high; /* notifications; critical is counted in low too */
 	uint64_t callbacks;		       /* calls made */
 	uint64_t callback_usec;		       /* time spent in them */
-	uint64_t superseded; /* notifications that a newer one overtook in a mailbox */
-	uint64_t bytes_back; /* what the cgroup used less, one second after a Low */
-	uint64_t members;    /* cgroups of a pattern under observation now */
+	uint64_t superseded;		  /* notifications that a newer one overtook in a mailbox */
+	uint64_t bytes_back;		  /* what the cgroup used less, one second after a Low */
+	uint64_t members;		  /* cgroups of a pattern under observation now */
+	uint64_t alarm_usec, sample_usec; /* when the last of each was (CLOCK_MONOTONIC); 0: none */
 };
 
 /** psb_watch_stats() - copy the counters.  Since: 0.1 */
@@ -390,25 +439,27 @@ int psb_watch_stats(psb_watch *watch, struct psb_stats *ret);
  * psb_watch_simulate() - behave as if the source had reported `available`
  *
  * The level is told as usual and ends as usual: a simulated Low is over after the quiet time.
- * Errors: -EINVAL, -EOPNOTSUPP (a pattern: simulate on one of its cgroups), -ENODEV (the cgroup is
- * gone), -ENOMEM.  Since: 0.1
+ * Errors: -EINVAL, -EOPNOTSUPP (a pattern: simulate on one of its cgroups), -ENODEV (the cgroup was
+ * removed, and the next one is not there yet), -ENOMEM.  Since: 0.1
  */
 int psb_watch_simulate(psb_watch *watch, enum psb_available available, int critical);
 
-#define PSB_UNTOLD 1u /* the callbacks are not called for it: somebody told it before */
+#define PSB_UNTOLD 1u /* instead of told_usec: it was told before, long ago */
 
 /**
  * psb_watch_simulate_at() - the same for one cgroup, and so for patterns too
  *
  * `cgroup` is a path as in psb_notification; NULL: the watch's own. For a pattern it must match.
- * With PSB_UNTOLD the level is only set, and goes on from there as if this watch had told it: so a
- * process takes over from one that told it and is gone, and its Low is followed by Neutral or High.
- * Errors: as psb_watch_simulate(); -EINVAL (flags; the pattern does not match, or the watch is
+ * told_usec: 0, or when another process told it (CLOCK_MONOTONIC). Then the level is only set, no
+ * callback is called, and it goes on from there as if this watch had told it: so a process takes
+ * over from one that is gone, and its Low is repeated when it is due, and followed by Neutral or High:
+ * at once, if it turns out that the cgroup cannot be measured.
+ * Errors: as psb_watch_simulate(); -EINVAL (the pattern does not match, or the watch is
  * another cgroup's; NULL for a pattern). That a pattern's cgroup is gone is found out later, and
  * then nothing is told.  Since: 0.1
  */
 int psb_watch_simulate_at(psb_watch *watch, const char *cgroup, enum psb_available available,
-			  int critical, unsigned flags);
+			  int critical, uint64_t told_usec);
 
 typedef void psb_member_fn(const struct psb_notification *present, void *userdata);
 
@@ -436,9 +487,10 @@ enum psb_collect {
 /** What the environment says, PSIBRIDGE_... in the words of psibridged.conf(5). */
 struct psb_settings {
 	size_t size;
-	struct psb_watch_options watch; /* CGROUP, SOURCE, EARLY, LOW, CRITICAL, REARM, QUIET,
-					   CALM, HIGH_HEADROOM; strings are the environment's */
-	int enabled;			/* PSIBRIDGE=on|off: 0: hooks stay out of the way */
+	struct psb_watch_options *watch; /* set by the caller, NULL or where these go: CGROUP,
+					    SOURCE, EARLY, LOW, CRITICAL, REARM, QUIET, CALM,
+					    HIGH_HEADROOM; strings are the environment's */
+	int enabled;			 /* PSIBRIDGE=on|off: 0: hooks stay out of the way */
 	int log_priority; /* PSIBRIDGE_LOG=off|error|warning|info|debug: what a hook prints on
 				     stderr; -1: nothing. Default warning (4) */
 	enum psb_collect collect; /* PSIBRIDGE_COLLECT=low|critical|off */
@@ -452,8 +504,9 @@ struct psb_settings {
  *
  * One that makes no sense is told to `log` (if not NULL), a line each that names the variable, its
  * value and what was expected; then its default counts. So is one that looks like a slip of the
- * pen ("PSIBRIDGE_LWO"). Never fails for what it reads.
- * Errors: -EINVAL (ret, its size).  Since: 0.1
+ * pen ("PSIBRIDGE_LWO"). Never fails for what it reads. `ret` and ret->watch are structures of their
+ * own, each with its size.
+ * Errors: -EINVAL, -E2BIG (ret, its size, or that of ret->watch).  Since: 0.1
  */
 int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret);
 
@@ -464,7 +517,7 @@ int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)
  * psb_settings_read_from() - as psb_settings_read(), from `environment` instead of the process's
  *
  * "NAME=VALUE", with NULL behind the last; of two with the same name the first counts. The strings
- * of the result are in there. Errors: -EINVAL (environment, flags, ret, its size).  Since: 0.1
+ * of the result are in there. Errors: as there; -EINVAL (environment, flags).  Since: 0.1
  */
 int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
 			   void *userdata, struct psb_settings *ret);

@@ -19,6 +19,7 @@
 #include "core/duration.h"
 #include "core/nearest.h"
 #include "core/scan.h"
+#include "core/utf8.h"
 
 #define WORD_MAX NEAREST_WORD_MAX
 #define NAMES_MAX 64
@@ -31,9 +32,7 @@ void complain(const char *verb, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	for (char *p = line; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
+	utf8_hide_controls(line, strlen(line));
 	fprintf(stderr, "psibridge%s%s: %s\n", verb ? " " : "", verb ? verb : "", line);
 }
 

@@ -456,6 +456,31 @@ static int no_answer(int error, const char *directory, const char *name, char *w
 	return error;
 }
 
+/* Does it listen on one whose file is gone? The kernel knows the name it was bound to. */
+static bool was_removed(const struct target *t, char *name)
+{
+	char path[64], line[512], wanted[64];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/net/unix", (int)t->pid);
+	snprintf(wanted, sizeof(wanted), "dotnet-diagnostic-%d-", (int)t->inner_pid);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		const char *at = strstr(line, wanted);
+		struct scan s = scan_string(at ? at : "");
+
+		if (at && line[strlen(line) - 1] == '\n')
+			s.left--;
+		found = scan_ends_with(s, "-socket") && s.left <= NAME_MAX;
+		if (found)
+			snprintf(name, NAME_MAX + 1, "%.*s", (int)s.left, s.p);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 /* Sockets with the right key first: they are the one unless clocks differ (a time namespace). */
 static int search(DIR *dir, const struct target *t, struct ipc *ipc, char *why)
 {
@@ -487,6 +512,13 @@ static int search(DIR *dir, const struct target *t, struct ipc *ipc, char *why)
 	}
 	if (failed < 0)
 		return no_answer(failed, target_tmpdir(t), name, why);
+	if (tried == 0 && was_removed(t, name)) {
+		snprintf(
+			why, ATTACH_WHY_MAX,
+			"its diagnostics socket, %s in %s, was removed (by what cleans that directory?), and comes back with the next start only",
+			name, target_tmpdir(t));
+		return -ENOENT;
+	}
 	snprintf(
 		why, ATTACH_WHY_MAX,
 		tried > 0

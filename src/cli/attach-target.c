@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,6 @@
 
 #include "cli/attach.h"
 #include "cli/hooks.h"
-#include "cli/run.h"
 #include "core/scan.h"
 
 #define TEXT_MAX (UINT64_C(64) << 20) /* of a maps file */
@@ -273,31 +273,38 @@ static int refuse_foreign(const struct target *t, char *why)
 		      (unsigned)t->uid);
 }
 
-static int open_image(struct target *t)
+/* `name` below `directory`, mapped: a single-file app has 70 MB, of which a few pages are read. */
+static int map_image(int directory, const char *name, struct executable *ret, void **ret_map,
+		     size_t *ret_size)
 {
-	int fd = openat(t->proc, "exe", O_RDONLY | O_CLOEXEC), r = 0;
+	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC), r = 0;
 	struct stat st;
-	ssize_t n;
+	void *map;
 
 	if (fd < 0)
 		return -errno;
-	n = readlinkat(t->proc, "exe", t->exe, sizeof(t->exe) - 1);
-	if (n < 0 || fstat(fd, &st) < 0)
+	map = fstat(fd, &st) < 0 ? MAP_FAILED
+				 : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
 		r = -errno;
-	if (r == 0) {
-		t->exe[n] = '\0';
-		t->map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-		if (t->map == MAP_FAILED) {
-			t->map = NULL;
-			r = -errno;
-		}
-	}
 	close(fd);
 	if (r < 0)
 		return r;
-	t->map_size = (size_t)st.st_size;
-	executable_parse(t->map, t->map_size, &t->image);
+	executable_parse(map, (size_t)st.st_size, ret);
+	*ret_map = map;
+	*ret_size = (size_t)st.st_size;
 	return 0;
+}
+
+static int open_image(struct target *t)
+{
+	int r = map_image(t->proc, "exe", &t->image, &t->map, &t->map_size);
+	ssize_t n = r == 0 ? readlinkat(t->proc, "exe", t->exe, sizeof(t->exe) - 1) : 0;
+
+	if (n < 0)
+		return -errno;
+	t->exe[n] = '\0';
+	return r;
 }
 
 static int check_kind(const struct target *t, char *why)
@@ -318,7 +325,7 @@ static int check_kind(const struct target *t, char *why)
 		return refuse(
 			why, -EOPNOTSUPP,
 			"it is Mono, which takes no hook while it runs; start it with \"psibridge run\"");
-	if (program_own(&own, &map, &size) == 0 && t->image.kind == EXECUTABLE_ELF) {
+	if (t->image.is_elf && map_image(AT_FDCWD, "/proc/self/exe", &own, &map, &size) == 0) {
 		if (own.machine != t->image.machine || own.wide != t->image.wide)
 			r = refuse(why, -EOPNOTSUPP, "it is made for %s, and the hook for %s",
 				   executable_machine(&t->image), executable_machine(&own));
@@ -346,6 +353,10 @@ static int look(struct target *t, char *why)
 
 	snprintf(path, sizeof(path), "/proc/%d", (int)t->pid);
 	t->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (t->proc < 0 && (kill(t->pid, 0) == 0 || errno == EPERM))
+		return refuse(
+			why, -EACCES,
+			"there is such a process, but /proc hides it from this user (hidepid=; systemd: ProtectProc=)");
 	if (t->proc < 0)
 		return refuse(why, -ESRCH, "there is no such process");
 	r = read_status(t, &state);

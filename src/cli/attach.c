@@ -244,7 +244,7 @@ static int attach(struct attachment *a, const struct attach_way *way, uint64_t t
 	if (forbidden && all) {
 		snprintf(
 			words, sizeof(words),
-			"it was started with %s, which forbids to attach; start it without, or by \"psibridge run\"",
+			"it was started with %s, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
 			forbidden);
 		refuse(a, words);
 		return EXIT_FAILED;

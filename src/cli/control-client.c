@@ -275,6 +275,21 @@ int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, ch
 	return 0;
 }
 
+bool control_is_blind(const json_t *status)
+{
+	const json_t *watches = json_object_get(status, "watches");
+	bool failed = false;
+
+	for (size_t i = 0; i < json_array_size(watches); i++) {
+		const char *state = answer_text(json_array_get(watches, i), "state");
+
+		if (strcmp(state, "watching") == 0)
+			return false;
+		failed = failed || strcmp(state, "failed") == 0;
+	}
+	return failed;
+}
+
 bool control_is_absent(int error)
 {
 	return error == -ENOENT || error == -ECONNREFUSED;
@@ -292,6 +307,15 @@ const char *answer_text(const json_t *object, const char *key)
 	const char *text = json_string_value(json_object_get(object, key));
 
 	return text ? text : "";
+}
+
+enum psb_available answer_level(const json_t *object)
+{
+	const char *name = answer_text(object, "available");
+
+	return strcmp(name, "low") == 0	      ? PSB_LOW
+	       : strcmp(name, "neutral") == 0 ? PSB_NEUTRAL
+					      : PSB_HIGH;
 }
 
 bool answer_flag(const json_t *object, const char *key)

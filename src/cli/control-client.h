@@ -37,10 +37,15 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 /* {"verb":"status"}, checked. */
 int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, char *why);
 
+/* Does a status say that watches failed and none works? Then nothing is known of any level. */
+bool control_is_blind(const json_t *status);
+
 /* Does that error mean that nobody is there? */
 bool control_is_absent(int error);
 
 /* Members of an answer. 0 and "" where they are missing or of another type. */
 uint64_t answer_number(const json_t *object, const char *key);
 const char *answer_text(const json_t *object, const char *key);
+/* "available" of a cgroup or a watch. */
+enum psb_available answer_level(const json_t *object);
 bool answer_flag(const json_t *object, const char *key);

@@ -244,18 +244,39 @@ static void remove_stale(const char *base)
  */
 
 /*
- * The directory of our own group in a mount, as in kernel/cgroup.c: what is not visible is the
- * mount's root.
+ * The directory of our own group in a hierarchy (of v1's `controller`; NULL: v2), where most of it
+ * is mounted. Errors: -ENOENT: it is not mounted where our group can be seen.
  */
-static int own_group(const struct cgmount *mount, const char *path, char *buf)
+static int own_group(const char *controller, char *buf)
 {
-	size_t length = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
+	_cleanup_(scrap) char *groups = NULL;
+	_cleanup_(scrap) char *line = NULL;
+	char own[CGPATH_MAX], below[CGPATH_MAX], path[DEMO_PATH_MAX];
+	struct cgmount mount;
+	size_t size, capacity = 0, most = 0;
+	ssize_t n;
+	FILE *f;
+	int r;
 
-	if (strncmp(path, mount->root, length) == 0 &&
-	    (path[length] == '/' || path[length] == '\0') &&
-	    path_join(buf, mount->point, path + length) == 0 && access(buf, F_OK) == 0)
-		return 0;
-	return path_join(buf, mount->point, "/");
+	r = read_file("/proc/self", "cgroup", &groups, &size);
+	if (r == 0)
+		r = controller ? proc_cgroup_v1(groups, size, controller, own)
+			       : proc_cgroup_v2(groups, size, own);
+	if (r < 0)
+		return r;
+	f = fopen("/proc/self/mountinfo", "re");
+	if (!f)
+		return -errno;
+	while ((n = getline(&line, &capacity, f)) > 0) {
+		if (!mountinfo_line(line, (size_t)n - 1, controller, &mount) ||
+		    !cgmount_covers(&mount, own, below) || strlen(below) < most ||
+		    path_join(path, mount.point, below) < 0 || !exists(path, "cgroup.procs"))
+			continue;
+		strcpy(buf, path);
+		most = strlen(below);
+	}
+	fclose(f);
+	return most > 0 ? 0 : -ENOENT;
 }
 
 /* One of our directories below `base`. */
@@ -323,38 +344,18 @@ static int move_to_leaf(struct demo_group *group, const char *scope, char *why)
 
 static int make_groups(struct demo_group *group, bool in_scope, char *why)
 {
-	char own[CGPATH_MAX], base[DEMO_PATH_MAX];
+	char base[DEMO_PATH_MAX], base_v1[DEMO_PATH_MAX];
 	char below[DEMO_WHY_MAX], beside[DEMO_WHY_MAX];
-	_cleanup_(scrap) char *mounts = NULL;
-	_cleanup_(scrap) char *groups = NULL;
-	struct cgmount v2, v1;
-	size_t mounts_size, groups_size;
 	char *slash;
 	int r;
 
-	r = read_file("/proc/self", "mountinfo", &mounts, &mounts_size);
-	if (r == 0)
-		r = read_file("/proc/self", "cgroup", &groups, &groups_size);
+	r = own_group(NULL, base);
 	if (r < 0)
-		return demo_why(why, r, "/proc/self: %s", strerror(-r));
-	if (mountinfo_cgroup2(mounts, mounts_size, &v2) < 0)
-		return demo_why(why, -ENOENT, "no cgroup2 hierarchy is mounted");
-	if (proc_cgroup_v2(groups, groups_size, own) < 0)
-		snprintf(own, sizeof(own), "/");
-	r = own_group(&v2, own, base);
-	if (r < 0)
-		return demo_why(why, r, "%s: %s", own, strerror(-r));
-
-	group->hybrid = mountinfo_cgroup1(mounts, mounts_size, "memory", &v1) == 0;
+		return demo_why(why, r, "our own cgroup2 group cannot be seen: %s", strerror(-r));
+	group->hybrid = own_group("memory", base_v1) == 0;
 	if (group->hybrid) {
 		r = make_outer(group, V2, base, why);
-		if (r < 0)
-			return r;
-		if (proc_cgroup_v1(groups, groups_size, "memory", own) < 0)
-			snprintf(own, sizeof(own), "/");
-		r = own_group(&v1, own, base);
-		return r < 0 ? demo_why(why, r, "%s: %s", own, strerror(-r))
-			     : make_outer(group, V1, base, why);
+		return r < 0 ? r : make_outer(group, V1, base_v1, why);
 	}
 
 	if (in_scope) {
@@ -362,10 +363,12 @@ static int make_groups(struct demo_group *group, bool in_scope, char *why)
 		return r < 0 ? r : make_unified(group, base, why);
 	}
 	r = make_unified(group, base, below);
-	if (r == 0 || strcmp(base, v2.point) == 0)
-		return r < 0 ? demo_why(why, r, "%s", below) : 0;
+	if (r == 0)
+		return 0;
 	slash = strrchr(base, '/');
 	*slash = '\0';
+	if (!exists(base, "cgroup.procs")) /* ours was all that is mounted */
+		return demo_why(why, r, "%s", below);
 	r = make_unified(group, base, beside);
 	return r < 0 ? demo_why(why, r, "%.240s; %.240s", below, beside) : 0;
 }
@@ -390,8 +393,8 @@ int demo_group_new(bool in_scope, struct demo_group **ret, char *why)
 	if (r < 0)
 		return demo_why(
 			why, r, "%s: %s%s", path, strerror(-r),
-			r == -ENOENT || r == -EOPNOTSUPP
-				? " (pressure stall information is switched off: boot with psi=1)"
+			r == -EOPNOTSUPP || access("/proc/pressure", F_OK) < 0
+				? " (this kernel counts no pressure: PSI is not built in, or not switched on by psi=1)"
 				: "");
 	*ret = steal(group);
 	return 0;

@@ -194,7 +194,7 @@ static uint64_t memory_available(void)
 	uint64_t available = 0;
 
 	if (psb_bridge_new(NULL, &bridge) == 0 && psb_watch_new(bridge, &options, &watch) == 0 &&
-	    psb_watch_load(watch, &load) == 0)
+	    psb_watch_load(watch, &load) == 0 && load.available_bytes != PSB_UNKNOWN)
 		available = load.available_bytes;
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);

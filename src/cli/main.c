@@ -75,15 +75,17 @@ static int unknown_verb(const char *word)
 static int check_standard_descriptors(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fcntl(fd, F_GETFD) >= 0)
+		if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
 			continue;
 		if (fd == STDOUT_FILENO) {
 			complain(NULL, "standard output is closed");
 			return -EBADF;
 		}
 		/* kept open; it is the lowest free one, so it is `fd` */
-		if (open("/dev/null", O_RDWR) != fd)
+		if (open("/dev/null", O_RDWR) != fd) {
+			complain(NULL, "/dev/null: %s", strerror(errno));
 			return -EBADF;
+		}
 	}
 	return 0;
 }

@@ -11,11 +11,13 @@
  *
  * OpenMetrics wants all samples of a family in one piece and no series twice. A label must be
  * UTF-8, and whatever replaces other bytes could make two names one: a cgroup whose name is not
- * UTF-8 is left out and counted. In the older text format of Prometheus, which is what
+ * UTF-8, or speaks to terminals (ESC), is left out and counted. In the older text format of Prometheus, which is what
  * node_exporter's textfile collector reads, the family of a counter has its "_total" too.
  *
  * A file is replaced in one step (temporary file, fsync, rename), so a reader sees the old one or
  * the new one, and a full disk leaves the old one. The temporary name does not end in ".prom".
+ * Only a file, though: a device or a FIFO is written to. A symbolic link is refused, neither
+ * replaced nor followed, for the directory may be another user's and we may be root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +51,8 @@ static const char help[] =
 	"PATTERN chooses cgroups, such as 'system.slice/*.service'; without one it is all of them\n"
 	"and the root.\n"
 	"\n"
-	"  --output FILE        replace this file in one step, in place of standard output\n"
+	"  --output FILE        replace this file in one step, in place of standard output;\n"
+	"                       a FIFO or a device is written to\n"
 	"  --format FORMAT      openmetrics, or prometheus: what node_exporter's textfile\n"
 	"                       collector reads                                [openmetrics]\n" CONTROL_HELP
 	"  --help\n"
@@ -83,14 +86,17 @@ static bool has_memory(const struct row *row)
 
 #define EACH_ROW(e, row)                                      \
 	for (size_t _i = 0; _i < rows_count((e)->rows); _i++) \
-		if ((row = rows_at((e)->rows, _i)) && utf8_is_valid(row->cgroup))
+		if ((row = rows_at((e)->rows, _i)) && utf8_is_printable(row->cgroup))
+
+/* Both scraped and summed up, each cgroup counts twice. */
+#define AS_CADVISOR ". The same as cadvisor's, if that runs here: choose one by its job label."
 
 static void put_pressure(const struct exposition *e)
 {
 	const struct row *row;
 
 	family(e, "container_pressure_memory_waiting_seconds", COUNTER,
-	       "Total time duration tasks in the container have waited due to memory congestion.");
+	       "Total time duration tasks in the container have waited due to memory congestion" AS_CADVISOR);
 	EACH_ROW(e, row)
 	if (row->now.has_pressure) {
 		sample(e, "container_pressure_memory_waiting_seconds_total", row);
@@ -98,7 +104,7 @@ static void put_pressure(const struct exposition *e)
 	}
 	family(e, "container_pressure_memory_stalled_seconds", COUNTER,
 	       "Total time duration no tasks in the container could make progress due to memory "
-	       "congestion.");
+	       "congestion" AS_CADVISOR);
 	EACH_ROW(e, row)
 	if (row->now.has_pressure) {
 		sample(e, "container_pressure_memory_stalled_seconds_total", row);
@@ -110,28 +116,29 @@ static void put_memory(const struct exposition *e)
 {
 	const struct row *row;
 
-	family(e, "container_memory_usage_bytes", GAUGE, "Memory in use, page cache included.");
+	family(e, "container_memory_usage_bytes", GAUGE,
+	       "Memory in use, page cache included" AS_CADVISOR);
 	EACH_ROW(e, row)
 	if (has_memory(row)) {
 		sample(e, "container_memory_usage_bytes", row);
 		fprintf(e->out, "%" PRIu64 "\n", row->now.current_bytes);
 	}
 	family(e, "container_memory_working_set_bytes", GAUGE,
-	       "Memory in use, without inactive page cache.");
+	       "Memory in use, without inactive page cache" AS_CADVISOR);
 	EACH_ROW(e, row)
 	if (has_memory(row)) {
 		sample(e, "container_memory_working_set_bytes", row);
 		fprintf(e->out, "%" PRIu64 "\n", row->now.working_set_bytes);
 	}
 	family(e, "container_spec_memory_limit_bytes", GAUGE,
-	       "The cgroup's own memory.max; 0: it has none.");
+	       "The cgroup's own memory.max; 0: it has none" AS_CADVISOR);
 	EACH_ROW(e, row)
 	if (has_memory(row)) {
 		sample(e, "container_spec_memory_limit_bytes", row);
 		fprintf(e->out, "%" PRIu64 "\n", row->now.limit_bytes);
 	}
 	family(e, "container_oom_events", COUNTER,
-	       "Processes that the kernel killed for want of memory, in the cgroup and below it.");
+	       "Processes that the kernel killed for want of memory, in the cgroup and below it" AS_CADVISOR);
 	EACH_ROW(e, row)
 	if (row->now.has_events) {
 		sample(e, "container_oom_events_total", row);
@@ -159,18 +166,39 @@ static void put_levels(const struct exposition *e)
 	}
 }
 
+/* Where those that were tried out differ from what is in force. */
+static void put_candidates(const struct exposition *e)
+{
+	const json_t *cgroups = json_object_get(e->status, "cgroups");
+
+	family(e, "psibridge_candidate_available", GAUGE,
+	       "What a watch in the shadow makes of a cgroup that a live one judges, too: 1 Low, 2 "
+	       "Neutral, 3 High.");
+	for (size_t i = 0; i < json_array_size(cgroups); i++) {
+		const json_t *cgroup = json_array_get(cgroups, i);
+		const char *path = answer_text(cgroup, "cgroup");
+
+		if (!answer_flag(cgroup, "candidate") || strstr(path, "\xef\xbf\xbd"))
+			continue;
+		fputs("psibridge_candidate_available{id=\"", e->out);
+		label(e, path);
+		fprintf(e->out, "\"} %u\n", answer_level(cgroup));
+	}
+}
+
 static void put_own(const struct exposition *e)
 {
 	size_t left_out = 0;
 
 	for (size_t i = 0; i < rows_count(e->rows); i++)
-		left_out += !utf8_is_valid(rows_at(e->rows, i)->cgroup);
+		left_out += !utf8_is_printable(rows_at(e->rows, i)->cgroup);
 	family(e, "psibridge_cgroups", GAUGE, "Cgroups that were looked at.");
 	fprintf(e->out, "psibridge_cgroups %zu\n", rows_count(e->rows));
 	family(e, "psibridge_cgroups_left_out", GAUGE,
-	       "Cgroups that are not listed because their names are not UTF-8.");
+	       "Cgroups that are not listed because their names are not UTF-8, or hold control "
+	       "characters.");
 	fprintf(e->out, "psibridge_cgroups_left_out %zu\n", left_out);
-	family(e, "psibridge_up", GAUGE, "1: psibridged runs and answered.");
+	family(e, "psibridge_up", GAUGE, "1: psibridged runs, and its event loop answered.");
 	fprintf(e->out, "psibridge_up %d\n", e->status != NULL);
 }
 
@@ -181,6 +209,7 @@ static void put_all(const struct exposition *e)
 	put_own(e);
 	if (e->status) {
 		put_levels(e);
+		put_candidates(e);
 		metrics_put_daemon(e);
 	}
 	fputs("# EOF\n", e->out);
@@ -253,6 +282,32 @@ static int replace_file(const char *path, const char *text, size_t size)
 	return r;
 }
 
+/* Returns as replace_file(); *ret_why: words where errno has none, else NULL. */
+static int write_to(const char *path, const char *text, size_t size, const char **ret_why)
+{
+	struct stat st;
+	int fd, r;
+
+	*ret_why = NULL;
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? replace_file(path, text, size) : -errno;
+	if (S_ISREG(st.st_mode))
+		return replace_file(path, text, size);
+	if (S_ISLNK(st.st_mode))
+		*ret_why = "a symbolic link is not followed; name the file itself";
+	else if (!S_ISCHR(st.st_mode) && !S_ISFIFO(st.st_mode))
+		*ret_why = "neither a file, a FIFO nor a character device";
+	if (*ret_why)
+		return -EINVAL;
+	/* a FIFO that nobody reads is an error and no wait; one that is read slowly is waited for */
+	fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = fcntl(fd, F_SETFL, 0) < 0 ? -errno : write_all(fd, text, size);
+	close(fd);
+	return r;
+}
+
 /* ---- the verb -------------------------------------------------------------------------------- */
 
 static uint64_t monotonic_usec(void)
@@ -278,12 +333,14 @@ static int survey_failed(const char *pattern, int r)
 
 static int put_out(const char *path, const char *text, size_t size)
 {
+	const char *why;
 	int r;
 
 	if (path) {
-		r = replace_file(path, text, size);
+		r = write_to(path, text, size, &why);
 		if (r < 0)
-			complain("metrics", "%s: %s; it is as it was", path, strerror(-r));
+			complain("metrics", "%s: %s; it is as it was", path,
+				 why ? why : strerror(-r));
 	} else {
 		errno = 0;
 		r = fwrite(text, 1, size, stdout) < size || fflush(stdout) == EOF ? -errno : 0;

@@ -60,15 +60,17 @@ const char *output_paint(const struct output *output, enum paint paint)
 	return "";
 }
 
-/* U+0080 to U+009F are control characters too; to many terminals U+009B is an ESC [. */
 static void put_bytes(const char *text, size_t size)
 {
-	for (size_t i = 0; i < size; i++) {
-		unsigned char c = (unsigned char)text[i];
-		bool c1 = c == 0xc2 && i + 1 < size && ((unsigned char)text[i + 1] & 0xe0) == 0x80;
+	size_t taken;
+	bool control;
 
-		putchar(c < 0x20 || c == 0x7f || c1 ? '?' : c);
-		i += c1;
+	for (; size > 0; text += taken, size -= taken) {
+		taken = utf8_next(text, size, &control);
+		if (control)
+			putchar('?');
+		else
+			fwrite(text, 1, taken, stdout);
 	}
 }
 

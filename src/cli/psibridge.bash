@@ -75,7 +75,7 @@ _psibridge()
 	top) options='--interval --sort --batch --json --count --control --help' ;;
 	simulate) options='--json --control --help' ;;
 	metrics) options='--output --format --control --help' ;;
-	run) options='--hook --dry-run --json --help' ;;
+	run) options='--hook --dry-run --help' ;;
 	attach) options='--hook --set --timeout --dry-run --json --help' ;;
 	demo) options='--json --memory --length --simulate --host --help' ;;
 	help) options='run attach watch doctor status top simulate metrics demo' ;;

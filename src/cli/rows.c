@@ -148,8 +148,13 @@ static void seen(const struct psb_survey_row *now, void *userdata)
 		rows->error = -ENOMEM;
 		return;
 	}
-	if (rows->interval_usec > 0) {
-		row->has_rate = true;
+	/* without PSI nothing is known, and what it counts when it is back is not of this interval */
+	row->has_rate = rows->interval_usec > 0 && now->has_pressure &&
+			(row->now.has_pressure || row->survey == 0);
+	row->some_centi = row->full_centi = 0;
+	if (!now->has_pressure)
+		row->history_count = 0;
+	if (row->has_rate) {
 		row->some_centi = rate(row->now.some_total_usec, now->some_total_usec,
 				       rows->interval_usec);
 		row->full_centi = rate(row->now.full_total_usec, now->full_total_usec,
@@ -227,15 +232,6 @@ static void cover(struct rows *rows, const char *watch)
 			rows->all[i]->available = PSB_HIGH;
 }
 
-static unsigned level_of(const json_t *cgroup)
-{
-	const char *name = answer_text(cgroup, "available");
-
-	return strcmp(name, "low") == 0	      ? PSB_LOW
-	       : strcmp(name, "neutral") == 0 ? PSB_NEUTRAL
-					      : PSB_HIGH;
-}
-
 /* To those above, as far as they are covered and were not judged themselves. */
 static void rise(struct rows *rows, const char *cgroup, unsigned available, bool critical)
 {
@@ -268,8 +264,8 @@ void rows_judge(struct rows *rows, const json_t *status)
 		const json_t *cgroup = json_array_get(cgroups, i);
 		struct row *row = find(rows, answer_text(cgroup, "cgroup"));
 
-		if (row) {
-			lower(row, level_of(cgroup), answer_flag(cgroup, "critical"));
+		if (row && !answer_flag(cgroup, "candidate")) {
+			lower(row, answer_level(cgroup), answer_flag(cgroup, "critical"));
 			row->judged = true;
 		}
 	}
@@ -279,8 +275,8 @@ void rows_judge(struct rows *rows, const json_t *status)
 	for (size_t i = 0; i < json_array_size(cgroups); i++) {
 		const json_t *cgroup = json_array_get(cgroups, i);
 
-		if (level_of(cgroup) != PSB_HIGH)
-			rise(rows, answer_text(cgroup, "cgroup"), level_of(cgroup),
+		if (answer_level(cgroup) != PSB_HIGH && !answer_flag(cgroup, "candidate"))
+			rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
 			     answer_flag(cgroup, "critical"));
 	}
 }

@@ -3,26 +3,21 @@
  * run-protocol.c - psibridged's socket, or the own cgroup's memory.pressure
  *
  * A program that speaks the protocol opens what it is told and gives up if that fails: there is no
- * ladder. So both are tried here first, and what would fail is not passed on.
- *
- * Paths in /proc/PID/cgroup are those of the cgroup namespace; a mount may show a part of the tree
- * only, then the part's path is cut off.
+ * ladder. So both are tried here first, and what would fail is not passed on. The file is found as
+ * it is for a watch of our own process, and a trigger is set on it for a moment.
  */
 #include "cli/run-protocol.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/procfs.h"
+#include "psibridge/psibridge.h"
 
 #define DAEMON_SOCKET "/run/psibridge/notify"
-#define TEXT_MAX (1u << 20) /* of mountinfo */
 
 static bool daemon_listens(void)
 {
@@ -35,78 +30,50 @@ static bool daemon_listens(void)
 	return listens;
 }
 
-/* The file whole, or an error: a text that is cut off may end in the middle of a path. */
-static int read_text(const char *path, char *buf, size_t capacity, size_t *ret_size)
+static int own_pressure(char *buf, char *why)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
-	size_t size = 0;
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.pid = getpid(),
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER),
+		.error_text = why,
+		.error_text_size = PROTOCOL_WHY_MAX,
+	};
+	struct psb_source source = { .size = sizeof(source) };
+	psb_bridge *bridge = NULL;
+	psb_watch *watch = NULL;
+	int r = psb_bridge_new(NULL, &bridge);
 
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		ssize_t n = read(fd, buf + size, capacity - size);
-
-		if (n < 0)
-			r = -errno;
-		if (n <= 0)
-			break;
-		size += (size_t)n;
-		if (size == capacity) {
-			r = -EFBIG;
-			break;
-		}
-	}
-	close(fd);
+	snprintf(why, PROTOCOL_WHY_MAX, "%s", strerror(-r));
 	if (r == 0)
-		*ret_size = size;
+		r = psb_watch_new(bridge, &options, &watch);
+	if (r == 0)
+		r = psb_watch_source(watch, &source);
+	if (r == 0)
+		strcpy(buf, source.path);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
 	return r;
 }
 
-static int own_pressure(char *buf)
+int protocol_source(bool own, char *buf, char *why)
 {
-	char *text = malloc(TEXT_MAX), *cgroup = malloc(CGPATH_MAX);
-	struct cgmount *mount = malloc(sizeof(*mount));
-	size_t size, root;
-	int r = text && cgroup && mount ? 0 : -ENOMEM;
-
-	if (r == 0)
-		r = read_text("/proc/self/cgroup", text, TEXT_MAX, &size);
-	if (r == 0)
-		r = proc_cgroup_v2(text, size, cgroup);
-	if (r == 0)
-		r = read_text("/proc/self/mountinfo", text, TEXT_MAX, &size);
-	if (r == 0)
-		r = mountinfo_cgroup2(text, size, mount);
-	if (r == 0) {
-		root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
-		if (strncmp(cgroup, mount->root, root) != 0 ||
-		    (cgroup[root] != '/' && cgroup[root] != '\0'))
-			r = -ENOENT;
-		else if (snprintf(buf, PATH_MAX, "%s%s/memory.pressure", mount->point,
-				  strcmp(cgroup + root, "/") == 0 ? "" : cgroup + root) >= PATH_MAX)
-			r = -ENAMETOOLONG;
-	}
-	if (r == 0 && access(buf, R_OK | W_OK) < 0)
-		r = -errno;
-	free(text);
-	free(cgroup);
-	free(mount);
-	return r;
-}
-
-int protocol_source(char *buf, char *why)
-{
+	char own_why[PROTOCOL_WHY_MAX];
 	int r;
 
 	if (daemon_listens()) {
 		strcpy(buf, DAEMON_SOCKET);
 		return 0;
 	}
-	r = own_pressure(buf);
+	if (!own) {
+		snprintf(why, PROTOCOL_WHY_MAX, "psibridged does not run here");
+		return -ENOENT;
+	}
+	r = own_pressure(buf, own_why);
 	if (r < 0)
 		snprintf(
 			why, PROTOCOL_WHY_MAX,
-			"psibridged does not run here, and memory.pressure of the own cgroup cannot be used (%s)",
-			strerror(-r));
+			"psibridged does not run here, and memory.pressure of the own cgroup cannot be used (%.200s)",
+			own_why);
 	return r;
 }

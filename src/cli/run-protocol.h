@@ -14,8 +14,10 @@
 #define PROTOCOL_WRITE "c29tZSAyMDAwMDAgMjAwMDAwMAA="
 
 /*
- * A value for MEMORY_PRESSURE_WATCH into buf[PATH_MAX]: psibridged's socket if somebody listens
- * there, else memory.pressure of our own cgroup if it may be written. Errors: what the second one
- * said; why[PROTOCOL_WHY_MAX] has it in words.
+ * A value for MEMORY_PRESSURE_WATCH into buf[PATH_MAX]: psibridged's socket if it listens, else, if `own`,
+ * memory.pressure of our own cgroup where it may be written. Not that file unless it was asked for: a hook
+ * finds it by itself, with memory.events beside it, and processes that move to another cgroup would
+ * inherit it. Errors: -ENOENT (psibridged does not run), what the own file said; why[PROTOCOL_WHY_MAX]
+ * has it in words.
  */
-int protocol_source(char *buf, char *why);
+int protocol_source(bool own, char *buf, char *why);

@@ -1,38 +1,377 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * run.c - psibridge run -- CMD...: start a program with the right hook
+ * run.c - psibridge run -- COMMAND...: start a program so that its runtime finds our hook
  *
- * We look at the program (run-program.c), find its row in the table of runtimes (run-runtimes.c),
- * change the environment and become the program by exec(2): it has our process id, our signals are
- * its signals and its exit status is ours. Nothing of psibridge stays but what its hook does.
+ * The program is not looked at. What runtime it is, or which one a script starts in the end, only
+ * the runtime itself knows; so the variables that each known runtime reads are set at once, from
+ * one table, and COMMAND is executed. A program of another kind ignores them. psibridge becomes the
+ * program: same process, same signals, same exit status.
  *
- * Nothing that goes wrong with a hook keeps a program from running: it is said in a line on
- * standard error (unless PSIBRIDGE_LOG is below warning), and the program runs without us. A
- * command line that makes no sense is refused before anything runs.
+ * A wrong guess must harm nothing. So what is set already stays: a list gets one more item, a
+ * variable with one value is never replaced, and of a way that cannot have all its variables none
+ * is set. Left out unless asked for by --hook is what could keep a program from running (a start-up
+ * hook stops .NET 7 and older) or take what others want (the one slot for profilers).
+ *
+ * Runtimes say nothing of a hook that they cannot load. What can be seen here without looking at
+ * the program is therefore said here, in one line on standard error: a hook that is not installed,
+ * a variable of somebody else's, a switch that forbids profilers. The program runs all the same.
+ *
+ * .NET (dotnet/runtime, MIT: src/coreclr/vm/profilinghelper.cpp, clrconfignames.h;
+ * docs/design/features/host-startup-hook.md):
+ *   - CORECLR_NOTIFICATION_PROFILERS is a list of PATH={GUID}, from .NET 6 on, and any number of
+ *     them can be loaded. Each must end with ';', the last one too: without it runtimes up to
+ *     .NET 10 ignore it (dotnet/runtime#126197). It counts only with
+ *     CORECLR_ENABLE_NOTIFICATION_PROFILERS=1.
+ *   - CORECLR_ENABLE_PROFILING, _PROFILER and _PROFILER_PATH are the one slot.
+ *   - Variables that name the machine (_64, _ARM64) hide the plain one.
+ *   - DOTNET_EnableDiagnostics=0 and DOTNET_EnableDiagnostics_Profiler=0 forbid both.
+ *   - DOTNET_STARTUP_HOOKS is a list of assemblies with ':' between them.
+ * Mono reads MONO_ENV_OPTIONS in mono_main(), so not where a host embeds it, and looks for
+ * libmono-profiler-NAME.so in its own directory and where dlopen(3) does: LD_LIBRARY_PATH.
+ * MEMORY_PRESSURE_WATCH is systemd's protocol (docs/MEMORY_PRESSURE.md there); hooks know it too.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/hooks.h"
 #include "cli/output.h"
-#include "cli/run.h"
-
-#define SHELL "/bin/sh"
-#define WARNING 4 /* syslog's */
+#include "cli/run-protocol.h"
+#include "core/scan.h"
 
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
-enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_DRY_RUN, OPTION_JSON };
+/* ---- the table ---------------------------------------------------------------------------------- */
+
+#define ROWS_MAX 5
+
+struct way {
+	const char *name;    /* --hook NAME */
+	const char *runtime; /* one way into each is enough */
+	const char *file;    /* the hook; NULL: the protocol, which needs none */
+	bool asked_only;     /* by --hook */
+	bool is_profiler;    /* which .NET can be told to refuse */
+	struct row {
+		const char *variable;
+		char separator;	   /* of a list; 0: it has one value */
+		const char *value; /* '%': the directory of the hooks, or the protocol's source */
+		const char *mark;  /* what ends so is ours, by any path; NULL: only the value is */
+		bool if_set; /* hides the plain variable if it is set, and stays unset if not */
+	} rows[ROWS_MAX];    /* the first without a name ends them */
+};
+
+#define NOTIFICATION "%/" HOOK_CORECLR "=" HOOK_GUID ";"
+#define PROFILER "%/" HOOK_CORECLR
+
+static const struct way ways[] = {
+	{ "notification", ".NET", HOOK_CORECLR, .is_profiler = true, .rows = {
+		{ "CORECLR_ENABLE_NOTIFICATION_PROFILERS", .value = "1" },
+		{ "CORECLR_NOTIFICATION_PROFILERS", .separator = ';', .value = NOTIFICATION, .mark = HOOK_GUID },
+		{ "CORECLR_NOTIFICATION_PROFILERS_64", .separator = ';', .value = NOTIFICATION, .mark = HOOK_GUID, .if_set = true },
+		{ "CORECLR_NOTIFICATION_PROFILERS_ARM64", .separator = ';', .value = NOTIFICATION, .mark = HOOK_GUID, .if_set = true },
+	} },
+	{ "profiler", ".NET", HOOK_CORECLR, .is_profiler = true, .asked_only = true, .rows = {
+		{ "CORECLR_ENABLE_PROFILING", .value = "1" },
+		{ "CORECLR_PROFILER", .value = HOOK_GUID, .mark = HOOK_GUID },
+		{ "CORECLR_PROFILER_PATH", .value = PROFILER, .mark = "/" HOOK_CORECLR },
+		{ "CORECLR_PROFILER_PATH_64", .value = PROFILER, .mark = "/" HOOK_CORECLR, .if_set = true },
+		{ "CORECLR_PROFILER_PATH_ARM64", .value = PROFILER, .mark = "/" HOOK_CORECLR, .if_set = true },
+	} },
+	{ "startup-hook", ".NET", HOOK_STARTUP, .asked_only = true, .rows = {
+		{ "DOTNET_STARTUP_HOOKS", .separator = ':', .value = "%/" HOOK_STARTUP, .mark = "/" HOOK_STARTUP },
+	} },
+	{ "mono-profiler", "Mono", HOOK_MONO, .rows = {
+		{ "MONO_ENV_OPTIONS", .separator = ' ', .value = "--profile=" HOOK_MONO_PROFILE },
+		{ "LD_LIBRARY_PATH", .separator = ':', .value = "%" },
+	} },
+	{ "protocol", "systemd's protocol", NULL, .rows = {
+		{ "MEMORY_PRESSURE_WATCH", .value = "%" },
+		{ "MEMORY_PRESSURE_WRITE", .value = PROTOCOL_WRITE },
+	} },
+};
+
+static const char *const profiler_switches[] = {
+	"DOTNET_EnableDiagnostics",
+	"DOTNET_EnableDiagnostics_Profiler",
+	"COMPlus_EnableDiagnostics",
+	"COMPlus_EnableDiagnostics_Profiler",
+};
+
+#define WAY_NAMES "auto, notification, profiler, startup-hook, mono-profiler, protocol or none"
+
+#define VALUE_MAX (PATH_MAX + 128)
+#define NOTE_MAX 512
+
+/* ---- one way ------------------------------------------------------------------------------------ */
+
+struct change {
+	const char *variable;
+	char *value;
+};
+
+/* NULL: not set, or empty, which all of these runtimes take for the same. */
+static const char *variable(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? value : NULL;
+}
+
+/* The row's value, with `base` for its '%'. */
+static void expand(const struct row *row, const char *base, char buf[VALUE_MAX])
+{
+	size_t before = strcspn(row->value, "%");
+	bool whole = row->value[before] == '\0';
+
+	snprintf(buf, VALUE_MAX, "%.*s%s%s", (int)before, row->value, whole ? "" : base,
+		 whole ? "" : row->value + before + 1);
+}
+
+static bool is_ours(const struct row *row, struct scan item, const char *value)
+{
+	size_t n = row->mark ? strlen(row->mark) : 0;
+
+	return scan_is(item, value) ||
+	       (n > 0 && item.left >= n && strncasecmp(item.p + item.left - n, row->mark, n) == 0);
+}
+
+static bool has_ours(const struct row *row, const char *value)
+{
+	const char *old = variable(row->variable);
+	struct scan rest, item;
+
+	if (!old)
+		return false;
+	rest = scan_string(old);
+	if (!row->separator)
+		return is_ours(row, rest, value);
+	while (scan_item(&rest, row->separator, &item))
+		if (is_ours(row, item, value))
+			return true;
+	return false;
+}
+
+/* Is all of it in the environment? Of the protocol the first variable decides: for a socket there
+ * may be nothing to write. */
+static bool is_there(const struct way *way, const char *base)
+{
+	char value[VALUE_MAX];
+
+	if (!way->file)
+		return variable(way->rows[0].variable);
+	for (size_t i = 0; i < ROWS_MAX && way->rows[i].variable; i++) {
+		expand(&way->rows[i], base, value);
+		if (!way->rows[i].if_set && !has_ours(&way->rows[i], value))
+			return false;
+	}
+	return true;
+}
+
+/* 1: *ret is what it becomes; 0: it stays. Errors: -ENOMEM; -EEXIST: it has another value. */
+static int change_row(const struct row *row, const char *base, struct change *ret)
+{
+	const char *old = variable(row->variable);
+	char value[VALUE_MAX], between[2] = "";
+
+	expand(row, base, value);
+	if ((!old && row->if_set) || has_ours(row, value))
+		return 0;
+	if (old && !row->separator)
+		return -EEXIST;
+	/* in a list with ':' an empty item means something, and stays one */
+	if (old && (row->separator == ':' || old[strlen(old) - 1] != row->separator))
+		between[0] = row->separator;
+	ret->variable = row->variable;
+	return asprintf(&ret->value, "%s%s%s", old ? old : "", between, value) < 0 ? -ENOMEM : 1;
+}
+
+/* As .NET reads them: hexadecimal. The older name counts where the newer one is not set. */
+static const char *forbidden(const struct way *way)
+{
+	for (size_t i = 0; way->is_profiler && i < ELEMENTSOF(profiler_switches); i++) {
+		const char *value = variable(profiler_switches[i]);
+		char *end;
+
+		if (i >= 2 && variable(profiler_switches[i - 2]))
+			continue;
+		if (value && strtoul(value, &end, 16) == 0 && end != value)
+			return profiler_switches[i];
+	}
+	return NULL;
+}
+
+/* Can a runtime be told of the way's file? Errors: note[NOTE_MAX] has the words. */
+static int check_file(const struct way *way, char *note)
+{
+	char path[PATH_MAX] = "";
+	int r = hooks_find(way->file, path);
+
+	if (r == 0 && strpbrk(path, ":;=")) {
+		snprintf(note, NOTE_MAX, "%.400s: a hook's path may have no : ; or = in it", path);
+		return -EINVAL;
+	}
+	if (r < 0)
+		snprintf(note, NOTE_MAX, "%.400s: %s", *path ? path : way->file, strerror(-r));
+	return r;
+}
+
+/*
+ * What has to change, into changes[ROWS_MAX]; returns how many. Errors, with note[NOTE_MAX]:
+ * -EALREADY (this way, or another one into its runtime, is set already), and any other.
+ */
+static int weigh(const struct way *way, bool asked, struct change *changes, char *note)
+{
+	const char *forbids = forbidden(way);
+	char base[PATH_MAX] = "";
+	int n = 0, r;
+
+	hooks_directory(base);
+	for (size_t i = 0; i < ELEMENTSOF(ways); i++)
+		if (strcmp(ways[i].runtime, way->runtime) == 0 && is_there(&ways[i], base)) {
+			snprintf(note, NOTE_MAX, "%s is set already",
+				 &ways[i] == way ? "it" : ways[i].name);
+			return -EALREADY;
+		}
+	if (forbids) {
+		snprintf(note, NOTE_MAX,
+			 "%s=%.20s forbids profilers; \"--hook startup-hook\" does without",
+			 forbids, getenv(forbids));
+		return -EPERM;
+	}
+	r = way->file ? check_file(way, note) : protocol_source(asked, base, note);
+	for (size_t i = 0; r >= 0 && i < ROWS_MAX && way->rows[i].variable; i++) {
+		const char *name = way->rows[i].variable;
+
+		r = change_row(&way->rows[i], base, &changes[n]);
+		n += r > 0;
+		if (r < 0)
+			snprintf(note, NOTE_MAX,
+				 r == -EEXIST ? "%s=%.200s is set, and stays" : "%s",
+				 r == -EEXIST ? name : "out of memory", getenv(name));
+	}
+	while (r < 0 && n > 0)
+		free(changes[--n].value);
+	return r < 0 ? r : n;
+}
+
+/* As a word for the shell. */
+static void print_quoted(const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "%+,-./:=@_";
+
+	if (text[strspn(text, plain)] == '\0') {
+		fputs(text, stdout);
+		return;
+	}
+	putchar('\'');
+	for (; *text; text++)
+		if (*text == '\'')
+			fputs("'\\''", stdout);
+		else
+			putchar(*text);
+	putchar('\'');
+}
+
+/* Sets it or, in a dry run, prints it. That there is no source for the protocol concerns few
+ * programs, and is no warning unless it was asked for. */
+static void take(const struct way *way, bool asked, bool dry_run, int log_priority)
+{
+	struct change changes[ROWS_MAX];
+	char note[NOTE_MAX];
+	int n = weigh(way, asked, changes, note);
+
+	if (dry_run) {
+		printf("# %s%s", way->name, n < 0 ? " is left out: " : "");
+		output_text(n < 0 ? note : "");
+		putchar('\n');
+	} else if (n < 0 &&
+		   log_priority >=
+			   (n == -EALREADY || (!way->file && !asked) ? LOG_INFO : LOG_WARNING)) {
+		complain("run", "%s is left out: %s", way->name, note);
+	} else if (n >= 0 && log_priority >= LOG_INFO) {
+		complain("run", "%s is set", way->name);
+	}
+	for (int i = 0; i < n; i++) {
+		if (dry_run) {
+			printf("%s=", changes[i].variable);
+			print_quoted(changes[i].value);
+			putchar('\n');
+		} else if (setenv(changes[i].variable, changes[i].value, 1) < 0) {
+			complain("run", "%s: %s", changes[i].variable, strerror(errno));
+		}
+		free(changes[i].value);
+	}
+}
+
+/* ---- becoming the program ----------------------------------------------------------------------- */
+
+/*
+ * `name` as a shell finds it, into buf[PATH_MAX]. What may not be executed is passed over, and the
+ * error if nothing better comes: as bash has it, so a directory of PATH that may not be entered does
+ * not count. Errors: -ENOENT, -EACCES.
+ */
+static int find_command(const char *name, char *buf)
+{
+	const char *path = getenv("PATH");
+	struct scan rest = scan_string(path ? path : "/bin:/usr/bin"), directory;
+	int r = -ENOENT;
+
+	for (bool more = *name; more;) {
+		struct stat st;
+		int n;
+
+		more = scan_field(&rest, ':', &directory);
+		if (!more)
+			directory = rest;
+		/* an empty one is where we stand */
+		n = snprintf(buf, PATH_MAX, "%.*s%s%s", (int)directory.left,
+			     directory.left > 0 ? directory.p : "", directory.left > 0 ? "/" : "./",
+			     name);
+		if (n >= PATH_MAX || stat(buf, &st) < 0)
+			continue;
+		if (S_ISREG(st.st_mode) && access(buf, X_OK) == 0)
+			return 0;
+		r = -EACCES;
+	}
+	return r;
+}
+
+/* As env(1) and a shell, and never by a shell: a program for another machine is no script. */
+static int become(char **argv)
+{
+	const char *command = argv[0], *why = NULL;
+	char found[PATH_MAX] = "";
+	int r = strchr(command, '/') ? 0 : find_command(command, found);
+
+	if (r == 0) {
+		execv(*found ? found : command, argv);
+		r = -errno;
+		if (r == -ENOENT && access(*found ? found : command, F_OK) == 0)
+			why = "it is there, but what would run it is not: the interpreter in its #! line, or its dynamic linker";
+		else if (r == -ENOEXEC)
+			why = "neither a program for this machine nor a script that begins with #!";
+	} else if (r == -ENOENT) {
+		why = "command not found";
+	}
+	complain("run", "%s: %s", command, why ? why : strerror(-r));
+	return r == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+}
+
+/* ---- the command line --------------------------------------------------------------------------- */
+
+enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_DRY_RUN };
 
 static const struct args_option own_table[] = {
-	{ "hook", "auto, notification, profiler, startup-hook, mono-profiler, protocol or none",
-	  OPTION_HOOK },
+	{ "hook", WAY_NAMES, OPTION_HOOK },
 	{ "dry-run", NULL, OPTION_DRY_RUN },
-	{ "json", NULL, OPTION_JSON },
 	{ NULL, NULL, 0 },
 };
 
@@ -40,167 +379,50 @@ static const char help[] =
 	"psibridge run - start a program so that it gives back memory when it is short\n"
 	"\n"
 	"Usage: psibridge run [OPTION...] [--] COMMAND [ARGUMENT...]\n"
+	"       psibridge run --dry-run [OPTION...]\n"
 	"\n"
-	"Looks at the program (.NET, Mono, NativeAOT or none of them), puts the hook of its runtime into\n"
-	"its environment, and becomes it. The program itself is not changed. What it starts inherits the\n"
-	"hook. A program of no known runtime gets the variables of systemd's protocol.\n"
+	"Sets what the runtimes of .NET and Mono read to load a hook, and systemd's protocol for all\n"
+	"others, and becomes COMMAND. The program itself is neither looked at nor changed; one of another\n"
+	"kind ignores the variables. What it starts inherits them. What is set already stays.\n"
 	"\n"
-	"  --hook WAY           auto: the best that works, the default\n"
+	"  --hook WAY           auto: notification, mono-profiler and protocol, the default\n"
+	"                       or only one:\n"
 	"                       notification: .NET 6 and later, beside any other profiler\n"
 	"                       profiler: .NET, in the one slot for profilers\n"
-	"                       startup-hook: .NET, with the policy of the PsiBridge package\n"
+	"                       startup-hook: .NET 8 and later (older ones do not start with it), with\n"
+	"                       the policy of the PsiBridge package\n"
 	"                       mono-profiler: Mono\n"
-	"                       protocol: MEMORY_PRESSURE_WATCH and MEMORY_PRESSURE_WRITE\n"
+	"                       protocol: MEMORY_PRESSURE_WATCH and MEMORY_PRESSURE_WRITE, psibridged's\n"
+	"                       socket or, only if asked for, the own cgroup's memory.pressure\n"
 	"                       none: nothing\n"
-	"                       A way into a runtime that the program itself is not of (a shell\n"
-	"                       script, say) is for what it starts.\n"
 	"  --dry-run            print what would be set, one VARIABLE=VALUE a line, and end\n"
-	"  --json               with --dry-run: one JSON object\n"
 	"  --help\n"
 	"\n"
-	"PSIBRIDGE=off in the environment runs the program as it is; the other PSIBRIDGE_ variables\n"
-	"are for the hook: psibridge-runtimes(7).\n"
+	"PSIBRIDGE=off in the environment runs the program as it is; with PSIBRIDGE_LOG=info a hook says\n"
+	"\"ready\" on standard error when a runtime has loaded it. The other PSIBRIDGE_ variables are for\n"
+	"the hook: psibridge-runtimes(7).\n"
 	"\n"
 	"Exit status: the program's; 126 it cannot be executed, 127 it was not found, 2 the command\n"
 	"line makes no sense. With --dry-run: 0.\n"
 	"\n"
 	"Example: psibridge run -- dotnet app.dll\n";
 
-static const char *chosen(const struct plan *plan)
+/* NULL: there is none. */
+static const struct way *way_named(const char *name)
 {
-	return plan->way ? plan->way->name : "none";
-}
-
-static int print_text(const struct plan *plan)
-{
-	const struct environment *e = &plan->environment;
-
-	fputs("# ", stdout);
-	output_text(plan->program.path);
-	fputs(": ", stdout);
-	output_text(plan->what);
-	printf(plan->nested ? "; %s is set already" : "; %s", chosen(plan));
-	putchar('\n');
-	for (size_t i = 0; i < plan->n; i++) {
-		fputs("# ", stdout);
-		output_text(plan->notes[i]);
-		putchar('\n');
-	}
-	for (size_t i = 0; i < e->n; i++) {
-		char *quoted = malloc(4 * strlen(e->changes[i].value) + 3);
-
-		if (!quoted)
-			return -ENOMEM;
-		environment_quote(e->changes[i].value, quoted);
-		printf("%s=%s\n", e->changes[i].name, quoted);
-		free(quoted);
-	}
-	return fflush(stdout) == EOF ? -errno : 0;
-}
-
-static int print_json(const struct plan *plan)
-{
-	const struct environment *e = &plan->environment;
-	json_t *variables = json_object(), *notes = json_array();
-
-	for (size_t i = 0; i < e->n; i++)
-		json_object_set_new(variables, e->changes[i].name,
-				    output_json_text(e->changes[i].value));
-	for (size_t i = 0; i < plan->n; i++)
-		json_array_append_new(notes, output_json_text(plan->notes[i]));
-	return output_json(json_pack(
-		"{s:s, s:o, s:o, s:s, s:s, s:b, s:o, s:o}", "event", "plan", "path",
-		output_json_text(plan->program.path), "what", output_json_text(plan->what),
-		"runtime", plan->runtime ? plan->runtime->id : "unknown", "hook", chosen(plan),
-		"already", plan->nested, "variables", variables, "notes", notes));
-}
-
-static int cannot_run(const char *command, int error)
-{
-	complain("run", "%s: %s", command,
-		 error == -ENOENT && !strchr(command, '/') ? "command not found"
-							   : strerror(-error));
-	return error == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
-}
-
-/* Returns only if it fails. */
-static int become(const struct plan *plan)
-{
-	const struct environment *e = &plan->environment;
-	char **argv = plan->program.argv, **with_shell, path[PATH_MAX], shell[] = SHELL;
-	size_t n = 0;
-	int error;
-
-	for (size_t i = 0; i < e->n; i++)
-		if (setenv(e->changes[i].name, e->changes[i].value, 1) < 0)
-			return cannot_run(argv[0], -errno);
-	fflush(stdout);
-	strcpy(path, plan->program.path);
-	execv(path, argv);
-	error = -errno;
-	/* a text without #!: POSIX wants execvp() to hand it to the shell */
-	if (error != -ENOEXEC || !plan->program.script)
-		return cannot_run(argv[0], error);
-	while (argv[n])
-		n++;
-	with_shell = calloc(n + 2, sizeof(*with_shell));
-	if (!with_shell)
-		return cannot_run(argv[0], -ENOMEM);
-	with_shell[0] = shell;
-	with_shell[1] = path;
-	for (size_t i = 1; i < n; i++)
-		with_shell[i + 1] = argv[i];
-	execv(SHELL, with_shell);
-	error = -errno;
-	free(with_shell);
-	return cannot_run(argv[0], error);
-}
-
-static int run(struct plan *plan, const struct way *wanted, const struct runtime *wanted_of,
-	       bool none, bool dry_run, bool json)
-{
-	struct psb_settings settings = { .size = sizeof(settings) };
-	int r;
-
-	r = psb_settings_read(NULL, NULL, &settings);
-	if (r < 0) {
-		settings.enabled = 1;
-		settings.log_priority = WARNING;
-	}
-	if (none || !settings.enabled) {
-		snprintf(plan->what, sizeof(plan->what), "not looked at (%s)",
-			 none ? "--hook=none" : "PSIBRIDGE=off");
-		r = 0;
-	} else {
-		r = plan_make(plan, wanted, wanted_of);
-	}
-	if (r == -EINVAL) {
-		complain("run", "--hook \"%s\": that is a way into %s, and %s is %s", wanted->name,
-			 wanted_of->name, plan->program.argv[0], plan->what);
-		return EXIT_USAGE;
-	}
-	if (r < 0) {
-		environment_done(&plan->environment);
-		plan_note(plan, "%s: it runs without us", strerror(-r));
-	}
-	if (dry_run) {
-		r = json ? print_json(plan) : print_text(plan);
-		return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
-	}
-	if (settings.log_priority >= WARNING)
-		for (size_t i = 0; i < plan->n; i++)
-			complain("run", "%s: %s", plan->program.argv[0], plan->notes[i]);
-	return become(plan);
+	for (size_t i = 0; i < ELEMENTSOF(ways); i++)
+		if (strcmp(ways[i].name, name) == 0)
+			return &ways[i];
+	return NULL;
 }
 
 int verb_run(int argc, char **argv)
 {
 	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
-	bool dry_run = false, json = false, none = false;
-	const struct runtime *wanted_of = NULL;
+	struct psb_settings settings = { .size = sizeof(settings) };
+	bool dry_run = false, none = false;
 	const struct way *wanted = NULL;
-	struct plan *plan;
-	int id, r;
+	int id;
 
 	args.words = 1;
 	while ((id = args_next(&args)) != ARGS_END && id != ARGS_WORD) {
@@ -210,42 +432,30 @@ int verb_run(int argc, char **argv)
 			fputs(help, stdout);
 			return EXIT_OK;
 		}
-		if (id == OPTION_DRY_RUN)
+		if (id == OPTION_DRY_RUN) {
 			dry_run = true;
-		else if (id == OPTION_JSON)
-			json = true;
-		else if (id == OPTION_HOOK) {
-			none = strcmp(args.value, "none") == 0;
-			wanted = runtimes_way(args.value, &wanted_of);
-			if (!wanted && !none && strcmp(args.value, "auto") != 0) {
-				args_refuse(&args, "auto, notification, profiler, startup-hook, "
-						   "mono-profiler, protocol or none was expected");
-				return EXIT_USAGE;
-			}
-			if (!wanted)
-				wanted_of = NULL;
+			continue;
+		}
+		wanted = way_named(args.value);
+		none = strcmp(args.value, "none") == 0;
+		if (!wanted && !none && strcmp(args.value, "auto") != 0) {
+			args_refuse(&args, WAY_NAMES " was expected");
+			return EXIT_USAGE;
 		}
 	}
-	if (id == ARGS_END) {
+	if (id == ARGS_END && !dry_run) {
 		complain("run",
 			 "a command is missing, such as \"psibridge run -- dotnet app.dll\"");
 		return EXIT_USAGE;
 	}
-	if (json && !dry_run) {
-		complain("run", "--json goes with --dry-run");
-		return EXIT_USAGE;
+	if (psb_settings_read(NULL, NULL, &settings) < 0) {
+		settings.enabled = 1;
+		settings.log_priority = LOG_WARNING;
 	}
-	plan = calloc(1, sizeof(*plan));
-	if (!plan)
-		return cannot_run(args.value, -ENOMEM);
-	r = program_find(argv + args.at - 1, &plan->program);
-	if (r < 0) {
-		r = cannot_run(args.value, r);
-	} else {
-		r = run(plan, wanted, wanted_of, none, dry_run, json);
-		environment_done(&plan->environment);
-		program_done(&plan->program);
-	}
-	free(plan);
-	return r;
+	for (size_t i = 0; settings.enabled && !none && i < ELEMENTSOF(ways); i++)
+		if (wanted ? wanted == &ways[i] : !ways[i].asked_only)
+			take(&ways[i], wanted, dry_run, settings.log_priority);
+	if (!dry_run)
+		return become(argv + args.at - 1);
+	return fflush(stdout) == EOF && errno != EPIPE ? EXIT_FAILED : EXIT_OK;
 }

@@ -15,6 +15,7 @@
 #include "cli/cli.h"
 #include "core/nearest.h"
 #include "cli/control-client.h"
+#include "cli/find-cgroup.h"
 #include "cli/output.h"
 #include "cli/words.h"
 #include "core/cgpath.h"
@@ -157,6 +158,9 @@ int verb_simulate(int argc, char **argv)
 			complain("simulate", "\"%s\": %s", named, why);
 			return EXIT_USAGE;
 		}
+		/* a unit's name; any other path is for psibridged to refuse */
+		if (!strchr(named, '/') && find_cgroup("simulate", cgroup, NULL) < 0)
+			return EXIT_FAILED;
 	} else {
 		r = own_cgroup(cgroup);
 		if (r < 0) {

@@ -47,7 +47,7 @@ static json_t *levels_of(const struct choice *choice, const json_t *status)
 					    : answer_text(cgroup, "available");
 		char key[CGPATH_MAX + 32];
 
-		if (strcmp(level, "high") == 0 ||
+		if (strcmp(level, "high") == 0 || answer_flag(cgroup, "candidate") ||
 		    !choice_takes(choice, answer_text(cgroup, "cgroup")))
 			continue;
 		snprintf(key, sizeof(key), "%u %.4095s", (unsigned)answer_number(cgroup, "watch"),
@@ -111,7 +111,9 @@ int changes_take(struct changes *changes, const struct choice *choice, const jso
 	if (output && !changes->levels) {
 		errno = 0;
 		printf("psibridged %.32s is watching; ", answer_text(status, "version"));
-		if (json_object_size(levels) == 0)
+		if (control_is_blind(status))
+			fputs("but no watch works.", stdout);
+		else if (json_object_size(levels) == 0)
 			fputs("memory is nowhere short.", stdout);
 		else
 			printf("cgroups that are not at rest: %zu.", json_object_size(levels));

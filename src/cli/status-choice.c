@@ -4,9 +4,11 @@
  */
 #include "cli/status.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/args.h"
+#include "cli/find-cgroup.h"
 
 #define MOUNT "/sys/fs/cgroup" /* people paste paths with it in front */
 
@@ -25,6 +27,24 @@ int choice_make(struct choice *choice, const char *word)
 	}
 	choice->all = false;
 	return 0;
+}
+
+int choice_find(struct choice *choice, const json_t *status)
+{
+	const json_t *watches = json_object_get(status, "watches");
+	char fixed[CGPATH_MAX];
+
+	if (choice->all)
+		return 0;
+	if (!choice->pattern)
+		return find_cgroup("status", choice->path, status);
+	/* a watch waits for that to come, and says so */
+	for (size_t i = 0; i < json_array_size(watches); i++)
+		if (strcmp(answer_text(json_array_get(watches, i), "path"),
+			   cgpattern_text(choice->pattern) + 1) == 0)
+			return 0;
+	snprintf(fixed, sizeof(fixed), "%s", cgpattern_fixed(choice->pattern));
+	return find_cgroup("status", fixed, status);
 }
 
 static bool is_at_or_below(const char *path, const char *top)
@@ -83,6 +103,7 @@ bool status_is_low(const struct choice *choice, const json_t *status)
 		const json_t *cgroup = json_array_get(cgroups, i);
 
 		if (strcmp(answer_text(cgroup, "available"), "low") == 0 &&
+		    !answer_flag(cgroup, "candidate") &&
 		    choice_takes(choice, answer_text(cgroup, "cgroup")))
 			return true;
 	}

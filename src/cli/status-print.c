@@ -21,18 +21,9 @@
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static enum psb_available level_of(const json_t *object)
-{
-	const char *name = answer_text(object, "available");
-
-	return strcmp(name, "low") == 0	      ? PSB_LOW
-	       : strcmp(name, "neutral") == 0 ? PSB_NEUTRAL
-					      : PSB_HIGH;
-}
-
 static enum paint paint_of(const json_t *object)
 {
-	switch (level_of(object)) {
+	switch (answer_level(object)) {
 	case PSB_LOW:
 		return PAINT_BAD;
 	case PSB_NEUTRAL:
@@ -76,7 +67,7 @@ static void heading(const struct output *output, const char *text)
 struct shown {
 	const json_t *cgroup;
 	enum psb_available available;
-	bool critical;
+	bool critical, candidate;
 	uint64_t since_usec;
 };
 
@@ -84,6 +75,8 @@ static int worse_first(const void *a, const void *b)
 {
 	const struct shown *x = a, *y = b;
 
+	if (x->candidate != y->candidate)
+		return x->candidate ? 1 : -1;
 	if (x->available != y->available)
 		return x->available < y->available ? -1 : 1;
 	if (x->critical != y->critical)
@@ -147,11 +140,16 @@ static void print_short(const struct output *output, const json_t *status, const
 static void print_all_short(const struct output *output, const json_t *status,
 			    const struct shown *shown, size_t count)
 {
+	const char *title = NULL, *before;
 	size_t neutral = 0;
 
-	if (count > 0)
-		heading(output, "Short of memory");
 	for (size_t i = 0; i < count; i++) {
+		before = title;
+		title = shown[i].candidate		? "What candidates in the shadow make of it"
+			: shown[i].available == PSB_LOW ? "Short of memory"
+							: "Tight, but not short";
+		if (title != before)
+			heading(output, title);
 		neutral += shown[i].available == PSB_NEUTRAL;
 		if (neutral <= NEUTRAL_MAX)
 			print_short(output, status, &shown[i]);
@@ -161,6 +159,50 @@ static void print_all_short(const struct output *output, const json_t *status,
 		       neutral - NEUTRAL_MAX);
 }
 
+/* By the kernel, and maybe gone since. */
+static void print_killed(const struct output *output, const json_t *status,
+			 const struct choice *choice)
+{
+	const json_t *history = json_object_get(status, "history");
+	uint64_t now = answer_number(status, "time_usec");
+	bool begun = false;
+
+	for (size_t i = 0; i < json_array_size(history); i++) {
+		const json_t *cgroup = json_array_get(history, i);
+		const json_t *k = json_object_get(cgroup, "last");
+		uint64_t count = answer_number(cgroup, "killed");
+		uint64_t usage = answer_number(k, "usage_bytes");
+		const char *path = answer_text(cgroup, "cgroup"), *limit = answer_text(k, "limit");
+		char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], used[OUTPUT_WORD_MAX],
+			most[OUTPUT_WORD_MAX];
+
+		if (count == 0 || !choice_takes(choice, path))
+			continue;
+		if (!begun)
+			heading(output, "Killed by the kernel for want of memory");
+		begun = true;
+		output_time(answer_number(k, "time_usec"), at);
+		long_span(usec_sub(now, answer_number(k, "time_usec")), span);
+		output_size(usage, used);
+		output_size(answer_number(k, "limit_bytes"), most);
+		fputs("  ", stdout);
+		output_text(path);
+		printf("\n      at %.8s (%s ago): ", at, span);
+		output_text(answer_text(k, "task"));
+		printf(" (process %" PRIu64 ")", answer_number(k, "pid"));
+		if (usage > 0)
+			printf(", %s of %s in use", used, most);
+		if (strcmp(limit, path) != 0) {
+			fputs(*limit ? ", by the limit of " : ", by the machine's end of memory",
+			      stdout);
+			output_text(limit);
+		}
+		if (count > 1)
+			printf("; %" PRIu64 " times", count);
+		putchar('\n');
+	}
+}
+
 /* The first line: who speaks, and the answer to the question. */
 static void print_verdict(const struct output *output, const json_t *status,
 			  const struct choice *choice, const struct shown *shown, size_t count)
@@ -168,6 +210,8 @@ static void print_verdict(const struct output *output, const json_t *status,
 	char up[OUTPUT_WORD_MAX];
 	size_t low = 0, critical = 0;
 
+	while (count > 0 && shown[count - 1].candidate)
+		count--;
 	for (size_t i = 0; i < count; i++) {
 		low += shown[i].available == PSB_LOW;
 		critical += shown[i].available == PSB_LOW && shown[i].critical;
@@ -183,6 +227,9 @@ static void print_verdict(const struct output *output, const json_t *status,
 		printf("%sMemory is tight in %zu cgroup%s, short in none.%s",
 		       output_paint(output, PAINT_WARN), count, plural(count),
 		       output_paint(output, PAINT_PLAIN));
+	else if (control_is_blind(status))
+		printf("%sNothing is known of memory: no watch works.%s",
+		       output_paint(output, PAINT_BAD), output_paint(output, PAINT_PLAIN));
 	else
 		printf("%sMemory is nowhere short%s.%s", output_paint(output, PAINT_GOOD),
 		       choice->all ? "" : " there", output_paint(output, PAINT_PLAIN));
@@ -206,9 +253,9 @@ static void print_how(const struct output *output, const json_t *watch)
 
 	snprintf(source.trigger, sizeof(source.trigger), "%.63s", answer_text(from, "trigger"));
 	printf("%s%-7s%s  rung %u: %s", output_paint(output, paint_of(watch)),
-	       level_of(watch) == PSB_LOW	? "Low"
-	       : level_of(watch) == PSB_NEUTRAL ? "Neutral"
-						: "High",
+	       answer_level(watch) == PSB_LOW	    ? "Low"
+	       : answer_level(watch) == PSB_NEUTRAL ? "Neutral"
+						    : "High",
 	       output_paint(output, PAINT_PLAIN), source.rung, words_how(&source));
 }
 
@@ -359,8 +406,9 @@ int status_print(const struct output *output, const struct choice *choice, const
 		const json_t *cgroup = json_array_get(cgroups, i);
 		struct shown s = {
 			.cgroup = cgroup,
-			.available = level_of(cgroup),
+			.available = answer_level(cgroup),
 			.critical = answer_flag(cgroup, "critical"),
+			.candidate = answer_flag(cgroup, "candidate"),
 			.since_usec = answer_number(cgroup, "since_usec"),
 		};
 
@@ -372,6 +420,7 @@ int status_print(const struct output *output, const struct choice *choice, const
 	print_verdict(output, status, choice, shown, count);
 	print_all_short(output, status, shown, count);
 	free(shown);
+	print_killed(output, status, choice);
 	print_watches(output, choice, status);
 	if (choice->all) {
 		print_clients(output, status);

@@ -37,16 +37,18 @@ static const struct args_option own_table[] = {
 static const char help[] =
 	"psibridge status - is memory short now, where, and is psibridged well?\n"
 	"\n"
-	"Usage: psibridge status [CGROUP | PATTERN] [OPTION...]\n"
+	"Usage: psibridge status [CGROUP | UNIT | PATTERN] [OPTION...]\n"
 	"\n"
 	"  --watch              again each second; into a file or pipe: a line for each change\n"
 	"  --json               print an object; with --watch one for each change\n" CONTROL_HELP
 	"  --help\n"
 	"\n"
-	"With a CGROUP or PATTERN only that, what lies below it, and the watches that cover it.\n"
+	"With a CGROUP or PATTERN only that, what lies below it, and the watches that cover it. A\n"
+	"UNIT, such as nginx.service, stands for its cgroup.\n"
 	"\n"
-	"Exit status: 0 memory is nowhere short, 1 psibridged cannot be asked, 2 the command line\n"
-	"makes no sense, 4 memory is short somewhere (Low; a watch in shadow counts too).\n"
+	"Exit status: 0 memory is nowhere short, 1 psibridged cannot be asked, none of its\n"
+	"watches works, or there is no such cgroup, 2 the command line makes no sense, 4 memory\n"
+	"is short somewhere (Low; what a candidate in the shadow makes of it does not count).\n"
 	"\n"
 	"Example: psibridge status 'system.slice/*.service'\n";
 
@@ -77,7 +79,19 @@ struct session {
 	struct choice choice;
 	const char *control;
 	bool json, watch;
+	bool found, missing; /* what was chosen was looked for; and there is no such cgroup */
 };
+
+static int ask(struct session *s, json_t **ret, char *why)
+{
+	int r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, ret, why);
+
+	if (r == 0 && !s->found) {
+		s->missing = choice_find(&s->choice, *ret) < 0;
+		s->found = true;
+	}
+	return r;
+}
 
 static int print_json(const struct session *s, json_t *status)
 {
@@ -86,17 +100,23 @@ static int print_json(const struct session *s, json_t *status)
 	return r < 0 ? r : output_json(json_incref(status));
 }
 
-static int once(const struct session *s)
+static int once(struct session *s)
 {
 	char why[CONTROL_WHY_MAX];
 	json_t *status;
-	int r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, &status, why), exit_status;
+	int r = ask(s, &status, why), exit_status;
 
 	if (r < 0) {
 		complain("status", "%s", why);
 		return EXIT_FAILED;
 	}
-	exit_status = status_is_low(&s->choice, status) ? EXIT_LOW : EXIT_OK;
+	if (s->missing) {
+		json_decref(status);
+		return EXIT_FAILED;
+	}
+	exit_status = status_is_low(&s->choice, status) ? EXIT_LOW
+		      : control_is_blind(status)	? EXIT_FAILED
+							: EXIT_OK;
 	r = s->json ? print_json(s, status) : status_print(&s->output, &s->choice, status);
 	json_decref(status);
 	if (r < 0 && r != -EPIPE) {
@@ -116,14 +136,14 @@ static int redraw(struct session *s)
 	int r;
 
 	output_init(&s->output); /* the window may have another size now */
-	r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, &status, why);
+	r = ask(s, &status, why);
 	errno = 0;
 	fputs("\033[H\033[J", stdout);
 	if (r < 0) {
 		output_text(why);
 		return output_end_line();
 	}
-	r = status_print(&s->output, &s->choice, status);
+	r = s->missing ? 0 : status_print(&s->output, &s->choice, status);
 	json_decref(status);
 	return r;
 }
@@ -133,9 +153,11 @@ static int print_changes(struct session *s, struct changes *changes)
 	char why[CONTROL_WHY_MAX];
 	json_t *status = NULL;
 	bool changed;
-	int r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, &status, why);
+	int r = ask(s, &status, why);
 
-	if (r < 0) {
+	if (s->missing) {
+		r = 0;
+	} else if (r < 0) {
 		r = changes_away(changes, s->json, why);
 	} else if (s->json) {
 		r = leave_out(&s->choice, status);
@@ -168,6 +190,8 @@ static int again(struct session *s)
 		r = -errno;
 	while (r == 0) {
 		r = screen ? redraw(s) : print_changes(s, changes);
+		if (s->missing)
+			break;
 		if (r == 0 && poll(fds, ELEMENTSOF(fds), PERIOD_MSEC) > 0)
 			break; /* a signal, or nobody reads */
 	}
@@ -178,7 +202,7 @@ static int again(struct session *s)
 		complain("status", "%s", strerror(-r));
 		return EXIT_FAILED;
 	}
-	return EXIT_OK;
+	return s->missing ? EXIT_FAILED : EXIT_OK;
 }
 
 int verb_status(int argc, char **argv)

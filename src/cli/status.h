@@ -22,6 +22,9 @@ struct choice {
 
 /* A path or a pattern, as people write it. Errors: -EINVAL, -ENOMEM ...; it was told. */
 int choice_make(struct choice *choice, const char *word);
+/* What was chosen must exist; a unit's name becomes the path of its cgroup. Errors: -ENOENT; it was
+ * told. */
+int choice_find(struct choice *choice, const json_t *status);
 bool choice_takes(const struct choice *choice, const char *path);
 /* A watch that covers what was chosen, or has news of it. */
 bool choice_takes_watch(const struct choice *choice, const json_t *status, const json_t *watch);

@@ -199,14 +199,21 @@ int target_options_take(struct target_options *o, const struct args *args)
 	return -EINVAL;
 }
 
+/* Do the library's words begin with this member? Then it is the option of that name. */
+static bool blames(const struct target_options *o, const char *name)
+{
+	const char *text = o->error + (o->error[0] == '-' ? 2 : 0);
+	size_t length = name ? strlen(name) : 0;
+
+	return length > 0 && strncmp(text, name, length) == 0 &&
+	       (text[length] == ' ' || text[length] == '=');
+}
+
 const char *target_options_error(struct target_options *o, int error)
 {
-	size_t length = o->target ? strlen(o->target) : 0;
-
 	if (!o->error[0])
 		snprintf(o->error, sizeof(o->error), "%s", strerror(-error));
-	if (length > 0 && strncmp(o->error, o->target, length) == 0 &&
-	    (o->error[length] == ' ' || o->error[length] == '=') &&
+	if (o->error[0] != '-' && (blames(o, o->target) || blames(o, "early")) &&
 	    strlen(o->error) + 2 < sizeof(o->error)) {
 		memmove(o->error + 2, o->error, strlen(o->error) + 1);
 		memcpy(o->error, "--", 2);
@@ -216,5 +223,5 @@ const char *target_options_error(struct target_options *o, int error)
 
 int target_options_status(const struct target_options *o, int error)
 {
-	return error == -EINVAL && o->target ? EXIT_USAGE : EXIT_FAILED;
+	return error == -EINVAL && (o->target || blames(o, "early")) ? EXIT_USAGE : EXIT_FAILED;
 }

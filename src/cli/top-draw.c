@@ -285,14 +285,16 @@ static void put_daemon(const struct frame *f, const struct top *top)
 		snprintf(line, sizeof(line), "%s", top->trouble);
 	else if (!top->has_daemon)
 		snprintf(line, sizeof(line), "No levels: %s", top->why);
+	else if (top->is_blind)
+		snprintf(line, sizeof(line), "No levels: no watch of psibridged works");
 	else if (low == 0)
 		snprintf(line, sizeof(line), "psibridged: memory is nowhere short");
 	else
 		snprintf(line, sizeof(line), "psibridged: memory is short in %zu cgroup%s", low,
 			 low == 1 ? "" : "s");
-	fputs(output_paint(f->output, top->trouble[0] || low > 0 ? PAINT_BAD
-				      : top->has_daemon		 ? PAINT_GOOD
-								 : PAINT_DIM),
+	fputs(output_paint(f->output, top->trouble[0] || low > 0 || top->is_blind ? PAINT_BAD
+				      : top->has_daemon				  ? PAINT_GOOD
+										  : PAINT_DIM),
 	      f->out);
 	put_start(f, line, f->columns);
 	fprintf(f->out, "%s" END_OF_LINE, output_paint(f->output, PAINT_PLAIN));

@@ -109,6 +109,7 @@ static void ask_daemon(struct session *s)
 	if (monotonic_usec() >= s->ask_usec) {
 		r = control_ask_status(top->control, DAEMON_PATIENCE_USEC, &status, top->why);
 		top->has_daemon = r == 0;
+		top->is_blind = control_is_blind(status);
 		if (r < 0 && !control_is_absent(r))
 			s->ask_usec = monotonic_usec() + DAEMON_PAUSE_USEC;
 		rows_judge(top->rows, status);
@@ -199,24 +200,30 @@ static int find_sort(const char *word, enum top_sort *ret)
 
 /* ---- --batch and --json ---------------------------------------------------------------------- */
 
+static json_t *known(bool is_known, uint64_t number)
+{
+	return is_known ? output_json_number(number) : json_null();
+}
+
 static json_t *row_json(const struct row *row)
 {
 	json_t *level = row->available > 0 ? json_string(words_level_id(row->available))
 					   : json_null();
 
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
+	bool psi = row->now.has_pressure, memory = row->now.current_bytes > 0;
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
 			 "cgroup", output_json_text(row->cgroup), "some_centi",
-			 row->has_rate ? output_json_number(row->some_centi) : json_null(),
-			 "full_centi",
-			 row->has_rate ? output_json_number(row->full_centi) : json_null(),
-			 "some_total_usec", output_json_number(row->now.some_total_usec),
-			 "full_total_usec", output_json_number(row->now.full_total_usec),
-			 "some_avg10_centi", (int)row->now.some_avg10_centi, "current_bytes",
-			 output_json_number(row->now.current_bytes), "working_set_bytes",
-			 output_json_number(row->now.working_set_bytes), "limit_bytes",
+			 known(row->has_rate, row->some_centi), "full_centi",
+			 known(row->has_rate, row->full_centi), "some_total_usec",
+			 known(psi, row->now.some_total_usec), "full_total_usec",
+			 known(psi, row->now.full_total_usec), "some_avg10_centi",
+			 known(psi, row->now.some_avg10_centi), "current_bytes",
+			 known(memory, row->now.current_bytes), "working_set_bytes",
+			 known(memory, row->now.working_set_bytes), "limit_bytes",
 			 output_json_number(row->now.limit_bytes), "high_bytes",
 			 output_json_number(row->now.high_bytes), "oom_kills",
-			 output_json_number(row->now.oom_kill_events), "available", level,
+			 known(row->now.has_events, row->now.oom_kill_events), "available", level,
 			 "critical", row->critical);
 }
 

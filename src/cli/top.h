@@ -26,7 +26,8 @@ struct top {
 	bool typing; /* the filter */
 	char filter[TOP_FILTER_MAX];
 	bool has_daemon;
-	char why[CONTROL_WHY_MAX]; /* if not: in words */
+	bool is_blind;		   /* it answered, and none of its watches works */
+	char why[CONTROL_WHY_MAX]; /* if it did not: in words */
 	char trouble[128];	   /* the last survey failed: in words; "" */
 	/* what is shown: filtered and sorted */
 	struct row **shown;

@@ -98,21 +98,27 @@ static void printed(struct session *s, int r)
 
 /* ---- notifications -------------------------------------------------------------------------- */
 
+/* Memory in use: 0 is unknown. */
+static json_t *use_json(uint64_t bytes)
+{
+	return bytes > 0 ? output_json_number(bytes) : json_null();
+}
+
 static int print_notification_json(const struct psb_notification *n)
 {
-	return output_json(json_pack(
-		"{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o}", "event",
-		n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
-		output_json_number(n->time_usec), "realtime_usec",
-		output_json_number(output_realtime(n->time_usec)), "cgroup",
-		output_json_text(n->cgroup), "available", words_level_id(n->available), "critical",
-		n->critical, "reason", words_reason_id(n->reason), "since_usec",
-		output_json_number(n->since_usec), "some_total_usec",
-		output_json_number(n->some_total_usec), "full_total_usec",
-		output_json_number(n->full_total_usec), "stall_usec",
-		output_json_number(n->stall_usec), "some_avg10_centi", (int)n->some_avg10_centi,
-		"current_bytes", output_json_number(n->current_bytes), "limit_bytes",
-		output_json_number(n->limit_bytes)));
+	return output_json(
+		json_pack("{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o}",
+			  "event", n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
+			  output_json_number(n->time_usec), "realtime_usec",
+			  output_json_number(output_realtime(n->time_usec)), "cgroup",
+			  output_json_text(n->cgroup), "available", words_level_id(n->available),
+			  "critical", n->critical, "reason", words_reason_id(n->reason),
+			  "since_usec", output_json_number(n->since_usec), "some_total_usec",
+			  output_json_number(n->some_total_usec), "full_total_usec",
+			  output_json_number(n->full_total_usec), "stall_usec",
+			  output_json_number(n->stall_usec), "some_avg10_centi",
+			  (int)n->some_avg10_centi, "current_bytes", use_json(n->current_bytes),
+			  "limit_bytes", output_json_number(n->limit_bytes)));
 }
 
 static enum paint level_paint(const struct psb_notification *n)
@@ -170,8 +176,9 @@ static int print_source_json(struct session *s, const char *event, const struct 
 	int critical;
 	enum psb_available available = psb_watch_available(s->watch, &critical);
 	json_t *object;
+	int r;
 
-	psb_watch_load(s->watch, &load);
+	r = psb_watch_load(s->watch, &load);
 	object = json_pack(
 		"{s:s, s:o, s:o, s:s, s:i, s:s, s:o, s:o, s:s, s:b, s:o, s:o, s:s, s:b, s:o, s:o}",
 		"event", event, "time_usec", output_json_number(now_usec()), "realtime_usec",
@@ -181,8 +188,8 @@ static int print_source_json(struct session *s, const char *event, const struct 
 		source->trigger, "events", source->events, "why", output_json_text(source->why),
 		"backend_why", output_json_text(why_not_uring), "available",
 		words_level_id(available), "critical", critical, "current_bytes",
-		output_json_number(load.current_bytes), "limit_bytes",
-		output_json_number(load.machine ? 0 : load.limit_bytes));
+		use_json(load.current_bytes), "limit_bytes",
+		r < 0 ? json_null() : output_json_number(load.machine ? 0 : load.limit_bytes));
 	if (object && s->target.watch.pattern)
 		json_object_set_new(object, "pattern", output_json_text(s->target.watch.pattern));
 	return output_json(object);
@@ -215,6 +222,11 @@ static int print_source(struct session *s, const char *begin, const struct psb_s
 	errno = 0;
 	fputs(begin, stdout);
 	print_what(s, source);
+	if (source->rung == 0) {
+		fputs(". Pressure will not be noticed until a source works again: ", stdout);
+		output_text(source->why);
+		return output_end_line();
+	}
 	printf(". Pressure will be noticed %s, by %s (rung %u of 6%s).", soon, words_how(source),
 	       source->rung,
 	       source->why[0] ? "; \"psibridge doctor\" says how to get a better one" : "");

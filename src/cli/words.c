@@ -75,6 +75,8 @@ const char *words_backend_id(enum psb_backend backend)
 		return "io_uring";
 	case PSB_BACKEND_EPOLL:
 		return "epoll";
+	case PSB_BACKEND_NONE:
+		return "timers";
 	case PSB_BACKEND_AUTO:
 		break;
 	}
@@ -102,6 +104,8 @@ const char *words_how(const struct psb_source *source)
 	uint64_t window = armed_window(source);
 
 	switch (source->rung) {
+	case 0:
+		return "nothing, for no source works now";
 	case PSB_RUNG_PROTOCOL:
 		if (strcmp(source->name, "fifo") == 0)
 			return "the FIFO of systemd's protocol";

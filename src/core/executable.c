@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * executable.c - ELF, PE and #!, as much of them as is needed
+ * executable.c - ELF, as much of it as is needed
  *
  * ELF (gabi, elf.h): the program headers say which parts of the file are loaded where, which
  * interpreter is asked for (PT_INTERP; none: static), and where the dynamic section is. That one
@@ -13,8 +13,6 @@
  *
  * .NET (dotnet/runtime, MIT: src/native/corehost/apphost, src/coreclr/vm, nativeaot):
  *   - all hosts look for the function hostfxr_main_startupinfo, so they have its name;
- *   - an apphost, and nothing else, has 32 bytes of signature in its data (the SHA-256 of
- *     ".net core bundle"); the 8 bytes before them are the offset of the bundle, 0: no bundle;
  *   - a program that has the runtime inside exports DotNetRuntimeInfo for debuggers;
  *   - one compiled by NativeAOT exports DotNetRuntimeDebugHeader.
  * Checked with programs built by the SDK 10.0.
@@ -23,7 +21,7 @@
 
 /* From the gabi and its supplements, with their names; <elf.h> is the system's, and not for here. */
 enum { EI_CLASS = 4, EI_DATA = 5, EI_NIDENT = 16, ELFCLASS32 = 1, ELFCLASS64 = 2, ELFDATA2MSB = 2 };
-enum { ET_EXEC = 2, ET_DYN = 3, PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PF_W = 2 };
+enum { PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PF_W = 2 };
 enum {
 	DT_NULL = 0,
 	DT_NEEDED = 1,
@@ -60,7 +58,6 @@ enum {
 #define SYMBOLS_MAX (UINT64_C(1) << 20)
 #define DYNAMIC_MAX 4096
 #define SEARCHED_MAX (UINT64_C(64) << 20)
-#define SHEBANG_MAX 256 /* BINPRM_BUF_SIZE: the kernel looks no further */
 
 /* ---- reading ---------------------------------------------------------------------------------- */
 
@@ -205,20 +202,15 @@ static void parse_dynamic(struct executable *x)
 
 static void parse_elf(struct executable *x)
 {
-	uint16_t type;
-
 	x->wide = x->bytes[EI_CLASS] == ELFCLASS64;
 	x->big = x->bytes[EI_DATA] == ELFDATA2MSB;
 	if (!x->wide && x->bytes[EI_CLASS] != ELFCLASS32)
 		return;
-	x->kind = EXECUTABLE_ELF;
-	type = (uint16_t)number(x, 16, 2);
+	x->is_elf = true;
 	x->machine = (uint16_t)number(x, 18, 2);
-	x->is_program = type == ET_EXEC || type == ET_DYN;
 	x->table_offset = x->wide ? number(x, 32, 8) : number(x, 28, 4);
 	x->table_entry = (uint16_t)number(x, x->wide ? 54 : 42, 2);
 	x->table_entries = (uint16_t)number(x, x->wide ? 56 : 44, 2);
-	x->is_static = true;
 	if (x->table_entry < PROGRAM_HEADER_SIZE(x->wide) ||
 	    !inside(x, x->table_offset, (uint64_t)x->table_entry * x->table_entries)) {
 		x->table_entries = 0;
@@ -231,7 +223,6 @@ static void parse_elf(struct executable *x)
 			continue;
 		if (s.type == PT_INTERP) {
 			x->interpreter = string_at(x, s.offset, MIN(s.size, (uint64_t)STRING_MAX));
-			x->is_static = false;
 		} else if (s.type == PT_DYNAMIC) {
 			x->dynamic = s.offset;
 			x->dynamic_size = s.size;
@@ -273,31 +264,20 @@ bool executable_needs(const struct executable *x, const char *library)
 	return false;
 }
 
-static const uint8_t *search(const struct executable *x, bool writable, const void *bytes,
-			     size_t size)
+/* In what is loaded and not writable, of which at most the first 64 MiB are searched. */
+static const uint8_t *find_constant(const struct executable *x, const void *bytes, size_t size)
 {
 	for (unsigned i = 0; i < x->table_entries; i++) {
 		struct segment s = segment(x, i);
 		const uint8_t *at;
 
-		if (s.type != PT_LOAD || !!(s.flags & PF_W) != writable ||
-		    !inside(x, s.offset, s.size))
+		if (s.type != PT_LOAD || s.flags & PF_W || !inside(x, s.offset, s.size))
 			continue;
 		at = find(x->bytes + s.offset, MIN(s.size, SEARCHED_MAX), bytes, size);
 		if (at)
 			return at;
 	}
 	return NULL;
-}
-
-const uint8_t *executable_data(const struct executable *x, const void *bytes, size_t size)
-{
-	return search(x, true, bytes, size);
-}
-
-const uint8_t *executable_text(const struct executable *x, const void *bytes, size_t size)
-{
-	return search(x, false, bytes, size);
 }
 
 const char *executable_machine(const struct executable *x)
@@ -323,8 +303,6 @@ const char *executable_libc(const struct executable *x)
 {
 	struct scan rest = x->interpreter, name = { NULL, 0 };
 
-	if (x->kind != EXECUTABLE_ELF)
-		return "";
 	while (scan_item(&rest, '/', &name))
 		continue;
 	if (scan_word(&name, "ld-musl-"))
@@ -337,75 +315,16 @@ const char *executable_libc(const struct executable *x)
 
 enum executable_dotnet executable_dotnet(const struct executable *x)
 {
-	static const uint8_t signature[] = {
-		0x8b, 0x12, 0x02, 0xb9, 0x6a, 0x61, 0x20, 0x38, 0x72, 0x7b, 0x93,
-		0x02, 0x14, 0xd7, 0xa0, 0x32, 0x13, 0xf5, 0xb9, 0xe6, 0xef, 0xae,
-		0x33, 0x18, 0xee, 0x3b, 0x2d, 0xce, 0x24, 0xb3, 0x6a, 0xae,
-	};
 	/* "hostfxr_main_startupinfo" less its first letter: or we would take ourselves for a host */
 	static const char host[] = "ostfxr_main_startupinfo";
 	const uint8_t *at;
 
-	if (x->kind != EXECUTABLE_ELF)
-		return DOTNET_NONE;
 	if (executable_defines(x, "DotNetRuntimeInfo"))
 		return DOTNET_SINGLE;
 	if (executable_defines(x, "DotNetRuntimeDebugHeader"))
 		return DOTNET_AOT;
-	at = executable_text(x, host, sizeof(host));
-	if (!at || at == x->bytes || at[-1] != 'h')
-		return DOTNET_NONE;
-	at = executable_data(x, signature, sizeof(signature));
-	if (!at || at - x->bytes < 8)
-		return DOTNET_MUXER;
-	return number(x, (uint64_t)(at - x->bytes) - 8, 8) != 0 ? DOTNET_BUNDLE : DOTNET_APPHOST;
-}
-
-/* ---- PE and #! -------------------------------------------------------------------------------- */
-
-/*
- * Microsoft's PE format, and ECMA-335 II.25: the 15th data directory of the optional header is the
- * CLR header; its address is 0 where there is no managed code.
- */
-static void parse_pe(struct executable *x)
-{
-	uint64_t at = number(x, 0x3c, 4), optional = at + 24, directories;
-	uint16_t magic;
-
-	if (number(x, at, 4) != 0x4550) /* "PE\0\0" */
-		return;
-	x->kind = EXECUTABLE_PE;
-	magic = (uint16_t)number(x, optional, 2);
-	if (magic != 0x10b && magic != 0x20b)
-		return;
-	directories = optional + (magic == 0x20b ? 112 : 96);
-	x->managed = number(x, directories - 4, 4) > 14 &&
-		     number(x, directories + 14 * 8, 4) != 0 &&
-		     number(x, directories + 14 * 8 + 4, 4) != 0;
-}
-
-/* fs/binfmt_script.c: blanks around the interpreter and the argument do not belong to them. */
-static void parse_script(struct executable *x)
-{
-	struct scan line = { (const char *)x->bytes + 2, MIN(x->size, (size_t)SHEBANG_MAX) - 2 }, s;
-	size_t n = 0;
-
-	if (scan_field(&line, '\n', &s))
-		line = s;
-	if (scan_field(&line, '\0', &s))
-		line = s;
-	while (line.left > 0 && (line.p[line.left - 1] == ' ' || line.p[line.left - 1] == '\t'))
-		line.left--;
-	scan_blanks(&line);
-	while (n < line.left && line.p[n] != ' ' && line.p[n] != '\t')
-		n++;
-	if (n == 0)
-		return;
-	x->kind = EXECUTABLE_SCRIPT;
-	x->interpreter = (struct scan){ line.p, n };
-	scan_skip(&line, n);
-	scan_blanks(&line);
-	x->argument = line;
+	at = find_constant(x, host, sizeof(host));
+	return at && at > x->bytes && at[-1] == 'h' ? DOTNET_HOST : DOTNET_NONE;
 }
 
 void executable_parse(const void *bytes, size_t size, struct executable *ret)
@@ -414,9 +333,5 @@ void executable_parse(const void *bytes, size_t size, struct executable *ret)
 
 	if (size >= EI_NIDENT && memcmp(bytes, ELFMAG, 4) == 0)
 		parse_elf(&x);
-	else if (size >= 0x40 && memcmp(bytes, "MZ", 2) == 0)
-		parse_pe(&x);
-	else if (size >= 2 && memcmp(bytes, "#!", 2) == 0)
-		parse_script(&x);
 	*ret = x;
 }

@@ -12,6 +12,9 @@
  * from one a quarter of the window. On the way down the deadline is the end of Quiet or Calm, and
  * no later than a quarter of a window, so that a stall in between is not overlooked.
  *
+ * An alarm that comes between samples says nothing of the rate: it is taken for the highest, and the pace is brisk, so that
+ * Low is found when it is reached.
+ *
  * After a rest the last sample may be hours old: window_recent() says what of the growth is recent.
  *
  * Where there is no PSI but memory.events, its caller turns what that counts into signals; then it
@@ -71,12 +74,24 @@ struct finding {
 	enum reason reason;
 };
 
+/* Half of the threshold's share of time, over as much of the window as was seen: a process that takes over a Low has seen
+ * little of it, and must not end the Low for that. */
+static bool is_at_half(const struct window *window, uint64_t threshold)
+{
+	uint64_t seen = window_seen_usec(window);
+
+	return seen > 0 && (unsigned __int128)2 * window_growth(window) * window->length_usec >=
+				   (unsigned __int128)threshold * seen;
+}
+
 static struct finding take_in(struct policy *p, enum policy_event event,
 			      const struct policy_sample *s, uint64_t now)
 {
 	const struct policy_options *o = &p->options;
 	struct finding f = { .reason = REASON_STALL };
 	bool signal = event == POLICY_SIGNAL;
+	bool rang = event == POLICY_ALARM || event == POLICY_EVENTS;
+	uint64_t last = window_last_usec(&p->low);
 
 	if (s->has_psi) {
 		/* the trigger is derived from early, so its ringing says nothing of another kind */
@@ -89,6 +104,15 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 		measure(&p->critical, o->critical.kind, s, alarm,
 			o->critical.kind == o->early.kind ? vouched : 0, now);
 	}
+
+	if (rang && now - last >= POLICY_PACE_STEADY_USEC) {
+		/* what grew may have grown just now, and go on so: how soon is the next threshold reached? */
+		p->early.grown_usec = p->early.grown;
+		p->low.grown_usec = p->low.grown;
+		p->critical.grown_usec = p->critical.grown;
+	}
+	if (rang && now - last >= POLICY_BRISK_USEC)
+		p->brisk_usec = now + POLICY_BRISK_USEC;
 
 	bool oom = s->has_oom && p->has_oom && s->oom > p->oom;
 
@@ -103,7 +127,7 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 		(signal && s->signal == LEVEL_LOW);
 	f.early = f.low || window_growth(&p->early) >= o->early.threshold_usec ||
 		  (signal && s->signal == LEVEL_NEUTRAL);
-	f.loud = f.low || 2 * window_growth(&p->low) >= o->low.threshold_usec;
+	f.loud = f.low || is_at_half(&p->low, o->low.threshold_usec);
 
 	if (oom)
 		f.reason = REASON_OOM;

@@ -12,7 +12,7 @@
  *      |  Calm under early,     |   |   Quiet under low/2   |
  *      +----- and headroom -----+   +-----------------------+
  *
- * Promises, held by tests/unit/test-policy.c and proved for small windows by tests/model:
+ * Promises, held by tests/unit/core/test-policy.c and proved for small windows by tests/model:
  *  - Low is always followed by Neutral or High once stalls end.
  *  - Never two equal notifications in a row within Rearm. A turn to critical is told at once.
  *  - No notification without a cause.
@@ -102,8 +102,8 @@ struct policy_verdict {
 
 	uint64_t deadline_usec; /* sample again then; USEC_NEVER: only alarms */
 	bool listen;		/* listen to memory.events until then? (to the trigger: always) */
-	bool want_headroom; /* step again at once: same event, same sample, and its headroom (ENOUGH
-			       if it can't be read) */
+	bool want_headroom; /* step again at once: same event, same sample, and its headroom (what
+			       leaves the level as it is if it can't be read) */
 };
 
 /* The state. Private to policy.c, open to its tests; plain data that may be copied and compared. */

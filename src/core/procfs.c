@@ -20,11 +20,13 @@
  * controllers of a v1 mount are among its superblock options.
  *
  * Lines of other file systems are only looked at as far as it takes to know that: their options
- * have been known to hold anything, and none of that may cost us our cgroup.
+ * have been known to hold anything, and none of that may cost us our cgroup. Nor may one bad line
+ * of our own kind: it is no mount that could be used.
  *
- * Mounts lie over each other in the order of the file, so at one mount point the last is the one
- * that a path leads to. Whether some other file system covers it cannot be told from here as
- * cheaply as by opening it, which the caller does anyway.
+ * The roots of cgroup mounts and the paths of /proc/PID/cgroup are both relative to the reader's
+ * cgroup namespace, and where they lie outside of it both begin with one "/.." for each level up
+ * to the nearest common ancestor (kernfs_path_from_node()). So "/../x" is /x under a mount of
+ * "/.."; under one of "/../.." it has a name that is written nowhere.
  */
 #include "procfs.h"
 
@@ -56,13 +58,24 @@ static bool is_normalised(struct scan path)
 	return true;
 }
 
+/* What is behind the "/.." in front. */
+static struct scan cut_ups(struct scan path)
+{
+	struct scan rest = path;
+
+	while (scan_word(&rest, "/..") && (rest.left == 0 || *rest.p == '/'))
+		path = rest;
+	return path;
+}
+
 static int copy_path(struct scan path, char *buf)
 {
-	struct scan behind = path;
+	struct scan inside = cut_ups(path);
+	bool is_outside = inside.left < path.left;
 
-	if (scan_word(&behind, "/..") && (behind.left == 0 || *behind.p == '/'))
-		return -EXDEV;
-	if (!is_normalised(path))
+	if (is_outside ? scan_is(inside, "/") : inside.left == 0)
+		return -EBADMSG;
+	if (inside.left > 0 && !is_normalised(inside))
 		return -EBADMSG;
 	if (path.left >= CGPATH_MAX)
 		return -ENAMETOOLONG;
@@ -115,6 +128,7 @@ int proc_cgroup_v1(const char *text, size_t size, const char *controller, char *
 }
 
 struct mount_line {
+	uint64_t id;
 	struct scan root, point, options, type, super_options;
 };
 
@@ -124,8 +138,10 @@ static bool mount_line_split(struct scan line, struct mount_line *ret)
 	struct mount_line m;
 	struct scan field;
 
-	/* id, parent, device */
-	for (int i = 0; i < 3; i++)
+	if (scan_u64(&line, &m.id) < 0 || !scan_word(&line, " "))
+		return false;
+	/* parent, device */
+	for (int i = 0; i < 2; i++)
 		if (!scan_field(&line, ' ', &field))
 			return false;
 	if (!scan_field(&line, ' ', &m.root) || !scan_field(&line, ' ', &m.point) ||
@@ -143,12 +159,12 @@ static bool mount_line_split(struct scan line, struct mount_line *ret)
 }
 
 /* Undoes \ooo into buf[CGPATH_MAX]. */
-static int unescape(struct scan text, char *buf)
+static bool unescape(struct scan text, char *buf)
 {
 	size_t n = 0;
 
 	if (text.left == 0 || *text.p != '/')
-		return -EBADMSG;
+		return false;
 	while (text.left > 0) {
 		unsigned c = (unsigned char)*text.p, a, b;
 
@@ -156,79 +172,48 @@ static int unescape(struct scan text, char *buf)
 		if (c == '\\') {
 			if (!scan_digit(&text, &a) || !scan_digit(&text, &b) ||
 			    !scan_digit(&text, &c))
-				return -EBADMSG;
+				return false;
 			if (a > 3 || b > 7 || c > 7)
-				return -EBADMSG;
+				return false;
 			c += a * 64 + b * 8;
 		}
-		if (c == 0)
-			return -EBADMSG;
-		if (n + 1 >= CGPATH_MAX)
-			return -ENAMETOOLONG;
+		if (c == 0 || n + 1 >= CGPATH_MAX)
+			return false;
 		buf[n++] = (char)c;
 	}
 	buf[n] = '\0';
-	return 0;
+	return true;
 }
 
-static int mount_line_decode(const struct mount_line *line, struct cgmount *ret)
+bool mountinfo_line(const char *line, size_t size, const char *controller, struct cgmount *ret)
 {
-	int r;
-
-	r = unescape(line->point, ret->point);
-	if (r < 0)
-		return r;
-	r = unescape(line->root, ret->root);
-	if (r < 0)
-		return r;
-	ret->read_only = list_has(line->options, "ro") || list_has(line->super_options, "ro");
-	return 0;
-}
-
-/* Would a path rather go through `a`, which stands further down, than through `b`? */
-static bool is_better(const struct cgmount *a, const struct cgmount *b)
-{
-	size_t length_a = strlen(a->point), length_b = strlen(b->point);
-
-	return length_a < length_b || strcmp(a->point, b->point) == 0;
-}
-
-/* `controller` is NULL for v2, where it does not matter. */
-static int find_mount(const char *text, size_t size, const char *type, const char *controller,
-		      struct cgmount *ret)
-{
-	struct scan s = { text, size }, line;
-	struct cgmount best, candidate;
+	char root[CGPATH_MAX], point[CGPATH_MAX];
 	struct mount_line m;
-	bool found = false;
-	int r;
 
-	while (s.left > 0) {
-		if (!scan_field(&s, '\n', &line))
-			return -EBADMSG;
-		if (!mount_line_split(line, &m) || !scan_is(m.type, type))
-			continue;
-		if (controller && !list_has(m.super_options, controller))
-			continue;
-		r = mount_line_decode(&m, &candidate);
-		if (r < 0)
-			return r;
-		if (!found || is_better(&candidate, &best))
-			best = candidate;
-		found = true;
-	}
-	if (!found)
-		return -ENOENT;
-	*ret = best;
-	return 0;
+	if (!mount_line_split((struct scan){ line, size }, &m) ||
+	    !scan_is(m.type, controller ? "cgroup" : "cgroup2") ||
+	    (controller && !list_has(m.super_options, controller)) || !unescape(m.root, root) ||
+	    !unescape(m.point, point))
+		return false;
+	ret->id = m.id;
+	memcpy(ret->root, root, strlen(root) + 1);
+	memcpy(ret->point, point, strlen(point) + 1);
+	ret->read_only = list_has(m.options, "ro") || list_has(m.super_options, "ro");
+	return true;
 }
 
-int mountinfo_cgroup2(const char *text, size_t size, struct cgmount *ret)
+bool cgmount_covers(const struct cgmount *mount, const char *path, char *buf)
 {
-	return find_mount(text, size, "cgroup2", NULL, ret);
-}
+	struct scan rest = scan_string(path);
 
-int mountinfo_cgroup1(const char *text, size_t size, const char *controller, struct cgmount *ret)
-{
-	return find_mount(text, size, "cgroup", controller, ret);
+	if (strcmp(mount->root, "/") != 0 && !scan_word(&rest, mount->root))
+		return false;
+	if (rest.left == 0)
+		rest = scan_string("/");
+	/* "/a" is no part of "/ab", and of what begins with "/.." only more of those may be left */
+	if (!is_normalised(rest))
+		return false;
+	memcpy(buf, rest.p, rest.left);
+	buf[rest.left] = '\0';
+	return true;
 }

@@ -161,3 +161,38 @@ struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_us
 	t.threshold_usec = MAX(t.threshold_usec / parts, UINT64_C(1));
 	return t;
 }
+
+static bool is_passed_unnoticed(const struct trigger *early, const struct trigger *other)
+{
+	if (early->kind == PSI_FULL && other->kind == PSI_SOME)
+		return true;
+	return early->threshold_usec > trigger_rescale(other, early->window_usec).threshold_usec;
+}
+
+int trigger_check_early(const char *early_name, const struct trigger *early, const char *other_name,
+			const struct trigger *other, char *why, size_t why_size)
+{
+	char early_text[TRIGGER_TEXT_MAX], other_text[TRIGGER_TEXT_MAX], most[TRIGGER_TEXT_MAX];
+	struct trigger limit = trigger_rescale(other, early->window_usec);
+
+	if (!is_passed_unnoticed(early, other))
+		return 0;
+	trigger_format(early, early_text);
+	trigger_format(other, other_text);
+	trigger_format(&limit, most);
+	snprintf(why, why_size,
+		 "%s \"%s\" is over %s \"%s\", which stalls could reach unnoticed; "
+		 "%s of at most \"%s\" was expected",
+		 early_name, early_text, other_name, other_text, early_name, most);
+	return -EINVAL;
+}
+
+struct trigger trigger_early_of(const struct trigger *low, const struct trigger *critical)
+{
+	struct trigger early = trigger_rescale(critical, low->window_usec);
+
+	early.kind = low->kind == PSI_SOME ? PSI_SOME : critical->kind;
+	early.threshold_usec = MAX(MIN(early.threshold_usec, low->threshold_usec / 10),
+				   UINT64_C(1));
+	return early;
+}

@@ -42,3 +42,15 @@ size_t trigger_format_kernel(const struct trigger *trigger, char *buf);
  * of them. It never goes below 1 us. `trigger` must be one that trigger_parse() would give.
  */
 struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_usec);
+
+/*
+ * Everything starts with the one alarm at the early threshold: is there a stall that reaches `other`
+ * and not `early`? So early may be at most what trigger_rescale() makes of `other` for its window,
+ * and a `full` one never fits a `some`, since some tasks may stall without all of them.
+ * Errors: -EINVAL, and a sentence with both names (as the user knows them) in `why`.
+ */
+int trigger_check_early(const char *early_name, const struct trigger *early, const char *other_name,
+			const struct trigger *other, char *why, size_t why_size);
+
+/* The early threshold where only `low` was said: a tenth of it, or less where critical needs less. */
+struct trigger trigger_early_of(const struct trigger *low, const struct trigger *critical);

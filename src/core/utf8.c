@@ -60,6 +60,43 @@ bool utf8_is_valid(const char *text)
 	return true;
 }
 
+size_t utf8_next(const char *text, size_t size, bool *ret_control)
+{
+	size_t taken = utf8_character(text, size);
+	unsigned char last = size > 0 ? (unsigned char)text[taken > 0 ? taken - 1 : 0] : 0;
+
+	/* of two bytes: those that begin with 0xc2, the others are letters */
+	*ret_control = taken == 1   ? last < 0x20 || last == 0x7f
+		       : taken == 0 ? is_between((char)last, 0x80, 0x9f)
+				    : taken == 2 && (unsigned char)text[0] == 0xc2 && last < 0xa0;
+	return MIN(MAX(taken, (size_t)1), size);
+}
+
+bool utf8_is_printable(const char *text)
+{
+	size_t left = strlen(text), taken;
+	bool control;
+
+	for (; left > 0; text += taken, left -= taken) {
+		taken = utf8_next(text, left, &control);
+		if (control || utf8_character(text, left) == 0)
+			return false;
+	}
+	return true;
+}
+
+void utf8_hide_controls(char *text, size_t size)
+{
+	size_t taken;
+	bool control;
+
+	for (; size > 0; text += taken, size -= taken) {
+		taken = utf8_next(text, size, &control);
+		if (control)
+			memset(text, '?', taken);
+	}
+}
+
 size_t utf8_replace(const char *text, char *buf, size_t capacity)
 {
 	size_t left = strlen(text), used = 0;

@@ -17,6 +17,19 @@ size_t utf8_character(const char *text, size_t size);
 bool utf8_is_valid(const char *text);
 
 /*
+ * How many bytes of `text` to look at next, at least 1 where anything is left; is it a control
+ * character? U+0080 to U+009F are some too: to many terminals U+009B, or the bare byte, is an ESC [.
+ */
+size_t utf8_next(const char *text, size_t size, bool *ret_control);
+
+/* Is it well-formed, and without control characters? */
+bool utf8_is_printable(const char *text);
+
+/* Each byte of a control character in text[size] becomes '?': no name begins a line of its own, or
+ * speaks to a terminal. */
+void utf8_hide_controls(char *text, size_t size);
+
+/*
  * Writes the C string `text` into buf[capacity], NUL-terminated, with U+FFFD for each byte that is
  * no part of a character. What does not fit is cut off, between characters. Returns the length.
  * 3 x strlen(text) + 1 bytes are always enough; `capacity` is at least 1.

@@ -89,6 +89,13 @@ uint64_t window_last_total(const struct window *window)
 	return window->count == 0 ? 0 : slot_const(window, window->count - 1)->total;
 }
 
+uint64_t window_seen_usec(const struct window *window)
+{
+	if (window->count < 2)
+		return 0;
+	return MIN(window_last_usec(window) - slot_const(window, 0)->at_usec, window->length_usec);
+}
+
 uint64_t window_growth(const struct window *window)
 {
 	if (window->count < 2)

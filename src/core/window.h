@@ -51,6 +51,9 @@ void window_resume(struct window *window, uint64_t at_usec, uint64_t total, uint
 uint64_t window_last_usec(const struct window *window);
 uint64_t window_last_total(const struct window *window);
 
+/* How much of the window was seen: from its oldest sample to its newest, at most its length. */
+uint64_t window_seen_usec(const struct window *window);
+
 /* Growth within the window that ends at the newest sample; 0 with fewer than two samples. */
 uint64_t window_growth(const struct window *window);
 

@@ -106,6 +106,8 @@ static void put_state(struct client *c, enum wire_record_kind kind)
 		n.available = PSB_HIGH;
 		n.critical = 0;
 	}
+	if (n.available != c->entry->available) /* else it was told before: Rearm goes on */
+		c->entry->told_usec = now_usec();
 	c->entry->available = (uint8_t)n.available;
 	c->entry->critical = n.critical != 0;
 	fill_record(&record, kind, &n);
@@ -204,6 +206,7 @@ static void welcome_plain(struct client *c)
 	if (forest_in_shadow(&c->seat))
 		return;
 	forest_present(&c->seat, &n);
+	c->entry->told_usec = now_usec();
 	c->entry->available = (uint8_t)n.available;
 	c->entry->critical = n.critical != 0;
 	if (n.available == PSB_LOW)
@@ -274,6 +277,10 @@ static void subscribe(struct client *c, const struct wire_hello *hello)
 			    (int)c->entry->pid, why);
 		ledger_put_terms(c->entry, &(struct wire_terms){ 0 });
 		r = sit(c, path, NULL, &why);
+	}
+	if (r == 0) {
+		why = forest_failure(&c->seat);
+		r = why ? -EOPNOTSUPP : 0; /* it has a ladder of its own, and tries again */
 	}
 	if (r < 0) {
 		refuse(c, r, why);

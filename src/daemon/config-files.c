@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "kernel/file.h"
 
@@ -49,6 +50,9 @@ static void complain_of_file(struct loader *l, const char *path, int error, cons
 {
 	struct origin where = { path, 0 };
 
+	if (!why && error == -EACCES && geteuid() == 0)
+		why = "Permission denied: it is not root's, and psibridged, although it is root, "
+		      "may not read what others keep to themselves (no CAP_DAC_OVERRIDE)";
 	config_complain(l, &where, "%s", why ? why : strerror(-error));
 	if (l->error == 0)
 		l->error = error;

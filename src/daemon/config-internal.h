@@ -32,7 +32,6 @@ enum config_key {
 	KEY_CLIENTS_PER_CGROUP,
 	KEY_CLIENTS_PER_UID,
 	KEY_SERVE_OTHERS,
-	KEY_BUS,
 	KEY_LOW_MEMORY_MONITOR,
 	KEY_COUNT,
 };
@@ -46,8 +45,8 @@ struct origin {
 };
 
 struct assignment {
-	bool assigned;
-	bool refused; /* the last value made no sense */
+	bool assigned; /* not so, but with an origin: an empty value took it back */
+	bool refused;  /* the last value made no sense */
 	struct value value;
 	struct origin origin;
 };
@@ -56,7 +55,9 @@ struct section {
 	enum section_kind kind;
 	char *path; /* WATCH only: normalised */
 	bool is_pattern;
-	struct origin origin; /* where it was first mentioned */
+	bool candidate;	      /* WATCH only: it has Shadow=yes, and stands beside the one without */
+	struct origin origin; /* where it was first mentioned ... */
+	struct origin last;   /* ... and last */
 	struct assignment keys[KEY_COUNT];
 };
 
@@ -85,17 +86,25 @@ int config_begin(FILE *complaints, struct loader *ret);
 int config_finish(struct loader *loader, struct config **ret);
 
 /* The section of a watch, made if there is none. Errors: -EUSERS (too many), -ENOMEM. */
-int config_watch_section(struct loader *loader, const char *path, bool is_pattern,
+int config_watch_section(struct loader *loader, const char *path, bool candidate,
 			 const struct origin *origin, struct section **ret);
 
-/* What holds for `key` in `section`: its own value, that of [Defaults], or the built-in one. */
+/* What holds for `key` in `section`: its own value, for a candidate that of the watch beside it,
+ * that of [Defaults], or the built-in one. */
 const struct assignment *config_effective(const struct origins *origins,
 					  const struct section *section, enum config_key key);
+
+/* A watch that is in the shadow itself, as [Defaults] may have it, beside a candidate of its path:
+ * there need not be two. */
+bool config_is_replaced(const struct origins *origins, const struct section *section);
 
 /* Counts a mistake and writes one line: FILE:LINE: and the words; a line of 0 is left out. What
  * cannot be printed becomes '?'. */
 void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
 	_printf_(3, 4);
+
+/* The same for what is no mistake, and probably not meant. `out` may be NULL. */
+void config_warn(FILE *out, const struct origin *where, const char *format, ...) _printf_(3, 4);
 
 /* ---- config-parse.c -------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * config-keys.c - every key of psibridged.conf: where it may stand, how its value is written
  *
  * One row of the table a key. What is built in is kept as text and goes through the same parser as
- * what people write, so it obeys the same rules (core/value.h); tests/unit/test-config.c reads
+ * what people write, so it obeys the same rules (core/value.h); tests/unit/daemon/test-config.c reads
  * every row.
  */
 #include "daemon/config-internal.h"
@@ -29,7 +29,6 @@ static const struct row {
 	[KEY_CLIENTS_PER_CGROUP] = { "ClientsPerCgroup", "256", FORM_COUNT, BIT(SECTION_DAEMON) },
 	[KEY_CLIENTS_PER_UID] = { "ClientsPerUid", "2048", FORM_COUNT, BIT(SECTION_DAEMON) },
 	[KEY_SERVE_OTHERS] = { "ServeOthers", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
-	[KEY_BUS] = { "Bus", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
 	[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
 };
 

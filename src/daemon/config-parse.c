@@ -20,6 +20,9 @@
  *
  * A section that is wrong still has its keys looked at, as far as it is clear what they should be:
  * those of a [Watch] with a bad pattern go into a section that is thrown away.
+ *
+ * A section is put together first, and added to what other sections of its name said when it ends:
+ * Shadow=yes, which may stand in any of its lines, makes it another section than the one without.
  */
 #include "daemon/config-internal.h"
 
@@ -29,15 +32,16 @@
 #include "core/cgpattern.h"
 #include "core/nearest.h"
 
+#define PART_MIN 4   /* so many letters of a key say which one is meant */
 #define SHOWN_MAX 80 /* of what a person wrote, in a complaint */
 
 struct reader {
 	struct loader *loader;
 	struct scan rest;
 	struct origin at;
-	struct section *section; /* NULL: none yet, or one that nobody knows */
+	bool in_section;     /* `open` is what the lines belong to; not before the first header */
+	struct section open; /* a [Watch] that cannot be has no path */
 	bool section_unknown;
-	struct section thrown_away; /* a [Watch] that cannot be */
 	int error;
 };
 
@@ -94,13 +98,89 @@ static int normalise_pattern(const char *text, char *path, const char **ret_why)
 	return cgpattern_new(path, NULL, &pattern, ret_why);
 }
 
+static void enter(struct reader *r, enum section_kind kind)
+{
+	r->open = (struct section){ .kind = kind, .origin = r->at };
+	r->in_section = true;
+}
+
+/* A line of this file said it before. What another file said is meant to be changed. */
+static bool is_doubled(const struct assignment *before, const struct assignment *now)
+{
+	return before->assigned && now->assigned && before->origin.file == now->origin.file;
+}
+
+static void warn_doubled(struct reader *r, enum config_key key, const struct assignment *before,
+			 const struct assignment *now)
+{
+	config_warn(r->loader->complaints, &now->origin,
+		    "%s: line %u of this file says it for the same section; this one counts",
+		    config_key_name(key), before->origin.line);
+}
+
+static void merge(struct reader *r, struct section *section)
+{
+	if (section->last.file == r->at.file)
+		config_warn(r->loader->complaints, &r->open.origin,
+			    "[%s%s%s]: line %u of this file has this section; both count",
+			    section->kind == SECTION_DAEMON	? "Daemon"
+			    : section->kind == SECTION_DEFAULTS ? "Defaults"
+								: "Watch ",
+			    section->path ? section->path + (section->path[1] != '\0') : "",
+			    section->candidate ? " with Shadow=yes" : "", section->last.line);
+	section->last = r->open.origin;
+	for (enum config_key key = 0; key < KEY_COUNT; key++) {
+		struct assignment *a = &r->open.keys[key];
+
+		if (!a->origin.file)
+			continue;
+		if (is_doubled(&section->keys[key], a))
+			warn_doubled(r, key, &section->keys[key], a);
+		section->keys[key] = *a;
+	}
+}
+
+/* The open section is complete: only now it is clear whether a watch is a candidate. */
+static int leave(struct reader *r)
+{
+	const struct assignment *shadow = &r->open.keys[KEY_SHADOW];
+	struct section *section;
+	int error = 0;
+
+	if (!r->in_section)
+		return 0;
+	r->in_section = false;
+	if (r->open.kind == SECTION_DAEMON) {
+		merge(r, &r->loader->origins->daemon);
+	} else if (r->open.kind == SECTION_DEFAULTS) {
+		merge(r, &r->loader->origins->defaults);
+	} else if (r->open.path) {
+		error = config_watch_section(r->loader, r->open.path,
+					     shadow->assigned && shadow->value.number,
+					     &r->open.origin, &section);
+		if (error == 0)
+			merge(r, section);
+		if (error == -EUSERS) {
+			config_complain(r->loader, &r->open.origin,
+					"[Watch %.*s%s]: %u watches were expected at most; a "
+					"pattern watches many cgroups",
+					SHOWN(scan_string(r->open.path + 1)),
+					(unsigned)CONFIG_WATCHES_MAX);
+			error = 0;
+		}
+	}
+	free(r->open.path);
+	r->open.path = NULL;
+	return error;
+}
+
 static int take_watch(struct reader *r, struct scan written)
 {
 	char text[CGPATH_MAX + 1], path[CGPATH_MAX];
 	const char *why = NULL;
 	int error;
 
-	r->section = &r->thrown_away;
+	enter(r, SECTION_WATCH);
 	if (written.left == 0) {
 		config_complain(r->loader, &r->at,
 				"[Watch]: which? [Watch PATTERN] was expected, such as "
@@ -126,16 +206,8 @@ static int take_watch(struct reader *r, struct scan written)
 			SHOWN(written), why);
 		return 0;
 	}
-	error = config_watch_section(r->loader, path, strchr(path, '*'), &r->at, &r->section);
-	if (error == -EUSERS) {
-		config_complain(
-			r->loader, &r->at,
-			"[Watch %.*s%s]: %u watches were expected at most; a pattern watches "
-			"many cgroups",
-			SHOWN(written), (unsigned)CONFIG_WATCHES_MAX);
-		return 0;
-	}
-	return error;
+	r->open.path = strdup(path);
+	return r->open.path ? 0 : -ENOMEM;
 }
 
 static void refuse_section(struct reader *r, struct scan name, struct scan word)
@@ -158,8 +230,10 @@ static void refuse_section(struct reader *r, struct scan name, struct scan word)
 static int take_section(struct reader *r, struct scan line)
 {
 	struct scan name = line, word;
+	int error = leave(r);
 
-	r->section = NULL;
+	if (error < 0)
+		return error;
 	r->section_unknown = false;
 	if (!scan_ends_with(line, "]")) {
 		r->section_unknown = true;
@@ -178,9 +252,9 @@ static int take_section(struct reader *r, struct scan line)
 	if (scan_is(word, "Watch"))
 		return take_watch(r, name);
 	if (scan_is(word, "Daemon") && name.left == 0)
-		r->section = &r->loader->origins->daemon;
+		enter(r, SECTION_DAEMON);
 	else if (scan_is(word, "Defaults") && name.left == 0)
-		r->section = &r->loader->origins->defaults;
+		enter(r, SECTION_DEFAULTS);
 	else
 		refuse_section(r, (struct scan){ word.p, (size_t)(name.p + name.left - word.p) },
 			       word);
@@ -208,7 +282,7 @@ static void refuse_key(struct reader *r, struct scan name)
 	size_t count = 0;
 
 	for (enum config_key key = 0; key < KEY_COUNT; key++) {
-		if (!config_key_belongs(key, r->section->kind)) {
+		if (!config_key_belongs(key, r->open.kind)) {
 			if (!scan_is(name, config_key_name(key)))
 				continue;
 			where = "[Watch]";
@@ -217,35 +291,49 @@ static void refuse_key(struct reader *r, struct scan name)
 			else if (config_key_belongs(key, SECTION_DEFAULTS))
 				where = "[Defaults] or [Watch]";
 			config_complain(r->loader, &r->at, "%s: this key belongs to %s, not to %s",
-					config_key_name(key), where,
-					section_name(r->section->kind));
+					config_key_name(key), where, section_name(r->open.kind));
 			return;
 		}
 		names[count++] = config_key_name(key);
 	}
 	near = nearest_word(name.p, name.left, names, count);
+	for (size_t i = 0; i < count && !near; i++) /* Headroom, HighHead */
+		if (name.left >= PART_MIN && memmem(names[i], strlen(names[i]), name.p, name.left))
+			near = names[i];
 	if (near)
 		config_complain(r->loader, &r->at,
 				"%.*s%s: there is no such key in %s; did you mean %s?", SHOWN(name),
-				section_name(r->section->kind), near);
+				section_name(r->open.kind), near);
 	else
 		config_complain(r->loader, &r->at,
 				"%.*s%s: there is no such key in %s; psibridged.conf(5) lists them",
-				SHOWN(name), section_name(r->section->kind));
+				SHOWN(name), section_name(r->open.kind));
+}
+
+/* What a value seems to mean that is not understood, in place of the parser's words; NULL: these. */
+static const char *guess(enum config_key key, struct scan value)
+{
+	if (value.left >= 2 && (*value.p == '"' || *value.p == '\'') &&
+	    value.p[value.left - 1] == *value.p)
+		return "values are written without quotes";
+	if (config_key_form(key) == FORM_TRIGGER && scan_ends_with(value, "%"))
+		return "a share of the time is written as a stall within a window: 10% is some 200ms/2s";
+	return NULL;
 }
 
 static void assign(struct reader *r, enum config_key key, struct scan value)
 {
-	struct assignment *a = &r->section->keys[key];
+	struct assignment *a = &r->open.keys[key], before = *a;
 	const char *why;
 
-	if (value.left == 0) {
-		*a = (struct assignment){ .assigned = false };
+	*a = (struct assignment){ .assigned = value.left > 0, .origin = r->at };
+	if (is_doubled(&before, a))
+		warn_doubled(r, key, &before, a);
+	if (!a->assigned)
 		return;
-	}
-	a->assigned = true;
-	a->origin = r->at;
 	a->refused = value_parse(config_key_form(key), value.p, value.left, &a->value, &why) < 0;
+	if (a->refused && guess(key, value))
+		why = guess(key, value);
 	if (a->refused)
 		config_complain(r->loader, &r->at, "%s: \"%.*s%s\": %s%s%s was expected",
 				config_key_name(key), SHOWN(value), why, *why ? "; " : "",
@@ -261,7 +349,7 @@ static int take_key(void *userdata, _unused_ const char *section, const char *na
 
 	if (r->section_unknown)
 		return 1;
-	if (!r->section) {
+	if (!r->in_section) {
 		config_complain(
 			r->loader, &r->at,
 			"%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
@@ -270,8 +358,7 @@ static int take_key(void *userdata, _unused_ const char *section, const char *na
 		return 1;
 	}
 	for (enum config_key key = 0; key < KEY_COUNT; key++)
-		if (config_key_belongs(key, r->section->kind) &&
-		    scan_is(name, config_key_name(key))) {
+		if (config_key_belongs(key, r->open.kind) && scan_is(name, config_key_name(key))) {
 			assign(r, key, value);
 			return 1;
 		}
@@ -327,7 +414,8 @@ static bool admit(struct reader *r, struct scan line, size_t capacity)
 	control = find_control(line);
 	if (control) {
 		if (*line.p == '[') {
-			r->section = NULL;
+			if (r->error == 0)
+				r->error = leave(r);
 			r->section_unknown = true;
 		}
 		config_complain(r->loader, &r->at,
@@ -370,10 +458,12 @@ int config_parse(struct loader *loader, const char *file, const char *text, size
 		.loader = loader,
 		.rest = { text, size },
 		.at = { .file = file },
-		.thrown_away = { .kind = SECTION_WATCH },
 	};
 	int line = ini_parse_stream(read_line, &r, take_key, &r);
 
+	if (r.error == 0)
+		r.error = leave(&r);
+	free(r.open.path);
 	if (r.error < 0)
 		return r.error;
 	if (line < 0)

@@ -8,11 +8,18 @@
  */
 #include "daemon/config-internal.h"
 
+#include "core/utf8.h"
+
 /* Names of files may hold anything but a slash; a newline would end the comment. */
 static void put_file(const char *path, FILE *out)
 {
-	for (; *path; path++)
-		fputc((unsigned char)*path < 0x20 || *path == 0x7f ? '?' : *path, out);
+	size_t left = strlen(path), taken;
+	bool control;
+
+	for (; left > 0; path += taken, left -= taken) {
+		taken = utf8_next(path, left, &control);
+		fprintf(out, "%.*s", (int)taken, control ? "?" : path);
+	}
 }
 
 static void put_origin(const struct origin *origin, FILE *out)
@@ -32,6 +39,9 @@ static void put_key(const struct origins *o, const struct section *s, enum confi
 	const struct assignment *a = config_effective(o, s, key);
 	char text[VALUE_TEXT_MAX];
 
+	/* [Defaults] says it; in the section itself it would make that a candidate */
+	if (key == KEY_SHADOW && s->kind == SECTION_WATCH && !s->candidate && a->value.number)
+		return;
 	value_format(config_key_form(key), &a->value, text);
 	put_origin(&a->origin, out);
 	fprintf(out, "%s=%s\n", config_key_name(key), text);
@@ -48,7 +58,7 @@ static void put_watch(const struct origins *o, const struct section *s, FILE *ou
 {
 	bool enabled = config_effective(o, s, KEY_ENABLED)->value.number;
 
-	if (!enabled && s->origin.file)
+	if ((!enabled && s->origin.file) || (enabled && config_is_replaced(o, s)))
 		return;
 	fputc('\n', out);
 	put_origin(&s->origin, out);

@@ -7,17 +7,19 @@
  *
  *   [Watch X]  >  [Defaults]  >  built in          and for the daemon   [Daemon]  >  built in
  *
+ * A [Watch X] with Shadow=yes is a candidate, another section than the [Watch X] without, from which
+ * it has what it does not say itself.
+ *
  * The built-in watches are sections that stand before all files. A file can change one by naming
  * it, and take it away with Enabled=no; so a file that says nothing changes nothing. Only when all
  * files are read, the layers are put together: where [Defaults] stands does not matter.
  *
- * What must fit together: everything starts with the one alarm at the early threshold. If stalls
- * could reach Low or critical without passing it, nobody would look. So Early may be at most what
- * trigger_rescale() makes of the others for its window; a `full` Early never fits a `some` Low,
- * since some tasks may stall without all of them. And a critical threshold that is under the low
- * one of the same kind would make every Low critical.
+ * What must fit together: Early and the others (trigger_check_early()). And a critical threshold
+ * that is under the low one of the same kind would make every Low critical.
  */
 #include "daemon/config-internal.h"
+
+#include "core/utf8.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -55,50 +57,70 @@ struct config *config_free(struct config *config)
 	return NULL;
 }
 
-void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
+_printf_(4, 0) static void say(FILE *out, const struct origin *where, const char *what,
+			       const char *format, va_list args)
 {
 	char line[CGPATH_MAX + 1024];
-	va_list args;
 	size_t n;
 
-	loader->mistakes++;
-	if (!loader->complaints)
+	if (!out)
 		return;
 	n = (size_t)snprintf(line, CGPATH_MAX, "%s:", where->file);
 	n = MIN(n, (size_t)CGPATH_MAX - 1);
 	if (where->line > 0)
 		n += (size_t)snprintf(line + n, sizeof(line) - n, "%u:", where->line);
-	line[n++] = ' ';
-	va_start(args, format);
+	n += (size_t)snprintf(line + n, sizeof(line) - n, " %s", what);
 	vsnprintf(line + n, sizeof(line) - n, format, args);
+	utf8_hide_controls(line, strlen(line));
+	fprintf(out, "%s\n", line);
+}
+
+void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
+{
+	va_list args;
+
+	loader->mistakes++;
+	va_start(args, format);
+	say(loader->complaints, where, "", format, args);
 	va_end(args);
-	for (char *p = line; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
-	fprintf(loader->complaints, "%s\n", line);
+}
+
+void config_warn(FILE *out, const struct origin *where, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(out, where, "warning: ", format, args);
+	va_end(args);
 }
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-int config_watch_section(struct loader *loader, const char *path, bool is_pattern,
+static struct section *find_watch(const struct origins *o, const char *path, bool candidate)
+{
+	for (size_t i = 0; i < o->watch_count; i++)
+		if (o->watches[i]->candidate == candidate && strcmp(o->watches[i]->path, path) == 0)
+			return o->watches[i];
+	return NULL;
+}
+
+int config_watch_section(struct loader *loader, const char *path, bool candidate,
 			 const struct origin *origin, struct section **ret)
 {
 	_cleanup_(section_freep) struct section *section = NULL;
 	struct origins *o = loader->origins;
 
-	for (size_t i = 0; i < o->watch_count; i++) {
-		if (strcmp(o->watches[i]->path, path) == 0) {
-			*ret = o->watches[i];
-			return 0;
-		}
-	}
+	*ret = find_watch(o, path, candidate);
+	if (*ret)
+		return 0;
 	if (o->watch_count == CONFIG_WATCHES_MAX)
 		return -EUSERS;
 	section = calloc(1, sizeof(*section));
 	if (!section)
 		return -ENOMEM;
 	section->kind = SECTION_WATCH;
-	section->is_pattern = is_pattern;
+	section->is_pattern = strchr(path, '*') != NULL;
+	section->candidate = candidate;
 	section->origin = *origin;
 	section->path = strdup(path);
 	if (!section->path)
@@ -127,7 +149,7 @@ int config_begin(FILE *complaints, struct loader *ret)
 	for (enum config_key key = 0; key < KEY_COUNT; key++)
 		config_key_built_in(key, &l.origins->built_in[key].value);
 	for (size_t i = 0; i < ELEMENTSOF(built_in_watches); i++) {
-		r = config_watch_section(&l, built_in_watches[i], true, &built_in, &ignored);
+		r = config_watch_section(&l, built_in_watches[i], false, &built_in, &ignored);
 		if (r < 0)
 			return r;
 	}
@@ -139,8 +161,14 @@ int config_begin(FILE *complaints, struct loader *ret)
 const struct assignment *config_effective(const struct origins *origins,
 					  const struct section *section, enum config_key key)
 {
+	const struct section *beside = NULL;
+
 	if (section->keys[key].assigned)
 		return &section->keys[key];
+	if (section->candidate && key != KEY_ENABLED)
+		beside = find_watch(origins, section->path, false);
+	if (beside && beside->keys[key].assigned)
+		return &beside->keys[key];
 	if (section->kind == SECTION_WATCH && origins->defaults.keys[key].assigned)
 		return &origins->defaults.keys[key];
 	return &origins->built_in[key];
@@ -178,35 +206,19 @@ static const struct origin *blame(const struct section *s, enum config_key a, en
 	return s->keys[*ret].assigned ? &s->keys[*ret].origin : NULL;
 }
 
-static bool reaches_unnoticed(const struct trigger *early, const struct trigger *other)
-{
-	if (early->kind == PSI_FULL && other->kind == PSI_SOME)
-		return true;
-	return early->threshold_usec > trigger_rescale(other, early->window_usec).threshold_usec;
-}
-
 static void check_early(struct loader *l, const struct section *s, enum config_key other_key)
 {
 	const struct assignment *early = config_effective(l->origins, s, KEY_EARLY);
 	const struct assignment *other = config_effective(l->origins, s, other_key);
-	char early_text[TRIGGER_TEXT_MAX], other_text[TRIGGER_TEXT_MAX], most[TRIGGER_TEXT_MAX];
-	const struct trigger *e = &early->value.trigger, *t = &other->value.trigger;
 	const struct origin *where;
-	struct trigger limit;
 	enum config_key key;
+	char why[300];
 
 	where = blame(s, KEY_EARLY, other_key, &key);
-	if (!where || early->refused || other->refused || !reaches_unnoticed(e, t))
-		return;
-	limit = trigger_rescale(t, e->window_usec);
-	trigger_format(e, early_text);
-	trigger_format(t, other_text);
-	trigger_format(&limit, most);
-	config_complain(l, where,
-			"%s: Early \"%s\" is over %s \"%s\", which stalls could reach unnoticed; "
-			"Early of at most \"%s\" was expected",
-			config_key_name(key), early_text, config_key_name(other_key), other_text,
-			most);
+	if (where && !early->refused && !other->refused &&
+	    trigger_check_early("Early", &early->value.trigger, config_key_name(other_key),
+				&other->value.trigger, why, sizeof(why)) < 0)
+		config_complain(l, where, "%s: %s", config_key_name(key), why);
 }
 
 static void check_critical(struct loader *l, const struct section *s)
@@ -241,6 +253,13 @@ static void check(struct loader *l, const struct section *s)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+bool config_is_replaced(const struct origins *o, const struct section *s)
+{
+	const struct section *candidate = s->candidate ? NULL : find_watch(o, s->path, true);
+
+	return candidate && number(o, candidate, KEY_ENABLED) && number(o, s, KEY_SHADOW);
+}
+
 static int settle_watches(struct loader *l, struct config *c)
 {
 	const struct origins *o = l->origins;
@@ -255,6 +274,8 @@ static int settle_watches(struct loader *l, struct config *c)
 		if (!number(o, s, KEY_ENABLED))
 			continue;
 		check(l, s);
+		if (config_is_replaced(o, s))
+			continue;
 		w->path = strdup(s->path);
 		if (!w->path)
 			return -ENOMEM;
@@ -284,7 +305,6 @@ int config_finish(struct loader *loader, struct config **ret)
 	c->clients_per_cgroup = (unsigned)number(o, &o->daemon, KEY_CLIENTS_PER_CGROUP);
 	c->clients_per_uid = (unsigned)number(o, &o->daemon, KEY_CLIENTS_PER_UID);
 	c->serve_others = number(o, &o->daemon, KEY_SERVE_OTHERS);
-	c->bus = number(o, &o->daemon, KEY_BUS);
 	c->low_memory_monitor = number(o, &o->daemon, KEY_LOW_MEMORY_MONITOR);
 	*ret = steal(c);
 	return 0;

@@ -8,7 +8,7 @@
  * empty or a link to /dev/null masks it. Later assignments replace earlier ones; an empty value is
  * the default again. Sections:
  *
- *   [Daemon]           the daemon itself: clients, bus
+ *   [Daemon]           the daemon itself: clients, D-Bus
  *   [Defaults]         thresholds and times for every watch
  *   [Watch PATTERN]    one watch: a cgroup's path or a pattern (cgpattern.h); keys as in
  *                      [Defaults], and Enabled=no, which takes it away
@@ -35,7 +35,7 @@ struct settings {
 	uint64_t quiet_usec; /* 0: two windows of low */
 	uint64_t calm_usec;
 	unsigned headroom_percent; /* 0: never look */
-	bool shadow;		   /* compute and log, deliver nothing */
+	bool shadow;		   /* compute and log beside what is live, deliver nothing */
 };
 
 struct config_watch {
@@ -48,7 +48,8 @@ struct config_watch {
 
 struct config {
 	struct settings defaults;
-	struct config_watch *watches; /* in the order of their first appearance; no path twice */
+	struct config_watch *watches; /* in the order of their first appearance; a path stands once
+					 in the shadow at most, and once out of it */
 	size_t watch_count;
 	/* [Daemon] */
 	unsigned clients_max;	     /* ClientsMax=, 16384 */
@@ -56,7 +57,6 @@ struct config {
 	unsigned clients_per_uid;    /* ClientsPerUid=, 2048: of one user other than root */
 	bool serve_others;	     /* ServeOthers=, yes: clients whose cgroup no watch matches get
 					 a watch of their own, with [Defaults] */
-	bool bus;		     /* Bus=, yes: org.psibridge1 */
 	bool low_memory_monitor;     /* LowMemoryMonitor=, yes: org.freedesktop.LowMemoryMonitor */
 	char **files;		     /* that were read, in order, ended by NULL */
 	struct origins *origins;     /* where each value came from; for config_show() */

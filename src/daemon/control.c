@@ -21,6 +21,7 @@
 
 #include "core/cgpath.h"
 #include "daemon/control-status.h"
+#include "daemon/lowmemory.h"
 #include "daemon/names.h"
 #include "kernel/file.h"
 
@@ -98,8 +99,14 @@ static int answer_status(struct client *c, json_t *request, struct text **ret)
 	(void)request;
 	if (!control->status || begun >= control->status_usec) {
 		struct text *status;
-		int r = control_status(control->daemon, &status);
+		int r;
 
+		if (!daemon_bridge_answers(control->daemon))
+			return refuse(
+				ret, -EIO,
+				"psibridged runs, but hears nothing from the kernel: its event loop "
+				"does not answer; \"systemctl restart psibridged\" starts it anew");
+		r = control_status(control->daemon, &status);
 		if (r < 0)
 			return r;
 		text_unref(control->status);
@@ -109,6 +116,16 @@ static int answer_status(struct client *c, json_t *request, struct text **ret)
 	}
 	*ret = text_ref(control->status);
 	return 0;
+}
+
+/* Of "/" LowMemoryMonitor has a watch beside the forest's: one of them is enough. */
+static int simulate(struct daemon *d, const char *path, enum psb_available available, bool critical)
+{
+	int r = forest_simulate(d->forest, path, available, critical);
+
+	if (strcmp(path, "/") == 0 && lowmemory_simulate(d->lowmemory, available, critical) == 0)
+		return 0;
+	return r;
 }
 
 static int answer_simulate(struct client *c, json_t *request, struct text **ret)
@@ -131,7 +148,7 @@ static int answer_simulate(struct client *c, json_t *request, struct text **ret)
 	r = cgpath_normalise(cgroup, c->control->daemon->cgroups.v2.point, path, &why);
 	if (r < 0)
 		return refuse(ret, r, "cgroup \"%s\": %s", cgroup, why);
-	r = forest_simulate(c->control->daemon->forest, path, available, json_is_true(critical));
+	r = simulate(c->control->daemon, path, available, json_is_true(critical));
 	c->control->status_usec = 0;
 	if (r == -ENOENT)
 		return refuse(ret, r, "%s: there is no such cgroup", path);

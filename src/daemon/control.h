@@ -3,14 +3,14 @@
  * control.h - the control socket, for psibridge(1): one JSON object a line, each way
  *
  * /run/psibridge/control, a stream socket. Whoever may connect may ask for "status"; "simulate" and
- * "reload" are for root. It is not to be bound into containers: status names every cgroup. Works
- * without D-Bus.
+ * "reload" are for root. It is not to be bound into containers: status names every cgroup.
  *
  *   {"verb":"status"}
  *   {"verb":"simulate","cgroup":"/a/b","available":"low"|"neutral"|"high","critical":false}
  *   {"verb":"reload"}
  *
- * "critical" may be missing. Answers: {"error":"in words","errno":"EACCES"}; {"ok":true}; or for
+ * "critical" may be missing; "/" is the machine, which org.freedesktop.LowMemoryMonitor is about, too.
+ * Answers: {"error":"in words","errno":"EACCES"}; {"ok":true}; or for
  * status:
  *
  *   {"version":"0.1.0","pid":1,"backend":"uring","backend_why":"","uptime_usec":0,"time_usec":0,
@@ -24,13 +24,14 @@
  *                "source":{"rung":2,"name":"psi-privileged","trigger":"...","events":true,
  *                          "path":"...","why":""},
  *                "stats":{"alarms":0, ... every member of psb_stats by its name}}],
- *    "cgroups":[{"cgroup":"/a","watch":1,"available":"low","critical":false,"since_usec":0,
- *                "some_avg10_centi":0,"some_total_usec":0,"full_total_usec":0,
+ *    "cgroups":[{"cgroup":"/a","watch":1,"available":"low","critical":false,
+ *                "candidate":false,"since_usec":0,"some_avg10_centi":0,"some_total_usec":0,"full_total_usec":0,
  *                "current_bytes":0,"limit_bytes":0,"clients":0}]}
  *
  * "state" is watching, absent or failed; the latter two have no source and no stats. Times are
  * CLOCK_MONOTONIC; "time_usec" is when the answer was made. Making one takes the loop's time, so it
  * is given again to whoever asks soon after: within 100 ms, or 20 times as long as it took to make.
+ * Where the loop that listens to the kernel is dead, there is no status but an error.
  * Bytes of a cgroup's name that are not UTF-8 become U+FFFD.
  *
  * A line of more than 4 KiB, no JSON, an unknown verb: an error, and the connection stays. Requests

@@ -7,13 +7,15 @@
  *     watchdog   half of what the manager allows
  *     status     STATUS= for `systemctl status`, a second after something changed
  *
- * and what server, control, bus and forest put in. At rest, without a watchdog, nothing of it wakes
+ * and what server, control, lowmemory and forest put in. At rest, without a watchdog, nothing of it wakes
  * up.
  */
 #include "daemon/daemon.h"
 
-#include "daemon/bus.h"
 #include "daemon/control.h"
+#include "daemon/history.h"
+#include "daemon/kills.h"
+#include "daemon/lowmemory.h"
 #include "daemon/server.h"
 #include "kernel/file.h"
 
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 #define STATUS_USEC (1 * USEC_PER_SEC)
+#define BEAT_WITHIN_USEC (1 * USEC_PER_SEC)
 
 /* ---- status -------------------------------------------------------------------------------------- */
 
@@ -41,7 +44,7 @@ static void count_low(const struct cgroup_view *view, void *userdata)
 	struct shortage *s = userdata;
 	bool critical = view->present->critical != 0;
 
-	if (view->present->available != PSB_LOW)
+	if (view->candidate || view->present->available != PSB_LOW)
 		return;
 	s->low++;
 	s->critical += critical;
@@ -71,7 +74,9 @@ static void tell_status(struct daemon *d)
 	if (failed)
 		snprintf(others + strlen(others), sizeof(others) - strlen(others), ", %u FAILED",
 			 failed);
-	if (s.low == 0)
+	if (s.low == 0 && watching == 0)
+		snprintf(levels, sizeof(levels), "Nothing is watched");
+	else if (s.low == 0)
 		snprintf(levels, sizeof(levels), "Memory is plentiful");
 	else
 		snprintf(levels, sizeof(levels), "LOW%s in %s", s.critical ? " (critical)" : "",
@@ -79,8 +84,9 @@ static void tell_status(struct daemon *d)
 	if (s.low > 1)
 		snprintf(levels + strlen(levels), sizeof(levels) - strlen(levels), " and %u more",
 			 s.low - 1);
-	manager_status(d->manager, "%s; %u watches%s; %u clients%s%s", levels, watching, others,
-		       clients.clients,
+	manager_status(d->manager, "%s; %u watch%s%s; %u client%s%s%s", levels, watching,
+		       watching == 1 ? "" : "es", others, clients.clients,
+		       clients.clients == 1 ? "" : "s",
 		       d->config_error[0] ? "; configuration refused, the old one stays: " : "",
 		       d->config_error);
 }
@@ -99,12 +105,22 @@ void daemon_status_changed(struct daemon *d)
 
 static void news(unsigned tree, const struct psb_notification *n, void *userdata)
 {
-	(void)tree;
-	(void)n;
-	daemon_status_changed(userdata);
+	struct daemon *d = userdata;
+
+	if (n && d->history && tree == forest_judge(d->forest, n->cgroup))
+		history_level(d->history, n);
+	daemon_status_changed(d);
 }
 
 /* ---- reload -------------------------------------------------------------------------------------- */
+
+/* What is no mistake goes to the journal, and that is all. */
+static void report_warnings(struct daemon *d, char *complaints)
+{
+	for (char *line; (line = strsep(&complaints, "\n"));)
+		if (*line)
+			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER, "%s", line);
+}
 
 /* The first complaint of several, for the status; each goes to the journal. */
 static void report(struct daemon *d, char *complaints)
@@ -160,13 +176,16 @@ int daemon_reload(struct daemon *d)
 					    "ClientsMax=%u counts from the next start; until then "
 					    "there is room for %u",
 					    config->clients_max, server_room(d->server));
+			if (complaints)
+				report_warnings(d, complaints);
 			server_reseat(d->server);
 			journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
-				    "configuration reloaded: %zu watches", config->watch_count);
+				    "configuration reloaded: %zu watch%s", config->watch_count,
+				    config->watch_count == 1 ? "" : "es");
 		}
 	}
 	free(complaints);
-	bus_config_changed(d->bus);
+	lowmemory_config_changed(d->lowmemory);
 	manager_ready(d->manager, NULL);
 	tell_status(d);
 	return r;
@@ -174,45 +193,72 @@ int daemon_reload(struct daemon *d)
 
 /* ---- what wakes us ------------------------------------------------------------------------------- */
 
-static void bridge_has_work(struct loop_op *op, int result)
+/* Told of changes only, so all of it has to be done. */
+static void dispatch_bridge(struct daemon *d)
 {
-	struct daemon *d = CONTAINER_OF(op, struct daemon, bridge_op);
 	int r;
 
-	if (result < 0) {
-		d->failed = result;
-		return;
-	}
-	/* told of changes only, so all of it has to be done */
 	while ((r = psb_bridge_dispatch(d->bridge)) > 0)
 		;
 	if (r < 0)
 		d->failed = r;
 }
 
+static void bridge_has_work(struct loop_op *op, int result)
+{
+	struct daemon *d = CONTAINER_OF(op, struct daemon, bridge_op);
+
+	if (result < 0)
+		d->failed = result;
+	else
+		dispatch_bridge(d);
+}
+
+/* The watchdog is fed from the bridge's loop, through ours: a daemon that hears nothing is dead. */
+static void beat(void *userdata)
+{
+	struct daemon *d = userdata;
+
+	d->beat_usec = now_usec();
+	journal_say_lost(d->journal);
+	if (manager_watchdog_usec(d->manager) == 0 || d->stopping)
+		return;
+	manager_alive(d->manager);
+	psb_bridge_beat(d->bridge, manager_watchdog_usec(d->manager), beat, d);
+}
+
+bool daemon_bridge_answers(struct daemon *d)
+{
+	uint64_t asked = now_usec(), end = asked + BEAT_WITHIN_USEC, now = asked;
+	struct pollfd p = { .fd = psb_bridge_fd(d->bridge), .events = POLLIN };
+
+	psb_bridge_beat(d->bridge, 0, beat, d);
+	while (d->beat_usec < asked && now < end && d->failed == 0) {
+		if (poll(&p, 1, (int)((end - now) / USEC_PER_MSEC) + 1) == 1)
+			dispatch_bridge(d);
+		now = now_usec();
+	}
+	return d->beat_usec >= asked;
+}
+
 static void signalled(struct loop_op *op, int result)
 {
 	struct daemon *d = CONTAINER_OF(op, struct daemon, signal_op);
 	struct signalfd_siginfo info;
+	ssize_t n;
 
 	if (result < 0) {
 		d->failed = result;
 		return;
 	}
-	while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	while ((n = read(d->signal_fd, &info, sizeof(info))) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
 			daemon_reload(d);
 		else
 			d->stopping = true;
 	}
-}
-
-static void watchdog_due(struct loop_timer *timer, uint64_t now)
-{
-	struct daemon *d = CONTAINER_OF(timer, struct daemon, watchdog);
-
-	manager_alive(d->manager);
-	loop_timer_set(d->loop, timer, now + manager_watchdog_usec(d->manager));
+	if (n < 0 && errno != EAGAIN) /* nothing would ring again: it could not be stopped */
+		d->failed = -errno;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -238,10 +284,10 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 	int r;
 
 	r = cgroups_discover("/proc", &d->cgroups);
-	if (r < 0 || !d->cgroups.has_v2)
-		return fail(d, r < 0 ? r : -ENOENT,
-			    "no cgroup2 hierarchy is mounted here, and there is nothing to watch "
-			    "without one");
+	if (r < 0 && r != -ENOENT)
+		return fail(d, r, "/proc/self/mountinfo");
+	if (!d->cgroups.has_v2)
+		return fail(d, -ENOENT, cgroups_missing(&d->cgroups));
 	r = psb_bridge_new(&options, &d->bridge);
 	if (r < 0)
 		return fail(d, r, "the bridge");
@@ -251,15 +297,23 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 	if (r < 0)
 		return fail(d, r, "the event loop");
 	forest = (struct forest_options){
-		.loop = d->loop, .bridge = d->bridge, .journal = d->journal, .cgroups = &d->cgroups
+		.loop = d->loop,
+		.bridge = d->bridge,
+		.journal = d->journal,
+		.cgroups = &d->cgroups,
+		.news = news,
+		.news_userdata = d,
 	};
 	r = forest_new(&forest, &d->forest);
-	if (r == 0)
-		r = forest_observe(d->forest, news, d);
 	if (r == 0)
 		r = forest_apply(d->forest, d->config);
 	if (r < 0)
 		return fail(d, r, "the watches");
+	r = history_new(&d->history);
+	if (r == 0)
+		r = kills_new(d, &d->kills);
+	if (r < 0)
+		return fail(d, r, "the history");
 	r = server_new(d, sockets->notify_fd, sockets->ledger, &d->server);
 	if (r < 0)
 		return fail(d, r, "the notify socket");
@@ -291,10 +345,7 @@ static int attach(struct daemon *d)
 	if (r < 0)
 		return fail(d, r, "the event loop");
 	d->status.expired = status_due;
-	d->watchdog.expired = watchdog_due;
-	if (manager_watchdog_usec(d->manager) > 0)
-		loop_timer_set(d->loop, &d->watchdog, now_usec());
-	return 0;
+	return psb_bridge_beat(d->bridge, 0, beat, d);
 }
 
 /* Clients and ledger of the process before us. */
@@ -312,7 +363,8 @@ static void restore(struct daemon *d)
 	server_restored(d->server);
 	if (clients > 0)
 		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
-			    "took over %zu clients of the process before", clients);
+			    "took over %zu client%s of the process before", clients,
+			    clients == 1 ? "" : "s");
 }
 
 int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
@@ -327,7 +379,7 @@ int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
 	if (r < 0)
 		return r;
 	restore(d);
-	bus_new(d, &d->bus); /* for want of memory there is none */
+	(void)lowmemory_new(d, &d->lowmemory); /* for want of memory there is none */
 	r = server_listen(d->server);
 	if (r < 0)
 		return fail(d, r, "the notify socket");
@@ -346,16 +398,15 @@ int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
 void daemon_end(struct daemon *d)
 {
 	manager_stopping(d->manager);
-	if (d->loop) {
+	if (d->loop)
 		loop_timer_stop(d->loop, &d->status);
-		loop_timer_stop(d->loop, &d->watchdog);
-	}
 	if (d->server)
 		server_say_bye(d->server);
-	d->bus = bus_free(d->bus);
+	d->lowmemory = lowmemory_free(d->lowmemory);
 	d->control = control_free(d->control);
 	d->server = server_free(d->server);
 	d->forest = forest_free(d->forest);
+	kills_stop(d->kills);
 	if (d->loop) {
 		loop_cancel(&d->bridge_op, NULL);
 		loop_cancel(&d->signal_op, NULL);
@@ -364,6 +415,8 @@ void daemon_end(struct daemon *d)
 			;
 	}
 	d->loop = loop_free(d->loop);
+	d->kills = kills_free(d->kills);
+	d->history = history_free(d->history);
 	d->bridge = psb_bridge_unref(d->bridge);
 	fd_close(&d->signal_fd);
 }

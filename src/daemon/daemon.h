@@ -6,7 +6,8 @@
  *                      |                             ^    ^               ^
  *   libpsibridge -> forest --told--> server: clients +    |               |
  *                      |                (peer, ledger)    |               |
- *                      +--news--> bus (D-Bus), control (status for psibridge(1))
+ *                      +--views--> control (status for psibridge(1))
+ *                lowmemory: a watch of its own, of the machine, for D-Bus
  *
  * One thread, one loop. The bridge of libpsibridge is driven by it through psb_bridge_fd().
  */
@@ -21,7 +22,9 @@
 struct server;
 struct ledger;
 struct control;
-struct bus;
+struct lowmemory;
+struct kills;
+struct history;
 
 struct daemon {
 	struct loop *loop;
@@ -33,12 +36,15 @@ struct daemon {
 	struct forest *forest;
 	struct server *server;
 	struct control *control;
-	struct bus *bus;  /* NULL: none */
+	struct lowmemory *lowmemory; /* NULL: none */
+	struct kills *kills;
+	struct history *history;
 	const char *root; /* of configuration files, "" */
 	uint64_t started_usec;
 	char config_error[512]; /* the last reload was refused: its first complaint; "" */
 	struct loop_op signal_op, bridge_op;
-	struct loop_timer status, watchdog;
+	struct loop_timer status;
+	uint64_t beat_usec; /* the bridge's last beat */
 	int signal_fd;
 	int failed; /* the loop or the bridge cannot go on: a negative errno */
 	bool stopping;
@@ -60,6 +66,9 @@ void daemon_end(struct daemon *daemon);
  * is logged and shown in the status.
  */
 int daemon_reload(struct daemon *daemon);
+
+/* Does the bridge's loop go round? Asked of it now; it has a second. */
+bool daemon_bridge_answers(struct daemon *daemon);
 
 /* STATUS= anew, soon and not too often. */
 void daemon_status_changed(struct daemon *daemon);

@@ -9,9 +9,10 @@
 #include "daemon/forest.h"
 #include "kernel/birth.h"
 
-#define LENSES_MAX 8	    /* of one tree: sets of terms that clients may bring */
-#define OTHER_TREES_MAX 256 /* made for clients that no [Watch] matches */
-#define RETRY_USEC (60 * USEC_PER_SEC)
+#define LENSES_MAX 8			  /* of one tree: sets of terms that clients may bring */
+#define OTHER_TREES_MAX 256		  /* made for clients that no [Watch] matches */
+#define RETRY_MIN_USEC (1 * USEC_PER_SEC) /* after a failure, then twice as long each time */
+#define RETRY_MAX_USEC (60 * USEC_PER_SEC)
 #define TREE_WHY_MAX 256
 
 struct place {
@@ -36,6 +37,11 @@ struct lens {
 	psb_watch *watch; /* NULL: absent or failed */
 };
 
+/* How often a tree judged one of its cgroups so. */
+struct tally {
+	uint64_t low, critical, neutral, high;
+};
+
 struct tree {
 	struct tree *next;
 	struct forest *forest;
@@ -48,14 +54,11 @@ struct tree {
 	struct lens *lenses; /* the first is the tree's own */
 	struct birth birth;
 	struct loop_timer retry;
+	uint64_t retry_usec;
+	struct tally tally;
 	bool gone;   /* its one cgroup was removed, and that is not dealt with yet */
 	bool ending; /* out of the list; waits for the birth to be released */
 	char path[];
-};
-
-struct observer {
-	forest_news_fn *fn;
-	void *userdata;
 };
 
 struct forest {
@@ -65,8 +68,6 @@ struct forest {
 	unsigned tree_count, other_count, last_id;
 	struct place **buckets;
 	unsigned bucket_count, place_count;
-	struct observer observers[FOREST_OBSERVERS_MAX];
-	unsigned observer_count;
 	struct loop_timer chores; /* what may not be done inside a notification */
 	char why[TREE_WHY_MAX];
 };
@@ -90,8 +91,11 @@ void lens_free(struct lens *lens);
 
 /* ---- forest.c ---- */
 
-/* The most specific tree that covers `path`; NULL: none. */
+/* Where clients in `path` belong: the most specific tree that covers it; NULL: none. */
 struct tree *forest_find_tree(const struct forest *forest, const char *path);
+/* Is it the most specific one of its kind (live, or in the shadow)? A pattern's watch measures
+ * cgroups that a more specific one judges, too. */
+bool forest_tree_judges(const struct tree *tree, const char *path);
 
 /* ---- forest-place.c ---- */
 

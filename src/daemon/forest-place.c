@@ -211,13 +211,6 @@ void place_learn(struct place *p, const struct psb_notification *last)
 		place_resume(p);
 }
 
-void place_resume(struct place *p)
-{
-	if (p->available != PSB_HIGH && p->lens->watch)
-		psb_watch_simulate_at(p->lens->watch, p->path, p->available, p->critical,
-				      PSB_UNTOLD);
-}
-
 /* ---- telling ------------------------------------------------------------------------------------- */
 
 static void tell(struct place *p, const struct psb_notification *n)
@@ -231,6 +224,20 @@ static void tell(struct place *p, const struct psb_notification *n)
 		next = seat->next;
 		seat->class->told(seat, n);
 	}
+}
+
+void place_resume(struct place *p)
+{
+	struct psb_notification n;
+
+	if (p->available == PSB_HIGH || !p->lens->watch ||
+	    psb_watch_simulate_at(p->lens->watch, p->path, p->available, p->critical,
+				  MAX(p->told_usec, UINT64_C(1))) == 0)
+		return;
+	/* the watch knows nothing of it, and would never end it */
+	judge(p, &n);
+	n.reason = PSB_REASON_CALM;
+	tell(p, &n);
 }
 
 /* Something below the place was judged anew. */
@@ -267,6 +274,27 @@ static void tell_own(struct place *p, const struct psb_notification *n)
 	tell(p, &sum);
 }
 
+static void count(struct tally *tally, const struct psb_notification *n)
+{
+	if (n->kind != PSB_KIND_LEVEL)
+		return;
+	tally->low += n->available == PSB_LOW;
+	tally->critical += n->critical != 0;
+	tally->neutral += n->available == PSB_NEUTRAL;
+	tally->high += n->available == PSB_HIGH;
+}
+
+/* What was crossed, or is stayed under. */
+static const struct trigger *threshold_of(const struct settings *s,
+					  const struct psb_notification *n)
+{
+	if (n->kind != PSB_KIND_LEVEL)
+		return NULL;
+	if (n->critical)
+		return &s->critical;
+	return n->available == PSB_LOW || n->reason == PSB_REASON_CALM ? &s->low : &s->early;
+}
+
 void lens_told(const struct psb_notification *n, void *userdata)
 {
 	struct lens *lens = userdata;
@@ -293,9 +321,12 @@ void lens_told(const struct psb_notification *n, void *userdata)
 		if (p)
 			tell_above(p, n);
 	}
-	if (lens == lens->tree->lenses) {
-		journal_level(f->options.journal, n, lens->settings.shadow);
-		forest_news(f, lens->tree, n);
+	if (lens == lens->tree->lenses && forest_tree_judges(lens->tree, n->cgroup)) {
+		count(&lens->tree->tally, n);
+		journal_level(f->options.journal, n, lens->settings.shadow,
+			      threshold_of(&lens->settings, n));
+		/* levels are news where they are delivered; of others only the tree's own state is */
+		forest_news(f, lens->tree, lens->settings.shadow ? NULL : n);
 	}
 	if (n->kind == PSB_KIND_GONE && !lens->tree->pattern)
 		forest_tree_lost(lens->tree);

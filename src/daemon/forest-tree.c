@@ -35,20 +35,18 @@ static struct settings apply_terms(const struct settings *base, const struct wir
 
 	if (!t)
 		return s;
-	if (t->has_low) {
+	if (t->has_low)
 		s.low = t->low;
-		/* what is Low must be noticed on the way there */
-		s.early = (struct trigger){ t->low.kind, MAX(t->low.threshold_usec / 10, 1u),
-					    t->low.window_usec };
-	}
+	if (t->has_critical)
+		s.critical = t->critical;
+	if (t->has_low) /* what is Low must be noticed on the way there */
+		s.early = trigger_early_of(&s.low, &s.critical);
 	if (t->has_low && s.low.kind == base->low.kind &&
 	    s.low.threshold_usec == base->low.threshold_usec &&
 	    s.low.window_usec == base->low.window_usec)
 		s.early = base->early;
 	if (t->has_early)
 		s.early = t->early;
-	if (t->has_critical)
-		s.critical = t->critical;
 	if (t->rearm_usec)
 		s.rearm_usec = t->rearm_usec;
 	if (t->quiet_usec)
@@ -171,9 +169,10 @@ void forest_tree_disarm(struct tree *tree)
 		l->watch = psb_watch_unref(l->watch);
 }
 
-static void born(struct birth *birth)
+static int born(struct birth *birth)
 {
 	forest_tree_start(CONTAINER_OF(birth, struct tree, birth));
+	return 0;
 }
 
 static void retry(struct loop_timer *timer, uint64_t now)
@@ -191,6 +190,12 @@ static void enter(struct tree *tree, enum tree_state state, enum message message
 		journal_log(tree->forest->options.journal, priority, message, "%s: %s", tree->path,
 			    tree->why[0] ? tree->why : "watching");
 	forest_news(tree->forest, tree, NULL);
+}
+
+static void retry_later(struct tree *tree)
+{
+	loop_timer_set(tree->forest->options.loop, &tree->retry, now_usec() + tree->retry_usec);
+	tree->retry_usec = MIN(2 * tree->retry_usec, RETRY_MAX_USEC);
 }
 
 /* With cgroup.pressure 0 and no memory.events it is there, and cannot be watched. */
@@ -214,14 +219,17 @@ void forest_tree_start(struct tree *tree)
 	for (struct lens *l = tree->lenses->next; l && r == 0; l = l->next)
 		if (arm(l, f->why, sizeof(f->why)) < 0)
 			journal_log(f->options.journal, LOG_IS_ERROR, MESSAGE_WATCH_FAILED,
-				    "%s: the thresholds of %u clients: %s", tree->path, l->seats,
-				    f->why);
+				    "%s: the thresholds of %u client%s: %s", tree->path, l->seats,
+				    l->seats == 1 ? "" : "s", f->why);
 	if (r == 0) {
+		tree->retry_usec = RETRY_MIN_USEC;
 		enter(tree, TREE_WATCHING, MESSAGE_WATCH_STARTED, LOG_IS_INFO);
 		for (unsigned i = 0; i < f->bucket_count; i++)
-			for (struct place *p = f->buckets[i]; p; p = p->next)
+			for (struct place *p = f->buckets[i], *next; p; p = next) {
+				next = p->next; /* one that is told may go */
 				if (p->lens->tree == tree)
 					place_resume(p);
+			}
 		return;
 	}
 	forest_tree_disarm(tree);
@@ -232,7 +240,7 @@ void forest_tree_start(struct tree *tree)
 		birth_wait(&tree->birth, forest_tree_fixed(tree), born);
 	} else {
 		enter(tree, TREE_FAILED, MESSAGE_WATCH_FAILED, LOG_IS_ERROR);
-		loop_timer_set(f->options.loop, &tree->retry, now_usec() + RETRY_USEC);
+		retry_later(tree);
 	}
 }
 
@@ -252,6 +260,7 @@ int forest_tree_new(struct forest *f, const char *path, bool configured,
 	t->settings = *settings;
 	t->state = TREE_FAILED; /* nothing was tried yet */
 	t->retry.expired = retry;
+	t->retry_usec = RETRY_MIN_USEC;
 	birth_init(&t->birth, f->options.loop, f->options.cgroups);
 	if (strchr(path, '*'))
 		r = cgpattern_new(path, NULL, &t->pattern, NULL);

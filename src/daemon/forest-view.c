@@ -20,10 +20,25 @@ static unsigned count_seats(const struct tree *tree)
 	return seats;
 }
 
+struct lowest {
+	const struct tree *tree;
+	struct tree_view *view;
+};
+
+static void take_lower(const struct psb_notification *n, void *userdata)
+{
+	const struct lowest *l = userdata;
+
+	if (!forest_tree_judges(l->tree, n->cgroup) || n->available > l->view->available)
+		return;
+	l->view->critical = n->critical ||
+			    (n->available == l->view->available && l->view->critical);
+	l->view->available = n->available;
+}
+
 bool forest_tree(struct forest *f, size_t index, struct tree_view *ret)
 {
 	const struct tree *t = f->trees;
-	int critical = 0;
 
 	while (t && index-- > 0)
 		t = t->next;
@@ -43,10 +58,14 @@ bool forest_tree(struct forest *f, size_t index, struct tree_view *ret)
 	ret->source.size = sizeof(ret->source);
 	ret->stats.size = sizeof(ret->stats);
 	if (t->state == TREE_WATCHING) {
-		ret->available = psb_watch_available(t->lenses->watch, &critical);
-		ret->critical = critical != 0;
+		psb_watch_list(t->lenses->watch, take_lower,
+			       &(struct lowest){ .tree = t, .view = ret });
 		psb_watch_source(t->lenses->watch, &ret->source);
 		psb_watch_stats(t->lenses->watch, &ret->stats);
+		ret->stats.low = t->tally.low;
+		ret->stats.critical = t->tally.critical;
+		ret->stats.neutral = t->tally.neutral;
+		ret->stats.high = t->tally.high;
 	}
 	return true;
 }
@@ -69,16 +88,23 @@ static unsigned clients_in(const struct forest *f, const struct tree *t, const c
 	return n;
 }
 
+static bool is_candidate(const struct tree *t, const char *path)
+{
+	return t->settings.shadow && forest_find_tree(t->forest, path) != t;
+}
+
 static void show_observed(const struct psb_notification *n, void *userdata)
 {
 	const struct each *e = userdata;
 	struct cgroup_view view = {
 		.present = n,
 		.tree = e->tree->id,
+		.candidate = is_candidate(e->tree, n->cgroup),
 		.clients = clients_in(e->forest, e->tree, n->cgroup),
 	};
 
-	e->fn(&view, e->userdata);
+	if (forest_tree_judges(e->tree, n->cgroup))
+		e->fn(&view, e->userdata);
 }
 
 struct sought {
@@ -122,7 +148,10 @@ void forest_each_cgroup(struct forest *f,
 	for (unsigned i = 0; i < f->bucket_count; i++) {
 		for (const struct place *p = f->buckets[i]; p; p = p->next) {
 			struct psb_notification n;
-			struct cgroup_view view = { .present = &n, .tree = p->lens->tree->id };
+			struct cgroup_view view = { .present = &n,
+						    .tree = p->lens->tree->id,
+						    .candidate = is_candidate(p->lens->tree,
+									      p->path) };
 
 			if (is_shown(f, p))
 				continue;
@@ -133,26 +162,8 @@ void forest_each_cgroup(struct forest *f,
 	}
 }
 
-int forest_observe(struct forest *f, forest_news_fn *fn, void *userdata)
-{
-	if (f->observer_count == FOREST_OBSERVERS_MAX)
-		return -ENOSPC;
-	f->observers[f->observer_count++] = (struct observer){ fn, userdata };
-	return 0;
-}
-
-void forest_unobserve(struct forest *f, forest_news_fn *fn, void *userdata)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < f->observer_count; i++)
-		if (f->observers[i].fn != fn || f->observers[i].userdata != userdata)
-			f->observers[kept++] = f->observers[i];
-	f->observer_count = kept;
-}
-
 void forest_news(struct forest *f, const struct tree *tree, const struct psb_notification *n)
 {
-	for (unsigned i = 0; i < f->observer_count; i++)
-		f->observers[i].fn(tree ? tree->id : 0, n, f->observers[i].userdata);
+	if (f->options.news)
+		f->options.news(tree ? tree->id : 0, n, f->options.news_userdata);
 }

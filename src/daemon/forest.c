@@ -2,7 +2,11 @@
 /*
  * forest.c - which tree covers whom: those of the configuration, and trees for everybody else
  *
- * A client belongs to the most specific tree that covers its cgroup. One whose cgroup no [Watch] matches gets a
+ * Watches in the shadow are candidates, and run beside those that are live: they have no clients but where [Defaults]
+ * has everything in the shadow. What is said here of trees goes for either kind among themselves.
+ *
+ * A cgroup is judged by the most specific tree that covers it, and by no other: its clients belong there, and what a
+ * wider tree measures of it is neither logged nor shown. A client whose cgroup no [Watch] matches gets a
  * tree of its own making: everything below the topmost component of its path, so that there are as
  * many as there are such components, not as clients. It goes with its last seat.
  *
@@ -60,16 +64,33 @@ static bool is_more_specific(const struct tree *a, const struct tree *b)
 	return strlen(a->path) >= strlen(b->path);
 }
 
-struct tree *forest_find_tree(const struct forest *f, const char *path)
+static struct tree *most_specific(const struct forest *f, const char *path, bool shadow)
 {
 	struct tree *best = NULL;
 
 	for (struct tree *t = f->trees; t; t = t->next)
-		if (covers(t, path) &&
+		if (t->settings.shadow == shadow && covers(t, path) &&
 		    (!best || (t->configured && !best->configured) ||
 		     (t->configured == best->configured && is_more_specific(t, best))))
 			best = t;
 	return best;
+}
+
+struct tree *forest_find_tree(const struct forest *f, const char *path)
+{
+	struct tree *tree = most_specific(f, path, false);
+
+	/* a candidate is nobody's watch, unless [Defaults] has them all in the shadow */
+	if (!tree && f->config->defaults.shadow)
+		tree = most_specific(f, path, true);
+	return tree;
+}
+
+unsigned forest_judge(const struct forest *f, const char *cgroup)
+{
+	const struct tree *tree = most_specific(f, cgroup, false);
+
+	return tree ? tree->id : 0;
 }
 
 /* A tree for a path that none covers. */
@@ -197,6 +218,13 @@ bool forest_in_shadow(const struct seat *seat)
 	return !seat->place || seat->place->lens->settings.shadow;
 }
 
+const char *forest_failure(const struct seat *seat)
+{
+	const struct tree *tree = seat->place ? seat->place->lens->tree : NULL;
+
+	return tree && tree->state == TREE_FAILED ? tree->why : NULL;
+}
+
 static bool is_empty(const struct tree *tree)
 {
 	for (const struct lens *l = tree->lenses; l; l = l->next)
@@ -296,6 +324,11 @@ static void move(struct forest *f, struct place *place)
 	place_put(place);
 }
 
+bool forest_tree_judges(const struct tree *tree, const char *path)
+{
+	return most_specific(tree->forest, path, tree->settings.shadow) == tree;
+}
+
 static bool belongs(const struct forest *f, const struct place *place)
 {
 	return !place->lens->tree->ending && forest_find_tree(f, place->path) == place->lens->tree;
@@ -356,7 +389,8 @@ int forest_apply(struct forest *f, const struct config *config)
 
 		next = t->next;
 		for (p = &old; *p; p = &(*p)->next)
-			if ((*p)->configured && strcmp((*p)->path, t->path) == 0) {
+			if ((*p)->configured && strcmp((*p)->path, t->path) == 0 &&
+			    (*p)->settings.shadow == t->settings.shadow) {
 				same = *p;
 				break;
 			}

@@ -41,11 +41,21 @@ struct seat {
 	struct seat *next, **back;
 };
 
+/*
+ * News of the tree with that id: `notification` is NULL when trees came, went or changed their state.
+ * Called from within the bridge's dispatch, after all seats were told, or from within forest_apply();
+ * keep it short and do the rest from a timer.
+ */
+typedef void forest_news_fn(unsigned tree, const struct psb_notification *notification,
+			    void *userdata);
+
 struct forest_options {
 	struct loop *loop;
 	struct psb_bridge *bridge; /* dispatched by the caller, on this thread */
 	struct journal *journal;
 	const struct cgroups *cgroups;
+	forest_news_fn *news; /* NULL: nobody listens */
+	void *news_userdata;
 };
 
 int forest_new(const struct forest_options *options, struct forest **ret);
@@ -79,6 +89,9 @@ void forest_present(const struct seat *seat, struct psb_notification *ret);
 /* Is it in shadow: then nothing is delivered? */
 bool forest_in_shadow(const struct seat *seat);
 
+/* Why the watch that covers it cannot be armed; NULL: it can, or its cgroup is not there yet. */
+const char *forest_failure(const struct seat *seat);
+
 /*
  * Behave as if `cgroup` had been judged so. Errors: -ENOENT (no such cgroup),
  * -ENODATA (no watch covers it now), -EINVAL.
@@ -86,7 +99,10 @@ bool forest_in_shadow(const struct seat *seat);
 int forest_simulate(struct forest *forest, const char *cgroup, enum psb_available available,
 		    bool critical);
 
-/* ---- for those who show it (control.c, bus.c) ------------------------------------------------ */
+/* The watch that judges it, of those that are not in the shadow: its id; 0: none. */
+unsigned forest_judge(const struct forest *forest, const char *cgroup);
+
+/* ---- for control.c, which shows it ----------------------------------------------------------- */
 
 enum tree_state { TREE_WATCHING, TREE_ABSENT, TREE_FAILED };
 
@@ -109,20 +125,11 @@ bool forest_tree(struct forest *forest, size_t index, struct tree_view *ret);
 
 struct cgroup_view {
 	const struct psb_notification *present;
-	unsigned tree; /* its id */
+	unsigned tree;	/* its id */
+	bool candidate; /* what a watch in the shadow makes of it, beside the live one */
 	unsigned clients;
 };
-/* Every cgroup that is not at rest or has clients. */
+/* Every cgroup that is not at rest or has clients, once for each that judges it: what is live, and
+ * what is in the shadow. */
 void forest_each_cgroup(struct forest *forest,
 			void (*fn)(const struct cgroup_view *view, void *userdata), void *userdata);
-
-/*
- * News: `notification` is NULL when trees came, went or changed their state. Called from within
- * the bridge's dispatch, after all seats were told; keep it short and do the rest from a timer.
- * One observer for each of bus and control.
- */
-typedef void forest_news_fn(unsigned tree, const struct psb_notification *notification,
-			    void *userdata);
-#define FOREST_OBSERVERS_MAX 4
-int forest_observe(struct forest *forest, forest_news_fn *fn, void *userdata);
-void forest_unobserve(struct forest *forest, forest_news_fn *fn, void *userdata);

@@ -1,421 +1,254 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * journal.c - a ring of lines and the thread that writes them
+ * journal.c - one message is one system call that does not wait
  *
- * Whoever logs formats on its own stack and copies the result into the ring, under a lock that is
- * held for that copy only. The thread copies a record out, gives its place back, and only then
- * writes, for as long as that takes. So nobody waits for journald but the thread.
+ * A message is put together on the stack of the thread that logs it, a sentence and the fields of the
+ * journal's entry, and sent once:
  *
- * The ring is RING_BYTES of records of different length, each a header and its bytes, rounded up
- * to 8. A record is never split: where the end is too near, a PAD fills it. `used` counts all
- * between `head` (the oldest) and `tail`; pads count.
+ *     stderr is the journal    sendto(2) journald's socket, one datagram; its queue is full: lost;
+ *                              any other error: as text
+ *     it is not                as text: send(2), or write(2); not all of it was taken: lost
  *
- * A record that finds no room is lost, and counted. The count goes out in front of the next record
- * that finds room, where the gap is, or alone when the thread has written everything.
+ * Nothing is kept but the number of lost messages, which is sent before the next message; where it finds
+ * no room, neither would the message.
  *
- * The end: journal_free() gives the thread a second. If it sleeps in a write still, the journal is
- * `orphaned`, and the thread frees it when it comes back, if ever.
+ * stderr is shared with other processes, and O_NONBLOCK would be theirs too: it belongs to the open
+ * file, not to the descriptor. So a pipe or a terminal is opened once more, through /proc. Where that
+ * is not permitted (another user's pipe) poll(2) is asked about the shared one. That is nearly as good
+ * for a pipe, which takes PIPE_BUF bytes at once if it is POLLOUT and no other process is faster; a
+ * terminal that is POLLOUT may wait for the end of the line. What was not taken of a line is lost.
  *
- * Facts relied on: sd_journal_sendv(3) allocates nothing, but it waits as long as journald does not
- * read (sendmsg(2) without MSG_DONTWAIT). $JOURNAL_STREAM is device and inode of the journal's
- * stream, so it can be told from a stderr that was sent elsewhere (systemd.exec(5)).
+ * Facts relied on:
+ *  - An entry of journald's native protocol is a datagram of fields: "KEY=value\n", or, for a value
+ *    with a newline in it, "KEY\n", its length as 64 bits in little endian, the value and "\n"
+ *    (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
+ *  - sd_journal_sendv(3) waits as long as journald does not read. As there (systemd's journal-send.c)
+ *    the socket is not connected, so that another journald at the same path is found, SO_SNDBUF is
+ *    large, and SYSLOG_IDENTIFIER= is added.
+ *  - $JOURNAL_STREAM is device and inode of the journal's stream, so it can be told from a stderr
+ *    that was sent elsewhere (systemd.exec(5)).
+ *  - write(2) of up to PIPE_BUF bytes to a pipe is all or nothing (pipe(7)).
  */
 #include "daemon/journal.h"
 #include "daemon/names.h"
 
 #include "core/scan.h"
+#include "core/utf8.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
-#include <time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-/* the place in the source is no news: it would be this file for every line */
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
-
-#define RING_BYTES 65536
-#define TEXT_MAX 512
-#define CGROUP_MAX 4096	    /* with the NUL; as long as any can be (core/cgpath.h) */
+#define TEXT_MAX 512	    /* less than PIPE_BUF, with all that is added */
+#define CGROUP_MAX 4095	    /* as long as any can be (core/cgpath.h) */
 #define CGROUP_SAID_MAX 240 /* of it, in a sentence: leaves room for the rest within TEXT_MAX */
-#define FIELDS_MAX 10
-#define FIELD_MAX 64		 /* of a field with a number or a word */
-#define STACK_BYTES (256 * 1024) /* mlockall(2) locks all of it */
-
-enum record_kind { RECORD_PAD, RECORD_TEXT, RECORD_LEVEL };
-
-struct record {
-	uint32_t size; /* all of it, rounded up; of a PAD only these two members count */
-	uint8_t kind;
-	uint8_t priority;
-	uint8_t message;
-	uint8_t shadow;
-	uint32_t lost;	 /* so many before this one */
-	uint32_t length; /* of the text, or of the cgroup's path behind `level` */
-};
-
-struct level {
-	enum psb_kind kind;
-	enum psb_available available;
-	enum psb_reason reason;
-	bool critical;
-	unsigned avg10_centi;
-	uint64_t stall_usec, current_bytes, limit_bytes;
-};
-
-#define PAYLOAD_MAX (sizeof(struct level) + CGROUP_MAX)
-
-/* Somewhere to copy a record to, aligned for its parts. */
-struct slot {
-	struct record record;
-	_Alignas(8) char payload[PAYLOAD_MAX];
-};
+#define FIELDS_MAX 8192	    /* a cgroup, two units, a text, and a dozen numbers and words */
+#define SEND_BUFFER_BYTES (8 << 20)
 
 struct journal {
-	pthread_mutex_t lock;
-	pthread_cond_t wake, ended;
-	pthread_t thread;
-	bool stopping, done, orphaned;
-	uint32_t lost;
-	size_t head, tail, used;
-	/* constant */
-	bool structured;
+	int socket_fd; /* -1: stderr is not the journal's */
+	int text_fd;
 	bool with_priority;
-	/* the thread's */
-	struct slot now;
-	char cgroup_field[32 + CGROUP_MAX];
-	_Alignas(8) char ring[RING_BYTES];
+	struct sockaddr_un address; /* journald's */
+	atomic_uint lost;
 };
 
-_Static_assert(sizeof(struct record) == 16, "a record's payload is aligned as the ring is");
+/* One message, on the stack of its thread. */
+struct entry {
+	int priority;
+	size_t fields_size, text_size;
+	char fields[FIELDS_MAX];
+	char text[TEXT_MAX + 2]; /* one more than is kept, to see what the cut would split */
+};
 
 /* Random, and never to be changed: units/psibridge.catalog has a text for each. */
-static const char *message_id(enum message message)
+static const char *const message_ids[] = {
+	[MESSAGE_LOW] = "9da8afaec7d4423497b08c1f88bad823",
+	[MESSAGE_CRITICAL] = "9fdc1ef0705f45408b7afd59f89cf948",
+	[MESSAGE_NEUTRAL] = "96521449c93f4796afac0f80d39f4bf2",
+	[MESSAGE_HIGH] = "5a8363229a4142f49c8fa9f88ee2862d",
+	[MESSAGE_WATCH_STARTED] = "7a50e1b940804be08c414823d42988ff",
+	[MESSAGE_WATCH_FAILED] = "a263bf27f2654841bb1a5b5dbcb1dbce",
+	[MESSAGE_WATCH_ABSENT] = "f74c161071504c63ba08faf4c304a029",
+	[MESSAGE_CONFIG_BAD] = "b7f6774a76b2496682e90bc98c0082ce",
+	[MESSAGE_CLIENT_REFUSED] = "42dbbe4ce2e04cbdb1be16018d9be132",
+	[MESSAGE_KILLED] = "4458fbaad8be41269fb564aa77718c9c",
+};
+
+/* ---- an entry ---------------------------------------------------------------------------------- */
+
+/* One that does not fit is left out; none is that long, see FIELDS_MAX. */
+static void add(struct entry *e, const char *key, const char *value, size_t size)
 {
-	switch (message) {
-	case MESSAGE_OTHER:
-		break;
-	case MESSAGE_LOW:
-		return "9da8afaec7d4423497b08c1f88bad823";
-	case MESSAGE_CRITICAL:
-		return "9fdc1ef0705f45408b7afd59f89cf948";
-	case MESSAGE_NEUTRAL:
-		return "96521449c93f4796afac0f80d39f4bf2";
-	case MESSAGE_HIGH:
-		return "5a8363229a4142f49c8fa9f88ee2862d";
-	case MESSAGE_WATCH_STARTED:
-		return "7a50e1b940804be08c414823d42988ff";
-	case MESSAGE_WATCH_FAILED:
-		return "a263bf27f2654841bb1a5b5dbcb1dbce";
-	case MESSAGE_WATCH_ABSENT:
-		return "f74c161071504c63ba08faf4c304a029";
-	case MESSAGE_CONFIG_BAD:
-		return "b7f6774a76b2496682e90bc98c0082ce";
-	case MESSAGE_CLIENT_REFUSED:
-		return "42dbbe4ce2e04cbdb1be16018d9be132";
-	}
-	return NULL;
-}
+	const uint64_t length = htole64(size);
+	char *p = e->fields + e->fields_size;
 
-/* ---- the ring ---------------------------------------------------------------------------------- */
-
-/* With the lock held. NULL: no room. */
-static struct record *ring_take(struct journal *j, size_t size)
-{
-	size_t to_end = RING_BYTES - j->tail, pad = size > to_end ? to_end : 0;
-	struct record *record;
-
-	if (j->used + pad + size > RING_BYTES)
-		return NULL;
-	if (pad > 0) {
-		record = (struct record *)(void *)(j->ring + j->tail);
-		record->size = (uint32_t)pad;
-		record->kind = RECORD_PAD;
-		j->tail = 0;
-	}
-	record = (struct record *)(void *)(j->ring + j->tail);
-	j->tail = (j->tail + size) % RING_BYTES;
-	j->used += pad + size;
-	return record;
-}
-
-static void ring_put(struct journal *j, struct record *record, const void *payload, size_t size,
-		     const char *bytes)
-{
-	struct record *place;
-
-	record->size = (uint32_t)((sizeof(*record) + size + record->length + 7) & ~(size_t)7);
-	pthread_mutex_lock(&j->lock);
-	place = ring_take(j, record->size);
-	if (!place) {
-		j->lost++;
+	if (strlen(key) + size + sizeof(length) + 2 > FIELDS_MAX - e->fields_size)
+		return;
+	p = stpcpy(p, key);
+	if (memchr(value, '\n', size)) {
+		*p++ = '\n';
+		p = mempcpy(p, &length, sizeof(length));
 	} else {
-		record->lost = j->lost;
-		j->lost = 0;
-		*place = *record;
-		if (size > 0)
-			memcpy(place + 1, payload, size);
-		memcpy((char *)(place + 1) + size, bytes, record->length);
-		pthread_cond_signal(&j->wake);
+		*p++ = '=';
 	}
-	pthread_mutex_unlock(&j->lock);
+	p = mempcpy(p, value, size);
+	*p++ = '\n';
+	e->fields_size = (size_t)(p - e->fields);
 }
 
-/* With the lock held, and something in it. False: that was a pad. */
-static bool ring_get(struct journal *j)
+static void add_word(struct entry *e, const char *key, const char *word)
 {
-	const struct record *oldest = (const void *)(j->ring + j->head);
-	size_t size = oldest->size;
-	bool pad = oldest->kind == RECORD_PAD;
-
-	if (!pad)
-		memcpy(&j->now, oldest, size);
-	j->head = (j->head + size) % RING_BYTES;
-	j->used -= size;
-	return !pad;
+	add(e, key, word, strlen(word));
 }
 
-/* ---- one line ---------------------------------------------------------------------------------- */
-
-/* Not in the middle of a UTF-8 sequence, which journald would take for binary data. */
-static size_t cut_text(const char *text, size_t length, size_t max)
+static void add_number(struct entry *e, const char *key, uint64_t value)
 {
-	size_t n = MIN(length, max);
+	char text[24];
 
-	if (length > max)
-		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
-			n--;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	add_word(e, key, text);
+}
+
+static void add_cgroup(struct entry *e, const char *cgroup)
+{
+	static const char *const keys[] = { "OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT" };
+
+	add(e, "PSIBRIDGE_CGROUP", cgroup, strnlen(cgroup, CGROUP_MAX));
+	for (int user = 0; user < 2; user++) {
+		const char *unit;
+		size_t size = unit_of_cgroup(cgroup, user, &unit);
+
+		if (size > 0 && size <= NAME_MAX)
+			add(e, keys[user], unit, size);
+	}
+}
+
+static void entry_init(struct entry *e, int priority, enum message message)
+{
+	e->priority = priority;
+	e->fields_size = e->text_size = 0;
+	add_number(e, "PRIORITY", (uint64_t)priority);
+	add_word(e, "SYSLOG_IDENTIFIER", program_invocation_short_name);
+	if (message_ids[message])
+		add_word(e, "MESSAGE_ID", message_ids[message]);
+}
+
+/* Adds to the sentence. */
+static void say_args(struct entry *e, const char *format, va_list args) _printf_(2, 0);
+static void say_args(struct entry *e, const char *format, va_list args)
+{
+	size_t left = sizeof(e->text) - e->text_size;
+	int n = vsnprintf(e->text + e->text_size, left, format, args);
+
+	if (n > 0)
+		e->text_size += MIN((size_t)n, left - 1);
+}
+
+static void say(struct entry *e, const char *format, ...) _printf_(2, 3);
+static void say(struct entry *e, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say_args(e, format, args);
+	va_end(args);
+}
+
+/* Where to cut for `max` bytes with the "..."; not in the middle of a UTF-8 sequence, which journald
+ * would take for binary data. */
+static size_t cut_at(const char *text, size_t max)
+{
+	size_t n = max - strlen("...");
+
+	while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+		n--;
 	return n;
 }
 
-static void clean_text(char *text, size_t length)
+static void say_cgroup(struct entry *e, const char *cgroup)
 {
-	for (size_t i = 0; i < length; i++)
-		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
-			text[i] = '?';
+	if (strlen(cgroup) > CGROUP_SAID_MAX)
+		say(e, "%.*s...: ", (int)cut_at(cgroup, CGROUP_SAID_MAX), cgroup);
+	else
+		say(e, "%s: ", cgroup);
 }
 
-static const char *what_happened(const struct level *level)
+/* The sentence is complete. */
+static void entry_end(struct entry *e)
 {
-	switch (level->kind) {
-	case PSB_KIND_GONE:
-		return "the cgroup was removed";
-	case PSB_KIND_SOURCE:
-		return "it is watched in another way now";
-	case PSB_KIND_LEVEL:
-		break;
+	if (e->text_size > TEXT_MAX) {
+		e->text_size = cut_at(e->text, TEXT_MAX);
+		say(e, "...");
 	}
-	switch (level->available) {
-	case PSB_LOW:
-		return level->critical ? "memory is very short (Low, critical)"
-				       : "memory is short (Low)";
-	case PSB_NEUTRAL:
-		return "memory is no longer short, or getting scarce (Neutral)";
-	case PSB_HIGH:
-		return "memory is plentiful (High)";
+	utf8_hide_controls(e->text, e->text_size);
+	add(e, "MESSAGE", e->text, e->text_size);
+}
+
+/* ---- sending ----------------------------------------------------------------------------------- */
+
+static bool send_text(const struct journal *j, const struct entry *e)
+{
+	struct pollfd room = { .fd = j->text_fd, .events = POLLOUT };
+	char line[sizeof("<7>") + TEXT_MAX + 1];
+	int n = j->with_priority ? snprintf(line, sizeof(line), "<%d>", e->priority & 7) : 0;
+	size_t size = (size_t)n;
+	ssize_t sent;
+
+	memcpy(line + size, e->text, e->text_size);
+	size += e->text_size;
+	line[size++] = '\n';
+	sent = send(j->text_fd, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0 && errno == ENOTSOCK && poll(&room, 1, 0) == 1)
+		sent = write(j->text_fd, line, size);
+	return sent == (ssize_t)size;
+}
+
+static bool send_entry(const struct journal *j, struct entry *e)
+{
+	entry_end(e);
+	if (j->socket_fd >= 0) {
+		if (sendto(j->socket_fd, e->fields, e->fields_size, MSG_DONTWAIT | MSG_NOSIGNAL,
+			   (const struct sockaddr *)&j->address, sizeof(j->address)) >= 0)
+			return true;
+		if (errno == EAGAIN || errno == ENOBUFS)
+			return false;
 	}
-	return "";
+	return send_text(j, e);
 }
 
-static size_t say_level(const struct level *level, bool shadow, const char *cgroup, char *buf,
-			size_t size)
+bool journal_say_lost(struct journal *j)
 {
-	const uint64_t mb = UINT64_C(1) << 20;
-	int n;
+	unsigned lost = j ? atomic_exchange(&j->lost, 0) : 0;
+	struct entry e;
 
-	n = snprintf(buf, size, "%.*s: %s", (int)cut_text(cgroup, strlen(cgroup), CGROUP_SAID_MAX),
-		     cgroup, what_happened(level));
-	if (level->reason == PSB_REASON_OOM)
-		n += snprintf(buf + n, size - (size_t)n, "; the kernel found no memory for it");
-	if (level->reason == PSB_REASON_SIMULATED)
-		n += snprintf(buf + n, size - (size_t)n, "; simulated");
-	if (level->available == PSB_LOW && level->stall_usec > 0)
-		n += snprintf(buf + n, size - (size_t)n,
-			      "; waited %llu ms for it, %u.%02u %% of 10 s",
-			      (unsigned long long)(level->stall_usec / USEC_PER_MSEC),
-			      level->avg10_centi / 100, level->avg10_centi % 100);
-	if (level->limit_bytes > 0)
-		n += snprintf(buf + n, size - (size_t)n, "; %llu of %llu MB in use",
-			      (unsigned long long)(level->current_bytes / mb),
-			      (unsigned long long)(level->limit_bytes / mb));
-	if (shadow)
-		n += snprintf(buf + n, size - (size_t)n, "; in shadow, nobody was told");
-	clean_text(buf, (size_t)n);
-	return (size_t)n;
+	if (lost == 0)
+		return true;
+	entry_init(&e, LOG_IS_WARNING, MESSAGE_OTHER);
+	say(&e, "%u message%s lost here: there was no room", lost, lost == 1 ? " was" : "s were");
+	if (send_entry(j, &e))
+		return true;
+	atomic_fetch_add(&j->lost, lost);
+	return false;
 }
 
-/* ---- the thread -------------------------------------------------------------------------------- */
-
-static void write_all(const char *p, size_t left)
+static void submit(struct journal *j, struct entry *e)
 {
-	while (left > 0) {
-		struct pollfd poll_fd = { .fd = STDERR_FILENO, .events = POLLOUT };
-		ssize_t n = write(STDERR_FILENO, p, left);
-
-		if (n < 0 && errno == EAGAIN)
-			poll(&poll_fd, 1, -1);
-		else if (n < 0 && errno != EINTR)
-			return; /* nobody is left to tell */
-		if (n > 0) {
-			p += n;
-			left -= (size_t)n;
-		}
-	}
+	if (!journal_say_lost(j) || !send_entry(j, e))
+		atomic_fetch_add(&j->lost, 1);
 }
 
-static void write_text(const struct journal *j, int priority, const char *text, size_t length)
-{
-	char line[8 + TEXT_MAX + 1];
-	int n = j->with_priority ? snprintf(line, sizeof(line), "<%d>", priority) : 0;
-
-	/* in one go, so that lines of others do not get in between */
-	memcpy(line + n, text, length);
-	line[(size_t)n + length] = '\n';
-	write_all(line, (size_t)n + length + 1);
-}
-
-/* Fields of one entry; their texts are in `space`, or somebody else's. */
-struct fields {
-	struct iovec iov[FIELDS_MAX];
-	int count;
-	char space[FIELDS_MAX][FIELD_MAX];
-};
-
-static void add_number(struct fields *fields, const char *name, uint64_t value)
-{
-	char *space = fields->space[fields->count];
-	int n = snprintf(space, FIELD_MAX, "%s=%llu", name, (unsigned long long)value);
-
-	fields->iov[fields->count++] = (struct iovec){ space, (size_t)n };
-}
-
-static void add_word(struct fields *fields, const char *name, const char *word)
-{
-	char *space = fields->space[fields->count];
-	int n = snprintf(space, FIELD_MAX, "%s=%s", name, word);
-
-	fields->iov[fields->count++] = (struct iovec){ space, (size_t)n };
-}
-
-/* The fields of a level; its sentence goes to `text`, and its length is returned. */
-static size_t add_level(struct journal *j, const struct record *record, const char *payload,
-			struct fields *fields, char *text, size_t size)
-{
-	struct level level;
-	int n;
-
-	memcpy(&level, payload, sizeof(level));
-	n = snprintf(j->cgroup_field, sizeof(j->cgroup_field), "PSIBRIDGE_CGROUP=%.*s",
-		     (int)record->length, payload + sizeof(level));
-	fields->iov[fields->count++] = (struct iovec){ j->cgroup_field, (size_t)n };
-	add_word(fields, "PSIBRIDGE_AVAILABLE", name_of_available(level.available));
-	add_number(fields, "PSIBRIDGE_CRITICAL", level.critical);
-	add_word(fields, "PSIBRIDGE_REASON", name_of_reason(level.reason));
-	add_number(fields, "PSIBRIDGE_STALL_USEC", level.stall_usec);
-	add_number(fields, "PSIBRIDGE_SHADOW", record->shadow);
-	return say_level(&level, record->shadow, strchr(j->cgroup_field, '=') + 1, text, size);
-}
-
-static void write_record(struct journal *j, const struct record *record, const char *payload)
-{
-	static const char prefix[] = "MESSAGE=";
-	const char *id = message_id((enum message)record->message);
-	char text[sizeof(prefix) + TEXT_MAX];
-	size_t n = strlen(prefix), length;
-	struct fields fields = { .count = 1 };
-
-	memcpy(text, prefix, n);
-	if (record->kind == RECORD_LEVEL) {
-		length = add_level(j, record, payload, &fields, text + n, sizeof(text) - n);
-	} else {
-		length = record->length;
-		memcpy(text + n, payload, length);
-	}
-	add_number(&fields, "PRIORITY", record->priority);
-	if (id)
-		add_word(&fields, "MESSAGE_ID", id);
-	fields.iov[0] = (struct iovec){ text, n + length };
-	if (j->structured && sd_journal_sendv(fields.iov, fields.count) >= 0)
-		return;
-	write_text(j, record->priority, text + n, length);
-}
-
-static void write_loss(struct journal *j, uint32_t lost)
-{
-	struct record record = { .kind = RECORD_TEXT, .priority = LOG_IS_WARNING };
-	char text[80];
-
-	record.length = (uint32_t)snprintf(
-		text, sizeof(text), "%u lines were lost here: the journal was too slow", lost);
-	write_record(j, &record, text);
-}
-
-/* With the lock held, which it gives up while it writes. False: there is nothing to be written. */
-static bool write_next(struct journal *j)
-{
-	uint32_t lost = 0;
-	bool record = false;
-
-	while (j->used > 0 && !record)
-		record = ring_get(j);
-	if (record) {
-		lost = j->now.record.lost;
-	} else {
-		lost = j->lost;
-		j->lost = 0;
-	}
-	if (!record && lost == 0)
-		return false;
-	pthread_mutex_unlock(&j->lock);
-	if (lost > 0)
-		write_loss(j, lost);
-	if (record)
-		write_record(j, &j->now.record, j->now.payload);
-	pthread_mutex_lock(&j->lock);
-	return true;
-}
-
-static struct journal *journal_destroy(struct journal *j)
-{
-	pthread_mutex_destroy(&j->lock);
-	pthread_cond_destroy(&j->wake);
-	pthread_cond_destroy(&j->ended);
-	free(j);
-	return NULL;
-}
-
-static void *journal_run(void *arg)
-{
-	struct journal *j = arg;
-	bool orphaned;
-
-	pthread_setname_np(pthread_self(), "psb-journal");
-	pthread_mutex_lock(&j->lock);
-	for (;;) {
-		if (write_next(j))
-			continue;
-		if (j->stopping)
-			break;
-		pthread_cond_wait(&j->wake, &j->lock);
-	}
-	j->done = true;
-	orphaned = j->orphaned;
-	pthread_cond_signal(&j->ended);
-	pthread_mutex_unlock(&j->lock);
-	if (orphaned)
-		journal_destroy(j);
-	return NULL;
-}
-
-/* ---- for others -------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------- */
 
 static bool stderr_is_the_journal(void)
 {
@@ -432,129 +265,165 @@ static bool stderr_is_the_journal(void)
 	return s.left == 0 && device == (uint64_t)st.st_dev && inode == (uint64_t)st.st_ino;
 }
 
-static int start_thread(struct journal *j)
+/* stderr, or an open file of our own where writing to it may wait. A file on disk keeps its one
+ * position, and a socket cannot be opened. */
+static int open_text(void)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int r;
+	struct stat st;
+	int fd = -1;
 
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, MAX((size_t)PTHREAD_STACK_MIN, (size_t)STACK_BYTES));
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&j->thread, &attr, journal_run, j);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return -r;
+	if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 ? STDERR_FILENO : fd;
 }
 
-int journal_new(struct journal **ret)
+int journal_new(const char *socket_path, struct journal **ret)
 {
-	struct journal *j = calloc(1, sizeof(*j));
-	pthread_condattr_t monotonic;
-	int r;
+	_cleanup_(journal_freep) struct journal *j = calloc(1, sizeof(*j));
+	const int buffer = SEND_BUFFER_BYTES;
 
 	if (!j)
 		return -ENOMEM;
-	j->structured = stderr_is_the_journal();
+	j->socket_fd = -1;
+	j->text_fd = open_text();
 	j->with_priority = getenv("NOTIFY_SOCKET") != NULL;
-	pthread_mutex_init(&j->lock, NULL);
-	pthread_cond_init(&j->wake, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&j->ended, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	r = start_thread(j);
-	if (r < 0) {
-		journal_destroy(j);
-		return r;
+	j->address.sun_family = AF_UNIX;
+	if (strlen(socket_path) >= sizeof(j->address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(j->address.sun_path, socket_path);
+	if (stderr_is_the_journal()) {
+		j->socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (j->socket_fd < 0)
+			return -errno;
+		/* as much as is permitted: what it holds is what a slow journald does not lose */
+		setsockopt(j->socket_fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 	}
-	*ret = j;
+	*ret = steal(j);
 	return 0;
 }
 
 struct journal *journal_free(struct journal *j)
 {
-	struct timespec until;
-	bool done;
-
 	if (!j)
 		return NULL;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec++;
-	pthread_mutex_lock(&j->lock);
-	j->stopping = true;
-	pthread_cond_signal(&j->wake);
-	while (!j->done && pthread_cond_timedwait(&j->ended, &j->lock, &until) != ETIMEDOUT)
-		;
-	done = j->done;
-	j->orphaned = !done;
-	if (!done)
-		pthread_detach(j->thread);
-	pthread_mutex_unlock(&j->lock);
-	if (done) {
-		pthread_join(j->thread, NULL);
-		journal_destroy(j);
-	}
+	journal_say_lost(j);
+	if (j->socket_fd >= 0)
+		close(j->socket_fd);
+	if (j->text_fd != STDERR_FILENO)
+		close(j->text_fd);
+	free(j);
 	return NULL;
 }
 
+/* ---- messages ---------------------------------------------------------------------------------- */
+
 void journal_log(struct journal *j, int priority, enum message message, const char *format, ...)
 {
-	struct record record = { .kind = RECORD_TEXT,
-				 .priority = (uint8_t)priority,
-				 .message = (uint8_t)message };
-	char text[TEXT_MAX + 2]; /* one more than is kept, to see what the cut would split */
+	struct entry e;
 	va_list args;
-	int n;
 
 	if (!j)
 		return;
+	entry_init(&e, priority, message);
 	va_start(args, format);
-	n = vsnprintf(text, sizeof(text), format, args);
+	say_args(&e, format, args);
 	va_end(args);
-	if (n < 0)
-		return;
-	record.length = (uint32_t)cut_text(text, (size_t)n, TEXT_MAX);
-	clean_text(text, record.length);
-	ring_put(j, &record, NULL, 0, text);
+	submit(j, &e);
 }
 
-static void grade(const struct psb_notification *n, struct record *record)
+void journal_cgroup(struct journal *j, int priority, enum message message, const char *cgroup,
+		    const char *format, ...)
 {
-	record->priority = LOG_IS_INFO;
-	record->message = MESSAGE_OTHER;
-	if (n->kind != PSB_KIND_LEVEL)
+	struct entry e;
+	va_list args;
+
+	if (!j)
 		return;
+	entry_init(&e, priority, message);
+	add_cgroup(&e, cgroup);
+	say_cgroup(&e, cgroup);
+	va_start(args, format);
+	say_args(&e, format, args);
+	va_end(args);
+	submit(j, &e);
+}
+
+static const char *what_happened(const struct psb_notification *n)
+{
+	if (n->kind == PSB_KIND_GONE)
+		return "the cgroup was removed";
+	if (n->kind == PSB_KIND_SOURCE)
+		return "it is watched in another way now";
 	switch (n->available) {
 	case PSB_LOW:
-		record->priority = n->critical ? LOG_IS_WARNING : LOG_IS_NOTICE;
-		record->message = n->critical ? MESSAGE_CRITICAL : MESSAGE_LOW;
-		break;
-	case PSB_NEUTRAL:
-		record->message = MESSAGE_NEUTRAL;
-		break;
+		return n->critical ? "memory is very short (Low, critical)"
+				   : "memory is short (Low)";
+	case PSB_NEUTRAL: /* a simulation says nothing of where it came from */
+		return n->reason == PSB_REASON_CALM ? "memory is no longer short (Neutral)"
+		       : n->reason == PSB_REASON_SIMULATED
+			       ? "memory is neither short nor plentiful (Neutral)"
+			       : "memory is getting scarce (Neutral)";
 	case PSB_HIGH:
-		record->message = MESSAGE_HIGH;
-		break;
+		return "memory is plentiful (High)";
 	}
+	return "";
 }
 
-void journal_level(struct journal *j, const struct psb_notification *n, bool shadow)
+static void say_level(struct entry *e, const struct psb_notification *n, bool shadow)
 {
-	struct record record = { .kind = RECORD_LEVEL, .shadow = shadow };
-	struct level level = { .kind = n->kind,
-			       .available = n->available,
-			       .reason = n->reason,
-			       .critical = n->critical,
-			       .avg10_centi = n->some_avg10_centi,
-			       .stall_usec = n->stall_usec,
-			       .current_bytes = n->current_bytes,
-			       .limit_bytes = n->limit_bytes };
+	const uint64_t mib = UINT64_C(1) << 20;
+
+	say_cgroup(e, n->cgroup);
+	say(e, "%s", what_happened(n));
+	if (n->reason == PSB_REASON_OOM)
+		say(e, "; the kernel found no memory for it");
+	if (n->reason == PSB_REASON_SIMULATED)
+		say(e, "; simulated");
+	if (n->available == PSB_LOW && n->stall_usec > 0)
+		say(e, "; waited %llu ms for it, %u.%02u %% of 10 s",
+		    (unsigned long long)(n->stall_usec / USEC_PER_MSEC), n->some_avg10_centi / 100,
+		    n->some_avg10_centi % 100);
+	if (n->limit_bytes > 0)
+		say(e, "; %llu of %llu MiB in use", (unsigned long long)(n->current_bytes / mib),
+		    (unsigned long long)(n->limit_bytes / mib));
+	if (shadow)
+		say(e, "; in shadow, no client was told");
+}
+
+static void entry_init_level(struct entry *e, const struct psb_notification *n)
+{
+	if (n->kind != PSB_KIND_LEVEL)
+		entry_init(e, LOG_IS_INFO, MESSAGE_OTHER);
+	else if (n->available == PSB_LOW && n->critical)
+		entry_init(e, LOG_IS_WARNING, MESSAGE_CRITICAL);
+	else if (n->available == PSB_LOW)
+		entry_init(e, LOG_IS_NOTICE, MESSAGE_LOW);
+	else
+		entry_init(e, LOG_IS_INFO,
+			   n->available == PSB_NEUTRAL ? MESSAGE_NEUTRAL : MESSAGE_HIGH);
+}
+
+void journal_level(struct journal *j, const struct psb_notification *n, bool shadow,
+		   const struct trigger *threshold)
+{
+	char text[TRIGGER_TEXT_MAX];
+	struct entry e;
 
 	if (!j)
 		return;
-	grade(n, &record);
-	record.length = (uint32_t)strnlen(n->cgroup, CGROUP_MAX - 1);
-	ring_put(j, &record, &level, sizeof(level), n->cgroup);
+	entry_init_level(&e, n);
+	add_cgroup(&e, n->cgroup);
+	add_word(&e, "PSIBRIDGE_AVAILABLE", name_of_available(n->available));
+	add_number(&e, "PSIBRIDGE_CRITICAL", n->critical != 0);
+	add_word(&e, "PSIBRIDGE_REASON", name_of_reason(n->reason));
+	add_number(&e, "PSIBRIDGE_STALL_USEC", n->stall_usec);
+	if (threshold)
+		add(&e, "PSIBRIDGE_THRESHOLD", text, trigger_format(threshold, text));
+	if (n->current_bytes > 0)
+		add_number(&e, "PSIBRIDGE_CURRENT_BYTES", n->current_bytes);
+	if (n->limit_bytes > 0)
+		add_number(&e, "PSIBRIDGE_LIMIT_BYTES", n->limit_bytes);
+	add_number(&e, "PSIBRIDGE_SHADOW", shadow);
+	say_level(&e, n, shadow);
+	submit(j, &e);
 }

@@ -1,21 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * journal.h - log lines that never make the loop wait
+ * journal.h - log messages: entries of the journal, or lines on stderr; sending one never waits
  *
- * journald may be slow exactly when memory is short, and its socket blocks. So a line is put into a
- * ring of 64 KiB, and a thread of its own writes it: to the journal with structured fields where
- * $JOURNAL_STREAM says that stderr is the journal's, else to stderr as text with the syslog priority
- * in front ("<4>") if $NOTIFY_SOCKET is set, plain if not. A full ring loses the newest lines and
- * says how many as soon as there is room. No allocation after journal_new().
+ * Where $JOURNAL_STREAM says that stderr is the journal's, a message is one datagram with fields for
+ * journald. Otherwise, and where there is no journald to take it, it is one line on stderr: "<4>text"
+ * with the syslog priority if $NOTIFY_SOCKET is set, as a manager reads it, else just the text.
+ *
+ * No call waits for journald or for whatever reads stderr (for a disk it does, where stderr is a file),
+ * and none allocates after journal_new(). A message that there is no room for is lost, and counted:
+ * "3 messages were lost here" is said in front of the next one that gets through.
+ *
+ * A text has at most 512 bytes: a longer one is cut between two characters and ends in "...". Control
+ * characters become '?'. A cgroup in a text is cut at 240 bytes; in its field it is whole.
+ *
+ * Any thread may call all functions but journal_new() and journal_free(), also with NULL, then they
+ * do nothing. A call takes about 20 KiB of stack.
  */
 #pragma once
 
 #include "psibridge/psibridge.h"
-#include "core/util.h"
+#include "core/trigger.h"
 
 #include <stdarg.h>
 
 struct journal;
+
+/* Where journald listens, see journal.c. */
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 /* The kinds of message, each with a MESSAGE_ID and an entry in units/psibridge.catalog. */
 enum message {
@@ -29,24 +40,42 @@ enum message {
 	MESSAGE_WATCH_ABSENT,	/* the fixed part of its path does not exist yet, or was removed */
 	MESSAGE_CONFIG_BAD,	/* a reload was refused; the old configuration stays */
 	MESSAGE_CLIENT_REFUSED, /* not its cgroup, too many, or nonsense */
+	MESSAGE_KILLED,		/* the kernel killed a process for want of memory */
 };
 
 enum { LOG_IS_ERROR = 3, LOG_IS_WARNING = 4, LOG_IS_NOTICE = 5, LOG_IS_INFO = 6, LOG_IS_DEBUG = 7 };
 
-/* To be called before manager_new(), which unsets $NOTIFY_SOCKET. Errors: -ENOMEM, -EAGAIN (no
- * thread). */
-int journal_new(struct journal **ret);
-/* Writes what is left, for a second at most. */
+/*
+ * Looks at stderr and the two variables once, so it comes after stderr has its final place and before
+ * manager_new(), which unsets $NOTIFY_SOCKET. `socket_path` is JOURNAL_SOCKET (tests have one of their
+ * own); it need not exist, now or at any other time. SIGPIPE must be ignored: a pipe's reader may end.
+ * Errors: -ENOMEM, -ENAMETOOLONG (`socket_path`), -errno of socket(2).
+ */
+int journal_new(const char *socket_path, struct journal **ret);
+/* Tries once to say what was lost. Returns NULL. */
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free);
 
-/* One line; cut at 512 bytes, control characters become '?'. Any thread. NULL: goes nowhere. */
+/* One message. `priority` is LOG_IS_*. */
 void journal_log(struct journal *journal, int priority, enum message message, const char *format,
 		 ...) _printf_(4, 5);
 
-/* What a watch was told: fields PSIBRIDGE_CGROUP=, PSIBRIDGE_AVAILABLE=low|neutral|high,
- * PSIBRIDGE_CRITICAL=0|1, PSIBRIDGE_REASON=, PSIBRIDGE_STALL_USEC=, PSIBRIDGE_SHADOW=0|1 and a
- * sentence. Low is LOG_NOTICE, critical LOG_WARNING, Neutral and High LOG_INFO; so is GONE, without
- * a MESSAGE_ID. Any thread. */
+/* One about `cgroup` (its path, any length, not NULL), which stands in front of the text, with the
+ * fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and OBJECT_SYSTEMD_USER_UNIT= as below. */
+void journal_cgroup(struct journal *journal, int priority, enum message message, const char *cgroup,
+		    const char *format, ...) _printf_(5, 6);
+
+/*
+ * What a watch was told: a sentence, and the fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and
+ * OBJECT_SYSTEMD_USER_UNIT= (by which `journalctl -u` finds it; where there is such a unit),
+ * PSIBRIDGE_AVAILABLE=low|neutral|high, PSIBRIDGE_CRITICAL=0|1, PSIBRIDGE_REASON= (names.h),
+ * PSIBRIDGE_STALL_USEC=, PSIBRIDGE_THRESHOLD= (`threshold`, the trigger that leads to that level, if
+ * not NULL), PSIBRIDGE_CURRENT_BYTES= and PSIBRIDGE_LIMIT_BYTES= (where they are known) and
+ * PSIBRIDGE_SHADOW=0|1. Low is LOG_IS_NOTICE, critical LOG_IS_WARNING, Neutral and High LOG_IS_INFO; so
+ * are the kinds GONE and SOURCE, without a MESSAGE_ID.
+ */
 void journal_level(struct journal *journal, const struct psb_notification *notification,
-		   bool shadow);
+		   bool shadow, const struct trigger *threshold);
+
+/* Says how many messages were lost, if any. False: some were, and there is no room now. */
+bool journal_say_lost(struct journal *journal);

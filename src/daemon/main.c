@@ -5,9 +5,10 @@
  * Memory. The daemon has to work best when memory is worst, so it must not wait for a page: all that is mapped at
  * the start is locked, code of libraries included; later mappings are locked page by page as they
  * are touched (whole, they would be the full stacks of threads and a ledger for every client there
- * could be). What is told allocates nothing; finding a cgroup that did not stall before does (a meter, some
+ * could be). What is told allocates nothing; finding a cgroup that did not stall before does (a monitor, some
  * paths), and gets it from a heap that was touched at the start and is never given back.
  */
+#include "daemon/absent.h"
 #include "daemon/daemon.h"
 #include "daemon/ledger.h"
 #include "daemon/listen.h"
@@ -16,18 +17,22 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NOTIFY_PATH "/run/psibridge/notify"
 #define CONTROL_PATH "/run/psibridge/control"
 #define HEAP_BYTES (1 << 20)
+#define PAUSE_SEC 30	    /* between two starts with a wrong configuration */
 #define LEDGER_SLOTS 16384u /* at least: what is not used takes no memory */
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78 /* EX_CONFIG */ };
@@ -111,25 +116,92 @@ static int parse(int argc, char **argv, struct arguments *ret)
 	return -1;
 }
 
+/* The service has no right to read what is not root's, and what it can read is what counts. */
+static void drop_override(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return;
+	data[0].effective &= ~(1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
+	(void)syscall(SYS_capset, &header, data);
+}
+
 static int look_at_config(const struct arguments *a)
 {
 	struct config *config;
-	int r = config_load(a->root, stderr, &config);
+	int r;
 
+	drop_override();
+	r = config_load(a->root, stderr, &config);
 	if (r < 0) {
 		if (r != -EINVAL)
 			fprintf(stderr, "psibridged: the configuration: %s\n", strerror(-r));
 		return STATUS_CONFIG;
 	}
+	if (!a->show)
+		absent_warn(config, stderr);
 	r = a->show ? config_show(config, stdout) : 0;
 	if (r == 0 && fflush(stdout) != 0)
 		r = -errno;
 	if (r < 0)
 		fprintf(stderr, "psibridged: standard output: %s\n", strerror(-r));
 	else if (!a->show)
-		printf("%zu watches, no mistakes\n", config->watch_count);
+		printf("%zu watch%s, no mistakes\n", config->watch_count,
+		       config->watch_count == 1 ? "" : "es");
 	config_free(config);
 	return r < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
+/* One that is wrong is one line in the journal, however many mistakes there are, for it may be started again and again. */
+static bool load_config(struct daemon *d)
+{
+	char *complaints = NULL, more[96] = "";
+	size_t size = 0, first, count = 0;
+	FILE *out = open_memstream(&complaints, &size);
+	int r = out ? config_load(d->root, out, &d->config) : -ENOMEM;
+
+	if (out)
+		fclose(out);
+	if (r < 0) {
+		const char *why = complaints && size > 0 ? complaints : strerror(-r);
+
+		first = strcspn(why, "\n");
+		for (const char *p = why; (p = strchr(p, '\n')); p++)
+			count++;
+		if (count > 1)
+			snprintf(more, sizeof(more),
+				 " (and %zu more: psibridged --check-config lists them)",
+				 count - 1);
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "not started: %.*s%s",
+			    (int)first, why, more);
+		manager_status(d->manager, "not started: %.*s%s", (int)first, why, more);
+	}
+	free(complaints);
+	return r == 0;
+}
+
+/*
+ * A client that waits at the socket has us started again as soon as we end, as often as that may be: the limits of
+ * systemd.socket(5) either close the socket for good (TriggerLimitBurst=) or begin anew with each start (PollLimitBurst=).
+ */
+static void wait_with_clients(struct manager *manager)
+{
+	const struct timespec pause = { .tv_sec = PAUSE_SEC };
+	struct inherited *inherited;
+	size_t count = manager_inherited(manager, &inherited);
+	bool waits = false;
+	sigset_t set;
+
+	for (size_t i = 0; i < count && !waits; i++) {
+		struct pollfd p = { .fd = inherited[i].fd, .events = POLLIN };
+
+		waits = inherited[i].kind == INHERITED_LISTENER && poll(&p, 1, 0) == 1;
+	}
+	sigprocmask(SIG_BLOCK, NULL, &set);
+	if (waits)
+		sigtimedwait(&set, NULL, &pause);
 }
 
 /* Memory that malloc() has and the kernel will not take back. */
@@ -215,7 +287,6 @@ static int get_listeners(struct daemon *d, const struct arguments *a, struct dae
 		const char *path;
 		int *fd;
 	} own[2] = { { a->notify, &s->notify_fd }, { a->control, &s->control_fd } };
-	bool any = false;
 
 	for (size_t i = 0; i < count; i++) {
 		int *where = inherited[i].kind == INHERITED_LISTENER
@@ -224,17 +295,19 @@ static int get_listeners(struct daemon *d, const struct arguments *a, struct dae
 
 		if (where && *where < 0)
 			*where = steal_fd(&inherited[i].fd);
-		any = any || where;
 	}
-	if (!any && !is_recognised(a->notify))
+	if (s->notify_fd < 0 && !is_recognised(a->notify))
 		journal_log(
 			d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
 			"%s: libpsibridge recognises the socket by \"/psibridge/notify\" at the "
 			"end of its path; its programs will get bytes here, not levels",
 			a->notify);
-	for (size_t i = 0; i < ELEMENTSOF(own) && !any; i++) {
-		int r = listen_at(own[i].path, own[i].fd);
+	for (size_t i = 0; i < ELEMENTSOF(own); i++) {
+		int r;
 
+		if (*own[i].fd >= 0)
+			continue;
+		r = listen_at(own[i].path, own[i].fd);
 		if (r < 0) {
 			journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", own[i].path,
 				    r == -EADDRINUSE ? "another process listens there"
@@ -312,7 +385,7 @@ int main(int argc, char **argv)
 {
 	struct daemon d = { 0 };
 	struct arguments a;
-	int r = parse(argc, argv, &a);
+	int r = parse(argc, argv, &a), status = STATUS_FAILED;
 
 	if (r >= 0)
 		return r;
@@ -321,20 +394,19 @@ int main(int argc, char **argv)
 
 	d.root = a.root;
 	block_signals(); /* before there are threads, which inherit it */
-	r = config_load(a.root, stderr, &d.config);
-	if (r < 0) {
-		fprintf(stderr, "psibridged: not started: the configuration is wrong\n");
-		return STATUS_CONFIG;
-	}
-	r = journal_new(&d.journal);
+	r = journal_new(JOURNAL_SOCKET, &d.journal);
 	if (r == 0)
 		r = manager_new(&d.manager);
-	if (r == 0)
-		r = serve(&d, &a);
-	else
+	if (r < 0)
 		fprintf(stderr, "psibridged: %s\n", strerror(-r));
+	else if (load_config(&d))
+		status = serve(&d, &a) < 0 ? STATUS_FAILED : STATUS_OK;
+	else {
+		wait_with_clients(d.manager);
+		status = STATUS_CONFIG;
+	}
 	manager_free(d.manager);
 	journal_free(d.journal);
 	config_free(d.config);
-	return r < 0 ? STATUS_FAILED : STATUS_OK;
+	return status;
 }

@@ -113,6 +113,8 @@ static enum inherited_kind kind_of(int fd, const char *name)
 		return INHERITED_CLIENT;
 	if (strcmp(name, "ledger") == 0)
 		return INHERITED_LEDGER;
+	if (strcmp(name, "kmsg") == 0)
+		return INHERITED_KMSG;
 	return INHERITED_OTHER;
 }
 

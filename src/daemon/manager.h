@@ -15,7 +15,13 @@
 
 #include "core/util.h"
 
-enum inherited_kind { INHERITED_LISTENER, INHERITED_CLIENT, INHERITED_LEDGER, INHERITED_OTHER };
+enum inherited_kind {
+	INHERITED_LISTENER,
+	INHERITED_CLIENT,
+	INHERITED_LEDGER,
+	INHERITED_KMSG, /* OpenFile= */
+	INHERITED_OTHER,
+};
 
 struct inherited {
 	int fd; /* O_CLOEXEC | O_NONBLOCK; taken over by whoever sets it to -1 */

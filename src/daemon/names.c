@@ -4,6 +4,8 @@
  */
 #include "daemon/names.h"
 
+#include "core/scan.h"
+
 #include <string.h>
 
 const char *name_of_available(enum psb_available available)
@@ -28,6 +30,53 @@ bool available_of_name(const char *name, enum psb_available *ret)
 		}
 	}
 	return false;
+}
+
+static bool is_of(struct scan name, const char *suffix)
+{
+	return scan_ends_with(name, suffix) && name.left > strlen(suffix);
+}
+
+static bool is_unit(struct scan name)
+{
+	static const char *const suffixes[] = { ".service", ".scope", ".socket", ".mount",
+						".swap" };
+
+	for (size_t i = 0; i < ELEMENTSOF(suffixes); i++)
+		if (is_of(name, suffixes[i]))
+			return true;
+	return false;
+}
+
+/* Slices, then the unit below them; what is behind it is left in `path`. */
+static struct scan take_unit(struct scan *path)
+{
+	struct scan name, slice = { "", 0 };
+
+	while (scan_item(path, '/', &name)) {
+		if (name.left > 1 &&
+		    *name.p == '_') /* systemd escapes so what looks like a kernel's file */
+			scan_skip(&name, 1);
+		if (is_unit(name))
+			return name;
+		if (!is_of(name, ".slice"))
+			break;
+		slice = name;
+	}
+	return slice;
+}
+
+size_t unit_of_cgroup(const char *path, bool user, const char **ret)
+{
+	struct scan rest = scan_string(path + 1), unit = take_unit(&rest);
+
+	if (user) {
+		if (unit.left < 5 || memcmp(unit.p, "user@", 5) != 0)
+			return 0;
+		unit = take_unit(&rest);
+	}
+	*ret = unit.p;
+	return unit.left;
 }
 
 const char *name_of_reason(enum psb_reason reason)

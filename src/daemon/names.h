@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * names.h - what levels, reasons and states are called in the journal, on D-Bus and on the control
- * socket: lower case, the same everywhere, never changed
+ * names.h - what levels, reasons and states are called in the journal and on the control socket: lower case, the same everywhere, never changed
  */
 #pragma once
 
@@ -10,6 +9,13 @@
 const char *name_of_available(enum psb_available available); /* "low", "neutral", "high" */
 const char *name_of_reason(enum psb_reason reason);	     /* "stall" ...; "unknown" */
 const char *name_of_state(enum tree_state state);	     /* "watching", "absent", "failed" */
+
+/*
+ * The unit that a cgroup belongs to, as systemd names it (cg_path_get_unit(), cg_path_get_user_unit()
+ * in its cgroup-util.c): the first component that is no slice, or the last slice; `user`: that of a
+ * user's manager, within user@UID.service. A piece of `path`; its size, 0: none.
+ */
+size_t unit_of_cgroup(const char *path, bool user, const char **ret);
 
 /* The other way round; false: there is no such level. */
 bool available_of_name(const char *name, enum psb_available *ret);

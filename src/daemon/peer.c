@@ -234,8 +234,8 @@ static int identify(int fd, int pidfd, const struct cgroups *cgroups, const char
 			return -ESRCH;
 	}
 	r = cgroup_of_pid(cgroups, proc, cred.pid, peer.cgroup);
-	if (r != 0)
-		return r == 1 ? -ENOENT : r;
+	if (r < 0)
+		return r == -EXDEV ? -ENOENT : r;
 	r = read_status(proc, cred.pid, cred.uid, &status);
 	if (r < 0)
 		return r;

@@ -32,7 +32,7 @@ static void log_refusals(struct server *s, uint64_t now)
 			    "refused a client: %s", s->refused_why);
 	else
 		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-			    "refused %llu clients, the last one: %s",
+			    "clients refused: %llu, the last one: %s",
 			    (unsigned long long)s->refused_untold, s->refused_why);
 	s->refused_untold = 0;
 	s->refused_logged_usec = now;

@@ -3,8 +3,9 @@
  * birth.c - wait until a cgroup is there
  *
  *     idle --birth_wait()--> waiting --the path is there--> ending --poll released--> idle, born()
- *       ^                       |
- *       +--- released ----------+-- birth_cancel()
+ *       ^                     | ^                                                        |
+ *       +-- released ---------+ +------------- later, where it could not be used --------+
+ *              birth_cancel()
  *
  * While it waits there is an inotify watch on each directory of the path that exists, from the
  * mount down. The last of them tells that the next one was made. The others tell that the one below
@@ -38,6 +39,8 @@
 #include <unistd.h>
 
 #define LOOK_USEC (10 * USEC_PER_SEC)
+#define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
+#define RETRY_MAX_USEC (10 * USEC_PER_SEC)
 
 #define ABOVE (IN_DELETE | IN_MOVED_FROM)
 #define BIRTHS (IN_CREATE | IN_MOVED_TO)
@@ -45,14 +48,13 @@
 
 static void look(struct birth *b);
 
+/* Out of descriptors, too: nothing would tell of it later. */
 static bool is_there(const struct birth *b)
 {
-	int fd = cgroup_open(b->cgroups, b->path);
+	char path[2 * CGPATH_MAX];
 
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
+	snprintf(path, sizeof(path), "%s%s", b->cgroups->v2.point, b->path);
+	return b->cgroups->has_v2 && access(path, F_OK) == 0;
 }
 
 /* A user has 128 instances of inotify (fs.inotify.max_user_instances), and others want some. Who
@@ -78,7 +80,11 @@ static void finish(struct birth *b)
 	birth_close(b);
 	if (b->waiting) {
 		b->waiting = false;
-		b->born(b);
+		if (b->born(b) >= 0)
+			return;
+		b->waiting = true;
+		b->retry_usec = CLAMP(2 * b->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
+		loop_timer_set(b->loop, &b->timer, now_usec() + b->retry_usec);
 	} else if (b->released) {
 		b->released(b);
 	}
@@ -243,6 +249,7 @@ void birth_wait(struct birth *b, const char *path, birth_fn *born)
 	b->born = born;
 	b->released = NULL;
 	b->waiting = true;
+	b->retry_usec = 0;
 	/* who waits for what is there need not listen first */
 	if (is_there(b))
 		loop_timer_set(b->loop, &b->timer, now_usec());

@@ -12,11 +12,14 @@
 
 struct birth;
 struct closer;
-typedef void birth_fn(struct birth *birth);
+
+/* `path` exists; the birth is idle now, and may be started again. Returns 0; or a negative errno: it
+ * could not be used, call again, 0.1 s later and later each time, up to 10 s. */
+typedef int birth_fn(struct birth *birth);
 
 /*
- * A birth is embedded; after birth_init() it is idle. `born` is called from a dispatch when `path`
- * exists, perhaps at once; the birth is idle then, and may be started again.
+ * A birth is embedded; after birth_init() it is idle. `born` is called from a dispatch, perhaps at
+ * once.
  */
 struct birth {
 	struct loop *loop;
@@ -29,6 +32,7 @@ struct birth {
 	int inotify_fd;
 	int oldest, newest; /* watch descriptors in use lie between these */
 	bool waiting;
+	uint64_t retry_usec;
 	struct loop_op op;
 	struct loop_timer timer; /* runs at once where it is there already, or inotify fails: then
 				    every 10 s */

@@ -2,10 +2,15 @@
 /*
  * cgroup.c - discovery
  *
- * Paths in /proc/PID/cgroup are relative to the reader's cgroup namespace, mounts show the part
- * that was mounted (field "root" of mountinfo). Where the mount's root is not "/", it is cut off
- * the front of the process's path; where that does not fit, or the directory is not there, the
- * process sits behind what we can see, and the mount's root is the nearest thing to its cgroup.
+ * A hierarchy may be mounted any number of times: bound elsewhere, in parts, a host's beside a
+ * container's, under something that was mounted later, or as what is left of a removed cgroup. The
+ * mount that counts is one in which our own cgroup's path leads to our own cgroup: its root is in
+ * front of the path (cgmount_covers()), and the directory opens on that very mount. The mount id
+ * says so: statx(2) gives that of what was opened (stx_mnt_id, Linux 5.8), mountinfo that of the
+ * line, and they differ where anything lies over it. Of several, the one with the most of the
+ * hierarchy is taken.
+ *
+ * mountinfo is read line by line, for it may be long: 4,400 bind mounts are more than 1 MiB.
  */
 #include "kernel/cgroup.h"
 
@@ -16,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,76 +31,54 @@
 
 #define UNITS_SEARCHED_MAX 100000 /* directories */
 
-int cgroups_discover(const char *proc, struct cgroups *ret)
+/* Does that descriptor lie on that mount? A kernel that does not say is believed. */
+static bool is_on_mount(int fd, const struct cgmount *mount)
 {
-	char path[64], *text = NULL;
-	struct cgroups c = { 0 };
-	size_t size;
-	int r;
+	struct statx st;
 
-	snprintf(path, sizeof(path), "%.32s/self/mountinfo", proc);
-	r = file_read_all(AT_FDCWD, path, &text, &size);
-	if (r < 0)
-		return r;
-	r = mountinfo_cgroup2(text, size, &c.v2);
-	c.has_v2 = r == 0;
-	if (r == 0 || r == -ENOENT) {
-		int v1 = mountinfo_cgroup1(text, size, "memory", &c.v1);
-
-		c.has_v1 = v1 == 0;
-		if (r < 0)
-			r = v1;
-	}
-	free(text);
-	if (r < 0)
-		return r;
-	*ret = c;
-	return 0;
+	if (mount->id == 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0 ||
+	    !(st.stx_mask & STATX_MNT_ID))
+		return true;
+	return st.stx_mnt_id == mount->id;
 }
 
-/* `path` as it is called under a mount of `root`. Returns whether it is there at all. */
-static bool path_under_root(const char *path, const char *root, char *buf)
-{
-	size_t length = strcmp(root, "/") == 0 ? 0 : strlen(root);
-
-	if (strncmp(path, root, length) != 0 || (path[length] != '/' && path[length] != '\0'))
-		return false;
-	snprintf(buf, CGPATH_MAX, "%s", path[length] == '\0' ? "/" : path + length);
-	return true;
-}
-
-static int open_below(const char *point, const char *path)
+static int open_below(const struct cgmount *mount, const char *path)
 {
 	char full[2 * CGPATH_MAX];
 	int fd;
 
-	snprintf(full, sizeof(full), "%s%s", point, path);
+	snprintf(full, sizeof(full), "%s%s", mount->point, path);
 	fd = open(full, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	if (!is_on_mount(fd, mount)) {
+		close(fd);
+		return -EXDEV;
+	}
+	return fd;
 }
 
-/* Shared by both hierarchies: the line's path, as it is called under the mount. */
-static int visible_path(int r, const char *path, const struct cgmount *mount, char *buf)
+/* Returns: 1, 0, or a negative errno that says nothing of the mount. */
+static int opens(const struct cgmount *mount, const char *path)
 {
-	char under[CGPATH_MAX];
-	int fd;
+	int fd = open_below(mount, path);
 
-	if (r == -EXDEV)
-		goto hidden;
-	if (r < 0)
-		return r;
-	if (!path_under_root(path, mount->root, under))
-		goto hidden;
-	fd = open_below(mount->point, under);
 	if (fd < 0)
-		goto hidden;
+		return is_shortage(fd) ? fd : 0;
 	close(fd);
-	memcpy(buf, under, CGPATH_MAX);
-	return 0;
-
-hidden:
-	memcpy(buf, "/", 2);
 	return 1;
+}
+
+/* Every cgroup has a cgroup.procs; in a mount of one that was removed nothing is found any more. */
+static int is_alive(const struct cgmount *mount)
+{
+	int fd = open_below(mount, "/"), r;
+
+	if (fd < 0)
+		return is_shortage(fd) ? fd : 0;
+	r = faccessat(fd, "cgroup.procs", F_OK, 0) == 0;
+	close(fd);
+	return r;
 }
 
 static int read_proc_cgroup(const char *proc, int64_t pid, char **ret, size_t *ret_size)
@@ -107,7 +91,137 @@ static int read_proc_cgroup(const char *proc, int64_t pid, char **ret, size_t *r
 	else
 		snprintf(path, sizeof(path), "%.32s/%lld/cgroup", proc, (long long)pid);
 	r = file_read_all(AT_FDCWD, path, ret, ret_size);
-	return r == -ENOENT && pid != 0 ? -ESRCH : r;
+	if (r != -ENOENT || pid == 0)
+		return r;
+	/* with hidepid=2 others' processes are not in /proc */
+	return kill((pid_t)pid, 0) == 0 || errno == EPERM ? -EACCES : -ESRCH;
+}
+
+/* ---- which mount ------------------------------------------------------------------------------ */
+
+struct choice {
+	const char *controller; /* of v1; NULL: v2 */
+	char own[CGPATH_MAX];	/* our cgroup; "": not known */
+	bool found;
+	bool shows_own;
+	size_t below; /* how much of our path is below its root */
+	struct cgmount mount;
+};
+
+static bool is_better(const struct choice *a, const struct choice *b)
+{
+	if (!b->found || a->shows_own != b->shows_own)
+		return !b->found || a->shows_own;
+	if (a->shows_own && a->below != b->below)
+		return a->below > b->below;
+	if (!a->shows_own && strcmp(a->mount.root, b->mount.root) != 0)
+		return strlen(a->mount.root) < strlen(b->mount.root);
+	if (a->mount.read_only != b->mount.read_only)
+		return b->mount.read_only;
+	return strlen(a->mount.point) < strlen(b->mount.point);
+}
+
+static int consider(struct choice *best, struct choice *c, const char *line, size_t size)
+{
+	char below[CGPATH_MAX];
+	int r;
+
+	if (!mountinfo_line(line, size, best->controller, &c->mount))
+		return 0;
+	r = is_alive(&c->mount);
+	if (r <= 0)
+		return r;
+	r = best->own[0] && cgmount_covers(&c->mount, best->own, below) ? opens(&c->mount, below)
+									: 0;
+	if (r < 0)
+		return r;
+	c->found = true;
+	c->shows_own = r > 0;
+	c->below = c->shows_own ? strlen(below) : 0;
+	if (is_better(c, best)) {
+		best->found = true;
+		best->shows_own = c->shows_own;
+		best->below = c->below;
+		best->mount = c->mount;
+	}
+	return 0;
+}
+
+static int choose(const char *proc, struct choice *v2, struct choice *v1, struct choice *scratch)
+{
+	char path[64], *line = NULL;
+	size_t capacity = 0;
+	ssize_t n;
+	FILE *f;
+	int r = 0;
+
+	snprintf(path, sizeof(path), "%.32s/self/mountinfo", proc);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (r == 0 && (n = getline(&line, &capacity, f)) > 0 && line[n - 1] == '\n') {
+		r = consider(v2, scratch, line, (size_t)n - 1);
+		if (r == 0)
+			r = consider(v1, scratch, line, (size_t)n - 1);
+	}
+	if (r == 0)
+		r = ferror(f) ? -EIO : n > 0 ? -EBADMSG : !feof(f) ? -ENOMEM : 0;
+	free(line);
+	fclose(f);
+	return r;
+}
+
+int cgroups_discover(const char *proc, struct cgroups *ret)
+{
+	struct choice *c = calloc(3, sizeof(*c)), *v2 = c, *v1 = c + 1;
+	char *text = NULL;
+	size_t size;
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	v1->controller = "memory";
+	r = read_proc_cgroup(proc, 0, &text, &size);
+	if (r == 0) {
+		proc_cgroup_v2(text, size, v2->own);
+		proc_cgroup_v1(text, size, v1->controller, v1->own);
+		free(text);
+	}
+	/* without our own the rest can be chosen all the same */
+	if (!is_shortage(r))
+		r = choose(proc, v2, v1, c + 2);
+	if (r == 0 && !v2->found && !v1->found)
+		r = -ENOENT;
+	if (r == 0) {
+		ret->has_v2 = v2->found;
+		ret->has_v1 = v1->found;
+		ret->v2 = v2->mount;
+		ret->v1 = v1->mount;
+	}
+	free(c);
+	return r;
+}
+
+const char *cgroups_missing(const struct cgroups *cgroups)
+{
+	return cgroups->has_v1 ? "no cgroup2 hierarchy is mounted here (cgroup v1 only)"
+			       : "no cgroup file system is mounted where it can be opened";
+}
+
+/* ---- which cgroup ----------------------------------------------------------------------------- */
+
+/* Shared by both hierarchies: the line's path, as it is called under the mount. */
+static int visible_path(int r, const char *path, const struct cgmount *mount, char *buf)
+{
+	char below[CGPATH_MAX];
+
+	if (r < 0)
+		return r;
+	r = cgmount_covers(mount, path, below) ? opens(mount, below) : 0;
+	if (r <= 0)
+		return r < 0 ? r : -EXDEV;
+	memcpy(buf, below, CGPATH_MAX);
+	return 0;
 }
 
 int cgroup_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pid, char *buf)
@@ -144,12 +258,28 @@ int cgroup_v1_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pi
 
 int cgroup_open(const struct cgroups *cgroups, const char *path)
 {
-	return cgroups->has_v2 ? open_below(cgroups->v2.point, path) : -ENOENT;
+	return cgroups->has_v2 ? open_below(&cgroups->v2, path) : -ENOENT;
 }
 
 int cgroup_v1_open(const struct cgroups *cgroups, const char *path)
 {
-	return cgroups->has_v1 ? open_below(cgroups->v1.point, path) : -ENOENT;
+	return cgroups->has_v1 ? open_below(&cgroups->v1, path) : -ENOENT;
+}
+
+int cgroup_inode(const struct cgroups *cgroups, const char *path, uint64_t *ret)
+{
+	int dirfd = cgroup_open(cgroups, path), r;
+	struct stat st;
+
+	if (dirfd < 0)
+		return dirfd;
+	/* rmdir(2) takes cgroup.procs first, then memory.pressure, which waits for its triggers, and
+	 * the directory last (css_clear_dir() in kernel/cgroup/cgroup.c) */
+	r = fstat(dirfd, &st) < 0 || faccessat(dirfd, "cgroup.procs", F_OK, 0) < 0 ? -errno : 0;
+	close(dirfd);
+	if (r == 0)
+		*ret = st.st_ino;
+	return r;
 }
 
 bool cgroup_is_v2(int dirfd)

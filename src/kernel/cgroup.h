@@ -2,11 +2,10 @@
 /*
  * cgroup.h - where cgroups are on this machine, and which one is meant
  *
- * The cgroup2 mount is found in /proc/self/mountinfo (a hybrid hierarchy mounts it elsewhere than
- * /sys/fs/cgroup), a process's cgroup in the `0::` line of /proc/PID/cgroup, wherever that line
- * stands. A container whose path is not visible under its mount (no cgroup namespace, or a mount of
- * a part) is answered with the mount's root: that is the container's own cgroup there. On a hybrid
- * host the memory controller sits on v1, and limits come from there.
+ * The cgroup2 mount is found in /proc/self/mountinfo: the one that shows our own cgroup, and most of
+ * what is around it; where none does, the one that shows most. A process's cgroup is found in the
+ * `0::` line of /proc/PID/cgroup, wherever that line stands. On a hybrid host the memory controller
+ * sits on v1, and limits come from there.
  */
 #pragma once
 
@@ -19,13 +18,16 @@ struct cgroups {
 };
 
 /* `proc` is "/proc", or a directory that looks like it (tests). Errors: -ENOENT: neither v2 nor v1
- * memory is mounted; what reading mountinfo says. */
+ * memory is mounted where it can be opened; -EBADMSG: mountinfo is cut off; what reading it says. */
 int cgroups_discover(const char *proc, struct cgroups *ret);
 
+/* In words, why there is no v2: a constant. */
+const char *cgroups_missing(const struct cgroups *cgroups);
+
 /*
- * The v2 path of a process (0: our own), into buf[CGPATH_MAX]. Positive 1: its path is not visible
- * under the mount, "/" is answered. Errors: -ENOENT (no `0::` line: cgroup v1 only), -ESRCH,
- * -ENODEV (the cgroup was removed).
+ * The v2 path of a process (0: our own), into buf[CGPATH_MAX]. Errors: -EXDEV (the mount does not
+ * show it), -ENOENT (no `0::` line: cgroup v1 only), -ESRCH, -EACCES (there is such a process, but
+ * /proc hides it), -ENODEV (the cgroup was removed).
  */
 int cgroup_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pid, char *buf);
 
@@ -36,10 +38,14 @@ int cgroup_v1_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pi
  * Errors: -ENOENT, -EINVAL (not a unit's name), -ENOMEM. */
 int cgroup_of_unit(const struct cgroups *cgroups, const char *unit, char *buf);
 
-/* An O_PATH descriptor of its directory. Errors: -ENOENT (no cgroup2, or no such cgroup), -ENOTDIR,
- * -EACCES. */
+/* An O_PATH descriptor of its directory. Errors: -ENOENT (no cgroup2, or no such cgroup), -EXDEV
+ * (something else is mounted over it), -ENOTDIR, -EACCES. */
 int cgroup_open(const struct cgroups *cgroups, const char *path);
 int cgroup_v1_open(const struct cgroups *cgroups, const char *path);
+
+/* The inode of its directory: the next cgroup of that path has another one. Errors: as cgroup_open();
+ * -ENOENT too where it is being removed. */
+int cgroup_inode(const struct cgroups *cgroups, const char *path, uint64_t *ret);
 
 /* Is that directory on a cgroup2 file system? */
 bool cgroup_is_v2(int dirfd);

@@ -8,19 +8,18 @@
  *
  * While it serves a loop one thread is enough: nobody waits for it. At the end somebody does, and
  * then up to 32 threads empty the queue together, for threads that wait for an RCU grace period at
- * the same time wait for the same one. Their stacks are small: a process that locked its memory
- * (mlockall(2)) gets all of a stack at once.
+ * the same time wait for the same one.
  */
 #include "kernel/closer.h"
 
+#include "kernel/thread.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define HELPERS_MAX 31 /* and the thread that was there before */
-#define HELPER_STACK_SIZE ((size_t)128 << 10)
 
 struct closer {
 	pthread_mutex_t lock;
@@ -42,9 +41,9 @@ int closer_new(struct closer **ret)
 }
 
 /* With the lock held before and after, not during. */
-static void empty(struct closer *c)
+static void close_until(struct closer *c, size_t max)
 {
-	while (c->count > 0) {
+	while (c->count > max) {
 		int fd = c->fds[--c->count];
 
 		pthread_mutex_unlock(&c->lock);
@@ -59,7 +58,7 @@ static void *closer_run(void *arg)
 
 	pthread_setname_np(pthread_self(), "psb-closer");
 	pthread_mutex_lock(&c->lock);
-	empty(c);
+	close_until(c, 0);
 	c->running = false;
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
@@ -71,23 +70,9 @@ static void *helper_run(void *arg)
 
 	pthread_setname_np(pthread_self(), "psb-closer");
 	pthread_mutex_lock(&c->lock);
-	empty(c);
+	close_until(c, 0);
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
-}
-
-/* All signals blocked. */
-static int start_thread(pthread_t *ret, const pthread_attr_t *attributes, void *(*run)(void *),
-			struct closer *c)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(ret, attributes, run, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -r;
 }
 
 /* With the lock held. */
@@ -101,7 +86,7 @@ static int closer_start(struct closer *c)
 		pthread_join(c->thread, NULL);
 		c->joinable = false;
 	}
-	r = start_thread(&c->thread, NULL, closer_run, c);
+	r = thread_start(&c->thread, THREAD_STACK_SMALL, closer_run, c);
 	if (r < 0)
 		return r;
 	c->running = c->joinable = true;
@@ -135,21 +120,25 @@ here:
 	close(fd);
 }
 
+void closer_help(struct closer *c, size_t max)
+{
+	pthread_mutex_lock(&c->lock);
+	close_until(c, max);
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* Close what is left, and wait for it. */
 static void close_together(struct closer *c)
 {
 	pthread_t helpers[HELPERS_MAX];
-	pthread_attr_t attributes;
 	size_t count = 0, left;
 
 	pthread_mutex_lock(&c->lock);
 	left = MIN(c->count, (size_t)HELPERS_MAX);
 	pthread_mutex_unlock(&c->lock);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, HELPER_STACK_SIZE);
-	while (count < left && start_thread(&helpers[count], &attributes, helper_run, c) == 0)
+	while (count < left &&
+	       thread_start(&helpers[count], THREAD_STACK_SMALL, helper_run, c) == 0)
 		count++;
-	pthread_attr_destroy(&attributes);
 	while (count > 0)
 		pthread_join(helpers[--count], NULL);
 }

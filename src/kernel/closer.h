@@ -23,3 +23,5 @@ struct closer *closer_free_in_child(struct closer *closer);
 /* Takes the descriptor over. Where no thread or memory can be had it is closed at once. Negative
  * ones are ignored. */
 void closer_close(struct closer *closer, int fd);
+/* Who makes descriptors faster than they are closed: closes some here, until at most `max` wait. */
+void closer_help(struct closer *closer, size_t max);

@@ -6,6 +6,8 @@
 
 #include "core/util.h"
 
+#include <errno.h>
+
 /* Read from the start of an open file. *ret_size <= capacity; more is cut off. Errors: -errno. */
 int file_pread(int fd, char *buf, size_t capacity, size_t *ret_size);
 
@@ -18,6 +20,12 @@ int file_read_all(int dirfd, const char *name, char **ret, size_t *ret_size);
 
 /* A descriptor for reading: O_RDONLY | O_CLOEXEC | O_NONBLOCK, or -errno. */
 int file_open(int dirfd, const char *name);
+
+/* Does it say nothing of the file, only that we are short of something just now? */
+static inline bool is_shortage(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
 
 /* Close, if it is open, and leave -1 behind. errno stays. */
 void fd_close(int *fd);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop-engine.c - what an engine needs of the loop: lists of operations, how one ends, the clock
+ * loop-engine.c - what an engine needs of the loop: states of operations, how one ends, the clock
  */
 #include "kernel/loop-engine.h"
 
@@ -42,42 +42,37 @@ void loop_wake(struct loop *loop)
 	const uint64_t one = 1;
 	int saved = errno; /* a signal handler may have interrupted somebody who looks at it */
 
-	/* EAGAIN, the full counter, would mean that the loop has been woken already. */
-	if (!atomic_exchange(&loop->woken, true))
-		(void)!write(loop->wake_fd, &one, sizeof(one));
+	/* EAGAIN, the full counter, would mean that the loop has been woken already. After any other
+	 * error the next one tries again. */
+	if (!atomic_exchange(&loop->woken, true) &&
+	    write(atomic_load(&loop->wake_fd), &one, sizeof(one)) < 0 && errno != EAGAIN)
+		atomic_store(&loop->woken, false);
 	errno = saved;
 }
 
 /* ---- operations --------------------------------------------------------------------------- */
 
-void op_list_add(struct op_list *list, struct loop_op *op)
+void op_move(struct loop_op *op, enum op_state state)
 {
-	op->next = NULL;
-	op->prev = list->last;
-	if (op->prev)
-		op->prev->next = op;
-	else
-		list->first = op;
-	list->last = op;
-}
+	struct op_list *from = &op->loop->ops[op->state], *to = &op->loop->ops[state];
 
-void op_list_remove(struct op_list *list, struct loop_op *op)
-{
-	if (op->prev)
-		op->prev->next = op->next;
-	else
-		list->first = op->next;
-	if (op->next)
-		op->next->prev = op->prev;
-	else
-		list->last = op->prev;
+	if (op->state != OP_IDLE) {
+		*(op->prev ? &op->prev->next : &from->first) = op->next;
+		*(op->next ? &op->next->prev : &from->last) = op->prev;
+	}
 	op->prev = op->next = NULL;
+	op->state = (unsigned char)state;
+	if (state != OP_IDLE) {
+		op->prev = to->last;
+		*(op->prev ? &op->prev->next : &to->first) = op;
+		to->last = op;
+	}
 }
 
 void engine_op_idle(struct loop_op *op)
 {
+	op_move(op, OP_IDLE);
 	op->kind = LOOP_OP_NONE;
-	op->state = 0;
 	op->cancelling = false;
 }
 
@@ -115,7 +110,7 @@ int engine_accept(struct loop_op *op, int *calls)
 	return 0;
 }
 
-bool engine_is_owner(const struct loop *loop)
+bool engine_fd_is_lost(int error)
 {
-	return !loop->bound || pthread_equal(loop->owner, pthread_self());
+	return error == -EBADF || error == -EINVAL || error == -EOPNOTSUPP;
 }

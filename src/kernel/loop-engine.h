@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop-engine.h - what loop.c and its two engines share; nobody else includes this
+ * loop-engine.h - between the loop (loop.c), its engines and loop-foreign.c; no other file includes
+ * this
  *
- * An engine embeds `struct loop` as its first member. It sees an op from `start` until it made it
- * idle again (engine_op_idle()), and keeps it in exactly one of its lists meanwhile, so that
- * starting, cancelling and ending an op never allocates.
+ * An op is in exactly one state, and in the list of that state, so that starting, cancelling and
+ * ending an op never allocates. QUEUED to PARKED are the engine's; FINISHED (a result to be told
+ * that did not come from the kernel) and RELEASING (out of the kernel, `released` to be told) are
+ * told by loop.c, after the engine's completions: one of those may still point to the op.
  */
 #pragma once
 
@@ -13,45 +15,65 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct loop;
+enum op_state {
+	OP_IDLE,
+	OP_QUEUED,	  /* to be done by the next wait */
+	OP_ARMED,	  /* the kernel has it */
+	OP_CANCEL_QUEUED, /* the kernel has it; to be taken back by the next wait */
+	OP_CANCELLING,	  /* the kernel has it, and was asked to give it back */
+	OP_PARKED,	  /* a poll of what cannot ring */
+	OP_FINISHED,
+	OP_RELEASING,
+	OP_STATES,
+};
 
 struct engine {
 	enum loop_backend backend;
-	/* The first dispatch, on its thread. */
+	/* The first wait, on its thread. */
 	int (*bind)(struct loop *loop);
-	/* `op` is filled in and not in any list. */
+	/* `op` is filled in and idle; leaves it QUEUED, ARMED or FINISHED. */
 	int (*start)(struct loop *loop, struct loop_op *op);
-	/* `op` is busy, and not cancelling yet; must lead to engine_op_release() from a `complete`. */
+	/* `op` is QUEUED, ARMED or PARKED, and not cancelling yet; must lead to RELEASING or to
+	 * engine_op_release(). */
 	void (*cancel)(struct loop *loop, struct loop_op *op);
-	/* Submit what was started, and sleep until `until_usec` or until something happened. */
+	/* Submit what was started, and sleep until `until_usec` or until something happened. An
+	 * error means that this engine cannot go on. */
 	int (*wait)(struct loop *loop, uint64_t until_usec);
 	/* Call the callbacks of what happened. Returns: how many. */
 	int (*complete)(struct loop *loop);
-	/* Foreign loops, at the end of a dispatch: submit, keep `until_usec`, and leave fd() readable if
-	 * there is work still. */
-	void (*settle)(struct loop *loop, uint64_t until_usec);
-	int (*fd)(struct loop *loop);
-	void (*free)(struct loop *loop);
+	/* Give `state` up; no op is told. `error`: 0, or that of the wait that failed. */
+	void (*free)(struct loop *loop, void *state, int error);
 	void (*free_in_child)(struct loop *loop);
-};
-
-struct loop {
-	const struct engine *engine;
-	bool foreign, bound, dispatching, expiring;
-	pthread_t owner; /* valid if `bound` */
-	int wake_fd;	 /* an eventfd that is written to wake the loop */
-	atomic_bool woken;
-	_Atomic(struct loop_work *) posted; /* a stack, the newest first */
-	struct loop_timer *timers;
-	struct loop_timer *fresh; /* set while timers expire */
 };
 
 struct op_list {
 	struct loop_op *first, *last;
 };
 
-void op_list_add(struct op_list *list, struct loop_op *op);
-void op_list_remove(struct op_list *list, struct loop_op *op);
+struct foreign;
+
+struct loop {
+	const struct engine *engine;
+	void *state; /* the engine's */
+	bool owned, dispatching, expiring;
+	pthread_t owner; /* valid if `owned`: the thread that dispatches */
+	bool bound;
+	pthread_t waiter;	 /* valid if `bound`: the thread that waits, and is the engine's */
+	struct foreign *foreign; /* that thread; NULL: `owner` waits */
+	_Atomic(int) wake_fd;	 /* an eventfd that is written to wake the loop */
+	atomic_bool woken;
+	_Atomic(struct loop_work *) posted; /* a stack, the newest first */
+	struct loop_timer *timers;
+	struct loop_timer *fresh;      /* set while timers expire */
+	struct op_list ops[OP_STATES]; /* by state; those of OP_IDLE are in none */
+	unsigned failures;	       /* engines that failed */
+	uint64_t retry_usec;	       /* loop-timers.c: when to try another engine */
+	const char *why;	       /* it is not io_uring */
+	char failure[160];	       /* ... where that is not a constant */
+};
+
+/* From its present list to that of `state`. */
+void op_move(struct loop_op *op, enum op_state state);
 
 /* Idle without a callback. */
 void engine_op_idle(struct loop_op *op);
@@ -67,13 +89,32 @@ int engine_op_release(struct loop_op *op);
  */
 int engine_accept(struct loop_op *op, int *calls);
 
-/* Has the owner, or the thread that makes the loop, a claim to `loop` now? */
-bool engine_is_owner(const struct loop *loop);
+/* Does that error of a wait mean that the engine's descriptor is not its own any more? It was closed by
+ * the program, and its number may be that of another file by now. */
+bool engine_fd_is_lost(int error);
 
 /* From now until `until_usec`. Returns: NULL if that is never. */
 struct timespec;
 const struct timespec *engine_timeout(uint64_t until_usec, struct timespec *buf);
 
-/* *ret_why as in loop_new(), also on failure. */
-int uring_new(const struct loop_options *options, struct loop **ret, const char **ret_why);
-int epoll_new(const struct loop_options *options, struct loop **ret);
+/* Set loop->engine and loop->state on success; loop->wake_fd is there, and stays the loop's. io_uring
+ * sets loop->why, too, also on failure. */
+int uring_new(struct loop *loop, const struct loop_options *options);
+int epoll_new(struct loop *loop, const struct loop_options *options);
+void timers_new(struct loop *loop);
+
+/* One sleep of the loop, on the thread that waits. */
+int loop_wait(struct loop *loop, uint64_t until_usec);
+
+/* ---- loop-foreign.c ---- */
+
+int foreign_new(struct loop *loop, struct foreign **ret);
+/* Stops and joins the thread. */
+struct foreign *foreign_free(struct foreign *foreign);
+struct foreign *foreign_free_in_child(struct foreign *foreign);
+int foreign_fd(const struct foreign *foreign);
+/* Has the thread stopped waiting? Then *ret_result is what loop_wait() said, and the loop is the
+ * caller's until foreign_go_on(). */
+bool foreign_take(struct foreign *foreign, int *ret_result);
+/* Wait again, until `until_usec`. */
+void foreign_go_on(struct foreign *foreign, uint64_t until_usec);

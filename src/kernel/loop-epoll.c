@@ -22,14 +22,12 @@
  * in another process after close(2) here (fork) cannot be deleted any more, but being disarmed
  * never rings.
  *
- * States of an op, each with its list: TODO (a send to be tried), ARMED (registered), FINISHED
- * (a result to be told), RELEASING (cancelled, `released` to be told). cancel() takes the kernel's
- * reference back at once; `released` still comes from a dispatch only, after the events that
+ * States of an op (loop-engine.h): QUEUED is a send to be tried, ARMED registered. cancel() takes the
+ * kernel's reference back at once; `released` still comes from a dispatch only, after the events that
  * epoll_wait() returned were gone through, because one of them may still point to the op.
  *
  * Sleeping costs one epoll_pwait2(2) (Linux 5.11, nanoseconds), or epoll_wait(2) with milliseconds
- * rounded up. A recv costs three system calls in all. A foreign loop's deadline is a timerfd in the
- * set, edge-triggered and never read: epoll_wait(2) of the owner must return for it.
+ * rounded up. A recv costs three system calls in all.
  */
 #include "kernel/loop-engine.h"
 
@@ -37,24 +35,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 64
 
-enum epoll_state { OP_IDLE, OP_TODO, OP_ARMED, OP_FINISHED, OP_RELEASING };
-
-struct epoll_loop {
-	struct loop loop;
-	int epoll_fd;
-	int timer_fd;	     /* foreign only */
-	uint64_t armed_usec; /* what timer_fd is set to */
+struct epoll_set {
+	int fd;
 	bool without_pwait2;
-	struct op_list lists[OP_RELEASING + 1];
 	struct epoll_event events[EVENTS_MAX];
 	int n_events;
 	struct {
@@ -64,31 +54,17 @@ struct epoll_loop {
 	} kept;
 };
 
-static struct epoll_loop *epoll_of(struct loop *loop)
-{
-	return CONTAINER_OF(loop, struct epoll_loop, loop);
-}
-
-static void op_move(struct epoll_loop *e, struct loop_op *op, enum epoll_state state)
-{
-	if (op->state != OP_IDLE)
-		op_list_remove(&e->lists[op->state], op);
-	op->state = (unsigned char)state;
-	if (state != OP_IDLE)
-		op_list_add(&e->lists[state], op);
-}
-
 /* ---- registrations ------------------------------------------------------------------------ */
 
-static void watch_end(struct epoll_loop *e, int fd, int watch_fd)
+static void watch_end(struct epoll_set *e, int fd, int watch_fd)
 {
 	/* A descriptor that is closed took its registration along. */
-	(void)epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, watch_fd, NULL);
+	(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, watch_fd, NULL);
 	if (watch_fd != fd)
 		close(watch_fd);
 }
 
-static void kept_end(struct epoll_loop *e)
+static void kept_end(struct epoll_set *e)
 {
 	if (!e->kept.op)
 		return;
@@ -96,7 +72,7 @@ static void kept_end(struct epoll_loop *e)
 	e->kept.op = NULL;
 }
 
-static int watch_begin(struct epoll_loop *e, struct loop_op *op, unsigned events)
+static int watch_begin(struct epoll_set *e, struct loop_op *op, unsigned events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = op };
 	int r;
@@ -104,22 +80,22 @@ static int watch_begin(struct epoll_loop *e, struct loop_op *op, unsigned events
 	if (e->kept.op && e->kept.fd == op->fd) {
 		/* A duplicate would still be what the descriptor was before somebody closed it. */
 		if (e->kept.op == op && e->kept.events == events && e->kept.watch_fd == op->fd &&
-		    epoll_ctl(e->epoll_fd, EPOLL_CTL_MOD, op->fd, &event) == 0) {
+		    epoll_ctl(e->fd, EPOLL_CTL_MOD, op->fd, &event) == 0) {
 			e->kept.op = NULL;
 			op->watch_fd = op->fd;
-			op_move(e, op, OP_ARMED);
+			op_move(op, OP_ARMED);
 			return 0;
 		}
 		kept_end(e);
 	}
 
 	op->watch_fd = op->fd;
-	r = epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, op->fd, &event);
+	r = epoll_ctl(e->fd, EPOLL_CTL_ADD, op->fd, &event);
 	if (r < 0 && errno == EEXIST) {
 		op->watch_fd = fcntl(op->fd, F_DUPFD_CLOEXEC, 3);
 		if (op->watch_fd < 0)
 			return -errno;
-		r = epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, op->watch_fd, &event);
+		r = epoll_ctl(e->fd, EPOLL_CTL_ADD, op->watch_fd, &event);
 		if (r < 0) {
 			r = -errno;
 			close(op->watch_fd);
@@ -128,23 +104,23 @@ static int watch_begin(struct epoll_loop *e, struct loop_op *op, unsigned events
 	}
 	if (r < 0)
 		return -errno;
-	op_move(e, op, OP_ARMED);
+	op_move(op, OP_ARMED);
 	return 0;
 }
 
 /* A spurious ring of EPOLLONESHOT. */
-static void watch_again(struct epoll_loop *e, struct loop_op *op, unsigned events)
+static void watch_again(struct epoll_set *e, struct loop_op *op, unsigned events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = op };
 
-	(void)epoll_ctl(e->epoll_fd, EPOLL_CTL_MOD, op->watch_fd, &event);
+	(void)epoll_ctl(e->fd, EPOLL_CTL_MOD, op->watch_fd, &event);
 }
 
 /* ---- operations --------------------------------------------------------------------------- */
 
 static int epoll_start(struct loop *loop, struct loop_op *op)
 {
-	struct epoll_loop *e = epoll_of(loop);
+	struct epoll_set *e = loop->state;
 
 	switch (op->kind) {
 	case LOOP_OP_POLL:
@@ -154,7 +130,7 @@ static int epoll_start(struct loop *loop, struct loop_op *op)
 	case LOOP_OP_ACCEPT:
 		return watch_begin(e, op, EPOLLIN);
 	case LOOP_OP_SEND:
-		op_move(e, op, OP_TODO);
+		op_move(op, OP_QUEUED);
 		return 0;
 	case LOOP_OP_NONE:
 		break;
@@ -164,11 +140,11 @@ static int epoll_start(struct loop *loop, struct loop_op *op)
 
 static void epoll_cancel(struct loop *loop, struct loop_op *op)
 {
-	struct epoll_loop *e = epoll_of(loop);
+	struct epoll_set *e = loop->state;
 
 	if (op->state == OP_ARMED)
 		watch_end(e, op->fd, op->watch_fd);
-	op_move(e, op, OP_RELEASING);
+	op_move(op, OP_RELEASING);
 }
 
 /* Returns: the result of a recv or send, or -EAGAIN: it would block. */
@@ -185,24 +161,24 @@ static int op_transfer(struct loop_op *op)
 	return n < 0 ? -errno : (int)n;
 }
 
-static void sends_try(struct epoll_loop *e)
+static void sends_try(struct loop *loop)
 {
 	struct loop_op *op;
 
-	while ((op = e->lists[OP_TODO].first)) {
+	while ((op = loop->ops[OP_QUEUED].first)) {
 		int r = op_transfer(op);
 
 		if (r == -EAGAIN) {
-			r = watch_begin(e, op, EPOLLOUT | EPOLLONESHOT);
+			r = watch_begin(loop->state, op, EPOLLOUT | EPOLLONESHOT);
 			if (r == 0)
 				continue;
 		}
 		op->result = r;
-		op_move(e, op, OP_FINISHED);
+		op_move(op, OP_FINISHED);
 	}
 }
 
-static int op_rings(struct epoll_loop *e, struct loop_op *op, unsigned bits)
+static int op_rings(struct epoll_set *e, struct loop_op *op, unsigned bits)
 {
 	unsigned oneshot;
 	int r, calls = 0;
@@ -216,7 +192,6 @@ static int op_rings(struct epoll_loop *e, struct loop_op *op, unsigned bits)
 		r = engine_accept(op, &calls);
 		if (r < 0) {
 			watch_end(e, op->fd, op->watch_fd);
-			op_move(e, op, OP_IDLE);
 			engine_op_done(op, r);
 			calls++;
 		}
@@ -234,7 +209,6 @@ static int op_rings(struct epoll_loop *e, struct loop_op *op, unsigned bits)
 		e->kept.fd = op->fd;
 		e->kept.watch_fd = op->watch_fd;
 		e->kept.events = oneshot;
-		op_move(e, op, OP_IDLE);
 		engine_op_done(op, r);
 		kept_end(e);
 		return 1;
@@ -252,7 +226,7 @@ static int epoll_bind(_unused_ struct loop *loop)
 	return 0;
 }
 
-static int epoll_sleep(struct epoll_loop *e, uint64_t until_usec)
+static int epoll_sleep(struct epoll_set *e, uint64_t until_usec)
 {
 	struct timespec buf;
 	const struct timespec *left = engine_timeout(until_usec, &buf);
@@ -260,7 +234,7 @@ static int epoll_sleep(struct epoll_loop *e, uint64_t until_usec)
 
 	if (!e->without_pwait2) {
 		/* By number: the C library knows it from 2.35 on, and hooks go into older containers. */
-		r = (int)syscall(SYS_epoll_pwait2, e->epoll_fd, e->events, EVENTS_MAX, left, NULL,
+		r = (int)syscall(SYS_epoll_pwait2, e->fd, e->events, EVENTS_MAX, left, NULL,
 				 (size_t)0);
 		/* Old seccomp filters answer EPERM to what they do not know. */
 		if (r >= 0 || (errno != ENOSYS && errno != EPERM))
@@ -274,26 +248,18 @@ static int epoll_sleep(struct epoll_loop *e, uint64_t until_usec)
 
 		timeout_msec = (int)MIN(msec, (uint64_t)INT32_MAX);
 	}
-	r = epoll_wait(e->epoll_fd, e->events, EVENTS_MAX, timeout_msec);
+	r = epoll_wait(e->fd, e->events, EVENTS_MAX, timeout_msec);
 	return r < 0 ? -errno : r;
-}
-
-static bool epoll_has_results(const struct epoll_loop *e)
-{
-	return e->lists[OP_FINISHED].first || e->lists[OP_RELEASING].first;
 }
 
 static int epoll_wait_(struct loop *loop, uint64_t until_usec)
 {
-	struct epoll_loop *e = epoll_of(loop);
+	struct epoll_set *e = loop->state;
 	int r;
 
-	sends_try(e);
-	if (epoll_has_results(e))
-		until_usec = 0;
-
 	e->n_events = 0;
-	r = epoll_sleep(e, until_usec);
+	sends_try(loop);
+	r = epoll_sleep(e, loop->ops[OP_FINISHED].first ? 0 : until_usec);
 	if (r < 0)
 		return r == -EINTR ? 0 : r;
 	e->n_events = r;
@@ -302,111 +268,41 @@ static int epoll_wait_(struct loop *loop, uint64_t until_usec)
 
 static int epoll_complete(struct loop *loop)
 {
-	struct epoll_loop *e = epoll_of(loop);
-	struct loop_op *op, *last;
+	struct epoll_set *e = loop->state;
 	int calls = 0;
 
 	for (int i = 0; i < e->n_events; i++) {
-		op = e->events[i].data.ptr;
-		if (e->events[i].data.ptr == &loop->wake_fd)
-			continue;
-		if (e->events[i].data.ptr == &e->timer_fd) {
-			e->armed_usec = USEC_NEVER;
-			continue;
-		}
-		if (!op->cancelling)
+		struct loop_op *op = e->events[i].data.ptr;
+
+		if (op && !op->cancelling) /* without one it is loop->wake_fd */
 			calls += op_rings(e, op, e->events[i].events);
 	}
-
-	/* Up to the ones that are last now: others come in the next pass. */
-	last = e->lists[OP_FINISHED].last;
-	while ((op = e->lists[OP_FINISHED].first)) {
-		bool end = op == last;
-
-		op_move(e, op, OP_IDLE);
-		engine_op_done(op, op->result);
-		calls++;
-		if (end)
-			break;
-	}
-
-	last = e->lists[OP_RELEASING].last;
-	while ((op = e->lists[OP_RELEASING].first)) {
-		bool end = op == last;
-
-		op_move(e, op, OP_IDLE);
-		calls += engine_op_release(op);
-		if (end)
-			break;
-	}
+	e->n_events = 0;
 	return calls;
 }
 
-static void epoll_settle(struct loop *loop, uint64_t until_usec)
+static void epoll_free(struct loop *loop, void *state, int error)
 {
-	struct epoll_loop *e = epoll_of(loop);
+	struct epoll_set *e = state;
 
-	sends_try(e);
-
-	/* Too early a ring is cheap, so it is set only to move it forward, or to have none at all. */
-	if (until_usec < e->armed_usec ||
-	    (until_usec == USEC_NEVER && e->armed_usec != USEC_NEVER)) {
-		struct itimerspec spec = { 0 };
-
-		if (until_usec != USEC_NEVER) {
-			spec.it_value.tv_sec = (time_t)(until_usec / USEC_PER_SEC);
-			/* Zero would disarm it; nobody's clock is within a nanosecond of its start. */
-			spec.it_value.tv_nsec = (long)(until_usec % USEC_PER_SEC * NSEC_PER_USEC) +
-						1;
-		}
-		if (timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL) == 0)
-			e->armed_usec = until_usec;
-	}
-
-	if (epoll_has_results(e))
-		loop_wake(loop);
-}
-
-static int epoll_fd(struct loop *loop)
-{
-	return epoll_of(loop)->epoll_fd;
-}
-
-static void epoll_close(struct epoll_loop *e)
-{
-	if (e->timer_fd >= 0)
-		close(e->timer_fd);
-	if (e->loop.wake_fd >= 0)
-		close(e->loop.wake_fd);
-	if (e->epoll_fd >= 0)
-		close(e->epoll_fd);
-}
-
-static void epoll_free(struct loop *loop)
-{
-	struct epoll_loop *e = epoll_of(loop);
-	struct loop_op *op;
-
-	for (unsigned i = OP_TODO; i <= OP_RELEASING; i++)
-		while ((op = e->lists[i].first)) {
-			if (i == OP_ARMED)
-				watch_end(e, op->fd, op->watch_fd);
-			op_move(e, op, OP_IDLE);
-			engine_op_idle(op);
-		}
-	epoll_close(e);
+	if (engine_fd_is_lost(error))
+		e->fd = -1;
+	for (struct loop_op *op = loop->ops[OP_ARMED].first; op; op = op->next)
+		watch_end(e, op->fd, op->watch_fd);
+	if (e->fd >= 0)
+		close(e->fd);
 	free(e);
 }
 
 /* The set is the parent's too: close(2) leaves it alone, EPOLL_CTL_DEL would not. */
 static void epoll_free_in_child(struct loop *loop)
 {
-	struct epoll_loop *e = epoll_of(loop);
+	struct epoll_set *e = loop->state;
 
-	for (struct loop_op *op = e->lists[OP_ARMED].first; op; op = op->next)
+	for (struct loop_op *op = loop->ops[OP_ARMED].first; op; op = op->next)
 		if (op->watch_fd != op->fd)
 			close(op->watch_fd);
-	epoll_close(e);
+	close(e->fd);
 	free(e);
 }
 
@@ -417,56 +313,32 @@ static const struct engine epoll_engine = {
 	.cancel = epoll_cancel,
 	.wait = epoll_wait_,
 	.complete = epoll_complete,
-	.settle = epoll_settle,
-	.fd = epoll_fd,
 	.free = epoll_free,
 	.free_in_child = epoll_free_in_child,
 };
 
-/* Registers one of the loop's own descriptors, whose address is the datum. */
-static int epoll_watch_own(struct epoll_loop *e, int *fd)
+int epoll_new(struct loop *loop, const struct loop_options *options)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = fd };
-
-	if (*fd < 0 || epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, *fd, &event) < 0)
-		return -errno;
-	return 0;
-}
-
-int epoll_new(const struct loop_options *options, struct loop **ret)
-{
-	struct epoll_loop *e;
+	struct epoll_event wake = { .events = EPOLLIN | EPOLLET };
+	struct epoll_set *e = calloc(1, sizeof(*e));
 	int r;
 
-	e = calloc(1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;
-	e->loop.engine = &epoll_engine;
-	e->loop.foreign = options->foreign;
 	e->without_pwait2 = options->without & LOOP_WITHOUT_PWAIT2;
-	e->armed_usec = USEC_NEVER;
-	e->loop.wake_fd = e->timer_fd = -1;
-
-	e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (e->epoll_fd < 0) {
+	e->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (e->fd < 0) {
 		r = -errno;
-		goto fail;
+		free(e);
+		return r;
 	}
-	e->loop.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = epoll_watch_own(e, &e->loop.wake_fd);
-	if (r < 0)
-		goto fail;
-	if (options->foreign) {
-		e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-		r = epoll_watch_own(e, &e->timer_fd);
-		if (r < 0)
-			goto fail;
+	if (epoll_ctl(e->fd, EPOLL_CTL_ADD, atomic_load(&loop->wake_fd), &wake) < 0) {
+		r = -errno;
+		close(e->fd);
+		free(e);
+		return r;
 	}
-	*ret = &e->loop;
+	loop->engine = &epoll_engine;
+	loop->state = e;
 	return 0;
-
-fail:
-	epoll_close(e);
-	free(e);
-	return r;
 }

@@ -9,7 +9,7 @@
  * and again would spin on a descriptor that stays ready: such a kernel gets epoll.
  * IORING_FEAT_RSRC_TAGS, which came with 5.13, tells.
  *
- * Three ways to sleep:
+ * Two ways to sleep:
  *
  *  INSIDE   In io_uring_enter(2), which submits and waits in one: one system call a pass. The
  *           deadline is its EXT_ARG timeout: no SQE, nothing to move when timers move, nothing left
@@ -20,16 +20,11 @@
  *           IORING_ENTER_NO_IOWAIT (6.15) turns that off, and is the condition for INSIDE. liburing
  *           knows it from 2.12 on, hence ring_enter() here, with those members of `struct io_uring`
  *           that liburing's own inline functions use, and which therefore are its ABI.
- *  OUTSIDE  Without NO_IOWAIT: submit, then ppoll(2) on the ring's descriptor. Two system calls a
- *           pass; the second is interrupted by the task work that completes a request, and
- *           restarted by the kernel. Without DEFER_TASKRUN then: with it completions are made only
- *           inside of io_uring_enter(2).
- *  FOREIGN  The owner sleeps in a loop of its own on `wake_fd`, which is registered as the ring's
- *           eventfd. Needs DEFER_TASKRUN: else task work is signalled to the thread, and the
- *           owner's epoll_wait(2) fails with EINTR whenever we complete something. The eventfd
- *           rings when work is deferred (pollers of the ring's descriptor do not hear of that). It
- *           is switched off during a pass, in which everything is reaped that would ring;
- *           afterwards SQ_TASKRUN, SQ_CQ_OVERFLOW and the CQ tell whether something came since.
+ *  OUTSIDE  Without NO_IOWAIT: io_uring_enter(2), then ppoll(2) on the ring's descriptor. Two
+ *           system calls a pass, the first even if there is nothing to submit: only it tells that
+ *           the ring was closed, or that io_uring was forbidden meanwhile. The second is
+ *           interrupted by the task work that completes a request, and restarted by the kernel.
+ *           Without DEFER_TASKRUN then: with it completions are made only inside of the first.
  *
  * The ring's descriptor is not registered (io_uring_register_ring_fd): it saved nothing that could
  * be measured, and the table is the thread's, so that freeing a ring on another thread would take
@@ -61,16 +56,18 @@
 /* How long to wait for memory, or for a place in the CQ, before submitting again. */
 #define STUCK_USEC (10 * USEC_PER_MSEC)
 
-enum sleeping { INSIDE, OUTSIDE, FOREIGN };
+/* ... and how often in a row before the ring is given up. */
+#define STUCK_MAX 100
+
+enum sleeping { INSIDE, OUTSIDE };
 
 struct ring {
 	struct io_uring io;
-	int wake_fd;
 	enum sleeping sleeping;
 	unsigned without;
-	unsigned skip_success;		  /* IOSQE_CQE_SKIP_SUCCESS or 0 */
-	bool overflow, overflow_before;	  /* in this pass, in the one before */
-	struct __kernel_timespec timeout; /* read by the kernel when it is submitted */
+	unsigned stuck;			/* waits in a row that the kernel refused for now */
+	unsigned skip_success;		/* IOSQE_CQE_SKIP_SUCCESS or 0 */
+	bool overflow, overflow_before; /* in this pass, in the one before */
 };
 
 /* ---- submitting --------------------------------------------------------------------------- */
@@ -172,19 +169,6 @@ bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data)
 	return true;
 }
 
-bool ring_timeout(struct ring *ring, uint64_t until_usec, uint64_t data)
-{
-	struct io_uring_sqe *sqe = sqe_get(ring);
-
-	if (!sqe)
-		return false;
-	ring->timeout.tv_sec = (int64_t)(until_usec / USEC_PER_SEC);
-	ring->timeout.tv_nsec = (int64_t)(until_usec % USEC_PER_SEC * NSEC_PER_USEC);
-	io_uring_prep_timeout(sqe, &ring->timeout, 0, IORING_TIMEOUT_ABS);
-	io_uring_sqe_set_data64(sqe, data);
-	return true;
-}
-
 bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data)
 {
 	struct io_uring_sqe *sqe = sqe_get(ring);
@@ -192,18 +176,6 @@ bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data)
 	if (!sqe)
 		return false;
 	io_uring_prep_cancel64(sqe, target, 0);
-	io_uring_sqe_set_data64(sqe, data);
-	sqe->flags |= (uint8_t)ring->skip_success;
-	return true;
-}
-
-bool ring_timeout_cancel(struct ring *ring, uint64_t target, uint64_t data)
-{
-	struct io_uring_sqe *sqe = sqe_get(ring);
-
-	if (!sqe)
-		return false;
-	io_uring_prep_timeout_remove(sqe, target, 0);
 	io_uring_sqe_set_data64(sqe, data);
 	sqe->flags |= (uint8_t)ring->skip_success;
 	return true;
@@ -221,39 +193,20 @@ static int wait_inside(struct ring *ring, const struct timespec *left, bool look
 static int wait_outside(struct ring *ring, const struct timespec *left, bool look)
 {
 	struct pollfd pollfd = { .fd = ring->io.ring_fd, .events = POLLIN };
-	int r = 0;
+	int r;
 
-	if (io_uring_sq_ready(&ring->io) > 0 || (look && ring_ready(ring) == 0))
-		r = ring_enter(ring, 0, NULL);
+	if (ring_ready(ring) > 0 && io_uring_sq_ready(&ring->io) == 0)
+		return 0;
+	r = ring_enter(ring, 0, NULL);
 	if (r < 0 || look || ring_ready(ring) > 0)
 		return r;
 
 	if (ppoll(&pollfd, 1, left, NULL) < 0 && errno != EINTR)
-		return -errno;
+		return errno == EINVAL ? ring_enter(ring, 1, left)
+				       : -errno; /* RLIMIT_NOFILE is 0 */
 	if (sq_flag(ring, IORING_SQ_CQ_OVERFLOW))
 		return ring_enter(ring, 0, NULL);
 	return 0;
-}
-
-static int wait_foreign(struct ring *ring, const struct timespec *left, bool look)
-{
-	struct pollfd pollfd = { .fd = ring->wake_fd, .events = POLLIN };
-	uint64_t count;
-	int r;
-
-	/* The owner sleeps by itself and wants a look only; this is for one who does want to sleep. */
-	if (!look) {
-		r = io_uring_sq_ready(&ring->io) > 0 ? ring_enter(ring, 0, NULL) : 0;
-		if (r < 0)
-			return r;
-		if (ring_ready(ring) == 0 && ppoll(&pollfd, 1, left, NULL) < 0 && errno != EINTR)
-			return -errno;
-	}
-
-	/* Off before it is read: what io_uring_enter() will do now need not ring again. */
-	(void)io_uring_cq_eventfd_toggle(&ring->io, false);
-	(void)!read(ring->wake_fd, &count, sizeof(count));
-	return ring_enter(ring, 0, NULL);
 }
 
 /* Some errors are none: nothing came, or the kernel cannot take SQEs now. */
@@ -261,15 +214,15 @@ static int wait_result(struct ring *ring, int r)
 {
 	const struct timespec stuck = { .tv_nsec = (long)(STUCK_USEC * NSEC_PER_USEC) };
 
-	if (r >= 0 || r == -ETIME || r == -EINTR)
-		return 0;
-	if (r == -EAGAIN || r == -EBUSY) {
+	if (r == -EAGAIN || r == -EBUSY || r == -ENOMEM) {
 		/* No memory for a request, or completions to be reaped first: not at once again. */
-		if (ring_ready(ring) == 0)
-			(void)ppoll(NULL, 0, &stuck, NULL);
-		return 0;
+		if (ring_ready(ring) > 0)
+			return 0;
+		(void)ppoll(NULL, 0, &stuck, NULL);
+		return ++ring->stuck < STUCK_MAX ? 0 : r;
 	}
-	return r;
+	ring->stuck = 0;
+	return r >= 0 || r == -ETIME || r == -EINTR ? 0 : r;
 }
 
 int ring_wait(struct ring *ring, uint64_t until_usec)
@@ -283,8 +236,6 @@ int ring_wait(struct ring *ring, uint64_t until_usec)
 		return wait_result(ring, wait_inside(ring, left, look));
 	case OUTSIDE:
 		return wait_result(ring, wait_outside(ring, left, look));
-	case FOREIGN:
-		return wait_result(ring, wait_foreign(ring, left, look));
 	}
 	return -EINVAL;
 }
@@ -294,18 +245,6 @@ int ring_drain(struct ring *ring, uint64_t until_usec)
 	struct timespec buf;
 
 	return wait_result(ring, ring_enter(ring, 1, engine_timeout(until_usec, &buf)));
-}
-
-bool ring_listen(struct ring *ring)
-{
-	if (io_uring_sq_ready(&ring->io) > 0)
-		(void)ring_enter(ring, 0, NULL);
-
-	(void)io_uring_cq_eventfd_toggle(&ring->io, true);
-	/* The kernel queues work, then looks at the switch; we set the switch, then look for work. */
-	atomic_thread_fence(memory_order_seq_cst);
-	return ring_ready(ring) > 0 || io_uring_sq_ready(&ring->io) > 0 ||
-	       sq_flag(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
 /* ---- completions -------------------------------------------------------------------------- */
@@ -353,10 +292,11 @@ int ring_enable(struct ring *ring)
 	return MIN(r, 0);
 }
 
-struct ring *ring_free(struct ring *ring)
+struct ring *ring_free(struct ring *ring, bool lost)
 {
-	if (ring)
-		io_uring_queue_exit(&ring->io);
+	if (lost) /* another file's, or no file's */
+		ring->io.ring_fd = -1;
+	io_uring_queue_exit(&ring->io);
 	free(ring);
 	return NULL;
 }
@@ -391,7 +331,7 @@ static const char *why_forbidden(void)
 	return "io_uring is forbidden here: a seccomp filter, as container engines set one (EPERM)";
 }
 
-static const char *why_not(int error, bool foreign)
+static const char *why_not(int error)
 {
 	switch (error) {
 	case -ENOSYS:
@@ -403,14 +343,42 @@ static const char *why_not(int error, bool foreign)
 	case -ENOMEM:
 		return "io_uring got no memory; before Linux 5.12 it counts against RLIMIT_MEMLOCK (ENOMEM)";
 	case -EINVAL:
-		return foreign ? "io_uring would interrupt the loop that carries us: it takes Linux 6.1 "
-				 "not to (EINVAL)"
-			       : "io_uring of this kernel is too old: it takes Linux 5.13 (EINVAL)";
+		return "io_uring of this kernel is too old: it takes Linux 5.13 (EINVAL)";
 	}
 	return "io_uring_setup(2) failed for a reason that psibridge does not know";
 }
 
-static int ring_setup(struct ring *ring, unsigned entries, bool foreign)
+#define REFUSED(call, error) \
+	"io_uring_setup(2) is allowed here, but not " call ": a seccomp filter (" error ")"
+#define WHY_REFUSED(call, r)                        \
+	((r) == -EPERM	  ? REFUSED(call, "EPERM")  \
+	 : (r) == -ENOSYS ? REFUSED(call, "ENOSYS") \
+			  : "io_uring_setup(2) works here, but not " call)
+
+/*
+ * A filter can let io_uring_setup(2) through and refuse the other two calls, which would be found
+ * out in a thread that has no caller. A disabled ring answers io_uring_enter(2) with EBADFD.
+ */
+static int ring_try(struct ring *ring, const char **ret_why)
+{
+	struct io_uring_probe probe = { 0 };
+	unsigned fd = (unsigned)ring->io.ring_fd;
+	int r;
+
+	r = io_uring_enter2(fd, 0, 0, 0, NULL, 0);
+	if (r < 0 && r != -EBADFD) {
+		*ret_why = WHY_REFUSED("io_uring_enter(2)", r);
+		return r;
+	}
+	r = io_uring_register(fd, IORING_REGISTER_PROBE, &probe, 0);
+	if (r < 0) {
+		*ret_why = WHY_REFUSED("io_uring_register(2)", r);
+		return r;
+	}
+	return 0;
+}
+
+static int ring_setup(struct ring *ring, unsigned entries)
 {
 	/* In the order of their kernels: 6.1, 6.0, 5.19, 5.10. */
 	static const unsigned flags[] = {
@@ -421,13 +389,12 @@ static int ring_setup(struct ring *ring, unsigned entries, bool foreign)
 	};
 	const unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS;
 	unsigned first = ring->without & LOOP_WITHOUT_DEFER_TASKRUN ? 1 : 0;
-	unsigned last = foreign ? 1 : ELEMENTSOF(flags);
 	int r = -EINVAL;
 
-	for (unsigned i = first; i < last; i++) {
+	for (unsigned i = first; i < ELEMENTSOF(flags); i++) {
 		struct io_uring_params params = {
 			.flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP |
-				 IORING_SETUP_CQSIZE | (foreign ? IORING_SETUP_TASKRUN_FLAG : 0),
+				 IORING_SETUP_CQSIZE,
 			.cq_entries = 2 * entries,
 		};
 
@@ -441,10 +408,7 @@ static int ring_setup(struct ring *ring, unsigned entries, bool foreign)
 			params.features &= ~FEAT_NO_IOWAIT;
 		if (params.features & IORING_FEAT_CQE_SKIP)
 			ring->skip_success = IOSQE_CQE_SKIP_SUCCESS;
-		if (foreign)
-			ring->sleeping = FOREIGN;
-		else
-			ring->sleeping = params.features & FEAT_NO_IOWAIT ? INSIDE : OUTSIDE;
+		ring->sleeping = params.features & FEAT_NO_IOWAIT ? INSIDE : OUTSIDE;
 		/* The first of the ladder is not for OUTSIDE. */
 		if ((params.features & needed) == needed && (ring->sleeping != OUTSIDE || i > 0))
 			return 0;
@@ -454,8 +418,7 @@ static int ring_setup(struct ring *ring, unsigned entries, bool foreign)
 	return r;
 }
 
-int ring_new(const struct loop_options *options, int wake_fd, struct ring **ret,
-	     const char **ret_why)
+int ring_new(const struct loop_options *options, struct ring **ret, const char **ret_why)
 {
 	unsigned entries = options->entries ? MIN(options->entries, ENTRIES_MAX) : ENTRIES_DEFAULT;
 	struct ring *ring;
@@ -464,22 +427,18 @@ int ring_new(const struct loop_options *options, int wake_fd, struct ring **ret,
 	ring = calloc(1, sizeof(*ring));
 	if (!ring)
 		return -ENOMEM;
-	ring->wake_fd = wake_fd;
 	ring->without = options->without;
 
-	r = ring_setup(ring, entries, options->foreign);
+	r = ring_setup(ring, entries);
 	if (r < 0) {
-		*ret_why = why_not(r, options->foreign);
+		*ret_why = why_not(r);
 		free(ring);
 		return r;
 	}
-	if (options->foreign) {
-		r = io_uring_register_eventfd(&ring->io, wake_fd);
-		if (r < 0) {
-			*ret_why = why_not(r, true);
-			ring_free(ring);
-			return r;
-		}
+	r = ring_try(ring, ret_why);
+	if (r < 0) {
+		ring_free(ring, false);
+		return r;
 	}
 	/* Should it fail, a child merely inherits a mapping that it does not use. */
 	(void)io_uring_ring_dontfork(&ring->io);

@@ -19,12 +19,11 @@ struct ring_completion {
 };
 
 /*
- * Not bound to a thread until ring_enable(). `wake_fd` is an eventfd; with options->foreign the
- * ring rings it (and nobody else has to watch it). Errors and *ret_why: as loop_new().
+ * Not bound to a thread until ring_enable(). Errors and *ret_why (a constant string): as loop_new().
  */
-int ring_new(const struct loop_options *options, int wake_fd, struct ring **ret,
-	     const char **ret_why);
-struct ring *ring_free(struct ring *ring);
+int ring_new(const struct loop_options *options, struct ring **ret, const char **ret_why);
+/* `lost`: its descriptor is not its own any more, and is not closed. */
+struct ring *ring_free(struct ring *ring, bool lost);
 struct ring *ring_free_in_child(struct ring *ring);
 int ring_enable(struct ring *ring);
 
@@ -34,19 +33,13 @@ int ring_enable(struct ring *ring);
  */
 bool ring_start(struct ring *ring, const struct loop_op *op, uint64_t data);
 bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data);
-bool ring_timeout(struct ring *ring, uint64_t until_usec, uint64_t data);
 /* Take back the request with `target`. Nobody is told how that went, mostly (`data`). */
 bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data);
-bool ring_timeout_cancel(struct ring *ring, uint64_t target, uint64_t data);
 
-/* Submit, and sleep until `until_usec` or until there are completions. 0, or an errno that is
- * fatal. */
+/* Submit, and sleep until `until_usec` or until there are completions. Errors: the ring cannot go on. */
 int ring_wait(struct ring *ring, uint64_t until_usec);
-/* The same for the end of a ring: whatever its way to sleep, without listening to `wake_fd`. */
+/* The same for the end of a ring: in io_uring_enter(2), whatever its way to sleep. */
 int ring_drain(struct ring *ring, uint64_t until_usec);
-/* Foreign, at the end of a pass: submit, and ring `wake_fd` again from now on. Returns: true if
- * something came meanwhile that it did not ring for. */
-bool ring_listen(struct ring *ring);
 
 /* How many completions are there; and take one. */
 unsigned ring_ready(const struct ring *ring);

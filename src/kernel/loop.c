@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.c - what both engines share: choice, dispatch, posted work, wake-ups, timers
+ * loop.c - what the engines share: choice and replacement, dispatch, posted work, wake-ups, timers
  *
  * A dispatch is one pass over: wait, posted work, completions, timers; the engine does the first
  * and the third. Everything that is due when the wait is over is done once, and what callbacks add
- * meanwhile is due in the next pass, so nobody can keep a pass from ending.
+ * meanwhile is due in the next pass, so that a pass always ends. With loop_fd() another thread does
+ * the waiting (loop-foreign.c), and a dispatch begins where that wait ended.
  *
  * Waking. `wake_fd` is an eventfd; each engine listens to it in a way that tells every write and
  * needs no read (a write wakes pollers each time; the counter is full after 2^64 - 2 of them).
@@ -28,7 +29,11 @@
 #include "kernel/loop-engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -112,13 +117,6 @@ void loop_timer_stop(struct loop *loop, struct loop_timer *timer)
 		timer_remove(loop, timer);
 }
 
-/* The owner of a foreign loop does something outside of a dispatch that only a dispatch can submit. */
-static void loop_touch(struct loop *loop)
-{
-	if (loop->foreign && !loop->dispatching)
-		loop_wake(loop);
-}
-
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_usec)
 {
 	struct loop_timer **heap = loop->expiring ? &loop->fresh : &loop->timers;
@@ -130,7 +128,6 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadli
 
 	timer->queued = true;
 	*heap = timer_meld(*heap, timer);
-	loop_touch(loop);
 }
 
 static int timers_expire(struct loop *loop)
@@ -207,18 +204,15 @@ static int op_start(struct loop *loop, struct loop_op *op, struct loop_op fresh)
 {
 	int r;
 
-	if (loop_op_is_busy(op))
+	if (loop_op_is_busy(op) || (loop->foreign && !loop->dispatching))
 		return -EBUSY;
 
 	*op = fresh;
 	op->loop = loop;
 	r = loop->engine->start(loop, op);
-	if (r < 0) {
+	if (r < 0)
 		engine_op_idle(op);
-		return r;
-	}
-	loop_touch(loop);
-	return 0;
+	return r;
 }
 
 int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done)
@@ -275,57 +269,189 @@ void loop_cancel(struct loop_op *op, loop_released_fn *released)
 	if (op->cancelling)
 		return;
 	op->cancelling = true;
-	op->loop->engine->cancel(op->loop, op);
-	loop_touch(op->loop);
+	if (op->state == OP_FINISHED)
+		op_move(op, OP_RELEASING);
+	else
+		op->loop->engine->cancel(op->loop, op);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------- */
+/* A result that did not come from the kernel. A poll with one goes on. */
+static void result_tell(struct loop *loop, struct loop_op *op)
+{
+	int result = op->result;
 
-static int loop_choose(const struct loop_options *options, struct loop **ret, const char **ret_why)
+	op_move(op, OP_IDLE);
+	if (op->kind == LOOP_OP_POLL && result >= 0) {
+		int r = loop->engine->start(loop, op);
+
+		if (r == 0) {
+			op->done(op, result);
+			return;
+		}
+		result = r;
+	}
+	engine_op_done(op, result);
+}
+
+/* Up to those that are last now: others come in the next pass. */
+static int results_tell(struct loop *loop)
+{
+	struct op_list *finished = &loop->ops[OP_FINISHED], *releasing = &loop->ops[OP_RELEASING];
+	struct loop_op *op, *last = finished->last, *last_released = releasing->last;
+	int calls = 0;
+
+	/* Each may be cancelled by the callback of one before it, and then is in the other list. */
+	for (bool end = !last; !end && (op = finished->first); calls++) {
+		end = op == last;
+		result_tell(loop, op);
+	}
+	for (bool end = !last_released; !end && (op = releasing->first);) {
+		end = op == last_released;
+		calls += engine_op_release(op);
+	}
+	return calls;
+}
+
+/* ---- the engine --------------------------------------------------------------------------- */
+
+static int engine_choose(struct loop *loop, const struct loop_options *options)
 {
 	int r;
 
 	switch (options->backend) {
 	case LOOP_URING:
-		return uring_new(options, ret, ret_why);
+		return uring_new(loop, options);
 	case LOOP_EPOLL:
-		*ret_why = "epoll was asked for";
-		return epoll_new(options, ret);
+		loop->why = "epoll was asked for";
+		return epoll_new(loop, options);
 	case LOOP_AUTO:
-		r = uring_new(options, ret, ret_why);
+		r = uring_new(loop, options);
 		/* Without descriptors epoll gets no further. */
 		if (r < 0 && r != -EMFILE && r != -ENFILE)
-			r = epoll_new(options, ret);
+			r = epoll_new(loop, options);
 		return r;
+	case LOOP_TIMERS:
+		break;
 	}
 	return -EINVAL;
 }
 
+/*
+ * Into the hands of the next engine. It looks at the present state of what it is given. That may
+ * not show a PSI alarm which the old engine took and did not tell: so each poll for POLLPRI is told
+ * one.
+ */
+static void op_hand_over(struct loop *loop, struct loop_op *op)
+{
+	if (op->cancelling) {
+		op_move(op, OP_RELEASING);
+		return;
+	}
+	op_move(op, OP_IDLE);
+	op->by_poll = false;
+	op->result = POLLPRI;
+	if (op->kind == LOOP_OP_POLL && (op->events & POLLPRI)) {
+		op_move(op, OP_FINISHED);
+		return;
+	}
+	op->result = loop->engine->start(loop, op);
+	if (op->result < 0)
+		op_move(op, OP_FINISHED);
+}
+
+/*
+ * The engine failed with `error`, which none of its waits is likely to survive: take another, and
+ * all operations along. What came before is still told by the old one.
+ */
+static int engine_replace(struct loop *loop, int error)
+{
+	static const struct loop_options options = { .backend = LOOP_EPOLL };
+	const struct engine *engine = loop->engine;
+	void *state = loop->state;
+	struct loop_op *op;
+	int calls = engine->complete(loop), fd;
+
+	loop->failures++;
+	if (fcntl(atomic_load(&loop->wake_fd), F_GETFD) < 0) {
+		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (fd >= 0)
+			atomic_store(&loop->wake_fd, fd);
+	}
+	/* Where it is not the descriptor's fault, another epoll set would fail as this one did. */
+	if ((engine->backend == LOOP_EPOLL && !engine_fd_is_lost(error)) ||
+	    epoll_new(loop, &options) < 0)
+		timers_new(loop);
+	engine->free(loop, state, error);
+
+	if (loop->why != loop->failure) { /* the first reason counts */
+		snprintf(loop->failure, sizeof(loop->failure), "%s failed: %s",
+			 engine->backend == LOOP_URING ? "io_uring" : "epoll", strerror(-error));
+		loop->why = loop->failure;
+	}
+	for (unsigned i = OP_QUEUED; i < OP_FINISHED; i++) {
+		struct op_list list = loop->ops[i];
+
+		loop->ops[i] = (struct op_list){ 0 };
+		while ((op = list.first)) {
+			list.first = op->next;
+			op->prev = op->next = NULL;
+			op->state = OP_IDLE;
+			op_hand_over(loop, op);
+		}
+	}
+	return calls;
+}
+
+/* ---- the loop ----------------------------------------------------------------------------- */
+
 int loop_new(const struct loop_options *options, struct loop **ret, const char **ret_why)
 {
 	static const struct loop_options defaults = { .backend = LOOP_AUTO };
-	const char *why = "";
-	int r;
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int fd, r;
 
-	r = loop_choose(options ? options : &defaults, ret, &why);
-	if (r < 0)
+	if (!loop)
+		return -ENOMEM;
+	loop->why = "";
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	atomic_init(&loop->wake_fd, fd);
+	r = fd < 0 ? -errno : engine_choose(loop, options ? options : &defaults);
+	if (r < 0) {
+		if (fd >= 0)
+			close(fd);
+		free(loop);
 		return r;
+	}
 	if (ret_why)
-		*ret_why = why;
+		*ret_why = loop->why;
+	*ret = loop;
 	return 0;
 }
 
 struct loop *loop_free(struct loop *loop)
 {
-	if (loop)
-		loop->engine->free(loop);
+	struct loop_op *op;
+
+	if (!loop)
+		return NULL;
+	loop->foreign = foreign_free(loop->foreign);
+	loop->engine->free(loop, loop->state, 0);
+	for (unsigned i = OP_QUEUED; i < OP_STATES; i++)
+		while ((op = loop->ops[i].first))
+			engine_op_idle(op);
+	close(atomic_load(&loop->wake_fd));
+	free(loop);
 	return NULL;
 }
 
 struct loop *loop_free_in_child(struct loop *loop)
 {
-	if (loop)
-		loop->engine->free_in_child(loop);
+	if (!loop)
+		return NULL;
+	loop->foreign = foreign_free_in_child(loop->foreign);
+	loop->engine->free_in_child(loop);
+	close(atomic_load(&loop->wake_fd));
+	free(loop);
 	return NULL;
 }
 
@@ -334,41 +460,72 @@ enum loop_backend loop_backend(const struct loop *loop)
 	return loop->engine->backend;
 }
 
+const char *loop_why(const struct loop *loop)
+{
+	return loop->why;
+}
+
+unsigned loop_failures(const struct loop *loop)
+{
+	return loop->failures;
+}
+
 int loop_fd(struct loop *loop)
 {
-	return loop->foreign ? loop->engine->fd(loop) : -EINVAL;
+	int r;
+
+	if (!loop->foreign) {
+		if (loop->owned)
+			return -EBUSY;
+		r = foreign_new(loop, &loop->foreign);
+		if (r < 0)
+			return r;
+		foreign_go_on(loop->foreign, timers_earliest(loop));
+	}
+	return foreign_fd(loop->foreign);
+}
+
+int loop_wait(struct loop *loop, uint64_t until_usec)
+{
+	if (!loop->bound) {
+		int r = loop->engine->bind(loop);
+
+		if (r < 0)
+			return r;
+		loop->waiter = pthread_self();
+		loop->bound = true;
+	}
+	if (atomic_load(&loop->woken) || atomic_load(&loop->posted) ||
+	    loop->ops[OP_FINISHED].first || loop->ops[OP_RELEASING].first)
+		until_usec = 0;
+	return loop->engine->wait(loop, until_usec);
 }
 
 int loop_dispatch(struct loop *loop, uint64_t until_usec)
 {
-	int r, calls;
+	int r, calls = 0;
 
-	if (!engine_is_owner(loop))
+	if (loop->owned && !pthread_equal(loop->owner, pthread_self()))
 		return -EXDEV;
 	if (loop->dispatching)
 		return -EBUSY;
-	if (!loop->bound) {
-		r = loop->engine->bind(loop);
-		if (r < 0)
-			return r;
-		loop->owner = pthread_self();
-		loop->bound = true;
-	}
+	loop->owner = pthread_self();
+	loop->owned = true;
 
-	until_usec = MIN(until_usec, timers_earliest(loop));
-	if (atomic_load(&loop->woken) || atomic_load(&loop->posted))
-		until_usec = 0;
+	if (!loop->foreign)
+		r = loop_wait(loop, MIN(until_usec, timers_earliest(loop)));
+	else if (!foreign_take(loop->foreign, &r))
+		return 0;
 
 	loop->dispatching = true;
-	r = loop->engine->wait(loop, until_usec);
-	if (r == 0) {
-		calls = work_run(loop);
-		calls += loop->engine->complete(loop);
-		calls += timers_expire(loop);
-		if (loop->foreign)
-			loop->engine->settle(loop, timers_earliest(loop));
-		r = calls;
-	}
+	if (r < 0)
+		calls += engine_replace(loop, r);
+	calls += work_run(loop);
+	calls += loop->engine->complete(loop);
+	calls += results_tell(loop);
+	calls += timers_expire(loop);
 	loop->dispatching = false;
-	return r;
+	if (loop->foreign)
+		foreign_go_on(loop->foreign, timers_earliest(loop));
+	return calls;
 }

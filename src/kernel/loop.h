@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.h - the one owner of waiting
+ * loop.h - event loop: polls, timers, posted work, and transfers over sockets
  *
- * An event loop with two engines behind one contract: io_uring (loop-uring.c, the only file of the
- * house that sees liburing) and epoll (loop-epoll.c). It polls, receives, sends, accepts and keeps
- * deadlines. Everything but loop_wake() and loop_post() belongs to the one thread that dispatches;
- * before the first dispatch, to the thread that made the loop.
+ * Engines behind one contract: io_uring (loop-uring.c, the only file of the house that sees
+ * liburing), epoll (loop-epoll.c), and where neither can be had any more, timers and posted work
+ * alone (loop-timers.c). Everything but loop_wake() and loop_post() belongs to the one thread that
+ * dispatches; before the first dispatch, to the thread that made the loop.
+ *
+ * It is driven in one of two ways: by a thread that sleeps in loop_dispatch(), or by an event loop
+ * of somebody else's that polls loop_fd() (loop-foreign.c).
+ *
+ * An engine that fails while it runs (a seccomp filter that is installed later, a descriptor that
+ * was closed by mistake) is replaced by the next one, and each poll is told once what it listens
+ * for, since a change may have gone unnoticed. loop_dispatch() does not fail for it.
  *
  * An operation is a `struct loop_op` inside an object of the caller's. From loop_poll(),
  * loop_recv() and so on until `released` was called, the kernel may hold a reference to it: the
@@ -31,7 +38,12 @@
 
 #include "core/util.h"
 
-enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
+enum loop_backend {
+	LOOP_AUTO,
+	LOOP_URING,
+	LOOP_EPOLL,
+	LOOP_TIMERS, /* what is left when the others failed; every operation ends with -ENOTSUP */
+};
 
 struct loop;
 struct loop_op;
@@ -50,15 +62,15 @@ enum loop_op_kind { LOOP_OP_NONE, LOOP_OP_POLL, LOOP_OP_RECV, LOOP_OP_SEND, LOOP
 /* All members are the loop's; callers ask loop_op_is_busy(). Zeroed, it is ready for use. */
 struct loop_op {
 	struct loop *loop;
-	struct loop_op *prev, *next; /* the engine's lists */
+	struct loop_op *prev, *next; /* the list of its state */
 	enum loop_op_kind kind;
-	unsigned char state; /* the engine's */
+	unsigned char state; /* enum op_state */
 	bool cancelling;
 	bool by_poll; /* io_uring: accept(2) after a poll, where the kernel has no multishot accept */
 	bool can_ring; /* io_uring: a poll that ended may be armed again */
 	int fd;
 	int watch_fd; /* epoll: what is registered, `fd` or a duplicate of it */
-	int result;   /* epoll: of a send, until it is told */
+	int result;   /* until it is told, if it did not come from the kernel */
 	unsigned events;
 	void *buf;
 	size_t size;
@@ -85,18 +97,16 @@ struct loop_timer {
 
 struct loop_options {
 	enum loop_backend backend;
-	bool foreign;	  /* will be driven through loop_fd(): no task work may interrupt the
-			     owner's own system calls */
 	unsigned entries; /* expected operations; the queues are sized from it (more only makes
 			     more system calls); 0: 64 */
 	unsigned without; /* LOOP_WITHOUT_... */
 };
 
 /*
- * `ret_why`, if not NULL, gets the reason why it is not io_uring: a constant string, "" if it is.
- * Nothing is bound to a thread until the first dispatch. Errors: with LOOP_URING what
- * io_uring_setup(2) said (-EINVAL also for a kernel before 5.13, or before 6.1 with `foreign`);
- * -EMFILE, -ENFILE, -ENOMEM.
+ * `ret_why`, if not NULL, gets the reason why it is not io_uring: "" if it is; valid as long as the
+ * loop. Nothing is bound to a thread until the first dispatch. Each of io_uring's three system calls
+ * is tried here. Errors: with LOOP_URING what the one that was refused said (-EINVAL also for a
+ * kernel before 5.13); -EMFILE, -ENFILE, -ENOMEM.
  */
 int loop_new(const struct loop_options *options, struct loop **ret, const char **ret_why);
 /*
@@ -111,7 +121,10 @@ DEFINE_CLEANUP(struct loop *, loop_free);
 /* In a forked child: give up memory and descriptors, touch nothing shared. */
 struct loop *loop_free_in_child(struct loop *loop);
 
+/* Which engine it is now, why it is not io_uring (as in loop_new()), and how many have failed. */
 enum loop_backend loop_backend(const struct loop *loop);
+const char *loop_why(const struct loop *loop);
+unsigned loop_failures(const struct loop *loop);
 
 /*
  * Operations. One at a time for each loop_op; any number on one descriptor (on epoll all but the
@@ -160,16 +173,19 @@ void loop_wake(struct loop *loop);
 /*
  * Wait until `until_usec` (0: do not wait; USEC_NEVER) or until something is due, and do it: first
  * posted work, then completions, then timers that expired. One system call where nothing is
- * pending (loop-uring.c and loop-epoll.c say when it takes more). Returns: how many callbacks were
- * called, 0 when the time came, a signal arrived or loop_wake() was called; it may also return 0
- * without a reason. Errors: -EXDEV (another thread than the first), -EBUSY (from within a
- * callback), or what the kernel said, and then the loop is good for loop_free() only.
+ * pending (loop-uring.c and loop-epoll.c say when it takes more). With loop_fd() it never waits.
+ * Returns: how many callbacks were called, 0 when the time came, a signal arrived or loop_wake()
+ * was called; it may also return 0 without a reason. Errors: -EXDEV (another thread than the
+ * first), -EBUSY (from within a callback).
  */
 int loop_dispatch(struct loop *loop, uint64_t until_usec);
 
 /*
- * A descriptor that is readable when loop_dispatch(loop, 0) has work, timers included; also after
- * an op or a timer was set outside of a dispatch. Only with options.foreign, else -EINVAL.
+ * From the first call on a thread of the loop's own waits, and this descriptor is readable when
+ * loop_dispatch(loop, 0) has work, timers included; edge-triggered pollers see one edge for each
+ * such time. Operations, timers and cancellations belong into a dispatch from then on (loop_post());
+ * operations are refused outside of one with -EBUSY. Errors: -EBUSY (it was dispatched before), -EAGAIN
+ * (no thread), -EMFILE, -ENFILE, -ENOMEM.
  */
 int loop_fd(struct loop *loop);
 

@@ -13,7 +13,6 @@
 #include "kernel/maps.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -104,34 +103,4 @@ int maps_each(int fd, maps_fn *fn, void *userdata)
 		}
 	}
 	return n < 0 ? -errno : 0;
-}
-
-struct search {
-	uintptr_t address;
-	struct mapping *ret;
-	bool found;
-};
-
-static bool is_it(const struct mapping *mapping, void *userdata)
-{
-	struct search *search = userdata;
-
-	if (mapping->end <= search->address)
-		return true;
-	*search->ret = *mapping;
-	search->found = true;
-	return false;
-}
-
-int maps_find(uintptr_t address, struct mapping *ret)
-{
-	struct search search = { .address = address, .ret = ret };
-	int fd, r;
-
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	r = maps_each(fd, is_it, &search);
-	close(fd);
-	return r < 0 ? r : search.found ? 0 : -ENOENT;
 }

@@ -18,7 +18,3 @@ struct mapping {
  * is opened or allocated here. Errors: why it cannot be read. */
 typedef bool maps_fn(const struct mapping *mapping, void *userdata);
 int maps_each(int fd, maps_fn *fn, void *userdata);
-
-/* The first mapping that ends behind `address`. Errors: -ENOENT: there is none; or why the file cannot
- * be read. */
-int maps_find(uintptr_t address, struct mapping *ret);

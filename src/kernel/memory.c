@@ -2,9 +2,8 @@
 /*
  * memory.c - load and limits from v2, v1 or /proc/meminfo
  *
- * memory.current and memory.stat are those of the cgroup itself. On v1 the same numbers are
- * memory.usage_in_bytes, total_inactive_file and hierarchical_memory_limit of memory.stat (which
- * already is the minimum over all ancestors). /proc/meminfo is read through a path: it is the last
+ * On v1 the same numbers have other names, and hierarchical_memory_limit of memory.stat already is the
+ * minimum over all ancestors, also those that are not visible here. /proc/meminfo is read through a path: it is the last
  * resort and allocates little.
  */
 #include "kernel/memory.h"
@@ -22,28 +21,35 @@
 /* No limit on v1 is PAGE_COUNTER_MAX in bytes, a little under 2^63. */
 #define V1_NO_LIMIT_BYTES (UINT64_C(1) << 62)
 
-static uint64_t meminfo(const char *key)
+/*
+ * /proc may be mounted without it (systemd's ProcSubset=pid), and lxcfs makes it up: what is not there
+ * or makes no sense is unknown. Errors: only those that say nothing of the file.
+ */
+static int meminfo(const char *key, uint64_t *ret)
 {
 	char text[4096];
-	uint64_t bytes;
 	size_t size;
+	int r = file_read(AT_FDCWD, "/proc/meminfo", text, sizeof(text), &size);
 
-	if (file_read(AT_FDCWD, "/proc/meminfo", text, sizeof(text), &size) < 0 ||
-	    meminfo_get(text, size, key, &bytes) < 0)
-		return 0;
-	return bytes;
+	if (is_shortage(r))
+		return r;
+	if (r < 0 || meminfo_get(text, size, key, ret) < 0)
+		*ret = MEMORY_UNKNOWN;
+	return 0;
 }
 
-static uint64_t read_limit(int dirfd, const char *name)
+/* A file that is not there, or makes no sense, is no limit. Errors: as above. */
+static int read_limit(int dirfd, const char *name, uint64_t *ret)
 {
 	char text[32];
-	uint64_t bytes;
 	size_t size;
+	int r = file_read(dirfd, name, text, sizeof(text), &size);
 
-	if (file_read(dirfd, name, text, sizeof(text), &size) < 0 ||
-	    limit_parse(text, size, &bytes) < 0)
-		return UINT64_MAX;
-	return bytes;
+	if (is_shortage(r))
+		return r;
+	if (r < 0 || limit_parse(text, size, ret) < 0)
+		*ret = UINT64_MAX;
+	return 0;
 }
 
 static int read_stat(int fd, const char *key, uint64_t *ret)
@@ -55,141 +61,294 @@ static int read_stat(int fd, const char *key, uint64_t *ret)
 	return r < 0 ? r : keyed_get(text, size, key, ret);
 }
 
-void memory_read_limits(struct memory *memory, const struct cgroups *cgroups, const char *v2_path)
+static const struct names {
+	const char *current, *max, *high, *inactive;
+} v1_names = { "memory.usage_in_bytes", "memory.limit_in_bytes", NULL, "total_inactive_file" },
+  v2_names = { "memory.current", "memory.max", "memory.high", "inactive_file" };
+
+static void close_level(struct memory_level *level)
+{
+	fd_close(&level->current_fd);
+	fd_close(&level->stat_fd);
+}
+
+/* The files that say what it uses; both or none. */
+static int open_use(struct memory_level *level, int dirfd, const struct names *names)
+{
+	int r = 0;
+
+	level->current_fd = file_open(dirfd, names->current);
+	level->stat_fd = file_open(dirfd, "memory.stat");
+	if (level->current_fd >= 0 && level->stat_fd >= 0)
+		return 0;
+	if (is_shortage(level->current_fd))
+		r = level->current_fd;
+	else if (is_shortage(level->stat_fd))
+		r = level->stat_fd;
+	close_level(level);
+	return r;
+}
+
+/* Takes `level` over. */
+static void add_level(struct memory *m, struct memory_level *level)
+{
+	unsigned greatest = 1;
+
+	if (m->count < MEMORY_LEVELS_MAX) {
+		m->levels[m->count++] = *level;
+		return;
+	}
+	for (unsigned i = 2; i < m->count; i++)
+		if (m->levels[i].limit_bytes > m->levels[greatest].limit_bytes)
+			greatest = i;
+	if (m->levels[greatest].limit_bytes > level->limit_bytes) {
+		close_level(&m->levels[greatest]);
+		m->levels[greatest] = *level;
+	} else {
+		close_level(level);
+	}
+}
+
+static int open_level(struct memory *m, int dirfd, const struct names *names, size_t length)
+{
+	struct memory_level level = { .current_fd = -1, .stat_fd = -1, .length = length };
+	uint64_t high = UINT64_MAX;
+	int r = read_limit(dirfd, names->max, &level.limit_bytes);
+
+	if (r == 0 && names->high)
+		r = read_limit(dirfd, names->high, &high);
+	if (r < 0)
+		return r;
+	if (m->v1 && level.limit_bytes >= V1_NO_LIMIT_BYTES)
+		level.limit_bytes = UINT64_MAX;
+	level.limit_bytes = MIN(level.limit_bytes, high);
+	m->high_bytes = MIN(m->high_bytes, high);
+	m->limit_bytes = MIN(m->limit_bytes, level.limit_bytes);
+	if (m->count > 0 && level.limit_bytes == UINT64_MAX)
+		return 0;
+	r = open_use(&level, dirfd, names);
+	if (r == 0)
+		add_level(m, &level);
+	return r;
+}
+
+/* Where the memory controller is on v1, and limits of ancestors that are not visible here count, too. */
+static int read_v1_limit(struct memory *m)
+{
+	uint64_t limit;
+	int r = m->levels[0].stat_fd < 0
+			? -ENOENT
+			: read_stat(m->levels[0].stat_fd, "hierarchical_memory_limit", &limit);
+
+	if (r == 0 && limit < MIN(m->limit_bytes, V1_NO_LIMIT_BYTES))
+		m->limit_bytes = m->levels[0].limit_bytes = limit;
+	return is_shortage(r) ? r : 0;
+}
+
+/* From the cgroup up to the mount's root, which in a container has limits, too. */
+static int open_levels(struct memory *m, const char *of)
 {
 	char path[CGPATH_MAX];
 
-	memory->limit_bytes = memory->high_bytes = UINT64_MAX;
-	if (memory->v1) {
-		uint64_t limit;
-
-		if (read_stat(memory->stat_fd, "hierarchical_memory_limit", &limit) == 0 &&
-		    limit < V1_NO_LIMIT_BYTES)
-			memory->limit_bytes = limit;
-		return;
-	}
-	if (!v2_path)
-		return;
-	snprintf(path, sizeof(path), "%s", v2_path);
-	for (;;) { /* from the cgroup up to the mount's root, which in a container has limits too */
-		int dirfd = cgroup_open(cgroups, path);
+	m->limit_bytes = m->high_bytes = UINT64_MAX;
+	snprintf(path, sizeof(path), "%s", of);
+	for (;;) {
+		int dirfd = (m->v1 ? cgroup_v1_open : cgroup_open)(m->cgroups, path), r = dirfd;
 		char *slash = strrchr(path, '/');
 
 		if (dirfd >= 0) {
-			uint64_t high = read_limit(dirfd, "memory.high");
-			uint64_t max = read_limit(dirfd, "memory.max");
-
+			r = open_level(m, dirfd, m->v1 ? &v1_names : &v2_names, strlen(path));
 			close(dirfd);
-			memory->high_bytes = MIN(memory->high_bytes, high);
-			memory->limit_bytes = MIN(memory->limit_bytes, MIN(high, max));
 		}
+		if (is_shortage(r))
+			return r;
+		if (m->count ==
+		    0) /* it is not there: then nothing is known of those above, either */
+			return 0;
 		if (path[1] == '\0')
-			break;
+			return m->v1 ? read_v1_limit(m) : 0;
 		slash[slash == path] = '\0';
 	}
+}
+
+static bool uses_are_known(const struct memory *m)
+{
+	for (unsigned i = 0; i < m->count; i++)
+		if (m->levels[i].current_fd >= 0)
+			return true;
+	return false;
+}
+
+/* `m` has its paths and machine_bytes. */
+static int open_files(struct memory *m)
+{
+	int r = 0;
+
+	m->v1 = false;
+	m->count = 0;
+	m->limit_bytes = m->high_bytes = UINT64_MAX;
+	if (m->v2_path)
+		r = open_levels(m, m->v2_path);
+	if (r == 0 && m->v1_path && !uses_are_known(m)) {
+		memory_close(m);
+		m->v1 = true;
+		r = open_levels(m, m->v1_path);
+	}
+	if (r < 0)
+		memory_close(m);
+	return r;
 }
 
 int memory_open(struct memory *ret, const struct cgroups *cgroups, const char *v2_path,
 		const char *v1_path)
 {
-	struct memory m = { .current_fd = -1, .stat_fd = -1, .machine_bytes = meminfo("MemTotal") };
-	int dirfd = v2_path ? cgroup_open(cgroups, v2_path) : -ENOENT;
+	struct memory m = { .cgroups = cgroups, .v2_path = v2_path, .v1_path = v1_path };
+	int r = meminfo("MemTotal", &m.machine_bytes);
 
-	if (dirfd >= 0) {
-		m.current_fd = file_open(dirfd, "memory.current");
-		m.stat_fd = file_open(dirfd, "memory.stat");
-		close(dirfd);
-	}
-	if (m.current_fd < 0 && v1_path && (dirfd = cgroup_v1_open(cgroups, v1_path)) >= 0) {
-		fd_close(&m.stat_fd);
-		m.v1 = true;
-		m.current_fd = file_open(dirfd, "memory.usage_in_bytes");
-		m.stat_fd = file_open(dirfd, "memory.stat");
-		close(dirfd);
-	}
-	if (m.current_fd == -EMFILE || m.current_fd == -ENFILE || m.stat_fd == -EMFILE ||
-	    m.stat_fd == -ENFILE) {
-		int r = m.current_fd < 0 ? m.current_fd : m.stat_fd;
-
-		memory_close(&m);
+	if (r < 0)
 		return r;
+	if (m.machine_bytes == 0)
+		m.machine_bytes = MEMORY_UNKNOWN;
+	r = open_files(&m);
+	if (r == 0)
+		*ret = m;
+	return r;
+}
+
+int memory_refresh(struct memory *memory)
+{
+	struct memory m = *memory;
+	int r;
+
+	if (m.v2_path) {
+		r = cgroup_open(m.cgroups, m.v2_path);
+		if (r < 0)
+			return is_shortage(r) ? r : -ENODEV;
+		close(r);
 	}
-	if (m.current_fd < 0 || m.stat_fd < 0) {
-		memory_close(&m);
-		m.v1 = false;
-	}
-	memory_read_limits(&m, cgroups, v2_path);
-	*ret = m;
+	r = open_files(&m);
+	if (r < 0)
+		return r;
+	memory_close(memory);
+	*memory = m;
 	return 0;
 }
 
 void memory_close(struct memory *memory)
 {
-	fd_close(&memory->current_fd);
-	fd_close(&memory->stat_fd);
+	while (memory->count > 0)
+		close_level(&memory->levels[--memory->count]);
 }
 
-static int read_current(const struct memory *memory, uint64_t *ret)
+static int read_current(const struct memory_level *level, uint64_t *ret)
 {
 	char text[32];
-	ssize_t n = pread(memory->current_fd, text, sizeof(text), 0);
+	ssize_t n = pread(level->current_fd, text, sizeof(text), 0);
 
 	return n < 0 ? -errno : limit_parse(text, (size_t)n, ret);
 }
 
-uint64_t memory_read_current(const struct memory *memory)
+/* Can it bind? An unknown machine is greater than any limit, and none is not less than it. */
+static bool is_limited(const struct memory *memory, const struct memory_level *level)
 {
-	uint64_t current;
-
-	return memory->current_fd >= 0 && read_current(memory, &current) == 0 ? current : 0;
-}
-
-static void load_of_machine(const struct memory *memory, struct memory_load *load)
-{
-	uint64_t available = MIN(meminfo("MemAvailable"), memory->machine_bytes);
-
-	load->machine = true;
-	load->limit_bytes = memory->machine_bytes;
-	load->available_bytes = available;
-	if (load->current_bytes == 0) { /* nothing of our own to count */
-		load->current_bytes = memory->machine_bytes - available;
-		load->working_set_bytes = load->current_bytes;
-	}
+	return level->current_fd >= 0 && level->limit_bytes < memory->machine_bytes;
 }
 
 bool memory_has_limit(const struct memory *memory)
 {
-	return memory->limit_bytes < memory->machine_bytes && memory->current_fd >= 0;
+	for (unsigned i = 0; i < memory->count; i++)
+		if (is_limited(memory, &memory->levels[i]))
+			return true;
+	return false;
+}
+
+void memory_read_use(const struct memory *memory, struct memory_use *ret)
+{
+	struct memory_use use = { 0 };
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned i = 0; i < memory->count; i++) {
+		const struct memory_level *level = &memory->levels[i];
+		uint64_t current, left;
+
+		if (level->current_fd < 0 || (i > 0 && !is_limited(memory, level)) ||
+		    read_current(level, &current) < 0)
+			continue;
+		if (i == 0)
+			use.own_bytes = use.current_bytes = current;
+		left = usec_sub(level->limit_bytes, current);
+		if (!is_limited(memory, level) || left >= least)
+			continue;
+		least = left;
+		use.current_bytes = current;
+		use.limit_bytes = level->limit_bytes;
+	}
+	*ret = use;
+}
+
+static int load_of_machine(const struct memory *memory, struct memory_load *load)
+{
+	uint64_t available;
+	int r = meminfo("MemAvailable", &available);
+
+	if (r < 0)
+		return r;
+	load->machine = true;
+	load->limit_bytes = memory->machine_bytes;
+	load->available_bytes = MEMORY_UNKNOWN;
+	if (available == MEMORY_UNKNOWN || memory->machine_bytes == MEMORY_UNKNOWN)
+		return 0;
+	load->available_bytes = MIN(available, memory->machine_bytes);
+	if (load->current_bytes == 0) { /* nothing of our own to count */
+		load->current_bytes = memory->machine_bytes - load->available_bytes;
+		load->working_set_bytes = load->current_bytes;
+	}
+	return 0;
+}
+
+static int read_level(const struct memory *memory, const struct memory_level *level,
+		      struct memory_load *load)
+{
+	const struct names *names = memory->v1 ? &v1_names : &v2_names;
+	uint64_t inactive;
+	int r = read_current(level, &load->current_bytes);
+
+	if (r == 0)
+		r = read_stat(level->stat_fd, names->inactive, &inactive);
+	if (r < 0)
+		return r;
+	load->working_set_bytes = usec_sub(load->current_bytes, inactive);
+	load->limit_bytes = level->limit_bytes;
+	load->available_bytes = usec_sub(level->limit_bytes, load->working_set_bytes);
+	load->length = level->length;
+	return 0;
 }
 
 int memory_read(const struct memory *memory, struct memory_load *ret)
 {
-	struct memory_load load = { .high_bytes = memory->high_bytes };
-	uint64_t used;
+	struct memory_load load = { .available_bytes = UINT64_MAX }, one = { 0 };
+	bool found = false;
+	int r = 0;
 
-	if (memory->current_fd >= 0) {
-		uint64_t inactive;
-		int r = read_current(memory, &load.current_bytes);
-
-		if (r < 0)
-			return r;
-		r = read_stat(memory->stat_fd, memory->v1 ? "total_inactive_file" : "inactive_file",
-			      &inactive);
-		if (r < 0)
-			return r;
-		load.working_set_bytes = usec_sub(load.current_bytes, inactive);
+	for (unsigned i = 0; r == 0 && i < memory->count; i++) {
+		if (!is_limited(memory, &memory->levels[i]))
+			continue;
+		r = read_level(memory, &memory->levels[i], &one);
+		if (r == 0 && (!found || one.available_bytes < load.available_bytes))
+			load = one;
+		found = true;
 	}
-	if (!memory_has_limit(memory)) {
-		load_of_machine(memory, &load);
-		used = load.limit_bytes - load.available_bytes;
-	} else {
-		load.limit_bytes = memory->limit_bytes;
-		load.available_bytes = usec_sub(load.limit_bytes, load.working_set_bytes);
-		used = MIN(load.working_set_bytes, load.limit_bytes);
-	}
-	load.percent = load.limit_bytes == 0
-			       ? 0
-			       : (unsigned)((unsigned __int128)used * 100 / load.limit_bytes);
+	if (!found && memory->count > 0 && memory->levels[0].current_fd >= 0)
+		r = read_level(memory, &memory->levels[0], &load);
+	if (!found && r == 0)
+		r = load_of_machine(memory, &load);
+	if (r < 0)
+		return r;
+	load.high_bytes = memory->high_bytes;
+	if (load.available_bytes != MEMORY_UNKNOWN && load.limit_bytes > 0)
+		load.percent = (unsigned)((unsigned __int128)(load.limit_bytes -
+							      load.available_bytes) *
+					  100 / load.limit_bytes);
 	*ret = load;
 	return 0;
 }

@@ -14,7 +14,8 @@
  * A descriptor to sample `name` below `dirfd` (AT_FDCWD and a path are fine). Reads once, so that
  * success means that it works. Errors: -ENOENT (no such file: PSI off from 6.1 on, or the root
  * cgroup of an old kernel), -EOPNOTSUPP (PSI off before 6.1), -EACCES, -EPERM, -ENODEV (cgroup
- * removed), -EBADMSG (not a pressure file).
+ * removed), -EBADMSG (not a pressure file), -EXDEV (below a directory: another file is mounted over
+ * it).
  */
 int pressure_open(int dirfd, const char *name, int *ret_fd);
 

@@ -3,22 +3,24 @@
  * bridge.c - the public bridge
  *
  * A bridge is undecided until psb_bridge_start() gives it a thread or psb_bridge_fd() hands its
- * loop to the host. Until then work waits in `pending`. The loop is made by psb_bridge_new(), so
- * that a refused io_uring is told there; psb_bridge_fd() replaces it by one that is fit for a
- * foreign loop.
+ * loop to the host. Work waits in `pending` until the loop takes it, one by one, so that a watch
+ * that is given up before the loop has seen it can be freed at once.
  *
  * The end: the thread is joined first, then the loop freed, which ends all operations in flight,
  * and then every watch that is left. From inside a callback none of that is possible on the spot: a
- * thread of its own does it, or psb_bridge_dispatch() before it returns.
+ * thread of its own does it, or psb_bridge_dispatch() before it returns. A callback of another bridge
+ * is no better: the one that runs here may be ending that one.
  *
  * Fork: a page that the kernel zeroes in the child (MADV_WIPEONFORK) says whose handles these are;
- * nothing is registered with the process, and raw clone(2) is seen as well.
+ * nothing is registered with the process, and raw clone(2) is seen as well. A child that was forked
+ * in a callback and returns from it leaves the pass with longjmp(3).
  */
+#include "library/sized.h"
 #include "library/watch.h"
 
+#include "kernel/thread.h"
+
 #include <errno.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,58 +36,68 @@ const char *psb_version(void)
 		PSB_VERSION_PATCH);
 }
 
-void make_one_line(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			*text = '?';
-}
-
-void bridge_log(struct psb_bridge *bridge, int priority, const char *format, ...)
-{
-	char line[512];
-	va_list args;
-
-	if (!bridge->log)
-		return;
-	va_start(args, format);
-	vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	make_one_line(line);
-	bridge->log(bridge->log_userdata, priority, line);
-}
-
 void bridge_post(struct psb_bridge *bridge, struct loop_work *work)
 {
-	bool decided;
+	bool post;
 
 	pthread_mutex_lock(&bridge->lock);
-	decided = bridge->mode != MODE_UNDECIDED;
-	if (!decided) {
-		work->next = NULL;
-		*bridge->pending_last = work;
-		bridge->pending_last = &work->next;
-	}
+	work->next = NULL;
+	*bridge->pending_last = work;
+	bridge->pending_last = &work->next;
+	post = bridge->mode != MODE_UNDECIDED && !bridge->posted;
+	bridge->posted = bridge->posted || post;
 	pthread_mutex_unlock(&bridge->lock);
-	if (decided)
-		loop_post(bridge->loop, work);
+	if (post)
+		loop_post(bridge->context.loop, &bridge->run_pending);
+}
+
+bool bridge_unpost(struct psb_bridge *bridge, struct loop_work *work)
+{
+	struct loop_work **p = &bridge->pending;
+
+	while (*p && *p != work)
+		p = &(*p)->next;
+	if (!*p)
+		return false;
+	*p = work->next;
+	if (!*p)
+		bridge->pending_last = p;
+	return true;
+}
+
+/* What is posted meanwhile is for the next pass: else a callback that posts could keep the pass
+ * from ending. */
+static void run_pending(struct loop_work *posted)
+{
+	struct psb_bridge *bridge = CONTAINER_OF(posted, struct psb_bridge, run_pending);
+	size_t count = 0;
+	bool again;
+
+	pthread_mutex_lock(&bridge->lock);
+	for (const struct loop_work *work = bridge->pending; work; work = work->next)
+		count++;
+	while (count-- > 0 && bridge->pending) {
+		struct loop_work *work = bridge->pending;
+
+		bridge_unpost(bridge, work);
+		pthread_mutex_unlock(&bridge->lock);
+		work->run(work);
+		pthread_mutex_lock(&bridge->lock);
+	}
+	again = bridge->posted = bridge->pending != NULL;
+	pthread_mutex_unlock(&bridge->lock);
+	if (again)
+		loop_post(bridge->context.loop, &bridge->run_pending);
 }
 
 /* The loop has found its driver: hand over what waited. Lock held, so that nothing posted now comes
  * first. */
 static void decide(struct psb_bridge *bridge, enum bridge_mode mode)
 {
-	struct loop_work *work = bridge->pending;
-
-	bridge->pending = NULL;
-	bridge->pending_last = &bridge->pending;
 	bridge->mode = mode;
-	while (work) {
-		struct loop_work *next = work->next;
-
-		loop_post(bridge->loop, work);
-		work = next;
-	}
+	bridge->posted = bridge->pending != NULL;
+	if (bridge->posted)
+		loop_post(bridge->context.loop, &bridge->run_pending);
 }
 
 static int make_alive_page(uint32_t **ret)
@@ -119,6 +131,7 @@ static int choose_backend(enum psb_backend wanted, enum loop_backend *ret)
 		*ret = LOOP_EPOLL;
 		return 0;
 	case PSB_BACKEND_AUTO:
+	case PSB_BACKEND_NONE:
 		break;
 	}
 	if (wanted != PSB_BACKEND_AUTO)
@@ -138,7 +151,7 @@ static void free_parts(struct psb_bridge *bridge)
 {
 	pthread_cond_destroy(&bridge->idle);
 	pthread_mutex_destroy(&bridge->lock);
-	munmap(bridge->alive, (size_t)sysconf(_SC_PAGESIZE));
+	munmap(bridge->context.alive, (size_t)sysconf(_SC_PAGESIZE));
 	free(bridge);
 }
 
@@ -150,19 +163,18 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
 
 	if (!ret)
 		return -EINVAL;
-	if (options) {
-		if (options->size < sizeof(size_t) || options->size > sizeof(o))
-			return -EINVAL;
-		memcpy(&o, options, options->size);
-	}
+	r = options ? sized_take(&o, sizeof(o), options) : 0;
+	if (r < 0)
+		return r;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
 	b->refs = 1;
-	b->log = o.log;
-	b->log_userdata = o.log_userdata;
+	b->context.log = o.log;
+	b->context.log_userdata = o.log_userdata;
 	b->pending_last = &b->pending;
-	r = make_alive_page(&b->alive);
+	b->run_pending.run = run_pending;
+	r = make_alive_page(&b->context.alive);
 	if (r < 0) {
 		free(b);
 		return r;
@@ -171,12 +183,14 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
 	pthread_cond_init(&b->idle, NULL);
 	r = choose_backend(o.backend, &b->backend);
 	if (r == 0)
-		r = loop_new(&(struct loop_options){ .backend = b->backend }, &b->loop,
+		r = loop_new(&(struct loop_options){ .backend = b->backend }, &b->context.loop,
 			     &b->why_not_uring);
 	if (r == 0)
-		r = closer_new(&b->closer);
+		b->backend = loop_backend(b->context.loop);
+	if (r == 0)
+		r = closer_new(&b->context.closer);
 	if (r < 0) {
-		loop_free(b->loop);
+		loop_free(b->context.loop);
 		free_parts(b);
 		return r;
 	}
@@ -184,36 +198,28 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
 	return 0;
 }
 
-psb_bridge *psb_bridge_ref(psb_bridge *bridge)
-{
-	if (!bridge || bridge_is_child(bridge))
-		return bridge;
-	pthread_mutex_lock(&bridge->lock);
-	bridge->refs++;
-	pthread_mutex_unlock(&bridge->lock);
-	return bridge;
-}
-
 /* ---- the end
  * ------------------------------------------------------------------------------------- */
 
 static void end(struct psb_bridge *b)
 {
+	NO_CANCEL;
+
 	if (b->mode == MODE_THREAD) {
 		pthread_mutex_lock(&b->lock);
 		b->stopping = true;
 		pthread_mutex_unlock(&b->lock);
-		loop_wake(b->loop);
+		loop_wake(b->context.loop);
 		pthread_join(b->thread, NULL);
 	}
 	pthread_mutex_lock(&b->lock);
 	while (b->lingering > 0)
 		pthread_cond_wait(&b->idle, &b->lock);
 	pthread_mutex_unlock(&b->lock);
-	b->loop = loop_free(b->loop);
+	b->context.loop = loop_free(b->context.loop);
 	while (b->watches)
 		watch_free(b->watches);
-	closer_free(b->closer);
+	closer_free(b->context.closer);
 	free_parts(b);
 }
 
@@ -226,29 +232,26 @@ static void *end_run(void *arg)
 
 static void end_elsewhere(struct psb_bridge *b)
 {
-	sigset_t all, old;
 	pthread_t thread;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (pthread_create(&thread, NULL, end_run, b) == 0)
+	if (thread_start(&thread, THREAD_STACK_CALLBACK, end_run, b) == 0)
 		pthread_detach(thread);
 	else
-		bridge_log(b, LOG_ERROR, "no thread to end the bridge with; its memory is lost");
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+		context_log(&b->context, LOG_ERROR,
+			    "no thread to end the bridge with; its memory is lost");
 }
 
 static void end_in_child(struct psb_bridge *b)
 {
-	loop_free_in_child(b->loop);
+	loop_free_in_child(b->context.loop);
 	while (b->watches) {
 		struct psb_watch *w = b->watches;
 
 		b->watches = w->next;
 		watch_free_in_child(w);
 	}
-	closer_free_in_child(b->closer);
-	munmap(b->alive, (size_t)sysconf(_SC_PAGESIZE));
+	closer_free_in_child(b->context.closer);
+	munmap(b->context.alive, (size_t)sysconf(_SC_PAGESIZE));
 	free(b);
 }
 
@@ -272,7 +275,7 @@ psb_bridge *psb_bridge_unref(psb_bridge *b)
 	pthread_mutex_unlock(&b->lock);
 	if (!last)
 		return NULL;
-	if (dispatch_is_inside(b) ||
+	if (dispatch_is_inside_any() ||
 	    (b->mode == MODE_THREAD && pthread_equal(b->thread, pthread_self())))
 		end_elsewhere(b);
 	else
@@ -283,52 +286,74 @@ psb_bridge *psb_bridge_unref(psb_bridge *b)
 /* ---- driving
  * ------------------------------------------------------------------------------------- */
 
+static const char *backend_name(enum loop_backend backend)
+{
+	switch (backend) {
+	case LOOP_URING:
+		return "io_uring";
+	case LOOP_EPOLL:
+		return "epoll";
+	case LOOP_AUTO:
+	case LOOP_TIMERS:
+		break;
+	}
+	return "timers alone: watches sample";
+}
+
+/* One pass of the loop. An engine that failed in it is told. Errors: -ECHILD (a callback forked, and
+ * this is the child), those of loop_dispatch(). */
+static int bridge_pass(struct psb_bridge *b, uint64_t until_usec, bool *ret_stopping)
+{
+	jmp_buf pass;
+	bool failed;
+	int r;
+
+	b->pass = &pass;
+	if (setjmp(pass) != 0)
+		return -ECHILD;
+	r = loop_dispatch(b->context.loop, until_usec);
+
+	pthread_mutex_lock(&b->lock);
+	failed = b->loop_failures != loop_failures(b->context.loop);
+	b->loop_failures = loop_failures(b->context.loop);
+	b->backend = loop_backend(b->context.loop);
+	b->why_not_uring = loop_why(b->context.loop);
+	*ret_stopping = b->stopping;
+	pthread_mutex_unlock(&b->lock);
+	if (failed)
+		context_log(&b->context, LOG_WARN, "the event loop goes on with %s: %s",
+			    backend_name(loop_backend(b->context.loop)), loop_why(b->context.loop));
+	return r;
+}
+
 static void *bridge_run(void *arg)
 {
 	struct psb_bridge *b = arg;
 	bool stopping = false;
 
 	pthread_setname_np(pthread_self(), "psb-loop");
-	while (!stopping) {
-		int r = loop_dispatch(b->loop, USEC_NEVER);
-
-		if (r < 0) {
-			bridge_log(b, LOG_ERROR, "the event loop failed: %s", strerror(-r));
-			break;
-		}
-		pthread_mutex_lock(&b->lock);
-		stopping = b->stopping;
-		pthread_mutex_unlock(&b->lock);
-	}
+	while (!stopping && bridge_pass(b, USEC_NEVER, &stopping) != -ECHILD)
+		; /* other errors are for other threads only */
 	return NULL;
 }
 
 /* Lock held. */
 static int start_thread(struct psb_bridge *b)
 {
-	sigset_t all, old;
-	int r;
+	int r = thread_start(&b->thread, THREAD_STACK_CALLBACK, bridge_run, b);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&b->thread, NULL, bridge_run, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r == 0)
 		decide(b, MODE_THREAD);
-	return -r;
+	return r;
 }
 
 /* Lock held. */
 static int become_foreign(struct psb_bridge *b)
 {
-	struct loop_options o = { .backend = b->backend, .foreign = true };
-	struct loop *loop;
-	int r = loop_new(&o, &loop, &b->why_not_uring);
+	int r = loop_fd(b->context.loop);
 
 	if (r < 0)
 		return r;
-	loop_free(b->loop);
-	b->loop = loop;
 	decide(b, MODE_FOREIGN);
 	return 0;
 }
@@ -368,7 +393,7 @@ int psb_bridge_fd(psb_bridge *b)
 	if (b->mode == MODE_UNDECIDED)
 		r = become_foreign(b);
 	if (r == 0)
-		r = b->mode == MODE_THREAD ? -EBUSY : loop_fd(b->loop);
+		r = b->mode == MODE_THREAD ? -EBUSY : loop_fd(b->context.loop);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
@@ -405,7 +430,9 @@ int psb_bridge_dispatch(psb_bridge *b)
 	pthread_mutex_unlock(&b->lock);
 	if (r < 0)
 		return r;
-	r = loop_dispatch(b->loop, 0);
+	r = bridge_pass(b, 0, &ended);
+	if (r == -ECHILD)
+		return r;
 	pthread_mutex_lock(&b->lock);
 	b->dispatching = false;
 	ended = b->ended;
@@ -417,15 +444,29 @@ int psb_bridge_dispatch(psb_bridge *b)
 
 enum psb_backend psb_bridge_backend(psb_bridge *b, const char **ret_why)
 {
-	bool locked = !bridge_is_child(b);
-	enum psb_backend backend;
+	enum loop_backend backend;
+	bool locked;
 
-	if (locked) /* psb_bridge_fd() takes another loop */
+	if (ret_why)
+		*ret_why = "";
+	if (!b)
+		return PSB_BACKEND_AUTO;
+	locked = !bridge_is_child(b);
+	if (locked)
 		pthread_mutex_lock(&b->lock);
 	if (ret_why)
 		*ret_why = b->why_not_uring;
-	backend = loop_backend(b->loop) == LOOP_URING ? PSB_BACKEND_URING : PSB_BACKEND_EPOLL;
+	backend = b->backend;
 	if (locked)
 		pthread_mutex_unlock(&b->lock);
-	return backend;
+	switch (backend) {
+	case LOOP_URING:
+		return PSB_BACKEND_URING;
+	case LOOP_EPOLL:
+		return PSB_BACKEND_EPOLL;
+	case LOOP_AUTO:
+	case LOOP_TIMERS:
+		break;
+	}
+	return PSB_BACKEND_NONE;
 }

@@ -9,8 +9,10 @@
  * variables inherited from another unit, a hybrid hierarchy.
  */
 #include "kernel/file.h"
-#include "kernel/psibridged.h"
+#include "monitor/psibridged.h"
 #include "library/watch.h"
+
+#include "core/utf8.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -65,46 +67,22 @@ static const char *const rung_good[RUNG_MAX + 1] = {
 static const char good_records[] =
 	"psibridged listens on the socket that was named, and answers: it watches this cgroup, and tells levels as soon as it judges them";
 
-static const char *advice_for(unsigned rung, int error)
-{
-	switch (error) {
-	case ENOENT:
-		return rung == 4
-			       ? "Delegate the memory controller to this cgroup (systemd: MemoryAccounting=yes)."
-			       : "Boot with psi=1, and with the unified cgroup hierarchy.";
-	case EOPNOTSUPP:
-		return "Boot with psi=1 on the kernel's command line.";
-	case EROFS:
-		return "Let psibridged on the host watch it: bind its socket's directory, /run/psibridge, into the container, and set MEMORY_PRESSURE_WATCH=/run/psibridge/notify.";
-	case EACCES:
-		return "Delegate the cgroup to this user (systemd: Delegate=yes, or a scope of the user's own).";
-	case EINVAL:
-		return "Give the program CAP_SYS_RESOURCE (systemd: AmbientCapabilities=CAP_SYS_RESOURCE).";
-	case EBADMSG:
-		return rung == 1
-			       ? "Set MEMORY_PRESSURE_WATCH to a memory.pressure file, a FIFO or a socket, or unset it."
-			       : "";
-	case EPERM:
-		return "Give the program CAP_SYS_RESOURCE, or update the kernel.";
-	default:
-		return "";
-	}
-}
-
 /* The ladder speaks first, so that `taken` is known when the words are said. */
 struct ladder_lines {
 	struct report *report;
 	char why[RUNG_MAX + 1][WHY_MAX];
+	const char *advice[RUNG_MAX + 1];
 	bool tried[RUNG_MAX + 1];
 };
 
-static void collect(void *userdata, unsigned rung, int error, const char *why)
+static void collect(void *userdata, unsigned rung, int error, const char *why, const char *advice)
 {
 	struct ladder_lines *lines = userdata;
 
 	lines->tried[rung] = true;
 	lines->report->errors[rung] = error;
 	snprintf(lines->why[rung], WHY_MAX, "%s", why);
+	lines->advice[rung] = advice;
 	if (error == 0 && lines->report->taken == 0)
 		lines->report->taken = rung;
 }
@@ -125,7 +103,7 @@ static void tell_ladder(struct report *r, const struct ladder_lines *lines)
 		     error != 0		       ? lines->why[rung]
 		     : rung == 1 && r->records ? good_records
 					       : rung_good[rung],
-		     error != 0 && r->taken != 0 && r->taken < rung ? "" : advice_for(rung, error));
+		     error != 0 && r->taken != 0 && r->taken < rung ? "" : lines->advice[rung]);
 	}
 }
 
@@ -164,16 +142,19 @@ static int ask(const struct target *t, const char *path, char *why)
 		return 0;
 	snprintf(why, WHY_MAX, "psibridged at %.180s refuses: %.112s", path,
 		 record.text[0] ? record.text : strerror((int)record.error));
-	make_one_line(why);
+	utf8_hide_controls(why, strlen(why));
 	return record.error > 0 && record.error < 4096 ? -(int)record.error : -EACCES;
 }
 
 /* The ladder knows that there is a socket, not what is answered. */
 static void ask_named(struct report *r, struct ladder_lines *lines)
 {
+	enum stream_kind stream;
+	char why[WHY_MAX];
 	int error;
 
-	if (r->target->stream != STREAM_SOCKET || !lines->tried[1] || r->errors[1] != 0)
+	if (!lines->tried[1] || r->errors[1] != 0 ||
+	    target_look_at_stream(r->target, &stream, why) < 0 || stream != STREAM_SOCKET)
 		return;
 	error = ask(r->target, r->target->stream_path, lines->why[1]);
 	r->records = error == 0;
@@ -192,8 +173,7 @@ static void tell_psibridged(struct report *r)
 	char why[WHY_MAX];
 	int error;
 
-	if (r->target->stream != STREAM_NONE || !r->target->own ||
-	    access(PSIBRIDGED_SOCKET, F_OK) < 0)
+	if (r->target->has_stream || !r->target->own || access(PSIBRIDGED_SOCKET, F_OK) < 0)
 		return;
 	error = ask(r->target, PSIBRIDGED_SOCKET, why);
 	if (error > 0)
@@ -211,31 +191,60 @@ static void tell_psibridged(struct report *r)
 				     " (systemd: MemoryPressureWatch=skip, and Environment=).");
 }
 
-static void tell_cgroup(struct report *r)
+static void tell_cgroup(struct report *r, const struct ladder_lines *lines)
 {
 	const struct target *t = r->target;
+	const char *why, *advice;
 	char what[2 * CGPATH_MAX + 128];
 
 	if (!t->has_cgroup) {
-		find(r, 0, "cgroup", DOES_NOT_WORK, ENOENT,
-		     t->cgroups.has_v2
-			     ? "the cgroup of this process cannot be found (no line 0:: in /proc/self/cgroup)"
-			     : "no cgroup2 hierarchy is mounted here (cgroup v1 only)",
-		     "Boot with systemd.unified_cgroup_hierarchy=1.");
+		why = target_no_cgroup(t, &advice);
+		find(r, 0, "cgroup", DOES_NOT_WORK, ENOENT, why, advice);
 		return;
 	}
-	snprintf(what, sizeof(what), "the cgroup is %s, under %s%s", t->cgroup, t->cgroups.v2.point,
-		 t->hidden ? " (its real path is not visible from here; this is the mount's root)"
-			   : "");
+	snprintf(what, sizeof(what), "the cgroup is %s, under %s", t->cgroup, t->cgroups.v2.point);
 	find(r, 0, "cgroup", WORKS, 0, what, "");
-	if (t->cgroups.v2.read_only)
+	/* what a program is given by name may be writable nevertheless */
+	if (t->cgroups.v2.read_only && r->taken != 1 && r->errors[2] == EROFS)
 		find(r, 0, "cgroup-read-only", COULD_BE_BETTER, EROFS,
 		     "the cgroup file system is mounted read-only, as in most containers: no trigger can be set from in here",
-		     advice_for(0, EROFS));
+		     lines->advice[2]);
 	if (t->cgroups.has_v1)
 		find(r, 0, "hybrid", COULD_BE_BETTER, 0,
 		     "a hybrid hierarchy: the memory controller is on cgroup v1, so limits come from there, and there is no memory.events and no memory.high",
 		     "Boot with systemd.unified_cgroup_hierarchy=1.");
+}
+
+static void say_load(const struct memory *memory, const struct memory_load *load, char *what,
+		     size_t size)
+{
+	const char *path = memory->v1 ? memory->v1_path : memory->v2_path;
+	unsigned long long limit = load->limit_bytes >> 20;
+
+	if (!load->machine && path[load->length] != '\0')
+		snprintf(
+			what, size,
+			"the effective limit is that of %.*s, %llu MiB, of which %llu MiB (%u %%) are in use there",
+			(int)load->length, path, limit,
+			(unsigned long long)(load->working_set_bytes >> 20), load->percent);
+	else if (!load->machine)
+		snprintf(what, size,
+			 "the effective limit is %llu MiB, of which %llu MiB (%u %%) are in use",
+			 limit, (unsigned long long)(load->working_set_bytes >> 20), load->percent);
+	else if (load->limit_bytes == MEMORY_UNKNOWN)
+		snprintf(
+			what, size,
+			"no limit is set, and how much memory the machine has is unknown: /proc/meminfo does not say");
+	else if (load->available_bytes == MEMORY_UNKNOWN)
+		snprintf(
+			what, size,
+			"no limit is set: only the machine's memory ends, %llu MiB; how much of it is in use is unknown: /proc/meminfo does not say",
+			limit);
+	else
+		snprintf(
+			what, size,
+			"no limit is set: only the machine's memory ends, %llu MiB, of which %u %% are in use",
+			limit, load->percent);
 }
 
 static void tell_limits(struct report *r)
@@ -243,30 +252,27 @@ static void tell_limits(struct report *r)
 	const struct target *t = r->target;
 	struct memory memory;
 	struct memory_load load;
-	char what[256];
+	char what[CGPATH_MAX + 256];
+	int error = memory_open(&memory, &t->cgroups, t->has_cgroup ? t->cgroup : NULL,
+				t->v1_cgroup[0] ? t->v1_cgroup : NULL);
+	bool opened = error == 0;
 
-	if (memory_open(&memory, &t->cgroups, t->has_cgroup ? t->cgroup : NULL,
-			t->v1_cgroup[0] ? t->v1_cgroup : NULL) < 0)
-		return;
-	if (memory_read(&memory, &load) == 0) {
-		if (load.machine)
-			snprintf(
-				what, sizeof(what),
-				"no limit is set: only the machine's memory ends, %llu MiB, of which %u %% are in use",
-				(unsigned long long)(load.limit_bytes >> 20), load.percent);
-		else
-			snprintf(
-				what, sizeof(what),
-				"the effective limit is %llu MiB, of which %llu MiB (%u %%) are in use",
-				(unsigned long long)(load.limit_bytes >> 20),
-				(unsigned long long)(load.working_set_bytes >> 20), load.percent);
+	if (opened)
+		error = memory_read(&memory, &load);
+	if (error < 0) {
+		snprintf(what, sizeof(what), "memory in use and its limit cannot be read: %s",
+			 strerror(-error));
+		find(r, 0, "limit", COULD_BE_BETTER, -error, what, "");
+	} else {
+		say_load(&memory, &load, what, sizeof(what));
 		find(r, 0, "limit", WORKS, 0, what, "");
 		if (!load.machine && !memory.v1 && load.high_bytes == UINT64_MAX)
 			find(r, 0, "memory-high", COULD_BE_BETTER, 0,
 			     "memory.max is set and memory.high is not: nothing stalls until the limit is hit, so pressure comes late, and the OOM killer soon after",
 			     "Set memory.high to about 90 % of memory.max (systemd: MemoryHigh=).");
 	}
-	memory_close(&memory);
+	if (opened)
+		memory_close(&memory);
 }
 
 /* Who is known to read memory.pressure of others. */
@@ -328,18 +334,19 @@ static void tell_backend(struct report *r)
 
 int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, void *userdata)
 {
-	struct psb_watch_options o = { 0 };
+	struct psb_watch_options o;
 	struct report r = { .fn = fn, .userdata = userdata };
 	struct ladder_lines *lines = NULL;
 	struct target *target = NULL;
 	struct policy_options policy;
-	char why[WHY_MAX] = "";
+	char why[WHY_MAX] = "", ladder_why[WHY_MAX];
 	int error;
 
-	if (!fn || (options && (options->size < sizeof(size_t) || options->size > sizeof(o))))
+	if (!fn)
 		return -EINVAL;
-	if (options)
-		memcpy(&o, options, options->size);
+	error = watch_options_take(options, &o);
+	if (error < 0)
+		return error;
 	lines = calloc(1, sizeof(*lines));
 	target = calloc(1, sizeof(*target));
 	error = lines && target ? 0 : -ENOMEM;
@@ -353,14 +360,14 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	}
 
 	r.target = target;
-	tell_cgroup(&r);
+	lines->report = &r;
+	ladder_climb(target, &policy.early, o.rungs ? o.rungs : ~0u, true, collect, lines, NULL,
+		     ladder_why);
+	ask_named(&r, lines);
+	tell_cgroup(&r, lines);
 	if (target->foreign_unit)
 		find(&r, 0, "inherited", COULD_BE_BETTER, 0, why,
 		     "Start the program as a service of its own, or unset MEMORY_PRESSURE_WATCH.");
-	lines->report = &r;
-	ladder_climb(target, &policy.early, o.rungs ? o.rungs : ~0u, true, collect, lines, NULL,
-		     why);
-	ask_named(&r, lines);
 	tell_ladder(&r, lines);
 	tell_psibridged(&r);
 	tell_limits(&r);

@@ -3,7 +3,7 @@
  * dispatch-internal.h - what a registration is made of; for dispatch.c, and for mailbox.c, whose
  * registrations are pulled
  *
- * All functions with the bridge's lock held, but registration_new() and registration_enlist().
+ * All functions with the bridge's lock held, but registration_new(), _free() and _enlist().
  */
 #pragma once
 
@@ -25,7 +25,7 @@ struct psb_registration {
 
 	bool removed, running, orphan, owes_present;
 	bool pulled, closed;
-	uint64_t taken_usec; /* pulled: when the last letter was taken; 0: it was dealt with */
+	uint64_t taken_usec; /* pulled: when the last one was taken by a take that waits, or 0 */
 	struct psb_registration *waits_for;
 	uint64_t sequence; /* newest notification it was offered, inline */
 
@@ -33,6 +33,8 @@ struct psb_registration {
 	pthread_cond_t wake;
 	struct letter *letters, **letters_last;
 	struct letter slot[2]; /* of a single cgroup: its level, and its source */
+	struct letter *spare;  /* of many: as many as are reserved, but for those that are queued */
+	unsigned spare_count;
 
 	enum psb_available told; /* what it was last told, 0: nothing; single cgroup only */
 	bool told_critical;
@@ -41,10 +43,12 @@ struct psb_registration {
 	const char *low_cgroup; /* whose Low that was; compared, never read */
 };
 
-/* Without thread, and in no list yet. Errors: -ENOMEM. */
+/* Without thread, and in no list yet; registration_free() undoes it. Errors: -ENOMEM. */
 int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		     struct psb_registration **ret);
-void registration_enlist(struct psb_registration *reg, psb_registration **ret);
+void registration_free(struct psb_registration *reg);
+/* Errors: -ENOMEM (and it is in no list). */
+int registration_enlist(struct psb_registration *reg, psb_registration **ret);
 
 /* Takes the oldest letter out: its contents and its reference to the label. There is one. */
 struct letter registration_take_letter(struct psb_registration *reg);

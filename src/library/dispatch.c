@@ -14,21 +14,23 @@
  *       |                         |
  *       +---- removed ------------+-- removed from inside: `orphan`, freed when the call returns
  *
- * Whoever removes from outside sets `removed`, waits until `running` is over, joins the thread and
- * frees. If he is himself inside a callback, he notes for whom he waits (`waits_for`); a chain of
- * such notes that leads back to him is a deadlock, and he is told -EDEADLK instead. Until it is
- * freed, a removed registration counts as `lingering`, and the bridge does not end: its last
- * reference may go while somebody still waits here.
+ * A thread that removes from outside sets `removed`, waits until `running` is over, joins the
+ * registration's thread and frees. If it is itself inside a callback, of this bridge or another, it
+ * notes what it waits for (`waits_for`); a chain of such notes that leads back to it is a deadlock,
+ * and the answer is -EDEADLK instead. Until it is freed, a removed registration counts as
+ * `lingering`, and the bridge does not end: its last reference may go while a thread still waits here.
  *
  * A thread's calls nest where a callback dispatches a foreign bridge; `frames` is their stack.
  *
- * Nothing here allocates on the way of a notification but a letter for one of a pattern's many
- * cgroups: the slot of a single cgroup is part of its registration.
+ * Nothing here allocates on the way of a notification. The slots of a single cgroup are part of its
+ * registration. For a pattern's many cgroups letters are reserved when one comes under observation:
+ * a registration has at least as many spare ones as there are cgroups without a letter in its queue.
  */
 #include "library/dispatch-internal.h"
 
+#include "kernel/thread.h"
+
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,38 +45,9 @@ struct frame {
 };
 static __thread struct frame *frames;
 
-int label_new(const char *path, struct label **ret)
+bool dispatch_is_inside_any(void)
 {
-	size_t size = strlen(path) + 1;
-	struct label *label = malloc(sizeof(*label) + size);
-
-	if (!label)
-		return -ENOMEM;
-	label->refs = 1;
-	memcpy(label->path, path, size);
-	*ret = label;
-	return 0;
-}
-
-struct label *label_ref(struct label *label)
-{
-	label->refs++;
-	return label;
-}
-
-struct label *label_unref(struct label *label)
-{
-	if (label && --label->refs == 0)
-		free(label);
-	return NULL;
-}
-
-bool dispatch_is_inside(const struct psb_bridge *bridge)
-{
-	for (const struct frame *f = frames; f; f = f->outer)
-		if (f->reg->bridge == bridge)
-			return true;
-	return false;
+	return frames != NULL;
 }
 
 static bool is_inside(const struct psb_registration *reg)
@@ -103,8 +76,9 @@ void registration_told(struct psb_registration *reg, const struct psb_notificati
 	}
 }
 
-/* Lock held before and after, not during. `reg` is not removed before, and may be after. */
-static void call(struct psb_registration *reg, const struct psb_notification *notification)
+/* Lock held before and after, not during. `reg` is not removed before, and may be after. False: this
+ * is a forked child that came back from the callback; nothing is locked. */
+static bool call(struct psb_registration *reg, const struct psb_notification *notification)
 {
 	struct frame frame = { .outer = frames, .reg = reg };
 	unsigned assumptions = reg->assumptions;
@@ -118,6 +92,10 @@ static void call(struct psb_registration *reg, const struct psb_notification *no
 	reg->fn(notification, reg->userdata);
 	duration = now_usec() - start;
 	frames = frame.outer;
+	if (reg->flags & PSB_INLINE)
+		bridge_leave_child(reg->bridge);
+	if (bridge_is_child(reg->bridge))
+		return false;
 	pthread_mutex_lock(&reg->bridge->lock);
 	reg->running = false;
 	if (reg->dispatch)
@@ -125,6 +103,7 @@ static void call(struct psb_registration *reg, const struct psb_notification *no
 	reg->duration_usec = duration;
 	registration_told(reg, notification, start, reg->assumptions == assumptions);
 	pthread_cond_broadcast(&reg->bridge->idle);
+	return true;
 }
 
 /* Low again, and not worse. A FIFO or a socket repeats with a reason of its own. */
@@ -168,6 +147,30 @@ static struct letter *find_letter(struct psb_registration *reg, const struct lab
 	return NULL;
 }
 
+/* Returns: -ENOMEM, and then some are there that are not needed. */
+static int keep_spare(struct psb_registration *reg, unsigned count)
+{
+	while (reg->spare_count < count) {
+		struct letter *letter = malloc(sizeof(*letter));
+
+		if (!letter)
+			return -ENOMEM;
+		letter->next = reg->spare;
+		reg->spare = letter;
+		reg->spare_count++;
+	}
+	return 0;
+}
+
+static struct letter *take_spare(struct psb_registration *reg)
+{
+	struct letter *letter = reg->spare;
+
+	reg->spare = letter->next;
+	reg->spare_count--;
+	return letter;
+}
+
 static void put_letter(struct psb_registration *reg, struct label *label,
 		       const struct psb_notification *n)
 {
@@ -179,11 +182,7 @@ static void put_letter(struct psb_registration *reg, struct label *label,
 		letter->notification = *n;
 		return;
 	}
-	letter = reg->dispatch->many ? malloc(sizeof(*letter)) : &reg->slot[source];
-	if (!letter) {
-		reg->dispatch->superseded++;
-		return;
-	}
+	letter = reg->dispatch->many ? take_spare(reg) : &reg->slot[source];
 	letter->notification = *n;
 	letter->label = label_ref(label);
 	letter->next = NULL;
@@ -195,8 +194,15 @@ static void put_letter(struct psb_registration *reg, struct label *label,
 static void drop_letter(struct psb_registration *reg, struct letter *letter)
 {
 	label_unref(letter->label);
-	if (letter != &reg->slot[0] && letter != &reg->slot[1])
+	if (letter == &reg->slot[0] || letter == &reg->slot[1])
+		return;
+	if (!reg->dispatch || reg->spare_count >= reg->dispatch->reserved) {
 		free(letter);
+		return;
+	}
+	letter->next = reg->spare;
+	reg->spare = letter;
+	reg->spare_count++;
 }
 
 /* Takes the oldest letter out: its contents and its reference to the label. */
@@ -225,14 +231,22 @@ static void unlink_registration(struct psb_registration *reg)
 	reg->dispatch = NULL;
 }
 
-static void free_registration(struct psb_registration *reg)
+static void free_letters(struct psb_registration *reg)
 {
+	reg->dispatch = NULL; /* nothing is kept */
 	while (reg->letters) {
 		struct letter *next = reg->letters->next;
 
 		drop_letter(reg, reg->letters);
 		reg->letters = next;
 	}
+	while (reg->spare)
+		free(take_spare(reg));
+}
+
+void registration_free(struct psb_registration *reg)
+{
+	free_letters(reg);
 	pthread_cond_destroy(&reg->wake);
 	free(reg);
 }
@@ -242,7 +256,7 @@ static void bury(struct psb_registration *reg)
 {
 	reg->bridge->lingering--;
 	pthread_cond_broadcast(&reg->bridge->idle);
-	free_registration(reg);
+	registration_free(reg);
 }
 
 static void *registration_run(void *arg)
@@ -263,8 +277,9 @@ static void *registration_run(void *arg)
 
 		letter.notification.cgroup = letter.label->path;
 		if (!registration_is_too_soon(reg, &letter.notification) &&
-		    !registration_is_old_news(reg, &letter.notification))
-			call(reg, &letter.notification);
+		    !registration_is_old_news(reg, &letter.notification) &&
+		    !call(reg, &letter.notification))
+			return NULL;
 		label_unref(letter.label);
 	}
 	if (reg->orphan) {
@@ -353,18 +368,6 @@ void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bo
 
 /* ---- for everybody ------------------------------------------------------------------------- */
 
-static int start_thread(struct psb_registration *reg)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&reg->thread, NULL, registration_run, reg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -r;
-}
-
 int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		     struct psb_registration **ret)
 {
@@ -388,17 +391,47 @@ int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userd
 	return 0;
 }
 
-void registration_enlist(struct psb_registration *reg, psb_registration **ret)
+int registration_enlist(struct psb_registration *reg, psb_registration **ret)
 {
 	struct dispatch *dispatch = reg->dispatch;
+	int r = 0;
 
 	pthread_mutex_lock(&reg->bridge->lock);
-	reg->sequence = dispatch->sequence;
-	reg->next = dispatch->first;
-	dispatch->first = reg;
-	if (ret) /* before the first call, which may want to remove it */
-		*ret = reg;
+	if (!(reg->flags & PSB_INLINE))
+		r = keep_spare(reg, dispatch->reserved);
+	if (r == 0) {
+		reg->sequence = dispatch->sequence;
+		reg->next = dispatch->first;
+		dispatch->first = reg;
+		if (ret) /* before the first call, which may want to remove it */
+			*ret = reg;
+	}
 	pthread_mutex_unlock(&reg->bridge->lock);
+	return r;
+}
+
+int dispatch_reserve(struct dispatch *dispatch)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&dispatch->bridge->lock);
+	for (struct psb_registration *reg = dispatch->first; r == 0 && reg; reg = reg->next)
+		if (!(reg->flags & PSB_INLINE))
+			r = keep_spare(reg, dispatch->reserved + 1);
+	if (r == 0)
+		dispatch->reserved++;
+	pthread_mutex_unlock(&dispatch->bridge->lock);
+	return r;
+}
+
+void dispatch_release(struct dispatch *dispatch)
+{
+	pthread_mutex_lock(&dispatch->bridge->lock);
+	dispatch->reserved--;
+	for (struct psb_registration *reg = dispatch->first; reg; reg = reg->next)
+		if (reg->spare_count > dispatch->reserved)
+			free(take_spare(reg));
+	pthread_mutex_unlock(&dispatch->bridge->lock);
 }
 
 int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
@@ -413,31 +446,53 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 	if (r < 0)
 		return r;
 	if (!(flags & PSB_INLINE)) {
-		r = start_thread(reg);
+		r = thread_start(&reg->thread, THREAD_STACK_CALLBACK, registration_run, reg);
 		if (r < 0) {
-			free_registration(reg);
+			registration_free(reg);
 			return r;
 		}
 	}
-	registration_enlist(reg, ret);
-	return 0;
+	r = registration_enlist(reg, ret);
+	if (r < 0) {
+		pthread_mutex_lock(&reg->bridge->lock);
+		reg->removed = true;
+		pthread_cond_signal(&reg->wake);
+		pthread_mutex_unlock(&reg->bridge->lock);
+		if (!(flags & PSB_INLINE))
+			pthread_join(reg->thread, NULL);
+		registration_free(reg);
+	}
+	return r;
 }
 
-/* Would waiting for `reg` be waiting for ourselves? Lock held. */
-static bool is_cycle(const struct psb_registration *reg)
-{
-	for (; reg; reg = reg->waits_for)
-		if (is_inside(reg))
-			return true;
-	return false;
-}
+/* The notes of all bridges. Inside of a bridge's lock. */
+static pthread_mutex_t notes_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Lock held, which guards the notes of this bridge's registrations and of no other's. */
-static void note_waiting(const struct psb_bridge *bridge, struct psb_registration *reg)
+static void note(struct psb_registration *reg)
 {
 	for (struct frame *f = frames; f; f = f->outer)
-		if (f->reg->bridge == bridge)
-			f->reg->waits_for = reg;
+		f->reg->waits_for = reg;
+}
+
+/* From here on this thread waits for `reg`, which runs; false: that would be waiting for itself. */
+static bool begin_waiting(struct psb_registration *reg)
+{
+	bool cycle = false;
+
+	pthread_mutex_lock(&notes_lock);
+	for (const struct psb_registration *r = reg; r && !cycle; r = r->waits_for)
+		cycle = is_inside(r);
+	if (!cycle)
+		note(reg);
+	pthread_mutex_unlock(&notes_lock);
+	return !cycle;
+}
+
+static void end_waiting(void)
+{
+	pthread_mutex_lock(&notes_lock);
+	note(NULL);
+	pthread_mutex_unlock(&notes_lock);
 }
 
 /* Lock held before, not after. */
@@ -445,6 +500,7 @@ static int remove_and_unlock(struct psb_registration *reg)
 {
 	struct psb_bridge *bridge = reg->bridge;
 	bool own_thread = !(reg->flags & PSB_INLINE) && !reg->pulled;
+	NO_CANCEL;
 
 	/* From inside its callback: removed there before, or by somebody who waits for this very
 	 * call. */
@@ -457,17 +513,18 @@ static int remove_and_unlock(struct psb_registration *reg)
 	bridge->lingering++;
 	if (own_thread)
 		pthread_cond_signal(&reg->wake);
-	if (reg->running && is_cycle(reg)) {
-		int r = is_inside(reg) ? 0 : -EDEADLK;
+	if (reg->running) {
+		if (!begin_waiting(reg)) {
+			int r = is_inside(reg) ? 0 : -EDEADLK;
 
-		reg->orphan = true;
-		pthread_mutex_unlock(&bridge->lock);
-		return r;
+			reg->orphan = true;
+			pthread_mutex_unlock(&bridge->lock);
+			return r;
+		}
+		while (reg->running)
+			pthread_cond_wait(&bridge->idle, &bridge->lock);
+		end_waiting();
 	}
-	note_waiting(bridge, reg);
-	while (reg->running)
-		pthread_cond_wait(&bridge->idle, &bridge->lock);
-	note_waiting(bridge, NULL);
 	pthread_mutex_unlock(&bridge->lock);
 
 	if (own_thread)
@@ -507,12 +564,7 @@ void dispatch_clear_in_child(struct dispatch *dispatch)
 		struct psb_registration *reg = dispatch->first;
 
 		dispatch->first = reg->next;
-		while (reg->letters) {
-			struct letter *next = reg->letters->next;
-
-			drop_letter(reg, reg->letters);
-			reg->letters = next;
-		}
+		free_letters(reg);
 		free(reg);
 	}
 }

@@ -5,24 +5,15 @@
 #pragma once
 
 #include "library/bridge.h"
-
-/* A cgroup's path, shared by those who still speak of it. */
-struct label {
-	unsigned refs; /* under the bridge's lock */
-	char path[];
-};
-
-int label_new(const char *path, struct label **ret);
-/* Both with the bridge's lock held. */
-struct label *label_ref(struct label *label);
-struct label *label_unref(struct label *label);
+#include "monitor/label.h"
 
 /* The registrations of one watch. */
 struct dispatch {
 	struct psb_bridge *bridge;
 	struct psb_registration *first;
 	uint64_t sequence; /* of the newest notification */
-	bool many;	   /* notifications speak of many cgroups: a slot for each */
+	bool many;	   /* notifications speak of many cgroups: a letter for each */
+	unsigned reserved; /* ... of them */
 	uint64_t calls, total_usec, superseded; /* of all that ever were registered */
 };
 
@@ -37,6 +28,14 @@ void dispatch_deliver(struct dispatch *dispatch, struct label *label,
 /* Tell the present state to those that asked for it and were not told yet. On the loop's thread. */
 void dispatch_present(struct dispatch *dispatch, struct label *label,
 		      const struct psb_notification *notification);
+
+/*
+ * Of many: notifications may speak of one more label, or of one less. Each mailbox, those to come
+ * too, keeps a letter for each, so that what was told can be followed without an allocation. Errors:
+ * -ENOMEM (nothing is reserved).
+ */
+int dispatch_reserve(struct dispatch *dispatch);
+void dispatch_release(struct dispatch *dispatch);
 
 /* Somebody else told everybody this. */
 void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical);
@@ -54,5 +53,5 @@ void dispatch_clear_in_child(struct dispatch *dispatch);
 /* Calls made, time spent in them, and notifications overtaken; with the lock held. */
 void dispatch_count(const struct dispatch *dispatch, struct psb_stats *stats);
 
-/* Is the calling thread inside a callback of this bridge? */
-bool dispatch_is_inside(const struct psb_bridge *bridge);
+/* Is the calling thread inside a callback, of whichever bridge? */
+bool dispatch_is_inside_any(void);

@@ -50,8 +50,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "library/hosting-internal.h"
+#include "library/hostmalloc.h"
 #include "library/hostmem.h"
 
 _Static_assert((int)PSB_LOW == (int)eMemoryAvailableLow, "the levels have the same numbers");
@@ -59,10 +61,11 @@ _Static_assert((int)PSB_NEUTRAL == (int)eMemoryAvailableNeutral,
 	       "the levels have the same numbers");
 _Static_assert((int)PSB_HIGH == (int)eMemoryAvailableHigh, "the levels have the same numbers");
 
-/* One lock for each process that makes managers; never freed. */
+/* One for each process that makes managers; never freed. */
 struct domain {
 	pid_t pid;
 	pthread_mutex_t lock;
+	struct hostmem mem;
 };
 
 struct manager {
@@ -71,14 +74,12 @@ struct manager {
 	_Atomic uint32_t holds;
 	struct domain *domain;
 	psb_watch *watch;
-	struct hostmem *mem;
+	struct heap heap, executable_heap;
 	uint64_t patience_usec;
 
 	/* under domain->lock */
 	struct slot *current;
 	enum psb_available told; /* last, to whomever; 0: nothing yet */
-	uint64_t notifications, failures, retired, overdue;
-	HRESULT last_failure;
 };
 
 struct slot {
@@ -88,7 +89,7 @@ struct slot {
 	pthread_cond_t left; /* a call is over */
 
 	/* under domain->lock */
-	bool running, detached, waited, overdue;
+	bool running, detached, waited;
 	struct slot *outer;	/* the call around this one, on the same thread */
 	struct slot *waits_for; /* what the thread of this call waits for */
 };
@@ -98,21 +99,29 @@ static __thread struct slot *inside;
 
 static _Atomic(struct domain *) the_domain;
 
+/* Is this a forked child of the process that made it? Its locks may never open again. */
+static bool is_forked(const struct domain *domain)
+{
+	return getpid() != domain->pid;
+}
+
 static int domain_get(struct domain **ret)
 {
 	struct domain *old = atomic_load(&the_domain), *domain;
 
-	if (old && !is_forked(old->pid)) {
+	if (old && !is_forked(old)) {
 		*ret = old;
 		return 0;
 	}
-	domain = malloc(sizeof(*domain));
+	domain = calloc(1, sizeof(*domain));
 	if (!domain)
 		return -ENOMEM;
 	domain->pid = getpid();
 	pthread_mutex_init(&domain->lock, NULL);
+	pthread_mutex_init(&domain->mem.lock, NULL);
 	if (!atomic_compare_exchange_strong(&the_domain, &old, domain)) {
 		pthread_mutex_destroy(&domain->lock);
+		pthread_mutex_destroy(&domain->mem.lock);
 		free(domain);
 		domain = old;
 	}
@@ -131,7 +140,6 @@ static void manager_unhold(struct manager *manager)
 {
 	if (atomic_fetch_sub(&manager->holds, 1) > 1)
 		return;
-	hostmem_free(manager->mem);
 	psb_watch_unref(manager->watch);
 	free(manager);
 }
@@ -185,19 +193,6 @@ static bool is_deadly(HRESULT result)
 	return result == HOST_E_CLRNOTAVAILABLE || result == E_FAIL;
 }
 
-/* The answer of a call, under the lock. */
-static void slot_answered(struct slot *slot, HRESULT result)
-{
-	struct manager *manager = slot->manager;
-
-	if (result == S_OK)
-		return;
-	manager->failures++;
-	manager->last_failure = result;
-	if (is_deadly(result))
-		manager->retired++;
-}
-
 /* A psb_callback_fn: one notification, on the thread of the slot's registration. */
 static void slot_notified(const struct psb_notification *n, void *userdata)
 {
@@ -216,7 +211,6 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 	}
 	told_before = manager->told;
 	manager->told = n->available;
-	manager->notifications++;
 	slot->running = true;
 	slot->outer = inside;
 	inside = slot;
@@ -226,7 +220,6 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 		slot->callback, (EMemoryAvailable)n->available);
 
 	pthread_mutex_lock(&domain->lock);
-	slot_answered(slot, result);
 	if (is_deadly(result) && !slot->detached) /* or its successor may have been told */
 		manager->told = told_before;
 	if (slot->detached || is_deadly(result)) {
@@ -243,8 +236,6 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 		slot->detached = true;
 	}
 	finish = slot->detached && !slot->waited;
-	if (slot->overdue)
-		manager->overdue--;
 	if (slot->waited)
 		pthread_cond_broadcast(&slot->left);
 	pthread_mutex_unlock(&domain->lock);
@@ -308,10 +299,6 @@ static int manager_replace(struct manager *manager, struct slot *next)
 		if (old->running && !is_inside(old))
 			r = slot_wait(old);
 		running = old->running;
-		if (r < 0) {
-			old->overdue = true;
-			manager->overdue++;
-		}
 	}
 	pthread_mutex_unlock(&manager->domain->lock);
 
@@ -331,12 +318,12 @@ static HRESULT manager_register(IHostMemoryManager *interface,
 	struct slot *next = NULL;
 	int r;
 
-	if (is_forked(manager->domain->pid))
+	if (is_forked(manager->domain))
 		return HOST_E_CLRNOTAVAILABLE;
 	if (callback) {
 		r = slot_new(manager, callback, &next);
 		if (r < 0)
-			return psb_hresult_from_errno(r);
+			return hresult_from_errno(r);
 	}
 
 	pthread_mutex_lock(&manager->domain->lock);
@@ -348,25 +335,21 @@ static HRESULT manager_register(IHostMemoryManager *interface,
 		if (r < 0) {
 			pthread_mutex_unlock(&manager->domain->lock);
 			slot_free(next);
-			return psb_hresult_from_errno(r);
+			return hresult_from_errno(r);
 		}
 	}
-	return psb_hresult_from_errno(manager_replace(manager, next));
+	return hresult_from_errno(manager_replace(manager, next));
 }
 
 /* ---- IUnknown ------------------------------------------------------------------------------ */
 
 static HRESULT manager_query_interface(IHostMemoryManager *interface, REFIID riid, void **ret)
 {
-	if (!riid || !ret)
-		return E_POINTER;
-	if (!guid_equal(riid, &IID_IUnknown) && !guid_equal(riid, &IID_IHostMemoryManager)) {
-		*ret = NULL;
-		return E_NOINTERFACE;
-	}
-	IHostMemoryManager_AddRef(interface);
-	*ret = interface;
-	return S_OK;
+	HRESULT result = hosting_query(interface, &IID_IHostMemoryManager, riid, ret);
+
+	if (result == S_OK)
+		IHostMemoryManager_AddRef(interface);
+	return result;
 }
 
 static ULONG manager_add_ref(IHostMemoryManager *interface)
@@ -381,7 +364,7 @@ static ULONG manager_release(IHostMemoryManager *interface)
 
 	if (left > 0)
 		return left;
-	if (is_forked(manager->domain->pid)) {
+	if (is_forked(manager->domain)) {
 		/* No thread is left that could be in a call, and the lock may be locked for ever. */
 		if (manager->current) {
 			free(manager->current);
@@ -397,64 +380,64 @@ static ULONG manager_release(IHostMemoryManager *interface)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-static bool is_level(EMemoryCriticalLevel level)
-{
-	return (int)level >= eTaskCritical && (int)level <= eProcessCritical;
-}
-
 static HRESULT manager_create_malloc(IHostMemoryManager *interface, DWORD type, IHostMalloc **ret)
 {
+	struct manager *manager = manager_of(interface);
+
 	if (!ret)
 		return E_POINTER;
 	*ret = NULL;
-	if (is_forked(manager_of(interface)->domain->pid))
+	if (is_forked(manager->domain))
 		return HOST_E_CLRNOTAVAILABLE;
-	return psb_hresult_from_errno(hostmalloc_new(interface, type, ret));
+	if (type & ~(DWORD)(MALLOC_THREADSAFE | MALLOC_EXECUTABLE))
+		return E_INVALIDARG;
+	IHostMemoryManager_AddRef(interface);
+	*ret = type & MALLOC_EXECUTABLE ? &manager->executable_heap.interface : &manager->heap.interface;
+	return S_OK;
 }
 
 static HRESULT manager_virtual_alloc(IHostMemoryManager *interface, void *address, size_t size,
 				     DWORD type, DWORD protect, EMemoryCriticalLevel level,
 				     void **ret)
 {
-	struct manager *manager = manager_of(interface);
+	struct domain *domain = manager_of(interface)->domain;
 
 	if (!ret)
 		return E_POINTER;
 	*ret = NULL;
-	if (is_forked(manager->domain->pid))
+	if (is_forked(domain))
 		return HOST_E_CLRNOTAVAILABLE;
-	if (!is_level(level))
+	if (!is_critical_level(level))
 		return E_INVALIDARG;
-	return psb_hresult_from_errno(
-		hostmem_alloc(manager->mem, address, size, type, protect, ret));
+	return hostmem_alloc(&domain->mem, address, size, type, protect, ret);
 }
 
 static HRESULT manager_virtual_free(IHostMemoryManager *interface, void *address, size_t size,
 				    DWORD type)
 {
-	struct manager *manager = manager_of(interface);
+	struct domain *domain = manager_of(interface)->domain;
 
-	if (is_forked(manager->domain->pid))
+	if (is_forked(domain))
 		return HOST_E_CLRNOTAVAILABLE;
-	return psb_hresult_from_errno(hostmem_release(manager->mem, address, size, type));
+	return hostmem_release(&domain->mem, address, size, type);
 }
 
 static HRESULT manager_virtual_query(IHostMemoryManager *interface, void *address, void *buffer,
 				     size_t length, size_t *ret_length)
 {
-	struct manager *manager = manager_of(interface);
+	struct domain *domain = manager_of(interface)->domain;
 	MEMORY_BASIC_INFORMATION info;
-	int r;
+	HRESULT result;
 
 	if (!buffer || !ret_length)
 		return E_POINTER;
-	if (is_forked(manager->domain->pid))
+	if (is_forked(domain))
 		return HOST_E_CLRNOTAVAILABLE;
 	if (length < sizeof(info))
 		return E_INVALIDARG;
-	r = hostmem_query(manager->mem, address, &info);
-	if (r < 0)
-		return psb_hresult_from_errno(r);
+	result = hostmem_query(&domain->mem, address, &info);
+	if (result != S_OK)
+		return result;
 	memcpy(buffer, &info, sizeof(info)); /* the caller's buffer may be of bytes */
 	*ret_length = sizeof(info);
 	return S_OK;
@@ -463,14 +446,13 @@ static HRESULT manager_virtual_query(IHostMemoryManager *interface, void *addres
 static HRESULT manager_virtual_protect(IHostMemoryManager *interface, void *address, size_t size,
 				       DWORD protect, DWORD *ret_old)
 {
-	struct manager *manager = manager_of(interface);
+	struct domain *domain = manager_of(interface)->domain;
 
 	if (!ret_old)
 		return E_POINTER;
-	if (is_forked(manager->domain->pid))
+	if (is_forked(domain))
 		return HOST_E_CLRNOTAVAILABLE;
-	return psb_hresult_from_errno(
-		hostmem_protect(manager->mem, address, size, protect, ret_old));
+	return hostmem_protect(&domain->mem, address, size, protect, ret_old);
 }
 
 static HRESULT manager_get_memory_load(IHostMemoryManager *interface, DWORD *ret_percent,
@@ -482,11 +464,13 @@ static HRESULT manager_get_memory_load(IHostMemoryManager *interface, DWORD *ret
 
 	if (!ret_percent || !ret_available_bytes)
 		return E_POINTER;
-	if (is_forked(manager->domain->pid))
+	if (is_forked(manager->domain))
 		return HOST_E_CLRNOTAVAILABLE;
 	r = psb_watch_load(manager->watch, &load);
 	if (r < 0)
-		return psb_hresult_from_errno(r);
+		return hresult_from_errno(r);
+	if (load.available_bytes == PSB_UNKNOWN)
+		return E_UNEXPECTED;
 	*ret_percent = load.percent;
 	*ret_available_bytes = (size_t)MIN(load.available_bytes, (uint64_t)SIZE_MAX);
 	return S_OK;
@@ -498,8 +482,7 @@ static HRESULT manager_needs_address_space(IHostMemoryManager *interface, void *
 {
 	(void)start;
 	(void)size;
-	return is_forked(manager_of(interface)->domain->pid) ? HOST_E_CLRNOTAVAILABLE
-							     : E_OUTOFMEMORY;
+	return is_forked(manager_of(interface)->domain) ? HOST_E_CLRNOTAVAILABLE : E_OUTOFMEMORY;
 }
 
 static HRESULT manager_acquired_address_space(IHostMemoryManager *interface, void *start,
@@ -507,13 +490,13 @@ static HRESULT manager_acquired_address_space(IHostMemoryManager *interface, voi
 {
 	(void)start;
 	(void)size;
-	return is_forked(manager_of(interface)->domain->pid) ? HOST_E_CLRNOTAVAILABLE : S_OK;
+	return is_forked(manager_of(interface)->domain) ? HOST_E_CLRNOTAVAILABLE : S_OK;
 }
 
 static HRESULT manager_released_address_space(IHostMemoryManager *interface, void *start)
 {
 	(void)start;
-	return is_forked(manager_of(interface)->domain->pid) ? HOST_E_CLRNOTAVAILABLE : S_OK;
+	return is_forked(manager_of(interface)->domain) ? HOST_E_CLRNOTAVAILABLE : S_OK;
 }
 
 static const IHostMemoryManagerVtbl manager_vtbl = {
@@ -543,13 +526,13 @@ int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret)
 	if (!manager)
 		return -ENOMEM;
 	r = domain_get(&manager->domain);
-	if (r >= 0)
-		r = hostmem_new(&manager->mem);
 	if (r < 0) {
 		free(manager);
 		return r;
 	}
 	manager->interface.lpVtbl = &manager_vtbl;
+	heap_init(&manager->heap, &manager->interface, false);
+	heap_init(&manager->executable_heap, &manager->interface, true);
 	atomic_init(&manager->refs, 1);
 	atomic_init(&manager->holds, 1);
 	manager->watch = psb_watch_ref(watch);
@@ -563,30 +546,5 @@ int host_memory_manager_set_patience(IHostMemoryManager *interface, uint64_t use
 	if (!interface || interface->lpVtbl != &manager_vtbl)
 		return -EINVAL;
 	manager_of(interface)->patience_usec = usec;
-	return 0;
-}
-
-int psb_host_memory_manager_stats(IHostMemoryManager *interface, struct psb_host_memory_stats *ret)
-{
-	struct psb_host_memory_stats stats = { .size = sizeof(stats) };
-	struct manager *manager;
-
-	if (!interface || interface->lpVtbl != &manager_vtbl || !ret || ret->size < sizeof(size_t))
-		return -EINVAL;
-	manager = manager_of(interface);
-	if (is_forked(manager->domain->pid))
-		return -ECHILD;
-	pthread_mutex_lock(&manager->domain->lock);
-	stats.notifications = manager->notifications;
-	stats.failures = manager->failures;
-	stats.last_failure = manager->last_failure;
-	stats.registered = manager->current != NULL;
-	stats.retired = manager->retired;
-	stats.overdue = manager->overdue;
-	pthread_mutex_unlock(&manager->domain->lock);
-	hostmem_totals(manager->mem, &stats.reserved_bytes, &stats.committed_bytes);
-
-	stats.size = ret->size; /* an older caller has a shorter structure, a newer one a longer */
-	memcpy(ret, &stats, MIN(ret->size, sizeof(stats)));
 	return 0;
 }

@@ -1,52 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hostmem.h - VirtualAlloc() and its family over mmap(2), and a heap that can be executable
+ * hostmem.h - the memory slots of an IHostMemoryManager: VirtualAlloc() and its family over mmap(2)
  *
- * One hostmem keeps the books of one IHostMemoryManager: which address space was reserved through
- * it, and how each page of that stands. The arguments are those of the Win32 functions, the errors
- * are ours. All calls may be made from any thread.
+ * A hostmem keeps the books: what was reserved through it, and how each page of that stands. One
+ * serves all managers of a process. Arguments and results are those of the interface, see
+ * psibridge-hosting(3): S_OK, E_INVALIDARG (not known, not done, or not in one reservation of ours),
+ * E_OUTOFMEMORY, E_ACCESSDENIED (the system forbids executable memory). Output pointers must not be
+ * NULL, and are written on success only. Any thread; not in a forked child, which has a lock that
+ * may be locked.
  */
 #pragma once
+
+#include <pthread.h>
 
 #include "core/util.h"
 #include "psibridge/hosting.h"
 
-/* Reservations start at multiples of this, as on Windows. Pages keep the system's size. */
-#define HOSTMEM_GRANULARITY 65536u
+struct hostmem {
+	pthread_mutex_t lock;	/* to be initialized */
+	struct region *regions; /* NULL at first */
+};
 
-struct hostmem;
-
-/* Errors: -ENOMEM. */
-int hostmem_new(struct hostmem **ret);
-/* Forgets, and unmaps nothing: somebody may be running in that memory. */
-struct hostmem *hostmem_free(struct hostmem *mem);
-DEFINE_CLEANUP(struct hostmem *, hostmem_free);
-
-/*
- * MEM_RESERVE, MEM_COMMIT or both, or MEM_RESET, with or without MEM_TOP_DOWN (which mmap does
- * anyway). Errors: -EINVAL (size 0, unknown or refused flags, commit or reset outside a
- * reservation, reset of pages that are not committed), -ENOMEM (no memory, or the address is
- * taken), -EACCES or -EPERM (the system forbids executable memory).
- */
-int hostmem_alloc(struct hostmem *mem, void *address, size_t size, uint32_t type, uint32_t protect,
-		  void **ret_address);
-
-/* MEM_DECOMMIT or MEM_RELEASE. Errors: -EINVAL (not such a region, or a wrong size), -ENOMEM (the
- * kernel cannot split its mappings further). */
-int hostmem_release(struct hostmem *mem, void *address, size_t size, uint32_t type);
-
-/* Committed pages of one reservation only. `ret_old` gets what the first page had. Errors: -EINVAL,
- * -ENOMEM, -EACCES, -EPERM. */
-int hostmem_protect(struct hostmem *mem, void *address, size_t size, uint32_t protect,
-		    uint32_t *ret_old);
-
-/* Any address, ours or not; of memory that is not ours /proc/self/maps tells. Errors: -EINVAL
- * (beyond the address space of a process), or why that file cannot be read. */
-int hostmem_query(struct hostmem *mem, const void *address, MEMORY_BASIC_INFORMATION *ret);
-
-void hostmem_totals(struct hostmem *mem, uint64_t *ret_reserved_bytes,
-		    uint64_t *ret_committed_bytes);
-
-/* The object of CreateMalloc(); takes a reference on `owner`, which may be any manager. `type` is
- * MALLOC_... flags. Errors: -EINVAL (unknown flags), -ENOMEM. */
-int hostmalloc_new(IHostMemoryManager *owner, DWORD type, IHostMalloc **ret);
+HRESULT hostmem_alloc(struct hostmem *mem, const void *address, size_t size, DWORD type,
+		      DWORD protect, void **ret);
+HRESULT hostmem_release(struct hostmem *mem, const void *address, size_t size, DWORD type);
+HRESULT hostmem_protect(struct hostmem *mem, const void *address, size_t size, DWORD protect,
+			DWORD *ret_old);
+HRESULT hostmem_query(struct hostmem *mem, const void *address, MEMORY_BASIC_INFORMATION *ret);

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hresult.c - errors of the native API in the words of the hosting ABI
+ * hresult.c - errors of the native API and of system calls in the words of the hosting ABI
  */
-#include "psibridge/hosting.h"
+#include "library/hosting-internal.h"
 
 #include <errno.h>
 
-HRESULT psb_hresult_from_errno(int error)
+HRESULT hresult_from_errno(int error)
 {
 	if (error >= 0)
 		return S_OK;
 	switch (-error) {
 	case EINVAL:
-	case ERANGE:
-	case ENAMETOOLONG:
 		return E_INVALIDARG;
-	case EFAULT:
-		return E_POINTER;
 	case ENOMEM:
 	case EAGAIN: /* no thread */
 	case EMFILE:
@@ -24,25 +20,13 @@ HRESULT psb_hresult_from_errno(int error)
 		return E_OUTOFMEMORY;
 	case EACCES:
 	case EPERM:
-	case EROFS:
 		return E_ACCESSDENIED;
-	case ENOSYS:
-	case EOPNOTSUPP:
-		return E_NOTIMPL;
 	case EDEADLK:
 		return HOST_E_DEADLOCK;
-	case EINTR:
-		return HOST_E_INTERRUPTED;
-	case EALREADY:
-	case EBUSY:
-	case EXDEV:
-		return HOST_E_INVALIDOPERATION;
 	case ECHILD:
 		return HOST_E_CLRNOTAVAILABLE;
 	case ETIMEDOUT:
 		return HOST_E_TIMEOUT;
-	case ECANCELED:
-		return HOST_E_ABANDONED;
 	default: /* never E_FAIL: that would say that the runtime itself is dead */
 		return E_UNEXPECTED;
 	}

@@ -10,6 +10,7 @@
  * the thread that takes finds out by itself.
  */
 #include "library/dispatch-internal.h"
+#include "library/sized.h"
 #include "library/watch.h"
 
 #include <errno.h>
@@ -22,20 +23,33 @@ struct psb_mailbox {
 	struct label *label; /* of what was taken last */
 };
 
-/* Lock held. False: the time is over. */
+/* Lock held. */
+static void stop_taking(void *userdata)
+{
+	struct psb_registration *reg = userdata;
+	struct psb_bridge *bridge = reg->bridge;
+
+	reg->running = false;
+	pthread_cond_broadcast(&bridge->idle);
+	pthread_mutex_unlock(&bridge->lock);
+}
+
+/* Lock held. The one place where a thread may be cancelled. False: the time is over. */
 static bool wait_until(struct psb_registration *reg, uint64_t until_usec)
 {
-	struct timespec until;
+	struct timespec until = {
+		.tv_sec = (time_t)(until_usec / USEC_PER_SEC),
+		.tv_nsec = (long)(until_usec % USEC_PER_SEC * NSEC_PER_USEC),
+	};
 
-	if (until_usec == PSB_FOREVER) {
-		pthread_cond_wait(&reg->wake, &reg->bridge->lock);
-		return true;
-	}
-	if (now_usec() >= until_usec)
+	if (until_usec != PSB_FOREVER && now_usec() >= until_usec)
 		return false;
-	until.tv_sec = (time_t)(until_usec / USEC_PER_SEC);
-	until.tv_nsec = (long)(until_usec % USEC_PER_SEC * NSEC_PER_USEC);
-	pthread_cond_timedwait(&reg->wake, &reg->bridge->lock, &until);
+	pthread_cleanup_push(stop_taking, reg);
+	if (until_usec == PSB_FOREVER)
+		pthread_cond_wait(&reg->wake, &reg->bridge->lock);
+	else
+		pthread_cond_timedwait(&reg->wake, &reg->bridge->lock, &until);
+	pthread_cleanup_pop(0);
 	return true;
 }
 
@@ -78,17 +92,17 @@ static int take(struct psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_n
 			label_unref(letter.label);
 			continue;
 		}
-		reg->taken_usec = now_usec();
-		registration_told(reg, &letter.notification, reg->taken_usec, true);
+		now = now_usec();
+		/* until a program that polls is back it does something else */
+		reg->taken_usec = timeout_usec > 0 ? now : 0;
+		registration_told(reg, &letter.notification, now, true);
 		reg->dispatch->calls++;
 		label_unref(mailbox->label);
 		mailbox->label = letter.label;
 		*ret = letter.notification;
 		r = 1;
 	}
-	reg->running = false;
-	pthread_cond_broadcast(&bridge->idle);
-	pthread_mutex_unlock(&bridge->lock);
+	stop_taking(reg);
 	return r;
 }
 
@@ -110,7 +124,12 @@ int psb_mailbox_new(psb_watch *w, unsigned flags, psb_mailbox **ret)
 		return r;
 	}
 	mailbox->registration->pulled = true;
-	registration_enlist(mailbox->registration, NULL);
+	r = registration_enlist(mailbox->registration, NULL);
+	if (r < 0) {
+		registration_free(mailbox->registration);
+		free(mailbox);
+		return r;
+	}
 	mailbox->watch = psb_watch_ref(w);
 	if (flags & PSB_TELL_PRESENT)
 		watch_present(w);
@@ -121,24 +140,20 @@ int psb_mailbox_new(psb_watch *w, unsigned flags, psb_mailbox **ret)
 int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret)
 {
 	struct psb_notification n;
-	size_t theirs, size;
+	size_t size;
 	int r;
 
 	if (!mailbox || !ret)
 		return -EINVAL;
-	theirs = ret->size;
-	if (theirs < sizeof(theirs))
-		return -EINVAL;
+	r = sized_check(ret, &size);
+	if (r < 0)
+		return r;
 	if (bridge_is_child(mailbox->watch->bridge))
 		return -ECHILD;
 	r = take(mailbox, timeout_usec, &n);
 	if (r <= 0)
 		return r;
-	size = MIN(theirs, sizeof(n));
-	n.size = theirs;
-	memcpy(ret, &n, size);
-	if (theirs > size) /* a newer caller's members, of which we know nothing */
-		memset((char *)ret + size, 0, theirs - size);
+	sized_fill(ret, &n, sizeof(n));
 	return 1;
 }
 
@@ -165,16 +180,10 @@ psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox)
 	if (!mailbox)
 		return NULL;
 	if (!bridge_is_child(mailbox->watch->bridge)) {
-		struct psb_bridge *bridge = mailbox->watch->bridge;
-
 		close_slot(mailbox->registration);
 		psb_registration_remove(mailbox->registration);
-		pthread_mutex_lock(&bridge->lock);
-		label_unref(mailbox->label);
-		pthread_mutex_unlock(&bridge->lock);
-	} else {
-		label_unref(mailbox->label); /* nobody else is left */
 	}
+	label_unref(mailbox->label);
 	psb_watch_unref(mailbox->watch);
 	free(mailbox);
 	return NULL;

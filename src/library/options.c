@@ -2,12 +2,13 @@
 /*
  * options.c - from psb_watch_options to what the layers below want
  *
- * The structure may be shorter than ours (an older caller): what it lacks is zero, and zero means
- * the default. A longer one is a newer caller's, who may rely on members we would ignore:
- * psb_watch_new() refuses it.
+ * The structure may be shorter or longer than ours: sized.h.
  */
 #include "core/cgpattern.h"
+#include "library/sized.h"
 #include "library/watch.h"
+
+#include "core/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +19,26 @@ void watch_explain(const struct psb_watch_options *o, const char *why, int error
 	if (!o->error_text || o->error_text_size == 0)
 		return;
 	snprintf(o->error_text, o->error_text_size, "%s", why[0] ? why : strerror(-error));
-	make_one_line(o->error_text);
+	utf8_hide_controls(o->error_text, strlen(o->error_text));
+}
+
+int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_options *ret)
+{
+	struct psb_watch_options o = { 0 };
+	char why[WHY_MAX];
+	int r = theirs ? sized_take(&o, sizeof(o), theirs) : 0;
+
+	if (r == -E2BIG && theirs->size <= SIZED_MAX) {
+		snprintf(
+			why, sizeof(why),
+			"options: of %zu bytes libpsibridge %s knows %zu, and behind them something is set: "
+			"the program needs a newer version",
+			theirs->size, psb_version(), sizeof(o));
+		watch_explain(&o, why, r);
+	}
+	if (r == 0)
+		*ret = o;
+	return r;
 }
 
 static int parse_trigger(const char *name, const char *text, const char *otherwise,
@@ -77,6 +97,10 @@ int watch_options_parse(const struct psb_watch_options *o, struct policy_options
 		r = parse_trigger("low", o->low, "some 200ms/2s", &p.low, why);
 	if (r == 0)
 		r = parse_trigger("critical", o->critical, "full 100ms/2s", &p.critical, why);
+	if (r == 0)
+		r = trigger_check_early("early", &p.early, "low", &p.low, why, WHY_MAX);
+	if (r == 0)
+		r = trigger_check_early("early", &p.early, "critical", &p.critical, why, WHY_MAX);
 	if (r < 0)
 		return r;
 	*ret = p;
@@ -116,7 +140,7 @@ int watch_target_parse(const struct psb_watch_options *o, struct target *ret, ch
 		.source_write = o->source_write,
 		.source_write_size = o->source_write_size,
 	};
-	struct cgroups cgroups;
+	struct cgroups cgroups = { 0 };
 	struct cgpattern *pattern;
 	const char *wrong;
 	char fixed[CGPATH_MAX];
@@ -133,9 +157,13 @@ int watch_target_parse(const struct psb_watch_options *o, struct target *ret, ch
 		return -EINVAL;
 	}
 	r = cgroups_discover(q.proc, &cgroups);
-	if (r < 0 || !cgroups.has_v2) {
-		snprintf(why, WHY_MAX, "no cgroup2 hierarchy is mounted here (cgroup v1 only)");
-		return r < 0 ? r : -ENOENT;
+	if (r < 0 && r != -ENOENT) {
+		snprintf(why, WHY_MAX, "%s/self/mountinfo: %s", q.proc, strerror(-r));
+		return r;
+	}
+	if (!cgroups.has_v2) {
+		snprintf(why, WHY_MAX, "%s", cgroups_missing(&cgroups));
+		return -ENOENT;
 	}
 	r = cgpattern_new(o->pattern, cgroups.v2.point, &pattern, &wrong);
 	if (r < 0) {

@@ -19,8 +19,10 @@
 #include <string.h>
 
 #include "core/nearest.h"
+#include "core/utf8.h"
 #include "core/value.h"
 #include "library/bridge.h"
+#include "library/sized.h"
 
 #define PREFIX "PSIBRIDGE"
 #define APART_USEC (10 * USEC_PER_SEC)
@@ -35,6 +37,12 @@ static const char *const log_words[] = { "off", "error", "warning", "info", "deb
 static const int log_priorities[] = { -1, LOG_ERROR, LOG_WARN, LOG_NOTE, 7 };
 static const char *const collect_words[] = { "low", "critical", "off", NULL };
 
+/* What is read: two structures of the caller's, each of which may be shorter or longer than ours. */
+struct values {
+	struct psb_settings settings;
+	struct psb_watch_options watch;
+};
+
 enum kind { KIND_TEXT, KIND_TRIGGER, KIND_U64, KIND_AUTO, KIND_PERCENT, KIND_BOOLEAN, KIND_WORD };
 
 static const struct row {
@@ -45,12 +53,13 @@ static const struct row {
 	const char *const *words;
 	const char *expected; /* NULL: value_expected() */
 } table[] = {
-#define AT(member) offsetof(struct psb_settings, member)
-	{ "", KIND_BOOLEAN, FORM_BOOLEAN, AT(enabled), NULL, "on or off" },
-	{ "LOG", KIND_WORD, 0, AT(log_priority), log_words, "off, error, warning, info or debug" },
-	{ "COLLECT", KIND_WORD, 0, AT(collect), collect_words, "low, critical or off" },
-	{ "APART", KIND_U64, FORM_TIME, AT(apart_usec), NULL, NULL },
-	{ "GROWN", KIND_U64, FORM_SIZE, AT(grown_bytes), NULL, NULL },
+#define AT(member) offsetof(struct values, member)
+	{ "", KIND_BOOLEAN, FORM_BOOLEAN, AT(settings.enabled), NULL, "on or off" },
+	{ "LOG", KIND_WORD, 0, AT(settings.log_priority), log_words,
+	  "off, error, warning, info or debug" },
+	{ "COLLECT", KIND_WORD, 0, AT(settings.collect), collect_words, "low, critical or off" },
+	{ "APART", KIND_U64, FORM_TIME, AT(settings.apart_usec), NULL, NULL },
+	{ "GROWN", KIND_U64, FORM_SIZE, AT(settings.grown_bytes), NULL, NULL },
 	{ "CGROUP", KIND_TEXT, 0, AT(watch.cgroup), NULL, NULL },
 	{ "SOURCE", KIND_TEXT, 0, AT(watch.source), NULL, NULL },
 	{ "EARLY", KIND_TRIGGER, FORM_TRIGGER, AT(watch.early), NULL, NULL },
@@ -67,7 +76,7 @@ static const struct row {
 struct reader {
 	psb_log_fn *log;
 	void *userdata;
-	struct psb_settings *settings;
+	struct values *values;
 	bool strict;
 };
 
@@ -81,7 +90,7 @@ static _printf_(2, 3) void complain(struct reader *r, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	make_one_line(line);
+	utf8_hide_controls(line, strlen(line));
 	r->log(r->userdata, LOG_WARN, line);
 }
 
@@ -89,7 +98,7 @@ static void refuse(struct reader *r, const struct row *row, const char *text, co
 {
 	const char *expected = row->expected ? row->expected : value_expected(row->form);
 
-	r->settings->refused++;
+	r->values->settings.refused++;
 	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected%s", row->name[0] ? "_" : "", row->name,
 		 text, why, why[0] ? "; " : "", expected, r->strict ? "" : "; the default counts");
 }
@@ -105,7 +114,7 @@ static int find_word(const char *const *words, const char *text)
 /* The member a row speaks of, whatever its type is. */
 static void *member(const struct reader *r, const struct row *row)
 {
-	return (char *)r->settings + row->offset;
+	return (char *)r->values + row->offset;
 }
 
 static void read_one(struct reader *r, const struct row *row, const char *text)
@@ -195,7 +204,7 @@ static void look_at_name(struct reader *r, const char *name, size_t size)
 		near = nearest_word(name, size, names + 1, ELEMENTSOF(names) - 1);
 	if (!near && !r->strict)
 		return;
-	r->settings->refused++;
+	r->values->settings.refused++;
 	if (near)
 		complain(r, "%.*s: there is no such variable; did you mean " PREFIX "_%s?",
 			 (int)MIN(size, (size_t)100), name, near);
@@ -210,7 +219,7 @@ static void look_for_slips(struct reader *r, const char *const *environment)
 		size_t size = equals ? (size_t)(equals - *v) : strlen(*v);
 
 		if (!equals && r->strict) {
-			r->settings->refused++;
+			r->values->settings.refused++;
 			complain(r, "%.100s: NAME=VALUE was expected", *v);
 		} else if (equals && !is_setting(*v, size) &&
 			   (r->strict || !is_for_others(*v, size))) {
@@ -233,24 +242,35 @@ static const char *look_up(const char *const *environment, const char *name)
 int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
 			   void *userdata, struct psb_settings *ret)
 {
-	struct psb_settings settings = {
-		.size = sizeof(settings),
-		.watch = { .size = sizeof(settings.watch) },
-		.enabled = 1,
-		.log_priority = LOG_WARN,
-		.apart_usec = APART_USEC,
-		.grown_bytes = GROWN_BYTES,
+	struct values values = {
+		.settings = {
+			.enabled = 1,
+			.log_priority = LOG_WARN,
+			.apart_usec = APART_USEC,
+			.grown_bytes = GROWN_BYTES,
+		},
 	};
+	struct psb_settings asked = { 0 };
 	struct reader reader = {
 		.log = log,
 		.userdata = userdata,
-		.settings = &settings,
+		.values = &values,
 		.strict = flags & PSB_SETTINGS_STRICT,
 	};
+	size_t size;
+	int r;
 
-	/* A part of it would be of no use: it begins with a structure that may grow. */
-	if (!environment || (flags & ~PSB_SETTINGS_STRICT) || !ret || ret->size != sizeof(settings))
+	if (!environment || (flags & ~PSB_SETTINGS_STRICT) || !ret)
 		return -EINVAL;
+	r = sized_check(ret, &size);
+	if (r < 0)
+		return r;
+	memcpy(&asked, ret, MIN(size, sizeof(asked)));
+	values.settings.watch = asked.watch;
+	if (asked.watch)
+		r = sized_check(asked.watch, &size);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char name[40];
 		const char *text;
@@ -262,8 +282,9 @@ int psb_settings_read_from(const char *const *environment, unsigned flags, psb_l
 			read_one(&reader, &table[i], text);
 	}
 	look_for_slips(&reader, environment);
-	*ret = settings;
-	return 0;
+	if (asked.watch)
+		sized_fill(asked.watch, &values.watch, sizeof(values.watch));
+	return sized_fill(ret, &values.settings, sizeof(values.settings));
 }
 
 int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)

@@ -5,12 +5,12 @@
  *     fixed part --> a child --> its files --> told --> its children --> the next child
  *
  * A walk in preorder, so parents come before their children. What is open at any moment is one
- * directory for each level and one file: descriptors grow with depth, not with the number of
- * cgroups (a cgroup tree may be deeper than anybody makes it; DEPTH_MAX bounds that).
+ * directory and one file, however deep it goes: a directory is read to its end, and what it names is
+ * kept in a list.
  *
- * All files are opened below the directory that readdir(3) named, so the path is never resolved
- * anew: a cgroup that is removed and made again meanwhile gives the numbers of one of the two,
- * never a mixture. A removed cgroup's open directory still opens, and its files answer ENOENT or
+ * All files of a cgroup are opened below its directory, which is opened once: a cgroup that is
+ * removed and made again meanwhile gives the numbers of one of the two, never a mixture. A removed
+ * cgroup's open directory still opens, and its files answer ENOENT or
  * ENODEV; a cgroup without PSI (cgroup.pressure is 0) has no readable memory.pressure either. What
  * tells them apart is cgroup.procs, which every living cgroup has, also a threaded one (there only
  * reading it is refused).
@@ -33,23 +33,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEPTH_MAX 64
 /* inactive_file is among the first lines of memory.stat */
 #define STAT_TEXT_MAX 2048
 #define EVENTS_TEXT_MAX 512
 
+/* A cgroup that is still to be visited. */
+struct node {
+	struct node *next;
+	size_t parent_length; /* of its parent's path, which is what the path begins with by then */
+	char name[];
+};
+
 struct survey {
 	psb_survey_fn *fn;
 	void *userdata;
+	const struct cgroups *cgroups;
+	struct node *todo;
 	const struct cgpattern *pattern; /* NULL: a path was asked for, it alone */
 	char path[CGPATH_MAX];
-	unsigned depth;
 };
-
-static bool is_our_trouble(int r)
-{
-	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
-}
 
 /* ---- one cgroup ------------------------------------------------------------------------------ */
 
@@ -62,7 +64,7 @@ static int read_number(int dirfd, const char *name, uint64_t *value)
 	int r = file_read(dirfd, name, text, sizeof(text), &size);
 
 	if (r < 0)
-		return is_our_trouble(r) ? r : 0;
+		return is_shortage(r) ? r : 0;
 	if (limit_parse(text, size, &number) == 0)
 		*value = number == UINT64_MAX ? 0 : number; /* no limit */
 	return 0;
@@ -79,7 +81,7 @@ static int read_use(int dirfd, struct psb_survey_row *row)
 		return r;
 	r = file_read(dirfd, "memory.stat", text, sizeof(text), &size);
 	if (r < 0)
-		return is_our_trouble(r) ? r : 0;
+		return is_shortage(r) ? r : 0;
 	if (keyed_get(text, size, "inactive_file", &inactive) == 0)
 		row->working_set_bytes = usec_sub(row->current_bytes, inactive);
 	return 0;
@@ -93,7 +95,7 @@ static int read_events(int dirfd, struct psb_survey_row *row)
 	int r = file_read(dirfd, "memory.events", text, sizeof(text), &size);
 
 	if (r < 0)
-		return is_our_trouble(r) ? r : 0;
+		return is_shortage(r) ? r : 0;
 	if (memory_events_parse(text, size, &events) < 0)
 		return 0;
 	row->has_events = 1;
@@ -110,7 +112,7 @@ static int read_pressure(int dirfd, struct psb_survey_row *row)
 	int fd = file_open(dirfd, "memory.pressure"), r;
 
 	if (fd < 0)
-		return is_our_trouble(fd) ? fd : 0;
+		return is_shortage(fd) ? fd : 0;
 	r = pressure_read(fd, &psi);
 	close(fd);
 	if (r < 0)
@@ -152,46 +154,40 @@ static int tell(struct survey *s, int dirfd)
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-/* Append a name to the path; *ret_length is the length before, to cut it off again. */
-static bool push(struct survey *s, const char *name, size_t *ret_length)
+/* The directory of the path that is set. */
+static int open_directory(const struct survey *s)
 {
-	size_t length = strlen(s->path), add = strlen(name), slash = length > 1;
+	int path_fd = cgroup_open(s->cgroups, s->path), dirfd;
+
+	if (path_fd < 0)
+		return path_fd;
+	dirfd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0)
+		dirfd = -errno;
+	close(path_fd);
+	return dirfd;
+}
+
+/* Append a name to the path of the parent. */
+static bool set_path(struct survey *s, size_t length, const char *name)
+{
+	size_t add = strlen(name), slash = length > 1;
 
 	if (length + slash + add >= sizeof(s->path))
 		return false;
-	*ret_length = length;
 	if (slash)
 		s->path[length] = '/';
 	memcpy(s->path + length + slash, name, add + 1);
 	return true;
 }
 
-static int walk(struct survey *s, int dirfd);
-
-static int visit(struct survey *s, int parent, const char *name)
-{
-	bool match = cgpattern_match(s->pattern, s->path);
-	bool descend = cgpattern_descend(s->pattern, s->path) && s->depth < DEPTH_MAX;
-	int dirfd, r = 0;
-
-	if (!match && !descend)
-		return 0;
-	dirfd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dirfd < 0) /* gone, or not ours to read */
-		return is_our_trouble(-errno) ? -errno : 0;
-	if (match)
-		r = tell(s, dirfd);
-	if (r == 0 && descend)
-		return walk(s, dirfd);
-	close(dirfd);
-	return r;
-}
-
 /* Takes dirfd over. */
-static int walk(struct survey *s, int dirfd)
+static int list_children(struct survey *s, int dirfd)
 {
+	size_t length = strlen(s->path);
 	DIR *dir = fdopendir(dirfd);
 	struct dirent *entry;
+	struct node *node;
 	int r = 0;
 
 	if (!dir) {
@@ -199,42 +195,69 @@ static int walk(struct survey *s, int dirfd)
 		close(dirfd);
 		return r;
 	}
-	s->depth++;
 	while (r == 0 && (entry = readdir(dir)) != NULL) {
-		size_t length;
-
 		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
-		    strcmp(entry->d_name, "..") == 0 || !push(s, entry->d_name, &length))
+		    strcmp(entry->d_name, "..") == 0 || !set_path(s, length, entry->d_name) ||
+		    (!cgpattern_match(s->pattern, s->path) &&
+		     !cgpattern_descend(s->pattern, s->path)))
 			continue;
-		r = visit(s, dirfd, entry->d_name);
-		s->path[length] = '\0';
+		node = malloc(sizeof(*node) + strlen(entry->d_name) + 1);
+		if (!node) {
+			r = -ENOMEM;
+			break;
+		}
+		node->next = s->todo;
+		node->parent_length = length;
+		strcpy(node->name, entry->d_name);
+		s->todo = node;
 	}
-	s->depth--;
+	s->path[length] = '\0';
 	closedir(dir);
 	return r;
 }
 
-static int begin(struct survey *s, const struct cgroups *cgroups, const char *path)
+/* The cgroup of the path that is set. */
+static int visit(struct survey *s)
 {
-	int path_fd = cgroup_open(cgroups, path), dirfd, r;
+	int dirfd = open_directory(s), r = 0;
 
-	if (path_fd < 0)
-		return path_fd == -ENOTDIR ? -ENOENT : path_fd;
-	dirfd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dirfd < 0 ? -errno : 0;
-	close(path_fd);
-	if (r < 0)
-		return r;
-	memcpy(s->path, path, strlen(path) + 1);
-	if (s->pattern) {
-		/* the fixed part itself: it matches where two stars in the middle are no level */
-		if (cgpattern_match(s->pattern, s->path))
-			r = tell(s, dirfd);
-		if (r == 0)
-			return walk(s, dirfd);
-	} else {
+	if (dirfd < 0) /* gone, or not ours to read */
+		return is_shortage(dirfd) ? dirfd : 0;
+	if (cgpattern_match(s->pattern, s->path))
 		r = tell(s, dirfd);
+	if (r == 0 && cgpattern_descend(s->pattern, s->path))
+		return list_children(s, dirfd);
+	close(dirfd);
+	return r;
+}
+
+static int walk(struct survey *s, int dirfd)
+{
+	int r = list_children(s, dirfd);
+	struct node *node;
+
+	while ((node = s->todo) != NULL) {
+		s->todo = node->next;
+		if (r == 0 && set_path(s, node->parent_length, node->name))
+			r = visit(s);
+		free(node);
 	}
+	return r;
+}
+
+static int begin(struct survey *s, const char *path)
+{
+	int dirfd, r = 0;
+
+	memcpy(s->path, path, strlen(path) + 1);
+	dirfd = open_directory(s);
+	if (dirfd < 0)
+		return dirfd == -ENOTDIR || dirfd == -EXDEV ? -ENOENT : dirfd;
+	/* the fixed part itself matches where two stars in the middle are no level */
+	if (!s->pattern || cgpattern_match(s->pattern, s->path))
+		r = tell(s, dirfd);
+	if (r == 0 && s->pattern)
+		return walk(s, dirfd);
 	close(dirfd);
 	return r;
 }
@@ -258,8 +281,9 @@ int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_surve
 		return -ENOMEM;
 	s->fn = fn;
 	s->userdata = userdata;
+	s->cgroups = cgroups;
 	s->pattern = stars;
-	r = begin(s, cgroups, stars ? cgpattern_fixed(stars) : path);
+	r = begin(s, stars ? cgpattern_fixed(stars) : path);
 	free(s);
 	return r;
 }

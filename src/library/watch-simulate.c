@@ -5,7 +5,7 @@
  * A simulation is put into the watch's queue by any thread, and done by the loop's in the order of
  * the calls. Told, it goes through the policy as a signal; untold, the policy goes on from it.
  */
-#include "library/grove.h"
+#include "library/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,19 +16,30 @@
 struct simulation {
 	struct simulation *next;
 	enum level level;
-	bool critical, untold;
-	char path[]; /* of a pattern's cgroup; "" for a single one */
+	bool critical;
+	uint64_t told_usec;  /* 0: tell it */
+	struct label *label; /* of a pattern's cgroup; NULL for a single one */
 };
+
+static void free_simulation(struct psb_watch *w, struct simulation *s)
+{
+	bool locked = !bridge_is_child(w->bridge);
+
+	if (locked && s->label)
+		dispatch_release(&w->dispatch);
+	label_unref(s->label);
+	free(s);
+}
 
 static void simulate_one(struct psb_watch *w, const struct simulation *s)
 {
-	if (w->grove) {
-		grove_simulate(w->grove, s->path, s->level, s->critical, s->untold);
-	} else if (s->untold) {
+	if (w->group) {
+		group_simulate(w->group, s->label, s->level, s->critical, s->told_usec);
+	} else if (s->told_usec > 0) {
 		dispatch_assume(&w->dispatch, (enum psb_available)s->level, s->critical);
-		meter_resume(w->meter, s->level, s->critical);
+		monitor_resume(w->monitor, s->level, s->critical, s->told_usec);
 	} else {
-		meter_signal(w->meter, s->level, s->critical, REASON_SIMULATED);
+		monitor_signal(w->monitor, s->level, s->critical, REASON_SIMULATED);
 	}
 }
 
@@ -46,7 +57,7 @@ void watch_simulate(struct loop_work *work)
 
 		if (w->running)
 			simulate_one(w, list);
-		free(list);
+		free_simulation(w, list);
 		list = next;
 	}
 }
@@ -56,7 +67,7 @@ void watch_forget_simulations(struct psb_watch *w)
 	while (w->simulations) {
 		struct simulation *next = w->simulations->next;
 
-		free(w->simulations);
+		free_simulation(w, w->simulations);
 		w->simulations = next;
 	}
 }
@@ -77,7 +88,7 @@ static int queue_simulation(struct psb_watch *w, struct simulation *s)
 	}
 	pthread_mutex_unlock(&w->bridge->lock);
 	if (gone) {
-		free(s);
+		free_simulation(w, s);
 		return -ENODEV;
 	}
 	if (post)
@@ -91,46 +102,51 @@ static int find_cgroup(const struct psb_watch *w, const char *cgroup, char *buf,
 {
 	*ret_path = "";
 	if (!cgroup)
-		return w->grove ? -EINVAL : 0;
+		return w->group ? -EINVAL : 0;
 	if (cgpath_normalise(cgroup, w->target.cgroups.v2.point, buf, NULL) < 0)
 		return -EINVAL;
-	if (!w->grove)
+	if (!w->group)
 		return strcmp(buf, w->label->path) == 0 ? 0 : -EINVAL;
 	*ret_path = buf;
-	return grove_matches(w->grove, buf) ? 0 : -EINVAL;
+	return group_matches(w->group, buf) ? 0 : -EINVAL;
 }
 
 int psb_watch_simulate_at(psb_watch *w, const char *cgroup, enum psb_available available,
-			  int critical, unsigned flags)
+			  int critical, uint64_t told_usec)
 {
 	char buf[CGPATH_MAX];
 	struct simulation *s;
 	const char *path;
-	size_t size;
 	int r;
 
-	if (!w || available < PSB_LOW || available > PSB_HIGH ||
-	    (critical && available != PSB_LOW) || (flags & ~PSB_UNTOLD))
+	if (!w || available < PSB_LOW || available > PSB_HIGH || (critical && available != PSB_LOW))
 		return -EINVAL;
 	if (bridge_is_child(w->bridge))
 		return -ECHILD;
 	r = find_cgroup(w, cgroup, buf, &path);
 	if (r < 0)
 		return r;
-	size = strlen(path) + 1;
-	s = calloc(1, sizeof(*s) + size);
+	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	if (*path && label_new(path, &s->label) < 0) {
+		free(s);
+		return -ENOMEM;
+	}
+	if (s->label && dispatch_reserve(&w->dispatch) < 0) {
+		free(s->label);
+		free(s);
+		return -ENOMEM;
+	}
 	s->level = (enum level)available;
 	s->critical = critical;
-	s->untold = flags & PSB_UNTOLD;
-	memcpy(s->path, path, size);
+	s->told_usec = told_usec;
 	return queue_simulation(w, s);
 }
 
 int psb_watch_simulate(psb_watch *w, enum psb_available available, int critical)
 {
-	if (w && !bridge_is_child(w->bridge) && w->grove && available >= PSB_LOW &&
+	if (w && !bridge_is_child(w->bridge) && w->group && available >= PSB_LOW &&
 	    available <= PSB_HIGH && (!critical || available == PSB_LOW))
 		return -EOPNOTSUPP;
 	return psb_watch_simulate_at(w, NULL, available, critical, 0);
@@ -167,10 +183,10 @@ int psb_watch_list(psb_watch *w, psb_member_fn *fn, void *userdata)
 		return -ECHILD;
 	if (!may_dispatch(w->bridge))
 		return -EXDEV;
-	if (w->grove) {
-		grove_list(w->grove, fn, userdata);
-	} else if (!w->gone) {
-		meter_describe(w->meter, PSB_REASON_PRESENT, &n);
+	if (w->group) {
+		group_list(w->group, fn, userdata);
+	} else if (w->monitor && !w->gone) {
+		monitor_describe(w->monitor, PSB_REASON_PRESENT, &n);
 		fn(&n, userdata);
 	}
 	return 0;

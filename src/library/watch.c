@@ -6,34 +6,50 @@
  * psb_watch_new() does all that can fail: it resolves the target, climbs the ladder, arms, takes
  * the baseline. Only then is the watch posted to the loop. psb_watch_unref() removes the
  * registrations, marks the watch closed and posts its detachment; the memory goes when the loop has
- * no operation of it in flight any more, or with the bridge.
+ * no operation of it in flight any more, or with the bridge. Where the loop has not seen the watch
+ * yet, it goes at once.
+ *
+ *     running --GONE told, monitor detached--> waiting for the birth --a new monitor--> running
+ *
+ * What is waited for is the next cgroup of that path; where our own was watched it is where this
+ * process is now, for a cgroup can only be removed when it was moved elsewhere.
  *
  * What the host may ask for at any time (level, counters, source) is a copy under the lock,
  * published by the loop's thread after each step.
  */
-#include "library/grove.h"
+#include "library/watch.h"
+#include "library/sized.h"
+
+#include "kernel/thread.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what meters tell -------------------------------------------------------------------------- */
+/* Triggers of watches that were given up and wait to be closed. Closing one takes 9 to 20 ms, making
+ * one a tenth of a millisecond: from here on psb_watch_new() closes one, too. */
+#define CLOSING_MAX 32
+
+/* ---- what monitors tell -------------------------------------------------------------------------- */
 
 void watch_publish(struct psb_watch *w)
 {
-	const struct meter *meter = w->grove ? grove_trunk(w->grove) : w->meter;
+	const struct monitor *monitor = w->group ? group_root(w->group) : w->monitor;
 	struct psb_stats stats = { .size = sizeof(stats) };
 	enum psb_available level = PSB_HIGH;
 	bool critical = false;
 
-	if (w->grove) {
-		grove_count(w->grove, &stats);
-		level = grove_level(w->grove, &critical);
+	if (w->group) {
+		group_count(w->group, &stats);
+		level = group_level(w->group, &critical);
+	} else if (monitor) {
+		stats = monitor->stats;
+		level = (enum psb_available)monitor->policy.level;
+		critical = level == PSB_LOW && monitor->policy.told_critical;
 	} else {
-		stats = meter->stats;
-		level = (enum psb_available)meter->policy.level;
-		critical = level == PSB_LOW && meter->policy.told_critical;
+		stats = w->past;
+		level = w->available;
 	}
 	pthread_mutex_lock(&w->bridge->lock);
 	w->stats = stats;
@@ -44,8 +60,8 @@ void watch_publish(struct psb_watch *w)
 
 void watch_publish_source(struct psb_watch *w)
 {
-	const struct meter *meter = w->grove ? grove_trunk(w->grove) : w->meter;
-	const struct source *source = &meter->source;
+	const struct monitor *monitor = w->group ? group_root(w->group) : w->monitor;
+	const struct source none = SOURCE_INIT, *source = monitor ? &monitor->source : &none;
 	struct psb_source s = {
 		.size = sizeof(s),
 		.rung = source->rung,
@@ -58,7 +74,10 @@ void watch_publish_source(struct psb_watch *w)
 		trigger_format_kernel(&source->armed, s.trigger);
 	memcpy(s.why, source->why, sizeof(s.why));
 	memcpy(s.path, source->path, sizeof(s.path));
-	if (meter->polling_usec > 0 && source->sample_fd >= 0) {
+	if (!monitor) {
+		snprintf(s.why, sizeof(s.why),
+			 "the cgroup was removed; waiting for the next of that name");
+	} else if (monitor->polling_usec > 0 && source->sample_fd >= 0) {
 		s.rung = PSB_RUNG_SAMPLING;
 		s.name = source_kind_name(SOURCE_SAMPLING);
 		snprintf(
@@ -76,55 +95,105 @@ void watch_tell(struct psb_watch *w, struct label *label, const struct psb_notif
 	dispatch_deliver(&w->dispatch, label, n);
 }
 
-static void meter_told(struct meter *meter, const struct psb_notification *n)
+static void monitor_told(struct monitor *monitor, const struct psb_notification *n)
 {
-	watch_tell(meter->userdata, meter->label, n);
+	watch_tell(monitor->userdata, monitor->label, n);
 }
 
-static void meter_gone(struct meter *meter, const struct psb_notification *n)
+static void monitor_gone(struct monitor *monitor, const struct psb_notification *n)
 {
-	struct psb_watch *w = meter->userdata;
+	struct psb_watch *w = monitor->userdata;
 
 	pthread_mutex_lock(&w->bridge->lock);
 	w->gone = true;
 	pthread_mutex_unlock(&w->bridge->lock);
-	watch_tell(w, meter->label, n);
-	meter_detach(meter);
+	watch_tell(w, monitor->label, n);
+	monitor_detach(monitor);
 }
 
-static void meter_moved(struct meter *meter, const struct psb_notification *n)
+static void monitor_moved(struct monitor *monitor, const struct psb_notification *n)
 {
-	watch_publish_source(meter->userdata);
-	watch_tell(meter->userdata, meter->label, n);
+	watch_publish_source(monitor->userdata);
+	watch_tell(monitor->userdata, monitor->label, n);
 }
 
-static void meter_stepped(struct meter *meter)
+static void monitor_stepped(struct monitor *monitor)
 {
-	watch_publish(meter->userdata);
+	watch_publish(monitor->userdata);
 }
 
-static void meter_detached(struct meter *meter)
+static int born(struct birth *birth);
+
+static void monitor_detached(struct monitor *monitor)
 {
-	struct psb_watch *w = meter->userdata;
+	struct psb_watch *w = monitor->userdata;
 	bool closed;
 
 	pthread_mutex_lock(&w->bridge->lock);
 	w->running = false;
 	closed = w->closed;
 	pthread_mutex_unlock(&w->bridge->lock);
-	/* a watch whose cgroup is gone lives on until the host gives it up; its trigger need not */
-	source_close(&meter->source, w->bridge->closer);
-	source_close(&meter->next, w->bridge->closer);
-	if (closed)
+	w->past = monitor->stats;
+	w->monitor = monitor_free(monitor);
+	if (closed) {
 		watch_free(w);
+		return;
+	}
+	watch_publish_source(w);
+	birth_wait(&w->birth, w->target.own ? "/" : w->label->path, born);
 }
 
-static const struct meter_owner owner = {
-	.told = meter_told,
-	.gone = meter_gone,
-	.moved = meter_moved,
-	.stepped = meter_stepped,
-	.detached = meter_detached,
+static const struct monitor_owner monitor_owner = {
+	.told = monitor_told,
+	.gone = monitor_gone,
+	.moved = monitor_moved,
+	.stepped = monitor_stepped,
+	.detached = monitor_detached,
+};
+
+/* ---- what groups tell -------------------------------------------------------------------------- */
+
+static void group_told(void *userdata, struct label *label, const struct psb_notification *n)
+{
+	watch_tell(userdata, label, n);
+}
+
+static void group_stepped(void *userdata)
+{
+	watch_publish(userdata);
+}
+
+static void group_moved(void *userdata)
+{
+	watch_publish_source(userdata);
+}
+
+static void group_detached(void *userdata)
+{
+	watch_free(userdata);
+}
+
+static int group_reserve(void *userdata)
+{
+	struct psb_watch *w = userdata;
+
+	return dispatch_reserve(&w->dispatch);
+}
+
+static void group_release(void *userdata)
+{
+	struct psb_watch *w = userdata;
+
+	dispatch_release(&w->dispatch);
+}
+
+static const struct group_owner group_owner = {
+	.told = group_told,
+	.stepped = group_stepped,
+	.moved = group_moved,
+	.detached = group_detached,
+	.reserve = group_reserve,
+	.release = group_release,
 };
 
 /* ---- on the loop's thread ---------------------------------------------------------------------- */
@@ -138,30 +207,38 @@ static void attach(struct loop_work *work)
 	closed = w->closed;
 	w->running = true;
 	pthread_mutex_unlock(&w->bridge->lock);
+	/* not sooner: psb_bridge_fd() takes another loop */
+	birth_init(&w->birth, w->bridge->context.loop, &w->target.cgroups);
+	w->birth.closer = w->bridge->context.closer;
 	if (closed) /* its detachment is in the queue behind us */
 		return;
-	if (w->grove)
-		grove_attach(w->grove);
+	if (w->group)
+		group_attach(w->group);
 	else
-		meter_attach(w->meter);
+		monitor_attach(w->monitor);
+}
+
+static void waits_no_more(struct birth *birth)
+{
+	watch_free(CONTAINER_OF(birth, struct psb_watch, birth));
 }
 
 static void detach(struct loop_work *work)
 {
 	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, detach_work);
 
-	if (w->grove)
-		grove_detach(w->grove);
-	else if (!w->running) /* its cgroup went before */
-		watch_free(w);
+	if (w->group)
+		group_detach(w->group);
+	else if (w->monitor)
+		monitor_detach(w->monitor);
 	else
-		meter_detach(w->meter);
+		birth_cancel(&w->birth, waits_no_more);
 }
 
 static void present(struct loop_work *work)
 {
 	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, present_work);
-	const struct meter *meter = w->grove ? grove_trunk(w->grove) : w->meter;
+	const struct monitor *monitor = w->group ? group_root(w->group) : w->monitor;
 	struct psb_notification n = { .size = sizeof(n),
 				      .kind = PSB_KIND_LEVEL,
 				      .time_usec = now_usec() };
@@ -170,10 +247,10 @@ static void present(struct loop_work *work)
 	pthread_mutex_lock(&w->bridge->lock);
 	w->present_posted = false;
 	pthread_mutex_unlock(&w->bridge->lock);
-	if (meter)
-		meter_present(meter, PSB_REASON_PRESENT, &n);
-	if (w->grove) {
-		n.available = grove_level(w->grove, &critical);
+	if (monitor)
+		monitor_present(monitor, PSB_REASON_PRESENT, &n);
+	if (w->group) {
+		n.available = group_level(w->group, &critical);
 		n.critical = critical;
 	}
 	n.reason = PSB_REASON_PRESENT;
@@ -191,35 +268,102 @@ static void honour_protocol_trigger(struct psb_watch *w, const struct psb_watch_
 		return;
 	w->options.low = *t;
 	if (!o->early)
-		w->options.early = (struct trigger){ t->kind, MAX(t->threshold_usec / 10, 1u),
-						     t->window_usec };
+		w->options.early = trigger_early_of(t, &w->options.critical);
 }
 
-static int make_meter(struct psb_watch *w, unsigned mask, char *why)
+static const char *v1_of(const struct psb_watch *w)
 {
-	const char *v1 = w->target.v1_cgroup[0] ? w->target.v1_cgroup : NULL;
+	return w->target.v1_cgroup[0] ? w->target.v1_cgroup : NULL;
+}
+
+static int make_monitor(struct psb_watch *w, char *why)
+{
 	struct source source = SOURCE_INIT;
-	int r = ladder_climb(&w->target, &w->options.early, mask, false, NULL, NULL, &source, why);
+	int r = ladder_climb(&w->target, &w->options.early, w->rungs, false, NULL, NULL, &source,
+			     why);
 
 	if (r < 0)
 		return r;
-	r = meter_new(w->bridge, &owner, w, &w->options, &w->target.cgroups, w->label,
-		      w->target.has_cgroup, v1, &source, &w->meter);
-	source_close(&source, w->bridge->closer);
+	r = monitor_new(&w->bridge->context, &monitor_owner, w, &w->options, &w->target.cgroups,
+			w->label, w->target.has_cgroup, v1_of(w), &source, &w->monitor);
+	source_close(&source, w->bridge->context.closer);
 	if (r < 0)
 		return r;
-	w->meter->target = &w->target;
-	w->meter->rungs = mask;
-	r = meter_first_look(w->meter);
-	if (r < 0)
-		snprintf(why, WHY_MAX, "%.200s: %s", w->meter->source.path, strerror(-r));
+	w->monitor->target = &w->target;
+	w->monitor->rungs = w->rungs;
+	w->monitor->stats = w->past;
+	if (w->available != PSB_HIGH) /* what was told of the cgroup before, and has to end */
+		policy_resume(&w->monitor->policy, (enum level)w->available, false, now_usec());
+	r = monitor_first_look(w->monitor);
+	if (r < 0) {
+		snprintf(why, WHY_MAX, "%.200s: %s", w->monitor->source.path, strerror(-r));
+		w->monitor = monitor_free(w->monitor);
+	}
 	return r;
+}
+
+static int open_load(struct psb_watch *w)
+{
+	return memory_open(&w->load_memory, &w->target.cgroups,
+			   w->target.has_cgroup ? w->target.cgroup : NULL, v1_of(w));
+}
+
+static int take_label(struct psb_watch *w)
+{
+	struct label *label;
+	int r;
+
+	if (w->label && strcmp(w->label->path, w->target.cgroup) == 0)
+		return 0;
+	r = label_new(w->target.cgroup, &label);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&w->bridge->lock);
+	label->older = w->label;
+	w->label = label;
+	pthread_mutex_unlock(&w->bridge->lock);
+	return 0;
+}
+
+/* The next cgroup is there, or ours is another one. */
+static int born(struct birth *birth)
+{
+	struct psb_watch *w = CONTAINER_OF(birth, struct psb_watch, birth);
+	enum psb_available told = w->available;
+	struct psb_notification n;
+	char why[WHY_MAX];
+	int r = 0;
+
+	pthread_mutex_lock(&w->load_lock);
+	if (w->target.own)
+		r = target_find_own(&w->target, "/proc");
+	if (r == 0) {
+		memory_close(&w->load_memory);
+		r = open_load(w);
+	}
+	pthread_mutex_unlock(&w->load_lock);
+	if (r == 0)
+		r = take_label(w);
+	if (r == 0)
+		r = make_monitor(w, why);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&w->bridge->lock);
+	w->running = true;
+	w->gone = false;
+	pthread_mutex_unlock(&w->bridge->lock);
+	monitor_present(w->monitor, PSB_REASON_HEADROOM, &n);
+	if (n.available != told) /* there is little room in it */
+		monitor_told(w->monitor, &n);
+	n.kind = PSB_KIND_SOURCE;
+	n.reason = PSB_REASON_PRESENT;
+	monitor_moved(w->monitor, &n);
+	monitor_attach(w->monitor);
+	return 0;
 }
 
 static int make(struct psb_watch *w, const struct psb_watch_options *o, char *why)
 {
-	unsigned mask = o->rungs ? o->rungs : ~0u;
-	const char *v1;
 	int r;
 
 	r = watch_options_parse(o, &w->options, why);
@@ -228,28 +372,28 @@ static int make(struct psb_watch *w, const struct psb_watch_options *o, char *wh
 	if (r < 0)
 		return r;
 	if (why[0]) { /* resolved, with a word about it */
-		bridge_log(w->bridge, LOG_WARN, "%s", why);
+		context_log(&w->bridge->context, LOG_WARN, "%s", why);
 		why[0] = '\0';
 	}
 	honour_protocol_trigger(w, o);
-	r = label_new(w->target.cgroup, &w->label);
-	if (r < 0)
-		return r;
-	v1 = w->target.v1_cgroup[0] ? w->target.v1_cgroup : NULL;
-	r = memory_open(&w->load_memory, &w->target.cgroups,
-			w->target.has_cgroup ? w->target.cgroup : NULL, v1);
+	w->rungs = o->rungs ? o->rungs : ~0u;
+	r = take_label(w);
+	if (r == 0)
+		r = open_load(w);
 	if (r < 0)
 		return r;
 	if (o->pattern) {
 		w->dispatch.many = true;
-		return grove_new(w, o->pattern, mask, &w->grove, why);
+		w->dispatch.reserved = 2; /* a word of its source, and of its end */
+		return group_new(&w->bridge->context, &group_owner, w, &w->options, &w->target,
+				 w->label, o->pattern, w->rungs, &w->group, why);
 	}
-	return make_meter(w, mask, why);
+	return make_monitor(w, why);
 }
 
 int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, psb_watch **ret)
 {
-	struct psb_watch_options o = { 0 };
+	struct psb_watch_options o;
 	char why[WHY_MAX] = "";
 	struct psb_watch *w;
 	int r;
@@ -258,18 +402,18 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 		return -EINVAL;
 	if (bridge_is_child(bridge))
 		return -ECHILD;
-	if (options) {
-		if (options->size < sizeof(size_t) || options->size > sizeof(o))
-			return -EINVAL;
-		memcpy(&o, options, options->size);
-	}
+	r = watch_options_take(options, &o);
+	if (r < 0)
+		return r;
+	closer_help(bridge->context.closer, CLOSING_MAX);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
 	w->bridge = bridge;
 	w->refs = 1;
 	w->dispatch.bridge = bridge;
-	w->load_memory = (struct memory){ .current_fd = -1, .stat_fd = -1 };
+	w->available = PSB_HIGH;
+	w->birth.inotify_fd = -1;
 	w->attach_work.run = attach;
 	w->detach_work.run = detach;
 	w->present_work.run = present;
@@ -310,7 +454,7 @@ psb_watch *psb_watch_ref(psb_watch *w)
 psb_watch *psb_watch_unref(psb_watch *w)
 {
 	struct psb_bridge *bridge;
-	bool last;
+	bool last, never_ran;
 
 	if (!w)
 		return NULL;
@@ -329,8 +473,16 @@ psb_watch *psb_watch_unref(psb_watch *w)
 	dispatch_clear(&w->dispatch);
 	pthread_mutex_lock(&bridge->lock);
 	w->closed = true;
+	never_ran = bridge_unpost(bridge, &w->attach_work);
+	if (never_ran) {
+		bridge_unpost(bridge, &w->present_work);
+		bridge_unpost(bridge, &w->simulate_work);
+	}
 	pthread_mutex_unlock(&bridge->lock);
-	bridge_post(bridge, &w->detach_work);
+	if (never_ran)
+		watch_free(w);
+	else
+		bridge_post(bridge, &w->detach_work);
 	psb_bridge_unref(bridge);
 	return NULL;
 }
@@ -338,8 +490,11 @@ psb_watch *psb_watch_unref(psb_watch *w)
 static void free_rest(struct psb_watch *w)
 {
 	watch_forget_simulations(w);
-	w->meter = meter_free(w->meter);
-	w->grove = grove_free(w->grove);
+	w->monitor = monitor_free(w->monitor);
+	w->group = group_free(w->group);
+	if (bridge_is_child(w->bridge))
+		w->birth.closer = NULL;
+	birth_close(&w->birth);
 	memory_close(&w->load_memory);
 	pthread_mutex_destroy(&w->load_lock);
 	free(w);
@@ -354,18 +509,26 @@ void watch_free(struct psb_watch *w)
 			w->next->back = w->back;
 	}
 	/* a callback that gave the watch up may still run, and its notification names the cgroup */
-	label_unref(w->label);
+	while (w->label) {
+		struct label *older = w->label->older;
+
+		label_unref(w->label);
+		w->label = older;
+	}
 	pthread_mutex_unlock(&w->bridge->lock);
 	free_rest(w);
 }
 
 void watch_free_in_child(struct psb_watch *w)
 {
-	struct label *label = w->label;
+	struct label *label = w->label, *older;
 
 	dispatch_clear_in_child(&w->dispatch);
 	free_rest(w);
-	free(label); /* who else spoke of it was a thread of the parent's */
+	for (; label; label = older) { /* who else spoke of it was a thread of the parent's */
+		older = label->older;
+		free(label);
+	}
 }
 
 /* ---- callbacks and questions
@@ -414,37 +577,30 @@ enum psb_available psb_watch_available(psb_watch *w, int *ret_critical)
 	return available;
 }
 
-/* Copy as much of `from` as the caller's structure has room for. */
-static int copy_out(void *ret, const void *from, size_t size)
-{
-	size_t theirs;
-
-	memcpy(&theirs, ret, sizeof(theirs));
-	if (theirs < sizeof(theirs))
-		return -EINVAL;
-	memcpy((char *)ret + sizeof(theirs), (const char *)from + sizeof(theirs),
-	       MIN(size, theirs) - sizeof(theirs));
-	if (theirs > size) /* a newer caller's members, of which we know nothing */
-		memset((char *)ret + size, 0, theirs - size);
-	return 0;
-}
-
 int psb_watch_load(psb_watch *w, struct psb_load *ret)
 {
 	struct memory_load load;
 	struct psb_load l;
+	bool gone;
 	int r;
 
 	if (!w || !ret)
 		return -EINVAL;
 	if (bridge_is_child(w->bridge))
 		return -ECHILD;
+	pthread_mutex_lock(&w->bridge->lock);
+	gone = w->gone;
+	pthread_mutex_unlock(&w->bridge->lock);
+	if (gone)
+		return -ENODEV;
+	NO_CANCEL;
 	pthread_mutex_lock(&w->load_lock);
 	/* opens files; while memory is short the limits known are good enough */
 	if (psb_watch_available(w, NULL) == PSB_HIGH)
-		memory_read_limits(&w->load_memory, &w->target.cgroups,
-				   w->target.has_cgroup ? w->target.cgroup : NULL);
+		(void)memory_refresh(&w->load_memory);
 	r = memory_read(&w->load_memory, &load);
+	if (r == -ENODEV && memory_refresh(&w->load_memory) == 0)
+		r = memory_read(&w->load_memory, &load);
 	pthread_mutex_unlock(&w->load_lock);
 	if (r < 0)
 		return r;
@@ -457,7 +613,7 @@ int psb_watch_load(psb_watch *w, struct psb_load *ret)
 		.percent = load.percent,
 		.machine = load.machine,
 	};
-	return copy_out(ret, &l, sizeof(l));
+	return sized_fill(ret, &l, sizeof(l));
 }
 
 int psb_watch_source(psb_watch *w, struct psb_source *ret)
@@ -469,7 +625,7 @@ int psb_watch_source(psb_watch *w, struct psb_source *ret)
 	if (bridge_is_child(w->bridge))
 		return -ECHILD;
 	pthread_mutex_lock(&w->bridge->lock);
-	r = copy_out(ret, &w->source, sizeof(w->source));
+	r = sized_fill(ret, &w->source, sizeof(w->source));
 	pthread_mutex_unlock(&w->bridge->lock);
 	return r;
 }
@@ -486,5 +642,5 @@ int psb_watch_stats(psb_watch *w, struct psb_stats *ret)
 	stats = w->stats;
 	dispatch_count(&w->dispatch, &stats);
 	pthread_mutex_unlock(&w->bridge->lock);
-	return copy_out(ret, &stats, sizeof(stats));
+	return sized_fill(ret, &stats, sizeof(stats));
 }

@@ -2,14 +2,15 @@
 /*
  * watch.h - what a psb_watch is made of
  *
- * A watch of one cgroup has a meter. A watch of a pattern has a grove: a meter on the trunk (the
- * fixed part) and one for each cgroup below that stalls now.
+ * A watch of one cgroup has a monitor, or waits for the birth of the next cgroup. A watch of a pattern
+ * has a group: a monitor on the root (the fixed part) and one for each cgroup below that stalls now.
  */
 #pragma once
 
-#include "library/meter.h"
+#include "kernel/birth.h"
+#include "library/dispatch.h"
+#include "monitor/group.h"
 
-struct grove;
 struct simulation;
 
 struct psb_watch {
@@ -18,10 +19,13 @@ struct psb_watch {
 	struct psb_watch *next, **back;
 	struct policy_options options;
 	struct target target;
-	struct label *label;
+	struct label *label; /* with those of older cgroups, whose paths the host was given */
 	struct dispatch dispatch;
-	struct meter *meter;
-	struct grove *grove;
+	struct monitor *monitor; /* NULL: there is a group, or `birth` is waited for */
+	struct psb_stats past;	 /* of the monitors before this one */
+	struct birth birth;
+	unsigned rungs; /* that may be used */
+	struct group *group;
 	struct loop_work attach_work, detach_work, present_work, simulate_work;
 
 	/* under the bridge's lock; written by the loop's thread */
@@ -57,6 +61,8 @@ void watch_free_in_child(struct psb_watch *watch);
 /* Why it failed, to where the caller wants it. */
 void watch_explain(const struct psb_watch_options *options, const char *why, int error);
 
+/* Copy what the caller gave, NULL or a structure of any age. Errors: -EINVAL, -E2BIG (explained). */
+int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_options *ret);
 /* Resolve options. Errors: -EINVAL, and the words in why[WHY_MAX]. */
 int watch_options_parse(const struct psb_watch_options *options, struct policy_options *ret,
 			char *why);

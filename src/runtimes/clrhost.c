@@ -324,7 +324,8 @@ static void host_threw(void *unused, const char *exception)
 /* A negative errno: the program runs without us; it was said. 0: so it was wanted. 1: it runs. */
 static int host_bridge(struct host *host)
 {
-	struct psb_settings settings = { .size = sizeof(settings) };
+	struct psb_watch_options watch = { .size = sizeof(watch) };
+	struct psb_settings settings = { .size = sizeof(settings), .watch = &watch };
 	struct psb_bridge_options options = { .size = sizeof(options), .log = say_line };
 	char why[512] = "";
 	int r;
@@ -338,9 +339,9 @@ static int host_bridge(struct host *host)
 	r = psb_bridge_new(&options, &host->bridge);
 	if (r < 0)
 		goto failed;
-	settings.watch.error_text = why;
-	settings.watch.error_text_size = sizeof(why);
-	r = psb_watch_new(host->bridge, &settings.watch, &host->watch);
+	watch.error_text = why;
+	watch.error_text_size = sizeof(why);
+	r = psb_watch_new(host->bridge, &watch, &host->watch);
 	if (r < 0)
 		goto failed;
 	r = psb_host_memory_manager_new(host->watch, &host->manager);

@@ -16,12 +16,12 @@
  * (hook->pid). A runtime that forks and goes on without exec(2) cannot collect either.
  */
 #include "hook.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -45,6 +45,7 @@ struct hook {
 	void *userdata;
 	pid_t pid;
 	struct psb_settings settings;
+	struct psb_watch_options options; /* settings.watch */
 	pthread_t thread;
 
 	pthread_mutex_t lock;
@@ -95,7 +96,9 @@ __attribute__((format(printf, 2, 0))) static void put_line(const char *name, con
 		return;
 	n = head + n < (int)sizeof(line) - 2 ? head + n : (int)sizeof(line) - 2;
 	for (int i = head; i < n; i++) /* paths are other people's words: a line stays a line */
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f ||
+		    ((line[i] & 0xe0) == 0x80 &&
+		     (unsigned char)line[i - 1] == 0xc2)) /* U+009B is ESC [ */
 			line[i] = '?';
 	line[n] = '\n';
 	/* One write: lines of several threads must not mix. Nobody is there to be told if it fails. */
@@ -305,8 +308,8 @@ static void react(struct hook *hook, const struct psb_notification *n)
 {
 	keep_code(hook, n->available);
 	if (n->kind == PSB_KIND_GONE)
-		say(hook, WARNING, "the cgroup %s was removed: nothing more will be told",
-		    n->cgroup);
+		say(hook, WARNING,
+		    "the cgroup %s was removed; what takes its place will be watched", n->cgroup);
 	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
 		say(hook, INFO, "told %s", level_words(n));
 	if (n->available == PSB_LOW) {
@@ -345,7 +348,7 @@ static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch
 		.log = log_from_library,
 		.log_userdata = hook,
 	};
-	struct psb_watch_options options = hook->settings.watch;
+	struct psb_watch_options options = hook->options;
 	char why[320] = "";
 	int r;
 
@@ -490,22 +493,12 @@ static int read_settings(struct hook *hook, const char *const *own)
 		all[n] = own[n];
 	for (size_t i = 0; i < theirs && environ[i]; i++)
 		all[n++] = environ[i];
+	hook->options.size = sizeof(hook->options);
 	hook->settings.size = sizeof(hook->settings);
+	hook->settings.watch = &hook->options;
 	r = psb_settings_read_from(all, 0, keep_complaint, hook, &hook->settings);
 	free(all);
 	return r;
-}
-
-static int start_thread(struct hook *hook)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&hook->thread, NULL, hook_run, hook);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -r;
 }
 
 int hook_start(const struct hook_runtime *runtime, void *userdata, const char *const *own,
@@ -532,7 +525,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 		pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 		pthread_cond_init(&hook->changed, &monotonic);
 		pthread_condattr_destroy(&monotonic);
-		r = start_thread(hook);
+		r = runtime_thread_start(&hook->thread, hook_run, hook);
 	}
 	if (r < 0) {
 		hook_log(NULL, runtime->name, ERROR,

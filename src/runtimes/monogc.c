@@ -45,6 +45,7 @@
  * headers (mono/metadata/profiler.h, threads.h, mono-gc.h: MIT).
  */
 #include "monogc.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -100,10 +101,6 @@ static struct {
 	enum stage stage;
 	bool ending;
 	bool finalized; /* a batch of finalizers has run since the visit began */
-
-	/* of the visit */
-	void (*fn)(void *userdata);
-	void *userdata;
 } mono = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 };
@@ -161,7 +158,7 @@ static void *visitor(void *unused)
 		return NULL;
 	self = mono_thread_attach(mono_get_root_domain());
 	if (turn(INSIDE))
-		mono.fn(mono.userdata);
+		mono_gc_collect(mono_gc_max_generation());
 	mono_thread_detach(self);
 	turn(DONE);
 	return NULL;
@@ -187,7 +184,8 @@ static bool await_visitor(void)
 	return true;
 }
 
-int monogc_visit(void (*fn)(void *userdata), void *userdata)
+/* One collection. Errors: those of monogc_collect(). */
+static int visit(void)
 {
 	pthread_t thread;
 	bool done;
@@ -200,11 +198,9 @@ int monogc_visit(void (*fn)(void *userdata), void *userdata)
 	}
 	mono.stage = STARTED;
 	mono.finalized = false;
-	mono.fn = fn;
-	mono.userdata = userdata;
 	pthread_mutex_unlock(&mono.lock);
 
-	r = -pthread_create(&thread, NULL, visitor, NULL);
+	r = runtime_thread_start(&thread, visitor, NULL);
 	if (r < 0)
 		return r;
 
@@ -221,12 +217,6 @@ int monogc_visit(void (*fn)(void *userdata), void *userdata)
 
 /* ---- a collection -------------------------------------------------------------------------- */
 
-static void collect_all(void *unused)
-{
-	(void)unused;
-	mono_gc_collect(mono_gc_max_generation());
-}
-
 static void await_finalizers(void)
 {
 	struct timespec until = from_now(FINALIZERS_MSEC);
@@ -242,11 +232,11 @@ int monogc_collect(void)
 {
 	int r;
 
-	r = monogc_visit(collect_all, NULL);
+	r = visit();
 	if (r < 0)
 		return r;
 	await_finalizers();
-	r = monogc_visit(collect_all, NULL);
+	r = visit();
 	if (r < 0)
 		return r;
 	malloc_trim(0);
@@ -258,8 +248,7 @@ int monogc_collect(void)
 static void initialized(MonoProfiler *unused)
 {
 	(void)unused;
-	if (mono.up)
-		mono.up();
+	mono.up();
 }
 
 static void finalized(MonoProfiler *unused)

@@ -74,16 +74,16 @@ static struct triggers triggers_for(enum load load, double some, double full)
 	case CLEAN_CACHE:
 		return t;
 	case FAR_UNDER:
-		early = 50 * some, low = 51 * some, critical = 51 * full;
+		early = 50 * some, low = 51 * some, critical = 51 * some;
 		break;
 	case UNDER_LOW:
-		early = some / 2, low = 1.15 * some, critical = 1.15 * full;
+		early = MIN(some / 2, full), low = 1.15 * some, critical = 1.15 * full;
 		break;
 	case OVER_LOW:
-		early = some / 4, low = some / 2, critical = 1.15 * full;
+		early = MIN(some / 4, full), low = some / 2, critical = 1.15 * full;
 		break;
 	case OVER_CRITICAL:
-		early = some / 4, low = some / 2, critical = full / 2;
+		early = MIN(some / 4, full / 2), low = some / 2, critical = full / 2;
 		break;
 	}
 	threshold(t.early, sizeof(t.early), "some", early);

@@ -67,11 +67,6 @@ static const struct way ways[] = {
 	  .env = { TALK, "MONO_ENV_OPTIONS=--profile=psibridge", "LD_LIBRARY_PATH=@hooks" },
 	  .needs = "@hooks/libmono-profiler-psibridge.so",
 	  .bridge = true },
-	{ .runtime = "mono",
-	  .name = "embedded",
-	  .argv = { "@psibridge-monohost", "APP" },
-	  .env = { TALK },
-	  .bridge = true },
 };
 
 const struct way *way_at(const char *runtime, unsigned n)

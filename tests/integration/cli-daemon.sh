@@ -3,10 +3,10 @@
 #
 # cli-daemon.sh - for scripts that test psibridge(1) beside a psibridged: . "$srcdir/tests/integration/cli-daemon.sh"
 #
-# psibridged is played by tests/unit/fake-daemon: its real control socket before levels that `simulate` moves. It serves
+# psibridged is played by tests/unit/daemon/fake-daemon: its real control socket before levels that `simulate` moves. It serves
 # as long as its standard input, descriptor 5 here, is open. Descriptor 6 is the keys of a pseudo-terminal, if there is one.
 psibridge=$builddir/psibridge
-fake=$builddir/tests/unit/fake-daemon
+fake=$builddir/tests/unit/daemon/fake-daemon
 T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-cli-daemon.XXXXXX") || exit 2
 cleanup()
 {

@@ -19,10 +19,12 @@
  *     startup=N    the same for start-up hooks
  *     link=PATH    when asked for ProcessInfo, puts a symbolic link to PATH in its socket's place
  *     hard=PATH    the same with a hard link
+ *     no=socket    it has none
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,7 +223,8 @@ int main(int argc, char **argv)
 {
 	const char *tmpdir = getenv("TMPDIR"), *key = NULL;
 	char own_key[32];
-	int listener;
+	bool no_socket = false;
+	int listener = -1;
 
 	said_pid = (unsigned long long)getpid();
 	start_time(own_key, sizeof(own_key));
@@ -250,6 +253,9 @@ int main(int argc, char **argv)
 		case 'l':
 			link_to = value;
 			break;
+		case 'n':
+			no_socket = true;
+			break;
 		case 'h':
 			hard_to = value;
 			break;
@@ -263,9 +269,10 @@ int main(int argc, char **argv)
 	/* relative, so that a long TMPDIR fits */
 	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s-socket",
 		 (int)getpid(), key ? key : own_key);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(listener, 8) < 0) {
+	if (!no_socket)
+		listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (!no_socket && (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+			   listen(listener, 8) < 0)) {
 		perror(address.sun_path);
 		return 1;
 	}

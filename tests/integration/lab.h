@@ -43,9 +43,9 @@ void lab_write(const char *path, const char *text);
 /* -errno instead of failing. */
 int lab_try_write(const char *path, const char *text);
 
-/* A process in `group` that reads a file bigger than the limit, over and over: `work_ms` of every `period_ms`. */
-pid_t lab_press(const struct lab *lab, const char *group, unsigned work_ms, unsigned period_ms);
-/* The same all the time, with a file of its own: for several at once. What one group has read is
+/* Processes in `group` that read a file bigger than the limit, over and over; they end with the first, which is returned. */
+pid_t lab_press(const struct lab *lab, const char *group);
+/* The same with a file of their own: for several at once. What one group has read is
  * charged to it, and makes no pressure in another. */
 pid_t lab_press_alone(const struct lab *lab, const char *group);
 /* A process in `group` that keeps all CPUs but the first busy; whoever presses from then on runs on the first. */

@@ -11,7 +11,7 @@
 //     settle TEXT                          the same when the finalizer thread has nothing left to do
 //
 // KIND: plain, finalizers, native, graph (a live heap that takes its time to walk), busy (two threads allocate meanwhile).
-// Told(), Throws() and Ends() are for psibridge-monohost --callback. C# 5, for mcs.
+// C# 5, for mcs.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
@@ -60,22 +60,6 @@ class Node
 static class Guest
 {
     static readonly List<object> live = new List<object>();
-
-    static void Told(int available)
-    {
-        Console.WriteLine("told " + available);
-    }
-
-    static void Throws(int available)
-    {
-        Console.WriteLine("throws at " + available);
-        throw new InvalidOperationException("as told");
-    }
-
-    static void Ends(int available)
-    {
-        Environment.Exit(9);
-    }
 
     // Elsewhere: no stack of a thread that lives on keeps the garbage alive.
     static void OnThread(ThreadStart start)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# test-bus.sh - psibridged on a private system bus, with clients that nobody here wrote: busctl, and GLib's
-# GMemoryMonitor. What they are told was simulated, so no pressure is needed; root is, to simulate.
+# test-bus.sh - psibridged as org.freedesktop.LowMemoryMonitor on a private system bus, with clients that nobody here wrote:
+# busctl, and GLib's GMemoryMonitor. What they are told was simulated, so no pressure is needed; root is, to simulate.
 
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
@@ -11,6 +11,7 @@
 command -v dbus-daemon >/dev/null || skip_all "no dbus-daemon here"
 command -v busctl >/dev/null || skip_all "no busctl here"
 : "${psibridged:=$builddir/psibridged}"
+: "${psibridge:=$builddir/psibridge}"
 : "${gmemorymonitor:=$builddir/tests/integration/gmemorymonitor}"
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/psb-bus-XXXXXX") || exit 1
@@ -38,7 +39,7 @@ cat >"$dir/bus.conf" <<END
     <allow receive_type="error"/><allow receive_type="signal"/>
     <allow send_destination="org.freedesktop.DBus"/>
   </policy>
-  <include>$(realpath "$srcdir")/units/org.psibridge1.conf</include>
+  <include>$(realpath "$srcdir")/units/dbus/psibridged.conf</include>
 </busconfig>
 END
 mkdir -p "$dir/root/etc/psibridge"
@@ -67,14 +68,11 @@ start_bus()
 	pids="$pids $bus"
 }
 
-call()
-{
-	busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager "$@"
-}
-
+name=org.freedesktop.LowMemoryMonitor
+object=/org/freedesktop/LowMemoryMonitor
 is_there()
 {
-	busctl status "$1"
+	busctl status $name
 }
 
 "$psibridged" --root "$dir/root" --notify "$dir/notify" --control "$dir/control" 2>"$dir/psibridged.log" &
@@ -84,22 +82,17 @@ until_true test -S "$dir/notify" || skip_all "psibridged does not run here: $(ta
 
 check "without a bus psibridged runs, and says so" until_true grep -q 'D-Bus: there is no bus' "$dir/psibridged.log"
 start_bus
-check "a bus that comes later is found" until_true is_there org.psibridge1
-check "busctl can introspect the manager" sh -c \
-	'busctl introspect org.psibridge1 /org/psibridge1 | grep -q "^.Simulate .*ssb"'
-check "busctl finds the watches" sh -c \
-	'busctl tree --list org.psibridge1 | grep -q "^/org/psibridge1/watch/[0-9]"'
-check "... and what they watch" sh -c \
-	'busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager ListWatches | grep -q psb-bus-absent'
+check "a bus that comes later is found" until_true is_there
 
 if [ -x "$gmemorymonitor" ]; then
 	"$gmemorymonitor" 3 >"$dir/gmm" 2>"$dir/gmm.err" &
 	pids="$pids $!"
 	check "GLib finds the low memory monitor" until_true grep -q listening "$dir/gmm"
-	for level in neutral:false:1 low:false:2 low:true:3; do
-		rest=${level#*:}
-		call Simulate ssb / "${level%%:*}" "${rest%:*}" || break
-		until_true sh -c "[ \$(grep -c '^[0-9]' '$dir/gmm') -ge ${rest#*:} ]"
+	told=0
+	for level in neutral low critical; do
+		"$psibridge" simulate --control "$dir/control" $level / >&2 || break
+		told=$((told + 1))
+		until_true sh -c "[ \$(grep -c '^[0-9]' '$dir/gmm') -ge $told ]"
 	done
 	check "GMemoryMonitor tells its program 50, 100, 255" \
 		sh -c "[ \"\$(tr '\n' ' ' <'$dir/gmm')\" = 'GMemoryMonitorDBus listening 50 100 255 ' ] || { cat '$dir/gmm'; false; }"
@@ -107,22 +100,32 @@ else
 	skip "GMemoryMonitor tells its program 50, 100, 255" "gmemorymonitor was not built: no GLib here"
 fi
 
-printf '[Watch psb-bus-absent]\nNonsense=1\n' >"$dir/root/etc/psibridge/psibridged.conf"
-check "who reloads a bad configuration is told what is wrong" sh -c \
-	'busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager Reload 2>&1 | grep -q "psibridged.conf:2: *Nonsense"'
-check "... and everybody can read it" sh -c \
-	'busctl get-property org.psibridge1 /org/psibridge1 org.psibridge1.Manager ConfigurationError | grep -q Nonsense'
+# The policy, and what is introspected: as anybody, and nobody but root becomes the monitor.
+as_nobody=
 if command -v setpriv >/dev/null; then
-	check "others may not simulate" sh -c \
-		'setpriv --reuid 65534 --clear-groups busctl call org.psibridge1 /org/psibridge1 org.psibridge1.Manager Simulate ssb / low false 2>&1 | grep -qi "access denied\|rejected"'
-	check "... but look" setpriv --reuid 65534 --clear-groups busctl call org.psibridge1 /org/psibridge1 \
-		org.psibridge1.Manager ListCgroups
+	as_nobody='setpriv --reuid 65534 --clear-groups'
+	refused()
+	{
+		$as_nobody busctl call org.freedesktop.DBus / org.freedesktop.DBus RequestName su $name 0 >"$dir/refused" 2>&1
+		cat "$dir/refused"
+		grep -qi 'access denied\|not allowed to own' "$dir/refused"
+	}
+	check "others may not own its name" refused
 fi
+looks()
+{
+	$as_nobody busctl introspect $name $object >"$dir/introspected" || return
+	cat "$dir/introspected"
+	grep -q '^.LowMemoryWarning  *signal  *y ' "$dir/introspected" &&
+		$as_nobody busctl call $name $object org.freedesktop.DBus.Peer Ping &&
+		$as_nobody busctl call $name $object org.freedesktop.DBus.Properties GetAll s $name
+}
+check "everybody may look at what is offered" looks
 
 kill "$bus"
 wait "$bus" 2>/dev/null
 start_bus
-check "a bus that was restarted is found again" until_true is_there org.freedesktop.LowMemoryMonitor
+check "a bus that was restarted is found again" until_true is_there
 started=$(date +%s%N)
 kill "$daemon"
 wait "$daemon"

@@ -110,9 +110,53 @@ of_a_part()
 		ended 4 status /sys/fs/cgroup/system.slice/web.service && says web.service &&
 		ended 4 status 'system.slice/*' && says web.service &&
 		ended 0 status 'batch.slice/*' && says_not web.service 'system.slice/**' &&
-		ended 0 status /system.slice/web
+		ended 0 status 'kubepods.slice/**' && says 'absent: there is no such cgroup yet'
 }
 as_root status_can_be_asked_for_a_part of_a_part
+
+# Real cgroups, some of one name: $lab/a/PREFIX-x.service, and PREFIX-y.service in $lab/a and $lab/b.
+lab=psb-find-$$
+mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
+lab_groups="$lab $lab/a $lab/b $lab/a/$lab-x.service $lab/a/$lab-y.service $lab/b/$lab-y.service"
+remove_lab()
+{
+	for group in $(printf '%s\n' $lab_groups | tac); do
+		[ ! -d "$mount/$group" ] || rmdir "$mount/$group"
+	done
+}
+trap 'remove_lab; cleanup' EXIT
+with_lab()
+{
+	if [ -n "$root" ] && [ -n "$mount" ] && (cd "$mount" && mkdir $lab_groups) 2>/dev/null; then
+		check "$@"
+		remove_lab
+	else
+		skip "$1" "no cgroups can be made here"
+	fi
+}
+
+what_is_not_there()
+{
+	failed "psibridge status: /$lab/nothing: there is no such cgroup" status "$lab/nothing" &&
+		failed "psibridge status: /$lab/b/$lab-x.service: there is no such cgroup; did you mean /$lab/a/$lab-x.service?" status "/$lab/b/$lab-x.service" &&
+		failed "psibridge status: /systm.slice: there is no such cgroup$(printf %s "$slice_hint")" status 'systm.slice/*.service' &&
+		failed "psibridge status: /$lab/nothing: there is no such cgroup" status --json "$lab/nothing" &&
+		failed "psibridge status: /$lab/nothing: there is no such cgroup" status --watch "$lab/nothing" &&
+		ended 0 status "$lab/a" && ended 0 status "/$lab/**"
+}
+slice_hint=
+[ ! -d "$mount/system.slice" ] || slice_hint='; did you mean /system.slice?'
+with_lab status_of_what_does_not_exist_is_an_error what_is_not_there
+
+units()
+{
+	ended 0 status "$lab-x.service" && says 'Memory is nowhere short there.' &&
+		failed "psibridge status: /$lab-y.service: there is no such cgroup; did you mean /$lab/a/$lab-y.service or /$lab/b/$lab-y.service?" status "$lab-y.service" &&
+		failed "psibridge status: /$lab-z.socket: there is no such cgroup" status "$lab-z.socket" &&
+		failed "psibridge simulate: /$lab-y.service: there is no such cgroup; did you mean /$lab/a/$lab-y.service or /$lab/b/$lab-y.service?" simulate low "$lab-y.service" &&
+		failed "psibridge simulate: /$lab/a/$lab-x.service: there is no such cgroup" simulate low "$lab-x.service"
+}
+with_lab a_units_name_is_its_cgroup units
 
 worst_first()
 {
@@ -257,7 +301,7 @@ with_daemon()
 	start
 	[ -z "$root" ] || "$psibridge" simulate critical / >/dev/null
 	ended 0 metrics / && well_formed "$T/stdout" && says 'psibridge_up 1' 'psibridge_clients{kind="systemd"} 2' \
-		'psibridge_watch_alarms_total{watch="system.slice/**"} 41' 'psibridge_watch_state{watch="/broken",state="failed"} 1' \
+		'psibridge_watch_alarms_total{watch="system.slice/**"} 41' "psibridge_watch_last_alarm_timestamp_seconds{watch=\"system.slice/**\"} $(($(date +%s) / 1000))" 'psibridge_watch_state{watch="/broken",state="failed"} 1' \
 		'psibridge_watch_notifications_total{watch="system.slice/**",available="low"} 5' 'psibridge_clients_refused_total 1' &&
 		{ [ -z "$root" ] || says 'psibridge_memory_available{id="/"} 1' 'psibridge_memory_critical{id="/"} 1'; } &&
 		ended 0 metrics --format prometheus / && well_formed "$T/stdout" &&
@@ -268,15 +312,28 @@ with_daemon()
 }
 on_cgroup2 metrics_with_psibridged with_daemon
 
+# Nothing is known, which is not that memory is plentiful.
+blind()
+{
+	start --blind
+	ended 1 status && says 'Nothing is known of memory: no watch works.' 'FAILED: PSI is switched off' &&
+		{ [ -z "$have_jq" ] || { ended 1 status --json && is '.watches[0] | .state == "failed" and .available == null'; }; } &&
+		{ [ -z "$pressure" ] || { ended 0 metrics / && says 'psibridge_watch_state{watch="/**",state="failed"} 1' && says_not 'psibridge_memory_available{'; }; }
+	r=$?
+	stop
+	return $r
+}
+check where_no_watch_works_nothing_is_said_to_be_well blind
+
 # A cgroup's name may hold quotes and backslashes, and bytes that are no UTF-8.
 mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 odd_names()
 {
 	group=$mount/psb-cli-$$
-	mkdir "$group" "$group/a\"b\\c" "$group/$(printf '\377')" "$group/$(printf '\376')"
+	mkdir "$group" "$group/a\"b\\c" "$group/$(printf '\377')" "$group/$(printf '\376')" "$group/$(printf '\033[31m')" "$group/$(printf '\302\233m')"
 	ended 0 metrics "psb-cli-$$/*" && well_formed "$T/stdout" &&
-		says "container_pressure_memory_waiting_seconds_total{id=\"/psb-cli-$$/a\\\"b\\\\c\"} 0.000000" 'psibridge_cgroups_left_out 2' &&
-		! LC_ALL=C grep -q "$(printf '[\376\377]')" "$T/stdout"
+		says "container_pressure_memory_waiting_seconds_total{id=\"/psb-cli-$$/a\\\"b\\\\c\"} 0.000000" 'psibridge_cgroups_left_out 4' &&
+		! LC_ALL=C grep -q "$(printf '[\376\377\033\233]')" "$T/stdout"
 	r=$?
 	rmdir "$group"/* "$group"
 	return $r
@@ -301,6 +358,25 @@ into_a_file()
 		(cd "$T/dir" && ended 0 metrics / --output new.prom) && well_formed "$T/dir/new.prom"
 }
 on_cgroup2 metrics_replaces_a_file_in_one_step into_a_file
+
+# What is no file is not replaced by one.
+elsewhere()
+{
+	rm -rf "$T/dir"
+	mkdir "$T/dir"
+	mkfifo "$T/dir/fifo"
+	timeout 10 cat "$T/dir/fifo" >"$T/read" &
+	ended 0 metrics / --output "$T/dir/fifo" && wait $! && [ -p "$T/dir/fifo" ] && well_formed "$T/read" || return
+	failed "psibridge metrics: $T/dir/fifo: No such device or address; it is as it was" metrics / --output "$T/dir/fifo" || return
+	echo old >"$T/dir/file"
+	ln -s file "$T/dir/link"
+	failed "psibridge metrics: $T/dir/link: a symbolic link is not followed; name the file itself; it is as it was" metrics / --output "$T/dir/link" &&
+		[ -L "$T/dir/link" ] && same old "$(cat "$T/dir/file")" || return
+	failed "psibridge metrics: $T/dir: neither a file, a FIFO nor a character device; it is as it was" metrics / --output "$T/dir" || return
+	mknod "$T/dir/null" c 1 3 2>/dev/null || return 0
+	ended 0 metrics / --output "$T/dir/null" && [ -c "$T/dir/null" ] && only fifo file link null
+}
+on_cgroup2 metrics_writes_to_what_is_no_file_or_refuses_it elsewhere
 
 no_room()
 {

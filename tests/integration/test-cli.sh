@@ -95,6 +95,8 @@ check an_unknown_option_with_value_is_named_without_it refused 'psibridge watch:
 check low_threshold_over_window refused 'psibridge watch: --low "some 2s/1s": the threshold is longer than the window' watch --low 'some 2s/1s'
 check low_joined_with_its_value refused 'psibridge watch: --low "some 2s/1s": the threshold is longer than the window' watch '--low=some 2s/1s'
 check early_in_upper_case refused 'psibridge doctor: --early "SOME 1ms/2s": some and full are written in lower case' doctor --early 'SOME 1ms/2s'
+check early_over_low refused 'psibridge watch: --early "some 300ms/2s" is over low "some 200ms/2s", which stalls could reach unnoticed; early of at most "some 200ms/2s" was expected' watch --early 'some 300ms/2s' --critical 'full 1s/2s'
+check low_under_the_default_early refused 'psibridge doctor: --early "some 20ms/2s" is over low "some 10ms/2s", which stalls could reach unnoticed; early of at most "some 10ms/2s" was expected' doctor --low 'some 10ms/2s'
 check critical_with_a_long_window refused 'psibridge watch: --critical "full 1s/11s": the window is longer than 10 s' watch --critical 'full 1s/11s'
 check a_trigger_without_some_or_full refused 'psibridge watch: --low "200ms/2s": it begins with neither some nor full' watch --low 200ms/2s
 check an_empty_trigger refused 'psibridge watch: --low "": it is empty' watch --low ''
@@ -116,15 +118,25 @@ check an_empty_cgroup refused 'psibridge watch: --cgroup "": a path below the cg
 check two_targets refused 'psibridge watch: --unit "b": --cgroup a was named already; --pattern watches several cgroups' watch --cgroup a --unit b
 check the_same_target_twice refused 'psibridge watch: --cgroup "b": --cgroup a was named already; --pattern watches several cgroups' watch --cgroup a --cgroup b
 check a_relative_source refused 'psibridge watch: --source=here: an absolute path was expected' watch --source here
-check a_source_that_is_none refused 'psibridge watch: --source=/dev/zero: neither a pressure file, a FIFO nor a socket' watch --source /dev/zero
+check a_source_that_is_none refused 'psibridge watch: --source=/dev/zero: neither a memory pressure file, a FIFO nor a socket' watch --source /dev/zero
 check control_characters_do_not_reach_the_terminal refused 'psibridge watch: --?[31mred: there is no such option; "psibridge help watch" lists them' watch "--$(printf '\033')[31mred"
+
+leads_nowhere()
+{
+	run watch --json --duration 10ms
+	same 0 "$status" && matches 'MEMORY_PRESSURE_WATCH=/nowhere: No such file' "$(cat "$T/stderr")" &&
+		is "$(head -n 1 "$T/stdout")" '.rung > 1 and .why == "MEMORY_PRESSURE_WATCH=/nowhere: No such file or directory"' || return
+	run doctor --json
+	is "$(cat "$T/stdout")" '[.findings[] | select(.rung > 0) | .rung] == [1, 2, 3, 4, 5, 6] and
+		(.findings[] | select(.rung == 1) | .what == "MEMORY_PRESSURE_WATCH=/nowhere: No such file or directory")'
+}
 
 check a_source_that_is_not_there failed 'psibridge watch: --source=/nowhere: No such file or directory' watch --source /nowhere
 MEMORY_PRESSURE_WATCH=/dev/null
 export MEMORY_PRESSURE_WATCH
 check switched_off_by_systemd_is_told failed 'psibridge watch: MEMORY_PRESSURE_WATCH=/dev/null: memory pressure notification is switched off for this service' watch
 MEMORY_PRESSURE_WATCH=/nowhere
-check a_variable_that_makes_no_sense_is_told failed 'psibridge watch: MEMORY_PRESSURE_WATCH=/nowhere: No such file or directory' watch
+json_check a_variable_that_leads_nowhere_is_a_reason_for_the_next_rung leads_nowhere
 unset MEMORY_PRESSURE_WATCH
 PSIBRIDGE_BACKEND=kqueue
 export PSIBRIDGE_BACKEND
@@ -208,7 +220,8 @@ levels_in_json()
 		is "$armed" ".path == \"$T/source\" and (.cgroup | type == \"string\") and (.events | type == \"boolean\")" &&
 		is "$one" '.event == "notification" and .available == "low" and .critical == false and .reason == "signal"' &&
 		is "$one" '(.time_usec > 0) and (.realtime_usec > 1000000000000000) and (.cgroup | startswith("/"))' &&
-		is "$one" '[.some_total_usec, .full_total_usec, .stall_usec, .since_usec, .some_avg10_centi, .current_bytes, .limit_bytes] | all(type == "number")' &&
+		is "$one" '[.some_total_usec, .full_total_usec, .stall_usec, .since_usec, .some_avg10_centi, .limit_bytes] | all(type == "number")' &&
+		is "$one" '.current_bytes == null or .current_bytes > 0' &&
 		is "$(sed -n 1p "$T/rest")" '.event == "notification" and .available == "neutral" and .reason == "calm"' &&
 		is "$(sed -n 2p "$T/rest")" '.event == "notification" and .available == "high" and .reason == "calm"' &&
 		is "$(sed -n 3p "$T/rest")" '.event == "summary" and .end == "count" and .notifications == 3' &&
@@ -442,10 +455,22 @@ doctor_backend()
 	same 1 "$?" && matches 'no event loop can be made' "$(head -n 2 "$T/stdout" | tr '\n' ' ')"
 }
 
+# /proc/meminfo is empty in a service with ProcSubset=pid
+doctor_without_meminfo()
+{
+	: >"$T/meminfo"
+	if ! unshare -m true 2>/dev/null; then
+		echo '# no mount namespace can be had here'
+		return 0
+	fi
+	unshare -m sh -c 'mount --bind "$1" /proc/meminfo && exec "$2" doctor --json' sh "$T/meminfo" "$psibridge" >"$T/stdout"
+	is "$(cat "$T/stdout")" '[.findings[] | select(.id == "limit") | .what] | length == 1 and (.[0] | test(" 0 (MiB|%)") | not) and (.[0] | test("unknown|effective limit"))'
+}
 json_check doctor_json_is_one_object_with_every_rung doctor_json
 check doctor_says_it_in_words_within_the_width doctor_words
 json_check doctor_ends_with_1_when_no_rung_works doctor_none
 json_check doctor_knows_switched_off doctor_off
+json_check doctor_takes_no_unknown_memory_for_0 doctor_without_meminfo
 check doctor_without_a_loop_promises_nothing doctor_backend
 
 # ---- real cgroups --------------------------------------------------------------------------------------

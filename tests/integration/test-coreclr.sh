@@ -295,7 +295,7 @@ check a_child_of_the_program_inherits_no_descriptor child
 empty_but_diagnostics()
 {
 	left=$(find "$1" -mindepth 1 ! -name 'clr-debug-pipe-*' ! -name 'dotnet-diagnostic-*')
-	left=$left$(find /dev/shm -name '*psb*' -o -name '*psibridge*')
+	left=$left$(find /dev/shm -name '*psibridge*')
 	[ -z "$left" ] || { echo "$left"; return 1; }
 }
 killed()

@@ -3,6 +3,7 @@
  * What becomes of psibridged's clients when its configuration changes, and of watches whose cgroups
  * come and go. Levels are simulated.
  */
+#include "../unit/unit.h"
 #include "daemon-stage.h"
 
 /* ---- configuration ------------------------------------------------------------------------------- */
@@ -36,6 +37,32 @@ static void a_bad_configuration_changes_nothing_and_is_named(void **state)
 	close(fd);
 }
 
+/* It may be started again and again, as long as a client waits. */
+static void a_bad_one_at_the_start_is_one_line(void **state)
+{
+	const char *builddir = getenv("builddir");
+	char command[640], line[1024] = "", *more;
+	FILE *out;
+	int status;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	bench_configure(&bench, "[Watch ../x]\nLow=soon\n[Bad]\n");
+	snprintf(command, sizeof(command), "%s/psibridged --root %s/root 2>&1",
+		 builddir ? builddir : ".", bench.dir);
+	out = popen(command, "re");
+	assert_non_null(out);
+	assert_non_null(fgets(line, sizeof(line), out));
+	more = strstr(line, "psibridged.conf:1: ");
+	assert_non_null(more);
+	assert_non_null(strstr(more, "(and 2 more: psibridged --check-config lists them)\n"));
+	assert_null(fgets(line, sizeof(line), out));
+	status = pclose(out);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 78);
+}
+
 static void clients_move_with_a_new_configuration_and_a_level_goes_on(void **state)
 {
 	int fd = client("a", SUBSCRIBE), plain = client("b", NULL);
@@ -56,13 +83,15 @@ static void clients_move_with_a_new_configuration_and_a_level_goes_on(void **sta
 	close(plain);
 }
 
+#define IN_SHADOW "[Defaults]\nShadow=yes\n"
+
 static void in_shadow_nothing_is_delivered(void **state)
 {
 	int plain = client("shadow", NULL), records = client("shadow", SUBSCRIBE);
 
 	(void)state;
 	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_configure(&bench, CONFIGURATION "[Watch %s/shadow]\nShadow=yes\n");
+	bench_configure(&bench, CONFIGURATION IN_SHADOW);
 	assert_string_equal(reload_error(), "");
 	bench_simulate(&bench, "shadow", "low");
 	lab_sleep_ms(500);
@@ -79,12 +108,28 @@ static void who_subscribes_in_the_shadow_is_told_high(void **state)
 	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
-	bench_configure(&bench, CONFIGURATION "[Watch %s/shadow]\nShadow=yes\n");
+	bench_configure(&bench, CONFIGURATION IN_SHADOW);
 	assert_string_equal(reload_error(), "");
 	bench_simulate(&bench, "shadow", "low");
 	fd = client("shadow", SUBSCRIBE);
 	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	close(fd);
+}
+
+static void a_candidate_in_the_shadow_silences_no_client(void **state)
+{
+	int plain = client("a", NULL), records = client("a", SUBSCRIBE);
+
+	(void)state;
+	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	bench_configure(&bench, CONFIGURATION "[Watch %s/**]\nLow=some 2s/2s\nShadow=yes\n"
+					      "[Watch %s/a]\nShadow=yes\n");
+	assert_string_equal(reload_error(), "");
+	bench_simulate(&bench, "a", "low");
+	bench_expect(records, 5000, WIRE_LEVEL, PSB_LOW, NULL);
+	assert_int_equal(bench_bytes(plain, 5000), 1);
+	close(plain);
+	close(records);
 }
 
 /* Whatever the operator takes away: a CLR stays in low-memory mode until it is told otherwise. */
@@ -166,6 +211,30 @@ static void a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin
 	lab_remove(&lab, "deaf");
 }
 
+/* As with psi=0, of which this is the part that a running kernel has. */
+static void
+a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_ladder(void **state)
+{
+	struct wire_record r;
+	int fd;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	lab_make(&lab, "blind", 0);
+	lab_write(lab_file(&lab, "blind", "cgroup.pressure"), "0");
+	lab_make(&lab, "blind/child", 0);
+	bench_configure(&bench, CONFIGURATION "[Watch %s/blind/**]\n");
+	assert_string_equal(reload_error(), "");
+	assert_string_equal(bench_state(&bench, "blind/**"), "failed");
+	fd = client("blind/child", SUBSCRIBE);
+	bench_expect(fd, 5000, WIRE_REFUSED, PSB_HIGH, &r);
+	assert_non_null(strstr(r.text, "memory.pressure"));
+	close(fd);
+	lab_remove(&lab, "blind/child");
+	lab_remove(&lab, "blind");
+}
+
 static void a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one(void **state)
 {
 	int fd;
@@ -203,15 +272,94 @@ static void a_client_that_no_watch_covers_is_served_all_the_same(void **state)
 	close(fd);
 }
 
-int main(void)
+/* What `psibridged --check-config` says, all of it in one text. */
+static const char *check_config(int *ret_status)
+{
+	const char *builddir = getenv("builddir");
+	static char text[4096];
+	char command[512];
+	size_t size;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "%s/psibridged --check-config --root %s/root 2>&1",
+		 builddir ? builddir : ".", bench.dir);
+	f = popen(command, "re");
+	assert_non_null(f);
+	size = fread(text, 1, sizeof(text) - 1, f);
+	text[size] = '\0';
+	*ret_status = WEXITSTATUS(pclose(f));
+	return text;
+}
+
+static void a_watch_of_what_is_not_there_is_warned_of(void **state)
+{
+	char hint[512], unit[96];
+	const char *text;
+	int status;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	snprintf(unit, sizeof(unit), "underneath/%s.service", lab.name);
+	lab_make(&lab, "underneath", 0);
+	lab_make(&lab, unit, 0);
+	bench_configure(&bench,
+			"[Watch %s.service]\n[Watch %s/undreneath/**]\n[Watch %s/underneath/**]\n"
+			"[Watch kubepods.slice/**]\nEnabled=no\n");
+	text = check_config(&status);
+	assert_int_equal(status, 0);
+	snprintf(hint, sizeof(hint),
+		 "conf:1: warning: [Watch %s.service]: it waits for /%s.service, which does not "
+		 "exist on this machine now; did you mean /%s/%s?\n",
+		 lab.name, lab.name, lab.name, unit);
+	assert_non_null(strstr(text, hint));
+	snprintf(hint, sizeof(hint),
+		 "/undreneath, which does not exist on this machine now; did you mean "
+		 "/%s/underneath?\n",
+		 lab.name);
+	assert_non_null(strstr(text, hint));
+	assert_null(strstr(text, "conf:3:"));
+	assert_null(strstr(text, "conf:4:"));
+	lab_remove(&lab, unit);
+	lab_remove(&lab, "underneath");
+}
+
+/* As root without CAP_DAC_OVERRIDE, which is how the service runs. */
+static void what_the_service_cannot_read_is_no_good_configuration(void **state)
+{
+	char path[512];
+	int status;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (geteuid() != 0)
+		SKIP("only root can give files away");
+	bench_configure(&bench, "[Defaults]\nCalm=5s\n");
+	snprintf(path, sizeof(path), "%s/root/etc/psibridge/psibridged.conf", bench.dir);
+	assert_int_equal(chown(path, 65534, 65534) | chmod(path, 0600), 0);
+	assert_non_null(strstr(check_config(&status), "conf: Permission denied: it is not root's"));
+	assert_int_equal(status, 78);
+	assert_int_equal(chmod(path, 0644), 0);
+	check_config(&status);
+	assert_int_equal(status, 0);
+}
+
+TEST_GROUP(daemon_config)
 {
 	const struct CMUnitTest tests[] = {
 		ON_A_DAEMON(a_bad_configuration_changes_nothing_and_is_named),
+		ON_A_DAEMON(a_bad_one_at_the_start_is_one_line),
 		ON_A_DAEMON(clients_move_with_a_new_configuration_and_a_level_goes_on),
 		ON_A_DAEMON(in_shadow_nothing_is_delivered),
+		ON_A_DAEMON(a_candidate_in_the_shadow_silences_no_client),
 		ON_A_DAEMON(who_subscribes_in_the_shadow_is_told_high),
 		ON_A_DAEMON(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow),
+		ON_A_DAEMON(a_watch_of_what_is_not_there_is_warned_of),
+		ON_A_DAEMON(what_the_service_cannot_read_is_no_good_configuration),
 		ON_A_DAEMON(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin),
+		ON_A_DAEMON(
+			a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_ladder),
 		ON_A_DAEMON(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one),
 		ON_A_DAEMON(a_client_that_no_watch_covers_is_served_all_the_same),
 	};

@@ -3,6 +3,7 @@
  * libpsibridge as a client of the real psibridged: levels arrive whole, a restart is not noticed,
  * and while the daemon is away the library helps itself.
  */
+#include "../unit/unit.h"
 #include "daemon-bench.h"
 #include "record.h"
 
@@ -178,6 +179,33 @@ static void nor_is_kill_9(void **state)
 	check_restart(SIGUSR2);
 }
 
+static bool was_repeated(void)
+{
+	for (unsigned i = 0; i < record_count(&host.record); i++)
+		if (host.record.told[i].n.reason == PSB_REASON_REPEAT)
+			return true;
+	return false;
+}
+
+/* Each process lives for a fraction of Rearm. */
+static void a_repeat_is_due_however_often_it_is_killed(void **state)
+{
+	uint64_t end;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	EXPECT(5000, source_is("psibridged"));
+	lab_press_alone(&lab, "a");
+	EXPECT(20000, count(PSB_LOW) > 0);
+	end = lab_now_usec() + 16000000;
+	while (lab_now_usec() < end && !was_repeated()) {
+		bench_restart(&bench, SIGUSR2);
+		LAB_WAIT(1500, was_repeated());
+	}
+	EXPECT(0, was_repeated());
+}
+
 /* The manager's double gives up its store when it stops, as systemd before 254 does. */
 static void while_it_is_away_the_library_helps_itself_and_comes_back(void **state)
 {
@@ -213,13 +241,14 @@ static void while_it_is_away_the_library_helps_itself_and_comes_back(void **stat
 
 #define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
-int main(void)
+TEST_GROUP(daemon_library)
 {
 	const struct CMUnitTest tests[] = {
 		ON_A_DAEMON(it_is_recognised_and_tells_levels_whole),
 		ON_A_DAEMON(real_stalls_arrive_with_their_numbers),
 		ON_A_DAEMON(a_restart_is_not_noticed),
 		ON_A_DAEMON(nor_is_kill_9),
+		ON_A_DAEMON(a_repeat_is_due_however_often_it_is_killed),
 		ON_A_DAEMON(while_it_is_away_the_library_helps_itself_and_comes_back),
 	};
 

@@ -4,7 +4,12 @@
  * stalls it is simulated through the control socket; test-daemon-library.c and test-crowd.c have the
  * real ones.
  */
+#include "../unit/unit.h"
 #include "daemon-stage.h"
+
+#include <dirent.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 
 #include <signal.h>
 
@@ -248,6 +253,59 @@ static void somebody_elses_service_goes_on(int other)
 	assert_true(r.time_usec + 2000000 > lab_now_usec());
 }
 
+/* The thread of `pid` that has this name; 0: none. */
+static pid_t thread_named(pid_t pid, const char *name)
+{
+	char path[64], line[32];
+	struct dirent *entry;
+	pid_t found = 0;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	assert_non_null(tasks);
+	while (found == 0 && (entry = readdir(tasks))) {
+		FILE *comm;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/comm", (int)pid, entry->d_name);
+		comm = fopen(path, "re");
+		if (comm && fgets(line, sizeof(line), comm) &&
+		    strncmp(line, name, strlen(name)) == 0)
+			found = (pid_t)strtol(entry->d_name, NULL, 10);
+		if (comm)
+			fclose(comm);
+	}
+	closedir(tasks);
+	return found;
+}
+
+/* The thread that waits for the kernel stands still; all others go on. */
+static void one_that_hears_nothing_does_not_say_that_all_is_well(void **state)
+{
+	pid_t waits;
+	json_t *answer = NULL;
+	int status;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	assert_true(LAB_WAIT(10000, (waits = thread_named(bench.service, "psb-wait")) > 0));
+	if (ptrace(PTRACE_SEIZE, waits, NULL, NULL) < 0)
+		SKIP("threads cannot be stopped here");
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, waits, NULL, NULL), 0);
+	assert_int_equal(waitpid(waits, &status, __WALL), waits);
+	/* an answer is kept for a while: on a slow machine it may be from before */
+	LAB_WAIT(10000, (json_decref(answer), answer = bench_ask(&bench, "{\"verb\":\"status\"}\n"),
+			 json_object_get(answer, "errno")));
+	assert_int_equal(ptrace(PTRACE_DETACH, waits, NULL, NULL), 0); /* or it could not end */
+	assert_non_null(json_object_get(answer, "errno"));
+	assert_string_equal(json_string_value(json_object_get(answer, "errno")), "EIO");
+	json_decref(answer);
+	answer = bench_ask(&bench, "{\"verb\":\"status\"}\n");
+	assert_null(json_object_get(answer, "errno"));
+	json_decref(answer);
+}
+
 static void a_flood_fills_the_flooders_own_socket(void **state)
 {
 	int flooder = client("a", NULL), other = client("b", SUBSCRIBE);
@@ -374,7 +432,7 @@ static void ten_thousand_connections_harm_nobody(void **state)
 	close(other);
 }
 
-int main(void)
+TEST_GROUP(daemon)
 {
 	const struct CMUnitTest tests[] = {
 		ON_A_DAEMON(a_plain_client_gets_one_byte_a_low_of_its_own_cgroup),
@@ -387,6 +445,7 @@ int main(void)
 		ON_A_DAEMON(a_restart_loses_nobody_and_tells_no_lies),
 		ON_A_DAEMON(neither_does_kill_9),
 		ON_A_DAEMON(who_left_meanwhile_is_forgotten),
+		ON_A_DAEMON(one_that_hears_nothing_does_not_say_that_all_is_well),
 		ON_A_DAEMON(a_flood_fills_the_flooders_own_socket),
 		ON_A_DAEMON(who_never_reads_misses_repeats_but_not_the_end),
 		ON_A_DAEMON(half_a_line_waits_and_rubbish_is_answered),

@@ -49,7 +49,7 @@ build()
 {
 	verb=$1 project=$2
 	shift 2
-	timeout 600 nice dotnet "$verb" "$srcdir/$project" -c Release --artifacts-path "${out:-$dir/out}" --nologo -v quiet \
+	timeout 600 dotnet "$verb" "$srcdir/$project" -c Release --artifacts-path "${out:-$dir/out}" --nologo -v quiet \
 		--disable-build-servers -p:PsiBridgeNative="$native" -p:NuGetAudit=false "$@" >"$dir/build.log" 2>&1 || {
 		grep -E "error|warning" "$dir/build.log" | sort -u | head -n 20 | grep . || cat "$dir/build.log"
 		return 1
@@ -147,7 +147,7 @@ gave_back()
 
 # shellcheck disable=SC2086 # $own is two words
 if build build tests/dotnet/PsiBridge.Tests/PsiBridge.Tests.csproj $own >"$dir/said"; then
-	PSIBRIDGE_INCLUDE="$srcdir/include" timeout 600 nice dotnet test \
+	PSIBRIDGE_INCLUDE="$srcdir/include" timeout 600 dotnet test \
 		"$dir/out/bin/PsiBridge.Tests/release/PsiBridge.Tests.dll" --logger 'console;verbosity=normal' >"$dir/xunit" 2>&1
 	status=$?
 	sed -n 's/^  \(Passed\|Failed\|Skipped\) PsiBridge\.Tests\.\(.*\) \[.*\]$/\1 \2/p' "$dir/xunit" >"$dir/cases"

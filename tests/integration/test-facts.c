@@ -26,6 +26,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../unit/unit.h"
 #include "../skip.h"
 #include "lab.h"
 
@@ -217,7 +218,7 @@ static void what_a_child_stalls_its_parent_does_too(void **state)
 	lab_make(&lab, "child", LAB_LIMIT);
 	child = lab_psi(&lab, "child").some_usec;
 	parent = lab_psi(&lab, "").some_usec;
-	pid = lab_press(&lab, "child", 100, 100);
+	pid = lab_press(&lab, "child");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "child").some_usec > child + 500000));
 	lab_kill(pid);
 	child = lab_psi(&lab, "child").some_usec - child;
@@ -244,7 +245,7 @@ busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing(v
 	lab_make(&lab, "staller", LAB_LIMIT);
 	lab_make(&lab, "neighbour", 0);
 	neighbours = lab_burn(&lab, "neighbour");
-	pid = lab_press(&lab, "staller", 100, 100);
+	pid = lab_press(&lab, "staller");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "staller").some_usec > 200000));
 	child = lab_psi(&lab, "staller").some_usec;
 	parent = lab_psi(&lab, "").some_usec;
@@ -275,7 +276,7 @@ static void who_reads_faster_than_a_jiffy_makes_stalls_disappear(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "often", LAB_LIMIT);
-	pid = lab_press(&lab, "often", 100, 100);
+	pid = lab_press(&lab, "often");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "").some_usec > 0 &&
 					    lab_psi(&lab, "often").some_usec > 100000));
 	seldom = lab_psi(&lab, "often").some_usec;
@@ -307,14 +308,14 @@ static void the_first_alarm_of_an_unprivileged_trigger_is_false(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "first", LAB_LIMIT);
-	pid = lab_press(&lab, "first", 100, 100);
+	pid = lab_press(&lab, "first");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "first").some_usec > 1200000));
 	lab_kill(pid);
 	lab_sleep_ms(2500);
 	before = lab_psi(&lab, "first").some_usec;
 	fd = arm_group("first", "some 1000000 2000000", false);
 	assert_true(fd >= 0);
-	pid = lab_press(&lab, "first", 100, 100);
+	pid = lab_press(&lab, "first");
 	(void)LAB_WAIT(3000, lab_psi(&lab, "").some_usec > 0 &&
 				     lab_psi(&lab, "first").some_usec > before + 5000);
 	lab_kill(pid);
@@ -354,7 +355,7 @@ static unsigned count_heard(int fd, unsigned bursts)
 
 	for (unsigned i = 0; i < bursts; i++) {
 		uint64_t before = lab_psi(&lab, "").some_usec;
-		pid_t pid = lab_press(&lab, "swallow", 100, 100);
+		pid_t pid = lab_press(&lab, "swallow");
 
 		(void)LAB_WAIT(2000, lab_psi(&lab, "").some_usec > before + 150000);
 		lab_kill(pid);
@@ -437,7 +438,7 @@ static void memory_events_rings_with_pollerr_and_is_ready_until_it_is_read(void 
 	assert_true(fd >= 0);
 	assert_true(pread(fd, text, sizeof(text), 0) > 0);
 	assert_int_equal(poll_for(fd, 0), 0);
-	pid = lab_press(&lab, "ring", 100, 100);
+	pid = lab_press(&lab, "ring");
 	assert_int_equal(poll_for(fd, 20000), BOTH); /* here that is no sign of death */
 	lab_kill(pid);
 	lab_sleep_ms(100);
@@ -464,7 +465,7 @@ static void a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold(v
 	fd = arm_group("quick", "some 5000 500000", true);
 	assert_true(fd >= 0);
 	before = lab_psi(&lab, "").some_usec;
-	pid = lab_press(&lab, "quick", 100, 100);
+	pid = lab_press(&lab, "quick");
 	while (lab_psi(&lab, "").some_usec == before)
 		lab_sleep_ms(10);
 	start = lab_now_usec();
@@ -492,7 +493,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-int main(void)
+TEST_GROUP(facts)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_cap_sys_resource_a_window_is_a_multiple_of_2_s),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # TIMEOUT 600
 #
-# Mono with psibridge: unmodified programs with libmono-profiler-psibridge.so, and psibridge-monohost, which embeds it.
+# Mono with psibridge: unmodified programs with libmono-profiler-psibridge.so.
 #
 # The programs are tests/dotnet/Garbage and mono-guest.cs, compiled here by mcs, outside the source tree. Pressure is a byte
 # in a FIFO. What the program and the hook say comes through another FIFO, line by line, so the test waits for events
@@ -12,9 +12,9 @@
 
 [ -z "${SANITIZERS:-}" ] || skip_all "sanitizers do not load into a foreign program"
 
-host=${PSIBRIDGE_MONOHOST:-$builddir/psibridge-monohost}
 hooks=${PSIBRIDGE_HOOKS:-$builddir/hooks}
 hook=$hooks/libmono-profiler-psibridge.so
+[ -e "$hook" ] || skip_all "libmono-profiler-psibridge.so was not built"
 for program in mono mcs; do
 	command -v $program >/dev/null || skip_all "$program is not installed"
 done
@@ -59,7 +59,6 @@ start()
 }
 
 hooked() { LD_LIBRARY_PATH=$hooks MONO_ENV_OPTIONS=${MONO_ENV_OPTIONS---profile=psibridge} start mono "$@"; }
-hosted() { start "$host" "$@"; }
 
 # Every Low is acted on at once.
 eager()
@@ -119,11 +118,7 @@ mcs -out:garbage.exe "$srcdir/tests/dotnet/Garbage/Program.cs" >mcs.log 2>&1 &&
 check the_programs_are_compiled test -s guest.exe
 [ "$tap_bad" = 0 ] || { cat mcs.log; done_testing; }
 
-# ---- unmodified programs --------------------------------------------------------------------------------
-if [ ! -e "$hook" ]; then
-	skip libmono_profiler_psibridge "it was not built"
-else
-
+# ---- collections ----------------------------------------------------------------------------------------
 its_symbols() { [ "$($NM -D --defined-only "$hook" | awk '{ print $3 }')" = mono_profiler_init_psibridge ]; }
 check the_hook_exports_what_mono_looks_up_and_nothing_else its_symbols
 
@@ -180,7 +175,7 @@ endings()
 	shift 3
 	feed
 	for _ in $(seq "$times"); do
-		PSIBRIDGE_LOG=warning eager "$way" guest.exe "$kind" && expect '^ready' && tell "$@" && ended "$wanted" &&
+		PSIBRIDGE_LOG=warning eager hooked guest.exe "$kind" && expect '^ready' && tell "$@" && ended "$wanted" &&
 			unsaid psibridge && continue
 		bad=$((bad + 1))
 	done
@@ -191,12 +186,11 @@ endings()
 crashes()
 {
 	feed
-	PSIBRIDGE_LOG=warning eager "$way" guest.exe plain && expect '^ready' && tell crash && ended 134 && unsaid '^psibridge\['
+	PSIBRIDGE_LOG=warning eager hooked guest.exe plain && expect '^ready' && tell crash && ended 134 && unsaid '^psibridge\['
 	crashed=$?
 	feeding_ends
 	return $crashed
 }
-way=hooked
 check fifty_returns_from_main endings 50 7 plain return 7
 check fifty_exits_by_environment_exit endings 50 5 plain exit 5
 check exits_by_another_thread endings 10 6 plain exit-elsewhere 6
@@ -283,102 +277,5 @@ strange()
 		said '^psibridge\[mono\]: this Mono has no mono_profiler_create\(\); the program runs on without'
 }
 check a_mono_that_lacks_a_function_runs_on_without_us strange
-
-fi
-
-# ---- psibridge-monohost ------------------------------------------------------------------------------------
-if [ ! -x "$host" ]; then
-	skip psibridge_monohost "it was not built: no mono-2.pc"
-	done_testing
-fi
-
-check an_embedded_program_gives_back_four_fifths gives_back hosted garbage.exe
-check an_embedded_program_gives_back_what_finalizers_hold gives_back hosted guest.exe finalizers
-
-way=hosted
-check twenty_embedded_returns_from_main endings 20 7 plain return 7
-check twenty_embedded_exits endings 20 5 plain exit 5
-check embedded_exits_while_other_threads_allocate endings 10 5 busy exit 5
-check embedded_unhandled_exceptions endings 5 1 plain throw
-check an_embedded_crash crashes
-
-# Mono comes and goes when the test says so.
-# shellcheck disable=SC2086 # $CC may have arguments
-check the_waiting_mono_is_compiled $CC -shared -fPIC -D_GNU_SOURCE -o wait.so "$srcdir/tests/integration/mono-wait.c" -ldl
-mkfifo wait-init wait-cleanup
-before_it_is_up()
-{
-	MONO_WAIT_INIT=$T/wait-init LD_PRELOAD=$T/wait.so hosted guest.exe plain && low &&
-		expect 'notified Low .*: HOST_E_CLRNOTAVAILABLE' && : >wait-init && expect '\]: told Low' && tell return 0 && ended 0 &&
-		said 'notified Low .*: handed over'
-}
-check a_low_before_the_runtime_is_up_is_refused_and_told_once_it_is before_it_is_up
-
-after_it_is_gone()
-{
-	MONO_WAIT_CLEANUP=$T/wait-cleanup LD_PRELOAD=$T/wait.so hosted guest.exe plain && ready &&
-		tell return 8 && expect '\]: ended' && low && expect 'notified Low .*: HOST_E_CLRNOTAVAILABLE' && : >wait-cleanup &&
-		ended 8 && unsaid 'told Low'
-}
-check a_low_after_the_runtime_is_gone_is_refused after_it_is_gone
-
-every_level()
-{
-	PSIBRIDGE_QUIET=20ms PSIBRIDGE_CALM=20ms hosted --callback Guest:Told guest.exe plain && ready &&
-		low && expect '^told 1' && expect '^told 2' && expect '^told 3' && tell return 0 && ended 0 && unsaid 'collected'
-}
-check a_method_of_the_program_is_told_every_level every_level
-
-throwing()
-{
-	PSIBRIDGE_QUIET=20ms PSIBRIDGE_CALM=20ms hosted --callback Guest:Throws guest.exe plain && ready &&
-		low && expect '^throws at 1' && expect '^throws at 2' && tell return 0 && ended 0 &&
-		said 'the callback threw InvalidOperationException'
-}
-check a_method_that_throws_is_told_again throwing
-
-check_ends() { hosted --callback Guest:Ends guest.exe plain && ready && low && cat <&3 >>log && ended 9; }
-check a_method_may_end_the_program check_ends
-
-no_method()
-{
-	for name in Guest:Nothing Nobody:Told Guest:Main; do
-		hosted --callback $name guest.exe plain && expect '^ready' && tell return 3 && ended 3 &&
-			said "^psibridge\[monohost\]: --callback $name: .*/guest.exe has no such static method of one int" || return
-	done
-}
-check without_the_method_the_program_runs_without_us no_method
-
-alone()
-{
-	hosted --no-bridge guest.exe plain && expect '^ready' && tell return 3 && ended 3 && unsaid psibridge &&
-		PSIBRIDGE=off hosted guest.exe plain && expect '^ready' && tell return 3 && ended 3 && unsaid psibridge
-}
-check without_a_bridge_it_only_runs_the_program alone
-
-no_source()
-{
-	PSIBRIDGE_SOURCE=$T/nowhere hosted guest.exe plain && expect '^ready' && tell return 3 && ended 3 &&
-		said "^psibridge\[monohost\]: memory cannot be watched: .*$T/nowhere"
-}
-check without_a_source_it_only_runs_the_program no_source
-
-# runs STATUS ARGUMENT...
-runs()
-{
-	wanted=$1
-	shift
-	hosted "$@" && ended "$wanted"
-}
-wrong_usage()
-{
-	runs 2 && said '^usage: ' && runs 2 --nonsense guest.exe && runs 2 --callback nonsense guest.exe &&
-		said "^psibridge\[monohost\]: --callback nonsense: 'NAMESPACE.TYPE:METHOD' was expected" && runs 0 --help
-}
-check wrong_usage_is_refused wrong_usage
-no_program() { runs 127 nowhere.exe && said '^psibridge\[monohost\]: nowhere.exe: No such file'; }
-check a_program_that_is_not_there_is_127 no_program
-not_a_program() { runs 126 mcs.log && said '^psibridge\[monohost\]: mcs.log: Mono cannot load it'; }
-check what_mono_cannot_load_is_126 not_a_program
 
 done_testing

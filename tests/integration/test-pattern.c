@@ -2,6 +2,7 @@
 /*
  * test-pattern.c - one trigger for a tree of cgroups, through the public API
  */
+#include "../unit/unit.h"
 #include "fixture.h"
 
 #include <dirent.h>
@@ -90,7 +91,7 @@ static void of_fifty_cgroups_only_those_that_stall_are_told(void **state)
 	assert_true(open_descriptors() - before < 12); /* however many there are */
 
 	from = lab_now_usec();
-	one = lab_press(&lab, child("many", 17), 100, 100);
+	one = lab_press(&lab, child("many", 17));
 	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "many/c17"));
 	print_message("# rung %u: %llu ms to Low, %llu sweeps\n", rung_of(&f),
 		      (unsigned long long)(lab_now_usec() - from) / 1000,
@@ -101,7 +102,7 @@ static void of_fifty_cgroups_only_those_that_stall_are_told(void **state)
 
 	/* a second one, while the first goes on: the trunk's counters can't show it */
 	from = lab_now_usec();
-	other = lab_press(&lab, child("many", 42), 100, 100);
+	other = lab_press(&lab, child("many", 42));
 	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "many/c42"));
 	print_message("# the second: %llu ms to Low\n",
 		      (unsigned long long)(lab_now_usec() - from) / 1000);
@@ -134,7 +135,7 @@ static void a_cgroup_that_is_born_later_is_told_and_its_removal_too(void **state
 	watch_pattern(&f, "later", "*");
 	lab_sleep_ms(200);
 	lab_make(&lab, "later/new", LAB_LIMIT);
-	pid = lab_press(&lab, "later/new", 100, 100);
+	pid = lab_press(&lab, "later/new");
 	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "later/new"));
 	lab_kill(pid);
 	lab_remove(&lab, "later/new");
@@ -164,7 +165,7 @@ static void busy_neighbours_do_not_hide_who_stalls(void **state)
 	plant("busy", 2);
 	lab_make(&lab, "busy/neighbour", 0);
 	neighbours = lab_burn(&lab, "busy/neighbour");
-	pid = lab_press(&lab, child("busy", 1), 100, 100);
+	pid = lab_press(&lab, child("busy", 1));
 	lab_sleep_ms(500);
 	stall = lab_psi(&lab, "busy/c1").some_usec;
 	lab_sleep_ms(4000);
@@ -176,18 +177,20 @@ static void busy_neighbours_do_not_hide_who_stalls(void **state)
 	 * half or less */
 	snprintf(trigger, sizeof(trigger), "some %llu 2000000", (unsigned long long)stall * 6 / 10);
 	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, "busy"));
-	start_with(
-		&f,
-		&(struct psb_watch_options){ .pattern = pattern, .early = trigger, .low = trigger },
-		NULL, PSB_INLINE);
+	start_with(&f,
+		   &(struct psb_watch_options){ .pattern = pattern,
+						.early = trigger,
+						.low = trigger,
+						.critical = "full 2s/2s" },
+		   NULL, PSB_INLINE);
 	/* the kernel's first alarm is a false one, and would do. So once to be rid of it: */
-	pid = lab_press(&lab, child("busy", 1), 100, 100);
+	pid = lab_press(&lab, child("busy", 1));
 	WAIT_FOR(&f, 20000u, heard(&f, 0, PSB_LOW, "busy/c1"));
 	lab_kill(pid);
 	WAIT_FOR(&f, 20000u, heard(&f, 0, PSB_HIGH, "busy/c1"));
 	lab_sleep_ms(4500);
 	n = record_count(&f.record);
-	pid = lab_press(&lab, child("busy", 1), 100, 100);
+	pid = lab_press(&lab, child("busy", 1));
 	from = lab_now_usec();
 	WAIT_FOR(&f, 20000u, heard(&f, n, PSB_LOW, "busy/c1"));
 	/* without CAP_SYS_RESOURCE the trunk's safety sample would find it too, some 5.5 s from
@@ -216,7 +219,7 @@ static void two_stars_name_the_leaf(void **state)
 		lab_write(lab_file(&lab, "deep/c1", "cgroup.subtree_control"), "+memory");
 	lab_make(&lab, "deep/c1/leaf", LAB_LIMIT);
 	watch_pattern(&f, "deep", "**");
-	pid = lab_press(&lab, "deep/c1/leaf", 100, 100);
+	pid = lab_press(&lab, "deep/c1/leaf");
 	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "deep/c1/leaf"));
 	lab_sleep_ms(500);
 	check_only(&f, "deep/c1/leaf", "deep/c1/leaf");
@@ -253,7 +256,7 @@ static void when_the_trunk_is_made_anew_the_pattern_goes_on(void **state)
 	assert_int_equal(record_count(&f.record), 0);
 	plant("trunk", 2);
 	WAIT_FOR(&f, 1000u, stats_of(&f).samples > samples); /* a new trunk was looked at */
-	pid = lab_press(&lab, child("trunk", 1), 100, 100);
+	pid = lab_press(&lab, child("trunk", 1));
 	WAIT_FOR(&f, 10000u, heard(&f, 0, PSB_LOW, "trunk/c1"));
 	lab_kill(pid);
 	WAIT_FOR(&f, 12000u, heard(&f, 0, PSB_HIGH, "trunk/c1"));
@@ -271,7 +274,7 @@ static void who_takes_over_a_low_tells_how_it_goes_on(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	plant("taken", 2);
-	pid = lab_press(&lab, child("taken", 0), 100, 100);
+	pid = lab_press(&lab, child("taken", 0));
 	/* reading what still finds room stalls nobody */
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, child("taken", 0)).some_usec > 300000));
 	watch_pattern(&f, "taken", "*");
@@ -313,7 +316,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-int main(void)
+TEST_GROUP(pattern)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(of_fifty_cgroups_only_those_that_stall_are_told),

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 
+#include "../unit/unit.h"
 #include "fixture.h"
 
 /* The default of critical, "full 100ms/2s": of a single process `some` is `full`, so it comes
@@ -37,7 +38,7 @@ static void stalls_are_told_as_low_and_their_end_as_neutral_then_high(void **sta
 	 * faster: what stalls within less than a jiffy (10 ms at most) is lost to whoever reads
 	 * that often, see test-facts.c. */
 	before = lab_psi(&lab, "").some_usec;
-	pid = lab_press(&lab, "levels", 100, 100);
+	pid = lab_press(&lab, "levels");
 	while (lab_psi(&lab, "").some_usec == before)
 		lab_sleep_ms(20);
 	first_stall = lab_now_usec();
@@ -107,7 +108,7 @@ static void a_stall_under_the_low_threshold_is_neutral_only(void **state)
 						.low = "some 10s/10s",
 						.critical = "full 10s/10s" },
 		   "slight", PSB_INLINE);
-	pid = lab_press(&lab, "slight", 100, 100);
+	pid = lab_press(&lab, "slight");
 	WAIT_FOR(&f, 12000u, HEARD(&f, PSB_NEUTRAL));
 	lab_sleep_ms(3000);
 	assert_int_equal(record_count(&f.record), 1);
@@ -130,7 +131,7 @@ static void what_stalled_before_the_watch_was_made_is_told_to_nobody(void **stat
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "past", LAB_LIMIT);
-	pid = lab_press(&lab, "past", 100, 100);
+	pid = lab_press(&lab, "past");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "past").some_usec > 500000));
 	lab_kill(pid);
 	lab_sleep_ms(2500);
@@ -141,7 +142,7 @@ static void what_stalled_before_the_watch_was_made_is_told_to_nobody(void **stat
 						.critical = "full 1s/2s" },
 		   "past", PSB_INLINE);
 	/* a little stall: the kernel rings, or does not; see test-facts.c */
-	pid = lab_press(&lab, "past", 100, 100);
+	pid = lab_press(&lab, "past");
 	(void)LAB_WAIT(3000, lab_psi(&lab, "").some_usec > 0 &&
 				     lab_psi(&lab, "past").some_usec > before.some_usec + 5000);
 	lab_kill(pid);
@@ -167,22 +168,13 @@ static void *steal_alarms(void *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	setpriority(PRIO_PROCESS, 0,
-		    -10); /* this thread: on a busy machine it would come too late */
+		    -20); /* this thread: behind the presser it would come too late */
 	while (stealing) {
 		assert_true(pread(fd, text, sizeof(text), 0) > 0);
-		lab_sleep_ms(20); /* a 10 Hz reader misses one now and then */
+		lab_sleep_ms(5); /* a 10 Hz reader misses one now and then */
 	}
 	close(fd);
 	return NULL;
-}
-
-/* On a busy machine, too: what stalls little need not ring. */
-static pid_t press_hard(const struct lab *l, const char *group)
-{
-	pid_t pid = lab_press(l, group, 100, 100);
-
-	setpriority(PRIO_PROCESS, (id_t)pid, -10);
-	return pid;
 }
 
 static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sampling(void **state)
@@ -208,7 +200,7 @@ static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sa
 	lab_sleep_ms(200);
 
 	from = lab_now_usec();
-	pid = press_hard(&lab, "stolen");
+	pid = lab_press(&lab, "stolen");
 	WAIT_FOR(&f, 16000u, HEARD(&f, PSB_LOW));
 	print_message("# %llu ms to Low, %llu alarms, %llu lost\n",
 		      (unsigned long long)(lab_now_usec() - from) / 1000,
@@ -222,7 +214,7 @@ static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sa
 		lab_kill(pid);
 		n = record_count(&f.record);
 		WAIT_FOR(&f, 12000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_HIGH, NULL));
-		pid = press_hard(&lab, "stolen");
+		pid = lab_press(&lab, "stolen");
 		n = record_count(&f.record);
 		WAIT_FOR(&f, 16000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_LOW, NULL));
 	}
@@ -240,7 +232,7 @@ static void alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sa
 	lab_sleep_ms(2500);
 	from = lab_now_usec();
 	n = record_count(&f.record);
-	pid = press_hard(&lab, "stolen");
+	pid = lab_press(&lab, "stolen");
 	WAIT_FOR(&f, 16000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_LOW, NULL));
 	print_message("# sampling: %llu ms to Low\n",
 		      (unsigned long long)(lab_now_usec() - from) / 1000);
@@ -267,7 +259,7 @@ static void a_removed_cgroup_is_told_once_and_costs_nothing_afterwards(void **st
 	lab_make(&lab, "removed", LAB_LIMIT);
 	start(&f, "removed");
 	WAIT_FOR(&f, 1000u, (loop = lab_thread("psb-loop")) != 0);
-	pid = lab_press(&lab, "removed", 100, 100);
+	pid = lab_press(&lab, "removed");
 	WAIT_FOR(&f, 12000u, HEARD(&f, PSB_LOW));
 	lab_kill(pid);
 	n = record_count(&f.record);
@@ -357,7 +349,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-int main(void)
+TEST_GROUP(pressure)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(stalls_are_told_as_low_and_their_end_as_neutral_then_high),

@@ -2,10 +2,12 @@
 /*
  * test-rungs.c - the rungs of the ladder one by one, and what is said of memory on the way
  */
+#include "../unit/unit.h"
 #include "fixture.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,7 +28,7 @@ static void check_works(struct fixture *f, const char *group, unsigned low_ms)
 {
 	unsigned n = record_count(&f->record);
 	uint64_t from = lab_now_usec();
-	pid_t pid = lab_press(&lab, group, 100, 100);
+	pid_t pid = lab_press(&lab, group);
 	struct psb_source source = source_of(f);
 
 	WAIT_FOR(f, low_ms, record_find(&f->record, n, PSB_KIND_LEVEL, PSB_LOW, NULL));
@@ -399,6 +401,133 @@ static void little_room_is_neutral_though_nothing_stalls(void **state)
 	lab_remove(&lab, "room");
 }
 
+/* The limit is the slice's, and so is what is in use. */
+static void a_slice_that_another_service_fills_leaves_little_room(void **state)
+{
+	static struct fixture f;
+	struct psb_load load = { .size = sizeof(load) };
+	pid_t pid, other;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (getenv("SANITIZERS"))
+		SKIP("a sanitizer's shadow memory takes the room that is measured");
+	lab_make(&lab, "slice", 64 * LAB_MB);
+	if (!lab.v1)
+		lab_write(lab_file(&lab, "slice", "cgroup.subtree_control"), "+memory");
+	lab_make(&lab, "slice/one", 0);
+	lab_make(&lab, "slice/other", 0);
+	pid = lab_hog(&lab, "slice/one", LAB_MB);
+	other = lab_hog(&lab, "slice/other", 54 * LAB_MB);
+	assert_true(
+		LAB_WAIT(10000, number(lab.v1 ? lab_v1_file(&lab, "slice", "memory.usage_in_bytes")
+					      : lab_file(&lab, "slice", "memory.current"),
+				       "") >= 55 * LAB_MB));
+	start_with(&f, &(struct psb_watch_options){ .headroom_percent = 25 }, "slice/one",
+		   PSB_INLINE | PSB_TELL_PRESENT);
+	WAIT_FOR(&f, 2000u, record_count(&f.record) == 1);
+	assert_int_equal(f.record.told[0].n.available, PSB_NEUTRAL);
+	assert_int_equal(f.record.told[0].n.limit_bytes, 64 * LAB_MB);
+	assert_true(f.record.told[0].n.current_bytes >= 55 * LAB_MB);
+	assert_int_equal(psb_watch_load(f.watch, &load), 0);
+	assert_int_equal(load.limit_bytes, 64 * LAB_MB);
+	assert_true(load.percent >= 80);
+	lab_kill(other);
+	WAIT_FOR(&f, 20000u, HEARD(&f, PSB_HIGH));
+	lab_kill(pid);
+	stop(&f);
+	lab_remove(&lab, "slice/one");
+	lab_remove(&lab, "slice/other");
+	lab_remove(&lab, "slice");
+}
+
+/* All that can be opened is open. */
+static void out_of_descriptors_little_room_is_no_high(void **state)
+{
+	static struct fixture f;
+	struct psb_load load = { .size = sizeof(load) };
+	int fds[1024], n = 0;
+	struct rlimit limit;
+	pid_t pid;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (getenv("SANITIZERS"))
+		SKIP("a sanitizer's shadow memory takes the room that is measured");
+	lab_make(&lab, "full", 64 * LAB_MB);
+	pid = lab_hog(&lab, "full", 54 * LAB_MB);
+	assert_true(
+		LAB_WAIT(10000, number(lab.v1 ? lab_v1_file(&lab, "full", "memory.usage_in_bytes")
+					      : lab_file(&lab, "full", "memory.current"),
+				       "") >= 54 * LAB_MB));
+	start_with(&f, &(struct psb_watch_options){ .headroom_percent = 25 }, "full",
+		   PSB_INLINE | PSB_TELL_PRESENT);
+	WAIT_FOR(&f, 2000u, record_count(&f.record) == 1);
+	assert_int_equal(f.record.told[0].n.available, PSB_NEUTRAL);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = sizeof(fds) / sizeof(*fds);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	while (n < (int)(sizeof(fds) / sizeof(*fds)) && (fds[n] = dup(0)) >= 0)
+		n++;
+	assert_int_equal(errno, EMFILE);
+	lab_sleep_ms(3500); /* longer than calm */
+	assert_int_equal(record_count(&f.record), 1);
+	assert_int_equal(psb_watch_load(f.watch, &load), 0);
+	assert_int_equal(load.limit_bytes, 64 * LAB_MB);
+	while (n > 0)
+		close(fds[--n]);
+	lab_kill(pid);
+	WAIT_FOR(&f, 20000u, HEARD(&f, PSB_HIGH));
+	stop(&f);
+	lab_remove(&lab, "full");
+}
+
+/* With one descriptor more each time: refused, or whole. */
+static void what_is_short_of_descriptors_is_not_taken_for_missing(void **state)
+{
+	struct psb_watch_options o = { .size = sizeof(o),
+				       .rungs = PSB_RUNG_MASK(PSB_RUNG_TRIGGER) };
+	unsigned refused = 0;
+	struct rlimit limit;
+	int r = -1;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	lab_make(&lab, "short", LAB_LIMIT);
+	o.cgroup = lab_path(&lab, "short");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (unsigned more = 0; r != 0; more++) {
+		struct psb_source source = { .size = sizeof(source) };
+		struct rlimit less = limit;
+		psb_watch *watch = NULL;
+		psb_bridge *bridge;
+		int next;
+
+		assert_int_equal(psb_bridge_new(NULL, &bridge), 0);
+		next = dup(0);
+		assert_true(next >= 0);
+		close(next);
+		less.rlim_cur = (rlim_t)next + more;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+		r = psb_watch_new(bridge, &o, &watch);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		if (r == 0) {
+			assert_int_equal(psb_watch_source(watch, &source), 0);
+			assert_int_equal(source.events, !lab.v1);
+		} else {
+			assert_int_equal(r, -EMFILE);
+			refused++;
+		}
+		psb_watch_unref(watch);
+		psb_bridge_unref(bridge);
+	}
+	assert_in_range(refused, 3, 20);
+	lab_remove(&lab, "short");
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -413,7 +542,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-int main(void)
+TEST_GROUP(rungs)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_file_that_systemd_names_is_listened_to),
@@ -426,6 +555,9 @@ int main(void)
 		TEST(the_load_is_what_the_files_of_the_kernel_say),
 		TEST(without_a_limit_the_load_is_the_machines),
 		TEST(little_room_is_neutral_though_nothing_stalls),
+		TEST(a_slice_that_another_service_fills_leaves_little_room),
+		TEST(out_of_descriptors_little_room_is_no_high),
+		TEST(what_is_short_of_descriptors_is_not_taken_for_missing),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -21,6 +21,26 @@ batch_json()
 		is '.cgroups[0] | .cgroup == "/" and .some_centi >= 0 and .some_centi <= 10000 and .some_total_usec >= 0 and .available == null'
 }
 [ -z "$pressure" ] || json_check top_prints_objects_for_scripts batch_json
+# Where there is no PSI there is no number, and 0 would be one.
+mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
+without_psi()
+{
+	ended 0 top --json --interval 100ms "psb-top-$$" &&
+		is '.cgroups[0] | .some_centi == null and .full_centi == null and .some_total_usec == null and .full_total_usec == null and .some_avg10_centi == null' &&
+		ended 0 top --batch --interval 100ms "psb-top-$$" && grep -Eq '^ +- +- .*psb-top' "$T/stdout" || return
+	echo 1 >"$mount/psb-top-$$/cgroup.pressure"
+	ended 0 top --json --interval 100ms "psb-top-$$" && is '.cgroups[0] | .some_centi == 0 and .some_total_usec == 0'
+}
+if [ -n "$pressure" ] && mkdir "$mount/psb-top-$$" 2>/dev/null; then
+	if { echo 0 >"$mount/psb-top-$$/cgroup.pressure"; } 2>/dev/null; then
+		json_check top_has_no_numbers_where_there_is_no_psi without_psi
+	else
+		skip top_has_no_numbers_where_there_is_no_psi "no cgroup.pressure here"
+	fi
+	rmdir "$mount/psb-top-$$"
+else
+	skip top_has_no_numbers_where_there_is_no_psi "cannot make cgroups here"
+fi
 on_cgroup2 top_of_no_cgroup failed 'psibridge top: cgroups cannot be read: there is no such cgroup' top --batch nowhere
 
 # With job control bash gives the terminal its modes back itself, so that is for the case that needs it.

@@ -91,6 +91,11 @@ needed()
 		END { if (!n) print "nothing is needed: that is no shared library" }'
 }
 
+stays()
+{
+	$READELF -d "$lib" | grep -q NODELETE || echo "dlclose(3) takes it away, and threads may be at their end in it"
+}
+
 no_globals()
 {
 	# Writable data in core would be state that a pure function must not have. (.data.rel.ro is
@@ -113,6 +118,7 @@ fi
 if [ -e "$lib" ]; then
 	empty public_headers_and_symbol_map_agree same declared listed
 	empty library_exports_exactly_its_symbol_map same exported listed
+	empty library_stays_in_memory stays
 	if [ -n "${STATIC_LIBURING:-}" ]; then
 		empty library_needs_nothing_but_libc needed ''
 	else

@@ -13,8 +13,9 @@ trap 'rm -rf "$work"' EXIT
 made_for() # VERSION
 {
 	mkdir -p "$work/$1"
-	cp "$units/psibridged.socket" "$work/$1/"
-	sh "$units/instantiate" "$1" /bin <"$units/psibridged.service.in" >"$work/$1/psibridged.service"
+	for unit in psibridged.service psibridged.socket psibridge-metrics.service; do
+		sh "$units/instantiate" "$1" /sbin /bin <"$units/$unit.in" >"$work/$1/$unit" || return
+	done
 }
 says()
 {
@@ -22,7 +23,7 @@ says()
 }
 says_not()
 {
-	! grep -e "$2" "$work/$1/psibridged.service"
+	! grep -e "$2" "$work/$1"/*
 }
 
 check made_for_an_old_systemd made_for 252
@@ -33,13 +34,24 @@ mv "$work/257 (257.13-1)" "$work/257"
 for version in 252 253 257; do
 	check "nothing_is_left_to_substitute_for_$version" says_not $version '@[A-Za-z0-9_]*@'
 done
+# What `make install` takes: made by the build, or as it is in the source tree.
+installed=$(ls "$builddir"/units/*.service "$builddir"/units/*.socket "$units"/*.timer 2>/dev/null)
+left_over()
+{
+	test "$(echo "$installed" | wc -l)" -ge 4 || echo "not all units are there: $installed"
+	grep -nE '@[A-Za-z0-9_]*@' $installed "$units"/dbus/* "$builddir"/src/library/libpsibridge.pc
+	true
+}
+empty nothing_is_left_to_substitute_in_what_is_installed left_over
 check an_old_one_is_told_how_to_reload says 252 'ExecReload=/bin/kill -HUP $MAINPID'
 check and_has_type_notify says 252 Type=notify
 check a_new_one_reloads_by_itself says 253 Type=notify-reload
 check and_is_not_told_how says_not 257 ExecReload
 check before_254_descriptors_are_not_preserved says_not 253 FileDescriptorStorePreserve
+check before_254_a_wrong_configuration_is_tried_again_slowly says 253 RestartSec=5s
+check since_254_not_at_all says 257 RestartPreventExitStatus=78
 check since_254_they_are says 257 FileDescriptorStorePreserve=yes
-check nonsense_is_no_version sh -c '! sh "$1" new /bin </dev/null 2>/dev/null' - "$units/instantiate"
+check nonsense_is_no_version sh -c '! sh "$1" new /sbin /bin </dev/null 2>/dev/null' - "$units/instantiate"
 
 # The comments beside what had to stay open: every one that `systemd-analyze security` complains about has its reason.
 explained()
@@ -66,12 +78,15 @@ if [ "${here:-0}" -ge 250 ]; then
 	[ "$here" -lt 253 ] || version=253
 	[ "$here" -lt 254 ] || version=257
 	check exposure_is_at_most_1 closed $version
-	# Copied beside one another, each knows the other; the program is not there yet.
+	# Copied beside one another, each knows the others; the programs are not there yet.
 	complaints()
 	{
-		sed -i 's|^ExecStart=.*|ExecStart=/bin/true|' "$work/$version/psibridged.service"
-		systemd-analyze verify --man=no "$work/$version/psibridged.service" "$work/$version/psibridged.socket" 2>&1 |
-			grep -F psibridged
+		mkdir -p "$work/all"
+		cp $installed "$work/all/"
+		sed -i 's|^ExecStart=/[^ ]*/psibridged*|ExecStart=/bin/true|' "$work"/all/*.service
+		for unit in "$work"/all/*; do
+			systemd-analyze verify --man=no "$unit" 2>&1 | grep -F psibridge
+		done
 		true
 	}
 	empty systemd_understands_every_line complaints

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,16 @@ static inline int fake_tear_down(void **state)
 {
 	(void)state;
 	return nftw(fake_root, fake_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What mountinfo calls the mount that it all lies on. */
+static inline unsigned fake_mount_id(void)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, fake_root, 0, STATX_MNT_ID, &st) < 0)
+		abort();
+	return (unsigned)st.stx_mnt_id;
 }
 
 /* `path` below the fake root; valid until 8 calls later. */

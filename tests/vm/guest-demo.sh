@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
+# ALONE it compares two halves of a minute
 #
 # The demo as somebody on a machine with systemd sees it: unified cgroups, a delegated scope, a privileged trigger. Runs in
 # the guest (tests/vm/run) as root, in the build tree. What it printed is in the log.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# TIMEOUT 900
 #
 # .NET programs that nobody changed, under memory.high, with real pressure: in a unit, in a container, from the start and
 # attached to. Runs in the guest (tests/vm/run) as root. .NET is the host's, which check-vm shares ($DOTNET_ROOT).

@@ -54,15 +54,17 @@ installed_files()
 
 daemon_install()
 {
-	local service sbindir version
+	local service sbindir version unit
 
 	cp -a --no-preserve=ownership "$vm_root/." / || return
 	ldconfig
-	# Built elsewhere, it asks for what that machine's systemd can do.
+	# Built elsewhere, they ask for what that machine's systemd can do.
 	service=$(installed_files | grep '/psibridged\.service$') || return
 	sbindir=$(sed -n 's|^ExecStart=\(.*\)/psibridged$|\1|p' "$service")
 	version=$(systemctl --version | awk '{ print $2; exit }')
-	"$srcdir/units/instantiate" "$version" "$sbindir" <"$srcdir/units/psibridged.service.in" >"$service" || return
+	for unit in "$service" "${service%service}socket"; do
+		"$srcdir/units/instantiate" "$version" "$sbindir" /none <"$srcdir/units/${unit##*/}.in" >"$unit" || return
+	done
 	systemctl daemon-reload
 	# It reads its policy files only then.
 	systemctl reload dbus 2>/dev/null

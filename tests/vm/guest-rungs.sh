@@ -76,7 +76,11 @@ expect without_a_cgroup_file_system_the_machine_stands_in_and_says_so \
 expect a_container_listens_to_memory_events_in_its_read_only_cgroup \
 	'rung 4 \(events\) cgroup /, /sys/fs/cgroup/memory.events: .*read-only' container
 expect with_a_writable_cgroup_a_container_gets_an_unprivileged_trigger \
-	'rung 3 \(psi\) cgroup /, .*CAP_SYS_RESOURCE' container -v /sys/fs/cgroup:/sys/fs/cgroup:rw --cgroupns=private
+	'rung 3 \(psi\) cgroup /.*libpod.*CAP_SYS_RESOURCE' container -v /sys/fs/cgroup:/sys/fs/cgroup:rw --cgroupns=host
+expect the_hosts_tree_in_a_namespace_of_its_own_has_no_name_for_it \
+	'rung 6 \(machine\) .*no mount of cgroup2 shows' container -v /sys/fs/cgroup:/sys/fs/cgroup:rw --cgroupns=private
+expect at_the_root_of_its_namespace_no_trigger_can_be_set \
+	'rung 4 \(events\) cgroup /, .*root of a cgroup namespace' container --systemd=always
 expect with_the_hosts_cgroup_namespace_it_finds_its_own_by_its_path \
 	'rung 4 \(events\) cgroup /.*libpod' container --cgroupns=host
 

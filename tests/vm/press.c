@@ -9,8 +9,8 @@
  *         below that, the kernel puts it to sleep for most of the time: that is a stall, and nearly all of it. (Reading
  *         files makes hardly any in an emulated machine, where reclaim costs more than waiting for the disk.) Says
  *         "work TIME" and "rest TIME"; a sleep at the end of work lasts up to 2 s.
- *     press keep MB
- *         takes MB of memory and keeps it.
+ *     press leave MB
+ *         takes memory until MB of the machine's MemAvailable are left, says "left TIME", and keeps it.
  *     press onset PRESSURE SECONDS
  *         reads the file PRESSURE (a memory.pressure) every 20 ms and says "onset TIME" when the first total= in it grew,
  *         "crossed TIME" when it has grown by 200 ms, which is Low. Status 1: it did not.
@@ -87,17 +87,37 @@ static int hold(const char *megabytes, char **times)
 	return 0;
 }
 
-static int keep(const char *megabytes)
+static long meminfo_mb(const char *key)
 {
-	size_t size = (size_t)strtoul(megabytes, NULL, 10) << 20;
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	long kb = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, key, strlen(key)) == 0)
+			kb = strtol(line + strlen(key), NULL, 10);
+	if (f)
+		fclose(f);
+	return kb / 1024;
+}
+
+static int leave(const char *megabytes)
+{
+	const size_t step =
+		2 << 20; /* a fault for a huge page, not for 4 kB: it should not take minutes */
+	long target = strtol(megabytes, NULL, 10);
+	size_t size = (size_t)meminfo_mb("MemTotal:") << 20;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return fail("mmap");
-	madvise(memory, size,
-		MADV_HUGEPAGE); /* a fault for 2 MB, not for 4 kB: it should not take minutes */
-	for (size_t at = 0; at < size; at += 4096)
-		memory[at] = 1;
+	madvise(memory, size, MADV_HUGEPAGE);
+	for (size_t at = 0; at + step <= size && meminfo_mb("MemAvailable:") > target; at += step)
+		for (size_t page = 0; page < step; page += 4096)
+			memory[at + page] = 1;
+	printf("left %" PRIu64 "\n", now_usec());
+	fflush(stdout);
 	for (;;)
 		pause();
 }
@@ -145,12 +165,12 @@ int main(int argc, char **argv)
 {
 	if (argc >= 4 && !strcmp(argv[1], "hold"))
 		return hold(argv[2], argv + 3);
-	if (argc == 3 && !strcmp(argv[1], "keep"))
-		return keep(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "leave"))
+		return leave(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "onset"))
 		return say_onset(argv[2], argv[3]);
 	fputs("usage: press hold MB WORK_SECONDS [REST_SECONDS WORK_SECONDS]...\n"
-	      "       press keep MB\n"
+	      "       press leave MB\n"
 	      "       press onset PRESSURE SECONDS\n",
 	      stderr);
 	return 2;

@@ -48,7 +48,7 @@ public enum MemoryPressureReason
     /// <summary>It was so when the watch began.</summary>
     Present = 8,
 
-    /// <summary>The cgroup was removed. Nothing will be told after this.</summary>
+    /// <summary>The cgroup was removed. The next one of that name is watched, or the one in which this process is now.</summary>
     Gone = 9,
 }
 
@@ -76,17 +76,17 @@ public readonly struct MemoryLoad
     /// <summary>Memory in use without page cache that nobody needs, as the kubelet counts.</summary>
     public long WorkingSetBytes { get; }
 
-    /// <summary>The limit that counts: the least of all that are set above the program.</summary>
+    /// <summary>The limit that counts: the least of all that are set above the program; -1: unknown.</summary>
     public long LimitBytes { get; }
 
-    /// <summary>The limit less the working set.</summary>
+    /// <summary>The limit less the working set; -1: unknown.</summary>
     public long AvailableBytes { get; }
 
     /// <summary>No limit is set: these are the machine's figures.</summary>
     public bool IsMachine { get; }
 
     /// <inheritdoc/>
-    public override string ToString() => Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
+    public override string ToString() => AvailableBytes < 0 ? "unknown" : Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
 }
 
 /// <summary>What a handler of <see cref="MemoryPressure.Changed"/> and a callback are told.</summary>
@@ -157,9 +157,6 @@ public enum MemoryPressureState
 
     /// <summary>Another PsiBridge of this process took over.</summary>
     TakenOver,
-
-    /// <summary>The watch ended, because its cgroup was removed.</summary>
-    Gone,
 
     /// <summary><see cref="MemoryPressure.Stop"/> was called, or the process ends.</summary>
     Stopped,

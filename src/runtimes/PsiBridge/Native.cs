@@ -62,7 +62,7 @@ internal static unsafe class Native
     internal struct Settings
     {
         internal UIntPtr Size;
-        internal WatchOptions Watch;
+        internal WatchOptions* Watch;
         internal int Enabled, LogPriority, Collect;
         internal uint Refused;
         internal ulong ApartUsec, GrownBytes;

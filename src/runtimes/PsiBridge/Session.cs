@@ -124,11 +124,6 @@ internal sealed class Session
             Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", ready.Reason);
         while (source!.Take(out News news))
             told(this, news);
-        if (source is MailboxSource { IsGone: true })
-        {
-            status = new MemoryPressureStatus(MemoryPressureState.Gone, "the cgroup was removed", cgroup: ready.Cgroup);
-            Log.Write(Log.Warning, "the cgroup {0} was removed: nothing more will be told", ready.Cgroup);
-        }
     }
 
     private void End()

@@ -44,7 +44,8 @@ internal sealed unsafe class Settings : IDisposable
 
     private void ReadEnvironment()
     {
-        var s = new Native.Settings { Size = (UIntPtr)sizeof(Native.Settings) };
+        Native.WatchOptions watch = Watch;
+        var s = new Native.Settings { Size = (UIntPtr)sizeof(Native.Settings), Watch = &watch };
         var complaints = new List<string>();
         Native.LogFn log = (userdata, priority, message) => complaints.Add(Native.Text((byte*)message) ?? "");
 
@@ -52,13 +53,13 @@ internal sealed unsafe class Settings : IDisposable
         GC.KeepAlive(log);
         if (r < 0)
         {
-            Log.Write(Log.Warning, "libpsibridge is of another version: PSIBRIDGE_ variables are not read");
+            Log.Write(Log.Warning, "PSIBRIDGE_ variables cannot be read: error " + -r);
             return;
         }
         Log.SetHighest(s.LogPriority);
         foreach (string complaint in complaints)
             Log.Write(Log.Warning, complaint);
-        Watch = s.Watch;
+        Watch = watch;
         Enabled = s.Enabled != 0;
         Collect = (MemoryCollect)s.Collect;
         Apart = Time(s.ApartUsec);

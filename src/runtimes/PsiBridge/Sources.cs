@@ -107,7 +107,7 @@ internal sealed unsafe class MailboxSource : Source
     private readonly object gate = new object();
     private IntPtr bridge, watch, mailbox;
     private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
-    private bool gone, complained;
+    private bool complained;
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
 
     /// <summary>0, or a negative errno and why.</summary>
@@ -196,8 +196,6 @@ internal sealed unsafe class MailboxSource : Source
         }
     }
 
-    internal bool IsGone => gone;
-
     private string? Backend { get; set; }
 
     internal override bool Take(out News news)
@@ -205,15 +203,19 @@ internal sealed unsafe class MailboxSource : Source
         var n = new Native.Notification { Size = (UIntPtr)sizeof(Native.Notification) };
 
         news = default;
-        if (gone || Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
+        if (Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
             return false;
-        gone = n.Kind == Native.KindGone;
         news.Available = (MemoryAvailable)n.Available;
         KeepCode(news.Available);
         news.Critical = n.Critical != 0;
         news.Reason = (MemoryPressureReason)n.Reason;
         news.StallUsec = n.StallUsec;
         news.Cgroup = cgroup ??= Native.Text(n.Cgroup);
+        if (n.Kind == Native.KindGone)
+        {
+            Log.Write(Log.Warning, "the cgroup {0} was removed; what takes its place will be watched", cgroup);
+            cgroup = null; // it may be another one
+        }
         return true;
     }
 

@@ -138,7 +138,7 @@ public sealed class RealPressureTests
                 Assert.Equal(0, fill.ExitCode);
             }
             using var program = new Embedder(group, "garbage watch", ("PSIBRIDGE_EARLY", "some 10ms/2s"),
-                                             ("PSIBRIDGE_LOW", "some 50ms/2s"), ("PSIBRIDGE_CRITICAL", "full 2s/2s"),
+                                             ("PSIBRIDGE_LOW", "some 20ms/2s"), ("PSIBRIDGE_CRITICAL", "full 2s/2s"),
                                              ("PSIBRIDGE_QUIET", "1s"), ("PSIBRIDGE_HIGH_HEADROOM", "off"));
             Assert.Contains(group.Name, program.Wait("ready: "), StringComparison.Ordinal);
             program.Wait("status Watching");

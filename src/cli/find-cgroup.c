@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * find-cgroup.c - a path is believed only when there is such a cgroup
+ *
+ * Without a cgroup2 hierarchy to look at (in a container without one) nothing can be said, and any
+ * path is taken as it is.
+ */
+#include "cli/find-cgroup.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "core/cgname.h"
+#include "psibridge/psibridge.h"
+
+static void ignore(_unused_ const struct psb_survey_row *row, _unused_ void *userdata)
+{
+}
+
+static void look(const struct psb_survey_row *row, void *userdata)
+{
+	cgname_look(userdata, row->cgroup);
+}
+
+int find_cgroup(const char *verb, char *path, const json_t *status)
+{
+	const json_t *listed = json_object_get(status, "cgroups");
+	char hint[(CGNAME_FOUND_MAX + 1) * CGPATH_MAX];
+	struct cgname name;
+	size_t size = strlen(path);
+
+	for (size_t i = 0; i < json_array_size(listed); i++) {
+		const char *cgroup = answer_text(json_array_get(listed, i), "cgroup");
+
+		if (strncmp(cgroup, path, size) == 0 && (cgroup[size] == '/' || !cgroup[size]))
+			return 0;
+	}
+	if (psb_survey(path, ignore, NULL) != -ENOENT || psb_survey("/", ignore, NULL) < 0)
+		return 0;
+	cgname_init(&name, path);
+	psb_survey("**", look, &name);
+	if (name.count == 1 && !strchr(path + 1, '/')) {
+		strcpy(path, name.found[0]);
+		return 0;
+	}
+	cgname_hint(&name, hint, sizeof(hint));
+	complain(verb, "%s: there is no such cgroup%s%s", path, *hint ? "; " : "", hint);
+	return -ENOENT;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cgname.h - what a person meant who wrote the path of a cgroup that does not exist
+ *
+ * All cgroups that there are go through cgname_look(), one by one. Those that have the name which
+ * stands last in what was written are kept: `nginx.service` is a unit, and its cgroup is
+ * /system.slice/nginx.service. So is one whose name differs by a slip or two.
+ */
+#pragma once
+
+#include "cgpath.h"
+
+#define CGNAME_FOUND_MAX 4
+
+struct cgname {
+	const char *written;			  /* the path */
+	char found[CGNAME_FOUND_MAX][CGPATH_MAX]; /* cgroups of that name: the first of ... */
+	size_t count;				  /* ... so many */
+	char near[CGPATH_MAX];			  /* of a similar name; "": none */
+};
+
+/* `written` is normalised, and stays the caller's. */
+void cgname_init(struct cgname *name, const char *written);
+void cgname_look(struct cgname *name, const char *path);
+
+/* "did you mean /a/b?", or with several "did you mean /a/b, /c/b or one of 3 more?"; "" when none
+ * is like it. Into buf. */
+void cgname_hint(const struct cgname *name, char *buf, size_t size);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * history.h - counters of cgroups, which outlive them
+ *
+ * How often and for how long a cgroup was Low, and whom the kernel killed in it. A cgroup's own files
+ * go with it; here it is known for an hour after the last that was heard of it. There are at most
+ * HISTORY_MAX: the one that was silent for longest is forgotten for a new one.
+ */
+#pragma once
+
+#include "core/oomkill.h"
+#include "psibridge/psibridge.h"
+
+#define HISTORY_MAX 1024
+
+struct history;
+
+struct past {
+	const char *cgroup;
+	uint64_t low;	   /* times that it became Low */
+	uint64_t low_usec; /* ... and how long it was, until now */
+	uint64_t killed;   /* times that the kernel killed a process in it; the last one: */
+	const char *limit; /* whose limit it was; "": the machine's memory */
+	char task[OOM_TASK_MAX];
+	uint64_t pid, usage_bytes, limit_bytes, killed_usec;
+};
+
+/* Errors: -ENOMEM. */
+int history_new(struct history **ret);
+struct history *history_free(struct history *history);
+
+/* For want of memory it may be forgotten at once. */
+void history_level(struct history *history, const struct psb_notification *notification);
+void history_kill(struct history *history, const struct oom_kill *kill, uint64_t now_usec);
+
+/* In no order. False behind the last. Valid until the next of the calls above. */
+bool history_get(struct history *history, size_t index, uint64_t now_usec, struct past *ret);

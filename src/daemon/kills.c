@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kills.c - the kernel's log -> the journal, and the history
+ */
+#include "daemon/kills.h"
+
+#include "core/oomkill.h"
+#include "daemon/history.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/file.h"
+#include "kernel/kmsg.h"
+
+struct kills {
+	struct daemon *daemon;
+	struct kmsg kmsg;
+	struct oom_kill now; /* as far as its report has come */
+};
+
+static void say(struct daemon *d, const struct oom_kill *kill)
+{
+	const uint64_t mib = UINT64_C(1) << 20;
+	bool own = strcmp(kill->limit, kill->cgroup) == 0;
+	char numbers[64] = "";
+
+	if (kill->limit_bytes > 0)
+		snprintf(numbers, sizeof(numbers), "; %llu of %llu MiB in use",
+			 (unsigned long long)(kill->usage_bytes / mib),
+			 (unsigned long long)(kill->limit_bytes / mib));
+	journal_cgroup(d->journal, LOG_IS_WARNING, MESSAGE_KILLED, kill->cgroup,
+		       "the kernel killed %s (process %llu) for want of memory, at %s%.200s%s",
+		       kill->task, (unsigned long long)kill->pid,
+		       own		? "its own limit"
+		       : kill->limit[0] ? "the limit of "
+					: "the end of the machine's memory",
+		       own ? "" : kill->limit, numbers);
+}
+
+static void line(const char *text, size_t size, void *userdata)
+{
+	struct kills *k = userdata;
+
+	if (!oom_kill_line(&k->now, text, size))
+		return;
+	if (forest_judge(k->daemon->forest, k->now.cgroup) > 0) {
+		say(k->daemon, &k->now);
+		history_kill(k->daemon->history, &k->now, now_usec());
+	}
+	k->now.usage_bytes = k->now.limit_bytes = 0;
+}
+
+/* What the manager opened for us; -1: nothing. */
+static int inherited_kmsg(struct daemon *d)
+{
+	struct inherited *inherited;
+	size_t count = manager_inherited(d->manager, &inherited);
+
+	for (size_t i = 0; i < count; i++)
+		if (inherited[i].kind == INHERITED_KMSG && inherited[i].fd >= 0)
+			return steal_fd(&inherited[i].fd);
+	return -1;
+}
+
+int kills_new(struct daemon *d, struct kills **ret)
+{
+	struct kills *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	k->daemon = d;
+	r = kmsg_open(&k->kmsg, d->loop, inherited_kmsg(d), line, k);
+	if (r < 0)
+		journal_log(d->journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "what the kernel kills is not told: /dev/kmsg: %s", strerror(-r));
+	*ret = k;
+	return 0;
+}
+
+void kills_stop(struct kills *k)
+{
+	if (k)
+		kmsg_close(&k->kmsg);
+}
+
+struct kills *kills_free(struct kills *k)
+{
+	free(k);
+	return NULL;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kills.h - whom the kernel killed for want of memory, said with its last numbers
+ *
+ * The cgroup of a service that was killed is gone before anything could read its files. The kernel's
+ * log names it.
+ */
+#pragma once
+
+#include "daemon/daemon.h"
+
+struct kills;
+
+/* What a watch covers goes to the journal and to daemon->history. Errors: -ENOMEM. Where the kernel's
+ * log cannot be read that is logged, and nothing is heard. */
+int kills_new(struct daemon *daemon, struct kills **ret);
+/* The loop has to make a pass between these two. */
+void kills_stop(struct kills *kills);
+struct kills *kills_free(struct kills *kills);

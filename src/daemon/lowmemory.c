@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lowmemory.c - org.freedesktop.LowMemoryMonitor: the machine's level becomes a signal on the system bus
+ *
+ *     watch of "/" --told()--> `warning`, one byte --timer--> LowMemoryWarning(y)
+ *     sd-bus in an sd-event loop, whose descriptor is polled by the daemon's loop
+ *
+ * The interface is that of the program low-memory-monitor; GLib's GMemoryMonitor and Flatpak's portal
+ * listen to it. Its levels 50, 100 and 255 mean low, medium and critical there; here Neutral, Low, and
+ * Low with critical. It has no word for relief, a program that hears it frees memory: so nothing is sent
+ * for High, nor for a Neutral that follows a Low. The watch is on the root cgroup, where the kernel keeps
+ * the pressure of the whole machine. It is judged by [Defaults], exists only while the name is ours, and
+ * Shadow=yes there silences it. The signal is sent from a timer, after the clients were told: an
+ * allocation of sd-bus must not stand between a stall and them.
+ *
+ * The connection. sd_bus_start(), asynchronous calls and sd_event_run(0) wait for nothing. Where the
+ * bus's socket is missing, or nothing listens on it, sd-bus waits for it with inotify, on each directory
+ * on the way there and without a timer (sd_bus_set_watch_bind()). Where inotify cannot tell (an abstract
+ * address, a bus that accepts and hangs up) there is an attempt after 0.1 s, 0.2 s and so on up to a
+ * minute; one that lasted for a minute starts that anew. The descriptor of sd-event is polled for
+ * changes, so it is run until nothing is left; but after TURN messages the rest of the daemon comes first.
+ *
+ * The name is requested with a place in the queue: it comes to us when the program that owns it gives it
+ * up. Nothing takes it from us again, for we do not allow replacement.
+ *
+ * A bus that does not read gets the newest warning when it reads again, and few older ones: the socket's
+ * buffer is small, and while sd-bus queues beyond it, a warning waits, and is replaced by the next.
+ */
+#include "daemon/lowmemory.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#define NAME "org.freedesktop.LowMemoryMonitor"
+#define OBJECT "/org/freedesktop/LowMemoryMonitor"
+#define BUS "org.freedesktop.DBus"
+#define DEFAULT_ADDRESS "unix:path=/run/dbus/system_bus_socket"
+
+#define TURN 32
+#define SEND_BUFFER 4096 /* sd-bus asks for 8 MiB */
+#define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
+#define RETRY_MAX_USEC (60 * USEC_PER_SEC)
+#define LISTENS_WITHIN_USEC (1 * USEC_PER_SEC)
+
+enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
+
+struct lowmemory {
+	struct daemon *daemon;
+	sd_event *event;
+	struct loop_op op;     /* polls its descriptor */
+	struct loop_timer due; /* connect, where there is no connection; else send, or go on */
+	sd_bus *bus;	       /* NULL: not wanted, or the next attempt is due later */
+	uint64_t tried_usec, retry_usec;
+	bool noted; /* the journal says that there is no bus */
+	bool owned; /* the name is ours */
+	psb_watch *watch;
+	struct settings settings; /* it was made with */
+	bool was_low;		  /* its level before */
+	uint8_t warning;	  /* to be sent; 0: none */
+};
+
+/* ---- the warning ----------------------------------------------------------------------------- */
+
+static void told(const struct psb_notification *n, void *userdata)
+{
+	struct lowmemory *l = userdata;
+	bool was_low = l->was_low;
+
+	if (n->kind != PSB_KIND_LEVEL || l->settings.shadow)
+		return;
+	l->was_low = n->available == PSB_LOW;
+	if (n->available == PSB_LOW)
+		l->warning = n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
+	else
+		l->warning = n->available == PSB_NEUTRAL && !was_low ? WARNING_LOW : 0;
+	if (l->warning)
+		loop_timer_set(l->daemon->loop, &l->due, now_usec());
+}
+
+static void drop_watch(struct lowmemory *l)
+{
+	l->watch = psb_watch_unref(l->watch);
+	l->warning = 0;
+	l->was_low = false;
+}
+
+static void make_watch(struct lowmemory *l)
+{
+	const struct settings *s = &l->settings;
+	char early[TRIGGER_TEXT_MAX], low[TRIGGER_TEXT_MAX], critical[TRIGGER_TEXT_MAX];
+	char why[320] = "";
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.cgroup = "/",
+		.early = early,
+		.low = low,
+		.critical = critical,
+		.rearm_usec = s->rearm_usec,
+		.quiet_usec = s->quiet_usec,
+		.calm_usec = s->calm_usec,
+		.headroom_percent = s->headroom_percent ? s->headroom_percent : PSB_HEADROOM_OFF,
+		.error_text = why,
+		.error_text_size = sizeof(why),
+	};
+	int r;
+
+	trigger_format(&s->early, early);
+	trigger_format(&s->low, low);
+	trigger_format(&s->critical, critical);
+	r = psb_watch_new(l->daemon->bridge, &options, &l->watch);
+	if (r == 0)
+		r = psb_watch_add_callback(l->watch, told, l, PSB_INLINE, NULL);
+	if (r == 0)
+		return;
+	journal_log(l->daemon->journal, LOG_IS_WARNING, MESSAGE_WATCH_FAILED,
+		    "D-Bus: " NAME " stays silent: %s", why[0] ? why : strerror(-r));
+	drop_watch(l);
+}
+
+/* Have a watch, or none, as the name and the configuration say. */
+static void update_watch(struct lowmemory *l)
+{
+	const struct settings *settings = &l->daemon->config->defaults;
+
+	if (l->watch && (!l->owned || !settings_equal(settings, &l->settings)))
+		drop_watch(l);
+	if (!l->owned || l->watch)
+		return;
+	l->settings = *settings;
+	make_watch(l);
+}
+
+static void send_warning(struct lowmemory *l)
+{
+	uint64_t queued;
+
+	if (l->warning == 0 || sd_bus_get_n_queued_write(l->bus, &queued) < 0 || queued > 0)
+		return;
+	(void)sd_bus_emit_signal(l->bus, OBJECT, NAME, "LowMemoryWarning", "y", l->warning);
+	l->warning = 0;
+}
+
+/* For those who introspect. */
+static const sd_bus_vtable vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_SIGNAL_WITH_ARGS("LowMemoryWarning", SD_BUS_ARGS("y", level), 0),
+	SD_BUS_VTABLE_END,
+};
+
+/* ---- the name -------------------------------------------------------------------------------- */
+
+/* The first answer on a connection, so it also says that there is one. */
+static int name_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	struct lowmemory *l = userdata;
+	struct journal *journal = l->daemon->journal;
+	const sd_bus_error *error = sd_bus_message_get_error(m);
+	sd_bus *bus = sd_bus_message_get_bus(m);
+	uint32_t answer;
+
+	(void)ret_error;
+	if (sd_bus_is_open(bus) <= 0)
+		return 0; /* the end of the connection answers every call */
+	(void)setsockopt(sd_bus_get_fd(bus), SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER },
+			 sizeof(int));
+	if (l->noted)
+		journal_log(journal, LOG_IS_INFO, MESSAGE_OTHER, "D-Bus: connected");
+	l->noted = false;
+	if (error)
+		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "D-Bus: the bus refuses us the name " NAME ": %s",
+			    error->message ? error->message : error->name);
+	else if (sd_bus_message_read(m, "u", &answer) > 0 && answer == 2) /* ..._REPLY_IN_QUEUE */
+		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "D-Bus: another program owns the name " NAME
+			    "; it comes to us when that one gives it up");
+	return 0;
+}
+
+/* Sees every message. Any program may send a signal called NameAcquired; the bus's own counts. */
+static int filter(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+	struct lowmemory *l = userdata;
+	const char *sender = sd_bus_message_get_sender(m), *name;
+
+	(void)ret_error;
+	if (sender && strcmp(sender, BUS) == 0 &&
+	    sd_bus_message_is_signal(m, BUS, "NameAcquired") > 0 &&
+	    sd_bus_message_read(m, "s", &name) > 0 && strcmp(name, NAME) == 0) {
+		l->owned = true;
+		update_watch(l);
+	}
+	return 0;
+}
+
+/* ---- the connection -------------------------------------------------------------------------- */
+
+/* Not from within sd_event_run(). */
+static void hang_up(struct lowmemory *l)
+{
+	loop_timer_stop(l->daemon->loop, &l->due);
+	l->owned = false;
+	drop_watch(l);
+	l->bus = sd_bus_close_unref(l->bus);
+}
+
+static void note_absence(struct lowmemory *l, const char *why)
+{
+	if (!l->noted)
+		journal_log(l->daemon->journal, LOG_IS_INFO, MESSAGE_OTHER,
+			    "D-Bus: there is no bus (%s); it is used as soon as it can be", why);
+	l->noted = true;
+}
+
+/* The connection ended, or did not come about: try again later. */
+static void lost(struct lowmemory *l, int error)
+{
+	uint64_t now = now_usec();
+
+	note_absence(l, strerror(-error));
+	hang_up(l);
+	if (now - l->tried_usec >= RETRY_MAX_USEC)
+		l->retry_usec = 0;
+	l->retry_usec = CLAMP(2 * l->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
+	loop_timer_set(l->daemon->loop, &l->due, now + l->retry_usec);
+}
+
+static void run(struct lowmemory *l)
+{
+	int r = 1;
+
+	for (unsigned i = 0; r > 0 && i < TURN; i++) {
+		send_warning(l); /* perhaps it waited for the queue to become empty */
+		r = sd_event_run(l->event, 0);
+	}
+	if (r >= 0 && sd_bus_is_open(l->bus) <= 0)
+		r = -ECONNRESET;
+	if (r < 0)
+		lost(l, r);
+	else if (r > 0)
+		loop_timer_set(l->daemon->loop, &l->due, now_usec());
+}
+
+/* Until there is a socket to connect to, the descriptor of sd-bus is its inotify's. */
+static bool has_socket(sd_bus *bus)
+{
+	struct stat st;
+
+	return fstat(sd_bus_get_fd(bus), &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static void rang(struct loop_op *op, int result)
+{
+	struct lowmemory *l = CONTAINER_OF(op, struct lowmemory, op);
+
+	if (!l->bus)
+		return;
+	if (result < 0) {
+		lost(l, result);
+		return;
+	}
+	run(l);
+	/* bind(2) makes the name, and is heard; listen(2), without which we are refused, is not */
+	if (l->bus && !has_socket(l->bus) && !l->due.queued)
+		loop_timer_set(l->daemon->loop, &l->due, now_usec() + LISTENS_WITHIN_USEC);
+}
+
+static int start(struct lowmemory *l)
+{
+	_cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
+	const char *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
+	int r;
+
+	r = sd_bus_new(&bus);
+	if (r >= 0)
+		r = sd_bus_set_address(bus, address && *address ? address : DEFAULT_ADDRESS);
+	if (r >= 0)
+		r = sd_bus_set_bus_client(bus, 1);
+	if (r >= 0)
+		r = sd_bus_set_watch_bind(bus, 1);
+	if (r >= 0)
+		r = sd_bus_negotiate_fds(bus, 0);
+	if (r >= 0)
+		r = sd_bus_add_filter(bus, NULL, filter, l);
+	if (r >= 0)
+		r = sd_bus_add_object_vtable(bus, NULL, OBJECT, NAME, vtable, l);
+	if (r == -ENOMEM) {
+		/* lost: bus_free() of libsystemd 252 asserts that no half-made object is left */
+		sd_bus_close(steal(bus));
+		return r;
+	}
+	if (r >= 0)
+		r = sd_bus_start(bus);
+	if (r >= 0) /* queued behind Hello */
+		r = sd_bus_request_name_async(bus, NULL, NAME, SD_BUS_NAME_QUEUE, name_answered, l);
+	if (r >= 0)
+		r = sd_bus_attach_event(bus, l->event, SD_EVENT_PRIORITY_NORMAL);
+	if (r >= 0 && !loop_op_is_busy(&l->op))
+		r = loop_poll(l->daemon->loop, &l->op, sd_event_get_fd(l->event), POLLIN, rang);
+	if (r < 0)
+		return r;
+	l->bus = steal(bus);
+	return 0;
+}
+
+static void is_due(struct loop_timer *timer, uint64_t now)
+{
+	struct lowmemory *l = CONTAINER_OF(timer, struct lowmemory, due);
+	int r = 0;
+
+	if (l->bus && !has_socket(l->bus))
+		l->bus = sd_bus_close_unref(l->bus);
+	if (!l->bus) {
+		l->tried_usec = now;
+		r = start(l);
+	}
+	if (r < 0) {
+		lost(l, r);
+		return;
+	}
+	run(l);
+	if (l->bus && !has_socket(l->bus))
+		note_absence(l, "its socket is missing, or nothing listens on it");
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void lowmemory_config_changed(struct lowmemory *l)
+{
+	if (!l)
+		return;
+	if (!l->daemon->config->low_memory_monitor) {
+		hang_up(l);
+		l->noted = false;
+	} else if (l->bus) {
+		update_watch(l);
+	} else if (!l->due.queued) {
+		loop_timer_set(l->daemon->loop, &l->due, now_usec());
+	}
+}
+
+int lowmemory_simulate(struct lowmemory *l, enum psb_available available, bool critical)
+{
+	return l && l->watch ? psb_watch_simulate(l->watch, available, critical) : -ENODATA;
+}
+
+int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
+{
+	struct lowmemory *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->daemon = daemon;
+	l->due.expired = is_due;
+	r = sd_event_new(&l->event);
+	if (r < 0) {
+		free(l);
+		return r;
+	}
+	lowmemory_config_changed(l);
+	*ret = l;
+	return 0;
+}
+
+static void released(struct loop_op *op)
+{
+	struct lowmemory *l = CONTAINER_OF(op, struct lowmemory, op);
+
+	sd_event_unref(l->event);
+	free(l);
+}
+
+struct lowmemory *lowmemory_free(struct lowmemory *l)
+{
+	if (!l)
+		return NULL;
+	hang_up(l);
+	loop_cancel(&l->op, released);
+	return NULL;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thread.h - threads of ours in a process of others: all signals blocked, a small stack
+ *
+ * A process that locked its memory (mlockall(2) with MCL_FUTURE) gets all of a stack at once: 8 MiB
+ * by default.
+ */
+#pragma once
+
+#include "core/util.h"
+
+#include <pthread.h>
+
+/* What is left of the stack for `run`. */
+#define THREAD_STACK_SMALL ((size_t)64 << 10) /* calls nothing of others */
+#define THREAD_STACK_CALLBACK \
+	((size_t)256 << 10) /* runs callbacks of the host; psibridge.h says so */
+
+/* pthread_cancel(3) waits until the end of the scope: for what holds a lock, or waits for others. */
+static inline int thread_cancel_off(void)
+{
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	return old;
+}
+
+static inline void thread_cancel_again(const int *old)
+{
+	pthread_setcancelstate(*old, NULL);
+}
+
+#define NO_CANCEL \
+	_unused_ _cleanup_(thread_cancel_again) const int cancel_state_ = thread_cancel_off()
+
+/* Errors: -EAGAIN. */
+int thread_start(pthread_t *ret, size_t stack_bytes, void *(*run)(void *), void *arg);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * context.c - the log of monitor_context
+ */
+#include "monitor/context.h"
+
+#include "core/utf8.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void context_log(const struct monitor_context *context, int priority, const char *format, ...)
+{
+	char line[512];
+	va_list args;
+
+	if (!context->log)
+		return;
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	/* a name that others chose must not begin a line of its own */
+	utf8_hide_controls(line, strlen(line));
+	context->log(context->log_userdata, priority, line);
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * monitor-records.c - the socket is psibridged's: it judges, and the monitor follows
+ *
+ *     attached --WELCOME--> following --BYE--> following, for 5 s --WELCOME--> following
+ *        |                   |  ^   |                  |
+ *        | 5 s, REFUSED      |  |   | EOF, rubbish,    | 5 s
+ *        v                   |  |   v GONE             v
+ *      broken <--------------|--+---+------------------+
+ *        |                   v  |
+ *        |               a simulation: the policy's own rules, until it is as psibridged says
+ *        v
+ *     another source of the ladder, or none; later psibridged again (monitor-source.c)
+ *
+ * Following, what a record says is told at once and as it is: the daemon has applied thresholds,
+ * Rearm, Quiet and Calm, ours or its operator's. Nothing is sampled, no timer is set, nothing wakes
+ * up. policy.level is the level that was told last, whoever judged it, so moving between sources
+ * cannot repeat a level or forget one:
+ *  - to psibridged: WELCOME is told only if it says something else, and a repeat of a Low that we
+ *    told ourselves is not told before Rearm has passed.
+ *  - away from it: the level stays, and Quiet and Calm begin to run. So a Low ends, even where no
+ *    other source is left.
+ *
+ * Facts it relies on: records have one size and a magic number in front, which does not begin with
+ * 'L'; a stream may be cut anywhere, so what came is kept in records.record until it is whole; its
+ * times are CLOCK_MONOTONIC, which is one for the machine, except in a time namespace
+ * (time_namespaces(7)): there a time may lie ahead of ours, and now stands in for it.
+ */
+#include "monitor/monitor-internal.h"
+
+#include "core/utf8.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define ANSWER_USEC (5 * USEC_PER_SEC)
+/* One that did not answer before is not given so much time again: it is time without a source. */
+#define ANSWER_AGAIN_USEC (1 * USEC_PER_SEC)
+
+static void spoke(struct loop_op *op, int result);
+
+static int listen_on(struct monitor *m)
+{
+	struct records *r = &m->records;
+
+	return loop_recv(m->context->loop, &m->stream_op, m->source.stream_fd,
+			 (char *)&r->record + r->filled, sizeof(r->record) - r->filled, spoke);
+}
+
+int monitor_records_attach(struct monitor *m, uint64_t now)
+{
+	m->records = (struct records){
+		.level = LEVEL_HIGH,
+		.answer_usec = now + (m->climb_pace_usec > 0 ? ANSWER_AGAIN_USEC : ANSWER_USEC),
+	};
+	return listen_on(m);
+}
+
+uint64_t monitor_records_deadline(const struct monitor *m)
+{
+	if (m->source.kind != SOURCE_RECORDS || m->records.answer_usec == 0)
+		return USEC_NEVER;
+	return m->records.answer_usec;
+}
+
+/* ---- the end of it ---------------------------------------------------------------------------- */
+
+/* What was told last stays, and begins to run out. */
+static void stop_following(struct monitor *m, uint64_t now)
+{
+	struct policy *p = &m->policy;
+	uint64_t told = p->told_usec, since = p->since_usec;
+
+	m->records.following = false;
+	policy_resume(p, p->level, p->told_critical, now);
+	p->told_usec = told; /* it was not told now: the next repeat is due when it was */
+	p->since_usec = since;
+}
+
+static void broke(struct monitor *m, const char *what, uint64_t now)
+{
+	struct records *r = &m->records;
+	struct policy_sample s = { 0 };
+
+	if (r->following)
+		stop_following(m, now);
+	/* the back-off begins anew after a connection that was worth more than it */
+	if (r->welcome_usec > 0 && now - r->welcome_usec >= m->climb_pace_usec)
+		m->climb_pace_usec = 0;
+	r->welcomed = false;
+	r->answer_usec = 0;
+	/* it may still be in the loop, so it is closed later; the daemon need not wait for that */
+	shutdown(m->source.stream_fd, SHUT_RDWR);
+	/* the deadline, should no other source be found */
+	monitor_judge(m, POLICY_TICK, &s, now);
+	monitor_source_broke(m, what, now);
+}
+
+/* ---- what it says ----------------------------------------------------------------------------- */
+
+static void take_level(struct monitor *m, const struct wire_record *from, uint64_t now)
+{
+	struct records *r = &m->records;
+	struct policy *p = &m->policy;
+	uint64_t told = p->told_usec;
+
+	r->level = (enum level)from->available;
+	r->critical = from->critical;
+	r->since_usec = from->since_usec <= now ? from->since_usec : now;
+	r->following = true;
+	policy_resume(p, r->level, r->critical, now);
+	p->told_usec = told;
+	p->since_usec = r->since_usec;
+	m->deadline_usec = USEC_NEVER;
+	m->listening = false;
+
+	m->sampled_usec = now;
+	m->psi = (struct psi){ 0 };
+	m->psi.some.total_usec = from->some_total_usec;
+	m->psi.some.avg10_centi = from->some_avg10_centi;
+	m->psi.full.total_usec = from->full_total_usec;
+	m->told_some_usec = from->some_total_usec;
+	memory_read_use(&m->memory, &m->use);
+	m->use_usec = now;
+	/* what it read is of the moment it judged; else ours must do */
+	if (from->limit_bytes > 0)
+		m->use.limit_bytes = from->limit_bytes;
+	if (from->current_bytes > 0)
+		m->use.current_bytes = from->current_bytes;
+}
+
+static void tell(struct monitor *m, const struct wire_record *from, enum psb_reason reason,
+		 uint64_t now)
+{
+	struct psb_notification n;
+
+	monitor_describe(m, reason, &n);
+	n.time_usec = from->time_usec > 0 && from->time_usec <= now ? from->time_usec : now;
+	n.stall_usec = from->stall_usec;
+	if (n.available == PSB_LOW)
+		m->policy.told_usec = now;
+	monitor_deliver(m, &n, now);
+}
+
+/* A newer daemon may have reasons that this library has no word for. */
+static enum psb_reason reason_of(const struct wire_record *r)
+{
+	return r->reason >= PSB_REASON_STALL && r->reason <= PSB_REASON_GONE
+		       ? (enum psb_reason)r->reason
+		       : PSB_REASON_SIGNAL;
+}
+
+static void welcomed(struct monitor *m, const struct wire_record *from, uint64_t now)
+{
+	struct records *r = &m->records;
+	enum level level = m->policy.level;
+	bool critical = level == LEVEL_LOW && m->policy.told_critical;
+
+	if (r->welcome_usec == 0)
+		r->welcome_usec = now;
+	r->welcomed = true;
+	r->answer_usec = 0;
+	r->guard_usec = 0;
+	if (m->policy.told_usec > 0)
+		r->guard_usec = usec_add(m->policy.told_usec, m->policy.options.rearm_usec);
+	take_level(m, from, now);
+	if (r->level != level || (r->critical && !critical))
+		tell(m, from, reason_of(from), now);
+}
+
+static void judged(struct monitor *m, const struct wire_record *from, uint64_t now)
+{
+	struct records *r = &m->records;
+	bool repeat = from->available == LEVEL_LOW && m->policy.level == LEVEL_LOW &&
+		      (!from->critical || m->policy.told_critical);
+
+	monitor_count_alarm(m, now);
+	take_level(m, from, now);
+	if (!repeat || now >= r->guard_usec)
+		tell(m, from, reason_of(from), now);
+}
+
+/* One whole record. False: the connection is of no use any more. */
+static bool take(struct monitor *m, const struct wire_record *from, uint64_t now)
+{
+	struct records *r = &m->records;
+	char what[WIRE_TEXT_MAX + 64];
+	int error = wire_record_check(from);
+
+	if (error == -ENOTSUP) /* a newer daemon's: not for us */
+		return true;
+	if (error < 0 || (!r->welcomed && from->kind != WIRE_WELCOME && from->kind != WIRE_BYE &&
+			  from->kind != WIRE_REFUSED)) {
+		broke(m, "what psibridged sent makes no sense", now);
+		return false;
+	}
+	switch ((enum wire_record_kind)from->kind) {
+	case WIRE_WELCOME:
+		welcomed(m, from, now);
+		return true;
+	case WIRE_LEVEL:
+		judged(m, from, now);
+		return true;
+	case WIRE_BYE:
+		r->answer_usec = now + ANSWER_USEC;
+		return true;
+	case WIRE_GONE:
+		broke(m, "psibridged says that the cgroup was removed", now);
+		return false;
+	case WIRE_REFUSED:
+		snprintf(what, sizeof(what), "psibridged refuses: %s",
+			 from->text[0] ? from->text : strerror((int)from->error));
+		utf8_hide_controls(what, strlen(what));
+		broke(m, what, now);
+		return false;
+	}
+	return true;
+}
+
+/* Single bytes from before our line was read stand in front of the first record. */
+static void drop_bytes(struct records *r)
+{
+	char *bytes = (char *)&r->record;
+	size_t n = 0;
+
+	while (n < r->filled && bytes[n] == WIRE_LOW)
+		n++;
+	r->filled -= n;
+	memmove(bytes, bytes + n, r->filled);
+	r->begun = r->filled > 0;
+}
+
+static void spoke(struct loop_op *op, int result)
+{
+	struct monitor *m = CONTAINER_OF(op, struct monitor, stream_op);
+	struct records *r = &m->records;
+	uint64_t now = now_usec();
+
+	if (m->detaching)
+		return;
+	if (result <= 0) {
+		broke(m, result == 0 ? "psibridged hung up" : strerror(-result), now);
+		return;
+	}
+	r->filled += (size_t)result;
+	if (!r->begun)
+		drop_bytes(r);
+	if (r->filled == sizeof(r->record)) {
+		r->filled = 0;
+		if (!take(m, &r->record, now))
+			return;
+		/* who was told may have given the watch up */
+		if (m->detaching || m->lost_cgroup)
+			return;
+		monitor_settle(m, now);
+		if (m->detaching)
+			return;
+	}
+	result = listen_on(m);
+	if (result < 0)
+		broke(m, strerror(-result), now);
+}
+
+/* ---- beside the policy ------------------------------------------------------------------------ */
+
+/* What was simulated has had its time as Low, and psibridged knows of no better level. */
+static bool is_back(const struct monitor *m)
+{
+	const struct records *r = &m->records;
+
+	return r->welcomed && !r->following && m->policy.level != LEVEL_LOW &&
+	       r->level <= m->policy.level;
+}
+
+static void follow_again(struct monitor *m, uint64_t now)
+{
+	struct records *r = &m->records;
+	struct wire_record last = {
+		.available = (uint8_t)r->level,
+		.critical = r->critical,
+		.since_usec = r->since_usec,
+		.some_total_usec = m->psi.some.total_usec,
+		.full_total_usec = m->psi.full.total_usec,
+	};
+	bool news = r->level != m->policy.level;
+
+	take_level(m, &last, now);
+	if (news)
+		tell(m, &last, PSB_REASON_PRESENT, now);
+}
+
+bool monitor_records_rule(struct monitor *m, uint64_t now)
+{
+	struct records *r = &m->records;
+
+	if (m->source.kind != SOURCE_RECORDS)
+		return false;
+	if (r->answer_usec > 0 && now >= r->answer_usec) {
+		broke(m,
+		      r->welcomed ? "psibridged stopped, and did not come back"
+				  : "psibridged does not answer",
+		      now);
+		return true;
+	}
+	if (is_back(m))
+		follow_again(m, now);
+	return r->following;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * monitor.h - one cgroup under observation: a source, samples, the policy
+ *
+ * A monitor belongs to an owner (a watch, or a pattern for each cgroup it found) and tells it three
+ * things. All of it runs on the loop's thread, but monitor_new() and monitor_first_look(), which run
+ * before anything is attached, so that arming errors reach the caller.
+ */
+#pragma once
+
+#include "core/policy.h"
+#include "core/psi.h"
+#include "monitor/ladder.h"
+#include "kernel/memory.h"
+#include "monitor/context.h"
+#include "monitor/label.h"
+
+struct monitor;
+
+struct monitor_owner {
+	/* The level was judged anew: `notification` is complete but for `cgroup`. */
+	void (*told)(struct monitor *monitor, const struct psb_notification *notification);
+	/* The cgroup was removed. Detach and free. */
+	void (*gone)(struct monitor *monitor, const struct psb_notification *notification);
+	/* It moved to another rung; may be NULL. */
+	void (*moved)(struct monitor *monitor, const struct psb_notification *notification);
+	/* It rests: High, nothing to sample; only alarms can wake it; may be NULL. */
+	void (*rests)(struct monitor *monitor);
+	/* It went round once: counters changed. */
+	void (*stepped)(struct monitor *monitor);
+	/* Nothing of the loop refers to it any more: monitor_free() is allowed. */
+	void (*detached)(struct monitor *monitor);
+};
+
+/* What comes from psibridged (monitor-records.c). */
+struct records {
+	struct wire_record record; /* as far as it came */
+	size_t filled;
+	bool begun;	       /* no more single bytes */
+	bool welcomed;	       /* it told us where we stand */
+	bool following;	       /* its judgement is ours; else the policy's own rules hold */
+	uint64_t answer_usec;  /* a WELCOME must have come by then; 0: nothing is waited for */
+	uint64_t welcome_usec; /* when the first one came */
+	uint64_t guard_usec;   /* no repeat before: we told that Low ourselves */
+	/* what it said last */
+	enum level level;
+	bool critical;
+	uint64_t since_usec;
+};
+
+struct monitor {
+	const struct monitor_owner *owner;
+	void *userdata;
+	struct monitor_context *context;
+	struct label *label;
+	const struct cgroups *cgroups;
+	const char *v2_path;	     /* NULL: not known */
+	const struct target *target; /* for climbing the ladder again; NULL: it never does */
+	unsigned rungs;		     /* that climbing may use */
+	struct trigger early;
+
+	bool has_next;	/* `next` is taken when the old source is out of the loop */
+	bool proving;	/* `next` is psibridged, and has not answered yet */
+	unsigned broke; /* the old source, meanwhile: the rungs to try then */
+	struct memory memory;
+	struct policy policy;
+
+	struct loop_op trigger_op, events_op, stream_op, answer_op;
+	struct loop_timer timer;
+	struct loop_work work;
+	uint64_t deadline_usec; /* the policy's */
+	bool detaching;		/* monitor_detach() was called ... */
+	bool leaving; /* ... and its work has run: the last operation that is released is the end */
+	bool lost_cgroup, listening;
+	bool events_deaf;   /* the loop cannot poll memory.events: it is read on the clock */
+	uint64_t inode;	    /* of the cgroup; 0: none is known */
+	bool file_ended;    /* ENODEV, but the cgroup is there: another source is looked for */
+	bool events_lost;   /* memory.events ended, and may come back */
+	unsigned best_rung; /* that it ever was on; 0: none yet */
+
+	struct psi psi; /* the last sample */
+	struct memory_events events;
+	uint64_t sampled_usec;
+	uint64_t told_some_usec; /* `some` at the last notification */
+	uint64_t polling_usec;	 /* alarms are not to be trusted until then; 0: they are */
+	uint64_t polling_pace_usec, distrust_usec;
+	unsigned suspicions; /* that an alarm was lost; see monitor-source.c */
+	uint64_t climb_usec, climb_pace_usec;
+	uint64_t effect_usec, effect_bytes; /* due time and use at the last Low */
+	struct memory_use use;		    /* at the last notification, and when it was read: */
+	uint64_t use_usec;
+	char stream_buf[512];		 /* more than that at once is a flood */
+	uint64_t hear_usec;		 /* the stream is not listened to until then; 0: it is */
+	uint64_t heard_usec, pause_usec; /* when it spoke last, and how long was paused then */
+	uint64_t fifo_usec;		 /* when to look whether the FIFO is still there */
+	struct records records;
+	struct psb_stats stats;
+	/* Last, for each has room for a path: all that an alarm touches lies together, and is
+	 * seldom in the caches. */
+	struct source source, next;
+};
+
+/*
+ * Takes over `source`, and a reference to `label`, whose path is that of the cgroup (lock not
+ * held). `cgroups` stays as long as the monitor. `has_cgroup`: there is a v2 directory for it;
+ * `v1_cgroup` may be NULL. Set `target` and `rungs` to let it climb.
+ */
+int monitor_new(struct monitor_context *context, const struct monitor_owner *owner, void *userdata,
+		const struct policy_options *options, const struct cgroups *cgroups,
+		struct label *label, bool has_cgroup, const char *v1_cgroup, struct source *source,
+		struct monitor **ret);
+
+/* The baseline, taken on the caller's thread. Errors: -ENODEV. */
+int monitor_first_look(struct monitor *monitor);
+
+/* On the loop's thread, instead of monitor_first_look() and monitor_attach(): begin as after an alarm,
+ * from a baseline that somebody else took (a sweep of a tree). */
+void monitor_start_alarmed(struct monitor *monitor, uint64_t baseline_usec,
+			   const struct psi *baseline, bool oom);
+
+void monitor_attach(struct monitor *monitor);
+/* Is it High, with nothing to be sampled? */
+bool monitor_is_resting(const struct monitor *monitor);
+/* owner->detached follows from a later dispatch. */
+void monitor_detach(struct monitor *monitor);
+struct monitor *monitor_free(struct monitor *monitor);
+DEFINE_CLEANUP(struct monitor *, monitor_free);
+
+/* The same for a cgroup that nothing is known of: what it stalled before is no news. Errors: -ENODEV,
+ * and then nobody was told. */
+int monitor_start_calm(struct monitor *monitor);
+
+/* Somebody else judged. */
+void monitor_signal(struct monitor *monitor, enum level level, bool critical, enum reason reason);
+/* Somebody else judged and told it then: go on from there. */
+void monitor_resume(struct monitor *monitor, enum level level, bool critical, uint64_t told_usec);
+
+/* The present state as a notification with that reason. */
+void monitor_present(const struct monitor *monitor, enum psb_reason reason,
+		     struct psb_notification *ret);
+/* The same without reading anything: memory in use is as of the last notification. */
+void monitor_describe(const struct monitor *monitor, enum psb_reason reason,
+		      struct psb_notification *ret);

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * psibridged.c - is that socket psibridged's, and what is said to it first
+ *
+ * A container gets the daemon's socket bind-mounted to wherever it wants it, and points
+ * $MEMORY_PRESSURE_WATCH there. The path it sees so says nothing. But the kernel copies the address
+ * a listener was bound to into each connection that it takes, and getpeername(2) of the client gives
+ * it (unix(7); unix_stream_connect() in net/unix/af_unix.c): as the daemon wrote it, whatever the
+ * mounts in between. So what ends in "/psibridge/notify" is psibridged's. It is told by the
+ * kernel, not by the peer, and costs no round trip.
+ *
+ * connect(2) on a non-blocking AF_UNIX socket never waits: it succeeds as soon as the connection
+ * is in the listener's queue, whether or not anybody takes it from there, and says EAGAIN where
+ * that queue is full.
+ */
+#include "monitor/psibridged.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BOUND_AT "/psibridge/notify"
+
+bool psibridged_listens(int fd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNSPEC };
+	socklen_t size = sizeof(address);
+	size_t length;
+
+	if (getpeername(fd, (struct sockaddr *)&address, &size) < 0 ||
+	    address.sun_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path))
+		return false;
+	/* a path of full length has no NUL behind it */
+	length = strnlen(address.sun_path, MIN(size, (socklen_t)sizeof(address)) -
+						   offsetof(struct sockaddr_un, sun_path));
+	return length >= strlen(BOUND_AT) && memcmp(address.sun_path + length - strlen(BOUND_AT),
+						    BOUND_AT, strlen(BOUND_AT)) == 0;
+}
+
+void psibridged_terms(const struct target *t, struct wire_terms *ret)
+{
+	/* systemd's MEMORY_PRESSURE_DEFAULT_THRESHOLD_USEC and _WINDOW_USEC */
+	bool everybodys = t->write_trigger.kind == PSI_SOME &&
+			  t->write_trigger.threshold_usec == 200 * USEC_PER_MSEC &&
+			  t->write_trigger.window_usec == 2 * USEC_PER_SEC;
+
+	*ret = t->terms;
+	if (ret->has_low || !t->has_write_trigger || everybodys)
+		return;
+	ret->has_low = true;
+	ret->low = t->write_trigger;
+}
+
+int psibridged_connect(const char *path, int *ret_fd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, error;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		error = -errno;
+		close(fd);
+		return error;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int psibridged_subscribe(int fd, const struct wire_terms *terms)
+{
+	char line[WIRE_HELLO_MAX];
+	int n = wire_hello_format(terms, NULL, line);
+	ssize_t sent;
+
+	if (n < 0)
+		return n;
+	/* the first thing ever written: it fits */
+	sent = send(fd, line, (size_t)n, MSG_NOSIGNAL);
+	if (sent < 0)
+		return -errno;
+	return sent == n ? 0 : -EPIPE;
+}
+
+static uint64_t clock_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
+}
+
+/* Exactly `size` bytes, if they come in time. */
+static int receive(int fd, void *buf, size_t size, uint64_t until)
+{
+	char *at = buf;
+
+	while (size > 0) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		uint64_t now = clock_usec();
+		ssize_t n;
+
+		if (now >= until)
+			return -ETIMEDOUT;
+		if (poll(&p, 1, (int)((until - now) / USEC_PER_MSEC) + 1) < 0 && errno != EINTR)
+			return -errno;
+		n = recv(fd, at, size, MSG_DONTWAIT);
+		if (n == 0)
+			return -ECONNRESET;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+int psibridged_ask(const char *path, const struct wire_terms *terms, uint64_t timeout_usec,
+		   struct wire_record *ret)
+{
+	uint64_t until = clock_usec() + timeout_usec;
+	struct wire_record record;
+	char *bytes = (char *)&record;
+	int fd, r = psibridged_connect(path, &fd);
+
+	if (r < 0)
+		return r;
+	r = psibridged_listens(fd) ? psibridged_subscribe(fd, terms) : -ENOTSOCK;
+	do {
+		if (r == 0)
+			r = receive(fd, bytes, 1, until);
+	} while (r == 0 && bytes[0] == WIRE_LOW);
+	if (r == 0)
+		r = receive(fd, bytes + 1, sizeof(record) - 1, until);
+	close(fd);
+	if (r == 0)
+		r = wire_record_check(&record);
+	if (r == 0)
+		*ret = record;
+	return r;
+}

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-driving.c - whoever drives a bridge, and whatever it waits with, it tells the same, at the same time
+ *
+ * A chain of cgroups, one in the other, with a program that stalls in the innermost: each has the same pressure, and one
+ * watch, of a bridge of its own, so that nobody takes another one's alarms. The first bridge has its own thread and is what
+ * the others are compared with. No loop here has a timeout: a descriptor that does not ring is found out.
+ *
+ * PSB_DRIVING_SECONDS: how long each rung is tried (default: three episodes).
+ */
+#include "../unit/unit.h"
+#include "../deny.h"
+#include "fixture.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+#ifdef HAVE_EVENT_LOOPS
+#include <glib-unix.h>
+#include <systemd/sd-event.h>
+#include <uv.h>
+#endif
+
+#define EPISODES_MIN 3
+#define EPISODES_IF_LATE 15 /* on a busy machine any thread may come late once */
+#define EPISODES_MAX 256
+#define LEVELS 3 /* Low, Neutral, High: each is told once an episode */
+#define QUIET_USEC 1000000
+#define LATE_USEC 100000
+/* What is found out by a sample: those of two bridges may be so far apart; at rest by low's window. */
+#define SAMPLING_USEC 1000000
+#define SAMPLED_END_USEC (QUIET_USEC / 2)
+
+static int stop_fd; /* readable: the loops end */
+
+/* ---- ways to drive ---------------------------------------------------------------------------------------------------- */
+
+static void drive_poll(psb_bridge *bridge)
+{
+	struct pollfd fds[] = { { .fd = psb_bridge_fd(bridge), .events = POLLIN },
+				{ .fd = stop_fd, .events = POLLIN } };
+
+	while (poll(fds, 2, -1) >= 0 && !fds[1].revents)
+		psb_bridge_dispatch(bridge);
+}
+
+static void drive_epoll_with(psb_bridge *bridge, uint32_t flags, bool nested)
+{
+	struct epoll_event event = { .events = EPOLLIN | flags, .data.u32 = 1 };
+	int inner = epoll_create1(EPOLL_CLOEXEC), outer = inner;
+
+	epoll_ctl(inner, EPOLL_CTL_ADD, psb_bridge_fd(bridge), &event);
+	if (nested) {
+		outer = epoll_create1(EPOLL_CLOEXEC);
+		epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event);
+	}
+	event = (struct epoll_event){ .events = EPOLLIN, .data.u32 = 0 };
+	epoll_ctl(outer, EPOLL_CTL_ADD, stop_fd, &event);
+	while (epoll_wait(outer, &event, 1, -1) == 1 && event.data.u32 == 1)
+		if (!nested || epoll_wait(inner, &event, 1, 0) == 1)
+			psb_bridge_dispatch(bridge);
+	close(inner);
+	if (nested)
+		close(outer);
+}
+
+static void drive_epoll(psb_bridge *bridge)
+{
+	drive_epoll_with(bridge, 0, false);
+}
+
+static void drive_epoll_edge(psb_bridge *bridge)
+{
+	drive_epoll_with(bridge, EPOLLET, false);
+}
+
+static void drive_epoll_nested(psb_bridge *bridge)
+{
+	drive_epoll_with(bridge, 0, true);
+}
+
+#ifdef HAVE_EVENT_LOOPS
+static int sd_event_rang(sd_event_source *source, int fd, uint32_t revents, void *bridge)
+{
+	(void)fd;
+	(void)revents;
+	return bridge ? psb_bridge_dispatch(bridge)
+		      : sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static void drive_sd_event(psb_bridge *bridge)
+{
+	sd_event *event = NULL;
+
+	assert_int_equal(sd_event_new(&event), 0);
+	sd_event_add_io(event, NULL, psb_bridge_fd(bridge), EPOLLIN, sd_event_rang, bridge);
+	sd_event_add_io(event, NULL, stop_fd, EPOLLIN, sd_event_rang, NULL);
+	sd_event_loop(event);
+	sd_event_unref(event);
+}
+
+static gboolean glib_rang(gint fd, GIOCondition condition, gpointer bridge)
+{
+	(void)fd;
+	(void)condition;
+	psb_bridge_dispatch(bridge);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean glib_stop(gint fd, GIOCondition condition, gpointer loop)
+{
+	(void)fd;
+	(void)condition;
+	g_main_loop_quit(loop);
+	return G_SOURCE_CONTINUE;
+}
+
+static void drive_glib(psb_bridge *bridge)
+{
+	GMainContext *context = g_main_context_new();
+	GMainLoop *loop = g_main_loop_new(context, FALSE);
+	GSource *sources[] = { g_unix_fd_source_new(psb_bridge_fd(bridge), G_IO_IN),
+			       g_unix_fd_source_new(stop_fd, G_IO_IN) };
+
+	g_source_set_callback(sources[0], G_SOURCE_FUNC(glib_rang), bridge, NULL);
+	g_source_set_callback(sources[1], G_SOURCE_FUNC(glib_stop), loop, NULL);
+	for (int i = 0; i < 2; i++) {
+		g_source_attach(sources[i], context);
+		g_source_unref(sources[i]);
+	}
+	g_main_loop_run(loop);
+	g_main_loop_unref(loop);
+	g_main_context_unref(context);
+}
+
+static void uv_rang(uv_poll_t *handle, int status, int events)
+{
+	(void)status;
+	(void)events;
+	if (handle->data)
+		psb_bridge_dispatch(handle->data);
+	else
+		uv_stop(handle->loop);
+}
+
+static void drive_libuv(psb_bridge *bridge)
+{
+	uv_loop_t loop;
+	uv_poll_t handles[2];
+
+	uv_loop_init(&loop);
+	uv_poll_init(&loop, &handles[0], psb_bridge_fd(bridge));
+	uv_poll_init(&loop, &handles[1], stop_fd);
+	handles[0].data = bridge;
+	handles[1].data = NULL;
+	for (int i = 0; i < 2; i++)
+		uv_poll_start(&handles[i], UV_READABLE, uv_rang);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	for (int i = 0; i < 2; i++)
+		uv_close((uv_handle_t *)&handles[i], NULL);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+}
+#endif
+
+static const struct way {
+	const char *name;
+	void (*drive)(
+		psb_bridge *bridge); /* until stop_fd is readable; NULL: it has its own thread */
+} ways[] = {
+	{ "own thread", NULL },
+	{ "poll", drive_poll },
+	{ "epoll", drive_epoll },
+	{ "epoll, edge", drive_epoll_edge },
+	{ "epoll in epoll", drive_epoll_nested },
+#ifdef HAVE_EVENT_LOOPS
+	{ "sd-event", drive_sd_event },
+	{ "GLib", drive_glib },
+	{ "libuv", drive_libuv },
+#endif
+};
+
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
+#define DRIVEN (2 * WAYS)
+
+/* ---- the bridges ------------------------------------------------------------------------------------------------------ */
+
+struct driven {
+	const struct way *way;
+	psb_bridge *bridge;
+	psb_watch *watch;
+	pthread_t thread;
+	struct record record;
+	uint64_t late_usec[LEVELS][EPISODES_MAX]; /* after the first bridge, or before it */
+};
+
+static struct driven driven[DRIVEN];
+static unsigned driven_count;
+static char chain[4 * DRIVEN + 1];
+
+static const char *backend_name(const struct driven *d)
+{
+	return psb_bridge_backend(d->bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll";
+}
+
+/* Containers may forbid io_uring. */
+static bool can_wait_with(enum psb_backend backend)
+{
+	struct psb_bridge_options options = { .size = sizeof(options), .backend = backend };
+	psb_bridge *bridge = NULL;
+	bool can = psb_bridge_new(&options, &bridge) == 0;
+
+	psb_bridge_unref(bridge);
+	return can;
+}
+
+static void *drive(void *userdata)
+{
+	struct driven *d = userdata;
+
+	d->way->drive(d->bridge);
+	return NULL;
+}
+
+static void arm(struct driven *d, const struct way *way, enum psb_backend backend, unsigned rungs)
+{
+	struct psb_bridge_options bridge = { .size = sizeof(bridge), .backend = backend };
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.cgroup = lab_path(&lab, chain),
+		.rungs = rungs,
+		.quiet_usec = QUIET_USEC,
+		.calm_usec = 2 * QUIET_USEC,
+		.headroom_percent = PSB_HEADROOM_OFF,
+	};
+
+	*d = (struct driven){ .way = way, .record = RECORD_INIT };
+	assert_int_equal(psb_bridge_new(&bridge, &d->bridge), 0);
+	assert_int_equal(psb_watch_new(d->bridge, &options, &d->watch), 0);
+	assert_int_equal(
+		psb_watch_add_callback(d->watch, record_told, &d->record, PSB_INLINE, NULL), 0);
+}
+
+/* The first Low of this episode, or what came after it; 0: not yet. */
+static uint64_t told_usec(struct driven *d, enum psb_available level)
+{
+	const struct told *t = record_find(&d->record, 0, PSB_KIND_LEVEL, PSB_LOW, NULL);
+
+	if (t && level != PSB_LOW)
+		t = record_find(&d->record, (unsigned)record_index(&d->record, t), PSB_KIND_LEVEL,
+				level, NULL);
+	return t ? t->called_usec : 0;
+}
+
+static bool all_were_told(enum psb_available level)
+{
+	for (unsigned i = 0; i < driven_count; i++)
+		if (told_usec(&driven[i], level) == 0)
+			return false;
+	return true;
+}
+
+static void all_must_be_told(enum psb_available level)
+{
+	if (LAB_WAIT(20000, all_were_told(level)))
+		return;
+	for (unsigned i = 0; i < driven_count; i++)
+		if (told_usec(&driven[i], level) == 0) {
+			print_error("%s, %s: %d was not told\n", backend_name(&driven[i]),
+				    driven[i].way->name, level);
+			record_print(&driven[i].record);
+		}
+	fail();
+}
+
+static void play_an_episode(unsigned number)
+{
+	static const enum psb_available levels[LEVELS] = { PSB_LOW, PSB_NEUTRAL, PSB_HIGH };
+	pid_t pid;
+
+	for (unsigned i = 0; i < driven_count; i++)
+		driven[i].record.count = 0; /* nothing is told at rest */
+	pid = lab_press(&lab, chain);
+	all_must_be_told(PSB_LOW);
+	lab_kill(pid);
+	all_must_be_told(PSB_HIGH);
+	for (unsigned l = 0; l < LEVELS; l++) {
+		uint64_t first = told_usec(&driven[0], levels[l]);
+
+		for (unsigned i = 0; i < driven_count; i++) {
+			uint64_t at = told_usec(&driven[i], levels[l]);
+
+			driven[i].late_usec[l][number] = at > first ? at - first : first - at;
+		}
+	}
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Sorts the delays of a level, and compares the median with what it may be. */
+static bool is_in_time(struct driven *d, unsigned rung, unsigned level, unsigned episodes)
+{
+	uint64_t *late = d->late_usec[level], most = LATE_USEC;
+
+	if (level > 0)
+		most += SAMPLED_END_USEC;
+	else if (rung == PSB_RUNG_SAMPLING)
+		most += SAMPLING_USEC;
+	qsort(late, episodes, sizeof(*late), compare);
+	return late[episodes / 2] <= most;
+}
+
+static bool all_are_in_time(unsigned rung, unsigned episodes)
+{
+	bool good = true;
+
+	for (unsigned i = 0; i < driven_count; i++)
+		for (unsigned l = 0; l < LEVELS; l++)
+			good = is_in_time(&driven[i], rung, l, episodes) && good;
+	return good;
+}
+
+/* A line for each: the median and the largest delay of each level. */
+static void print_delays(struct driven *d, unsigned rung, unsigned episodes)
+{
+	char line[128];
+	size_t n = 0;
+	bool good = true;
+
+	for (unsigned l = 0; l < LEVELS; l++) {
+		good = is_in_time(d, rung, l, episodes) && good;
+		n += (size_t)snprintf(line + n, sizeof(line) - n, " %5.1f %5.1f",
+				      (double)d->late_usec[l][episodes / 2] / 1000,
+				      (double)d->late_usec[l][episodes - 1] / 1000);
+	}
+	print_message("# rung %u  %-8s  %-14s %s%s\n", rung, backend_name(d), d->way->name, line,
+		      good ? "" : "  LATE");
+}
+
+static void each_way_tells_the_same(unsigned rung)
+{
+	const char *seconds = getenv("PSB_DRIVING_SECONDS");
+	uint64_t until = lab_now_usec() + (seconds ? strtoull(seconds, NULL, 10) : 0) * 1000000;
+	unsigned episodes = 0;
+	bool good;
+
+	if (no_lab)
+		SKIP(no_lab);
+	stop_fd = eventfd(0, EFD_CLOEXEC);
+	driven_count = 0;
+	chain[0] = '\0';
+	for (unsigned backend = PSB_BACKEND_URING; backend <= PSB_BACKEND_EPOLL; backend++)
+		for (unsigned w = 0; w < WAYS && can_wait_with(backend); w++) {
+			size_t n = strlen(chain);
+
+			if (n > 0 && !lab.v1)
+				lab_write(lab_file(&lab, chain, "cgroup.subtree_control"),
+					  "+memory");
+			snprintf(chain + n, sizeof(chain) - n, "%s%u", n ? "/" : "", driven_count);
+			/* the limit is the innermost one's: reclaim begins where it is hit first */
+			lab_make(&lab, chain,
+				 w == WAYS - 1 && backend == PSB_BACKEND_EPOLL ? LAB_LIMIT : 0);
+			arm(&driven[driven_count++], &ways[w], backend, PSB_RUNG_MASK(rung));
+		}
+	for (unsigned i = 0; i < driven_count; i++)
+		if (driven[i].way->drive)
+			pthread_create(&driven[i].thread, NULL, drive, &driven[i]);
+		else
+			assert_int_equal(psb_bridge_start(driven[i].bridge), 0);
+
+	do
+		play_an_episode(episodes++);
+	while (episodes < EPISODES_MIN || (lab_now_usec() < until && episodes < EPISODES_MAX) ||
+	       (!all_are_in_time(rung, episodes) && episodes < EPISODES_IF_LATE));
+	good = all_are_in_time(rung, episodes);
+
+	eventfd_write(stop_fd, 1);
+	print_message(
+		"# %u episodes; ms from the first bridge, median and largest: Low, Neutral, High\n",
+		episodes);
+	for (unsigned i = 0; i < driven_count; i++) {
+		if (driven[i].way->drive)
+			pthread_join(driven[i].thread, NULL);
+		print_delays(&driven[i], rung, episodes);
+		psb_watch_unref(driven[i].watch);
+		psb_bridge_unref(driven[i].bridge);
+	}
+	close(stop_fd);
+	while (*chain) {
+		char *slash = strrchr(chain, '/');
+
+		lab_remove(&lab, chain);
+		*(slash ? slash : chain) = '\0';
+	}
+	assert_true(good);
+}
+
+static void on_a_trigger(void **state)
+{
+	(void)state;
+	each_way_tells_the_same(PSB_RUNG_TRIGGER);
+}
+
+static void on_a_privileged_trigger(void **state)
+{
+	(void)state;
+	if (!lab.privileged)
+		SKIP("no CAP_SYS_RESOURCE");
+	each_way_tells_the_same(PSB_RUNG_PRIVILEGED);
+}
+
+static void on_memory_events(void **state)
+{
+	(void)state;
+	if (lab.v1)
+		SKIP("no memory.events: needs unified cgroups");
+	each_way_tells_the_same(PSB_RUNG_EVENTS);
+}
+
+static void on_samples(void **state)
+{
+	(void)state;
+	each_way_tells_the_same(PSB_RUNG_SAMPLING);
+}
+
+/* ---- a program that sandboxes itself ---------------------------------------------------------------------------------- */
+
+/* In a process of its own, for a filter is for good. Says when it is in its sandbox, and when it was told Low. */
+static int watch_in_a_sandbox(unsigned rungs, int out)
+{
+	static const int forbidden[] = { SYS_io_uring_enter, SYS_io_uring_register,
+					 SYS_epoll_create1,  SYS_epoll_ctl,
+					 SYS_epoll_wait,     SYS_epoll_pwait,
+					 SYS_epoll_pwait2,   0 };
+	struct driven *d = &driven[0];
+	const char *why;
+
+	arm(d, &ways[0], PSB_BACKEND_AUTO, rungs);
+	if (psb_bridge_start(d->bridge) < 0 || !deny(forbidden) || write(out, "s", 1) != 1)
+		return 1;
+	if (!LAB_WAIT(30000, told_usec(d, PSB_LOW)) || write(out, "l", 1) != 1)
+		return 2;
+	if (!LAB_WAIT(30000, told_usec(d, PSB_HIGH)))
+		return 3;
+	if (psb_bridge_backend(d->bridge, &why) != PSB_BACKEND_NONE || !strstr(why, "failed"))
+		return 4;
+	return 0;
+}
+
+static void a_program_that_forbids_itself_all_of_it_is_told_all_the_same(void **state)
+{
+	/* without its trigger a watch samples; memory.events is read on the clock */
+	static const unsigned rungs[] = { PSB_RUNG_MASK(PSB_RUNG_TRIGGER) |
+						  PSB_RUNG_MASK(PSB_RUNG_SAMPLING),
+					  PSB_RUNG_MASK(PSB_RUNG_EVENTS) };
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	for (unsigned i = 0; i < (lab.v1 ? 1 : 2); i++) {
+		int fds[2], status;
+		pid_t child, presser;
+		char c = 0;
+
+		snprintf(chain, sizeof(chain), "sandbox%u", i);
+		lab_make(&lab, chain, LAB_LIMIT);
+		assert_int_equal(pipe(fds), 0);
+		child = fork();
+		if (child == 0)
+			_exit(watch_in_a_sandbox(rungs[i], fds[1]));
+		close(fds[1]);
+		assert_int_equal(read(fds[0], &c, 1), 1);
+		presser = lab_press(&lab, chain);
+		(void)!read(fds[0], &c, 1);
+		lab_kill(presser);
+		close(fds[0]);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (status != 0)
+			print_error("%s: status 0x%x\n", chain, status);
+		assert_int_equal(status, 0);
+		lab_remove(&lab, chain);
+	}
+}
+
+static void the_event_loops_of_others_are_tried(void **state)
+{
+	(void)state;
+#ifndef HAVE_EVENT_LOOPS
+	SKIP("built without libsystemd, GLib or libuv");
+#endif
+}
+
+TEST_GROUP(driving)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(on_a_privileged_trigger),
+		TEST(on_a_trigger),
+		TEST(on_memory_events),
+		TEST(on_samples),
+		TEST(a_program_that_forbids_itself_all_of_it_is_told_all_the_same),
+		TEST(the_event_loops_of_others_are_tried),
+	};
+	int r;
+
+	no_lab = lab_open(&lab, "driving");
+	r = cmocka_run_group_tests_name("driving", tests, NULL, NULL);
+	lab_close(&lab);
+	return r;
+}

@@ -1,0 +1,295 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# TIMEOUT 600
+#
+# Each system call failing once, and each allocation: in psibridge watch, in a host, in psibridged. After each run: no
+# crash, no hang, no Low that stays, nothing that is deaf without a word. It works, or it ends with an error and says which.
+#
+#     test-faults.sh                    a few of them, as a test
+#     test-faults.sh all [TARGET...]    all of them: make check-faults. Counts, and what failed
+#     test-faults.sh one TARGET FAULT   one of them: prints what is wrong, or nothing
+#
+# TARGET is watch-uring, watch-epoll, thread-fifo-uring, fd-cgroup-epoll ..., daemon-uring, daemon-epoll.
+# FAULT is SYSCALL:ERRNO:N (strace counts in each thread by itself), or alloc:N. JOBS: how many at once. OUTCOMES: a file
+# that gets a line for each that ended with an error. KEEP: a directory for what "one" left behind.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+command -v strace >/dev/null || skip_all "strace is not installed"
+[ -z "${SANITIZERS:-}" ] || skip_all "a sanitizer has an allocator of its own, and cannot be traced"
+bin=$builddir/.libs
+fail_alloc=$builddir/tests/integration/fail-alloc.so
+export LD_LIBRARY_PATH="$bin" LC_ALL=C
+unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE NOTIFY_SOCKET JOURNAL_STREAM LISTEN_FDS
+JOBS=${JOBS:-4}
+cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+quick='--early some\ 10s/10s --low some\ 10s/10s --critical full\ 10s/10s --quiet 100ms --calm 200ms --rearm 1ms --headroom off'
+
+targets='watch-uring watch-epoll thread-fifo-uring thread-fifo-epoll thread-cgroup-uring thread-cgroup-epoll
+	fd-fifo-uring fd-fifo-epoll fd-cgroup-uring fd-cgroup-epoll daemon-uring daemon-epoll'
+
+# Errors that a call may really have. Closing and unmapping have none; futex(2) and exit are glibc's.
+errors_of()
+{
+	case $1 in
+	close | munmap | futex | exit* | execve | rt_sig* | brk | arch_prctl | set_* | rseq | restart_syscall | \
+		clock_nanosleep | getpid | gettid | rt_sigreturn | sched_yield | mprotect | wait4 | kill) ;;
+	io_uring_enter) echo ENOMEM EPERM EBADF EINTR ;;
+	epoll_* | poll | ppoll | accept* | recv* | send* | connect | read | pread64 | write) echo ENOMEM EINTR ;;
+	openat | socket | eventfd2 | epoll_create1 | inotify_init1 | timerfd_create | signalfd4 | pipe2) echo EMFILE ENOMEM ;;
+	clone*) echo EAGAIN ;;
+	io_uring_*) echo ENOMEM EPERM ;;
+	*) echo ENOMEM ;;
+	esac
+}
+
+# ---- one run: in a directory of its own, $here ---------------------------------------------------------
+# Prints the command that makes $fault happen to whatever follows it.
+inject()
+{
+	case $fault in
+	none) echo "env" ;;
+	count) echo "strace -f -qq -o $here/calls -e trace=all" ;;
+	alloc:*) echo "env LD_PRELOAD=$fail_alloc FAIL_ALLOC=${fault#*:} FAIL_ALLOC_DONE=$here/failed" ;;
+	*)
+		call=${fault%%:*} rest=${fault#*:}
+		echo "strace -f -qq -o $here/calls -e trace=$call -e inject=$call:error=${rest%%:*}:when=${rest#*:}"
+		;;
+	esac
+}
+
+# ended STATUS: is that an end that says what was wrong? Prints what is not.
+ended()
+{
+	case $1 in
+	0) ;;
+	124 | 137) echo "it hangs" ;;
+	1 | 2 | 3 | 66 | 69 | 7[0-9] | 127) [ -s "$here/stderr" ] || echo "status $1 without a word" ;;
+	*) echo "status $1" ;;
+	esac
+	grep -h FAULT "$here/stderr"
+	[ "$1" = 0 ] || [ -z "${OUTCOMES:-}" ] || echo "$target $fault: $1: $(tail -n 1 "$here/stderr")" >>"$OUTCOMES"
+	return 0
+}
+
+# The last level in what psibridge watch --json said into $1 must not be Low, and there must be a Low.
+heard()
+{
+	grep -q '"available":"low"' "$1" || { echo "deaf"; return; }
+	grep '"available"' "$1" | tail -n 1 | grep -q '"available":"low"' && echo "Low stays"
+}
+
+run_watch()
+{
+	mkfifo "$here/fifo"
+	# shellcheck disable=SC2046
+	eval timeout -k 1 15 $(inject) "$bin/psibridge" watch --json --source "$here/fifo" --rung 1 "$quick" --duration 1600ms \
+		'>"$here/stdout" 2>"$here/stderr" &'
+	pid=$!
+	exec 7<>"$here/fifo"
+	# until it was heard twice: an episode, and another one
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		kill -0 $pid 2>/dev/null || break
+		printf x >&7
+		sleep 0.1
+	done
+	wait $pid
+	status=$?
+	exec 7>&-
+	ended $status
+	[ $status != 0 ] || heard "$here/stdout"
+}
+
+run_host()
+{
+	how=${target%%-*} what=${target#*-}
+	what=${what%-*}
+	[ "$what" = cgroup ] || { what=$here/fifo; mkfifo "$what"; }
+	# shellcheck disable=SC2046
+	timeout -k 1 60 $(inject) "$builddir/tests/integration/fault-host" "$how" "$what" >"$here/stdout" 2>"$here/stderr"
+	ended $?
+}
+
+# To the daemon itself: strace and timeout hand no signal on.
+signal()
+{
+	pkill "-$1" -P $pid psibridged 2>/dev/null || pkill "-$1" -P "$(pgrep -P $pid strace)" psibridged 2>/dev/null
+}
+
+run_daemon()
+{
+	# not beside each other below the root, where each psibridged waits for a system.slice
+	group=psb-faults/${here##*.}
+	until mkdir -p "$cgroups/$group/a" || [ ! -w "$cgroups" ]; do :; done # another one removes what is empty
+	mkdir -p "$here/root/etc/psibridge" "$here/psibridge" || exit 2
+	cat >"$here/root/etc/psibridge/psibridged.conf" <<-EOF
+		[Defaults]
+		Early=some 10s/10s
+		Low=some 10s/10s
+		Critical=full 10s/10s
+		Quiet=100ms
+		Calm=200ms
+		[Watch $group/**]
+	EOF
+	# shellcheck disable=SC2046
+	timeout -k 1 40 $(inject) "$bin/psibridged" --root "$here/root" --notify "$here/psibridge/notify" --control "$here/control" \
+		>"$here/stdout" 2>"$here/stderr" &
+	pid=$!
+	for _ in $(seq 100); do
+		[ ! -S "$here/control" ] && kill -0 $pid 2>/dev/null || break
+		sleep 0.05
+	done
+	client=
+	for episode in 1 2 3 4 5 6; do
+		kill -0 $pid 2>/dev/null || break
+		# a client's first connection, or the first command, may be what fails: then the next one counts
+		sh -c 'echo 0 >"$0" && exec "$@"' "$cgroups/$group/a/cgroup.procs" \
+			"$bin/psibridge" watch --json --source "$here/psibridge/notify" --rung 1 --count 3 --duration 2500ms \
+			>"$here/client" 2>>"$here/client-stderr" &
+		client=$!
+		sleep 0.2
+		"$bin/psibridge" simulate low "/$group/a" --control "$here/control" >/dev/null 2>>"$here/simulate-stderr"
+		# what goes on in a new watch ends there
+		sed -i "s/^Calm=.*/Calm=20${episode}ms/" "$here/root/etc/psibridge/psibridged.conf"
+		signal HUP
+		wait $client
+		complaint=$(heard "$here/client")
+		[ "$complaint" != "Low stays" ] || break
+		[ -z "$complaint" ] && [ $episode -ge 2 ] && break
+	done
+	alive=no
+	kill -0 $pid 2>/dev/null && alive=yes
+	signal TERM
+	wait $pid
+	status=$?
+	[ $alive = yes ] || [ $status != 0 ] || echo "it ended by itself with status 0"
+	ended $status
+	[ $alive = no ] || [ -z "$complaint" ] || echo "a client: $complaint"
+	rmdir "$cgroups/$group/a" "$cgroups/$group"
+	rmdir "$cgroups/psb-faults" 2>/dev/null # the last one
+}
+
+# one TARGET FAULT
+one()
+{
+	target=$1 fault=$2
+	here=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-fault.XXXXXX") || exit 2
+	case $target in
+	*-uring) export PSIBRIDGE_BACKEND=auto ;;
+	*) export PSIBRIDGE_BACKEND=epoll ;;
+	esac
+	case $target in
+	watch-*) run_watch ;;
+	daemon-*) run_daemon ;;
+	*) run_host ;;
+	esac >"$here/complaints"
+	[ -z "${KEEP:-}" ] || cp -r "$here" "$KEEP"
+	if [ -s "$here/complaints" ]; then
+		tr '\n' ';' <"$here/complaints"
+		echo
+		sed 's/^/    /' "$here/stderr" | head -n 5
+		sed 's/^/    /' "$here/failed" 2>/dev/null | head -n 12
+	fi
+	case $fault in
+	alloc:*) [ -e "$here/failed" ]; r=$? ;; # there are no more
+	count) count_calls >"$CALLS"; r=0 ;;
+	*) r=0 ;;
+	esac
+	rm -rf "$here"
+	return $r
+}
+
+# "CALL FIRST LAST" lines: how often one thread made it at most. What ld.so does is not ours: it ends with an error of its
+# own, or crashes; set_tid_address(2) is its last call before it relocates.
+count_calls()
+{
+	sed -nE 's/^([0-9]+) +([a-z0-9_]+)\(.*/\1 \2/p' "$here/calls" |
+		awk '$2 == "set_tid_address" { begun = 1 }
+			{ n = ++count[$0]; if (n > most[$2]) most[$2] = n; if (!begun) loader[$2]++ }
+			END { for (c in most) if (most[c] > loader[c]) print c, loader[c] + 1, most[c] }'
+}
+
+# ---- all of them -----------------------------------------------------------------------------------------
+faults_of()
+{
+	CALLS=$work/calls one "$1" count >&2
+	while read -r call first last; do
+		for error in $(errors_of "$call"); do
+			for n in $(seq "$first" "$last"); do
+				echo "$1 $call:$error:$n"
+			done
+		done
+	done <"$work/calls"
+}
+
+# Runs the lines "TARGET FAULT" of standard input; $work/bad gets those that failed.
+run_lines()
+{
+	xargs -P "$JOBS" -L 1 sh -c '
+		complaint=$("$0" one "$1" "$2")
+		[ $? = 0 ] || echo "$1 $2" >>"$3/over"
+		[ -z "$complaint" ] || printf "%s %s: %s\n" "$1" "$2" "$complaint" >>"$3/bad"' "$self" 2>&1
+}
+
+new_work()
+{
+	work=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-faults.XXXXXX") || exit 2
+	trap 'rm -rf "$work"' EXIT
+	: >"$work/bad"
+}
+
+all()
+{
+	new_work
+	for target in ${*:-$targets}; do
+		faults_of "$target" | sed "s|\$| $work|" >"$work/lines"
+		calls=$(wc -l <"$work/lines") before=$(wc -l <"$work/bad")
+		run_lines <"$work/lines"
+		allocations=0
+		until [ -e "$work/over" ]; do
+			seq $((allocations + 1)) $((allocations + 40)) | sed "s|.*|$target alloc:& $work|" | run_lines
+			allocations=$((allocations + 40))
+		done
+		[ ! -e "$work/over" ] || allocations=$((allocations - $(wc -l <"$work/over")))
+		rm -f "$work/over"
+		echo "$target: $calls system calls, $allocations allocations, $(tail -n "+$((before + 1))" "$work/bad" | grep -c "^$target") failed"
+		tail -n "+$((before + 1))" "$work/bad"
+	done
+	[ ! -s "$work/bad" ]
+}
+
+self=$0
+case ${1:-} in
+one)
+	one "$2" "$3"
+	exit
+	;;
+esac
+
+${CC:-cc} -shared -fPIC -O1 -D_GNU_SOURCE "$srcdir/tests/integration/fail-alloc.c" -o "$fail_alloc" || exit 2
+if [ "${1:-}" = all ]; then
+	shift
+	all "$@"
+	exit
+fi
+
+# few TARGET FAULT...: a case
+few()
+{
+	: >"$work/bad"
+	target=$1
+	shift
+	for fault; do
+		echo "$target $fault $work"
+	done | run_lines
+	empty "$target" cat "$work/bad"
+}
+
+new_work
+few watch-uring none io_uring_setup:EPERM:2 io_uring_enter:EBADF:3 io_uring_register:ENOMEM:1 alloc:30 alloc:45 read:EINTR:5
+few watch-epoll none epoll_pwait2:ENOMEM:3 fcntl:ENOMEM:1 eventfd2:EMFILE:2 timerfd_create:EMFILE:1 epoll_ctl:ENOMEM:4 signalfd4:EMFILE:1 poll:EINTR:2
+few thread-fifo-uring none clone3:EAGAIN:2 madvise:ENOMEM:1 alloc:7 newfstatat:ENOMEM:15
+few fd-cgroup-epoll none openat:EMFILE:25 openat:EMFILE:40 pread64:ENOMEM:10 alloc:16 alloc:30
+[ -w "${cgroups:-/nowhere}" ] || { skip daemon-epoll "no cgroup can be made here"; done_testing; exit; }
+few daemon-epoll none accept4:EMFILE:1 recvfrom:ENOMEM:1 sendto:ENOMEM:1 inotify_add_watch:ENOMEM:1 alloc:112 alloc:200 alloc:300
+done_testing

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-base64.c - RFC 4648, strict (src/core/base64.h)
+ *
+ * Links base64.o alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/base64.h"
+#include "core/util.h"
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static void known_texts_are_decoded(void **state)
+{
+	static const struct {
+		const char *text, *bytes;
+		size_t size;
+	} table[] = {
+		/* RFC 4648, section 10 */
+		{ "", "", 0 },
+		{ "Zg==", "f", 1 },
+		{ "Zm8=", "fo", 2 },
+		{ "Zm9v", "foo", 3 },
+		{ "Zm9vYg==", "foob", 4 },
+		{ "Zm9vYmE=", "fooba", 5 },
+		{ "Zm9vYmFy", "foobar", 6 },
+		/* what systemd puts into $MEMORY_PRESSURE_WRITE */
+		{ "c29tZSAyMDAwMDAgMjAwMDAwMAA=", "some 200000 2000000", 20 },
+		{ "AAAA", "\0\0\0", 3 },
+		{ "////", "\xff\xff\xff", 3 },
+		{ "++++", "\xfb\xef\xbe", 3 },
+		/* white space is nothing, wherever it stands */
+		{ " Z\tm\n9\rv Y g = = \n", "foob", 4 },
+		{ " \t\r\n", "", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char buf[32];
+		size_t size = 99;
+
+		if (base64_decode(table[i].text, strlen(table[i].text), buf, sizeof(buf), &size) !=
+		    0)
+			fail_msg("refused: %s", table[i].text);
+		assert_int_equal(size, table[i].size);
+		assert_memory_equal(buf, table[i].bytes, size);
+	}
+}
+
+static void what_is_not_base64_is_refused_and_nothing_is_written(void **state)
+{
+	static const char *const texts[] = {
+		"Z",
+		"Zg",
+		"Zg=",
+		"Zm8",
+		"Zm9vY",
+		"Zm9vYg",
+		"=",
+		"==",
+		"===",
+		"====",
+		"Z===",
+		"=Zg=",
+		"Zg===",
+		"Zg====",
+		"Zm8==",
+		"Zm9v=",
+		"Zm9v==",
+		"Zm9v====",
+		"Zg==Zg==",
+		"Zg=A",
+		"Zm8=Z",
+		"Zg==A",
+		"Zm9-",
+		"Zm9_",
+		"Zm9.",
+		"Zm\"9v",
+		"Zm9\xc3\xb6",
+		"Zm9v\v",
+		"Zm9v\f",
+		/* the same where the bits give no hint */
+		"AA",
+		"AA=",
+		"AA===",
+		"AAA",
+		"AAA==",
+		"A===",
+		"AAAA=",
+		"AAAAA===",
+		/* bits behind the last byte */
+		"Zh==",
+		"Zv==",
+		"Zm9=",
+		"Zm+=",
+		"//==",
+		"///=",
+	};
+	char buf[32], before[32];
+	size_t size = 99;
+
+	(void)state;
+	memset(buf, 0x5a, sizeof(buf));
+	memcpy(before, buf, sizeof(buf));
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+		if (base64_decode(texts[i], strlen(texts[i]), buf, sizeof(buf), &size) != -EINVAL)
+			fail_msg("accepted: %s", texts[i]);
+		assert_memory_equal(buf, before, sizeof(buf));
+		assert_int_equal(size, 99);
+	}
+	assert_int_equal(base64_decode("Zm9v\0", 5, buf, sizeof(buf), &size), -EINVAL);
+}
+
+static void what_does_not_fit_is_refused_whole(void **state)
+{
+	char buf[8];
+	size_t size = 99;
+
+	(void)state;
+	for (size_t capacity = 0; capacity < 4; capacity++) {
+		memset(buf, 0x5a, sizeof(buf));
+		assert_int_equal(base64_decode("Zm9vYg==", 8, buf, capacity, &size), -ENOSPC);
+		assert_int_equal(size, 99);
+		for (size_t i = 0; i < sizeof(buf); i++)
+			assert_int_equal(buf[i], 0x5a);
+	}
+	assert_int_equal(base64_decode("Zm9vYg==", 8, buf, 4, &size), 0);
+	assert_int_equal(size, 4);
+	assert_int_equal(buf[4], 0x5a);
+	/* that it is not base64 is the more useful answer */
+	assert_int_equal(base64_decode("Zm9vYg=", 7, buf, 0, &size), -EINVAL);
+	assert_int_equal(base64_decode(NULL, 0, NULL, 0, &size), 0);
+	assert_int_equal(size, 0);
+}
+
+static size_t encode(const uint8_t *bytes, size_t size, char *text)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < size; i += 3) {
+		uint32_t bits = (uint32_t)bytes[i] << 16;
+
+		bits |= i + 1 < size ? (uint32_t)bytes[i + 1] << 8 : 0;
+		bits |= i + 2 < size ? (uint32_t)bytes[i + 2] : 0;
+		text[n++] = alphabet[bits >> 18];
+		text[n++] = alphabet[bits >> 12 & 63];
+		text[n++] = i + 1 < size ? alphabet[bits >> 6 & 63] : '=';
+		text[n++] = i + 2 < size ? alphabet[bits & 63] : '=';
+	}
+	return n;
+}
+
+static uint64_t random_state = 4;
+
+/* splitmix64: the same numbers in every run */
+static uint64_t random_u64(void)
+{
+	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+static void what_is_encoded_is_decoded(void **state)
+{
+	uint8_t in[64], out[64];
+	char text[96];
+
+	(void)state;
+	for (int i = 0; i < 50000; i++) {
+		size_t size = random_u64() % (sizeof(in) + 1), n, decoded;
+
+		for (size_t k = 0; k < size; k++)
+			in[k] = (uint8_t)random_u64();
+		n = encode(in, size, text);
+		assert_int_equal(base64_decode(text, n, out, size, &decoded), 0);
+		assert_int_equal(decoded, size);
+		assert_memory_equal(in, out, size);
+	}
+}
+
+/* Of all texts of four characters exactly those are accepted that an encoder would write. */
+static void one_sequence_of_bytes_has_one_text(void **state)
+{
+	static const char characters[] = "AQgwBZaz059+/=-_";
+	size_t k = sizeof(characters) - 1;
+
+	(void)state;
+	for (size_t i = 0; i < k * k * k * k; i++) {
+		char text[4] = { characters[i % k], characters[i / k % k],
+				 characters[i / k / k % k], characters[i / k / k / k] };
+		uint8_t bytes[3];
+		char again[4];
+		size_t size;
+
+		if (base64_decode(text, 4, bytes, sizeof(bytes), &size) == 0) {
+			assert_int_equal(encode(bytes, size, again), 4);
+			assert_memory_equal(text, again, 4);
+		}
+	}
+}
+
+TEST_GROUP(base64)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(known_texts_are_decoded),
+		cmocka_unit_test(what_is_not_base64_is_refused_and_nothing_is_written),
+		cmocka_unit_test(what_does_not_fit_is_refused_whole),
+		cmocka_unit_test(what_is_encoded_is_decoded),
+		cmocka_unit_test(one_sequence_of_bytes_has_one_text),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-cgpath.c - the rules of cgroup paths (src/core/cgpath.h)
+ *
+ * Links cgpath.o alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/cgpath.h"
+
+#define MOUNT "/sys/fs/cgroup"
+
+static void what_people_write_becomes_one_form(void **state)
+{
+	static const struct {
+		const char *text, *mount, *path;
+	} table[] = {
+		{ "/", NULL, "/" },
+		{ ".", NULL, "/" },
+		{ "//././/", NULL, "/" },
+		{ "a", NULL, "/a" },
+		{ "/a", NULL, "/a" },
+		{ "/a/", NULL, "/a" },
+		{ "a//b/./c/.", NULL, "/a/b/c" },
+		{ "./a", NULL, "/a" },
+		{ "system.slice/a.service", NULL, "/system.slice/a.service" },
+		/* names that only look special */
+		{ "...", NULL, "/..." },
+		{ "..a/a..", NULL, "/..a/a.." },
+		{ ".a", NULL, "/.a" },
+		{ "a b/\\x2d/\xc3\xb6/:", NULL, "/a b/\\x2d/\xc3\xb6/:" },
+		{ " ", NULL, "/ " },
+		/* the mount is cut off */
+		{ MOUNT, MOUNT, "/" },
+		{ MOUNT "/", MOUNT, "/" },
+		{ MOUNT "/a/b", MOUNT, "/a/b" },
+		{ "//sys/./fs//cgroup/a", MOUNT, "/a" },
+		{ MOUNT "/a", MOUNT "/", "/a" },
+		{ MOUNT "/unified/a", MOUNT "/unified", "/a" },
+		{ MOUNT MOUNT, MOUNT, MOUNT },
+		{ "/a", "/", "/a" },
+		/* ... only when it is there, whole, and the text begins with a slash */
+		{ "/a", MOUNT, "/a" },
+		{ "/sys/fs", MOUNT, "/sys/fs" },
+		{ MOUNT "x/a", MOUNT, MOUNT "x/a" },
+		{ "/sys/fs/cgrou/p", MOUNT, "/sys/fs/cgrou/p" },
+		{ "sys/fs/cgroup/a", MOUNT, MOUNT "/a" },
+		{ MOUNT "/a", NULL, MOUNT "/a" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char buf[CGPATH_MAX];
+
+		assert_int_equal(cgpath_normalise(table[i].text, table[i].mount, buf, NULL), 0);
+		assert_string_equal(buf, table[i].path);
+	}
+}
+
+static void what_is_wrong_is_said_in_words(void **state)
+{
+#define EMPTY "it is empty"
+#define DOTS "\"..\" is not allowed in it"
+#define NEWLINE "a newline is not allowed in it"
+	static const struct {
+		const char *text, *mount, *why;
+	} table[] = {
+		{ "", NULL, EMPTY },
+		{ "", MOUNT, EMPTY },
+		{ "..", NULL, DOTS },
+		{ "/..", NULL, DOTS },
+		{ "../a", NULL, DOTS },
+		{ "a/..", NULL, DOTS },
+		{ "a/../b", NULL, DOTS },
+		{ "/a/b/./..//", NULL, DOTS },
+		{ MOUNT "/..", MOUNT, DOTS },
+		{ MOUNT "/../../etc", MOUNT, DOTS },
+		{ "/sys/fs/x/../cgroup/a", MOUNT, DOTS },
+		{ "a\nb", NULL, NEWLINE },
+		{ "a\n", NULL, NEWLINE },
+		{ "\n", NULL, NEWLINE },
+		{ "a/\n/..", NULL, NEWLINE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char buf[CGPATH_MAX];
+		const char *why = "";
+		int r = cgpath_normalise(table[i].text, table[i].mount, buf, &why);
+
+		if (r != -EINVAL || strcmp(why, table[i].why) != 0)
+			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
+		assert_int_equal(cgpath_normalise(table[i].text, table[i].mount, buf, NULL),
+				 -EINVAL);
+	}
+}
+
+static void a_path_fills_the_buffer_and_no_more(void **state)
+{
+	static char text[3 * CGPATH_MAX];
+	char buf[CGPATH_MAX + 1];
+	const char *why = "";
+
+	(void)state;
+	/* one long name, with a slash in front 4095 */
+	memset(text, 'a', CGPATH_MAX - 2);
+	buf[CGPATH_MAX] = 0x5a;
+	assert_int_equal(cgpath_normalise(text, NULL, buf, &why), 0);
+	assert_int_equal(strlen(buf), CGPATH_MAX - 1);
+	text[CGPATH_MAX - 2] = 'a';
+	assert_int_equal(cgpath_normalise(text, NULL, buf, &why), -ENAMETOOLONG);
+	assert_string_equal(why, "it is longer than 4095 bytes");
+
+	/* the same of many short names */
+	for (size_t i = 0; i < CGPATH_MAX; i++)
+		text[i] = i % 2 ? 'a' : '/';
+	text[CGPATH_MAX - 2] = '\0';
+	assert_int_equal(cgpath_normalise(text, NULL, buf, &why), 0);
+	text[CGPATH_MAX - 2] = '/';
+	assert_int_equal(cgpath_normalise(text, NULL, buf, &why), -ENAMETOOLONG);
+
+	/* what is dropped does not count */
+	memset(text, '/', sizeof(text) - 1);
+	text[sizeof(text) - 2] = 'a';
+	assert_int_equal(cgpath_normalise(text, NULL, buf, &why), 0);
+	assert_string_equal(buf, "/a");
+	assert_int_equal(buf[CGPATH_MAX], 0x5a);
+}
+
+/* All texts of up to seven characters out of these four. */
+static void the_one_form_is_normalised_and_stays_as_it_is(void **state)
+{
+	static const char characters[] = "/.ab";
+	unsigned accepted = 0;
+
+	(void)state;
+	for (unsigned length = 1; length <= 7; length++) {
+		for (unsigned i = 0; i < 1u << (2 * length); i++) {
+			char text[8] = "", buf[CGPATH_MAX], again[CGPATH_MAX];
+			char slashed[CGPATH_MAX + 8];
+
+			for (unsigned k = 0; k < length; k++)
+				text[k] = characters[i >> (2 * k) & 3];
+			/* with a slash on either side, a component shows as text */
+			slashed[0] = '/';
+			strcpy(slashed + 1, text);
+			strcat(slashed, "/");
+			if (cgpath_normalise(text, NULL, buf, NULL) != 0) {
+				assert_non_null(strstr(slashed, "/../"));
+				continue;
+			}
+			accepted++;
+			assert_null(strstr(slashed, "/../"));
+			assert_int_equal(buf[0], '/');
+			strcpy(slashed, buf);
+			if (strcmp(buf, "/") != 0)
+				strcat(slashed, "/");
+			assert_null(strstr(slashed, "//"));
+			assert_null(strstr(slashed, "/./"));
+			assert_int_equal(cgpath_normalise(buf, NULL, again, NULL), 0);
+			assert_string_equal(buf, again);
+		}
+	}
+	assert_true(accepted > 10000);
+}
+
+TEST_GROUP(cgpath)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_people_write_becomes_one_form),
+		cmocka_unit_test(what_is_wrong_is_said_in_words),
+		cmocka_unit_test(a_path_fills_the_buffer_and_no_more),
+		cmocka_unit_test(the_one_form_is_normalised_and_stays_as_it_is),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

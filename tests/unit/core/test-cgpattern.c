@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-cgpattern.c - many cgroups in one line (src/core/cgpattern.h)
+ *
+ * Links cgpattern.o and cgpath.o.
+ *
+ * The heart of it is a comparison: a second matcher, which shares no thought with the first (it
+ * works on whole strings, tries every way to give characters to stars, and is as slow as that),
+ * must say the same for every small pattern and every small path.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/cgpattern.h"
+
+static struct cgpattern *pattern_new(const char *text)
+{
+	struct cgpattern *p = NULL;
+
+	if (cgpattern_new(text, NULL, &p, NULL) != 0)
+		fail_msg("refused: %s", text);
+	return p;
+}
+
+static void a_pattern_matches_what_its_header_says(void **state)
+{
+	static const struct {
+		const char *pattern, *path;
+		bool match, descend;
+	} table[] = {
+		/* one star is one name or a part of one */
+		{ "system.slice/*.service", "/system.slice/a.service", true, false },
+		{ "system.slice/*.service", "/system.slice/.service", true, false },
+		{ "system.slice/*.service", "/system.slice/a.scope", false, false },
+		{ "system.slice/*.service", "/system.slice/b/a.service", false, false },
+		{ "system.slice/*.service", "/system.slice", false, true },
+		{ "system.slice/*.service", "/", false, true },
+		{ "system.slice/*.service", "/user.slice", false, false },
+		{ "system.slice/*.service", "/system.slice/a.service/b", false, false },
+		{ "*", "/a", true, false },
+		{ "*", "/", false, true },
+		{ "*", "/a/b", false, false },
+		{ "a*b", "/ab", true, false },
+		{ "a*b", "/axxb", true, false },
+		{ "a*b", "/axxbc", false, false },
+		{ "a*b", "/xaxxb", false, false },
+		{ "*a*b*", "/xxaxxbxx", true, false },
+		{ "*a*b*", "/xxbxxaxx", false, false },
+		{ "*ab", "/aab", true, false },
+		{ "*aab", "/aaab", true, false },
+		{ "a*b/c", "/axb/c", true, false },
+		{ "a*b/c", "/axb", false, true },
+		/* two stars at the end are one level or more */
+		{ "kubepods.slice/**", "/kubepods.slice", false, true },
+		{ "kubepods.slice/**", "/kubepods.slice/a", true, true },
+		{ "kubepods.slice/**", "/kubepods.slice/a/b/c/d", true, true },
+		{ "kubepods.slice/**", "/kubepods.slicex/a", false, false },
+		{ "kubepods.slice/**", "/kubepods", false, false },
+		{ "kubepods.slice/**", "/", false, true },
+		{ "**", "/", false, true },
+		{ "**", "/a/b/c", true, true },
+		/* elsewhere also none */
+		{ "a/**/b", "/a/b", true, true },
+		{ "a/**/b", "/a/x/b", true, true },
+		{ "a/**/b", "/a/x/y/b", true, true },
+		{ "a/**/b", "/a/b/b", true, true },
+		{ "a/**/b", "/a", false, true },
+		{ "a/**/b", "/a/x", false, true },
+		{ "a/**/b", "/b", false, false },
+		{ "a/**/a", "/a", false, true },
+		{ "**/a", "/a", true, true },
+		{ "**/a*/b", "/x/y/ac/b", true, true },
+		{ "**/a*/b", "/b", false, true },
+		{ "*/**", "/a", false, true },
+		{ "*/**", "/a/b", true, true },
+		{ "**/*", "/a", true, true },
+		/* nothing else is special, in a path nothing at all */
+		{ "a?[b]/*", "/a?[b]/c", true, false },
+		{ "a?[b]/*", "/axb/c", false, false },
+		{ "a\\x2db/*", "/a\\x2db/c", true, false },
+		{ "a/*b", "/a/*b", true, false },
+		{ "a/b*", "/a/*", false, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		_cleanup_(cgpattern_freep) struct cgpattern *p = pattern_new(table[i].pattern);
+
+		if (cgpattern_match(p, table[i].path) != table[i].match)
+			fail_msg("match %s %s", table[i].pattern, table[i].path);
+		if (cgpattern_descend(p, table[i].path) != table[i].descend)
+			fail_msg("descend %s %s", table[i].pattern, table[i].path);
+	}
+}
+
+static void the_fixed_part_ends_before_the_first_star(void **state)
+{
+	static const struct {
+		const char *pattern, *text, *fixed;
+		bool deep;
+	} table[] = {
+		{ "*", "/*", "/", false },
+		{ "**", "/**", "/", true },
+		{ "a*", "/a*", "/", false },
+		{ "a/*", "/a/*", "/a", false },
+		{ "/a/b/**", "/a/b/**", "/a/b", true },
+		{ "a//./b/c*d/e/", "/a/b/c*d/e", "/a/b", false },
+		{ "a/**/b", "/a/**/b", "/a", false },
+		{ "a/*/**", "/a/*/**", "/a", true },
+		{ "/sys/fs/cgroup/a/*", "/a/*", "/a", false },
+		{ "/sys/fs/cgroup/**", "/**", "/", true },
+		{ "/sys/fs/cgroup*", "/sys/fs/cgroup*", "/sys/fs", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
+
+		assert_int_equal(cgpattern_new(table[i].pattern, "/sys/fs/cgroup", &p, NULL), 0);
+		assert_string_equal(cgpattern_text(p), table[i].text);
+		assert_string_equal(cgpattern_fixed(p), table[i].fixed);
+		assert_int_equal(cgpattern_is_deep(p), table[i].deep);
+	}
+}
+
+static void what_is_wrong_is_said_in_words(void **state)
+{
+#define A31 "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"
+#define STAR "there is no star in it"
+#define GLUED "two stars must be a component of their own"
+#define TWICE "two stars may stand in it only once"
+#define MANY "it has more than 32 components"
+	static const struct {
+		const char *text, *why;
+	} table[] = {
+		{ "", "it is empty" },
+		{ "a/../*", "\"..\" is not allowed in it" },
+		{ "a\n*", "a newline is not allowed in it" },
+		{ "/", STAR },
+		{ "system.slice", STAR },
+		{ "a?/[b]", STAR },
+		{ "a**", GLUED },
+		{ "**a", GLUED },
+		{ "a/b**c/d", GLUED },
+		{ "***", GLUED },
+		{ "****", GLUED },
+		{ "*a**", GLUED },
+		{ "**/**", TWICE },
+		{ "**/a/**", TWICE },
+		{ A31 "/a/*", MANY },
+		{ A31 "/*/a", MANY },
+		{ A31 "/**/a", MANY },
+		{ A31 "/a/**", MANY },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct cgpattern *p = NULL;
+		const char *why = "";
+		int r = cgpattern_new(table[i].text, NULL, &p, &why);
+
+		if (r != -EINVAL || strcmp(why, table[i].why) != 0)
+			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
+		assert_null(p);
+		assert_int_equal(cgpattern_new(table[i].text, NULL, &p, NULL), -EINVAL);
+	}
+}
+
+static void thirty_two_components_are_enough_for_everybody_and_allowed(void **state)
+{
+	_cleanup_(cgpattern_freep) struct cgpattern *p = pattern_new(A31 "/**");
+	_cleanup_(cgpattern_freep) struct cgpattern *q = pattern_new(A31 "/*");
+
+	(void)state;
+	assert_true(cgpattern_match(p, "/" A31 "/b/c"));
+	assert_false(cgpattern_match(p, "/" A31));
+	assert_true(cgpattern_match(q, "/" A31 "/b"));
+	/* a path may be deeper than any pattern */
+	assert_true(cgpattern_match(p, "/" A31 "/" A31 "/" A31));
+}
+
+static void a_path_that_is_too_long_is_no_pattern_either(void **state)
+{
+	static char text[CGPATH_MAX + 8];
+	struct cgpattern *p = NULL;
+	const char *why = "";
+
+	(void)state;
+	memset(text, 'a', CGPATH_MAX);
+	text[0] = '*';
+	assert_int_equal(cgpattern_new(text, NULL, &p, &why), -ENAMETOOLONG);
+	assert_string_equal(why, "it is longer than 4095 bytes");
+	text[CGPATH_MAX - 2] = '\0';
+	assert_int_equal(cgpattern_new(text, NULL, &p, &why), 0);
+	assert_int_equal(strlen(cgpattern_text(p)), CGPATH_MAX - 1);
+	assert_null(cgpattern_free(p));
+	assert_null(cgpattern_free(NULL));
+}
+
+/* Names come from whoever may make a cgroup: no name may cost more than pattern times name. */
+static void many_stars_and_a_long_name_are_no_trap(void **state)
+{
+	static char path[257] = "/";
+	_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
+
+	(void)state;
+	p = pattern_new("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b");
+	memset(path + 1, 'a', 255);
+	/* trying all ways to share the name out among the stars would take until the sun is cold */
+	for (int i = 0; i < 1000; i++)
+		assert_false(cgpattern_match(p, path));
+	path[255] = 'b';
+	path[256] = '\0';
+	assert_true(cgpattern_match(p, path));
+}
+
+/* ---- the second matcher -------------------------------------------------------------------- */
+
+/*
+ * Both texts end in a slash here, so that "**" and its slash together stand for nothing or for any
+ * text that ends in one. A star is any text without a slash, but a name is never empty.
+ */
+static bool naive(const char *p, const char *s)
+{
+	if (*p == '\0')
+		return *s == '\0';
+	if (strncmp(p, "**/", 3) == 0) {
+		if (naive(p + 3, s))
+			return true;
+		for (; *s; s++)
+			if (*s == '/' && naive(p + 3, s + 1))
+				return true;
+		return false;
+	}
+	if (*p == '*') {
+		for (;; s++) {
+			if (naive(p + 1, s))
+				return true;
+			if (*s == '/' || *s == '\0')
+				return false;
+		}
+	}
+	return *p == *s && naive(p + 1, s + 1);
+}
+
+/* Pattern and path both normalised. */
+static bool naive_match(const char *pattern, const char *path)
+{
+	char p[64], s[64];
+	size_t n = strlen(pattern);
+
+	if (strcmp(path, "/") == 0)
+		return false; /* no pattern means the root: at the end two stars are a level */
+	/* at the end two stars are one star and then two */
+	if (n >= 3 && strcmp(pattern + n - 3, "/**") == 0)
+		snprintf(p, sizeof(p), "%.*s*/**/", (int)(n - 3), pattern + 1);
+	else
+		snprintf(p, sizeof(p), "%s/", pattern + 1);
+	snprintf(s, sizeof(s), "%s/", path + 1);
+	return naive(p, s);
+}
+
+/*
+ * Paths are long enough to have a match below every short path that can have one: "/aa", found good
+ * by a star followed by "/aaaa", needs five characters more.
+ */
+enum { PATH_LENGTH_MAX = 8, WALK_LENGTH_MAX = 3, PATTERN_LENGTH_MAX = 6 };
+
+/* All normalised paths of up to PATH_LENGTH_MAX characters over two letters and the slash. */
+static size_t make_paths(char (**ret)[PATH_LENGTH_MAX + 1])
+{
+	char(*paths)[PATH_LENGTH_MAX + 1] = calloc(9841, sizeof(*paths));
+	size_t count = 0;
+
+	assert_non_null(paths);
+	strcpy(paths[count++], "/");
+	for (int length = 2; length <= PATH_LENGTH_MAX; length++) {
+		unsigned total = 1;
+
+		for (int k = 1; k < length; k++)
+			total *= 3;
+		for (unsigned i = 0; i < total; i++) {
+			char text[PATH_LENGTH_MAX + 1] = "/";
+			unsigned rest = i;
+
+			for (int k = 1; k < length; k++, rest /= 3)
+				text[k] = "ab/"[rest % 3];
+			if (!strstr(text, "//") && text[length - 1] != '/')
+				strcpy(paths[count++], text);
+		}
+	}
+	*ret = paths;
+	return count;
+}
+
+/* Is it a pattern? Told from the text alone. */
+static bool naive_is_valid(const char *text)
+{
+	char slashed[PATTERN_LENGTH_MAX + 3];
+	char *two;
+
+	snprintf(slashed, sizeof(slashed), "/%s/", text);
+	if (!strchr(slashed, '*'))
+		return false;
+	two = strstr(slashed, "/**/");
+	if (two)
+		two[1] = two[2] = 'x';
+	return !strstr(slashed, "**");
+}
+
+static void check_pattern(const struct cgpattern *p, char (*paths)[PATH_LENGTH_MAX + 1],
+			  size_t count)
+{
+	const char *text = cgpattern_text(p);
+	bool below[16] = { false };
+
+	assert_true(strlen(paths[ELEMENTSOF(below)]) > WALK_LENGTH_MAX);
+	for (size_t i = 0; i < count; i++) {
+		bool match = naive_match(text, paths[i]);
+
+		if (cgpattern_match(p, paths[i]) != match)
+			fail_msg("match %s %s is not %d", text, paths[i], match);
+		/* remember all cgroups above a match; short paths come first in the list */
+		for (size_t k = 0; match && strlen(paths[k]) <= WALK_LENGTH_MAX; k++) {
+			size_t n = k == 0 ? 0 : strlen(paths[k]);
+
+			if (strncmp(paths[k], paths[i], n) == 0 && paths[i][n] == '/')
+				below[k] = true;
+		}
+	}
+	for (size_t k = 0; strlen(paths[k]) <= WALK_LENGTH_MAX; k++)
+		if (cgpattern_descend(p, paths[k]) != below[k])
+			fail_msg("descend %s %s is not %d", text, paths[k], below[k]);
+}
+
+static void a_slow_and_simple_matcher_agrees_on_every_small_case(void **state)
+{
+	char(*paths)[PATH_LENGTH_MAX + 1];
+	size_t count = make_paths(&paths);
+	unsigned patterns = 0;
+
+	(void)state;
+	for (unsigned length = 1; length <= PATTERN_LENGTH_MAX; length++) {
+		for (unsigned i = 0; i < 1u << (2 * length); i++) {
+			_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
+			char text[PATTERN_LENGTH_MAX + 1] = "";
+			int r;
+
+			for (unsigned k = 0; k < length; k++)
+				text[k] = "ab*/"[i >> (2 * k) & 3];
+			if (strstr(text, "//") || text[0] == '/' || text[length - 1] == '/')
+				continue;
+			r = cgpattern_new(text, NULL, &p, NULL);
+			if ((r == 0) != naive_is_valid(text))
+				fail_msg("%s gave %d", text, r);
+			if (r < 0)
+				continue;
+			patterns++;
+			check_pattern(p, paths, count);
+		}
+	}
+	assert_true(patterns > 1000);
+	assert_true(count > 1000);
+	free(paths);
+}
+
+TEST_GROUP(cgpattern)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_pattern_matches_what_its_header_says),
+		cmocka_unit_test(the_fixed_part_ends_before_the_first_star),
+		cmocka_unit_test(what_is_wrong_is_said_in_words),
+		cmocka_unit_test(thirty_two_components_are_enough_for_everybody_and_allowed),
+		cmocka_unit_test(a_path_that_is_too_long_is_no_pattern_either),
+		cmocka_unit_test(many_stars_and_a_long_name_are_no_trap),
+		cmocka_unit_test(a_slow_and_simple_matcher_agrees_on_every_small_case),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-duration.c - lengths of time as people write them (src/core/duration.h)
+ *
+ * Links duration.o alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/duration.h"
+
+static int parse(const char *text, uint64_t *ret, const char **ret_why)
+{
+	return duration_parse(text, strlen(text), ret, ret_why);
+}
+
+static void what_people_write_is_understood(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t usec;
+	} table[] = {
+		{ "0", 0 },
+		{ "0.0", 0 },
+		{ "000", 0 },
+		{ "0us", 0 },
+		{ "0h", 0 },
+		{ "1us", 1 },
+		{ "500us", 500 },
+		{ "0.5ms", 500 },
+		{ "0.50000000000000000000000000000000000000ms", 500 },
+		{ "200ms", 200000 },
+		{ "2s", 2000000 },
+		{ "02s", 2000000 },
+		{ "8.192s", 8192000 },
+		{ "0.000001s", 1 },
+		{ "1min", 60000000 },
+		{ "1.5min", 90000000 },
+		{ "1h", UINT64_C(3600000000) },
+		{ "0.25h", UINT64_C(900000000) },
+		/* the finest fractions that still come out even */
+		{ "0.0000000025h", 9 },
+		{ "0.00000005min", 3 },
+		{ "9223372036854775807us", INT64_MAX },
+		{ "9223372036854.775807s", INT64_MAX },
+		{ "2562047788.0152155h", UINT64_C(9223372036854775800) },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t usec = 12345;
+
+		if (parse(table[i].text, &usec, NULL) != 0 || usec != table[i].usec)
+			fail_msg("%s gave %" PRIu64, table[i].text, usec);
+	}
+}
+
+static void what_is_wrong_is_said_in_words(void **state)
+{
+#define DIGIT "it does not begin with a digit"
+#define POINT "no digit follows the point"
+#define MISSING "the unit is missing (us, ms, s, min or h)"
+#define UNIT "the unit is none of us, ms, s, min and h"
+#define WHOLE "it is not a whole number of microseconds"
+#define LONG "it is longer than 2^63 microseconds"
+	static const struct {
+		const char *text;
+		int error;
+		const char *why;
+	} table[] = {
+		{ "", -EINVAL, DIGIT },
+		{ "s", -EINVAL, DIGIT },
+		{ " 1s", -EINVAL, DIGIT },
+		{ "-1s", -EINVAL, DIGIT },
+		{ "+1s", -EINVAL, DIGIT },
+		{ ".5s", -EINVAL, DIGIT },
+		{ "infinity", -EINVAL, DIGIT },
+		{ "1.", -EINVAL, POINT },
+		{ "1.s", -EINVAL, POINT },
+		{ "1", -EINVAL, MISSING },
+		{ "0.1", -EINVAL, MISSING },
+		{ "200000", -EINVAL, MISSING },
+		{ "99999999999999999999", -EINVAL, MISSING },
+		{ "1s ", -EINVAL, UNIT },
+		{ "1 s", -EINVAL, UNIT },
+		{ "1S", -EINVAL, UNIT },
+		{ "1m", -EINVAL, UNIT },
+		{ "1mss", -EINVAL, UNIT },
+		{ "1sec", -EINVAL, UNIT },
+		{ "1min30s", -EINVAL, UNIT },
+		{ "1,5s", -EINVAL, UNIT },
+		{ "1.5.5s", -EINVAL, UNIT },
+		{ "1e3us", -EINVAL, UNIT },
+		{ "0x10us", -EINVAL, UNIT },
+		{ "0.5us", -EINVAL, WHOLE },
+		{ "1.0001ms", -EINVAL, WHOLE },
+		{ "0.0000001s", -EINVAL, WHOLE },
+		{ "0.1000000000000000000000000000000000001s", -EINVAL, WHOLE },
+		{ "0.3333333333min", -EINVAL, WHOLE },
+		{ "0.00000000025h", -EINVAL, WHOLE },
+		{ "9223372036854775808us", -ERANGE, LONG },
+		{ "9223372036854.775808s", -ERANGE, LONG },
+		{ "2562047789h", -ERANGE, LONG },
+		{ "18446744073709551616us", -ERANGE, LONG },
+		{ "99999999999999999999999999999999s", -ERANGE, LONG },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t usec = 12345;
+		const char *why = "";
+		int r = parse(table[i].text, &usec, &why);
+
+		if (r != table[i].error || strcmp(why, table[i].why) != 0)
+			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
+		assert_int_equal(usec, 12345);
+		/* and the words are not needed */
+		assert_int_equal(parse(table[i].text, &usec, NULL), table[i].error);
+	}
+}
+
+static void a_nul_ends_nothing_and_the_size_ends_all(void **state)
+{
+	uint64_t usec;
+
+	(void)state;
+	assert_int_equal(duration_parse("2s\0", 3, &usec, NULL), -EINVAL);
+	assert_int_equal(duration_parse("2s", 1, &usec, NULL), -EINVAL);
+	assert_int_equal(duration_parse("2min", 2, &usec, NULL), -EINVAL);
+	assert_int_equal(duration_parse(NULL, 0, &usec, NULL), -EINVAL);
+	assert_int_equal(duration_parse("2ss", 2, &usec, NULL), 0);
+	assert_int_equal(usec, 2000000);
+}
+
+static void a_duration_is_written_short_and_without_a_leading_zero(void **state)
+{
+	static const struct {
+		uint64_t usec;
+		const char *text;
+	} table[] = {
+		{ 0, "0" },
+		{ 1, "1us" },
+		{ 500, "500us" },
+		{ 1000, "1ms" },
+		{ 1500, "1.5ms" },
+		{ 1234, "1234us" },
+		{ 1230, "1.23ms" },
+		{ 20000, "20ms" },
+		{ 200000, "200ms" },
+		{ 2000000, "2s" },
+		{ 2004000, "2.004s" },
+		{ 8192000, "8.192s" },
+		{ 59999999, "59.999999s" },
+		{ 60000000, "60s" },
+		{ 90000000, "90s" },
+		{ 600000000, "600s" },
+		{ 7200000000, "2h" },
+		{ 6000000000, "6000s" },
+		{ 120000000, "2min" },
+		{ 1200000000, "20min" },
+		{ UINT64_C(3600000000), "1h" },
+		{ UINT64_C(5400000000), "1.5h" },
+		{ UINT64_C(36000000009), "36000.000009s" },
+		{ UINT64_MAX, "18446744073709.551615s" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char buf[DURATION_TEXT_MAX];
+		size_t n = duration_format(table[i].usec, buf);
+
+		assert_string_equal(buf, table[i].text);
+		assert_int_equal(n, strlen(buf));
+	}
+}
+
+static uint64_t random_state = 2;
+
+/* splitmix64: the same numbers in every run */
+static uint64_t random_u64(void)
+{
+	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+/* Round numbers of every unit as well as crooked ones, of every length. */
+static uint64_t random_usec(void)
+{
+	static const uint64_t grain[] = { 1, 10, 1000, 100000, 1000000, 60000000, 3600000000 };
+	uint64_t usec = random_u64() >> (1 + random_u64() % 63);
+
+	return usec - usec % grain[random_u64() % ELEMENTSOF(grain)];
+}
+
+static void what_is_written_is_read_back(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 200000; i++) {
+		uint64_t in = i < 70000 ? (uint64_t)i : random_usec(), out;
+		char buf[DURATION_TEXT_MAX];
+		size_t n = duration_format(in, buf);
+
+		assert_in_range(n, 1, 22);
+		assert_int_equal(duration_parse(buf, n, &out, NULL), 0);
+		assert_true(in == out);
+	}
+}
+
+/* Written in any one unit, with as many digits as that takes, a time is the same time. */
+static void every_unit_says_the_same(void **state)
+{
+	static const struct {
+		const char *name;
+		uint64_t usec;
+		int digits;
+	} units[] = { { "ms", 1000, 3 }, { "s", 1000000, 6 } };
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		uint64_t in = random_usec() >> 20, out;
+
+		for (size_t u = 0; u < ELEMENTSOF(units); u++) {
+			char buf[64];
+			int n = snprintf(buf, sizeof(buf), "%" PRIu64 ".%0*" PRIu64 "%s",
+					 in / units[u].usec, units[u].digits, in % units[u].usec,
+					 units[u].name);
+
+			assert_int_equal(duration_parse(buf, (size_t)n, &out, NULL), 0);
+			assert_true(in == out);
+		}
+	}
+}
+
+TEST_GROUP(duration)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_people_write_is_understood),
+		cmocka_unit_test(what_is_wrong_is_said_in_words),
+		cmocka_unit_test(a_nul_ends_nothing_and_the_size_ends_all),
+		cmocka_unit_test(a_duration_is_written_short_and_without_a_leading_zero),
+		cmocka_unit_test(what_is_written_is_read_back),
+		cmocka_unit_test(every_unit_says_the_same),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-keyed.c - small numbers out of small kernel files (src/core/keyed.h)
+ *
+ * Links keyed.o alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/keyed.h"
+
+#define EVENTS "low 1\nhigh 22\nmax 333\noom 4444\noom_kill 55555\noom_group_kill 6\n"
+#define STAT "anon 100\nfile 2000\ninactive_file 30000\nslab 7\n"
+#define MEMINFO                         \
+	"MemTotal:       16316412 kB\n" \
+	"MemFree:               1 kB\n" \
+	"HugePages_Total:       4\n"    \
+	"Hugepagesize:       2048 kB\n"
+
+static void every_event_lands_in_its_place(void **state)
+{
+	struct memory_events e;
+
+	(void)state;
+	assert_int_equal(memory_events_parse(EVENTS, strlen(EVENTS), &e), 0);
+	assert_int_equal(e.low, 1);
+	assert_int_equal(e.high, 22);
+	assert_int_equal(e.max, 333);
+	assert_int_equal(e.oom, 4444);
+	assert_int_equal(e.oom_kill, 55555);
+}
+
+static void events_a_kernel_does_not_have_stay_0(void **state)
+{
+	static const char text[] = "oom_kill 18446744073709551615\nlow 0\nnew_thing many words\n";
+	struct memory_events e;
+
+	(void)state;
+	memset(&e, 0x5a, sizeof(e));
+	assert_int_equal(memory_events_parse(text, strlen(text), &e), 0);
+	assert_int_equal(e.low, 0);
+	assert_int_equal(e.high, 0);
+	assert_int_equal(e.max, 0);
+	assert_int_equal(e.oom, 0);
+	assert_true(e.oom_kill == UINT64_MAX);
+}
+
+static void what_is_no_memory_events_is_refused_and_nothing_is_written(void **state)
+{
+	static const char *const texts[] = {
+		"",
+		"\n",
+		"low\n",
+		"low \n",
+		" 1\n",
+		"low 1",
+		"low 1\nhigh 2",
+		"low 1\n\nhigh 2\n",
+		"low  1\n",
+		"low\t1\n",
+		"low 1 \n",
+		"low -1\n",
+		"low 1.0\n",
+		"low max\n",
+		"low 18446744073709551616\n",
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull\n",
+	};
+	struct memory_events e, before;
+
+	(void)state;
+	memset(&e, 0x5a, sizeof(e));
+	before = e;
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+		if (memory_events_parse(texts[i], strlen(texts[i]), &e) != -EBADMSG)
+			fail_msg("accepted: %s", texts[i]);
+		assert_memory_equal(&e, &before, sizeof(e));
+	}
+	assert_int_equal(memory_events_parse(NULL, 0, &e), -EBADMSG);
+}
+
+/* A counter cut short looks like one that was reset, and the next read like a burst of events. */
+static void events_cut_off_inside_a_line_are_refused(void **state)
+{
+	struct memory_events e;
+
+	(void)state;
+	for (size_t n = 0; n <= strlen(EVENTS); n++) {
+		int want = n > 0 && EVENTS[n - 1] == '\n' ? 0 : -EBADMSG;
+
+		assert_int_equal(memory_events_parse(EVENTS, n, &e), want);
+	}
+}
+
+static void one_key_is_found_by_its_whole_name(void **state)
+{
+	static const struct {
+		const char *key;
+		int r;
+		uint64_t value;
+	} table[] = {
+		{ "anon", 0, 100 },	{ "file", 0, 2000 },	    { "inactive_file", 0, 30000 },
+		{ "slab", 0, 7 },	{ "inactive", -ENOENT, 9 }, { "_file", -ENOENT, 9 },
+		{ "File", -ENOENT, 9 }, { "", -ENOENT, 9 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t value = 9;
+
+		assert_int_equal(keyed_get(STAT, strlen(STAT), table[i].key, &value), table[i].r);
+		assert_int_equal(value, table[i].value);
+	}
+	assert_int_equal(keyed_get(NULL, 0, "anon", &(uint64_t){ 0 }), -ENOENT);
+}
+
+/* However small the buffer: the value is the right one or there is none. */
+static void a_line_that_was_cut_off_is_as_if_absent(void **state)
+{
+	size_t whole = strlen("anon 100\nfile 2000\ninactive_file 30000\n");
+
+	(void)state;
+	for (size_t n = 0; n <= strlen(STAT); n++) {
+		uint64_t value = 9;
+		int r = keyed_get(STAT, n, "inactive_file", &value);
+
+		assert_int_equal(r, n < whole ? -ENOENT : 0);
+		assert_int_equal(value, n < whole ? 9 : 30000);
+	}
+}
+
+static void a_line_before_the_key_must_make_sense(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+	} table[] = {
+		{ "\nkey 1\n", -EBADMSG },
+		{ "word\nkey 1\n", -EBADMSG },
+		{ " 1\nkey 1\n", -EBADMSG },
+		{ "key\n", -EBADMSG },
+		{ "key \n", -EBADMSG },
+		{ "key x\n", -EBADMSG },
+		{ "key 1 2\n", -EBADMSG },
+		{ "key 18446744073709551616\n", -EBADMSG },
+		{ "other x y z\nkey 1\nword\n", 0 },
+		{ "key 1\nkey 2\n", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t value = 9;
+
+		assert_int_equal(keyed_get(table[i].text, strlen(table[i].text), "key", &value),
+				 table[i].r);
+		assert_int_equal(value, table[i].r < 0 ? 9 : 1);
+	}
+}
+
+static void meminfo_counts_in_bytes(void **state)
+{
+	static const struct {
+		const char *text, *key;
+		int r;
+		uint64_t bytes;
+	} table[] = {
+		{ MEMINFO, "MemTotal", 0, UINT64_C(16316412) * 1024 },
+		{ MEMINFO, "MemFree", 0, 1024 },
+		{ MEMINFO, "Hugepagesize", 0, 2048 * 1024 },
+		{ MEMINFO, "HugePages_Total", -EBADMSG, 9 },
+		{ MEMINFO, "Mem", -ENOENT, 9 },
+		{ MEMINFO, "memtotal", -ENOENT, 9 },
+		{ "MemTotal: 18014398509481983 kB\n", "MemTotal", 0, UINT64_MAX - 1023 },
+		{ "MemTotal: 18014398509481984 kB\n", "MemTotal", -EBADMSG, 9 },
+		{ "MemTotal: 18446744073709551616 kB\n", "MemTotal", -EBADMSG, 9 },
+		{ "MemTotal: 1 MB\n", "MemTotal", -EBADMSG, 9 },
+		{ "MemTotal: 1 kB \n", "MemTotal", -EBADMSG, 9 },
+		{ "MemTotal: kB\n", "MemTotal", -EBADMSG, 9 },
+		{ "MemTotal: -1 kB\n", "MemTotal", -EBADMSG, 9 },
+		{ "MemTotal: 1 kB", "MemTotal", -ENOENT, 9 },
+		{ "MemTotal 1 kB\n", "MemTotal", -EBADMSG, 9 },
+		{ "\nMemTotal: 1 kB\n", "MemTotal", -EBADMSG, 9 },
+		{ ": 1 kB\n", "", -EBADMSG, 9 },
+		{ "", "MemTotal", -ENOENT, 9 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t bytes = 9;
+		int r = meminfo_get(table[i].text, strlen(table[i].text), table[i].key, &bytes);
+
+		if (r != table[i].r || bytes != table[i].bytes)
+			fail_msg("%s in \"%s\" gave %d", table[i].key, table[i].text, r);
+	}
+}
+
+static void a_limit_is_a_number_or_max_and_a_newline(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		uint64_t bytes;
+	} table[] = {
+		{ "max\n", 0, UINT64_MAX },
+		{ "0\n", 0, 0 },
+		{ "4194304\n", 0, 4194304 },
+		{ "9223372036854771712\n", 0, UINT64_C(9223372036854771712) },
+		{ "18446744073709551615\n", 0, UINT64_MAX },
+		{ "18446744073709551616\n", -EBADMSG, 9 },
+		{ "", -EBADMSG, 9 },
+		{ "\n", -EBADMSG, 9 },
+		{ "max", -EBADMSG, 9 },
+		{ "419", -EBADMSG, 9 },
+		{ "MAX\n", -EBADMSG, 9 },
+		{ "max\n\n", -EBADMSG, 9 },
+		{ "1\n2\n", -EBADMSG, 9 },
+		{ "1 \n", -EBADMSG, 9 },
+		{ " 1\n", -EBADMSG, 9 },
+		{ "-1\n", -EBADMSG, 9 },
+		{ "4M\n", -EBADMSG, 9 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t bytes = 9;
+		int r = limit_parse(table[i].text, strlen(table[i].text), &bytes);
+
+		if (r != table[i].r || bytes != table[i].bytes)
+			fail_msg("\"%s\" gave %d", table[i].text, r);
+	}
+}
+
+TEST_GROUP(keyed)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_event_lands_in_its_place),
+		cmocka_unit_test(events_a_kernel_does_not_have_stay_0),
+		cmocka_unit_test(what_is_no_memory_events_is_refused_and_nothing_is_written),
+		cmocka_unit_test(events_cut_off_inside_a_line_are_refused),
+		cmocka_unit_test(one_key_is_found_by_its_whole_name),
+		cmocka_unit_test(a_line_that_was_cut_off_is_as_if_absent),
+		cmocka_unit_test(a_line_before_the_key_must_make_sense),
+		cmocka_unit_test(meminfo_counts_in_bytes),
+		cmocka_unit_test(a_limit_is_a_number_or_max_and_a_newline),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-oomkill.c - the kernel's words for a process that it killed (core/oomkill.h)
+ *
+ * The lines are of real kernels: 6.18 with the memory controller on v1, and 6.12.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../unit.h"
+#include "core/oomkill.h"
+
+#include <string.h>
+
+#define VICTIM                                                                        \
+	"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=" \
+	"0,oom_memcg=/psb-kmsg-test,task_memcg=/psb-kmsg-test/a,task=python3,pid=14746,uid=0"
+
+static bool line(struct oom_kill *kill, const char *text)
+{
+	return oom_kill_line(kill, text, strlen(text));
+}
+
+static void a_report_gives_the_task_its_cgroup_the_limit_and_its_numbers(void **state)
+{
+	struct oom_kill k = { 0 };
+
+	(void)state;
+	assert_false(line(
+		&k,
+		"python3 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"));
+	assert_false(line(&k, "memory: usage 16384kB, limit 16400kB, failcnt 647"));
+	assert_false(line(&k, "swap: usage 0kB, limit 9007199254740988kB, failcnt 0"));
+	assert_false(line(
+		&k,
+		"[  14746]     0 14746    20526     5534     4032     1502         0    94208        0             0 python3"));
+	assert_true(line(&k, VICTIM));
+	assert_string_equal(k.cgroup, "/psb-kmsg-test/a");
+	assert_string_equal(k.limit, "/psb-kmsg-test");
+	assert_string_equal(k.task, "python3");
+	assert_int_equal(k.pid, 14746);
+	assert_int_equal(k.usage_bytes, 16384 * 1024);
+	assert_int_equal(k.limit_bytes, 16400 * 1024);
+	assert_false(line(
+		&k,
+		"Memory cgroup out of memory: Killed process 14746 (python3) total-vm:82104kB"));
+}
+
+static void without_a_limit_it_is_the_machine(void **state)
+{
+	struct oom_kill k = { .usage_bytes = 1, .limit_bytes = 1 };
+
+	(void)state;
+	assert_true(line(
+		&k,
+		"oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/system.slice/x.service,task=x,pid=7,uid=33"));
+	assert_string_equal(k.limit, "");
+	assert_string_equal(k.cgroup, "/system.slice/x.service");
+	assert_int_equal(k.usage_bytes, 0);
+	assert_int_equal(k.limit_bytes, 0);
+}
+
+static void names_may_hold_anything(void **state)
+{
+	struct oom_kill k = { 0 };
+
+	(void)state;
+	assert_true(line(
+		&k,
+		"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/a,b=c,task_memcg=/a,b=c/d\\x2de,task=x,pid=1,uid=0,pid=23,uid=0"));
+	assert_string_equal(k.limit, "/a,b=c");
+	assert_string_equal(k.cgroup, "/a,b=c/d\\x2de");
+	assert_string_equal(k.task, "x,pid=1,uid=0");
+	assert_int_equal(k.pid, 23);
+}
+
+static void half_a_line_changes_nothing(void **state)
+{
+	const struct oom_kill before = { .cgroup = "/x", .task = "y", .pid = 5 };
+
+	(void)state;
+	for (size_t n = 0; n < strlen(VICTIM) - 1; n++) { /* "uid=" is enough */
+		struct oom_kill k = before;
+
+		if (oom_kill_line(&k, VICTIM, n))
+			assert_true(n >= strlen(VICTIM) - strlen("0"));
+		else
+			assert_memory_equal(&k, &before, sizeof(k));
+	}
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+	static const char *const lines[] = {
+		"oom-kill:",
+		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=x,pid=x,uid=0",
+		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=a,task=x,pid=1,uid=0",
+		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=a,task_memcg=/a,task=x,pid=1,uid=0",
+		"oom-kill:constraint=CONSTRAINT_MEMCG,task_memcg=/a,task=x,pid=1,uid=0",
+		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=,pid=1,uid=0",
+		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=a-name-that-is-too-long,pid=1,uid=0",
+		" oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=x,pid=1,uid=0",
+		"memory: usage 1kB",
+		"memory: usage 1kB, limit 99999999999999999999kB, failcnt 0",
+		"memory: usage -1kB, limit 1kB, failcnt 0",
+		"memory: usage 18014398509481984kB, limit 1kB, failcnt 0",
+	};
+	const struct oom_kill before = { .cgroup = "/x", .task = "y", .pid = 5, .usage_bytes = 7 };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
+		struct oom_kill k = before;
+
+		if (line(&k, lines[i]))
+			fail_msg("accepted: %s", lines[i]);
+		assert_memory_equal(&k, &before, sizeof(k));
+	}
+	assert_false(oom_kill_line(&(struct oom_kill){ 0 }, NULL, 0));
+}
+
+TEST_GROUP(oomkill)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_report_gives_the_task_its_cgroup_the_limit_and_its_numbers),
+		cmocka_unit_test(without_a_limit_it_is_the_machine),
+		cmocka_unit_test(names_may_hold_anything),
+		cmocka_unit_test(half_a_line_changes_nothing),
+		cmocka_unit_test(what_makes_no_sense_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

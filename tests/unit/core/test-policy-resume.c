@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-policy-resume.c - the level policy goes on from a level that somebody else told
+ * (policy_resume() of src/core/policy.h)
+ *
+ * Links policy.o and window.o. What a script is, policy-script.h explains.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../unit.h"
+#include "policy-script.h"
+
+/* At rest for a second, then this. */
+static void begin_with(struct script *s, enum level level, bool critical)
+{
+	begin(s, &defaults);
+	s->now += SEC(1);
+	policy_resume(&s->policy, level, critical, s->now);
+	assert_int_equal(s->policy.level, level);
+}
+
+static void a_resumed_low_is_followed_by_neutral_and_high(void **state)
+{
+	struct script s;
+
+	(void)state;
+	begin_with(&s, LEVEL_LOW, false);
+	PLAY_ON(&s, { "the first step tells nothing", 0, AT(MS(250)) },
+		{ "two windows of low later", .run = MS(4500), .told = NEUTRAL,
+		  .reason = REASON_CALM, .from = SEC(4), .to = MS(4250) },
+		{ "ten seconds after it was resumed", .run = SEC(7), .told = HIGH,
+		  .reason = REASON_CALM, .from = MS(5500), .to = MS(6000) },
+		{ "rest", SEC(1), .listen = true });
+}
+
+/* A tenth of the time is over half of low, however little of the window was seen. */
+static void a_resumed_low_that_goes_on_does_not_end(void **state)
+{
+	struct policy_options o = defaults;
+	struct script s;
+
+	(void)state;
+	o.quiet_usec = MS(500);
+	begin(&s, &o);
+	s.now += HOUR;
+	policy_resume(&s.policy, LEVEL_LOW, false, s.now);
+	policy_forget(&s.policy); /* as in a process that was just started */
+	PLAY_ON(&s, { "the baseline", 0, AT(MS(250)) },
+		{ "a sixteenth of the time", .run = SEC(4), .stall = MS(250) },
+		{ "a fiftieth of it", .run = SEC(4), .stall = MS(80), .told = NEUTRAL,
+		  .reason = REASON_CALM, .from = MS(500), .to = SEC(2) });
+}
+
+/* A process that was just started knows of no sample before. */
+static void a_level_may_be_resumed_before_the_first_sample(void **state)
+{
+	static const enum level levels[] = { LEVEL_LOW, LEVEL_NEUTRAL };
+	static const struct row first = { "the baseline", 0, WITHIN(MS(20), MS(500)) };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
+		struct script s = { .now = START };
+
+		s.sample = (struct policy_sample){
+			.some_usec = SEC(700), .full_usec = SEC(300), .has_oom = true, .oom = 41
+		};
+		policy_init(&s.policy, &defaults);
+		policy_resume(&s.policy, levels[i], levels[i] == LEVEL_LOW, s.now);
+		one_step(&s, &first);
+		assert_int_equal(s.policy.level, levels[i]);
+	}
+}
+
+static void rearm_runs_from_where_it_was_resumed(void **state)
+{
+	struct script s;
+
+	(void)state;
+	begin_with(&s, LEVEL_LOW, false);
+	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
+		{ "a fifth of the time", .run = POLICY_REARM_USEC - 1, .stall = MS(1640) },
+		{ "rearm", DUE, .stall = 1, .told = LOW, .reason = REASON_REPEAT, AT(MS(250)) });
+}
+
+static void only_a_turn_to_critical_is_told_at_once(void **state)
+{
+	struct script s;
+
+	(void)state;
+	begin_with(&s, LEVEL_LOW, false);
+	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
+		{ "whole tasks stall", MS(200), .stall = MS(100), .full = MS(100), .told = CRITICAL,
+		  .reason = REASON_STALL, WITHIN(MS(20), MS(250)) });
+
+	begin_with(&s, LEVEL_LOW, true);
+	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
+		{ "critical, as was told", MS(200), .stall = MS(100), .full = MS(100),
+		  AT(MS(250)) });
+}
+
+static void a_resumed_neutral_becomes_low_or_high(void **state)
+{
+	struct script s;
+
+	(void)state;
+	begin_with(&s, LEVEL_NEUTRAL, false);
+	PLAY_ON(&s, { "the first step", 0, AT(MS(500)) },
+		{ "over low", MS(500), .stall = MS(200), .told = LOW, .reason = REASON_STALL,
+		  AT(MS(250)) });
+
+	begin_with(&s, LEVEL_NEUTRAL, false);
+	PLAY_ON(&s, { "the first step", 0, AT(MS(500)) },
+		{ "ten seconds", .run = SEC(11), .told = HIGH, .reason = REASON_CALM,
+		  .from = SEC(10), .to = MS(10500) });
+}
+
+static void a_resumed_high_rests_whatever_was_before(void **state)
+{
+	struct script s;
+
+	(void)state;
+	begin(&s, &defaults);
+	PLAY_ON(&s, TO_LOW);
+	policy_resume(&s.policy, LEVEL_HIGH, false, s.now);
+	PLAY_ON(&s, { "what is in the windows is forgotten", 0, .listen = true },
+		{ "nor is it found later", MS(500), .stall = MS(19), .listen = true },
+		{ "what comes is not", MS(500), .stall = MS(1), .told = NEUTRAL,
+		  .reason = REASON_STALL, AT(MS(500)) });
+}
+
+/* ... by which it may become Low itself soon. */
+static void a_worse_level_keeps_what_was_measured(void **state)
+{
+	struct script s;
+
+	(void)state;
+	begin(&s, &defaults);
+	PLAY_ON(&s, { "180 ms", SEC(1), POLICY_ALARM, .stall = MS(180), .told = NEUTRAL,
+		      .reason = REASON_STALL, WITHIN(MS(20), MS(100)) });
+	policy_resume(&s.policy, LEVEL_NEUTRAL, false, s.now);
+	PLAY_ON(&s, { "and 20 ms", MS(20), .stall = MS(20), .told = LOW, .reason = REASON_STALL,
+		      AT(MS(250)) });
+}
+
+TEST_GROUP(policy_resume)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_resumed_low_is_followed_by_neutral_and_high),
+		cmocka_unit_test(a_resumed_low_that_goes_on_does_not_end),
+		cmocka_unit_test(a_level_may_be_resumed_before_the_first_sample),
+		cmocka_unit_test(rearm_runs_from_where_it_was_resumed),
+		cmocka_unit_test(only_a_turn_to_critical_is_told_at_once),
+		cmocka_unit_test(a_resumed_neutral_becomes_low_or_high),
+		cmocka_unit_test(a_resumed_high_rests_whatever_was_before),
+		cmocka_unit_test(a_worse_level_keeps_what_was_measured),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-policy-walk.c - ten million random steps through the level policy (src/core/policy.h)
+ *
+ * Links policy.o and window.o. A small world makes stalls (calm, showers, storms, bursts),
+ * out-of-memory kills, alarms that are true, false, late or lost, and signals; a driver samples it
+ * as the library does: at or a little after the deadline, or when an alarm rings, and it answers
+ * the question about headroom.
+ *
+ * Every step is judged by policy-judge.h, which shares no code with the policy.
+ *
+ * PSIBRIDGE_SEED=n walks another way. The seed is printed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "../unit.h"
+#include "policy-judge.h"
+
+#define STEPS 10000000
+
+/* ---- the world ------------------------------------------------------------------------------- */
+
+static uint64_t seed;
+
+static uint64_t draw(uint64_t below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (seed >> 11) % below;
+}
+
+static bool one_in(unsigned n)
+{
+	return draw(n) == 0;
+}
+
+/* avg10 as calc_avgs() in kernel/sched/psi.c has it: every 2 s, by 371/2048 towards what that
+ * period stalled */
+struct average {
+	double percent;
+	uint64_t period_growth;
+};
+
+static void average_add(struct average *a, uint64_t start, uint64_t dt, uint64_t growth)
+{
+	uint64_t left = SEC(2) - start % SEC(2);
+	double rate = (double)growth / (double)dt;
+
+	for (unsigned i = 0; dt >= left && i < 60; i++) {
+		a->period_growth += (uint64_t)(rate * (double)left);
+		a->percent += ((double)a->period_growth / 20000.0 - a->percent) * 371 / 2048;
+		a->period_growth = 0;
+		dt -= left;
+		left = SEC(2);
+	}
+	dt %= SEC(2);
+	a->period_growth += (uint64_t)(rate * (double)dt);
+}
+
+struct world {
+	uint64_t now, some, full, oom, weather_ends, ring_growth;
+	unsigned rate, full_rate;		   /* of 1024 */
+	bool bursts, is_short, privileged, speaks; /* speaks: a FIFO or socket, and nothing else */
+	uint64_t room_since; /* the last time it was short, or might have been */
+	struct average some10, full10;
+};
+
+static void change_weather(struct world *w)
+{
+	static const uint64_t spans[] = { MS(30), MS(300), SEC(3), SEC(30), SEC(200) };
+	static const unsigned rates[] = { 0, 0, 0, 2, 8, 12, 40, 60, 100, 120, 300, 1024 };
+
+	w->rate = rates[draw(ELEMENTSOF(rates))];
+	w->full_rate = one_in(3) ? 0 : (unsigned)draw(w->rate + 1);
+	w->bursts = w->rate > 0 && one_in(3);
+	w->weather_ends = w->now + 1 + draw(spans[draw(ELEMENTSOF(spans))]);
+	if (one_in(4))
+		w->is_short = !w->is_short;
+}
+
+static void pass_time(struct world *w, uint64_t dt)
+{
+	uint64_t some = dt * w->rate / 1024, full = dt * w->full_rate / 1024;
+
+	if (w->bursts) { /* most of the time none, then all at once */
+		some = one_in(8) ? MIN(dt, 8 * some) : 0;
+		full = w->full_rate > 0 && one_in(2) ? some : 0;
+	}
+	average_add(&w->some10, w->now, dt, some);
+	average_add(&w->full10, w->now, dt, full);
+	w->now += dt;
+	w->some += some;
+	w->full += full;
+	w->ring_growth += some;
+	if (w->now >= w->weather_ends)
+		change_weather(w);
+	if (w->is_short)
+		w->room_since = w->now;
+}
+
+/* ---- the driver ------------------------------------------------------------------------------ */
+
+/* When the next thing happens, and what. */
+static enum policy_event next_event(struct world *w, const struct judge *j,
+				    const struct policy_verdict *v, uint64_t *ret_dt)
+{
+	const struct trigger *t = &j->options->early;
+	uint64_t late = one_in(20) ? draw(LATE_MAX) : draw(MS(1));
+	uint64_t tick = USEC_NEVER, dt;
+	enum policy_event event = POLICY_TICK;
+
+	if (v->deadline_usec != USEC_NEVER)
+		tick = v->deadline_usec > w->now ? v->deadline_usec - w->now + late : 1 + late;
+	else if (!w->privileged)
+		tick = SEC(10) + late; /* the safety sample */
+	else if (one_in(4))	       /* the timer had another reason */
+		tick = 1 + draw(SEC(20));
+	dt = tick;
+
+	/* the trigger rings once its threshold has been reached, unless the alarm is lost */
+	if (w->rate > 0) {
+		uint64_t left = usec_sub(t->threshold_usec, w->ring_growth) + 1;
+		uint64_t rings = left * 1024 / w->rate +
+				 (w->privileged ? draw(t->window_usec / 10 + 1) : draw(SEC(2)));
+
+		rings = MAX(rings, PACE_MIN);
+		if (rings < dt && !one_in(8)) {
+			dt = rings;
+			event = POLICY_ALARM;
+		}
+	}
+	if (one_in(100)) { /* a false one */
+		uint64_t rings = PACE_MIN + draw(one_in(2) ? MS(200) : SEC(3600));
+
+		if (rings < dt) {
+			dt = rings;
+			event = POLICY_ALARM;
+		}
+	}
+	if (v->listen && one_in(w->is_short ? 2 : 6)) {
+		uint64_t rings = 1 + draw(one_in(3) ? SEC(600) : MS(100));
+
+		if (rings < dt) {
+			dt = rings;
+			event = POLICY_EVENTS;
+		}
+	}
+	if (one_in(w->speaks ? 4 : 400)) {
+		uint64_t speaks = 1 + draw(one_in(2) ? MS(10) : SEC(10));
+
+		if (speaks < dt) {
+			dt = speaks;
+			event = POLICY_SIGNAL;
+		}
+	}
+	if (one_in(200) && dt > MS(30) &&
+	    event == POLICY_TICK) /* another reason to look, earlier */
+		dt = MS(20) + draw(dt - MS(20));
+	if (dt == USEC_NEVER) /* nothing at all is no step */
+		dt = SEC(1) + draw(SEC(7200));
+	if (event == POLICY_ALARM)
+		w->ring_growth = 0;
+	*ret_dt = dt;
+	return event;
+}
+
+static void one_step(struct world *w, struct policy *p, struct judge *j, struct policy_verdict *v,
+		     bool has_psi)
+{
+	enum policy_event event;
+	struct policy_sample s = { .has_psi = has_psi };
+	struct finding f;
+	enum level before = j->level;
+	uint64_t dt;
+
+	event = next_event(w, j, v, &dt);
+	pass_time(w, dt);
+	if (one_in(event == POLICY_EVENTS ? 50 : 3000))
+		w->oom += 1 + draw(3);
+	if (one_in(20000)) { /* the source is another one */
+		policy_forget(p);
+		judge_forget(j);
+		j->knows_oom = false;
+		dt = draw(SEC(1000));
+		w->some += dt;
+		w->full += draw(dt + 1);
+	}
+	if (one_in(20000)) /* the cgroup is another one of the same name */
+		w->some = w->full = w->oom =
+			j->count > 0 ? draw(2) * draw(HIST(j, j->count - 1).total[PSI_FULL] + 1)
+				     : 0;
+
+	s.some_usec = w->some;
+	s.full_usec = w->full;
+	s.some_avg10_centi = (uint32_t)(w->some10.percent * 100);
+	s.full_avg10_centi = (uint32_t)(w->full10.percent * 100);
+	s.has_oom = !one_in(1000);
+	s.oom = w->oom;
+	if (event == POLICY_SIGNAL) {
+		s.signal = w->speaks && !one_in(8) ? LEVEL_LOW : (enum level)(1 + draw(3));
+		s.signal_critical = s.signal == LEVEL_LOW && one_in(3);
+		s.signal_reason = one_in(2) ? REASON_SIGNAL : REASON_SIMULATED;
+	}
+
+	if (has_psi)
+		judge_sample(j, &s, event, w->now);
+	f = find(j, event, &s);
+	if (f.must_loud)
+		j->must_loud = w->now;
+	if (f.may_loud)
+		j->may_loud = w->now;
+	if (f.must_early)
+		j->must_early = w->now;
+	if (f.may_early)
+		j->may_early = w->now;
+	if (f.oom || event == POLICY_SIGNAL)
+		j->cause = w->now;
+
+	policy_step(p, event, &s, w->now, v);
+	if (v->want_headroom) {
+		REQUIRE(!v->tell && v->deadline_usec == w->now,
+			"who asks for headroom does nothing else");
+		REQUIRE(j->options->headroom_percent > 0, "headroom is off");
+		s.headroom = w->is_short ? HEADROOM_SHORT : HEADROOM_ENOUGH;
+		policy_step(p, event, &s, w->now, v);
+		REQUIRE(!v->want_headroom, "headroom is asked for once");
+	}
+	judge_notification(j, event, &s, &f, v, w->now);
+	if (v->tell)
+		take_over(j, v, w->now);
+	if (v->tell && event == POLICY_SIGNAL && s.signal > before) {
+		judge_forget(j);
+		j->knows_oom = false;
+	}
+	REQUIRE(p->level == j->level, "the level is what was told");
+	REQUIRE(p->early.count <= WINDOW_SLOTS && p->low.count <= WINDOW_SLOTS &&
+			p->critical.count <= WINDOW_SLOTS,
+		"slots do not run out");
+	judge_deadline(j, event, v, p, before, has_psi, w->now);
+	judge_liveness(j, w->room_since, has_psi, w->now);
+
+	/* 50 samples a second, and room for the alarms among them */
+	if (event == POLICY_TICK || event == POLICY_ALARM) {
+		uint64_t *oldest = &j->recent_steps[j->steps % ELEMENTSOF(j->recent_steps)];
+
+		REQUIRE(*oldest == 0 || w->now - *oldest >= SEC(1),
+			"no more than 50 samples a second");
+		*oldest = w->now;
+		j->steps++;
+	}
+}
+
+static const struct {
+	const char *what;
+	bool blind;
+	struct policy_options options;
+} sets[] = {
+	{ "the defaults",
+	  false,
+	  { { PSI_SOME, MS(20), SEC(2) },
+	    { PSI_SOME, MS(200), SEC(2) },
+	    { PSI_FULL, MS(100), SEC(2) },
+	    POLICY_REARM_USEC,
+	    0,
+	    POLICY_CALM_USEC,
+	    25 } },
+	{ "no headroom",
+	  false,
+	  { { PSI_SOME, MS(20), SEC(2) },
+	    { PSI_SOME, MS(200), SEC(2) },
+	    { PSI_FULL, MS(100), SEC(2) },
+	    POLICY_REARM_USEC,
+	    0,
+	    POLICY_CALM_USEC,
+	    0 } },
+	{ "shortest windows",
+	  false,
+	  { { PSI_SOME, MS(1), MS(100) },
+	    { PSI_SOME, MS(10), MS(100) },
+	    { PSI_FULL, MS(5), MS(100) },
+	    SEC(1),
+	    0,
+	    SEC(1),
+	    25 } },
+	{ "longest windows",
+	  false,
+	  { { PSI_SOME, MS(100), SEC(10) },
+	    { PSI_SOME, SEC(1), SEC(10) },
+	    { PSI_FULL, MS(500), SEC(10) },
+	    SEC(20),
+	    0,
+	    SEC(10),
+	    25 } },
+	{ "long early, short low",
+	  false,
+	  { { PSI_SOME, MS(100), SEC(10) },
+	    { PSI_SOME, MS(10), MS(100) },
+	    { PSI_FULL, MS(100), SEC(2) },
+	    SEC(8),
+	    SEC(1),
+	    SEC(5),
+	    10 } },
+	{ "short early, long low",
+	  false,
+	  { { PSI_SOME, MS(2), MS(100) },
+	    { PSI_SOME, SEC(1), SEC(10) },
+	    { PSI_FULL, MS(50), MS(500) },
+	    SEC(8),
+	    SEC(1),
+	    SEC(5),
+	    10 } },
+	{ "the smallest thresholds, everything at once",
+	  false,
+	  { { PSI_SOME, 1, SEC(1) }, { PSI_SOME, 1, SEC(1) }, { PSI_FULL, 1, SEC(1) }, 1, 1, 1, 1 } },
+	{ "the greatest thresholds",
+	  false,
+	  { { PSI_SOME, SEC(1), SEC(1) },
+	    { PSI_SOME, SEC(1), SEC(1) },
+	    { PSI_FULL, SEC(1), SEC(1) },
+	    SEC(8),
+	    SEC(1),
+	    SEC(3),
+	    99 } },
+	{ "full early, some critical, upside down",
+	  false,
+	  { { PSI_FULL, MS(300), SEC(2) },
+	    { PSI_FULL, MS(200), SEC(1) },
+	    { PSI_SOME, MS(250), MS(750) },
+	    MS(100),
+	    MS(100),
+	    SEC(1),
+	    25 } },
+	{ "a source without PSI",
+	  true,
+	  { { PSI_SOME, MS(20), SEC(2) },
+	    { PSI_SOME, MS(200), SEC(2) },
+	    { PSI_FULL, MS(100), SEC(2) },
+	    POLICY_REARM_USEC,
+	    0,
+	    POLICY_CALM_USEC,
+	    25 } },
+};
+
+static void walk(size_t set, uint64_t steps)
+{
+	static struct judge judge; /* too big for a stack */
+	struct judge *j = &judge;
+	struct world w = { .now = SEC(3600),
+			   .some = SEC(70),
+			   .full = SEC(40),
+			   .speaks = sets[set].blind,
+			   .privileged = draw(2) };
+	struct policy_sample s = { .has_psi = !sets[set].blind,
+				   .some_usec = w.some,
+				   .full_usec = w.full };
+	struct policy_verdict v;
+	struct policy p;
+
+	judge = (struct judge){ .options = &sets[set].options, .level = LEVEL_HIGH };
+	j->quiet = j->options->quiet_usec ? j->options->quiet_usec
+					  : 2 * j->options->low.window_usec;
+	j->early.trigger = &j->options->early;
+	j->lowmem.trigger = &j->options->low;
+	j->critical.trigger = &j->options->critical;
+	policy_init(&p, j->options);
+	s.headroom = HEADROOM_ENOUGH;
+	policy_step(&p, POLICY_TICK, &s, w.now, &v);
+	REQUIRE(!v.tell && v.deadline_usec == USEC_NEVER && v.listen, "it begins at rest");
+	if (s.has_psi)
+		judge_sample(j, &s, POLICY_TICK, w.now);
+	for (uint64_t i = 0; i < steps; i++) {
+		if (one_in(10000))
+			w.privileged = !w.privileged;
+		one_step(&w, &p, j, &v, s.has_psi);
+	}
+	print_message(
+		"%-44s %7llu Low (%llu critical, %llu again), %llu Neutral, %llu High in %llu h\n",
+		sets[set].what, (unsigned long long)j->told[LEVEL_LOW],
+		(unsigned long long)j->criticals, (unsigned long long)j->repeats,
+		(unsigned long long)j->told[LEVEL_NEUTRAL], (unsigned long long)j->told[LEVEL_HIGH],
+		(unsigned long long)(w.now / SEC(3600)));
+	/* a walk that never gets anywhere proves nothing */
+	assert_in_range(j->told[LEVEL_LOW], 500, UINT64_MAX);
+	assert_in_range(j->told[LEVEL_NEUTRAL], 500, UINT64_MAX);
+	assert_in_range(j->told[LEVEL_HIGH], 500, UINT64_MAX);
+	assert_in_range(j->criticals, 300, UINT64_MAX);
+	assert_in_range(j->repeats, 3, UINT64_MAX);
+}
+
+static void ten_million_random_steps_keep_every_promise(void **state)
+{
+	const char *text = getenv("PSIBRIDGE_SEED");
+
+	(void)state;
+	seed = text ? strtoull(text, NULL, 0) : 20240229;
+	seed = seed ? seed : 1;
+	print_message("PSIBRIDGE_SEED=%llu\n", (unsigned long long)seed);
+	seed *= 0x9e3779b97f4a7c15;
+	for (size_t set = 0; set < ELEMENTSOF(sets); set++)
+		walk(set, STEPS / ELEMENTSOF(sets));
+}
+
+TEST_GROUP(policy_walk)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ten_million_random_steps_keep_every_promise),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

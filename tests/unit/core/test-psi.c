@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-psi.c - the text of memory.pressure (src/core/psi.h)
+ *
+ * Links psi.o alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/psi.h"
+
+#define SOME "some avg10=1.23 avg60=0.05 avg300=100.00 total=123456789\n"
+#define FULL "full avg10=0.00 avg60=12.34 avg300=7.10 total=42\n"
+
+static int parse(const char *text, struct psi *ret)
+{
+	return psi_parse(text, strlen(text), ret);
+}
+
+static void every_number_lands_in_its_place(void **state)
+{
+	struct psi psi;
+
+	(void)state;
+	assert_int_equal(parse(SOME FULL, &psi), 0);
+	assert_int_equal(psi.some.avg10_centi, 123);
+	assert_int_equal(psi.some.avg60_centi, 5);
+	assert_int_equal(psi.some.avg300_centi, 10000);
+	assert_int_equal(psi.some.total_usec, 123456789);
+	assert_int_equal(psi.full.avg10_centi, 0);
+	assert_int_equal(psi.full.avg60_centi, 1234);
+	assert_int_equal(psi.full.avg300_centi, 710);
+	assert_int_equal(psi.full.total_usec, 42);
+}
+
+static void the_biggest_numbers_fit_into_the_buffer_and_the_types(void **state)
+{
+	static const char text[] =
+		"some avg10=42949671.99 avg60=0.00 avg300=0.00 total=18446744073709551615\n"
+		"full avg10=42949671.99 avg60=42949671.99 avg300=42949671.99 "
+		"total=18446744073709551615\n";
+	struct psi psi;
+
+	(void)state;
+	assert_true(sizeof(text) <= PSI_TEXT_MAX);
+	assert_int_equal(parse(text, &psi), 0);
+	assert_int_equal(psi.some.avg10_centi, UINT64_C(4294967199));
+	assert_true(psi.some.total_usec == UINT64_MAX);
+	assert_int_equal(psi.full.avg300_centi, UINT64_C(4294967199));
+	assert_true(psi.full.total_usec == UINT64_MAX);
+}
+
+static void what_later_kernels_append_is_skipped(void **state)
+{
+	static const char *const texts[] = {
+		SOME FULL "more avg10=0.00 total=1\n",
+		SOME FULL "cut off he",
+		("some avg10=0.00 avg60=0.00 avg300=0.00 total=7 avg900=0.00\n" FULL),
+	};
+	struct psi psi;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+		assert_int_equal(parse(texts[i], &psi), 0);
+		assert_int_equal(psi.full.total_usec, 42);
+	}
+	assert_int_equal(psi.some.total_usec, 7);
+}
+
+static void what_is_no_pressure_file_is_refused_and_nothing_is_written(void **state)
+{
+	static const char *const texts[] = {
+		"",
+		"\n",
+		"hello\n",
+		SOME,
+		FULL,
+		FULL SOME,
+		SOME SOME,
+		" " SOME FULL,
+		"\n" SOME FULL,
+		SOME "\n" FULL,
+		"Some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some  avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=0.00 avg300=0.00 avg60=0.00 total=0\n" FULL,
+		"some avg10=0.00 avg60=0.00 total=0\n" FULL,
+		"some avg10=0 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=0.0 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=0.000 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=0,00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=-1.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=\n" FULL,
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=-1\n" FULL,
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=0x1\n" FULL,
+		"some avg10=0.00 avg60=0.00 avg300=0.00\n" FULL,
+		/* one more than fits */
+		"some avg10=42949672.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=18446744073709551616.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=18446744073709551616\n" FULL,
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=99999999999999999999\n" FULL,
+	};
+	struct psi psi, before;
+
+	(void)state;
+	memset(&psi, 0x5a, sizeof(psi));
+	before = psi;
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+		if (parse(texts[i], &psi) != -EBADMSG)
+			fail_msg("accepted: %s", texts[i]);
+		assert_memory_equal(&psi, &before, sizeof(psi));
+	}
+	assert_int_equal(psi_parse(NULL, 0, &psi), -EBADMSG);
+}
+
+/* total=123456789 cut to total=1234 would look like a counter that ran backwards. */
+static void a_text_cut_off_anywhere_is_refused(void **state)
+{
+	static const char text[] = SOME FULL;
+	struct psi psi;
+
+	(void)state;
+	for (size_t n = 0; n < sizeof(text) - 1; n++)
+		assert_int_equal(psi_parse(text, n, &psi), -EBADMSG);
+	assert_int_equal(psi_parse(text, sizeof(text) - 1, &psi), 0);
+}
+
+static void no_byte_behind_the_size_is_read(void **state)
+{
+	static const char text[] = SOME FULL "some";
+	struct psi psi;
+
+	(void)state;
+	/* without the last newline; what stands behind it must not help */
+	assert_int_equal(psi_parse(text, strlen(SOME FULL) - 1, &psi), -EBADMSG);
+}
+
+static size_t print_line(char *buf, size_t size, const char *kind, const struct psi_line *l)
+{
+	return (size_t)snprintf(
+		buf, size, "%s avg10=%u.%02u avg60=%u.%02u avg300=%u.%02u total=%" PRIu64 "\n",
+		kind, l->avg10_centi / 100, l->avg10_centi % 100, l->avg60_centi / 100,
+		l->avg60_centi % 100, l->avg300_centi / 100, l->avg300_centi % 100, l->total_usec);
+}
+
+static uint64_t random_state = 1;
+
+/* splitmix64: the same numbers in every run */
+static uint64_t random_u64(void)
+{
+	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+static struct psi_line random_line(void)
+{
+	return (struct psi_line){
+		.avg10_centi = (uint32_t)(random_u64() % 4294967200u),
+		.avg60_centi = (uint32_t)(random_u64() % 10001),
+		.avg300_centi = (uint32_t)(random_u64() % 10001),
+		.total_usec = random_u64() >> (random_u64() % 64),
+	};
+}
+
+static void assert_line_equal(const struct psi_line *a, const struct psi_line *b)
+{
+	assert_int_equal(a->avg10_centi, b->avg10_centi);
+	assert_int_equal(a->avg60_centi, b->avg60_centi);
+	assert_int_equal(a->avg300_centi, b->avg300_centi);
+	assert_true(a->total_usec == b->total_usec);
+}
+
+static void what_the_kernel_would_print_is_read_back(void **state)
+{
+	char text[PSI_TEXT_MAX];
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		struct psi in = { random_line(), random_line() }, out;
+		size_t n = print_line(text, sizeof(text), "some", &in.some);
+
+		n += print_line(text + n, sizeof(text) - n, "full", &in.full);
+		assert_int_equal(psi_parse(text, n, &out), 0);
+		assert_line_equal(&in.some, &out.some);
+		assert_line_equal(&in.full, &out.full);
+	}
+}
+
+TEST_GROUP(psi)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_number_lands_in_its_place),
+		cmocka_unit_test(the_biggest_numbers_fit_into_the_buffer_and_the_types),
+		cmocka_unit_test(what_later_kernels_append_is_skipped),
+		cmocka_unit_test(what_is_no_pressure_file_is_refused_and_nothing_is_written),
+		cmocka_unit_test(a_text_cut_off_anywhere_is_refused),
+		cmocka_unit_test(no_byte_behind_the_size_is_read),
+		cmocka_unit_test(what_the_kernel_would_print_is_read_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

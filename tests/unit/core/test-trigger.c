@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-trigger.c - a PSI threshold over a window (src/core/trigger.h)
+ *
+ * Links trigger.o and duration.o.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/trigger.h"
+
+static void both_notations_are_understood(void **state)
+{
+	static const struct {
+		const char *text;
+		struct trigger trigger;
+	} table[] = {
+		{ "some 200ms/2s", { PSI_SOME, 200000, 2000000 } },
+		{ "some 200000 2000000", { PSI_SOME, 200000, 2000000 } },
+		{ "full 100ms/2s", { PSI_FULL, 100000, 2000000 } },
+		{ "full 100000 2000000", { PSI_FULL, 100000, 2000000 } },
+		{ "some 1us/100ms", { PSI_SOME, 1, 100000 } },
+		{ "some 0.02s/500ms", { PSI_SOME, 20000, 500000 } },
+		{ "some 100ms/100ms", { PSI_SOME, 100000, 100000 } },
+		{ "full 10s/10s", { PSI_FULL, 10000000, 10000000 } },
+		{ "full 10000000 10000000", { PSI_FULL, 10000000, 10000000 } },
+		{ "some 2s/0.1min", { PSI_SOME, 2000000, 6000000 } },
+		{ "some  \t200000 \t 2000000", { PSI_SOME, 200000, 2000000 } },
+		{ "some \t 200ms/2s", { PSI_SOME, 200000, 2000000 } },
+		{ "some 200000 2000000\n", { PSI_SOME, 200000, 2000000 } },
+		{ "some 200ms/2s\n", { PSI_SOME, 200000, 2000000 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const struct trigger *want = &table[i].trigger;
+		struct trigger t;
+
+		if (trigger_parse(table[i].text, strlen(table[i].text), &t, NULL) != 0)
+			fail_msg("refused: %s", table[i].text);
+		assert_int_equal(t.kind, want->kind);
+		assert_int_equal(t.threshold_usec, want->threshold_usec);
+		assert_int_equal(t.window_usec, want->window_usec);
+	}
+}
+
+static void one_newline_or_nul_may_follow_but_not_two(void **state)
+{
+	static const char text[] = "some 200000 2000000\0\0";
+	static const char lines[] = "some 200000 2000000\n\n";
+	size_t bare = strlen(text);
+	struct trigger t;
+
+	(void)state;
+	assert_int_equal(trigger_parse(text, bare, &t, NULL), 0);
+	assert_int_equal(trigger_parse(text, bare + 1, &t, NULL), 0);
+	assert_int_equal(trigger_parse(text, bare + 2, &t, NULL), -EINVAL);
+	assert_int_equal(trigger_parse(lines, bare + 1, &t, NULL), 0);
+	assert_int_equal(trigger_parse(lines, bare + 2, &t, NULL), -EINVAL);
+	/* and the size ends it even where more digits follow */
+	assert_int_equal(trigger_parse(text, bare - 1, &t, NULL), 0);
+	assert_int_equal(t.window_usec, 200000);
+}
+
+static void what_is_wrong_is_said_in_words(void **state)
+{
+#define KIND "it begins with neither some nor full"
+#define LOWER "some and full are written in lower case"
+#define NOTATION                                                        \
+	"it is neither THRESHOLD/WINDOW with units, such as 200ms/2s, " \
+	"nor two numbers in microseconds"
+#define SHORT "the window is shorter than 100 ms"
+#define LONG "the window is longer than 10 s"
+#define ZERO "the threshold is 0"
+#define EXCEEDS "the threshold is longer than the window"
+#define DIGIT "it does not begin with a digit"
+#define UNIT "the unit is none of us, ms, s, min and h"
+	static const struct {
+		const char *text, *why;
+	} table[] = {
+		{ "", "it is empty" },
+		{ "\n", "it is empty" },
+		{ " ", KIND },
+		{ "200ms/2s", KIND },
+		{ "none 200ms/2s", KIND },
+		{ "som 200ms/2s", KIND },
+		{ "someone 200ms/2s", KIND },
+		{ " some 200ms/2s", KIND },
+		{ "Some 200ms/2s", LOWER },
+		{ "FULL 200000 2000000", LOWER },
+		{ "some", "threshold and window are missing" },
+		{ "full ", "threshold and window are missing" },
+		{ "some\n", "threshold and window are missing" },
+		{ "some 200000", "the window is missing" },
+		{ "some 200000 ", "the window is missing" },
+		{ "some 200ms", NOTATION },
+		{ "some 200ms 2s", NOTATION },
+		{ "some -1 2000000", NOTATION },
+		{ "some 0x10 2000000", NOTATION },
+		{ "some 200000 2s", "something follows the two numbers" },
+		{ "some 200000 2000000 ", "something follows the two numbers" },
+		{ "some 200000 2000000 1", "something follows the two numbers" },
+		{ "some 200000 window", "the window is no number in microseconds" },
+		{ "some 200000 -2000000", "the window is no number in microseconds" },
+		{ "some 200000/2s", "the unit is missing (us, ms, s, min or h)" },
+		{ "some 200ms/2000000", "the unit is missing (us, ms, s, min or h)" },
+		{ "some /2s", DIGIT },
+		{ "some 200ms/", DIGIT },
+		{ "some 200ms/ 2s", DIGIT },
+		{ "some 200ms /2s", UNIT },
+		{ "some 200ms/2s/2s", UNIT },
+		{ "some 200ms/2s ", UNIT },
+		{ "some 0.5us/2s", "it is not a whole number of microseconds" },
+		{ "some 1ms/99ms", SHORT },
+		{ "some 1 99999", SHORT },
+		{ "some 0 0", SHORT },
+		{ "some 1ms/10.000001s", LONG },
+		{ "some 1 10000001", LONG },
+		{ "some 1 18446744073709551616", LONG },
+		{ "some 1us/99999999999999999999h", LONG },
+		{ "some 0/2s", ZERO },
+		{ "some 0 2000000", ZERO },
+		{ "some 2.000001s/2s", EXCEEDS },
+		{ "some 2000001 2000000", EXCEEDS },
+		{ "some 18446744073709551616 2000000", EXCEEDS },
+		{ "some 99999999999999999999h/2s", EXCEEDS },
+	};
+	struct trigger t, before;
+
+	(void)state;
+	memset(&t, 0x5a, sizeof(t));
+	before = t;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		size_t n = strlen(table[i].text);
+		const char *why = "";
+		int r = trigger_parse(table[i].text, n, &t, &why);
+
+		if (r != -EINVAL || strcmp(why, table[i].why) != 0)
+			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
+		assert_memory_equal(&t, &before, sizeof(t));
+		assert_int_equal(trigger_parse(table[i].text, n, &t, NULL), -EINVAL);
+	}
+	assert_int_equal(trigger_parse(NULL, 0, &t, NULL), -EINVAL);
+}
+
+static void it_is_written_in_either_notation(void **state)
+{
+	static const struct {
+		struct trigger trigger;
+		const char *ours, *kernel;
+	} table[] = {
+		{ { PSI_SOME, 20000, 2000000 }, "some 20ms/2s", "some 20000 2000000" },
+		{ { PSI_FULL, 100000, 2000000 }, "full 100ms/2s", "full 100000 2000000" },
+		{ { PSI_SOME, 1, 100000 }, "some 1us/100ms", "some 1 100000" },
+		{ { PSI_SOME, 1500000, 10000000 }, "some 1.5s/10s", "some 1500000 10000000" },
+		/* never a valid one, but it must not burst the buffer */
+		{ { PSI_FULL, UINT64_MAX, UINT64_MAX },
+		  "full 18446744073709.551615s/18446744073709.551615s",
+		  "full 18446744073709551615 18446744073709551615" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char buf[TRIGGER_TEXT_MAX];
+
+		assert_int_equal(trigger_format(&table[i].trigger, buf), strlen(table[i].ours));
+		assert_string_equal(buf, table[i].ours);
+		assert_int_equal(trigger_format_kernel(&table[i].trigger, buf),
+				 strlen(table[i].kernel));
+		assert_string_equal(buf, table[i].kernel);
+	}
+}
+
+static uint64_t random_state = 3;
+
+/* splitmix64: the same numbers in every run */
+static uint64_t random_u64(void)
+{
+	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+static uint64_t random_between(uint64_t low, uint64_t high)
+{
+	return low + random_u64() % (high - low + 1);
+}
+
+static struct trigger random_trigger(void)
+{
+	static const uint64_t grain[] = { 1, 100, 1000, 100000 };
+	uint64_t g = grain[random_u64() % ELEMENTSOF(grain)];
+	struct trigger t = { .kind = random_u64() % 2 ? PSI_FULL : PSI_SOME };
+
+	t.window_usec = g *
+			random_between(TRIGGER_WINDOW_MIN_USEC / g, TRIGGER_WINDOW_MAX_USEC / g);
+	t.threshold_usec = g * random_between(1, t.window_usec / g);
+	return t;
+}
+
+static void what_is_written_is_read_back(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		struct trigger in = random_trigger(), out;
+		char buf[TRIGGER_TEXT_MAX];
+
+		for (int kernel = 0; kernel < 2; kernel++) {
+			size_t n = kernel ? trigger_format_kernel(&in, buf)
+					  : trigger_format(&in, buf);
+
+			assert_true(n < sizeof(buf));
+			assert_int_equal(trigger_parse(buf, n, &out, NULL), 0);
+			assert_int_equal(in.kind, out.kind);
+			assert_int_equal(in.threshold_usec, out.threshold_usec);
+			assert_int_equal(in.window_usec, out.window_usec);
+		}
+	}
+}
+
+static void a_shorter_window_gets_a_smaller_threshold(void **state)
+{
+	static const struct {
+		struct trigger from;
+		uint64_t window_usec, threshold_usec;
+	} table[] = {
+		{ { PSI_SOME, 20000, 2000000 }, 500000, 5000 },
+		{ { PSI_SOME, 200000, 2000000 }, 1000000, 100000 },
+		{ { PSI_FULL, 100000, 2000000 }, 2000000, 100000 },
+		/* not whole parts: three of them are needed, and one has at least a third */
+		{ { PSI_SOME, 300000, 2000000 }, 900000, 100000 },
+		{ { PSI_SOME, 300000, 1000000 }, 900000, 150000 },
+		/* a bigger window keeps it */
+		{ { PSI_SOME, 20000, 500000 }, 2000000, 20000 },
+		{ { PSI_SOME, 20000, 500000 }, UINT64_MAX, 20000 },
+		/* never below 1 us */
+		{ { PSI_SOME, 1, 10000000 }, 100000, 1 },
+		{ { PSI_SOME, 99, 10000000 }, 100000, 1 },
+		{ { PSI_SOME, 10000000, 10000000 }, 1, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct trigger t = trigger_rescale(&table[i].from, table[i].window_usec);
+
+		assert_int_equal(t.kind, table[i].from.kind);
+		assert_true(t.window_usec == table[i].window_usec);
+		assert_int_equal(t.threshold_usec, table[i].threshold_usec);
+	}
+}
+
+static void a_rescaled_trigger_is_one_the_kernel_takes(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		struct trigger from = random_trigger();
+		uint64_t w = random_between(TRIGGER_WINDOW_MIN_USEC, TRIGGER_WINDOW_MAX_USEC);
+		struct trigger t = trigger_rescale(&from, w), again;
+		char buf[TRIGGER_TEXT_MAX];
+		size_t n = trigger_format_kernel(&t, buf);
+
+		assert_int_equal(trigger_parse(buf, n, &again, NULL), 0);
+		assert_true(t.threshold_usec <= from.threshold_usec);
+		if (w >= from.window_usec)
+			assert_int_equal(t.threshold_usec, from.threshold_usec);
+	}
+}
+
+/*
+ * The promise of trigger_rescale(), tried on a time line of single units: whatever the pattern of
+ * stalls, when the trigger's own window holds its threshold, some part of the new length holds the
+ * new one. All 2^12 patterns in a window of 12 units, all lengths of part.
+ */
+static void no_stall_passes_a_rescaled_trigger_unnoticed(void **state)
+{
+	enum { WINDOW = 12 };
+
+	(void)state;
+	for (unsigned stalls = 1; stalls < 1u << WINDOW; stalls++) {
+		struct trigger from = { PSI_SOME, 0, WINDOW };
+
+		from.threshold_usec = (uint64_t)__builtin_popcount(stalls);
+		for (unsigned w = 1; w <= WINDOW; w++) {
+			struct trigger t = trigger_rescale(&from, w);
+			unsigned most = 0;
+
+			for (unsigned at = 0; at + w <= WINDOW; at++) {
+				unsigned part = stalls >> at & ((1u << w) - 1);
+
+				most = MAX(most, (unsigned)__builtin_popcount(part));
+			}
+			if (most < t.threshold_usec)
+				fail_msg("stalls %#x, parts of %u: %u of %u", stalls, w, most,
+					 (unsigned)t.threshold_usec);
+		}
+	}
+}
+
+static void where_only_low_was_said_early_fits_it_and_critical(void **state)
+{
+	char why[300];
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		struct trigger low = random_trigger(), critical = random_trigger();
+		struct trigger early = trigger_early_of(&low, &critical);
+
+		assert_int_equal(trigger_check_early("e", &early, "l", &low, why, sizeof(why)), 0);
+		assert_int_equal(trigger_check_early("e", &early, "c", &critical, why, sizeof(why)),
+				 0);
+	}
+}
+
+TEST_GROUP(trigger)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(both_notations_are_understood),
+		cmocka_unit_test(one_newline_or_nul_may_follow_but_not_two),
+		cmocka_unit_test(what_is_wrong_is_said_in_words),
+		cmocka_unit_test(it_is_written_in_either_notation),
+		cmocka_unit_test(what_is_written_is_read_back),
+		cmocka_unit_test(a_shorter_window_gets_a_smaller_threshold),
+		cmocka_unit_test(a_rescaled_trigger_is_one_the_kernel_takes),
+		cmocka_unit_test(where_only_low_was_said_early_fits_it_and_critical),
+		cmocka_unit_test(no_stall_passes_a_rescaled_trigger_unnoticed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

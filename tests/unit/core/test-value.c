@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-value.c - what people write behind a key or in a variable (src/core/value.h)
+ *
+ * Triggers and times have parsers and tests of their own; here it is looked at that each form uses
+ * its own, and at what the forms add.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/value.h"
+
+#define DAY_USEC (86400 * USEC_PER_SEC)
+
+static const enum value_form forms[] = { FORM_TRIGGER, FORM_TIME,  FORM_TIME_OR_AUTO, FORM_PERCENT,
+					 FORM_BOOLEAN, FORM_COUNT, FORM_SIZE };
+
+static int parse(enum value_form form, const char *text, struct value *ret, const char **ret_why)
+{
+	return value_parse(form, text, strlen(text), ret, ret_why);
+}
+
+static void each_form_understands_what_is_written_in_it(void **state)
+{
+	static const struct {
+		enum value_form form;
+		const char *text;
+		uint64_t number;
+		const char *formatted; /* NULL: as it was written */
+	} table[] = {
+		{ FORM_TIME, "1ms", 1000, NULL },
+		{ FORM_TIME, "8.192s", 8192000, NULL },
+		{ FORM_TIME, "24h", DAY_USEC, NULL },
+		{ FORM_TIME, "86400s", DAY_USEC, "24h" },
+		{ FORM_TIME_OR_AUTO, "auto", 0, NULL },
+		{ FORM_TIME_OR_AUTO, "4s", 4000000, NULL },
+		{ FORM_PERCENT, "off", 0, NULL },
+		{ FORM_PERCENT, "1%", 1, NULL },
+		{ FORM_PERCENT, "25", 25, "25%" },
+		{ FORM_PERCENT, "99%", 99, NULL },
+		{ FORM_COUNT, "1", 1, NULL },
+		{ FORM_COUNT, "1048576", 1048576, NULL },
+		{ FORM_COUNT, "007", 7, "7" },
+		{ FORM_SIZE, "0", 0, NULL },
+		{ FORM_SIZE, "1", 1, NULL },
+		{ FORM_SIZE, "1023", 1023, NULL },
+		{ FORM_SIZE, "1024", 1024, "1K" },
+		{ FORM_SIZE, "1K", 1024, NULL },
+		{ FORM_SIZE, "1025", 1025, NULL },
+		{ FORM_SIZE, "50M", UINT64_C(50) << 20, NULL },
+		{ FORM_SIZE, "1536M", UINT64_C(1536) << 20, NULL },
+		{ FORM_SIZE, "2048M", UINT64_C(2) << 30, "2G" },
+		{ FORM_SIZE, "3G", UINT64_C(3) << 30, NULL },
+		{ FORM_SIZE, "4T", UINT64_C(4) << 40, NULL },
+		{ FORM_SIZE, "4096T", UINT64_C(4096) << 40, NULL }, /* T is the largest word */
+		{ FORM_SIZE, "0T", 0, "0" },
+		{ FORM_SIZE, "9223372036854775807", INT64_MAX, NULL },
+		{ FORM_SIZE, "8388607T", UINT64_C(8388607) << 40, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const char *expected = table[i].formatted ?: table[i].text;
+		struct value value = { .number = 12345 }, again = { .number = 54321 };
+		char text[VALUE_TEXT_MAX];
+
+		if (parse(table[i].form, table[i].text, &value, NULL) < 0)
+			fail_msg("\"%s\" is refused", table[i].text);
+		if (value.number != table[i].number)
+			fail_msg("\"%s\" is taken for %llu", table[i].text,
+				 (unsigned long long)value.number);
+		value_format(table[i].form, &value, text);
+		assert_string_equal(text, expected);
+		assert_int_equal(parse(table[i].form, text, &again, NULL), 0);
+		assert_int_equal(again.number, value.number);
+	}
+}
+
+static void a_trigger_is_read_and_written_as_everywhere(void **state)
+{
+	struct value value;
+	char text[VALUE_TEXT_MAX];
+	const char *why = NULL;
+
+	(void)state;
+	assert_int_equal(parse(FORM_TRIGGER, "full 100000 2000000", &value, NULL), 0);
+	assert_int_equal(value.trigger.kind, PSI_FULL);
+	assert_int_equal(value.trigger.threshold_usec, 100000);
+	assert_int_equal(value.trigger.window_usec, 2000000);
+	value_format(FORM_TRIGGER, &value, text);
+	assert_string_equal(text, "full 100ms/2s");
+	assert_int_equal(parse(FORM_TRIGGER, "full 3s/2s", &value, &why), -EINVAL);
+	assert_true(strlen(why) > 0); /* its own words */
+}
+
+static void the_words_of_a_boolean_count_in_any_case(void **state)
+{
+	static const char *const words[] = { "0", "no",	 "n", "false", "f", "off",
+					     "1", "yes", "y", "true",  "t", "on" };
+	char text[VALUE_TEXT_MAX], upper[8];
+	struct value value;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(words); i++) {
+		snprintf(upper, sizeof(upper), "%s", words[i]);
+		if (upper[0] >= 'a')
+			upper[0] &= ~0x20;
+		assert_int_equal(parse(FORM_BOOLEAN, words[i], &value, NULL), 0);
+		assert_int_equal(value.number, i >= 6);
+		assert_int_equal(parse(FORM_BOOLEAN, upper, &value, NULL), 0);
+		assert_int_equal(value.number, i >= 6);
+		value_format(FORM_BOOLEAN, &value, text);
+		assert_string_equal(text, i >= 6 ? "yes" : "no");
+	}
+}
+
+static void what_makes_no_sense_is_refused_and_nothing_is_written(void **state)
+{
+	static const struct {
+		enum value_form form;
+		const char *text;
+		bool has_why; /* more to say than what was expected */
+	} table[] = {
+		{ FORM_TRIGGER, "some", true },
+		{ FORM_TIME, "0.9ms", false },
+		{ FORM_TIME, "0", false },
+		{ FORM_TIME, "86400.001s", false },
+		{ FORM_TIME, "auto", true },
+		{ FORM_TIME, "10", true },
+		{ FORM_TIME_OR_AUTO, "Auto", true },
+		{ FORM_TIME_OR_AUTO, "automatic", true },
+		{ FORM_TIME_OR_AUTO, "25h", false },
+		{ FORM_PERCENT, "0", false },
+		{ FORM_PERCENT, "0%", false },
+		{ FORM_PERCENT, "100%", false },
+		{ FORM_PERCENT, "%", false },
+		{ FORM_PERCENT, "25%%", false },
+		{ FORM_PERCENT, "2.5%", false },
+		{ FORM_PERCENT, "-1", false },
+		{ FORM_PERCENT, "Off", false },
+		{ FORM_PERCENT, "18446744073709551641", false }, /* 25, modulo 2^64 */
+		{ FORM_BOOLEAN, "2", false },
+		{ FORM_BOOLEAN, "yess", false },
+		{ FORM_BOOLEAN, "enabled!!", false }, /* longer than any word */
+		{ FORM_BOOLEAN, "on ", false },
+		{ FORM_COUNT, "0", false },
+		{ FORM_COUNT, "1048577", false },
+		{ FORM_COUNT, "1K", false },
+		{ FORM_COUNT, "one", false },
+		{ FORM_SIZE, "M", false },
+		{ FORM_SIZE, "50m", false },
+		{ FORM_SIZE, "50B", false },
+		{ FORM_SIZE, "50MB", false },
+		{ FORM_SIZE, "50MiB", false },
+		{ FORM_SIZE, "50 M", false },
+		{ FORM_SIZE, "1.5G", false },
+		{ FORM_SIZE, "-1", false },
+		{ FORM_SIZE, "0x10", false },
+		{ FORM_SIZE, "5P", false },
+		{ FORM_SIZE, "9223372036854775808", true },
+		{ FORM_SIZE, "8388608T", true },
+		{ FORM_SIZE, "18014398509481984K", true }, /* 0, modulo 2^64 */
+		{ FORM_SIZE, "18446744073709551616", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct value value = { .number = 12345 };
+		const char *why = NULL;
+
+		if (parse(table[i].form, table[i].text, &value, &why) != -EINVAL)
+			fail_msg("\"%s\" is not refused", table[i].text);
+		assert_int_equal(value.number, 12345);
+		assert_non_null(why);
+		if ((why[0] != '\0') != table[i].has_why)
+			fail_msg("\"%s\": \"%s\"", table[i].text, why);
+		assert_int_equal(parse(table[i].form, table[i].text, &value, NULL), -EINVAL);
+	}
+	for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+		struct value value = { .number = 12345 };
+
+		assert_int_equal(value_parse(forms[i], NULL, 0, &value, NULL), -EINVAL);
+		assert_int_equal(value_parse(forms[i], "5\0", 2, &value, NULL), -EINVAL);
+		assert_int_equal(parse(forms[i], "", &value, NULL), -EINVAL);
+		assert_int_equal(value.number, 12345);
+	}
+}
+
+/* Behind the text there may be anything, or nothing: address sanitizer sees who looks. */
+static void only_the_text_itself_is_looked_at(void **state)
+{
+	static const struct {
+		enum value_form form;
+		const char *text;
+	} table[] = {
+		{ FORM_TRIGGER, "some 1ms/1s" },
+		{ FORM_TIME, "5s" },
+		{ FORM_TIME_OR_AUTO, "auto" },
+		{ FORM_PERCENT, "25%" },
+		{ FORM_PERCENT, "9" },
+		{ FORM_BOOLEAN, "true" },
+		{ FORM_BOOLEAN, "1" },
+		{ FORM_COUNT, "12" },
+		{ FORM_SIZE, "50M" },
+		{ FORM_SIZE, "50" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		size_t size = strlen(table[i].text);
+		char *alone = malloc(size), followed[64];
+		struct value value;
+
+		assert_non_null(alone);
+		memcpy(alone, table[i].text, size);
+		assert_int_equal(value_parse(table[i].form, alone, size, &value, NULL), 0);
+		free(alone);
+		snprintf(followed, sizeof(followed), "%s0%%", table[i].text);
+		assert_int_equal(value_parse(table[i].form, followed, size, &value, NULL), 0);
+	}
+}
+
+static void what_was_expected_can_be_said_of_each_form(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+		const char *expected = value_expected(forms[i]);
+
+		assert_true(strlen(expected) > 5);
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(expected, value_expected(forms[k]));
+	}
+}
+
+TEST_GROUP(value)
+{
+	static const struct CMUnitTest value[] = {
+		cmocka_unit_test(each_form_understands_what_is_written_in_it),
+		cmocka_unit_test(a_trigger_is_read_and_written_as_everywhere),
+		cmocka_unit_test(the_words_of_a_boolean_count_in_any_case),
+		cmocka_unit_test(what_makes_no_sense_is_refused_and_nothing_is_written),
+		cmocka_unit_test(only_the_text_itself_is_looked_at),
+		cmocka_unit_test(what_was_expected_can_be_said_of_each_form),
+	};
+
+	return cmocka_run_group_tests(value, NULL, NULL);
+}

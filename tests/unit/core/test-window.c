@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-window.c - growth of a counter over a sliding window (src/core/window.h)
+ *
+ * Links window.o alone. The table fixes single answers. The random runs compare with a reference
+ * that shares nothing with the code: it keeps every sample there ever was, and answers with the
+ * exact growth of the line drawn through them.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../unit.h"
+#include "core/window.h"
+
+#define MS USEC_PER_MSEC
+#define SEC USEC_PER_SEC
+#define HOUR (3600 * SEC)
+
+/* ---- single answers -------------------------------------------------------------------------- */
+
+struct point {
+	uint64_t at, total;
+};
+
+static void the_answer_is_what_grew_inside_the_window(void **state)
+{
+	static const struct {
+		const char *what;
+		uint64_t length;
+		struct point samples[8]; /* ends with at == 0 */
+		uint64_t growth;
+	} table[] = {
+		{ "nothing was seen", 2 * SEC, { { 0 } }, 0 },
+		{ "one sample is no growth", 2 * SEC, { { SEC, 5 * SEC } }, 0 },
+		{ "what grew before the first sample is not counted",
+		  2 * SEC,
+		  { { SEC, 500 }, { SEC + 1, 501 } },
+		  1 },
+		{ "before a whole window was seen: since the first sample",
+		  2 * SEC,
+		  { { SEC, 0 }, { SEC + 500 * MS, 100 }, { 2 * SEC, 350 } },
+		  350 },
+		{ "the first sample exactly on the far edge",
+		  2 * SEC,
+		  { { SEC, 10 }, { 2 * SEC, 110 }, { 3 * SEC, 310 } },
+		  300 },
+		{ "half of an interval is inside",
+		  2 * SEC,
+		  { { SEC, 0 }, { 2 * SEC, 1000 }, { 3 * SEC + 500 * MS, 1000 } },
+		  500 },
+		{ "a tenth of an interval is inside",
+		  2 * SEC,
+		  { { SEC, 0 }, { 2 * SEC, 1000 }, { 3 * SEC + 900 * MS, 1007 } },
+		  107 },
+		{ "it slides: old growth is forgotten",
+		  2 * SEC,
+		  { { SEC, 0 },
+		    { 2 * SEC, 900 * MS },
+		    { 3 * SEC, 900 * MS },
+		    { 4 * SEC, 900 * MS } },
+		  0 },
+		{ "one interval longer than the window",
+		  2 * SEC,
+		  { { SEC, 0 }, { 5 * SEC, 1000 } },
+		  500 },
+		{ "hours without a sample",
+		  2 * SEC,
+		  { { SEC, 0 }, { SEC + HOUR, 3600 * 1000 } },
+		  2000 },
+		{ "years in the counter do not overflow",
+		  10 * SEC,
+		  { { 1, UINT64_MAX / 4 }, { 1 + UINT64_MAX / 4, UINT64_MAX / 2 } },
+		  10 * SEC },
+		{ "the shortest window there is",
+		  100 * MS,
+		  { { SEC, 0 },
+		    { SEC + 50 * MS, 50 },
+		    { SEC + 100 * MS, 70 },
+		    { SEC + 150 * MS, 90 } },
+		  40 },
+		{ "two samples of one moment: the later total counts",
+		  2 * SEC,
+		  { { SEC, 0 }, { 2 * SEC, 10 }, { 2 * SEC, 25 } },
+		  25 },
+		{ "samples close together share a slot and lose nothing",
+		  2 * SEC,
+		  { { SEC, 0 }, { SEC + 1, 1 }, { SEC + 2, 2 }, { SEC + 3, 3 }, { SEC + 4, 4 } },
+		  4 },
+		{ "a window longer than the clock",
+		  10 * SEC,
+		  { { 1, 7 }, { 2, 8 }, { SEC, 9 } },
+		  2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct window w;
+
+		window_init(&w, table[i].length);
+		for (const struct point *p = table[i].samples; p->at > 0; p++)
+			window_add(&w, p->at, p->total);
+		if (window_growth(&w) != table[i].growth)
+			fail_msg("%s: %llu, not %llu", table[i].what,
+				 (unsigned long long)window_growth(&w),
+				 (unsigned long long)table[i].growth);
+	}
+}
+
+static void the_newest_sample_can_be_asked_for(void **state)
+{
+	struct window w;
+
+	(void)state;
+	window_init(&w, 2 * SEC);
+	assert_int_equal(window_last_usec(&w), 0);
+	assert_int_equal(window_last_total(&w), 0);
+	for (uint64_t i = 0; i < 1000; i++) {
+		window_add(&w, SEC + i * 7 * MS, 100 + i);
+		assert_int_equal(window_last_usec(&w), SEC + i * 7 * MS);
+		assert_int_equal(window_last_total(&w), 100 + i);
+	}
+}
+
+static void a_counter_that_goes_back_starts_afresh(void **state)
+{
+	struct window w;
+
+	(void)state;
+	window_init(&w, 2 * SEC);
+	window_add(&w, SEC, 1000);
+	window_add(&w, SEC + 100 * MS, 5000);
+	window_add(&w, SEC + 200 * MS, 400);
+	assert_int_equal(window_growth(&w), 0);
+	assert_int_equal(window_rate_1024(&w), 0);
+	assert_int_equal(window_last_total(&w), 400);
+	assert_int_equal(window_last_usec(&w), SEC + 200 * MS);
+	window_add(&w, SEC + 300 * MS, 450);
+	assert_int_equal(window_growth(&w), 50);
+	assert_int_equal(w.length_usec, 2 * SEC);
+	/* by one, and within the same moment */
+	window_add(&w, SEC + 300 * MS, 449);
+	assert_int_equal(window_growth(&w), 0);
+	assert_int_equal(window_last_total(&w), 449);
+}
+
+static void the_rate_is_that_of_the_newest_interval(void **state)
+{
+	struct window w;
+
+	(void)state;
+	window_init(&w, 2 * SEC);
+	assert_int_equal(window_rate_1024(&w), 0);
+	window_add(&w, SEC, 0);
+	assert_int_equal(window_rate_1024(&w), 0);
+	window_add(&w, SEC + 100 * MS, 50 * MS);
+	assert_int_equal(window_rate_1024(&w), 512);
+	window_add(&w, SEC + 200 * MS, 75 * MS);
+	assert_int_equal(window_rate_1024(&w), 256);
+	/* the same moment once more: it belongs to the interval before */
+	window_add(&w, SEC + 200 * MS, 125 * MS);
+	assert_int_equal(window_rate_1024(&w), 768);
+	/* counters of several CPUs are not read at one instant: a little too much is all of it */
+	window_add(&w, SEC + 300 * MS, 300 * MS);
+	assert_int_equal(window_rate_1024(&w), 1024);
+	window_add(&w, SEC + 400 * MS, 300 * MS);
+	assert_int_equal(window_rate_1024(&w), 0);
+	/* also where the sample shares its slot with others */
+	window_add(&w, SEC + 400 * MS + 10, 300 * MS + 5);
+	assert_int_equal(window_rate_1024(&w), 512);
+}
+
+/* ---- after a rest ---------------------------------------------------------------------------- */
+
+static void what_is_recent_is_what_two_witnesses_allow(void **state)
+{
+	static const struct {
+		const char *what;
+		uint64_t length, growth, elapsed, vouched;
+		uint32_t avg10;
+		uint64_t recent;
+	} table[] = {
+		{ "no longer than the window: all of it", 2 * SEC, 300 * MS, 2 * SEC, 0, 0,
+		  300 * MS },
+		{ "but no more than the window holds", 2 * SEC, 3 * SEC, 2 * SEC, 0, 0, 2 * SEC },
+		{ "evenly, where nobody says otherwise", 2 * SEC, 300 * MS, 4 * SEC, 0, 0,
+		  150 * MS },
+		{ "an hour: next to nothing of it", 2 * SEC, 1800 * MS, HOUR, 0, 0, 1 * MS },
+		{ "an alarm vouches for its threshold", 2 * SEC, 300 * MS, HOUR, 20 * MS, 0,
+		  20 * MS },
+		{ "but not for more than grew", 2 * SEC, 7 * MS, HOUR, 20 * MS, 0, 7 * MS },
+		{ "evenly may be more than an alarm says", 2 * SEC, SEC, 10 * SEC, 20 * MS, 0,
+		  200 * MS },
+		/* 18.13 % after a period of 2 s that stalled all the time */
+		{ "avg10 18.13 %: 2 s of 2 s", 2 * SEC, 5 * SEC, HOUR, 0, 1813, 2 * SEC },
+		{ "avg10 9.06 %: half of it", 2 * SEC, 5 * SEC, HOUR, 0, 906, 999448 },
+		{ "avg10 0.01 %: a millisecond", 2 * SEC, 5 * SEC, HOUR, 0, 1, 2777 },
+		{ "the same, where little grew", 2 * SEC, 2 * MS, HOUR, 0, 1, 1103 },
+		{ "avg10 never proves more than grew", 2 * SEC, 30 * MS, HOUR, 0, 1813, 30 * MS },
+		{ "the greater of two witnesses: avg10", 2 * SEC, SEC, HOUR, 20 * MS, 181, 199669 },
+		{ "the greater of two witnesses: the alarm", 2 * SEC, SEC, HOUR, 300 * MS, 181,
+		  300 * MS },
+		{ "no more than a short window holds", 100 * MS, SEC, HOUR, 5 * MS, 1813,
+		  100 * MS },
+		{ "the highest avg10 there is", 10 * SEC, 20 * SEC, HOUR, 0, 10000, 10 * SEC },
+		{ "nothing grew", 2 * SEC, 0, HOUR, 20 * MS, 1813, 0 },
+		{ "years do not overflow", 10 * SEC, UINT64_MAX / 2, UINT64_MAX / 2, 0, 0,
+		  10 * SEC },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t r = window_recent(table[i].length, table[i].growth, table[i].elapsed,
+					   table[i].vouched, table[i].avg10);
+
+		if (r != table[i].recent)
+			fail_msg("%s: %llu, not %llu", table[i].what, (unsigned long long)r,
+				 (unsigned long long)table[i].recent);
+	}
+}
+
+static void after_a_rest_the_recent_part_is_the_window(void **state)
+{
+	static const struct {
+		uint64_t at, total, recent;
+	} table[] = {
+		{ HOUR, 5 * SEC, 300 * MS }, { HOUR, 5 * SEC, 0 },
+		{ HOUR, 5 * SEC, 2 * SEC },  { HOUR, 300 * MS, 300 * MS },
+		{ SEC, 300 * MS, 300 * MS }, /* the window begins before the clock did */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		uint64_t at = table[i].at, recent = table[i].recent;
+		struct window w;
+
+		window_init(&w, 2 * SEC);
+		window_add(&w, 1, 0);
+		window_resume(&w, at, table[i].total, recent);
+		assert_int_equal(w.length_usec, 2 * SEC);
+		assert_int_equal(window_growth(&w), recent);
+		assert_int_equal(window_last_usec(&w), at);
+		assert_int_equal(window_last_total(&w), table[i].total);
+		/* and slides out as any growth does */
+		window_add(&w, at + SEC, table[i].total);
+		if (at > 2 * SEC)
+			assert_int_equal(window_growth(&w), recent / 2);
+		window_add(&w, at + 2 * SEC, table[i].total);
+		assert_int_equal(window_growth(&w), 0);
+	}
+}
+
+static void more_recent_growth_than_there_ever_was_is_cut(void **state)
+{
+	struct window w;
+
+	(void)state;
+	window_init(&w, 2 * SEC);
+	window_resume(&w, HOUR, 100 * MS, 300 * MS);
+	assert_int_equal(window_growth(&w), 100 * MS);
+}
+
+/* ---- the random comparison ------------------------------------------------------------------- */
+
+#define SAMPLES 3000
+
+static uint64_t seed = 0x9e3779b97f4a7c15;
+
+static uint64_t draw(uint64_t below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed % below;
+}
+
+/* The line through all samples at `at`, which lies between the first and the last. Rounded down. */
+static uint64_t exact_total(const struct point *p, size_t n, uint64_t at)
+{
+	size_t low = 0, high = n - 1;
+
+	while (high - low > 1) {
+		size_t middle = (low + high) / 2;
+
+		if (p[middle].at <= at)
+			low = middle;
+		else
+			high = middle;
+	}
+	if (p[high].at <= at)
+		return p[high].total;
+	return p[low].total + (uint64_t)((unsigned __int128)(p[high].total - p[low].total) *
+					 (at - p[low].at) / (p[high].at - p[low].at));
+}
+
+static uint64_t spacing(uint64_t length, unsigned mood)
+{
+	static const unsigned parts[] = { 64, 33, 32, 31, 20, 8, 4 };
+	unsigned part;
+
+	switch (mood) {
+	case 0:
+		return 1;
+	case 1:
+		return 1 + draw(length / 32 + 2);
+	case 2:
+		part = parts[draw(ELEMENTSOF(parts))];
+		return 1 + length / part;
+	case 3: /* just so that no two share a slot */
+		return (length + 31) / 32;
+	case 4:
+		return 1 + draw(length + 1);
+	case 5:
+		return draw(20) ? 1 + length / 100 : length + draw(HOUR);
+	default:
+		return 1 + draw(2 * SEC);
+	}
+}
+
+static void compare(const struct window *w, const struct point *p, size_t n)
+{
+	uint64_t now = p[n - 1].at, length = w->length_usec, step = length / 32 + 1;
+	uint64_t edge = now > length ? now - length : 0, got = window_growth(w), want, error,
+		 allowed;
+	size_t before = 0, after = n - 1;
+
+	if (w->count > WINDOW_SLOTS)
+		fail_msg("%u slots after %zu samples, window %llu", w->count, n,
+			 (unsigned long long)length);
+	if (edge <= p[0].at) {
+		assert_int_equal(got, p[n - 1].total - p[0].total);
+		return;
+	}
+	/* the two samples around the edge, and what shares a slot with them */
+	while (before + 1 < n && p[before + 1].at <= edge)
+		before++;
+	for (size_t i = before; before > 0 && p[before].at + step > p[i].at; before--)
+		;
+	while (after > 0 && p[after - 1].at >= edge)
+		after--;
+	for (size_t i = after; after + 1 < n && p[after].at < p[i].at + step; after++)
+		;
+	want = p[n - 1].total - exact_total(p, n, edge);
+	error = got > want ? got - want : want - got;
+	allowed = p[after].total - p[before].total;
+	if (error > allowed + 1)
+		fail_msg("window %llu, sample %zu: %llu, not %llu +- %llu",
+			 (unsigned long long)length, n, (unsigned long long)got,
+			 (unsigned long long)want, (unsigned long long)allowed);
+}
+
+static void the_answer_is_as_exact_as_promised_at_any_spacing(void **state)
+{
+	static const uint64_t lengths[] = { 1,	  2,	    3,	     31,	32,
+					    33,	  63,	    95,	     64,	100,
+					    1000, 100 * MS, 2 * SEC, 1500 * MS, 10 * SEC };
+	static struct point p[SAMPLES];
+
+	(void)state;
+	for (unsigned run = 0; run < 40 * ELEMENTSOF(lengths); run++) {
+		uint64_t length = lengths[run % ELEMENTSOF(lengths)], total = draw(1000000);
+		uint64_t now = 1 + (draw(2) ? draw(3 * length) : draw(1000 * HOUR));
+		unsigned mood = (unsigned)draw(7), rate = 0;
+		struct window w;
+
+		window_init(&w, length);
+		for (size_t n = 0; n < 600; n++) {
+			uint64_t dt = spacing(length, mood);
+
+			if (draw(50) == 0)
+				mood = (unsigned)draw(7);
+			if (draw(10) == 0)
+				rate = (unsigned)draw(5) * 256;
+			if (n > 0)
+				now += dt;
+			if (n > 0)
+				total += draw(8) ? (uint64_t)((unsigned __int128)dt * rate / 1024)
+						 : draw(dt + 1);
+			p[n] = (struct point){ now, total };
+			window_add(&w, now, total);
+			compare(&w, p, n + 1);
+		}
+	}
+}
+
+/* Where no sample shares a slot and one lies on the far edge, there is nothing to be wrong about. */
+static void evenly_spaced_samples_are_answered_exactly(void **state)
+{
+	static struct point p[SAMPLES];
+	struct window w;
+	uint64_t total = 0;
+
+	(void)state;
+	window_init(&w, 3200);
+	for (size_t n = 0; n < SAMPLES; n++) {
+		total += draw(101);
+		p[n] = (struct point){ 5000 + 100 * n, total };
+		window_add(&w, p[n].at, p[n].total);
+		assert_int_equal(window_growth(&w),
+				 n < 32 ? total - p[0].total : total - p[n - 32].total);
+	}
+}
+
+static void the_slots_never_run_out(void **state)
+{
+	unsigned most = 0;
+
+	(void)state;
+	for (uint64_t length = 1; length < 700; length++) {
+		for (uint64_t dt = 1; dt < 40; dt++) {
+			struct window w;
+
+			window_init(&w, length);
+			for (uint64_t n = 1; n < 800; n++) {
+				window_add(&w, n * dt, n);
+				most = MAX(most, w.count);
+			}
+		}
+	}
+	assert_in_range(most, 33, WINDOW_SLOTS);
+}
+
+TEST_GROUP(window)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_answer_is_what_grew_inside_the_window),
+		cmocka_unit_test(the_newest_sample_can_be_asked_for),
+		cmocka_unit_test(a_counter_that_goes_back_starts_afresh),
+		cmocka_unit_test(the_rate_is_that_of_the_newest_interval),
+		cmocka_unit_test(what_is_recent_is_what_two_witnesses_allow),
+		cmocka_unit_test(after_a_rest_the_recent_part_is_the_window),
+		cmocka_unit_test(more_recent_growth_than_there_ever_was_is_cut),
+		cmocka_unit_test(the_answer_is_as_exact_as_promised_at_any_spacing),
+		cmocka_unit_test(evenly_spaced_samples_are_answered_exactly),
+		cmocka_unit_test(the_slots_never_run_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-wire.c - what is said on psibridged's notify socket (src/core/wire.h)
+ *
+ * Links wire.o, trigger.o and duration.o.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/wire.h"
+
+/* A text with its length, NULs inside included. */
+#define BYTES(text) text, sizeof(text) - 1
+
+/* The parser sees a copy of exactly that length, so that the sanitizer sees it reading on. */
+static int parse(const char *text, size_t size, struct wire_hello *ret, const char **ret_why)
+{
+	char *copy = malloc(size > 0 ? size : 1);
+	int r;
+
+	assert_non_null(copy);
+	memcpy(copy, text, size);
+	r = wire_hello_parse(copy, size, ret, ret_why);
+	if (r >= 0 && ret->cgroup) /* it points into the copy: let it point into the original */
+		ret->cgroup = text + (ret->cgroup - copy);
+	free(copy);
+	return r;
+}
+
+static void assert_trigger(const struct trigger *t, enum psi_kind kind, uint64_t threshold,
+			   uint64_t window)
+{
+	assert_int_equal(t->kind, kind);
+	assert_int_equal(t->threshold_usec, threshold);
+	assert_int_equal(t->window_usec, window);
+}
+
+static void assert_same(const struct wire_terms *a, const struct wire_terms *b)
+{
+	assert_int_equal(a->has_early, b->has_early);
+	assert_int_equal(a->has_low, b->has_low);
+	assert_int_equal(a->has_critical, b->has_critical);
+	assert_trigger(&a->early, b->early.kind, b->early.threshold_usec, b->early.window_usec);
+	assert_trigger(&a->low, b->low.kind, b->low.threshold_usec, b->low.window_usec);
+	assert_trigger(&a->critical, b->critical.kind, b->critical.threshold_usec,
+		       b->critical.window_usec);
+	assert_int_equal(a->rearm_usec, b->rearm_usec);
+	assert_int_equal(a->quiet_usec, b->quiet_usec);
+	assert_int_equal(a->calm_usec, b->calm_usec);
+	assert_int_equal(a->headroom_percent, b->headroom_percent);
+}
+
+/* ---- hellos ------------------------------------------------------------------------------------ */
+
+static void no_byte_at_all_is_systemds_protocol(void **state)
+{
+	struct wire_hello h;
+
+	(void)state;
+	assert_int_equal(wire_hello_parse(NULL, 0, &h, NULL), 1);
+	assert_int_equal(h.kind, WIRE_PLAIN);
+	assert_false(h.terms.has_low);
+	assert_null(h.cgroup);
+}
+
+static void a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t size;
+		int result;
+		struct trigger low;
+	} table[] = {
+		{ BYTES("some 200000 2000000"), 1, { PSI_SOME, 200000, 2000000 } },
+		{ BYTES("some 200000 2000000\n"), 0, { PSI_SOME, 200000, 2000000 } },
+		{ BYTES("some 200000 2000000\0"), 0, { PSI_SOME, 200000, 2000000 } },
+		{ BYTES("some 200000 200000"), 1, { PSI_SOME, 200000, 200000 } },
+		{ BYTES("full 100ms/2s\n"), 0, { PSI_FULL, 100000, 2000000 } },
+		{ BYTES("full  100000\t2000000"), 1, { PSI_FULL, 100000, 2000000 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const struct trigger *low = &table[i].low;
+		struct wire_hello h;
+
+		assert_int_equal(parse(table[i].text, table[i].size, &h, NULL), table[i].result);
+		assert_int_equal(h.kind, WIRE_TRIGGER);
+		assert_true(h.terms.has_low);
+		assert_false(h.terms.has_early || h.terms.has_critical);
+		assert_null(h.cgroup);
+		assert_trigger(&h.terms.low, low->kind, low->threshold_usec, low->window_usec);
+	}
+}
+
+static void our_line_says_all_that_a_subscription_may(void **state)
+{
+	static const char all[] =
+		"psibridge/1 critical=full:100000:2000000 early=some:20000:2000000 "
+		"low=some:200000:1000000 calm=3 rearm=1 quiet=86400000000 "
+		"headroom=99 cgroup=a b/c=d low=x\n";
+	struct wire_hello h;
+
+	(void)state;
+	assert_int_equal(parse(BYTES("psibridge/1\n"), &h, NULL), 0);
+	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
+	assert_false(h.terms.has_early || h.terms.has_low || h.terms.has_critical);
+	assert_int_equal(h.terms.rearm_usec, 0);
+	assert_int_equal(h.terms.headroom_percent, 0);
+	assert_null(h.cgroup);
+
+	assert_int_equal(parse(BYTES(all), &h, NULL), 0);
+	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
+	assert_true(h.terms.has_early && h.terms.has_low && h.terms.has_critical);
+	assert_trigger(&h.terms.early, PSI_SOME, 20000, 2000000);
+	assert_trigger(&h.terms.low, PSI_SOME, 200000, 1000000);
+	assert_trigger(&h.terms.critical, PSI_FULL, 100000, 2000000);
+	assert_int_equal(h.terms.rearm_usec, 1);
+	assert_int_equal(h.terms.quiet_usec, 86400000000);
+	assert_int_equal(h.terms.calm_usec, 3);
+	assert_int_equal(h.terms.headroom_percent, 99);
+	assert_int_equal(h.cgroup_size, strlen("a b/c=d low=x"));
+	assert_memory_equal(h.cgroup, "a b/c=d low=x", h.cgroup_size);
+
+	assert_int_equal(parse(BYTES("psibridge/1 headroom=off cgroup=/\n"), &h, NULL), 0);
+	assert_int_equal(h.terms.headroom_percent, WIRE_HEADROOM_OFF);
+	assert_int_equal(h.cgroup_size, 1);
+}
+
+static void what_is_wrong_with_a_hello_is_said_in_words(void **state)
+{
+#define BEGINNING "it begins with neither some, full nor psibridge/1"
+#define VERSION_1 "only version 1 is spoken here"
+#define NO_VERSION "the version is no number"
+#define CHARACTER "there is a character that no trigger has"
+#define FOLLOWS "something follows the trigger"
+#define NOTATION "a trigger is written as in some:200000:2000000"
+#define BLANK "keys are parted by one blank"
+#define NO_TIME "a time is no number of microseconds"
+#define HEADROOM "headroom is neither 1 to 99 nor off"
+	static const struct {
+		const char *text;
+		size_t size;
+		int error;
+		const char *why;
+	} table[] = {
+		{ BYTES("\n"), -EINVAL, BEGINNING },
+		{ BYTES("\0"), -EINVAL, BEGINNING },
+		{ BYTES("L"), -EINVAL, BEGINNING },
+		{ BYTES("Some 200000 2000000"), -EINVAL, BEGINNING },
+		{ BYTES("sone"), -EINVAL, BEGINNING },
+		{ BYTES("sb"), -EINVAL, BEGINNING },
+		{ BYTES("GET / HTTP/1.1\r\n"), -EINVAL, BEGINNING },
+		{ BYTES("psibridge:1\n"), -EINVAL, BEGINNING },
+		{ BYTES("psibridged"), -EINVAL, BEGINNING },
+		{ BYTES("\xff\xff"), -EINVAL, BEGINNING },
+
+		{ BYTES("some 200000\r"), -EINVAL, CHARACTER },
+		{ BYTES("some -1 2000000"), -EINVAL, CHARACTER },
+		{ BYTES("some 200ms/2S\n"), -EINVAL, CHARACTER },
+		{ BYTES("some:200000:2000000"), -EINVAL, CHARACTER },
+		{ BYTES("some 200000 2000000\n\n"), -EINVAL, FOLLOWS },
+		{ BYTES("some 200000 2000000\0\n"), -EINVAL, FOLLOWS },
+		{ BYTES("some 200000 2000000\nfull"), -EINVAL, FOLLOWS },
+		{ BYTES("some\n"), -EINVAL, "threshold and window are missing" },
+		{ BYTES("some\0"), -EINVAL, "threshold and window are missing" },
+		{ BYTES("something\n"), -EINVAL, "it begins with neither some nor full" },
+		{ BYTES("some 0 2000000\n"), -EINVAL, "the threshold is 0" },
+		{ BYTES("some 1 10000001\0"), -EINVAL, "the window is longer than 10 s" },
+		{ BYTES("some 200000\n"), -EINVAL, "the window is missing" },
+
+		{ BYTES("psibridge/ 1\n"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/x"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/\n"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/1.1\n"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/1x"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/1\t"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/0"), -EPROTONOSUPPORT, VERSION_1 },
+		{ BYTES("psibridge/2"), -EPROTONOSUPPORT, VERSION_1 },
+		{ BYTES("psibridge/2 whatever it says then\n"), -EPROTONOSUPPORT, VERSION_1 },
+		{ BYTES("psibridge/10"), -EPROTONOSUPPORT, VERSION_1 },
+		{ BYTES("psibridge/01\n"), -EPROTONOSUPPORT, VERSION_1 },
+		{ BYTES("psibridge/99999999999999999999999\n"), -EPROTONOSUPPORT, VERSION_1 },
+
+		{ BYTES("psibridge/1 \n"), -EINVAL, BLANK },
+		{ BYTES("psibridge/1  rearm=1\n"), -EINVAL, BLANK },
+		{ BYTES("psibridge/1 rearm=1 \n"), -EINVAL, BLANK },
+		{ BYTES("psibridge/1 rearm=1  calm=1\n"), -EINVAL, BLANK },
+		{ BYTES("psibridge/1 rearm=1\n "), -EINVAL, "something follows the line" },
+		{ BYTES("psibridge/1\n\n"), -EINVAL, "something follows the line" },
+		{ BYTES("psibridge/1\0"), -EINVAL, NO_VERSION },
+		{ BYTES("psibridge/1 rearm=1\0"), -EINVAL, "there is a NUL in the line" },
+		{ BYTES("psibridge/1 cgroup=a\0b\n"), -EINVAL, "there is a NUL in the line" },
+
+		{ BYTES("psibridge/1 window=1\n"), -EINVAL, "a key is unknown" },
+		{ BYTES("psibridge/1 rearm\n"), -EINVAL, "a key is unknown" },
+		{ BYTES("psibridge/1 Rearm=1\n"), -EINVAL, "a key is unknown" },
+		{ BYTES("psibridge/1 =\n"), -EINVAL, "a key is unknown" },
+		{ BYTES("psibridge/1 rearm=1 rearm=1\n"), -EINVAL, "a key is there twice" },
+		{ BYTES("psibridge/1 low=some:1:100000 low=some:1:100000\n"), -EINVAL,
+		  "a key is there twice" },
+		{ BYTES("psibridge/1 headroom=1 calm=1 headroom=off\n"), -EINVAL,
+		  "a key is there twice" },
+
+		{ BYTES("psibridge/1 low=\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=some\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=some:1\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=some:1:100000:1\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=some:200ms/2s\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=some:+1:100000\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=some:1\t:100000\n"), -EINVAL, NOTATION },
+		{ BYTES("psibridge/1 low=none:1:100000\n"), -EINVAL,
+		  "it begins with neither some nor full" },
+		{ BYTES("psibridge/1 low=some::100000\n"), -EINVAL, "the window is missing" },
+		{ BYTES("psibridge/1 early=some:0:100000\n"), -EINVAL, "the threshold is 0" },
+		{ BYTES("psibridge/1 critical=full:1:99999\n"), -EINVAL,
+		  "the window is shorter than 100 ms" },
+		{ BYTES("psibridge/1 critical=full:1:99999999999999999999\n"), -EINVAL,
+		  "the window is longer than 10 s" },
+		{ BYTES("psibridge/1 low=some:0000000000000000000000000000001:"
+			"0000000000000000000000000000000000000000000000000000100000\n"),
+		  -EINVAL, "a trigger is too long" },
+
+		{ BYTES("psibridge/1 rearm=\n"), -EINVAL, NO_TIME },
+		{ BYTES("psibridge/1 rearm=1s\n"), -EINVAL, NO_TIME },
+		{ BYTES("psibridge/1 quiet=-1\n"), -EINVAL, NO_TIME },
+		{ BYTES("psibridge/1 calm=1.5\n"), -EINVAL, NO_TIME },
+		{ BYTES("psibridge/1 calm=0\n"), -EINVAL, "a time is 0" },
+		{ BYTES("psibridge/1 calm=86400000001\n"), -EINVAL, "a time is longer than a day" },
+		{ BYTES("psibridge/1 calm=18446744073709551616\n"), -EINVAL,
+		  "a time is longer than a day" },
+		{ BYTES("psibridge/1 headroom=\n"), -EINVAL, HEADROOM },
+		{ BYTES("psibridge/1 headroom=0\n"), -EINVAL, HEADROOM },
+		{ BYTES("psibridge/1 headroom=100\n"), -EINVAL, HEADROOM },
+		{ BYTES("psibridge/1 headroom=25%\n"), -EINVAL, HEADROOM },
+		{ BYTES("psibridge/1 headroom=OFF\n"), -EINVAL, HEADROOM },
+		{ BYTES("psibridge/1 headroom=4294967321\n"), -EINVAL, HEADROOM },
+		{ BYTES("psibridge/1 cgroup=\n"), -EINVAL, "the cgroup is empty" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct wire_hello h, before;
+		const char *why = NULL;
+		int r;
+
+		memset(&h, 0x5a, sizeof(h));
+		before = h;
+		r = parse(table[i].text, table[i].size, &h, &why);
+		if (r != table[i].error || !why || strcmp(why, table[i].why) != 0)
+			fail_msg("\"%s\": %d, \"%s\" instead of %d, \"%s\"", table[i].text, r,
+				 why ? why : "", table[i].error, table[i].why);
+		assert_memory_equal(&h, &before, sizeof(h));
+		/* nobody has to ask why */
+		assert_int_equal(parse(table[i].text, table[i].size, &h, NULL), table[i].error);
+	}
+}
+
+static void every_prefix_of_a_good_line_asks_for_more(void **state)
+{
+	static const char *const lines[] = {
+		"psibridge/1\n",
+		"psibridge/1 early=some:20000:2000000 low=some:200000:2000000 "
+		"critical=full:100000:2000000 rearm=8192000 quiet=4000000 calm=10000000 "
+		"headroom=25 cgroup=/a/b c\n",
+		"psibridge/1 headroom=off cgroup=sub\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
+		size_t size = strlen(lines[i]);
+		struct wire_hello h;
+
+		for (size_t n = 1; n < size; n++)
+			assert_int_equal(parse(lines[i], n, &h, NULL), -EAGAIN);
+		assert_int_equal(parse(lines[i], size, &h, NULL), 0);
+	}
+}
+
+static void a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense(void **state)
+{
+	static const char text[] = "some 20000 200000";
+	/* from "some 20000 20000" on the window is long enough and no shorter than the threshold,
+	 * but 20 ms is less than 100 ms */
+	size_t first = strlen("some 20000 200000");
+	struct wire_hello h;
+
+	(void)state;
+	for (size_t n = 1; n < first; n++)
+		assert_int_equal(parse(text, n, &h, NULL), -EAGAIN);
+	assert_int_equal(parse(text, first, &h, NULL), 1);
+	assert_int_equal(parse("some 20000 2000000", first + 1, &h, NULL), 1);
+	assert_int_equal(h.terms.low.window_usec, 2000000);
+	assert_int_equal(parse("some 20000 2000000\n", first + 2, &h, NULL), 0);
+}
+
+static void a_hello_that_never_ends_is_refused(void **state)
+{
+	static char text[WIRE_HELLO_MAX + 1];
+	struct wire_hello h;
+	const char *why;
+	size_t n;
+
+	(void)state;
+	/* our line: as long as one may be, with its newline */
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "psibridge/1 cgroup=", 19);
+	assert_int_equal(parse(text, WIRE_HELLO_MAX - 1, &h, NULL), -EAGAIN);
+	assert_int_equal(parse(text, WIRE_HELLO_MAX, &h, &why), -EINVAL);
+	assert_string_equal(why, "the line is too long");
+	text[WIRE_HELLO_MAX] = '\n';
+	assert_int_equal(parse(text, WIRE_HELLO_MAX + 1, &h, &why), -EINVAL);
+	assert_string_equal(why, "the line is too long");
+
+	/* a path as long as one may be, and one byte more */
+	text[19 + CGPATH_MAX - 1] = '\n';
+	assert_int_equal(parse(text, 19 + CGPATH_MAX, &h, NULL), 0);
+	assert_int_equal(h.cgroup_size, CGPATH_MAX - 1);
+	text[19 + CGPATH_MAX - 1] = 'x';
+	text[19 + CGPATH_MAX] = '\n';
+	assert_int_equal(parse(text, 19 + CGPATH_MAX + 1, &h, &why), -EINVAL);
+	assert_string_equal(why, "the cgroup's path is too long");
+
+	/* a trigger of nothing but blanks */
+	memset(text, ' ', sizeof(text));
+	memcpy(text, "some", 4);
+	for (n = 4; n < sizeof(text) && parse(text, n, &h, &why) == -EAGAIN; n++)
+		;
+	assert_int_equal(n, 256);
+	assert_string_equal(why, "the trigger is too long");
+}
+
+static void what_is_formatted_is_parsed_as_the_same(void **state)
+{
+	static const struct trigger longest = { PSI_FULL, 10000000, 10000000 };
+	static char path[CGPATH_MAX + 1];
+	static const struct {
+		struct wire_terms terms;
+		const char *cgroup, *line;
+	} table[] = {
+		{ { 0 }, NULL, "psibridge/1\n" },
+		{ { 0 }, "/", "psibridge/1 cgroup=/\n" },
+		{ { .has_low = true, .low = { PSI_SOME, 200000, 2000000 } },
+		  "a b",
+		  "psibridge/1 low=some:200000:2000000 cgroup=a b\n" },
+		{ { .has_early = true,
+		    .has_critical = true,
+		    .early = { PSI_SOME, 1, 100000 },
+		    .critical = { PSI_FULL, 10000000, 10000000 },
+		    .rearm_usec = 1,
+		    .quiet_usec = 2,
+		    .calm_usec = 86400000000,
+		    .headroom_percent = 7 },
+		  NULL,
+		  "psibridge/1 early=some:1:100000 critical=full:10000000:10000000 rearm=1 "
+		  "quiet=2 calm=86400000000 headroom=7\n" },
+		{ { .headroom_percent = WIRE_HEADROOM_OFF }, NULL, "psibridge/1 headroom=off\n" },
+	};
+	struct wire_terms most = {
+		true,	 true,	      true,	   longest,	longest,
+		longest, 86400000000, 86400000000, 86400000000, WIRE_HEADROOM_OFF
+	};
+	char *buf = malloc(WIRE_HELLO_MAX); /* the sanitizer watches its end */
+	struct wire_hello h;
+	int n;
+
+	(void)state;
+	assert_non_null(buf);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const struct wire_terms *t = &table[i].terms;
+
+		n = wire_hello_format(t, table[i].cgroup, buf);
+		assert_int_equal(n, strlen(table[i].line));
+		assert_memory_equal(buf, table[i].line, n);
+		assert_int_equal(parse(buf, (size_t)n, &h, NULL), 0);
+		assert_same(&h.terms, t);
+		assert_int_equal(h.cgroup_size, table[i].cgroup ? strlen(table[i].cgroup) : 0);
+	}
+	assert_int_equal(wire_hello_format(NULL, NULL, buf), strlen("psibridge/1\n"));
+
+	memset(path, 'x', CGPATH_MAX);
+	assert_int_equal(wire_hello_format(&most, path, buf), -ENAMETOOLONG);
+	path[CGPATH_MAX - 1] = '\0';
+	n = wire_hello_format(&most, path, buf);
+	assert_in_range(n, CGPATH_MAX, WIRE_HELLO_MAX);
+	assert_int_equal(parse(buf, (size_t)n, &h, NULL), 0);
+	assert_int_equal(h.cgroup_size, CGPATH_MAX - 1);
+	/* the biggest numbers that fit the structure: refused by whoever parses, but no overflow */
+	most.low = most.early = most.critical = (struct trigger){ PSI_FULL, UINT64_MAX,
+								  UINT64_MAX };
+	most.rearm_usec = most.quiet_usec = most.calm_usec = UINT64_MAX;
+	n = wire_hello_format(&most, path, buf);
+	assert_in_range(n, CGPATH_MAX, WIRE_HELLO_MAX);
+	assert_int_equal(buf[n - 1], '\n');
+
+	assert_int_equal(wire_hello_format(NULL, "a\nb", buf), -EINVAL);
+	assert_int_equal(wire_hello_format(NULL, "", buf), -EINVAL);
+	free(buf);
+}
+
+/* ---- records ----------------------------------------------------------------------------------- */
+
+static struct wire_record record(enum wire_record_kind kind, unsigned available, unsigned critical)
+{
+	return (struct wire_record){
+		.magic = WIRE_MAGIC,
+		.size = WIRE_RECORD_SIZE,
+		.kind = (uint16_t)kind,
+		.available = (uint8_t)available,
+		.critical = (uint8_t)critical,
+		.reason = 1,
+	};
+}
+
+static void a_record_is_what_it_was_when_this_was_written(void **state)
+{
+	(void)state;
+	assert_int_equal(sizeof(struct wire_record), 192);
+	assert_int_equal(offsetof(struct wire_record, kind), 6);
+	assert_int_equal(offsetof(struct wire_record, available), 8);
+	assert_int_equal(offsetof(struct wire_record, error), 12);
+	assert_int_equal(offsetof(struct wire_record, time_usec), 16);
+	assert_int_equal(offsetof(struct wire_record, some_total_usec), 32);
+	assert_int_equal(offsetof(struct wire_record, current_bytes), 56);
+	assert_int_equal(offsetof(struct wire_record, some_avg10_centi), 72);
+	assert_int_equal(offsetof(struct wire_record, text), 80);
+}
+
+static void a_record_is_checked_before_it_is_believed(void **state)
+{
+	static const struct {
+		unsigned kind, available, critical;
+		int result;
+	} table[] = {
+		{ WIRE_WELCOME, 3, 0, 0 },
+		{ WIRE_WELCOME, 1, 1, 0 },
+		{ WIRE_LEVEL, 1, 0, 0 },
+		{ WIRE_LEVEL, 1, 1, 0 },
+		{ WIRE_LEVEL, 2, 0, 0 },
+		{ WIRE_LEVEL, 3, 0, 0 },
+		{ WIRE_GONE, 2, 0, 0 },
+		{ WIRE_GONE, 3, 0, 0 },
+		{ WIRE_BYE, 0, 0, 0 },
+		{ WIRE_REFUSED, 0, 0, 0 },
+		{ WIRE_WELCOME, 0, 0, -EBADMSG },
+		{ WIRE_LEVEL, 0, 0, -EBADMSG },
+		{ WIRE_LEVEL, 4, 0, -EBADMSG },
+		{ WIRE_LEVEL, 255, 0, -EBADMSG },
+		{ WIRE_LEVEL, 1, 2, -EBADMSG },
+		{ WIRE_LEVEL, 2, 1, -EBADMSG },
+		{ WIRE_LEVEL, 3, 1, -EBADMSG },
+		{ WIRE_GONE, 1, 0, -EBADMSG },
+		{ WIRE_GONE, 0, 0, -EBADMSG },
+		{ 0, 3, 0, -EBADMSG },
+		{ WIRE_REFUSED + 1, 0, 0, -ENOTSUP },
+		{ 65535, 255, 255, -ENOTSUP },
+	};
+	struct wire_record r;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		r = record(table[i].kind, table[i].available, table[i].critical);
+		if (wire_record_check(&r) != table[i].result)
+			fail_msg("kind %u, available %u, critical %u: %d instead of %d",
+				 table[i].kind, table[i].available, table[i].critical,
+				 wire_record_check(&r), table[i].result);
+	}
+
+	r = record(WIRE_LEVEL, 3, 0);
+	r.magic++;
+	assert_int_equal(wire_record_check(&r), -EBADMSG);
+	r = record(WIRE_LEVEL, 3, 0);
+	r.size = WIRE_RECORD_SIZE - 8;
+	assert_int_equal(wire_record_check(&r), -EBADMSG);
+	/* a kind that nobody knows, but of another size: not to be skipped */
+	r = record(77, 3, 0);
+	r.size = WIRE_RECORD_SIZE + 8;
+	assert_int_equal(wire_record_check(&r), -EBADMSG);
+	r = record(WIRE_REFUSED, 0, 0);
+	memset(r.text, 'x', sizeof(r.text));
+	assert_int_equal(wire_record_check(&r), -EBADMSG);
+	r.text[WIRE_TEXT_MAX - 1] = '\0';
+	assert_int_equal(wire_record_check(&r), 0);
+	memset(&r, 0, sizeof(r));
+	assert_int_equal(wire_record_check(&r), -EBADMSG);
+}
+
+TEST_GROUP(wire)
+{
+	static const struct CMUnitTest wire[] = {
+		cmocka_unit_test(no_byte_at_all_is_systemds_protocol),
+		cmocka_unit_test(a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands),
+		cmocka_unit_test(our_line_says_all_that_a_subscription_may),
+		cmocka_unit_test(what_is_wrong_with_a_hello_is_said_in_words),
+		cmocka_unit_test(every_prefix_of_a_good_line_asks_for_more),
+		cmocka_unit_test(a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense),
+		cmocka_unit_test(a_hello_that_never_ends_is_refused),
+		cmocka_unit_test(what_is_formatted_is_parsed_as_the_same),
+		cmocka_unit_test(a_record_is_what_it_was_when_this_was_written),
+		cmocka_unit_test(a_record_is_checked_before_it_is_believed),
+	};
+
+	return cmocka_run_group_tests(wire, NULL, NULL);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fake-daemon.c - a control socket for psibridge(1) to speak with: the real control.c before a
+ * forest of cardboard
+ *
+ *     fake-daemon SOCKET            three watches that work, one that is absent, one that failed
+ *     fake-daemon SOCKET --empty    nothing is watched
+ *     fake-daemon SOCKET --blind    one watch, and it failed
+ *     fake-daemon SOCKET --say TEXT not psibridged at all: says TEXT to whoever connects, and ends
+ *                                   the connection
+ *     fake-daemon SOCKET --mute     nor this one: it accepts nobody
+ *
+ * Prints "ready", then serves until its standard input ends. `psibridge simulate` changes the
+ * levels of its cgroups. A reload is refused.
+ */
+#include <poll.h>
+#include <stdio.h>
+
+#include "control-stage.h"
+
+static char main_file[] = "/etc/psibridge/psibridged.conf";
+static char drop_in[] = "/etc/psibridge/psibridged.conf.d/web.conf";
+static char *files[] = { main_file, drop_in, NULL }, *no_files[] = { NULL };
+
+static struct loop_op input;
+static bool done;
+
+static void input_ended(struct loop_op *op, int events)
+{
+	(void)op;
+	done = done || events < 0 || (events & (POLLHUP | POLLERR)) != 0;
+}
+
+static void furnish(void)
+{
+	stage.trees[0] = stage_tree(1, "system.slice/**", TREE_WATCHING);
+	stage.trees[0].clients = 3;
+	stage.trees[0].stats.alarms = 41;
+	stage.trees[0].stats.alarm_usec = now_usec() - 3 * USEC_PER_SEC;
+	stage.trees[0].stats.low = 5;
+	stage.trees[1] = stage_tree(2, "batch.slice/*", TREE_WATCHING);
+	stage.trees[1].source.rung = 3;
+	stage.trees[1].source.name = "psi";
+	strcpy(stage.trees[1].source.trigger, "some 20000 2000000");
+	strcpy(stage.trees[1].source.why, "CAP_SYS_RESOURCE is missing");
+	stage.trees[1].settings.shadow = true;
+	stage.trees[2] = stage_tree(3, "kubepods.slice/**", TREE_ABSENT);
+	stage.trees[2].why = "there is no such cgroup yet";
+	stage.trees[3] = stage_tree(4, "/broken", TREE_FAILED);
+	stage.trees[3].why = "memory.pressure: Permission denied";
+	stage.trees[4] = stage_tree(5, "/guest", TREE_WATCHING);
+	stage.trees[4].configured = false;
+	stage.tree_count = 5;
+
+	stage.cgroup_count = 4;
+	stage.cgroups = calloc(stage.cgroup_count, sizeof(*stage.cgroups));
+	stage.cgroups[0] = stage_cgroup(1, "/system.slice/web.service", PSB_HIGH);
+	stage.cgroups[0].present.current_bytes = UINT64_C(500) << 20;
+	stage.cgroups[0].present.limit_bytes = UINT64_C(512) << 20;
+	stage.cgroups[0].present.some_avg10_centi = 1234;
+	stage.cgroups[0].clients = 2;
+	stage.cgroups[1] = stage_cgroup(1, "/system.slice/db.service", PSB_HIGH);
+	stage.cgroups[1].clients = 1;
+	stage.cgroups[2] = stage_cgroup(2, "/batch.slice/night\033[31mly", PSB_HIGH);
+	stage.cgroups[3] = stage_cgroup(1, "/", PSB_HIGH);
+	for (size_t i = 0; i < stage.cgroup_count; i++)
+		stage.cgroups[i].present.since_usec = now_usec();
+	stage.server = (struct server_view){ .clients = 3,
+					     .plain = 2,
+					     .records = 1,
+					     .accepted = 9,
+					     .refused = 1,
+					     .told = 17,
+					     .replaced = 2 };
+}
+
+static int pretend(const char *path, const char *text)
+{
+	struct pollfd fds[] = { { .fd = STDIN_FILENO }, { .events = POLLIN } };
+
+	fds[1].fd = stage_listen(path);
+	if (fds[1].fd < 0)
+		return 1;
+	puts("ready");
+	fflush(stdout);
+	while (poll(fds, text ? 2 : 1, -1) > 0 && !fds[0].revents) {
+		int fd = accept(fds[1].fd, NULL, NULL);
+
+		(void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
+		close(fd);
+	}
+	return 0;
+}
+
+static void fail(void)
+{
+	stage.trees[0] = stage_tree(1, "/**", TREE_FAILED);
+	stage.trees[0].why = "PSI is switched off in this kernel; boot it with psi=1";
+	stage.tree_count = 1;
+}
+
+static int serve(const char *path, const char *option)
+{
+	if (stage_open(path, option ? no_files : files) < 0)
+		return 1;
+	if (!option)
+		furnish();
+	else if (strcmp(option, "--blind") == 0)
+		fail();
+	stage.reload_result = -EINVAL;
+	if (loop_poll(stage.daemon.loop, &input, STDIN_FILENO, POLLIN | POLLHUP, input_ended) < 0)
+		return 1;
+	puts("ready");
+	fflush(stdout);
+	while (!done && loop_dispatch(stage.daemon.loop, USEC_NEVER) >= 0)
+		;
+	stage_close();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && strcmp(argv[2], "--say") == 0)
+		return pretend(argv[1], argv[3]);
+	if (argc == 3 && strcmp(argv[2], "--mute") == 0)
+		return pretend(argv[1], NULL);
+	if (argc == 2 ||
+	    (argc == 3 && (strcmp(argv[2], "--empty") == 0 || strcmp(argv[2], "--blind") == 0)))
+		return serve(argv[1], argv[2]);
+	return 2;
+}

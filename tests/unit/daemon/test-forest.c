@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who hears whom: the most specific watch, thresholds of one's own, what is below one, and what
+ * becomes of all that when the configuration changes. On real cgroups; levels are simulated.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "../../integration/lab.h"
+#include "../../skip.h"
+#include "../count-malloc.h"
+#include "daemon/forest.h"
+
+static struct lab lab;
+static const char *no_lab;
+
+struct listener {
+	struct seat seat;
+	struct wire_terms terms;
+	unsigned told;
+	struct psb_notification last;
+	char cgroup[128];
+};
+
+/* What is said of one cgroup, and what is shown of it. */
+struct said {
+	const char *cgroup;
+	unsigned low, rows, rows_low, candidates, candidates_low;
+};
+
+static struct stage {
+	char root[128];
+	struct loop *loop;
+	psb_bridge *bridge;
+	struct cgroups cgroups;
+	struct config *config;
+	struct forest *forest;
+	struct said *said;
+	unsigned news; /* of the forest, ever */ /* NULL: nothing is noted */
+} s;
+
+static void told(struct seat *seat, const struct psb_notification *n)
+{
+	struct listener *l = CONTAINER_OF(seat, struct listener, seat);
+
+	l->told++;
+	l->last = *n;
+	snprintf(l->cgroup, sizeof(l->cgroup), "%s", n->cgroup);
+	l->last.cgroup = l->cgroup;
+}
+
+static void terms(const struct seat *seat, struct wire_terms *ret)
+{
+	*ret = ((const struct listener *)(const void *)((const char *)seat -
+							offsetof(struct listener, seat)))
+		       ->terms;
+}
+
+static const struct seat_class class = { .told = told, .terms = terms };
+
+/* All that is due, in both loops. */
+static void turn(void)
+{
+	struct pollfd p = { .fd = psb_bridge_fd(s.bridge), .events = POLLIN };
+
+	for (int i = 0; i < 50; i++) {
+		while (psb_bridge_dispatch(s.bridge) > 0 || loop_dispatch(s.loop, 0) > 0)
+			;
+		if (poll(&p, 1, 2) == 0 && loop_dispatch(s.loop, 0) == 0)
+			break;
+	}
+}
+
+#define TURN_UNTIL(ms, condition) LAB_WAIT(ms, (turn(), (condition)))
+
+/* %s stands for the lab's name. */
+static int configure(const char *text)
+{
+	struct config *config;
+	char path[192];
+	FILE *f;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/etc/psibridge/psibridged.conf", s.root);
+	f = fopen(path, "we");
+	assert_non_null(f);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	fprintf(f, text, lab.name, lab.name, lab.name, lab.name);
+#pragma GCC diagnostic pop
+	fclose(f);
+	assert_int_equal(config_load(s.root, stderr, &config), 0);
+	r = forest_apply(s.forest, config);
+	config_free(s.config);
+	s.config = config;
+	turn();
+	return r;
+}
+
+static void note_news(unsigned tree, const struct psb_notification *n, void *userdata)
+{
+	(void)tree;
+	(void)userdata;
+	s.news++;
+	if (s.said && n && strcmp(n->cgroup, s.said->cgroup) == 0)
+		s.said->low += n->available == PSB_LOW;
+}
+
+static int start(void **state)
+{
+	struct forest_options o = { .cgroups = &s.cgroups, .news = note_news };
+	struct loop_options loop = { .backend = LOOP_AUTO };
+	const char *tmp = getenv("TMPDIR");
+	char path[192];
+
+	(void)state;
+	if (no_lab)
+		return 0;
+	snprintf(s.root, sizeof(s.root), "%s/psb-forest-XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(s.root));
+	snprintf(path, sizeof(path), "%s/etc", s.root);
+	mkdir(path, 0755);
+	snprintf(path, sizeof(path), "%s/etc/psibridge", s.root);
+	mkdir(path, 0755);
+	assert_int_equal(cgroups_discover("/proc", &s.cgroups), 0);
+	assert_int_equal(loop_new(&loop, &s.loop, NULL), 0);
+	assert_int_equal(psb_bridge_new(NULL, &s.bridge), 0);
+	o.loop = s.loop;
+	o.bridge = s.bridge;
+	assert_int_equal(forest_new(&o, &s.forest), 0);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	char command[256];
+
+	(void)state;
+	if (no_lab)
+		return 0;
+	lab_kill_all(); /* those of a test that failed */
+	s.said = NULL;
+	s.forest = forest_free(s.forest);
+	turn();
+	s.bridge = psb_bridge_unref(s.bridge);
+	s.loop = loop_free(s.loop);
+	s.config = config_free(s.config);
+	snprintf(command, sizeof(command), "rm -rf '%s'", s.root);
+	return system(command);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	no_lab = lab_open(&lab, "psb-forest");
+	if (no_lab)
+		return 0;
+	lab_make(&lab, "a", 0);
+	lab_make(&lab, "a/x", 0);
+	lab_make(&lab, "a/y", 0);
+	lab_make(&lab, "b", 0);
+	lab_make(&lab, "tight", LAB_LIMIT);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	lab_close(&lab);
+	return 0;
+}
+
+#define NEEDS_LAB                     \
+	do {                          \
+		(void)state;          \
+		if (no_lab)           \
+			SKIP(no_lab); \
+	} while (0)
+
+static int try_sit(struct listener *l, const char *group)
+{
+	l->seat.class = &class;
+	return forest_sit(s.forest, &l->seat, lab_path(&lab, group), &l->terms, NULL, NULL);
+}
+
+static void sit(struct listener *l, const char *group)
+{
+	assert_int_equal(try_sit(l, group), 0);
+	turn();
+}
+
+static void simulate(const char *group, enum psb_available available)
+{
+	unsigned before = s.news;
+
+	assert_int_equal(forest_simulate(s.forest, lab_path(&lab, group), available, false), 0);
+	/* the bridge's own thread may be late to make its descriptor readable */
+	assert_true(TURN_UNTIL(5000, s.news > before));
+}
+
+static struct wire_terms low_at(uint64_t usec)
+{
+	return (struct wire_terms){ .has_low = true, .low = { PSI_SOME, usec, 2000000 } };
+}
+
+static size_t trees_configured(bool configured)
+{
+	struct tree_view view;
+	size_t n = 0;
+
+	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+		n += view.configured == configured && strstr(view.path, lab.name);
+	return n;
+}
+
+static unsigned lenses_of(const char *path)
+{
+	struct tree_view view;
+
+	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+		if (strcmp(view.path, path) == 0)
+			return view.lenses;
+	return 0;
+}
+
+#define PATIENT "[Defaults]\nHighHeadroom=off\nQuiet=300ms\nCalm=300ms\n"
+
+/* ---- who hears whom ------------------------------------------------------------------------------ */
+
+static bool view_of(const char *path, struct tree_view *ret)
+{
+	for (size_t i = 0; forest_tree(s.forest, i, ret); i++)
+		if (strcmp(ret->path + (ret->path[0] == '/'), path + (path[0] == '/')) == 0)
+			return true;
+	return false;
+}
+
+static void the_most_specific_watch_counts(void **state)
+{
+	struct tree_view view;
+	struct listener x = { 0 }, y = { 0 };
+	char pattern[128];
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/a/*]\n[Watch %s/a/x]\n"), 0);
+	sit(&x, "a/x");
+	sit(&y, "a/y");
+	assert_true(view_of(lab_path(&lab, "a/x"), &view));
+	assert_int_equal(view.clients, 1);
+	snprintf(pattern, sizeof(pattern), "%s/a/*", lab.name);
+	assert_true(view_of(pattern, &view));
+	assert_int_equal(view.clients, 1);
+	forest_rise(&x.seat);
+	forest_rise(&y.seat);
+}
+
+static void note_row(const struct cgroup_view *view, void *userdata)
+{
+	struct said *said = userdata;
+
+	if (strcmp(view->present->cgroup, said->cgroup) != 0)
+		return;
+	if (view->candidate) {
+		said->candidates++;
+		said->candidates_low += view->present->available == PSB_LOW;
+		return;
+	}
+	said->rows++;
+	said->rows_low += view->present->available == PSB_LOW;
+}
+
+static void look(struct said *said)
+{
+	turn();
+	said->rows = said->rows_low = said->candidates = said->candidates_low = 0;
+	forest_each_cgroup(s.forest, note_row, said);
+}
+
+#define WIDE "[Defaults]\nHighHeadroom=off\nRearm=1s\n[Watch %s/**]\n"
+/* Of several readers one waits nearly always, all of them do not. */
+#define LOOSE "Early=full 1999ms/2s\nLow=full 2s/2s\nCritical=full 2s/2s\n"
+
+/* Real pressure that the wide watch calls Low, and the narrow one does not. */
+static void the_most_specific_watch_alone_judges_a_cgroup(void **state)
+{
+	struct tree_view before, after;
+	struct said said = { 0 };
+	char path[128], wide[128];
+	uint64_t until;
+
+	NEEDS_LAB;
+	snprintf(path, sizeof(path), "%s", lab_path(&lab, "tight"));
+	snprintf(wide, sizeof(wide), "%s/**", lab.name);
+	said.cgroup = path;
+	s.said = &said;
+	assert_int_equal(configure(WIDE), 0);
+	lab_press(&lab, "tight");
+	assert_true(LAB_WAIT(10000, (look(&said), said.low > 0 && said.rows_low == 1)));
+	assert_int_equal(said.rows, 1);
+
+	assert_int_equal(configure(WIDE "[Watch %s/tight]\n" LOOSE), 0);
+	said.low = 0;
+	assert_true(view_of(wide, &before));
+	assert_true(before.stats.low > 0);
+	for (until = lab_now_usec() + 4000000; lab_now_usec() < until; lab_sleep_ms(5)) {
+		look(&said);
+		assert_int_equal(said.rows_low, 0);
+		assert_int_equal(said.rows, 1);
+		assert_int_equal(said.low, 0);
+	}
+	assert_true(view_of(wide, &after));
+	assert_int_equal(after.available, PSB_HIGH);
+	assert_int_equal(after.stats.low, before.stats.low);
+
+	/* and with the narrow one it goes */
+	assert_int_equal(configure(WIDE), 0);
+	assert_true(LAB_WAIT(10000, (look(&said), said.low > 0 && said.rows_low == 1)));
+	lab_kill_all();
+}
+
+/* Whichever of the two is the stricter one: clients and news are the live watch's. */
+static void a_candidate_runs_beside_the_live_watch(void **state)
+{
+	struct said said = { 0 };
+	struct listener client = { 0 };
+	char path[128];
+	uint64_t until;
+
+	NEEDS_LAB;
+	snprintf(path, sizeof(path), "%s", lab_path(&lab, "tight"));
+	said.cgroup = path;
+	s.said = &said;
+	assert_int_equal(configure(WIDE "[Watch %s/tight]\nShadow=yes\n" LOOSE), 0);
+	sit(&client, "tight");
+	assert_false(forest_in_shadow(&client.seat));
+	lab_press(&lab, "tight");
+	assert_true(LAB_WAIT(10000, (look(&said), client.last.available == PSB_LOW)));
+	assert_true(said.low > 0);
+	look(&said);
+	assert_int_equal(said.rows, 1);
+	assert_int_equal(said.rows_low, 1);
+	assert_int_equal(said.candidates, 1);
+	assert_int_equal(said.candidates_low, 0);
+
+	assert_int_equal(
+		configure("[Defaults]\nHighHeadroom=off\nRearm=1s\n[Watch %s/tight]\n" LOOSE
+			  "[Watch %s/**]\nShadow=yes\n"),
+		0);
+	assert_true(LAB_WAIT(10000, (look(&said), said.candidates_low == 1 && said.rows_low == 0)));
+	client.told = said.low = 0;
+	for (until = lab_now_usec() + 3000000; lab_now_usec() < until; lab_sleep_ms(5)) {
+		look(&said);
+		assert_int_equal(said.rows, 1);
+	}
+	assert_int_equal(said.candidates_low, 1);
+	assert_int_equal(said.low, 0);
+	assert_int_equal(client.last.available == PSB_LOW && client.told > 0, 0);
+	lab_kill_all();
+	forest_rise(&client.seat);
+}
+
+static void a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour(void **state)
+{
+	struct listener a = { 0 }, x = { 0 }, b = { 0 };
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	sit(&a, "a");
+	sit(&x, "a/x");
+	sit(&b, "b");
+	simulate("a/x", PSB_LOW);
+	assert_int_equal(x.told, 1);
+	assert_int_equal(a.told, 1);
+	assert_int_equal(b.told, 0);
+	assert_string_equal(a.cgroup, lab_path(&lab, "a"));
+	/* a second one below, too: a is as Low as before, and was told a moment ago */
+	simulate("a/y", PSB_LOW);
+	assert_int_equal(a.told, 1);
+	assert_int_equal(x.told, 1);
+	/* it is over for a when it is over for both */
+	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
+	assert_int_equal(x.last.available, PSB_HIGH);
+	assert_int_equal(b.told, 0);
+	forest_rise(&a.seat);
+	forest_rise(&x.seat);
+	forest_rise(&b.seat);
+}
+
+static void the_present_is_what_is_so_when_one_sits_down(void **state)
+{
+	struct listener first = { 0 }, above = { 0 };
+	struct psb_notification n;
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	simulate("a/x", PSB_LOW);
+	sit(&first, "a/x");
+	sit(&above, "a");
+	forest_present(&first.seat, &n);
+	assert_int_equal(n.available, PSB_LOW);
+	forest_present(&above.seat, &n);
+	assert_int_equal(n.available, PSB_LOW);
+	assert_int_equal(first.told + above.told, 0);
+	assert_true(TURN_UNTIL(10000, above.last.available == PSB_HIGH));
+	forest_rise(&first.seat);
+	forest_rise(&above.seat);
+}
+
+static void nothing_is_allocated_between_the_notification_and_the_last_seat(void **state)
+{
+	struct listener many[20] = { 0 };
+	bool neutral;
+
+	NEEDS_LAB;
+	if (COUNT_MALLOC_SANITIZED)
+		SKIP("the allocator is the sanitizer's");
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	for (size_t i = 0; i < ELEMENTSOF(many); i++)
+		sit(&many[i], i % 2 ? "a" : "a/x");
+	simulate("a/x", PSB_LOW); /* from here on the cgroup is under observation */
+	count_malloc_start();
+	neutral = TURN_UNTIL(10000, many[1].last.available == PSB_NEUTRAL);
+	count_malloc_stop(); /* resting, its monitor is freed */
+	assert_true(neutral);
+	for (size_t i = 0; i < ELEMENTSOF(many); i++) {
+		assert_true(many[i].told >= 2);
+		forest_rise(&many[i].seat);
+	}
+}
+
+/* ---- terms of one's own -------------------------------------------------------------------------- */
+
+static void equal_terms_share_a_lens_and_its_last_client_takes_it_away(void **state)
+{
+	struct listener own = { .terms = low_at(100000) }, same = { .terms = low_at(100000) },
+			none = { 0 }, like_the_tree = { .terms = low_at(200000) };
+	char path[128];
+
+	NEEDS_LAB;
+	snprintf(path, sizeof(path), "/%s/**", lab.name);
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	sit(&none, "a");
+	sit(&like_the_tree, "a");
+	assert_int_equal(lenses_of(path), 1);
+	sit(&own, "a");
+	sit(&same, "b");
+	assert_int_equal(lenses_of(path), 2);
+	forest_rise(&own.seat);
+	turn();
+	assert_int_equal(lenses_of(path), 2);
+	forest_rise(&same.seat);
+	turn();
+	assert_int_equal(lenses_of(path), 1);
+	forest_rise(&none.seat);
+	forest_rise(&like_the_tree.seat);
+}
+
+/* What is said alone is completed so that it fits; what contradicts is refused, with the words that
+ * the configuration gets. */
+static void terms_that_no_alarm_leads_to_are_refused(void **state)
+{
+	struct listener seldom = { .terms = low_at(2000000) }, over = { .terms = low_at(100000) };
+	const char *why = NULL;
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	sit(&seldom, "a"); /* a tenth of 2 s is more than critical needs */
+	over.terms.has_early = true;
+	over.terms.early = (struct trigger){ PSI_SOME, 100001, 2000000 };
+	over.seat.class = &class;
+	assert_int_equal(
+		forest_sit(s.forest, &over.seat, lab_path(&lab, "a"), &over.terms, NULL, &why),
+		-EINVAL);
+	assert_string_equal(why, "early \"some 100001us/2s\" is over low \"some 100ms/2s\", which "
+				 "stalls could reach unnoticed; early of at most \"some 100ms/2s\" "
+				 "was expected");
+	forest_rise(&seldom.seat);
+}
+
+static void too_many_different_terms_are_refused(void **state)
+{
+	struct listener l[9] = { 0 };
+	int r = 0;
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	for (unsigned i = 0; i < ELEMENTSOF(l); i++) {
+		l[i].terms = low_at(50000 + i);
+		r = try_sit(&l[i], "a");
+		if (i < 7)
+			assert_int_equal(r, 0);
+	}
+	assert_int_equal(r, -EUSERS);
+	for (unsigned i = 0; i < ELEMENTSOF(l); i++)
+		forest_rise(&l[i].seat);
+}
+
+/* ---- everybody else ------------------------------------------------------------------------------ */
+
+static void whom_no_watch_covers_gets_one_that_goes_with_the_last(void **state)
+{
+	struct listener a = { 0 }, b = { 0 };
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT), 0);
+	sit(&a, "a");
+	sit(&b, "b");
+	assert_int_equal(trees_configured(false), 1); /* one for both */
+	simulate("a", PSB_LOW);
+	assert_int_equal(a.told, 1);
+	assert_int_equal(b.told, 0);
+	forest_rise(&a.seat);
+	forest_rise(&b.seat);
+	turn();
+	assert_int_equal(trees_configured(false), 0);
+	assert_int_equal(configure(PATIENT "[Daemon]\nServeOthers=no\n"), 0);
+	assert_int_equal(try_sit(&a, "a"), -ENOENT);
+	assert_int_equal(try_sit(&a, "nowhere"), -ENOENT);
+}
+
+/* ---- another configuration ----------------------------------------------------------------------- */
+
+static void seats_move_and_their_level_goes_on(void **state)
+{
+	struct listener a = { 0 }, own = { .terms = low_at(100000) };
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	sit(&a, "a");
+	sit(&own, "a");
+	simulate("a", PSB_LOW);
+	assert_int_equal(a.told, 1);
+	assert_int_equal(own.told, 1);
+	/* its own watch now, with other thresholds; then none at all */
+	assert_int_equal(configure(PATIENT "Low=some 300ms/2s\n[Watch %s/**]\n[Watch %s/a]\n"), 0);
+	assert_int_equal(configure(PATIENT), 0);
+	assert_int_equal(a.told, 1); /* nobody is told twice */
+	assert_int_equal(own.told, 1);
+	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
+	assert_true(TURN_UNTIL(10000, own.last.available == PSB_HIGH));
+	forest_rise(&a.seat);
+	forest_rise(&own.seat);
+}
+
+static void a_watch_made_for_others_goes_by_the_defaults_of_today(void **state)
+{
+	struct listener a = { 0 };
+	struct tree_view view;
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT), 0);
+	sit(&a, "a");
+	assert_int_equal(configure(PATIENT "Low=some 300ms/2s\n"), 0);
+	assert_int_equal(trees_configured(false), 1);
+	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+		if (strstr(view.path, lab.name))
+			assert_int_equal(view.settings.low.threshold_usec, 300000);
+	simulate("a", PSB_LOW);
+	assert_int_equal(a.told, 1);
+	forest_rise(&a.seat);
+}
+
+static void out_of_the_shadow_one_is_told_what_was_kept_back(void **state)
+{
+	struct listener a = { 0 };
+
+	NEEDS_LAB;
+	assert_int_equal(
+		configure("[Defaults]\nHighHeadroom=off\nQuiet=10s\nShadow=yes\n[Watch %s/**]\n"),
+		0);
+	sit(&a, "a");
+	assert_true(forest_in_shadow(&a.seat));
+	simulate("a", PSB_LOW);
+	a.told = 0; /* a client delivers nothing in there */
+	assert_int_equal(configure("[Defaults]\nHighHeadroom=off\nQuiet=10s\n[Watch %s/**]\n"), 0);
+	assert_false(forest_in_shadow(&a.seat));
+	assert_int_equal(a.told, 1);
+	assert_int_equal(a.last.available, PSB_LOW);
+	forest_rise(&a.seat);
+}
+
+static void what_did_not_change_keeps_its_watch(void **state)
+{
+	struct tree_view before, after;
+	size_t i = 0;
+
+	NEEDS_LAB;
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	simulate("a", PSB_NEUTRAL);
+	while (forest_tree(s.forest, i, &before) && !strstr(before.path, lab.name))
+		i++;
+	assert_true(before.stats.neutral > 0);
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/b]\n"), 0);
+	for (i = 0; forest_tree(s.forest, i, &after); i++)
+		if (after.id == before.id)
+			break;
+	assert_true(after.stats.neutral >= before.stats.neutral);
+}
+
+#define ON_A_STAGE(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+TEST_GROUP(forest)
+{
+	const struct CMUnitTest tests[] = {
+		ON_A_STAGE(the_most_specific_watch_counts),
+		ON_A_STAGE(the_most_specific_watch_alone_judges_a_cgroup),
+		ON_A_STAGE(a_candidate_runs_beside_the_live_watch),
+		ON_A_STAGE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour),
+		ON_A_STAGE(the_present_is_what_is_so_when_one_sits_down),
+		ON_A_STAGE(nothing_is_allocated_between_the_notification_and_the_last_seat),
+		ON_A_STAGE(equal_terms_share_a_lens_and_its_last_client_takes_it_away),
+		ON_A_STAGE(terms_that_no_alarm_leads_to_are_refused),
+		ON_A_STAGE(too_many_different_terms_are_refused),
+		ON_A_STAGE(whom_no_watch_covers_gets_one_that_goes_with_the_last),
+		ON_A_STAGE(seats_move_and_their_level_goes_on),
+		ON_A_STAGE(a_watch_made_for_others_goes_by_the_defaults_of_today),
+		ON_A_STAGE(out_of_the_shadow_one_is_told_what_was_kept_back),
+		ON_A_STAGE(what_did_not_change_keeps_its_watch),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* The table that outlives the daemon: what one process writes the next one reads, and nothing else. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "daemon/ledger.h"
+
+static struct ledger *fresh(unsigned slots)
+{
+	struct ledger *l;
+
+	assert_int_equal(ledger_new(slots, &l), 0);
+	return l;
+}
+
+/* What the manager hands to the next process. */
+static int stored(const struct ledger *l)
+{
+	int fd = fcntl(ledger_fd(l), F_DUPFD_CLOEXEC, 3);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void the_next_process_finds_what_this_one_wrote(void **state)
+{
+	struct ledger *l = fresh(8), *next;
+	struct ledger_entry *e;
+	int fd, status;
+	pid_t pid;
+
+	(void)state;
+	fd = stored(l);
+	pid = fork(); /* a writer that is killed, without any farewell */
+	if (pid == 0) {
+		e = ledger_enter(l, 7);
+		strcpy(e->cgroup, "/a/b");
+		e->protocol = LEDGER_RECORDS;
+		e->available = 1;
+		e->critical = 1;
+		e->told_usec = 42;
+		raise(SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	ledger_free(l);
+	assert_int_equal(ledger_adopt(fd, &next), 0);
+	e = ledger_find(next, 7);
+	assert_non_null(e);
+	assert_string_equal(e->cgroup, "/a/b");
+	assert_int_equal(e->protocol, LEDGER_RECORDS);
+	assert_int_equal(e->available, 1);
+	assert_int_equal(e->critical, 1);
+	assert_int_equal(e->told_usec, 42);
+	assert_null(ledger_find(next, 8));
+	assert_null(ledger_find(next, 0));
+	ledger_free(next);
+}
+
+static void assert_same(const struct trigger *a, const struct trigger *b)
+{
+	assert_int_equal(a->kind, b->kind);
+	assert_int_equal(a->threshold_usec, b->threshold_usec);
+	assert_int_equal(a->window_usec, b->window_usec);
+}
+
+static void terms_come_back_as_they_were(void **state)
+{
+	static const struct wire_terms rows[] = {
+		{ 0 },
+		{ .has_low = true, .low = { PSI_SOME, 200000, 2000000 } },
+		{ .has_early = true,
+		  .early = { PSI_FULL, 1, 10000000 },
+		  .has_critical = true,
+		  .critical = { PSI_FULL, 10000000, 10000000 },
+		  .rearm_usec = 86400000000,
+		  .quiet_usec = 1,
+		  .calm_usec = UINT64_MAX,
+		  .headroom_percent = 99 },
+		{ .headroom_percent = 1 },
+		{ .headroom_percent = WIRE_HEADROOM_OFF },
+	};
+	struct ledger *l = fresh(1);
+	struct ledger_entry *e = ledger_enter(l, 1);
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct wire_terms t;
+
+		memset(&t, 0xa5, sizeof(t));
+		ledger_put_terms(e, &rows[i]);
+		ledger_get_terms(e, &t);
+		assert_int_equal(t.has_early, rows[i].has_early);
+		assert_int_equal(t.has_low, rows[i].has_low);
+		assert_int_equal(t.has_critical, rows[i].has_critical);
+		assert_same(&t.early, &rows[i].early);
+		assert_same(&t.low, &rows[i].low);
+		assert_same(&t.critical, &rows[i].critical);
+		assert_int_equal(t.rearm_usec, rows[i].rearm_usec);
+		assert_int_equal(t.quiet_usec, rows[i].quiet_usec);
+		assert_int_equal(t.calm_usec, rows[i].calm_usec);
+		assert_int_equal(t.headroom_percent, rows[i].headroom_percent);
+	}
+	ledger_free(l);
+}
+
+static void a_full_one_says_so_and_a_place_that_is_left_is_taken_again(void **state)
+{
+	struct ledger *l = fresh(3);
+	struct ledger_entry *second;
+
+	(void)state;
+	assert_non_null(ledger_enter(l, 1));
+	second = ledger_enter(l, 2);
+	assert_non_null(ledger_enter(l, 3));
+	assert_null(ledger_enter(l, 4));
+	second->available = 1;
+	strcpy(second->cgroup, "/old");
+	ledger_leave(l, second);
+	assert_null(ledger_find(l, 2));
+	assert_ptr_equal(ledger_enter(l, 4), second);
+	assert_string_equal(second->cgroup, "");
+	assert_int_equal(second->available, 3);
+	ledger_leave(l, NULL);
+	ledger_free(l);
+}
+
+static bool is_even(uint64_t cookie, void *userdata)
+{
+	(void)userdata;
+	return cookie % 2 == 0;
+}
+
+static void who_went_meanwhile_is_pruned_and_the_rest_moves_into_a_bigger_one(void **state)
+{
+	struct ledger *l = fresh(4), *bigger = fresh(6), *smaller = fresh(1);
+
+	(void)state;
+	for (uint64_t i = 1; i <= 4; i++)
+		assert_non_null(ledger_enter(l, i));
+	ledger_prune(l, is_even, NULL);
+	assert_null(ledger_find(l, 1));
+	assert_non_null(ledger_find(l, 2));
+	assert_int_equal(ledger_copy(l, bigger), 0);
+	assert_non_null(ledger_find(bigger, 4));
+	assert_null(ledger_find(bigger, 3));
+	assert_int_equal(ledger_copy(l, smaller), -ENOSPC);
+	ledger_free(l);
+	ledger_free(bigger);
+	ledger_free(smaller);
+}
+
+static void memory_is_taken_for_those_who_are_there_not_for_those_who_could_be(void **state)
+{
+	struct ledger *l = fresh(100000);
+	struct stat st;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 10; i++)
+		assert_non_null(ledger_enter(l, i));
+	assert_null(ledger_find(l, 11));
+	ledger_prune(l, is_even, NULL);
+	assert_int_equal(fstat(ledger_fd(l), &st), 0);
+	assert_true(st.st_size > 100000 * (off_t)sizeof(struct ledger_entry));
+	assert_true(st.st_blocks * 512 <= 16384);
+	ledger_free(l);
+}
+
+static void whatever_else_the_manager_kept_is_refused(void **state)
+{
+	struct ledger *l = fresh(2), *ret = NULL;
+	char text[4096] = "not a ledger at all";
+	int fd, pipe_fd[2];
+	size_t offset;
+
+	(void)state;
+	/* no memfd, no seals, too short */
+	assert_int_equal(pipe(pipe_fd), 0);
+	assert_int_equal(ledger_adopt(pipe_fd[0], &ret), -EBADMSG);
+	assert_int_equal(fcntl(pipe_fd[0], F_GETFD), -1); /* taken over all the same */
+	close(pipe_fd[1]);
+	fd = memfd_create("unsealed", MFD_CLOEXEC);
+	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
+	assert_int_equal(ledger_adopt(fd, &ret), -EBADMSG);
+	fd = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(ledger_adopt(fd, &ret), -EBADMSG);
+
+	/* any damage in what describes it: magic, version, size of an entry, slots, used */
+	for (offset = 0; offset < 24; offset += 4) {
+		uint32_t right, wrong = 0xfffffff1u;
+
+		fd = stored(l);
+		assert_int_equal(pread(fd, &right, 4, (off_t)offset), 4);
+		assert_int_equal(pwrite(fd, &wrong, 4, (off_t)offset), 4);
+		assert_int_equal(ledger_adopt(fd, &ret), -EBADMSG);
+		assert_int_equal(pwrite(ledger_fd(l), &right, 4, (off_t)offset), 4);
+	}
+	assert_int_equal(ledger_adopt(stored(l), &ret), 0);
+	ledger_free(ret);
+	ledger_free(l);
+}
+
+static void nonsense_in_an_entry_is_made_harmless(void **state)
+{
+	struct ledger *l = fresh(2), *next;
+	struct ledger_entry *e = ledger_enter(l, 5);
+
+	(void)state;
+	e->available = 77;
+	memset(e->cgroup, 'x', sizeof(e->cgroup));
+	assert_int_equal(ledger_adopt(stored(l), &next), 0);
+	e = ledger_find(next, 5);
+	assert_int_equal(e->available, 3);
+	assert_int_equal(strlen(e->cgroup), LEDGER_PATH_MAX - 1);
+	ledger_free(next);
+	ledger_free(l);
+}
+
+static void each_socket_has_a_cookie_of_its_own_that_stays(void **state)
+{
+	uint64_t a, again, b;
+	int pair[2], copy;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	copy = dup(pair[0]);
+	assert_int_equal(socket_cookie(pair[0], &a), 0);
+	assert_int_equal(socket_cookie(copy, &again), 0);
+	assert_int_equal(socket_cookie(pair[1], &b), 0);
+	assert_int_equal(a, again);
+	assert_int_not_equal(a, b);
+	assert_int_not_equal(a, 0);
+	assert_int_equal(socket_cookie(-1, &a), -EBADF);
+	close(copy);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+TEST_GROUP(ledger)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_next_process_finds_what_this_one_wrote),
+		cmocka_unit_test(terms_come_back_as_they_were),
+		cmocka_unit_test(a_full_one_says_so_and_a_place_that_is_left_is_taken_again),
+		cmocka_unit_test(who_went_meanwhile_is_pruned_and_the_rest_moves_into_a_bigger_one),
+		cmocka_unit_test(
+			memory_is_taken_for_those_who_are_there_not_for_those_who_could_be),
+		cmocka_unit_test(whatever_else_the_manager_kept_is_refused),
+		cmocka_unit_test(nonsense_in_an_entry_is_made_harmless),
+		cmocka_unit_test(each_socket_has_a_cookie_of_its_own_that_stays),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Sockets of our own: what lies in the way, and a full file system. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "../../skip.h"
+#include "daemon/listen.h"
+
+static char dir[64];
+
+static const char *in(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static int set_up(void **state)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	(void)state;
+	snprintf(dir, sizeof(dir), "%s/psb-XXXXXX", tmp ? tmp : "/tmp");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	return system(command);
+}
+
+static int try_connect(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+
+	memcpy(address.sun_path, path, strlen(path));
+	r = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static void anybody_can_connect_and_the_directory_is_made(void **state)
+{
+	char name[32];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	assert_int_equal(listen_at(in("psibridge/notify"), &fd), 0);
+	assert_int_equal(stat(in("psibridge"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0755);
+	assert_int_equal(stat(in("psibridge/notify"), &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 0777, 0666);
+	assert_int_equal(try_connect(in("psibridge/notify")), 0);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	listen_name(fd, name, sizeof(name));
+	assert_string_equal(name, "notify");
+	close(fd);
+}
+
+static void what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed(void **state)
+{
+	int fd, second = -1;
+
+	(void)state;
+	assert_int_equal(listen_at(in("s"), &fd), 0);
+	assert_int_equal(listen_at(in("s"), &second), -EADDRINUSE);
+	assert_int_equal(second, -1);
+	assert_int_equal(try_connect(in("s")), 0);
+	close(fd);
+	assert_int_equal(try_connect(in("s")), -ECONNREFUSED);
+	assert_int_equal(listen_at(in("s"), &fd), 0);
+	assert_int_equal(try_connect(in("s")), 0);
+	close(fd);
+}
+
+static void what_is_no_socket_stays_where_it_is(void **state)
+{
+	struct stat st;
+	int fd = open(in("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), ret;
+
+	(void)state;
+	close(fd);
+	assert_int_equal(listen_at(in("file"), &ret), -EADDRINUSE);
+	assert_int_equal(stat(in("file"), &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+}
+
+static void paths_that_cannot_be_are_errors(void **state)
+{
+	char longer[200];
+	int fd;
+
+	(void)state;
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[0] = '/';
+	longer[sizeof(longer) - 1] = '\0';
+	assert_int_equal(listen_at(longer, &fd), -ENAMETOOLONG);
+	assert_int_equal(listen_at(in("no/such/directory"), &fd), -ENOENT);
+}
+
+static void a_full_file_system_is_said_to_be_full(void **state)
+{
+	int fd, file;
+
+	(void)state;
+	assert_int_equal(mkdir(in("full"), 0755), 0);
+	if (mount("tmpfs", in("full"), "tmpfs", 0, "size=4k,nr_inodes=2") < 0)
+		SKIP("a file system can't be mounted without permission");
+	file = open(in("full/last"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(file >= 0);
+	close(file);
+	assert_int_equal(listen_at(in("full/notify"), &fd), -ENOSPC);
+	assert_int_equal(listen_at(in("full/psibridge/notify"), &fd), -ENOSPC);
+	assert_int_equal(umount(in("full")), 0);
+}
+
+TEST_GROUP(listen)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(anybody_can_connect_and_the_directory_is_made),
+		cmocka_unit_test(
+			what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed),
+		cmocka_unit_test(what_is_no_socket_stays_where_it_is),
+		cmocka_unit_test(paths_that_cannot_be_are_errors),
+		cmocka_unit_test(a_full_file_system_is_said_to_be_full),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

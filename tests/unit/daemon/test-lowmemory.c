@@ -1,0 +1,710 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-lowmemory.c - org.freedesktop.LowMemoryMonitor on buses that come late, die, hang, and give the
+ * name to others (src/daemon/lowmemory.h)
+ *
+ * A private dbus-daemon, the parts of psibridged that lowmemory.c uses, and a client that asks who owns
+ * the name and hears the warnings. All but the bus runs on one thread: SPIN() drives loop and client by
+ * turns until a condition is true. Levels are simulated; what was logged is read from a file.
+ */
+#include "../unit.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <systemd/sd-bus.h>
+#include <unistd.h>
+
+#include "../../skip.h"
+#include "../fake-root.h"
+#include "daemon/lowmemory.h"
+
+#define NAME "org.freedesktop.LowMemoryMonitor"
+#define BUS "org.freedesktop.DBus"
+#define PATIENCE_USEC (20 * USEC_PER_SEC)
+
+static const enum loop_backend backends[] = { LOOP_URING, LOOP_EPOLL };
+
+static struct bench {
+	enum loop_backend backend;
+	struct daemon d;
+	struct config config;
+	struct loop_op bridge_op;
+	int real_stderr;
+	pid_t bus;
+	sd_bus *client;
+	char heard[1024]; /* "50 100 " */
+} b;
+
+/* ---- a bus ----------------------------------------------------------------------------------- */
+
+#define OPEN_POLICY                                                         \
+	"<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>" \
+	"<allow send_destination=\"*\" eavesdrop=\"true\"/>"                \
+	"<allow eavesdrop=\"true\"/></policy>"
+#define NOT_THE_NAME "<policy context=\"mandatory\"><deny own=\"" NAME "\"/></policy>"
+
+static void need_a_bus(void)
+{
+	if (system("dbus-daemon --version >/dev/null 2>&1") != 0)
+		SKIP("no dbus-daemon here");
+}
+
+/* In a directory that bus_start() makes. */
+static const char *bus_socket(void)
+{
+	return fake_path("run/dbus/socket");
+}
+
+static void bus_start(const char *policy)
+{
+	char config[4096], option[600];
+	int ready[2];
+	char c = '\0';
+
+	snprintf(
+		config, sizeof(config),
+		"<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" "
+		"\"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">"
+		"<busconfig><type>system</type><auth>EXTERNAL</auth>"
+		"<listen>unix:path=%s</listen>%s</busconfig>",
+		bus_socket(), policy);
+	fake_write("bus.conf", config);
+	fake_write("run/dbus/", "");
+	unlink(bus_socket());
+	assert_int_equal(pipe(ready), 0);
+	b.bus = fork();
+	assert_true(b.bus >= 0);
+	if (b.bus == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ready[0]);
+		if (!freopen(fake_path("bus.log"), "ae", stderr) || dup2(fileno(stderr), 2) < 0)
+			_exit(126);
+		snprintf(option, sizeof(option), "--config-file=%s", fake_path("bus.conf"));
+		snprintf(config, sizeof(config), "--print-address=%d", ready[1]);
+		execlp("dbus-daemon", "dbus-daemon", "--nofork", "--nopidfile", "--nosyslog",
+		       option, config, NULL);
+		_exit(127);
+	}
+	close(ready[1]);
+	while (read(ready[0], &c, 1) < 0 && errno == EINTR)
+		;
+	if (c != 'u') /* "unix:path=..." */
+		fail_msg("dbus-daemon did not start; is its configuration right?");
+	close(ready[0]);
+}
+
+/* It leaves its socket behind. */
+static void bus_stop(void)
+{
+	if (b.bus <= 0)
+		return;
+	kill(b.bus, SIGKILL);
+	while (waitpid(b.bus, NULL, 0) < 0 && errno == EINTR)
+		;
+	b.bus = 0;
+}
+
+/* A socket of that name, or of that abstract one ("@name"), where nobody listens yet. */
+static int bind_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (path[0] == '@')
+		address.sun_path[0] = '\0';
+	assert_int_equal(bind(fd, (void *)&address,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))),
+			 0);
+	return fd;
+}
+
+static int listen_at(const char *path)
+{
+	int fd = bind_at(path);
+
+	assert_int_equal(listen(fd, 5), 0);
+	return fd;
+}
+
+/* ---- the daemon ------------------------------------------------------------------------------ */
+
+static void bridge_is_ready(struct loop_op *op, int result)
+{
+	(void)op;
+	(void)result;
+	while (psb_bridge_dispatch(b.d.bridge) > 0)
+		;
+}
+
+static void daemon_up(const char *address)
+{
+	struct loop_options options = { .backend = b.backend };
+	struct psb_bridge_options bridge = {
+		.size = sizeof(bridge),
+		.backend = b.backend == LOOP_URING ? PSB_BACKEND_URING : PSB_BACKEND_EPOLL,
+	};
+
+	if (loop_new(&options, &b.d.loop, NULL) < 0)
+		SKIP("io_uring cannot be had here");
+	assert_int_equal(psb_bridge_new(&bridge, &b.d.bridge), 0);
+	b.config = (struct config){
+		.defaults = {
+			/* the machine's own pressure, whatever else runs on it, stays below */
+			.early = { PSI_SOME, 10000000, 10000000 },
+			.low = { PSI_SOME, 10000000, 10000000 },
+			.critical = { PSI_FULL, 10000000, 10000000 },
+			.rearm_usec = 8192000,
+			.calm_usec = 10000000,
+		},
+		.low_memory_monitor = true,
+	};
+	b.d.config = &b.config;
+	assert_int_equal(loop_poll(b.d.loop, &b.bridge_op, psb_bridge_fd(b.d.bridge), POLLIN,
+				   bridge_is_ready),
+			 0);
+	setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
+	assert_int_equal(lowmemory_new(&b.d, &b.d.lowmemory), 0);
+}
+
+/* At the address of bus_start(). */
+static void daemon_up_here(void)
+{
+	char address[600];
+
+	snprintf(address, sizeof(address), "unix:path=%s", bus_socket());
+	daemon_up(address);
+}
+
+static void want(bool wanted)
+{
+	b.config.low_memory_monitor = wanted;
+	lowmemory_config_changed(b.d.lowmemory);
+}
+
+/* The loop's callbacks within that time; the client does nothing. */
+static unsigned wakeups(uint64_t usec)
+{
+	uint64_t end = now_usec() + usec;
+	unsigned n = 0;
+
+	while (now_usec() < end) {
+		int r = loop_dispatch(b.d.loop, end);
+
+		assert_true(r >= 0);
+		n += (unsigned)r;
+	}
+	return n;
+}
+
+static bool turn(void)
+{
+	assert_true(loop_dispatch(b.d.loop, now_usec() + 2000) >= 0);
+	while (b.client && sd_bus_process(b.client, NULL) > 0)
+		;
+	return true;
+}
+
+#define SPIN(condition)                                             \
+	do {                                                        \
+		uint64_t _end = now_usec() + PATIENCE_USEC;         \
+		while (turn() && !(condition))                      \
+			if (now_usec() > _end)                      \
+				fail_msg("waited for " #condition); \
+	} while (0)
+
+/* How many lines of the journal have `text` in them? */
+static unsigned logged(const char *text)
+{
+	FILE *f = fopen(fake_path("journal"), "re");
+	char line[1024];
+	unsigned n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, text) != NULL;
+	fclose(f);
+	return n;
+}
+
+/* ---- a client -------------------------------------------------------------------------------- */
+
+static int answer_came(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	sd_bus_message **answer = userdata;
+
+	(void)error;
+	*answer = sd_bus_message_ref(m);
+	return 1;
+}
+
+/* Of the bus, about the name. To be freed by the caller. */
+static sd_bus_message *ask(const char *member)
+{
+	sd_bus_message *answer = NULL;
+
+	assert_true(sd_bus_call_method_async(b.client, NULL, BUS, "/org/freedesktop/DBus", BUS,
+					     member, answer_came, &answer, "s", NAME) >= 0);
+	SPIN(answer);
+	return answer;
+}
+
+static int warned(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	size_t used = strlen(b.heard);
+	uint8_t level;
+
+	(void)userdata;
+	(void)error;
+	assert_string_equal(sd_bus_message_get_path(m), "/org/freedesktop/LowMemoryMonitor");
+	assert_true(sd_bus_message_read(m, "y", &level) > 0);
+	snprintf(b.heard + used, sizeof(b.heard) - used, "%u ", level);
+	return 0;
+}
+
+static void client_up(void)
+{
+	sd_bus_message *answer = NULL;
+
+	b.heard[0] = '\0';
+	assert_true(sd_bus_new(&b.client) >= 0);
+	assert_true(sd_bus_set_address(b.client, getenv("DBUS_SYSTEM_BUS_ADDRESS")) >= 0);
+	assert_true(sd_bus_set_bus_client(b.client, 1) >= 0);
+	assert_true(sd_bus_start(b.client) >= 0);
+	assert_true(sd_bus_match_signal_async(b.client, NULL, NULL, NULL, NAME, "LowMemoryWarning",
+					      warned, answer_came, &answer) >= 0);
+	SPIN(answer);
+	assert_null(sd_bus_message_get_error(answer));
+	sd_bus_message_unref(answer);
+}
+
+/* Does another connection than the client's own the name? */
+static bool is_offered(void)
+{
+	sd_bus_message *answer = ask("GetNameOwner");
+	const char *owner = NULL, *own;
+	bool offered;
+
+	assert_true(sd_bus_get_unique_name(b.client, &own) >= 0);
+	offered = !sd_bus_message_get_error(answer) &&
+		  sd_bus_message_read(answer, "s", &owner) > 0 && strcmp(owner, own) != 0;
+	sd_bus_message_unref(answer);
+	return offered;
+}
+
+static int simulate(enum psb_available available, bool critical)
+{
+	return lowmemory_simulate(b.d.lowmemory, available, critical);
+}
+
+/* Not before it is offered. */
+static void need_the_watch(void)
+{
+	if (logged("stays silent"))
+		SKIP("the machine's pressure cannot be watched here");
+	SPIN(simulate(PSB_HIGH, false) == 0);
+}
+
+/* The usual: a bus, the daemon on it, a client that listens. */
+static void all_up(void)
+{
+	need_a_bus();
+	bus_start(OPEN_POLICY);
+	daemon_up_here();
+	client_up();
+	SPIN(is_offered());
+}
+
+static bool heard(const char *levels)
+{
+	return strcmp(b.heard, levels) == 0;
+}
+
+/* ---- coming and going ------------------------------------------------------------------------ */
+
+static bool sleeps(uint64_t usec)
+{
+	uint64_t end = now_usec() + usec;
+
+	while (now_usec() < end)
+		if (loop_dispatch(b.d.loop, end) != 0)
+			return false;
+	return true;
+}
+
+/* `attempts`: others may make files in a directory on the way. Where it is asked again by time, that is
+ * sooner than in a second the first three times. */
+static void assert_waits_for_a_bus(unsigned attempts)
+{
+	bool slept = false;
+
+	SPIN(logged("<6>D-Bus: there is no bus") == 1);
+	lowmemory_config_changed(b.d.lowmemory);
+	while (!slept && attempts-- > 0)
+		slept = sleeps(1200000);
+	assert_true(slept);
+	assert_int_equal(logged("D-Bus"), 1);
+}
+
+static void without_a_bus_nothing_wakes_us(void **state)
+{
+	(void)state;
+	daemon_up("unix:path=/sys/psibridge-has-no-bus/socket");
+	assert_waits_for_a_bus(1);
+	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
+}
+
+static void a_socket_that_a_killed_bus_left_is_not_asked_for_ever(void **state)
+{
+	char dir[] = "/var/tmp/psb-bus-XXXXXX", path[64], address[128];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/socket", dir);
+	snprintf(address, sizeof(address), "unix:path=%s", path);
+	close(listen_at(path));
+	daemon_up(address);
+	assert_waits_for_a_bus(3);
+	unlink(path);
+	rmdir(dir);
+}
+
+static void a_bus_that_comes_later_is_found(void **state)
+{
+	(void)state;
+	need_a_bus();
+	daemon_up_here();
+	SPIN(logged("there is no bus") == 1);
+	bus_start(OPEN_POLICY); /* makes its directory too */
+	client_up();
+	SPIN(is_offered());
+	SPIN(logged("<6>D-Bus: connected") == 1);
+}
+
+static void a_bus_that_restarts_is_found_again(void **state)
+{
+	(void)state;
+	all_up();
+	for (unsigned i = 1; i <= 3; i++) {
+		b.client = sd_bus_close_unref(b.client);
+		bus_stop();
+		SPIN(logged("there is no bus") == i);
+		assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
+		bus_start(OPEN_POLICY);
+		client_up();
+		SPIN(is_offered());
+		SPIN(logged("connected") == i);
+	}
+	need_the_watch();
+	assert_int_equal(simulate(PSB_LOW, false), 0);
+	SPIN(heard("100 "));
+}
+
+/* bind(2) is seen, listen(2) is not. */
+static void a_bus_that_is_slow_to_listen_is_found(void **state)
+{
+	int listener;
+
+	(void)state;
+	fake_write("run/dbus/", "");
+	daemon_up_here();
+	SPIN(logged("there is no bus") == 1);
+	listener = bind_at(bus_socket());
+	wakeups(100000);
+	assert_int_equal(listen(listener, 5), 0);
+	SPIN(poll(&(struct pollfd){ .fd = listener, .events = POLLIN }, 1, 0) == 1);
+	close(listener);
+}
+
+/* How long until it connects to `listener`? It is hung up on. */
+static uint64_t next_attempt(int listener)
+{
+	uint64_t begun = now_usec();
+	int fd = -1;
+
+	SPIN((fd = accept(listener, NULL, NULL)) >= 0);
+	close(fd);
+	return now_usec() - begun;
+}
+
+static void attempts_that_fail_come_slower_and_slower(void **state)
+{
+	int listener;
+
+	(void)state;
+	fake_write("run/dbus/", "");
+	listener = listen_at(bus_socket());
+	daemon_up_here();
+	next_attempt(listener);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(next_attempt(listener) > UINT64_C(80000) << i);
+	assert_int_equal(logged("there is no bus"), 1);
+	close(listener);
+}
+
+/* An abstract name, of which inotify says nothing. */
+static void where_nothing_tells_of_a_bus_it_is_looked_for(void **state)
+{
+	char address[64], name[32];
+	int listener;
+
+	(void)state;
+	snprintf(name, sizeof(name), "@psibridge-test-%d", (int)getpid());
+	snprintf(address, sizeof(address), "unix:abstract=%s", name + 1);
+	daemon_up(address);
+	assert_in_range(wakeups(1000000), 3, 6); /* after 0, 0.1, 0.3 and 0.7 s */
+	listener = listen_at(name);
+	next_attempt(listener);
+	close(listener);
+	assert_int_equal(logged("there is no bus"), 1);
+}
+
+/* It takes the connection, and then nothing. */
+static void a_bus_that_says_nothing_holds_nobody_up(void **state)
+{
+	int listener;
+
+	(void)state;
+	need_a_bus();
+	fake_write("run/dbus/", "");
+	listener = listen_at(bus_socket());
+	daemon_up_here();
+	wakeups(300000);
+	assert_int_equal(wakeups(1500000), 0);
+	assert_int_equal(logged("D-Bus"), 0);
+	close(listener); /* and hangs up */
+	SPIN(logged("there is no bus") == 1);
+	bus_start(OPEN_POLICY);
+	client_up();
+	SPIN(is_offered());
+}
+
+static void a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest(void **state)
+{
+	size_t size;
+
+	(void)state;
+	all_up();
+	need_the_watch();
+	kill(b.bus, SIGSTOP);
+	for (unsigned i = 0; i < 60; i++) {
+		assert_int_equal(simulate(PSB_LOW, false), 0);
+		wakeups(4000);
+		assert_int_equal(simulate(PSB_HIGH, false), 0);
+		wakeups(4000);
+	}
+	assert_int_equal(simulate(PSB_LOW, true), 0);
+	wakeups(100000);
+	assert_in_range(wakeups(500000), 0, 20); /* waits for room, does not look for it */
+	kill(b.bus, SIGCONT);
+	SPIN(strstr(b.heard, "255 "));
+	size = strlen(b.heard);
+	assert_string_equal(b.heard + size - 4, "255 ");
+	assert_in_range(size, 4, 30 * 4); /* of 61 */
+	assert_int_equal(wakeups(300000) > 20, 0);
+}
+
+/* ---- the name -------------------------------------------------------------------------------- */
+
+static void a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free(void **state)
+{
+	sd_bus_message *answer = NULL, *signal = NULL;
+	char us[32];
+
+	(void)state;
+	need_a_bus();
+	bus_start(OPEN_POLICY);
+	daemon_up_here();
+	want(false);
+	client_up();
+	assert_true(sd_bus_call_method_async(b.client, NULL, BUS, "/", BUS, "RequestName",
+					     answer_came, &answer, "su", NAME, 0) >= 0);
+	SPIN(answer);
+	sd_bus_message_unref(answer);
+	want(true);
+	SPIN(logged("<5>D-Bus: another program owns the name " NAME) == 1);
+	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
+
+	/* any program may send a signal that looks like the bus's; ours is the connection after the client's */
+	for (unsigned i = 0; i < 9; i++) {
+		snprintf(us, sizeof(us), ":1.%u", i);
+		assert_true(sd_bus_message_new_signal(b.client, &signal, "/org/freedesktop/DBus",
+						      BUS, "NameAcquired") >= 0);
+		assert_true(sd_bus_message_append(signal, "s", NAME) >= 0);
+		assert_true(sd_bus_message_set_destination(signal, us) >= 0);
+		assert_true(sd_bus_send(b.client, signal, NULL) >= 0);
+		signal = sd_bus_message_unref(signal);
+	}
+	assert_false(is_offered());
+	wakeups(100000);
+	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
+
+	b.client = sd_bus_close_unref(b.client);
+	client_up();
+	SPIN(is_offered());
+	need_the_watch();
+}
+
+static void a_name_that_is_refused_is_noted_once(void **state)
+{
+	(void)state;
+	need_a_bus();
+	bus_start(OPEN_POLICY NOT_THE_NAME);
+	daemon_up_here();
+	SPIN(logged("<5>D-Bus: the bus refuses us the name " NAME ": ") == 1);
+	assert_int_equal(wakeups(500000), 0);
+	assert_int_equal(logged("D-Bus"), 1);
+	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
+}
+
+static void the_configuration_turns_it_off_and_on(void **state)
+{
+	(void)state;
+	all_up();
+	for (unsigned i = 0; i < 3; i++) {
+		want(false);
+		assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
+		SPIN(!is_offered());
+		want(true);
+		SPIN(is_offered());
+	}
+	want(false);
+	bus_stop();
+	wakeups(100000);
+	assert_int_equal(wakeups(300000), 0);
+	assert_int_equal(logged("D-Bus"), 0);
+}
+
+/* ---- warnings -------------------------------------------------------------------------------- */
+
+static void a_level_of_the_machine_becomes_a_warning(void **state)
+{
+	static const struct {
+		enum psb_available available;
+		bool critical;
+		const char *heard; /* of it and all before */
+	} steps[] = {
+		{ PSB_NEUTRAL, false, "50 " },
+		{ PSB_LOW, false, "50 100 " },
+		{ PSB_LOW, true, "50 100 255 " },
+		{ PSB_NEUTRAL, false, NULL }, /* better than it was */
+		{ PSB_HIGH, false, NULL },
+		{ PSB_LOW, true, "50 100 255 255 " },
+		{ PSB_HIGH, false, NULL },
+		{ PSB_NEUTRAL, false, "50 100 255 255 50 " },
+	};
+
+	(void)state;
+	all_up();
+	need_the_watch();
+	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+		assert_int_equal(simulate(steps[i].available, steps[i].critical), 0);
+		if (steps[i].heard)
+			SPIN(heard(steps[i].heard));
+		else
+			wakeups(50000);
+	}
+}
+
+static void in_shadow_nothing_is_sent_and_new_defaults_count(void **state)
+{
+	(void)state;
+	all_up();
+	need_the_watch();
+	assert_int_equal(simulate(PSB_LOW, false), 0);
+	SPIN(heard("100 "));
+	/* nothing that concerns it: the watch, and its level, go on */
+	lowmemory_config_changed(b.d.lowmemory);
+	assert_int_equal(simulate(PSB_NEUTRAL, false), 0);
+	wakeups(50000);
+	b.config.defaults.shadow = true;
+	lowmemory_config_changed(b.d.lowmemory);
+	assert_int_equal(simulate(PSB_LOW, true), 0);
+	wakeups(50000);
+	assert_true(is_offered() && heard("100 ")); /* the question comes behind what was sent */
+	/* another watch, at rest */
+	b.config.defaults.shadow = false;
+	lowmemory_config_changed(b.d.lowmemory);
+	assert_int_equal(simulate(PSB_NEUTRAL, false), 0);
+	SPIN(heard("100 50 "));
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static int set_up(void **state)
+{
+	int fd;
+
+	memset(&b, 0, sizeof(b));
+	b.backend = *(const enum loop_backend *)*state;
+	if (fake_set_up(state) < 0)
+		return -1;
+	setenv("NOTIFY_SOCKET", "/none", 1); /* so the journal writes priorities */
+	unsetenv("JOURNAL_STREAM");
+	fd = open(fake_path("journal"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	b.real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+	return journal_new(JOURNAL_SOCKET, &b.d.journal);
+}
+
+static int tear_down(void **state)
+{
+	b.client = sd_bus_close_unref(b.client);
+	b.d.lowmemory = lowmemory_free(b.d.lowmemory);
+	if (b.d.loop)
+		wakeups(20000);
+	b.d.loop = loop_free(b.d.loop);
+	b.d.bridge = psb_bridge_unref(b.d.bridge);
+	b.d.journal = journal_free(b.d.journal);
+	bus_stop();
+	unsetenv("NOTIFY_SOCKET");
+	dup2(b.real_stderr, STDERR_FILENO);
+	close(b.real_stderr);
+	return fake_tear_down(state);
+}
+
+#define CASE(name)                                                                             \
+	{                                                                                      \
+		#name " (io_uring)", name, set_up, tear_down, (void *)(uintptr_t)&backends[0], \
+	},                                                                                     \
+	{                                                                                      \
+#name " (epoll)", name, set_up, tear_down, (void *)(uintptr_t)&backends[1],    \
+	}
+
+TEST_GROUP(lowmemory)
+{
+	static const struct CMUnitTest tests[] = {
+		CASE(without_a_bus_nothing_wakes_us),
+		CASE(a_socket_that_a_killed_bus_left_is_not_asked_for_ever),
+		CASE(a_bus_that_comes_later_is_found),
+		CASE(a_bus_that_restarts_is_found_again),
+		CASE(a_bus_that_is_slow_to_listen_is_found),
+		CASE(attempts_that_fail_come_slower_and_slower),
+		CASE(where_nothing_tells_of_a_bus_it_is_looked_for),
+		CASE(a_bus_that_says_nothing_holds_nobody_up),
+		CASE(a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest),
+		CASE(a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free),
+		CASE(a_name_that_is_refused_is_noted_once),
+		CASE(the_configuration_turns_it_off_and_on),
+		CASE(a_level_of_the_machine_becomes_a_warning),
+		CASE(in_shadow_nothing_is_sent_and_new_defaults_count),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

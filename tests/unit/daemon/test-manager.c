@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-manager.c - what the service manager hears (src/daemon/manager.h)
+ *
+ * The manager is a datagram socket of this test. What is taken over from it is in
+ * test-manager-inherit.c.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "daemon/manager.h"
+#include "kernel/file.h"
+#include "../../skip.h"
+#include "../count-malloc.h"
+
+static int ear = -1; /* the manager's end */
+static char ear_name[108];
+
+static uint64_t now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+static int open_ear(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int n = snprintf(ear_name, sizeof(ear_name), "@psb-test-manager-%d", (int)getpid());
+
+	(void)state;
+	memcpy(address.sun_path + 1, ear_name + 1, (size_t)n - 1);
+	ear = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return bind(ear, (struct sockaddr *)&address,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n));
+}
+
+static int close_ear(void **state)
+{
+	(void)state;
+	fd_close(&ear);
+	return 0;
+}
+
+static struct manager *manager_with(const char *name, const char *value)
+{
+	struct manager *m = NULL;
+
+	setenv("NOTIFY_SOCKET", ear_name, 1);
+	if (name)
+		setenv(name, value, 1);
+	assert_int_equal(manager_new(&m), 0);
+	return m;
+}
+
+/* The next message, or "" if there is none; *ret_fd -1: nothing came with it. */
+static const char *heard(int *ret_fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	static char text[4096];
+	struct iovec iov = { text, sizeof(text) - 1 };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(ear, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c;
+
+	text[MAX(n, 0)] = '\0';
+	if (ret_fd)
+		*ret_fd = -1;
+	c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	if (c && ret_fd)
+		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+	return text;
+}
+
+/* Messages until the queue takes no more. */
+static unsigned fill(struct manager *m)
+{
+	unsigned n = 0;
+	int r;
+
+	while ((r = manager_alive(m)) == 0)
+		n++;
+	assert_int_equal(r, -EAGAIN);
+	return n;
+}
+
+static void every_message_is_what_the_protocol_says(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+
+	(void)state;
+	assert_int_equal(manager_ready(m, NULL), 0);
+	assert_string_equal(heard(NULL), "READY=1");
+	assert_int_equal(manager_ready(m, "3 watches"), 0);
+	assert_string_equal(heard(NULL), "READY=1\nSTATUS=3 watches");
+	assert_int_equal(manager_status(m, "%d clients", 7), 0);
+	assert_string_equal(heard(NULL), "STATUS=7 clients");
+	assert_int_equal(manager_stopping(m), 0);
+	assert_string_equal(heard(NULL), "STOPPING=1");
+	assert_int_equal(manager_alive(m), 0);
+	assert_string_equal(heard(NULL), "WATCHDOG=1");
+	assert_int_equal(manager_forget(m, "client"), 0);
+	assert_string_equal(heard(NULL), "FDSTOREREMOVE=1\nFDNAME=client");
+}
+
+static void a_reload_is_told_with_the_time_it_began(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	static const char prefix[] = "RELOADING=1\nMONOTONIC_USEC=";
+	uint64_t before = now_usec(), told;
+	const char *text;
+
+	(void)state;
+	assert_int_equal(manager_reloading(m), 0);
+	text = heard(NULL);
+	assert_memory_equal(text, prefix, strlen(prefix));
+	told = strtoull(text + strlen(prefix), NULL, 10);
+	assert_true(told >= before && told <= now_usec());
+}
+
+static void a_status_is_one_line_whatever_is_in_it(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	char big[5000];
+	const char *text;
+
+	(void)state;
+	assert_int_equal(manager_status(m, "a\nREADY=1\nb"), 0);
+	assert_string_equal(heard(NULL), "STATUS=a READY=1 b");
+	assert_int_equal(manager_ready(m, "a\nb"), 0);
+	assert_string_equal(heard(NULL), "READY=1\nSTATUS=a b");
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	assert_int_equal(manager_status(m, "%s", big), 0);
+	text = heard(NULL);
+	assert_in_range(strlen(text), 1000, 1023);
+	assert_memory_equal(text, "STATUS=xxxx", 11);
+}
+
+static void what_is_stored_is_the_descriptor_itself(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	int fd = memfd_create("ledger", MFD_CLOEXEC), got;
+	struct stat a, b;
+
+	(void)state;
+	assert_int_equal(manager_store(m, "ledger", fd), 0);
+	assert_string_equal(heard(&got), "FDSTORE=1\nFDNAME=ledger");
+	assert_true(got >= 0);
+	assert_int_equal(fstat(fd, &a), 0); /* ours is open still */
+	assert_int_equal(fstat(got, &b), 0);
+	assert_int_equal(a.st_ino, b.st_ino);
+	close(got);
+	close(fd);
+}
+
+static void a_bad_name_or_descriptor_is_not_stored(void **state)
+{
+	static const char *const names[] = { "", "a\nREADY=1", "a:b" };
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	char longest[257];
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(names); i++)
+		assert_int_equal(manager_store(m, names[i], STDERR_FILENO), -EINVAL);
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[256] = '\0';
+	assert_int_equal(manager_store(m, longest, STDERR_FILENO), -EINVAL);
+	assert_int_equal(manager_forget(m, "a\nb"), -EINVAL);
+	assert_int_equal(manager_store(m, "client", -1), -EBADF);
+	assert_string_equal(heard(NULL), "");
+}
+
+static void a_full_queue_is_eagain_and_never_waited_for(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	uint64_t began;
+	unsigned n = fill(m);
+
+	(void)state;
+	assert_true(n > 0);
+	began = now_usec();
+	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -EAGAIN);
+	assert_int_equal(manager_forget(m, "client"), -EAGAIN);
+	assert_int_equal(manager_status(m, "x"), -EAGAIN);
+	assert_int_equal(manager_alive(m), -EAGAIN);
+	assert_true(now_usec() - began < USEC_PER_SEC / 2);
+	for (unsigned i = 0; i < n; i++)
+		assert_string_equal(heard(NULL), "WATCHDOG=1");
+	assert_string_equal(heard(NULL), "");
+	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
+}
+
+struct late {
+	struct manager *m;
+	int result;
+};
+
+static void *say_ready(void *arg)
+{
+	struct late *late = arg;
+
+	late->result = manager_ready(late->m, "late");
+	return NULL;
+}
+
+static void readiness_waits_for_room_in_a_full_queue(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	struct late late = { .m = m, .result = 1 };
+	unsigned n = fill(m);
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, say_ready, &late), 0);
+	for (unsigned i = 0; i < n; i++)
+		assert_string_equal(heard(NULL), "WATCHDOG=1");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(late.result, 0);
+	assert_string_equal(heard(NULL), "READY=1\nSTATUS=late");
+}
+
+static int ready_alone(struct manager *m)
+{
+	return manager_ready(m, NULL);
+}
+
+static int ready_with_status(struct manager *m)
+{
+	return manager_ready(m, "status");
+}
+
+struct patient {
+	int (*say)(struct manager *m);
+	struct manager *m;
+	int result;
+	uint64_t usec;
+};
+
+static void *say_and_measure(void *arg)
+{
+	struct patient *p = arg;
+	uint64_t began = now_usec();
+
+	p->result = p->say(p->m);
+	p->usec = now_usec() - began;
+	return NULL;
+}
+
+static void what_must_not_get_lost_waits_a_second_and_no_longer(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	struct patient patients[] = { { .say = ready_alone },
+				      { .say = ready_with_status },
+				      { .say = manager_reloading },
+				      { .say = manager_stopping } };
+	pthread_t threads[ELEMENTSOF(patients)];
+
+	(void)state;
+	fill(m);
+	for (size_t i = 0; i < ELEMENTSOF(patients); i++) {
+		patients[i].m = m;
+		assert_int_equal(pthread_create(&threads[i], NULL, say_and_measure, &patients[i]),
+				 0);
+	}
+	for (size_t i = 0; i < ELEMENTSOF(patients); i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_int_equal(patients[i].result, -EAGAIN);
+		assert_in_range(patients[i].usec, 900 * USEC_PER_MSEC, 20 * USEC_PER_SEC);
+	}
+}
+
+static void nothing_is_allocated_to_store_or_to_tell(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = NULL;
+
+	(void)state;
+	if (COUNT_MALLOC_SANITIZED)
+		SKIP("the sanitizer's allocator takes the place of ours");
+	m = manager_with(NULL, NULL);
+	count_malloc_start();
+	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
+	assert_int_equal(manager_forget(m, "client"), 0);
+	assert_int_equal(manager_status(m, "%d clients of %s", 7, "x"), 0);
+	assert_int_equal(manager_alive(m), 0);
+	count_malloc_stop();
+}
+
+static void a_manager_that_is_gone_is_an_error(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+
+	(void)state;
+	fd_close(&ear);
+	assert_int_equal(manager_alive(m), -ECONNREFUSED);
+	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -ECONNREFUSED);
+}
+
+static void a_manager_that_binds_its_socket_anew_is_told_again(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+
+	fd_close(&ear);
+	assert_int_equal(open_ear(state), 0);
+	assert_int_equal(manager_alive(m), 0);
+	assert_string_equal(heard(NULL), "WATCHDOG=1");
+}
+
+static void a_path_in_the_file_system_is_as_good_as_an_abstract_one(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_(manager_freep) struct manager *m = NULL;
+	const char *tmp = getenv("TMPDIR");
+	char directory[64];
+
+	(void)state;
+	snprintf(directory, sizeof(directory), "%.40s/psb-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(directory));
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", directory);
+	fd_close(&ear);
+	ear = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(ear, (struct sockaddr *)&address, sizeof(address)), 0);
+	setenv("NOTIFY_SOCKET", address.sun_path, 1);
+	assert_int_equal(manager_new(&m), 0);
+	assert_int_equal(manager_alive(m), 0);
+	assert_string_equal(heard(NULL), "WATCHDOG=1");
+	unlink(address.sun_path);
+	rmdir(directory);
+}
+
+static void without_a_manager_every_call_is_a_no_op_that_answers_0(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = NULL;
+	struct inherited *inherited;
+
+	(void)state;
+	assert_int_equal(manager_new(&m), 0);
+	assert_int_equal(manager_ready(m, "x"), 0);
+	assert_int_equal(manager_status(m, "x"), 0);
+	assert_int_equal(manager_reloading(m), 0);
+	assert_int_equal(manager_stopping(m), 0);
+	assert_int_equal(manager_alive(m), 0);
+	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
+	assert_int_equal(manager_forget(m, "client"), 0);
+	assert_false(manager_can_store(m));
+	assert_int_equal(manager_watchdog_usec(m), 0);
+	assert_int_equal(manager_inherited(m, &inherited), 0);
+	assert_string_equal(heard(NULL), "");
+}
+
+static void a_store_is_there_unless_the_manager_says_there_is_none(void **state)
+{
+	static const struct {
+		const char *fdstore;
+		bool can;
+	} rows[] = { { NULL, true }, { "0", false }, { "1", true }, { "16384", true } };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		_cleanup_(manager_freep) struct manager *m = manager_with(
+			rows[i].fdstore ? "FDSTORE" : NULL, rows[i].fdstore);
+
+		assert_int_equal(manager_can_store(m), rows[i].can);
+	}
+}
+
+static void the_watchdog_is_fed_twice_as_often_as_it_wants(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with("WATCHDOG_USEC", "30000000");
+
+	(void)state;
+	assert_int_equal(manager_watchdog_usec(m), 15000000);
+}
+
+static void another_process_s_watchdog_is_not_ours(void **state)
+{
+	_cleanup_(manager_freep) struct manager *m = NULL;
+
+	(void)state;
+	setenv("WATCHDOG_PID", "1", 1);
+	m = manager_with("WATCHDOG_USEC", "30000000");
+	assert_int_equal(manager_watchdog_usec(m), 0);
+}
+
+static const char *const variables[] = { "NOTIFY_SOCKET", "FDSTORE",	    "LISTEN_PID",
+					 "LISTEN_FDS",	  "LISTEN_FDNAMES", "WATCHDOG_USEC",
+					 "WATCHDOG_PID" };
+
+static void assert_no_variables(void)
+{
+	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
+		if (getenv(variables[i]))
+			fail_msg("$%s is still set", variables[i]);
+}
+
+static void nonsense_in_the_variables_is_refused_and_unset(void **state)
+{
+	static const struct {
+		const char *name, *value;
+	} rows[] = {
+		{ "NOTIFY_SOCKET", "" },
+		{ "NOTIFY_SOCKET", "/" },
+		{ "NOTIFY_SOCKET", "run/notify" },
+		{ "NOTIFY_SOCKET", "vsock:2:1234" },
+		{ "NOTIFY_SOCKET",
+		  "/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+		  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" },
+		{ "FDSTORE", "" },
+		{ "FDSTORE", "many" },
+		{ "FDSTORE", "-1" },
+		{ "FDSTORE", "1x" },
+		{ "FDSTORE", "99999999999999999999999" },
+		{ "WATCHDOG_USEC", "soon" },
+		{ "WATCHDOG_USEC", "0" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct manager *m = NULL;
+		int r;
+
+		setenv("NOTIFY_SOCKET", ear_name, 1);
+		setenv(rows[i].name, rows[i].value, 1);
+		r = manager_new(&m);
+		if (r != -EINVAL || m)
+			fail_msg("%s=%s: %d", rows[i].name, rows[i].value, r);
+		assert_no_variables();
+	}
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_ear, close_ear)
+
+TEST_GROUP(manager)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(every_message_is_what_the_protocol_says),
+		TEST(a_reload_is_told_with_the_time_it_began),
+		TEST(a_status_is_one_line_whatever_is_in_it),
+		TEST(what_is_stored_is_the_descriptor_itself),
+		TEST(a_bad_name_or_descriptor_is_not_stored),
+		TEST(a_full_queue_is_eagain_and_never_waited_for),
+		TEST(readiness_waits_for_room_in_a_full_queue),
+		TEST(what_must_not_get_lost_waits_a_second_and_no_longer),
+		TEST(nothing_is_allocated_to_store_or_to_tell),
+		TEST(a_manager_that_is_gone_is_an_error),
+		TEST(a_manager_that_binds_its_socket_anew_is_told_again),
+		TEST(a_path_in_the_file_system_is_as_good_as_an_abstract_one),
+		TEST(without_a_manager_every_call_is_a_no_op_that_answers_0),
+		TEST(a_store_is_there_unless_the_manager_says_there_is_none),
+		TEST(the_watchdog_is_fed_twice_as_often_as_it_wants),
+		TEST(another_process_s_watchdog_is_not_ours),
+		TEST(nonsense_in_the_variables_is_refused_and_unset),
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
+		unsetenv(variables[i]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

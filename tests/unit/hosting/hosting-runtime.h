@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hosting-runtime.h - a runtime that listens, a watch and a manager: what the tests of hosting.c need
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fake-watch.h"
+#include "library/hosting-internal.h"
+
+#define IMM_Register IHostMemoryManager_RegisterMemoryNotificationCallback
+
+/* ---- a runtime that listens ------------------------------------------------------------------ */
+
+struct runtime {
+	ICLRMemoryNotificationCallback interface;
+	_Atomic unsigned refs;
+	_Atomic unsigned calls, finished, released_inside;
+	_Atomic int last;
+	_Atomic int closed;   /* may not be called any more */
+	_Atomic int trespass; /* was called all the same */
+	HRESULT answer;
+	void (*hook)(struct runtime *runtime);
+	/* for hooks */
+	IHostMemoryManager *manager;
+	ICLRMemoryNotificationCallback *other;
+	HRESULT result;
+	/* a call waits here until it is opened */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int entered, open;
+};
+
+static inline struct runtime *runtime_of(ICLRMemoryNotificationCallback *interface)
+{
+	return CONTAINER_OF(interface, struct runtime, interface);
+}
+
+static inline HRESULT runtime_query_interface(ICLRMemoryNotificationCallback *This, REFIID riid,
+					      void **ret)
+{
+	(void)This;
+	(void)riid;
+	*ret = NULL;
+	return E_NOINTERFACE;
+}
+
+static inline ULONG runtime_add_ref(ICLRMemoryNotificationCallback *This)
+{
+	return ++runtime_of(This)->refs;
+}
+
+static inline ULONG runtime_release(ICLRMemoryNotificationCallback *This)
+{
+	return --runtime_of(This)->refs;
+}
+
+static inline HRESULT runtime_told(ICLRMemoryNotificationCallback *This, EMemoryAvailable available)
+{
+	struct runtime *runtime = runtime_of(This);
+
+	if (runtime->closed)
+		runtime->trespass = 1;
+	runtime->last = (int)available;
+	runtime->calls++;
+	if (runtime->hook)
+		runtime->hook(runtime);
+	if (runtime->refs == 0)
+		runtime->released_inside = 1;
+	runtime->finished++;
+	return runtime->answer;
+}
+
+static const ICLRMemoryNotificationCallbackVtbl runtime_vtbl = {
+	.QueryInterface = runtime_query_interface,
+	.AddRef = runtime_add_ref,
+	.Release = runtime_release,
+	.OnMemoryNotification = runtime_told,
+};
+
+static inline void runtime_init(struct runtime *runtime)
+{
+	memset(runtime, 0, sizeof(*runtime));
+	runtime->interface.lpVtbl = &runtime_vtbl;
+	pthread_mutex_init(&runtime->lock, NULL);
+	pthread_cond_init(&runtime->changed, NULL);
+}
+
+/* A hook: wait until the test opens. */
+static inline void block(struct runtime *runtime)
+{
+	pthread_mutex_lock(&runtime->lock);
+	runtime->entered = 1;
+	pthread_cond_broadcast(&runtime->changed);
+	while (!runtime->open)
+		pthread_cond_wait(&runtime->changed, &runtime->lock);
+	pthread_mutex_unlock(&runtime->lock);
+}
+
+static inline void wait_until_entered(struct runtime *runtime)
+{
+	pthread_mutex_lock(&runtime->lock);
+	while (!runtime->entered)
+		pthread_cond_wait(&runtime->changed, &runtime->lock);
+	pthread_mutex_unlock(&runtime->lock);
+}
+
+static inline void open_up(struct runtime *runtime)
+{
+	pthread_mutex_lock(&runtime->lock);
+	runtime->open = 1;
+	pthread_cond_broadcast(&runtime->changed);
+	pthread_mutex_unlock(&runtime->lock);
+}
+
+/* ---- what every test has --------------------------------------------------------------------- */
+
+struct fixture {
+	psb_watch *watch;
+	IHostMemoryManager *manager;
+	struct runtime a, b;
+};
+
+static inline int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->watch = fake_watch_new();
+	assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
+	runtime_init(&f->a);
+	runtime_init(&f->b);
+	*state = f;
+	return 0;
+}
+
+static inline int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f->manager)
+		assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
+	psb_watch_unref(f->watch);
+	assert_int_equal(fake_watches_wait(), 0);
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(f->b.refs, 0);
+	assert_int_equal(f->a.released_inside | f->b.released_inside, 0);
+	assert_int_equal(f->a.trespass | f->b.trespass, 0);
+	free(f);
+	return 0;
+}
+
+static inline void tell(struct fixture *f, enum psb_available available)
+{
+	fake_watch_send_settled(f->watch, available);
+	fake_watch_settle(f->watch);
+}
+
+/* A test with a fixture of its own. */
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

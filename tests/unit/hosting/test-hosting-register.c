@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-hosting-register.c - the hosting ABI: registering, replacing, from inside, after a fork, in
+ * many threads
+ *
+ * Links the objects of the hosting ABI and fake-watch.o.
+ */
+#include "../unit.h"
+#include "hosting-runtime.h"
+
+#include <sys/wait.h>
+
+/* ---- registering ----------------------------------------------------------------------------- */
+
+static void a_registration_holds_one_reference_until_null_ends_it(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	assert_int_equal(f->a.refs, 1);
+	assert_int_equal(fake_watch_registrations(f->watch), 1);
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	assert_int_equal(f->a.refs, 1);
+	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(fake_watch_registrations(f->watch), 0);
+	tell(f, PSB_LOW);
+	assert_int_equal(f->a.calls, 0);
+	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+}
+
+static void the_last_release_ends_the_registration(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
+	f->manager = NULL;
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(fake_watch_registrations(f->watch), 0);
+}
+
+static void a_second_callback_replaces_the_first(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	tell(f, PSB_NEUTRAL);
+	assert_int_equal(IMM_Register(f->manager, &f->b.interface), S_OK);
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(f->b.refs, 1);
+	tell(f, PSB_LOW);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(f->b.calls, 1);
+	assert_int_equal(f->b.last, eMemoryAvailableLow);
+}
+
+static void a_registration_that_fails_leaves_the_old_one_standing(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	fake_watch_fail_add(f->watch, -EAGAIN);
+	assert_int_equal(IMM_Register(f->manager, &f->b.interface), E_OUTOFMEMORY);
+	assert_int_equal(f->b.refs, 0);
+	tell(f, PSB_LOW);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(f->b.calls, 0);
+}
+
+struct registrar {
+	IHostMemoryManager *manager;
+	ICLRMemoryNotificationCallback *callback;
+	HRESULT result;
+	_Atomic int returned;
+};
+
+static void *register_on_thread(void *arg)
+{
+	struct registrar *r = arg;
+
+	r->result = IMM_Register(r->manager, r->callback);
+	r->returned = 1;
+	return NULL;
+}
+
+static void register_returns_when_the_replaced_call_is_over_and_not_before(void **state)
+{
+	struct fixture *f = *state;
+	struct registrar r = { .manager = f->manager, .callback = &f->b.interface };
+	pthread_t thread;
+
+	f->a.hook = block;
+	f->b.hook = block;
+	f->b.open = 1;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
+	wait_until_entered(&f->a);
+	assert_int_equal(pthread_create(&thread, NULL, register_on_thread, &r), 0);
+
+	/* Level is Low, so b is told as soon as it stands: in spite of a, which still blocks. */
+	wait_until_entered(&f->b);
+	assert_int_equal(r.returned, 0);
+	assert_int_equal(f->a.refs, 1);
+	open_up(&f->a);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(r.result, S_OK);
+	assert_int_equal(f->a.finished, 1);
+	assert_int_equal(f->a.refs, 0);
+	f->a.closed = 1;
+	tell(f, PSB_NEUTRAL);
+}
+
+static void a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(host_memory_manager_set_patience(f->manager, 20 * USEC_PER_MSEC), 0);
+	f->a.hook = block;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
+	wait_until_entered(&f->a);
+	assert_int_equal(IMM_Register(f->manager, &f->b.interface), HOST_E_TIMEOUT);
+	f->a.closed = 1;
+	assert_int_equal(f->a.refs, 1);
+
+	/* a's mailbox gets it too */
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_NEUTRAL);
+	/* it does not stand in the way of the next one */
+	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+	assert_int_equal(IMM_Register(f->manager, &f->b.interface), S_OK);
+	open_up(&f->a);
+	tell(f, PSB_LOW);
+	assert_int_equal(f->b.last, eMemoryAvailableLow);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(fake_watch_registrations(f->watch), 1);
+}
+
+static void a_manager_may_go_while_its_callback_is_stuck(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(host_memory_manager_set_patience(f->manager, 20 * USEC_PER_MSEC), 0);
+	f->a.hook = block;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
+	wait_until_entered(&f->a);
+	assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
+	f->manager = NULL;
+	assert_int_equal(f->a.refs, 1);
+	open_up(&f->a);
+	psb_watch_unref(f->watch);
+	f->watch = NULL;
+	assert_int_equal(fake_watches_wait(), 0);
+	assert_int_equal(f->a.refs, 0);
+}
+
+/* ---- from inside a call ---------------------------------------------------------------------- */
+
+static void register_other(struct runtime *runtime)
+{
+	runtime->result = IMM_Register(runtime->manager, runtime->other);
+	runtime->closed = 1;
+}
+
+static void a_callback_may_register_another(void **state)
+{
+	struct fixture *f = *state;
+
+	f->a.hook = register_other;
+	f->a.manager = f->manager;
+	f->a.other = &f->b.interface;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	tell(f, PSB_LOW);
+	assert_int_equal(f->a.result, S_OK);
+	assert_int_equal(f->a.refs, 0);
+	tell(f, PSB_NEUTRAL);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(f->b.last, eMemoryAvailableNeutral);
+	assert_int_equal(fake_watch_registrations(f->watch), 1);
+}
+
+static void a_callback_may_unregister_itself(void **state)
+{
+	struct fixture *f = *state;
+
+	f->a.hook = register_other;
+	f->a.manager = f->manager;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	tell(f, PSB_LOW);
+	assert_int_equal(f->a.result, S_OK);
+	assert_int_equal(f->a.refs, 0);
+	tell(f, PSB_NEUTRAL);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(fake_watch_registrations(f->watch), 0);
+}
+
+static void a_callback_may_register_itself_anew(void **state)
+{
+	struct fixture *f = *state;
+
+	f->a.hook = register_other;
+	f->a.manager = f->manager;
+	f->a.other = &f->a.interface;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	tell(f, PSB_NEUTRAL);
+	f->a.closed = 0;
+	f->a.hook = NULL;
+	assert_int_equal(f->a.refs, 1);
+	tell(f, PSB_HIGH);
+	assert_int_equal(f->a.calls, 2);
+	assert_int_equal(fake_watch_registrations(f->watch), 1);
+}
+
+static void release_manager(struct runtime *runtime)
+{
+	runtime->result = (HRESULT)IHostMemoryManager_Release(runtime->manager);
+	runtime->closed = 1;
+}
+
+static void a_callback_may_release_the_manager(void **state)
+{
+	struct fixture *f = *state;
+
+	f->a.hook = release_manager;
+	f->a.manager = f->manager;
+	f->a.result = -1;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	f->manager = NULL;
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
+	psb_watch_unref(f->watch); /* the manager may now have the last reference */
+	f->watch = NULL;
+	assert_int_equal(fake_watches_wait(), 0);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(f->a.result, 0);
+	assert_int_equal(f->a.refs, 0);
+}
+
+/* Meets the other side inside both calls, then takes that one's registration away. */
+static void meet_and_unregister(struct runtime *runtime)
+{
+	struct runtime *other = runtime_of(runtime->other);
+
+	pthread_mutex_lock(&runtime->lock);
+	runtime->entered = 1;
+	pthread_cond_broadcast(&runtime->changed);
+	pthread_mutex_unlock(&runtime->lock);
+	wait_until_entered(other);
+	runtime->result = IMM_Register(runtime->manager, NULL);
+}
+
+static void two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang(void **state)
+{
+	struct fixture *f = *state;
+	IHostMemoryManager *second;
+
+	assert_int_equal(psb_host_memory_manager_new(f->watch, &second), 0);
+	f->a.hook = f->b.hook = meet_and_unregister;
+	f->a.manager = second;
+	f->a.other = &f->b.interface;
+	f->b.manager = f->manager;
+	f->b.other = &f->a.interface;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	assert_int_equal(IMM_Register(second, &f->b.interface), S_OK);
+	tell(f, PSB_LOW);
+
+	/* Who came second is told; then its call ends, and the first one's wait too. */
+	assert_true((f->a.result == HOST_E_DEADLOCK && f->b.result == S_OK) ||
+		    (f->a.result == S_OK && f->b.result == HOST_E_DEADLOCK));
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(f->b.refs, 0);
+	tell(f, PSB_NEUTRAL);
+	assert_int_equal(f->a.calls + f->b.calls, 2);
+	assert_int_equal(IHostMemoryManager_Release(second), 0);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------ */
+
+static int check_in_child(struct fixture *f)
+{
+	IHostMemoryManager *m = f->manager;
+	MEMORY_BASIC_INFORMATION info;
+	IHostMalloc *heap;
+	DWORD number;
+	size_t size;
+	void *p;
+	const HRESULT results[] = {
+		IHostMemoryManager_CreateMalloc(m, 0, &heap),
+		IHostMemoryManager_VirtualAlloc(m, NULL, 1, MEM_RESERVE, PAGE_READWRITE,
+						eTaskCritical, &p),
+		IHostMemoryManager_VirtualFree(m, NULL, 0, MEM_RELEASE),
+		IHostMemoryManager_VirtualQuery(m, NULL, &info, sizeof(info), &size),
+		IHostMemoryManager_VirtualProtect(m, NULL, 1, PAGE_READONLY, &number),
+		IHostMemoryManager_GetMemoryLoad(m, &number, &size),
+		IMM_Register(m, &f->b.interface),
+		IMM_Register(m, NULL),
+		IHostMemoryManager_NeedsVirtualAddressSpace(m, NULL, 1),
+		IHostMemoryManager_AcquiredVirtualAddressSpace(m, NULL, 1),
+		IHostMemoryManager_ReleasedVirtualAddressSpace(m, NULL),
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(results); i++)
+		if (results[i] != HOST_E_CLRNOTAVAILABLE)
+			return 1 + (int)i;
+	if (IHostMemoryManager_AddRef(m) != 2 || IHostMemoryManager_Release(m) != 1 ||
+	    IHostMemoryManager_Release(m) != 0)
+		return 51;
+	/* The runtime was neither called nor released: its locks may be closed for ever. */
+	if (f->a.refs != 1 || f->a.calls != 1 || f->b.refs != 0)
+		return 52;
+	return 0;
+}
+
+static void in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs(void **state)
+{
+	struct fixture *f = *state;
+	int status;
+	pid_t pid;
+
+	/* A call is running, so every lock there is may be taken at the fork. */
+	f->a.hook = block;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
+	wait_until_entered(&f->a);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		alarm(10);
+		_exit(check_in_child(f));
+	}
+	open_up(&f->a);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* ---- many threads ---------------------------------------------------------------------------- */
+
+#define CYCLES 1000
+
+/* What was told, to whomever, in the order of the calls. */
+static struct {
+	pthread_mutex_t lock;
+	int last;
+	unsigned turns, calls;
+} heard = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void hear(struct runtime *runtime)
+{
+	pthread_mutex_lock(&heard.lock);
+	heard.calls++;
+	if (heard.last != runtime->last)
+		heard.turns++;
+	heard.last = runtime->last;
+	pthread_mutex_unlock(&heard.lock);
+}
+
+struct sender {
+	psb_watch *watch;
+	_Atomic int stop;
+	unsigned sent;
+};
+
+static void *send_low_and_high(void *arg)
+{
+	struct sender *sender = arg;
+
+	while (!sender->stop) {
+		fake_watch_send_settled(sender->watch, sender->sent % 2 == 0 ? PSB_LOW : PSB_HIGH);
+		sender->sent++;
+	}
+	return NULL;
+}
+
+static void a_thousand_replacements_lose_nothing_and_tell_nothing_twice(void **state)
+{
+	struct fixture *f = *state;
+	struct sender sender = { .watch = f->watch };
+	struct runtime *runtimes = calloc(CYCLES, sizeof(*runtimes));
+	pthread_t thread;
+
+	heard.last = PSB_HIGH;
+	heard.turns = heard.calls = 0;
+	for (size_t i = 0; i < CYCLES; i++) {
+		runtime_init(&runtimes[i]);
+		runtimes[i].hook = hear;
+	}
+	assert_int_equal(IMM_Register(f->manager, &runtimes[0].interface), S_OK);
+	assert_int_equal(pthread_create(&thread, NULL, send_low_and_high, &sender), 0);
+	for (size_t i = 1; i < CYCLES; i++) {
+		assert_int_equal(IMM_Register(f->manager, &runtimes[i].interface), S_OK);
+		runtimes[i - 1].closed = 1;
+		assert_int_equal(runtimes[i - 1].refs, 0);
+		assert_int_equal(runtimes[i - 1].calls, runtimes[i - 1].finished);
+	}
+	sender.stop = 1;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	fake_watch_settle(f->watch);
+	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+
+	/* Low and High took turns, so each one sent must show as a turn of what was heard. */
+	assert_true(sender.sent > 0);
+	assert_int_equal(heard.turns, sender.sent);
+	for (size_t i = 0; i < CYCLES; i++) {
+		assert_int_equal(runtimes[i].refs, 0);
+		assert_int_equal(runtimes[i].trespass, 0);
+	}
+	free(runtimes);
+}
+
+static void *register_and_unregister(void *arg)
+{
+	struct registrar *r = arg;
+
+	for (int i = 0; i < CYCLES / 4; i++)
+		if (IMM_Register(r->manager, i % 3 == 2 ? NULL : r->callback) != S_OK)
+			r->result = E_FAIL;
+	return NULL;
+}
+
+static void two_registrars_at_once_leave_one_registration_and_no_reference(void **state)
+{
+	struct fixture *f = *state;
+	struct sender sender = { .watch = f->watch };
+	struct registrar r[2] = { { .manager = f->manager, .callback = &f->a.interface },
+				  { .manager = f->manager, .callback = &f->b.interface } };
+	pthread_t threads[2], thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, send_low_and_high, &sender), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, register_and_unregister, &r[i]),
+				 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	sender.stop = 1;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(r[0].result, S_OK);
+	assert_int_equal(r[1].result, S_OK);
+	assert_true(fake_watch_registrations(f->watch) <= 1);
+	assert_int_equal(f->a.refs + f->b.refs, fake_watch_registrations(f->watch));
+}
+
+/* Each page is its thread's alone, so what is read back is what was written. */
+static void *reserve_and_release(void *arg)
+{
+	IHostMemoryManager *manager = arg;
+	void *p[40];
+	DWORD old;
+
+	for (int round = 0; round < 10; round++) {
+		for (size_t i = 0; i < ELEMENTSOF(p); i++) {
+			if (IHostMemoryManager_VirtualAlloc(manager, NULL, i + 1, MEM_COMMIT,
+							    PAGE_READWRITE, eTaskCritical,
+							    &p[i]) != S_OK)
+				return arg;
+			*(char *)p[i] = (char)i;
+		}
+		for (size_t i = 0; i < ELEMENTSOF(p); i++)
+			if (IHostMemoryManager_VirtualProtect(manager, p[i], 1, PAGE_READONLY,
+							      &old) != S_OK ||
+			    old != PAGE_READWRITE || *(char *)p[i] != (char)i ||
+			    IHostMemoryManager_VirtualFree(manager, p[i], 0, MEM_RELEASE) != S_OK)
+				return arg;
+	}
+	return NULL;
+}
+
+static void many_threads_may_reserve_and_release_at_once(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t threads[4];
+	void *failed;
+
+	for (size_t i = 0; i < ELEMENTSOF(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, reserve_and_release, f->manager),
+				 0);
+	for (size_t i = 0; i < ELEMENTSOF(threads); i++) {
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+}
+
+TEST_GROUP(hosting_register)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_registration_holds_one_reference_until_null_ends_it),
+		TEST(the_last_release_ends_the_registration),
+		TEST(a_second_callback_replaces_the_first),
+		TEST(a_registration_that_fails_leaves_the_old_one_standing),
+		TEST(register_returns_when_the_replaced_call_is_over_and_not_before),
+		TEST(a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns),
+		TEST(a_manager_may_go_while_its_callback_is_stuck),
+		TEST(a_callback_may_register_another),
+		TEST(a_callback_may_unregister_itself),
+		TEST(a_callback_may_register_itself_anew),
+		TEST(a_callback_may_release_the_manager),
+		TEST(two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang),
+		TEST(in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs),
+		TEST(a_thousand_replacements_lose_nothing_and_tell_nothing_twice),
+		TEST(two_registrars_at_once_leave_one_registration_and_no_reference),
+		TEST(many_threads_may_reserve_and_release_at_once),
+	};
+
+	alarm(240); /* instead of a hang */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

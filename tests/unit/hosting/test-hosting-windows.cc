@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-hosting-windows.cc - a host as people wrote them for Windows compiles, and works
+ *
+ * Two classes in the style of the public hosts of the CLR: methods declared with STDMETHOD or with
+ * STDMETHODCALLTYPE, defined with STDMETHODIMP, a LONG that counts references, IIDs compared with
+ * ==. Nothing is changed for Linux but the calls into Windows, which here are psibridge's: memory
+ * and notification come from its manager. The test is the CLR's part: it asks for the manager, gets
+ * a heap, registers, and is told.
+ */
+#include <csetjmp>
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+extern "C" {
+#include <cmocka.h>
+}
+
+#include "../unit.h"
+#include "fake-watch.h"
+#include "psibridge/hosting.h"
+
+/* ---- MyHostMemoryManager.h ------------------------------------------------------------------ */
+
+class MyHostMemoryManager : public IHostMemoryManager
+{
+      private:
+	volatile LONG m_cRef;
+	IHostMemoryManager *m_pMemory;
+	BOOL m_fRegistered;
+
+      public:
+	static LONG s_cAlive;
+
+	MyHostMemoryManager(IHostMemoryManager *pMemory);
+	virtual ~MyHostMemoryManager();
+	BOOL IsRegistered() const
+	{
+		return m_fRegistered;
+	}
+
+	/* IUnknown */
+	virtual HRESULT STDMETHODCALLTYPE QueryInterface(
+		/* [in] */ REFIID riid,
+		/* [iid_is][out] */ void **ppvObject);
+	virtual ULONG STDMETHODCALLTYPE AddRef();
+	virtual ULONG STDMETHODCALLTYPE Release();
+
+	/* IHostMemoryManager */
+	STDMETHOD(CreateMalloc)(DWORD dwMallocType, IHostMalloc **ppMalloc);
+	STDMETHOD(VirtualAlloc)
+	(void *pAddress, SIZE_T dwSize, DWORD flAllocationType, DWORD flProtect,
+	 EMemoryCriticalLevel eCriticalLevel, void **ppMem);
+	STDMETHOD(VirtualFree)(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType);
+	STDMETHOD(VirtualQuery)
+	(void *lpAddress, void *lpBuffer, SIZE_T dwLength, SIZE_T *pResult);
+	STDMETHOD(VirtualProtect)
+	(void *lpAddress, SIZE_T dwSize, DWORD flNewProtect, DWORD *pflOldProtect);
+	STDMETHOD(GetMemoryLoad)(DWORD *pMemoryLoad, SIZE_T *pAvailableBytes);
+	STDMETHOD(RegisterMemoryNotificationCallback)(ICLRMemoryNotificationCallback *pCallback);
+	STDMETHOD(NeedsVirtualAddressSpace)(LPVOID startAddress, SIZE_T size);
+	STDMETHOD(AcquiredVirtualAddressSpace)(LPVOID startAddress, SIZE_T size);
+	STDMETHOD(ReleasedVirtualAddressSpace)(LPVOID startAddress);
+};
+
+class MyHostControl : public IHostControl
+{
+      private:
+	LONG m_cRef;
+	MyHostMemoryManager *m_pMemoryManager;
+
+      public:
+	MyHostControl(MyHostMemoryManager *pMemoryManager)
+	    : m_cRef(1), m_pMemoryManager(pMemoryManager)
+	{
+		m_pMemoryManager->AddRef();
+	}
+	virtual ~MyHostControl()
+	{
+		m_pMemoryManager->Release();
+	}
+
+	HRESULT __stdcall QueryInterface(const IID &riid, void **ppv);
+	STDMETHOD_(ULONG, AddRef)();
+	STDMETHOD_(ULONG, Release)();
+	HRESULT __stdcall GetHostManager(REFIID riid, LPVOID *ppObject);
+	HRESULT __stdcall SetAppDomainManager(DWORD dwAppDomainID, IUnknown *pUnkAppDomainManager);
+};
+
+/* ---- MyHostMemoryManager.cpp ---------------------------------------------------------------- */
+
+LONG MyHostMemoryManager::s_cAlive = 0;
+
+MyHostMemoryManager::MyHostMemoryManager(IHostMemoryManager *pMemory)
+    : m_cRef(1), m_pMemory(pMemory), m_fRegistered(0)
+{
+	m_pMemory->AddRef();
+	s_cAlive++;
+}
+
+MyHostMemoryManager::~MyHostMemoryManager()
+{
+	m_pMemory->Release();
+	s_cAlive--;
+}
+
+STDMETHODIMP MyHostMemoryManager::QueryInterface(REFIID riid, void **ppvObject)
+{
+	if (ppvObject == NULL)
+		return E_POINTER;
+	if (riid == IID_IUnknown || riid == IID_IHostMemoryManager) {
+		*ppvObject = static_cast<IHostMemoryManager *>(this);
+		AddRef();
+		return S_OK;
+	}
+	*ppvObject = NULL;
+	return E_NOINTERFACE;
+}
+
+STDMETHODIMP_(ULONG) MyHostMemoryManager::AddRef()
+{
+	return (ULONG)__sync_add_and_fetch(&m_cRef, 1); /* InterlockedIncrement() */
+}
+
+STDMETHODIMP_(ULONG) MyHostMemoryManager::Release()
+{
+	LONG cRef = __sync_sub_and_fetch(&m_cRef, 1);
+
+	if (cRef == 0)
+		delete this;
+	return (ULONG)cRef;
+}
+
+STDMETHODIMP MyHostMemoryManager::CreateMalloc(DWORD dwMallocType, IHostMalloc **ppMalloc)
+{
+	return m_pMemory->CreateMalloc(dwMallocType, ppMalloc);
+}
+
+STDMETHODIMP MyHostMemoryManager::VirtualAlloc(void *pAddress, SIZE_T dwSize,
+					       DWORD flAllocationType, DWORD flProtect,
+					       EMemoryCriticalLevel eCriticalLevel, void **ppMem)
+{
+	return m_pMemory->VirtualAlloc(pAddress, dwSize, flAllocationType, flProtect,
+				       eCriticalLevel, ppMem);
+}
+
+STDMETHODIMP MyHostMemoryManager::VirtualFree(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType)
+{
+	return m_pMemory->VirtualFree(lpAddress, dwSize, dwFreeType);
+}
+
+STDMETHODIMP MyHostMemoryManager::VirtualQuery(void *lpAddress, void *lpBuffer, SIZE_T dwLength,
+					       SIZE_T *pResult)
+{
+	return m_pMemory->VirtualQuery(lpAddress, lpBuffer, dwLength, pResult);
+}
+
+STDMETHODIMP MyHostMemoryManager::VirtualProtect(void *lpAddress, SIZE_T dwSize, DWORD flNewProtect,
+						 DWORD *pflOldProtect)
+{
+	return m_pMemory->VirtualProtect(lpAddress, dwSize, flNewProtect, pflOldProtect);
+}
+
+STDMETHODIMP MyHostMemoryManager::GetMemoryLoad(DWORD *pMemoryLoad, SIZE_T *pAvailableBytes)
+{
+	return m_pMemory->GetMemoryLoad(pMemoryLoad, pAvailableBytes);
+}
+
+STDMETHODIMP
+MyHostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback *pCallback)
+{
+	HRESULT hr = m_pMemory->RegisterMemoryNotificationCallback(pCallback);
+
+	if (FAILED(hr))
+		return hr;
+	m_fRegistered = pCallback != NULL;
+	return S_OK;
+}
+
+STDMETHODIMP MyHostMemoryManager::NeedsVirtualAddressSpace(LPVOID startAddress, SIZE_T size)
+{
+	(void)startAddress;
+	(void)size;
+	return E_NOTIMPL;
+}
+
+STDMETHODIMP MyHostMemoryManager::AcquiredVirtualAddressSpace(LPVOID startAddress, SIZE_T size)
+{
+	(void)startAddress;
+	(void)size;
+	return S_OK;
+}
+
+STDMETHODIMP MyHostMemoryManager::ReleasedVirtualAddressSpace(LPVOID startAddress)
+{
+	(void)startAddress;
+	return S_OK;
+}
+
+/* ---- MyHostControl.cpp ---------------------------------------------------------------------- */
+
+STDMETHODIMP MyHostControl::QueryInterface(const IID &riid, void **ppv)
+{
+	if (!ppv)
+		return E_POINTER;
+	*ppv = NULL;
+	if (riid != IID_IUnknown && riid != IID_IHostControl)
+		return E_NOINTERFACE;
+	*ppv = this;
+	AddRef();
+	return S_OK;
+}
+
+STDMETHODIMP_(ULONG) MyHostControl::AddRef()
+{
+	return (ULONG)__sync_add_and_fetch(&m_cRef, 1);
+}
+
+STDMETHODIMP_(ULONG) MyHostControl::Release()
+{
+	LONG cRef = __sync_sub_and_fetch(&m_cRef, 1);
+
+	if (cRef == 0)
+		delete this;
+	return (ULONG)cRef;
+}
+
+HRESULT __stdcall MyHostControl::GetHostManager(REFIID riid, LPVOID *ppObject)
+{
+	if (riid == IID_IHostMemoryManager)
+		return m_pMemoryManager->QueryInterface(riid, ppObject);
+	*ppObject = NULL;
+	return E_NOINTERFACE;
+}
+
+HRESULT __stdcall MyHostControl::SetAppDomainManager(DWORD dwAppDomainID,
+						     IUnknown *pUnkAppDomainManager)
+{
+	(void)dwAppDomainID;
+	(void)pUnkAppDomainManager;
+	return S_OK;
+}
+
+/* ---- what the CLR does with it ----------------------------------------------------------------- */
+
+namespace
+{
+
+struct Clr final : ICLRMemoryNotificationCallback {
+	LONG last, calls;
+
+	STDMETHODIMP QueryInterface(REFIID riid, void **ppv) override
+	{
+		*ppv = riid == IID_ICLRMemoryNotificationCallback ? this : NULL;
+		return *ppv ? S_OK : E_NOINTERFACE;
+	}
+	STDMETHODIMP_(ULONG) AddRef() override
+	{
+		return 1;
+	}
+	STDMETHODIMP_(ULONG) Release() override
+	{
+		return 1;
+	}
+	STDMETHODIMP OnMemoryNotification(EMemoryAvailable eMemoryAvailable) override
+	{
+		last = eMemoryAvailable;
+		calls++;
+		return S_OK;
+	}
+};
+
+void a_host_written_for_windows_is_asked_and_told(void **)
+{
+	psb_watch *watch = fake_watch_new();
+	IHostMemoryManager *ours, *theirs;
+	MyHostMemoryManager *manager;
+	IHostControl *control;
+	IHostMalloc *heap;
+	Clr clr = Clr();
+	LPVOID object, memory;
+
+	assert_int_equal(psb_host_memory_manager_new(watch, &ours), 0);
+	manager = new MyHostMemoryManager(ours);
+	control = new MyHostControl(manager);
+
+	assert_int_equal(control->GetHostManager(IID_IHostMalloc, &object), E_NOINTERFACE);
+	assert_null(object);
+	assert_int_equal(control->GetHostManager(IID_IHostMemoryManager, &object), S_OK);
+	theirs = static_cast<IHostMemoryManager *>(object);
+	assert_int_equal(theirs->CreateMalloc(MALLOC_THREADSAFE, &heap), S_OK);
+	assert_int_equal(heap->Alloc(100, eTaskCritical, &memory), S_OK);
+	std::memset(memory, 1, 100);
+	assert_int_equal(heap->Free(memory), S_OK);
+	assert_int_equal(theirs->RegisterMemoryNotificationCallback(&clr), S_OK);
+	assert_true(manager->IsRegistered());
+	assert_int_equal(theirs->VirtualAlloc(NULL, 1 << 16, MEM_RESERVE | MEM_COMMIT,
+					      PAGE_READWRITE, eProcessCritical, &memory),
+			 S_OK);
+	std::memset(memory, 1, 1 << 16);
+	assert_int_equal(theirs->VirtualFree(memory, 0, MEM_RELEASE), S_OK);
+
+	fake_watch_send(watch, PSB_KIND_LEVEL, PSB_LOW);
+	fake_watch_settle(watch);
+	assert_int_equal(clr.last, eMemoryAvailableLow);
+	fake_watch_send(watch, PSB_KIND_LEVEL, PSB_HIGH);
+	fake_watch_settle(watch);
+	assert_int_equal(clr.last, eMemoryAvailableHigh);
+	assert_int_equal(clr.calls, 2);
+
+	assert_int_equal(theirs->RegisterMemoryNotificationCallback(NULL), S_OK);
+	heap->Release();
+	theirs->Release();
+	manager->Release();
+	assert_int_equal(control->Release(), 0);
+	assert_int_equal(MyHostMemoryManager::s_cAlive, 0);
+	assert_int_equal(ours->Release(), 0);
+	psb_watch_unref(watch);
+	assert_int_equal(fake_watches_wait(), 0);
+}
+
+void guids_are_equal_byte_for_byte(void **)
+{
+	assert_true(IID_IUnknown == IID_IUnknown);
+	assert_false(IID_IUnknown != IID_IUnknown);
+	for (SIZE_T i = 0; i < sizeof(GUID); i++) {
+		GUID other = IID_IHostMemoryManager;
+
+		reinterpret_cast<unsigned char *>(&other)[i] ^= 1;
+		assert_true(other != IID_IHostMemoryManager);
+		assert_false(other == IID_IHostMemoryManager);
+	}
+}
+
+} /* namespace */
+
+TEST_GROUP(hosting_windows)
+{
+	const struct CMUnitTest windows[] = {
+		cmocka_unit_test(a_host_written_for_windows_is_asked_and_told),
+		cmocka_unit_test(guids_are_equal_byte_for_byte),
+	};
+
+	return cmocka_run_group_tests(windows, NULL, NULL);
+}

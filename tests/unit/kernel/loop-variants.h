@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop-variants.h - each test of the loop runs on both engines, and on what they do on old kernels
+ *
+ * A test file has a table of `struct promise`, and a main() that calls run_promises(). The state of
+ * a test is its `struct variant`. make_loop() makes the loop; a variant that cannot be had here is
+ * skipped, or, where deny-io-uring forbids it on purpose, left out.
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../../skip.h"
+#include "kernel/loop.h"
+
+#define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
+#define GLANCE_USEC (30 * USEC_PER_MSEC)  /* for what must not */
+
+struct variant {
+	const char *name;
+	enum loop_backend backend;
+	unsigned without;
+};
+
+static const struct variant variants[] = {
+	{ "io_uring", LOOP_URING, 0 },
+	{ "io_uring before 6.15", LOOP_URING, LOOP_WITHOUT_NO_IOWAIT },
+	{ "io_uring before 6.1", LOOP_URING, LOOP_WITHOUT_DEFER_TASKRUN },
+	{ "io_uring before 5.19", LOOP_URING,
+	  LOOP_WITHOUT_DEFER_TASKRUN | LOOP_WITHOUT_NO_IOWAIT | LOOP_WITHOUT_MULTISHOT_ACCEPT },
+	{ "epoll", LOOP_EPOLL, 0 },
+	{ "epoll before 5.11", LOOP_EPOLL, LOOP_WITHOUT_PWAIT2 },
+};
+
+struct promise {
+	const char *name;
+	CMUnitTestFunction test;
+};
+
+static inline struct loop *make_loop(const struct variant *variant, unsigned entries)
+{
+	struct loop_options options = {
+		.backend = variant->backend,
+		.entries = entries,
+		.without = variant->without,
+	};
+	struct loop *loop = NULL;
+	int r;
+
+	r = loop_new(&options, &loop, NULL);
+	if (r < 0 && variant->backend == LOOP_URING)
+		SKIP("io_uring cannot be had here");
+	assert_int_equal(r, 0);
+	assert_int_equal(loop_backend(loop), variant->backend);
+	return loop;
+}
+
+static inline int count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static inline void make_sockets(int type, int ret[2])
+{
+	assert_int_equal(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ret), 0);
+}
+
+static inline void put(int fd, const void *data, size_t size)
+{
+	assert_int_equal(write(fd, data, size), (ssize_t)size);
+}
+
+/* Dispatches until *counter reached `want`. */
+static inline void run_until(struct loop *loop, const int *counter, int want)
+{
+	uint64_t until_usec = now_usec() + PATIENCE_USEC;
+
+	while (*counter < want) {
+		assert_true(loop_dispatch(loop, until_usec) >= 0);
+		assert_true(now_usec() < until_usec);
+	}
+}
+
+/* Dispatches for a while, without spinning. Returns: how many callbacks that made. */
+static inline int run_for(struct loop *loop, uint64_t usec)
+{
+	uint64_t until_usec = now_usec() + usec;
+	int calls = 0, passes = 0;
+
+	for (; now_usec() < until_usec; passes++) {
+		int r = loop_dispatch(loop, until_usec);
+
+		assert_true(r >= 0);
+		calls += r;
+	}
+	assert_true(passes <= calls + 20);
+	return calls;
+}
+
+static int descriptors_before;
+
+static inline int count_before(void **state)
+{
+	(void)state;
+	descriptors_before = count_descriptors();
+	return 0;
+}
+
+static inline int no_descriptor_is_left(void **state)
+{
+	int now = count_descriptors();
+
+	(void)state;
+	if (now != descriptors_before)
+		print_error("%d descriptors before, %d after\n", descriptors_before, now);
+	return now == descriptors_before ? 0 : -1;
+}
+
+#define PROMISE(name)       \
+	{                   \
+#name, name \
+	}
+#define run_promises(promises) run_promises_n(#promises, promises, ELEMENTSOF(promises))
+
+static inline int run_promises_n(const char *group, const struct promise *promises, size_t n)
+{
+	static struct CMUnitTest tests[512];
+	static char names[512][128];
+	size_t used = 0;
+
+	for (size_t v = 0; v < ELEMENTSOF(variants); v++) {
+		if (variants[v].backend == LOOP_URING && getenv("PSIBRIDGE_TEST_DENIED"))
+			continue;
+		for (size_t p = 0; p < n && used < ELEMENTSOF(tests); p++) {
+			(void)snprintf(names[used], sizeof(names[0]), "%s (%s)", promises[p].name,
+				       variants[v].name);
+			tests[used] = (struct CMUnitTest){ names[used], promises[p].test,
+							   count_before, no_descriptor_is_left,
+							   (void *)(uintptr_t)&variants[v] };
+			used++;
+		}
+	}
+	return _cmocka_run_group_tests(group, tests, used, NULL, NULL);
+}

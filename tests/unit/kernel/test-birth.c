@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-birth.c - waiting until a cgroup is there (src/kernel/birth.h)
+ *
+ * Each promise is kept on both backends of the loop, in a plain directory that stands in for a
+ * cgroup2 mount, and in a real one, which says less when something is removed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "../unit.h"
+#include "../../skip.h"
+#include "../fake-root.h"
+#include "kernel/birth.h"
+#include "kernel/closer.h"
+
+#define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
+
+struct variant {
+	enum loop_backend backend;
+	bool real;
+	const char *name;
+};
+
+static const struct variant variants[] = {
+	{ LOOP_URING, false, "io_uring, directory" },
+	{ LOOP_EPOLL, false, "epoll, directory" },
+	{ LOOP_URING, true, "io_uring, cgroup" },
+	{ LOOP_EPOLL, true, "epoll, cgroup" },
+};
+
+static struct cgroups cgroups;
+static char top[64]; /* the directory that is this test's own, as a path under the mount */
+static struct loop *loop;
+static struct birth birth;
+static unsigned born_count, released_count;
+
+/* ---- a ground to stand on ---------------------------------------------------------------------- */
+
+static const char *in_mount(const char *path)
+{
+	static char buf[4][CGPATH_MAX + 300];
+	static unsigned turn;
+	char *p = buf[turn++ % 4];
+
+	snprintf(p, sizeof(buf[0]), "%s%s%s", cgroups.v2.point, top, path);
+	return p;
+}
+
+static void make(const char *path)
+{
+	if (mkdir(in_mount(path), 0755) < 0)
+		fail_msg("mkdir %s: %s", in_mount(path), strerror(errno));
+}
+
+static void removes(const char *path)
+{
+	assert_int_equal(rmdir(in_mount(path)), 0);
+}
+
+/* The path of a cgroup as birth_wait() wants it; one at a time. */
+static const char *path_of(const char *path)
+{
+	static char buf[256];
+
+	snprintf(buf, sizeof(buf), "%s%s", top, path);
+	return buf;
+}
+
+static int count_born(struct birth *b)
+{
+	assert_ptr_equal(b, &birth);
+	assert_false(b->waiting);
+	assert_false(loop_op_is_busy(&b->op));
+	born_count++;
+	return 0;
+}
+
+static void count_released(struct birth *b)
+{
+	assert_ptr_equal(b, &birth);
+	assert_false(loop_op_is_busy(&b->op));
+	released_count++;
+}
+
+/* Do all that is due now. */
+static void go_on(void)
+{
+	int r;
+
+	do {
+		r = loop_dispatch(loop, 0);
+		assert_true(r >= 0);
+	} while (r > 0);
+}
+
+static void await(unsigned *counter, unsigned count)
+{
+	uint64_t until = now_usec() + PATIENCE_USEC;
+
+	while (*counter < count && now_usec() < until)
+		assert_true(loop_dispatch(loop, until) >= 0);
+	assert_int_equal(*counter, count);
+}
+
+static int set_up(void **state)
+{
+	const struct variant *v = *state;
+
+	born_count = released_count = 0;
+	cgroups = (struct cgroups){ .has_v2 = true };
+	loop = NULL;
+	if (fake_set_up(NULL) < 0)
+		return -1;
+	if (v->real) {
+		snprintf(top, sizeof(top), "/psb-birth-%d", (int)getpid());
+		if (cgroups_discover("/proc", &cgroups) < 0 || !cgroups.has_v2 ||
+		    mkdir(in_mount(""), 0755) < 0)
+			return 0; /* without a loop the test is skipped */
+	} else {
+		snprintf(top, sizeof(top), "/top");
+		snprintf(cgroups.v2.point, sizeof(cgroups.v2.point), "%s", fake_root);
+		make("");
+	}
+	if (loop_new(&(struct loop_options){ .backend = v->backend }, &loop, NULL) < 0)
+		return v->backend == LOOP_URING ? 0 : -1;
+	birth_init(&birth, loop, &cgroups);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	static const char *const left[] = { "/a/b/c", "/a/b", "/a", "/x", "" };
+
+	loop = loop_free(loop);
+	birth_close(&birth);
+	for (size_t i = 0; cgroups.has_v2 && i < ELEMENTSOF(left); i++)
+		rmdir(in_mount(left[i]));
+	return fake_tear_down(state);
+}
+
+static void skip_if_impossible(void)
+{
+	if (!loop)
+		SKIP("io_uring cannot be had here, or there is no cgroup2 hierarchy to write to");
+}
+
+/* ---- promises ---------------------------------------------------------------------------------- */
+
+static void what_is_there_already_is_born_at_once(void **state)
+{
+	(void)state;
+	skip_if_impossible();
+	make("/a");
+	birth_wait(&birth, path_of("/a"), count_born);
+	assert_int_equal(born_count, 0); /* from a dispatch, not from within */
+	await(&born_count, 1);
+	assert_int_equal(birth.inotify_fd, -1);
+}
+
+static void a_birth_is_heard_and_no_clock_runs_meanwhile(void **state)
+{
+	(void)state;
+	skip_if_impossible();
+	birth_wait(&birth, path_of("/a"), count_born);
+	go_on();
+	assert_int_equal(born_count, 0);
+	assert_false(birth.timer.queued);
+	make("/a");
+	await(&born_count, 1);
+	assert_false(birth.timer.queued);
+	go_on();
+	assert_int_equal(born_count, 1);
+	assert_int_equal(birth.inotify_fd, -1);
+}
+
+static void a_path_that_grows_is_followed(void **state)
+{
+	static const char *const steps[] = { "/a", "/a/b", "/a/b/c" };
+
+	(void)state;
+	skip_if_impossible();
+	birth_wait(&birth, path_of("/a/b/c"), count_born);
+	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+		go_on();
+		assert_int_equal(born_count, 0);
+		assert_false(birth.timer.queued);
+		make(steps[i]);
+	}
+	await(&born_count, 1);
+}
+
+static void a_path_that_grows_at_one_go_is_found(void **state)
+{
+	(void)state;
+	skip_if_impossible();
+	birth_wait(&birth, path_of("/a/b/c"), count_born);
+	go_on();
+	make("/a");
+	make("/a/b");
+	make("/a/b/c");
+	await(&born_count, 1);
+}
+
+/* The removed directory says nothing on a cgroup file system: its parent must be heard. */
+static void it_is_found_below_a_directory_that_was_made_anew(void **state)
+{
+	(void)state;
+	skip_if_impossible();
+	for (unsigned i = 0; i < 4; i++) {
+		bool look_when_gone = i & 1, look_when_back = i & 2;
+
+		make("/a");
+		birth_wait(&birth, path_of("/a/b"), count_born);
+		go_on();
+		removes("/a");
+		if (look_when_gone)
+			go_on();
+		make("/a");
+		if (look_when_back)
+			go_on();
+		assert_int_equal(born_count, i);
+		make("/a/b");
+		await(&born_count, i + 1);
+		removes("/a/b");
+		removes("/a");
+	}
+}
+
+static void other_births_are_nothing_to_it(void **state)
+{
+	int newest;
+
+	(void)state;
+	skip_if_impossible();
+	make("/a");
+	birth_wait(&birth, path_of("/a/b"), count_born);
+	go_on();
+	newest = birth.newest;
+	make("/x"); /* above: not even heard */
+	assert_int_equal(loop_dispatch(loop, now_usec() + 20 * USEC_PER_MSEC), 0);
+	make("/a/bb");
+	go_on();
+	removes("/a/bb");
+	go_on();
+	assert_int_equal(born_count, 0);
+	assert_int_equal(birth.newest, newest); /* it did not begin anew */
+	make("/a/b");
+	await(&born_count, 1);
+}
+
+static unsigned count_watches(int fd)
+{
+	char path[64], line[256];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strncmp(line, "inotify ", 8) == 0;
+	fclose(f);
+	return n;
+}
+
+static void watches_of_what_was_removed_do_not_pile_up(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	skip_if_impossible();
+	make("/a");
+	birth_wait(&birth, path_of("/a/b/c"), count_born);
+	go_on();
+	before = count_watches(birth.inotify_fd);
+	assert_in_range(before, 2, 4); /* the mount, ours, a; sometimes one above it */
+	for (unsigned i = 0; i < 50; i++) {
+		removes("/a");
+		go_on();
+		make("/a");
+		go_on();
+	}
+	assert_int_equal(count_watches(birth.inotify_fd), before);
+	make("/a/b");
+	make("/a/b/c");
+	await(&born_count, 1);
+}
+
+static void who_cancels_is_released_once_and_hears_no_more(void **state)
+{
+	(void)state;
+	skip_if_impossible();
+	birth_cancel(&birth, count_released); /* idle */
+	assert_int_equal(released_count, 1);
+
+	birth_wait(&birth, path_of("/a"), count_born);
+	go_on();
+	birth_cancel(&birth, count_released);
+	make("/a");
+	await(&released_count, 2);
+
+	/* found, and not told yet */
+	birth_wait(&birth, path_of("/a"), count_born);
+	birth_cancel(&birth, count_released);
+	await(&released_count, 3);
+
+	go_on();
+	assert_int_equal(born_count, 0);
+	assert_int_equal(released_count, 3);
+	assert_int_equal(birth.inotify_fd, -1);
+	assert_false(birth.timer.queued);
+}
+
+static int wait_again(struct birth *b)
+{
+	count_born(b);
+	removes("/a");
+	birth_wait(b, path_of("/a"), count_born);
+	return 0;
+}
+
+static void it_may_be_started_again_when_it_is_told(void **state)
+{
+	(void)state;
+	skip_if_impossible();
+	birth_wait(&birth, path_of("/a"), wait_again);
+	go_on();
+	make("/a");
+	await(&born_count, 1);
+	go_on();
+	assert_int_equal(born_count, 1);
+	make("/a");
+	await(&born_count, 2);
+}
+
+static int refuse_twice(struct birth *b)
+{
+	count_born(b);
+	return born_count < 3 ? -EMFILE : 0;
+}
+
+static void who_could_not_use_it_is_told_again_later(void **state)
+{
+	uint64_t begin = now_usec();
+
+	(void)state;
+	skip_if_impossible();
+	make("/a");
+	birth_wait(&birth, path_of("/a"), refuse_twice);
+	await(&born_count, 1);
+	assert_true(birth.waiting);
+	await(&born_count, 3);
+	assert_true(now_usec() - begin >= (100 + 200) * USEC_PER_MSEC);
+	go_on();
+	assert_int_equal(born_count, 3);
+	assert_false(birth.waiting);
+
+	/* it went in between: the next one is waited for, and no clock runs */
+	born_count = 1;
+	birth_wait(&birth, path_of("/a"), refuse_twice);
+	await(&born_count, 2);
+	removes("/a");
+	while (birth.timer.queued)
+		assert_true(loop_dispatch(loop, now_usec() + PATIENCE_USEC) >= 0);
+	make("/a");
+	await(&born_count, 3);
+
+	/* given up in between */
+	born_count = 1;
+	birth_wait(&birth, path_of("/a"), refuse_twice);
+	await(&born_count, 2);
+	birth_cancel(&birth, count_released);
+	await(&released_count, 1);
+	assert_false(birth.timer.queued);
+}
+
+static void a_closer_closes_for_it(void **state)
+{
+	struct closer *closer;
+	int fd;
+
+	(void)state;
+	skip_if_impossible();
+	assert_int_equal(closer_new(&closer), 0);
+	birth.closer = closer;
+	birth_wait(&birth, path_of("/a"), count_born);
+	go_on();
+	fd = birth.inotify_fd;
+	make("/a");
+	await(&born_count, 1);
+	closer_free(closer);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	birth.closer = NULL;
+}
+
+static void without_inotify_it_looks_every_ten_seconds(void **state)
+{
+	struct rlimit limit, none;
+	uint64_t begin = now_usec();
+
+	(void)state;
+	skip_if_impossible();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ 0, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	birth_wait(&birth, path_of("/a"), count_born);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(birth.inotify_fd, -1);
+	assert_true(birth.timer.queued);
+	assert_in_range(birth.timer.deadline_usec, begin + 10 * USEC_PER_SEC,
+			now_usec() + 10 * USEC_PER_SEC);
+	loop_timer_set(loop, &birth.timer, now_usec()); /* ten seconds later it listens again */
+	go_on();
+	assert_false(birth.timer.queued);
+	make("/a");
+	await(&born_count, 1);
+}
+
+static void out_of_descriptors_what_is_there_is_found(void **state)
+{
+	struct rlimit limit, none;
+
+	(void)state;
+	skip_if_impossible();
+	make("/a");
+	birth_wait(&birth, path_of("/a/b"), count_born);
+	go_on();
+	make("/a/b");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ 0, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	go_on();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(born_count, 1);
+}
+
+/* Makes and removes the path all the time, and leaves it there at the end. */
+static void *make_restlessly(void *arg)
+{
+	const char *const *paths = arg; /* a, a/b */
+
+	for (unsigned i = 0; i < 20; i++) {
+		mkdir(paths[0], 0755);
+		mkdir(paths[1], 0755);
+		rmdir(paths[1]);
+		rmdir(paths[0]);
+	}
+	mkdir(paths[0], 0755);
+	mkdir(paths[1], 0755);
+	return NULL;
+}
+
+static const char *restless_path;
+
+static int try_again_if_gone(struct birth *b)
+{
+	born_count = access(restless_path, F_OK) == 0;
+	if (born_count == 0)
+		birth_wait(b, path_of("/a/b"), try_again_if_gone);
+	return 0;
+}
+
+static void nothing_is_lost_between_looking_and_listening(void **state)
+{
+	static char path[2][CGPATH_MAX];
+	static const char *const paths[] = { path[0], path[1] };
+
+	(void)state;
+	skip_if_impossible();
+	snprintf(path[0], sizeof(path[0]), "%s", in_mount("/a"));
+	snprintf(path[1], sizeof(path[1]), "%s", in_mount("/a/b"));
+	restless_path = path[1];
+	for (unsigned i = 0; i < 40; i++) {
+		pthread_t thread;
+
+		born_count = 0;
+		assert_int_equal(
+			pthread_create(&thread, NULL, make_restlessly, (void *)(uintptr_t)paths),
+			0);
+		birth_wait(&birth, path_of("/a/b"), try_again_if_gone);
+		while (born_count == 0) {
+			assert_int_equal(birth.timer.queued && birth.inotify_fd < 0 &&
+						 birth.timer.deadline_usec >
+							 now_usec() + USEC_PER_SEC,
+					 0);
+			assert_true(loop_dispatch(loop, now_usec() + PATIENCE_USEC) > 0);
+		}
+		pthread_join(thread, NULL);
+		born_count = 0; /* it may have been there in between only */
+		birth_cancel(&birth, NULL);
+		go_on();
+		birth_wait(&birth, path_of("/a/b"), count_born);
+		await(&born_count, 1);
+		removes("/a/b");
+		removes("/a");
+	}
+}
+
+#define PROMISE(name)       \
+	{                   \
+#name, name \
+	}
+
+TEST_GROUP(birth)
+{
+	static const struct {
+		const char *name;
+		CMUnitTestFunction test;
+	} promises[] = {
+		PROMISE(what_is_there_already_is_born_at_once),
+		PROMISE(a_birth_is_heard_and_no_clock_runs_meanwhile),
+		PROMISE(a_path_that_grows_is_followed),
+		PROMISE(a_path_that_grows_at_one_go_is_found),
+		PROMISE(it_is_found_below_a_directory_that_was_made_anew),
+		PROMISE(other_births_are_nothing_to_it),
+		PROMISE(watches_of_what_was_removed_do_not_pile_up),
+		PROMISE(who_cancels_is_released_once_and_hears_no_more),
+		PROMISE(it_may_be_started_again_when_it_is_told),
+		PROMISE(who_could_not_use_it_is_told_again_later),
+		PROMISE(a_closer_closes_for_it),
+		PROMISE(without_inotify_it_looks_every_ten_seconds),
+		PROMISE(out_of_descriptors_what_is_there_is_found),
+		PROMISE(nothing_is_lost_between_looking_and_listening),
+	};
+	static struct CMUnitTest tests[ELEMENTSOF(promises) * ELEMENTSOF(variants)];
+	static char names[ELEMENTSOF(tests)][160];
+	size_t n = 0;
+
+	for (size_t v = 0; v < ELEMENTSOF(variants); v++) {
+		if (variants[v].backend == LOOP_URING && getenv("PSIBRIDGE_TEST_DENIED"))
+			continue;
+		for (size_t i = 0; i < ELEMENTSOF(promises); i++, n++) {
+			snprintf(names[n], sizeof(names[0]), "%s (%s)", promises[i].name,
+				 variants[v].name);
+			tests[n] = (struct CMUnitTest){ names[n], promises[i].test, set_up,
+							tear_down,
+							(void *)(uintptr_t)&variants[v] };
+		}
+	}
+	return _cmocka_run_group_tests("birth", tests, n, NULL, NULL);
+}

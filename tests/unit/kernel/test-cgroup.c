@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-cgroup.c - which cgroup is meant, in all the worlds there are (src/kernel/cgroup.h)
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <limits.h>
+
+#include "../unit.h"
+#include "../fake-root.h"
+#include "kernel/cgroup.h"
+
+/* mountinfo(5): the mounted part, then where. @ is the id of the mount that all this lies on, so
+ * that 1 is one with another over it; % is the fake root. */
+#define MOUNT(id, root, point, rw, type) \
+	id " 20 0:26 " root " %/" point " " rw ",nosuid - " type "\n"
+#define V2(root, point) MOUNT("@", root, point, "rw", "cgroup2 cgroup2 rw")
+#define V1(root, point) MOUNT("@", root, point, "rw", "cgroup cgroup rw,memory")
+#define OTHER "29 1 0:25 / /tmp rw - tmpfs tmpfs rw\n"
+
+static void write_mountinfo(const char *path, const char *template)
+{
+	char text[2048] = "";
+
+	for (size_t n = 0; *template; template ++, n = strlen(text)) {
+		if (*template == '@')
+			snprintf(text + n, sizeof(text) - n, "%u", fake_mount_id());
+		else
+			snprintf(text + n, sizeof(text) - n, "%.*s",
+				 *template == '%' ? (int)strlen(fake_root) : 1,
+				 *template == '%' ? fake_root : template);
+	}
+	fake_write(path, text);
+}
+
+/* A world: the texts of mountinfo and of a process's cgroup, and the directories that are there.
+ * The first part of each is a mount, except where that is "dead": what is left of a removed cgroup. */
+static struct cgroups world(const char *mountinfo, const char *self, const char *const *directories)
+{
+	static unsigned n;
+	char where[160];
+	struct cgroups cgroups;
+
+	snprintf(where, sizeof(where), "proc%u/self/mountinfo", n);
+	write_mountinfo(where, mountinfo);
+	snprintf(where, sizeof(where), "proc%u/self/cgroup", n);
+	fake_write(where, self);
+	snprintf(where, sizeof(where), "proc%u/7/cgroup", n);
+	fake_write(where, self);
+	for (; directories && *directories; directories++) {
+		snprintf(where, sizeof(where), "%s/", *directories);
+		fake_write(where, "");
+		snprintf(where, sizeof(where), "%.*s/cgroup.procs", (int)strcspn(*directories, "/"),
+			 *directories);
+		if (strncmp(where, "dead", 4) != 0)
+			fake_write(where, "");
+	}
+	/* short enough for a path in the library's buffer: 32 characters of `proc` count */
+	snprintf(where, sizeof(where), "proc%u", n++);
+	unlink("proc");
+	assert_int_equal(symlink(fake_path(where), "proc"), 0);
+	assert_int_equal(cgroups_discover("proc", &cgroups), 0);
+	return cgroups;
+}
+
+static const char *const unified_dirs[] = { "sys/system.slice/a.service", "sys/user.slice", NULL };
+
+static void on_a_unified_host_the_path_is_the_line(void **state)
+{
+	struct cgroups c = world(OTHER V2("/", "sys"), "0::/system.slice/a.service\n",
+				 unified_dirs);
+	char path[CGPATH_MAX];
+
+	(void)state;
+	assert_true(c.has_v2);
+	assert_false(c.has_v1);
+	assert_string_equal(c.v2.point, fake_path("sys"));
+	for (int pid = 0; pid <= 7; pid += 7) {
+		assert_int_equal(cgroup_of_pid(&c, "proc", pid, path), 0);
+		assert_string_equal(path, "/system.slice/a.service");
+	}
+	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), -ENOENT);
+	assert_int_equal(cgroup_of_pid(&c, "proc", INT_MAX, path), -ESRCH);
+	/* there is one, but /proc says nothing of it */
+	assert_int_equal(cgroup_of_pid(&c, "proc", getpid(), path), -EACCES);
+}
+
+static void on_a_hybrid_host_each_hierarchy_has_its_own_path(void **state)
+{
+	static const char *const dirs[] = { "uni/user.slice/s.scope", "mem/docker/1", NULL };
+	struct cgroups c = world(V2("/", "uni") V1("/", "mem"),
+				 "4:memory:/docker/1\n1:name=systemd:/x\n0::/user.slice/s.scope\n",
+				 dirs);
+	char path[CGPATH_MAX];
+
+	(void)state;
+	assert_true(c.has_v2 && c.has_v1);
+	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
+	assert_string_equal(path, "/user.slice/s.scope");
+	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
+	assert_string_equal(path, "/docker/1");
+}
+
+static void without_cgroup2_there_is_no_v2_path(void **state)
+{
+	static const char *const dirs[] = { "onlyv1/docker/1", NULL };
+	struct cgroups c = world(V1("/", "onlyv1") OTHER, "4:memory:/docker/1\n", dirs);
+	char path[CGPATH_MAX];
+
+	(void)state;
+	assert_false(c.has_v2);
+	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENOENT);
+	assert_int_equal(cgroup_open(&c, "/"), -ENOENT);
+	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
+	assert_string_equal(path, "/docker/1");
+}
+
+/* The runtime mounted the container's own part, but no cgroup namespace hides the whole path. */
+static void of_a_mounted_part_the_front_of_the_path_is_cut_off(void **state)
+{
+	static const char *const dirs[] = { "part/inner", NULL };
+	struct cgroups c = world(V2("/pods/p1", "part"), "0::/pods/p1/inner\n", dirs);
+	char path[CGPATH_MAX];
+
+	(void)state;
+	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
+	assert_string_equal(path, "/inner");
+	c = world(V2("/pods/p1", "part"), "0::/pods/p1\n", dirs);
+	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
+	assert_string_equal(path, "/");
+}
+
+/* Then it is nobody's: the root of what is visible is another cgroup. */
+static void a_path_that_cannot_be_seen_is_not_taken_for_another(void **state)
+{
+	static const struct {
+		const char *mountinfo, *self;
+	} table[] = {
+		/* another part is mounted */
+		{ V2("/pods/p1", "hid"), "0::/pods/p2\n" },
+		/* a name that only begins like it */
+		{ V2("/pods/p1", "hid"), "0::/pods/p10\n" },
+		/* all is said to be mounted, but the directory is not there */
+		{ V2("/", "hid"), "0::/system.slice/docker-1.scope\n" },
+		/* moved out of our namespace */
+		{ V2("/", "hid"), "0::/../other\n" },
+		/* only the host's tree is there, in which a namespace's root has another name */
+		{ V2("/../..", "hid"), "0::/\n" },
+	};
+	static const char *const dirs[] = { "hid", NULL };
+	char path[CGPATH_MAX] = "untouched";
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct cgroups c = world(table[i].mountinfo, table[i].self, dirs);
+
+		assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -EXDEV);
+		assert_string_equal(path, "untouched");
+	}
+}
+
+static void of_several_mounts_the_one_counts_that_shows_our_cgroup(void **state)
+{
+	static const struct {
+		const char *mountinfo, *self, *point, *path;
+	} table[] = {
+		/* wherever it stands, and however long its name is */
+		{ V2("/b", "b") V2("/", "mnt"), "0::/a\n", "mnt", "/a" },
+		{ V2("/", "mnt") V2("/b", "b"), "0::/a\n", "mnt", "/a" },
+		{ V2("/b", "b") V2("/a", "longer"), "0::/a/x\n", "longer", "/x" },
+		/* the most of the hierarchy */
+		{ V2("/a", "longer") V2("/", "mnt"), "0::/a\n", "mnt", "/a" },
+		{ V2("/a/x", "b") V2("/a", "longer"), "0::/a/x\n", "longer", "/x" },
+		/* and of it what can be written to, then what is shortest */
+		{ MOUNT("@", "/", "mnt", "ro", "cgroup2 - rw") V2("/", "longer"), "0::/a\n",
+		  "longer", "/a" },
+		{ V2("/", "longer") V2("/", "mnt"), "0::/a\n", "mnt", "/a" },
+		/* something lies over it */
+		{ MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw") V2("/a", "longer"), "0::/a/x\n",
+		  "longer", "/x" },
+		/* what is left of a removed cgroup of the same name */
+		{ V2("/", "dead") V2("/a", "longer"), "0::/a/x\n", "longer", "/x" },
+		/* a host's tree beside our namespace's */
+		{ V2("/../..", "mnt") V2("/", "longer"), "0::/\n", "longer", "/" },
+		{ V2("/", "longer") V2("/../..", "mnt"), "0::/\n", "longer", "/" },
+		/* a file that is bound over itself, as systemd does it */
+		{ V2("/", "mnt") V2("/a/memory.pressure", "mnt/a/memory.pressure"), "0::/a\n",
+		  "mnt", "/a" },
+		/* a line that makes no sense is none */
+		{ V2("/\\x", "mnt") V2("/", "longer"), "0::/a\n", "longer", "/a" },
+	};
+	static const char *const dirs[] = { "mnt/a", "longer/x", "longer/a", "b", "dead/a/x", NULL };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct cgroups c = world(table[i].mountinfo, table[i].self, dirs);
+		char path[CGPATH_MAX] = "none";
+		int r = cgroup_of_pid(&c, "proc", 0, path);
+
+		if (r != 0 || strcmp(c.v2.point, fake_path(table[i].point)) != 0 ||
+		    strcmp(path, table[i].path) != 0)
+			fail_msg("%s gave %d %s %s", table[i].mountinfo, r, c.v2.point, path);
+	}
+}
+
+static void the_memory_controller_of_v1_is_found_the_same_way(void **state)
+{
+	static const char *const dirs[] = { "short", "memory/docker/1", NULL };
+	struct cgroups c = world(V1("/docker/2", "short") V1("/", "memory"), "4:memory:/docker/1\n",
+				 dirs);
+	char path[CGPATH_MAX];
+
+	(void)state;
+	assert_string_equal(c.v1.point, fake_path("memory"));
+	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
+	assert_string_equal(path, "/docker/1");
+}
+
+static void what_lies_over_a_cgroup_is_not_taken_for_it(void **state)
+{
+	static const char *const dirs[] = { "over/a", NULL };
+	struct cgroups c = world(V2("/", "over"), "0::/a\n", dirs);
+
+	(void)state;
+	c.v2.id++;
+	assert_int_equal(cgroup_open(&c, "/a"), -EXDEV);
+}
+
+static void nothing_that_opens_is_no_hierarchy(void **state)
+{
+	struct cgroups c;
+
+	(void)state;
+	write_mountinfo("proc-over/self/mountinfo", MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw")
+							    V2("/", "dead") V2("/", "nowhere"));
+	unlink("proc");
+	assert_int_equal(symlink(fake_path("proc-over"), "proc"), 0);
+	assert_int_equal(cgroups_discover("proc", &c), -ENOENT);
+}
+
+/* 4,400 bind mounts are more than 1 MiB. */
+static void mountinfo_may_be_long_but_not_cut_off(void **state)
+{
+	FILE *f;
+	struct cgroups c;
+
+	(void)state;
+	world(OTHER V2("/", "mnt"), "0::/a\n", NULL);
+	f = fopen("proc/self/mountinfo", "we");
+	assert_non_null(f);
+	for (unsigned i = 0; i < 40000; i++)
+		fprintf(f, "%u 1 0:25 / /tmp/%0100u rw,relatime - tmpfs tmpfs rw\n", 1000 + i, i);
+	fprintf(f, "%u 20 0:26 / %s/mnt rw - cgroup2 cgroup2 rw\n", fake_mount_id(), fake_root);
+	fflush(f);
+	assert_int_equal(cgroups_discover("proc", &c), 0);
+	assert_string_equal(c.v2.point, fake_path("mnt"));
+	fprintf(f, "%u 20 0:26 / %s/mnt", fake_mount_id(), fake_root);
+	fclose(f);
+	assert_int_equal(cgroups_discover("proc", &c), -EBADMSG);
+}
+
+static void what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written(void **state)
+{
+	struct cgroups c = world(V2("/", "sys"), "0::/gone (deleted)\n", unified_dirs), before = c;
+	char path[CGPATH_MAX] = "untouched";
+
+	(void)state;
+	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENODEV);
+	assert_string_equal(path, "untouched");
+	c = world(V2("/", "sys"), "4:memory:/a\n", unified_dirs);
+	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENOENT);
+	assert_string_equal(path, "untouched");
+	assert_int_equal(cgroups_discover("/nonexistent", &before), -ENOENT);
+	fake_write("proc-none/self/mountinfo", OTHER);
+	unlink("proc");
+	assert_int_equal(symlink(fake_path("proc-none"), "proc"), 0);
+	assert_int_equal(cgroups_discover("proc", &before), -ENOENT);
+}
+
+static void a_unit_is_found_breadth_first_wherever_its_slice_is(void **state)
+{
+	static const char *const dirs[] = {
+		"units/system.slice/nginx.service",
+		"units/system.slice/system-x.slice/x@1.service",
+		"units/user.slice/user-1000.slice/user@1000.service/app.slice/app.service",
+		"units/aaa.slice/deep.slice/deeper.slice/nginx.service", /* the nearer one wins */
+		NULL,
+	};
+	static const struct {
+		const char *unit, *path;
+		int r;
+	} table[] = {
+		{ "nginx.service", "/system.slice/nginx.service", 0 },
+		{ "x@1.service", "/system.slice/system-x.slice/x@1.service", 0 },
+		{ "app.service",
+		  "/user.slice/user-1000.slice/user@1000.service/app.slice/app.service", 0 },
+		{ "system.slice", "/system.slice", 0 },
+		{ "nginx", NULL, -EINVAL },
+		{ "", NULL, -EINVAL },
+		{ "..", NULL, -EINVAL },
+		{ ".service", NULL, -EINVAL },
+		{ "system.slice/nginx.service", NULL, -EINVAL },
+		{ "apache.service", NULL, -ENOENT },
+	};
+	struct cgroups c = world(V2("/", "units"), "0::/\n", dirs);
+	char path[CGPATH_MAX];
+
+	(void)state;
+	fake_write("units/file.service", "a file is no cgroup");
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		strcpy(path, "untouched");
+		assert_int_equal(cgroup_of_unit(&c, table[i].unit, path), table[i].r);
+		assert_string_equal(path, table[i].path ? table[i].path : "untouched");
+	}
+	assert_int_equal(cgroup_of_unit(&c, "file.service", path), -ENOENT);
+}
+
+static void a_directory_is_opened_below_its_mount_and_nothing_else_is(void **state)
+{
+	struct cgroups c = world(V2("/", "units"), "0::/\n", NULL);
+	int fd = cgroup_open(&c, "/system.slice");
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_false(cgroup_is_v2(fd)); /* only the kernel's is */
+	close(fd);
+	assert_int_equal(cgroup_open(&c, "/nothing"), -ENOENT);
+	assert_int_equal(cgroup_open(&c, "/file.service"), -ENOTDIR);
+	assert_int_equal(cgroup_v1_open(&c, "/"), -ENOENT);
+	fd = cgroup_open(&c, "/");
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static int set_up(void **state)
+{
+	return fake_set_up(state) == 0 ? chdir(fake_root) : -1;
+}
+
+TEST_GROUP(cgroup)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(on_a_unified_host_the_path_is_the_line),
+		cmocka_unit_test(on_a_hybrid_host_each_hierarchy_has_its_own_path),
+		cmocka_unit_test(without_cgroup2_there_is_no_v2_path),
+		cmocka_unit_test(of_a_mounted_part_the_front_of_the_path_is_cut_off),
+		cmocka_unit_test(a_path_that_cannot_be_seen_is_not_taken_for_another),
+		cmocka_unit_test(of_several_mounts_the_one_counts_that_shows_our_cgroup),
+		cmocka_unit_test(the_memory_controller_of_v1_is_found_the_same_way),
+		cmocka_unit_test(what_lies_over_a_cgroup_is_not_taken_for_it),
+		cmocka_unit_test(nothing_that_opens_is_no_hierarchy),
+		cmocka_unit_test(mountinfo_may_be_long_but_not_cut_off),
+		cmocka_unit_test(
+			what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written),
+		cmocka_unit_test(a_unit_is_found_breadth_first_wherever_its_slice_is),
+		cmocka_unit_test(a_directory_is_opened_below_its_mount_and_nothing_else_is),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, fake_tear_down);
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-closer.c - descriptors whose closing takes long (src/kernel/closer.h)
+ *
+ * A TCP socket with unsent data and SO_LINGER is such a descriptor on every kernel: close(2) waits
+ * for the peer, here one second.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "kernel/closer.h"
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* *ret_peer stays open and is never read. */
+static int slow_to_close(int *ret_peer)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { .l_onoff = 1, .l_linger = 1 };
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(address);
+	static char block[1 << 16];
+
+	assert_true(listener >= 0 && fd >= 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, size), 0);
+	*ret_peer = accept(listener, NULL, NULL);
+	assert_true(*ret_peer >= 0);
+	close(listener);
+	while (send(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	return fd;
+}
+
+static void whoever_hands_over_does_not_wait_and_whoever_frees_does(void **state)
+{
+	struct closer *closer;
+	int peer, fd = slow_to_close(&peer);
+	uint64_t start = now_ms(), handed_over;
+
+	(void)state;
+	assert_int_equal(closer_new(&closer), 0);
+	closer_close(closer, fd);
+	handed_over = now_ms() - start;
+	closer = closer_free(closer);
+	assert_null(closer);
+	assert_true(now_ms() - start >= 900);
+	assert_true(handed_over < 500);
+	assert_false(is_open(fd));
+	close(peer);
+}
+
+static void everything_that_was_handed_over_is_closed(void **state)
+{
+	struct closer *closer;
+	int fds[100];
+
+	(void)state;
+	assert_int_equal(closer_new(&closer), 0);
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		assert_true(fds[i] >= 0);
+	}
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		closer_close(closer, fds[i]);
+	closer_free(closer);
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		assert_false(is_open(fds[i]));
+}
+
+static void at_the_end_what_is_left_is_closed_at_the_same_time(void **state)
+{
+	struct closer *closer;
+	int fds[40], peers[40];
+	uint64_t start;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		fds[i] = slow_to_close(&peers[i]);
+	assert_int_equal(closer_new(&closer), 0);
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		closer_close(closer, fds[i]);
+	start = now_ms();
+	closer_free(closer);
+	/* one after the other they take 40 s, 32 at a time 2 s */
+	assert_in_range(now_ms() - start, 1500, 10000);
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+		assert_false(is_open(fds[i]));
+		close(peers[i]);
+	}
+}
+
+/* The thread ends when there is nothing more to close; the next descriptor starts another one. */
+static void it_starts_again_after_a_rest(void **state)
+{
+	struct closer *closer;
+
+	(void)state;
+	assert_int_equal(closer_new(&closer), 0);
+	for (int i = 0; i < 50; i++) {
+		int fds[2];
+		struct pollfd p;
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		p = (struct pollfd){ .fd = fds[1] };
+		closer_close(closer, fds[0]);
+		/* a pipe without a reader is in error: that is how we hear of it, without waiting
+		 * for closer_free() */
+		assert_int_equal(poll(&p, 1, 5000), 1);
+		assert_true(p.revents & POLLERR);
+		close(fds[1]);
+	}
+	closer_free(closer);
+}
+
+static void nothing_is_not_closed(void **state)
+{
+	struct closer *closer;
+
+	(void)state;
+	assert_int_equal(closer_new(&closer), 0);
+	closer_close(closer, -1);
+	closer_close(closer, -EBADF);
+	closer_free(closer);
+	assert_null(closer_free(NULL));
+	assert_null(closer_free_in_child(NULL));
+}
+
+/* Blocked signals of the thread of that name; 0: it is not there (yet). */
+static uint64_t blocked_in_thread(const char *name)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	uint64_t blocked = 0;
+
+	while ((entry = readdir(dir)) != NULL) {
+		char path[300], line[256] = "";
+		bool is_it;
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		f = fopen(path, "re"); /* "Name:" is its first line */
+		is_it = f && fgets(line, sizeof(line), f) && strstr(line, name);
+		while (is_it && fgets(line, sizeof(line), f))
+			if (strncmp(line, "SigBlk:", 7) == 0)
+				blocked = strtoull(line + 7, NULL, 16) | UINT64_C(1) << 63;
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return blocked;
+}
+
+static void its_thread_takes_no_signals(void **state)
+{
+	static const int signals[] = {
+		1, 2, 10, 12, 13, 14, 15, 17
+	}; /* HUP INT USR1 USR2 PIPE ALRM TERM CHLD */
+	struct closer *closer;
+	int peer, fd = slow_to_close(&peer);
+	uint64_t blocked = 0;
+
+	(void)state;
+	assert_int_equal(closer_new(&closer), 0);
+	closer_close(closer, fd);
+	/* it is busy for a second. Before it has its name, the C library still blocks everything in
+	 * it. */
+	for (int i = 0; i < 500 && (blocked = blocked_in_thread("psb-closer")) == 0; i++)
+		usleep(1000);
+	closer_free(closer);
+	close(peer);
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+		assert_true(blocked & (UINT64_C(1) << (signals[i] - 1)));
+}
+
+static void a_forked_child_closes_what_was_left_and_waits_for_no_thread(void **state)
+{
+	struct closer *closer;
+	int peer, fd = slow_to_close(&peer), left = open("/dev/null", O_RDONLY | O_CLOEXEC), status;
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(closer_new(&closer), 0);
+	closer_close(closer, fd);
+	usleep(50000); /* so that the thread is inside of close(2), and what follows waits in the
+			  queue */
+	closer_close(closer, left);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		bool was_open = is_open(left);
+
+		alarm(5);
+		closer_free_in_child(closer);
+		_exit(was_open && !is_open(left) ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	closer_free(closer);
+	assert_false(is_open(left));
+	close(peer);
+}
+
+TEST_GROUP(closer)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whoever_hands_over_does_not_wait_and_whoever_frees_does),
+		cmocka_unit_test(everything_that_was_handed_over_is_closed),
+		cmocka_unit_test(at_the_end_what_is_left_is_closed_at_the_same_time),
+		cmocka_unit_test(it_starts_again_after_a_rest),
+		cmocka_unit_test(nothing_is_not_closed),
+		cmocka_unit_test(its_thread_takes_no_signals),
+		cmocka_unit_test(a_forked_child_closes_what_was_left_and_waits_for_no_thread),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

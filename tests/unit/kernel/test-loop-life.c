@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-loop-life.c - choice and end of the loop (src/kernel/loop.h), on each
+ * engine
+ *
+ * Operations are in test-loop.c, timers and threads in test-loop-time.c, foreign
+ * owners in test-loop-foreign.c, engines that fail in test-loop-failure.c.
+ */
+#include "../unit.h"
+#include "loop-variants.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+enum { PINGS = 500 };
+
+static void *dispatch_thread(void *userdata)
+{
+	return (void *)(intptr_t)loop_dispatch(userdata, 0);
+}
+
+static int dispatch_elsewhere(struct loop *loop)
+{
+	pthread_t thread;
+	void *r;
+
+	assert_int_equal(pthread_create(&thread, NULL, dispatch_thread, loop), 0);
+	assert_int_equal(pthread_join(thread, &r), 0);
+	return (int)(intptr_t)r;
+}
+
+static void ignore(struct loop_op *op, int result)
+{
+	(void)op;
+	(void)result;
+}
+
+struct pinger {
+	struct loop_op op; /* first: callbacks cast */
+	struct loop *loop;
+	int fd, calls;
+	char buf[16];
+};
+
+static void ponged(struct loop_op *op, int result)
+{
+	struct pinger *pinger = (struct pinger *)op;
+
+	assert_int_equal(result, 1);
+	pinger->calls++;
+	assert_int_equal(loop_recv(pinger->loop, op, pinger->fd, pinger->buf, 16, ponged), 0);
+	put(pinger->fd, "a", 1);
+}
+
+static void *ping_thread(void *userdata)
+{
+	int fd = *(int *)userdata;
+	char byte;
+
+	for (int i = 0; i < PINGS; i++) {
+		put(fd, "q", 1);
+		assert_int_equal(read(fd, &byte, 1), 1);
+	}
+	return NULL;
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+static void free_is_quick_and_takes_every_buffer_back(void **state)
+{
+	enum { MANY = 150, WAYS = 3 };
+
+	/* 0: never dispatched, 1: dispatched here, 2: by a thread that has ended */
+	for (int way = 0; way < WAYS; way++) {
+		struct loop *loop = make_loop(*state, 0);
+		struct loop_op *ops = calloc(2 * MANY, sizeof(*ops));
+		char(*bufs)[8] = calloc(MANY, sizeof(*bufs));
+		int(*fds)[2] = calloc(MANY, sizeof(*fds));
+		uint64_t before_usec;
+
+		assert_true(ops && bufs && fds);
+		for (int i = 0; i < MANY; i++) {
+			make_sockets(SOCK_STREAM, fds[i]);
+			assert_int_equal(loop_recv(loop, &ops[i], fds[i][0], bufs[i], 8, ignore),
+					 0);
+			assert_int_equal(
+				loop_poll(loop, &ops[MANY + i], fds[i][0], POLLRDHUP, ignore), 0);
+		}
+		if (way == 1)
+			assert_true(loop_dispatch(loop, 0) >= 0);
+		if (way == 2)
+			assert_true(dispatch_elsewhere(loop) >= 0);
+		before_usec = now_usec();
+		loop_free(loop);
+		assert_true(now_usec() - before_usec < USEC_PER_SEC);
+
+		for (int i = 0; i < MANY; i++) {
+			char byte = 0;
+
+			assert_false(loop_op_is_busy(&ops[i]));
+			put(fds[i][1], "x", 1);
+			assert_int_equal(recv(fds[i][0], &byte, 1, MSG_DONTWAIT), 1);
+			assert_int_equal(byte, 'x');
+			assert_int_equal(bufs[i][0], 0);
+			close(fds[i][0]);
+			/* Nor does the kernel hold the descriptor, if we could ask it to let go. */
+			if (way != 2)
+				assert_int_equal(recv(fds[i][1], &byte, 1, MSG_DONTWAIT), 0);
+			close(fds[i][1]);
+		}
+		free(ops);
+		free(bufs);
+		free(fds);
+	}
+	assert_null(loop_free(NULL));
+	assert_null(loop_free_in_child(NULL));
+}
+
+static bool rings_are_mapped(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[4352];
+	bool found = false;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		found = found || strstr(line, "anon_inode:[io_uring]");
+	fclose(maps);
+	return found;
+}
+
+static void a_forked_child_frees_and_the_parent_goes_on(void **state)
+{
+	int before = count_descriptors();
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct pinger pinger = { .loop = loop };
+	struct loop_op polls = { 0 };
+	int fds[2], status;
+	pthread_t thread;
+	pid_t child;
+
+	make_sockets(SOCK_STREAM, fds);
+	pinger.fd = fds[0];
+	assert_int_equal(loop_recv(loop, &pinger.op, fds[0], pinger.buf, 16, ponged), 0);
+	assert_int_equal(loop_poll(loop, &polls, fds[0], POLLRDHUP, ignore), 0);
+	assert_true(loop_dispatch(loop, 0) >= 0);
+
+	assert_int_equal(rings_are_mapped(), loop_backend(loop) == LOOP_URING);
+	child = fork();
+	if (child == 0) {
+		loop_free_in_child(loop);
+		_exit(count_descriptors() != before + 2 ? 1 : rings_are_mapped() ? 2 : 0);
+	}
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+
+	assert_int_equal(pthread_create(&thread, NULL, ping_thread, &fds[1]), 0);
+	run_until(loop, &pinger.calls, PINGS);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	loop = loop_free(loop);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* ---- choice ------------------------------------------------------------------------------- */
+
+/* Once would do, but it costs nothing on each variant. */
+/* As programs set it that are to open nothing any more. ppoll(2) of one descriptor is EINVAL then. */
+static void a_limit_of_no_descriptors_ends_no_engine(void **state)
+{
+	struct rlimit before, none;
+	struct loop *loop = make_loop(*state, 0);
+	struct pinger pinger = { .loop = loop };
+	int fds[2], r;
+
+	make_sockets(SOCK_STREAM, fds);
+	pinger.fd = fds[0];
+	assert_int_equal(loop_recv(loop, &pinger.op, fds[0], pinger.buf, 16, ponged), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &none);
+	r = loop_dispatch(loop, now_usec() + GLANCE_USEC); /* to its end, asleep */
+	put(fds[1], "a", 1);
+	while (r >= 0 && pinger.calls == 0)
+		r = loop_dispatch(loop, USEC_NEVER);
+	setrlimit(RLIMIT_NOFILE, &before);
+	assert_true(r >= 0);
+	assert_int_equal(loop_failures(loop), 0);
+	loop_free(loop);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void auto_takes_io_uring_or_says_why_not(void **state)
+{
+	const char *denied = getenv("PSIBRIDGE_TEST_DENIED");
+	const char *why = NULL;
+	struct loop_options options = { .backend = LOOP_URING };
+	struct loop *loop = NULL;
+	int uring;
+
+	(void)state;
+	uring = loop_new(&options, &loop, NULL);
+	loop_free(loop);
+	options.backend = LOOP_AUTO;
+	assert_int_equal(loop_new(&options, &loop, &why), 0);
+	assert_non_null(why);
+	assert_int_equal(loop_backend(loop), uring == 0 ? LOOP_URING : LOOP_EPOLL);
+	assert_int_equal(why[0] == '\0', uring == 0);
+	loop_free(loop);
+	if (denied) {
+		assert_int_equal(uring, strcmp(denied, "EPERM") == 0 ? -EPERM : -ENOSYS);
+		assert_non_null(strstr(why, denied));
+		assert_non_null(strstr(why, "seccomp"));
+	}
+}
+
+static const struct promise loop_life[] = {
+	PROMISE(free_is_quick_and_takes_every_buffer_back),
+	PROMISE(a_forked_child_frees_and_the_parent_goes_on),
+	PROMISE(a_limit_of_no_descriptors_ends_no_engine),
+	PROMISE(auto_takes_io_uring_or_says_why_not),
+};
+
+TEST_GROUP(loop_life)
+{
+	return run_promises(loop_life);
+}

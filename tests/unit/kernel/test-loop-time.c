@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-loop-time.c - deadlines, threads and idleness of the loop (src/kernel/loop.h), on each
+ * engine
+ *
+ * Operations are in test-loop.c, foreign loops, choice and end in test-loop-life.c.
+ */
+#include "../unit.h"
+#include "loop-variants.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
+#define FAR_USEC (3600 * USEC_PER_SEC)
+
+/* ---- timers ------------------------------------------------------------------------------- */
+
+struct clock {
+	struct loop_timer timer; /* first: callbacks cast */
+	struct loop *loop;
+	int calls;
+	uint64_t at_usec;
+	unsigned char rank;
+};
+
+static unsigned char order[16];
+static int fired;
+
+static void expired(struct loop_timer *timer, uint64_t now)
+{
+	struct clock *clock = (struct clock *)timer;
+
+	assert_false(timer->queued);
+	assert_true(now >= timer->deadline_usec);
+	clock->calls++;
+	clock->at_usec = now;
+	if (fired < (int)ELEMENTSOF(order))
+		order[fired] = clock->rank;
+	fired++;
+}
+
+static void timers_fire_in_order_and_not_early(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct clock clocks[5] = { 0 };
+	uint64_t start_usec = now_usec();
+	const unsigned msec[] = { 30, 10, 20, 5, 40 };
+
+	fired = 0;
+	for (size_t i = 0; i < ELEMENTSOF(clocks); i++) {
+		clocks[i].timer.expired = expired;
+		clocks[i].rank = (unsigned char)msec[i];
+		loop_timer_set(loop, &clocks[i].timer, start_usec + msec[i] * USEC_PER_MSEC);
+	}
+	run_until(loop, &fired, 5);
+	assert_memory_equal(order, ((unsigned char[]){ 5, 10, 20, 30, 40 }), 5);
+	for (size_t i = 0; i < ELEMENTSOF(clocks); i++) {
+		assert_int_equal(clocks[i].calls, 1);
+		assert_true(clocks[i].at_usec >= start_usec + msec[i] * USEC_PER_MSEC);
+	}
+}
+
+static void timers_can_be_moved_and_stopped(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct clock a = { .timer.expired = expired, .rank = 'a' };
+	struct clock b = { .timer.expired = expired, .rank = 'b' };
+	struct clock c = { .timer.expired = expired, .rank = 'c' };
+	struct clock d = { .timer.expired = expired, .rank = 'd' };
+	uint64_t now = now_usec();
+
+	fired = 0;
+	loop_timer_stop(loop, &a.timer);
+	loop_timer_set(loop, &a.timer, now + FAR_USEC);
+	loop_timer_set(loop, &b.timer, now + 1);
+	loop_timer_set(loop, &c.timer, now + 2);
+	loop_timer_set(loop, &d.timer, now + 3);
+	loop_timer_set(loop, &a.timer, now + 4);	/* earlier */
+	loop_timer_set(loop, &b.timer, now + FAR_USEC); /* later */
+	loop_timer_stop(loop, &c.timer);
+	loop_timer_set(loop, &d.timer, USEC_NEVER);
+	assert_false(c.timer.queued || d.timer.queued);
+	run_until(loop, &fired, 1);
+	assert_int_equal(run_for(loop, USEC_PER_MSEC), 0);
+	assert_int_equal(order[0], 'a');
+}
+
+static int compare_usec(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static uint64_t latest_usec;
+
+static void expired_in_order(struct loop_timer *timer, uint64_t now)
+{
+	assert_true(timer->deadline_usec >= latest_usec);
+	assert_true(timer->deadline_usec <= now);
+	latest_usec = timer->deadline_usec;
+	((struct clock *)timer)->calls++;
+	fired++;
+}
+
+static void ten_thousand_timers_agree_with_a_sorted_list(void **state)
+{
+	enum { MANY = 10000 };
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct clock *clocks = calloc(MANY, sizeof(*clocks));
+	uint64_t *expected = calloc(MANY, sizeof(*expected));
+	unsigned seed = 1;
+	int n = 0;
+
+	assert_true(clocks && expected);
+	fired = 0;
+	latest_usec = 0;
+	/* The past is as good as the future, and does not have to be waited for: 0 is 1970. */
+	for (int i = 0; i < 3 * MANY; i++) {
+		struct clock *clock = &clocks[i < MANY ? i : rand_r(&seed) % MANY];
+
+		clock->timer.expired = expired_in_order;
+		if (i >= MANY && rand_r(&seed) % 3 == 0)
+			loop_timer_stop(loop, &clock->timer);
+		else
+			loop_timer_set(loop, &clock->timer, (uint64_t)rand_r(&seed) % 50000);
+	}
+	for (int i = 0; i < MANY; i++)
+		if (clocks[i].timer.queued)
+			expected[n++] = clocks[i].timer.deadline_usec;
+	qsort(expected, (size_t)n, sizeof(*expected), compare_usec);
+
+	assert_int_equal(loop_dispatch(loop, USEC_NEVER), n);
+	assert_int_equal(fired, n);
+	assert_int_equal(latest_usec, expected[n - 1]);
+	for (int i = 0; i < MANY; i++)
+		assert_true(clocks[i].calls <= 1 && !clocks[i].timer.queued);
+	free(clocks);
+	free(expected);
+}
+
+static void expired_again(struct loop_timer *timer, uint64_t now)
+{
+	struct clock *clock = (struct clock *)timer;
+
+	expired(timer, now);
+	loop_timer_set(clock->loop, timer, 0);
+}
+
+static void a_timer_that_always_wants_now_cannot_hold_the_loop(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct clock greedy = { .timer.expired = expired_again, .loop = loop };
+	struct clock other = { .timer.expired = expired };
+
+	loop_timer_set(loop, &greedy.timer, 0);
+	loop_timer_set(loop, &other.timer, 1);
+	for (int i = 1; i <= 5; i++) {
+		assert_true(loop_dispatch(loop, USEC_NEVER) >= 1);
+		assert_int_equal(greedy.calls, i);
+		assert_int_equal(other.calls, 1);
+	}
+	/* Stopped in the heap of those set anew, and not there any more. */
+	loop_timer_stop(loop, &greedy.timer);
+	assert_int_equal(run_for(loop, 1), 0);
+}
+
+static void dispatch_waits_until_the_time_that_was_asked_for(void **state)
+{
+	static const unsigned usec[] = { 1, 300, 1000, 1500, 20000 };
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+
+	for (size_t i = 0; i < ELEMENTSOF(usec); i++) {
+		uint64_t until_usec = now_usec() + usec[i];
+		int passes = 0;
+
+		for (; now_usec() < until_usec; passes++)
+			assert_int_equal(loop_dispatch(loop, until_usec), 0);
+		assert_true(passes <= 2);
+	}
+	assert_int_equal(loop_dispatch(loop, 0), 0);
+}
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+static struct loop *signal_loop;
+
+static void on_signal(int number)
+{
+	(void)number;
+	loop_wake(signal_loop);
+}
+
+static void a_wake_from_a_signal_handler_is_not_lost(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct sigaction action = { .sa_handler = on_signal }, old;
+
+	signal_loop = loop;
+	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
+	for (int i = 0; i < 5; i++) {
+		/* Before the wait, where EINTR cannot help. */
+		assert_int_equal(raise(SIGUSR1), 0);
+		assert_int_equal(loop_dispatch(loop, USEC_NEVER), 0);
+	}
+	assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
+}
+
+static struct loop *work_loop;
+static int work_result;
+
+static void work_wakes(struct loop_work *work)
+{
+	(void)work;
+	loop_wake(work_loop);
+	work_result++;
+}
+
+/* Without DEFER_TASKRUN the loop hears of it in the same pass, and still has to come back. */
+static void a_wake_from_a_callback_is_not_lost(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct loop_work work = { .run = work_wakes };
+	uint64_t until_usec = now_usec() + PATIENCE_USEC;
+
+	work_loop = loop;
+	work_result = 0;
+	for (int i = 1; i <= 5; i++) {
+		loop_post(loop, &work);
+		while (work_result < i)
+			assert_true(loop_dispatch(loop, until_usec) >= 0);
+		assert_true(loop_dispatch(loop, until_usec) >= 0);
+		assert_true(now_usec() < until_usec);
+	}
+}
+
+struct waker {
+	struct loop *loop;
+	atomic_int go, seen;
+};
+
+static void *waker_thread(void *userdata)
+{
+	struct waker *waker = userdata;
+
+	for (int i = 1; i <= 2000; i++) {
+		atomic_store(&waker->go, i);
+		loop_wake(waker->loop);
+		while (atomic_load(&waker->seen) < i)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void every_wake_ends_a_wait(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct waker waker = { .loop = loop };
+	pthread_t thread;
+
+	/* The waker does not go on before we saw it: a lost wake would be a wait for ever. */
+	assert_int_equal(pthread_create(&thread, NULL, waker_thread, &waker), 0);
+	while (atomic_load(&waker.seen) < 2000) {
+		assert_int_equal(loop_dispatch(loop, USEC_NEVER), 0);
+		atomic_store(&waker.seen, atomic_load(&waker.go));
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+enum { POSTERS = 4, POSTS = 2000 };
+
+struct poster {
+	struct loop *loop;
+	int next; /* by the loop's thread only */
+	struct post {
+		struct loop_work work; /* first: callbacks cast */
+		struct poster *poster;
+		int number;
+	} posts[POSTS];
+};
+
+static int posts_run;
+
+static void post_run(struct loop_work *work)
+{
+	struct post *post = (struct post *)work;
+
+	assert_int_equal(post->number, post->poster->next);
+	post->poster->next++;
+	posts_run++;
+}
+
+static void *poster_thread(void *userdata)
+{
+	struct poster *poster = userdata;
+
+	for (int i = 0; i < POSTS; i++) {
+		struct post *post = &poster->posts[i];
+
+		post->work.run = post_run;
+		post->poster = poster;
+		post->number = i;
+		loop_post(poster->loop, &post->work);
+	}
+	return NULL;
+}
+
+static void work_from_four_threads_runs_once_and_in_order(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct poster *posters = calloc(POSTERS, sizeof(*posters));
+	pthread_t threads[POSTERS];
+
+	assert_non_null(posters);
+	posts_run = 0;
+	for (int i = 0; i < POSTERS; i++) {
+		posters[i].loop = loop;
+		assert_int_equal(pthread_create(&threads[i], NULL, poster_thread, &posters[i]), 0);
+	}
+	while (posts_run < POSTERS * POSTS)
+		assert_true(loop_dispatch(loop, USEC_NEVER) >= 0);
+	for (int i = 0; i < POSTERS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(run_for(loop, USEC_PER_MSEC), 0);
+	free(posters);
+}
+
+static void *dispatch_thread(void *userdata)
+{
+	return (void *)(intptr_t)loop_dispatch(userdata, 0);
+}
+
+static int dispatch_elsewhere(struct loop *loop)
+{
+	pthread_t thread;
+	void *r;
+
+	assert_int_equal(pthread_create(&thread, NULL, dispatch_thread, loop), 0);
+	assert_int_equal(pthread_join(thread, &r), 0);
+	return (int)(intptr_t)r;
+}
+
+static void work_dispatches(struct loop_work *work)
+{
+	(void)work;
+	work_result = loop_dispatch(work_loop, 0);
+}
+
+static void only_the_first_thread_and_no_callback_may_dispatch(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct loop_work work = { .run = work_dispatches };
+
+	work_loop = loop;
+	loop_post(loop, &work);
+	assert_int_equal(loop_dispatch(loop, 0), 1);
+	assert_int_equal(work_result, -EBUSY);
+	assert_int_equal(dispatch_elsewhere(loop), -EXDEV);
+}
+
+/* ---- idle --------------------------------------------------------------------------------- */
+
+struct idler {
+	struct loop *loop;
+	atomic_int tid, done;
+};
+
+static void *idle_thread(void *userdata)
+{
+	struct idler *idler = userdata;
+	struct clock clock = { .timer.expired = expired };
+
+	/* A deadline that came and went must not leave anything behind. */
+	loop_timer_set(idler->loop, &clock.timer, now_usec() + 10 * USEC_PER_MSEC);
+	assert_true(loop_dispatch(idler->loop, 0) >= 0);
+	loop_timer_stop(idler->loop, &clock.timer);
+	atomic_store(&idler->tid, (int)syscall(SYS_gettid));
+	while (!atomic_load(&idler->done))
+		assert_true(loop_dispatch(idler->loop, USEC_NEVER) >= 0);
+	return NULL;
+}
+
+static long number_in_file(const char *path, const char *key)
+{
+	static char text[1 << 16];
+	FILE *file = fopen(path, "re");
+	size_t n;
+	char *at;
+
+	assert_non_null(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	at = strstr(text, key);
+	assert_non_null(at);
+	return strtol(at + strlen(key), NULL, 10);
+}
+
+static long switches_of(const char *path)
+{
+	return number_in_file(path, "\nvoluntary_ctxt_switches:") +
+	       number_in_file(path, "\nnonvoluntary_ctxt_switches:");
+}
+
+/* The least of many looks, so that what the rest of the machine does matters little. */
+static long least_blocked(void)
+{
+	long least = INT32_MAX;
+
+	for (int i = 0; i < 60; i++) {
+		long blocked = number_in_file("/proc/stat", "procs_blocked ");
+
+		least = MIN(least, blocked);
+		poll(NULL, 0, 5);
+	}
+	return least;
+}
+
+static void ignore(struct loop_op *op, int result)
+{
+	(void)op;
+	(void)result;
+}
+
+static void an_idle_loop_makes_no_system_call_and_waits_for_no_disk(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct idler idler = { .loop = loop };
+	struct loop_op polls = { 0 }, reads = { 0 };
+	char path[64], buf[8];
+	long switches, blocked = least_blocked();
+	pthread_t thread;
+	int fds[2];
+
+	make_sockets(SOCK_STREAM, fds);
+	assert_int_equal(loop_poll(loop, &polls, fds[0], POLLPRI, ignore), 0);
+	assert_int_equal(loop_recv(loop, &reads, fds[1], buf, sizeof(buf), ignore), 0);
+	assert_int_equal(pthread_create(&thread, NULL, idle_thread, &idler), 0);
+	while (!atomic_load(&idler.tid))
+		sched_yield();
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/status", atomic_load(&idler.tid));
+	/* It has gone to sleep when it was not switched away from during a whole round of looks. */
+	for (int rounds = 0;; rounds++) {
+		assert_true(rounds < 10);
+		switches = switches_of(path);
+		(void)least_blocked();
+		if (switches_of(path) == switches)
+			break;
+	}
+
+	/* A thread that sleeps again and again is switched away from each time. One that waits as if for a disk is in each look;
+	 * neighbours that really do are not in all of them. */
+	for (int rounds = 0; least_blocked() > blocked; rounds++)
+		assert_true(rounds < 100);
+	assert_int_equal(switches_of(path), switches);
+
+	atomic_store(&idler.done, 1);
+	loop_wake(loop);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	loop = loop_free(loop);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static const struct promise loop_time[] = {
+	PROMISE(timers_fire_in_order_and_not_early),
+	PROMISE(timers_can_be_moved_and_stopped),
+	PROMISE(ten_thousand_timers_agree_with_a_sorted_list),
+	PROMISE(a_timer_that_always_wants_now_cannot_hold_the_loop),
+	PROMISE(dispatch_waits_until_the_time_that_was_asked_for),
+	PROMISE(a_wake_from_a_signal_handler_is_not_lost),
+	PROMISE(a_wake_from_a_callback_is_not_lost),
+	PROMISE(every_wake_ends_a_wait),
+	PROMISE(work_from_four_threads_runs_once_and_in_order),
+	PROMISE(only_the_first_thread_and_no_callback_may_dispatch),
+	PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk),
+};
+
+TEST_GROUP(loop_time)
+{
+	return run_promises(loop_time);
+}

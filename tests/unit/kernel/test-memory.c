@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-memory.c - use, limits and memory.events out of the kernel's files (src/kernel/memory.h)
+ *
+ * The files are made up, in the form of the kernel's; tests/integration/test-rungs.c compares with
+ * real ones.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+
+#include "../unit.h"
+#include "../../skip.h"
+#include "../fake-root.h"
+#include "kernel/memory.h"
+
+#define MB (UINT64_C(1) << 20)
+
+static struct cgroups v2_at(const char *point)
+{
+	struct cgroups c = { .has_v2 = true };
+
+	snprintf(c.v2.point, sizeof(c.v2.point), "%s", fake_path(point));
+	strcpy(c.v2.root, "/");
+	return c;
+}
+
+static uint64_t machine(void)
+{
+	struct memory m = { 0 };
+	struct cgroups c = { 0 };
+
+	assert_int_equal(memory_open(&m, &c, NULL, NULL), 0);
+	memory_close(&m);
+	return m.machine_bytes;
+}
+
+static uint64_t own_use(const struct memory *m)
+{
+	struct memory_use use;
+
+	memory_read_use(m, &use);
+	return use.own_bytes;
+}
+
+static void page_cache_nobody_needs_is_not_load(void **state)
+{
+	struct cgroups c = v2_at("load");
+	struct memory_load load;
+	struct memory m;
+
+	(void)state;
+	fake_write("load/a/memory.current", "83886080\n"); /* 80 MB */
+	fake_write("load/a/memory.stat",
+		   "anon 1\nfile 2\ninactive_anon 4096\ninactive_file 31457280\nactive_file 3\n");
+	fake_write("load/a/memory.max", "104857600\n"); /* 100 MB */
+	fake_write("load/a/memory.high", "max\n");
+	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+	assert_true(memory_has_limit(&m));
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.current_bytes, 80 * MB);
+	assert_int_equal(load.working_set_bytes, 50 * MB);
+	assert_int_equal(load.limit_bytes, 100 * MB);
+	assert_true(load.high_bytes == UINT64_MAX);
+	assert_int_equal(load.available_bytes, 50 * MB);
+	assert_int_equal(load.percent, 50);
+	assert_false(load.machine);
+	assert_int_equal(own_use(&m), 80 * MB);
+	memory_close(&m);
+	assert_int_equal(own_use(&m), 0);
+}
+
+static void the_limit_is_the_least_of_all_ancestors(void **state)
+{
+	static const struct {
+		const char *max[3], *high[3]; /* root, /a, /a/b; NULL: no such file */
+		uint64_t limit, least_high;
+	} table[] = {
+		{ { NULL, "max\n", "max\n" }, { NULL, "max\n", "max\n" }, UINT64_MAX, UINT64_MAX },
+		{ { NULL, "max\n", "1048576\n" }, { NULL, "max\n", "max\n" }, MB, UINT64_MAX },
+		{ { NULL, "1048576\n", "2097152\n" }, { NULL, "max\n", "max\n" }, MB, UINT64_MAX },
+		{ { NULL, "4194304\n", "8388608\n" }, { NULL, "max\n", "1048576\n" }, MB, MB },
+		{ { NULL, "1048576\n", "max\n" }, { NULL, "2097152\n", "4194304\n" }, MB, 2 * MB },
+		/* in a container the mount's root has limits too */
+		{ { "1048576\n", "max\n", "max\n" }, { "2097152\n", "max\n", "max\n" }, MB, 2 * MB },
+		/* rubbish is no limit */
+		{ { NULL, "-1\n", "" }, { NULL, "x\n", "12" }, UINT64_MAX, UINT64_MAX },
+		{ { NULL, NULL, "0\n" }, { NULL, NULL, NULL }, 0, UINT64_MAX },
+	};
+	static const char *const below[] = { "", "a/", "a/b/" };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char root[16], name[64];
+		struct memory m;
+
+		snprintf(root, sizeof(root), "limit%zu", i);
+		for (size_t j = 0; j < 3; j++) {
+			snprintf(name, sizeof(name), "%s/%s", root, below[j]);
+			fake_write(name, "");
+			snprintf(name, sizeof(name), "%s/%smemory.max", root, below[j]);
+			if (table[i].max[j])
+				fake_write(name, table[i].max[j]);
+			snprintf(name, sizeof(name), "%s/%smemory.high", root, below[j]);
+			if (table[i].high[j])
+				fake_write(name, table[i].high[j]);
+		}
+
+		struct cgroups c = v2_at(root);
+
+		assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
+		if (m.limit_bytes != table[i].limit || m.high_bytes != table[i].least_high)
+			fail_msg("row %zu: limit %llu, high %llu", i,
+				 (unsigned long long)m.limit_bytes,
+				 (unsigned long long)m.high_bytes);
+		memory_close(&m);
+	}
+}
+
+static void a_limit_that_changes_is_seen_when_asked_for_anew(void **state)
+{
+	struct cgroups c = v2_at("change");
+	struct memory m;
+
+	(void)state;
+	fake_write("change/a/memory.max", "1048576\n");
+	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+	fake_write("change/a/memory.max", "2097152\n");
+	assert_int_equal(m.limit_bytes, MB);
+	assert_int_equal(memory_refresh(&m), 0);
+	assert_int_equal(m.limit_bytes, 2 * MB);
+	memory_close(&m);
+}
+
+/* Files of one cgroup, in MB; max 0: none. */
+static void level(const char *path, unsigned current, unsigned inactive, unsigned max)
+{
+	char name[64], text[64];
+
+	snprintf(name, sizeof(name), "%s/memory.current", path);
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(current * MB));
+	fake_write(name, text);
+	snprintf(name, sizeof(name), "%s/memory.stat", path);
+	snprintf(text, sizeof(text), "anon 0\ninactive_file %llu\n",
+		 (unsigned long long)(inactive * MB));
+	fake_write(name, text);
+	snprintf(name, sizeof(name), "%s/memory.max", path);
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(max * MB));
+	fake_write(name, max ? text : "max\n");
+}
+
+static void what_is_in_use_counts_where_the_limit_is(void **state)
+{
+	struct cgroups c = v2_at("slice");
+	struct memory_load load;
+	struct memory_use use;
+	struct memory m;
+
+	(void)state;
+	level("slice/s", 80, 0, 80); /* full, of something else */
+	level("slice/s/x", 5, 1, 0);
+	assert_int_equal(memory_open(&m, &c, "/s/x", NULL), 0);
+	assert_true(memory_has_limit(&m));
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.limit_bytes, 80 * MB);
+	assert_int_equal(load.current_bytes, 80 * MB);
+	assert_int_equal(load.available_bytes, 0);
+	assert_int_equal(load.percent, 100);
+	assert_int_equal(load.length, strlen("/s"));
+	memory_read_use(&m, &use);
+	assert_int_equal(use.own_bytes, 5 * MB);
+	assert_int_equal(use.current_bytes, 80 * MB);
+	assert_int_equal(use.limit_bytes, 80 * MB);
+
+	/* the one with the least left binds, and that may change from one moment to the next */
+	level("slice/s/x", 5, 1, 60);
+	assert_int_equal(memory_refresh(&m), 0);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.length, strlen("/s"));
+	level("slice/s", 10, 0, 80);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.length, strlen("/s/x"));
+	assert_int_equal(load.limit_bytes, 60 * MB);
+	assert_int_equal(load.available_bytes, 56 * MB);
+	memory_read_use(&m, &use);
+	assert_int_equal(use.current_bytes, 5 * MB);
+	assert_int_equal(use.limit_bytes, 60 * MB);
+	level("slice/s", 79, 40, 80); /* page cache that nobody needs is room */
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.length, strlen("/s"));
+	assert_int_equal(load.available_bytes, 41 * MB);
+	memory_read_use(&m, &use);
+	assert_int_equal(use.current_bytes, 79 * MB);
+
+	/* without a limit above, its own */
+	level("slice/s", 80, 0, 0);
+	level("slice/s/x", 5, 1, 0);
+	assert_int_equal(memory_refresh(&m), 0);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_true(load.machine);
+	assert_int_equal(load.current_bytes, 5 * MB);
+	memory_close(&m);
+
+	/* where the controller was taken away there is no use of its own */
+	fake_write("slice/t/x/", "");
+	level("slice/t", 30, 0, 40);
+	assert_int_equal(memory_open(&m, &c, "/t/x", NULL), 0);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.available_bytes, 10 * MB);
+	memory_read_use(&m, &use);
+	assert_int_equal(use.own_bytes, 0);
+	assert_int_equal(use.current_bytes, 30 * MB);
+	memory_close(&m);
+}
+
+static void of_many_levels_the_least_limits_count(void **state)
+{
+	struct cgroups c = v2_at("deep");
+	char path[128] = "deep";
+	struct memory_load load;
+	struct memory m;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		strcat(path, "/d");
+		level(path, 1, 0, i == 3 ? 2 : 100 + i);
+	}
+	assert_int_equal(memory_open(&m, &c, path + strlen("deep"), NULL), 0);
+	assert_int_equal(m.limit_bytes, 2 * MB);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.limit_bytes, 2 * MB);
+	assert_int_equal(load.length, strlen("/d/d/d/d"));
+	assert_int_equal(own_use(&m), MB);
+	memory_close(&m);
+}
+
+static void on_a_hybrid_host_the_numbers_come_from_v1(void **state)
+{
+	struct cgroups c = v2_at("hybrid2");
+	struct memory_load load;
+	struct memory m;
+
+	(void)state;
+	c.has_v1 = true;
+	snprintf(c.v1.point, sizeof(c.v1.point), "%s", fake_path("hybrid1"));
+	fake_write("hybrid2/a/", "");
+	fake_write("hybrid1/x/memory.usage_in_bytes", "83886080\n");
+	fake_write(
+		"hybrid1/x/memory.stat",
+		"inactive_file 1\nhierarchical_memory_limit 104857600\ntotal_inactive_file 31457280\n");
+	assert_int_equal(memory_open(&m, &c, "/a", "/x"), 0);
+	assert_true(m.v1);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.working_set_bytes, 50 * MB);
+	assert_int_equal(load.limit_bytes, 100 * MB);
+	assert_true(load.high_bytes == UINT64_MAX);
+	memory_close(&m);
+	/* an ancestor's limit, which is full of something else */
+	fake_write("hybrid1/memory.limit_in_bytes", "9223372036854771712\n");
+	fake_write("hybrid1/memory.usage_in_bytes", "999999999\n");
+	fake_write("hybrid1/s/memory.limit_in_bytes", "104857600\n");
+	fake_write("hybrid1/s/memory.usage_in_bytes", "104857600\n");
+	fake_write("hybrid1/s/memory.stat", "inactive_file 1\ntotal_inactive_file 1048576\n");
+	fake_write("hybrid1/s/x/memory.limit_in_bytes", "9223372036854771712\n");
+	fake_write("hybrid1/s/x/memory.usage_in_bytes", "1048576\n");
+	fake_write("hybrid1/s/x/memory.stat",
+		   "hierarchical_memory_limit 104857600\ntotal_inactive_file 0\n");
+	assert_int_equal(memory_open(&m, &c, "/a", "/s/x"), 0);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_int_equal(load.limit_bytes, 100 * MB);
+	assert_int_equal(load.available_bytes, MB);
+	assert_int_equal(own_use(&m), MB);
+	memory_close(&m);
+	/* v1 says "none" with a number a little under 2^63 */
+	fake_write("hybrid1/x/memory.stat",
+		   "hierarchical_memory_limit 9223372036854771712\ntotal_inactive_file 0\n");
+	assert_int_equal(memory_open(&m, &c, "/a", "/x"), 0);
+	assert_true(m.limit_bytes == UINT64_MAX);
+	assert_false(memory_has_limit(&m));
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_true(load.machine);
+	memory_close(&m);
+	/* where v2 has the controller, v1 is not asked */
+	fake_write("hybrid2/a/memory.current", "1048576\n");
+	fake_write("hybrid2/a/memory.stat", "inactive_file 0\n");
+	assert_int_equal(memory_open(&m, &c, "/a", "/x"), 0);
+	assert_false(m.v1);
+	assert_int_equal(own_use(&m), MB);
+	memory_close(&m);
+}
+
+static void without_a_limit_the_machine_is_what_there_is(void **state)
+{
+	struct cgroups c = v2_at("free");
+	struct memory_load load;
+	struct memory m;
+	char text[32];
+
+	(void)state;
+	fake_write("free/a/memory.current", "83886080\n");
+	fake_write("free/a/memory.stat", "inactive_file 31457280\n");
+	fake_write("free/a/memory.max", "max\n");
+	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+	assert_false(memory_has_limit(&m));
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_true(load.machine);
+	assert_int_equal(load.limit_bytes, machine());
+	assert_int_equal(load.working_set_bytes, 50 * MB); /* still its own */
+	assert_in_range(load.available_bytes, 1, machine());
+	assert_int_equal(load.percent, (machine() - load.available_bytes) * 100 / machine());
+	/* more than the machine has is no limit either, one byte less is */
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)machine());
+	fake_write("free/a/memory.max", text);
+	assert_int_equal(memory_refresh(&m), 0);
+	assert_false(memory_has_limit(&m));
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)machine() - 1);
+	fake_write("free/a/memory.max", text);
+	assert_int_equal(memory_refresh(&m), 0);
+	assert_true(memory_has_limit(&m));
+	memory_close(&m);
+
+	/* nothing known of a cgroup at all */
+	assert_int_equal(memory_open(&m, &c, "/nothing", "/nothing"), 0);
+	assert_int_equal(own_use(&m), 0);
+	assert_int_equal(memory_read(&m, &load), 0);
+	assert_true(load.machine);
+	assert_int_equal(load.current_bytes, load.limit_bytes - load.available_bytes);
+	memory_close(&m);
+}
+
+static void odd_numbers_stay_within_0_and_100_percent(void **state)
+{
+	static const struct {
+		const char *current, *inactive, *max;
+		uint64_t working_set, available;
+		unsigned percent;
+	} table[] = {
+		{ "3145728\n", "inactive_file 0\n", "2097152\n", 3 * MB, 0,
+		  100 }, /* over its limit */
+		{ "1048576\n", "inactive_file 2097152\n", "2097152\n", 0, 2 * MB,
+		  0 },						/* counters lag */
+		{ "0\n", "inactive_file 0\n", "0\n", 0, 0, 0 }, /* nothing allowed */
+		{ "2097151\n", "inactive_file 0\n", "2097152\n", 2 * MB - 1, 1, 99 },
+	};
+	struct cgroups c = v2_at("odd");
+	struct memory_load load;
+	struct memory m;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		fake_write("odd/a/memory.current", table[i].current);
+		fake_write("odd/a/memory.stat", table[i].inactive);
+		fake_write("odd/a/memory.max", table[i].max);
+		assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+		assert_int_equal(memory_read(&m, &load), 0);
+		assert_int_equal(load.working_set_bytes, table[i].working_set);
+		assert_int_equal(load.available_bytes, table[i].available);
+		assert_int_equal(load.percent, table[i].percent);
+		memory_close(&m);
+	}
+	fake_write("odd/a/memory.stat", "anon 0\n");
+	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+	assert_int_equal(memory_read(&m, &load), -ENOENT);
+	fake_write("odd/a/memory.current", "many\n");
+	assert_int_equal(memory_read(&m, &load), -EBADMSG);
+	assert_int_equal(own_use(&m), 0);
+	memory_close(&m);
+}
+
+/* /proc/meminfo as it is in a service with ProcSubset=pid, and as lxcfs may make it up. */
+static void what_meminfo_does_not_say_is_unknown(void **state)
+{
+	static const struct {
+		const char *text;
+		bool total, available;
+	} table[] = {
+		{ "", false, false },
+		{ "MemTotal:       2048 kB\nMemFree:  1024 kB\n", true, false },
+		{ "MemAvailable:   1024 kB\n", false, true },
+		{ "MemTotal:            kB\nMemAvailable: 1024 kB\n", false, true },
+		{ "MemTotal:         -1 kB\nMemAvailable: 1024 kB\n", false, true },
+		{ "MemTotal:          0 kB\nMemAvailable: 0 kB\n", false, true },
+		{ "MemTotal:       2048 kB\nMemAvailable: -1 kB\n", true, false },
+		{ "MemTotal:       2048 kB\nMemAvailable: 1024 kB\n", true, true },
+	};
+	struct cgroups c = v2_at("hidden");
+	struct memory_load load;
+	struct memory m;
+
+	(void)state;
+	fake_write("hidden/meminfo", "");
+	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+	    mount(fake_path("hidden/meminfo"), "/proc/meminfo", NULL, MS_BIND, NULL) < 0)
+		SKIP("no mount namespace can be had here");
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		bool known = table[i].total && table[i].available;
+
+		fake_write("hidden/meminfo", table[i].text);
+		fake_write("hidden/a/memory.current", "786432\n");
+		fake_write("hidden/a/memory.stat", "inactive_file 0\n");
+		fake_write("hidden/a/memory.max", "1048576\n");
+		assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+		assert_true(memory_has_limit(&m));
+		assert_int_equal(memory_read(&m, &load), 0);
+		assert_false(load.machine);
+		assert_int_equal(load.limit_bytes, MB);
+		assert_int_equal(load.percent, 75);
+		fake_write("hidden/a/memory.max", "max\n");
+		assert_int_equal(memory_refresh(&m), 0);
+		assert_false(memory_has_limit(&m));
+		assert_int_equal(memory_read(&m, &load), 0);
+		assert_true(load.machine);
+		assert_int_equal(load.current_bytes, 786432);
+		assert_int_equal(load.limit_bytes, table[i].total ? 2 * MB : MEMORY_UNKNOWN);
+		assert_int_equal(load.available_bytes, known ? MB : MEMORY_UNKNOWN);
+		assert_int_equal(load.percent, known ? 50 : 0);
+		memory_close(&m);
+		/* nor is anything made up for a cgroup of which nothing is known */
+		assert_int_equal(memory_open(&m, &c, "/nothing", NULL), 0);
+		assert_int_equal(memory_read(&m, &load), 0);
+		assert_int_equal(load.current_bytes, known ? MB : 0);
+		memory_close(&m);
+	}
+	assert_int_equal(umount("/proc/meminfo"), 0);
+}
+
+/* `more` - 1 from now on; 0: as many as before. */
+static void allow_descriptors(unsigned more)
+{
+	struct rlimit limit;
+	int next;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	if (more > 0) {
+		next = open("/", O_PATH | O_CLOEXEC);
+		assert_true(next >= 0);
+		close(next);
+		limit.rlim_cur = (rlim_t)next + more - 1;
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void out_of_descriptors_there_still_is_a_limit(void **state)
+{
+	struct cgroups c = v2_at("full");
+	unsigned refused = 0, allowed;
+	struct memory_load load;
+	struct memory m, n;
+	int r = -EMFILE;
+
+	(void)state;
+	fake_write("full/a/memory.max", "1048576\n");
+	fake_write("full/a/memory.current", "0\n");
+	fake_write("full/a/memory.stat", "inactive_file 0\n");
+	fake_write("full/a/b/memory.max", "max\n");
+	fake_write("full/a/b/memory.current", "524288\n");
+	fake_write("full/a/b/memory.stat", "inactive_file 0\n");
+	assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
+	for (allowed = 1; r != 0; allowed++) {
+		allow_descriptors(allowed);
+		r = memory_open(&n, &c, "/a/b", NULL);
+		if (r == 0) {
+			assert_int_equal(n.limit_bytes, MB);
+			memory_close(&n);
+		} else {
+			refused++;
+			assert_int_equal(r, -EMFILE);
+			assert_int_equal(memory_refresh(&m), -EMFILE);
+		}
+		assert_int_equal(memory_read(&m, &load), 0);
+		assert_int_equal(load.limit_bytes, MB);
+		assert_int_equal(load.machine, 0);
+		allow_descriptors(0);
+	}
+	assert_in_range(refused, 2, 20);
+	memory_close(&m);
+
+	/* nor is the machine full when its meminfo cannot be opened */
+	fake_write("full/a/memory.max", "max\n");
+	assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
+	allow_descriptors(1);
+	r = memory_read(&m, &load);
+	allow_descriptors(0);
+	assert_int_equal(r, -EMFILE);
+	memory_close(&m);
+}
+
+static void memory_events_is_opened_only_where_it_can_be_read(void **state)
+{
+	struct memory_events events;
+	int dirfd, fd = -7;
+
+	(void)state;
+	fake_write("events/a/memory.events",
+		   "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n");
+	fake_write("events/b/memory.events", "rubbish");
+	fake_write("events/c/", "");
+	dirfd = open(fake_path("events/a"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(memory_events_open(dirfd, &fd), 0);
+	close(dirfd);
+	for (int i = 0; i < 2; i++) { /* from its start each time */
+		assert_int_equal(memory_events_read(fd, &events), 0);
+		assert_int_equal(events.high, 2);
+		assert_int_equal(events.max, 3);
+		assert_int_equal(events.oom, 4);
+		assert_int_equal(events.oom_kill, 5);
+	}
+	close(fd);
+	fd = -7;
+	dirfd = open(fake_path("events/b"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(memory_events_open(dirfd, &fd), -EBADMSG);
+	close(dirfd);
+	dirfd = open(fake_path("events/c"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(memory_events_open(dirfd, &fd), -ENOENT);
+	close(dirfd);
+	assert_int_equal(fd, -7);
+}
+
+TEST_GROUP(memory)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(page_cache_nobody_needs_is_not_load),
+		cmocka_unit_test(the_limit_is_the_least_of_all_ancestors),
+		cmocka_unit_test(a_limit_that_changes_is_seen_when_asked_for_anew),
+		cmocka_unit_test(what_is_in_use_counts_where_the_limit_is),
+		cmocka_unit_test(of_many_levels_the_least_limits_count),
+		cmocka_unit_test(on_a_hybrid_host_the_numbers_come_from_v1),
+		cmocka_unit_test(without_a_limit_the_machine_is_what_there_is),
+		cmocka_unit_test(odd_numbers_stay_within_0_and_100_percent),
+		cmocka_unit_test(what_meminfo_does_not_say_is_unknown),
+		cmocka_unit_test(out_of_descriptors_there_still_is_a_limit),
+		cmocka_unit_test(memory_events_is_opened_only_where_it_can_be_read),
+	};
+
+	return cmocka_run_group_tests(tests, fake_set_up, fake_tear_down);
+}

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * library-bench.h - a bridge, a source the test speaks through, and ears that hear
+ *
+ * A test file has a table of `struct promise`, and a main() that calls run_promises(). Each promise
+ * is kept on both backends, and those that say so with callbacks on a thread of their own and
+ * inline. The state of a test is its `struct variant`. Where io_uring cannot be had its variants
+ * are skipped, or, where deny-io-uring forbids it on purpose, left out.
+ *
+ * The source is a FIFO or a socket below a directory of our own: the seams of systemd's protocol.
+ * So nothing here needs a cgroup, a right, or pressure. Nobody sleeps to let things happen: AWAIT()
+ * waits for a condition, and its time is an upper bound. What must *not* happen is looked at after
+ * something later did, or for GLANCE_USEC.
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../skip.h"
+#include "core/util.h"
+#include "psibridge/psibridge.h"
+
+#define LONG_USEC (600 * USEC_PER_SEC)	 /* longer than any test */
+#define PATIENCE_SEC 20			 /* for what must happen */
+#define GLANCE_USEC (30 * USEC_PER_MSEC) /* for what must not */
+
+struct variant {
+	const char *name;
+	enum psb_backend backend;
+	unsigned flags; /* of the callbacks */
+};
+
+static const struct variant variants[] = {
+	{ "io_uring", PSB_BACKEND_URING, 0 },
+	{ "io_uring, inline", PSB_BACKEND_URING, PSB_INLINE },
+	{ "epoll", PSB_BACKEND_EPOLL, 0 },
+	{ "epoll, inline", PSB_BACKEND_EPOLL, PSB_INLINE },
+};
+
+struct promise {
+	const char *name;
+	CMUnitTestFunction test;
+	bool both; /* worth keeping inline too */
+};
+
+#define PROMISE(name)              \
+	{                          \
+#name, name, false \
+	}
+#define INLINE_TOO(name)          \
+	{                         \
+#name, name, true \
+	}
+
+/* ---- ears ------------------------------------------------------------------------------------ */
+
+#define HEARD_MAX 64
+
+struct ear {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned calls, inside;
+	bool shut;     /* whoever calls waits inside until open_ear() */
+	pid_t tid;     /* of who is about to wait for it */
+	unsigned done; /* for tests: what else has happened */
+	int result;    /* ... and what came of it */
+	struct psb_notification heard[HEARD_MAX];
+	char cgroup[64]; /* as read at the end of the newest call */
+	uint64_t at_usec[HEARD_MAX];
+	void (*act)(struct ear *ear, const struct psb_notification *n); /* without the lock */
+	psb_registration *registration, *other;
+	psb_bridge *bridge;
+	psb_watch *watch;
+};
+
+static inline uint64_t clock_usec(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+}
+
+static inline struct timespec from_now(uint64_t usec)
+{
+	uint64_t at = clock_usec(CLOCK_MONOTONIC) + usec;
+
+	return (struct timespec){ .tv_sec = (time_t)(at / USEC_PER_SEC),
+				  .tv_nsec = (long)(at % USEC_PER_SEC * NSEC_PER_USEC) };
+}
+
+static inline void ear_init(struct ear *ear)
+{
+	pthread_condattr_t attributes;
+
+	*ear = (struct ear){ 0 };
+	pthread_mutex_init(&ear->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&ear->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+static inline void ear_destroy(struct ear *ear)
+{
+	pthread_cond_destroy(&ear->changed);
+	pthread_mutex_destroy(&ear->lock);
+}
+
+/* The callback. */
+static inline void hear(const struct psb_notification *n, void *userdata)
+{
+	struct ear *ear = userdata;
+
+	pthread_mutex_lock(&ear->lock);
+	ear->heard[ear->calls % HEARD_MAX] = *n;
+	ear->at_usec[ear->calls % HEARD_MAX] = clock_usec(CLOCK_MONOTONIC);
+	ear->calls++;
+	ear->inside++;
+	pthread_cond_broadcast(&ear->changed);
+	pthread_mutex_unlock(&ear->lock);
+	if (ear->act)
+		ear->act(ear, n);
+	pthread_mutex_lock(&ear->lock);
+	while (ear->shut)
+		pthread_cond_wait(&ear->changed, &ear->lock);
+	snprintf(ear->cgroup, sizeof(ear->cgroup), "%s", n->cgroup);
+	ear->inside--;
+	pthread_cond_broadcast(&ear->changed);
+	pthread_mutex_unlock(&ear->lock);
+}
+
+static inline void shut_ear(struct ear *ear, bool shut)
+{
+	pthread_mutex_lock(&ear->lock);
+	ear->shut = shut;
+	pthread_cond_broadcast(&ear->changed);
+	pthread_mutex_unlock(&ear->lock);
+}
+
+static inline void note_done(struct ear *ear, int result)
+{
+	pthread_mutex_lock(&ear->lock);
+	ear->done++;
+	ear->result = result;
+	pthread_cond_broadcast(&ear->changed);
+	pthread_mutex_unlock(&ear->lock);
+}
+
+/* For what nobody is told of: looks twice a millisecond. */
+#define AWAIT_SEEN(condition)                                                                \
+	do {                                                                                 \
+		uint64_t _until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC * USEC_PER_SEC; \
+		while (!(condition)) {                                                       \
+			if (clock_usec(CLOCK_MONOTONIC) > _until)                            \
+				fail_msg("waited in vain for: %s", #condition);              \
+			usleep(500);                                                         \
+		}                                                                            \
+	} while (0)
+
+/* Waits until `condition`, which may look at *ear, or for `usec`. Returns: whether it came. */
+#define AWAIT_FOR(ear, condition, usec)                                                  \
+	({                                                                               \
+		struct timespec _until = from_now(usec);                                 \
+		bool _met;                                                               \
+		pthread_mutex_lock(&(ear)->lock);                                        \
+		while (!(_met = (condition)) &&                                          \
+		       pthread_cond_timedwait(&(ear)->changed, &(ear)->lock, &_until) != \
+			       ETIMEDOUT)                                                \
+			;                                                                \
+		pthread_mutex_unlock(&(ear)->lock);                                      \
+		_met;                                                                    \
+	})
+#define AWAIT(ear, condition)                                                \
+	do {                                                                 \
+		if (!AWAIT_FOR(ear, condition, PATIENCE_SEC * USEC_PER_SEC)) \
+			fail_msg("waited in vain for: %s", #condition);      \
+	} while (0)
+
+/* Who is about to wait for `ear` says so, and others look until he does: he sleeps, or is done. */
+static inline void about_to_wait(struct ear *ear)
+{
+	pthread_mutex_lock(&ear->lock);
+	ear->tid = (pid_t)syscall(SYS_gettid);
+	pthread_cond_broadcast(&ear->changed);
+	pthread_mutex_unlock(&ear->lock);
+}
+
+static inline bool sleeps(pid_t tid)
+{
+	char path[64], text[128] = "";
+	const char *state;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true; /* it ended */
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	state = strrchr(text, ')');
+	return !state || state[2] == 'S';
+}
+
+/* One member, read under the lock. */
+#define READ(ear, member)                           \
+	({                                          \
+		typeof((ear)->member) _value;       \
+		pthread_mutex_lock(&(ear)->lock);   \
+		_value = (ear)->member;             \
+		pthread_mutex_unlock(&(ear)->lock); \
+		_value;                             \
+	})
+
+static inline void await_waiting(struct ear *ear)
+{
+	int seen = 0;
+
+	if (!AWAIT_FOR(ear, ear->tid != 0, PATIENCE_SEC * USEC_PER_SEC))
+		fail_msg("nobody comes to wait");
+	while (seen < 3 && READ(ear, done) == 0) { /* a lock is waited for once, perhaps */
+		seen = sleeps(READ(ear, tid)) ? seen + 1 : 0;
+		usleep(500);
+	}
+}
+
+/* Number `i` of what it heard, from 0. */
+static inline struct psb_notification heard(struct ear *ear, unsigned i)
+{
+	assert_true(i < READ(ear, calls));
+	return READ(ear, heard[i % HEARD_MAX]);
+}
+
+static inline bool last_is(const struct ear *ear, enum psb_available available)
+{
+	return ear->calls > 0 && ear->heard[(ear->calls - 1) % HEARD_MAX].available == available;
+}
+
+/* ---- bridges and sources ---------------------------------------------------------------------- */
+
+static char bench_directory[64];
+
+static inline const char *in_directory(const char *name)
+{
+	static char path[2][300];
+	static unsigned turn;
+	char *p = path[turn++ % 2];
+
+	snprintf(p, sizeof(path[0]), "%s/%s", bench_directory, name);
+	return p;
+}
+
+static inline psb_bridge *make_bridge(const struct variant *variant)
+{
+	struct psb_bridge_options options = { .size = sizeof(options),
+					      .backend = variant->backend };
+	psb_bridge *bridge;
+	int r = psb_bridge_new(&options, &bridge);
+
+	if (r < 0 && variant->backend == PSB_BACKEND_URING)
+		SKIP("io_uring cannot be had here");
+	assert_int_equal(r, 0);
+	return bridge;
+}
+
+/* A watch that listens to a FIFO, repeats a Low as often as told, and ends Low after `quiet_usec`,
+ * Neutral after as long again. */
+static inline psb_watch *watch_fifo(psb_bridge *bridge, uint64_t quiet_usec)
+{
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.source = in_directory("fifo"),
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
+		.rearm_usec = 1,
+		.quiet_usec = quiet_usec,
+		.calm_usec = 2 * quiet_usec,
+		.early = "some 20ms/100ms",
+		.low = "some 50ms/100ms",
+		.critical = "full 90ms/100ms",
+		.headroom_percent = PSB_HEADROOM_OFF,
+	};
+	psb_watch *watch;
+
+	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
+	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+	return watch;
+}
+
+/* ---- more sources
+ * -------------------------------------------------------------------------------- */
+
+static inline int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	unlink(path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	return fd;
+}
+
+static inline int accept_soon(int listener)
+{
+	struct timeval patience = { .tv_sec = PATIENCE_SEC };
+	int fd;
+
+	setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	do { /* the end of an io_uring interrupts system calls of the thread that made it */
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static inline struct psb_watch_options quick_options(const char *source)
+{
+	return (struct psb_watch_options){
+		.size = sizeof(struct psb_watch_options),
+		.source = source,
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
+		.early = "some 20ms/100ms",
+		.low = "some 50ms/100ms",
+		.critical = "full 90ms/100ms",
+		.rearm_usec = LONG_USEC,
+		.quiet_usec = 100 * USEC_PER_MSEC,
+		.calm_usec = 200 * USEC_PER_MSEC,
+		.headroom_percent = PSB_HEADROOM_OFF,
+	};
+}
+
+static inline struct psb_source source_of(psb_watch *watch)
+{
+	static struct psb_source source;
+
+	source.size = sizeof(source);
+	assert_int_equal(psb_watch_source(watch, &source), 0);
+	return source;
+}
+
+static inline bool can_watch_own_cgroup(psb_bridge *bridge, unsigned rungs)
+{
+	struct psb_watch_options options = { .size = sizeof(options), .rungs = rungs };
+	psb_watch *watch;
+	bool can = psb_watch_new(bridge, &options, &watch) == 0;
+
+	if (can)
+		psb_watch_unref(watch);
+	return can;
+}
+
+static inline const char *cgroup2_mount(void)
+{
+	static char point[256];
+	FILE *f = fopen("/proc/self/mounts", "re");
+	char line[1024];
+
+	point[0] = '\0';
+	while (f && fgets(line, sizeof(line), f)) {
+		char *where = strchr(line, ' '), *type = where ? strchr(where + 1, ' ') : NULL;
+
+		if (type && strncmp(type, " cgroup2 ", 9) == 0 &&
+		    (!point[0] || (size_t)(type - where) <= strlen(point)))
+			snprintf(point, sizeof(point), "%.*s", (int)(type - where - 1), where + 1);
+	}
+	if (f)
+		fclose(f);
+	return point;
+}
+
+/* ---- a bench ------------------------------------------------------------------------------- */
+
+/* A running bridge, a watch that stays at the level it is told. */
+struct bench {
+	const struct variant *variant;
+	psb_bridge *bridge;
+	psb_watch *watch;
+	struct ear ear, fence;
+	psb_registration *registration;
+};
+
+static inline struct bench *bench_new(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	assert_non_null(b);
+	b->variant = *state;
+	b->bridge = make_bridge(b->variant);
+	b->watch = watch_fifo(b->bridge, LONG_USEC);
+	ear_init(&b->ear);
+	ear_init(&b->fence);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	return b;
+}
+
+static inline void bench_free(struct bench *b)
+{
+	psb_watch_unref(b->watch);
+	psb_bridge_unref(b->bridge);
+	ear_destroy(&b->ear);
+	ear_destroy(&b->fence);
+	free(b);
+}
+
+static inline void listen_with(struct bench *b, struct ear *ear, unsigned flags)
+{
+	ear->bridge = b->bridge;
+	ear->watch = b->watch;
+	assert_int_equal(psb_watch_add_callback(b->watch, hear, ear, flags, &ear->registration), 0);
+}
+
+static inline void say(struct bench *b, enum psb_available available)
+{
+	assert_int_equal(psb_watch_simulate(b->watch, available, 0), 0);
+}
+
+/* ---- running ------------------------------------------------------------------------------------
+ */
+
+static int descriptors_before;
+
+static inline int count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static inline int before_test(void **state)
+{
+	(void)state;
+	unsetenv("MEMORY_PRESSURE_WATCH");
+	unsetenv("MEMORY_PRESSURE_WRITE");
+	unsetenv("PSIBRIDGE_BACKEND");
+	unlink(in_directory(
+		"fifo")); /* what a test that failed left behind does not read with us */
+	descriptors_before = count_descriptors();
+	return 0;
+}
+
+/* A bridge that was given up inside a callback ends on a thread of its own: that may take a moment.
+ */
+static inline int no_descriptor_is_left(void **state)
+{
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC / 4 * USEC_PER_SEC;
+	int now;
+
+	(void)state;
+#if defined(__SANITIZE_THREAD__)
+	return 0; /* its symbolizer is a process with pipes */
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+	return 0;
+#endif
+#endif
+	while ((now = count_descriptors()) != descriptors_before) {
+		if (clock_usec(CLOCK_MONOTONIC) > until) {
+			print_error("%d descriptors before, %d after\n", descriptors_before, now);
+			return -1;
+		}
+		usleep(1000);
+	}
+	return 0;
+}
+
+#define run_promises(promises) run_promises_n(#promises, promises, ELEMENTSOF(promises))
+
+static inline void remove_directory(void)
+{
+	DIR *dir = opendir(bench_directory);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) != NULL)
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	rmdir(bench_directory);
+}
+
+static inline int run_promises_n(const char *group, const struct promise *promises, size_t n)
+{
+	static struct CMUnitTest tests[256];
+	static char names[256][160];
+	const char *tmp = getenv("TMPDIR");
+	size_t used = 0;
+	int r;
+
+	snprintf(bench_directory, sizeof(bench_directory), "%.40s/psb-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(bench_directory))
+		return 1;
+	for (size_t v = 0; v < ELEMENTSOF(variants); v++) {
+		if (variants[v].backend == PSB_BACKEND_URING && getenv("PSIBRIDGE_TEST_DENIED"))
+			continue;
+		for (size_t i = 0; i < n && used < ELEMENTSOF(tests); i++) {
+			if (variants[v].flags && !promises[i].both)
+				continue;
+			snprintf(names[used], sizeof(names[0]), "%s (%s)", promises[i].name,
+				 variants[v].name);
+			tests[used] = (struct CMUnitTest){
+				names[used],
+				promises[i].test,
+				before_test,
+				no_descriptor_is_left,
+				(void *)(uintptr_t)&variants[v],
+			};
+			used++;
+		}
+	}
+	r = _cmocka_run_group_tests(group, tests, used, NULL, NULL);
+	remove_directory();
+	return r;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-dispatch.c - what psibridge.h promises of callbacks, through the public interface
+ */
+#include "../unit.h"
+#include "library-bench.h"
+
+/* ---- what is told ------------------------------------------------------------------------------ */
+
+static void low_neutral_and_high_are_told_in_order(void **state)
+{
+	static const enum psb_available levels[] = { PSB_LOW,	  PSB_NEUTRAL, PSB_HIGH,
+						     PSB_NEUTRAL, PSB_LOW,     PSB_HIGH };
+	struct bench *b = bench_new(state);
+
+	listen_with(b, &b->ear, b->variant->flags);
+	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
+		say(b, levels[i]);
+		AWAIT(&b->ear, b->ear.calls == i + 1);
+		assert_int_equal(heard(&b->ear, i).available, levels[i]);
+		assert_int_equal(heard(&b->ear, i).kind, PSB_KIND_LEVEL);
+		assert_int_equal(heard(&b->ear, i).reason, PSB_REASON_SIMULATED);
+		assert_int_equal(heard(&b->ear, i).size, sizeof(struct psb_notification));
+		assert_int_equal(psb_watch_available(b->watch, NULL), levels[i]);
+	}
+	assert_int_equal(READ(&b->ear, cgroup[0]), '/');
+	bench_free(b);
+}
+
+static void critical_is_told_beside_low(void **state)
+{
+	struct bench *b = bench_new(state);
+	int critical;
+
+	listen_with(b, &b->ear, b->variant->flags);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).critical, 0);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
+	AWAIT(&b->ear, b->ear.calls == 2);
+	assert_int_equal(heard(&b->ear, 1).critical, 1);
+	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
+	assert_int_equal(critical, 1);
+	bench_free(b);
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_registration *untouched = (psb_registration *)1;
+
+	assert_int_equal(psb_watch_add_callback(NULL, hear, NULL, 0, &untouched), -EINVAL);
+	assert_int_equal(psb_watch_add_callback(b->watch, NULL, NULL, 0, &untouched), -EINVAL);
+	assert_int_equal(psb_watch_add_callback(b->watch, hear, NULL, 8, &untouched), -EINVAL);
+	assert_ptr_equal(untouched, (psb_registration *)1);
+	assert_int_equal(psb_registration_remove(NULL), 0);
+	assert_int_equal(psb_watch_simulate(b->watch, (enum psb_available)0, 0), -EINVAL);
+	assert_int_equal(psb_watch_simulate(b->watch, (enum psb_available)4, 0), -EINVAL);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_HIGH, 1), -EINVAL);
+	bench_free(b);
+}
+
+/* ---- slow callbacks
+ * --------------------------------------------------------------------------------- */
+
+static void a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest(void **state)
+{
+	static const enum psb_available levels[] = { PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL, PSB_HIGH };
+	struct psb_stats stats = { .size = sizeof(stats) };
+	struct bench *b = bench_new(state);
+
+	b->ear.shut = true;
+	listen_with(b, &b->ear, 0);
+	listen_with(b, &b->fence, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.inside == 1);
+	AWAIT(&b->fence, b->fence.calls == 1);
+	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
+		say(b, levels[i]);
+		AWAIT(&b->fence, b->fence.calls == i + 2);
+		assert_int_equal(heard(&b->fence, i + 1).available, levels[i]);
+	}
+	assert_int_equal(READ(&b->ear, calls), 1);
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	assert_int_equal(stats.superseded, ELEMENTSOF(levels) - 1);
+
+	shut_ear(&b->ear, false);
+	AWAIT(&b->ear, b->ear.calls == 2 && b->ear.inside == 0);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_HIGH);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.calls == 3);
+	assert_int_equal(heard(&b->ear, 2).available, PSB_LOW);
+	bench_free(b);
+}
+
+static void what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all(void **state)
+{
+	struct bench *b = bench_new(state);
+
+	say(b, PSB_NEUTRAL);
+	b->ear.shut = true;
+	listen_with(b, &b->ear, PSB_TELL_PRESENT);
+	AWAIT(&b->ear, b->ear.inside == 1);
+	listen_with(b, &b->fence, 0);
+	say(b, PSB_LOW);
+	say(b, PSB_NEUTRAL); /* what it was told last */
+	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
+	shut_ear(&b->ear, false);
+	say(b, PSB_HIGH);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	assert_int_equal(READ(&b->ear, calls), 2);
+	bench_free(b);
+}
+
+/* Until the watch has told so many Lows, to whomever. */
+static void await_lows(struct bench *b, uint64_t lows)
+{
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC * USEC_PER_SEC;
+	struct psb_stats stats = { .size = sizeof(stats) };
+
+	while (psb_watch_stats(b->watch, &stats) == 0 && stats.low < lows) {
+		assert_true(clock_usec(CLOCK_MONOTONIC) < until);
+		AWAIT_FOR(&b->fence, false, USEC_PER_MSEC);
+	}
+}
+
+/* 20 times this is more than the longest pause after an event of a FIFO (monitor-stream.c). */
+#define WORK_USEC (60 * USEC_PER_MSEC)
+
+/* Takes its time. That is no waiting for anything: the time it takes is what the test is about. */
+static void work_on_low(struct ear *ear, const struct psb_notification *n)
+{
+	(void)ear;
+	if (n->available == PSB_LOW && !n->critical)
+		usleep(WORK_USEC);
+}
+
+static void a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration(void **state)
+{
+	struct bench *b = bench_new(state);
+	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	b->ear.act = work_on_low;
+	listen_with(b, &b->ear, b->variant->flags);
+	/* the source repeats as fast as it is written to */
+	for (uint64_t lows = 1; READ(&b->ear, calls) < 3; lows++) {
+		assert_int_equal(write(fd, "x", 1), 1);
+		await_lows(b, lows);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(heard(&b->ear, i).reason, PSB_REASON_SIGNAL);
+	for (unsigned i = 1; i < 3; i++)
+		assert_true(b->ear.at_usec[i] - b->ear.at_usec[i - 1] >= 20 * WORK_USEC);
+	await_lows(b, 4);
+
+	/* a turn for the worse is no repetition */
+	AWAIT(&b->ear, b->ear.inside == 0);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
+	AWAIT(&b->ear, b->ear.calls == 4);
+	assert_true(b->ear.at_usec[3] - b->ear.at_usec[2] < 20 * WORK_USEC);
+	close(fd);
+	bench_free(b);
+}
+
+/* The letter was put into the mailbox before anybody knew how slow the callback is. */
+static void a_low_that_waited_for_a_slow_callback_is_a_repetition_too(void **state)
+{
+	struct bench *b = bench_new(state);
+	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	b->ear.shut = true;
+	listen_with(b, &b->ear, 0);
+	for (unsigned i = 1; i <= 2; i++) {
+		assert_int_equal(write(fd, "x", 1), 1);
+		await_lows(b, i);
+		AWAIT(&b->ear, b->ear.inside == 1);
+	}
+	AWAIT_FOR(&b->ear, false, GLANCE_USEC); /* that is the duration */
+	shut_ear(&b->ear, false);
+	AWAIT(&b->ear, b->ear.inside == 0);
+	say(b, PSB_HIGH);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	assert_int_equal(READ(&b->ear, calls), 2);
+	close(fd);
+	bench_free(b);
+}
+
+/* ---- the present state
+ * -------------------------------------------------------------------------------- */
+
+static void the_present_state_is_told_to_those_who_ask(void **state)
+{
+	static const enum psb_available levels[] = { PSB_HIGH, PSB_LOW, PSB_NEUTRAL };
+	struct bench *b = bench_new(state);
+
+	listen_with(b, &b->fence, b->variant->flags);
+	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
+		if (i > 0) {
+			say(b, levels[i]);
+			AWAIT(&b->fence, b->fence.calls == i);
+		}
+		listen_with(b, &b->ear, b->variant->flags | PSB_TELL_PRESENT);
+		AWAIT(&b->ear, b->ear.calls == i + 1 && b->ear.inside == 0);
+		assert_int_equal(heard(&b->ear, i).available, levels[i]);
+		assert_int_equal(heard(&b->ear, i).reason, PSB_REASON_PRESENT);
+		assert_int_equal(heard(&b->ear, i).kind, PSB_KIND_LEVEL);
+		psb_registration_remove(b->ear.registration);
+	}
+	/* and to nobody else */
+	assert_int_equal(READ(&b->fence, calls), ELEMENTSOF(levels) - 1);
+	for (unsigned k = 0; k < READ(&b->fence, calls); k++)
+		assert_int_equal(heard(&b->fence, k).reason, PSB_REASON_SIMULATED);
+	bench_free(b);
+}
+
+/* News that comes first is the present state; what was present before it is not told behind it. */
+static void the_present_state_never_follows_newer_news(void **state)
+{
+	struct bench *b = bench_new(state);
+
+	for (int i = 0; i < 200; i++) {
+		static struct ear ear;
+
+		ear_init(&ear);
+		if (i % 3 == 0)
+			say(b, PSB_LOW);
+		listen_with(b, &ear, b->variant->flags | PSB_TELL_PRESENT);
+		if (i % 3 != 0)
+			say(b, PSB_LOW);
+		AWAIT(&ear, last_is(&ear, PSB_LOW));
+		for (unsigned k = 1; k < READ(&ear, calls); k++)
+			assert_int_not_equal(heard(&ear, k).reason, PSB_REASON_PRESENT);
+		say(b, PSB_HIGH);
+		AWAIT(&ear, last_is(&ear, PSB_HIGH) && ear.inside == 0);
+		assert_true(READ(&ear, calls) <= 3);
+		psb_registration_remove(ear.registration);
+		ear_destroy(&ear);
+	}
+	bench_free(b);
+}
+
+/* ---- counters
+ * ------------------------------------------------------------------------------------------ */
+
+static void calls_are_counted_also_those_of_who_was_removed(void **state)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+	struct bench *b = bench_new(state);
+
+	b->ear.act = work_on_low;
+	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->fence, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	AWAIT(&b->fence, b->fence.calls == 1);
+	while (psb_watch_stats(b->watch, &stats) == 0 && stats.callback_usec < WORK_USEC)
+		usleep(1000); /* time is counted after the call; the driver's timeout is the bound */
+	psb_registration_remove(b->ear.registration);
+	say(b, PSB_NEUTRAL);
+	AWAIT(&b->fence, b->fence.calls == 2);
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	assert_int_equal(stats.callbacks, 3);
+	assert_true(stats.callback_usec >= WORK_USEC);
+	assert_int_equal(stats.superseded, 0);
+	assert_int_equal(stats.low, 1);
+	assert_int_equal(stats.critical, 0);
+	assert_int_equal(stats.neutral, 1);
+	assert_int_equal(stats.high, 0);
+	bench_free(b);
+}
+
+TEST_GROUP(dispatch)
+{
+	static const struct promise dispatch[] = {
+		INLINE_TOO(low_neutral_and_high_are_told_in_order),
+		INLINE_TOO(critical_is_told_beside_low),
+		PROMISE(what_makes_no_sense_is_refused),
+		INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest),
+		PROMISE(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all),
+		INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration),
+		PROMISE(a_low_that_waited_for_a_slow_callback_is_a_repetition_too),
+		INLINE_TOO(the_present_state_is_told_to_those_who_ask),
+		INLINE_TOO(the_present_state_never_follows_newer_news),
+		INLINE_TOO(calls_are_counted_also_those_of_who_was_removed),
+	};
+
+	return run_promises(dispatch);
+}

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-mailbox.c - what psibridge.h promises of mailboxes: the host comes and takes
+ *
+ * An inline callback beside the mailbox (`fence`) tells when a notification is in it: mailboxes are
+ * filled before inline callbacks are called.
+ */
+#include "../unit.h"
+#include "library-bench.h"
+#include "mailbox-bench.h"
+
+#include <sys/wait.h>
+
+/* Says it, and waits until it is in every mailbox. */
+static void say_and_wait(struct bench *b, enum psb_available available)
+{
+	unsigned calls = READ(&b->fence, calls);
+
+	if (!b->fence.registration)
+		listen_with(b, &b->fence, PSB_INLINE);
+	say(b, available);
+	AWAIT(&b->fence, b->fence.calls > calls);
+}
+
+/* A thread that takes once; `done` and `result` of its ear say what came of it. */
+struct taker {
+	struct ear ear;
+	psb_mailbox *mailbox;
+	struct psb_notification n;
+	pthread_t thread;
+};
+
+static void *take_once(void *arg)
+{
+	struct taker *t = arg;
+	int r;
+
+	about_to_wait(&t->ear);
+	r = psb_mailbox_take(t->mailbox, PSB_FOREVER, &t->n);
+	note_done(&t->ear, r);
+	return NULL;
+}
+
+static void start_taker(struct taker *t, psb_mailbox *mailbox)
+{
+	ear_init(&t->ear);
+	t->mailbox = mailbox;
+	t->n = (struct psb_notification){ .size = sizeof(t->n) };
+	assert_int_equal(pthread_create(&t->thread, NULL, take_once, t), 0);
+	await_waiting(&t->ear);
+}
+
+/* Returns what psb_mailbox_take() returned. */
+static int end_of(struct taker *t)
+{
+	AWAIT(&t->ear, t->ear.done == 1);
+	pthread_join(t->thread, NULL);
+	ear_destroy(&t->ear);
+	return t->ear.result;
+}
+
+/* ---- what is taken ------------------------------------------------------------------------------- */
+
+static void what_a_callback_would_be_told_can_be_taken(void **state)
+{
+	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_HIGH, PSB_LOW };
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+
+	assert_empty(mailbox);
+	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
+		struct psb_notification n;
+
+		say(b, levels[i]);
+		n = taken(mailbox);
+		assert_int_equal(n.size, sizeof(n));
+		assert_int_equal(n.kind, PSB_KIND_LEVEL);
+		assert_int_equal(n.available, levels[i]);
+		assert_int_equal(n.reason, PSB_REASON_SIMULATED);
+		assert_int_equal(n.cgroup[0], '/');
+		assert_true(n.time_usec > 0);
+		assert_empty(mailbox);
+	}
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
+	assert_int_equal(taken(mailbox).critical, 1);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+static void nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins(void **state)
+{
+	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL };
+	struct psb_stats stats = { .size = sizeof(stats) };
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0), *other = open_mailbox(b, 0);
+
+	listen_with(b, &b->ear, 0);
+	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
+		say_and_wait(b, levels[i]);
+		AWAIT(&b->ear, b->ear.calls == i + 1);
+		assert_int_equal(taken(other).available, levels[i]);
+	}
+	assert_int_equal(taken(mailbox).available, PSB_NEUTRAL);
+	assert_empty(mailbox);
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	assert_int_equal(stats.superseded, ELEMENTSOF(levels) - 1);
+	/* taking is a call, too: two callbacks, one mailbox emptied each time, one at the end */
+	assert_int_equal(stats.callbacks, 3 * ELEMENTSOF(levels) + 1);
+
+	/* what was missed and has ended is not told at all */
+	say_and_wait(b, PSB_LOW);
+	say_and_wait(b, PSB_NEUTRAL);
+	assert_empty(mailbox);
+	psb_mailbox_free(other);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+static void the_present_state_is_there_for_those_who_ask(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox;
+	struct psb_notification n;
+
+	mailbox = open_mailbox(b, PSB_TELL_PRESENT);
+	n = taken(mailbox);
+	assert_int_equal(n.available, PSB_HIGH);
+	assert_int_equal(n.reason, PSB_REASON_PRESENT);
+	psb_mailbox_free(mailbox);
+
+	say_and_wait(b, PSB_LOW);
+	mailbox = open_mailbox(b, PSB_TELL_PRESENT);
+	n = taken(mailbox);
+	assert_int_equal(n.available, PSB_LOW);
+	assert_int_equal(n.reason, PSB_REASON_PRESENT);
+	psb_mailbox_free(mailbox);
+
+	mailbox = open_mailbox(b, 0);
+	say_and_wait(b, PSB_NEUTRAL);
+	n = taken(mailbox);
+	assert_int_equal(n.available, PSB_NEUTRAL);
+	assert_int_equal(n.reason, PSB_REASON_SIMULATED);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* A socket that nobody serves any more: the watch moves to the next rung. */
+static void a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask(void **state)
+{
+	struct psb_watch_options options = quick_options(in_directory("socket"));
+	struct bench *b = calloc(1, sizeof(*b));
+	psb_mailbox *mailbox, *plain;
+	bool kinds[4] = { false };
+	int listener, peer;
+
+	b->variant = *state;
+	b->bridge = make_bridge(b->variant);
+	ear_init(&b->ear);
+	ear_init(&b->fence);
+	if (!can_watch_own_cgroup(b->bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		bench_free(b);
+		SKIP("there is no other rung: PSI cannot be had here");
+	}
+	listener = listen_at(options.source);
+	options.rungs = 0;
+	options.quiet_usec = options.calm_usec = LONG_USEC;
+	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+	peer = accept_soon(listener);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	plain = open_mailbox(b, 0);
+	mailbox = open_mailbox(b, PSB_TELL_SOURCE);
+	listen_with(b, &b->ear, PSB_INLINE | PSB_TELL_SOURCE);
+	say_and_wait(b, PSB_LOW);
+	close(peer);
+	close(listener);
+	unlink(in_directory("socket"));
+	AWAIT(&b->ear, b->ear.calls > 1 && b->ear.heard[b->ear.calls - 1].kind == PSB_KIND_SOURCE);
+	while (!kinds[PSB_KIND_SOURCE] || !kinds[PSB_KIND_LEVEL])
+		kinds[taken(mailbox).kind] = true;
+	assert_int_equal(taken(plain).kind, PSB_KIND_LEVEL);
+	assert_empty(plain);
+	psb_mailbox_free(mailbox);
+	psb_mailbox_free(plain);
+	bench_free(b);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------- */
+
+static void a_take_waits_as_long_as_it_was_told(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	struct psb_notification n = { .size = sizeof(n), .available = PSB_NEUTRAL };
+	uint64_t before = clock_usec(CLOCK_MONOTONIC), after;
+	struct taker taker;
+
+	assert_int_equal(psb_mailbox_take(mailbox, GLANCE_USEC, &n), 0);
+	after = clock_usec(CLOCK_MONOTONIC);
+	assert_true(after - before >= GLANCE_USEC);
+	assert_int_equal(n.available, PSB_NEUTRAL);
+
+	/* for ever, until there is something */
+	start_taker(&taker, mailbox);
+	assert_int_equal(READ(&taker.ear, done), 0);
+	say(b, PSB_LOW);
+	assert_int_equal(end_of(&taker), 1);
+	assert_int_equal(taker.n.available, PSB_LOW);
+
+	/* so long that now and it together are more than a clock can say */
+	say(b, PSB_HIGH);
+	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER - 1, &n), 1);
+	assert_int_equal(n.available, PSB_HIGH);
+	say_and_wait(b, PSB_LOW);
+	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER / 2, &n), 1);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+static void closing_wakes_who_waits_and_ends_it_for_all_who_come(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	struct psb_notification n = { .size = sizeof(n), .available = PSB_NEUTRAL };
+	struct taker taker;
+
+	start_taker(&taker, mailbox);
+	assert_int_equal(psb_mailbox_close(mailbox), 0);
+	assert_int_equal(end_of(&taker), -ECANCELED);
+	say_and_wait(b, PSB_LOW); /* it lies in the slot */
+	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER, &n), -ECANCELED);
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), -ECANCELED);
+	assert_int_equal(n.available, PSB_NEUTRAL);
+	assert_int_equal(psb_mailbox_close(mailbox), 0);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+static void a_second_thread_is_turned_away_and_the_first_goes_on_waiting(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	struct psb_notification n = { .size = sizeof(n) };
+	struct taker taker;
+
+	start_taker(&taker, mailbox);
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), -EBUSY);
+	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER, &n), -EBUSY);
+	say(b, PSB_LOW);
+	assert_int_equal(end_of(&taker), 1);
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 0);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* ---- the end -------------------------------------------------------------------------------------- */
+
+/* Now and then news comes at that very moment; sanitizers see who comes too late. */
+static void freeing_waits_until_nobody_is_inside(void **state)
+{
+	struct bench *b = bench_new(state);
+	struct taker taker;
+
+	for (int i = 0; i < 200; i++) {
+		psb_mailbox *mailbox = open_mailbox(b, i % 3 ? 0 : PSB_TELL_PRESENT);
+		int r;
+
+		if (i % 3 == 0)
+			AWAIT_FOR(&b->ear, false, USEC_PER_MSEC / 4);
+		ear_init(&taker.ear);
+		taker.mailbox = mailbox;
+		taker.n = (struct psb_notification){ .size = sizeof(taker.n) };
+		assert_int_equal(pthread_create(&taker.thread, NULL, take_once, &taker), 0);
+		await_waiting(&taker.ear);
+		if (i % 2)
+			say(b, i % 4 == 1 ? PSB_LOW : PSB_HIGH);
+		assert_null(psb_mailbox_free(mailbox));
+		r = end_of(&taker);
+		assert_true(r == 1 || r == -ECANCELED);
+	}
+	bench_free(b);
+}
+
+static void *load_cancelled(void *arg)
+{
+	struct bench *b = arg;
+	struct psb_load load = { .size = sizeof(load) };
+
+	pthread_cancel(pthread_self());
+	psb_watch_load(b->watch, &load);
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Were a lock left held, the next call would wait for ever. */
+static void a_thread_may_be_cancelled_inside(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	struct psb_notification n = { .size = sizeof(n) };
+	struct psb_load load = { .size = sizeof(load) };
+	struct taker taker;
+	pthread_t thread;
+	void *result;
+
+	start_taker(&taker, mailbox);
+	pthread_cancel(taker.thread);
+	pthread_join(taker.thread, &result);
+	assert_true(result == PTHREAD_CANCELED);
+	ear_destroy(&taker.ear);
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 0);
+	say(b, PSB_LOW);
+	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER, &n), 1);
+
+	assert_int_equal(pthread_create(&thread, NULL, load_cancelled, b), 0);
+	pthread_join(thread, &result);
+	assert_true(result == PTHREAD_CANCELED);
+	assert_int_equal(psb_watch_load(b->watch, &load), 0);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+static void a_mailbox_keeps_its_watch_and_its_bridge_alive(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	struct psb_notification n;
+
+	assert_true(fd >= 0);
+	psb_watch_unref(b->watch);
+	psb_bridge_unref(b->bridge);
+	b->watch = NULL;
+	b->bridge = NULL;
+	assert_int_equal(write(fd, "x", 1), 1);
+	n = taken(mailbox);
+	assert_int_equal(n.available, PSB_LOW);
+	assert_int_equal(n.reason, PSB_REASON_SIGNAL);
+	psb_mailbox_free(mailbox); /* and with it all the rest: no descriptor is left */
+	close(fd);
+	bench_free(b);
+}
+
+static void take_and_free(struct ear *ear, const struct psb_notification *n)
+{
+	psb_mailbox *mailbox = (psb_mailbox *)ear->other;
+	struct psb_notification mine = { .size = sizeof(mine) };
+	int failed = psb_mailbox_take(mailbox, 0, &mine) != 1;
+
+	failed += mine.available != n->available;
+	failed += psb_mailbox_close(mailbox) != 0;
+	failed += psb_mailbox_free(mailbox) != NULL;
+	failed += psb_mailbox_new(ear->watch, 0, &mailbox) != 0;
+	psb_mailbox_free(mailbox);
+	note_done(ear, failed);
+}
+
+static void all_of_it_may_be_done_inside_a_callback(void **state)
+{
+	struct bench *b = bench_new(state);
+
+	b->ear.act = take_and_free;
+	b->ear.other = (psb_registration *)open_mailbox(b, 0); /* its userdata, so to speak */
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
+	assert_int_equal(b->ear.result, 0);
+	bench_free(b);
+}
+
+/* Returns the line of the first broken promise, or 0. */
+static int child_finds_a_dead_mailbox(struct bench *b, psb_mailbox *mailbox)
+{
+	struct psb_notification n = { .size = sizeof(n) };
+	psb_mailbox *another;
+
+#define WANT(expression)   \
+	if (!(expression)) \
+		return __LINE__;
+	WANT(psb_mailbox_new(b->watch, 0, &another) == -ECHILD);
+	WANT(psb_mailbox_take(mailbox, PSB_FOREVER, &n) == -ECHILD);
+	WANT(psb_mailbox_close(mailbox) == -ECHILD);
+	psb_watch_unref(b->watch);
+	psb_bridge_unref(b->bridge);
+	WANT(count_descriptors() != descriptors_before);
+	WANT(psb_mailbox_free(mailbox) == NULL);
+	WANT(count_descriptors() == descriptors_before);
+#undef WANT
+	return 0;
+}
+
+static void in_a_forked_child_it_is_dead_and_can_be_freed(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	struct taker taker;
+	int status;
+	pid_t pid;
+
+	say(b, PSB_LOW);
+	taken(mailbox);		      /* so there is a label in the child's hands, */
+	say_and_wait(b, PSB_NEUTRAL); /* and a letter in the slot */
+	taken(mailbox);
+	start_taker(&taker, mailbox); /* and somebody waits, who is not there */
+	pid = fork();
+	if (pid == 0)
+		_exit(child_finds_a_dead_mailbox(b, mailbox) & 0xff);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status))
+		fail_msg("in the child, line %d (modulo 256)", WEXITSTATUS(status));
+	say(b, PSB_LOW);
+	assert_int_equal(end_of(&taker), 1);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* ---- slow takers ---------------------------------------------------------------------------------- */
+
+/* 20 times this is more than the longest pause after an event of a FIFO (monitor-stream.c). */
+#define WORK_USEC (60 * USEC_PER_MSEC)
+
+/* What it does between two takes is its call. That takes time, which is what this is about. */
+static void a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	uint64_t at[3], until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
+	struct psb_notification n = { .size = sizeof(n) };
+
+	assert_true(fd >= 0);
+	for (unsigned i = 0; i < ELEMENTSOF(at);) {
+		assert_true(clock_usec(CLOCK_MONOTONIC) < until);
+		assert_int_equal(write(fd, "x", 1), 1); /* repeats as fast as it is written to */
+		if (psb_mailbox_take(mailbox, USEC_PER_MSEC, &n) == 0)
+			continue;
+		at[i++] = clock_usec(CLOCK_MONOTONIC);
+		assert_int_equal(n.available, PSB_LOW);
+		assert_int_equal(n.reason, PSB_REASON_SIGNAL);
+		usleep(WORK_USEC);
+	}
+	for (unsigned i = 1; i < ELEMENTSOF(at); i++)
+		assert_true(at[i] - at[i - 1] >= 20 * WORK_USEC);
+
+	/* a turn for the worse is no repetition */
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
+	assert_int_equal(taken(mailbox).critical, 1);
+	assert_true(clock_usec(CLOCK_MONOTONIC) - at[2] < 20 * WORK_USEC);
+	close(fd);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* A take that does not wait is not from a thread of its own: what passes until the next is idle time. */
+static void who_polls_is_told_each_repeated_low(void **state)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	struct psb_notification n = { .size = sizeof(n) };
+	uint64_t start = clock_usec(CLOCK_MONOTONIC);
+
+	assert_true(fd >= 0);
+	for (unsigned i = 0; i < 10; i++) {
+		do {
+			assert_true(clock_usec(CLOCK_MONOTONIC) - start < PATIENCE_USEC);
+			assert_int_equal(write(fd, "x", 1), 1);
+			usleep(WORK_USEC);
+		} while (psb_mailbox_take(mailbox, 0, &n) == 0);
+		assert_int_equal(n.available, PSB_LOW);
+	}
+	assert_true(clock_usec(CLOCK_MONOTONIC) - start < 9 * 20 * WORK_USEC);
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	assert_int_equal(stats.callbacks, 10);
+	assert_int_equal(stats.callback_usec, 0);
+	close(fd);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+static void the_time_it_waited_is_not_taken_for_work(void **state)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0);
+	struct psb_notification n = { .size = sizeof(n) };
+
+	say(b, PSB_LOW);
+	taken(mailbox);
+	usleep(WORK_USEC);
+	assert_int_equal(psb_mailbox_take(mailbox, 10 * WORK_USEC, &n), 0);
+	assert_int_equal(psb_mailbox_take(mailbox, 10 * WORK_USEC, &n), 0);
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	assert_true(stats.callback_usec >= WORK_USEC);
+	assert_true(stats.callback_usec < 10 * WORK_USEC);
+	assert_int_equal(stats.callbacks, 1);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* ---- what it is given ------------------------------------------------------------------------------ */
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+	struct bench *b = bench_new(state);
+	psb_mailbox *mailbox = open_mailbox(b, 0), *untouched = (psb_mailbox *)1;
+	struct psb_notification n = { .size = sizeof(n) };
+
+	assert_int_equal(psb_mailbox_new(NULL, 0, &untouched), -EINVAL);
+	assert_int_equal(psb_mailbox_new(b->watch, 0, NULL), -EINVAL);
+	assert_int_equal(psb_mailbox_new(b->watch, PSB_INLINE, &untouched), -EINVAL);
+	assert_int_equal(psb_mailbox_new(b->watch, 8, &untouched), -EINVAL);
+	assert_ptr_equal(untouched, (psb_mailbox *)1);
+	assert_int_equal(psb_mailbox_take(NULL, 0, &n), -EINVAL);
+	assert_int_equal(psb_mailbox_take(mailbox, 0, NULL), -EINVAL);
+	assert_int_equal(psb_mailbox_close(NULL), -EINVAL);
+	assert_null(psb_mailbox_free(NULL));
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* One thread for all: a loop of its own, and a mailbox that is looked into between. */
+static void a_foreign_loop_fills_it_too(void **state)
+{
+	struct psb_notification n = { .size = sizeof(n) };
+	struct bench *b = calloc(1, sizeof(*b));
+	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
+	psb_mailbox *mailbox;
+	int r = 0;
+
+	b->variant = *state;
+	b->bridge = make_bridge(b->variant);
+	b->watch = watch_fifo(b->bridge, LONG_USEC);
+	ear_init(&b->ear);
+	ear_init(&b->fence);
+	mailbox = open_mailbox(b, PSB_TELL_PRESENT);
+	assert_true(psb_bridge_fd(b->bridge) >= 0);
+	assert_empty(mailbox); /* nobody has dispatched yet */
+	while (r == 0 && clock_usec(CLOCK_MONOTONIC) < until) {
+		assert_true(psb_bridge_dispatch(b->bridge) >= 0);
+		r = psb_mailbox_take(mailbox, 0, &n);
+	}
+	assert_int_equal(r, 1);
+	assert_int_equal(n.reason, PSB_REASON_PRESENT);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+TEST_GROUP(mailbox)
+{
+	static const struct promise mailbox[] = {
+		PROMISE(what_a_callback_would_be_told_can_be_taken),
+		PROMISE(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins),
+		PROMISE(the_present_state_is_there_for_those_who_ask),
+		PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask),
+		PROMISE(a_take_waits_as_long_as_it_was_told),
+		PROMISE(closing_wakes_who_waits_and_ends_it_for_all_who_come),
+		PROMISE(a_second_thread_is_turned_away_and_the_first_goes_on_waiting),
+		PROMISE(freeing_waits_until_nobody_is_inside),
+		PROMISE(a_thread_may_be_cancelled_inside),
+		PROMISE(a_mailbox_keeps_its_watch_and_its_bridge_alive),
+		INLINE_TOO(all_of_it_may_be_done_inside_a_callback),
+		PROMISE(in_a_forked_child_it_is_dead_and_can_be_freed),
+		PROMISE(a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took),
+		PROMISE(who_polls_is_told_each_repeated_low),
+		PROMISE(the_time_it_waited_is_not_taken_for_work),
+		PROMISE(what_makes_no_sense_is_refused),
+		PROMISE(a_foreign_loop_fills_it_too),
+	};
+
+	return run_promises(mailbox);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-members.c - who of a pattern is under observation (psb_watch_list()), and what becomes of a
+ * pattern whose fixed part goes and comes again
+ */
+#include "../unit.h"
+#include "pattern-bench.h"
+
+#include <sys/wait.h>
+
+/* ---- who is under observation -------------------------------------------------------------------- */
+
+#define LISTED_MAX 64
+
+struct list {
+	struct bench *bench;
+	unsigned count;
+	struct psb_notification present[LISTED_MAX];
+	char cgroup[LISTED_MAX][64];
+	void (*act)(struct list *list, const struct psb_notification *present);
+};
+
+static void note_member(const struct psb_notification *present, void *userdata)
+{
+	struct list *list = userdata;
+
+	assert_true(list->count < LISTED_MAX);
+	assert_int_equal(present->size, sizeof(*present));
+	assert_int_equal(present->kind, PSB_KIND_LEVEL);
+	assert_int_equal(present->reason, PSB_REASON_PRESENT);
+	list->present[list->count] = *present;
+	snprintf(list->cgroup[list->count++], sizeof(list->cgroup[0]), "%s", present->cgroup);
+	if (list->act)
+		list->act(list, present);
+	/* still valid, whatever was done */
+	assert_string_equal(list->cgroup[list->count - 1], present->cgroup);
+}
+
+static const struct psb_notification *find(const struct list *list, const char *path)
+{
+	const struct psb_notification *n = NULL;
+
+	for (unsigned i = 0; i < list->count; i++)
+		if (strcmp(list->cgroup[i], path) == 0) {
+			assert_null(n); /* each once */
+			n = &list->present[i];
+		}
+	return n;
+}
+
+static void list_all(struct bench *b, struct list *list)
+{
+	list->bench = b;
+	list->count = 0;
+	assert_int_equal(psb_watch_list(b->watch, note_member, list), 0);
+}
+
+/* Dispatch a foreign bridge until `condition`. */
+#define DISPATCH_UNTIL(b, condition)                                                         \
+	do {                                                                                 \
+		uint64_t _until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC * USEC_PER_SEC; \
+		while (!(condition)) {                                                       \
+			if (clock_usec(CLOCK_MONOTONIC) > _until)                            \
+				fail_msg("waited in vain for: %s", #condition);              \
+			assert_true(psb_bridge_dispatch((b)->bridge) >= 0);                  \
+		}                                                                            \
+	} while (0)
+
+static void the_list_names_each_cgroup_that_is_not_at_rest_once(void **state)
+{
+	struct list list = { 0 };
+	struct bench *b;
+	uint64_t samples;
+
+	plant(MANY);
+	b = watch_all(state, LONG_USEC);
+	assert_true(psb_bridge_fd(b->bridge) >= 0);
+	list_all(b, &list); /* nobody has dispatched yet */
+	assert_int_equal(list.count, 0);
+	for (unsigned i = 0; i < MANY; i += 2)
+		simulate_at(b, numbered(i), i % 4 ? PSB_LOW : PSB_NEUTRAL, i % 3 ? PSB_UNTOLD : 0);
+	DISPATCH_UNTIL(b, stats_of(b).members == MANY / 2);
+	samples = stats_of(b).samples;
+	list_all(b, &list);
+	assert_int_equal(list.count, MANY / 2);
+	for (unsigned i = 0; i < MANY; i++) {
+		const struct psb_notification *n = find(&list, numbered(i));
+
+		if (i % 2) {
+			assert_null(n);
+			continue;
+		}
+		assert_non_null(n);
+		assert_int_equal(n->available, i % 4 ? PSB_LOW : PSB_NEUTRAL);
+		assert_int_equal(n->critical, 0);
+		assert_true(n->time_usec > 0);
+	}
+	assert_int_equal(stats_of(b).samples, samples); /* nothing was read for it */
+	done_with(b, MANY);
+}
+
+static void *list_elsewhere(void *arg)
+{
+	struct bench *b = arg;
+	struct list list = { .bench = b };
+
+	note_done(&b->fence, psb_watch_list(b->watch, note_member, &list));
+	return NULL;
+}
+
+static int list_on_a_thread(struct bench *b)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, list_elsewhere, b), 0);
+	pthread_join(thread, NULL);
+	return READ(&b->fence, result);
+}
+
+static void list_others(struct ear *ear, const struct psb_notification *n)
+{
+	struct list list = { 0 };
+	int r = psb_watch_list(ear->watch, note_member, &list);
+
+	note_done(ear, r < 0 ? r : list.count == 1 && strcmp(list.cgroup[0], n->cgroup) != 0);
+}
+
+static void list_inside(struct ear *ear, const struct psb_notification *n)
+{
+	struct list list = { 0 };
+	int r = psb_watch_list(ear->watch, note_member, &list);
+
+	if (r == 0)
+		r = list.count == 1 && strcmp(list.cgroup[0], n->cgroup) == 0 &&
+		    list.present[0].available == n->available &&
+		    list.present[0].some_total_usec == n->some_total_usec &&
+		    list.present[0].current_bytes == n->current_bytes;
+	note_done(ear, r);
+}
+
+/* It leaves, but is not freed yet. */
+static void who_leaves_is_listed_no_more(void **state)
+{
+	struct bench *b;
+
+	plant(2);
+	b = hear_all(state, 2 * USEC_PER_SEC); /* a sample is taken meanwhile */
+	simulate_at(b, numbered(0), PSB_NEUTRAL, PSB_UNTOLD);
+	simulate_at(b, numbered(1), PSB_LOW, PSB_UNTOLD);
+	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
+	b->fence.act = list_others;
+	listen_with(b, &b->fence, PSB_INLINE);
+	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
+	AWAIT(&b->fence, b->fence.done == 1);
+	assert_int_equal(heard(&b->fence, 0).kind, PSB_KIND_GONE);
+	assert_int_equal(READ(&b->fence, result), 1);
+	done_with(b, 2);
+}
+
+static void the_list_is_for_the_thread_that_dispatches(void **state)
+{
+	struct list list = { 0 };
+	struct bench *b;
+
+	plant(1);
+	b = watch_all(state, LONG_USEC);
+	assert_int_equal(psb_watch_list(NULL, note_member, NULL), -EINVAL);
+	assert_int_equal(psb_watch_list(b->watch, NULL, NULL), -EINVAL);
+	assert_int_equal(list_on_a_thread(b), 0); /* nobody dispatches yet */
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	assert_int_equal(psb_watch_list(b->watch, note_member, &list), -EXDEV);
+	b->ear.act = list_inside;
+	listen_with(b, &b->ear, PSB_INLINE);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	AWAIT(&b->ear, b->ear.done == 1);
+	assert_int_equal(READ(&b->ear, result), 1);
+	done_with(b, 1);
+
+	plant(1);
+	b = watch_all(state, LONG_USEC);
+	assert_true(psb_bridge_dispatch(b->bridge) >= 0);
+	assert_int_equal(list_on_a_thread(b), -EXDEV);
+	assert_int_equal(psb_watch_list(b->watch, note_member, &list), 0);
+	done_with(b, 1);
+}
+
+/* Ends this one and, if it is the first, all those that the list comes to later but one. */
+static void end_while_listing(struct list *list, const struct psb_notification *present)
+{
+	struct bench *b = list->bench;
+
+	if (list->count > 1)
+		return;
+	for (unsigned i = 0; i < 5; i++)
+		if (i != 2)
+			simulate_at(b, numbered(i), PSB_HIGH, PSB_UNTOLD);
+	(void)present;
+	DISPATCH_UNTIL(b, stats_of(b).members == 1);
+}
+
+static void who_is_told_the_list_may_dispatch(void **state)
+{
+	struct list list = { .act = end_while_listing };
+	struct bench *b;
+
+	plant(5);
+	b = watch_all(state, LONG_USEC);
+	for (unsigned i = 0; i < 5; i++)
+		simulate_at(b, numbered(i), PSB_LOW, PSB_UNTOLD);
+	DISPATCH_UNTIL(b, stats_of(b).members == 5);
+	list_all(b, &list);
+	assert_int_equal(list.count, 2);
+	assert_non_null(find(&list, numbered(2)));
+	done_with(b, 5);
+}
+
+static void a_single_cgroup_is_a_list_of_one(void **state)
+{
+	struct list list = { 0 };
+	psb_bridge *bridge = make_bridge(*state);
+	struct bench b = { .bridge = bridge, .watch = watch_fifo(bridge, LONG_USEC) };
+
+	list_all(&b, &list);
+	assert_int_equal(list.count, 1);
+	assert_int_equal(list.present[0].available, PSB_HIGH);
+	say(&b, PSB_LOW);
+	DISPATCH_UNTIL(&b, psb_watch_available(b.watch, NULL) == PSB_LOW);
+	list_all(&b, &list);
+	assert_int_equal(list.count, 1);
+	assert_int_equal(list.present[0].available, PSB_LOW);
+	assert_string_equal(list.cgroup[0], source_of(b.watch).cgroup);
+	psb_watch_unref(b.watch);
+	psb_bridge_unref(bridge);
+}
+
+static void in_a_forked_child_both_are_dead(void **state)
+{
+	struct bench *b;
+	int status;
+	pid_t child;
+
+	plant(1);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct list list = { 0 };
+		bool dead = psb_watch_list(b->watch, note_member, &list) == -ECHILD &&
+			    psb_watch_simulate_at(b->watch, numbered(0), PSB_LOW, 0, 0) == -ECHILD;
+
+		psb_watch_unref(b->watch);
+		psb_bridge_unref(b->bridge);
+		_exit(dead ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	done_with(b, 1);
+}
+
+/* ---- the trunk ------------------------------------------------------------------------------------ */
+
+static unsigned long switches_of(const char *thread)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	unsigned long switches = 0;
+
+	while ((entry = readdir(dir)) != NULL) {
+		char path[300], line[256] = "";
+		bool is_it;
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		f = fopen(path, "re"); /* "Name:" is its first line */
+		is_it = f && fgets(line, sizeof(line), f) && strstr(line, thread);
+		while (is_it && fgets(line, sizeof(line), f))
+			if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+				switches = strtoul(line + 24, NULL, 10);
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return switches;
+}
+
+static void a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing(void **state)
+{
+	uint64_t samples = 0, born;
+	unsigned long switches;
+	bool quiet = false;
+	struct bench *b;
+
+	plant(1);
+	b = hear_all(state, LONG_USEC);
+	AWAIT_SEEN(stats_of(b).samples > 0);
+	fell(1);
+	AWAIT(&log_ear, waits_for_one > 0);
+	/* some of these may see the end of the old trunk, a lock that was waited for, or a neighbour's cgroup that ends */
+	for (unsigned i = 0; i < 20; i++) {
+		samples = stats_of(b).samples;
+		switches = switches_of("psb-loop");
+		usleep(500000);
+		quiet = switches_of("psb-loop") == switches;
+		if (quiet)
+			break;
+	}
+	assert_true(quiet);
+	assert_int_equal(stats_of(b).samples, samples);
+	assert_int_equal(mkdir(in_mount(trunk), 0755), 0);
+	assert_int_equal(mkdir(in_mount(numbered(0)), 0755), 0);
+	born = clock_usec(CLOCK_MONOTONIC);
+	AWAIT_SEEN(stats_of(b).samples > samples); /* planted: its first look is a sample */
+	assert_true(clock_usec(CLOCK_MONOTONIC) - born < 500 * USEC_PER_MSEC);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	done_with(b, 1);
+}
+
+static void a_watch_may_end_while_it_waits_for_its_fixed_part(void **state)
+{
+	for (unsigned bridge_first = 0; bridge_first < 2; bridge_first++) {
+		struct bench *b;
+
+		plant(1);
+		b = hear_all(state, LONG_USEC);
+		fell(1);
+		AWAIT(&log_ear, waits_for_one > 0);
+		/* it may be found while it ends, too */
+		if (bridge_first)
+			assert_int_equal(mkdir(in_mount(trunk), 0755), 0);
+		done_with(b, 1);
+	}
+}
+
+TEST_GROUP(members)
+{
+	static const struct promise promises[] = {
+		PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once),
+		PROMISE(who_leaves_is_listed_no_more),
+		PROMISE(the_list_is_for_the_thread_that_dispatches),
+		PROMISE(who_is_told_the_list_may_dispatch),
+		PROMISE(a_single_cgroup_is_a_list_of_one),
+		PROMISE(in_a_forked_child_both_are_dead),
+		PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing),
+		PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part),
+	};
+
+	return run_promises(promises);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-no-alloc.c - once armed, watching allocates nothing: the library must work best when memory
+ * is worst
+ *
+ * malloc and its kin are counted (count-malloc.h), from when the loop has run and each callback was
+ * called once until something ends. In between there are alarms, samples, notifications and
+ * callbacks. (psb_watch_simulate() allocates, on the caller's thread.)
+ */
+#include "../unit.h"
+#include "pattern-bench.h"
+#include "../count-malloc.h"
+
+#include "core/wire.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/vfs.h>
+#include <linux/magic.h>
+#include <sys/wait.h>
+
+static void skip_if_sanitized(void)
+{
+	if (COUNT_MALLOC_SANITIZED)
+		SKIP("the sanitizer's allocator takes the place of ours");
+}
+
+/* A bridge that runs, with a callback on a thread of its own and one inline, each called once. */
+static struct bench *run_with(void **state, struct psb_watch_options *options)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	b->variant = *state;
+	b->bridge = make_bridge(b->variant);
+	ear_init(&b->ear);
+	ear_init(&b->fence);
+	assert_int_equal(psb_watch_new(b->bridge, options, &b->watch), 0);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	listen_with(b, &b->ear, PSB_TELL_PRESENT);
+	listen_with(b, &b->fence, PSB_TELL_PRESENT | PSB_INLINE);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->fence, b->fence.calls == 1);
+	return b;
+}
+
+static void a_fifo_is_heard_without_an_allocation(void **state)
+{
+	struct psb_watch_options options = { 0 };
+	struct bench *b;
+	int fd;
+
+	skip_if_sanitized();
+	options = (struct psb_watch_options){
+		.size = sizeof(options),
+		.source = in_directory("fifo"),
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
+		.early = "some 20ms/100ms",
+		.low = "some 50ms/100ms",
+		.critical = "full 90ms/100ms",
+		.rearm_usec = 1,
+		.quiet_usec = 100 * USEC_PER_MSEC,
+		.calm_usec = 200 * USEC_PER_MSEC,
+	};
+	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
+	b = run_with(state, &options);
+	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	count_malloc_start();
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(write(fd, "x", 1), 1);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	count_malloc_stop();
+	close(fd);
+	bench_free(b);
+}
+
+static void a_socket_is_heard_without_an_allocation(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
+		.early = "some 20ms/100ms",
+		.low = "some 50ms/100ms",
+		.critical = "full 90ms/100ms",
+		.rearm_usec = 1,
+		.quiet_usec = 100 * USEC_PER_MSEC,
+		.calm_usec = 200 * USEC_PER_MSEC,
+	};
+	struct bench *b;
+	int listener, peer;
+
+	skip_if_sanitized();
+	options.source = in_directory("socket");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
+	unlink(address.sun_path);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	b = run_with(state, &options);
+	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(peer >= 0);
+	count_malloc_start();
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(send(peer, "x", 1, MSG_NOSIGNAL), 1);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	count_malloc_stop();
+	close(peer);
+	close(listener);
+	bench_free(b);
+}
+
+static void psibridgeds_records_are_heard_without_an_allocation(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct psb_watch_options options = { .size = sizeof(options),
+					     .rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL) };
+	struct wire_record r = { .magic = WIRE_MAGIC, .size = WIRE_RECORD_SIZE };
+	struct bench *b;
+	int listener, peer;
+
+	skip_if_sanitized();
+	assert_true(mkdir(in_directory("psibridge"), 0700) == 0 || errno == EEXIST);
+	options.source = in_directory("psibridge/notify");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
+	unlink(address.sun_path);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	b = run_with(state, &options);
+	assert_string_equal(source_of(b->watch).name, "psibridged");
+	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(peer >= 0);
+	count_malloc_start();
+	for (int i = 0; i < 99; i++) {
+		r.kind = i == 0 ? WIRE_WELCOME : WIRE_LEVEL;
+		r.available = (uint8_t)(PSB_LOW + i % 3);
+		r.reason = PSB_REASON_STALL;
+		assert_int_equal(send(peer, &r, sizeof(r), MSG_NOSIGNAL), sizeof(r));
+	}
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH) && b->fence.calls == 1 + 99);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	count_malloc_stop();
+	close(peer);
+	close(listener);
+	bench_free(b);
+	unlink(address.sun_path);
+	rmdir(in_directory("psibridge"));
+}
+
+/* Also where its taker comes late, and letters are overtaken. */
+static void a_mailbox_is_filled_and_emptied_without_an_allocation(void **state)
+{
+	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	struct psb_notification n = { .size = sizeof(n) };
+	psb_mailbox *mailbox;
+	struct bench *b;
+	int fd;
+
+	skip_if_sanitized();
+	options.rearm_usec = 1;
+	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
+	b = run_with(state, &options);
+	assert_int_equal(psb_mailbox_new(b->watch, PSB_TELL_PRESENT, &mailbox), 0);
+	assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
+	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	count_malloc_start();
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(write(fd, "x", 1), 1);
+	do {
+		assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
+	} while (n.available != PSB_NEUTRAL);
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	assert_int_equal(write(fd, "x", 1), 1); /* overtakes the High */
+	AWAIT(&b->fence, last_is(&b->fence, PSB_LOW));
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 1);
+	assert_int_equal(n.available, PSB_LOW);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	count_malloc_stop();
+	close(fd);
+	psb_mailbox_free(mailbox);
+	bench_free(b);
+}
+
+/* A member comes with its Low, and goes with its High: only what is allocated meanwhile counts. */
+static void a_cgroup_of_a_pattern_is_told_on_without_an_allocation(void **state)
+{
+	struct psb_notification n = { .size = sizeof(n) };
+	psb_mailbox *mailbox;
+	struct bench *b;
+
+	skip_if_sanitized();
+	plant(2);
+	b = hear_all(state, USEC_PER_SEC / 2);
+	assert_int_equal(psb_mailbox_new(b->watch, 0, &mailbox), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		simulate_at(b, numbered(i), PSB_LOW, 0);
+		assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
+		assert_int_equal(n.available, PSB_LOW);
+	}
+	AWAIT(&b->ear, b->ear.calls == 2 && b->ear.inside == 0);
+	count_malloc_start();
+	for (unsigned high = 0; high < 2; high += n.available == PSB_HIGH)
+		assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
+	AWAIT(&b->ear, b->ear.calls == 6);
+	atomic_store(&count_malloc_on, false);
+	assert_int_equal(atomic_load(&count_malloc_allocations), 0);
+	assert_int_equal(stats_of(b).superseded, 0);
+	psb_mailbox_free(mailbox);
+	done_with(b, 2);
+}
+
+/* ---- real pressure
+ * ---------------------------------------------------------------------------------- */
+
+#define LIMIT_BYTES (16u << 20)
+#define FILE_BYTES (40u << 20)
+
+static char v2_mount[256], v1_mount[256];
+
+static void find_mounts(void)
+{
+	FILE *f = fopen("/proc/self/mounts", "re");
+	char line[1024], point[256], type[32], options[512];
+
+	v2_mount[0] = v1_mount[0] = '\0';
+	while (f && fgets(line, sizeof(line), f)) {
+		char *save = NULL, *word[4];
+
+		for (int i = 0; i < 4; i++)
+			word[i] = strtok_r(i ? NULL : line, " ", &save);
+		if (!word[3])
+			continue;
+		snprintf(point, sizeof(point), "%s", word[1]);
+		snprintf(type, sizeof(type), "%s", word[2]);
+		snprintf(options, sizeof(options), ",%s,", word[3]);
+		if (strcmp(type, "cgroup2") == 0 && !v2_mount[0])
+			snprintf(v2_mount, sizeof(v2_mount), "%s", point);
+		if (strcmp(type, "cgroup") == 0 && strstr(options, ",memory,") && !v1_mount[0])
+			snprintf(v1_mount, sizeof(v1_mount), "%s", point);
+	}
+	if (f)
+		fclose(f);
+}
+
+static bool put_text(const char *directory, const char *name, const char *text)
+{
+	char path[512];
+	int fd;
+	bool ok;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* A cgroup of 16 MB: on v2, or in both hierarchies where the memory controller is on v1. */
+struct group {
+	char v2[300], v1[300];
+};
+
+static bool make_group(struct group *g)
+{
+	char limit[32];
+
+	find_mounts();
+	snprintf(limit, sizeof(limit), "%u", LIMIT_BYTES);
+	*g = (struct group){ 0 };
+	if (!v2_mount[0])
+		return false;
+	snprintf(g->v2, sizeof(g->v2), "%s/psb-test-no-alloc-%d", v2_mount, (int)getpid());
+	if (mkdir(g->v2, 0755) < 0)
+		return false;
+	if (put_text(g->v2, "memory.max", limit))
+		return true;
+	if (v1_mount[0]) {
+		snprintf(g->v1, sizeof(g->v1), "%s/psb-test-no-alloc-%d", v1_mount, (int)getpid());
+		if (mkdir(g->v1, 0755) == 0 && put_text(g->v1, "memory.limit_in_bytes", limit))
+			return true;
+		rmdir(g->v1);
+	}
+	rmdir(g->v2);
+	return false;
+}
+
+/* Who just died may be in there for a moment still. */
+static void remove_group(const struct group *g)
+{
+	const char *const paths[] = { g->v2, g->v1 };
+
+	for (size_t i = 0; i < ELEMENTSOF(paths); i++)
+		for (int k = 0; k < 200 && paths[i][0] && rmdir(paths[i]) < 0 && errno == EBUSY;
+		     k++)
+			usleep(10000);
+}
+
+/* Reads a file again and again that is larger than what the cgroup may have. */
+static void thrash(const struct group *g, const char *path)
+{
+	static char buf[1 << 20];
+	int fd;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!put_text(g->v2, "cgroup.procs", "0") ||
+	    (g->v1[0] && !put_text(g->v1, "cgroup.procs", "0")))
+		_exit(1);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	for (unsigned i = 0; fd >= 0 && i < FILE_BYTES / sizeof(buf); i++)
+		if (write(fd, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
+			_exit(1);
+	fsync(fd);
+	for (;;)
+		for (unsigned i = 0; i < FILE_BYTES / sizeof(buf); i++)
+			if (pread(fd, buf, sizeof(buf), (off_t)i * (off_t)sizeof(buf)) <= 0)
+				_exit(1);
+}
+
+static void real_pressure_is_told_without_an_allocation(void **state)
+{
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.early = "some 2ms/1s",
+		.low = "some 5ms/1s",
+		.quiet_usec = 200 * USEC_PER_MSEC,
+		.calm_usec = 300 * USEC_PER_MSEC,
+		.headroom_percent = PSB_HEADROOM_OFF,
+	};
+	struct psb_stats stats = { .size = sizeof(stats) };
+	struct group group;
+	struct statfs fs;
+	struct bench *b;
+	pid_t pid;
+	bool low;
+
+	skip_if_sanitized();
+	if (statfs(bench_directory, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+		SKIP("the temporary directory is a tmpfs, whose pages make no pressure that ends");
+	if (!make_group(&group))
+		SKIP("no cgroup with a memory limit can be made here");
+	options.cgroup = group.v2;
+	b = run_with(state, &options);
+	pid = fork();
+	if (pid == 0)
+		thrash(&group, in_directory("big"));
+	count_malloc_start();
+	low = AWAIT_FOR(&b->ear, last_is(&b->ear, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (low) {
+		AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+		AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	}
+	count_malloc_stop();
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	bench_free(b);
+	remove_group(&group);
+	unlink(in_directory("big"));
+	if (!low)
+		SKIP("this machine's disk and memory make no pressure");
+	assert_true(stats.alarms > 0);
+	assert_true(stats.samples > 3);
+	assert_true(stats.low > 0);
+	assert_true(stats.high > 0);
+}
+
+TEST_GROUP(no_alloc)
+{
+	static const struct promise no_alloc[] = {
+		PROMISE(a_fifo_is_heard_without_an_allocation),
+		PROMISE(a_socket_is_heard_without_an_allocation),
+		PROMISE(psibridgeds_records_are_heard_without_an_allocation),
+		PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation),
+		PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation),
+		PROMISE(real_pressure_is_told_without_an_allocation),
+	};
+
+	return run_promises(no_alloc);
+}

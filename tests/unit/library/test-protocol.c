@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-protocol.c - $MEMORY_PRESSURE_WATCH and $MEMORY_PRESSURE_WRITE, as systemd documents them
+ */
+#include "../unit.h"
+#include "library-bench.h"
+
+#include <sys/wait.h>
+
+static psb_watch *watch_environment(psb_bridge *bridge, const char *watch, const char *write)
+{
+	struct psb_watch_options options = quick_options(NULL);
+	psb_watch *ret = NULL;
+	char text[320] = "";
+
+	options.rungs = 0;
+	options.quiet_usec =
+		LONG_USEC; /* a Low that ends before a busy machine tells it is told by nobody */
+	options.error_text = text;
+	options.error_text_size = sizeof(text);
+	setenv("MEMORY_PRESSURE_WATCH", watch, 1);
+	if (write)
+		setenv("MEMORY_PRESSURE_WRITE", write, 1);
+	else
+		unsetenv("MEMORY_PRESSURE_WRITE");
+	if (psb_watch_new(bridge, &options, &ret) < 0)
+		print_message("# %s\n", text);
+	return ret;
+}
+
+static void the_protocols_variables_are_followed_in_all_their_forms(void **state)
+{
+	psb_bridge *bridge = make_bridge(*state);
+	const char *path;
+	psb_watch *watch;
+	char buf[64];
+	int listener, peer;
+
+	/* a FIFO; what WRITE says is for others, and is not written into it */
+	path = in_directory("fifo");
+	assert_true(mkfifo(path, 0600) == 0 || errno == EEXIST);
+	watch = watch_environment(bridge, path, "c29tZSAyMDAwMDAgMjAwMDAwMAA=");
+	assert_non_null(watch);
+	assert_string_equal(source_of(watch).name, "fifo");
+	assert_string_equal(source_of(watch).path, path);
+	psb_watch_unref(watch);
+
+	/* a socket; the peer gets what WRITE says, decoded, with the NUL behind it */
+	path = in_directory("socket");
+	listener = listen_at(path);
+	watch = watch_environment(bridge, path, "c29tZSAyMDAwMDAgMjAwMDAwMAA=");
+	assert_non_null(watch);
+	peer = accept_soon(listener);
+	assert_int_equal(recv(peer, buf, sizeof(buf), 0), 20);
+	assert_memory_equal(buf, "some 200000 2000000", 20);
+	assert_string_equal(source_of(watch).name, "socket");
+	psb_watch_unref(watch);
+	close(peer);
+	close(listener);
+
+	/* not set, or set to nothing: the own cgroup */
+	if (can_watch_own_cgroup(bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		watch = watch_environment(bridge, "", NULL);
+		assert_non_null(watch);
+		assert_true(source_of(watch).rung > PSB_RUNG_PROTOCOL);
+		psb_watch_unref(watch);
+	}
+	psb_bridge_unref(bridge);
+}
+
+/* psibridged starts later than we do, or a FIFO is made by what is to write to it. */
+static void what_a_variable_names_is_listened_to_when_it_appears(void **state)
+{
+	psb_bridge *bridge = make_bridge(*state);
+	char *path = strdup(in_directory("later"));
+	struct ear ear;
+	psb_watch *watch;
+	int fd;
+
+	unlink(path);
+	if (!can_watch_own_cgroup(bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		psb_bridge_unref(bridge);
+		SKIP("the own cgroup cannot be watched");
+	}
+	watch = watch_environment(bridge, path, NULL);
+	assert_non_null(watch);
+	assert_true(source_of(watch).rung > PSB_RUNG_PROTOCOL);
+	assert_non_null(strstr(source_of(watch).why, "later: No such file"));
+	ear_init(&ear);
+	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_TELL_SOURCE, NULL), 0);
+	assert_int_equal(psb_bridge_start(bridge), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	/* looked for after 1 s; whatever else is told meanwhile of our own cgroup */
+	AWAIT_SEEN(strcmp(source_of(watch).name, "fifo") == 0);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(write(fd, "\1", 1), 1);
+	AWAIT(&ear, ear.heard[(ear.calls - 1) % HEARD_MAX].available == PSB_LOW);
+	close(fd);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	free(path);
+}
+
+/* Writes a byte as often as it can, until it is ended. */
+static pid_t flood(const char *fifo, int fd)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	if (fifo)
+		fd = open(fifo, O_WRONLY | O_CLOEXEC);
+	while (write(fd, "\1", 1) == 1)
+		;
+	_exit(1);
+}
+
+static clockid_t loop_clock;
+
+static void find_loop_clock(struct ear *ear, const struct psb_notification *n)
+{
+	(void)ear;
+	(void)n;
+	pthread_getcpuclockid(pthread_self(), &loop_clock);
+}
+
+/*
+ * Returns: the CPU time that the loop's thread takes in 4 s of it. A loop that follows a flood takes
+ * 97 % of it, ours 0.03 to 0.05 %, ten times as much where the machine is emulated.
+ */
+static uint64_t cost_of_a_flood(psb_bridge *bridge, const char *path, bool is_socket)
+{
+	struct psb_watch_options options = { .size = sizeof(options), .source = path };
+	int listener = is_socket ? listen_at(path) : -1, peer = -1;
+	psb_watch *watch;
+	uint64_t cpu;
+	struct ear ear;
+	pid_t pid;
+
+	ear_init(&ear);
+	ear.act = find_loop_clock;
+	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_INLINE, NULL), 0);
+	if (is_socket)
+		peer = accept_soon(listener);
+	psb_bridge_start(bridge);
+	pid = flood(is_socket ? NULL : path, peer);
+	close(peer);
+	AWAIT(&ear, ear.calls > 0);
+	usleep(2 * USEC_PER_SEC); /* its beginning is dearer */
+	cpu = clock_usec(loop_clock);
+	usleep(4 * USEC_PER_SEC);
+	cpu = clock_usec(loop_clock) - cpu;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(ear.heard[(ear.calls - 1) % HEARD_MAX].available, PSB_LOW);
+	psb_watch_unref(watch);
+	close(listener);
+	return cpu;
+}
+
+static void a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout(void **state)
+{
+	psb_bridge *bridge = make_bridge(*state);
+	char *fifo = strdup(in_directory("flood")), *address = strdup(in_directory("flood-socket"));
+
+	assert_true(mkfifo(fifo, 0600) == 0 || errno == EEXIST);
+	assert_in_range(cost_of_a_flood(bridge, fifo, false), 0, 4 * USEC_PER_SEC / 100);
+	assert_in_range(cost_of_a_flood(bridge, address, true), 0, 4 * USEC_PER_SEC / 100);
+	psb_bridge_unref(bridge);
+	free(fifo);
+	free(address);
+}
+
+static void a_fifo_that_is_made_anew_is_heard_again(void **state)
+{
+	struct psb_watch_options options = quick_options(in_directory("anew"));
+	psb_bridge *bridge = make_bridge(*state);
+	psb_watch *watch;
+	struct ear ear;
+	int fd;
+
+	options.quiet_usec =
+		LONG_USEC; /* a Low that ends before a busy machine tells it is told by nobody */
+	unlink(options.source);
+	assert_int_equal(mkfifo(options.source, 0600), 0);
+	ear_init(&ear);
+	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_TELL_SOURCE, NULL), 0);
+	psb_bridge_start(bridge);
+	unlink(options.source);
+	assert_int_equal(mkfifo(options.source, 0600), 0);
+	AWAIT(&ear, ear.calls > 0); /* noticed within 10 s */
+	assert_string_equal(source_of(watch).name, "fifo");
+	assert_string_equal(source_of(watch).why, "");
+	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(write(fd, "\1", 1), 1);
+	AWAIT(&ear, ear.calls > 1 && ear.heard[1].available == PSB_LOW);
+	close(fd);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+}
+
+static void a_psi_file_of_the_protocol_is_armed(void **state)
+{
+	struct psb_watch_options options = quick_options("/proc/pressure/memory");
+	psb_bridge *bridge = make_bridge(*state);
+	psb_watch *watch;
+	int r = psb_watch_new(bridge, &options, &watch);
+
+	if (r < 0) {
+		psb_bridge_unref(bridge);
+		SKIP("no trigger can be set on /proc/pressure/memory");
+	}
+	assert_string_equal(source_of(watch).name, "psi-file");
+	assert_memory_equal(source_of(watch).trigger, "some ", 5);
+	psb_watch_unref(watch);
+
+	watch = watch_environment(bridge, "/proc/pressure/memory", "c29tZSAyMDAwMDAgMjAwMDAwMAA=");
+	assert_non_null(watch);
+	assert_int_equal(source_of(watch).rung, PSB_RUNG_PROTOCOL);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+}
+
+static void a_target_that_was_named_wins_over_the_variables(void **state)
+{
+	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	psb_bridge *bridge = make_bridge(*state);
+	psb_watch *watch;
+
+	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
+	setenv("MEMORY_PRESSURE_WATCH", "/dev/null", 1);
+	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+	assert_string_equal(source_of(watch).name, "fifo");
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+}
+
+/* Variables that a child of a service inherited name the file of another cgroup. */
+struct lines {
+	unsigned inherited;
+};
+
+static void count_line(void *userdata, int priority, const char *message)
+{
+	struct lines *lines = userdata;
+
+	lines->inherited += priority == 4 && strstr(message, "belongs to another unit") != NULL;
+}
+
+static bool enter_cgroup(const char *cgroup)
+{
+	char path[700];
+	int fd;
+	bool ok;
+
+	snprintf(path, sizeof(path), "%.200s%.400s/cgroup.procs", cgroup2_mount(), cgroup);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ok = fd >= 0 && write(fd, "0", 1) == 1;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static void own_cgroup(char *path, size_t size)
+{
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	char line[512];
+
+	path[0] = '\0';
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, "0::", 3) == 0)
+			snprintf(path, size, "%.*s", (int)strcspn(line + 3, "\n"), line + 3);
+	if (f)
+		fclose(f);
+}
+
+/* This process itself, not a child of it: a thread sanitizer loses track of threads that are made after a fork. */
+static void variables_of_another_unit_are_ignored_and_that_is_logged(void **state)
+{
+	const struct variant *variant = *state;
+	struct lines lines = { 0 };
+	struct psb_bridge_options o = { .size = sizeof(o),
+					.backend = variant->backend,
+					.log = count_line,
+					.log_userdata = &lines };
+	static struct psb_source source = { .size = sizeof(source) };
+	char mine[64], other[300], file[320], home[512];
+	psb_bridge *bridge;
+	psb_watch *watch;
+
+	snprintf(mine, sizeof(mine), "/psb-test-watch-mine-%d", (int)getpid());
+	snprintf(other, sizeof(other), "%.200s/psb-test-watch-other-%d", cgroup2_mount(),
+		 (int)getpid());
+	snprintf(file, sizeof(file), "%.200s%.64s", cgroup2_mount(), mine);
+	own_cgroup(home, sizeof(home));
+	if (!cgroup2_mount()[0] || !home[0] || mkdir(file, 0755) < 0)
+		SKIP("no cgroup can be made here");
+	if (mkdir(other, 0755) < 0 || !enter_cgroup(mine)) {
+		rmdir(file);
+		rmdir(other);
+		SKIP("no process can be moved into a cgroup here");
+	}
+	snprintf(file, sizeof(file), "%.300s/memory.pressure", other);
+	setenv("MEMORY_PRESSURE_WATCH", file, 1);
+	assert_int_equal(psb_bridge_new(&o, &bridge), 0);
+	assert_int_equal(psb_watch_new(bridge, NULL, &watch), 0);
+	assert_int_equal(psb_watch_source(watch, &source), 0);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	assert_true(enter_cgroup(home));
+	snprintf(file, sizeof(file), "%.200s%.64s", cgroup2_mount(), mine);
+	rmdir(file);
+	rmdir(other);
+	assert_int_equal(lines.inherited, 1);
+	assert_true(source.rung != PSB_RUNG_PROTOCOL);
+	assert_non_null(strstr(source.cgroup, "psb-test-watch-mine"));
+}
+
+TEST_GROUP(protocol)
+{
+	static const struct promise protocol[] = {
+		PROMISE(the_protocols_variables_are_followed_in_all_their_forms),
+		PROMISE(what_a_variable_names_is_listened_to_when_it_appears),
+		PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout),
+		PROMISE(a_fifo_that_is_made_anew_is_heard_again),
+		PROMISE(a_psi_file_of_the_protocol_is_armed),
+		PROMISE(a_target_that_was_named_wins_over_the_variables),
+		PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged),
+	};
+
+	return run_promises(protocol);
+}

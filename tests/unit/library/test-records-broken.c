@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-records-broken.c - libpsibridge as psibridged's client: when it refuses, hangs, goes away or
+ * talks nonsense (src/monitor/monitor-records.c), and what diagnosis says of it
+ */
+#include "../unit.h"
+#include "records-daemon.h"
+
+/* ---- when it breaks ------------------------------------------------------------------------------ */
+
+static void what_makes_no_sense_ends_the_connection_and_it_is_tried_anew(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	struct wire_record future, sized, level, gone, early;
+	static struct setup s;
+	const struct {
+		const void *bytes;
+		size_t size;
+		bool welcome; /* first */
+		const char *why;
+	} table[] = {
+		{ &future, sizeof(future), true, "what psibridged sent makes no sense" },
+		{ &sized, sizeof(sized), true, "what psibridged sent makes no sense" },
+		{ &level, sizeof(level), true, "what psibridged sent makes no sense" },
+		{ &early, sizeof(early), false, "what psibridged sent makes no sense" },
+		{ &gone, sizeof(gone), true, "psibridged says that the cgroup was removed" },
+	};
+
+	future = sized = level = early = record(WIRE_LEVEL, PSB_LOW, false);
+	future.magic = 0x32627370; /* "psb2" */
+	sized.size = 256;
+	level.available = 4;
+	gone = record(WIRE_GONE, PSB_NEUTRAL, false);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		make_setup(&s, state);
+		run_setup(&s, state, &options, PSB_TELL_SOURCE);
+		s.peer = accept_client(s.listener);
+		if (table[i].welcome)
+			say_kind(s.peer, WIRE_WELCOME, PSB_HIGH, false);
+		send_bytes(s.peer, table[i].bytes, table[i].size);
+		await_end(s.peer);
+		await_log(&s, table[i].why);
+		AWAIT(&s.ear, s.ear.calls >= 1);
+		assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
+		assert_int_equal(heard(&s.ear, 0).available, PSB_HIGH);
+		hang_up(&s);
+		s.peer = accept_client(s.listener); /* a second later */
+		say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+		AWAIT(&s.ear, last_is(&s.ear, PSB_LOW));
+		assert_string_equal(source_of(s.watch).why, "");
+		tear_down(&s);
+	}
+}
+
+static void a_refusal_is_shown_in_the_daemons_own_words(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
+	static struct setup s;
+
+	make_setup(&s, state);
+	run_setup(&s, state, &options, PSB_TELL_SOURCE);
+	s.peer = accept_client(s.listener);
+	r.error = EUSERS;
+	strcpy(r.text, "too many clients of\nuser 1000");
+	send_record(s.peer, &r);
+	await_log(&s, "psibridged refuses: too many clients of?user 1000");
+	AWAIT(&s.ear, s.ear.calls == 1);
+	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
+	assert_string_equal(source_of(s.watch).why,
+			    "psibridged refuses: too many clients of?user 1000");
+	hang_up(&s);
+	/* without a text the number must do */
+	s.peer = accept_client(s.listener);
+	r.text[0] = '\0';
+	send_record(s.peer, &r);
+	await_log(&s, "psibridged refuses: Too many users");
+	tear_down(&s);
+}
+
+static void each_refusal_is_followed_by_a_longer_wait(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	uint64_t at[3];
+	static struct setup s;
+
+	make_setup(&s, state);
+	run_setup(&s, state, &options, 0);
+	for (size_t i = 0; i < ELEMENTSOF(at); i++) {
+		s.peer = accept_client(s.listener);
+		at[i] = clock_usec(CLOCK_MONOTONIC);
+		say_kind(s.peer, WIRE_REFUSED, PSB_HIGH, false);
+		await_end(s.peer);
+		hang_up(&s);
+	}
+	assert_true(at[1] - at[0] >= 900 * USEC_PER_MSEC);
+	assert_true(at[2] - at[1] >= 1900 * USEC_PER_MSEC);
+	tear_down(&s);
+}
+
+static void without_it_the_own_ladder_is_watched_and_says_why(void **state)
+{
+	struct psb_watch_options options = options_for(0);
+	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
+	static struct setup s;
+
+	options.early = options.low = "some 10s/10s"; /* deaf to real pressure */
+	options.critical = "full 10s/10s";
+	make_setup(&s, state);
+	if (!can_watch_own_cgroup(s.bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		tear_down(&s);
+		SKIP("no other source can be had here");
+	}
+	run_setup(&s, state, &options, PSB_TELL_SOURCE);
+	s.peer = accept_client(s.listener);
+	strcpy(r.text, "not yours");
+	send_record(s.peer, &r);
+	AWAIT(&s.ear, s.ear.calls == 1);
+	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
+	assert_true(source_of(s.watch).rung > PSB_RUNG_PROTOCOL);
+	assert_non_null(strstr(source_of(s.watch).why, "psibridged refuses: not yours"));
+	hang_up(&s);
+	/* and back */
+	s.peer = accept_client(s.listener);
+	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+	AWAIT(&s.ear, last_is(&s.ear, PSB_LOW));
+	assert_string_equal(source_of(s.watch).name, "psibridged");
+	tear_down(&s);
+}
+
+static void low_is_followed_even_if_psibridged_never_says_so(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	uint64_t ended;
+	static struct setup s;
+
+	options.quiet_usec = 100 * USEC_PER_MSEC;
+	options.calm_usec = 200 * USEC_PER_MSEC;
+	set_up(&s, state, &options);
+	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, true);
+	await_call(&s, 1);
+	/* longer than Quiet, and than the second after which the effect of a Low is measured: as
+	 * long as it is there, it judges */
+	usleep(1100 * 1000);
+	assert_int_equal(READ(&s.ear, calls), 1);
+	assert_int_equal(psb_watch_available(s.watch, NULL), PSB_LOW);
+	ended = clock_usec(CLOCK_MONOTONIC);
+	hang_up(&s);
+	AWAIT(&s.ear, s.ear.calls == 3);
+	assert_int_equal(heard(&s.ear, 1).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&s.ear, 1).reason, PSB_REASON_CALM);
+	assert_true(heard(&s.ear, 1).time_usec - ended >= options.quiet_usec);
+	assert_int_equal(heard(&s.ear, 2).available, PSB_HIGH);
+	tear_down(&s);
+}
+
+static void a_move_repeats_no_low_before_rearm(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
+	struct psb_stats stats = { .size = sizeof(stats) };
+	static struct setup s;
+
+	set_up(&s, state, &options); /* Rearm is longer than any test */
+	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
+	await_call(&s, 1);
+	hang_up(&s);
+	s.peer = accept_client(s.listener);
+	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+	r.reason = PSB_REASON_REPEAT;
+	send_record(s.peer, &r);
+	send_record(s.peer, &r);
+	/* what comes next is news; the repeats before it were not told */
+	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, true);
+	assert_int_equal(await_call(&s, 2).critical, 1);
+	say_kind(s.peer, WIRE_LEVEL, PSB_NEUTRAL, false);
+	assert_int_equal(await_call(&s, 3).available, PSB_NEUTRAL);
+	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
+	assert_int_equal(await_call(&s, 4).available, PSB_LOW);
+	assert_int_equal(psb_watch_stats(s.watch, &stats), 0);
+	assert_int_equal(stats.low, 3); /* nor did anything on the way swallow them */
+	tear_down(&s);
+}
+
+static void goodbye_holds_the_level_until_it_is_back(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	static struct setup s;
+
+	options.quiet_usec = options.calm_usec = 1;
+	set_up(&s, state, &options);
+	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
+	await_call(&s, 1);
+	say_kind(s.peer, WIRE_BYE, PSB_LOW, false);
+	usleep(GLANCE_USEC);
+	assert_int_equal(psb_watch_available(s.watch, NULL), PSB_LOW);
+	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+	usleep(GLANCE_USEC);
+	say_kind(s.peer, WIRE_LEVEL, PSB_HIGH, false);
+	assert_int_equal(await_call(&s, 2).available, PSB_HIGH);
+	assert_string_equal(READ(&s.ear, calls) == 2 ? s.log : "", "");
+	tear_down(&s);
+}
+
+static void goodbye_for_good_is_noticed_after_5_s(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	uint64_t said;
+	static struct setup s;
+
+	set_up(&s, state, &options);
+	said = clock_usec(CLOCK_MONOTONIC);
+	say_kind(s.peer, WIRE_BYE, PSB_HIGH, false);
+	await_end(s.peer);
+	assert_true(clock_usec(CLOCK_MONOTONIC) - said >= 5 * USEC_PER_SEC);
+	await_log(&s, "psibridged stopped, and did not come back");
+	tear_down(&s);
+}
+
+static void a_daemon_that_hangs_keeps_nobody_waiting(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	uint64_t begun = clock_usec(CLOCK_MONOTONIC);
+	static struct setup s;
+
+	make_setup(&s, state);
+	run_setup(&s, state, &options, 0);
+	assert_true(clock_usec(CLOCK_MONOTONIC) - begun < 2 * USEC_PER_SEC);
+	await_log(&s, "psibridged does not answer");
+	assert_true(clock_usec(CLOCK_MONOTONIC) - begun >= 5 * USEC_PER_SEC);
+	tear_down(&s);
+}
+
+/* One that cannot start: its sockets take connections, and nobody answers. */
+static void nor_is_a_working_source_left_for_it(void **state)
+{
+	struct psb_watch_options options = options_for(0);
+	static struct setup s;
+
+	options.early = options.low = "some 10s/10s"; /* deaf to real pressure */
+	options.critical = "full 10s/10s";
+	make_setup(&s, state);
+	if (!can_watch_own_cgroup(s.bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		tear_down(&s);
+		SKIP("no other source can be had here");
+	}
+	run_setup(&s, state, &options, PSB_TELL_SOURCE);
+	AWAIT(&s.ear, s.ear.calls == 1);
+	assert_true(source_of(s.watch).rung > PSB_RUNG_PROTOCOL);
+	for (int i = 0; i < 3; i++) { /* the first one, and two more tries */
+		s.peer = accept_client(s.listener);
+		await_end(s.peer);
+		hang_up(&s);
+	}
+	assert_int_equal(READ(&s.ear, calls), 1);
+	s.peer = accept_client(s.listener);
+	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+	AWAIT(&s.ear, last_is(&s.ear, PSB_LOW));
+	assert_string_equal(source_of(s.watch).name, "psibridged");
+	tear_down(&s);
+}
+
+static void a_full_queue_is_told_at_once(void **state)
+{
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+	char text[320] = "";
+	psb_watch *watches[16];
+	size_t n = 0;
+	static struct setup s;
+	int r = 0;
+
+	options.error_text = text;
+	options.error_text_size = sizeof(text);
+	make_setup(&s, state);
+	assert_int_equal(listen(s.listener, 1), 0);
+	while (n < ELEMENTSOF(watches) && (r = psb_watch_new(s.bridge, &options, &watches[n])) == 0)
+		n++;
+	assert_int_equal(r, -EAGAIN);
+	assert_non_null(strstr(text, "nobody takes connections there; its queue is full"));
+	while (n > 0)
+		psb_watch_unref(watches[--n]);
+	tear_down(&s);
+}
+
+/* ---- diagnosis ------------------------------------------------------------------------------------- */
+
+/* Answers everybody with the same record, until the listener is shut down; none: with nothing. */
+struct answering {
+	int listener;
+	const struct wire_record *record;
+};
+
+static void *answer_all(void *userdata)
+{
+	const struct answering *a = userdata;
+	int peers[8];
+	size_t n = 0;
+
+	while (n < ELEMENTSOF(peers) &&
+	       (peers[n] = accept4(a->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		if (a->record)
+			send(peers[n], a->record, sizeof(*a->record), MSG_NOSIGNAL);
+		n++;
+	}
+	while (n > 0)
+		close(peers[--n]);
+	return NULL;
+}
+
+struct found {
+	unsigned taken;
+	int error;
+	char what[512];
+};
+
+static void keep_protocol(const struct psb_finding *f, void *userdata)
+{
+	struct found *found = userdata;
+
+	if (f->taken)
+		found->taken = f->rung;
+	if (f->rung == 1) {
+		found->error = f->error;
+		snprintf(found->what, sizeof(found->what), "%s", f->what);
+	}
+}
+
+static void diagnosis_asks_and_says_what_psibridged_answers(void **state)
+{
+	struct wire_record welcome = record(WIRE_WELCOME, PSB_LOW, false);
+	struct wire_record refused = record(WIRE_REFUSED, PSB_HIGH, false);
+	const struct {
+		const struct wire_record *record;
+		unsigned taken;
+		int error;
+		const char *what;
+	} table[] = {
+		{ &welcome, 1, 0, "psibridged listens on the socket that was named, and answers" },
+		{ &refused, 0, EUSERS, "refuses: too many" },
+		{ NULL, 0, ETIMEDOUT, "does not answer" },
+	};
+	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
+
+	(void)state;
+	refused.error = EUSERS;
+	strcpy(refused.text, "too many");
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct answering answering = { listen_at(socket_path()), table[i].record };
+		struct found found = { 0 };
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, answer_all, &answering), 0);
+		assert_int_equal(psb_diagnose(&options, keep_protocol, &found), 0);
+		shutdown(answering.listener, SHUT_RDWR);
+		pthread_join(thread, NULL);
+		close(answering.listener);
+		remove_socket();
+		assert_int_equal(found.taken, table[i].taken);
+		assert_int_equal(found.error, table[i].error);
+		if (!strstr(found.what, table[i].what))
+			fail_msg("\"%s\" instead of \"%s\"", found.what, table[i].what);
+	}
+}
+
+TEST_GROUP(records_broken)
+{
+	static const struct promise broken[] = {
+		PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew),
+		PROMISE(a_refusal_is_shown_in_the_daemons_own_words),
+		PROMISE(each_refusal_is_followed_by_a_longer_wait),
+		PROMISE(without_it_the_own_ladder_is_watched_and_says_why),
+		PROMISE(low_is_followed_even_if_psibridged_never_says_so),
+		PROMISE(a_move_repeats_no_low_before_rearm),
+		PROMISE(goodbye_holds_the_level_until_it_is_back),
+		PROMISE(goodbye_for_good_is_noticed_after_5_s),
+		PROMISE(a_daemon_that_hangs_keeps_nobody_waiting),
+		PROMISE(nor_is_a_working_source_left_for_it),
+		PROMISE(a_full_queue_is_told_at_once),
+		PROMISE(diagnosis_asks_and_says_what_psibridged_answers),
+	};
+
+	return run_promises(broken);
+}

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-removal.c - registrations, watches and bridges that end: from outside, from inside a
+ * callback, each other, all at once
+ */
+#include "../unit.h"
+#include "library-bench.h"
+
+/* ---- removal ------------------------------------------------------------------------------------
+ */
+
+static void *remove_it(void *arg)
+{
+	struct ear *ear = arg;
+	int r;
+
+	about_to_wait(ear);
+	r = psb_registration_remove(ear->registration);
+	/* `result`: how many calls were running when it returned */
+	note_done(ear, r < 0 ? r : (int)READ(ear, inside));
+	return NULL;
+}
+
+static void when_removal_returns_no_call_is_running_and_none_will_come(void **state)
+{
+	struct bench *b = bench_new(state);
+	pthread_t thread;
+
+	b->ear.shut = true;
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.inside == 1);
+	pthread_create(&thread, NULL, remove_it, &b->ear);
+	await_waiting(&b->ear);
+	assert_int_equal(READ(&b->ear, done), 0);
+	shut_ear(&b->ear, false);
+	pthread_join(thread, NULL);
+	assert_int_equal(b->ear.result, 0);
+
+	listen_with(b, &b->fence, b->variant->flags);
+	say(b, PSB_HIGH);
+	AWAIT(&b->fence, b->fence.calls == 1);
+	assert_int_equal(b->ear.calls, 1);
+	bench_free(b);
+}
+
+static void remove_myself(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	note_done(ear, psb_registration_remove(ear->registration));
+}
+
+static void remove_myself_twice(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	psb_registration_remove(ear->registration);
+	note_done(ear, psb_registration_remove(ear->registration));
+}
+
+static void after_removal_from_inside_there_is_no_further_call(void **state)
+{
+	void (*const acts[])(struct ear *,
+			     const struct psb_notification *) = { remove_myself,
+								  remove_myself_twice };
+	struct bench *b = bench_new(state);
+
+	listen_with(b, &b->fence, b->variant->flags);
+	for (unsigned i = 0; i < 2 * ELEMENTSOF(acts); i++) {
+		b->ear.act = acts[i / 2];
+		listen_with(b, &b->ear, b->variant->flags);
+		say(b, i % 2 ? PSB_HIGH : PSB_LOW);
+		AWAIT(&b->ear, b->ear.done == i + 1 && b->ear.inside == 0);
+		assert_int_equal(b->ear.result, 0);
+		say(b, PSB_NEUTRAL);
+		AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
+		assert_int_equal(READ(&b->ear, calls), i + 1);
+	}
+	bench_free(b);
+}
+
+/* What one-shot callbacks do while their host tears down. */
+static void remove_myself_when_told_to(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	pthread_mutex_lock(&ear->lock);
+	while (ear->shut)
+		pthread_cond_wait(&ear->changed, &ear->lock);
+	pthread_mutex_unlock(&ear->lock);
+	note_done(ear, psb_registration_remove(ear->registration));
+}
+
+static void *unref_the_watch(void *arg)
+{
+	struct bench *b = arg;
+
+	about_to_wait(&b->fence);
+	psb_watch_unref(b->watch);
+	note_done(&b->fence, (int)READ(&b->ear, inside));
+	return NULL;
+}
+
+static void removing_itself_while_others_wait_for_it_is_harmless(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct bench *b = bench_new(state);
+		pthread_t thread;
+
+		b->ear.shut = true;
+		b->ear.act = remove_myself_when_told_to;
+		listen_with(b, &b->ear, b->variant->flags);
+		say(b, PSB_LOW);
+		AWAIT(&b->ear, b->ear.inside == 1);
+		if (i == 0)
+			pthread_create(&thread, NULL, unref_the_watch, b);
+		else
+			pthread_create(&thread, NULL, remove_it, &b->ear);
+		await_waiting(i == 0 ? &b->fence : &b->ear);
+		shut_ear(&b->ear, false);
+		pthread_join(thread, NULL);
+		assert_int_equal(b->ear.inside, 0);
+		assert_int_equal(b->ear.result, 0);
+		if (i == 0)
+			b->watch = NULL;
+		bench_free(b);
+	}
+}
+
+static void the_last_reference_to_a_watch_waits_for_its_callbacks(void **state)
+{
+	struct bench *b = bench_new(state);
+	pthread_t thread;
+
+	b->ear.shut = true;
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.inside == 1);
+	pthread_create(&thread, NULL, unref_the_watch, b);
+	await_waiting(&b->fence);
+	assert_int_equal(READ(&b->fence, done), 0);
+	shut_ear(&b->ear, false);
+	pthread_join(thread, NULL);
+	assert_int_equal(b->fence.result, 0); /* calls running when it returned */
+	b->watch = NULL;
+	bench_free(b);
+}
+
+/* The userdata goes with the watch; address sanitizer sees who comes late. */
+static void what_was_simulated_does_not_outlive_the_watch(void **state)
+{
+	for (int i = 0; i < 50; i++) {
+		struct bench *b = bench_new(state);
+
+		listen_with(b, &b->ear, b->variant->flags);
+		say(b, PSB_LOW);
+		say(b, PSB_HIGH);
+		bench_free(b);
+	}
+}
+
+/* ---- from inside a callback
+ * ---------------------------------------------------------------------- */
+
+static void give_up_everything(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	psb_watch_unref(ear->watch);
+	psb_bridge_unref(ear->bridge);
+	note_done(ear, 0);
+	/* the notification stays what it is to the end of the call: hear() reads its cgroup again */
+	AWAIT_FOR(ear, false, GLANCE_USEC);
+}
+
+static void a_callback_may_give_up_the_watch_and_the_bridge(void **state)
+{
+	struct bench *b = bench_new(state);
+
+	b->ear.act = give_up_everything;
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
+	assert_int_equal(b->ear.cgroup[0], '/');
+	b->watch = NULL;
+	b->bridge = NULL;
+	bench_free(b);
+}
+
+static void remove_the_other(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	note_done(ear, psb_registration_remove(steal(ear->other)));
+}
+
+static void add_another(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	if (!ear->other)
+		psb_watch_add_callback(ear->watch, ear[1].act ? NULL : hear, &ear[1], PSB_INLINE,
+				       &ear->other);
+	note_done(ear, ear->other ? 0 : -1);
+}
+
+static void a_callback_may_add_and_remove_others(void **state)
+{
+	struct bench *b = bench_new(state);
+	static struct ear ears[2];
+
+	ear_init(&ears[0]);
+	ear_init(&ears[1]);
+	/* adding: whoever came during a notification hears the next one */
+	ears[0].act = add_another;
+	listen_with(b, &ears[0], b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&ears[0], ears[0].done == 1 && ears[0].inside == 0);
+	say(b, PSB_NEUTRAL);
+	AWAIT(&ears[1], ears[1].calls >= 1);
+	assert_true(last_is(&ears[1], PSB_NEUTRAL));
+	AWAIT(&ears[0], ears[0].done == 2 && ears[0].inside == 0);
+
+	/* removing: the other one hears no more, whichever of them comes first in the list */
+	unsigned calls = READ(&ears[1], calls);
+
+	b->ear.act = remove_the_other;
+	b->ear.other = steal(ears[0].other);
+	psb_registration_remove(ears[0].registration);
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
+	assert_int_equal(b->ear.result, 0);
+	calls = READ(&ears[1], calls);
+	listen_with(b, &b->fence, b->variant->flags);
+	say(b, PSB_HIGH);
+	AWAIT(&b->fence, b->fence.calls == 1);
+	assert_int_equal(READ(&ears[1], calls), calls);
+	bench_free(b);
+	ear_destroy(&ears[0]);
+	ear_destroy(&ears[1]);
+}
+
+static void nothing(const struct psb_finding *finding, void *userdata)
+{
+	(void)finding;
+	(void)userdata;
+}
+
+/* Every function of the interface. A lock that were held would be met by one of them, or by a
+ * thread of theirs. */
+static void call_everything(struct ear *ear, const struct psb_notification *n)
+{
+	struct psb_load load = { .size = sizeof(load) };
+	static struct psb_source source;
+	struct psb_stats stats = { .size = sizeof(stats) };
+	psb_registration *registration = NULL;
+	psb_bridge *bridge;
+	psb_watch *watch;
+	int failed = 0;
+	const char *why;
+
+	(void)n;
+	source.size = sizeof(source);
+	failed += psb_bridge_start(ear->bridge) != -EALREADY;
+	failed += psb_bridge_fd(ear->bridge) != -EBUSY;
+	failed += psb_bridge_dispatch(ear->bridge) != -EBUSY;
+	failed += psb_bridge_backend(ear->bridge, &why) != PSB_BACKEND_URING && !*why;
+	psb_watch_unref(psb_watch_ref(ear->watch));
+	failed += psb_watch_add_callback(ear->watch, hear, NULL, PSB_TELL_SOURCE, &registration) !=
+		  0;
+	failed += psb_registration_remove(registration) != 0;
+	failed += psb_watch_available(ear->watch, NULL) != PSB_LOW;
+	failed += psb_watch_load(ear->watch, &load) != 0;
+	failed += psb_watch_source(ear->watch, &source) != 0;
+	failed += psb_watch_stats(ear->watch, &stats) != 0;
+	failed += psb_watch_simulate(ear->watch, PSB_LOW, 0) != 0;
+	failed += psb_diagnose(NULL, nothing, NULL) < 0;
+	failed += psb_bridge_new(NULL, &bridge) != 0;
+	watch = watch_fifo(bridge, LONG_USEC);
+	failed += psb_bridge_start(bridge) != 0;
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	watch = watch_fifo(ear->bridge, LONG_USEC);
+	psb_watch_unref(watch);
+	ear->act = NULL;
+	note_done(ear, failed);
+}
+
+static void every_function_may_be_called_from_inside_a_callback(void **state)
+{
+	struct bench *b = bench_new(state);
+
+	b->ear.act = call_everything;
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.done == 1);
+	assert_int_equal(b->ear.result, 0);
+	bench_free(b);
+}
+
+/* ---- each other
+ * --------------------------------------------------------------------------------------- */
+
+struct ring {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	psb_registration *registration[3];
+	unsigned n, inside, deadlocks, others, calls;
+};
+struct ring_member {
+	struct ring *ring;
+	unsigned i;
+};
+
+/* All are inside before anybody removes his neighbour. */
+static void remove_neighbour(const struct psb_notification *n, void *userdata)
+{
+	struct ring_member *m = userdata;
+	struct ring *ring = m->ring;
+	int r;
+
+	(void)n;
+	pthread_mutex_lock(&ring->lock);
+	ring->inside++;
+	ring->calls++;
+	pthread_cond_broadcast(&ring->changed);
+	while (ring->inside < ring->n)
+		pthread_cond_wait(&ring->changed, &ring->lock);
+	pthread_mutex_unlock(&ring->lock);
+	r = psb_registration_remove(ring->registration[(m->i + 1) % ring->n]);
+	pthread_mutex_lock(&ring->lock);
+	ring->deadlocks += r == -EDEADLK;
+	ring->others += r == 0;
+	pthread_cond_broadcast(&ring->changed);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+static void callbacks_that_remove_each_other_are_told_of_the_deadlock_once(void **state)
+{
+	for (unsigned n = 2; n <= 3; n++) {
+		for (int round = 0; round < 10; round++) {
+			struct bench *b = bench_new(state);
+			struct ring ring = { .n = n };
+			struct ring_member members[3];
+			struct timespec until = from_now(PATIENCE_SEC * USEC_PER_SEC);
+			pthread_condattr_t attributes;
+			bool late = false;
+
+			pthread_mutex_init(&ring.lock, NULL);
+			pthread_condattr_init(&attributes);
+			pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+			pthread_cond_init(&ring.changed, &attributes);
+			pthread_condattr_destroy(&attributes);
+			for (unsigned i = 0; i < n; i++) {
+				members[i] = (struct ring_member){ &ring, i };
+				assert_int_equal(psb_watch_add_callback(b->watch, remove_neighbour,
+									&members[i], 0,
+									&ring.registration[i]),
+						 0);
+			}
+			say(b, PSB_LOW);
+			pthread_mutex_lock(&ring.lock);
+			while (ring.deadlocks + ring.others < n && !late)
+				late = pthread_cond_timedwait(&ring.changed, &ring.lock, &until) ==
+				       ETIMEDOUT;
+			pthread_mutex_unlock(&ring.lock);
+			assert_false(late);
+			assert_int_equal(ring.deadlocks, 1);
+			assert_int_equal(ring.others, n - 1);
+			listen_with(b, &b->fence, 0);
+			say(b, PSB_HIGH);
+			AWAIT(&b->fence, b->fence.calls == 1);
+			assert_int_equal(ring.calls, n);
+			bench_free(b);
+			pthread_cond_destroy(&ring.changed);
+			pthread_mutex_destroy(&ring.lock);
+		}
+	}
+}
+
+/* Of two bridges: removes the other one's registration, or gives up all of it, when both are inside. */
+struct rival {
+	struct ring *ring;
+	struct bench *other;
+	psb_registration **its_registration;
+	bool all;
+	int result;
+};
+
+static void do_away_with_the_other(const struct psb_notification *n, void *userdata)
+{
+	struct rival *rival = userdata;
+	struct ring *ring = rival->ring;
+
+	(void)n;
+	pthread_mutex_lock(&ring->lock);
+	ring->inside++;
+	pthread_cond_broadcast(&ring->changed);
+	while (ring->inside < 2)
+		pthread_cond_wait(&ring->changed, &ring->lock);
+	pthread_mutex_unlock(&ring->lock);
+	if (rival->all) {
+		psb_watch_unref(steal(rival->other->watch));
+		psb_bridge_unref(steal(rival->other->bridge));
+	} else {
+		rival->result = psb_registration_remove(*rival->its_registration);
+	}
+	note_done(&rival->other->ear, 0);
+}
+
+static void callbacks_of_two_bridges_may_do_away_with_each_other(void **state)
+{
+	const struct variant *variant = *state;
+
+	for (int round = 0; round < 20; round++) {
+		struct bench *b[2] = { bench_new(state), bench_new(state) };
+		struct ring ring = { .lock = PTHREAD_MUTEX_INITIALIZER,
+				     .changed = PTHREAD_COND_INITIALIZER };
+		struct rival rivals[2];
+
+		for (unsigned i = 0; i < 2; i++) {
+			rivals[i] = (struct rival){ .ring = &ring,
+						    .other = b[!i],
+						    .its_registration = &ring.registration[!i],
+						    .all = round % 2 };
+			assert_int_equal(psb_watch_add_callback(b[i]->watch, do_away_with_the_other,
+								&rivals[i], variant->flags,
+								&ring.registration[i]),
+					 0);
+		}
+		for (unsigned i = 0; i < 2; i++)
+			say(b[i], PSB_LOW);
+		for (unsigned i = 0; i < 2; i++)
+			AWAIT(&b[i]->ear, b[i]->ear.done == 1);
+		if (round % 2 == 0)
+			assert_int_equal(rivals[0].result + rivals[1].result, -EDEADLK);
+		for (unsigned i = 0; i < 2; i++)
+			bench_free(b[i]);
+	}
+}
+
+static void *say_all_the_time(void *arg)
+{
+	struct bench *b = arg;
+
+	while (!READ(&b->fence, done)) {
+		say(b, PSB_LOW);
+		say(b, PSB_HIGH);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void a_thousand_registrations_come_and_go_in_a_stream_of_news(void **state)
+{
+	struct bench *b = bench_new(state);
+	pthread_t thread;
+	unsigned heard_something = 0;
+
+	listen_with(b, &b->fence, 0);
+	pthread_create(&thread, NULL, say_all_the_time, b);
+	for (int i = 0; i < 1000; i++) {
+		struct ear *ear = calloc(1, sizeof(*ear)); /* freed at once: latecomers are seen */
+		unsigned flags = (i % 2 ? b->variant->flags : 0) | (i % 3 ? 0 : PSB_TELL_PRESENT);
+
+		ear_init(ear);
+		listen_with(b, ear, flags);
+		if (i % 10 == 0)
+			AWAIT(ear, ear->calls > 0);
+		assert_int_equal(psb_registration_remove(ear->registration), 0);
+		heard_something += ear->calls > 0;
+		assert_int_equal(ear->inside, 0);
+		ear_destroy(ear);
+		free(ear);
+	}
+	note_done(&b->fence, 0);
+	pthread_join(thread, NULL);
+	assert_true(heard_something >= 100);
+	bench_free(b);
+}
+
+/* ---- ends
+ * --------------------------------------------------------------------------------------------- */
+
+static void give_up_everything_when_told_to(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	pthread_mutex_lock(&ear->lock);
+	while (ear->shut)
+		pthread_cond_wait(&ear->changed, &ear->lock);
+	pthread_mutex_unlock(&ear->lock);
+	psb_watch_unref(ear->watch);
+	psb_bridge_unref(ear->bridge);
+}
+
+/* Somebody waits for the callback to end, and the callback gives up the last references meanwhile. */
+static void whoever_waits_for_a_removal_outlives_the_last_reference(void **state)
+{
+	for (int i = 0; i < 5; i++) {
+		struct bench *b = bench_new(state);
+		pthread_t thread;
+
+		b->ear.shut = true;
+		b->ear.act = give_up_everything_when_told_to;
+		listen_with(b, &b->ear, b->variant->flags);
+		say(b, PSB_LOW);
+		AWAIT(&b->ear, b->ear.inside == 1);
+		pthread_create(&thread, NULL, remove_it, &b->ear);
+		await_waiting(&b->ear);
+		shut_ear(&b->ear, false);
+		pthread_join(thread, NULL);
+		assert_int_equal(b->ear.result, 0);
+		b->watch = NULL;
+		b->bridge = NULL;
+		bench_free(b);
+	}
+}
+
+TEST_GROUP(removal)
+{
+	static const struct promise removal[] = {
+		INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come),
+		INLINE_TOO(after_removal_from_inside_there_is_no_further_call),
+		INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless),
+		INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks),
+		INLINE_TOO(what_was_simulated_does_not_outlive_the_watch),
+		INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge),
+		INLINE_TOO(a_callback_may_add_and_remove_others),
+		INLINE_TOO(every_function_may_be_called_from_inside_a_callback),
+		PROMISE(callbacks_that_remove_each_other_are_told_of_the_deadlock_once),
+		INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other),
+		INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news),
+		INLINE_TOO(whoever_waits_for_a_removal_outlives_the_last_reference),
+	};
+
+	return run_promises(removal);
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-resident.c - code stays in memory while it shall, and not longer
+ *
+ * What the kernel did is read from /proc/self/smaps ("lo" among the VmFlags of a mapping) and
+ * VmLck. Each test is a child of its own: locks belong to a process, and so do its limits.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "../../skip.h"
+#include "psibridge/psibridge.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+#define MUST(condition)                                                                 \
+	do {                                                                            \
+		if (!(condition)) {                                                     \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+			_exit(1);                                                       \
+		}                                                                       \
+	} while (0)
+
+/* Of all mappings: how many kB are locked, and how many of executable files are not. */
+struct locked {
+	unsigned long locked_kb, unlocked_code_kb, locked_data_kb;
+};
+
+static struct locked read_locked(void)
+{
+	struct locked locked = { 0 };
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[1024], mode[8] = "", name[512] = "";
+	unsigned long size_kb = 0;
+
+	MUST(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, "-") && line[0] != 'V' && line[0] <= 'f' && line[0] >= '0') {
+			name[0] = '\0';
+			sscanf(line, "%*s %7s %*s %*s %*s %511s", mode, name);
+		} else if (strncmp(line, "Size:", 5) == 0) {
+			size_kb = strtoul(line + 5, NULL, 10);
+		} else if (strncmp(line, "VmFlags:", 8) == 0) {
+			int is_locked = strstr(line, " lo") != NULL, is_file = name[0] == '/';
+
+			locked.locked_kb += is_locked ? size_kb : 0;
+			if (is_file && mode[2] == 'x' && !is_locked)
+				locked.unlocked_code_kb += size_kb;
+			if (is_locked && (!is_file || strstr(name, "psb-resident")))
+				locked.locked_data_kb += size_kb;
+		}
+	}
+	fclose(f);
+	return locked;
+}
+
+static void in_child(void (*what)(void))
+{
+	pid_t pid;
+	int status;
+
+	if (SANITIZED)
+		SKIP("the sanitizer makes munlock(2) do nothing");
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		what();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Somebody whom the limit counts for. */
+static void become_nobody(rlim_t limit)
+{
+	struct rlimit r = { limit, limit };
+
+	MUST(setrlimit(RLIMIT_MEMLOCK, &r) == 0);
+	if (geteuid() == 0)
+		MUST(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+		     setresuid(65534, 65534, 65534) == 0);
+}
+
+static int may_lock_all(void)
+{
+	struct rlimit r;
+
+	return geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &r) == 0 && r.rlim_cur >= 64 << 20);
+}
+
+static void lock_all(void)
+{
+	unsigned long kept_kb;
+	uint64_t refused = 7;
+	psb_code *code;
+
+	MUST(read_locked().locked_kb == 0);
+	MUST(psb_code_new(&code) == 0);
+	kept_kb = read_locked().locked_kb;
+	MUST(kept_kb > 1000); /* libc, where our own code is */
+	MUST(psb_code_lock(code, &refused) == 0);
+	MUST(refused == 0);
+	MUST(read_locked().locked_kb > kept_kb);
+	MUST(read_locked().unlocked_code_kb == 0);
+	MUST(read_locked().locked_data_kb == 0);
+	MUST(psb_code_lock(code, NULL) == 0); /* again */
+	MUST(read_locked().unlocked_code_kb == 0);
+	MUST(psb_code_unlock(code) == 0);
+	MUST(read_locked().locked_kb == kept_kb);
+	MUST(psb_code_lock(code, NULL) == 0);
+	MUST(!psb_code_free(code));
+	MUST(read_locked().locked_kb == 0);
+}
+
+static void all_code_is_locked_and_unlocked(void **state)
+{
+	(void)state;
+	if (!may_lock_all())
+		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
+	in_child(lock_all);
+}
+
+static void keep_more(void)
+{
+	const void *maths = dlsym(dlopen("libm.so.6", RTLD_NOW), "cos");
+	unsigned long kept_kb;
+	psb_code *code;
+
+	MUST(maths);
+	MUST(psb_code_new(&code) == 0);
+	kept_kb = read_locked().locked_kb;
+	MUST(psb_code_keep(code, maths) == 0);
+	MUST(read_locked().locked_kb > kept_kb);
+	kept_kb = read_locked().locked_kb;
+	MUST(psb_code_keep(code, maths) == 0); /* again */
+	MUST(psb_code_lock(code, NULL) == 0 && psb_code_unlock(code) == 0);
+	MUST(read_locked().locked_kb == kept_kb);
+	MUST(psb_code_keep(code, &kept_kb) == -ENOENT); /* the stack */
+	MUST(psb_code_keep(code, (const void *)8) == -ENOENT);
+	MUST(!psb_code_free(code));
+	MUST(read_locked().locked_kb == 0);
+}
+
+static void what_is_kept_stays_until_the_end(void **state)
+{
+	(void)state;
+	if (!may_lock_all())
+		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
+	in_child(keep_more);
+}
+
+static void map_data(void)
+{
+	char path[] = "/tmp/psb-resident.XXXXXX";
+	int fd = mkstemp(path);
+	psb_code *code;
+
+	MUST(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
+	unlink(path);
+	MUST(mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+	MUST(mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+	     MAP_FAILED);
+	MUST(psb_code_new(&code) == 0);
+	MUST(psb_code_lock(code, NULL) == 0);
+	MUST(read_locked().locked_kb > 0);
+	MUST(read_locked().locked_data_kb == 0);
+}
+
+static void data_is_never_locked(void **state)
+{
+	(void)state;
+	if (!may_lock_all())
+		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
+	in_child(map_data);
+}
+
+static void lock_half(void)
+{
+	unsigned long limit_kb = 2048;
+	uint64_t refused = 0;
+	psb_code *code;
+
+	become_nobody(limit_kb << 10);
+	MUST(psb_code_new(&code) == 0);
+	MUST(psb_code_lock(code, &refused) == 0);
+	MUST(read_locked().locked_kb > 0);
+	MUST(read_locked().locked_kb <= limit_kb / 2);
+	MUST(refused > 0);
+}
+
+static void half_of_the_limit_stays_for_the_program(void **state)
+{
+	(void)state;
+	in_child(lock_half);
+}
+
+static void lock_nothing(void)
+{
+	uint64_t refused = 0;
+	psb_code *code;
+
+	become_nobody(0);
+	MUST(psb_code_new(&code) == 0);
+	MUST(psb_code_lock(code, &refused) == 0);
+	MUST(refused > 1 << 20);
+	MUST(read_locked().locked_kb == 0);
+	MUST(psb_code_unlock(code) == 0);
+}
+
+static void without_any_right_all_of_it_is_told_as_refused(void **state)
+{
+	(void)state;
+	in_child(lock_nothing);
+}
+
+static void lock_first(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	psb_code *code = NULL;
+
+	MUST(page != MAP_FAILED);
+	if (mlock(page, 4096) < 0)
+		_exit(0);
+	MUST(psb_code_new(&code) == -EALREADY);
+	MUST(!code);
+}
+
+static void a_program_that_locks_memory_itself_is_left_alone(void **state)
+{
+	(void)state;
+	in_child(lock_first);
+}
+
+static void fork_it(void)
+{
+	psb_code *code;
+	int status;
+	pid_t pid;
+
+	MUST(psb_code_new(&code) == 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(psb_code_lock(code, NULL) == -ECHILD && psb_code_unlock(code) == -ECHILD ? 0
+											       : 1);
+	MUST(waitpid(pid, &status, 0) == pid && status == 0);
+	MUST(!psb_code_free(code));
+}
+
+static void a_childs_handle_is_dead(void **state)
+{
+	(void)state;
+	in_child(fork_it);
+}
+
+static void null_is_refused_or_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(psb_code_new(NULL), -EINVAL);
+	assert_int_equal(psb_code_lock(NULL, NULL), -EINVAL);
+	assert_int_equal(psb_code_unlock(NULL), -EINVAL);
+	assert_null(psb_code_free(NULL));
+}
+
+TEST_GROUP(resident)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_code_is_locked_and_unlocked),
+		cmocka_unit_test(what_is_kept_stays_until_the_end),
+		cmocka_unit_test(data_is_never_locked),
+		cmocka_unit_test(half_of_the_limit_stays_for_the_program),
+		cmocka_unit_test(without_any_right_all_of_it_is_told_as_refused),
+		cmocka_unit_test(a_program_that_locks_memory_itself_is_left_alone),
+		cmocka_unit_test(a_childs_handle_is_dead),
+		cmocka_unit_test(null_is_refused_or_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-signals.c - signals are the host's: the library's threads block all, and nothing else about
+ * them changes
+ */
+#include "../unit.h"
+#include "library-bench.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+/* 9 and 19 cannot be blocked; 32 and 33 are glibc's own, which it does not let anybody block. */
+static bool can_be_blocked(int signal)
+{
+	return signal != SIGKILL && signal != SIGSTOP && signal != 32 && signal != 33;
+}
+
+static uint64_t every_signal(void)
+{
+	uint64_t mask = 0;
+
+	for (int i = 1; i <= 64; i++)
+		if (can_be_blocked(i))
+			mask |= UINT64_C(1) << (i - 1);
+	return mask;
+}
+
+static uint64_t blocked_in(const char *task)
+{
+	char path[64], text[4096];
+	const char *at;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.20s/status", task);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	at = strstr(text, "\nSigBlk:");
+	return at ? strtoull(at + 8, NULL, 16) : 0;
+}
+
+static bool is_ours(const char *task)
+{
+	char path[64], name[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", task);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, name, sizeof(name) - 1) < 0)
+		name[0] = '\0';
+	close(fd);
+	return strncmp(name, "psb-", 4) == 0;
+}
+
+static uint64_t mask_now(void)
+{
+	sigset_t set;
+	uint64_t mask = 0;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &set);
+	for (int i = 1; i <= 64; i++)
+		if (sigismember(&set, i) == 1)
+			mask |= UINT64_C(1) << (i - 1);
+	return mask;
+}
+
+static void look_at_mask(struct ear *ear, const struct psb_notification *n)
+{
+	(void)n;
+	note_done(ear, (mask_now() & every_signal()) == every_signal());
+}
+
+static void every_signal_is_blocked_in_the_librarys_threads(void **state)
+{
+	struct bench *b = bench_new(state);
+	struct dirent *entry;
+	unsigned ours = 0;
+	DIR *dir;
+
+	b->ear.act = look_at_mask;
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
+	assert_int_equal(b->ear.result, 1); /* seen from inside */
+	dir = opendir("/proc/self/task");
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] == '.' || !is_ours(entry->d_name))
+			continue;
+		ours++;
+		assert_int_equal(blocked_in(entry->d_name) & every_signal(), every_signal());
+	}
+	closedir(dir);
+	assert_int_equal(ours, b->variant->flags ? 1 : 2);
+	bench_free(b);
+}
+
+static void the_callers_mask_and_all_handlers_stay_as_they_were(void **state)
+{
+	struct sigaction before[65], after;
+	uint64_t mask = mask_now();
+	struct bench *b;
+
+	for (int i = 1; i <= 64; i++)
+		if (i != 32 && i != 33)
+			assert_int_equal(sigaction(i, NULL, &before[i]), 0);
+	b = bench_new(state);
+	assert_int_equal(mask_now(), mask);
+	listen_with(b, &b->ear, b->variant->flags);
+	assert_int_equal(mask_now(), mask);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	for (int i = 1; i <= 64; i++) {
+		if (i == 32 || i == 33)
+			continue;
+		assert_int_equal(sigaction(i, NULL, &after), 0);
+		assert_true(after.sa_handler == before[i].sa_handler);
+		assert_int_equal(after.sa_flags, before[i].sa_flags);
+	}
+	bench_free(b);
+	assert_int_equal(mask_now(), mask);
+}
+
+static volatile sig_atomic_t arrived, strayed;
+static pid_t host;
+
+static void arrive(int signal)
+{
+	(void)signal;
+	if ((pid_t)syscall(SYS_gettid) == host)
+		arrived++;
+	else
+		strayed++;
+}
+
+static void signals_to_the_process_land_in_the_hosts_thread(void **state)
+{
+	struct sigaction action = { .sa_handler = arrive }, old;
+	struct bench *b = bench_new(state);
+
+	host = (pid_t)syscall(SYS_gettid);
+	arrived = strayed = 0;
+	sigemptyset(&action.sa_mask);
+	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
+	listen_with(b, &b->ear, b->variant->flags);
+	for (unsigned i = 1; i <= 100; i++) {
+		say(b, i % 2 ? PSB_LOW : PSB_HIGH);
+		/* no other thread may take it, so it has arrived when kill(2) returns (POSIX) */
+		assert_int_equal(kill(getpid(), SIGUSR1), 0);
+		assert_int_equal(arrived, i);
+	}
+	assert_int_equal(strayed, 0);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	bench_free(b);
+	assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
+}
+
+/* A peer that closes before it has read what it was to be written. */
+static void a_broken_pipe_kills_nobody(void **state)
+{
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.source = in_directory("socket"),
+		.source_write = "some 200000 2000000",
+		.source_write_size = 20,
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
+	};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	psb_bridge *bridge = make_bridge(*state);
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
+	unlink(address.sun_path);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 5), 0);
+	for (int i = 0; i < 200; i++) {
+		psb_watch *watch = NULL;
+
+		assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+		close(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+		psb_watch_unref(watch);
+	}
+	assert_int_equal(psb_bridge_start(bridge), 0);
+	psb_bridge_unref(bridge);
+	close(listener);
+}
+
+/* ---- stacks ---------------------------------------------------------------------------------- */
+
+/* glibc takes it out of each stack. */
+static __thread volatile char much_tls[512 << 10];
+
+static void use_much_stack(struct ear *ear, const struct psb_notification *n)
+{
+	volatile char much[200 << 10];
+
+	(void)n;
+	for (size_t i = 0; i < sizeof(much); i += 4096)
+		much[i] = much_tls[i] = 1;
+	note_done(ear, much[0]);
+}
+
+static uint64_t locked_bytes(void)
+{
+	char text[4096];
+	const char *at;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	at = strstr(text, "\nVmLck:");
+	return at ? strtoull(at + 7, NULL, 10) << 10 : 0;
+}
+
+/* Here each of the four stacks includes much_tls. */
+static void a_host_that_locked_its_memory_pays_little_for_our_threads(void **state)
+{
+	psb_bridge *bridge = make_bridge(*state);
+	uint64_t before;
+	psb_watch *watch;
+	struct ear ears[3];
+
+	watch = watch_fifo(bridge, LONG_USEC);
+	before = locked_bytes();
+	if (mlockall(MCL_FUTURE) < 0) {
+		psb_watch_unref(watch);
+		psb_bridge_unref(bridge);
+		SKIP("memory may not be locked here");
+	}
+	for (size_t i = 0; i < ELEMENTSOF(ears); i++) {
+		ear_init(&ears[i]);
+		ears[i].act = use_much_stack;
+		assert_int_equal(psb_watch_add_callback(watch, hear, &ears[i],
+							i == 0 ? PSB_INLINE : 0, NULL),
+				 0);
+	}
+	assert_int_equal(psb_bridge_start(bridge), 0);
+	assert_int_equal(psb_watch_simulate(watch, PSB_LOW, 0), 0);
+	for (size_t i = 0; i < ELEMENTSOF(ears); i++)
+		AWAIT(&ears[i], ears[i].done == 1);
+	assert_true(locked_bytes() - before < 6 << 20);
+	munlockall();
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	for (size_t i = 0; i < ELEMENTSOF(ears); i++)
+		ear_destroy(&ears[i]);
+}
+
+TEST_GROUP(signals)
+{
+	static const struct promise signals[] = {
+		INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads),
+		INLINE_TOO(the_callers_mask_and_all_handlers_stay_as_they_were),
+		INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread),
+		PROMISE(a_broken_pipe_kills_nobody),
+		PROMISE(a_host_that_locked_its_memory_pays_little_for_our_threads),
+	};
+
+	return run_promises(signals);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-simulate-at.c - psb_watch_simulate_at(): levels for single cgroups of a pattern, and levels
+ * that somebody else told
+ */
+#include "../unit.h"
+#include "pattern-bench.h"
+
+#include <sys/resource.h>
+
+/* ---- cgroups of a pattern ------------------------------------------------------------------------- */
+
+static void a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual(void **state)
+{
+	struct bench *b;
+
+	plant(2);
+	b = hear_all(state, QUIET_USEC);
+	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(1), PSB_LOW, 1, 0), 0);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	assert_int_equal(READ(&b->ear, calls), 3);
+	assert_int_equal(heard(&b->ear, 0).available, PSB_LOW);
+	assert_int_equal(heard(&b->ear, 0).critical, 1);
+	assert_int_equal(heard(&b->ear, 0).reason, PSB_REASON_SIMULATED);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
+	AWAIT(&b->ear, b->ear.inside == 0);
+	assert_string_equal(b->ear.cgroup, numbered(1));
+	AWAIT_SEEN(stats_of(b).members == 0);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
+	done_with(b, 2);
+}
+
+static void simulations_of_one_cgroup_make_one_member(void **state)
+{
+	struct bench *b;
+
+	plant(2);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	simulate_at(b, in_mount(numbered(0)), PSB_LOW, 0); /* the mount may stand in front */
+	AWAIT(&b->ear, b->ear.calls == 2);
+	assert_int_equal(stats_of(b).members, 1);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
+	simulate_at(b, numbered(1), PSB_NEUTRAL, 0);
+	AWAIT(&b->ear, b->ear.calls == 3);
+	assert_int_equal(stats_of(b).members, 2);
+	simulate_at(b, numbered(0), PSB_HIGH, 0);
+	AWAIT(&b->ear, b->ear.calls == 4);
+	AWAIT_SEEN(stats_of(b).members == 1);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_NEUTRAL);
+	done_with(b, 2);
+}
+
+/* Nobody was told otherwise. */
+static void high_is_no_news_of_a_cgroup_at_rest(void **state)
+{
+	struct bench *b;
+
+	plant(2);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, numbered(0), PSB_HIGH, 0);
+	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
+	simulate_at(b, numbered(1), PSB_LOW, 0); /* later, and told */
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).available, PSB_LOW);
+	assert_int_equal(stats_of(b).members, 1);
+	done_with(b, 2);
+}
+
+static void an_untold_low_is_not_told_but_its_end_is(void **state)
+{
+	uint64_t begin;
+	struct bench *b;
+	int critical;
+
+	plant(1);
+	b = hear_all(state, QUIET_USEC);
+	begin = clock_usec(CLOCK_MONOTONIC);
+	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(0), PSB_LOW, 1, PSB_UNTOLD), 0);
+	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
+	assert_int_equal(critical, 1);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	assert_int_equal(READ(&b->ear, calls), 2);
+	assert_int_equal(heard(&b->ear, 0).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&b->ear, 0).reason, PSB_REASON_CALM);
+	assert_true(heard(&b->ear, 0).time_usec >= begin + QUIET_USEC); /* it runs from there */
+	assert_true(heard(&b->ear, 1).time_usec >= begin + 2 * QUIET_USEC);
+	assert_int_equal(stats_of(b).low, 0);
+	AWAIT_SEEN(stats_of(b).members == 0);
+	done_with(b, 1);
+}
+
+/* Whoever was told Low must not wait for an end that nobody looks out for. */
+static void an_untold_low_that_cannot_be_taken_over_ends_at_once(void **state)
+{
+	struct rlimit before, none;
+	struct bench *b;
+	unsigned calls;
+
+	plant(1);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, numbered(0), PSB_LOW, 0); /* it runs */
+	simulate_at(b, numbered(0), PSB_HIGH, 0);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT_SEEN(stats_of(b).members == 0);
+	calls = READ(&b->ear, calls);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &none);
+	simulate_at(b, numbered(0), PSB_LOW, PSB_UNTOLD);
+	AWAIT_FOR(&b->ear, b->ear.calls > calls, PATIENCE_SEC * USEC_PER_SEC);
+	setrlimit(RLIMIT_NOFILE, &before);
+	assert_int_equal(READ(&b->ear, calls), calls + 1);
+	assert_int_equal(heard(&b->ear, calls).available, PSB_HIGH);
+	AWAIT(&b->ear, b->ear.inside == 0);
+	assert_string_equal(b->ear.cgroup, numbered(0));
+	assert_int_equal(READ(&log_ear, done), 1);
+	done_with(b, 1);
+}
+
+static void an_untold_high_ends_a_low_in_silence(void **state)
+{
+	struct bench *b;
+
+	plant(2);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
+	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_HIGH);
+	simulate_at(b, numbered(1), PSB_LOW, 0); /* later, and told */
+	AWAIT(&b->ear, b->ear.calls == 2);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_LOW);
+	done_with(b, 2);
+}
+
+static void of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged(void **state)
+{
+	struct bench *b;
+
+	plant(1);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, cgroup("vanished"), PSB_LOW, 0);
+	simulate_at(b, cgroup("vanished"), PSB_LOW, PSB_UNTOLD);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->ear, b->ear.inside == 0);
+	assert_string_equal(b->ear.cgroup, numbered(0));
+	assert_int_equal(READ(&log_ear, done), 2);
+	assert_int_equal(stats_of(b).members, 1);
+	done_with(b, 1);
+}
+
+/* Somebody told it that memory is short, so it must hear of the end. */
+static void who_was_taken_over_hears_that_its_cgroup_was_removed(void **state)
+{
+	struct bench *b;
+
+	plant(1);
+	b = hear_all(state, 2 * USEC_PER_SEC); /* a sample is taken meanwhile */
+	simulate_at(b, numbered(0), PSB_LOW, PSB_UNTOLD);
+	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
+	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_GONE);
+	assert_int_equal(heard(&b->ear, 0).available, PSB_NEUTRAL);
+	AWAIT_SEEN(stats_of(b).members == 0);
+	done_with(b, 1);
+}
+
+/* The old one was not sampled since. */
+static void a_cgroup_that_was_made_anew_is_another_one(void **state)
+{
+	struct bench *b;
+
+	plant(1);
+	b = hear_all(state, LONG_USEC);
+	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
+	assert_int_equal(mkdir(in_mount(numbered(0)), 0755), 0);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	AWAIT(&b->ear, b->ear.calls >= 2 && last_is(&b->ear, PSB_LOW));
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
+	done_with(b, 1);
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+	struct bench *b, *one;
+
+	plant(1);
+	b = hear_all(state, LONG_USEC);
+
+	const struct {
+		const char *cgroup;
+		int available, critical;
+	} bad[] = {
+		{ NULL, PSB_LOW, 0 },
+		{ trunk, PSB_LOW, 0 },
+		{ cgroup("c0/below"), PSB_LOW, 0 },
+		{ cgroup("../x"), PSB_LOW, 0 },
+		{ "/", PSB_LOW, 0 },
+		{ "", PSB_LOW, 0 },
+		{ numbered(0), 0, 0 },
+		{ numbered(0), 4, 0 },
+		{ numbered(0), PSB_NEUTRAL, 1 },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+		assert_int_equal(psb_watch_simulate_at(b->watch, bad[i].cgroup,
+						       (enum psb_available)bad[i].available,
+						       bad[i].critical, 0),
+				 -EINVAL);
+	assert_int_equal(psb_watch_simulate_at(NULL, numbered(0), PSB_LOW, 0, 0), -EINVAL);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), -EOPNOTSUPP);
+	assert_int_equal(psb_watch_simulate(b->watch, 0, 0), -EINVAL);
+
+	one = bench_new(state);
+	assert_int_equal(psb_watch_simulate_at(one->watch, "/somebody/else", PSB_LOW, 0, 0),
+			 -EINVAL);
+	bench_free(one);
+	assert_int_equal(READ(&b->ear, calls), 0);
+	done_with(b, 1);
+}
+
+/* ---- single cgroups ------------------------------------------------------------------------------ */
+
+/* Quiet is short, Calm takes for ever. */
+static psb_watch *watch_quickly(psb_bridge *bridge)
+{
+	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	psb_watch *watch;
+
+	assert_int_equal(mkfifo(options.source, 0600), 0);
+	options.calm_usec = LONG_USEC;
+	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+	return watch;
+}
+
+static struct bench *hear_quickly(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	assert_non_null(b);
+	b->variant = *state;
+	b->bridge = make_bridge(b->variant);
+	b->watch = watch_quickly(b->bridge);
+	ear_init(&b->ear);
+	ear_init(&b->fence);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	listen_with(b, &b->ear, b->variant->flags);
+	return b;
+}
+
+/* Also by those that were told the same before: since then it was Low, as they know. */
+static void the_end_of_an_untold_low_is_heard_by_everybody(void **state)
+{
+	struct bench *b = hear_quickly(state);
+	int critical;
+
+	say(b, PSB_NEUTRAL);
+	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 1, PSB_UNTOLD), 0);
+	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
+	assert_int_equal(critical, 1);
+	AWAIT(&b->ear, b->ear.calls == 2);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
+	bench_free(b);
+}
+
+/* Else the end of the Low would seem to be known already. */
+static void a_call_that_runs_meanwhile_counts_as_told_before(void **state)
+{
+	struct bench *b = hear_quickly(state);
+
+	shut_ear(&b->ear, true);
+	say(b, PSB_NEUTRAL);
+	AWAIT(&b->ear, b->ear.inside == 1);
+	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
+	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
+	shut_ear(&b->ear, false);
+	AWAIT(&b->ear, b->ear.calls == 2);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
+	bench_free(b);
+}
+
+static void a_single_cgroup_may_be_named_or_not(void **state)
+{
+	struct bench *b = bench_new(state);
+	char path[512];
+
+	listen_with(b, &b->ear, b->variant->flags);
+	snprintf(path, sizeof(path), "%s", source_of(b->watch).cgroup);
+	assert_int_equal(psb_watch_simulate_at(b->watch, path, PSB_LOW, 0, 0), 0);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_NEUTRAL, 0, 0), 0);
+	AWAIT(&b->ear, b->ear.calls == 2);
+	bench_free(b);
+}
+
+TEST_GROUP(simulate_at)
+{
+	static const struct promise promises[] = {
+		INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual),
+		PROMISE(simulations_of_one_cgroup_make_one_member),
+		PROMISE(high_is_no_news_of_a_cgroup_at_rest),
+		INLINE_TOO(an_untold_low_is_not_told_but_its_end_is),
+		INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once),
+		PROMISE(an_untold_high_ends_a_low_in_silence),
+		PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged),
+		PROMISE(who_was_taken_over_hears_that_its_cgroup_was_removed),
+		PROMISE(a_cgroup_that_was_made_anew_is_another_one),
+		PROMISE(what_makes_no_sense_is_refused),
+		INLINE_TOO(the_end_of_an_untold_low_is_heard_by_everybody),
+		PROMISE(a_call_that_runs_meanwhile_counts_as_told_before),
+		PROMISE(a_single_cgroup_may_be_named_or_not),
+	};
+
+	return run_promises(promises);
+}

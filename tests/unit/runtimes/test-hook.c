@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-hook.c - what every hook does (src/runtimes/hook.h): when it collects, and what it says
+ *
+ * How it begins and ends is in test-hook-life.c.
+ */
+#include "../unit.h"
+#include "hook-stage.h"
+
+#include <limits.h>
+
+static struct fake fake;
+
+/* "collected: A -> B MiB, T ms", A and B in tenths. */
+struct effect {
+	unsigned before, after, msec;
+};
+
+static struct effect await_effect(void)
+{
+	const char *line = await_line("collected: ");
+	unsigned numbers[5] = { 0 }, n = 0;
+
+	for (const char *p = line; *p && n < ELEMENTSOF(numbers);) {
+		char *end;
+
+		if (*p < '0' || *p > '9') {
+			p++;
+			continue;
+		}
+		numbers[n++] = (unsigned)strtoul(p, &end, 10);
+		p = end;
+	}
+	assert_int_equal(n, 5);
+	return (struct effect){ 10 * numbers[0] + numbers[1], 10 * numbers[2] + numbers[3],
+				numbers[4] };
+}
+
+/* ---- collecting ----------------------------------------------------------------------------------- */
+
+static void a_low_makes_the_runtime_collect_and_what_went_back_is_told(void **state)
+{
+	struct effect effect;
+	uint64_t at;
+
+	(void)state;
+	start_and_await_ready(&fake);
+	fake_grow(&fake, MIB(64));
+	SET(&fake, work_usec, 30 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	assert_string_equal(await_line("told "), "told Low (memory is short)");
+	effect = await_effect();
+	at = clock_usec(CLOCK_MONOTONIC);
+	/* the kernel counts RSS in batches, and others allocate, too */
+	assert_in_range(effect.before - effect.after, 600, 680);
+	assert_in_range(effect.msec, 30, 5000);
+	/* memory may go back a while after the collection: that is waited for */
+	assert_true(at - fake.returned_usec >= 650 * USEC_PER_MSEC);
+	assert_int_equal(collected(&fake), 1);
+	assert_int_equal(fake.criticals, 0);
+	stop(&fake);
+}
+
+static void a_collection_never_runs_on_the_bridges_thread(void **state)
+{
+	(void)state;
+	start_and_await_ready(&fake);
+	shut_ear(&fake.ear, true);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.ear.inside == 1);
+	assert_string_equal(fake.thread_name, "psb-hook");
+	assert_int_equal(count_threads(), 2); /* and the loop's */
+	/* the bridge goes on: what comes meanwhile is there when it is over, the newest of it */
+	tell(&fake, PSB_NEUTRAL);
+	tell(&fake, PSB_HIGH);
+	await_read(&fake);
+	assert_int_equal(count_lines("told "), 1);
+	shut_ear(&fake.ear, false);
+	await_line("told ");
+	AWAIT(&fake.ear, fake.ear.done == 1);
+	stop(&fake);
+}
+
+static void the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_grown(void **state)
+{
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	start_and_await_ready(&fake); /* PSIBRIDGE_GROWN is 50 MiB */
+	press_once(&fake);
+	await_effect();
+	assert_int_equal(collected(&fake), 1);
+
+	tell(&fake, PSB_LOW);
+	assert_non_null(
+		strstr(await_line("kept: "), ", little has grown since the last collection"));
+	tell(&fake, PSB_HIGH);
+	await_line("told High");
+	fake_grow(&fake, MIB(40));
+	press_once(&fake);
+	assert_int_equal(count_lines("kept: "), 2);
+	assert_int_equal(collected(&fake), 1);
+	fake_grow(&fake, MIB(20));
+	press_once(&fake);
+	assert_int_equal(collected(&fake), 2);
+	assert_in_range(await_effect().before, 600, 100000);
+	stop(&fake);
+}
+
+static void a_fifth_of_what_was_given_back_must_have_come_back(void **state)
+{
+	struct effect effect;
+
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	setenv("PSIBRIDGE_GROWN", "1M", 1);
+	start_and_await_ready(&fake);
+	fake_grow(&fake, MIB(200));
+	press_once(&fake);
+	effect = await_effect();
+	assert_in_range(effect.before - effect.after, 1900, 2100);
+
+	fake_grow(&fake, MIB(30));
+	tell(&fake, PSB_LOW);
+	assert_non_null(
+		strstr(await_line("kept: "), ", little has grown since the last collection"));
+	tell(&fake, PSB_HIGH);
+	await_line("told High");
+	assert_int_equal(collected(&fake), 1);
+	fake_grow(&fake, MIB(20));
+	press_once(&fake);
+	assert_int_equal(collected(&fake), 2);
+	stop(&fake);
+}
+
+static void two_collections_are_apart_however_much_has_grown(void **state)
+{
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1h", 1);
+	setenv("PSIBRIDGE_GROWN", "0", 1);
+	start_and_await_ready(&fake);
+	press_once(&fake);
+	fake_grow(&fake, MIB(100));
+	tell(&fake, PSB_LOW);
+	assert_non_null(strstr(await_line("kept: "), ", the last collection is not long ago"));
+	tell(&fake, PSB_HIGH);
+	await_line("told High");
+	assert_int_equal(collected(&fake), 1);
+	stop(&fake);
+}
+
+/* The effect of the one before is looked at first: afterwards nobody could tell them apart. */
+static void grown_0_makes_every_low_count(void **state)
+{
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	setenv("PSIBRIDGE_GROWN", "0", 1);
+	start_and_await_ready(&fake);
+	fake_grow(&fake, MIB(64)); /* a fifth of which does not come back */
+	for (unsigned i = 1; i <= 3; i++) {
+		AWAIT_FOR(&fake.ear, false, 2 * USEC_PER_MSEC); /* PSIBRIDGE_APART */
+		press_once(&fake);
+		assert_int_equal(collected(&fake), i);
+	}
+	assert_int_equal(count_lines("kept: "), 0);
+	stop(&fake);
+	assert_int_equal(count_lines("collected: "), 3);
+}
+
+static void what_the_runtime_refuses_is_told_once_and_asked_for_again(void **state)
+{
+	(void)state;
+	start_and_await_ready(&fake);
+	SET(&fake, result, -EPERM);
+	press_once(&fake);
+	press_once(&fake);
+	assert_int_equal(collected(&fake), 2);
+	assert_int_equal(count_lines("the runtime did not collect: Operation not permitted"), 1);
+	assert_int_equal(count_lines("collected: "), 0);
+	AWAIT(&fake.ear, fake.ear.done == 2); /* who knows how far it came */
+
+	SET(&fake, result, 0); /* that was no collection, so the next one is not too soon */
+	press_once(&fake);
+	assert_int_equal(collected(&fake), 3);
+	await_effect();
+	stop(&fake);
+}
+
+static void a_runtime_that_is_still_starting_is_asked_again(void **state)
+{
+	(void)state;
+	start_and_await_ready(&fake);
+	SET(&fake, result, -EAGAIN);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.ear.calls >= 3);
+	SET(&fake, result, 0);
+	await_effect();
+	assert_int_equal(count_lines("the runtime did not collect: "), 0);
+	stop(&fake);
+}
+
+static void a_runtime_that_never_starts_is_told_of(void **state)
+{
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
+
+	(void)state;
+	start_and_await_ready(&fake);
+	SET(&fake, result, -EAGAIN);
+	tell(&fake, PSB_LOW);
+	await_line("the runtime did not collect: it is still starting");
+	assert_true(clock_usec(CLOCK_MONOTONIC) - begin >= 2 * USEC_PER_SEC);
+	stop(&fake);
+}
+
+/* ---- settling ------------------------------------------------------------------------------------- */
+
+static const struct hook_runtime settling = {
+	.name = "fake",
+	.collect = fake_collect,
+	.settle = fake_settle,
+	.relax = fake_relax,
+};
+
+static unsigned settled(struct fake *f)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&f->ear.lock);
+	n = f->settled;
+	pthread_mutex_unlock(&f->ear.lock);
+	return n;
+}
+
+static void what_goes_back_later_is_waited_for_and_told_once(void **state)
+{
+	struct effect effect;
+
+	(void)state;
+	start_told(&settling, &fake);
+	SET(&fake, steps, 5);
+	SET(&fake, step_usec, 20 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	effect = await_effect();
+	assert_int_equal(settled(&fake), 5);
+	assert_int_equal(collected(&fake), 1);
+	assert_int_equal(count_lines("collected: "), 1);
+	stop(&fake);
+	assert_int_equal(fake.settled, 5);
+	assert_in_range(fake.settled_bytes, effect.after * MIB(1) / 10 - MIB(2),
+			effect.after * MIB(1) / 10 + MIB(2));
+}
+
+static void while_it_settles_it_is_told_and_may_be_stopped(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	start_told(&settling, &fake);
+	SET(&fake, steps, UINT_MAX);
+	SET(&fake, step_usec, 10 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.settled >= 2);
+	tell(&fake, PSB_HIGH);
+	await_line("told High");
+	AWAIT(&fake.ear, fake.ear.done == 1);
+	before = settled(&fake);
+	AWAIT(&fake.ear, fake.settled > before); /* it goes on: what was freed is still here */
+	assert_int_equal(count_lines("collected: "), 0);
+	stop(&fake);
+	assert_int_equal(count_lines("collected: "), 1);
+}
+
+/* 20 times its length would keep the next Low away for 10 s. */
+static void the_time_it_settles_keeps_no_low_away(void **state)
+{
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	setenv("PSIBRIDGE_GROWN", "0", 1);
+	start_told(&settling, &fake);
+	SET(&fake, steps, 6);
+	SET(&fake, step_usec, 100 * USEC_PER_MSEC);
+	tell(&fake, PSB_LOW);
+	AWAIT(&fake.ear, fake.settled == 6);
+	tell(&fake, PSB_LOW);
+	AWAIT_FOR(&fake.ear, fake.ear.calls == 2, 5 * USEC_PER_SEC);
+	assert_int_equal(collected(&fake), 2);
+	stop(&fake);
+}
+
+/* ---- relaxing ------------------------------------------------------------------------------------- */
+
+static void relax_follows_a_low_and_nothing_else(void **state)
+{
+	(void)state;
+	start_and_await_ready(&fake); /* and was told High, the present state */
+	tell(&fake, PSB_NEUTRAL);
+	await_line("told Neutral");
+	tell(&fake, PSB_LOW);
+	await_line("told Low");
+	tell(&fake, PSB_NEUTRAL);
+	await_line("told Neutral");
+	AWAIT(&fake.ear, fake.ear.done == 1);
+	tell(&fake, PSB_HIGH);
+	await_line("told High");
+	press_once(&fake); /* kept: there is nothing to undo */
+	assert_int_equal(count_lines("kept: "), 1);
+	assert_int_equal(READ(&fake.ear, done), 1);
+	stop(&fake);
+}
+
+static void a_runtime_need_not_know_how_to_relax(void **state)
+{
+	static const struct hook_runtime runtime = { .name = "fake", .collect = fake_collect };
+
+	(void)state;
+	start_told(&runtime, &fake);
+	await_line("ready: ");
+	press_once(&fake);
+	press_once(&fake); /* so it is through with the High before */
+	assert_int_equal(collected(&fake), 1);
+	stop(&fake);
+}
+
+/* ---- what it is told to do ------------------------------------------------------------------------- */
+
+static void collect_says_at_which_level(void **state)
+{
+	static const struct {
+		const char *collect;
+		unsigned at_low, at_critical;
+	} table[] = { { "low", 1, 1 }, { "critical", 0, 1 }, { "off", 0, 0 } };
+
+	(void)state;
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	setenv("PSIBRIDGE_GROWN", "0", 1);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		setenv("PSIBRIDGE_COLLECT", table[i].collect, 1);
+		start_and_await_ready(&fake);
+		tell(&fake, PSB_LOW);
+		await_line("told Low (memory is short)");
+		tell(&fake, PSB_NEUTRAL);
+		await_line("told Neutral");
+		AWAIT_FOR(&fake.ear, false, 2 * USEC_PER_MSEC); /* PSIBRIDGE_APART */
+		tell_record(&fake, WIRE_LEVEL, PSB_LOW, true);
+		await_line("told Low, critical (memory is very short)");
+		tell(&fake, PSB_HIGH);
+		await_line("told High (memory is plentiful)");
+		assert_int_equal(collected(&fake), table[i].at_low + table[i].at_critical);
+		assert_int_equal(fake.criticals, table[i].at_critical);
+		if (table[i].at_critical)
+			AWAIT(&fake.ear, fake.ear.done == table[i].at_low + table[i].at_critical);
+		stop(&fake);
+		assert_int_equal(fake.ear.done, table[i].at_low + table[i].at_critical);
+	}
+}
+
+/* Of the settings, of what became of it, and of what the level of a line is. */
+static void it_says_as_much_as_it_is_told_to(void **state)
+{
+	static const struct {
+		const char *log;
+		unsigned ready, told, refused, nonsense, ended;
+	} table[] = {
+		{ "off", 0, 0, 0, 0, 0 },  { "error", 0, 0, 1, 0, 0 },
+		{ "", 0, 0, 1, 1, 0 },	   { "warning", 0, 0, 1, 1, 0 },
+		{ "info", 1, 2, 1, 1, 0 }, { "debug", 1, 2, 1, 1, 1 },
+	};
+
+	(void)state;
+	setenv("PSIBRIDGE_GROWN", "a lot", 1);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		said_count = read_count = 0;
+		setenv("PSIBRIDGE_LOG", table[i].log, 1);
+		start(&fake);
+		SET(&fake, result, -EPERM);
+		tell(&fake, PSB_LOW);
+		AWAIT(&fake.ear, fake.ear.calls == 1);
+		tell(&fake, PSB_HIGH);
+		AWAIT(&fake.ear, fake.ear.done == 1);
+		stop(&fake);
+		assert_int_equal(count_lines("ready: "), table[i].ready);
+		assert_int_equal(count_lines("told "), table[i].told);
+		assert_int_equal(count_lines("the runtime did not collect: "), table[i].refused);
+		assert_int_equal(count_lines("PSIBRIDGE_GROWN=a lot: "), table[i].nonsense);
+		assert_int_equal(count_lines("ended"), table[i].ended);
+	}
+}
+
+TEST_GROUP(hook)
+{
+	static const struct CMUnitTest hook[] = {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_stage, clear_stage)
+		CASE(a_low_makes_the_runtime_collect_and_what_went_back_is_told),
+		CASE(a_collection_never_runs_on_the_bridges_thread),
+		CASE(the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_grown),
+		CASE(a_fifth_of_what_was_given_back_must_have_come_back),
+		CASE(two_collections_are_apart_however_much_has_grown),
+		CASE(grown_0_makes_every_low_count),
+		CASE(what_the_runtime_refuses_is_told_once_and_asked_for_again),
+		CASE(a_runtime_that_is_still_starting_is_asked_again),
+		CASE(a_runtime_that_never_starts_is_told_of),
+		CASE(what_goes_back_later_is_waited_for_and_told_once),
+		CASE(while_it_settles_it_is_told_and_may_be_stopped),
+		CASE(the_time_it_settles_keeps_no_low_away),
+		CASE(relax_follows_a_low_and_nothing_else),
+		CASE(a_runtime_need_not_know_how_to_relax),
+		CASE(collect_says_at_which_level),
+		CASE(it_says_as_much_as_it_is_told_to),
+	};
+
+	return run_in_directory(hook);
+}
