@@ -16,8 +16,8 @@
 #include <sys/types.h>
 
 #define LAB_MB (UINT64_C(1) << 20)
-#define LAB_LIMIT (16 * LAB_MB) /* enough for a stall: the file that is read is LAB_FILE long */
-#define LAB_FILE (40 * LAB_MB)
+#define LAB_LIMIT (48 * LAB_MB) /* enough for a stall: the file that is read is LAB_FILE long */
+#define LAB_FILE (64 * LAB_MB)
 
 struct lab {
 	char mount[64];	 /* of cgroup2 */
@@ -43,11 +43,8 @@ void lab_write(const char *path, const char *text);
 /* -errno instead of failing. */
 int lab_try_write(const char *path, const char *text);
 
-/* Processes in `group` that read a file bigger than the limit, over and over; they end with the first, which is returned. */
+/* Processes in `group` that read a file bigger than LAB_LIMIT, over and over; they end with the first, which is returned. */
 pid_t lab_press(const struct lab *lab, const char *group);
-/* The same with a file of their own: for several at once. What one group has read is
- * charged to it, and makes no pressure in another. */
-pid_t lab_press_alone(const struct lab *lab, const char *group);
 /* A process in `group` that keeps all CPUs but the first busy; whoever presses from then on runs on the first. */
 pid_t lab_burn(const struct lab *lab, const char *group);
 /* A process in `group` that takes `bytes` of anonymous memory as fast as it can, then sleeps. */

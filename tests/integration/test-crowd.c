@@ -349,7 +349,7 @@ static void ten_stall_and_those_ten_are_told(void **state)
 		SKIP(no_lab);
 	begin = lab_now_usec();
 	for (unsigned i = 0; i < STALLING; i++)
-		pressers[i] = lab_press_alone(&lab, group_of(i));
+		pressers[i] = lab_press(&lab, group_of(i));
 	if (!listen_until(60000, all_stalling_are_low))
 		fail_msg("not all of the stalling were told");
 	for (unsigned i = 0; i < STALLING; i++) {

@@ -143,7 +143,7 @@ static void real_stalls_arrive_with_their_numbers(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
-	presser = lab_press_alone(&lab, "a");
+	presser = lab_press(&lab, "a");
 	EXPECT(20000, count(PSB_LOW) > 0);
 	low = record_find(&host.record, 0, PSB_KIND_LEVEL, PSB_LOW, NULL);
 	assert_true(low->n.some_total_usec > 0 && low->n.stall_usec > 0 && low->n.since_usec > 0);
@@ -196,7 +196,7 @@ static void a_repeat_is_due_however_often_it_is_killed(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
-	lab_press_alone(&lab, "a");
+	lab_press(&lab, "a");
 	EXPECT(20000, count(PSB_LOW) > 0);
 	end = lab_now_usec() + 16000000;
 	while (lab_now_usec() < end && !was_repeated()) {
@@ -224,7 +224,7 @@ static void while_it_is_away_the_library_helps_itself_and_comes_back(void **stat
 	/* what it was told comes to its end all the same */
 	EXPECT(30000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
 	lows = count(PSB_LOW);
-	presser = lab_press_alone(&lab, "a");
+	presser = lab_press(&lab, "a");
 	EXPECT(20000, count(PSB_LOW) > lows);
 	lab_kill(presser);
 
