@@ -83,7 +83,7 @@ run_watch()
 {
 	mkfifo "$here/fifo"
 	# shellcheck disable=SC2046
-	eval timeout -k 1 15 $(inject) "$bin/psibridge" watch --json --source "$here/fifo" --rung 1 "$quick" --duration 1600ms \
+	eval timeout -k 1 15 $(inject) "$bin/psibridge" watch --json --source "$here/fifo" --rung 1 "$quick" --duration 3s \
 		'>"$here/stdout" 2>"$here/stderr" &'
 	pid=$!
 	exec 7<>"$here/fifo"
