@@ -133,10 +133,10 @@ int args_refuse(const struct args *args, const char *why)
 	return -EINVAL;
 }
 
-static int refuse_value(const struct args *args)
+int args_unexpected(const struct args *args, const char *why)
 {
-	complain(args->verb, "--%s \"%s\": %s was expected", args->option->name, args->value,
-		 args->option->expected);
+	complain(args->verb, "--%s \"%s\": %s%s%s was expected", args->option->name, args->value,
+		 why, *why ? "; " : "", args->option->expected);
 	return -EINVAL;
 }
 
@@ -146,7 +146,7 @@ int args_number(const struct args *args, uint64_t min, uint64_t max, uint64_t *r
 	uint64_t value;
 
 	if (scan_u64(&s, &value) < 0 || s.left > 0 || value < min || value > max)
-		return refuse_value(args);
+		return args_unexpected(args, "");
 	*ret = value;
 	return 0;
 }
@@ -156,13 +156,10 @@ int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
 	const char *why;
 	uint64_t usec;
 
-	if (duration_parse(args->value, strlen(args->value), &usec, &why) < 0) {
-		complain(args->verb, "--%s \"%s\": %s; %s was expected", args->option->name,
-			 args->value, why, args->option->expected);
-		return -EINVAL;
-	}
+	if (duration_parse(args->value, strlen(args->value), &usec, &why) < 0)
+		return args_unexpected(args, why);
 	if (usec < min_usec || usec > max_usec)
-		return refuse_value(args);
+		return args_unexpected(args, "");
 	*ret_usec = usec;
 	return 0;
 }

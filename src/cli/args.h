@@ -56,6 +56,8 @@ int args_next(struct args *args);
 
 /* "psibridge VERB: --NAME "VALUE": WHY" about the option at hand. Returns -EINVAL. */
 int args_refuse(const struct args *args, const char *why);
+/* The same with what was expected behind `why`, which may be "". */
+int args_unexpected(const struct args *args, const char *why);
 
 /* The value at hand as a number from `min` to `max`. Errors: -EINVAL. */
 int args_number(const struct args *args, uint64_t min, uint64_t max, uint64_t *ret);

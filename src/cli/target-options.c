@@ -12,14 +12,13 @@
 #include "cli/target-options.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
-#include "core/duration.h"
 #include "core/scan.h"
-
-#define DAY_USEC (86400 * USEC_PER_SEC)
+#include "core/setting.h"
 
 #define A_TRIGGER "a trigger such as \"some 200ms/2s\""
 #define A_TIME "a time from 1ms to 24h, such as 10s,"
@@ -31,13 +30,14 @@ const struct args_option target_options_table[] = {
 	{ "source", "the path of a pressure file, FIFO or socket", OPTION_SOURCE },
 	{ "pattern", "a pattern such as \"system.slice/*.service\"", OPTION_PATTERN },
 	{ "rung", "a rung from 1 to 6", OPTION_RUNG },
-	{ "early", A_TRIGGER, OPTION_EARLY },
-	{ "low", A_TRIGGER, OPTION_LOW },
-	{ "critical", A_TRIGGER, OPTION_CRITICAL },
-	{ "rearm", A_TIME, OPTION_REARM },
-	{ "quiet", A_TIME, OPTION_QUIET },
-	{ "calm", A_TIME, OPTION_CALM },
-	{ "headroom", "a percentage from 1 to 99, or \"off\",", OPTION_HEADROOM },
+	{ "early", A_TRIGGER, OPTION_SETTINGS + SETTING_EARLY },
+	{ "low", A_TRIGGER, OPTION_SETTINGS + SETTING_LOW },
+	{ "critical", A_TRIGGER, OPTION_SETTINGS + SETTING_CRITICAL },
+	{ "rearm", A_TIME, OPTION_SETTINGS + SETTING_REARM },
+	{ "quiet", A_TIME, OPTION_SETTINGS + SETTING_QUIET },
+	{ "calm", A_TIME, OPTION_SETTINGS + SETTING_CALM },
+	{ "headroom", "a percentage from 1 to 99, or \"off\",",
+	  OPTION_SETTINGS + SETTING_HEADROOM },
 	{ NULL, NULL, 0 },
 };
 
@@ -127,17 +127,6 @@ static int take_pid(struct target_options *o, const struct args *args)
 	return r;
 }
 
-static int take_trigger(const struct args *args, const char **ret_text, struct trigger *ret)
-{
-	const char *why;
-	int r = trigger_parse(args->value, strlen(args->value), ret, &why);
-
-	if (r < 0)
-		return args_refuse(args, why);
-	*ret_text = args->value;
-	return 0;
-}
-
 static int take_rung(struct target_options *o, const struct args *args)
 {
 	uint64_t rung;
@@ -148,23 +137,39 @@ static int take_rung(struct target_options *o, const struct args *args)
 	return r;
 }
 
-static int take_headroom(struct target_options *o, const struct args *args)
+/* As psb_watch_options has them: triggers as text. */
+static int take_setting(struct target_options *o, const struct args *args, enum setting setting)
 {
-	uint64_t percent = PSB_HEADROOM_OFF;
-	int r = 0;
+	static const size_t offsets[SETTING_COUNT] = {
+		[SETTING_EARLY] = offsetof(struct psb_watch_options, early),
+		[SETTING_LOW] = offsetof(struct psb_watch_options, low),
+		[SETTING_CRITICAL] = offsetof(struct psb_watch_options, critical),
+		[SETTING_REARM] = offsetof(struct psb_watch_options, rearm_usec),
+		[SETTING_QUIET] = offsetof(struct psb_watch_options, quiet_usec),
+		[SETTING_CALM] = offsetof(struct psb_watch_options, calm_usec),
+		[SETTING_HEADROOM] = offsetof(struct psb_watch_options, headroom_percent),
+	};
+	void *to = (char *)&o->watch + offsets[setting];
+	struct value value;
+	const char *why = "";
 
-	if (strcmp(args->value, "off") != 0)
-		r = args_number(args, 1, 99, &percent);
-	if (r == 0)
-		o->watch.headroom_percent = (unsigned)percent;
-	return r;
+	if (value_parse(setting_table[setting].form, args->value, strlen(args->value), &value,
+			&why) < 0)
+		return setting_table[setting].form == FORM_TRIGGER ? args_refuse(args, why)
+								   : args_unexpected(args, why);
+	if (setting == SETTING_LOW)
+		o->low_window_usec = value.trigger.window_usec;
+	if (setting_table[setting].form == FORM_TRIGGER)
+		*(const char **)to = args->value;
+	else if (setting_table[setting].form == FORM_PERCENT)
+		*(unsigned *)to = value.number ? (unsigned)value.number : PSB_HEADROOM_OFF;
+	else
+		*(uint64_t *)to = value.number;
+	return 0;
 }
 
 int target_options_take(struct target_options *o, const struct args *args)
 {
-	struct trigger trigger;
-	int r;
-
 	switch (args->option->id) {
 	case OPTION_CGROUP:
 		return take_target(o, args, &o->watch.cgroup);
@@ -178,25 +183,9 @@ int target_options_take(struct target_options *o, const struct args *args)
 		return take_target(o, args, &o->watch.pattern);
 	case OPTION_RUNG:
 		return take_rung(o, args);
-	case OPTION_EARLY:
-		return take_trigger(args, &o->watch.early, &trigger);
-	case OPTION_LOW:
-		r = take_trigger(args, &o->watch.low, &trigger);
-		if (r == 0)
-			o->low_window_usec = trigger.window_usec;
-		return r;
-	case OPTION_CRITICAL:
-		return take_trigger(args, &o->watch.critical, &trigger);
-	case OPTION_REARM:
-		return args_duration(args, USEC_PER_MSEC, DAY_USEC, &o->watch.rearm_usec);
-	case OPTION_QUIET:
-		return args_duration(args, USEC_PER_MSEC, DAY_USEC, &o->watch.quiet_usec);
-	case OPTION_CALM:
-		return args_duration(args, USEC_PER_MSEC, DAY_USEC, &o->watch.calm_usec);
-	case OPTION_HEADROOM:
-		return take_headroom(o, args);
+	default:
+		return take_setting(o, args, (enum setting)(args->option->id - OPTION_SETTINGS));
 	}
-	return -EINVAL;
 }
 
 /* Do the library's words begin with this member? Then it is the option of that name. */

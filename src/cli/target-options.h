@@ -8,7 +8,7 @@
 #pragma once
 
 #include "cli/args.h"
-#include "core/trigger.h"
+#include "core/setting.h"
 #include "psibridge/psibridge.h"
 
 #define UNIT_NAME_MAX 300
@@ -31,14 +31,8 @@ enum {
 	OPTION_SOURCE,
 	OPTION_PATTERN,
 	OPTION_RUNG,
-	OPTION_EARLY,
-	OPTION_LOW,
-	OPTION_CRITICAL,
-	OPTION_REARM,
-	OPTION_QUIET,
-	OPTION_CALM,
-	OPTION_HEADROOM,
-	TARGET_OPTIONS_END,
+	OPTION_SETTINGS, /* and on, by enum setting */
+	TARGET_OPTIONS_END = OPTION_SETTINGS + SETTING_COUNT,
 };
 
 extern const struct args_option target_options_table[];

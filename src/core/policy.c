@@ -32,6 +32,8 @@
 void policy_init(struct policy *policy, const struct policy_options *options)
 {
 	*policy = (struct policy){ .options = *options, .level = LEVEL_HIGH };
+	if (policy->options.headroom_percent == HEADROOM_OFF)
+		policy->options.headroom_percent = 0;
 	if (policy->options.quiet_usec == 0)
 		policy->options.quiet_usec = 2 * options->low.window_usec;
 	window_init(&policy->early, options->early.window_usec);

@@ -43,12 +43,10 @@ struct policy_options {
 	uint64_t rearm_usec; /* at least so long between two equal Lows */
 	uint64_t quiet_usec; /* 0: two windows of low */
 	uint64_t calm_usec;
-	unsigned headroom_percent; /* 0: never look */
+	unsigned headroom_percent; /* 0, HEADROOM_OFF: never look */
 };
 
-#define POLICY_REARM_USEC (8192 * USEC_PER_MSEC) /* the CLR itself ignored faster ones */
-#define POLICY_CALM_USEC (10 * USEC_PER_SEC)
-#define POLICY_HEADROOM_PERCENT 25
+#define HEADROOM_OFF 0xffffffffu /* PSB_HEADROOM_OFF */
 
 /* tests/model proves the promises for a scaled-down clock, and sets these itself. */
 #ifndef POLICY_PACE_MIN_USEC
@@ -126,7 +124,7 @@ struct policy {
 	bool started;
 };
 
-/* Options are taken as they are, but for quiet_usec. */
+/* Options are taken as they are, but for quiet_usec and HEADROOM_OFF. */
 void policy_init(struct policy *policy, const struct policy_options *options);
 
 /* The next sample is a baseline again; the level stays. For a source that was replaced by another. */

@@ -130,6 +130,12 @@ int trigger_parse(const char *text, size_t size, struct trigger *ret, const char
 	return 0;
 }
 
+bool trigger_is_same(const struct trigger *a, const struct trigger *b)
+{
+	return a->kind == b->kind && a->threshold_usec == b->threshold_usec &&
+	       a->window_usec == b->window_usec;
+}
+
 size_t trigger_format(const struct trigger *trigger, char *buf)
 {
 	size_t n = put_kind(trigger->kind, buf);

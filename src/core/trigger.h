@@ -31,6 +31,8 @@ struct trigger {
  */
 int trigger_parse(const char *text, size_t size, struct trigger *ret, const char **ret_why);
 
+bool trigger_is_same(const struct trigger *a, const struct trigger *b);
+
 /* Both write a C string into buf[TRIGGER_TEXT_MAX] and return its length without the NUL. */
 size_t trigger_format(const struct trigger *trigger, char *buf);
 size_t trigger_format_kernel(const struct trigger *trigger, char *buf);

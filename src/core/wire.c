@@ -82,7 +82,7 @@ static int take_headroom(struct scan value, unsigned *ret, const char **ret_why)
 	uint64_t percent;
 
 	if (scan_is(value, "off")) {
-		*ret = WIRE_HEADROOM_OFF;
+		*ret = HEADROOM_OFF;
 		return 0;
 	}
 	if (scan_u64(&value, &percent) < 0 || value.left > 0 || percent < 1 || percent > 99)
@@ -91,47 +91,31 @@ static int take_headroom(struct scan value, unsigned *ret, const char **ret_why)
 	return 0;
 }
 
-enum key { KEY_EARLY, KEY_LOW, KEY_CRITICAL, KEY_REARM, KEY_QUIET, KEY_CALM, KEY_HEADROOM, KEYS };
-
-static const char *const key_name[KEYS] = {
-	"early=", "low=", "critical=", "rearm=", "quiet=", "calm=", "headroom=",
-};
-
-static int take_value(struct wire_terms *t, enum key key, struct scan value, const char **ret_why)
+static int take_value(struct policy_options *t, enum setting setting, struct scan value,
+		      const char **ret_why)
 {
-	switch (key) {
-	case KEY_EARLY:
-		t->has_early = true;
-		return take_trigger(value, &t->early, ret_why);
-	case KEY_LOW:
-		t->has_low = true;
-		return take_trigger(value, &t->low, ret_why);
-	case KEY_CRITICAL:
-		t->has_critical = true;
-		return take_trigger(value, &t->critical, ret_why);
-	case KEY_REARM:
-		return take_time(value, &t->rearm_usec, ret_why);
-	case KEY_QUIET:
-		return take_time(value, &t->quiet_usec, ret_why);
-	case KEY_CALM:
-		return take_time(value, &t->calm_usec, ret_why);
-	case KEY_HEADROOM:
-		return take_headroom(value, &t->headroom_percent, ret_why);
-	case KEYS:
-		break;
+	void *to = (char *)t + setting_table[setting].offset;
+
+	switch (setting_table[setting].form) {
+	case FORM_TRIGGER:
+		return take_trigger(value, to, ret_why);
+	case FORM_PERCENT:
+		return take_headroom(value, to, ret_why);
+	default:
+		return take_time(value, to, ret_why);
 	}
-	return -EINVAL;
 }
 
-static int take_key(struct wire_terms *t, struct scan item, unsigned *seen, const char **ret_why)
+static int take_key(struct policy_options *t, struct scan item, const char **ret_why)
 {
-	for (enum key key = 0; key < KEYS; key++) {
-		if (!scan_word(&item, key_name[key]))
+	for (enum setting key = 0; key < SETTING_COUNT; key++) {
+		struct scan value = item;
+
+		if (!scan_word(&value, setting_table[key].word) || !scan_word(&value, "="))
 			continue;
-		if (*seen & (1u << key))
+		if (setting_is_set(t, key))
 			return scan_refuse(-EINVAL, "a key is there twice", ret_why);
-		*seen |= 1u << key;
-		return take_value(t, key, item, ret_why);
+		return take_value(t, key, value, ret_why);
 	}
 	return scan_refuse(-EINVAL, "a key is unknown", ret_why);
 }
@@ -139,7 +123,6 @@ static int take_key(struct wire_terms *t, struct scan item, unsigned *seen, cons
 /* What stands behind the version, without the newline. */
 static int take_keys(struct scan s, struct wire_hello *h, const char **ret_why)
 {
-	unsigned seen = 0;
 	int r;
 
 	while (s.left > 0) {
@@ -161,7 +144,7 @@ static int take_keys(struct scan s, struct wire_hello *h, const char **ret_why)
 		while (item.left < s.left && s.p[item.left] != ' ')
 			item.left++;
 		scan_skip(&s, item.left);
-		r = take_key(&h->terms, item, &seen, ret_why);
+		r = take_key(&h->terms, item, ret_why);
 		if (r < 0)
 			return r;
 	}
@@ -230,7 +213,6 @@ static int parse_trigger(struct scan s, struct wire_hello *ret, const char **ret
 	} else if (trigger_parse(s.p, n, &h.terms.low, NULL) < 0) {
 		return -EAGAIN;
 	}
-	h.terms.has_low = true;
 	*ret = h;
 	return n < s.left ? 0 : 1;
 }
@@ -266,23 +248,28 @@ _printf_(2, 3) static void put(struct line *line, const char *format, ...)
 	va_end(args);
 }
 
-static void put_trigger(struct line *line, enum key key, bool has, const struct trigger *t)
+static void put_setting(struct line *line, const struct policy_options *t, enum setting setting)
 {
-	if (has)
-		put(line, " %s%s:%" PRIu64 ":%" PRIu64, key_name[key],
-		    t->kind == PSI_FULL ? "full" : "some", t->threshold_usec, t->window_usec);
+	struct value value;
+
+	if (!setting_is_set(t, setting))
+		return;
+	setting_get(t, setting, &value);
+	put(line, " %s=", setting_table[setting].word);
+	if (setting_table[setting].form == FORM_TRIGGER)
+		put(line, "%s:%" PRIu64 ":%" PRIu64,
+		    value.trigger.kind == PSI_FULL ? "full" : "some", value.trigger.threshold_usec,
+		    value.trigger.window_usec);
+	else if (value.number == 0)
+		put(line, "off");
+	else
+		put(line, "%" PRIu64, value.number);
 }
 
-static void put_time(struct line *line, enum key key, uint64_t usec)
+int wire_hello_format(const struct policy_options *terms, const char *cgroup, char *buf)
 {
-	if (usec > 0)
-		put(line, " %s%" PRIu64, key_name[key], usec);
-}
-
-int wire_hello_format(const struct wire_terms *terms, const char *cgroup, char *buf)
-{
-	static const struct wire_terms none;
-	const struct wire_terms *t = terms ? terms : &none;
+	static const struct policy_options none;
+	const struct policy_options *t = terms ? terms : &none;
 	struct line line = { .buf = buf };
 	size_t length = cgroup ? strlen(cgroup) : 0;
 
@@ -295,16 +282,8 @@ int wire_hello_format(const struct wire_terms *terms, const char *cgroup, char *
 			       16 + 3 * (11 + 5 + 2 * 21) + 3 * (8 + 20) + 24 + 9 + CGPATH_MAX,
 		       "room for every line");
 	put(&line, OURS VERSION);
-	put_trigger(&line, KEY_EARLY, t->has_early, &t->early);
-	put_trigger(&line, KEY_LOW, t->has_low, &t->low);
-	put_trigger(&line, KEY_CRITICAL, t->has_critical, &t->critical);
-	put_time(&line, KEY_REARM, t->rearm_usec);
-	put_time(&line, KEY_QUIET, t->quiet_usec);
-	put_time(&line, KEY_CALM, t->calm_usec);
-	if (t->headroom_percent == WIRE_HEADROOM_OFF)
-		put(&line, " %soff", key_name[KEY_HEADROOM]);
-	else if (t->headroom_percent > 0)
-		put(&line, " %s%u", key_name[KEY_HEADROOM], t->headroom_percent);
+	for (enum setting key = 0; key < SETTING_COUNT; key++)
+		put_setting(&line, t, key);
 	if (cgroup)
 		put(&line, " cgroup=%s", cgroup);
 	buf[line.n++] = '\n'; /* in place of the NUL */

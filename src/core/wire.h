@@ -28,26 +28,16 @@
 #pragma once
 
 #include "cgpath.h"
-#include "trigger.h"
+#include "setting.h"
 
 #define WIRE_HELLO_MAX (CGPATH_MAX + 512) /* a line, with its newline */
 #define WIRE_LOW 'L'
 
 enum wire_hello_kind { WIRE_PLAIN, WIRE_TRIGGER, WIRE_SUBSCRIBE };
 
-#define WIRE_HEADROOM_OFF 0xffffffffu
-
-/* Thresholds and times a client asks for; zero is the daemon's own. */
-struct wire_terms {
-	bool has_early, has_low, has_critical;
-	struct trigger early, low, critical;
-	uint64_t rearm_usec, quiet_usec, calm_usec;
-	unsigned headroom_percent; /* 0: the daemon's own; WIRE_HEADROOM_OFF */
-};
-
 struct wire_hello {
 	enum wire_hello_kind kind;
-	struct wire_terms terms;
+	struct policy_options terms; /* what the client asks for; zero is the daemon's own */
 	const char *cgroup; /* into the parsed text, not normalised, not terminated; NULL: its own */
 	size_t cgroup_size;
 };
@@ -62,7 +52,7 @@ int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, cons
 
 /* Our line, with its newline, into buf[WIRE_HELLO_MAX]; not terminated. `cgroup` may be NULL.
  * Returns its length, or -EINVAL (a newline in cgroup), -ENAMETOOLONG. */
-int wire_hello_format(const struct wire_terms *terms, const char *cgroup, char *buf);
+int wire_hello_format(const struct policy_options *terms, const char *cgroup, char *buf);
 
 enum wire_record_kind {
 	WIRE_WELCOME = 1, /* the present state; again when the daemon was started anew */

@@ -140,7 +140,7 @@ static void told(struct seat *seat, const struct psb_notification *n)
 	}
 }
 
-static void terms(const struct seat *seat, struct wire_terms *ret)
+static void terms(const struct seat *seat, struct policy_options *ret)
 {
 	ledger_get_terms(client_of(seat)->entry, ret);
 }
@@ -165,7 +165,7 @@ static int sit(struct client *c, const char *cgroup, const struct psb_notificati
 	       const char **ret_why)
 {
 	struct daemon *d = c->server->daemon;
-	struct wire_terms t;
+	struct policy_options t;
 	int r;
 
 	ledger_get_terms(c->entry, &t);
@@ -191,7 +191,7 @@ static void sit_anyhow(struct client *c, const char *cgroup, const struct psb_no
 	journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 		    "%s: a client (pid %d) cannot have its threshold: %s", cgroup,
 		    (int)c->entry->pid, why);
-	ledger_put_terms(c->entry, &(struct wire_terms){ 0 });
+	ledger_put_terms(c->entry, &(struct policy_options){ 0 });
 	if (sit(c, cgroup, last, &why) < 0)
 		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client (pid %d) cannot be served: %s", cgroup,
@@ -275,7 +275,7 @@ static void subscribe(struct client *c, const struct wire_hello *hello)
 		journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client (pid %d) cannot have its thresholds: %s", path,
 			    (int)c->entry->pid, why);
-		ledger_put_terms(c->entry, &(struct wire_terms){ 0 });
+		ledger_put_terms(c->entry, &(struct policy_options){ 0 });
 		r = sit(c, path, NULL, &why);
 	}
 	if (r == 0) {
@@ -292,14 +292,12 @@ static void subscribe(struct client *c, const struct wire_hello *hello)
 
 static void take_trigger(struct client *c, const struct wire_hello *hello)
 {
-	struct wire_terms had;
+	struct policy_options had;
 	char path[CGPATH_MAX];
 
 	ledger_get_terms(c->entry, &had);
 	c->entry->protocol = LEDGER_PLAIN;
-	if (!c->seat.place || (had.has_low && had.low.kind == hello->terms.low.kind &&
-			       had.low.threshold_usec == hello->terms.low.threshold_usec &&
-			       had.low.window_usec == hello->terms.low.window_usec))
+	if (!c->seat.place || trigger_is_same(&had.low, &hello->terms.low))
 		return;
 	ledger_put_terms(c->entry, &hello->terms);
 	forest_path(&c->seat, path);

@@ -16,15 +16,11 @@
 #include "core/scan.h"
 
 enum config_key {
-	/* [Defaults] and [Watch] */
-	KEY_EARLY,
-	KEY_LOW,
-	KEY_CRITICAL,
-	KEY_REARM,
-	KEY_QUIET,
-	KEY_CALM,
-	KEY_HIGH_HEADROOM,
-	KEY_SHADOW,
+	/* [Defaults] and [Watch]: first those of core/setting.h */
+	KEY_EARLY = SETTING_EARLY,
+	KEY_LOW = SETTING_LOW,
+	KEY_CRITICAL = SETTING_CRITICAL,
+	KEY_SHADOW = SETTING_COUNT,
 	/* [Watch] */
 	KEY_ENABLED,
 	/* [Daemon] */

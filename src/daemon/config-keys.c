@@ -2,7 +2,7 @@
 /*
  * config-keys.c - every key of psibridged.conf: where it may stand, how its value is written
  *
- * One row of the table a key. What is built in is kept as text and goes through the same parser as
+ * One row of the table a key, but for those of core/setting.h. What is built in is kept as text and goes through the same parser as
  * what people write, so it obeys the same rules (core/value.h); tests/unit/daemon/test-config.c reads
  * every row.
  */
@@ -16,13 +16,6 @@ static const struct row {
 	enum value_form form;
 	unsigned sections;
 } table[KEY_COUNT] = {
-	[KEY_EARLY] = { "Early", "some 20ms/2s", FORM_TRIGGER, JUDGING },
-	[KEY_LOW] = { "Low", "some 200ms/2s", FORM_TRIGGER, JUDGING },
-	[KEY_CRITICAL] = { "Critical", "full 100ms/2s", FORM_TRIGGER, JUDGING },
-	[KEY_REARM] = { "Rearm", "8.192s", FORM_TIME, JUDGING },
-	[KEY_QUIET] = { "Quiet", "auto", FORM_TIME_OR_AUTO, JUDGING },
-	[KEY_CALM] = { "Calm", "10s", FORM_TIME, JUDGING },
-	[KEY_HIGH_HEADROOM] = { "HighHeadroom", "25%", FORM_PERCENT, JUDGING },
 	[KEY_SHADOW] = { "Shadow", "no", FORM_BOOLEAN, JUDGING },
 	[KEY_ENABLED] = { "Enabled", "yes", FORM_BOOLEAN, BIT(SECTION_WATCH) },
 	[KEY_CLIENTS_MAX] = { "ClientsMax", "16384", FORM_COUNT, BIT(SECTION_DAEMON) },
@@ -32,31 +25,41 @@ static const struct row {
 	[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
 };
 
+static struct row row_of(enum config_key key)
+{
+	const struct setting_row *setting;
+
+	if ((unsigned)key >= SETTING_COUNT)
+		return table[key];
+	setting = &setting_table[key];
+	return (struct row){ setting->key, setting->built_in, setting->form, JUDGING };
+}
+
 const char *config_key_name(enum config_key key)
 {
-	return table[key].name;
+	return row_of(key).name;
 }
 
 enum value_form config_key_form(enum config_key key)
 {
-	return table[key].form;
+	return row_of(key).form;
 }
 
 const char *config_key_expected(enum config_key key)
 {
-	return key == KEY_CRITICAL ? "a trigger such as full 100ms/2s"
-				   : value_expected(table[key].form);
+	return (unsigned)key < SETTING_COUNT ? setting_expected((enum setting)key)
+					     : value_expected(table[key].form);
 }
 
 bool config_key_belongs(enum config_key key, enum section_kind kind)
 {
-	return table[key].sections & BIT(kind);
+	return row_of(key).sections & BIT(kind);
 }
 
 void config_key_built_in(enum config_key key, struct value *ret)
 {
-	const char *text = table[key].built_in;
+	const char *text = row_of(key).built_in;
 
 	*ret = (struct value){ .number = 0 };
-	(void)value_parse(table[key].form, text, strlen(text), ret, NULL);
+	(void)value_parse(row_of(key).form, text, strlen(text), ret, NULL);
 }

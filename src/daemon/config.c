@@ -181,16 +181,12 @@ static uint64_t number(const struct origins *o, const struct section *s, enum co
 
 static struct settings settle(const struct origins *o, const struct section *s)
 {
-	return (struct settings){
-		.early = config_effective(o, s, KEY_EARLY)->value.trigger,
-		.low = config_effective(o, s, KEY_LOW)->value.trigger,
-		.critical = config_effective(o, s, KEY_CRITICAL)->value.trigger,
-		.rearm_usec = number(o, s, KEY_REARM),
-		.quiet_usec = number(o, s, KEY_QUIET),
-		.calm_usec = number(o, s, KEY_CALM),
-		.headroom_percent = (unsigned)number(o, s, KEY_HIGH_HEADROOM),
-		.shadow = number(o, s, KEY_SHADOW),
-	};
+	struct settings settings = { .shadow = number(o, s, KEY_SHADOW) };
+
+	for (enum setting setting = 0; setting < SETTING_COUNT; setting++)
+		setting_put(&settings.policy, setting,
+			    &config_effective(o, s, (enum config_key)setting)->value);
+	return settings;
 }
 
 /* ---- what must fit together ------------------------------------------------------------------ */
@@ -310,16 +306,22 @@ int config_finish(struct loader *loader, struct config **ret)
 	return 0;
 }
 
-static bool triggers_equal(const struct trigger *a, const struct trigger *b)
-{
-	return a->kind == b->kind && a->threshold_usec == b->threshold_usec &&
-	       a->window_usec == b->window_usec;
-}
-
 bool settings_equal(const struct settings *a, const struct settings *b)
 {
-	return triggers_equal(&a->early, &b->early) && triggers_equal(&a->low, &b->low) &&
-	       triggers_equal(&a->critical, &b->critical) && a->rearm_usec == b->rearm_usec &&
-	       a->quiet_usec == b->quiet_usec && a->calm_usec == b->calm_usec &&
-	       a->headroom_percent == b->headroom_percent && a->shadow == b->shadow;
+	return settings_are_equal(&a->policy, &b->policy) && a->shadow == b->shadow;
+}
+
+void settings_write(const struct policy_options *policy, struct settings_text *text,
+		    struct psb_watch_options *ret)
+{
+	trigger_format(&policy->early, text->early);
+	trigger_format(&policy->low, text->low);
+	trigger_format(&policy->critical, text->critical);
+	ret->early = text->early;
+	ret->low = text->low;
+	ret->critical = text->critical;
+	ret->rearm_usec = policy->rearm_usec;
+	ret->quiet_usec = policy->quiet_usec;
+	ret->calm_usec = policy->calm_usec;
+	ret->headroom_percent = policy->headroom_percent;
 }

@@ -23,19 +23,15 @@
 #pragma once
 
 #include "core/cgpath.h"
-#include "core/trigger.h"
+#include "core/setting.h"
+#include "psibridge/psibridge.h"
 
 #include <stdio.h>
 
-/* Keys: Early=, Low=, Critical=, Rearm=, Quiet=, Calm=, HighHeadroom=, Shadow=. The early threshold
- * is never over the others: no stall reaches Low or critical without passing it. */
+/* The early threshold is never over the others: no stall reaches Low or critical without passing it. */
 struct settings {
-	struct trigger early, low, critical;
-	uint64_t rearm_usec;
-	uint64_t quiet_usec; /* 0: two windows of low */
-	uint64_t calm_usec;
-	unsigned headroom_percent; /* 0: never look */
-	bool shadow;		   /* compute and log beside what is live, deliver nothing */
+	struct policy_options policy; /* core/setting.h; complete */
+	bool shadow; /* Shadow=: compute and log beside what is live, deliver nothing */
 };
 
 struct config_watch {
@@ -77,3 +73,10 @@ DEFINE_CLEANUP(struct config *, config_free);
 int config_show(const struct config *config, FILE *out);
 
 bool settings_equal(const struct settings *a, const struct settings *b);
+
+/* As psb_watch_new() takes them: `ret` points into `text`. */
+struct settings_text {
+	char early[TRIGGER_TEXT_MAX], low[TRIGGER_TEXT_MAX], critical[TRIGGER_TEXT_MAX];
+};
+void settings_write(const struct policy_options *policy, struct settings_text *text,
+		    struct psb_watch_options *ret);

@@ -157,15 +157,17 @@ static json_t *head_json(struct daemon *d, uint64_t now)
 
 static json_t *settings_json(const struct settings *s)
 {
-	char early[TRIGGER_TEXT_MAX], low[TRIGGER_TEXT_MAX], critical[TRIGGER_TEXT_MAX];
+	const struct policy_options *p = &s->policy;
+	struct settings_text text;
 
-	trigger_format(&s->early, early);
-	trigger_format(&s->low, low);
-	trigger_format(&s->critical, critical);
-	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i}", "early", early, "low", low,
-			 "critical", critical, "rearm_usec", number(s->rearm_usec), "quiet_usec",
-			 number(s->quiet_usec), "calm_usec", number(s->calm_usec),
-			 "headroom_percent", (int)s->headroom_percent);
+	trigger_format(&p->early, text.early);
+	trigger_format(&p->low, text.low);
+	trigger_format(&p->critical, text.critical);
+	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i}", "early", text.early, "low",
+			 text.low, "critical", text.critical, "rearm_usec", number(p->rearm_usec),
+			 "quiet_usec", number(p->quiet_usec), "calm_usec", number(p->calm_usec),
+			 "headroom_percent",
+			 p->headroom_percent == HEADROOM_OFF ? 0 : (int)p->headroom_percent);
 }
 
 static json_t *source_json(const struct psb_source *s)

@@ -86,7 +86,7 @@ const char *forest_tree_fixed(const struct tree *tree);
 /* Its one cgroup was removed; the rest is done later. */
 void forest_tree_lost(struct tree *tree);
 /* The lens for those terms, made if need be. Errors: -EUSERS, -ENOMEM, as psb_watch_new(). */
-int lens_get(struct tree *tree, const struct wire_terms *terms, struct lens **ret);
+int lens_get(struct tree *tree, const struct policy_options *terms, struct lens **ret);
 void lens_free(struct lens *lens);
 
 /* ---- forest.c ---- */

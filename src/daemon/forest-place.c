@@ -248,7 +248,7 @@ static void tell_above(struct place *p, const struct psb_notification *n)
 
 	judge(p, &sum);
 	repeat = sum.available == PSB_LOW && n->available == PSB_LOW &&
-		 n->time_usec >= p->told_usec + p->lens->settings.rearm_usec;
+		 n->time_usec >= p->told_usec + p->lens->settings.policy.rearm_usec;
 	if (sum.available == p->available && sum.critical <= p->critical && !repeat)
 		return;
 	sum.reason = n->reason == PSB_REASON_GONE ? PSB_REASON_CALM : n->reason;
@@ -291,8 +291,9 @@ static const struct trigger *threshold_of(const struct settings *s,
 	if (n->kind != PSB_KIND_LEVEL)
 		return NULL;
 	if (n->critical)
-		return &s->critical;
-	return n->available == PSB_LOW || n->reason == PSB_REASON_CALM ? &s->low : &s->early;
+		return &s->policy.critical;
+	return n->available == PSB_LOW || n->reason == PSB_REASON_CALM ? &s->policy.low
+								       : &s->policy.early;
 }
 
 void lens_told(const struct psb_notification *n, void *userdata)

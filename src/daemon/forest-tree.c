@@ -29,33 +29,17 @@
 /* ---- lenses ------------------------------------------------------------------------------------- */
 
 /* The tree's settings, with what the client brought. */
-static struct settings apply_terms(const struct settings *base, const struct wire_terms *t)
+static struct settings apply_terms(const struct settings *base, const struct policy_options *t)
 {
 	struct settings s = *base;
 
 	if (!t)
 		return s;
-	if (t->has_low)
-		s.low = t->low;
-	if (t->has_critical)
-		s.critical = t->critical;
-	if (t->has_low) /* what is Low must be noticed on the way there */
-		s.early = trigger_early_of(&s.low, &s.critical);
-	if (t->has_low && s.low.kind == base->low.kind &&
-	    s.low.threshold_usec == base->low.threshold_usec &&
-	    s.low.window_usec == base->low.window_usec)
-		s.early = base->early;
-	if (t->has_early)
-		s.early = t->early;
-	if (t->rearm_usec)
-		s.rearm_usec = t->rearm_usec;
-	if (t->quiet_usec)
-		s.quiet_usec = t->quiet_usec;
-	if (t->calm_usec)
-		s.calm_usec = t->calm_usec;
-	if (t->headroom_percent)
-		s.headroom_percent = t->headroom_percent == WIRE_HEADROOM_OFF ? 0
-									      : t->headroom_percent;
+	settings_over(&s.policy, t);
+	/* what is Low must be noticed on the way there */
+	if (setting_is_set(t, SETTING_LOW) && !setting_is_set(t, SETTING_EARLY) &&
+	    !trigger_is_same(&t->low, &base->policy.low))
+		s.policy.early = trigger_early_of(&s.policy.low, &s.policy.critical);
 	return s;
 }
 
@@ -63,8 +47,7 @@ static struct settings apply_terms(const struct settings *base, const struct wir
 static int arm(struct lens *lens, char *why, size_t why_size)
 {
 	const struct tree *t = lens->tree;
-	const struct settings *s = &lens->settings;
-	char early[TRIGGER_TEXT_MAX], low[TRIGGER_TEXT_MAX], critical[TRIGGER_TEXT_MAX];
+	struct settings_text text;
 	struct psb_watch_options o = {
 		.size = sizeof(o),
 		.cgroup = t->pattern ? NULL : t->path,
@@ -72,21 +55,12 @@ static int arm(struct lens *lens, char *why, size_t why_size)
 		/* the machine's pressure says nothing of one cgroup */
 		.rungs = PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER) |
 			 PSB_RUNG_MASK(PSB_RUNG_EVENTS) | PSB_RUNG_MASK(PSB_RUNG_SAMPLING),
-		.early = early,
-		.low = low,
-		.critical = critical,
-		.rearm_usec = s->rearm_usec,
-		.quiet_usec = s->quiet_usec,
-		.calm_usec = s->calm_usec,
-		.headroom_percent = s->headroom_percent ? s->headroom_percent : PSB_HEADROOM_OFF,
 		.error_text = why,
 		.error_text_size = why_size,
 	};
 	int r;
 
-	trigger_format(&s->early, early);
-	trigger_format(&s->low, low);
-	trigger_format(&s->critical, critical);
+	settings_write(&lens->settings.policy, &text, &o);
 	r = psb_watch_new(t->forest->options.bridge, &o, &lens->watch);
 	if (r < 0)
 		return r;
@@ -127,7 +101,7 @@ void lens_free(struct lens *lens)
 	free(lens);
 }
 
-int lens_get(struct tree *tree, const struct wire_terms *terms, struct lens **ret)
+int lens_get(struct tree *tree, const struct policy_options *terms, struct lens **ret)
 {
 	struct settings s = apply_terms(&tree->settings, terms);
 	struct lens *lens;

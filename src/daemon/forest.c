@@ -133,7 +133,7 @@ static int cgroup_exists(const struct forest *f, const char *path)
 }
 
 int forest_sit(struct forest *f, struct seat *seat, const char *cgroup,
-	       const struct wire_terms *terms, const struct psb_notification *last,
+	       const struct policy_options *terms, const struct psb_notification *last,
 	       const char **ret_why)
 {
 	struct tree *tree = forest_find_tree(f, cgroup);
@@ -290,7 +290,7 @@ static void move(struct forest *f, struct place *place)
 	while (place->seats) {
 		struct seat *seat = place->seats;
 		bool ends = !was_in_shadow && last.available == PSB_LOW;
-		struct wire_terms terms;
+		struct policy_options terms;
 		const char *why = NULL;
 		int r;
 

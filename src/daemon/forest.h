@@ -31,7 +31,7 @@ struct seat_class {
 	/* `notification` is complete, `cgroup` is the place's. Called from the bridge's dispatch. */
 	void (*told)(struct seat *seat, const struct psb_notification *notification);
 	/* The terms it brought; all zero: none. Asked when it has to move. */
-	void (*terms)(const struct seat *seat, struct wire_terms *ret);
+	void (*terms)(const struct seat *seat, struct policy_options *ret);
 };
 
 /* Embedded in a client; `class` is set by it. */
@@ -79,7 +79,7 @@ int forest_apply(struct forest *forest, const struct config *config);
  * lives until the next call).
  */
 int forest_sit(struct forest *forest, struct seat *seat, const char *cgroup,
-	       const struct wire_terms *terms, const struct psb_notification *last,
+	       const struct policy_options *terms, const struct psb_notification *last,
 	       const char **ret_why);
 void forest_rise(struct seat *seat);
 /* Its cgroup, into buf[CGPATH_MAX]; "" if it could not be placed anywhere. */

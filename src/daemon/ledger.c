@@ -219,10 +219,7 @@ void ledger_prune(struct ledger *l, bool (*keep)(uint64_t cookie, void *userdata
 
 /* ---- terms, packed ----------------------------------------------------------------------------- */
 
-#define HAS_EARLY 1u
-#define HAS_LOW 2u
-#define HAS_CRITICAL 4u
-#define HEADROOM_OFF 255u
+#define HEADROOM_IS_OFF 255u
 
 #define PACK(to, from)                                                 \
 	do {                                                           \
@@ -235,33 +232,28 @@ void ledger_prune(struct ledger *l, bool (*keep)(uint64_t cookie, void *userdata
 	((struct trigger){ (enum psi_kind)((from).kind & 1), (from).threshold_usec, \
 			   (from).window_usec })
 
-void ledger_put_terms(struct ledger_entry *e, const struct wire_terms *t)
+void ledger_put_terms(struct ledger_entry *e, const struct policy_options *t)
 {
-	e->has = (t->has_early ? HAS_EARLY : 0) | (t->has_low ? HAS_LOW : 0) |
-		 (t->has_critical ? HAS_CRITICAL : 0);
 	PACK(e->early, t->early);
 	PACK(e->low, t->low);
 	PACK(e->critical_trigger, t->critical);
 	e->rearm_usec = t->rearm_usec;
 	e->quiet_usec = t->quiet_usec;
 	e->calm_usec = t->calm_usec;
-	e->headroom = t->headroom_percent == WIRE_HEADROOM_OFF ? HEADROOM_OFF
-							       : (uint8_t)t->headroom_percent;
+	e->headroom = t->headroom_percent == HEADROOM_OFF ? HEADROOM_IS_OFF
+							  : (uint8_t)t->headroom_percent;
 }
 
-void ledger_get_terms(const struct ledger_entry *e, struct wire_terms *ret)
+void ledger_get_terms(const struct ledger_entry *e, struct policy_options *ret)
 {
-	*ret = (struct wire_terms){
-		.has_early = e->has & HAS_EARLY,
-		.has_low = e->has & HAS_LOW,
-		.has_critical = e->has & HAS_CRITICAL,
+	*ret = (struct policy_options){
 		.early = UNPACK(e->early),
 		.low = UNPACK(e->low),
 		.critical = UNPACK(e->critical_trigger),
 		.rearm_usec = e->rearm_usec,
 		.quiet_usec = e->quiet_usec,
 		.calm_usec = e->calm_usec,
-		.headroom_percent = e->headroom == HEADROOM_OFF ? WIRE_HEADROOM_OFF : e->headroom,
+		.headroom_percent = e->headroom == HEADROOM_IS_OFF ? HEADROOM_OFF : e->headroom,
 	};
 }
 

@@ -30,7 +30,6 @@ struct ledger_entry {
 	pid_t pid;
 	uint8_t protocol;	     /* enum ledger_protocol */
 	uint8_t available, critical; /* as told last */
-	uint8_t has;		     /* LEDGER_HAS_... */
 	uint8_t headroom;	     /* percent; 255: off; 0: the daemon's */
 	struct {
 		uint8_t kind;
@@ -62,8 +61,8 @@ void ledger_leave(struct ledger *ledger, struct ledger_entry *entry);
 void ledger_prune(struct ledger *ledger, bool (*keep)(uint64_t cookie, void *userdata),
 		  void *userdata);
 
-void ledger_put_terms(struct ledger_entry *entry, const struct wire_terms *terms);
-void ledger_get_terms(const struct ledger_entry *entry, struct wire_terms *ret);
+void ledger_put_terms(struct ledger_entry *entry, const struct policy_options *terms);
+void ledger_get_terms(const struct ledger_entry *entry, struct policy_options *ret);
 
 /* SO_COOKIE. Errors: -errno. */
 int socket_cookie(int fd, uint64_t *ret);

@@ -92,27 +92,17 @@ static void drop_watch(struct lowmemory *l)
 
 static void make_watch(struct lowmemory *l)
 {
-	const struct settings *s = &l->settings;
-	char early[TRIGGER_TEXT_MAX], low[TRIGGER_TEXT_MAX], critical[TRIGGER_TEXT_MAX];
+	struct settings_text text;
 	char why[320] = "";
 	struct psb_watch_options options = {
 		.size = sizeof(options),
 		.cgroup = "/",
-		.early = early,
-		.low = low,
-		.critical = critical,
-		.rearm_usec = s->rearm_usec,
-		.quiet_usec = s->quiet_usec,
-		.calm_usec = s->calm_usec,
-		.headroom_percent = s->headroom_percent ? s->headroom_percent : PSB_HEADROOM_OFF,
 		.error_text = why,
 		.error_text_size = sizeof(why),
 	};
 	int r;
 
-	trigger_format(&s->early, early);
-	trigger_format(&s->low, low);
-	trigger_format(&s->critical, critical);
+	settings_write(&l->settings.policy, &text, &options);
 	r = psb_watch_new(l->daemon->bridge, &options, &l->watch);
 	if (r == 0)
 		r = psb_watch_add_callback(l->watch, told, l, PSB_INLINE, NULL);

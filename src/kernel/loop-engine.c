@@ -37,15 +37,25 @@ const struct timespec *engine_timeout(uint64_t until_usec, struct timespec *buf)
 
 /* ---- waking: see loop.c ------------------------------------------------------------------- */
 
-void loop_wake(struct loop *loop)
+#define RINGS_MAX 3
+
+bool eventfd_ring(int fd)
 {
 	const uint64_t one = 1;
-	int saved = errno; /* a signal handler may have interrupted somebody who looks at it */
 
-	/* EAGAIN, the full counter, would mean that the loop has been woken already. After any other
-	 * error the next one tries again. */
-	if (!atomic_exchange(&loop->woken, true) &&
-	    write(atomic_load(&loop->wake_fd), &one, sizeof(one)) < 0 && errno != EAGAIN)
+	/* EAGAIN, the full counter, means that it has been rung already */
+	for (int i = 0; i < RINGS_MAX; i++)
+		if (write(fd, &one, sizeof(one)) > 0 || errno == EAGAIN)
+			return true;
+	return false;
+}
+
+void loop_wake(struct loop *loop)
+{
+	int saved = errno; /* a signal handler may have interrupted code that looks at it */
+
+	/* After an error the next wake tries again. */
+	if (!atomic_exchange(&loop->woken, true) && !eventfd_ring(atomic_load(&loop->wake_fd)))
 		atomic_store(&loop->woken, false);
 	errno = saved;
 }

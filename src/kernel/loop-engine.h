@@ -67,12 +67,17 @@ struct loop {
 	struct loop_timer *fresh;      /* set while timers expire */
 	struct op_list ops[OP_STATES]; /* by state; those of OP_IDLE are in none */
 	unsigned failures;	       /* engines that failed */
+	unsigned failed_waits;	       /* of them: one after the other, without a wait between */
 	uint64_t retry_usec;	       /* loop-timers.c: when to try another engine */
 	const char *why;	       /* it is not io_uring */
 	char failure[160];	       /* ... where that is not a constant */
 };
 
 /* From its present list to that of `state`. */
+/* Whoever sleeps in a poll of the eventfd wakes up. Tried again when it fails (a failure of the first was seen with fault
+ * injection only): a thread that is not woken is deaf. Async-signal-safe; errno is lost. Returns: whether it is rung. */
+bool eventfd_ring(int fd);
+
 void op_move(struct loop_op *op, enum op_state state);
 
 /* Idle without a callback. */

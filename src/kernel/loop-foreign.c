@@ -29,8 +29,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define WRITES_MAX 3 /* a host that is not woken is deaf */
-
 struct foreign {
 	struct loop *loop;
 	pthread_t thread;
@@ -46,8 +44,6 @@ struct foreign {
 static void *foreign_run(void *arg)
 {
 	struct foreign *f = arg;
-	const uint64_t one = 1;
-
 	pthread_setname_np(pthread_self(), "psb-wait");
 	pthread_mutex_lock(&f->lock);
 	while (!f->stopping) {
@@ -63,8 +59,7 @@ static void *foreign_run(void *arg)
 		pthread_mutex_lock(&f->lock);
 		f->result = r;
 		f->waiting = false;
-		for (int i = 0; i < WRITES_MAX && write(f->fd, &one, sizeof(one)) < 0; i++)
-			;
+		(void)eventfd_ring(f->fd);
 	}
 	pthread_mutex_unlock(&f->lock);
 	return NULL;

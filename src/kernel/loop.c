@@ -377,9 +377,8 @@ static int engine_replace(struct loop *loop, int error)
 		if (fd >= 0)
 			atomic_store(&loop->wake_fd, fd);
 	}
-	/* Where it is not the descriptor's fault, another epoll set would fail as this one did. */
-	if ((engine->backend == LOOP_EPOLL && !engine_fd_is_lost(error)) ||
-	    epoll_new(loop, &options) < 0)
+	/* A want of memory passes. What fails in the first wait of another epoll set, too, does not. */
+	if ((loop->failed_waits > 1 && !engine_fd_is_lost(error)) || epoll_new(loop, &options) < 0)
 		timers_new(loop);
 	engine->free(loop, state, error);
 
@@ -518,6 +517,7 @@ int loop_dispatch(struct loop *loop, uint64_t until_usec)
 		return 0;
 
 	loop->dispatching = true;
+	loop->failed_waits = r < 0 ? loop->failed_waits + 1 : 0;
 	if (r < 0)
 		calls += engine_replace(loop, r);
 	calls += work_run(loop);

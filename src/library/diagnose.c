@@ -115,7 +115,7 @@ static void tell_ladder(struct report *r, const struct ladder_lines *lines)
  * psibridged's, or nobody is there; else an error, and why[WHY_MAX] is what psibridged says. */
 static int ask(const struct target *t, const char *path, char *why)
 {
-	struct wire_terms terms;
+	struct policy_options terms;
 	struct wire_record record;
 	int r;
 
@@ -338,7 +338,7 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	struct report r = { .fn = fn, .userdata = userdata };
 	struct ladder_lines *lines = NULL;
 	struct target *target = NULL;
-	struct policy_options policy;
+	struct policy_options policy, asked;
 	char why[WHY_MAX] = "", ladder_why[WHY_MAX];
 	int error;
 
@@ -351,9 +351,9 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	target = calloc(1, sizeof(*target));
 	error = lines && target ? 0 : -ENOMEM;
 	if (error == 0)
-		error = watch_options_parse(&o, &policy, why);
+		error = watch_options_parse(&o, &asked, &policy, why);
 	if (error == 0)
-		error = watch_target_parse(&o, target, why);
+		error = watch_target_parse(&o, &asked, target, why);
 	if (error < 0) {
 		watch_explain(&o, why, error);
 		goto out;

@@ -8,6 +8,7 @@
 #include "library/sized.h"
 #include "library/watch.h"
 
+#include "core/setting.h"
 #include "core/utf8.h"
 
 #include <errno.h>
@@ -41,95 +42,94 @@ int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_
 	return r;
 }
 
-static int parse_trigger(const char *name, const char *text, const char *otherwise,
-			 struct trigger *ret, char *why)
+_Static_assert(PSB_HEADROOM_OFF == HEADROOM_OFF, "the public name of it");
+
+static int parse_trigger(const char *text, enum setting setting, struct policy_options *ret,
+			 char *why)
 {
+	struct value value = { .number = 0 };
 	const char *wrong;
-	int r;
 
 	if (!text)
-		text = otherwise;
-	r = trigger_parse(text, strlen(text), ret, &wrong);
-	if (r < 0)
-		snprintf(why, WHY_MAX, "%s \"%.100s\": %s", name, text, wrong);
-	return r;
+		return 0;
+	if (trigger_parse(text, strlen(text), &value.trigger, &wrong) < 0) {
+		snprintf(why, WHY_MAX, "%s \"%.100s\": %s", setting_table[setting].word, text,
+			 wrong);
+		return -EINVAL;
+	}
+	setting_put(ret, setting, &value);
+	return 0;
 }
 
-int watch_options_parse(const struct psb_watch_options *o, struct policy_options *ret, char *why)
+/* What the caller said; the rest is zero. */
+static int parse_asked(const struct psb_watch_options *o, struct policy_options *ret, char *why)
 {
-	struct policy_options p = {
-		.rearm_usec = o->rearm_usec ? o->rearm_usec : POLICY_REARM_USEC,
-		.quiet_usec = o->quiet_usec,
-		.calm_usec = o->calm_usec ? o->calm_usec : POLICY_CALM_USEC,
-		.headroom_percent = o->headroom_percent ? o->headroom_percent
-							: POLICY_HEADROOM_PERCENT,
-	};
 	int r;
 
-	why[0] = '\0';
-	if (o->headroom_percent == PSB_HEADROOM_OFF) {
-		p.headroom_percent = 0;
-	} else if (o->headroom_percent > 99) {
+	*ret = (struct policy_options){
+		.rearm_usec = o->rearm_usec,
+		.quiet_usec = o->quiet_usec,
+		.calm_usec = o->calm_usec,
+		.headroom_percent = o->headroom_percent,
+	};
+	if (o->headroom_percent > 99 && o->headroom_percent != PSB_HEADROOM_OFF) {
 		snprintf(why, WHY_MAX, "headroom_percent %u: 1 to 99 was expected",
 			 o->headroom_percent);
 		return -EINVAL;
 	}
-	if (o->rungs && !(o->rungs & (PSB_RUNG_MASK(RUNG_MAX + 1) - 2))) {
-		snprintf(why, WHY_MAX, "rungs 0x%x: none of them is PSB_RUNG_MASK() of a rung",
-			 o->rungs);
-		return -EINVAL;
-	}
-	if (!o->source_write && o->source_write_size > 0) {
-		snprintf(why, WHY_MAX, "source_write is NULL, source_write_size is %zu",
-			 o->source_write_size);
-		return -EINVAL;
-	}
-	if (o->source_write_size > 0 && !o->source) {
-		snprintf(why, WHY_MAX, "source_write without source");
-		return -EINVAL;
-	}
-	if (MAX(p.rearm_usec, MAX(p.quiet_usec, p.calm_usec)) > 86400 * USEC_PER_SEC) {
+	if (MAX(o->rearm_usec, MAX(o->quiet_usec, o->calm_usec)) > 86400 * USEC_PER_SEC) {
 		snprintf(why, WHY_MAX, "rearm, quiet and calm: a day at most");
 		return -EINVAL;
 	}
-	r = parse_trigger("early", o->early, "some 20ms/2s", &p.early, why);
+	r = parse_trigger(o->early, SETTING_EARLY, ret, why);
 	if (r == 0)
-		r = parse_trigger("low", o->low, "some 200ms/2s", &p.low, why);
+		r = parse_trigger(o->low, SETTING_LOW, ret, why);
 	if (r == 0)
-		r = parse_trigger("critical", o->critical, "full 100ms/2s", &p.critical, why);
+		r = parse_trigger(o->critical, SETTING_CRITICAL, ret, why);
+	return r;
+}
+
+static int check_source(const struct psb_watch_options *o, char *why)
+{
+	if (o->rungs && !(o->rungs & (PSB_RUNG_MASK(RUNG_MAX + 1) - 2)))
+		snprintf(why, WHY_MAX, "rungs 0x%x: none of them is PSB_RUNG_MASK() of a rung",
+			 o->rungs);
+	else if (!o->source_write && o->source_write_size > 0)
+		snprintf(why, WHY_MAX, "source_write is NULL, source_write_size is %zu",
+			 o->source_write_size);
+	else if (o->source_write_size > 0 && !o->source)
+		snprintf(why, WHY_MAX, "source_write without source");
+	else
+		return 0;
+	return -EINVAL;
+}
+
+int watch_options_parse(const struct psb_watch_options *o, struct policy_options *ret_asked,
+			struct policy_options *ret, char *why)
+{
+	struct policy_options asked, p;
+	int r;
+
+	why[0] = '\0';
+	r = check_source(o, why);
 	if (r == 0)
-		r = trigger_check_early("early", &p.early, "low", &p.low, why, WHY_MAX);
+		r = parse_asked(o, &asked, why);
+	if (r < 0)
+		return r;
+	settings_built_in(&p);
+	settings_over(&p, &asked);
+	r = trigger_check_early("early", &p.early, "low", &p.low, why, WHY_MAX);
 	if (r == 0)
 		r = trigger_check_early("early", &p.early, "critical", &p.critical, why, WHY_MAX);
 	if (r < 0)
 		return r;
+	*ret_asked = asked;
 	*ret = p;
 	return 0;
 }
 
-static bool take_trigger(const char *text, struct trigger *ret)
-{
-	return text && trigger_parse(text, strlen(text), ret, NULL) == 0;
-}
-
-/* What is asked of a psibridged is only what the caller said himself: the rest is for the daemon's
- * operator to say. The options were found good before. */
-static void take_terms(const struct psb_watch_options *o, struct wire_terms *ret)
-{
-	struct wire_terms t = {
-		.rearm_usec = o->rearm_usec,
-		.quiet_usec = o->quiet_usec,
-		.calm_usec = o->calm_usec,
-		.headroom_percent = o->headroom_percent, /* PSB_HEADROOM_OFF is WIRE_HEADROOM_OFF */
-	};
-
-	t.has_early = take_trigger(o->early, &t.early);
-	t.has_low = take_trigger(o->low, &t.low);
-	t.has_critical = take_trigger(o->critical, &t.critical);
-	*ret = t;
-}
-
-int watch_target_parse(const struct psb_watch_options *o, struct target *ret, char *why)
+int watch_target_parse(const struct psb_watch_options *o, const struct policy_options *asked,
+		       struct target *ret, char *why)
 {
 	struct target_request q = {
 		.proc = "/proc",
@@ -149,7 +149,7 @@ int watch_target_parse(const struct psb_watch_options *o, struct target *ret, ch
 	if (!o->pattern) {
 		r = target_resolve(&q, ret, why);
 		if (r == 0)
-			take_terms(o, &ret->terms);
+			ret->terms = *asked;
 		return r;
 	}
 	if (o->cgroup || o->pid != 0 || o->unit || o->source) {

@@ -19,8 +19,8 @@
 #include <string.h>
 
 #include "core/nearest.h"
+#include "core/setting.h"
 #include "core/utf8.h"
-#include "core/value.h"
 #include "library/bridge.h"
 #include "library/sized.h"
 
@@ -43,35 +43,53 @@ struct values {
 	struct psb_watch_options watch;
 };
 
-enum kind { KIND_TEXT, KIND_TRIGGER, KIND_U64, KIND_AUTO, KIND_PERCENT, KIND_BOOLEAN, KIND_WORD };
+enum kind { KIND_TEXT, KIND_WORD, KIND_VALUE, KIND_SETTING };
 
 static const struct row {
-	const char *name; /* "": PSIBRIDGE itself */
+	const char *name; /* "": PSIBRIDGE itself; KIND_SETTING: that of core/setting.h */
 	enum kind kind;
-	enum value_form form;
+	unsigned form; /* KIND_VALUE: enum value_form; KIND_SETTING: enum setting */
 	size_t offset;
 	const char *const *words;
-	const char *expected; /* NULL: value_expected() */
+	const char *expected; /* NULL: that of the form */
 } table[] = {
 #define AT(member) offsetof(struct values, member)
-	{ "", KIND_BOOLEAN, FORM_BOOLEAN, AT(settings.enabled), NULL, "on or off" },
+	{ "", KIND_VALUE, FORM_BOOLEAN, AT(settings.enabled), NULL, "on or off" },
 	{ "LOG", KIND_WORD, 0, AT(settings.log_priority), log_words,
 	  "off, error, warning, info or debug" },
 	{ "COLLECT", KIND_WORD, 0, AT(settings.collect), collect_words, "low, critical or off" },
-	{ "APART", KIND_U64, FORM_TIME, AT(settings.apart_usec), NULL, NULL },
-	{ "GROWN", KIND_U64, FORM_SIZE, AT(settings.grown_bytes), NULL, NULL },
+	{ "APART", KIND_VALUE, FORM_TIME, AT(settings.apart_usec), NULL, NULL },
+	{ "GROWN", KIND_VALUE, FORM_SIZE, AT(settings.grown_bytes), NULL, NULL },
 	{ "CGROUP", KIND_TEXT, 0, AT(watch.cgroup), NULL, NULL },
 	{ "SOURCE", KIND_TEXT, 0, AT(watch.source), NULL, NULL },
-	{ "EARLY", KIND_TRIGGER, FORM_TRIGGER, AT(watch.early), NULL, NULL },
-	{ "LOW", KIND_TRIGGER, FORM_TRIGGER, AT(watch.low), NULL, NULL },
-	{ "CRITICAL", KIND_TRIGGER, FORM_TRIGGER, AT(watch.critical), NULL,
-	  "a trigger such as full 100ms/2s" },
-	{ "REARM", KIND_U64, FORM_TIME, AT(watch.rearm_usec), NULL, NULL },
-	{ "QUIET", KIND_AUTO, FORM_TIME_OR_AUTO, AT(watch.quiet_usec), NULL, NULL },
-	{ "CALM", KIND_U64, FORM_TIME, AT(watch.calm_usec), NULL, NULL },
-	{ "HIGH_HEADROOM", KIND_PERCENT, FORM_PERCENT, AT(watch.headroom_percent), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_EARLY, AT(watch.early), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_LOW, AT(watch.low), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_CRITICAL, AT(watch.critical), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_REARM, AT(watch.rearm_usec), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_QUIET, AT(watch.quiet_usec), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_CALM, AT(watch.calm_usec), NULL, NULL },
+	{ NULL, KIND_SETTING, SETTING_HEADROOM, AT(watch.headroom_percent), NULL, NULL },
 #undef AT
 };
+
+static const char *name_of(const struct row *row)
+{
+	return row->kind == KIND_SETTING ? setting_table[row->form].variable : row->name;
+}
+
+static enum value_form form_of(const struct row *row)
+{
+	return row->kind == KIND_SETTING ? setting_table[row->form].form
+					 : (enum value_form)row->form;
+}
+
+static const char *expected_of(const struct row *row)
+{
+	if (row->expected)
+		return row->expected;
+	return row->kind == KIND_SETTING ? setting_expected((enum setting)row->form)
+					 : value_expected(form_of(row));
+}
 
 struct reader {
 	psb_log_fn *log;
@@ -96,11 +114,10 @@ static _printf_(2, 3) void complain(struct reader *r, const char *format, ...)
 
 static void refuse(struct reader *r, const struct row *row, const char *text, const char *why)
 {
-	const char *expected = row->expected ? row->expected : value_expected(row->form);
-
 	r->values->settings.refused++;
-	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected%s", row->name[0] ? "_" : "", row->name,
-		 text, why, why[0] ? "; " : "", expected, r->strict ? "" : "; the default counts");
+	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected%s", *name_of(row) ? "_" : "",
+		 name_of(row), text, why, why[0] ? "; " : "", expected_of(row),
+		 r->strict ? "" : "; the default counts");
 }
 
 static int find_word(const char *const *words, const char *text)
@@ -136,27 +153,23 @@ static void read_one(struct reader *r, const struct row *row, const char *text)
 									 : word;
 		return;
 	}
-	if (value_parse(row->form, text, strlen(text), &value, &why) < 0) {
+	if (value_parse(form_of(row), text, strlen(text), &value, &why) < 0) {
 		refuse(r, row, text, why);
 		return;
 	}
-	switch (row->kind) {
-	case KIND_TRIGGER:
+	switch (form_of(row)) {
+	case FORM_TRIGGER: /* psb_watch_options has the text */
 		*(const char **)member(r, row) = text;
 		break;
-	case KIND_U64:
-	case KIND_AUTO: /* 0 is psb_watch_options' default, too */
-		*(uint64_t *)member(r, row) = value.number;
-		break;
-	case KIND_PERCENT:
+	case FORM_PERCENT:
 		*(unsigned *)member(r, row) = value.number ? (unsigned)value.number
 							   : PSB_HEADROOM_OFF;
 		break;
-	case KIND_BOOLEAN:
+	case FORM_BOOLEAN:
 		*(int *)member(r, row) = (int)value.number;
 		break;
-	case KIND_TEXT:
-	case KIND_WORD:
+	default: /* "auto" is 0, psb_watch_options' default, too */
+		*(uint64_t *)member(r, row) = value.number;
 		break;
 	}
 }
@@ -177,7 +190,7 @@ static bool is_setting(const char *name, size_t size)
 	if (size == strlen(PREFIX) && memcmp(name, PREFIX, size) == 0)
 		return true;
 	for (size_t i = 1; i < ELEMENTSOF(table); i++)
-		if (is_named(name, size, table[i].name))
+		if (is_named(name, size, name_of(&table[i])))
 			return true;
 	return false;
 }
@@ -196,7 +209,7 @@ static void look_at_name(struct reader *r, const char *name, size_t size)
 	const char *names[ELEMENTSOF(table)], *near = NULL;
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
-		names[i] = table[i].name;
+		names[i] = name_of(&table[i]);
 	if (is_ours(name, size))
 		near = nearest_word(name + strlen(PREFIX "_"), size - strlen(PREFIX "_"), names + 1,
 				    ELEMENTSOF(names) - 1);
@@ -275,8 +288,8 @@ int psb_settings_read_from(const char *const *environment, unsigned flags, psb_l
 		char name[40];
 		const char *text;
 
-		snprintf(name, sizeof(name), PREFIX "%s%s", table[i].name[0] ? "_" : "",
-			 table[i].name);
+		snprintf(name, sizeof(name), PREFIX "%s%s", *name_of(&table[i]) ? "_" : "",
+			 name_of(&table[i]));
 		text = look_up(environment, name);
 		if (text && *text)
 			read_one(&reader, &table[i], text);

@@ -364,11 +364,12 @@ static int born(struct birth *birth)
 
 static int make(struct psb_watch *w, const struct psb_watch_options *o, char *why)
 {
+	struct policy_options asked;
 	int r;
 
-	r = watch_options_parse(o, &w->options, why);
+	r = watch_options_parse(o, &asked, &w->options, why);
 	if (r == 0)
-		r = watch_target_parse(o, &w->target, why);
+		r = watch_target_parse(o, &asked, &w->target, why);
 	if (r < 0)
 		return r;
 	if (why[0]) { /* resolved, with a word about it */

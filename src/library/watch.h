@@ -63,7 +63,9 @@ void watch_explain(const struct psb_watch_options *options, const char *why, int
 
 /* Copy what the caller gave, NULL or a structure of any age. Errors: -EINVAL, -E2BIG (explained). */
 int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_options *ret);
-/* Resolve options. Errors: -EINVAL, and the words in why[WHY_MAX]. */
-int watch_options_parse(const struct psb_watch_options *options, struct policy_options *ret,
-			char *why);
-int watch_target_parse(const struct psb_watch_options *options, struct target *ret, char *why);
+/* Resolve options: what was asked for (which a psibridged is asked for, too), and with it what the policy goes by.
+ * Errors: -EINVAL, and the words in why[WHY_MAX]. */
+int watch_options_parse(const struct psb_watch_options *options, struct policy_options *ret_asked,
+			struct policy_options *ret, char *why);
+int watch_target_parse(const struct psb_watch_options *options, const struct policy_options *asked,
+		       struct target *ret, char *why);

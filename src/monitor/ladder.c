@@ -390,7 +390,7 @@ static int try_fifo(struct attempt *a)
 static int try_socket(struct attempt *a)
 {
 	const struct target *t = a->target;
-	struct wire_terms terms;
+	struct policy_options terms;
 	int r = psibridged_connect(t->stream_path, &a->source.stream_fd), fd = a->source.stream_fd;
 
 	if (r < 0)

@@ -41,7 +41,7 @@ bool psibridged_listens(int fd)
 						    BOUND_AT, strlen(BOUND_AT)) == 0;
 }
 
-void psibridged_terms(const struct target *t, struct wire_terms *ret)
+void psibridged_terms(const struct target *t, struct policy_options *ret)
 {
 	/* systemd's MEMORY_PRESSURE_DEFAULT_THRESHOLD_USEC and _WINDOW_USEC */
 	bool everybodys = t->write_trigger.kind == PSI_SOME &&
@@ -49,10 +49,8 @@ void psibridged_terms(const struct target *t, struct wire_terms *ret)
 			  t->write_trigger.window_usec == 2 * USEC_PER_SEC;
 
 	*ret = t->terms;
-	if (ret->has_low || !t->has_write_trigger || everybodys)
-		return;
-	ret->has_low = true;
-	ret->low = t->write_trigger;
+	if (!setting_is_set(ret, SETTING_LOW) && t->has_write_trigger && !everybodys)
+		ret->low = t->write_trigger;
 }
 
 int psibridged_connect(const char *path, int *ret_fd)
@@ -75,7 +73,7 @@ int psibridged_connect(const char *path, int *ret_fd)
 	return 0;
 }
 
-int psibridged_subscribe(int fd, const struct wire_terms *terms)
+int psibridged_subscribe(int fd, const struct policy_options *terms)
 {
 	char line[WIRE_HELLO_MAX];
 	int n = wire_hello_format(terms, NULL, line);
@@ -125,7 +123,7 @@ static int receive(int fd, void *buf, size_t size, uint64_t until)
 	return 0;
 }
 
-int psibridged_ask(const char *path, const struct wire_terms *terms, uint64_t timeout_usec,
+int psibridged_ask(const char *path, const struct policy_options *terms, uint64_t timeout_usec,
 		   struct wire_record *ret)
 {
 	uint64_t until = clock_usec() + timeout_usec;

@@ -16,19 +16,19 @@ bool psibridged_listens(int fd);
 
 /* What this target asks for: what the caller said; what he left open, $MEMORY_PRESSURE_WRITE says
  * of Low, unless that is what systemd writes for everybody. */
-void psibridged_terms(const struct target *target, struct wire_terms *ret);
+void psibridged_terms(const struct target *target, struct policy_options *ret);
 
 /* Connect to `path`, without waiting. Errors: -errno of socket(2), connect(2); -EAGAIN: its queue is
  * full. */
 int psibridged_connect(const char *path, int *ret_fd);
 
 /* Write the subscription. Errors: -errno of send(2). */
-int psibridged_subscribe(int fd, const struct wire_terms *terms);
+int psibridged_subscribe(int fd, const struct policy_options *terms);
 
 /*
  * Ask once and give up again: the first record it answers, for diagnosis. Waits, until
  * `timeout_usec` have passed. Errors: as above; -ENOTSOCK (it is not psibridged's), -ETIMEDOUT,
  * -ECONNRESET (it hung up), -EBADMSG.
  */
-int psibridged_ask(const char *path, const struct wire_terms *terms, uint64_t timeout_usec,
+int psibridged_ask(const char *path, const struct policy_options *terms, uint64_t timeout_usec,
 		   struct wire_record *ret);

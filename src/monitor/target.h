@@ -46,7 +46,7 @@ struct target {
 	size_t write_size;
 	bool has_write_trigger; /* `write` is a PSI trigger: */
 	struct trigger write_trigger;
-	struct wire_terms terms; /* what the caller asks of a psibridged; filled in by him */
+	struct policy_options terms; /* what the caller asks of a psibridged, and fills in */
 };
 
 /*

@@ -23,7 +23,7 @@ static void check_trigger(const struct trigger *t)
 	CHECK(t->window_usec <= TRIGGER_WINDOW_MAX_USEC);
 }
 
-static void check_settings(const struct settings *s)
+static void check_settings(const struct policy_options *s)
 {
 	check_trigger(&s->early);
 	check_trigger(&s->low);
@@ -33,7 +33,7 @@ static void check_settings(const struct settings *s)
 	CHECK(s->early.kind == PSI_SOME || s->low.kind == PSI_FULL);
 	CHECK(s->rearm_usec >= 1000 && s->calm_usec >= 1000);
 	CHECK(s->quiet_usec == 0 || s->quiet_usec >= 1000);
-	CHECK(s->headroom_percent <= 99);
+	CHECK(s->headroom_percent <= 99 || s->headroom_percent == HEADROOM_OFF);
 }
 
 static void check_watches(const struct config *c)
@@ -44,7 +44,7 @@ static void check_watches(const struct config *c)
 		_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
 		char path[CGPATH_MAX];
 
-		check_settings(&w->settings);
+		check_settings(&w->settings.policy);
 		CHECK(cgpath_normalise(w->path, NULL, path, NULL) == 0);
 		CHECK(strcmp(path, w->path) == 0);
 		CHECK(w->is_pattern == (strchr(path, '*') != NULL));
@@ -128,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		c = read_two(text, size, NULL, 0);
 	if (!c)
 		return 0;
-	check_settings(&c->defaults);
+	check_settings(&c->defaults.policy);
 	check_watches(c);
 	out = open_memstream(&shown, &shown_size);
 	CHECK(out && config_show(c, out) == 0);

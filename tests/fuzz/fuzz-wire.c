@@ -25,15 +25,9 @@ static void check_trigger(bool has, const struct trigger *t)
 	CHECK(t->window_usec <= TRIGGER_WINDOW_MAX_USEC);
 }
 
-static bool is_same(bool has, const struct trigger *a, const struct trigger *b)
-{
-	return !has || (a->kind == b->kind && a->threshold_usec == b->threshold_usec &&
-			a->window_usec == b->window_usec);
-}
-
 static void check_round_trip(const struct wire_hello *h)
 {
-	const struct wire_terms *t = &h->terms, *u;
+	const struct policy_options *t = &h->terms, *u;
 	static char cgroup[CGPATH_MAX], line[WIRE_HELLO_MAX];
 	struct wire_hello again;
 	int n;
@@ -49,31 +43,27 @@ static void check_round_trip(const struct wire_hello *h)
 	CHECK(wire_hello_parse(line, (size_t)n, &again, NULL) == 0);
 	u = &again.terms;
 	CHECK(again.kind == WIRE_SUBSCRIBE);
-	CHECK(t->has_early == u->has_early && is_same(t->has_early, &t->early, &u->early));
-	CHECK(t->has_low == u->has_low && is_same(t->has_low, &t->low, &u->low));
-	CHECK(t->has_critical == u->has_critical &&
-	      is_same(t->has_critical, &t->critical, &u->critical));
-	CHECK(t->rearm_usec == u->rearm_usec && t->quiet_usec == u->quiet_usec);
-	CHECK(t->calm_usec == u->calm_usec && t->headroom_percent == u->headroom_percent);
+	CHECK(settings_are_equal(t, u));
 	CHECK(!h->cgroup == !again.cgroup && h->cgroup_size == again.cgroup_size);
 	CHECK(!h->cgroup || memcmp(h->cgroup, again.cgroup, h->cgroup_size) == 0);
 }
 
 static void check_accepted(const struct wire_hello *h, int result)
 {
-	const struct wire_terms *t = &h->terms;
+	const struct policy_options *t = &h->terms;
 
-	check_trigger(t->has_early, &t->early);
-	check_trigger(t->has_low, &t->low);
-	check_trigger(t->has_critical, &t->critical);
+	check_trigger(t->early.window_usec > 0, &t->early);
+	check_trigger(t->low.window_usec > 0, &t->low);
+	check_trigger(t->critical.window_usec > 0, &t->critical);
 	CHECK(t->rearm_usec <= DAY_USEC && t->quiet_usec <= DAY_USEC && t->calm_usec <= DAY_USEC);
-	CHECK(t->headroom_percent <= 99 || t->headroom_percent == WIRE_HEADROOM_OFF);
+	CHECK(t->headroom_percent <= 99 || t->headroom_percent == HEADROOM_OFF);
 	switch (h->kind) {
 	case WIRE_PLAIN:
 		CHECK(result == 1);
 		break;
 	case WIRE_TRIGGER:
-		CHECK(t->has_low && !t->has_early && !t->has_critical && !h->cgroup);
+		CHECK(t->low.window_usec > 0 && t->early.window_usec == 0 &&
+		      t->critical.window_usec == 0 && !h->cgroup);
 		break;
 	case WIRE_SUBSCRIBE:
 		CHECK(result == 0);

@@ -60,9 +60,9 @@ static const struct policy_options defaults = {
 	.early = { PSI_SOME, MS(20), SEC(2) },
 	.low = { PSI_SOME, MS(200), SEC(2) },
 	.critical = { PSI_FULL, MS(100), SEC(2) },
-	.rearm_usec = POLICY_REARM_USEC,
-	.calm_usec = POLICY_CALM_USEC,
-	.headroom_percent = POLICY_HEADROOM_PERCENT,
+	.rearm_usec = (8192 * USEC_PER_MSEC),
+	.calm_usec = SEC(10),
+	.headroom_percent = 25,
 };
 
 static void step(struct script *s, enum policy_event event, const struct row *row)

@@ -82,7 +82,7 @@ static void rearm_runs_from_where_it_was_resumed(void **state)
 	(void)state;
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
-		{ "a fifth of the time", .run = POLICY_REARM_USEC - 1, .stall = MS(1640) },
+		{ "a fifth of the time", .run = (8192 * USEC_PER_MSEC) - 1, .stall = MS(1640) },
 		{ "rearm", DUE, .stall = 1, .told = LOW, .reason = REASON_REPEAT, AT(MS(250)) });
 }
 

@@ -44,11 +44,8 @@ static void assert_trigger(const struct trigger *t, enum psi_kind kind, uint64_t
 	assert_int_equal(t->window_usec, window);
 }
 
-static void assert_same(const struct wire_terms *a, const struct wire_terms *b)
+static void assert_same(const struct policy_options *a, const struct policy_options *b)
 {
-	assert_int_equal(a->has_early, b->has_early);
-	assert_int_equal(a->has_low, b->has_low);
-	assert_int_equal(a->has_critical, b->has_critical);
 	assert_trigger(&a->early, b->early.kind, b->early.threshold_usec, b->early.window_usec);
 	assert_trigger(&a->low, b->low.kind, b->low.threshold_usec, b->low.window_usec);
 	assert_trigger(&a->critical, b->critical.kind, b->critical.threshold_usec,
@@ -68,7 +65,7 @@ static void no_byte_at_all_is_systemds_protocol(void **state)
 	(void)state;
 	assert_int_equal(wire_hello_parse(NULL, 0, &h, NULL), 1);
 	assert_int_equal(h.kind, WIRE_PLAIN);
-	assert_false(h.terms.has_low);
+	assert_false(h.terms.low.window_usec);
 	assert_null(h.cgroup);
 }
 
@@ -95,8 +92,8 @@ static void a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands(void **st
 
 		assert_int_equal(parse(table[i].text, table[i].size, &h, NULL), table[i].result);
 		assert_int_equal(h.kind, WIRE_TRIGGER);
-		assert_true(h.terms.has_low);
-		assert_false(h.terms.has_early || h.terms.has_critical);
+		assert_true(h.terms.low.window_usec > 0);
+		assert_false(h.terms.early.window_usec || h.terms.critical.window_usec);
 		assert_null(h.cgroup);
 		assert_trigger(&h.terms.low, low->kind, low->threshold_usec, low->window_usec);
 	}
@@ -113,14 +110,16 @@ static void our_line_says_all_that_a_subscription_may(void **state)
 	(void)state;
 	assert_int_equal(parse(BYTES("psibridge/1\n"), &h, NULL), 0);
 	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
-	assert_false(h.terms.has_early || h.terms.has_low || h.terms.has_critical);
+	assert_false(h.terms.early.window_usec || h.terms.low.window_usec ||
+		     h.terms.critical.window_usec);
 	assert_int_equal(h.terms.rearm_usec, 0);
 	assert_int_equal(h.terms.headroom_percent, 0);
 	assert_null(h.cgroup);
 
 	assert_int_equal(parse(BYTES(all), &h, NULL), 0);
 	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
-	assert_true(h.terms.has_early && h.terms.has_low && h.terms.has_critical);
+	assert_true(h.terms.early.window_usec && h.terms.low.window_usec &&
+		    h.terms.critical.window_usec);
 	assert_trigger(&h.terms.early, PSI_SOME, 20000, 2000000);
 	assert_trigger(&h.terms.low, PSI_SOME, 200000, 1000000);
 	assert_trigger(&h.terms.critical, PSI_FULL, 100000, 2000000);
@@ -132,7 +131,7 @@ static void our_line_says_all_that_a_subscription_may(void **state)
 	assert_memory_equal(h.cgroup, "a b/c=d low=x", h.cgroup_size);
 
 	assert_int_equal(parse(BYTES("psibridge/1 headroom=off cgroup=/\n"), &h, NULL), 0);
-	assert_int_equal(h.terms.headroom_percent, WIRE_HEADROOM_OFF);
+	assert_int_equal(h.terms.headroom_percent, HEADROOM_OFF);
 	assert_int_equal(h.cgroup_size, 1);
 }
 
@@ -344,17 +343,15 @@ static void what_is_formatted_is_parsed_as_the_same(void **state)
 	static const struct trigger longest = { PSI_FULL, 10000000, 10000000 };
 	static char path[CGPATH_MAX + 1];
 	static const struct {
-		struct wire_terms terms;
+		struct policy_options terms;
 		const char *cgroup, *line;
 	} table[] = {
-		{ { 0 }, NULL, "psibridge/1\n" },
-		{ { 0 }, "/", "psibridge/1 cgroup=/\n" },
-		{ { .has_low = true, .low = { PSI_SOME, 200000, 2000000 } },
+		{ { .rearm_usec = 0 }, NULL, "psibridge/1\n" },
+		{ { .rearm_usec = 0 }, "/", "psibridge/1 cgroup=/\n" },
+		{ { .low = { PSI_SOME, 200000, 2000000 } },
 		  "a b",
 		  "psibridge/1 low=some:200000:2000000 cgroup=a b\n" },
-		{ { .has_early = true,
-		    .has_critical = true,
-		    .early = { PSI_SOME, 1, 100000 },
+		{ { .early = { PSI_SOME, 1, 100000 },
 		    .critical = { PSI_FULL, 10000000, 10000000 },
 		    .rearm_usec = 1,
 		    .quiet_usec = 2,
@@ -363,12 +360,10 @@ static void what_is_formatted_is_parsed_as_the_same(void **state)
 		  NULL,
 		  "psibridge/1 early=some:1:100000 critical=full:10000000:10000000 rearm=1 "
 		  "quiet=2 calm=86400000000 headroom=7\n" },
-		{ { .headroom_percent = WIRE_HEADROOM_OFF }, NULL, "psibridge/1 headroom=off\n" },
+		{ { .headroom_percent = HEADROOM_OFF }, NULL, "psibridge/1 headroom=off\n" },
 	};
-	struct wire_terms most = {
-		true,	 true,	      true,	   longest,	longest,
-		longest, 86400000000, 86400000000, 86400000000, WIRE_HEADROOM_OFF
-	};
+	struct policy_options most = { longest,	    longest,	 longest,     86400000000,
+				       86400000000, 86400000000, HEADROOM_OFF };
 	char *buf = malloc(WIRE_HELLO_MAX); /* the sanitizer watches its end */
 	struct wire_hello h;
 	int n;
@@ -376,7 +371,7 @@ static void what_is_formatted_is_parsed_as_the_same(void **state)
 	(void)state;
 	assert_non_null(buf);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		const struct wire_terms *t = &table[i].terms;
+		const struct policy_options *t = &table[i].terms;
 
 		n = wire_hello_format(t, table[i].cgroup, buf);
 		assert_int_equal(n, strlen(table[i].line));

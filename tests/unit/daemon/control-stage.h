@@ -51,7 +51,7 @@ static inline struct tree_view stage_tree(unsigned id, const char *path, enum tr
 		.configured = true,
 		.state = state,
 		.why = "",
-		.settings = {
+		.settings.policy = {
 			.early = { PSI_SOME, 20000, 2000000 },
 			.low = { PSI_SOME, 200000, 2000000 },
 			.critical = { PSI_FULL, 100000, 2000000 },

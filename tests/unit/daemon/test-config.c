@@ -26,13 +26,13 @@ static void without_a_file_it_is_as_built_in(void **state)
 	static const char *const paths[] = { "/system.slice/**", "/user.slice/**",
 					     "/machine.slice/**", "/kubepods.slice/**" };
 	static const struct settings expected = {
-		.early = { PSI_SOME, 20000, 2000000 },
-		.low = { PSI_SOME, 200000, 2000000 },
-		.critical = { PSI_FULL, 100000, 2000000 },
-		.rearm_usec = POLICY_REARM_USEC,
-		.quiet_usec = 0,
-		.calm_usec = POLICY_CALM_USEC,
-		.headroom_percent = POLICY_HEADROOM_PERCENT,
+		.policy = { .early = { PSI_SOME, 20000, 2000000 },
+			    .low = { PSI_SOME, 200000, 2000000 },
+			    .critical = { PSI_FULL, 100000, 2000000 },
+			    .rearm_usec = 8192000,
+			    .quiet_usec = 0,
+			    .calm_usec = 10000000,
+			    .headroom_percent = 25 },
 		.shadow = false,
 	};
 	_cleanup_(config_freep) struct config *c = load_well();
@@ -133,13 +133,13 @@ static void every_value_is_understood(void **state)
 static void it_ends_up_where_the_daemon_looks(void **state)
 {
 	static const struct settings expected = {
-		{ PSI_SOME, 1000, 1000000 },
-		{ PSI_SOME, 2000, 1000000 },
-		{ PSI_FULL, 3000, 1000000 },
-		4000000,
-		5000000,
-		6000000,
-		7,
+		{ { PSI_SOME, 1000, 1000000 },
+		  { PSI_SOME, 2000, 1000000 },
+		  { PSI_FULL, 3000, 1000000 },
+		  4000000,
+		  5000000,
+		  6000000,
+		  7 },
 		true,
 	};
 	_cleanup_(config_freep) struct config *c = NULL;
@@ -184,7 +184,7 @@ static void a_long_path_is_never_cut(void **state)
 		c = load_well();
 		assert_int_equal(c->watch_count, 5);
 		assert_string_equal(c->watches[4].path, path);
-		assert_int_equal(c->watches[4].settings.calm_usec, 5000000);
+		assert_int_equal(c->watches[4].settings.policy.calm_usec, 5000000);
 		c = config_free(c);
 	}
 }
@@ -234,11 +234,11 @@ static void a_watch_takes_from_defaults_wherever_they_stand(void **state)
 			 "[Defaults]\nCalm=7s\n");
 	c = load_well();
 	assert_int_equal(c->watch_count, 7);
-	assert_int_equal(c->watches[0].settings.calm_usec, 7000000);
-	assert_int_equal(c->watches[4].settings.calm_usec, 5000000);
-	assert_int_equal(c->watches[5].settings.calm_usec, 7000000);
-	assert_int_equal(c->watches[6].settings.calm_usec, 7000000);
-	assert_int_equal(c->defaults.calm_usec, 7000000);
+	assert_int_equal(c->watches[0].settings.policy.calm_usec, 7000000);
+	assert_int_equal(c->watches[4].settings.policy.calm_usec, 5000000);
+	assert_int_equal(c->watches[5].settings.policy.calm_usec, 7000000);
+	assert_int_equal(c->watches[6].settings.policy.calm_usec, 7000000);
+	assert_int_equal(c->defaults.policy.calm_usec, 7000000);
 }
 
 static void an_empty_value_is_the_default_again(void **state)
@@ -251,8 +251,8 @@ static void an_empty_value_is_the_default_again(void **state)
 	fake_write(MAIN ".d/50.conf", "[Defaults]\nCalm=\n[Daemon]\nClientsMax= \n"
 				      "[Watch user.slice/**]\nEnabled=\n");
 	c = load_well();
-	assert_int_equal(c->defaults.calm_usec, 10000000);
-	assert_int_equal(c->defaults.low.threshold_usec, 1000000);
+	assert_int_equal(c->defaults.policy.calm_usec, 10000000);
+	assert_int_equal(c->defaults.policy.low.threshold_usec, 1000000);
 	assert_int_equal(c->clients_max, 16384);
 	assert_int_equal(c->watch_count, 4);
 }
@@ -270,8 +270,8 @@ static void a_drop_in_extends_and_takes_away(void **state)
 	assert_string_equal(c->watches[0].path, "/system.slice/**");
 	assert_string_equal(c->watches[1].path, "/machine.slice/**");
 	assert_string_equal(c->watches[3].path, "/a/*");
-	assert_int_equal(c->watches[3].settings.calm_usec, 6000000);
-	assert_int_equal(c->watches[3].settings.rearm_usec, 5000000);
+	assert_int_equal(c->watches[3].settings.policy.calm_usec, 6000000);
+	assert_int_equal(c->watches[3].settings.policy.rearm_usec, 5000000);
 	check_reload(c);
 }
 
@@ -291,11 +291,11 @@ static void a_watch_in_the_shadow_stands_beside_the_live_one(void **state)
 	assert_int_equal(c->watch_count, 6);
 	assert_string_equal(c->watches[3].path, "/a");
 	assert_false(c->watches[3].settings.shadow);
-	assert_int_equal(c->watches[3].settings.low.threshold_usec, 300000);
+	assert_int_equal(c->watches[3].settings.policy.low.threshold_usec, 300000);
 	assert_string_equal(c->watches[4].path, "/a");
 	assert_true(c->watches[4].settings.shadow);
-	assert_int_equal(c->watches[4].settings.low.threshold_usec, 600000);
-	assert_int_equal(c->watches[4].settings.calm_usec, 5000000);
+	assert_int_equal(c->watches[4].settings.policy.low.threshold_usec, 600000);
+	assert_int_equal(c->watches[4].settings.policy.calm_usec, 5000000);
 	assert_string_equal(c->watches[5].path, "/user.slice/**");
 	assert_true(c->watches[5].settings.shadow);
 	check_reload(c);
@@ -314,8 +314,8 @@ static void where_all_are_in_the_shadow_there_is_one_of_each(void **state)
 	for (size_t i = 0; i < 5; i++)
 		assert_int_equal(c->watches[i].settings.shadow,
 				 strcmp(c->watches[i].path, "/machine.slice/**") != 0);
-	assert_int_equal(c->watches[4].settings.calm_usec, 5000000);
-	assert_int_equal(c->watches[4].settings.rearm_usec, 1000000);
+	assert_int_equal(c->watches[4].settings.policy.calm_usec, 5000000);
+	assert_int_equal(c->watches[4].settings.policy.rearm_usec, 1000000);
 	check_reload(c);
 }
 
@@ -351,8 +351,8 @@ static void the_first_main_file_counts_alone(void **state)
 		c = load_well();
 		assert_string_equal(c->files[0], fake_path(path));
 		assert_null(c->files[1]);
-		assert_int_equal(c->defaults.calm_usec, i == 0 ? 5000000 : 10000000);
-		assert_int_equal(c->defaults.rearm_usec, i == 0 ? 8192000 : i * 1000000);
+		assert_int_equal(c->defaults.policy.calm_usec, i == 0 ? 5000000 : 10000000);
+		assert_int_equal(c->defaults.policy.rearm_usec, i == 0 ? 8192000 : i * 1000000);
 	}
 }
 
@@ -383,9 +383,9 @@ static void drop_ins_come_by_name_and_one_name_once(void **state)
 	for (size_t i = 0; i < ELEMENTSOF(order); i++)
 		assert_string_equal(c->files[i], fake_path(order[i]));
 	assert_null(c->files[ELEMENTSOF(order)]);
-	assert_int_equal(c->defaults.rearm_usec, 30000000);
-	assert_int_equal(c->defaults.calm_usec, 20000000);
-	assert_int_equal(c->defaults.quiet_usec, 40000000);
+	assert_int_equal(c->defaults.policy.rearm_usec, 30000000);
+	assert_int_equal(c->defaults.policy.calm_usec, 20000000);
+	assert_int_equal(c->defaults.policy.quiet_usec, 40000000);
 }
 
 static void an_empty_file_or_dev_null_masks(void **state)
@@ -402,20 +402,20 @@ static void an_empty_file_or_dev_null_masks(void **state)
 	c = load_well();
 	assert_string_equal(c->files[0], fake_path("usr/lib/psibridge/psibridged.conf"));
 	assert_null(c->files[1]);
-	assert_int_equal(c->defaults.rearm_usec, 1000000);
+	assert_int_equal(c->defaults.policy.rearm_usec, 1000000);
 
 	assert_int_equal(symlink("/dev/null", fake_path(MAIN)), 0);
 	config_free(c);
 	c = load_well();
 	assert_null(c->files[0]);
-	assert_int_equal(c->defaults.rearm_usec, 8192000);
+	assert_int_equal(c->defaults.policy.rearm_usec, 8192000);
 
 	unlink(fake_path(MAIN));
 	fake_write(MAIN, "");
 	config_free(c);
 	c = load_well();
 	assert_null(c->files[0]);
-	assert_int_equal(c->defaults.rearm_usec, 8192000);
+	assert_int_equal(c->defaults.policy.rearm_usec, 8192000);
 }
 
 /* ---- config_show() --------------------------------------------------------------------------- */
@@ -564,17 +564,17 @@ static void settings_differ_when_any_of_them_does(void **state)
 	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(s); i++)
 		s[i] = c->defaults;
-	s[0].early.kind = PSI_FULL;
-	s[1].early.threshold_usec++;
-	s[2].early.window_usec++;
-	s[3].low.threshold_usec++;
-	s[4].low.kind = PSI_FULL;
-	s[5].critical.window_usec++;
-	s[6].critical.kind = PSI_SOME;
-	s[7].rearm_usec++;
-	s[8].quiet_usec++;
-	s[9].calm_usec++;
-	s[10].headroom_percent++;
+	s[0].policy.early.kind = PSI_FULL;
+	s[1].policy.early.threshold_usec++;
+	s[2].policy.early.window_usec++;
+	s[3].policy.low.threshold_usec++;
+	s[4].policy.low.kind = PSI_FULL;
+	s[5].policy.critical.window_usec++;
+	s[6].policy.critical.kind = PSI_SOME;
+	s[7].policy.rearm_usec++;
+	s[8].policy.quiet_usec++;
+	s[9].policy.calm_usec++;
+	s[10].policy.headroom_percent++;
 	s[11].shadow = true;
 	for (size_t i = 0; i < 12; i++)
 		assert_false(settings_equal(&s[i], &c->defaults));

@@ -28,7 +28,7 @@ static const char *no_lab;
 
 struct listener {
 	struct seat seat;
-	struct wire_terms terms;
+	struct policy_options terms;
 	unsigned told;
 	struct psb_notification last;
 	char cgroup[128];
@@ -61,7 +61,7 @@ static void told(struct seat *seat, const struct psb_notification *n)
 	l->last.cgroup = l->cgroup;
 }
 
-static void terms(const struct seat *seat, struct wire_terms *ret)
+static void terms(const struct seat *seat, struct policy_options *ret)
 {
 	*ret = ((const struct listener *)(const void *)((const char *)seat -
 							offsetof(struct listener, seat)))
@@ -210,9 +210,9 @@ static void simulate(const char *group, enum psb_available available)
 	assert_true(TURN_UNTIL(5000, s.news > before));
 }
 
-static struct wire_terms low_at(uint64_t usec)
+static struct policy_options low_at(uint64_t usec)
 {
-	return (struct wire_terms){ .has_low = true, .low = { PSI_SOME, usec, 2000000 } };
+	return (struct policy_options){ .low = { PSI_SOME, usec, 2000000 } };
 }
 
 static size_t trees_configured(bool configured)
@@ -477,7 +477,6 @@ static void terms_that_no_alarm_leads_to_are_refused(void **state)
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	sit(&seldom, "a"); /* a tenth of 2 s is more than critical needs */
-	over.terms.has_early = true;
 	over.terms.early = (struct trigger){ PSI_SOME, 100001, 2000000 };
 	over.seat.class = &class;
 	assert_int_equal(
@@ -566,7 +565,7 @@ static void a_watch_made_for_others_goes_by_the_defaults_of_today(void **state)
 	assert_int_equal(trees_configured(false), 1);
 	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
 		if (strstr(view.path, lab.name))
-			assert_int_equal(view.settings.low.threshold_usec, 300000);
+			assert_int_equal(view.settings.policy.low.threshold_usec, 300000);
 	simulate("a", PSB_LOW);
 	assert_int_equal(a.told, 1);
 	forest_rise(&a.seat);

@@ -79,33 +79,28 @@ static void assert_same(const struct trigger *a, const struct trigger *b)
 
 static void terms_come_back_as_they_were(void **state)
 {
-	static const struct wire_terms rows[] = {
-		{ 0 },
-		{ .has_low = true, .low = { PSI_SOME, 200000, 2000000 } },
-		{ .has_early = true,
-		  .early = { PSI_FULL, 1, 10000000 },
-		  .has_critical = true,
+	static const struct policy_options rows[] = {
+		{ .rearm_usec = 0 },
+		{ .low = { PSI_SOME, 200000, 2000000 } },
+		{ .early = { PSI_FULL, 1, 10000000 },
 		  .critical = { PSI_FULL, 10000000, 10000000 },
 		  .rearm_usec = 86400000000,
 		  .quiet_usec = 1,
 		  .calm_usec = UINT64_MAX,
 		  .headroom_percent = 99 },
 		{ .headroom_percent = 1 },
-		{ .headroom_percent = WIRE_HEADROOM_OFF },
+		{ .headroom_percent = HEADROOM_OFF },
 	};
 	struct ledger *l = fresh(1);
 	struct ledger_entry *e = ledger_enter(l, 1);
 
 	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		struct wire_terms t;
+		struct policy_options t;
 
 		memset(&t, 0xa5, sizeof(t));
 		ledger_put_terms(e, &rows[i]);
 		ledger_get_terms(e, &t);
-		assert_int_equal(t.has_early, rows[i].has_early);
-		assert_int_equal(t.has_low, rows[i].has_low);
-		assert_int_equal(t.has_critical, rows[i].has_critical);
 		assert_same(&t.early, &rows[i].early);
 		assert_same(&t.low, &rows[i].low);
 		assert_same(&t.critical, &rows[i].critical);

@@ -164,7 +164,7 @@ static void daemon_up(const char *address)
 		SKIP("io_uring cannot be had here");
 	assert_int_equal(psb_bridge_new(&bridge, &b.d.bridge), 0);
 	b.config = (struct config){
-		.defaults = {
+		.defaults.policy = {
 			/* the machine's own pressure, whatever else runs on it, stays below */
 			.early = { PSI_SOME, 10000000, 10000000 },
 			.low = { PSI_SOME, 10000000, 10000000 },
