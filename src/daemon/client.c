@@ -231,8 +231,8 @@ static void refuse(struct client *c, int error, const char *why)
 	shutdown(c->fd, SHUT_RD); /* first, or who writes on keeps us here */
 	while (recv(c->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0)
 		;
-	server_refuse(c->server, "pid %d, uid %u: %s", (int)c->entry->pid, (unsigned)c->entry->uid,
-		      why);
+	refusals_add(&c->server->refusals, "pid %d, uid %u: %s", (int)c->entry->pid,
+		     (unsigned)c->entry->uid, why);
 	client_end(c);
 }
 
@@ -433,7 +433,7 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 	c = entry ? make(s, fd, entry) : NULL;
 	if (!c) {
 		ledger_leave(s->ledger, entry);
-		server_refuse(s, "no room for another client");
+		refusals_add(&s->refusals, "no room for another client");
 		close(fd);
 		return;
 	}
@@ -448,7 +448,6 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 	if (entry->protocol != LEDGER_RECORDS)
 		welcome_plain(c);
 	c->unstored = true;
-	server_store(s);
 	watch_socket(c);
 }
 
@@ -468,7 +467,7 @@ void client_restore(struct server *s, int fd)
 		entry = ledger_enter(s->ledger, cookie);
 	c = entry ? make(s, fd, entry) : NULL;
 	if (!c) {
-		server_refuse(s, "no room for a client of the process before");
+		refusals_add(&s->refusals, "no room for a client of the process before");
 		close(fd);
 		return;
 	}
@@ -534,10 +533,10 @@ void client_end(struct client *c)
 	/* a stored copy keeps the connection; shut down, the manager drops that too */
 	shutdown(c->fd, SHUT_RDWR);
 	ledger_leave(c->server->ledger, c->entry);
-	daemon_status_changed(c->server->daemon);
+	c->server->daemon->calls->status_changed(c->server->daemon);
 	/* never freed in here: the caller may still be in the middle of it */
 	if (loop_op_is_busy(&c->op))
 		loop_cancel(&c->op, poll_anew);
 	else
-		server_reap(c->server);
+		loop_timer_set(c->server->daemon->loop, &c->server->reaper, now_usec());
 }

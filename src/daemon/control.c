@@ -101,7 +101,7 @@ static int answer_status(struct client *c, json_t *request, struct text **ret)
 		struct text *status;
 		int r;
 
-		if (!daemon_bridge_answers(control->daemon))
+		if (!control->daemon->calls->bridge_answers(control->daemon))
 			return refuse(
 				ret, -EIO,
 				"psibridged runs, but hears nothing from the kernel: its event loop "
@@ -162,7 +162,7 @@ static int answer_simulate(struct client *c, json_t *request, struct text **ret)
 static int answer_reload(struct client *c, json_t *request, struct text **ret)
 {
 	struct daemon *d = c->control->daemon;
-	int r = daemon_reload(d);
+	int r = d->calls->reload(d);
 
 	(void)request;
 	c->control->status_usec = 0;

@@ -97,7 +97,7 @@ static void status_due(struct loop_timer *timer, uint64_t now)
 	tell_status(CONTAINER_OF(timer, struct daemon, status));
 }
 
-void daemon_status_changed(struct daemon *d)
+static void status_changed(struct daemon *d)
 {
 	if (!d->status.queued && !d->stopping)
 		loop_timer_set(d->loop, &d->status, now_usec() + STATUS_USEC);
@@ -109,7 +109,7 @@ static void news(unsigned tree, const struct psb_notification *n, void *userdata
 
 	if (n && d->history && tree == forest_judge(d->forest, n->cgroup))
 		history_level(d->history, n);
-	daemon_status_changed(d);
+	status_changed(d);
 }
 
 /* ---- reload -------------------------------------------------------------------------------------- */
@@ -143,7 +143,7 @@ static void report(struct daemon *d, char *complaints)
 	}
 }
 
-int daemon_reload(struct daemon *d)
+static int reload(struct daemon *d)
 {
 	struct config *config = NULL;
 	char *complaints = NULL;
@@ -227,7 +227,7 @@ static void beat(void *userdata)
 	psb_bridge_beat(d->bridge, manager_watchdog_usec(d->manager), beat, d);
 }
 
-bool daemon_bridge_answers(struct daemon *d)
+static bool bridge_answers(struct daemon *d)
 {
 	uint64_t asked = now_usec(), end = asked + BEAT_WITHIN_USEC, now = asked;
 	struct pollfd p = { .fd = psb_bridge_fd(d->bridge), .events = POLLIN };
@@ -253,13 +253,19 @@ static void signalled(struct loop_op *op, int result)
 	}
 	while ((n = read(d->signal_fd, &info, sizeof(info))) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
-			daemon_reload(d);
+			reload(d);
 		else
 			d->stopping = true;
 	}
 	if (n < 0 && errno != EAGAIN) /* nothing would ring again: it could not be stopped */
 		d->failed = -errno;
 }
+
+static const struct daemon_calls calls = {
+	.reload = reload,
+	.bridge_answers = bridge_answers,
+	.status_changed = status_changed,
+};
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
@@ -371,6 +377,7 @@ int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
 {
 	int r;
 
+	d->calls = &calls;
 	d->started_usec = now_usec();
 	d->signal_fd = -1;
 	r = make_parts(d, sockets);

@@ -26,7 +26,21 @@ struct lowmemory;
 struct kills;
 struct history;
 
+struct daemon;
+
+/* What daemon.c does for the parts that it is made of. */
+struct daemon_calls {
+	/* Read the configuration anew. A bad one changes nothing: -EINVAL, and d->config_error says why; it is logged and
+	 * shown in the status. */
+	int (*reload)(struct daemon *daemon);
+	/* Does the bridge's loop go round? Asked of it now; it has a second. */
+	bool (*bridge_answers)(struct daemon *daemon);
+	/* STATUS= anew, soon and not too often. */
+	void (*status_changed)(struct daemon *daemon);
+};
+
 struct daemon {
+	const struct daemon_calls *calls;
 	struct loop *loop;
 	struct psb_bridge *bridge;
 	struct cgroups cgroups;
@@ -60,18 +74,6 @@ struct daemon_sockets {
  * blocked. Errors were logged. daemon_end() is to follow in any case. */
 int daemon_run(struct daemon *daemon, const struct daemon_sockets *sockets);
 void daemon_end(struct daemon *daemon);
-
-/*
- * Read the configuration anew. A bad one changes nothing: -EINVAL, and d->config_error says why; it
- * is logged and shown in the status.
- */
-int daemon_reload(struct daemon *daemon);
-
-/* Does the bridge's loop go round? Asked of it now; it has a second. */
-bool daemon_bridge_answers(struct daemon *daemon);
-
-/* STATUS= anew, soon and not too often. */
-void daemon_status_changed(struct daemon *daemon);
 
 /* Numbers of clients, for those who show them (server.c). */
 struct server_view {

@@ -12,7 +12,6 @@
 #include "kernel/file.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,46 +20,43 @@
 #define ACCEPT_AGAIN_USEC (1 * USEC_PER_SEC)
 #define STORE_AGAIN_MIN_USEC (2 * USEC_PER_MSEC)
 #define STORE_AGAIN_MAX_USEC (1 * USEC_PER_SEC)
-#define REFUSALS_USEC (10 * USEC_PER_SEC)
 
-/* ---- refusing ------------------------------------------------------------------------------------ */
+/* ---- the manager's store ------------------------------------------------------------------------ */
 
-static void log_refusals(struct server *s, uint64_t now)
+/* Give those to the manager that it has not yet. Its queue is short: what finds no room is tried
+ * again soon. */
+static void store(struct server *s)
 {
-	if (s->refused_untold == 1)
-		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-			    "refused a client: %s", s->refused_why);
-	else
-		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-			    "clients refused: %llu, the last one: %s",
-			    (unsigned long long)s->refused_untold, s->refused_why);
-	s->refused_untold = 0;
-	s->refused_logged_usec = now;
+	int r = 0;
+
+	if (!manager_can_store(s->daemon->manager))
+		return;
+	for (struct client *c = s->clients; c; c = c->next) {
+		if (!c->unstored || c->ending)
+			continue;
+		r = manager_store(s->daemon->manager, "client", c->fd);
+		if (r < 0)
+			break;
+		c->unstored = false;
+	}
+	if (r == 0) {
+		s->store_pace_usec = STORE_AGAIN_MIN_USEC;
+		return;
+	}
+	/* the manager is slow (its queue holds some ten messages), or gone */
+	if (r != -EAGAIN && s->store_pace_usec < STORE_AGAIN_MAX_USEC)
+		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			    "clients cannot be stored, and would not survive a restart: %s",
+			    strerror(-r));
+	s->store_pace_usec = r == -EAGAIN ? MIN(2 * s->store_pace_usec, STORE_AGAIN_MAX_USEC)
+					  : STORE_AGAIN_MAX_USEC;
+	loop_timer_set(s->daemon->loop, &s->store, now_usec() + s->store_pace_usec);
 }
 
-static void refusals_due(struct loop_timer *timer, uint64_t now)
+static void store_due(struct loop_timer *timer, uint64_t now)
 {
-	struct server *s = CONTAINER_OF(timer, struct server, refusals);
-
-	if (s->refused_untold > 0)
-		log_refusals(s, now);
-}
-
-void server_refuse(struct server *s, const char *format, ...)
-{
-	uint64_t now = now_usec();
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(s->refused_why, sizeof(s->refused_why), format, args);
-	va_end(args);
-	s->view.refused++;
-	s->refused_untold++;
-	if (s->refused_logged_usec == 0 || now - s->refused_logged_usec >= REFUSALS_USEC)
-		log_refusals(s, now);
-	else
-		loop_timer_set(s->daemon->loop, &s->refusals,
-			       s->refused_logged_usec + REFUSALS_USEC);
+	(void)now;
+	store(CONTAINER_OF(timer, struct server, store));
 }
 
 /* ---- accepting ----------------------------------------------------------------------------------- */
@@ -96,21 +92,22 @@ static void admit(struct server *s, int fd)
 	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer);
 
 	if (r < 0) {
-		server_refuse(s, "it cannot be identified: %s", strerror(-r));
+		refusals_add(&s->refusals, "it cannot be identified: %s", strerror(-r));
 		close(fd);
 		return;
 	}
 	hash = peer_hash(&peer);
 	why = is_too_many(s, &peer, hash);
 	if (why) {
-		server_refuse(s, "pid %d, uid %u, %.100s: %s", (int)peer.pid, (unsigned)peer.uid,
-			      peer.cgroup, why);
+		refusals_add(&s->refusals, "pid %d, uid %u, %.100s: %s", (int)peer.pid,
+			     (unsigned)peer.uid, peer.cgroup, why);
 		close(fd);
 		return;
 	}
 	s->view.accepted++;
 	client_new(s, fd, &peer, hash);
-	daemon_status_changed(s->daemon);
+	store(s);
+	s->daemon->calls->status_changed(s->daemon);
 }
 
 static void accepted(struct loop_op *op, int result)
@@ -141,42 +138,6 @@ int server_listen(struct server *s)
 	return loop_accept(s->daemon->loop, &s->accept_op, s->listen_fd, accepted);
 }
 
-/* ---- the manager's store ------------------------------------------------------------------------ */
-
-static void store_due(struct loop_timer *timer, uint64_t now)
-{
-	(void)now;
-	server_store(CONTAINER_OF(timer, struct server, store));
-}
-
-void server_store(struct server *s)
-{
-	int r = 0;
-
-	if (!manager_can_store(s->daemon->manager))
-		return;
-	for (struct client *c = s->clients; c; c = c->next) {
-		if (!c->unstored || c->ending)
-			continue;
-		r = manager_store(s->daemon->manager, "client", c->fd);
-		if (r < 0)
-			break;
-		c->unstored = false;
-	}
-	if (r == 0) {
-		s->store_pace_usec = STORE_AGAIN_MIN_USEC;
-		return;
-	}
-	/* the manager is slow (its queue holds some ten messages), or gone */
-	if (r != -EAGAIN && s->store_pace_usec < STORE_AGAIN_MAX_USEC)
-		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-			    "clients cannot be stored, and would not survive a restart: %s",
-			    strerror(-r));
-	s->store_pace_usec = r == -EAGAIN ? MIN(2 * s->store_pace_usec, STORE_AGAIN_MAX_USEC)
-					  : STORE_AGAIN_MAX_USEC;
-	loop_timer_set(s->daemon->loop, &s->store, now_usec() + s->store_pace_usec);
-}
-
 /* ---- life --------------------------------------------------------------------------------------- */
 
 static void reap(struct loop_timer *timer, uint64_t now)
@@ -192,11 +153,6 @@ static void reap(struct loop_timer *timer, uint64_t now)
 	}
 }
 
-void server_reap(struct server *s)
-{
-	loop_timer_set(s->daemon->loop, &s->reaper, now_usec());
-}
-
 int server_new(struct daemon *d, int listen_fd, struct ledger *ledger, struct server **ret)
 {
 	struct server *s = calloc(1, sizeof(*s));
@@ -207,7 +163,7 @@ int server_new(struct daemon *d, int listen_fd, struct ledger *ledger, struct se
 	s->listen_fd = listen_fd;
 	s->ledger = ledger;
 	s->accept_again.expired = accept_again;
-	s->refusals.expired = refusals_due;
+	refusals_init(&s->refusals, d);
 	s->reaper.expired = reap;
 	s->store.expired = store_due;
 	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
@@ -222,11 +178,9 @@ struct server *server_free(struct server *s)
 	s->ending = true;
 	loop_cancel(&s->accept_op, NULL);
 	loop_timer_stop(s->daemon->loop, &s->accept_again);
-	loop_timer_stop(s->daemon->loop, &s->refusals);
 	loop_timer_stop(s->daemon->loop, &s->reaper);
 	loop_timer_stop(s->daemon->loop, &s->store);
-	if (s->refused_untold > 0)
-		log_refusals(s, now_usec());
+	refusals_end(&s->refusals);
 	for (struct client *c = s->clients; c; c = c->next)
 		if (loop_op_is_busy(&c->op))
 			loop_cancel(&c->op, NULL);
@@ -276,6 +230,7 @@ void server_say_bye(struct server *s)
 void server_view(const struct server *s, struct server_view *ret)
 {
 	*ret = s->view;
+	ret->refused = s->refusals.count;
 	ret->clients = ret->plain = ret->records = 0;
 	for (const struct client *c = s->clients; c; c = c->next) {
 		if (c->ending)

@@ -10,6 +10,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/ledger.h"
+#include "daemon/refusals.h"
 
 struct client;
 
@@ -18,14 +19,13 @@ struct server {
 	struct ledger *ledger;
 	int listen_fd;
 	struct loop_op accept_op;
-	struct loop_timer accept_again, refusals, reaper, store;
+	struct loop_timer accept_again, store;
+	struct loop_timer reaper; /* frees the clients that have ended; set by client.c */
+	struct refusals refusals;
 	uint64_t store_pace_usec;
 	bool ending; /* nothing is polled any more */
 	struct client *clients;
 	struct server_view view;
-	uint64_t refused_untold; /* refusals that are not logged yet */
-	uint64_t refused_logged_usec;
-	char refused_why[256];
 };
 
 /* Listens when server_listen() is called. Takes listen_fd and `ledger` over. Errors: -ENOMEM. */
@@ -43,11 +43,3 @@ void server_restored(struct server *server);
 void server_reseat(struct server *server);
 /* Tell clients that understand it that we stop. */
 void server_say_bye(struct server *server);
-
-/* for client.c */
-/* Give those to the manager that it has not yet. Its queue is short: what finds no room is tried
- * again soon. */
-void server_store(struct server *server);
-/* Free those that have ended, from the next dispatch. */
-void server_reap(struct server *server);
-void server_refuse(struct server *server, const char *format, ...) _printf_(2, 3);

@@ -108,17 +108,16 @@ int uring_new(struct loop *loop, const struct loop_options *options);
 int epoll_new(struct loop *loop, const struct loop_options *options);
 void timers_new(struct loop *loop);
 
-/* One sleep of the loop, on the thread that waits. */
-int loop_wait(struct loop *loop, uint64_t until_usec);
-
 /* ---- loop-foreign.c ---- */
 
-int foreign_new(struct loop *loop, struct foreign **ret);
+/* `wait` is one sleep of the loop, on the thread that waits. */
+int foreign_new(struct loop *loop, int (*wait)(struct loop *loop, uint64_t until_usec),
+		struct foreign **ret);
 /* Stops and joins the thread. */
 struct foreign *foreign_free(struct foreign *foreign);
 struct foreign *foreign_free_in_child(struct foreign *foreign);
 int foreign_fd(const struct foreign *foreign);
-/* Has the thread stopped waiting? Then *ret_result is what loop_wait() said, and the loop is the
+/* Has the thread stopped waiting? Then *ret_result is what `wait` said, and the loop is the
  * caller's until foreign_go_on(). */
 bool foreign_take(struct foreign *foreign, int *ret_result);
 /* Wait again, until `until_usec`. */

@@ -6,7 +6,7 @@
  * to an eventfd when it wakes up; the host polls that one. The loop belongs to one of the two at a
  * time:
  *
- *     the thread   sleeps in loop_wait()  --- eventfd --->  the host   dispatches
+ *     the thread   sleeps in the engine  --- eventfd --->  the host   dispatches
  *          ^                                                    |
  *          +------------- condition variable -------------------+
  *
@@ -31,6 +31,7 @@
 
 struct foreign {
 	struct loop *loop;
+	int (*wait)(struct loop *loop, uint64_t until_usec);
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t go;
@@ -55,7 +56,7 @@ static void *foreign_run(void *arg)
 			continue;
 		}
 		pthread_mutex_unlock(&f->lock);
-		r = loop_wait(f->loop, until_usec);
+		r = f->wait(f->loop, until_usec);
 		pthread_mutex_lock(&f->lock);
 		f->result = r;
 		f->waiting = false;
@@ -100,7 +101,8 @@ static void foreign_close(struct foreign *f)
 	free(f);
 }
 
-int foreign_new(struct loop *loop, struct foreign **ret)
+int foreign_new(struct loop *loop, int (*wait)(struct loop *loop, uint64_t until_usec),
+		struct foreign **ret)
 {
 	struct foreign *f = calloc(1, sizeof(*f));
 	int r;
@@ -108,6 +110,7 @@ int foreign_new(struct loop *loop, struct foreign **ret)
 	if (!f)
 		return -ENOMEM;
 	f->loop = loop;
+	f->wait = wait;
 	f->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->fd < 0) {
 		r = -errno;

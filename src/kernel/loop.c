@@ -469,22 +469,8 @@ unsigned loop_failures(const struct loop *loop)
 	return loop->failures;
 }
 
-int loop_fd(struct loop *loop)
-{
-	int r;
-
-	if (!loop->foreign) {
-		if (loop->owned)
-			return -EBUSY;
-		r = foreign_new(loop, &loop->foreign);
-		if (r < 0)
-			return r;
-		foreign_go_on(loop->foreign, timers_earliest(loop));
-	}
-	return foreign_fd(loop->foreign);
-}
-
-int loop_wait(struct loop *loop, uint64_t until_usec)
+/* One sleep, on the thread that waits. */
+static int loop_wait(struct loop *loop, uint64_t until_usec)
 {
 	if (!loop->bound) {
 		int r = loop->engine->bind(loop);
@@ -498,6 +484,21 @@ int loop_wait(struct loop *loop, uint64_t until_usec)
 	    loop->ops[OP_FINISHED].first || loop->ops[OP_RELEASING].first)
 		until_usec = 0;
 	return loop->engine->wait(loop, until_usec);
+}
+
+int loop_fd(struct loop *loop)
+{
+	int r;
+
+	if (!loop->foreign) {
+		if (loop->owned)
+			return -EBUSY;
+		r = foreign_new(loop, loop_wait, &loop->foreign);
+		if (r < 0)
+			return r;
+		foreign_go_on(loop->foreign, timers_earliest(loop));
+	}
+	return foreign_fd(loop->foreign);
 }
 
 int loop_dispatch(struct loop *loop, uint64_t until_usec)

@@ -15,8 +15,9 @@
  * nothing is registered with the process, and raw clone(2) is seen as well. A child that was forked
  * in a callback and returns from it leaves the pass with longjmp(3).
  */
+#include "library/bridge.h"
+#include "library/dispatch.h"
 #include "library/sized.h"
-#include "library/watch.h"
 
 #include "kernel/thread.h"
 
@@ -218,7 +219,7 @@ static void end(struct psb_bridge *b)
 	pthread_mutex_unlock(&b->lock);
 	b->context.loop = loop_free(b->context.loop);
 	while (b->watches)
-		watch_free(b->watches);
+		b->watch_class->free(b->watches);
 	closer_free(b->context.closer);
 	free_parts(b);
 }
@@ -244,12 +245,8 @@ static void end_elsewhere(struct psb_bridge *b)
 static void end_in_child(struct psb_bridge *b)
 {
 	loop_free_in_child(b->context.loop);
-	while (b->watches) {
-		struct psb_watch *w = b->watches;
-
-		b->watches = w->next;
-		watch_free_in_child(w);
-	}
+	while (b->watches)
+		b->watch_class->free_in_child(b->watches);
 	closer_free_in_child(b->context.closer);
 	munmap(b->context.alive, (size_t)sysconf(_SC_PAGESIZE));
 	free(b);

@@ -18,6 +18,12 @@
 
 enum bridge_mode { MODE_UNDECIDED, MODE_THREAD, MODE_FOREIGN };
 
+/* What a bridge does to its watches when it ends: both take the watch out of the list and free it. */
+struct watch_class {
+	void (*free)(struct psb_watch *watch);
+	void (*free_in_child)(struct psb_watch *watch);
+};
+
 struct psb_bridge {
 	pthread_mutex_t lock;
 	pthread_cond_t idle; /* a callback returned, a lingering registration ended */
@@ -37,6 +43,7 @@ struct psb_bridge {
 	struct loop_work run_pending;
 	bool posted;		   /* run_pending is with the loop */
 	struct psb_watch *watches; /* all that are not freed */
+	const struct watch_class *watch_class; /* theirs */
 	unsigned lingering;	   /* registrations that are removed and not freed yet */
 	/* beat.c */
 	psb_beat_fn *beat;

@@ -34,7 +34,7 @@ int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_
 			why, sizeof(why),
 			"options: of %zu bytes libpsibridge %s knows %zu, and behind them something is set: "
 			"the program needs a newer version",
-			theirs->size, psb_version(), sizeof(o));
+			theirs->size, PACKAGE_VERSION, sizeof(o));
 		watch_explain(&o, why, r);
 	}
 	if (r == 0)

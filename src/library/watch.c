@@ -31,6 +31,60 @@
  * one a tenth of a millisecond: from here on psb_watch_new() closes one, too. */
 #define CLOSING_MAX 32
 
+/* ---- the end ------------------------------------------------------------------------------------ */
+
+static void free_rest(struct psb_watch *w)
+{
+	watch_forget_simulations(w);
+	w->monitor = monitor_free(w->monitor);
+	w->group = group_free(w->group);
+	if (bridge_is_child(w->bridge))
+		w->birth.closer = NULL;
+	birth_close(&w->birth);
+	memory_close(&w->load_memory);
+	pthread_mutex_destroy(&w->load_lock);
+	free(w);
+}
+
+/* Detached from the loop, or the loop is no more. */
+static void watch_free(struct psb_watch *w)
+{
+	pthread_mutex_lock(&w->bridge->lock);
+	if (w->back) {
+		*w->back = w->next;
+		if (w->next)
+			w->next->back = w->back;
+	}
+	/* a callback that gave the watch up may still run, and its notification names the cgroup */
+	while (w->label) {
+		struct label *older = w->label->older;
+
+		label_unref(w->label);
+		w->label = older;
+	}
+	pthread_mutex_unlock(&w->bridge->lock);
+	free_rest(w);
+}
+
+/* The first of its bridge's. */
+static void watch_free_in_child(struct psb_watch *w)
+{
+	struct label *label = w->label, *older;
+
+	w->bridge->watches = w->next;
+	dispatch_clear_in_child(&w->dispatch);
+	free_rest(w);
+	for (; label; label = older) { /* who else spoke of it was a thread of the parent's */
+		older = label->older;
+		free(label);
+	}
+}
+
+static const struct watch_class watch_class = {
+	.free = watch_free,
+	.free_in_child = watch_free_in_child,
+};
+
 /* ---- what monitors tell -------------------------------------------------------------------------- */
 
 void watch_publish(struct psb_watch *w)
@@ -436,6 +490,7 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 	if (w->next)
 		w->next->back = &w->next;
 	bridge->watches = w;
+	bridge->watch_class = &watch_class;
 	pthread_mutex_unlock(&bridge->lock);
 	bridge_post(bridge, &w->attach_work);
 	*ret = w;
@@ -486,50 +541,6 @@ psb_watch *psb_watch_unref(psb_watch *w)
 		bridge_post(bridge, &w->detach_work);
 	psb_bridge_unref(bridge);
 	return NULL;
-}
-
-static void free_rest(struct psb_watch *w)
-{
-	watch_forget_simulations(w);
-	w->monitor = monitor_free(w->monitor);
-	w->group = group_free(w->group);
-	if (bridge_is_child(w->bridge))
-		w->birth.closer = NULL;
-	birth_close(&w->birth);
-	memory_close(&w->load_memory);
-	pthread_mutex_destroy(&w->load_lock);
-	free(w);
-}
-
-void watch_free(struct psb_watch *w)
-{
-	pthread_mutex_lock(&w->bridge->lock);
-	if (w->back) {
-		*w->back = w->next;
-		if (w->next)
-			w->next->back = w->back;
-	}
-	/* a callback that gave the watch up may still run, and its notification names the cgroup */
-	while (w->label) {
-		struct label *older = w->label->older;
-
-		label_unref(w->label);
-		w->label = older;
-	}
-	pthread_mutex_unlock(&w->bridge->lock);
-	free_rest(w);
-}
-
-void watch_free_in_child(struct psb_watch *w)
-{
-	struct label *label = w->label, *older;
-
-	dispatch_clear_in_child(&w->dispatch);
-	free_rest(w);
-	for (; label; label = older) { /* who else spoke of it was a thread of the parent's */
-		older = label->older;
-		free(label);
-	}
 }
 
 /* ---- callbacks and questions

@@ -50,13 +50,9 @@ void watch_present(struct psb_watch *watch);
 /* Publish level and counters; what is listened to. */
 void watch_publish(struct psb_watch *watch);
 void watch_publish_source(struct psb_watch *watch);
-/* Detached from the loop: free it. Also by the bridge at its end, whether detached or not. */
-void watch_free(struct psb_watch *watch);
 /* What waits in watch->simulations: do it (the run of simulate_work), or drop it. */
 void watch_simulate(struct loop_work *work);
 void watch_forget_simulations(struct psb_watch *watch);
-/* In a forked child. */
-void watch_free_in_child(struct psb_watch *watch);
 
 /* Why it failed, to where the caller wants it. */
 void watch_explain(const struct psb_watch_options *options, const char *why, int error);

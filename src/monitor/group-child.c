@@ -86,7 +86,7 @@ static void child_detached(struct monitor *monitor)
 	add_stats(&g->past, &monitor->stats);
 	child_free(child);
 	g->owner->stepped(g->userdata);
-	group_finish_detach(g);
+	g->child_ended(g);
 }
 
 static const struct monitor_owner child_owner = {

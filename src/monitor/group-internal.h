@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * group-internal.h - between group.c (the root, sweeps, life) and group-child.c (the cgroups under
- * observation)
+ * group-internal.h - group-child.c (the cgroups under observation), for group.c (the root, sweeps,
+ * life)
  */
 #pragma once
 
@@ -40,14 +40,8 @@ struct group {
 	bool detaching, birth_busy;
 	struct psb_stats past; /* of children that were dropped */
 	unsigned sweeps;
+	void (*child_ended)(struct group *group); /* one less is in the list */
 };
-
-/* ---- group.c ---- */
-
-/* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
-void group_finish_detach(struct group *group);
-
-/* ---- group-child.c ---- */
 
 /* Not in the list yet. Errors: -ENOENT, -ENODEV (the cgroup is gone), what opening says, -ENOMEM. */
 int child_new(struct group *group, const char *path, uint64_t inode, struct child **ret);

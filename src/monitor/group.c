@@ -38,7 +38,8 @@
 
 static void sweep(struct group *g, bool oom, uint64_t now);
 
-void group_finish_detach(struct group *g)
+/* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
+static void finish_detach(struct group *g)
 {
 	if (g->detaching && !g->children && !g->root && !g->birth_busy)
 		g->owner->detached(g->userdata);
@@ -63,6 +64,7 @@ static void found(void *userdata, const struct tree_finding *finding)
 	}
 	child_add(g, child);
 	g->pause_factor = PAUSE_FACTOR_FIRST;
+	g->child_ended = finish_detach;
 	baseline.some.total_usec = finding->baseline_some_usec;
 	monitor_start_alarmed(child->monitor, finding->baseline_usec, &baseline, finding->oom);
 }
@@ -90,6 +92,7 @@ static void sweep(struct group *g, bool oom, uint64_t now)
 			    cgpattern_text(g->pattern), strerror(-r));
 	if (s.baseline) /* what grew could not be told from what had grown before */
 		g->pause_factor = PAUSE_FACTOR_FIRST;
+	g->child_ended = finish_detach;
 	schedule(g, now_usec(), s.duration_usec);
 	g->owner->stepped(g->userdata);
 }
@@ -101,6 +104,7 @@ static void root_stepped(struct monitor *monitor)
 	if (monitor_is_resting(monitor)) {
 		loop_timer_stop(g->context->loop, &g->timer);
 		g->pause_factor = PAUSE_FACTOR_FIRST;
+	g->child_ended = finish_detach;
 	} else if (!g->timer.queued) {
 		g->owner->stepped(
 			g->userdata); /* the alarm is counted before the walk, which takes its time */
@@ -156,7 +160,7 @@ static void root_detached(struct monitor *monitor)
 	g->owner->moved(g->userdata);
 	loop_timer_stop(g->context->loop, &g->timer);
 	if (g->detaching)
-		group_finish_detach(g);
+		finish_detach(g);
 	else
 		await_root(g);
 }
@@ -254,7 +258,7 @@ static void birth_over(struct birth *birth)
 	struct group *g = CONTAINER_OF(birth, struct group, birth);
 
 	g->birth_busy = false;
-	group_finish_detach(g);
+	finish_detach(g);
 }
 
 static void expired(struct loop_timer *timer, uint64_t now)
@@ -290,6 +294,7 @@ int group_new(struct monitor_context *context, const struct group_owner *owner, 
 	g->label = label;
 	g->mask = mask;
 	g->pause_factor = PAUSE_FACTOR_FIRST;
+	g->child_ended = finish_detach;
 	g->timer = (struct loop_timer){ .expired = expired };
 	g->birth.inotify_fd = -1;
 	r = cgpattern_new(pattern, target->cgroups.v2.point, &g->pattern, NULL);
@@ -324,7 +329,7 @@ void group_detach(struct group *g)
 	else if (g->birth_busy)
 		birth_cancel(&g->birth, birth_over);
 	else
-		group_finish_detach(g);
+		finish_detach(g);
 }
 
 struct group *group_free(struct group *g)

@@ -164,13 +164,13 @@ void server_view(const struct server *server, struct server_view *ret)
 	*ret = stage.server;
 }
 
-bool daemon_bridge_answers(struct daemon *daemon)
+static bool bridge_answers(struct daemon *daemon)
 {
 	(void)daemon;
 	return !stage.deaf;
 }
 
-int daemon_reload(struct daemon *daemon)
+static int reload(struct daemon *daemon)
 {
 	stage.times_reloaded++;
 	if (stage.reload_result == 0)
@@ -199,11 +199,16 @@ static inline int stage_listen(const char *path)
 /* `files` is ended by NULL and stays. */
 static inline int stage_open(const char *path, char **files)
 {
+	static const struct daemon_calls calls = {
+		.reload = reload,
+		.bridge_answers = bridge_answers,
+	};
 	struct loop_options options = { .backend = LOOP_AUTO };
 	int fd, r;
 
 	stage = (struct stage){ .config = { .files = files, .clients_max = 16384 },
 				.lowmemory_result = -ENODATA };
+	stage.daemon.calls = &calls;
 	stage.daemon.config = &stage.config;
 	stage.daemon.root = "";
 	stage.daemon.started_usec = now_usec();
