@@ -47,7 +47,7 @@ engine_tests = \
 	tests/unit/kernel/test-loop-time
 kernel_tests = $(engine_tests) \
 	tests/unit/kernel/test-closer \
-	tests/unit/kernel/test-birth \
+	tests/unit/kernel/test-pathwait \
 	tests/unit/kernel/test-cgroup \
 	tests/unit/kernel/test-memory
 monitor_tests = tests/unit/monitor/test-target tests/unit/monitor/test-tree
@@ -139,7 +139,7 @@ fuzz_tests = \
 
 # What waits by itself: with io_uring, with epoll, and where calls of io_uring are denied.
 loop_tests = $(engine_tests) \
-	tests/unit/kernel/test-birth \
+	tests/unit/kernel/test-pathwait \
 	tests/unit/library/test-bridge \
 	tests/unit/library/test-watch
 

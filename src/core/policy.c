@@ -12,7 +12,7 @@
  * from one a quarter of the window. On the way down the deadline is the end of Quiet or Calm, and
  * no later than a quarter of a window, so that a stall in between is not overlooked.
  *
- * An alarm that comes between samples says nothing of the rate: it is taken for the highest, and the pace is brisk, so that
+ * An alarm that comes between samples says nothing of the rate: it is taken for the highest, and the pace is the fastest, so that
  * Low is found when it is reached.
  *
  * After a rest the last sample may be hours old: window_recent() says what of the growth is recent.
@@ -21,8 +21,8 @@
  * is looked at twice a window while the level is not High.
  *
  * An alarm in High starts a probe: samples 20, 40, 80 ... ms apart for one window of early. If
- * nothing was told by then, the alarm was empty, and High rests again. A memory.events that keeps
- * ringing empty (a container full of clean page cache does so all day) is not listened to for 0.1
+ * nothing was told by then, the alarm was false, and High rests again. A memory.events that keeps
+ * ringing for nothing (a container full of clean page cache does so all day) is not listened to for 0.1
  * s, 0.2 s ... 10 s after each probe.
  */
 #include "policy.h"
@@ -72,7 +72,7 @@ static void measure(struct window *window, enum psi_kind kind, const struct poli
 /* What a step found. */
 struct finding {
 	bool early, low, critical; /* over these; each implies those before it */
-	bool loud;		   /* at half of low or over */
+	bool above_half_low;	   /* at half of low or over */
 	enum reason reason;
 };
 
@@ -113,8 +113,8 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 		p->low.grown_usec = p->low.grown;
 		p->critical.grown_usec = p->critical.grown;
 	}
-	if (rang && now - last >= POLICY_BRISK_USEC)
-		p->brisk_usec = now + POLICY_BRISK_USEC;
+	if (rang && now - last >= POLICY_FAST_USEC)
+		p->fast_until_usec = now + POLICY_FAST_USEC;
 
 	bool oom = s->has_oom && p->has_oom && s->oom > p->oom;
 
@@ -129,15 +129,15 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 		(signal && s->signal == LEVEL_LOW);
 	f.early = f.low || window_growth(&p->early) >= o->early.threshold_usec ||
 		  (signal && s->signal == LEVEL_NEUTRAL);
-	f.loud = f.low || is_at_half(&p->low, o->low.threshold_usec);
+	f.above_half_low = f.low || is_at_half(&p->low, o->low.threshold_usec);
 
 	if (oom)
 		f.reason = REASON_OOM;
 	else if (signal)
 		f.reason = s->signal_reason;
 
-	if (f.loud)
-		p->loud_usec = now;
+	if (f.above_half_low)
+		p->above_half_low_usec = now;
 	if (f.early)
 		p->early_usec = now;
 	if (p->since_usec == 0 && (f.early || p->early.grown > 0))
@@ -159,9 +159,9 @@ static void take_level(struct policy *p, enum level level, bool critical, uint64
 	p->level = level;
 	p->told_critical = critical;
 	p->alarm_usec = 0;
-	p->empty = 0;
+	p->false_alarms = 0;
 	p->pace_usec = 0;
-	p->brisk_usec = now + POLICY_BRISK_USEC;
+	p->fast_until_usec = now + POLICY_FAST_USEC;
 	if (level == LEVEL_LOW)
 		p->told_usec = now;
 }
@@ -171,7 +171,7 @@ void policy_resume(struct policy *p, enum level level, bool critical, uint64_t n
 	if (level > p->level)
 		policy_forget(p);
 	take_level(p, level, critical, now);
-	p->loud_usec = now;
+	p->above_half_low_usec = now;
 	p->early_usec = now;
 }
 
@@ -186,11 +186,12 @@ static void tell(struct policy *p, struct policy_verdict *v, enum level level, b
 	v->since_usec = p->since_usec;
 }
 
-/* An alarm proved empty: do not listen to memory.events for a while, longer each time. */
-static void hold(struct policy *p, uint64_t now)
+/* A false alarm: do not listen to memory.events for a while, longer each time. */
+static void mute_events(struct policy *p, uint64_t now)
 {
-	p->hold_usec = now + MIN(POLICY_HOLD_MIN_USEC << MIN(p->empty, 7u), POLICY_HOLD_MAX_USEC);
-	p->empty++;
+	p->events_muted_until_usec = now + MIN(POLICY_MUTE_MIN_USEC << MIN(p->false_alarms, 7u),
+					       POLICY_MUTE_MAX_USEC);
+	p->false_alarms++;
 }
 
 /* Neutral only because there is little room: nothing stalls, and nothing is about to end. */
@@ -229,14 +230,15 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 	if (p->alarm_usec > 0 && now - p->alarm_usec >= p->options.early.window_usec) {
 		p->alarm_usec = 0;
 		p->since_usec = 0;
-		hold(p, now);
+		mute_events(p, now);
 	}
 	/* after the end of a probe, so that an alarm that comes with it begins the next one */
 	if (alarm && p->alarm_usec == 0) {
 		p->alarm_usec = now;
 		p->pace_usec = 0;
-		if (now > p->hold_usec + POLICY_HOLD_MAX_USEC) /* it did not ring again at once */
-			p->empty = 0;
+		if (now > p->events_muted_until_usec +
+				  POLICY_MUTE_MAX_USEC) /* it did not ring again at once */
+			p->false_alarms = 0;
 	}
 	if (p->alarm_usec == 0)
 		p->since_usec = 0;
@@ -250,7 +252,7 @@ static void step_neutral(struct policy *p, enum policy_event event, const struct
 		return;
 	}
 	if (event == POLICY_EVENTS && s->headroom == HEADROOM_UNKNOWN && is_idle_neutral(p, now))
-		hold(p, now);
+		mute_events(p, now);
 	if (now - p->early_usec < p->options.calm_usec)
 		return;
 	p->since_usec = 0; /* that stall is over, whatever headroom says */
@@ -268,7 +270,7 @@ static void step_low(struct policy *p, const struct finding *f, uint64_t now,
 	else if (f->low && now - p->told_usec >= p->options.rearm_usec)
 		tell(p, v, LEVEL_LOW, f->critical,
 		     f->reason == REASON_STALL ? REASON_REPEAT : f->reason, now);
-	else if (now - p->loud_usec >= p->options.quiet_usec)
+	else if (now - p->above_half_low_usec >= p->options.quiet_usec)
 		tell(p, v, LEVEL_NEUTRAL, false, REASON_CALM, now);
 }
 
@@ -293,7 +295,8 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 	switch (p->level) {
 	case LEVEL_HIGH:
 		if (p->alarm_usec == 0) { /* at rest; only the end of a hold is worth a look */
-			next = p->hold_usec > now ? p->hold_usec : USEC_NEVER;
+			next = p->events_muted_until_usec > now ? p->events_muted_until_usec
+								: USEC_NEVER;
 			break;
 		}
 		if (event == POLICY_EVENTS)
@@ -310,8 +313,8 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 				p->pace_usec = CLAMP(2 * p->pace_usec, POLICY_PACE_IDLE_USEC,
 						     POLICY_PACE_MAX_USEC);
 			next = now + MAX(p->pace_usec, POLICY_PACE_IDLE_USEC);
-			if (p->hold_usec > now)
-				next = MIN(next, p->hold_usec);
+			if (p->events_muted_until_usec > now)
+				next = MIN(next, p->events_muted_until_usec);
 			break;
 		}
 		p->pace_usec = 0;
@@ -323,7 +326,7 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 		}
 		break;
 	case LEVEL_LOW:
-		next = p->loud_usec + o->quiet_usec;
+		next = p->above_half_low_usec + o->quiet_usec;
 		if (has_psi) {
 			if (!p->told_critical)
 				next = MIN(next, could_reach(&p->critical,
@@ -334,7 +337,7 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 		}
 		break;
 	}
-	if (p->level != LEVEL_HIGH && now >= p->brisk_usec)
+	if (p->level != LEVEL_HIGH && now >= p->fast_until_usec)
 		floor = POLICY_PACE_STEADY_USEC;
 	/* memory.events alone: nobody rings while we are not High, and what it counts is news then
 	 * too */
@@ -371,7 +374,7 @@ void policy_step(struct policy *p, enum policy_event event, const struct policy_
 
 	v.deadline_usec = v.want_headroom ? now : next_look(p, event, s, now);
 	/* While sampling, each sample reads memory.events anyway. */
-	v.listen = p->hold_usec <= now &&
+	v.listen = p->events_muted_until_usec <= now &&
 		   (v.deadline_usec == USEC_NEVER || is_idle_neutral(p, now));
 	*ret = v;
 }

@@ -52,11 +52,11 @@ struct policy_options {
 #ifndef POLICY_PACE_MIN_USEC
 /* Sampling never is faster than this ... */
 #define POLICY_PACE_MIN_USEC (20 * USEC_PER_MSEC)
-/* ... and, while Neutral or Low for longer than BRISK, not faster than this: what goes on for so
+/* ... and, while Neutral or Low for longer than POLICY_FAST_USEC, not faster than this: what goes on for so
  * long is known, and a sample costs some 70 us with all that wakes up for it (tests/bench: cost).
  * Bounds a watch to 0.1 % of a core. */
 #define POLICY_PACE_STEADY_USEC (100 * USEC_PER_MSEC)
-#define POLICY_BRISK_USEC (1 * USEC_PER_SEC)
+#define POLICY_FAST_USEC (1 * USEC_PER_SEC)
 /* Except once, after memory.events rang: the kernel rings at most every 10 ms, so the next news of
  * a fast out-of-memory is due then. */
 #define POLICY_PACE_EVENTS_USEC (10 * USEC_PER_MSEC)
@@ -64,9 +64,9 @@ struct policy_options {
 #define POLICY_PACE_IDLE_USEC (1 * USEC_PER_SEC)
 /* ... down to this. */
 #define POLICY_PACE_MAX_USEC (60 * USEC_PER_SEC)
-/* An alarm of memory.events that proved empty is listened to again later each time, down to this. */
-#define POLICY_HOLD_MIN_USEC (100 * USEC_PER_MSEC)
-#define POLICY_HOLD_MAX_USEC (10 * USEC_PER_SEC)
+/* An alarm of memory.events that was false is listened to again later each time, down to this. */
+#define POLICY_MUTE_MIN_USEC (100 * USEC_PER_MSEC)
+#define POLICY_MUTE_MAX_USEC (10 * USEC_PER_SEC)
 #endif
 
 enum policy_event {
@@ -109,16 +109,16 @@ struct policy {
 	struct policy_options options;
 	struct window early, low, critical;
 	enum level level;
-	bool told_critical;  /* since the level became Low, or at the last repeat */
-	uint64_t told_usec;  /* the last Low, 0: none */
-	uint64_t loud_usec;  /* last time at half of low or over; Low ends Quiet after it */
-	uint64_t early_usec; /* last time over early; Neutral ends Calm after it */
-	uint64_t alarm_usec; /* HIGH: sampling since this alarm; 0: at rest */
+	bool told_critical;	      /* since the level became Low, or at the last repeat */
+	uint64_t told_usec;	      /* the last Low, 0: none */
+	uint64_t above_half_low_usec; /* last time at half of low or over; Low ends Quiet after it */
+	uint64_t early_usec;	      /* last time over early; Neutral ends Calm after it */
+	uint64_t alarm_usec;	      /* HIGH: sampling since this alarm; 0: at rest */
 	uint64_t since_usec;
-	uint64_t hold_usec;  /* HIGH: memory.events is not listened to before */
-	uint64_t brisk_usec; /* until then the pace may be the fastest */
-	uint64_t pace_usec;  /* the probe's and idle Neutral's growing step */
-	unsigned empty;	     /* alarms in a row that proved empty */
+	uint64_t events_muted_until_usec; /* HIGH: memory.events is not listened to before */
+	uint64_t fast_until_usec;	  /* until then the pace may be the fastest */
+	uint64_t pace_usec;		  /* the probe's and idle Neutral's growing step */
+	unsigned false_alarms;		  /* in a row */
 	bool has_oom;
 	uint64_t oom;
 	bool started;

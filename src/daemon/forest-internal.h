@@ -7,7 +7,7 @@
 
 #include "core/cgpattern.h"
 #include "daemon/forest.h"
-#include "kernel/birth.h"
+#include "kernel/pathwait.h"
 
 #define LENSES_MAX 8			  /* of one tree: sets of terms that clients may bring */
 #define OTHER_TREES_MAX 256		  /* made for clients that no [Watch] matches */
@@ -52,12 +52,12 @@ struct tree {
 	enum tree_state state;
 	char why[TREE_WHY_MAX];
 	struct lens *lenses; /* the first is the tree's own */
-	struct birth birth;
+	struct path_wait path_wait;
 	struct loop_timer retry;
 	uint64_t retry_usec;
 	struct tally tally;
 	bool gone;   /* its one cgroup was removed, and that is not dealt with yet */
-	bool ending; /* out of the list; waits for the birth to be released */
+	bool ending; /* out of the list; waits for path_wait to be released */
 	char path[];
 };
 

@@ -5,7 +5,7 @@
  *               +-> WATCHING --(its one cgroup is removed)--+
  *     new ------|                                           |
  *       ^       +-> ABSENT (fixed part is not there) <------+
- *       |       |      | birth: it appears
+ *       |       |      | path_wait: it appears
  *       +-------|------+
  *       ^       +-> FAILED (cannot be armed)
  *       |              | a minute later
@@ -143,9 +143,9 @@ void forest_tree_disarm(struct tree *tree)
 		l->watch = psb_watch_unref(l->watch);
 }
 
-static int born(struct birth *birth)
+static int path_appeared(struct path_wait *wait)
 {
-	forest_tree_start(CONTAINER_OF(birth, struct tree, birth));
+	forest_tree_start(CONTAINER_OF(wait, struct tree, path_wait));
 	return 0;
 }
 
@@ -211,7 +211,7 @@ void forest_tree_start(struct tree *tree)
 		snprintf(tree->why, sizeof(tree->why), "%.200s does not exist yet; waiting for it",
 			 forest_tree_fixed(tree));
 		enter(tree, TREE_ABSENT, MESSAGE_WATCH_ABSENT, LOG_IS_INFO);
-		birth_wait(&tree->birth, forest_tree_fixed(tree), born);
+		path_wait_start(&tree->path_wait, forest_tree_fixed(tree), path_appeared);
 	} else {
 		enter(tree, TREE_FAILED, MESSAGE_WATCH_FAILED, LOG_IS_ERROR);
 		retry_later(tree);
@@ -235,7 +235,7 @@ int forest_tree_new(struct forest *f, const char *path, bool configured,
 	t->state = TREE_FAILED; /* nothing was tried yet */
 	t->retry.expired = retry;
 	t->retry_usec = RETRY_MIN_USEC;
-	birth_init(&t->birth, f->options.loop, f->options.cgroups);
+	path_wait_init(&t->path_wait, f->options.loop, f->options.cgroups);
 	if (strchr(path, '*'))
 		r = cgpattern_new(path, NULL, &t->pattern, NULL);
 	if (r == 0)
@@ -249,9 +249,9 @@ int forest_tree_new(struct forest *f, const char *path, bool configured,
 	return 0;
 }
 
-static void released(struct birth *birth)
+static void released(struct path_wait *wait)
 {
-	struct tree *tree = CONTAINER_OF(birth, struct tree, birth);
+	struct tree *tree = CONTAINER_OF(wait, struct tree, path_wait);
 
 	cgpattern_free(tree->pattern);
 	free(tree);
@@ -263,7 +263,7 @@ void forest_tree_end(struct tree *tree)
 	while (tree->lenses)
 		lens_free(tree->lenses);
 	loop_timer_stop(tree->forest->options.loop, &tree->retry);
-	birth_cancel(&tree->birth, released);
+	path_wait_cancel(&tree->path_wait, released);
 }
 
 void forest_tree_lost(struct tree *tree)

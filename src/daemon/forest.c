@@ -422,7 +422,7 @@ int forest_apply(struct forest *f, const struct config *config)
 		last = &t->next;
 	}
 	for (t = f->trees; t; t = t->next)
-		if (t->state != TREE_WATCHING && !t->birth.waiting && !t->retry.queued)
+		if (t->state != TREE_WATCHING && !t->path_wait.waiting && !t->retry.queued)
 			forest_tree_start(t);
 	move_all(f, places);
 	free(places);

@@ -189,7 +189,7 @@ static int open_pidfd(int fd, int *ret_pidfd)
 	int pidfd = -1;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) {
-		*ret_pidfd = pidfd; /* O_CLOEXEC from birth */
+		*ret_pidfd = pidfd; /* O_CLOEXEC from the start */
 		return 0;
 	}
 	/* EINVAL is what kernels before 6.16 have to say of a process that was reaped */

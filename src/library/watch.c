@@ -9,7 +9,7 @@
  * no operation of it in flight any more, or with the bridge. Where the loop has not seen the watch
  * yet, it goes at once.
  *
- *     running --GONE told, monitor detached--> waiting for the birth --a new monitor--> running
+ *     running --GONE told, monitor detached--> waiting for the next --a new monitor--> running
  *
  * What is waited for is the next cgroup of that path; where our own was watched it is where this
  * process is now, for a cgroup can only be removed when it was moved elsewhere.
@@ -39,8 +39,8 @@ static void free_rest(struct psb_watch *w)
 	w->monitor = monitor_free(w->monitor);
 	w->group = group_free(w->group);
 	if (bridge_is_child(w->bridge))
-		w->birth.closer = NULL;
-	birth_close(&w->birth);
+		w->path_wait.closer = NULL;
+	path_wait_close(&w->path_wait);
 	memory_close(&w->load_memory);
 	pthread_mutex_destroy(&w->load_lock);
 	free(w);
@@ -176,7 +176,7 @@ static void monitor_stepped(struct monitor *monitor)
 	watch_publish(monitor->userdata);
 }
 
-static int born(struct birth *birth);
+static int path_appeared(struct path_wait *wait);
 
 static void monitor_detached(struct monitor *monitor)
 {
@@ -194,7 +194,7 @@ static void monitor_detached(struct monitor *monitor)
 		return;
 	}
 	watch_publish_source(w);
-	birth_wait(&w->birth, w->target.own ? "/" : w->label->path, born);
+	path_wait_start(&w->path_wait, w->target.own ? "/" : w->label->path, path_appeared);
 }
 
 static const struct monitor_owner monitor_owner = {
@@ -262,8 +262,8 @@ static void attach(struct loop_work *work)
 	w->running = true;
 	pthread_mutex_unlock(&w->bridge->lock);
 	/* not sooner: psb_bridge_fd() takes another loop */
-	birth_init(&w->birth, w->bridge->context.loop, &w->target.cgroups);
-	w->birth.closer = w->bridge->context.closer;
+	path_wait_init(&w->path_wait, w->bridge->context.loop, &w->target.cgroups);
+	w->path_wait.closer = w->bridge->context.closer;
 	if (closed) /* its detachment is in the queue behind us */
 		return;
 	if (w->group)
@@ -272,9 +272,9 @@ static void attach(struct loop_work *work)
 		monitor_attach(w->monitor);
 }
 
-static void waits_no_more(struct birth *birth)
+static void waits_no_more(struct path_wait *wait)
 {
-	watch_free(CONTAINER_OF(birth, struct psb_watch, birth));
+	watch_free(CONTAINER_OF(wait, struct psb_watch, path_wait));
 }
 
 static void detach(struct loop_work *work)
@@ -286,7 +286,7 @@ static void detach(struct loop_work *work)
 	else if (w->monitor)
 		monitor_detach(w->monitor);
 	else
-		birth_cancel(&w->birth, waits_no_more);
+		path_wait_cancel(&w->path_wait, waits_no_more);
 }
 
 static void present(struct loop_work *work)
@@ -380,9 +380,9 @@ static int take_label(struct psb_watch *w)
 }
 
 /* The next cgroup is there, or ours is another one. */
-static int born(struct birth *birth)
+static int path_appeared(struct path_wait *wait)
 {
-	struct psb_watch *w = CONTAINER_OF(birth, struct psb_watch, birth);
+	struct psb_watch *w = CONTAINER_OF(wait, struct psb_watch, path_wait);
 	enum psb_available told = w->available;
 	struct psb_notification n;
 	char why[WHY_MAX];
@@ -468,7 +468,7 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 	w->refs = 1;
 	w->dispatch.bridge = bridge;
 	w->available = PSB_HIGH;
-	w->birth.inotify_fd = -1;
+	w->path_wait.inotify_fd = -1;
 	w->attach_work.run = attach;
 	w->detach_work.run = detach;
 	w->present_work.run = present;

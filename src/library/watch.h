@@ -2,12 +2,12 @@
 /*
  * watch.h - what a psb_watch is made of
  *
- * A watch of one cgroup has a monitor, or waits for the birth of the next cgroup. A watch of a pattern
+ * A watch of one cgroup has a monitor, or waits for the next cgroup. A watch of a pattern
  * has a group: a monitor on the root (the fixed part) and one for each cgroup below that stalls now.
  */
 #pragma once
 
-#include "kernel/birth.h"
+#include "kernel/pathwait.h"
 #include "library/dispatch.h"
 #include "monitor/group.h"
 
@@ -21,9 +21,9 @@ struct psb_watch {
 	struct target target;
 	struct label *label; /* with those of older cgroups, whose paths the host was given */
 	struct dispatch dispatch;
-	struct monitor *monitor; /* NULL: there is a group, or `birth` is waited for */
+	struct monitor *monitor; /* NULL: there is a group, or `path_wait` is waited for */
 	struct psb_stats past;	 /* of the monitors before this one */
-	struct birth birth;
+	struct path_wait path_wait;
 	unsigned rungs; /* that may be used */
 	struct group *group;
 	struct loop_work attach_work, detach_work, present_work, simulate_work;

@@ -7,7 +7,7 @@
 
 #include "monitor/group.h"
 
-#include "kernel/birth.h"
+#include "kernel/pathwait.h"
 #include "monitor/tree.h"
 
 struct child {
@@ -32,12 +32,12 @@ struct group {
 	unsigned mask;
 	struct child *children;
 	unsigned child_count;
-	uint64_t made, freed;	  /* children, ever */
-	struct loop_timer timer;  /* the next sweep */
-	struct birth birth;	  /* of the next root */
-	uint64_t swept_some_usec; /* the root's total at the last sweep */
+	uint64_t made, freed;	    /* children, ever */
+	struct loop_timer timer;    /* the next sweep */
+	struct path_wait path_wait; /* of the next root */
+	uint64_t swept_some_usec;   /* the root's total at the last sweep */
 	unsigned pause_factor;
-	bool detaching, birth_busy;
+	bool detaching, path_wait_busy;
 	struct psb_stats past; /* of children that were dropped */
 	unsigned sweeps;
 	void (*child_ended)(struct group *group); /* one less is in the list */

@@ -22,7 +22,7 @@
  * after it is a multiple of what it took: short at first and after news, up to 50 times when sweeps
  * find nothing new, so that it stays under 2 % of a core and only while somebody stalls.
  *
- * When the fixed part is removed the group waits for the birth of the next one of that name.
+ * When the fixed part is removed the group waits for the next one of that name.
  */
 #include "monitor/group-internal.h"
 
@@ -41,7 +41,7 @@ static void sweep(struct group *g, bool oom, uint64_t now);
 /* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
 static void finish_detach(struct group *g)
 {
-	if (g->detaching && !g->children && !g->root && !g->birth_busy)
+	if (g->detaching && !g->children && !g->root && !g->path_wait_busy)
 		g->owner->detached(g->userdata);
 }
 
@@ -104,7 +104,7 @@ static void root_stepped(struct monitor *monitor)
 	if (monitor_is_resting(monitor)) {
 		loop_timer_stop(g->context->loop, &g->timer);
 		g->pause_factor = PAUSE_FACTOR_FIRST;
-	g->child_ended = finish_detach;
+		g->child_ended = finish_detach;
 	} else if (!g->timer.queued) {
 		g->owner->stepped(
 			g->userdata); /* the alarm is counted before the walk, which takes its time */
@@ -138,12 +138,12 @@ static void root_moved(struct monitor *monitor, const struct psb_notification *n
 	g->owner->told(g->userdata, monitor->label, n);
 }
 
-static int born(struct birth *birth);
+static int path_appeared(struct path_wait *wait);
 
 static void await_root(struct group *g)
 {
-	g->birth_busy = true;
-	birth_wait(&g->birth, g->label->path, born);
+	g->path_wait_busy = true;
+	path_wait_start(&g->path_wait, g->label->path, path_appeared);
 }
 
 static void root_detached(struct monitor *monitor)
@@ -239,25 +239,25 @@ static int make_root(struct group *g, char *why)
 	return r;
 }
 
-static int born(struct birth *birth)
+static int path_appeared(struct path_wait *wait)
 {
-	struct group *g = CONTAINER_OF(birth, struct group, birth);
+	struct group *g = CONTAINER_OF(wait, struct group, path_wait);
 	char why[WHY_MAX];
 	int r = make_root(g, why);
 
 	if (r < 0)
 		return r;
-	g->birth_busy = false;
+	g->path_wait_busy = false;
 	g->owner->moved(g->userdata);
 	begin(g);
 	return 0;
 }
 
-static void birth_over(struct birth *birth)
+static void path_wait_over(struct path_wait *wait)
 {
-	struct group *g = CONTAINER_OF(birth, struct group, birth);
+	struct group *g = CONTAINER_OF(wait, struct group, path_wait);
 
-	g->birth_busy = false;
+	g->path_wait_busy = false;
 	finish_detach(g);
 }
 
@@ -296,7 +296,7 @@ int group_new(struct monitor_context *context, const struct group_owner *owner, 
 	g->pause_factor = PAUSE_FACTOR_FIRST;
 	g->child_ended = finish_detach;
 	g->timer = (struct loop_timer){ .expired = expired };
-	g->birth.inotify_fd = -1;
+	g->path_wait.inotify_fd = -1;
 	r = cgpattern_new(pattern, target->cgroups.v2.point, &g->pattern, NULL);
 	if (r == 0)
 		r = tree_new(&target->cgroups, g->pattern, &options->early, &g->tree);
@@ -313,8 +313,8 @@ int group_new(struct monitor_context *context, const struct group_owner *owner, 
 void group_attach(struct group *g)
 {
 	/* not sooner: psb_bridge_fd() takes another loop */
-	birth_init(&g->birth, g->context->loop, &g->target->cgroups);
-	g->birth.closer = g->context->closer;
+	path_wait_init(&g->path_wait, g->context->loop, &g->target->cgroups);
+	g->path_wait.closer = g->context->closer;
 	begin(g);
 }
 
@@ -326,8 +326,8 @@ void group_detach(struct group *g)
 		child_drop(m);
 	if (g->root)
 		monitor_detach(g->root);
-	else if (g->birth_busy)
-		birth_cancel(&g->birth, birth_over);
+	else if (g->path_wait_busy)
+		path_wait_cancel(&g->path_wait, path_wait_over);
 	else
 		finish_detach(g);
 }
@@ -344,8 +344,8 @@ struct group *group_free(struct group *g)
 		free(child);
 	}
 	if (context_is_child(g->context))
-		g->birth.closer = NULL;
-	birth_close(&g->birth);
+		g->path_wait.closer = NULL;
+	path_wait_close(&g->path_wait);
 	monitor_free(g->root);
 	tree_free(g->tree);
 	cgpattern_free(g->pattern);

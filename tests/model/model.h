@@ -93,13 +93,13 @@ static void pack(const struct policy *p, uint64_t now, struct model *m)
 	m->level = (unsigned char)p->level;
 	m->told_critical = p->level == LEVEL_LOW && p->told_critical;
 	m->told_age = p->level == LEVEL_LOW ? age_of(p->told_usec, now) : 0;
-	m->loud_age = p->level == LEVEL_LOW ? age_of(p->loud_usec, now) : 0;
+	m->loud_age = p->level == LEVEL_LOW ? age_of(p->above_half_low_usec, now) : 0;
 	m->early_age = age_of(p->early_usec, now);
 	m->alarm = p->alarm_usec == 0 ? 0 : (unsigned char)(now - p->alarm_usec + 1);
 	m->since = p->since_usec > 0;
-	m->hold = (unsigned char)usec_sub(p->hold_usec, now);
+	m->hold = (unsigned char)usec_sub(p->events_muted_until_usec, now);
 	m->pace = (unsigned char)MIN(p->pace_usec, 2u * WINDOW);
-	m->empty = (unsigned char)MIN(p->empty, 3u);
+	m->empty = (unsigned char)MIN(p->false_alarms, 3u);
 	m->started = p->started;
 }
 
@@ -112,13 +112,13 @@ static void unpack(const struct model *m, struct policy *p)
 	p->level = (enum level)m->level;
 	p->told_critical = m->told_critical;
 	p->told_usec = NOW - m->told_age;
-	p->loud_usec = NOW - m->loud_age;
+	p->above_half_low_usec = NOW - m->loud_age;
 	p->early_usec = NOW - m->early_age;
 	p->alarm_usec = m->alarm == 0 ? 0 : NOW - (m->alarm - 1u);
 	p->since_usec = m->since ? NOW : 0;
-	p->hold_usec = m->hold > 0 ? NOW + m->hold : 0;
+	p->events_muted_until_usec = m->hold > 0 ? NOW + m->hold : 0;
 	p->pace_usec = m->pace;
-	p->empty = m->empty;
+	p->false_alarms = m->empty;
 	p->has_oom = true;
 	p->oom = 7;
 	p->started = m->started;
@@ -352,7 +352,7 @@ static int model_step(struct model *m, int event, int dt, int some, int full, in
 	} else if (!v.tell) {
 		/* an alarm is probed for one window of early, and then there may be a hold; after that, nothing */
 		m->probe_age = alarm ? 0 : older(before.probe_age, dt, 100);
-		if (m->probe_age > 2 * WINDOW + POLICY_HOLD_MAX_USEC + 4)
+		if (m->probe_age > 2 * WINDOW + POLICY_MUTE_MAX_USEC + 4)
 			PROMISE(v.deadline_usec == USEC_NEVER && v.listen,
 				"High and calm: nothing wakes us");
 		if (alarm && before.alarm == 0)
@@ -368,8 +368,8 @@ static int model_step(struct model *m, int event, int dt, int some, int full, in
 		m->cause_age = m->room_age = 0;
 	if (m->last_level == LEVEL_LOW)
 		m->room_age = 0;
-	if (m->probe_age > 2 * WINDOW + POLICY_HOLD_MAX_USEC + 4)
-		m->probe_age = 2 * WINDOW + POLICY_HOLD_MAX_USEC + 4;
+	if (m->probe_age > 2 * WINDOW + POLICY_MUTE_MAX_USEC + 4)
+		m->probe_age = 2 * WINDOW + POLICY_MUTE_MAX_USEC + 4;
 
 	if (p.early.count > SLOTS || p.low.count > SLOTS || p.critical.count > SLOTS) {
 		printf("broken: SLOTS of the model is too small\n");

@@ -277,15 +277,16 @@ static void judge_deadline(struct judge *j, enum policy_event event, const struc
 				 ? PACE_MIN_EVENTS
 				 : PACE_MIN;
 
-	REQUIRE(p->brisk_usec <= now + SEC(1), "brisk for a second"); /* after an alarm, too */
-	if (j->level != LEVEL_HIGH && now >= j->told_usec + SEC(1) && now >= p->brisk_usec)
+	REQUIRE(p->fast_until_usec <= now + SEC(1), "fast for a second"); /* after an alarm, too */
+	if (j->level != LEVEL_HIGH && now >= j->told_usec + SEC(1) && now >= p->fast_until_usec)
 		floor = PACE_STEADY;
 	REQUIRE(v->deadline_usec == USEC_NEVER || wait >= floor, "no faster than the pace");
 	if (event == POLICY_EVENTS && before == LEVEL_NEUTRAL) {
 		/* whether it was idle, and so begins a hold, the bounds may not tell */
-		REQUIRE(p->hold_usec <= now + SEC(10), "a hold is no longer than 10 s");
-		j->hold = p->hold_usec;
-		j->empty = p->empty;
+		REQUIRE(p->events_muted_until_usec <= now + SEC(10),
+			"a hold is no longer than 10 s");
+		j->hold = p->events_muted_until_usec;
+		j->empty = p->false_alarms;
 	}
 	switch (j->level) {
 	case LEVEL_HIGH:
@@ -316,7 +317,8 @@ static void judge_deadline(struct judge *j, enum policy_event event, const struc
 		idle = now - j->may_early >= o->calm_usec && j->early.high == 0;
 		REQUIRE(v->deadline_usec != USEC_NEVER && wait <= SEC(60), "Neutral looks again");
 		if (idle)
-			REQUIRE(v->listen == (p->hold_usec <= now), "idle Neutral listens");
+			REQUIRE(v->listen == (p->events_muted_until_usec <= now),
+				"idle Neutral listens");
 		else if (v->listen ||
 			 (has_psi &&
 			  wait > MAX(floor, MIN(o->low.window_usec, o->critical.window_usec) / 4)))

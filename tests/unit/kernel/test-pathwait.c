@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-birth.c - waiting until a cgroup is there (src/kernel/birth.h)
+ * test-pathwait.c - waiting until a cgroup is there (src/kernel/pathwait.h)
  *
  * Each promise is kept on both backends of the loop, in a plain directory that stands in for a
  * cgroup2 mount, and in a real one, which says less when something is removed.
@@ -22,7 +22,7 @@
 #include "../unit.h"
 #include "../../skip.h"
 #include "../fake-root.h"
-#include "kernel/birth.h"
+#include "kernel/pathwait.h"
 #include "kernel/closer.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
@@ -43,8 +43,8 @@ static const struct variant variants[] = {
 static struct cgroups cgroups;
 static char top[64]; /* the directory that is this test's own, as a path under the mount */
 static struct loop *loop;
-static struct birth birth;
-static unsigned born_count, released_count;
+static struct path_wait path_wait;
+static unsigned appeared_count, released_count;
 
 /* ---- a ground to stand on ---------------------------------------------------------------------- */
 
@@ -69,7 +69,7 @@ static void removes(const char *path)
 	assert_int_equal(rmdir(in_mount(path)), 0);
 }
 
-/* The path of a cgroup as birth_wait() wants it; one at a time. */
+/* The path of a cgroup as path_wait_start() wants it; one at a time. */
 static const char *path_of(const char *path)
 {
 	static char buf[256];
@@ -78,18 +78,18 @@ static const char *path_of(const char *path)
 	return buf;
 }
 
-static int count_born(struct birth *b)
+static int count_appeared(struct path_wait *b)
 {
-	assert_ptr_equal(b, &birth);
+	assert_ptr_equal(b, &path_wait);
 	assert_false(b->waiting);
 	assert_false(loop_op_is_busy(&b->op));
-	born_count++;
+	appeared_count++;
 	return 0;
 }
 
-static void count_released(struct birth *b)
+static void count_released(struct path_wait *b)
 {
-	assert_ptr_equal(b, &birth);
+	assert_ptr_equal(b, &path_wait);
 	assert_false(loop_op_is_busy(&b->op));
 	released_count++;
 }
@@ -118,13 +118,13 @@ static int set_up(void **state)
 {
 	const struct variant *v = *state;
 
-	born_count = released_count = 0;
+	appeared_count = released_count = 0;
 	cgroups = (struct cgroups){ .has_v2 = true };
 	loop = NULL;
 	if (fake_set_up(NULL) < 0)
 		return -1;
 	if (v->real) {
-		snprintf(top, sizeof(top), "/psb-birth-%d", (int)getpid());
+		snprintf(top, sizeof(top), "/psb-pathwait-%d", (int)getpid());
 		if (cgroups_discover("/proc", &cgroups) < 0 || !cgroups.has_v2 ||
 		    mkdir(in_mount(""), 0755) < 0)
 			return 0; /* without a loop the test is skipped */
@@ -135,7 +135,7 @@ static int set_up(void **state)
 	}
 	if (loop_new(&(struct loop_options){ .backend = v->backend }, &loop, NULL) < 0)
 		return v->backend == LOOP_URING ? 0 : -1;
-	birth_init(&birth, loop, &cgroups);
+	path_wait_init(&path_wait, loop, &cgroups);
 	return 0;
 }
 
@@ -144,7 +144,7 @@ static int tear_down(void **state)
 	static const char *const left[] = { "/a/b/c", "/a/b", "/a", "/x", "" };
 
 	loop = loop_free(loop);
-	birth_close(&birth);
+	path_wait_close(&path_wait);
 	for (size_t i = 0; cgroups.has_v2 && i < ELEMENTSOF(left); i++)
 		rmdir(in_mount(left[i]));
 	return fake_tear_down(state);
@@ -158,31 +158,31 @@ static void skip_if_impossible(void)
 
 /* ---- promises ---------------------------------------------------------------------------------- */
 
-static void what_is_there_already_is_born_at_once(void **state)
+static void what_is_there_already_appears_at_once(void **state)
 {
 	(void)state;
 	skip_if_impossible();
 	make("/a");
-	birth_wait(&birth, path_of("/a"), count_born);
-	assert_int_equal(born_count, 0); /* from a dispatch, not from within */
-	await(&born_count, 1);
-	assert_int_equal(birth.inotify_fd, -1);
+	path_wait_start(&path_wait, path_of("/a"), count_appeared);
+	assert_int_equal(appeared_count, 0); /* from a dispatch, not from within */
+	await(&appeared_count, 1);
+	assert_int_equal(path_wait.inotify_fd, -1);
 }
 
-static void a_birth_is_heard_and_no_clock_runs_meanwhile(void **state)
+static void an_appearance_is_heard_and_no_clock_runs_meanwhile(void **state)
 {
 	(void)state;
 	skip_if_impossible();
-	birth_wait(&birth, path_of("/a"), count_born);
+	path_wait_start(&path_wait, path_of("/a"), count_appeared);
 	go_on();
-	assert_int_equal(born_count, 0);
-	assert_false(birth.timer.queued);
+	assert_int_equal(appeared_count, 0);
+	assert_false(path_wait.timer.queued);
 	make("/a");
-	await(&born_count, 1);
-	assert_false(birth.timer.queued);
+	await(&appeared_count, 1);
+	assert_false(path_wait.timer.queued);
 	go_on();
-	assert_int_equal(born_count, 1);
-	assert_int_equal(birth.inotify_fd, -1);
+	assert_int_equal(appeared_count, 1);
+	assert_int_equal(path_wait.inotify_fd, -1);
 }
 
 static void a_path_that_grows_is_followed(void **state)
@@ -191,26 +191,26 @@ static void a_path_that_grows_is_followed(void **state)
 
 	(void)state;
 	skip_if_impossible();
-	birth_wait(&birth, path_of("/a/b/c"), count_born);
+	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
 	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
 		go_on();
-		assert_int_equal(born_count, 0);
-		assert_false(birth.timer.queued);
+		assert_int_equal(appeared_count, 0);
+		assert_false(path_wait.timer.queued);
 		make(steps[i]);
 	}
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 }
 
 static void a_path_that_grows_at_one_go_is_found(void **state)
 {
 	(void)state;
 	skip_if_impossible();
-	birth_wait(&birth, path_of("/a/b/c"), count_born);
+	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
 	go_on();
 	make("/a");
 	make("/a/b");
 	make("/a/b/c");
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 }
 
 /* The removed directory says nothing on a cgroup file system: its parent must be heard. */
@@ -222,7 +222,7 @@ static void it_is_found_below_a_directory_that_was_made_anew(void **state)
 		bool look_when_gone = i & 1, look_when_back = i & 2;
 
 		make("/a");
-		birth_wait(&birth, path_of("/a/b"), count_born);
+		path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 		go_on();
 		removes("/a");
 		if (look_when_gone)
@@ -230,34 +230,34 @@ static void it_is_found_below_a_directory_that_was_made_anew(void **state)
 		make("/a");
 		if (look_when_back)
 			go_on();
-		assert_int_equal(born_count, i);
+		assert_int_equal(appeared_count, i);
 		make("/a/b");
-		await(&born_count, i + 1);
+		await(&appeared_count, i + 1);
 		removes("/a/b");
 		removes("/a");
 	}
 }
 
-static void other_births_are_nothing_to_it(void **state)
+static void other_paths_are_nothing_to_it(void **state)
 {
 	int newest;
 
 	(void)state;
 	skip_if_impossible();
 	make("/a");
-	birth_wait(&birth, path_of("/a/b"), count_born);
+	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 	go_on();
-	newest = birth.newest;
+	newest = path_wait.newest;
 	make("/x"); /* above: not even heard */
 	assert_int_equal(loop_dispatch(loop, now_usec() + 20 * USEC_PER_MSEC), 0);
 	make("/a/bb");
 	go_on();
 	removes("/a/bb");
 	go_on();
-	assert_int_equal(born_count, 0);
-	assert_int_equal(birth.newest, newest); /* it did not begin anew */
+	assert_int_equal(appeared_count, 0);
+	assert_int_equal(path_wait.newest, newest); /* it did not begin anew */
 	make("/a/b");
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 }
 
 static unsigned count_watches(int fd)
@@ -282,9 +282,9 @@ static void watches_of_what_was_removed_do_not_pile_up(void **state)
 	(void)state;
 	skip_if_impossible();
 	make("/a");
-	birth_wait(&birth, path_of("/a/b/c"), count_born);
+	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
 	go_on();
-	before = count_watches(birth.inotify_fd);
+	before = count_watches(path_wait.inotify_fd);
 	assert_in_range(before, 2, 4); /* the mount, ours, a; sometimes one above it */
 	for (unsigned i = 0; i < 50; i++) {
 		removes("/a");
@@ -292,42 +292,42 @@ static void watches_of_what_was_removed_do_not_pile_up(void **state)
 		make("/a");
 		go_on();
 	}
-	assert_int_equal(count_watches(birth.inotify_fd), before);
+	assert_int_equal(count_watches(path_wait.inotify_fd), before);
 	make("/a/b");
 	make("/a/b/c");
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 }
 
 static void who_cancels_is_released_once_and_hears_no_more(void **state)
 {
 	(void)state;
 	skip_if_impossible();
-	birth_cancel(&birth, count_released); /* idle */
+	path_wait_cancel(&path_wait, count_released); /* idle */
 	assert_int_equal(released_count, 1);
 
-	birth_wait(&birth, path_of("/a"), count_born);
+	path_wait_start(&path_wait, path_of("/a"), count_appeared);
 	go_on();
-	birth_cancel(&birth, count_released);
+	path_wait_cancel(&path_wait, count_released);
 	make("/a");
 	await(&released_count, 2);
 
 	/* found, and not told yet */
-	birth_wait(&birth, path_of("/a"), count_born);
-	birth_cancel(&birth, count_released);
+	path_wait_start(&path_wait, path_of("/a"), count_appeared);
+	path_wait_cancel(&path_wait, count_released);
 	await(&released_count, 3);
 
 	go_on();
-	assert_int_equal(born_count, 0);
+	assert_int_equal(appeared_count, 0);
 	assert_int_equal(released_count, 3);
-	assert_int_equal(birth.inotify_fd, -1);
-	assert_false(birth.timer.queued);
+	assert_int_equal(path_wait.inotify_fd, -1);
+	assert_false(path_wait.timer.queued);
 }
 
-static int wait_again(struct birth *b)
+static int wait_again(struct path_wait *b)
 {
-	count_born(b);
+	count_appeared(b);
 	removes("/a");
-	birth_wait(b, path_of("/a"), count_born);
+	path_wait_start(b, path_of("/a"), count_appeared);
 	return 0;
 }
 
@@ -335,20 +335,20 @@ static void it_may_be_started_again_when_it_is_told(void **state)
 {
 	(void)state;
 	skip_if_impossible();
-	birth_wait(&birth, path_of("/a"), wait_again);
+	path_wait_start(&path_wait, path_of("/a"), wait_again);
 	go_on();
 	make("/a");
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 	go_on();
-	assert_int_equal(born_count, 1);
+	assert_int_equal(appeared_count, 1);
 	make("/a");
-	await(&born_count, 2);
+	await(&appeared_count, 2);
 }
 
-static int refuse_twice(struct birth *b)
+static int refuse_twice(struct path_wait *b)
 {
-	count_born(b);
-	return born_count < 3 ? -EMFILE : 0;
+	count_appeared(b);
+	return appeared_count < 3 ? -EMFILE : 0;
 }
 
 static void who_could_not_use_it_is_told_again_later(void **state)
@@ -358,32 +358,32 @@ static void who_could_not_use_it_is_told_again_later(void **state)
 	(void)state;
 	skip_if_impossible();
 	make("/a");
-	birth_wait(&birth, path_of("/a"), refuse_twice);
-	await(&born_count, 1);
-	assert_true(birth.waiting);
-	await(&born_count, 3);
+	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
+	await(&appeared_count, 1);
+	assert_true(path_wait.waiting);
+	await(&appeared_count, 3);
 	assert_true(now_usec() - begin >= (100 + 200) * USEC_PER_MSEC);
 	go_on();
-	assert_int_equal(born_count, 3);
-	assert_false(birth.waiting);
+	assert_int_equal(appeared_count, 3);
+	assert_false(path_wait.waiting);
 
 	/* it went in between: the next one is waited for, and no clock runs */
-	born_count = 1;
-	birth_wait(&birth, path_of("/a"), refuse_twice);
-	await(&born_count, 2);
+	appeared_count = 1;
+	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
+	await(&appeared_count, 2);
 	removes("/a");
-	while (birth.timer.queued)
+	while (path_wait.timer.queued)
 		assert_true(loop_dispatch(loop, now_usec() + PATIENCE_USEC) >= 0);
 	make("/a");
-	await(&born_count, 3);
+	await(&appeared_count, 3);
 
 	/* given up in between */
-	born_count = 1;
-	birth_wait(&birth, path_of("/a"), refuse_twice);
-	await(&born_count, 2);
-	birth_cancel(&birth, count_released);
+	appeared_count = 1;
+	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
+	await(&appeared_count, 2);
+	path_wait_cancel(&path_wait, count_released);
 	await(&released_count, 1);
-	assert_false(birth.timer.queued);
+	assert_false(path_wait.timer.queued);
 }
 
 static void a_closer_closes_for_it(void **state)
@@ -394,15 +394,15 @@ static void a_closer_closes_for_it(void **state)
 	(void)state;
 	skip_if_impossible();
 	assert_int_equal(closer_new(&closer), 0);
-	birth.closer = closer;
-	birth_wait(&birth, path_of("/a"), count_born);
+	path_wait.closer = closer;
+	path_wait_start(&path_wait, path_of("/a"), count_appeared);
 	go_on();
-	fd = birth.inotify_fd;
+	fd = path_wait.inotify_fd;
 	make("/a");
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 	closer_free(closer);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
-	birth.closer = NULL;
+	path_wait.closer = NULL;
 }
 
 static void without_inotify_it_looks_every_ten_seconds(void **state)
@@ -415,17 +415,17 @@ static void without_inotify_it_looks_every_ten_seconds(void **state)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	none = (struct rlimit){ 0, limit.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	birth_wait(&birth, path_of("/a"), count_born);
+	path_wait_start(&path_wait, path_of("/a"), count_appeared);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	assert_int_equal(birth.inotify_fd, -1);
-	assert_true(birth.timer.queued);
-	assert_in_range(birth.timer.deadline_usec, begin + 10 * USEC_PER_SEC,
+	assert_int_equal(path_wait.inotify_fd, -1);
+	assert_true(path_wait.timer.queued);
+	assert_in_range(path_wait.timer.deadline_usec, begin + 10 * USEC_PER_SEC,
 			now_usec() + 10 * USEC_PER_SEC);
-	loop_timer_set(loop, &birth.timer, now_usec()); /* ten seconds later it listens again */
+	loop_timer_set(loop, &path_wait.timer, now_usec()); /* ten seconds later it listens again */
 	go_on();
-	assert_false(birth.timer.queued);
+	assert_false(path_wait.timer.queued);
 	make("/a");
-	await(&born_count, 1);
+	await(&appeared_count, 1);
 }
 
 static void out_of_descriptors_what_is_there_is_found(void **state)
@@ -435,7 +435,7 @@ static void out_of_descriptors_what_is_there_is_found(void **state)
 	(void)state;
 	skip_if_impossible();
 	make("/a");
-	birth_wait(&birth, path_of("/a/b"), count_born);
+	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 	go_on();
 	make("/a/b");
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -443,7 +443,7 @@ static void out_of_descriptors_what_is_there_is_found(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	go_on();
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	assert_int_equal(born_count, 1);
+	assert_int_equal(appeared_count, 1);
 }
 
 /* Makes and removes the path all the time, and leaves it there at the end. */
@@ -464,11 +464,11 @@ static void *make_restlessly(void *arg)
 
 static const char *restless_path;
 
-static int try_again_if_gone(struct birth *b)
+static int try_again_if_gone(struct path_wait *b)
 {
-	born_count = access(restless_path, F_OK) == 0;
-	if (born_count == 0)
-		birth_wait(b, path_of("/a/b"), try_again_if_gone);
+	appeared_count = access(restless_path, F_OK) == 0;
+	if (appeared_count == 0)
+		path_wait_start(b, path_of("/a/b"), try_again_if_gone);
 	return 0;
 }
 
@@ -485,24 +485,24 @@ static void nothing_is_lost_between_looking_and_listening(void **state)
 	for (unsigned i = 0; i < 40; i++) {
 		pthread_t thread;
 
-		born_count = 0;
+		appeared_count = 0;
 		assert_int_equal(
 			pthread_create(&thread, NULL, make_restlessly, (void *)(uintptr_t)paths),
 			0);
-		birth_wait(&birth, path_of("/a/b"), try_again_if_gone);
-		while (born_count == 0) {
-			assert_int_equal(birth.timer.queued && birth.inotify_fd < 0 &&
-						 birth.timer.deadline_usec >
+		path_wait_start(&path_wait, path_of("/a/b"), try_again_if_gone);
+		while (appeared_count == 0) {
+			assert_int_equal(path_wait.timer.queued && path_wait.inotify_fd < 0 &&
+						 path_wait.timer.deadline_usec >
 							 now_usec() + USEC_PER_SEC,
 					 0);
 			assert_true(loop_dispatch(loop, now_usec() + PATIENCE_USEC) > 0);
 		}
 		pthread_join(thread, NULL);
-		born_count = 0; /* it may have been there in between only */
-		birth_cancel(&birth, NULL);
+		appeared_count = 0; /* it may have been there in between only */
+		path_wait_cancel(&path_wait, NULL);
 		go_on();
-		birth_wait(&birth, path_of("/a/b"), count_born);
-		await(&born_count, 1);
+		path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
+		await(&appeared_count, 1);
 		removes("/a/b");
 		removes("/a");
 	}
@@ -513,18 +513,18 @@ static void nothing_is_lost_between_looking_and_listening(void **state)
 #name, name \
 	}
 
-TEST_GROUP(birth)
+TEST_GROUP(pathwait)
 {
 	static const struct {
 		const char *name;
 		CMUnitTestFunction test;
 	} promises[] = {
-		PROMISE(what_is_there_already_is_born_at_once),
-		PROMISE(a_birth_is_heard_and_no_clock_runs_meanwhile),
+		PROMISE(what_is_there_already_appears_at_once),
+		PROMISE(an_appearance_is_heard_and_no_clock_runs_meanwhile),
 		PROMISE(a_path_that_grows_is_followed),
 		PROMISE(a_path_that_grows_at_one_go_is_found),
 		PROMISE(it_is_found_below_a_directory_that_was_made_anew),
-		PROMISE(other_births_are_nothing_to_it),
+		PROMISE(other_paths_are_nothing_to_it),
 		PROMISE(watches_of_what_was_removed_do_not_pile_up),
 		PROMISE(who_cancels_is_released_once_and_hears_no_more),
 		PROMISE(it_may_be_started_again_when_it_is_told),
@@ -549,5 +549,5 @@ TEST_GROUP(birth)
 							(void *)(uintptr_t)&variants[v] };
 		}
 	}
-	return _cmocka_run_group_tests("birth", tests, n, NULL, NULL);
+	return _cmocka_run_group_tests("pathwait", tests, n, NULL, NULL);
 }

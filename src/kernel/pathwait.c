@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * birth.c - wait until a cgroup is there
+ * pathwait.c - wait until a cgroup is there
  *
- *     idle --birth_wait()--> waiting --the path is there--> ending --poll released--> idle, born()
+ *     idle --path_wait_start()--> waiting --the path is there--> ending --poll released--> idle, path_appeared()
  *       ^                     | ^                                                        |
  *       +-- released ---------+ +------------- later, where it could not be used --------+
- *              birth_cancel()
+ *              path_wait_cancel()
  *
  * While it waits there is an inotify watch on each directory of the path that exists, from the
  * mount down. The last of them tells that the next one was made. The others tell that the one below
@@ -25,7 +25,7 @@
  * Closing an inotify descriptor waits for an SRCU grace period where watches were removed before
  * (15 ms measured), hence `closer`.
  */
-#include "kernel/birth.h"
+#include "kernel/pathwait.h"
 
 #include "kernel/closer.h"
 #include "kernel/file.h"
@@ -46,10 +46,10 @@
 #define BIRTHS (IN_CREATE | IN_MOVED_TO)
 #define OWN_END (IN_DELETE_SELF | IN_MOVE_SELF)
 
-static void look(struct birth *b);
+static void look(struct path_wait *b);
 
 /* Out of descriptors, too: nothing would tell of it later. */
-static bool is_there(const struct birth *b)
+static bool is_there(const struct path_wait *b)
 {
 	char path[2 * CGPATH_MAX];
 
@@ -63,7 +63,7 @@ static bool is_there(const struct birth *b)
 
 static atomic_uint instances;
 
-void birth_close(struct birth *b)
+void path_wait_close(struct path_wait *b)
 {
 	if (b->inotify_fd >= 0)
 		atomic_fetch_sub(&instances, 1);
@@ -74,13 +74,13 @@ void birth_close(struct birth *b)
 }
 
 /* Idle from here on. */
-static void finish(struct birth *b)
+static void finish(struct path_wait *b)
 {
 	loop_timer_stop(b->loop, &b->timer);
-	birth_close(b);
+	path_wait_close(b);
 	if (b->waiting) {
 		b->waiting = false;
-		if (b->born(b) >= 0)
+		if (b->path_appeared(b) >= 0)
 			return;
 		b->waiting = true;
 		b->retry_usec = CLAMP(2 * b->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
@@ -92,11 +92,11 @@ static void finish(struct birth *b)
 
 static void op_released(struct loop_op *op)
 {
-	finish(CONTAINER_OF(op, struct birth, op));
+	finish(CONTAINER_OF(op, struct path_wait, op));
 }
 
 /* Is it one of the names in our path? */
-static bool is_ours(const struct birth *b, const char *name)
+static bool is_ours(const struct path_wait *b, const char *name)
 {
 	size_t size = strlen(name);
 
@@ -109,7 +109,7 @@ static bool is_ours(const struct birth *b, const char *name)
 }
 
 /* Takes all events out. Is there one among them that matters? */
-static bool drain(struct birth *b)
+static bool drain(struct path_wait *b)
 {
 	_Alignas(struct inotify_event) char buf[4096];
 	bool any = false;
@@ -129,17 +129,17 @@ static bool drain(struct birth *b)
 
 static void rang(struct loop_op *op, int result)
 {
-	struct birth *b = CONTAINER_OF(op, struct birth, op);
+	struct path_wait *b = CONTAINER_OF(op, struct path_wait, op);
 
 	if (result < 0) { /* the poll ended by itself, and might do so at once again */
-		birth_close(b);
+		path_wait_close(b);
 		loop_timer_set(b->loop, &b->timer, now_usec() + LOOK_USEC);
 	} else if (drain(b)) {
 		look(b);
 	}
 }
 
-static void forget_watches(struct birth *b)
+static void forget_watches(struct path_wait *b)
 {
 	/* what is in between and gone already is refused, which does no harm */
 	for (int wd = b->oldest; wd <= b->newest; wd++)
@@ -148,7 +148,7 @@ static void forget_watches(struct birth *b)
 	b->newest = 0;
 }
 
-static int listen_to(struct birth *b, const char *path, uint32_t mask)
+static int listen_to(struct path_wait *b, const char *path, uint32_t mask)
 {
 	int wd = inotify_add_watch(b->inotify_fd, path, mask | OWN_END | IN_ONLYDIR);
 
@@ -161,7 +161,7 @@ static int listen_to(struct birth *b, const char *path, uint32_t mask)
 
 /* Add watches from the mount down to the last directory that is there, which may be the one we wait
  * for. */
-static int listen_down(struct birth *b)
+static int listen_down(struct path_wait *b)
 {
 	char path[2 * CGPATH_MAX];
 	size_t mount = (size_t)snprintf(path, CGPATH_MAX, "%s", b->cgroups->v2.point);
@@ -177,7 +177,7 @@ static int listen_down(struct birth *b)
 		r = listen_to(b, path, ABOVE | BIRTHS);
 		if (r < 0) /* not there: the one above says when it will be */
 			return r == -ENOENT ? 0 : r;
-		/* what else is born above does not concern us any more */
+		/* what else appears above does not concern us any more */
 		path[mount + last] = '\0';
 		r = listen_to(b, path, ABOVE);
 		if (r < 0)
@@ -187,7 +187,7 @@ static int listen_down(struct birth *b)
 	return 0;
 }
 
-static int listen_for_it(struct birth *b)
+static int listen_for_it(struct path_wait *b)
 {
 	int r;
 
@@ -211,7 +211,7 @@ static int listen_for_it(struct birth *b)
 }
 
 /* Listen, and then see whether it is there; not the other way round. */
-static void look(struct birth *b)
+static void look(struct path_wait *b)
 {
 	int r = listen_for_it(b);
 
@@ -227,7 +227,7 @@ static void look(struct birth *b)
 
 static void expired(struct loop_timer *timer, uint64_t now)
 {
-	struct birth *b = CONTAINER_OF(timer, struct birth, timer);
+	struct path_wait *b = CONTAINER_OF(timer, struct path_wait, timer);
 
 	(void)now;
 	if (is_there(b) && !loop_op_is_busy(&b->op))
@@ -236,17 +236,17 @@ static void expired(struct loop_timer *timer, uint64_t now)
 		look(b);
 }
 
-void birth_init(struct birth *b, struct loop *loop, const struct cgroups *cgroups)
+void path_wait_init(struct path_wait *b, struct loop *loop, const struct cgroups *cgroups)
 {
-	*b = (struct birth){
+	*b = (struct path_wait){
 		.loop = loop, .cgroups = cgroups, .inotify_fd = -1, .timer = { .expired = expired }
 	};
 }
 
-void birth_wait(struct birth *b, const char *path, birth_fn *born)
+void path_wait_start(struct path_wait *b, const char *path, path_wait_fn *path_appeared)
 {
 	b->path = path;
-	b->born = born;
+	b->path_appeared = path_appeared;
 	b->released = NULL;
 	b->waiting = true;
 	b->retry_usec = 0;
@@ -257,7 +257,7 @@ void birth_wait(struct birth *b, const char *path, birth_fn *born)
 		look(b);
 }
 
-void birth_cancel(struct birth *b, void (*released)(struct birth *birth))
+void path_wait_cancel(struct path_wait *b, void (*released)(struct path_wait *wait))
 {
 	b->waiting = false;
 	b->released = released;

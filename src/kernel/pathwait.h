@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * birth.h - wait until a cgroup is there, without looking at the clock
+ * pathwait.h - wait until a cgroup is there, without looking at the clock
  *
  * mkdir(2) in a cgroup file system tells inotify (IN_CREATE on the parent), so the nearest
  * directory that exists is listened to, and the next one when the path has grown.
@@ -10,25 +10,25 @@
 #include "kernel/cgroup.h"
 #include "kernel/loop.h"
 
-struct birth;
+struct path_wait;
 struct closer;
 
-/* `path` exists; the birth is idle now, and may be started again. Returns 0; or a negative errno: it
+/* `path` exists; the wait is over now, and may be started again. Returns 0; or a negative errno: it
  * could not be used, call again, 0.1 s later and later each time, up to 10 s. */
-typedef int birth_fn(struct birth *birth);
+typedef int path_wait_fn(struct path_wait *wait);
 
 /*
- * A birth is embedded; after birth_init() it is idle. `born` is called from a dispatch, perhaps at
+ * A path_wait is embedded; after path_wait_init() it is idle. `path_appeared` is called from a dispatch, perhaps at
  * once.
  */
-struct birth {
+struct path_wait {
 	struct loop *loop;
 	const struct cgroups *cgroups;
 	struct closer *closer; /* closing an inotify descriptor takes up to 20 ms: set it after
-				  birth_init() to have that done elsewhere; NULL: done here */
+				  path_wait_init() to have that done elsewhere; NULL: done here */
 	const char *path;      /* the caller's, as long as it waits */
-	birth_fn *born;
-	void (*released)(struct birth *birth);
+	path_wait_fn *path_appeared;
+	void (*released)(struct path_wait *wait);
 	int inotify_fd;
 	int oldest, newest; /* watch descriptors in use lie between these */
 	bool waiting;
@@ -38,11 +38,11 @@ struct birth {
 				    every 10 s */
 };
 
-void birth_init(struct birth *birth, struct loop *loop, const struct cgroups *cgroups);
+void path_wait_init(struct path_wait *wait, struct loop *loop, const struct cgroups *cgroups);
 /* On the loop's thread, and not before an earlier wait ended or its cancelling was released.
  * Errors: none that matter: where inotify cannot be had it looks every 10 s. */
-void birth_wait(struct birth *birth, const char *path, birth_fn *born);
+void path_wait_start(struct path_wait *wait, const char *path, path_wait_fn *path_appeared);
 /* `released` follows, from within the call or from a later dispatch: then it may be freed. */
-void birth_cancel(struct birth *birth, void (*released)(struct birth *birth));
+void path_wait_cancel(struct path_wait *wait, void (*released)(struct path_wait *wait));
 /* The loop was freed before: close what is left. */
-void birth_close(struct birth *birth);
+void path_wait_close(struct path_wait *wait);
