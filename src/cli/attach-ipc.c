@@ -45,7 +45,7 @@
 
 enum { SET_PROFILER = 3, SET_PROCESS = 4, SET_ANSWER = 0xff };
 enum { PROFILER_ATTACH = 1 };
-enum { PROCESS_INFO = 0, PROCESS_INFO_2 = 4, PROCESS_STARTUP_HOOK = 7 };
+enum { PROCESS_INFO = 0, PROCESS_INFO_2 = 4 };
 enum { ANSWER_DONE = 0, ANSWER_FAILED = 0xff };
 
 /* ---- bytes ------------------------------------------------------------------------------------ */
@@ -326,18 +326,6 @@ int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct se
 	return ask_hresult(ipc, &m, ret_hresult);
 }
 
-int ipc_apply_startup_hook(const struct ipc *ipc, const char *path, const struct settings *none,
-			   uint32_t *ret_hresult)
-{
-	struct message m;
-	int r;
-
-	(void)none;
-	begin(&m, SET_PROCESS, PROCESS_STARTUP_HOOK);
-	r = put_string(&m, path);
-	return r < 0 ? r : ask_hresult(ipc, &m, ret_hresult);
-}
-
 const char *ipc_words(uint32_t hresult)
 {
 	/* names and meanings: dotnet/runtime, src/coreclr/inc/corerror.xml (MIT) */
@@ -345,9 +333,10 @@ const char *ipc_words(uint32_t hresult)
 		uint32_t hresult;
 		const char *words;
 	} table[] = {
-		{ HRESULT_ALREADY_ACTIVE, "another profiler has the slot" },
-		{ HRESULT_UNKNOWN_COMMAND, "the runtime does not know this command" },
-		{ HRESULT_NOT_SUPPORTED, "the runtime does not support it" },
+		{ 0x8013136a,
+		  "another profiler has the slot; start the program by \"psibridge run\", which takes another" },
+		{ 0x80131385, "the runtime does not know this command" },
+		{ 0x80131515, "the runtime does not support it" },
 		{ 0x80004005, "the runtime could not load the hook" },
 		{ 0x80070005, "the runtime may not open the hook" },
 		{ 0x8007000b, "the hook is made for another machine or libc" },

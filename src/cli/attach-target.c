@@ -155,7 +155,7 @@ static int read_maps(struct target *t)
 
 	if (r < 0)
 		return r;
-	t->has_profiler_hook = t->has_startup_hook = false;
+	t->has_hook = false;
 	rest = (struct scan){ text, size };
 	while (scan_item(&rest, '\n', &line)) {
 		const char *slash = line.left > 0 ? memchr(line.p, '/', line.left) : NULL;
@@ -167,10 +167,8 @@ static int read_maps(struct target *t)
 		if (is_called(path, "libcoreclr.so"))
 			snprintf(t->runtime, sizeof(t->runtime), "%.*s",
 				 (int)MIN(path.left, sizeof(t->runtime) - 1), path.p);
-		else if (is_called(path, HOOK_CORECLR))
-			t->has_profiler_hook = true;
-		else if (is_called(path, HOOK_STARTUP))
-			t->has_startup_hook = true;
+		else if (is_called(path, HOOK_CORECLR) || is_called(path, HOOK_STARTUP))
+			t->has_hook = true;
 	}
 	free(text);
 	return 0;
@@ -209,14 +207,12 @@ static bool is_off(const struct target *t, const char *name, const char *older)
 	return value && strtoul(value, &end, 16) == 0 && end != value;
 }
 
-const char *target_forbids(const struct target *target, bool *ret_all)
+const char *target_forbids(const struct target *target)
 {
-	*ret_all = true;
 	if (is_off(target, "DOTNET_EnableDiagnostics", "COMPlus_EnableDiagnostics"))
 		return "DOTNET_EnableDiagnostics=0";
 	if (is_off(target, "DOTNET_EnableDiagnostics_IPC", "COMPlus_EnableDiagnostics_IPC"))
 		return "DOTNET_EnableDiagnostics_IPC=0";
-	*ret_all = false;
 	if (is_off(target, "DOTNET_EnableDiagnostics_Profiler",
 		   "COMPlus_EnableDiagnostics_Profiler"))
 		return "DOTNET_EnableDiagnostics_Profiler=0";

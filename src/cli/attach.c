@@ -3,8 +3,7 @@
  * attach.c - psibridge attach PID: a hook into a program that runs already
  *
  * The program is looked at, its runtime's diagnostics socket is found, and the runtime is asked to
- * load the hook: as a profiler, or as a start-up hook (.NET 8 and later) where profilers are
- * forbidden or the slot is taken. Nothing is written into its memory and no thread of it is
+ * load the hook as a profiler. Nothing is written into its memory and no thread of it is
  * stopped: it is the runtime that does it, on a thread of its own.
  *
  * Done means: the runtime said so, and the kernel shows the hook in /proc/PID/maps. One that is
@@ -27,10 +26,9 @@
 
 #define TIMEOUT_USEC (10 * USEC_PER_SEC)
 
-enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_SET, OPTION_TIMEOUT, OPTION_DRY_RUN, OPTION_JSON };
+enum { OPTION_SET = ARGS_HELP + 1, OPTION_TIMEOUT, OPTION_DRY_RUN, OPTION_JSON };
 
 static const struct args_option own_table[] = {
-	{ "hook", "profiler or startup-hook", OPTION_HOOK },
 	{ "set", "PSIBRIDGE_...=VALUE", OPTION_SET },
 	{ "timeout", "a time from 100ms to 10min, such as 10s,", OPTION_TIMEOUT },
 	{ "dry-run", NULL, OPTION_DRY_RUN },
@@ -48,11 +46,8 @@ static const char help[] =
 	"root. What the hook does is configured by the environment the program was started with, and\n"
 	"by --set.\n"
 	"\n"
-	"  --hook WAY           profiler: the default\n"
-	"                       startup-hook: .NET 8 and later; also taken where profilers are\n"
-	"                       forbidden, or another one has the slot\n"
 	"  --set NAME=VALUE     a setting, PSIBRIDGE_LOW='some 150ms/2s' say, that counts before the\n"
-	"                       program's environment; again for each; with the profiler only\n"
+	"                       program's environment; again for each\n"
 	"  --timeout TIME       how long the runtime may take to answer; default 10s\n"
 	"  --dry-run            find the program's runtime, and end\n"
 	"  --json               print an object instead of a sentence\n"
@@ -62,18 +57,6 @@ static const char help[] =
 	"no sense.\n"
 	"\n"
 	"Example: psibridge attach $(pidof -s MyService)\n";
-
-/* The table: ways into a process that runs. Later runtimes add theirs. */
-static const struct attach_way {
-	const char *name, *file;
-	int (*ask)(const struct ipc *ipc, const char *path, const struct settings *settings,
-		   uint32_t *ret_hresult);
-} ways[] = {
-	{ "profiler", HOOK_CORECLR, ipc_attach_profiler },
-	{ "startup-hook", HOOK_STARTUP, ipc_apply_startup_hook },
-};
-
-enum { WAY_PROFILER, WAY_STARTUP_HOOK };
 
 struct attachment {
 	struct target target;
@@ -114,22 +97,20 @@ static int add_setting(struct settings *settings, const char *text)
 	return 0;
 }
 
-static int report(const struct attachment *a, const char *event, const char *sentence,
-		  const struct attach_way *way)
+static int report(const struct attachment *a, const char *event, const char *sentence)
 {
 	int r;
 
 	if (a->json) {
-		r = output_json(json_pack("{s:s, s:I, s:s, s:o, s:o}", "event", event, "pid",
-					  (json_int_t)a->target.pid, "hook", way->name, "exe",
+		r = output_json(json_pack("{s:s, s:I, s:o, s:o}", "event", event, "pid",
+					  (json_int_t)a->target.pid, "exe",
 					  output_json_text(a->target.exe), "version",
 					  output_json_text(a->ipc.version)));
 	} else {
 		errno = 0;
 		printf("%d (", (int)a->target.pid);
 		output_text(a->target.exe);
-		printf("%s%s): %s (%s)", *a->ipc.version ? ", .NET " : "", a->ipc.version, sentence,
-		       way->name);
+		printf("%s%s): %s", *a->ipc.version ? ", .NET " : "", a->ipc.version, sentence);
 		r = output_end_line();
 	}
 	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
@@ -142,8 +123,7 @@ static int refuse(const struct attachment *a, const char *why)
 }
 
 /* Signals that would end us are kept waiting while something of ours lies about. */
-static int load(struct attachment *a, const struct attach_way *way, const char *hook,
-		uint32_t *ret_hresult, char *why)
+static int load(struct attachment *a, const char *hook, uint32_t *ret_hresult, char *why)
 {
 	struct visible visible;
 	sigset_t ending, before;
@@ -156,7 +136,7 @@ static int load(struct attachment *a, const struct attach_way *way, const char *
 	sigprocmask(SIG_BLOCK, &ending, &before);
 	r = visible_make(&a->target, hook, &visible, why);
 	if (r == 0) {
-		r = way->ask(&a->ipc, visible.path, &a->settings, ret_hresult);
+		r = ipc_attach_profiler(&a->ipc, visible.path, &a->settings, ret_hresult);
 		if (r == -ETIMEDOUT)
 			snprintf(
 				why, ATTACH_WHY_MAX,
@@ -176,77 +156,57 @@ static int load(struct attachment *a, const struct attach_way *way, const char *
 	return r;
 }
 
-static bool is_there(const struct target *target, const struct attach_way *way)
-{
-	return way == &ways[WAY_PROFILER] ? target->has_profiler_hook : target->has_startup_hook;
-}
-
-/* 0; 1: another way may work, and the reason was told; negative: told. */
-static int attach_by(struct attachment *a, const struct attach_way *way)
+static int load_hook(struct attachment *a)
 {
 	char hook[PATH_MAX], why[ATTACH_WHY_MAX], words[ATTACH_WHY_MAX];
+	const char *known;
 	uint32_t hresult;
 	int r;
 
-	if (way == &ways[WAY_STARTUP_HOOK] && a->settings.n > 0)
-		return refuse(a,
-			      "a start-up hook cannot be told what --set says; nothing was done");
-	r = hooks_find(way->file, hook);
+	r = hooks_find(HOOK_CORECLR, hook);
 	if (r < 0) {
-		snprintf(words, sizeof(words), "%.400s: %s", r == -ENAMETOOLONG ? way->file : hook,
-			 strerror(-r));
+		snprintf(words, sizeof(words), "%.400s: %s",
+			 r == -ENAMETOOLONG ? HOOK_CORECLR : hook, strerror(-r));
 		return refuse(a, words);
 	}
-	r = load(a, way, hook, &hresult, why);
+	r = load(a, hook, &hresult, why);
 	if (r < 0)
 		return refuse(a, why);
 	if (hresult & UINT32_C(0x80000000)) {
-		const char *known = ipc_words(hresult);
-
-		if (way == &ways[WAY_STARTUP_HOOK] &&
-		    (hresult == HRESULT_UNKNOWN_COMMAND || hresult == HRESULT_NOT_SUPPORTED))
-			known = "start-up hooks can be added from .NET 8 on, and unless it was trimmed";
-		snprintf(words, sizeof(words), "%s: %s (0x%08x)%s", way->name,
-			 known ? known : "the runtime refused", (unsigned)hresult,
-			 hresult == HRESULT_ALREADY_ACTIVE ? "; trying startup-hook" : "");
-		refuse(a, words);
-		return hresult == HRESULT_ALREADY_ACTIVE ? 1 : -EIO;
+		known = ipc_words(hresult);
+		snprintf(words, sizeof(words), "%s (0x%08x)", known ? known : "the runtime refused",
+			 (unsigned)hresult);
+		return refuse(a, words);
 	}
 	r = target_look_again(&a->target);
 	if (r < 0)
 		return refuse(a, "it ended meanwhile");
-	if (!is_there(&a->target, way))
+	if (!a->target.has_hook)
 		return refuse(
 			a,
-			way == &ways[WAY_STARTUP_HOOK]
-				? "its runtime says that the hook is loaded, and it is not: a trimmed program takes the profiler only; else see its standard error"
-				: "its runtime says that the hook is loaded, and it is not: see its standard error");
+			"its runtime says that the hook is loaded, and it is not: see its standard error");
 	return 0;
 }
 
-static int attach(struct attachment *a, const struct attach_way *way, uint64_t timeout_usec,
-		  bool dry_run)
+static int attach(struct attachment *a, uint64_t timeout_usec, bool dry_run)
 {
-	char why[ATTACH_WHY_MAX], words[ATTACH_WHY_MAX];
-	const char *forbidden;
-	bool all;
+	char why[ATTACH_WHY_MAX];
+	const char *forbidden = target_forbids(&a->target);
 	int r;
 
-	if ((a->target.has_profiler_hook || a->target.has_startup_hook) && a->settings.n > 0) {
+	if (a->target.has_hook && a->settings.n > 0) {
 		refuse(a,
 		       "it has the hook already, which keeps the settings it has; nothing was done");
 		return EXIT_FAILED;
 	}
-	if (a->target.has_profiler_hook || a->target.has_startup_hook)
-		return report(a, "already", "has the hook already, nothing was done",
-			      &ways[a->target.has_profiler_hook ? WAY_PROFILER : WAY_STARTUP_HOOK]);
-	forbidden = target_forbids(&a->target, &all);
-	if (forbidden && all) {
+	if (a->target.has_hook)
+		return report(a, "already", "has the hook already, nothing was done");
+	if (forbidden) {
 		snprintf(
-			words, sizeof(words),
+			why, sizeof(why),
 			"it was started with %s, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
 			forbidden);
-		refuse(a, words);
+		refuse(a, why);
 		return EXIT_FAILED;
 	}
 	r = ipc_find(&a->target, timeout_usec, &a->ipc, why);
@@ -254,21 +214,12 @@ static int attach(struct attachment *a, const struct attach_way *way, uint64_t t
 		refuse(a, why);
 		return EXIT_FAILED;
 	}
-	if (forbidden && way == &ways[WAY_PROFILER]) {
-		way = &ways[WAY_STARTUP_HOOK];
-		complain("attach", "%d: it was started with %s; trying %s", (int)a->target.pid,
-			 forbidden, way->name);
-	}
-	if (dry_run) {
-		r = report(a, "plan", "its runtime answers, the hook would be attached", way);
-	} else {
-		r = attach_by(a, way);
-		if (r > 0) {
-			way = &ways[WAY_STARTUP_HOOK];
-			r = attach_by(a, way);
-		}
-		r = r < 0 ? EXIT_FAILED : report(a, "attached", "has the hook now", way);
-	}
+	if (dry_run)
+		r = report(a, "plan", "its runtime answers, the hook would be attached");
+	else if (load_hook(a) < 0)
+		r = EXIT_FAILED;
+	else
+		r = report(a, "attached", "has the hook now");
 	ipc_done(&a->ipc);
 	return r;
 }
@@ -277,7 +228,6 @@ int verb_attach(int argc, char **argv)
 {
 	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
 	struct attachment a = { .ipc = { .directory = -1 } };
-	const struct attach_way *way = &ways[WAY_PROFILER];
 	uint64_t timeout_usec = TIMEOUT_USEC, pid = 0;
 	char why[ATTACH_WHY_MAX];
 	bool dry_run = false;
@@ -293,16 +243,6 @@ int verb_attach(int argc, char **argv)
 		case ARGS_HELP:
 			fputs(help, stdout);
 			return EXIT_OK;
-		case OPTION_HOOK:
-			way = NULL;
-			for (size_t i = 0; i < ELEMENTSOF(ways); i++)
-				if (strcmp(args.value, ways[i].name) == 0)
-					way = &ways[i];
-			if (!way) {
-				args_refuse(&args, "profiler or startup-hook was expected");
-				return EXIT_USAGE;
-			}
-			break;
 		case OPTION_SET:
 			if (add_setting(&a.settings, args.value) < 0)
 				return EXIT_USAGE;
@@ -328,11 +268,6 @@ int verb_attach(int argc, char **argv)
 			break;
 		}
 	}
-	if (way == &ways[WAY_STARTUP_HOOK] && a.settings.n > 0) {
-		complain("attach", "--set is for --hook profiler: a start-up hook goes by the "
-				   "environment of its program alone");
-		return EXIT_USAGE;
-	}
 	if (pid == 0) {
 		complain("attach", "a process id is missing");
 		return EXIT_USAGE;
@@ -342,7 +277,7 @@ int verb_attach(int argc, char **argv)
 		complain("attach", "%d: %s", (int)pid, why);
 		return EXIT_FAILED;
 	}
-	r = attach(&a, way, timeout_usec, dry_run);
+	r = attach(&a, timeout_usec, dry_run);
 	target_done(&a.target);
 	return r;
 }

@@ -38,7 +38,7 @@ struct target {
 	size_t environment_size;
 	/* from its mappings */
 	char runtime[PATH_MAX]; /* libcoreclr.so; "" if it is not there */
-	bool has_profiler_hook, has_startup_hook;
+	bool has_hook; /* the profiler, or managed code that the program was started with */
 };
 
 /*
@@ -55,8 +55,8 @@ int target_look_again(struct target *target);
 /* NULL: not set. */
 const char *target_getenv(const struct target *target, const char *name);
 
-/* What it was forbidden when it was started; NULL: nothing. `ret_all`: the socket too is not there. */
-const char *target_forbids(const struct target *target, bool *ret_all);
+/* The variable it was started with that forbids to attach; NULL: none. */
+const char *target_forbids(const struct target *target);
 
 /* Opens `path` as the target would, below its root. Errors: -errno. */
 int target_open_path(const struct target *target, const char *path, int flags);
@@ -95,17 +95,10 @@ struct settings {
 	size_t n, bytes;
 };
 
-/* Both put the runtime's HRESULT into ret. A start-up hook cannot be told settings. Errors: -ETIMEDOUT, -EBADMSG, -EILSEQ (the path is not
- * UTF-8), -EPIPE (hung up), -ESTALE (another process is behind the socket now), other errnos of the
- * socket. */
+/* Puts the runtime's HRESULT into ret. Errors: -ETIMEDOUT, -EBADMSG, -EILSEQ (the path is not UTF-8),
+ * -EPIPE (hung up), -ESTALE (another process is behind the socket now), other errnos of the socket. */
 int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct settings *settings,
 			uint32_t *ret_hresult);
-int ipc_apply_startup_hook(const struct ipc *ipc, const char *path, const struct settings *none,
-			   uint32_t *ret_hresult);
-
-#define HRESULT_ALREADY_ACTIVE UINT32_C(0x8013136a)
-#define HRESULT_UNKNOWN_COMMAND UINT32_C(0x80131385)
-#define HRESULT_NOT_SUPPORTED UINT32_C(0x80131515)
 
 /* In words; NULL: none are known. */
 const char *ipc_words(uint32_t hresult);

@@ -53,7 +53,7 @@ _psibridge()
 		return
 		;;
 	--hook)
-		mapfile -t COMPREPLY < <(compgen -W "$([[ $verb == attach ]] && echo profiler startup-hook || echo auto notification profiler startup-hook mono-profiler protocol none)" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "auto notification profiler startup-hook mono-profiler protocol none" -- "$word")
 		return
 		;;
 	--sort)
@@ -76,7 +76,7 @@ _psibridge()
 	simulate) options='--json --control --help' ;;
 	metrics) options='--output --format --control --help' ;;
 	run) options='--hook --dry-run --help' ;;
-	attach) options='--hook --set --timeout --dry-run --json --help' ;;
+	attach) options='--set --timeout --dry-run --json --help' ;;
 	demo) options='--json --memory --length --simulate --host --help' ;;
 	help) options='run attach watch doctor status top simulate metrics demo' ;;
 	*) return ;;

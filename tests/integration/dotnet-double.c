@@ -6,7 +6,8 @@
  *
  * It exports DotNetRuntimeInfo, as a single-file program does, and listens on a diagnostics socket
  * in $TMPDIR; then it prints "ready", and a line for each command: "info", "attach PATH" (followed by
- * "set NAME=VALUE" for each setting that comes with it), "startup PATH". It ends with its standard input. One command is answered by:
+ * "set NAME=VALUE" for each setting that comes with it). It ends with its standard input. One command
+ * is answered by:
  *
  *     info=2       ProcessInfo2 (the default)      info=1    only ProcessInfo, as .NET 5
  *     info=none    neither, as .NET Core 3.1       info=mute takes the connection, and is silent
@@ -16,7 +17,6 @@
  *     key=TEXT     in the socket's name, instead of the time it started
  *     attach=N     HRESULT N, hexadecimal; 0 (the default) maps the file, as loading it would
  *     attach=lie   says 0, and maps nothing       attach=mute   is silent
- *     startup=N    the same for start-up hooks
  *     link=PATH    when asked for ProcessInfo, puts a symbolic link to PATH in its socket's place
  *     hard=PATH    the same with a hard link
  *     no=socket    it has none
@@ -40,7 +40,7 @@
 /* what a debugger, and psibridge, looks for */
 __attribute__((visibility("default"), used)) int DotNetRuntimeInfo = 1;
 
-static const char *info = "2", *attach = "0", *startup = "0";
+static const char *info = "2", *attach = "0";
 static const char *link_to, *hard_to;
 static unsigned long long said_pid;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -195,11 +195,6 @@ static int answer(int fd)
 			return 1;
 		answer_load(fd, attach, path);
 		return 0;
-	case 0x0407:
-		get_string(m.bytes + HEADER_SIZE, path, sizeof(path));
-		printf("startup %s\n", path);
-		answer_load(fd, startup, path);
-		return 0;
 	default:
 		answer_hresult(fd, 0x80131385);
 		return 0;
@@ -240,9 +235,6 @@ int main(int argc, char **argv)
 			break;
 		case 'a':
 			attach = value;
-			break;
-		case 's':
-			startup = value;
 			break;
 		case 'p':
 			said_pid = strtoull(value, NULL, 10);

@@ -27,10 +27,8 @@ for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-
 done
 mkdir "$T/tmp" "$T/hooks"
 chmod 755 "$T" "$T/tmp" "$T/hooks"
-for file in libpsibridge-coreclr.so PsiBridge.StartupHook.dll; do
-	dd if=/dev/zero of="$T/hooks/$file" bs=4096 count=2 2>/dev/null
-	chmod 644 "$T/hooks/$file"
-done
+dd if=/dev/zero of="$T/hooks/libpsibridge-coreclr.so" bs=4096 count=2 2>/dev/null
+chmod 644 "$T/hooks/libpsibridge-coreclr.so"
 export LC_ALL=C.UTF-8 PSIBRIDGE_HOOKS="$T/hooks" TMPDIR="$T/tmp"
 ulimit -c 0
 
@@ -106,13 +104,11 @@ check a_pid_is_needed refused 'psibridge attach: a process id is missing' attach
 check a_pid_that_is_a_name refused 'psibridge attach: "init": a process id was expected' attach init
 check a_pid_of_zero refused 'psibridge attach: "0": a process id was expected' attach 0
 check a_pid_beyond_all_bits refused 'psibridge attach: "99999999999999999999": a process id was expected' attach 99999999999999999999
-check a_way_that_is_none refused 'psibridge attach: --hook "magic": profiler or startup-hook was expected' attach --hook magic 1
 check a_setting_that_is_nonsense refused "psibridge attach: --set PSIBRIDGE_COLLECT=often: low, critical or off was expected" attach --set PSIBRIDGE_COLLECT=often 1
 check a_setting_that_is_a_slip refused 'psibridge attach: --set PSIBRIDGE_LWO: there is no such variable; did you mean PSIBRIDGE_LOW?' attach --set 'PSIBRIDGE_LWO=some 150ms/2s' 1
 check a_setting_there_is_not refused 'psibridge attach: --set DOTNET_gcServer: there is no such setting' attach --set DOTNET_gcServer=1 1
 check a_setting_only_a_start_can_have refused 'psibridge attach: --set PSIBRIDGE_BACKEND: there is no such setting' attach --set PSIBRIDGE_BACKEND=epoll 1
 check a_setting_without_value refused 'psibridge attach: --set PSIBRIDGE_LOG: NAME=VALUE was expected' attach --set PSIBRIDGE_LOG 1
-check settings_for_a_start_up_hook refused 'psibridge attach: --set is for --hook profiler: a start-up hook goes by the environment of its program alone' attach --hook startup-hook --set PSIBRIDGE_LOG=info 1
 too_many()
 {
 	set --
@@ -248,27 +244,27 @@ check the_socket_off_is_told off DOTNET_EnableDiagnostics_IPC 0
 
 on_again()
 {
-	launch env DOTNET_EnableDiagnostics=1 COMPlus_EnableDiagnostics=0 "$double" && attached 'has the hook now (profiler)'
+	launch env DOTNET_EnableDiagnostics=1 COMPlus_EnableDiagnostics=0 "$double" && attached 'has the hook now'
 }
 check the_newer_name_counts_before_the_older then_ends on_again
 
 profilers_off()
 {
-	launch env DOTNET_EnableDiagnostics_Profiler=0 "$double" && attached 'has the hook now (startup-hook)' &&
-		same "psibridge attach: $pid: it was started with DOTNET_EnableDiagnostics_Profiler=0; trying startup-hook" "$(cat "$T/stderr")"
+	launch env DOTNET_EnableDiagnostics_Profiler=0 "$double" &&
+		failed "psibridge attach: $pid: it was started with DOTNET_EnableDiagnostics_Profiler=0, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"" attach "$pid"
 }
-check where_profilers_are_forbidden_the_start_up_hook_is_taken then_ends profilers_off
+check profilers_off_is_told then_ends profilers_off
 
 # ---- what the runtime answers ------------------------------------------------------------------------
 attaches()
 {
-	launch "$double" && attached 'has the hook now (profiler)' && expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" &&
+	launch "$double" && attached 'has the hook now' && expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" &&
 		grep -q "^$pid (.*, .NET 99.0.1): " "$T/stdout"
 }
 check it_attaches_by_the_path_of_the_hook then_ends attaches
 set_it()
 {
-	launch "$double" && attached 'has the hook now (profiler)' --set PSIBRIDGE_LOG=info --set 'PSIBRIDGE_LOW=some 150ms/2s' --set=PSIBRIDGE_LOG=debug &&
+	launch "$double" && attached 'has the hook now' --set PSIBRIDGE_LOG=info --set 'PSIBRIDGE_LOW=some 150ms/2s' --set=PSIBRIDGE_LOG=debug &&
 		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOG=debug' && expect 'set PSIBRIDGE_LOW=some 150ms/2s' &&
 		failed "psibridge attach: $pid: it has the hook already, which keeps the settings it has; nothing was done" attach --set PSIBRIDGE_LOG=info "$pid"
 	result=$?
@@ -276,67 +272,46 @@ set_it()
 	[ $result = 0 ] && [ ! -s "$T/rest" ]
 }
 check settings_are_handed_on_and_the_last_of_a_name_counts set_it
-set_where_profilers_are_off()
-{
-	launch env DOTNET_EnableDiagnostics_Profiler=0 "$double" || return
-	run attach --set PSIBRIDGE_LOG=info "$pid"
-	same 1 "$status" && tail -n 1 "$T/stderr" | grep -q ": a start-up hook cannot be told what --set says; nothing was done$"
-	result=$?
-	finish
-	[ $result = 0 ] && same info "$(cat "$T/rest")"
-}
-check settings_a_start_up_hook_cannot_be_told_are_not_dropped set_where_profilers_are_off
 twice()
 {
-	launch "$double" && attached 'has the hook now (profiler)' && attached 'has the hook already, nothing was done (profiler)' &&
-		attached 'has the hook already, nothing was done (profiler)' --hook startup-hook
+	launch "$double" && attached 'has the hook now' && attached 'has the hook already, nothing was done'
 	result=$?
 	finish
-	[ $result = 0 ] && same 1 "$(grep -c ^attach "$T/rest")" && same 0 "$(grep -c ^startup "$T/rest")"
+	[ $result = 0 ] && same 1 "$(grep -c ^attach "$T/rest")"
 }
 check attaching_twice_is_attaching_once twice
-startup() { launch "$double" && attached 'has the hook now (startup-hook)' --hook startup-hook && expect info && expect "startup $T/hooks/PsiBridge.StartupHook.dll"; }
-check the_start_up_hook_can_be_asked_for then_ends startup
 dry()
 {
-	launch "$double" && attached 'its runtime answers, the hook would be attached (profiler)' --dry-run
+	launch "$double" && attached 'its runtime answers, the hook would be attached' --dry-run
 	result=$?
 	finish
 	[ $result = 0 ] && same info "$(cat "$T/rest")"
 }
 check a_dry_run_asks_and_changes_nothing dry
-json() { launch "$double" && run attach --json "$pid" && same "{\"event\":\"attached\",\"pid\":$pid,\"hook\":\"profiler\",\"exe\":\"$(readlink "/proc/$pid/exe")\",\"version\":\"99.0.1\"}" "$(cat "$T/stdout")"; }
+json() { launch "$double" && run attach --json "$pid" && same "{\"event\":\"attached\",\"pid\":$pid,\"exe\":\"$(readlink "/proc/$pid/exe")\",\"version\":\"99.0.1\"}" "$(cat "$T/stdout")"; }
 check json_is_one_object then_ends json
 taken()
 {
-	launch "$double" attach=8013136a && attached 'has the hook now (startup-hook)' &&
-		same "psibridge attach: $pid: profiler: another profiler has the slot (0x8013136a); trying startup-hook" "$(cat "$T/stderr")"
+	launch "$double" attach=8013136a &&
+		failed "psibridge attach: $pid: another profiler has the slot; start the program by \"psibridge run\", which takes another (0x8013136a)" attach "$pid"
 }
-check where_another_profiler_has_the_slot_the_start_up_hook_is_taken then_ends taken
-dotnet5() { launch "$double" info=1 && attached 'has the hook now (profiler)' && ! grep -q , "$T/stdout"; }
+check another_profiler_in_the_slot_is_told then_ends taken
+dotnet5() { launch "$double" info=1 && attached 'has the hook now' && ! grep -q , "$T/stdout"; }
 check a_runtime_that_does_not_tell_its_version_is_fine then_ends dotnet5
 check a_runtime_before_dotnet_5_is_told fails_for 'its runtime is older than .NET 5; start it with "psibridge run --hook=profiler"' info=none
 hung() { launch "$double" info=mute key=1 && failed "psibridge attach: $pid: its runtime did not answer in time on $T/tmp/dotnet-diagnostic-$pid-1-socket; is the process hung?" attach --timeout 300ms "$pid"; }
 check a_hung_runtime_is_told then_ends hung
 check a_runtime_that_does_not_finish_is_told fails_for 'its runtime did not say in time whether it loaded the hook; it may still do so' attach=mute
 check a_loaded_hook_that_is_not_there_is_told fails_for 'its runtime says that the hook is loaded, and it is not: see its standard error' attach=lie
-trimmed()
-{
-	launch "$double" startup=lie &&
-		failed "psibridge attach: $pid: its runtime says that the hook is loaded, and it is not: a trimmed program takes the profiler only; else see its standard error" attach --hook startup-hook "$pid"
-}
-check a_trimmed_program_is_thought_of then_ends trimmed
-check an_error_has_words fails_for 'profiler: the runtime could not load the hook (0x80004005)' attach=80004005
-check an_unknown_error_has_its_number fails_for 'profiler: the runtime refused (0x81234567)' attach=81234567
-old_startup() { launch "$double" startup=80131385 && failed "psibridge attach: $pid: startup-hook: start-up hooks can be added from .NET 8 on, and unless it was trimmed (0x80131385)" attach --hook startup-hook "$pid"; }
-check a_runtime_without_start_up_hooks_is_told then_ends old_startup
+check an_error_has_words fails_for 'the runtime could not load the hook (0x80004005)' attach=80004005
+check an_unknown_error_has_its_number fails_for 'the runtime refused (0x81234567)' attach=81234567
 nonsense()
 {
 	launch "$double" "$1" key=1 && failed "psibridge attach: $pid: $T/tmp/dotnet-diagnostic-$pid-1-socket: the answer makes no sense" attach "$pid"
 }
 check bytes_that_are_no_message_are_told then_ends nonsense info=rubbish
 check half_a_header_is_told then_ends nonsense info=cut
-huge() { launch "$double" info=huge && attached 'has the hook now (profiler)'; }
+huge() { launch "$double" info=huge && attached 'has the hook now'; }
 check strings_longer_than_their_message_harm_nobody then_ends huge
 missing() { launch "$double" && PSIBRIDGE_HOOKS=$T/nowhere failed "psibridge attach: $pid: $T/nowhere/libpsibridge-coreclr.so: No such file or directory" attach "$pid"; }
 check a_missing_hook_is_told then_ends missing
@@ -379,7 +354,7 @@ crowd()
 	wait "$other" 2>/dev/null
 	return $result
 }
-takes_its_own() { attached 'has the hook now (profiler)' && expect info; }
+takes_its_own() { attached 'has the hook now' && expect info; }
 check among_stale_and_foreign_sockets_its_own_is_taken then_ends crowd takes_its_own
 nobody_there()
 {
@@ -411,7 +386,7 @@ long=$T/tmp/$(printf '%0100d/%0100d' 1 2)
 long_path()
 {
 	mkdir -p "$long"
-	launch env TMPDIR="$long" "$double" && attached 'has the hook now (profiler)'
+	launch env TMPDIR="$long" "$double" && attached 'has the hook now'
 }
 check a_tmpdir_longer_than_a_socket_address_is_no_matter then_ends long_path
 
@@ -425,12 +400,12 @@ if unshare $map -m true 2>/dev/null; then
 		# $map is an option or nothing
 		# shellcheck disable=SC2016
 		launch unshare $map -m sh -c 'mount -t tmpfs none "$1/hooks" && mount -t tmpfs none "$1/tmp" && exec "$2"' sh "$T" "$double" &&
-			attached 'has the hook now (profiler)' && expect info && read -r line <&3 &&
+			attached 'has the hook now' && expect info && read -r line <&3 &&
 			case $line in
 			"attach $T/tmp/psibridge-"*/libpsibridge-coreclr.so) ;;
 			*) echo "$line"; false ;;
 			esac && same "dotnet-diagnostic-$pid-$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)-socket" "$(ls "/proc/$pid/root$T/tmp")" &&
-			grep -q 'libpsibridge-coreclr.so (deleted)' "/proc/$pid/maps" && attached 'has the hook already, nothing was done (profiler)'
+			grep -q 'libpsibridge-coreclr.so (deleted)' "/proc/$pid/maps" && attached 'has the hook already, nothing was done'
 	}
 	check in_another_mount_namespace_it_gets_a_copy_that_goes_again then_ends elsewhere
 	# Its TMPDIR is a directory in which it may not write; we may, and must not.
@@ -441,7 +416,7 @@ if unshare $map -m true 2>/dev/null; then
 		launch unshare -m sh -c 'mount -t tmpfs none "$1/hooks" && TMPDIR=$1/aside exec setpriv --reuid=65534 --regid=65534 --clear-groups "$2"' \
 			sh "$T" "$double" || return
 		chmod 755 "$T/aside"
-		attached 'has the hook now (profiler)' && expect info && read -r line <&3 || return
+		attached 'has the hook now' && expect info && read -r line <&3 || return
 		case $line in
 		"attach $T/aside/"*) echo "$line"; false ;;
 		"attach /"*/libpsibridge-coreclr.so) ;;
@@ -460,7 +435,7 @@ if unshare $map -m true 2>/dev/null; then
 	{
 		# shellcheck disable=SC2016
 		launch unshare $map -m sh -c 'mount -t tmpfs none "$1/hooks" && mount -t tmpfs none "$1/tmp" && mkdir "$1/tmp/real" &&
-			ln -s "$1/tmp/real" "$1/tmp/link" && TMPDIR=$1/tmp/link exec "$2"' sh "$T" "$double" && attached 'has the hook now (profiler)'
+			ln -s "$1/tmp/real" "$1/tmp/link" && TMPDIR=$1/tmp/link exec "$2"' sh "$T" "$double" && attached 'has the hook now'
 	}
 	check a_link_in_its_tmpdir_means_its_own_root then_ends links
 	readonly_there()
@@ -490,7 +465,7 @@ if unshare $map -pf true 2>/dev/null; then
 		launch unshare $map -p -f "$double" || return
 		unshared=$pid pid=$(cat "/proc/$pid/task/$pid/children")
 		pid=${pid% }
-		attached 'has the hook now (profiler)'
+		attached 'has the hook now'
 		result=$?
 		pid=$unshared
 		[ $result = 0 ] && expect info
@@ -520,31 +495,25 @@ garbage=$T/build/bin/Garbage/release/garbage
 [ -x "$garbage" ] || done_testing
 
 rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; }
-# gives_back WAY SOURCE ATTACH-OPTION...: it is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
+# gives_back SOURCE ATTACH-OPTION...: it is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
 gives_back()
 {
 	rm -f "$T/source" "$T/err"
 	mkfifo "$T/source" "$T/err"
 	exec 4<>"$T/source" 7<>"$T/err"
-	launch env "PSIBRIDGE_SOURCE=$2" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
+	launch env "PSIBRIDGE_SOURCE=$1" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
 	exec 6<"$T/err" 7>&-
 	# the program is timeout's child
 	pid=$(cat "/proc/$started/task/$started/children")
 	pid=${pid% }
 	before=$(rss_kb)
-	collections first || return
-	way=$1
-	shift 2
-	attached "has the hook now ($way)" --hook "$way" "$@" || return
+	shift
+	attached "has the hook now" "$@" || return
 	heard 'ready: ' && printf x >&4 && heard 'collected: ' || return
 	after=$(rss_kb)
 	echo "resident: $before kB before, $after kB after"
-	# Neither does it collect before it is told, nor twice; a profiler coaxes.
-	collections then && { [ "$way" = profiler ] || same $((first + 1)) "$then"; } || return
-	[ "$after" -lt $((before / 2)) ] && attached "has the hook already, nothing was done ($way)" && echo alive >&5 && expect 'alive 5120'
+	[ "$after" -lt $((before / 2)) ] && attached "has the hook already, nothing was done" && echo alive >&5 && expect 'alive 5120'
 }
-# collections VARIABLE: how many full ones there were
-collections() { echo collections >&5 && read -r line <&3 && case $line in "collections "*) eval "$1=\${line#* }" ;; *) echo "$line"; false ;; esac; }
 # until it ends
 heard()
 {
@@ -556,14 +525,9 @@ heard()
 	echo "not said: $1"
 	return 1
 }
-check a_running_program_gives_back_memory then_ends gives_back profiler "$T/source"
+check a_running_program_gives_back_memory then_ends gives_back "$T/source"
 # Its own environment names another source.
-check a_running_program_goes_by_the_settings_it_is_told then_ends gives_back profiler "$T/nowhere" --set "PSIBRIDGE_SOURCE=$T/source"
-if [ -e "$hooks/PsiBridge.StartupHook.dll" ]; then
-	check a_running_program_gets_the_managed_hook then_ends gives_back startup-hook "$T/source"
-else
-	skip a_running_program_gets_the_managed_hook "PsiBridge.StartupHook.dll was not built"
-fi
+check a_running_program_goes_by_the_settings_it_is_told then_ends gives_back "$T/nowhere" --set "PSIBRIDGE_SOURCE=$T/source"
 really_off()
 {
 	launch env DOTNET_EnableDiagnostics=0 "$garbage" 1 0 &&
