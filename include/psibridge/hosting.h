@@ -16,8 +16,8 @@
  *     manager->RegisterMemoryNotificationCallback(new Mine);
  *
  * C++ destructors of interfaces are protected and not virtual: a virtual one would take two slots
- * of the table. So nobody can `delete` an interface pointer; Release() is the only way. In a
- * class of your own a virtual destructor is fine, it lands behind the published slots.
+ * of the table. So an interface pointer cannot be deleted; Release() is the only way. In a class
+ * of your own a virtual destructor is fine, it comes behind the published slots.
  *
  * Where a function says nothing else, the conventions of psibridge.h hold for psb_ calls, and those
  * of COM for methods: S_OK or a failure, outputs are written on success only (except where COM
@@ -396,7 +396,7 @@ struct IHostControl : public IUnknown {
 
 #else /* C */
 
-/* It tears the tables apart. */
+/* clang-format would split the tables. */
 /* clang-format off */
 
 /** Implemented by the runtime, called by the manager. Must not block: hand over, and return. */

@@ -4,7 +4,7 @@
  *
  * A bridge is one event loop. It carries watches. A watch listens to the memory pressure of one
  * cgroup (or of all cgroups under a pattern) and judges it: Low, Neutral or High memory available.
- * Callbacks registered with a watch are told when that judgement changes.
+ * Callbacks registered with a watch are called when that level changes.
  *
  *     psb_bridge *bridge;  psb_watch *watch;
  *     psb_bridge_new(NULL, &bridge);
@@ -27,7 +27,7 @@
  *  - The library never prints, never exits, installs no signal handler and blocks signals only in
  *    its own threads. Once a watch is armed, watching it allocates nothing; that of a pattern
  *    allocates when one of its cgroups begins to stall, and nothing until that is over.
- *  - After fork() the child's handles are dead: every call answers -ECHILD, and only the `_unref`
+ *  - After fork() the child's handles are invalid: every call answers -ECHILD, and only the `_unref`
  *    calls may be made, which then free memory and descriptors and touch nothing else. A child that
  *    returns from the callback it was forked in: psb_bridge_dispatch() answers -ECHILD there, and a
  *    thread of the library ends, with which the child is over (status 0).
@@ -102,7 +102,7 @@ enum psb_reason {
 	PSB_REASON_GONE,      /* the cgroup was removed */
 };
 
-/** What kind of news a notification is. */
+/** What a notification is about. */
 enum psb_kind {
 	PSB_KIND_LEVEL = 1, /* memory available: always delivered */
 	/* The cgroup was removed; the last one for it. available is never Low. The watch stays: the
@@ -166,7 +166,7 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret);
  * and every descriptor closed; from inside a callback, of whichever bridge, this is done afterwards, and
  * the log function may be called until then.
  * Where io_uring was used, the kernel may interrupt one blocking system call of the thread that
- * called psb_bridge_new() when the ring goes (EINTR, or a short write).
+ * called psb_bridge_new() when the ring is freed (EINTR, or a short write).
  * Returns: NULL.  Since: 0.1
  */
 psb_bridge *psb_bridge_unref(psb_bridge *bridge);
@@ -213,7 +213,7 @@ typedef void psb_beat_fn(void *userdata);
 /**
  * psb_bridge_beat() - have `fn` called once from the bridge's loop, `after_usec` from now
  *
- * For a watchdog: a bridge whose loop is dead looks like one that has nothing to tell. There is one
+ * For a watchdog: a bridge whose loop hangs looks like one that has nothing to tell. There is one
  * beat a bridge: another call, also from `fn`, replaces one that is due. `fn` must not block. Any
  * thread; a beat that is due when the bridge ends is dropped.
  * Errors: -EINVAL, -ECHILD.  Since: 0.1
@@ -277,8 +277,8 @@ struct psb_watch_options {
  * Errors: -EINVAL (options; error_text names member and value), -E2BIG (options of a newer program;
  * error_text says so), -ENOENT (no such cgroup or source, no cgroup2, or PSI is off), -ESRCH (no such
  * process), -ENODATA (nothing to watch: the protocol is
- * switched off with /dev/null, and no target was named), -ECONNREFUSED (nobody listens on the
- * socket, and no other rung is allowed), -EBADMSG (the variables make no sense, and no other rung is
+ * switched off with /dev/null, and no target was named), -ECONNREFUSED (no program listens on the
+ * socket, and no other rung is allowed), -EBADMSG (the variables are invalid, and no other rung is
  * allowed), -ENAMETOOLONG, -EACCES, -EPERM, -EOPNOTSUPP, -ENODEV (the cgroup was removed meanwhile),
  * -EMFILE, -ENOMEM. What is removed later is waited for, see PSB_KIND_GONE.  Since: 0.1
  */
@@ -299,7 +299,7 @@ psb_watch *psb_watch_unref(psb_watch *watch);
 
 typedef void psb_callback_fn(const struct psb_notification *notification, void *userdata);
 
-#define PSB_INLINE 1u /* call on the loop's thread: least delay, but a slow call delays everybody */
+#define PSB_INLINE 1u	    /* call on the loop's thread: least delay, but a slow call delays all */
 #define PSB_TELL_PRESENT 2u /* tell the present state first, as soon as the loop runs */
 #define PSB_TELL_SOURCE 4u  /* also PSB_KIND_SOURCE */
 
@@ -308,8 +308,8 @@ typedef void psb_callback_fn(const struct psb_notification *notification, void *
  *
  * Without PSB_INLINE each registration has its own thread, with all signals blocked and 256 KiB of
  * stack (so has the bridge's, which makes inline calls), and, per cgroup, a mailbox with one slot
- * in which the newest state wins: a call that blocks delays nobody else, and what it missed it is
- * not told afterwards. A repeated Low comes no sooner than 20 times the duration of the last call.
+ * in which the newest state wins: a call that blocks delays no other, and what it missed is not
+ * told afterwards. A repeated Low comes no sooner than 20 times the duration of the last call.
  *
  * Errors: -EINVAL (fn is NULL, unknown flags), -EAGAIN (no thread), -ENOMEM.  Since: 0.1
  */
@@ -330,16 +330,16 @@ int psb_registration_remove(psb_registration *registration);
 /* ---- mailboxes ----------------------------------------------------------------------------- */
 
 /*
- * The other way round: nobody calls, the program comes and takes. For runtimes that cannot bear a
- * call from a foreign thread, or must not be called while they collect: a thread of theirs waits
- * here, and nobody ever waits for them.
+ * Notifications without a call: a thread of the program takes them. For runtimes that allow no call
+ * from a foreign thread, or none while they collect: a thread of theirs waits here, and the library
+ * never waits for them.
  */
 typedef struct psb_mailbox psb_mailbox;
 
 #define PSB_FOREVER UINT64_MAX
 
 /**
- * psb_mailbox_new() - be told what a callback would be told, when it suits
+ * psb_mailbox_new() - be told what a callback would be told, at the next take
  *
  * One slot for each cgroup, in which the newest state wins. `flags`: PSB_TELL_PRESENT,
  * PSB_TELL_SOURCE. It holds a reference on the watch.
@@ -362,9 +362,9 @@ int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_not
 int psb_mailbox_close(psb_mailbox *mailbox);
 
 /**
- * psb_mailbox_free() - close it, wait until nobody is in psb_mailbox_take(), free it
+ * psb_mailbox_free() - close it, wait until no thread is in psb_mailbox_take(), free it
  *
- * Nobody may enter psb_mailbox_take() any more: close first, and let the thread that takes end.
+ * No thread may enter psb_mailbox_take() any more: close first, and let the thread that takes end.
  * NULL is allowed. Returns: NULL.  Since: 0.1
  */
 psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox);
@@ -375,7 +375,7 @@ psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox);
  * `ret_critical` may be NULL. Reads memory only.  Since: 0.1 */
 enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical);
 
-#define PSB_UNKNOWN UINT64_MAX /* where it says so: it can't be told, which is not 0 */
+#define PSB_UNKNOWN UINT64_MAX /* where it says so: not known, which is not 0 */
 
 /**
  * Memory where the limit is: of the watched cgroup, or of the ancestor whose limit leaves the least;
@@ -384,7 +384,7 @@ enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical);
 struct psb_load {
 	size_t size;
 	uint64_t current_bytes;	    /* in use; 0 if unknown */
-	uint64_t working_set_bytes; /* in use, less page cache nobody needs (inactive_file) */
+	uint64_t working_set_bytes; /* in use, less inactive page cache (inactive_file) */
 	uint64_t limit_bytes;	    /* effective: the least memory.max and memory.high of all
 				       visible ancestors, a v1 limit, or else the machine's memory,
 				       which may be PSB_UNKNOWN */
@@ -406,7 +406,7 @@ struct psb_source {
 		name; /* "none", "psi-privileged", "psi", "events", "sampling", "machine", "psi-file",
 			       "fifo", "socket", "psibridged" (the socket is the daemon's) */
 	const char *cgroup; /* as in psb_notification; valid as long as the watch */
-	int events;	    /* 1: memory.events rings too */
+	int events;	    /* 1: memory.events gives alarms too */
 	char trigger[64]; /* what the kernel was asked for, in the kernel's notation; "" if nothing */
 	char why[320];	  /* why the rung above was not taken; "" on the best one */
 	char path[4096]; /* what is open */
@@ -418,7 +418,7 @@ int psb_watch_source(psb_watch *watch, struct psb_source *ret);
 /** Counters since the watch was made. */
 struct psb_stats {
 	size_t size;
-	uint64_t alarms;       /* the kernel rang */
+	uint64_t alarms;       /* from the kernel */
 	uint64_t false_alarms; /* ... and nothing had grown */
 	uint64_t lost_alarms;  /* stalls that the kernel should have announced and did not */
 	uint64_t samples;      /* reads of memory.pressure */
@@ -494,7 +494,7 @@ struct psb_settings {
 	int log_priority; /* PSIBRIDGE_LOG=off|error|warning|info|debug: what a hook prints on
 				     stderr; -1: nothing. Default warning (4) */
 	enum psb_collect collect; /* PSIBRIDGE_COLLECT=low|critical|off */
-	unsigned refused;	  /* how many variables made no sense */
+	unsigned refused;	  /* how many variables were invalid */
 	uint64_t apart_usec;	  /* PSIBRIDGE_APART=10s: from one collection to the next */
 	uint64_t grown_bytes;	  /* PSIBRIDGE_GROWN=50M: and only if so much has come back */
 };
@@ -502,16 +502,16 @@ struct psb_settings {
 /**
  * psb_settings_read() - read the PSIBRIDGE_ variables of the environment
  *
- * One that makes no sense is told to `log` (if not NULL), a line each that names the variable, its
- * value and what was expected; then its default counts. So is one that looks like a slip of the
- * pen ("PSIBRIDGE_LWO"). Never fails for what it reads. `ret` and ret->watch are structures of their
+ * An invalid one is told to `log` (if not NULL), a line each that names the variable, its
+ * value and what was expected; then its default counts. So is one that looks like a misspelt
+ * setting ("PSIBRIDGE_LWO"). Never fails for what it reads. `ret` and ret->watch are structures of their
  * own, each with its size.
  * Errors: -EINVAL, -E2BIG (ret, its size, or that of ret->watch).  Since: 0.1
  */
 int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret);
 
 /* flags of psb_settings_read_from() */
-#define PSB_SETTINGS_STRICT 1u /* refuse every name that is no setting, not only slips of the pen */
+#define PSB_SETTINGS_STRICT 1u /* refuse every name that is no setting, not only misspelt ones */
 
 /**
  * psb_settings_read_from() - as psb_settings_read(), from `environment` instead of the process's
@@ -544,8 +544,8 @@ typedef void psb_survey_fn(const struct psb_survey_row *row, void *userdata);
  * psb_survey() - read every cgroup that matches `pattern`, once; parents before their children
  *
  * A pattern (stars), or a path, which is that cgroup alone. Needs no right but to read. Mind that
- * reading a memory.pressure can swallow an alarm of an unprivileged trigger on it, whoever armed
- * it. What vanishes meanwhile is left out. Errors: -EINVAL (pattern), -ENOENT (no cgroup2, or the
+ * reading a memory.pressure can swallow an alarm of an unprivileged trigger on it, also one of
+ * another process. What vanishes meanwhile is left out. Errors: -EINVAL (pattern), -ENOENT (no cgroup2, or the
  * fixed part does not exist), -EACCES, -EMFILE, -ENOMEM.  Since: 0.1
  */
 int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
@@ -553,10 +553,10 @@ int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
 /* ---- code ---------------------------------------------------------------------------------- */
 
 /*
- * Over memory.high and without swap the kernel takes what it can get: pages of files, and so the
- * very code that would give memory back. Each page of it is read in, charged for, and gone again
- * before it ran. For who collects on notification: make this at the start, lock at the first
- * Neutral or Low, unlock at High.
+ * Over memory.high and without swap the kernel can only reclaim pages of files, and so the
+ * very code that would give memory back. Each page of it is read in, charged for, and reclaimed
+ * before it ran. For programs that collect on notification: make this at the start, lock at the
+ * first Neutral or Low, unlock at High.
  */
 typedef struct psb_code psb_code;
 
@@ -564,7 +564,7 @@ typedef struct psb_code psb_code;
  * psb_code_new() - prepare for psb_code_lock(), which then opens and allocates nothing
  *
  * Keeps the code of this library and of libc in memory from now on, as by psb_code_keep().
- * Errors: -EALREADY (the program locks memory itself, and knows what it does), -ENOENT or -EACCES
+ * Errors: -EALREADY (the program locks memory itself), -ENOENT or -EACCES
  * (no /proc), -EMFILE, -ENOMEM.  Since: 0.1
  */
 int psb_code_new(psb_code **ret);
@@ -612,8 +612,8 @@ typedef void psb_finding_fn(const struct psb_finding *finding, void *userdata);
 /**
  * psb_diagnose() - try every rung for `options`, one after the other, and tell what was found
  *
- * Triggers are armed and given up again. Errors: as psb_watch_new(), when the target itself makes
- * no sense; a rung that fails is a finding, not an error.  Since: 0.1
+ * Triggers are armed and given up again. Errors: as psb_watch_new(), when the target itself is
+ * invalid; a rung that fails is a finding, not an error.  Since: 0.1
  */
 int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, void *userdata);
 
