@@ -6,8 +6,8 @@
  * end in "=" (two bytes, the two bits left over are zero) or "==" (one byte, four bits left over).
  * After padding nothing comes but white space.
  *
- * The text is gone through twice, first to check and to count, then to write: so a text that is
- * refused leaves the buffer alone, and "not base64" is told before "too long".
+ * Two passes over the text: the first checks and counts, the second writes. So a text that is
+ * refused leaves the buffer unchanged, and "not base64" is reported before "too long".
  *
  * State of the pass: `n` characters of the present group were seen, `bits` holds what they gave,
  * `padding` of them were "=".

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cgname.c - names are compared, not paths: people leave slices away, or write them wrong
+ * cgname.c - names are compared, not paths: slices are often left out, or misspelt
  */
 #include "cgname.h"
 

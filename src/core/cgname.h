@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cgname.h - what a person meant who wrote the path of a cgroup that does not exist
+ * cgname.h - suggestions for the path of a cgroup that does not exist
  *
- * All cgroups that there are go through cgname_look(), one by one. Those that have the name which
- * stands last in what was written are kept: `nginx.service` is a unit, and its cgroup is
- * /system.slice/nginx.service. So is one whose name differs by a slip or two.
+ * cgname_look() is called for each existing cgroup. Those whose name is the last component of
+ * `written` are kept: `nginx.service` is a unit, and its cgroup is /system.slice/nginx.service. So
+ * is one whose name differs by one or two typing errors (nearest.h).
  */
 #pragma once
 

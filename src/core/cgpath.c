@@ -4,14 +4,14 @@
  *
  * A text is a row of components between slashes. Empty components and "." mean nothing and are
  * dropped, ".." is refused wherever it stands, also where it would cancel out: a path is a name of
- * a cgroup, and a name that must be computed first is a way out of somewhere.
+ * a cgroup, and one that must be resolved first could lead out of an allowed subtree.
  *
  * A newline is refused because no cgroup can have one (cgroup_mkdir() in kernel/cgroup/cgroup.c
  * says EINVAL, so that /proc/PID/cgroup stays parsable), and our own output is lines too. Every
  * other byte is legal in a name, the backslash of systemd's "\x2d" included, and is left alone.
  *
- * Somebody who means a cgroup that is really called "/sys/fs/cgroup/x" under the mount leaves the
- * leading slash away: only a text that begins with one can have the mount in front.
+ * A cgroup that is really called "/sys/fs/cgroup/x" under the mount is written without the leading
+ * slash: only a text that begins with one can have the mount in front.
  */
 #include "cgpath.h"
 

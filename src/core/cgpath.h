@@ -3,9 +3,9 @@
  * cgpath.h - which cgroup is meant, without looking at one
  *
  * A path here is relative to the cgroup2 mount, absolute in form ("/system.slice/a.service"), "/"
- * for the root, with no empty, "." or ".." component and no trailing slash: normalised. Everything
- * that comes from people goes through cgpath_normalise(), so nothing below this file ever sees
- * "..". Patterns of paths are in cgpattern.h, what the kernel says about paths in procfs.h.
+ * for the root, with no empty, "." or ".." component and no trailing slash: normalised. All user
+ * input goes through cgpath_normalise(), so nothing below this file ever sees "..". Patterns of
+ * paths are in cgpattern.h, what the kernel says about paths in procfs.h.
  */
 #pragma once
 
@@ -16,7 +16,7 @@
 /*
  * Makes `text` a normalised path in buf[CGPATH_MAX]; a leading slash may be missing, empty and "."
  * components are dropped. `mount`, if not NULL, is a prefix that is cut off a `text` which begins
- * with a slash and has it in front as whole components ("/sys/fs/cgroup"). buf is rubbish after an
+ * with a slash and has it in front as whole components ("/sys/fs/cgroup"). buf is undefined after an
  * error.
  * Errors: -EINVAL: empty, ".." or a newline inside; -ENAMETOOLONG. Then *ret_why, if not NULL, says
  * so in words: a constant string.

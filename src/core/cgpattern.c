@@ -2,12 +2,12 @@
 /*
  * cgpattern.c - many cgroups in one line
  *
- * A pattern is kept as its normalised text and the places of its components. At most one component
+ * A pattern is kept as its normalised text and pointers to its components. At most one component
  * is two stars; it splits the pattern into a head, matched against the first components of a path,
  * and a tail, matched against its last ones. What is between them is what the two stars stand for.
  * So matching needs no search over levels, and its time is bounded by the lengths of pattern and
  * path (one name against one component with several stars costs at most their product). That
- * matters: patterns come from configuration, but names come from whoever may make a cgroup.
+ * matters: patterns come from configuration, but names from any program that may make a cgroup.
  *
  *     /a/b*c/ ** /d         head "a", "b*c"; tail "d"; a path needs 2 + 1 components or more
  *     /a/ **                head "a"; tail empty; at the end the two stars stand for at least

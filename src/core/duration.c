@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * duration.c - a length of time as people write it
+ * duration.c - a length of time as text
  *
  * A duration is DIGITS [. DIGITS] UNIT and means a whole number of microseconds, or it is refused:
- * nothing is ever rounded, so what a person wrote, what is configured and what is printed are the
+ * nothing is ever rounded, so what was written, what is configured and what is printed are the
  * same time. All of it is integer arithmetic.
  *
  * The fraction is worked out from its last digit to its first, as 0.d1 d2 d3 of a unit of U

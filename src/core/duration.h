@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * duration.h - a length of time as people write it: "200ms", "2s", "8.192s", "1min", "500us"
+ * duration.h - a length of time as text: "200ms", "2s", "8.192s", "1min", "500us"
  *
  * A unit is needed (0 needs none), a fraction must come out in whole microseconds, nothing may
  * surround it. Units: us, ms, s, min, h.

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * executable.c - ELF, as much of it as is needed
+ * executable.c - the parts of ELF that are needed
  *
  * ELF (gabi, elf.h): the program headers say which parts of the file are loaded where, which
  * interpreter is asked for (PT_INTERP; none: static), and where the dynamic section is. That one
  * names string and symbol tables by *address*; an address becomes a file offset through the loaded
  * segment it lies in. Section headers are not looked at: strip may have taken them.
  *
- * How many dynamic symbols there are stands nowhere but in the hash tables. The symbol table ends
- * before the next table that the dynamic section names, or with its segment, and what lies between
- * cannot be taken for a symbol: a match needs the exact name in the string table.
+ * The number of dynamic symbols is only in the hash tables. The symbol table ends before the next
+ * table that the dynamic section names, or with its segment, and what lies between cannot be taken
+ * for a symbol: a match needs the exact name in the string table.
  *
  * .NET (dotnet/runtime, MIT: src/native/corehost/apphost, src/coreclr/vm, nativeaot):
  *   - all hosts look for the function hostfxr_main_startupinfo, so they have its name;
@@ -19,7 +19,7 @@
  */
 #include "core/executable.h"
 
-/* From the gabi and its supplements, with their names; <elf.h> is the system's, and not for here. */
+/* From the gabi and its supplements, with their names; core includes no system's <elf.h>. */
 enum { EI_CLASS = 4, EI_DATA = 5, EI_NIDENT = 16, ELFCLASS32 = 1, ELFCLASS64 = 2, ELFDATA2MSB = 2 };
 enum { PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PF_W = 2 };
 enum {
@@ -66,8 +66,8 @@ static bool inside(const struct executable *x, uint64_t at, uint64_t size)
 	return at <= x->size && size <= x->size - at;
 }
 
-/* An unsigned number of `size` bytes. 0 where the file ends before it: to whoever asks, that is an
- * entry that says nothing. */
+/* An unsigned number of `size` bytes. 0 where the file ends before it: callers take 0 for an empty
+ * entry. */
 static uint64_t number(const struct executable *x, uint64_t at, unsigned size)
 {
 	uint64_t value = 0;
@@ -315,7 +315,7 @@ const char *executable_libc(const struct executable *x)
 
 enum executable_dotnet executable_dotnet(const struct executable *x)
 {
-	/* "hostfxr_main_startupinfo" less its first letter: or we would take ourselves for a host */
+	/* "hostfxr_main_startupinfo" less its first letter: else psibridge's own file would look like a host */
 	static const char host[] = "ostfxr_main_startupinfo";
 	const uint8_t *at;
 

@@ -2,9 +2,9 @@
 /*
  * executable.h - what kind of program is this? from the bytes of its ELF file
  *
- * `psibridge attach` has to know before it talks to one. The bytes may be anybody's: every offset in
- * them is checked, nothing is followed twice, and whatever makes no sense is a program about which
- * less is known, never an error.
+ * `psibridge attach` has to know before it connects to one. The bytes are not trusted: every offset
+ * in them is checked, nothing is followed twice, and what is invalid is left unknown, never an
+ * error.
  *
  * A parsed executable points into the bytes, which must stay as long as it is used.
  */

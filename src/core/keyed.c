@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keyed.c - small numbers out of small kernel files
+ * keyed.c - numbers from kernel files of keys and values
  *
  * Every one of these files is lines, a line is a key and a value, and the newline is what says that
  * the value is complete. All functions take lines off the front until they have what they want.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keyed.h - small numbers out of small kernel files
+ * keyed.h - numbers from kernel files of keys and values
  *
  * "Flat keyed" is the kernel's word (Documentation/admin-guide/cgroup-v2.rst) for memory.events,
  * memory.stat and cgroup.events: `KEY VALUE\n` a line. /proc/meminfo is the same with a colon,
- * blanks and "kB". Unknown keys are other people's business: their values are not looked at.
+ * blanks and "kB". The values of unknown keys are not looked at.
  */
 #pragma once
 

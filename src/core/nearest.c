@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * nearest.c - which of some words a person meant who wrote another one
+ * nearest.c - which of some words a misspelt one stands for
  *
- * The distance is Damerau's, in its restricted form (no letter takes part in two slips): row i of
- * the usual table holds the slips between the first i letters of the word and each beginning of the
+ * The distance is Damerau's, in its restricted form (no letter takes part in two edits): row i of
+ * the usual table holds the edits between the first i letters of the word and each prefix of the
  * name. A swap looks two rows back, so three rows are kept. Letters are ASCII; other bytes are
  * compared as they are.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * nearest.h - which of some words a person meant who wrote another one
+ * nearest.h - which of some words a misspelt one stands for
  */
 #pragma once
 
@@ -9,9 +9,9 @@
 #define NEAREST_WORD_MAX 32
 
 /*
- * The name that `word` differs from by the fewest slips (a letter wrong, missing, extra, or swapped
+ * The name that `word` differs from by the fewest edits (a letter wrong, missing, extra, or swapped
  * with its neighbour), two at most and fewer than half of the name. Upper and lower case are alike,
- * so a name in the wrong case has no slip at all. Of equally near ones the first. NULL: none is
+ * so a name in the wrong case has no edit at all. Of equally near ones the first. NULL: none is
  * near. Nothing longer than NEAREST_WORD_MAX is near anything.
  */
 const char *nearest_word(const char *word, size_t size, const char *const *names, size_t count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * oomkill.h - what the kernel's log says of a process that was killed for want of memory
+ * oomkill.h - what the kernel's log says of a process that the OOM killer killed
  *
  *     memory: usage 16384kB, limit 16384kB, failcnt 597
  *     ...
@@ -26,6 +26,6 @@ struct oom_kill {
 
 /*
  * One line after the other. True: this one says that a process was killed, and `kill` is complete.
- * A line of another kind, or one that makes no sense, changes no more than the numbers.
+ * A line of another kind, or a malformed one, changes no more than the numbers.
  */
 bool oom_kill_line(struct oom_kill *kill, const char *text, size_t size);

@@ -3,27 +3,27 @@
  * policy.c - the level policy
  *
  * Each step has four parts, in this order: take the sample in, compare it with the three
- * thresholds, move the level, and say when to look again.
+ * thresholds, move the level, and say when to sample again.
  *
- * Looking again. Sampling is only worth its cost where it can change the verdict, so the pace is
+ * The deadline. Sampling is only worth its cost where it can change the level, so the pace is
  * the time in which the nearest threshold could be reached: the gap to it, divided by twice the
- * present stall rate (a rate may double before we look), and never below 1/16 (it may start from
- * nothing). Near a threshold that is 20 ms, or 100 ms where nothing has changed for a second; far
+ * present stall rate (a rate may double before the sample), and never below 1/16 (it may start from
+ * zero). Near a threshold that is 20 ms, or 100 ms where nothing has changed for a second; far
  * from one a quarter of the window. On the way down the deadline is the end of Quiet or Calm, and
  * no later than a quarter of a window, so that a stall in between is not overlooked.
  *
- * An alarm that comes between samples says nothing of the rate: it is taken for the highest, and the pace is the fastest, so that
+ * An alarm between samples says nothing of the rate, so the highest is assumed, at the fastest pace:
  * Low is found when it is reached.
  *
  * After a rest the last sample may be hours old: window_recent() says what of the growth is recent.
  *
- * Where there is no PSI but memory.events, its caller turns what that counts into signals; then it
- * is looked at twice a window while the level is not High.
+ * Where there is no PSI but memory.events, the caller turns what that counts into signals; then it
+ * is sampled twice a window while the level is not High.
  *
  * An alarm in High starts a probe: samples 20, 40, 80 ... ms apart for one window of early. If
- * nothing was told by then, the alarm was false, and High rests again. A memory.events that keeps
- * ringing for nothing (a container full of clean page cache does so all day) is not listened to for 0.1
- * s, 0.2 s ... 10 s after each probe.
+ * nothing was told by then, the alarm was false, and sampling stops. A memory.events that keeps
+ * giving false alarms (a container full of clean page cache does so all day) is ignored for 0.1 s,
+ * 0.2 s ... 10 s after each probe.
  */
 #include "policy.h"
 
@@ -62,8 +62,8 @@ static void measure(struct window *window, enum psi_kind kind, const struct poli
 		return;
 	}
 
-	/* An even stall shows in avg10 as a burst 5.5 times its size would. Only the trigger tells
-	 * them apart. */
+	/* An even stall and a burst 5.5 times its size look the same in avg10; only the trigger
+	 * distinguishes them. */
 	window_resume(window, now, total,
 		      window_recent(window->length_usec, total - before, now - last, vouched,
 				    alarm ? avg10_of(s, kind) : 0));
@@ -76,8 +76,8 @@ struct finding {
 	enum reason reason;
 };
 
-/* Half of the threshold's share of time, over as much of the window as was seen: a process that takes over a Low has seen
- * little of it, and must not end the Low for that. */
+/* Half of the threshold's share of time, over as much of the window as was seen: a process that
+ * takes over a Low has seen little of it, and must not end the Low for that. */
 static bool is_at_half(const struct window *window, uint64_t threshold)
 {
 	uint64_t seen = window_seen_usec(window);
@@ -194,7 +194,7 @@ static void mute_events(struct policy *p, uint64_t now)
 	p->false_alarms++;
 }
 
-/* Neutral only because there is little room: nothing stalls, and nothing is about to end. */
+/* Neutral for want of headroom alone: nothing stalls, and neither Quiet nor Calm runs. */
 static bool is_idle_neutral(const struct policy *p, uint64_t now)
 {
 	return p->level == LEVEL_NEUTRAL && window_growth(&p->early) == 0 &&
@@ -216,7 +216,7 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 	}
 	if (p->options.headroom_percent > 0) {
 		if (s->headroom == HEADROOM_SHORT) {
-			/* calm counts from here, so that Neutral is not left again at once */
+			/* Calm counts from here, so that Neutral is not left again at once */
 			p->early_usec = now;
 			tell(p, v, LEVEL_NEUTRAL, false, REASON_HEADROOM, now);
 			return;
@@ -237,7 +237,7 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 		p->alarm_usec = now;
 		p->pace_usec = 0;
 		if (now > p->events_muted_until_usec +
-				  POLICY_MUTE_MAX_USEC) /* it did not ring again at once */
+				  POLICY_MUTE_MAX_USEC) /* there was no other alarm at once */
 			p->false_alarms = 0;
 	}
 	if (p->alarm_usec == 0)
@@ -339,8 +339,7 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 	}
 	if (p->level != LEVEL_HIGH && now >= p->fast_until_usec)
 		floor = POLICY_PACE_STEADY_USEC;
-	/* memory.events alone: nobody rings while we are not High, and what it counts is news then
-	 * too */
+	/* memory.events alone: below High its alarms are off, and what it counts is sampled */
 	if (p->level != LEVEL_HIGH && !has_psi && s->has_oom)
 		next = MIN(next, now + o->low.window_usec / 2);
 	return MAX(next, now + floor);
@@ -355,7 +354,7 @@ void policy_step(struct policy *p, enum policy_event event, const struct policy_
 
 	p->started = true;
 	if (event == POLICY_SIGNAL && s->signal > p->level) {
-		/* somebody who knows better says that all is well */
+		/* the source itself judged High */
 		policy_forget(p);
 		tell(p, &v, s->signal, false, s->signal_reason, now);
 	} else {

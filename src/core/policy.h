@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * policy.h - from samples to levels: the judgement psibridge exists for
+ * policy.h - from samples to levels
  *
  * One pure function: (state, event, sample, now) -> (state, at most one notification, next
  * deadline). It reads no clock and makes no call; its caller samples when it is told to, and
@@ -16,8 +16,8 @@
  *  - Low is always followed by Neutral or High once stalls end.
  *  - Never two equal notifications in a row within Rearm. A turn to critical is told at once.
  *  - No notification without a cause.
- *  - There is a deadline whenever the level is not High. While High and calm there is none: nothing
- *    of ours wakes up.
+ *  - There is a deadline whenever the level is not High. While High and calm there is none, and so
+ *    no wake-up.
  */
 #pragma once
 
@@ -73,7 +73,7 @@ enum policy_event {
 	POLICY_TICK,   /* the deadline has come, or a safety sample */
 	POLICY_ALARM,  /* the PSI trigger rang */
 	POLICY_EVENTS, /* memory.events rang */
-	POLICY_SIGNAL, /* somebody else judged: sample.signal */
+	POLICY_SIGNAL, /* the source judged: sample.signal */
 };
 
 enum headroom { HEADROOM_UNKNOWN, HEADROOM_SHORT, HEADROOM_ENOUGH };
@@ -131,9 +131,9 @@ void policy_init(struct policy *policy, const struct policy_options *options);
 void policy_forget(struct policy *policy);
 
 /*
- * The level is this, and whoever had to be told was told by somebody else just now: Rearm, Quiet and
- * Calm run from here. What a better level leaves behind is forgotten. The next step, which is due at
- * once, gives the deadline.
+ * The level is this, and was just notified by another process: Rearm, Quiet and Calm run from here.
+ * State that a higher level has no use for is cleared. The next step, which is due at once, gives
+ * the deadline.
  */
 void policy_resume(struct policy *policy, enum level level, bool critical, uint64_t now_usec);
 

@@ -19,9 +19,8 @@
  * paths come as \ooo (seq_path() in fs/seq_file.c; a cgroup's root by cgroup_show_path()). The
  * controllers of a v1 mount are among its superblock options.
  *
- * Lines of other file systems are only looked at as far as it takes to know that: their options
- * have been known to hold anything, and none of that may cost us our cgroup. Nor may one bad line
- * of our own kind: it is no mount that could be used.
+ * Lines of other file systems are parsed only up to their type: their options may hold anything,
+ * and must not make the search fail. Nor must a malformed line of a cgroup mount: it is skipped.
  *
  * The roots of cgroup mounts and the paths of /proc/PID/cgroup are both relative to the reader's
  * cgroup namespace, and where they lie outside of it both begin with one "/.." for each level up
@@ -43,7 +42,7 @@ static bool list_has(struct scan list, const char *word)
 	return false;
 }
 
-/* Normalised in the sense of cgpath.h, which we only check: from the kernel it comes so. */
+/* Normalised in the sense of cgpath.h, which is only checked: from the kernel it comes so. */
 static bool is_normalised(struct scan path)
 {
 	struct scan component;

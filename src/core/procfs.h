@@ -4,7 +4,7 @@
  *
  * Which cgroup a process is in, and where the hierarchies are mounted. Source of the formats:
  * cgroups(7), proc(5). The text of /proc/PID/cgroup must be the whole file: a last line without its
- * newline may have been cut off in the middle of a path, and is never believed.
+ * newline may have been cut off in the middle of a path, and is never used.
  */
 #pragma once
 

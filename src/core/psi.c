@@ -13,8 +13,8 @@
  * would give a smaller total, and the stall computed from it would be enormous.
  *
  * The kernel may append to its files, and a daemon outlives kernels: so further fields behind
- * `total`, and further lines, are skipped. What stands before is checked to the letter, since a
- * $MEMORY_PRESSURE_WATCH may name any file at all.
+ * `total`, and further lines, are skipped. All before that is checked exactly, since a
+ * $MEMORY_PRESSURE_WATCH may name any file.
  */
 #include "psi.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * setting.c - a row a setting; everything else goes over the rows
+ * setting.c - a row for each setting; all functions loop over the rows
  *
- * What is built in is kept as text and goes through the parser of what people write, so it obeys the
- * same rules. 8.192 s between two Lows: the CLR itself ignored faster ones.
+ * Built-in defaults are kept as text and go through the parser of user input, so they obey the same
+ * rules. 8.192 s between two Lows: the CLR itself ignored faster ones.
  */
 #include "setting.h"
 

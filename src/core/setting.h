@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * setting.h - the seven settings that a policy goes by: their one table
+ * setting.h - the table of the policy's seven settings
  *
  *   psibridged.conf(5)      Early=some 20ms/2s              HighHeadroom=25%
  *   the environment         PSIBRIDGE_EARLY=some 20ms/2s    PSIBRIDGE_HIGH_HEADROOM=25%

@@ -46,7 +46,7 @@ size_t trigger_format_kernel(const struct trigger *trigger, char *buf);
 struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_usec);
 
 /*
- * Everything starts with the one alarm at the early threshold: is there a stall that reaches `other`
+ * All sampling starts with an alarm at the early threshold: is there a stall that reaches `other`
  * and not `early`? So early may be at most what trigger_rescale() makes of `other` for its window,
  * and a `full` one never fits a `some`, since some tasks may stall without all of them.
  * Errors: -EINVAL, and a sentence with both names (as the user knows them) in `why`.

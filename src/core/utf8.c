@@ -3,7 +3,7 @@
  * utf8.c - well-formed or not, by the table of the Unicode standard (chapter 3, table 3-7)
  *
  * The first byte gives the length, and the range of the second: that is where overlong forms (E0
- * 80-9F, F0 80-8F), surrogates (ED A0-BF) and what lies beyond U+10FFFF (F4 90-BF) are sorted out.
+ * 80-9F, F0 80-8F), surrogates (ED A0-BF) and what lies beyond U+10FFFF (F4 90-BF) are rejected.
  */
 #include "utf8.h"
 

@@ -2,7 +2,7 @@
 /*
  * utf8.h - names of cgroups are bytes, what scripts and terminals want is UTF-8
  *
- * The kernel lets anybody put any byte but '/', NUL and newline into a cgroup's name. JSON and
+ * The kernel allows any byte but '/', NUL and newline in a cgroup's name. JSON and
  * OpenMetrics are UTF-8, so what is not becomes U+FFFD there.
  */
 #pragma once
@@ -25,8 +25,8 @@ size_t utf8_next(const char *text, size_t size, bool *ret_control);
 /* Is it well-formed, and without control characters? */
 bool utf8_is_printable(const char *text);
 
-/* Each byte of a control character in text[size] becomes '?': no name begins a line of its own, or
- * speaks to a terminal. */
+/* Each byte of a control character in text[size] becomes '?': no name begins a new line, or
+ * controls a terminal. */
 void utf8_hide_controls(char *text, size_t size);
 
 /*

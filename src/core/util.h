@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * util.h - the house's small words
+ * util.h - macros and helpers that all code uses
  *
  * Errors: 0, a negative errno, or a positive documented condition. Outputs are `ret_x`, last, and
  * written only on success. `foo_free()` takes NULL and half-built objects and returns NULL, so

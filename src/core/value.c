@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * value.c - one function a form
+ * value.c - one function for each form
  *
  * A percentage is 1 to 99: 0 and 100 would be "always" and "never", which have words of their own
  * or no meaning. A size has no fraction: "1536M".

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * value.h - what people write behind a key: psibridged.conf(5), and PSIBRIDGE_ variables
+ * value.h - the text behind a key: psibridged.conf(5), and PSIBRIDGE_ variables
  *
  * Both places have the same words and the same rules, so there is one parser. A form says how a
  * value is written:

@@ -34,8 +34,8 @@ void window_add(struct window *window, uint64_t at_usec, uint64_t total);
 
 /*
  * After a rest the last sample may be hours old, and "evenly spread since then" would hide a burst.
- * What is recent of `growth` over `elapsed_usec` is then the most that two witnesses allow: an
- * alarm of the kernel, which vouches for its threshold within its window (`vouched_usec`, 0 without
+ * What is recent of `growth` over `elapsed_usec` is then the most that two facts allow: an
+ * alarm of the kernel, which means its threshold within its window (`vouched_usec`, 0 without
  * alarm), and avg10 of the same read. avg10 moves by 1 - e^(-2/10) = 18.13 % of what a period of 2
  * s stalled (calc_avgs() in kernel/sched/psi.c), so avg10 / 18.13 % is the most that the last
  * period can have seen. Never more than growth, or than the window.

@@ -29,7 +29,7 @@
 
 #define OURS "psibridge/"
 #define VERSION "1"
-/* Far more blanks than anybody needs. */
+/* Far more blanks than any client sends. */
 #define TRIGGER_LINE_MAX 256
 #define TIME_MAX_USEC (UINT64_C(86400) * USEC_PER_SEC)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wire.h - what is said on psibridged's notify socket, on one screen
+ * wire.h - the protocol of psibridged's notify socket
  *
  * A stream socket, one client a connection. What the client writes first chooses what it gets:
  *
@@ -17,8 +17,8 @@
  *                                                       a path below the client's own cgroup
  *                                                       ("sub/x"), or from the root ("/a/b")
  *
- * After that nothing is read any more. The client keeps the connection open as long as it wants to
- * be told; who is served is decided when it connects, by its credentials.
+ * After that nothing is read any more. The client keeps the connection open as long as it wants
+ * notifications; which cgroup's they are is decided when it connects, by its credentials.
  *
  * Records have one fixed size and the machine's own byte order: both ends are on one machine. The
  * first one is WELCOME with the present state (or REFUSED, and then the connection ends). BYE says
