@@ -3,7 +3,7 @@
  * cgroup.c - discovery
  *
  * A hierarchy may be mounted any number of times: bound elsewhere, in parts, a host's beside a
- * container's, under something that was mounted later, or as what is left of a removed cgroup. The
+ * container's, hidden by a later mount, or as the mount of a removed cgroup. The
  * mount that counts is one in which our own cgroup's path leads to our own cgroup: its root is in
  * front of the path (cgmount_covers()), and the directory opens on that very mount. The mount id
  * says so: statx(2) gives that of what was opened (stx_mnt_id, Linux 5.8), mountinfo that of the
@@ -31,7 +31,7 @@
 
 #define UNITS_SEARCHED_MAX 100000 /* directories */
 
-/* Does that descriptor lie on that mount? A kernel that does not say is believed. */
+/* Does that descriptor lie on that mount? Yes where the kernel does not say (before 5.8). */
 static bool is_on_mount(int fd, const struct cgmount *mount)
 {
 	struct statx st;
@@ -93,7 +93,7 @@ static int read_proc_cgroup(const char *proc, int64_t pid, char **ret, size_t *r
 	r = file_read_all(AT_FDCWD, path, ret, ret_size);
 	if (r != -ENOENT || pid == 0)
 		return r;
-	/* with hidepid=2 others' processes are not in /proc */
+	/* with hidepid=2 processes of other users are not in /proc */
 	return kill((pid_t)pid, 0) == 0 || errno == EPERM ? -EACCES : -ESRCH;
 }
 
@@ -329,7 +329,7 @@ static int search_one(const struct cgroups *cgroups, const char *path, const cha
 	snprintf(full, sizeof(full), "%s%s", cgroups->v2.point, path);
 	dir = opendir(full);
 	if (!dir)
-		return 0; /* gone, or none of our business */
+		return 0; /* gone, or not readable */
 	while (r == 0 && (entry = readdir(dir)) != NULL) {
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * closer.c - a queue of descriptors and a thread that comes and goes
+ * closer.c - a queue of descriptors, and a thread while it is not empty
  *
  * `running` says whether a thread will look at the queue again. The thread clears it under the lock
- * when it finds the queue empty, and ends; whoever queues the next descriptor joins the old thread
- * (which is at its end) and starts a new one.
+ * when it finds the queue empty, and ends; queueing the next descriptor joins the old thread (which
+ * is at its end) and starts a new one.
  *
- * While it serves a loop one thread is enough: nobody waits for it. At the end somebody does, and
+ * While it serves a loop one thread is enough: the loop does not wait for it. closer_free() does, and
  * then up to 32 threads empty the queue together, for threads that wait for an RCU grace period at
  * the same time wait for the same one.
  */

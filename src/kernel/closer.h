@@ -14,14 +14,14 @@ struct closer;
 
 /* Errors: -ENOMEM. */
 int closer_new(struct closer **ret);
-/* Waits until everything is closed, and lets several threads do it, which takes far less time. In a forked child the thread does not exist: closes the rest
- * here. */
+/* Waits until several threads, which is far faster, have closed everything. In a forked child the
+ * thread does not exist: closes the rest here. */
 struct closer *closer_free(struct closer *closer);
 DEFINE_CLEANUP(struct closer *, closer_free);
 struct closer *closer_free_in_child(struct closer *closer);
 
-/* Takes the descriptor over. Where no thread or memory can be had it is closed at once. Negative
+/* Takes the descriptor over. Without memory or a thread it is closed at once. Negative
  * ones are ignored. */
 void closer_close(struct closer *closer, int fd);
-/* Who makes descriptors faster than they are closed: closes some here, until at most `max` wait. */
+/* Where descriptors come faster than they are closed: closes some here, until at most `max` wait. */
 void closer_help(struct closer *closer, size_t max);

@@ -21,7 +21,7 @@ int file_read_all(int dirfd, const char *name, char **ret, size_t *ret_size);
 /* A descriptor for reading: O_RDONLY | O_CLOEXEC | O_NONBLOCK, or -errno. */
 int file_open(int dirfd, const char *name);
 
-/* Does it say nothing of the file, only that we are short of something just now? */
+/* Does the error mean a lack of resources just now, and say nothing of the file? */
 static inline bool is_shortage(int error)
 {
 	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
@@ -30,7 +30,7 @@ static inline bool is_shortage(int error)
 /* Close, if it is open, and leave -1 behind. errno stays. */
 void fd_close(int *fd);
 
-/* Hand a descriptor on. */
+/* Returns the descriptor, and leaves -1 behind. */
 static inline int steal_fd(int *fd)
 {
 	int value = *fd;

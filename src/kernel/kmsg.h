@@ -24,5 +24,5 @@ struct kmsg {
  * is closed.
  */
 int kmsg_open(struct kmsg *kmsg, struct loop *loop, int fd, kmsg_fn *fn, void *userdata);
-/* Not from within `fn`. The loop lets go of it with its next pass; `kmsg` has to stay until then. */
+/* Not from within `fn`. The loop releases it in its next pass; `kmsg` has to stay until then. */
 void kmsg_close(struct kmsg *kmsg);

@@ -43,7 +43,7 @@ bool eventfd_ring(int fd)
 {
 	const uint64_t one = 1;
 
-	/* EAGAIN, the full counter, means that it has been rung already */
+	/* EAGAIN: the counter is full, so a wake-up is pending already */
 	for (int i = 0; i < RINGS_MAX; i++)
 		if (write(fd, &one, sizeof(one)) > 0 || errno == EAGAIN)
 			return true;

@@ -21,7 +21,7 @@ enum op_state {
 	OP_ARMED,	  /* the kernel has it */
 	OP_CANCEL_QUEUED, /* the kernel has it; to be taken back by the next wait */
 	OP_CANCELLING,	  /* the kernel has it, and was asked to give it back */
-	OP_PARKED,	  /* a poll of what cannot ring */
+	OP_PARKED,	  /* a poll of a file that gives no events */
 	OP_FINISHED,
 	OP_RELEASING,
 	OP_STATES,
@@ -74,8 +74,8 @@ struct loop {
 };
 
 /* From its present list to that of `state`. */
-/* Whoever sleeps in a poll of the eventfd wakes up. Tried again when it fails (a failure of the first was seen with fault
- * injection only): a thread that is not woken is deaf. Async-signal-safe; errno is lost. Returns: whether it is rung. */
+/* Wakes the thread that polls the eventfd. Tried again when it fails (seen with fault injection only),
+ * or the thread would sleep on. Async-signal-safe; errno is lost. Returns: whether it was written. */
 bool eventfd_ring(int fd);
 
 void op_move(struct loop_op *op, enum op_state state);
@@ -94,8 +94,8 @@ int engine_op_release(struct loop_op *op);
  */
 int engine_accept(struct loop_op *op, int *calls);
 
-/* Does that error of a wait mean that the engine's descriptor is not its own any more? It was closed by
- * the program, and its number may be that of another file by now. */
+/* Does that error of a wait mean that the program closed the engine's descriptor? Its number may be
+ * that of another file by now. */
 bool engine_fd_is_lost(int error);
 
 /* From now until `until_usec`. Returns: NULL if that is never. */

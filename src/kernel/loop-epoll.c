@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop-epoll.c - the loop where there is no io_uring: readiness, then the call
+ * loop-epoll.c - the loop without io_uring: readiness, then the call
  *
  * What an op is waiting for is one registration in the epoll set, with the op as its datum:
  *
  *     poll     EPOLLET, stays until it is cancelled
- *     accept   level, stays; accept4(2) until EAGAIN when it rings
- *     recv     EPOLLONESHOT; when it rings, recv(2)
+ *     accept   level, stays; accept4(2) until EAGAIN when it is ready
+ *     recv     EPOLLONESHOT; recv(2) when it is ready
  *     send     is tried in the next dispatch, and registered (EPOLLONESHOT) only if that would
  *     block
  *
  * epoll's key is (descriptor, open file), one registration each. So a second op on a descriptor
  * that has one, such as a recv and a send that both wait, gets EEXIST and registers a duplicate of
- * the descriptor instead. No table has to be kept, and what a poll hears is not changed by the
+ * the descriptor instead. No table has to be kept, and the events of a poll are not changed by the
  * others.
  *
  * A recv that ended is idle, its owner may close the descriptor in `done`, or start the op again.
@@ -20,7 +20,7 @@
  * again, EPOLL_CTL_MOD arms it and checks the level; ENOENT and EBADF tell that the descriptor is
  * another one meanwhile. If it was not taken up, it is deleted. A registration whose file lives on
  * in another process after close(2) here (fork) cannot be deleted any more, but being disarmed
- * never rings.
+ * gives no event.
  *
  * States of an op (loop-engine.h): QUEUED is a send to be tried, ARMED registered. cancel() takes the
  * kernel's reference back at once; `released` still comes from a dispatch only, after the events that
@@ -58,7 +58,7 @@ struct epoll_set {
 
 static void watch_end(struct epoll_set *e, int fd, int watch_fd)
 {
-	/* A descriptor that is closed took its registration along. */
+	/* close(2) removed the registration with the descriptor. */
 	(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, watch_fd, NULL);
 	if (watch_fd != fd)
 		close(watch_fd);
@@ -78,7 +78,7 @@ static int watch_begin(struct epoll_set *e, struct loop_op *op, unsigned events)
 	int r;
 
 	if (e->kept.op && e->kept.fd == op->fd) {
-		/* A duplicate would still be what the descriptor was before somebody closed it. */
+		/* A duplicate would still be the file that the descriptor was before it was closed. */
 		if (e->kept.op == op && e->kept.events == events && e->kept.watch_fd == op->fd &&
 		    epoll_ctl(e->fd, EPOLL_CTL_MOD, op->fd, &event) == 0) {
 			e->kept.op = NULL;
@@ -108,7 +108,7 @@ static int watch_begin(struct epoll_set *e, struct loop_op *op, unsigned events)
 	return 0;
 }
 
-/* A spurious ring of EPOLLONESHOT. */
+/* A spurious event of EPOLLONESHOT. */
 static void watch_again(struct epoll_set *e, struct loop_op *op, unsigned events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = op };

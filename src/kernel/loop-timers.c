@@ -3,9 +3,9 @@
  * loop-timers.c - the loop where neither io_uring nor epoll can be had any more: timers and posted
  * work alone
  *
- * It sleeps in ppoll(2) on the descriptor that loop_wake() writes to. Operations are refused, so
- * that whoever listens through one learns of it, and can do on a timer what it did on an event. In
- * growing intervals its wait fails on purpose: then the loop tries epoll again.
+ * It sleeps in ppoll(2) on the descriptor that loop_wake() writes to. Operations end with an error,
+ * so that their owner can do on a timer what it did on an event. In growing intervals the wait fails
+ * on purpose: then the loop tries epoll again.
  */
 #include "kernel/loop-engine.h"
 

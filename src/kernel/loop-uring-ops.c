@@ -3,7 +3,7 @@
  * loop-uring-ops.c - the loop on io_uring: the states of its operations
  *
  * States (loop-engine.h): QUEUED and CANCEL_QUEUED have no request yet, ARMED and CANCELLING have one
- * in the kernel, PARKED is a poll that the kernel ended and that nothing can ring any more.
+ * in the kernel, PARKED is a poll that the kernel ended and that can get no event any more.
  *
  * Starting and cancelling only change the state; requests are made when the loop waits. So
  * there is no full submission queue to report to a caller, a loop can be filled before it has a
@@ -12,14 +12,14 @@
  * (`more` is false), never with that of its cancel.
  *
  * A multishot poll ends by itself for three reasons. Its completion did not fit into the queue: then
- * it is armed again, and the present state is told once more. Or what rang it was a ring, by its
+ * it is armed again, and the present state is told once more. Or the wake-up came from a ring, by its
  * eventfd (EPOLL_URING_WAKE in io_poll_wake()): it is armed again too. Or the file registered no
  * wait queue, such as a PSI file without a trigger (io_poll_add() in io_uring/poll.c completes it
- * at once): nothing can ring it, and to arm it again would be to spin. That one is PARKED until it
- * is cancelled, as silent as an edge-triggered epoll would be. can_ring() tells the last one apart.
+ * at once): it can get no event, and arming it again would spin. That one is PARKED until it
+ * is cancelled, without events as in an edge-triggered epoll. can_ring() detects the last case.
  *
  * Kernel facts relied on: recv and send on a socket wait in the ring, O_NONBLOCK or not. A
- * multishot poll tells the present state, then changes; an eventfd rings it with every write.
+ * multishot poll tells the present state, then changes; each write to an eventfd is one.
  * Closing a ring cancels what is in flight, but later, in a kernel thread; so loop_free() cancels
  * and reaps first, where it may: on the thread that owns the ring. Where that thread has ended,
  * nothing can run any more that would write to a buffer, because completions are made on it and on
@@ -97,7 +97,7 @@ static int uring_wait(struct loop *loop, uint64_t until_usec)
 	struct uring *u = loop->state;
 
 	queued_submit(loop);
-	/* What the kernel would not take needs another pass soon. */
+	/* Requests that the kernel did not take need another pass soon. */
 	if (is_anything_queued(loop) || !u->wake_armed)
 		until_usec = 0;
 	return ring_wait(u->ring, until_usec);
@@ -131,7 +131,7 @@ static bool can_ring(struct loop_op *op, int result)
 	if (op->can_ring)
 		return true;
 	fd = epoll_create1(EPOLL_CLOEXEC);
-	if (fd < 0) /* rather once more than never again */
+	if (fd < 0) /* not known: a poll too many is harmless, a missing one is not */
 		return true;
 	op->can_ring = epoll_ctl(fd, EPOLL_CTL_ADD, op->fd, &event) == 0 || errno != EPERM;
 	close(fd);
@@ -160,8 +160,7 @@ static int op_completed(struct uring *u, struct loop_op *op, int result, bool mo
 		if (op->by_poll && result >= 0)
 			return accept_by_poll(op);
 		/* EINVAL: no multishot accept (5.19). EAGAIN: O_NONBLOCK of the listener was taken
-		 * for "do not wait". If it is the descriptor's fault, accept(2) will say so again.
-		 * */
+		 * for "do not wait". Errors of the descriptor itself come from accept(2) again. */
 		if (!op->by_poll && (result == -EINVAL || result == -EAGAIN))
 			again = op->by_poll = true;
 		else
@@ -218,7 +217,7 @@ static int uring_bind(struct loop *loop)
 	return ring_enable(((struct uring *)loop->state)->ring);
 }
 
-/* Completions that nobody will be told of may hold descriptors. */
+/* Completions that are not delivered any more may hold descriptors. */
 static void drop_completions(struct uring *u)
 {
 	struct ring_completion completion;

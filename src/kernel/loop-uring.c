@@ -14,7 +14,7 @@
  *  INSIDE   In io_uring_enter(2), which submits and waits in one: one system call a pass. The
  *           deadline is its EXT_ARG timeout: no SQE, nothing to move when timers move, nothing left
  *           behind. Compared with that, IORING_OP_TIMEOUT needs an SQE, mostly a second one to
- *           replace it, and rings with a CQE of its own. Since 6.1.39 and 6.5 a thread that sleeps
+ *           replace it, and ends with a CQE of its own. Since 6.1.39 and 6.5 a thread that sleeps
  *           there counts as waiting for I/O: an idle loop gives its cgroup 100 % of io.pressure,
  *           and the machine a CPU in iowait (seen on 6.18; axboe/liburing issue 943).
  *           IORING_ENTER_NO_IOWAIT (6.15) turns that off, and is the condition for INSIDE. liburing
@@ -27,8 +27,8 @@
  *           Without DEFER_TASKRUN then: with it completions are made only inside of the first.
  *
  * The ring's descriptor is not registered (io_uring_register_ring_fd): it saved nothing that could
- * be measured, and the table is the thread's, so that freeing a ring on another thread would take
- * away the entry of somebody else's ring.
+ * be measured, and the table is the thread's, so that freeing a ring on another thread would remove
+ * the entry of another ring.
  *
  * IORING_FEAT_NODROP: a CQE that does not fit is kept aside, and SQ_CQ_OVERFLOW is raised until an
  * io_uring_enter(2) could put all of those into the CQ. So it was up before or after one of the

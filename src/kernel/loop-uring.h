@@ -33,7 +33,7 @@ int ring_enable(struct ring *ring);
  */
 bool ring_start(struct ring *ring, const struct loop_op *op, uint64_t data);
 bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data);
-/* Take back the request with `target`. Nobody is told how that went, mostly (`data`). */
+/* Cancel the request with `target`. The result is mostly not reported (`data`). */
 bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data);
 
 /* Submit, and sleep until `until_usec` or until there are completions. Errors: the ring cannot go on. */

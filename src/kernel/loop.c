@@ -12,11 +12,10 @@
  * `woken` says that a wake-up is under way, so that a thousand posts make one system call: a poster
  * pushes its work, then sets `woken`, and writes if it was clear. A pass does not sleep if `woken`
  * is set when it begins, and clears it after the wait, before it takes the work. So
- * whoever sets it while we sleep, or are about to, writes, and nobody but the wait after that look
- * can have used the write up; whoever finds it set will be seen by the next pass at the
- * latest. Without that look a wake-up would be lost that is written after `woken` was cleared and
- * heard in the completions of the same pass. A write that nobody needs any more costs one empty
- * pass.
+ * a poster that sets it while the loop sleeps, or is about to, writes, and only the wait after that
+ * check can have consumed the write; the work of one that finds it set is taken by the next pass at
+ * the latest. Without that check a wake-up would be lost that is written after `woken` was cleared
+ * and consumed with the completions of the same pass. A superfluous write costs one empty pass.
  *
  * Posted work is a lock-free stack, taken whole and turned round.
  *
@@ -337,9 +336,8 @@ static int engine_choose(struct loop *loop, const struct loop_options *options)
 }
 
 /*
- * Into the hands of the next engine. It looks at the present state of what it is given. That may
- * not show a PSI alarm which the old engine took and did not tell: so each poll for POLLPRI is told
- * one.
+ * Move all operations to the next engine. It checks the present state of each. That may not show a
+ * PSI alarm which the old engine took and did not tell: so each poll for POLLPRI is told one.
  */
 static void op_hand_over(struct loop *loop, struct loop_op *op)
 {
@@ -360,8 +358,8 @@ static void op_hand_over(struct loop *loop, struct loop_op *op)
 }
 
 /*
- * The engine failed with `error`, which none of its waits is likely to survive: take another, and
- * all operations along. What came before is still told by the old one.
+ * The engine failed with `error`, and its next wait is likely to fail too: replace it, and move all
+ * operations. Events from before are still told by the old one.
  */
 static int engine_replace(struct loop *loop, int error)
 {
@@ -377,7 +375,7 @@ static int engine_replace(struct loop *loop, int error)
 		if (fd >= 0)
 			atomic_store(&loop->wake_fd, fd);
 	}
-	/* A want of memory passes. What fails in the first wait of another epoll set, too, does not. */
+	/* A lack of memory passes. An error that the first wait of another epoll set has, too, does not. */
 	if ((loop->failed_waits > 1 && !engine_fd_is_lost(error)) || epoll_new(loop, &options) < 0)
 		timers_new(loop);
 	engine->free(loop, state, error);

@@ -2,13 +2,13 @@
 /*
  * loop.h - event loop: polls, timers, posted work, and transfers over sockets
  *
- * Engines behind one contract: io_uring (loop-uring.c, the only file of the house that sees
- * liburing), epoll (loop-epoll.c), and where neither can be had any more, timers and posted work
+ * Engines behind one contract: io_uring (loop-uring.c, the only file that includes
+ * liburing), epoll (loop-epoll.c), and where neither works any more, timers and posted work
  * alone (loop-timers.c). Everything but loop_wake() and loop_post() belongs to the one thread that
  * dispatches; before the first dispatch, to the thread that made the loop.
  *
- * It is driven in one of two ways: by a thread that sleeps in loop_dispatch(), or by an event loop
- * of somebody else's that polls loop_fd() (loop-foreign.c).
+ * It is driven in one of two ways: by a thread that sleeps in loop_dispatch(), or by the host's
+ * event loop, which polls loop_fd() (loop-foreign.c).
  *
  * An engine that fails while it runs (a seccomp filter that is installed later, a descriptor that
  * was closed by mistake) is replaced by the next one, and each poll is told once what it listens
@@ -143,7 +143,7 @@ int loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *don
 /*
  * Idle ops are released at once, from within the call. `released` may be NULL. Cancelling once more
  * only replaces `released`, if the new one is not NULL. What a cancelled recv had already taken
- * from its socket is lost, and a connection that nobody was told of is closed.
+ * from its socket is lost, and a connection that was not delivered is closed.
  */
 void loop_cancel(struct loop_op *op, loop_released_fn *released);
 static inline bool loop_op_is_busy(const struct loop_op *op)

@@ -5,7 +5,7 @@
  *     55d0c8a00000-55d0c8a02000 r--p 00000000 fe:01 1048602    /usr/bin/cat
  *
  * Lines are sorted by address. They are read character by character, because the name at the end,
- * which nobody here wants, may be longer than any buffer (a path of 4095 bytes, with newlines as
+ * which is not needed here, may be longer than any buffer (a path of 4095 bytes, with newlines as
  * \012). Source: proc(5), show_map_vma() in fs/proc/task_mmu.c.
  *
  * The answer is a snapshot; other threads map and unmap meanwhile.
@@ -26,13 +26,13 @@ enum maps_field {
 	MAPS_NAME
 };
 
-/* A line on its way in, character by character: names may be longer than any buffer. */
+/* A line of which a part was read. */
 struct maps_reader {
 	enum maps_field field;
 	struct mapping line;
 };
 
-/* True: `line` is complete but for its name, which nobody wants. */
+/* True: `line` is complete but for its name, which is not needed. */
 static bool maps_read(struct maps_reader *reader, char c)
 {
 	struct mapping *line = &reader->line;

@@ -3,8 +3,8 @@
  * memory.c - load and limits from v2, v1 or /proc/meminfo
  *
  * On v1 the same numbers have other names, and hierarchical_memory_limit of memory.stat already is the
- * minimum over all ancestors, also those that are not visible here. /proc/meminfo is read through a path: it is the last
- * resort and allocates little.
+ * minimum over all ancestors, also those that are not visible here. /proc/meminfo is opened by path:
+ * it is the last resort and allocates little.
  */
 #include "kernel/memory.h"
 
@@ -22,8 +22,8 @@
 #define V1_NO_LIMIT_BYTES (UINT64_C(1) << 62)
 
 /*
- * /proc may be mounted without it (systemd's ProcSubset=pid), and lxcfs makes it up: what is not there
- * or makes no sense is unknown. Errors: only those that say nothing of the file.
+ * /proc may be mounted without it (systemd's ProcSubset=pid), and lxcfs emulates it: what is missing
+ * or invalid is unknown. Errors: only those that say nothing of the file.
  */
 static int meminfo(const char *key, uint64_t *ret)
 {
@@ -38,7 +38,7 @@ static int meminfo(const char *key, uint64_t *ret)
 	return 0;
 }
 
-/* A file that is not there, or makes no sense, is no limit. Errors: as above. */
+/* A file that is missing or invalid is no limit. Errors: as above. */
 static int read_limit(int dirfd, const char *name, uint64_t *ret)
 {
 	char text[32];

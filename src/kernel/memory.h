@@ -2,7 +2,7 @@
 /*
  * memory.h - how much a cgroup uses, how much it may use, and what the kernel says of it
  *
- * Working set is what kubelet means by it: use minus inactive_file; page cache nobody needs is not
+ * Working set is what kubelet means by it: use minus inactive_file; inactive page cache is not
  * load. The limit is effective: the least memory.max and memory.high over all visible ancestors, or
  * hierarchical_memory_limit where the memory controller is on v1, else the machine's MemTotal.
  *
@@ -70,8 +70,8 @@ int memory_open(struct memory *ret, const struct cgroups *cgroups, const char *v
 		const char *v1_path);
 void memory_close(struct memory *memory);
 
-/* Open it anew, for limits change, and files come and go with the memory controller. Not for moments
- * of pressure. Errors: as memory_open(), -ENODEV (removed), and then it stays what it was. */
+/* Open it anew, for limits change, and files come and go with the memory controller. Not to be
+ * called under pressure. Errors: as memory_open(), -ENODEV (removed), and then it stays what it was. */
 int memory_refresh(struct memory *memory);
 
 /* Is there a limit below the machine's own size, and something to compare with it? As of the last
@@ -81,7 +81,7 @@ bool memory_has_limit(const struct memory *memory);
 /* With a limit two preads a level, no open, no allocation; without one it opens /proc/meminfo. Errors:
  * -ENODEV: the cgroup was removed, or the memory controller taken away; -errno. */
 int memory_read(const struct memory *memory, struct memory_load *ret);
-/* The same of what is in use with all page cache: without memory.stat, the dear one. */
+/* The same of use with all page cache: without memory.stat, which is expensive to read. */
 void memory_read_use(const struct memory *memory, struct memory_use *ret);
 
 /* memory.events. Reading takes the edge off its POLLPRI: read once, poll, read again on each ring.

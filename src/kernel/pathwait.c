@@ -11,16 +11,16 @@
  * mount down. The last of them tells that the next one was made. The others tell that the one below
  * was removed: the removed directory itself does not, for kernfs leaves the link count of a removed
  * inode as it was, and the kernel sends IN_DELETE_SELF when that is 0 (seen on 6.18: only the
- * parent's IN_DELETE). The mount itself stays, so every change of the path is heard from somebody.
+ * parent's IN_DELETE). The mount itself stays, so every change of the path gives an event.
  *
- * Nothing is lost between looking and listening: watches are added from the top down, each before
- * the directory below is looked for. Every change of a name in the path begins that anew, without
- * the old watches, since those of directories that were removed would pile up.
+ * No change is missed: watches are added from the top down, each before the directory below is
+ * looked up. Every change of a name in the path begins that anew, without the old watches, since
+ * those of directories that were removed would pile up.
  *
- * What others make and remove in these directories wakes us for one read(2). Nothing else does: no
- * timer runs, unless inotify cannot be had (fs.inotify.max_user_instances, no right to read a
- * directory). Cgroups made through another mount or from another cgroup namespace are heard as well
- * (seen on 6.18).
+ * Other names made and removed in these directories cost a wake-up and one read(2). Nothing else
+ * does: no timer runs, unless inotify fails (fs.inotify.max_user_instances, no right to read a
+ * directory). Cgroups made through another mount or from another cgroup namespace give events as
+ * well (seen on 6.18).
  *
  * Closing an inotify descriptor waits for an SRCU grace period where watches were removed before
  * (15 ms measured), hence `closer`.
@@ -48,7 +48,7 @@
 
 static void look(struct path_wait *b);
 
-/* Out of descriptors, too: nothing would tell of it later. */
+/* Out of descriptors, too: no event would tell of it later. */
 static bool is_there(const struct path_wait *b)
 {
 	char path[2 * CGPATH_MAX];
@@ -57,8 +57,8 @@ static bool is_there(const struct path_wait *b)
 	return b->cgroups->has_v2 && access(path, F_OK) == 0;
 }
 
-/* A user has 128 instances of inotify (fs.inotify.max_user_instances), and others want some. Who
- * gets none here looks every 10 s. */
+/* A user has 128 instances of inotify (fs.inotify.max_user_instances) for all programs. A wait
+ * beyond this number looks every 10 s. */
 #define INSTANCES_MAX 32
 
 static atomic_uint instances;
@@ -168,7 +168,7 @@ static int listen_down(struct path_wait *b)
 	size_t size = strlen(b->path), last = 0;
 	int r = listen_to(b, path, ABOVE | BIRTHS);
 
-	if (r < 0 || size == 1) /* the root itself */
+	if (r < 0 || size == 1) /* the root */
 		return r;
 	while (last < size) {
 		size_t next = last + 1 + strcspn(b->path + last + 1, "/");
@@ -177,7 +177,7 @@ static int listen_down(struct path_wait *b)
 		r = listen_to(b, path, ABOVE | BIRTHS);
 		if (r < 0) /* not there: the one above says when it will be */
 			return r == -ENOENT ? 0 : r;
-		/* what else appears above does not concern us any more */
+		/* other names that appear above do not matter any more */
 		path[mount + last] = '\0';
 		r = listen_to(b, path, ABOVE);
 		if (r < 0)
@@ -210,7 +210,7 @@ static int listen_for_it(struct path_wait *b)
 	return r;
 }
 
-/* Listen, and then see whether it is there; not the other way round. */
+/* First add the watches, then look whether it is there: nothing is missed in between. */
 static void look(struct path_wait *b)
 {
 	int r = listen_for_it(b);
@@ -250,7 +250,7 @@ void path_wait_start(struct path_wait *b, const char *path, path_wait_fn *path_a
 	b->released = NULL;
 	b->waiting = true;
 	b->retry_usec = 0;
-	/* who waits for what is there need not listen first */
+	/* the path may be there already: then inotify is not needed */
 	if (is_there(b))
 		loop_timer_set(b->loop, &b->timer, now_usec());
 	else

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pathwait.h - wait until a cgroup is there, without looking at the clock
+ * pathwait.h - wait until a cgroup is there, without a timer
  *
- * mkdir(2) in a cgroup file system tells inotify (IN_CREATE on the parent), so the nearest
- * directory that exists is listened to, and the next one when the path has grown.
+ * mkdir(2) in a cgroup file system gives an inotify event (IN_CREATE on the parent), so the nearest
+ * directory that exists is watched, and the next one when the path has grown.
  */
 #pragma once
 
@@ -40,7 +40,7 @@ struct path_wait {
 
 void path_wait_init(struct path_wait *wait, struct loop *loop, const struct cgroups *cgroups);
 /* On the loop's thread, and not before an earlier wait ended or its cancelling was released.
- * Errors: none that matter: where inotify cannot be had it looks every 10 s. */
+ * No errors: where inotify fails it looks every 10 s. */
 void path_wait_start(struct path_wait *wait, const char *path, path_wait_fn *path_appeared);
 /* `released` follows, from within the call or from a later dispatch: then it may be freed. */
 void path_wait_cancel(struct path_wait *wait, void (*released)(struct path_wait *wait));

@@ -45,9 +45,9 @@ static ino_t inode_below(int dirfd, const char *name)
 }
 
 /*
- * Is something else mounted over `name`? Rarely are the two on different mounts, and then it may be
- * the same file nevertheless: systemd binds memory.pressure over itself, to make it writable where
- * the rest is not.
+ * Is another file mounted over `name`? The two are rarely on different mounts, and then it may still
+ * be the same file: systemd binds memory.pressure over itself, to make it writable where the rest is
+ * not.
  */
 static bool is_covered(int dirfd, const char *name, int fd)
 {

@@ -2,7 +2,7 @@
 /*
  * pressure.h - one memory.pressure file: sampling it, and arming an alarm on it
  *
- * Two descriptors, because a read on the one that carries the trigger eats its pending event
+ * Two descriptors, because a read on the one that has the trigger consumes its pending event
  * (kernel 6.12 and later, IORING_OP_READ as well as read(2)).
  */
 #pragma once
@@ -24,7 +24,7 @@ int pressure_open(int dirfd, const char *name, int *ret_fd);
 int pressure_read(int fd, struct psi *ret);
 
 /*
- * Arm a trigger. The descriptor then gives POLLPRI when it rings, POLLERR|POLLPRI when the cgroup
+ * Arm a trigger. The descriptor then gives POLLPRI for an alarm, POLLERR|POLLPRI when the cgroup
  * is removed; close it with a closer. Errors as pressure_open(), and: -EROFS (read-only cgroupfs),
  * -EPERM (kernels 6.5.0-6.5.12, 6.6.0-2 without CAP_SYS_RESOURCE), -EINVAL (the window: without
  * CAP_SYS_RESOURCE only n x 2 s), -EBUSY, -ENOMEM.

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * resident.c - mlock2(2) for whatever is mapped executable
+ * resident.c - mlock2(2) for files that are mapped executable
  *
  * Where there is no swap, a cgroup over its memory.high has one kind of memory left that the kernel
- * can take: pages of files, and so the code of a collector, of this library and of libc. A thread
+ * can reclaim: pages of files, so also the code of a collector, this library and libc. A thread
  * that needs such a page reads it in again, is charged for it, and for that is put to sleep before
  * it gets to run it (mem_cgroup_handle_over_high(), mm/memcontrol.c). When it wakes, others have
- * reclaimed the page, and it begins anew. Seen on Linux 6.12, a .NET program and a neighbour in one
+ * reclaimed the page, and it begins anew. Seen on Linux 6.12, a .NET program and another one in one
  * cgroup: one page of libcoreclr.so was read in 60 times within 10 s; the collection that would
- * have helped took 12.6 s, and ended only when the neighbour had given up. With the code locked the
+ * have helped took 12.6 s, and ended only when the other one had given up. With the code locked the
  * same collection took 1.9 s, and the stall of those 12 s was 0.6 s (tests/vm/guest-dotnet.sh).
  *
  * Locking takes code itself, and reading /proc/self/maps: begun when memory is short already, it took
@@ -22,9 +22,9 @@
  * mapped executable is data, and may be huge: never locked.
  *
  * RLIMIT_MEMLOCK counts whole ranges, touched or not: 50 MB for a small .NET program with all it
- * maps. systemd allows 8 MiB (LimitMEMLOCK=), and any amount to who has CAP_IPC_LOCK. Half of the
- * limit stays for the program, which may want to lock its secrets; executable ranges go first.
- * What does not fit can be taken, as it could before.
+ * maps. systemd allows 8 MiB (LimitMEMLOCK=), and any amount with CAP_IPC_LOCK. Half of the limit
+ * stays for the program, which may want to lock its secrets; executable ranges go first. What does
+ * not fit can be reclaimed, as it could before.
  */
 #include "kernel/resident.h"
 
@@ -169,7 +169,7 @@ static bool lock_one(const struct mapping *mapping, void *userdata)
 			return false;
 		}
 	}
-	/* ENOMEM, EPERM: the limit; or it was unmapped meanwhile, and is no loss */
+	/* ENOMEM, EPERM: the limit; or it was unmapped meanwhile, and needs no lock */
 	resident->refused_bytes += size;
 	return true;
 }
@@ -257,7 +257,7 @@ int resident_keep(struct resident *resident, const void *address)
 	resident->room_bytes = unlimited ? UINT64_MAX : room();
 	if (maps_each(resident->maps_fd, keep_one, &keeper) < 0)
 		return -EIO;
-	/* Half of it is no use, but does no harm: the rest comes with resident_lock(). */
+	/* A part may stay locked: resident_lock() adds the rest. */
 	if (keeper.refused)
 		return 1;
 	resident->keeps[resident->kept++] = (struct code_file){ keeper.found.device,

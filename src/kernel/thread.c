@@ -3,8 +3,8 @@
  * thread.c - start a thread with a small stack
  *
  * glibc takes a thread's static TLS, of all libraries together, out of its stack, and says how much
- * that is only through __pthread_get_minstack() (glibc bug 11787; the JVM and Rust ask it, too). It
- * is looked up, since linking against a private symbol would tie us to one version of glibc.
+ * that is only through __pthread_get_minstack() (glibc bug 11787; the JVM and Rust call it, too). It
+ * is looked up with dlsym(3): linking against a private symbol would need one version of glibc.
  */
 #include "kernel/thread.h"
 

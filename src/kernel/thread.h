@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * thread.h - threads of ours in a process of others: all signals blocked, a small stack
+ * thread.h - the library's threads in the host's process: all signals blocked, a small stack
  *
  * A process that locked its memory (mlockall(2) with MCL_FUTURE) gets all of a stack at once: 8 MiB
  * by default.
@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 /* What is left of the stack for `run`. */
-#define THREAD_STACK_SMALL ((size_t)64 << 10) /* calls nothing of others */
+#define THREAD_STACK_SMALL ((size_t)64 << 10) /* calls no foreign code */
 #define THREAD_STACK_CALLBACK \
 	((size_t)256 << 10) /* runs callbacks of the host; psibridge.h says so */
 
