@@ -20,7 +20,7 @@ void context_log(const struct monitor_context *context, int priority, const char
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	/* a name that others chose must not begin a line of its own */
+	/* a cgroup's name must not begin a new line */
 	utf8_hide_controls(line, strlen(line));
 	context->log(context->log_userdata, priority, line);
 }

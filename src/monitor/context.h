@@ -2,8 +2,8 @@
 /*
  * context.h - what all monitors of one event loop share
  *
- * It belongs to the owner of the loop (a psb_bridge), outlives every monitor, and is the only thing that this folder knows
- * of its owner beside the tables of functions in monitor.h and group.h.
+ * It belongs to the owner of the loop (a psb_bridge) and outlives every monitor. This folder knows
+ * nothing else of its owner, but for the tables of functions in monitor.h and group.h.
  */
 #pragma once
 

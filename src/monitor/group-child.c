@@ -7,8 +7,8 @@
  *                                          v
  *                                       leaving --detached--> freed
  *
- * A child is a monitor without an alarm of its own: sampling begins when something is the matter, and
- * the child goes when it is over. All others of the pattern are High.
+ * A child is a monitor without an alarm of its own: it is made, and samples, when its cgroup stalls,
+ * and is freed at High. All other cgroups of the pattern are High.
  *
  * A simulation makes a child where there is none, and the child lives as any does. The sweeps know
  * children by their inodes, so they find no second one.
@@ -57,7 +57,7 @@ static void child_gone(struct monitor *monitor, const struct psb_notification *n
 	struct child *child = monitor->userdata;
 
 	child_drop(child); /* first, so that it counts no more when it is told */
-	if (child->told)   /* who was never spoken of may go in silence */
+	if (child->told)   /* without a notification before, none is needed now */
 		child->group->owner->told(child->group->userdata, monitor->label, n);
 }
 
@@ -157,8 +157,8 @@ bool group_matches(const struct group *g, const char *path)
 	return cgpattern_match(g->pattern, path);
 }
 
-/* The child for a cgroup that is to be told what it would not notice itself; 1: there is none, and
- * High needs none. */
+/* The child for a cgroup whose level comes from elsewhere (simulated, taken over); 1: there is none,
+ * and High needs none. */
 static int child_for(struct group *g, const char *path, enum level level, struct child **ret)
 {
 	struct child *m;
@@ -187,7 +187,7 @@ static int child_for(struct group *g, const char *path, enum level level, struct
 	return 0;
 }
 
-/* A program was told Low by another process, and would wait for an end that nothing here looks for. */
+/* A program was told Low by another process, and nothing here would tell it the end. */
 static void end_untold(struct group *g, struct label *label)
 {
 	struct psb_notification n = {
@@ -221,7 +221,7 @@ void group_simulate(struct group *g, struct label *label, enum level level, bool
 	if (r != 0)
 		return;
 	if (told_usec > 0) {
-		/* who was told that memory is short must hear of the end, even if that is GONE */
+		/* a Low must be followed by its end, even if that is GONE */
 		child->told = child->told || level != LEVEL_HIGH;
 		monitor_resume(child->monitor, level, critical, told_usec);
 	} else {
@@ -253,7 +253,7 @@ void group_list(struct group *g, psb_member_fn *fn, void *userdata)
 			m = m->next;
 			continue;
 		}
-		/* `fn` dispatched, and a child is no more: perhaps this one */
+		/* `fn` dispatched, and a child was freed: perhaps this one */
 		for (m = g->children; m && m->number >= number; m = m->next)
 			;
 	}

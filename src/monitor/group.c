@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * group.c - the root rings, a sweep finds, children measure
+ * group.c - alarm of the root -> sweep -> children that sample
  *
  *     root (monitor on the fixed part, the only alarm)
  *       | not at rest
@@ -9,18 +9,18 @@
  *       ^                               |
  *       +-- again, less and less often  +-- rests: dropped
  *
- * The root's own level is told to nobody; it only says whether something below stalls. It says so
- * faintly: the kernel averages `some` over CPUs, weighted by how long each was not idle
+ * The root's own level is not told; it only says whether something below stalls. It is less than the
+ * child's: the kernel averages `some` over CPUs, weighted by how long each was not idle
  * (collect_percpu_times() in kernel/sched/psi.c), so CPUs that are busy with other cgroups dilute a
  * stall. Measured on two CPUs: a child's 2963 ms were 1482 ms at its parent while the other CPU was
  * busy, and 2132 of 2133 ms while it was idle. root_early() is what is left of early in the worst
- * case. A busy machine may so keep the root awake for nothing; the growing pauses bound what that
- * costs.
+ * case. A busy machine may so keep the root from resting without need; the growing pauses bound what
+ * that costs.
  *
- * Sweeping goes on while the root is awake, because `some` of the root cannot show a second cgroup
+ * Sweeping goes on until the root rests, because `some` of the root cannot show a second cgroup
  * that stalls while a first one does. A sweep costs time in proportion to the cgroups, so the pause
  * after it is a multiple of what it took: short at first and after news, up to 50 times when sweeps
- * find nothing new, so that it stays under 2 % of a core and only while somebody stalls.
+ * find nothing new, so that it stays under 2 % of a core and only while some cgroup stalls.
  *
  * When the fixed part is removed the group waits for the next one of that name.
  */
@@ -115,7 +115,7 @@ static void root_stepped(struct monitor *monitor)
 
 static void root_told(struct monitor *monitor, const struct psb_notification *n)
 {
-	/* somebody below was killed, or is about to be: PSI may have seen next to nothing of it */
+	/* a task below was killed, or is about to be: PSI may have seen next to nothing of it */
 	if (n->reason == PSB_REASON_OOM)
 		sweep(monitor->userdata, true, now_usec());
 }
@@ -185,24 +185,23 @@ static struct trigger root_early(const struct trigger *early)
 }
 
 /*
- * On the loop's thread: note where everybody stands, so that what stalled or was killed before is
- * no news later, then listen. It takes time in proportion to the cgroups, which is why
- * psb_watch_new() does not wait for it; an alarm that rings meanwhile is not lost, the trigger is
- * armed.
+ * On the loop's thread: record all counters, so that what stalled or was killed before is no news
+ * later, then listen. It takes time in proportion to the cgroups, which is why psb_watch_new() does
+ * not wait for it; an alarm meanwhile is not lost, the trigger is armed.
  */
 static void begin(struct group *g)
 {
 	struct tree_sweep s = { .survey = true };
 	int r = tree_sweep(g->tree, &s, now_usec(), found, g);
 
-	if (r < 0 && r != -ENOENT) /* the first sweep will have to do without */
+	if (r < 0 && r != -ENOENT) /* then the first sweep has no baseline */
 		context_log(g->context, LOG_ERROR, "%s: the first look round broke off: %s",
 			    cgpattern_text(g->pattern), strerror(-r));
 	monitor_attach(g->root);
 }
 
-/* memory.events alone would do for a single cgroup. Here it would only look like watching: growth of
- * `some` is what leads down, so without PSI nothing below is ever found. */
+/* memory.events alone would do for a single cgroup, not here: a sweep follows growth of `some`, so
+ * without PSI nothing below is ever found. */
 static int find_source(struct group *g, const struct trigger *early, struct source *ret, char *why)
 {
 	const struct target *target = g->target;
@@ -225,7 +224,7 @@ static int make_root(struct group *g, char *why)
 	r = find_source(g, &options.early, &source, why);
 	if (r < 0)
 		return r;
-	options.headroom_percent = 0; /* nobody is told the root's level */
+	options.headroom_percent = 0; /* the root's level is not told */
 	r = monitor_new(g->context, &root_owner, g, &options, &g->target->cgroups, g->label,
 			g->target->has_cgroup, NULL, &source, &g->root);
 	source_close(&source, g->context->closer);

@@ -21,7 +21,7 @@ struct group_owner {
 	void (*moved)(void *userdata);
 	/* Nothing of the loop refers to it any more: group_free() is allowed. */
 	void (*detached)(void *userdata);
-	/* One cgroup more may be spoken of, and one less. Errors: -ENOMEM, and then it is not observed. */
+	/* One more cgroup may be notified of, and one less. Errors: -ENOMEM, and then it is not observed. */
 	int (*reserve)(void *userdata);
 	void (*release)(void *userdata);
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * label.h - a cgroup's path, shared by all that still speak of the cgroup
+ * label.h - a cgroup's path with a reference count
  *
  * A notification that waits for its callback names the cgroup, also when its monitor is gone. Any thread.
  */
@@ -17,5 +17,5 @@ struct label {
 /* With one reference. Errors: -ENOMEM. */
 int label_new(const char *path, struct label **ret);
 struct label *label_ref(struct label *label);
-/* The last reference frees it. NULL is nothing. Returns NULL. */
+/* The last reference frees it. NULL is allowed. Returns NULL. */
 struct label *label_unref(struct label *label);

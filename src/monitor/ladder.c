@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ladder.c - one function a rung, and the words for what went wrong
+ * ladder.c - one function for each rung, and the texts of its errors
  *
  * Facts it relies on (kernel/sched/psi.c, psi_trigger_create()):
  *  - Without CAP_SYS_RESOURCE the window must be n x 2 s, else EINVAL. So the short window is
- *    simply tried; the kernel looks at the credentials the file was opened with, we need not.
+ *    simply tried; the kernel checks the credentials the file was opened with.
  *  - Before 6.5 the shortest window is 500 ms. Ours is a quarter of early's and at most that: 500
  *    ms by default.
  *  - A refused write makes no trigger, so closing that descriptor is cheap.
  *  - A FIFO whose last writer leaves reports POLLHUP for ever; a writer of our own prevents that.
  *
- * Of an error that has several causes, that one is named for which something else was found, too:
+ * Of an error that has several causes, the one for which there is other evidence is named:
  *  - memory.pressure is not there: psi=0 (then there is no /proc/pressure either),
  *    cgroup_disable=pressure, cgroup.pressure is 0, the cgroup is gone.
  *  - EPERM: the open is refused by 6.5.0-6.5.12 and 6.6.0-2; the write by cgroup_file_write() for the
@@ -231,7 +231,7 @@ static int explain_eperm(struct attempt *a, const char *path)
 				"Let psibridged on the host watch it, or leave the service in the host's cgroup namespace (systemd: ProtectControlGroups=yes in place of private).";
 			return fail(
 				a, -EPERM,
-				"%.180s: this is the root of a cgroup namespace, where the kernel lets nobody inside set a trigger",
+				"%.180s: this is the root of a cgroup namespace, where the kernel allows no trigger from inside",
 				path);
 		}
 		return fail(a, -EPERM, "%.180s: it opens, but setting a trigger is not permitted",
@@ -291,8 +291,8 @@ static int explain(struct attempt *a, const char *path, int error)
 	}
 }
 
-/* memory.events of the directory: welcome, not required here. But a source that lacks it only because
- * something was short for a moment would lack it for ever. */
+/* memory.events of the directory: optional here. But a lack of resources for a moment is an error, or
+ * the source would be without it for ever. */
 static int add_events(struct attempt *a, int dirfd)
 {
 	int r = memory_events_open(dirfd, &a->source.events_fd);
@@ -315,7 +315,7 @@ static int arm(struct attempt *a, int dirfd, const char *name, const char *path,
 	}
 	r = pressure_arm(dirfd, name, &trigger, &a->source.trigger_fd);
 	if (r == -EINVAL && privileged && trigger.window_usec < SHORT_WINDOW_USEC) {
-		/* before 6.5 a window shorter than 500 ms is refused to everybody */
+		/* before 6.5 a window shorter than 500 ms is refused to all users */
 		trigger = trigger_rescale(a->early, SHORT_WINDOW_USEC);
 		r = pressure_arm(dirfd, name, &trigger, &a->source.trigger_fd);
 	}
@@ -381,7 +381,7 @@ static int try_fifo(struct attempt *a)
 	a->source.stream_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (a->source.stream_fd < 0)
 		return fail(a, -errno, "%.180s: %s", path, strerror(errno));
-	/* not allowed to write: then the writers' coming and going is heard as POLLHUP, and ignored */
+	/* not allowed to write: then each last writer that closes gives POLLHUP, which is ignored */
 	a->source.keep_fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	a->source.kind = SOURCE_FIFO;
 	return 0;
@@ -395,8 +395,8 @@ static int try_socket(struct attempt *a)
 
 	if (r < 0)
 		return fail(a, r, "%.180s: %s", t->stream_path,
-			    r == -ECONNREFUSED ? "nobody listens there"
-			    : r == -EAGAIN     ? "nobody takes connections there; its queue is full"
+			    r == -ECONNREFUSED ? "no process listens there"
+			    : r == -EAGAIN     ? "its queue of connections is full"
 					       : strerror(-r));
 	if (psibridged_listens(fd)) {
 		psibridged_terms(t, &terms);
@@ -413,7 +413,7 @@ static int try_socket(struct attempt *a)
 	return 0;
 }
 
-/* Rung 1 with a pressure file: the same trigger as anywhere, where the manager said to listen. */
+/* Rung 1 with a pressure file: the same trigger as elsewhere, on the file that the manager named. */
 static int try_psi_file(struct attempt *a)
 {
 	const char *path = a->target->stream_path;
@@ -605,7 +605,7 @@ int ladder_climb(const struct target *target, const struct trigger *early, unsig
 				first_error = r;
 				snprintf(why, WHY_MAX, "%s", a.why);
 			}
-			if (applies && skipped[0] == '\0') /* the best one that was hoped for */
+			if (applies && skipped[0] == '\0') /* the best that applies */
 				snprintf(skipped, sizeof(skipped), "%s", a.why);
 		}
 		if (r < 0 || all) {

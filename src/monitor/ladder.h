@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ladder.h - what a watch really listens to: the first rung that works
+ * ladder.h - choosing the source of a watch: the first rung that works
  *
  *   1  the file, FIFO or socket of systemd's protocol
  *   2  PSI trigger with a short window (CAP_SYS_RESOURCE), and memory.events
@@ -9,7 +9,7 @@
  *   5  sampling memory.pressure on a timer
  *   6  the machine's /proc/pressure/memory
  *
- * Each rung that was tried is reported with words a newcomer can act on.
+ * Each rung that was tried is reported with its error and advice, in words.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 #include "monitor/target.h"
 
 enum source_kind {
-	SOURCE_NONE, /* rung 0: nothing can be listened to now */
+	SOURCE_NONE, /* rung 0: no source works now */
 	SOURCE_FIFO,
 	SOURCE_SOCKET,
 	SOURCE_RECORDS,	   /* rung 1: the socket is psibridged's, which sends whole levels */
@@ -72,5 +72,5 @@ struct closer;
 void source_close(struct source *source, struct closer *closer);
 
 /* The kernel's trigger for `early`: with a short window, so that the alarm takes tens of
- * milliseconds, or with one that everybody may use. */
+ * milliseconds, or with one that needs no privilege. */
 struct trigger ladder_trigger(const struct trigger *early, bool privileged);

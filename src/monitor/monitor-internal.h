@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * monitor-internal.h - between monitor.c (looking, judging, telling), monitor-source.c (what is listened
- * to, and whether it is to be believed), monitor-stream.c and monitor-records.c (what is said there)
+ * monitor-internal.h - between monitor.c (sample, policy, notification), monitor-source.c (the source,
+ * and lost alarms), monitor-stream.c and monitor-records.c (what is read from FIFO and socket)
  */
 #pragma once
 
@@ -30,23 +30,23 @@ void monitor_lose_cgroup(struct monitor *monitor);
 
 /* ---- monitor-source.c ---- */
 
-/* Was the cgroup removed, or replaced by another of its name? What can't be found out now was not. */
+/* Was the cgroup removed, or replaced by another of its name? False where that can't be found out. */
 bool monitor_cgroup_is_gone(const struct monitor *monitor);
 /* What reading a file of it said. Returns: that, but 0 where the file ended and the cgroup is there. */
 int monitor_check(struct monitor *monitor, int result);
-/* The source, or the trust in it, is another than before: tell the owner. */
+/* The source, or whether its alarms are used, has changed: tell the owner. */
 void monitor_moved_on(struct monitor *monitor, uint64_t now);
 /* It broke (peer closed, trigger dropped, file ended): take whatever else works, or nothing, and try
  * this one again later. */
 void monitor_source_broke(struct monitor *monitor, const char *what, uint64_t now);
 void monitor_climb_later(struct monitor *monitor, uint64_t now);
 void monitor_climb_again(struct monitor *monitor, uint64_t now);
-/* Could there be a better source some day? Else the ladder is left alone. */
+/* Could a better source appear later? Else the ladder is not tried again. */
 bool monitor_may_climb(const struct monitor *monitor);
 /* At rest a sample found `growth` in `elapsed_usec` that no alarm had announced. */
 void monitor_doubt_alarms(struct monitor *monitor, uint64_t growth, uint64_t elapsed_usec,
 			  uint64_t now);
-/* The time of polling is over: believe the alarms once more. */
+/* The time of polling is over: rely on the alarms again. */
 void monitor_trust_alarms(struct monitor *monitor, uint64_t now);
 /* Take everything out of the loop. What is busy is released from a later dispatch, and the last one
  * goes on with what waited for it: detaching, or the next source. */

@@ -4,7 +4,7 @@
  *
  *     attached --WELCOME--> following --BYE--> following, for 5 s --WELCOME--> following
  *        |                   |  ^   |                  |
- *        | 5 s, REFUSED      |  |   | EOF, rubbish,    | 5 s
+ *        | 5 s, REFUSED      |  |   | EOF, malformed,  | 5 s
  *        v                   |  |   v GONE             v
  *      broken <--------------|--+---+------------------+
  *        |                   v  |
@@ -13,8 +13,8 @@
  *     another source of the ladder, or none; later psibridged again (monitor-source.c)
  *
  * Following, what a record says is told at once and as it is: the daemon has applied thresholds,
- * Rearm, Quiet and Calm, ours or its operator's. Nothing is sampled, no timer is set, nothing wakes
- * up. policy.level is the level that was told last, whoever judged it, so moving between sources
+ * Rearm, Quiet and Calm, ours or its operator's. There is no sample, no timer, no wake-up.
+ * policy.level is the level that was told last, judged here or there, so moving between sources
  * cannot repeat a level or forget one:
  *  - to psibridged: WELCOME is told only if it says something else, and a repeat of a Low that we
  *    told ourselves is not told before Rearm has passed.
@@ -36,7 +36,7 @@
 #include <sys/socket.h>
 
 #define ANSWER_USEC (5 * USEC_PER_SEC)
-/* One that did not answer before is not given so much time again: it is time without a source. */
+/* A daemon that did not answer before gets less time now: it is time without a source. */
 #define ANSWER_AGAIN_USEC (1 * USEC_PER_SEC)
 
 static void spoke(struct loop_op *op, int result);
@@ -67,7 +67,7 @@ uint64_t monitor_records_deadline(const struct monitor *m)
 
 /* ---- the end of it ---------------------------------------------------------------------------- */
 
-/* What was told last stays, and begins to run out. */
+/* The level stays, and Quiet or Calm begins. */
 static void stop_following(struct monitor *m, uint64_t now)
 {
 	struct policy *p = &m->policy;
@@ -86,7 +86,7 @@ static void broke(struct monitor *m, const char *what, uint64_t now)
 
 	if (r->following)
 		stop_following(m, now);
-	/* the back-off begins anew after a connection that was worth more than it */
+	/* a connection that lasted longer than the back-off resets it */
 	if (r->welcome_usec > 0 && now - r->welcome_usec >= m->climb_pace_usec)
 		m->climb_pace_usec = 0;
 	r->welcomed = false;
@@ -124,7 +124,7 @@ static void take_level(struct monitor *m, const struct wire_record *from, uint64
 	m->told_some_usec = from->some_total_usec;
 	memory_read_use(&m->memory, &m->use);
 	m->use_usec = now;
-	/* what it read is of the moment it judged; else ours must do */
+	/* numbers that the daemon read when it judged; else our own */
 	if (from->limit_bytes > 0)
 		m->use.limit_bytes = from->limit_bytes;
 	if (from->current_bytes > 0)
@@ -144,7 +144,7 @@ static void tell(struct monitor *m, const struct wire_record *from, enum psb_rea
 	monitor_deliver(m, &n, now);
 }
 
-/* A newer daemon may have reasons that this library has no word for. */
+/* A newer daemon may have reasons that this library does not know. */
 static enum psb_reason reason_of(const struct wire_record *r)
 {
 	return r->reason >= PSB_REASON_STALL && r->reason <= PSB_REASON_GONE
@@ -182,14 +182,14 @@ static void judged(struct monitor *m, const struct wire_record *from, uint64_t n
 		tell(m, from, reason_of(from), now);
 }
 
-/* One whole record. False: the connection is of no use any more. */
+/* One whole record. False: the connection was given up. */
 static bool take(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
 	struct records *r = &m->records;
 	char what[WIRE_TEXT_MAX + 64];
 	int error = wire_record_check(from);
 
-	if (error == -ENOTSUP) /* a newer daemon's: not for us */
+	if (error == -ENOTSUP) /* from a newer daemon: skipped */
 		return true;
 	if (error < 0 || (!r->welcomed && from->kind != WIRE_WELCOME && from->kind != WIRE_BYE &&
 			  from->kind != WIRE_REFUSED)) {
@@ -251,7 +251,7 @@ static void spoke(struct loop_op *op, int result)
 		r->filled = 0;
 		if (!take(m, &r->record, now))
 			return;
-		/* who was told may have given the watch up */
+		/* the callback may have given the watch up */
 		if (m->detaching || m->lost_cgroup)
 			return;
 		monitor_settle(m, now);
@@ -265,7 +265,7 @@ static void spoke(struct loop_op *op, int result)
 
 /* ---- beside the policy ------------------------------------------------------------------------ */
 
-/* What was simulated has had its time as Low, and psibridged knows of no better level. */
+/* A simulated Low is over, and psibridged's own level is not higher. */
 static bool is_back(const struct monitor *m)
 {
 	const struct records *r = &m->records;

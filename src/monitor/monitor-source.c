@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * monitor-source.c - which source a monitor listens to, and whether it believes its alarms
+ * monitor-source.c - which source a monitor listens to, and whether its alarms are reliable
  *
- * Moving. Whoever finds a source that works puts it into `next` and cancels every operation on the
- * old one. The loop releases them from later dispatches; with the last one take_next() closes the
+ * Moving. A source that works is put into `next`, and every operation on the old one is
+ * cancelled. The loop releases them from later dispatches; with the last one take_next() closes the
  * old source, takes a baseline (totals of another file are no growth) and attaches the new one. So
  * there never are two sources in the loop, and a descriptor is closed only after its poll has been
  * reaped: cancelling a poll of a closed descriptor would run the trigger's destruction in the ring's
@@ -13,13 +13,12 @@
  * psibridged's sockets are there, and take connections, also while it cannot start. So a source that
  * works is left for it only when it has answered.
  *
- * Believing. Any read of a memory.pressure, by anyone, can swallow the evaluation of an
- * unprivileged trigger (facts: a 10 Hz reader swallowed all of them). A safety sample that finds
- * growth which must have rung and did not is evidence. How strong it is depends on its size: a
- * stall that began a moment before the sample is not due yet, for the kernel evaluates once a
- * window. What cannot all be so young is proof; what can counts a third, and an alarm that does come
- * clears the account. Then the monitor samples on the clock for ten minutes, the next time for
- * twenty, up to two hours.
+ * Lost alarms. Any read of a memory.pressure, by any process, can swallow the evaluation of an
+ * unprivileged trigger (measured: a 10 Hz reader swallowed all of them). A safety sample may find
+ * growth that should have given an alarm and did not. A stall that began just before the sample is
+ * not due yet, for the kernel evaluates once a window. So growth too large for one window switches to
+ * sampling at once; smaller growth must be seen three times; an alarm resets the count. Sampling then
+ * lasts ten minutes, the next time twenty, up to two hours.
  */
 #include "monitor/monitor-internal.h"
 
@@ -52,7 +51,7 @@ void monitor_moved_on(struct monitor *m, uint64_t now)
 	m->owner->moved(m, &n);
 }
 
-/* ---- believing the alarms -------------------------------------------------------------------- */
+/* ---- lost alarms ----------------------------------------------------------------------------- */
 
 void monitor_doubt_alarms(struct monitor *m, uint64_t growth, uint64_t elapsed_usec, uint64_t now)
 {
@@ -61,8 +60,8 @@ void monitor_doubt_alarms(struct monitor *m, uint64_t growth, uint64_t elapsed_u
 
 	if (m->source.trigger_fd < 0 || m->source.privileged)
 		return;
-	/* so much cannot be spread thinly enough; one window may lie on either side of the kernel's
-	 * tumbling ones */
+	/* more than this exceeds the threshold in some window of the kernel's; two more than elapsed,
+	 * as those tumble and may begin before and end after */
 	must_ring = (elapsed_usec / armed->window_usec + 2) * armed->threshold_usec;
 	if (growth < must_ring)
 		return;
@@ -302,8 +301,8 @@ bool monitor_may_climb(const struct monitor *m)
 			     stream_is_broken(m) || (rung > 1 && m->target->stream_path[0]));
 }
 
-/* Nothing else works. What a pattern's member has is its own files, and of those the one that can
- * still be read is enough. */
+/* Nothing else works. A child of a pattern has its own files, and one that can still be read is
+ * enough. */
 static void take_none(struct monitor *m, const char *why)
 {
 	struct psi psi;
@@ -335,14 +334,14 @@ static void replace_source(struct monitor *m, unsigned mask, const char *what, u
 	loop_cancel(&m->stream_op, NULL);
 	m->hear_usec = 0;
 	snprintf(m->source.why, sizeof(m->source.why), "%s", what);
-	if (m->source.kind == SOURCE_RECORDS) /* a refusal has words that people look for */
+	if (m->source.kind == SOURCE_RECORDS) /* so that the reason of a refusal is logged */
 		monitor_moved_on(m, now);
 	monitor_settle(m, now);
 }
 
 void monitor_source_broke(struct monitor *m, const char *what, uint64_t now)
 {
-	/* a file that ended may be there again, or it was a lesser one */
+	/* a file that ended may be there again, or was not the main one */
 	unsigned mask = m->file_ended ? ~0u : ~0u << (m->source.rung + 1);
 
 	m->file_ended = false;
@@ -390,15 +389,15 @@ void monitor_climb_again(struct monitor *m, uint64_t now)
 		}
 		better = ~0u;
 	}
-	/* what rung 3 works without is a right that no time brings, and to try reads the file, which
-	 * may swallow an alarm */
+	/* rung 3 lacks CAP_SYS_RESOURCE, which does not change, and trying rung 2 reads the file,
+	 * which may swallow an alarm */
 	if (m->source.kind == SOURCE_TRIGGER)
 		better &= ~(1u << 2);
-	/* a stream that broke is tried anew itself */
+	/* a stream that broke is tried again itself */
 	if (stream_is_broken(m) || (m->events_lost && events_are_back(m)))
 		better |= 1u << rung;
 	if (!climb(m, better, NULL, why) && monitor_may_climb(m))
 		monitor_climb_later(m, now);
 	else if (!m->proving && (m->has_next ? &m->next : &m->source)->kind != SOURCE_RECORDS)
-		m->climb_pace_usec = 0; /* psibridged has to prove itself (monitor-records.c) */
+		m->climb_pace_usec = 0; /* for psibridged monitor-records.c resets it */
 }

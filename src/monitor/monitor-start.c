@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * monitor-start.c - other beginnings than a watch's: in the middle of what somebody else noticed
+ * monitor-start.c - starting a monitor in the middle of a stall, a simulation or a level told before
  *
  * A sweep of a tree finds a cgroup that stalls, and knows where its counters stood before; so the
  * policy sees the growth in between as if the monitor had been there. A simulation begins with a cgroup
- * of which nothing is known: where its counters stand now is the baseline. And who takes over from
- * another process begins with a level that was told already.
+ * of which nothing is known: where its counters stand now is the baseline. A process that takes over
+ * from another begins with a level that was told already.
  */
 #include "monitor/monitor-internal.h"
 

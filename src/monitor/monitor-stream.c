@@ -4,13 +4,13 @@
  *
  *     listening --bytes--> told, emptied, paused --pause over--> listening
  *
- * What comes on it is in the hands of others. After each event it is not listened to for a pause,
- * and then emptied in one go, since a second byte right after the first says nothing new. The pause
- * doubles while the bytes keep coming, so a writer in a loop (which cost 93 % of a core) wakes us once
- * a second; and it ends before Quiet would let a Low end in between.
+ * Writers decide how much comes on it. After each event it is not listened to for a pause, and then
+ * emptied in one go, since a second byte right after the first says nothing new. The pause doubles
+ * while the bytes keep coming, so a writer in a loop (which cost 93 % of a core) costs a wake-up a
+ * second; and it ends before Quiet would let a Low end in between.
  *
  * A FIFO that was removed and made anew is another file of the same name: the descriptor of the old
- * one never says anything again, not even that. So the name is looked at every 10 s.
+ * one gives no event again, not even for the removal. So the name is checked every 10 s.
  */
 #include "monitor/monitor-internal.h"
 
@@ -22,7 +22,7 @@
 #define PAUSE_MIN_USEC (50 * USEC_PER_MSEC)
 #define PAUSE_MAX_USEC (1 * USEC_PER_SEC)
 #define FIFO_USEC (10 * USEC_PER_SEC)
-/* The largest pipe that others may make (fs.pipe-max-size) has 1 MiB. */
+/* The largest pipe that other users may make (fs.pipe-max-size) has 1 MiB. */
 #define READS_MAX 256
 
 /* Returns: whether there was anything. A short read is the end, whatever is written meanwhile. */
@@ -93,7 +93,7 @@ static void fifo_spoke(struct loop_op *op, int result)
 			loop_cancel(op, NULL);
 	} else if (now - m->heard_usec >= PAUSE_MIN_USEC) { /* a writer left; we have none */
 		m->heard_usec = now;
-	} else { /* they come and go in a loop */
+	} else { /* writers open and close in a loop */
 		begin_pause(m, now);
 		loop_cancel(op, NULL);
 		monitor_settle(m, now);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * monitor.c - alarm -> sample -> policy -> owner; which source rings, and whether to believe it, is
+ * monitor.c - alarm -> sample -> policy -> owner; choosing the source, and lost alarms, are in
  * monitor-source.c
  *
  *      trigger rings      memory.events rings      stream speaks      timer
@@ -12,12 +12,12 @@
  *                      v
  *                monitor_judge() --------> owner->told(), next deadline
  *
- * One timer carries the earliest of these times: the policy's deadline, the safety sample, the next
- * look at a stream, the next try at a better rung, and the measurement of a Low's effect. On a privileged trigger and at rest
- * none of them is set.
+ * One timer has the earliest of these times: the policy's deadline, the safety sample, the next
+ * check of a stream, the next try at a better rung, and the measurement of a Low's effect. On a
+ * privileged trigger and at rest it is not set.
  *
  * Facts it relies on:
- *  - An unprivileged trigger loses alarms when anybody else reads the file (measured: a 10 Hz
+ *  - An unprivileged trigger loses alarms when any other process reads the file (measured: a 10 Hz
  *    reader loses all). So there a sample is taken every 10 s, and growth that the kernel must have
  *    announced and did not moves the monitor to sampling.
  *  - A removed cgroup answers pread with ENODEV. Its poll gives POLLERR|POLLPRI, which is no
@@ -82,8 +82,8 @@ void monitor_describe(const struct monitor *m, enum psb_reason reason, struct ps
 	describe(m, reason, &m->use, ret);
 }
 
-/* Who is told what a FIFO or a socket said is told at once: no file is read before the call that
- * was read a moment ago. */
+/* What a FIFO or a socket said is told at once: no file is read before the call that was read less
+ * than RECENT_USEC ago. */
 static const struct memory_use *recent_use(struct monitor *m, uint64_t now)
 {
 	if (m->source.stream_fd < 0 || m->use_usec == 0 || now - m->use_usec >= RECENT_USEC) {
@@ -144,7 +144,7 @@ void monitor_lose_cgroup(struct monitor *m)
 	m->owner->gone(m, &n);
 }
 
-/* ---- looking -------------------------------------------------------------------------------- */
+/* ---- sampling ------------------------------------------------------------------------------- */
 
 /* `calm`: there is time to read the limits anew, which opens files. */
 static enum headroom read_headroom(struct monitor *m, bool calm)
@@ -152,7 +152,7 @@ static enum headroom read_headroom(struct monitor *m, bool calm)
 	struct memory_load load;
 
 	if (calm)
-		(void)memory_refresh(&m->memory); /* else what was known before will do */
+		(void)memory_refresh(&m->memory); /* on an error the earlier limits stay */
 	/* asked before reading: the machine's numbers would have to be opened, and do not count
 	 * here */
 	if (!memory_has_limit(&m->memory))
@@ -251,7 +251,7 @@ int monitor_first_look(struct monitor *m)
 	m->told_some_usec = m->psi.some.total_usec;
 	memory_read_use(&m->memory, &m->use);
 	s.headroom = read_headroom(m, false);	/* it was opened a moment ago */
-	if (m->source.kind == SOURCE_RECORDS) { /* psibridged says where we stand */
+	if (m->source.kind == SOURCE_RECORDS) { /* the level is psibridged's */
 		m->deadline_usec = USEC_NEVER;
 		return 0;
 	}
@@ -271,14 +271,14 @@ bool monitor_is_resting(const struct monitor *m)
 	return m->policy.level == LEVEL_HIGH && m->policy.alarm_usec == 0;
 }
 
-/* ---- when to look again ---------------------------------------------------------------------- */
+/* ---- when to sample again -------------------------------------------------------------------- */
 
 static bool has_alarm(const struct monitor *m)
 {
 	return m->source.trigger_fd >= 0 || m->source.events_fd >= 0 || m->source.stream_fd >= 0;
 }
 
-/* Is there nothing but the clock to wake us? */
+/* Is there no alarm, only the timer? */
 static bool is_polling(const struct monitor *m, uint64_t now)
 {
 	return m->source.sample_fd >= 0 &&
@@ -515,7 +515,7 @@ void monitor_detach(struct monitor *m)
 		return;
 	m->detaching = true;
 	loop_timer_stop(m->context->loop, &m->timer);
-	/* not from within: the caller may be a callback of this monitor's */
+	/* later: the caller may be a callback of this monitor */
 	m->work = (struct loop_work){ .run = detach };
 	loop_post(m->context->loop, &m->work);
 }

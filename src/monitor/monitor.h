@@ -26,7 +26,7 @@ struct monitor_owner {
 	void (*moved)(struct monitor *monitor, const struct psb_notification *notification);
 	/* It rests: High, nothing to sample; only alarms can wake it; may be NULL. */
 	void (*rests)(struct monitor *monitor);
-	/* It went round once: counters changed. */
+	/* A step is done: counters changed. */
 	void (*stepped)(struct monitor *monitor);
 	/* Nothing of the loop refers to it any more: monitor_free() is allowed. */
 	void (*detached)(struct monitor *monitor);
@@ -37,11 +37,11 @@ struct records {
 	struct wire_record record; /* as far as it came */
 	size_t filled;
 	bool begun;	       /* no more single bytes */
-	bool welcomed;	       /* it told us where we stand */
-	bool following;	       /* its judgement is ours; else the policy's own rules hold */
+	bool welcomed;	       /* it sent the present level */
+	bool following;	       /* its levels are told; else the policy's own rules hold */
 	uint64_t answer_usec;  /* a WELCOME must have come by then; 0: nothing is waited for */
 	uint64_t welcome_usec; /* when the first one came */
-	uint64_t guard_usec;   /* no repeat before: we told that Low ourselves */
+	uint64_t guard_usec;   /* no repeat before: that Low was judged and told here */
 	/* what it said last */
 	enum level level;
 	bool critical;
@@ -89,9 +89,9 @@ struct monitor {
 	uint64_t effect_usec, effect_bytes; /* due time and use at the last Low */
 	struct memory_use use;		    /* at the last notification, and when it was read: */
 	uint64_t use_usec;
-	char stream_buf[512];		 /* more than that at once is a flood */
+	char stream_buf[512];		 /* when full, the rest is read and dropped */
 	uint64_t hear_usec;		 /* the stream is not listened to until then; 0: it is */
-	uint64_t heard_usec, pause_usec; /* when it spoke last, and how long was paused then */
+	uint64_t heard_usec, pause_usec; /* when bytes came last, and how long was paused then */
 	uint64_t fifo_usec;		 /* when to look whether the FIFO is still there */
 	struct records records;
 	struct psb_stats stats;
@@ -114,7 +114,7 @@ int monitor_new(struct monitor_context *context, const struct monitor_owner *own
 int monitor_first_look(struct monitor *monitor);
 
 /* On the loop's thread, instead of monitor_first_look() and monitor_attach(): begin as after an alarm,
- * from a baseline that somebody else took (a sweep of a tree). */
+ * from a baseline that a sweep of a tree took. */
 void monitor_start_alarmed(struct monitor *monitor, uint64_t baseline_usec,
 			   const struct psi *baseline, bool oom);
 
@@ -127,12 +127,12 @@ struct monitor *monitor_free(struct monitor *monitor);
 DEFINE_CLEANUP(struct monitor *, monitor_free);
 
 /* The same for a cgroup that nothing is known of: what it stalled before is no news. Errors: -ENODEV,
- * and then nobody was told. */
+ * and then the owner is not told. */
 int monitor_start_calm(struct monitor *monitor);
 
-/* Somebody else judged. */
+/* The level was judged elsewhere. */
 void monitor_signal(struct monitor *monitor, enum level level, bool critical, enum reason reason);
-/* Somebody else judged and told it then: go on from there. */
+/* The level was judged and told elsewhere, at that time: go on from there. */
 void monitor_resume(struct monitor *monitor, enum level level, bool critical, uint64_t told_usec);
 
 /* The present state as a notification with that reason. */

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * psibridged.c - is that socket psibridged's, and what is said to it first
+ * psibridged.c - is that socket psibridged's, and the subscription that is sent to it
  *
- * A container gets the daemon's socket bind-mounted to wherever it wants it, and points
- * $MEMORY_PRESSURE_WATCH there. The path it sees so says nothing. But the kernel copies the address
+ * A container has the daemon's socket bind-mounted at any path, and $MEMORY_PRESSURE_WATCH names
+ * that. So the path it sees says nothing. But the kernel copies the address
  * a listener was bound to into each connection that it takes, and getpeername(2) of the client gives
  * it (unix(7); unix_stream_connect() in net/unix/af_unix.c): as the daemon wrote it, whatever the
- * mounts in between. So what ends in "/psibridge/notify" is psibridged's. It is told by the
- * kernel, not by the peer, and costs no round trip.
+ * mounts in between. So what ends in "/psibridge/notify" is psibridged's. That comes from the
+ * kernel, not from the peer, and costs no round trip.
  *
  * connect(2) on a non-blocking AF_UNIX socket never waits: it succeeds as soon as the connection
- * is in the listener's queue, whether or not anybody takes it from there, and says EAGAIN where
+ * is in the listener's queue, whether or not it is accepted from there, and says EAGAIN where
  * that queue is full.
  */
 #include "monitor/psibridged.h"

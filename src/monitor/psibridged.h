@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * psibridged.h - is that socket psibridged's, and what is said to it first
+ * psibridged.h - is that socket psibridged's, and the subscription that is sent to it
  */
 #pragma once
 
@@ -14,8 +14,8 @@
  * mounted here? */
 bool psibridged_listens(int fd);
 
-/* What this target asks for: what the caller said; what he left open, $MEMORY_PRESSURE_WRITE says
- * of Low, unless that is what systemd writes for everybody. */
+/* What this target asks for: what the caller said; where it said nothing of Low, the trigger in
+ * $MEMORY_PRESSURE_WRITE, unless that is systemd's default. */
 void psibridged_terms(const struct target *target, struct policy_options *ret);
 
 /* Connect to `path`, without waiting. Errors: -errno of socket(2), connect(2); -EAGAIN: its queue is

@@ -3,7 +3,7 @@
  * target.c - from names to a cgroup or a stream
  *
  * Order: what the caller named; else $MEMORY_PRESSURE_WATCH; else our own cgroup. What the caller
- * named must be there. A variable that makes no sense, or names what is not there (yet), is only a
+ * named must be there. A variable that is invalid, or names what is not there (yet), is only a
  * reason for the next rung: programs inherit variables, and psibridged may start later.
  */
 #include "monitor/target.h"
@@ -26,7 +26,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* Write the words, hand the error on. */
+/* Write the text, return the error. */
 _printf_(3, 4) static int fail(char *why, int error, const char *format, ...)
 {
 	va_list args;
@@ -204,7 +204,7 @@ static bool is_inherited(const struct target *t)
 	return t->has_cgroup && cgroup_of_stream(t, path) && !is_at_or_above(path, t->cgroup);
 }
 
-/* It is there: then what is beside it in its cgroup counts, too. */
+/* It is there: then the other files of its cgroup are used, too. */
 static void place_psi_file(struct target *t)
 {
 	char path[CGPATH_MAX];
@@ -218,8 +218,8 @@ static void place_psi_file(struct target *t)
 }
 
 /*
- * By its name, since reading is no way to find out: a read of /proc/kmsg or of trace_pipe takes what
- * others wait for. The cgroup file may be bound to any path, where only its file system tells.
+ * By its name, since a read has side effects: one of /proc/kmsg or trace_pipe takes what other
+ * readers wait for. The cgroup file may be bound to any path; then its file system says what it is.
  */
 static bool is_named_as_pressure(const char *path)
 {
@@ -267,7 +267,7 @@ int target_look_at_stream(const struct target *t, enum stream_kind *ret, char *w
 		return fail(why, -EINVAL,
 			    "%s=%.200s: neither a memory pressure file, a FIFO nor a socket", name,
 			    path);
-	/* what else is wrong with it, arming will say */
+	/* other errors come from arming it */
 	*ret = STREAM_PSI_FILE;
 	return 0;
 }
@@ -360,7 +360,7 @@ static int resolve_environment(struct target *t, char *why)
 		place_psi_file(t);
 	if (r == 0)
 		r = take_write_variable(t, stream, why);
-	if (r < 0) { /* and will not become right */
+	if (r < 0) { /* a later try fails, too */
 		t->stream_path[0] = '\0';
 		memcpy(t->stream_why, why, WHY_MAX);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * target.h - what is to be watched, found out once, before any rung is tried
+ * target.h - what is to be watched, resolved once, before any rung is tried
  *
  * A target is a cgroup (named, of a process, of a unit, our own), or what systemd's protocol names
  * (docs/MEMORY_PRESSURE.md of systemd): $MEMORY_PRESSURE_WATCH is a path to a PSI file, a FIFO, an
@@ -40,7 +40,7 @@ struct target {
 	bool has_stream; /* a source was named, by the caller or by the variables */
 	bool from_environment;
 	bool foreign_unit; /* the variables name another cgroup's file: inherited from its unit */
-	char stream_path[CGPATH_MAX]; /* "": the variables make no sense, and stream_why says why */
+	char stream_path[CGPATH_MAX]; /* "": the variables are invalid, and stream_why says why */
 	char stream_why[WHY_MAX];
 	char write[TARGET_WRITE_MAX];
 	size_t write_size;
@@ -50,7 +50,7 @@ struct target {
 };
 
 /*
- * Errors: -EINVAL (more than one target, a path that makes no sense, a `source` that is no pressure
+ * Errors: -EINVAL (more than one target, an invalid path, a `source` that is no pressure
  * source), -ENOENT (no such cgroup, unit or `source`; no cgroup2), -ESRCH (no such process), -ENODATA
  * (/dev/null: switched off), -EACCES, -ENODEV. why[WHY_MAX] gets one line in words on failure; on
  * success too where the variables were ignored, or lead nowhere now, else "".
@@ -66,7 +66,7 @@ int target_find_own(struct target *target, const char *proc);
 
 /*
  * What is at the target's stream_path now. Nothing is opened but what is a pressure file by its name.
- * Errors: -EINVAL (neither a memory pressure file, a FIFO nor a socket; the variables make no sense),
+ * Errors: -EINVAL (neither a memory pressure file, a FIFO nor a socket; the variables are invalid),
  * -ENAMETOOLONG, or what stat(2) says; why[WHY_MAX] gets the words.
  */
 int target_look_at_stream(const struct target *target, enum stream_kind *ret, char *why);

@@ -9,14 +9,14 @@
  *
  * Stalling means: since the anchor, which is at most one window of early old, it grew by half of
  * early's threshold, recently (window_recent()). Not since the last sweep: between sweeps that
- * follow one another fast nobody grows by much. A total that is older than early's window, or of a
- * cgroup that was not known, says little unless avg10 vouches for it: the sweep then is also a
+ * follow one another fast no total grows by much. A total that is older than early's window, or of a
+ * cgroup that was not known, says little unless avg10 confirms it: the sweep then is also a
  * baseline, and its caller sweeps once more.
  *
  * A pattern that ends in ** means the deepest: a cgroup is found only if no child of its stalls,
- * because its own `some` contains the children's; nor if of a child that cannot be told yet, which
- * the next sweep will; nor if one was found stalling a window of early ago or less. A parent is read a moment before
- * its child: what a sweep saw of the child alone, the next one sees of the parent alone.
+ * because its own `some` contains the children's; nor if that is not known yet of a child, which the
+ * next sweep decides; nor if one was found stalling a window of early ago or less. A parent is read
+ * before its child: what a sweep saw of the child alone, the next one sees of the parent alone.
  *
  * The table is open addressing on the inode, doubled at 3/4, and rebuilt from what the last full
  * sweep saw when it would grow: removed cgroups leave it then.
@@ -205,7 +205,7 @@ static int read_pressure(int parent, const char *name, struct psi *ret)
 
 struct verdict {
 	bool grew, stalls, stalled_lately;
-	bool unsure; /* it grew, but since when cannot be told */
+	bool unsure; /* it grew, but since when is not known */
 	struct tree_finding finding;
 };
 
@@ -243,7 +243,7 @@ static int judge_child(struct walk *w, int parent, const char *name, uint64_t in
 	is_known = t->last_usec > 0 && (!is_new || t->knows_all);
 	elapsed = anchor_age(entry, w->now);
 	if (is_new || elapsed > t->early.window_usec) {
-		/* who was not looked at in the last sweep had not grown until then */
+		/* not read in the last sweep: it had not grown until then */
 		move_anchor(entry, t->last_usec, entry->some_usec);
 		entry->stalled = false;
 		elapsed = usec_sub(w->now, t->last_usec);
@@ -271,7 +271,7 @@ static int judge_child(struct walk *w, int parent, const char *name, uint64_t in
 	    (uint32_t)(w->now / USEC_PER_SEC) - entry->grown_sec <= GROWN_LATELY_SEC) {
 		uint32_t oom = read_oom(parent, name);
 
-		/* an old count of one that was not known is no news, unless it suffers */
+		/* an old count of one that was not known is no news, unless it stalls now */
 		v.finding.oom = oom > entry->oom &&
 				(is_known || v.finding.psi.some.avg10_centi > 0);
 		entry->oom = oom;
@@ -342,7 +342,7 @@ static int look_at_child(struct walk *w, int dirfd, const struct dirent *entry, 
 	    r == -EOPNOTSUPP) /* cgroup.pressure is 0 here; not so for those below */
 		v = (struct verdict){ .grew = true };
 	else if (r < 0)
-		return 0; /* gone meanwhile, or not ours to read */
+		return 0; /* gone meanwhile, or not readable */
 	descend = descend && v.grew;
 	match = match && (v.stalls || v.finding.oom);
 	if (!match && !descend) {
@@ -411,7 +411,7 @@ static int walk(struct walk *w)
 		if (r == 0 && node->descend) {
 			node->descend = false;
 			r = look_below(w, node);
-			if (!is_shortage(r)) /* else it is gone, or not ours to read */
+			if (!is_shortage(r)) /* else it is gone, or not readable */
 				r = 0;
 			continue;
 		}

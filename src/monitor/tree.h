@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree.h - which of ten thousand cgroups stalls?
+ * tree.h - finding the cgroups of a pattern that stall now
  *
  * When a child's `some` grows, so do its parents', if less: they are averages over the CPUs that
  * were not idle. So one sensitive alarm at the fixed part of a pattern is enough for all below, and
- * only when it rang a sweep walks down, following growth, and names the cgroups that match and
+ * only after an alarm a sweep walks down, following growth, and reports the cgroups that match and
  * stall now.
  *
  * Nothing stays open between sweeps. What stays is a table of inodes and totals, 40 bytes for each

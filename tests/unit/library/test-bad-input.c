@@ -342,7 +342,7 @@ static void a_source_that_refuses_is_an_error_where_no_other_is_allowed(void **s
 	options.error_text = text;
 	options.error_text_size = sizeof(text);
 	assert_int_equal(psb_watch_new(bridge, &options, &watch), -ECONNREFUSED);
-	assert_non_null(strstr(text, "/refuses: nobody listens there"));
+	assert_non_null(strstr(text, "/refuses: no process listens there"));
 	unlink(options.source);
 
 	/* and without any source that rung has nothing to offer */

@@ -276,7 +276,7 @@ static void a_full_queue_is_told_at_once(void **state)
 	while (n < ELEMENTSOF(watches) && (r = psb_watch_new(s.bridge, &options, &watches[n])) == 0)
 		n++;
 	assert_int_equal(r, -EAGAIN);
-	assert_non_null(strstr(text, "nobody takes connections there; its queue is full"));
+	assert_non_null(strstr(text, "its queue of connections is full"));
 	while (n > 0)
 		psb_watch_unref(watches[--n]);
 	tear_down(&s);
