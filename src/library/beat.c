@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * beat.c - is the loop still going round?
+ * beat.c - does the loop still run?
  *
- * Descriptors and levels of a bridge look the same whether its loop waits or is dead. Only a call that came from
- * it says that it lives: its own timer, so that posted work, timers and what wakes the host all have to work.
+ * Descriptors and levels of a bridge look the same whether its loop waits or hangs. Only a call from
+ * it tells them apart: its own timer, so that posted work, timers and waking the host all have to work.
  */
 #include "library/bridge.h"
 

@@ -7,9 +7,9 @@
  * that is given up before the loop has seen it can be freed at once.
  *
  * The end: the thread is joined first, then the loop freed, which ends all operations in flight,
- * and then every watch that is left. From inside a callback none of that is possible on the spot: a
- * thread of its own does it, or psb_bridge_dispatch() before it returns. A callback of another bridge
- * is no better: the one that runs here may be ending that one.
+ * and then every watch that is left. From inside a callback none of that is possible at once: a
+ * thread of its own does it, or psb_bridge_dispatch() before it returns. So too from a callback of
+ * another bridge: this one's may be ending that one.
  *
  * Fork: a page that the kernel zeroes in the child (MADV_WIPEONFORK) says whose handles these are;
  * nothing is registered with the process, and raw clone(2) is seen as well. A child that was forked

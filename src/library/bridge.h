@@ -41,10 +41,10 @@ struct psb_bridge {
 	jmp_buf *pass;	  /* where the pass that runs began */
 	struct loop_work *pending, **pending_last; /* posted, not begun */
 	struct loop_work run_pending;
-	bool posted;		   /* run_pending is with the loop */
-	struct psb_watch *watches; /* all that are not freed */
+	bool posted;			       /* run_pending is with the loop */
+	struct psb_watch *watches;	       /* all that are not freed */
 	const struct watch_class *watch_class; /* theirs */
-	unsigned lingering;	   /* registrations that are removed and not freed yet */
+	unsigned lingering; /* registrations that are removed and not freed yet */
 	/* beat.c */
 	psb_beat_fn *beat;
 	void *beat_userdata;
@@ -54,7 +54,7 @@ struct psb_bridge {
 	struct loop_timer beat_timer;
 };
 
-/* Are these handles those of a parent process? Reads memory only. */
+/* Are these the handles of a parent process? Reads memory only. */
 static inline bool bridge_is_child(const struct psb_bridge *bridge)
 {
 	return context_is_child(&bridge->context);

@@ -2,7 +2,7 @@
 /*
  * code.c - psb_code: kernel/resident for hosts, with a lock and a process it belongs to
  *
- * In a forked child the locks are gone (mlock(2)), and so is what they were for.
+ * In a forked child the locks are gone (mlock(2)).
  */
 #include "kernel/resident.h"
 #include "psibridge/psibridge.h"

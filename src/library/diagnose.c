@@ -3,10 +3,10 @@
  * diagnose.c - psb_diagnose(): the whole ladder, and what else decides how early and how surely
  * pressure is told
  *
- * Nothing here is guessed from versions: each rung is tried and given up again. Around the ladder
- * stand the things people were bitten by: a memory.max without memory.high (the kernel stalls
- * nobody until it is too late), other readers of the same file (unprivileged alarms get lost),
- * variables inherited from another unit, a hybrid hierarchy.
+ * Nothing here is guessed from versions: each rung is tried and given up again. Beside the ladder
+ * known causes of trouble are looked for: a memory.max without memory.high (no task stalls until it
+ * is too late), other readers of the same file (unprivileged alarms get lost), variables inherited
+ * from another unit, a hybrid hierarchy.
  */
 #include "kernel/file.h"
 #include "monitor/psibridged.h"
@@ -67,7 +67,7 @@ static const char *const rung_good[RUNG_MAX + 1] = {
 static const char good_records[] =
 	"psibridged listens on the socket that was named, and answers: it watches this cgroup, and tells levels as soon as it judges them";
 
-/* The ladder speaks first, so that `taken` is known when the words are said. */
+/* The ladder is tried first, so that `taken` is known when the findings are written. */
 struct ladder_lines {
 	struct report *report;
 	char why[RUNG_MAX + 1][WHY_MAX];
@@ -91,7 +91,7 @@ static void tell_ladder(struct report *r, const struct ladder_lines *lines)
 {
 	for (unsigned rung = 1; rung <= RUNG_MAX; rung++) {
 		int error = r->errors[rung];
-		/* not set, or not asked for: no fault of anybody's */
+		/* not set, or not asked for: no error */
 		bool absent = error == ENODATA;
 
 		if (!lines->tried[rung])
@@ -111,8 +111,8 @@ static void tell_ladder(struct report *r, const struct ladder_lines *lines)
 
 #define ASK_USEC (1 * USEC_PER_SEC)
 
-/* Ask whoever listens at `path`. Returns: 0: psibridged, and it would serve us; 1: it is not
- * psibridged's, or nobody is there; else an error, and why[WHY_MAX] is what psibridged says. */
+/* Ask the socket at `path`. Returns: 0: psibridged, and it would serve us; 1: it is not psibridged's,
+ * or no process listens; else an error, and why[WHY_MAX] is what psibridged says. */
 static int ask(const struct target *t, const char *path, char *why)
 {
 	struct policy_options terms;
@@ -167,7 +167,7 @@ static void ask_named(struct report *r, struct ladder_lines *lines)
 			r->taken = rung;
 }
 
-/* One that nobody named: would it be better than what is taken? */
+/* A psibridged that was not named: would it be better than the rung taken? */
 static void tell_psibridged(struct report *r)
 {
 	char why[WHY_MAX];
@@ -204,7 +204,7 @@ static void tell_cgroup(struct report *r, const struct ladder_lines *lines)
 	}
 	snprintf(what, sizeof(what), "the cgroup is %s, under %s", t->cgroup, t->cgroups.v2.point);
 	find(r, 0, "cgroup", WORKS, 0, what, "");
-	/* what a program is given by name may be writable nevertheless */
+	/* a file that was named, as on rung 1, may be writable nevertheless */
 	if (t->cgroups.v2.read_only && r->taken != 1 && r->errors[2] == EROFS)
 		find(r, 0, "cgroup-read-only", COULD_BE_BETTER, EROFS,
 		     "the cgroup file system is mounted read-only, as in most containers: no trigger can be set from in here",
@@ -275,7 +275,7 @@ static void tell_limits(struct report *r)
 		memory_close(&memory);
 }
 
-/* Who is known to read memory.pressure of others. */
+/* Programs known to read memory.pressure of other cgroups. */
 static void tell_readers(struct report *r)
 {
 	static const char *const known[] = { "systemd-oomd", "cadvisor", "kubelet",

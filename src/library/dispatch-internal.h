@@ -9,8 +9,8 @@
 
 #include "library/dispatch.h"
 
-struct letter {
-	struct letter *next;
+struct entry {
+	struct entry *next;
 	struct label *label; /* a reference while queued */
 	struct psb_notification notification;
 };
@@ -31,14 +31,14 @@ struct psb_registration {
 
 	pthread_t thread;
 	pthread_cond_t wake;
-	struct letter *letters, **letters_last;
-	struct letter slot[2]; /* of a single cgroup: its level, and its source */
-	struct letter *spare;  /* of many: as many as are reserved, but for those that are queued */
+	struct entry *entries, **entries_last;
+	struct entry slot[2]; /* of a single cgroup: its level, and its source */
+	struct entry *spare;  /* of many: as many as are reserved, but for those that are queued */
 	unsigned spare_count;
 
 	enum psb_available told; /* what it was last told, 0: nothing; single cgroup only */
 	bool told_critical;
-	unsigned assumptions; /* how often somebody else told it */
+	unsigned assumptions; /* how often another process told it */
 	uint64_t low_usec, duration_usec;
 	const char *low_cgroup; /* whose Low that was; compared, never read */
 };
@@ -50,10 +50,10 @@ void registration_free(struct psb_registration *reg);
 /* Errors: -ENOMEM (and it is in no list). */
 int registration_enlist(struct psb_registration *reg, psb_registration **ret);
 
-/* Takes the oldest letter out: its contents and its reference to the label. There is one. */
-struct letter registration_take_letter(struct psb_registration *reg);
+/* Takes the oldest entry out: its contents and its reference to the label. There is one. */
+struct entry registration_take_entry(struct psb_registration *reg);
 bool registration_is_too_soon(const struct psb_registration *reg, const struct psb_notification *n);
 bool registration_is_old_news(const struct psb_registration *reg, const struct psb_notification *n);
-/* What was told, and when. `still`: nobody told it another level meanwhile. */
+/* What was told, and when. `still`: it was told no other level meanwhile. */
 void registration_told(struct psb_registration *reg, const struct psb_notification *n,
 		       uint64_t at_usec, bool still);

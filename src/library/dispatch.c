@@ -2,15 +2,15 @@
 /*
  * dispatch.c - registrations, mailboxes, threads
  *
- * A registration is `queued` with letters, at most one for each cgroup: a newer letter overwrites
- * the one that waits. Its own thread takes the letters out one by one and calls. An inline
- * registration has no thread and no letters: the loop's thread calls it in dispatch_deliver(). A
- * `pulled` one has letters and no thread: somebody of the host's comes for them (mailbox.c), and is
- * `running` while he is in here. What he does between two visits is his call.
+ * A registration is `queued` with entries, at most one for each cgroup: a newer entry overwrites
+ * the one that waits. Its own thread takes the entries out one by one and calls. An inline
+ * registration has no thread and no entries: the loop's thread calls it in dispatch_deliver(). A
+ * `pulled` one has entries and no thread: a thread of the host takes them (mailbox.c), and it is
+ * `running` while that is in here. The time between two takes counts as its call.
  *
  * States, under the bridge's lock:
  *
- *     idle --(letter taken)--> running --(call returned)--> idle
+ *     idle --(entry taken)--> running --(call returned)--> idle
  *       |                         |
  *       +---- removed ------------+-- removed from inside: `orphan`, freed when the call returns
  *
@@ -23,8 +23,8 @@
  * A thread's calls nest where a callback dispatches a foreign bridge; `frames` is their stack.
  *
  * Nothing here allocates on the way of a notification. The slots of a single cgroup are part of its
- * registration. For a pattern's many cgroups letters are reserved when one comes under observation:
- * a registration has at least as many spare ones as there are cgroups without a letter in its queue.
+ * registration. For a pattern's many cgroups entries are reserved when one comes under observation:
+ * a registration has at least as many spare ones as there are cgroups without an entry in its queue.
  */
 #include "library/dispatch-internal.h"
 
@@ -60,7 +60,7 @@ static bool is_inside(const struct psb_registration *reg)
 
 /* ---- calling ------------------------------------------------------------------------------- */
 
-/* What was told, and when. `still`: nobody told it another level meanwhile. */
+/* What was told, and when. `still`: it was told no other level meanwhile. */
 void registration_told(struct psb_registration *reg, const struct psb_notification *n,
 		       uint64_t at_usec, bool still)
 {
@@ -129,7 +129,7 @@ bool registration_is_too_soon(const struct psb_registration *reg, const struct p
 	       n->time_usec < usec_add(reg->low_usec, SLOW_FACTOR * reg->duration_usec);
 }
 
-/* Nobody needs the same Neutral or High twice. */
+/* The same Neutral or High is not told twice. */
 bool registration_is_old_news(const struct psb_registration *reg, const struct psb_notification *n)
 {
 	return !reg->dispatch->many && n->kind == PSB_KIND_LEVEL && n->available != PSB_LOW &&
@@ -138,10 +138,10 @@ bool registration_is_old_news(const struct psb_registration *reg, const struct p
 
 /* ---- mailboxes, all with the lock held ----------------------------------------------------- */
 
-static struct letter *find_letter(struct psb_registration *reg, const struct label *label,
-				  bool source)
+static struct entry *find_entry(struct psb_registration *reg, const struct label *label,
+				bool source)
 {
-	for (struct letter *l = reg->letters; l; l = l->next)
+	for (struct entry *l = reg->entries; l; l = l->next)
 		if (l->label == label && (l->notification.kind == PSB_KIND_SOURCE) == source)
 			return l;
 	return NULL;
@@ -151,70 +151,70 @@ static struct letter *find_letter(struct psb_registration *reg, const struct lab
 static int keep_spare(struct psb_registration *reg, unsigned count)
 {
 	while (reg->spare_count < count) {
-		struct letter *letter = malloc(sizeof(*letter));
+		struct entry *entry = malloc(sizeof(*entry));
 
-		if (!letter)
+		if (!entry)
 			return -ENOMEM;
-		letter->next = reg->spare;
-		reg->spare = letter;
+		entry->next = reg->spare;
+		reg->spare = entry;
 		reg->spare_count++;
 	}
 	return 0;
 }
 
-static struct letter *take_spare(struct psb_registration *reg)
+static struct entry *take_spare(struct psb_registration *reg)
 {
-	struct letter *letter = reg->spare;
+	struct entry *entry = reg->spare;
 
-	reg->spare = letter->next;
+	reg->spare = entry->next;
 	reg->spare_count--;
-	return letter;
+	return entry;
 }
 
-static void put_letter(struct psb_registration *reg, struct label *label,
-		       const struct psb_notification *n)
+static void put_entry(struct psb_registration *reg, struct label *label,
+		      const struct psb_notification *n)
 {
 	bool source = n->kind == PSB_KIND_SOURCE;
-	struct letter *letter = find_letter(reg, label, source);
+	struct entry *entry = find_entry(reg, label, source);
 
-	if (letter) {
+	if (entry) {
 		reg->dispatch->superseded++;
-		letter->notification = *n;
+		entry->notification = *n;
 		return;
 	}
-	letter = reg->dispatch->many ? take_spare(reg) : &reg->slot[source];
-	letter->notification = *n;
-	letter->label = label_ref(label);
-	letter->next = NULL;
-	*reg->letters_last = letter;
-	reg->letters_last = &letter->next;
+	entry = reg->dispatch->many ? take_spare(reg) : &reg->slot[source];
+	entry->notification = *n;
+	entry->label = label_ref(label);
+	entry->next = NULL;
+	*reg->entries_last = entry;
+	reg->entries_last = &entry->next;
 	pthread_cond_signal(&reg->wake);
 }
 
-static void drop_letter(struct psb_registration *reg, struct letter *letter)
+static void drop_entry(struct psb_registration *reg, struct entry *entry)
 {
-	label_unref(letter->label);
-	if (letter == &reg->slot[0] || letter == &reg->slot[1])
+	label_unref(entry->label);
+	if (entry == &reg->slot[0] || entry == &reg->slot[1])
 		return;
 	if (!reg->dispatch || reg->spare_count >= reg->dispatch->reserved) {
-		free(letter);
+		free(entry);
 		return;
 	}
-	letter->next = reg->spare;
-	reg->spare = letter;
+	entry->next = reg->spare;
+	reg->spare = entry;
 	reg->spare_count++;
 }
 
-/* Takes the oldest letter out: its contents and its reference to the label. */
-struct letter registration_take_letter(struct psb_registration *reg)
+/* Takes the oldest entry out: its contents and its reference to the label. */
+struct entry registration_take_entry(struct psb_registration *reg)
 {
-	struct letter *letter = reg->letters, taken = *letter;
+	struct entry *entry = reg->entries, taken = *entry;
 
-	reg->letters = letter->next;
-	if (!reg->letters)
-		reg->letters_last = &reg->letters;
+	reg->entries = entry->next;
+	if (!reg->entries)
+		reg->entries_last = &reg->entries;
 	label_ref(taken.label);
-	drop_letter(reg, letter);
+	drop_entry(reg, entry);
 	return taken;
 }
 
@@ -231,14 +231,14 @@ static void unlink_registration(struct psb_registration *reg)
 	reg->dispatch = NULL;
 }
 
-static void free_letters(struct psb_registration *reg)
+static void free_entries(struct psb_registration *reg)
 {
 	reg->dispatch = NULL; /* nothing is kept */
-	while (reg->letters) {
-		struct letter *next = reg->letters->next;
+	while (reg->entries) {
+		struct entry *next = reg->entries->next;
 
-		drop_letter(reg, reg->letters);
-		reg->letters = next;
+		drop_entry(reg, reg->entries);
+		reg->entries = next;
 	}
 	while (reg->spare)
 		free(take_spare(reg));
@@ -246,7 +246,7 @@ static void free_letters(struct psb_registration *reg)
 
 void registration_free(struct psb_registration *reg)
 {
-	free_letters(reg);
+	free_entries(reg);
 	pthread_cond_destroy(&reg->wake);
 	free(reg);
 }
@@ -268,19 +268,19 @@ static void *registration_run(void *arg)
 	frames = NULL; /* after dlopen(3) the first touch allocates: now, not under pressure */
 	pthread_mutex_lock(&bridge->lock);
 	for (;;) {
-		while (!reg->removed && !reg->letters)
+		while (!reg->removed && !reg->entries)
 			pthread_cond_wait(&reg->wake, &bridge->lock);
 		if (reg->removed)
 			break;
 
-		struct letter letter = registration_take_letter(reg);
+		struct entry entry = registration_take_entry(reg);
 
-		letter.notification.cgroup = letter.label->path;
-		if (!registration_is_too_soon(reg, &letter.notification) &&
-		    !registration_is_old_news(reg, &letter.notification) &&
-		    !call(reg, &letter.notification))
+		entry.notification.cgroup = entry.label->path;
+		if (!registration_is_too_soon(reg, &entry.notification) &&
+		    !registration_is_old_news(reg, &entry.notification) &&
+		    !call(reg, &entry.notification))
 			return NULL;
-		label_unref(letter.label);
+		label_unref(entry.label);
 	}
 	if (reg->orphan) {
 		pthread_detach(pthread_self());
@@ -305,11 +305,11 @@ void dispatch_deliver(struct dispatch *dispatch, struct label *label,
 		if (!(reg->flags & PSB_INLINE) && is_wanted(reg, &n)) {
 			if (n.kind != PSB_KIND_SOURCE)
 				reg->owes_present = false;
-			put_letter(reg, label, &n);
+			put_entry(reg, label, &n);
 		}
 
-	/* The list may change in every call: begin anew after each, the sequence says who is
-	 * through. */
+	/* The list may change in every call: begin anew after each, the sequence says which are
+	 * done. */
 	for (struct psb_registration *reg = dispatch->first; reg;) {
 		if (!(reg->flags & PSB_INLINE) || reg->sequence == dispatch->sequence ||
 		    reg->running) {
@@ -348,7 +348,7 @@ void dispatch_present(struct dispatch *dispatch, struct label *label,
 			if (reg->orphan)
 				bury(reg);
 		} else {
-			put_letter(reg, label, &n);
+			put_entry(reg, label, &n);
 		}
 		reg = dispatch->first;
 	}
@@ -366,7 +366,7 @@ void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bo
 	pthread_mutex_unlock(&dispatch->bridge->lock);
 }
 
-/* ---- for everybody ------------------------------------------------------------------------- */
+/* ---- for any thread ------------------------------------------------------------------------ */
 
 int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		     struct psb_registration **ret)
@@ -381,7 +381,7 @@ int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userd
 	reg->fn = fn;
 	reg->userdata = userdata;
 	reg->flags = flags;
-	reg->letters_last = &reg->letters;
+	reg->entries_last = &reg->entries;
 	reg->owes_present = flags & PSB_TELL_PRESENT;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -502,7 +502,7 @@ static int remove_and_unlock(struct psb_registration *reg)
 	bool own_thread = !(reg->flags & PSB_INLINE) && !reg->pulled;
 	NO_CANCEL;
 
-	/* From inside its callback: removed there before, or by somebody who waits for this very
+	/* From inside its callback: removed there before, or by a thread that waits for this very
 	 * call. */
 	if (reg->removed) {
 		pthread_mutex_unlock(&bridge->lock);
@@ -564,7 +564,7 @@ void dispatch_clear_in_child(struct dispatch *dispatch)
 		struct psb_registration *reg = dispatch->first;
 
 		dispatch->first = reg->next;
-		free_letters(reg);
+		free_entries(reg);
 		free(reg);
 	}
 }

@@ -12,13 +12,13 @@ struct dispatch {
 	struct psb_bridge *bridge;
 	struct psb_registration *first;
 	uint64_t sequence; /* of the newest notification */
-	bool many;	   /* notifications speak of many cgroups: a letter for each */
+	bool many;	   /* notifications speak of many cgroups: an entry for each */
 	unsigned reserved; /* ... of them */
 	uint64_t calls, total_usec, superseded; /* of all that ever were registered */
 };
 
 /*
- * Tell everybody. On the loop's thread, without the lock; mailboxes are filled and inline callbacks
+ * Tell all. On the loop's thread, without the lock; mailboxes are filled and inline callbacks
  * called. `label` names the cgroup and is what a slot belongs to; notification->cgroup is set from
  * it.
  */
@@ -31,13 +31,13 @@ void dispatch_present(struct dispatch *dispatch, struct label *label,
 
 /*
  * Of many: notifications may speak of one more label, or of one less. Each mailbox, those to come
- * too, keeps a letter for each, so that what was told can be followed without an allocation. Errors:
+ * too, keeps an entry for each, so that what was told can be followed without an allocation. Errors:
  * -ENOMEM (nothing is reserved).
  */
 int dispatch_reserve(struct dispatch *dispatch);
 void dispatch_release(struct dispatch *dispatch);
 
-/* Somebody else told everybody this. */
+/* Another process told all of them this. */
 void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical);
 
 /* As psb_watch_add_callback(); for PSB_TELL_PRESENT the caller sees to it that dispatch_present()

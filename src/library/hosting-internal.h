@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hosting-internal.h - what the objects of the hosting ABI share, and a seam for the tests of hosting.c
+ * hosting-internal.h - what the objects of the hosting ABI share, and a hook for the tests of hosting.c
  */
 #pragma once
 

@@ -9,8 +9,8 @@
  *
  * A slot is one of
  *   current   the manager points to it, and notifications are told to its callback;
- *   detached  replaced, unregistered or retired: its callback is not called any more. Whoever comes
- *             last ends and frees it: a Register that waited until the call was over, or otherwise
+ *   detached  replaced, unregistered or retired: its callback is not called any more. The last user
+ *             ends and frees it: a Register that waited until the call was over, or otherwise
  *             the call itself when it returns;
  * and, independently of that,
  *   running   from before a call until its answer has been dealt with, a Release that follows from
@@ -23,14 +23,14 @@
  *    tell any more, the new one learns, because it asks for the present level (PSB_TELL_PRESENT).
  *  - That present level is news if it is Low, or if it is not what this manager told last. Before
  *    the first notification, the level at the first registration counts as told: a runtime starts
- *    out in the belief that memory is not short, and a new one must not be sent a High for
- *    nothing. A level that a dead runtime was told counts for nobody: the next one hears it.
+ *    out in the belief that memory is not short, and a new one must not be sent a needless High. A
+ *    level that a dead runtime was told does not count: the next one is told it.
  *  - A detached slot is freed by exactly one: `waited` says that a thread is waiting and will do
  *    it.
  *  - Nothing of the runtime's is called, and psb_registration_remove() neither, with the lock
  *    held.
  *
- * Who waits for whom: a thread that is inside a call (`inside`) and waits for another call to end
+ * Deadlocks: a thread that is inside a call (`inside`) and waits for another call to end
  * is an edge between slots, `waits_for`. An edge that would close a circle is refused
  * (HOST_E_DEADLOCK); circles may pass through several managers, so there is one lock for all of
  * them. It belongs to the process that made it: after a fork it may be locked for ever, so a child
@@ -79,7 +79,7 @@ struct manager {
 
 	/* under domain->lock */
 	struct slot *current;
-	enum psb_available told; /* last, to whomever; 0: nothing yet */
+	enum psb_available told; /* last, to any callback; 0: nothing yet */
 };
 
 struct slot {
@@ -165,7 +165,7 @@ static int slot_new(struct manager *manager, ICLRMemoryNotificationCallback *cal
 	return 0;
 }
 
-/* Calls the runtime's Release(). Nobody else may know the slot any more. */
+/* Calls the runtime's Release(). No other pointer to the slot may be left. */
 static void slot_free(struct slot *slot)
 {
 	struct manager *manager = slot->manager;
@@ -179,7 +179,7 @@ static void slot_free(struct slot *slot)
 
 /* ---- notifications ------------------------------------------------------------------------- */
 
-/* Does the runtime have to hear this? */
+/* Does the runtime have to be told this? */
 static bool is_news(const struct manager *manager, const struct psb_notification *n)
 {
 	if (n->reason == PSB_REASON_PRESENT)
@@ -187,7 +187,7 @@ static bool is_news(const struct manager *manager, const struct psb_notification
 	return n->kind == PSB_KIND_LEVEL || n->kind == PSB_KIND_GONE;
 }
 
-/* The document's words for a runtime that cannot be called any more. */
+/* The documentation's results for a runtime that cannot be called any more. */
 static bool is_deadly(HRESULT result)
 {
 	return result == HOST_E_CLRNOTAVAILABLE || result == E_FAIL;
@@ -223,7 +223,7 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 	if (is_deadly(result) && !slot->detached) /* or its successor may have been told */
 		manager->told = told_before;
 	if (slot->detached || is_deadly(result)) {
-		/* Still running: who waits for the call waits for this Release too. */
+		/* Still running: a thread that waits for the call waits for this Release too. */
 		callback = steal(slot->callback);
 		pthread_mutex_unlock(&domain->lock);
 		ICLRMemoryNotificationCallback_Release(callback);
@@ -302,7 +302,7 @@ static int manager_replace(struct manager *manager, struct slot *next)
 	}
 	pthread_mutex_unlock(&manager->domain->lock);
 
-	if (!old || running) /* its call will see to the rest */
+	if (!old || running) /* its call ends and frees it */
 		return r;
 	r = psb_registration_remove(old->registration);
 	if (r < 0) /* then it may still come to slot_notified(): the slot has to stay */
@@ -477,7 +477,7 @@ static HRESULT manager_get_memory_load(IHostMemoryManager *interface, DWORD *ret
 }
 
 /* To the runtime any success means "room was made, try again", for ever. There is none to make: the
- * address space it lacks is its own process's, and what we reserved in it is in its hands. */
+ * address space it lacks is its own process's, and what the manager reserved there is the runtime's. */
 static HRESULT manager_needs_address_space(IHostMemoryManager *interface, void *start, size_t size)
 {
 	(void)start;

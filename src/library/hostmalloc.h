@@ -17,5 +17,5 @@ struct heap {
 	bool executable;
 };
 
-/* Gives no reference and takes none: who hands it out calls AddRef(). */
+/* Gives no reference and takes none: the caller, which hands it out, calls AddRef(). */
 void heap_init(struct heap *heap, IHostMemoryManager *owner, bool executable);

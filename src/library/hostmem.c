@@ -43,7 +43,7 @@ struct span {
 	size_t first, pages;
 };
 
-/* ---- the books: with the lock -------------------------------------------------------------- */
+/* ---- regions: with the lock ---------------------------------------------------------------- */
 
 static pthread_mutex_t *lock_of(struct hostmem *mem)
 {
@@ -198,7 +198,7 @@ HRESULT hostmem_alloc(struct hostmem *mem, const void *address, size_t size, DWO
 	if (size == 0 || type == 0 || (type & ~(MEM_RESERVE | MEM_COMMIT)) || protect == 0 ||
 	    access_of(protect) < 0)
 		return E_INVALIDARG;
-	if (address && (type & MEM_RESERVE)) /* the kernel alone says where */
+	if (address && (type & MEM_RESERVE)) /* only the kernel chooses the address */
 		return E_OUTOFMEMORY;
 
 	LOCKED(mem);

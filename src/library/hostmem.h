@@ -2,7 +2,7 @@
 /*
  * hostmem.h - the memory slots of an IHostMemoryManager: VirtualAlloc() and its family over mmap(2)
  *
- * A hostmem keeps the books: what was reserved through it, and how each page of that stands. One
+ * A hostmem records what was reserved through it, and the state of each page of that. One
  * serves all managers of a process. Arguments and results are those of the interface, see
  * psibridge-hosting(3): S_OK, E_INVALIDARG (not known, not done, or not in one reservation of ours),
  * E_OUTOFMEMORY, E_ACCESSDENIED (the system forbids executable memory). Output pointers must not be

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hresult.c - errors of the native API and of system calls in the words of the hosting ABI
+ * hresult.c - errors of the native API and of system calls as results of the hosting ABI
  */
 #include "library/hosting-internal.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mailbox.c - the other way round: the host comes and takes
+ * mailbox.c - notifications that a thread of the host takes
  *
  * A mailbox is a registration without callback and thread (`pulled`, dispatch.c), and a reference
  * on its watch, so that the watch cannot end under it. It owns the label of the notification it
  * gave out last, for that one's `cgroup` points into it.
  *
- * Closing and freeing are two steps: a runtime that ends closes from whatever thread it has, and
- * the thread that takes finds out by itself.
+ * Closing and freeing are two steps: a runtime that ends closes from any thread, and the thread that
+ * takes gets -ECANCELED.
  */
 #include "library/dispatch-internal.h"
 #include "library/sized.h"
@@ -53,7 +53,7 @@ static bool wait_until(struct psb_registration *reg, uint64_t until_usec)
 	return true;
 }
 
-/* The next letter. Whoever frees waits for `running` only: nothing of the mailbox is touched after
+/* The next entry. psb_mailbox_free() waits for `running` only: nothing of the mailbox is touched after
  * it. Returns 1, or 0: none came in time. */
 static int take(struct psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret)
 {
@@ -74,32 +74,32 @@ static int take(struct psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_n
 	}
 	reg->running = true;
 	while (r == 0) {
-		struct letter letter;
+		struct entry entry;
 
 		if (reg->closed) {
 			r = -ECANCELED;
 			break;
 		}
-		if (!reg->letters) {
+		if (!reg->entries) {
 			if (!wait_until(reg, until))
 				break;
 			continue;
 		}
-		letter = registration_take_letter(reg);
-		letter.notification.cgroup = letter.label->path;
-		if (registration_is_too_soon(reg, &letter.notification) ||
-		    registration_is_old_news(reg, &letter.notification)) {
-			label_unref(letter.label);
+		entry = registration_take_entry(reg);
+		entry.notification.cgroup = entry.label->path;
+		if (registration_is_too_soon(reg, &entry.notification) ||
+		    registration_is_old_news(reg, &entry.notification)) {
+			label_unref(entry.label);
 			continue;
 		}
 		now = now_usec();
-		/* until a program that polls is back it does something else */
+		/* the time until the next take is no call for a program that polls */
 		reg->taken_usec = timeout_usec > 0 ? now : 0;
-		registration_told(reg, &letter.notification, now, true);
+		registration_told(reg, &entry.notification, now, true);
 		reg->dispatch->calls++;
 		label_unref(mailbox->label);
-		mailbox->label = letter.label;
-		*ret = letter.notification;
+		mailbox->label = entry.label;
+		*ret = entry.notification;
 		r = 1;
 	}
 	stop_taking(reg);

@@ -2,13 +2,12 @@
 /*
  * settings.c - the PSIBRIDGE_ variables
  *
- * One row of the table a variable: its name behind the prefix, how its value is written, where it
- * goes. Triggers are parsed here, so that nonsense is told by the name people know, and handed on
- * as the text they are.
+ * A row of the table for each variable: its name behind the prefix, how its value is written, where
+ * it goes. Triggers are parsed here, so that an error names the variable, and handed on as text.
  *
- * An empty value is no value, as in psibridged.conf(5). Whoever starts a program with a variable
- * that the hook does not know either mistyped it, or means a newer psibridge: it is told only if
- * it looks like a name we know, unless the reader is strict.
+ * An empty value is no value, as in psibridged.conf(5). A variable that is not known is either
+ * misspelt, or meant for a newer psibridge: it is reported only if it looks like a known name, unless
+ * the reader is strict.
  */
 #include "psibridge/psibridge.h"
 
@@ -30,7 +29,7 @@
 
 extern char **environ;
 
-/* Variables that others read: bridges, psibridge(1), managed code. Known, so no slip of the pen. */
+/* Variables that other code reads: bridges, psibridge(1), managed code. Known, so not misspelt. */
 static const char *const others[] = { "BACKEND", "CONTROL", "HOOKS", "LIBRARY" };
 
 static const char *const log_words[] = { "off", "error", "warning", "info", "debug", NULL };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * survey.c - psb_survey(): what every cgroup of a pattern has to say, once
+ * survey.c - psb_survey(): the numbers of every cgroup of a pattern, once
  *
  *     fixed part --> a child --> its files --> told --> its children --> the next child
  *
@@ -16,7 +16,7 @@
  * reading it is refused).
  *
  * Only v2 files are read: where the memory controller is on v1 memory is unknown, pressure is not.
- * memory.stat is the dear one, the kernel sums it up over all CPUs on each read; and the root
+ * memory.stat is the expensive one, the kernel sums it up over all CPUs on each read; and the root
  * cgroup has none of memory.current, .max, .high and .events.
  */
 #include "library/survey.h"
@@ -221,7 +221,7 @@ static int visit(struct survey *s)
 {
 	int dirfd = open_directory(s), r = 0;
 
-	if (dirfd < 0) /* gone, or not ours to read */
+	if (dirfd < 0) /* gone, or not readable */
 		return is_shortage(dirfd) ? dirfd : 0;
 	if (cgpattern_match(s->pattern, s->path))
 		r = tell(s, dirfd);

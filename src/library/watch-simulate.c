@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watch-simulate.c - levels that somebody else judged, and which cgroups have one
+ * watch-simulate.c - levels that were judged elsewhere, and which cgroups have one
  *
  * A simulation is put into the watch's queue by any thread, and done by the loop's in the order of
  * the calls. Told, it goes through the policy as a signal; untold, the policy goes on from it.

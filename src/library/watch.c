@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watch.c - the public watch: made on the caller's thread, run on the loop's, freed when both let
- * go
+ * watch.c - the public watch: made on the caller's thread, run on the loop's, freed when neither uses
+ * it
  *
  * psb_watch_new() does all that can fail: it resolves the target, climbs the ladder, arms, takes
  * the baseline. Only then is the watch posted to the loop. psb_watch_unref() removes the
@@ -74,7 +74,7 @@ static void watch_free_in_child(struct psb_watch *w)
 	w->bridge->watches = w->next;
 	dispatch_clear_in_child(&w->dispatch);
 	free_rest(w);
-	for (; label; label = older) { /* who else spoke of it was a thread of the parent's */
+	for (; label; label = older) { /* other references were those of the parent's threads */
 		older = label->older;
 		free(label);
 	}
@@ -145,7 +145,7 @@ void watch_publish_source(struct psb_watch *w)
 
 void watch_tell(struct psb_watch *w, struct label *label, const struct psb_notification *n)
 {
-	watch_publish(w); /* who is told may ask */
+	watch_publish(w); /* first: callbacks may ask for it */
 	dispatch_deliver(&w->dispatch, label, n);
 }
 
@@ -313,7 +313,7 @@ static void present(struct loop_work *work)
 
 /* ---- making one -------------------------------------------------------------------------------- */
 
-/* A PSI file of the protocol comes with the manager's own idea of when memory is short. */
+/* With a PSI file of the protocol the manager's own trigger for Low comes along. */
 static void honour_protocol_trigger(struct psb_watch *w, const struct psb_watch_options *o)
 {
 	const struct trigger *t = &w->target.write_trigger;
@@ -426,7 +426,7 @@ static int make(struct psb_watch *w, const struct psb_watch_options *o, char *wh
 		r = watch_target_parse(o, &asked, &w->target, why);
 	if (r < 0)
 		return r;
-	if (why[0]) { /* resolved, with a word about it */
+	if (why[0]) { /* resolved, with a warning */
 		context_log(&w->bridge->context, LOG_WARN, "%s", why);
 		why[0] = '\0';
 	}
@@ -439,7 +439,7 @@ static int make(struct psb_watch *w, const struct psb_watch_options *o, char *wh
 		return r;
 	if (o->pattern) {
 		w->dispatch.many = true;
-		w->dispatch.reserved = 2; /* a word of its source, and of its end */
+		w->dispatch.reserved = 2; /* for its source, and for its end */
 		return group_new(&w->bridge->context, &group_owner, w, &w->options, &w->target,
 				 w->label, o->pattern, w->rungs, &w->group, why);
 	}
@@ -515,7 +515,7 @@ psb_watch *psb_watch_unref(psb_watch *w)
 	if (!w)
 		return NULL;
 	bridge = w->bridge;
-	if (bridge_is_child(bridge)) { /* watches die with their bridge, which each keeps alive */
+	if (bridge_is_child(bridge)) { /* watches end with their bridge, and each has a reference */
 		if (--w->refs == 0)
 			psb_bridge_unref(bridge);
 		return NULL;

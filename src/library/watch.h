@@ -38,14 +38,14 @@ struct psb_watch {
 	struct psb_stats stats;
 	struct psb_source source;
 
-	/* for psb_watch_load(), whose caller must not wait for the loop nor the loop for him */
+	/* for psb_watch_load(): its caller and the loop must not wait for each other */
 	pthread_mutex_t load_lock;
 	struct memory load_memory;
 };
 
 /* What every told level does: publish, then deliver. */
 void watch_tell(struct psb_watch *watch, struct label *label, const struct psb_notification *n);
-/* Have the present state told to those who asked for it (PSB_TELL_PRESENT). */
+/* Have the present state told to registrations that asked for it (PSB_TELL_PRESENT). */
 void watch_present(struct psb_watch *watch);
 /* Publish level and counters; what is listened to. */
 void watch_publish(struct psb_watch *watch);

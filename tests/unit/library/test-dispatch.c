@@ -163,7 +163,7 @@ static void a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration
 	bench_free(b);
 }
 
-/* The letter was put into the mailbox before anybody knew how slow the callback is. */
+/* The entry was put into the mailbox before it was known how slow the callback is. */
 static void a_low_that_waited_for_a_slow_callback_is_a_repetition_too(void **state)
 {
 	struct bench *b = bench_new(state);

@@ -398,7 +398,7 @@ static void in_a_forked_child_it_is_dead_and_can_be_freed(void **state)
 
 	say(b, PSB_LOW);
 	taken(mailbox);		      /* so there is a label in the child's hands, */
-	say_and_wait(b, PSB_NEUTRAL); /* and a letter in the slot */
+	say_and_wait(b, PSB_NEUTRAL); /* and an entry in the slot */
 	taken(mailbox);
 	start_taker(&taker, mailbox); /* and somebody waits, who is not there */
 	pid = fork();

@@ -151,7 +151,7 @@ static void psibridgeds_records_are_heard_without_an_allocation(void **state)
 	rmdir(in_directory("psibridge"));
 }
 
-/* Also where its taker comes late, and letters are overtaken. */
+/* Also where its taker comes late, and entries are overtaken. */
 static void a_mailbox_is_filled_and_emptied_without_an_allocation(void **state)
 {
 	struct psb_watch_options options = quick_options(in_directory("fifo"));
