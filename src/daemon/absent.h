@@ -2,7 +2,7 @@
 /*
  * absent.h - watches of a configuration whose cgroup does not exist now
  *
- * That is no mistake: it may come. But a watch with a typo waits for ever.
+ * That is no mistake: it may be made later. But a watch with a misspelt path waits for ever.
  */
 #pragma once
 

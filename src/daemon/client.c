@@ -2,22 +2,21 @@
 /*
  * client.c - from its first bytes to what it is told
  *
- *     connected --> deciding: is told bytes 'L' for its own cgroup, as systemd's clients expect who
+ *     connected --> deciding: is told bytes 'L' for its own cgroup, for systemd's clients that
  *        |             |      write nothing
  *        |             +-- "some 200000 2000000" --> bytes, by its own threshold
  *        |             +-- "psibridge/1 ..."     --> records
- *        |             +-- anything else         --> bytes, and a word in the journal
+ *        |             +-- anything else         --> bytes, and a warning in the journal
  *        v             |
  *     (restored from the store, decided or not)
  *
- * What it writes is looked at with MSG_PEEK until it makes sense as a whole, so no buffer is kept
- * for it. Once it is decided nothing is read any more: what a client floods us with fills its own
- * socket, and only that.
+ * What it writes is read with MSG_PEEK until it is complete, so no buffer is kept for it. Once it is
+ * decided nothing is read any more: what a client writes then fills its own socket, and only that.
  *
  * A client that does not read: a byte that finds no room is dropped, for as many unread ones lie
  * there already. A record that finds none is remembered as "pending", and when there is room the
  * present state is sent, the newest. Our send buffer is kept small, which bounds what the kernel
- * holds for it. We hang up on nobody but whom we refuse a subscription: a client that merely shut down its
+ * holds for it. Only a client whose subscription is refused is hung up on: one that shut down its
  * writing side still reads.
  */
 #include "daemon/client.h"
@@ -75,7 +74,7 @@ static void fill_record(struct wire_record *record, enum wire_record_kind kind,
 	};
 }
 
-/* One that finds no room is made up for by the present state, later. */
+/* In place of one that finds no room the present state is sent later. */
 static void put_record(struct client *c, const struct wire_record *record)
 {
 	ssize_t n;
@@ -171,7 +170,7 @@ static int sit(struct client *c, const char *cgroup, const struct psb_notificati
 	ledger_get_terms(c->entry, &t);
 	forest_rise(&c->seat);
 	r = forest_sit(d->forest, &c->seat, cgroup, &t, last, ret_why);
-	/* also of who got no seat: client_reseat(). A longer one is found out anew */
+	/* also without a seat: client_reseat() uses it. A longer path is found out anew */
 	if (strlen(cgroup) < sizeof(c->entry->cgroup))
 		strcpy(c->entry->cgroup, cgroup);
 	else
@@ -179,8 +178,8 @@ static int sit(struct client *c, const char *cgroup, const struct psb_notificati
 	return r;
 }
 
-/* Whoever speaks systemd's protocol is never turned away: with the daemon's own thresholds, or, where there is
- * no watch to be had, it waits for a configuration that has one. */
+/* A client of systemd's protocol is never refused: it gets the daemon's own thresholds, or, where no
+ * watch can be had, waits for a configuration that has one. */
 static void sit_anyhow(struct client *c, const char *cgroup, const struct psb_notification *last)
 {
 	struct journal *journal = c->server->daemon->journal;
@@ -227,8 +226,8 @@ static void refuse(struct client *c, int error, const char *why)
 
 	snprintf(record.text, sizeof(record.text), "%s", why);
 	put(c, &record, sizeof(record));
-	/* what lies there unread would turn the end into a reset, and take the record with it */
-	shutdown(c->fd, SHUT_RD); /* first, or who writes on keeps us here */
+	/* closed with unread bytes the peer gets a reset, and the record is lost */
+	shutdown(c->fd, SHUT_RD); /* first, or a client that keeps writing never lets it end */
 	while (recv(c->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0)
 		;
 	refusals_add(&c->server->refusals, "pid %d, uid %u: %s", (int)c->entry->pid,
@@ -238,7 +237,7 @@ static void refuse(struct client *c, int error, const char *why)
 
 /*
  * Whose pressure is asked for? Its own cgroup is the one that it connected from, wherever it may be
- * by now. Errors: who it is cannot be found out any more; or what peer_resolve() says.
+ * by now. Errors: those of peer_identify() and peer_resolve().
  */
 static int resolve(struct client *c, const struct wire_hello *hello, char *path,
 		   const char **ret_why)
@@ -280,7 +279,7 @@ static void subscribe(struct client *c, const struct wire_hello *hello)
 	}
 	if (r == 0) {
 		why = forest_failure(&c->seat);
-		r = why ? -EOPNOTSUPP : 0; /* it has a ladder of its own, and tries again */
+		r = why ? -EOPNOTSUPP : 0; /* the client has a ladder of its own, and tries again */
 	}
 	if (r < 0) {
 		refuse(c, r, why);
@@ -375,7 +374,7 @@ static void poll_anew(struct loop_op *op)
 		watch_socket(c);
 }
 
-/* Poll for what is of interest now, no more: whoever writes on wakes nobody. */
+/* Poll only for what is of interest now: a client that keeps writing causes no wake-up. */
 static void watch_socket(struct client *c)
 {
 	unsigned events = POLLRDHUP | (c->deciding ? POLLIN : 0u) | (c->pending ? POLLOUT : 0u);
@@ -442,7 +441,7 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 	entry->peer_hash = hash;
 	c->deciding = true;
 	sit_anyhow(c, peer->cgroup, NULL);
-	read_hello(c); /* most write before we get here */
+	read_hello(c); /* most have written by now */
 	if (c->ending)
 		return;
 	if (entry->protocol != LEDGER_RECORDS)

@@ -28,9 +28,9 @@ void client_new(struct server *server, int fd, const struct peer *peer, uint64_t
 void client_restore(struct server *server, int fd);
 /* Hang up, and free as soon as the loop allows. */
 void client_end(struct client *client);
-/* Free at the daemon's end: the loop has let go of everything. Does not hang up on it. */
+/* Free at the daemon's end, when the loop has released everything. Does not hang up on it. */
 void client_free(struct client *client);
-/* After a reload: who found no watch may find one now. */
+/* After a reload: a client without a watch may get one now. */
 void client_reseat(struct client *client);
 void client_say_bye(struct client *client);
 

@@ -42,7 +42,7 @@ struct origin {
 
 struct assignment {
 	bool assigned; /* not so, but with an origin: an empty value took it back */
-	bool refused;  /* the last value made no sense */
+	bool refused;  /* the last value was invalid */
 	struct value value;
 	struct origin origin;
 };

@@ -2,9 +2,9 @@
 /*
  * config-keys.c - every key of psibridged.conf: where it may stand, how its value is written
  *
- * One row of the table a key, but for those of core/setting.h. What is built in is kept as text and goes through the same parser as
- * what people write, so it obeys the same rules (core/value.h); tests/unit/daemon/test-config.c reads
- * every row.
+ * A row of the table for each key, but for those of core/setting.h. Built-in defaults are kept as
+ * text and go through the same parser as user input, so they obey the same rules (core/value.h);
+ * tests/unit/daemon/test-config.c reads every row.
  */
 #include "daemon/config-internal.h"
 

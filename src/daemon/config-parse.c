@@ -3,7 +3,7 @@
  * config-parse.c - the lines of one file, to assignments in sections
  *
  * inih splits KEY=VALUE. How it takes the rest depends on how it was built and how old it is, and
- * parts of that would change silently what a person wrote: it cuts the name of a section at 49
+ * parts of that would silently change what was written: it cuts the name of a section at 49
  * bytes and a line at 199, takes an indented line for the continuation of the one before, ':' for
  * '=', " ;" for the beginning of a comment, and a NUL for the end of its line (ini.c of inih). A
  * cgroup's path is easily longer than 49 bytes. So what inih gets is not the file: our reader
@@ -33,7 +33,7 @@
 #include "core/nearest.h"
 
 #define PART_MIN 4   /* so many letters of a key say which one is meant */
-#define SHOWN_MAX 80 /* of what a person wrote, in a complaint */
+#define SHOWN_MAX 80 /* of the file's text, in a complaint */
 
 struct reader {
 	struct loader *loader;

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-/* A text that grows while it is made, and is read-only and counted from then on. */
+/* A text that grows while it is made, then is read-only and has a reference count. */
 struct text {
 	unsigned references;
 	size_t size, capacity;

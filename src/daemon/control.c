@@ -4,18 +4,18 @@
  *
  *     accept --> READING --(a line)--> ANSWERING --(all sent)--> the next line, or READING
  *                   |                      |
- *                   +---- EOF, error, patience at its end ---> closing --(ops released)--> freed
+ *                   +---- EOF, error, timeout -------------> closing --(ops released)--> freed
  *
  * A connection has one line buffer and at most one answer. Nothing is read while an answer is on
- * its way, so who asks faster than it reads is stopped by its own socket and costs what a slow
- * one costs. A line that does not fit is answered once and skipped up to its newline.
+ * its way, so a client that asks faster than it reads is stopped by its own socket and costs what a
+ * slow one costs. A line that does not fit is answered once and skipped up to its newline.
  *
  * An unprivileged user can neither use up the connections (limits per uid, some kept for root,
- * patience) nor the loop's time: the answer to "status", the only one that takes any, is made at
+ * timeouts) nor the loop's time: the answer to "status", the only one that takes any, is made at
  * most every 100 ms, and at most a twentieth of the time goes into it.
  *
- * Memory is allocated here, and only here: for a connection and for an answer. That there is none is an
- * answer too, or the end of that connection.
+ * Memory is allocated for a connection and for an answer, and only here. Without memory the answer is
+ * an error, or that connection ends.
  */
 #include "daemon/control.h"
 
@@ -349,7 +349,7 @@ static void client_received(struct loop_op *op, int result)
 {
 	struct client *c = CONTAINER_OF(op, struct client, op);
 
-	if (result <= 0) { /* half a line at the end is no request */
+	if (result <= 0) { /* an incomplete line at the end is no request */
 		client_close(c);
 		return;
 	}

@@ -2,8 +2,8 @@
 /*
  * control.h - the control socket, for psibridge(1): one JSON object a line, each way
  *
- * /run/psibridge/control, a stream socket. Whoever may connect may ask for "status"; "simulate" and
- * "reload" are for root. It is not to be bound into containers: status names every cgroup.
+ * /run/psibridge/control, a stream socket. Any peer may ask for "status"; "simulate" and "reload" are
+ * for root. It is not to be bound into containers: status names every cgroup.
  *
  *   {"verb":"status"}
  *   {"verb":"simulate","cgroup":"/a/b","available":"low"|"neutral"|"high","critical":false}
@@ -30,8 +30,8 @@
  *
  * "state" is watching, absent or failed; the latter two have no source and no stats. Times are
  * CLOCK_MONOTONIC; "time_usec" is when the answer was made. Making one takes the loop's time, so it
- * is given again to whoever asks soon after: within 100 ms, or 20 times as long as it took to make.
- * Where the loop that listens to the kernel is dead, there is no status but an error.
+ * is given again to requests soon after: within 100 ms, or 20 times as long as it took to make.
+ * Where the loop that listens to the kernel hangs, there is no status but an error.
  * Bytes of a cgroup's name that are not UTF-8 become U+FFFD.
  *
  * A line of more than 4 KiB, no JSON, an unknown verb: an error, and the connection stays. Requests

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon.c - one loop, and what hangs in it
+ * daemon.c - one loop, and its sources
  *
  *     signals    TERM, INT: stop; HUP: reload
  *     bridge     libpsibridge has work: psb_bridge_dispatch()
@@ -114,7 +114,7 @@ static void news(unsigned tree, const struct psb_notification *n, void *userdata
 
 /* ---- reload -------------------------------------------------------------------------------------- */
 
-/* What is no mistake goes to the journal, and that is all. */
+/* Warnings go to the journal only. */
 static void report_warnings(struct daemon *d, char *complaints)
 {
 	for (char *line; (line = strsep(&complaints, "\n"));)
@@ -214,7 +214,7 @@ static void bridge_has_work(struct loop_op *op, int result)
 		dispatch_bridge(d);
 }
 
-/* The watchdog is fed from the bridge's loop, through ours: a daemon that hears nothing is dead. */
+/* The watchdog is fed from the bridge's loop, through ours: without its alarms the daemon is useless. */
 static void beat(void *userdata)
 {
 	struct daemon *d = userdata;
@@ -257,7 +257,7 @@ static void signalled(struct loop_op *op, int result)
 		else
 			d->stopping = true;
 	}
-	if (n < 0 && errno != EAGAIN) /* nothing would ring again: it could not be stopped */
+	if (n < 0 && errno != EAGAIN) /* no later event: it could not be stopped */
 		d->failed = -errno;
 }
 

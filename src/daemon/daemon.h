@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon.h - psibridged as a whole: what its parts may ask of it
+ * daemon.h - psibridged as a whole, and the functions of daemon.c for its parts
  *
  *                    config                       manager (systemd)   journal (thread)
  *                      |                             ^    ^               ^
@@ -28,12 +28,12 @@ struct history;
 
 struct daemon;
 
-/* What daemon.c does for the parts that it is made of. */
+/* daemon.c's functions for its parts. */
 struct daemon_calls {
 	/* Read the configuration anew. A bad one changes nothing: -EINVAL, and d->config_error says why; it is logged and
 	 * shown in the status. */
 	int (*reload)(struct daemon *daemon);
-	/* Does the bridge's loop go round? Asked of it now; it has a second. */
+	/* Does the bridge's loop run? It is asked now, and has a second to answer. */
 	bool (*bridge_answers)(struct daemon *daemon);
 	/* STATUS= anew, soon and not too often. */
 	void (*status_changed)(struct daemon *daemon);
@@ -75,7 +75,7 @@ struct daemon_sockets {
 int daemon_run(struct daemon *daemon, const struct daemon_sockets *sockets);
 void daemon_end(struct daemon *daemon);
 
-/* Numbers of clients, for those who show them (server.c). */
+/* Numbers of clients, for status and the like (server.c). */
 struct server_view {
 	unsigned clients, plain, records; /* connected now */
 	uint64_t accepted, refused;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * forest-internal.h - between forest.c (trees and lenses: which watches there are), forest-place.c
- * (places and seats: who is told what) and forest-view.c (for those who show it)
+ * (places and seats: which client is told what) and forest-view.c (for status)
  */
 #pragma once
 
@@ -76,7 +76,7 @@ struct forest {
 
 int forest_tree_new(struct forest *forest, const char *path, bool configured,
 		    const struct settings *settings, struct tree **ret);
-/* It is out of the forest's list, and nobody sits in it. Freed when the loop has let go of it. */
+/* It is out of the forest's list and has no seats. Freed when the loop has released it. */
 void forest_tree_end(struct tree *tree);
 /* Arm all its lenses, or say why not and when again. */
 void forest_tree_start(struct tree *tree);
@@ -109,7 +109,7 @@ const struct place *places_like(const struct forest *forest, const char *path);
 void place_put(struct place *place);
 void place_seat(struct place *place, struct seat *seat);
 void place_unseat(struct seat *seat);
-/* What its seats were told goes on in a watch that knows nothing of it. */
+/* What its seats were told goes on in a watch that has not judged it yet. */
 void place_resume(struct place *place);
 /* The first seat is taken: `last` is what an earlier process told it; NULL: nothing. */
 void place_learn(struct place *place, const struct psb_notification *last);

@@ -6,11 +6,11 @@
  *                        |
  *                        +-> places of the cgroups above it, as far as the tree reaches
  *
- * A pattern's watch speaks of the deepest cgroup that stalls. Somebody who sits above it wants to
- * know too, for the pressure of a cgroup is that of everything in it. So a place above is judged
- * anew from the list of all cgroups under observation: the lowest of those at or below it. It is told when that
- * changes, or when Low is repeated and its last telling is a rearm time ago: of several cgroups below that repeat
- * their Lows it hears one.
+ * A pattern's watch reports the deepest cgroup that stalls. Clients of cgroups above it are told,
+ * too, for the pressure of a cgroup is that of everything in it. So a place above is judged anew from
+ * the list of all cgroups under observation: the lowest of those at or below it. It is told when that
+ * changes, or when Low is repeated and it was last told a rearm time ago: of several cgroups below
+ * that repeat their Lows it is told one.
  *
  * Places hang in a hash table by path; a notification costs one look-up for each component of
  * its path, and allocates nothing.
@@ -23,7 +23,7 @@
 
 /* ---- the table ---------------------------------------------------------------------------------- */
 
-/* FNV-1a: names of cgroups are not secret, and who can make colliding ones gets slow look-ups for
+/* FNV-1a: names of cgroups are not secret, and colliding ones make look-ups slow for
  * CLIENTS_PER_UID places at most. */
 #define HASH_INIT 2166136261u
 
@@ -234,7 +234,7 @@ void place_resume(struct place *p)
 	    psb_watch_simulate_at(p->lens->watch, p->path, p->available, p->critical,
 				  MAX(p->told_usec, UINT64_C(1))) == 0)
 		return;
-	/* the watch knows nothing of it, and would never end it */
+	/* the watch did not take it over, and would never end it */
 	judge(p, &n);
 	n.reason = PSB_REASON_CALM;
 	tell(p, &n);
@@ -269,7 +269,7 @@ static void tell_own(struct place *p, const struct psb_notification *n)
 		return;
 	}
 	if (sum.available == p->available && sum.critical <= p->critical)
-		return; /* as they know already */
+		return; /* they were told that already */
 	sum.reason = n->reason;
 	tell(p, &sum);
 }
@@ -311,7 +311,7 @@ void lens_told(const struct psb_notification *n, void *userdata)
 	p = find(lens, n->cgroup, size, hash);
 	if (p)
 		tell_own(p, n);
-	/* and everybody above it, up to where the tree begins */
+	/* and the places above it, up to where the tree begins */
 	while (size > 1 && f->place_count > 0) {
 		do
 			size--;

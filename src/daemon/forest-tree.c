@@ -12,11 +12,11 @@
  *       +--------------+
  *
  * A pattern whose fixed part is removed waits for the next one inside the library. One cgroup does
- * not: its watch ends, and the tree is ABSENT until the cgroup is there again. Nothing of this
- * looks at the clock, but FAILED.
+ * not: its watch ends, and the tree is ABSENT until the cgroup is there again. Only FAILED has a
+ * timer.
  *
  * The state is that of the tree's own lens. A lens with a client's terms that cannot be armed is
- * logged, and its clients hear nothing until the tree starts anew.
+ * logged, and its clients are told nothing until the tree starts anew.
  */
 #include "daemon/forest-internal.h"
 
@@ -200,7 +200,7 @@ void forest_tree_start(struct tree *tree)
 		enter(tree, TREE_WATCHING, MESSAGE_WATCH_STARTED, LOG_IS_INFO);
 		for (unsigned i = 0; i < f->bucket_count; i++)
 			for (struct place *p = f->buckets[i], *next; p; p = next) {
-				next = p->next; /* one that is told may go */
+				next = p->next; /* a client that is told may leave, and free it */
 				if (p->lens->tree == tree)
 					place_resume(p);
 			}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * forest-view.c - the forest for those who show it
+ * forest-view.c - trees, cgroups and counts, for status
  *
  * Nothing here changes anything. What is said of a tree is what its own lens sees: lenses with
  * clients' terms are only counted.

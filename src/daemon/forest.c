@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * forest.c - which tree covers whom: those of the configuration, and trees for everybody else
+ * forest.c - which tree covers a cgroup: those of the configuration, and trees for all other clients
  *
  * Watches in the shadow are candidates, and run beside those that are live: they have no clients but where [Defaults]
  * has everything in the shadow. What is said here of trees goes for either kind among themselves.
@@ -10,8 +10,8 @@
  * tree of its own making: everything below the topmost component of its path, so that there are as
  * many as there are such components, not as clients. It goes with its last seat.
  *
- * When the configuration changes, trees that are the same stay as they are; everybody who sits
- * elsewhere than he belongs then is moved, and what he was told goes on there.
+ * When the configuration changes, trees that are the same stay as they are; a client that belongs to
+ * another tree then is moved, and what it was told goes on there.
  *
  * Watches are given up from chores(), never inside a notification.
  */
@@ -44,7 +44,7 @@ static void link_tree(struct forest *f, struct tree *tree, struct tree **where)
 	f->other_count += !tree->configured;
 }
 
-/* ---- who belongs where --------------------------------------------------------------------------- */
+/* ---- which tree covers a path -------------------------------------------------------------------- */
 
 static bool covers(const struct tree *t, const char *path)
 {
@@ -80,7 +80,7 @@ struct tree *forest_find_tree(const struct forest *f, const char *path)
 {
 	struct tree *tree = most_specific(f, path, false);
 
-	/* a candidate is nobody's watch, unless [Defaults] has them all in the shadow */
+	/* a candidate has no clients, unless [Defaults] has them all in the shadow */
 	if (!tree && f->config->defaults.shadow)
 		tree = most_specific(f, path, true);
 	return tree;
@@ -108,7 +108,7 @@ static int plant_other(struct forest *f, const char *path, struct tree **ret)
 		snprintf(pattern, sizeof(pattern), "%.*s/**", (int)top, path);
 	else if (!strchr(path, '*'))
 		snprintf(pattern, sizeof(pattern), "%s", path);
-	else /* a star in a name cannot be told from a pattern's */
+	else /* a star in a name would be taken for a pattern's */
 		return -EINVAL;
 	r = forest_tree_new(f, pattern, false, &f->config->defaults, &tree);
 	if (r < 0)
@@ -233,7 +233,7 @@ static bool is_empty(const struct tree *tree)
 	return true;
 }
 
-/* What may not be done inside a notification, nor while somebody changes his seat. */
+/* What may not be done inside a notification, nor while a client changes its seat. */
 static void chores(struct loop_timer *timer, uint64_t now)
 {
 	struct forest *f = CONTAINER_OF(timer, struct forest, chores);
@@ -264,7 +264,7 @@ static void chores(struct loop_timer *timer, uint64_t now)
 
 /* ---- configuration ------------------------------------------------------------------------------- */
 
-/* Will whoever sits in `path` be told of levels there? */
+/* Will clients in `path` be told of levels there? */
 static bool stays_served(const struct forest *f, const char *path)
 {
 	const struct tree *tree = forest_find_tree(f, path);
@@ -276,7 +276,7 @@ static bool stays_served(const struct forest *f, const char *path)
 		    : f->config->serve_others && !f->config->defaults.shadow;
 }
 
-/* Everybody in `place` sits down where he belongs now. */
+/* Moves every seat of `place` to where it belongs now. */
 static void move(struct forest *f, struct place *place)
 {
 	struct psb_notification last = { .size = sizeof(last),
@@ -407,7 +407,7 @@ int forest_apply(struct forest *f, const struct config *config)
 		link_tree(f, t, last);
 		last = &t->next;
 	}
-	/* those made for others stay behind them until nobody sits in them */
+	/* those made for other clients stay behind them until they have no seats */
 	for (struct tree **p = &old; *p;) {
 		t = *p;
 		if (t->configured || !config->serve_others ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * forest.h - which watch hears for which client
+ * forest.h - which watch serves which client
  *
  *   tree    what one [Watch PATTERN] asks for, or what was made for clients that none matches
  *   lens    one psb_watch of a tree: its thresholds. The first has the tree's own; clients that
@@ -26,7 +26,7 @@
 struct forest;
 struct seat;
 
-/* What a client has to answer. */
+/* The functions of a client. */
 struct seat_class {
 	/* `notification` is complete, `cgroup` is the place's. Called from the bridge's dispatch. */
 	void (*told)(struct seat *seat, const struct psb_notification *notification);
@@ -54,7 +54,7 @@ struct forest_options {
 	struct psb_bridge *bridge; /* dispatched by the caller, on this thread */
 	struct journal *journal;
 	const struct cgroups *cgroups;
-	forest_news_fn *news; /* NULL: nobody listens */
+	forest_news_fn *news; /* may be NULL */
 	void *news_userdata;
 };
 
@@ -65,8 +65,8 @@ DEFINE_CLEANUP(struct forest *, forest_free);
 
 /*
  * Make the trees those of `config`, which stays the caller's and must stay. Trees that did not
- * change keep their watches; seats move to where they belong now, and a level that somebody was
- * told goes on. A watch that cannot be armed is logged and shown as failed, and the rest goes on.
+ * change keep their watches; seats move to where they belong now, and a level that was told goes
+ * on. A watch that cannot be armed is logged and shown as failed, and the rest goes on.
  * Errors: -ENOMEM.
  */
 int forest_apply(struct forest *forest, const struct config *config);
@@ -102,7 +102,7 @@ int forest_simulate(struct forest *forest, const char *cgroup, enum psb_availabl
 /* The watch that judges it, of those that are not in the shadow: its id; 0: none. */
 unsigned forest_judge(const struct forest *forest, const char *cgroup);
 
-/* ---- for control.c, which shows it ----------------------------------------------------------- */
+/* ---- for control.c --------------------------------------------------------------------------- */
 
 enum tree_state { TREE_WATCHING, TREE_ABSENT, TREE_FAILED };
 

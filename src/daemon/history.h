@@ -2,9 +2,9 @@
 /*
  * history.h - counters of cgroups, which outlive them
  *
- * How often and for how long a cgroup was Low, and whom the kernel killed in it. A cgroup's own files
- * go with it; here it is known for an hour after the last that was heard of it. There are at most
- * HISTORY_MAX: the one that was silent for longest is forgotten for a new one.
+ * How often and for how long a cgroup was Low, and how often the kernel killed in it. A cgroup's own
+ * files go with it; here it is kept for an hour after its last event. There are at most HISTORY_MAX:
+ * the one with the oldest event is dropped for a new one.
  */
 #pragma once
 
@@ -29,7 +29,7 @@ struct past {
 int history_new(struct history **ret);
 struct history *history_free(struct history *history);
 
-/* For want of memory it may be forgotten at once. */
+/* Without memory it may be dropped at once. */
 void history_level(struct history *history, const struct psb_notification *notification);
 void history_kill(struct history *history, const struct oom_kill *kill, uint64_t now_usec);
 

@@ -39,8 +39,8 @@ enum message {
 	MESSAGE_WATCH_FAILED,
 	MESSAGE_WATCH_ABSENT,	/* the fixed part of its path does not exist yet, or was removed */
 	MESSAGE_CONFIG_BAD,	/* a reload was refused; the old configuration stays */
-	MESSAGE_CLIENT_REFUSED, /* not its cgroup, too many, or nonsense */
-	MESSAGE_KILLED,		/* the kernel killed a process for want of memory */
+	MESSAGE_CLIENT_REFUSED, /* not its cgroup, too many, or invalid */
+	MESSAGE_KILLED,		/* the kernel's OOM killer killed a process */
 };
 
 enum { LOG_IS_ERROR = 3, LOG_IS_WARNING = 4, LOG_IS_NOTICE = 5, LOG_IS_INFO = 6, LOG_IS_DEBUG = 7 };

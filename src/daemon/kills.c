@@ -17,7 +17,7 @@
 struct kills {
 	struct daemon *daemon;
 	struct kmsg kmsg;
-	struct oom_kill now; /* as far as its report has come */
+	struct oom_kill now; /* the report as read so far */
 };
 
 static void say(struct daemon *d, const struct oom_kill *kill)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kills.h - whom the kernel killed for want of memory, said with its last numbers
+ * kills.h - log processes that the OOM killer killed, with the last numbers of their cgroup
  *
  * The cgroup of a service that was killed is gone before anything could read its files. The kernel's
  * log names it.
@@ -12,7 +12,7 @@
 struct kills;
 
 /* What a watch covers goes to the journal and to daemon->history. Errors: -ENOMEM. Where the kernel's
- * log cannot be read that is logged, and nothing is heard. */
+ * log cannot be read that is logged, and no kill is. */
 int kills_new(struct daemon *daemon, struct kills **ret);
 /* The loop has to make a pass between these two. */
 void kills_stop(struct kills *kills);

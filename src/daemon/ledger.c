@@ -10,7 +10,7 @@
  *
  * A page is taken by its first touch, and reading is touching: so nothing looks behind `used`.
  *
- * Nothing in it is trusted: the descriptor was in the manager's hands, and an older version of ours
+ * Nothing in it is trusted: the descriptor comes from the manager, and an older version of psibridged
  * may have written it.
  */
 #include "daemon/ledger.h"
@@ -96,7 +96,7 @@ int ledger_new(unsigned slots, struct ledger **ret)
 		close(fd);
 		return r;
 	}
-	/* so that nobody can shrink it under a mapping of ours, which would be SIGBUS */
+	/* so that it cannot be shrunk under our mapping, which would be SIGBUS */
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
 	r = map(fd, slots, &l);
 	if (r < 0)
@@ -192,7 +192,7 @@ struct ledger_entry *ledger_find(struct ledger *l, uint64_t cookie)
 	for (e = l->entries; e < l->entries + l->header->used; e++) {
 		if (e->cookie != cookie)
 			continue;
-		/* whoever wrote it: our own code must find it sane */
+		/* not trusted: our own code needs valid values */
 		e->cgroup[LEDGER_PATH_MAX - 1] = '\0';
 		if (e->available < 1 || e->available > 3)
 			e->available = 3;

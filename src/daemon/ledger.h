@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ledger.h - what must be known of each client by whoever comes after us
+ * ledger.h - the state of each client, for the next process of the daemon
  *
- * A table in a memfd that is mapped shared and rides in the manager's descriptor store, beside the
+ * A table in a memfd that is mapped shared and kept in the manager's descriptor store, beside the
  * clients' sockets. It is written in place, without a system call, so it is up to date also after a
  * SIGKILL. A client is found in it again by the cookie that the kernel gives each socket
  * (SO_COOKIE), which no other socket gets until the machine is booted anew.
@@ -57,7 +57,7 @@ unsigned ledger_slots(const struct ledger *ledger);
 struct ledger_entry *ledger_enter(struct ledger *ledger, uint64_t cookie);
 struct ledger_entry *ledger_find(struct ledger *ledger, uint64_t cookie);
 void ledger_leave(struct ledger *ledger, struct ledger_entry *entry);
-/* Drop every entry that `keep` refuses: clients that went while nobody was there. */
+/* Drop every entry that `keep` refuses: clients that went while no daemon ran. */
 void ledger_prune(struct ledger *ledger, bool (*keep)(uint64_t cookie, void *userdata),
 		  void *userdata);
 

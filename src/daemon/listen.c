@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * listen.c - bind, and the one question before it: is somebody there?
+ * listen.c - bind a socket, unless another process listens at its path
  *
  * A socket's file stays behind when its process is killed. Connecting to it says ECONNREFUSED then,
  * and only then it is removed.
@@ -40,7 +40,7 @@ static int is_stale(const struct sockaddr_un *address)
 	struct stat st;
 	int fd, r;
 
-	/* a file that is no socket refuses connections too, and is somebody's */
+	/* a file that is no socket refuses connections too, and is not ours to remove */
 	if (lstat(address->sun_path, &st) < 0)
 		return -errno;
 	if (!S_ISSOCK(st.st_mode))

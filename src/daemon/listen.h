@@ -6,7 +6,7 @@
 
 /*
  * A listening stream socket at `path`, mode 0666; its directory is made (0755). What is left of a
- * process that is gone is replaced. Errors: -EADDRINUSE (somebody answers there), -ENAMETOOLONG,
+ * process that is gone is replaced. Errors: -EADDRINUSE (a process listens there), -ENAMETOOLONG,
  * -ENOSPC (a full file system), -errno.
  */
 int listen_at(const char *path, int *ret_fd);

@@ -7,7 +7,7 @@
  *
  * The interface is that of the program low-memory-monitor; GLib's GMemoryMonitor and Flatpak's portal
  * listen to it. Its levels 50, 100 and 255 mean low, medium and critical there; here Neutral, Low, and
- * Low with critical. It has no word for relief, a program that hears it frees memory: so nothing is sent
+ * Low with critical. It has no level for relief, programs free memory at any signal: so nothing is sent
  * for High, nor for a Neutral that follows a Low. The watch is on the root cgroup, where the kernel keeps
  * the pressure of the whole machine. It is judged by [Defaults], exists only while the name is ours, and
  * Shadow=yes there silences it. The signal is sent from a timer, after the clients were told: an
@@ -136,7 +136,7 @@ static void send_warning(struct lowmemory *l)
 	l->warning = 0;
 }
 
-/* For those who introspect. */
+/* For introspection. */
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_SIGNAL_WITH_ARGS("LowMemoryWarning", SD_BUS_ARGS("y", level), 0),
@@ -256,7 +256,7 @@ static void rang(struct loop_op *op, int result)
 		return;
 	}
 	run(l);
-	/* bind(2) makes the name, and is heard; listen(2), without which we are refused, is not */
+	/* bind(2) gives an event; listen(2), without which connecting fails, gives none */
 	if (l->bus && !has_socket(l->bus) && !l->due.queued)
 		loop_timer_set(l->daemon->loop, &l->due, now_usec() + LISTENS_WITHIN_USEC);
 }

@@ -2,11 +2,11 @@
 /*
  * main.c - psibridged(8): options, what is inherited, and the order in which things begin and end
  *
- * Memory. The daemon has to work best when memory is worst, so it must not wait for a page: all that is mapped at
- * the start is locked, code of libraries included; later mappings are locked page by page as they
- * are touched (whole, they would be the full stacks of threads and a ledger for every client there
- * could be). What is told allocates nothing; finding a cgroup that did not stall before does (a monitor, some
- * paths), and gets it from a heap that was touched at the start and is never given back.
+ * Memory. The daemon has to work while memory is short, so it must not wait for a page: all that is
+ * mapped at the start is locked, code of libraries included; later mappings are locked page by page as
+ * they are touched (whole, they would be the full stacks of threads and a ledger for ClientsMax=).
+ * Notifying allocates nothing; finding a cgroup that did not stall before does (a monitor, some
+ * paths), from a heap that was touched at the start and is never given back.
  */
 #include "daemon/absent.h"
 #include "daemon/daemon.h"
@@ -116,7 +116,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
 	return -1;
 }
 
-/* The service has no right to read what is not root's, and what it can read is what counts. */
+/* The service has no right to read other users' files: check as it does. */
 static void drop_override(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -154,7 +154,7 @@ static int look_at_config(const struct arguments *a)
 	return r < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
-/* One that is wrong is one line in the journal, however many mistakes there are, for it may be started again and again. */
+/* A wrong one is one line in the journal, however many mistakes there are: the start may be repeated. */
 static bool load_config(struct daemon *d)
 {
 	char *complaints = NULL, more[96] = "";
@@ -183,8 +183,8 @@ static bool load_config(struct daemon *d)
 }
 
 /*
- * A client that waits at the socket has us started again as soon as we end, as often as that may be: the limits of
- * systemd.socket(5) either close the socket for good (TriggerLimitBurst=) or begin anew with each start (PollLimitBurst=).
+ * With a client waiting at the socket systemd restarts the daemon at once: the limits of systemd.socket(5)
+ * either close the socket for good (TriggerLimitBurst=) or begin anew with each start (PollLimitBurst=).
  */
 static void wait_with_clients(struct manager *manager)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * manager.c - the service manager's end of us
+ * manager.c - the protocols of the service manager
  *
  * What comes in is read by libsystemd (sd_listen_fds_with_names(3), sd_watchdog_enabled(3)), once,
  * at the start. What goes out is one datagram a message to $NOTIFY_SOCKET, and that is written
@@ -10,8 +10,8 @@
  *
  * Two ways to send:
  *
- *   now      status, watchdog, store, forget: never waits. A full queue is -EAGAIN, and it is the
- *            caller's business to come again.
+ *   now      status, watchdog, store, forget: never waits. A full queue is -EAGAIN, and the caller
+ *            tries again.
  *   surely   ready, reloading, stopping: waits for room, for SURELY_USEC at most. One that is lost
  *            is a start that times out, and there are few of them.
  *
@@ -45,7 +45,7 @@
 #define SURELY_USEC USEC_PER_SEC
 
 struct manager {
-	int socket; /* -1: nobody to tell */
+	int socket; /* -1: no manager */
 	struct sockaddr_un address;
 	socklen_t address_size;
 	bool can_store;
@@ -106,7 +106,7 @@ static enum inherited_kind kind_of(int fd, const char *name)
 	int listens = 0;
 	socklen_t size = sizeof(listens);
 
-	/* by what it is, for the name of a listener is anybody's who edits the .socket unit */
+	/* by its type, for the .socket unit may give a listener any name */
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens)
 		return INHERITED_LISTENER;
 	if (strcmp(name, "client") == 0)

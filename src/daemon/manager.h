@@ -24,15 +24,15 @@ enum inherited_kind {
 };
 
 struct inherited {
-	int fd; /* O_CLOEXEC | O_NONBLOCK; taken over by whoever sets it to -1 */
+	int fd; /* O_CLOEXEC | O_NONBLOCK; its new owner sets this to -1 */
 	enum inherited_kind kind;
 };
 
 struct manager;
 
-/* Takes $LISTEN_FDS and its kin. Errors: -ENOMEM, -EINVAL (nonsense in the variables). */
+/* Takes $LISTEN_FDS and the others. Errors: -ENOMEM, -EINVAL (invalid variables). */
 int manager_new(struct manager **ret);
-/* Closes what nobody took. */
+/* Closes what was not taken over. */
 struct manager *manager_free(struct manager *manager);
 DEFINE_CLEANUP(struct manager *, manager_free);
 

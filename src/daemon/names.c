@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * names.c - one table for all who name things to others
+ * names.c - one table for each kind of name
  */
 #include "daemon/names.h"
 
@@ -55,7 +55,7 @@ static struct scan take_unit(struct scan *path)
 
 	while (scan_item(path, '/', &name)) {
 		if (name.left > 1 &&
-		    *name.p == '_') /* systemd escapes so what looks like a kernel's file */
+		    *name.p == '_') /* systemd's escape of names that look like kernel files */
 			scan_skip(&name, 1);
 		if (is_unit(name))
 			return name;

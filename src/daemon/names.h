@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * names.h - what levels, reasons and states are called in the journal and on the control socket: lower case, the same everywhere, never changed
+ * names.h - names of levels, reasons and states in journal and control socket: lower case, never changed
  */
 #pragma once
 

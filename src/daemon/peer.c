@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peer.c - who is at the other end
+ * peer.c - identify a client by its credentials
  *
  * The kernel notes the credentials of a process when it connects: SO_PEERCRED has its pid and user.
  * Everything else (cgroup, capabilities) is read from /proc/PID, and that must be the same process.
@@ -8,15 +8,15 @@
  * read:
  *
  *   SO_PEERPIDFD   (Linux 6.5) a pidfd of that very process. A pidfd is readable once its process
- *                  has ended; as long as it is not, the number belongs to nobody else. Both options
- *                  speak of the same struct pid (sk_peer_pid in net/core/sock.c), so the number
+ *                  has ended; as long as it is not, no other process has the number. Both options
+ *                  use the same struct pid (sk_peer_pid in net/core/sock.c), so the number
  *                  needs no detour over fdinfo.
  *   SO_PEERCRED    alone: /proc/PID/stat must say that the process started before we accepted, the
  *                  same before and after; and one of its user ids must be that of the credentials.
- *                  What is left: a pid that came round to the same user between connect and accept.
+ *                  What is left: a pid reused by the same user between connect and accept.
  *
  * A process that is gone gets nothing, though its socket may live on in a child: the credentials
- * are those of who connected.
+ * are those of the process that connected.
  *
  * Privileged is user 0 with CAP_SYS_ADMIN, in *our* user namespace. The last part matters: root of
  * a container without that capability can unshare(CLONE_NEWUSER) where seccomp lets it, stays user
@@ -45,7 +45,7 @@
 #endif
 
 #define STAT_MAX 1024
-#define STATUS_MAX 16384 /* a line "Groups:" may be long; what is cut off makes nobody privileged */
+#define STATUS_MAX 16384 /* a line "Groups:" may be long; cutting it off gives no privilege */
 #define CAPABILITY_SYS_ADMIN 21
 
 /* ---- what /proc says ------------------------------------------------------------------------- */
@@ -137,7 +137,7 @@ static int read_status(const char *proc, pid_t pid, uid_t uid, struct status_fie
 	return 0;
 }
 
-/* 1: yes; 0: no; -EACCES and others: it is not for us to know. */
+/* 1: yes; 0: no; -EACCES and others: it may not be known. */
 static int in_our_user_namespace(const char *proc, pid_t pid)
 {
 	struct stat own, its;

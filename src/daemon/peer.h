@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peer.h - who is at the other end of a socket, as the kernel saw it when it connected
+ * peer.h - the process at the other end of a socket, as the kernel saw it when it connected
  */
 #pragma once
 

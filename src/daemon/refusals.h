@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * refusals.h - clients that were turned away: counted, and logged at most once in ten seconds
+ * refusals.h - refused clients: counted, and logged at most once in ten seconds
  */
 #pragma once
 

@@ -3,8 +3,8 @@
  * server.c - accept, identify, count, refuse
  *
  * Counting walks the clients: a connection costs some microseconds for each thousand of them, and
- * no table has to be kept right. Out of descriptors, accepting pauses for a second, and the backlog
- * of the socket keeps who wants in.
+ * no table has to be kept right. Out of descriptors, accepting pauses for a second, and new clients
+ * wait in the backlog of the socket.
  */
 #include "daemon/server.h"
 
@@ -61,7 +61,7 @@ static void store_due(struct loop_timer *timer, uint64_t now)
 
 /* ---- accepting ----------------------------------------------------------------------------------- */
 
-/* NULL: it may come in. */
+/* Why it is refused; NULL: it is not. */
 static const char *is_too_many(const struct server *s, const struct peer *peer, uint64_t hash)
 {
 	const struct config *config = s->daemon->config;
@@ -72,7 +72,7 @@ static const char *is_too_many(const struct server *s, const struct peer *peer, 
 			continue;
 		all++;
 		same_uid += c->entry->uid == peer->uid;
-		/* the path is somebody's choice, and so might be its hash; who that is, is not */
+		/* a user can choose the path, and so perhaps its hash, but not the uid */
 		same_cgroup += c->entry->peer_hash == hash && c->entry->uid == peer->uid;
 	}
 	if (all >= config->clients_max)

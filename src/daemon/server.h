@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * server.h - the notify socket: who may connect, and how many
+ * server.h - the notify socket: which clients may connect, and how many
  *
  * Refused are: peers that cannot be identified, more than ClientsMax= in all, ClientsPerUid= of one
  * user other than root, and ClientsPerCgroup= of one cgroup. A refused connection is closed before
