@@ -19,6 +19,7 @@ complaints()
 		may["src/library"]  = "include/psibridge src/core src/kernel src/monitor src/library"
 		may["src/daemon"]   = "include/psibridge src/core src/kernel src/library src/daemon"
 		may["src/cli"]      = "include/psibridge src/core src/cli"
+		may["src/demo"]     = "include/psibridge src/core src/cli src/demo"
 		may["src/runtimes"] = "include/psibridge src/runtimes"
 
 		# system header (a pattern)     only in files that match
@@ -26,7 +27,7 @@ complaints()
 		only["^linux/io_uring\\.h$"]  = "^src/kernel/loop-uring\\.c$"
 		only["^systemd/"]             = "^src/daemon/"
 		only["^ini\\.h$"]             = "^src/daemon/"
-		only["^jansson"]              = "^src/(cli|daemon)/"
+		only["^jansson"]              = "^src/(cli|daemon|demo)/"
 		only["^(lua|lauxlib|lualib)"] = "^src/runtimes/lua"
 		only["^(jvmti|jni)\\.h$"]     = "^src/runtimes/j"
 		only["^(nethost|hostfxr|coreclr_delegates)"] = "^src/runtimes/clrhost"

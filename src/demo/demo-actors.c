@@ -14,7 +14,7 @@
  * would: each block that is not in memory is then waited for, which is what "stalled for want of
  * memory" means. Once around is a pass.
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,7 +14,7 @@
  * have said comes through a FIFO, at 2 s. From there on everything is real: the callback, the
  * collection, what goes back.
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <errno.h>
 #include <fcntl.h>

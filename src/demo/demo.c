@@ -16,7 +16,7 @@
  *
  * Progress goes to standard error, so that standard output is the result alone.
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -22,7 +22,7 @@
  * Swap is off in there: idle garbage is what the kernel would swap out first, and the demo is
  * about a container without swap.
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -13,7 +13,7 @@
  * process, same terminal, same signals. Whether it can do that is tried with `true` first, for
  * after a successful exec nobody is left to fall back.
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 /*
  * demo-run.c - what a run of the demo gave, and what all its files need
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <stdarg.h>
 #include <stdio.h>

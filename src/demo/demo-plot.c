@@ -11,7 +11,7 @@
  *      0 ┼──▲───────         marks: when the program was told
  *           Low 2.0 s
  */
-#include "cli/demo.h"
+#include "demo/demo.h"
 
 #include <inttypes.h>
 #include <stdio.h>
