@@ -276,9 +276,9 @@ $(unit_links) $(integration_links):
 	@rm -f $@ && $(LN_S) "$$(basename $<)" $@
 CLEANFILES += $(unit_links) $(integration_links)
 
-unit_main = tests/unit/main.c tests/unit/unit.h
+unit_main = tests/unit/main.c tests/unit/unit.h tests/pressure.h
 fake_root = tests/unit/fake-root.h
-lab = tests/integration/lab.c tests/integration/lab.h
+lab = tests/pressure.c tests/pressure.h
 count_malloc = tests/unit/count-malloc.c tests/unit/count-malloc.h
 # Linked against the layers, so that sanitizers and seams see all of it.
 kernel_layer = libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
@@ -339,7 +339,8 @@ tests_unit_daemon_fake_daemon_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_fake_daemon_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
-tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h
+tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h \
+	tests/integration/threads.h
 tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
 tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
@@ -348,7 +349,8 @@ tests_integration_manager_double_SOURCES = tests/integration/manager-double.c te
 tests_integration_test_manager_double_SOURCES = tests/integration/test-manager-double.c tests/integration/manager-double.h
 tests_integration_test_manager_double_LDADD = $(daemon_layers)
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
-	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h
+	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h \
+	tests/integration/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c
@@ -436,16 +438,16 @@ dist_noinst_SCRIPTS += tests/bench/run
 
 bench_files = tests/bench/bench.c tests/bench/bench.h
 contenders = tests/bench/contender.c tests/bench/contender.h
-bench_ground = tests/bench/ground.c tests/bench/ground.h
+bench_lab = $(lab) tests/bench/stalls.c tests/bench/stalls.h
 bench_libraries = $(library_layers) -ldl
 tests_bench_bench_latency_SOURCES = tests/bench/bench-latency.c $(bench_files) $(contenders) \
 	tests/bench/count.c tests/bench/count.h
 tests_bench_bench_latency_LDADD = $(bench_libraries)
-tests_bench_bench_faults_SOURCES = tests/bench/bench-faults.c $(bench_files) $(contenders) $(bench_ground)
+tests_bench_bench_faults_SOURCES = tests/bench/bench-faults.c $(bench_files) $(contenders) $(bench_lab)
 tests_bench_bench_faults_LDADD = $(bench_libraries)
-tests_bench_bench_tree_SOURCES = tests/bench/bench-tree.c $(bench_files) $(bench_ground)
+tests_bench_bench_tree_SOURCES = tests/bench/bench-tree.c $(bench_files) $(bench_lab)
 tests_bench_bench_tree_LDADD = $(bench_libraries)
-tests_bench_bench_cost_SOURCES = tests/bench/bench-cost.c $(bench_files) $(bench_ground)
+tests_bench_bench_cost_SOURCES = tests/bench/bench-cost.c $(bench_files) $(bench_lab)
 tests_bench_bench_cost_LDADD = $(bench_libraries)
 
 bench: all $(bench_programs)

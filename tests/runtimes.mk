@@ -51,10 +51,9 @@ runtime_benches = \
 EXTRA_PROGRAMS += $(runtime_benches)
 CLEANFILES += $(runtime_benches)
 
-effect_files = $(bench_files) $(bench_ground) \
-	tests/bench/effect-stage.c tests/bench/effect-stage.h \
+effect_files = $(bench_files) $(bench_lab) \
 	tests/bench/effect-ways.c tests/bench/effect-ways.h \
-	tests/bench/effect-program.c
+	tests/bench/effect-program.c tests/bench/effect-program.h
 tests_bench_bench_effect_SOURCES = tests/bench/bench-effect.c $(effect_files) \
 	tests/bench/effect-handover.c tests/bench/effect-handover.h
 tests_bench_bench_effect_LDADD = $(bench_libraries)

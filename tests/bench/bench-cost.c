@@ -16,7 +16,7 @@
  *
  * CPU time is that of the watch's process but its main thread, which sleeps; the load is another process.
  */
-#include "ground.h"
+#include "stalls.h"
 
 #include <psibridge/psibridge.h>
 
@@ -95,7 +95,7 @@ static struct triggers triggers_for(enum load load, double some, double full)
 static int watch_it(const char *name, const struct triggers *t, psb_watch **ret, char *why,
 		    size_t size)
 {
-	char cgroup[GROUND_PATH];
+	char cgroup[LAB_PATH_MAX];
 	struct psb_watch_options options = {
 		.size = sizeof(options),
 		.cgroup = cgroup,
@@ -108,7 +108,7 @@ static int watch_it(const char *name, const struct triggers *t, psb_watch **ret,
 	psb_bridge *bridge;
 	int r;
 
-	snprintf(cgroup, sizeof(cgroup), "/%s/%s", ground_cgroup(), name);
+	snprintf(cgroup, sizeof(cgroup), "/%s/%s", lab.name, name);
 	r = psb_bridge_new(NULL, &bridge);
 	if (r == 0)
 		r = psb_watch_new(bridge, &options, ret);
@@ -119,12 +119,19 @@ static int watch_it(const char *name, const struct triggers *t, psb_watch **ret,
 	return r;
 }
 
+/* How often the limit was hit or throttled; 0 where there is no memory.events. */
+static uint64_t limit_hits(const char *name)
+{
+	const char *events = lab_file(&lab, name, "memory.events");
+
+	return lab_number(events, "high ") + lab_number(events, "max ");
+}
+
 /* In a child. The load runs already. */
 static void measure(enum load load, const char *name, double some, double full, struct result *r)
 {
 	struct triggers t = triggers_for(load, some, full);
 	struct psb_stats before = { .size = sizeof(before) }, after = before;
-	int fd = stall_open(name);
 	uint64_t cpu, start, stall, rings;
 	psb_watch *watch;
 	double took;
@@ -135,15 +142,15 @@ static void measure(enum load load, const char *name, double some, double full, 
 	/* an alarm takes up to 2 s to come */
 	sleep_usec(load == IDLE ? USEC_PER_SEC : 3 * USEC_PER_SEC);
 	psb_watch_stats(watch, &before);
-	rings = events_read(name);
-	stall = stall_read(fd).some_usec;
+	rings = limit_hits(name);
+	stall = lab_psi(&lab, name).some_usec;
 	cpu = cpu_of_others_nsec();
 	start = now_nsec();
 	sleep_usec(seconds * USEC_PER_SEC);
 	took = (double)(now_nsec() - start) / 1e9;
 	r->percent = (double)usec_sub(cpu_of_others_nsec(), cpu) / 1e7 / took;
-	r->some_percent = (double)(stall_read(fd).some_usec - stall) / 1e4 / took;
-	r->rings = (double)(events_read(name) - rings) / took;
+	r->some_percent = (double)(lab_psi(&lab, name).some_usec - stall) / 1e4 / took;
+	r->rings = (double)(limit_hits(name) - rings) / took;
 	psb_watch_stats(watch, &after);
 	r->samples = (double)(after.samples - before.samples) / took;
 	r->alarms = (double)(after.alarms - before.alarms) / took;
@@ -151,7 +158,6 @@ static void measure(enum load load, const char *name, double some, double full, 
 			   before.high) /
 		  took;
 	r->level = (int)psb_watch_available(watch, NULL);
-	close(fd);
 }
 
 static void run_load(enum load load, struct result *r)
@@ -164,8 +170,9 @@ static void run_load(enum load load, struct result *r)
 	pid_t pid;
 
 	snprintf(name, sizeof(name), "load%d", (int)load);
-	ground_make(name);
-	if (load != IDLE) {
+	if (load == IDLE) {
+		lab_make(&lab, name, 0);
+	} else {
 		pressure = pressure_new(name, kind, LIMIT_BYTES);
 		/* far under: a little of it, now and then */
 		pressure_set(pressure, load == FAR_UNDER     ? 10000
@@ -173,14 +180,12 @@ static void run_load(enum load load, struct result *r)
 							     : 60000);
 	}
 	if (pressure && kind == PRESSURE_REFAULT) {
-		int fd = stall_open(name);
-		struct stall before, after;
+		struct lab_psi before, after;
 
 		sleep_usec(500 * USEC_PER_MSEC); /* the limit is reached */
-		before = stall_read(fd);
+		before = lab_psi(&lab, name);
 		sleep_usec(WINDOW_USEC);
-		after = stall_read(fd);
-		close(fd);
+		after = lab_psi(&lab, name);
 		some = (double)(after.some_usec - before.some_usec) / (double)WINDOW_USEC;
 		full = (double)(after.full_usec - before.full_usec) / (double)WINDOW_USEC;
 	}
@@ -200,7 +205,7 @@ static void run_load(enum load load, struct result *r)
 	}
 	if (pressure)
 		pressure_free(pressure);
-	ground_remove(name);
+	lab_remove(&lab, name);
 }
 
 static const char *level_name(int level)
@@ -267,19 +272,15 @@ static int work(void)
 {
 	struct result *results = shared_new(LOADS * sizeof(*results));
 
-	if (ground_why_not()) {
-		bench_say("\nCost: — %s", ground_why_not());
+	if (no_lab) {
+		bench_say("\nCost: — %s", no_lab);
 		bench_say("SKIP  no cgroups can be made here");
 		return bench_end();
 	}
 	for (unsigned i = 0; i < LOADS; i++) {
 		struct result *r = &results[i];
 
-		if (i != IDLE && !ground_has_memory()) {
-			r->error = -EOPNOTSUPP;
-			snprintf(r->why, sizeof(r->why),
-				 "no memory controller: no pressure can be made");
-		} else if (i == CLEAN_CACHE && !ground_is_unified()) {
+		if (i == CLEAN_CACHE && lab.v1) {
 			r->error = -EOPNOTSUPP;
 			snprintf(
 				r->why, sizeof(r->why),
@@ -295,5 +296,5 @@ static int work(void)
 int main(int argc, char **argv)
 {
 	bench_start("cost", "[SECONDS]", argc, argv, &seconds, 1);
-	return ground_run(work);
+	return run_in_lab(work);
 }

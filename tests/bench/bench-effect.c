@@ -52,7 +52,7 @@ static const char *runtime = "coreclr", *allow_missing, *only;
 static unsigned rounds = 1;
 static struct lane lanes[WAYS_MAX];
 static unsigned lane_count;
-static struct data data;
+static int data; /* the file */
 
 static const char help[] =
 	"  --runtime=R      coreclr (the default) or mono\n"
@@ -66,7 +66,7 @@ static const char help[] =
 struct run {
 	struct stage stage;
 	struct program *program;
-	struct neighbour *neighbour;
+	struct lab_readers *neighbour;
 };
 
 static bool get_ready(struct lane *lane, struct run *run)
@@ -102,7 +102,7 @@ static void watch_it(struct lane *lane, struct run *run)
 	const char *line;
 
 	stage_begin(&run->stage);
-	run->neighbour = neighbour_start(run->stage.run, &data, READERS, 0);
+	run->neighbour = neighbour_start(run->stage.run, data, READERS, 0);
 	end = run->stage.start_nsec + LENGTH_NSEC;
 	for (next = run->stage.start_nsec + SAMPLE_NSEC; next <= end; next += SAMPLE_NSEC) {
 		while (program_line(run->program, next, &line) > 0)
@@ -120,13 +120,13 @@ static void watch_it(struct lane *lane, struct run *run)
 			 program_fate(run->program));
 		return;
 	}
-	if (!neighbour_alive(run->neighbour)) {
+	if (!lab_readers_alive(run->neighbour)) {
 		snprintf(lane->failed, sizeof(lane->failed), "the neighbour was killed");
 		return;
 	}
 	series_add(&lane->before, (double)before / (double)MIB);
 	series_add(&lane->after, (double)program_rss(run->program) / (double)MIB);
-	series_add(&lane->passes, (double)neighbour_bytes(run->neighbour) / (double)data.size);
+	series_add(&lane->passes, (double)lab_readers_bytes(run->neighbour) / (double)FILE_BYTES);
 	series_add(&lane->stall_msec, (double)stage_stall(&run->stage).some_usec / 1000);
 	if (collected > 0 && first_stall > 0)
 		series_add(&lane->collected_sec, ((double)collected - (double)first_stall) / 1e9);
@@ -136,11 +136,11 @@ static void run_lane(struct lane *lane)
 {
 	struct run run = { .program = NULL };
 
-	data_evict(&data);
+	lab_data_evict(data);
 	stage_open(&run.stage, "effect", LIMIT, 0);
 	if (get_ready(lane, &run))
 		watch_it(lane, &run);
-	run.neighbour = neighbour_free(run.neighbour);
+	run.neighbour = lab_readers_free(run.neighbour);
 	if (!lane->failed[0] && !program_end(run.program, END_USEC))
 		snprintf(lane->failed, sizeof(lane->failed), "no clean end; %.150s",
 			 program_fate(run.program));
@@ -180,7 +180,7 @@ static void print_table(void)
 	snprintf(
 		title, sizeof(title),
 		"Effect, %s: idle with %s MiB of garbage beside a reader of %u MiB, %u MiB together, 10 s",
-		runtime, GARBAGE_MIB, (unsigned)(data.size / MIB), (unsigned)(LIMIT / MIB));
+		runtime, GARBAGE_MIB, (unsigned)(FILE_BYTES / MIB), (unsigned)(LIMIT / MIB));
 	table_begin(&t, "effect", title, columns, ELEMENTSOF(columns));
 	for (struct lane *lane = lanes; lane < lanes + lane_count; lane++) {
 		table_row(&t);
@@ -207,7 +207,7 @@ static void print_table(void)
 			table_note(&t, "%s: %.120s", lane->way->name, lane->remark);
 	}
 	table_print(&t);
-	bench_say("The file is on %s. Stall is `some` of the group.", data.where);
+	bench_say("Stall is `some` of the group.");
 }
 
 static void print_targets(void)
@@ -242,9 +242,8 @@ static int work(void)
 	static const char *const args[] = { GARBAGE_MIB, LIVE_MIB, NULL };
 	const struct way *way;
 
-	if (ground_why_not() || !ground_has_memory())
-		bench_die("no real pressure can be made here: %s",
-			  ground_why_not() ? ground_why_not() : "no memory controller");
+	if (no_lab)
+		bench_die("no real pressure can be made here: %s", no_lab);
 	for (unsigned i = 0; (way = way_at(runtime, i)) && lane_count < WAYS_MAX; i++) {
 		struct lane *lane = &lanes[lane_count];
 
@@ -285,5 +284,5 @@ int main(int argc, char **argv)
 	bench_help(help);
 	bench_start("effect", "[--runtime=coreclr|mono] [--way=NAME] [--allow-missing] [ROUNDS]",
 		    argc, argv, &rounds, 1);
-	return ground_run(work);
+	return run_in_lab(work);
 }

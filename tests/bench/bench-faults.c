@@ -13,7 +13,7 @@
  * Processes run two at a time at most, or as many as there are CPUs: those that spin would take each other's.
  */
 #include "contender.h"
-#include "ground.h"
+#include "stalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,19 +75,19 @@ static struct contender contender;
 /* In a child: breaks it. Returns: 0, or why it could not even be started. */
 static int break_it(enum fault fault, enum contender_kind kind, struct cell *cell)
 {
-	char path[GROUND_PATH], cgroup[GROUND_PATH], name[32];
+	char path[256], cgroup[128], name[32];
 	struct stimulus s = { .path = path };
 	int server, fd, r;
 	char said[128];
 
 	snprintf(name, sizeof(name), "f%d-%d", (int)fault, (int)kind);
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	snprintf(cgroup, sizeof(cgroup), "/%s/%s", ground_cgroup(), name);
+	snprintf(cgroup, sizeof(cgroup), "/%s/%s", lab.name, name);
 	switch (fault) {
 	case CGROUP_REMOVED:
 	case NO_TRIGGER:
-		ground_make(name);
-		ground_file(name, "memory.pressure", path);
+		lab_make(&lab, name, 0);
+		snprintf(path, sizeof(path), "%s", lab_file(&lab, name, "memory.pressure"));
 		s.kind = STIMULUS_PSI;
 		if (fault == CGROUP_REMOVED) {
 			s.trigger = TRIGGER;
@@ -96,7 +96,7 @@ static int break_it(enum fault fault, enum contender_kind kind, struct cell *cel
 		r = contender_start(kind, &s, told, cell, &contender);
 		sleep_usec(SETTLE_USEC);
 		if (fault == CGROUP_REMOVED)
-			ground_remove(name);
+			lab_remove(&lab, name);
 		break;
 	case PEER_CLOSED:
 		server = server_new(path);
@@ -163,10 +163,10 @@ static void run_all(void)
 		for (unsigned k = 0; k < ELEMENTSOF(kinds); k++) {
 			struct cell *cell = &cells[f][k];
 
-			if (needs_cgroup((enum fault)f) && ground_why_not()) {
+			if (needs_cgroup((enum fault)f) && no_lab) {
 				cell->error = -EACCES;
 				snprintf(cell->why, sizeof(cell->why), "%s: %.100s", fault_names[f],
-					 ground_why_not());
+					 no_lab);
 				continue;
 			}
 			if (running >= MAX(cpus, 1)) {
@@ -244,7 +244,7 @@ static int work(void)
 /* What a run that was killed left, too. */
 static void clean_up(void)
 {
-	char path[GROUND_PATH];
+	char path[LAB_PATH_MAX];
 
 	for (unsigned f = 0; f < FAULTS; f++)
 		for (unsigned k = 0; k < CONTENDERS; k++) {
@@ -262,7 +262,7 @@ int main(int argc, char **argv)
 	if (!mkdtemp(directory))
 		bench_die("%s: %s", directory, strerror(errno));
 	cells = shared_new(sizeof(*cells) * FAULTS);
-	status = ground_run(work);
+	status = run_in_lab(work);
 	clean_up();
 	return status;
 }

@@ -142,7 +142,7 @@ static bool serve(struct program *program, const char *order, uint64_t *ret_peak
 }
 
 static void measure(struct setting *s, struct stage *stage, struct program *program,
-		    struct neighbour *neighbour)
+		    struct lab_readers *neighbour)
 {
 	uint64_t peak, read_before;
 	const char *line;
@@ -151,7 +151,7 @@ static void measure(struct setting *s, struct stage *stage, struct program *prog
 	if (!serve(program, WARM_UP, &peak, &line))
 		return;
 	stage_begin(stage);
-	read_before = neighbour_bytes(neighbour);
+	read_before = lab_readers_bytes(neighbour);
 	if (!serve(program, MEASURED, &peak, &line))
 		return;
 	seconds = line_number(line, "seconds");
@@ -164,18 +164,18 @@ static void measure(struct setting *s, struct stage *stage, struct program *prog
 	series_add(&s->believes, line_number(line, "believes_mb"));
 	series_add(&s->stall_msec, (double)stage_stall(stage).some_usec / 1000);
 	series_add(&s->neighbour,
-		   (double)(neighbour_bytes(neighbour) - read_before) / (double)MIB / seconds);
+		   (double)(lab_readers_bytes(neighbour) - read_before) / (double)MIB / seconds);
 	series_add(&s->peak, (double)peak / (double)MIB);
 }
 
-static void run_short(struct setting *s, const struct data *data)
+static void run_short(struct setting *s, int data)
 {
-	struct neighbour *neighbour = NULL;
+	struct lab_readers *neighbour = NULL;
 	struct program *program;
 	struct stage stage;
 
-	data_evict(data);
-	if (ground_is_unified())
+	lab_data_evict(data);
+	if (!lab.v1)
 		stage_open(&stage, "load", LIMIT / 4 * 5, LIMIT);
 	else
 		stage_open(&stage, "load", LIMIT, 0);
@@ -183,11 +183,14 @@ static void run_short(struct setting *s, const struct data *data)
 	if (get_ready(program, has_bridge(s), s->failed, sizeof(s->failed))) {
 		neighbour = neighbour_start(stage.run, data, 1, PACE_USEC);
 		measure(s, &stage, program, neighbour);
-		if (!neighbour_alive(neighbour))
+		if (!lab_readers_alive(neighbour))
 			snprintf(s->failed, sizeof(s->failed), "the neighbour was killed");
 	}
-	neighbour = neighbour_free(neighbour);
-	s->oom_kills += (unsigned)ground_memory(stage.run).oom_kills;
+	neighbour = lab_readers_free(neighbour);
+	s->oom_kills += (unsigned)lab_number(
+		lab.v1 ? lab_v1_file(&lab, stage.run, "memory.oom_control")
+		       : lab_file(&lab, stage.run, "memory.events"),
+		"oom_kill ");
 	if (!program_end(program, END_USEC) && !s->failed[0])
 		snprintf(s->failed, sizeof(s->failed), "%s", program_fate(program));
 	program_free(program);
@@ -239,8 +242,8 @@ static void print_short(void)
 
 	snprintf(title, sizeof(title),
 		 "Short: busy, %s MiB live, beside a reader of %u MiB, %s of %u MiB, 20 s",
-		 LIVE_MIB, (unsigned)(FILE_BYTES / MIB),
-		 ground_is_unified() ? "memory.high" : "v1 hard limit", (unsigned)(LIMIT / MIB));
+		 LIVE_MIB, (unsigned)(FILE_BYTES / MIB), !lab.v1 ? "memory.high" : "v1 hard limit",
+		 (unsigned)(LIMIT / MIB));
 	table_begin(&t, "short", title, columns, ELEMENTSOF(columns));
 	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
 		table_row(&t);
@@ -421,11 +424,10 @@ static int work(void)
 {
 	struct contest contests[ELEMENTSOF(settings)] = { { .hook = NULL } };
 	unsigned contest_count = 0;
-	struct data data;
+	int data;
 
-	if (ground_why_not() || !ground_has_memory())
-		bench_die("no real pressure can be made here: %s",
-			  ground_why_not() ? ground_why_not() : "no memory controller");
+	if (no_lab)
+		bench_die("no real pressure can be made here: %s", no_lab);
 	find_settings();
 	if (settings[0].missing && !allow_missing)
 		bench_die("%s", settings[0].missing);
@@ -437,7 +439,7 @@ static int work(void)
 	for (unsigned round = 0; round < numbers[0]; round++)
 		for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++)
 			if (!s->missing && !s->failed[0])
-				run_short(s, &data);
+				run_short(s, data);
 	print_short();
 	print_losses();
 	print_short_targets();
@@ -463,5 +465,5 @@ int main(int argc, char **argv)
 	bench_start("load", "[--allow-missing] [ROUNDS [PAIRS]]", argc, argv, numbers, 2);
 	if (strcmp(runtime, "coreclr") != 0)
 		bench_die("--runtime=%s: only coreclr has a load program", runtime);
-	return ground_run(work);
+	return run_in_lab(work);
 }

@@ -57,7 +57,7 @@
 static const char *runtime = "coreclr", *way_name, *allow_missing;
 static unsigned numbers[2] = { 10, 3 }; /* runs of what is judged, of the rest */
 static const char *garbage_mib = "400";
-static struct data data;
+static int data; /* the file */
 
 static const char help[] =
 	"  --runtime=R      coreclr (the default) or mono\n"
@@ -102,13 +102,11 @@ static struct sidecar sidecar_start(const char *group, unsigned mib_per_sec)
 	struct sidecar sidecar = { .mib = shared_new(sizeof(*sidecar.mib)) };
 
 	fflush(stdout);
-	sidecar.pid = fork();
+	sidecar.pid = lab_fork(&lab, group);
 	if (sidecar.pid < 0)
-		bench_die("fork: %s", strerror(errno));
+		bench_die("%s: %s", group, strerror(-sidecar.pid));
 	if (sidecar.pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close_range(STDERR_FILENO + 1, ~0u, 0); /* the program's pipe is not ours */
-		ground_enter(group);
 		grow(sidecar.mib, mib_per_sec);
 	}
 	return sidecar;
@@ -153,26 +151,26 @@ static struct scene scenes[] = {
 /* In the outer group is nobody, in "app" the program, in "others" the others; in one group all are in "app". */
 static void open_groups(const struct scene *scene)
 {
-	ground_remove("survive");
-	ground_make_parent("survive");
-	ground_make("survive/app");
-	ground_make("survive/others");
-	ground_limit("survive", scene->pod ? LIMIT : 0);
-	ground_limit("survive/app", scene->pod ? 0 : LIMIT);
-	ground_limit("survive/others", 0);
-	if (scene->high && !ground_high("survive/app", LIMIT / 8 * 7))
-		bench_die("memory.high cannot be set");
+	char high[32];
+
+	lab_make(&lab, "survive", scene->pod ? LIMIT : 0);
+	lab_delegate(&lab, "survive");
+	lab_make(&lab, "survive/app", scene->pod ? 0 : LIMIT);
+	lab_make(&lab, "survive/others", 0);
+	snprintf(high, sizeof(high), "%llu", (unsigned long long)(LIMIT / 8 * 7));
+	if (scene->high)
+		lab_write(lab_file(&lab, "survive/app", "memory.high"), high);
 }
 
 /* Lets the sidecar grow until it has all, or somebody is dead. */
 static void let_it_grow(struct program *program, const struct sidecar *sidecar,
-			const struct neighbour *shipper)
+			const struct lab_readers *shipper)
 {
 	uint64_t until = now_nsec() + GROWN_USEC * NSEC_PER_USEC;
 	const char *line;
 
 	while (now_nsec() < until && atomic_load(sidecar->mib) < SIDECAR_MIB &&
-	       child_alive(sidecar->pid) && neighbour_alive(shipper))
+	       lab_alive(sidecar->pid) && lab_readers_alive(shipper))
 		if (program_line(program, now_nsec() + STEP_NSEC, &line) < 0)
 			return;
 	/* the last page was written; who has to die for it may still be dying */
@@ -202,7 +200,7 @@ static void judge(struct outcome *o, struct program *program, const struct sidec
 		series_add(&o->rss_after, (double)program_rss(program) / (double)MIB);
 		series_add(&o->full_collections, (double)(collections - collections_before));
 		/* memory.high slows down who wants more */
-		if (atomic_load(sidecar->mib) < SIDECAR_MIB && child_alive(sidecar->pid))
+		if (atomic_load(sidecar->mib) < SIDECAR_MIB && lab_alive(sidecar->pid))
 			snprintf(o->failed, sizeof(o->failed), "the sidecar got %u MiB in %u s",
 				 atomic_load(sidecar->mib), (unsigned)(GROWN_USEC / USEC_PER_SEC));
 	} else if (program_was_killed(program)) {
@@ -218,13 +216,13 @@ static void run(const struct scene *scene, struct outcome *o, const struct comma
 		bool bridge)
 {
 	const char *others = scene->pod ? "survive/others" : "survive/app", *line;
-	struct neighbour *shipper;
+	struct lab_readers *shipper;
 	struct program *program;
 	struct sidecar sidecar;
 	long collections;
 	uint64_t until;
 
-	data_evict(&data);
+	lab_data_evict(data);
 	open_groups(scene);
 	o->runs++;
 	program = program_start("survive/app", command);
@@ -232,7 +230,7 @@ static void run(const struct scene *scene, struct outcome *o, const struct comma
 		snprintf(o->failed, sizeof(o->failed), "never got ready; %.120s",
 			 program_fate(program));
 		program_free(program);
-		ground_remove("survive");
+		lab_remove(&lab, "survive");
 		return;
 	}
 	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
@@ -243,22 +241,22 @@ static void run(const struct scene *scene, struct outcome *o, const struct comma
 			break;
 		}
 	collections = ask(program);
-	shipper = neighbour_start(others, &data, 1, PACE_USEC);
+	shipper = neighbour_start(others, data, 1, PACE_USEC);
 	/* one pass, so that its file is in use when it matters */
-	while (neighbour_bytes(shipper) < data.size && neighbour_alive(shipper))
+	while (lab_readers_bytes(shipper) < FILE_BYTES && lab_readers_alive(shipper))
 		sleep_usec(10000);
 	sidecar = sidecar_start(others, scene->mib_per_sec);
 
 	let_it_grow(program, &sidecar, shipper);
 	judge(o, program, &sidecar, collections);
-	if (!neighbour_alive(shipper))
+	if (!lab_readers_alive(shipper))
 		o->others_killed++;
-	neighbour_free(shipper);
+	lab_readers_free(shipper);
 	if (!sidecar_end(&sidecar))
 		o->others_killed++;
 	program_end(program, END_USEC);
 	program_free(program);
-	ground_remove("survive");
+	lab_remove(&lab, "survive");
 }
 
 /* ---- what came out ---------------------------------------------------------------------------------------- */
@@ -345,9 +343,8 @@ static int work(void)
 	char parent[128];
 	const char *why;
 
-	if (ground_why_not() || !ground_has_memory())
-		bench_die("no real pressure can be made here: %s",
-			  ground_why_not() ? ground_why_not() : "no memory controller");
+	if (no_lab)
+		bench_die("no real pressure can be made here: %s", no_lab);
 	if (!way_at(runtime, 0))
 		bench_die("--runtime=%s: coreclr and mono are known", runtime);
 	/* Mono's heap is a third larger than what is in it */
@@ -367,13 +364,13 @@ static int work(void)
 		bench_die("%s: %s", way->name, why);
 	if (way->attach || way->own_app)
 		bench_die("--way=%s: only ways that are there from the start", way->name);
-	snprintf(parent, sizeof(parent), "PSIBRIDGE_CGROUP=%s/survive", ground_cgroup());
+	snprintf(parent, sizeof(parent), "PSIBRIDGE_CGROUP=%s/survive", lab.name);
 
 	data = data_new(FILE_BYTES);
 	for (struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++) {
 		struct command command = bridged;
 
-		if (s->high && !ground_is_unified())
+		if (s->high && lab.v1)
 			continue;
 		for (unsigned i = 0; s->pod && i < STAGE_ENV_MAX; i++)
 			if (!command.env[i]) {
@@ -399,5 +396,5 @@ int main(int argc, char **argv)
 	bench_start("survive",
 		    "[--runtime=coreclr|mono] [--way=NAME] [--allow-missing] [RUNS [OTHERS]]", argc,
 		    argv, numbers, 2);
-	return ground_run(work);
+	return run_in_lab(work);
 }

@@ -17,7 +17,7 @@
  *
  * Beside it, on the same cgroups: one trigger each, as everybody else does it. 300 of them, for 10,000 would take minutes to close.
  */
-#include "ground.h"
+#include "stalls.h"
 
 #include <psibridge/psibridge.h>
 
@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,16 +121,7 @@ static unsigned count_fds(unsigned *ret_triggers)
 
 static double rss_kib(void)
 {
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[200];
-	double kib = 0;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (strncmp(line, "VmRSS:", 6) == 0)
-			kib = strtod(line + 6, NULL);
-	if (file)
-		fclose(file);
-	return kib;
+	return (double)lab_proc_number(getpid(), "status", "VmRSS:");
 }
 
 static double ms_since(uint64_t start_nsec)
@@ -139,7 +131,7 @@ static double ms_since(uint64_t start_nsec)
 
 /* ---- one size ---------------------------------------------------------------------------------------- */
 
-static char stalling[GROUND_PATH];
+static char stalling[LAB_PATH_MAX];
 static _Atomic uint64_t told_nsec;
 static _Atomic unsigned wrong;
 
@@ -166,8 +158,7 @@ static struct psb_stats stats_of(psb_watch *watch)
 /* Until the notification. The clock starts with the first stall. */
 static void follow(psb_watch *watch, struct pressure *pressure, const char *name, struct result *r)
 {
-	int fd = stall_open(name);
-	uint64_t before = stall_read(fd).some_usec, alarms = stats_of(watch).alarms;
+	uint64_t before = lab_psi(&lab, name).some_usec, alarms = stats_of(watch).alarms;
 	uint64_t start = now_nsec(), stall = 0, alarm = 0, at;
 	unsigned sweeps = 0;
 
@@ -177,14 +168,13 @@ static void follow(psb_watch *watch, struct pressure *pressure, const char *name
 		struct psb_stats stats = stats_of(watch);
 
 		sweeps = (unsigned)stats.sweeps;
-		if (!stall && stall_read(fd).some_usec > before)
+		if (!stall && lab_psi(&lab, name).some_usec > before)
 			stall = now;
 		if (!alarm && stats.alarms > alarms)
 			alarm = now;
 		sleep_usec(LOOK_USEC);
 	}
-	r->stall_ms = (double)(stall_read(fd).some_usec - before) / 1000;
-	close(fd);
+	r->stall_ms = (double)(lab_psi(&lab, name).some_usec - before) / 1000;
 	r->stalled = stall > 0;
 	r->told = at > 0;
 	if (!at || !stall)
@@ -199,14 +189,14 @@ static void follow(psb_watch *watch, struct pressure *pressure, const char *name
 static int watch_all(unsigned size, psb_bridge **ret_bridge, psb_watch **ret_watch, char *why,
 		     size_t why_size)
 {
-	char pattern[GROUND_PATH];
+	char pattern[128];
 	struct psb_watch_options options = { .size = sizeof(options),
 					     .pattern = pattern,
 					     .error_text = why,
 					     .error_text_size = why_size };
 	int r;
 
-	snprintf(pattern, sizeof(pattern), "/%s/t%u/**", ground_cgroup(), size);
+	snprintf(pattern, sizeof(pattern), "/%s/t%u/**", lab.name, size);
 	r = psb_bridge_new(NULL, ret_bridge);
 	if (r < 0)
 		return r;
@@ -290,11 +280,11 @@ static void measure_naive(_unused_ struct pressure *pressure, const char *parent
 	uint64_t start = now_nsec();
 
 	for (unsigned i = 0; i < r->count; i++) {
-		char name[NAME_SIZE], path[GROUND_PATH];
+		char name[NAME_SIZE];
 
 		snprintf(name, sizeof(name), "%s/c%05u", parent, i);
-		ground_file(name, "memory.pressure", path);
-		opened[i] = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		opened[i] = open(lab_file(&lab, name, "memory.pressure"),
+				 O_RDWR | O_NONBLOCK | O_CLOEXEC);
 		if (opened[i] < 0 || write(opened[i], NAIVE_TRIGGER, sizeof(NAIVE_TRIGGER)) < 0) {
 			r->error = -errno;
 			snprintf(r->why, sizeof(r->why), "one trigger each: %s", strerror(errno));
@@ -367,10 +357,8 @@ static void print_tree(const struct result *results, const struct result *naive)
 		if (!r->told || !r->stalled) {
 			while (t.cells < t.width)
 				cell_none(&t);
-			table_note(&t, !ground_has_memory()
-					       ? "no memory controller: no stall can be made"
-				       : r->stalled ? "it stalled and was not told"
-						    : "the cgroup would not stall");
+			table_note(&t, r->stalled ? "it stalled and was not told"
+						  : "the cgroup would not stall");
 			continue;
 		}
 		cell_number(&t, r->alarm_ms, 0);
@@ -424,28 +412,29 @@ static void print_targets(const struct result *results)
 
 static void run_size(unsigned size, struct result *r, struct result *naive)
 {
-	struct pressure *pressure = NULL;
+	struct pressure *pressure;
 	char name[NAME_SIZE], parent[NAME_SIZE];
 
 	snprintf(parent, sizeof(parent), "t%u", size);
-	ground_make_parent(parent);
+	lab_make(&lab, parent, 0);
+	lab_delegate(&lab, parent);
 	for (unsigned i = 0; i < size; i++) {
 		name_of(size, i, name);
-		ground_make(name);
+		/* no twins in v1, but for the one that stalls */
+		if (i != size / 2 && mkdir(lab_file(&lab, name, ""), 0755) < 0)
+			bench_die("%s: %s", name, strerror(errno));
 	}
 	name_of(size, size / 2, name);
-	snprintf(stalling, sizeof(stalling), "/%s/%s", ground_cgroup(), name);
-	if (ground_has_memory())
-		pressure = pressure_new(name, PRESSURE_REFAULT, LIMIT_BYTES);
+	snprintf(stalling, sizeof(stalling), "/%s/%s", lab.name, name);
+	pressure = pressure_new(name, PRESSURE_REFAULT, LIMIT_BYTES);
 	r->count = size;
 	in_child(measure_tree, pressure, name, r);
-	if (pressure)
-		pressure_free(pressure);
+	pressure_free(pressure);
 	if (naive) {
 		naive->count = MIN(size, (unsigned)NAIVE);
 		in_child(measure_naive, NULL, parent, naive);
 	}
-	ground_remove(parent);
+	lab_remove(&lab, parent);
 }
 
 static int work(void)
@@ -453,8 +442,8 @@ static int work(void)
 	struct result *results = shared_new((size_t)n_sizes * sizeof(*results));
 	struct result *naive = shared_new(sizeof(*naive));
 
-	if (ground_why_not()) {
-		bench_say("\nA tree: — %s", ground_why_not());
+	if (no_lab) {
+		bench_say("\nA tree: — %s", no_lab);
 		bench_say("SKIP  no cgroups can be made here");
 		return bench_end();
 	}
@@ -471,5 +460,5 @@ int main(int argc, char **argv)
 
 	if (n > 0)
 		n_sizes = n;
-	return ground_run(work);
+	return run_in_lab(work);
 }

@@ -9,7 +9,7 @@
  * It dies with us (PR_SET_PDEATHSIG). It may outlive the end of its output, and its output it
  * (children hold the pipe): only waitpid() says what became of it.
  */
-#include "effect-stage.h"
+#include "effect-program.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,11 +54,8 @@ static const char *const not_inherited[] = {
 	"MONO_ENV_OPTIONS",
 };
 
-static _Noreturn void become(const char *group, const struct command *command, int in, int out)
+static _Noreturn void become(const struct command *command, int in, int out)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (group)
-		ground_enter(group);
 	for (unsigned i = 0; i < ELEMENTSOF(not_inherited); i++)
 		unsetenv(not_inherited[i]);
 	for (unsigned i = 0; i < STAGE_ENV_MAX && command->env[i]; i++) {
@@ -86,11 +83,11 @@ struct program *program_start(const char *group, const struct command *command)
 	if (!p || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
 		bench_die("%s: %s", command->argv[0], strerror(errno));
 	fflush(stdout);
-	p->pid = fork();
+	p->pid = lab_fork(&lab, group);
 	if (p->pid < 0)
-		bench_die("fork: %s", strerror(errno));
+		bench_die("%s: no process: %s", command->argv[0], strerror(-p->pid));
 	if (p->pid == 0)
-		become(group, command, in[0], out[1]);
+		become(command, in[0], out[1]);
 	close(in[0]);
 	close(out[1]);
 	p->in = in[1];
@@ -229,19 +226,7 @@ double line_number(const char *line, const char *key)
 
 uint64_t program_rss(const struct program *p)
 {
-	char path[64], text[128] = "", *second;
-	int fd;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)p->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[MAX(n, 0)] = '\0';
-	second = strchr(text, ' ');
-	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+	return lab_proc_number(p->pid, "status", "VmRSS:") << 10;
 }
 
 uint64_t program_cpu_nsec(const struct program *p)

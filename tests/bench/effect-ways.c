@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WAY_PATH 600
 #define GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
 #define ATTACH_USEC (20 * USEC_PER_SEC)
 
@@ -89,7 +90,7 @@ const struct way *way_named(const char *runtime, const char *name)
 
 static const char *build_tree(void)
 {
-	static char path[GROUND_PATH];
+	static char path[WAY_PATH];
 	const char *given = getenv("builddir");
 	ssize_t n;
 
@@ -113,7 +114,7 @@ static const char *build_tree(void)
 static bool in_path(const char *program)
 {
 	const char *dir = getenv("PATH");
-	char path[GROUND_PATH];
+	char path[WAY_PATH];
 
 	while (dir && *dir) {
 		size_t length = strcspn(dir, ":");
@@ -127,13 +128,13 @@ static bool in_path(const char *program)
 	return false;
 }
 
-static char why[GROUND_PATH + 64];
+static char why[WAY_PATH + 64];
 
 /* "@" in a word becomes the build tree; what it leads to must be there. Returns: NULL: it is not. */
 static const char *expand(const char *word)
 {
 	const char *at = strchr(word, '@'), *equals;
-	char file[GROUND_PATH], *text;
+	char file[WAY_PATH], *text;
 
 	if (!at)
 		return word;

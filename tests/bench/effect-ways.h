@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "effect-stage.h"
+#include "effect-program.h"
 
 struct way {
 	const char *runtime; /* "coreclr", "mono" */

@@ -28,7 +28,7 @@
 
 #include "../skip.h"
 #include "core/wire.h"
-#include "lab.h"
+#include "../pressure.h"
 #include "manager-double.h"
 #include "psibridge/psibridge.h"
 
@@ -244,15 +244,6 @@ static inline void bench_stop(struct bench *b)
 	b->dir[0] = '\0';
 }
 
-/* This process into `group`; NULL: out of the lab. */
-static inline void bench_move(const char *group)
-{
-	char root[128];
-
-	snprintf(root, sizeof(root), "%s/cgroup.procs", lab.mount);
-	lab_write(group ? lab_file(&lab, group, "cgroup.procs") : root, "0");
-}
-
 /* ---- clients ------------------------------------------------------------------------------------ */
 
 /* In `group`, having written `hello` (NULL: nothing); at home afterwards. */
@@ -262,7 +253,7 @@ static inline int bench_client(struct bench *b, const char *group, const char *h
 			   bench_number(b, "clients", "refused");
 	int fd;
 
-	bench_move(group);
+	lab_enter(&lab, group);
 	fd = bench_connect(b->notify);
 	if (hello)
 		assert_int_equal(send(fd, hello, strlen(hello), MSG_NOSIGNAL), strlen(hello));
@@ -270,7 +261,7 @@ static inline int bench_client(struct bench *b, const char *group, const char *h
 					     bench_number(b, "clients", "refused") >
 				     before))
 		fail_msg("the client was not noticed");
-	bench_move(HOME);
+	lab_enter(&lab, HOME);
 	return fd;
 }
 

@@ -37,7 +37,7 @@ static inline int tear_down(void **state)
 {
 	(void)state;
 	if (!no_lab) {
-		bench_move(NULL);
+		lab_enter(&lab, NULL);
 		lab_close(&lab);
 	}
 	return 0;
@@ -56,7 +56,7 @@ static inline int stop(void **state)
 {
 	(void)state;
 	if (!no_lab) {
-		bench_move(NULL);
+		lab_enter(&lab, NULL);
 		bench_stop(&bench);
 	}
 	return 0;

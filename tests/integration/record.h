@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lab.h"
+#include "../pressure.h"
 
 #define RECORD_MAX 128
 

@@ -8,6 +8,7 @@
  */
 #include "../unit/unit.h"
 #include "daemon-bench.h"
+#include "threads.h"
 
 #include <dirent.h>
 #include <signal.h>
@@ -57,26 +58,10 @@ static const char *group_of(unsigned i)
 
 /* ---- what /proc says of the daemon ---------------------------------------------------------------- */
 
-static long long proc_number(pid_t pid, const char *file, const char *key)
-{
-	char path[64], line[256];
-	long long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (strncmp(line, key, strlen(key)) == 0)
-			value = strtoll(line + strlen(key), NULL, 10);
-	if (f)
-		fclose(f);
-	return value;
-}
-
 /* How often any of its threads woke up: each time it went to sleep. */
 static long long switches(pid_t pid)
 {
-	char path[64], line[256];
+	char path[64];
 	long long sum = 0;
 	struct dirent *entry;
 	DIR *dir;
@@ -84,20 +69,9 @@ static long long switches(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
 	assert_non_null(dir);
-	while ((entry = readdir(dir))) {
-		char status[384];
-		FILE *f;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(status, sizeof(status), "%s/%s/status", path, entry->d_name);
-		f = fopen(status, "re");
-		while (f && fgets(line, sizeof(line), f))
-			if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
-				sum += strtoll(line + 24, NULL, 10);
-		if (f)
-			fclose(f);
-	}
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			sum += (long long)thread_switches(atoi(entry->d_name));
 	closedir(dir);
 	return sum;
 }
@@ -117,7 +91,7 @@ static long long stats_of(const char *counter)
 
 static long long rss_kb(void)
 {
-	return proc_number(bench.service, "smaps_rollup", "Rss:");
+	return (long long)lab_proc_number(bench.service, "smaps_rollup", "Rss:");
 }
 
 /* ---- the crowd ------------------------------------------------------------------------------------ */
@@ -128,11 +102,11 @@ static int join(unsigned i)
 	struct wire_record r;
 	int fd;
 
-	bench_move(group_of(i));
+	lab_enter(&lab, group_of(i));
 	fd = bench_connect(bench.notify);
 	assert_int_equal(send(fd, "psibridge/1\n", 12, MSG_NOSIGNAL), 12);
 	bench_expect(fd, 20000, WIRE_WELCOME, PSB_HIGH, &r);
-	bench_move(HOME);
+	lab_enter(&lab, HOME);
 	heard[i].level = PSB_HIGH;
 	return fd;
 }
@@ -277,7 +251,7 @@ static int tear_down(void **state)
 	if (no_lab)
 		return 0;
 	lab_kill_all();
-	bench_move(NULL);
+	lab_enter(&lab, NULL);
 	bench_stop(&bench);
 	lab_close(&lab);
 	return 0;
@@ -294,12 +268,12 @@ static void a_client_costs_a_few_hundred_bytes_and_no_thread(void **state)
 		clients[i] = join(i);
 	few = rss_kb();
 	printf("# %u clients: RSS %lld kB, %lld threads\n", FEW, few,
-	       proc_number(bench.service, "status", "Threads:"));
+	       (long long)lab_proc_number(bench.service, "status", "Threads:"));
 	for (unsigned i = FEW; i < crowd; i++)
 		clients[i] = join(i);
 	all = rss_kb();
 	printf("# %u clients: RSS %lld kB, %lld threads: %lld bytes a client\n", crowd, all,
-	       proc_number(bench.service, "status", "Threads:"),
+	       (long long)lab_proc_number(bench.service, "status", "Threads:"),
 	       (all - few) * 1024 / (crowd - FEW));
 	assert_int_equal(bench_number(&bench, "clients", "records"), crowd);
 	if (!SANITIZED) /* whose allocator keeps what is freed */

@@ -35,7 +35,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	if (!no_lab) {
-		bench_move(NULL);
+		lab_enter(&lab, NULL);
 		lab_close(&lab);
 	}
 	return 0;
@@ -54,7 +54,7 @@ static void start_host(const char *group)
 	host = (struct host){ .record = RECORD_INIT };
 	setenv("MEMORY_PRESSURE_WATCH", bench.notify, 1);
 	setenv("MEMORY_PRESSURE_WRITE", "c29tZSAyMDAwMDAgMjAwMDAwMAA=", 1);
-	bench_move(group);
+	lab_enter(&lab, group);
 	assert_int_equal(psb_bridge_new(NULL, &host.bridge), 0);
 	r = psb_watch_new(host.bridge, &o, &host.watch);
 	if (r < 0)
@@ -69,7 +69,7 @@ static void stop_host(void)
 	host.bridge = psb_bridge_unref(host.bridge);
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	unsetenv("MEMORY_PRESSURE_WRITE");
-	bench_move(HOME);
+	lab_enter(&lab, HOME);
 }
 
 static int start(void **state)
@@ -89,7 +89,7 @@ static int stop(void **state)
 		return 0;
 	lab_kill_all();
 	stop_host();
-	bench_move(NULL);
+	lab_enter(&lab, NULL);
 	bench_stop(&bench);
 	return 0;
 }
@@ -234,7 +234,7 @@ static void while_it_is_away_the_library_helps_itself_and_comes_back(void **stat
 	EXPECT(70000, source_is("psibridged"));
 	EXPECT(30000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
 	lows = count(PSB_LOW);
-	bench_move(HOME);
+	lab_enter(&lab, HOME);
 	bench_simulate(&bench, "a", "low");
 	EXPECT(5000, count(PSB_LOW) > lows);
 }

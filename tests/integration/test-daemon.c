@@ -6,8 +6,8 @@
  */
 #include "../unit/unit.h"
 #include "daemon-stage.h"
+#include "threads.h"
 
-#include <dirent.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
@@ -103,7 +103,7 @@ static void refusal_of_nobody(const char *group, const char *hello, char *text, 
 	pid_t pid;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	bench_move(group);
+	lab_enter(&lab, group);
 	pid = fork();
 	if (pid == 0) {
 		struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -120,7 +120,7 @@ static void refusal_of_nobody(const char *group, const char *hello, char *text, 
 		/* after a refusal the connection ends */
 		_exit(record.kind == WIRE_REFUSED && bench_bytes(fd, 10000) != -1 ? 5 : 0);
 	}
-	bench_move(HOME);
+	lab_enter(&lab, HOME);
 	close(pair[1]);
 	assert_int_equal(recv(pair[0], &record, sizeof(record), 0), sizeof(record));
 	snprintf(text, size, "%s", record.kind == WIRE_REFUSED ? record.text : "welcome");
@@ -251,32 +251,6 @@ static void somebody_elses_service_goes_on(int other)
 	bench_simulate(&bench, "b", "low");
 	bench_expect(other, 5000, WIRE_LEVEL, PSB_LOW, &r);
 	assert_true(r.time_usec + 2000000 > lab_now_usec());
-}
-
-/* The thread of `pid` that has this name; 0: none. */
-static pid_t thread_named(pid_t pid, const char *name)
-{
-	char path[64], line[32];
-	struct dirent *entry;
-	pid_t found = 0;
-	DIR *tasks;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	tasks = opendir(path);
-	assert_non_null(tasks);
-	while (found == 0 && (entry = readdir(tasks))) {
-		FILE *comm;
-
-		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/comm", (int)pid, entry->d_name);
-		comm = fopen(path, "re");
-		if (comm && fgets(line, sizeof(line), comm) &&
-		    strncmp(line, name, strlen(name)) == 0)
-			found = (pid_t)strtol(entry->d_name, NULL, 10);
-		if (comm)
-			fclose(comm);
-	}
-	closedir(tasks);
-	return found;
 }
 
 /* The thread that waits for the kernel stands still; all others go on. */
@@ -423,10 +397,10 @@ static void ten_thousand_connections_harm_nobody(void **state)
 
 	(void)state;
 	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_move("a");
+	lab_enter(&lab, "a");
 	for (int i = 0; i < 10000; i++)
 		close(bench_connect(bench.notify));
-	bench_move(HOME);
+	lab_enter(&lab, HOME);
 	somebody_elses_service_goes_on(other);
 	assert_true(LAB_WAIT(20000, bench_number(&bench, "clients", "connected") == 1));
 	close(other);

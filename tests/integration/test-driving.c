@@ -361,9 +361,8 @@ static void each_way_tells_the_same(unsigned rung)
 		for (unsigned w = 0; w < WAYS && can_wait_with(backend); w++) {
 			size_t n = strlen(chain);
 
-			if (n > 0 && !lab.v1)
-				lab_write(lab_file(&lab, chain, "cgroup.subtree_control"),
-					  "+memory");
+			if (n > 0)
+				lab_delegate(&lab, chain);
 			snprintf(chain + n, sizeof(chain) - n, "%s%u", n ? "/" : "", driven_count);
 			/* the limit is the innermost one's: reclaim begins where it is hit first */
 			lab_make(&lab, chain,

@@ -28,7 +28,7 @@
 
 #include "../unit/unit.h"
 #include "../skip.h"
-#include "lab.h"
+#include "../pressure.h"
 
 static struct lab lab;
 static const char *no_lab;

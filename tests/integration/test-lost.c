@@ -41,15 +41,6 @@ static void check_tells(struct fixture *f, const char *group)
 	WAIT_FOR(f, 15000u, record_find(&f->record, n, PSB_KIND_LEVEL, PSB_HIGH, path));
 }
 
-/* The whole process. */
-static void move_to(const char *group)
-{
-	char root[128];
-
-	snprintf(root, sizeof(root), "%s/cgroup.procs", lab.mount);
-	lab_write(group ? lab_file(&lab, group, "cgroup.procs") : root, "0");
-}
-
 static void psi_that_is_switched_off_is_no_removal_and_comes_back(void **state)
 {
 	static struct fixture f;
@@ -183,11 +174,11 @@ static void our_own_watch_follows_us_when_the_old_cgroup_goes(void **state)
 		SKIP(no_lab);
 	lab_make(&lab, "from", 0);
 	lab_make(&lab, "to", LAB_LIMIT);
-	move_to("from");
+	lab_enter(&lab, "from");
 	start_with(&f, &(struct psb_watch_options){ 0 }, NULL, PSB_INLINE | PSB_TELL_SOURCE);
 	before = source_of(&f);
 	assert_string_equal(before.cgroup, lab_path(&lab, "from"));
-	move_to("to");
+	lab_enter(&lab, "to");
 	lab_remove(&lab, "from");
 	WAIT_FOR(&f, 3000u, heard_gone(&f));
 	WAIT_FOR(&f, 3000u,
@@ -197,7 +188,7 @@ static void our_own_watch_follows_us_when_the_old_cgroup_goes(void **state)
 	assert_int_equal(source_of(&f).rung, best_rung());
 	assert_string_equal(before.cgroup, lab_path(&lab, "from")); /* valid as long as the watch */
 	check_tells(&f, "to");
-	move_to(NULL);
+	lab_enter(&lab, NULL);
 	stop(&f);
 	lab_remove(&lab, "to");
 }

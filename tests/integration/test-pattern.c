@@ -4,6 +4,7 @@
  */
 #include "../unit/unit.h"
 #include "fixture.h"
+#include "threads.h"
 
 #include <dirent.h>
 
@@ -33,8 +34,7 @@ static const char *child(const char *trunk, unsigned i)
 static void plant(const char *trunk, unsigned many)
 {
 	lab_make(&lab, trunk, 0);
-	if (!lab.v1)
-		lab_write(lab_file(&lab, trunk, "cgroup.subtree_control"), "+memory");
+	lab_delegate(&lab, trunk);
 	for (unsigned i = 0; i < many; i++)
 		lab_make(&lab, child(trunk, i), LAB_LIMIT);
 }
@@ -215,8 +215,7 @@ static void two_stars_name_the_leaf(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	plant("deep", 3);
-	if (!lab.v1)
-		lab_write(lab_file(&lab, "deep/c1", "cgroup.subtree_control"), "+memory");
+	lab_delegate(&lab, "deep/c1");
 	lab_make(&lab, "deep/c1/leaf", LAB_LIMIT);
 	watch_pattern(&f, "deep", "**");
 	pid = lab_press(&lab, "deep/c1/leaf");
@@ -243,14 +242,14 @@ static void when_the_trunk_is_made_anew_the_pattern_goes_on(void **state)
 	watch_pattern(&f, "trunk", "*");
 	lab_sleep_ms(200);
 	fell("trunk", 2);
-	loop = lab_thread("psb-loop");
+	loop = thread_named(0, "psb-loop");
 	/* waiting costs nothing; the first of these may see the end of the old trunk */
 	for (unsigned i = 0; i < 4 && !quiet; i++) {
-		cpu = lab_thread_cpu_usec(loop);
-		switches = lab_thread_switches(loop);
+		cpu = thread_cpu_usec(loop);
+		switches = thread_switches(loop);
 		samples = stats_of(&f).samples;
 		lab_sleep_ms(1500);
-		quiet = lab_thread_switches(loop) == switches && lab_thread_cpu_usec(loop) == cpu;
+		quiet = thread_switches(loop) == switches && thread_cpu_usec(loop) == cpu;
 	}
 	assert_true(quiet);
 	assert_int_equal(record_count(&f.record), 0);

@@ -14,6 +14,7 @@
 
 #include "../unit/unit.h"
 #include "fixture.h"
+#include "threads.h"
 
 /* The default of critical, "full 100ms/2s": of a single process `some` is `full`, so it comes
  * before low's 200 ms. */
@@ -258,7 +259,7 @@ static void a_removed_cgroup_is_told_once_and_costs_nothing_afterwards(void **st
 		SKIP(no_lab);
 	lab_make(&lab, "removed", LAB_LIMIT);
 	start(&f, "removed");
-	WAIT_FOR(&f, 1000u, (loop = lab_thread("psb-loop")) != 0);
+	WAIT_FOR(&f, 1000u, (loop = thread_named(0, "psb-loop")) != 0);
 	pid = lab_press(&lab, "removed");
 	WAIT_FOR(&f, 12000u, HEARD(&f, PSB_LOW));
 	lab_kill(pid);
@@ -267,9 +268,9 @@ static void a_removed_cgroup_is_told_once_and_costs_nothing_afterwards(void **st
 	/* sampling finds out, or the poll on a trigger */
 	WAIT_FOR(&f, 3000u, record_find(&f.record, n, PSB_KIND_GONE, 0, NULL));
 
-	cpu = lab_thread_cpu_usec(loop);
+	cpu = thread_cpu_usec(loop);
 	lab_sleep_ms(1500);
-	cpu = lab_thread_cpu_usec(loop) - cpu;
+	cpu = thread_cpu_usec(loop) - cpu;
 	print_message("# %llu us of CPU time in 1.5 s\n", (unsigned long long)cpu);
 	assert_true(cpu < 150000);
 
@@ -317,13 +318,13 @@ static void while_memory_is_plentiful_nothing_wakes_up(void **state)
 		SKIP(no_lab);
 	lab_make(&lab, "calm", LAB_LIMIT);
 	start(&f, "calm");
-	WAIT_FOR(&f, 1000u, (loop = lab_thread("psb-loop")) != 0);
+	WAIT_FOR(&f, 1000u, (loop = thread_named(0, "psb-loop")) != 0);
 	lab_sleep_ms(500);
-	switches = lab_thread_switches(loop);
-	cpu = lab_thread_cpu_usec(loop);
+	switches = thread_switches(loop);
+	cpu = thread_cpu_usec(loop);
 	lab_sleep_ms(12000);
-	switches = lab_thread_switches(loop) - switches;
-	cpu = lab_thread_cpu_usec(loop) - cpu;
+	switches = thread_switches(loop) - switches;
+	cpu = thread_cpu_usec(loop) - cpu;
 	print_message("# rung %u: woke up %llu times in 12 s, %llu us\n", rung_of(&f),
 		      (unsigned long long)switches, (unsigned long long)cpu);
 	if (rung_of(&f) == PSB_RUNG_PRIVILEGED)

@@ -4,6 +4,7 @@
  */
 #include "../unit/unit.h"
 #include "fixture.h"
+#include "threads.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -39,15 +40,6 @@ static void check_works(struct fixture *f, const char *group, unsigned low_ms)
 	WAIT_FOR(f, 15000u, record_find(&f->record, n - 1, PSB_KIND_LEVEL, PSB_HIGH, NULL));
 }
 
-/* The whole process, so that a group of the lab is our own cgroup. */
-static void move_to(const char *group)
-{
-	char root[128];
-
-	snprintf(root, sizeof(root), "%s/cgroup.procs", lab.mount);
-	lab_write(group ? lab_file(&lab, group, "cgroup.procs") : root, "0");
-}
-
 static void the_file_that_systemd_names_is_listened_to(void **state)
 {
 	static struct fixture f;
@@ -57,7 +49,7 @@ static void the_file_that_systemd_names_is_listened_to(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "unit", LAB_LIMIT);
-	move_to("unit");
+	lab_enter(&lab, "unit");
 	setenv("MEMORY_PRESSURE_WATCH", lab_file(&lab, "unit", "memory.pressure"), 1);
 	setenv("MEMORY_PRESSURE_WRITE", WRITE_BASE64, 1);
 	start_with(&f, &(struct psb_watch_options){ 0 }, NULL, PSB_INLINE);
@@ -75,7 +67,7 @@ static void the_file_that_systemd_names_is_listened_to(void **state)
 	assert_int_equal(source.events, !lab.v1);
 	check_works(&f, "unit", 8000);
 	stop(&f);
-	move_to(NULL);
+	lab_enter(&lab, NULL);
 	lab_remove(&lab, "unit");
 }
 
@@ -88,10 +80,10 @@ static void without_a_name_it_is_our_own_cgroup(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "own", 0);
-	move_to("own");
+	lab_enter(&lab, "own");
 	start_with(&f, &(struct psb_watch_options){ 0 }, NULL, PSB_INLINE);
 	source = source_of(&f);
-	move_to(NULL);
+	lab_enter(&lab, NULL);
 	assert_int_equal(source.rung, lab.privileged ? PSB_RUNG_PRIVILEGED : PSB_RUNG_TRIGGER);
 	assert_string_equal(source.cgroup, lab_path(&lab, "own"));
 	assert_string_equal(source.path, lab_file(&lab, "own", "memory.pressure"));
@@ -210,10 +202,10 @@ static void a_fifo_says_low_and_outlives_its_writers(void **state)
 				 PSB_REASON_SIGNAL);
 		WAIT_FOR(&f, 8000u, record_find(&f.record, n, PSB_KIND_LEVEL, PSB_HIGH, NULL));
 	}
-	loop = lab_thread("psb-loop");
-	cpu = lab_thread_cpu_usec(loop);
+	loop = thread_named(0, "psb-loop");
+	cpu = thread_cpu_usec(loop);
 	lab_sleep_ms(500);
-	assert_true(lab_thread_cpu_usec(loop) - cpu < 50000); /* sd-event spins here */
+	assert_true(thread_cpu_usec(loop) - cpu < 50000); /* sd-event spins here */
 	stop(&f);
 	unlink(path);
 }
@@ -233,7 +225,7 @@ when_the_peer_of_a_socket_leaves_the_next_rung_is_taken_and_the_socket_once_more
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "peer", 0);
-	move_to("peer");
+	lab_enter(&lab, "peer");
 	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/psb-socket-%d", (int)getpid());
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
@@ -258,10 +250,10 @@ when_the_peer_of_a_socket_leaves_the_next_rung_is_taken_and_the_socket_once_more
 	assert_non_null(strstr(source_of(&f).path, "/peer/memory.pressure"));
 	/* who was Low when it broke is not left so */
 	WAIT_FOR(&f, 12000u, HEARD(&f, PSB_HIGH));
-	loop = lab_thread("psb-loop");
-	cpu = lab_thread_cpu_usec(loop);
+	loop = thread_named(0, "psb-loop");
+	cpu = thread_cpu_usec(loop);
 	lab_sleep_ms(500);
-	assert_true(lab_thread_cpu_usec(loop) - cpu < 150000);
+	assert_true(thread_cpu_usec(loop) - cpu < 150000);
 
 	unlink(address.sun_path);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -276,28 +268,12 @@ when_the_peer_of_a_socket_leaves_the_next_rung_is_taken_and_the_socket_once_more
 	close(peer);
 	close(listener);
 	unlink(address.sun_path);
-	move_to(NULL);
+	lab_enter(&lab, NULL);
 	lab_remove(&lab, "peer");
 }
 
 /* ---- what is said of memory ---------------------------------------------------------------------
  */
-
-static uint64_t number(const char *path, const char *key)
-{
-	char line[256];
-	uint64_t value = UINT64_MAX;
-	FILE *f = fopen(path, "re");
-
-	if (!f)
-		fail_msg("%s: %s", path, strerror(errno));
-	while (fgets(line, sizeof(line), f))
-		if (strncmp(line, key, strlen(key)) == 0)
-			value = strtoull(line + strlen(key), NULL, 10);
-	fclose(f);
-	assert_true(value != UINT64_MAX);
-	return value;
-}
 
 static void the_load_is_what_the_files_of_the_kernel_say(void **state)
 {
@@ -311,22 +287,22 @@ static void the_load_is_what_the_files_of_the_kernel_say(void **state)
 		SKIP(no_lab);
 	/* the limit is the parent's: the effective one */
 	lab_make(&lab, "above", 64 * LAB_MB);
-	if (!lab.v1)
-		lab_write(lab_file(&lab, "above", "cgroup.subtree_control"), "+memory");
+	lab_delegate(&lab, "above");
 	lab_make(&lab, "above/load", 0);
 	pid = lab_hog(&lab, "above/load", 20 * LAB_MB);
 	assert_true(LAB_WAIT(
-		5000, number(lab.v1 ? lab_v1_file(&lab, "above/load", "memory.usage_in_bytes")
-				    : lab_file(&lab, "above/load", "memory.current"),
-			     "") >= 20 * LAB_MB));
+		5000, lab_number(lab.v1 ? lab_v1_file(&lab, "above/load", "memory.usage_in_bytes")
+					: lab_file(&lab, "above/load", "memory.current"),
+				 "") >= 20 * LAB_MB));
 	lab_sleep_ms(200);
 	start(&f, "above/load");
-	use = number(lab.v1 ? lab_v1_file(&lab, "above/load", "memory.usage_in_bytes")
-			    : lab_file(&lab, "above/load", "memory.current"),
-		     "");
-	inactive = lab.v1 ? number(lab_v1_file(&lab, "above/load", "memory.stat"),
-				   "total_inactive_file ")
-			  : number(lab_file(&lab, "above/load", "memory.stat"), "inactive_file ");
+	use = lab_number(lab.v1 ? lab_v1_file(&lab, "above/load", "memory.usage_in_bytes")
+				: lab_file(&lab, "above/load", "memory.current"),
+			 "");
+	inactive = lab.v1 ? lab_number(lab_v1_file(&lab, "above/load", "memory.stat"),
+				       "total_inactive_file ")
+			  : lab_number(lab_file(&lab, "above/load", "memory.stat"),
+				       "inactive_file ");
 	assert_int_equal(psb_watch_load(f.watch, &load), 0);
 	/* nobody is busy in there, but counters are per CPU and settle late */
 	assert_in_range(load.current_bytes, use - LAB_MB, use + LAB_MB);
@@ -354,7 +330,7 @@ static void without_a_limit_the_load_is_the_machines(void **state)
 {
 	static struct fixture f;
 	struct psb_load load = { .size = sizeof(load) };
-	uint64_t total = number("/proc/meminfo", "MemTotal:") * 1024;
+	uint64_t total = lab_number("/proc/meminfo", "MemTotal:") * 1024;
 
 	(void)state;
 	if (no_lab)
@@ -382,10 +358,10 @@ static void little_room_is_neutral_though_nothing_stalls(void **state)
 		SKIP("a sanitizer's shadow memory takes the room that is measured");
 	lab_make(&lab, "room", 64 * LAB_MB);
 	pid = lab_hog(&lab, "room", 54 * LAB_MB);
-	assert_true(
-		LAB_WAIT(10000, number(lab.v1 ? lab_v1_file(&lab, "room", "memory.usage_in_bytes")
-					      : lab_file(&lab, "room", "memory.current"),
-				       "") >= 54 * LAB_MB));
+	assert_true(LAB_WAIT(10000,
+			     lab_number(lab.v1 ? lab_v1_file(&lab, "room", "memory.usage_in_bytes")
+					       : lab_file(&lab, "room", "memory.current"),
+					"") >= 54 * LAB_MB));
 	start_with(&f, &(struct psb_watch_options){ .headroom_percent = 25 }, "room",
 		   PSB_INLINE | PSB_TELL_PRESENT);
 	WAIT_FOR(&f, 2000u, record_count(&f.record) == 1);
@@ -414,16 +390,15 @@ static void a_slice_that_another_service_fills_leaves_little_room(void **state)
 	if (getenv("SANITIZERS"))
 		SKIP("a sanitizer's shadow memory takes the room that is measured");
 	lab_make(&lab, "slice", 64 * LAB_MB);
-	if (!lab.v1)
-		lab_write(lab_file(&lab, "slice", "cgroup.subtree_control"), "+memory");
+	lab_delegate(&lab, "slice");
 	lab_make(&lab, "slice/one", 0);
 	lab_make(&lab, "slice/other", 0);
 	pid = lab_hog(&lab, "slice/one", LAB_MB);
 	other = lab_hog(&lab, "slice/other", 54 * LAB_MB);
-	assert_true(
-		LAB_WAIT(10000, number(lab.v1 ? lab_v1_file(&lab, "slice", "memory.usage_in_bytes")
-					      : lab_file(&lab, "slice", "memory.current"),
-				       "") >= 55 * LAB_MB));
+	assert_true(LAB_WAIT(10000,
+			     lab_number(lab.v1 ? lab_v1_file(&lab, "slice", "memory.usage_in_bytes")
+					       : lab_file(&lab, "slice", "memory.current"),
+					"") >= 55 * LAB_MB));
 	start_with(&f, &(struct psb_watch_options){ .headroom_percent = 25 }, "slice/one",
 		   PSB_INLINE | PSB_TELL_PRESENT);
 	WAIT_FOR(&f, 2000u, record_count(&f.record) == 1);
@@ -458,10 +433,10 @@ static void out_of_descriptors_little_room_is_no_high(void **state)
 		SKIP("a sanitizer's shadow memory takes the room that is measured");
 	lab_make(&lab, "full", 64 * LAB_MB);
 	pid = lab_hog(&lab, "full", 54 * LAB_MB);
-	assert_true(
-		LAB_WAIT(10000, number(lab.v1 ? lab_v1_file(&lab, "full", "memory.usage_in_bytes")
-					      : lab_file(&lab, "full", "memory.current"),
-				       "") >= 54 * LAB_MB));
+	assert_true(LAB_WAIT(10000,
+			     lab_number(lab.v1 ? lab_v1_file(&lab, "full", "memory.usage_in_bytes")
+					       : lab_file(&lab, "full", "memory.current"),
+					"") >= 54 * LAB_MB));
 	start_with(&f, &(struct psb_watch_options){ .headroom_percent = 25 }, "full",
 		   PSB_INLINE | PSB_TELL_PRESENT);
 	WAIT_FOR(&f, 2000u, record_count(&f.record) == 1);

@@ -4,10 +4,19 @@
  */
 #include "unit.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "../pressure.h"
 
 struct test_group *test_groups;
 
@@ -20,6 +29,13 @@ const char *__tsan_default_suppressions(void)
 {
 	return "race:io_uring_*\n"
 	       "race:kept_end\n";
+}
+
+/* pressure.c's errors: they fail the test. */
+void lab_failed(const char *message)
+{
+	fail_msg("%s", message);
+	abort();
 }
 
 /* "loop-life" is what C calls loop_life. */

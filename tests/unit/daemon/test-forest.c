@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "../unit.h"
-#include "../../integration/lab.h"
+#include "../../pressure.h"
 #include "../../skip.h"
 #include "../count-malloc.h"
 #include "daemon/forest.h"

@@ -23,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -33,58 +32,16 @@
 #include "../unit.h"
 #include "daemon/peer.h"
 #include "kernel/file.h"
+#include "../../pressure.h"
 #include "../../skip.h"
 #include "peer-kernel.h"
 
 static struct cgroups cgroups;
-static char own_group[96], other_group[96]; /* v2 paths; "": none could be made */
+static struct lab lab;
+static const char *no_lab;
 static struct sockaddr_un address;
 static socklen_t address_size;
 static int listener = -1;
-
-/* ---- cgroups ----------------------------------------------------------------------------------- */
-
-static bool make_group(char *path, size_t size, const char *name)
-{
-	char full[2 * CGPATH_MAX];
-
-	snprintf(path, size, "/psb-test-peer-%d%s", (int)getpid(), name);
-	snprintf(full, sizeof(full), "%s%s", cgroups.v2.point, path);
-	if (cgroups.has_v2 && mkdir(full, 0755) == 0)
-		return true;
-	path[0] = '\0';
-	return false;
-}
-
-static void remove_group(const char *path)
-{
-	char full[2 * CGPATH_MAX];
-
-	snprintf(full, sizeof(full), "%s%s", cgroups.v2.point, path);
-	/* who just died may be in there for a moment still */
-	for (int i = 0; i < 200 && path[0] && rmdir(full) < 0 && errno == EBUSY; i++)
-		usleep(10000);
-}
-
-static bool join_group(pid_t pid, const char *path)
-{
-	char full[2 * CGPATH_MAX], text[16];
-	int fd, n;
-	bool ok;
-
-	snprintf(full, sizeof(full), "%s%s/cgroup.procs", cgroups.v2.point, path);
-	n = snprintf(text, sizeof(text), "%d", (int)pid);
-	fd = open(full, O_WRONLY | O_CLOEXEC);
-	ok = fd >= 0 && write(fd, text, (size_t)n) == n;
-	fd_close(&fd);
-	return ok;
-}
-
-#define NEED_GROUPS()                                                  \
-	do {                                                           \
-		if (!own_group[0] || !other_group[0])                  \
-			SKIP("no cgroup of cgroup2 can be made here"); \
-	} while (0)
 
 /* ---- peers ------------------------------------------------------------------------------------- */
 
@@ -116,17 +73,14 @@ static void await_byte(int fd)
 	assert_int_equal(read(fd, &c, 1), 1);
 }
 
-/* A child in our cgroup `group` (NULL: where we are) that calls `become` and connects. */
+/* A child in the lab's `group` (NULL: where we are) that calls `become` and connects. */
 static struct child start(const char *group, void (*become)(void))
 {
 	struct pollfd poll_fd = { .fd = listener, .events = POLLIN };
 	struct child child;
 
-	child.pid = fork();
+	child.pid = lab_fork(&lab, group);
 	if (child.pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (group && !join_group(getpid(), group))
-			_exit(12);
 		become();
 		connect_and_wait();
 	}
@@ -164,12 +118,13 @@ static void a_peer_is_known_by_pid_user_and_cgroup(void **state)
 	struct peer peer;
 
 	(void)state;
-	NEED_GROUPS();
-	child = start(own_group, nothing);
+	if (no_lab)
+		SKIP(no_lab);
+	child = start("own", nothing);
 	assert_int_equal(identify(&child, &peer), 0);
 	assert_int_equal(peer.pid, child.pid);
 	assert_int_equal(peer.uid, geteuid());
-	assert_string_equal(peer.cgroup, own_group);
+	assert_string_equal(peer.cgroup, lab_path(&lab, "own"));
 	assert_int_equal(peer.by_pidfd, !old_kernel);
 	end(&child);
 }
@@ -178,13 +133,16 @@ static void a_peer_that_moved_is_where_it_is_now(void **state)
 {
 	struct child child;
 	struct peer peer;
+	char pid[16];
 
 	(void)state;
-	NEED_GROUPS();
-	child = start(own_group, nothing);
-	assert_true(join_group(child.pid, other_group));
+	if (no_lab)
+		SKIP(no_lab);
+	child = start("own", nothing);
+	snprintf(pid, sizeof(pid), "%d", (int)child.pid);
+	lab_write(lab_file(&lab, "other", "cgroup.procs"), pid);
 	assert_int_equal(identify(&child, &peer), 0);
-	assert_string_equal(peer.cgroup, other_group);
+	assert_string_equal(peer.cgroup, lab_path(&lab, "other"));
 	end(&child);
 }
 
@@ -486,9 +444,11 @@ static void set_up_all(void)
 {
 	int n;
 
-	if (cgroups_discover("/proc", &cgroups) == 0) {
-		make_group(own_group, sizeof(own_group), "");
-		make_group(other_group, sizeof(other_group), "-other");
+	cgroups_discover("/proc", &cgroups);
+	no_lab = lab_open(&lab, "peer");
+	if (!no_lab) {
+		lab_make(&lab, "own", 0);
+		lab_make(&lab, "other", 0);
 	}
 	address.sun_family = AF_UNIX;
 	n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "psb-test-peer-%d",
@@ -525,7 +485,6 @@ TEST_GROUP(peer)
 	old_kernel = answer_peerpidfd(ENOPROTOOPT) || !kernel_is_new();
 	if (old_kernel)
 		failed += cmocka_run_group_tests_name("by pid", tests, NULL, NULL);
-	remove_group(own_group);
-	remove_group(other_group);
+	lab_close(&lab);
 	return failed;
 }

@@ -23,6 +23,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -370,23 +372,18 @@ static inline bool can_watch_own_cgroup(psb_bridge *bridge, unsigned rungs)
 	return can;
 }
 
+/* "": there is none. */
 static inline const char *cgroup2_mount(void)
 {
-	static char point[256];
-	FILE *f = fopen("/proc/self/mounts", "re");
-	char line[1024];
+	static const char *const points[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
 
-	point[0] = '\0';
-	while (f && fgets(line, sizeof(line), f)) {
-		char *where = strchr(line, ' '), *type = where ? strchr(where + 1, ' ') : NULL;
+	for (size_t i = 0; i < ELEMENTSOF(points); i++) {
+		struct statfs s;
 
-		if (type && strncmp(type, " cgroup2 ", 9) == 0 &&
-		    (!point[0] || (size_t)(type - where) <= strlen(point)))
-			snprintf(point, sizeof(point), "%.*s", (int)(type - where - 1), where + 1);
+		if (statfs(points[i], &s) == 0 && s.f_type == CGROUP2_SUPER_MAGIC)
+			return points[i];
 	}
-	if (f)
-		fclose(f);
-	return point;
+	return "";
 }
 
 /* ---- a bench ------------------------------------------------------------------------------- */

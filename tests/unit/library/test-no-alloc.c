@@ -9,15 +9,12 @@
  */
 #include "../unit.h"
 #include "pattern-bench.h"
+#include "../../pressure.h"
 #include "../count-malloc.h"
 
 #include "core/wire.h"
 
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/vfs.h>
-#include <linux/magic.h>
-#include <sys/wait.h>
 
 static void skip_if_sanitized(void)
 {
@@ -217,111 +214,6 @@ static void a_cgroup_of_a_pattern_is_told_on_without_an_allocation(void **state)
 /* ---- real pressure
  * ---------------------------------------------------------------------------------- */
 
-#define LIMIT_BYTES (16u << 20)
-#define FILE_BYTES (40u << 20)
-
-static char v2_mount[256], v1_mount[256];
-
-static void find_mounts(void)
-{
-	FILE *f = fopen("/proc/self/mounts", "re");
-	char line[1024], point[256], type[32], options[512];
-
-	v2_mount[0] = v1_mount[0] = '\0';
-	while (f && fgets(line, sizeof(line), f)) {
-		char *save = NULL, *word[4];
-
-		for (int i = 0; i < 4; i++)
-			word[i] = strtok_r(i ? NULL : line, " ", &save);
-		if (!word[3])
-			continue;
-		snprintf(point, sizeof(point), "%s", word[1]);
-		snprintf(type, sizeof(type), "%s", word[2]);
-		snprintf(options, sizeof(options), ",%s,", word[3]);
-		if (strcmp(type, "cgroup2") == 0 && !v2_mount[0])
-			snprintf(v2_mount, sizeof(v2_mount), "%s", point);
-		if (strcmp(type, "cgroup") == 0 && strstr(options, ",memory,") && !v1_mount[0])
-			snprintf(v1_mount, sizeof(v1_mount), "%s", point);
-	}
-	if (f)
-		fclose(f);
-}
-
-static bool put_text(const char *directory, const char *name, const char *text)
-{
-	char path[512];
-	int fd;
-	bool ok;
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-/* A cgroup of 16 MB: on v2, or in both hierarchies where the memory controller is on v1. */
-struct group {
-	char v2[300], v1[300];
-};
-
-static bool make_group(struct group *g)
-{
-	char limit[32];
-
-	find_mounts();
-	snprintf(limit, sizeof(limit), "%u", LIMIT_BYTES);
-	*g = (struct group){ 0 };
-	if (!v2_mount[0])
-		return false;
-	snprintf(g->v2, sizeof(g->v2), "%s/psb-test-no-alloc-%d", v2_mount, (int)getpid());
-	if (mkdir(g->v2, 0755) < 0)
-		return false;
-	if (put_text(g->v2, "memory.max", limit))
-		return true;
-	if (v1_mount[0]) {
-		snprintf(g->v1, sizeof(g->v1), "%s/psb-test-no-alloc-%d", v1_mount, (int)getpid());
-		if (mkdir(g->v1, 0755) == 0 && put_text(g->v1, "memory.limit_in_bytes", limit))
-			return true;
-		rmdir(g->v1);
-	}
-	rmdir(g->v2);
-	return false;
-}
-
-/* Who just died may be in there for a moment still. */
-static void remove_group(const struct group *g)
-{
-	const char *const paths[] = { g->v2, g->v1 };
-
-	for (size_t i = 0; i < ELEMENTSOF(paths); i++)
-		for (int k = 0; k < 200 && paths[i][0] && rmdir(paths[i]) < 0 && errno == EBUSY;
-		     k++)
-			usleep(10000);
-}
-
-/* Reads a file again and again that is larger than what the cgroup may have. */
-static void thrash(const struct group *g, const char *path)
-{
-	static char buf[1 << 20];
-	int fd;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (!put_text(g->v2, "cgroup.procs", "0") ||
-	    (g->v1[0] && !put_text(g->v1, "cgroup.procs", "0")))
-		_exit(1);
-	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	for (unsigned i = 0; fd >= 0 && i < FILE_BYTES / sizeof(buf); i++)
-		if (write(fd, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
-			_exit(1);
-	fsync(fd);
-	for (;;)
-		for (unsigned i = 0; i < FILE_BYTES / sizeof(buf); i++)
-			if (pread(fd, buf, sizeof(buf), (off_t)i * (off_t)sizeof(buf)) <= 0)
-				_exit(1);
-}
-
 static void real_pressure_is_told_without_an_allocation(void **state)
 {
 	struct psb_watch_options options = {
@@ -333,26 +225,23 @@ static void real_pressure_is_told_without_an_allocation(void **state)
 		.headroom_percent = PSB_HEADROOM_OFF,
 	};
 	struct psb_stats stats = { .size = sizeof(stats) };
-	struct group group;
-	struct statfs fs;
+	const char *no_lab;
+	struct lab lab;
 	struct bench *b;
 	pid_t pid;
 	bool low;
 
 	skip_if_sanitized();
-	if (statfs(bench_directory, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
-		SKIP("the temporary directory is a tmpfs, whose pages make no pressure that ends");
-	if (!make_group(&group))
-		SKIP("no cgroup with a memory limit can be made here");
-	options.cgroup = group.v2;
+	no_lab = lab_open(&lab, "no-alloc");
+	if (no_lab)
+		SKIP(no_lab);
+	lab_make(&lab, "a", LAB_LIMIT);
+	options.cgroup = lab_path(&lab, "a");
 	b = run_with(state, &options);
-	pid = fork();
-	if (pid == 0)
-		thrash(&group, in_directory("big"));
+	pid = lab_press(&lab, "a");
 	count_malloc_start();
 	low = AWAIT_FOR(&b->ear, last_is(&b->ear, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	lab_kill(pid);
 	if (low) {
 		AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 		AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
@@ -360,8 +249,7 @@ static void real_pressure_is_told_without_an_allocation(void **state)
 	count_malloc_stop();
 	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
 	bench_free(b);
-	remove_group(&group);
-	unlink(in_directory("big"));
+	lab_close(&lab);
 	if (!low)
 		SKIP("this machine's disk and memory make no pressure");
 	assert_true(stats.alarms > 0);

@@ -4,6 +4,7 @@
  */
 #include "../unit.h"
 #include "library-bench.h"
+#include "../../pressure.h"
 
 #include <sys/wait.h>
 
@@ -249,33 +250,6 @@ static void count_line(void *userdata, int priority, const char *message)
 	lines->inherited += priority == 4 && strstr(message, "belongs to another unit") != NULL;
 }
 
-static bool enter_cgroup(const char *cgroup)
-{
-	char path[700];
-	int fd;
-	bool ok;
-
-	snprintf(path, sizeof(path), "%.200s%.400s/cgroup.procs", cgroup2_mount(), cgroup);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	ok = fd >= 0 && write(fd, "0", 1) == 1;
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-static void own_cgroup(char *path, size_t size)
-{
-	FILE *f = fopen("/proc/self/cgroup", "re");
-	char line[512];
-
-	path[0] = '\0';
-	while (f && fgets(line, sizeof(line), f))
-		if (strncmp(line, "0::", 3) == 0)
-			snprintf(path, size, "%.*s", (int)strcspn(line + 3, "\n"), line + 3);
-	if (f)
-		fclose(f);
-}
-
 /* This process itself, not a child of it: a thread sanitizer loses track of threads that are made after a fork. */
 static void variables_of_another_unit_are_ignored_and_that_is_logged(void **state)
 {
@@ -286,36 +260,28 @@ static void variables_of_another_unit_are_ignored_and_that_is_logged(void **stat
 					.log = count_line,
 					.log_userdata = &lines };
 	static struct psb_source source = { .size = sizeof(source) };
-	char mine[64], other[300], file[320], home[512];
+	const char *no_lab;
 	psb_bridge *bridge;
 	psb_watch *watch;
+	struct lab lab;
 
-	snprintf(mine, sizeof(mine), "/psb-test-watch-mine-%d", (int)getpid());
-	snprintf(other, sizeof(other), "%.200s/psb-test-watch-other-%d", cgroup2_mount(),
-		 (int)getpid());
-	snprintf(file, sizeof(file), "%.200s%.64s", cgroup2_mount(), mine);
-	own_cgroup(home, sizeof(home));
-	if (!cgroup2_mount()[0] || !home[0] || mkdir(file, 0755) < 0)
-		SKIP("no cgroup can be made here");
-	if (mkdir(other, 0755) < 0 || !enter_cgroup(mine)) {
-		rmdir(file);
-		rmdir(other);
-		SKIP("no process can be moved into a cgroup here");
-	}
-	snprintf(file, sizeof(file), "%.300s/memory.pressure", other);
-	setenv("MEMORY_PRESSURE_WATCH", file, 1);
+	no_lab = lab_open(&lab, "watch");
+	if (no_lab)
+		SKIP(no_lab);
+	lab_make(&lab, "mine", 0);
+	lab_make(&lab, "other", 0);
+	lab_enter(&lab, "mine");
+	setenv("MEMORY_PRESSURE_WATCH", lab_file(&lab, "other", "memory.pressure"), 1);
 	assert_int_equal(psb_bridge_new(&o, &bridge), 0);
 	assert_int_equal(psb_watch_new(bridge, NULL, &watch), 0);
 	assert_int_equal(psb_watch_source(watch, &source), 0);
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
-	assert_true(enter_cgroup(home));
-	snprintf(file, sizeof(file), "%.200s%.64s", cgroup2_mount(), mine);
-	rmdir(file);
-	rmdir(other);
+	lab_enter(&lab, NULL);
+	lab_close(&lab);
 	assert_int_equal(lines.inherited, 1);
 	assert_true(source.rung != PSB_RUNG_PROTOCOL);
-	assert_non_null(strstr(source.cgroup, "psb-test-watch-mine"));
+	assert_non_null(strstr(source.cgroup, "/mine"));
 }
 
 TEST_GROUP(protocol)

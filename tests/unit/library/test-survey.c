@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 
 #include "../unit.h"
-#include "../../integration/lab.h"
+#include "../../pressure.h"
 #include "../../skip.h"
 #include "../fake-root.h"
 #include "library/survey.h"
@@ -335,8 +335,7 @@ static void real_cgroups_are_found_with_their_stalls(void **state)
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "a", 0);
-	if (!lab.v1) /* it hands the controller on */
-		lab_write(lab_file(&lab, "a", "cgroup.subtree_control"), "+memory");
+	lab_delegate(&lab, "a");
 	lab_make(&lab, "a/quiet", 0);
 	lab_make(&lab, "a/loud", LAB_LIMIT);
 	pid_t pid = lab_press(&lab, "a/loud");

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * effect-program.h - programs in a group of their own: what bench-effect, bench-load and bench-survive share
+ *
+ * Times are nanoseconds of now_nsec().
+ */
+#pragma once
+
+#include "stalls.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define STAGE_ENV_MAX 8
+#define STAGE_ARGS_MAX 16
+
+struct command {
+	const char *argv[STAGE_ARGS_MAX]; /* ends with NULL */
+	const char *env[STAGE_ENV_MAX]; /* "NAME=VALUE", beside what we were given; ends with NULL */
+};
+
+struct program;
+
+/* Starts it in `group` (NULL: outside of all groups of ours) with pipes at its standard input, and output and error in one. What
+ * other hooks, or psibridge's variables for our own unit, stand in our environment it does not inherit. Dies if it cannot. */
+struct program *program_start(const char *group, const struct command *command);
+pid_t program_pid(const struct program *program);
+/* The next line of it that comes before `until_nsec`. Returns: 1; 0: none came; -EPIPE: it ended. */
+int program_line(struct program *program, uint64_t until_nsec, const char **ret);
+/* Reads lines until one begins with `begin`, which is left in *ret (may be NULL). Returns: as program_line(). */
+int program_await(struct program *program, const char *begin, uint64_t timeout_usec,
+		  const char **ret);
+/* A line to its standard input. Returns: false: it does not listen any more. */
+bool program_say(struct program *program, const char *line);
+/* The last line of the hook (or the host) in it, "psibridge...", that contains `words`; NULL: there was none. */
+const char *program_told(const struct program *program, const char *words);
+/* The number after "KEY=" in a line of words; 0: there is none. */
+double line_number(const char *line, const char *key);
+uint64_t program_rss(const struct program *program);
+/* CPU time of all its threads so far. */
+uint64_t program_cpu_nsec(const struct program *program);
+bool program_ended(struct program *program);
+/* How it ended, in words ("killed by signal 9", "exit status 3: LAST LINE"); "" while it runs, and after status 0. */
+const char *program_fate(struct program *program);
+bool program_was_killed(struct program *program);
+/* Closes its input, waits for it; kills it when it takes longer than that. Returns: false: it had to be killed, or ended badly. */
+bool program_end(struct program *program, uint64_t patience_usec);
+struct program *program_free(struct program *program);
