@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * demo-plot.c - both runs side by side, as a table, and one above the other, as a plot
+ * demo-plot.c - what is seen: progress, then both runs side by side, as a table, and one above the
+ * other, as a plot
  *
  * The plot has a column for every so many milliseconds of a run and eight steps a line, in the
  * block characters of Unicode (three steps in ASCII). Both runs share both scales, so heights may
  * be compared. Samples do not fall on the edges of columns; between two of them a stall is taken
  * as even.
  *
- *     20 ┤▅▇▆█▆▇▅▇           what a column is: the share of its time in which somebody waited
+ *     20 ┤▅▇▆█▆▇▅▇           what a column is: the share of its time in which a task waited
  *      0 ┼──▲───────         marks: when the program was told
  *           Low 2.0 s
  */
@@ -16,6 +17,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/words.h"
 
@@ -26,10 +28,33 @@
 #define LABEL_WIDTH 36
 #define VALUE_WIDTH 19
 
-/*
- * ---- the table
- * -------------------------------------------------------------------------------------
- */
+/* ---- progress ---------------------------------------------------------------------------------- */
+
+void demo_progress(const char *what, uint64_t done_usec, uint64_t length_usec)
+{
+	static const char *before;
+	char bar[25] = "........................";
+	bool is_new = !before || !what || strcmp(before, what) != 0;
+
+	before = what;
+	if (!isatty(STDERR_FILENO)) {
+		if (what && is_new)
+			fprintf(stderr, "psibridge demo: %s ...\n", what);
+		return;
+	}
+	fputs("\r\033[K", stderr);
+	if (!what)
+		return;
+	if (length_usec == 0) {
+		fprintf(stderr, "  %s ...", what);
+		return;
+	}
+	memset(bar, '#', MIN(done_usec * (sizeof(bar) - 1) / length_usec, sizeof(bar) - 1));
+	fprintf(stderr, "  %-18s [%s] %2u of %u s", what, bar, (unsigned)(done_usec / USEC_PER_SEC),
+		(unsigned)(length_usec / USEC_PER_SEC));
+}
+
+/* ---- the table --------------------------------------------------------------------------------- */
 
 static void row(const struct output *output, const char *label, const char *without,
 		const char *with, enum paint paint)
@@ -38,109 +63,101 @@ static void row(const struct output *output, const char *label, const char *with
 	       output_paint(output, paint), VALUE_WIDTH, with, output_paint(output, PAINT_PLAIN));
 }
 
-static void passes_text(const struct demo_run *run, bool simulated, char *buf)
+/* A length of time, or a dash where there is none. */
+static const char *span_if(bool known, uint64_t usec, char *buf)
 {
-	uint64_t tenths = demo_passes_tenths(run);
+	snprintf(buf, OUTPUT_WORD_MAX, "-");
+	if (known)
+		output_span(usec, buf);
+	return buf;
+}
 
+static const char *passes_text(const struct demo_run *run, bool simulated, char *buf)
+{
 	if (simulated)
-		snprintf(buf, OUTPUT_WORD_MAX, "-");
-	else
-		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64, tenths / 10, tenths % 10);
+		return "-";
+	snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64, run->passes_tenths / 10,
+		 run->passes_tenths % 10);
+	return buf;
 }
 
-static void stall_text(const struct demo_run *run, bool simulated, char *buf)
+static const char *size_text(uint64_t bytes, char *buf)
 {
-	if (simulated)
-		snprintf(buf, OUTPUT_WORD_MAX, "-");
-	else
-		output_span(run->stall_usec, buf);
+	output_size(bytes, buf);
+	return buf;
 }
 
-static void reaction_text(const struct demo_run *run, char *buf)
+void demo_table(const struct output *output, const struct demo *demo)
 {
-	uint64_t low = demo_low_usec(run);
-
-	if (low == USEC_NEVER || run->first_stall_usec == USEC_NEVER)
-		snprintf(buf, OUTPUT_WORD_MAX, "-");
-	else
-		output_span(usec_sub(low, run->first_stall_usec), buf);
-}
-
-void demo_table(const struct output *output, const struct demo_run *without,
-		const struct demo_run *with, bool simulated)
-{
+	const struct demo_run *without = &demo->without, *with = &demo->with;
+	bool simulated = !demo->lab;
+	bool felt = with->first_stall_usec != USEC_NEVER && with->first_low_usec != USEC_NEVER;
 	char a[OUTPUT_WORD_MAX], b[OUTPUT_WORD_MAX], at[OUTPUT_WORD_MAX + 4], label[80];
 
 	fputs(output_paint(output, PAINT_BOLD), stdout);
 	row(output, simulated ? "SIMULATED" : "", "without psibridge", "with psibridge",
 	    PAINT_BOLD);
-	passes_text(without, simulated, a);
-	passes_text(with, simulated, b);
-	row(output, "neighbour: passes over its file", a, b, PAINT_GOOD);
-	stall_text(without, simulated, a);
-	stall_text(with, simulated, b);
-	row(output, "time stalled for want of memory", a, b, PAINT_GOOD);
-	output_size(without->rss_before_bytes, a);
-	output_size(with->rss_before_bytes, b);
-	row(output, "program: memory (RSS) at the start", a, b, PAINT_PLAIN);
-	output_size(without->rss_after_bytes, a);
-	output_size(with->rss_after_bytes, b);
-	row(output, "program: memory (RSS) at the end", a, b, PAINT_GOOD);
-	reaction_text(with, b);
-	row(output, "from the first stall to the callback", "-", b, PAINT_PLAIN);
-	if (with->collect_usec > 0) {
-		output_span(with->collect_usec, b);
-		row(output, "collecting and trimming took", "-", b, PAINT_PLAIN);
-	}
+	row(output, "neighbour: passes over its file", passes_text(without, simulated, a),
+	    passes_text(with, simulated, b), PAINT_GOOD);
+	row(output, "time stalled for want of memory", span_if(!simulated, without->stall_usec, a),
+	    span_if(!simulated, with->stall_usec, b), PAINT_GOOD);
+	row(output, "program: memory (RSS) at the start", size_text(without->rss_before_bytes, a),
+	    size_text(with->rss_before_bytes, b), PAINT_PLAIN);
+	row(output, "program: memory (RSS) at the end", size_text(without->rss_after_bytes, a),
+	    size_text(with->rss_after_bytes, b), PAINT_GOOD);
+	row(output, "from the first stall to the callback", "-",
+	    span_if(felt, usec_sub(with->first_low_usec, with->first_stall_usec), b), PAINT_PLAIN);
+	if (with->collect_usec > 0)
+		row(output, "collecting and trimming took", "-",
+		    span_if(true, with->collect_usec, b), PAINT_PLAIN);
 	for (unsigned i = 0; i < with->news_count; i++) {
 		snprintf(label, sizeof(label), "told %s", words_level(with->news[i].available, 0));
-		output_span(with->news[i].at_usec, a);
-		snprintf(at, sizeof(at), "at %s", a);
+		snprintf(at, sizeof(at), "at %s", span_if(true, with->news[i].at_usec, a));
 		row(output, label, "-", at, PAINT_PLAIN);
 	}
 }
 
-/*
- * ---- the plot
- * --------------------------------------------------------------------------------------
- */
+/* ---- the plot ---------------------------------------------------------------------------------- */
 
-/* Stall since the start at a moment between samples. */
-static uint64_t stall_at(const struct demo_run *run, uint64_t at_usec)
+struct plot {
+	const struct output *output;
+	bool rss; /* MiB instead of stalls */
+	unsigned columns;
+	uint64_t length_usec, top; /* what a row of bars is wide and high */
+};
+
+/* What was sampled at a moment, or would have been. */
+static struct demo_sample sample_at(const struct demo_run *run, uint64_t at_usec)
 {
-	uint64_t t0 = 0, s0 = 0;
+	struct demo_sample before = { 0 };
 
 	for (unsigned i = 0; i < run->sample_count; i++) {
-		const struct demo_sample *s = &run->samples[i];
+		struct demo_sample s = run->samples[i];
 
-		if (s->at_usec >= at_usec)
-			return s0 + (s->stall_usec - s0) * (at_usec - t0) / MAX(s->at_usec - t0, 1);
-		t0 = s->at_usec;
-		s0 = s->stall_usec;
+		if (s.at_usec >= at_usec) {
+			s.stall_usec = before.stall_usec +
+				       (s.stall_usec - before.stall_usec) *
+					       (at_usec - before.at_usec) /
+					       MAX(s.at_usec - before.at_usec, 1);
+			return s;
+		}
+		before = s;
 	}
-	return s0;
-}
-
-static uint64_t rss_at(const struct demo_run *run, uint64_t at_usec)
-{
-	for (unsigned i = 0; i < run->sample_count; i++)
-		if (run->samples[i].at_usec >= at_usec)
-			return run->samples[i].rss_bytes;
-	return run->rss_after_bytes;
+	return before;
 }
 
 /* Percent of a column's time, or MiB at its end; in thousandths. */
-static void values_of(const struct demo_run *run, bool rss, uint64_t length_usec, unsigned columns,
-		      uint64_t *values)
+static void values_of(const struct plot *plot, const struct demo_run *run, uint64_t *values)
 {
-	for (unsigned i = 0; i < columns; i++) {
-		uint64_t from = length_usec * i / columns, to = length_usec * (i + 1) / columns;
+	struct demo_sample from = { 0 }, to;
 
-		if (rss)
-			values[i] = rss_at(run, to) * 1000 >> 20;
+	for (unsigned i = 0; i < plot->columns; i++, from = to) {
+		to = sample_at(run, plot->length_usec * (i + 1) / plot->columns);
+		if (plot->rss)
+			values[i] = to.rss_bytes * 1000 >> 20;
 		else
-			values[i] = (stall_at(run, to) - stall_at(run, from)) * 100 * 1000 /
-				    MAX(to - from, 1);
+			values[i] = (to.stall_usec - from.stall_usec) * 100 * 1000 * plot->columns /
+				    plot->length_usec;
 	}
 }
 
@@ -177,154 +194,130 @@ static unsigned steps_of(uint64_t value, uint64_t top, unsigned line)
 	return (unsigned)MIN(usec_sub(steps, line * STEPS), (uint64_t)STEPS);
 }
 
-static void bars(const struct output *output, const uint64_t *values, unsigned columns,
-		 uint64_t top, enum paint paint)
+static void bars(const struct plot *plot, const uint64_t *values, enum paint paint)
 {
+	bool utf8 = plot->output->utf8;
+
 	for (unsigned line = LINES; line-- > 0;) {
 		if (line == LINES - 1)
-			printf("%*" PRIu64 " %s", MARGIN - 2, top / 1000, output->utf8 ? "┤" : "|");
+			printf("%*" PRIu64 " %s", MARGIN - 2, plot->top / 1000, utf8 ? "┤" : "|");
 		else
-			printf("%*s%s", MARGIN - 1, "", output->utf8 ? "│" : "|");
-		fputs(output_paint(output, paint), stdout);
-		for (unsigned i = 0, blanks = 0; i < columns; i++) {
-			unsigned steps = steps_of(values[i], top, line);
+			printf("%*s%s", MARGIN - 1, "", utf8 ? "│" : "|");
+		fputs(output_paint(plot->output, paint), stdout);
+		for (unsigned i = 0, blanks = 0; i < plot->columns; i++) {
+			unsigned steps = steps_of(values[i], plot->top, line);
 
 			if (steps == 0) {
 				blanks++;
 				continue;
 			}
-			printf("%*s%s", (int)blanks, "", glyph(output, steps));
+			printf("%*s%s", (int)blanks, "", glyph(plot->output, steps));
 			blanks = 0;
 		}
-		printf("%s\n", output_paint(output, PAINT_PLAIN));
+		printf("%s\n", output_paint(plot->output, PAINT_PLAIN));
 	}
 }
 
-static enum paint paint_of(enum psb_available available)
-{
-	switch (available) {
-	case PSB_LOW:
-		return PAINT_BAD;
-	case PSB_NEUTRAL:
-		return PAINT_WARN;
-	case PSB_HIGH:
-		return PAINT_GOOD;
-	}
-	return PAINT_PLAIN;
-}
+/* A mark on the axis, and its word below. */
+static const struct {
+	const char *name;
+	enum paint paint;
+} marks[] = { [PSB_LOW] = { "Low", PAINT_BAD },
+	      [PSB_NEUTRAL] = { "Neutral", PAINT_WARN },
+	      [PSB_HIGH] = { "High", PAINT_GOOD } };
 
-static const char *name_of(enum psb_available available)
+static void axis(const struct plot *plot, const struct demo_run *run)
 {
-	switch (available) {
-	case PSB_LOW:
-		return "Low";
-	case PSB_NEUTRAL:
-		return "Neutral";
-	case PSB_HIGH:
-		return "High";
-	}
-	return "?";
-}
-
-/* The news that falls into column `i`; the last one, if there are more. NULL: none. */
-static const struct demo_news *news_in(const struct demo_run *run, uint64_t length_usec,
-				       unsigned columns, unsigned column)
-{
-	const struct demo_news *found = NULL;
+	const struct output *output = plot->output;
+	enum psb_available told[COLUMNS_MAX] = { 0 }; /* the last one of a column */
 
 	for (unsigned i = 0; i < run->news_count; i++)
-		if (run->news[i].at_usec * columns / length_usec == column)
-			found = &run->news[i];
-	return found;
-}
-
-static void axis(const struct output *output, const struct demo_run *run, uint64_t length_usec,
-		 unsigned columns)
-{
+		if (run->news[i].at_usec < plot->length_usec)
+			told[run->news[i].at_usec * plot->columns / plot->length_usec] =
+				run->news[i].available;
 	printf("%*d %s", MARGIN - 2, 0, output->utf8 ? "┼" : "+");
-	for (unsigned i = 0; i < columns; i++) {
-		const struct demo_news *news = news_in(run, length_usec, columns, i);
-
-		if (news)
-			printf("%s%s%s", output_paint(output, paint_of(news->available)),
-			       output->utf8 ? "▲" : "^", output_paint(output, PAINT_PLAIN));
-		else
+	for (unsigned i = 0; i < plot->columns; i++)
+		if (told[i] == 0)
 			fputs(output->utf8 ? "─" : "-", stdout);
-	}
+		else
+			printf("%s%s%s", output_paint(output, marks[told[i]].paint),
+			       output->utf8 ? "▲" : "^", output_paint(output, PAINT_PLAIN));
 	putchar('\n');
 }
 
-/* Words under the marks; they give way to each other to the right. */
-static void mark_words(const struct output *output, const struct demo_run *run,
-		       uint64_t length_usec, unsigned columns)
+/* Below the axis, at a time, or as far to the right of the word before, which ends at *at, as need be. */
+static void put_word(const struct plot *plot, unsigned *at, uint64_t when_usec, const char *word,
+		     enum paint paint)
+{
+	unsigned length = (unsigned)strlen(word), last = plot->columns - MIN(length, plot->columns),
+		 want = (unsigned)MIN(when_usec * plot->columns / plot->length_usec,
+				      (uint64_t)last);
+
+	if (*at > 0)
+		want = MAX(want, *at + 2);
+	if (want > last)
+		return;
+	printf("%*s%s%s%s", (int)(want - *at), "", output_paint(plot->output, paint), word,
+	       output_paint(plot->output, PAINT_PLAIN));
+	*at = want + length;
+}
+
+static void mark_words(const struct plot *plot, const struct demo_run *run)
 {
 	unsigned at = 0;
 
 	printf("%*s", MARGIN, "");
 	for (unsigned i = 0; i < run->news_count; i++) {
 		const struct demo_news *news = &run->news[i];
-		unsigned want = (unsigned)MIN(news->at_usec * columns / length_usec,
-					      (uint64_t)columns);
-		char span[OUTPUT_WORD_MAX];
-		unsigned length;
+		char span[OUTPUT_WORD_MAX], word[OUTPUT_WORD_MAX + 16];
 
-		if (news->at_usec >= length_usec)
-			continue;
 		output_span(news->at_usec, span);
-		length = (unsigned)(strlen(name_of(news->available)) + 1 + strlen(span));
-		want = MAX(MIN(want, columns - MIN(length, columns)), at > 0 ? at + 2 : 0);
-		if (want + length > columns)
-			break;
-		printf("%*s%s%s %s%s", (int)(want - at), "",
-		       output_paint(output, paint_of(news->available)), name_of(news->available),
-		       span, output_paint(output, PAINT_PLAIN));
-		at = want + length;
+		snprintf(word, sizeof(word), "%s %s", marks[news->available].name, span);
+		if (news->at_usec < plot->length_usec)
+			put_word(plot, &at, news->at_usec, word, marks[news->available].paint);
 	}
 	putchar('\n');
 }
 
-static void ruler(uint64_t length_usec, unsigned columns)
+static void ruler(const struct plot *plot)
 {
-	unsigned seconds = (unsigned)((length_usec + USEC_PER_SEC / 2) / USEC_PER_SEC),
-		 step = MAX(seconds / 4, 1), at = 0;
+	unsigned seconds = (unsigned)((plot->length_usec + USEC_PER_SEC / 2) / USEC_PER_SEC),
+		 at = 0;
 
 	printf("%*s", MARGIN, "");
-	for (unsigned s = 0; s <= seconds; s += step) {
+	for (unsigned s = 0; s <= seconds; s += MAX(seconds / 4, 1)) {
 		char word[24];
-		int length = snprintf(word, sizeof(word), "%u s", s);
-		unsigned want = MIN(s * columns / seconds, columns - (unsigned)length);
 
-		if (want < at)
-			break;
-		printf("%*s%s", (int)(want - at), "", word);
-		at = want + (unsigned)length;
+		snprintf(word, sizeof(word), "%u s", s);
+		put_word(plot, &at, s * USEC_PER_SEC, word, PAINT_PLAIN);
 	}
 	putchar('\n');
 }
 
-void demo_plot(const struct output *output, const struct demo_run *without,
-	       const struct demo_run *with, bool simulated)
+void demo_plot(const struct output *output, const struct demo *demo)
 {
-	uint64_t a[COLUMNS_MAX], b[COLUMNS_MAX], top,
-		length = MAX(without->length_usec, with->length_usec);
-	unsigned columns = MIN(output->width, COLUMNS_MAX + MARGIN) - MARGIN - 1;
+	const struct demo_run *without = &demo->without, *with = &demo->with;
+	const char *bold = output_paint(output, PAINT_BOLD),
+		   *plain = output_paint(output, PAINT_PLAIN);
+	struct plot plot = { .output = output,
+			     .rss = !demo->lab,
+			     .columns = MIN(output->width, COLUMNS_MAX + MARGIN) - MARGIN - 1,
+			     .length_usec = MAX(MAX(without->length_usec, with->length_usec),
+						USEC_PER_SEC) };
+	uint64_t a[COLUMNS_MAX], b[COLUMNS_MAX];
 
-	length = MAX(length, USEC_PER_SEC);
-	values_of(without, simulated, length, columns, a);
-	values_of(with, simulated, length, columns, b);
-	top = scale_top(a, b, columns);
-
-	printf("%s%s: without psibridge%s\n", output_paint(output, PAINT_BOLD),
-	       simulated ? "memory of the program, MiB"
-			 : "time stalled for want of memory, percent",
-	       output_paint(output, PAINT_PLAIN));
-	bars(output, a, columns, top, PAINT_BAD);
-	axis(output, without, length, columns);
-	printf("%swith psibridge%s\n", output_paint(output, PAINT_BOLD),
-	       output_paint(output, PAINT_PLAIN));
-	bars(output, b, columns, top, PAINT_GOOD);
-	axis(output, with, length, columns);
+	values_of(&plot, without, a);
+	values_of(&plot, with, b);
+	plot.top = scale_top(a, b, plot.columns);
+	printf("%s%s: without psibridge%s\n", bold,
+	       plot.rss ? "memory of the program, MiB" : "time stalled for want of memory, percent",
+	       plain);
+	bars(&plot, a, PAINT_BAD);
+	axis(&plot, without);
+	printf("%swith psibridge%s\n", bold, plain);
+	bars(&plot, b, PAINT_GOOD);
+	axis(&plot, with);
 	if (with->news_count > 0)
-		mark_words(output, with, length, columns);
-	ruler(length, columns);
+		mark_words(&plot, with);
+	ruler(&plot);
 }

@@ -1,42 +1,332 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * demo-run.c - what a run of the demo gave, and what all its files need
+ * demo-run.c - one run of the demo
+ *
+ *     evict the file, make the group anew -> start the program -> "ready" -> the neighbour: time 0
+ *       -> sample every 50 ms, listen to the program -> the length is over: the numbers stand
+ *       -> with the bridge, where High is still to come: wait a little for it -> end all
+ *
+ *     program     psibridge-luahost, with or without the bridge; talks through a pipe, in lines
+ *     neighbour   two processes that read a file again and again (lab_readers_start())
+ *
+ * Both are in the group "run" of the laboratory, which has the limit and is made anew for each run.
+ * The stall is read one level above, where nothing else is: reading the memory.pressure that the
+ * program watches could swallow an alarm of its watch (without CAP_SYS_RESOURCE).
+ *
+ * Without a laboratory (simulated) there is no limit, so no neighbour either: what the kernel would
+ * have said comes through a FIFO, at 2 s. From there on everything is real: the callback, the
+ * collection, what goes back.
  */
 #include "demo/demo.h"
 
-#include <stdarg.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
-#include <time.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-volatile sig_atomic_t demo_interrupted;
+#include "cli/args.h"
+#include "cli/words.h"
 
-uint64_t demo_now_usec(void)
+#define INNER "run"
+#define READERS 2
+#define SAMPLE_USEC (50 * USEC_PER_MSEC)
+#define READY_MAX_USEC (90 * USEC_PER_SEC)
+#define SETTLE_MAX_USEC (12 * USEC_PER_SEC)
+#define ENDING_MAX_MSEC 5000
+#define TELL_USEC (2 * USEC_PER_SEC)
+
+struct running {
+	const struct demo *demo;
+	struct demo_run *run;
+	pid_t program;
+	int said;    /* what the program says */
+	int fifo[2]; /* its source, and what writes to it; -1: that is its cgroup */
+	bool ready;
+	char line[512];
+	size_t line_size;
+	struct lab_readers *neighbour;
+	uint64_t start_usec, start_stall_usec;
+};
+
+/* ---- the actors -------------------------------------------------------------------------------- */
+
+/* In the child. */
+static _Noreturn void become_program(const struct running *r, int said)
 {
-	struct timespec t;
+	char path[64], megabytes[32];
+	int source = r->fifo[0];
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
+	dup2(said, STDOUT_FILENO);
+	if (source >= 0)
+		fcntl(source, F_SETFD, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", source);
+	snprintf(megabytes, sizeof(megabytes), "%u", (unsigned)(r->demo->garbage_bytes >> 20));
+	/* Our own unit's, which would be watched in place of the group. */
+	unsetenv("MEMORY_PRESSURE_WATCH");
+	unsetenv("MEMORY_PRESSURE_WRITE");
+	execl(r->demo->host, r->demo->host, "--garbage", megabytes,
+	      !r->run->bridge ? "--no-bridge"
+	      : source >= 0   ? "--source"
+			      : NULL,
+	      source >= 0 ? path : NULL, (char *)NULL);
+	complain("demo", "%s: %s", r->demo->host, strerror(errno));
+	_exit(1);
 }
 
-int demo_why(char *why, int error, const char *format, ...)
+static int start_program(struct running *r, char *why)
 {
-	va_list args;
+	int said[2];
 
-	va_start(args, format);
-	vsnprintf(why, DEMO_WHY_MAX, format, args);
-	va_end(args);
+	if (pipe2(said, O_CLOEXEC) < 0)
+		return lab_why(why, -errno, "pipe: %s", strerror(errno));
+	r->said = said[0];
+	if (!r->demo->lab && r->run->bridge && pipe2(r->fifo, O_CLOEXEC) < 0)
+		return lab_why(why, -errno, "pipe: %s", strerror(errno));
+	r->program = lab_fork(r->demo->lab, r->demo->lab ? INNER : NULL);
+	if (r->program == 0)
+		become_program(r, said[1]);
+	close(said[1]);
+	fcntl(r->said, F_SETFL, O_NONBLOCK);
+	return r->program < 0
+		       ? lab_why(why, r->program, "starting the program: %s", strerror(-r->program))
+		       : 0;
+}
+
+static uint64_t rss_of(pid_t pid)
+{
+	return lab_proc_number(pid, "status", "VmRSS:") << 10;
+}
+
+static void end_all(struct running *r)
+{
+	lab_readers_free(r->neighbour);
+	if (r->program > 0) {
+		kill(r->program, SIGTERM);
+		if (!LAB_WAIT(ENDING_MAX_MSEC, waitpid(r->program, NULL, WNOHANG) != 0))
+			lab_kill(r->program);
+	}
+	if (r->said >= 0)
+		close(r->said);
+	for (size_t i = 0; i < ELEMENTSOF(r->fifo); i++)
+		if (r->fifo[i] >= 0)
+			close(r->fifo[i]);
+}
+
+/* ---- what the program says --------------------------------------------------------------------- */
+
+static void take_level(struct running *r, uint64_t at_usec, const char *level)
+{
+	struct demo_run *run = r->run;
+
+	at_usec = usec_sub(at_usec, r->start_usec);
+	for (enum psb_available a = PSB_LOW; a <= PSB_HIGH; a++)
+		if (strcmp(level, words_level_id(a)) == 0 && run->news_count < DEMO_NEWS_MAX)
+			run->news[run->news_count++] = (struct demo_news){ at_usec, a };
+	if (strcmp(level, "low") == 0)
+		run->first_low_usec = MIN(run->first_low_usec, at_usec);
+}
+
+static void take_line(struct running *r, const char *line)
+{
+	char level[16];
+	uint64_t at;
+
+	if (sscanf(line, "ready at=%*s rss=%*s bridge=%15s rung=%u source=%31s", r->run->backend,
+		   &r->run->rung, r->run->source) == 3)
+		r->ready = true;
+	else if (sscanf(line, "told at=%" SCNu64 " level=%15s", &at, level) == 2)
+		take_level(r, at, level);
+	else
+		sscanf(line, "collected at=%*s before=%*s after=%*s took=%" SCNu64,
+		       &r->run->collect_usec);
+}
+
+static void take_lines(struct running *r)
+{
+	char *line = r->line, *end;
+
+	r->line[r->line_size] = '\0';
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		*end = '\0';
+		take_line(r, line);
+	}
+	r->line_size -= (size_t)(line - r->line);
+	memmove(r->line, line, r->line_size);
+	/* A line that is too long is none of the program's. */
+	if (r->line_size == sizeof(r->line) - 1)
+		r->line_size = 0;
+}
+
+/* How the program ended, in words. */
+static int ended(struct running *r, char *why)
+{
+	int status = 0;
+
+	waitpid(r->program, &status, 0);
+	r->program = 0;
+	if (WIFSIGNALED(status))
+		return lab_why(why, -EPIPE, "the program was killed by signal %d%s",
+			       WTERMSIG(status),
+			       WTERMSIG(status) == SIGKILL ? " (out of memory?)" : "");
+	return lab_why(why, -EPIPE, "the program ended with status %d", WEXITSTATUS(status));
+}
+
+/* For up to `timeout_usec`. Errors: -EPIPE: it or the neighbour has ended. */
+static int listen_to(struct running *r, uint64_t timeout_usec, char *why)
+{
+	struct pollfd said = { .fd = r->said, .events = POLLIN };
+	ssize_t n;
+
+	poll(&said, 1, (int)(timeout_usec / USEC_PER_MSEC));
+	while ((n = read(r->said, r->line + r->line_size, sizeof(r->line) - 1 - r->line_size)) >
+	       0) {
+		r->line_size += (size_t)n;
+		take_lines(r);
+	}
+	if (n == 0)
+		return ended(r, why);
+	if (r->neighbour && !lab_readers_alive(r->neighbour))
+		return lab_why(why, -EPIPE, "the neighbour has ended");
+	return 0;
+}
+
+/* ---- a run ------------------------------------------------------------------------------------- */
+
+static int renew_group(const struct demo *demo, char *why)
+{
+	char high[32];
+	int r;
+
+	lab_data_evict(demo->file);
+	r = lab_try_remove(demo->lab, INNER);
+	if (r == 0)
+		r = lab_try_make(demo->lab, INNER, demo->limit_bytes);
+	snprintf(high, sizeof(high), "%" PRIu64, demo->limit_bytes / 16 * 15);
+	if (r == 0 && !demo->lab->v1)
+		r = lab_try_write(lab_file(demo->lab, INNER, "memory.high"), high);
+	return r < 0 ? lab_why(why, r, "making %s: %s", lab_file(demo->lab, INNER, ""),
+			       strerror(-r))
+		     : 0;
+}
+
+static int wait_ready(struct running *r, char *why)
+{
+	uint64_t until = lab_now_usec() + READY_MAX_USEC;
+
+	while (!r->ready) {
+		int error = listen_to(r, SAMPLE_USEC, why);
+
+		if (error < 0)
+			return error;
+		if (lab_now_usec() > until)
+			return lab_why(why, -ETIMEDOUT, "the program did not get ready in %u s",
+				       (unsigned)(READY_MAX_USEC / USEC_PER_SEC));
+		demo_progress("filling the program with garbage", 0, 0);
+	}
+	return 0;
+}
+
+static int start_neighbour(struct running *r, char *why)
+{
+	const struct demo *demo = r->demo;
+
+	if (!demo->lab)
+		return 0;
+	r->start_stall_usec = lab_psi(demo->lab, "").some_usec;
+	r->neighbour = lab_readers_start(demo->lab, INNER, demo->file, READERS, 0);
+	return r->neighbour ? 0
+			    : lab_why(why, -errno, "starting the neighbour: %s", strerror(errno));
+}
+
+static void sample(struct running *r)
+{
+	struct demo_run *run = r->run;
+	uint64_t stall = r->demo->lab ? lab_psi(r->demo->lab, "").some_usec : 0;
+	struct demo_sample now = { .at_usec = lab_now_usec() - r->start_usec,
+				   .stall_usec = usec_sub(stall, r->start_stall_usec),
+				   .rss_bytes = rss_of(r->program) };
+
+	if (now.stall_usec > 0 && run->first_stall_usec == USEC_NEVER)
+		run->first_stall_usec = now.at_usec;
+	if (run->sample_count < DEMO_SAMPLES_MAX)
+		run->samples[run->sample_count++] = now;
+	run->stall_usec = now.stall_usec;
+	run->rss_after_bytes = now.rss_bytes;
+	run->length_usec = now.at_usec;
+	if (!r->neighbour)
+		return;
+	run->read_bytes = lab_readers_bytes(r->neighbour);
+	run->passes_tenths = run->read_bytes * 10 / r->demo->file_bytes;
+}
+
+static int watch_it(struct running *r, char *why)
+{
+	const char *what = r->run->bridge ? "with psibridge" : "without psibridge";
+	bool told = r->fifo[1] < 0;
+
+	for (uint64_t next = r->start_usec + SAMPLE_USEC;; next += SAMPLE_USEC) {
+		uint64_t now = lab_now_usec(), done;
+
+		do {
+			int error = listen_to(r, usec_sub(next, now) + USEC_PER_MSEC, why);
+
+			if (error < 0)
+				return error;
+			now = lab_now_usec();
+		} while (now < next);
+		sample(r);
+		done = now - r->start_usec;
+		if (!told && done >= TELL_USEC)
+			told = write(r->fifo[1], "!", 1) == 1;
+		if (done >= r->demo->length_usec)
+			return 0;
+		demo_progress(what, done, r->demo->length_usec);
+	}
+}
+
+/* The numbers stand; only the news may still grow. */
+static int wait_for_high(struct running *r, char *why)
+{
+	const struct demo_run *run = r->run;
+	uint64_t until = lab_now_usec() + SETTLE_MAX_USEC;
+	int error = 0;
+
+	while (error == 0 && run->first_low_usec != USEC_NEVER &&
+	       run->news[run->news_count - 1].available != PSB_HIGH && lab_now_usec() < until) {
+		error = listen_to(r, SAMPLE_USEC, why);
+		demo_progress("waiting for High", 0, 0);
+	}
 	return error;
 }
 
-uint64_t demo_passes_tenths(const struct demo_run *run)
+int demo_play(struct demo *demo, bool bridge, char *why)
 {
-	return run->file_bytes == 0 ? 0 : run->read_bytes * 10 / run->file_bytes;
-}
+	struct demo_run *run = bridge ? &demo->with : &demo->without;
+	struct running r = { .demo = demo, .run = run, .said = -1, .fifo = { -1, -1 } };
+	int error;
 
-uint64_t demo_low_usec(const struct demo_run *run)
-{
-	for (unsigned i = 0; i < run->news_count; i++)
-		if (run->news[i].available == PSB_LOW)
-			return run->news[i].at_usec;
-	return USEC_NEVER;
+	*run = (struct demo_run){ .bridge = bridge,
+				  .first_stall_usec = USEC_NEVER,
+				  .first_low_usec = USEC_NEVER };
+	error = demo->lab ? renew_group(demo, why) : 0;
+	if (error == 0)
+		error = start_program(&r, why);
+	if (error == 0)
+		error = wait_ready(&r, why);
+	if (error == 0)
+		error = start_neighbour(&r, why);
+	r.start_usec = lab_now_usec();
+	run->rss_before_bytes = rss_of(r.program);
+	if (error == 0)
+		error = watch_it(&r, why);
+	if (error == 0)
+		error = wait_for_high(&r, why);
+	end_all(&r);
+	return error;
 }

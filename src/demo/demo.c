@@ -14,12 +14,16 @@
  * callback and the same collection, but no neighbour and no stall, since nothing is limited. That
  * is marked as simulated everywhere.
  *
+ * A signal that ends it first closes the laboratory, which kills the actors and removes the cgroups;
+ * then it takes its course. What kills it outright leaves that to the laboratory's guardian.
+ *
  * Progress goes to standard error, so that standard output is the result alone.
  */
 #include "demo/demo.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +38,7 @@
 #endif
 
 #define HOST_NAME "psibridge-luahost"
-#define MIB ((uint64_t)1 << 20)
+#define MIB LAB_MB
 #define LIMIT_DEFAULT (400 * MIB)
 #define LIMIT_MIN (96 * MIB)
 #define LENGTH_DEFAULT_USEC (16 * USEC_PER_SEC)
@@ -77,69 +81,10 @@ static const char help[] =
 	"Exit status: 0 it went as it should, 1 it did not or could not be shown, 2 the command\n"
 	"line makes no sense.\n";
 
-static void interrupt(int signal)
+/* ---- before ------------------------------------------------------------------------------------ */
+
+static int parse(int argc, char **argv, struct demo *demo)
 {
-	demo_interrupted = signal;
-}
-
-/*
- * ---- progress
- * --------------------------------------------------------------------------------------
- */
-
-struct progress {
-	bool terminal;
-	uint64_t shown_usec;
-	const char *what; /* said last, where there is no terminal */
-};
-
-static void show_progress(void *userdata, const char *what, uint64_t done_usec,
-			  uint64_t length_usec)
-{
-	struct progress *p = userdata;
-	uint64_t now = demo_now_usec();
-	char bar[25] = "........................";
-
-	if (!p->terminal) {
-		/* A new part, or nothing for ten seconds. */
-		if (p->what && strcmp(p->what, what) == 0 &&
-		    now - p->shown_usec < 10 * USEC_PER_SEC)
-			return;
-		fprintf(stderr, "psibridge demo: %s", what);
-		if (done_usec > USEC_PER_SEC)
-			fprintf(stderr, ", %u of %u s", (unsigned)(done_usec / USEC_PER_SEC),
-				(unsigned)(length_usec / USEC_PER_SEC));
-		fputs(" ...\n", stderr);
-		p->what = what;
-		p->shown_usec = now;
-		return;
-	}
-	if (now - p->shown_usec < 100 * USEC_PER_MSEC)
-		return;
-	p->shown_usec = now;
-	if (length_usec == 0) {
-		fprintf(stderr, "\r\033[K  %s ...", what);
-		return;
-	}
-	memset(bar, '#', MIN(done_usec * (sizeof(bar) - 1) / length_usec, sizeof(bar) - 1));
-	fprintf(stderr, "\r\033[K  %-18s [%s] %2u of %u s", what, bar,
-		(unsigned)(done_usec / USEC_PER_SEC), (unsigned)(length_usec / USEC_PER_SEC));
-}
-
-static void clear_progress(const struct progress *p)
-{
-	if (p->terminal)
-		fputs("\r\033[K", stderr);
-}
-
-/*
- * ---- before
- * ----------------------------------------------------------------------------------------
- */
-
-static int parse(int argc, char **argv, struct demo_options *ret)
-{
-	struct demo_options options = { .length_usec = LENGTH_DEFAULT_USEC };
 	struct args args = ARGS_INIT(argc, argv, options_table, NULL);
 	uint64_t mebibytes;
 	int r;
@@ -150,26 +95,26 @@ static int parse(int argc, char **argv, struct demo_options *ret)
 			fputs(help, stdout);
 			return 1;
 		case OPTION_JSON:
-			options.json = true;
+			demo->json = true;
 			break;
 		case OPTION_SIMULATE:
-			options.simulate = true;
+			demo->simulate = true;
 			break;
 		case OPTION_IN_SCOPE:
-			options.in_scope = true;
+			demo->in_scope = true;
 			break;
 		case OPTION_HOST:
-			options.host = args.value;
+			demo->host = args.value;
 			break;
 		case OPTION_MEMORY:
 			r = args_number(&args, LIMIT_MIN / MIB, 65536, &mebibytes);
 			if (r < 0)
 				return r;
-			options.limit_bytes = mebibytes * MIB;
+			demo->limit_bytes = mebibytes * MIB;
 			break;
 		case OPTION_LENGTH:
 			r = args_duration(&args, 5 * USEC_PER_SEC, 90 * USEC_PER_SEC,
-					  &options.length_usec);
+					  &demo->length_usec);
 			if (r < 0)
 				return r;
 			break;
@@ -177,7 +122,6 @@ static int parse(int argc, char **argv, struct demo_options *ret)
 			return r;
 		}
 	}
-	*ret = options;
 	return 0;
 }
 
@@ -201,65 +145,54 @@ static uint64_t memory_available(void)
 	return available;
 }
 
-static int choose_limit(struct demo_options *options, char *why)
+static int choose_sizes(struct demo *demo)
 {
 	uint64_t available = memory_available();
 
-	if (options->limit_bytes == 0)
-		options->limit_bytes = available == 0 ? LIMIT_DEFAULT
-						      : MIN(LIMIT_DEFAULT, available / 2);
-	options->limit_bytes -= options->limit_bytes % (16 * MIB);
-	if (options->limit_bytes < LIMIT_MIN)
-		return demo_why(why, -ENOMEM,
-				"only %" PRIu64 " MiB of memory are free; %" PRIu64 " are needed",
-				available / MIB, 2 * LIMIT_MIN / MIB);
-	return 0;
+	if (demo->limit_bytes == 0)
+		demo->limit_bytes = available == 0 ? LIMIT_DEFAULT
+						   : MIN(LIMIT_DEFAULT, available / 2);
+	demo->limit_bytes -= demo->limit_bytes % (16 * MIB);
+	/* either fits, both do not */
+	demo->garbage_bytes = demo->limit_bytes / 16 * 11;
+	demo->file_bytes = demo->limit_bytes / 16 * 10;
+	if (demo->limit_bytes >= LIMIT_MIN)
+		return 0;
+	complain("demo", "only %" PRIu64 " MiB of memory are free; %" PRIu64 " are needed",
+		 available / MIB, 2 * LIMIT_MIN / MIB);
+	return -ENOMEM;
 }
 
-/* Beside us in a build tree, in libexec where it was installed. */
-static int find_host(const struct demo_options *options, char *buf, char *why)
+/* Without --host: beside us in a build tree, in libexec where it was installed. NULL: complained. */
+static const char *find_host(const char *host)
 {
-	ssize_t n = readlink("/proc/self/exe", buf, DEMO_PATH_MAX - sizeof(HOST_NAME) - 1);
-	char *slash;
+	static char beside[LAB_PATH_MAX];
+	const char *hint = host ? "" : " (psibridge was built without Lua?)";
+	ssize_t n = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof(HOST_NAME) - 1);
+	char *slash = n > 0 ? memrchr(beside, '/', (size_t)n) : NULL;
 
-	if (options->host) {
-		if (strlen(options->host) >= DEMO_PATH_MAX || access(options->host, X_OK) < 0)
-			return demo_why(why, -ENOENT, "--host: %s: %s", options->host,
-					strerror(errno));
-		strcpy(buf, options->host);
-		return 0;
-	}
-	buf[n > 0 ? n : 0] = '\0';
-	slash = strrchr(buf, '/');
-	if (slash) {
+	if (slash)
 		strcpy(slash + 1, HOST_NAME);
-		if (access(buf, X_OK) == 0)
-			return 0;
-	}
-	snprintf(buf, DEMO_PATH_MAX, "%s/%s", PSIBRIDGE_LIBEXECDIR, HOST_NAME);
-	if (access(buf, X_OK) == 0)
-		return 0;
-	return demo_why(why, -ENOENT, "%s: %s (psibridge was built without Lua?)", buf,
-			strerror(errno));
+	if (!host)
+		host = slash && access(beside, X_OK) == 0 ? beside
+							  : PSIBRIDGE_LIBEXECDIR "/" HOST_NAME;
+	if (access(host, X_OK) == 0)
+		return host;
+	complain("demo", "%s: %s%s", host, strerror(errno), hint);
+	return NULL;
 }
 
-/*
- * ---- after
- * -----------------------------------------------------------------------------------------
- */
+/* ---- after ------------------------------------------------------------------------------------- */
 
-struct verdict {
-	bool passes_doubled, memory_halved;
-};
-
-static struct verdict judge(const struct demo_run *without, const struct demo_run *with)
+static bool went_well(const struct demo *demo)
 {
-	return (struct verdict){
-		.passes_doubled = without->read_bytes > 0 &&
-				  with->read_bytes >= 2 * without->read_bytes,
-		.memory_halved = with->rss_after_bytes <= with->rss_before_bytes / 2 &&
-				 with->rss_before_bytes > 0,
-	};
+	return demo->memory_halved && (!demo->lab || demo->passes_doubled);
+}
+
+/* null where the number says nothing */
+static json_t *number_if(bool known, uint64_t number)
+{
+	return known ? output_json_number(number) : json_null();
 }
 
 static json_t *run_json(const struct demo_run *run, bool simulated)
@@ -271,201 +204,198 @@ static json_t *run_json(const struct demo_run *run, bool simulated)
 						      output_json_number(run->news[i].at_usec),
 						      "available",
 						      words_level_id(run->news[i].available)));
-	return json_pack(
-		"{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:s, s:o}", "bridge",
-		run->bridge, "length_usec", output_json_number(run->length_usec), "passes",
-		simulated ? json_null() : output_json_number(demo_passes_tenths(run) / 10),
-		"read_bytes", simulated ? json_null() : output_json_number(run->read_bytes),
-		"stall_usec", simulated ? json_null() : output_json_number(run->stall_usec),
-		"rss_before_bytes", output_json_number(run->rss_before_bytes), "rss_after_bytes",
-		output_json_number(run->rss_after_bytes), "first_stall_usec",
-		run->first_stall_usec == USEC_NEVER ? json_null()
-						    : output_json_number(run->first_stall_usec),
-		"first_low_usec",
-		demo_low_usec(run) == USEC_NEVER ? json_null()
-						 : output_json_number(demo_low_usec(run)),
-		"collect_usec", output_json_number(run->collect_usec), "source", run->source,
-		"rung", (int)run->rung, "backend", run->backend, "told", told);
+	return json_pack("{s:b, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:s, s:i, s:s, s:o}",
+			 "bridge", run->bridge, "length_usec", (json_int_t)run->length_usec,
+			 "passes", number_if(!simulated, run->passes_tenths / 10), "read_bytes",
+			 number_if(!simulated, run->read_bytes), "stall_usec",
+			 number_if(!simulated, run->stall_usec), "rss_before_bytes",
+			 (json_int_t)run->rss_before_bytes, "rss_after_bytes",
+			 (json_int_t)run->rss_after_bytes, "first_stall_usec",
+			 number_if(run->first_stall_usec != USEC_NEVER, run->first_stall_usec),
+			 "first_low_usec",
+			 number_if(run->first_low_usec != USEC_NEVER, run->first_low_usec),
+			 "collect_usec", (json_int_t)run->collect_usec, "source", run->source,
+			 "rung", (int)run->rung, "backend", run->backend, "told", told);
 }
 
-static int print_json(const struct demo_stage *stage, const char *why,
-		      const struct demo_run *without, const struct demo_run *with,
-		      struct verdict verdict)
+static int print_json(const struct demo *demo)
 {
-	bool simulated = !stage->group;
+	bool real = demo->lab;
 	json_t *checks = json_pack("{s:o, s:b}", "passes_doubled",
-				   simulated ? json_null() : json_boolean(verdict.passes_doubled),
-				   "memory_halved", verdict.memory_halved);
+				   real ? json_boolean(demo->passes_doubled) : json_null(),
+				   "memory_halved", demo->memory_halved);
 
 	return output_json(json_pack(
-		"{s:b, s:o, s:o, s:o, s:o, s:o, s:[o,o], s:o}", "simulated", simulated,
-		"why_simulated", simulated ? output_json_text(why) : json_null(), "cgroup",
-		simulated ? json_null() : output_json_text(demo_group_where(stage->group)),
-		"limit_bytes", simulated ? json_null() : output_json_number(stage->limit_bytes),
-		"garbage_bytes", output_json_number(stage->garbage_bytes), "file_bytes",
-		simulated ? json_null() : output_json_number(stage->file_bytes), "runs",
-		run_json(without, simulated), run_json(with, simulated), "checks", checks));
+		"{s:b, s:o, s:o, s:o, s:o, s:o, s:[o,o], s:o}", "simulated", !real, "why_simulated",
+		real ? json_null() : output_json_text(demo->why_simulated), "cgroup",
+		real ? output_json_text(lab_file(demo->lab, "", "")) : json_null(), "limit_bytes",
+		number_if(real, demo->limit_bytes), "garbage_bytes",
+		output_json_number(demo->garbage_bytes), "file_bytes",
+		number_if(real, demo->file_bytes), "runs", run_json(&demo->without, !real),
+		run_json(&demo->with, !real), "checks", checks));
 }
 
-static void print_story(const struct output *output, const struct demo_stage *stage,
-			const char *why)
+static void print_story(const struct output *output, const struct demo *demo)
 {
-	char text[DEMO_PATH_MAX + 600];
+	unsigned garbage = (unsigned)(demo->garbage_bytes / MIB),
+		 file = (unsigned)(demo->file_bytes / MIB),
+		 limit = (unsigned)(demo->limit_bytes / MIB);
+	char text[LAB_PATH_MAX + 600];
 
-	if (stage->group)
+	if (demo->lab)
 		snprintf(
 			text, sizeof(text),
-			"A program holds %" PRIu64
-			" MiB of garbage that it has not collected, because it idles. Beside it a "
-			"neighbour re-reads a file of %" PRIu64
-			" MiB. Together they may use %" PRIu64
-			" MiB, so the file does not fit, and the neighbour waits for the disk. First nobody "
+			"A program holds %u MiB of garbage that it has not collected, because it idles. "
+			"Beside it a neighbour re-reads a file of %u MiB. Together they may use %u MiB, "
+			"so the file does not fit, and the neighbour waits for the disk. First nobody "
 			"tells the program that memory is short; then psibridge does. (In %s.)",
-			stage->garbage_bytes / MIB, stage->file_bytes / MIB,
-			stage->limit_bytes / MIB, demo_group_where(stage->group));
+			garbage, file, limit, lab_file(demo->lab, "", ""));
 	else
 		snprintf(
 			text, sizeof(text),
-			"SIMULATED: %s. So nothing here is short of memory. A program holds %" PRIu64
-			" MiB of garbage that it has not collected, because it idles. First nobody tells it that memory "
-			"is short; then psibridge does, because somebody wrote to a FIFO.",
-			why, stage->garbage_bytes / MIB);
+			"SIMULATED: %s. So nothing here is short of memory. A program holds %u MiB of "
+			"garbage that it has not collected, because it idles. First nobody tells it "
+			"that memory is short; then psibridge does, because of a byte in a FIFO.",
+			demo->why_simulated, garbage);
 	output_paragraph(output, "", 0, text);
 	putchar('\n');
 	fflush(stdout);
 }
 
-static void print_end(const struct output *output, const struct demo_run *without,
-		      const struct demo_run *with, struct verdict verdict, bool simulated)
+static void print_end(const struct output *output, const struct demo *demo)
 {
-	uint64_t ratio = without->read_bytes > 0 ? with->read_bytes * 10 / without->read_bytes : 0;
-	char text[600], back[OUTPUT_WORD_MAX], times[80] = "";
-	bool good = verdict.memory_halved && (simulated || verdict.passes_doubled);
+	const struct demo_run *without = &demo->without, *with = &demo->with;
+	uint64_t ratio = with->read_bytes * 10 / MAX(without->read_bytes, 1);
+	bool doubled = !demo->lab || demo->passes_doubled, good = went_well(demo);
+	char text[600], back[OUTPUT_WORD_MAX],
+		times[80] = " (simulated: without cgroup, neighbour and stalls)";
 
 	output_size(usec_sub(with->rss_before_bytes, with->rss_after_bytes), back);
-	if (!simulated)
+	if (demo->lab)
 		snprintf(times, sizeof(times),
 			 ", and its neighbour got round %" PRIu64 ".%" PRIu64 " times as often",
 			 ratio / 10, ratio % 10);
 	if (good)
 		snprintf(text, sizeof(text),
-			 "Told that memory was short, the program gave back %s%s%s.", back, times,
-			 simulated ? " (simulated: without cgroup, neighbour and stalls)" : "");
+			 "Told that memory was short, the program gave back %s%s.", back, times);
 	else
 		snprintf(text, sizeof(text), "This did not go as it should: %s%s%s.%s",
-			 verdict.memory_halved
-				 ? ""
-				 : "the program gave back less than half of its memory",
-			 verdict.memory_halved || simulated || verdict.passes_doubled ? ""
-										      : ", and ",
-			 simulated || verdict.passes_doubled
-				 ? ""
-				 : "the neighbour did not get twice as many passes",
-			 demo_low_usec(with) == USEC_NEVER ? " It was never told Low." : "");
+			 demo->memory_halved ? ""
+					     : "the program gave back less than half of its memory",
+			 demo->memory_halved || doubled ? "" : ", and ",
+			 doubled ? "" : "the neighbour did not get twice as many passes",
+			 with->first_low_usec == USEC_NEVER ? " It was never told Low." : "");
 	printf("\n%s", output_paint(output, good ? PAINT_GOOD : PAINT_BAD));
 	output_paragraph(output, "", 0, text);
 	fputs(output_paint(output, PAINT_PLAIN), stdout);
 }
 
-/*
- * ---- the verb
- * --------------------------------------------------------------------------------------
- */
+/* ---- the verb ---------------------------------------------------------------------------------- */
 
-static int show(const struct demo_options *options, struct demo_stage *stage,
-		const char *why_simulated)
+static int play_both(struct demo *demo)
 {
-	static struct demo_run without, with;
-	struct verdict verdict;
+	const struct demo_run *without = &demo->without, *with = &demo->with;
+	char why[LAB_WHY_MAX];
+	int r = 0;
+
+	if (demo->lab) {
+		demo_progress("writing a file", 0, 0);
+		demo->file = r = lab_data(demo->file_bytes, why);
+	}
+	if (r >= 0)
+		r = demo_play(demo, false, why);
+	if (r == 0)
+		r = demo_play(demo, true, why);
+	demo_progress(NULL, 0, 0);
+	if (r < 0)
+		complain("demo", "%s", why);
+	demo->passes_doubled = without->read_bytes > 0 &&
+			       with->read_bytes >= 2 * without->read_bytes;
+	demo->memory_halved = with->rss_before_bytes > 0 &&
+			      with->rss_after_bytes <= with->rss_before_bytes / 2;
+	return r;
+}
+
+static int show(struct demo *demo)
+{
 	struct output output;
-	char why[DEMO_WHY_MAX];
 	int r;
 
 	output_init(&output);
-	if (!options->json)
-		print_story(&output, stage, why_simulated);
-	r = demo_stage_prepare(stage, why);
-	if (r == 0)
-		r = demo_stage_run(stage, false, &without, why);
-	if (r == 0)
-		r = demo_stage_run(stage, true, &with, why);
-	clear_progress(stage->userdata);
-	demo_stage_end(stage);
-	if (r < 0) {
-		if (r != -EINTR)
-			complain("demo", "%s", why);
-		return r;
-	}
-
-	verdict = judge(&without, &with);
-	if (options->json) {
-		r = print_json(stage, why_simulated, &without, &with, verdict);
-	} else {
-		demo_table(&output, &without, &with, !stage->group);
-		putchar('\n');
-		demo_plot(&output, &without, &with, !stage->group);
-		print_end(&output, &without, &with, verdict, !stage->group);
-	}
+	if (!demo->json)
+		print_story(&output, demo);
+	r = play_both(demo);
 	if (r < 0)
 		return r;
-	return verdict.memory_halved && (!stage->group || verdict.passes_doubled) ? 0 : -EPROTO;
+	if (demo->json) {
+		r = print_json(demo);
+	} else {
+		demo_table(&output, demo);
+		putchar('\n');
+		demo_plot(&output, demo);
+		print_end(&output, demo);
+	}
+	return r < 0 ? r : went_well(demo) ? 0 : -EPROTO;
+}
+
+static struct lab lab;
+
+static void interrupted(int signal_number)
+{
+	lab_close(&lab);
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+}
+
+/* To those that end us; SIGPIPE: the reader of our output is gone. They wait while one is handled. */
+static void on_signals(sigset_t *ret_signals)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGPIPE, SIGHUP };
+	struct sigaction action = { .sa_handler = interrupted }, before;
+
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+		sigaddset(&action.sa_mask, signals[i]);
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+		sigaction(signals[i], &action, &before);
+	if (before.sa_handler == SIG_IGN) /* nohup */
+		signal(SIGHUP, SIG_IGN);
+	*ret_signals = action.sa_mask;
+}
+
+/* Nothing may end us between a cgroup and the process that guards it. */
+static void open_lab(struct demo *demo, char **argv, const sigset_t *signals)
+{
+	char scope[LAB_WHY_MAX / 2] = "", why[LAB_WHY_MAX] = "";
+
+	if (!demo->in_scope && demo_scope_wanted() && demo_scope_enter(argv, why) < 0)
+		snprintf(scope, sizeof(scope), "%.200s; ", why);
+	sigprocmask(SIG_BLOCK, signals, NULL);
+	if (demo_lab_open(&lab, demo->in_scope, why) == 0)
+		demo->lab = &lab;
+	sigprocmask(SIG_UNBLOCK, signals, NULL);
+	snprintf(demo->why_simulated, sizeof(demo->why_simulated), "no cgroup could be made (%s%s)",
+		 scope, why);
 }
 
 int verb_demo(int argc, char **argv)
 {
-	static const int interrupting[] = { SIGINT, SIGTERM,
-					    SIGHUP }; /* the last one may be ignored */
-	struct sigaction action = { .sa_handler = interrupt }, before;
-	struct progress progress = { .terminal = isatty(STDERR_FILENO) };
-	_cleanup_(demo_group_freep) struct demo_group *group = NULL;
-	char host[DEMO_PATH_MAX], why[DEMO_WHY_MAX],
-		scope[DEMO_WHY_MAX / 2] = "", simulated[2 * DEMO_WHY_MAX] = "--simulate was given";
-	struct demo_options options;
-	struct demo_stage stage;
+	static struct demo demo = { .length_usec = LENGTH_DEFAULT_USEC,
+				    .why_simulated = "--simulate was given" };
+	sigset_t signals;
 	int r;
 
-	r = parse(argc, argv, &options);
+	r = parse(argc, argv, &demo);
 	if (r != 0)
 		return r > 0 ? EXIT_OK : EXIT_USAGE;
-	r = find_host(&options, host, why);
-	if (r == 0)
-		r = choose_limit(&options, why);
-	if (r < 0) {
-		complain("demo", "%s", why);
+	demo.host = find_host(demo.host);
+	if (!demo.host || choose_sizes(&demo) < 0)
 		return EXIT_FAILED;
-	}
-	if (!options.simulate && !options.in_scope && demo_scope_wanted()) {
-		demo_scope_enter(argv, why);
-		snprintf(scope, sizeof(scope), "%.200s; ", why);
-	}
-
-	for (size_t i = 0; i < ELEMENTSOF(interrupting); i++)
-		sigaction(interrupting[i], &action, &before);
-	/* nohup */
-	if (before.sa_handler == SIG_IGN)
-		signal(SIGHUP, SIG_IGN);
-	/* Whoever reads our output may go; the cgroups have to be removed even so. */
-	signal(SIGPIPE, SIG_IGN);
-	if (!options.simulate && demo_group_new(options.in_scope, &group, why) < 0)
-		snprintf(simulated, sizeof(simulated), "no cgroup could be made (%s%s)", scope,
-			 why);
-
-	stage = (struct demo_stage){
-		.group = group,
-		.host = host,
-		.limit_bytes = options.limit_bytes,
-		.garbage_bytes = options.limit_bytes / 16 * 11,
-		.file_bytes = options.limit_bytes / 16 * 10,
-		.length_usec = options.length_usec,
-		.file = -1,
-		.progress = show_progress,
-		.userdata = &progress,
-	};
-	r = show(&options, &stage, simulated);
-	group = demo_group_free(group);
-	if (demo_interrupted) {
-		signal(demo_interrupted, SIG_DFL);
-		raise(demo_interrupted);
-	}
+	on_signals(&signals);
+	if (!demo.simulate)
+		open_lab(&demo, argv, &signals);
+	r = show(&demo);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	if (lab_close(&lab) < 0)
+		complain("demo", "its cgroup could not be removed");
 	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -12,7 +12,7 @@ compile()
 	language=$1 header=$2
 	shift 2
 	printf '#include "%s"\n#include "%s"\nextern int not_empty;\n' "$header" "$header" |
-		"$@" -Wall -Wextra -Werror -fsyntax-only -x "$language" -I"$srcdir/include" -I"$srcdir/src" -
+		"$@" -Wall -Wextra -Werror -fsyntax-only -x "$language" -I"$srcdir/include" -I"$srcdir/src" -I"$srcdir" -
 }
 
 same_version()

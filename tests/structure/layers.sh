@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Who may include whom. The tables below are the house's layers (src/README.md); a quoted include is looked up as the
-# compiler does: beside the file, then src/, then include/.
+# compiler does: beside the file, then src/, then include/; from the top for the one file of tests/ that is used by src/.
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
@@ -19,7 +19,7 @@ complaints()
 		may["src/library"]  = "include/psibridge src/core src/kernel src/monitor src/library"
 		may["src/daemon"]   = "include/psibridge src/core src/kernel src/library src/daemon"
 		may["src/cli"]      = "include/psibridge src/core src/cli"
-		may["src/demo"]     = "include/psibridge src/core src/cli src/demo"
+		may["src/demo"]     = "include/psibridge src/core src/cli src/demo tests"
 		may["src/runtimes"] = "include/psibridge src/runtimes"
 
 		# system header (a pattern)     only in files that match
@@ -80,6 +80,8 @@ complaints()
 			target = layer_of("src/" name)
 		else if (exists("include/" name))
 			target = layer_of("include/" name)
+		else if (exists(name))
+			target = layer_of(name)
 		else {
 			print where "cannot find " name
 			next
