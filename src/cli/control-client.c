@@ -20,11 +20,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "core/util.h"
-#include "psibridge/psibridge.h"
+#include "cli/wait.h"
+#include "cli/words.h"
 
 #define ANSWER_MAX ((size_t)64 << 20)
 #define CONNECT_PAUSE_MSEC 50
@@ -38,14 +37,6 @@ struct call {
 	char *why;
 };
 
-static uint64_t monotonic_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
 static int _printf_(3, 4) fail(struct call *call, int error, const char *format, ...)
 {
 	va_list args;
@@ -58,21 +49,14 @@ static int _printf_(3, 4) fail(struct call *call, int error, const char *format,
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
-static int wait_msec(const struct call *call)
-{
-	uint64_t left = usec_sub(call->end_usec, monotonic_usec());
-
-	return (int)MIN((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC, (uint64_t)INT32_MAX);
-}
-
 static int wait_for(struct call *call, short events)
 {
 	struct pollfd fd = { .fd = call->fd, .events = events };
 	int r;
 
 	do
-		r = poll(&fd, 1, wait_msec(call));
-	while (r < 0 && errno == EINTR && wait_msec(call) > 0);
+		r = poll(&fd, 1, msec_until(call->end_usec));
+	while (r < 0 && errno == EINTR && msec_until(call->end_usec) > 0);
 	return r > 0 ? 0 : -ETIMEDOUT;
 }
 
@@ -115,10 +99,10 @@ static int connect_socket(struct call *call)
 		if (errno != EAGAIN && errno != EINTR)
 			return not_connected(call, -errno);
 		/* its queue is full, and there is nothing to poll for */
-		if (wait_msec(call) == 0)
+		if (msec_until(call->end_usec) == 0)
 			return fail(call, -ETIMEDOUT,
 				    "psibridged does not answer (its queue is full)");
-		poll(NULL, 0, MIN(CONNECT_PAUSE_MSEC, wait_msec(call)));
+		poll(NULL, 0, MIN(CONNECT_PAUSE_MSEC, msec_until(call->end_usec)));
 	}
 	return 0;
 }
@@ -214,7 +198,7 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 	if (!path)
 		path = getenv("PSIBRIDGE_CONTROL");
 	call.path = path && *path ? path : CONTROL_SOCKET;
-	call.end_usec = usec_add(monotonic_usec(), timeout_usec);
+	call.end_usec = usec_add(now_usec(), timeout_usec);
 	if (!text || asprintf(&line, "%s\n", text) < 0) {
 		line = NULL;
 		r = fail(&call, -ENOMEM, "%s", strerror(ENOMEM));
@@ -311,11 +295,9 @@ const char *answer_text(const json_t *object, const char *key)
 
 enum psb_available answer_level(const json_t *object)
 {
-	const char *name = answer_text(object, "available");
+	const struct words_level *level = words_level_named(answer_text(object, "available"));
 
-	return strcmp(name, "low") == 0	      ? PSB_LOW
-	       : strcmp(name, "neutral") == 0 ? PSB_NEUTRAL
-					      : PSB_HIGH;
+	return level ? level->available : PSB_HIGH;
 }
 
 bool answer_flag(const json_t *object, const char *key)

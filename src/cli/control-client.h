@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "psibridge/psibridge.h"
+
 #define CONTROL_SOCKET "/run/psibridge/control"
 #define CONTROL_WHY_MAX 1024
 

@@ -26,12 +26,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/metrics.h"
+#include "cli/wait.h"
 #include "core/utf8.h"
 
 enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_OUTPUT, OPTION_FORMAT };
@@ -310,14 +310,6 @@ static int write_to(const char *path, const char *text, size_t size, const char 
 
 /* ---- the verb -------------------------------------------------------------------------------- */
 
-static uint64_t monotonic_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
 static int survey_failed(const char *pattern, int r)
 {
 	if (r == -EINVAL)
@@ -355,7 +347,7 @@ static int metrics(struct exposition *e, const char *pattern, const char *contro
 	char why[CONTROL_WHY_MAX], *text = NULL;
 	json_t *status = NULL;
 	size_t size;
-	int r = rows_survey(e->rows, pattern, monotonic_usec()), exit_status;
+	int r = rows_survey(e->rows, pattern, now_usec()), exit_status;
 
 	if (r < 0)
 		return survey_failed(pattern, r);

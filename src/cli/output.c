@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/wait.h"
 #include "core/utf8.h"
 
 #define WIDTH_DEFAULT 80
@@ -58,6 +59,15 @@ const char *output_paint(const struct output *output, enum paint paint)
 		return "\033[2m";
 	}
 	return "";
+}
+
+enum paint output_level_paint(unsigned available)
+{
+	static const enum paint paints[] = {
+		[PSB_LOW] = PAINT_BAD, [PSB_NEUTRAL] = PAINT_WARN, [PSB_HIGH] = PAINT_GOOD
+	};
+
+	return available < ELEMENTSOF(paints) ? paints[available] : PAINT_PLAIN;
 }
 
 static void put_bytes(const char *text, size_t size)
@@ -116,11 +126,17 @@ void output_paragraph(const struct output *output, const char *first, unsigned i
 	putchar('\n');
 }
 
-int output_end_line(void)
+int output_end(void)
 {
-	if (putchar('\n') == EOF || fflush(stdout) == EOF)
+	if (fflush(stdout) == EOF || ferror(stdout))
 		return errno > 0 ? -errno : -EIO;
 	return 0;
+}
+
+int output_end_line(void)
+{
+	putchar('\n');
+	return output_end();
 }
 
 int output_json(json_t *object)
@@ -157,19 +173,14 @@ json_t *output_json_number(uint64_t number)
 	return json_integer((json_int_t)MIN(number, (uint64_t)INT64_MAX));
 }
 
-static uint64_t clock_usec(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
 uint64_t output_realtime(uint64_t monotonic_usec)
 {
-	uint64_t ago = usec_sub(clock_usec(CLOCK_MONOTONIC), monotonic_usec);
+	uint64_t ago = usec_sub(now_usec(), monotonic_usec);
+	struct timespec t;
 
-	return usec_sub(clock_usec(CLOCK_REALTIME), ago);
+	clock_gettime(CLOCK_REALTIME, &t);
+	return usec_sub((uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC,
+			ago);
 }
 
 void output_time(uint64_t monotonic_usec, char *buf)
@@ -214,4 +225,16 @@ void output_size(uint64_t bytes, char *buf)
 			 tenths % 10, units[unit]);
 	else
 		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " %ciB", tenths / 10, units[unit]);
+}
+
+void output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone)
+{
+	char current[OUTPUT_WORD_MAX], limit[OUTPUT_WORD_MAX];
+
+	output_size(current_bytes, current);
+	output_size(limit_bytes, limit);
+	if (current_bytes > 0 && limit_bytes > 0)
+		printf("%s of %s", current, limit);
+	else if (current_bytes > 0)
+		printf("%s%s", current, alone);
 }

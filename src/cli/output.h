@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "core/util.h"
+#include "psibridge/psibridge.h"
 
 struct output {
 	bool colour;	/* a terminal, no $NO_COLOR, and not TERM=dumb */
@@ -27,6 +28,8 @@ void output_init(struct output *ret);
 
 /* The escape sequence to begin `paint` with, "" without colour. PAINT_PLAIN ends any other. */
 const char *output_paint(const struct output *output, enum paint paint);
+/* Of enum psb_available; 0 is plain. */
+enum paint output_level_paint(unsigned available);
 
 /* Text from elsewhere (cgroup names are anybody's choice): control characters become '?'. */
 void output_text(const char *text);
@@ -55,3 +58,9 @@ void output_time(uint64_t monotonic_usec, char *buf);
 uint64_t output_realtime(uint64_t monotonic_usec); /* the same in microseconds since the Epoch */
 void output_span(uint64_t usec, char *buf);	   /* "312 ms", "4.1 s", rounded */
 void output_size(uint64_t bytes, char *buf);	   /* "498 MiB", "1.5 GiB", rounded */
+
+/* Memory in use with its limit, each 0: unknown: "498 MiB of 512 MiB", "498 MiB" + `alone`, "". */
+void output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone);
+
+/* The end of a text whose lines were not looked at. `errno` was 0 before. Errors: as above. */
+int output_end(void);

@@ -45,34 +45,23 @@ static const char help[] =
 	"\n"
 	"Example: psibridge simulate low system.slice/nginx.service\n";
 
-static const struct {
-	const char *word;
-	enum psb_available available;
-	bool critical;
-} levels[] = {
-	{ "low", PSB_LOW, false },
-	{ "neutral", PSB_NEUTRAL, false },
-	{ "high", PSB_HIGH, false },
-	{ "critical", PSB_LOW, true },
-};
-
-/* The index into `levels`. Errors: -EINVAL: the complaint was printed. */
-static int find_level(const char *word)
+/* NULL: the complaint was printed. */
+static const struct words_level *find_level(const char *word)
 {
-	const char *names[ELEMENTSOF(levels)], *near;
+	const struct words_level *level = words_level_named(word);
+	const char *names[WORDS_LEVELS], *near;
 
-	for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
-		if (strcmp(word, levels[i].word) == 0)
-			return (int)i;
-		names[i] = levels[i].word;
-	}
-	near = nearest_word(word, strlen(word), names, ELEMENTSOF(names));
+	if (level)
+		return level;
+	for (size_t i = 0; i < WORDS_LEVELS; i++)
+		names[i] = words_levels[i].id;
+	near = nearest_word(word, strlen(word), names, WORDS_LEVELS);
 	if (near)
 		complain("simulate", "\"%s\": there is no such level; did you mean %s?", word,
 			 near);
 	else
 		complain("simulate", "\"%s\": low, neutral, high or critical was expected", word);
-	return -EINVAL;
+	return NULL;
 }
 
 static int own_cgroup(char *buf)
@@ -87,16 +76,16 @@ static int own_cgroup(char *buf)
 	return r;
 }
 
-static int simulate(int level, const char *cgroup, const char *control, bool json)
+static int simulate(const struct words_level *level, const char *cgroup, const char *control,
+		    bool json)
 {
-	enum psb_available available = levels[level].available;
-	bool critical = levels[level].critical;
+	const char *available = words_level_id(level->available);
 	char why[CONTROL_WHY_MAX];
 	json_t *answer;
 	int r = control_ask(control,
 			    json_pack("{s:s, s:o, s:s, s:b}", "verb", "simulate", "cgroup",
-				      json_string(cgroup), "available", words_level_id(available),
-				      "critical", critical),
+				      json_string(cgroup), "available", available, "critical",
+				      level->critical),
 			    CONTROL_TIMEOUT_USEC, &answer, why);
 
 	if (r < 0) {
@@ -106,13 +95,12 @@ static int simulate(int level, const char *cgroup, const char *control, bool jso
 	json_decref(answer);
 	if (json) {
 		r = output_json(json_pack("{s:s, s:o, s:s, s:b}", "event", "simulated", "cgroup",
-					  output_json_text(cgroup), "available",
-					  words_level_id(available), "critical", critical));
+					  output_json_text(cgroup), "available", available,
+					  "critical", level->critical));
 	} else {
 		errno = 0;
 		output_text(cgroup);
-		printf(" counts as %s until its quiet or calm time is over.",
-		       words_level(available, critical));
+		printf(" counts as %s until its quiet or calm time is over.", level->sentence);
 		r = output_end_line();
 	}
 	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
@@ -124,7 +112,8 @@ int verb_simulate(int argc, char **argv)
 	const char *control = NULL, *named = NULL, *why;
 	char cgroup[CGPATH_MAX];
 	bool json = false;
-	int id, level = -1, r;
+	const struct words_level *level = NULL;
+	int id, r;
 
 	args.words = 2;
 	while ((id = args_next(&args)) != ARGS_END) {
@@ -138,12 +127,12 @@ int verb_simulate(int argc, char **argv)
 			control = args.value;
 		else if (id == OPTION_JSON)
 			json = true;
-		else if (level >= 0)
+		else if (level)
 			named = args.value;
-		else if ((level = find_level(args.value)) < 0)
+		else if (!(level = find_level(args.value)))
 			return EXIT_USAGE;
 	}
-	if (level < 0) {
+	if (!level) {
 		complain("simulate", "a level is missing: low, neutral, high or critical");
 		return EXIT_USAGE;
 	}

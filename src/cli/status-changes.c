@@ -44,7 +44,7 @@ static json_t *levels_of(const struct choice *choice, const json_t *status)
 		const json_t *cgroup = json_array_get(cgroups, i);
 		const char *level = answer_flag(cgroup, "critical")
 					    ? "critical"
-					    : answer_text(cgroup, "available");
+					    : words_level_id(answer_level(cgroup));
 		char key[CGPATH_MAX + 32];
 
 		if (strcmp(level, "high") == 0 || answer_flag(cgroup, "candidate") ||
@@ -60,19 +60,13 @@ static json_t *levels_of(const struct choice *choice, const json_t *status)
 static int print_change(const struct output *output, const json_t *status, const char *key,
 			const char *level)
 {
-	bool critical = strcmp(level, "critical") == 0;
-	enum psb_available available = critical || strcmp(level, "low") == 0 ? PSB_LOW
-				       : strcmp(level, "neutral") == 0	     ? PSB_NEUTRAL
-									     : PSB_HIGH;
-	enum paint paint = available == PSB_LOW	      ? PAINT_BAD
-			   : available == PSB_NEUTRAL ? PAINT_WARN
-						      : PAINT_GOOD;
+	const struct words_level *words = words_level_named(level);
 	char at[OUTPUT_WORD_MAX];
 
 	output_time(answer_number(status, "time_usec"), at);
 	errno = 0;
-	printf("%.8s  %s%-30s%s  ", at, output_paint(output, paint),
-	       words_level(available, critical), output_paint(output, PAINT_PLAIN));
+	printf("%.8s  %s%-30s%s  ", at, output_paint(output, output_level_paint(words->available)),
+	       words->sentence, output_paint(output, PAINT_PLAIN));
 	output_text(strchr(key, ' ') + 1);
 	return output_end_line();
 }

@@ -21,19 +21,6 @@
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static enum paint paint_of(const json_t *object)
-{
-	switch (answer_level(object)) {
-	case PSB_LOW:
-		return PAINT_BAD;
-	case PSB_NEUTRAL:
-		return PAINT_WARN;
-	case PSB_HIGH:
-		return PAINT_GOOD;
-	}
-	return PAINT_PLAIN;
-}
-
 /* "42 s", "3 min 5 s", "7 h 12 min", "3 d 4 h" */
 static void long_span(uint64_t usec, char *buf)
 {
@@ -99,18 +86,13 @@ static const json_t *find_watch(const json_t *status, uint64_t id)
 static void print_numbers(const json_t *cgroup)
 {
 	uint64_t current = answer_number(cgroup, "current_bytes");
-	uint64_t limit = answer_number(cgroup, "limit_bytes");
 	uint64_t avg10 = answer_number(cgroup, "some_avg10_centi");
 	uint64_t clients = answer_number(cgroup, "clients");
-	char used[OUTPUT_WORD_MAX], most[OUTPUT_WORD_MAX];
 
-	output_size(current, used);
-	output_size(limit, most);
 	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time", avg10 / 100, avg10 % 100);
-	if (current > 0 && limit > 0)
-		printf(", uses %s of %s", used, most);
-	else if (current > 0)
-		printf(", uses %s", used);
+	if (current > 0)
+		fputs(", uses ", stdout);
+	output_memory(current, answer_number(cgroup, "limit_bytes"), "");
 	if (clients > 0)
 		printf(", %" PRIu64 " client%s", clients, plural(clients));
 }
@@ -121,7 +103,7 @@ static void print_short(const struct output *output, const json_t *status, const
 	const json_t *watch = find_watch(status, answer_number(s->cgroup, "watch"));
 	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
 
-	printf("  %s%s%s  ", output_paint(output, paint_of(s->cgroup)),
+	printf("  %s%s%s  ", output_paint(output, output_level_paint(s->available)),
 	       words_level(s->available, s->critical), output_paint(output, PAINT_PLAIN));
 	fputs(output_paint(output, PAINT_BOLD), stdout);
 	output_text(answer_text(s->cgroup, "cgroup"));
@@ -252,11 +234,10 @@ static void print_how(const struct output *output, const json_t *watch)
 	};
 
 	snprintf(source.trigger, sizeof(source.trigger), "%.63s", answer_text(from, "trigger"));
-	printf("%s%-7s%s  rung %u: %s", output_paint(output, paint_of(watch)),
-	       answer_level(watch) == PSB_LOW	    ? "Low"
-	       : answer_level(watch) == PSB_NEUTRAL ? "Neutral"
-						    : "High",
-	       output_paint(output, PAINT_PLAIN), source.rung, words_how(&source));
+	printf("%s%-7s%s  rung %u: %s",
+	       output_paint(output, output_level_paint(answer_level(watch))),
+	       words_level_brief(answer_level(watch), false), output_paint(output, PAINT_PLAIN),
+	       source.rung, words_how(&source));
 }
 
 static bool is_watching(const json_t *watch)
@@ -426,7 +407,5 @@ int status_print(const struct output *output, const struct choice *choice, const
 		print_clients(output, status);
 		print_configuration(output, status);
 	}
-	if (fflush(stdout) == EOF || ferror(stdout))
-		return errno > 0 ? -errno : -EIO;
-	return 0;
+	return output_end();
 }

@@ -14,16 +14,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/status.h"
+#include "cli/wait.h"
 
 enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_JSON, OPTION_WATCH };
 
@@ -175,19 +174,13 @@ static int print_changes(struct session *s, struct changes *changes)
 static int again(struct session *s)
 {
 	struct changes *changes = changes_new();
-	sigset_t signals;
-	struct pollfd fds[2] = { { .events = POLLIN }, { .fd = STDOUT_FILENO } };
+	struct pollfd fds[2] = { { .fd = catch_signals(NULL), .events = POLLIN },
+				 { .fd = STDOUT_FILENO } };
 	bool screen = isatty(STDOUT_FILENO) && !s->json;
 	int r = changes ? 0 : -ENOMEM;
 
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	fds[0].fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (r == 0 && fds[0].fd < 0)
-		r = -errno;
+		r = fds[0].fd;
 	while (r == 0) {
 		r = screen ? redraw(s) : print_changes(s, changes);
 		if (s->missing)

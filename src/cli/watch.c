@@ -15,16 +15,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
+#include "cli/wait.h"
 #include "cli/words.h"
 #include "core/duration.h"
 
@@ -77,14 +75,6 @@ struct session {
 	int error; /* of END_FAILED */
 };
 
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
 /* `r` is what printing a line returned. */
 static void printed(struct session *s, int r)
 {
@@ -121,31 +111,6 @@ static int print_notification_json(const struct psb_notification *n)
 			  "limit_bytes", output_json_number(n->limit_bytes)));
 }
 
-static enum paint level_paint(const struct psb_notification *n)
-{
-	switch (n->available) {
-	case PSB_LOW:
-		return PAINT_BAD;
-	case PSB_NEUTRAL:
-		return PAINT_WARN;
-	case PSB_HIGH:
-		return PAINT_GOOD;
-	}
-	return PAINT_PLAIN;
-}
-
-static void print_memory(uint64_t current_bytes, uint64_t limit_bytes)
-{
-	char current[OUTPUT_WORD_MAX], limit[OUTPUT_WORD_MAX];
-
-	output_size(current_bytes, current);
-	output_size(limit_bytes, limit);
-	if (current_bytes > 0 && limit_bytes > 0)
-		printf("%s of %s", current, limit);
-	else if (current_bytes > 0)
-		printf("%s in use", current);
-}
-
 static int print_notification(struct session *s, const struct psb_notification *n)
 {
 	char when[OUTPUT_WORD_MAX], stall[OUTPUT_WORD_MAX];
@@ -155,10 +120,10 @@ static int print_notification(struct session *s, const struct psb_notification *
 	output_span(n->stall_usec, stall);
 	errno = 0;
 	printf("%s  %s%-30s%s  %-27s  %9s stalled  ", when,
-	       output_paint(&s->output, gone ? PAINT_DIM : level_paint(n)),
+	       output_paint(&s->output, gone ? PAINT_DIM : output_level_paint(n->available)),
 	       gone ? "Gone" : words_level(n->available, n->critical),
 	       output_paint(&s->output, PAINT_PLAIN), words_reason(n->reason), stall);
-	print_memory(n->current_bytes, n->limit_bytes);
+	output_memory(n->current_bytes, n->limit_bytes, " in use");
 	if (s->target.watch.pattern) {
 		fputs("  ", stdout);
 		output_text(n->cgroup);
@@ -209,7 +174,7 @@ static void print_what(struct session *s, const struct psb_source *source)
 	}
 	if (psb_watch_load(s->watch, &load) == 0 && !load.machine) {
 		fputs(" (", stdout);
-		print_memory(load.current_bytes, load.limit_bytes);
+		output_memory(load.current_bytes, load.limit_bytes, " in use");
 		fputs(")", stdout);
 	}
 }
@@ -306,15 +271,9 @@ static void summarise(struct session *s)
 	printed(s, output_end_line());
 }
 
-/* Milliseconds until the duration is over, rounded up so that it is over then; -1: never. */
 static int timeout_msec(const struct session *s)
 {
-	uint64_t end = usec_add(s->started_usec, s->duration_usec), left;
-
-	if (end == USEC_NEVER)
-		return -1;
-	left = usec_sub(end, now_usec());
-	return (int)MIN(left / USEC_PER_MSEC + (left % USEC_PER_MSEC > 0), (uint64_t)INT32_MAX);
+	return msec_until(usec_add(s->started_usec, s->duration_usec));
 }
 
 static void run(struct session *s, int bridge_fd, int signal_fd)
@@ -395,18 +354,11 @@ static int arm(struct session *s)
 
 static int watch(struct session *s)
 {
-	sigset_t signals;
 	int bridge_fd, signal_fd, status = EXIT_OK;
 
-	/* before any thread exists, so that all inherit it */
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	signal_fd = catch_signals(NULL);
 	if (signal_fd < 0) {
-		complain("watch", "signalfd: %s", strerror(errno));
+		complain("watch", "signalfd: %s", strerror(-signal_fd));
 		return EXIT_FAILED;
 	}
 

@@ -17,30 +17,45 @@
 #include "core/duration.h"
 #include "core/trigger.h"
 
-const char *words_level(enum psb_available available, int critical)
+const struct words_level words_levels[WORDS_LEVELS] = {
+	{ "low", "Low", "Low (memory is short)", PSB_LOW, false },
+	{ "neutral", "Neutral", "Neutral (memory is tight)", PSB_NEUTRAL, false },
+	{ "high", "High", "High (memory is plentiful)", PSB_HIGH, false },
+	{ "critical", "CRITICAL", "Low, CRITICAL (all tasks wait)", PSB_LOW, true },
+};
+
+static const struct words_level *level(unsigned available, bool critical)
 {
-	switch (available) {
-	case PSB_LOW:
-		return critical ? "Low, CRITICAL (all tasks wait)" : "Low (memory is short)";
-	case PSB_NEUTRAL:
-		return "Neutral (memory is tight)";
-	case PSB_HIGH:
-		return "High (memory is plentiful)";
-	}
-	return "?";
+	static const struct words_level none = { .id = "?", .brief = "-", .sentence = "?" };
+
+	for (size_t i = 0; i < WORDS_LEVELS; i++)
+		if (words_levels[i].available == available &&
+		    words_levels[i].critical == (critical && available == PSB_LOW))
+			return &words_levels[i];
+	return &none;
 }
 
-const char *words_level_id(enum psb_available available)
+const struct words_level *words_level_named(const char *id)
 {
-	switch (available) {
-	case PSB_LOW:
-		return "low";
-	case PSB_NEUTRAL:
-		return "neutral";
-	case PSB_HIGH:
-		return "high";
-	}
-	return "?";
+	for (size_t i = 0; i < WORDS_LEVELS; i++)
+		if (strcmp(words_levels[i].id, id) == 0)
+			return &words_levels[i];
+	return NULL;
+}
+
+const char *words_level(unsigned available, bool critical)
+{
+	return level(available, critical)->sentence;
+}
+
+const char *words_level_brief(unsigned available, bool critical)
+{
+	return level(available, critical)->brief;
+}
+
+const char *words_level_id(unsigned available)
+{
+	return level(available, false)->id;
 }
 
 static const struct {
