@@ -24,12 +24,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/screen.h"
+#include "cli/wait.h"
 #include "cli/words.h"
 
 enum {
@@ -78,49 +77,31 @@ static const char help[] =
 	"Exit status: 0 ended as asked, 1 cgroups cannot be read, 2 the command line makes no\n"
 	"sense.\n";
 
-#define KEYS_MAX 64
 #define SHARE 10 /* one part in so many of the time is for surveys */
 #define DAEMON_PATIENCE_USEC (1 * USEC_PER_SEC)
 #define DAEMON_PAUSE_USEC (10 * USEC_PER_SEC)
 
-static uint64_t monotonic_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
 /* ---- a look ---------------------------------------------------------------------------------- */
 
-struct session {
-	struct top top;
-	bool batch, json;
-	uint64_t count;
-	uint64_t ask_usec; /* psibridged is not asked before */
-};
-
-static void ask_daemon(struct session *s)
+static void ask_daemon(struct top *top)
 {
-	struct top *top = &s->top;
 	json_t *status = NULL;
 	int r;
 
-	if (monotonic_usec() >= s->ask_usec) {
-		r = control_ask_status(top->control, DAEMON_PATIENCE_USEC, &status, top->why);
-		top->has_daemon = r == 0;
-		top->is_blind = control_is_blind(status);
-		if (r < 0 && !control_is_absent(r))
-			s->ask_usec = monotonic_usec() + DAEMON_PAUSE_USEC;
-		rows_judge(top->rows, status);
-	}
+	if (now_usec() < top->ask_usec)
+		return;
+	r = control_ask_status(top->control, DAEMON_PATIENCE_USEC, &status, top->why);
+	top->has_daemon = r == 0;
+	top->is_blind = control_is_blind(status);
+	if (r < 0 && !control_is_absent(r))
+		top->ask_usec = now_usec() + DAEMON_PAUSE_USEC;
+	rows_judge(top->rows, status);
 	json_decref(status);
 }
 
-static int look(struct session *s)
+int top_look(struct top *top)
 {
-	struct top *top = &s->top;
-	uint64_t begun = monotonic_usec();
+	uint64_t begun = now_usec();
 	int r = rows_survey(top->rows, top->pattern, begun);
 
 	top->trouble[0] = '\0';
@@ -129,8 +110,8 @@ static int look(struct session *s)
 			 r == -EINVAL	? "that is no path and no pattern"
 			 : r == -ENOENT ? "there is no such cgroup"
 					: strerror(-r));
-	top->pace_usec = MAX(top->interval_usec, SHARE * usec_sub(monotonic_usec(), begun));
-	ask_daemon(s);
+	top->pace_usec = MAX(top->interval_usec, SHARE * usec_sub(now_usec(), begun));
+	ask_daemon(top);
 	if (r == 0)
 		r = top_choose(top);
 	else
@@ -186,17 +167,7 @@ int top_choose(struct top *top)
 	return 0;
 }
 
-static int find_sort(const char *word, enum top_sort *ret)
-{
-	static const char *const words[] = { "some", "full", "memory", "name" };
-
-	for (size_t i = 0; i < ELEMENTSOF(words); i++)
-		if (strcmp(word, words[i]) == 0) {
-			*ret = (enum top_sort)i;
-			return 0;
-		}
-	return -EINVAL;
-}
+const char *const top_sort_words[] = { "some", "full", "memory", "name", NULL };
 
 /* ---- --batch and --json ---------------------------------------------------------------------- */
 
@@ -230,7 +201,7 @@ static json_t *row_json(const struct row *row)
 static int print_json(const struct top *top)
 {
 	json_t *cgroups = json_array();
-	uint64_t now = monotonic_usec();
+	uint64_t now = now_usec();
 
 	for (size_t i = 0; i < top->shown_count; i++)
 		if (json_array_append_new(cgroups, row_json(top->shown[i])) < 0) {
@@ -244,206 +215,79 @@ static int print_json(const struct top *top)
 				     "psibridged", top->has_daemon, "cgroups", cgroups));
 }
 
-static int print(const struct session *s, bool first)
+static int print_table(const struct top *top, bool first)
 {
-	if (s->json)
-		return print_json(&s->top);
+	struct table table = table_for(&top->output, 0);
+
+	errno = 0;
 	if (!first)
 		putchar('\n');
-	return top_print(&s->top);
+	table_heading(&table, stdout);
+	putchar('\n');
+	for (size_t i = 0; i < top->shown_count; i++) {
+		table_row(&table, stdout, top->shown[i]);
+		putchar('\n');
+	}
+	return output_end();
 }
 
-static int batch(struct session *s)
+static int batch(struct top *top, bool json, uint64_t count)
 {
 	struct pollfd reader = { .fd = STDOUT_FILENO };
-	struct top *top = &s->top;
-	int r = look(s);
+	int r = top_look(top);
 
 	signal(SIGPIPE, SIG_IGN);
-	for (uint64_t i = 0; r == 0 && i < s->count; i++) {
+	for (uint64_t i = 0; r == 0 && i < count; i++) {
 		/* an interval is shorter than an hour, so it fits */
 		if (poll(&reader, 1, (int)(top->pace_usec / USEC_PER_MSEC)) > 0)
-			return EXIT_OK; /* nobody reads */
-		r = look(s);
+			return -EPIPE;
+		r = top_look(top);
 		if (r == 0)
-			r = print(s, i == 0);
+			r = json ? print_json(top) : print_table(top, i == 0);
 	}
-	if (r == -EPIPE)
-		return EXIT_OK;
-	if (r < 0)
-		complain("top", "%s", top->trouble[0] ? top->trouble : strerror(-r));
-	return r < 0 ? EXIT_FAILED : EXIT_OK;
+	return r;
 }
 
-/* ---- the screen ------------------------------------------------------------------------------ */
-
-static void type(struct top *top, int key)
+static int interactive(struct top *top)
 {
-	size_t length = strlen(top->filter);
-
-	if (key == '\n') {
-		top->typing = false;
-	} else if (key == KEY_ESCAPE) {
-		top->typing = false;
-		top->filter[0] = '\0';
-	} else if (key == KEY_BACKSPACE) {
-		/* a whole character */
-		while (length > 0 && ((unsigned char)top->filter[--length] & 0xc0) == 0x80)
-			;
-		top->filter[length] = '\0';
-	} else if (key >= ' ' && key < 256 && length + 1 < sizeof(top->filter)) {
-		top->filter[length] = (char)key;
-		top->filter[length + 1] = '\0';
-	}
-}
-
-static void scroll(struct top *top, int key)
-{
-	size_t last = top->shown_count > top->page ? top->shown_count - top->page : 0;
-
-	switch (key) {
-	case KEY_UP:
-		top->first -= top->first > 0;
-		break;
-	case KEY_DOWN:
-		top->first += top->first < last;
-		break;
-	case KEY_PAGE_UP:
-		top->first -= MIN(top->first, top->page);
-		break;
-	case KEY_PAGE_DOWN:
-		top->first = MIN(top->first + top->page, last);
-		break;
-	case KEY_HOME:
-		top->first = 0;
-		break;
-	case KEY_END:
-		top->first = last;
-		break;
-	}
-}
-
-/* False: it is the end. */
-static bool press(struct top *top, int key)
-{
-	if (top->typing) {
-		type(top, key);
-		return true;
-	}
-	switch (key) {
-	case 'q':
-		return false;
-	case 's':
-		top->sort = TOP_SOME;
-		break;
-	case 'f':
-		top->sort = TOP_FULL;
-		break;
-	case 'm':
-		top->sort = TOP_MEMORY;
-		break;
-	case 'n':
-		top->sort = TOP_NAME;
-		break;
-	case 'r':
-		top->reverse = !top->reverse;
-		break;
-	case 'p':
-		top->paused = !top->paused;
-		break;
-	case '/':
-		top->typing = true;
-		top->filter[0] = '\0';
-		break;
-	default:
-		scroll(top, key);
-	}
-	return true;
-}
-
-/* All keys that are there. False: it is the end. */
-static bool press_all(struct top *top)
-{
-	int keys[KEYS_MAX], count = screen_keys(keys, KEYS_MAX);
-
-	for (int i = 0; i < count; i++)
-		if (!press(top, keys[i]))
-			return false;
-	return count >= 0 && top_choose(top) == 0;
-}
-
-static int draw(struct top *top)
-{
-	unsigned columns, lines;
-
-	screen_size(&columns, &lines);
-	return top_draw(top, columns, lines);
-}
-
-static int timeout_msec(const struct top *top, uint64_t next_usec)
-{
-	uint64_t left = usec_sub(next_usec, monotonic_usec());
-
-	if (top->paused)
-		return -1;
-	return (int)MIN((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC, (uint64_t)INT32_MAX);
-}
-
-static int show(struct session *s, int signal_fd)
-{
-	struct top *top = &s->top;
-	struct pollfd fds[] = {
-		{ .fd = signal_fd, .events = POLLIN },
-		{ .fd = STDIN_FILENO, .events = POLLIN },
-	};
-	uint64_t next = 0;
-	int r = 0;
-
-	for (;;) {
-		/* a survey that fails is shown, and tried again: it may have been no descriptors */
-		if (!top->paused && monotonic_usec() >= next) {
-			look(s);
-			next = monotonic_usec() + top->pace_usec;
-		}
-		r = draw(top);
-		if (r < 0)
-			return r;
-		fds[0].revents = fds[1].revents = 0;
-		if (poll(fds, ELEMENTSOF(fds), timeout_msec(top, next)) < 0 && errno != EINTR)
-			return -errno;
-		if (fds[0].revents && (screen_signals() & SCREEN_END))
-			return 0;
-		if (fds[1].revents && !press_all(top))
-			return 0;
-	}
-}
-
-static int interactive(struct session *s)
-{
-	int signal_fd, r = look(s);
-
 	/* before the screen: what is wrong from the start is said on stderr */
-	if (r < 0) {
-		complain("top", "%s", s->top.trouble[0] ? s->top.trouble : strerror(-r));
-		return EXIT_FAILED;
-	}
-	r = screen_open(&signal_fd);
+	int r = top_look(top);
+
+	return r < 0 ? r : top_screen(top);
+}
+
+static int failed(const struct top *top, int r)
+{
 	if (r == -ENOTTY) {
 		complain("top", "this is no terminal; --batch and --json are for scripts");
 		return EXIT_USAGE;
 	}
-	if (r == 0) {
-		r = show(s, signal_fd);
-		screen_close();
-	}
-	if (r < 0 && r != -EPIPE && r != -EIO) {
-		complain("top", "%s", strerror(-r));
-		return EXIT_FAILED;
-	}
-	return EXIT_OK;
+	if (r == -ENOTSUP)
+		complain(
+			"top",
+			"a terminal of this kind (TERM) cannot be drawn on; --batch prints tables");
+	else
+		complain("top", "%s", top->trouble[0] ? top->trouble : strerror(-r));
+	return EXIT_FAILED;
 }
 
 /* ---------------------------------------------------------------------------------------------- */
+
+struct session {
+	struct top top;
+	bool batch, json;
+	uint64_t count;
+};
+
+static int find_sort(const char *word, enum top_sort *ret)
+{
+	for (size_t i = 0; top_sort_words[i]; i++)
+		if (strcmp(word, top_sort_words[i]) == 0) {
+			*ret = (enum top_sort)i;
+			return 0;
+		}
+	return -EINVAL;
+}
 
 static int take_option(struct session *s, const struct args *args, int id)
 {
@@ -477,7 +321,7 @@ int verb_top(int argc, char **argv)
 {
 	struct session s = { .count = 1, .top.interval_usec = 2 * USEC_PER_SEC };
 	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
-	int id, status;
+	int id, r;
 
 	args.words = 1;
 	output_init(&s.top.output);
@@ -493,8 +337,8 @@ int verb_top(int argc, char **argv)
 		complain("top", "%s", strerror(ENOMEM));
 		return EXIT_FAILED;
 	}
-	status = s.batch ? batch(&s) : interactive(&s);
+	r = s.batch ? batch(&s.top, s.json, s.count) : interactive(&s.top);
 	free(s.top.shown);
 	rows_free(s.top.rows);
-	return status;
+	return r == 0 || r == -EPIPE ? EXIT_OK : failed(&s.top, r);
 }

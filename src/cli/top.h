@@ -2,16 +2,20 @@
 /*
  * top.h - what the files of `psibridge top` share
  *
- *     top.c         options, surveys and their pace, keys, --batch and --json
- *     top-draw.c    a frame: from rows and the size of a terminal to text
- *     rows.c        the table behind it, screen.c the terminal
+ *     top.c          options, surveys and their pace, --batch and --json
+ *     top-screen.c   the terminal: frames and keys
+ *     top-table.c    lines of the table, for both
+ *     rows.c         what is in it
  */
 #pragma once
+
+#include <stdio.h>
 
 #include "cli/output.h"
 #include "cli/rows.h"
 
 enum top_sort { TOP_SOME, TOP_FULL, TOP_MEMORY, TOP_NAME };
+extern const char *const top_sort_words[]; /* ended by NULL */
 
 #define TOP_FILTER_MAX 64
 
@@ -21,6 +25,7 @@ struct top {
 	const char *pattern, *control;
 	uint64_t interval_usec; /* asked for */
 	uint64_t pace_usec;	/* taken: a survey takes a tenth of the time at most */
+	uint64_t ask_usec;	/* psibridged is not asked before */
 	enum top_sort sort;
 	bool reverse, paused;
 	bool typing; /* the filter */
@@ -36,11 +41,33 @@ struct top {
 	size_t page;  /* how many rows the last frame had */
 };
 
+/* A survey, psibridged's levels, and the choice anew. Errors: of rows_survey(), -ENOMEM. */
+int top_look(struct top *top);
+
 /* Filter and sort anew. Errors: -ENOMEM. */
 int top_choose(struct top *top);
 
-/* A whole screen, written out. Errors: -errno of writing, -ENOMEM. */
-int top_draw(struct top *top, unsigned columns, unsigned lines);
+/*
+ * Until `q` or a signal. Errors: -ENOTTY: standard input or output is no terminal; -ENOTSUP: the
+ * terminal is of a kind that cannot be drawn on; -errno.
+ */
+int top_screen(struct top *top);
 
-/* A table of all rows as plain text. Errors: of writing. */
-int top_print(const struct top *top);
+/* ---- the table ------------------------------------------------------------------------------- */
+
+/* Which columns there are follows from the width. */
+struct table {
+	const struct output *output;
+	unsigned columns; /* 0: whatever a cgroup's path needs */
+	unsigned spark;	  /* samples; 0: no such column */
+	bool limit, oom;
+};
+
+struct table table_for(const struct output *output, unsigned columns);
+
+/* A line without its end, coloured as `output` says. */
+void table_heading(const struct table *table, FILE *out);
+void table_row(const struct table *table, FILE *out, const struct row *row);
+/* Where the level stands in a row: its column, and how many it takes. */
+unsigned table_level_column(const struct table *table);
+#define TABLE_LEVEL_COLUMNS 8

@@ -71,7 +71,7 @@ in_terminal()
 		echo \$? >"$T/status"
 		stty -g >"$T/after"
 	END
-	script -qfec "bash ${jobs:+-m} '$T/inside'" "$T/screen" <"$T/keys" >/dev/null 2>&1 5>&- &
+	TERM=xterm script -qfec "bash ${jobs:+-m} '$T/inside'" "$T/screen" <"$T/keys" >/dev/null 2>&1 5>&- &
 	script_pid=$!
 	exec 6>"$T/keys"
 }
@@ -91,6 +91,17 @@ screen_has()
 shows()
 {
 	wait_for screen_has "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }
+}
+# The same of what stays on the screen after a key: only what changes is written, and after SIGCONT everything.
+screen_says()
+{
+	look_anew
+	kill -CONT "$(cat "$T/pid")"
+	wait_for screen_has 'q quit|Only with' && screen_has "$1"
+}
+shows_now()
+{
+	wait_for screen_says "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }
 }
 # The screen was given back, the terminal is as it was before, and top's exit status is that.
 given_back()
@@ -114,19 +125,15 @@ keys()
 	begin 20 100 / || return 1
 	shows 'by some' && shows "Mind: reading these files can swallow other programs' unprivileged alarms" && shows 'No levels: psibridged is not running' || return 1
 	for pair in 'f full' 'm memory' 'n name' 'r name, reversed' 's some, reversed'; do
-		look_anew
 		press "${pair%% *}"
-		shows "by ${pair#* }" || return 1
+		shows_now "by ${pair#* }" || return 1
 	done
-	look_anew
 	press '/zz'
-	shows 'Only with: zz_' && shows 'no cgroup matches' || return 1
-	look_anew
+	shows_now 'Only with: zz_' && shows_now 'no cgroup matches' || return 1
 	press '\033'
-	shows 'every 100ms, by some, reversed.\[m' || return 1
-	look_anew
+	shows_now 'q quit' && shows_now 'every 100ms, by some, reversed[^,]' || return 1
 	press p
-	shows PAUSED || return 1
+	shows_now PAUSED || return 1
 	press q
 	given_back 0
 }

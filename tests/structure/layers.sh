@@ -27,6 +27,7 @@ complaints()
 		only["^linux/io_uring\\.h$"]  = "^src/kernel/loop-uring\\.c$"
 		only["^systemd/"]             = "^src/daemon/"
 		only["^ini\\.h$"]             = "^src/daemon/"
+		only["^n?curses"]             = "^src/cli/top-screen\\.c$"
 		only["^jansson"]              = "^src/(cli|daemon|demo)/"
 		only["^(lua|lauxlib|lualib)"] = "^src/runtimes/lua"
 		only["^(jvmti|jni)\\.h$"]     = "^src/runtimes/j"
