@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cli.h"
 #include "core/duration.h"
 #include "core/nearest.h"
 #include "core/scan.h"
@@ -23,6 +24,7 @@
 
 #define WORD_MAX NEAREST_WORD_MAX
 #define NAMES_MAX 64
+#define SETTINGS_MAX 32
 
 void complain(const char *verb, const char *format, ...)
 {
@@ -162,4 +164,81 @@ int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
 		return args_unexpected(args, "");
 	*ret_usec = usec;
 	return 0;
+}
+
+/* ---- a whole command line ------------------------------------------------------------------- */
+
+int args_take_flag(_unused_ const struct args *args, const struct args_setting *setting)
+{
+	*(bool *)setting->to = true;
+	return 0;
+}
+
+int args_take_text(const struct args *args, const struct args_setting *setting)
+{
+	*(const char **)setting->to = args->value;
+	return 0;
+}
+
+int args_take_number(const struct args *args, const struct args_setting *setting)
+{
+	return args_number(args, setting->min, setting->max, setting->to);
+}
+
+int args_take_time(const struct args *args, const struct args_setting *setting)
+{
+	return args_duration(args, setting->min, setting->max, setting->to);
+}
+
+int args_take_choice(const struct args *args, const struct args_setting *setting)
+{
+	const char *word = setting->expected;
+
+	for (unsigned i = 0; *word; i++) {
+		size_t size = strcspn(word, ", ");
+
+		if (strlen(args->value) == size && memcmp(args->value, word, size) == 0) {
+			*(unsigned *)setting->to = i;
+			return 0;
+		}
+		word += size;
+		word += strspn(word, ", ");
+		word += strncmp(word, "or ", 3) == 0 ? 3 : 0;
+	}
+	return args_unexpected(args, "");
+}
+
+int args_take_command(const struct args *args, const struct args_setting *setting)
+{
+	*(char ***)setting->to = args->argv + args->at - 1;
+	return 0;
+}
+
+bool args_read(int argc, char **argv, const struct args_setting *settings, const char *help,
+	       int *ret_status)
+{
+	struct args_option options[SETTINGS_MAX + 1] = { { NULL, NULL, 0 } };
+	struct args args = ARGS_INIT(argc, argv, options, NULL);
+	const struct args_setting *setting, *word = settings;
+	int id;
+
+	for (id = ARGS_HELP + 1; word->name; id++, word++)
+		options[word - settings] = (struct args_option){ word->name, word->expected, id };
+	while (word[args.words].take)
+		args.words++;
+	while ((id = args_next(&args)) != ARGS_END) {
+		if (id == ARGS_HELP) {
+			fputs(help, stdout);
+			*ret_status = EXIT_OK;
+			return false;
+		}
+		setting = id < 0 ? NULL : id == ARGS_WORD ? word++ : &settings[id - ARGS_HELP - 1];
+		if (!setting || setting->take(&args, setting) < 0) {
+			*ret_status = EXIT_USAGE;
+			return false;
+		}
+		if (setting->take == args_take_command)
+			break;
+	}
+	return true;
 }

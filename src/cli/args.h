@@ -67,3 +67,47 @@ int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
 
 /* One line on stderr, "psibridge VERB: ..."; `verb` may be NULL. Control characters become '?'. */
 void complain(const char *verb, const char *format, ...) _printf_(2, 3);
+
+/* ---- a whole command line ------------------------------------------------------------------- */
+
+/* An option, or a word that is none, and where its value goes. */
+struct args_setting {
+	const char *name; /* NULL: a word; these stand behind the options, in their order */
+	const char *expected;
+	/* The value at hand of `args`. Errors: -EINVAL: the complaint was printed. */
+	int (*take)(const struct args *args, const struct args_setting *setting);
+	void *to;	   /* of the type that `take` says */
+	uint64_t min, max; /* of a number or a time */
+};
+
+int args_take_flag(const struct args *args, const struct args_setting *setting); /* bool */
+int args_take_text(const struct args *args, const struct args_setting *setting); /* const char * */
+int args_take_number(const struct args *args, const struct args_setting *setting); /* uint64_t */
+int args_take_time(const struct args *args,
+		   const struct args_setting *setting); /* uint64_t, usec */
+/* One of the words in `expected`, such as "this, that or other": unsigned, counted from 0. */
+int args_take_choice(const struct args *args, const struct args_setting *setting);
+/* char **: the word and all that follows, options or not. */
+int args_take_command(const struct args *args, const struct args_setting *setting);
+
+#define ARGS_SETTING(...)   \
+	{                   \
+		__VA_ARGS__ \
+	}
+#define ARGS_FLAG(name, to) ARGS_SETTING(name, NULL, args_take_flag, to, 0, 0)
+#define ARGS_TEXT(name, expected, to) ARGS_SETTING(name, expected, args_take_text, to, 0, 0)
+#define ARGS_NUMBER(name, expected, min, max, to) \
+	ARGS_SETTING(name, expected, args_take_number, to, min, max)
+#define ARGS_TIME(name, expected, min, max, to) \
+	ARGS_SETTING(name, expected, args_take_time, to, min, max)
+#define ARGS_CHOICE(name, expected, to) ARGS_SETTING(name, expected, args_take_choice, to, 0, 0)
+#define ARGS_A_WORD(to) ARGS_SETTING(NULL, NULL, args_take_text, to, 0, 0)
+#define ARGS_COMMAND(to) ARGS_SETTING(NULL, NULL, args_take_command, to, 0, 0)
+#define ARGS_NO_MORE ARGS_SETTING(NULL, NULL, NULL, NULL, 0, 0)
+
+/*
+ * All of argv[] by `settings`, which end with ARGS_NO_MORE. False: there is nothing more to do than
+ * to end with *ret_status: `help` was printed, or a complaint.
+ */
+bool args_read(int argc, char **argv, const struct args_setting *settings, const char *help,
+	       int *ret_status);

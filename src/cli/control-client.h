@@ -19,10 +19,7 @@
 #define CONTROL_WHY_MAX 1024
 
 /* The option every verb that asks has, and its line for --help. */
-#define CONTROL_OPTION(id)                                                 \
-	{                                                                  \
-		"control", "the path of psibridged's control socket", (id) \
-	}
+#define CONTROL_SETTING(to) ARGS_TEXT("control", "the path of psibridged's control socket", to)
 #define CONTROL_HELP "  --control PATH       psibridged's socket [" CONTROL_SOCKET "]\n"
 
 /*

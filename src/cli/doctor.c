@@ -22,13 +22,6 @@
 #define FINDINGS_MAX 64
 #define VERDICT_MAX 1024
 
-enum { OPTION_JSON = TARGET_OPTIONS_END };
-
-static const struct args_option own_table[] = {
-	{ "json", NULL, OPTION_JSON },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge doctor - how soon is memory pressure noticed here, and how could it be sooner?\n"
 	"\n"
@@ -41,10 +34,7 @@ static const char help[] =
 	"\n"
 	"  --json               one JSON object: the verdict and all findings\n"
 	"  --help\n"
-	"\n";
-
-static const char help_end[] =
-	"\n"
+	"\n" TARGET_HELP "\n"
 	"Exit status: 0 some rung works, 1 none does, 2 the command line makes no sense.\n";
 
 struct finding {
@@ -371,24 +361,18 @@ static int examine(struct diagnosis *d, bool json)
 
 int verb_doctor(int argc, char **argv)
 {
-	struct args args = ARGS_INIT(argc, argv, own_table, target_options_table);
 	struct diagnosis d = { 0 };
 	bool json = false;
-	int id, status;
+	const struct args_setting settings[] = {
+		ARGS_FLAG("json", &json),
+		TARGET_SETTINGS(&d.target),
+		ARGS_NO_MORE,
+	};
+	int status;
 
 	target_options_init(&d.target);
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id < 0)
-			return EXIT_USAGE;
-		if (id == ARGS_HELP) {
-			printf("%s%s%s", help, target_options_help, help_end);
-			return EXIT_OK;
-		}
-		if (id == OPTION_JSON)
-			json = true;
-		else if (target_options_take(&d.target, &args) < 0)
-			return EXIT_USAGE;
-	}
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
 	status = examine(&d, json);
 	forget(&d);
 	return status;

@@ -7,7 +7,7 @@
 void family(const struct exposition *e, const char *name, enum family_type type, const char *text)
 {
 	/* `name` is without the "_total" that every sample of a counter has */
-	const char *suffix = e->prometheus && type == COUNTER ? "_total" : "";
+	const char *suffix = e->format == PROMETHEUS && type == COUNTER ? "_total" : "";
 
 	fprintf(e->out, "# TYPE %s%s %s\n# HELP %s%s %s\n", name, suffix,
 		type == COUNTER ? "counter" : "gauge", name, suffix, text);

@@ -34,15 +34,6 @@
 #include "cli/wait.h"
 #include "core/utf8.h"
 
-enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_OUTPUT, OPTION_FORMAT };
-
-static const struct args_option own_table[] = {
-	CONTROL_OPTION(OPTION_CONTROL),
-	{ "output", "the path of a file", OPTION_OUTPUT },
-	{ "format", "openmetrics or prometheus", OPTION_FORMAT },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge metrics - print pressure and levels of all cgroups\n"
 	"\n"
@@ -380,31 +371,18 @@ int verb_metrics(int argc, char **argv)
 {
 	_cleanup_(rows_freep) struct rows *rows = NULL;
 	struct exposition e = { 0 };
-	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
 	const char *control = NULL, *path = NULL, *pattern = NULL;
-	int id, r;
+	const struct args_setting settings[] = {
+		CONTROL_SETTING(&control),
+		ARGS_TEXT("output", "the path of a file", &path),
+		ARGS_CHOICE("format", "openmetrics or prometheus", &e.format),
+		ARGS_A_WORD(&pattern),
+		ARGS_NO_MORE,
+	};
+	int r, status;
 
-	args.words = 1;
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id < 0)
-			return EXIT_USAGE;
-		if (id == ARGS_HELP) {
-			fputs(help, stdout);
-			return EXIT_OK;
-		}
-		if (id == OPTION_CONTROL) {
-			control = args.value;
-		} else if (id == OPTION_OUTPUT) {
-			path = args.value;
-		} else if (id == ARGS_WORD) {
-			pattern = args.value;
-		} else if (strcmp(args.value, "prometheus") == 0) {
-			e.prometheus = true;
-		} else if (strcmp(args.value, "openmetrics") != 0) {
-			args_refuse(&args, "openmetrics or prometheus was expected");
-			return EXIT_USAGE;
-		}
-	}
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
 	r = rows_new(&rows);
 	if (r < 0) {
 		complain("metrics", "%s", strerror(-r));

@@ -12,9 +12,11 @@
 
 #include "cli/rows.h"
 
+enum format { OPENMETRICS, PROMETHEUS };
+
 struct exposition {
-	FILE *out; /* memory: errors are looked for at the end */
-	bool prometheus;
+	FILE *out;	 /* memory: errors are looked for at the end */
+	unsigned format; /* enum format */
 	struct rows *rows;
 	const json_t *status; /* NULL: psibridged is not there */
 };

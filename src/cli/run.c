@@ -367,14 +367,6 @@ static int become(char **argv)
 
 /* ---- the command line --------------------------------------------------------------------------- */
 
-enum { OPTION_HOOK = ARGS_HELP + 1, OPTION_DRY_RUN };
-
-static const struct args_option own_table[] = {
-	{ "hook", WAY_NAMES, OPTION_HOOK },
-	{ "dry-run", NULL, OPTION_DRY_RUN },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge run - start a program so that it gives back memory when it is short\n"
 	"\n"
@@ -407,43 +399,41 @@ static const char help[] =
 	"\n"
 	"Example: psibridge run -- dotnet app.dll\n";
 
-/* NULL: there is none. */
-static const struct way *way_named(const char *name)
+struct wish {
+	const struct way *way; /* NULL: those that need not be asked for */
+	bool none;
+};
+
+static int take_hook(const struct args *args, const struct args_setting *setting)
 {
+	struct wish *wish = setting->to;
+
+	*wish = (struct wish){ .none = strcmp(args->value, "none") == 0 };
 	for (size_t i = 0; i < ELEMENTSOF(ways); i++)
-		if (strcmp(ways[i].name, name) == 0)
-			return &ways[i];
-	return NULL;
+		if (strcmp(ways[i].name, args->value) == 0)
+			wish->way = &ways[i];
+	if (wish->way || wish->none || strcmp(args->value, "auto") == 0)
+		return 0;
+	return args_refuse(args, WAY_NAMES " was expected");
 }
 
 int verb_run(int argc, char **argv)
 {
-	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
 	struct psb_settings settings = { .size = sizeof(settings) };
-	bool dry_run = false, none = false;
-	const struct way *wanted = NULL;
-	int id;
+	struct wish wish = { 0 };
+	char **command = NULL;
+	bool dry_run = false;
+	const struct args_setting options[] = {
+		{ "hook", WAY_NAMES, take_hook, &wish, 0, 0 },
+		ARGS_FLAG("dry-run", &dry_run),
+		ARGS_COMMAND(&command),
+		ARGS_NO_MORE,
+	};
+	int status;
 
-	args.words = 1;
-	while ((id = args_next(&args)) != ARGS_END && id != ARGS_WORD) {
-		if (id < 0)
-			return EXIT_USAGE;
-		if (id == ARGS_HELP) {
-			fputs(help, stdout);
-			return EXIT_OK;
-		}
-		if (id == OPTION_DRY_RUN) {
-			dry_run = true;
-			continue;
-		}
-		wanted = way_named(args.value);
-		none = strcmp(args.value, "none") == 0;
-		if (!wanted && !none && strcmp(args.value, "auto") != 0) {
-			args_refuse(&args, WAY_NAMES " was expected");
-			return EXIT_USAGE;
-		}
-	}
-	if (id == ARGS_END && !dry_run) {
+	if (!args_read(argc, argv, options, help, &status))
+		return status;
+	if (!command && !dry_run) {
 		complain("run",
 			 "a command is missing, such as \"psibridge run -- dotnet app.dll\"");
 		return EXIT_USAGE;
@@ -452,10 +442,10 @@ int verb_run(int argc, char **argv)
 		settings.enabled = 1;
 		settings.log_priority = LOG_WARNING;
 	}
-	for (size_t i = 0; settings.enabled && !none && i < ELEMENTSOF(ways); i++)
-		if (wanted ? wanted == &ways[i] : !ways[i].asked_only)
-			take(&ways[i], wanted, dry_run, settings.log_priority);
+	for (size_t i = 0; settings.enabled && !wish.none && i < ELEMENTSOF(ways); i++)
+		if (wish.way ? wish.way == &ways[i] : !ways[i].asked_only)
+			take(&ways[i], wish.way, dry_run, settings.log_priority);
 	if (!dry_run)
-		return become(argv + args.at - 1);
-	return fflush(stdout) == EOF && errno != EPIPE ? EXIT_FAILED : EXIT_OK;
+		return become(command);
+	return output_end() < 0 && errno != EPIPE ? EXIT_FAILED : EXIT_OK;
 }

@@ -22,14 +22,6 @@
 #include "core/procfs.h"
 #include "core/utf8.h"
 
-enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_JSON };
-
-static const struct args_option own_table[] = {
-	CONTROL_OPTION(OPTION_CONTROL),
-	{ "json", NULL, OPTION_JSON },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge simulate - make psibridged tell its clients a level\n"
 	"\n"
@@ -108,34 +100,28 @@ static int simulate(const struct words_level *level, const char *cgroup, const c
 
 int verb_simulate(int argc, char **argv)
 {
-	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
-	const char *control = NULL, *named = NULL, *why;
-	char cgroup[CGPATH_MAX];
+	const char *control = NULL, *word = NULL, *named = NULL, *why;
 	bool json = false;
-	const struct words_level *level = NULL;
-	int id, r;
+	const struct args_setting settings[] = {
+		CONTROL_SETTING(&control),
+		ARGS_FLAG("json", &json),
+		ARGS_A_WORD(&word),
+		ARGS_A_WORD(&named),
+		ARGS_NO_MORE,
+	};
+	const struct words_level *level;
+	char cgroup[CGPATH_MAX];
+	int status, r;
 
-	args.words = 2;
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id < 0)
-			return EXIT_USAGE;
-		if (id == ARGS_HELP) {
-			fputs(help, stdout);
-			return EXIT_OK;
-		}
-		if (id == OPTION_CONTROL)
-			control = args.value;
-		else if (id == OPTION_JSON)
-			json = true;
-		else if (level)
-			named = args.value;
-		else if (!(level = find_level(args.value)))
-			return EXIT_USAGE;
-	}
-	if (!level) {
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
+	if (!word) {
 		complain("simulate", "a level is missing: low, neutral, high or critical");
 		return EXIT_USAGE;
 	}
+	level = find_level(word);
+	if (!level)
+		return EXIT_USAGE;
 	if (named) {
 		/* the mount in front, if it is there, is for psibridged to cut off */
 		r = cgpath_normalise(named, NULL, cgroup, &why);

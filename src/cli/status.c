@@ -24,15 +24,6 @@
 #include "cli/status.h"
 #include "cli/wait.h"
 
-enum { OPTION_CONTROL = ARGS_HELP + 1, OPTION_JSON, OPTION_WATCH };
-
-static const struct args_option own_table[] = {
-	CONTROL_OPTION(OPTION_CONTROL),
-	{ "json", NULL, OPTION_JSON },
-	{ "watch", NULL, OPTION_WATCH },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge status - is memory short now, where, and is psibridged well?\n"
 	"\n"
@@ -201,30 +192,22 @@ static int again(struct session *s)
 int verb_status(int argc, char **argv)
 {
 	struct session s = { .choice = { .all = true } };
-	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
-	int id, status = EXIT_USAGE;
+	const char *word = NULL;
+	const struct args_setting settings[] = {
+		CONTROL_SETTING(&s.control),
+		ARGS_FLAG("json", &s.json),
+		ARGS_FLAG("watch", &s.watch),
+		ARGS_A_WORD(&word),
+		ARGS_NO_MORE,
+	};
+	int status;
 
-	args.words = 1;
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
+	if (word && choice_make(&s.choice, word) < 0)
+		return EXIT_USAGE;
 	output_init(&s.output);
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id < 0)
-			goto out;
-		if (id == ARGS_HELP) {
-			fputs(help, stdout);
-			status = EXIT_OK;
-			goto out;
-		}
-		if (id == OPTION_CONTROL)
-			s.control = args.value;
-		else if (id == OPTION_JSON)
-			s.json = true;
-		else if (id == OPTION_WATCH)
-			s.watch = true;
-		else if (choice_make(&s.choice, args.value) < 0)
-			goto out;
-	}
 	status = s.watch ? again(&s) : once(&s);
-out:
 	cgpattern_free(s.choice.pattern);
 	return status;
 }

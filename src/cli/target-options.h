@@ -22,26 +22,64 @@ struct target_options {
 	char error[512]; /* error_text of `watch` */
 };
 
-/* Ids of these options begin here; a verb's own begin at TARGET_OPTIONS_END. */
-enum {
-	TARGET_OPTIONS_BEGIN = ARGS_HELP + 1,
-	OPTION_CGROUP = TARGET_OPTIONS_BEGIN,
-	OPTION_UNIT,
-	OPTION_PID,
-	OPTION_SOURCE,
-	OPTION_PATTERN,
-	OPTION_RUNG,
-	OPTION_SETTINGS, /* and on, by enum setting */
-	TARGET_OPTIONS_END = OPTION_SETTINGS + SETTING_COUNT,
-};
+/* Take functions of the options, which take a struct target_options; `min` is the member's offset,
+ * `max` the setting. */
+int target_take(const struct args *args, const struct args_setting *option);
+int target_take_unit(const struct args *args, const struct args_setting *option);
+int target_take_pid(const struct args *args, const struct args_setting *option);
+int target_take_rung(const struct args *args, const struct args_setting *option);
+int target_take_setting(const struct args *args, const struct args_setting *option);
 
-extern const struct args_option target_options_table[];
-extern const char target_options_help[]; /* lines for --help */
+#define TARGET_OPTION(name, expected, take, o, member, setting)                              \
+	ARGS_SETTING(name, expected, take, o, offsetof(struct target_options, watch.member), \
+		     setting)
+#define TARGET_TRIGGER(name, o, member, setting)                                                   \
+	TARGET_OPTION(name, "a trigger such as \"some 200ms/2s\"", target_take_setting, o, member, \
+		      setting)
+#define TARGET_TIME(name, o, member, setting)                                               \
+	TARGET_OPTION(name, "a time from 1ms to 24h, such as 10s,", target_take_setting, o, \
+		      member, setting)
+
+/* The options, among a verb's settings. */
+#define TARGET_SETTINGS(o)                                                                         \
+	TARGET_OPTION("cgroup", "a path below the cgroup2 mount", target_take, o, cgroup, 0),      \
+		TARGET_OPTION("unit", "the name of a systemd unit", target_take_unit, o, unit, 0), \
+		TARGET_OPTION("pid", "a process id", target_take_pid, o, pid, 0),                  \
+		TARGET_OPTION("source", "the path of a pressure file, FIFO or socket",             \
+			      target_take, o, source, 0),                                          \
+		TARGET_OPTION("pattern", "a pattern such as \"system.slice/*.service\"",           \
+			      target_take, o, pattern, 0),                                         \
+		TARGET_OPTION("rung", "a rung from 1 to 6", target_take_rung, o, rungs, 0),        \
+		TARGET_TRIGGER("early", o, early, SETTING_EARLY),                                  \
+		TARGET_TRIGGER("low", o, low, SETTING_LOW),                                        \
+		TARGET_TRIGGER("critical", o, critical, SETTING_CRITICAL),                         \
+		TARGET_TIME("rearm", o, rearm_usec, SETTING_REARM),                                \
+		TARGET_TIME("quiet", o, quiet_usec, SETTING_QUIET),                                \
+		TARGET_TIME("calm", o, calm_usec, SETTING_CALM),                                   \
+		TARGET_OPTION("headroom", "a percentage from 1 to 99, or \"off\",",                \
+			      target_take_setting, o, headroom_percent, SETTING_HEADROOM)
+
+/* Lines for --help. */
+#define TARGET_HELP                                                                                \
+	"What to watch (one of these; none: this process's own cgroup, or what\n"                  \
+	"$MEMORY_PRESSURE_WATCH names):\n"                                                         \
+	"  --cgroup PATH        a cgroup, such as system.slice/nginx.service\n"                    \
+	"  --unit NAME          the cgroup of a systemd unit; \"nginx\" is nginx.service\n"        \
+	"  --pid N              the cgroup of a process\n"                                         \
+	"  --source PATH        a pressure file, FIFO or socket of systemd's protocol\n"           \
+	"  --pattern PATTERN    many cgroups: \"system.slice/*.service\", \"kubepods.slice/**\"\n" \
+	"  --rung N             only this rung of the ladder, 1 to 6; may be repeated\n"           \
+	"\n"                                                                                       \
+	"When memory counts as short (stall/window; some: a task waits, full: all do):\n"          \
+	"  --early TRIGGER      from here on look closely; Neutral  [some 20ms/2s]\n"              \
+	"  --low TRIGGER        Low                                 [some 200ms/2s]\n"             \
+	"  --critical TRIGGER   Low, critical                       [full 100ms/2s]\n"             \
+	"  --rearm TIME         repeat Low at most so often         [8.192s]\n"                    \
+	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n"        \
+	"  --calm TIME          High after so long under early      [10s]\n"                       \
+	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"
 
 void target_options_init(struct target_options *options);
-
-/* The option at hand of `args` has an id of ours. Errors: -EINVAL: the complaint was printed. */
-int target_options_take(struct target_options *options, const struct args *args);
 
 /* What the library's error text says, with the option it is about as it was typed. */
 const char *target_options_error(struct target_options *options, int error);

@@ -140,13 +140,14 @@ static void _printf_(4, 5)
 
 static void put_title(const struct top *top)
 {
+	static const char *const sorts[] = { "some", "full", "memory", "name" };
 	char pace[DURATION_TEXT_MAX];
 	size_t count = rows_count(top->rows);
 	bool filtered = top->filter[0] != '\0';
 
 	duration_format(top->pace_usec / USEC_PER_MSEC * USEC_PER_MSEC, pace);
 	put_line(top, 0, PAINT_BOLD, "psibridge top: %zu cgroup%s, every %s, by %s%s%s%s%s%s",
-		 count, count == 1 ? "" : "s", pace, top_sort_words[top->sort],
+		 count, count == 1 ? "" : "s", pace, sorts[top->sort],
 		 top->reverse ? ", reversed" : "", top->paused ? ", PAUSED" : "",
 		 filtered ? ", only with \"" : "", top->filter, filtered ? "\"" : "");
 }
@@ -288,7 +289,7 @@ static bool press(struct top *top, int key)
 	}
 	for (size_t i = 0; i < ELEMENTSOF(sorts); i++)
 		if (key == sorts[i])
-			top->sort = (enum top_sort)i;
+			top->sort = (unsigned)i;
 	switch (key) {
 	case 'q':
 		return false;

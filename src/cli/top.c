@@ -31,25 +31,6 @@
 #include "cli/wait.h"
 #include "cli/words.h"
 
-enum {
-	OPTION_CONTROL = ARGS_HELP + 1,
-	OPTION_BATCH,
-	OPTION_JSON,
-	OPTION_COUNT,
-	OPTION_INTERVAL,
-	OPTION_SORT,
-};
-
-static const struct args_option own_table[] = {
-	CONTROL_OPTION(OPTION_CONTROL),
-	{ "batch", NULL, OPTION_BATCH },
-	{ "json", NULL, OPTION_JSON },
-	{ "count", "a number from 1 on", OPTION_COUNT },
-	{ "interval", "a time from 100ms to 1h, such as 2s,", OPTION_INTERVAL },
-	{ "sort", "some, full, memory or name", OPTION_SORT },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge top - the cgroups that wait for memory, live\n"
 	"\n"
@@ -121,7 +102,7 @@ int top_look(struct top *top)
 
 /* ---- filter and sort ------------------------------------------------------------------------- */
 
-static uint64_t sort_value(const struct row *row, enum top_sort sort)
+static uint64_t sort_value(const struct row *row, unsigned sort)
 {
 	switch (sort) {
 	case TOP_SOME:
@@ -166,8 +147,6 @@ int top_choose(struct top *top)
 	qsort_r(top->shown, top->shown_count, sizeof(*top->shown), compare, top);
 	return 0;
 }
-
-const char *const top_sort_words[] = { "some", "full", "memory", "name", NULL };
 
 /* ---- --batch and --json ---------------------------------------------------------------------- */
 
@@ -273,72 +252,33 @@ static int failed(const struct top *top, int r)
 
 /* ---------------------------------------------------------------------------------------------- */
 
-struct session {
-	struct top top;
-	bool batch, json;
-	uint64_t count;
-};
-
-static int find_sort(const char *word, enum top_sort *ret)
-{
-	for (size_t i = 0; top_sort_words[i]; i++)
-		if (strcmp(word, top_sort_words[i]) == 0) {
-			*ret = (enum top_sort)i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
-static int take_option(struct session *s, const struct args *args, int id)
-{
-	switch (id) {
-	case OPTION_CONTROL:
-		s->top.control = args->value;
-		return 0;
-	case OPTION_BATCH:
-		s->batch = true;
-		return 0;
-	case OPTION_JSON:
-		s->json = s->batch = true;
-		return 0;
-	case OPTION_COUNT:
-		s->batch = true;
-		return args_number(args, 1, INT64_MAX, &s->count);
-	case OPTION_INTERVAL:
-		return args_duration(args, 100 * USEC_PER_MSEC, 3600 * USEC_PER_SEC,
-				     &s->top.interval_usec);
-	case OPTION_SORT:
-		if (find_sort(args->value, &s->top.sort) == 0)
-			return 0;
-		return args_refuse(args, "some, full, memory or name was expected");
-	default:
-		s->top.pattern = args->value;
-		return 0;
-	}
-}
-
 int verb_top(int argc, char **argv)
 {
-	struct session s = { .count = 1, .top.interval_usec = 2 * USEC_PER_SEC };
-	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
-	int id, r;
+	struct top top = { .interval_usec = 2 * USEC_PER_SEC };
+	bool is_batch = false, json = false;
+	uint64_t count = 0;
+	const struct args_setting settings[] = {
+		CONTROL_SETTING(&top.control),
+		ARGS_FLAG("batch", &is_batch),
+		ARGS_FLAG("json", &json),
+		ARGS_NUMBER("count", "a number from 1 on", 1, INT64_MAX, &count),
+		ARGS_TIME("interval", "a time from 100ms to 1h, such as 2s,", 100 * USEC_PER_MSEC,
+			  3600 * USEC_PER_SEC, &top.interval_usec),
+		ARGS_CHOICE("sort", "some, full, memory or name", &top.sort),
+		ARGS_A_WORD(&top.pattern),
+		ARGS_NO_MORE,
+	};
+	int r, status;
 
-	args.words = 1;
-	output_init(&s.top.output);
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id == ARGS_HELP) {
-			fputs(help, stdout);
-			return EXIT_OK;
-		}
-		if (id < 0 || take_option(&s, &args, id) < 0)
-			return EXIT_USAGE;
-	}
-	if (rows_new(&s.top.rows) < 0) {
-		complain("top", "%s", strerror(ENOMEM));
-		return EXIT_FAILED;
-	}
-	r = s.batch ? batch(&s.top, s.json, s.count) : interactive(&s.top);
-	free(s.top.shown);
-	rows_free(s.top.rows);
-	return r == 0 || r == -EPIPE ? EXIT_OK : failed(&s.top, r);
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
+	output_init(&top.output);
+	r = rows_new(&top.rows);
+	if (r == 0 && (is_batch || json || count > 0))
+		r = batch(&top, json, MAX(count, UINT64_C(1)));
+	else if (r == 0)
+		r = interactive(&top);
+	free(top.shown);
+	rows_free(top.rows);
+	return r == 0 || r == -EPIPE ? EXIT_OK : failed(&top, r);
 }

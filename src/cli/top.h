@@ -15,7 +15,6 @@
 #include "cli/rows.h"
 
 enum top_sort { TOP_SOME, TOP_FULL, TOP_MEMORY, TOP_NAME };
-extern const char *const top_sort_words[]; /* ended by NULL */
 
 #define TOP_FILTER_MAX 64
 
@@ -26,7 +25,7 @@ struct top {
 	uint64_t interval_usec; /* asked for */
 	uint64_t pace_usec;	/* taken: a survey takes a tenth of the time at most */
 	uint64_t ask_usec;	/* psibridged is not asked before */
-	enum top_sort sort;
+	unsigned sort;		/* enum top_sort */
 	bool reverse, paused;
 	bool typing; /* the filter */
 	char filter[TOP_FILTER_MAX];

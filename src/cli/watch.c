@@ -26,15 +26,6 @@
 #include "cli/words.h"
 #include "core/duration.h"
 
-enum { OPTION_JSON = TARGET_OPTIONS_END, OPTION_COUNT, OPTION_DURATION };
-
-static const struct args_option own_table[] = {
-	{ "json", NULL, OPTION_JSON },
-	{ "count", "a number from 1 on", OPTION_COUNT },
-	{ "duration", "a time such as 30s", OPTION_DURATION },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge watch - print a line whenever the judgement of memory changes\n"
 	"\n"
@@ -46,10 +37,7 @@ static const char help[] =
 	"  --count N            end after N notifications\n"
 	"  --duration TIME      end after that time\n"
 	"  --help\n"
-	"\n";
-
-static const char help_end[] =
-	"\n"
+	"\n" TARGET_HELP "\n"
 	"Times are written with a unit: 500us, 200ms, 10s, 5min, 1h. Exit status: 0 ended as\n"
 	"asked, 1 cannot watch, 2 the command line makes no sense, 3 the cgroup was removed.\n"
 	"\n"
@@ -385,28 +373,18 @@ static int watch(struct session *s)
 int verb_watch(int argc, char **argv)
 {
 	struct session s = { .duration_usec = USEC_NEVER };
-	struct args args = ARGS_INIT(argc, argv, own_table, target_options_table);
-	int id, r = 0;
+	const struct args_setting settings[] = {
+		ARGS_FLAG("json", &s.json),
+		ARGS_NUMBER("count", "a number from 1 on", 1, INT64_MAX, &s.count),
+		ARGS_TIME("duration", "a time such as 30s", 0, DURATION_MAX_USEC, &s.duration_usec),
+		TARGET_SETTINGS(&s.target),
+		ARGS_NO_MORE,
+	};
+	int status;
 
 	target_options_init(&s.target);
 	output_init(&s.output);
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id < 0)
-			return EXIT_USAGE;
-		if (id == ARGS_HELP) {
-			printf("%s%s%s", help, target_options_help, help_end);
-			return EXIT_OK;
-		}
-		if (id == OPTION_JSON)
-			s.json = true;
-		else if (id == OPTION_COUNT)
-			r = args_number(&args, 1, INT64_MAX, &s.count);
-		else if (id == OPTION_DURATION)
-			r = args_duration(&args, 0, DURATION_MAX_USEC, &s.duration_usec);
-		else
-			r = target_options_take(&s.target, &args);
-		if (r < 0)
-			return EXIT_USAGE;
-	}
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
 	return watch(&s);
 }
