@@ -2,10 +2,10 @@
 /*
  * control-client.c - one connection, one request, one answer
  *
- * Every wait has an end, also the one for a connection: a listener whose queue is full makes
- * connect(2) on a local socket fail with EAGAIN, and whoever listens may have stopped to read. The
- * answer of a daemon with ten thousand cgroups is some megabytes long; ANSWER_MAX keeps anything
- * else from filling our memory.
+ * Every wait has an end, also the one for a connection (a listener's queue may be full, and it may
+ * have stopped to read): before each call the socket gets the time that is left as its timeout. The
+ * answer is parsed as it comes. That of a daemon with ten thousand cgroups is some megabytes long;
+ * ANSWER_MAX keeps anything else from filling our memory.
  *
  * A daemon that turns us away says so before it closes, perhaps before our request is sent: what it
  * wrote is read even when writing failed.
@@ -13,27 +13,27 @@
 #include "cli/control-client.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cli/args.h"
 #include "cli/wait.h"
 #include "cli/words.h"
 
 #define ANSWER_MAX ((size_t)64 << 20)
-#define CONNECT_PAUSE_MSEC 50
 
 struct call {
 	const char *path;
 	int fd;
 	uint64_t end_usec;
-	char *answer;
-	size_t size, capacity;
+	size_t size; /* of the answer, so far */
+	int error;   /* of receive() */
 	char *why;
 };
 
@@ -49,15 +49,17 @@ static int _printf_(3, 4) fail(struct call *call, int error, const char *format,
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
-static int wait_for(struct call *call, short events)
+/* The next call on the socket takes no longer than what is left. */
+static int limit_time(const struct call *call, int option)
 {
-	struct pollfd fd = { .fd = call->fd, .events = events };
-	int r;
+	uint64_t left = usec_sub(call->end_usec, now_usec());
+	struct timeval timeout = { .tv_sec = (time_t)(left / USEC_PER_SEC),
+				   .tv_usec = (suseconds_t)(left % USEC_PER_SEC) };
 
-	do
-		r = poll(&fd, 1, msec_until(call->end_usec));
-	while (r < 0 && errno == EINTR && msec_until(call->end_usec) > 0);
-	return r > 0 ? 0 : -ETIMEDOUT;
+	/* 0 would be no limit */
+	if (left == 0)
+		return -EAGAIN;
+	return setsockopt(call->fd, SOL_SOCKET, option, &timeout, sizeof(timeout)) < 0 ? -errno : 0;
 }
 
 static int not_connected(struct call *call, int error)
@@ -73,6 +75,8 @@ static int not_connected(struct call *call, int error)
 			    "psibridged is not running (nobody listens on %s); \"systemctl start "
 			    "psibridged\" starts it",
 			    call->path);
+	case EAGAIN:
+		return fail(call, -ETIMEDOUT, "psibridged does not answer (its queue is full)");
 	case EACCES:
 	case EPERM:
 		return fail(call, error, "%s: this user may not speak with psibridged", call->path);
@@ -87,102 +91,92 @@ static int not_connected(struct call *call, int error)
 static int connect_socket(struct call *call)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int r;
 
 	if (!call->path[0] || strlen(call->path) >= sizeof(address.sun_path))
 		return fail(call, -ENAMETOOLONG, "\"%s\": a path of 1 to %zu bytes was expected",
 			    call->path, sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, call->path);
-	call->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	call->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (call->fd < 0)
 		return fail(call, -errno, "socket: %s", strerror(errno));
-	while (connect(call->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			return not_connected(call, -errno);
-		/* its queue is full, and there is nothing to poll for */
-		if (msec_until(call->end_usec) == 0)
-			return fail(call, -ETIMEDOUT,
-				    "psibridged does not answer (its queue is full)");
-		poll(NULL, 0, MIN(CONNECT_PAUSE_MSEC, msec_until(call->end_usec)));
-	}
-	return 0;
+	do {
+		r = limit_time(call, SO_SNDTIMEO);
+		if (r == 0 && connect(call->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+			r = -errno;
+	} while (r == -EINTR);
+	return r < 0 ? not_connected(call, r) : 0;
 }
 
+/* Errors: -ETIMEDOUT: it does not read. Any other leaves an answer to be read. */
 static int send_request(struct call *call, const char *text)
 {
 	size_t left = strlen(text);
 
 	while (left > 0) {
-		ssize_t n = send(call->fd, text, left, MSG_NOSIGNAL);
+		int r = limit_time(call, SO_SNDTIMEO);
+		ssize_t n = r < 0 ? r : send(call->fd, text, left, MSG_NOSIGNAL);
 
-		if (n >= 0) {
+		if (n > 0) {
 			text += n;
 			left -= (size_t)n;
-		} else if (errno == EAGAIN) {
-			if (wait_for(call, POLLOUT) < 0)
-				return fail(call, -ETIMEDOUT,
-					    "psibridged does not answer (it does not read)");
+		} else if (r == -EAGAIN || errno == EAGAIN) {
+			return fail(call, -ETIMEDOUT,
+				    "psibridged does not answer (it does not read)");
 		} else if (errno != EINTR) {
-			return fail(call, -errno, "%s: %s", call->path, strerror(errno));
+			return -errno;
 		}
 	}
 	return 0;
 }
 
-static int make_room(struct call *call)
+/* What json_load_callback() reads by: the next bytes; -1: `error` and `why` say which error. */
+static size_t receive(void *buf, size_t capacity, void *userdata)
 {
-	size_t capacity = MAX(call->capacity * 2, (size_t)4096);
-	char *bigger;
+	struct call *call = userdata;
+	int r;
+	ssize_t n;
 
-	if (call->size < call->capacity)
-		return 0;
-	if (capacity > ANSWER_MAX)
-		return fail(call, -EBADMSG, "%s: the answer is longer than any of psibridged's",
-			    call->path);
-	bigger = realloc(call->answer, capacity);
-	if (!bigger)
-		return fail(call, -ENOMEM, "%s", strerror(ENOMEM));
-	call->answer = bigger;
-	call->capacity = capacity;
-	return 0;
+	do {
+		r = limit_time(call, SO_RCVTIMEO);
+		n = r < 0 ? r : recv(call->fd, buf, capacity, 0);
+	} while (r == 0 && n < 0 && errno == EINTR);
+	if (r == 0 && n < 0)
+		r = -errno;
+	if (n > 0 && (call->size += (size_t)n) <= ANSWER_MAX)
+		return (size_t)n;
+	if (n > 0)
+		call->error = fail(call, -EBADMSG,
+				   "%s: the answer is longer than any of psibridged's", call->path);
+	else if (n == 0 || r == -ECONNRESET)
+		call->error = fail(call, -ECONNRESET, "psibridged ended the connection %s",
+				   call->size > 0 ? "in the middle of its answer"
+						  : "without an answer");
+	else if (r == -EAGAIN)
+		call->error = fail(call, -ETIMEDOUT, "psibridged does not answer");
+	else
+		call->error = fail(call, r, "%s: %s", call->path, strerror(-r));
+	return (size_t)-1;
 }
 
-/* One line. */
-static int receive(struct call *call)
+static int exchange(struct call *call, const char *request, json_t **ret)
 {
-	for (;;) {
-		ssize_t n;
-		int r = make_room(call);
+	int r = connect_socket(call);
 
-		if (r < 0)
-			return r;
-		n = recv(call->fd, call->answer + call->size, call->capacity - call->size, 0);
-		if (n > 0) {
-			call->size += (size_t)n;
-			if (call->answer[call->size - 1] == '\n')
-				return 0;
-		} else if (n == 0 || errno == ECONNRESET) {
-			return fail(call, -ECONNRESET, "psibridged ended the connection %s",
-				    call->size > 0 ? "in the middle of its answer"
-						   : "without an answer");
-		} else if (errno == EAGAIN) {
-			if (wait_for(call, POLLIN) < 0)
-				return fail(call, -ETIMEDOUT, "psibridged does not answer");
-		} else if (errno != EINTR) {
-			return fail(call, -errno, "%s: %s", call->path, strerror(errno));
-		}
-	}
-}
-
-static int exchange(struct call *call, const char *request)
-{
-	int r = connect_socket(call), sent;
-
+	if (r == 0 && send_request(call, request) == -ETIMEDOUT)
+		r = -ETIMEDOUT;
 	if (r < 0)
 		return r;
-	sent = send_request(call, request);
-	if (sent == -ETIMEDOUT)
-		return sent;
-	return receive(call);
+	/* up to the end of the object: the connection stays open behind it */
+	*ret = json_load_callback(receive, call, JSON_DISABLE_EOF_CHECK, NULL);
+	if (call->error < 0)
+		return call->error;
+	if (!json_is_object(*ret))
+		return fail(call, -EBADMSG, "%s: whoever listens there is not psibridged",
+			    call->path);
+	if (json_object_get(*ret, "error"))
+		return fail(call, -EREMOTEIO, "%s", answer_text(*ret, "error"));
+	return 0;
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -203,27 +197,17 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 		line = NULL;
 		r = fail(&call, -ENOMEM, "%s", strerror(ENOMEM));
 	} else {
-		r = exchange(&call, line);
+		r = exchange(&call, line, &answer);
 	}
 	free(text);
 	free(line);
 	if (call.fd >= 0)
 		close(call.fd);
-	if (r == 0) {
-		answer = json_loadb(call.answer, call.size, 0, NULL);
-		if (!json_is_object(answer))
-			r = fail(&call, -EBADMSG, "%s: whoever listens there is not psibridged",
-				 call.path);
-		else if (json_object_get(answer, "error"))
-			r = fail(&call, -EREMOTEIO, "%s", answer_text(answer, "error"));
-	}
-	free(call.answer);
-	if (r < 0) {
+	if (r < 0)
 		json_decref(answer);
-		return r;
-	}
-	*ret = answer;
-	return 0;
+	else
+		*ret = answer;
+	return r;
 }
 
 static bool is_array_of_objects(const json_t *array)
