@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <langinfo.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,17 @@ enum paint output_level_paint(unsigned available)
 	};
 
 	return available < ELEMENTSOF(paints) ? paints[available] : PAINT_PLAIN;
+}
+
+void output_painted(const struct output *output, enum paint paint, const char *format, ...)
+{
+	va_list args;
+
+	fputs(output_paint(output, paint), stdout);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	fputs(output_paint(output, PAINT_PLAIN), stdout);
 }
 
 static void put_bytes(const char *text, size_t size)

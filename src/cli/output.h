@@ -28,6 +28,9 @@ void output_init(struct output *ret);
 
 /* The escape sequence to begin `paint` with, "" without colour. PAINT_PLAIN ends any other. */
 const char *output_paint(const struct output *output, enum paint paint);
+/* Text in that colour. */
+void output_painted(const struct output *output, enum paint paint, const char *format, ...)
+	_printf_(3, 4);
 /* Of enum psb_available; 0 is plain. */
 enum paint output_level_paint(unsigned available);
 

@@ -217,19 +217,16 @@ static void cover(struct rows *rows, const char *watch)
 {
 	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
 	char path[CGPATH_MAX];
-	struct row *row;
+	int r = strchr(watch, '*') ? cgpattern_new(watch, NULL, &pattern, NULL)
+				   : cgpath_normalise(watch, NULL, path, NULL);
 
-	if (!strchr(watch, '*')) {
-		row = cgpath_normalise(watch, NULL, path, NULL) == 0 ? find(rows, path) : NULL;
-		if (row && row->available == 0)
+	for (size_t i = 0; r == 0 && i < rows->count; i++) {
+		struct row *row = rows->all[i];
+
+		if (row->available == 0 && (pattern ? cgpattern_match(pattern, row->cgroup)
+						    : strcmp(path, row->cgroup) == 0))
 			row->available = PSB_HIGH;
-		return;
 	}
-	if (cgpattern_new(watch, NULL, &pattern, NULL) < 0)
-		return;
-	for (size_t i = 0; i < rows->count; i++)
-		if (rows->all[i]->available == 0 && cgpattern_match(pattern, rows->all[i]->cgroup))
-			rows->all[i]->available = PSB_HIGH;
 }
 
 /* To those above, as far as they are covered and were not judged themselves. */
@@ -253,15 +250,15 @@ static void rise(struct rows *rows, const char *cgroup, unsigned available, bool
 
 void rows_judge(struct rows *rows, const json_t *status)
 {
-	const json_t *watches = json_object_get(status, "watches");
-	const json_t *cgroups = json_object_get(status, "cgroups");
+	const json_t *cgroups = json_object_get(status, "cgroups"), *cgroup, *watch;
+	size_t i;
 
-	for (size_t i = 0; i < rows->count; i++) {
+	for (i = 0; i < rows->count; i++) {
 		rows->all[i]->available = 0;
 		rows->all[i]->critical = rows->all[i]->judged = false;
 	}
-	for (size_t i = 0; i < json_array_size(cgroups); i++) {
-		const json_t *cgroup = json_array_get(cgroups, i);
+	json_array_foreach(cgroups, i, cgroup)
+	{
 		struct row *row = find(rows, answer_text(cgroup, "cgroup"));
 
 		if (row && !answer_flag(cgroup, "candidate")) {
@@ -269,14 +266,11 @@ void rows_judge(struct rows *rows, const json_t *status)
 			row->judged = true;
 		}
 	}
-	for (size_t i = 0; i < json_array_size(watches); i++)
-		if (strcmp(answer_text(json_array_get(watches, i), "state"), "watching") == 0)
-			cover(rows, answer_text(json_array_get(watches, i), "path"));
-	for (size_t i = 0; i < json_array_size(cgroups); i++) {
-		const json_t *cgroup = json_array_get(cgroups, i);
-
-		if (answer_level(cgroup) != PSB_HIGH && !answer_flag(cgroup, "candidate"))
-			rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
-			     answer_flag(cgroup, "critical"));
-	}
+	json_array_foreach(json_object_get(status, "watches"), i,
+			   watch) if (strcmp(answer_text(watch, "state"), "watching") == 0)
+		cover(rows, answer_text(watch, "path"));
+	json_array_foreach(cgroups, i, cgroup) if (answer_level(cgroup) != PSB_HIGH &&
+						   !answer_flag(cgroup, "candidate"))
+		rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
+		     answer_flag(cgroup, "critical"));
 }

@@ -45,8 +45,16 @@ static const char *plural(uint64_t n)
 
 static void heading(const struct output *output, const char *text)
 {
-	printf("\n%s%s%s\n", output_paint(output, PAINT_BOLD), text,
-	       output_paint(output, PAINT_PLAIN));
+	putchar('\n');
+	output_painted(output, PAINT_BOLD, "%s", text);
+	putchar('\n');
+}
+
+/* `before`, how many, and what of: "; 1 client", "; 2 clients"; nothing of 0. */
+static void print_count(const char *before, uint64_t n, const char *what)
+{
+	if (n > 0)
+		printf("%s%" PRIu64 " %s%s", before, n, what, plural(n));
 }
 
 /* ---- what is short --------------------------------------------------------------------------- */
@@ -75,11 +83,11 @@ static int worse_first(const void *a, const void *b)
 
 static const json_t *find_watch(const json_t *status, uint64_t id)
 {
-	const json_t *watches = json_object_get(status, "watches");
+	const json_t *watch;
+	size_t i;
 
-	for (size_t i = 0; i < json_array_size(watches); i++)
-		if (answer_number(json_array_get(watches, i), "id") == id)
-			return json_array_get(watches, i);
+	json_array_foreach(json_object_get(status, "watches"), i,
+			   watch) if (answer_number(watch, "id") == id) return watch;
 	return NULL;
 }
 
@@ -87,14 +95,12 @@ static void print_numbers(const json_t *cgroup)
 {
 	uint64_t current = answer_number(cgroup, "current_bytes");
 	uint64_t avg10 = answer_number(cgroup, "some_avg10_centi");
-	uint64_t clients = answer_number(cgroup, "clients");
 
 	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time", avg10 / 100, avg10 % 100);
 	if (current > 0)
 		fputs(", uses ", stdout);
 	output_memory(current, answer_number(cgroup, "limit_bytes"), "");
-	if (clients > 0)
-		printf(", %" PRIu64 " client%s", clients, plural(clients));
+	print_count(", ", answer_number(cgroup, "clients"), "client");
 }
 
 static void print_short(const struct output *output, const json_t *status, const struct shown *s)
@@ -103,9 +109,10 @@ static void print_short(const struct output *output, const json_t *status, const
 	const json_t *watch = find_watch(status, answer_number(s->cgroup, "watch"));
 	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
 
-	printf("  %s%s%s  ", output_paint(output, output_level_paint(s->available)),
-	       words_level(s->available, s->critical), output_paint(output, PAINT_PLAIN));
-	fputs(output_paint(output, PAINT_BOLD), stdout);
+	fputs("  ", stdout);
+	output_painted(output, output_level_paint(s->available), "%s",
+		       words_level(s->available, s->critical));
+	printf("  %s", output_paint(output, PAINT_BOLD));
 	output_text(answer_text(s->cgroup, "cgroup"));
 	printf("%s\n      ", output_paint(output, PAINT_PLAIN));
 	if (s->since_usec > 0) {
@@ -141,47 +148,51 @@ static void print_all_short(const struct output *output, const json_t *status,
 		       neutral - NEUTRAL_MAX);
 }
 
+static void print_kill(const json_t *status, const json_t *cgroup)
+{
+	const json_t *k = json_object_get(cgroup, "last");
+	uint64_t usage = answer_number(k, "usage_bytes"), at_usec = answer_number(k, "time_usec");
+	const char *path = answer_text(cgroup, "cgroup"), *limit = answer_text(k, "limit");
+	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], used[OUTPUT_WORD_MAX],
+		most[OUTPUT_WORD_MAX];
+
+	output_time(at_usec, at);
+	long_span(usec_sub(answer_number(status, "time_usec"), at_usec), span);
+	output_size(usage, used);
+	output_size(answer_number(k, "limit_bytes"), most);
+	fputs("  ", stdout);
+	output_text(path);
+	printf("\n      at %.8s (%s ago): ", at, span);
+	output_text(answer_text(k, "task"));
+	printf(" (process %" PRIu64 ")", answer_number(k, "pid"));
+	if (usage > 0)
+		printf(", %s of %s in use", used, most);
+	if (strcmp(limit, path) != 0) {
+		fputs(*limit ? ", by the limit of " : ", by the machine's end of memory", stdout);
+		output_text(limit);
+	}
+	if (answer_number(cgroup, "killed") > 1)
+		print_count("; ", answer_number(cgroup, "killed"), "time");
+	putchar('\n');
+}
+
 /* By the kernel, and maybe gone since. */
 static void print_killed(const struct output *output, const json_t *status,
 			 const struct choice *choice)
 {
-	const json_t *history = json_object_get(status, "history");
-	uint64_t now = answer_number(status, "time_usec");
+	const json_t *cgroup;
 	bool begun = false;
+	size_t i;
 
-	for (size_t i = 0; i < json_array_size(history); i++) {
-		const json_t *cgroup = json_array_get(history, i);
-		const json_t *k = json_object_get(cgroup, "last");
-		uint64_t count = answer_number(cgroup, "killed");
-		uint64_t usage = answer_number(k, "usage_bytes");
-		const char *path = answer_text(cgroup, "cgroup"), *limit = answer_text(k, "limit");
-		char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], used[OUTPUT_WORD_MAX],
-			most[OUTPUT_WORD_MAX];
-
-		if (count == 0 || !choice_takes(choice, path))
+	json_array_foreach(json_object_get(status, "history"), i, cgroup)
+	{
+		if (answer_number(cgroup, "killed") == 0 ||
+		    !choice_takes(choice, answer_text(cgroup, "cgroup")))
 			continue;
 		if (!begun)
 			heading(output, "Killed by the kernel for want of memory");
 		begun = true;
-		output_time(answer_number(k, "time_usec"), at);
-		long_span(usec_sub(now, answer_number(k, "time_usec")), span);
-		output_size(usage, used);
-		output_size(answer_number(k, "limit_bytes"), most);
-		fputs("  ", stdout);
-		output_text(path);
-		printf("\n      at %.8s (%s ago): ", at, span);
-		output_text(answer_text(k, "task"));
-		printf(" (process %" PRIu64 ")", answer_number(k, "pid"));
-		if (usage > 0)
-			printf(", %s of %s in use", used, most);
-		if (strcmp(limit, path) != 0) {
-			fputs(*limit ? ", by the limit of " : ", by the machine's end of memory",
-			      stdout);
-			output_text(limit);
-		}
-		if (count > 1)
-			printf("; %" PRIu64 " times", count);
-		putchar('\n');
+		print_kill(status, cgroup);
 	}
 }
 
@@ -199,22 +210,20 @@ static void print_verdict(const struct output *output, const json_t *status,
 		critical += shown[i].available == PSB_LOW && shown[i].critical;
 	}
 	if (low > 0)
-		printf("%sMemory is short in %zu cgroup%s%s.%s", output_paint(output, PAINT_BAD),
-		       low, plural(low),
-		       critical == 0	? ""
-		       : critical < low ? ", in some of them critically"
-					: ", critically",
-		       output_paint(output, PAINT_PLAIN));
+		output_painted(output, PAINT_BAD, "Memory is short in %zu cgroup%s%s.", low,
+			       plural(low),
+			       critical == 0	? ""
+			       : critical < low ? ", in some of them critically"
+						: ", critically");
 	else if (count > 0)
-		printf("%sMemory is tight in %zu cgroup%s, short in none.%s",
-		       output_paint(output, PAINT_WARN), count, plural(count),
-		       output_paint(output, PAINT_PLAIN));
+		output_painted(output, PAINT_WARN,
+			       "Memory is tight in %zu cgroup%s, short in none.", count,
+			       plural(count));
 	else if (control_is_blind(status))
-		printf("%sNothing is known of memory: no watch works.%s",
-		       output_paint(output, PAINT_BAD), output_paint(output, PAINT_PLAIN));
+		output_painted(output, PAINT_BAD, "Nothing is known of memory: no watch works.");
 	else
-		printf("%sMemory is nowhere short%s.%s", output_paint(output, PAINT_GOOD),
-		       choice->all ? "" : " there", output_paint(output, PAINT_PLAIN));
+		output_painted(output, PAINT_GOOD, "Memory is nowhere short%s.",
+			       choice->all ? "" : " there");
 	long_span(answer_number(status, "uptime_usec"), up);
 	fputs(" psibridged ", stdout);
 	output_text(answer_text(status, "version"));
@@ -234,10 +243,9 @@ static void print_how(const struct output *output, const json_t *watch)
 	};
 
 	snprintf(source.trigger, sizeof(source.trigger), "%.63s", answer_text(from, "trigger"));
-	printf("%s%-7s%s  rung %u: %s",
-	       output_paint(output, output_level_paint(answer_level(watch))),
-	       words_level_brief(answer_level(watch), false), output_paint(output, PAINT_PLAIN),
-	       source.rung, words_how(&source));
+	output_painted(output, output_level_paint(answer_level(watch)), "%-7s",
+		       words_level_brief(answer_level(watch), false));
+	printf("  rung %u: %s", source.rung, words_how(&source));
 }
 
 static bool is_watching(const json_t *watch)
@@ -247,7 +255,6 @@ static bool is_watching(const json_t *watch)
 
 static void print_watch(const struct output *output, const json_t *watch)
 {
-	uint64_t clients = answer_number(watch, "clients");
 	bool failed = strcmp(answer_text(watch, "state"), "failed") == 0;
 
 	fputs("  ", stdout);
@@ -256,12 +263,12 @@ static void print_watch(const struct output *output, const json_t *watch)
 	if (is_watching(watch)) {
 		print_how(output, watch);
 	} else {
-		printf("%s%s%s: ", output_paint(output, failed ? PAINT_BAD : PAINT_DIM),
-		       failed ? "FAILED" : "absent", output_paint(output, PAINT_PLAIN));
+		output_painted(output, failed ? PAINT_BAD : PAINT_DIM, "%s",
+			       failed ? "FAILED" : "absent");
+		fputs(": ", stdout);
 		output_text(answer_text(watch, "why"));
 	}
-	if (clients > 0)
-		printf("; %" PRIu64 " client%s", clients, plural(clients));
+	print_count("; ", answer_number(watch, "clients"), "client");
 	if (answer_flag(watch, "shadow"))
 		fputs("; in shadow: nobody is told", stdout);
 	if (!answer_flag(watch, "configured"))
@@ -273,20 +280,20 @@ static void print_watch(const struct output *output, const json_t *watch)
 static void print_reasons(const struct output *output, const struct choice *choice,
 			  const json_t *status)
 {
-	const json_t *watches = json_object_get(status, "watches");
 	const char *told[4];
-	size_t count = 0;
+	const json_t *watch;
+	size_t count = 0, i;
 
-	for (size_t i = 0; i < json_array_size(watches) && count < ELEMENTSOF(told); i++) {
-		const json_t *source = json_object_get(json_array_get(watches, i), "source");
+	json_array_foreach(json_object_get(status, "watches"), i, watch)
+	{
+		const json_t *source = json_object_get(watch, "source");
 		const char *why = answer_text(source, "why");
-		bool known = !*why ||
-			     !choice_takes_watch(choice, status, json_array_get(watches, i));
+		bool known = !*why || !choice_takes_watch(choice, status, watch);
 		char first[64];
 
 		for (size_t j = 0; j < count && !known; j++)
 			known = strcmp(told[j], why) == 0;
-		if (known)
+		if (known || count == ELEMENTSOF(told))
 			continue;
 		told[count++] = why;
 		snprintf(first, sizeof(first),
@@ -300,13 +307,12 @@ static void print_reasons(const struct output *output, const struct choice *choi
 static void print_watches(const struct output *output, const struct choice *choice,
 			  const json_t *status)
 {
-	const json_t *watches = json_object_get(status, "watches");
-	size_t own = 0, shown = 0;
+	size_t own = 0, shown = 0, i;
+	const json_t *watch;
 
 	heading(output, "Watches");
-	for (size_t i = 0; i < json_array_size(watches); i++) {
-		const json_t *watch = json_array_get(watches, i);
-
+	json_array_foreach(json_object_get(status, "watches"), i, watch)
+	{
 		if (!choice_takes_watch(choice, status, watch))
 			continue;
 		if (choice->all && !answer_flag(watch, "configured") && is_watching(watch)) {
@@ -340,29 +346,33 @@ static void print_clients(const struct output *output, const json_t *status)
 	if (answer_number(c, "replaced") > 0)
 		printf(", %" PRIu64 " repeats overtaken because a client was slow",
 		       answer_number(c, "replaced"));
-	if (refused > 0)
-		printf("; %s%" PRIu64 " client%s refused%s (the journal says why)",
-		       output_paint(output, PAINT_WARN), refused, plural(refused),
-		       output_paint(output, PAINT_PLAIN));
+	if (refused > 0) {
+		fputs("; ", stdout);
+		output_painted(output, PAINT_WARN, "%" PRIu64 " client%s refused", refused,
+			       plural(refused));
+		fputs(" (the journal says why)", stdout);
+	}
 	putchar('\n');
 }
 
 static void print_configuration(const struct output *output, const json_t *status)
 {
 	const json_t *c = json_object_get(status, "configuration");
-	const json_t *files = json_object_get(c, "files");
+	const json_t *files = json_object_get(c, "files"), *file;
+	size_t i;
 
 	heading(output, "Configuration");
 	if (*answer_text(c, "error")) {
-		printf("  %sThe last reload was refused, the older configuration stays:%s\n",
-		       output_paint(output, PAINT_BAD), output_paint(output, PAINT_PLAIN));
+		fputs("  ", stdout);
+		output_painted(output, PAINT_BAD,
+			       "The last reload was refused, the older configuration stays:");
+		putchar('\n');
 		output_paragraph(output, "      ", 6, answer_text(c, "error"));
 	}
-	for (size_t i = 0; i < json_array_size(files); i++) {
-		const char *file = json_string_value(json_array_get(files, i));
-
+	json_array_foreach(files, i, file)
+	{
 		fputs("  ", stdout);
-		output_text(file ? file : "?");
+		output_text(json_is_string(file) ? json_string_value(file) : "?");
 		putchar('\n');
 	}
 	if (json_array_size(files) == 0)
@@ -377,24 +387,24 @@ static void print_configuration(const struct output *output, const json_t *statu
 
 int status_print(const struct output *output, const struct choice *choice, const json_t *status)
 {
-	const json_t *cgroups = json_object_get(status, "cgroups");
+	const json_t *cgroups = json_object_get(status, "cgroups"), *cgroup;
 	struct shown *shown = calloc(json_array_size(cgroups) + 1, sizeof(*shown));
-	size_t count = 0;
+	size_t count = 0, i;
 
 	if (!shown)
 		return -ENOMEM;
-	for (size_t i = 0; i < json_array_size(cgroups); i++) {
-		const json_t *cgroup = json_array_get(cgroups, i);
-		struct shown s = {
+	json_array_foreach(cgroups, i, cgroup)
+	{
+		if (answer_level(cgroup) == PSB_HIGH ||
+		    !choice_takes(choice, answer_text(cgroup, "cgroup")))
+			continue;
+		shown[count++] = (struct shown){
 			.cgroup = cgroup,
 			.available = answer_level(cgroup),
 			.critical = answer_flag(cgroup, "critical"),
 			.candidate = answer_flag(cgroup, "candidate"),
 			.since_usec = answer_number(cgroup, "since_usec"),
 		};
-
-		if (s.available != PSB_HIGH && choice_takes(choice, answer_text(cgroup, "cgroup")))
-			shown[count++] = s;
 	}
 	qsort(shown, count, sizeof(*shown), worse_first);
 	errno = 0;

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * status.c - psibridge status: what psibridged knows, for somebody who was just woken up
- *
- * The order is that of the questions: is something short now, what, since when; is everything
- * watched that should be, and how well; who is told; what was configured, and was it accepted.
+ * status.c - psibridge status: what psibridged knows, for a person who was just woken up
  *
  *     ask --> choose (a cgroup or a pattern) --> print --(--watch: a second later)--> ask
  *
  * With --watch on a terminal the screen is drawn again each second. Elsewhere a line is printed for
- * each cgroup that changed (status-changes.c), and the loop goes on while psibridged is away. It
- * ends with SIGINT, SIGTERM, or when nobody reads any more.
+ * each cgroup whose level is another than a second ago, and the loop goes on while psibridged is
+ * away. It ends with SIGINT, SIGTERM, or when nobody reads any more.
+ *
+ * The levels of the last answer are kept by watch and cgroup (two watches may judge one cgroup). A
+ * cgroup that is not in an answer is at rest: High. psibridged coming back after it was away counts
+ * as a first answer: what it was in between is not known.
  */
+#include "cli/status.h"
+
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +23,9 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/status.h"
+#include "cli/find-cgroup.h"
 #include "cli/wait.h"
+#include "cli/words.h"
 
 static const char help[] =
 	"psibridge status - is memory short now, where, and is psibridged well?\n"
@@ -43,26 +46,7 @@ static const char help[] =
 	"Example: psibridge status 'system.slice/*.service'\n";
 
 #define PERIOD_MSEC 1000
-
-/* ---- the choice ------------------------------------------------------------------------------ */
-
-/* A status with what was not chosen left out, for --json. */
-static int leave_out(const struct choice *choice, json_t *status)
-{
-	json_t *cgroups = json_object_get(status, "cgroups");
-	json_t *watches = json_object_get(status, "watches");
-	json_t *kept = json_array();
-
-	for (size_t i = 0; i < json_array_size(watches); i++)
-		if (choice_takes_watch(choice, status, json_array_get(watches, i)))
-			json_array_append(kept, json_array_get(watches, i));
-	for (size_t i = json_array_size(cgroups); i-- > 0;)
-		if (!choice_takes(choice, answer_text(json_array_get(cgroups, i), "cgroup")))
-			json_array_remove(cgroups, i);
-	return json_object_set_new(status, "watches", kept) < 0 ? -ENOMEM : 0;
-}
-
-/* ---- once ------------------------------------------------------------------------------------ */
+#define MOUNT "/sys/fs/cgroup" /* people paste paths with it in front */
 
 struct session {
 	struct output output;
@@ -70,7 +54,105 @@ struct session {
 	const char *control;
 	bool json, watch;
 	bool found, missing; /* what was chosen was looked for; and there is no such cgroup */
+	json_t *levels; /* "WATCH CGROUP" -> "low", "critical", "neutral"; NULL: no answer yet */
+	bool away;	/* it was said that psibridged cannot be asked */
 };
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+/* A path or a pattern, as people write it. Errors: -EINVAL, -ENOMEM ...; it was told. */
+static int choice_make(struct choice *choice, const char *word)
+{
+	const char *why;
+	int r;
+
+	if (strchr(word, '*'))
+		r = cgpattern_new(word, MOUNT, &choice->pattern, &why);
+	else
+		r = cgpath_normalise(word, MOUNT, choice->path, &why);
+	if (r < 0)
+		complain("status", "\"%s\": %s", word, why);
+	choice->all = false;
+	return r;
+}
+
+static bool is_text_of(const struct choice *choice, const json_t *watch)
+{
+	return choice->pattern &&
+	       strcmp(answer_text(watch, "path"), cgpattern_text(choice->pattern) + 1) == 0;
+}
+
+/* What was chosen must exist; a unit's name becomes the path of its cgroup. Errors: -ENOENT; it was
+ * told. */
+static int choice_find(struct choice *choice, const json_t *status)
+{
+	const json_t *watch;
+	char fixed[CGPATH_MAX];
+	size_t i;
+
+	if (choice->all)
+		return 0;
+	if (!choice->pattern)
+		return find_cgroup("status", choice->path, status);
+	/* a watch waits for that to come, and says so */
+	json_array_foreach(json_object_get(status, "watches"), i,
+			   watch) if (is_text_of(choice, watch)) return 0;
+	snprintf(fixed, sizeof(fixed), "%s", cgpattern_fixed(choice->pattern));
+	return find_cgroup("status", fixed, status);
+}
+
+bool choice_takes(const struct choice *choice, const char *path)
+{
+	size_t n = strcmp(choice->path, "/") == 0 ? 0 : strlen(choice->path);
+
+	if (choice->all)
+		return true;
+	if (choice->pattern)
+		return cgpattern_match(choice->pattern, path);
+	return strncmp(path, choice->path, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+/* Does a watch of this path or pattern hear of that cgroup? */
+static bool covers(const char *watch, const char *path)
+{
+	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
+	char own[CGPATH_MAX];
+
+	if (strchr(watch, '*'))
+		return cgpattern_new(watch, NULL, &pattern, NULL) == 0 &&
+		       cgpattern_match(pattern, path);
+	return cgpath_normalise(watch, NULL, own, NULL) == 0 && strcmp(own, path) == 0;
+}
+
+bool choice_takes_watch(const struct choice *choice, const json_t *status, const json_t *watch)
+{
+	const json_t *cgroup;
+	size_t i;
+
+	if (choice->all || is_text_of(choice, watch) ||
+	    (!choice->pattern && covers(answer_text(watch, "path"), choice->path)))
+		return true;
+	json_array_foreach(
+		json_object_get(status, "cgroups"), i,
+		cgroup) if (answer_number(cgroup, "watch") == answer_number(watch, "id") &&
+			    choice_takes(choice, answer_text(cgroup, "cgroup"))) return true;
+	return false;
+}
+
+/* A status with what was not chosen left out, for --json. */
+static int leave_out(const struct choice *choice, json_t *status)
+{
+	json_t *cgroups = json_object_get(status, "cgroups"), *kept = json_array(), *watch;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "watches"), i,
+			   watch) if (choice_takes_watch(choice, status, watch))
+		json_array_append(kept, watch);
+	for (i = json_array_size(cgroups); i-- > 0;)
+		if (!choice_takes(choice, answer_text(json_array_get(cgroups, i), "cgroup")))
+			json_array_remove(cgroups, i);
+	return json_object_set_new(status, "watches", kept) < 0 ? -ENOMEM : 0;
+}
 
 static int ask(struct session *s, json_t **ret, char *why)
 {
@@ -80,108 +162,185 @@ static int ask(struct session *s, json_t **ret, char *why)
 		s->missing = choice_find(&s->choice, *ret) < 0;
 		s->found = true;
 	}
+	if (r == 0 && s->json)
+		r = leave_out(&s->choice, *ret);
 	return r;
 }
 
-static int print_json(const struct session *s, json_t *status)
-{
-	int r = leave_out(&s->choice, status);
+/* ---- what changed ---------------------------------------------------------------------------- */
 
-	return r < 0 ? r : output_json(json_incref(status));
+/* What is not at rest; what was not the last time, and is now, is "high". NULL: out of memory. */
+static json_t *levels_of(const struct session *s, const json_t *status)
+{
+	json_t *levels = json_object(), *level;
+	const json_t *cgroup;
+	const char *before;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "cgroups"), i, cgroup)
+	{
+		const char *path = answer_text(cgroup, "cgroup");
+		const char *id = answer_flag(cgroup, "critical")
+					 ? "critical"
+					 : words_level_id(answer_level(cgroup));
+		char key[CGPATH_MAX + 32];
+
+		if (strcmp(id, "high") == 0 || answer_flag(cgroup, "candidate") ||
+		    !choice_takes(&s->choice, path))
+			continue;
+		snprintf(key, sizeof(key), "%u %.4095s", (unsigned)answer_number(cgroup, "watch"),
+			 path);
+		json_object_set_new(levels, key, json_string(id));
+	}
+	json_object_foreach(s->levels, before,
+			    level) if (!json_object_get(levels, before) &&
+				       strcmp(json_string_value(level), "high") != 0)
+		json_object_set_new(levels, before, json_string("high"));
+	return levels;
+}
+
+static int print_first(const json_t *status, const json_t *levels)
+{
+	errno = 0;
+	printf("psibridged %.32s is watching; ", answer_text(status, "version"));
+	if (control_is_blind(status))
+		fputs("but no watch works.", stdout);
+	else if (json_object_size(levels) == 0)
+		fputs("memory is nowhere short.", stdout);
+	else
+		printf("cgroups that are not at rest: %zu.", json_object_size(levels));
+	return output_end_line();
+}
+
+static int print_change(const struct output *output, const json_t *status, const char *key,
+			const json_t *id)
+{
+	const struct words_level *level = words_level_named(json_string_value(id));
+	char at[OUTPUT_WORD_MAX];
+
+	output_time(answer_number(status, "time_usec"), at);
+	errno = 0;
+	printf("%.8s  ", at);
+	output_painted(output, output_level_paint(level->available), "%-30s", level->sentence);
+	fputs("  ", stdout);
+	output_text(strchr(key, ' ') + 1);
+	return output_end_line();
+}
+
+/* Errors: of writing, -ENOMEM. */
+static int take_changes(struct session *s, json_t *status)
+{
+	json_t *levels = levels_of(s, status), *level;
+	bool changed = !s->levels;
+	const char *key;
+	int r = levels ? 0 : -ENOMEM;
+
+	if (r == 0 && !s->levels && !s->json)
+		r = print_first(status, levels);
+	json_object_foreach(levels, key, level)
+	{
+		if (r < 0 || json_equal(level, json_object_get(s->levels, key)))
+			continue;
+		changed = true;
+		if (!s->json)
+			r = print_change(&s->output, status, key, level);
+	}
+	if (r == 0 && s->json && changed)
+		r = output_json(json_incref(status));
+	json_decref(s->levels);
+	s->levels = levels;
+	s->away = false;
+	return r;
+}
+
+/* Said once. */
+static int say_away(struct session *s, const char *why)
+{
+	if (s->away)
+		return 0;
+	s->away = true;
+	json_decref(s->levels);
+	s->levels = NULL;
+	if (s->json)
+		return output_json(json_pack("{s:o}", "error", output_json_text(why)));
+	errno = 0;
+	output_text(why);
+	return output_end_line();
+}
+
+/* ---- once, and again and again --------------------------------------------------------------- */
+
+/* Is memory short in one of them? */
+static bool is_low(const struct choice *choice, const json_t *status)
+{
+	const json_t *cgroup;
+	size_t i;
+
+	json_array_foreach(
+		json_object_get(status, "cgroups"), i,
+		cgroup) if (answer_level(cgroup) == PSB_LOW && !answer_flag(cgroup, "candidate") &&
+			    choice_takes(choice, answer_text(cgroup, "cgroup"))) return true;
+	return false;
 }
 
 static int once(struct session *s)
 {
-	char why[CONTROL_WHY_MAX];
-	json_t *status;
-	int r = ask(s, &status, why), exit_status;
+	char why[CONTROL_WHY_MAX] = "out of memory";
+	json_t *status = NULL;
+	int r = ask(s, &status, why), exit_status = EXIT_FAILED;
 
 	if (r < 0) {
 		complain("status", "%s", why);
-		return EXIT_FAILED;
+	} else if (!s->missing) {
+		exit_status = is_low(&s->choice, status) ? EXIT_LOW
+			      : control_is_blind(status) ? EXIT_FAILED
+							 : EXIT_OK;
+		r = s->json ? output_json(json_incref(status))
+			    : status_print(&s->output, &s->choice, status);
+		if (r < 0 && r != -EPIPE) {
+			complain("status", "standard output: %s", strerror(-r));
+			exit_status = EXIT_FAILED;
+		}
 	}
-	if (s->missing) {
-		json_decref(status);
-		return EXIT_FAILED;
-	}
-	exit_status = status_is_low(&s->choice, status) ? EXIT_LOW
-		      : control_is_blind(status)	? EXIT_FAILED
-							: EXIT_OK;
-	r = s->json ? print_json(s, status) : status_print(&s->output, &s->choice, status);
 	json_decref(status);
-	if (r < 0 && r != -EPIPE) {
-		complain("status", "standard output: %s", strerror(-r));
-		return EXIT_FAILED;
-	}
 	return exit_status;
 }
 
-/* ---- again and again ------------------------------------------------------------------------- */
-
 /* Errors: of writing. */
-static int redraw(struct session *s)
+static int print_again(struct session *s, bool screen)
 {
-	char why[CONTROL_WHY_MAX];
-	json_t *status;
-	int r;
-
-	output_init(&s->output); /* the window may have another size now */
-	r = ask(s, &status, why);
-	errno = 0;
-	fputs("\033[H\033[J", stdout);
-	if (r < 0) {
-		output_text(why);
-		return output_end_line();
-	}
-	r = s->missing ? 0 : status_print(&s->output, &s->choice, status);
-	json_decref(status);
-	return r;
-}
-
-static int print_changes(struct session *s, struct changes *changes)
-{
-	char why[CONTROL_WHY_MAX];
+	char why[CONTROL_WHY_MAX] = "out of memory";
 	json_t *status = NULL;
-	bool changed;
 	int r = ask(s, &status, why);
 
-	if (s->missing) {
-		r = 0;
-	} else if (r < 0) {
-		r = changes_away(changes, s->json, why);
-	} else if (s->json) {
-		r = leave_out(&s->choice, status);
-		if (r == 0)
-			r = changes_take(changes, &s->choice, status, NULL, &changed);
-		if (r == 0 && changed)
-			r = output_json(json_incref(status));
-	} else {
-		r = changes_take(changes, &s->choice, status, &s->output, &changed);
+	if (screen) {
+		output_init(&s->output); /* the window may have another size now */
+		fputs("\033[H\033[J", stdout);
+		s->away = false; /* it is said each time */
 	}
+	if (r < 0)
+		r = say_away(s, why);
+	else if (!s->missing)
+		r = screen ? status_print(&s->output, &s->choice, status) : take_changes(s, status);
 	json_decref(status);
 	return r;
 }
 
 static int again(struct session *s)
 {
-	struct changes *changes = changes_new();
 	struct pollfd fds[2] = { { .fd = catch_signals(NULL), .events = POLLIN },
 				 { .fd = STDOUT_FILENO } };
 	bool screen = isatty(STDOUT_FILENO) && !s->json;
-	int r = changes ? 0 : -ENOMEM;
+	int r = MIN(fds[0].fd, 0);
 
-	if (r == 0 && fds[0].fd < 0)
-		r = fds[0].fd;
-	while (r == 0) {
-		r = screen ? redraw(s) : print_changes(s, changes);
-		if (s->missing)
-			break;
-		if (r == 0 && poll(fds, ELEMENTSOF(fds), PERIOD_MSEC) > 0)
+	while (r == 0 && !s->missing) {
+		r = print_again(s, screen);
+		if (r == 0 && !s->missing && poll(fds, ELEMENTSOF(fds), PERIOD_MSEC) > 0)
 			break; /* a signal, or nobody reads */
 	}
 	if (fds[0].fd >= 0)
 		close(fds[0].fd);
-	changes_free(changes);
+	json_decref(s->levels);
 	if (r < 0 && r != -EPIPE) {
 		complain("status", "%s", strerror(-r));
 		return EXIT_FAILED;
