@@ -2,8 +2,8 @@
 /*
  * doctor.c - psibridge doctor: how soon is pressure noticed here, why not sooner, what to do
  *
- * psb_diagnose() tries every rung and tells its findings, which are kept until all are there: the
- * verdict stands first and follows from them. Then a watch is made with the same options and given
+ * psb_diagnose() tries every rung and tells its findings, which are kept, as the objects that --json
+ * prints, until all are there: the verdict stands first and follows from them. Then a watch is made with the same options and given
  * up, so that the verdict speaks of what a program would really get (which trigger, which window).
  *
  * A target that makes sense and cannot be watched (no such cgroup, switched off by systemd) is a
@@ -15,11 +15,11 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/control-client.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
 #include "cli/words.h"
 
-#define FINDINGS_MAX 64
 #define VERDICT_MAX 1024
 
 static const char help[] =
@@ -37,16 +37,9 @@ static const char help[] =
 	"\n" TARGET_HELP "\n"
 	"Exit status: 0 some rung works, 1 none does, 2 the command line makes no sense.\n";
 
-struct finding {
-	unsigned rung;
-	int status, taken, error;
-	char *id, *what, *advice;
-};
-
 struct diagnosis {
 	struct target_options target;
-	struct finding findings[FINDINGS_MAX];
-	size_t n;
+	json_t *findings;
 	bool out_of_memory;
 	char verdict[VERDICT_MAX], advice[VERDICT_MAX];
 	int error;		  /* of psb_diagnose() */
@@ -55,38 +48,36 @@ struct diagnosis {
 	char cgroup[512];	  /* where `source` listens, as much as fits a sentence */
 };
 
-enum { WORKS, COULD_BE_BETTER, DOES_NOT_WORK };
+/* By the status of a finding. */
+static const struct mark {
+	const char *id, *utf8, *ascii;
+	enum paint paint;
+} marks[] = {
+	{ "works", "✓", "+", PAINT_GOOD },
+	{ "could-be-better", "!", "!", PAINT_WARN },
+	{ "does-not-work", "✗", "x", PAINT_BAD },
+};
+
+static json_t *error_json(int error)
+{
+	const char *name = error != 0 ? strerrorname_np(error) : NULL;
+
+	return name ? json_string(name) : json_null();
+}
 
 static void collect(const struct psb_finding *f, void *userdata)
 {
 	struct diagnosis *d = userdata;
-	struct finding *to = &d->findings[d->n];
 
-	if (d->n == FINDINGS_MAX)
-		return;
-	*to = (struct finding){
-		.rung = f->rung,
-		.status = f->status,
-		.taken = f->taken,
-		.error = f->error,
-		.id = strdup(f->id),
-		.what = strdup(f->what),
-		.advice = strdup(f->advice),
-	};
-	d->n++;
-	if (!to->id || !to->what || !to->advice)
-		d->out_of_memory = true;
 	if (f->taken)
 		d->rung = f->rung;
-}
-
-static void forget(struct diagnosis *d)
-{
-	for (size_t i = 0; i < d->n; i++) {
-		free(d->findings[i].id);
-		free(d->findings[i].what);
-		free(d->findings[i].advice);
-	}
+	if (json_array_append_new(
+		    d->findings,
+		    json_pack("{s:i, s:s, s:s, s:b, s:o, s:o, s:o}", "rung", (int)f->rung, "id",
+			      f->id, "status", marks[CLAMP(f->status, 0, 2)].id, "taken", f->taken,
+			      "error", error_json(f->error), "what", output_json_text(f->what),
+			      "advice", output_json_text(f->advice))) < 0)
+		d->out_of_memory = true;
 }
 
 /* ---- the verdict ---------------------------------------------------------------------------- */
@@ -181,33 +172,18 @@ static void judge(struct diagnosis *d)
 
 /* ---- for people ----------------------------------------------------------------------------- */
 
-/* Nobody asked for it, so it is no fault. */
-static bool is_absent(const struct finding *f)
+static struct mark mark_of(const json_t *finding)
 {
-	return f->rung > 0 && f->error == ENODATA;
-}
+	const char *status = answer_text(finding, "status");
+	size_t i = 0;
 
-static const char *mark(const struct output *o, const struct finding *f)
-{
-	if (is_absent(f))
-		return "-";
-	switch (f->status) {
-	case WORKS:
-		return o->utf8 ? "✓" : "+";
-	case COULD_BE_BETTER:
-		return "!";
-	default:
-		return o->utf8 ? "✗" : "x";
-	}
-}
-
-static enum paint mark_paint(const struct finding *f)
-{
-	if (is_absent(f))
-		return PAINT_DIM;
-	return f->status == WORKS	      ? PAINT_GOOD
-	       : f->status == COULD_BE_BETTER ? PAINT_WARN
-					      : PAINT_BAD;
+	/* it was not asked for, so it is no fault */
+	if (answer_number(finding, "rung") > 0 &&
+	    strcmp(answer_text(finding, "error"), "ENODATA") == 0)
+		return (struct mark){ status, "-", "-", PAINT_DIM };
+	while (strcmp(marks[i].id, status) != 0)
+		i++;
+	return marks[i];
 }
 
 #define INDENT 4u
@@ -225,18 +201,19 @@ static void print_advice(const struct output *o, unsigned indent, const char *ad
 }
 
 /* `dim`: a rung that would be tried only if a better one did not work. */
-static void print_finding(const struct output *o, const struct finding *f, bool dim)
+static void print_finding(const struct output *o, const json_t *finding, bool dim)
 {
-	unsigned indent = f->rung > 0 ? INDENT_RUNG : INDENT;
+	unsigned rung = (unsigned)answer_number(finding, "rung");
+	struct mark mark = mark_of(finding);
 	char first[64], number[16] = "", text[1024];
 
-	if (f->rung > 0)
-		snprintf(number, sizeof(number), " %u", f->rung);
-	snprintf(first, sizeof(first), "  %s%s%s%s ",
-		 output_paint(o, dim ? PAINT_DIM : mark_paint(f)), mark(o, f),
-		 dim ? "" : output_paint(o, PAINT_PLAIN), number);
-	snprintf(text, sizeof(text), "%s%s", f->taken ? "taken: " : "", f->what);
-	output_paragraph(o, first, indent, text);
+	if (rung > 0)
+		snprintf(number, sizeof(number), " %u", rung);
+	snprintf(first, sizeof(first), "  %s%s%s%s ", output_paint(o, dim ? PAINT_DIM : mark.paint),
+		 o->utf8 ? mark.utf8 : mark.ascii, dim ? "" : output_paint(o, PAINT_PLAIN), number);
+	snprintf(text, sizeof(text), "%s%s", answer_flag(finding, "taken") ? "taken: " : "",
+		 answer_text(finding, "what"));
+	output_paragraph(o, first, rung > 0 ? INDENT_RUNG : INDENT, text);
 	if (dim)
 		fputs(output_paint(o, PAINT_PLAIN), stdout);
 }
@@ -251,7 +228,7 @@ static const char *const group_title[GROUPS] = {
 	"Also",
 };
 
-static enum group group_of(const struct finding *f)
+static enum group group_of(const json_t *finding)
 {
 	static const struct {
 		const char *id;
@@ -264,10 +241,10 @@ static enum group group_of(const struct finding *f)
 		{ "psibridged", GROUP_LISTENING },
 	};
 
-	if (f->rung > 0)
+	if (answer_number(finding, "rung") > 0)
 		return GROUP_LADDER;
 	for (size_t i = 0; i < ELEMENTSOF(known); i++)
-		if (strcmp(f->id, known[i].id) == 0)
+		if (strcmp(answer_text(finding, "id"), known[i].id) == 0)
 			return known[i].group;
 	return GROUP_OTHER;
 }
@@ -275,22 +252,28 @@ static enum group group_of(const struct finding *f)
 static void print_group(const struct output *o, const struct diagnosis *d, enum group group)
 {
 	const char *advised = "";
+	const json_t *finding;
 	bool any = false;
+	size_t i;
 
-	for (size_t i = 0; i < d->n; i++) {
-		const struct finding *f = &d->findings[i];
+	json_array_foreach(d->findings, i, finding)
+	{
+		const char *advice = answer_text(finding, "advice");
+		unsigned rung = (unsigned)answer_number(finding, "rung");
 
-		if (group_of(f) != group)
+		if (group_of(finding) != group)
 			continue;
-		if (!any)
-			printf("\n%s%s%s\n", output_paint(o, PAINT_BOLD), group_title[group],
-			       output_paint(o, PAINT_PLAIN));
+		if (!any) {
+			putchar('\n');
+			output_painted(o, PAINT_BOLD, "%s", group_title[group]);
+			putchar('\n');
+		}
 		any = true;
-		print_finding(o, f, f->rung > d->rung && d->rung > 0);
+		print_finding(o, finding, rung > d->rung && d->rung > 0);
 		/* the same advice twice in a row is noise */
-		if (strcmp(f->advice, advised) != 0)
-			print_advice(o, f->rung > 0 ? INDENT_RUNG : INDENT, f->advice);
-		advised = f->advice;
+		if (strcmp(advice, advised) != 0)
+			print_advice(o, rung > 0 ? INDENT_RUNG : INDENT, advice);
+		advised = advice;
 	}
 }
 
@@ -309,35 +292,14 @@ static void print(const struct diagnosis *d)
 
 /* ---- for scripts ---------------------------------------------------------------------------- */
 
-static json_t *error_json(int error)
-{
-	const char *name = error != 0 ? strerrorname_np(error) : NULL;
-
-	return name ? json_string(name) : json_null();
-}
-
 static int print_json(const struct diagnosis *d)
 {
-	static const char *const status[] = { "works", "could-be-better", "does-not-work" };
-	json_t *findings = json_array();
-
-	for (size_t i = 0; i < d->n; i++) {
-		const struct finding *f = &d->findings[i];
-
-		json_array_append_new(findings,
-				      json_pack("{s:i, s:s, s:s, s:b, s:o, s:o, s:o}", "rung",
-						(int)f->rung, "id", f->id, "status",
-						status[CLAMP(f->status, 0, 2)], "taken", f->taken,
-						"error", error_json(f->error), "what",
-						output_json_text(f->what), "advice",
-						output_json_text(f->advice)));
-	}
 	return output_json(json_pack("{s:o, s:o, s:b, s:i, s:o, s:s, s:s, s:o}", "verdict",
 				     output_json_text(d->verdict), "advice",
 				     output_json_text(d->advice), "works", d->rung > 0, "rung",
 				     (int)d->source.rung, "error", error_json(-d->error), "source",
 				     d->source.name ? d->source.name : "", "trigger",
-				     d->source.trigger, "findings", findings));
+				     d->source.trigger, "findings", json_incref(d->findings)));
 }
 
 static int examine(struct diagnosis *d, bool json)
@@ -373,7 +335,8 @@ int verb_doctor(int argc, char **argv)
 	target_options_init(&d.target);
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
+	d.findings = json_array();
 	status = examine(&d, json);
-	forget(&d);
+	json_decref(d.findings);
 	return status;
 }
