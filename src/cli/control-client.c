@@ -210,16 +210,6 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 	return r;
 }
 
-static bool is_array_of_objects(const json_t *array)
-{
-	if (!json_is_array(array))
-		return false;
-	for (size_t i = 0; i < json_array_size(array); i++)
-		if (!json_is_object(json_array_get(array, i)))
-			return false;
-	return true;
-}
-
 int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, char *why)
 {
 	json_t *status;
@@ -228,8 +218,8 @@ int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, ch
 	if (r < 0)
 		return r;
 	if (!*answer_text(status, "version") ||
-	    !is_array_of_objects(json_object_get(status, "watches")) ||
-	    !is_array_of_objects(json_object_get(status, "cgroups")) ||
+	    !json_is_array(json_object_get(status, "watches")) ||
+	    !json_is_array(json_object_get(status, "cgroups")) ||
 	    !json_is_object(json_object_get(status, "clients")) ||
 	    !json_is_object(json_object_get(status, "configuration"))) {
 		snprintf(why, CONTROL_WHY_MAX,

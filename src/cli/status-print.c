@@ -177,8 +177,7 @@ static void print_kill(const json_t *status, const json_t *cgroup)
 }
 
 /* By the kernel, and maybe gone since. */
-static void print_killed(const struct output *output, const json_t *status,
-			 const struct choice *choice)
+static void print_killed(const struct output *output, const json_t *status)
 {
 	const json_t *cgroup;
 	bool begun = false;
@@ -186,8 +185,7 @@ static void print_killed(const struct output *output, const json_t *status,
 
 	json_array_foreach(json_object_get(status, "history"), i, cgroup)
 	{
-		if (answer_number(cgroup, "killed") == 0 ||
-		    !choice_takes(choice, answer_text(cgroup, "cgroup")))
+		if (answer_number(cgroup, "killed") == 0)
 			continue;
 		if (!begun)
 			heading(output, "Killed by the kernel for want of memory");
@@ -197,8 +195,8 @@ static void print_killed(const struct output *output, const json_t *status,
 }
 
 /* The first line: who speaks, and the answer to the question. */
-static void print_verdict(const struct output *output, const json_t *status,
-			  const struct choice *choice, const struct shown *shown, size_t count)
+static void print_verdict(const struct output *output, bool all, const json_t *status,
+			  const struct shown *shown, size_t count)
 {
 	char up[OUTPUT_WORD_MAX];
 	size_t low = 0, critical = 0;
@@ -223,7 +221,7 @@ static void print_verdict(const struct output *output, const json_t *status,
 		output_painted(output, PAINT_BAD, "Nothing is known of memory: no watch works.");
 	else
 		output_painted(output, PAINT_GOOD, "Memory is nowhere short%s.",
-			       choice->all ? "" : " there");
+			       all ? "" : " there");
 	long_span(answer_number(status, "uptime_usec"), up);
 	fputs(" psibridged ", stdout);
 	output_text(answer_text(status, "version"));
@@ -277,8 +275,7 @@ static void print_watch(const struct output *output, const json_t *watch)
 }
 
 /* Why rungs are not better, each reason once. */
-static void print_reasons(const struct output *output, const struct choice *choice,
-			  const json_t *status)
+static void print_reasons(const struct output *output, const json_t *status)
 {
 	const char *told[4];
 	const json_t *watch;
@@ -288,7 +285,7 @@ static void print_reasons(const struct output *output, const struct choice *choi
 	{
 		const json_t *source = json_object_get(watch, "source");
 		const char *why = answer_text(source, "why");
-		bool known = !*why || !choice_takes_watch(choice, status, watch);
+		bool known = !*why;
 		char first[64];
 
 		for (size_t j = 0; j < count && !known; j++)
@@ -304,8 +301,7 @@ static void print_reasons(const struct output *output, const struct choice *choi
 		puts("  \"psibridge doctor\", run as the daemon is, says how to get a better one.");
 }
 
-static void print_watches(const struct output *output, const struct choice *choice,
-			  const json_t *status)
+static void print_watches(const struct output *output, bool all, const json_t *status)
 {
 	size_t own = 0, shown = 0, i;
 	const json_t *watch;
@@ -313,9 +309,7 @@ static void print_watches(const struct output *output, const struct choice *choi
 	heading(output, "Watches");
 	json_array_foreach(json_object_get(status, "watches"), i, watch)
 	{
-		if (!choice_takes_watch(choice, status, watch))
-			continue;
-		if (choice->all && !answer_flag(watch, "configured") && is_watching(watch)) {
+		if (all && !answer_flag(watch, "configured") && is_watching(watch)) {
 			own++;
 			continue;
 		}
@@ -325,9 +319,9 @@ static void print_watches(const struct output *output, const struct choice *choi
 	if (own > 0)
 		printf("  %zu more, made for clients that no configured watch covers\n", own);
 	if (own == 0 && shown == 0)
-		puts(choice->all ? "  none: nothing is configured, and no client came"
-				 : "  none covers it");
-	print_reasons(output, choice, status);
+		puts(all ? "  none: nothing is configured, and no client came"
+			 : "  none covers it");
+	print_reasons(output, status);
 }
 
 /* ---- clients and configuration --------------------------------------------------------------- */
@@ -385,7 +379,7 @@ static void print_configuration(const struct output *output, const json_t *statu
 		       psb_version());
 }
 
-int status_print(const struct output *output, const struct choice *choice, const json_t *status)
+int status_print(const struct output *output, bool all, const json_t *status)
 {
 	const json_t *cgroups = json_object_get(status, "cgroups"), *cgroup;
 	struct shown *shown = calloc(json_array_size(cgroups) + 1, sizeof(*shown));
@@ -395,8 +389,7 @@ int status_print(const struct output *output, const struct choice *choice, const
 		return -ENOMEM;
 	json_array_foreach(cgroups, i, cgroup)
 	{
-		if (answer_level(cgroup) == PSB_HIGH ||
-		    !choice_takes(choice, answer_text(cgroup, "cgroup")))
+		if (answer_level(cgroup) == PSB_HIGH)
 			continue;
 		shown[count++] = (struct shown){
 			.cgroup = cgroup,
@@ -408,12 +401,12 @@ int status_print(const struct output *output, const struct choice *choice, const
 	}
 	qsort(shown, count, sizeof(*shown), worse_first);
 	errno = 0;
-	print_verdict(output, status, choice, shown, count);
+	print_verdict(output, all, status, shown, count);
 	print_all_short(output, status, shown, count);
 	free(shown);
-	print_killed(output, status, choice);
-	print_watches(output, choice, status);
-	if (choice->all) {
+	print_killed(output, status);
+	print_watches(output, all, status);
+	if (all) {
 		print_clients(output, status);
 		print_configuration(output, status);
 	}

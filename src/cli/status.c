@@ -12,8 +12,6 @@
  * cgroup that is not in an answer is at rest: High. psibridged coming back after it was away counts
  * as a first answer: what it was in between is not known.
  */
-#include "cli/status.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,8 +22,10 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/find-cgroup.h"
+#include "cli/status.h"
 #include "cli/wait.h"
 #include "cli/words.h"
+#include "core/cgpattern.h"
 
 static const char help[] =
 	"psibridge status - is memory short now, where, and is psibridged well?\n"
@@ -47,6 +47,13 @@ static const char help[] =
 
 #define PERIOD_MSEC 1000
 #define MOUNT "/sys/fs/cgroup" /* people paste paths with it in front */
+
+/* Which cgroups are of interest: all, one and what is below it, or those of a pattern. */
+struct choice {
+	bool all;
+	struct cgpattern *pattern; /* NULL: */
+	char path[CGPATH_MAX];
+};
 
 struct session {
 	struct output output;
@@ -101,12 +108,11 @@ static int choice_find(struct choice *choice, const json_t *status)
 	return find_cgroup("status", fixed, status);
 }
 
-bool choice_takes(const struct choice *choice, const char *path)
+static bool takes(const struct choice *choice, const json_t *cgroup)
 {
 	size_t n = strcmp(choice->path, "/") == 0 ? 0 : strlen(choice->path);
+	const char *path = answer_text(cgroup, "cgroup");
 
-	if (choice->all)
-		return true;
 	if (choice->pattern)
 		return cgpattern_match(choice->pattern, path);
 	return strncmp(path, choice->path, n) == 0 && (path[n] == '/' || path[n] == '\0');
@@ -124,33 +130,42 @@ static bool covers(const char *watch, const char *path)
 	return cgpath_normalise(watch, NULL, own, NULL) == 0 && strcmp(own, path) == 0;
 }
 
-bool choice_takes_watch(const struct choice *choice, const json_t *status, const json_t *watch)
+/* A watch that covers what was chosen, or has news of it. */
+static bool takes_watch(const struct choice *choice, const json_t *status, const json_t *watch)
 {
 	const json_t *cgroup;
 	size_t i;
 
-	if (choice->all || is_text_of(choice, watch) ||
+	if (is_text_of(choice, watch) ||
 	    (!choice->pattern && covers(answer_text(watch, "path"), choice->path)))
 		return true;
-	json_array_foreach(
-		json_object_get(status, "cgroups"), i,
-		cgroup) if (answer_number(cgroup, "watch") == answer_number(watch, "id") &&
-			    choice_takes(choice, answer_text(cgroup, "cgroup"))) return true;
+	json_array_foreach(json_object_get(status, "cgroups"), i,
+			   cgroup) if (answer_number(cgroup, "watch") ==
+					       answer_number(watch, "id") &&
+				       takes(choice, cgroup)) return true;
 	return false;
 }
 
-/* A status with what was not chosen left out, for --json. */
+/* From here on a status has only what was chosen. */
 static int leave_out(const struct choice *choice, json_t *status)
 {
-	json_t *cgroups = json_object_get(status, "cgroups"), *kept = json_array(), *watch;
+	static const char *const lists[] = { "cgroups", "history" };
+	json_t *kept, *item;
 	size_t i;
 
+	if (choice->all)
+		return 0;
+	kept = json_array();
 	json_array_foreach(json_object_get(status, "watches"), i,
-			   watch) if (choice_takes_watch(choice, status, watch))
-		json_array_append(kept, watch);
-	for (i = json_array_size(cgroups); i-- > 0;)
-		if (!choice_takes(choice, answer_text(json_array_get(cgroups, i), "cgroup")))
-			json_array_remove(cgroups, i);
+			   item) if (takes_watch(choice, status, item))
+		json_array_append(kept, item);
+	for (size_t j = 0; j < ELEMENTSOF(lists); j++) {
+		json_t *list = json_object_get(status, lists[j]);
+
+		for (i = json_array_size(list); i-- > 0;)
+			if (!takes(choice, json_array_get(list, i)))
+				json_array_remove(list, i);
+	}
 	return json_object_set_new(status, "watches", kept) < 0 ? -ENOMEM : 0;
 }
 
@@ -162,7 +177,7 @@ static int ask(struct session *s, json_t **ret, char *why)
 		s->missing = choice_find(&s->choice, *ret) < 0;
 		s->found = true;
 	}
-	if (r == 0 && s->json)
+	if (r == 0)
 		r = leave_out(&s->choice, *ret);
 	return r;
 }
@@ -179,17 +194,15 @@ static json_t *levels_of(const struct session *s, const json_t *status)
 
 	json_array_foreach(json_object_get(status, "cgroups"), i, cgroup)
 	{
-		const char *path = answer_text(cgroup, "cgroup");
 		const char *id = answer_flag(cgroup, "critical")
 					 ? "critical"
 					 : words_level_id(answer_level(cgroup));
 		char key[CGPATH_MAX + 32];
 
-		if (strcmp(id, "high") == 0 || answer_flag(cgroup, "candidate") ||
-		    !choice_takes(&s->choice, path))
+		if (strcmp(id, "high") == 0 || answer_flag(cgroup, "candidate"))
 			continue;
 		snprintf(key, sizeof(key), "%u %.4095s", (unsigned)answer_number(cgroup, "watch"),
-			 path);
+			 answer_text(cgroup, "cgroup"));
 		json_object_set_new(levels, key, json_string(id));
 	}
 	json_object_foreach(s->levels, before,
@@ -270,16 +283,15 @@ static int say_away(struct session *s, const char *why)
 
 /* ---- once, and again and again --------------------------------------------------------------- */
 
-/* Is memory short in one of them? */
-static bool is_low(const struct choice *choice, const json_t *status)
+/* Is memory short somewhere? */
+static bool is_low(const json_t *status)
 {
 	const json_t *cgroup;
 	size_t i;
 
-	json_array_foreach(
-		json_object_get(status, "cgroups"), i,
-		cgroup) if (answer_level(cgroup) == PSB_LOW && !answer_flag(cgroup, "candidate") &&
-			    choice_takes(choice, answer_text(cgroup, "cgroup"))) return true;
+	json_array_foreach(json_object_get(status, "cgroups"), i,
+			   cgroup) if (answer_level(cgroup) == PSB_LOW &&
+				       !answer_flag(cgroup, "candidate")) return true;
 	return false;
 }
 
@@ -292,11 +304,11 @@ static int once(struct session *s)
 	if (r < 0) {
 		complain("status", "%s", why);
 	} else if (!s->missing) {
-		exit_status = is_low(&s->choice, status) ? EXIT_LOW
+		exit_status = is_low(status)		 ? EXIT_LOW
 			      : control_is_blind(status) ? EXIT_FAILED
 							 : EXIT_OK;
 		r = s->json ? output_json(json_incref(status))
-			    : status_print(&s->output, &s->choice, status);
+			    : status_print(&s->output, s->choice.all, status);
 		if (r < 0 && r != -EPIPE) {
 			complain("status", "standard output: %s", strerror(-r));
 			exit_status = EXIT_FAILED;
@@ -321,7 +333,8 @@ static int print_again(struct session *s, bool screen)
 	if (r < 0)
 		r = say_away(s, why);
 	else if (!s->missing)
-		r = screen ? status_print(&s->output, &s->choice, status) : take_changes(s, status);
+		r = screen ? status_print(&s->output, s->choice.all, status)
+			   : take_changes(s, status);
 	json_decref(status);
 	return r;
 }

@@ -2,9 +2,9 @@
 /*
  * top.h - what the files of `psibridge top` share
  *
- *     top.c          options, surveys and their pace, --batch and --json
+ *     top.c          options, --batch and --json
  *     top-screen.c   the terminal: frames and keys
- *     top-table.c    lines of the table, for both
+ *     top-table.c    surveys and their pace, what is shown, lines of text
  *     rows.c         what is in it
  */
 #pragma once
