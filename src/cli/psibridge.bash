@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# bash completion for psibridge(1): verbs, options, and what stands on this machine (cgroups, units, processes)
+# bash completion for psibridge(1): verbs and options as the program itself lists them, and what is on this machine
+# (cgroups, units, processes)
 
 _psibridge_cgroups()
 {
@@ -16,14 +17,18 @@ _psibridge_cgroups()
 	done < <(compgen -d -S / -- "$mount/${1#/}")
 }
 
+_psibridge_verbs()
+{
+	"$1" help 2>/dev/null | grep -oE '^  [a-z]+'
+}
+
 _psibridge()
 {
-	local word=$2 before=$3 verb=${COMP_WORDS[1]} options
-	local target='--cgroup --unit --pid --source --pattern --rung --early --low --critical --rearm --quiet --calm --headroom'
+	local program=$1 word=$2 before=$3 verb=${COMP_WORDS[1]} options
 	COMPREPLY=()
 
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'run attach watch doctor status top simulate metrics demo help --help --version' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "$(_psibridge_verbs "$program") --help --version" -- "$word")
 		return
 	fi
 	case $before in
@@ -53,7 +58,7 @@ _psibridge()
 		return
 		;;
 	--hook)
-		mapfile -t COMPREPLY < <(compgen -W "auto notification profiler startup-hook mono-profiler protocol none" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'auto notification profiler startup-hook mono-profiler protocol none' -- "$word")
 		return
 		;;
 	--sort)
@@ -68,19 +73,8 @@ _psibridge()
 		return
 		;;
 	esac
-	case $verb in
-	watch) options="$target --json --count --duration --help" ;;
-	doctor) options="$target --json --help" ;;
-	status) options='--watch --json --control --help' ;;
-	top) options='--interval --sort --batch --json --count --control --help' ;;
-	simulate) options='--json --control --help' ;;
-	metrics) options='--output --format --control --help' ;;
-	run) options='--hook --dry-run --help' ;;
-	attach) options='--set --timeout --dry-run --json --help' ;;
-	demo) options='--json --memory --length --simulate --host --help' ;;
-	help) options='run attach watch doctor status top simulate metrics demo' ;;
-	*) return ;;
-	esac
+	options=$("$program" help "$verb" 2>/dev/null | grep -oE '^  --[a-z-]+')
+	[[ $verb != help ]] || options=$(_psibridge_verbs "$program")
 	# verbs that take a cgroup or a level as a word of its own
 	if [[ $word != -* ]]; then
 		case $verb in

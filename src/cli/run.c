@@ -35,7 +35,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -43,7 +45,6 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/output.h"
-#include "cli/run-protocol.h"
 #include "core/scan.h"
 
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
@@ -51,6 +52,10 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 /* ---- the table ---------------------------------------------------------------------------------- */
 
 #define ROWS_MAX 5
+#define PROTOCOL_WHY_MAX 320
+
+/* base64 of "some 200000 2000000" and a NUL: sd-event's own default, and our "low". */
+#define PROTOCOL_WRITE "c29tZSAyMDAwMDAgMjAwMDAwMAA="
 
 struct way {
 	const char *name;    /* --hook NAME */
@@ -108,6 +113,80 @@ static const char *const profiler_switches[] = {
 
 #define VALUE_MAX (PATH_MAX + 128)
 #define NOTE_MAX 512
+
+/* ---- systemd's protocol ------------------------------------------------------------------------- */
+
+#define DAEMON_SOCKET "/run/psibridge/notify"
+
+static bool daemon_listens(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = DAEMON_SOCKET };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool listens = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return listens;
+}
+
+static int own_pressure(char *buf, char *why)
+{
+	struct psb_watch_options options = {
+		.size = sizeof(options),
+		.pid = getpid(),
+		.rungs = PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER),
+		.error_text = why,
+		.error_text_size = PROTOCOL_WHY_MAX,
+	};
+	struct psb_source source = { .size = sizeof(source) };
+	psb_bridge *bridge = NULL;
+	psb_watch *watch = NULL;
+	int r = psb_bridge_new(NULL, &bridge);
+
+	snprintf(why, PROTOCOL_WHY_MAX, "%s", strerror(-r));
+	if (r == 0)
+		r = psb_watch_new(bridge, &options, &watch);
+	if (r == 0)
+		r = psb_watch_source(watch, &source);
+	if (r == 0)
+		strcpy(buf, source.path);
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	return r;
+}
+
+/*
+ * A program that speaks the protocol opens what it is told and gives up if that fails: there is no
+ * ladder. So both are tried here first, and what would fail is not passed on. The file is found as
+ * it is for a watch of our own process, and a trigger is set on it for a moment.
+ *
+ * A value for MEMORY_PRESSURE_WATCH into buf[PATH_MAX]: psibridged's socket if it listens, else, if `own`,
+ * memory.pressure of our own cgroup where it may be written. Not that file unless it was asked for: a hook
+ * finds it by itself, with memory.events beside it, and processes that move to another cgroup would
+ * inherit it. Errors: -ENOENT (psibridged does not run), what the own file said; why[PROTOCOL_WHY_MAX]
+ * has it in words.
+ */
+static int protocol_source(bool own, char *buf, char *why)
+{
+	char own_why[PROTOCOL_WHY_MAX];
+	int r;
+
+	if (daemon_listens()) {
+		strcpy(buf, DAEMON_SOCKET);
+		return 0;
+	}
+	if (!own) {
+		snprintf(why, PROTOCOL_WHY_MAX, "psibridged does not run here");
+		return -ENOENT;
+	}
+	r = own_pressure(buf, own_why);
+	if (r < 0)
+		snprintf(
+			why, PROTOCOL_WHY_MAX,
+			"psibridged does not run here, and memory.pressure of the own cgroup cannot be used (%.200s)",
+			own_why);
+	return r;
+}
 
 /* ---- one way ------------------------------------------------------------------------------------ */
 

@@ -32,3 +32,12 @@ failed()
 	run "$@"
 	same 1 "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
 }
+
+# completed WORD...: what bash offers for the last of these words behind "psibridge"
+completed()
+{
+	bash -c '. "$1" 2>/dev/null
+		COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
+		_psibridge "$2" "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+		printf "%s\n" "${COMPREPLY[@]}"' bash "$srcdir/src/cli/psibridge.bash" "$psibridge" "$@"
+}

@@ -29,8 +29,7 @@ undocumented()
 	for verb in status top simulate metrics; do
 		"$psibridge" $verb --help | grep -oE -e '^  --[a-z]+' | tr -d ' -' | sort -u | while read -r option; do
 			grep -Eq "Fl \\\\?-?$option" "$srcdir/src/cli/psibridge.1" || echo "psibridge.1 has no --$option"
-			sed -n "s/^\t$verb) options=//p" "$srcdir/src/cli/psibridge.bash" | grep -q -e "--$option" ||
-				echo "psibridge.bash has no --$option for $verb"
+			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option for $verb"
 		done
 		"$psibridge" help | grep -q "^  $verb " || echo "help does not know $verb"
 	done

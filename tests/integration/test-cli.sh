@@ -174,7 +174,7 @@ undocumented()
 	for verb in watch doctor; do
 		"$psibridge" $verb --help | grep -oE -e '^  --[a-z]+' | tr -d ' -' | sort -u | while read -r option; do
 			grep -Eq "Fl \\\\?-?$option|Fl Fl $option" "$srcdir/src/cli/psibridge.1" || echo "psibridge.1 has no --$option"
-			grep -q -e "--$option" "$srcdir/src/cli/psibridge.bash" || echo "psibridge.bash has no --$option"
+			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option"
 			[ "$option" = help ] || [ "$option" = json ] && continue
 			"$psibridge" $verb "--$option" 2>&1 | grep -q -e "--$option: its value is missing" || echo "$verb does not know --$option"
 		done
