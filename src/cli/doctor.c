@@ -86,30 +86,12 @@ static void collect(const struct psb_finding *f, void *userdata)
 static int try_watch(struct diagnosis *d)
 {
 	struct psb_watch_options options = d->target.watch;
-	struct psb_source source = { .size = sizeof(source) };
-	psb_bridge *bridge = NULL;
-	psb_watch *watch = NULL;
-	int r = psb_bridge_new(NULL, &bridge);
 
-	if (r < 0)
-		snprintf(d->target.error, sizeof(d->target.error), "no event loop can be made: %s",
-			 strerror(-r));
 	/* a psibridged that refuses is found out only after it was taken */
 	if (d->rung > PSB_RUNG_PROTOCOL)
 		options.rungs = (options.rungs ? options.rungs : ~0u) &
 				~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL);
-	if (r == 0)
-		r = psb_watch_new(bridge, &options, &watch);
-	if (r == 0)
-		r = psb_watch_source(watch, &source);
-	if (r == 0) {
-		snprintf(d->cgroup, sizeof(d->cgroup), "%s", source.cgroup);
-		d->source = source;
-		d->source.cgroup = NULL; /* it goes with the watch */
-	}
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	return r;
+	return target_probe(&options, &d->source, d->cgroup, sizeof(d->cgroup), NULL);
 }
 
 /* "/a.slice/b.service", with who that is where the person did not say so himself. */

@@ -45,6 +45,7 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/output.h"
+#include "cli/target-options.h"
 #include "core/scan.h"
 
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
@@ -138,21 +139,9 @@ static int own_pressure(char *buf, char *why)
 		.error_text = why,
 		.error_text_size = PROTOCOL_WHY_MAX,
 	};
-	struct psb_source source = { .size = sizeof(source) };
-	psb_bridge *bridge = NULL;
-	psb_watch *watch = NULL;
-	int r = psb_bridge_new(NULL, &bridge);
+	struct psb_source source;
 
-	snprintf(why, PROTOCOL_WHY_MAX, "%s", strerror(-r));
-	if (r == 0)
-		r = psb_watch_new(bridge, &options, &watch);
-	if (r == 0)
-		r = psb_watch_source(watch, &source);
-	if (r == 0)
-		strcpy(buf, source.path);
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	return r;
+	return target_probe(&options, &source, NULL, 0, buf);
 }
 
 /*

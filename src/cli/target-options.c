@@ -151,3 +151,31 @@ int target_options_status(const struct target_options *o, int error)
 {
 	return error == -EINVAL && (o->target || blames(o, "early")) ? EXIT_USAGE : EXIT_FAILED;
 }
+
+int target_probe(const struct psb_watch_options *options, struct psb_source *ret, char *cgroup,
+		 size_t size, char *path)
+{
+	struct psb_source source = { .size = sizeof(source) };
+	psb_bridge *bridge = NULL;
+	psb_watch *watch = NULL;
+	int r = psb_bridge_new(NULL, &bridge);
+
+	if (r < 0)
+		snprintf(options->error_text, options->error_text_size,
+			 "no event loop can be made: %s", strerror(-r));
+	if (r == 0)
+		r = psb_watch_new(bridge, options, &watch);
+	if (r == 0)
+		r = psb_watch_source(watch, &source);
+	if (r == 0) {
+		if (cgroup)
+			snprintf(cgroup, size, "%s", source.cgroup);
+		if (path)
+			strcpy(path, source.path);
+		*ret = source;
+		ret->cgroup = NULL; /* it goes with the watch */
+	}
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	return r;
+}

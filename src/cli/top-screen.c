@@ -255,27 +255,14 @@ static void type(struct top *top, int key)
 static void scroll_rows(struct top *top, int key)
 {
 	size_t last = top->shown_count > top->page ? top->shown_count - top->page : 0;
+	size_t step = key == KEY_PPAGE || key == KEY_NPAGE ? top->page : 1;
 
-	switch (key) {
-	case KEY_UP:
-		top->first -= top->first > 0;
-		break;
-	case KEY_DOWN:
-		top->first += top->first < last;
-		break;
-	case KEY_PPAGE:
-		top->first -= MIN(top->first, top->page);
-		break;
-	case KEY_NPAGE:
-		top->first = MIN(top->first + top->page, last);
-		break;
-	case KEY_HOME:
-		top->first = 0;
-		break;
-	case KEY_END:
-		top->first = last;
-		break;
-	}
+	if (key == KEY_UP || key == KEY_PPAGE)
+		top->first -= MIN(top->first, step);
+	else if (key == KEY_DOWN || key == KEY_NPAGE)
+		top->first = MIN(top->first + step, last);
+	else if (key == KEY_HOME || key == KEY_END)
+		top->first = key == KEY_HOME ? 0 : last;
 }
 
 /* False: it is the end. */
