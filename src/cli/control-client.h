@@ -3,8 +3,8 @@
  * control-client.h - asking psibridged
  *
  * Over its control socket (src/daemon/control.h has the language): one connection, one request, one
- * answer. Answers are looked through before they are handed on, so whoever gets one may rely on its
- * shape; single members may still be missing, the getters then answer 0 and "".
+ * answer. The outer shape of an answer is checked before it is handed on; members may still be missing
+ * or of another type, the getters then answer 0 and "".
  */
 #pragma once
 
@@ -25,7 +25,7 @@
 /*
  * `path` NULL: $PSIBRIDGE_CONTROL, or else CONTROL_SOCKET. Takes over the reference of `request`.
  * The answer's owner is the caller. Errors, each with a sentence in why[CONTROL_WHY_MAX]:
- * -ENOENT, -ECONNREFUSED (it is not running), -EACCES, -ETIMEDOUT, -ECONNRESET, -EBADMSG (whoever
+ * -ENOENT, -ECONNREFUSED (it is not running), -EACCES, -ETIMEDOUT, -ECONNRESET, -EBADMSG (what
  * listens there is not psibridged, or another version), -EREMOTEIO (psibridged refused; the words
  * are its own), -ENOMEM, and what socket(2) and connect(2) say.
  */
@@ -39,7 +39,7 @@ int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, ch
 /* Does a status say that watches failed and none works? Then nothing is known of any level. */
 bool control_is_blind(const json_t *status);
 
-/* Does that error mean that nobody is there? */
+/* Does that error mean that psibridged does not run? */
 bool control_is_absent(int error);
 
 /* Members of an answer. 0 and "" where they are missing or of another type. */

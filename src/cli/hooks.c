@@ -4,7 +4,7 @@
  *
  * The path goes into the environment of a program that may stand in another directory when it
  * reads it, so it is made absolute here. Symbolic links stay as they are: a path that an operator
- * wrote is the one he will look for in /proc/PID/maps.
+ * wrote is the one to look for in /proc/PID/maps.
  */
 #include "cli/hooks.h"
 

@@ -71,7 +71,7 @@ static int unknown_verb(const char *word)
 	return EXIT_USAGE;
 }
 
-/* A descriptor of ours must not become somebody's standard output. */
+/* A descriptor of ours must not become a program's standard output. */
 static int check_standard_descriptors(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {

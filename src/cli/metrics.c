@@ -324,7 +324,7 @@ static const struct watch_family {
 	  "Memory that was in use less a second after a Low." },
 	{ "psibridge_watch_notifications", COUNTER, "stats", NULL, "available", levels,
 	  "Levels that it judged anew." },
-	/* a counter that stands still does not say whether there was nothing or nobody looked */
+	/* a counter that stands still does not say whether there was nothing, or no look */
 	{ "psibridge_watch_last_alarm_timestamp_seconds", GAUGE, "stats", "alarm_usec", NULL, NULL,
 	  "When the kernel rang last." },
 	{ "psibridge_watch_last_sample_timestamp_seconds", GAUGE, "stats", "sample_usec", NULL,
@@ -503,7 +503,7 @@ static int write_to(const char *path, const char *text, size_t size, const char 
 		*ret_why = "neither a file, a FIFO nor a character device";
 	if (*ret_why)
 		return -EINVAL;
-	/* a FIFO that nobody reads is an error and no wait; one that is read slowly is waited for */
+	/* a FIFO without a reader is an error and no wait; one that is read slowly is waited for */
 	fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;

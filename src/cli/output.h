@@ -4,7 +4,7 @@
  *
  * Every line is written out at its end, so a reader at the other end of a pipe sees it at once and
  * an error is seen where it happens. Errors of writing are returned as -errno; -EPIPE says that
- * nobody reads any more.
+ * there is no reader any more.
  */
 #pragma once
 

@@ -14,7 +14,7 @@
  *
  * Runtimes say nothing of a hook that they cannot load. What can be seen here without looking at
  * the program is therefore said here, in one line on standard error: a hook that is not installed,
- * a variable of somebody else's, a switch that forbids profilers. The program runs all the same.
+ * a variable with another value, a switch that forbids profilers. The program runs all the same.
  *
  * .NET (dotnet/runtime, MIT: src/coreclr/vm/profilinghelper.cpp, clrconfignames.h;
  * docs/design/features/host-startup-hook.md):

@@ -6,7 +6,7 @@
  *
  * With --watch on a terminal the screen is drawn again each second. Elsewhere a line is printed for
  * each cgroup whose level is another than a second ago, and the loop goes on while psibridged is
- * away. It ends with SIGINT, SIGTERM, or when nobody reads any more.
+ * away. It ends with SIGINT, SIGTERM, or when its output has no reader any more.
  *
  * The levels of the last answer are kept by watch and cgroup (two watches may judge one cgroup). A
  * cgroup that is not in an answer is at rest: High. psibridged coming back after it was away counts
@@ -349,7 +349,7 @@ static int again(struct session *s)
 	while (r == 0 && !s->missing) {
 		r = print_again(s, screen);
 		if (r == 0 && !s->missing && poll(fds, ELEMENTSOF(fds), PERIOD_MSEC) > 0)
-			break; /* a signal, or nobody reads */
+			break; /* a signal, or no reader */
 	}
 	if (fds[0].fd >= 0)
 		close(fds[0].fd);

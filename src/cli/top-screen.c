@@ -6,7 +6,7 @@
  *     psibridged    what it says, or why it says nothing
  *     heading
  *     rows ...
- *     remark        once seen, never forgotten: what looking does
+ *     remark        what reading these files does to others
  *     keys          or the filter that is being typed
  *
  * ncurses knows the terminal and writes what changed since the last frame. It gives the terminal
