@@ -17,8 +17,9 @@
 #include "record.h"
 
 /* From the threshold to Low. With CAP_SYS_RESOURCE an alarm comes a tenth of a short window after
- * the threshold; without it only every 2 s, and emulated machines are slow. */
-#define LOW_WITHIN_PRIVILEGED_USEC 300000
+ * the threshold; without it only every 2 s, and emulated machines are slow: 334 ms beside two other
+ * tests. How fast it is, the benchmarks say; this is below the 2 s of the other trigger. */
+#define LOW_WITHIN_PRIVILEGED_USEC 1500000
 #define LOW_WITHIN_USEC 5000000
 
 static struct lab lab;
