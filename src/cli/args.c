@@ -4,9 +4,6 @@
  *
  * Not getopt_long(3): it takes abbreviations, prints words of its own, and does not say what value
  * was expected.
- *
- * Nearness is the number of single-letter mistakes between two words (wrong, missing, extra, or
- * two neighbours swapped: Damerau's four), by the usual table of which three rows are kept.
  */
 #include "cli/args.h"
 
@@ -24,7 +21,6 @@
 
 #define WORD_MAX NEAREST_WORD_MAX
 #define NAMES_MAX 64
-#define SETTINGS_MAX 32
 
 void complain(const char *verb, const char *format, ...)
 {
@@ -38,12 +34,11 @@ void complain(const char *verb, const char *format, ...)
 	fprintf(stderr, "psibridge%s%s: %s\n", verb ? " " : "", verb ? verb : "", line);
 }
 
-static const struct args_option *find_option(const struct args *args, struct scan name)
+static const struct args_setting *find_option(const struct args *args, struct scan name)
 {
-	for (size_t t = 0; t < ARGS_TABLES_MAX; t++)
-		for (const struct args_option *o = args->tables[t]; o && o->name; o++)
-			if (scan_is(name, o->name))
-				return o;
+	for (const struct args_setting *o = args->settings; o->name; o++)
+		if (scan_is(name, o->name))
+			return o;
 	return NULL;
 }
 
@@ -54,10 +49,8 @@ static int unknown_option(const struct args *args, struct scan name)
 	size_t n = 1;
 
 	snprintf(word, sizeof(word), "%.*s", (int)MIN(name.left, (size_t)WORD_MAX), name.p);
-	for (size_t t = 0; t < ARGS_TABLES_MAX; t++)
-		for (const struct args_option *o = args->tables[t]; o && o->name; o++)
-			if (n < NAMES_MAX)
-				names[n++] = o->name;
+	for (const struct args_setting *o = args->settings; o->name && n < NAMES_MAX; o++)
+		names[n++] = o->name;
 	near = nearest_word(word, strlen(word), names, n);
 	if (near)
 		complain(args->verb, "--%s: there is no such option; did you mean --%s?", word,
@@ -69,53 +62,32 @@ static int unknown_option(const struct args *args, struct scan name)
 	return -EINVAL;
 }
 
-int args_next(struct args *args)
+/* `word` is none, and no option. */
+static int unexpected_word(const struct args *args, const char *word)
 {
-	const char *word;
-	struct scan s, name;
-	bool joined;
+	if (word[0] == '-' && word[1] && word[1] != '-')
+		complain(args->verb, "%s: options are long here; \"psibridge help %s\" lists them",
+			 word, args->verb);
+	else
+		complain(args->verb, "\"%s\": an option was expected here, such as --json",
+			 strcmp(word, "--") == 0 ? args->argv[args->at] : word);
+	return -EINVAL;
+}
 
-	args->option = NULL;
-	args->value = NULL;
-	if (args->at >= args->argc)
-		return ARGS_END;
-	word = args->argv[args->at++];
-	if (args->words > 0 && !args->literal && strcmp(word, "--") == 0) {
-		args->literal = true;
-		return args_next(args);
-	}
-	if (args->words > 0 && (args->literal || word[0] != '-')) {
-		args->words--;
-		args->value = word;
-		return ARGS_WORD;
-	}
-	if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
-		return ARGS_HELP;
-	if (strcmp(word, "--") == 0 && args->at >= args->argc)
-		return ARGS_END;
-	if (strncmp(word, "--", 2) != 0 || !word[2]) {
-		if (word[0] == '-' && word[1] && word[1] != '-')
-			complain(args->verb,
-				 "%s: options are long here; \"psibridge help %s\" lists them",
-				 word, args->verb);
-		else
-			complain(args->verb, "\"%s\": an option was expected here, such as --json",
-				 strcmp(word, "--") == 0 ? args->argv[args->at] : word);
-		return -EINVAL;
-	}
-	s = scan_string(word + 2);
-	joined = scan_field(&s, '=', &name);
+static int take_option(struct args *args, const char *word)
+{
+	struct scan s = scan_string(word + 2), name;
+	bool joined = scan_field(&s, '=', &name);
+
 	if (!joined)
 		name = s;
 	args->option = find_option(args, name);
 	if (!args->option)
 		return unknown_option(args, name);
 	if (!args->option->expected) {
-		if (joined) {
+		if (joined)
 			complain(args->verb, "%s: --%s takes no value", word, args->option->name);
-			return -EINVAL;
-		}
-		return args->option->id;
+		return joined ? -EINVAL : 0;
 	}
 	if (joined) {
 		args->value = s.p;
@@ -126,7 +98,38 @@ int args_next(struct args *args)
 			 args->option->name, args->option->expected);
 		return -EINVAL;
 	}
-	return args->option->id;
+	return 0;
+}
+
+/* The next option or word is at hand. Returns 0; END, HELP. Errors: -EINVAL. */
+enum { END = 1, HELP };
+
+static int take_next(struct args *args)
+{
+	bool words = args->word->take;
+	const char *word;
+
+	args->option = NULL;
+	args->value = NULL;
+	if (args->at >= args->argc)
+		return END;
+	word = args->argv[args->at++];
+	if (words && !args->literal && strcmp(word, "--") == 0) {
+		args->literal = true;
+		return take_next(args);
+	}
+	if (words && (args->literal || word[0] != '-')) {
+		args->option = args->word++;
+		args->value = word;
+		return 0;
+	}
+	if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
+		return HELP;
+	if (strcmp(word, "--") == 0 && args->at >= args->argc)
+		return END;
+	if (strncmp(word, "--", 2) != 0 || !word[2])
+		return unexpected_word(args, word);
+	return take_option(args, word);
 }
 
 int args_refuse(const struct args *args, const char *why)
@@ -165,8 +168,6 @@ int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
 	*ret_usec = usec;
 	return 0;
 }
-
-/* ---- a whole command line ------------------------------------------------------------------- */
 
 int args_take_flag(_unused_ const struct args *args, const struct args_setting *setting)
 {
@@ -217,27 +218,24 @@ int args_take_command(const struct args *args, const struct args_setting *settin
 bool args_read(int argc, char **argv, const struct args_setting *settings, const char *help,
 	       int *ret_status)
 {
-	struct args_option options[SETTINGS_MAX + 1] = { { NULL, NULL, 0 } };
-	struct args args = ARGS_INIT(argc, argv, options, NULL);
-	const struct args_setting *setting, *word = settings;
-	int id;
+	struct args args = {
+		.verb = argv[0], .argv = argv, .argc = argc, .at = 1, .settings = settings
+	};
+	int r;
 
-	for (id = ARGS_HELP + 1; word->name; id++, word++)
-		options[word - settings] = (struct args_option){ word->name, word->expected, id };
-	while (word[args.words].take)
-		args.words++;
-	while ((id = args_next(&args)) != ARGS_END) {
-		if (id == ARGS_HELP) {
+	for (args.word = settings; args.word->name;)
+		args.word++;
+	while ((r = take_next(&args)) != END) {
+		if (r == HELP) {
 			fputs(help, stdout);
 			*ret_status = EXIT_OK;
 			return false;
 		}
-		setting = id < 0 ? NULL : id == ARGS_WORD ? word++ : &settings[id - ARGS_HELP - 1];
-		if (!setting || setting->take(&args, setting) < 0) {
+		if (r < 0 || args.option->take(&args, args.option) < 0) {
 			*ret_status = EXIT_USAGE;
 			return false;
 		}
-		if (setting->take == args_take_command)
+		if (args.option->take == args_take_command)
 			break;
 	}
 	return true;

@@ -9,52 +9,34 @@
  */
 #pragma once
 
-#include <limits.h>
-
 #include "core/util.h"
 
-struct args_option {
-	const char *name;     /* without dashes */
-	const char *expected; /* what its value is, "a path"; NULL: it takes none */
-	int id;		      /* > ARGS_HELP */
+struct args;
+
+/* An option, or a word that is none, and where its value goes. */
+struct args_setting {
+	const char *name; /* NULL: a word; these stand behind the options, in their order */
+	const char *expected;
+	/* The value at hand of `args`. Errors: -EINVAL: the complaint was printed. */
+	int (*take)(const struct args *args, const struct args_setting *setting);
+	void *to;	   /* of the type that `take` says */
+	uint64_t min, max; /* of a number or a time */
 };
 
-enum {
-	ARGS_END = 0,
-	ARGS_HELP = 1,
-	ARGS_WORD = INT_MAX, /* a word that is no option: `value` */
-};
-
-#define ARGS_TABLES_MAX 2
-
+/* What the `take` of an option gets. */
 struct args {
 	const char *verb;
 	char **argv;
 	int argc, at;
-	/* ended by a row without a name each; more may be NULL */
-	const struct args_option *tables[ARGS_TABLES_MAX];
-	const struct args_option *option; /* what args_next() found */
-	const char *value;		  /* NULL: it takes none */
-	unsigned words; /* how many words without dashes may still come; 0: only options do */
-	bool literal;	/* a "--" stood before */
+	const struct args_setting *settings;
+	const struct args_setting *option; /* the one at hand, or the word */
+	const char *value;		   /* its; NULL: it takes none */
+	const struct args_setting *word;   /* the next; without `take`: no more are expected */
+	bool literal;			   /* a "--" stood before */
 };
 
-#define ARGS_INIT(argc_, argv_, own, more)                                                 \
-	{                                                                                  \
-		.verb = (argv_)[0], .argv = (argv_), .argc = (argc_), .at = 1, .tables = { \
-			(own),                                                             \
-			(more)                                                             \
-		}                                                                          \
-	}
-
-/*
- * Returns the id of the next option, ARGS_HELP, ARGS_WORD (also for all that follows a "--"), or
- * ARGS_END. Errors: -EINVAL: the complaint was
- * printed, here and below.
- */
-int args_next(struct args *args);
-
-/* "psibridge VERB: --NAME "VALUE": WHY" about the option at hand. Returns -EINVAL. */
+/* "psibridge VERB: --NAME "VALUE": WHY" about the option at hand. Returns -EINVAL; the complaint is
+ * printed, here and below. */
 int args_refuse(const struct args *args, const char *why);
 /* The same with what was expected behind `why`, which may be "". */
 int args_unexpected(const struct args *args, const char *why);
@@ -67,18 +49,6 @@ int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
 
 /* One line on stderr, "psibridge VERB: ..."; `verb` may be NULL. Control characters become '?'. */
 void complain(const char *verb, const char *format, ...) _printf_(2, 3);
-
-/* ---- a whole command line ------------------------------------------------------------------- */
-
-/* An option, or a word that is none, and where its value goes. */
-struct args_setting {
-	const char *name; /* NULL: a word; these stand behind the options, in their order */
-	const char *expected;
-	/* The value at hand of `args`. Errors: -EINVAL: the complaint was printed. */
-	int (*take)(const struct args *args, const struct args_setting *setting);
-	void *to;	   /* of the type that `take` says */
-	uint64_t min, max; /* of a number or a time */
-};
 
 int args_take_flag(const struct args *args, const struct args_setting *setting); /* bool */
 int args_take_text(const struct args *args, const struct args_setting *setting); /* const char * */

@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "cli/attach.h"
+#include "cli/wait.h"
 #include "core/scan.h"
 #include "core/utf8.h"
 
@@ -141,19 +142,10 @@ static bool get_string(struct reader *r, char *buf, size_t capacity)
 
 /* ---- one command ------------------------------------------------------------------------------ */
 
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
 static int wait_for(int fd, short events, uint64_t deadline)
 {
 	struct pollfd p = { .fd = fd, .events = events };
-	uint64_t left = usec_sub(deadline, now_usec());
-	int n = poll(&p, 1, (int)MIN((left + 999) / 1000, (uint64_t)INT_MAX));
+	int n = poll(&p, 1, msec_until(deadline));
 
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;

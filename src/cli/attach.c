@@ -26,16 +26,6 @@
 
 #define TIMEOUT_USEC (10 * USEC_PER_SEC)
 
-enum { OPTION_SET = ARGS_HELP + 1, OPTION_TIMEOUT, OPTION_DRY_RUN, OPTION_JSON };
-
-static const struct args_option own_table[] = {
-	{ "set", "PSIBRIDGE_...=VALUE", OPTION_SET },
-	{ "timeout", "a time from 100ms to 10min, such as 10s,", OPTION_TIMEOUT },
-	{ "dry-run", NULL, OPTION_DRY_RUN },
-	{ "json", NULL, OPTION_JSON },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge attach - make a program that runs already give back memory when it is short\n"
 	"\n"
@@ -72,9 +62,11 @@ static void refuse_setting(void *unused, int priority, const char *message)
 	complain("attach", "--set %s", message);
 }
 
-/* Of two for the same variable the last one counts. Errors: -EINVAL; it was told. */
-static int add_setting(struct settings *settings, const char *text)
+/* Of two for the same variable the last one counts. */
+static int take_set(const struct args *args, const struct args_setting *setting)
 {
+	struct settings *settings = setting->to;
+	const char *text = args->value;
 	const char *one[] = { text, NULL };
 	struct psb_settings read = { .size = sizeof(read) };
 	size_t name = strcspn(text, "=") + 1, i;
@@ -224,55 +216,44 @@ static int attach(struct attachment *a, uint64_t timeout_usec, bool dry_run)
 	return r;
 }
 
+static int take_pid(const struct args *args, const struct args_setting *setting)
+{
+	struct scan word = scan_string(args->value);
+	uint64_t pid;
+
+	if (scan_u64(&word, &pid) < 0 || word.left > 0 || pid == 0 || pid > INT_MAX) {
+		complain("attach", "\"%s\": a process id was expected", args->value);
+		return -EINVAL;
+	}
+	*(pid_t *)setting->to = (pid_t)pid;
+	return 0;
+}
+
 int verb_attach(int argc, char **argv)
 {
-	struct args args = ARGS_INIT(argc, argv, own_table, NULL);
 	struct attachment a = { .ipc = { .directory = -1 } };
-	uint64_t timeout_usec = TIMEOUT_USEC, pid = 0;
+	uint64_t timeout_usec = TIMEOUT_USEC;
 	char why[ATTACH_WHY_MAX];
 	bool dry_run = false;
-	int id, r;
+	pid_t pid = 0;
+	const struct args_setting settings[] = {
+		{ "set", "PSIBRIDGE_...=VALUE", take_set, &a.settings, 0, 0 },
+		ARGS_TIME("timeout", "a time from 100ms to 10min, such as 10s,",
+			  100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, &timeout_usec),
+		ARGS_FLAG("dry-run", &dry_run),
+		ARGS_FLAG("json", &a.json),
+		{ NULL, NULL, take_pid, &pid, 0, 0 },
+		ARGS_NO_MORE,
+	};
+	int r, status;
 
-	args.words = 1;
-	while ((id = args_next(&args)) != ARGS_END) {
-		struct scan word;
-
-		if (id < 0)
-			return EXIT_USAGE;
-		switch (id) {
-		case ARGS_HELP:
-			fputs(help, stdout);
-			return EXIT_OK;
-		case OPTION_SET:
-			if (add_setting(&a.settings, args.value) < 0)
-				return EXIT_USAGE;
-			break;
-		case OPTION_TIMEOUT:
-			if (args_duration(&args, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC,
-					  &timeout_usec) < 0)
-				return EXIT_USAGE;
-			break;
-		case OPTION_DRY_RUN:
-			dry_run = true;
-			break;
-		case OPTION_JSON:
-			a.json = true;
-			break;
-		case ARGS_WORD:
-			word = scan_string(args.value);
-			if (scan_u64(&word, &pid) < 0 || word.left > 0 || pid == 0 ||
-			    pid > INT_MAX) {
-				complain("attach", "\"%s\": a process id was expected", args.value);
-				return EXIT_USAGE;
-			}
-			break;
-		}
-	}
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
 	if (pid == 0) {
 		complain("attach", "a process id is missing");
 		return EXIT_USAGE;
 	}
-	r = target_open((pid_t)pid, &a.target, why);
+	r = target_open(pid, &a.target, why);
 	if (r < 0) {
 		complain("attach", "%d: %s", (int)pid, why);
 		return EXIT_FAILED;

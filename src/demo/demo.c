@@ -43,25 +43,6 @@
 #define LIMIT_MIN (96 * MIB)
 #define LENGTH_DEFAULT_USEC (16 * USEC_PER_SEC)
 
-enum {
-	OPTION_JSON = ARGS_HELP + 1,
-	OPTION_SIMULATE,
-	OPTION_MEMORY,
-	OPTION_LENGTH,
-	OPTION_HOST,
-	OPTION_IN_SCOPE
-};
-
-static const struct args_option options_table[] = {
-	{ "json", NULL, OPTION_JSON },
-	{ "simulate", NULL, OPTION_SIMULATE },
-	{ "memory", "mebibytes, from 96 to 65536", OPTION_MEMORY },
-	{ "length", "a time from 5s to 90s", OPTION_LENGTH },
-	{ "host", "a path", OPTION_HOST },
-	{ "in-scope", NULL, OPTION_IN_SCOPE },
-	{ NULL, NULL, 0 },
-};
-
 static const char help[] =
 	"psibridge demo - make memory short on purpose, and show what being told is worth\n"
 	"\n"
@@ -82,48 +63,6 @@ static const char help[] =
 	"line makes no sense.\n";
 
 /* ---- before ------------------------------------------------------------------------------------ */
-
-static int parse(int argc, char **argv, struct demo *demo)
-{
-	struct args args = ARGS_INIT(argc, argv, options_table, NULL);
-	uint64_t mebibytes;
-	int r;
-
-	while ((r = args_next(&args)) != ARGS_END) {
-		switch (r) {
-		case ARGS_HELP:
-			fputs(help, stdout);
-			return 1;
-		case OPTION_JSON:
-			demo->json = true;
-			break;
-		case OPTION_SIMULATE:
-			demo->simulate = true;
-			break;
-		case OPTION_IN_SCOPE:
-			demo->in_scope = true;
-			break;
-		case OPTION_HOST:
-			demo->host = args.value;
-			break;
-		case OPTION_MEMORY:
-			r = args_number(&args, LIMIT_MIN / MIB, 65536, &mebibytes);
-			if (r < 0)
-				return r;
-			demo->limit_bytes = mebibytes * MIB;
-			break;
-		case OPTION_LENGTH:
-			r = args_duration(&args, 5 * USEC_PER_SEC, 90 * USEC_PER_SEC,
-					  &demo->length_usec);
-			if (r < 0)
-				return r;
-			break;
-		default:
-			return r;
-		}
-	}
-	return 0;
-}
 
 /* What we may use without hurting anybody, by psibridge's own count. 0: unknown. */
 static uint64_t memory_available(void)
@@ -381,12 +320,24 @@ int verb_demo(int argc, char **argv)
 {
 	static struct demo demo = { .length_usec = LENGTH_DEFAULT_USEC,
 				    .why_simulated = "--simulate was given" };
+	uint64_t mebibytes = 0;
+	const struct args_setting settings[] = {
+		ARGS_FLAG("json", &demo.json),
+		ARGS_FLAG("simulate", &demo.simulate),
+		ARGS_FLAG("in-scope", &demo.in_scope),
+		ARGS_TEXT("host", "a path", &demo.host),
+		ARGS_NUMBER("memory", "mebibytes, from 96 to 65536", LIMIT_MIN / MIB, 65536,
+			    &mebibytes),
+		ARGS_TIME("length", "a time from 5s to 90s", 5 * USEC_PER_SEC, 90 * USEC_PER_SEC,
+			  &demo.length_usec),
+		ARGS_NO_MORE,
+	};
 	sigset_t signals;
-	int r;
+	int r, status;
 
-	r = parse(argc, argv, &demo);
-	if (r != 0)
-		return r > 0 ? EXIT_OK : EXIT_USAGE;
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
+	demo.limit_bytes = mebibytes * MIB;
 	demo.host = find_host(demo.host);
 	if (!demo.host || choose_sizes(&demo) < 0)
 		return EXIT_FAILED;
