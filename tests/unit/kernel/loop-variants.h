@@ -137,6 +137,40 @@ static inline int no_descriptor_is_left(void **state)
 	return now == descriptors_before ? 0 : -1;
 }
 
+/* A loop that answers each byte with one, and a thread that asks `count` times and waits for each answer. */
+struct pings {
+	int fd, count;
+};
+
+struct pinger {
+	struct loop_op op; /* first: callbacks cast */
+	struct loop *loop;
+	int fd, calls;
+	char buf[16];
+};
+
+static inline void ponged(struct loop_op *op, int result)
+{
+	struct pinger *pinger = (struct pinger *)op;
+
+	assert_int_equal(result, 1);
+	pinger->calls++;
+	assert_int_equal(loop_recv(pinger->loop, op, pinger->fd, pinger->buf, 16, ponged), 0);
+	put(pinger->fd, "a", 1);
+}
+
+static inline void *ping_thread(void *userdata)
+{
+	const struct pings *pings = userdata;
+	char byte;
+
+	for (int i = 0; i < pings->count; i++) {
+		put(pings->fd, "q", 1);
+		assert_int_equal(read(pings->fd, &byte, 1), 1);
+	}
+	return NULL;
+}
+
 #define PROMISE(name)       \
 	{                   \
 #name, name \

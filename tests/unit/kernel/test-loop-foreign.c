@@ -125,35 +125,6 @@ static void host_until(struct host *host, const int *counter, int want)
 
 /* ---- what it tells ------------------------------------------------------------------------- */
 
-struct pinger {
-	struct loop_op op; /* first: callbacks cast */
-	struct loop *loop;
-	int fd, calls;
-	char buf[16];
-};
-
-static void ponged(struct loop_op *op, int result)
-{
-	struct pinger *pinger = (struct pinger *)op;
-
-	assert_int_equal(result, 1);
-	pinger->calls++;
-	assert_int_equal(loop_recv(pinger->loop, op, pinger->fd, pinger->buf, 16, ponged), 0);
-	put(pinger->fd, "a", 1);
-}
-
-static void *ping_thread(void *userdata)
-{
-	int fd = *(int *)userdata;
-	char byte;
-
-	for (int i = 0; i < PINGS; i++) {
-		put(fd, "q", 1);
-		assert_int_equal(read(fd, &byte, 1), 1);
-	}
-	return NULL;
-}
-
 static void each_way_to_poll_it_misses_nothing(void **state)
 {
 	for (enum way way = 0; way < WAYS; way++) {
@@ -167,7 +138,9 @@ static void each_way_to_poll_it_misses_nothing(void **state)
 		pinger.fd = fds[0];
 		assert_int_equal(loop_recv(loop, &pinger.op, fds[0], pinger.buf, 16, ponged), 0);
 		if (host_begin(&host, way, loop)) {
-			assert_int_equal(pthread_create(&thread, NULL, ping_thread, &fds[1]), 0);
+			assert_int_equal(pthread_create(&thread, NULL, ping_thread,
+							&(struct pings){ fds[1], PINGS }),
+					 0);
 			host_until(&host, &pinger.calls, PINGS);
 			assert_int_equal(pthread_join(thread, NULL), 0);
 		}

@@ -36,35 +36,6 @@ static void ignore(struct loop_op *op, int result)
 	(void)result;
 }
 
-struct pinger {
-	struct loop_op op; /* first: callbacks cast */
-	struct loop *loop;
-	int fd, calls;
-	char buf[16];
-};
-
-static void ponged(struct loop_op *op, int result)
-{
-	struct pinger *pinger = (struct pinger *)op;
-
-	assert_int_equal(result, 1);
-	pinger->calls++;
-	assert_int_equal(loop_recv(pinger->loop, op, pinger->fd, pinger->buf, 16, ponged), 0);
-	put(pinger->fd, "a", 1);
-}
-
-static void *ping_thread(void *userdata)
-{
-	int fd = *(int *)userdata;
-	char byte;
-
-	for (int i = 0; i < PINGS; i++) {
-		put(fd, "q", 1);
-		assert_int_equal(read(fd, &byte, 1), 1);
-	}
-	return NULL;
-}
-
 /* ---- the end ------------------------------------------------------------------------------ */
 
 static void free_is_quick_and_takes_every_buffer_back(void **state)
@@ -156,7 +127,8 @@ static void a_forked_child_frees_and_the_parent_goes_on(void **state)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 
-	assert_int_equal(pthread_create(&thread, NULL, ping_thread, &fds[1]), 0);
+	assert_int_equal(
+		pthread_create(&thread, NULL, ping_thread, &(struct pings){ fds[1], PINGS }), 0);
 	run_until(loop, &pinger.calls, PINGS);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	loop = loop_free(loop);
