@@ -47,9 +47,9 @@ void bridge_post(struct psb_bridge *bridge, struct loop_work *work)
 	bridge->pending_last = &work->next;
 	post = bridge->mode != MODE_UNDECIDED && !bridge->posted;
 	bridge->posted = bridge->posted || post;
-	pthread_mutex_unlock(&bridge->lock);
-	if (post)
+	if (post) /* with the lock: the work may give up the bridge, and its end waits for the lock */
 		loop_post(bridge->context.loop, &bridge->run_pending);
+	pthread_mutex_unlock(&bridge->lock);
 }
 
 bool bridge_unpost(struct psb_bridge *bridge, struct loop_work *work)
