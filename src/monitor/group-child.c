@@ -77,7 +77,9 @@ static void child_detached(struct monitor *monitor)
 {
 	struct child *child = monitor->userdata, **p;
 	struct group *g = child->group;
+	const struct memory_events *events = &monitor->events;
 
+	tree_know_oom(g->tree, child->inode, (uint32_t)(events->oom + events->oom_kill));
 	for (p = &g->children; *p != child; p = &(*p)->next)
 		;
 	*p = child->next;

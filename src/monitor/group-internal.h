@@ -35,7 +35,8 @@ struct group {
 	uint64_t made, freed;	    /* children, ever */
 	struct loop_timer timer;    /* the next sweep */
 	struct path_wait path_wait; /* of the next root */
-	uint64_t swept_some_usec;   /* the root's total at the last sweep */
+	uint64_t swept_some_usec;   /* the root's total at the last sweep ... */
+	uint64_t swept_killed;	    /* ... and its count of kills */
 	unsigned pause_factor;
 	bool detaching, path_wait_busy;
 	struct psb_stats past; /* of children that were dropped */

@@ -36,8 +36,6 @@
 #define PAUSE_FACTOR_FIRST 2
 #define PAUSE_FACTOR_MAX 50
 
-static void sweep(struct group *g, bool oom, uint64_t now);
-
 /* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
 static void finish_detach(struct group *g)
 {
@@ -49,6 +47,7 @@ static void found(void *userdata, const struct tree_finding *finding)
 {
 	struct group *g = userdata;
 	struct psi baseline = finding->psi;
+	const struct memory_events known = { .oom = finding->oom_known };
 	struct child *child;
 	int r;
 
@@ -66,7 +65,8 @@ static void found(void *userdata, const struct tree_finding *finding)
 	g->pause_factor = PAUSE_FACTOR_FIRST;
 	g->child_ended = finish_detach;
 	baseline.some.total_usec = finding->baseline_some_usec;
-	monitor_start_alarmed(child->monitor, finding->baseline_usec, &baseline, finding->oom);
+	monitor_start_alarmed(child->monitor, finding->baseline_usec, &baseline,
+			      finding->oom_known == TREE_OOM_UNKNOWN ? NULL : &known);
 }
 
 /* ---- the root ------------------------------------------------------------------------------- */
@@ -80,12 +80,22 @@ static void schedule(struct group *g, uint64_t now, uint64_t cost_usec)
 	loop_timer_set(g->context->loop, &g->timer, now + pause);
 }
 
-static void sweep(struct group *g, bool oom, uint64_t now)
+/* What was killed below, or is about to be: PSI may have seen next to nothing of it, and while one is
+ * Low and critical already the root's level says nothing of another. */
+static uint64_t killed(const struct group *g)
 {
-	struct tree_sweep s = { .look_for_oom = oom };
+	return g->root->events.oom + g->root->events.oom_kill;
+}
+
+static void sweep(struct group *g, uint64_t now)
+{
+	uint64_t killed_now = killed(g);
+	struct tree_sweep s = { .look_for_oom = killed_now != g->swept_killed };
 	int r = tree_sweep(g->tree, &s, now, found, g);
 
 	g->sweeps++;
+	if (r == 0)
+		g->swept_killed = killed_now;
 	g->swept_some_usec = g->root->psi.some.total_usec;
 	if (r < 0 && r != -ENOENT)
 		context_log(g->context, LOG_ERROR, "%s: the walk broke off: %s",
@@ -105,19 +115,12 @@ static void root_stepped(struct monitor *monitor)
 		loop_timer_stop(g->context->loop, &g->timer);
 		g->pause_factor = PAUSE_FACTOR_FIRST;
 		g->child_ended = finish_detach;
-	} else if (!g->timer.queued) {
+	} else if (!g->timer.queued || killed(g) != g->swept_killed) {
 		g->owner->stepped(
 			g->userdata); /* the alarm is counted before the walk, which takes its time */
-		sweep(g, false, now_usec());
+		sweep(g, now_usec());
 	}
 	g->owner->stepped(g->userdata);
-}
-
-static void root_told(struct monitor *monitor, const struct psb_notification *n)
-{
-	/* a task below was killed, or is about to be: PSI may have seen next to nothing of it */
-	if (n->reason == PSB_REASON_OOM)
-		sweep(monitor->userdata, true, now_usec());
 }
 
 static void root_gone(struct monitor *monitor, const struct psb_notification *n)
@@ -166,7 +169,6 @@ static void root_detached(struct monitor *monitor)
 }
 
 static const struct monitor_owner root_owner = {
-	.told = root_told,
 	.gone = root_gone,
 	.moved = root_moved,
 	.stepped = root_stepped,
@@ -197,6 +199,7 @@ static void begin(struct group *g)
 	if (r < 0 && r != -ENOENT) /* then the first sweep has no baseline */
 		context_log(g->context, LOG_ERROR, "%s: the first look round broke off: %s",
 			    cgpattern_text(g->pattern), strerror(-r));
+	g->swept_killed = killed(g);
 	monitor_attach(g->root);
 }
 
@@ -267,8 +270,8 @@ static void expired(struct loop_timer *timer, uint64_t now)
 	if (!g->root || g->root->lost_cgroup)
 		return;
 	/* nothing can have grown below that did not grow here */
-	if (g->root->psi.some.total_usec > g->swept_some_usec)
-		sweep(g, false, now);
+	if (g->root->psi.some.total_usec > g->swept_some_usec || killed(g) != g->swept_killed)
+		sweep(g, now);
 	else
 		schedule(g, now, 0);
 }

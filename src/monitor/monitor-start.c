@@ -12,7 +12,7 @@
 #include <errno.h>
 
 void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const struct psi *baseline,
-			   bool oom)
+			   const struct memory_events *known)
 {
 	struct policy_sample s = { 0 };
 	uint64_t now = now_usec();
@@ -27,8 +27,8 @@ void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const stru
 
 	m->psi = *baseline;
 	m->told_some_usec = baseline->some.total_usec;
-	if (oom) /* the sweep saw it grow */
-		m->events.oom = m->events.oom_kill = 0;
+	if (known)
+		m->events = *known;
 	monitor_judge(m, POLICY_TICK, &s, baseline_usec);
 	m->psi = psi;
 	m->events = events;

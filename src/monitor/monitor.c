@@ -112,7 +112,8 @@ void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64
 		m->stats.high++;
 		break;
 	}
-	m->owner->told(m, n);
+	if (m->owner->told)
+		m->owner->told(m, n);
 }
 
 static void tell(struct monitor *m, const struct policy_verdict *v, uint64_t now)

@@ -18,7 +18,7 @@
 struct monitor;
 
 struct monitor_owner {
-	/* The level was judged anew: `notification` is complete but for `cgroup`. */
+	/* The level was judged anew: `notification` is complete but for `cgroup`; may be NULL. */
 	void (*told)(struct monitor *monitor, const struct psb_notification *notification);
 	/* The cgroup was removed. Detach and free. */
 	void (*gone)(struct monitor *monitor, const struct psb_notification *notification);
@@ -114,9 +114,10 @@ int monitor_new(struct monitor_context *context, const struct monitor_owner *own
 int monitor_first_look(struct monitor *monitor);
 
 /* On the loop's thread, instead of monitor_first_look() and monitor_attach(): begin as after an alarm,
- * from a baseline that a sweep of a tree took. */
+ * from a baseline that a sweep of a tree took. `known`: events that are no news; NULL: those that are
+ * counted now. */
 void monitor_start_alarmed(struct monitor *monitor, uint64_t baseline_usec,
-			   const struct psi *baseline, bool oom);
+			   const struct psi *baseline, const struct memory_events *known);
 
 void monitor_attach(struct monitor *monitor);
 /* Is it High, with nothing to be sampled? */

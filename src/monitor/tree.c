@@ -170,6 +170,14 @@ static int look_up(struct tree *t, uint64_t inode, bool *ret_new, struct entry *
 	return 0;
 }
 
+void tree_know_oom(struct tree *t, uint64_t inode, uint32_t oom)
+{
+	struct entry *entry = probe(t->table, t->capacity, inode);
+
+	if (entry->inode == inode)
+		entry->oom = oom;
+}
+
 /* ---- one cgroup ------------------------------------------------------------------------------ */
 
 /* Its oom count; 0 where there is none. */
@@ -206,6 +214,7 @@ static int read_pressure(int parent, const char *name, struct psi *ret)
 struct verdict {
 	bool grew, stalls, stalled_lately;
 	bool unsure; /* it grew, but since when is not known */
+	bool killed;
 	struct tree_finding finding;
 };
 
@@ -218,6 +227,27 @@ static void move_anchor(struct entry *entry, uint64_t at_usec, uint64_t some_use
 static uint64_t anchor_age(const struct entry *entry, uint64_t now)
 {
 	return (uint32_t)((uint32_t)(now / USEC_PER_MSEC) - entry->anchor_msec) * USEC_PER_MSEC;
+}
+
+/* A sweep that looks for stalls need not read the count: what was known is where its reader starts. */
+static void judge_oom(struct walk *w, int parent, const char *name, struct entry *entry,
+		      bool is_known, struct verdict *v)
+{
+	/* the stall that came with a kill may have been taken in by the sweep before */
+	bool look = w->sweep->look_for_oom &&
+		    (uint32_t)(w->now / USEC_PER_SEC) - entry->grown_sec <= GROWN_LATELY_SEC;
+
+	v->finding.oom_known = is_known ? entry->oom : TREE_OOM_UNKNOWN;
+	if (is_known && !look && !w->sweep->survey)
+		return;
+	entry->oom = read_oom(parent, name);
+	if (!look)
+		return;
+	/* an old count of one that was not known is no news, unless it stalls now */
+	if (!is_known && v->finding.psi.some.avg10_centi > 0)
+		v->finding.oom_known = 0;
+	v->killed = entry->oom > v->finding.oom_known;
+	v->grew = true;
 }
 
 static int judge_child(struct walk *w, int parent, const char *name, uint64_t inode,
@@ -266,24 +296,13 @@ static int judge_child(struct walk *w, int parent, const char *name, uint64_t in
 		w->sweep->baseline = true;
 	if (v.grew)
 		entry->grown_sec = (uint32_t)(w->now / USEC_PER_SEC);
-	/* the stall that came with a kill may have been taken in by the sweep before */
-	if (w->sweep->look_for_oom &&
-	    (uint32_t)(w->now / USEC_PER_SEC) - entry->grown_sec <= GROWN_LATELY_SEC) {
-		uint32_t oom = read_oom(parent, name);
-
-		/* an old count of one that was not known is no news, unless it stalls now */
-		v.finding.oom = oom > entry->oom &&
-				(is_known || v.finding.psi.some.avg10_centi > 0);
-		entry->oom = oom;
-		v.grew = true;
-	}
+	judge_oom(w, parent, name, entry, is_known, &v);
 	entry->some_usec = total;
 	if (w->sweep->survey) {
-		entry->oom = read_oom(parent, name);
 		move_anchor(entry, w->now, total);
 		entry->stalled = false;
 		v.grew = true;
-		v.stalls = v.stalled_lately = v.unsure = v.finding.oom = false;
+		v.stalls = v.stalled_lately = v.unsure = v.killed = false;
 	}
 	*ret = v;
 	return 0;
@@ -319,7 +338,7 @@ static size_t set_path(struct walk *w, const struct node *parent, const char *na
 
 static void count(struct node *parent, const struct verdict *v, unsigned below)
 {
-	if (parent && (v->stalls || v->stalled_lately || v->unsure || v->finding.oom || below > 0))
+	if (parent && (v->stalls || v->stalled_lately || v->unsure || v->killed || below > 0))
 		parent->below++;
 }
 
@@ -344,7 +363,7 @@ static int look_at_child(struct walk *w, int dirfd, const struct dirent *entry, 
 	else if (r < 0)
 		return 0; /* gone meanwhile, or not readable */
 	descend = descend && v.grew;
-	match = match && (v.stalls || v.finding.oom);
+	match = match && (v.stalls || v.killed);
 	if (!match && !descend) {
 		count(parent, &v, 0);
 		return 0;

@@ -20,6 +20,8 @@
 
 struct tree;
 
+#define TREE_OOM_UNKNOWN UINT32_MAX
+
 /* A cgroup that stalls. */
 struct tree_finding {
 	const char *path; /* normalised; valid during the call */
@@ -27,7 +29,8 @@ struct tree_finding {
 	struct psi psi;		     /* now */
 	uint64_t baseline_usec;	     /* since then, at most early's window ago ... */
 	uint64_t baseline_some_usec; /* ... it grew from this, as far as can be told */
-	bool oom; /* its memory.events counts more oom than it did; only with sweep.look_for_oom */
+	uint32_t oom_known; /* of the oom and oom_kill that its memory.events counts, so many are no
+			       news; TREE_OOM_UNKNOWN: none of those that it counts now is */
 };
 typedef void tree_found_fn(void *userdata, const struct tree_finding *finding);
 
@@ -53,6 +56,9 @@ DEFINE_CLEANUP(struct tree *, tree_free);
  * no error. */
 int tree_sweep(struct tree *tree, struct tree_sweep *sweep, uint64_t now_usec, tree_found_fn *found,
 	       void *userdata);
+
+/* Of this cgroup, `oom` kills are no news: its own monitor saw them. One not in the table: nothing. */
+void tree_know_oom(struct tree *tree, uint64_t inode, uint32_t oom);
 
 /* How many cgroups the table knows. */
 size_t tree_known(const struct tree *tree);

@@ -122,6 +122,49 @@ static void in_a_tree_too(void **state)
 	lab_remove(&lab, "tree");
 }
 
+static const struct told *critical_of(struct fixture *f, const char *path)
+{
+	for (unsigned i = 0; i < record_count(&f->record); i++) {
+		const struct told *told = &f->record.told[i];
+
+		if (told->n.available == PSB_LOW && told->n.critical &&
+		    strcmp(told->cgroup, path) == 0)
+			return told;
+	}
+	return NULL;
+}
+
+/* Of all of them together nothing new can be told then. */
+static void a_kill_beside_one_that_is_critical_is_told(void **state)
+{
+	static struct fixture f;
+	static char pattern[256], b[256];
+	pid_t pid;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	if (lab.v1)
+		SKIP("no memory.events: needs unified cgroups");
+	lab_make(&lab, "two", 0);
+	lab_write(lab_file(&lab, "two", "cgroup.subtree_control"), "+memory");
+	lab_make(&lab, "two/a", LAB_LIMIT);
+	lab_make(&lab, "two/b", 32 * LAB_MB);
+	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, "two"));
+	snprintf(b, sizeof(b), "%s", lab_path(&lab, "two/b"));
+	start_with(&f, &(struct psb_watch_options){ .pattern = pattern }, NULL, PSB_INLINE);
+	pid = lab_press(&lab, "two/a");
+	WAIT_FOR(&f, 20000u, critical_of(&f, lab_path(&lab, "two/a")));
+	lab_hog(&lab, "two/b", 512 * LAB_MB);
+	WAIT_FOR(&f, 10000u, critical_of(&f, b));
+	lab_kill(pid);
+	stop(&f);
+	lab_kill_all();
+	lab_remove(&lab, "two/a");
+	lab_remove(&lab, "two/b");
+	lab_remove(&lab, "two");
+}
+
 static void throttling_over_memory_high_is_low(void **state)
 {
 	static struct fixture f;
@@ -221,6 +264,7 @@ TEST_GROUP(oom)
 	const struct CMUnitTest tests[] = {
 		TEST(a_fast_out_of_memory_is_low_and_critical_with_the_kill_or_before_it),
 		TEST(in_a_tree_too),
+		TEST(a_kill_beside_one_that_is_critical_is_told),
 		TEST(throttling_over_memory_high_is_low),
 		TEST(a_process_names_its_cgroup),
 		TEST(a_unit_names_its_cgroup),

@@ -404,6 +404,36 @@ static void one_without_a_pressure_file_hides_nobody_below_it(void **state)
 	assert_string_equal(sweep(), "/h/mute/child ");
 }
 
+/* The sweep for the stall may come after the kill and before the one that looks for it: what is made
+ * for the stall has to see that the count grew. */
+static void a_kill_in_a_stall_is_counted_from_what_was_known(void **state)
+{
+	(void)state;
+	set("k/stalls", 0, 0);
+	set_oom("k/stalls", 3);
+	grow_tree("k/*");
+	survey();
+	now += SEC;
+	set("k/stalls", 500 * MSEC, 9);
+	set_oom("k/stalls", 4);
+	assert_string_equal(sweep(), "/k/stalls ");
+	assert_int_equal(found[0].finding.oom_known, 3);
+	tree_know_oom(tree, found[0].finding.inode, 4);
+	now += SEC;
+	set("k/stalls", 900 * MSEC, 9);
+	assert_string_equal(sweep(), "/k/stalls ");
+	assert_int_equal(found[0].finding.oom_known, 4);
+
+	/* of one that was not known none is news, in this sweep and in the next that looks for them */
+	grow_tree("k/*");
+	assert_string_equal(sweep(), "/k/stalls ");
+	assert_int_equal(found[0].finding.oom_known, TREE_OOM_UNKNOWN);
+	now += SEC;
+	set("k/stalls", 901 * MSEC, 0);
+	sweep_with(true);
+	assert_int_equal(found_count == 0 || found[0].finding.oom_known == 4, true);
+}
+
 static void an_oom_is_found_though_next_to_nothing_stalled(void **state)
 {
 	(void)state;
@@ -423,7 +453,7 @@ static void an_oom_is_found_though_next_to_nothing_stalled(void **state)
 	set("t/killed", 3 * MSEC, 0);
 	set("t/quiet", 3 * MSEC, 0);
 	assert_string_equal(sweep_with(true), "/t/killed ");
-	assert_true(found[0].finding.oom);
+	assert_int_equal(found[0].finding.oom_known, 3);
 	set("t/killed", 4 * MSEC, 0);
 	assert_string_equal(sweep_with(true), "");
 
@@ -483,6 +513,7 @@ TEST_GROUP(tree)
 		TEST(what_did_not_grow_is_not_entered_and_what_a_pattern_excludes_is_not_read),
 		TEST(the_born_are_found_and_the_removed_are_no_error),
 		TEST(one_without_a_pressure_file_hides_nobody_below_it),
+		TEST(a_kill_in_a_stall_is_counted_from_what_was_known),
 		TEST(an_oom_is_found_though_next_to_nothing_stalled),
 		TEST(the_table_forgets_those_that_are_long_gone),
 	};
