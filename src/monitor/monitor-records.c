@@ -39,23 +39,20 @@
 /* A daemon that did not answer before gets less time now: it is time without a source. */
 #define ANSWER_AGAIN_USEC (1 * USEC_PER_SEC)
 
-static void spoke(struct loop_op *op, int result);
-
-static int listen_on(struct monitor *m)
+void *monitor_records_room(struct monitor *m, size_t *ret_size)
 {
 	struct records *r = &m->records;
 
-	return loop_recv(m->context->loop, &m->stream_op, m->source.stream_fd,
-			 (char *)&r->record + r->filled, sizeof(r->record) - r->filled, spoke);
+	*ret_size = sizeof(r->record) - r->filled;
+	return (char *)&r->record + r->filled;
 }
 
-int monitor_records_attach(struct monitor *m, uint64_t now)
+void monitor_records_begin(struct monitor *m, uint64_t now)
 {
 	m->records = (struct records){
 		.level = LEVEL_HIGH,
 		.answer_usec = now + (m->climb_pace_usec > 0 ? ANSWER_AGAIN_USEC : ANSWER_USEC),
 	};
-	return listen_on(m);
 }
 
 uint64_t monitor_records_deadline(const struct monitor *m)
@@ -95,7 +92,7 @@ static void broke(struct monitor *m, const char *what, uint64_t now)
 	shutdown(m->source.stream_fd, SHUT_RDWR);
 	/* the deadline, should no other source be found */
 	monitor_judge(m, POLICY_TICK, &s, now);
-	monitor_source_broke(m, what, now);
+	monitor_end_source(m, what);
 }
 
 /* ---- what it says ----------------------------------------------------------------------------- */
@@ -182,41 +179,39 @@ static void judged(struct monitor *m, const struct wire_record *from, uint64_t n
 		tell(m, from, reason_of(from), now);
 }
 
-/* One whole record. False: the connection was given up. */
-static bool take(struct monitor *m, const struct wire_record *from, uint64_t now)
+static void take(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
 	struct records *r = &m->records;
 	char what[WIRE_TEXT_MAX + 64];
 	int error = wire_record_check(from);
 
 	if (error == -ENOTSUP) /* from a newer daemon: skipped */
-		return true;
+		return;
 	if (error < 0 || (!r->welcomed && from->kind != WIRE_WELCOME && from->kind != WIRE_BYE &&
 			  from->kind != WIRE_REFUSED)) {
 		broke(m, "what psibridged sent makes no sense", now);
-		return false;
+		return;
 	}
 	switch ((enum wire_record_kind)from->kind) {
 	case WIRE_WELCOME:
 		welcomed(m, from, now);
-		return true;
+		break;
 	case WIRE_LEVEL:
 		judged(m, from, now);
-		return true;
+		break;
 	case WIRE_BYE:
 		r->answer_usec = now + ANSWER_USEC;
-		return true;
+		break;
 	case WIRE_GONE:
 		broke(m, "psibridged says that the cgroup was removed", now);
-		return false;
+		break;
 	case WIRE_REFUSED:
 		snprintf(what, sizeof(what), "psibridged refuses: %s",
 			 from->text[0] ? from->text : strerror((int)from->error));
 		utf8_hide_controls(what, strlen(what));
 		broke(m, what, now);
-		return false;
+		break;
 	}
-	return true;
 }
 
 /* Single bytes from before our line was read stand in front of the first record. */
@@ -232,14 +227,10 @@ static void drop_bytes(struct records *r)
 	r->begun = r->filled > 0;
 }
 
-static void spoke(struct loop_op *op, int result)
+void monitor_records_take(struct monitor *m, int result, uint64_t now)
 {
-	struct monitor *m = CONTAINER_OF(op, struct monitor, stream_op);
 	struct records *r = &m->records;
-	uint64_t now = now_usec();
 
-	if (m->detaching)
-		return;
 	if (result <= 0) {
 		broke(m, result == 0 ? "psibridged hung up" : strerror(-result), now);
 		return;
@@ -247,20 +238,10 @@ static void spoke(struct loop_op *op, int result)
 	r->filled += (size_t)result;
 	if (!r->begun)
 		drop_bytes(r);
-	if (r->filled == sizeof(r->record)) {
-		r->filled = 0;
-		if (!take(m, &r->record, now))
-			return;
-		/* the callback may have given the watch up */
-		if (m->detaching || m->lost_cgroup)
-			return;
-		monitor_settle(m, now);
-		if (m->detaching)
-			return;
-	}
-	result = listen_on(m);
-	if (result < 0)
-		broke(m, strerror(-result), now);
+	if (r->filled < sizeof(r->record))
+		return;
+	r->filled = 0;
+	take(m, &r->record, now);
 }
 
 /* ---- beside the policy ------------------------------------------------------------------------ */

@@ -39,18 +39,6 @@
 #define ANSWER_USEC (1 * USEC_PER_SEC)
 #define SUSPICIONS_MAX 3
 
-void monitor_moved_on(struct monitor *m, uint64_t now)
-{
-	struct psb_notification n;
-
-	if (!m->owner->moved)
-		return;
-	monitor_present(m, PSB_REASON_PRESENT, &n);
-	n.kind = PSB_KIND_SOURCE;
-	n.time_usec = now;
-	m->owner->moved(m, &n);
-}
-
 /* ---- lost alarms ----------------------------------------------------------------------------- */
 
 void monitor_doubt_alarms(struct monitor *m, uint64_t growth, uint64_t elapsed_usec, uint64_t now)
@@ -89,184 +77,38 @@ void monitor_trust_alarms(struct monitor *m, uint64_t now)
 	monitor_moved_on(m, now);
 }
 
-bool monitor_cgroup_is_gone(const struct monitor *m)
-{
-	uint64_t inode;
-	int r;
+/* ---- climbing ---------------------------------------------------------------------------------- */
 
-	if (m->inode == 0)
-		return false;
-	r = cgroup_inode(m->cgroups, m->v2_path, &inode);
-	return r == 0 ? inode != m->inode : r == -ENOENT || r == -ENODEV;
+/* Is `next` in use? */
+static bool has_candidate(const struct monitor *m)
+{
+	return m->has_next || m->next.kind != SOURCE_NONE;
 }
 
-int monitor_check(struct monitor *m, int r)
+/* psibridged's answer decides. */
+static void prove(struct monitor *m)
 {
-	if (r != -ENODEV)
-		return r;
-	if (monitor_cgroup_is_gone(m))
-		return r;
-	m->file_ended = true;
-	return 0;
-}
-
-/* ---- moving to another source ------------------------------------------------------------------ */
-
-static void take_next(struct monitor *m)
-{
-	uint64_t now = now_usec();
-	struct policy_sample s = { 0 };
-
-	source_close(&m->source, m->context->closer);
-	m->source = m->next;
-	m->next = (struct source)SOURCE_INIT;
-	m->has_next = m->file_ended = false;
-	m->polling_usec = m->hear_usec = 0;
-	if (m->source.events_fd >= 0 || m->source.stream_fd >= 0)
-		m->events_lost = false;
-	if (monitor_sample(m, now) == -ENODEV) {
-		monitor_lose_cgroup(m);
-		return;
-	}
-	m->told_some_usec = m->psi.some.total_usec;
-	/* a baseline as any: totals of another file are no growth */
-	policy_forget(&m->policy);
-	monitor_judge(m, POLICY_TICK, &s, now);
-	monitor_moved_on(m, now);
-	monitor_attach(m);
-}
-
-static void answer_released(struct loop_op *op);
-
-static bool is_busy(const struct monitor *m)
-{
-	return loop_op_is_busy(&m->trigger_op) || loop_op_is_busy(&m->events_op) ||
-	       loop_op_is_busy(&m->stream_op) || loop_op_is_busy(&m->answer_op);
-}
-
-/* An operation is released: go on with what waited for it. */
-static void op_released(struct monitor *m)
-{
-	if (is_busy(m)) {
-		monitor_listen(m);
-		return;
-	}
-	if (m->detaching) {
-		if (m->leaving) /* else detach() is in the queue, and comes to the same end */
-			m->owner->detached(m);
-	} else if (m->has_next) {
-		take_next(m);
-	} else {
-		monitor_listen(m);
-	}
-}
-
-static void trigger_released(struct loop_op *op)
-{
-	op_released(CONTAINER_OF(op, struct monitor, trigger_op));
-}
-
-void monitor_events_released(struct loop_op *op)
-{
-	op_released(CONTAINER_OF(op, struct monitor, events_op));
-}
-
-static void stream_released(struct loop_op *op)
-{
-	op_released(CONTAINER_OF(op, struct monitor, stream_op));
-}
-
-void monitor_cancel_all(struct monitor *m)
-{
-	if (!is_busy(m)) {
-		op_released(m);
-		return;
-	}
-	if (loop_op_is_busy(&m->trigger_op))
-		loop_cancel(&m->trigger_op, trigger_released);
-	if (loop_op_is_busy(&m->events_op))
-		loop_cancel(&m->events_op, monitor_events_released);
-	if (loop_op_is_busy(&m->stream_op))
-		loop_cancel(&m->stream_op, stream_released);
-	if (loop_op_is_busy(&m->answer_op))
-		loop_cancel(&m->answer_op, answer_released);
-}
-
-/* ---- has psibridged answered? ------------------------------------------------------------------ */
-
-static void replace_source(struct monitor *m, unsigned mask, const char *what, uint64_t now);
-
-static void answer_released(struct loop_op *op)
-{
-	struct monitor *m = CONTAINER_OF(op, struct monitor, answer_op);
-
-	if (m->detaching) {
-		op_released(m);
-	} else if (m->has_next) {
-		monitor_cancel_all(m);
-	} else {
-		unsigned mask = m->broke;
-		char what[WHY_MAX];
-
-		source_close(&m->next, m->context->closer);
-		m->broke = 0;
-		if (mask) {
-			memcpy(what, m->source.why, sizeof(what));
-			replace_source(m, mask, what, now_usec());
-		}
-	}
-}
-
-static void end_proof(struct monitor *m, bool answered, uint64_t now)
-{
-	m->proving = false;
-	m->has_next = answered;
-	m->climb_usec = 0;
-	if (!answered)
-		monitor_climb_later(m, now);
-	loop_cancel(&m->answer_op, answer_released);
-}
-
-static void answered(struct loop_op *op, int result)
-{
-	struct monitor *m = CONTAINER_OF(op, struct monitor, answer_op);
-	uint64_t now = now_usec();
-
-	if (m->detaching || !m->proving)
-		return;
-	end_proof(m, result > 0 && (result & POLLIN), now);
-	monitor_settle(m, now);
-}
-
-static bool prove(struct monitor *m)
-{
-	if (loop_poll(m->context->loop, &m->answer_op, m->next.stream_fd, POLLIN, answered) < 0) {
-		source_close(&m->next, m->context->closer);
-		return false;
-	}
 	m->proving = true;
 	m->broke = 0;
 	m->climb_usec = now_usec() + ANSWER_USEC;
-	return true;
 }
-
-/* ---- climbing ---------------------------------------------------------------------------------- */
 
 /* Try the rungs of `mask`; a source that works is taken as soon as the old one is out of the loop.
  * `lost`, if not NULL, says why it is not the old one. why[WHY_MAX] gets why there is none. */
 static bool climb(struct monitor *m, unsigned mask, const char *lost, char *why)
 {
 	why[0] = '\0';
-	if (!m->target || m->has_next || loop_op_is_busy(&m->answer_op) ||
+	if (!m->target || has_candidate(m) ||
 	    ladder_climb(m->target, &m->early, mask & m->rungs, false, NULL, NULL, &m->next, why) <
 		    0)
 		return false;
-	if (!lost && m->next.kind == SOURCE_RECORDS && m->source.rung > 0)
-		return prove(m);
+	if (!lost && m->next.kind == SOURCE_RECORDS && m->source.rung > 0) {
+		prove(m);
+		return true;
+	}
 	if (lost)
 		snprintf(m->next.why, sizeof(m->next.why), "%.180s: %.120s", m->source.path, lost);
 	m->has_next = true;
-	monitor_cancel_all(m);
 	return true;
 }
 
@@ -290,7 +132,7 @@ void monitor_climb_later(struct monitor *m, uint64_t now)
 
 static bool stream_is_broken(const struct monitor *m)
 {
-	return m->source.stream_fd >= 0 && !loop_op_is_busy(&m->stream_op) && m->hear_usec == 0;
+	return m->hear_usec == USEC_NEVER;
 }
 
 bool monitor_may_climb(const struct monitor *m)
@@ -318,44 +160,60 @@ static void take_none(struct monitor *m, const char *why)
 	}
 	snprintf(m->next.why, sizeof(m->next.why), "%s", why);
 	m->has_next = true;
-	monitor_cancel_all(m);
 }
 
-static void replace_source(struct monitor *m, unsigned mask, const char *what, uint64_t now)
+/* Why is in source.why. A stream that broke stays where nothing else works: it is tried again. */
+static void replace_source(struct monitor *m, unsigned mask, uint64_t now)
 {
 	char why[WHY_MAX];
 
-	if (climb(m, mask, what, why))
+	if (climb(m, mask, m->source.why, why))
 		return;
 	if (m->source.stream_fd < 0) {
-		take_none(m, why[0] ? why : what);
+		take_none(m, why[0] ? why : m->source.why);
 		return;
 	}
-	loop_cancel(&m->stream_op, NULL);
-	m->hear_usec = 0;
-	snprintf(m->source.why, sizeof(m->source.why), "%s", what);
+	m->hear_usec = USEC_NEVER;
 	if (m->source.kind == SOURCE_RECORDS) /* so that the reason of a refusal is logged */
 		monitor_moved_on(m, now);
-	monitor_settle(m, now);
 }
 
-void monitor_source_broke(struct monitor *m, const char *what, uint64_t now)
+void monitor_replace_source(struct monitor *m, uint64_t now)
 {
 	/* a file that ended may be there again, or was not the main one */
 	unsigned mask = m->file_ended ? ~0u : ~0u << (m->source.rung + 1);
 
-	m->file_ended = false;
+	m->ended = m->file_ended = false;
 	context_log(m->context, LOG_WARN, "%s: %s; looking for another source", m->source.path,
-		    what);
+		    m->source.why);
 	monitor_climb_later(m, now);
-	if (loop_op_is_busy(&m->answer_op)) { /* `next` is not free: when that is released */
-		m->broke = mask;
-		snprintf(m->source.why, sizeof(m->source.why), "%s", what);
-		if (m->proving)
-			end_proof(m, false, now);
+	if (!has_candidate(m)) {
+		replace_source(m, mask, now);
 		return;
 	}
-	replace_source(m, mask, what, now);
+	m->broke = mask; /* when `next` is free */
+	if (m->proving)
+		monitor_end_proof(m, false, now);
+}
+
+void monitor_end_proof(struct monitor *m, bool answered, uint64_t now)
+{
+	m->proving = false;
+	m->has_next = answered;
+	m->climb_usec = 0;
+	if (!answered)
+		monitor_climb_later(m, now);
+}
+
+void monitor_drop_next(struct monitor *m, uint64_t now)
+{
+	unsigned mask = m->broke;
+
+	source_close(&m->next, m->context->closer);
+	m->next = (struct source)SOURCE_INIT;
+	m->broke = 0;
+	if (mask)
+		replace_source(m, mask, now);
 }
 
 /* Is memory.events there again? */
@@ -379,7 +237,7 @@ void monitor_climb_again(struct monitor *m, uint64_t now)
 
 	m->climb_usec = 0;
 	if (m->proving) {
-		end_proof(m, false, now);
+		monitor_end_proof(m, false, now);
 		return;
 	}
 	if (rung == 0) {

@@ -14,7 +14,6 @@
  */
 #include "monitor/monitor-internal.h"
 
-#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,71 +49,51 @@ static void begin_pause(struct monitor *m, uint64_t now)
 	m->hear_usec = now + m->pause_usec;
 }
 
-/* True: the stream is still ours afterwards. */
-static bool tell_low(struct monitor *m)
+static void tell_low(struct monitor *m)
 {
 	uint64_t now = now_usec();
 
 	monitor_count_alarm(m, now);
 	begin_pause(m, now);
-	monitor_signal(m, LEVEL_LOW, false, REASON_SIGNAL);
-	return !m->detaching && !m->lost_cgroup;
+	monitor_judge_signal(m, LEVEL_LOW, false, REASON_SIGNAL, now);
 }
 
-static void socket_spoke(struct loop_op *op, int result)
+static void take_from_socket(struct monitor *m, int result)
 {
-	struct monitor *m = CONTAINER_OF(op, struct monitor, stream_op);
-
-	if (m->detaching)
-		return;
 	if (result <= 0) {
-		monitor_source_broke(
-			m, result == 0 ? "the peer closed the connection" : strerror(-result),
-			now_usec());
+		monitor_end_source(m, result == 0 ? "the peer closed the connection"
+						  : strerror(-result));
 		return;
 	}
 	/* before it is told: what comes afterwards is new */
 	if ((size_t)result == sizeof(m->stream_buf))
 		(void)empty_stream(m);
-	(void)tell_low(m);
+	tell_low(m);
 }
 
-static void fifo_spoke(struct loop_op *op, int result)
+static void take_from_fifo(struct monitor *m, int result, uint64_t now)
 {
-	struct monitor *m = CONTAINER_OF(op, struct monitor, stream_op);
-	uint64_t now = now_usec();
-
-	if (m->detaching)
-		return;
-	if (result < 0) {
-		monitor_source_broke(m, strerror(-result), now);
-	} else if (empty_stream(m)) {
-		if (tell_low(m))
-			loop_cancel(op, NULL);
-	} else if (now - m->heard_usec >= PAUSE_MIN_USEC) { /* a writer left; we have none */
+	if (result < 0)
+		monitor_end_source(m, strerror(-result));
+	else if (empty_stream(m))
+		tell_low(m);
+	else if (now - m->heard_usec >= PAUSE_MIN_USEC) /* a writer left; we have none */
 		m->heard_usec = now;
-	} else { /* writers open and close in a loop */
+	else /* writers open and close in a loop */
 		begin_pause(m, now);
-		loop_cancel(op, NULL);
-		monitor_settle(m, now);
-	}
 }
 
-static int listen_on(struct monitor *m)
+void monitor_stream_take(struct monitor *m, int result, uint64_t now)
 {
-	struct loop *loop = m->context->loop;
-
-	m->hear_usec = 0;
 	if (m->source.kind == SOURCE_FIFO)
-		return loop_poll(loop, &m->stream_op, m->source.stream_fd, POLLIN, fifo_spoke);
-	return loop_recv(loop, &m->stream_op, m->source.stream_fd, m->stream_buf,
-			 sizeof(m->stream_buf), socket_spoke);
+		take_from_fifo(m, result, now);
+	else
+		take_from_socket(m, result);
 }
 
-int monitor_stream_attach(struct monitor *m, uint64_t now)
+void monitor_stream_begin(struct monitor *m, uint64_t now)
 {
 	m->fifo_usec = m->source.kind == SOURCE_FIFO ? now + FIFO_USEC : 0;
-	return listen_on(m);
 }
 
 uint64_t monitor_stream_deadline(const struct monitor *m)
@@ -135,21 +114,14 @@ static bool is_same_fifo(const struct source *source)
 
 void monitor_stream_tick(struct monitor *m, uint64_t now)
 {
-	int r = 0;
+	if (m->hear_usec > 0 && now >= m->hear_usec) /* its cancelling takes a dispatch */
+		m->hear_usec = loop_op_is_busy(&m->stream_op) ? now + PAUSE_MIN_USEC : 0;
+}
 
-	if (m->detaching || m->has_next)
-		return;
-	if (m->hear_usec > 0 && now >= m->hear_usec) {
-		if (loop_op_is_busy(&m->stream_op)) /* its cancelling takes a dispatch */
-			m->hear_usec = now + PAUSE_MIN_USEC;
-		else
-			r = listen_on(m);
-	}
-	if (r < 0) {
-		monitor_source_broke(m, strerror(-r), now);
-	} else if (m->source.kind == SOURCE_FIFO && now >= m->fifo_usec) {
-		m->fifo_usec = now + FIFO_USEC;
-		if (!is_same_fifo(&m->source) && !monitor_climb_anew(m))
-			monitor_source_broke(m, "the FIFO is not there any more", now);
-	}
+bool monitor_stream_left(struct monitor *m, uint64_t now)
+{
+	if (m->source.kind != SOURCE_FIFO || now < m->fifo_usec)
+		return false;
+	m->fifo_usec = now + FIFO_USEC;
+	return !is_same_fifo(&m->source);
 }

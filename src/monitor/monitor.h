@@ -74,7 +74,8 @@ struct monitor {
 	bool lost_cgroup, listening;
 	bool events_deaf;   /* the loop cannot poll memory.events: it is read on the clock */
 	uint64_t inode;	    /* of the cgroup; 0: none is known */
-	bool file_ended;    /* ENODEV, but the cgroup is there: another source is looked for */
+	bool ended;	    /* the source; why is in source.why: another one is looked for */
+	bool file_ended;    /* ... by ENODEV, but the cgroup is there */
 	bool events_lost;   /* memory.events ended, and may come back */
 	unsigned best_rung; /* that it ever was on; 0: none yet */
 
@@ -89,8 +90,8 @@ struct monitor {
 	uint64_t effect_usec, effect_bytes; /* due time and use at the last Low */
 	struct memory_use use;		    /* at the last notification, and when it was read: */
 	uint64_t use_usec;
-	char stream_buf[512];		 /* when full, the rest is read and dropped */
-	uint64_t hear_usec;		 /* the stream is not listened to until then; 0: it is */
+	char stream_buf[512]; /* when full, the rest is read and dropped */
+	uint64_t hear_usec; /* the stream is not listened to until then; 0: it is; USEC_NEVER: it broke */
 	uint64_t heard_usec, pause_usec; /* when bytes came last, and how long was paused then */
 	uint64_t fifo_usec;		 /* when to look whether the FIFO is still there */
 	struct records records;

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * monitor-judge.c - sample -> policy -> owner: one step of a monitor, whatever began it
+ *
+ * Facts it relies on:
+ *  - A removed cgroup answers pread with ENODEV. Its poll gives POLLERR|POLLPRI, which is no
+ *    pressure. But so does memory.pressure after `echo 0 >cgroup.pressure`, and memory.events after
+ *    the memory controller was taken from the parent's cgroup.subtree_control, and both files may
+ *    come back: only the directory tells.
+ */
+#include "monitor/monitor-internal.h"
+
+#include "kernel/pressure.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define EFFECT_USEC (1 * USEC_PER_SEC)
+/* What a stream's Low says of the memory in use may be so old. */
+#define RECENT_USEC (1 * USEC_PER_SEC)
+/* Without PSI: so little room beside a moving memory.events is Low. */
+#define BLIND_LOW_PERCENT 90
+
+/* ---- telling -------------------------------------------------------------------------------- */
+
+static void describe(const struct monitor *m, enum psb_reason reason, const struct memory_use *use,
+		     struct psb_notification *ret)
+{
+	const struct policy *p = &m->policy;
+
+	*ret = (struct psb_notification){
+		.size = sizeof(*ret),
+		.kind = PSB_KIND_LEVEL,
+		.available = (enum psb_available)p->level,
+		.critical = p->level == LEVEL_LOW && p->told_critical,
+		.reason = reason,
+		.cgroup = m->label->path,
+		.time_usec = m->sampled_usec,
+		.since_usec = p->level == LEVEL_HIGH ? 0 : p->since_usec,
+		.some_total_usec = m->psi.some.total_usec,
+		.full_total_usec = m->psi.full.total_usec,
+		.stall_usec = m->psi.some.total_usec - m->told_some_usec,
+		.some_avg10_centi = m->psi.some.avg10_centi,
+		.current_bytes = use->current_bytes,
+		.limit_bytes = use->limit_bytes,
+	};
+}
+
+void monitor_present(const struct monitor *m, enum psb_reason reason, struct psb_notification *ret)
+{
+	struct memory_use use;
+
+	memory_read_use(&m->memory, &use);
+	describe(m, reason, &use, ret);
+}
+
+void monitor_describe(const struct monitor *m, enum psb_reason reason, struct psb_notification *ret)
+{
+	describe(m, reason, &m->use, ret);
+}
+
+/* What a FIFO or a socket said is told at once: no file is read before the call that was read less
+ * than RECENT_USEC ago. */
+static const struct memory_use *recent_use(struct monitor *m, uint64_t now)
+{
+	if (m->source.stream_fd < 0 || m->use_usec == 0 || now - m->use_usec >= RECENT_USEC) {
+		memory_read_use(&m->memory, &m->use);
+		m->use_usec = now;
+	}
+	return &m->use;
+}
+
+void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64_t now)
+{
+	m->told_some_usec = m->psi.some.total_usec;
+	switch (n->available) {
+	case PSB_LOW:
+		m->stats.low++;
+		m->stats.critical += n->critical != 0;
+		if (m->effect_usec == 0) {
+			m->effect_usec = now + EFFECT_USEC;
+			m->effect_bytes = m->use.own_bytes;
+		}
+		break;
+	case PSB_NEUTRAL:
+		m->stats.neutral++;
+		break;
+	case PSB_HIGH:
+		m->stats.high++;
+		break;
+	}
+	if (m->owner->told)
+		m->owner->told(m, n);
+}
+
+static void tell(struct monitor *m, const struct policy_verdict *v, uint64_t now)
+{
+	struct psb_notification n;
+
+	describe(m, (enum psb_reason)v->reason, recent_use(m, now), &n);
+	n.time_usec = now;
+	n.since_usec = v->since_usec;
+	monitor_deliver(m, &n, now);
+}
+
+void monitor_lose_cgroup(struct monitor *m)
+{
+	struct psb_notification n;
+
+	if (m->lost_cgroup)
+		return;
+	m->lost_cgroup = true;
+	loop_timer_stop(m->context->loop, &m->timer);
+	monitor_present(m, PSB_REASON_GONE, &n);
+	n.kind = PSB_KIND_GONE;
+	n.time_usec = now_usec();
+	n.critical = 0;
+	if (n.available == PSB_LOW) /* a CLR stays in low-memory mode until told otherwise */
+		n.available = PSB_NEUTRAL;
+	m->policy.level = (enum level)n.available;
+	m->policy.told_critical = false;
+	m->owner->gone(m, &n);
+}
+
+void monitor_moved_on(struct monitor *m, uint64_t now)
+{
+	struct psb_notification n;
+
+	if (!m->owner->moved)
+		return;
+	monitor_present(m, PSB_REASON_PRESENT, &n);
+	n.kind = PSB_KIND_SOURCE;
+	n.time_usec = now;
+	m->owner->moved(m, &n);
+}
+
+/* ---- the source's end -------------------------------------------------------------------------- */
+
+bool monitor_cgroup_is_gone(const struct monitor *m)
+{
+	uint64_t inode;
+	int r;
+
+	if (m->inode == 0)
+		return false;
+	r = cgroup_inode(m->cgroups, m->v2_path, &inode);
+	return r == 0 ? inode != m->inode : r == -ENOENT || r == -ENODEV;
+}
+
+void monitor_end_source(struct monitor *m, const char *what)
+{
+	m->ended = true;
+	snprintf(m->source.why, sizeof(m->source.why), "%s", what);
+}
+
+/* ---- sampling ------------------------------------------------------------------------------- */
+
+/* `calm`: there is time to read the limits anew, which opens files. */
+static enum headroom read_headroom(struct monitor *m, bool calm)
+{
+	struct memory_load load;
+
+	if (calm)
+		(void)memory_refresh(&m->memory); /* on an error the earlier limits stay */
+	/* asked before reading: the machine's numbers would have to be opened, and do not count
+	 * here */
+	if (!memory_has_limit(&m->memory))
+		return HEADROOM_ENOUGH;
+	if (memory_read(&m->memory, &load) < 0) /* neither: the level stays */
+		return m->policy.level == LEVEL_HIGH ? HEADROOM_ENOUGH : HEADROOM_SHORT;
+	return 100 - load.percent >= m->policy.options.headroom_percent ? HEADROOM_ENOUGH
+									: HEADROOM_SHORT;
+}
+
+void monitor_count_alarm(struct monitor *m, uint64_t now)
+{
+	m->stats.alarms++;
+	m->stats.alarm_usec = now;
+}
+
+/* What reading a file of the cgroup said. Returns: that, but 0 where the file ended and the cgroup is
+ * there. */
+static int check(struct monitor *m, int r)
+{
+	if (r != -ENODEV || monitor_cgroup_is_gone(m))
+		return r;
+	m->file_ended = true;
+	return 0;
+}
+
+int monitor_sample(struct monitor *m, uint64_t now)
+{
+	int r;
+
+	if (m->source.sample_fd >= 0) {
+		r = check(m, pressure_read(m->source.sample_fd, &m->psi));
+		if (r < 0)
+			return r;
+		m->stats.samples++;
+		m->stats.sample_usec = now;
+	}
+	if (m->source.events_fd >= 0) {
+		r = memory_events_read(m->source.events_fd, &m->events);
+		m->events_lost = r == -ENODEV;
+		r = check(m, r);
+		if (r < 0)
+			return r;
+	}
+	m->sampled_usec = now;
+	return 0;
+}
+
+void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sample *s,
+		   uint64_t now)
+{
+	struct policy_verdict v;
+
+	s->has_psi = m->source.sample_fd >= 0;
+	s->some_usec = m->psi.some.total_usec;
+	s->full_usec = m->psi.full.total_usec;
+	s->some_avg10_centi = m->psi.some.avg10_centi;
+	s->full_avg10_centi = m->psi.full.avg10_centi;
+	s->has_oom = m->source.events_fd >= 0;
+	s->oom = m->events.oom + m->events.oom_kill;
+	policy_step(&m->policy, event, s, now, &v);
+	if (v.want_headroom) { /* a step that wants it tells nothing */
+		s->headroom = read_headroom(m, event == POLICY_TICK);
+		policy_step(&m->policy, event, s, now, &v);
+	}
+	if (v.tell)
+		tell(m, &v, now);
+	m->listening = v.listen;
+	m->deadline_usec = v.deadline_usec;
+}
+
+/* Without PSI there is only this: the limit is being hit, and what is in use is not cache. */
+static bool is_low_blindly(const struct monitor *m, const struct memory_events *before)
+{
+	struct memory_load load;
+
+	return m->source.sample_fd < 0 && m->source.events_fd >= 0 &&
+	       m->events.high + m->events.max > before->high + before->max &&
+	       memory_read(&m->memory, &load) == 0 && load.percent >= BLIND_LOW_PERCENT;
+}
+
+void monitor_look(struct monitor *m, enum policy_event event, uint64_t now)
+{
+	struct policy_sample s = { .signal = LEVEL_LOW, .signal_reason = REASON_HEADROOM };
+	struct memory_events before = m->events;
+	int r = monitor_sample(m, now);
+
+	if (r == -ENODEV) {
+		monitor_lose_cgroup(m);
+		return;
+	}
+	if (is_low_blindly(m, &before))
+		event = POLICY_SIGNAL;
+	monitor_judge(m, event, &s, now);
+}
+
+void monitor_judge_signal(struct monitor *m, enum level level, bool critical, enum reason reason,
+			  uint64_t now)
+{
+	struct policy_sample s = { .signal = level,
+				   .signal_critical = critical,
+				   .signal_reason = reason };
+
+	if (monitor_sample(m, now) == -ENODEV) {
+		monitor_lose_cgroup(m);
+		return;
+	}
+	m->records.following = false; /* until what was simulated is over */
+	monitor_judge(m, POLICY_SIGNAL, &s, now);
+}
+
+int monitor_first_look(struct monitor *m)
+{
+	uint64_t now = now_usec();
+	struct policy_sample s = { 0 };
+	struct policy_verdict v;
+	int r = monitor_sample(m, now);
+
+	if (r < 0)
+		return r;
+	m->told_some_usec = m->psi.some.total_usec;
+	memory_read_use(&m->memory, &m->use);
+	s.headroom = read_headroom(m, false);	/* it was opened a moment ago */
+	if (m->source.kind == SOURCE_RECORDS) { /* the level is psibridged's */
+		m->deadline_usec = USEC_NEVER;
+		return 0;
+	}
+	s.has_psi = m->source.sample_fd >= 0;
+	s.some_usec = m->psi.some.total_usec;
+	s.full_usec = m->psi.full.total_usec;
+	s.has_oom = m->source.events_fd >= 0;
+	s.oom = m->events.oom + m->events.oom_kill;
+	policy_step(&m->policy, POLICY_TICK, &s, now, &v);
+	m->listening = v.listen;
+	m->deadline_usec = v.deadline_usec;
+	return 0;
+}
+
+bool monitor_is_resting(const struct monitor *m)
+{
+	return m->policy.level == LEVEL_HIGH && m->policy.alarm_usec == 0;
+}
+
+void monitor_measure_effect(struct monitor *m, uint64_t now)
+{
+	struct memory_use use;
+
+	if (m->effect_usec == 0 || now < m->effect_usec)
+		return;
+	m->effect_usec = 0;
+	memory_read_use(&m->memory, &use);
+	if (use.own_bytes > 0 && use.own_bytes < m->effect_bytes)
+		m->stats.bytes_back += m->effect_bytes - use.own_bytes;
+}
