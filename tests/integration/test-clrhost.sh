@@ -219,7 +219,7 @@ check a_handler_of_the_program_is_told handler
 
 relief()
 {
-	PSIBRIDGE_QUIET=100ms PSIBRIDGE_CALM=100ms launch --callback 'Handler, hosted::Prints' "$app" && expect '^ready' && low &&
+	PSIBRIDGE_QUIET=1s PSIBRIDGE_CALM=1s launch --callback 'Handler, hosted::Prints' "$app" && expect '^ready' && low &&
 		expect '^handler 1$' && expect '^handler 2$' && expect '^handler 3$' && tell exit 0 && ended 0
 }
 check low_is_followed_by_neutral_and_high relief

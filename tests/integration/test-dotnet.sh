@@ -94,7 +94,7 @@ run()
 	: >"$dir/$name"
 	# `check` runs its command in a subshell, which cannot wait for what was started here: so the status goes to a file.
 	(
-		env PSIBRIDGE_SOURCE="$dir/bell" PSIBRIDGE_LOG=debug PSIBRIDGE_QUIET=100ms PSIBRIDGE_CALM=100ms \
+		env PSIBRIDGE_SOURCE="$dir/bell" PSIBRIDGE_LOG=debug PSIBRIDGE_QUIET=1s PSIBRIDGE_CALM=1s \
 			PSIBRIDGE_HIGH_HEADROOM=off "$@" <"$dir/input" 5>&- 6>&- >"$dir/$name" 2>&1 &
 		echo $! >"$dir/$name.pid"
 		wait $!
