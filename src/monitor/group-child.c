@@ -114,6 +114,16 @@ static int open_child(struct group *g, const char *path, struct source *ret)
 	return ret->sample_fd < 0 || is_shortage(r) ? r : 0;
 }
 
+/* Its cgroup was removed and made anew, and the old one's end must not be told after what the new one
+ * has to say. */
+static void end_earlier(struct group *g, const char *path)
+{
+	for (struct child *child = g->children; child; child = child->next)
+		if (!child->leaving && strcmp(child->monitor->label->path, path) == 0)
+			monitor_lose_cgroup(child->monitor);
+}
+
+/* The caller has found no child of this inode. */
 int child_new(struct group *g, const char *path, uint64_t inode, struct child **ret)
 {
 	struct child *child = calloc(1, sizeof(*child));
@@ -134,6 +144,7 @@ int child_new(struct group *g, const char *path, uint64_t inode, struct child **
 		r = g->owner->reserve(g->userdata);
 	if (r < 0)
 		goto out;
+	end_earlier(g, path);
 	*ret = steal(child);
 out:
 	source_close(&source, NULL);

@@ -36,7 +36,6 @@ void monitor_measure_effect(struct monitor *monitor, uint64_t now);
 void monitor_moved_on(struct monitor *monitor, uint64_t now);
 /* Was the cgroup removed, or replaced by another of its name? False where that can't be found out. */
 bool monitor_cgroup_is_gone(const struct monitor *monitor);
-void monitor_lose_cgroup(struct monitor *monitor);
 /* The source broke (peer closed, trigger dropped, file ended): monitor_settle() takes another. */
 void monitor_end_source(struct monitor *monitor, const char *what);
 

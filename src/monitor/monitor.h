@@ -123,6 +123,8 @@ void monitor_start_alarmed(struct monitor *monitor, uint64_t baseline_usec,
 void monitor_attach(struct monitor *monitor);
 /* Is it High, with nothing to be sampled? */
 bool monitor_is_resting(const struct monitor *monitor);
+/* Its cgroup is gone, others found: owner->gone. */
+void monitor_lose_cgroup(struct monitor *monitor);
 /* owner->detached follows from a later dispatch. */
 void monitor_detach(struct monitor *monitor);
 struct monitor *monitor_free(struct monitor *monitor);

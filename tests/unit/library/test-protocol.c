@@ -69,6 +69,14 @@ static void the_protocols_variables_are_followed_in_all_their_forms(void **state
 	psb_bridge_unref(bridge);
 }
 
+static bool has_heard(const struct ear *ear, enum psb_available level)
+{
+	for (int i = 0; i < HEARD_MAX; i++)
+		if (ear->heard[i].available == level)
+			return true;
+	return false;
+}
+
 /* psibridged starts later than we do, or a FIFO is made by what is to write to it. */
 static void what_a_variable_names_is_listened_to_when_it_appears(void **state)
 {
@@ -88,14 +96,16 @@ static void what_a_variable_names_is_listened_to_when_it_appears(void **state)
 	assert_true(source_of(watch).rung > PSB_RUNG_PROTOCOL);
 	assert_non_null(strstr(source_of(watch).why, "later: No such file"));
 	ear_init(&ear);
-	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_TELL_SOURCE, NULL), 0);
+	assert_int_equal(
+		psb_watch_add_callback(watch, hear, &ear, PSB_TELL_SOURCE | PSB_INLINE, NULL), 0);
 	assert_int_equal(psb_bridge_start(bridge), 0);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	/* looked for after 1 s; whatever else is told meanwhile of our own cgroup */
+	/* looked for after 1 s */
 	AWAIT_SEEN(strcmp(source_of(watch).name, "fifo") == 0);
 	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	assert_int_equal(write(fd, "\1", 1), 1);
-	AWAIT(&ear, ear.heard[(ear.calls - 1) % HEARD_MAX].available == PSB_LOW);
+	/* our own cgroup may have been, or be, short of memory really */
+	AWAIT(&ear, has_heard(&ear, PSB_LOW));
 	close(fd);
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);

@@ -184,6 +184,9 @@ static void a_cgroup_that_was_made_anew_is_another_one(void **state)
 	assert_int_equal(mkdir(in_mount(numbered(0)), 0755), 0);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
 	AWAIT(&b->ear, b->ear.calls >= 2 && last_is(&b->ear, PSB_LOW));
+	AWAIT_SEEN(stats_of(b).members == 1);
+	AWAIT(&b->ear,
+	      last_is(&b->ear, PSB_LOW)); /* the old one's end came before, or not at all */
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 	done_with(b, 1);
 }
