@@ -42,7 +42,7 @@ void monitor_end_source(struct monitor *monitor, const char *what);
 /* ---- monitor-stream.c: the source is a FIFO, or a socket that is not psibridged's ---- */
 
 void monitor_stream_begin(struct monitor *monitor, uint64_t now);
-/* It can be read (FIFO), or `result` bytes were. */
+/* It can be read, or polling it failed. */
 void monitor_stream_take(struct monitor *monitor, int result, uint64_t now);
 /* On each tick. */
 void monitor_stream_tick(struct monitor *monitor, uint64_t now);
@@ -54,8 +54,6 @@ uint64_t monitor_stream_deadline(const struct monitor *monitor);
 /* ---- monitor-records.c: the socket is psibridged's ---- */
 
 void monitor_records_begin(struct monitor *monitor, uint64_t now);
-/* Where the next bytes go, and how many. */
-void *monitor_records_room(struct monitor *monitor, size_t *ret_size);
 void monitor_records_take(struct monitor *monitor, int result, uint64_t now);
 /* Before a tick's sample: is it psibridged that judges, so that nothing is to be sampled? A deadline
  * of its own that has passed is dealt with, and a simulation that is over ended. */

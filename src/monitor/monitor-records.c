@@ -38,14 +38,7 @@
 #define ANSWER_USEC (5 * USEC_PER_SEC)
 /* A daemon that did not answer before gets less time now: it is time without a source. */
 #define ANSWER_AGAIN_USEC (1 * USEC_PER_SEC)
-
-void *monitor_records_room(struct monitor *m, size_t *ret_size)
-{
-	struct records *r = &m->records;
-
-	*ret_size = sizeof(r->record) - r->filled;
-	return (char *)&r->record + r->filled;
-}
+#define RECORDS_MAX 64 /* in one go */
 
 void monitor_records_begin(struct monitor *m, uint64_t now)
 {
@@ -227,21 +220,44 @@ static void drop_bytes(struct records *r)
 	r->begun = r->filled > 0;
 }
 
-void monitor_records_take(struct monitor *m, int result, uint64_t now)
+/* Returns: whether there may be more. */
+static bool take_bytes(struct monitor *m, uint64_t now)
 {
 	struct records *r = &m->records;
+	ssize_t n = recv(m->source.stream_fd, (char *)&r->record + r->filled,
+			 sizeof(r->record) - r->filled, MSG_DONTWAIT);
 
-	if (result <= 0) {
-		broke(m, result == 0 ? "psibridged hung up" : strerror(-result), now);
-		return;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		broke(m, n == 0 ? "psibridged hung up" : strerror(errno), now);
+		return false;
 	}
-	r->filled += (size_t)result;
+	r->filled += (size_t)n;
 	if (!r->begun)
 		drop_bytes(r);
-	if (r->filled < sizeof(r->record))
+	if (r->filled == sizeof(r->record)) {
+		r->filled = 0;
+		take(m, &r->record, now);
+	}
+	/* a callback may have given the watch up */
+	return !m->ended && !m->detaching && !m->lost_cgroup;
+}
+
+void monitor_records_take(struct monitor *m, int result, uint64_t now)
+{
+	int n = 0;
+
+	if (result < 0) {
+		broke(m, strerror(-result), now);
 		return;
-	r->filled = 0;
-	take(m, &r->record, now);
+	}
+	while (take_bytes(m, now))
+		if (++n ==
+		    RECORDS_MAX) { /* others have a turn; the rest is there when it is polled anew */
+			m->hear_usec = now;
+			return;
+		}
 }
 
 /* ---- beside the policy ------------------------------------------------------------------------ */

@@ -14,7 +14,9 @@
  */
 #include "monitor/monitor-internal.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,18 +26,24 @@
 /* The largest pipe that other users may make (fs.pipe-max-size) has 1 MiB. */
 #define READS_MAX 256
 
-/* Returns: whether there was anything. A short read is the end, whatever is written meanwhile. */
-static bool empty_stream(struct monitor *m)
+/* Reads what is there. Returns: 1 (something was), 0 (nothing), -errno, -EPIPE (the peer closed). A
+ * short read is the end, whatever is written meanwhile. */
+static int empty_stream(struct monitor *m)
 {
 	char buf[4096];
 	ssize_t n = sizeof(buf);
-	bool any = false;
+	int r = 0;
 
 	for (int i = 0; i < READS_MAX && n == (ssize_t)sizeof(buf); i++) {
-		n = read(m->source.stream_fd, buf, sizeof(buf));
-		any = any || n > 0;
+		n = m->source.kind == SOURCE_FIFO
+			    ? read(m->source.stream_fd, buf, sizeof(buf))
+			    : recv(m->source.stream_fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n > 0)
+			r = 1;
+		else if (r == 0 && m->source.kind != SOURCE_FIFO)
+			r = n == 0 ? -EPIPE : errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	}
-	return any;
+	return r;
 }
 
 static void begin_pause(struct monitor *m, uint64_t now)
@@ -58,37 +66,19 @@ static void tell_low(struct monitor *m)
 	monitor_judge_signal(m, LEVEL_LOW, false, REASON_SIGNAL, now);
 }
 
-static void take_from_socket(struct monitor *m, int result)
+void monitor_stream_take(struct monitor *m, int result, uint64_t now)
 {
-	if (result <= 0) {
-		monitor_end_source(m, result == 0 ? "the peer closed the connection"
-						  : strerror(-result));
-		return;
-	}
-	/* before it is told: what comes afterwards is new */
-	if ((size_t)result == sizeof(m->stream_buf))
-		(void)empty_stream(m);
-	tell_low(m);
-}
+	int r = result < 0 ? result : empty_stream(m);
 
-static void take_from_fifo(struct monitor *m, int result, uint64_t now)
-{
-	if (result < 0)
-		monitor_end_source(m, strerror(-result));
-	else if (empty_stream(m))
+	if (r < 0)
+		monitor_end_source(m,
+				   r == -EPIPE ? "the peer closed the connection" : strerror(-r));
+	else if (r > 0)
 		tell_low(m);
 	else if (now - m->heard_usec >= PAUSE_MIN_USEC) /* a writer left; we have none */
 		m->heard_usec = now;
 	else /* writers open and close in a loop */
 		begin_pause(m, now);
-}
-
-void monitor_stream_take(struct monitor *m, int result, uint64_t now)
-{
-	if (m->source.kind == SOURCE_FIFO)
-		take_from_fifo(m, result, now);
-	else
-		take_from_socket(m, result);
 }
 
 void monitor_stream_begin(struct monitor *m, uint64_t now)

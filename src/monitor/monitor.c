@@ -276,25 +276,13 @@ static void listen_to_events(struct monitor *m)
 		loop_cancel(&m->events_op, events_released);
 }
 
-static int hear(struct monitor *m)
-{
-	struct loop *loop = m->context->loop;
-	size_t size = sizeof(m->stream_buf);
-	void *room = m->stream_buf;
-
-	if (m->source.kind == SOURCE_FIFO)
-		return loop_poll(loop, &m->stream_op, m->source.stream_fd, POLLIN, stream_spoke);
-	if (m->source.kind == SOURCE_RECORDS)
-		room = monitor_records_room(m, &size);
-	return loop_recv(loop, &m->stream_op, m->source.stream_fd, room, size, stream_spoke);
-}
-
 static int listen_to_stream(struct monitor *m)
 {
 	if (m->source.stream_fd < 0)
 		return 0;
 	if (m->hear_usec == 0 && !loop_op_is_busy(&m->stream_op))
-		return hear(m);
+		return loop_poll(m->context->loop, &m->stream_op, m->source.stream_fd, POLLIN,
+				 stream_spoke);
 	if (m->hear_usec > 0 && loop_op_is_busy(&m->stream_op))
 		loop_cancel(&m->stream_op, NULL);
 	return 0;
