@@ -13,8 +13,8 @@
  *     psb_bridge_start(bridge);
  *
  * Conventions, true for every call unless it says otherwise:
- *  - Returns 0, or a negative errno; -EINVAL for a NULL that is not allowed. Outputs come last and
- *    are written only on success.
+ *  - Returns 0, or a negative errno; -EINVAL for a NULL that is not allowed, -ENOMEM, and after fork()
+ *    -ECHILD go without saying. Outputs come last and are written only on success.
  *  - Times are microseconds of CLOCK_MONOTONIC (`_usec`); memory is in bytes (`_bytes`).
  *  - Calls may be made from any thread, also from inside a callback. No lock of the library is
  *    held while a callback runs.
@@ -35,7 +35,9 @@
  *    delayed by the other calls that wait. Asynchronous cancellation is not supported.
  *  - The library stays in memory after dlclose(3): threads of it may still be at their end.
  *
- * C99, and clean under C++. See psibridge(3).
+ * C99, and clean under C++. All of it is there since 0.1, unless a line says otherwise. What goes on
+ * around a host (settings of the environment, diagnosis, a survey) is in <psibridge/tools.h>. See
+ * psibridge(3).
  */
 #ifndef PSIBRIDGE_H
 #define PSIBRIDGE_H
@@ -45,24 +47,14 @@
 
 /* Around declarations: C names in C++, and exported though the library is built with hidden
  * visibility. */
-#if defined(__GNUC__)
-#define PSB_VISIBLE_ _Pragma("GCC visibility push(default)")
-#define PSB_HIDDEN_ _Pragma("GCC visibility pop")
-#else
-#define PSB_VISIBLE_
-#define PSB_HIDDEN_
-#endif
 #ifdef __cplusplus
-#define PSB_BEGIN_DECLARATIONS  \
-	PSB_VISIBLE_ extern "C" \
-	{
-#define PSB_END_DECLARATIONS \
-	}                    \
-	PSB_HIDDEN_
+#define PSB_IN_CXX_(text) text
 #else
-#define PSB_BEGIN_DECLARATIONS PSB_VISIBLE_
-#define PSB_END_DECLARATIONS PSB_HIDDEN_
+#define PSB_IN_CXX_(text)
 #endif
+#define PSB_BEGIN_DECLARATIONS _Pragma("GCC visibility push(default)") PSB_IN_CXX_(extern "C" {)
+#define PSB_END_DECLARATIONS PSB_IN_CXX_( \
+	}) _Pragma("GCC visibility pop")
 
 PSB_BEGIN_DECLARATIONS
 
@@ -70,7 +62,7 @@ PSB_BEGIN_DECLARATIONS
 #define PSB_VERSION_MINOR 1
 #define PSB_VERSION_PATCH 0
 
-/** psb_version() - the version of the library at run time, such as "0.1.0". Since: 0.1 */
+/** psb_version() - of the library at run time, such as "0.1.0" */
 const char *psb_version(void);
 
 typedef struct psb_bridge psb_bridge;
@@ -79,17 +71,14 @@ typedef struct psb_registration psb_registration;
 
 /* ---- levels -------------------------------------------------------------------------------- */
 
-/**
- * How much memory the program may count on. The numbers are those of EMemoryAvailable in the CLR
- * hosting API. Low available means high memory load.
- */
+/** How much memory the program may count on. The numbers are those of EMemoryAvailable in the CLR
+ * hosting API. Low available means high memory load. */
 enum psb_available {
 	PSB_LOW = 1,	 /* memory is short: give back what can be given back */
 	PSB_NEUTRAL = 2, /* tasks wait for memory now and then, or little room is left */
 	PSB_HIGH = 3,	 /* memory is plentiful: the resting state */
 };
 
-/** Why a notification was sent. */
 enum psb_reason {
 	PSB_REASON_STALL = 1, /* tasks waited for memory longer than a threshold allows */
 	PSB_REASON_REPEAT,    /* still Low, and the rearm time has passed */
@@ -102,7 +91,6 @@ enum psb_reason {
 	PSB_REASON_GONE,      /* the cgroup was removed */
 };
 
-/** What a notification is about. */
 enum psb_kind {
 	PSB_KIND_LEVEL = 1, /* memory available: always delivered */
 	/* The cgroup was removed; the last one for it. available is never Low. The watch stays: the
@@ -135,7 +123,7 @@ struct psb_notification {
 
 enum psb_backend {
 	PSB_BACKEND_AUTO =
-		0, /* $PSIBRIDGE_BACKEND if set (auto, uring, epoll), else io_uring, else epoll */
+		0,	   /* $PSIBRIDGE_BACKEND (auto, uring, epoll), else io_uring, else epoll */
 	PSB_BACKEND_URING, /* io_uring or an error */
 	PSB_BACKEND_EPOLL,
 	PSB_BACKEND_NONE, /* psb_bridge_backend() only: neither can be had any more, watches sample */
@@ -151,72 +139,55 @@ struct psb_bridge_options {
 	void *log_userdata;
 };
 
-/**
- * psb_bridge_new() - make a bridge; `options` may be NULL
- *
- * Errors: -EINVAL (options, or nonsense in $PSIBRIDGE_BACKEND), -E2BIG; with PSB_BACKEND_URING what
- * io_uring_setup(2) said (-ENOSYS, -EPERM); -EMFILE, -ENFILE, -ENOMEM.  Since: 0.1
+/** psb_bridge_new() - make a bridge; `options` may be NULL
+ * Errors: -EINVAL (options, or nonsense in $PSIBRIDGE_BACKEND), -E2BIG, -EMFILE, -ENFILE; with
+ * PSB_BACKEND_URING what io_uring_setup(2) said (-ENOSYS, -EPERM).
  */
 int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret);
 
-/**
- * psb_bridge_unref() - give back the reference of psb_bridge_new(); NULL is allowed
- *
- * A watch holds a reference on its bridge, too. With the last reference the thread is stopped and joined
- * and every descriptor closed; from inside a callback, of whichever bridge, this is done afterwards, and
- * the log function may be called until then.
- * Where io_uring was used, the kernel may interrupt one blocking system call of the thread that
- * called psb_bridge_new() when the ring is freed (EINTR, or a short write).
- * Returns: NULL.  Since: 0.1
+/** psb_bridge_unref() - give back the reference of psb_bridge_new(); NULL is allowed
+ * A watch holds one, too. With the last one the thread is stopped and joined and every descriptor
+ * closed; from inside a callback, of whichever bridge, this is done afterwards, and the log function
+ * may be called until then. Where io_uring was used, the kernel may then interrupt one system call of
+ * the thread that called psb_bridge_new() (EINTR, or a short write). Returns: NULL.
  */
 psb_bridge *psb_bridge_unref(psb_bridge *bridge);
 
-/**
- * psb_bridge_start() - run the loop in a thread of the library, with all signals blocked
- *
+/** psb_bridge_start() - run the loop in a thread of the library, with all signals blocked
  * Errors: -EALREADY (started before), -EBUSY (psb_bridge_fd() was called: the loop is yours),
- * -EAGAIN (no thread).  Since: 0.1
+ * -EAGAIN (no thread).
  */
 int psb_bridge_start(psb_bridge *bridge);
 
-/**
- * psb_bridge_fd() - the one descriptor to poll in a loop of yours (epoll, GLib, libuv, sd-event)
- *
+/** psb_bridge_fd() - the one descriptor to poll in a loop of yours (epoll, GLib, libuv, sd-event)
  * Readable (POLLIN) when psb_bridge_dispatch() has work; timers included. Level- and edge-triggered
  * polling both do, also of an epoll set that it is in. It belongs to the bridge, of which a thread
  * waits for the kernel from then on; callbacks come from psb_bridge_dispatch() alone.
  * Returns: the descriptor, or -EBUSY (psb_bridge_start() was called), -EAGAIN (no thread), -EMFILE,
- * -ENFILE, -ENOMEM.  Since: 0.1
+ * -ENFILE.
  */
 int psb_bridge_fd(psb_bridge *bridge);
 
-/**
- * psb_bridge_dispatch() - do what is due, without blocking; always from the same thread
- *
+/** psb_bridge_dispatch() - do what is due, without blocking; always from the same thread
  * Errors: -EBUSY (the bridge has its own thread, or this is inside a dispatch), -EXDEV (called
- * from a second thread).  Returns: the number of things done, 0 if there were none.  Since: 0.1
+ * from a second thread).  Returns: the number of things done, 0 if there were none.
  */
 int psb_bridge_dispatch(psb_bridge *bridge);
 
-/**
- * psb_bridge_backend() - what the bridge waits with now; PSB_BACKEND_AUTO for NULL
- *
+/** psb_bridge_backend() - what the bridge waits with now; PSB_BACKEND_AUTO for NULL
  * What fails while it runs (a seccomp filter that came later, a descriptor that the program closed by
  * mistake) is replaced: io_uring by epoll, and epoll by timers on which the watches sample. That is
  * logged as a warning. `ret_why`, if not NULL, gets why it is not io_uring ("" if it is), valid as
- * long as the bridge.  Since: 0.1
+ * long as the bridge.
  */
 enum psb_backend psb_bridge_backend(psb_bridge *bridge, const char **ret_why);
 
 typedef void psb_beat_fn(void *userdata);
 
-/**
- * psb_bridge_beat() - have `fn` called once from the bridge's loop, `after_usec` from now
- *
+/** psb_bridge_beat() - have `fn` called once from the bridge's loop, `after_usec` from now
  * For a watchdog: a bridge whose loop hangs looks like one that has nothing to tell. There is one
  * beat a bridge: another call, also from `fn`, replaces one that is due. `fn` must not block. Any
  * thread; a beat that is due when the bridge ends is dropped.
- * Errors: -EINVAL, -ECHILD.  Since: 0.1
  */
 int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, void *userdata);
 
@@ -232,9 +203,7 @@ int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, vo
 #define PSB_RUNG_MACHINE 6u    /* /proc/pressure/memory: the machine's pressure, not the cgroup's */
 #define PSB_RUNG_MASK(rung) (1u << (rung))
 
-/**
- * What to watch and how to judge it. At most one of cgroup, pid, unit, source and pattern.
- *
+/** What to watch and how to judge it. At most one of cgroup, pid, unit, source and pattern.
  * Triggers are "some|full THRESHOLD/WINDOW" with units ("some 200ms/2s") or the kernel's notation
  * in microseconds ("some 200000 2000000"); windows from 100 ms to 10 s. The kernel rings for `early`
  * alone: one that stalls could pass unnoticed on their way to `low` or `critical` is refused.
@@ -265,34 +234,25 @@ struct psb_watch_options {
 	size_t error_text_size;
 };
 
-/**
- * psb_watch_new() - arm a watch; `options` may be NULL: the process's own cgroup, or what systemd's
+/** psb_watch_new() - arm a watch; `options` may be NULL: the process's own cgroup, or what systemd's
  * $MEMORY_PRESSURE_WATCH names
- *
  * The first rung of the ladder that works is taken; psb_watch_source() says which, psb_diagnose()
  * why not a better one. Variables that lead nowhere are a reason for the next rung; a `source` that
  * is not there, or is none, is an error. Where over 32 triggers of watches that were given up still
  * wait to be closed, it closes some itself first (9 to 20 ms each).
- *
  * Errors: -EINVAL (options; error_text names member and value), -E2BIG (options of a newer program;
  * error_text says so), -ENOENT (no such cgroup or source, no cgroup2, or PSI is off), -ESRCH (no such
- * process), -ENODATA (nothing to watch: the protocol is
- * switched off with /dev/null, and no target was named), -ECONNREFUSED (no program listens on the
- * socket, and no other rung is allowed), -EBADMSG (the variables are invalid, and no other rung is
- * allowed), -ENAMETOOLONG, -EACCES, -EPERM, -EOPNOTSUPP, -ENODEV (the cgroup was removed meanwhile),
- * -EMFILE, -ENOMEM. What is removed later is waited for, see PSB_KIND_GONE.  Since: 0.1
+ * process), -ENODATA (nothing to watch: the protocol is switched off with /dev/null, and no target was
+ * named), -ECONNREFUSED (no program listens on the socket) and -EBADMSG (the variables are invalid)
+ * where no other rung is allowed, -ENAMETOOLONG, -EACCES, -EPERM, -EOPNOTSUPP, -ENODEV (the cgroup was
+ * removed meanwhile), -EMFILE. What is removed later is waited for, see PSB_KIND_GONE.
  */
 int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, psb_watch **ret);
 
-/** psb_watch_ref() - take one more reference. Returns: `watch`.  Since: 0.1 */
+/** psb_watch_ref() - take one more reference. Returns: `watch`. */
 psb_watch *psb_watch_ref(psb_watch *watch);
-
-/**
- * psb_watch_unref() - give a reference back; NULL is allowed
- *
- * With the last one the watch ends, and all its registrations as by psb_registration_remove().
- * Returns: NULL.  Since: 0.1
- */
+/** psb_watch_unref() - give a reference back; NULL is allowed. With the last one the watch ends, and
+ * all its registrations as by psb_registration_remove(). Returns: NULL. */
 psb_watch *psb_watch_unref(psb_watch *watch);
 
 /* ---- callbacks ----------------------------------------------------------------------------- */
@@ -303,84 +263,65 @@ typedef void psb_callback_fn(const struct psb_notification *notification, void *
 #define PSB_TELL_PRESENT 2u /* tell the present state first, as soon as the loop runs */
 #define PSB_TELL_SOURCE 4u  /* also PSB_KIND_SOURCE */
 
-/**
- * psb_watch_add_callback() - register `fn`; `ret` may be NULL, then it lives as long as the watch
- *
+/** psb_watch_add_callback() - register `fn`; `ret` may be NULL, then it lives as long as the watch
  * Without PSB_INLINE each registration has its own thread, with all signals blocked and 256 KiB of
  * stack (so has the bridge's, which makes inline calls), and, per cgroup, a mailbox with one slot
  * in which the newest state wins: a call that blocks delays no other, and what it missed is not
  * told afterwards. A repeated Low comes no sooner than 20 times the duration of the last call.
- *
- * Errors: -EINVAL (fn is NULL, unknown flags), -EAGAIN (no thread), -ENOMEM.  Since: 0.1
+ * Errors: -EINVAL (fn is NULL, unknown flags), -EAGAIN (no thread).
  */
 int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata, unsigned flags,
 			   psb_registration **ret);
 
-/**
- * psb_registration_remove() - end and free a registration; NULL is allowed
- *
+/** psb_registration_remove() - end and free a registration; NULL is allowed
  * When it returns, no call of it is running and none will come. From inside its own callback: no
- * further call will come, and it is freed when the callback returns.
- *
- * Errors: -EDEADLK: two callbacks, also of two bridges, remove each other; this one will not be called again, and is
- * freed when its running call returns.  Since: 0.1
+ * further call will come, and it is freed when the callback returns. Errors: -EDEADLK: two callbacks,
+ * also of two bridges, remove each other; this one will not be called again, and is freed when its
+ * running call returns.
  */
 int psb_registration_remove(psb_registration *registration);
 
 /* ---- mailboxes ----------------------------------------------------------------------------- */
 
-/*
- * Notifications without a call: a thread of the program takes them. For runtimes that allow no call
+/* Notifications without a call: a thread of the program takes them. For runtimes that allow no call
  * from a foreign thread, or none while they collect: a thread of theirs waits here, and the library
- * never waits for them.
- */
+ * never waits for them. */
 typedef struct psb_mailbox psb_mailbox;
 
 #define PSB_FOREVER UINT64_MAX
 
-/**
- * psb_mailbox_new() - be told what a callback would be told, at the next take
- *
+/** psb_mailbox_new() - be told what a callback would be told, at the next take
  * One slot for each cgroup, in which the newest state wins. `flags`: PSB_TELL_PRESENT,
  * PSB_TELL_SOURCE. It holds a reference on the watch.
- * Errors: -EINVAL (flags, PSB_INLINE), -ECHILD, -ENOMEM.  Since: 0.1
+ * Errors: -EINVAL (flags, PSB_INLINE).
  */
 int psb_mailbox_new(psb_watch *watch, unsigned flags, psb_mailbox **ret);
 
-/**
- * psb_mailbox_take() - take what is there, or wait for it
- *
+/** psb_mailbox_take() - take what is there, or wait for it
  * ret->cgroup is valid until the next take, or until the mailbox is freed. What the program does
  * after a take with a `timeout_usec` over 0, until its next take, counts as the duration of its
  * callback; after one of 0 nothing does: a program that polls is idle in between.
  * Returns: 1 (taken), 0 (nothing came within `timeout_usec`).
- * Errors: -ECANCELED (closed), -EBUSY (another thread is in here), -ECHILD.  Since: 0.1
+ * Errors: -ECANCELED (closed), -EBUSY (another thread is in here).
  */
 int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret);
 
-/** psb_mailbox_close() - every take, also one that waits now, returns -ECANCELED.  Since: 0.1 */
+/** psb_mailbox_close() - every take, also one that waits now, returns -ECANCELED. */
 int psb_mailbox_close(psb_mailbox *mailbox);
-
-/**
- * psb_mailbox_free() - close it, wait until no thread is in psb_mailbox_take(), free it
- *
- * No thread may enter psb_mailbox_take() any more: close first, and let the thread that takes end.
- * NULL is allowed. Returns: NULL.  Since: 0.1
- */
+/** psb_mailbox_free() - close it, wait until no thread is in psb_mailbox_take(), and free it; NULL is
+ * allowed. No thread may enter it any more: close first, and let that thread end. Returns: NULL. */
 psb_mailbox *psb_mailbox_free(psb_mailbox *mailbox);
 
 /* ---- questions ----------------------------------------------------------------------------- */
 
 /** psb_watch_available() - the present level; for a pattern the lowest of its cgroups.
- * `ret_critical` may be NULL. Reads memory only.  Since: 0.1 */
+ * `ret_critical` may be NULL. Reads memory only. */
 enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical);
 
 #define PSB_UNKNOWN UINT64_MAX /* where it says so: not known, which is not 0 */
 
-/**
- * Memory where the limit is: of the watched cgroup, or of the ancestor whose limit leaves the least;
- * counted as kubelet does.
- */
+/** Memory where the limit is: of the watched cgroup, or of the ancestor whose limit leaves the least;
+ * counted as kubelet does. */
 struct psb_load {
 	size_t size;
 	uint64_t current_bytes;	    /* in use; 0 if unknown */
@@ -395,16 +336,15 @@ struct psb_load {
 };
 
 /** psb_watch_load() - read the load now.  Errors: -ENODEV (the cgroup was removed, and the next one
- * is not there yet), -EIO, -ENOMEM.  Since: 0.1 */
+ * is not there yet), -EIO. */
 int psb_watch_load(psb_watch *watch, struct psb_load *ret);
 
 /** What a watch listens to. */
 struct psb_source {
 	size_t size;
-	unsigned rung; /* PSB_RUNG_...; 0: nothing works now, and the ladder is tried again */
-	const char *
-		name; /* "none", "psi-privileged", "psi", "events", "sampling", "machine", "psi-file",
-			       "fifo", "socket", "psibridged" (the socket is the daemon's) */
+	unsigned rung;	    /* PSB_RUNG_...; 0: nothing works now, and the ladder is tried again */
+	const char *name;   /* "none", "psi-privileged", "psi", "events", "sampling", "machine",
+			     "psi-file", "fifo", "socket", "psibridged" (the daemon's socket) */
 	const char *cgroup; /* as in psb_notification; valid as long as the watch */
 	int events;	    /* 1: memory.events gives alarms too */
 	char trigger[64]; /* what the kernel was asked for, in the kernel's notation; "" if nothing */
@@ -412,7 +352,7 @@ struct psb_source {
 	char path[4096]; /* what is open */
 };
 
-/** psb_watch_source() - which rung of the ladder the watch is on.  Since: 0.1 */
+/** psb_watch_source() - which rung of the ladder the watch is on. */
 int psb_watch_source(psb_watch *watch, struct psb_source *ret);
 
 /** Counters since the watch was made. */
@@ -432,190 +372,15 @@ struct psb_stats {
 	uint64_t alarm_usec, sample_usec; /* when the last of each was (CLOCK_MONOTONIC); 0: none */
 };
 
-/** psb_watch_stats() - copy the counters.  Since: 0.1 */
+/** psb_watch_stats() - copy the counters. */
 int psb_watch_stats(psb_watch *watch, struct psb_stats *ret);
 
-/**
- * psb_watch_simulate() - behave as if the source had reported `available`
- *
+/** psb_watch_simulate() - behave as if the source had reported `available`
  * The level is told as usual and ends as usual: a simulated Low is over after the quiet time.
  * Errors: -EINVAL, -EOPNOTSUPP (a pattern: simulate on one of its cgroups), -ENODEV (the cgroup was
- * removed, and the next one is not there yet), -ENOMEM.  Since: 0.1
+ * removed, and the next one is not there yet).
  */
 int psb_watch_simulate(psb_watch *watch, enum psb_available available, int critical);
-
-#define PSB_UNTOLD 1u /* instead of told_usec: it was told before, long ago */
-
-/**
- * psb_watch_simulate_at() - the same for one cgroup, and so for patterns too
- *
- * `cgroup` is a path as in psb_notification; NULL: the watch's own. For a pattern it must match.
- * told_usec: 0, or when another process told it (CLOCK_MONOTONIC). Then the level is only set, no
- * callback is called, and it goes on from there as if this watch had told it: so a process takes
- * over from one that is gone, and its Low is repeated when it is due, and followed by Neutral or High:
- * at once, if it turns out that the cgroup cannot be measured.
- * Errors: as psb_watch_simulate(); -EINVAL (the pattern does not match, or the watch is
- * another cgroup's; NULL for a pattern). That a pattern's cgroup is gone is found out later, and
- * then nothing is told.  Since: 0.1
- */
-int psb_watch_simulate_at(psb_watch *watch, const char *cgroup, enum psb_available available,
-			  int critical, uint64_t told_usec);
-
-typedef void psb_member_fn(const struct psb_notification *present, void *userdata);
-
-/**
- * psb_watch_list() - the present state of each cgroup under observation
- *
- * For a pattern: those that are not at rest; all others are High. For any other watch: its one.
- * One that was removed is not listed.
- * `reason` is PSB_REASON_PRESENT. To be called on the thread that dispatches the bridge, also from
- * inside a PSB_INLINE callback; `fn` may call anything but psb_watch_unref() of this watch. Memory in use
- * is as of the last notification; nothing is read and nothing allocated.
- * Errors: -EXDEV (another thread).  Since: 0.1
- */
-int psb_watch_list(psb_watch *watch, psb_member_fn *fn, void *userdata);
-
-/* ---- settings ------------------------------------------------------------------------------ */
-
-/** When a hook collects. */
-enum psb_collect {
-	PSB_COLLECT_LOW = 0,	  /* at Low */
-	PSB_COLLECT_CRITICAL = 1, /* at Low, critical */
-	PSB_COLLECT_OFF = 2,	  /* never: it only tells */
-};
-
-/** What the environment says, PSIBRIDGE_... in the words of psibridged.conf(5). */
-struct psb_settings {
-	size_t size;
-	struct psb_watch_options *watch; /* set by the caller, NULL or where these go: CGROUP,
-					    SOURCE, EARLY, LOW, CRITICAL, REARM, QUIET, CALM,
-					    HIGH_HEADROOM; strings are the environment's */
-	int enabled;			 /* PSIBRIDGE=on|off: 0: hooks stay out of the way */
-	int log_priority; /* PSIBRIDGE_LOG=off|error|warning|info|debug: what a hook prints on
-				     stderr; -1: nothing. Default warning (4) */
-	enum psb_collect collect; /* PSIBRIDGE_COLLECT=low|critical|off */
-	unsigned refused;	  /* how many variables were invalid */
-	uint64_t apart_usec;	  /* PSIBRIDGE_APART=10s: from one collection to the next */
-	uint64_t grown_bytes;	  /* PSIBRIDGE_GROWN=50M: and only if so much has come back */
-};
-
-/**
- * psb_settings_read() - read the PSIBRIDGE_ variables of the environment
- *
- * An invalid one is told to `log` (if not NULL), a line each that names the variable, its
- * value and what was expected; then its default counts. So is one that looks like a misspelt
- * setting ("PSIBRIDGE_LWO"). Never fails for what it reads. `ret` and ret->watch are structures of their
- * own, each with its size.
- * Errors: -EINVAL, -E2BIG (ret, its size, or that of ret->watch).  Since: 0.1
- */
-int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret);
-
-/* flags of psb_settings_read_from() */
-#define PSB_SETTINGS_STRICT 1u /* refuse every name that is no setting, not only misspelt ones */
-
-/**
- * psb_settings_read_from() - as psb_settings_read(), from `environment` instead of the process's
- *
- * "NAME=VALUE", with NULL behind the last; of two with the same name the first counts. The strings
- * of the result are in there. Errors: as there; -EINVAL (environment, flags).  Since: 0.1
- */
-int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
-			   void *userdata, struct psb_settings *ret);
-
-/* ---- survey -------------------------------------------------------------------------------- */
-
-/** One cgroup of a survey. Valid during the call only. */
-struct psb_survey_row {
-	size_t size;
-	const char *cgroup;
-	uint64_t some_total_usec, full_total_usec; /* tasks waited for memory: some, all of them */
-	unsigned some_avg10_centi, full_avg10_centi, some_avg60_centi;
-	uint64_t current_bytes, working_set_bytes; /* 0: unknown (no memory controller there) */
-	uint64_t limit_bytes;			   /* its own memory.max; 0: none */
-	uint64_t high_bytes;			   /* its own memory.high; 0: none */
-	uint64_t max_events, high_events, oom_events, oom_kill_events; /* memory.events */
-	int has_events;
-	int has_pressure; /* 0: PSI is off, on this machine or in this cgroup (cgroup.pressure) */
-};
-
-typedef void psb_survey_fn(const struct psb_survey_row *row, void *userdata);
-
-/**
- * psb_survey() - read every cgroup that matches `pattern`, once; parents before their children
- *
- * A pattern (stars), or a path, which is that cgroup alone. Needs no right but to read. Mind that
- * reading a memory.pressure can swallow an alarm of an unprivileged trigger on it, also one of
- * another process. What vanishes meanwhile is left out. Errors: -EINVAL (pattern), -ENOENT (no cgroup2, or the
- * fixed part does not exist), -EACCES, -EMFILE, -ENOMEM.  Since: 0.1
- */
-int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
-
-/* ---- code ---------------------------------------------------------------------------------- */
-
-/*
- * Over memory.high and without swap the kernel can only reclaim pages of files, and so the
- * very code that would give memory back. Each page of it is read in, charged for, and reclaimed
- * before it ran. For programs that collect on notification: make this at the start, lock at the
- * first Neutral or Low, unlock at High.
- */
-typedef struct psb_code psb_code;
-
-/**
- * psb_code_new() - prepare for psb_code_lock(), which then opens and allocates nothing
- *
- * Keeps the code of this library and of libc in memory from now on, as by psb_code_keep().
- * Errors: -EALREADY (the program locks memory itself), -ENOENT or -EACCES
- * (no /proc), -EMFILE, -ENOMEM.  Since: 0.1
- */
-int psb_code_new(psb_code **ret);
-
-/**
- * psb_code_keep() - keep the file that `address` is mapped from in memory, for as long as `code` is
- *
- * For the code that will collect: a function of the runtime's library. Page by page, as below.
- * Returns: 0, or 1 (half of RLIMIT_MEMLOCK has no room for all of it). Errors: -ENOENT (no file is
- * mapped there), -ENOSPC (16 files are kept), -EIO, -ECHILD.  Since: 0.1
- */
-int psb_code_keep(psb_code *code, const void *address);
-
-/**
- * psb_code_lock() - keep what is mapped executable, and the rest of those files, in memory
- *
- * Page by page as it is touched (MLOCK_ONFAULT); again for what was mapped since. It takes half of
- * RLIMIT_MEMLOCK at most, the rest is the program's; `ret_refused_bytes`, if not NULL, is what did
- * not fit. Errors: -ENOSYS (before Linux 4.4), -EIO.  Since: 0.1
- */
-int psb_code_lock(psb_code *code, uint64_t *ret_refused_bytes);
-
-/** psb_code_unlock() - undo that.  Errors: -EINVAL.  Since: 0.1 */
-int psb_code_unlock(psb_code *code);
-
-/** psb_code_free() - unlock and free; NULL is allowed. Returns: NULL.  Since: 0.1 */
-psb_code *psb_code_free(psb_code *code);
-
-/* ---- diagnosis ----------------------------------------------------------------------------- */
-
-/** One line of what psb_diagnose() found. Valid during the call only. */
-struct psb_finding {
-	size_t size;
-	unsigned rung;	/* 1 to 6 for a step of the ladder, 0 for everything else */
-	const char *id; /* stable name for scripts: "psi-privileged", "memory-high", "backend" ... */
-	int status;	/* 0 works, 1 works but could be better, 2 does not */
-	int taken;	/* 1: the rung a watch would take */
-	int error;	/* errno behind it, 0 if there is none */
-	const char *what;   /* what was found, one sentence */
-	const char *advice; /* what to do about it; "" if nothing */
-};
-
-typedef void psb_finding_fn(const struct psb_finding *finding, void *userdata);
-
-/**
- * psb_diagnose() - try every rung for `options`, one after the other, and tell what was found
- *
- * Triggers are armed and given up again. Errors: as psb_watch_new(), when the target itself is
- * invalid; a rung that fails is a finding, not an error.  Since: 0.1
- */
-int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, void *userdata);
 
 PSB_END_DECLARATIONS
 #endif

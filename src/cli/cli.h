@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #include <stdbool.h>
 #include <stddef.h>

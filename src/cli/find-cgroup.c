@@ -12,7 +12,7 @@
 
 #include "cli/args.h"
 #include "core/cgname.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 static void ignore(_unused_ const struct psb_survey_row *row, _unused_ void *userdata)
 {

@@ -7,7 +7,7 @@
 
 #include "cli/control-client.h"
 #include "core/util.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #define ROWS_HISTORY 30
 

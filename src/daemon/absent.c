@@ -10,7 +10,7 @@
 #include "core/cgname.h"
 #include "core/cgpattern.h"
 #include "daemon/config-internal.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 static void ignore(_unused_ const struct psb_survey_row *row, _unused_ void *userdata)
 {

@@ -21,7 +21,7 @@
 #include "daemon/journal.h"
 #include "kernel/cgroup.h"
 #include "kernel/loop.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 struct forest;
 struct seat;

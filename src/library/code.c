@@ -5,7 +5,7 @@
  * In a forked child the locks are gone (mlock(2)).
  */
 #include "kernel/resident.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -9,7 +9,7 @@
  * misspelt, or meant for a newer psibridge: it is reported only if it looks like a known name, unless
  * the reader is strict.
  */
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "kernel/cgroup.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 /* As psb_survey(). `cgroups` has v2. */
 int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_survey_fn *fn,

@@ -10,7 +10,7 @@
 #include "core/util.h"
 #include "kernel/closer.h"
 #include "kernel/loop.h"
-#include "psibridge/psibridge.h" /* of which this folder uses the structures only */
+#include "psibridge/tools.h" /* of which this folder uses the structures only */
 
 struct monitor_context {
 	struct loop *loop;     /* another one after psb_bridge_fd(), before anything is attached */

@@ -51,7 +51,7 @@
  * and at the end how long OnMemoryNotification() took.
  */
 #include <psibridge/hosting.h>
-#include <psibridge/psibridge.h>
+#include <psibridge/tools.h>
 
 #include <errno.h>
 #include <getopt.h>

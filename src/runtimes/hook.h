@@ -33,7 +33,7 @@
  */
 #pragma once
 
-#include <psibridge/psibridge.h>
+#include <psibridge/tools.h>
 
 struct hook;
 

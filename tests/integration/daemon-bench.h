@@ -30,7 +30,7 @@
 #include "core/wire.h"
 #include "../pressure.h"
 #include "manager-double.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 /* Where this process is between two clients. Not the lab itself: a cgroup that hands controllers on
  * may have no processes. */

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include <psibridge/psibridge.h>
+#include <psibridge/tools.h>
 
 #include <pthread.h>
 #include <stdio.h>

@@ -38,7 +38,7 @@
 
 #include "../../skip.h"
 #include "core/util.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #define LONG_USEC (600 * USEC_PER_SEC)	 /* longer than any test */
 #define PATIENCE_SEC 20			 /* for what must happen */

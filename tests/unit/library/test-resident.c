@@ -24,7 +24,7 @@
 
 #include "../unit.h"
 #include "../../skip.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1

@@ -19,7 +19,7 @@
 
 #include "../unit.h"
 #include "core/util.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #define LINES_MAX 40
 
