@@ -2,12 +2,7 @@
 /*
  * count-malloc.c - an allocator that counts, see count-malloc.h
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "unit.h"
 #include "count-malloc.h"
 
 #include <errno.h>

@@ -4,14 +4,7 @@
  */
 #include "unit.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +12,7 @@
 #include "../pressure.h"
 
 struct test_group *test_groups;
+static struct test_file *test_files;
 
 /* liburing maps and unmaps its rings by system calls of its own, which the thread sanitizer does
  * not see: a ring at the address of an older one looks like a race between their threads. And
@@ -38,13 +32,94 @@ void lab_failed(const char *message)
 	abort();
 }
 
-/* "loop-life" is what C calls loop_life. */
+void test_file_add(struct test_file *file, struct promise *promise)
+{
+	struct promise **at = &file->promises;
+
+	if (!file->promises) {
+		file->next = test_files;
+		test_files = file;
+	}
+	while (*at && (*at)->line < promise->line)
+		at = &(*at)->next;
+	promise->next = *at;
+	*at = promise;
+}
+
+/* What cmocka is given for one promise and one variant. */
+struct one {
+	const struct test_file *file;
+	const struct promise *promise;
+	void *state;
+	char name[192];
+};
+
+static void keep(void **state)
+{
+	struct one *one = *state;
+
+	if (one->file->begin)
+		one->file->begin(&one->state);
+	one->promise->keep(&one->state);
+}
+
+static int end(void **state)
+{
+	struct one *one = *state;
+
+	return one->file->end ? one->file->end(&one->state) : 0;
+}
+
+static bool suits(const struct test_file *file, const void *variant, const struct promise *promise)
+{
+	return !file->suits || file->suits(variant, promise);
+}
+
+static int run_file(const struct test_file *file)
+{
+	static struct CMUnitTest tests[512];
+	static struct one ones[ELEMENTSOF(tests)];
+	size_t n = 0, rounds = file->variants ? file->variant_count : 1;
+
+	for (size_t v = 0; v < rounds; v++) {
+		const char *variant = file->variants;
+
+		if (variant)
+			variant += v * file->variant_size;
+		for (const struct promise *p = file->promises; p; p = p->next) {
+			struct one *one = &ones[n];
+
+			if (variant && !suits(file, variant, p))
+				continue;
+			if (n == ELEMENTSOF(tests))
+				abort();
+			*one = (struct one){ file, p, (void *)(uintptr_t)variant, "" };
+			if (variant)
+				snprintf(one->name, sizeof(one->name), "%s (%s)", p->name,
+					 *(const char *const *)(const void *)variant);
+			else
+				snprintf(one->name, sizeof(one->name), "%s", p->name);
+			tests[n++] = (struct CMUnitTest){ one->name, keep, NULL, end, one };
+		}
+	}
+	return _cmocka_run_group_tests(program_invocation_short_name, tests, n, file->begin_all,
+				       file->end_all);
+}
+
+/* "loop-life" is what C calls loop_life, and lives in test-loop-life.c. */
 static bool is_called(const char *said, const char *name)
 {
 	for (; *said && *name; said++, name++)
 		if (*said != *name && (*said != '-' || *name != '_'))
 			return false;
-	return *said == *name;
+	return *said == '\0' && (*name == '\0' || strcmp(name, ".c") == 0);
+}
+
+static const char *name_of(const struct test_file *file)
+{
+	const char *slash = strrchr(file->path, '/');
+
+	return (slash ? slash + 1 : file->path) + strlen("test-");
 }
 
 int main(int argc, char **argv)
@@ -55,11 +130,16 @@ int main(int argc, char **argv)
 		said += 5;
 	else if (argc == 2)
 		said = argv[1];
+	for (const struct test_file *f = test_files; f; f = f->next)
+		if (is_called(said, name_of(f)))
+			return run_file(f);
 	for (const struct test_group *u = test_groups; u; u = u->next)
 		if (is_called(said, u->name))
 			return u->run();
 	fprintf(stderr, "%s: there is no test \"%s\"; there are:", program_invocation_short_name,
 		said);
+	for (const struct test_file *f = test_files; f; f = f->next)
+		fprintf(stderr, " %s", name_of(f));
 	for (const struct test_group *u = test_groups; u; u = u->next)
 		fprintf(stderr, " %s", u->name);
 	fputc('\n', stderr);

@@ -4,12 +4,6 @@
  *
  * Links base64.o alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <string.h>
 
@@ -19,7 +13,7 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static void known_texts_are_decoded(void **state)
+PROMISE(known_texts_are_decoded)
 {
 	static const struct {
 		const char *text, *bytes;
@@ -43,7 +37,6 @@ static void known_texts_are_decoded(void **state)
 		{ " \t\r\n", "", 0 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char buf[32];
 		size_t size = 99;
@@ -56,7 +49,7 @@ static void known_texts_are_decoded(void **state)
 	}
 }
 
-static void what_is_not_base64_is_refused_and_nothing_is_written(void **state)
+PROMISE(what_is_not_base64_is_refused_and_nothing_is_written)
 {
 	static const char *const texts[] = {
 		"Z",
@@ -108,7 +101,6 @@ static void what_is_not_base64_is_refused_and_nothing_is_written(void **state)
 	char buf[32], before[32];
 	size_t size = 99;
 
-	(void)state;
 	memset(buf, 0x5a, sizeof(buf));
 	memcpy(before, buf, sizeof(buf));
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
@@ -120,12 +112,11 @@ static void what_is_not_base64_is_refused_and_nothing_is_written(void **state)
 	assert_int_equal(base64_decode("Zm9v\0", 5, buf, sizeof(buf), &size), -EINVAL);
 }
 
-static void what_does_not_fit_is_refused_whole(void **state)
+PROMISE(what_does_not_fit_is_refused_whole)
 {
 	char buf[8];
 	size_t size = 99;
 
-	(void)state;
 	for (size_t capacity = 0; capacity < 4; capacity++) {
 		memset(buf, 0x5a, sizeof(buf));
 		assert_int_equal(base64_decode("Zm9vYg==", 8, buf, capacity, &size), -ENOSPC);
@@ -171,12 +162,11 @@ static uint64_t random_u64(void)
 	return z ^ (z >> 31);
 }
 
-static void what_is_encoded_is_decoded(void **state)
+PROMISE(what_is_encoded_is_decoded)
 {
 	uint8_t in[64], out[64];
 	char text[96];
 
-	(void)state;
 	for (int i = 0; i < 50000; i++) {
 		size_t size = random_u64() % (sizeof(in) + 1), n, decoded;
 
@@ -190,12 +180,11 @@ static void what_is_encoded_is_decoded(void **state)
 }
 
 /* Of all texts of four characters exactly those are accepted that an encoder would write. */
-static void one_sequence_of_bytes_has_one_text(void **state)
+PROMISE(one_sequence_of_bytes_has_one_text)
 {
 	static const char characters[] = "AQgwBZaz059+/=-_";
 	size_t k = sizeof(characters) - 1;
 
-	(void)state;
 	for (size_t i = 0; i < k * k * k * k; i++) {
 		char text[4] = { characters[i % k], characters[i / k % k],
 				 characters[i / k / k % k], characters[i / k / k / k] };
@@ -208,17 +197,4 @@ static void one_sequence_of_bytes_has_one_text(void **state)
 			assert_memory_equal(text, again, 4);
 		}
 	}
-}
-
-TEST_GROUP(base64)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(known_texts_are_decoded),
-		cmocka_unit_test(what_is_not_base64_is_refused_and_nothing_is_written),
-		cmocka_unit_test(what_does_not_fit_is_refused_whole),
-		cmocka_unit_test(what_is_encoded_is_decoded),
-		cmocka_unit_test(one_sequence_of_bytes_has_one_text),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,12 +4,6 @@
  *
  * Links cgpath.o alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <string.h>
 
@@ -18,7 +12,7 @@
 
 #define MOUNT "/sys/fs/cgroup"
 
-static void what_people_write_becomes_one_form(void **state)
+PROMISE(what_people_write_becomes_one_form)
 {
 	static const struct {
 		const char *text, *mount, *path;
@@ -56,7 +50,6 @@ static void what_people_write_becomes_one_form(void **state)
 		{ MOUNT "/a", NULL, MOUNT "/a" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char buf[CGPATH_MAX];
 
@@ -65,7 +58,7 @@ static void what_people_write_becomes_one_form(void **state)
 	}
 }
 
-static void what_is_wrong_is_said_in_words(void **state)
+PROMISE(what_is_wrong_is_said_in_words)
 {
 #define EMPTY "it is empty"
 #define DOTS "\"..\" is not allowed in it"
@@ -90,7 +83,6 @@ static void what_is_wrong_is_said_in_words(void **state)
 		{ "a/\n/..", NULL, NEWLINE },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char buf[CGPATH_MAX];
 		const char *why = "";
@@ -103,13 +95,12 @@ static void what_is_wrong_is_said_in_words(void **state)
 	}
 }
 
-static void a_path_fills_the_buffer_and_no_more(void **state)
+PROMISE(a_path_fills_the_buffer_and_no_more)
 {
 	static char text[3 * CGPATH_MAX];
 	char buf[CGPATH_MAX + 1];
 	const char *why = "";
 
-	(void)state;
 	/* one long name, with a slash in front 4095 */
 	memset(text, 'a', CGPATH_MAX - 2);
 	buf[CGPATH_MAX] = 0x5a;
@@ -136,12 +127,11 @@ static void a_path_fills_the_buffer_and_no_more(void **state)
 }
 
 /* All texts of up to seven characters out of these four. */
-static void the_one_form_is_normalised_and_stays_as_it_is(void **state)
+PROMISE(the_one_form_is_normalised_and_stays_as_it_is)
 {
 	static const char characters[] = "/.ab";
 	unsigned accepted = 0;
 
-	(void)state;
 	for (unsigned length = 1; length <= 7; length++) {
 		for (unsigned i = 0; i < 1u << (2 * length); i++) {
 			char text[8] = "", buf[CGPATH_MAX], again[CGPATH_MAX];
@@ -170,16 +160,4 @@ static void the_one_form_is_normalised_and_stays_as_it_is(void **state)
 		}
 	}
 	assert_true(accepted > 10000);
-}
-
-TEST_GROUP(cgpath)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_people_write_becomes_one_form),
-		cmocka_unit_test(what_is_wrong_is_said_in_words),
-		cmocka_unit_test(a_path_fills_the_buffer_and_no_more),
-		cmocka_unit_test(the_one_form_is_normalised_and_stays_as_it_is),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,12 +8,6 @@
  * works on whole strings, tries every way to give characters to stars, and is as slow as that),
  * must say the same for every small pattern and every small path.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +25,7 @@ static struct cgpattern *pattern_new(const char *text)
 	return p;
 }
 
-static void a_pattern_matches_what_its_header_says(void **state)
+PROMISE(a_pattern_matches_what_its_header_says)
 {
 	static const struct {
 		const char *pattern, *path;
@@ -91,7 +85,6 @@ static void a_pattern_matches_what_its_header_says(void **state)
 		{ "a/b*", "/a/*", false, false },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		_cleanup_(cgpattern_freep) struct cgpattern *p = pattern_new(table[i].pattern);
 
@@ -102,7 +95,7 @@ static void a_pattern_matches_what_its_header_says(void **state)
 	}
 }
 
-static void the_fixed_part_ends_before_the_first_star(void **state)
+PROMISE(the_fixed_part_ends_before_the_first_star)
 {
 	static const struct {
 		const char *pattern, *text, *fixed;
@@ -121,7 +114,6 @@ static void the_fixed_part_ends_before_the_first_star(void **state)
 		{ "/sys/fs/cgroup*", "/sys/fs/cgroup*", "/sys/fs", false },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
 
@@ -132,7 +124,7 @@ static void the_fixed_part_ends_before_the_first_star(void **state)
 	}
 }
 
-static void what_is_wrong_is_said_in_words(void **state)
+PROMISE(what_is_wrong_is_said_in_words)
 {
 #define A31 "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"
 #define STAR "there is no star in it"
@@ -162,7 +154,6 @@ static void what_is_wrong_is_said_in_words(void **state)
 		{ A31 "/a/**", MANY },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct cgpattern *p = NULL;
 		const char *why = "";
@@ -175,12 +166,11 @@ static void what_is_wrong_is_said_in_words(void **state)
 	}
 }
 
-static void thirty_two_components_are_enough_for_everybody_and_allowed(void **state)
+PROMISE(thirty_two_components_are_enough_for_everybody_and_allowed)
 {
 	_cleanup_(cgpattern_freep) struct cgpattern *p = pattern_new(A31 "/**");
 	_cleanup_(cgpattern_freep) struct cgpattern *q = pattern_new(A31 "/*");
 
-	(void)state;
 	assert_true(cgpattern_match(p, "/" A31 "/b/c"));
 	assert_false(cgpattern_match(p, "/" A31));
 	assert_true(cgpattern_match(q, "/" A31 "/b"));
@@ -188,13 +178,12 @@ static void thirty_two_components_are_enough_for_everybody_and_allowed(void **st
 	assert_true(cgpattern_match(p, "/" A31 "/" A31 "/" A31));
 }
 
-static void a_path_that_is_too_long_is_no_pattern_either(void **state)
+PROMISE(a_path_that_is_too_long_is_no_pattern_either)
 {
 	static char text[CGPATH_MAX + 8];
 	struct cgpattern *p = NULL;
 	const char *why = "";
 
-	(void)state;
 	memset(text, 'a', CGPATH_MAX);
 	text[0] = '*';
 	assert_int_equal(cgpattern_new(text, NULL, &p, &why), -ENAMETOOLONG);
@@ -207,12 +196,11 @@ static void a_path_that_is_too_long_is_no_pattern_either(void **state)
 }
 
 /* Names come from whoever may make a cgroup: no name may cost more than pattern times name. */
-static void many_stars_and_a_long_name_are_no_trap(void **state)
+PROMISE(many_stars_and_a_long_name_are_no_trap)
 {
 	static char path[257] = "/";
 	_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
 
-	(void)state;
 	p = pattern_new("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b");
 	memset(path + 1, 'a', 255);
 	/* trying all ways to share the name out among the stars would take until the sun is cold */
@@ -342,13 +330,12 @@ static void check_pattern(const struct cgpattern *p, char (*paths)[PATH_LENGTH_M
 			fail_msg("descend %s %s is not %d", text, paths[k], below[k]);
 }
 
-static void a_slow_and_simple_matcher_agrees_on_every_small_case(void **state)
+PROMISE(a_slow_and_simple_matcher_agrees_on_every_small_case)
 {
 	char(*paths)[PATH_LENGTH_MAX + 1];
 	size_t count = make_paths(&paths);
 	unsigned patterns = 0;
 
-	(void)state;
 	for (unsigned length = 1; length <= PATTERN_LENGTH_MAX; length++) {
 		for (unsigned i = 0; i < 1u << (2 * length); i++) {
 			_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
@@ -371,19 +358,4 @@ static void a_slow_and_simple_matcher_agrees_on_every_small_case(void **state)
 	assert_true(patterns > 1000);
 	assert_true(count > 1000);
 	free(paths);
-}
-
-TEST_GROUP(cgpattern)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_pattern_matches_what_its_header_says),
-		cmocka_unit_test(the_fixed_part_ends_before_the_first_star),
-		cmocka_unit_test(what_is_wrong_is_said_in_words),
-		cmocka_unit_test(thirty_two_components_are_enough_for_everybody_and_allowed),
-		cmocka_unit_test(a_path_that_is_too_long_is_no_pattern_either),
-		cmocka_unit_test(many_stars_and_a_long_name_are_no_trap),
-		cmocka_unit_test(a_slow_and_simple_matcher_agrees_on_every_small_case),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

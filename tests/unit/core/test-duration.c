@@ -4,12 +4,6 @@
  *
  * Links duration.o alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,7 +17,7 @@ static int parse(const char *text, uint64_t *ret, const char **ret_why)
 	return duration_parse(text, strlen(text), ret, ret_why);
 }
 
-static void what_people_write_is_understood(void **state)
+PROMISE(what_people_write_is_understood)
 {
 	static const struct {
 		const char *text;
@@ -55,7 +49,6 @@ static void what_people_write_is_understood(void **state)
 		{ "2562047788.0152155h", UINT64_C(9223372036854775800) },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t usec = 12345;
 
@@ -64,7 +57,7 @@ static void what_people_write_is_understood(void **state)
 	}
 }
 
-static void what_is_wrong_is_said_in_words(void **state)
+PROMISE(what_is_wrong_is_said_in_words)
 {
 #define DIGIT "it does not begin with a digit"
 #define POINT "no digit follows the point"
@@ -114,7 +107,6 @@ static void what_is_wrong_is_said_in_words(void **state)
 		{ "99999999999999999999999999999999s", -ERANGE, LONG },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t usec = 12345;
 		const char *why = "";
@@ -128,11 +120,10 @@ static void what_is_wrong_is_said_in_words(void **state)
 	}
 }
 
-static void a_nul_ends_nothing_and_the_size_ends_all(void **state)
+PROMISE(a_nul_ends_nothing_and_the_size_ends_all)
 {
 	uint64_t usec;
 
-	(void)state;
 	assert_int_equal(duration_parse("2s\0", 3, &usec, NULL), -EINVAL);
 	assert_int_equal(duration_parse("2s", 1, &usec, NULL), -EINVAL);
 	assert_int_equal(duration_parse("2min", 2, &usec, NULL), -EINVAL);
@@ -141,7 +132,7 @@ static void a_nul_ends_nothing_and_the_size_ends_all(void **state)
 	assert_int_equal(usec, 2000000);
 }
 
-static void a_duration_is_written_short_and_without_a_leading_zero(void **state)
+PROMISE(a_duration_is_written_short_and_without_a_leading_zero)
 {
 	static const struct {
 		uint64_t usec;
@@ -173,7 +164,6 @@ static void a_duration_is_written_short_and_without_a_leading_zero(void **state)
 		{ UINT64_MAX, "18446744073709.551615s" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char buf[DURATION_TEXT_MAX];
 		size_t n = duration_format(table[i].usec, buf);
@@ -204,9 +194,8 @@ static uint64_t random_usec(void)
 	return usec - usec % grain[random_u64() % ELEMENTSOF(grain)];
 }
 
-static void what_is_written_is_read_back(void **state)
+PROMISE(what_is_written_is_read_back)
 {
-	(void)state;
 	for (int i = 0; i < 200000; i++) {
 		uint64_t in = i < 70000 ? (uint64_t)i : random_usec(), out;
 		char buf[DURATION_TEXT_MAX];
@@ -219,7 +208,7 @@ static void what_is_written_is_read_back(void **state)
 }
 
 /* Written in any one unit, with as many digits as that takes, a time is the same time. */
-static void every_unit_says_the_same(void **state)
+PROMISE(every_unit_says_the_same)
 {
 	static const struct {
 		const char *name;
@@ -227,7 +216,6 @@ static void every_unit_says_the_same(void **state)
 		int digits;
 	} units[] = { { "ms", 1000, 3 }, { "s", 1000000, 6 } };
 
-	(void)state;
 	for (int i = 0; i < 100000; i++) {
 		uint64_t in = random_usec() >> 20, out;
 
@@ -241,18 +229,4 @@ static void every_unit_says_the_same(void **state)
 			assert_true(in == out);
 		}
 	}
-}
-
-TEST_GROUP(duration)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_people_write_is_understood),
-		cmocka_unit_test(what_is_wrong_is_said_in_words),
-		cmocka_unit_test(a_nul_ends_nothing_and_the_size_ends_all),
-		cmocka_unit_test(a_duration_is_written_short_and_without_a_leading_zero),
-		cmocka_unit_test(what_is_written_is_read_back),
-		cmocka_unit_test(every_unit_says_the_same),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,12 +5,6 @@
  * Links executable.o alone. The files are made here, in all four shapes of ELF (32 and 64 bits,
  * either end first), so that nothing depends on what the machine has.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <elf.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,9 +117,8 @@ static struct executable parsed(const struct file *f)
 	return x;
 }
 
-static void in_all_shapes_of_elf_symbols_and_libraries_are_found(void **state)
+PROMISE(in_all_shapes_of_elf_symbols_and_libraries_are_found)
 {
-	(void)state;
 	for (int shape = 0; shape < 4; shape++) {
 		struct executable x;
 		struct file f;
@@ -147,24 +140,22 @@ static void in_all_shapes_of_elf_symbols_and_libraries_are_found(void **state)
 	}
 }
 
-static void what_is_static_has_no_libc(void **state)
+PROMISE(what_is_static_has_no_libc)
 {
 	struct executable x;
 	struct file f;
 
-	(void)state;
 	begin(&f, true, false, EM_X86_64);
 	put(&f, 64 + 2 * 56, PT_NOTE, 4);
 	x = parsed(&f);
 	assert_string_equal(executable_libc(&x), "");
 }
 
-static void musl_is_told_from_glibc(void **state)
+PROMISE(musl_is_told_from_glibc)
 {
 	struct executable x;
 	struct file f;
 
-	(void)state;
 	begin(&f, true, false, EM_X86_64);
 	strcpy((char *)f.bytes + AT_INTERP, "/lib/ld-musl-x86_64.so.1");
 	x = parsed(&f);
@@ -185,9 +176,8 @@ static enum executable_dotnet dotnet(const char *symbol, size_t host)
 	return executable_dotnet(&x);
 }
 
-static void every_kind_of_dotnet_is_told_from_the_others(void **state)
+PROMISE(every_kind_of_dotnet_is_told_from_the_others)
 {
-	(void)state;
 	assert_int_equal(dotnet(NULL, 0), DOTNET_NONE);
 	assert_int_equal(dotnet(NULL, AT_TEXT), DOTNET_HOST);
 	assert_int_equal(dotnet("DotNetRuntimeInfo", AT_TEXT), DOTNET_SINGLE);
@@ -198,11 +188,10 @@ static void every_kind_of_dotnet_is_told_from_the_others(void **state)
 
 /* Each byte of the tables in turn becomes 0xff, and the file ends at each place: nothing is read
  * outside of it (the sanitizers watch), and nothing is found that is not there. */
-static void damage_is_harmless(void **state)
+PROMISE(damage_is_harmless)
 {
 	struct file f;
 
-	(void)state;
 	begin(&f, true, false, EM_X86_64);
 	add_symbol(&f, "mono_main", 5);
 	for (size_t i = 0; i < FILE_SIZE; i++) {
@@ -225,28 +214,13 @@ static void damage_is_harmless(void **state)
 	}
 }
 
-static void nothing_at_all_is_nothing(void **state)
+PROMISE(nothing_at_all_is_nothing)
 {
 	struct executable x;
 
-	(void)state;
 	executable_parse(NULL, 0, &x);
 	assert_false(x.is_elf);
 	assert_false(executable_defines(&x, "main"));
 	assert_false(executable_needs(&x, "libc"));
 	assert_int_equal(executable_dotnet(&x), DOTNET_NONE);
-}
-
-TEST_GROUP(executable)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_all_shapes_of_elf_symbols_and_libraries_are_found),
-		cmocka_unit_test(what_is_static_has_no_libc),
-		cmocka_unit_test(musl_is_told_from_glibc),
-		cmocka_unit_test(every_kind_of_dotnet_is_told_from_the_others),
-		cmocka_unit_test(damage_is_harmless),
-		cmocka_unit_test(nothing_at_all_is_nothing),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,12 +4,6 @@
  *
  * Links keyed.o alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <string.h>
 
@@ -24,11 +18,10 @@
 	"HugePages_Total:       4\n"    \
 	"Hugepagesize:       2048 kB\n"
 
-static void every_event_lands_in_its_place(void **state)
+PROMISE(every_event_lands_in_its_place)
 {
 	struct memory_events e;
 
-	(void)state;
 	assert_int_equal(memory_events_parse(EVENTS, strlen(EVENTS), &e), 0);
 	assert_int_equal(e.low, 1);
 	assert_int_equal(e.high, 22);
@@ -37,12 +30,11 @@ static void every_event_lands_in_its_place(void **state)
 	assert_int_equal(e.oom_kill, 55555);
 }
 
-static void events_a_kernel_does_not_have_stay_0(void **state)
+PROMISE(events_a_kernel_does_not_have_stay_0)
 {
 	static const char text[] = "oom_kill 18446744073709551615\nlow 0\nnew_thing many words\n";
 	struct memory_events e;
 
-	(void)state;
 	memset(&e, 0x5a, sizeof(e));
 	assert_int_equal(memory_events_parse(text, strlen(text), &e), 0);
 	assert_int_equal(e.low, 0);
@@ -52,7 +44,7 @@ static void events_a_kernel_does_not_have_stay_0(void **state)
 	assert_true(e.oom_kill == UINT64_MAX);
 }
 
-static void what_is_no_memory_events_is_refused_and_nothing_is_written(void **state)
+PROMISE(what_is_no_memory_events_is_refused_and_nothing_is_written)
 {
 	static const char *const texts[] = {
 		"",
@@ -74,7 +66,6 @@ static void what_is_no_memory_events_is_refused_and_nothing_is_written(void **st
 	};
 	struct memory_events e, before;
 
-	(void)state;
 	memset(&e, 0x5a, sizeof(e));
 	before = e;
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
@@ -86,11 +77,10 @@ static void what_is_no_memory_events_is_refused_and_nothing_is_written(void **st
 }
 
 /* A counter cut short looks like one that was reset, and the next read like a burst of events. */
-static void events_cut_off_inside_a_line_are_refused(void **state)
+PROMISE(events_cut_off_inside_a_line_are_refused)
 {
 	struct memory_events e;
 
-	(void)state;
 	for (size_t n = 0; n <= strlen(EVENTS); n++) {
 		int want = n > 0 && EVENTS[n - 1] == '\n' ? 0 : -EBADMSG;
 
@@ -98,7 +88,7 @@ static void events_cut_off_inside_a_line_are_refused(void **state)
 	}
 }
 
-static void one_key_is_found_by_its_whole_name(void **state)
+PROMISE(one_key_is_found_by_its_whole_name)
 {
 	static const struct {
 		const char *key;
@@ -110,7 +100,6 @@ static void one_key_is_found_by_its_whole_name(void **state)
 		{ "File", -ENOENT, 9 }, { "", -ENOENT, 9 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t value = 9;
 
@@ -121,11 +110,10 @@ static void one_key_is_found_by_its_whole_name(void **state)
 }
 
 /* However small the buffer: the value is the right one or there is none. */
-static void a_line_that_was_cut_off_is_as_if_absent(void **state)
+PROMISE(a_line_that_was_cut_off_is_as_if_absent)
 {
 	size_t whole = strlen("anon 100\nfile 2000\ninactive_file 30000\n");
 
-	(void)state;
 	for (size_t n = 0; n <= strlen(STAT); n++) {
 		uint64_t value = 9;
 		int r = keyed_get(STAT, n, "inactive_file", &value);
@@ -135,7 +123,7 @@ static void a_line_that_was_cut_off_is_as_if_absent(void **state)
 	}
 }
 
-static void a_line_before_the_key_must_make_sense(void **state)
+PROMISE(a_line_before_the_key_must_make_sense)
 {
 	static const struct {
 		const char *text;
@@ -153,7 +141,6 @@ static void a_line_before_the_key_must_make_sense(void **state)
 		{ "key 1\nkey 2\n", 0 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t value = 9;
 
@@ -163,7 +150,7 @@ static void a_line_before_the_key_must_make_sense(void **state)
 	}
 }
 
-static void meminfo_counts_in_bytes(void **state)
+PROMISE(meminfo_counts_in_bytes)
 {
 	static const struct {
 		const char *text, *key;
@@ -190,7 +177,6 @@ static void meminfo_counts_in_bytes(void **state)
 		{ "", "MemTotal", -ENOENT, 9 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t bytes = 9;
 		int r = meminfo_get(table[i].text, strlen(table[i].text), table[i].key, &bytes);
@@ -200,7 +186,7 @@ static void meminfo_counts_in_bytes(void **state)
 	}
 }
 
-static void a_limit_is_a_number_or_max_and_a_newline(void **state)
+PROMISE(a_limit_is_a_number_or_max_and_a_newline)
 {
 	static const struct {
 		const char *text;
@@ -226,7 +212,6 @@ static void a_limit_is_a_number_or_max_and_a_newline(void **state)
 		{ "4M\n", -EBADMSG, 9 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t bytes = 9;
 		int r = limit_parse(table[i].text, strlen(table[i].text), &bytes);
@@ -234,21 +219,4 @@ static void a_limit_is_a_number_or_max_and_a_newline(void **state)
 		if (r != table[i].r || bytes != table[i].bytes)
 			fail_msg("\"%s\" gave %d", table[i].text, r);
 	}
-}
-
-TEST_GROUP(keyed)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_event_lands_in_its_place),
-		cmocka_unit_test(events_a_kernel_does_not_have_stay_0),
-		cmocka_unit_test(what_is_no_memory_events_is_refused_and_nothing_is_written),
-		cmocka_unit_test(events_cut_off_inside_a_line_are_refused),
-		cmocka_unit_test(one_key_is_found_by_its_whole_name),
-		cmocka_unit_test(a_line_that_was_cut_off_is_as_if_absent),
-		cmocka_unit_test(a_line_before_the_key_must_make_sense),
-		cmocka_unit_test(meminfo_counts_in_bytes),
-		cmocka_unit_test(a_limit_is_a_number_or_max_and_a_newline),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

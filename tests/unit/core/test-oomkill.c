@@ -4,12 +4,6 @@
  *
  * The lines are of real kernels: 6.18 with the memory controller on v1, and 6.12.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "../unit.h"
 #include "core/oomkill.h"
 
@@ -24,11 +18,10 @@ static bool line(struct oom_kill *kill, const char *text)
 	return oom_kill_line(kill, text, strlen(text));
 }
 
-static void a_report_gives_the_task_its_cgroup_the_limit_and_its_numbers(void **state)
+PROMISE(a_report_gives_the_task_its_cgroup_the_limit_and_its_numbers)
 {
 	struct oom_kill k = { 0 };
 
-	(void)state;
 	assert_false(line(
 		&k,
 		"python3 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"));
@@ -49,11 +42,10 @@ static void a_report_gives_the_task_its_cgroup_the_limit_and_its_numbers(void **
 		"Memory cgroup out of memory: Killed process 14746 (python3) total-vm:82104kB"));
 }
 
-static void without_a_limit_it_is_the_machine(void **state)
+PROMISE(without_a_limit_it_is_the_machine)
 {
 	struct oom_kill k = { .usage_bytes = 1, .limit_bytes = 1 };
 
-	(void)state;
 	assert_true(line(
 		&k,
 		"oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/system.slice/x.service,task=x,pid=7,uid=33"));
@@ -63,11 +55,10 @@ static void without_a_limit_it_is_the_machine(void **state)
 	assert_int_equal(k.limit_bytes, 0);
 }
 
-static void names_may_hold_anything(void **state)
+PROMISE(names_may_hold_anything)
 {
 	struct oom_kill k = { 0 };
 
-	(void)state;
 	assert_true(line(
 		&k,
 		"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/a,b=c,task_memcg=/a,b=c/d\\x2de,task=x,pid=1,uid=0,pid=23,uid=0"));
@@ -77,11 +68,10 @@ static void names_may_hold_anything(void **state)
 	assert_int_equal(k.pid, 23);
 }
 
-static void half_a_line_changes_nothing(void **state)
+PROMISE(half_a_line_changes_nothing)
 {
 	const struct oom_kill before = { .cgroup = "/x", .task = "y", .pid = 5 };
 
-	(void)state;
 	for (size_t n = 0; n < strlen(VICTIM) - 1; n++) { /* "uid=" is enough */
 		struct oom_kill k = before;
 
@@ -92,7 +82,7 @@ static void half_a_line_changes_nothing(void **state)
 	}
 }
 
-static void what_makes_no_sense_is_refused(void **state)
+PROMISE(what_makes_no_sense_is_refused)
 {
 	static const char *const lines[] = {
 		"oom-kill:",
@@ -110,7 +100,6 @@ static void what_makes_no_sense_is_refused(void **state)
 	};
 	const struct oom_kill before = { .cgroup = "/x", .task = "y", .pid = 5, .usage_bytes = 7 };
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
 		struct oom_kill k = before;
 
@@ -119,17 +108,4 @@ static void what_makes_no_sense_is_refused(void **state)
 		assert_memory_equal(&k, &before, sizeof(k));
 	}
 	assert_false(oom_kill_line(&(struct oom_kill){ 0 }, NULL, 0));
-}
-
-TEST_GROUP(oomkill)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_report_gives_the_task_its_cgroup_the_limit_and_its_numbers),
-		cmocka_unit_test(without_a_limit_it_is_the_machine),
-		cmocka_unit_test(names_may_hold_anything),
-		cmocka_unit_test(half_a_line_changes_nothing),
-		cmocka_unit_test(what_makes_no_sense_is_refused),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,21 +4,14 @@
  *
  * Links policy.o and window.o. What a script is, policy-script.h explains.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "../unit.h"
 #include "policy-script.h"
 
 /* ---- alarms ---------------------------------------------------------------------------------- */
 
-static void a_false_first_alarm_is_not_told(void **state)
+PROMISE(a_false_first_alarm_is_not_told)
 {
 	/* unprivileged triggers compare their first window with all stall since the cgroup was made */
-	(void)state;
 	PLAY(&defaults,
 	     { "the kernel rings, nothing grew", SEC(2), POLICY_ALARM, .asked = true, AT(MS(20)) },
 	     { "a window of samples", .run = MS(1999) }, { "the last of them", DUE, AT(MS(100)) },
@@ -31,9 +24,8 @@ static void a_false_first_alarm_is_not_told(void **state)
 			  .avg10 = 300, .asked = true, AT(MS(20)) });
 }
 
-static void a_burst_long_after_a_rest_is_seen(void **state)
+PROMISE(a_burst_long_after_a_rest_is_seen)
 {
-	(void)state;
 	PLAY(&defaults, { "the alarm vouches for early", HOUR, POLICY_ALARM, .stall = MS(90),
 			  .told = NEUTRAL, .reason = REASON_STALL, AT(MS(180)) });
 	PLAY(&defaults, { "avg10 for low: 10 % of 2 s", HOUR, POLICY_ALARM, .stall = MS(210),
@@ -49,9 +41,8 @@ static void a_burst_long_after_a_rest_is_seen(void **state)
 }
 
 /* What grew since the last sample, an hour ago, may have grown just now, and go on at that pace. */
-static void after_an_alarm_low_is_looked_for_when_it_could_be_reached(void **state)
+PROMISE(after_an_alarm_low_is_looked_for_when_it_could_be_reached)
 {
-	(void)state;
 	PLAY(&defaults,
 	     { "over early", HOUR, POLICY_ALARM, .stall = MS(60), .avg10 = 60, .told = NEUTRAL,
 	       .reason = REASON_STALL, AT(MS(140)) },
@@ -67,11 +58,10 @@ static void after_an_alarm_low_is_looked_for_when_it_could_be_reached(void **sta
 			  .avg10 = 60, .told = NEUTRAL, .reason = REASON_STALL, AT(MS(140)) });
 }
 
-static void an_alarm_vouches_for_its_own_kind_of_stall_only(void **state)
+PROMISE(an_alarm_vouches_for_its_own_kind_of_stall_only)
 {
 	struct policy_options o = defaults;
 
-	(void)state;
 	o.critical = (struct trigger){ PSI_FULL, MS(20), SEC(2) };
 	PLAY(&o, { "some rang, full grew long ago", HOUR, POLICY_ALARM, .stall = MS(90),
 		   .full = MS(50), .told = NEUTRAL, .reason = REASON_STALL, ANY });
@@ -90,9 +80,8 @@ static void an_alarm_vouches_for_its_own_kind_of_stall_only(void **state)
 		   .told = LOW, .reason = REASON_STALL, ANY });
 }
 
-static void old_slow_growth_is_not_taken_for_a_burst(void **state)
+PROMISE(old_slow_growth_is_not_taken_for_a_burst)
 {
-	(void)state;
 	PLAY(&defaults,
 	     { "half a minute of stall in an hour", HOUR, .stall = SEC(30), .listen = true },
 	     { "and memory.events rings", HOUR, POLICY_EVENTS, .stall = SEC(30), .asked = true,
@@ -109,7 +98,7 @@ static void old_slow_growth_is_not_taken_for_a_burst(void **state)
 			  .reason = REASON_STALL, AT(MS(250)) });
 }
 
-static void empty_alarms_of_memory_events_back_off(void **state)
+PROMISE(empty_alarms_of_memory_events_back_off)
 {
 	static const struct row rings = { "memory.events rings", HOUR, POLICY_EVENTS, .asked = true,
 					  AT(MS(10)) };
@@ -120,7 +109,6 @@ static void empty_alarms_of_memory_events_back_off(void **state)
 	static const struct row over = { "the end of the hold", DUE, .listen = true };
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	for (unsigned i = 0; i < 12; i++) {
 		uint64_t hold = MIN(MS(100) << i, SEC(10));
@@ -153,28 +141,25 @@ static void empty_alarms_of_memory_events_back_off(void **state)
 	one_step(&s, &(struct row){ "empty, for the first time again", DUE, AT(MS(100)) });
 }
 
-static void memory_events_in_a_stalling_neutral_is_no_empty_alarm(void **state)
+PROMISE(memory_events_in_a_stalling_neutral_is_no_empty_alarm)
 {
-	(void)state;
 	PLAY(&defaults, TO_NEUTRAL, { "it was in the queue", MS(1), POLICY_EVENTS, AT(MS(500)) },
 	     { "no hold follows", MS(1), POLICY_SIGNAL, .signal = HIGH, .told = HIGH,
 	       .reason = REASON_SIGNAL, .listen = true });
 }
 
-static void the_end_of_a_hold_is_no_faster_than_the_pace(void **state)
+PROMISE(the_end_of_a_hold_is_no_faster_than_the_pace)
 {
-	(void)state;
 	PLAY(&defaults, { "memory.events rings", HOUR, POLICY_EVENTS, .asked = true, AT(MS(10)) },
 	     { "a window of samples", .run = MS(1999) }, { "empty", DUE, AT(MS(100)) },
 	     { "a look for another reason, just before", MS(99), AT(MS(20)) },
 	     { "listening", DUE, .listen = true });
 }
 
-static void an_alarm_at_the_end_of_a_probe_begins_another(void **state)
+PROMISE(an_alarm_at_the_end_of_a_probe_begins_another)
 {
 	struct policy_options o = defaults;
 
-	(void)state;
 	PLAY(&o, { "an alarm", HOUR, POLICY_ALARM, .asked = true, AT(MS(20)) },
 	     { "a second one in the middle does not prolong it", SEC(1), POLICY_ALARM,
 	       .asked = true, ANY },
@@ -194,11 +179,10 @@ static void an_alarm_at_the_end_of_a_probe_begins_another(void **state)
 
 /* ---- out of memory --------------------------------------------------------------------------- */
 
-static void an_oom_is_low_and_critical_without_any_stall(void **state)
+PROMISE(an_oom_is_low_and_critical_without_any_stall)
 {
 	struct script s;
 
-	(void)state;
 	PLAY(&defaults,
 	     { "from High", HOUR, POLICY_EVENTS, .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
 	       AT(MS(250)) },
@@ -241,11 +225,10 @@ static void an_oom_is_low_and_critical_without_any_stall(void **state)
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
-static void a_source_without_psi_lives_on_signals(void **state)
+PROMISE(a_source_without_psi_lives_on_signals)
 {
 	struct script s = { .now = START, .blind = true };
 
-	(void)state;
 	policy_init(&s.policy, &defaults);
 	PLAY_ON(&s, { "the start", 0, .asked = true, .listen = true },
 		{ "a byte in the FIFO", HOUR, POLICY_SIGNAL, .signal = LOW, .told = LOW,
@@ -275,9 +258,8 @@ static void a_source_without_psi_lives_on_signals(void **state)
 		  .told = CRITICAL, .reason = REASON_SIGNAL, AT(SEC(4)) });
 }
 
-static void simulated_levels_are_told_and_end_as_others(void **state)
+PROMISE(simulated_levels_are_told_and_end_as_others)
 {
-	(void)state;
 	PLAY(&defaults,
 	     { "Low", HOUR, POLICY_SIGNAL, .signal = LOW, .by = REASON_SIMULATED, .told = LOW,
 	       .reason = REASON_SIMULATED, AT(MS(250)) },
@@ -300,11 +282,10 @@ static void simulated_levels_are_told_and_end_as_others(void **state)
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
-static void another_source_begins_with_a_baseline(void **state)
+PROMISE(another_source_begins_with_a_baseline)
 {
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_LOW);
 	policy_forget(&s.policy);
@@ -318,11 +299,10 @@ static void another_source_begins_with_a_baseline(void **state)
 		  .reason = REASON_OOM, ANY });
 }
 
-static void a_cgroup_of_the_same_name_begins_with_a_baseline(void **state)
+PROMISE(a_cgroup_of_the_same_name_begins_with_a_baseline)
 {
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_NEUTRAL);
 	s.sample.some_usec = s.sample.full_usec = 0;
@@ -337,12 +317,11 @@ static void a_cgroup_of_the_same_name_begins_with_a_baseline(void **state)
 		  ANY });
 }
 
-static void the_beginning_of_the_stall_is_told(void **state)
+PROMISE(the_beginning_of_the_stall_is_told)
 {
 	uint64_t first;
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s,
 		{ "a little, of which nobody takes notice", SEC(1), .stall = MS(5),
@@ -381,27 +360,4 @@ static void the_beginning_of_the_stall_is_told(void **state)
 	PLAY_ON(&s, { "no stall at all", SEC(1), POLICY_ALARM, .is_short = true, .asked = true,
 		      .told = NEUTRAL, .reason = REASON_HEADROOM, ANY });
 	assert_int_equal(s.verdict.since_usec, 0);
-}
-
-TEST_GROUP(policy_alarms)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_false_first_alarm_is_not_told),
-		cmocka_unit_test(after_an_alarm_low_is_looked_for_when_it_could_be_reached),
-		cmocka_unit_test(a_burst_long_after_a_rest_is_seen),
-		cmocka_unit_test(an_alarm_vouches_for_its_own_kind_of_stall_only),
-		cmocka_unit_test(old_slow_growth_is_not_taken_for_a_burst),
-		cmocka_unit_test(empty_alarms_of_memory_events_back_off),
-		cmocka_unit_test(memory_events_in_a_stalling_neutral_is_no_empty_alarm),
-		cmocka_unit_test(the_end_of_a_hold_is_no_faster_than_the_pace),
-		cmocka_unit_test(an_alarm_at_the_end_of_a_probe_begins_another),
-		cmocka_unit_test(an_oom_is_low_and_critical_without_any_stall),
-		cmocka_unit_test(a_source_without_psi_lives_on_signals),
-		cmocka_unit_test(simulated_levels_are_told_and_end_as_others),
-		cmocka_unit_test(another_source_begins_with_a_baseline),
-		cmocka_unit_test(a_cgroup_of_the_same_name_begins_with_a_baseline),
-		cmocka_unit_test(the_beginning_of_the_stall_is_told),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,12 +5,6 @@
  *
  * Links policy.o and window.o. What a script is, policy-script.h explains.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "../unit.h"
 #include "policy-script.h"
 
@@ -23,11 +17,10 @@ static void begin_with(struct script *s, enum level level, bool critical)
 	assert_int_equal(s->policy.level, level);
 }
 
-static void a_resumed_low_is_followed_by_neutral_and_high(void **state)
+PROMISE(a_resumed_low_is_followed_by_neutral_and_high)
 {
 	struct script s;
 
-	(void)state;
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step tells nothing", 0, AT(MS(250)) },
 		{ "two windows of low later", .run = MS(4500), .told = NEUTRAL,
@@ -38,12 +31,11 @@ static void a_resumed_low_is_followed_by_neutral_and_high(void **state)
 }
 
 /* A tenth of the time is over half of low, however little of the window was seen. */
-static void a_resumed_low_that_goes_on_does_not_end(void **state)
+PROMISE(a_resumed_low_that_goes_on_does_not_end)
 {
 	struct policy_options o = defaults;
 	struct script s;
 
-	(void)state;
 	o.quiet_usec = MS(500);
 	begin(&s, &o);
 	s.now += HOUR;
@@ -56,12 +48,11 @@ static void a_resumed_low_that_goes_on_does_not_end(void **state)
 }
 
 /* A process that was just started knows of no sample before. */
-static void a_level_may_be_resumed_before_the_first_sample(void **state)
+PROMISE(a_level_may_be_resumed_before_the_first_sample)
 {
 	static const enum level levels[] = { LEVEL_LOW, LEVEL_NEUTRAL };
 	static const struct row first = { "the baseline", 0, WITHIN(MS(20), MS(500)) };
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
 		struct script s = { .now = START };
 
@@ -75,22 +66,20 @@ static void a_level_may_be_resumed_before_the_first_sample(void **state)
 	}
 }
 
-static void rearm_runs_from_where_it_was_resumed(void **state)
+PROMISE(rearm_runs_from_where_it_was_resumed)
 {
 	struct script s;
 
-	(void)state;
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
 		{ "a fifth of the time", .run = (8192 * USEC_PER_MSEC) - 1, .stall = MS(1640) },
 		{ "rearm", DUE, .stall = 1, .told = LOW, .reason = REASON_REPEAT, AT(MS(250)) });
 }
 
-static void only_a_turn_to_critical_is_told_at_once(void **state)
+PROMISE(only_a_turn_to_critical_is_told_at_once)
 {
 	struct script s;
 
-	(void)state;
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
 		{ "whole tasks stall", MS(200), .stall = MS(100), .full = MS(100), .told = CRITICAL,
@@ -102,11 +91,10 @@ static void only_a_turn_to_critical_is_told_at_once(void **state)
 		  AT(MS(250)) });
 }
 
-static void a_resumed_neutral_becomes_low_or_high(void **state)
+PROMISE(a_resumed_neutral_becomes_low_or_high)
 {
 	struct script s;
 
-	(void)state;
 	begin_with(&s, LEVEL_NEUTRAL, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(500)) },
 		{ "over low", MS(500), .stall = MS(200), .told = LOW, .reason = REASON_STALL,
@@ -118,11 +106,10 @@ static void a_resumed_neutral_becomes_low_or_high(void **state)
 		  .from = SEC(10), .to = MS(10500) });
 }
 
-static void a_resumed_high_rests_whatever_was_before(void **state)
+PROMISE(a_resumed_high_rests_whatever_was_before)
 {
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_LOW);
 	policy_resume(&s.policy, LEVEL_HIGH, false, s.now);
@@ -133,31 +120,14 @@ static void a_resumed_high_rests_whatever_was_before(void **state)
 }
 
 /* ... by which it may become Low itself soon. */
-static void a_worse_level_keeps_what_was_measured(void **state)
+PROMISE(a_worse_level_keeps_what_was_measured)
 {
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s, { "180 ms", SEC(1), POLICY_ALARM, .stall = MS(180), .told = NEUTRAL,
 		      .reason = REASON_STALL, WITHIN(MS(20), MS(100)) });
 	policy_resume(&s.policy, LEVEL_NEUTRAL, false, s.now);
 	PLAY_ON(&s, { "and 20 ms", MS(20), .stall = MS(20), .told = LOW, .reason = REASON_STALL,
 		      AT(MS(250)) });
-}
-
-TEST_GROUP(policy_resume)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_resumed_low_is_followed_by_neutral_and_high),
-		cmocka_unit_test(a_resumed_low_that_goes_on_does_not_end),
-		cmocka_unit_test(a_level_may_be_resumed_before_the_first_sample),
-		cmocka_unit_test(rearm_runs_from_where_it_was_resumed),
-		cmocka_unit_test(only_a_turn_to_critical_is_told_at_once),
-		cmocka_unit_test(a_resumed_neutral_becomes_low_or_high),
-		cmocka_unit_test(a_resumed_high_rests_whatever_was_before),
-		cmocka_unit_test(a_worse_level_keeps_what_was_measured),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,12 +11,6 @@
  *
  * PSIBRIDGE_SEED=n walks another way. The seed is printed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
 
 #include "../unit.h"
@@ -394,24 +388,14 @@ static void walk(size_t set, uint64_t steps)
 	assert_in_range(j->repeats, 3, UINT64_MAX);
 }
 
-static void ten_million_random_steps_keep_every_promise(void **state)
+PROMISE(ten_million_random_steps_keep_every_promise)
 {
 	const char *text = getenv("PSIBRIDGE_SEED");
 
-	(void)state;
 	seed = text ? strtoull(text, NULL, 0) : 20240229;
 	seed = seed ? seed : 1;
 	print_message("PSIBRIDGE_SEED=%llu\n", (unsigned long long)seed);
 	seed *= 0x9e3779b97f4a7c15;
 	for (size_t set = 0; set < ELEMENTSOF(sets); set++)
 		walk(set, STEPS / ELEMENTSOF(sets));
-}
-
-TEST_GROUP(policy_walk)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ten_million_random_steps_keep_every_promise),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

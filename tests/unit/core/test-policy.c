@@ -4,22 +4,15 @@
  *
  * Links policy.o and window.o. What a script is, policy-script.h explains.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "../unit.h"
 #include "policy-script.h"
 
 /* ---- the way up ------------------------------------------------------------------------------ */
 
-static void at_rest_nothing_wakes_us(void **state)
+PROMISE(at_rest_nothing_wakes_us)
 {
 	struct policy p;
 
-	(void)state;
 	PLAY(&defaults, { "an early sample changes nothing", SEC(1), .listen = true },
 	     { "nor does a safety sample", SEC(10), .listen = true },
 	     { "nor one with growth under early", MS(1900), .stall = 19999, .listen = true },
@@ -28,9 +21,8 @@ static void at_rest_nothing_wakes_us(void **state)
 	assert_int_equal(p.level, LEVEL_HIGH);
 }
 
-static void stall_over_early_is_neutral(void **state)
+PROMISE(stall_over_early_is_neutral)
 {
-	(void)state;
 	PLAY(&defaults, TO_NEUTRAL);
 	PLAY(&defaults,
 	     { "a microsecond under early", SEC(1), POLICY_ALARM, .stall = 19999, .asked = true,
@@ -43,9 +35,8 @@ static void stall_over_early_is_neutral(void **state)
 			  .told = NEUTRAL, .reason = REASON_STALL, AT(MS(20)) });
 }
 
-static void stall_over_low_is_low(void **state)
+PROMISE(stall_over_low_is_low)
 {
-	(void)state;
 	PLAY(&defaults, TO_LOW);
 	PLAY(&defaults, TO_NEUTRAL, { "199.999 ms", MS(500), .stall = 179999, AT(MS(20)) },
 	     { "one more", MS(20), .stall = 1, .told = LOW, .reason = REASON_STALL, AT(MS(250)) });
@@ -56,9 +47,8 @@ static void stall_over_low_is_low(void **state)
 			  .stall = MS(200), .told = LOW, .reason = REASON_STALL, AT(MS(250)) });
 }
 
-static void stall_over_critical_is_low_and_critical(void **state)
+PROMISE(stall_over_critical_is_low_and_critical)
 {
-	(void)state;
 	PLAY(&defaults, { "straight from High", SEC(1), POLICY_ALARM, .stall = MS(250),
 			  .full = MS(100), .told = CRITICAL, .reason = REASON_STALL, AT(MS(250)) });
 	PLAY(&defaults, { "critical implies Low", SEC(1), POLICY_ALARM, .stall = MS(100),
@@ -70,9 +60,8 @@ static void stall_over_critical_is_low_and_critical(void **state)
 			  .full = 99999, .told = LOW, .reason = REASON_STALL, AT(MS(20)) });
 }
 
-static void the_turn_to_critical_is_told_at_once_and_once(void **state)
+PROMISE(the_turn_to_critical_is_told_at_once_and_once)
 {
-	(void)state;
 	PLAY(&defaults, TO_LOW,
 	     { "99.999 ms of full", MS(100), .stall = MS(100), .full = 99999, AT(MS(20)) },
 	     { "one more: 120 ms after Low", MS(20), .full = 1, .told = CRITICAL,
@@ -84,11 +73,10 @@ static void the_turn_to_critical_is_told_at_once_and_once(void **state)
 	       ANY });
 }
 
-static void the_nearest_of_three_thresholds_sets_the_pace_of_a_probe(void **state)
+PROMISE(the_nearest_of_three_thresholds_sets_the_pace_of_a_probe)
 {
 	struct policy_options o = defaults;
 
-	(void)state;
 	o.early = (struct trigger){ PSI_SOME, MS(500), SEC(10) };
 	o.critical = (struct trigger){ PSI_FULL, MS(500), SEC(10) };
 	o.low = (struct trigger){ PSI_SOME, MS(20), MS(100) };
@@ -100,9 +88,8 @@ static void the_nearest_of_three_thresholds_sets_the_pace_of_a_probe(void **stat
 	     { "critical: the same", DUE, AT(MS(25)) }, { "and so on", DUE, AT(MS(25)) });
 }
 
-static void a_stall_that_begins_is_seen_at_the_next_look(void **state)
+PROMISE(a_stall_that_begins_is_seen_at_the_next_look)
 {
-	(void)state;
 	/* where a threshold is near the next look is soon, where it is far a quarter of the window away */
 	PLAY(&defaults, { "nothing grew", SEC(1), POLICY_ALARM, .asked = true, AT(MS(20)) },
 	     { "20", DUE, AT(MS(40)) }, { "40", DUE, AT(MS(80)) }, { "80", DUE, AT(MS(160)) },
@@ -123,9 +110,8 @@ static void a_stall_that_begins_is_seen_at_the_next_look(void **state)
 
 /* ---- Low, again and over --------------------------------------------------------------------- */
 
-static void low_is_repeated_after_rearm_and_not_before(void **state)
+PROMISE(low_is_repeated_after_rearm_and_not_before)
 {
-	(void)state;
 	PLAY(&defaults, TO_LOW, { "half of the time, 8.191 s", .run = MS(8191), .stall = MS(4096) },
 	     { "8.192 s", DUE, .stall = 500, .told = LOW, .reason = REASON_REPEAT, AT(MS(250)) },
 	     { "again", .run = MS(8192), .stall = MS(4096), .told = LOW, .reason = REASON_REPEAT,
@@ -145,9 +131,8 @@ static void low_is_repeated_after_rearm_and_not_before(void **state)
 	       .told = CRITICAL, .reason = REASON_STALL, AT(MS(250)) });
 }
 
-static void between_half_of_low_and_low_nothing_is_told(void **state)
+PROMISE(between_half_of_low_and_low_nothing_is_told)
 {
-	(void)state;
 	PLAY(&defaults, TO_LOW, { "7 % for a minute", .run = SEC(60), .stall = MS(4200) },
 	     { "low again: the repeat is overdue", SEC(1), .stall = MS(200), .told = LOW,
 	       .reason = REASON_REPEAT, AT(MS(250)) });
@@ -156,9 +141,8 @@ static void between_half_of_low_and_low_nothing_is_told(void **state)
 	       .reason = REASON_CALM, .from = SEC(4), .to = MS(6300) });
 }
 
-static void low_is_always_followed_by_neutral_or_high(void **state)
+PROMISE(low_is_always_followed_by_neutral_or_high)
 {
-	(void)state;
 	/* 200 ms in one second: under 100 ms when half of that second is out of the window */
 	PLAY(&defaults, TO_LOW,
 	     { "no stall", .run = SEC(7), .told = NEUTRAL, .reason = REASON_CALM,
@@ -177,12 +161,11 @@ static void low_is_always_followed_by_neutral_or_high(void **state)
 	       .from = MS(4500), .to = SEC(6) });
 }
 
-static void quiet_is_two_windows_of_low_unless_it_is_given(void **state)
+PROMISE(quiet_is_two_windows_of_low_unless_it_is_given)
 {
 	struct policy_options o = defaults;
 	struct policy p;
 
-	(void)state;
 	policy_init(&p, &o);
 	assert_int_equal(p.options.quiet_usec, SEC(4));
 	o.low.window_usec = SEC(10);
@@ -195,9 +178,8 @@ static void quiet_is_two_windows_of_low_unless_it_is_given(void **state)
 
 /* ---- Neutral and its end --------------------------------------------------------------------- */
 
-static void high_comes_back_after_calm_and_with_headroom(void **state)
+PROMISE(high_comes_back_after_calm_and_with_headroom)
 {
-	(void)state;
 	/* under 20 ms as soon as any of that second is out of the window: 1 s after it ended */
 	PLAY(&defaults, TO_NEUTRAL,
 	     { "no stall", .run = SEC(12), .told = HIGH, .reason = REASON_CALM, .from = MS(10500),
@@ -215,11 +197,10 @@ static void high_comes_back_after_calm_and_with_headroom(void **state)
 	       .from = SEC(11), .to = MS(12500) });
 }
 
-static void without_headroom_neutral_stays_and_looks_less_and_less_often(void **state)
+PROMISE(without_headroom_neutral_stays_and_looks_less_and_less_often)
 {
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_NEUTRAL, { "calm, but short", .run = MS(10600), .is_short = true });
 	for (uint64_t pace = SEC(1); pace <= SEC(64); pace *= 2) {
@@ -237,9 +218,8 @@ static void without_headroom_neutral_stays_and_looks_less_and_less_often(void **
 		  .listen = true });
 }
 
-static void only_a_tick_is_a_step_of_the_back_off(void **state)
+PROMISE(only_a_tick_is_a_step_of_the_back_off)
 {
-	(void)state;
 	PLAY(&defaults, TO_NEUTRAL, { "calm, but short", .run = MS(10600), .is_short = true },
 	     { "1 s", DUE, .is_short = true, .asked = true, AT(SEC(1)), .listen = true },
 	     { "2 s", DUE, .is_short = true, .asked = true, AT(SEC(2)), .listen = true },
@@ -248,11 +228,10 @@ static void only_a_tick_is_a_step_of_the_back_off(void **state)
 	     { "4 s", DUE, .is_short = true, .asked = true, AT(SEC(4)), .listen = true });
 }
 
-static void the_back_off_begins_anew_after_low(void **state)
+PROMISE(the_back_off_begins_anew_after_low)
 {
 	struct policy_options o = defaults;
 
-	(void)state;
 	o.calm_usec = SEC(1);
 	PLAY(&o,
 	     { "short", SEC(1), POLICY_ALARM, .is_short = true, .asked = true, .told = NEUTRAL,
@@ -266,9 +245,8 @@ static void the_back_off_begins_anew_after_low(void **state)
 	       .listen = true });
 }
 
-static void a_stall_wakes_idle_neutral(void **state)
+PROMISE(a_stall_wakes_idle_neutral)
 {
-	(void)state;
 	PLAY(&defaults, TO_NEUTRAL, { "idle", .run = SEC(40), .is_short = true },
 	     { "a stall", SEC(1), POLICY_ALARM, .stall = MS(30), .is_short = true, AT(MS(180)) },
 	     { "and calm", .run = MS(9900), .is_short = true },
@@ -281,11 +259,10 @@ static void a_stall_wakes_idle_neutral(void **state)
 	       AT(MS(250)) });
 }
 
-static void an_idle_neutral_that_keeps_being_rung_listens_less_and_less(void **state)
+PROMISE(an_idle_neutral_that_keeps_being_rung_listens_less_and_less)
 {
 	struct script s;
 
-	(void)state;
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_NEUTRAL, { "idle", .run = SEC(60), .is_short = true });
 	for (uint64_t hold = MS(100); hold <= MS(12800); hold *= 2) {
@@ -300,11 +277,10 @@ static void an_idle_neutral_that_keeps_being_rung_listens_less_and_less(void **s
 	}
 }
 
-static void little_headroom_is_neutral_even_without_stalls(void **state)
+PROMISE(little_headroom_is_neutral_even_without_stalls)
 {
 	struct script s = { .now = START };
 
-	(void)state;
 	s.sample = (struct policy_sample){ .some_usec = SEC(700) };
 	policy_init(&s.policy, &defaults);
 	PLAY_ON(&s,
@@ -318,11 +294,10 @@ static void little_headroom_is_neutral_even_without_stalls(void **state)
 			  .told = NEUTRAL, .reason = REASON_HEADROOM, AT(MS(500)) });
 }
 
-static void headroom_is_never_asked_for_when_it_is_off(void **state)
+PROMISE(headroom_is_never_asked_for_when_it_is_off)
 {
 	struct policy_options o = defaults;
 
-	(void)state;
 	o.headroom_percent = 0;
 	PLAY(&o, { "an alarm", SEC(1), POLICY_ALARM, AT(MS(20)) },
 	     { "Neutral", SEC(1), .stall = MS(20), .told = NEUTRAL, .reason = REASON_STALL,
@@ -333,7 +308,7 @@ static void headroom_is_never_asked_for_when_it_is_off(void **state)
 
 /* ---- other windows --------------------------------------------------------------------------- */
 
-static void long_windows_work(void **state)
+PROMISE(long_windows_work)
 {
 	static const struct policy_options o = {
 		.early = { PSI_SOME, MS(100), SEC(10) },
@@ -343,7 +318,6 @@ static void long_windows_work(void **state)
 		.calm_usec = SEC(10),
 	};
 
-	(void)state;
 	PLAY(&o,
 	     { "999.999 ms in 5 s", SEC(5), POLICY_ALARM, .stall = 999999, .told = NEUTRAL,
 	       .reason = REASON_STALL, AT(MS(20)) },
@@ -358,7 +332,7 @@ static void long_windows_work(void **state)
 	       .from = 0, .to = SEC(1) });
 }
 
-static void short_windows_work(void **state)
+PROMISE(short_windows_work)
 {
 	static const struct policy_options o = {
 		.early = { PSI_SOME, MS(5), MS(100) },
@@ -368,7 +342,6 @@ static void short_windows_work(void **state)
 		.calm_usec = MS(500),
 	};
 
-	(void)state;
 	PLAY(&o,
 	     { "5 ms", MS(50), POLICY_ALARM, .stall = MS(5), .told = NEUTRAL,
 	       .reason = REASON_STALL, AT(MS(25)) },
@@ -380,33 +353,4 @@ static void short_windows_work(void **state)
 	     { "calm", .run = MS(600), .told = HIGH, .reason = REASON_CALM, .from = MS(100),
 	       .to = MS(500) },
 	     { "rest", MS(100), .listen = true });
-}
-
-TEST_GROUP(policy)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(at_rest_nothing_wakes_us),
-		cmocka_unit_test(stall_over_early_is_neutral),
-		cmocka_unit_test(stall_over_low_is_low),
-		cmocka_unit_test(stall_over_critical_is_low_and_critical),
-		cmocka_unit_test(the_turn_to_critical_is_told_at_once_and_once),
-		cmocka_unit_test(the_nearest_of_three_thresholds_sets_the_pace_of_a_probe),
-		cmocka_unit_test(a_stall_that_begins_is_seen_at_the_next_look),
-		cmocka_unit_test(low_is_repeated_after_rearm_and_not_before),
-		cmocka_unit_test(between_half_of_low_and_low_nothing_is_told),
-		cmocka_unit_test(low_is_always_followed_by_neutral_or_high),
-		cmocka_unit_test(quiet_is_two_windows_of_low_unless_it_is_given),
-		cmocka_unit_test(high_comes_back_after_calm_and_with_headroom),
-		cmocka_unit_test(without_headroom_neutral_stays_and_looks_less_and_less_often),
-		cmocka_unit_test(only_a_tick_is_a_step_of_the_back_off),
-		cmocka_unit_test(the_back_off_begins_anew_after_low),
-		cmocka_unit_test(a_stall_wakes_idle_neutral),
-		cmocka_unit_test(an_idle_neutral_that_keeps_being_rung_listens_less_and_less),
-		cmocka_unit_test(little_headroom_is_neutral_even_without_stalls),
-		cmocka_unit_test(headroom_is_never_asked_for_when_it_is_off),
-		cmocka_unit_test(long_windows_work),
-		cmocka_unit_test(short_windows_work),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

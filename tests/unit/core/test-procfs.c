@@ -4,12 +4,6 @@
  *
  * Links procfs.o alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +18,7 @@
 	"1:name=systemd:/user.slice/session-2.scope\n" \
 	"0::/user.slice/user-1000.slice/session-2.scope\n"
 
-static void the_path_is_found_wherever_its_line_stands(void **state)
+PROMISE(the_path_is_found_wherever_its_line_stands)
 {
 	static const struct {
 		const char *text, *controller, *path;
@@ -53,7 +47,6 @@ static void the_path_is_found_wherever_its_line_stands(void **state)
 		{ "7::/no\n0:name=x:/no\n0::/yes\n", NULL, "/yes" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const char *text = table[i].text, *controller = table[i].controller;
 		char buf[CGPATH_MAX] = "";
@@ -65,7 +58,7 @@ static void the_path_is_found_wherever_its_line_stands(void **state)
 	}
 }
 
-static void what_is_no_path_of_ours_is_told_apart_and_nothing_is_written(void **state)
+PROMISE(what_is_no_path_of_ours_is_told_apart_and_nothing_is_written)
 {
 	static const struct {
 		const char *text, *controller;
@@ -105,7 +98,6 @@ static void what_is_no_path_of_ours_is_told_apart_and_nothing_is_written(void **
 		{ "0", NULL, -EBADMSG },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const char *text = table[i].text, *controller = table[i].controller;
 		char buf[CGPATH_MAX] = "before";
@@ -120,13 +112,12 @@ static void what_is_no_path_of_ours_is_told_apart_and_nothing_is_written(void **
 	assert_int_equal(proc_cgroup_v2(NULL, 0, (char[CGPATH_MAX]){ 0 }), -ENOENT);
 }
 
-static void a_path_fills_the_buffer_and_no_more(void **state)
+PROMISE(a_path_fills_the_buffer_and_no_more)
 {
 	static char text[CGPATH_MAX + 16];
 	char buf[CGPATH_MAX + 1];
 	size_t n;
 
-	(void)state;
 	buf[CGPATH_MAX] = 0x5a;
 	memset(text, 'a', sizeof(text));
 	memcpy(text, "0::/", 4);
@@ -163,7 +154,7 @@ static unsigned find(const char *text, const char *controller, struct cgmount *r
 	return n;
 }
 
-static void the_mount_is_found_and_unescaped(void **state)
+PROMISE(the_mount_is_found_and_unescaped)
 {
 	static const struct {
 		const char *text, *controller, *root, *point;
@@ -197,7 +188,6 @@ static void the_mount_is_found_and_unescaped(void **state)
 		  "/sys/fs/cgroup", false },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		static struct cgmount m;
 
@@ -209,7 +199,7 @@ static void the_mount_is_found_and_unescaped(void **state)
 	}
 }
 
-static void a_path_is_called_differently_under_each_mount(void **state)
+PROMISE(a_path_is_called_differently_under_each_mount)
 {
 	static const struct {
 		const char *root, *path, *below; /* NULL: not shown, or not by name */
@@ -239,7 +229,6 @@ static void a_path_is_called_differently_under_each_mount(void **state)
 		{ "/../x", "/../x/y", "/y" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		static struct cgmount m;
 		char buf[CGPATH_MAX] = "before";
@@ -253,7 +242,7 @@ static void a_path_is_called_differently_under_each_mount(void **state)
 	}
 }
 
-static void what_is_no_mount_of_ours_is_told_apart_and_nothing_is_written(void **state)
+PROMISE(what_is_no_mount_of_ours_is_told_apart_and_nothing_is_written)
 {
 	static const struct {
 		const char *text, *controller;
@@ -287,7 +276,6 @@ static void what_is_no_mount_of_ours_is_told_apart_and_nothing_is_written(void *
 		{ "-1 2 0:3 / /cg rw - cgroup2 none rw\n", NULL },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		static struct cgmount m, before;
 
@@ -300,13 +288,12 @@ static void what_is_no_mount_of_ours_is_told_apart_and_nothing_is_written(void *
 	assert_false(mountinfo_line(NULL, 0, NULL, NULL));
 }
 
-static void a_mount_point_fills_the_buffer_and_no_more(void **state)
+PROMISE(a_mount_point_fills_the_buffer_and_no_more)
 {
 	static char text[2 * CGPATH_MAX], name[CGPATH_MAX + 1];
 	static struct cgmount m;
 	int n;
 
-	(void)state;
 	memset(name, 'a', sizeof(name) - 1);
 	name[0] = '/';
 	name[CGPATH_MAX - 1] = '\0';
@@ -318,19 +305,4 @@ static void a_mount_point_fills_the_buffer_and_no_more(void **state)
 	assert_false(mountinfo_line(text, (size_t)n - 1, NULL, &m));
 	n = snprintf(text, sizeof(text), AT("%s", "/"), name);
 	assert_false(mountinfo_line(text, (size_t)n - 1, NULL, &m));
-}
-
-TEST_GROUP(procfs)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_path_is_found_wherever_its_line_stands),
-		cmocka_unit_test(what_is_no_path_of_ours_is_told_apart_and_nothing_is_written),
-		cmocka_unit_test(a_path_fills_the_buffer_and_no_more),
-		cmocka_unit_test(the_mount_is_found_and_unescaped),
-		cmocka_unit_test(a_path_is_called_differently_under_each_mount),
-		cmocka_unit_test(what_is_no_mount_of_ours_is_told_apart_and_nothing_is_written),
-		cmocka_unit_test(a_mount_point_fills_the_buffer_and_no_more),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

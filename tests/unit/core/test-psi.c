@@ -4,12 +4,6 @@
  *
  * Links psi.o alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,11 +20,10 @@ static int parse(const char *text, struct psi *ret)
 	return psi_parse(text, strlen(text), ret);
 }
 
-static void every_number_lands_in_its_place(void **state)
+PROMISE(every_number_lands_in_its_place)
 {
 	struct psi psi;
 
-	(void)state;
 	assert_int_equal(parse(SOME FULL, &psi), 0);
 	assert_int_equal(psi.some.avg10_centi, 123);
 	assert_int_equal(psi.some.avg60_centi, 5);
@@ -42,7 +35,7 @@ static void every_number_lands_in_its_place(void **state)
 	assert_int_equal(psi.full.total_usec, 42);
 }
 
-static void the_biggest_numbers_fit_into_the_buffer_and_the_types(void **state)
+PROMISE(the_biggest_numbers_fit_into_the_buffer_and_the_types)
 {
 	static const char text[] =
 		"some avg10=42949671.99 avg60=0.00 avg300=0.00 total=18446744073709551615\n"
@@ -50,7 +43,6 @@ static void the_biggest_numbers_fit_into_the_buffer_and_the_types(void **state)
 		"total=18446744073709551615\n";
 	struct psi psi;
 
-	(void)state;
 	assert_true(sizeof(text) <= PSI_TEXT_MAX);
 	assert_int_equal(parse(text, &psi), 0);
 	assert_int_equal(psi.some.avg10_centi, UINT64_C(4294967199));
@@ -59,7 +51,7 @@ static void the_biggest_numbers_fit_into_the_buffer_and_the_types(void **state)
 	assert_true(psi.full.total_usec == UINT64_MAX);
 }
 
-static void what_later_kernels_append_is_skipped(void **state)
+PROMISE(what_later_kernels_append_is_skipped)
 {
 	static const char *const texts[] = {
 		SOME FULL "more avg10=0.00 total=1\n",
@@ -68,7 +60,6 @@ static void what_later_kernels_append_is_skipped(void **state)
 	};
 	struct psi psi;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
 		assert_int_equal(parse(texts[i], &psi), 0);
 		assert_int_equal(psi.full.total_usec, 42);
@@ -76,7 +67,7 @@ static void what_later_kernels_append_is_skipped(void **state)
 	assert_int_equal(psi.some.total_usec, 7);
 }
 
-static void what_is_no_pressure_file_is_refused_and_nothing_is_written(void **state)
+PROMISE(what_is_no_pressure_file_is_refused_and_nothing_is_written)
 {
 	static const char *const texts[] = {
 		"",
@@ -111,7 +102,6 @@ static void what_is_no_pressure_file_is_refused_and_nothing_is_written(void **st
 	};
 	struct psi psi, before;
 
-	(void)state;
 	memset(&psi, 0x5a, sizeof(psi));
 	before = psi;
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
@@ -123,23 +113,21 @@ static void what_is_no_pressure_file_is_refused_and_nothing_is_written(void **st
 }
 
 /* total=123456789 cut to total=1234 would look like a counter that ran backwards. */
-static void a_text_cut_off_anywhere_is_refused(void **state)
+PROMISE(a_text_cut_off_anywhere_is_refused)
 {
 	static const char text[] = SOME FULL;
 	struct psi psi;
 
-	(void)state;
 	for (size_t n = 0; n < sizeof(text) - 1; n++)
 		assert_int_equal(psi_parse(text, n, &psi), -EBADMSG);
 	assert_int_equal(psi_parse(text, sizeof(text) - 1, &psi), 0);
 }
 
-static void no_byte_behind_the_size_is_read(void **state)
+PROMISE(no_byte_behind_the_size_is_read)
 {
 	static const char text[] = SOME FULL "some";
 	struct psi psi;
 
-	(void)state;
 	/* without the last newline; what stands behind it must not help */
 	assert_int_equal(psi_parse(text, strlen(SOME FULL) - 1, &psi), -EBADMSG);
 }
@@ -182,11 +170,10 @@ static void assert_line_equal(const struct psi_line *a, const struct psi_line *b
 	assert_true(a->total_usec == b->total_usec);
 }
 
-static void what_the_kernel_would_print_is_read_back(void **state)
+PROMISE(what_the_kernel_would_print_is_read_back)
 {
 	char text[PSI_TEXT_MAX];
 
-	(void)state;
 	for (int i = 0; i < 100000; i++) {
 		struct psi in = { random_line(), random_line() }, out;
 		size_t n = print_line(text, sizeof(text), "some", &in.some);
@@ -196,19 +183,4 @@ static void what_the_kernel_would_print_is_read_back(void **state)
 		assert_line_equal(&in.some, &out.some);
 		assert_line_equal(&in.full, &out.full);
 	}
-}
-
-TEST_GROUP(psi)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_number_lands_in_its_place),
-		cmocka_unit_test(the_biggest_numbers_fit_into_the_buffer_and_the_types),
-		cmocka_unit_test(what_later_kernels_append_is_skipped),
-		cmocka_unit_test(what_is_no_pressure_file_is_refused_and_nothing_is_written),
-		cmocka_unit_test(a_text_cut_off_anywhere_is_refused),
-		cmocka_unit_test(no_byte_behind_the_size_is_read),
-		cmocka_unit_test(what_the_kernel_would_print_is_read_back),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

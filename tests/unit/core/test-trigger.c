@@ -4,12 +4,6 @@
  *
  * Links trigger.o and duration.o.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +11,7 @@
 #include "../unit.h"
 #include "core/trigger.h"
 
-static void both_notations_are_understood(void **state)
+PROMISE(both_notations_are_understood)
 {
 	static const struct {
 		const char *text;
@@ -39,7 +33,6 @@ static void both_notations_are_understood(void **state)
 		{ "some 200ms/2s\n", { PSI_SOME, 200000, 2000000 } },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const struct trigger *want = &table[i].trigger;
 		struct trigger t;
@@ -52,14 +45,13 @@ static void both_notations_are_understood(void **state)
 	}
 }
 
-static void one_newline_or_nul_may_follow_but_not_two(void **state)
+PROMISE(one_newline_or_nul_may_follow_but_not_two)
 {
 	static const char text[] = "some 200000 2000000\0\0";
 	static const char lines[] = "some 200000 2000000\n\n";
 	size_t bare = strlen(text);
 	struct trigger t;
 
-	(void)state;
 	assert_int_equal(trigger_parse(text, bare, &t, NULL), 0);
 	assert_int_equal(trigger_parse(text, bare + 1, &t, NULL), 0);
 	assert_int_equal(trigger_parse(text, bare + 2, &t, NULL), -EINVAL);
@@ -70,7 +62,7 @@ static void one_newline_or_nul_may_follow_but_not_two(void **state)
 	assert_int_equal(t.window_usec, 200000);
 }
 
-static void what_is_wrong_is_said_in_words(void **state)
+PROMISE(what_is_wrong_is_said_in_words)
 {
 #define KIND "it begins with neither some nor full"
 #define LOWER "some and full are written in lower case"
@@ -135,7 +127,6 @@ static void what_is_wrong_is_said_in_words(void **state)
 	};
 	struct trigger t, before;
 
-	(void)state;
 	memset(&t, 0x5a, sizeof(t));
 	before = t;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -151,7 +142,7 @@ static void what_is_wrong_is_said_in_words(void **state)
 	assert_int_equal(trigger_parse(NULL, 0, &t, NULL), -EINVAL);
 }
 
-static void it_is_written_in_either_notation(void **state)
+PROMISE(it_is_written_in_either_notation)
 {
 	static const struct {
 		struct trigger trigger;
@@ -167,7 +158,6 @@ static void it_is_written_in_either_notation(void **state)
 		  "full 18446744073709551615 18446744073709551615" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char buf[TRIGGER_TEXT_MAX];
 
@@ -208,9 +198,8 @@ static struct trigger random_trigger(void)
 	return t;
 }
 
-static void what_is_written_is_read_back(void **state)
+PROMISE(what_is_written_is_read_back)
 {
-	(void)state;
 	for (int i = 0; i < 100000; i++) {
 		struct trigger in = random_trigger(), out;
 		char buf[TRIGGER_TEXT_MAX];
@@ -228,7 +217,7 @@ static void what_is_written_is_read_back(void **state)
 	}
 }
 
-static void a_shorter_window_gets_a_smaller_threshold(void **state)
+PROMISE(a_shorter_window_gets_a_smaller_threshold)
 {
 	static const struct {
 		struct trigger from;
@@ -249,7 +238,6 @@ static void a_shorter_window_gets_a_smaller_threshold(void **state)
 		{ { PSI_SOME, 10000000, 10000000 }, 1, 1 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct trigger t = trigger_rescale(&table[i].from, table[i].window_usec);
 
@@ -259,9 +247,8 @@ static void a_shorter_window_gets_a_smaller_threshold(void **state)
 	}
 }
 
-static void a_rescaled_trigger_is_one_the_kernel_takes(void **state)
+PROMISE(a_rescaled_trigger_is_one_the_kernel_takes)
 {
-	(void)state;
 	for (int i = 0; i < 100000; i++) {
 		struct trigger from = random_trigger();
 		uint64_t w = random_between(TRIGGER_WINDOW_MIN_USEC, TRIGGER_WINDOW_MAX_USEC);
@@ -281,11 +268,10 @@ static void a_rescaled_trigger_is_one_the_kernel_takes(void **state)
  * stalls, when the trigger's own window holds its threshold, some part of the new length holds the
  * new one. All 2^12 patterns in a window of 12 units, all lengths of part.
  */
-static void no_stall_passes_a_rescaled_trigger_unnoticed(void **state)
+PROMISE(no_stall_passes_a_rescaled_trigger_unnoticed)
 {
 	enum { WINDOW = 12 };
 
-	(void)state;
 	for (unsigned stalls = 1; stalls < 1u << WINDOW; stalls++) {
 		struct trigger from = { PSI_SOME, 0, WINDOW };
 
@@ -306,11 +292,10 @@ static void no_stall_passes_a_rescaled_trigger_unnoticed(void **state)
 	}
 }
 
-static void where_only_low_was_said_early_fits_it_and_critical(void **state)
+PROMISE(where_only_low_was_said_early_fits_it_and_critical)
 {
 	char why[300];
 
-	(void)state;
 	for (int i = 0; i < 100000; i++) {
 		struct trigger low = random_trigger(), critical = random_trigger();
 		struct trigger early = trigger_early_of(&low, &critical);
@@ -319,21 +304,4 @@ static void where_only_low_was_said_early_fits_it_and_critical(void **state)
 		assert_int_equal(trigger_check_early("e", &early, "c", &critical, why, sizeof(why)),
 				 0);
 	}
-}
-
-TEST_GROUP(trigger)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_notations_are_understood),
-		cmocka_unit_test(one_newline_or_nul_may_follow_but_not_two),
-		cmocka_unit_test(what_is_wrong_is_said_in_words),
-		cmocka_unit_test(it_is_written_in_either_notation),
-		cmocka_unit_test(what_is_written_is_read_back),
-		cmocka_unit_test(a_shorter_window_gets_a_smaller_threshold),
-		cmocka_unit_test(a_rescaled_trigger_is_one_the_kernel_takes),
-		cmocka_unit_test(where_only_low_was_said_early_fits_it_and_critical),
-		cmocka_unit_test(no_stall_passes_a_rescaled_trigger_unnoticed),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,19 +2,13 @@
 /*
  * test-utf8.c - what is a character and what is not (src/core/utf8.h)
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "../unit.h"
 #include "core/utf8.h"
 
-static void characters_have_their_length(void **state)
+PROMISE(characters_have_their_length)
 {
 	static const struct {
 		const char *text;
@@ -57,7 +51,6 @@ static void characters_have_their_length(void **state)
 		{ "\xf0\x9f\x98\xc0", 4, 0 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		/* of its very size, so that a sanitizer sees a look behind its end */
 		char *text = malloc(table[i].size);
@@ -69,7 +62,7 @@ static void characters_have_their_length(void **state)
 	}
 }
 
-static void what_is_none_is_replaced_byte_by_byte(void **state)
+PROMISE(what_is_none_is_replaced_byte_by_byte)
 {
 	static const struct {
 		const char *text, *expected;
@@ -83,7 +76,6 @@ static void what_is_none_is_replaced_byte_by_byte(void **state)
 	};
 	char buf[64];
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		assert_int_equal(utf8_replace(table[i].text, buf, sizeof(buf)),
 				 strlen(table[i].expected));
@@ -94,7 +86,7 @@ static void what_is_none_is_replaced_byte_by_byte(void **state)
 	}
 }
 
-static void no_control_character_is_left(void **state)
+PROMISE(no_control_character_is_left)
 {
 	static const struct {
 		const char *text, *expected;
@@ -109,7 +101,6 @@ static void no_control_character_is_left(void **state)
 	};
 	char buf[64];
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		strcpy(buf, table[i].text);
 		utf8_hide_controls(buf, strlen(buf));
@@ -119,11 +110,10 @@ static void no_control_character_is_left(void **state)
 	}
 }
 
-static void what_does_not_fit_is_cut_between_characters(void **state)
+PROMISE(what_does_not_fit_is_cut_between_characters)
 {
 	char buf[8] = "xxxxxxx";
 
-	(void)state;
 	assert_int_equal(utf8_replace("ab\xc3\xa4", buf, 5), 4);
 	assert_string_equal(buf, "ab\xc3\xa4");
 	assert_int_equal(utf8_replace("ab\xc3\xa4", buf, 4), 2);
@@ -131,16 +121,4 @@ static void what_does_not_fit_is_cut_between_characters(void **state)
 	assert_int_equal(utf8_replace("a\xff", buf, 4), 1);
 	assert_int_equal(utf8_replace("a", buf, 1), 0);
 	assert_string_equal(buf, "");
-}
-
-TEST_GROUP(utf8)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(characters_have_their_length),
-		cmocka_unit_test(what_is_none_is_replaced_byte_by_byte),
-		cmocka_unit_test(no_control_character_is_left),
-		cmocka_unit_test(what_does_not_fit_is_cut_between_characters),
-	};
-
-	return cmocka_run_group_tests_name("utf8", tests, NULL, NULL);
 }

@@ -5,12 +5,6 @@
  * Triggers and times have parsers and tests of their own; here it is looked at that each form uses
  * its own, and at what the forms add.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +23,7 @@ static int parse(enum value_form form, const char *text, struct value *ret, cons
 	return value_parse(form, text, strlen(text), ret, ret_why);
 }
 
-static void each_form_understands_what_is_written_in_it(void **state)
+PROMISE(each_form_understands_what_is_written_in_it)
 {
 	static const struct {
 		enum value_form form;
@@ -67,7 +61,6 @@ static void each_form_understands_what_is_written_in_it(void **state)
 		{ FORM_SIZE, "8388607T", UINT64_C(8388607) << 40, NULL },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const char *expected = table[i].formatted ?: table[i].text;
 		struct value value = { .number = 12345 }, again = { .number = 54321 };
@@ -85,13 +78,12 @@ static void each_form_understands_what_is_written_in_it(void **state)
 	}
 }
 
-static void a_trigger_is_read_and_written_as_everywhere(void **state)
+PROMISE(a_trigger_is_read_and_written_as_everywhere)
 {
 	struct value value;
 	char text[VALUE_TEXT_MAX];
 	const char *why = NULL;
 
-	(void)state;
 	assert_int_equal(parse(FORM_TRIGGER, "full 100000 2000000", &value, NULL), 0);
 	assert_int_equal(value.trigger.kind, PSI_FULL);
 	assert_int_equal(value.trigger.threshold_usec, 100000);
@@ -102,14 +94,13 @@ static void a_trigger_is_read_and_written_as_everywhere(void **state)
 	assert_true(strlen(why) > 0); /* its own words */
 }
 
-static void the_words_of_a_boolean_count_in_any_case(void **state)
+PROMISE(the_words_of_a_boolean_count_in_any_case)
 {
 	static const char *const words[] = { "0", "no",	 "n", "false", "f", "off",
 					     "1", "yes", "y", "true",  "t", "on" };
 	char text[VALUE_TEXT_MAX], upper[8];
 	struct value value;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(words); i++) {
 		snprintf(upper, sizeof(upper), "%s", words[i]);
 		if (upper[0] >= 'a')
@@ -123,7 +114,7 @@ static void the_words_of_a_boolean_count_in_any_case(void **state)
 	}
 }
 
-static void what_makes_no_sense_is_refused_and_nothing_is_written(void **state)
+PROMISE(what_makes_no_sense_is_refused_and_nothing_is_written)
 {
 	static const struct {
 		enum value_form form;
@@ -172,7 +163,6 @@ static void what_makes_no_sense_is_refused_and_nothing_is_written(void **state)
 		{ FORM_SIZE, "18446744073709551616", false },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct value value = { .number = 12345 };
 		const char *why = NULL;
@@ -196,7 +186,7 @@ static void what_makes_no_sense_is_refused_and_nothing_is_written(void **state)
 }
 
 /* Behind the text there may be anything, or nothing: address sanitizer sees who looks. */
-static void only_the_text_itself_is_looked_at(void **state)
+PROMISE(only_the_text_itself_is_looked_at)
 {
 	static const struct {
 		enum value_form form;
@@ -214,7 +204,6 @@ static void only_the_text_itself_is_looked_at(void **state)
 		{ FORM_SIZE, "50" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		size_t size = strlen(table[i].text);
 		char *alone = malloc(size), followed[64];
@@ -229,9 +218,8 @@ static void only_the_text_itself_is_looked_at(void **state)
 	}
 }
 
-static void what_was_expected_can_be_said_of_each_form(void **state)
+PROMISE(what_was_expected_can_be_said_of_each_form)
 {
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
 		const char *expected = value_expected(forms[i]);
 
@@ -239,18 +227,4 @@ static void what_was_expected_can_be_said_of_each_form(void **state)
 		for (size_t k = 0; k < i; k++)
 			assert_string_not_equal(expected, value_expected(forms[k]));
 	}
-}
-
-TEST_GROUP(value)
-{
-	static const struct CMUnitTest value[] = {
-		cmocka_unit_test(each_form_understands_what_is_written_in_it),
-		cmocka_unit_test(a_trigger_is_read_and_written_as_everywhere),
-		cmocka_unit_test(the_words_of_a_boolean_count_in_any_case),
-		cmocka_unit_test(what_makes_no_sense_is_refused_and_nothing_is_written),
-		cmocka_unit_test(only_the_text_itself_is_looked_at),
-		cmocka_unit_test(what_was_expected_can_be_said_of_each_form),
-	};
-
-	return cmocka_run_group_tests(value, NULL, NULL);
 }

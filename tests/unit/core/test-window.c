@@ -6,12 +6,6 @@
  * that shares nothing with the code: it keeps every sample there ever was, and answers with the
  * exact growth of the line drawn through them.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "../unit.h"
 #include "core/window.h"
 
@@ -25,7 +19,7 @@ struct point {
 	uint64_t at, total;
 };
 
-static void the_answer_is_what_grew_inside_the_window(void **state)
+PROMISE(the_answer_is_what_grew_inside_the_window)
 {
 	static const struct {
 		const char *what;
@@ -95,7 +89,6 @@ static void the_answer_is_what_grew_inside_the_window(void **state)
 		  2 },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct window w;
 
@@ -109,11 +102,10 @@ static void the_answer_is_what_grew_inside_the_window(void **state)
 	}
 }
 
-static void the_newest_sample_can_be_asked_for(void **state)
+PROMISE(the_newest_sample_can_be_asked_for)
 {
 	struct window w;
 
-	(void)state;
 	window_init(&w, 2 * SEC);
 	assert_int_equal(window_last_usec(&w), 0);
 	assert_int_equal(window_last_total(&w), 0);
@@ -124,11 +116,10 @@ static void the_newest_sample_can_be_asked_for(void **state)
 	}
 }
 
-static void a_counter_that_goes_back_starts_afresh(void **state)
+PROMISE(a_counter_that_goes_back_starts_afresh)
 {
 	struct window w;
 
-	(void)state;
 	window_init(&w, 2 * SEC);
 	window_add(&w, SEC, 1000);
 	window_add(&w, SEC + 100 * MS, 5000);
@@ -146,11 +137,10 @@ static void a_counter_that_goes_back_starts_afresh(void **state)
 	assert_int_equal(window_last_total(&w), 449);
 }
 
-static void the_rate_is_that_of_the_newest_interval(void **state)
+PROMISE(the_rate_is_that_of_the_newest_interval)
 {
 	struct window w;
 
-	(void)state;
 	window_init(&w, 2 * SEC);
 	assert_int_equal(window_rate_1024(&w), 0);
 	window_add(&w, SEC, 0);
@@ -174,7 +164,7 @@ static void the_rate_is_that_of_the_newest_interval(void **state)
 
 /* ---- after a rest ---------------------------------------------------------------------------- */
 
-static void what_is_recent_is_what_two_witnesses_allow(void **state)
+PROMISE(what_is_recent_is_what_two_witnesses_allow)
 {
 	static const struct {
 		const char *what;
@@ -210,7 +200,6 @@ static void what_is_recent_is_what_two_witnesses_allow(void **state)
 		  10 * SEC },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t r = window_recent(table[i].length, table[i].growth, table[i].elapsed,
 					   table[i].vouched, table[i].avg10);
@@ -221,7 +210,7 @@ static void what_is_recent_is_what_two_witnesses_allow(void **state)
 	}
 }
 
-static void after_a_rest_the_recent_part_is_the_window(void **state)
+PROMISE(after_a_rest_the_recent_part_is_the_window)
 {
 	static const struct {
 		uint64_t at, total, recent;
@@ -231,7 +220,6 @@ static void after_a_rest_the_recent_part_is_the_window(void **state)
 		{ SEC, 300 * MS, 300 * MS }, /* the window begins before the clock did */
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		uint64_t at = table[i].at, recent = table[i].recent;
 		struct window w;
@@ -252,11 +240,10 @@ static void after_a_rest_the_recent_part_is_the_window(void **state)
 	}
 }
 
-static void more_recent_growth_than_there_ever_was_is_cut(void **state)
+PROMISE(more_recent_growth_than_there_ever_was_is_cut)
 {
 	struct window w;
 
-	(void)state;
 	window_init(&w, 2 * SEC);
 	window_resume(&w, HOUR, 100 * MS, 300 * MS);
 	assert_int_equal(window_growth(&w), 100 * MS);
@@ -351,14 +338,13 @@ static void compare(const struct window *w, const struct point *p, size_t n)
 			 (unsigned long long)want, (unsigned long long)allowed);
 }
 
-static void the_answer_is_as_exact_as_promised_at_any_spacing(void **state)
+PROMISE(the_answer_is_as_exact_as_promised_at_any_spacing)
 {
 	static const uint64_t lengths[] = { 1,	  2,	    3,	     31,	32,
 					    33,	  63,	    95,	     64,	100,
 					    1000, 100 * MS, 2 * SEC, 1500 * MS, 10 * SEC };
 	static struct point p[SAMPLES];
 
-	(void)state;
 	for (unsigned run = 0; run < 40 * ELEMENTSOF(lengths); run++) {
 		uint64_t length = lengths[run % ELEMENTSOF(lengths)], total = draw(1000000);
 		uint64_t now = 1 + (draw(2) ? draw(3 * length) : draw(1000 * HOUR));
@@ -386,13 +372,12 @@ static void the_answer_is_as_exact_as_promised_at_any_spacing(void **state)
 }
 
 /* Where no sample shares a slot and one lies on the far edge, there is nothing to be wrong about. */
-static void evenly_spaced_samples_are_answered_exactly(void **state)
+PROMISE(evenly_spaced_samples_are_answered_exactly)
 {
 	static struct point p[SAMPLES];
 	struct window w;
 	uint64_t total = 0;
 
-	(void)state;
 	window_init(&w, 3200);
 	for (size_t n = 0; n < SAMPLES; n++) {
 		total += draw(101);
@@ -403,11 +388,10 @@ static void evenly_spaced_samples_are_answered_exactly(void **state)
 	}
 }
 
-static void the_slots_never_run_out(void **state)
+PROMISE(the_slots_never_run_out)
 {
 	unsigned most = 0;
 
-	(void)state;
 	for (uint64_t length = 1; length < 700; length++) {
 		for (uint64_t dt = 1; dt < 40; dt++) {
 			struct window w;
@@ -420,22 +404,4 @@ static void the_slots_never_run_out(void **state)
 		}
 	}
 	assert_in_range(most, 33, WINDOW_SLOTS);
-}
-
-TEST_GROUP(window)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_answer_is_what_grew_inside_the_window),
-		cmocka_unit_test(the_newest_sample_can_be_asked_for),
-		cmocka_unit_test(a_counter_that_goes_back_starts_afresh),
-		cmocka_unit_test(the_rate_is_that_of_the_newest_interval),
-		cmocka_unit_test(what_is_recent_is_what_two_witnesses_allow),
-		cmocka_unit_test(after_a_rest_the_recent_part_is_the_window),
-		cmocka_unit_test(more_recent_growth_than_there_ever_was_is_cut),
-		cmocka_unit_test(the_answer_is_as_exact_as_promised_at_any_spacing),
-		cmocka_unit_test(evenly_spaced_samples_are_answered_exactly),
-		cmocka_unit_test(the_slots_never_run_out),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,12 +4,6 @@
  *
  * Links wire.o, trigger.o and duration.o.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,18 +52,17 @@ static void assert_same(const struct policy_options *a, const struct policy_opti
 
 /* ---- hellos ------------------------------------------------------------------------------------ */
 
-static void no_byte_at_all_is_systemds_protocol(void **state)
+PROMISE(no_byte_at_all_is_systemds_protocol)
 {
 	struct wire_hello h;
 
-	(void)state;
 	assert_int_equal(wire_hello_parse(NULL, 0, &h, NULL), 1);
 	assert_int_equal(h.kind, WIRE_PLAIN);
 	assert_false(h.terms.low.window_usec);
 	assert_null(h.cgroup);
 }
 
-static void a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands(void **state)
+PROMISE(a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands)
 {
 	static const struct {
 		const char *text;
@@ -85,7 +78,6 @@ static void a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands(void **st
 		{ BYTES("full  100000\t2000000"), 1, { PSI_FULL, 100000, 2000000 } },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const struct trigger *low = &table[i].low;
 		struct wire_hello h;
@@ -99,7 +91,7 @@ static void a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands(void **st
 	}
 }
 
-static void our_line_says_all_that_a_subscription_may(void **state)
+PROMISE(our_line_says_all_that_a_subscription_may)
 {
 	static const char all[] =
 		"psibridge/1 critical=full:100000:2000000 early=some:20000:2000000 "
@@ -107,7 +99,6 @@ static void our_line_says_all_that_a_subscription_may(void **state)
 		"headroom=99 cgroup=a b/c=d low=x\n";
 	struct wire_hello h;
 
-	(void)state;
 	assert_int_equal(parse(BYTES("psibridge/1\n"), &h, NULL), 0);
 	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
 	assert_false(h.terms.early.window_usec || h.terms.low.window_usec ||
@@ -135,7 +126,7 @@ static void our_line_says_all_that_a_subscription_may(void **state)
 	assert_int_equal(h.cgroup_size, 1);
 }
 
-static void what_is_wrong_with_a_hello_is_said_in_words(void **state)
+PROMISE(what_is_wrong_with_a_hello_is_said_in_words)
 {
 #define BEGINNING "it begins with neither some, full nor psibridge/1"
 #define VERSION_1 "only version 1 is spoken here"
@@ -246,7 +237,6 @@ static void what_is_wrong_with_a_hello_is_said_in_words(void **state)
 		{ BYTES("psibridge/1 cgroup=\n"), -EINVAL, "the cgroup is empty" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct wire_hello h, before;
 		const char *why = NULL;
@@ -264,7 +254,7 @@ static void what_is_wrong_with_a_hello_is_said_in_words(void **state)
 	}
 }
 
-static void every_prefix_of_a_good_line_asks_for_more(void **state)
+PROMISE(every_prefix_of_a_good_line_asks_for_more)
 {
 	static const char *const lines[] = {
 		"psibridge/1\n",
@@ -274,7 +264,6 @@ static void every_prefix_of_a_good_line_asks_for_more(void **state)
 		"psibridge/1 headroom=off cgroup=sub\n",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
 		size_t size = strlen(lines[i]);
 		struct wire_hello h;
@@ -285,7 +274,7 @@ static void every_prefix_of_a_good_line_asks_for_more(void **state)
 	}
 }
 
-static void a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense(void **state)
+PROMISE(a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense)
 {
 	static const char text[] = "some 20000 200000";
 	/* from "some 20000 20000" on the window is long enough and no shorter than the threshold,
@@ -293,7 +282,6 @@ static void a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense(vo
 	size_t first = strlen("some 20000 200000");
 	struct wire_hello h;
 
-	(void)state;
 	for (size_t n = 1; n < first; n++)
 		assert_int_equal(parse(text, n, &h, NULL), -EAGAIN);
 	assert_int_equal(parse(text, first, &h, NULL), 1);
@@ -302,14 +290,13 @@ static void a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense(vo
 	assert_int_equal(parse("some 20000 2000000\n", first + 2, &h, NULL), 0);
 }
 
-static void a_hello_that_never_ends_is_refused(void **state)
+PROMISE(a_hello_that_never_ends_is_refused)
 {
 	static char text[WIRE_HELLO_MAX + 1];
 	struct wire_hello h;
 	const char *why;
 	size_t n;
 
-	(void)state;
 	/* our line: as long as one may be, with its newline */
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "psibridge/1 cgroup=", 19);
@@ -338,7 +325,7 @@ static void a_hello_that_never_ends_is_refused(void **state)
 	assert_string_equal(why, "the trigger is too long");
 }
 
-static void what_is_formatted_is_parsed_as_the_same(void **state)
+PROMISE(what_is_formatted_is_parsed_as_the_same)
 {
 	static const struct trigger longest = { PSI_FULL, 10000000, 10000000 };
 	static char path[CGPATH_MAX + 1];
@@ -368,7 +355,6 @@ static void what_is_formatted_is_parsed_as_the_same(void **state)
 	struct wire_hello h;
 	int n;
 
-	(void)state;
 	assert_non_null(buf);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const struct policy_options *t = &table[i].terms;
@@ -416,9 +402,8 @@ static struct wire_record record(enum wire_record_kind kind, unsigned available,
 	};
 }
 
-static void a_record_is_what_it_was_when_this_was_written(void **state)
+PROMISE(a_record_is_what_it_was_when_this_was_written)
 {
-	(void)state;
 	assert_int_equal(sizeof(struct wire_record), 192);
 	assert_int_equal(offsetof(struct wire_record, kind), 6);
 	assert_int_equal(offsetof(struct wire_record, available), 8);
@@ -430,7 +415,7 @@ static void a_record_is_what_it_was_when_this_was_written(void **state)
 	assert_int_equal(offsetof(struct wire_record, text), 80);
 }
 
-static void a_record_is_checked_before_it_is_believed(void **state)
+PROMISE(a_record_is_checked_before_it_is_believed)
 {
 	static const struct {
 		unsigned kind, available, critical;
@@ -461,7 +446,6 @@ static void a_record_is_checked_before_it_is_believed(void **state)
 	};
 	struct wire_record r;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		r = record(table[i].kind, table[i].available, table[i].critical);
 		if (wire_record_check(&r) != table[i].result)
@@ -487,22 +471,4 @@ static void a_record_is_checked_before_it_is_believed(void **state)
 	assert_int_equal(wire_record_check(&r), 0);
 	memset(&r, 0, sizeof(r));
 	assert_int_equal(wire_record_check(&r), -EBADMSG);
-}
-
-TEST_GROUP(wire)
-{
-	static const struct CMUnitTest wire[] = {
-		cmocka_unit_test(no_byte_at_all_is_systemds_protocol),
-		cmocka_unit_test(a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands),
-		cmocka_unit_test(our_line_says_all_that_a_subscription_may),
-		cmocka_unit_test(what_is_wrong_with_a_hello_is_said_in_words),
-		cmocka_unit_test(every_prefix_of_a_good_line_asks_for_more),
-		cmocka_unit_test(a_trigger_that_comes_byte_by_byte_is_complete_when_it_makes_sense),
-		cmocka_unit_test(a_hello_that_never_ends_is_refused),
-		cmocka_unit_test(what_is_formatted_is_parsed_as_the_same),
-		cmocka_unit_test(a_record_is_what_it_was_when_this_was_written),
-		cmocka_unit_test(a_record_is_checked_before_it_is_believed),
-	};
-
-	return cmocka_run_group_tests(wire, NULL, NULL);
 }

@@ -2,17 +2,10 @@
 /*
  * loop-variants.h - each test of the loop runs on both engines, and on what they do on old kernels
  *
- * A test file has a table of `struct promise`, and a main() that calls run_promises(). The state of
- * a test is its `struct variant`. make_loop() makes the loop; a variant that cannot be had here is
- * skipped, or, where deny-io-uring forbids it on purpose, left out.
+ * The state of a promise is its `struct variant`. make_loop() makes the loop; a variant that cannot be had
+ * here is skipped, or, where deny-io-uring forbids it on purpose, left out.
  */
 #pragma once
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../unit.h"
 #include "../../skip.h"
 #include "kernel/loop.h"
 
@@ -46,10 +40,14 @@ static const struct variant variants[] = {
 	{ "epoll before 5.11", LOOP_EPOLL, LOOP_WITHOUT_PWAIT2 },
 };
 
-struct promise {
-	const char *name;
-	CMUnitTestFunction test;
-};
+static inline bool suits(const void *variant, const struct promise *promise)
+{
+	(void)promise;
+	return ((const struct variant *)variant)->backend != LOOP_URING ||
+	       !getenv("PSIBRIDGE_TEST_DENIED");
+}
+
+VARIANTS(variants, suits)
 
 static inline struct loop *make_loop(const struct variant *variant, unsigned entries)
 {
@@ -120,11 +118,10 @@ static inline int run_for(struct loop *loop, uint64_t usec)
 
 static int descriptors_before;
 
-static inline int count_before(void **state)
+static inline void count_before(void **state)
 {
 	(void)state;
 	descriptors_before = count_descriptors();
-	return 0;
 }
 
 static inline int no_descriptor_is_left(void **state)
@@ -136,6 +133,8 @@ static inline int no_descriptor_is_left(void **state)
 		print_error("%d descriptors before, %d after\n", descriptors_before, now);
 	return now == descriptors_before ? 0 : -1;
 }
+
+FIXTURE(count_before, no_descriptor_is_left)
 
 /* A loop that answers each byte with one, and a thread that asks `count` times and waits for each answer. */
 struct pings {
@@ -169,31 +168,4 @@ static inline void *ping_thread(void *userdata)
 		assert_int_equal(read(pings->fd, &byte, 1), 1);
 	}
 	return NULL;
-}
-
-#define PROMISE(name)       \
-	{                   \
-#name, name \
-	}
-#define run_promises(promises) run_promises_n(#promises, promises, ELEMENTSOF(promises))
-
-static inline int run_promises_n(const char *group, const struct promise *promises, size_t n)
-{
-	static struct CMUnitTest tests[512];
-	static char names[512][128];
-	size_t used = 0;
-
-	for (size_t v = 0; v < ELEMENTSOF(variants); v++) {
-		if (variants[v].backend == LOOP_URING && getenv("PSIBRIDGE_TEST_DENIED"))
-			continue;
-		for (size_t p = 0; p < n && used < ELEMENTSOF(tests); p++) {
-			(void)snprintf(names[used], sizeof(names[0]), "%s (%s)", promises[p].name,
-				       variants[v].name);
-			tests[used] = (struct CMUnitTest){ names[used], promises[p].test,
-							   count_before, no_descriptor_is_left,
-							   (void *)(uintptr_t)&variants[v] };
-			used++;
-		}
-	}
-	return _cmocka_run_group_tests(group, tests, used, NULL, NULL);
 }

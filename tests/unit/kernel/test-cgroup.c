@@ -2,12 +2,6 @@
 /*
  * test-cgroup.c - which cgroup is meant, in all the worlds there are (src/kernel/cgroup.h)
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <limits.h>
 
@@ -70,13 +64,12 @@ static struct cgroups world(const char *mountinfo, const char *self, const char 
 
 static const char *const unified_dirs[] = { "sys/system.slice/a.service", "sys/user.slice", NULL };
 
-static void on_a_unified_host_the_path_is_the_line(void **state)
+PROMISE(on_a_unified_host_the_path_is_the_line)
 {
 	struct cgroups c = world(OTHER V2("/", "sys"), "0::/system.slice/a.service\n",
 				 unified_dirs);
 	char path[CGPATH_MAX];
 
-	(void)state;
 	assert_true(c.has_v2);
 	assert_false(c.has_v1);
 	assert_string_equal(c.v2.point, fake_path("sys"));
@@ -90,7 +83,7 @@ static void on_a_unified_host_the_path_is_the_line(void **state)
 	assert_int_equal(cgroup_of_pid(&c, "proc", getpid(), path), -EACCES);
 }
 
-static void on_a_hybrid_host_each_hierarchy_has_its_own_path(void **state)
+PROMISE(on_a_hybrid_host_each_hierarchy_has_its_own_path)
 {
 	static const char *const dirs[] = { "uni/user.slice/s.scope", "mem/docker/1", NULL };
 	struct cgroups c = world(V2("/", "uni") V1("/", "mem"),
@@ -98,7 +91,6 @@ static void on_a_hybrid_host_each_hierarchy_has_its_own_path(void **state)
 				 dirs);
 	char path[CGPATH_MAX];
 
-	(void)state;
 	assert_true(c.has_v2 && c.has_v1);
 	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
 	assert_string_equal(path, "/user.slice/s.scope");
@@ -106,13 +98,12 @@ static void on_a_hybrid_host_each_hierarchy_has_its_own_path(void **state)
 	assert_string_equal(path, "/docker/1");
 }
 
-static void without_cgroup2_there_is_no_v2_path(void **state)
+PROMISE(without_cgroup2_there_is_no_v2_path)
 {
 	static const char *const dirs[] = { "onlyv1/docker/1", NULL };
 	struct cgroups c = world(V1("/", "onlyv1") OTHER, "4:memory:/docker/1\n", dirs);
 	char path[CGPATH_MAX];
 
-	(void)state;
 	assert_false(c.has_v2);
 	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENOENT);
 	assert_int_equal(cgroup_open(&c, "/"), -ENOENT);
@@ -121,13 +112,12 @@ static void without_cgroup2_there_is_no_v2_path(void **state)
 }
 
 /* The runtime mounted the container's own part, but no cgroup namespace hides the whole path. */
-static void of_a_mounted_part_the_front_of_the_path_is_cut_off(void **state)
+PROMISE(of_a_mounted_part_the_front_of_the_path_is_cut_off)
 {
 	static const char *const dirs[] = { "part/inner", NULL };
 	struct cgroups c = world(V2("/pods/p1", "part"), "0::/pods/p1/inner\n", dirs);
 	char path[CGPATH_MAX];
 
-	(void)state;
 	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
 	assert_string_equal(path, "/inner");
 	c = world(V2("/pods/p1", "part"), "0::/pods/p1\n", dirs);
@@ -136,7 +126,7 @@ static void of_a_mounted_part_the_front_of_the_path_is_cut_off(void **state)
 }
 
 /* Then it is nobody's: the root of what is visible is another cgroup. */
-static void a_path_that_cannot_be_seen_is_not_taken_for_another(void **state)
+PROMISE(a_path_that_cannot_be_seen_is_not_taken_for_another)
 {
 	static const struct {
 		const char *mountinfo, *self;
@@ -155,7 +145,6 @@ static void a_path_that_cannot_be_seen_is_not_taken_for_another(void **state)
 	static const char *const dirs[] = { "hid", NULL };
 	char path[CGPATH_MAX] = "untouched";
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct cgroups c = world(table[i].mountinfo, table[i].self, dirs);
 
@@ -164,7 +153,7 @@ static void a_path_that_cannot_be_seen_is_not_taken_for_another(void **state)
 	}
 }
 
-static void of_several_mounts_the_one_counts_that_shows_our_cgroup(void **state)
+PROMISE(of_several_mounts_the_one_counts_that_shows_our_cgroup)
 {
 	static const struct {
 		const char *mountinfo, *self, *point, *path;
@@ -196,7 +185,6 @@ static void of_several_mounts_the_one_counts_that_shows_our_cgroup(void **state)
 	};
 	static const char *const dirs[] = { "mnt/a", "longer/x", "longer/a", "b", "dead/a/x", NULL };
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct cgroups c = world(table[i].mountinfo, table[i].self, dirs);
 		char path[CGPATH_MAX] = "none";
@@ -208,34 +196,31 @@ static void of_several_mounts_the_one_counts_that_shows_our_cgroup(void **state)
 	}
 }
 
-static void the_memory_controller_of_v1_is_found_the_same_way(void **state)
+PROMISE(the_memory_controller_of_v1_is_found_the_same_way)
 {
 	static const char *const dirs[] = { "short", "memory/docker/1", NULL };
 	struct cgroups c = world(V1("/docker/2", "short") V1("/", "memory"), "4:memory:/docker/1\n",
 				 dirs);
 	char path[CGPATH_MAX];
 
-	(void)state;
 	assert_string_equal(c.v1.point, fake_path("memory"));
 	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
 	assert_string_equal(path, "/docker/1");
 }
 
-static void what_lies_over_a_cgroup_is_not_taken_for_it(void **state)
+PROMISE(what_lies_over_a_cgroup_is_not_taken_for_it)
 {
 	static const char *const dirs[] = { "over/a", NULL };
 	struct cgroups c = world(V2("/", "over"), "0::/a\n", dirs);
 
-	(void)state;
 	c.v2.id++;
 	assert_int_equal(cgroup_open(&c, "/a"), -EXDEV);
 }
 
-static void nothing_that_opens_is_no_hierarchy(void **state)
+PROMISE(nothing_that_opens_is_no_hierarchy)
 {
 	struct cgroups c;
 
-	(void)state;
 	write_mountinfo("proc-over/self/mountinfo", MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw")
 							    V2("/", "dead") V2("/", "nowhere"));
 	unlink("proc");
@@ -244,12 +229,11 @@ static void nothing_that_opens_is_no_hierarchy(void **state)
 }
 
 /* 4,400 bind mounts are more than 1 MiB. */
-static void mountinfo_may_be_long_but_not_cut_off(void **state)
+PROMISE(mountinfo_may_be_long_but_not_cut_off)
 {
 	FILE *f;
 	struct cgroups c;
 
-	(void)state;
 	world(OTHER V2("/", "mnt"), "0::/a\n", NULL);
 	f = fopen("proc/self/mountinfo", "we");
 	assert_non_null(f);
@@ -264,12 +248,11 @@ static void mountinfo_may_be_long_but_not_cut_off(void **state)
 	assert_int_equal(cgroups_discover("proc", &c), -EBADMSG);
 }
 
-static void what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written(void **state)
+PROMISE(what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written)
 {
 	struct cgroups c = world(V2("/", "sys"), "0::/gone (deleted)\n", unified_dirs), before = c;
 	char path[CGPATH_MAX] = "untouched";
 
-	(void)state;
 	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENODEV);
 	assert_string_equal(path, "untouched");
 	c = world(V2("/", "sys"), "4:memory:/a\n", unified_dirs);
@@ -282,7 +265,7 @@ static void what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_writt
 	assert_int_equal(cgroups_discover("proc", &before), -ENOENT);
 }
 
-static void a_unit_is_found_breadth_first_wherever_its_slice_is(void **state)
+PROMISE(a_unit_is_found_breadth_first_wherever_its_slice_is)
 {
 	static const char *const dirs[] = {
 		"units/system.slice/nginx.service",
@@ -310,7 +293,6 @@ static void a_unit_is_found_breadth_first_wherever_its_slice_is(void **state)
 	struct cgroups c = world(V2("/", "units"), "0::/\n", dirs);
 	char path[CGPATH_MAX];
 
-	(void)state;
 	fake_write("units/file.service", "a file is no cgroup");
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		strcpy(path, "untouched");
@@ -320,12 +302,11 @@ static void a_unit_is_found_breadth_first_wherever_its_slice_is(void **state)
 	assert_int_equal(cgroup_of_unit(&c, "file.service", path), -ENOENT);
 }
 
-static void a_directory_is_opened_below_its_mount_and_nothing_else_is(void **state)
+PROMISE(a_directory_is_opened_below_its_mount_and_nothing_else_is)
 {
 	struct cgroups c = world(V2("/", "units"), "0::/\n", NULL);
 	int fd = cgroup_open(&c, "/system.slice");
 
-	(void)state;
 	assert_true(fd >= 0);
 	assert_false(cgroup_is_v2(fd)); /* only the kernel's is */
 	close(fd);
@@ -342,24 +323,4 @@ static int set_up(void **state)
 	return fake_set_up(state) == 0 ? chdir(fake_root) : -1;
 }
 
-TEST_GROUP(cgroup)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(on_a_unified_host_the_path_is_the_line),
-		cmocka_unit_test(on_a_hybrid_host_each_hierarchy_has_its_own_path),
-		cmocka_unit_test(without_cgroup2_there_is_no_v2_path),
-		cmocka_unit_test(of_a_mounted_part_the_front_of_the_path_is_cut_off),
-		cmocka_unit_test(a_path_that_cannot_be_seen_is_not_taken_for_another),
-		cmocka_unit_test(of_several_mounts_the_one_counts_that_shows_our_cgroup),
-		cmocka_unit_test(the_memory_controller_of_v1_is_found_the_same_way),
-		cmocka_unit_test(what_lies_over_a_cgroup_is_not_taken_for_it),
-		cmocka_unit_test(nothing_that_opens_is_no_hierarchy),
-		cmocka_unit_test(mountinfo_may_be_long_but_not_cut_off),
-		cmocka_unit_test(
-			what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written),
-		cmocka_unit_test(a_unit_is_found_breadth_first_wherever_its_slice_is),
-		cmocka_unit_test(a_directory_is_opened_below_its_mount_and_nothing_else_is),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, fake_tear_down);
-}
+GROUP(set_up, fake_tear_down)

@@ -5,12 +5,6 @@
  * A TCP socket with unsent data and SO_LINGER is such a descriptor on every kernel: close(2) waits
  * for the peer, here one second.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -66,13 +60,12 @@ static int slow_to_close(int *ret_peer)
 	return fd;
 }
 
-static void whoever_hands_over_does_not_wait_and_whoever_frees_does(void **state)
+PROMISE(whoever_hands_over_does_not_wait_and_whoever_frees_does)
 {
 	struct closer *closer;
 	int peer, fd = slow_to_close(&peer);
 	uint64_t start = now_ms(), handed_over;
 
-	(void)state;
 	assert_int_equal(closer_new(&closer), 0);
 	closer_close(closer, fd);
 	handed_over = now_ms() - start;
@@ -84,12 +77,11 @@ static void whoever_hands_over_does_not_wait_and_whoever_frees_does(void **state
 	close(peer);
 }
 
-static void everything_that_was_handed_over_is_closed(void **state)
+PROMISE(everything_that_was_handed_over_is_closed)
 {
 	struct closer *closer;
 	int fds[100];
 
-	(void)state;
 	assert_int_equal(closer_new(&closer), 0);
 	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
 		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -102,13 +94,12 @@ static void everything_that_was_handed_over_is_closed(void **state)
 		assert_false(is_open(fds[i]));
 }
 
-static void at_the_end_what_is_left_is_closed_at_the_same_time(void **state)
+PROMISE(at_the_end_what_is_left_is_closed_at_the_same_time)
 {
 	struct closer *closer;
 	int fds[40], peers[40];
 	uint64_t start;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
 		fds[i] = slow_to_close(&peers[i]);
 	assert_int_equal(closer_new(&closer), 0);
@@ -125,11 +116,10 @@ static void at_the_end_what_is_left_is_closed_at_the_same_time(void **state)
 }
 
 /* The thread ends when there is nothing more to close; the next descriptor starts another one. */
-static void it_starts_again_after_a_rest(void **state)
+PROMISE(it_starts_again_after_a_rest)
 {
 	struct closer *closer;
 
-	(void)state;
 	assert_int_equal(closer_new(&closer), 0);
 	for (int i = 0; i < 50; i++) {
 		int fds[2];
@@ -147,11 +137,10 @@ static void it_starts_again_after_a_rest(void **state)
 	closer_free(closer);
 }
 
-static void nothing_is_not_closed(void **state)
+PROMISE(nothing_is_not_closed)
 {
 	struct closer *closer;
 
-	(void)state;
 	assert_int_equal(closer_new(&closer), 0);
 	closer_close(closer, -1);
 	closer_close(closer, -EBADF);
@@ -185,7 +174,7 @@ static uint64_t blocked_in_thread(const char *name)
 	return blocked;
 }
 
-static void its_thread_takes_no_signals(void **state)
+PROMISE(its_thread_takes_no_signals)
 {
 	static const int signals[] = {
 		1, 2, 10, 12, 13, 14, 15, 17
@@ -194,7 +183,6 @@ static void its_thread_takes_no_signals(void **state)
 	int peer, fd = slow_to_close(&peer);
 	uint64_t blocked = 0;
 
-	(void)state;
 	assert_int_equal(closer_new(&closer), 0);
 	closer_close(closer, fd);
 	/* it is busy for a second. Before it has its name, the C library still blocks everything in
@@ -207,13 +195,12 @@ static void its_thread_takes_no_signals(void **state)
 		assert_true(blocked & (UINT64_C(1) << (signals[i] - 1)));
 }
 
-static void a_forked_child_closes_what_was_left_and_waits_for_no_thread(void **state)
+PROMISE(a_forked_child_closes_what_was_left_and_waits_for_no_thread)
 {
 	struct closer *closer;
 	int peer, fd = slow_to_close(&peer), left = open("/dev/null", O_RDONLY | O_CLOEXEC), status;
 	pid_t child;
 
-	(void)state;
 	assert_int_equal(closer_new(&closer), 0);
 	closer_close(closer, fd);
 	usleep(50000); /* so that the thread is inside of close(2), and what follows waits in the
@@ -233,19 +220,4 @@ static void a_forked_child_closes_what_was_left_and_waits_for_no_thread(void **s
 	closer_free(closer);
 	assert_false(is_open(left));
 	close(peer);
-}
-
-TEST_GROUP(closer)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whoever_hands_over_does_not_wait_and_whoever_frees_does),
-		cmocka_unit_test(everything_that_was_handed_over_is_closed),
-		cmocka_unit_test(at_the_end_what_is_left_is_closed_at_the_same_time),
-		cmocka_unit_test(it_starts_again_after_a_rest),
-		cmocka_unit_test(nothing_is_not_closed),
-		cmocka_unit_test(its_thread_takes_no_signals),
-		cmocka_unit_test(a_forked_child_closes_what_was_left_and_waits_for_no_thread),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

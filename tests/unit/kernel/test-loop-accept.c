@@ -62,7 +62,7 @@ static void told_accept(struct loop_op *op, int result)
 		loop_cancel(op, released);
 }
 
-static void accept_stays_armed_and_gives_clean_descriptors(void **state)
+PROMISE(accept_stays_armed_and_gives_clean_descriptors)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct server server = { 0 };
@@ -88,7 +88,7 @@ static void accept_stays_armed_and_gives_clean_descriptors(void **state)
 }
 
 /* That nothing leaks is what no_descriptor_is_left() checks after every test. */
-static void a_connection_that_nobody_is_told_of_is_closed(void **state)
+PROMISE(a_connection_that_nobody_is_told_of_is_closed)
 {
 	for (int in_callback = 0; in_callback < 2; in_callback++) {
 		struct loop *loop = make_loop(*state, 0);
@@ -112,7 +112,7 @@ static void a_connection_that_nobody_is_told_of_is_closed(void **state)
 	}
 }
 
-static void accept_without_descriptors_says_so_once(void **state)
+PROMISE(accept_without_descriptors_says_so_once)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct server server = { 0 };
@@ -138,15 +138,4 @@ static void accept_without_descriptors_says_so_once(void **state)
 	assert_int_equal(loop_accept(loop, &server.op, 1 << 20, told_accept), -EBADF);
 	close(client);
 	close(listener);
-}
-
-static const struct promise loop_accepts[] = {
-	PROMISE(accept_stays_armed_and_gives_clean_descriptors),
-	PROMISE(a_connection_that_nobody_is_told_of_is_closed),
-	PROMISE(accept_without_descriptors_says_so_once),
-};
-
-TEST_GROUP(loop_accept)
-{
-	return run_promises(loop_accepts);
 }

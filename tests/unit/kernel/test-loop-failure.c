@@ -6,13 +6,18 @@
  * the engine when it breaks; what happens afterwards must be told.
  */
 #include "../unit.h"
-#include "loop-variants.h"
-
 #include "../../deny.h"
+#include "../../skip.h"
+#include "kernel/loop.h"
 
+#include <poll.h>
 #include <stdio.h>
-#include <sys/syscall.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+
+#define PATIENCE_USEC (20 * USEC_PER_SEC)
 
 struct failure {
 	const char *name;
@@ -54,6 +59,16 @@ static const struct failure failures[] = {
 	  .after = LOOP_TIMERS,
 	  .denied = { SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2 } },
 };
+
+/* Where io_uring is denied on purpose there is nothing to break. */
+static bool can_break(const void *variant, const struct promise *promise)
+{
+	(void)promise;
+	return ((const struct failure *)variant)->before != LOOP_URING ||
+	       !getenv("PSIBRIDGE_TEST_DENIED");
+}
+
+VARIANTS(failures, can_break)
 
 struct scene {
 	struct loop *loop;
@@ -213,38 +228,12 @@ static void nothing_is_lost(const struct failure *f, bool foreign)
 	assert_int_equal(status, 0);
 }
 
-static void a_failed_engine_is_replaced_and_nothing_is_lost(void **state)
+PROMISE(a_failed_engine_is_replaced_and_nothing_is_lost)
 {
 	nothing_is_lost(*state, false);
 }
 
-static void the_same_in_a_foreign_loop(void **state)
+PROMISE(the_same_in_a_foreign_loop)
 {
 	nothing_is_lost(*state, true);
-}
-
-TEST_GROUP(loop_failure)
-{
-	struct CMUnitTest tests[2 * ELEMENTSOF(failures)];
-	static char names[2 * ELEMENTSOF(failures)][128];
-	size_t n = 0;
-
-	for (size_t i = 0; i < ELEMENTSOF(failures); i++) {
-		/* where io_uring is denied on purpose there is nothing to break */
-		if (failures[i].before == LOOP_URING && getenv("PSIBRIDGE_TEST_DENIED"))
-			continue;
-		for (int foreign = 0; foreign < 2; foreign++, n++) {
-			(void)snprintf(names[n], sizeof(names[n]), "%s (%s)",
-				       foreign ? "the_same_in_a_foreign_loop"
-					       : "a_failed_engine_is_replaced_and_nothing_is_lost",
-				       failures[i].name);
-			tests[n] = (struct CMUnitTest){
-				names[n],
-				foreign ? the_same_in_a_foreign_loop
-					: a_failed_engine_is_replaced_and_nothing_is_lost,
-				NULL, NULL, (void *)(uintptr_t)&failures[i]
-			};
-		}
-	}
-	return _cmocka_run_group_tests("loop_failure", tests, n, NULL, NULL);
 }

@@ -125,7 +125,7 @@ static void host_until(struct host *host, const int *counter, int want)
 
 /* ---- what it tells ------------------------------------------------------------------------- */
 
-static void each_way_to_poll_it_misses_nothing(void **state)
+PROMISE(each_way_to_poll_it_misses_nothing)
 {
 	for (enum way way = 0; way < WAYS; way++) {
 		_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -168,7 +168,7 @@ static void stepped(struct loop_timer *timer, uint64_t now)
 		loop_timer_stop(clock->loop, clock->stops);
 }
 
-static void timers_ring_when_they_are_due_and_not_when_stopped(void **state)
+PROMISE(timers_ring_when_they_are_due_and_not_when_stopped)
 {
 	for (enum way way = 0; way < WAYS; way++) {
 		_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -235,7 +235,7 @@ static void work_cancels(struct loop_work *work)
 	loop_cancel(&((struct worker *)work)->poll_op, released);
 }
 
-static void posted_work_starts_and_cancels(void **state)
+PROMISE(posted_work_starts_and_cancels)
 {
 	for (enum way way = 0; way < WAYS; way++) {
 		_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -261,7 +261,7 @@ static void posted_work_starts_and_cancels(void **state)
 
 /* ---- what it refuses ------------------------------------------------------------------------ */
 
-static void operations_belong_into_a_dispatch(void **state)
+PROMISE(operations_belong_into_a_dispatch)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct worker w = { .loop = loop };
@@ -274,7 +274,7 @@ static void operations_belong_into_a_dispatch(void **state)
 	close(w.fds[1]);
 }
 
-static void a_loop_that_was_dispatched_has_no_descriptor(void **state)
+PROMISE(a_loop_that_was_dispatched_has_no_descriptor)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 
@@ -282,7 +282,7 @@ static void a_loop_that_was_dispatched_has_no_descriptor(void **state)
 	assert_int_equal(loop_fd(loop), -EBUSY);
 }
 
-static void a_forked_child_frees_it(void **state)
+PROMISE(a_forked_child_frees_it)
 {
 	int before = count_descriptors(), status;
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -296,18 +296,4 @@ static void a_forked_child_frees_it(void **state)
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-}
-
-static const struct promise loop_foreign[] = {
-	PROMISE(each_way_to_poll_it_misses_nothing),
-	PROMISE(timers_ring_when_they_are_due_and_not_when_stopped),
-	PROMISE(posted_work_starts_and_cancels),
-	PROMISE(operations_belong_into_a_dispatch),
-	PROMISE(a_loop_that_was_dispatched_has_no_descriptor),
-	PROMISE(a_forked_child_frees_it),
-};
-
-TEST_GROUP(loop_foreign)
-{
-	return run_promises(loop_foreign);
 }

@@ -38,7 +38,7 @@ static void ignore(struct loop_op *op, int result)
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-static void free_is_quick_and_takes_every_buffer_back(void **state)
+PROMISE(free_is_quick_and_takes_every_buffer_back)
 {
 	enum { MANY = 150, WAYS = 3 };
 
@@ -101,7 +101,7 @@ static bool rings_are_mapped(void)
 	return found;
 }
 
-static void a_forked_child_frees_and_the_parent_goes_on(void **state)
+PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 {
 	int before = count_descriptors();
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -140,7 +140,7 @@ static void a_forked_child_frees_and_the_parent_goes_on(void **state)
 
 /* Once would do, but it costs nothing on each variant. */
 /* As programs set it that are to open nothing any more. ppoll(2) of one descriptor is EINVAL then. */
-static void a_limit_of_no_descriptors_ends_no_engine(void **state)
+PROMISE(a_limit_of_no_descriptors_ends_no_engine)
 {
 	struct rlimit before, none;
 	struct loop *loop = make_loop(*state, 0);
@@ -166,7 +166,7 @@ static void a_limit_of_no_descriptors_ends_no_engine(void **state)
 	close(fds[1]);
 }
 
-static void auto_takes_io_uring_or_says_why_not(void **state)
+PROMISE(auto_takes_io_uring_or_says_why_not)
 {
 	const char *denied = getenv("PSIBRIDGE_TEST_DENIED");
 	const char *why = NULL;
@@ -174,7 +174,6 @@ static void auto_takes_io_uring_or_says_why_not(void **state)
 	struct loop *loop = NULL;
 	int uring;
 
-	(void)state;
 	uring = loop_new(&options, &loop, NULL);
 	loop_free(loop);
 	options.backend = LOOP_AUTO;
@@ -188,16 +187,4 @@ static void auto_takes_io_uring_or_says_why_not(void **state)
 		assert_non_null(strstr(why, denied));
 		assert_non_null(strstr(why, "seccomp"));
 	}
-}
-
-static const struct promise loop_life[] = {
-	PROMISE(free_is_quick_and_takes_every_buffer_back),
-	PROMISE(a_forked_child_frees_and_the_parent_goes_on),
-	PROMISE(a_limit_of_no_descriptors_ends_no_engine),
-	PROMISE(auto_takes_io_uring_or_says_why_not),
-};
-
-TEST_GROUP(loop_life)
-{
-	return run_promises(loop_life);
 }

@@ -41,7 +41,7 @@ static void expired(struct loop_timer *timer, uint64_t now)
 	fired++;
 }
 
-static void timers_fire_in_order_and_not_early(void **state)
+PROMISE(timers_fire_in_order_and_not_early)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct clock clocks[5] = { 0 };
@@ -62,7 +62,7 @@ static void timers_fire_in_order_and_not_early(void **state)
 	}
 }
 
-static void timers_can_be_moved_and_stopped(void **state)
+PROMISE(timers_can_be_moved_and_stopped)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct clock a = { .timer.expired = expired, .rank = 'a' };
@@ -105,7 +105,7 @@ static void expired_in_order(struct loop_timer *timer, uint64_t now)
 	fired++;
 }
 
-static void ten_thousand_timers_agree_with_a_sorted_list(void **state)
+PROMISE(ten_thousand_timers_agree_with_a_sorted_list)
 {
 	enum { MANY = 10000 };
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -149,7 +149,7 @@ static void expired_again(struct loop_timer *timer, uint64_t now)
 	loop_timer_set(clock->loop, timer, 0);
 }
 
-static void a_timer_that_always_wants_now_cannot_hold_the_loop(void **state)
+PROMISE(a_timer_that_always_wants_now_cannot_hold_the_loop)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct clock greedy = { .timer.expired = expired_again, .loop = loop };
@@ -167,7 +167,7 @@ static void a_timer_that_always_wants_now_cannot_hold_the_loop(void **state)
 	assert_int_equal(run_for(loop, 1), 0);
 }
 
-static void dispatch_waits_until_the_time_that_was_asked_for(void **state)
+PROMISE(dispatch_waits_until_the_time_that_was_asked_for)
 {
 	static const unsigned usec[] = { 1, 300, 1000, 1500, 20000 };
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -193,7 +193,7 @@ static void on_signal(int number)
 	loop_wake(signal_loop);
 }
 
-static void a_wake_from_a_signal_handler_is_not_lost(void **state)
+PROMISE(a_wake_from_a_signal_handler_is_not_lost)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct sigaction action = { .sa_handler = on_signal }, old;
@@ -219,7 +219,7 @@ static void work_wakes(struct loop_work *work)
 }
 
 /* Without DEFER_TASKRUN the loop hears of it in the same pass, and still has to come back. */
-static void a_wake_from_a_callback_is_not_lost(void **state)
+PROMISE(a_wake_from_a_callback_is_not_lost)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct loop_work work = { .run = work_wakes };
@@ -254,7 +254,7 @@ static void *waker_thread(void *userdata)
 	return NULL;
 }
 
-static void every_wake_ends_a_wait(void **state)
+PROMISE(every_wake_ends_a_wait)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct waker waker = { .loop = loop };
@@ -307,7 +307,7 @@ static void *poster_thread(void *userdata)
 	return NULL;
 }
 
-static void work_from_four_threads_runs_once_and_in_order(void **state)
+PROMISE(work_from_four_threads_runs_once_and_in_order)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct poster *posters = calloc(POSTERS, sizeof(*posters));
@@ -348,7 +348,7 @@ static void work_dispatches(struct loop_work *work)
 	work_result = loop_dispatch(work_loop, 0);
 }
 
-static void only_the_first_thread_and_no_callback_may_dispatch(void **state)
+PROMISE(only_the_first_thread_and_no_callback_may_dispatch)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct loop_work work = { .run = work_dispatches };
@@ -424,7 +424,7 @@ static void ignore(struct loop_op *op, int result)
 	(void)result;
 }
 
-static void an_idle_loop_makes_no_system_call_and_waits_for_no_disk(void **state)
+PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct idler idler = { .loop = loop };
@@ -462,23 +462,4 @@ static void an_idle_loop_makes_no_system_call_and_waits_for_no_disk(void **state
 	loop = loop_free(loop);
 	close(fds[0]);
 	close(fds[1]);
-}
-
-static const struct promise loop_time[] = {
-	PROMISE(timers_fire_in_order_and_not_early),
-	PROMISE(timers_can_be_moved_and_stopped),
-	PROMISE(ten_thousand_timers_agree_with_a_sorted_list),
-	PROMISE(a_timer_that_always_wants_now_cannot_hold_the_loop),
-	PROMISE(dispatch_waits_until_the_time_that_was_asked_for),
-	PROMISE(a_wake_from_a_signal_handler_is_not_lost),
-	PROMISE(a_wake_from_a_callback_is_not_lost),
-	PROMISE(every_wake_ends_a_wait),
-	PROMISE(work_from_four_threads_runs_once_and_in_order),
-	PROMISE(only_the_first_thread_and_no_callback_may_dispatch),
-	PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk),
-};
-
-TEST_GROUP(loop_time)
-{
-	return run_promises(loop_time);
 }

@@ -88,7 +88,7 @@ static void cancel_and_wait(struct loop *loop, struct object *object)
 
 /* ---- poll --------------------------------------------------------------------------------- */
 
-static void poll_tells_the_present_state_once_then_each_change(void **state)
+PROMISE(poll_tells_the_present_state_once_then_each_change)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { 0 };
@@ -114,7 +114,7 @@ static void poll_tells_the_present_state_once_then_each_change(void **state)
 	close(fds[1]);
 }
 
-static void poll_on_a_fifo_tells_bytes_and_the_end_of_its_writer(void **state)
+PROMISE(poll_on_a_fifo_tells_bytes_and_the_end_of_its_writer)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { 0 };
@@ -148,7 +148,7 @@ static void poll_on_a_fifo_tells_bytes_and_the_end_of_its_writer(void **state)
 
 /* PSI without a trigger is POLLERR | POLLPRI for ever (facts.md), as is memory.events until it is
  * read. */
-static void a_pressure_file_that_stays_ready_does_not_spin(void **state)
+PROMISE(a_pressure_file_that_stays_ready_does_not_spin)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { 0 };
@@ -174,7 +174,7 @@ static void a_pressure_file_that_stays_ready_does_not_spin(void **state)
 	close(fd);
 }
 
-static void a_full_completion_queue_loses_nothing(void **state)
+PROMISE(a_full_completion_queue_loses_nothing)
 {
 	enum { MANY = 300 };
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 1);
@@ -207,7 +207,7 @@ static void a_full_completion_queue_loses_nothing(void **state)
 
 /* ---- recv and send ------------------------------------------------------------------------ */
 
-static void recv_waits_on_any_socket_and_a_burst_is_one_completion(void **state)
+PROMISE(recv_waits_on_any_socket_and_a_burst_is_one_completion)
 {
 	static const int types[] = { SOCK_STREAM, SOCK_STREAM | SOCK_NONBLOCK };
 
@@ -240,7 +240,7 @@ static void recv_waits_on_any_socket_and_a_burst_is_one_completion(void **state)
 	}
 }
 
-static void a_closed_peer_is_one_end_of_file_and_no_spin(void **state)
+PROMISE(a_closed_peer_is_one_end_of_file_and_no_spin)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { .loop = loop, .again = true };
@@ -261,7 +261,7 @@ static void a_closed_peer_is_one_end_of_file_and_no_spin(void **state)
 	close(fds[0]);
 }
 
-static void bad_descriptors_are_a_result_or_an_error(void **state)
+PROMISE(bad_descriptors_are_a_result_or_an_error)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { 0 };
@@ -294,7 +294,7 @@ static void bad_descriptors_are_a_result_or_an_error(void **state)
 	close(fds[0]);
 }
 
-static void poll_recv_and_send_wait_side_by_side_on_one_descriptor(void **state)
+PROMISE(poll_recv_and_send_wait_side_by_side_on_one_descriptor)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object reads = { 0 }, writes = { 0 }, polls = { 0 };
@@ -344,7 +344,7 @@ static void told_echo(struct loop_op *op, int result)
 				 0);
 }
 
-static void a_megabyte_goes_through_whole(void **state)
+PROMISE(a_megabyte_goes_through_whole)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object from = { .loop = loop }, to = { .loop = loop, .again = true };
@@ -379,7 +379,7 @@ static void told_replace(struct loop_op *op, int result)
 	assert_int_equal(loop_recv(object->loop, op, object->fd, object->buf, 8, told_replace), 0);
 }
 
-static void a_descriptor_may_be_replaced_from_within_done(void **state)
+PROMISE(a_descriptor_may_be_replaced_from_within_done)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { .loop = loop };
@@ -406,7 +406,7 @@ static void a_descriptor_may_be_replaced_from_within_done(void **state)
 
 /* ---- cancel ------------------------------------------------------------------------------- */
 
-static void released_comes_once_later_and_last(void **state)
+PROMISE(released_comes_once_later_and_last)
 {
 	enum { FRESH, ARMED, RINGING, WAYS };
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -447,7 +447,7 @@ static void released_comes_once_later_and_last(void **state)
 		}
 }
 
-static void a_callback_may_cancel_itself_and_others(void **state)
+PROMISE(a_callback_may_cancel_itself_and_others)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object a = { 0 }, b = { 0 }, self = { 0 };
@@ -479,7 +479,7 @@ static void a_callback_may_cancel_itself_and_others(void **state)
 	close(other[1]);
 }
 
-static void an_object_may_be_freed_in_released(void **state)
+PROMISE(an_object_may_be_freed_in_released)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 4);
 	int fds[2];
@@ -504,25 +504,4 @@ static void an_object_may_be_freed_in_released(void **state)
 	assert_int_equal(freed, 200);
 	close(fds[0]);
 	close(fds[1]);
-}
-
-static const struct promise loop_operations[] = {
-	PROMISE(poll_tells_the_present_state_once_then_each_change),
-	PROMISE(poll_on_a_fifo_tells_bytes_and_the_end_of_its_writer),
-	PROMISE(a_pressure_file_that_stays_ready_does_not_spin),
-	PROMISE(a_full_completion_queue_loses_nothing),
-	PROMISE(recv_waits_on_any_socket_and_a_burst_is_one_completion),
-	PROMISE(a_closed_peer_is_one_end_of_file_and_no_spin),
-	PROMISE(bad_descriptors_are_a_result_or_an_error),
-	PROMISE(poll_recv_and_send_wait_side_by_side_on_one_descriptor),
-	PROMISE(a_megabyte_goes_through_whole),
-	PROMISE(a_descriptor_may_be_replaced_from_within_done),
-	PROMISE(released_comes_once_later_and_last),
-	PROMISE(a_callback_may_cancel_itself_and_others),
-	PROMISE(an_object_may_be_freed_in_released),
-};
-
-TEST_GROUP(loop)
-{
-	return run_promises(loop_operations);
 }

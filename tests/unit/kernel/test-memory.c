@@ -5,12 +5,6 @@
  * The files are made up, in the form of the kernel's; tests/integration/test-rungs.c compares with
  * real ones.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -51,13 +45,12 @@ static uint64_t own_use(const struct memory *m)
 	return use.own_bytes;
 }
 
-static void page_cache_nobody_needs_is_not_load(void **state)
+PROMISE(page_cache_nobody_needs_is_not_load)
 {
 	struct cgroups c = v2_at("load");
 	struct memory_load load;
 	struct memory m;
 
-	(void)state;
 	fake_write("load/a/memory.current", "83886080\n"); /* 80 MB */
 	fake_write("load/a/memory.stat",
 		   "anon 1\nfile 2\ninactive_anon 4096\ninactive_file 31457280\nactive_file 3\n");
@@ -78,7 +71,7 @@ static void page_cache_nobody_needs_is_not_load(void **state)
 	assert_int_equal(own_use(&m), 0);
 }
 
-static void the_limit_is_the_least_of_all_ancestors(void **state)
+PROMISE(the_limit_is_the_least_of_all_ancestors)
 {
 	static const struct {
 		const char *max[3], *high[3]; /* root, /a, /a/b; NULL: no such file */
@@ -97,7 +90,6 @@ static void the_limit_is_the_least_of_all_ancestors(void **state)
 	};
 	static const char *const below[] = { "", "a/", "a/b/" };
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		char root[16], name[64];
 		struct memory m;
@@ -125,12 +117,11 @@ static void the_limit_is_the_least_of_all_ancestors(void **state)
 	}
 }
 
-static void a_limit_that_changes_is_seen_when_asked_for_anew(void **state)
+PROMISE(a_limit_that_changes_is_seen_when_asked_for_anew)
 {
 	struct cgroups c = v2_at("change");
 	struct memory m;
 
-	(void)state;
 	fake_write("change/a/memory.max", "1048576\n");
 	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
 	fake_write("change/a/memory.max", "2097152\n");
@@ -157,14 +148,13 @@ static void level(const char *path, unsigned current, unsigned inactive, unsigne
 	fake_write(name, max ? text : "max\n");
 }
 
-static void what_is_in_use_counts_where_the_limit_is(void **state)
+PROMISE(what_is_in_use_counts_where_the_limit_is)
 {
 	struct cgroups c = v2_at("slice");
 	struct memory_load load;
 	struct memory_use use;
 	struct memory m;
 
-	(void)state;
 	level("slice/s", 80, 0, 80); /* full, of something else */
 	level("slice/s/x", 5, 1, 0);
 	assert_int_equal(memory_open(&m, &c, "/s/x", NULL), 0);
@@ -221,14 +211,13 @@ static void what_is_in_use_counts_where_the_limit_is(void **state)
 	memory_close(&m);
 }
 
-static void of_many_levels_the_least_limits_count(void **state)
+PROMISE(of_many_levels_the_least_limits_count)
 {
 	struct cgroups c = v2_at("deep");
 	char path[128] = "deep";
 	struct memory_load load;
 	struct memory m;
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		strcat(path, "/d");
 		level(path, 1, 0, i == 3 ? 2 : 100 + i);
@@ -242,13 +231,12 @@ static void of_many_levels_the_least_limits_count(void **state)
 	memory_close(&m);
 }
 
-static void on_a_hybrid_host_the_numbers_come_from_v1(void **state)
+PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 {
 	struct cgroups c = v2_at("hybrid2");
 	struct memory_load load;
 	struct memory m;
 
-	(void)state;
 	c.has_v1 = true;
 	snprintf(c.v1.point, sizeof(c.v1.point), "%s", fake_path("hybrid1"));
 	fake_write("hybrid2/a/", "");
@@ -297,14 +285,13 @@ static void on_a_hybrid_host_the_numbers_come_from_v1(void **state)
 	memory_close(&m);
 }
 
-static void without_a_limit_the_machine_is_what_there_is(void **state)
+PROMISE(without_a_limit_the_machine_is_what_there_is)
 {
 	struct cgroups c = v2_at("free");
 	struct memory_load load;
 	struct memory m;
 	char text[32];
 
-	(void)state;
 	fake_write("free/a/memory.current", "83886080\n");
 	fake_write("free/a/memory.stat", "inactive_file 31457280\n");
 	fake_write("free/a/memory.max", "max\n");
@@ -336,7 +323,7 @@ static void without_a_limit_the_machine_is_what_there_is(void **state)
 	memory_close(&m);
 }
 
-static void odd_numbers_stay_within_0_and_100_percent(void **state)
+PROMISE(odd_numbers_stay_within_0_and_100_percent)
 {
 	static const struct {
 		const char *current, *inactive, *max;
@@ -354,7 +341,6 @@ static void odd_numbers_stay_within_0_and_100_percent(void **state)
 	struct memory_load load;
 	struct memory m;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		fake_write("odd/a/memory.current", table[i].current);
 		fake_write("odd/a/memory.stat", table[i].inactive);
@@ -376,7 +362,7 @@ static void odd_numbers_stay_within_0_and_100_percent(void **state)
 }
 
 /* /proc/meminfo as it is in a service with ProcSubset=pid, and as lxcfs may make it up. */
-static void what_meminfo_does_not_say_is_unknown(void **state)
+PROMISE(what_meminfo_does_not_say_is_unknown)
 {
 	static const struct {
 		const char *text;
@@ -395,7 +381,6 @@ static void what_meminfo_does_not_say_is_unknown(void **state)
 	struct memory_load load;
 	struct memory m;
 
-	(void)state;
 	fake_write("hidden/meminfo", "");
 	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
 	    mount(fake_path("hidden/meminfo"), "/proc/meminfo", NULL, MS_BIND, NULL) < 0)
@@ -449,7 +434,7 @@ static void allow_descriptors(unsigned more)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-static void out_of_descriptors_there_still_is_a_limit(void **state)
+PROMISE(out_of_descriptors_there_still_is_a_limit)
 {
 	struct cgroups c = v2_at("full");
 	unsigned refused = 0, allowed;
@@ -457,7 +442,6 @@ static void out_of_descriptors_there_still_is_a_limit(void **state)
 	struct memory m, n;
 	int r = -EMFILE;
 
-	(void)state;
 	fake_write("full/a/memory.max", "1048576\n");
 	fake_write("full/a/memory.current", "0\n");
 	fake_write("full/a/memory.stat", "inactive_file 0\n");
@@ -494,12 +478,11 @@ static void out_of_descriptors_there_still_is_a_limit(void **state)
 	memory_close(&m);
 }
 
-static void memory_events_is_opened_only_where_it_can_be_read(void **state)
+PROMISE(memory_events_is_opened_only_where_it_can_be_read)
 {
 	struct memory_events events;
 	int dirfd, fd = -7;
 
-	(void)state;
 	fake_write("events/a/memory.events",
 		   "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n");
 	fake_write("events/b/memory.events", "rubbish");
@@ -525,21 +508,4 @@ static void memory_events_is_opened_only_where_it_can_be_read(void **state)
 	assert_int_equal(fd, -7);
 }
 
-TEST_GROUP(memory)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(page_cache_nobody_needs_is_not_load),
-		cmocka_unit_test(the_limit_is_the_least_of_all_ancestors),
-		cmocka_unit_test(a_limit_that_changes_is_seen_when_asked_for_anew),
-		cmocka_unit_test(what_is_in_use_counts_where_the_limit_is),
-		cmocka_unit_test(of_many_levels_the_least_limits_count),
-		cmocka_unit_test(on_a_hybrid_host_the_numbers_come_from_v1),
-		cmocka_unit_test(without_a_limit_the_machine_is_what_there_is),
-		cmocka_unit_test(odd_numbers_stay_within_0_and_100_percent),
-		cmocka_unit_test(what_meminfo_does_not_say_is_unknown),
-		cmocka_unit_test(out_of_descriptors_there_still_is_a_limit),
-		cmocka_unit_test(memory_events_is_opened_only_where_it_can_be_read),
-	};
-
-	return cmocka_run_group_tests(tests, fake_set_up, fake_tear_down);
-}
+GROUP(fake_set_up, fake_tear_down)

@@ -5,12 +5,6 @@
  * Each promise is kept on both backends of the loop, in a plain directory that stands in for a
  * cgroup2 mount, and in a real one, which says less when something is removed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -28,17 +22,24 @@
 #define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
 
 struct variant {
-	enum loop_backend backend;
-	bool real;
 	const char *name;
+	enum loop_backend backend;
+	bool real; /* a cgroup, else a directory */
 };
 
 static const struct variant variants[] = {
-	{ LOOP_URING, false, "io_uring, directory" },
-	{ LOOP_EPOLL, false, "epoll, directory" },
-	{ LOOP_URING, true, "io_uring, cgroup" },
-	{ LOOP_EPOLL, true, "epoll, cgroup" },
+	{ "io_uring, directory", LOOP_URING, false },
+	{ "epoll, directory", LOOP_EPOLL, false },
+	{ "io_uring, cgroup", LOOP_URING, true },
+	{ "epoll, cgroup", LOOP_EPOLL, true },
 };
+
+static bool suits(const void *variant, const struct promise *promise)
+{
+	(void)promise;
+	return ((const struct variant *)variant)->backend != LOOP_URING ||
+	       !getenv("PSIBRIDGE_TEST_DENIED");
+}
 
 static struct cgroups cgroups;
 static char top[64]; /* the directory that is this test's own, as a path under the mount */
@@ -114,32 +115,32 @@ static void await(unsigned *counter, unsigned count)
 	assert_int_equal(*counter, count);
 }
 
-static int set_up(void **state)
+static void begin(void **state)
 {
 	const struct variant *v = *state;
 
 	appeared_count = released_count = 0;
 	cgroups = (struct cgroups){ .has_v2 = true };
 	loop = NULL;
-	if (fake_set_up(NULL) < 0)
-		return -1;
+	assert_int_equal(fake_set_up(NULL), 0);
 	if (v->real) {
 		snprintf(top, sizeof(top), "/psb-pathwait-%d", (int)getpid());
 		if (cgroups_discover("/proc", &cgroups) < 0 || !cgroups.has_v2 ||
 		    mkdir(in_mount(""), 0755) < 0)
-			return 0; /* without a loop the test is skipped */
+			SKIP("there is no cgroup2 hierarchy to write to");
 	} else {
 		snprintf(top, sizeof(top), "/top");
 		snprintf(cgroups.v2.point, sizeof(cgroups.v2.point), "%s", fake_root);
 		make("");
 	}
-	if (loop_new(&(struct loop_options){ .backend = v->backend }, &loop, NULL) < 0)
-		return v->backend == LOOP_URING ? 0 : -1;
+	if (loop_new(&(struct loop_options){ .backend = v->backend }, &loop, NULL) < 0) {
+		assert_int_equal(v->backend, LOOP_URING);
+		SKIP("io_uring cannot be had here");
+	}
 	path_wait_init(&path_wait, loop, &cgroups);
-	return 0;
 }
 
-static int tear_down(void **state)
+static int end(void **state)
 {
 	static const char *const left[] = { "/a/b/c", "/a/b", "/a", "/x", "" };
 
@@ -150,18 +151,13 @@ static int tear_down(void **state)
 	return fake_tear_down(state);
 }
 
-static void skip_if_impossible(void)
-{
-	if (!loop)
-		SKIP("io_uring cannot be had here, or there is no cgroup2 hierarchy to write to");
-}
+VARIANTS(variants, suits)
+FIXTURE(begin, end)
 
 /* ---- promises ---------------------------------------------------------------------------------- */
 
-static void what_is_there_already_appears_at_once(void **state)
+PROMISE(what_is_there_already_appears_at_once)
 {
-	(void)state;
-	skip_if_impossible();
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a"), count_appeared);
 	assert_int_equal(appeared_count, 0); /* from a dispatch, not from within */
@@ -169,10 +165,8 @@ static void what_is_there_already_appears_at_once(void **state)
 	assert_int_equal(path_wait.inotify_fd, -1);
 }
 
-static void an_appearance_is_heard_and_no_clock_runs_meanwhile(void **state)
+PROMISE(an_appearance_is_heard_and_no_clock_runs_meanwhile)
 {
-	(void)state;
-	skip_if_impossible();
 	path_wait_start(&path_wait, path_of("/a"), count_appeared);
 	go_on();
 	assert_int_equal(appeared_count, 0);
@@ -185,12 +179,10 @@ static void an_appearance_is_heard_and_no_clock_runs_meanwhile(void **state)
 	assert_int_equal(path_wait.inotify_fd, -1);
 }
 
-static void a_path_that_grows_is_followed(void **state)
+PROMISE(a_path_that_grows_is_followed)
 {
 	static const char *const steps[] = { "/a", "/a/b", "/a/b/c" };
 
-	(void)state;
-	skip_if_impossible();
 	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
 	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
 		go_on();
@@ -201,10 +193,8 @@ static void a_path_that_grows_is_followed(void **state)
 	await(&appeared_count, 1);
 }
 
-static void a_path_that_grows_at_one_go_is_found(void **state)
+PROMISE(a_path_that_grows_at_one_go_is_found)
 {
-	(void)state;
-	skip_if_impossible();
 	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
 	go_on();
 	make("/a");
@@ -214,10 +204,8 @@ static void a_path_that_grows_at_one_go_is_found(void **state)
 }
 
 /* The removed directory says nothing on a cgroup file system: its parent must be heard. */
-static void it_is_found_below_a_directory_that_was_made_anew(void **state)
+PROMISE(it_is_found_below_a_directory_that_was_made_anew)
 {
-	(void)state;
-	skip_if_impossible();
 	for (unsigned i = 0; i < 4; i++) {
 		bool look_when_gone = i & 1, look_when_back = i & 2;
 
@@ -238,12 +226,10 @@ static void it_is_found_below_a_directory_that_was_made_anew(void **state)
 	}
 }
 
-static void other_paths_are_nothing_to_it(void **state)
+PROMISE(other_paths_are_nothing_to_it)
 {
 	int newest;
 
-	(void)state;
-	skip_if_impossible();
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 	go_on();
@@ -275,12 +261,10 @@ static unsigned count_watches(int fd)
 	return n;
 }
 
-static void watches_of_what_was_removed_do_not_pile_up(void **state)
+PROMISE(watches_of_what_was_removed_do_not_pile_up)
 {
 	unsigned before;
 
-	(void)state;
-	skip_if_impossible();
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
 	go_on();
@@ -298,10 +282,8 @@ static void watches_of_what_was_removed_do_not_pile_up(void **state)
 	await(&appeared_count, 1);
 }
 
-static void who_cancels_is_released_once_and_hears_no_more(void **state)
+PROMISE(who_cancels_is_released_once_and_hears_no_more)
 {
-	(void)state;
-	skip_if_impossible();
 	path_wait_cancel(&path_wait, count_released); /* idle */
 	assert_int_equal(released_count, 1);
 
@@ -331,10 +313,8 @@ static int wait_again(struct path_wait *b)
 	return 0;
 }
 
-static void it_may_be_started_again_when_it_is_told(void **state)
+PROMISE(it_may_be_started_again_when_it_is_told)
 {
-	(void)state;
-	skip_if_impossible();
 	path_wait_start(&path_wait, path_of("/a"), wait_again);
 	go_on();
 	make("/a");
@@ -351,12 +331,10 @@ static int refuse_twice(struct path_wait *b)
 	return appeared_count < 3 ? -EMFILE : 0;
 }
 
-static void who_could_not_use_it_is_told_again_later(void **state)
+PROMISE(who_could_not_use_it_is_told_again_later)
 {
 	uint64_t begin = now_usec();
 
-	(void)state;
-	skip_if_impossible();
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
 	await(&appeared_count, 1);
@@ -386,13 +364,11 @@ static void who_could_not_use_it_is_told_again_later(void **state)
 	assert_false(path_wait.timer.queued);
 }
 
-static void a_closer_closes_for_it(void **state)
+PROMISE(a_closer_closes_for_it)
 {
 	struct closer *closer;
 	int fd;
 
-	(void)state;
-	skip_if_impossible();
 	assert_int_equal(closer_new(&closer), 0);
 	path_wait.closer = closer;
 	path_wait_start(&path_wait, path_of("/a"), count_appeared);
@@ -405,13 +381,11 @@ static void a_closer_closes_for_it(void **state)
 	path_wait.closer = NULL;
 }
 
-static void without_inotify_it_looks_every_ten_seconds(void **state)
+PROMISE(without_inotify_it_looks_every_ten_seconds)
 {
 	struct rlimit limit, none;
 	uint64_t begin = now_usec();
 
-	(void)state;
-	skip_if_impossible();
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	none = (struct rlimit){ 0, limit.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
@@ -428,12 +402,10 @@ static void without_inotify_it_looks_every_ten_seconds(void **state)
 	await(&appeared_count, 1);
 }
 
-static void out_of_descriptors_what_is_there_is_found(void **state)
+PROMISE(out_of_descriptors_what_is_there_is_found)
 {
 	struct rlimit limit, none;
 
-	(void)state;
-	skip_if_impossible();
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 	go_on();
@@ -472,13 +444,11 @@ static int try_again_if_gone(struct path_wait *b)
 	return 0;
 }
 
-static void nothing_is_lost_between_looking_and_listening(void **state)
+PROMISE(nothing_is_lost_between_looking_and_listening)
 {
 	static char path[2][CGPATH_MAX];
 	static const char *const paths[] = { path[0], path[1] };
 
-	(void)state;
-	skip_if_impossible();
 	snprintf(path[0], sizeof(path[0]), "%s", in_mount("/a"));
 	snprintf(path[1], sizeof(path[1]), "%s", in_mount("/a/b"));
 	restless_path = path[1];
@@ -506,48 +476,4 @@ static void nothing_is_lost_between_looking_and_listening(void **state)
 		removes("/a/b");
 		removes("/a");
 	}
-}
-
-#define PROMISE(name)       \
-	{                   \
-#name, name \
-	}
-
-TEST_GROUP(pathwait)
-{
-	static const struct {
-		const char *name;
-		CMUnitTestFunction test;
-	} promises[] = {
-		PROMISE(what_is_there_already_appears_at_once),
-		PROMISE(an_appearance_is_heard_and_no_clock_runs_meanwhile),
-		PROMISE(a_path_that_grows_is_followed),
-		PROMISE(a_path_that_grows_at_one_go_is_found),
-		PROMISE(it_is_found_below_a_directory_that_was_made_anew),
-		PROMISE(other_paths_are_nothing_to_it),
-		PROMISE(watches_of_what_was_removed_do_not_pile_up),
-		PROMISE(who_cancels_is_released_once_and_hears_no_more),
-		PROMISE(it_may_be_started_again_when_it_is_told),
-		PROMISE(who_could_not_use_it_is_told_again_later),
-		PROMISE(a_closer_closes_for_it),
-		PROMISE(without_inotify_it_looks_every_ten_seconds),
-		PROMISE(out_of_descriptors_what_is_there_is_found),
-		PROMISE(nothing_is_lost_between_looking_and_listening),
-	};
-	static struct CMUnitTest tests[ELEMENTSOF(promises) * ELEMENTSOF(variants)];
-	static char names[ELEMENTSOF(tests)][160];
-	size_t n = 0;
-
-	for (size_t v = 0; v < ELEMENTSOF(variants); v++) {
-		if (variants[v].backend == LOOP_URING && getenv("PSIBRIDGE_TEST_DENIED"))
-			continue;
-		for (size_t i = 0; i < ELEMENTSOF(promises); i++, n++) {
-			snprintf(names[n], sizeof(names[0]), "%s (%s)", promises[i].name,
-				 variants[v].name);
-			tests[n] = (struct CMUnitTest){ names[n], promises[i].test, set_up,
-							tear_down,
-							(void *)(uintptr_t)&variants[v] };
-		}
-	}
-	return _cmocka_run_group_tests("pathwait", tests, n, NULL, NULL);
 }

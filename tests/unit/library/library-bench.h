@@ -2,10 +2,9 @@
 /*
  * library-bench.h - a bridge, a source the test speaks through, and ears that hear
  *
- * A test file has a table of `struct promise`, and a main() that calls run_promises(). Each promise
- * is kept on both backends, and those that say so with callbacks on a thread of their own and
- * inline. The state of a test is its `struct variant`. Where io_uring cannot be had its variants
- * are skipped, or, where deny-io-uring forbids it on purpose, left out.
+ * Each promise is kept on both backends, and those that say INLINE_TOO() with callbacks on a thread of
+ * their own and inline. The state of a test is its `struct variant`. Where io_uring cannot be had its
+ * variants are skipped, or, where deny-io-uring forbids it on purpose, left out.
  *
  * The source is a FIFO or a socket below a directory of our own: the seams of systemd's protocol.
  * So nothing here needs a cgroup, a right, or pressure. Nobody sleeps to let things happen: AWAIT()
@@ -13,12 +12,6 @@
  * something later did, or for GLANCE_USEC.
  */
 #pragma once
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -36,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../unit.h"
 #include "../../skip.h"
 #include "core/util.h"
 #include "psibridge/tools.h"
@@ -57,20 +51,18 @@ static const struct variant variants[] = {
 	{ "epoll, inline", PSB_BACKEND_EPOLL, PSB_INLINE },
 };
 
-struct promise {
-	const char *name;
-	CMUnitTestFunction test;
-	bool both; /* worth keeping inline too */
-};
+/* A promise that is worth keeping inline too. */
+#define INLINE_TOO(name) PROMISE_FLAGS(name, 1)
 
-#define PROMISE(name)              \
-	{                          \
-#name, name, false \
-	}
-#define INLINE_TOO(name)          \
-	{                         \
-#name, name, true \
-	}
+static inline bool suits(const void *row, const struct promise *promise)
+{
+	const struct variant *v = row;
+
+	return (!v->flags || promise->flags) &&
+	       (v->backend != PSB_BACKEND_URING || !getenv("PSIBRIDGE_TEST_DENIED"));
+}
+
+VARIANTS(variants, suits)
 
 /* ---- ears ------------------------------------------------------------------------------------ */
 
@@ -449,7 +441,7 @@ static inline int count_descriptors(void)
 	return n;
 }
 
-static inline int before_test(void **state)
+static inline void before_test(void **state)
 {
 	(void)state;
 	unsetenv("MEMORY_PRESSURE_WATCH");
@@ -458,7 +450,6 @@ static inline int before_test(void **state)
 	unlink(in_directory(
 		"fifo")); /* what a test that failed left behind does not read with us */
 	descriptors_before = count_descriptors();
-	return 0;
 }
 
 /* A bridge that was given up inside a callback ends on a thread of its own: that may take a moment.
@@ -486,8 +477,6 @@ static inline int no_descriptor_is_left(void **state)
 	return 0;
 }
 
-#define run_promises(promises) run_promises_n(#promises, promises, ELEMENTSOF(promises))
-
 static inline void remove_directory(void)
 {
 	DIR *dir = opendir(bench_directory);
@@ -500,36 +489,21 @@ static inline void remove_directory(void)
 	rmdir(bench_directory);
 }
 
-static inline int run_promises_n(const char *group, const struct promise *promises, size_t n)
+static inline int make_directory(void **state)
 {
-	static struct CMUnitTest tests[256];
-	static char names[256][160];
 	const char *tmp = getenv("TMPDIR");
-	size_t used = 0;
-	int r;
 
+	(void)state;
 	snprintf(bench_directory, sizeof(bench_directory), "%.40s/psb-XXXXXX", tmp ? tmp : "/tmp");
-	if (!mkdtemp(bench_directory))
-		return 1;
-	for (size_t v = 0; v < ELEMENTSOF(variants); v++) {
-		if (variants[v].backend == PSB_BACKEND_URING && getenv("PSIBRIDGE_TEST_DENIED"))
-			continue;
-		for (size_t i = 0; i < n && used < ELEMENTSOF(tests); i++) {
-			if (variants[v].flags && !promises[i].both)
-				continue;
-			snprintf(names[used], sizeof(names[0]), "%s (%s)", promises[i].name,
-				 variants[v].name);
-			tests[used] = (struct CMUnitTest){
-				names[used],
-				promises[i].test,
-				before_test,
-				no_descriptor_is_left,
-				(void *)(uintptr_t)&variants[v],
-			};
-			used++;
-		}
-	}
-	r = _cmocka_run_group_tests(group, tests, used, NULL, NULL);
-	remove_directory();
-	return r;
+	return mkdtemp(bench_directory) ? 0 : -1;
 }
+
+static inline int end_directory(void **state)
+{
+	(void)state;
+	remove_directory();
+	return 0;
+}
+
+GROUP(make_directory, end_directory)
+FIXTURE(before_test, no_descriptor_is_left)

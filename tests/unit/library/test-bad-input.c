@@ -188,7 +188,7 @@ static void set_variables(const struct row *row)
 		setenv("MEMORY_PRESSURE_WRITE", row->write, 1);
 }
 
-static void every_mistake_is_named_where_it_was_made(void **state)
+PROMISE(every_mistake_is_named_where_it_was_made)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	bool cgroup2 = has_cgroup2();
@@ -251,7 +251,7 @@ static void every_mistake_is_named_where_it_was_made(void **state)
 	assert_int_equal(wrong, 0);
 }
 
-static void a_path_too_long_for_a_socket_is_named(void **state)
+PROMISE(a_path_too_long_for_a_socket_is_named)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	struct psb_watch_options options = OPTIONS();
@@ -287,7 +287,7 @@ static void a_path_too_long_for_a_socket_is_named(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void the_words_fit_where_they_are_put(void **state)
+PROMISE(the_words_fit_where_they_are_put)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	struct psb_watch_options options = OPTIONS(.headroom_percent = 100);
@@ -310,7 +310,7 @@ static void the_words_fit_where_they_are_put(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void after_any_mistake_the_bridge_is_as_good_as_new(void **state)
+PROMISE(after_any_mistake_the_bridge_is_as_good_as_new)
 {
 	struct bench *b = bench_new(state);
 	struct psb_watch_options options = OPTIONS(.source = "/etc");
@@ -326,7 +326,7 @@ static void after_any_mistake_the_bridge_is_as_good_as_new(void **state)
 }
 
 /* Nobody listens, and nothing else is allowed: the arming error is returned, in words too. */
-static void a_source_that_refuses_is_an_error_where_no_other_is_allowed(void **state)
+PROMISE(a_source_that_refuses_is_an_error_where_no_other_is_allowed)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	struct psb_watch_options options = OPTIONS(.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
@@ -349,17 +349,4 @@ static void a_source_that_refuses_is_an_error_where_no_other_is_allowed(void **s
 	options.source = NULL;
 	assert_int_equal(psb_watch_new(bridge, &options, &watch), -ENODATA);
 	psb_bridge_unref(bridge);
-}
-
-TEST_GROUP(bad_input)
-{
-	static const struct promise bad_input[] = {
-		PROMISE(every_mistake_is_named_where_it_was_made),
-		PROMISE(a_path_too_long_for_a_socket_is_named),
-		PROMISE(the_words_fit_where_they_are_put),
-		PROMISE(after_any_mistake_the_bridge_is_as_good_as_new),
-		PROMISE(a_source_that_refuses_is_an_error_where_no_other_is_allowed),
-	};
-
-	return run_promises(bad_input);
 }

@@ -13,7 +13,7 @@
 /* ---- making one ---------------------------------------------------------------------------------
  */
 
-static void the_backend_asked_for_is_the_one_that_is_had(void **state)
+PROMISE(the_backend_asked_for_is_the_one_that_is_had)
 {
 	const struct variant *variant = *state;
 	psb_bridge *bridge = make_bridge(variant);
@@ -25,7 +25,7 @@ static void the_backend_asked_for_is_the_one_that_is_had(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void the_environment_chooses_where_the_host_does_not(void **state)
+PROMISE(the_environment_chooses_where_the_host_does_not)
 {
 	static const struct {
 		const char *text;
@@ -69,14 +69,13 @@ static void the_environment_chooses_where_the_host_does_not(void **state)
 	}
 }
 
-static void a_forbidden_io_uring_is_told_and_auto_does_without(void **state)
+PROMISE(a_forbidden_io_uring_is_told_and_auto_does_without)
 {
 	const char *denied = getenv("PSIBRIDGE_TEST_DENIED"), *why;
 	struct psb_bridge_options options = { .size = sizeof(options),
 					      .backend = PSB_BACKEND_URING };
 	psb_bridge *bridge;
 
-	(void)state;
 	if (!denied)
 		SKIP("io_uring is not forbidden here (tests/deny-io-uring does)");
 	assert_int_equal(psb_bridge_new(&options, &bridge),
@@ -87,23 +86,21 @@ static void a_forbidden_io_uring_is_told_and_auto_does_without(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void options_that_make_no_sense_are_refused(void **state)
+PROMISE(options_that_make_no_sense_are_refused)
 {
 	struct psb_bridge_options options = { .size = sizeof(options),
 					      .backend = (enum psb_backend)7 };
 	psb_bridge *bridge = (psb_bridge *)1;
 
-	(void)state;
 	assert_int_equal(psb_bridge_new(&options, &bridge), -EINVAL);
 	assert_ptr_equal(bridge, (psb_bridge *)1);
 	assert_int_equal(psb_bridge_new(&options, NULL), -EINVAL);
 }
 
-static void nothing_is_something_too(void **state)
+PROMISE(nothing_is_something_too)
 {
 	const char *why = NULL;
 
-	(void)state;
 	assert_null(psb_bridge_unref(NULL));
 	assert_null(psb_watch_unref(NULL));
 	assert_null(psb_watch_ref(NULL));
@@ -117,7 +114,7 @@ static void nothing_is_something_too(void **state)
 }
 
 /* Whatever is the first thing that cannot be had: an error, and nothing is left behind. */
-static void too_few_descriptors_are_an_error_and_nothing_leaks(void **state)
+PROMISE(too_few_descriptors_are_an_error_and_nothing_leaks)
 {
 	const struct variant *variant = *state;
 	struct psb_bridge_options options = { .size = sizeof(options),
@@ -157,7 +154,7 @@ static void too_few_descriptors_are_an_error_and_nothing_leaks(void **state)
 /* ---- who drives
  * ----------------------------------------------------------------------------------- */
 
-static void a_bridge_is_driven_by_one_or_the_other(void **state)
+PROMISE(a_bridge_is_driven_by_one_or_the_other)
 {
 	psb_bridge *bridge = make_bridge(*state);
 
@@ -206,7 +203,7 @@ static void *dispatch_from_here(void *arg)
 	return (void *)(intptr_t)psb_bridge_dispatch(arg);
 }
 
-static void bytes_timers_and_other_threads_make_the_descriptor_readable(void **state)
+PROMISE(bytes_timers_and_other_threads_make_the_descriptor_readable)
 {
 	const struct variant *variant = *state;
 	psb_bridge *bridge = make_bridge(variant);
@@ -252,7 +249,7 @@ static void bytes_timers_and_other_threads_make_the_descriptor_readable(void **s
 	close(pipe_fd);
 }
 
-static void the_descriptor_may_sit_in_an_epoll_set(void **state)
+PROMISE(the_descriptor_may_sit_in_an_epoll_set)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	psb_watch *watch = watch_fifo(bridge, 100 * USEC_PER_MSEC);
@@ -287,7 +284,7 @@ static void count_beat(void *userdata)
 	__atomic_add_fetch((unsigned *)userdata, 1, __ATOMIC_SEQ_CST);
 }
 
-static void a_beat_comes_from_the_loop_and_only_from_there(void **state)
+PROMISE(a_beat_comes_from_the_loop_and_only_from_there)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	uint64_t begun = clock_usec(CLOCK_MONOTONIC);
@@ -324,7 +321,7 @@ static void *dispatch_a_lot(void *arg)
 	return (void *)wrong;
 }
 
-static void a_second_thread_is_sent_away_also_during_a_dispatch(void **state)
+PROMISE(a_second_thread_is_sent_away_also_during_a_dispatch)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	pthread_t thread;
@@ -353,7 +350,7 @@ static void give_up_everything(struct ear *ear, const struct psb_notification *n
 
 enum driver { NOBODY, THREAD, FOREIGN };
 
-static void bridge_and_watches_may_end_in_any_order(void **state)
+PROMISE(bridge_and_watches_may_end_in_any_order)
 {
 	for (enum driver driver = NOBODY; driver <= FOREIGN; driver++) {
 		for (int order = 0; order < 4; order++) {
@@ -391,7 +388,7 @@ static void bridge_and_watches_may_end_in_any_order(void **state)
 	}
 }
 
-static void the_last_reference_may_go_inside_a_dispatch(void **state)
+INLINE_TOO(the_last_reference_may_go_inside_a_dispatch)
 {
 	const struct variant *variant = *state;
 	psb_bridge *bridge = make_bridge(variant);
@@ -414,7 +411,7 @@ static void the_last_reference_may_go_inside_a_dispatch(void **state)
 	psb_watch_unref(keeper);
 }
 
-static void references_count(void **state)
+PROMISE(references_count)
 {
 	struct bench *b = bench_new(state);
 
@@ -463,7 +460,7 @@ static int child_finds_dead_handles(struct bench *b, psb_registration *registrat
 	return 0;
 }
 
-static void in_a_forked_child_handles_are_dead_and_the_parent_goes_on(void **state)
+PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on)
 {
 	for (int foreign = 0; foreign < 2; foreign++) {
 		struct bench *b = calloc(1, sizeof(*b));
@@ -510,7 +507,7 @@ static void fork_and_come_back(struct ear *ear, const struct psb_notification *n
 }
 
 /* How often this machine's sanitizers let a thread end quietly is not the matter: no signal, no hang. */
-static void a_child_that_comes_back_from_a_callback_ends_or_is_told(void **state)
+PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 {
 	for (int way = 0; way < 3; way++) { /* own thread, own thread and inline, foreign */
 		struct bench *b = calloc(1, sizeof(*b));
@@ -561,7 +558,7 @@ static void count_line(void *userdata, int priority, const char *message)
 }
 
 /* Neither to a terminal nor, where the host wants to hear of it, past the host. */
-static void nothing_is_printed(void **state)
+PROMISE(nothing_is_printed)
 {
 	const struct variant *variant = *state;
 	unsigned lines = 0;
@@ -616,29 +613,4 @@ static void nothing_is_printed(void **state)
 	assert_int_equal(st.st_size, 0);
 	assert_true(lines > 0);
 	ear_destroy(&ear);
-}
-
-TEST_GROUP(bridge)
-{
-	static const struct promise bridge[] = {
-		PROMISE(the_backend_asked_for_is_the_one_that_is_had),
-		PROMISE(the_environment_chooses_where_the_host_does_not),
-		PROMISE(a_forbidden_io_uring_is_told_and_auto_does_without),
-		PROMISE(options_that_make_no_sense_are_refused),
-		PROMISE(nothing_is_something_too),
-		PROMISE(too_few_descriptors_are_an_error_and_nothing_leaks),
-		PROMISE(a_bridge_is_driven_by_one_or_the_other),
-		PROMISE(bytes_timers_and_other_threads_make_the_descriptor_readable),
-		PROMISE(the_descriptor_may_sit_in_an_epoll_set),
-		PROMISE(a_beat_comes_from_the_loop_and_only_from_there),
-		PROMISE(a_second_thread_is_sent_away_also_during_a_dispatch),
-		PROMISE(bridge_and_watches_may_end_in_any_order),
-		INLINE_TOO(the_last_reference_may_go_inside_a_dispatch),
-		PROMISE(references_count),
-		PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on),
-		PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told),
-		PROMISE(nothing_is_printed),
-	};
-
-	return run_promises(bridge);
 }

@@ -7,7 +7,7 @@
 
 /* ---- what is told ------------------------------------------------------------------------------ */
 
-static void low_neutral_and_high_are_told_in_order(void **state)
+INLINE_TOO(low_neutral_and_high_are_told_in_order)
 {
 	static const enum psb_available levels[] = { PSB_LOW,	  PSB_NEUTRAL, PSB_HIGH,
 						     PSB_NEUTRAL, PSB_LOW,     PSB_HIGH };
@@ -27,7 +27,7 @@ static void low_neutral_and_high_are_told_in_order(void **state)
 	bench_free(b);
 }
 
-static void critical_is_told_beside_low(void **state)
+INLINE_TOO(critical_is_told_beside_low)
 {
 	struct bench *b = bench_new(state);
 	int critical;
@@ -44,7 +44,7 @@ static void critical_is_told_beside_low(void **state)
 	bench_free(b);
 }
 
-static void what_makes_no_sense_is_refused(void **state)
+PROMISE(what_makes_no_sense_is_refused)
 {
 	struct bench *b = bench_new(state);
 	psb_registration *untouched = (psb_registration *)1;
@@ -63,7 +63,7 @@ static void what_makes_no_sense_is_refused(void **state)
 /* ---- slow callbacks
  * --------------------------------------------------------------------------------- */
 
-static void a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest(void **state)
+INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest)
 {
 	static const enum psb_available levels[] = { PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL, PSB_HIGH };
 	struct psb_stats stats = { .size = sizeof(stats) };
@@ -93,7 +93,7 @@ static void a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest(
 	bench_free(b);
 }
 
-static void what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all(void **state)
+PROMISE(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all)
 {
 	struct bench *b = bench_new(state);
 
@@ -135,7 +135,7 @@ static void work_on_low(struct ear *ear, const struct psb_notification *n)
 		usleep(WORK_USEC);
 }
 
-static void a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration(void **state)
+INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration)
 {
 	struct bench *b = bench_new(state);
 	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
@@ -164,7 +164,7 @@ static void a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration
 }
 
 /* The entry was put into the mailbox before it was known how slow the callback is. */
-static void a_low_that_waited_for_a_slow_callback_is_a_repetition_too(void **state)
+PROMISE(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
 {
 	struct bench *b = bench_new(state);
 	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
@@ -190,7 +190,7 @@ static void a_low_that_waited_for_a_slow_callback_is_a_repetition_too(void **sta
 /* ---- the present state
  * -------------------------------------------------------------------------------- */
 
-static void the_present_state_is_told_to_those_who_ask(void **state)
+INLINE_TOO(the_present_state_is_told_to_those_who_ask)
 {
 	static const enum psb_available levels[] = { PSB_HIGH, PSB_LOW, PSB_NEUTRAL };
 	struct bench *b = bench_new(state);
@@ -216,7 +216,7 @@ static void the_present_state_is_told_to_those_who_ask(void **state)
 }
 
 /* News that comes first is the present state; what was present before it is not told behind it. */
-static void the_present_state_never_follows_newer_news(void **state)
+INLINE_TOO(the_present_state_never_follows_newer_news)
 {
 	struct bench *b = bench_new(state);
 
@@ -244,7 +244,7 @@ static void the_present_state_never_follows_newer_news(void **state)
 /* ---- counters
  * ------------------------------------------------------------------------------------------ */
 
-static void calls_are_counted_also_those_of_who_was_removed(void **state)
+INLINE_TOO(calls_are_counted_also_those_of_who_was_removed)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
 	struct bench *b = bench_new(state);
@@ -269,22 +269,4 @@ static void calls_are_counted_also_those_of_who_was_removed(void **state)
 	assert_int_equal(stats.neutral, 1);
 	assert_int_equal(stats.high, 0);
 	bench_free(b);
-}
-
-TEST_GROUP(dispatch)
-{
-	static const struct promise dispatch[] = {
-		INLINE_TOO(low_neutral_and_high_are_told_in_order),
-		INLINE_TOO(critical_is_told_beside_low),
-		PROMISE(what_makes_no_sense_is_refused),
-		INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest),
-		PROMISE(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all),
-		INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration),
-		PROMISE(a_low_that_waited_for_a_slow_callback_is_a_repetition_too),
-		INLINE_TOO(the_present_state_is_told_to_those_who_ask),
-		INLINE_TOO(the_present_state_never_follows_newer_news),
-		INLINE_TOO(calls_are_counted_also_those_of_who_was_removed),
-	};
-
-	return run_promises(dispatch);
 }

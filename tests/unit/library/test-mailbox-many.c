@@ -6,7 +6,7 @@
 #include "pattern-bench.h"
 #include "mailbox-bench.h"
 
-static void of_a_pattern_each_cgroup_has_a_slot_of_its_own(void **state)
+PROMISE(of_a_pattern_each_cgroup_has_a_slot_of_its_own)
 {
 	psb_mailbox *mailbox;
 	struct psb_notification n;
@@ -32,7 +32,7 @@ static void of_a_pattern_each_cgroup_has_a_slot_of_its_own(void **state)
 }
 
 /* Also when it was removed meanwhile, and nobody else remembers it. Address sanitizer looks on. */
-static void the_cgroups_name_is_valid_until_the_next_take(void **state)
+PROMISE(the_cgroups_name_is_valid_until_the_next_take)
 {
 	struct psb_notification n, gone;
 	psb_mailbox *mailbox;
@@ -61,14 +61,4 @@ static void the_cgroups_name_is_valid_until_the_next_take(void **state)
 	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
 	psb_mailbox_free(mailbox);
 	done_with(b, 2);
-}
-
-TEST_GROUP(mailbox_many)
-{
-	static const struct promise mailbox_many[] = {
-		PROMISE(of_a_pattern_each_cgroup_has_a_slot_of_its_own),
-		PROMISE(the_cgroups_name_is_valid_until_the_next_take),
-	};
-
-	return run_promises(mailbox_many);
 }

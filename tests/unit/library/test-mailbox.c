@@ -61,7 +61,7 @@ static int end_of(struct taker *t)
 
 /* ---- what is taken ------------------------------------------------------------------------------- */
 
-static void what_a_callback_would_be_told_can_be_taken(void **state)
+PROMISE(what_a_callback_would_be_told_can_be_taken)
 {
 	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_HIGH, PSB_LOW };
 	struct bench *b = bench_new(state);
@@ -87,7 +87,7 @@ static void what_a_callback_would_be_told_can_be_taken(void **state)
 	bench_free(b);
 }
 
-static void nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins(void **state)
+PROMISE(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
 {
 	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL };
 	struct psb_stats stats = { .size = sizeof(stats) };
@@ -116,7 +116,7 @@ static void nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins(vo
 	bench_free(b);
 }
 
-static void the_present_state_is_there_for_those_who_ask(void **state)
+PROMISE(the_present_state_is_there_for_those_who_ask)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox;
@@ -145,7 +145,7 @@ static void the_present_state_is_there_for_those_who_ask(void **state)
 }
 
 /* A socket that nobody serves any more: the watch moves to the next rung. */
-static void a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask(void **state)
+PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask)
 {
 	struct psb_watch_options options = quick_options(in_directory("socket"));
 	struct bench *b = calloc(1, sizeof(*b));
@@ -186,7 +186,7 @@ static void a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask(voi
 
 /* ---- waiting ------------------------------------------------------------------------------------- */
 
-static void a_take_waits_as_long_as_it_was_told(void **state)
+PROMISE(a_take_waits_as_long_as_it_was_told)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -216,7 +216,7 @@ static void a_take_waits_as_long_as_it_was_told(void **state)
 	bench_free(b);
 }
 
-static void closing_wakes_who_waits_and_ends_it_for_all_who_come(void **state)
+PROMISE(closing_wakes_who_waits_and_ends_it_for_all_who_come)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -235,7 +235,7 @@ static void closing_wakes_who_waits_and_ends_it_for_all_who_come(void **state)
 	bench_free(b);
 }
 
-static void a_second_thread_is_turned_away_and_the_first_goes_on_waiting(void **state)
+PROMISE(a_second_thread_is_turned_away_and_the_first_goes_on_waiting)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -255,7 +255,7 @@ static void a_second_thread_is_turned_away_and_the_first_goes_on_waiting(void **
 /* ---- the end -------------------------------------------------------------------------------------- */
 
 /* Now and then news comes at that very moment; sanitizers see who comes too late. */
-static void freeing_waits_until_nobody_is_inside(void **state)
+PROMISE(freeing_waits_until_nobody_is_inside)
 {
 	struct bench *b = bench_new(state);
 	struct taker taker;
@@ -292,7 +292,7 @@ static void *load_cancelled(void *arg)
 }
 
 /* Were a lock left held, the next call would wait for ever. */
-static void a_thread_may_be_cancelled_inside(void **state)
+PROMISE(a_thread_may_be_cancelled_inside)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -319,7 +319,7 @@ static void a_thread_may_be_cancelled_inside(void **state)
 	bench_free(b);
 }
 
-static void a_mailbox_keeps_its_watch_and_its_bridge_alive(void **state)
+PROMISE(a_mailbox_keeps_its_watch_and_its_bridge_alive)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -354,7 +354,7 @@ static void take_and_free(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, failed);
 }
 
-static void all_of_it_may_be_done_inside_a_callback(void **state)
+INLINE_TOO(all_of_it_may_be_done_inside_a_callback)
 {
 	struct bench *b = bench_new(state);
 
@@ -388,7 +388,7 @@ static int child_finds_a_dead_mailbox(struct bench *b, psb_mailbox *mailbox)
 	return 0;
 }
 
-static void in_a_forked_child_it_is_dead_and_can_be_freed(void **state)
+PROMISE(in_a_forked_child_it_is_dead_and_can_be_freed)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -420,7 +420,7 @@ static void in_a_forked_child_it_is_dead_and_can_be_freed(void **state)
 #define WORK_USEC (60 * USEC_PER_MSEC)
 
 /* What it does between two takes is its call. That takes time, which is what this is about. */
-static void a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took(void **state)
+PROMISE(a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
@@ -452,7 +452,7 @@ static void a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took(
 }
 
 /* A take that does not wait is not from a thread of its own: what passes until the next is idle time. */
-static void who_polls_is_told_each_repeated_low(void **state)
+PROMISE(who_polls_is_told_each_repeated_low)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
 	struct bench *b = bench_new(state);
@@ -479,7 +479,7 @@ static void who_polls_is_told_each_repeated_low(void **state)
 	bench_free(b);
 }
 
-static void the_time_it_waited_is_not_taken_for_work(void **state)
+PROMISE(the_time_it_waited_is_not_taken_for_work)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
 	struct bench *b = bench_new(state);
@@ -501,7 +501,7 @@ static void the_time_it_waited_is_not_taken_for_work(void **state)
 
 /* ---- what it is given ------------------------------------------------------------------------------ */
 
-static void what_makes_no_sense_is_refused(void **state)
+PROMISE(what_makes_no_sense_is_refused)
 {
 	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0), *untouched = (psb_mailbox *)1;
@@ -521,7 +521,7 @@ static void what_makes_no_sense_is_refused(void **state)
 }
 
 /* One thread for all: a loop of its own, and a mailbox that is looked into between. */
-static void a_foreign_loop_fills_it_too(void **state)
+PROMISE(a_foreign_loop_fills_it_too)
 {
 	struct psb_notification n = { .size = sizeof(n) };
 	struct bench *b = calloc(1, sizeof(*b));
@@ -545,29 +545,4 @@ static void a_foreign_loop_fills_it_too(void **state)
 	assert_int_equal(n.reason, PSB_REASON_PRESENT);
 	psb_mailbox_free(mailbox);
 	bench_free(b);
-}
-
-TEST_GROUP(mailbox)
-{
-	static const struct promise mailbox[] = {
-		PROMISE(what_a_callback_would_be_told_can_be_taken),
-		PROMISE(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins),
-		PROMISE(the_present_state_is_there_for_those_who_ask),
-		PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask),
-		PROMISE(a_take_waits_as_long_as_it_was_told),
-		PROMISE(closing_wakes_who_waits_and_ends_it_for_all_who_come),
-		PROMISE(a_second_thread_is_turned_away_and_the_first_goes_on_waiting),
-		PROMISE(freeing_waits_until_nobody_is_inside),
-		PROMISE(a_thread_may_be_cancelled_inside),
-		PROMISE(a_mailbox_keeps_its_watch_and_its_bridge_alive),
-		INLINE_TOO(all_of_it_may_be_done_inside_a_callback),
-		PROMISE(in_a_forked_child_it_is_dead_and_can_be_freed),
-		PROMISE(a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took),
-		PROMISE(who_polls_is_told_each_repeated_low),
-		PROMISE(the_time_it_waited_is_not_taken_for_work),
-		PROMISE(what_makes_no_sense_is_refused),
-		PROMISE(a_foreign_loop_fills_it_too),
-	};
-
-	return run_promises(mailbox);
 }

@@ -66,7 +66,7 @@ static void list_all(struct bench *b, struct list *list)
 		}                                                                            \
 	} while (0)
 
-static void the_list_names_each_cgroup_that_is_not_at_rest_once(void **state)
+PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once)
 {
 	struct list list = { 0 };
 	struct bench *b;
@@ -139,7 +139,7 @@ static void list_inside(struct ear *ear, const struct psb_notification *n)
 }
 
 /* It leaves, but is not freed yet. */
-static void who_leaves_is_listed_no_more(void **state)
+PROMISE(who_leaves_is_listed_no_more)
 {
 	struct bench *b;
 
@@ -157,7 +157,7 @@ static void who_leaves_is_listed_no_more(void **state)
 	done_with(b, 2);
 }
 
-static void the_list_is_for_the_thread_that_dispatches(void **state)
+PROMISE(the_list_is_for_the_thread_that_dispatches)
 {
 	struct list list = { 0 };
 	struct bench *b;
@@ -198,7 +198,7 @@ static void end_while_listing(struct list *list, const struct psb_notification *
 	DISPATCH_UNTIL(b, stats_of(b).members == 1);
 }
 
-static void who_is_told_the_list_may_dispatch(void **state)
+PROMISE(who_is_told_the_list_may_dispatch)
 {
 	struct list list = { .act = end_while_listing };
 	struct bench *b;
@@ -214,7 +214,7 @@ static void who_is_told_the_list_may_dispatch(void **state)
 	done_with(b, 5);
 }
 
-static void a_single_cgroup_is_a_list_of_one(void **state)
+PROMISE(a_single_cgroup_is_a_list_of_one)
 {
 	struct list list = { 0 };
 	psb_bridge *bridge = make_bridge(*state);
@@ -233,7 +233,7 @@ static void a_single_cgroup_is_a_list_of_one(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void in_a_forked_child_both_are_dead(void **state)
+PROMISE(in_a_forked_child_both_are_dead)
 {
 	struct bench *b;
 	int status;
@@ -285,7 +285,7 @@ static unsigned long switches_of(const char *thread)
 	return switches;
 }
 
-static void a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing(void **state)
+PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing)
 {
 	uint64_t samples = 0, born;
 	unsigned long switches;
@@ -318,7 +318,7 @@ static void a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing
 	done_with(b, 1);
 }
 
-static void a_watch_may_end_while_it_waits_for_its_fixed_part(void **state)
+PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part)
 {
 	for (unsigned bridge_first = 0; bridge_first < 2; bridge_first++) {
 		struct bench *b;
@@ -332,20 +332,4 @@ static void a_watch_may_end_while_it_waits_for_its_fixed_part(void **state)
 			assert_int_equal(mkdir(in_mount(trunk), 0755), 0);
 		done_with(b, 1);
 	}
-}
-
-TEST_GROUP(members)
-{
-	static const struct promise promises[] = {
-		PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once),
-		PROMISE(who_leaves_is_listed_no_more),
-		PROMISE(the_list_is_for_the_thread_that_dispatches),
-		PROMISE(who_is_told_the_list_may_dispatch),
-		PROMISE(a_single_cgroup_is_a_list_of_one),
-		PROMISE(in_a_forked_child_both_are_dead),
-		PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing),
-		PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part),
-	};
-
-	return run_promises(promises);
 }

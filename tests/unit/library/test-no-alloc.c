@@ -40,7 +40,7 @@ static struct bench *run_with(void **state, struct psb_watch_options *options)
 	return b;
 }
 
-static void a_fifo_is_heard_without_an_allocation(void **state)
+PROMISE(a_fifo_is_heard_without_an_allocation)
 {
 	struct psb_watch_options options = { 0 };
 	struct bench *b;
@@ -72,7 +72,7 @@ static void a_fifo_is_heard_without_an_allocation(void **state)
 	bench_free(b);
 }
 
-static void a_socket_is_heard_without_an_allocation(void **state)
+PROMISE(a_socket_is_heard_without_an_allocation)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct psb_watch_options options = {
@@ -110,7 +110,7 @@ static void a_socket_is_heard_without_an_allocation(void **state)
 	bench_free(b);
 }
 
-static void psibridgeds_records_are_heard_without_an_allocation(void **state)
+PROMISE(psibridgeds_records_are_heard_without_an_allocation)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct psb_watch_options options = { .size = sizeof(options),
@@ -149,7 +149,7 @@ static void psibridgeds_records_are_heard_without_an_allocation(void **state)
 }
 
 /* Also where its taker comes late, and entries are overtaken. */
-static void a_mailbox_is_filled_and_emptied_without_an_allocation(void **state)
+PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation)
 {
 	struct psb_watch_options options = quick_options(in_directory("fifo"));
 	struct psb_notification n = { .size = sizeof(n) };
@@ -184,7 +184,7 @@ static void a_mailbox_is_filled_and_emptied_without_an_allocation(void **state)
 }
 
 /* A member comes with its Low, and goes with its High: only what is allocated meanwhile counts. */
-static void a_cgroup_of_a_pattern_is_told_on_without_an_allocation(void **state)
+PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation)
 {
 	struct psb_notification n = { .size = sizeof(n) };
 	psb_mailbox *mailbox;
@@ -214,7 +214,7 @@ static void a_cgroup_of_a_pattern_is_told_on_without_an_allocation(void **state)
 /* ---- real pressure
  * ---------------------------------------------------------------------------------- */
 
-static void real_pressure_is_told_without_an_allocation(void **state)
+PROMISE(real_pressure_is_told_without_an_allocation)
 {
 	struct psb_watch_options options = {
 		.size = sizeof(options),
@@ -256,18 +256,4 @@ static void real_pressure_is_told_without_an_allocation(void **state)
 	assert_true(stats.samples > 3);
 	assert_true(stats.low > 0);
 	assert_true(stats.high > 0);
-}
-
-TEST_GROUP(no_alloc)
-{
-	static const struct promise no_alloc[] = {
-		PROMISE(a_fifo_is_heard_without_an_allocation),
-		PROMISE(a_socket_is_heard_without_an_allocation),
-		PROMISE(psibridgeds_records_are_heard_without_an_allocation),
-		PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation),
-		PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation),
-		PROMISE(real_pressure_is_told_without_an_allocation),
-	};
-
-	return run_promises(no_alloc);
 }

@@ -29,7 +29,7 @@ static psb_watch *watch_environment(psb_bridge *bridge, const char *watch, const
 	return ret;
 }
 
-static void the_protocols_variables_are_followed_in_all_their_forms(void **state)
+PROMISE(the_protocols_variables_are_followed_in_all_their_forms)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	const char *path;
@@ -78,7 +78,7 @@ static bool has_heard(const struct ear *ear, enum psb_available level)
 }
 
 /* psibridged starts later than we do, or a FIFO is made by what is to write to it. */
-static void what_a_variable_names_is_listened_to_when_it_appears(void **state)
+PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	char *path = strdup(in_directory("later"));
@@ -173,7 +173,7 @@ static uint64_t cost_of_a_flood(psb_bridge *bridge, const char *path, bool is_so
 	return cpu;
 }
 
-static void a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout(void **state)
+PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	char *fifo = strdup(in_directory("flood")), *address = strdup(in_directory("flood-socket"));
@@ -186,7 +186,7 @@ static void a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout(void **st
 	free(address);
 }
 
-static void a_fifo_that_is_made_anew_is_heard_again(void **state)
+PROMISE(a_fifo_that_is_made_anew_is_heard_again)
 {
 	struct psb_watch_options options = quick_options(in_directory("anew"));
 	psb_bridge *bridge = make_bridge(*state);
@@ -215,7 +215,7 @@ static void a_fifo_that_is_made_anew_is_heard_again(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void a_psi_file_of_the_protocol_is_armed(void **state)
+PROMISE(a_psi_file_of_the_protocol_is_armed)
 {
 	struct psb_watch_options options = quick_options("/proc/pressure/memory");
 	psb_bridge *bridge = make_bridge(*state);
@@ -237,7 +237,7 @@ static void a_psi_file_of_the_protocol_is_armed(void **state)
 	psb_bridge_unref(bridge);
 }
 
-static void a_target_that_was_named_wins_over_the_variables(void **state)
+PROMISE(a_target_that_was_named_wins_over_the_variables)
 {
 	struct psb_watch_options options = quick_options(in_directory("fifo"));
 	psb_bridge *bridge = make_bridge(*state);
@@ -264,7 +264,7 @@ static void count_line(void *userdata, int priority, const char *message)
 }
 
 /* This process itself, not a child of it: a thread sanitizer loses track of threads that are made after a fork. */
-static void variables_of_another_unit_are_ignored_and_that_is_logged(void **state)
+PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged)
 {
 	const struct variant *variant = *state;
 	struct lines lines = { 0 };
@@ -297,19 +297,4 @@ static void variables_of_another_unit_are_ignored_and_that_is_logged(void **stat
 	assert_int_equal(lines.inherited, 1);
 	assert_true(source.rung != PSB_RUNG_PROTOCOL);
 	assert_true(is_mine);
-}
-
-TEST_GROUP(protocol)
-{
-	static const struct promise protocol[] = {
-		PROMISE(the_protocols_variables_are_followed_in_all_their_forms),
-		PROMISE(what_a_variable_names_is_listened_to_when_it_appears),
-		PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout),
-		PROMISE(a_fifo_that_is_made_anew_is_heard_again),
-		PROMISE(a_psi_file_of_the_protocol_is_armed),
-		PROMISE(a_target_that_was_named_wins_over_the_variables),
-		PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged),
-	};
-
-	return run_promises(protocol);
 }

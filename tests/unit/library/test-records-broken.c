@@ -8,7 +8,7 @@
 
 /* ---- when it breaks ------------------------------------------------------------------------------ */
 
-static void what_makes_no_sense_ends_the_connection_and_it_is_tried_anew(void **state)
+PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record future, sized, level, gone, early;
@@ -52,7 +52,7 @@ static void what_makes_no_sense_ends_the_connection_and_it_is_tried_anew(void **
 	}
 }
 
-static void a_refusal_is_shown_in_the_daemons_own_words(void **state)
+PROMISE(a_refusal_is_shown_in_the_daemons_own_words)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
@@ -78,7 +78,7 @@ static void a_refusal_is_shown_in_the_daemons_own_words(void **state)
 	tear_down(&s);
 }
 
-static void each_refusal_is_followed_by_a_longer_wait(void **state)
+PROMISE(each_refusal_is_followed_by_a_longer_wait)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t at[3];
@@ -98,7 +98,7 @@ static void each_refusal_is_followed_by_a_longer_wait(void **state)
 	tear_down(&s);
 }
 
-static void without_it_the_own_ladder_is_watched_and_says_why(void **state)
+PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
 {
 	struct psb_watch_options options = options_for(0);
 	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
@@ -128,7 +128,7 @@ static void without_it_the_own_ladder_is_watched_and_says_why(void **state)
 	tear_down(&s);
 }
 
-static void low_is_followed_even_if_psibridged_never_says_so(void **state)
+PROMISE(low_is_followed_even_if_psibridged_never_says_so)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t ended;
@@ -154,7 +154,7 @@ static void low_is_followed_even_if_psibridged_never_says_so(void **state)
 	tear_down(&s);
 }
 
-static void a_move_repeats_no_low_before_rearm(void **state)
+PROMISE(a_move_repeats_no_low_before_rearm)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
@@ -182,7 +182,7 @@ static void a_move_repeats_no_low_before_rearm(void **state)
 	tear_down(&s);
 }
 
-static void goodbye_holds_the_level_until_it_is_back(void **state)
+PROMISE(goodbye_holds_the_level_until_it_is_back)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	static struct setup s;
@@ -202,7 +202,7 @@ static void goodbye_holds_the_level_until_it_is_back(void **state)
 	tear_down(&s);
 }
 
-static void goodbye_for_good_is_noticed_after_5_s(void **state)
+PROMISE(goodbye_for_good_is_noticed_after_5_s)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t said;
@@ -217,7 +217,7 @@ static void goodbye_for_good_is_noticed_after_5_s(void **state)
 	tear_down(&s);
 }
 
-static void a_daemon_that_hangs_keeps_nobody_waiting(void **state)
+PROMISE(a_daemon_that_hangs_keeps_nobody_waiting)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t begun = clock_usec(CLOCK_MONOTONIC);
@@ -232,7 +232,7 @@ static void a_daemon_that_hangs_keeps_nobody_waiting(void **state)
 }
 
 /* One that cannot start: its sockets take connections, and nobody answers. */
-static void nor_is_a_working_source_left_for_it(void **state)
+PROMISE(nor_is_a_working_source_left_for_it)
 {
 	struct psb_watch_options options = options_for(0);
 	static struct setup s;
@@ -260,7 +260,7 @@ static void nor_is_a_working_source_left_for_it(void **state)
 	tear_down(&s);
 }
 
-static void a_full_queue_is_told_at_once(void **state)
+PROMISE(a_full_queue_is_told_at_once)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	char text[320] = "";
@@ -325,7 +325,7 @@ static void keep_protocol(const struct psb_finding *f, void *userdata)
 	}
 }
 
-static void diagnosis_asks_and_says_what_psibridged_answers(void **state)
+PROMISE(diagnosis_asks_and_says_what_psibridged_answers)
 {
 	struct wire_record welcome = record(WIRE_WELCOME, PSB_LOW, false);
 	struct wire_record refused = record(WIRE_REFUSED, PSB_HIGH, false);
@@ -341,7 +341,6 @@ static void diagnosis_asks_and_says_what_psibridged_answers(void **state)
 	};
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 
-	(void)state;
 	refused.error = EUSERS;
 	strcpy(refused.text, "too many");
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -360,24 +359,4 @@ static void diagnosis_asks_and_says_what_psibridged_answers(void **state)
 		if (!strstr(found.what, table[i].what))
 			fail_msg("\"%s\" instead of \"%s\"", found.what, table[i].what);
 	}
-}
-
-TEST_GROUP(records_broken)
-{
-	static const struct promise broken[] = {
-		PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew),
-		PROMISE(a_refusal_is_shown_in_the_daemons_own_words),
-		PROMISE(each_refusal_is_followed_by_a_longer_wait),
-		PROMISE(without_it_the_own_ladder_is_watched_and_says_why),
-		PROMISE(low_is_followed_even_if_psibridged_never_says_so),
-		PROMISE(a_move_repeats_no_low_before_rearm),
-		PROMISE(goodbye_holds_the_level_until_it_is_back),
-		PROMISE(goodbye_for_good_is_noticed_after_5_s),
-		PROMISE(a_daemon_that_hangs_keeps_nobody_waiting),
-		PROMISE(nor_is_a_working_source_left_for_it),
-		PROMISE(a_full_queue_is_told_at_once),
-		PROMISE(diagnosis_asks_and_says_what_psibridged_answers),
-	};
-
-	return run_promises(broken);
 }

@@ -11,7 +11,7 @@
 
 /* ---- who is it? --------------------------------------------------------------------------------- */
 
-static void psibridged_is_known_by_the_address_its_listener_was_bound_to(void **state)
+PROMISE(psibridged_is_known_by_the_address_its_listener_was_bound_to)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	const char *elsewhere = in_directory("elsewhere");
@@ -31,7 +31,7 @@ static void psibridged_is_known_by_the_address_its_listener_was_bound_to(void **
 	tear_down(&s);
 }
 
-static void a_socket_that_only_lies_where_psibridgeds_would_is_none_of_it(void **state)
+PROMISE(a_socket_that_only_lies_where_psibridgeds_would_is_none_of_it)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	static const char trigger[] = "some 100000 2000000";
@@ -52,7 +52,7 @@ static void a_socket_that_only_lies_where_psibridgeds_would_is_none_of_it(void *
 	tear_down(&s);
 }
 
-static void the_subscription_asks_for_what_the_caller_said_and_nothing_else(void **state)
+PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else)
 {
 	static const struct {
 		struct psb_watch_options o;
@@ -106,7 +106,7 @@ static void the_subscription_asks_for_what_the_caller_said_and_nothing_else(void
 
 /* ---- what it says ------------------------------------------------------------------------------- */
 
-static void a_level_is_told_at_once_and_as_it_is(void **state)
+INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
@@ -184,7 +184,7 @@ static void a_level_is_told_at_once_and_as_it_is(void **state)
 	tear_down(&s);
 }
 
-static void what_a_record_does_not_know_is_read_here(void **state)
+PROMISE(what_a_record_does_not_know_is_read_here)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
@@ -208,7 +208,7 @@ static void what_a_record_does_not_know_is_read_here(void **state)
 	tear_down(&s);
 }
 
-static void a_welcome_is_told_only_if_it_says_something_new(void **state)
+INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct psb_notification n;
@@ -232,7 +232,7 @@ static void a_welcome_is_told_only_if_it_says_something_new(void **state)
 	tear_down(&s);
 }
 
-static void a_late_joiner_is_told_the_present_state(void **state)
+PROMISE(a_late_joiner_is_told_the_present_state)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	static struct setup s;
@@ -246,7 +246,7 @@ static void a_late_joiner_is_told_the_present_state(void **state)
 	tear_down(&s);
 }
 
-static void a_stream_may_be_cut_anywhere_and_begin_with_single_bytes(void **state)
+INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r[4];
@@ -278,7 +278,7 @@ static void a_stream_may_be_cut_anywhere_and_begin_with_single_bytes(void **stat
 	tear_down(&s);
 }
 
-static void kinds_that_nobody_knows_yet_are_skipped(void **state)
+PROMISE(kinds_that_nobody_knows_yet_are_skipped)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_REFUSED + 1, PSB_LOW, false);
@@ -297,7 +297,7 @@ static void kinds_that_nobody_knows_yet_are_skipped(void **state)
 
 /* ---- beside it ------------------------------------------------------------------------------------ */
 
-static void while_it_is_connected_nothing_of_ours_wakes_up(void **state)
+PROMISE(while_it_is_connected_nothing_of_ours_wakes_up)
 {
 	struct psb_watch_options options = options_for(0);
 	struct psb_stats stats = { .size = sizeof(stats) };
@@ -330,7 +330,7 @@ static void while_it_is_connected_nothing_of_ours_wakes_up(void **state)
 	tear_down(&s);
 }
 
-static void a_simulation_ends_as_usual_and_then_psibridged_judges_again(void **state)
+PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	static struct setup s;
@@ -365,7 +365,7 @@ static void a_simulation_ends_as_usual_and_then_psibridged_judges_again(void **s
 	tear_down(&s);
 }
 
-static void a_forked_child_leaves_the_connection_alone(void **state)
+PROMISE(a_forked_child_leaves_the_connection_alone)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	static struct setup s;
@@ -388,24 +388,4 @@ static void a_forked_child_leaves_the_connection_alone(void **state)
 	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
 	assert_int_equal(await_call(&s, 1).available, PSB_LOW);
 	tear_down(&s);
-}
-
-TEST_GROUP(records)
-{
-	static const struct promise records[] = {
-		PROMISE(psibridged_is_known_by_the_address_its_listener_was_bound_to),
-		PROMISE(a_socket_that_only_lies_where_psibridgeds_would_is_none_of_it),
-		PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else),
-		INLINE_TOO(a_level_is_told_at_once_and_as_it_is),
-		PROMISE(what_a_record_does_not_know_is_read_here),
-		INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new),
-		PROMISE(a_late_joiner_is_told_the_present_state),
-		INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes),
-		PROMISE(kinds_that_nobody_knows_yet_are_skipped),
-		PROMISE(while_it_is_connected_nothing_of_ours_wakes_up),
-		PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again),
-		PROMISE(a_forked_child_leaves_the_connection_alone),
-	};
-
-	return run_promises(records);
 }

@@ -21,7 +21,7 @@ static void *remove_it(void *arg)
 	return NULL;
 }
 
-static void when_removal_returns_no_call_is_running_and_none_will_come(void **state)
+INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
 {
 	struct bench *b = bench_new(state);
 	pthread_t thread;
@@ -57,7 +57,7 @@ static void remove_myself_twice(struct ear *ear, const struct psb_notification *
 	note_done(ear, psb_registration_remove(ear->registration));
 }
 
-static void after_removal_from_inside_there_is_no_further_call(void **state)
+INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 {
 	void (*const acts[])(struct ear *,
 			     const struct psb_notification *) = { remove_myself,
@@ -99,7 +99,7 @@ static void *unref_the_watch(void *arg)
 	return NULL;
 }
 
-static void removing_itself_while_others_wait_for_it_is_harmless(void **state)
+INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless)
 {
 	for (int i = 0; i < 2; i++) {
 		struct bench *b = bench_new(state);
@@ -125,7 +125,7 @@ static void removing_itself_while_others_wait_for_it_is_harmless(void **state)
 	}
 }
 
-static void the_last_reference_to_a_watch_waits_for_its_callbacks(void **state)
+INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
 {
 	struct bench *b = bench_new(state);
 	pthread_t thread;
@@ -145,7 +145,7 @@ static void the_last_reference_to_a_watch_waits_for_its_callbacks(void **state)
 }
 
 /* The userdata goes with the watch; address sanitizer sees who comes late. */
-static void what_was_simulated_does_not_outlive_the_watch(void **state)
+INLINE_TOO(what_was_simulated_does_not_outlive_the_watch)
 {
 	for (int i = 0; i < 50; i++) {
 		struct bench *b = bench_new(state);
@@ -170,7 +170,7 @@ static void give_up_everything(struct ear *ear, const struct psb_notification *n
 	AWAIT_FOR(ear, false, GLANCE_USEC);
 }
 
-static void a_callback_may_give_up_the_watch_and_the_bridge(void **state)
+INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
 {
 	struct bench *b = bench_new(state);
 
@@ -199,7 +199,7 @@ static void add_another(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, ear->other ? 0 : -1);
 }
 
-static void a_callback_may_add_and_remove_others(void **state)
+INLINE_TOO(a_callback_may_add_and_remove_others)
 {
 	struct bench *b = bench_new(state);
 	static struct ear ears[2];
@@ -282,7 +282,7 @@ static void call_everything(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, failed);
 }
 
-static void every_function_may_be_called_from_inside_a_callback(void **state)
+INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 {
 	struct bench *b = bench_new(state);
 
@@ -331,7 +331,7 @@ static void remove_neighbour(const struct psb_notification *n, void *userdata)
 	pthread_mutex_unlock(&ring->lock);
 }
 
-static void callbacks_that_remove_each_other_are_told_of_the_deadlock_once(void **state)
+PROMISE(callbacks_that_remove_each_other_are_told_of_the_deadlock_once)
 {
 	for (unsigned n = 2; n <= 3; n++) {
 		for (int round = 0; round < 10; round++) {
@@ -404,7 +404,7 @@ static void do_away_with_the_other(const struct psb_notification *n, void *userd
 	note_done(&rival->other->ear, 0);
 }
 
-static void callbacks_of_two_bridges_may_do_away_with_each_other(void **state)
+INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other)
 {
 	const struct variant *variant = *state;
 
@@ -447,7 +447,7 @@ static void *say_all_the_time(void *arg)
 	return NULL;
 }
 
-static void a_thousand_registrations_come_and_go_in_a_stream_of_news(void **state)
+INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 {
 	struct bench *b = bench_new(state);
 	pthread_t thread;
@@ -490,7 +490,7 @@ static void give_up_everything_when_told_to(struct ear *ear, const struct psb_no
 }
 
 /* Somebody waits for the callback to end, and the callback gives up the last references meanwhile. */
-static void whoever_waits_for_a_removal_outlives_the_last_reference(void **state)
+INLINE_TOO(whoever_waits_for_a_removal_outlives_the_last_reference)
 {
 	for (int i = 0; i < 5; i++) {
 		struct bench *b = bench_new(state);
@@ -510,24 +510,4 @@ static void whoever_waits_for_a_removal_outlives_the_last_reference(void **state
 		b->bridge = NULL;
 		bench_free(b);
 	}
-}
-
-TEST_GROUP(removal)
-{
-	static const struct promise removal[] = {
-		INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come),
-		INLINE_TOO(after_removal_from_inside_there_is_no_further_call),
-		INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless),
-		INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks),
-		INLINE_TOO(what_was_simulated_does_not_outlive_the_watch),
-		INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge),
-		INLINE_TOO(a_callback_may_add_and_remove_others),
-		INLINE_TOO(every_function_may_be_called_from_inside_a_callback),
-		PROMISE(callbacks_that_remove_each_other_are_told_of_the_deadlock_once),
-		INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other),
-		INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news),
-		INLINE_TOO(whoever_waits_for_a_removal_outlives_the_last_reference),
-	};
-
-	return run_promises(removal);
 }

@@ -5,12 +5,6 @@
  * What the kernel did is read from /proc/self/smaps ("lo" among the VmFlags of a mapping) and
  * VmLck. Each test is a child of its own: locks belong to a process, and so do its limits.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
@@ -132,9 +126,8 @@ static void lock_all(void)
 	MUST(read_locked().locked_kb == 0);
 }
 
-static void all_code_is_locked_and_unlocked(void **state)
+PROMISE(all_code_is_locked_and_unlocked)
 {
-	(void)state;
 	if (!may_lock_all())
 		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
 	in_child(lock_all);
@@ -161,9 +154,8 @@ static void keep_more(void)
 	MUST(read_locked().locked_kb == 0);
 }
 
-static void what_is_kept_stays_until_the_end(void **state)
+PROMISE(what_is_kept_stays_until_the_end)
 {
-	(void)state;
 	if (!may_lock_all())
 		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
 	in_child(keep_more);
@@ -186,9 +178,8 @@ static void map_data(void)
 	MUST(read_locked().locked_data_kb == 0);
 }
 
-static void data_is_never_locked(void **state)
+PROMISE(data_is_never_locked)
 {
-	(void)state;
 	if (!may_lock_all())
 		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
 	in_child(map_data);
@@ -208,9 +199,8 @@ static void lock_half(void)
 	MUST(refused > 0);
 }
 
-static void half_of_the_limit_stays_for_the_program(void **state)
+PROMISE(half_of_the_limit_stays_for_the_program)
 {
-	(void)state;
 	in_child(lock_half);
 }
 
@@ -227,9 +217,8 @@ static void lock_nothing(void)
 	MUST(psb_code_unlock(code) == 0);
 }
 
-static void without_any_right_all_of_it_is_told_as_refused(void **state)
+PROMISE(without_any_right_all_of_it_is_told_as_refused)
 {
-	(void)state;
 	in_child(lock_nothing);
 }
 
@@ -245,9 +234,8 @@ static void lock_first(void)
 	MUST(!code);
 }
 
-static void a_program_that_locks_memory_itself_is_left_alone(void **state)
+PROMISE(a_program_that_locks_memory_itself_is_left_alone)
 {
-	(void)state;
 	in_child(lock_first);
 }
 
@@ -266,33 +254,15 @@ static void fork_it(void)
 	MUST(!psb_code_free(code));
 }
 
-static void a_childs_handle_is_dead(void **state)
+PROMISE(a_childs_handle_is_dead)
 {
-	(void)state;
 	in_child(fork_it);
 }
 
-static void null_is_refused_or_nothing(void **state)
+PROMISE(null_is_refused_or_nothing)
 {
-	(void)state;
 	assert_int_equal(psb_code_new(NULL), -EINVAL);
 	assert_int_equal(psb_code_lock(NULL, NULL), -EINVAL);
 	assert_int_equal(psb_code_unlock(NULL), -EINVAL);
 	assert_null(psb_code_free(NULL));
-}
-
-TEST_GROUP(resident)
-{
-	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_code_is_locked_and_unlocked),
-		cmocka_unit_test(what_is_kept_stays_until_the_end),
-		cmocka_unit_test(data_is_never_locked),
-		cmocka_unit_test(half_of_the_limit_stays_for_the_program),
-		cmocka_unit_test(without_any_right_all_of_it_is_told_as_refused),
-		cmocka_unit_test(a_program_that_locks_memory_itself_is_left_alone),
-		cmocka_unit_test(a_childs_handle_is_dead),
-		cmocka_unit_test(null_is_refused_or_nothing),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,12 +5,6 @@
  *
  * A case begins without any such variable and sets its own.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +44,7 @@ static struct psb_settings read_settings(void)
 	return settings;
 }
 
-static int forget_variables(void **state)
+static void forget_variables(void **state)
 {
 	static const char *const names[] = { "",       "_LOG",		 "_COLLECT", "_APART",
 					     "_GROWN", "_CGROUP",	 "_SOURCE",  "_EARLY",
@@ -64,7 +58,6 @@ static int forget_variables(void **state)
 		snprintf(name, sizeof(name), "PSIBRIDGE%s", names[i]);
 		unsetenv(name);
 	}
-	return 0;
 }
 
 static void assert_are_defaults(const struct psb_settings *s)
@@ -95,21 +88,19 @@ static void assert_are_defaults(const struct psb_settings *s)
 	assert_int_equal(s->watch->error_text_size, 0);
 }
 
-static void without_a_variable_the_defaults_count(void **state)
+PROMISE(without_a_variable_the_defaults_count)
 {
 	struct psb_settings s = read_settings();
 
-	(void)state;
 	assert_are_defaults(&s);
 	assert_int_equal(s.refused, 0);
 	assert_int_equal(line_count, 0);
 }
 
-static void each_variable_ends_up_where_it_belongs(void **state)
+PROMISE(each_variable_ends_up_where_it_belongs)
 {
 	struct psb_settings s;
 
-	(void)state;
 	setenv("PSIBRIDGE", "off", 1);
 	setenv("PSIBRIDGE_LOG", "debug", 1);
 	setenv("PSIBRIDGE_COLLECT", "critical", 1);
@@ -150,7 +141,7 @@ static void each_variable_ends_up_where_it_belongs(void **state)
 	true, offsetof(struct psb_watch_options, member), \
 		sizeof(((struct psb_watch_options *)0)->member)
 
-static void every_word_means_what_the_manual_says(void **state)
+PROMISE(every_word_means_what_the_manual_says)
 {
 	static const struct {
 		const char *name, *text;
@@ -197,7 +188,7 @@ static void every_word_means_what_the_manual_says(void **state)
 	}
 }
 
-static void an_empty_value_is_no_value(void **state)
+PROMISE(an_empty_value_is_no_value)
 {
 	static const char *const names[] = { "PSIBRIDGE",	  "PSIBRIDGE_LOG",
 					     "PSIBRIDGE_COLLECT", "PSIBRIDGE_LOW",
@@ -205,7 +196,6 @@ static void an_empty_value_is_no_value(void **state)
 					     "PSIBRIDGE_GROWN" };
 	struct psb_settings s;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(names); i++)
 		setenv(names[i], "", 1);
 	s = read_settings();
@@ -214,7 +204,7 @@ static void an_empty_value_is_no_value(void **state)
 	assert_int_equal(line_count, 0);
 }
 
-static void nonsense_is_told_by_name_and_then_the_default_counts(void **state)
+PROMISE(nonsense_is_told_by_name_and_then_the_default_counts)
 {
 	static const struct {
 		const char *name, *text, *told;
@@ -274,12 +264,11 @@ static void nonsense_is_told_by_name_and_then_the_default_counts(void **state)
 }
 
 /* One wrong word does not cost the others, and however long it is, its line says what it is about. */
-static void each_variable_stands_for_itself(void **state)
+PROMISE(each_variable_stands_for_itself)
 {
 	char huge[4096];
 	struct psb_settings s;
 
-	(void)state;
 	memset(huge, 'x', sizeof(huge));
 	huge[sizeof(huge) - 1] = '\0';
 	setenv("PSIBRIDGE_LOW", huge, 1);
@@ -300,7 +289,7 @@ static void each_variable_stands_for_itself(void **state)
 	assert_int_equal(s.grown_bytes, 1 << 20);
 }
 
-static void a_slip_of_the_pen_is_told_and_what_others_read_is_not(void **state)
+PROMISE(a_slip_of_the_pen_is_told_and_what_others_read_is_not)
 {
 	static const struct {
 		const char *name, *near;
@@ -317,7 +306,6 @@ static void a_slip_of_the_pen_is_told_and_what_others_read_is_not(void **state)
 	char told[128];
 	struct psb_settings s;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		setenv(table[i].name, "off", 1);
 		s = read_settings();
@@ -338,11 +326,10 @@ static void a_slip_of_the_pen_is_told_and_what_others_read_is_not(void **state)
 		unsetenv(harmless[i]);
 }
 
-static void without_a_log_function_it_is_counted_all_the_same(void **state)
+PROMISE(without_a_log_function_it_is_counted_all_the_same)
 {
 	struct psb_settings s = { .size = sizeof(s), .watch = &options };
 
-	(void)state;
 	setenv("PSIBRIDGE_LOW", "nonsense", 1);
 	setenv("PSIBRIDGE_LWO", "nonsense", 1);
 	assert_int_equal(psb_settings_read(NULL, NULL, &s), 0);
@@ -352,12 +339,11 @@ static void without_a_log_function_it_is_counted_all_the_same(void **state)
 }
 
 /* The settings and the options grow each for themselves, and are refused each for themselves. */
-static void a_size_that_makes_no_sense_leaves_both_alone(void **state)
+PROMISE(a_size_that_makes_no_sense_leaves_both_alone)
 {
 	struct psb_settings s, s_before;
 	struct psb_watch_options o, o_before;
 
-	(void)state;
 	for (int i = 0; i < 2; i++) {
 		memset(&s, 0xa5, sizeof(s));
 		memset(&o, 0xa5, sizeof(o));
@@ -373,12 +359,11 @@ static void a_size_that_makes_no_sense_leaves_both_alone(void **state)
 }
 
 /* clearenv(3) leaves no environment at all. */
-static void a_program_without_environment_has_the_defaults(void **state)
+PROMISE(a_program_without_environment_has_the_defaults)
 {
 	char **theirs = environ;
 	struct psb_settings s;
 
-	(void)state;
 	environ = NULL;
 	s = read_settings();
 	environ = theirs;
@@ -399,7 +384,7 @@ static struct psb_settings read_from(const char *const *environment, unsigned fl
 	return settings;
 }
 
-static void an_environment_that_is_handed_over_is_the_only_one(void **state)
+PROMISE(an_environment_that_is_handed_over_is_the_only_one)
 {
 	static const char *const nothing[] = { NULL };
 	static const char *const some[] = {
@@ -413,7 +398,6 @@ static void an_environment_that_is_handed_over_is_the_only_one(void **state)
 	};
 	struct psb_settings s;
 
-	(void)state;
 	setenv("PSIBRIDGE_CRITICAL", "nonsense", 1);
 	setenv("PSIBRIDGE_LOW", "some 200ms/2s", 1);
 	s = read_from(nothing, 0);
@@ -429,7 +413,7 @@ static void an_environment_that_is_handed_over_is_the_only_one(void **state)
 	assert_int_equal(s.refused, 1);
 }
 
-static void a_strict_reader_takes_settings_and_nothing_else(void **state)
+PROMISE(a_strict_reader_takes_settings_and_nothing_else)
 {
 	static const struct {
 		const char *text, *told;
@@ -453,7 +437,6 @@ static void a_strict_reader_takes_settings_and_nothing_else(void **state)
 					"was expected" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const char *const one[] = { table[i].text, NULL };
 		struct psb_settings s = read_from(one, PSB_SETTINGS_STRICT);
@@ -465,37 +448,15 @@ static void a_strict_reader_takes_settings_and_nothing_else(void **state)
 	}
 }
 
-static void without_an_environment_or_with_unknown_flags_nothing_is_read(void **state)
+PROMISE(without_an_environment_or_with_unknown_flags_nothing_is_read)
 {
 	static const char *const nothing[] = { NULL };
 	struct psb_settings s = { .size = sizeof(s) }, before = s;
 
-	(void)state;
 	assert_int_equal(psb_settings_read(NULL, NULL, NULL), -EINVAL);
 	assert_int_equal(psb_settings_read_from(NULL, 0, NULL, NULL, &s), -EINVAL);
 	assert_int_equal(psb_settings_read_from(nothing, 2, NULL, NULL, &s), -EINVAL);
 	assert_memory_equal(&s, &before, sizeof(s));
 }
 
-#define CASE(name) cmocka_unit_test_setup(name, forget_variables)
-
-TEST_GROUP(settings)
-{
-	static const struct CMUnitTest settings[] = {
-		CASE(an_environment_that_is_handed_over_is_the_only_one),
-		CASE(a_strict_reader_takes_settings_and_nothing_else),
-		CASE(without_an_environment_or_with_unknown_flags_nothing_is_read),
-		CASE(without_a_variable_the_defaults_count),
-		CASE(each_variable_ends_up_where_it_belongs),
-		CASE(every_word_means_what_the_manual_says),
-		CASE(an_empty_value_is_no_value),
-		CASE(nonsense_is_told_by_name_and_then_the_default_counts),
-		CASE(each_variable_stands_for_itself),
-		CASE(a_slip_of_the_pen_is_told_and_what_others_read_is_not),
-		CASE(without_a_log_function_it_is_counted_all_the_same),
-		CASE(a_size_that_makes_no_sense_leaves_both_alone),
-		CASE(a_program_without_environment_has_the_defaults),
-	};
-
-	return cmocka_run_group_tests(settings, NULL, NULL);
-}
+FIXTURE(forget_variables, NULL)

@@ -77,7 +77,7 @@ static void look_at_mask(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, (mask_now() & every_signal()) == every_signal());
 }
 
-static void every_signal_is_blocked_in_the_librarys_threads(void **state)
+INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 {
 	struct bench *b = bench_new(state);
 	struct dirent *entry;
@@ -102,7 +102,7 @@ static void every_signal_is_blocked_in_the_librarys_threads(void **state)
 	bench_free(b);
 }
 
-static void the_callers_mask_and_all_handlers_stay_as_they_were(void **state)
+INLINE_TOO(the_callers_mask_and_all_handlers_stay_as_they_were)
 {
 	struct sigaction before[65], after;
 	uint64_t mask = mask_now();
@@ -140,7 +140,7 @@ static void arrive(int signal)
 		strayed++;
 }
 
-static void signals_to_the_process_land_in_the_hosts_thread(void **state)
+INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread)
 {
 	struct sigaction action = { .sa_handler = arrive }, old;
 	struct bench *b = bench_new(state);
@@ -163,7 +163,7 @@ static void signals_to_the_process_land_in_the_hosts_thread(void **state)
 }
 
 /* A peer that closes before it has read what it was to be written. */
-static void a_broken_pipe_kills_nobody(void **state)
+PROMISE(a_broken_pipe_kills_nobody)
 {
 	struct psb_watch_options options = {
 		.size = sizeof(options),
@@ -221,7 +221,7 @@ static uint64_t locked_bytes(void)
 }
 
 /* Here each of the four stacks includes much_tls. */
-static void a_host_that_locked_its_memory_pays_little_for_our_threads(void **state)
+PROMISE(a_host_that_locked_its_memory_pays_little_for_our_threads)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	uint64_t before;
@@ -252,17 +252,4 @@ static void a_host_that_locked_its_memory_pays_little_for_our_threads(void **sta
 	psb_bridge_unref(bridge);
 	for (size_t i = 0; i < ELEMENTSOF(ears); i++)
 		ear_destroy(&ears[i]);
-}
-
-TEST_GROUP(signals)
-{
-	static const struct promise signals[] = {
-		INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads),
-		INLINE_TOO(the_callers_mask_and_all_handlers_stay_as_they_were),
-		INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread),
-		PROMISE(a_broken_pipe_kills_nobody),
-		PROMISE(a_host_that_locked_its_memory_pays_little_for_our_threads),
-	};
-
-	return run_promises(signals);
 }

@@ -10,7 +10,7 @@
 
 /* ---- cgroups of a pattern ------------------------------------------------------------------------- */
 
-static void a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual(void **state)
+INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual)
 {
 	struct bench *b;
 
@@ -31,7 +31,7 @@ static void a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual(void **sta
 	done_with(b, 2);
 }
 
-static void simulations_of_one_cgroup_make_one_member(void **state)
+PROMISE(simulations_of_one_cgroup_make_one_member)
 {
 	struct bench *b;
 
@@ -54,7 +54,7 @@ static void simulations_of_one_cgroup_make_one_member(void **state)
 }
 
 /* Nobody was told otherwise. */
-static void high_is_no_news_of_a_cgroup_at_rest(void **state)
+PROMISE(high_is_no_news_of_a_cgroup_at_rest)
 {
 	struct bench *b;
 
@@ -69,7 +69,7 @@ static void high_is_no_news_of_a_cgroup_at_rest(void **state)
 	done_with(b, 2);
 }
 
-static void an_untold_low_is_not_told_but_its_end_is(void **state)
+INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 {
 	uint64_t begin;
 	struct bench *b;
@@ -93,7 +93,7 @@ static void an_untold_low_is_not_told_but_its_end_is(void **state)
 }
 
 /* Whoever was told Low must not wait for an end that nobody looks out for. */
-static void an_untold_low_that_cannot_be_taken_over_ends_at_once(void **state)
+INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once)
 {
 	struct rlimit before, none;
 	struct bench *b;
@@ -121,7 +121,7 @@ static void an_untold_low_that_cannot_be_taken_over_ends_at_once(void **state)
 	done_with(b, 1);
 }
 
-static void an_untold_high_ends_a_low_in_silence(void **state)
+PROMISE(an_untold_high_ends_a_low_in_silence)
 {
 	struct bench *b;
 
@@ -137,7 +137,7 @@ static void an_untold_high_ends_a_low_in_silence(void **state)
 	done_with(b, 2);
 }
 
-static void of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged(void **state)
+PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged)
 {
 	struct bench *b;
 
@@ -155,7 +155,7 @@ static void of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged(void *
 }
 
 /* Somebody told it that memory is short, so it must hear of the end. */
-static void who_was_taken_over_hears_that_its_cgroup_was_removed(void **state)
+PROMISE(who_was_taken_over_hears_that_its_cgroup_was_removed)
 {
 	struct bench *b;
 
@@ -172,7 +172,7 @@ static void who_was_taken_over_hears_that_its_cgroup_was_removed(void **state)
 }
 
 /* The old one was not sampled since. */
-static void a_cgroup_that_was_made_anew_is_another_one(void **state)
+PROMISE(a_cgroup_that_was_made_anew_is_another_one)
 {
 	struct bench *b;
 
@@ -191,7 +191,7 @@ static void a_cgroup_that_was_made_anew_is_another_one(void **state)
 	done_with(b, 1);
 }
 
-static void what_makes_no_sense_is_refused(void **state)
+PROMISE(what_makes_no_sense_is_refused)
 {
 	struct bench *b, *one;
 
@@ -260,7 +260,7 @@ static struct bench *hear_quickly(void **state)
 }
 
 /* Also by those that were told the same before: since then it was Low, as they know. */
-static void the_end_of_an_untold_low_is_heard_by_everybody(void **state)
+INLINE_TOO(the_end_of_an_untold_low_is_heard_by_everybody)
 {
 	struct bench *b = hear_quickly(state);
 	int critical;
@@ -277,7 +277,7 @@ static void the_end_of_an_untold_low_is_heard_by_everybody(void **state)
 }
 
 /* Else the end of the Low would seem to be known already. */
-static void a_call_that_runs_meanwhile_counts_as_told_before(void **state)
+PROMISE(a_call_that_runs_meanwhile_counts_as_told_before)
 {
 	struct bench *b = hear_quickly(state);
 
@@ -292,7 +292,7 @@ static void a_call_that_runs_meanwhile_counts_as_told_before(void **state)
 	bench_free(b);
 }
 
-static void a_single_cgroup_may_be_named_or_not(void **state)
+PROMISE(a_single_cgroup_may_be_named_or_not)
 {
 	struct bench *b = bench_new(state);
 	char path[512];
@@ -304,25 +304,4 @@ static void a_single_cgroup_may_be_named_or_not(void **state)
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_NEUTRAL, 0, 0), 0);
 	AWAIT(&b->ear, b->ear.calls == 2);
 	bench_free(b);
-}
-
-TEST_GROUP(simulate_at)
-{
-	static const struct promise promises[] = {
-		INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual),
-		PROMISE(simulations_of_one_cgroup_make_one_member),
-		PROMISE(high_is_no_news_of_a_cgroup_at_rest),
-		INLINE_TOO(an_untold_low_is_not_told_but_its_end_is),
-		INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once),
-		PROMISE(an_untold_high_ends_a_low_in_silence),
-		PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged),
-		PROMISE(who_was_taken_over_hears_that_its_cgroup_was_removed),
-		PROMISE(a_cgroup_that_was_made_anew_is_another_one),
-		PROMISE(what_makes_no_sense_is_refused),
-		INLINE_TOO(the_end_of_an_untold_low_is_heard_by_everybody),
-		PROMISE(a_call_that_runs_meanwhile_counts_as_told_before),
-		PROMISE(a_single_cgroup_may_be_named_or_not),
-	};
-
-	return run_promises(promises);
 }

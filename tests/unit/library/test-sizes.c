@@ -67,7 +67,7 @@ static const struct {
 	  offsetof(struct psb_watch_options, error_text_size), give_diagnose_options },
 };
 
-static void options_are_taken_whatever_their_age(void **state)
+PROMISE(options_are_taken_whatever_their_age)
 {
 	stage.bridge = make_bridge(*state);
 	assert_true(mkfifo(in_directory("fifo"), 0600) == 0 || errno == EEXIST);
@@ -181,7 +181,7 @@ static bool is_all(const unsigned char *bytes, size_t n, unsigned char value)
 	return true;
 }
 
-static void structures_are_filled_whatever_their_age(void **state)
+PROMISE(structures_are_filled_whatever_their_age)
 {
 	struct bench *b = bench_new(state);
 
@@ -245,7 +245,7 @@ static void look_at_row(const struct psb_survey_row *row, void *userdata)
 	look_at_size(row->size, sizeof(*row), userdata);
 }
 
-static void callbacks_can_tell_how_much_the_library_filled(void **state)
+PROMISE(callbacks_can_tell_how_much_the_library_filled)
 {
 	psb_bridge *bridge = make_bridge(*state);
 	psb_watch *watch = watch_fifo(bridge, LONG_USEC);
@@ -268,15 +268,4 @@ static void callbacks_can_tell_how_much_the_library_filled(void **state)
 		SKIP("no cgroup2 is mounted");
 	assert_int_equal(psb_survey("/", look_at_row, &rows), 0);
 	assert_int_equal(rows, 1);
-}
-
-TEST_GROUP(sizes)
-{
-	static const struct promise sizes[] = {
-		PROMISE(options_are_taken_whatever_their_age),
-		PROMISE(structures_are_filled_whatever_their_age),
-		PROMISE(callbacks_can_tell_how_much_the_library_filled),
-	};
-
-	return run_promises(sizes);
 }

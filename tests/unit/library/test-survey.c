@@ -5,12 +5,6 @@
  * Numbers and shapes of trees come from plain files in the form of the kernel's; that the kernel
  * itself agrees is asked of real cgroups, where there may be some.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -97,12 +91,11 @@ static int survey(const struct cgroups *c, const char *pattern)
 	return survey_cgroups(c, pattern, take, &got);
 }
 
-static void every_number_comes_from_its_file(void **state)
+PROMISE(every_number_comes_from_its_file)
 {
 	struct cgroups c = fake_cgroups("numbers");
 	const struct psb_survey_row *row;
 
-	(void)state;
 	fake_cgroup("numbers/a");
 	fake_file("numbers/a", "memory.pressure",
 		  "some avg10=1.02 avg60=3.04 avg300=5.06 total=7008\n"
@@ -132,12 +125,11 @@ static void every_number_comes_from_its_file(void **state)
 	assert_int_equal(row->oom_kill_events, 5);
 }
 
-static void what_is_not_there_is_zero_and_says_so(void **state)
+PROMISE(what_is_not_there_is_zero_and_says_so)
 {
 	struct cgroups c = fake_cgroups("bare");
 	const struct psb_survey_row *row;
 
-	(void)state;
 	fake_cgroup("bare/hybrid");		      /* the memory controller is on v1 */
 	fake_file("bare/silent", "cgroup.procs", ""); /* cgroup.pressure is 0 */
 	fake_file("bare/silent", "memory.current", "4096\n");
@@ -164,18 +156,17 @@ static void what_is_not_there_is_zero_and_says_so(void **state)
 	assert_int_equal(row->oom_kill_events, 0);
 }
 
-static void a_removed_cgroup_is_left_out(void **state)
+PROMISE(a_removed_cgroup_is_left_out)
 {
 	struct cgroups c = fake_cgroups("gone");
 
-	(void)state;
 	fake_cgroup("gone/stays");
 	fake_file("gone/went", "memory.pressure", NO_PRESSURE); /* cgroup.procs is gone */
 	assert_int_equal(survey(&c, "*"), 0);
 	assert_string_equal(got.all, "/stays ");
 }
 
-static void patterns_choose(void **state)
+PROMISE(patterns_choose)
 {
 	static const struct {
 		const char *pattern, *expected; /* in any order of siblings, all of these */
@@ -195,7 +186,6 @@ static void patterns_choose(void **state)
 	};
 	struct cgroups c = fake_cgroups("shapes");
 
-	(void)state;
 	fake_cgroup("shapes");
 	fake_cgroup("shapes/a");
 	fake_cgroup("shapes/a/b");
@@ -215,18 +205,17 @@ static void patterns_choose(void **state)
 	}
 }
 
-static void parents_come_before_their_children(void **state)
+PROMISE(parents_come_before_their_children)
 {
 	struct cgroups c = fake_cgroups("shapes");
 
-	(void)state;
 	assert_int_equal(survey(&c, "**"), 0);
 	assert_true(find("/a") < find("/a/b"));
 	assert_true(find("/a/b") < find("/a/b/c"));
 	assert_true(find("/a") < find("/a/x.service"));
 }
 
-static void nonsense_is_refused(void **state)
+PROMISE(nonsense_is_refused)
 {
 	static const struct {
 		const char *pattern;
@@ -240,7 +229,6 @@ static void nonsense_is_refused(void **state)
 	struct cgroups c = fake_cgroups("shapes");
 	char *longest = malloc(2 * CGPATH_MAX);
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		int r = survey(&c, table[i].pattern);
 
@@ -256,11 +244,10 @@ static void nonsense_is_refused(void **state)
 	assert_int_equal(psb_survey("/", NULL, NULL), -EINVAL);
 }
 
-static void a_link_out_of_the_tree_is_not_followed(void **state)
+PROMISE(a_link_out_of_the_tree_is_not_followed)
 {
 	struct cgroups c = fake_cgroups("linked");
 
-	(void)state;
 	fake_cgroup("linked/a");
 	fake_cgroup("elsewhere/b");
 	if (symlink(fake_path("elsewhere"), fake_path("linked/out")) < 0)
@@ -270,14 +257,13 @@ static void a_link_out_of_the_tree_is_not_followed(void **state)
 }
 
 /* Three levels of ten, and one of a hundred levels. */
-static void descriptors_grow_neither_with_depth_nor_with_cgroups(void **state)
+PROMISE(descriptors_grow_neither_with_depth_nor_with_cgroups)
 {
 	struct cgroups c = fake_cgroups("many");
 	struct rlimit old, few;
 	char deep[240] = "many";
 	int lowest, next, r;
 
-	(void)state;
 	for (unsigned i = 0; i < 100; i++) {
 		strcat(deep, "/x");
 		fake_cgroup(deep);
@@ -325,13 +311,12 @@ static int real_survey(const char *pattern)
 	return psb_survey(pattern, take, &got);
 }
 
-static void real_cgroups_are_found_with_their_stalls(void **state)
+PROMISE(real_cgroups_are_found_with_their_stalls)
 {
 	struct lab_psi before, after;
 	const struct psb_survey_row *row;
 	char pattern[128];
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "a", 0);
@@ -360,9 +345,8 @@ static void real_cgroups_are_found_with_their_stalls(void **state)
 	}
 }
 
-static void what_comes_and_goes_meanwhile_is_no_error(void **state)
+PROMISE(what_comes_and_goes_meanwhile_is_no_error)
 {
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	/* whatever this machine has, and whatever happens to it while other tests run */
@@ -373,11 +357,10 @@ static void what_comes_and_goes_meanwhile_is_no_error(void **state)
 	assert_true(got.row[0].some_total_usec >= got.row[0].full_total_usec);
 }
 
-static void a_path_with_the_mount_in_front_is_the_same(void **state)
+PROMISE(a_path_with_the_mount_in_front_is_the_same)
 {
 	char path[256];
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "b", 0);
@@ -402,21 +385,4 @@ static int tear_down(void **state)
 	return fake_tear_down(state);
 }
 
-TEST_GROUP(survey)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_number_comes_from_its_file),
-		cmocka_unit_test(what_is_not_there_is_zero_and_says_so),
-		cmocka_unit_test(a_removed_cgroup_is_left_out),
-		cmocka_unit_test(patterns_choose),
-		cmocka_unit_test(parents_come_before_their_children),
-		cmocka_unit_test(nonsense_is_refused),
-		cmocka_unit_test(a_link_out_of_the_tree_is_not_followed),
-		cmocka_unit_test(descriptors_grow_neither_with_depth_nor_with_cgroups),
-		cmocka_unit_test(real_cgroups_are_found_with_their_stalls),
-		cmocka_unit_test(a_path_with_the_mount_in_front_is_the_same),
-		cmocka_unit_test(what_comes_and_goes_meanwhile_is_no_error),
-	};
-
-	return cmocka_run_group_tests_name("survey", tests, set_up, tear_down);
-}
+GROUP(set_up, tear_down)

@@ -80,7 +80,7 @@ static unsigned busy_percent(void)
 /* ---- FIFO
  * ------------------------------------------------------------------------------------------ */
 
-static void low_is_always_followed_by_neutral_and_high(void **state)
+PROMISE(low_is_always_followed_by_neutral_and_high)
 {
 	struct psb_watch_options options = quick_options(in_directory("fifo"));
 	static struct setup s;
@@ -109,7 +109,7 @@ static void low_is_always_followed_by_neutral_and_high(void **state)
 	tear_down(&s);
 }
 
-static void a_burst_of_100000_bytes_is_one_low(void **state)
+PROMISE(a_burst_of_100000_bytes_is_one_low)
 {
 	struct psb_watch_options options = quick_options(in_directory("fifo"));
 	struct psb_stats stats = { .size = sizeof(stats) };
@@ -142,7 +142,7 @@ static void a_burst_of_100000_bytes_is_one_low(void **state)
 	tear_down(&s);
 }
 
-static void when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard(void **state)
+PROMISE(when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard)
 {
 	struct psb_watch_options options = quick_options(in_directory("fifo"));
 	static struct setup s;
@@ -165,7 +165,7 @@ static void when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard(voi
 /* ---- sockets
  * ----------------------------------------------------------------------------------------- */
 
-static void each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives(void **state)
+PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 {
 	static const char trigger[] = "some 200000 2000000";
 	struct psb_watch_options options = quick_options(in_directory("socket"));
@@ -201,7 +201,7 @@ static void each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives(vo
 	close(s.listener);
 }
 
-static void when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back(void **state)
+PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back)
 {
 	static struct setup s;
 	static struct ear other; /* did not ask to be told of sources */
@@ -231,7 +231,7 @@ static void when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_
 	close(s.listener);
 }
 
-static void while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed(void **state)
+PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 {
 	static struct setup s;
 
@@ -260,7 +260,7 @@ static void while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed(
 }
 
 /* The program was started before the daemon. */
-static void a_listener_that_comes_later_is_found(void **state)
+PROMISE(a_listener_that_comes_later_is_found)
 {
 	struct psb_watch_options options = quick_options(in_directory("socket"));
 	static struct setup s;
@@ -289,7 +289,7 @@ static void a_listener_that_comes_later_is_found(void **state)
  * --------------------------------------------------- */
 
 /* Driven by us, so that the loop finds both at once. */
-static void a_watch_may_be_given_up_while_its_peer_closes(void **state)
+PROMISE(a_watch_may_be_given_up_while_its_peer_closes)
 {
 	for (int i = 0; i < 10; i++) {
 		struct psb_watch_options options = quick_options(in_directory("socket"));
@@ -312,7 +312,7 @@ static void a_watch_may_be_given_up_while_its_peer_closes(void **state)
 	}
 }
 
-static void questions_are_answered_or_refused(void **state)
+PROMISE(questions_are_answered_or_refused)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
 	struct psb_load load = { .size = sizeof(load) };
@@ -334,7 +334,7 @@ static void questions_are_answered_or_refused(void **state)
 /* ---- a cgroup that goes
  * ------------------------------------------------------------------------------- */
 
-static void a_removed_cgroup_ends_its_watch_with_one_notice(void **state)
+PROMISE(a_removed_cgroup_ends_its_watch_with_one_notice)
 {
 	struct psb_watch_options options = quick_options(NULL);
 	struct psb_load load = { .size = sizeof(load) };
@@ -388,7 +388,7 @@ static void make_and_give_up(psb_bridge *bridge, unsigned count)
 	setrlimit(RLIMIT_NOFILE, &before);
 }
 
-static void watches_made_and_given_up_without_end_leave_descriptors(void **state)
+PROMISE(watches_made_and_given_up_without_end_leave_descriptors)
 {
 	psb_bridge *bridge = make_bridge(*state);
 
@@ -405,23 +405,4 @@ static void watches_made_and_given_up_without_end_leave_descriptors(void **state
 	assert_true(psb_bridge_fd(bridge) >= 0); /* a driver that is busy with this */
 	make_and_give_up(bridge, 80);
 	psb_bridge_unref(bridge);
-}
-
-TEST_GROUP(watch)
-{
-	static const struct promise watch[] = {
-		PROMISE(low_is_always_followed_by_neutral_and_high),
-		PROMISE(a_burst_of_100000_bytes_is_one_low),
-		PROMISE(when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard),
-		PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives),
-		PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back),
-		PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed),
-		PROMISE(a_listener_that_comes_later_is_found),
-		PROMISE(a_watch_may_be_given_up_while_its_peer_closes),
-		PROMISE(questions_are_answered_or_refused),
-		PROMISE(a_removed_cgroup_ends_its_watch_with_one_notice),
-		PROMISE(watches_made_and_given_up_without_end_leave_descriptors),
-	};
-
-	return run_promises(watch);
 }

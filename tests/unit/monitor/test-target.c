@@ -3,12 +3,6 @@
  * test-target.c - what is to be watched, and the exact words where that makes no sense
  * (src/monitor/target.h)
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <limits.h>
 #include <sys/socket.h>
@@ -81,12 +75,11 @@ static void environment(const char *watch, const char *write)
 		setenv("MEMORY_PRESSURE_WRITE", write, 1);
 }
 
-static void every_target_that_makes_no_sense_says_so_in_words(void **state)
+PROMISE(every_target_that_makes_no_sense_says_so_in_words)
 {
 	static char x[CGPATH_MAX + 2];
 	char words[WHY_MAX];
 
-	(void)state;
 	memset(x, 'x', sizeof(x) - 1);
 	check_fails(RESOLVE(.cgroup = "/a", .pid = 1), -EINVAL,
 		    "cgroup, pid, unit and source exclude each other");
@@ -139,7 +132,7 @@ static void every_target_that_makes_no_sense_says_so_in_words(void **state)
 		"no cgroup2 hierarchy is mounted here (cgroup v1 only); boot with systemd.unified_cgroup_hierarchy=1");
 }
 
-static void what_is_missing_is_said_after_a_look(void **state)
+PROMISE(what_is_missing_is_said_after_a_look)
 {
 	static const struct {
 		const char *proc, *words;
@@ -153,7 +146,6 @@ static void what_is_missing_is_said_after_a_look(void **state)
 	};
 	const char *advice;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		assert_int_equal(RESOLVE(.proc = table[i].proc), 0);
 		assert_true(t.own && !t.has_cgroup);
@@ -165,7 +157,7 @@ static void what_is_missing_is_said_after_a_look(void **state)
 }
 
 /* Programs inherit variables: our own cgroup is still there to be watched. */
-static void a_variable_that_leads_nowhere_is_a_reason_and_no_error(void **state)
+PROMISE(a_variable_that_leads_nowhere_is_a_reason_and_no_error)
 {
 	static char long_base64[4 * TARGET_WRITE_MAX];
 	const char *psi = fake_path("sys/a/memory.pressure");
@@ -188,7 +180,6 @@ static void a_variable_that_leads_nowhere_is_a_reason_and_no_error(void **state)
 		{ psi, long_base64, "MEMORY_PRESSURE_WRITE: more than 256 bytes", -EINVAL },
 	};
 
-	(void)state;
 	memset(long_base64, 'A', sizeof(long_base64) - 4);
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		enum stream_kind kind;
@@ -215,7 +206,7 @@ static void a_variable_that_leads_nowhere_is_a_reason_and_no_error(void **state)
 }
 
 /* A read of some would take what others wait for: so the name decides. */
-static void what_is_not_memory_pressure_is_refused_unread(void **state)
+PROMISE(what_is_not_memory_pressure_is_refused_unread)
 {
 	static const char *const others[] = {
 		"/proc/pressure/cpu", "/proc/pressure/io", "/proc/self/mem",	"/proc/kmsg",
@@ -223,7 +214,6 @@ static void what_is_not_memory_pressure_is_refused_unread(void **state)
 	};
 	char words[WHY_MAX];
 
-	(void)state;
 	for (const char *const *path = others; *path; path++) {
 		if (access(*path, F_OK) < 0)
 			continue;
@@ -241,11 +231,10 @@ static void what_is_not_memory_pressure_is_refused_unread(void **state)
 		"source=%s/sys/a/io.pressure: neither a memory pressure file, a FIFO nor a socket");
 }
 
-static void a_named_cgroup_is_that_one(void **state)
+PROMISE(a_named_cgroup_is_that_one)
 {
 	static const char *const names[] = { "a/b", "/a/b", "/a//./b/", NULL };
 
-	(void)state;
 	for (const char *const *name = names;; name++) {
 		/* also with the mount in front */
 		assert_int_equal(RESOLVE(.cgroup = *name ? *name : fake_path("sys/a/b")), 0);
@@ -259,9 +248,8 @@ static void a_named_cgroup_is_that_one(void **state)
 	}
 }
 
-static void a_process_and_a_unit_are_their_cgroups(void **state)
+PROMISE(a_process_and_a_unit_are_their_cgroups)
 {
-	(void)state;
 	assert_int_equal(RESOLVE(.pid = 7), 0);
 	assert_string_equal(t.cgroup, "/a/b");
 	assert_true(t.has_cgroup && !t.own);
@@ -269,9 +257,8 @@ static void a_process_and_a_unit_are_their_cgroups(void **state)
 	assert_string_equal(t.cgroup, "/a/u.service");
 }
 
-static void without_a_name_it_is_our_own(void **state)
+PROMISE(without_a_name_it_is_our_own)
 {
-	(void)state;
 	environment(NULL, NULL);
 	assert_int_equal(RESOLVE(), 0);
 	assert_string_equal(t.cgroup, "/a");
@@ -293,9 +280,8 @@ static void without_a_name_it_is_our_own(void **state)
 }
 
 /* What systemd sets for a service with MemoryPressureWatch=. */
-static void the_variables_of_systemd_are_followed(void **state)
+PROMISE(the_variables_of_systemd_are_followed)
 {
-	(void)state;
 	environment(fake_path("sys/a/memory.pressure"), WRITE_DEFAULT);
 	assert_int_equal(RESOLVE(), 0);
 	assert_int_equal(stream(), STREAM_PSI_FILE);
@@ -325,11 +311,10 @@ static void the_variables_of_systemd_are_followed(void **state)
 }
 
 /* A process that a service left behind, or that moved: the file is another unit's now. */
-static void variables_that_were_inherited_from_another_unit_are_ignored_and_said_so(void **state)
+PROMISE(variables_that_were_inherited_from_another_unit_are_ignored_and_said_so)
 {
 	char words[WHY_MAX];
 
-	(void)state;
 	environment(fake_path("sys/other/memory.pressure"), WRITE_DEFAULT);
 	assert_int_equal(RESOLVE(), 0);
 	assert_false(t.has_stream);
@@ -349,13 +334,12 @@ static void variables_that_were_inherited_from_another_unit_are_ignored_and_said
 	environment(NULL, NULL);
 }
 
-static void a_source_is_what_its_file_type_says(void **state)
+PROMISE(a_source_is_what_its_file_type_says)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char deep[200];
 
-	(void)state;
 	assert_int_equal(
 		RESOLVE(.source = fake_path("fifo"), .source_write = "x", .source_write_size = 1),
 		0);
@@ -389,9 +373,8 @@ static void a_source_is_what_its_file_type_says(void **state)
 }
 
 /* On a hybrid host the limit of a v2 cgroup is that of its first process in v1. */
-static void a_v1_cgroup_is_borrowed_from_the_first_process(void **state)
+PROMISE(a_v1_cgroup_is_borrowed_from_the_first_process)
 {
-	(void)state;
 	assert_int_equal(RESOLVE(.cgroup = "/a", .proc = "proc-hybrid"), 0);
 	assert_string_equal(t.v1_cgroup, "/docker/1");
 	assert_int_equal(RESOLVE(.cgroup = "/a/b", .proc = "proc-hybrid"), 0); /* nobody in it */
@@ -446,22 +429,4 @@ static int set_up(void **state)
 	return mkfifo("fifo", 0600);
 }
 
-TEST_GROUP(target)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_target_that_makes_no_sense_says_so_in_words),
-		cmocka_unit_test(a_variable_that_leads_nowhere_is_a_reason_and_no_error),
-		cmocka_unit_test(what_is_not_memory_pressure_is_refused_unread),
-		cmocka_unit_test(what_is_missing_is_said_after_a_look),
-		cmocka_unit_test(a_named_cgroup_is_that_one),
-		cmocka_unit_test(a_process_and_a_unit_are_their_cgroups),
-		cmocka_unit_test(without_a_name_it_is_our_own),
-		cmocka_unit_test(the_variables_of_systemd_are_followed),
-		cmocka_unit_test(
-			variables_that_were_inherited_from_another_unit_are_ignored_and_said_so),
-		cmocka_unit_test(a_source_is_what_its_file_type_says),
-		cmocka_unit_test(a_v1_cgroup_is_borrowed_from_the_first_process),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, fake_tear_down);
-}
+GROUP(set_up, fake_tear_down)

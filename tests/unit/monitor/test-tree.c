@@ -5,12 +5,6 @@
  * The tree is one of plain files in the kernel's form, so that who stalls, and since when, is
  * exact; tests/integration/test-pattern.c does it with real stalls.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <sys/resource.h>
 
@@ -118,14 +112,12 @@ static void grow_tree(const char *text)
 	assert_int_equal(tree_new(&cgroups, pattern, &early, &tree), 0);
 }
 
-static int begin(void **state)
+static void begin(void **state)
 {
-	if (fake_set_up(state) != 0)
-		return -1;
+	assert_int_equal(fake_set_up(state), 0);
 	cgroups = (struct cgroups){ .has_v2 = true };
 	snprintf(cgroups.v2.point, sizeof(cgroups.v2.point), "%s/cg", fake_root);
 	now = 1000 * SEC;
-	return 0;
 }
 
 static int end(void **state)
@@ -135,14 +127,15 @@ static int end(void **state)
 	return fake_tear_down(state);
 }
 
+FIXTURE(begin, end)
+
 /* ---- the promises -------------------------------------------------------------------------------
  */
 
-static void of_two_hundred_exactly_the_stalling_ones_are_found(void **state)
+PROMISE(of_two_hundred_exactly_the_stalling_ones_are_found)
 {
 	char name[64];
 
-	(void)state;
 	for (unsigned i = 0; i < 200; i++) {
 		snprintf(name, sizeof(name), "t/c%03u", i);
 		set(name, i * SEC, 0); /* what they stalled once says nothing */
@@ -185,11 +178,10 @@ static void of_two_hundred_exactly_the_stalling_ones_are_found(void **state)
 }
 
 /* Each of these sweeps sees little growth, all of them together see enough. */
-static void a_steady_stall_is_found_however_often_one_sweeps(void **state)
+PROMISE(a_steady_stall_is_found_however_often_one_sweeps)
 {
 	static const unsigned every_ms[] = { 50, 250, 700, 1000, 1900 };
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(every_ms); i++) {
 		uint64_t total = 0, start;
 		const char *who = "";
@@ -210,9 +202,8 @@ static void a_steady_stall_is_found_however_often_one_sweeps(void **state)
 }
 
 /* Long after the last sweep growth may be old; the kernel's own average tells. */
-static void growth_that_may_be_old_counts_as_far_as_avg10_vouches_for_it(void **state)
+PROMISE(growth_that_may_be_old_counts_as_far_as_avg10_vouches_for_it)
 {
-	(void)state;
 	set("t/old", 0, 0);
 	set("t/new", 0, 0);
 	grow_tree("t/*");
@@ -228,9 +219,8 @@ static void growth_that_may_be_old_counts_as_far_as_avg10_vouches_for_it(void **
 	assert_false(last.baseline);
 }
 
-static void two_stars_name_the_deepest_and_its_parents_only_where_no_child_stalls(void **state)
+PROMISE(two_stars_name_the_deepest_and_its_parents_only_where_no_child_stalls)
 {
-	(void)state;
 	set("d/a", 0, 0);
 	set("d/a/b", 0, 0);
 	set("d/a/b/leaf", 0, 0);
@@ -248,9 +238,8 @@ static void two_stars_name_the_deepest_and_its_parents_only_where_no_child_stall
 }
 
 /* The kernel counts on while a sweep reads: a parent is read before its child. */
-static void a_parent_is_not_named_for_what_was_told_of_its_child(void **state)
+PROMISE(a_parent_is_not_named_for_what_was_told_of_its_child)
 {
-	(void)state;
 	set("d/a", 0, 0);
 	set("d/a/leaf", 0, 0);
 	grow_tree("d/**");
@@ -282,12 +271,11 @@ static void set_all(const char *leaf, uint64_t some_usec)
 	set(leaf, some_usec, 0);
 }
 
-static void a_leaf_is_found_however_deep_it_is_and_with_few_descriptors(void **state)
+PROMISE(a_leaf_is_found_however_deep_it_is_and_with_few_descriptors)
 {
 	struct rlimit all, few = { 16, 16 };
 	char path[232] = "deep", leaf[240];
 
-	(void)state;
 	for (unsigned i = 0; i < 100; i++)
 		strcat(path, "/x");
 	snprintf(leaf, sizeof(leaf), "%s/leaf", path);
@@ -309,9 +297,8 @@ static void a_leaf_is_found_however_deep_it_is_and_with_few_descriptors(void **s
 
 /* Without a survey the leaf is not known when its parents stall: they are not blamed for it, the
  * next sweep tells. */
-static void a_parent_is_not_named_while_a_child_of_it_cannot_be_told(void **state)
+PROMISE(a_parent_is_not_named_while_a_child_of_it_cannot_be_told)
 {
-	(void)state;
 	set("d/a", 0, 0);
 	set("d/a/leaf", 0, 0);
 	grow_tree("d/**");
@@ -327,9 +314,8 @@ static void a_parent_is_not_named_while_a_child_of_it_cannot_be_told(void **stat
 	assert_string_equal(sweep(), "/d/a/leaf ");
 }
 
-static void what_did_not_grow_is_not_entered_and_what_a_pattern_excludes_is_not_read(void **state)
+PROMISE(what_did_not_grow_is_not_entered_and_what_a_pattern_excludes_is_not_read)
 {
-	(void)state;
 	set("p/x", 0, 0);
 	set("p/x/y", 0, 0);
 	set("p/other", 0, 0);
@@ -353,9 +339,8 @@ static void what_did_not_grow_is_not_entered_and_what_a_pattern_excludes_is_not_
 	assert_int_equal(last.seen, 1);
 }
 
-static void the_born_are_found_and_the_removed_are_no_error(void **state)
+PROMISE(the_born_are_found_and_the_removed_are_no_error)
 {
-	(void)state;
 	set("t/a", 0, 0);
 	grow_tree("t/*");
 	sweep();
@@ -390,9 +375,8 @@ static void the_born_are_found_and_the_removed_are_no_error(void **state)
 }
 
 /* With cgroup.pressure 0 a cgroup has no memory.pressure, but those below it have theirs. */
-static void one_without_a_pressure_file_hides_nobody_below_it(void **state)
+PROMISE(one_without_a_pressure_file_hides_nobody_below_it)
 {
-	(void)state;
 	fake_write("cg/h/mute/", "");
 	set("h/mute/child", 0, 0);
 	grow_tree("h/**");
@@ -406,9 +390,8 @@ static void one_without_a_pressure_file_hides_nobody_below_it(void **state)
 
 /* The sweep for the stall may come after the kill and before the one that looks for it: what is made
  * for the stall has to see that the count grew. */
-static void a_kill_in_a_stall_is_counted_from_what_was_known(void **state)
+PROMISE(a_kill_in_a_stall_is_counted_from_what_was_known)
 {
-	(void)state;
 	set("k/stalls", 0, 0);
 	set_oom("k/stalls", 3);
 	grow_tree("k/*");
@@ -434,9 +417,8 @@ static void a_kill_in_a_stall_is_counted_from_what_was_known(void **state)
 	assert_int_equal(found_count == 0 || found[0].finding.oom_known == 4, true);
 }
 
-static void an_oom_is_found_though_next_to_nothing_stalled(void **state)
+PROMISE(an_oom_is_found_though_next_to_nothing_stalled)
 {
-	(void)state;
 	set("t/killed", 0, 0);
 	set("t/quiet", 0, 0);
 	set_oom("t/killed", 3);
@@ -474,11 +456,10 @@ static void an_oom_is_found_though_next_to_nothing_stalled(void **state)
 	assert_string_equal(sweep_with(true), "");
 }
 
-static void the_table_forgets_those_that_are_long_gone(void **state)
+PROMISE(the_table_forgets_those_that_are_long_gone)
 {
 	char name[64];
 
-	(void)state;
 	set("t/stays", 0, 0);
 	grow_tree("t/*");
 	for (unsigned i = 0; i < 1000; i++) {
@@ -497,26 +478,4 @@ static void the_table_forgets_those_that_are_long_gone(void **state)
 	assert_in_range(tree_known(tree), 1, 400);
 	set("t/stays", 50 * MSEC, 0);
 	assert_string_equal(sweep(), "/t/stays ");
-}
-
-TEST_GROUP(tree)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-	const struct CMUnitTest tests[] = {
-		TEST(of_two_hundred_exactly_the_stalling_ones_are_found),
-		TEST(a_steady_stall_is_found_however_often_one_sweeps),
-		TEST(growth_that_may_be_old_counts_as_far_as_avg10_vouches_for_it),
-		TEST(two_stars_name_the_deepest_and_its_parents_only_where_no_child_stalls),
-		TEST(a_parent_is_not_named_for_what_was_told_of_its_child),
-		TEST(a_leaf_is_found_however_deep_it_is_and_with_few_descriptors),
-		TEST(a_parent_is_not_named_while_a_child_of_it_cannot_be_told),
-		TEST(what_did_not_grow_is_not_entered_and_what_a_pattern_excludes_is_not_read),
-		TEST(the_born_are_found_and_the_removed_are_no_error),
-		TEST(one_without_a_pressure_file_hides_nobody_below_it),
-		TEST(a_kill_in_a_stall_is_counted_from_what_was_known),
-		TEST(an_oom_is_found_though_next_to_nothing_stalled),
-		TEST(the_table_forgets_those_that_are_long_gone),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
