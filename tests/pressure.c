@@ -193,8 +193,9 @@ static void kill_members(const char *path)
 		fclose(f);
 }
 
-/* Everything below and `path` itself; processes are killed. Depth first. */
-static int raze(const char *path)
+static int raze(const char *path);
+
+static void raze_below(const char *path)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
@@ -208,6 +209,12 @@ static int raze(const char *path)
 	}
 	if (dir)
 		closedir(dir);
+}
+
+/* Everything below and `path` itself; processes are killed. Depth first. */
+static int raze(const char *path)
+{
+	raze_below(path);
 	return LAB_WAIT(GONE_MAX_MS,
 			rmdir(path) == 0 || errno != EBUSY || (kill_members(path), false)) &&
 			       access(path, F_OK) < 0
@@ -221,6 +228,13 @@ int lab_try_remove(const struct lab *lab, const char *group)
 	    r_v1 = lab->v1 ? raze(lab_v1_file(lab, group, "")) : 0;
 
 	return r < 0 ? r : r_v1;
+}
+
+void lab_clear(const struct lab *lab)
+{
+	raze_below(lab_file(lab, "", ""));
+	if (lab->v1)
+		raze_below(lab_v1_file(lab, "", ""));
 }
 
 static int clean_up(const struct lab *lab)

@@ -57,6 +57,7 @@ void lab_delegate(const struct lab *lab, const char *group);
 /* With all below; what runs there is killed. */
 void lab_remove(const struct lab *lab, const char *group);
 int lab_try_remove(const struct lab *lab, const char *group);
+void lab_clear(const struct lab *lab); /* of all groups */
 /* The path under the mount, "/psb-pressure-1234/a", valid until 8 calls later; and that of a file in it ("": of its directory). */
 const char *lab_path(const struct lab *lab, const char *group);
 const char *lab_file(const struct lab *lab, const char *group, const char *file);

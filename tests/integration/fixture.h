@@ -4,17 +4,11 @@
  */
 #pragma once
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "lab.h"
+#include "record.h"
 
 #include <errno.h>
 #include <unistd.h>
-
-#include "../skip.h"
-#include "record.h"
 
 /* From the threshold to Low. With CAP_SYS_RESOURCE an alarm comes a tenth of a short window after
  * the threshold; without it only every 2 s, and emulated machines are slow: 334 ms beside two other
@@ -22,26 +16,19 @@
 #define LOW_WITHIN_PRIVILEGED_USEC 1500000
 #define LOW_WITHIN_USEC 5000000
 
-static struct lab lab;
-static const char *no_lab;
-
-static struct fixture *running; /* which a test that fails leaves behind */
-
-struct fixture {
+/* Of the promise that is kept just now. */
+static struct fixture {
 	psb_bridge *bridge;
 	psb_watch *watch;
 	struct record record;
-};
+} f;
 
-/* `group` NULL: no cgroup is named. Short quiet and calm times, and no headroom unless `o` says so.
- */
-static inline void start_with(struct fixture *f, struct psb_watch_options *o, const char *group,
-			      unsigned flags)
+/* `group` NULL: no cgroup is named. Short quiet and calm times, and no headroom unless `o` says so. */
+static inline void start_with(struct psb_watch_options *o, const char *group, unsigned flags)
 {
 	char error[320] = "";
 	int r;
 
-	*f = (struct fixture){ .record = RECORD_INIT };
 	o->size = sizeof(*o);
 	if (!o->source && !o->pattern && group)
 		o->cgroup = lab_path(&lab, group);
@@ -51,61 +38,73 @@ static inline void start_with(struct fixture *f, struct psb_watch_options *o, co
 		o->headroom_percent = PSB_HEADROOM_OFF;
 	o->error_text = error;
 	o->error_text_size = sizeof(error);
-	assert_int_equal(psb_bridge_new(NULL, &f->bridge), 0);
-	running = f;
-	r = psb_watch_new(f->bridge, o, &f->watch);
+	assert_int_equal(psb_bridge_new(NULL, &f.bridge), 0);
+	r = psb_watch_new(f.bridge, o, &f.watch);
 	if (r < 0)
 		fail_msg("psb_watch_new: %d %s", r, error);
-	assert_int_equal(psb_watch_add_callback(f->watch, record_told, &f->record, flags, NULL), 0);
-	assert_int_equal(psb_bridge_start(f->bridge), 0);
+	assert_int_equal(psb_watch_add_callback(f.watch, record_told, &f.record, flags, NULL), 0);
+	assert_int_equal(psb_bridge_start(f.bridge), 0);
 }
 
-static inline void start(struct fixture *f, const char *group)
+static inline void start(const char *group)
 {
-	start_with(f, &(struct psb_watch_options){ 0 }, group, PSB_INLINE);
+	start_with(&(struct psb_watch_options){ 0 }, group, PSB_INLINE);
 }
 
-static inline void stop(struct fixture *f)
+static inline void begin(void **state)
 {
-	psb_watch_unref(f->watch);
-	psb_bridge_unref(f->bridge);
-	running = NULL;
+	need_lab(state);
+	f = (struct fixture){ .record = RECORD_INIT };
 }
 
-/* After each test, so that one that failed does not spoil the next. */
-static inline int clean_up(void **state)
+static inline int end(void **state)
 {
-	(void)state;
-	if (running)
-		stop(running);
-	lab_kill_all();
-	return 0;
+	psb_watch_unref(f.watch);
+	psb_bridge_unref(f.bridge);
+	f = (struct fixture){ 0 };
+	return clear_lab(state);
 }
 
-#define TEST(name) cmocka_unit_test_teardown(name, clean_up)
+FIXTURE(begin, end)
 
-static inline unsigned rung_of(struct fixture *f)
+static inline struct psb_source source_now(void)
 {
 	struct psb_source source = { .size = sizeof(source) };
 
-	assert_int_equal(psb_watch_source(f->watch, &source), 0);
-	return source.rung;
+	assert_int_equal(psb_watch_source(f.watch, &source), 0);
+	return source;
 }
 
-static inline struct psb_stats stats_of(struct fixture *f)
+static inline unsigned best_rung(void)
+{
+	return lab.privileged ? PSB_RUNG_PRIVILEGED : PSB_RUNG_TRIGGER;
+}
+
+static inline struct psb_stats stats(void)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
 
-	assert_int_equal(psb_watch_stats(f->watch, &stats), 0);
+	assert_int_equal(psb_watch_stats(f.watch, &stats), 0);
 	return stats;
 }
 
-#define WAIT_FOR(f, ms, condition)                                        \
+static inline unsigned told_count(void)
+{
+	return record_count(&f.record);
+}
+
+static inline const struct told *found(unsigned from, enum psb_kind kind, int available,
+				       const char *cgroup)
+{
+	return record_find(&f.record, from, kind, available, cgroup);
+}
+
+#define WAIT_FOR(ms, condition)                                           \
 	do {                                                              \
 		if (!LAB_WAIT(ms, condition)) {                           \
-			record_print(&(f)->record);                       \
+			record_print(&f.record);                          \
 			fail_msg("not within %u ms: %s", ms, #condition); \
 		}                                                         \
 	} while (0)
 
-#define HEARD(f, level) record_find(&(f)->record, 0, PSB_KIND_LEVEL, level, NULL)
+#define HEARD(level) found(0, PSB_KIND_LEVEL, level, NULL)

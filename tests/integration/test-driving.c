@@ -361,8 +361,6 @@ static void each_way_tells_the_same(unsigned rung)
 	unsigned episodes = 0;
 	bool good;
 
-	if (no_lab)
-		SKIP(no_lab);
 	stop_fd = eventfd(0, EFD_CLOEXEC);
 	driven_count = 0;
 	chain[0] = '\0';
@@ -411,31 +409,27 @@ static void each_way_tells_the_same(unsigned rung)
 	assert_true(good);
 }
 
-static void on_a_trigger(void **state)
+PROMISE(on_a_trigger)
 {
-	(void)state;
 	each_way_tells_the_same(PSB_RUNG_TRIGGER);
 }
 
-static void on_a_privileged_trigger(void **state)
+PROMISE(on_a_privileged_trigger)
 {
-	(void)state;
 	if (!lab.privileged)
 		SKIP("no CAP_SYS_RESOURCE");
 	each_way_tells_the_same(PSB_RUNG_PRIVILEGED);
 }
 
-static void on_memory_events(void **state)
+PROMISE(on_memory_events)
 {
-	(void)state;
 	if (lab.v1)
 		SKIP("no memory.events: needs unified cgroups");
 	each_way_tells_the_same(PSB_RUNG_EVENTS);
 }
 
-static void on_samples(void **state)
+PROMISE(on_samples)
 {
-	(void)state;
 	each_way_tells_the_same(PSB_RUNG_SAMPLING);
 }
 
@@ -463,16 +457,13 @@ static int watch_in_a_sandbox(unsigned rungs, int out)
 	return 0;
 }
 
-static void a_program_that_forbids_itself_all_of_it_is_told_all_the_same(void **state)
+PROMISE(a_program_that_forbids_itself_all_of_it_is_told_all_the_same)
 {
 	/* without its trigger a watch samples; memory.events is read on the clock */
 	static const unsigned rungs[] = { PSB_RUNG_MASK(PSB_RUNG_TRIGGER) |
 						  PSB_RUNG_MASK(PSB_RUNG_SAMPLING),
 					  PSB_RUNG_MASK(PSB_RUNG_EVENTS) };
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	for (unsigned i = 0; i < (lab.v1 ? 1 : 2); i++) {
 		int fds[2], status;
 		pid_t child, presser;
@@ -498,28 +489,9 @@ static void a_program_that_forbids_itself_all_of_it_is_told_all_the_same(void **
 	}
 }
 
-static void the_event_loops_of_others_are_tried(void **state)
+PROMISE(the_event_loops_of_others_are_tried)
 {
-	(void)state;
 #ifndef HAVE_EVENT_LOOPS
 	SKIP("built without libsystemd, GLib or libuv");
 #endif
-}
-
-TEST_GROUP(driving)
-{
-	static const struct CMUnitTest tests[] = {
-		TEST(on_a_privileged_trigger),
-		TEST(on_a_trigger),
-		TEST(on_memory_events),
-		TEST(on_samples),
-		TEST(a_program_that_forbids_itself_all_of_it_is_told_all_the_same),
-		TEST(the_event_loops_of_others_are_tried),
-	};
-	int r;
-
-	no_lab = lab_open(&lab, "driving");
-	r = cmocka_run_group_tests_name("driving", tests, NULL, NULL);
-	lab_close(&lab);
-	return r;
 }

@@ -9,12 +9,6 @@
  * Triggers without CAP_SYS_RESOURCE are made by dropping it from the effective set of this thread
  * while the file is opened: the kernel looks at the credentials of the open.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -26,12 +20,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../unit/unit.h"
-#include "../skip.h"
-#include "../pressure.h"
+#include "lab.h"
 
-static struct lab lab;
-static const char *no_lab;
+FIXTURE(need_lab, clear_lab)
 
 #define BOTH (POLLERR | POLLPRI)
 
@@ -82,7 +73,7 @@ static unsigned poll_for(int fd, int ms)
 	return (unsigned)p.revents;
 }
 
-static void without_cap_sys_resource_a_window_is_a_multiple_of_2_s(void **state)
+PROMISE(without_cap_sys_resource_a_window_is_a_multiple_of_2_s)
 {
 	static const struct {
 		const char *trigger;
@@ -94,9 +85,6 @@ static void without_cap_sys_resource_a_window_is_a_multiple_of_2_s(void **state)
 		{ "some 200000 500000", -EINVAL }, { "some 200000 3000000", -EINVAL },
 	};
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "rule", 0);
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		int fd = arm_group("rule", table[i].trigger, false);
@@ -106,26 +94,21 @@ static void without_cap_sys_resource_a_window_is_a_multiple_of_2_s(void **state)
 		if (fd >= 0)
 			close(fd);
 	}
-	lab_remove(&lab, "rule");
 }
 
-static void with_cap_sys_resource_any_window_will_do(void **state)
+PROMISE(with_cap_sys_resource_any_window_will_do)
 {
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	if (!lab.privileged)
 		SKIP("no CAP_SYS_RESOURCE");
 	lab_make(&lab, "any", 0);
 	fd = arm_group("any", "some 5000 500000", true);
 	assert_true(fd >= 0);
 	close(fd);
-	lab_remove(&lab, "any");
 }
 
-static void nonsense_is_refused_to_everybody(void **state)
+PROMISE(nonsense_is_refused_to_everybody)
 {
 	static const char *const table[] = {
 		"some 0 2000000",
@@ -138,41 +121,30 @@ static void nonsense_is_refused_to_everybody(void **state)
 		"",
 	};
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "nonsense", 0);
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (arm_group("nonsense", table[i], lab.privileged) != -EINVAL)
 			fail_msg("\"%s\" was not refused", table[i]);
-	lab_remove(&lab, "nonsense");
 }
 
-static void one_descriptor_carries_one_trigger(void **state)
+PROMISE(one_descriptor_carries_one_trigger)
 {
 	static const char trigger[] = "some 200000 2000000";
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "busy", 0);
 	fd = arm_group("busy", trigger, false);
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, trigger, sizeof(trigger)), -1);
 	assert_int_equal(errno, EBUSY);
 	close(fd);
-	lab_remove(&lab, "busy");
 }
 
 /* So POLLERR never is pressure. */
-static void without_a_trigger_a_poll_is_in_error_for_ever_and_with_one_it_waits(void **state)
+PROMISE(without_a_trigger_a_poll_is_in_error_for_ever_and_with_one_it_waits)
 {
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "bare", 0);
 	fd = open(lab_file(&lab, "bare", "memory.pressure"), O_RDWR | O_CLOEXEC);
 	assert_true(fd >= 0);
@@ -182,17 +154,13 @@ static void without_a_trigger_a_poll_is_in_error_for_ever_and_with_one_it_waits(
 	fd = arm_group("bare", "some 200000 2000000", false);
 	assert_int_equal(poll_for(fd, 0), 0);
 	close(fd);
-	lab_remove(&lab, "bare");
 }
 
-static void proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not(void **state)
+PROMISE(proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not)
 {
 	static const char trigger[] = "some 200000 2000000";
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "byte", 0);
 	fd = arm("/proc/pressure/memory", trigger, sizeof(trigger), false);
 	assert_true(fd >= 0);
@@ -203,18 +171,14 @@ static void proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does
 	fd = arm(lab_file(&lab, "byte", "memory.pressure"), trigger, sizeof(trigger) - 1, false);
 	assert_true(fd >= 0);
 	close(fd);
-	lab_remove(&lab, "byte");
 }
 
 /* As long as nobody else keeps a CPU busy: `some` is an average over the CPUs that are not idle. */
-static void what_a_child_stalls_its_parent_does_too(void **state)
+PROMISE(what_a_child_stalls_its_parent_does_too)
 {
 	uint64_t child, parent;
 	pid_t pid;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "child", LAB_LIMIT);
 	child = lab_psi(&lab, "child").some_usec;
 	parent = lab_psi(&lab, "").some_usec;
@@ -226,20 +190,15 @@ static void what_a_child_stalls_its_parent_does_too(void **state)
 	print_message("# child %llu ms, parent %llu ms\n", (unsigned long long)child / 1000,
 		      (unsigned long long)parent / 1000);
 	assert_in_range(parent, child - child / 5, child + child / 5);
-	lab_remove(&lab, "child");
 }
 
 /* ... which is why the trigger of a tree must be far more sensitive than that of a cgroup. */
-static void
-busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing(void **state)
+PROMISE(busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	uint64_t child, parent;
 	pid_t pid, neighbours;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	if (cpus < 2)
 		SKIP("one CPU only");
 	lab_make(&lab, "staller", LAB_LIMIT);
@@ -258,8 +217,6 @@ busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing(v
 		      (unsigned long long)child / 1000, (unsigned long long)parent / 1000);
 	assert_true(parent > 0);
 	assert_true(parent < child - child / 5);
-	lab_remove(&lab, "staller");
-	lab_remove(&lab, "neighbour");
 }
 
 /*
@@ -267,14 +224,11 @@ busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing(v
  * stall between two reads that are less than one apart weighs nothing, and is gone for everybody.
  * We read every 10 ms at most, and rarely.
  */
-static void who_reads_faster_than_a_jiffy_makes_stalls_disappear(void **state)
+PROMISE(who_reads_faster_than_a_jiffy_makes_stalls_disappear)
 {
 	uint64_t seldom, often, end;
 	pid_t pid;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "often", LAB_LIMIT);
 	pid = lab_press(&lab, "often");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "").some_usec > 0 &&
@@ -297,16 +251,13 @@ static void who_reads_faster_than_a_jiffy_makes_stalls_disappear(void **state)
 
 /* The window is seeded from the wrong counter, so the first evaluation compares with all that ever
  * stalled. */
-static void the_first_alarm_of_an_unprivileged_trigger_is_false(void **state)
+PROMISE(the_first_alarm_of_an_unprivileged_trigger_is_false)
 {
 	uint64_t before, growth;
 	unsigned rang;
 	pid_t pid;
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "first", LAB_LIMIT);
 	pid = lab_press(&lab, "first");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "first").some_usec > 1200000));
@@ -365,16 +316,13 @@ static unsigned count_heard(int fd, unsigned bursts)
 	return heard;
 }
 
-static void a_reader_of_the_same_file_swallows_unprivileged_alarms(void **state)
+PROMISE(a_reader_of_the_same_file_swallows_unprivileged_alarms)
 {
 	unsigned undisturbed, disturbed;
 	char path[256];
 	pthread_t reader;
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "swallow", LAB_LIMIT);
 	fd = arm_group("swallow", "some 20000 2000000", false);
 	assert_true(fd >= 0);
@@ -394,15 +342,12 @@ static void a_reader_of_the_same_file_swallows_unprivileged_alarms(void **state)
 		SKIP("on this kernel a reader swallows no alarms");
 }
 
-static void removal_is_enodev_to_readers_and_an_error_to_pollers(void **state)
+PROMISE(removal_is_enodev_to_readers_and_an_error_to_pollers)
 {
 	static const char trigger[] = "some 200000 2000000";
 	char text[256];
 	int fd, armed, reader;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "dead", 0);
 	reader = open(lab_file(&lab, "dead", "memory.pressure"), O_RDONLY | O_CLOEXEC);
 	fd = open(lab_file(&lab, "dead", "memory.pressure"), O_RDWR | O_CLOEXEC);
@@ -422,15 +367,12 @@ static void removal_is_enodev_to_readers_and_an_error_to_pollers(void **state)
 	close(armed);
 }
 
-static void memory_events_rings_with_pollerr_and_is_ready_until_it_is_read(void **state)
+PROMISE(memory_events_rings_with_pollerr_and_is_ready_until_it_is_read)
 {
 	char text[512];
 	pid_t pid;
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	if (lab.v1)
 		SKIP("no memory.events: needs unified cgroups");
 	lab_make(&lab, "ring", LAB_LIMIT);
@@ -446,19 +388,15 @@ static void memory_events_rings_with_pollerr_and_is_ready_until_it_is_read(void 
 	assert_true(pread(fd, text, sizeof(text), 0) > 0);
 	assert_int_equal(poll_for(fd, 0), 0);
 	close(fd);
-	lab_remove(&lab, "ring");
 }
 
-static void a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold(void **state)
+PROMISE(a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold)
 {
 	uint64_t before, start;
 	unsigned rang;
 	pid_t pid;
 	int fd;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	if (!lab.privileged)
 		SKIP("no CAP_SYS_RESOURCE");
 	lab_make(&lab, "quick", LAB_LIMIT);
@@ -476,45 +414,4 @@ static void a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold(v
 	assert_int_equal(rang, POLLPRI);
 	assert_true(start < 250000);
 	close(fd);
-	lab_remove(&lab, "quick");
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	no_lab = lab_open(&lab, "facts");
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	lab_close(&lab);
-	return 0;
-}
-
-TEST_GROUP(facts)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(without_cap_sys_resource_a_window_is_a_multiple_of_2_s),
-		cmocka_unit_test(with_cap_sys_resource_any_window_will_do),
-		cmocka_unit_test(nonsense_is_refused_to_everybody),
-		cmocka_unit_test(one_descriptor_carries_one_trigger),
-		cmocka_unit_test(
-			without_a_trigger_a_poll_is_in_error_for_ever_and_with_one_it_waits),
-		cmocka_unit_test(
-			proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not),
-		cmocka_unit_test(what_a_child_stalls_its_parent_does_too),
-		cmocka_unit_test(
-			busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing),
-		cmocka_unit_test(who_reads_faster_than_a_jiffy_makes_stalls_disappear),
-		cmocka_unit_test(the_first_alarm_of_an_unprivileged_trigger_is_false),
-		cmocka_unit_test(a_reader_of_the_same_file_swallows_unprivileged_alarms),
-		cmocka_unit_test(removal_is_enodev_to_readers_and_an_error_to_pollers),
-		cmocka_unit_test(memory_events_rings_with_pollerr_and_is_ready_until_it_is_read),
-		cmocka_unit_test(
-			a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

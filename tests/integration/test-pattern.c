@@ -2,9 +2,7 @@
 /*
  * test-pattern.c - one trigger for a tree of cgroups, through the public API
  */
-#include "../unit/unit.h"
 #include "fixture.h"
-#include "threads.h"
 
 #include <dirent.h>
 
@@ -39,127 +37,86 @@ static void plant(const char *trunk, unsigned many)
 		lab_make(&lab, child(trunk, i), LAB_LIMIT);
 }
 
-static void fell(const char *trunk, unsigned many)
-{
-	for (unsigned i = 0; i < many; i++)
-		lab_remove(&lab, child(trunk, i));
-	lab_remove(&lab, trunk);
-}
-
-static void watch_pattern(struct fixture *f, const char *trunk, const char *stars)
+static void watch_pattern(const char *trunk)
 {
 	static char pattern[256];
 
-	snprintf(pattern, sizeof(pattern), "%s/%s", lab_path(&lab, trunk), stars);
-	start_with(f, &(struct psb_watch_options){ .pattern = pattern }, NULL, PSB_INLINE);
+	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, trunk));
+	start_with(&(struct psb_watch_options){ .pattern = pattern }, NULL, PSB_INLINE);
 }
 
-static const struct told *heard(struct fixture *f, unsigned from, int level, const char *group)
+static const struct told *heard(unsigned from, int level, const char *group)
 {
-	return record_find(&f->record, from, PSB_KIND_LEVEL, level, lab_path(&lab, group));
+	return found(from, PSB_KIND_LEVEL, level, lab_path(&lab, group));
 }
 
 /* Nobody but these two was spoken of. */
-static void check_only(struct fixture *f, const char *one, const char *other)
+static void check_only(const char *one, const char *other)
 {
 	char a[160], b[160];
 
 	snprintf(a, sizeof(a), "%s", lab_path(&lab, one));
 	snprintf(b, sizeof(b), "%s", lab_path(&lab, other));
-	for (unsigned i = 0; i < record_count(&f->record); i++)
-		if (strcmp(f->record.told[i].cgroup, a) != 0 &&
-		    strcmp(f->record.told[i].cgroup, b) != 0) {
-			record_print(&f->record);
-			fail_msg("%s was told", f->record.told[i].cgroup);
+	for (unsigned i = 0; i < told_count(); i++)
+		if (strcmp(f.record.told[i].cgroup, a) != 0 &&
+		    strcmp(f.record.told[i].cgroup, b) != 0) {
+			record_print(&f.record);
+			fail_msg("%s was told", f.record.told[i].cgroup);
 		}
 }
 
-static void of_fifty_cgroups_only_those_that_stall_are_told(void **state)
+PROMISE(of_fifty_cgroups_only_those_that_stall_are_told)
 {
-	static struct fixture f;
 	unsigned before, n;
 	uint64_t from;
 	pid_t one, other;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	plant("many", MANY);
 	before = open_descriptors();
-	watch_pattern(&f, "many", "*");
+	watch_pattern("many");
 	lab_sleep_ms(200);
 	assert_true(open_descriptors() - before < 12); /* however many there are */
 
 	from = lab_now_usec();
 	one = lab_press(&lab, child("many", 17));
-	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "many/c17"));
-	print_message("# rung %u: %llu ms to Low, %llu sweeps\n", rung_of(&f),
+	WAIT_FOR(8000u, heard(0, PSB_LOW, "many/c17"));
+	print_message("# rung %u: %llu ms to Low, %llu sweeps\n", source_now().rung,
 		      (unsigned long long)(lab_now_usec() - from) / 1000,
-		      (unsigned long long)stats_of(&f).sweeps);
-	check_only(&f, "many/c17", "many/c17");
+		      (unsigned long long)stats().sweeps);
+	check_only("many/c17", "many/c17");
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
-	assert_int_equal(stats_of(&f).members, 1);
+	assert_int_equal(stats().members, 1);
 
 	/* a second one, while the first goes on: the trunk's counters can't show it */
 	from = lab_now_usec();
 	other = lab_press(&lab, child("many", 42));
-	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "many/c42"));
+	WAIT_FOR(8000u, heard(0, PSB_LOW, "many/c42"));
 	print_message("# the second: %llu ms to Low\n",
 		      (unsigned long long)(lab_now_usec() - from) / 1000);
-	check_only(&f, "many/c17", "many/c42");
+	check_only("many/c17", "many/c42");
 
 	/* one ends, the other goes on */
 	lab_kill(one);
-	n = record_count(&f.record);
-	WAIT_FOR(&f, 12000u, heard(&f, n > 2 ? n - 2 : 0, PSB_HIGH, "many/c17"));
+	n = told_count();
+	WAIT_FOR(12000u, heard(n > 2 ? n - 2 : 0, PSB_HIGH, "many/c17"));
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
 	lab_kill(other);
-	WAIT_FOR(&f, 12000u, heard(&f, 0, PSB_HIGH, "many/c42"));
-	check_only(&f, "many/c17", "many/c42");
+	WAIT_FOR(12000u, heard(0, PSB_HIGH, "many/c42"));
+	check_only("many/c17", "many/c42");
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_HIGH);
-	WAIT_FOR(&f, 12000u, stats_of(&f).members == 0);
-	assert_true(stats_of(&f).sweeps >= 2);
-	stop(&f);
-	fell("many", MANY);
-}
-
-static void a_cgroup_that_is_born_later_is_told_and_its_removal_too(void **state)
-{
-	static struct fixture f;
-	pid_t pid;
-
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
-	plant("later", 2);
-	watch_pattern(&f, "later", "*");
-	lab_sleep_ms(200);
-	lab_make(&lab, "later/new", LAB_LIMIT);
-	pid = lab_press(&lab, "later/new");
-	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "later/new"));
-	lab_kill(pid);
-	lab_remove(&lab, "later/new");
-	WAIT_FOR(&f, 8000u,
-		 record_find(&f.record, 0, PSB_KIND_GONE, 0, lab_path(&lab, "later/new")));
-	check_only(&f, "later/new", "later/new");
-	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_HIGH);
-	stop(&f);
-	fell("later", 2);
+	WAIT_FOR(12000u, stats().members == 0);
+	assert_true(stats().sweeps >= 2);
 }
 
 /* See test-facts.c: at the trunk there is little to be seen of a stall while other CPUs are busy. */
-static void busy_neighbours_do_not_hide_who_stalls(void **state)
+PROMISE(busy_neighbours_do_not_hide_who_stalls)
 {
-	static struct fixture f;
 	static char pattern[256];
 	char trigger[64];
 	pid_t pid, neighbours;
 	uint64_t from, stall;
 	unsigned n;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP("one CPU only");
 	plant("busy", 2);
@@ -177,154 +134,80 @@ static void busy_neighbours_do_not_hide_who_stalls(void **state)
 	 * half or less */
 	snprintf(trigger, sizeof(trigger), "some %llu 2000000", (unsigned long long)stall * 6 / 10);
 	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, "busy"));
-	start_with(&f,
-		   &(struct psb_watch_options){ .pattern = pattern,
+	start_with(&(struct psb_watch_options){ .pattern = pattern,
 						.early = trigger,
 						.low = trigger,
 						.critical = "full 2s/2s" },
 		   NULL, PSB_INLINE);
 	/* the kernel's first alarm is a false one, and would do. So once to be rid of it: */
 	pid = lab_press(&lab, child("busy", 1));
-	WAIT_FOR(&f, 20000u, heard(&f, 0, PSB_LOW, "busy/c1"));
+	WAIT_FOR(20000u, heard(0, PSB_LOW, "busy/c1"));
 	lab_kill(pid);
-	WAIT_FOR(&f, 20000u, heard(&f, 0, PSB_HIGH, "busy/c1"));
+	WAIT_FOR(20000u, heard(0, PSB_HIGH, "busy/c1"));
 	lab_sleep_ms(4500);
-	n = record_count(&f.record);
+	n = told_count();
 	pid = lab_press(&lab, child("busy", 1));
 	from = lab_now_usec();
-	WAIT_FOR(&f, 20000u, heard(&f, n, PSB_LOW, "busy/c1"));
+	WAIT_FOR(20000u, heard(n, PSB_LOW, "busy/c1"));
 	/* without CAP_SYS_RESOURCE the trunk's safety sample would find it too, some 5.5 s from
 	 * here */
 	assert_true(lab.privileged || lab_now_usec() - from < 4500000);
 	print_message("# %s: %llu ms to Low\n", trigger,
 		      (unsigned long long)(lab_now_usec() - from) / 1000);
-	check_only(&f, "busy/c1", "busy/c1");
+	check_only("busy/c1", "busy/c1");
 	lab_kill(pid);
 	lab_kill(neighbours);
-	stop(&f);
-	lab_remove(&lab, "busy/neighbour");
-	fell("busy", 2);
 }
 
-static void two_stars_name_the_leaf(void **state)
+/* That waiting for it costs nothing is seen in tests/unit/library/test-members.c. */
+PROMISE(when_the_trunk_is_made_anew_the_pattern_goes_on)
 {
-	static struct fixture f;
+	uint64_t samples;
 	pid_t pid;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
-	plant("deep", 3);
-	lab_delegate(&lab, "deep/c1");
-	lab_make(&lab, "deep/c1/leaf", LAB_LIMIT);
-	watch_pattern(&f, "deep", "**");
-	pid = lab_press(&lab, "deep/c1/leaf");
-	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_LOW, "deep/c1/leaf"));
-	lab_sleep_ms(500);
-	check_only(&f, "deep/c1/leaf", "deep/c1/leaf");
-	lab_kill(pid);
-	stop(&f);
-	lab_remove(&lab, "deep/c1/leaf");
-	fell("deep", 3);
-}
-
-static void when_the_trunk_is_made_anew_the_pattern_goes_on(void **state)
-{
-	static struct fixture f;
-	uint64_t cpu, switches, samples = 0;
-	bool quiet = false;
-	pid_t pid, loop;
-
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	plant("trunk", 2);
-	watch_pattern(&f, "trunk", "*");
+	watch_pattern("trunk");
 	lab_sleep_ms(200);
-	fell("trunk", 2);
-	loop = thread_named(0, "psb-loop");
-	/* waiting costs nothing; the first of these may see the end of the old trunk */
-	for (unsigned i = 0; i < 4 && !quiet; i++) {
-		cpu = thread_cpu_usec(loop);
-		switches = thread_switches(loop);
-		samples = stats_of(&f).samples;
-		lab_sleep_ms(1500);
-		quiet = thread_switches(loop) == switches && thread_cpu_usec(loop) == cpu;
-	}
-	assert_true(quiet);
-	assert_int_equal(record_count(&f.record), 0);
+	lab_remove(&lab, "trunk");
+	lab_sleep_ms(1500); /* it sees the end of the old one */
+	samples = stats().samples;
 	plant("trunk", 2);
-	WAIT_FOR(&f, 1000u, stats_of(&f).samples > samples); /* a new trunk was looked at */
+	WAIT_FOR(1000u, stats().samples > samples); /* a new trunk was looked at */
+	assert_int_equal(told_count(), 0);
 	pid = lab_press(&lab, child("trunk", 1));
-	WAIT_FOR(&f, 10000u, heard(&f, 0, PSB_LOW, "trunk/c1"));
+	WAIT_FOR(10000u, heard(0, PSB_LOW, "trunk/c1"));
 	lab_kill(pid);
-	WAIT_FOR(&f, 12000u, heard(&f, 0, PSB_HIGH, "trunk/c1"));
-	stop(&f);
-	fell("trunk", 2);
+	WAIT_FOR(12000u, heard(0, PSB_HIGH, "trunk/c1"));
 }
 
 /* As when the daemon is started anew: another process told Low, and is gone. */
-static void who_takes_over_a_low_tells_how_it_goes_on(void **state)
+PROMISE(who_takes_over_a_low_tells_how_it_goes_on)
 {
-	static struct fixture f;
 	pid_t pid;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	plant("taken", 2);
 	pid = lab_press(&lab, child("taken", 0));
 	/* reading what still finds room stalls nobody */
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, child("taken", 0)).some_usec > 300000));
-	watch_pattern(&f, "taken", "*");
+	watch_pattern("taken");
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(psb_watch_simulate_at(f.watch, lab_path(&lab, child("taken", i)),
 						       PSB_LOW, 0, PSB_UNTOLD),
 				 0);
 	/* nothing stalls here any more: that is told first, and Low never */
-	WAIT_FOR(&f, 8000u, heard(&f, 0, PSB_HIGH, "taken/c1"));
-	assert_null(heard(&f, 0, PSB_LOW, "taken/c1"));
-	assert_non_null(heard(&f, 0, PSB_NEUTRAL, "taken/c1"));
+	WAIT_FOR(8000u, heard(0, PSB_HIGH, "taken/c1"));
+	assert_null(heard(0, PSB_LOW, "taken/c1"));
+	assert_non_null(heard(0, PSB_NEUTRAL, "taken/c1"));
 	/* and here it goes on: no end before the end, and a repeat after rearm at the earliest, but
 	 * for a turn to critical */
-	for (unsigned i = 0; i < record_count(&f.record); i++)
+	for (unsigned i = 0; i < told_count(); i++)
 		if (strcmp(f.record.told[i].cgroup, lab_path(&lab, "taken/c0")) == 0)
 			assert_int_equal(f.record.told[i].n.available, PSB_LOW);
-	WAIT_FOR(&f, 15000u, heard(&f, 0, PSB_LOW, "taken/c0"));
-	assert_true(heard(&f, 0, PSB_LOW, "taken/c0")->n.critical ||
-		    heard(&f, 0, PSB_LOW, "taken/c0")->n.reason == PSB_REASON_REPEAT);
+	WAIT_FOR(15000u, heard(0, PSB_LOW, "taken/c0"));
+	assert_true(heard(0, PSB_LOW, "taken/c0")->n.critical ||
+		    heard(0, PSB_LOW, "taken/c0")->n.reason == PSB_REASON_REPEAT);
 	lab_kill(pid);
-	WAIT_FOR(&f, 12000u, heard(&f, 0, PSB_HIGH, "taken/c0"));
-	assert_non_null(heard(&f, 0, PSB_NEUTRAL, "taken/c0"));
-	WAIT_FOR(&f, 12000u, stats_of(&f).members == 0);
-	stop(&f);
-	fell("taken", 2);
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	no_lab = lab_open(&lab, "pattern");
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	lab_close(&lab);
-	return 0;
-}
-
-TEST_GROUP(pattern)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(of_fifty_cgroups_only_those_that_stall_are_told),
-		TEST(a_cgroup_that_is_born_later_is_told_and_its_removal_too),
-		TEST(busy_neighbours_do_not_hide_who_stalls),
-		TEST(two_stars_name_the_leaf),
-		TEST(when_the_trunk_is_made_anew_the_pattern_goes_on),
-		TEST(who_takes_over_a_low_tells_how_it_goes_on),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	WAIT_FOR(12000u, heard(0, PSB_HIGH, "taken/c0"));
+	assert_non_null(heard(0, PSB_NEUTRAL, "taken/c0"));
+	WAIT_FOR(12000u, stats().members == 0);
 }
