@@ -249,6 +249,16 @@ static inline bool last_is(const struct ear *ear, enum psb_available available)
 	return ear->calls > 0 && ear->heard[(ear->calls - 1) % HEARD_MAX].available == available;
 }
 
+/* How many of that kind; under its lock. */
+static inline unsigned has_heard(const struct ear *ear, enum psb_kind kind)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ear->calls; i++)
+		n += ear->heard[i % HEARD_MAX].kind == kind;
+	return n;
+}
+
 /* ---- bridges and sources ---------------------------------------------------------------------- */
 
 static char bench_directory[64];
@@ -297,6 +307,22 @@ static inline psb_watch *watch_fifo(psb_bridge *bridge, uint64_t quiet_usec)
 	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
 	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
 	return watch;
+}
+
+static inline const char *make_fifo(const char *name)
+{
+	const char *path = in_directory(name);
+
+	assert_true(mkfifo(path, 0600) == 0 || errno == EEXIST);
+	return path;
+}
+
+static inline int open_fifo(const char *name)
+{
+	int fd = open(in_directory(name), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
 }
 
 /* ---- more sources
@@ -364,6 +390,25 @@ static inline bool can_watch_own_cgroup(psb_bridge *bridge, unsigned rungs)
 	return can;
 }
 
+/* Not by the protocol. */
+static inline void need_another_rung(void **state)
+{
+	psb_bridge *bridge = make_bridge(*state);
+	bool can = can_watch_own_cgroup(bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
+
+	psb_bridge_unref(bridge);
+	if (!can)
+		SKIP("no other source: PSI of our own cgroup or the machine cannot be had here");
+}
+
+/* On our own cgroup: so that real pressure, of whatever runs beside us, stays under every threshold. */
+static inline void be_deaf(struct psb_watch_options *options)
+{
+	options->rungs = 0;
+	options->early = options->low = "some 10s/10s";
+	options->critical = "full 10s/10s";
+}
+
 /* "": there is none. */
 static inline const char *cgroup2_mount(void)
 {
@@ -380,35 +425,49 @@ static inline const char *cgroup2_mount(void)
 
 /* ---- a bench ------------------------------------------------------------------------------- */
 
-/* A running bridge, a watch that stays at the level it is told. */
+/* A bridge, a watch, who listens to it, and the other end of its source. The fixture ends those that are left. */
 struct bench {
 	const struct variant *variant;
 	psb_bridge *bridge;
 	psb_watch *watch;
 	struct ear ear, fence;
-	psb_registration *registration;
+	int listener, peer;
+	char log[1024]; /* under ear.lock, by keep_line() */
 };
 
-static inline struct bench *bench_new(void **state)
+static struct bench *benches[4];
+
+/* Neither a watch yet, nor a driver. */
+static inline struct bench *bench_bare(void **state)
 {
 	struct bench *b = calloc(1, sizeof(*b));
+	size_t i = 0;
 
 	assert_non_null(b);
+	while (benches[i])
+		i++;
+	assert_true(i < ELEMENTSOF(benches));
+	benches[i] = b;
 	b->variant = *state;
-	b->bridge = make_bridge(b->variant);
-	b->watch = watch_fifo(b->bridge, LONG_USEC);
+	b->listener = b->peer = -1;
 	ear_init(&b->ear);
 	ear_init(&b->fence);
-	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	return b;
 }
 
 static inline void bench_free(struct bench *b)
 {
+	for (size_t i = 0; i < ELEMENTSOF(benches); i++)
+		if (benches[i] == b)
+			benches[i] = NULL;
 	psb_watch_unref(b->watch);
 	psb_bridge_unref(b->bridge);
 	ear_destroy(&b->ear);
 	ear_destroy(&b->fence);
+	if (b->listener >= 0)
+		close(b->listener);
+	if (b->peer >= 0)
+		close(b->peer);
 	free(b);
 }
 
@@ -419,9 +478,65 @@ static inline void listen_with(struct bench *b, struct ear *ear, unsigned flags)
 	assert_int_equal(psb_watch_add_callback(b->watch, hear, ear, flags, &ear->registration), 0);
 }
 
+/* It runs, and ->ear listens; `flags` beside those of the variant. */
+static inline struct bench *bench_with(void **state, const struct psb_watch_options *options,
+				       unsigned flags)
+{
+	struct bench *b = bench_bare(state);
+
+	b->bridge = make_bridge(b->variant);
+	assert_int_equal(psb_watch_new(b->bridge, options, &b->watch), 0);
+	listen_with(b, &b->ear, b->variant->flags | flags);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	return b;
+}
+
+/* A watch that stays at the level it is told; nobody drives it yet. */
+static inline struct bench *bench_at_rest(void **state)
+{
+	struct bench *b = bench_bare(state);
+
+	b->bridge = make_bridge(b->variant);
+	b->watch = watch_fifo(b->bridge, LONG_USEC);
+	return b;
+}
+
+static inline struct bench *bench_new(void **state)
+{
+	struct bench *b = bench_at_rest(state);
+
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	return b;
+}
+
+/* A promise about such a bench; the second is worth keeping inline too. */
+#define BENCH_FLAGS(name, flags)                \
+	static void name##_on(struct bench *b); \
+	PROMISE_FLAGS(name, flags)              \
+	{                                       \
+		name##_on(bench_new(state));    \
+	}                                       \
+	static void name##_on(struct bench *b)
+#define BENCH(name) BENCH_FLAGS(name, 0)
+#define BENCH_INLINE_TOO(name) BENCH_FLAGS(name, 1)
+
+#define assert_heard(b, i, level, why)                                  \
+	do {                                                            \
+		assert_int_equal(heard(&(b)->ear, i).available, level); \
+		assert_int_equal(heard(&(b)->ear, i).reason, why);      \
+	} while (0)
+
 static inline void say(struct bench *b, enum psb_available available)
 {
 	assert_int_equal(psb_watch_simulate(b->watch, available, 0), 0);
+}
+
+static inline struct psb_stats stats_of(struct bench *b)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+
+	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
+	return stats;
 }
 
 /* ---- running ------------------------------------------------------------------------------------
@@ -454,12 +569,19 @@ static inline void before_test(void **state)
 
 /* A bridge that was given up inside a callback ends on a thread of its own: that may take a moment.
  */
+static void (*end_more)(void); /* what else a file has to end */
+
 static inline int no_descriptor_is_left(void **state)
 {
 	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC / 4 * USEC_PER_SEC;
 	int now;
 
 	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(benches); i++)
+		if (benches[i])
+			bench_free(benches[i]);
+	if (end_more)
+		end_more();
 #if defined(__SANITIZE_THREAD__)
 	return 0; /* its symbolizer is a process with pipes */
 #elif defined(__has_feature)

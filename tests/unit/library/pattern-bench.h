@@ -46,20 +46,21 @@ static inline const char *numbered(unsigned i)
 	return cgroup(name);
 }
 
-static inline void fell(unsigned many)
+static char trunks_parent[48];
+
+static void fell(void)
 {
-	for (unsigned i = 0; i < many; i++)
+	for (unsigned i = 0; i < MANY; i++)
 		rmdir(in_mount(numbered(i)));
 	rmdir(in_mount(trunk));
 }
-
-static char trunks_parent[48];
 
 static void end_parent(void)
 {
 	rmdir(in_mount(trunks_parent));
 }
 
+/* The trunk and `many` cgroups below it. */
 static inline void plant(unsigned many)
 {
 	if (!*cgroup2_mount())
@@ -70,7 +71,7 @@ static inline void plant(unsigned many)
 		mkdir(in_mount(trunks_parent), 0755);
 		atexit(end_parent);
 	}
-	fell(MANY); /* what a test that failed left behind */
+	end_more = fell;
 	if (mkdir(in_mount(trunk), 0755) < 0)
 		SKIP("the cgroup2 hierarchy is not ours to write to");
 	for (unsigned i = 0; i < many; i++)
@@ -88,22 +89,20 @@ static inline void listen_to_log(void *userdata, int priority, const char *messa
 	pthread_mutex_unlock(&log_ear.lock);
 }
 
-/* A bridge that is not driven yet, and a watch of all cgroups below the trunk. */
-static inline struct bench *watch_all(void **state, uint64_t quiet_usec)
+/* A bridge that is not driven yet, and a watch of the trunk's `many` cgroups. */
+static inline struct bench *watch_all(void **state, unsigned many, uint64_t quiet_usec)
 {
 	struct psb_watch_options options = quick_options(NULL);
 	struct psb_bridge_options bridge = { .size = sizeof(bridge), .log = listen_to_log };
-	struct bench *b = calloc(1, sizeof(*b));
+	struct bench *b;
 	char pattern[128];
 	int r;
 
-	assert_non_null(b);
-	b->variant = *state;
+	plant(many);
+	b = bench_bare(state);
 	bridge.backend = b->variant->backend;
 	ear_init(&log_ear);
 	waits_for_one = 0;
-	ear_init(&b->ear);
-	ear_init(&b->fence);
 	r = psb_bridge_new(&bridge, &b->bridge);
 	if (r < 0 && bridge.backend == PSB_BACKEND_URING)
 		SKIP("io_uring cannot be had here");
@@ -120,20 +119,13 @@ static inline struct bench *watch_all(void **state, uint64_t quiet_usec)
 }
 
 /* ... whose bridge runs, and with somebody who listens. */
-static inline struct bench *hear_all(void **state, uint64_t quiet_usec)
+static inline struct bench *hear_all(void **state, unsigned many, uint64_t quiet_usec)
 {
-	struct bench *b = watch_all(state, quiet_usec);
+	struct bench *b = watch_all(state, many, quiet_usec);
 
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	listen_with(b, &b->ear, b->variant->flags);
 	return b;
-}
-
-static inline void done_with(struct bench *b, unsigned many)
-{
-	bench_free(b);
-	ear_destroy(&log_ear);
-	fell(many);
 }
 
 static inline void simulate_at(struct bench *b, const char *path, enum psb_available available,
@@ -141,13 +133,3 @@ static inline void simulate_at(struct bench *b, const char *path, enum psb_avail
 {
 	assert_int_equal(psb_watch_simulate_at(b->watch, path, available, 0, flags), 0);
 }
-
-static inline struct psb_stats stats_of(struct bench *b)
-{
-	struct psb_stats stats = { .size = sizeof(stats) };
-
-	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
-	return stats;
-}
-
-/* Nobody tells of these, so they are looked for. */

@@ -118,25 +118,17 @@ static inline void await_end(int peer)
 
 /* ---- a client of it -------------------------------------------------------------------------- */
 
-struct setup {
-	psb_bridge *bridge;
-	psb_watch *watch;
-	struct ear ear;
-	int listener, peer;
-	char log[1024]; /* under ear.lock */
-};
-
 static inline void keep_line(void *userdata, int priority, const char *message)
 {
-	struct setup *s = userdata;
+	struct bench *b = userdata;
 	size_t n;
 
 	(void)priority;
-	pthread_mutex_lock(&s->ear.lock);
-	n = strlen(s->log);
-	snprintf(s->log + n, sizeof(s->log) - n, "%s\n", message);
-	pthread_cond_broadcast(&s->ear.changed);
-	pthread_mutex_unlock(&s->ear.lock);
+	pthread_mutex_lock(&b->ear.lock);
+	n = strlen(b->log);
+	snprintf(b->log + n, sizeof(b->log) - n, "%s\n", message);
+	pthread_cond_broadcast(&b->ear.changed);
+	pthread_mutex_unlock(&b->ear.lock);
 }
 
 static inline struct psb_watch_options options_for(unsigned rungs)
@@ -149,82 +141,68 @@ static inline struct psb_watch_options options_for(unsigned rungs)
 	return options;
 }
 
-static inline void make_setup(struct setup *s, void **state)
+/* Psibridged listens, and the bridge has no watch yet. */
+static inline struct bench *daemon_new(void **state)
 {
-	const struct variant *variant = *state;
-	struct psb_bridge_options o = {
-		.size = sizeof(o), .backend = variant->backend, .log = keep_line, .log_userdata = s
-	};
+	struct bench *b = bench_bare(state);
+	struct psb_bridge_options o = { .size = sizeof(o),
+					.backend = b->variant->backend,
+					.log = keep_line,
+					.log_userdata = b };
 
-	*s = (struct setup){ .listener = -1, .peer = -1 };
-	ear_init(&s->ear);
-	if (psb_bridge_new(&o, &s->bridge) < 0) {
-		assert_int_equal(variant->backend, PSB_BACKEND_URING);
+	if (psb_bridge_new(&o, &b->bridge) < 0) {
+		assert_int_equal(b->variant->backend, PSB_BACKEND_URING);
 		SKIP("io_uring cannot be had here");
 	}
-	s->listener = listen_at(socket_path());
+	b->listener = listen_at(socket_path());
+	end_more = remove_socket;
+	return b;
 }
 
-static inline void run_setup(struct setup *s, void **state, const struct psb_watch_options *options,
+/* `options` NULL: those for nothing but the socket. */
+static inline void subscribe(struct bench *b, const struct psb_watch_options *options,
 			     unsigned flags)
 {
-	const struct variant *variant = *state;
+	struct psb_watch_options usual = options_for(ONLY_THE_SOCKET);
 
-	assert_int_equal(psb_watch_new(s->bridge, options, &s->watch), 0);
-	assert_int_equal(
-		psb_watch_add_callback(s->watch, hear, &s->ear, variant->flags | flags, NULL), 0);
-	assert_int_equal(psb_bridge_start(s->bridge), 0);
+	assert_int_equal(psb_watch_new(b->bridge, options ? options : &usual, &b->watch), 0);
+	listen_with(b, &b->ear, b->variant->flags | flags);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
 }
 
 /* Connected, and welcomed with High. */
-static inline void set_up(struct setup *s, void **state, const struct psb_watch_options *options)
+static inline struct bench *client_new(void **state, const struct psb_watch_options *options)
 {
-	make_setup(s, state);
-	run_setup(s, state, options, 0);
-	s->peer = accept_client(s->listener);
-	say_kind(s->peer, WIRE_WELCOME, PSB_HIGH, false);
+	struct bench *b = daemon_new(state);
+
+	subscribe(b, options, 0);
+	b->peer = accept_client(b->listener);
+	say_kind(b->peer, WIRE_WELCOME, PSB_HIGH, false);
+	return b;
 }
 
-static inline void hang_up(struct setup *s)
+static inline void hang_up(struct bench *b)
 {
-	close(s->peer);
-	s->peer = -1;
+	close(b->peer);
+	b->peer = -1;
 }
 
-static inline void tear_down(struct setup *s)
+static inline void await_log(struct bench *b, const char *words)
 {
-	psb_watch_unref(s->watch);
-	psb_bridge_unref(s->bridge);
-	if (s->peer >= 0)
-		close(s->peer);
-	if (s->listener >= 0)
-		close(s->listener);
-	ear_destroy(&s->ear);
-	remove_socket();
-}
-
-static inline void await_log(struct setup *s, const char *words)
-{
-	if (!AWAIT_FOR(&s->ear, strstr(s->log, words) != NULL, PATIENCE_SEC * USEC_PER_SEC))
-		fail_msg("\"%s\" was not logged, but: %s", words, s->log);
+	if (!AWAIT_FOR(&b->ear, strstr(b->log, words) != NULL, PATIENCE_SEC * USEC_PER_SEC))
+		fail_msg("\"%s\" was not logged, but: %s", words, b->log);
 }
 
 /* The level of the newest call, after `calls` of them. */
-static inline struct psb_notification await_call(struct setup *s, unsigned calls)
+static inline struct psb_notification await_call(struct bench *b, unsigned calls)
 {
-	AWAIT(&s->ear, s->ear.calls >= calls);
-	assert_int_equal(READ(&s->ear, calls), calls);
-	return heard(&s->ear, calls - 1);
+	AWAIT(&b->ear, b->ear.calls >= calls);
+	assert_int_equal(READ(&b->ear, calls), calls);
+	return heard(&b->ear, calls - 1);
 }
 
-static inline void await_alarms(struct setup *s, uint64_t alarms)
+static inline void await_alarms(struct bench *b, uint64_t alarms)
 {
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC * USEC_PER_SEC;
-	struct psb_stats stats = { .size = sizeof(stats) };
-
-	do {
-		assert_true(clock_usec(CLOCK_MONOTONIC) < until);
-		assert_int_equal(psb_watch_stats(s->watch, &stats), 0);
-	} while (stats.alarms < alarms);
-	assert_int_equal(stats.alarms, alarms);
+	AWAIT_SEEN(stats_of(b).alarms >= alarms);
+	assert_int_equal(stats_of(b).alarms, alarms);
 }

@@ -254,7 +254,7 @@ PROMISE(the_descriptor_may_sit_in_an_epoll_set)
 	psb_bridge *bridge = make_bridge(*state);
 	psb_watch *watch = watch_fifo(bridge, 100 * USEC_PER_MSEC);
 	int fd = psb_bridge_fd(bridge), set = epoll_create1(EPOLL_CLOEXEC);
-	int pipe_fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int pipe_fd = open_fifo("fifo");
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 	static struct ear ear;
 
@@ -411,16 +411,13 @@ INLINE_TOO(the_last_reference_may_go_inside_a_dispatch)
 	psb_watch_unref(keeper);
 }
 
-PROMISE(references_count)
+BENCH(references_count)
 {
-	struct bench *b = bench_new(state);
-
 	assert_ptr_equal(psb_watch_ref(b->watch), b->watch);
 	psb_watch_unref(b->watch);
 	listen_with(b, &b->ear, 0);
 	say(b, PSB_LOW);
 	AWAIT(&b->ear, b->ear.calls == 1);
-	bench_free(b);
 }
 
 /* ---- fork
@@ -463,14 +460,12 @@ static int child_finds_dead_handles(struct bench *b, psb_registration *registrat
 PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on)
 {
 	for (int foreign = 0; foreign < 2; foreign++) {
-		struct bench *b = calloc(1, sizeof(*b));
+		struct bench *b = bench_bare(state);
 		int fd, status;
 		pid_t pid;
 
 		b->bridge = make_bridge(*state);
 		b->watch = watch_fifo(b->bridge, LONG_USEC);
-		ear_init(&b->ear);
-		ear_init(&b->fence);
 		fd = foreign ? psb_bridge_fd(b->bridge) : psb_bridge_start(b->bridge);
 		assert_true(fd >= 0);
 		listen_with(b, &b->ear, PSB_INLINE);
@@ -510,13 +505,11 @@ static void fork_and_come_back(struct ear *ear, const struct psb_notification *n
 PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 {
 	for (int way = 0; way < 3; way++) { /* own thread, own thread and inline, foreign */
-		struct bench *b = calloc(1, sizeof(*b));
+		struct bench *b = bench_bare(state);
 		int fd = -1, status;
 
 		b->bridge = make_bridge(*state);
 		b->watch = watch_fifo(b->bridge, LONG_USEC);
-		ear_init(&b->ear);
-		ear_init(&b->fence);
 		b->ear.act = fork_and_come_back;
 		listen_with(b, &b->ear, way > 0 ? PSB_INLINE : 0);
 		if (way == 2)

@@ -7,29 +7,24 @@
 
 /* ---- what is told ------------------------------------------------------------------------------ */
 
-INLINE_TOO(low_neutral_and_high_are_told_in_order)
+BENCH_INLINE_TOO(low_neutral_and_high_are_told_in_order)
 {
 	static const enum psb_available levels[] = { PSB_LOW,	  PSB_NEUTRAL, PSB_HIGH,
 						     PSB_NEUTRAL, PSB_LOW,     PSB_HIGH };
-	struct bench *b = bench_new(state);
 
 	listen_with(b, &b->ear, b->variant->flags);
 	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
 		say(b, levels[i]);
 		AWAIT(&b->ear, b->ear.calls == i + 1);
-		assert_int_equal(heard(&b->ear, i).available, levels[i]);
+		assert_heard(b, i, levels[i], PSB_REASON_SIMULATED);
 		assert_int_equal(heard(&b->ear, i).kind, PSB_KIND_LEVEL);
-		assert_int_equal(heard(&b->ear, i).reason, PSB_REASON_SIMULATED);
-		assert_int_equal(heard(&b->ear, i).size, sizeof(struct psb_notification));
 		assert_int_equal(psb_watch_available(b->watch, NULL), levels[i]);
 	}
 	assert_int_equal(READ(&b->ear, cgroup[0]), '/');
-	bench_free(b);
 }
 
-INLINE_TOO(critical_is_told_beside_low)
+BENCH_INLINE_TOO(critical_is_told_beside_low)
 {
-	struct bench *b = bench_new(state);
 	int critical;
 
 	listen_with(b, &b->ear, b->variant->flags);
@@ -41,12 +36,10 @@ INLINE_TOO(critical_is_told_beside_low)
 	assert_int_equal(heard(&b->ear, 1).critical, 1);
 	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
 	assert_int_equal(critical, 1);
-	bench_free(b);
 }
 
-PROMISE(what_makes_no_sense_is_refused)
+BENCH(what_makes_no_sense_is_refused)
 {
-	struct bench *b = bench_new(state);
 	psb_registration *untouched = (psb_registration *)1;
 
 	assert_int_equal(psb_watch_add_callback(NULL, hear, NULL, 0, &untouched), -EINVAL);
@@ -57,17 +50,14 @@ PROMISE(what_makes_no_sense_is_refused)
 	assert_int_equal(psb_watch_simulate(b->watch, (enum psb_available)0, 0), -EINVAL);
 	assert_int_equal(psb_watch_simulate(b->watch, (enum psb_available)4, 0), -EINVAL);
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_HIGH, 1), -EINVAL);
-	bench_free(b);
 }
 
 /* ---- slow callbacks
  * --------------------------------------------------------------------------------- */
 
-INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest)
+BENCH_INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest)
 {
 	static const enum psb_available levels[] = { PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL, PSB_HIGH };
-	struct psb_stats stats = { .size = sizeof(stats) };
-	struct bench *b = bench_new(state);
 
 	b->ear.shut = true;
 	listen_with(b, &b->ear, 0);
@@ -81,8 +71,7 @@ INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest)
 		assert_int_equal(heard(&b->fence, i + 1).available, levels[i]);
 	}
 	assert_int_equal(READ(&b->ear, calls), 1);
-	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
-	assert_int_equal(stats.superseded, ELEMENTSOF(levels) - 1);
+	assert_int_equal(stats_of(b).superseded, ELEMENTSOF(levels) - 1);
 
 	shut_ear(&b->ear, false);
 	AWAIT(&b->ear, b->ear.calls == 2 && b->ear.inside == 0);
@@ -90,13 +79,10 @@ INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest)
 	say(b, PSB_LOW);
 	AWAIT(&b->ear, b->ear.calls == 3);
 	assert_int_equal(heard(&b->ear, 2).available, PSB_LOW);
-	bench_free(b);
 }
 
-PROMISE(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all)
+BENCH(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all)
 {
-	struct bench *b = bench_new(state);
-
 	say(b, PSB_NEUTRAL);
 	b->ear.shut = true;
 	listen_with(b, &b->ear, PSB_TELL_PRESENT);
@@ -109,19 +95,12 @@ PROMISE(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all)
 	say(b, PSB_HIGH);
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 	assert_int_equal(READ(&b->ear, calls), 2);
-	bench_free(b);
 }
 
 /* Until the watch has told so many Lows, to whomever. */
 static void await_lows(struct bench *b, uint64_t lows)
 {
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC * USEC_PER_SEC;
-	struct psb_stats stats = { .size = sizeof(stats) };
-
-	while (psb_watch_stats(b->watch, &stats) == 0 && stats.low < lows) {
-		assert_true(clock_usec(CLOCK_MONOTONIC) < until);
-		AWAIT_FOR(&b->fence, false, USEC_PER_MSEC);
-	}
+	AWAIT_SEEN(stats_of(b).low >= lows);
 }
 
 /* 20 times this is more than the longest pause after an event of a FIFO (monitor-stream.c). */
@@ -135,12 +114,10 @@ static void work_on_low(struct ear *ear, const struct psb_notification *n)
 		usleep(WORK_USEC);
 }
 
-INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration)
+BENCH_INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration)
 {
-	struct bench *b = bench_new(state);
-	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_fifo("fifo");
 
-	assert_true(fd >= 0);
 	b->ear.act = work_on_low;
 	listen_with(b, &b->ear, b->variant->flags);
 	/* the source repeats as fast as it is written to */
@@ -160,16 +137,13 @@ INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_duration)
 	AWAIT(&b->ear, b->ear.calls == 4);
 	assert_true(b->ear.at_usec[3] - b->ear.at_usec[2] < 20 * WORK_USEC);
 	close(fd);
-	bench_free(b);
 }
 
 /* The entry was put into the mailbox before it was known how slow the callback is. */
-PROMISE(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
+BENCH(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
 {
-	struct bench *b = bench_new(state);
-	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_fifo("fifo");
 
-	assert_true(fd >= 0);
 	b->ear.shut = true;
 	listen_with(b, &b->ear, 0);
 	for (unsigned i = 1; i <= 2; i++) {
@@ -184,16 +158,14 @@ PROMISE(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 	assert_int_equal(READ(&b->ear, calls), 2);
 	close(fd);
-	bench_free(b);
 }
 
 /* ---- the present state
  * -------------------------------------------------------------------------------- */
 
-INLINE_TOO(the_present_state_is_told_to_those_who_ask)
+BENCH_INLINE_TOO(the_present_state_is_told_to_those_who_ask)
 {
 	static const enum psb_available levels[] = { PSB_HIGH, PSB_LOW, PSB_NEUTRAL };
-	struct bench *b = bench_new(state);
 
 	listen_with(b, &b->fence, b->variant->flags);
 	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
@@ -212,14 +184,11 @@ INLINE_TOO(the_present_state_is_told_to_those_who_ask)
 	assert_int_equal(READ(&b->fence, calls), ELEMENTSOF(levels) - 1);
 	for (unsigned k = 0; k < READ(&b->fence, calls); k++)
 		assert_int_equal(heard(&b->fence, k).reason, PSB_REASON_SIMULATED);
-	bench_free(b);
 }
 
 /* News that comes first is the present state; what was present before it is not told behind it. */
-INLINE_TOO(the_present_state_never_follows_newer_news)
+BENCH_INLINE_TOO(the_present_state_never_follows_newer_news)
 {
-	struct bench *b = bench_new(state);
-
 	for (int i = 0; i < 200; i++) {
 		static struct ear ear;
 
@@ -238,16 +207,14 @@ INLINE_TOO(the_present_state_never_follows_newer_news)
 		psb_registration_remove(ear.registration);
 		ear_destroy(&ear);
 	}
-	bench_free(b);
 }
 
 /* ---- counters
  * ------------------------------------------------------------------------------------------ */
 
-INLINE_TOO(calls_are_counted_also_those_of_who_was_removed)
+BENCH_INLINE_TOO(calls_are_counted_also_those_of_who_was_removed)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
-	struct bench *b = bench_new(state);
 
 	b->ear.act = work_on_low;
 	listen_with(b, &b->ear, b->variant->flags);
@@ -268,5 +235,4 @@ INLINE_TOO(calls_are_counted_also_those_of_who_was_removed)
 	assert_int_equal(stats.critical, 0);
 	assert_int_equal(stats.neutral, 1);
 	assert_int_equal(stats.high, 0);
-	bench_free(b);
 }

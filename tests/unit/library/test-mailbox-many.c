@@ -10,10 +10,8 @@ PROMISE(of_a_pattern_each_cgroup_has_a_slot_of_its_own)
 {
 	psb_mailbox *mailbox;
 	struct psb_notification n;
-	struct bench *b;
+	struct bench *b = hear_all(state, 3, LONG_USEC);
 
-	plant(3);
-	b = hear_all(state, LONG_USEC);
 	listen_with(b, &b->fence, PSB_INLINE);
 	mailbox = open_mailbox(b, 0);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
@@ -28,7 +26,6 @@ PROMISE(of_a_pattern_each_cgroup_has_a_slot_of_its_own)
 	}
 	assert_empty(mailbox);
 	psb_mailbox_free(mailbox);
-	done_with(b, 3);
 }
 
 /* Also when it was removed meanwhile, and nobody else remembers it. Address sanitizer looks on. */
@@ -36,10 +33,8 @@ PROMISE(the_cgroups_name_is_valid_until_the_next_take)
 {
 	struct psb_notification n, gone;
 	psb_mailbox *mailbox;
-	struct bench *b;
+	struct bench *b = hear_all(state, 2, QUIET_USEC);
 
-	plant(2);
-	b = hear_all(state, QUIET_USEC);
 	listen_with(b, &b->fence, PSB_INLINE);
 	mailbox = open_mailbox(b, 0);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
@@ -60,5 +55,4 @@ PROMISE(the_cgroups_name_is_valid_until_the_next_take)
 	simulate_at(b, numbered(1), PSB_NEUTRAL, 0); /* what nobody takes is freed with it */
 	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
 	psb_mailbox_free(mailbox);
-	done_with(b, 2);
 }

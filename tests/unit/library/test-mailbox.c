@@ -61,10 +61,9 @@ static int end_of(struct taker *t)
 
 /* ---- what is taken ------------------------------------------------------------------------------- */
 
-PROMISE(what_a_callback_would_be_told_can_be_taken)
+BENCH(what_a_callback_would_be_told_can_be_taken)
 {
 	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_HIGH, PSB_LOW };
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 
 	assert_empty(mailbox);
@@ -84,14 +83,11 @@ PROMISE(what_a_callback_would_be_told_can_be_taken)
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
 	assert_int_equal(taken(mailbox).critical, 1);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
-PROMISE(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
+BENCH(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
 {
 	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL };
-	struct psb_stats stats = { .size = sizeof(stats) };
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0), *other = open_mailbox(b, 0);
 
 	listen_with(b, &b->ear, 0);
@@ -102,10 +98,9 @@ PROMISE(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
 	}
 	assert_int_equal(taken(mailbox).available, PSB_NEUTRAL);
 	assert_empty(mailbox);
-	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
-	assert_int_equal(stats.superseded, ELEMENTSOF(levels) - 1);
+	assert_int_equal(stats_of(b).superseded, ELEMENTSOF(levels) - 1);
 	/* taking is a call, too: two callbacks, one mailbox emptied each time, one at the end */
-	assert_int_equal(stats.callbacks, 3 * ELEMENTSOF(levels) + 1);
+	assert_int_equal(stats_of(b).callbacks, 3 * ELEMENTSOF(levels) + 1);
 
 	/* what was missed and has ended is not told at all */
 	say_and_wait(b, PSB_LOW);
@@ -113,12 +108,10 @@ PROMISE(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
 	assert_empty(mailbox);
 	psb_mailbox_free(other);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
-PROMISE(the_present_state_is_there_for_those_who_ask)
+BENCH(the_present_state_is_there_for_those_who_ask)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox;
 	struct psb_notification n;
 
@@ -141,54 +134,41 @@ PROMISE(the_present_state_is_there_for_those_who_ask)
 	assert_int_equal(n.available, PSB_NEUTRAL);
 	assert_int_equal(n.reason, PSB_REASON_SIMULATED);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* A socket that nobody serves any more: the watch moves to the next rung. */
 PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask)
 {
 	struct psb_watch_options options = quick_options(in_directory("socket"));
-	struct bench *b = calloc(1, sizeof(*b));
+	int listener = listen_at(options.source), peer;
 	psb_mailbox *mailbox, *plain;
 	bool kinds[4] = { false };
-	int listener, peer;
+	struct bench *b;
 
-	b->variant = *state;
-	b->bridge = make_bridge(b->variant);
-	ear_init(&b->ear);
-	ear_init(&b->fence);
-	if (!can_watch_own_cgroup(b->bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		bench_free(b);
-		SKIP("there is no other rung: PSI cannot be had here");
-	}
-	listener = listen_at(options.source);
+	need_another_rung(state);
 	options.rungs = 0;
 	options.quiet_usec = options.calm_usec = LONG_USEC;
-	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+	b = bench_with(state, &options, PSB_INLINE | PSB_TELL_SOURCE);
 	peer = accept_soon(listener);
-	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	plain = open_mailbox(b, 0);
 	mailbox = open_mailbox(b, PSB_TELL_SOURCE);
-	listen_with(b, &b->ear, PSB_INLINE | PSB_TELL_SOURCE);
 	say_and_wait(b, PSB_LOW);
 	close(peer);
 	close(listener);
 	unlink(in_directory("socket"));
-	AWAIT(&b->ear, b->ear.calls > 1 && b->ear.heard[b->ear.calls - 1].kind == PSB_KIND_SOURCE);
+	AWAIT(&b->ear, has_heard(&b->ear, PSB_KIND_SOURCE) > 0);
 	while (!kinds[PSB_KIND_SOURCE] || !kinds[PSB_KIND_LEVEL])
 		kinds[taken(mailbox).kind] = true;
 	assert_int_equal(taken(plain).kind, PSB_KIND_LEVEL);
 	assert_empty(plain);
 	psb_mailbox_free(mailbox);
 	psb_mailbox_free(plain);
-	bench_free(b);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------- */
 
-PROMISE(a_take_waits_as_long_as_it_was_told)
+BENCH(a_take_waits_as_long_as_it_was_told)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 	struct psb_notification n = { .size = sizeof(n), .available = PSB_NEUTRAL };
 	uint64_t before = clock_usec(CLOCK_MONOTONIC), after;
@@ -213,12 +193,10 @@ PROMISE(a_take_waits_as_long_as_it_was_told)
 	say_and_wait(b, PSB_LOW);
 	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER / 2, &n), 1);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
-PROMISE(closing_wakes_who_waits_and_ends_it_for_all_who_come)
+BENCH(closing_wakes_who_waits_and_ends_it_for_all_who_come)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 	struct psb_notification n = { .size = sizeof(n), .available = PSB_NEUTRAL };
 	struct taker taker;
@@ -232,12 +210,10 @@ PROMISE(closing_wakes_who_waits_and_ends_it_for_all_who_come)
 	assert_int_equal(n.available, PSB_NEUTRAL);
 	assert_int_equal(psb_mailbox_close(mailbox), 0);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
-PROMISE(a_second_thread_is_turned_away_and_the_first_goes_on_waiting)
+BENCH(a_second_thread_is_turned_away_and_the_first_goes_on_waiting)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 	struct psb_notification n = { .size = sizeof(n) };
 	struct taker taker;
@@ -249,15 +225,13 @@ PROMISE(a_second_thread_is_turned_away_and_the_first_goes_on_waiting)
 	assert_int_equal(end_of(&taker), 1);
 	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 0);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* ---- the end -------------------------------------------------------------------------------------- */
 
 /* Now and then news comes at that very moment; sanitizers see who comes too late. */
-PROMISE(freeing_waits_until_nobody_is_inside)
+BENCH(freeing_waits_until_nobody_is_inside)
 {
-	struct bench *b = bench_new(state);
 	struct taker taker;
 
 	for (int i = 0; i < 200; i++) {
@@ -277,7 +251,6 @@ PROMISE(freeing_waits_until_nobody_is_inside)
 		r = end_of(&taker);
 		assert_true(r == 1 || r == -ECANCELED);
 	}
-	bench_free(b);
 }
 
 static void *load_cancelled(void *arg)
@@ -292,9 +265,8 @@ static void *load_cancelled(void *arg)
 }
 
 /* Were a lock left held, the next call would wait for ever. */
-PROMISE(a_thread_may_be_cancelled_inside)
+BENCH(a_thread_may_be_cancelled_inside)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 	struct psb_notification n = { .size = sizeof(n) };
 	struct psb_load load = { .size = sizeof(load) };
@@ -316,17 +288,14 @@ PROMISE(a_thread_may_be_cancelled_inside)
 	assert_true(result == PTHREAD_CANCELED);
 	assert_int_equal(psb_watch_load(b->watch, &load), 0);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
-PROMISE(a_mailbox_keeps_its_watch_and_its_bridge_alive)
+BENCH(a_mailbox_keeps_its_watch_and_its_bridge_alive)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
-	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_fifo("fifo");
 	struct psb_notification n;
 
-	assert_true(fd >= 0);
 	psb_watch_unref(b->watch);
 	psb_bridge_unref(b->bridge);
 	b->watch = NULL;
@@ -337,7 +306,6 @@ PROMISE(a_mailbox_keeps_its_watch_and_its_bridge_alive)
 	assert_int_equal(n.reason, PSB_REASON_SIGNAL);
 	psb_mailbox_free(mailbox); /* and with it all the rest: no descriptor is left */
 	close(fd);
-	bench_free(b);
 }
 
 static void take_and_free(struct ear *ear, const struct psb_notification *n)
@@ -354,17 +322,14 @@ static void take_and_free(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, failed);
 }
 
-INLINE_TOO(all_of_it_may_be_done_inside_a_callback)
+BENCH_INLINE_TOO(all_of_it_may_be_done_inside_a_callback)
 {
-	struct bench *b = bench_new(state);
-
 	b->ear.act = take_and_free;
 	b->ear.other = (psb_registration *)open_mailbox(b, 0); /* its userdata, so to speak */
 	listen_with(b, &b->ear, b->variant->flags);
 	say(b, PSB_LOW);
 	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
 	assert_int_equal(b->ear.result, 0);
-	bench_free(b);
 }
 
 /* Returns the line of the first broken promise, or 0. */
@@ -388,9 +353,8 @@ static int child_finds_a_dead_mailbox(struct bench *b, psb_mailbox *mailbox)
 	return 0;
 }
 
-PROMISE(in_a_forked_child_it_is_dead_and_can_be_freed)
+BENCH(in_a_forked_child_it_is_dead_and_can_be_freed)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 	struct taker taker;
 	int status;
@@ -411,7 +375,6 @@ PROMISE(in_a_forked_child_it_is_dead_and_can_be_freed)
 	say(b, PSB_LOW);
 	assert_int_equal(end_of(&taker), 1);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* ---- slow takers ---------------------------------------------------------------------------------- */
@@ -420,15 +383,13 @@ PROMISE(in_a_forked_child_it_is_dead_and_can_be_freed)
 #define WORK_USEC (60 * USEC_PER_MSEC)
 
 /* What it does between two takes is its call. That takes time, which is what this is about. */
-PROMISE(a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took)
+BENCH(a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
-	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_fifo("fifo");
 	uint64_t at[3], until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
 	struct psb_notification n = { .size = sizeof(n) };
 
-	assert_true(fd >= 0);
 	for (unsigned i = 0; i < ELEMENTSOF(at);) {
 		assert_true(clock_usec(CLOCK_MONOTONIC) < until);
 		assert_int_equal(write(fd, "x", 1), 1); /* repeats as fast as it is written to */
@@ -448,20 +409,16 @@ PROMISE(a_repeated_low_comes_no_sooner_than_20_times_what_the_last_one_took)
 	assert_true(clock_usec(CLOCK_MONOTONIC) - at[2] < 20 * WORK_USEC);
 	close(fd);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* A take that does not wait is not from a thread of its own: what passes until the next is idle time. */
-PROMISE(who_polls_is_told_each_repeated_low)
+BENCH(who_polls_is_told_each_repeated_low)
 {
-	struct psb_stats stats = { .size = sizeof(stats) };
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
-	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_fifo("fifo");
 	struct psb_notification n = { .size = sizeof(n) };
 	uint64_t start = clock_usec(CLOCK_MONOTONIC);
 
-	assert_true(fd >= 0);
 	for (unsigned i = 0; i < 10; i++) {
 		do {
 			assert_true(clock_usec(CLOCK_MONOTONIC) - start < PATIENCE_USEC);
@@ -471,18 +428,14 @@ PROMISE(who_polls_is_told_each_repeated_low)
 		assert_int_equal(n.available, PSB_LOW);
 	}
 	assert_true(clock_usec(CLOCK_MONOTONIC) - start < 9 * 20 * WORK_USEC);
-	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
-	assert_int_equal(stats.callbacks, 10);
-	assert_int_equal(stats.callback_usec, 0);
+	assert_int_equal(stats_of(b).callbacks, 10);
+	assert_int_equal(stats_of(b).callback_usec, 0);
 	close(fd);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
-PROMISE(the_time_it_waited_is_not_taken_for_work)
+BENCH(the_time_it_waited_is_not_taken_for_work)
 {
-	struct psb_stats stats = { .size = sizeof(stats) };
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0);
 	struct psb_notification n = { .size = sizeof(n) };
 
@@ -491,19 +444,16 @@ PROMISE(the_time_it_waited_is_not_taken_for_work)
 	usleep(WORK_USEC);
 	assert_int_equal(psb_mailbox_take(mailbox, 10 * WORK_USEC, &n), 0);
 	assert_int_equal(psb_mailbox_take(mailbox, 10 * WORK_USEC, &n), 0);
-	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
-	assert_true(stats.callback_usec >= WORK_USEC);
-	assert_true(stats.callback_usec < 10 * WORK_USEC);
-	assert_int_equal(stats.callbacks, 1);
+	assert_true(stats_of(b).callback_usec >= WORK_USEC);
+	assert_true(stats_of(b).callback_usec < 10 * WORK_USEC);
+	assert_int_equal(stats_of(b).callbacks, 1);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* ---- what it is given ------------------------------------------------------------------------------ */
 
-PROMISE(what_makes_no_sense_is_refused)
+BENCH(what_makes_no_sense_is_refused)
 {
-	struct bench *b = bench_new(state);
 	psb_mailbox *mailbox = open_mailbox(b, 0), *untouched = (psb_mailbox *)1;
 	struct psb_notification n = { .size = sizeof(n) };
 
@@ -517,32 +467,18 @@ PROMISE(what_makes_no_sense_is_refused)
 	assert_int_equal(psb_mailbox_close(NULL), -EINVAL);
 	assert_null(psb_mailbox_free(NULL));
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* One thread for all: a loop of its own, and a mailbox that is looked into between. */
 PROMISE(a_foreign_loop_fills_it_too)
 {
 	struct psb_notification n = { .size = sizeof(n) };
-	struct bench *b = calloc(1, sizeof(*b));
-	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
-	psb_mailbox *mailbox;
-	int r = 0;
+	struct bench *b = bench_at_rest(state);
+	psb_mailbox *mailbox = open_mailbox(b, PSB_TELL_PRESENT);
 
-	b->variant = *state;
-	b->bridge = make_bridge(b->variant);
-	b->watch = watch_fifo(b->bridge, LONG_USEC);
-	ear_init(&b->ear);
-	ear_init(&b->fence);
-	mailbox = open_mailbox(b, PSB_TELL_PRESENT);
 	assert_true(psb_bridge_fd(b->bridge) >= 0);
 	assert_empty(mailbox); /* nobody has dispatched yet */
-	while (r == 0 && clock_usec(CLOCK_MONOTONIC) < until) {
-		assert_true(psb_bridge_dispatch(b->bridge) >= 0);
-		r = psb_mailbox_take(mailbox, 0, &n);
-	}
-	assert_int_equal(r, 1);
+	AWAIT_SEEN(psb_bridge_dispatch(b->bridge) >= 0 && psb_mailbox_take(mailbox, 0, &n) == 1);
 	assert_int_equal(n.reason, PSB_REASON_PRESENT);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }

@@ -72,8 +72,7 @@ PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once)
 	struct bench *b;
 	uint64_t samples;
 
-	plant(MANY);
-	b = watch_all(state, LONG_USEC);
+	b = watch_all(state, MANY, LONG_USEC);
 	assert_true(psb_bridge_fd(b->bridge) >= 0);
 	list_all(b, &list); /* nobody has dispatched yet */
 	assert_int_equal(list.count, 0);
@@ -96,7 +95,6 @@ PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once)
 		assert_true(n->time_usec > 0);
 	}
 	assert_int_equal(stats_of(b).samples, samples); /* nothing was read for it */
-	done_with(b, MANY);
 }
 
 static void *list_elsewhere(void *arg)
@@ -143,8 +141,7 @@ PROMISE(who_leaves_is_listed_no_more)
 {
 	struct bench *b;
 
-	plant(2);
-	b = hear_all(state, 2 * USEC_PER_SEC); /* a sample is taken meanwhile */
+	b = hear_all(state, 2, 2 * USEC_PER_SEC); /* a sample is taken meanwhile */
 	simulate_at(b, numbered(0), PSB_NEUTRAL, PSB_UNTOLD);
 	simulate_at(b, numbered(1), PSB_LOW, PSB_UNTOLD);
 	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
@@ -154,16 +151,13 @@ PROMISE(who_leaves_is_listed_no_more)
 	AWAIT(&b->fence, b->fence.done == 1);
 	assert_int_equal(heard(&b->fence, 0).kind, PSB_KIND_GONE);
 	assert_int_equal(READ(&b->fence, result), 1);
-	done_with(b, 2);
 }
 
 PROMISE(the_list_is_for_the_thread_that_dispatches)
 {
 	struct list list = { 0 };
-	struct bench *b;
+	struct bench *b = watch_all(state, 1, LONG_USEC);
 
-	plant(1);
-	b = watch_all(state, LONG_USEC);
 	assert_int_equal(psb_watch_list(NULL, note_member, NULL), -EINVAL);
 	assert_int_equal(psb_watch_list(b->watch, NULL, NULL), -EINVAL);
 	assert_int_equal(list_on_a_thread(b), 0); /* nobody dispatches yet */
@@ -174,14 +168,13 @@ PROMISE(the_list_is_for_the_thread_that_dispatches)
 	simulate_at(b, numbered(0), PSB_LOW, 0);
 	AWAIT(&b->ear, b->ear.done == 1);
 	assert_int_equal(READ(&b->ear, result), 1);
-	done_with(b, 1);
+	bench_free(b);
+	fell();
 
-	plant(1);
-	b = watch_all(state, LONG_USEC);
+	b = watch_all(state, 1, LONG_USEC);
 	assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 	assert_int_equal(list_on_a_thread(b), -EXDEV);
 	assert_int_equal(psb_watch_list(b->watch, note_member, &list), 0);
-	done_with(b, 1);
 }
 
 /* Ends this one and, if it is the first, all those that the list comes to later but one. */
@@ -201,17 +194,14 @@ static void end_while_listing(struct list *list, const struct psb_notification *
 PROMISE(who_is_told_the_list_may_dispatch)
 {
 	struct list list = { .act = end_while_listing };
-	struct bench *b;
+	struct bench *b = watch_all(state, 5, LONG_USEC);
 
-	plant(5);
-	b = watch_all(state, LONG_USEC);
 	for (unsigned i = 0; i < 5; i++)
 		simulate_at(b, numbered(i), PSB_LOW, PSB_UNTOLD);
 	DISPATCH_UNTIL(b, stats_of(b).members == 5);
 	list_all(b, &list);
 	assert_int_equal(list.count, 2);
 	assert_non_null(find(&list, numbered(2)));
-	done_with(b, 5);
 }
 
 PROMISE(a_single_cgroup_is_a_list_of_one)
@@ -239,8 +229,7 @@ PROMISE(in_a_forked_child_both_are_dead)
 	int status;
 	pid_t child;
 
-	plant(1);
-	b = hear_all(state, LONG_USEC);
+	b = hear_all(state, 1, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
 	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
 	child = fork();
@@ -256,7 +245,6 @@ PROMISE(in_a_forked_child_both_are_dead)
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	done_with(b, 1);
 }
 
 /* ---- the trunk ------------------------------------------------------------------------------------ */
@@ -290,12 +278,10 @@ PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing)
 	uint64_t samples = 0, born;
 	unsigned long switches;
 	bool quiet = false;
-	struct bench *b;
+	struct bench *b = hear_all(state, 1, LONG_USEC);
 
-	plant(1);
-	b = hear_all(state, LONG_USEC);
 	AWAIT_SEEN(stats_of(b).samples > 0);
-	fell(1);
+	fell();
 	AWAIT(&log_ear, waits_for_one > 0);
 	/* some of these may see the end of the old trunk, a lock that was waited for, or a neighbour's cgroup that ends */
 	for (unsigned i = 0; i < 20; i++) {
@@ -315,7 +301,6 @@ PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing)
 	assert_true(clock_usec(CLOCK_MONOTONIC) - born < 500 * USEC_PER_MSEC);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
 	AWAIT(&b->ear, b->ear.calls == 1);
-	done_with(b, 1);
 }
 
 PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part)
@@ -323,13 +308,13 @@ PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part)
 	for (unsigned bridge_first = 0; bridge_first < 2; bridge_first++) {
 		struct bench *b;
 
-		plant(1);
-		b = hear_all(state, LONG_USEC);
-		fell(1);
+		b = hear_all(state, 1, LONG_USEC);
+		fell();
 		AWAIT(&log_ear, waits_for_one > 0);
 		/* it may be found while it ends, too */
 		if (bridge_first)
 			assert_int_equal(mkdir(in_mount(trunk), 0755), 0);
-		done_with(b, 1);
+		bench_free(b);
+		fell();
 	}
 }

@@ -9,10 +9,9 @@
  */
 #include "../unit.h"
 #include "pattern-bench.h"
+#include "records-daemon.h"
 #include "../../pressure.h"
 #include "../count-malloc.h"
-
-#include "core/wire.h"
 
 #include <signal.h>
 
@@ -23,44 +22,19 @@ static void skip_if_sanitized(void)
 }
 
 /* A bridge that runs, with a callback on a thread of its own and one inline, each called once. */
-static struct bench *run_with(void **state, struct psb_watch_options *options)
+static struct bench *run_with(void **state, const struct psb_watch_options *options)
 {
-	struct bench *b = calloc(1, sizeof(*b));
+	struct bench *b = bench_with(state, options, PSB_TELL_PRESENT);
 
-	b->variant = *state;
-	b->bridge = make_bridge(b->variant);
-	ear_init(&b->ear);
-	ear_init(&b->fence);
-	assert_int_equal(psb_watch_new(b->bridge, options, &b->watch), 0);
-	assert_int_equal(psb_bridge_start(b->bridge), 0);
-	listen_with(b, &b->ear, PSB_TELL_PRESENT);
 	listen_with(b, &b->fence, PSB_TELL_PRESENT | PSB_INLINE);
 	AWAIT(&b->ear, b->ear.calls == 1);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	return b;
 }
 
-PROMISE(a_fifo_is_heard_without_an_allocation)
+/* A hundred Lows through a descriptor, and their end. */
+static void speak_through(struct bench *b, int fd)
 {
-	struct psb_watch_options options = { 0 };
-	struct bench *b;
-	int fd;
-
-	skip_if_sanitized();
-	options = (struct psb_watch_options){
-		.size = sizeof(options),
-		.source = in_directory("fifo"),
-		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
-		.early = "some 20ms/100ms",
-		.low = "some 50ms/100ms",
-		.critical = "full 90ms/100ms",
-		.rearm_usec = 1,
-		.quiet_usec = 100 * USEC_PER_MSEC,
-		.calm_usec = 200 * USEC_PER_MSEC,
-	};
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
-	b = run_with(state, &options);
-	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	count_malloc_start();
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(write(fd, "x", 1), 1);
@@ -68,90 +42,58 @@ PROMISE(a_fifo_is_heard_without_an_allocation)
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
 	count_malloc_stop();
-	close(fd);
-	bench_free(b);
+}
+
+PROMISE(a_fifo_is_heard_without_an_allocation)
+{
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
+	struct bench *b;
+
+	skip_if_sanitized();
+	options.rearm_usec = 1;
+	b = run_with(state, &options);
+	b->peer = open_fifo("fifo");
+	speak_through(b, b->peer);
 }
 
 PROMISE(a_socket_is_heard_without_an_allocation)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct psb_watch_options options = {
-		.size = sizeof(options),
-		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
-		.early = "some 20ms/100ms",
-		.low = "some 50ms/100ms",
-		.critical = "full 90ms/100ms",
-		.rearm_usec = 1,
-		.quiet_usec = 100 * USEC_PER_MSEC,
-		.calm_usec = 200 * USEC_PER_MSEC,
-	};
+	struct psb_watch_options options = quick_options(in_directory("socket"));
 	struct bench *b;
-	int listener, peer;
+	int listener;
 
 	skip_if_sanitized();
-	options.source = in_directory("socket");
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
-	unlink(address.sun_path);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 1), 0);
+	options.rearm_usec = 1;
+	listener = listen_at(options.source);
 	b = run_with(state, &options);
-	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	assert_true(peer >= 0);
-	count_malloc_start();
-	for (int i = 0; i < 100; i++)
-		assert_int_equal(send(peer, "x", 1, MSG_NOSIGNAL), 1);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
-	count_malloc_stop();
-	close(peer);
-	close(listener);
-	bench_free(b);
+	b->listener = listener;
+	b->peer = accept_soon(listener);
+	speak_through(b, b->peer);
 }
 
 PROMISE(psibridgeds_records_are_heard_without_an_allocation)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct psb_watch_options options = { .size = sizeof(options),
-					     .rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL) };
-	struct wire_record r = { .magic = WIRE_MAGIC, .size = WIRE_RECORD_SIZE };
 	struct bench *b;
-	int listener, peer;
 
 	skip_if_sanitized();
-	assert_true(mkdir(in_directory("psibridge"), 0700) == 0 || errno == EEXIST);
-	options.source = in_directory("psibridge/notify");
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
-	unlink(address.sun_path);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 1), 0);
-	b = run_with(state, &options);
-	assert_string_equal(source_of(b->watch).name, "psibridged");
-	peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	assert_true(peer >= 0);
+	b = client_new(state, NULL);
+	listen_with(b, &b->fence, PSB_INLINE | PSB_TELL_PRESENT);
+	AWAIT(&b->fence, b->fence.calls == 1);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, false); /* the first call of each */
+	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	AWAIT(&b->fence, b->fence.calls == 2);
 	count_malloc_start();
-	for (int i = 0; i < 99; i++) {
-		r.kind = i == 0 ? WIRE_WELCOME : WIRE_LEVEL;
-		r.available = (uint8_t)(PSB_LOW + i % 3);
-		r.reason = PSB_REASON_STALL;
-		assert_int_equal(send(peer, &r, sizeof(r), MSG_NOSIGNAL), sizeof(r));
-	}
-	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH) && b->fence.calls == 1 + 99);
+	for (int i = 0; i < 99; i++)
+		say_kind(b->peer, WIRE_LEVEL, (enum psb_available)(PSB_LOW + i % 3), false);
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH) && b->fence.calls >= 2 + 98);
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 	count_malloc_stop();
-	close(peer);
-	close(listener);
-	bench_free(b);
-	unlink(address.sun_path);
-	rmdir(in_directory("psibridge"));
 }
 
 /* Also where its taker comes late, and entries are overtaken. */
 PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation)
 {
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
 	struct psb_notification n = { .size = sizeof(n) };
 	psb_mailbox *mailbox;
 	struct bench *b;
@@ -159,11 +101,10 @@ PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation)
 
 	skip_if_sanitized();
 	options.rearm_usec = 1;
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
 	b = run_with(state, &options);
 	assert_int_equal(psb_mailbox_new(b->watch, PSB_TELL_PRESENT, &mailbox), 0);
 	assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
-	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	fd = open_fifo("fifo");
 	count_malloc_start();
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(write(fd, "x", 1), 1);
@@ -180,7 +121,6 @@ PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation)
 	count_malloc_stop();
 	close(fd);
 	psb_mailbox_free(mailbox);
-	bench_free(b);
 }
 
 /* A member comes with its Low, and goes with its High: only what is allocated meanwhile counts. */
@@ -191,8 +131,7 @@ PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation)
 	struct bench *b;
 
 	skip_if_sanitized();
-	plant(2);
-	b = hear_all(state, USEC_PER_SEC / 2);
+	b = hear_all(state, 2, USEC_PER_SEC / 2);
 	assert_int_equal(psb_mailbox_new(b->watch, 0, &mailbox), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		simulate_at(b, numbered(i), PSB_LOW, 0);
@@ -208,11 +147,18 @@ PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation)
 	assert_int_equal(atomic_load(&count_malloc_allocations), 0);
 	assert_int_equal(stats_of(b).superseded, 0);
 	psb_mailbox_free(mailbox);
-	done_with(b, 2);
 }
 
 /* ---- real pressure
  * ---------------------------------------------------------------------------------- */
+
+static struct lab lab;
+
+static void end_lab(void)
+{
+	lab_kill_all();
+	lab_close(&lab);
+}
 
 PROMISE(real_pressure_is_told_without_an_allocation)
 {
@@ -224,36 +170,28 @@ PROMISE(real_pressure_is_told_without_an_allocation)
 		.calm_usec = 300 * USEC_PER_MSEC,
 		.headroom_percent = PSB_HEADROOM_OFF,
 	};
-	struct psb_stats stats = { .size = sizeof(stats) };
 	const char *no_lab;
-	struct lab lab;
 	struct bench *b;
 	pid_t pid;
-	bool low;
 
 	skip_if_sanitized();
 	no_lab = lab_open(&lab, "no-alloc");
 	if (no_lab)
 		SKIP(no_lab);
+	end_more = end_lab;
 	lab_make(&lab, "a", LAB_LIMIT);
 	options.cgroup = lab_path(&lab, "a");
 	b = run_with(state, &options);
 	pid = lab_press(&lab, "a");
 	count_malloc_start();
-	low = AWAIT_FOR(&b->ear, last_is(&b->ear, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC);
-	lab_kill(pid);
-	if (low) {
-		AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-		AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
-	}
-	count_malloc_stop();
-	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);
-	bench_free(b);
-	lab_close(&lab);
-	if (!low)
+	if (!AWAIT_FOR(&b->ear, last_is(&b->ear, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC))
 		SKIP("this machine's disk and memory make no pressure");
-	assert_true(stats.alarms > 0);
-	assert_true(stats.samples > 3);
-	assert_true(stats.low > 0);
-	assert_true(stats.high > 0);
+	lab_kill(pid);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	count_malloc_stop();
+	assert_true(stats_of(b).alarms > 0);
+	assert_true(stats_of(b).samples > 3);
+	assert_true(stats_of(b).low > 0);
+	assert_true(stats_of(b).high > 0);
 }

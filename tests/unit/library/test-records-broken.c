@@ -10,9 +10,8 @@
 
 PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record future, sized, level, gone, early;
-	static struct setup s;
+	struct bench *b;
 	const struct {
 		const void *bytes;
 		size_t size;
@@ -32,232 +31,212 @@ PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 	level.available = 4;
 	gone = record(WIRE_GONE, PSB_NEUTRAL, false);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		make_setup(&s, state);
-		run_setup(&s, state, &options, PSB_TELL_SOURCE);
-		s.peer = accept_client(s.listener);
+		b = daemon_new(state);
+		subscribe(b, NULL, PSB_TELL_SOURCE);
+		b->peer = accept_client(b->listener);
 		if (table[i].welcome)
-			say_kind(s.peer, WIRE_WELCOME, PSB_HIGH, false);
-		send_bytes(s.peer, table[i].bytes, table[i].size);
-		await_end(s.peer);
-		await_log(&s, table[i].why);
-		AWAIT(&s.ear, s.ear.calls >= 1);
-		assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
-		assert_int_equal(heard(&s.ear, 0).available, PSB_HIGH);
-		hang_up(&s);
-		s.peer = accept_client(s.listener); /* a second later */
-		say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
-		AWAIT(&s.ear, last_is(&s.ear, PSB_LOW));
-		assert_string_equal(source_of(s.watch).why, "");
-		tear_down(&s);
+			say_kind(b->peer, WIRE_WELCOME, PSB_HIGH, false);
+		send_bytes(b->peer, table[i].bytes, table[i].size);
+		await_end(b->peer);
+		await_log(b, table[i].why);
+		AWAIT(&b->ear, b->ear.calls >= 1);
+		assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+		assert_int_equal(heard(&b->ear, 0).available, PSB_HIGH);
+		hang_up(b);
+		b->peer = accept_client(b->listener); /* a second later */
+		say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
+		AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+		assert_string_equal(source_of(b->watch).why, "");
+		bench_free(b);
 	}
 }
 
 PROMISE(a_refusal_is_shown_in_the_daemons_own_words)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 
-	make_setup(&s, state);
-	run_setup(&s, state, &options, PSB_TELL_SOURCE);
-	s.peer = accept_client(s.listener);
+	subscribe(b, NULL, PSB_TELL_SOURCE);
+	b->peer = accept_client(b->listener);
 	r.error = EUSERS;
 	strcpy(r.text, "too many clients of\nuser 1000");
-	send_record(s.peer, &r);
-	await_log(&s, "psibridged refuses: too many clients of?user 1000");
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
-	assert_string_equal(source_of(s.watch).why,
+	send_record(b->peer, &r);
+	await_log(b, "psibridged refuses: too many clients of?user 1000");
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	assert_string_equal(source_of(b->watch).why,
 			    "psibridged refuses: too many clients of?user 1000");
-	hang_up(&s);
+	hang_up(b);
 	/* without a text the number must do */
-	s.peer = accept_client(s.listener);
+	b->peer = accept_client(b->listener);
 	r.text[0] = '\0';
-	send_record(s.peer, &r);
-	await_log(&s, "psibridged refuses: Too many users");
-	tear_down(&s);
+	send_record(b->peer, &r);
+	await_log(b, "psibridged refuses: Too many users");
 }
 
 PROMISE(each_refusal_is_followed_by_a_longer_wait)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t at[3];
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 
-	make_setup(&s, state);
-	run_setup(&s, state, &options, 0);
+	subscribe(b, NULL, 0);
 	for (size_t i = 0; i < ELEMENTSOF(at); i++) {
-		s.peer = accept_client(s.listener);
+		b->peer = accept_client(b->listener);
 		at[i] = clock_usec(CLOCK_MONOTONIC);
-		say_kind(s.peer, WIRE_REFUSED, PSB_HIGH, false);
-		await_end(s.peer);
-		hang_up(&s);
+		say_kind(b->peer, WIRE_REFUSED, PSB_HIGH, false);
+		await_end(b->peer);
+		hang_up(b);
 	}
 	assert_true(at[1] - at[0] >= 900 * USEC_PER_MSEC);
 	assert_true(at[2] - at[1] >= 1900 * USEC_PER_MSEC);
-	tear_down(&s);
 }
 
 PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
 {
 	struct psb_watch_options options = options_for(0);
 	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
-	static struct setup s;
+	struct bench *b;
 
 	options.early = options.low = "some 10s/10s"; /* deaf to real pressure */
 	options.critical = "full 10s/10s";
-	make_setup(&s, state);
-	if (!can_watch_own_cgroup(s.bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		tear_down(&s);
+	b = daemon_new(state);
+	if (!can_watch_own_cgroup(b->bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		bench_free(b);
 		SKIP("no other source can be had here");
 	}
-	run_setup(&s, state, &options, PSB_TELL_SOURCE);
-	s.peer = accept_client(s.listener);
+	subscribe(b, &options, PSB_TELL_SOURCE);
+	b->peer = accept_client(b->listener);
 	strcpy(r.text, "not yours");
-	send_record(s.peer, &r);
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
-	assert_true(source_of(s.watch).rung > PSB_RUNG_PROTOCOL);
-	assert_non_null(strstr(source_of(s.watch).why, "psibridged refuses: not yours"));
-	hang_up(&s);
+	send_record(b->peer, &r);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
+	assert_non_null(strstr(source_of(b->watch).why, "psibridged refuses: not yours"));
+	hang_up(b);
 	/* and back */
-	s.peer = accept_client(s.listener);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
-	AWAIT(&s.ear, last_is(&s.ear, PSB_LOW));
-	assert_string_equal(source_of(s.watch).name, "psibridged");
-	tear_down(&s);
+	b->peer = accept_client(b->listener);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+	assert_string_equal(source_of(b->watch).name, "psibridged");
 }
 
 PROMISE(low_is_followed_even_if_psibridged_never_says_so)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t ended;
-	static struct setup s;
+	struct bench *b;
 
 	options.quiet_usec = 100 * USEC_PER_MSEC;
 	options.calm_usec = 200 * USEC_PER_MSEC;
-	set_up(&s, state, &options);
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, true);
-	await_call(&s, 1);
+	b = client_new(state, &options);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, true);
+	await_call(b, 1);
 	/* longer than Quiet, and than the second after which the effect of a Low is measured: as
 	 * long as it is there, it judges */
 	usleep(1100 * 1000);
-	assert_int_equal(READ(&s.ear, calls), 1);
-	assert_int_equal(psb_watch_available(s.watch, NULL), PSB_LOW);
+	assert_int_equal(READ(&b->ear, calls), 1);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 	ended = clock_usec(CLOCK_MONOTONIC);
-	hang_up(&s);
-	AWAIT(&s.ear, s.ear.calls == 3);
-	assert_int_equal(heard(&s.ear, 1).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&s.ear, 1).reason, PSB_REASON_CALM);
-	assert_true(heard(&s.ear, 1).time_usec - ended >= options.quiet_usec);
-	assert_int_equal(heard(&s.ear, 2).available, PSB_HIGH);
-	tear_down(&s);
+	hang_up(b);
+	AWAIT(&b->ear, b->ear.calls == 3);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
+	assert_true(heard(&b->ear, 1).time_usec - ended >= options.quiet_usec);
+	assert_int_equal(heard(&b->ear, 2).available, PSB_HIGH);
 }
 
 PROMISE(a_move_repeats_no_low_before_rearm)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
-	struct psb_stats stats = { .size = sizeof(stats) };
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 
-	set_up(&s, state, &options); /* Rearm is longer than any test */
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
-	await_call(&s, 1);
-	hang_up(&s);
-	s.peer = accept_client(s.listener);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+	/* Rearm is longer than any test */
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, false);
+	await_call(b, 1);
+	hang_up(b);
+	b->peer = accept_client(b->listener);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
 	r.reason = PSB_REASON_REPEAT;
-	send_record(s.peer, &r);
-	send_record(s.peer, &r);
+	send_record(b->peer, &r);
+	send_record(b->peer, &r);
 	/* what comes next is news; the repeats before it were not told */
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, true);
-	assert_int_equal(await_call(&s, 2).critical, 1);
-	say_kind(s.peer, WIRE_LEVEL, PSB_NEUTRAL, false);
-	assert_int_equal(await_call(&s, 3).available, PSB_NEUTRAL);
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
-	assert_int_equal(await_call(&s, 4).available, PSB_LOW);
-	assert_int_equal(psb_watch_stats(s.watch, &stats), 0);
-	assert_int_equal(stats.low, 3); /* nor did anything on the way swallow them */
-	tear_down(&s);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, true);
+	assert_int_equal(await_call(b, 2).critical, 1);
+	say_kind(b->peer, WIRE_LEVEL, PSB_NEUTRAL, false);
+	assert_int_equal(await_call(b, 3).available, PSB_NEUTRAL);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, false);
+	assert_int_equal(await_call(b, 4).available, PSB_LOW);
+	assert_int_equal(stats_of(b).low, 3); /* nor did anything on the way swallow them */
 }
 
 PROMISE(goodbye_holds_the_level_until_it_is_back)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
-	static struct setup s;
+	struct bench *b;
 
 	options.quiet_usec = options.calm_usec = 1;
-	set_up(&s, state, &options);
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
-	await_call(&s, 1);
-	say_kind(s.peer, WIRE_BYE, PSB_LOW, false);
+	b = client_new(state, &options);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, false);
+	await_call(b, 1);
+	say_kind(b->peer, WIRE_BYE, PSB_LOW, false);
 	usleep(GLANCE_USEC);
-	assert_int_equal(psb_watch_available(s.watch, NULL), PSB_LOW);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
 	usleep(GLANCE_USEC);
-	say_kind(s.peer, WIRE_LEVEL, PSB_HIGH, false);
-	assert_int_equal(await_call(&s, 2).available, PSB_HIGH);
-	assert_string_equal(READ(&s.ear, calls) == 2 ? s.log : "", "");
-	tear_down(&s);
+	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
+	assert_int_equal(await_call(b, 2).available, PSB_HIGH);
+	assert_string_equal(READ(&b->ear, calls) == 2 ? b->log : "", "");
 }
 
 PROMISE(goodbye_for_good_is_noticed_after_5_s)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t said;
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 
-	set_up(&s, state, &options);
 	said = clock_usec(CLOCK_MONOTONIC);
-	say_kind(s.peer, WIRE_BYE, PSB_HIGH, false);
-	await_end(s.peer);
+	say_kind(b->peer, WIRE_BYE, PSB_HIGH, false);
+	await_end(b->peer);
 	assert_true(clock_usec(CLOCK_MONOTONIC) - said >= 5 * USEC_PER_SEC);
-	await_log(&s, "psibridged stopped, and did not come back");
-	tear_down(&s);
+	await_log(b, "psibridged stopped, and did not come back");
 }
 
 PROMISE(a_daemon_that_hangs_keeps_nobody_waiting)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	uint64_t begun = clock_usec(CLOCK_MONOTONIC);
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 
-	make_setup(&s, state);
-	run_setup(&s, state, &options, 0);
+	subscribe(b, NULL, 0);
 	assert_true(clock_usec(CLOCK_MONOTONIC) - begun < 2 * USEC_PER_SEC);
-	await_log(&s, "psibridged does not answer");
+	await_log(b, "psibridged does not answer");
 	assert_true(clock_usec(CLOCK_MONOTONIC) - begun >= 5 * USEC_PER_SEC);
-	tear_down(&s);
 }
 
 /* One that cannot start: its sockets take connections, and nobody answers. */
 PROMISE(nor_is_a_working_source_left_for_it)
 {
 	struct psb_watch_options options = options_for(0);
-	static struct setup s;
+	struct bench *b;
 
 	options.early = options.low = "some 10s/10s"; /* deaf to real pressure */
 	options.critical = "full 10s/10s";
-	make_setup(&s, state);
-	if (!can_watch_own_cgroup(s.bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		tear_down(&s);
+	b = daemon_new(state);
+	if (!can_watch_own_cgroup(b->bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
+		bench_free(b);
 		SKIP("no other source can be had here");
 	}
-	run_setup(&s, state, &options, PSB_TELL_SOURCE);
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_true(source_of(s.watch).rung > PSB_RUNG_PROTOCOL);
+	subscribe(b, &options, PSB_TELL_SOURCE);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	for (int i = 0; i < 3; i++) { /* the first one, and two more tries */
-		s.peer = accept_client(s.listener);
-		await_end(s.peer);
-		hang_up(&s);
+		b->peer = accept_client(b->listener);
+		await_end(b->peer);
+		hang_up(b);
 	}
-	assert_int_equal(READ(&s.ear, calls), 1);
-	s.peer = accept_client(s.listener);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
-	AWAIT(&s.ear, last_is(&s.ear, PSB_LOW));
-	assert_string_equal(source_of(s.watch).name, "psibridged");
-	tear_down(&s);
+	assert_int_equal(READ(&b->ear, calls), 1);
+	b->peer = accept_client(b->listener);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+	assert_string_equal(source_of(b->watch).name, "psibridged");
 }
 
 PROMISE(a_full_queue_is_told_at_once)
@@ -266,20 +245,20 @@ PROMISE(a_full_queue_is_told_at_once)
 	char text[320] = "";
 	psb_watch *watches[16];
 	size_t n = 0;
-	static struct setup s;
+	struct bench *b;
 	int r = 0;
 
 	options.error_text = text;
 	options.error_text_size = sizeof(text);
-	make_setup(&s, state);
-	assert_int_equal(listen(s.listener, 1), 0);
-	while (n < ELEMENTSOF(watches) && (r = psb_watch_new(s.bridge, &options, &watches[n])) == 0)
+	b = daemon_new(state);
+	assert_int_equal(listen(b->listener, 1), 0);
+	while (n < ELEMENTSOF(watches) &&
+	       (r = psb_watch_new(b->bridge, &options, &watches[n])) == 0)
 		n++;
 	assert_int_equal(r, -EAGAIN);
 	assert_non_null(strstr(text, "its queue of connections is full"));
 	while (n > 0)
 		psb_watch_unref(watches[--n]);
-	tear_down(&s);
 }
 
 /* ---- diagnosis ------------------------------------------------------------------------------------- */

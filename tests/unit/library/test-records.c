@@ -15,41 +15,38 @@ PROMISE(psibridged_is_known_by_the_address_its_listener_was_bound_to)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	const char *elsewhere = in_directory("elsewhere");
-	static struct setup s;
+	struct bench *b;
 
 	/* as in a container: the path is another one, the listener is the same */
-	make_setup(&s, state);
+	b = daemon_new(state);
 	assert_int_equal(rename(socket_path(), elsewhere), 0);
 	options.source = elsewhere;
-	assert_int_equal(psb_watch_new(s.bridge, &options, &s.watch), 0);
-	s.peer = accept_client(s.listener);
-	assert_string_equal(source_of(s.watch).name, "psibridged");
-	assert_string_equal(source_of(s.watch).path, elsewhere);
-	assert_string_equal(source_of(s.watch).why, "");
-	assert_int_equal(source_of(s.watch).rung, PSB_RUNG_PROTOCOL);
+	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+	b->peer = accept_client(b->listener);
+	assert_string_equal(source_of(b->watch).name, "psibridged");
+	assert_string_equal(source_of(b->watch).path, elsewhere);
+	assert_string_equal(source_of(b->watch).why, "");
+	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	unlink(elsewhere);
-	tear_down(&s);
 }
 
 PROMISE(a_socket_that_only_lies_where_psibridgeds_would_is_none_of_it)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	static const char trigger[] = "some 100000 2000000";
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 	char buf[64];
 
-	make_setup(&s, state);
-	close(s.listener);
-	s.listener = listen_at(in_directory("socket"));
+	close(b->listener);
+	b->listener = listen_at(in_directory("socket"));
 	assert_int_equal(rename(in_directory("socket"), socket_path()), 0);
 	options.source_write = trigger;
 	options.source_write_size = sizeof(trigger);
-	assert_int_equal(psb_watch_new(s.bridge, &options, &s.watch), 0);
-	s.peer = accept_soon(s.listener);
-	assert_int_equal(recv(s.peer, buf, sizeof(buf), 0), sizeof(trigger));
+	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+	b->peer = accept_soon(b->listener);
+	assert_int_equal(recv(b->peer, buf, sizeof(buf), 0), sizeof(trigger));
 	assert_memory_equal(buf, trigger, sizeof(trigger));
-	assert_string_equal(source_of(s.watch).name, "socket");
-	tear_down(&s);
+	assert_string_equal(source_of(b->watch).name, "socket");
 }
 
 PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else)
@@ -78,9 +75,8 @@ PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else)
 		  "psibridge/1 early=some:1000:1000000 low=some:1000:1000000" },
 		{ { 0 }, "no trigger", "psibridge/1" },
 	};
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 
-	make_setup(&s, state);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct psb_watch_options options = table[i].o;
 
@@ -88,35 +84,31 @@ PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else)
 		options.source = socket_path();
 		options.source_write = table[i].write;
 		options.source_write_size = table[i].write ? strlen(table[i].write) + 1 : 0;
-		assert_int_equal(psb_watch_new(s.bridge, &options, &s.watch), 0);
-		s.peer = accept_soon(s.listener);
-		assert_string_equal(read_hello(s.peer), table[i].line);
-		psb_watch_unref(s.watch);
-		hang_up(&s);
+		assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+		b->peer = accept_soon(b->listener);
+		assert_string_equal(read_hello(b->peer), table[i].line);
+		psb_watch_unref(b->watch);
+		hang_up(b);
 	}
 	/* and through the variables */
 	setenv("MEMORY_PRESSURE_WATCH", socket_path(), 1);
 	setenv("MEMORY_PRESSURE_WRITE", "c29tZSAxNTAwMDAgMjAwMDAwMAA=", 1);
-	assert_int_equal(psb_watch_new(s.bridge, NULL, &s.watch), 0);
-	s.peer = accept_soon(s.listener);
-	assert_string_equal(read_hello(s.peer), "psibridge/1 low=some:150000:2000000");
-	assert_string_equal(source_of(s.watch).name, "psibridged");
-	tear_down(&s);
+	assert_int_equal(psb_watch_new(b->bridge, NULL, &b->watch), 0);
+	b->peer = accept_soon(b->listener);
+	assert_string_equal(read_hello(b->peer), "psibridge/1 low=some:150000:2000000");
+	assert_string_equal(source_of(b->watch).name, "psibridged");
 }
 
 /* ---- what it says ------------------------------------------------------------------------------- */
 
 INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
-	struct psb_stats stats = { .size = sizeof(stats) };
 	struct psb_notification n;
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 	unsigned repeats = 0;
 	int critical = 7;
 
-	set_up(&s, state, &options);
 	r.since_usec = r.time_usec - 123456;
 	r.some_total_usec = 11;
 	r.full_total_usec = 22;
@@ -124,8 +116,8 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	r.some_avg10_centi = 44;
 	r.current_bytes = 55;
 	r.limit_bytes = 66;
-	send_record(s.peer, &r);
-	n = await_call(&s, 1);
+	send_record(b->peer, &r);
+	n = await_call(b, 1);
 	assert_int_equal(n.kind, PSB_KIND_LEVEL);
 	assert_int_equal(n.available, PSB_LOW);
 	assert_int_equal(n.critical, 0);
@@ -138,15 +130,15 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	assert_int_equal(n.some_avg10_centi, 44);
 	assert_int_equal(n.current_bytes, 55);
 	assert_int_equal(n.limit_bytes, 66);
-	assert_int_equal(psb_watch_available(s.watch, &critical), PSB_LOW);
+	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
 	assert_int_equal(critical, 0);
 
 	/* a turn to critical */
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, true);
-	n = await_call(&s, 2);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, true);
+	n = await_call(b, 2);
 	assert_int_equal(n.available, PSB_LOW);
 	assert_int_equal(n.critical, 1);
-	assert_int_equal(psb_watch_available(s.watch, &critical), PSB_LOW);
+	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
 	assert_int_equal(critical, 1);
 
 	/* a repeat, sooner than our own Rearm: the daemon judges */
@@ -155,107 +147,95 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	/* a call that took long may swallow one that comes within 20 times that */
 	do {
 		r.time_usec = clock_usec(CLOCK_MONOTONIC);
-		send_record(s.peer, &r);
+		send_record(b->peer, &r);
 		repeats++;
-	} while (!AWAIT_FOR(&s.ear, s.ear.calls >= 3, GLANCE_USEC));
-	n = await_call(&s, 3);
+	} while (!AWAIT_FOR(&b->ear, b->ear.calls >= 3, GLANCE_USEC));
+	n = await_call(b, 3);
 	assert_int_equal(n.reason, PSB_REASON_REPEAT);
 
 	/* relief */
 	r = record(WIRE_LEVEL, PSB_NEUTRAL, false);
 	r.reason = PSB_REASON_CALM;
-	send_record(s.peer, &r);
-	n = await_call(&s, 4);
+	send_record(b->peer, &r);
+	n = await_call(b, 4);
 	assert_int_equal(n.available, PSB_NEUTRAL);
 	assert_int_equal(n.reason, PSB_REASON_CALM);
-	say_kind(s.peer, WIRE_LEVEL, PSB_HIGH, false);
-	n = await_call(&s, 5);
+	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
+	n = await_call(b, 5);
 	assert_int_equal(n.available, PSB_HIGH);
 	assert_int_equal(n.since_usec, 0);
-	assert_int_equal(psb_watch_available(s.watch, NULL), PSB_HIGH);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
 
-	assert_int_equal(psb_watch_stats(s.watch, &stats), 0);
-	assert_int_equal(stats.low, 2 + repeats);
-	assert_int_equal(stats.critical, 1 + repeats);
-	assert_int_equal(stats.neutral, 1);
-	assert_int_equal(stats.high, 1);
-	assert_int_equal(stats.alarms, 4 + repeats);
-	assert_int_equal(stats.samples, 0);
-	tear_down(&s);
+	assert_int_equal(stats_of(b).low, 2 + repeats);
+	assert_int_equal(stats_of(b).critical, 1 + repeats);
+	assert_int_equal(stats_of(b).neutral, 1);
+	assert_int_equal(stats_of(b).high, 1);
+	assert_int_equal(stats_of(b).alarms, 4 + repeats);
+	assert_int_equal(stats_of(b).samples, 0);
 }
 
 PROMISE(what_a_record_does_not_know_is_read_here)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
 	uint64_t before = clock_usec(CLOCK_MONOTONIC);
 	struct psb_load load = { .size = sizeof(load) };
 	struct psb_notification n;
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 
-	set_up(&s, state, &options);
-	assert_int_equal(psb_watch_load(s.watch, &load), 0);
+	assert_int_equal(psb_watch_load(b->watch, &load), 0);
 	/* from a time namespace whose clock is ahead, and a reason that was invented later */
 	r.time_usec += LONG_USEC;
 	r.since_usec = r.time_usec;
 	r.reason = 200;
-	send_record(s.peer, &r);
-	n = await_call(&s, 1);
+	send_record(b->peer, &r);
+	n = await_call(b, 1);
 	assert_in_range(n.time_usec, before, clock_usec(CLOCK_MONOTONIC));
 	assert_in_range(n.since_usec, before, clock_usec(CLOCK_MONOTONIC));
 	assert_int_equal(n.reason, PSB_REASON_SIGNAL);
 	assert_int_equal(n.limit_bytes, load.machine ? 0 : load.limit_bytes);
-	tear_down(&s);
 }
 
 INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct psb_notification n;
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 
-	set_up(&s, state, &options); /* High, as we were */
-	say_kind(s.peer, WIRE_WELCOME, PSB_HIGH, false);
-	say_kind(s.peer, WIRE_WELCOME, PSB_NEUTRAL, false);
-	n = await_call(&s, 1);
+	/* High, as we were */
+	say_kind(b->peer, WIRE_WELCOME, PSB_HIGH, false);
+	say_kind(b->peer, WIRE_WELCOME, PSB_NEUTRAL, false);
+	n = await_call(b, 1);
 	assert_int_equal(n.available, PSB_NEUTRAL);
 	assert_int_equal(n.reason, PSB_REASON_PRESENT);
-	say_kind(s.peer, WIRE_WELCOME, PSB_NEUTRAL, false);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
-	assert_int_equal(await_call(&s, 2).available, PSB_LOW);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, false);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, true);
-	assert_int_equal(await_call(&s, 3).critical, 1);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, true);
-	say_kind(s.peer, WIRE_WELCOME, PSB_HIGH, false);
-	assert_int_equal(await_call(&s, 4).available, PSB_HIGH);
-	tear_down(&s);
+	say_kind(b->peer, WIRE_WELCOME, PSB_NEUTRAL, false);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
+	assert_int_equal(await_call(b, 2).available, PSB_LOW);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, true);
+	assert_int_equal(await_call(b, 3).critical, 1);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, true);
+	say_kind(b->peer, WIRE_WELCOME, PSB_HIGH, false);
+	assert_int_equal(await_call(b, 4).available, PSB_HIGH);
 }
 
 PROMISE(a_late_joiner_is_told_the_present_state)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 
-	make_setup(&s, state);
-	run_setup(&s, state, &options, 0);
-	s.peer = accept_client(s.listener);
-	say_kind(s.peer, WIRE_WELCOME, PSB_LOW, true);
-	assert_int_equal(await_call(&s, 1).available, PSB_LOW);
-	assert_int_equal(heard(&s.ear, 0).critical, 1);
-	tear_down(&s);
+	subscribe(b, NULL, 0);
+	b->peer = accept_client(b->listener);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, true);
+	assert_int_equal(await_call(b, 1).available, PSB_LOW);
+	assert_int_equal(heard(&b->ear, 0).critical, 1);
 }
 
 INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r[4];
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 	char bytes[2 + sizeof(r)];
 
-	make_setup(&s, state);
-	run_setup(&s, state, &options, 0);
-	s.peer = accept_client(s.listener);
+	subscribe(b, NULL, 0);
+	b->peer = accept_client(b->listener);
 	memset(bytes, WIRE_LOW, 2);
 	r[0] = record(WIRE_WELCOME, PSB_NEUTRAL, false);
 	r[1] = record(WIRE_LEVEL, PSB_LOW, false);
@@ -263,36 +243,32 @@ INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 	r[3] = record(WIRE_LEVEL, PSB_HIGH, false);
 	memcpy(bytes + 2, r, sizeof(r));
 	for (size_t i = 0; i < sizeof(bytes); i++) {
-		send_bytes(s.peer, bytes + i, 1);
+		send_bytes(b->peer, bytes + i, 1);
 		if (i % 7 == 0) /* let it read less than all */
 			sched_yield();
 	}
 	/* each was judged; how many of them a callback hears is the mailbox's business */
-	await_alarms(&s, 3);
-	AWAIT(&s.ear, last_is(&s.ear, PSB_HIGH));
-	send_bytes(s.peer, r, sizeof(r)); /* and many in one piece */
-	await_alarms(&s, 6);
-	assert_int_equal(psb_watch_available(s.watch, NULL), PSB_HIGH);
-	assert_int_equal(source_of(s.watch).rung, PSB_RUNG_PROTOCOL);
-	assert_string_equal(source_of(s.watch).why, "");
-	tear_down(&s);
+	await_alarms(b, 3);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	send_bytes(b->peer, r, sizeof(r)); /* and many in one piece */
+	await_alarms(b, 6);
+	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
+	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
+	assert_string_equal(source_of(b->watch).why, "");
 }
 
 PROMISE(kinds_that_nobody_knows_yet_are_skipped)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct wire_record r = record(WIRE_REFUSED + 1, PSB_LOW, false);
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 
-	set_up(&s, state, &options);
 	memset(r.text, 'x', sizeof(r.text));
 	r.available = 99;
-	send_record(s.peer, &r);
+	send_record(b->peer, &r);
 	r.kind = 65535;
-	send_record(s.peer, &r);
-	say_kind(s.peer, WIRE_LEVEL, PSB_NEUTRAL, false);
-	assert_int_equal(await_call(&s, 1).available, PSB_NEUTRAL);
-	tear_down(&s);
+	send_record(b->peer, &r);
+	say_kind(b->peer, WIRE_LEVEL, PSB_NEUTRAL, false);
+	assert_int_equal(await_call(b, 1).available, PSB_NEUTRAL);
 }
 
 /* ---- beside it ------------------------------------------------------------------------------------ */
@@ -300,92 +276,84 @@ PROMISE(kinds_that_nobody_knows_yet_are_skipped)
 PROMISE(while_it_is_connected_nothing_of_ours_wakes_up)
 {
 	struct psb_watch_options options = options_for(0);
-	struct psb_stats stats = { .size = sizeof(stats) };
 	static const struct {
 		enum psb_available available;
 		unsigned calls;
 	} table[] = { { PSB_HIGH, 0 }, { PSB_NEUTRAL, 1 }, { PSB_HIGH, 2 } };
-	static struct setup s;
+	struct bench *b = daemon_new(state);
 	struct pollfd p;
 
-	make_setup(&s, state);
-	assert_int_equal(psb_watch_new(s.bridge, &options, &s.watch), 0);
-	assert_int_equal(psb_watch_add_callback(s.watch, hear, &s.ear, PSB_INLINE, NULL), 0);
-	p = (struct pollfd){ .fd = psb_bridge_fd(s.bridge), .events = POLLIN };
+	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+	assert_int_equal(psb_watch_add_callback(b->watch, hear, &b->ear, PSB_INLINE, NULL), 0);
+	p = (struct pollfd){ .fd = psb_bridge_fd(b->bridge), .events = POLLIN };
 	assert_true(p.fd >= 0);
-	s.peer = accept_client(s.listener);
+	b->peer = accept_client(b->listener);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		say_kind(s.peer, WIRE_WELCOME, table[i].available, false);
+		say_kind(b->peer, WIRE_WELCOME, table[i].available, false);
 		do { /* until all is quiet */
-			while (psb_bridge_dispatch(s.bridge) > 0)
+			while (psb_bridge_dispatch(b->bridge) > 0)
 				;
-		} while (READ(&s.ear, calls) < table[i].calls || poll(&p, 1, 50) > 0);
-		assert_int_equal(READ(&s.ear, calls), table[i].calls);
+		} while (READ(&b->ear, calls) < table[i].calls || poll(&p, 1, 50) > 0);
+		assert_int_equal(READ(&b->ear, calls), table[i].calls);
 		assert_int_equal(poll(&p, 1, 200), 0);
 	}
 	/* nor when its answer would have been overdue */
 	assert_int_equal(poll(&p, 1, 5100), 0);
-	assert_int_equal(psb_watch_stats(s.watch, &stats), 0);
-	assert_int_equal(stats.samples, 0);
-	tear_down(&s);
+	assert_int_equal(stats_of(b).samples, 0);
 }
 
 PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 {
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
-	static struct setup s;
+	struct bench *b;
 
 	options.quiet_usec = 100 * USEC_PER_MSEC;
 	options.calm_usec = 200 * USEC_PER_MSEC;
-	set_up(&s, state, &options);
+	b = client_new(state, &options);
 	/* as psibridged says High: Low, Neutral, High */
-	say_kind(s.peer, WIRE_LEVEL, PSB_HIGH, false);
-	await_call(&s, 1);
-	assert_int_equal(psb_watch_simulate(s.watch, PSB_LOW, 1), 0);
-	AWAIT(&s.ear, s.ear.calls == 4);
-	assert_int_equal(heard(&s.ear, 1).reason, PSB_REASON_SIMULATED);
-	assert_int_equal(heard(&s.ear, 1).critical, 1);
-	assert_int_equal(heard(&s.ear, 2).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&s.ear, 3).available, PSB_HIGH);
+	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
+	await_call(b, 1);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
+	AWAIT(&b->ear, b->ear.calls == 4);
+	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_SIMULATED);
+	assert_int_equal(heard(&b->ear, 1).critical, 1);
+	assert_int_equal(heard(&b->ear, 2).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&b->ear, 3).available, PSB_HIGH);
 	/* as it says Neutral: no further than that */
-	say_kind(s.peer, WIRE_LEVEL, PSB_NEUTRAL, false);
-	await_call(&s, 5);
-	assert_int_equal(psb_watch_simulate(s.watch, PSB_LOW, 0), 0);
-	AWAIT(&s.ear, s.ear.calls == 7);
-	assert_int_equal(heard(&s.ear, 6).available, PSB_NEUTRAL);
+	say_kind(b->peer, WIRE_LEVEL, PSB_NEUTRAL, false);
+	await_call(b, 5);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), 0);
+	AWAIT(&b->ear, b->ear.calls == 7);
+	assert_int_equal(heard(&b->ear, 6).available, PSB_NEUTRAL);
 	usleep(300 * 1000); /* longer than Calm */
-	assert_int_equal(READ(&s.ear, calls), 7);
-	say_kind(s.peer, WIRE_LEVEL, PSB_HIGH, false);
-	assert_int_equal(await_call(&s, 8).available, PSB_HIGH);
+	assert_int_equal(READ(&b->ear, calls), 7);
+	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
+	assert_int_equal(await_call(b, 8).available, PSB_HIGH);
 	/* what somebody else told and left behind ends in the same way */
-	assert_int_equal(psb_watch_simulate_at(s.watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
-	AWAIT(&s.ear, s.ear.calls == 10);
-	assert_int_equal(heard(&s.ear, 8).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&s.ear, 9).available, PSB_HIGH);
-	tear_down(&s);
+	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
+	AWAIT(&b->ear, b->ear.calls == 10);
+	assert_int_equal(heard(&b->ear, 8).available, PSB_NEUTRAL);
+	assert_int_equal(heard(&b->ear, 9).available, PSB_HIGH);
 }
 
 PROMISE(a_forked_child_leaves_the_connection_alone)
 {
-	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
-	static struct setup s;
+	struct bench *b = client_new(state, NULL);
 	int status = -1;
 	pid_t pid;
 
-	set_up(&s, state, &options);
 	pid = fork();
 	if (pid == 0) {
 		struct psb_source source = { .size = sizeof(source) };
 
-		if (psb_watch_source(s.watch, &source) != -ECHILD)
+		if (psb_watch_source(b->watch, &source) != -ECHILD)
 			_exit(1);
-		psb_watch_unref(s.watch);
-		psb_bridge_unref(s.bridge);
+		psb_watch_unref(b->watch);
+		psb_bridge_unref(b->bridge);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	say_kind(s.peer, WIRE_LEVEL, PSB_LOW, false);
-	assert_int_equal(await_call(&s, 1).available, PSB_LOW);
-	tear_down(&s);
+	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, false);
+	assert_int_equal(await_call(b, 1).available, PSB_LOW);
 }

@@ -21,9 +21,8 @@ static void *remove_it(void *arg)
 	return NULL;
 }
 
-INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
+BENCH_INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
 {
-	struct bench *b = bench_new(state);
 	pthread_t thread;
 
 	b->ear.shut = true;
@@ -41,7 +40,6 @@ INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
 	say(b, PSB_HIGH);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	assert_int_equal(b->ear.calls, 1);
-	bench_free(b);
 }
 
 static void remove_myself(struct ear *ear, const struct psb_notification *n)
@@ -57,12 +55,11 @@ static void remove_myself_twice(struct ear *ear, const struct psb_notification *
 	note_done(ear, psb_registration_remove(ear->registration));
 }
 
-INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
+BENCH_INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 {
 	void (*const acts[])(struct ear *,
 			     const struct psb_notification *) = { remove_myself,
 								  remove_myself_twice };
-	struct bench *b = bench_new(state);
 
 	listen_with(b, &b->fence, b->variant->flags);
 	for (unsigned i = 0; i < 2 * ELEMENTSOF(acts); i++) {
@@ -75,7 +72,6 @@ INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 		AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
 		assert_int_equal(READ(&b->ear, calls), i + 1);
 	}
-	bench_free(b);
 }
 
 /* What one-shot callbacks do while their host tears down. */
@@ -125,9 +121,8 @@ INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless)
 	}
 }
 
-INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
+BENCH_INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
 {
-	struct bench *b = bench_new(state);
 	pthread_t thread;
 
 	b->ear.shut = true;
@@ -141,7 +136,6 @@ INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
 	pthread_join(thread, NULL);
 	assert_int_equal(b->fence.result, 0); /* calls running when it returned */
 	b->watch = NULL;
-	bench_free(b);
 }
 
 /* The userdata goes with the watch; address sanitizer sees who comes late. */
@@ -170,10 +164,8 @@ static void give_up_everything(struct ear *ear, const struct psb_notification *n
 	AWAIT_FOR(ear, false, GLANCE_USEC);
 }
 
-INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
+BENCH_INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
 {
-	struct bench *b = bench_new(state);
-
 	b->ear.act = give_up_everything;
 	listen_with(b, &b->ear, b->variant->flags);
 	say(b, PSB_LOW);
@@ -181,7 +173,6 @@ INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
 	assert_int_equal(b->ear.cgroup[0], '/');
 	b->watch = NULL;
 	b->bridge = NULL;
-	bench_free(b);
 }
 
 static void remove_the_other(struct ear *ear, const struct psb_notification *n)
@@ -199,9 +190,8 @@ static void add_another(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, ear->other ? 0 : -1);
 }
 
-INLINE_TOO(a_callback_may_add_and_remove_others)
+BENCH_INLINE_TOO(a_callback_may_add_and_remove_others)
 {
-	struct bench *b = bench_new(state);
 	static struct ear ears[2];
 
 	ear_init(&ears[0]);
@@ -282,16 +272,13 @@ static void call_everything(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, failed);
 }
 
-INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
+BENCH_INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 {
-	struct bench *b = bench_new(state);
-
 	b->ear.act = call_everything;
 	listen_with(b, &b->ear, b->variant->flags);
 	say(b, PSB_LOW);
 	AWAIT(&b->ear, b->ear.done == 1);
 	assert_int_equal(b->ear.result, 0);
-	bench_free(b);
 }
 
 /* ---- each other
@@ -447,9 +434,8 @@ static void *say_all_the_time(void *arg)
 	return NULL;
 }
 
-INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
+BENCH_INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 {
-	struct bench *b = bench_new(state);
 	pthread_t thread;
 	unsigned heard_something = 0;
 
@@ -472,7 +458,6 @@ INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 	note_done(&b->fence, 0);
 	pthread_join(thread, NULL);
 	assert_true(heard_something >= 100);
-	bench_free(b);
 }
 
 /* ---- ends

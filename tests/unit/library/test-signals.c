@@ -77,9 +77,8 @@ static void look_at_mask(struct ear *ear, const struct psb_notification *n)
 	note_done(ear, (mask_now() & every_signal()) == every_signal());
 }
 
-INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
+BENCH_INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 {
-	struct bench *b = bench_new(state);
 	struct dirent *entry;
 	unsigned ours = 0;
 	DIR *dir;
@@ -99,7 +98,6 @@ INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 	}
 	closedir(dir);
 	assert_int_equal(ours, b->variant->flags ? 1 : 2);
-	bench_free(b);
 }
 
 INLINE_TOO(the_callers_mask_and_all_handlers_stay_as_they_were)
@@ -140,10 +138,9 @@ static void arrive(int signal)
 		strayed++;
 }
 
-INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread)
+BENCH_INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread)
 {
 	struct sigaction action = { .sa_handler = arrive }, old;
-	struct bench *b = bench_new(state);
 
 	host = (pid_t)syscall(SYS_gettid);
 	arrived = strayed = 0;
@@ -165,21 +162,12 @@ INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread)
 /* A peer that closes before it has read what it was to be written. */
 PROMISE(a_broken_pipe_kills_nobody)
 {
-	struct psb_watch_options options = {
-		.size = sizeof(options),
-		.source = in_directory("socket"),
-		.source_write = "some 200000 2000000",
-		.source_write_size = 20,
-		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
-	};
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct psb_watch_options options = quick_options(in_directory("socket"));
 	psb_bridge *bridge = make_bridge(*state);
-	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int listener = listen_at(options.source);
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", options.source);
-	unlink(address.sun_path);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 5), 0);
+	options.source_write = "some 200000 2000000";
+	options.source_write_size = 20;
 	for (int i = 0; i < 200; i++) {
 		psb_watch *watch = NULL;
 

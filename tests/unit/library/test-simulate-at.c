@@ -12,10 +12,8 @@
 
 INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual)
 {
-	struct bench *b;
+	struct bench *b = hear_all(state, 2, QUIET_USEC);
 
-	plant(2);
-	b = hear_all(state, QUIET_USEC);
 	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(1), PSB_LOW, 1, 0), 0);
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 	assert_int_equal(READ(&b->ear, calls), 3);
@@ -28,15 +26,12 @@ INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual)
 	assert_string_equal(b->ear.cgroup, numbered(1));
 	AWAIT_SEEN(stats_of(b).members == 0);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
-	done_with(b, 2);
 }
 
 PROMISE(simulations_of_one_cgroup_make_one_member)
 {
-	struct bench *b;
+	struct bench *b = hear_all(state, 2, LONG_USEC);
 
-	plant(2);
-	b = hear_all(state, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
 	AWAIT(&b->ear, b->ear.calls == 1);
 	simulate_at(b, in_mount(numbered(0)), PSB_LOW, 0); /* the mount may stand in front */
@@ -50,23 +45,19 @@ PROMISE(simulations_of_one_cgroup_make_one_member)
 	AWAIT(&b->ear, b->ear.calls == 4);
 	AWAIT_SEEN(stats_of(b).members == 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_NEUTRAL);
-	done_with(b, 2);
 }
 
 /* Nobody was told otherwise. */
 PROMISE(high_is_no_news_of_a_cgroup_at_rest)
 {
-	struct bench *b;
+	struct bench *b = hear_all(state, 2, LONG_USEC);
 
-	plant(2);
-	b = hear_all(state, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
 	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
 	simulate_at(b, numbered(1), PSB_LOW, 0); /* later, and told */
 	AWAIT(&b->ear, b->ear.calls == 1);
 	assert_int_equal(heard(&b->ear, 0).available, PSB_LOW);
 	assert_int_equal(stats_of(b).members, 1);
-	done_with(b, 2);
 }
 
 INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
@@ -75,8 +66,7 @@ INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 	struct bench *b;
 	int critical;
 
-	plant(1);
-	b = hear_all(state, QUIET_USEC);
+	b = hear_all(state, 1, QUIET_USEC);
 	begin = clock_usec(CLOCK_MONOTONIC);
 	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(0), PSB_LOW, 1, PSB_UNTOLD), 0);
 	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
@@ -89,7 +79,6 @@ INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 	assert_true(heard(&b->ear, 1).time_usec >= begin + 2 * QUIET_USEC);
 	assert_int_equal(stats_of(b).low, 0);
 	AWAIT_SEEN(stats_of(b).members == 0);
-	done_with(b, 1);
 }
 
 /* Whoever was told Low must not wait for an end that nobody looks out for. */
@@ -99,8 +88,7 @@ INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once)
 	struct bench *b;
 	unsigned calls;
 
-	plant(1);
-	b = hear_all(state, LONG_USEC);
+	b = hear_all(state, 1, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_LOW, 0); /* it runs */
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
@@ -118,15 +106,12 @@ INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once)
 	AWAIT(&b->ear, b->ear.inside == 0);
 	assert_string_equal(b->ear.cgroup, numbered(0));
 	assert_int_equal(READ(&log_ear, done), 1);
-	done_with(b, 1);
 }
 
 PROMISE(an_untold_high_ends_a_low_in_silence)
 {
-	struct bench *b;
+	struct bench *b = hear_all(state, 2, LONG_USEC);
 
-	plant(2);
-	b = hear_all(state, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
 	AWAIT(&b->ear, b->ear.calls == 1);
 	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
@@ -134,15 +119,12 @@ PROMISE(an_untold_high_ends_a_low_in_silence)
 	simulate_at(b, numbered(1), PSB_LOW, 0); /* later, and told */
 	AWAIT(&b->ear, b->ear.calls == 2);
 	assert_int_equal(heard(&b->ear, 1).available, PSB_LOW);
-	done_with(b, 2);
 }
 
 PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged)
 {
-	struct bench *b;
+	struct bench *b = hear_all(state, 1, LONG_USEC);
 
-	plant(1);
-	b = hear_all(state, LONG_USEC);
 	simulate_at(b, cgroup("vanished"), PSB_LOW, 0);
 	simulate_at(b, cgroup("vanished"), PSB_LOW, PSB_UNTOLD);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
@@ -151,7 +133,6 @@ PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged)
 	assert_string_equal(b->ear.cgroup, numbered(0));
 	assert_int_equal(READ(&log_ear, done), 2);
 	assert_int_equal(stats_of(b).members, 1);
-	done_with(b, 1);
 }
 
 /* Somebody told it that memory is short, so it must hear of the end. */
@@ -159,8 +140,7 @@ PROMISE(who_was_taken_over_hears_that_its_cgroup_was_removed)
 {
 	struct bench *b;
 
-	plant(1);
-	b = hear_all(state, 2 * USEC_PER_SEC); /* a sample is taken meanwhile */
+	b = hear_all(state, 1, 2 * USEC_PER_SEC); /* a sample is taken meanwhile */
 	simulate_at(b, numbered(0), PSB_LOW, PSB_UNTOLD);
 	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
 	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
@@ -168,16 +148,13 @@ PROMISE(who_was_taken_over_hears_that_its_cgroup_was_removed)
 	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_GONE);
 	assert_int_equal(heard(&b->ear, 0).available, PSB_NEUTRAL);
 	AWAIT_SEEN(stats_of(b).members == 0);
-	done_with(b, 1);
 }
 
 /* The old one was not sampled since. */
 PROMISE(a_cgroup_that_was_made_anew_is_another_one)
 {
-	struct bench *b;
+	struct bench *b = hear_all(state, 1, LONG_USEC);
 
-	plant(1);
-	b = hear_all(state, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
 	AWAIT(&b->ear, b->ear.calls == 1);
 	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
@@ -188,15 +165,13 @@ PROMISE(a_cgroup_that_was_made_anew_is_another_one)
 	AWAIT(&b->ear,
 	      last_is(&b->ear, PSB_LOW)); /* the old one's end came before, or not at all */
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
-	done_with(b, 1);
 }
 
 PROMISE(what_makes_no_sense_is_refused)
 {
 	struct bench *b, *one;
 
-	plant(1);
-	b = hear_all(state, LONG_USEC);
+	b = hear_all(state, 1, LONG_USEC);
 
 	const struct {
 		const char *cgroup;
@@ -227,36 +202,17 @@ PROMISE(what_makes_no_sense_is_refused)
 			 -EINVAL);
 	bench_free(one);
 	assert_int_equal(READ(&b->ear, calls), 0);
-	done_with(b, 1);
 }
 
 /* ---- single cgroups ------------------------------------------------------------------------------ */
 
 /* Quiet is short, Calm takes for ever. */
-static psb_watch *watch_quickly(psb_bridge *bridge)
-{
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
-	psb_watch *watch;
-
-	assert_int_equal(mkfifo(options.source, 0600), 0);
-	options.calm_usec = LONG_USEC;
-	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
-	return watch;
-}
-
 static struct bench *hear_quickly(void **state)
 {
-	struct bench *b = calloc(1, sizeof(*b));
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
 
-	assert_non_null(b);
-	b->variant = *state;
-	b->bridge = make_bridge(b->variant);
-	b->watch = watch_quickly(b->bridge);
-	ear_init(&b->ear);
-	ear_init(&b->fence);
-	assert_int_equal(psb_bridge_start(b->bridge), 0);
-	listen_with(b, &b->ear, b->variant->flags);
-	return b;
+	options.calm_usec = LONG_USEC;
+	return bench_with(state, &options, 0);
 }
 
 /* Also by those that were told the same before: since then it was Low, as they know. */
@@ -273,7 +229,6 @@ INLINE_TOO(the_end_of_an_untold_low_is_heard_by_everybody)
 	AWAIT(&b->ear, b->ear.calls == 2);
 	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
 	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
-	bench_free(b);
 }
 
 /* Else the end of the Low would seem to be known already. */
@@ -289,12 +244,10 @@ PROMISE(a_call_that_runs_meanwhile_counts_as_told_before)
 	shut_ear(&b->ear, false);
 	AWAIT(&b->ear, b->ear.calls == 2);
 	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
-	bench_free(b);
 }
 
-PROMISE(a_single_cgroup_may_be_named_or_not)
+BENCH(a_single_cgroup_may_be_named_or_not)
 {
-	struct bench *b = bench_new(state);
 	char path[512];
 
 	listen_with(b, &b->ear, b->variant->flags);
@@ -303,5 +256,4 @@ PROMISE(a_single_cgroup_may_be_named_or_not)
 	AWAIT(&b->ear, b->ear.calls == 1);
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_NEUTRAL, 0, 0), 0);
 	AWAIT(&b->ear, b->ear.calls == 2);
-	bench_free(b);
 }

@@ -181,10 +181,8 @@ static bool is_all(const unsigned char *bytes, size_t n, unsigned char value)
 	return true;
 }
 
-PROMISE(structures_are_filled_whatever_their_age)
+BENCH(structures_are_filled_whatever_their_age)
 {
-	struct bench *b = bench_new(state);
-
 	stage = (struct stage){ .bridge = b->bridge, .watch = b->watch };
 	assert_int_equal(psb_mailbox_new(b->watch, 0, &stage.mailbox), 0);
 	for (size_t i = 0; i < ELEMENTSOF(filled); i++) {
@@ -219,7 +217,6 @@ PROMISE(structures_are_filled_whatever_their_age)
 		assert_true(is_all(s.bytes, sizeof(s), UNTOUCHED));
 	}
 	psb_mailbox_free(stage.mailbox);
-	bench_free(b);
 }
 
 /* ---- what callbacks are given ------------------------------------------------------------------ */

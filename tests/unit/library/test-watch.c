@@ -10,58 +10,33 @@
 
 /* ---- helpers --------------------------------------------------------------------------------- */
 
-static int open_fifo(void)
-{
-	int fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
-/* A bridge that runs, a watch that ends Low and Neutral after 100 ms, an ear. */
-struct setup {
-	psb_bridge *bridge;
-	psb_watch *watch;
-	struct ear ear;
-	int listener, peer;
-};
-
-/* On our own cgroup: so that real pressure, of whatever runs beside us, stays under every
- * threshold. */
-static void be_deaf(struct psb_watch_options *options)
-{
-	options->rungs = 0;
-	options->early = options->low = "some 10s/10s";
-	options->critical = "full 10s/10s";
-}
-
-static void set_up(struct setup *s, void **state, const struct psb_watch_options *options,
-		   unsigned flags)
-{
-	s->bridge = make_bridge(*state);
-	ear_init(&s->ear);
-	assert_int_equal(psb_watch_new(s->bridge, options, &s->watch), 0);
-	assert_int_equal(psb_watch_add_callback(s->watch, hear, &s->ear, flags, NULL), 0);
-	assert_int_equal(psb_bridge_start(s->bridge), 0);
-}
-
-static void set_up_socket(struct setup *s, void **state, unsigned rungs)
+/* Its peer is there. */
+static struct bench *bench_with_socket(void **state, unsigned rungs)
 {
 	struct psb_watch_options options = quick_options(in_directory("socket"));
+	int listener = listen_at(options.source);
+	struct bench *b;
 
 	options.rungs = rungs;
 	if (rungs == 0)
 		be_deaf(&options);
-	s->listener = listen_at(options.source);
-	set_up(s, state, &options, PSB_TELL_SOURCE);
-	s->peer = accept_soon(s->listener);
+	b = bench_with(state, &options, PSB_TELL_SOURCE);
+	b->listener = listener;
+	b->peer = accept_soon(listener);
+	return b;
 }
 
-static void tear_down(struct setup *s)
+static void lose_peer(struct bench *b)
 {
-	psb_watch_unref(s->watch);
-	psb_bridge_unref(s->bridge);
-	ear_destroy(&s->ear);
+	close(b->listener);
+	close(b->peer);
+	b->listener = b->peer = -1;
+}
+
+static void peer_comes_back(struct bench *b)
+{
+	b->listener = listen_at(in_directory("socket"));
+	b->peer = accept_soon(b->listener);
 }
 
 /* What the process computed during a glance, in percent of one processor. */
@@ -82,84 +57,68 @@ static unsigned busy_percent(void)
 
 PROMISE(low_is_always_followed_by_neutral_and_high)
 {
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
-	static struct setup s;
-	int fd;
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
+	struct bench *b = bench_with(state, &options, 0);
+	int fd = open_fifo("fifo");
 
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
-	set_up(&s, state, &options, 0);
-	fd = open_fifo();
 	assert_int_equal(write(fd, "x", 1), 1);
-	AWAIT(&s.ear, s.ear.calls == 3);
-	assert_int_equal(heard(&s.ear, 0).available, PSB_LOW);
-	assert_int_equal(heard(&s.ear, 0).reason, PSB_REASON_SIGNAL);
-	assert_int_equal(heard(&s.ear, 1).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&s.ear, 1).reason, PSB_REASON_CALM);
-	assert_int_equal(heard(&s.ear, 2).available, PSB_HIGH);
-	assert_int_equal(heard(&s.ear, 2).reason, PSB_REASON_CALM);
-	assert_true(heard(&s.ear, 1).time_usec - heard(&s.ear, 0).time_usec >= options.quiet_usec);
-	assert_true(heard(&s.ear, 2).time_usec - heard(&s.ear, 0).time_usec >= options.calm_usec);
+	AWAIT(&b->ear, b->ear.calls == 3);
+	assert_heard(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
+	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
+	assert_heard(b, 2, PSB_HIGH, PSB_REASON_CALM);
+	assert_true(heard(&b->ear, 1).time_usec - heard(&b->ear, 0).time_usec >=
+		    options.quiet_usec);
+	assert_true(heard(&b->ear, 2).time_usec - heard(&b->ear, 0).time_usec >= options.calm_usec);
 
-	assert_int_equal(psb_watch_simulate(s.watch, PSB_LOW, 1), 0);
-	AWAIT(&s.ear, s.ear.calls == 6);
-	assert_int_equal(heard(&s.ear, 3).reason, PSB_REASON_SIMULATED);
-	assert_int_equal(heard(&s.ear, 3).critical, 1);
-	assert_int_equal(heard(&s.ear, 5).available, PSB_HIGH);
+	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
+	AWAIT(&b->ear, b->ear.calls == 6);
+	assert_heard(b, 3, PSB_LOW, PSB_REASON_SIMULATED);
+	assert_int_equal(heard(&b->ear, 3).critical, 1);
+	assert_heard(b, 5, PSB_HIGH, PSB_REASON_CALM);
 	close(fd);
-	tear_down(&s);
 }
 
 PROMISE(a_burst_of_100000_bytes_is_one_low)
 {
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
-	struct psb_stats stats = { .size = sizeof(stats) };
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
+	struct bench *b = bench_with(state, &options, 0);
 	static char burst[100000];
-	static struct setup s;
-	int fd;
+	int fd = open_fifo("fifo");
 
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
-	set_up(&s, state, &options, 0);
-	fd = open_fifo();
 	assert_int_equal(fcntl(fd, F_SETFL, 0),
-			 0); /* it is longer than a pipe: our reader must empty it */
-	/* in pieces perhaps: the end of an io_uring interrupts system calls of the thread that made
-	 * it */
+			 0); /* longer than a pipe: our reader must empty it */
+	/* in pieces perhaps: the end of an io_uring interrupts system calls of the thread that made it */
 	for (size_t done = 0; done < sizeof(burst);) {
 		ssize_t n = write(fd, burst + done, sizeof(burst) - done);
 
 		assert_true(n > 0 || errno == EINTR);
 		done += n > 0 ? (size_t)n : 0;
 	}
-	AWAIT(&s.ear, last_is(&s.ear, PSB_HIGH));
-	assert_int_equal(s.ear.calls, 3);
-	assert_int_equal(psb_watch_stats(s.watch, &stats), 0);
-	assert_int_equal(stats.low, 1);
-	assert_int_equal(stats.neutral, 1);
-	assert_int_equal(stats.high, 1);
-	assert_int_equal(stats.callbacks, 3);
-	assert_true(stats.alarms >= 1);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	assert_int_equal(b->ear.calls, 3);
+	assert_int_equal(stats_of(b).low, 1);
+	assert_int_equal(stats_of(b).neutral, 1);
+	assert_int_equal(stats_of(b).high, 1);
+	assert_int_equal(stats_of(b).callbacks, 3);
+	assert_true(stats_of(b).alarms >= 1);
 	close(fd);
-	tear_down(&s);
 }
 
 PROMISE(when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard)
 {
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
-	static struct setup s;
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
+	struct bench *b = bench_with(state, &options, 0);
 
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
-	set_up(&s, state, &options, 0);
 	for (unsigned i = 0; i < 2; i++) {
-		int fd = open_fifo();
+		int fd = open_fifo("fifo");
 
 		assert_int_equal(write(fd, "x", 1), 1);
-		AWAIT(&s.ear, s.ear.calls >= 3 * i + 1);
+		AWAIT(&b->ear, b->ear.calls >= 3 * i + 1);
 		close(fd);
-		AWAIT(&s.ear, s.ear.calls == 3 * i + 3);
-		assert_int_equal(heard(&s.ear, 3 * i).available, PSB_LOW);
+		AWAIT(&b->ear, b->ear.calls == 3 * i + 3);
+		assert_int_equal(heard(&b->ear, 3 * i).available, PSB_LOW);
 	}
 	assert_true(busy_percent() < IDLE_PERCENT);
-	tear_down(&s);
 }
 
 /* ---- sockets
@@ -169,120 +128,88 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 {
 	static const char trigger[] = "some 200000 2000000";
 	struct psb_watch_options options = quick_options(in_directory("socket"));
-	static struct setup s;
+	int listener = listen_at(options.source), peer;
+	struct bench *b;
 	char buf[64];
 
 	options.source_write = trigger;
 	options.source_write_size = sizeof(trigger);
 	options.quiet_usec = options.calm_usec = LONG_USEC;
 	options.rearm_usec = 1;
-	s.listener = listen_at(options.source);
-	set_up(&s, state, &options, PSB_INLINE);
-	s.peer = accept_soon(s.listener);
-	assert_int_equal(recv(s.peer, buf, sizeof(buf), 0), sizeof(trigger));
+	b = bench_with(state, &options, PSB_INLINE);
+	peer = accept_soon(listener);
+	assert_int_equal(recv(peer, buf, sizeof(buf), 0), sizeof(trigger));
 	assert_memory_equal(buf, trigger, sizeof(trigger));
 	for (unsigned i = 1; i <= 3; i++) {
-		struct psb_stats stats = { .size = sizeof(stats) };
-
-		assert_int_equal(send(s.peer, "x", 1, 0), 1);
-		/* an inline call that takes microseconds may swallow a repeat that comes within 20
-		 * times that */
-		do {
-			assert_int_equal(psb_watch_stats(s.watch, &stats), 0);
-		} while (stats.low < i);
+		assert_int_equal(send(peer, "x", 1, 0), 1);
+		/* an inline call that takes microseconds may swallow a repeat that comes within 20 times that */
+		AWAIT_SEEN(stats_of(b).low >= i);
 	}
-	assert_int_equal(heard(&s.ear, 0).reason, PSB_REASON_SIGNAL);
-	assert_string_equal(source_of(s.watch).name, "socket");
-	assert_int_equal(source_of(s.watch).rung, PSB_RUNG_PROTOCOL);
-	assert_string_equal(source_of(s.watch).path, options.source);
-	tear_down(&s);
-	assert_int_equal(recv(s.peer, buf, sizeof(buf), 0), 0); /* and the end is an end */
-	close(s.peer);
-	close(s.listener);
+	assert_heard(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
+	assert_string_equal(source_of(b->watch).name, "socket");
+	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
+	assert_string_equal(source_of(b->watch).path, options.source);
+	bench_free(b);
+	assert_int_equal(recv(peer, buf, sizeof(buf), 0), 0); /* and the end is an end */
+	close(peer);
+	close(listener);
 }
 
 PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back)
 {
-	static struct setup s;
-	static struct ear other; /* did not ask to be told of sources */
+	struct bench *b = bench_with_socket(state, PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
 
-	set_up_socket(&s, state, PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
-	ear_init(&other);
-	assert_int_equal(psb_watch_add_callback(s.watch, hear, &other, PSB_INLINE, NULL), 0);
-	close(s.listener);
-	close(s.peer);
+	listen_with(b, &b->fence, PSB_INLINE); /* does not ask to be told of sources */
+	lose_peer(b);
 	assert_true(busy_percent() < IDLE_PERCENT);
-	assert_int_equal(READ(&s.ear, calls), 0); /* the end of a file is no pressure */
+	assert_int_equal(READ(&b->ear, calls), 0); /* the end of a file is no pressure */
 
-	s.listener = listen_at(in_directory("socket"));
-	s.peer = accept_soon(s.listener);
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
-	assert_int_equal(send(s.peer, "x", 1, 0), 1);
-	AWAIT(&s.ear, s.ear.calls == 4);
-	assert_int_equal(heard(&s.ear, 1).available, PSB_LOW);
-	assert_int_equal(heard(&s.ear, 3).available, PSB_HIGH);
-	AWAIT(&other, other.calls == 3);
+	peer_comes_back(b);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	assert_int_equal(send(b->peer, "x", 1, 0), 1);
+	AWAIT(&b->ear, b->ear.calls == 4);
+	assert_int_equal(heard(&b->ear, 1).available, PSB_LOW);
+	assert_int_equal(heard(&b->ear, 3).available, PSB_HIGH);
+	AWAIT(&b->fence, b->fence.calls == 3);
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(heard(&other, i).kind, PSB_KIND_LEVEL);
-	tear_down(&s);
-	ear_destroy(&other);
-	close(s.peer);
-	close(s.listener);
+		assert_int_equal(heard(&b->fence, i).kind, PSB_KIND_LEVEL);
 }
 
 PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 {
-	static struct setup s;
+	struct bench *b;
 
-	s.bridge = make_bridge(*state);
-	if (!can_watch_own_cgroup(s.bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		psb_bridge_unref(s.bridge);
-		SKIP("no memory.pressure of our cgroup or the machine can be read");
-	}
-	psb_bridge_unref(s.bridge);
-	set_up_socket(&s, state, 0);
-	close(s.listener);
-	close(s.peer);
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
-	assert_int_not_equal(heard(&s.ear, 0).available, PSB_LOW);
-	assert_int_not_equal(source_of(s.watch).rung, PSB_RUNG_PROTOCOL);
+	need_another_rung(state);
+	b = bench_with_socket(state, 0);
+	assert_int_equal(send(b->peer, "x", 1, 0), 1);
+	AWAIT(&b->ear, b->ear.calls > 0);
+	lose_peer(b);
+	AWAIT(&b->ear, has_heard(&b->ear, PSB_KIND_SOURCE) == 1);
+	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
+	/* who was Low when it broke is not left so */
+	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 
-	s.listener = listen_at(in_directory("socket"));
-	s.peer = accept_soon(s.listener);
-	AWAIT(&s.ear, s.ear.calls == 2);
-	assert_int_equal(heard(&s.ear, 1).kind, PSB_KIND_SOURCE);
-	assert_int_equal(source_of(s.watch).rung, PSB_RUNG_PROTOCOL);
-	tear_down(&s);
-	close(s.peer);
-	close(s.listener);
+	peer_comes_back(b);
+	AWAIT(&b->ear, has_heard(&b->ear, PSB_KIND_SOURCE) == 2);
+	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 }
 
 /* The program was started before the daemon. */
 PROMISE(a_listener_that_comes_later_is_found)
 {
 	struct psb_watch_options options = quick_options(in_directory("socket"));
-	static struct setup s;
+	struct bench *b;
 
-	s.bridge = make_bridge(*state);
-	if (!can_watch_own_cgroup(s.bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		psb_bridge_unref(s.bridge);
-		SKIP("no memory.pressure of our cgroup or the machine can be read");
-	}
-	psb_bridge_unref(s.bridge);
+	need_another_rung(state);
 	close(listen_at(options.source)); /* its file stays */
 	be_deaf(&options);
-	set_up(&s, state, &options, PSB_TELL_SOURCE);
-	assert_int_not_equal(source_of(s.watch).rung, PSB_RUNG_PROTOCOL);
-	s.listener = listen_at(options.source);
-	s.peer = accept_soon(s.listener);
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_int_equal(heard(&s.ear, 0).kind, PSB_KIND_SOURCE);
-	assert_string_equal(source_of(s.watch).name, "socket");
-	tear_down(&s);
-	close(s.peer);
-	close(s.listener);
+	b = bench_with(state, &options, PSB_TELL_SOURCE);
+	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
+	peer_comes_back(b);
+	AWAIT(&b->ear, b->ear.calls == 1);
+	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	assert_string_equal(source_of(b->watch).name, "socket");
 }
 
 /* ---- a watch that ends together with its source
@@ -329,34 +256,6 @@ PROMISE(questions_are_answered_or_refused)
 	assert_int_equal(psb_watch_load(NULL, &load), -EINVAL);
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
-}
-
-/* ---- a cgroup that goes
- * ------------------------------------------------------------------------------- */
-
-PROMISE(a_removed_cgroup_ends_its_watch_with_one_notice)
-{
-	struct psb_watch_options options = quick_options(NULL);
-	struct psb_load load = { .size = sizeof(load) };
-	char path[300];
-	static struct setup s;
-
-	snprintf(path, sizeof(path), "%.200s/psb-test-watch-gone-%d", cgroup2_mount(),
-		 (int)getpid());
-	if (!cgroup2_mount()[0] || mkdir(path, 0755) < 0)
-		SKIP("no cgroup can be made here");
-	options.rungs = 0;
-	options.cgroup = path;
-	set_up(&s, state, &options, 0);
-	assert_int_equal(psb_watch_simulate(s.watch, PSB_LOW, 0), 0);
-	AWAIT(&s.ear, s.ear.calls == 1);
-	assert_int_equal(rmdir(path), 0);
-	AWAIT(&s.ear, s.ear.heard[(s.ear.calls - 1) % HEARD_MAX].kind == PSB_KIND_GONE);
-	assert_int_equal(heard(&s.ear, s.ear.calls - 1).reason, PSB_REASON_GONE);
-	assert_int_not_equal(heard(&s.ear, s.ear.calls - 1).available, PSB_LOW);
-	assert_int_not_equal(psb_watch_available(s.watch, NULL), PSB_LOW);
-	assert_int_equal(psb_watch_simulate(s.watch, PSB_LOW, 0), -ENODEV);
-	tear_down(&s);
 }
 
 /* ---- many ------------------------------------------------------------------------------------ */
