@@ -37,6 +37,7 @@ core_tests = \
 	tests/unit/core/test-utf8 \
 	tests/unit/core/test-value \
 	tests/unit/core/test-executable \
+	tests/unit/core/test-refusals \
 	tests/unit/core/test-wire
 engine_tests = \
 	tests/unit/kernel/test-loop \
@@ -286,7 +287,8 @@ monitor_layers = libmonitor.la $(kernel_layer)
 library_layers = liblibrary.la $(monitor_layers)
 daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
 
-tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h
+tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h \
+	tests/unit/core/random.h
 tests_unit_core_tests_LDADD = libcore.la $(CMOCKA_LIBS)
 
 # fake-root.h is a /proc of the test's own.

@@ -193,9 +193,8 @@ static void kill_members(const char *path)
 		fclose(f);
 }
 
-static int raze(const char *path);
-
-static void raze_below(const char *path)
+/* Everything below `path` and, unless it is `kept`, itself; processes are killed. Depth first. */
+static int raze(const char *path, bool kept)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
@@ -205,36 +204,30 @@ static void raze_below(const char *path)
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-		raze(name);
+		raze(name, false);
 	}
 	if (dir)
 		closedir(dir);
-}
-
-/* Everything below and `path` itself; processes are killed. Depth first. */
-static int raze(const char *path)
-{
-	raze_below(path);
-	return LAB_WAIT(GONE_MAX_MS,
-			rmdir(path) == 0 || errno != EBUSY || (kill_members(path), false)) &&
-			       access(path, F_OK) < 0
+	return kept || (LAB_WAIT(GONE_MAX_MS, rmdir(path) == 0 || errno != EBUSY ||
+						      (kill_members(path), false)) &&
+			access(path, F_OK) < 0)
 		       ? 0
 		       : -EBUSY;
 }
 
 int lab_try_remove(const struct lab *lab, const char *group)
 {
-	int r = raze(lab_file(lab, group, "")),
-	    r_v1 = lab->v1 ? raze(lab_v1_file(lab, group, "")) : 0;
+	int r = raze(lab_file(lab, group, ""), false),
+	    r_v1 = lab->v1 ? raze(lab_v1_file(lab, group, ""), false) : 0;
 
 	return r < 0 ? r : r_v1;
 }
 
 void lab_clear(const struct lab *lab)
 {
-	raze_below(lab_file(lab, "", ""));
+	raze(lab_file(lab, "", ""), true);
 	if (lab->v1)
-		raze_below(lab_v1_file(lab, "", ""));
+		raze(lab_v1_file(lab, "", ""), true);
 }
 
 static int clean_up(const struct lab *lab)

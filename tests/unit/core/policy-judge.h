@@ -43,8 +43,6 @@ struct judge {
 	bool told_critical;
 	uint64_t told_usec, told_low_usec;
 	uint64_t must_loud, may_loud, must_early, may_early; /* last times */
-	uint64_t probe, hold;
-	unsigned empty;
 	uint64_t cause; /* the last time anything happened that could have led up */
 	uint64_t told[4], criticals, repeats;
 	uint64_t recent_steps[64], steps;
@@ -263,8 +261,6 @@ static void take_over(struct judge *j, const struct policy_verdict *v, uint64_t 
 		j->must_early = j->may_early = now;
 	j->told[v->level]++;
 	j->criticals += v->critical;
-	j->probe = 0;
-	j->empty = 0;
 }
 
 static void judge_deadline(struct judge *j, enum policy_event event, const struct policy_verdict *v,
@@ -281,37 +277,18 @@ static void judge_deadline(struct judge *j, enum policy_event event, const struc
 	if (j->level != LEVEL_HIGH && now >= j->told_usec + SEC(1) && now >= p->fast_until_usec)
 		floor = PACE_STEADY;
 	REQUIRE(v->deadline_usec == USEC_NEVER || wait >= floor, "no faster than the pace");
-	if (event == POLICY_EVENTS && before == LEVEL_NEUTRAL) {
-		/* whether it was idle, and so begins a hold, the bounds may not tell */
-		REQUIRE(p->events_muted_until_usec <= now + SEC(10),
-			"a hold is no longer than 10 s");
-		j->hold = p->events_muted_until_usec;
-		j->empty = p->false_alarms;
-	}
+	REQUIRE(p->events_muted_until_usec <= now + SEC(10), "a hold is no longer than 10 s");
 	switch (j->level) {
-	case LEVEL_HIGH:
-		if (j->probe > 0 && now - j->probe >= o->early.window_usec) {
-			j->probe = 0;
-			j->hold = now + MIN(MS(100) << MIN(j->empty, 20u), SEC(10));
-			j->empty++;
-		}
-		if (alarm && j->probe == 0 && !v->tell) {
-			j->probe = now;
-			if (now > j->hold + SEC(10)) /* it was quiet for longer than any hold */
-				j->empty = 0;
-		}
-		if (j->probe > 0) {
-			REQUIRE(v->deadline_usec <=
-					MAX(j->probe + o->early.window_usec, now + floor),
+	case LEVEL_HIGH: /* when a probe and a hold end, to the millisecond: test-policy-alarms.c */
+		if (alarm && !v->tell)
+			REQUIRE(v->deadline_usec <= now + MAX(o->early.window_usec, floor) &&
+					!v->listen,
 				"an alarm is probed");
-			REQUIRE(!v->listen, "who samples does not listen");
-		} else if (j->hold > now) {
-			REQUIRE(v->deadline_usec == MAX(j->hold, now + floor), "a hold ends");
-			REQUIRE(!v->listen, "a hold is deaf");
-		} else {
-			REQUIRE(v->deadline_usec == USEC_NEVER, "High and calm: nothing wakes us");
-			REQUIRE(v->listen, "at rest memory.events is listened to");
-		}
+		REQUIRE(v->deadline_usec <= now + MAX(o->early.window_usec, SEC(10)) ||
+				v->deadline_usec == USEC_NEVER,
+			"a probe and a hold end");
+		REQUIRE(v->listen == (v->deadline_usec == USEC_NEVER),
+			"only at rest memory.events is listened to");
 		break;
 	case LEVEL_NEUTRAL:
 		idle = now - j->may_early >= o->calm_usec && j->early.high == 0;

@@ -23,6 +23,16 @@
 #define AT(t) .next = { t, t }
 #define WITHIN(a, b) .next = { a, b }
 #define ANY .next = { 0, USEC_NEVER }
+#define TOLD(level, why) .told = level, .reason = REASON_##why
+#define BETWEEN(a, b) .from = a, .to = b
+#define STALL(ms) .stall = MS(ms)
+#define FULL(ms) .full = MS(ms)
+#define LISTEN .listen = true
+#define SHORT .is_short = true
+#define ASKED .asked = true
+#define ALARM POLICY_ALARM
+#define EVENTS POLICY_EVENTS
+#define SIGNAL POLICY_SIGNAL
 
 /* What is told. */
 enum told { NOTHING, HIGH, NEUTRAL, LOW, CRITICAL };
@@ -194,7 +204,7 @@ static void play_on(struct script *s, const struct row *rows, size_t n)
 	}
 }
 
-static const struct row baseline = { "the baseline", 0, .listen = true, .asked = true };
+static const struct row baseline = { "the baseline", 0, LISTEN, ASKED };
 
 /* Every script begins at rest, with stall of long ago in the counters. */
 static void begin(struct script *s, const struct policy_options *options)
@@ -207,7 +217,7 @@ static void begin(struct script *s, const struct policy_options *options)
 	if (options->headroom_percent > 0)
 		one_step(s, &baseline);
 	else
-		one_step(s, &(struct row){ "the baseline", 0, .listen = true });
+		one_step(s, &(struct row){ "the baseline", 0, LISTEN });
 }
 
 #define PLAY(options, ...)                                        \
@@ -226,14 +236,13 @@ static void begin(struct script *s, const struct policy_options *options)
 
 /* Rows that many scripts begin with. Their stall lies 1 s after the baseline, so it is known
  * exactly. */
-#define TO_NEUTRAL                                                                                \
-	{                                                                                         \
-		"20 ms in a second", SEC(1), POLICY_ALARM,                                        \
-			.stall = MS(20), .asked = false, .told = NEUTRAL, .reason = REASON_STALL, \
-			AT(MS(180))                                                               \
+#define TO_NEUTRAL                                                                          \
+	{                                                                                   \
+		"20 ms in a second", SEC(1), POLICY_ALARM, STALL(20), TOLD(NEUTRAL, STALL), \
+			AT(MS(180))                                                         \
 	}
-#define TO_LOW                                                                                  \
-	{                                                                                       \
-		"200 ms in a second", SEC(1), POLICY_ALARM, .stall = MS(200), .told = LOW,      \
-							    .reason = REASON_STALL, AT(MS(250)) \
+#define TO_LOW                                                           \
+	{                                                                \
+		"200 ms in a second", SEC(1), POLICY_ALARM, STALL(200),  \
+			.told = LOW, .reason = REASON_STALL, AT(MS(250)) \
 	}

@@ -58,43 +58,6 @@ PROMISE(what_people_write_becomes_one_form)
 	}
 }
 
-PROMISE(what_is_wrong_is_said_in_words)
-{
-#define EMPTY "it is empty"
-#define DOTS "\"..\" is not allowed in it"
-#define NEWLINE "a newline is not allowed in it"
-	static const struct {
-		const char *text, *mount, *why;
-	} table[] = {
-		{ "", NULL, EMPTY },
-		{ "", MOUNT, EMPTY },
-		{ "..", NULL, DOTS },
-		{ "/..", NULL, DOTS },
-		{ "../a", NULL, DOTS },
-		{ "a/..", NULL, DOTS },
-		{ "a/../b", NULL, DOTS },
-		{ "/a/b/./..//", NULL, DOTS },
-		{ MOUNT "/..", MOUNT, DOTS },
-		{ MOUNT "/../../etc", MOUNT, DOTS },
-		{ "/sys/fs/x/../cgroup/a", MOUNT, DOTS },
-		{ "a\nb", NULL, NEWLINE },
-		{ "a\n", NULL, NEWLINE },
-		{ "\n", NULL, NEWLINE },
-		{ "a/\n/..", NULL, NEWLINE },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		char buf[CGPATH_MAX];
-		const char *why = "";
-		int r = cgpath_normalise(table[i].text, table[i].mount, buf, &why);
-
-		if (r != -EINVAL || strcmp(why, table[i].why) != 0)
-			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
-		assert_int_equal(cgpath_normalise(table[i].text, table[i].mount, buf, NULL),
-				 -EINVAL);
-	}
-}
-
 PROMISE(a_path_fills_the_buffer_and_no_more)
 {
 	static char text[3 * CGPATH_MAX];

@@ -124,47 +124,7 @@ PROMISE(the_fixed_part_ends_before_the_first_star)
 	}
 }
 
-PROMISE(what_is_wrong_is_said_in_words)
-{
 #define A31 "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"
-#define STAR "there is no star in it"
-#define GLUED "two stars must be a component of their own"
-#define TWICE "two stars may stand in it only once"
-#define MANY "it has more than 32 components"
-	static const struct {
-		const char *text, *why;
-	} table[] = {
-		{ "", "it is empty" },
-		{ "a/../*", "\"..\" is not allowed in it" },
-		{ "a\n*", "a newline is not allowed in it" },
-		{ "/", STAR },
-		{ "system.slice", STAR },
-		{ "a?/[b]", STAR },
-		{ "a**", GLUED },
-		{ "**a", GLUED },
-		{ "a/b**c/d", GLUED },
-		{ "***", GLUED },
-		{ "****", GLUED },
-		{ "*a**", GLUED },
-		{ "**/**", TWICE },
-		{ "**/a/**", TWICE },
-		{ A31 "/a/*", MANY },
-		{ A31 "/*/a", MANY },
-		{ A31 "/**/a", MANY },
-		{ A31 "/a/**", MANY },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		struct cgpattern *p = NULL;
-		const char *why = "";
-		int r = cgpattern_new(table[i].text, NULL, &p, &why);
-
-		if (r != -EINVAL || strcmp(why, table[i].why) != 0)
-			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
-		assert_null(p);
-		assert_int_equal(cgpattern_new(table[i].text, NULL, &p, NULL), -EINVAL);
-	}
-}
 
 PROMISE(thirty_two_components_are_enough_for_everybody_and_allowed)
 {

@@ -81,31 +81,3 @@ PROMISE(half_a_line_changes_nothing)
 			assert_memory_equal(&k, &before, sizeof(k));
 	}
 }
-
-PROMISE(what_makes_no_sense_is_refused)
-{
-	static const char *const lines[] = {
-		"oom-kill:",
-		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=x,pid=x,uid=0",
-		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=a,task=x,pid=1,uid=0",
-		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=a,task_memcg=/a,task=x,pid=1,uid=0",
-		"oom-kill:constraint=CONSTRAINT_MEMCG,task_memcg=/a,task=x,pid=1,uid=0",
-		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=,pid=1,uid=0",
-		"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=a-name-that-is-too-long,pid=1,uid=0",
-		" oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a,task=x,pid=1,uid=0",
-		"memory: usage 1kB",
-		"memory: usage 1kB, limit 99999999999999999999kB, failcnt 0",
-		"memory: usage -1kB, limit 1kB, failcnt 0",
-		"memory: usage 18014398509481984kB, limit 1kB, failcnt 0",
-	};
-	const struct oom_kill before = { .cgroup = "/x", .task = "y", .pid = 5, .usage_bytes = 7 };
-
-	for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
-		struct oom_kill k = before;
-
-		if (line(&k, lines[i]))
-			fail_msg("accepted: %s", lines[i]);
-		assert_memory_equal(&k, &before, sizeof(k));
-	}
-	assert_false(oom_kill_line(&(struct oom_kill){ 0 }, NULL, 0));
-}

@@ -12,50 +12,43 @@
 PROMISE(a_false_first_alarm_is_not_told)
 {
 	/* unprivileged triggers compare their first window with all stall since the cgroup was made */
-	PLAY(&defaults,
-	     { "the kernel rings, nothing grew", SEC(2), POLICY_ALARM, .asked = true, AT(MS(20)) },
+	PLAY(&defaults, { "the kernel rings, nothing grew", SEC(2), ALARM, ASKED, AT(MS(20)) },
 	     { "a window of samples", .run = MS(1999) }, { "the last of them", DUE, AT(MS(100)) },
-	     { "listening again", DUE, .listen = true },
-	     { "and a true one later", SEC(30), POLICY_ALARM, .stall = MS(21), .told = NEUTRAL,
-	       .reason = REASON_STALL, AT(MS(180)) });
-	PLAY(&defaults,
-	     { "nor after an hour", HOUR, POLICY_ALARM, .avg10 = 300, .asked = true, AT(MS(20)) });
-	PLAY(&defaults, { "nor where a little grew", HOUR, POLICY_ALARM, .stall = 19999,
-			  .avg10 = 300, .asked = true, AT(MS(20)) });
+	     { "listening again", DUE, LISTEN },
+	     { "and a true one later", SEC(30), ALARM, STALL(21), TOLD(NEUTRAL, STALL),
+	       AT(MS(180)) });
+	PLAY(&defaults, { "nor after an hour", HOUR, ALARM, .avg10 = 300, ASKED, AT(MS(20)) });
+	PLAY(&defaults, { "nor where a little grew", HOUR, ALARM, .stall = 19999, .avg10 = 300,
+			  ASKED, AT(MS(20)) });
 }
 
 PROMISE(a_burst_long_after_a_rest_is_seen)
 {
-	PLAY(&defaults, { "the alarm vouches for early", HOUR, POLICY_ALARM, .stall = MS(90),
-			  .told = NEUTRAL, .reason = REASON_STALL, AT(MS(180)) });
-	PLAY(&defaults, { "avg10 for low: 10 % of 2 s", HOUR, POLICY_ALARM, .stall = MS(210),
-			  .avg10 = 182, .told = LOW, .reason = REASON_STALL, AT(MS(250)) });
-	PLAY(&defaults, { "a little less", HOUR, POLICY_ALARM, .stall = MS(210), .avg10 = 181,
-			  .told = NEUTRAL, .reason = REASON_STALL, AT(MS(20)) });
-	PLAY(&defaults,
-	     { "avg10 of full for critical", HOUR, POLICY_ALARM, .stall = MS(210), .full = MS(110),
-	       .avg10 = 182, .full10 = 91, .told = CRITICAL, .reason = REASON_STALL, AT(MS(250)) });
-	PLAY(&defaults,
-	     { "a little less", HOUR, POLICY_ALARM, .stall = MS(210), .full = MS(110), .avg10 = 182,
-	       .full10 = 90, .told = LOW, .reason = REASON_STALL, WITHIN(MS(20), MS(30)) });
+	PLAY(&defaults, { "the alarm vouches for early", HOUR, ALARM, STALL(90),
+			  TOLD(NEUTRAL, STALL), AT(MS(180)) });
+	PLAY(&defaults, { "avg10 for low: 10 % of 2 s", HOUR, ALARM, STALL(210), .avg10 = 182,
+			  TOLD(LOW, STALL), AT(MS(250)) });
+	PLAY(&defaults, { "a little less", HOUR, ALARM, STALL(210), .avg10 = 181,
+			  TOLD(NEUTRAL, STALL), AT(MS(20)) });
+	PLAY(&defaults, { "avg10 of full for critical", HOUR, ALARM, STALL(210), FULL(110),
+			  .avg10 = 182, .full10 = 91, TOLD(CRITICAL, STALL), AT(MS(250)) });
+	PLAY(&defaults, { "a little less", HOUR, ALARM, STALL(210), FULL(110), .avg10 = 182,
+			  .full10 = 90, TOLD(LOW, STALL), WITHIN(MS(20), MS(30)) });
 }
 
 /* What grew since the last sample, an hour ago, may have grown just now, and go on at that pace. */
 PROMISE(after_an_alarm_low_is_looked_for_when_it_could_be_reached)
 {
 	PLAY(&defaults,
-	     { "over early", HOUR, POLICY_ALARM, .stall = MS(60), .avg10 = 60, .told = NEUTRAL,
-	       .reason = REASON_STALL, AT(MS(140)) },
-	     { "over low as soon as that may be", DUE, .stall = MS(145), .told = LOW,
-	       .reason = REASON_STALL, ANY });
-	PLAY(&defaults, { "not much room", HOUR, .is_short = true, .listen = true },
-	     { "short", SEC(1), POLICY_ALARM, .is_short = true, .asked = true, .told = NEUTRAL,
-	       .reason = REASON_HEADROOM, ANY },
-	     { "a minute", .run = SEC(60), .is_short = true },
-	     { "a stall", SEC(1), POLICY_ALARM, .stall = MS(190), .is_short = true, .avg10 = 190,
-	       AT(MS(20)) });
-	PLAY(&defaults, { "a second's rest is one, too", SEC(1), POLICY_ALARM, .stall = MS(60),
-			  .avg10 = 60, .told = NEUTRAL, .reason = REASON_STALL, AT(MS(140)) });
+	     { "over early", HOUR, ALARM, STALL(60), .avg10 = 60, TOLD(NEUTRAL, STALL),
+	       AT(MS(140)) },
+	     { "over low as soon as that may be", DUE, STALL(145), TOLD(LOW, STALL), ANY });
+	PLAY(&defaults, { "not much room", HOUR, SHORT, LISTEN },
+	     { "short", SEC(1), ALARM, SHORT, ASKED, TOLD(NEUTRAL, HEADROOM), ANY },
+	     { "a minute", .run = SEC(60), SHORT },
+	     { "a stall", SEC(1), ALARM, STALL(190), SHORT, .avg10 = 190, AT(MS(20)) });
+	PLAY(&defaults, { "a second's rest is one, too", SEC(1), ALARM, STALL(60), .avg10 = 60,
+			  TOLD(NEUTRAL, STALL), AT(MS(140)) });
 }
 
 PROMISE(an_alarm_vouches_for_its_own_kind_of_stall_only)
@@ -63,50 +56,47 @@ PROMISE(an_alarm_vouches_for_its_own_kind_of_stall_only)
 	struct policy_options o = defaults;
 
 	o.critical = (struct trigger){ PSI_FULL, MS(20), SEC(2) };
-	PLAY(&o, { "some rang, full grew long ago", HOUR, POLICY_ALARM, .stall = MS(90),
-		   .full = MS(50), .told = NEUTRAL, .reason = REASON_STALL, ANY });
+	PLAY(&o, { "some rang, full grew long ago", HOUR, ALARM, STALL(90), FULL(50),
+		   TOLD(NEUTRAL, STALL), ANY });
 	o.critical.kind = PSI_SOME;
-	PLAY(&o, { "some rang, critical is some too", HOUR, POLICY_ALARM, .stall = MS(90),
-		   .told = CRITICAL, .reason = REASON_STALL, ANY });
+	PLAY(&o, { "some rang, critical is some too", HOUR, ALARM, STALL(90), TOLD(CRITICAL, STALL),
+		   ANY });
 	o = defaults;
 	o.early = (struct trigger){ PSI_FULL, MS(200), SEC(2) };
-	PLAY(&o, { "full rang, low is some", HOUR, POLICY_ALARM, .stall = MS(900), .full = MS(210),
-		   .told = CRITICAL, .reason = REASON_STALL, ANY });
+	PLAY(&o, { "full rang, low is some", HOUR, ALARM, STALL(900), FULL(210),
+		   TOLD(CRITICAL, STALL), ANY });
 	o.critical.threshold_usec = MS(300);
-	PLAY(&o, { "full rang, low is some", HOUR, POLICY_ALARM, .stall = MS(900), .full = MS(210),
-		   .told = NEUTRAL, .reason = REASON_STALL, ANY });
+	PLAY(&o, { "full rang, low is some", HOUR, ALARM, STALL(900), FULL(210),
+		   TOLD(NEUTRAL, STALL), ANY });
 	o.low.kind = PSI_FULL;
-	PLAY(&o, { "full rang, low is full", HOUR, POLICY_ALARM, .stall = MS(900), .full = MS(210),
-		   .told = LOW, .reason = REASON_STALL, ANY });
+	PLAY(&o, { "full rang, low is full", HOUR, ALARM, STALL(900), FULL(210), TOLD(LOW, STALL),
+		   ANY });
 }
 
 PROMISE(old_slow_growth_is_not_taken_for_a_burst)
 {
+	PLAY(&defaults, { "half a minute of stall in an hour", HOUR, .stall = SEC(30), LISTEN },
+	     { "and memory.events rings", HOUR, EVENTS, .stall = SEC(30), ASKED, AT(MS(10)) });
 	PLAY(&defaults,
-	     { "half a minute of stall in an hour", HOUR, .stall = SEC(30), .listen = true },
-	     { "and memory.events rings", HOUR, POLICY_EVENTS, .stall = SEC(30), .asked = true,
-	       AT(MS(10)) });
+	     { "0.9 %, and it goes on: avg10 of an even stall proves no burst", SEC(10), STALL(90),
+	       .avg10 = 90, LISTEN },
+	     { "the next safety sample", SEC(10), STALL(90), .avg10 = 90, LISTEN },
+	     { "nor when memory.events rings", SEC(10), EVENTS, STALL(90), .avg10 = 90, ASKED,
+	       WITHIN(MS(10), MS(20)) });
+	PLAY(&defaults, { "1 % is over early, however one asks", SEC(10), STALL(100), .avg10 = 100,
+			  TOLD(NEUTRAL, STALL), AT(MS(500)) });
 	PLAY(&defaults,
-	     { "0.9 %, and it goes on: avg10 of an even stall proves no burst", SEC(10),
-	       .stall = MS(90), .avg10 = 90, .listen = true },
-	     { "the next safety sample", SEC(10), .stall = MS(90), .avg10 = 90, .listen = true },
-	     { "nor when memory.events rings", SEC(10), POLICY_EVENTS, .stall = MS(90), .avg10 = 90,
-	       .asked = true, WITHIN(MS(10), MS(20)) });
-	PLAY(&defaults, { "1 % is over early, however one asks", SEC(10), .stall = MS(100),
-			  .avg10 = 100, .told = NEUTRAL, .reason = REASON_STALL, AT(MS(500)) });
-	PLAY(&defaults, { "and 10 % over low", SEC(10), .stall = SEC(1), .told = LOW,
-			  .reason = REASON_STALL, AT(MS(250)) });
+	     { "and 10 % over low", SEC(10), .stall = SEC(1), TOLD(LOW, STALL), AT(MS(250)) });
 }
 
 PROMISE(empty_alarms_of_memory_events_back_off)
 {
-	static const struct row rings = { "memory.events rings", HOUR, POLICY_EVENTS, .asked = true,
-					  AT(MS(10)) };
+	static const struct row rings = { "memory.events rings", HOUR, EVENTS, ASKED, AT(MS(10)) };
 	static const struct row at_once = { "and again, as soon as it is listened to", MS(1),
-					    POLICY_EVENTS, .asked = true, AT(MS(10)) };
+					    EVENTS, ASKED, AT(MS(10)) };
 	static const struct row again = { "20 ms after", DUE, AT(MS(20)) };
 	static const struct row window = { "a window of samples", .run = MS(1980) };
-	static const struct row over = { "the end of the hold", DUE, .listen = true };
+	static const struct row over = { "the end of the hold", DUE, LISTEN };
 	struct script s;
 
 	begin(&s, &defaults);
@@ -130,12 +120,10 @@ PROMISE(empty_alarms_of_memory_events_back_off)
 	one_step(&s, &over);
 	/* anything told makes the next one a first one */
 	PLAY_ON(&s,
-		{ "a true one", HOUR, POLICY_EVENTS, .stall = SEC(9), .oom = 1, .told = CRITICAL,
-		  .reason = REASON_OOM, AT(MS(250)) },
-		{ "Neutral", .run = SEC(8), .told = NEUTRAL, .reason = REASON_CALM, .from = SEC(3),
-		  .to = SEC(8) },
-		{ "High", .run = SEC(20), .told = HIGH, .reason = REASON_CALM, .from = SEC(1),
-		  .to = SEC(12) });
+		{ "a true one", HOUR, EVENTS, .stall = SEC(9), .oom = 1, TOLD(CRITICAL, OOM),
+		  AT(MS(250)) },
+		{ "Neutral", .run = SEC(8), TOLD(NEUTRAL, CALM), BETWEEN(SEC(3), SEC(8)) },
+		{ "High", .run = SEC(20), TOLD(HIGH, CALM), BETWEEN(SEC(1), SEC(12)) });
 	one_step(&s, &rings);
 	follow(&s, &(struct row){ "a window of samples", .run = MS(1999) });
 	one_step(&s, &(struct row){ "empty, for the first time again", DUE, AT(MS(100)) });
@@ -143,38 +131,42 @@ PROMISE(empty_alarms_of_memory_events_back_off)
 
 PROMISE(memory_events_in_a_stalling_neutral_is_no_empty_alarm)
 {
-	PLAY(&defaults, TO_NEUTRAL, { "it was in the queue", MS(1), POLICY_EVENTS, AT(MS(500)) },
-	     { "no hold follows", MS(1), POLICY_SIGNAL, .signal = HIGH, .told = HIGH,
-	       .reason = REASON_SIGNAL, .listen = true });
+	PLAY(&defaults, TO_NEUTRAL, { "it was in the queue", MS(1), EVENTS, AT(MS(500)) },
+	     { "no hold follows", MS(1), SIGNAL, .signal = HIGH, TOLD(HIGH, SIGNAL), LISTEN });
 }
 
 PROMISE(the_end_of_a_hold_is_no_faster_than_the_pace)
 {
-	PLAY(&defaults, { "memory.events rings", HOUR, POLICY_EVENTS, .asked = true, AT(MS(10)) },
+	PLAY(&defaults, { "memory.events rings", HOUR, EVENTS, ASKED, AT(MS(10)) },
 	     { "a window of samples", .run = MS(1999) }, { "empty", DUE, AT(MS(100)) },
 	     { "a look for another reason, just before", MS(99), AT(MS(20)) },
-	     { "listening", DUE, .listen = true });
+	     { "listening", DUE, LISTEN });
 }
 
 PROMISE(an_alarm_at_the_end_of_a_probe_begins_another)
 {
 	struct policy_options o = defaults;
+	struct script s;
 
-	PLAY(&o, { "an alarm", HOUR, POLICY_ALARM, .asked = true, AT(MS(20)) },
-	     { "a second one in the middle does not prolong it", SEC(1), POLICY_ALARM,
-	       .asked = true, ANY },
-	     { "a third at the end", SEC(1), POLICY_ALARM, .asked = true, AT(MS(20)) },
+	begin(&s, &o);
+	PLAY_ON(&s, { "an alarm", HOUR, ALARM, ASKED, AT(MS(20)) },
+		{ "one in the middle does not prolong it", SEC(1), ALARM, ASKED, ANY },
+		{ "the rest of the window", .run = MS(999) });
+	assert_int_equal(s.verdict.deadline_usec, s.now + MS(1));
+	PLAY_ON(&s, { "empty", DUE, AT(MS(100)) });
+	PLAY(&o, { "an alarm", HOUR, ALARM, ASKED, AT(MS(20)) },
+	     { "a second one in the middle does not prolong it", SEC(1), ALARM, ASKED, ANY },
+	     { "a third at the end", SEC(1), ALARM, ASKED, AT(MS(20)) },
 	     { "is probed", DUE, AT(MS(40)) });
-	PLAY(&o, { "an alarm", HOUR, POLICY_ALARM, .asked = true, AT(MS(20)) },
-	     { "another at the end finds headroom short", SEC(2), POLICY_ALARM, .is_short = true,
-	       .asked = true, .told = NEUTRAL, .reason = REASON_HEADROOM, AT(MS(500)) },
-	     { "so it was not empty: no hold", MS(1), POLICY_SIGNAL, .signal = HIGH, .told = HIGH,
-	       .reason = REASON_SIGNAL, .listen = true });
+	PLAY(&o, { "an alarm", HOUR, ALARM, ASKED, AT(MS(20)) },
+	     { "another at the end finds headroom short", SEC(2), ALARM, SHORT, ASKED,
+	       TOLD(NEUTRAL, HEADROOM), AT(MS(500)) },
+	     { "so it was not empty: no hold", MS(1), SIGNAL, .signal = HIGH, TOLD(HIGH, SIGNAL),
+	       LISTEN });
 	o.headroom_percent = 0;
-	PLAY(&o, { "an alarm", HOUR, POLICY_ALARM, AT(MS(20)) },
-	     { "a second one in the middle does not prolong it", SEC(1), POLICY_ALARM, ANY },
-	     { "a third at the end", SEC(1), POLICY_ALARM, AT(MS(20)) },
-	     { "is probed", DUE, AT(MS(40)) });
+	PLAY(&o, { "an alarm", HOUR, ALARM, AT(MS(20)) },
+	     { "a second one in the middle does not prolong it", SEC(1), ALARM, ANY },
+	     { "a third at the end", SEC(1), ALARM, AT(MS(20)) }, { "is probed", DUE, AT(MS(40)) });
 }
 
 /* ---- out of memory --------------------------------------------------------------------------- */
@@ -183,44 +175,36 @@ PROMISE(an_oom_is_low_and_critical_without_any_stall)
 {
 	struct script s;
 
-	PLAY(&defaults,
-	     { "from High", HOUR, POLICY_EVENTS, .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
-	       AT(MS(250)) },
+	PLAY(&defaults, { "from High", HOUR, EVENTS, .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) },
 	     { "another is no news within rearm", SEC(1), .oom = 3, AT(MS(250)) },
 	     { "nor is the same count", SEC(1), AT(MS(250)) },
-	     { "after rearm it is", MS(6192), .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
-	       AT(MS(250)) },
-	     { "it ends like any Low", .run = SEC(5), .told = NEUTRAL, .reason = REASON_CALM,
-	       .from = SEC(4), .to = MS(4250) });
-	PLAY(&defaults, { "found by a safety sample", SEC(10), .oom = 1, .told = CRITICAL,
-			  .reason = REASON_OOM, AT(MS(250)) });
+	     { "after rearm it is", MS(6192), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) },
+	     { "it ends like any Low", .run = SEC(5), TOLD(NEUTRAL, CALM),
+	       BETWEEN(SEC(4), MS(4250)) });
+	PLAY(&defaults,
+	     { "found by a safety sample", SEC(10), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
 	PLAY(&defaults, TO_NEUTRAL,
-	     { "from Neutral", MS(500), .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
-	       AT(MS(250)) });
+	     { "from Neutral", MS(500), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
 	PLAY(&defaults, TO_LOW,
-	     { "from Low", MS(250), .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
-	       AT(MS(250)) });
+	     { "from Low", MS(250), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
 
 	/* what there was before is no news, nor is a count that went back */
 	begin(&s, &defaults);
 	s.sample.has_oom = false;
-	PLAY_ON(&s, { "memory.events can't be read", SEC(10), .oom = 5, .listen = true });
+	PLAY_ON(&s, { "memory.events can't be read", SEC(10), .oom = 5, LISTEN });
 	s.sample.has_oom = true;
-	PLAY_ON(&s, { "it can: the same oom as any", SEC(10), .told = CRITICAL,
-		      .reason = REASON_OOM, AT(MS(250)) });
+	PLAY_ON(&s, { "it can: the same oom as any", SEC(10), TOLD(CRITICAL, OOM), AT(MS(250)) });
 	begin(&s, &defaults);
 	s.sample.oom = 3;
-	PLAY_ON(&s, { "another cgroup of the name", SEC(10), .listen = true },
-		{ "and its first", SEC(10), .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
-		  AT(MS(250)) });
+	PLAY_ON(&s, { "another cgroup of the name", SEC(10), LISTEN },
+		{ "and its first", SEC(10), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
 	s = (struct script){ .now = START };
 	policy_init(&s.policy, &defaults);
-	PLAY_ON(&s, { "no memory.events yet", 0, .asked = true, .listen = true });
+	PLAY_ON(&s, { "no memory.events yet", 0, ASKED, LISTEN });
 	s.sample.has_oom = true;
 	s.sample.oom = 7;
-	PLAY_ON(&s, { "its first reading is a baseline", SEC(10), .listen = true },
-		{ "its second is news", SEC(10), .oom = 1, .told = CRITICAL, .reason = REASON_OOM,
-		  AT(MS(250)) });
+	PLAY_ON(&s, { "its first reading is a baseline", SEC(10), LISTEN },
+		{ "its second is news", SEC(10), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -230,54 +214,46 @@ PROMISE(a_source_without_psi_lives_on_signals)
 	struct script s = { .now = START, .blind = true };
 
 	policy_init(&s.policy, &defaults);
-	PLAY_ON(&s, { "the start", 0, .asked = true, .listen = true },
-		{ "a byte in the FIFO", HOUR, POLICY_SIGNAL, .signal = LOW, .told = LOW,
-		  .reason = REASON_SIGNAL, AT(SEC(4)) },
-		{ "another: no news, but it keeps Low", SEC(3), POLICY_SIGNAL, .signal = LOW,
+	PLAY_ON(&s, { "the start", 0, ASKED, LISTEN },
+		{ "a byte in the FIFO", HOUR, SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL),
 		  AT(SEC(4)) },
-		{ "and more", SEC(3), POLICY_SIGNAL, .signal = LOW, AT(SEC(4)) },
-		{ "after rearm it is repeated", MS(2192), POLICY_SIGNAL, .signal = LOW, .told = LOW,
-		  .reason = REASON_SIGNAL, AT(SEC(4)) },
-		{ "quiet", DUE, .told = NEUTRAL, .reason = REASON_CALM, AT(SEC(6)) },
-		{ "calm counts from the last signal", DUE, .asked = true, .told = HIGH,
-		  .reason = REASON_CALM, .listen = true },
-		{ "critical", HOUR, POLICY_SIGNAL, .signal = CRITICAL, .told = CRITICAL,
-		  .reason = REASON_SIGNAL, AT(SEC(4)) },
-		{ "Neutral by signal", SEC(1), POLICY_SIGNAL, .signal = NEUTRAL, .told = NEUTRAL,
-		  .reason = REASON_SIGNAL, AT(SEC(10)) },
-		{ "the same is no news, and keeps it", SEC(9), POLICY_SIGNAL, .signal = NEUTRAL,
+		{ "another: no news, but it keeps Low", SEC(3), SIGNAL, .signal = LOW, AT(SEC(4)) },
+		{ "and more", SEC(3), SIGNAL, .signal = LOW, AT(SEC(4)) },
+		{ "after rearm it is repeated", MS(2192), SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL),
+		  AT(SEC(4)) },
+		{ "quiet", DUE, TOLD(NEUTRAL, CALM), AT(SEC(6)) },
+		{ "calm counts from the last signal", DUE, ASKED, TOLD(HIGH, CALM), LISTEN },
+		{ "critical", HOUR, SIGNAL, .signal = CRITICAL, TOLD(CRITICAL, SIGNAL),
+		  AT(SEC(4)) },
+		{ "Neutral by signal", SEC(1), SIGNAL, .signal = NEUTRAL, TOLD(NEUTRAL, SIGNAL),
 		  AT(SEC(10)) },
-		{ "without headroom", DUE, .is_short = true, .asked = true, AT(SEC(1)),
-		  .listen = true },
-		{ "High by signal", DUE, POLICY_SIGNAL, .signal = HIGH, .told = HIGH,
-		  .reason = REASON_SIGNAL, .listen = true },
-		{ "the same is no news", SEC(1), POLICY_SIGNAL, .signal = HIGH, .listen = true },
-		{ "Low, then critical at once", SEC(1), POLICY_SIGNAL, .signal = LOW, .told = LOW,
-		  .reason = REASON_SIGNAL, AT(SEC(4)) },
-		{ "Low, then critical at once", 1, POLICY_SIGNAL, .signal = CRITICAL,
-		  .told = CRITICAL, .reason = REASON_SIGNAL, AT(SEC(4)) });
+		{ "the same is no news, and keeps it", SEC(9), SIGNAL, .signal = NEUTRAL,
+		  AT(SEC(10)) },
+		{ "without headroom", DUE, SHORT, ASKED, AT(SEC(1)), LISTEN },
+		{ "High by signal", DUE, SIGNAL, .signal = HIGH, TOLD(HIGH, SIGNAL), LISTEN },
+		{ "the same is no news", SEC(1), SIGNAL, .signal = HIGH, LISTEN },
+		{ "Low, then critical at once", SEC(1), SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL),
+		  AT(SEC(4)) },
+		{ "Low, then critical at once", 1, SIGNAL, .signal = CRITICAL,
+		  TOLD(CRITICAL, SIGNAL), AT(SEC(4)) });
 }
 
 PROMISE(simulated_levels_are_told_and_end_as_others)
 {
 	PLAY(&defaults,
-	     { "Low", HOUR, POLICY_SIGNAL, .signal = LOW, .by = REASON_SIMULATED, .told = LOW,
-	       .reason = REASON_SIMULATED, AT(MS(250)) },
-	     { "quiet", .run = SEC(5), .told = NEUTRAL, .reason = REASON_CALM, .from = SEC(4),
-	       .to = MS(4250) },
-	     { "calm", .run = SEC(12), .told = HIGH, .reason = REASON_CALM, .from = MS(5000),
-	       .to = MS(6000) });
+	     { "Low", HOUR, SIGNAL, .signal = LOW, .by = REASON_SIMULATED, TOLD(LOW, SIMULATED),
+	       AT(MS(250)) },
+	     { "quiet", .run = SEC(5), TOLD(NEUTRAL, CALM), BETWEEN(SEC(4), MS(4250)) },
+	     { "calm", .run = SEC(12), TOLD(HIGH, CALM), BETWEEN(MS(5000), MS(6000)) });
 	PLAY(&defaults,
-	     { "Neutral", HOUR, POLICY_SIGNAL, .signal = NEUTRAL, .by = REASON_SIMULATED,
-	       .told = NEUTRAL, .reason = REASON_SIMULATED, AT(MS(500)) },
-	     { "calm", .run = SEC(12), .told = HIGH, .reason = REASON_CALM, .from = SEC(10),
-	       .to = MS(10500) });
+	     { "Neutral", HOUR, SIGNAL, .signal = NEUTRAL, .by = REASON_SIMULATED,
+	       TOLD(NEUTRAL, SIMULATED), AT(MS(500)) },
+	     { "calm", .run = SEC(12), TOLD(HIGH, CALM), BETWEEN(SEC(10), MS(10500)) });
 	PLAY(&defaults, TO_LOW,
-	     { "High, and the stall of before is forgotten", MS(100), POLICY_SIGNAL, .signal = HIGH,
-	       .by = REASON_SIMULATED, .told = HIGH, .reason = REASON_SIMULATED, .listen = true },
-	     { "a sample after it is a baseline", MS(100), .stall = MS(500), .listen = true },
-	     { "a stall after that is not", MS(100), .stall = MS(20), .told = NEUTRAL,
-	       .reason = REASON_STALL, ANY });
+	     { "High, and the stall of before is forgotten", MS(100), SIGNAL, .signal = HIGH,
+	       .by = REASON_SIMULATED, TOLD(HIGH, SIMULATED), LISTEN },
+	     { "a sample after it is a baseline", MS(100), STALL(500), LISTEN },
+	     { "a stall after that is not", MS(100), STALL(20), TOLD(NEUTRAL, STALL), ANY });
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
@@ -293,10 +269,8 @@ PROMISE(another_source_begins_with_a_baseline)
 	PLAY_ON(&s,
 		{ "its totals and counts are no growth; the level stays", MS(250),
 		  .stall = SEC(100), .full = SEC(100), AT(MS(250)) },
-		{ "quiet", .run = SEC(4), .told = NEUTRAL, .reason = REASON_CALM, .from = MS(3750),
-		  .to = MS(3750) },
-		{ "growth is growth", MS(10), .stall = MS(10), .oom = 1, .told = CRITICAL,
-		  .reason = REASON_OOM, ANY });
+		{ "quiet", .run = SEC(4), TOLD(NEUTRAL, CALM), BETWEEN(MS(3750), MS(3750)) },
+		{ "growth is growth", MS(10), STALL(10), .oom = 1, TOLD(CRITICAL, OOM), ANY });
 }
 
 PROMISE(a_cgroup_of_the_same_name_begins_with_a_baseline)
@@ -306,15 +280,11 @@ PROMISE(a_cgroup_of_the_same_name_begins_with_a_baseline)
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_NEUTRAL);
 	s.sample.some_usec = s.sample.full_usec = 0;
-	PLAY_ON(&s,
-		{ "totals went back", MS(500), .stall = MS(400), .full = MS(300), AT(MS(500)) });
+	PLAY_ON(&s, { "totals went back", MS(500), STALL(400), FULL(300), AT(MS(500)) });
 	begin(&s, &defaults);
 	s.sample.some_usec = s.sample.full_usec = 0;
-	PLAY_ON(&s,
-		{ "so they did during a rest", HOUR, .stall = MS(400), .full = MS(300),
-		  .listen = true },
-		{ "growth since", MS(100), .stall = MS(20), .told = NEUTRAL, .reason = REASON_STALL,
-		  ANY });
+	PLAY_ON(&s, { "so they did during a rest", HOUR, STALL(400), FULL(300), LISTEN },
+		{ "growth since", MS(100), STALL(20), TOLD(NEUTRAL, STALL), ANY });
 }
 
 PROMISE(the_beginning_of_the_stall_is_told)
@@ -323,41 +293,33 @@ PROMISE(the_beginning_of_the_stall_is_told)
 	struct script s;
 
 	begin(&s, &defaults);
-	PLAY_ON(&s,
-		{ "a little, of which nobody takes notice", SEC(1), .stall = MS(5),
-		  .listen = true },
-		{ "another stall", MS(100), POLICY_ALARM, .stall = MS(30), .told = NEUTRAL,
-		  .reason = REASON_STALL, ANY });
+	PLAY_ON(&s, { "a little, of which nobody takes notice", SEC(1), STALL(5), LISTEN },
+		{ "another stall", MS(100), ALARM, STALL(30), TOLD(NEUTRAL, STALL), ANY });
 	assert_int_equal(s.verdict.since_usec, s.now);
 
 	begin(&s, &defaults);
-	PLAY_ON(&s, { "a little", SEC(1), POLICY_ALARM, .stall = MS(5), .asked = true, ANY });
+	PLAY_ON(&s, { "a little", SEC(1), ALARM, STALL(5), ASKED, ANY });
 	first = s.now;
-	PLAY_ON(&s,
-		{ "more", MS(20), .stall = MS(15), .told = NEUTRAL, .reason = REASON_STALL, ANY });
+	PLAY_ON(&s, { "more", MS(20), STALL(15), TOLD(NEUTRAL, STALL), ANY });
 	assert_int_equal(s.verdict.since_usec, first);
-	PLAY_ON(&s, { "low", MS(300), .stall = MS(200), .told = LOW, .reason = REASON_STALL, ANY });
+	PLAY_ON(&s, { "low", MS(300), STALL(200), TOLD(LOW, STALL), ANY });
 	assert_int_equal(s.verdict.since_usec, first);
-	PLAY_ON(&s,
-		{ "Neutral", .run = SEC(7), .told = NEUTRAL, .reason = REASON_CALM, .from = 0,
-		  .to = SEC(7) },
-		{ "idle", .run = SEC(60), .is_short = true },
-		{ "a new stall", MS(10), POLICY_ALARM, .stall = MS(20), .is_short = true, ANY });
+	PLAY_ON(&s, { "Neutral", .run = SEC(7), TOLD(NEUTRAL, CALM), BETWEEN(0, SEC(7)) },
+		{ "idle", .run = SEC(60), SHORT },
+		{ "a new stall", MS(10), ALARM, STALL(20), SHORT, ANY });
 	first = s.now;
-	PLAY_ON(&s, { "Low", MS(300), POLICY_ALARM, .stall = MS(200), .told = LOW,
-		      .reason = REASON_STALL, ANY });
+	PLAY_ON(&s, { "Low", MS(300), ALARM, STALL(200), TOLD(LOW, STALL), ANY });
 	assert_int_equal(s.verdict.since_usec, first);
 
 	begin(&s, &defaults);
-	PLAY_ON(&s, { "a little", SEC(1), POLICY_ALARM, .stall = MS(5), .asked = true, ANY },
+	PLAY_ON(&s, { "a little", SEC(1), ALARM, STALL(5), ASKED, ANY },
 		{ "the alarm was empty", .run = SEC(3) });
-	PLAY_ON(&s, { "another stall, in one go", HOUR, POLICY_ALARM, .stall = MS(30),
-		      .told = NEUTRAL, .reason = REASON_STALL, ANY });
+	PLAY_ON(&s,
+		{ "another stall, in one go", HOUR, ALARM, STALL(30), TOLD(NEUTRAL, STALL), ANY });
 	assert_int_equal(s.verdict.since_usec, s.now);
-	PLAY_ON(&s, { "High", .run = SEC(12), .told = HIGH, .reason = REASON_CALM, .from = 0,
-		      .to = SEC(12) });
+	PLAY_ON(&s, { "High", .run = SEC(12), TOLD(HIGH, CALM), BETWEEN(0, SEC(12)) });
 	assert_int_equal(s.policy.since_usec, 0);
-	PLAY_ON(&s, { "no stall at all", SEC(1), POLICY_ALARM, .is_short = true, .asked = true,
-		      .told = NEUTRAL, .reason = REASON_HEADROOM, ANY });
+	PLAY_ON(&s,
+		{ "no stall at all", SEC(1), ALARM, SHORT, ASKED, TOLD(NEUTRAL, HEADROOM), ANY });
 	assert_int_equal(s.verdict.since_usec, 0);
 }

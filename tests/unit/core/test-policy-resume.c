@@ -23,11 +23,11 @@ PROMISE(a_resumed_low_is_followed_by_neutral_and_high)
 
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step tells nothing", 0, AT(MS(250)) },
-		{ "two windows of low later", .run = MS(4500), .told = NEUTRAL,
-		  .reason = REASON_CALM, .from = SEC(4), .to = MS(4250) },
-		{ "ten seconds after it was resumed", .run = SEC(7), .told = HIGH,
-		  .reason = REASON_CALM, .from = MS(5500), .to = MS(6000) },
-		{ "rest", SEC(1), .listen = true });
+		{ "two windows of low later", .run = MS(4500), TOLD(NEUTRAL, CALM),
+		  BETWEEN(SEC(4), MS(4250)) },
+		{ "ten seconds after it was resumed", .run = SEC(7), TOLD(HIGH, CALM),
+		  BETWEEN(MS(5500), MS(6000)) },
+		{ "rest", SEC(1), LISTEN });
 }
 
 /* A tenth of the time is over half of low, however little of the window was seen. */
@@ -42,9 +42,9 @@ PROMISE(a_resumed_low_that_goes_on_does_not_end)
 	policy_resume(&s.policy, LEVEL_LOW, false, s.now);
 	policy_forget(&s.policy); /* as in a process that was just started */
 	PLAY_ON(&s, { "the baseline", 0, AT(MS(250)) },
-		{ "a sixteenth of the time", .run = SEC(4), .stall = MS(250) },
-		{ "a fiftieth of it", .run = SEC(4), .stall = MS(80), .told = NEUTRAL,
-		  .reason = REASON_CALM, .from = MS(500), .to = SEC(2) });
+		{ "a sixteenth of the time", .run = SEC(4), STALL(250) },
+		{ "a fiftieth of it", .run = SEC(4), STALL(80), TOLD(NEUTRAL, CALM),
+		  BETWEEN(MS(500), SEC(2)) });
 }
 
 /* A process that was just started knows of no sample before. */
@@ -72,8 +72,8 @@ PROMISE(rearm_runs_from_where_it_was_resumed)
 
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
-		{ "a fifth of the time", .run = (8192 * USEC_PER_MSEC) - 1, .stall = MS(1640) },
-		{ "rearm", DUE, .stall = 1, .told = LOW, .reason = REASON_REPEAT, AT(MS(250)) });
+		{ "a fifth of the time", .run = (8192 * USEC_PER_MSEC) - 1, STALL(1640) },
+		{ "rearm", DUE, .stall = 1, TOLD(LOW, REPEAT), AT(MS(250)) });
 }
 
 PROMISE(only_a_turn_to_critical_is_told_at_once)
@@ -82,13 +82,12 @@ PROMISE(only_a_turn_to_critical_is_told_at_once)
 
 	begin_with(&s, LEVEL_LOW, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
-		{ "whole tasks stall", MS(200), .stall = MS(100), .full = MS(100), .told = CRITICAL,
-		  .reason = REASON_STALL, WITHIN(MS(20), MS(250)) });
+		{ "whole tasks stall", MS(200), STALL(100), FULL(100), TOLD(CRITICAL, STALL),
+		  WITHIN(MS(20), MS(250)) });
 
 	begin_with(&s, LEVEL_LOW, true);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(250)) },
-		{ "critical, as was told", MS(200), .stall = MS(100), .full = MS(100),
-		  AT(MS(250)) });
+		{ "critical, as was told", MS(200), STALL(100), FULL(100), AT(MS(250)) });
 }
 
 PROMISE(a_resumed_neutral_becomes_low_or_high)
@@ -97,13 +96,11 @@ PROMISE(a_resumed_neutral_becomes_low_or_high)
 
 	begin_with(&s, LEVEL_NEUTRAL, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(500)) },
-		{ "over low", MS(500), .stall = MS(200), .told = LOW, .reason = REASON_STALL,
-		  AT(MS(250)) });
+		{ "over low", MS(500), STALL(200), TOLD(LOW, STALL), AT(MS(250)) });
 
 	begin_with(&s, LEVEL_NEUTRAL, false);
 	PLAY_ON(&s, { "the first step", 0, AT(MS(500)) },
-		{ "ten seconds", .run = SEC(11), .told = HIGH, .reason = REASON_CALM,
-		  .from = SEC(10), .to = MS(10500) });
+		{ "ten seconds", .run = SEC(11), TOLD(HIGH, CALM), BETWEEN(SEC(10), MS(10500)) });
 }
 
 PROMISE(a_resumed_high_rests_whatever_was_before)
@@ -113,10 +110,9 @@ PROMISE(a_resumed_high_rests_whatever_was_before)
 	begin(&s, &defaults);
 	PLAY_ON(&s, TO_LOW);
 	policy_resume(&s.policy, LEVEL_HIGH, false, s.now);
-	PLAY_ON(&s, { "what is in the windows is forgotten", 0, .listen = true },
-		{ "nor is it found later", MS(500), .stall = MS(19), .listen = true },
-		{ "what comes is not", MS(500), .stall = MS(1), .told = NEUTRAL,
-		  .reason = REASON_STALL, AT(MS(500)) });
+	PLAY_ON(&s, { "what is in the windows is forgotten", 0, LISTEN },
+		{ "nor is it found later", MS(500), STALL(19), LISTEN },
+		{ "what comes is not", MS(500), STALL(1), TOLD(NEUTRAL, STALL), AT(MS(500)) });
 }
 
 /* ... by which it may become Low itself soon. */
@@ -125,9 +121,8 @@ PROMISE(a_worse_level_keeps_what_was_measured)
 	struct script s;
 
 	begin(&s, &defaults);
-	PLAY_ON(&s, { "180 ms", SEC(1), POLICY_ALARM, .stall = MS(180), .told = NEUTRAL,
-		      .reason = REASON_STALL, WITHIN(MS(20), MS(100)) });
+	PLAY_ON(&s, { "180 ms", SEC(1), ALARM, STALL(180), TOLD(NEUTRAL, STALL),
+		      WITHIN(MS(20), MS(100)) });
 	policy_resume(&s.policy, LEVEL_NEUTRAL, false, s.now);
-	PLAY_ON(&s, { "and 20 ms", MS(20), .stall = MS(20), .told = LOW, .reason = REASON_STALL,
-		      AT(MS(250)) });
+	PLAY_ON(&s, { "and 20 ms", MS(20), STALL(20), TOLD(LOW, STALL), AT(MS(250)) });
 }

@@ -12,6 +12,7 @@
  * PSIBRIDGE_SEED=n walks another way. The seed is printed.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "../unit.h"
 #include "policy-judge.h"
@@ -252,99 +253,50 @@ static void one_step(struct world *w, struct policy *p, struct judge *j, struct 
 }
 
 static const struct {
-	const char *what;
+	const char *what, *early, *low, *critical;
+	uint64_t rearm, quiet, calm;
+	unsigned headroom;
 	bool blind;
-	struct policy_options options;
 } sets[] = {
-	{ "the defaults",
-	  false,
-	  { { PSI_SOME, MS(20), SEC(2) },
-	    { PSI_SOME, MS(200), SEC(2) },
-	    { PSI_FULL, MS(100), SEC(2) },
-	    (8192 * USEC_PER_MSEC),
-	    0,
-	    SEC(10),
-	    25 } },
-	{ "no headroom",
-	  false,
-	  { { PSI_SOME, MS(20), SEC(2) },
-	    { PSI_SOME, MS(200), SEC(2) },
-	    { PSI_FULL, MS(100), SEC(2) },
-	    (8192 * USEC_PER_MSEC),
-	    0,
-	    SEC(10),
-	    0 } },
-	{ "shortest windows",
-	  false,
-	  { { PSI_SOME, MS(1), MS(100) },
-	    { PSI_SOME, MS(10), MS(100) },
-	    { PSI_FULL, MS(5), MS(100) },
-	    SEC(1),
-	    0,
-	    SEC(1),
-	    25 } },
-	{ "longest windows",
-	  false,
-	  { { PSI_SOME, MS(100), SEC(10) },
-	    { PSI_SOME, SEC(1), SEC(10) },
-	    { PSI_FULL, MS(500), SEC(10) },
-	    SEC(20),
-	    0,
-	    SEC(10),
-	    25 } },
-	{ "long early, short low",
-	  false,
-	  { { PSI_SOME, MS(100), SEC(10) },
-	    { PSI_SOME, MS(10), MS(100) },
-	    { PSI_FULL, MS(100), SEC(2) },
-	    SEC(8),
-	    SEC(1),
-	    SEC(5),
-	    10 } },
-	{ "short early, long low",
-	  false,
-	  { { PSI_SOME, MS(2), MS(100) },
-	    { PSI_SOME, SEC(1), SEC(10) },
-	    { PSI_FULL, MS(50), MS(500) },
-	    SEC(8),
-	    SEC(1),
-	    SEC(5),
-	    10 } },
-	{ "the smallest thresholds, everything at once",
-	  false,
-	  { { PSI_SOME, 1, SEC(1) }, { PSI_SOME, 1, SEC(1) }, { PSI_FULL, 1, SEC(1) }, 1, 1, 1, 1 } },
-	{ "the greatest thresholds",
-	  false,
-	  { { PSI_SOME, SEC(1), SEC(1) },
-	    { PSI_SOME, SEC(1), SEC(1) },
-	    { PSI_FULL, SEC(1), SEC(1) },
-	    SEC(8),
-	    SEC(1),
-	    SEC(3),
-	    99 } },
-	{ "full early, some critical, upside down",
-	  false,
-	  { { PSI_FULL, MS(300), SEC(2) },
-	    { PSI_FULL, MS(200), SEC(1) },
-	    { PSI_SOME, MS(250), MS(750) },
-	    MS(100),
-	    MS(100),
-	    SEC(1),
-	    25 } },
-	{ "a source without PSI",
-	  true,
-	  { { PSI_SOME, MS(20), SEC(2) },
-	    { PSI_SOME, MS(200), SEC(2) },
-	    { PSI_FULL, MS(100), SEC(2) },
-	    (8192 * USEC_PER_MSEC),
-	    0,
-	    SEC(10),
-	    25 } },
+	{ "the defaults", "some 20ms/2s", "some 200ms/2s", "full 100ms/2s", MS(8192), 0, SEC(10),
+	  25, false },
+	{ "no headroom", "some 20ms/2s", "some 200ms/2s", "full 100ms/2s", MS(8192), 0, SEC(10), 0,
+	  false },
+	{ "shortest windows", "some 1ms/100ms", "some 10ms/100ms", "full 5ms/100ms", SEC(1), 0,
+	  SEC(1), 25, false },
+	{ "longest windows", "some 100ms/10s", "some 1s/10s", "full 500ms/10s", SEC(20), 0, SEC(10),
+	  25, false },
+	{ "long early, short low", "some 100ms/10s", "some 10ms/100ms", "full 100ms/2s", SEC(8),
+	  SEC(1), SEC(5), 10, false },
+	{ "short early, long low", "some 2ms/100ms", "some 1s/10s", "full 50ms/500ms", SEC(8),
+	  SEC(1), SEC(5), 10, false },
+	{ "the smallest thresholds, everything at once", "some 1us/1s", "some 1us/1s",
+	  "full 1us/1s", 1, 1, 1, 1, false },
+	{ "the greatest thresholds", "some 1s/1s", "some 1s/1s", "full 1s/1s", SEC(8), SEC(1),
+	  SEC(3), 99, false },
+	{ "full early, some critical, upside down", "full 300ms/2s", "full 200ms/1s",
+	  "some 250ms/750ms", MS(100), MS(100), SEC(1), 25, false },
+	{ "a source without PSI", "some 20ms/2s", "some 200ms/2s", "full 100ms/2s", MS(8192), 0,
+	  SEC(10), 25, true },
 };
+
+static struct policy_options options_of(size_t set)
+{
+	struct policy_options o = { .rearm_usec = sets[set].rearm,
+				    .quiet_usec = sets[set].quiet,
+				    .calm_usec = sets[set].calm,
+				    .headroom_percent = sets[set].headroom };
+
+	trigger_parse(sets[set].early, strlen(sets[set].early), &o.early, NULL);
+	trigger_parse(sets[set].low, strlen(sets[set].low), &o.low, NULL);
+	trigger_parse(sets[set].critical, strlen(sets[set].critical), &o.critical, NULL);
+	return o;
+}
 
 static void walk(size_t set, uint64_t steps)
 {
 	static struct judge judge; /* too big for a stack */
+	const struct policy_options options = options_of(set);
 	struct judge *j = &judge;
 	struct world w = { .now = SEC(3600),
 			   .some = SEC(70),
@@ -357,7 +309,7 @@ static void walk(size_t set, uint64_t steps)
 	struct policy_verdict v;
 	struct policy p;
 
-	judge = (struct judge){ .options = &sets[set].options, .level = LEVEL_HIGH };
+	judge = (struct judge){ .options = &options, .level = LEVEL_HIGH };
 	j->quiet = j->options->quiet_usec ? j->options->quiet_usec
 					  : 2 * j->options->low.window_usec;
 	j->early.trigger = &j->options->early;

@@ -58,60 +58,6 @@ PROMISE(the_path_is_found_wherever_its_line_stands)
 	}
 }
 
-PROMISE(what_is_no_path_of_ours_is_told_apart_and_nothing_is_written)
-{
-	static const struct {
-		const char *text, *controller;
-		int r;
-	} table[] = {
-		{ "", NULL, -ENOENT },
-		{ "4:memory:/a\n", NULL, -ENOENT },
-		{ HYBRID, "mem", -ENOENT },
-		{ HYBRID, "memoryx", -ENOENT },
-		{ HYBRID, "cpu,cpuacct", -ENOENT },
-		{ HYBRID, "systemd", -ENOENT },
-		{ HYBRID, "", -ENOENT },
-		{ "0::/../../a/../b\n", NULL, -EBADMSG },
-		{ "0::/../\n", NULL, -EBADMSG },
-		{ "0::/..//a\n", NULL, -EBADMSG },
-		{ "0::/a (deleted)\n", NULL, -ENODEV },
-		{ "0::/../a (deleted)\n", NULL, -ENODEV },
-		{ "0::\n", NULL, -EBADMSG },
-		{ "0::a\n", NULL, -EBADMSG },
-		{ "0:://a\n", NULL, -EBADMSG },
-		{ "0::/a/\n", NULL, -EBADMSG },
-		{ "0::/a//b\n", NULL, -EBADMSG },
-		{ "0::/a/./b\n", NULL, -EBADMSG },
-		{ "0::/a/../b\n", NULL, -EBADMSG },
-		{ "0::/a/..\n", NULL, -EBADMSG },
-		{ "0::/.\n", NULL, -EBADMSG },
-		{ "0:/a\n", NULL, -EBADMSG },
-		{ "::/a\n", NULL, -EBADMSG },
-		{ "x::/a\n", NULL, -EBADMSG },
-		{ "0 ::/a\n", NULL, -EBADMSG },
-		{ "99999999999999999999::/a\n", NULL, -EBADMSG },
-		{ "\n0::/a\n", NULL, -EBADMSG },
-		{ "hello\n0::/a\n", NULL, -EBADMSG },
-		/* cut off */
-		{ "0::/a", NULL, -EBADMSG },
-		{ "4:memory:/a\n0::/system.sl", NULL, -EBADMSG },
-		{ "0", NULL, -EBADMSG },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		const char *text = table[i].text, *controller = table[i].controller;
-		char buf[CGPATH_MAX] = "before";
-		int r = controller ? proc_cgroup_v1(text, strlen(text), controller, buf)
-				   : proc_cgroup_v2(text, strlen(text), buf);
-
-		if (r != table[i].r)
-			fail_msg("\"%s\" gave %d", text, r);
-		assert_string_equal(buf, "before");
-	}
-	assert_int_equal(proc_cgroup_v2("0::/a\0b\n", 8, (char[CGPATH_MAX]){ 0 }), -EBADMSG);
-	assert_int_equal(proc_cgroup_v2(NULL, 0, (char[CGPATH_MAX]){ 0 }), -ENOENT);
-}
-
 PROMISE(a_path_fills_the_buffer_and_no_more)
 {
 	static char text[CGPATH_MAX + 16];
@@ -240,52 +186,6 @@ PROMISE(a_path_is_called_differently_under_each_mount)
 		    strcmp(buf, table[i].below ? table[i].below : "before") != 0)
 			fail_msg("%s under %s is %s", table[i].path, table[i].root, buf);
 	}
-}
-
-PROMISE(what_is_no_mount_of_ours_is_told_apart_and_nothing_is_written)
-{
-	static const struct {
-		const char *text, *controller;
-	} table[] = {
-		{ "", NULL },
-		{ SYS ROOT V1, NULL },
-		{ SYS ROOT UNIFIED, "memory" },
-		{ V1, "mem" },
-		{ V1, "cpu,cpuacct" },
-		{ V1, "systemd" },
-		{ "1 2 0:3 / /cg rw memory - cgroup memory rw\n", "memory" },
-		/* not of the shape of a line */
-		{ "1 2 0:3 / /cg rw shared:1 cgroup2 none rw\n", NULL },
-		{ "1 2 0:3 / /cg - cgroup2 none rw\n", NULL },
-		{ "1 2 0:3 / /cg rw - cgroup2\n", NULL },
-		{ "1 2 0:3 / /cg rw - cgroup2x none rw\n", NULL },
-		{ "1 2 0:3 / /cg rw - cgroup22 none rw\n", NULL },
-		/* of its shape, and wrong inside */
-		{ AT("/", "/\\"), NULL },
-		{ AT("/", "/\\04"), NULL },
-		{ AT("/", "/\\048"), NULL },
-		{ AT("/", "/\\084"), NULL },
-		{ AT("/", "/\\400"), NULL },
-		{ AT("/", "/\\x20"), NULL },
-		{ AT("/", "/a\\000b"), NULL },
-		{ AT("/\\9", "/cg"), NULL },
-		{ AT("", "/cg"), NULL },
-		{ AT("cg", "/cg"), NULL },
-		{ AT("/", "cg"), NULL },
-		{ "x 2 0:3 / /cg rw - cgroup2 none rw\n", NULL },
-		{ "-1 2 0:3 / /cg rw - cgroup2 none rw\n", NULL },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		static struct cgmount m, before;
-
-		memset(&m, 0x5a, sizeof(m));
-		before = m;
-		if (find(table[i].text, table[i].controller, &m) != 0)
-			fail_msg("found: %s", table[i].text);
-		assert_memory_equal(&m, &before, sizeof(m));
-	}
-	assert_false(mountinfo_line(NULL, 0, NULL, NULL));
 }
 
 PROMISE(a_mount_point_fills_the_buffer_and_no_more)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../unit.h"
+#include "random.h"
 #include "core/psi.h"
 
 #define SOME "some avg10=1.23 avg60=0.05 avg300=100.00 total=123456789\n"
@@ -67,51 +68,6 @@ PROMISE(what_later_kernels_append_is_skipped)
 	assert_int_equal(psi.some.total_usec, 7);
 }
 
-PROMISE(what_is_no_pressure_file_is_refused_and_nothing_is_written)
-{
-	static const char *const texts[] = {
-		"",
-		"\n",
-		"hello\n",
-		SOME,
-		FULL,
-		FULL SOME,
-		SOME SOME,
-		" " SOME FULL,
-		"\n" SOME FULL,
-		SOME "\n" FULL,
-		"Some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some  avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=0.00 avg300=0.00 avg60=0.00 total=0\n" FULL,
-		"some avg10=0.00 avg60=0.00 total=0\n" FULL,
-		"some avg10=0 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=0.0 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=0.000 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=0,00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=-1.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=0.00 avg60=0.00 avg300=0.00 total=\n" FULL,
-		"some avg10=0.00 avg60=0.00 avg300=0.00 total=-1\n" FULL,
-		"some avg10=0.00 avg60=0.00 avg300=0.00 total=0x1\n" FULL,
-		"some avg10=0.00 avg60=0.00 avg300=0.00\n" FULL,
-		/* one more than fits */
-		"some avg10=42949672.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=18446744073709551616.00 avg60=0.00 avg300=0.00 total=0\n" FULL,
-		"some avg10=0.00 avg60=0.00 avg300=0.00 total=18446744073709551616\n" FULL,
-		"some avg10=0.00 avg60=0.00 avg300=0.00 total=99999999999999999999\n" FULL,
-	};
-	struct psi psi, before;
-
-	memset(&psi, 0x5a, sizeof(psi));
-	before = psi;
-	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
-		if (parse(texts[i], &psi) != -EBADMSG)
-			fail_msg("accepted: %s", texts[i]);
-		assert_memory_equal(&psi, &before, sizeof(psi));
-	}
-	assert_int_equal(psi_parse(NULL, 0, &psi), -EBADMSG);
-}
-
 /* total=123456789 cut to total=1234 would look like a counter that ran backwards. */
 PROMISE(a_text_cut_off_anywhere_is_refused)
 {
@@ -138,18 +94,6 @@ static size_t print_line(char *buf, size_t size, const char *kind, const struct 
 		buf, size, "%s avg10=%u.%02u avg60=%u.%02u avg300=%u.%02u total=%" PRIu64 "\n",
 		kind, l->avg10_centi / 100, l->avg10_centi % 100, l->avg60_centi / 100,
 		l->avg60_centi % 100, l->avg300_centi / 100, l->avg300_centi % 100, l->total_usec);
-}
-
-static uint64_t random_state = 1;
-
-/* splitmix64: the same numbers in every run */
-static uint64_t random_u64(void)
-{
-	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
 }
 
 static struct psi_line random_line(void)

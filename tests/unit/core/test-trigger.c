@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../unit.h"
+#include "random.h"
 #include "core/trigger.h"
 
 PROMISE(both_notations_are_understood)
@@ -62,86 +63,6 @@ PROMISE(one_newline_or_nul_may_follow_but_not_two)
 	assert_int_equal(t.window_usec, 200000);
 }
 
-PROMISE(what_is_wrong_is_said_in_words)
-{
-#define KIND "it begins with neither some nor full"
-#define LOWER "some and full are written in lower case"
-#define NOTATION                                                        \
-	"it is neither THRESHOLD/WINDOW with units, such as 200ms/2s, " \
-	"nor two numbers in microseconds"
-#define SHORT "the window is shorter than 100 ms"
-#define LONG "the window is longer than 10 s"
-#define ZERO "the threshold is 0"
-#define EXCEEDS "the threshold is longer than the window"
-#define DIGIT "it does not begin with a digit"
-#define UNIT "the unit is none of us, ms, s, min and h"
-	static const struct {
-		const char *text, *why;
-	} table[] = {
-		{ "", "it is empty" },
-		{ "\n", "it is empty" },
-		{ " ", KIND },
-		{ "200ms/2s", KIND },
-		{ "none 200ms/2s", KIND },
-		{ "som 200ms/2s", KIND },
-		{ "someone 200ms/2s", KIND },
-		{ " some 200ms/2s", KIND },
-		{ "Some 200ms/2s", LOWER },
-		{ "FULL 200000 2000000", LOWER },
-		{ "some", "threshold and window are missing" },
-		{ "full ", "threshold and window are missing" },
-		{ "some\n", "threshold and window are missing" },
-		{ "some 200000", "the window is missing" },
-		{ "some 200000 ", "the window is missing" },
-		{ "some 200ms", NOTATION },
-		{ "some 200ms 2s", NOTATION },
-		{ "some -1 2000000", NOTATION },
-		{ "some 0x10 2000000", NOTATION },
-		{ "some 200000 2s", "something follows the two numbers" },
-		{ "some 200000 2000000 ", "something follows the two numbers" },
-		{ "some 200000 2000000 1", "something follows the two numbers" },
-		{ "some 200000 window", "the window is no number in microseconds" },
-		{ "some 200000 -2000000", "the window is no number in microseconds" },
-		{ "some 200000/2s", "the unit is missing (us, ms, s, min or h)" },
-		{ "some 200ms/2000000", "the unit is missing (us, ms, s, min or h)" },
-		{ "some /2s", DIGIT },
-		{ "some 200ms/", DIGIT },
-		{ "some 200ms/ 2s", DIGIT },
-		{ "some 200ms /2s", UNIT },
-		{ "some 200ms/2s/2s", UNIT },
-		{ "some 200ms/2s ", UNIT },
-		{ "some 0.5us/2s", "it is not a whole number of microseconds" },
-		{ "some 1ms/99ms", SHORT },
-		{ "some 1 99999", SHORT },
-		{ "some 0 0", SHORT },
-		{ "some 1ms/10.000001s", LONG },
-		{ "some 1 10000001", LONG },
-		{ "some 1 18446744073709551616", LONG },
-		{ "some 1us/99999999999999999999h", LONG },
-		{ "some 0/2s", ZERO },
-		{ "some 0 2000000", ZERO },
-		{ "some 2.000001s/2s", EXCEEDS },
-		{ "some 2000001 2000000", EXCEEDS },
-		{ "some 18446744073709551616 2000000", EXCEEDS },
-		{ "some 99999999999999999999h/2s", EXCEEDS },
-	};
-	struct trigger t, before;
-
-	memset(&t, 0x5a, sizeof(t));
-	before = t;
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		size_t n = strlen(table[i].text);
-		const char *why = "";
-		int r = trigger_parse(table[i].text, n, &t, &why);
-
-		if (r != -EINVAL || strcmp(why, table[i].why) != 0)
-			fail_msg("\"%s\" gave %d, %s", table[i].text, r, why);
-		assert_memory_equal(&t, &before, sizeof(t));
-		assert_int_equal(trigger_parse(table[i].text, n, &t, NULL), -EINVAL);
-	}
-	assert_int_equal(trigger_parse(NULL, 0, &t, NULL), -EINVAL);
-}
-
 PROMISE(it_is_written_in_either_notation)
 {
 	static const struct {
@@ -167,23 +88,6 @@ PROMISE(it_is_written_in_either_notation)
 				 strlen(table[i].kernel));
 		assert_string_equal(buf, table[i].kernel);
 	}
-}
-
-static uint64_t random_state = 3;
-
-/* splitmix64: the same numbers in every run */
-static uint64_t random_u64(void)
-{
-	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
-static uint64_t random_between(uint64_t low, uint64_t high)
-{
-	return low + random_u64() % (high - low + 1);
 }
 
 static struct trigger random_trigger(void)
