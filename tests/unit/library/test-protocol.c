@@ -69,7 +69,7 @@ PROMISE(the_protocols_variables_are_followed_in_all_their_forms)
 	psb_bridge_unref(bridge);
 }
 
-static bool has_heard(const struct ear *ear, enum psb_available level)
+static bool was_told(const struct ear *ear, enum psb_available level)
 {
 	for (int i = 0; i < HEARD_MAX; i++)
 		if (ear->heard[i].available == level)
@@ -105,7 +105,7 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	assert_int_equal(write(fd, "\1", 1), 1);
 	/* our own cgroup may have been, or be, short of memory really */
-	AWAIT(&ear, has_heard(&ear, PSB_LOW));
+	AWAIT(&ear, was_told(&ear, PSB_LOW));
 	close(fd);
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
