@@ -76,7 +76,7 @@ hosting_tests = \
 	tests/unit/hosting/test-hosting-register \
 	tests/unit/hosting/test-hostmem
 if HAVE_CXX
-hosting_cxx_tests = tests/unit/hosting/test-hosting-cxx tests/unit/hosting/test-hosting-windows
+hosting_cxx_tests = tests/unit/hosting/test-hosting-windows
 endif
 runtimes_tests = tests/unit/runtimes/test-hook tests/unit/runtimes/test-hook-life
 # Each is a program: it has a library, or a daemon, of its own.
@@ -306,11 +306,10 @@ tests_unit_library_tests_LDADD = $(library_layers) -ldl
 
 # A manager over a watch that a test moves.
 fake_watch = tests/unit/hosting/fake-watch.c tests/unit/hosting/fake-watch.h tests/unit/hosting/hosting-runtime.h
-hosting_objects = src/library/hosting.lo src/library/hresult.lo src/library/hostmalloc.lo \
-	src/library/hostmem.lo
+hosting_objects = src/library/hosting.lo src/library/hostmem.lo
 tests_unit_hosting_tests_SOURCES = $(unit_main) $(hosting_tests:=.c) $(fake_watch)
 tests_unit_hosting_tests_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
-tests_unit_hosting_tests_cxx_SOURCES = $(unit_main) tests/unit/hosting/test-hosting-cxx.cc tests/unit/hosting/test-hosting-windows.cc $(fake_watch)
+tests_unit_hosting_tests_cxx_SOURCES = $(unit_main) tests/unit/hosting/test-hosting-windows.cc $(fake_watch)
 tests_unit_hosting_tests_cxx_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
 
 tests_unit_runtimes_tests_SOURCES = $(unit_main) $(runtimes_tests:=.c) tests/unit/runtimes/hook-stage.h

@@ -26,8 +26,8 @@
  * A host that was written for Windows compiles: SIZE_T, LPVOID, BOOL, LONG, STDMETHODIMP and its
  * family, __stdcall, and == of GUIDs in C++ are here.
  *
- * Names that other headers define too: macros are left alone where they exist, and a program's own
- * == of GUIDs goes before ours. If mscoree.h (as MIDL generates it) was included before, its
+ * Names that other headers define too: macros are left alone where they exist (MEM_ and PAGE_ as families), and a
+ * program's own == of GUIDs goes before ours. If mscoree.h (as MIDL generates it) was included before, its
  * interfaces, enumerations and types are used. If another header has HRESULT, DWORD, ULONG, GUID,
  * IID, REFIID and MEMORY_BASIC_INFORMATION, define PSB_HOSTING_TYPES_DEFINED before this one; if it
  * has SIZE_T, LPVOID, BOOL and LONG, and they are other types, PSB_HOSTING_NAMES_DEFINED.
@@ -197,63 +197,29 @@ template <int Ours = 0> inline bool operator!=(const GUID &a, const GUID &b)
 
 #ifndef MEM_COMMIT
 #define MEM_COMMIT 0x00001000u
-#endif
-#ifndef MEM_RESERVE
 #define MEM_RESERVE 0x00002000u
-#endif
-#ifndef MEM_DECOMMIT
 #define MEM_DECOMMIT 0x00004000u
-#endif
-#ifndef MEM_RELEASE
 #define MEM_RELEASE 0x00008000u
-#endif
-#ifndef MEM_FREE
 #define MEM_FREE 0x00010000u
-#endif
-#ifndef MEM_PRIVATE
 #define MEM_PRIVATE 0x00020000u
-#endif
-#ifndef MEM_MAPPED
 #define MEM_MAPPED 0x00040000u
-#endif
-#ifndef MEM_RESET
-#define MEM_RESET 0x00080000u /* refused */
-#endif
-#ifndef MEM_TOP_DOWN
+#define MEM_RESET 0x00080000u	 /* refused */
 #define MEM_TOP_DOWN 0x00100000u /* makes no difference */
 #endif
 
 #ifndef PAGE_NOACCESS
 #define PAGE_NOACCESS 0x01u
-#endif
-#ifndef PAGE_READONLY
 #define PAGE_READONLY 0x02u
-#endif
-#ifndef PAGE_READWRITE
 #define PAGE_READWRITE 0x04u
-#endif
-#ifndef PAGE_WRITECOPY
 #define PAGE_WRITECOPY 0x08u /* of file views: refused */
-#endif
-#ifndef PAGE_EXECUTE
 #define PAGE_EXECUTE 0x10u
-#endif
-#ifndef PAGE_EXECUTE_READ
 #define PAGE_EXECUTE_READ 0x20u
-#endif
-#ifndef PAGE_EXECUTE_READWRITE
 #define PAGE_EXECUTE_READWRITE 0x40u
-#endif
-#ifndef PAGE_EXECUTE_WRITECOPY
 #define PAGE_EXECUTE_WRITECOPY 0x80u /* refused */
 #endif
 #ifndef PAGE_GUARD
-#define PAGE_GUARD 0x100u /* refused: Linux has no page that raises an exception once */
-#endif
-#ifndef PAGE_NOCACHE
-#define PAGE_NOCACHE 0x200u /* refused */
-#endif
-#ifndef PAGE_WRITECOMBINE
+#define PAGE_GUARD 0x100u	 /* refused: Linux has no page that raises an exception once */
+#define PAGE_NOCACHE 0x200u	 /* refused */
 #define PAGE_WRITECOMBINE 0x400u /* refused */
 #endif
 
@@ -262,25 +228,24 @@ template <int Ours = 0> inline bool operator!=(const GUID &a, const GUID &b)
 /* Each source file that uses an IID gets its own copy: nothing to link, nothing to clash. */
 #define PSB_IID static const IID __attribute__((unused))
 
-#if !(defined(__cplusplus) && !defined(CINTERFACE))
-/* The first three slots of every table, and the functions that call them. */
-#define PSB_UNKNOWN_SLOTS(type)                                                \
-	HRESULT (*QueryInterface)(type * This, REFIID riid, void **ppvObject); \
-	ULONG (*AddRef)(type * This);                                          \
-	ULONG (*Release)(type * This)
-#define PSB_UNKNOWN_CALLS(type)                                                                \
-	static inline HRESULT type##_QueryInterface(type *This, REFIID riid, void **ppvObject) \
-	{                                                                                      \
-		return This->lpVtbl->QueryInterface(This, riid, ppvObject);                    \
-	}                                                                                      \
-	static inline ULONG type##_AddRef(type *This)                                          \
-	{                                                                                      \
-		return This->lpVtbl->AddRef(This);                                             \
-	}                                                                                      \
-	static inline ULONG type##_Release(type *This)                                         \
-	{                                                                                      \
-		return This->lpVtbl->Release(This);                                            \
-	}
+/*
+ * An interface is declared once for both languages: in C++ an abstract class, in C a table of functions that get the object
+ * as their first argument, This. The first three slots of every table are those of IUnknown.
+ */
+/* clang-format off */
+#if defined(__cplusplus) && !defined(CINTERFACE)
+#define PSB_INTERFACE(type) struct type : public IUnknown {
+#define PSB_SLOT(type, method, ...) virtual HRESULT method(__VA_ARGS__) = 0;
+#define PSB_END(type) protected: ~type() = default; };
+#else
+#define PSB_INTERFACE(type)                                                     \
+	typedef struct type { const struct type##Vtbl *lpVtbl; } type;          \
+	typedef struct type##Vtbl {                                             \
+		HRESULT (*QueryInterface)(type *This, REFIID riid, void **ppv); \
+		ULONG (*AddRef)(type *This);                                    \
+		ULONG (*Release)(type *This);
+#define PSB_SLOT(type, method, ...) HRESULT (*method)(type *This, __VA_ARGS__);
+#define PSB_END(type) } type##Vtbl;
 #endif
 
 #if !defined(__IUnknown_INTERFACE_DEFINED__) && !defined(__mscoree_h__)
@@ -293,19 +258,12 @@ struct IUnknown {
 	virtual HRESULT QueryInterface(REFIID riid, void **ppvObject) = 0;
 	virtual ULONG AddRef() = 0;
 	virtual ULONG Release() = 0;
-
-      protected:
+protected:
 	~IUnknown() = default;
 };
 #else
-typedef struct IUnknown IUnknown;
-typedef struct IUnknownVtbl {
-	PSB_UNKNOWN_SLOTS(IUnknown);
-} IUnknownVtbl;
-struct IUnknown {
-	const IUnknownVtbl *lpVtbl;
-};
-PSB_UNKNOWN_CALLS(IUnknown)
+PSB_INTERFACE(IUnknown)
+PSB_END(IUnknown)
 #endif
 #endif /* __IUnknown_INTERFACE_DEFINED__ */
 
@@ -341,198 +299,96 @@ PSB_IID IID_IHostControl = {
 	0x02CA073C, 0x7079, 0x4860, { 0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91 }
 };
 
-#if defined(__cplusplus) && !defined(CINTERFACE)
-
 /** Implemented by the runtime, called by the manager. Must not block: hand over, and return. */
-struct ICLRMemoryNotificationCallback : public IUnknown {
-	virtual HRESULT OnMemoryNotification(EMemoryAvailable eMemoryAvailable) = 0;
-
-      protected:
-	~ICLRMemoryNotificationCallback() = default;
-};
+PSB_INTERFACE(ICLRMemoryNotificationCallback)
+PSB_SLOT(ICLRMemoryNotificationCallback, OnMemoryNotification, EMemoryAvailable eMemoryAvailable)
+PSB_END(ICLRMemoryNotificationCallback)
 
 /** A heap. */
-struct IHostMalloc : public IUnknown {
-	virtual HRESULT Alloc(size_t cbSize, EMemoryCriticalLevel eCriticalLevel, void **ppMem) = 0;
-	virtual HRESULT DebugAlloc(size_t cbSize, EMemoryCriticalLevel eCriticalLevel,
-				   char *pszFileName, int iLineNo, void **ppMem) = 0;
-	virtual HRESULT Free(void *pMem) = 0;
-
-      protected:
-	~IHostMalloc() = default;
-};
+PSB_INTERFACE(IHostMalloc)
+PSB_SLOT(IHostMalloc, Alloc, size_t cbSize, EMemoryCriticalLevel eCriticalLevel, void **ppMem)
+PSB_SLOT(IHostMalloc, DebugAlloc, size_t cbSize, EMemoryCriticalLevel eCriticalLevel,
+	 char *pszFileName, int iLineNo, void **ppMem)
+PSB_SLOT(IHostMalloc, Free, void *pMem)
+PSB_END(IHostMalloc)
 
 /** What a runtime asks its host for where memory is concerned. */
-struct IHostMemoryManager : public IUnknown {
-	virtual HRESULT CreateMalloc(DWORD dwMallocType, IHostMalloc **ppMalloc) = 0;
-	virtual HRESULT VirtualAlloc(void *pAddress, size_t dwSize, DWORD flAllocationType,
-				     DWORD flProtect, EMemoryCriticalLevel eCriticalLevel,
-				     void **ppMem) = 0;
-	virtual HRESULT VirtualFree(void *lpAddress, size_t dwSize, DWORD dwFreeType) = 0;
-	virtual HRESULT VirtualQuery(void *lpAddress, void *lpBuffer, size_t dwLength,
-				     size_t *pResult) = 0;
-	virtual HRESULT VirtualProtect(void *lpAddress, size_t dwSize, DWORD flNewProtect,
-				       DWORD *pflOldProtect) = 0;
-	virtual HRESULT GetMemoryLoad(DWORD *pMemoryLoad, size_t *pAvailableBytes) = 0;
-	virtual HRESULT
-	RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback *pCallback) = 0;
-	virtual HRESULT NeedsVirtualAddressSpace(void *startAddress, size_t size) = 0;
-	virtual HRESULT AcquiredVirtualAddressSpace(void *startAddress, size_t size) = 0;
-	virtual HRESULT ReleasedVirtualAddressSpace(void *startAddress) = 0;
-
-      protected:
-	~IHostMemoryManager() = default;
-};
+PSB_INTERFACE(IHostMemoryManager)
+PSB_SLOT(IHostMemoryManager, CreateMalloc, DWORD dwMallocType, IHostMalloc **ppMalloc)
+PSB_SLOT(IHostMemoryManager, VirtualAlloc, void *pAddress, size_t dwSize, DWORD flAllocationType,
+	 DWORD flProtect, EMemoryCriticalLevel eCriticalLevel, void **ppMem)
+PSB_SLOT(IHostMemoryManager, VirtualFree, void *lpAddress, size_t dwSize, DWORD dwFreeType)
+PSB_SLOT(IHostMemoryManager, VirtualQuery, void *lpAddress, void *lpBuffer, size_t dwLength,
+	 size_t *pResult)
+PSB_SLOT(IHostMemoryManager, VirtualProtect, void *lpAddress, size_t dwSize, DWORD flNewProtect,
+	 DWORD *pflOldProtect)
+PSB_SLOT(IHostMemoryManager, GetMemoryLoad, DWORD *pMemoryLoad, size_t *pAvailableBytes)
+PSB_SLOT(IHostMemoryManager, RegisterMemoryNotificationCallback,
+	 ICLRMemoryNotificationCallback *pCallback)
+PSB_SLOT(IHostMemoryManager, NeedsVirtualAddressSpace, void *startAddress, size_t size)
+PSB_SLOT(IHostMemoryManager, AcquiredVirtualAddressSpace, void *startAddress, size_t size)
+PSB_SLOT(IHostMemoryManager, ReleasedVirtualAddressSpace, void *startAddress)
+PSB_END(IHostMemoryManager)
 
 /** Where a runtime asks for the managers a host has. */
-struct IHostControl : public IUnknown {
-	virtual HRESULT GetHostManager(REFIID riid, void **ppObject) = 0;
-	virtual HRESULT SetAppDomainManager(DWORD dwAppDomainID,
-					    IUnknown *pUnkAppDomainManager) = 0;
+PSB_INTERFACE(IHostControl)
+PSB_SLOT(IHostControl, GetHostManager, REFIID riid, void **ppObject)
+PSB_SLOT(IHostControl, SetAppDomainManager, DWORD dwAppDomainID, IUnknown *pUnkAppDomainManager)
+PSB_END(IHostControl)
 
-      protected:
-	~IHostControl() = default;
-};
+#if !(defined(__cplusplus) && !defined(CINTERFACE))
+/* Calls of methods in C, named as MIDL names them. */
+#define PSB_CALL(This, method, ...) ((This)->lpVtbl->method(This, __VA_ARGS__))
 
-#else /* C */
+#ifndef IUnknown_QueryInterface
+#define IUnknown_QueryInterface(This, ...) PSB_CALL(This, QueryInterface, __VA_ARGS__)
+#define IUnknown_AddRef(This) ((This)->lpVtbl->AddRef(This))
+#define IUnknown_Release(This) ((This)->lpVtbl->Release(This))
+#endif
 
-/* clang-format would split the tables. */
-/* clang-format off */
+#define ICLRMemoryNotificationCallback_QueryInterface IUnknown_QueryInterface
+#define ICLRMemoryNotificationCallback_AddRef IUnknown_AddRef
+#define ICLRMemoryNotificationCallback_Release IUnknown_Release
+#define ICLRMemoryNotificationCallback_OnMemoryNotification(This, available) \
+	PSB_CALL(This, OnMemoryNotification, available)
 
-/** Implemented by the runtime, called by the manager. Must not block: hand over, and return. */
-typedef struct ICLRMemoryNotificationCallback ICLRMemoryNotificationCallback;
-typedef struct ICLRMemoryNotificationCallbackVtbl {
-	PSB_UNKNOWN_SLOTS(ICLRMemoryNotificationCallback);
-	HRESULT (*OnMemoryNotification)(ICLRMemoryNotificationCallback *This,
-					EMemoryAvailable eMemoryAvailable);
-} ICLRMemoryNotificationCallbackVtbl;
-struct ICLRMemoryNotificationCallback {
-	const ICLRMemoryNotificationCallbackVtbl *lpVtbl;
-};
+#define IHostMalloc_QueryInterface IUnknown_QueryInterface
+#define IHostMalloc_AddRef IUnknown_AddRef
+#define IHostMalloc_Release IUnknown_Release
+#define IHostMalloc_Alloc(This, ...) PSB_CALL(This, Alloc, __VA_ARGS__)
+#define IHostMalloc_DebugAlloc(This, ...) PSB_CALL(This, DebugAlloc, __VA_ARGS__)
+#define IHostMalloc_Free(This, mem) PSB_CALL(This, Free, mem)
 
-/** A heap. */
-typedef struct IHostMalloc IHostMalloc;
-typedef struct IHostMallocVtbl {
-	PSB_UNKNOWN_SLOTS(IHostMalloc);
-	HRESULT (*Alloc)(IHostMalloc *This, size_t cbSize, EMemoryCriticalLevel eCriticalLevel,
-			 void **ppMem);
-	HRESULT (*DebugAlloc)(IHostMalloc *This, size_t cbSize,
-			      EMemoryCriticalLevel eCriticalLevel, char *pszFileName, int iLineNo,
-			      void **ppMem);
-	HRESULT (*Free)(IHostMalloc *This, void *pMem);
-} IHostMallocVtbl;
-struct IHostMalloc {
-	const IHostMallocVtbl *lpVtbl;
-};
+#define IHostMemoryManager_QueryInterface IUnknown_QueryInterface
+#define IHostMemoryManager_AddRef IUnknown_AddRef
+#define IHostMemoryManager_Release IUnknown_Release
+#define IHostMemoryManager_CreateMalloc(This, ...) PSB_CALL(This, CreateMalloc, __VA_ARGS__)
+#define IHostMemoryManager_VirtualAlloc(This, ...) PSB_CALL(This, VirtualAlloc, __VA_ARGS__)
+#define IHostMemoryManager_VirtualFree(This, ...) PSB_CALL(This, VirtualFree, __VA_ARGS__)
+#define IHostMemoryManager_VirtualQuery(This, ...) PSB_CALL(This, VirtualQuery, __VA_ARGS__)
+#define IHostMemoryManager_VirtualProtect(This, ...) PSB_CALL(This, VirtualProtect, __VA_ARGS__)
+#define IHostMemoryManager_GetMemoryLoad(This, ...) PSB_CALL(This, GetMemoryLoad, __VA_ARGS__)
+#define IHostMemoryManager_RegisterMemoryNotificationCallback(This, callback) \
+	PSB_CALL(This, RegisterMemoryNotificationCallback, callback)
+#define IHostMemoryManager_NeedsVirtualAddressSpace(This, ...) \
+	PSB_CALL(This, NeedsVirtualAddressSpace, __VA_ARGS__)
+#define IHostMemoryManager_AcquiredVirtualAddressSpace(This, ...) \
+	PSB_CALL(This, AcquiredVirtualAddressSpace, __VA_ARGS__)
+#define IHostMemoryManager_ReleasedVirtualAddressSpace(This, start) \
+	PSB_CALL(This, ReleasedVirtualAddressSpace, start)
 
-/** What a runtime asks its host for where memory is concerned. */
-typedef struct IHostMemoryManager IHostMemoryManager;
-typedef struct IHostMemoryManagerVtbl {
-	PSB_UNKNOWN_SLOTS(IHostMemoryManager);
-	HRESULT (*CreateMalloc)(IHostMemoryManager *This, DWORD dwMallocType,
-				IHostMalloc **ppMalloc);
-	HRESULT (*VirtualAlloc)(IHostMemoryManager *This, void *pAddress, size_t dwSize,
-				DWORD flAllocationType, DWORD flProtect,
-				EMemoryCriticalLevel eCriticalLevel, void **ppMem);
-	HRESULT (*VirtualFree)(IHostMemoryManager *This, void *lpAddress, size_t dwSize,
-			       DWORD dwFreeType);
-	HRESULT (*VirtualQuery)(IHostMemoryManager *This, void *lpAddress, void *lpBuffer,
-				size_t dwLength, size_t *pResult);
-	HRESULT (*VirtualProtect)(IHostMemoryManager *This, void *lpAddress, size_t dwSize,
-				  DWORD flNewProtect, DWORD *pflOldProtect);
-	HRESULT (*GetMemoryLoad)(IHostMemoryManager *This, DWORD *pMemoryLoad,
-				 size_t *pAvailableBytes);
-	HRESULT (*RegisterMemoryNotificationCallback)(IHostMemoryManager *This,
-						      ICLRMemoryNotificationCallback *pCallback);
-	HRESULT (*NeedsVirtualAddressSpace)(IHostMemoryManager *This, void *startAddress,
-					    size_t size);
-	HRESULT (*AcquiredVirtualAddressSpace)(IHostMemoryManager *This, void *startAddress,
-					       size_t size);
-	HRESULT (*ReleasedVirtualAddressSpace)(IHostMemoryManager *This, void *startAddress);
-} IHostMemoryManagerVtbl;
-struct IHostMemoryManager {
-	const IHostMemoryManagerVtbl *lpVtbl;
-};
-
-/** Where a runtime asks for the managers a host has. */
-typedef struct IHostControl IHostControl;
-typedef struct IHostControlVtbl {
-	PSB_UNKNOWN_SLOTS(IHostControl);
-	HRESULT (*GetHostManager)(IHostControl *This, REFIID riid, void **ppObject);
-	HRESULT (*SetAppDomainManager)(IHostControl *This, DWORD dwAppDomainID,
-				       IUnknown *pUnkAppDomainManager);
-} IHostControlVtbl;
-struct IHostControl {
-	const IHostControlVtbl *lpVtbl;
-};
-
-/* clang-format on */
-
-PSB_UNKNOWN_CALLS(ICLRMemoryNotificationCallback)
-PSB_UNKNOWN_CALLS(IHostMalloc)
-PSB_UNKNOWN_CALLS(IHostMemoryManager)
-PSB_UNKNOWN_CALLS(IHostControl)
-
-/* clang-format off */
-#define PSB_CALL(type, method, parameters, arguments) \
-	static inline HRESULT type##_##method parameters  \
-	{                                                 \
-		return This->lpVtbl->method arguments;    \
-	}
-
-PSB_CALL(ICLRMemoryNotificationCallback, OnMemoryNotification,
-	 (ICLRMemoryNotificationCallback *This, EMemoryAvailable eMemoryAvailable),
-	 (This, eMemoryAvailable))
-PSB_CALL(IHostMalloc, Alloc,
-	 (IHostMalloc *This, size_t cbSize, EMemoryCriticalLevel eCriticalLevel, void **ppMem),
-	 (This, cbSize, eCriticalLevel, ppMem))
-PSB_CALL(IHostMalloc, DebugAlloc,
-	 (IHostMalloc *This, size_t cbSize, EMemoryCriticalLevel eCriticalLevel, char *pszFileName,
-	  int iLineNo, void **ppMem),
-	 (This, cbSize, eCriticalLevel, pszFileName, iLineNo, ppMem))
-PSB_CALL(IHostMalloc, Free, (IHostMalloc *This, void *pMem), (This, pMem))
-PSB_CALL(IHostMemoryManager, CreateMalloc,
-	 (IHostMemoryManager *This, DWORD dwMallocType, IHostMalloc **ppMalloc),
-	 (This, dwMallocType, ppMalloc))
-PSB_CALL(IHostMemoryManager, VirtualAlloc,
-	 (IHostMemoryManager *This, void *pAddress, size_t dwSize, DWORD flAllocationType,
-	  DWORD flProtect, EMemoryCriticalLevel eCriticalLevel, void **ppMem),
-	 (This, pAddress, dwSize, flAllocationType, flProtect, eCriticalLevel, ppMem))
-PSB_CALL(IHostMemoryManager, VirtualFree,
-	 (IHostMemoryManager *This, void *lpAddress, size_t dwSize, DWORD dwFreeType),
-	 (This, lpAddress, dwSize, dwFreeType))
-PSB_CALL(IHostMemoryManager, VirtualQuery,
-	 (IHostMemoryManager *This, void *lpAddress, void *lpBuffer, size_t dwLength,
-	  size_t *pResult),
-	 (This, lpAddress, lpBuffer, dwLength, pResult))
-PSB_CALL(IHostMemoryManager, VirtualProtect,
-	 (IHostMemoryManager *This, void *lpAddress, size_t dwSize, DWORD flNewProtect,
-	  DWORD *pflOldProtect),
-	 (This, lpAddress, dwSize, flNewProtect, pflOldProtect))
-PSB_CALL(IHostMemoryManager, GetMemoryLoad,
-	 (IHostMemoryManager *This, DWORD *pMemoryLoad, size_t *pAvailableBytes),
-	 (This, pMemoryLoad, pAvailableBytes))
-PSB_CALL(IHostMemoryManager, RegisterMemoryNotificationCallback,
-	 (IHostMemoryManager *This, ICLRMemoryNotificationCallback *pCallback), (This, pCallback))
-PSB_CALL(IHostMemoryManager, NeedsVirtualAddressSpace,
-	 (IHostMemoryManager *This, void *startAddress, size_t size), (This, startAddress, size))
-PSB_CALL(IHostMemoryManager, AcquiredVirtualAddressSpace,
-	 (IHostMemoryManager *This, void *startAddress, size_t size), (This, startAddress, size))
-PSB_CALL(IHostMemoryManager, ReleasedVirtualAddressSpace,
-	 (IHostMemoryManager *This, void *startAddress), (This, startAddress))
-PSB_CALL(IHostControl, GetHostManager, (IHostControl *This, REFIID riid, void **ppObject),
-	 (This, riid, ppObject))
-PSB_CALL(IHostControl, SetAppDomainManager,
-	 (IHostControl *This, DWORD dwAppDomainID, IUnknown *pUnkAppDomainManager),
-	 (This, dwAppDomainID, pUnkAppDomainManager))
-/* clang-format on */
-
-#endif /* C */
+#define IHostControl_QueryInterface IUnknown_QueryInterface
+#define IHostControl_AddRef IUnknown_AddRef
+#define IHostControl_Release IUnknown_Release
+#define IHostControl_GetHostManager(This, ...) PSB_CALL(This, GetHostManager, __VA_ARGS__)
+#define IHostControl_SetAppDomainManager(This, ...) PSB_CALL(This, SetAppDomainManager, __VA_ARGS__)
+#endif
 #endif /* __mscoree_h__ */
+/* clang-format on */
 
-#undef PSB_UNKNOWN_SLOTS
-#undef PSB_UNKNOWN_CALLS
-#undef PSB_CALL
+#undef PSB_INTERFACE
+#undef PSB_SLOT
+#undef PSB_END
 #undef PSB_IID
 
 /* ---- psibridge's side ---------------------------------------------------------------------- */

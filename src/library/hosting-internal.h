@@ -1,35 +1,59 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hosting-internal.h - what the objects of the hosting ABI share, and a hook for the tests of hosting.c
+ * hosting-internal.h - what the two halves of an IHostMemoryManager share
+ *
+ * hosting.c is the object: its life, what is registered and told. hostmem.c is its memory slots and heaps, which know of the
+ * object only what is here.
  */
 #pragma once
 
-#include <string.h>
+#include <pthread.h>
+#include <sys/types.h>
 
 #include "core/util.h"
 #include "psibridge/hosting.h"
 
+/* What all managers of a process share; never freed. A forked child makes another: these locks may never open there. */
+struct domain {
+	pid_t pid;
+	pthread_mutex_t lock;	     /* of registrations */
+	pthread_mutex_t memory_lock; /* of: */
+	struct region *regions;	     /* what is reserved */
+};
+
+/* What CreateMalloc() hands out, two in each manager: to the outside an object of its own, with the manager's references. */
+struct heap {
+	IHostMalloc interface; /* first: the object's address */
+	IHostMemoryManager *owner;
+	bool executable;
+};
+
+struct hostmem {
+	IHostMemoryManager interface; /* first: the manager's address */
+	struct domain *domain;
+	struct heap heap, executable_heap;
+};
+
+bool is_forked(const IHostMemoryManager *manager);
+
+/* QueryInterface() of an object with the one interface `own`. */
+HRESULT hosting_query(void *object, const IID *own, REFIID riid, void **ret);
+
 /* The HRESULT for 0 and more (S_OK) or a negative errno: E_UNEXPECTED where none fits. */
 HRESULT hresult_from_errno(int error);
 
-/* QueryInterface() of an object with the one interface `own`, but for the reference. */
-static inline HRESULT hosting_query(void *object, const IID *own, REFIID riid, void **ret)
-{
-	if (!riid || !ret)
-		return E_POINTER;
-	if (memcmp(riid, &IID_IUnknown, sizeof(*riid)) != 0 &&
-	    memcmp(riid, own, sizeof(*riid)) != 0) {
-		*ret = NULL;
-		return E_NOINTERFACE;
-	}
-	*ret = object;
-	return S_OK;
-}
+/* Of a manager whose domain is set. */
+void hostmem_init(struct hostmem *mem);
 
-static inline bool is_critical_level(EMemoryCriticalLevel level)
-{
-	return (int)level >= eTaskCritical && (int)level <= eProcessCritical;
-}
+/* The slots: psibridge-hosting(3). */
+HRESULT hostmem_create_malloc(IHostMemoryManager *This, DWORD type, IHostMalloc **ret);
+HRESULT hostmem_alloc(IHostMemoryManager *This, void *address, size_t size, DWORD type,
+		      DWORD protect, EMemoryCriticalLevel level, void **ret);
+HRESULT hostmem_free(IHostMemoryManager *This, void *address, size_t size, DWORD type);
+HRESULT hostmem_query(IHostMemoryManager *This, void *address, void *buffer, size_t length,
+		      size_t *ret_length);
+HRESULT hostmem_protect(IHostMemoryManager *This, void *address, size_t size, DWORD protect,
+			DWORD *ret_old);
 
 /* How long Register and the last Release wait for a call that is running, unless a test says else. */
 #define HOSTING_PATIENCE_USEC (10 * USEC_PER_SEC)

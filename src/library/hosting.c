@@ -33,8 +33,7 @@
  * Deadlocks: a thread that is inside a call (`inside`) and waits for another call to end
  * is an edge between slots, `waits_for`. An edge that would close a circle is refused
  * (HOST_E_DEADLOCK); circles may pass through several managers, so there is one lock for all of
- * them. It belongs to the process that made it: after a fork it may be locked for ever, so a child
- * makes another.
+ * them.
  *
  * Lifetime: `refs` counts references of the outside world; with the last one the manager ends its
  * slot. `holds` counts that, and each slot; with the last hold memory and watch are given up. So a
@@ -53,31 +52,20 @@
 #include <unistd.h>
 
 #include "library/hosting-internal.h"
-#include "library/hostmalloc.h"
-#include "library/hostmem.h"
 
 _Static_assert((int)PSB_LOW == (int)eMemoryAvailableLow, "the levels have the same numbers");
 _Static_assert((int)PSB_NEUTRAL == (int)eMemoryAvailableNeutral,
 	       "the levels have the same numbers");
 _Static_assert((int)PSB_HIGH == (int)eMemoryAvailableHigh, "the levels have the same numbers");
 
-/* One for each process that makes managers; never freed. */
-struct domain {
-	pid_t pid;
-	pthread_mutex_t lock;
-	struct hostmem mem;
-};
-
 struct manager {
-	IHostMemoryManager interface; /* first: the object's address */
+	struct hostmem mem; /* first: the object's address */
 	_Atomic uint32_t refs;
 	_Atomic uint32_t holds;
-	struct domain *domain;
 	psb_watch *watch;
-	struct heap heap, executable_heap;
 	uint64_t patience_usec;
 
-	/* under domain->lock */
+	/* under the domain's lock */
 	struct slot *current;
 	enum psb_available told; /* last, to any callback; 0: nothing yet */
 };
@@ -88,7 +76,7 @@ struct slot {
 	psb_registration *registration;
 	pthread_cond_t left; /* a call is over */
 
-	/* under domain->lock */
+	/* under the domain's lock */
 	bool running, detached, waited;
 	struct slot *outer;	/* the call around this one, on the same thread */
 	struct slot *waits_for; /* what the thread of this call waits for */
@@ -99,17 +87,11 @@ static __thread struct slot *inside;
 
 static _Atomic(struct domain *) the_domain;
 
-/* Is this a forked child of the process that made it? Its locks may never open again. */
-static bool is_forked(const struct domain *domain)
-{
-	return getpid() != domain->pid;
-}
-
 static int domain_get(struct domain **ret)
 {
 	struct domain *old = atomic_load(&the_domain), *domain;
 
-	if (old && !is_forked(old)) {
+	if (old && old->pid == getpid()) {
 		*ret = old;
 		return 0;
 	}
@@ -118,10 +100,8 @@ static int domain_get(struct domain **ret)
 		return -ENOMEM;
 	domain->pid = getpid();
 	pthread_mutex_init(&domain->lock, NULL);
-	pthread_mutex_init(&domain->mem.lock, NULL);
+	pthread_mutex_init(&domain->memory_lock, NULL);
 	if (!atomic_compare_exchange_strong(&the_domain, &old, domain)) {
-		pthread_mutex_destroy(&domain->lock);
-		pthread_mutex_destroy(&domain->mem.lock);
 		free(domain);
 		domain = old;
 	}
@@ -130,11 +110,6 @@ static int domain_get(struct domain **ret)
 }
 
 /* ---- lifetime ------------------------------------------------------------------------------ */
-
-static struct manager *manager_of(IHostMemoryManager *interface)
-{
-	return CONTAINER_OF(interface, struct manager, interface);
-}
 
 static void manager_unhold(struct manager *manager)
 {
@@ -198,7 +173,7 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 {
 	struct slot *slot = userdata;
 	struct manager *manager = slot->manager;
-	struct domain *domain = manager->domain;
+	struct domain *domain = manager->mem.domain;
 	ICLRMemoryNotificationCallback *callback;
 	enum psb_available told_before;
 	HRESULT result;
@@ -276,7 +251,7 @@ static int slot_wait(struct slot *slot)
 		s->waits_for = slot;
 	slot->waited = true;
 	while (slot->running && r == 0)
-		r = pthread_cond_timedwait(&slot->left, &manager->domain->lock, &until);
+		r = pthread_cond_timedwait(&slot->left, &manager->mem.domain->lock, &until);
 	slot->waited = false;
 	for (struct slot *s = inside; s; s = s->outer)
 		s->waits_for = NULL;
@@ -300,7 +275,7 @@ static int manager_replace(struct manager *manager, struct slot *next)
 			r = slot_wait(old);
 		running = old->running;
 	}
-	pthread_mutex_unlock(&manager->domain->lock);
+	pthread_mutex_unlock(&manager->mem.domain->lock);
 
 	if (!old || running) /* its call ends and frees it */
 		return r;
@@ -311,14 +286,13 @@ static int manager_replace(struct manager *manager, struct slot *next)
 	return 0;
 }
 
-static HRESULT manager_register(IHostMemoryManager *interface,
-				ICLRMemoryNotificationCallback *callback)
+static HRESULT manager_register(IHostMemoryManager *This, ICLRMemoryNotificationCallback *callback)
 {
-	struct manager *manager = manager_of(interface);
+	struct manager *manager = (struct manager *)This;
 	struct slot *next = NULL;
 	int r;
 
-	if (is_forked(manager->domain))
+	if (is_forked(This))
 		return HOST_E_CLRNOTAVAILABLE;
 	if (callback) {
 		r = slot_new(manager, callback, &next);
@@ -326,14 +300,14 @@ static HRESULT manager_register(IHostMemoryManager *interface,
 			return hresult_from_errno(r);
 	}
 
-	pthread_mutex_lock(&manager->domain->lock);
+	pthread_mutex_lock(&manager->mem.domain->lock);
 	if (next) {
 		if (manager->told == 0)
 			manager->told = psb_watch_available(manager->watch, NULL);
 		r = psb_watch_add_callback(manager->watch, slot_notified, next, PSB_TELL_PRESENT,
 					   &next->registration);
 		if (r < 0) {
-			pthread_mutex_unlock(&manager->domain->lock);
+			pthread_mutex_unlock(&manager->mem.domain->lock);
 			slot_free(next);
 			return hresult_from_errno(r);
 		}
@@ -343,35 +317,31 @@ static HRESULT manager_register(IHostMemoryManager *interface,
 
 /* ---- IUnknown ------------------------------------------------------------------------------ */
 
-static HRESULT manager_query_interface(IHostMemoryManager *interface, REFIID riid, void **ret)
+static HRESULT manager_query_interface(IHostMemoryManager *This, REFIID riid, void **ret)
 {
-	HRESULT result = hosting_query(interface, &IID_IHostMemoryManager, riid, ret);
-
-	if (result == S_OK)
-		IHostMemoryManager_AddRef(interface);
-	return result;
+	return hosting_query(This, &IID_IHostMemoryManager, riid, ret);
 }
 
-static ULONG manager_add_ref(IHostMemoryManager *interface)
+static ULONG manager_add_ref(IHostMemoryManager *This)
 {
-	return atomic_fetch_add(&manager_of(interface)->refs, 1) + 1;
+	return atomic_fetch_add(&((struct manager *)This)->refs, 1) + 1;
 }
 
-static ULONG manager_release(IHostMemoryManager *interface)
+static ULONG manager_release(IHostMemoryManager *This)
 {
-	struct manager *manager = manager_of(interface);
+	struct manager *manager = (struct manager *)This;
 	ULONG left = atomic_fetch_sub(&manager->refs, 1) - 1;
 
 	if (left > 0)
 		return left;
-	if (is_forked(manager->domain)) {
+	if (is_forked(This)) {
 		/* No thread is left that could be in a call, and the lock may be locked for ever. */
 		if (manager->current) {
 			free(manager->current);
 			atomic_fetch_sub(&manager->holds, 1);
 		}
 	} else {
-		pthread_mutex_lock(&manager->domain->lock);
+		pthread_mutex_lock(&manager->mem.domain->lock);
 		(void)manager_replace(manager, NULL);
 	}
 	manager_unhold(manager);
@@ -380,91 +350,16 @@ static ULONG manager_release(IHostMemoryManager *interface)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-static HRESULT manager_create_malloc(IHostMemoryManager *interface, DWORD type, IHostMalloc **ret)
-{
-	struct manager *manager = manager_of(interface);
-
-	if (!ret)
-		return E_POINTER;
-	*ret = NULL;
-	if (is_forked(manager->domain))
-		return HOST_E_CLRNOTAVAILABLE;
-	if (type & ~(DWORD)(MALLOC_THREADSAFE | MALLOC_EXECUTABLE))
-		return E_INVALIDARG;
-	IHostMemoryManager_AddRef(interface);
-	*ret = type & MALLOC_EXECUTABLE ? &manager->executable_heap.interface : &manager->heap.interface;
-	return S_OK;
-}
-
-static HRESULT manager_virtual_alloc(IHostMemoryManager *interface, void *address, size_t size,
-				     DWORD type, DWORD protect, EMemoryCriticalLevel level,
-				     void **ret)
-{
-	struct domain *domain = manager_of(interface)->domain;
-
-	if (!ret)
-		return E_POINTER;
-	*ret = NULL;
-	if (is_forked(domain))
-		return HOST_E_CLRNOTAVAILABLE;
-	if (!is_critical_level(level))
-		return E_INVALIDARG;
-	return hostmem_alloc(&domain->mem, address, size, type, protect, ret);
-}
-
-static HRESULT manager_virtual_free(IHostMemoryManager *interface, void *address, size_t size,
-				    DWORD type)
-{
-	struct domain *domain = manager_of(interface)->domain;
-
-	if (is_forked(domain))
-		return HOST_E_CLRNOTAVAILABLE;
-	return hostmem_release(&domain->mem, address, size, type);
-}
-
-static HRESULT manager_virtual_query(IHostMemoryManager *interface, void *address, void *buffer,
-				     size_t length, size_t *ret_length)
-{
-	struct domain *domain = manager_of(interface)->domain;
-	MEMORY_BASIC_INFORMATION info;
-	HRESULT result;
-
-	if (!buffer || !ret_length)
-		return E_POINTER;
-	if (is_forked(domain))
-		return HOST_E_CLRNOTAVAILABLE;
-	if (length < sizeof(info))
-		return E_INVALIDARG;
-	result = hostmem_query(&domain->mem, address, &info);
-	if (result != S_OK)
-		return result;
-	memcpy(buffer, &info, sizeof(info)); /* the caller's buffer may be of bytes */
-	*ret_length = sizeof(info);
-	return S_OK;
-}
-
-static HRESULT manager_virtual_protect(IHostMemoryManager *interface, void *address, size_t size,
-				       DWORD protect, DWORD *ret_old)
-{
-	struct domain *domain = manager_of(interface)->domain;
-
-	if (!ret_old)
-		return E_POINTER;
-	if (is_forked(domain))
-		return HOST_E_CLRNOTAVAILABLE;
-	return hostmem_protect(&domain->mem, address, size, protect, ret_old);
-}
-
-static HRESULT manager_get_memory_load(IHostMemoryManager *interface, DWORD *ret_percent,
+static HRESULT manager_get_memory_load(IHostMemoryManager *This, DWORD *ret_percent,
 				       size_t *ret_available_bytes)
 {
-	struct manager *manager = manager_of(interface);
+	struct manager *manager = (struct manager *)This;
 	struct psb_load load = { .size = sizeof(load) };
 	int r;
 
 	if (!ret_percent || !ret_available_bytes)
 		return E_POINTER;
-	if (is_forked(manager->domain))
+	if (is_forked(This))
 		return HOST_E_CLRNOTAVAILABLE;
 	r = psb_watch_load(manager->watch, &load);
 	if (r < 0)
@@ -478,36 +373,35 @@ static HRESULT manager_get_memory_load(IHostMemoryManager *interface, DWORD *ret
 
 /* To the runtime any success means "room was made, try again", for ever. There is none to make: the
  * address space it lacks is its own process's, and what the manager reserved there is the runtime's. */
-static HRESULT manager_needs_address_space(IHostMemoryManager *interface, void *start, size_t size)
+static HRESULT manager_needs_address_space(IHostMemoryManager *This, void *start, size_t size)
 {
 	(void)start;
 	(void)size;
-	return is_forked(manager_of(interface)->domain) ? HOST_E_CLRNOTAVAILABLE : E_OUTOFMEMORY;
+	return is_forked(This) ? HOST_E_CLRNOTAVAILABLE : E_OUTOFMEMORY;
 }
 
-static HRESULT manager_acquired_address_space(IHostMemoryManager *interface, void *start,
-					      size_t size)
+static HRESULT manager_acquired_address_space(IHostMemoryManager *This, void *start, size_t size)
 {
 	(void)start;
 	(void)size;
-	return is_forked(manager_of(interface)->domain) ? HOST_E_CLRNOTAVAILABLE : S_OK;
+	return is_forked(This) ? HOST_E_CLRNOTAVAILABLE : S_OK;
 }
 
-static HRESULT manager_released_address_space(IHostMemoryManager *interface, void *start)
+static HRESULT manager_released_address_space(IHostMemoryManager *This, void *start)
 {
 	(void)start;
-	return is_forked(manager_of(interface)->domain) ? HOST_E_CLRNOTAVAILABLE : S_OK;
+	return is_forked(This) ? HOST_E_CLRNOTAVAILABLE : S_OK;
 }
 
 static const IHostMemoryManagerVtbl manager_vtbl = {
 	.QueryInterface = manager_query_interface,
 	.AddRef = manager_add_ref,
 	.Release = manager_release,
-	.CreateMalloc = manager_create_malloc,
-	.VirtualAlloc = manager_virtual_alloc,
-	.VirtualFree = manager_virtual_free,
-	.VirtualQuery = manager_virtual_query,
-	.VirtualProtect = manager_virtual_protect,
+	.CreateMalloc = hostmem_create_malloc,
+	.VirtualAlloc = hostmem_alloc,
+	.VirtualFree = hostmem_free,
+	.VirtualQuery = hostmem_query,
+	.VirtualProtect = hostmem_protect,
 	.GetMemoryLoad = manager_get_memory_load,
 	.RegisterMemoryNotificationCallback = manager_register,
 	.NeedsVirtualAddressSpace = manager_needs_address_space,
@@ -525,26 +419,25 @@ int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret)
 	manager = calloc(1, sizeof(*manager));
 	if (!manager)
 		return -ENOMEM;
-	r = domain_get(&manager->domain);
+	r = domain_get(&manager->mem.domain);
 	if (r < 0) {
 		free(manager);
 		return r;
 	}
-	manager->interface.lpVtbl = &manager_vtbl;
-	heap_init(&manager->heap, &manager->interface, false);
-	heap_init(&manager->executable_heap, &manager->interface, true);
+	manager->mem.interface.lpVtbl = &manager_vtbl;
+	hostmem_init(&manager->mem);
 	atomic_init(&manager->refs, 1);
 	atomic_init(&manager->holds, 1);
 	manager->watch = psb_watch_ref(watch);
 	manager->patience_usec = HOSTING_PATIENCE_USEC;
-	*ret = &manager->interface;
+	*ret = &manager->mem.interface;
 	return 0;
 }
 
-int host_memory_manager_set_patience(IHostMemoryManager *interface, uint64_t usec)
+int host_memory_manager_set_patience(IHostMemoryManager *This, uint64_t usec)
 {
-	if (!interface || interface->lpVtbl != &manager_vtbl)
+	if (!This || This->lpVtbl != &manager_vtbl)
 		return -EINVAL;
-	manager_of(interface)->patience_usec = usec;
+	((struct manager *)This)->patience_usec = usec;
 	return 0;
 }

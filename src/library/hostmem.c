@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hostmem.c - VirtualAlloc() and its family over mmap(2)
+ * hostmem.c - the memory slots of an IHostMemoryManager: VirtualAlloc() and its family over mmap(2), heaps over malloc(3)
  *
  * A region is what one reserving call made: a private anonymous mapping without access, so it costs
  * address space and nothing else. Each of its pages is reserved or committed. Committed pages have a
@@ -11,14 +11,9 @@
  * Invariants: a page whose state is 0 has no access, and reads as zero after its next commit. When a
  * system call fails, table and kernel still agree: what mprotect(2) had already changed is put back.
  *
- * Decommit maps fresh memory without access over the pages: one step, which also works for locked
- * memory, where madvise(MADV_DONTNEED) says EINVAL.
- *
  * Windows reserves at multiples of 64 KiB, and a runtime may rely on that. So that much more is
  * mapped, and the region begins at the first multiple in it.
  */
-#include "library/hostmem.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,21 +38,72 @@ struct span {
 	size_t first, pages;
 };
 
-/* ---- regions: with the lock ---------------------------------------------------------------- */
-
-static pthread_mutex_t *lock_of(struct hostmem *mem)
+bool is_forked(const IHostMemoryManager *manager)
 {
-	pthread_mutex_lock(&mem->lock);
-	return &mem->lock;
+	return getpid() != ((const struct hostmem *)manager)->domain->pid;
 }
 
-static void unlockp(pthread_mutex_t **lock)
+HRESULT hosting_query(void *object, const IID *own, REFIID riid, void **ret)
 {
-	pthread_mutex_unlock(*lock);
+	if (!riid || !ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (memcmp(riid, &IID_IUnknown, sizeof(*riid)) != 0 &&
+	    memcmp(riid, own, sizeof(*riid)) != 0)
+		return E_NOINTERFACE;
+	IUnknown_AddRef((IUnknown *)object);
+	*ret = object;
+	return S_OK;
+}
+
+HRESULT hresult_from_errno(int error)
+{
+	if (error >= 0)
+		return S_OK;
+	switch (-error) {
+	case EINVAL:
+		return E_INVALIDARG;
+	case ENOMEM:
+	case EAGAIN: /* no thread */
+	case EMFILE:
+	case ENFILE:
+		return E_OUTOFMEMORY;
+	case EACCES:
+	case EPERM:
+		return E_ACCESSDENIED;
+	case EDEADLK:
+		return HOST_E_DEADLOCK;
+	case ECHILD:
+		return HOST_E_CLRNOTAVAILABLE;
+	case ETIMEDOUT:
+		return HOST_E_TIMEOUT;
+	default: /* never E_FAIL: that would say that the runtime itself is dead */
+		return E_UNEXPECTED;
+	}
+}
+
+static bool is_critical_level(EMemoryCriticalLevel level)
+{
+	return (int)level >= eTaskCritical && (int)level <= eProcessCritical;
+}
+
+/* ---- regions: with the lock ---------------------------------------------------------------- */
+
+static struct domain *lock_regions(IHostMemoryManager *This)
+{
+	struct domain *domain = ((struct hostmem *)This)->domain;
+
+	pthread_mutex_lock(&domain->memory_lock);
+	return domain;
+}
+
+static void unlock_regions(struct domain **domain)
+{
+	pthread_mutex_unlock(&(*domain)->memory_lock);
 }
 
 /* Until the end of the function. */
-#define LOCKED(mem) _cleanup_(unlockp) _unused_ pthread_mutex_t *lock = lock_of(mem)
+#define LOCKED(domain, This) _cleanup_(unlock_regions) struct domain *domain = lock_regions(This)
 
 static char *page_at(const struct region *region, size_t page)
 {
@@ -66,9 +112,9 @@ static char *page_at(const struct region *region, size_t page)
 
 /* The whole pages that [address, address + size) touches, one at least. False: they are not all in
  * one region of ours. */
-static bool find(const struct hostmem *mem, const void *address, size_t size, struct span *ret)
+static bool find(const struct domain *domain, const void *address, size_t size, struct span *ret)
 {
-	for (struct region *region = mem->regions; region; region = region->next) {
+	for (struct region *region = domain->regions; region; region = region->next) {
 		/* Of an address below the region this is huge. */
 		size_t offset = (uintptr_t)address - (uintptr_t)region->base;
 		size_t end = region->pages * region->page_size;
@@ -145,7 +191,7 @@ static void *map(void *address, size_t size, int flags)
 		    -1, 0);
 }
 
-static HRESULT reserve(struct hostmem *mem, size_t size, DWORD protect, struct span *ret)
+static HRESULT reserve(struct domain *domain, size_t size, DWORD protect, struct span *ret)
 {
 	size_t page_size = (size_t)sysconf(_SC_PAGESIZE), pages = (size - 1) / page_size + 1;
 	size_t map_size = pages * page_size + GRANULARITY;
@@ -167,15 +213,15 @@ static HRESULT reserve(struct hostmem *mem, size_t size, DWORD protect, struct s
 	region->pages = pages;
 	region->page_size = page_size;
 	region->protect = protect;
-	region->next = mem->regions;
-	mem->regions = region;
+	region->next = domain->regions;
+	domain->regions = region;
 	*ret = (struct span){ region, 0, pages };
 	return S_OK;
 }
 
-static HRESULT unreserve(struct hostmem *mem, struct region *region)
+static HRESULT unreserve(struct domain *domain, struct region *region)
 {
-	struct region **p = &mem->regions;
+	struct region **p = &domain->regions;
 
 	if (munmap(region->map, region->pages * region->page_size + GRANULARITY) < 0)
 		return E_OUTOFMEMORY; /* it would split a mapping too many */
@@ -188,52 +234,61 @@ static HRESULT unreserve(struct hostmem *mem, struct region *region)
 
 /* ---- the slots ----------------------------------------------------------------------------- */
 
-HRESULT hostmem_alloc(struct hostmem *mem, const void *address, size_t size, DWORD type,
-		      DWORD protect, void **ret)
+HRESULT hostmem_alloc(IHostMemoryManager *This, void *address, size_t size, DWORD type,
+		      DWORD protect, EMemoryCriticalLevel level, void **ret)
 {
 	HRESULT result = S_OK;
 	struct span span;
 
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (is_forked(This))
+		return HOST_E_CLRNOTAVAILABLE;
 	type &= ~MEM_TOP_DOWN; /* a hint */
-	if (size == 0 || type == 0 || (type & ~(MEM_RESERVE | MEM_COMMIT)) || protect == 0 ||
-	    access_of(protect) < 0)
+	if (!is_critical_level(level) || size == 0 || type == 0 ||
+	    (type & ~(MEM_RESERVE | MEM_COMMIT)) || protect == 0 || access_of(protect) < 0)
 		return E_INVALIDARG;
 	if (address && (type & MEM_RESERVE)) /* only the kernel chooses the address */
 		return E_OUTOFMEMORY;
 
-	LOCKED(mem);
+	LOCKED(domain, This);
 	if (!address)
-		result = reserve(mem, size, protect, &span);
-	else if (!find(mem, address, size, &span))
+		result = reserve(domain, size, protect, &span);
+	else if (!find(domain, address, size, &span))
 		result = E_INVALIDARG;
 	if (result != S_OK)
 		return result;
 	if (type & MEM_COMMIT) {
 		result = commit(&span, protect);
 		if (result != S_OK && !address)
-			(void)unreserve(mem, span.region);
+			(void)unreserve(domain, span.region);
 	}
 	if (result == S_OK)
 		*ret = page_at(span.region, span.first);
 	return result;
 }
 
-HRESULT hostmem_release(struct hostmem *mem, const void *address, size_t size, DWORD type)
+/* Decommit maps fresh memory without access over the pages: one step, which also works for locked memory, where
+ * madvise(MADV_DONTNEED) says EINVAL. */
+HRESULT hostmem_free(IHostMemoryManager *This, void *address, size_t size, DWORD type)
 {
 	struct region *region;
 	struct span span;
 
+	if (is_forked(This))
+		return HOST_E_CLRNOTAVAILABLE;
 	if (type != MEM_DECOMMIT && (type != MEM_RELEASE || size != 0))
 		return E_INVALIDARG;
 
-	LOCKED(mem);
-	if (!find(mem, address, size, &span))
+	LOCKED(domain, This);
+	if (!find(domain, address, size, &span))
 		return E_INVALIDARG;
 	region = span.region;
 	if (size == 0 && address != region->base)
 		return E_INVALIDARG;
 	if (type == MEM_RELEASE)
-		return unreserve(mem, region);
+		return unreserve(domain, region);
 	if (size == 0)
 		span.pages = region->pages;
 	if (map(page_at(region, span.first), span.pages * region->page_size, MAP_FIXED) ==
@@ -243,7 +298,7 @@ HRESULT hostmem_release(struct hostmem *mem, const void *address, size_t size, D
 	return S_OK;
 }
 
-HRESULT hostmem_protect(struct hostmem *mem, const void *address, size_t size, DWORD protect,
+HRESULT hostmem_protect(IHostMemoryManager *This, void *address, size_t size, DWORD protect,
 			DWORD *ret_old)
 {
 	const uint8_t *states;
@@ -251,11 +306,15 @@ HRESULT hostmem_protect(struct hostmem *mem, const void *address, size_t size, D
 	HRESULT result;
 	DWORD old;
 
+	if (!ret_old)
+		return E_POINTER;
+	if (is_forked(This))
+		return HOST_E_CLRNOTAVAILABLE;
 	if (size == 0 || protect == 0 || access_of(protect) < 0)
 		return E_INVALIDARG;
 
-	LOCKED(mem);
-	if (!find(mem, address, size, &span))
+	LOCKED(domain, This);
+	if (!find(domain, address, size, &span))
 		return E_INVALIDARG;
 	states = span.region->state + span.first;
 	if (memchr(states, 0, span.pages)) /* not committed */
@@ -267,25 +326,119 @@ HRESULT hostmem_protect(struct hostmem *mem, const void *address, size_t size, D
 	return result;
 }
 
-HRESULT hostmem_query(struct hostmem *mem, const void *address, MEMORY_BASIC_INFORMATION *ret)
+HRESULT hostmem_query(IHostMemoryManager *This, void *address, void *buffer, size_t length,
+		      size_t *ret_length)
 {
+	MEMORY_BASIC_INFORMATION info = { .Type = MEM_PRIVATE };
 	const struct region *region;
 	struct span span;
-	uint8_t state;
 
-	LOCKED(mem);
-	if (!find(mem, address, 1, &span))
+	if (!buffer || !ret_length)
+		return E_POINTER;
+	if (is_forked(This))
+		return HOST_E_CLRNOTAVAILABLE;
+	if (length < sizeof(info))
+		return E_INVALIDARG;
+
+	LOCKED(domain, This);
+	if (!find(domain, address, 1, &span))
 		return E_INVALIDARG;
 	region = span.region;
-	state = region->state[span.first];
-	*ret = (MEMORY_BASIC_INFORMATION){
-		.BaseAddress = page_at(region, span.first),
-		.AllocationBase = region->base,
-		.AllocationProtect = region->protect,
-		.RegionSize = run_of(region, span.first, region->pages) * region->page_size,
-		.State = state ? MEM_COMMIT : MEM_RESERVE,
-		.Protect = state,
-		.Type = MEM_PRIVATE,
-	};
+	info.BaseAddress = page_at(region, span.first);
+	info.AllocationBase = region->base;
+	info.AllocationProtect = region->protect;
+	info.RegionSize = run_of(region, span.first, region->pages) * region->page_size;
+	info.Protect = region->state[span.first];
+	info.State = info.Protect ? MEM_COMMIT : MEM_RESERVE;
+	memcpy(buffer, &info, sizeof(info)); /* the caller's buffer may be of bytes */
+	*ret_length = sizeof(info);
+	return S_OK;
+}
+
+/* ---- heaps --------------------------------------------------------------------------------- */
+
+/* malloc(3), safe for threads whether that was asked for or not. An executable one asks for pages for each block: a runtime
+ * asks for few of them. */
+
+static HRESULT heap_query_interface(IHostMalloc *This, REFIID riid, void **ret)
+{
+	return hosting_query(This, &IID_IHostMalloc, riid, ret);
+}
+
+static ULONG heap_add_ref(IHostMalloc *This)
+{
+	return IHostMemoryManager_AddRef(((struct heap *)This)->owner);
+}
+
+static ULONG heap_release(IHostMalloc *This)
+{
+	return IHostMemoryManager_Release(((struct heap *)This)->owner);
+}
+
+static HRESULT heap_alloc(IHostMalloc *This, size_t size, EMemoryCriticalLevel level, void **ret)
+{
+	struct heap *heap = (struct heap *)This;
+
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (!is_critical_level(level))
+		return E_INVALIDARG;
+	if (size > PTRDIFF_MAX)
+		return E_OUTOFMEMORY;
+	size = MAX(size, 1u); /* also nothing has an address */
+	if (heap->executable)
+		return hostmem_alloc(heap->owner, NULL, size, MEM_COMMIT, PAGE_EXECUTE_READWRITE,
+				     level, ret);
+	*ret = malloc(size);
+	return *ret ? S_OK : E_OUTOFMEMORY;
+}
+
+static HRESULT heap_debug_alloc(IHostMalloc *This, size_t size, EMemoryCriticalLevel level,
+				char *file, int line, void **ret)
+{
+	(void)file;
+	(void)line;
+	return heap_alloc(This, size, level, ret);
+}
+
+static HRESULT heap_free(IHostMalloc *This, void *address)
+{
+	struct heap *heap = (struct heap *)This;
+
+	if (address && heap->executable)
+		return hostmem_free(heap->owner, address, 0, MEM_RELEASE);
+	free(address);
+	return S_OK;
+}
+
+static const IHostMallocVtbl heap_vtbl = {
+	.QueryInterface = heap_query_interface,
+	.AddRef = heap_add_ref,
+	.Release = heap_release,
+	.Alloc = heap_alloc,
+	.DebugAlloc = heap_debug_alloc,
+	.Free = heap_free,
+};
+
+void hostmem_init(struct hostmem *mem)
+{
+	mem->heap = (struct heap){ { &heap_vtbl }, &mem->interface, false };
+	mem->executable_heap = (struct heap){ { &heap_vtbl }, &mem->interface, true };
+}
+
+HRESULT hostmem_create_malloc(IHostMemoryManager *This, DWORD type, IHostMalloc **ret)
+{
+	struct hostmem *mem = (struct hostmem *)This;
+
+	if (!ret)
+		return E_POINTER;
+	*ret = NULL;
+	if (is_forked(This))
+		return HOST_E_CLRNOTAVAILABLE;
+	if (type & ~(DWORD)(MALLOC_THREADSAFE | MALLOC_EXECUTABLE))
+		return E_INVALIDARG;
+	IHostMemoryManager_AddRef(This);
+	*ret = type & MALLOC_EXECUTABLE ? &mem->executable_heap.interface : &mem->heap.interface;
 	return S_OK;
 }

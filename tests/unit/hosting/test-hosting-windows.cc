@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-hosting-windows.cc - a host as people wrote them for Windows compiles, and works
+ * test-hosting-windows.cc - a host in C++ needs no glue, and one as people wrote them for Windows compiles, and works
  *
- * Two classes in the style of the public hosts of the CLR: methods declared with STDMETHOD or with
+ * Links as test-hosting does, compiled with -Wnon-virtual-dtor -Woverloaded-virtual. Two classes in the style of the public hosts of the CLR: methods declared with STDMETHOD or with
  * STDMETHODCALLTYPE, defined with STDMETHODIMP, a LONG that counts references, IIDs compared with
  * ==. Nothing is changed for Linux but the calls into Windows, which here are psibridge's: memory
  * and notification come from its manager. The test is the CLR's part: it asks for the manager, gets
  * a heap, registers, and is told.
  */
+#include <atomic>
 #include <csetjmp>
 #include <cstdarg>
 #include <cstddef>
@@ -248,21 +249,34 @@ HRESULT __stdcall MyHostControl::SetAppDomainManager(DWORD dwAppDomainID,
 namespace
 {
 
-struct Clr final : ICLRMemoryNotificationCallback {
-	LONG last, calls;
+/* What a runtime of today writes: one class, no tables. Its destructor is virtual, behind the slots. */
+class Clr : public ICLRMemoryNotificationCallback
+{
+      public:
+	static std::atomic<int> calls, last, alive;
 
-	STDMETHODIMP QueryInterface(REFIID riid, void **ppv) override
+	Clr()
 	{
-		*ppv = riid == IID_ICLRMemoryNotificationCallback ? this : NULL;
+		alive++;
+	}
+	HRESULT QueryInterface(REFIID riid, void **ppv) override
+	{
+		*ppv = riid == IID_ICLRMemoryNotificationCallback ? this : nullptr;
+		if (*ppv)
+			AddRef();
 		return *ppv ? S_OK : E_NOINTERFACE;
 	}
 	STDMETHODIMP_(ULONG) AddRef() override
 	{
-		return 1;
+		return ++references;
 	}
 	STDMETHODIMP_(ULONG) Release() override
 	{
-		return 1;
+		ULONG left = --references;
+
+		if (left == 0)
+			delete this;
+		return left;
 	}
 	STDMETHODIMP OnMemoryNotification(EMemoryAvailable eMemoryAvailable) override
 	{
@@ -270,19 +284,70 @@ struct Clr final : ICLRMemoryNotificationCallback {
 		calls++;
 		return S_OK;
 	}
+
+      protected:
+	virtual ~Clr()
+	{
+		alive--;
+	}
+
+      private:
+	std::atomic<ULONG> references{ 1 };
 };
+
+std::atomic<int> Clr::calls, Clr::last, Clr::alive;
+
+/* Every method once: each is in its slot on both sides. */
+void use_memory(IHostMemoryManager *manager)
+{
+	MEMORY_BASIC_INFORMATION info;
+	DWORD old, percent;
+	IHostMalloc *heap;
+	LPVOID memory;
+	SIZE_T size;
+
+	assert_int_equal(manager->CreateMalloc(MALLOC_THREADSAFE, &heap), S_OK);
+	assert_int_equal(heap->Alloc(100, eTaskCritical, &memory), S_OK);
+	std::memset(memory, 1, 100);
+	assert_int_equal(heap->Free(memory), S_OK);
+	assert_int_equal(heap->DebugAlloc(10, eTaskCritical, nullptr, 0, &memory), S_OK);
+	assert_int_equal(heap->Free(memory), S_OK);
+	heap->Release();
+	assert_int_equal(manager->VirtualAlloc(NULL, 1 << 16, MEM_RESERVE | MEM_COMMIT,
+					       PAGE_READWRITE, eProcessCritical, &memory),
+			 S_OK);
+	std::memset(memory, 1, 1 << 16);
+	assert_int_equal(manager->VirtualProtect(memory, 4096, PAGE_READONLY, &old), S_OK);
+	assert_int_equal(old, PAGE_READWRITE);
+	assert_int_equal(manager->VirtualQuery(memory, &info, sizeof(info), &size), S_OK);
+	assert_int_equal(size, sizeof(info));
+	assert_int_equal(info.Protect, PAGE_READONLY);
+	assert_int_equal(manager->VirtualFree(memory, 0, MEM_RELEASE), S_OK);
+	assert_int_equal(manager->GetMemoryLoad(&percent, &size), S_OK);
+	assert_int_equal(percent, 12);
+	assert_int_equal(size, 34);
+	assert_true(FAILED(manager->NeedsVirtualAddressSpace(nullptr, 1)));
+	assert_int_equal(manager->AcquiredVirtualAddressSpace(nullptr, 1), S_OK);
+	assert_int_equal(manager->ReleasedVirtualAddressSpace(nullptr), S_OK);
+}
 
 void a_host_written_for_windows_is_asked_and_told(void **)
 {
 	psb_watch *watch = fake_watch_new();
+	psb_load load = psb_load();
 	IHostMemoryManager *ours, *theirs;
 	MyHostMemoryManager *manager;
 	IHostControl *control;
-	IHostMalloc *heap;
-	Clr clr = Clr();
-	LPVOID object, memory;
+	Clr *clr = new Clr;
+	LPVOID object;
 
+	load.percent = 12;
+	load.available_bytes = 34;
+	fake_watch_set_load(watch, 0, &load);
 	assert_int_equal(psb_host_memory_manager_new(watch, &ours), 0);
+	assert_int_equal(ours->QueryInterface(IID_IHostMemoryManager, &object), S_OK);
+	assert_ptr_equal(object, ours);
+	assert_int_equal(ours->Release(), 1);
 	manager = new MyHostMemoryManager(ours);
 	control = new MyHostControl(manager);
 
@@ -290,28 +355,22 @@ void a_host_written_for_windows_is_asked_and_told(void **)
 	assert_null(object);
 	assert_int_equal(control->GetHostManager(IID_IHostMemoryManager, &object), S_OK);
 	theirs = static_cast<IHostMemoryManager *>(object);
-	assert_int_equal(theirs->CreateMalloc(MALLOC_THREADSAFE, &heap), S_OK);
-	assert_int_equal(heap->Alloc(100, eTaskCritical, &memory), S_OK);
-	std::memset(memory, 1, 100);
-	assert_int_equal(heap->Free(memory), S_OK);
-	assert_int_equal(theirs->RegisterMemoryNotificationCallback(&clr), S_OK);
+	use_memory(theirs);
+	use_memory(ours);
+	assert_int_equal(theirs->RegisterMemoryNotificationCallback(clr), S_OK);
+	assert_int_equal(clr->Release(), 1);
 	assert_true(manager->IsRegistered());
-	assert_int_equal(theirs->VirtualAlloc(NULL, 1 << 16, MEM_RESERVE | MEM_COMMIT,
-					      PAGE_READWRITE, eProcessCritical, &memory),
-			 S_OK);
-	std::memset(memory, 1, 1 << 16);
-	assert_int_equal(theirs->VirtualFree(memory, 0, MEM_RELEASE), S_OK);
 
 	fake_watch_send(watch, PSB_KIND_LEVEL, PSB_LOW);
 	fake_watch_settle(watch);
-	assert_int_equal(clr.last, eMemoryAvailableLow);
+	assert_int_equal(Clr::last, eMemoryAvailableLow);
 	fake_watch_send(watch, PSB_KIND_LEVEL, PSB_HIGH);
 	fake_watch_settle(watch);
-	assert_int_equal(clr.last, eMemoryAvailableHigh);
-	assert_int_equal(clr.calls, 2);
+	assert_int_equal(Clr::last, eMemoryAvailableHigh);
+	assert_int_equal(Clr::calls, 2);
 
 	assert_int_equal(theirs->RegisterMemoryNotificationCallback(NULL), S_OK);
-	heap->Release();
+	assert_int_equal(Clr::alive, 0);
 	theirs->Release();
 	manager->Release();
 	assert_int_equal(control->Release(), 0);
@@ -334,6 +393,46 @@ void guids_are_equal_byte_for_byte(void **)
 	}
 }
 
+/* In the Itanium C++ ABI the first word of a pointer to a virtual function says where in the table
+ * it is: the offset, plus 1 where functions may not have odd addresses. */
+template <typename Method> size_t slot_of(Method method)
+{
+	std::uintptr_t word;
+
+	std::memcpy(&word, &method, sizeof(word));
+	return (word & ~static_cast<std::uintptr_t>(1)) / sizeof(void *);
+}
+
+void every_slot_is_where_c_expects_it(void **)
+{
+	const size_t slots[][2] = {
+		{ slot_of(&IUnknown::QueryInterface), 0 },
+		{ slot_of(&IUnknown::AddRef), 1 },
+		{ slot_of(&IUnknown::Release), 2 },
+		{ slot_of(&ICLRMemoryNotificationCallback::OnMemoryNotification), 3 },
+		{ slot_of(&IHostMalloc::Alloc), 3 },
+		{ slot_of(&IHostMalloc::DebugAlloc), 4 },
+		{ slot_of(&IHostMalloc::Free), 5 },
+		{ slot_of(&IHostMemoryManager::CreateMalloc), 3 },
+		{ slot_of(&IHostMemoryManager::VirtualAlloc), 4 },
+		{ slot_of(&IHostMemoryManager::VirtualFree), 5 },
+		{ slot_of(&IHostMemoryManager::VirtualQuery), 6 },
+		{ slot_of(&IHostMemoryManager::VirtualProtect), 7 },
+		{ slot_of(&IHostMemoryManager::GetMemoryLoad), 8 },
+		{ slot_of(&IHostMemoryManager::RegisterMemoryNotificationCallback), 9 },
+		{ slot_of(&IHostMemoryManager::NeedsVirtualAddressSpace), 10 },
+		{ slot_of(&IHostMemoryManager::AcquiredVirtualAddressSpace), 11 },
+		{ slot_of(&IHostMemoryManager::ReleasedVirtualAddressSpace), 12 },
+		{ slot_of(&IHostControl::GetHostManager), 3 },
+		{ slot_of(&IHostControl::SetAppDomainManager), 4 },
+	};
+
+	for (const auto &slot : slots)
+		assert_int_equal(slot[0], slot[1]);
+	assert_int_equal(sizeof(IHostMemoryManager), sizeof(void *));
+	assert_int_equal(sizeof(MEMORY_BASIC_INFORMATION), sizeof(void *) == 8 ? 48 : 28);
+}
+
 } /* namespace */
 
 TEST_GROUP(hosting_windows)
@@ -341,6 +440,7 @@ TEST_GROUP(hosting_windows)
 	const struct CMUnitTest windows[] = {
 		cmocka_unit_test(a_host_written_for_windows_is_asked_and_told),
 		cmocka_unit_test(guids_are_equal_byte_for_byte),
+		cmocka_unit_test(every_slot_is_where_c_expects_it),
 	};
 
 	return cmocka_run_group_tests(windows, NULL, NULL);
