@@ -33,6 +33,7 @@
 #include <hostfxr.h>
 #include <limits.h>
 #include <nethost.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,44 +42,46 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include "runtimes/clrhost-say.h"
+#include "runtimes/say.h"
 
 /* HRESULTs that mean something to us: corerror.xml in dotnet/runtime. */
 #define NOT_FOUND 0x80070002u
 #define BAD_IMAGE 0x8007000Bu
-#define TYPE_LOAD 0x80131522u
-#define MISSING_METHOD 0x80131513u
-#define INVALID_OPERATION 0x80131509u
-#define NOT_SUPPORTED 0x80131515u
-#define BAD_ARGUMENT 0x80070057u
 
 #define failed(error, ...) (say(LOG_ERR, __VA_ARGS__), (error))
 
-struct clr {
-	void *library; /* libhostfxr.so: it never unloads what it loaded, so we keep it too */
+static struct {
+	void *library; /* libhostfxr.so: it never unloads what it loaded, and so stays too */
 	hostfxr_initialize_for_dotnet_command_line_fn initialize;
 	hostfxr_get_runtime_delegate_fn get_delegate;
 	hostfxr_run_app_fn run_app;
 	hostfxr_set_error_writer_fn set_error_writer;
-	hostfxr_close_fn close;
-	hostfxr_handle context; /* NULL: none */
+	hostfxr_handle context;
 	load_assembly_fn load_assembly;
 	get_function_pointer_fn get_function_pointer;
-};
+} clr;
+
+int say_priority = LOG_WARNING;
+
+void say(int priority, const char *format, ...)
+{
+	va_list args;
+
+	if (priority > say_priority)
+		return;
+	va_start(args, format);
+	say_line("clrhost", format, args);
+	va_end(args);
+}
 
 /* hostfxr's messages have several lines, some of them empty. */
 static void write_error(const char *message)
 {
-	char line[1024];
-
 	while (*message) {
-		size_t n = strcspn(message, "\n");
+		int n = (int)strcspn(message, "\n");
 
-		if (n > 0 && n < sizeof(line)) {
-			memcpy(line, message, n);
-			line[n] = '\0';
-			say(LOG_ERR, "%s", line);
-		}
+		if (n > 0)
+			say(LOG_ERR, "%.*s", n, message);
 		message += n + (message[n] == '\n');
 	}
 }
@@ -152,85 +155,66 @@ static int root_on_path(char *ret_root)
 	return 0;
 }
 
-static int find_hostfxr(const char *dotnet_root, char *ret_path, size_t size)
+static int find_hostfxr(const char *root, char *ret_path)
 {
-	struct get_hostfxr_parameters where = { .size = sizeof(where), .dotnet_root = dotnet_root };
-	size_t n = size;
+	struct get_hostfxr_parameters where = { .size = sizeof(where), .dotnet_root = root };
+	size_t n = PATH_MAX;
 
-	return get_hostfxr_path(ret_path, &n, &where) == 0 ? 0 : -ENOENT;
+	return get_hostfxr_path(ret_path, &n, &where) == 0;
 }
 
-static int load_hostfxr(struct clr *clr, const char *dotnet_root)
+static int load_hostfxr(void)
 {
 	char path[PATH_MAX], root[PATH_MAX];
 	const char *variable = getenv("DOTNET_ROOT");
 
-	/* A $DOTNET_ROOT with nothing in it is a mistake that somebody wants to hear of. */
-	if (find_hostfxr(dotnet_root, path, sizeof(path)) < 0 &&
-	    (dotnet_root || variable || !root_on_path(root) ||
-	     find_hostfxr(root, path, sizeof(path)) < 0)) {
-		if (dotnet_root)
-			return failed(-ENOENT, "there is no .NET in %s", dotnet_root);
+	/* A $DOTNET_ROOT with nothing in it is a mistake that is to be heard of. */
+	if (!find_hostfxr(NULL, path) &&
+	    (variable || !root_on_path(root) || !find_hostfxr(root, path)))
 		return failed(-ENOENT, "no .NET was found%s%s%s; is a runtime installed?",
 			      variable ? " (DOTNET_ROOT is " : "", variable ? variable : "",
 			      variable ? ")" : "");
-	}
-	clr->library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
-	if (!clr->library)
+	clr.library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+	if (!clr.library)
 		return failed(-ENOENT, "%s", dlerror());
-#define RESOLVE(member, name) (*(void **)&clr->member = dlsym(clr->library, name))
+#define RESOLVE(member, name) (*(void **)&clr.member = dlsym(clr.library, name))
 	if (!RESOLVE(initialize, "hostfxr_initialize_for_dotnet_command_line") ||
 	    !RESOLVE(get_delegate, "hostfxr_get_runtime_delegate") ||
-	    !RESOLVE(run_app, "hostfxr_run_app") || !RESOLVE(close, "hostfxr_close") ||
+	    !RESOLVE(run_app, "hostfxr_run_app") ||
 	    !RESOLVE(set_error_writer, "hostfxr_set_error_writer"))
 		return failed(-ENOENT, "%s is too old: .NET 8 or later is needed", path);
 #undef RESOLVE
 	return 0;
 }
 
-int clr_new(int argc, char **argv, const char *dotnet_root, struct clr **ret)
+int clr_open(int argc, char **argv)
 {
 	char self[PATH_MAX];
 	struct hostfxr_initialize_parameters parameters = { .size = sizeof(parameters),
 							    .host_path = self };
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	struct clr *clr = calloc(1, sizeof(*clr));
-	const char **arguments = calloc((size_t)argc + 1, sizeof(*arguments));
 	int r;
 
-	if (!clr || !arguments) {
-		free(arguments);
-		free(clr);
-		return failed(-ENOMEM, "%s", strerror(ENOMEM));
-	}
-	for (int i = 0; i < argc; i++)
-		arguments[i] = argv[i];
 	self[n > 0 ? n : 0] = '\0';
 	r = check_program(argv[0]);
 	if (r == 0)
-		r = load_hostfxr(clr, dotnet_root);
-	if (r == 0) {
-		clr->set_error_writer(write_error);
-		if (clr->initialize(argc, arguments, &parameters, &clr->context) != 0)
-			r = failed(-ENOEXEC, "%s: cannot be started", argv[0]);
-	}
-	free(arguments);
-	if (r < 0) {
-		clr_free(clr);
+		r = load_hostfxr();
+	if (r < 0)
 		return r;
-	}
-	*ret = clr;
+	clr.set_error_writer(write_error);
+	if (clr.initialize(argc, (const char **)(uintptr_t)argv, &parameters, &clr.context) != 0)
+		return failed(-ENOEXEC, "%s: cannot be started", argv[0]);
 	return 0;
 }
 
-int clr_start(struct clr *clr)
+int clr_start(void)
 {
-	int result = clr->get_delegate(clr->context, hdt_get_function_pointer,
-				       (void **)&clr->get_function_pointer);
+	int result = clr.get_delegate(clr.context, hdt_get_function_pointer,
+				      (void **)&clr.get_function_pointer);
 
 	if (result != 0)
 		return failed(-ENOEXEC, "the runtime does not start (0x%08x)", (unsigned)result);
-	result = clr->get_delegate(clr->context, hdt_load_assembly, (void **)&clr->load_assembly);
+	result = clr.get_delegate(clr.context, hdt_load_assembly, (void **)&clr.load_assembly);
 	if (result != 0)
 		return failed(
 			-EOPNOTSUPP,
@@ -249,59 +233,34 @@ const void *clr_code(void)
 	return address;
 }
 
-static int error_of(unsigned result)
+int clr_method(const char *assembly, const char *type, const char *method, void **ret)
 {
-	switch (result) {
-	case 0:
-		return 0;
-	case NOT_FOUND:
-		return -ENOENT;
-	case BAD_IMAGE:
-		return -ENOEXEC;
-	case TYPE_LOAD:
-	case MISSING_METHOD:
-		return -ENOSYS;
-	case INVALID_OPERATION:
-	case NOT_SUPPORTED:
-	case BAD_ARGUMENT:
-		return -EINVAL;
-	default:
-		return -EIO;
-	}
-}
-
-int clr_method(struct clr *clr, const char *assembly, const char *type, const char *method,
-	       void **ret)
-{
+	unsigned result = (unsigned)clr.get_function_pointer(
+		type, method, UNMANAGEDCALLERSONLY_METHOD, NULL, NULL, ret);
 	char path[PATH_MAX];
-	void *found = NULL;
-	int r = error_of((unsigned)clr->get_function_pointer(
-		type, method, UNMANAGEDCALLERSONLY_METHOD, NULL, NULL, &found));
 
-	if (r == -ENOENT && assembly && realpath(assembly, path)) {
-		r = error_of((unsigned)clr->load_assembly(path, NULL, NULL));
-		if (r == 0)
-			r = error_of((unsigned)clr->get_function_pointer(
-				type, method, UNMANAGEDCALLERSONLY_METHOD, NULL, NULL, &found));
+	if (result == NOT_FOUND && realpath(assembly, path)) {
+		result = (unsigned)clr.load_assembly(path, NULL, NULL);
+		if (result == 0)
+			result = (unsigned)clr.get_function_pointer(
+				type, method, UNMANAGEDCALLERSONLY_METHOD, NULL, NULL, ret);
 	}
-	if (r == 0)
-		*ret = found;
-	return r;
+	if (result == NOT_FOUND)
+		return failed(-ENOENT, "%s: %s; the program runs without", assembly,
+			      strerror(ENOENT));
+	if (result == BAD_IMAGE)
+		return failed(-ENOEXEC, "%s: not a .NET assembly; the program runs without",
+			      assembly);
+	if (result != 0)
+		return failed(
+			-ENOSYS,
+			"PsiBridge.dll (the program's own, or %s) is of another version: there is no %.*s.%s "
+			"that could be called; the program runs without",
+			assembly, (int)strcspn(type, ","), type, method);
+	return 0;
 }
 
-int clr_run(struct clr *clr)
+int clr_run(void)
 {
-	return clr->run_app(clr->context);
-}
-
-struct clr *clr_free(struct clr *clr)
-{
-	if (!clr)
-		return NULL;
-	if (clr->context)
-		clr->close(clr->context);
-	if (clr->library && clr->set_error_writer)
-		clr->set_error_writer(NULL);
-	free(clr);
-	return NULL;
+	return clr.run_app(clr.context);
 }

@@ -47,8 +47,9 @@
  * or for as long as the first did; so a large live heap is aged less, or not at all. What is freed
  * at once by a program that was busy until then goes back for two seconds (some 300 MB).
  */
-#include "corprof.h"
-#include "hook.h"
+#include "runtimes/corprof.h"
+#include "runtimes/effect.h"
+#include "runtimes/hook.h"
 
 #include <psibridge/hosting.h>
 
@@ -60,11 +61,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NAME "coreclr"
-#define USEC_PER_SEC UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)
 
 #define SETTINGS_MAX 32 /* that come with an attach request */
@@ -106,14 +105,6 @@ struct profiler {
 };
 
 static _Atomic(struct profiler *) hooked; /* the one of this process */
-
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* ---- collecting: the hook's thread ------------------------------------------------------------- */
 

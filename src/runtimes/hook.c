@@ -15,30 +15,28 @@
  * After a fork the child has this memory and not the thread: everything here is dead there
  * (hook->pid). A runtime that forks and goes on without exec(2) cannot collect either.
  */
-#include "hook.h"
-#include "thread.h"
+#include "runtimes/hook.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
-#define USEC_PER_SEC UINT64_C(1000000)
-#define MEASURE_USEC (7 * USEC_PER_SEC / 10)
+#include "runtimes/effect.h"
+#include "runtimes/say.h"
+#include "runtimes/thread.h"
+
 #define STOP_SEC 2
 #define EARLY_USEC (2 * USEC_PER_SEC) /* a runtime has started by then, or never will */
 #define EARLY_STEP_USEC (USEC_PER_SEC / 50)
-#define GROWN_PERCENT 20 /* of what the last collection gave back */
 #define NEVER PSB_FOREVER
 #define COMPLAINTS_MAX 20
-
-enum { ERROR = 3, WARNING = 4, INFO = 6, DEBUG = 7 };
 
 struct hook {
 	const struct hook_runtime *runtime;
@@ -54,18 +52,16 @@ struct hook {
 	psb_mailbox *mailbox; /* set by the hook's thread, closed by hook_stop() */
 
 	/* the hook's thread */
-	int statm;
-	int short_now; /* collect() may have set something that relax() undoes */
+	struct effect effect; /* of the last collection */
+	int short_now;	      /* collect() may have set something that relax() undoes */
 	int complained, complained_code;
 	char *complaints[COMPLAINTS_MAX]; /* about settings; made by hook_start() */
 	int complaint_count;
-	psb_code *code;		 /* NULL: the program locks memory itself, or it cannot be had */
-	uint64_t collected_usec; /* the last collection; 0: none yet */
+	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
 	/* when to call collect() again, to call settle(), to look at what came of it; or NEVER */
 	uint64_t retry_usec, settle_usec, measure_usec;
 	uint64_t retry_until_usec;
 	int retry_critical;
-	uint64_t before_bytes, after_bytes, took_usec;
 };
 
 static void free_hook(struct hook *hook)
@@ -75,45 +71,16 @@ static void free_hook(struct hook *hook)
 	free(hook);
 }
 
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
-}
-
 /* ---- what is said ------------------------------------------------------------------------------ */
-
-__attribute__((format(printf, 2, 0))) static void put_line(const char *name, const char *format,
-							   va_list args)
-{
-	char line[700];
-	int head = snprintf(line, sizeof(line), "psibridge[%s]: ", name), n;
-
-	n = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, args);
-	if (n < 0)
-		return;
-	n = head + n < (int)sizeof(line) - 2 ? head + n : (int)sizeof(line) - 2;
-	for (int i = head; i < n; i++) /* paths are other people's words: a line stays a line */
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f ||
-		    ((line[i] & 0xe0) == 0x80 &&
-		     (unsigned char)line[i - 1] == 0xc2)) /* U+009B is ESC [ */
-			line[i] = '?';
-	line[n] = '\n';
-	/* One write: lines of several threads must not mix. Nobody is there to be told if it fails. */
-	if (write(STDERR_FILENO, line, (size_t)n + 1) < 0)
-		return;
-}
 
 void hook_log(struct hook *hook, const char *name, int priority, const char *format, ...)
 {
 	va_list args;
 
-	if (priority > (hook ? hook->settings.log_priority : WARNING))
+	if (priority > (hook ? hook->settings.log_priority : LOG_WARNING))
 		return;
 	va_start(args, format);
-	put_line(name, format, args);
+	say_line(name, format, args);
 	va_end(args);
 }
 
@@ -127,23 +94,6 @@ static void log_from_library(void *userdata, int priority, const char *message)
 }
 
 /* ---- collecting: the hook's thread --------------------------------------------------------------- */
-
-/*
- * The descriptor is kept open: opening a file charges memory, and who does that when it is short
- * may be put to sleep.
- */
-static uint64_t rss_bytes(const struct hook *hook)
-{
-	char text[128];
-	ssize_t n = pread(hook->statm, text, sizeof(text) - 1, 0);
-	const char *second;
-
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	second = strchr(text, ' ');
-	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
 
 /* "%.1f" would write what the program's locale has for a point. */
 struct mib {
@@ -170,25 +120,6 @@ static int is_stopping(struct hook *hook)
 	return stopping;
 }
 
-/* Returns NULL, or why not. */
-static const char *why_not(const struct hook *hook, uint64_t now, uint64_t rss)
-{
-	uint64_t freed, needed;
-
-	if (hook->collected_usec == 0)
-		return NULL;
-	if (now - hook->collected_usec < hook->settings.apart_usec)
-		return "the last collection is not long ago";
-	if (hook->settings.grown_bytes == 0) /* for who wants every Low to be acted on */
-		return NULL;
-	freed = hook->before_bytes > hook->after_bytes ? hook->before_bytes - hook->after_bytes : 0;
-	needed = freed / 100 * GROWN_PERCENT;
-	if (needed < hook->settings.grown_bytes)
-		needed = hook->settings.grown_bytes;
-	return rss >= hook->after_bytes + needed ? NULL
-						 : "little has grown since the last collection";
-}
-
 static int is_unmeasured(const struct hook *hook)
 {
 	return hook->settle_usec != NEVER || hook->measure_usec != NEVER;
@@ -197,14 +128,15 @@ static int is_unmeasured(const struct hook *hook)
 static void measure(struct hook *hook)
 {
 	hook->settle_usec = hook->measure_usec = NEVER;
-	hook->after_bytes = rss_bytes(hook);
-	say(hook, INFO, "collected: %s -> %s MiB, %" PRIu64 " ms", mib(hook->before_bytes).text,
-	    mib(hook->after_bytes).text, (hook->took_usec + 500) / 1000);
+	hook->effect.after_bytes = effect_rss(&hook->effect);
+	say(hook, LOG_INFO, "collected: %s -> %s MiB, %" PRIu64 " ms",
+	    mib(hook->effect.before_bytes).text, mib(hook->effect.after_bytes).text,
+	    (hook->effect.took_usec + 500) / 1000);
 }
 
 static void try_to_collect(struct hook *hook, int critical)
 {
-	uint64_t start, end, rss;
+	uint64_t start, rss;
 	int r;
 
 	hook->retry_usec = NEVER;
@@ -212,42 +144,39 @@ static void try_to_collect(struct hook *hook, int critical)
 	if (is_stopping(hook))
 		return;
 	hook->short_now = 1;
-	rss = rss_bytes(hook);
+	rss = effect_rss(&hook->effect);
 	start = now_usec();
 	r = hook->runtime->collect(critical, hook->userdata);
-	end = now_usec();
 	if (r == -ECANCELED)
 		return;
-	if (r == -EAGAIN && end < hook->retry_until_usec) {
-		hook->retry_usec = end + EARLY_STEP_USEC;
+	if (r == -EAGAIN && now_usec() < hook->retry_until_usec) {
+		hook->retry_usec = now_usec() + EARLY_STEP_USEC;
 		hook->retry_critical = critical;
 		return;
 	}
 	if (r < 0) {
 		/* It will be asked again, and would say the same again. */
 		if (!hook->complained)
-			say(hook, ERROR, "the runtime did not collect: %s",
+			say(hook, LOG_ERR, "the runtime did not collect: %s",
 			    r == -EAGAIN ? "it is still starting" : strerror(-r));
 		hook->complained = 1;
 		return;
 	}
-	hook->collected_usec = end;
-	hook->took_usec = end - start;
-	hook->before_bytes = rss;
-	hook->after_bytes = rss_bytes(hook);
+	effect_collected(&hook->effect, start, rss);
 	if (hook->runtime->settle)
-		hook->settle_usec = end;
+		hook->settle_usec = hook->effect.collected_usec;
 	else
-		hook->measure_usec = end + MEASURE_USEC;
+		hook->measure_usec = hook->effect.collected_usec + EFFECT_MEASURE_USEC;
 }
 
 static void collect(struct hook *hook, int critical)
 {
-	uint64_t now = now_usec(), rss = rss_bytes(hook);
-	const char *why = why_not(hook, now, rss);
+	uint64_t now = now_usec(), rss = effect_rss(&hook->effect);
+	const char *why = effect_why_not(&hook->effect, now, rss, hook->settings.apart_usec,
+					 hook->settings.grown_bytes);
 
 	if (why) {
-		say(hook, INFO, "kept: %s MiB, %s", mib(rss).text, why);
+		say(hook, LOG_INFO, "kept: %s MiB, %s", mib(rss).text, why);
 		return;
 	}
 	if (is_unmeasured(hook))
@@ -263,26 +192,12 @@ static void settle(struct hook *hook)
 
 	if (is_stopping(hook))
 		return;
-	hook->after_bytes = rss_bytes(hook);
-	go = hook->runtime->settle(hook->after_bytes, hook->userdata, &next);
+	hook->effect.after_bytes = effect_rss(&hook->effect);
+	go = hook->runtime->settle(hook->effect.after_bytes, hook->userdata, &next);
 	end = now_usec();
-	hook->took_usec += end - start;
+	hook->effect.took_usec += end - start;
 	hook->settle_usec = go ? end + next : NEVER;
-	hook->measure_usec = go ? NEVER : end + MEASURE_USEC;
-}
-
-static const char *level_words(const struct psb_notification *n)
-{
-	switch (n->available) {
-	case PSB_LOW:
-		return n->critical ? "Low, critical (memory is very short)"
-				   : "Low (memory is short)";
-	case PSB_NEUTRAL:
-		return "Neutral";
-	case PSB_HIGH:
-		return "High (memory is plentiful)";
-	}
-	return "?";
+	hook->measure_usec = go ? NEVER : end + EFFECT_MEASURE_USEC;
 }
 
 /* From the first sign on: later the code is gone, and is read in again page by page. */
@@ -299,7 +214,7 @@ static void keep_code(struct hook *hook, enum psb_available available)
 	    hook->complained_code)
 		return;
 	hook->complained_code = 1;
-	say(hook, INFO,
+	say(hook, LOG_INFO,
 	    "%s MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
 	    mib(refused).text);
 }
@@ -308,10 +223,10 @@ static void react(struct hook *hook, const struct psb_notification *n)
 {
 	keep_code(hook, n->available);
 	if (n->kind == PSB_KIND_GONE)
-		say(hook, WARNING,
+		say(hook, LOG_WARNING,
 		    "the cgroup %s was removed; what takes its place will be watched", n->cgroup);
 	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
-		say(hook, INFO, "told %s", level_words(n));
+		say(hook, LOG_INFO, "told %s", say_level((int)n->available, n->critical));
 	if (n->available == PSB_LOW) {
 		if (hook->settings.collect == PSB_COLLECT_LOW ||
 		    (hook->settings.collect == PSB_COLLECT_CRITICAL && n->critical))
@@ -331,12 +246,13 @@ static void say_ready(struct hook *hook, psb_bridge *bridge, psb_watch *watch)
 
 	if (psb_watch_source(watch, &source) < 0)
 		return;
-	say(hook, INFO, "ready: rung %u, %s on %s, %s", source.rung, source.name,
+	say(hook, LOG_INFO, "ready: rung %u, %s on %s, %s", source.rung, source.name,
 	    source.path[0] ? source.path : source.cgroup,
 	    psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll");
 	/* On this rung somebody else's stalls are told: that must not go unnoticed. */
 	if (source.rung == PSB_RUNG_MACHINE)
-		say(hook, WARNING, "watching the whole machine, not this cgroup: %s", source.why);
+		say(hook, LOG_WARNING, "watching the whole machine, not this cgroup: %s",
+		    source.why);
 }
 
 /* Returns 0, or a negative errno, which was told. */
@@ -366,9 +282,9 @@ static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch
 	if (r == 0)
 		r = psb_bridge_start(*ret_bridge);
 	if (r == -ENODATA) /* the operator's wish */
-		say(hook, INFO, "not watching: %s", why[0] ? why : strerror(-r));
+		say(hook, LOG_INFO, "not watching: %s", why[0] ? why : strerror(-r));
 	else if (r < 0)
-		say(hook, WARNING, "cannot watch: %s; the program runs on without",
+		say(hook, LOG_WARNING, "cannot watch: %s; the program runs on without",
 		    why[0] ? why : strerror(-r));
 	return r;
 }
@@ -417,8 +333,8 @@ static void *hook_run(void *userdata)
 	pthread_setname_np(pthread_self(), "psb-hook");
 	for (int i = 0; i < hook->complaint_count; i++)
 		if (hook->complaints[i])
-			say(hook, WARNING, "%s", hook->complaints[i]);
-	hook->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+			say(hook, LOG_WARNING, "%s", hook->complaints[i]);
+	effect_open(&hook->effect);
 	if (psb_code_new(&hook->code) < 0)
 		hook->code = NULL;
 	else if (hook->runtime->code)
@@ -444,9 +360,8 @@ static void *hook_run(void *userdata)
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
 	hook->code = psb_code_free(hook->code);
-	if (hook->statm >= 0)
-		close(hook->statm);
-	say(hook, DEBUG, "ended");
+	effect_close(&hook->effect);
+	say(hook, LOG_DEBUG, "ended");
 
 	pthread_mutex_lock(&hook->lock);
 	hook->ended = 1;
@@ -528,7 +443,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 		r = runtime_thread_start(&hook->thread, hook_run, hook);
 	}
 	if (r < 0) {
-		hook_log(NULL, runtime->name, ERROR,
+		hook_log(NULL, runtime->name, LOG_ERR,
 			 "cannot start: %s; the program runs on without", strerror(-r));
 		free_hook(hook);
 		return r;

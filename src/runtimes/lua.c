@@ -8,16 +8,15 @@
  * when enough has been *allocated*, and an idle program allocates nothing, so the dropped cache
  * stays in memory, whoever else may need it.
  *
- * Being told takes five calls: psb_bridge_new(), psb_watch_new() (NULL: our own cgroup),
- * psb_host_memory_manager_new(), RegisterMemoryNotificationCallback(), psb_bridge_start(). What
- * comes then crosses two threads:
+ * How to be told is host.c: a bridge, a watch, a memory manager, a callback. What comes then crosses
+ * two threads:
  *
  *     psibridge's thread              the Lua thread
- *     host_told(level)                idle in poll():  the pipe wakes it
+ *     told(level)                     idle in poll():  the pipe wakes it
  *        level and time -> pipe       in a script:     SIGURG -> lua_sethook() -> hooked()
- *        SIGURG -> Lua thread            \-> host_react(): empties the pipe, collects, trims
+ *        SIGURG -> Lua thread            \-> react(): empties the pipe, collects, trims
  *
- * No lua_State is ever touched by two threads. host_told() only hands over and returns: lua_gc()
+ * No lua_State is ever touched by two threads. told() only hands over and returns: lua_gc()
  * there would race with the script, and could take long. lua_sethook() from there would race too:
  * since 5.4 it walks the list of running calls, which the Lua thread changes and its collector
  * frees (settraps() in ldebug.c). In a signal handler *of the Lua thread* it is safe, and meant to
@@ -29,8 +28,7 @@
  *   - Low: a full collection, then malloc_trim(): without it, what Lua freed stays with malloc and
  *     nothing goes back. What did is measured 0.7 s later, for return values of allocators say
  *     nothing. The collector is set to follow the heap closely while memory stays short.
- *   - Low again: only if the process has grown since, and not before ten seconds. Walking a heap
- *     costs time and touches memory, which is just what is scarce.
+ *   - Low again: only if the process has grown since, and not before ten seconds (effect.h).
  *   - Neutral, High: the collector gets its own pace back.
  *
  * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in
@@ -42,8 +40,8 @@
  *     kept at=TIME rss=BYTES             told Low, but not worth a collection
  *     end at=TIME rss=BYTES
  */
-#include <psibridge/hosting.h>
-#include <psibridge/psibridge.h>
+#include "runtimes/effect.h"
+#include "runtimes/host.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,18 +57,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#define USEC_PER_SEC UINT64_C(1000000)
 #define NEVER UINT64_MAX
 #define TICK_USEC (USEC_PER_SEC / 10)
-#define MEASURE_USEC (7 * USEC_PER_SEC / 10)
-#define APART_USEC (10 * USEC_PER_SEC)
-#define GROWN_MIN_BYTES (UINT64_C(50) << 20)
-#define GROWN_PERCENT 20 /* of what the last collection gave back */
-#define PAUSE_WHEN_SHORT \
-	100 /* percent: begin the next cycle as soon as one is done; Lua's own is 200 */
+/* In percent: begin the next cycle as soon as one is done; Lua's own is 200. */
+#define PAUSE_WHEN_SHORT 100
 
 static const char built_in_script[] =
 	"local wanted = tonumber(...)\n"
@@ -82,187 +74,102 @@ static const char built_in_script[] =
 	"local served = 0\n"
 	"function tick() served = served + 1 end\n";
 
-struct host {
-	ICLRMemoryNotificationCallback callback; /* first: its address is the host's too */
-	lua_State *lua;
-	pthread_t lua_thread;
-	int told_read, told_write; /* the pipe; -1 without a bridge */
-	int statm;
-	/* of the Lua thread alone */
-	uint64_t collected_usec, measure_usec; /* the last collection; when to look at its effect */
-	uint64_t before_bytes, after_bytes, took_usec;
-	int pause; /* the collector's own, while ours is set; 0: it has its own */
-	/* the bridge */
-	psb_bridge *bridge;
-	psb_watch *watch;
-	IHostMemoryManager *manager;
-};
-
 /* What travels through the pipe: at most PIPE_BUF, so it is written whole or not at all. */
 struct news {
 	uint64_t at_usec;
 	EMemoryAvailable available;
 };
 
+static struct {
+	struct host host;
+	lua_State *lua;
+	pthread_t thread;
+	int pipe[2]; /* -1: without a bridge */
+	/* of the Lua thread alone */
+	struct effect effect;
+	uint64_t measure_usec; /* when to look at what the last collection gave back */
+	int pause;	       /* the collector's own, while ours is set; 0: it has its own */
+} self = { .pipe = { -1, -1 }, .measure_usec = NEVER };
+
 static volatile sig_atomic_t stopping;
-static lua_State *interruptible; /* what the handler of SIGURG interrupts */
 
-static uint64_t now_usec(void)
+/* ---- told: psibridge's thread ------------------------------------------------------------------ */
+
+static HRESULT told(struct host *unused, EMemoryAvailable available)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
-}
-
-/*
- * The descriptor is kept open: opening a file charges memory, and who does that when it is short
- * may be put to sleep.
- */
-static uint64_t rss_bytes(const struct host *host)
-{
-	char text[128];
-	ssize_t n = pread(host->statm, text, sizeof(text) - 1, 0);
-	const char *second;
-
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	second = strchr(text, ' ');
-	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
-
-/*
- * ---- told: psibridge's thread ------------------------------------------------------------------
- */
-
-static HRESULT host_told(ICLRMemoryNotificationCallback *This, EMemoryAvailable available)
-{
-	struct host *host = (struct host *)This;
 	struct news news = { .at_usec = now_usec(), .available = available };
 
+	(void)unused;
 	/* Does not block. Full means that thousands of news wait there already. */
-	if (write(host->told_write, &news, sizeof(news)) < 0)
+	if (write(self.pipe[1], &news, sizeof(news)) < 0)
 		return errno == EAGAIN ? S_OK : E_UNEXPECTED;
-	pthread_kill(host->lua_thread, SIGURG);
+	pthread_kill(self.thread, SIGURG);
 	return S_OK;
 }
 
-static HRESULT host_query(ICLRMemoryNotificationCallback *This, REFIID riid, void **ret)
+/* ---- react: the Lua thread --------------------------------------------------------------------- */
+
+static void collect(void)
 {
-	if (!ret)
-		return E_POINTER;
-	*ret = NULL;
-	if (memcmp(riid, &IID_IUnknown, sizeof(*riid)) != 0 &&
-	    memcmp(riid, &IID_ICLRMemoryNotificationCallback, sizeof(*riid)) != 0)
-		return E_NOINTERFACE;
-	*ret = This;
-	return S_OK;
-}
+	uint64_t start = now_usec(), rss = effect_rss(&self.effect);
 
-/* The object outlives its registration, so nothing is counted. The CLR's own did the same. */
-static ULONG host_count(ICLRMemoryNotificationCallback *This)
-{
-	(void)This;
-	return 1;
-}
-
-static const ICLRMemoryNotificationCallbackVtbl host_vtbl = {
-	.QueryInterface = host_query,
-	.AddRef = host_count,
-	.Release = host_count,
-	.OnMemoryNotification = host_told,
-};
-
-/*
- * ---- react: the Lua thread
- * -----------------------------------------------------------------------
- */
-
-static void collector_hurry(struct host *host)
-{
-	if (host->pause == 0)
-		host->pause = lua_gc(host->lua, LUA_GCSETPAUSE, PAUSE_WHEN_SHORT);
-}
-
-static void collector_relax(struct host *host)
-{
-	if (host->pause != 0)
-		lua_gc(host->lua, LUA_GCSETPAUSE, host->pause);
-	host->pause = 0;
-}
-
-static int worth_it(const struct host *host, uint64_t now, uint64_t rss)
-{
-	uint64_t freed, needed;
-
-	if (host->collected_usec == 0)
-		return 1;
-	if (now - host->collected_usec < APART_USEC)
-		return 0;
-	freed = host->before_bytes > host->after_bytes ? host->before_bytes - host->after_bytes : 0;
-	needed = freed / 100 * GROWN_PERCENT;
-	if (needed < GROWN_MIN_BYTES)
-		needed = GROWN_MIN_BYTES;
-	return rss >= host->after_bytes + needed;
-}
-
-static void collect(struct host *host)
-{
-	uint64_t start = now_usec(), rss = rss_bytes(host);
-
-	collector_hurry(host);
-	if (!worth_it(host, start, rss)) {
+	if (self.pause == 0)
+		self.pause = lua_gc(self.lua, LUA_GCSETPAUSE, PAUSE_WHEN_SHORT);
+	if (effect_why_not(&self.effect, start, rss, EFFECT_APART_USEC, EFFECT_GROWN_BYTES)) {
 		printf("kept at=%" PRIu64 " rss=%" PRIu64 "\n", start, rss);
 		return;
 	}
-	lua_gc(host->lua, LUA_GCCOLLECT);
+	lua_gc(self.lua, LUA_GCCOLLECT);
 	malloc_trim(0);
-	host->collected_usec = now_usec();
-	host->took_usec = host->collected_usec - start;
-	host->before_bytes = rss;
-	host->after_bytes = rss_bytes(host);
-	host->measure_usec = host->collected_usec + MEASURE_USEC;
+	effect_collected(&self.effect, start, rss);
+	self.measure_usec = self.effect.collected_usec + EFFECT_MEASURE_USEC;
 }
 
-static void measure(struct host *host)
+static void relax(void)
 {
-	host->measure_usec = NEVER;
-	host->after_bytes = rss_bytes(host);
+	if (self.pause != 0)
+		lua_gc(self.lua, LUA_GCSETPAUSE, self.pause);
+	self.pause = 0;
+}
+
+static void measure(void)
+{
+	struct effect *effect = &self.effect;
+
+	self.measure_usec = NEVER;
+	effect->after_bytes = effect_rss(effect);
 	printf("collected at=%" PRIu64 " before=%" PRIu64 " after=%" PRIu64 " took=%" PRIu64 "\n",
-	       host->collected_usec, host->before_bytes, host->after_bytes, host->took_usec);
+	       effect->collected_usec, effect->before_bytes, effect->after_bytes,
+	       effect->took_usec);
 }
 
 /* All news is told on, the newest is acted on. */
-static void host_react(struct host *host)
+static void react(void)
 {
 	static const char *const names[] = { "?", "low", "neutral", "high" };
 	struct news news = { .available = 0 };
 
-	while (read(host->told_read, &news, sizeof(news)) == (ssize_t)sizeof(news))
+	while (read(self.pipe[0], &news, sizeof(news)) == (ssize_t)sizeof(news))
 		printf("told at=%" PRIu64 " level=%s\n", news.at_usec,
 		       names[news.available <= eMemoryAvailableHigh ? news.available : 0]);
 	if (news.available == eMemoryAvailableLow)
-		collect(host);
-	else if (news.available == eMemoryAvailableNeutral ||
-		 news.available == eMemoryAvailableHigh)
-		collector_relax(host);
+		collect();
+	else if (news.available)
+		relax();
 }
 
 static void hooked(lua_State *lua, lua_Debug *unused)
 {
 	(void)unused;
 	lua_sethook(lua, NULL, 0, 0);
-	host_react(*(struct host **)lua_getextraspace(lua));
+	react();
 }
 
-/*
- * If the script is not running, the hook waits for its next instruction and finds the pipe empty.
- */
+/* If the script is not running, the hook waits for its next instruction and finds the pipe empty. */
 static void on_urg(int unused)
 {
 	(void)unused;
-	lua_sethook(interruptible, hooked, LUA_MASKCOUNT, 1);
+	lua_sethook(self.lua, hooked, LUA_MASKCOUNT, 1);
 }
 
 static void on_term(int unused)
@@ -271,137 +178,102 @@ static void on_term(int unused)
 	stopping = 1;
 }
 
-/*
- * ---- the host
- * ------------------------------------------------------------------------------------
- */
+/* ---- the host ---------------------------------------------------------------------------------- */
 
-static int complain(const char *what, int error)
+/* Returns 1, the exit status. */
+static int complain(const char *what, const char *why)
 {
-	fprintf(stderr, "psibridge-luahost: %s: %s\n", what, strerror(-error));
-	return error;
+	fprintf(stderr, "psibridge-luahost: %s%s%s\n", what, why ? ": " : "", why ? why : "");
+	return 1;
 }
 
-static int host_script(struct host *host, const char *file, uint64_t garbage_bytes)
+static int start_script(const char *file, uint64_t garbage_bytes)
 {
-	lua_State *lua = luaL_newstate();
+	lua_State *lua = self.lua = luaL_newstate();
 
 	if (!lua)
-		return complain("Lua", -ENOMEM);
-	host->lua = lua;
-	*(struct host **)lua_getextraspace(lua) = host;
+		return complain("Lua", strerror(ENOMEM));
 	luaL_openlibs(lua);
 	if (file ? luaL_loadfile(lua, file) : luaL_loadstring(lua, built_in_script))
-		goto failed;
+		return complain(lua_tostring(lua, -1), NULL);
 	lua_pushinteger(lua, (lua_Integer)garbage_bytes);
-	if (lua_pcall(lua, 1, 0, 0))
-		goto failed;
-	return 0;
-
-failed:
-	fprintf(stderr, "psibridge-luahost: %s\n", lua_tostring(lua, -1));
-	return -EINVAL;
+	return lua_pcall(lua, 1, 0, 0) ? complain(lua_tostring(lua, -1), NULL) : 0;
 }
 
-/* From here on SIGURG may come, so the handler has to be there before the callback. */
-static int host_bridge(struct host *host, const char *source)
+/* From its end on SIGURG may come: the handler has to be there before. */
+static int start_bridge(const char *source)
 {
 	struct sigaction urg = { .sa_handler = on_urg, .sa_flags = SA_RESTART };
-	struct psb_watch_options options = { .size = sizeof(options), .source = source };
 	char why[320] = "";
-	int fds[2], r;
+	struct psb_watch_options options = { .size = sizeof(options),
+					     .source = source,
+					     .error_text = why,
+					     .error_text_size = sizeof(why) };
+	int r;
 
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-		return complain("pipe", -errno);
-	host->told_read = fds[0];
-	host->told_write = fds[1];
-	interruptible = host->lua;
+	if (pipe2(self.pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		return complain("pipe", strerror(errno));
 	sigaction(SIGURG, &urg, NULL);
-
-	r = psb_bridge_new(NULL, &host->bridge);
+	self.host.told = told;
+	r = host_start(&self.host, NULL, &options);
 	if (r < 0)
-		return complain("bridge", r);
-	options.error_text = why;
-	options.error_text_size = sizeof(why);
-	r = psb_watch_new(host->bridge, &options, &host->watch);
-	if (r < 0)
-		return complain(why[0] ? why : "watch", r);
-	r = psb_host_memory_manager_new(host->watch, &host->manager);
-	if (r < 0)
-		return complain("memory manager", r);
-	if (FAILED(IHostMemoryManager_RegisterMemoryNotificationCallback(host->manager,
-									 &host->callback)))
-		return complain("RegisterMemoryNotificationCallback", -EIO);
-	r = psb_bridge_start(host->bridge);
-	return r < 0 ? complain("bridge", r) : 0;
+		return complain(why[0] ? why : "psibridge", strerror(-r));
+	if (FAILED(host_listen(&self.host)))
+		return complain("RegisterMemoryNotificationCallback", "refused");
+	return 0;
 }
 
-static void host_ready(const struct host *host)
+static void say_ready(void)
 {
 	struct psb_source source = { .size = sizeof(source) };
 	const char *backend = "none";
 
-	if (host->bridge) {
-		psb_watch_source(host->watch, &source);
-		backend = psb_bridge_backend(host->bridge, NULL) == PSB_BACKEND_URING ? "io_uring"
-										      : "epoll";
+	if (self.host.bridge) {
+		psb_watch_source(self.host.watch, &source);
+		backend = psb_bridge_backend(self.host.bridge, NULL) == PSB_BACKEND_URING
+				  ? "io_uring"
+				  : "epoll";
 	}
 	printf("ready at=%" PRIu64 " rss=%" PRIu64 " bridge=%s rung=%u source=%s\n", now_usec(),
-	       rss_bytes(host), backend, source.rung, source.name ? source.name : "none");
+	       effect_rss(&self.effect), backend, source.rung, source.name ? source.name : "none");
 }
 
-static int host_loop(struct host *host)
+static int tick(void)
 {
+	if (lua_getglobal(self.lua, "tick") != LUA_TFUNCTION) {
+		lua_pop(self.lua, 1);
+		return 0;
+	}
+	return lua_pcall(self.lua, 0, 0, 0) ? complain(lua_tostring(self.lua, -1), NULL) : 0;
+}
+
+static int run(void)
+{
+	struct pollfd news = { .fd = self.pipe[0], .events = POLLIN };
 	uint64_t tick_usec = now_usec() + TICK_USEC;
 	int r = 0;
 
 	while (!stopping && r == 0) {
 		uint64_t now = now_usec(),
-			 due = tick_usec < host->measure_usec ? tick_usec : host->measure_usec;
-		struct pollfd told = { .fd = host->told_read, .events = POLLIN };
+			 due = tick_usec < self.measure_usec ? tick_usec : self.measure_usec;
 
-		if (poll(&told, 1, due > now ? (int)((due - now) / 1000) + 1 : 0) < 0 &&
+		if (poll(&news, 1, due > now ? (int)((due - now) / 1000) + 1 : 0) < 0 &&
 		    errno != EINTR)
-			return complain("poll", -errno);
-		if (host->bridge)
-			host_react(host);
+			return complain("poll", strerror(errno));
+		if (self.host.bridge)
+			react();
 		now = now_usec();
-		if (now >= host->measure_usec)
-			measure(host);
+		if (now >= self.measure_usec)
+			measure();
 		if (now < tick_usec)
 			continue;
 		tick_usec = now + TICK_USEC;
-		if (lua_getglobal(host->lua, "tick") != LUA_TFUNCTION) {
-			lua_pop(host->lua, 1);
-		} else if (lua_pcall(host->lua, 0, 0, 0)) {
-			fprintf(stderr, "psibridge-luahost: %s\n", lua_tostring(host->lua, -1));
-			r = -EINVAL;
-		}
+		r = tick();
 	}
 	return r;
 }
 
-/* In reverse. After the unregistering nobody sends SIGURG any more, so the state may go. */
-static void host_end(struct host *host)
-{
-	if (host->manager) {
-		IHostMemoryManager_RegisterMemoryNotificationCallback(host->manager, NULL);
-		IHostMemoryManager_Release(host->manager);
-	}
-	psb_watch_unref(host->watch);
-	psb_bridge_unref(host->bridge);
-	signal(SIGURG, SIG_IGN);
-	if (host->lua)
-		lua_close(host->lua);
-	if (host->told_read >= 0)
-		close(host->told_read);
-	if (host->told_write >= 0)
-		close(host->told_write);
-	if (host->statm >= 0)
-		close(host->statm);
-}
-
-static void usage(FILE *to)
+static int usage(FILE *to, int status)
 {
 	fputs("usage: psibridge-luahost [--no-bridge] [--garbage MB] [--source PATH] [SCRIPT]\n"
 	      "  runs SCRIPT (or fills a cache of MB, 200 by default, and drops it), then calls its tick()\n"
@@ -409,6 +281,7 @@ static void usage(FILE *to)
 	      "    --no-bridge    do not ask psibridge\n"
 	      "    --source PATH  a PSI file, FIFO or socket instead of our own cgroup\n",
 	      to);
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -421,61 +294,51 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct sigaction term = { .sa_handler = on_term };
-	struct host host = {
-		.callback = { &host_vtbl },
-		.lua_thread = pthread_self(),
-		.told_read = -1,
-		.told_write = -1,
-		.measure_usec = NEVER,
-	};
 	unsigned long garbage_mb = 200;
 	const char *source = NULL;
 	int bridge = 1, option, r;
 	char *end;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
-		switch (option) {
-		case 'g':
+		if (option == 'g') {
 			garbage_mb = strtoul(optarg, &end, 10);
 			if (*end != '\0' || end == optarg || garbage_mb > 1 << 20) {
 				fprintf(stderr, "psibridge-luahost: --garbage %s: not megabytes\n",
 					optarg);
 				return 2;
 			}
-			break;
-		case 's':
+		} else if (option == 's') {
 			source = optarg;
-			break;
-		case 'n':
+		} else if (option == 'n') {
 			bridge = 0;
-			break;
-		case 'h':
-			usage(stdout);
-			return 0;
-		default:
-			usage(stderr);
-			return 2;
+		} else {
+			return option == 'h' ? usage(stdout, 0) : usage(stderr, 2);
 		}
 	}
-	if (argc - optind > 1) {
-		usage(stderr);
-		return 2;
-	}
+	if (argc - optind > 1)
+		return usage(stderr, 2);
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	sigaction(SIGTERM, &term, NULL);
 	sigaction(SIGINT, &term, NULL);
-	host.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	r = host_script(&host, argv[optind], (uint64_t)garbage_mb << 20);
+	self.thread = pthread_self();
+	effect_open(&self.effect);
+	r = start_script(argv[optind], (uint64_t)garbage_mb << 20);
 	if (r == 0 && bridge)
-		r = host_bridge(&host, source);
+		r = start_bridge(source);
 	if (r == 0) {
-		host_ready(&host);
-		r = host_loop(&host);
-		if (host.measure_usec != NEVER)
-			measure(&host);
-		printf("end at=%" PRIu64 " rss=%" PRIu64 "\n", now_usec(), rss_bytes(&host));
+		say_ready();
+		r = run();
+		if (self.measure_usec != NEVER)
+			measure();
+		printf("end at=%" PRIu64 " rss=%" PRIu64 "\n", now_usec(),
+		       effect_rss(&self.effect));
 	}
-	host_end(&host);
-	return r == 0 ? 0 : 1;
+	/* In reverse: nothing sends SIGURG after this, so the state may go. */
+	host_unlisten(&self.host);
+	host_end(&self.host);
+	signal(SIGURG, SIG_IGN);
+	if (self.lua)
+		lua_close(self.lua);
+	return r;
 }

@@ -5,7 +5,7 @@
  *     we: a byte each 5 ms -> FIFO -> psibridge: Low -> OnMemoryNotification() -> one slot -> managed thread
  *
  * "Calls to OnMemoryNotification never block. They always return immediately" (the reference of the
- * CLR hosting API). The host times each call itself and says so when it ends (PSIBRIDGE_LOG=debug):
+ * CLR hosting API). The host times each call itself and says so (PSIBRIDGE_LOG=debug):
  * from outside it cannot be seen. No cgroup is needed, so no memory is short either: the source is
  * the FIFO. The program is tests/dotnet/Load with 300 MiB alive, on all processors: its runtime
  * collects a good part of the time by itself, and then the managed thread that takes over stands
@@ -53,7 +53,16 @@ static int fifo_new(void)
 	return fd;
 }
 
-static void tell(struct program *program, int fd)
+/* "psibridge[clrhost]: notified Low (memory is short): handed over in 0.34 us, managed code is busy" */
+static void take_line(const char *line, struct series *busy, struct series *idle)
+{
+	const char *at = strstr(line, "handed over in ");
+
+	if (at)
+		series_add(strstr(at, "busy") ? busy : idle, strtod(at + 15, NULL));
+}
+
+static void tell(struct program *program, int fd, struct series *busy, struct series *idle)
 {
 	const char *line;
 
@@ -64,33 +73,21 @@ static void tell(struct program *program, int fd)
 		if (write(fd, "!", 1) < 0 && errno != EAGAIN)
 			bench_die("%s: %s", fifo, strerror(errno));
 		while (program_line(program, next, &line) > 0)
-			;
+			take_line(line, busy, idle);
 	}
 }
 
-static const char *after(const char *line, const char *words)
+static void print_row(struct table *t, const char *kind, struct series *series)
 {
-	const char *at = strstr(line, words);
-
-	return at ? at + strlen(words) : "";
-}
-
-/* "..., managed code busy: 12 calls, min 0.10 p50 0.20 p99 0.30 max 0.40 us" */
-static double print_row(struct table *t, const char *kind, const char *line)
-{
-	double p99 = strtod(after(line, "p99 "), NULL);
-
 	table_row(t);
 	cell_text(t, "%s", kind);
-	cell_number(t, strtod(after(line, "busy: "), NULL) + strtod(after(line, "idle: "), NULL),
-		    0);
-	cell_number(t, strtod(after(line, "p50 "), NULL), 2);
-	cell_number(t, p99, 2);
-	cell_number(t, strtod(after(line, "max "), NULL), 2);
-	return p99;
+	cell_number(t, (double)series->count, 0);
+	cell_number(t, series_percentile(series, 50), 2);
+	cell_number(t, series_percentile(series, 99), 2);
+	cell_number(t, series_percentile(series, 100), 2);
 }
 
-static void report(struct program *program)
+static void report(struct program *program, struct series *busy, struct series *idle)
 {
 	static const struct column columns[] = {
 		{ "managed_code", "managed code is" },
@@ -100,19 +97,17 @@ static void report(struct program *program)
 		{ "max_usec", "max us" },
 	};
 	static struct table t;
-	const char *busy = program_told(program, "managed code busy: ");
-	const char *idle = program_told(program, "managed code idle: ");
-	double p99;
+	double p99 = series_percentile(busy, 99);
 
-	if (!busy) {
+	if (busy->count == 0) {
 		bench_target(false, "hand-over: no call while managed code was busy; %s",
 			     program_fate(program));
 		return;
 	}
 	table_begin(&t, "handover", "Hand-over: how long OnMemoryNotification() takes (embedded)",
 		    columns, ELEMENTSOF(columns));
-	p99 = print_row(&t, "busy with the last one", busy);
-	if (idle)
+	print_row(&t, "busy with the last one", busy);
+	if (idle->count > 0)
 		print_row(&t, "idle", idle);
 	table_print(&t);
 	bench_target(
@@ -124,6 +119,7 @@ static void report(struct program *program)
 void handover_measure(const char *allow_missing)
 {
 	static const char *const args[] = { "300", "0", NULL };
+	struct series busy = { 0 }, idle = { 0 };
 	struct command command;
 	struct program *program;
 	char source[128];
@@ -147,9 +143,11 @@ void handover_measure(const char *allow_missing)
 	       sizeof(command.env));
 	program = program_start(NULL, &command);
 	if (program_await(program, "ready", READY_USEC, NULL) > 0 && program_say(program, "go 6"))
-		tell(program, fd);
+		tell(program, fd, &busy, &idle);
 	program_end(program, END_USEC);
-	report(program);
+	report(program, &busy, &idle);
+	series_clear(&busy);
+	series_clear(&idle);
 	program_free(program);
 	close(fd);
 	fifo_gone();

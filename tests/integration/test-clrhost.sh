@@ -4,9 +4,7 @@
 #
 # psibridge-clrhost as people meet it: it runs .NET programs, tells them, and is no reason for any of them to fail.
 #
-# The program is tests/dotnet/HostedApp, built here, outside the source tree and without the network. Pressure is a byte
-# in a FIFO. The program's output and the host's messages come through another FIFO, line by line, so the test waits
-# for events and not for time; `timeout` is there for the day on which nothing comes.
+# The program is tests/dotnet/HostedApp.
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
@@ -15,76 +13,11 @@
 host=${PSIBRIDGE_CLRHOST:-$builddir/psibridge-clrhost}
 PSIBRIDGE_HOOKS=${PSIBRIDGE_HOOKS:-$builddir/hooks}
 [ -x "$host" ] || skip_all "psibridge-clrhost was not built (no .NET)"
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-clrhost.XXXXXX") || exit 2
-trap 'rm -rf "$T"' EXIT
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE DOTNET_ROOT DOTNET_STARTUP_HOOKS CORECLR_ENABLE_PROFILING
-for variable in $(env | sed -n 's/^\(PSIBRIDGE_[A-Z_]*\)=.*/\1/p'); do
-	[ "$variable" = PSIBRIDGE_HOOKS ] || unset "$variable"
-done
-export LC_ALL=C.UTF-8 HOME="$T" DOTNET_CLI_HOME="$T" DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 \
-	PSIBRIDGE_HOOKS
+export PSIBRIDGE_HOOKS
+# shellcheck source=program.sh
+. "$srcdir/tests/integration/program.sh"
 
-# ---- helpers -----------------------------------------------------------------------------------------
-mkfifo "$T/source"
-exec 4<>"$T/source" # for both, so that no write to it ever blocks
-
-low() { printf '%*s' "${1:-1}" '' >&4; }
-
-# pressure: a Low every few milliseconds, for as long as calm is not called
-pressure()
-{
-	while low; do sleep 0.004; done &
-	feeder=$!
-}
-
-calm()
-{
-	kill "$feeder"
-	wait "$feeder" || : # it was killed
-	# What nobody took is no Low for the next program.
-	dd if="$T/source" of=/dev/null iflag=nonblock || :
-} 2>/dev/null
-
-# launch ARGUMENT...: the host, told of pressure by the FIFO; what it and the program say is on descriptor 3, the
-# program's standard input is descriptor 5. The environment of the call counts.
-launch()
-{
-	rm -f "$T/in" "$T/out"
-	mkfifo "$T/in" "$T/out"
-	: >"$T/log"
-	PSIBRIDGE_LOG=${PSIBRIDGE_LOG:-debug} PSIBRIDGE_SOURCE=$T/source PSIBRIDGE_REARM=${PSIBRIDGE_REARM:-3ms} \
-		timeout -k 5 60 "$host" "$@" <"$T/in" >"$T/out" 2>&1 4>&- &
-	pid=$!
-	exec 5>"$T/in" 3<"$T/out"
-}
-
-# expect PATTERN: reads on until a line matches; what was read is in $T/log
-expect()
-{
-	while IFS= read -r line <&3; do
-		printf '%s\n' "$line" >>"$T/log"
-		! printf '%s\n' "$line" | grep -Eq -e "$1" || return 0
-	done
-	printf 'it ended before: %s\n' "$1"
-	cat "$T/log"
-	return 1
-}
-
-tell() { printf '%s\n' "$*" >&5; }
-
-# ended STATUS: with what is left of its output in $T/log
-ended()
-{
-	exec 5>&-
-	cat <&3 >>"$T/log"
-	exec 3<&-
-	wait "$pid"
-	status=$?
-	[ "$status" = "$1" ] || { echo "exit status $status instead of $1"; cat "$T/log"; return 1; }
-}
-
-said() { grep -Eq -e "$1" "$T/log" || { printf 'not said: %s\n' "$1"; cat "$T/log"; return 1; }; }
-unsaid() { ! grep -E -e "$1" "$T/log" || { printf 'said: %s\n' "$1"; cat "$T/log"; return 1; }; }
+host() { PSIBRIDGE_REARM=${PSIBRIDGE_REARM:-3ms} launch "$host" "$@"; }
 
 # plain STATUS ARGUMENT...: without input and pressure; its output in $T/log
 plain()
@@ -96,12 +29,11 @@ plain()
 	[ "$status" = "$wanted" ] || { echo "exit status $status instead of $wanted"; cat "$T/log"; return 1; }
 }
 
-build() # build NAME PROPERTY...
+build() # build NAME [PROPERTY...]
 {
 	name=$1
 	shift
-	timeout 200 dotnet build -c Release -v quiet --nologo "$@" --artifacts-path "$T/$name" \
-		"$srcdir/tests/dotnet/HostedApp/HostedApp.csproj" 4>&- </dev/null
+	dotnet_build "$name" HostedApp "$@"
 }
 
 # ---- the programs ------------------------------------------------------------------------------------
@@ -120,32 +52,23 @@ callback_text()
 }
 check a_callback_that_is_none_is_refused callback_text
 
-the_exit_code() { launch "$app" && expect '^ready' && tell exit 7 && ended 7; }
+the_exit_code() { host "$app" && expect '^ready' && tell exit 7 && ended 7; }
 check the_exit_code_is_the_programs the_exit_code
 
 words() { plain 0 "$app" a --help 'b c' && said '^ready a --help b c$'; }
 check arguments_behind_the_program_are_its_own words
 
-alone() { PSIBRIDGE_LOG=debug plain 0 --no-bridge "$app" && unsaid psibridge; }
-check without_a_bridge_nothing_is_said alone
-
 off() { PSIBRIDGE=off PSIBRIDGE_LOG=debug plain 0 "$app" && unsaid psibridge; }
 check psibridge_off_is_heard off
 
-on_path()
-{
-	mkdir -p "$T/empty/bin"
-	dir=$(dirname "$(readlink -f "$(command -v dotnet)")")
-	plain 0 --dotnet-root "$dir" "$app" && DOTNET_ROOT=$dir plain 0 "$app"
-}
-check dotnet_is_found_where_one_says_it_is on_path
+where_one_says() { DOTNET_ROOT=$(dirname "$(readlink -f "$(command -v dotnet)")") plain 0 "$app"; }
+check dotnet_is_found_where_one_says_it_is where_one_says
 
 # ---- programs that cannot be started ---------------------------------------------------------------------
 no_dotnet()
 {
 	mkdir -p "$T/empty"
-	plain 127 --dotnet-root "$T/empty" "$app" && said "there is no .NET in $T/empty" &&
-		DOTNET_ROOT=$T/empty plain 127 "$app" && said "no .NET was found \(DOTNET_ROOT is $T/empty\)"
+	DOTNET_ROOT=$T/empty plain 127 "$app" && said "no .NET was found \(DOTNET_ROOT is $T/empty\)"
 }
 check no_dotnet_is_said_with_where_it_was_sought no_dotnet
 
@@ -178,14 +101,15 @@ runs_without() # runs_without PATTERN ARGUMENT...
 {
 	pattern=$1
 	shift
-	launch "$@" && expect '^ready' && tell exit 3 && ended 3 && said "$pattern; the program runs without\$" && unsaid '\]: ready:'
+	host "$@" && expect '^ready' && tell exit 3 && ended 3 && said "$pattern; the program runs without\$" && unsaid '\]: ready:'
 }
-elsewhere() { PSIBRIDGE_HOOKS=$T/empty runs_without "$T/empty/PsiBridge.dll: No such file or directory" "$app"; }
-check without_psibridge_dll_the_program_runs elsewhere
-check a_psibridge_dll_that_is_none_is_said runs_without '/bin/sh: not a .NET assembly' --managed /bin/sh "$app"
+elsewhere() { PSIBRIDGE_HOOKS=$1 runs_without "$2" "$app"; }
+check without_psibridge_dll_the_program_runs elsewhere "$T/empty" "$T/empty/PsiBridge.dll: No such file or directory"
+mkdir "$T/shell" && ln -s /bin/sh "$T/shell/PsiBridge.dll"
+check a_psibridge_dll_that_is_none_is_said elsewhere "$T/shell" "$T/shell/PsiBridge.dll: not a .NET assembly"
 foreign() { build foreign -p:AssemblyName=PsiBridge; }
 check a_psibridge_dll_of_another_version_is_built foreign
-check a_psibridge_dll_of_another_version_is_said runs_without 'another version: .*PsiBridge.ClrHost.Begin.*' --managed "$T/foreign/bin/HostedApp/release/PsiBridge.dll" "$app"
+check a_psibridge_dll_of_another_version_is_said elsewhere "$T/foreign/bin/HostedApp/release" 'another version: .*PsiBridge.Hosting.Start.*'
 check a_callback_without_assembly_is_said runs_without 'no such type, or no such assembly' --callback 'Handler, nowhere::Prints' "$app"
 check a_callback_without_type_is_said runs_without 'no such type, or no such assembly' --callback 'Nobody, hosted::Prints' "$app"
 check a_missing_method_is_said runs_without 'Handler, hosted::Nothing: the type has no such static method' --callback 'Handler, hosted::Nothing' "$app"
@@ -208,18 +132,18 @@ check a_source_that_is_not_there_is_named_and_the_program_runs no_source
 # ---- it tells them ---------------------------------------------------------------------------------------
 policy()
 {
-	launch "$app" garbage && expect '^ready' && low && expect '\]: told Low' && expect 'collected: ' && tell exit 0 && ended 0 || return
+	host "$app" garbage && expect '^ready' && low && expect '\]: told Low' && expect 'collected: ' && tell exit 0 && ended 0 || return
 	sed -n 's/.*collected: \([0-9]*\)[.0-9]* -> \([0-9]*\).*/\1 \2/p' "$T/log" | { read -r before after && [ "$after" -lt $((before / 2)) ]; } ||
 		{ cat "$T/log"; return 1; }
 }
 check a_program_that_knows_nothing_of_us_gives_back_memory policy
 
-handler() { launch --callback 'Handler, hosted::Prints' "$app" && expect '^ready' && low && expect '^handler 1$' && tell exit 0 && ended 0; }
+handler() { host --callback 'Handler, hosted::Prints' "$app" && expect '^ready' && low && expect '^handler 1$' && tell exit 0 && ended 0; }
 check a_handler_of_the_program_is_told handler
 
 relief()
 {
-	PSIBRIDGE_QUIET=1s PSIBRIDGE_CALM=1s launch --callback 'Handler, hosted::Prints' "$app" && expect '^ready' && low &&
+	PSIBRIDGE_QUIET=1s PSIBRIDGE_CALM=1s host --callback 'Handler, hosted::Prints' "$app" && expect '^ready' && low &&
 		expect '^handler 1$' && expect '^handler 2$' && expect '^handler 3$' && tell exit 0 && ended 0
 }
 check low_is_followed_by_neutral_and_high relief
@@ -227,17 +151,16 @@ check low_is_followed_by_neutral_and_high relief
 present()
 {
 	low
-	launch --callback 'Handler, hosted::Prints' "$app" && expect '^handler 1$' && tell exit 0 && ended 0 &&
-		said 'notified Low.*: HOST_E_CLRNOTAVAILABLE'
+	host --callback 'Handler, hosted::Prints' "$app" && expect '^handler 1$' && tell exit 0 && ended 0
 }
-check before_the_runtime_is_up_it_is_not_available_and_then_told_the_present present
+check a_low_from_before_the_runtime_is_up_is_told_then present
 
 build_aware() { build aware -p:PsiBridgeDll="$PSIBRIDGE_HOOKS/PsiBridge.dll"; }
 check a_program_that_uses_psibridge_is_built build_aware
 aware=$T/aware/bin/HostedApp/release/hosted.dll
 shared()
 {
-	launch "$aware" && expect '^ready' && low && expect '^changed Low, load known: True$' && tell exit 0 && ended 0 &&
+	host "$aware" && expect '^ready' && low && expect '^changed Low, load known: True$' && tell exit 0 && ended 0 &&
 		[ "$(grep -c '^changed Low' "$T/log")" = 1 ]
 }
 check a_program_that_uses_psibridge_is_told_by_its_host_and_once shared
@@ -247,23 +170,23 @@ check a_program_that_uses_psibridge_is_told_by_its_host_and_once shared
 # "release", which is sent after that.
 busy() # busy N: until so many notifications returned while the handler collects
 {
-	PSIBRIDGE_QUIET=60s launch --callback 'Handler, hosted::Collects' "$app" && expect '^ready' && low && expect '^handler 1$' || return
+	PSIBRIDGE_QUIET=60s host --callback 'Handler, hosted::Collects' "$app" && expect '^ready' && low && expect '^handler 1$' || return
 	pressure
 	for _ in $(seq "$1"); do
-		expect 'notified Low.*handed over, managed code is busy' || { calm; return 1; }
+		expect 'notified Low.*handed over in [0-9.]+ us, managed code is busy' || { calm; return 1; }
 	done
 	calm
 	tell release && expect '^collected some$' && tell exit 0 && ended 0
 }
 check a_notification_returns_while_a_collection_runs busy 1
 
-overtaken() { busy 20 && said 'OnMemoryNotification, managed code busy: [0-9]+ calls, min [0-9.]+ p50' && [ "$(grep -c '^handler' "$T/log")" -lt 10 ]; }
+overtaken() { busy 20 && [ "$(grep -c '^handler' "$T/log")" -lt 10 ]; }
 check what_was_overtaken_is_not_told overtaken
 
 # ---- programs that behave badly ----------------------------------------------------------------------------
 throws()
 {
-	launch --callback 'Handler, hosted::Throws' "$app" && expect '^ready' || return
+	host --callback 'Handler, hosted::Throws' "$app" && expect '^ready' || return
 	pressure
 	expect '^handler 1$' && expect 'the callback threw System.InvalidOperationException: on purpose' && expect '^handler 1$'
 	result=$?
@@ -275,7 +198,7 @@ check a_handler_that_throws_is_said_once_and_called_again throws
 # Until it is gone its standard input stays open: the end of that would let Main return, with 0.
 exits()
 {
-	launch --callback 'Handler, hosted::Exits' "$app" && expect '^ready' && low && expect '^handler 1$' || return
+	host --callback 'Handler, hosted::Exits' "$app" && expect '^ready' && low && expect '^handler 1$' || return
 	cat <&3 >>"$T/log"
 	ended 9 && said '\]: ended$'
 }
@@ -283,7 +206,7 @@ check a_handler_may_end_the_program exits
 
 hangs()
 {
-	launch --callback 'Handler, hosted::Hangs' "$app" && expect '^ready' && low && expect '^handler 1$' && tell "$1" 4 && ended 4 && said '\]: ended$'
+	host --callback 'Handler, hosted::Hangs' "$app" && expect '^ready' && low && expect '^handler 1$' && tell "$1" 4 && ended 4 && said '\]: ended$'
 }
 check a_program_ends_though_its_handler_hangs hangs exit
 check a_program_exits_though_its_handler_hangs hangs now
@@ -291,17 +214,17 @@ check a_program_exits_though_its_handler_hangs hangs now
 collecting()
 {
 	for _ in 1 2 3; do
-		launch --callback 'Handler, hosted::Collects' "$app" && expect '^ready' && low && expect '^handler 1$' && tell "$1" 6 && ended 6 || return
+		host --callback 'Handler, hosted::Collects' "$app" && expect '^ready' && low && expect '^handler 1$' && tell "$1" 6 && ended 6 || return
 	done
 }
 check a_program_ends_while_a_collection_runs collecting exit
 check a_program_exits_while_a_collection_runs collecting now
 
-crash() { launch "$app" && expect '^ready' && tell throw && ended 134 && said 'Unhandled exception'; }
+crash() { host "$app" && expect '^ready' && tell throw && ended 134 && said 'Unhandled exception'; }
 check an_unhandled_exception_is_what_it_always_was crash
 
 # Since .NET 10 the runtime leaves SIGTERM to the program: it is not told of its end then.
-terminated() { launch "$app" && expect '^ready' && kill -TERM "$pid" && ended 143; }
+terminated() { host "$app" && expect '^ready' && kill -TERM "$pid" && ended 143; }
 check sigterm_ends_it terminated
 
 # ---- after the end -----------------------------------------------------------------------------------------
@@ -315,7 +238,7 @@ after()
 		<>"$T/clock.in" >"$T/clock.out" 4>&- 6>&- &
 	clock=$!
 	exec 7<"$T/clock.out"
-	launch --callback 'Handler, hosted::Prints' "$app" guard 6>&- 7<&- && expect '^ready' && low && expect '^handler 1$' &&
+	host --callback 'Handler, hosted::Prints' "$app" guard 6>&- 7<&- && expect '^ready' && low && expect '^handler 1$' &&
 		tell "$1" 2 && expect '^ending$' && { while low && printf x >&6; do sleep 0.004; done & } && feeder=$! &&
 		grep -m 10 '^handler 1$' <&7 >"$T/ticks" && calm && tell go && expect '^calls after the end: [0-9]+$' && ended 2 &&
 		said '^calls after the end: 0$' && said '\]: ended$'
@@ -334,7 +257,7 @@ many() # many N ARGUMENT...
 	count=$1
 	shift
 	for _ in $(seq "$count"); do
-		launch "$@" "$app" && expect '^ready' || return
+		host "$@" "$app" && expect '^ready' || return
 		pressure
 		expect '\]: told Low' && expect '\]: told Low' && tell exit 0 && ended 0
 		result=$?

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: MIT
 //
-// Hosting.cs - the way in for a native host that runs this program
+// Hosting.cs - the way in for a native host that runs this program (clrhost.c is one)
 //
 // A host in the sense of the CLR hosting API has a bridge of its own and is told by ICLRMemoryNotificationCallback. It
-// finds these methods by hostfxr, calls Start() once with what we may ask it, and Told() for each notification. From
-// then on it is the source of MemoryPressure: there is no second watch in the process, and no second judgement.
+// finds these methods by hostfxr, calls Start() once, before Main, with what may be asked of it, and Told() for each
+// notification. From then on it is the source of MemoryPressure: there is no second watch in the process, and no second
+// judgement. Told() puts the level into a slot and returns. It allocates nothing. As any call into managed code it waits
+// for a collection that has stopped the world, so the host calls it from a thread that can bear that.
 //
-// Told() puts the level into a slot and returns. It allocates nothing. As any call into managed code it waits for a
-// collection that has stopped the world, so the host calls it from a thread that can bear that.
+// Two things that native code cannot do for itself are here, too:
+//   - Know that the program ends, before the runtime does. hostfxr_run_app() returns, and atexit() handlers run, when
+//     managed code cannot be called any more. AppDomain.ProcessExit comes before that, when Main returns and after
+//     Environment.Exit(), on the finalizer's thread. Handlers are called in the order in which they were added: ours is
+//     the first. In it the host unregisters, so that whatever the program does at its end it does untold.
+//   - Call a method of the program that may not be there, may want other arguments, and may throw. A function pointer
+//     from hostfxr has no signature, and an exception that leaves managed code for C ends the process.
 #if NET
 using System;
 using System.ComponentModel;
+using System.Diagnostics.CodeAnalysis;
+using System.Reflection;
 using System.Runtime.InteropServices;
 
 namespace PsiBridge;
@@ -19,11 +28,14 @@ namespace PsiBridge;
 [EditorBrowsable(EditorBrowsableState.Never)]
 public static unsafe class Hosting
 {
-    private const int EINVAL = 22, EALREADY = 114;
+    private const int ENOENT = 2, EINVAL = 22, EPROTO = 71, EALREADY = 114;
 
+    private static HostInterface host;
     private static volatile SlotSource? slot;
+    private static Action<int>? handler;
+    private static bool exitWatched, complained;
 
-    /// <summary>What a host offers.</summary>
+    /// <summary>What a host offers. One that offers only the first three members says so by its size.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct HostInterface
     {
@@ -33,36 +45,77 @@ public static unsafe class Hosting
         /// <summary>IHostMemoryManager::GetMemoryLoad: 0, or a negative number. May be null. Until Stop().</summary>
         public delegate* unmanaged<void*, uint*, ulong*, int> GetLoad;
 
-        /// <summary>The first argument of it.</summary>
+        /// <summary>The first argument of all of them.</summary>
         public void* Userdata;
+
+        /// <summary>The program ends; nothing is told from its return on. May be null.</summary>
+        public delegate* unmanaged<void*, void> Ending;
+
+        /// <summary>The method below threw this, for the first time. May be null.</summary>
+        public delegate* unmanaged<void*, byte*, void> Threw;
+
+        /// <summary>"Type, Assembly" and a static void of one int in it, which is told in place of MemoryPressure; or null.</summary>
+        public byte* Type, Method;
     }
 
-    /// <summary>Returns 0, -EINVAL (no host, or its size), -EALREADY.</summary>
+    /// <summary>
+    /// Returns 0, -EINVAL (no host, or its size), -EALREADY. Of the method: -ENOENT (no such type or assembly), -EPROTO (no
+    /// such method), -EINVAL (it has other arguments, or returns something, or is for native code alone).
+    /// </summary>
     [UnmanagedCallersOnly]
-    public static int Start(HostInterface* host)
+    public static int Start(HostInterface* given)
     {
-        if (host == null || host->Size < (nuint)sizeof(HostInterface))
+        HostInterface before = host, copy = default;
+
+        if (given == null || given->Size < 3 * (nuint)sizeof(nuint))
             return -EINVAL;
-        HostInterface copy = *host;
-        var status = new MemoryPressureStatus(MemoryPressureState.Watching, "", source: "host");
-        var fed = new SlotSource(status, () => Load(copy));
-        if (!MemoryPressure.StartFromHost(fed))
+        if (handler != null)
             return -EALREADY;
+        Buffer.MemoryCopy(given, &copy, sizeof(HostInterface), Math.Min((long)given->Size, sizeof(HostInterface)));
+        host = copy;
+        if (!exitWatched)
+            AppDomain.CurrentDomain.ProcessExit += (_, _) => End();
+        exitWatched = true;
+        if (host.Type != null)
+            return Bind(Marshal.PtrToStringUTF8((IntPtr)host.Type) ?? "", Marshal.PtrToStringUTF8((IntPtr)host.Method) ?? "");
+        var status = new MemoryPressureStatus(MemoryPressureState.Watching, "", source: "host");
+        var fed = new SlotSource(status, Load);
+        if (!MemoryPressure.StartFromHost(fed))
+        {
+            host = before;
+            return -EALREADY;
+        }
         slot = fed;
         return 0;
     }
 
-    /// <summary>Hands over and returns. What is no level is dropped.</summary>
+    /// <summary>Hands over and returns. What is no level is dropped. From one thread at a time.</summary>
     [UnmanagedCallersOnly]
     public static void Told(int available, int critical)
     {
-        if (available >= (int)MemoryAvailable.Low && available <= (int)MemoryAvailable.High)
-            slot?.Put((MemoryAvailable)available, critical != 0, MemoryPressureReason.Signal);
+        if (available < (int)MemoryAvailable.Low || available > (int)MemoryAvailable.High)
+            return;
+        slot?.Put((MemoryAvailable)available, critical != 0, MemoryPressureReason.Signal);
+        try
+        {
+            handler?.Invoke(available);
+        }
+        catch (Exception e)
+        {
+            if (complained || host.Threw == null)
+                return;
+            complained = true;
+            IntPtr text = Marshal.StringToCoTaskMemUTF8($"{e.GetType().FullName}: {e.Message}");
+            host.Threw(host.Userdata, (byte*)text);
+            Marshal.FreeCoTaskMem(text);
+        }
     }
 
     /// <summary>Nothing is told after this, and GetLoad is not called any more.</summary>
     [UnmanagedCallersOnly]
-    public static void Stop()
+    public static void Stop() => StopMemoryPressure();
+
+    private static void StopMemoryPressure()
     {
         SlotSource? fed = slot;
 
@@ -71,7 +124,43 @@ public static unsafe class Hosting
             MemoryPressure.Stop();
     }
 
-    private static MemoryLoad Load(HostInterface host)
+    private static void End()
+    {
+        if (host.Ending != null)
+            host.Ending(host.Userdata);
+        StopMemoryPressure();
+    }
+
+    [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "no host starts a trimmed program this way")]
+    [UnconditionalSuppressMessage("Trimming", "IL2057", Justification = "no host starts a trimmed program this way")]
+    [UnconditionalSuppressMessage("Trimming", "IL2075", Justification = "no host starts a trimmed program this way")]
+    private static int Bind(string typeName, string name)
+    {
+        const BindingFlags any = BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic;
+        Type? type;
+
+        try
+        {
+            type = Type.GetType(typeName, throwOnError: false);
+        }
+        catch (Exception)
+        {
+            return -ENOENT; // the assembly is there, and is none; or its name makes no sense
+        }
+        if (type == null)
+            return -ENOENT;
+        if (Array.Find(type.GetMethods(any), m => m.Name == name) == null)
+            return -EPROTO;
+        MethodInfo? method = type.GetMethod(name, any, new[] { typeof(int) });
+        // A delegate cannot be made of a method that only native code may call.
+        if (method == null || method.ReturnType != typeof(void) ||
+            method.IsDefined(typeof(UnmanagedCallersOnlyAttribute)))
+            return -EINVAL;
+        handler = method.CreateDelegate<Action<int>>();
+        return 0;
+    }
+
+    private static MemoryLoad Load()
     {
         uint percent = 0;
         ulong available = 0;

@@ -11,9 +11,8 @@
 //                     0.7 s later: what went back is read from /proc/self/statm, for the kernel takes its time
 //     Neutral, High   the callbacks; what was set at Low is undone
 //
-// Worth it: the first time; later only Apart (10 s) after the last one, and if the process has grown since by Grown
-// (50 MiB; 0: any Low will do) or a fifth of what the last one gave back, whichever is more. Walking a heap touches memory, which is just
-// what is scarce. A program that asked the GC for no collection at all (GC.TryStartNoGCRegion) is not collected.
+// Worth it: effect.h has the rule. A program that asked the GC for no collection at all (GC.TryStartNoGCRegion) is not
+// collected.
 //
 // While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is set to
 // Interactive: what it buys, shorter pauses for more memory, is what nobody can pay now, and who stalls for memory
@@ -35,7 +34,6 @@ namespace PsiBridge;
 internal sealed class MemoryPolicy
 {
     private const long MeasureMsec = 700;
-    private const long GrownPercent = 20;
 #if PSIBRIDGE_HOOK
     private const long SmallHeap = 8 << 20;
 #endif
@@ -49,11 +47,10 @@ internal sealed class MemoryPolicy
     private bool stopping;
 
     // Of the thread alone.
-    private readonly ResidentMemory resident = new ResidentMemory();
+    private readonly Effect effect = new Effect();
     private readonly Stopwatch clock = Stopwatch.StartNew();
     private GCLatencyMode? ownMode; // the program's, while ours is set
-    private long collectedMsec = -1, measureMsec = -1, tookMsec;
-    private long before, after;
+    private long measureMsec = -1;
 
     internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks)
     {
@@ -94,7 +91,7 @@ internal sealed class MemoryPolicy
     {
         if (IsMono)
             return;
-        _ = string.Format(CultureInfo.InvariantCulture, "{0:F1} {1}", MiB(resident.Read()), WhyNot(0));
+        _ = string.Format(CultureInfo.InvariantCulture, "{0:F1} {1}", MiB(effect.Read()), WhyNot(0));
         Log.WarmUp();
         Library.TrimMalloc();
 #if PSIBRIDGE_HOOK
@@ -114,7 +111,7 @@ internal sealed class MemoryPolicy
                 React(pressure);
         }
         Relax();
-        resident.Dispose();
+        effect.Dispose();
     }
 
     // False: stop. Null: it is time to measure.
@@ -163,7 +160,7 @@ internal sealed class MemoryPolicy
         Hurry();
         if (collect == MemoryCollect.Off || (collect == MemoryCollect.Critical && !pressure.Critical))
             return;
-        long rss = resident.Read();
+        long rss = effect.Read();
         string? why = WhyNot(rss);
         if (why == null)
             Collect(rss);
@@ -176,15 +173,7 @@ internal sealed class MemoryPolicy
     {
         if (!IsMono && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion)
             return "the program has asked for no collection (GC.TryStartNoGCRegion)";
-        if (collectedMsec < 0)
-            return null;
-        if (clock.ElapsedMilliseconds - collectedMsec < apartMsec)
-            return "the last collection is not long ago";
-        if (grownBytes == 0)
-            return null; // for who wants every Low to be acted on
-        long freed = Math.Max(before - after, 0);
-        return rss >= after + Math.Max(freed / 100 * GrownPercent, grownBytes)
-            ? null : "little has grown since the last collection";
+        return effect.WhyNot(clock.ElapsedMilliseconds, rss, apartMsec, grownBytes);
     }
 
     private void Collect(long rss)
@@ -195,18 +184,18 @@ internal sealed class MemoryPolicy
 
         CollectAll();
         Library.TrimMalloc();
-        collectedMsec = clock.ElapsedMilliseconds;
-        tookMsec = collectedMsec - start;
-        before = rss;
-        after = resident.Read();
-        measureMsec = collectedMsec + MeasureMsec;
+        effect.CollectedMsec = clock.ElapsedMilliseconds;
+        effect.TookMsec = effect.CollectedMsec - start;
+        effect.Before = rss;
+        effect.After = effect.Read();
+        measureMsec = effect.CollectedMsec + MeasureMsec;
     }
 
     private void Measure()
     {
         measureMsec = -1;
-        after = resident.Read();
-        Log.Write(Log.Info, "collected: {0:F1} -> {1:F1} MiB, {2} ms", MiB(before), MiB(after), tookMsec);
+        effect.After = effect.Read();
+        Log.Write(Log.Info, "collected: {0:F1} -> {1:F1} MiB, {2} ms", MiB(effect.Before), MiB(effect.After), effect.TookMsec);
     }
 
     private static void CollectAll()
@@ -267,13 +256,18 @@ internal sealed class MemoryPolicy
     private static double MiB(long bytes) => bytes / 1048576.0;
 }
 
-// The file is kept open: opening one charges memory, and who does that when it is short may be put to sleep.
-internal sealed class ResidentMemory : IDisposable
+// What the last collection did, and whether another is worth it: src/runtimes/effect.h, which passes the same table of cases.
+// The file is kept open: opening one charges memory, and what does that when it is short may be put to sleep.
+internal sealed class Effect : IDisposable
 {
+    private const long GrownPercent = 20;
+
     private readonly byte[] text = new byte[128];
     private FileStream? statm;
 
-    internal ResidentMemory()
+    internal long CollectedMsec = -1, TookMsec, Before, After;
+
+    internal Effect()
     {
         try
         {
@@ -283,6 +277,19 @@ internal sealed class ResidentMemory : IDisposable
         {
             // No /proc: everything looks like zero bytes, so there is one collection and no more.
         }
+    }
+
+    /// <summary>Null: it is worth it.</summary>
+    internal string? WhyNot(long nowMsec, long rss, long apartMsec, long grown)
+    {
+        if (CollectedMsec < 0)
+            return null;
+        if (nowMsec - CollectedMsec < apartMsec)
+            return "the last collection is not long ago";
+        if (grown == 0)
+            return null; // every Low is to be acted on
+        long freed = Math.Max(Before - After, 0);
+        return rss >= After + Math.Max(freed / 100 * GrownPercent, grown) ? null : "little has grown since the last collection";
     }
 
     /// <summary>Bytes; the second number of the line is pages.</summary>

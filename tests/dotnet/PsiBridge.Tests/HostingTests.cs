@@ -47,7 +47,7 @@ public sealed unsafe class HostingTests
         MemoryPressure.Stop();
         Assert.Equal(-22, start(null));
         var small = host;
-        small.Size--;
+        small.Size = 3 * (nuint)sizeof(nuint) - 1;
         Assert.Equal(-22, start(&small));
         MemoryPressure.Changed += handler;
         Assert.Equal(0, start(&host));

@@ -82,6 +82,29 @@ public sealed class PolicyTests
         Assert.InRange(before - Resident(), 100 << 20, long.MaxValue);
     }
 
+    // test-hook.c reads the same table.
+    [Fact]
+    public void a_collection_is_worth_it_as_the_table_says()
+    {
+        using var table = new StreamReader(typeof(PolicyTests).Assembly.GetManifestResourceStream("worth.cases")!);
+        int cases = 0;
+
+        for (string? line; (line = table.ReadLine()) != null;)
+        {
+            if (line.StartsWith('#'))
+                continue;
+            string[] words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            long Mib(int at) => long.Parse(words[at]) << 20;
+            using var effect = new Effect { Before = Mib(1), After = Mib(2) };
+            if (words[0] != "-")
+                effect.CollectedMsec = 7200_000 - long.Parse(words[0]) * 1000;
+            string? why = effect.WhyNot(7200_000, Mib(3), long.Parse(words[4]) * 1000, Mib(5));
+            Assert.True((why == null ? "yes" : why.EndsWith("long ago") ? "soon" : "little") == words[6], line);
+            cases++;
+        }
+        Assert.InRange(cases, 21, int.MaxValue);
+    }
+
     [Fact]
     public void it_is_collected_again_only_if_it_has_grown()
     {

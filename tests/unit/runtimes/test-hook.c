@@ -6,17 +6,18 @@
  */
 #include "../unit.h"
 #include "hook-stage.h"
+#include "runtimes/effect.h"
 
 #include <limits.h>
 
 static struct fake fake;
 
 /* "collected: A -> B MiB, T ms", A and B in tenths. */
-struct effect {
+struct report {
 	unsigned before, after, msec;
 };
 
-static struct effect await_effect(void)
+static struct report await_effect(void)
 {
 	const char *line = await_line("collected: ");
 	unsigned numbers[5] = { 0 }, n = 0;
@@ -32,15 +33,58 @@ static struct effect await_effect(void)
 		p = end;
 	}
 	assert_int_equal(n, 5);
-	return (struct effect){ 10 * numbers[0] + numbers[1], 10 * numbers[2] + numbers[3],
+	return (struct report){ 10 * numbers[0] + numbers[1], 10 * numbers[2] + numbers[3],
 				numbers[4] };
+}
+
+/* ---- worth it? ------------------------------------------------------------------------------------ */
+
+static const char *answer_of(const char *why)
+{
+	if (!why)
+		return "yes";
+	return strcmp(why, "the last collection is not long ago") == 0 ? "soon" : "little";
+}
+
+/* PolicyTests.cs reads the same table. */
+static void a_collection_is_worth_it_as_the_table_says(void **state)
+{
+	const uint64_t now = 7200 * USEC_PER_SEC, mib = MIB(1);
+	char path[PATH_MAX], line[200], since[20], answer[20];
+	unsigned cases = 0, before, after, rss, apart, grown;
+	FILE *file;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/tests/unit/runtimes/worth.cases", getenv("srcdir"));
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file)) {
+		struct effect effect = { 0 };
+
+		if (line[0] == '#')
+			continue;
+		assert_int_equal(sscanf(line, "%19s %u %u %u %u %u %19s", since, &before, &after,
+					&rss, &apart, &grown, answer),
+				 7);
+		if (since[0] != '-')
+			effect.collected_usec = now - strtoul(since, NULL, 10) * USEC_PER_SEC;
+		effect.before_bytes = before * mib;
+		effect.after_bytes = after * mib;
+		if (strcmp(answer_of(effect_why_not(&effect, now, rss * mib, apart * USEC_PER_SEC,
+						    grown * mib)),
+			   answer) != 0)
+			fail_msg("%s", line);
+		cases++;
+	}
+	fclose(file);
+	assert_true(cases > 20);
 }
 
 /* ---- collecting ----------------------------------------------------------------------------------- */
 
 static void a_low_makes_the_runtime_collect_and_what_went_back_is_told(void **state)
 {
-	struct effect effect;
+	struct report effect;
 	uint64_t at;
 
 	(void)state;
@@ -103,32 +147,6 @@ static void the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_gro
 	press_once(&fake);
 	assert_int_equal(collected(&fake), 2);
 	assert_in_range(await_effect().before, 600, 100000);
-	stop(&fake);
-}
-
-static void a_fifth_of_what_was_given_back_must_have_come_back(void **state)
-{
-	struct effect effect;
-
-	(void)state;
-	setenv("PSIBRIDGE_APART", "1ms", 1);
-	setenv("PSIBRIDGE_GROWN", "1M", 1);
-	start_and_await_ready(&fake);
-	fake_grow(&fake, MIB(200));
-	press_once(&fake);
-	effect = await_effect();
-	assert_in_range(effect.before - effect.after, 1900, 2100);
-
-	fake_grow(&fake, MIB(30));
-	tell(&fake, PSB_LOW);
-	assert_non_null(
-		strstr(await_line("kept: "), ", little has grown since the last collection"));
-	tell(&fake, PSB_HIGH);
-	await_line("told High");
-	assert_int_equal(collected(&fake), 1);
-	fake_grow(&fake, MIB(20));
-	press_once(&fake);
-	assert_int_equal(collected(&fake), 2);
 	stop(&fake);
 }
 
@@ -232,7 +250,7 @@ static unsigned settled(struct fake *f)
 
 static void what_goes_back_later_is_waited_for_and_told_once(void **state)
 {
-	struct effect effect;
+	struct report effect;
 
 	(void)state;
 	start_told(&settling, &fake);
@@ -389,10 +407,10 @@ TEST_GROUP(hook)
 {
 	static const struct CMUnitTest hook[] = {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_stage, clear_stage)
+		cmocka_unit_test(a_collection_is_worth_it_as_the_table_says),
 		CASE(a_low_makes_the_runtime_collect_and_what_went_back_is_told),
 		CASE(a_collection_never_runs_on_the_bridges_thread),
 		CASE(the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_grown),
-		CASE(a_fifth_of_what_was_given_back_must_have_come_back),
 		CASE(two_collections_are_apart_however_much_has_grown),
 		CASE(grown_0_makes_every_low_count),
 		CASE(what_the_runtime_refuses_is_told_once_and_asked_for_again),

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * effect.h - is a collection worth it, and what did the last one give back?
+ *
+ * The first one is worth it. Later ones only when some time has passed since the last, and if the process has grown since:
+ * walking a heap touches memory, which is just what is scarce. What went back is read from RSS, a while after the collection:
+ * the kernel takes its time, and what allocators return says nothing. MemoryPolicy.cs has the same rule, and both pass
+ * tests/unit/runtimes/worth.cases. Times are CLOCK_MONOTONIC.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+#define USEC_PER_SEC UINT64_C(1000000)
+#define EFFECT_MEASURE_USEC (7 * USEC_PER_SEC / 10) /* after the collection */
+#define EFFECT_APART_USEC (10 * USEC_PER_SEC)	    /* the defaults of PSIBRIDGE_APART */
+#define EFFECT_GROWN_BYTES (UINT64_C(50) << 20)	    /* and PSIBRIDGE_GROWN */
+
+struct effect {
+	int statm;
+	uint64_t collected_usec; /* when the last collection ended; 0: there was none */
+	uint64_t before_bytes, after_bytes, took_usec;
+};
+
+static inline uint64_t now_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Keeps /proc/self/statm open: opening a file charges memory, and what does that when it is short may be put to sleep. */
+void effect_open(struct effect *effect);
+void effect_close(struct effect *effect);
+
+/* What is resident now; 0: unknown. */
+uint64_t effect_rss(const struct effect *effect);
+
+/* NULL: it is worth it, or why not. `grown_bytes` 0: no growth is asked for. */
+const char *effect_why_not(const struct effect *effect, uint64_t now, uint64_t rss,
+			   uint64_t apart_usec, uint64_t grown_bytes);
+
+/* A collection that began at `start`, with `rss`, has ended. after_bytes is to be read again later. */
+void effect_collected(struct effect *effect, uint64_t start, uint64_t rss);
