@@ -5,9 +5,7 @@
 # libpsibridge-coreclr.so as .NET programs meet it: they are not changed, give memory back when told, and end as ever.
 #
 # First a double plays the runtime (coreclr-double.c): the answers and moments that a real one has too rarely. Then
-# tests/dotnet/Garbage runs on the real one; it is built here, outside the source tree and without the network. Pressure is a byte
-# in a FIFO. The program's output comes through another FIFO and the hook's messages through a third, so the test waits for
-# events and not for time; `timeout` is there for the day on which nothing comes.
+# tests/dotnet/Garbage runs on the real one.
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
@@ -19,30 +17,8 @@ guid='{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}'
 exits=100
 
 [ -e "$hook" ] || skip_all "libpsibridge-coreclr.so was not built"
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-coreclr.XXXXXX") || exit 2
-trap 'rm -rf "$T"' EXIT
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE DOTNET_ROOT DOTNET_STARTUP_HOOKS
-for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-Za-z0-9_]*\)=.*/\1/p'); do
-	unset "$variable"
-done
-unset PSIBRIDGE
-mkdir "$T/tmp"
-export LC_ALL=C.UTF-8 HOME="$T" DOTNET_CLI_HOME="$T" DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 \
-	TMPDIR="$T/tmp"
-# shellcheck disable=SC3045 # every shell we know has it
-ulimit -c 0
-
-# ---- helpers -----------------------------------------------------------------------------------------
-# Open for both on descriptor 4, so that no write to it ever blocks. A new one each time: what the last program left
-# unread is nobody's.
-source_new()
-{
-	rm -f "$T/source"
-	mkfifo "$T/source"
-	exec 4<>"$T/source"
-}
-
-low() { printf x >&4; }
+# shellcheck source=program.sh
+. "$srcdir/tests/integration/program.sh"
 
 # as WAY: the environment that brings the hook in
 as()
@@ -59,61 +35,7 @@ as()
 	esac
 }
 
-# launch COMMAND...: what it prints is on descriptor 3, what it says on 6, its standard input is 5
-launch()
-{
-	rm -f "$T/in" "$T/out" "$T/err"
-	mkfifo "$T/in" "$T/out" "$T/err"
-	: >"$T/log"
-	PSIBRIDGE_LOG=${PSIBRIDGE_LOG-info} PSIBRIDGE_SOURCE=${PSIBRIDGE_SOURCE:-$T/source} PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms \
-		PSIBRIDGE_CALM=1ms PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 \
-		timeout -k 5 100 "$@" <"$T/in" >"$T/out" 2>"$T/err" 4>&- &
-	pid=$!
-	exec 5>"$T/in" 3<"$T/out" 6<"$T/err"
-}
-
-# program: its process, behind timeout
-program() { cat "/proc/$pid/task/$pid/children"; }
-
-printed()
-{
-	while IFS= read -r line <&3; do
-		# shellcheck disable=SC2254 # a pattern is meant
-		case $line in $1) return 0 ;; esac
-	done
-	echo "it ended before it printed: $1"
-	return 1
-}
-
-# heard PATTERN: reads what the hook says until a line matches; all of it is in $T/log
-heard()
-{
-	while IFS= read -r line <&6; do
-		printf '%s\n' "$line" >>"$T/log"
-		! printf '%s\n' "$line" | grep -Eq -e "$1" || return 0
-	done
-	printf 'it ended before this was said: %s\n' "$1"
-	cat "$T/log"
-	return 1
-}
-
-tell() { printf '%s\n' "$*" >&5; }
-
-# ended STATUS
-ended()
-{
-	exec 5>&-
-	cat <&3 >"$T/printed"
-	cat <&6 >>"$T/log"
-	exec 3<&- 6<&-
-	wait "$pid"
-	status=$?
-	[ "$status" = "$1" ] || { echo "exit status $status instead of $1"; cat "$T/log"; return 1; }
-}
-
-said() { grep -Eq -e "$1" "$T/log" || { printf 'not said: %s\n' "$1"; cat "$T/log"; return 1; }; }
-lines() { [ "$(grep -c . "$T/log")" = "$1" ] || { printf 'not %s lines:\n' "$1"; cat "$T/log"; return 1; }; }
-rss_kib() { awk '/^VmRSS:/ { print $2 }' "/proc/$(program | tr -d ' ')/status"; }
+garbage() { PSIBRIDGE_LOG=${PSIBRIDGE_LOG-info} eager launch "$garbage" "$@"; }
 
 # ---- the file ----------------------------------------------------------------------------------------
 exported()
@@ -135,10 +57,9 @@ empty it_needs_nothing_but_libc_and_stays_mapped needed
 play()
 {
 	source_new
-	PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/source PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_CALM=1ms PSIBRIDGE_APART=1ms \
-		PSIBRIDGE_GROWN=0 timeout -k 5 100 "$double" "$hook" "$1" >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
+	PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/source eager timeout -k 5 100 "$double" "$hook" "$1" >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
 }
-silently() { play "$1" && lines 0; }
+silently() { play "$1" && [ ! -s "$T/log" ] || { cat "$T/log"; false; }; }
 
 check the_double_was_built test -x "$double"
 interfaces() { play interfaces && lines 1 && said 'not started: the runtime was given a wrong CLSID; psibridge.s is [{]9F1A4C50-'; }
@@ -169,12 +90,7 @@ if ! command -v dotnet >/dev/null; then
 	skip the_real_runtime "dotnet is not installed"
 	done_testing
 fi
-build()
-{
-	timeout 200 dotnet build -c Release -v quiet --nologo --artifacts-path "$T/build" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" \
-		</dev/null
-}
-check the_program_is_built build
+check the_program_is_built dotnet_build build Garbage
 [ "$tap_bad" = 0 ] || done_testing
 garbage=$T/build/bin/Garbage/release/garbage
 
@@ -185,15 +101,15 @@ falls()
 	percent=$1
 	shift
 	source_new
-	launch "$@" && printed ready && heard ']: ready: ' || return
-	before=$(rss_kib) after=$before i=0
+	PSIBRIDGE_LOG=info eager launch "$@" && ready && before=$(rss_kb) || return
+	after=$before i=0
 	while [ "$i" -lt 3 ] && [ "$after" -gt $((before * (100 - percent) / 100)) ]; do
 		i=$((i + 1))
 		low
-		heard ']: collected: ' || return
-		after=$(rss_kib)
+		expect ']: collected: ' || return
+		after=$(rss_kb)
 	done
-	tell alive && printed 'alive 51*' && tell exit 7 && ended 7 || return
+	tell alive && expect '^alive 51' && tell exit 7 && ended 7 || return
 	[ "$after" -le $((before * (100 - percent) / 100)) ] ||
 		{ echo "$before kB before, $after after: less than $percent % went back"; cat "$T/log"; return 1; }
 }
@@ -228,15 +144,15 @@ centiseconds()
 # Every second time the first Low meets a program that is starting, else one that is ending.
 clean_exit()
 {
-	launch "$garbage" 20 2 && printed ready || return
+	garbage 20 2 && expect '^ready' || return
 	kill -CONT "$beating"
-	[ $((n % 4)) = 3 ] || heard ']: told Low' || return
+	[ $((n % 4)) = 3 ] || said ']: told Low' >/dev/null || expect ']: told Low' || return
 	began=$(centiseconds)
 	tell exit 7
 	ended 7 || return
 	# hook_stop() gives a collection up after two seconds; none of these is that long
 	[ $(($(centiseconds) - began)) -lt 150 ] || { echo "it took more than 1.5 s"; return 1; }
-	! grep -v '^psibridge\[coreclr\]: ' "$T/log"
+	! grep -vx 'psibridge\[coreclr\]: .*\|ready' "$T/log"
 }
 clean_exits()
 {
@@ -263,7 +179,7 @@ check a_hundred_exits_under_a_hail_of_notifications_are_clean clean_exits
 dies()
 {
 	source_new
-	launch "$garbage" 50 2 && printed ready && heard ']: ready: ' || return
+	garbage 50 2 && ready || return
 	low
 	tell "$1"
 	ended "$2" && said "$3"
@@ -281,11 +197,11 @@ child()
 	END
 	chmod +x "$T/child"
 	source_new
-	launch "$garbage" 50 2 && printed ready && heard ']: ready: ' || return
+	garbage 50 2 && ready || return
 	low
 	tell "fork $T/child"
 	tell exit 9
-	ended 9 && grep -qx 1 "$T/printed" && ! grep -E 'source|anon_inode|memory|statm' "$T/printed"
+	ended 9 && grep -qx 1 "$T/log" && ! grep -v '^psibridge' "$T/log" | grep -E 'source|anon_inode|memory|statm'
 }
 check a_child_of_the_program_inherits_no_descriptor child
 
@@ -303,13 +219,11 @@ killed()
 	rm -rf "$T/tmp"
 	mkdir "$T/tmp"
 	source_new
-	launch "$garbage" 50 2 && printed ready && heard ']: ready: ' || return
-	victim=$(program | tr -d ' ')
-	low
-	heard ']: told Low' || return
-	kill -KILL "$victim"
+	garbage 50 2 && ready || return
+	find_process && low && expect ']: told Low' || return
+	kill -KILL "$process"
 	ended 137 || return
-	[ ! -e "/proc/$victim" ] || { echo "$victim is still there"; return 1; }
+	[ ! -e "/proc/$process" ] || { echo "$process is still there"; return 1; }
 	empty_but_diagnostics "$T/tmp"
 }
 check a_violent_end_leaves_nothing_of_us_behind killed
@@ -318,7 +232,7 @@ check a_violent_end_leaves_nothing_of_us_behind killed
 # runs_on PATTERN: one line is said, and the program does not care
 runs_on()
 {
-	launch "$garbage" 5 1 && printed ready && heard "$1" && tell exit 5 && ended 5 && lines 1
+	garbage 5 1 && expect '^ready' && tell exit 5 && ended 5 && said "$1" && lines 1
 }
 nonsense() { source_new; PSIBRIDGE_LOG=warning PSIBRIDGE_LOW=nonsense runs_on 'PSIBRIDGE_LOW=nonsense'; }
 check nonsense_in_a_variable_is_one_line nonsense
@@ -327,7 +241,7 @@ check a_source_that_is_not_there_is_one_line no_fifo
 switched_off()
 {
 	source_new
-	PSIBRIDGE=off launch "$garbage" 5 1 && printed ready && tell exit 5 && ended 5 && lines 0
+	PSIBRIDGE=off garbage 5 1 && expect '^ready' && tell exit 5 && ended 5 && lines 0
 }
 check psibridge_off_is_heard switched_off
 wrong_guid()

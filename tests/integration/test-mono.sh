@@ -4,9 +4,7 @@
 #
 # Mono with psibridge: unmodified programs with libmono-profiler-psibridge.so.
 #
-# The programs are tests/dotnet/Garbage and mono-guest.cs, compiled here by mcs, outside the source tree. Pressure is a byte
-# in a FIFO. What the program and the hook say comes through another FIFO, line by line, so the test waits for events
-# and not for time; `timeout` is there for the day on which nothing comes.
+# The programs are tests/dotnet/Garbage and mono-guest.cs, compiled here by mcs, outside the source tree.
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
@@ -18,91 +16,10 @@ hook=$hooks/libmono-profiler-psibridge.so
 for program in mono mcs; do
 	command -v $program >/dev/null || skip_all "$program is not installed"
 done
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-mono.XXXXXX") || exit 2
-trap 'rm -rf "$T"' EXIT
-cd "$T" || exit 2 # a Mono that crashes leaves its report here
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE MONO_ENV_OPTIONS MONO_GC_PARAMS MONO_THREADS_SUSPEND MONO_PATH
-for variable in $(env | sed -n 's/^\(PSIBRIDGE_[A-Z_]*\)=.*/\1/p'); do
-	unset "$variable"
-done
-export LC_ALL=C.UTF-8 HOME="$T"
-# shellcheck disable=SC3045 # dash has it
-ulimit -c 0
+# shellcheck source=program.sh
+. "$srcdir/tests/integration/program.sh"
 
-# ---- helpers -----------------------------------------------------------------------------------------
-mkfifo source
-exec 4<>source # for both, so that no write to it ever blocks
-
-low() { printf x >&4; }
-
-# Lows, one every few milliseconds, until feeding_ends.
-feed() { while low; do sleep 0.002; done & feeder=$!; }
-# What nobody took is no Low for the next program.
-feeding_ends()
-{
-	kill "$feeder" && wait "$feeder" 2>/dev/null
-	feeder=
-	dd if=source of=/dev/null iflag=nonblock 2>/dev/null || :
-}
-
-# start COMMAND...: what it says is on descriptor 3, its standard input is descriptor 5. The environment of the call counts.
-start()
-{
-	rm -f in out
-	mkfifo in out
-	: >log
-	PSIBRIDGE_LOG=${PSIBRIDGE_LOG-debug} PSIBRIDGE_SOURCE=${PSIBRIDGE_SOURCE-$T/source} \
-		timeout -k 5 60 "$@" <in >out 2>&1 4>&- &
-	pid=$!
-	exec 5>in 3<out
-	process=
-}
-
-hooked() { LD_LIBRARY_PATH=$hooks MONO_ENV_OPTIONS=${MONO_ENV_OPTIONS---profile=psibridge} start mono "$@"; }
-
-# Every Low is acted on at once.
-eager()
-{
-	PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 "$@"
-}
-
-# expect PATTERN: reads on until a line matches; what was read is in log
-expect()
-{
-	while IFS= read -r line <&3; do
-		printf '%s\n' "$line" >>log
-		! printf '%s\n' "$line" | grep -Eq -e "$1" || return 0
-	done
-	printf 'it ended before: %s\n' "$1"
-	cat log
-	return 1
-}
-
-# The program and the hook, in whichever order.
-ready()
-{
-	expect '^ready|\]: ready: ' && if said '^ready' >/dev/null; then expect '\]: ready: '; else expect '^ready'; fi
-}
-
-tell() { printf '%s\n' "$*" >&5; }
-
-# ended STATUS: with what is left of its output in log
-ended()
-{
-	exec 5>&-
-	cat <&3 >>log
-	exec 3<&-
-	wait "$pid"
-	status=$?
-	[ "$status" = "$1" ] || { echo "exit status $status instead of $1"; cat log; return 1; }
-}
-
-said() { grep -Eq -e "$1" log || { printf 'not said: %s\n' "$1"; cat log; return 1; }; }
-unsaid() { ! grep -E -e "$1" log || { printf 'said: %s\n' "$1"; cat log; return 1; }; }
-
-# The runtime's own process, below timeout(1).
-find_process() { process=$(tr -d ' ' <"/proc/$pid/task/$pid/children"); [ -d "/proc/$process" ]; }
-rss_kb() { find_process && awk '/^VmRSS/ { print $2 }' "/proc/$process/status"; }
+hooked() { LD_LIBRARY_PATH=$hooks MONO_ENV_OPTIONS=${MONO_ENV_OPTIONS---profile=psibridge} launch mono "$@"; }
 
 # gives_back LINE COMMAND...: a Low takes four fifths of its memory from it, as seen from outside
 gives_back()
@@ -133,12 +50,12 @@ done
 mono_threads()
 {
 	kill -QUIT "$process" && expect '^Full thread dump' && tell settle dumped && expect 'dumped$' || return
-	sed -n '/^Full thread dump/,$p' log | grep -c '^"'
+	sed -n '/^Full thread dump/,$p' "$T/log" | grep -c '^"'
 }
 no_guest()
 {
 	eager hooked guest.exe plain && ready && find_process && few=$(mono_threads) || return
-	: >log
+	: >"$T/log"
 	for _ in 1 2 3; do
 		low && expect '\]: collected' || return
 	done
@@ -150,12 +67,12 @@ check no_thread_of_the_hook_is_attached_between_collections no_guest
 # Red with all signals blocked in the visitor: Mono waits for ever until it stops.
 while_allocating()
 {
-	eager hooked guest.exe busy && ready && feed || return
+	eager hooked guest.exe busy && ready && pressure || return
 	n=0
 	while [ $n -lt 50 ] && expect '\]: collected'; do
 		n=$((n + 1))
 	done
-	feeding_ends
+	calm
 	tell return 0 && ended 0 && [ $n = 50 ]
 }
 check collections_end_while_other_threads_allocate while_allocating
@@ -173,22 +90,22 @@ endings()
 {
 	times=$1 wanted=$2 kind=$3 bad=0
 	shift 3
-	feed
+	pressure
 	for _ in $(seq "$times"); do
 		PSIBRIDGE_LOG=warning eager hooked guest.exe "$kind" && expect '^ready' && tell "$@" && ended "$wanted" &&
 			unsaid psibridge && continue
 		bad=$((bad + 1))
 	done
-	feeding_ends
+	calm
 	[ $bad = 0 ] || { echo "$bad of $times"; return 1; }
 }
 # Mono prints the hook's code in the report of a crash; all else is as without it.
 crashes()
 {
-	feed
+	pressure
 	PSIBRIDGE_LOG=warning eager hooked guest.exe plain && expect '^ready' && tell crash && ended 134 && unsaid '^psibridge\['
 	crashed=$?
-	feeding_ends
+	calm
 	return $crashed
 }
 check fifty_returns_from_main endings 50 7 plain return 7
@@ -211,11 +128,11 @@ check exiting_on_another_thread_amid_a_long_collection_is_clean amid exit-elsewh
 
 children()
 {
-	feed
+	pressure
 	eager hooked garbage.exe 20 2 && expect '^ready' && tell fork true && tell fork true && tell alive && expect '^alive' &&
 		tell exit 4 && ended 4
 	raised=$?
-	feeding_ends
+	calm
 	return $raised
 }
 check it_starts_other_programs children
@@ -252,7 +169,7 @@ check options_of_the_profiler_are_ignored_and_named options
 twice()
 {
 	MONO_ENV_OPTIONS='--profile=psibridge --profile=psibridge' hooked guest.exe plain && ready &&
-		low && expect '\]: collected' && tell return 3 && ended 3 && [ "$(grep -c '\]: ready' log)" = 1 ]
+		low && expect '\]: collected' && tell return 3 && ended 3 && [ "$(grep -c '\]: ready' "$T/log")" = 1 ]
 }
 check named_twice_it_is_there_once twice
 
@@ -273,7 +190,7 @@ END
 # shellcheck disable=SC2086 # $CC may have arguments
 strange()
 {
-	$CC -o other other.c -ldl && start ./other "$hook" && ended 3 &&
+	$CC -o other other.c -ldl && launch ./other "$hook" && ended 3 &&
 		said '^psibridge\[mono\]: this Mono has no mono_profiler_create\(\); the program runs on without'
 }
 check a_mono_that_lacks_a_function_runs_on_without_us strange
