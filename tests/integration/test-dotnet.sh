@@ -3,8 +3,8 @@
 # TIMEOUT 900
 #
 # test-dotnet.sh - PsiBridge as people use it: the xunit tests, the start-up hook in a program that knows nothing of
-# it, the NuGet package, a program compiled ahead of time, Mono. Pressure comes from a FIFO, but for one xunit test that
-# makes real pressure where cgroups can be made.
+# it, the NuGet package, a program compiled ahead of time, Mono. Pressure comes from a FIFO; real pressure is the virtual
+# machine's (tests/vm/guest-dotnet.sh).
 #
 # Builds go to a directory of their own. What needs packages that are not on this machine (xunit, the AOT compiler, the
 # reference assemblies of older frameworks) is skipped if NuGet cannot get them, and then says what NuGet said.

@@ -3,20 +3,16 @@
 // embedder WORD...: a program that uses PsiBridge, one word for each thing it does with it
 //
 // Prints "status STATE: REASON", then what it is told: "changed LEVEL CRITICAL REASON", "callback LEVEL". Standard
-// input takes "status", "level", "load", "rss", "collections", "simulate", "exit"; it ends with its input, too. Memory is in MiB.
+// input takes "level" and "exit"; it ends with its input, too.
 //
 //     watch        handler and callback that print
 //     throw        ... before them, ones that throw
-//     stop         ... after them, ones that call Stop()
 //     exit         ... ones that end the process with 7; exit-callback: only the callback does
 //     garbage      first fill a cache of 300 MB, and drop it
 //     cache        a cache of 300 MB, which a CacheCompactor drops
 //     lazy         no Start(): what is asked for starts it
-//     churn        allocate for three seconds, and print how many MB that were
 using System;
 using System.Collections.Generic;
-using System.Diagnostics;
-using System.IO;
 using System.Runtime.CompilerServices;
 using PsiBridge;
 
@@ -77,9 +73,6 @@ internal static class Program
             case "throw":
                 Both(_ => throw new InvalidOperationException("as told"));
                 break;
-            case "stop":
-                Both(_ => { MemoryPressure.Stop(); Print("stopped"); });
-                break;
             case "exit":
                 Both(_ => Environment.Exit(7));
                 break;
@@ -96,13 +89,6 @@ internal static class Program
                     Print("compact " + (int)(share * 100));
                     cache.RemoveRange(0, (int)(cache.Count * share));
                 }));
-                break;
-            case "churn":
-                var clock = Stopwatch.StartNew();
-                long count = 0;
-                while (clock.ElapsedMilliseconds < 3000)
-                    count += Drop(8);
-                Print("churned " + count / 256);
                 break;
             default:
                 throw new ArgumentException(word);
@@ -123,20 +109,11 @@ internal static class Program
         Print("status " + MemoryPressure.Status.State + ": " + MemoryPressure.Status.Reason);
         for (string? line; (line = Console.In.ReadLine()) != null;)
         {
-            switch (line)
-            {
-                case "status": Print(MemoryPressure.Status.ToString()); break;
-                case "level": Print("level " + MemoryPressure.Available + " " + MemoryPressure.IsCritical); break;
-                case "load": Print("load " + MemoryPressure.Load); break;
-                case "rss": Print("rss " + (Resident() >> 20)); break;
-                case "collections": Print("collections " + GC.CollectionCount(GC.MaxGeneration)); break;
-                case "exit": return 0;
-                case "simulate": MemoryPressure.Simulate(MemoryAvailable.Low); break;
-            }
+            if (line == "exit")
+                return 0;
+            if (line == "level")
+                Print("level " + MemoryPressure.Available + " " + MemoryPressure.IsCritical);
         }
         return 0;
     }
-
-    private static long Resident() =>
-        long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * Environment.SystemPageSize;
 }

@@ -6,7 +6,6 @@
 //
 //     exit N      return N from Main            now N       Environment.Exit(N)
 //     throw       an exception nobody catches   release     ends the collections of Handler.Collects
-//     calls       print how often a handler was called
 //
 // With the word "guard" it has a handler of ProcessExit, which prints "ending", waits for a line, and prints how many
 // calls came since: "calls after the end: 0". With "garbage" it fills a cache of 100 MB and drops it.
@@ -136,10 +135,6 @@ internal static class Program
                     throw new InvalidOperationException("as told");
                 case "release":
                     Handler.Released = true;
-                    break;
-                case "calls":
-                    Console.WriteLine($"calls {Handler.Calls}");
-                    Console.Out.Flush();
                     break;
             }
         }

@@ -2,8 +2,6 @@
 //
 // ProcessTests.cs - what needs a process of its own: environment, exit, a library that is not there
 using System;
-using System.Linq;
-using System.Threading;
 using Xunit;
 
 namespace PsiBridge.Tests;
@@ -155,42 +153,5 @@ public sealed class ProcessTests
                after = double.Parse(words[4], System.Globalization.CultureInfo.InvariantCulture);
         Assert.InRange(before - after, 100, 300);
         program.End();
-    }
-
-    [Fact]
-    public void a_hundred_exits_are_clean_while_it_is_told_every_three_milliseconds()
-    {
-        using var fifo = new Fifo();
-        using var over = new ManualResetEvent(false);
-        var bell = new Thread(() =>
-        {
-            while (!over.WaitOne(3))
-                fifo.Ring();
-        });
-        int told = 0;
-
-        bell.Start();
-        try
-        {
-            for (int i = 0; i < 100; i++)
-            {
-                using var program = new Embedder("watch", ("PSIBRIDGE_SOURCE", fifo.Path), ("PSIBRIDGE_REARM", "1ms"),
-                                                 ("PSIBRIDGE_QUIET", "1ms"), ("PSIBRIDGE_CALM", "1ms"),
-                                                 ("PSIBRIDGE_APART", "1ms"), ("PSIBRIDGE_GROWN", "0"));
-                program.Wait("status Watching");
-                if (i % 2 == 0)
-                    program.Wait("changed Low");
-                (int status, string output) = program.End();
-                Assert.True(status == 0, "exit " + i + " with status " + status + ":\n" + output);
-                Assert.DoesNotContain("xception", output, StringComparison.Ordinal);
-                told += CountOf(output, "told Low");
-            }
-        }
-        finally
-        {
-            over.Set();
-            bell.Join();
-        }
-        Assert.True(told >= 50, "told " + told + " times");
     }
 }

@@ -135,24 +135,15 @@ internal sealed class Embedder : IDisposable
     private readonly List<string> lines = new();
     private readonly Process process;
 
-    internal Embedder(string words, params (string Name, string Value)[] environment) : this(null, words, environment)
+    internal Embedder(string words, params (string Name, string Value)[] environment)
     {
-    }
-
-    /// <param name="group">It joins this one before it starts; null: none.</param>
-    internal Embedder(PressureGroup? group, string words, params (string Name, string Value)[] environment)
-    {
-        var start = new ProcessStartInfo("sh")
+        string dotnet = Environment.ProcessPath!;
+        var start = new ProcessStartInfo(Path.GetFileName(dotnet) == "dotnet" ? dotnet : "dotnet")
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        string dotnet = Environment.ProcessPath!;
-        start.ArgumentList.Add("-c");
-        start.ArgumentList.Add((group?.Join ?? "") + "exec \"$@\"");
-        start.ArgumentList.Add("sh");
-        start.ArgumentList.Add(Path.GetFileName(dotnet) == "dotnet" ? dotnet : "dotnet");
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "embedder.dll"));
         foreach (string word in words.Split(' ', StringSplitOptions.RemoveEmptyEntries))
             start.ArgumentList.Add(word);
@@ -168,8 +159,6 @@ internal sealed class Embedder : IDisposable
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
     }
-
-    internal int Id => process.Id;
 
     private void Hear(object sender, DataReceivedEventArgs e)
     {
