@@ -10,7 +10,7 @@
  *
  * hook_stop() may come at any time, from any thread, also while the thread is still starting or in
  * the middle of a collection that will never end because the runtime is ending. So it waits, but
- * not for ever; who is given up on finds `stopping` if he comes back, and frees his memory himself.
+ * not for ever; a thread that was given up on finds `stopping` when it goes on, and frees the memory itself.
  *
  * After a fork the child has this memory and not the thread: everything here is dead there
  * (hook->pid). A runtime that forks and goes on without exec(2) cannot collect either.

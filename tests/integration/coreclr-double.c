@@ -234,21 +234,8 @@ static void events(void)
 		if (i < 80 || i > 82)
 			want(slots[i]() == S_OK);
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-}
-
-static void own_thread(void)
-{
-	ICorProfilerCallback11 *profiler = make();
-	char data[] = "client data";
-
-	want(profiler->lpVtbl->InitializeForAttach(profiler, (IUnknown *)&clr.info, data,
-						   sizeof(data)) == S_OK);
-	want(profiler->lpVtbl->ProfilerAttachComplete(profiler) == S_OK);
-	low();
-	want(came(&clr.ended, PATIENCE_SEC));
-	want(strcmp(clr.thread_name, "psb-hook") == 0);
-	want(sigismember(&clr.blocked, SIGTERM) == 1 && sigismember(&clr.blocked, SIGCHLD) == 1);
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
+	profiler->lpVtbl->Release(profiler);
 }
 
 static void attach_with(const char *data, size_t size)
@@ -262,8 +249,11 @@ static void attach_with(const char *data, size_t size)
 						   (uint32_t)size) == S_OK);
 	memset(copy, 'x', size); /* it was only lent */
 	free(copy);
+	want(profiler->lpVtbl->ProfilerAttachComplete(profiler) == S_OK);
 	low();
 	want(came(&clr.ended, PATIENCE_SEC));
+	want(strcmp(clr.thread_name, "psb-hook") == 0);
+	want(sigismember(&clr.blocked, SIGTERM) == 1 && sigismember(&clr.blocked, SIGCHLD) == 1);
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
@@ -324,30 +314,6 @@ static void refused(void)
 		low();
 	while (!came(&clr.began, 1));
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-}
-
-static void shutdown_waits(void)
-{
-	ICorProfilerCallback11 *profiler = start();
-	unsigned collections;
-	double began;
-
-	atomic_store(&clr.blocking, 1);
-	low();
-	want(came(&clr.began, PATIENCE_SEC));
-	began = seconds();
-	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-	want(seconds() - began > 1 && seconds() - began < 4);
-	/* The one that was given up on comes back to find that it is over. */
-	collections = atomic_load(&clr.collections);
-	atomic_store(&clr.blocking, 0);
-	sem_post(&clr.release);
-	want(came(&clr.ended, PATIENCE_SEC));
-	low();
-	want(!came(&clr.began, 1));
-	want(atomic_load(&clr.collections) == collections);
-	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-	profiler->lpVtbl->Release(profiler);
 }
 
 static void shutdown_interrupts(void)
@@ -452,14 +418,12 @@ static const struct {
 } scenarios[] = {
 	{ "interfaces", interfaces },
 	{ "events", events },
-	{ "own-thread", own_thread },
 	{ "settings", settings },
 	{ "unterminated", unterminated },
 	{ "too-much", too_much },
 	{ "too-many", too_many },
 	{ "early", early },
 	{ "refused", refused },
-	{ "shutdown-waits", shutdown_waits },
 	{ "shutdown-interrupts", shutdown_interrupts },
 	{ "exits", exits },
 	{ "twice", twice },

@@ -65,9 +65,8 @@ check the_double_was_built test -x "$double"
 interfaces() { play interfaces && lines 1 && said 'not started: the runtime was given a wrong CLSID; psibridge.s is [{]9F1A4C50-'; }
 check its_interfaces_are_those_of_the_idl_and_references_are_counted interfaces
 check no_event_is_asked_for_and_none_would_harm silently events
-check a_collection_never_runs_on_the_bridges_thread silently own-thread
 settings() { play settings && lines 4 && said 'PSIBRIDGE_LWO: there is no such variable' && said 'told Low' && said '\]: ready: '; }
-check settings_that_come_with_the_request_count_before_the_environment settings
+check settings_that_come_with_the_request_count_before_the_environment settings # ... and it collects on a thread of the hook
 garbled() { play "$1" && lines 1 && said 'the settings that came with the request cannot be read; the environment counts'; }
 check settings_without_an_end_are_told_and_do_not_count garbled unterminated
 check too_long_settings_are_told_and_do_not_count garbled too-much
@@ -75,7 +74,6 @@ check empty_settings_by_the_hundred_change_nothing silently too-many
 check a_low_before_the_collector_is_there_is_made_up_for silently early
 refused() { play refused && lines 2 && said 'ForceGC: 0x80131363, this thread is in the middle of managed code' && said 'did not collect'; }
 check a_runtime_that_refuses_is_told_of_once refused
-check shutdown_waits_for_a_collection_but_not_for_ever_and_none_begins_after silently shutdown-waits
 check shutdown_does_not_wait_for_what_is_only_waited_for silently shutdown-interrupts
 check an_exit_without_shutdown_is_safe silently exits
 twice() { play twice && lines 1 && said 'asked for twice: this process has psibridge already'; }
