@@ -8,7 +8,7 @@
 #pragma once
 
 #include <psibridge/hosting.h>
-#include <psibridge/psibridge.h>
+#include <psibridge/tools.h>
 
 struct host {
 	ICLRMemoryNotificationCallback callback; /* first: its address is the host's */
