@@ -85,7 +85,7 @@ if ENABLE_DAEMON
 daemon_tests = \
 	tests/unit/daemon/test-config \
 	tests/unit/daemon/test-config-errors \
-	tests/unit/daemon/test-forest \
+	tests/unit/daemon/test-table \
 	tests/unit/daemon/test-history \
 	tests/unit/daemon/test-ledger \
 	tests/unit/daemon/test-listen \
@@ -176,7 +176,7 @@ if ENABLE_DAEMON
 thread_tests += \
 	tests/unit/daemon/test-lowmemory \
 	tests/unit/daemon/test-control \
-	tests/unit/daemon/test-forest \
+	tests/unit/daemon/test-table \
 	tests/unit/daemon/test-journal \
 	tests/integration/test-daemon \
 	tests/integration/test-daemon-config

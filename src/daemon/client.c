@@ -37,9 +37,9 @@ static char scratch[WIRE_HELLO_MAX]; /* one thread, and nothing stays in it */
 
 static void watch_socket(struct client *c);
 
-static struct client *client_of(const struct seat *seat)
+static struct client *client_of(const struct subscriber *s)
 {
-	return CONTAINER_OF((struct seat *)(uintptr_t)seat, struct client, seat);
+	return CONTAINER_OF((struct subscriber *)(uintptr_t)s, struct client, subscriber);
 }
 
 /* ---- telling ------------------------------------------------------------------------------------- */
@@ -100,8 +100,8 @@ static void put_state(struct client *c, enum wire_record_kind kind)
 	struct psb_notification n;
 	struct wire_record record;
 
-	forest_present(&c->seat, &n);
-	if (forest_in_shadow(&c->seat)) {
+	subscriber_present(&c->subscriber, &n);
+	if (subscriber_in_shadow(&c->subscriber)) {
 		n.available = PSB_HIGH;
 		n.critical = 0;
 	}
@@ -121,12 +121,12 @@ static void put_byte(struct client *c)
 		c->server->view.replaced++;
 }
 
-static void told(struct seat *seat, const struct psb_notification *n)
+void client_notify(struct subscriber *s, const struct psb_notification *n)
 {
-	struct client *c = client_of(seat);
+	struct client *c = client_of(s);
 	struct wire_record record;
 
-	if (c->ending || forest_in_shadow(seat))
+	if (c->ending || subscriber_in_shadow(s))
 		return;
 	c->entry->told_usec = n->time_usec;
 	c->entry->available = (uint8_t)n->available;
@@ -139,12 +139,10 @@ static void told(struct seat *seat, const struct psb_notification *n)
 	}
 }
 
-static void terms(const struct seat *seat, struct policy_options *ret)
+void client_terms(const struct subscriber *s, struct policy_options *ret)
 {
-	ledger_get_terms(client_of(seat)->entry, ret);
+	ledger_get_terms(client_of(s)->entry, ret);
 }
-
-static const struct seat_class seat_class = { .told = told, .terms = terms };
 
 void client_say_bye(struct client *c)
 {
@@ -153,24 +151,24 @@ void client_say_bye(struct client *c)
 
 	if (c->entry->protocol != LEDGER_RECORDS || c->pending)
 		return;
-	forest_present(&c->seat, &n);
+	subscriber_present(&c->subscriber, &n);
 	fill_record(&record, WIRE_BYE, &n);
 	put_record(c, &record);
 }
 
-/* ---- sitting down -------------------------------------------------------------------------------- */
+/* ---- subscribing -------------------------------------------------------------------------------- */
 
-static int sit(struct client *c, const char *cgroup, const struct psb_notification *last,
-	       const char **ret_why)
+static int join(struct client *c, const char *cgroup, const struct psb_notification *last,
+		const char **ret_why)
 {
 	struct daemon *d = c->server->daemon;
 	struct policy_options t;
 	int r;
 
 	ledger_get_terms(c->entry, &t);
-	forest_rise(&c->seat);
-	r = forest_sit(d->forest, &c->seat, cgroup, &t, last, ret_why);
-	/* also without a seat: client_reseat() uses it. A longer path is found out anew */
+	unsubscribe(&c->subscriber);
+	r = subscribe(d->table, &c->subscriber, cgroup, &t, last, ret_why);
+	/* also without a watch: client_resubscribe() uses it. A longer path is found out anew */
 	if (strlen(cgroup) < sizeof(c->entry->cgroup))
 		strcpy(c->entry->cgroup, cgroup);
 	else
@@ -180,18 +178,18 @@ static int sit(struct client *c, const char *cgroup, const struct psb_notificati
 
 /* A client of systemd's protocol is never refused: it gets the daemon's own thresholds, or, where no
  * watch can be had, waits for a configuration that has one. */
-static void sit_anyhow(struct client *c, const char *cgroup, const struct psb_notification *last)
+static void join_anyhow(struct client *c, const char *cgroup, const struct psb_notification *last)
 {
 	struct journal *journal = c->server->daemon->journal;
 	const char *why = "";
 
-	if (sit(c, cgroup, last, &why) == 0)
+	if (join(c, cgroup, last, &why) == 0)
 		return;
 	journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 		    "%s: a client (pid %d) cannot have its threshold: %s", cgroup,
 		    (int)c->entry->pid, why);
 	ledger_put_terms(c->entry, &(struct policy_options){ 0 });
-	if (sit(c, cgroup, last, &why) < 0)
+	if (join(c, cgroup, last, &why) < 0)
 		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client (pid %d) cannot be served: %s", cgroup,
 			    (int)c->entry->pid, why);
@@ -202,9 +200,9 @@ static void welcome_plain(struct client *c)
 {
 	struct psb_notification n;
 
-	if (forest_in_shadow(&c->seat))
+	if (subscriber_in_shadow(&c->subscriber))
 		return;
-	forest_present(&c->seat, &n);
+	subscriber_present(&c->subscriber, &n);
 	c->entry->told_usec = now_usec();
 	c->entry->available = (uint8_t)n.available;
 	c->entry->critical = n.critical != 0;
@@ -246,8 +244,8 @@ static int resolve(struct client *c, const struct wire_hello *hello, char *path,
 	struct peer peer;
 	int r;
 
-	if (!hello->cgroup && c->seat.place) {
-		forest_path(&c->seat, path);
+	if (!hello->cgroup && c->subscriber.record) {
+		snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
 		return 0;
 	}
 	r = peer_identify(c->fd, &d->cgroups, "/proc", now_usec(), &peer);
@@ -255,12 +253,12 @@ static int resolve(struct client *c, const struct wire_hello *hello, char *path,
 		*ret_why = "your credentials say nothing any more";
 		return r;
 	}
-	if (c->seat.place)
-		forest_path(&c->seat, peer.cgroup);
+	if (c->subscriber.record)
+		snprintf(peer.cgroup, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
 	return peer_resolve(&peer, hello->cgroup, hello->cgroup_size, path, ret_why);
 }
 
-static void subscribe(struct client *c, const struct wire_hello *hello)
+static void take_subscription(struct client *c, const struct wire_hello *hello)
 {
 	char path[CGPATH_MAX];
 	const char *why = "";
@@ -269,16 +267,16 @@ static void subscribe(struct client *c, const struct wire_hello *hello)
 	ledger_put_terms(c->entry, &hello->terms);
 	r = resolve(c, hello, path, &why);
 	if (r == 0)
-		r = sit(c, path, NULL, &why);
+		r = join(c, path, NULL, &why);
 	if (r == -EUSERS) { /* the daemon's own thresholds are better than none */
 		journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client (pid %d) cannot have its thresholds: %s", path,
 			    (int)c->entry->pid, why);
 		ledger_put_terms(c->entry, &(struct policy_options){ 0 });
-		r = sit(c, path, NULL, &why);
+		r = join(c, path, NULL, &why);
 	}
 	if (r == 0) {
-		why = forest_failure(&c->seat);
+		why = subscriber_failure(&c->subscriber);
 		r = why ? -EOPNOTSUPP : 0; /* the client has a ladder of its own, and tries again */
 	}
 	if (r < 0) {
@@ -296,11 +294,11 @@ static void take_trigger(struct client *c, const struct wire_hello *hello)
 
 	ledger_get_terms(c->entry, &had);
 	c->entry->protocol = LEDGER_PLAIN;
-	if (!c->seat.place || trigger_is_same(&had.low, &hello->terms.low))
+	if (!c->subscriber.record || trigger_is_same(&had.low, &hello->terms.low))
 		return;
 	ledger_put_terms(c->entry, &hello->terms);
-	forest_path(&c->seat, path);
-	sit_anyhow(c, path, NULL);
+	snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
+	join_anyhow(c, path, NULL);
 }
 
 static void complain(struct client *c, const char *why)
@@ -329,7 +327,7 @@ static void read_hello(struct client *c)
 		why = "the line has no end";
 	}
 	if (r >= 0 && hello.kind == WIRE_SUBSCRIBE) {
-		subscribe(c, &hello);
+		take_subscription(c, &hello);
 	} else if (r >= 0) {
 		take_trigger(c, &hello);
 	} else if ((size_t)n >= strlen("psibridge/") &&
@@ -411,7 +409,6 @@ static struct client *make(struct server *s, int fd, struct ledger_entry *entry)
 	c->server = s;
 	c->fd = fd;
 	c->entry = entry;
-	c->seat.class = &seat_class;
 	c->next = s->clients;
 	c->back = &s->clients;
 	if (c->next)
@@ -440,7 +437,7 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 	entry->pid = peer->pid;
 	entry->peer_hash = hash;
 	c->deciding = true;
-	sit_anyhow(c, peer->cgroup, NULL);
+	join_anyhow(c, peer->cgroup, NULL);
 	read_hello(c); /* most have written by now */
 	if (c->ending)
 		return;
@@ -479,13 +476,13 @@ void client_restore(struct server *s, int fd)
 			entry->uid = peer.uid;
 			entry->pid = peer.pid;
 			entry->peer_hash = peer_hash(&peer);
-			sit_anyhow(c, peer.cgroup, known ? &last : NULL);
+			join_anyhow(c, peer.cgroup, known ? &last : NULL);
 		}
 	} else {
 		char path[LEDGER_PATH_MAX];
 
 		strcpy(path, entry->cgroup);
-		sit_anyhow(c, path, &last);
+		join_anyhow(c, path, &last);
 	}
 	if (c->deciding)
 		read_hello(c);
@@ -497,7 +494,7 @@ void client_restore(struct server *s, int fd)
 
 void client_free(struct client *c)
 {
-	forest_rise(&c->seat);
+	unsubscribe(&c->subscriber);
 	if (c->back) {
 		*c->back = c->next;
 		if (c->next)
@@ -507,15 +504,15 @@ void client_free(struct client *c)
 	free(c);
 }
 
-void client_reseat(struct client *c)
+void client_resubscribe(struct client *c)
 {
 	char path[LEDGER_PATH_MAX];
 
-	if (c->ending || c->seat.place || !c->entry->cgroup[0])
+	if (c->ending || c->subscriber.record || !c->entry->cgroup[0])
 		return;
 	strcpy(path, c->entry->cgroup);
-	sit_anyhow(c, path, NULL);
-	if (!c->seat.place)
+	join_anyhow(c, path, NULL);
+	if (!c->subscriber.record)
 		return;
 	if (c->entry->protocol == LEDGER_RECORDS)
 		put_state(c, WIRE_LEVEL);

@@ -10,7 +10,7 @@
 struct client {
 	struct client *next, **back;
 	struct server *server;
-	struct seat seat;
+	struct subscriber subscriber;
 	struct loop_op op;
 	struct ledger_entry *entry; /* protocol, terms, what it was told */
 	int fd;
@@ -31,7 +31,11 @@ void client_end(struct client *client);
 /* Free at the daemon's end, when the loop has released everything. Does not hang up on it. */
 void client_free(struct client *client);
 /* After a reload: a client without a watch may get one now. */
-void client_reseat(struct client *client);
+void client_resubscribe(struct client *client);
 void client_say_bye(struct client *client);
+
+/* For the table. */
+void client_notify(struct subscriber *subscriber, const struct psb_notification *notification);
+void client_terms(const struct subscriber *subscriber, struct policy_options *ret);
 
 uint64_t peer_hash(const struct peer *peer);

@@ -191,15 +191,15 @@ static json_t *stats_json(const struct psb_stats *s)
 		number(s->alarm_usec), "sample_usec", number(s->sample_usec));
 }
 
-static json_t *watch_json(const struct tree_view *v)
+static json_t *watch_json(const struct watch_view *v)
 {
-	bool known = v->state == TREE_WATCHING;
+	bool known = v->state == WATCH_WATCHING;
 	json_t *watch = json_pack(
 		"{s:i, s:o, s:b, s:s, s:o, s:s?, s:b, s:b, s:i, s:i, s:o}", "id", (int)v->id,
 		"path", json_of_bytes(v->path), "configured", v->configured, "state",
 		name_of_state(v->state), "why", json_of_bytes(v->why ? v->why : ""), "available",
 		known ? name_of_available(v->available) : NULL, "critical", v->critical, "shadow",
-		v->settings.shadow, "clients", (int)v->clients, "lenses", (int)v->lenses,
+		v->settings.shadow, "clients", (int)v->clients, "thresholds", (int)v->thresholds,
 		"settings", settings_json(&v->settings));
 
 	if (watch && known &&
@@ -216,7 +216,7 @@ static json_t *cgroup_json(const struct cgroup_view *v)
 	const struct psb_notification *n = v->present;
 
 	return json_pack("{s:o, s:i, s:s, s:b, s:b, s:o, s:i, s:o, s:o, s:o, s:o, s:i}", "cgroup",
-			 json_of_bytes(n->cgroup), "watch", (int)v->tree, "available",
+			 json_of_bytes(n->cgroup), "watch", (int)v->watch, "available",
 			 name_of_available(n->available), "critical", n->critical, "candidate",
 			 v->candidate, "since_usec", number(n->since_usec), "some_avg10_centi",
 			 (int)n->some_avg10_centi, "some_total_usec", number(n->some_total_usec),
@@ -277,7 +277,7 @@ int control_status(struct daemon *d, struct text **ret)
 	_cleanup_(text_unrefp) struct text *text = text_new();
 	struct list list = { .text = text };
 	struct past past;
-	struct tree_view view;
+	struct watch_view view;
 	int r;
 
 	if (!text)
@@ -289,13 +289,13 @@ int control_status(struct daemon *d, struct text **ret)
 	r = text_add(text, ",\"watches\":[");
 	if (r < 0)
 		return r;
-	for (size_t i = 0; list.error == 0 && forest_tree(d->forest, i, &view); i++)
+	for (size_t i = 0; list.error == 0 && table_watch(d->table, i, &view); i++)
 		list_add(&list, watch_json(&view));
 	if (list.error == 0)
 		list.error = text_add(text, "],\"cgroups\":[");
 	list.begun = false;
 	if (list.error == 0)
-		forest_each_cgroup(d->forest, add_cgroup, &list);
+		table_each_cgroup(d->table, add_cgroup, &list);
 	if (list.error == 0)
 		list.error = text_add(text, "],\"history\":[");
 	list.begun = false;

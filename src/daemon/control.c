@@ -118,10 +118,10 @@ static int answer_status(struct client *c, json_t *request, struct text **ret)
 	return 0;
 }
 
-/* Of "/" LowMemoryMonitor has a watch beside the forest's: one of them is enough. */
+/* Of "/" LowMemoryMonitor has a watch beside the table's: one of them is enough. */
 static int simulate(struct daemon *d, const char *path, enum psb_available available, bool critical)
 {
-	int r = forest_simulate(d->forest, path, available, critical);
+	int r = table_simulate(d->table, path, available, critical);
 
 	if (strcmp(path, "/") == 0 && lowmemory_simulate(d->lowmemory, available, critical) == 0)
 		return 0;

@@ -18,7 +18,7 @@
  *    "clients":{"connected":0,"plain":0,"records":0,"accepted":0,"refused":0,"told":0,
  *               "replaced":0,"max":16384},
  *    "watches":[{"id":1,"path":"system.slice/..","configured":true,"state":"watching",
- *                "why":"","available":"high","critical":false,"shadow":false,"clients":0,"lenses":1,
+ *                "why":"","available":"high","critical":false,"shadow":false,"clients":0,"thresholds":1,
  *                "settings":{"early":"some 20ms/2s","low":"...","critical":"...","rearm_usec":0,
  *                            "quiet_usec":0,"calm_usec":0,"headroom_percent":25},
  *                "source":{"rung":2,"name":"psi-privileged","trigger":"...","events":true,

@@ -7,7 +7,7 @@
  *     watchdog   half of what the manager allows
  *     status     STATUS= for `systemctl status`, a second after something changed
  *
- * and what server, control, lowmemory and forest put in. At rest, without a watchdog, nothing of it wakes
+ * and what server, control, lowmemory and the table put in. At rest, without a watchdog, nothing of it wakes
  * up.
  */
 #include "daemon/daemon.h"
@@ -16,6 +16,7 @@
 #include "daemon/history.h"
 #include "daemon/kills.h"
 #include "daemon/lowmemory.h"
+#include "daemon/client.h"
 #include "daemon/server.h"
 #include "kernel/file.h"
 
@@ -57,17 +58,17 @@ static void count_low(const struct cgroup_view *view, void *userdata)
 static void tell_status(struct daemon *d)
 {
 	struct shortage s = { 0 };
-	struct tree_view tree;
+	struct watch_view watch;
 	struct server_view clients;
 	unsigned watching = 0, absent = 0, failed = 0;
 	char others[64] = "", levels[sizeof(s.worst) + 64];
 
-	for (size_t i = 0; forest_tree(d->forest, i, &tree); i++) {
-		watching += tree.state == TREE_WATCHING;
-		absent += tree.state == TREE_ABSENT;
-		failed += tree.state == TREE_FAILED;
+	for (size_t i = 0; table_watch(d->table, i, &watch); i++) {
+		watching += watch.state == WATCH_WATCHING;
+		absent += watch.state == WATCH_ABSENT;
+		failed += watch.state == WATCH_FAILED;
 	}
-	forest_each_cgroup(d->forest, count_low, &s);
+	table_each_cgroup(d->table, count_low, &s);
 	server_view(d->server, &clients);
 	if (absent)
 		snprintf(others, sizeof(others), ", %u waiting for a cgroup", absent);
@@ -103,11 +104,11 @@ static void status_changed(struct daemon *d)
 		loop_timer_set(d->loop, &d->status, now_usec() + STATUS_USEC);
 }
 
-static void news(unsigned tree, const struct psb_notification *n, void *userdata)
+static void news(unsigned watch, const struct psb_notification *n, void *userdata)
 {
 	struct daemon *d = userdata;
 
-	if (n && d->history && tree == forest_judge(d->forest, n->cgroup))
+	if (n && d->history && watch == table_judge(d->table, n->cgroup))
 		history_level(d->history, n);
 	status_changed(d);
 }
@@ -163,7 +164,7 @@ static int reload(struct daemon *d)
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD,
 			    "the configuration was not reloaded; the old one stays");
 	} else {
-		r = forest_apply(d->forest, config);
+		r = table_apply(d->table, config);
 		if (r < 0) {
 			config_free(config);
 			snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
@@ -178,7 +179,7 @@ static int reload(struct daemon *d)
 					    config->clients_max, server_room(d->server));
 			if (complaints)
 				report_warnings(d, complaints);
-			server_reseat(d->server);
+			server_resubscribe(d->server);
 			journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
 				    "configuration reloaded: %zu watch%s", config->watch_count,
 				    config->watch_count == 1 ? "" : "es");
@@ -286,7 +287,7 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 					      .log = log_of_library,
 					      .log_userdata = d->journal };
 	struct loop_options loop_options = { .entries = 256 };
-	struct forest_options forest;
+	struct table_options table;
 	int r;
 
 	r = cgroups_discover("/proc", &d->cgroups);
@@ -302,17 +303,19 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 	r = loop_new(&loop_options, &d->loop, NULL);
 	if (r < 0)
 		return fail(d, r, "the event loop");
-	forest = (struct forest_options){
+	table = (struct table_options){
 		.loop = d->loop,
 		.bridge = d->bridge,
 		.journal = d->journal,
 		.cgroups = &d->cgroups,
+		.notify = client_notify,
+		.terms = client_terms,
 		.news = news,
-		.news_userdata = d,
+		.userdata = d,
 	};
-	r = forest_new(&forest, &d->forest);
+	r = table_new(&table, &d->table);
 	if (r == 0)
-		r = forest_apply(d->forest, d->config);
+		r = table_apply(d->table, d->config);
 	if (r < 0)
 		return fail(d, r, "the watches");
 	r = history_new(&d->history);
@@ -412,7 +415,7 @@ void daemon_end(struct daemon *d)
 	d->lowmemory = lowmemory_free(d->lowmemory);
 	d->control = control_free(d->control);
 	d->server = server_free(d->server);
-	d->forest = forest_free(d->forest);
+	d->table = table_free(d->table);
 	kills_stop(d->kills);
 	if (d->loop) {
 		loop_cancel(&d->bridge_op, NULL);

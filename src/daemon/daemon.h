@@ -4,7 +4,7 @@
  *
  *                    config                       manager (systemd)   journal (thread)
  *                      |                             ^    ^               ^
- *   libpsibridge -> forest --told--> server: clients +    |               |
+ *   libpsibridge -> table  --told--> server: clients +    |               |
  *                      |                (peer, ledger)    |               |
  *                      +--views--> control (status for psibridge(1))
  *                lowmemory: a watch of its own, of the machine, for D-Bus
@@ -14,7 +14,7 @@
 #pragma once
 
 #include "daemon/config.h"
-#include "daemon/forest.h"
+#include "daemon/table.h"
 #include "daemon/journal.h"
 #include "daemon/manager.h"
 #include "kernel/loop.h"
@@ -47,7 +47,7 @@ struct daemon {
 	struct config *config;
 	struct journal *journal;
 	struct manager *manager;
-	struct forest *forest;
+	struct table *table;
 	struct server *server;
 	struct control *control;
 	struct lowmemory *lowmemory; /* NULL: none */

@@ -45,7 +45,7 @@ static void line(const char *text, size_t size, void *userdata)
 
 	if (!oom_kill_line(&k->now, text, size))
 		return;
-	if (forest_judge(k->daemon->forest, k->now.cgroup) > 0) {
+	if (table_judge(k->daemon->table, k->now.cgroup) > 0) {
 		say(k->daemon, &k->now);
 		history_kill(k->daemon->history, &k->now, now_usec());
 	}

@@ -104,14 +104,14 @@ const char *name_of_reason(enum psb_reason reason)
 	return "unknown";
 }
 
-const char *name_of_state(enum tree_state state)
+const char *name_of_state(enum watch_state state)
 {
 	switch (state) {
-	case TREE_WATCHING:
+	case WATCH_WATCHING:
 		return "watching";
-	case TREE_ABSENT:
+	case WATCH_ABSENT:
 		return "absent";
-	case TREE_FAILED:
+	case WATCH_FAILED:
 		return "failed";
 	}
 	return "unknown";

@@ -4,11 +4,11 @@
  */
 #pragma once
 
-#include "daemon/forest.h"
+#include "daemon/table.h"
 
 const char *name_of_available(enum psb_available available); /* "low", "neutral", "high" */
 const char *name_of_reason(enum psb_reason reason);	     /* "stall" ...; "unknown" */
-const char *name_of_state(enum tree_state state);	     /* "watching", "absent", "failed" */
+const char *name_of_state(enum watch_state state);	     /* "watching", "absent", "failed" */
 
 /*
  * The unit that a cgroup belongs to, as systemd names it (cg_path_get_unit(), cg_path_get_user_unit()

@@ -214,10 +214,10 @@ void server_restored(struct server *s)
 	ledger_prune(s->ledger, is_connected, s);
 }
 
-void server_reseat(struct server *s)
+void server_resubscribe(struct server *s)
 {
 	for (struct client *c = s->clients; c; c = c->next)
-		client_reseat(c);
+		client_resubscribe(c);
 }
 
 void server_say_bye(struct server *s)

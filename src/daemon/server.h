@@ -40,6 +40,6 @@ void server_restore(struct server *server, int fd);
 /* All that were restored are there: the ledger's other entries are of clients that went. */
 void server_restored(struct server *server);
 /* The configuration is another. */
-void server_reseat(struct server *server);
+void server_resubscribe(struct server *server);
 /* Tell clients that understand it that we stop. */
 void server_say_bye(struct server *server);

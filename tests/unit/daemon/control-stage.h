@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * control-stage.h - a daemon of cardboard for control.c: a forest, a server and a reload that are
+ * control-stage.h - a daemon of cardboard for control.c: a table, a server and a reload that are
  * tables a test can change
  *
  * Included by one file of a program. The loop, the bridge and the control socket are real.
@@ -21,14 +21,14 @@
 
 struct stage_cgroup {
 	struct psb_notification present;
-	unsigned tree, clients;
+	unsigned watch, clients;
 };
 
 static struct stage {
 	struct daemon daemon;
 	struct config config;
-	struct tree_view trees[8];
-	size_t tree_count;
+	struct watch_view watches[8];
+	size_t watch_count;
 	struct stage_cgroup *cgroups;
 	size_t cgroup_count;
 	struct server_view server;
@@ -43,9 +43,9 @@ static struct stage {
 	bool critical;
 } stage;
 
-static inline struct tree_view stage_tree(unsigned id, const char *path, enum tree_state state)
+static inline struct watch_view stage_watch(unsigned id, const char *path, enum watch_state state)
 {
-	struct tree_view v = {
+	struct watch_view v = {
 		.id = id,
 		.path = path,
 		.configured = true,
@@ -61,12 +61,12 @@ static inline struct tree_view stage_tree(unsigned id, const char *path, enum tr
 			.headroom_percent = 25,
 		},
 		.available = PSB_HIGH,
-		.lenses = 1,
+		.thresholds = 1,
 		.source = { .size = sizeof(v.source), .name = "", .cgroup = "/" },
 		.stats = { .size = sizeof(v.stats) },
 	};
 
-	if (state == TREE_WATCHING) {
+	if (state == WATCH_WATCHING) {
 		v.source.rung = 2;
 		v.source.name = "psi-privileged";
 		v.source.events = 1;
@@ -76,11 +76,11 @@ static inline struct tree_view stage_tree(unsigned id, const char *path, enum tr
 	return v;
 }
 
-static inline struct stage_cgroup stage_cgroup(unsigned tree, const char *path,
+static inline struct stage_cgroup stage_cgroup(unsigned watch, const char *path,
 					       enum psb_available available)
 {
 	return (struct stage_cgroup){
-		.tree = tree,
+		.watch = watch,
 		.present = {
 			.size = sizeof(struct psb_notification),
 			.kind = PSB_KIND_LEVEL,
@@ -103,27 +103,27 @@ bool history_get(struct history *history, size_t index, uint64_t now_usec, struc
 	return false;
 }
 
-bool forest_tree(struct forest *forest, size_t index, struct tree_view *ret)
+bool table_watch(struct table *table, size_t index, struct watch_view *ret)
 {
-	(void)forest;
-	if (index >= stage.tree_count)
+	(void)table;
+	if (index >= stage.watch_count)
 		return false;
-	*ret = stage.trees[index];
+	*ret = stage.watches[index];
 	for (size_t i = 0; i < stage.cgroup_count; i++)
-		if (stage.cgroups[i].tree == ret->id)
+		if (stage.cgroups[i].watch == ret->id)
 			ret->available = MIN(ret->available, stage.cgroups[i].present.available);
 	return true;
 }
 
-void forest_each_cgroup(struct forest *forest,
-			void (*fn)(const struct cgroup_view *view, void *userdata), void *userdata)
+void table_each_cgroup(struct table *table,
+		       void (*fn)(const struct cgroup_view *view, void *userdata), void *userdata)
 {
-	(void)forest;
+	(void)table;
 	stage.times_shown++;
 	for (size_t i = 0; i < stage.cgroup_count; i++) {
 		struct cgroup_view view = {
 			.present = &stage.cgroups[i].present,
-			.tree = stage.cgroups[i].tree,
+			.watch = stage.cgroups[i].watch,
 			.clients = stage.cgroups[i].clients,
 		};
 
@@ -132,10 +132,10 @@ void forest_each_cgroup(struct forest *forest,
 }
 
 /* A cgroup of the table is judged as was asked. */
-int forest_simulate(struct forest *forest, const char *cgroup, enum psb_available available,
-		    bool critical)
+int table_simulate(struct table *table, const char *cgroup, enum psb_available available,
+		   bool critical)
 {
-	(void)forest;
+	(void)table;
 	snprintf(stage.simulated, sizeof(stage.simulated), "%s", cgroup);
 	stage.available = available;
 	stage.critical = critical;

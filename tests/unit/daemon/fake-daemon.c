@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fake-daemon.c - a control socket for psibridge(1) to speak with: the real control.c before a
- * forest of cardboard
+ * table of cardboard
  *
  *     fake-daemon SOCKET            three watches that work, one that is absent, one that failed
  *     fake-daemon SOCKET --empty    nothing is watched
@@ -33,24 +33,24 @@ static void input_ended(struct loop_op *op, int events)
 
 static void furnish(void)
 {
-	stage.trees[0] = stage_tree(1, "system.slice/**", TREE_WATCHING);
-	stage.trees[0].clients = 3;
-	stage.trees[0].stats.alarms = 41;
-	stage.trees[0].stats.alarm_usec = now_usec() - 3 * USEC_PER_SEC;
-	stage.trees[0].stats.low = 5;
-	stage.trees[1] = stage_tree(2, "batch.slice/*", TREE_WATCHING);
-	stage.trees[1].source.rung = 3;
-	stage.trees[1].source.name = "psi";
-	strcpy(stage.trees[1].source.trigger, "some 20000 2000000");
-	strcpy(stage.trees[1].source.why, "CAP_SYS_RESOURCE is missing");
-	stage.trees[1].settings.shadow = true;
-	stage.trees[2] = stage_tree(3, "kubepods.slice/**", TREE_ABSENT);
-	stage.trees[2].why = "there is no such cgroup yet";
-	stage.trees[3] = stage_tree(4, "/broken", TREE_FAILED);
-	stage.trees[3].why = "memory.pressure: Permission denied";
-	stage.trees[4] = stage_tree(5, "/guest", TREE_WATCHING);
-	stage.trees[4].configured = false;
-	stage.tree_count = 5;
+	stage.watches[0] = stage_watch(1, "system.slice/**", WATCH_WATCHING);
+	stage.watches[0].clients = 3;
+	stage.watches[0].stats.alarms = 41;
+	stage.watches[0].stats.alarm_usec = now_usec() - 3 * USEC_PER_SEC;
+	stage.watches[0].stats.low = 5;
+	stage.watches[1] = stage_watch(2, "batch.slice/*", WATCH_WATCHING);
+	stage.watches[1].source.rung = 3;
+	stage.watches[1].source.name = "psi";
+	strcpy(stage.watches[1].source.trigger, "some 20000 2000000");
+	strcpy(stage.watches[1].source.why, "CAP_SYS_RESOURCE is missing");
+	stage.watches[1].settings.shadow = true;
+	stage.watches[2] = stage_watch(3, "kubepods.slice/**", WATCH_ABSENT);
+	stage.watches[2].why = "there is no such cgroup yet";
+	stage.watches[3] = stage_watch(4, "/broken", WATCH_FAILED);
+	stage.watches[3].why = "memory.pressure: Permission denied";
+	stage.watches[4] = stage_watch(5, "/guest", WATCH_WATCHING);
+	stage.watches[4].configured = false;
+	stage.watch_count = 5;
 
 	stage.cgroup_count = 4;
 	stage.cgroups = calloc(stage.cgroup_count, sizeof(*stage.cgroups));
@@ -94,9 +94,9 @@ static int pretend(const char *path, const char *text)
 
 static void fail(void)
 {
-	stage.trees[0] = stage_tree(1, "/**", TREE_FAILED);
-	stage.trees[0].why = "PSI is switched off in this kernel; boot it with psi=1";
-	stage.tree_count = 1;
+	stage.watches[0] = stage_watch(1, "/**", WATCH_FAILED);
+	stage.watches[0].why = "PSI is switched off in this kernel; boot it with psi=1";
+	stage.watch_count = 1;
 }
 
 static int serve(const char *path, const char *option)

@@ -120,15 +120,15 @@ static void status_says_everything(void **state)
 	int fd = dial();
 
 	(void)state;
-	stage.trees[0] = stage_tree(7, "system.slice/*", TREE_WATCHING);
-	stage.trees[0].stats.alarms = 11;
-	stage.trees[0].stats.members = 12;
-	stage.trees[0].clients = 3;
-	stage.trees[1] = stage_tree(8, "/b", TREE_FAILED);
-	stage.trees[1].why = "it was refused";
-	stage.trees[1].configured = false;
-	stage.trees[1].settings.shadow = true;
-	stage.tree_count = 2;
+	stage.watches[0] = stage_watch(7, "system.slice/*", WATCH_WATCHING);
+	stage.watches[0].stats.alarms = 11;
+	stage.watches[0].stats.members = 12;
+	stage.watches[0].clients = 3;
+	stage.watches[1] = stage_watch(8, "/b", WATCH_FAILED);
+	stage.watches[1].why = "it was refused";
+	stage.watches[1].configured = false;
+	stage.watches[1].settings.shadow = true;
+	stage.watch_count = 2;
 	stage.cgroups = calloc(2, sizeof(*stage.cgroups));
 	stage.cgroups[0] = stage_cgroup(7, "/system.slice/a.service", PSB_LOW);
 	stage.cgroups[0].present.critical = 1;
@@ -256,7 +256,7 @@ static void a_daemon_that_hears_nothing_says_so(void **state)
 	close(fd);
 }
 
-static void simulate_reaches_the_forest_and_shows_at_once(void **state)
+static void simulate_reaches_the_table_and_shows_at_once(void **state)
 {
 	static const struct {
 		const char *request, *path;
@@ -298,7 +298,7 @@ static void simulate_reaches_the_forest_and_shows_at_once(void **state)
 	close(fd);
 }
 
-static void what_the_forest_says_is_handed_on(void **state)
+static void what_the_table_says_is_handed_on(void **state)
 {
 	static const char request[] =
 		"{\"verb\":\"simulate\",\"cgroup\":\"/x\",\"available\":\"low\"}";
@@ -316,7 +316,7 @@ static void what_the_forest_says_is_handed_on(void **state)
 	close(fd);
 }
 
-/* Which the forest's watches need not cover: LowMemoryMonitor has one of its own. */
+/* Which the table's watches need not cover: LowMemoryMonitor has one of its own. */
 static void the_machine_is_simulated_where_only_the_low_memory_monitor_watches_it(void **state)
 {
 	static const char root[] = "{\"verb\":\"simulate\",\"cgroup\":\"/\",\"available\":\"low\"}",
@@ -383,8 +383,8 @@ int main(void)
 		CASE(an_answer_of_a_megabyte_arrives_whole),
 		CASE(a_status_is_not_made_for_each_who_asks),
 		CASE(a_daemon_that_hears_nothing_says_so),
-		CASE(simulate_reaches_the_forest_and_shows_at_once),
-		CASE(what_the_forest_says_is_handed_on),
+		CASE(simulate_reaches_the_table_and_shows_at_once),
+		CASE(what_the_table_says_is_handed_on),
 		CASE(the_machine_is_simulated_where_only_the_low_memory_monitor_watches_it),
 		CASE(reload_says_what_is_wrong),
 		CASE(only_root_may_change_anything),

@@ -21,13 +21,13 @@
 #include "../../pressure.h"
 #include "../../skip.h"
 #include "../count-malloc.h"
-#include "daemon/forest.h"
+#include "daemon/table.h"
 
 static struct lab lab;
 static const char *no_lab;
 
 struct listener {
-	struct seat seat;
+	struct subscriber subscriber;
 	struct policy_options terms;
 	unsigned told;
 	struct psb_notification last;
@@ -46,14 +46,14 @@ static struct stage {
 	psb_bridge *bridge;
 	struct cgroups cgroups;
 	struct config *config;
-	struct forest *forest;
-	struct said *said;
-	unsigned news; /* of the forest, ever */ /* NULL: nothing is noted */
+	struct table *table;
+	struct said *said; /* NULL: nothing is noted */
+	unsigned news;	   /* ever */
 } s;
 
-static void told(struct seat *seat, const struct psb_notification *n)
+static void notify(struct subscriber *subscriber, const struct psb_notification *n)
 {
-	struct listener *l = CONTAINER_OF(seat, struct listener, seat);
+	struct listener *l = CONTAINER_OF(subscriber, struct listener, subscriber);
 
 	l->told++;
 	l->last = *n;
@@ -61,14 +61,11 @@ static void told(struct seat *seat, const struct psb_notification *n)
 	l->last.cgroup = l->cgroup;
 }
 
-static void terms(const struct seat *seat, struct policy_options *ret)
+static void terms(const struct subscriber *subscriber, struct policy_options *ret)
 {
-	*ret = ((const struct listener *)(const void *)((const char *)seat -
-							offsetof(struct listener, seat)))
+	*ret = CONTAINER_OF((struct subscriber *)(uintptr_t)subscriber, struct listener, subscriber)
 		       ->terms;
 }
-
-static const struct seat_class class = { .told = told, .terms = terms };
 
 /* All that is due, in both loops. */
 static void turn(void)
@@ -102,16 +99,16 @@ static int configure(const char *text)
 #pragma GCC diagnostic pop
 	fclose(f);
 	assert_int_equal(config_load(s.root, stderr, &config), 0);
-	r = forest_apply(s.forest, config);
+	r = table_apply(s.table, config);
 	config_free(s.config);
 	s.config = config;
 	turn();
 	return r;
 }
 
-static void note_news(unsigned tree, const struct psb_notification *n, void *userdata)
+static void note_news(unsigned watch, const struct psb_notification *n, void *userdata)
 {
-	(void)tree;
+	(void)watch;
 	(void)userdata;
 	s.news++;
 	if (s.said && n && strcmp(n->cgroup, s.said->cgroup) == 0)
@@ -120,7 +117,9 @@ static void note_news(unsigned tree, const struct psb_notification *n, void *use
 
 static int start(void **state)
 {
-	struct forest_options o = { .cgroups = &s.cgroups, .news = note_news };
+	struct table_options o = {
+		.cgroups = &s.cgroups, .notify = notify, .terms = terms, .news = note_news
+	};
 	struct loop_options loop = { .backend = LOOP_AUTO };
 	const char *tmp = getenv("TMPDIR");
 	char path[192];
@@ -128,7 +127,7 @@ static int start(void **state)
 	(void)state;
 	if (no_lab)
 		return 0;
-	snprintf(s.root, sizeof(s.root), "%s/psb-forest-XXXXXX", tmp ? tmp : "/tmp");
+	snprintf(s.root, sizeof(s.root), "%s/psb-table-XXXXXX", tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(s.root));
 	snprintf(path, sizeof(path), "%s/etc", s.root);
 	mkdir(path, 0755);
@@ -139,7 +138,7 @@ static int start(void **state)
 	assert_int_equal(psb_bridge_new(NULL, &s.bridge), 0);
 	o.loop = s.loop;
 	o.bridge = s.bridge;
-	assert_int_equal(forest_new(&o, &s.forest), 0);
+	assert_int_equal(table_new(&o, &s.table), 0);
 	return 0;
 }
 
@@ -152,7 +151,7 @@ static int stop(void **state)
 		return 0;
 	lab_kill_all(); /* those of a test that failed */
 	s.said = NULL;
-	s.forest = forest_free(s.forest);
+	s.table = table_free(s.table);
 	turn();
 	s.bridge = psb_bridge_unref(s.bridge);
 	s.loop = loop_free(s.loop);
@@ -164,7 +163,7 @@ static int stop(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	no_lab = lab_open(&lab, "psb-forest");
+	no_lab = lab_open(&lab, "psb-table");
 	if (no_lab)
 		return 0;
 	lab_make(&lab, "a", 0);
@@ -189,15 +188,14 @@ static int tear_down(void **state)
 			SKIP(no_lab); \
 	} while (0)
 
-static int try_sit(struct listener *l, const char *group)
+static int try_subscribe(struct listener *l, const char *group)
 {
-	l->seat.class = &class;
-	return forest_sit(s.forest, &l->seat, lab_path(&lab, group), &l->terms, NULL, NULL);
+	return subscribe(s.table, &l->subscriber, lab_path(&lab, group), &l->terms, NULL, NULL);
 }
 
-static void sit(struct listener *l, const char *group)
+static void join(struct listener *l, const char *group)
 {
-	assert_int_equal(try_sit(l, group), 0);
+	assert_int_equal(try_subscribe(l, group), 0);
 	turn();
 }
 
@@ -205,7 +203,7 @@ static void simulate(const char *group, enum psb_available available)
 {
 	unsigned before = s.news;
 
-	assert_int_equal(forest_simulate(s.forest, lab_path(&lab, group), available, false), 0);
+	assert_int_equal(table_simulate(s.table, lab_path(&lab, group), available, false), 0);
 	/* the bridge's own thread may be late to make its descriptor readable */
 	assert_true(TURN_UNTIL(5000, s.news > before));
 }
@@ -215,23 +213,23 @@ static struct policy_options low_at(uint64_t usec)
 	return (struct policy_options){ .low = { PSI_SOME, usec, 2000000 } };
 }
 
-static size_t trees_configured(bool configured)
+static size_t watches_configured(bool configured)
 {
-	struct tree_view view;
+	struct watch_view view;
 	size_t n = 0;
 
-	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+	for (size_t i = 0; table_watch(s.table, i, &view); i++)
 		n += view.configured == configured && strstr(view.path, lab.name);
 	return n;
 }
 
-static unsigned lenses_of(const char *path)
+static unsigned thresholds_of(const char *path)
 {
-	struct tree_view view;
+	struct watch_view view;
 
-	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+	for (size_t i = 0; table_watch(s.table, i, &view); i++)
 		if (strcmp(view.path, path) == 0)
-			return view.lenses;
+			return view.thresholds;
 	return 0;
 }
 
@@ -239,9 +237,9 @@ static unsigned lenses_of(const char *path)
 
 /* ---- who hears whom ------------------------------------------------------------------------------ */
 
-static bool view_of(const char *path, struct tree_view *ret)
+static bool view_of(const char *path, struct watch_view *ret)
 {
-	for (size_t i = 0; forest_tree(s.forest, i, ret); i++)
+	for (size_t i = 0; table_watch(s.table, i, ret); i++)
 		if (strcmp(ret->path + (ret->path[0] == '/'), path + (path[0] == '/')) == 0)
 			return true;
 	return false;
@@ -249,21 +247,21 @@ static bool view_of(const char *path, struct tree_view *ret)
 
 static void the_most_specific_watch_counts(void **state)
 {
-	struct tree_view view;
+	struct watch_view view;
 	struct listener x = { 0 }, y = { 0 };
 	char pattern[128];
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/a/*]\n[Watch %s/a/x]\n"), 0);
-	sit(&x, "a/x");
-	sit(&y, "a/y");
+	join(&x, "a/x");
+	join(&y, "a/y");
 	assert_true(view_of(lab_path(&lab, "a/x"), &view));
 	assert_int_equal(view.clients, 1);
 	snprintf(pattern, sizeof(pattern), "%s/a/*", lab.name);
 	assert_true(view_of(pattern, &view));
 	assert_int_equal(view.clients, 1);
-	forest_rise(&x.seat);
-	forest_rise(&y.seat);
+	unsubscribe(&x.subscriber);
+	unsubscribe(&y.subscriber);
 }
 
 static void note_row(const struct cgroup_view *view, void *userdata)
@@ -285,7 +283,7 @@ static void look(struct said *said)
 {
 	turn();
 	said->rows = said->rows_low = said->candidates = said->candidates_low = 0;
-	forest_each_cgroup(s.forest, note_row, said);
+	table_each_cgroup(s.table, note_row, said);
 }
 
 #define WIDE "[Defaults]\nHighHeadroom=off\nRearm=1s\n[Watch %s/**]\n"
@@ -295,7 +293,7 @@ static void look(struct said *said)
 /* Real pressure that the wide watch calls Low, and the narrow one does not. */
 static void the_most_specific_watch_alone_judges_a_cgroup(void **state)
 {
-	struct tree_view before, after;
+	struct watch_view before, after;
 	struct said said = { 0 };
 	char path[128], wide[128];
 	uint64_t until;
@@ -343,8 +341,8 @@ static void a_candidate_runs_beside_the_live_watch(void **state)
 	said.cgroup = path;
 	s.said = &said;
 	assert_int_equal(configure(WIDE "[Watch %s/tight]\nShadow=yes\n" LOOSE), 0);
-	sit(&client, "tight");
-	assert_false(forest_in_shadow(&client.seat));
+	join(&client, "tight");
+	assert_false(subscriber_in_shadow(&client.subscriber));
 	lab_press(&lab, "tight");
 	assert_true(LAB_WAIT(10000, (look(&said), client.last.available == PSB_LOW)));
 	assert_true(said.low > 0);
@@ -368,7 +366,7 @@ static void a_candidate_runs_beside_the_live_watch(void **state)
 	assert_int_equal(said.low, 0);
 	assert_int_equal(client.last.available == PSB_LOW && client.told > 0, 0);
 	lab_kill_all();
-	forest_rise(&client.seat);
+	unsubscribe(&client.subscriber);
 }
 
 static void a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour(void **state)
@@ -377,9 +375,9 @@ static void a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour(void **s
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
-	sit(&a, "a");
-	sit(&x, "a/x");
-	sit(&b, "b");
+	join(&a, "a");
+	join(&x, "a/x");
+	join(&b, "b");
 	simulate("a/x", PSB_LOW);
 	assert_int_equal(x.told, 1);
 	assert_int_equal(a.told, 1);
@@ -393,12 +391,12 @@ static void a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour(void **s
 	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
 	assert_int_equal(x.last.available, PSB_HIGH);
 	assert_int_equal(b.told, 0);
-	forest_rise(&a.seat);
-	forest_rise(&x.seat);
-	forest_rise(&b.seat);
+	unsubscribe(&a.subscriber);
+	unsubscribe(&x.subscriber);
+	unsubscribe(&b.subscriber);
 }
 
-static void the_present_is_what_is_so_when_one_sits_down(void **state)
+static void the_present_is_what_is_so_when_one_subscribes(void **state)
 {
 	struct listener first = { 0 }, above = { 0 };
 	struct psb_notification n;
@@ -406,19 +404,19 @@ static void the_present_is_what_is_so_when_one_sits_down(void **state)
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	simulate("a/x", PSB_LOW);
-	sit(&first, "a/x");
-	sit(&above, "a");
-	forest_present(&first.seat, &n);
+	join(&first, "a/x");
+	join(&above, "a");
+	subscriber_present(&first.subscriber, &n);
 	assert_int_equal(n.available, PSB_LOW);
-	forest_present(&above.seat, &n);
+	subscriber_present(&above.subscriber, &n);
 	assert_int_equal(n.available, PSB_LOW);
 	assert_int_equal(first.told + above.told, 0);
 	assert_true(TURN_UNTIL(10000, above.last.available == PSB_HIGH));
-	forest_rise(&first.seat);
-	forest_rise(&above.seat);
+	unsubscribe(&first.subscriber);
+	unsubscribe(&above.subscriber);
 }
 
-static void nothing_is_allocated_between_the_notification_and_the_last_seat(void **state)
+static void nothing_is_allocated_between_the_notification_and_the_last_subscriber(void **state)
 {
 	struct listener many[20] = { 0 };
 	bool neutral;
@@ -428,7 +426,7 @@ static void nothing_is_allocated_between_the_notification_and_the_last_seat(void
 		SKIP("the allocator is the sanitizer's");
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	for (size_t i = 0; i < ELEMENTSOF(many); i++)
-		sit(&many[i], i % 2 ? "a" : "a/x");
+		join(&many[i], i % 2 ? "a" : "a/x");
 	simulate("a/x", PSB_LOW); /* from here on the cgroup is under observation */
 	count_malloc_start();
 	neutral = TURN_UNTIL(10000, many[1].last.available == PSB_NEUTRAL);
@@ -436,35 +434,35 @@ static void nothing_is_allocated_between_the_notification_and_the_last_seat(void
 	assert_true(neutral);
 	for (size_t i = 0; i < ELEMENTSOF(many); i++) {
 		assert_true(many[i].told >= 2);
-		forest_rise(&many[i].seat);
+		unsubscribe(&many[i].subscriber);
 	}
 }
 
 /* ---- terms of one's own -------------------------------------------------------------------------- */
 
-static void equal_terms_share_a_lens_and_its_last_client_takes_it_away(void **state)
+static void equal_terms_share_a_watch_and_its_last_client_takes_it_away(void **state)
 {
 	struct listener own = { .terms = low_at(100000) }, same = { .terms = low_at(100000) },
-			none = { 0 }, like_the_tree = { .terms = low_at(200000) };
+			none = { 0 }, like_the_watch = { .terms = low_at(200000) };
 	char path[128];
 
 	NEEDS_LAB;
 	snprintf(path, sizeof(path), "/%s/**", lab.name);
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
-	sit(&none, "a");
-	sit(&like_the_tree, "a");
-	assert_int_equal(lenses_of(path), 1);
-	sit(&own, "a");
-	sit(&same, "b");
-	assert_int_equal(lenses_of(path), 2);
-	forest_rise(&own.seat);
+	join(&none, "a");
+	join(&like_the_watch, "a");
+	assert_int_equal(thresholds_of(path), 1);
+	join(&own, "a");
+	join(&same, "b");
+	assert_int_equal(thresholds_of(path), 2);
+	unsubscribe(&own.subscriber);
 	turn();
-	assert_int_equal(lenses_of(path), 2);
-	forest_rise(&same.seat);
+	assert_int_equal(thresholds_of(path), 2);
+	unsubscribe(&same.subscriber);
 	turn();
-	assert_int_equal(lenses_of(path), 1);
-	forest_rise(&none.seat);
-	forest_rise(&like_the_tree.seat);
+	assert_int_equal(thresholds_of(path), 1);
+	unsubscribe(&none.subscriber);
+	unsubscribe(&like_the_watch.subscriber);
 }
 
 /* What is said alone is completed so that it fits; what contradicts is refused, with the words that
@@ -476,16 +474,15 @@ static void terms_that_no_alarm_leads_to_are_refused(void **state)
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
-	sit(&seldom, "a"); /* a tenth of 2 s is more than critical needs */
+	join(&seldom, "a"); /* a tenth of 2 s is more than critical needs */
 	over.terms.early = (struct trigger){ PSI_SOME, 100001, 2000000 };
-	over.seat.class = &class;
 	assert_int_equal(
-		forest_sit(s.forest, &over.seat, lab_path(&lab, "a"), &over.terms, NULL, &why),
+		subscribe(s.table, &over.subscriber, lab_path(&lab, "a"), &over.terms, NULL, &why),
 		-EINVAL);
 	assert_string_equal(why, "early \"some 100001us/2s\" is over low \"some 100ms/2s\", which "
 				 "stalls could reach unnoticed; early of at most \"some 100ms/2s\" "
 				 "was expected");
-	forest_rise(&seldom.seat);
+	unsubscribe(&seldom.subscriber);
 }
 
 static void too_many_different_terms_are_refused(void **state)
@@ -497,13 +494,13 @@ static void too_many_different_terms_are_refused(void **state)
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	for (unsigned i = 0; i < ELEMENTSOF(l); i++) {
 		l[i].terms = low_at(50000 + i);
-		r = try_sit(&l[i], "a");
+		r = try_subscribe(&l[i], "a");
 		if (i < 7)
 			assert_int_equal(r, 0);
 	}
 	assert_int_equal(r, -EUSERS);
 	for (unsigned i = 0; i < ELEMENTSOF(l); i++)
-		forest_rise(&l[i].seat);
+		unsubscribe(&l[i].subscriber);
 }
 
 /* ---- everybody else ------------------------------------------------------------------------------ */
@@ -514,31 +511,31 @@ static void whom_no_watch_covers_gets_one_that_goes_with_the_last(void **state)
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT), 0);
-	sit(&a, "a");
-	sit(&b, "b");
-	assert_int_equal(trees_configured(false), 1); /* one for both */
+	join(&a, "a");
+	join(&b, "b");
+	assert_int_equal(watches_configured(false), 1); /* one for both */
 	simulate("a", PSB_LOW);
 	assert_int_equal(a.told, 1);
 	assert_int_equal(b.told, 0);
-	forest_rise(&a.seat);
-	forest_rise(&b.seat);
+	unsubscribe(&a.subscriber);
+	unsubscribe(&b.subscriber);
 	turn();
-	assert_int_equal(trees_configured(false), 0);
+	assert_int_equal(watches_configured(false), 0);
 	assert_int_equal(configure(PATIENT "[Daemon]\nServeOthers=no\n"), 0);
-	assert_int_equal(try_sit(&a, "a"), -ENOENT);
-	assert_int_equal(try_sit(&a, "nowhere"), -ENOENT);
+	assert_int_equal(try_subscribe(&a, "a"), -ENOENT);
+	assert_int_equal(try_subscribe(&a, "nowhere"), -ENOENT);
 }
 
 /* ---- another configuration ----------------------------------------------------------------------- */
 
-static void seats_move_and_their_level_goes_on(void **state)
+static void subscribers_move_and_their_level_goes_on(void **state)
 {
 	struct listener a = { 0 }, own = { .terms = low_at(100000) };
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
-	sit(&a, "a");
-	sit(&own, "a");
+	join(&a, "a");
+	join(&own, "a");
 	simulate("a", PSB_LOW);
 	assert_int_equal(a.told, 1);
 	assert_int_equal(own.told, 1);
@@ -549,26 +546,26 @@ static void seats_move_and_their_level_goes_on(void **state)
 	assert_int_equal(own.told, 1);
 	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
 	assert_true(TURN_UNTIL(10000, own.last.available == PSB_HIGH));
-	forest_rise(&a.seat);
-	forest_rise(&own.seat);
+	unsubscribe(&a.subscriber);
+	unsubscribe(&own.subscriber);
 }
 
 static void a_watch_made_for_others_goes_by_the_defaults_of_today(void **state)
 {
 	struct listener a = { 0 };
-	struct tree_view view;
+	struct watch_view view;
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT), 0);
-	sit(&a, "a");
+	join(&a, "a");
 	assert_int_equal(configure(PATIENT "Low=some 300ms/2s\n"), 0);
-	assert_int_equal(trees_configured(false), 1);
-	for (size_t i = 0; forest_tree(s.forest, i, &view); i++)
+	assert_int_equal(watches_configured(false), 1);
+	for (size_t i = 0; table_watch(s.table, i, &view); i++)
 		if (strstr(view.path, lab.name))
 			assert_int_equal(view.settings.policy.low.threshold_usec, 300000);
 	simulate("a", PSB_LOW);
 	assert_int_equal(a.told, 1);
-	forest_rise(&a.seat);
+	unsubscribe(&a.subscriber);
 }
 
 static void out_of_the_shadow_one_is_told_what_was_kept_back(void **state)
@@ -579,30 +576,30 @@ static void out_of_the_shadow_one_is_told_what_was_kept_back(void **state)
 	assert_int_equal(
 		configure("[Defaults]\nHighHeadroom=off\nQuiet=10s\nShadow=yes\n[Watch %s/**]\n"),
 		0);
-	sit(&a, "a");
-	assert_true(forest_in_shadow(&a.seat));
+	join(&a, "a");
+	assert_true(subscriber_in_shadow(&a.subscriber));
 	simulate("a", PSB_LOW);
 	a.told = 0; /* a client delivers nothing in there */
 	assert_int_equal(configure("[Defaults]\nHighHeadroom=off\nQuiet=10s\n[Watch %s/**]\n"), 0);
-	assert_false(forest_in_shadow(&a.seat));
+	assert_false(subscriber_in_shadow(&a.subscriber));
 	assert_int_equal(a.told, 1);
 	assert_int_equal(a.last.available, PSB_LOW);
-	forest_rise(&a.seat);
+	unsubscribe(&a.subscriber);
 }
 
 static void what_did_not_change_keeps_its_watch(void **state)
 {
-	struct tree_view before, after;
+	struct watch_view before, after;
 	size_t i = 0;
 
 	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	simulate("a", PSB_NEUTRAL);
-	while (forest_tree(s.forest, i, &before) && !strstr(before.path, lab.name))
+	while (table_watch(s.table, i, &before) && !strstr(before.path, lab.name))
 		i++;
 	assert_true(before.stats.neutral > 0);
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/b]\n"), 0);
-	for (i = 0; forest_tree(s.forest, i, &after); i++)
+	for (i = 0; table_watch(s.table, i, &after); i++)
 		if (after.id == before.id)
 			break;
 	assert_true(after.stats.neutral >= before.stats.neutral);
@@ -610,20 +607,20 @@ static void what_did_not_change_keeps_its_watch(void **state)
 
 #define ON_A_STAGE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
-TEST_GROUP(forest)
+TEST_GROUP(table)
 {
 	const struct CMUnitTest tests[] = {
 		ON_A_STAGE(the_most_specific_watch_counts),
 		ON_A_STAGE(the_most_specific_watch_alone_judges_a_cgroup),
 		ON_A_STAGE(a_candidate_runs_beside_the_live_watch),
 		ON_A_STAGE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour),
-		ON_A_STAGE(the_present_is_what_is_so_when_one_sits_down),
-		ON_A_STAGE(nothing_is_allocated_between_the_notification_and_the_last_seat),
-		ON_A_STAGE(equal_terms_share_a_lens_and_its_last_client_takes_it_away),
+		ON_A_STAGE(the_present_is_what_is_so_when_one_subscribes),
+		ON_A_STAGE(nothing_is_allocated_between_the_notification_and_the_last_subscriber),
+		ON_A_STAGE(equal_terms_share_a_watch_and_its_last_client_takes_it_away),
 		ON_A_STAGE(terms_that_no_alarm_leads_to_are_refused),
 		ON_A_STAGE(too_many_different_terms_are_refused),
 		ON_A_STAGE(whom_no_watch_covers_gets_one_that_goes_with_the_last),
-		ON_A_STAGE(seats_move_and_their_level_goes_on),
+		ON_A_STAGE(subscribers_move_and_their_level_goes_on),
 		ON_A_STAGE(a_watch_made_for_others_goes_by_the_defaults_of_today),
 		ON_A_STAGE(out_of_the_shadow_one_is_told_what_was_kept_back),
 		ON_A_STAGE(what_did_not_change_keeps_its_watch),

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * table.h - the subscription table: which watch notifies which subscriber
+ *
+ *   watch        what one [Watch PATTERN] asks for, or what was made for subscribers that none covers: a psb_watch and
+ *                its thresholds. Subscribers that bring thresholds share a further watch for each set of them
+ *   record       one cgroup that subscribers are in, as one watch judges it
+ *   subscriber   a client's membership in a record
+ *
+ * All of it runs on the daemon's one thread. Nothing is allocated between a notification and its subscribers.
+ *
+ * The pressure of a cgroup includes that of the cgroups below it: a record is Low when its cgroup or one below is.
+ */
+#pragma once
+
+#include "core/wire.h"
+#include "daemon/config.h"
+#include "daemon/journal.h"
+#include "kernel/cgroup.h"
+#include "kernel/loop.h"
+#include "psibridge/tools.h"
+
+struct table;
+
+/* Embedded in a client. */
+struct subscriber {
+	struct record *record; /* NULL: none */
+	struct subscriber *next, **back;
+};
+
+struct table_options {
+	struct loop *loop;
+	struct psb_bridge *bridge; /* dispatched by the caller, on this thread */
+	struct journal *journal;
+	const struct cgroups *cgroups;
+	/* `notification` is complete, `cgroup` is the subscriber's. Called from the bridge's dispatch. */
+	void (*notify)(struct subscriber *subscriber, const struct psb_notification *notification);
+	/* The terms it brought; all zero: none. Asked when it has to move. */
+	void (*terms)(const struct subscriber *subscriber, struct policy_options *ret);
+	/*
+	 * News of the watch with that id; `notification` is NULL when watches came, went or changed their state. Called
+	 * from the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short. May be NULL.
+	 */
+	void (*news)(unsigned watch, const struct psb_notification *notification, void *userdata);
+	void *userdata;
+};
+
+int table_new(const struct table_options *options, struct table **ret);
+/* Ends all watches; there are no subscribers any more. */
+struct table *table_free(struct table *table);
+DEFINE_CLEANUP(struct table *, table_free);
+
+/*
+ * Make the watches those of `config`, which stays the caller's and must stay. Those that did not change go on;
+ * subscribers move to where they belong now, and a level that was told goes on. A watch that cannot be armed is logged
+ * and shown as failed, and the rest goes on. Errors: -ENOMEM.
+ */
+int table_apply(struct table *table, const struct config *config);
+
+/*
+ * Subscribe to `cgroup` (normalised). `terms` may be NULL. `last` is what an earlier process told it, from which its
+ * level goes on; NULL: nothing. Errors: -ENOENT (no such cgroup, or none that this daemon serves), -EUSERS (too many
+ * different terms; try without), -ENOMEM, and what psb_watch_new() says. *ret_why, if not NULL, gets words (a constant
+ * string, or one that lives until the next call).
+ */
+int subscribe(struct table *table, struct subscriber *subscriber, const char *cgroup,
+	      const struct policy_options *terms, const struct psb_notification *last,
+	      const char **ret_why);
+void unsubscribe(struct subscriber *subscriber);
+/* Its cgroup; "" if it has none. Valid as long as it is subscribed there. */
+const char *subscriber_path(const struct subscriber *subscriber);
+/* The present state of its cgroup, as a notification. */
+void subscriber_present(const struct subscriber *subscriber, struct psb_notification *ret);
+/* Is its watch in the shadow: then nothing is delivered? */
+bool subscriber_in_shadow(const struct subscriber *subscriber);
+/* Why its watch cannot be armed; NULL: it can, or its cgroup is not there yet. */
+const char *subscriber_failure(const struct subscriber *subscriber);
+
+/*
+ * Behave as if `cgroup` had been judged so. Errors: -ENOENT (no such cgroup), -ENODATA (no watch covers it now),
+ * -EINVAL.
+ */
+int table_simulate(struct table *table, const char *cgroup, enum psb_available available,
+		   bool critical);
+
+/* The watch that judges it, of those that are not in the shadow: its id; 0: none. */
+unsigned table_judge(const struct table *table, const char *cgroup);
+
+/* ---- for status ------------------------------------------------------------------------------- */
+
+enum watch_state { WATCH_WATCHING, WATCH_ABSENT, WATCH_FAILED };
+
+struct watch_view {
+	unsigned id;	  /* stable as long as the watch lives, also across reloads */
+	const char *path; /* the pattern, or the cgroup */
+	bool configured;  /* by [Watch]; else made for subscribers */
+	enum watch_state state;
+	const char *why; /* ABSENT, FAILED: in words; else "" */
+	struct settings settings;
+	enum psb_available available; /* the lowest of its cgroups */
+	bool critical;
+	unsigned clients,
+		thresholds;	  /* sets of thresholds: its own, and those that clients brought */
+	struct psb_source source; /* WATCHING only, like stats */
+	struct psb_stats stats;
+};
+
+/* In the order of the configuration. Returns false behind the last. */
+bool table_watch(struct table *table, size_t index, struct watch_view *ret);
+
+struct cgroup_view {
+	const struct psb_notification *present;
+	unsigned watch; /* its id */
+	bool candidate; /* what a watch in the shadow makes of it, beside the live one */
+	unsigned clients;
+};
+/* Every cgroup that is not at rest or has clients, once for each that judges it: what is live, and what is in the
+ * shadow. */
+void table_each_cgroup(struct table *table,
+		       void (*fn)(const struct cgroup_view *view, void *userdata), void *userdata);
