@@ -328,7 +328,8 @@ tests_unit_daemon_tests_LDADD = $(daemon_layers)
 
 # Parts of the daemon; what is watched is played.
 control_stage = tests/unit/daemon/control-stage.h tests/unit/daemon/control-clients.h $(fake_root)
-control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo src/daemon/libdaemon_la-names.lo
+control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo src/daemon/libdaemon_la-names.lo \
+	src/daemon/libdaemon_la-listen.lo src/daemon/libdaemon_la-journal.lo
 tests_unit_daemon_test_control_SOURCES = tests/unit/daemon/test-control.c $(control_stage)
 tests_unit_daemon_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)

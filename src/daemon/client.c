@@ -24,10 +24,10 @@
 #include "kernel/file.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -342,50 +342,41 @@ static void read_hello(struct client *c)
 
 /* ---- the socket ---------------------------------------------------------------------------------- */
 
-static void spoke(struct loop_op *op, int result)
+static int spoke(_unused_ sd_event_source *source, _unused_ int fd, uint32_t events, void *userdata)
 {
-	struct client *c = CONTAINER_OF(op, struct client, op);
+	struct client *c = userdata;
 
 	if (c->ending)
-		return;
-	if (result < 0 || (result & (POLLHUP | POLLERR))) {
+		return 0;
+	if (events & (EPOLLHUP | EPOLLERR)) {
 		client_end(c);
-		return;
+		return 0;
 	}
-	if ((result & POLLIN) && c->deciding)
+	if ((events & EPOLLIN) && c->deciding)
 		read_hello(c);
-	if ((result & POLLOUT) && c->pending && !c->ending) {
+	if ((events & EPOLLOUT) && c->pending && !c->ending) {
 		c->pending = false;
 		put_state(c, c->greeting ? WIRE_WELCOME : WIRE_LEVEL);
 	}
 	if (!c->ending)
 		watch_socket(c);
+	return 0;
 }
 
-static void poll_anew(struct loop_op *op)
-{
-	struct client *c = CONTAINER_OF(op, struct client, op);
-
-	if (c->ending)
-		client_free(c);
-	else
-		watch_socket(c);
-}
-
-/* Poll only for what is of interest now: a client that keeps writing causes no wake-up. */
+/* Poll only for what is of interest now, and for changes: a client that keeps writing, or that shut down its writing
+ * side, causes no wake-up. */
 static void watch_socket(struct client *c)
 {
-	unsigned events = POLLRDHUP | (c->deciding ? POLLIN : 0u) | (c->pending ? POLLOUT : 0u);
+	uint32_t events = EPOLLET | (c->deciding ? EPOLLIN : 0u) | (c->pending ? EPOLLOUT : 0u);
+	int r;
 
-	if (c->server->ending)
+	if (events == c->events)
 		return;
-	if (loop_op_is_busy(&c->op)) {
-		if (events != c->events && !c->op.cancelling)
-			loop_cancel(&c->op, poll_anew);
-		return;
-	}
 	c->events = events;
-	if (loop_poll(c->server->daemon->loop, &c->op, c->fd, events, spoke) < 0)
+	r = c->source ? sd_event_source_set_io_events(c->source, events)
+		      : sd_event_add_io(c->server->daemon->event, &c->source, c->fd, events, spoke,
+					c);
+	if (r < 0)
 		client_end(c);
 }
 
@@ -495,11 +486,10 @@ void client_restore(struct server *s, int fd)
 void client_free(struct client *c)
 {
 	unsubscribe(&c->subscriber);
-	if (c->back) {
-		*c->back = c->next;
-		if (c->next)
-			c->next->back = c->back;
-	}
+	*c->back = c->next;
+	if (c->next)
+		c->next->back = c->back;
+	sd_event_source_disable_unref(c->source);
 	fd_close(&c->fd);
 	free(c);
 }
@@ -531,8 +521,6 @@ void client_end(struct client *c)
 	ledger_leave(c->server->ledger, c->entry);
 	c->server->daemon->calls->status_changed(c->server->daemon);
 	/* never freed in here: the caller may still be in the middle of it */
-	if (loop_op_is_busy(&c->op))
-		loop_cancel(&c->op, poll_anew);
-	else
-		loop_timer_set(c->server->daemon->loop, &c->server->reaper, now_usec());
+	c->source = sd_event_source_disable_unref(c->source);
+	timer_set(c->server->reaper, now_usec());
 }

@@ -11,10 +11,10 @@ struct client {
 	struct client *next, **back;
 	struct server *server;
 	struct subscriber subscriber;
-	struct loop_op op;
+	sd_event_source *source;
 	struct ledger_entry *entry; /* protocol, terms, what it was told */
 	int fd;
-	unsigned events; /* polled for now */
+	uint32_t events; /* polled for now */
 	bool deciding;	 /* what it writes may still choose its protocol */
 	bool pending;	 /* a record waits for room in the socket */
 	bool greeting;	 /* what is pending is a WELCOME */
@@ -26,9 +26,9 @@ struct client {
 void client_new(struct server *server, int fd, const struct peer *peer, uint64_t peer_hash);
 /* One from the store. */
 void client_restore(struct server *server, int fd);
-/* Hang up, and free as soon as the loop allows. */
+/* Hang up; freed from the loop. */
 void client_end(struct client *client);
-/* Free at the daemon's end, when the loop has released everything. Does not hang up on it. */
+/* Does not hang up on it. */
 void client_free(struct client *client);
 /* After a reload: a client without a watch may get one now. */
 void client_resubscribe(struct client *client);

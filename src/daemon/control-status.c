@@ -3,7 +3,7 @@
  * control-status.c - the whole state of the daemon as one line of JSON
  *
  *     head, a JSON object -----\
- *     each watch, one ----------+--> one text, appended piece by piece
+ *     each watch, one ----------+--> one text, written piece by piece
  *     each cgroup, one --------/
  *     the history of each, one
  *
@@ -25,8 +25,6 @@
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-#define TEXT_MIN 1024
-
 struct text *text_ref(struct text *text)
 {
 	text->references++;
@@ -42,62 +40,63 @@ struct text *text_unref(struct text *text)
 	return NULL;
 }
 
-static struct text *text_new(void)
+/* A text that is being written. What fails is said at the end. */
+struct writer {
+	struct text *text;
+	FILE *out; /* NULL: out of memory */
+	bool failed;
+	bool more; /* in a list: it has an item already */
+};
+
+static struct writer writer_begin(void)
 {
-	struct text *text = calloc(1, sizeof(*text));
+	struct writer w = { .text = calloc(1, sizeof(*w.text)) };
 
-	if (text)
-		text->references = 1;
-	return text;
-}
-
-static int text_append(struct text *text, const char *data, size_t size)
-{
-	if (text->capacity - text->size < size) {
-		size_t capacity = MAX(text->capacity * 2, MAX(text->size + size, TEXT_MIN));
-		char *bigger = realloc(text->data, capacity);
-
-		if (!bigger)
-			return -ENOMEM;
-		text->data = bigger;
-		text->capacity = capacity;
+	if (w.text) {
+		w.text->references = 1;
+		w.out = open_memstream(&w.text->data, &w.text->size);
 	}
-	memcpy(text->data + text->size, data, size);
-	text->size += size;
-	return 0;
-}
-
-static int text_add(struct text *text, const char *string)
-{
-	return text_append(text, string, strlen(string));
-}
-
-static int dumped(const char *data, size_t size, void *userdata)
-{
-	return text_append(userdata, data, size) < 0 ? -1 : 0;
+	return w;
 }
 
 /* Takes over the reference. */
-static int text_add_json(struct text *text, json_t *value)
+static void put_json(struct writer *w, json_t *value, size_t flags)
 {
-	int r = value ? json_dump_callback(value, dumped, text, JSON_COMPACT) : -1;
-
+	w->failed |= !value || !w->out || json_dumpf(value, w->out, JSON_COMPACT | flags) < 0;
 	json_decref(value);
-	return r < 0 ? -ENOMEM : 0;
+}
+
+static void put_text(struct writer *w, const char *text)
+{
+	w->failed |= !w->out || fputs(text, w->out) < 0;
+	w->more = false;
+}
+
+static void put_item(struct writer *w, json_t *value)
+{
+	if (w->more)
+		put_text(w, ",");
+	put_json(w, value, 0);
+	w->more = true;
+}
+
+static int writer_end(struct writer *w, struct text **ret)
+{
+	w->failed |= !w->out || fclose(w->out) != 0;
+	if (w->failed)
+		text_unref(w->text);
+	else
+		*ret = w->text;
+	return w->failed ? -ENOMEM : 0;
 }
 
 int text_of_json(json_t *object, struct text **ret)
 {
-	_cleanup_(text_unrefp) struct text *text = text_new();
-	int r = text ? text_add_json(text, object) : -ENOMEM;
+	struct writer w = writer_begin();
 
-	if (!text)
-		json_decref(object);
-	if (r == 0)
-		r = text_add(text, "\n");
-	if (r == 0)
-		*ret = steal(text);
-	return r;
+	put_json(&w, object, 0);
+	put_text(&w, "\n");
+	return writer_end(&w, ret);
 }
 
 json_t *json_of_bytes(const char *text)
@@ -246,65 +245,27 @@ static json_t *past_json(const struct past *p)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-struct list {
-	struct text *text;
-	bool begun;
-	int error;
-};
-
-static void list_add(struct list *list, json_t *value)
+static void put_cgroup(const struct cgroup_view *view, void *userdata)
 {
-	if (list->error == 0 && list->begun)
-		list->error = text_add(list->text, ",");
-	if (list->error < 0) {
-		json_decref(value);
-		return;
-	}
-	list->error = text_add_json(list->text, value);
-	list->begun = true;
-}
-
-static void add_cgroup(const struct cgroup_view *view, void *userdata)
-{
-	struct list *list = userdata;
-
-	if (list->error == 0)
-		list_add(list, cgroup_json(view));
+	put_item(userdata, cgroup_json(view));
 }
 
 int control_status(struct daemon *d, struct text **ret)
 {
-	_cleanup_(text_unrefp) struct text *text = text_new();
-	struct list list = { .text = text };
-	struct past past;
+	struct writer w = writer_begin();
 	struct watch_view view;
-	int r;
+	struct past past;
 
-	if (!text)
-		return -ENOMEM;
-	r = text_add_json(text, head_json(d, now_usec()));
-	if (r < 0)
-		return r;
-	text->size--; /* its closing brace: three arrays come before that */
-	r = text_add(text, ",\"watches\":[");
-	if (r < 0)
-		return r;
-	for (size_t i = 0; list.error == 0 && table_watch(d->table, i, &view); i++)
-		list_add(&list, watch_json(&view));
-	if (list.error == 0)
-		list.error = text_add(text, "],\"cgroups\":[");
-	list.begun = false;
-	if (list.error == 0)
-		table_each_cgroup(d->table, add_cgroup, &list);
-	if (list.error == 0)
-		list.error = text_add(text, "],\"history\":[");
-	list.begun = false;
-	for (size_t i = 0; list.error == 0 && history_get(d->history, i, now_usec(), &past); i++)
-		list_add(&list, past_json(&past));
-	if (list.error == 0)
-		list.error = text_add(text, "]}\n");
-	if (list.error < 0)
-		return list.error;
-	*ret = steal(text);
-	return 0;
+	put_text(&w, "{");
+	put_json(&w, head_json(d, now_usec()), JSON_EMBED); /* without its braces */
+	put_text(&w, ",\"watches\":[");
+	for (size_t i = 0; !w.failed && table_watch(d->table, i, &view); i++)
+		put_item(&w, watch_json(&view));
+	put_text(&w, "],\"cgroups\":[");
+	table_each_cgroup(d->table, put_cgroup, &w);
+	put_text(&w, "],\"history\":[");
+	for (size_t i = 0; !w.failed && history_get(d->history, i, now_usec(), &past); i++)
+		put_item(&w, past_json(&past));
+	put_text(&w, "]}\n");
+	return writer_end(&w, ret);
 }

@@ -8,11 +8,11 @@
 
 #include <jansson.h>
 
-/* A text that grows while it is made, then is read-only and has a reference count. */
+/* A text that several may hold. */
 struct text {
 	unsigned references;
-	size_t size, capacity;
-	char *data; /* not terminated */
+	size_t size;
+	char *data;
 };
 
 struct text *text_ref(struct text *text);

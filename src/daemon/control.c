@@ -4,7 +4,7 @@
  *
  *     accept --> READING --(a line)--> ANSWERING --(all sent)--> the next line, or READING
  *                   |                      |
- *                   +---- EOF, error, timeout -------------> closing --(ops released)--> freed
+ *                   +---- EOF, error, timeout -------------> freed
  *
  * A connection has one line buffer and at most one answer. Nothing is read while an answer is on
  * its way, so a client that asks faster than it reads is stopped by its own socket and costs what a
@@ -21,6 +21,7 @@
 
 #include "core/cgpath.h"
 #include "daemon/control-status.h"
+#include "daemon/listen.h"
 #include "daemon/lowmemory.h"
 #include "daemon/names.h"
 #include "kernel/file.h"
@@ -30,12 +31,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define ANSWER_WITHIN_USEC (10 * USEC_PER_SEC)
 #define ASK_WITHIN_USEC (60 * USEC_PER_SEC)
-#define ACCEPT_AGAIN_USEC (1 * USEC_PER_SEC)
 #define STATUS_KEPT_USEC (100 * USEC_PER_MSEC)
 #define STATUS_SHARE 20 /* one part in so many of the loop's time, at most */
 
@@ -44,11 +45,9 @@ struct client {
 	struct client *next, **back;
 	int fd;
 	uid_t uid;
-	bool closing;
 	bool skipping; /* a line that was too long, up to its newline */
-	struct loop_op op;
-	struct loop_timer patience;
-	struct text *answer;
+	sd_event_source *source, *patience;
+	struct text *answer; /* NULL: READING */
 	size_t sent;
 	size_t size; /* of what is in `line` */
 	char line[CONTROL_LINE_MAX];
@@ -56,18 +55,12 @@ struct client {
 
 struct control {
 	struct daemon *daemon;
-	int listen_fd;
-	struct loop_op accept;
-	struct loop_timer accept_again;
+	struct acceptor acceptor;
 	struct client *clients;
-	bool closing;
 	uint64_t answer_usec, ask_usec;
 	struct text *status;  /* the last one */
 	uint64_t status_usec; /* until then it is given again */
 };
-
-static void client_read(struct client *c);
-static void client_answered(struct client *c);
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -244,144 +237,114 @@ static int answer_line(struct client *c, const char *line, size_t size, struct t
 
 /* ---- one connection -------------------------------------------------------------------------- */
 
-static void control_release(struct control *control)
+static void client_free(struct client *c)
 {
-	if (!control->closing || control->clients || loop_op_is_busy(&control->accept))
-		return;
-	text_unref(control->status);
-	fd_close(&control->listen_fd);
-	free(control);
-}
-
-static void client_released(struct loop_op *op)
-{
-	struct client *c = CONTAINER_OF(op, struct client, op);
-	struct control *control = c->control;
-
 	*c->back = c->next;
 	if (c->next)
 		c->next->back = c->back;
+	sd_event_source_disable_unref(c->source);
+	sd_event_source_disable_unref(c->patience);
 	text_unref(c->answer);
 	fd_close(&c->fd);
 	free(c);
-	control_release(control);
 }
 
-static void client_close(struct client *c)
+static int out_of_patience(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
-	if (c->closing)
-		return;
-	c->closing = true;
-	loop_timer_stop(c->control->daemon->loop, &c->patience);
-	loop_cancel(&c->op, client_released);
+	client_free(userdata);
+	return 0;
 }
 
-static void client_out_of_patience(struct loop_timer *timer, uint64_t now)
+/* The first line of the buffer, up to its newline, is dealt with. */
+static void drop_line(struct client *c, const char *newline)
 {
-	(void)now;
-	client_close(CONTAINER_OF(timer, struct client, patience));
+	size_t length = (size_t)(newline - c->line) + 1;
+
+	memmove(c->line, c->line + length, c->size - length);
+	c->size -= length;
 }
 
-static void client_sent(struct loop_op *op, int result)
+/* The answer to the first line in the buffer. 0: there is none, more is to be read; else 1, or a negative errno: the
+ * connection ends. */
+static int take_line(struct client *c)
 {
-	struct client *c = CONTAINER_OF(op, struct client, op);
-
-	if (result <= 0) {
-		client_close(c);
-		return;
-	}
-	c->sent += (size_t)result;
-	client_answered(c);
-}
-
-static void client_send(struct client *c)
-{
-	if (loop_send(c->control->daemon->loop, &c->op, c->fd, c->answer->data + c->sent,
-		      c->answer->size - c->sent, client_sent) < 0)
-		client_close(c);
-}
-
-/* Takes the answer over. */
-static void client_answer(struct client *c, struct text *answer)
-{
-	c->answer = answer;
-	c->sent = 0;
-	loop_timer_set(c->control->daemon->loop, &c->patience,
-		       now_usec() + c->control->answer_usec);
-	client_send(c);
-}
-
-/* Take the first line out of the buffer and answer it. False: there is none, more is to be read. */
-static bool client_take_line(struct client *c)
-{
-	char *newline = c->size > 0 ? memchr(c->line, '\n', c->size) : NULL;
-	struct text *answer = NULL;
-	size_t length;
+	char *newline = memchr(c->line, '\n', c->size);
 	int r;
 
 	if (c->skipping) {
-		length = newline ? (size_t)(newline - c->line) + 1 : c->size;
 		c->skipping = !newline;
-		memmove(c->line, c->line + length, c->size - length);
-		c->size -= length;
-		return newline && client_take_line(c);
+		if (!newline) {
+			c->size = 0;
+			return 0;
+		}
+		drop_line(c, newline);
+		newline = memchr(c->line, '\n', c->size);
 	}
 	if (newline) {
-		length = (size_t)(newline - c->line) + 1;
-		r = answer_line(c, c->line, length - 1, &answer);
-		memmove(c->line, c->line + length, c->size - length);
-		c->size -= length;
+		r = answer_line(c, c->line, (size_t)(newline - c->line), &c->answer);
+		drop_line(c, newline);
 	} else if (c->size == sizeof(c->line)) {
-		r = refuse(&answer, -EMSGSIZE, "a line is at most %d bytes long", CONTROL_LINE_MAX);
+		r = refuse(&c->answer, -EMSGSIZE, "a line is at most %d bytes long",
+			   CONTROL_LINE_MAX);
 		c->skipping = true;
 		c->size = 0;
 	} else {
-		return false;
+		return 0;
 	}
-	if (r < 0)
-		client_close(c);
-	else
-		client_answer(c, answer);
-	return true;
+	return r < 0 ? r : 1;
 }
 
-static void client_received(struct loop_op *op, int result)
+/* 1: it was taken whole; 0: not yet; or a negative errno. */
+static int send_answer(struct client *c)
 {
-	struct client *c = CONTAINER_OF(op, struct client, op);
+	ssize_t n = send(c->fd, c->answer->data + c->sent, c->answer->size - c->sent,
+			 MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	if (result <= 0) { /* an incomplete line at the end is no request */
-		client_close(c);
-		return;
-	}
-	c->size += (size_t)result;
-	if (!client_take_line(c))
-		client_read(c);
-}
-
-static void client_read(struct client *c)
-{
-	if (loop_recv(c->control->daemon->loop, &c->op, c->fd, c->line + c->size,
-		      sizeof(c->line) - c->size, client_received) < 0)
-		client_close(c);
-}
-
-/* The time to ask begins when an answer was taken whole, not with each byte: a client that sends
- * one now and then does not stay for ever. */
-static void client_expect(struct client *c)
-{
-	loop_timer_set(c->control->daemon->loop, &c->patience, now_usec() + c->control->ask_usec);
-	client_read(c);
-}
-
-static void client_answered(struct client *c)
-{
-	if (c->sent < c->answer->size) {
-		client_send(c);
-		return;
-	}
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	c->sent += (size_t)n;
+	if (c->sent < c->answer->size)
+		return 0;
 	c->answer = text_unref(c->answer);
-	if (!client_take_line(c))
-		client_expect(c);
+	c->sent = 0;
+	return 1;
+}
+
+/* Answer what was asked, as far as the socket takes it. The time to ask begins when an answer was taken whole, not with
+ * each byte: a client that sends one now and then does not stay for ever. */
+static int go_on(struct client *c)
+{
+	int r = 1;
+
+	while (r > 0) {
+		if (c->answer) {
+			r = send_answer(c);
+			if (r > 0)
+				timer_set(c->patience, now_usec() + c->control->ask_usec);
+			continue;
+		}
+		r = take_line(c);
+		if (r > 0)
+			timer_set(c->patience, now_usec() + c->control->answer_usec);
+	}
+	return r < 0 ? r : sd_event_source_set_io_events(c->source, c->answer ? EPOLLOUT : EPOLLIN);
+}
+
+static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
+{
+	struct client *c = userdata;
+	ssize_t n = 1;
+
+	if (!c->answer) {
+		n = recv(fd, c->line + c->size, sizeof(c->line) - c->size, MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		c->size += (size_t)MAX(n, (ssize_t)0);
+	}
+	/* an incomplete line at the end is no request */
+	if (n <= 0 || go_on(c) < 0)
+		client_free(c);
+	return 0;
 }
 
 /* ---- connections ----------------------------------------------------------------------------- */
@@ -414,9 +377,10 @@ static void turn_away(int fd, const char *why)
 	text_unref(text);
 }
 
-/* Takes the descriptor over. */
-static void client_new(struct control *control, int fd)
+static void accepted(int fd, void *userdata)
 {
+	struct control *control = userdata;
+	sd_event *event = control->daemon->event;
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 	const char *why = NULL;
@@ -438,42 +402,16 @@ static void client_new(struct control *control, int fd)
 	c->control = control;
 	c->fd = fd;
 	c->uid = peer.uid;
-	c->patience.expired = client_out_of_patience;
 	c->next = control->clients;
 	c->back = &control->clients;
 	if (c->next)
 		c->next->back = &c->next;
 	control->clients = c;
-	client_expect(c);
-}
-
-static void accepted(struct loop_op *op, int result)
-{
-	struct control *control = CONTAINER_OF(op, struct control, accept);
-
-	if (result >= 0)
-		client_new(control, result);
-	if (!loop_op_is_busy(op)) /* no descriptor to be had, for example */
-		loop_timer_set(control->daemon->loop, &control->accept_again,
-			       now_usec() + ACCEPT_AGAIN_USEC);
-}
-
-static int listen_again(struct control *control)
-{
-	return loop_accept(control->daemon->loop, &control->accept, control->listen_fd, accepted);
-}
-
-static void accept_again(struct loop_timer *timer, uint64_t now)
-{
-	struct control *control = CONTAINER_OF(timer, struct control, accept_again);
-
-	if (listen_again(control) < 0)
-		loop_timer_set(control->daemon->loop, timer, now + ACCEPT_AGAIN_USEC);
-}
-
-static void accept_released(struct loop_op *op)
-{
-	control_release(CONTAINER_OF(op, struct control, accept));
+	if (timer_new(event, out_of_patience, c, &c->patience) < 0 ||
+	    sd_event_add_io(event, &c->source, fd, EPOLLIN, ready, c) < 0)
+		client_free(c);
+	else
+		timer_set(c->patience, now_usec() + control->ask_usec);
 }
 
 int control_new(struct daemon *daemon, int listen_fd, struct control **ret)
@@ -486,14 +424,14 @@ int control_new(struct daemon *daemon, int listen_fd, struct control **ret)
 		return -ENOMEM;
 	}
 	control->daemon = daemon;
-	control->listen_fd = listen_fd;
-	control->answer_usec = ANSWER_WITHIN_USEC;
-	control->ask_usec = ASK_WITHIN_USEC;
-	control->accept_again.expired = accept_again;
-	r = listen_again(control);
+	control->acceptor = (struct acceptor){ .fd = listen_fd,
+					       .journal = daemon->journal,
+					       .accepted = accepted,
+					       .userdata = control };
+	control_set_patience(control, ANSWER_WITHIN_USEC, ASK_WITHIN_USEC);
+	r = acceptor_start(&control->acceptor, daemon->event);
 	if (r < 0) {
-		fd_close(&control->listen_fd);
-		free(control);
+		control_free(control);
 		return r;
 	}
 	*ret = control;
@@ -508,16 +446,12 @@ void control_set_patience(struct control *control, uint64_t answer_usec, uint64_
 
 struct control *control_free(struct control *control)
 {
-	struct client *next;
-
 	if (!control)
 		return NULL;
-	loop_timer_stop(control->daemon->loop, &control->accept_again);
-	for (struct client *c = control->clients; c; c = next) {
-		next = c->next;
-		client_close(c);
-	}
-	control->closing = true;
-	loop_cancel(&control->accept, accept_released);
+	acceptor_end(&control->acceptor);
+	while (control->clients)
+		client_free(control->clients);
+	text_unref(control->status);
+	free(control);
 	return NULL;
 }

@@ -49,12 +49,9 @@
 #define CONTROL_CLIENTS_NOT_ROOT 24
 #define CONTROL_CLIENTS_PER_UID 8
 
-/* Takes the listening descriptor over, also on failure. Errors: -ENOMEM, what the loop says. */
+/* Takes the listening descriptor over, also on failure. Errors: -ENOMEM, as sd_event_add_io(3). */
 int control_new(struct daemon *daemon, int listen_fd, struct control **ret);
-/*
- * Ends all connections. What the loop still holds is freed from a later dispatch: one
- * loop_dispatch(loop, 0) afterwards is enough.
- */
+/* Ends all connections. */
 struct control *control_free(struct control *control);
 DEFINE_CLEANUP(struct control *, control_free);
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon.c - one loop, and its sources
+ * daemon.c - sd-event's loop, and its sources
  *
  *     signals    TERM, INT: stop; HUP: reload
  *     bridge     libpsibridge has work: psb_bridge_dispatch()
- *     watchdog   half of what the manager allows
  *     status     STATUS= for `systemctl status`, a second after something changed
+ *
+ * The watchdog is not sd_event_set_watchdog(3): it is fed from the bridge's loop, through ours, for without its alarms the
+ * daemon is useless.
  *
  * and what server, control, lowmemory and the table put in. At rest, without a watchdog, nothing of it wakes
  * up.
@@ -18,7 +20,6 @@
 #include "daemon/lowmemory.h"
 #include "daemon/client.h"
 #include "daemon/server.h"
-#include "kernel/file.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,8 +27,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <unistd.h>
 
 #define STATUS_USEC (1 * USEC_PER_SEC)
 #define BEAT_WITHIN_USEC (1 * USEC_PER_SEC)
@@ -92,16 +93,16 @@ static void tell_status(struct daemon *d)
 		       d->config_error);
 }
 
-static void status_due(struct loop_timer *timer, uint64_t now)
+static int status_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
-	(void)now;
-	tell_status(CONTAINER_OF(timer, struct daemon, status));
+	tell_status(userdata);
+	return 0;
 }
 
 static void status_changed(struct daemon *d)
 {
-	if (!d->status.queued && !d->stopping)
-		loop_timer_set(d->loop, &d->status, now_usec() + STATUS_USEC);
+	if (!timer_is_set(d->status) && !d->stopping)
+		timer_set(d->status, now_usec() + STATUS_USEC);
 }
 
 static void news(unsigned watch, const struct psb_notification *n, void *userdata)
@@ -187,35 +188,24 @@ static int reload(struct daemon *d)
 	}
 	free(complaints);
 	lowmemory_config_changed(d->lowmemory);
-	manager_ready(d->manager, NULL);
+	manager_ready(d->manager);
 	tell_status(d);
 	return r;
 }
 
 /* ---- what wakes us ------------------------------------------------------------------------------- */
 
-/* Told of changes only, so all of it has to be done. */
-static void dispatch_bridge(struct daemon *d)
+static int dispatch_bridge(_unused_ sd_event_source *source, _unused_ int fd,
+			   _unused_ uint32_t events, void *userdata)
 {
+	struct daemon *d = userdata;
 	int r;
 
 	while ((r = psb_bridge_dispatch(d->bridge)) > 0)
 		;
-	if (r < 0)
-		d->failed = r;
+	return r < 0 ? sd_event_exit(d->event, r) : 0;
 }
 
-static void bridge_has_work(struct loop_op *op, int result)
-{
-	struct daemon *d = CONTAINER_OF(op, struct daemon, bridge_op);
-
-	if (result < 0)
-		d->failed = result;
-	else
-		dispatch_bridge(d);
-}
-
-/* The watchdog is fed from the bridge's loop, through ours: without its alarms the daemon is useless. */
 static void beat(void *userdata)
 {
 	struct daemon *d = userdata;
@@ -232,34 +222,28 @@ static bool bridge_answers(struct daemon *d)
 {
 	uint64_t asked = now_usec(), end = asked + BEAT_WITHIN_USEC, now = asked;
 	struct pollfd p = { .fd = psb_bridge_fd(d->bridge), .events = POLLIN };
+	int r = 0;
 
 	psb_bridge_beat(d->bridge, 0, beat, d);
-	while (d->beat_usec < asked && now < end && d->failed == 0) {
+	while (d->beat_usec < asked && now < end && r >= 0) {
 		if (poll(&p, 1, (int)((end - now) / USEC_PER_MSEC) + 1) == 1)
-			dispatch_bridge(d);
+			r = dispatch_bridge(NULL, -1, 0, d);
 		now = now_usec();
 	}
 	return d->beat_usec >= asked;
 }
 
-static void signalled(struct loop_op *op, int result)
+static int signalled(_unused_ sd_event_source *source, const struct signalfd_siginfo *info,
+		     void *userdata)
 {
-	struct daemon *d = CONTAINER_OF(op, struct daemon, signal_op);
-	struct signalfd_siginfo info;
-	ssize_t n;
+	struct daemon *d = userdata;
 
-	if (result < 0) {
-		d->failed = result;
-		return;
+	if (info->ssi_signo == SIGHUP) {
+		reload(d);
+		return 0;
 	}
-	while ((n = read(d->signal_fd, &info, sizeof(info))) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGHUP)
-			reload(d);
-		else
-			d->stopping = true;
-	}
-	if (n < 0 && errno != EAGAIN) /* no later event: it could not be stopped */
-		d->failed = -errno;
+	d->stopping = true;
+	return sd_event_exit(d->event, 0);
 }
 
 static const struct daemon_calls calls = {
@@ -281,12 +265,27 @@ static int fail(struct daemon *d, int error, const char *what)
 	return error;
 }
 
+static int attach(struct daemon *d)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	int r = sd_event_new(&d->event);
+
+	for (size_t i = 0; i < ELEMENTSOF(signals) && r >= 0; i++)
+		r = sd_event_add_signal(d->event, NULL, signals[i], signalled, d);
+	if (r >= 0)
+		r = psb_bridge_fd(d->bridge);
+	if (r >= 0)
+		r = sd_event_add_io(d->event, &d->bridge_source, r, EPOLLIN, dispatch_bridge, d);
+	if (r >= 0)
+		r = timer_new(d->event, status_due, d, &d->status);
+	return r < 0 ? r : psb_bridge_beat(d->bridge, 0, beat, d);
+}
+
 static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 {
 	struct psb_bridge_options options = { .size = sizeof(options),
 					      .log = log_of_library,
 					      .log_userdata = d->journal };
-	struct loop_options loop_options = { .entries = 256 };
 	struct table_options table;
 	int r;
 
@@ -298,13 +297,11 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 	r = psb_bridge_new(&options, &d->bridge);
 	if (r < 0)
 		return fail(d, r, "the bridge");
-	if (psb_bridge_backend(d->bridge, NULL) == PSB_BACKEND_EPOLL)
-		loop_options.backend = LOOP_EPOLL;
-	r = loop_new(&loop_options, &d->loop, NULL);
+	r = attach(d);
 	if (r < 0)
 		return fail(d, r, "the event loop");
 	table = (struct table_options){
-		.loop = d->loop,
+		.event = d->event,
 		.bridge = d->bridge,
 		.journal = d->journal,
 		.cgroups = &d->cgroups,
@@ -334,41 +331,14 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 	return 0;
 }
 
-static int attach(struct daemon *d)
-{
-	sigset_t set;
-	int r;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (d->signal_fd < 0)
-		return fail(d, -errno, "signalfd");
-	r = loop_poll(d->loop, &d->signal_op, d->signal_fd, POLLIN, signalled);
-	if (r == 0)
-		r = psb_bridge_fd(d->bridge);
-	if (r >= 0)
-		r = loop_poll(d->loop, &d->bridge_op, r, POLLIN, bridge_has_work);
-	if (r < 0)
-		return fail(d, r, "the event loop");
-	d->status.expired = status_due;
-	return psb_bridge_beat(d->bridge, 0, beat, d);
-}
-
-/* Clients and ledger of the process before us. */
+/* Clients of the process before us. */
 static void restore(struct daemon *d)
 {
-	struct inherited *inherited;
-	size_t count = manager_inherited(d->manager, &inherited), clients = 0;
+	size_t clients = 0;
+	int fd;
 
-	for (size_t i = 0; i < count; i++) {
-		if (inherited[i].kind != INHERITED_CLIENT || inherited[i].fd < 0)
-			continue;
-		server_restore(d->server, steal_fd(&inherited[i].fd));
-		clients++;
-	}
+	for (; (fd = manager_take(d->manager, INHERITED_CLIENT)) >= 0; clients++)
+		server_restore(d->server, fd);
 	server_restored(d->server);
 	if (clients > 0)
 		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
@@ -382,10 +352,7 @@ int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
 
 	d->calls = &calls;
 	d->started_usec = now_usec();
-	d->signal_fd = -1;
 	r = make_parts(d, sockets);
-	if (r == 0)
-		r = attach(d);
 	if (r < 0)
 		return r;
 	restore(d);
@@ -393,40 +360,26 @@ int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
 	r = server_listen(d->server);
 	if (r < 0)
 		return fail(d, r, "the notify socket");
-	manager_ready(d->manager, "starting");
+	manager_ready(d->manager);
 	tell_status(d);
-	while (!d->stopping && d->failed == 0) {
-		r = loop_dispatch(d->loop, USEC_NEVER);
-		if (r < 0)
-			d->failed = r;
-	}
-	if (d->failed < 0)
-		return fail(d, d->failed, "the event loop ended");
-	return 0;
+	r = sd_event_loop(d->event);
+	return r < 0 ? fail(d, r, "the event loop ended") : 0;
 }
 
 void daemon_end(struct daemon *d)
 {
 	manager_stopping(d->manager);
-	if (d->loop)
-		loop_timer_stop(d->loop, &d->status);
+	d->stopping = true;
 	if (d->server)
 		server_say_bye(d->server);
 	d->lowmemory = lowmemory_free(d->lowmemory);
 	d->control = control_free(d->control);
 	d->server = server_free(d->server);
 	d->table = table_free(d->table);
-	kills_stop(d->kills);
-	if (d->loop) {
-		loop_cancel(&d->bridge_op, NULL);
-		loop_cancel(&d->signal_op, NULL);
-		/* what was cancelled is released from here */
-		for (int i = 0; i < 100 && loop_dispatch(d->loop, 0) > 0; i++)
-			;
-	}
-	d->loop = loop_free(d->loop);
 	d->kills = kills_free(d->kills);
 	d->history = history_free(d->history);
+	sd_event_source_disable_unref(d->status);
+	sd_event_source_disable_unref(d->bridge_source);
 	d->bridge = psb_bridge_unref(d->bridge);
-	fd_close(&d->signal_fd);
+	d->event = sd_event_unref(d->event);
 }

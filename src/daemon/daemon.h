@@ -2,22 +2,21 @@
 /*
  * daemon.h - psibridged as a whole, and the functions of daemon.c for its parts
  *
- *                    config                       manager (systemd)   journal (thread)
+ *                    config                       manager (systemd)   journal
  *                      |                             ^    ^               ^
  *   libpsibridge -> table  --told--> server: clients +    |               |
  *                      |                (peer, ledger)    |               |
  *                      +--views--> control (status for psibridge(1))
  *                lowmemory: a watch of its own, of the machine, for D-Bus
  *
- * One thread, one loop. The bridge of libpsibridge is driven by it through psb_bridge_fd().
+ * One thread, one loop: sd-event's. The bridge of libpsibridge is one descriptor in it.
  */
 #pragma once
 
 #include "daemon/config.h"
-#include "daemon/table.h"
 #include "daemon/journal.h"
 #include "daemon/manager.h"
-#include "kernel/loop.h"
+#include "daemon/table.h"
 
 struct server;
 struct ledger;
@@ -41,7 +40,7 @@ struct daemon_calls {
 
 struct daemon {
 	const struct daemon_calls *calls;
-	struct loop *loop;
+	sd_event *event;
 	struct psb_bridge *bridge;
 	struct cgroups cgroups;
 	struct config *config;
@@ -56,11 +55,9 @@ struct daemon {
 	const char *root; /* of configuration files, "" */
 	uint64_t started_usec;
 	char config_error[512]; /* the last reload was refused: its first complaint; "" */
-	struct loop_op signal_op, bridge_op;
-	struct loop_timer status;
-	uint64_t beat_usec; /* the bridge's last beat */
-	int signal_fd;
-	int failed; /* the loop or the bridge cannot go on: a negative errno */
+	sd_event_source *bridge_source;
+	sd_event_source *status; /* a timer */
+	uint64_t beat_usec;	 /* the bridge's last beat */
 	bool stopping;
 };
 

@@ -7,16 +7,18 @@
 #include "core/oomkill.h"
 #include "daemon/history.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "kernel/file.h"
 #include "kernel/kmsg.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
 struct kills {
 	struct daemon *daemon;
-	struct kmsg kmsg;
+	int fd; /* /dev/kmsg; -1: it cannot be read */
+	sd_event_source *source;
 	struct oom_kill now; /* the report as read so far */
 };
 
@@ -52,16 +54,10 @@ static void line(const char *text, size_t size, void *userdata)
 	k->now.usage_bytes = k->now.limit_bytes = 0;
 }
 
-/* What the manager opened for us; -1: nothing. */
-static int inherited_kmsg(struct daemon *d)
+static int written(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events,
+		   void *userdata)
 {
-	struct inherited *inherited;
-	size_t count = manager_inherited(d->manager, &inherited);
-
-	for (size_t i = 0; i < count; i++)
-		if (inherited[i].kind == INHERITED_KMSG && inherited[i].fd >= 0)
-			return steal_fd(&inherited[i].fd);
-	return -1;
+	return kmsg_read(fd, line, userdata);
 }
 
 int kills_new(struct daemon *d, struct kills **ret)
@@ -72,7 +68,9 @@ int kills_new(struct daemon *d, struct kills **ret)
 	if (!k)
 		return -ENOMEM;
 	k->daemon = d;
-	r = kmsg_open(&k->kmsg, d->loop, inherited_kmsg(d), line, k);
+	r = k->fd = kmsg_open(manager_take(d->manager, INHERITED_KMSG));
+	if (r >= 0)
+		r = sd_event_add_io(d->event, &k->source, k->fd, EPOLLIN, written, k);
 	if (r < 0)
 		journal_log(d->journal, LOG_IS_NOTICE, MESSAGE_OTHER,
 			    "what the kernel kills is not told: /dev/kmsg: %s", strerror(-r));
@@ -80,14 +78,12 @@ int kills_new(struct daemon *d, struct kills **ret)
 	return 0;
 }
 
-void kills_stop(struct kills *k)
-{
-	if (k)
-		kmsg_close(&k->kmsg);
-}
-
 struct kills *kills_free(struct kills *k)
 {
+	if (!k)
+		return NULL;
+	sd_event_source_disable_unref(k->source);
+	fd_close(&k->fd);
 	free(k);
 	return NULL;
 }

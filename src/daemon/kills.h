@@ -14,6 +14,4 @@ struct kills;
 /* What a watch covers goes to the journal and to daemon->history. Errors: -ENOMEM. Where the kernel's
  * log cannot be read that is logged, and no kill is. */
 int kills_new(struct daemon *daemon, struct kills **ret);
-/* The loop has to make a pass between these two. */
-void kills_stop(struct kills *kills);
 struct kills *kills_free(struct kills *kills);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * listen.c - bind a socket, unless another process listens at its path
+ * listen.c - bind a socket, unless another process listens at its path; accept
  *
  * A socket's file stays behind when its process is killed. Connecting to it says ECONNREFUSED then,
  * and only then it is removed.
@@ -13,12 +13,15 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 4096
+#define ACCEPT_AT_ONCE 64 /* then all else has a turn */
+#define ACCEPT_AGAIN_USEC (1 * USEC_PER_SEC)
 
 static int make_directory(const char *path)
 {
@@ -100,4 +103,44 @@ void listen_name(int fd, char *buf, unsigned long size)
 		return;
 	slash = strrchr(address.sun_path, '/');
 	snprintf(buf, size, "%s", slash + 1);
+}
+
+static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
+{
+	struct acceptor *a = userdata;
+	int client = 0;
+
+	for (int i = 0; i < ACCEPT_AT_ONCE && client >= 0; i++) {
+		client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (client >= 0)
+			a->accepted(client, a->userdata);
+	}
+	if (client < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+		journal_log(a->journal, LOG_IS_ERROR, MESSAGE_OTHER,
+			    "cannot accept clients: %s; trying again", strerror(errno));
+		(void)sd_event_source_set_enabled(a->io, SD_EVENT_OFF);
+		timer_set(a->again, now_usec() + ACCEPT_AGAIN_USEC);
+	}
+	return 0;
+}
+
+static int again(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
+{
+	struct acceptor *a = userdata;
+
+	return sd_event_source_set_enabled(a->io, SD_EVENT_ON);
+}
+
+int acceptor_start(struct acceptor *a, sd_event *event)
+{
+	int r = timer_new(event, again, a, &a->again);
+
+	return r < 0 ? r : sd_event_add_io(event, &a->io, a->fd, EPOLLIN, ready, a);
+}
+
+void acceptor_end(struct acceptor *a)
+{
+	a->io = sd_event_source_disable_unref(a->io);
+	a->again = sd_event_source_disable_unref(a->again);
+	fd_close(&a->fd);
 }

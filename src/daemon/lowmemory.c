@@ -3,7 +3,8 @@
  * lowmemory.c - org.freedesktop.LowMemoryMonitor: the machine's level becomes a signal on the system bus
  *
  *     watch of "/" --told()--> `warning`, one byte --timer--> LowMemoryWarning(y)
- *     sd-bus in an sd-event loop, whose descriptor is polled by the daemon's loop
+ *     sd-bus in an sd-event loop of its own, whose descriptor is polled by the daemon's: so it is seen when its inotify
+ *     told of something, and after TURN messages the rest of the daemon comes first
  *
  * The interface is that of the program low-memory-monitor; GLib's GMemoryMonitor and Flatpak's portal
  * listen to it. Its levels 50, 100 and 255 mean low, medium and critical there; here Neutral, Low, and
@@ -29,9 +30,9 @@
 #include "daemon/lowmemory.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
@@ -52,10 +53,11 @@ enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
 
 struct lowmemory {
 	struct daemon *daemon;
-	sd_event *event;
-	struct loop_op op;     /* polls its descriptor */
-	struct loop_timer due; /* connect, where there is no connection; else send, or go on */
-	sd_bus *bus;	       /* NULL: not wanted, or the next attempt is due later */
+	sd_event *event; /* of its own, and `io` polls its descriptor */
+	sd_event_source *io;
+	sd_event_source
+		*due; /* a timer: connect, where there is no connection; else send, or go on */
+	sd_bus *bus;  /* NULL: not wanted, or the next attempt is due later */
 	uint64_t tried_usec, retry_usec;
 	bool noted; /* the journal says that there is no bus */
 	bool owned; /* the name is ours */
@@ -80,7 +82,7 @@ static void told(const struct psb_notification *n, void *userdata)
 	else
 		l->warning = n->available == PSB_NEUTRAL && !was_low ? WARNING_LOW : 0;
 	if (l->warning)
-		loop_timer_set(l->daemon->loop, &l->due, now_usec());
+		timer_set(l->due, now_usec());
 }
 
 static void drop_watch(struct lowmemory *l)
@@ -194,7 +196,7 @@ static int filter(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 /* Not from within sd_event_run(). */
 static void hang_up(struct lowmemory *l)
 {
-	loop_timer_stop(l->daemon->loop, &l->due);
+	timer_stop(l->due);
 	l->owned = false;
 	drop_watch(l);
 	l->bus = sd_bus_close_unref(l->bus);
@@ -218,7 +220,7 @@ static void lost(struct lowmemory *l, int error)
 	if (now - l->tried_usec >= RETRY_MAX_USEC)
 		l->retry_usec = 0;
 	l->retry_usec = CLAMP(2 * l->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
-	loop_timer_set(l->daemon->loop, &l->due, now + l->retry_usec);
+	timer_set(l->due, now + l->retry_usec);
 }
 
 static void run(struct lowmemory *l)
@@ -234,7 +236,7 @@ static void run(struct lowmemory *l)
 	if (r < 0)
 		lost(l, r);
 	else if (r > 0)
-		loop_timer_set(l->daemon->loop, &l->due, now_usec());
+		timer_set(l->due, now_usec());
 }
 
 /* Until there is a socket to connect to, the descriptor of sd-bus is its inotify's. */
@@ -245,20 +247,18 @@ static bool has_socket(sd_bus *bus)
 	return fstat(sd_bus_get_fd(bus), &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-static void rang(struct loop_op *op, int result)
+static int rang(_unused_ sd_event_source *source, _unused_ int fd, _unused_ uint32_t events,
+		void *userdata)
 {
-	struct lowmemory *l = CONTAINER_OF(op, struct lowmemory, op);
+	struct lowmemory *l = userdata;
 
 	if (!l->bus)
-		return;
-	if (result < 0) {
-		lost(l, result);
-		return;
-	}
+		return 0;
 	run(l);
 	/* bind(2) gives an event; listen(2), without which connecting fails, gives none */
-	if (l->bus && !has_socket(l->bus) && !l->due.queued)
-		loop_timer_set(l->daemon->loop, &l->due, now_usec() + LISTENS_WITHIN_USEC);
+	if (l->bus && !has_socket(l->bus) && !timer_is_set(l->due))
+		timer_set(l->due, now_usec() + LISTENS_WITHIN_USEC);
+	return 0;
 }
 
 static int start(struct lowmemory *l)
@@ -291,17 +291,15 @@ static int start(struct lowmemory *l)
 		r = sd_bus_request_name_async(bus, NULL, NAME, SD_BUS_NAME_QUEUE, name_answered, l);
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, l->event, SD_EVENT_PRIORITY_NORMAL);
-	if (r >= 0 && !loop_op_is_busy(&l->op))
-		r = loop_poll(l->daemon->loop, &l->op, sd_event_get_fd(l->event), POLLIN, rang);
 	if (r < 0)
 		return r;
 	l->bus = steal(bus);
 	return 0;
 }
 
-static void is_due(struct loop_timer *timer, uint64_t now)
+static int is_due(_unused_ sd_event_source *timer, uint64_t now, void *userdata)
 {
-	struct lowmemory *l = CONTAINER_OF(timer, struct lowmemory, due);
+	struct lowmemory *l = userdata;
 	int r = 0;
 
 	if (l->bus && !has_socket(l->bus))
@@ -312,11 +310,12 @@ static void is_due(struct loop_timer *timer, uint64_t now)
 	}
 	if (r < 0) {
 		lost(l, r);
-		return;
+		return 0;
 	}
 	run(l);
 	if (l->bus && !has_socket(l->bus))
 		note_absence(l, "its socket is missing, or nothing listens on it");
+	return 0;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -330,8 +329,8 @@ void lowmemory_config_changed(struct lowmemory *l)
 		l->noted = false;
 	} else if (l->bus) {
 		update_watch(l);
-	} else if (!l->due.queued) {
-		loop_timer_set(l->daemon->loop, &l->due, now_usec());
+	} else if (!timer_is_set(l->due)) {
+		timer_set(l->due, now_usec());
 	}
 }
 
@@ -348,10 +347,15 @@ int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
 	if (!l)
 		return -ENOMEM;
 	l->daemon = daemon;
-	l->due.expired = is_due;
-	r = sd_event_new(&l->event);
+	r = timer_new(daemon->event, is_due, l, &l->due);
+	if (r >= 0)
+		r = sd_event_new(&l->event);
+	/* for changes: it is run until nothing is left */
+	if (r >= 0)
+		r = sd_event_add_io(daemon->event, &l->io, sd_event_get_fd(l->event),
+				    EPOLLIN | EPOLLET, rang, l);
 	if (r < 0) {
-		free(l);
+		lowmemory_free(l);
 		return r;
 	}
 	lowmemory_config_changed(l);
@@ -359,19 +363,15 @@ int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
 	return 0;
 }
 
-static void released(struct loop_op *op)
-{
-	struct lowmemory *l = CONTAINER_OF(op, struct lowmemory, op);
-
-	sd_event_unref(l->event);
-	free(l);
-}
-
 struct lowmemory *lowmemory_free(struct lowmemory *l)
 {
 	if (!l)
 		return NULL;
-	hang_up(l);
-	loop_cancel(&l->op, released);
+	if (l->due)
+		hang_up(l);
+	sd_event_source_disable_unref(l->io);
+	sd_event_source_disable_unref(l->due);
+	sd_event_unref(l->event);
+	free(l);
 	return NULL;
 }

@@ -16,7 +16,7 @@
 
 /*
  * Connects in a later dispatch, if the configuration wants it (LowMemoryMonitor=). Make one whatever
- * it says: a reload may want it. Of `daemon` it uses loop, bridge, config and journal. Errors: -ENOMEM,
+ * it says: a reload may want it. Of `daemon` it uses event, bridge, config and journal. Errors: -ENOMEM,
  * -EMFILE, -ENFILE.
  */
 int lowmemory_new(struct daemon *daemon, struct lowmemory **ret);
@@ -31,7 +31,6 @@ void lowmemory_config_changed(struct lowmemory *l);
  */
 int lowmemory_simulate(struct lowmemory *l, enum psb_available available, bool critical);
 
-/* Disconnects at once. The memory is freed when the loop has let go of a descriptor: dispatch the loop
- * until it is idle before loop_free(). The bridge must still be there. */
+/* Disconnects at once. The bridge must still be there. */
 struct lowmemory *lowmemory_free(struct lowmemory *l);
 DEFINE_CLEANUP(struct lowmemory *, lowmemory_free);

@@ -19,7 +19,6 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <malloc.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,18 +188,10 @@ static bool load_config(struct daemon *d)
 static void wait_with_clients(struct manager *manager)
 {
 	const struct timespec pause = { .tv_sec = PAUSE_SEC };
-	struct inherited *inherited;
-	size_t count = manager_inherited(manager, &inherited);
-	bool waits = false;
 	sigset_t set;
 
-	for (size_t i = 0; i < count && !waits; i++) {
-		struct pollfd p = { .fd = inherited[i].fd, .events = POLLIN };
-
-		waits = inherited[i].kind == INHERITED_LISTENER && poll(&p, 1, 0) == 1;
-	}
 	sigprocmask(SIG_BLOCK, NULL, &set);
-	if (waits)
+	if (manager_has_clients(manager))
 		sigtimedwait(&set, NULL, &pause);
 }
 
@@ -259,16 +250,6 @@ static void block_signals(void)
 
 /* ---- sockets and ledger, inherited or of our own ------------------------------------------------ */
 
-static int *socket_for(struct daemon_sockets *s, int fd)
-{
-	char name[32];
-
-	listen_name(fd, name, sizeof(name));
-	if (strcmp(name, "control") == 0)
-		return &s->control_fd;
-	return strcmp(name, "notify") == 0 ? &s->notify_fd : NULL;
-}
-
 static bool is_recognised(const char *path)
 {
 	static const char end[] = "/psibridge/notify";
@@ -281,20 +262,20 @@ static bool is_recognised(const char *path)
 static int get_listeners(struct daemon *d, const struct arguments *a, struct daemon_sockets *s,
 			 const char *owned[2])
 {
-	struct inherited *inherited;
-	size_t count = manager_inherited(d->manager, &inherited);
 	struct {
-		const char *path;
+		const char *name, *path;
 		int *fd;
-	} own[2] = { { a->notify, &s->notify_fd }, { a->control, &s->control_fd } };
+	} own[2] = { { "notify", a->notify, &s->notify_fd },
+		     { "control", a->control, &s->control_fd } };
+	char name[32];
+	int fd;
 
-	for (size_t i = 0; i < count; i++) {
-		int *where = inherited[i].kind == INHERITED_LISTENER
-				     ? socket_for(s, inherited[i].fd)
-				     : NULL;
-
-		if (where && *where < 0)
-			*where = steal_fd(&inherited[i].fd);
+	while ((fd = manager_take(d->manager, INHERITED_LISTENER)) >= 0) {
+		listen_name(fd, name, sizeof(name));
+		for (size_t i = 0; i < ELEMENTSOF(own); i++)
+			if (*own[i].fd < 0 && strcmp(name, own[i].name) == 0)
+				*own[i].fd = steal_fd(&fd);
+		fd_close(&fd);
 	}
 	if (s->notify_fd < 0 && !is_recognised(a->notify))
 		journal_log(
@@ -322,14 +303,10 @@ static int get_listeners(struct daemon *d, const struct arguments *a, struct dae
 static int get_ledger(struct daemon *d, struct daemon_sockets *s)
 {
 	struct ledger *old = NULL, *l;
-	struct inherited *inherited;
-	size_t count = manager_inherited(d->manager, &inherited);
-	int r;
+	int fd, r;
 
-	for (size_t i = 0; i < count && !old; i++) {
-		if (inherited[i].kind != INHERITED_LEDGER || inherited[i].fd < 0)
-			continue;
-		r = ledger_adopt(steal_fd(&inherited[i].fd), &old);
+	while (!old && (fd = manager_take(d->manager, INHERITED_LEDGER)) >= 0) {
+		r = ledger_adopt(fd, &old);
 		if (r < 0)
 			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
 				    "the ledger of the process before is not used (%s): clients "

@@ -28,8 +28,10 @@
 
 #include "core/scan.h"
 #include "kernel/file.h"
+#include "kernel/loop.h" /* now_usec() */
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,11 +39,9 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MESSAGE_MAX 1024
-#define NAME_MAX_BYTES 255 /* of a stored descriptor; systemd refuses longer ones */
 #define SURELY_USEC USEC_PER_SEC
 
 struct manager {
@@ -50,7 +50,10 @@ struct manager {
 	socklen_t address_size;
 	bool can_store;
 	uint64_t watchdog_usec;
-	struct inherited *inherited;
+	struct {
+		int fd; /* -1: taken */
+		enum inherited kind;
+	} * inherited;
 	size_t inherited_count;
 };
 
@@ -101,7 +104,7 @@ static int take_fdstore(struct manager *m)
 	return 0;
 }
 
-static enum inherited_kind kind_of(int fd, const char *name)
+static enum inherited kind_of(int fd, const char *name)
 {
 	int listens = 0;
 	socklen_t size = sizeof(listens);
@@ -121,26 +124,26 @@ static enum inherited_kind kind_of(int fd, const char *name)
 static int take_descriptors(struct manager *m)
 {
 	char **names = NULL;
-	int count, r = 0;
+	int count = sd_listen_fds_with_names(0, &names), r = 0;
 
-	count = sd_listen_fds_with_names(0, &names);
 	if (count < 0)
 		return count;
 	if (count > 0)
 		m->inherited = calloc((size_t)count, sizeof(*m->inherited));
 	if (count > 0 && !m->inherited)
 		r = -ENOMEM;
-	for (int i = 0; i < count && r == 0; i++) {
+	for (int i = 0; i < count; i++) {
 		int fd = SD_LISTEN_FDS_START + i, flags = fcntl(fd, F_GETFL);
 
 		/* libsystemd made it O_CLOEXEC */
-		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		if (r == 0 && (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
 			r = -errno;
-		m->inherited[i] = (struct inherited){ fd, kind_of(fd, names[i]) };
-		m->inherited_count++;
-	}
-	for (int i = 0; i < count; i++)
+		if (r == 0) {
+			m->inherited[m->inherited_count].fd = fd;
+			m->inherited[m->inherited_count++].kind = kind_of(fd, names[i]);
+		}
 		free(names[i]);
+	}
 	free(names);
 	return r;
 }
@@ -204,10 +207,23 @@ struct manager *manager_free(struct manager *m)
 	return NULL;
 }
 
-size_t manager_inherited(struct manager *m, struct inherited **ret)
+int manager_take(struct manager *m, enum inherited kind)
 {
-	*ret = m->inherited;
-	return m->inherited_count;
+	for (size_t i = 0; i < m->inherited_count; i++)
+		if (m->inherited[i].kind == kind && m->inherited[i].fd >= 0)
+			return steal_fd(&m->inherited[i].fd);
+	return -1;
+}
+
+bool manager_has_clients(const struct manager *m)
+{
+	for (size_t i = 0; i < m->inherited_count; i++) {
+		struct pollfd p = { .fd = m->inherited[i].fd, .events = POLLIN };
+
+		if (m->inherited[i].kind == INHERITED_LISTENER && poll(&p, 1, 0) == 1)
+			return true;
+	}
+	return false;
 }
 
 bool manager_can_store(const struct manager *m)
@@ -258,59 +274,34 @@ static int send_text(struct manager *m, const char *text, int flags)
 	return send_message(m, text, strlen(text), -1, flags);
 }
 
-/* `prefix` and a name; the variables of the protocol are lines, so a newline would be another. */
-static int send_named(struct manager *m, const char *prefix, const char *name, int fd)
-{
-	char text[MESSAGE_MAX];
-
-	if (!*name || strlen(name) > NAME_MAX_BYTES || strpbrk(name, "\n:"))
-		return -EINVAL;
-	snprintf(text, sizeof(text), "%s\nFDNAME=%s", prefix, name);
-	return send_message(m, text, strlen(text), fd, MSG_DONTWAIT);
-}
-
 int manager_store(struct manager *m, const char *name, int fd)
 {
-	if (fd < 0)
-		return -EBADF;
-	return send_named(m, "FDSTORE=1", name, fd);
+	char text[64];
+	int n = snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
+
+	return fd < 0 ? -EBADF : send_message(m, text, (size_t)n, fd, MSG_DONTWAIT);
 }
 
 int manager_forget(struct manager *m, const char *name)
 {
-	return send_named(m, "FDSTOREREMOVE=1", name, -1);
+	char text[64];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	return send_text(m, text, MSG_DONTWAIT);
 }
 
-/* One line, whatever is in it. */
-static void make_line(char *text)
+int manager_ready(struct manager *m)
 {
-	for (char *p = text; *p; p++)
-		if (*p == '\n')
-			*p = ' ';
-}
-
-int manager_ready(struct manager *m, const char *status)
-{
-	static const char ready[] = "READY=1\nSTATUS=";
-	char text[MESSAGE_MAX];
-
-	if (!status)
-		return send_text(m, "READY=1", 0);
-	snprintf(text, sizeof(text), "%s%s", ready, status);
-	make_line(text + strlen(ready));
-	return send_text(m, text, 0);
+	return send_text(m, "READY=1", 0);
 }
 
 int manager_reloading(struct manager *m)
 {
-	char text[MESSAGE_MAX];
-	struct timespec now;
+	char text[64];
 
 	/* Type=notify-reload takes only what was said after it asked */
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
-		 (unsigned long long)now.tv_sec * USEC_PER_SEC +
-			 (unsigned long long)now.tv_nsec / NSEC_PER_USEC);
+		 (unsigned long long)now_usec());
 	return send_text(m, text, 0);
 }
 
@@ -321,16 +312,14 @@ int manager_stopping(struct manager *m)
 
 int manager_status(struct manager *m, const char *format, ...)
 {
-	static const char status[] = "STATUS=";
-	char text[MESSAGE_MAX];
-	size_t n = strlen(status);
+	char text[MESSAGE_MAX] = "STATUS=", *line = text + strlen(text);
 	va_list args;
 
-	memcpy(text, status, n);
 	va_start(args, format);
-	vsnprintf(text + n, sizeof(text) - n, format, args);
+	vsnprintf(line, sizeof(text) - (size_t)(line - text), format, args);
 	va_end(args);
-	make_line(text + n);
+	while ((line = strchr(line, '\n'))) /* one line, whatever is in it */
+		*line = ' ';
 	return send_text(m, text, MSG_DONTWAIT);
 }
 

@@ -15,17 +15,12 @@
 
 #include "core/util.h"
 
-enum inherited_kind {
+enum inherited {
 	INHERITED_LISTENER,
 	INHERITED_CLIENT,
 	INHERITED_LEDGER,
 	INHERITED_KMSG, /* OpenFile= */
 	INHERITED_OTHER,
-};
-
-struct inherited {
-	int fd; /* O_CLOEXEC | O_NONBLOCK; its new owner sets this to -1 */
-	enum inherited_kind kind;
 };
 
 struct manager;
@@ -36,23 +31,23 @@ int manager_new(struct manager **ret);
 struct manager *manager_free(struct manager *manager);
 DEFINE_CLEANUP(struct manager *, manager_free);
 
-/* All that was inherited, in order. */
-size_t manager_inherited(struct manager *manager, struct inherited **ret);
+/* The next one of that kind, O_CLOEXEC | O_NONBLOCK, to be closed by the caller; -1: there is no more. */
+int manager_take(struct manager *manager, enum inherited kind);
+/* Is there a listener with a connection that waits? */
+bool manager_has_clients(const struct manager *manager);
 
 /* Are we run by a manager that keeps descriptors ($FDSTORE > 0, or just $NOTIFY_SOCKET before
  * systemd 254)? */
 bool manager_can_store(const struct manager *manager);
-/* "client" or "ledger". No allocation, and no waiting. The descriptor stays ours. That the manager's
- * store is full it does not say. Errors: -EAGAIN: its queue is full, come again in a while; -EINVAL
- * (the name), -EBADF, -errno of sendmsg(2). */
+/* "client" or "ledger"; no waiting. The descriptor stays ours. That the manager's store is full it does not say.
+ * Errors: -EAGAIN: its queue is full, come again in a while; -EBADF, -errno of sendmsg(2). */
 int manager_store(struct manager *manager, const char *name, int fd);
-/* systemd compares by what the descriptor refers to, not by its number: with `name` all of that
- * name. Used at an orderly end only. */
+/* All of that name. */
 int manager_forget(struct manager *manager, const char *name);
 
 /* What must not get lost waits for room in the manager's queue, a second at most: ready, reloading
  * and stopping. All else answers -EAGAIN at once. Errors: -EAGAIN, -errno of sendmsg(2). */
-int manager_ready(struct manager *manager, const char *status);
+int manager_ready(struct manager *manager);
 int manager_reloading(struct manager *manager); /* with MONOTONIC_USEC, for notify-reload */
 int manager_stopping(struct manager *manager);
 int manager_status(struct manager *manager, const char *format, ...) _printf_(2, 3);

@@ -22,17 +22,19 @@ static void log_refusals(struct refusals *r, uint64_t now)
 	r->logged_usec = now;
 }
 
-static void due(struct loop_timer *timer, uint64_t now)
+static int due(_unused_ sd_event_source *timer, uint64_t usec, void *userdata)
 {
-	struct refusals *r = CONTAINER_OF(timer, struct refusals, timer);
+	struct refusals *r = userdata;
 
 	if (r->untold > 0)
-		log_refusals(r, now);
+		log_refusals(r, usec);
+	return 0;
 }
 
-void refusals_init(struct refusals *r, struct daemon *daemon)
+int refusals_init(struct refusals *r, struct daemon *daemon)
 {
-	*r = (struct refusals){ .daemon = daemon, .timer = { .expired = due } };
+	*r = (struct refusals){ .daemon = daemon };
+	return timer_new(daemon->event, due, r, &r->timer);
 }
 
 void refusals_add(struct refusals *r, const char *format, ...)
@@ -48,12 +50,12 @@ void refusals_add(struct refusals *r, const char *format, ...)
 	if (r->logged_usec == 0 || now - r->logged_usec >= REFUSALS_USEC)
 		log_refusals(r, now);
 	else
-		loop_timer_set(r->daemon->loop, &r->timer, r->logged_usec + REFUSALS_USEC);
+		timer_set(r->timer, r->logged_usec + REFUSALS_USEC);
 }
 
 void refusals_end(struct refusals *r)
 {
-	loop_timer_stop(r->daemon->loop, &r->timer);
+	r->timer = sd_event_source_disable_unref(r->timer);
 	if (r->untold > 0)
 		log_refusals(r, now_usec());
 }

@@ -5,17 +5,19 @@
 #pragma once
 
 #include "daemon/daemon.h"
+#include "daemon/event.h"
 
 struct refusals {
 	struct daemon *daemon;
-	struct loop_timer timer;
+	sd_event_source *timer;
 	uint64_t count;
 	uint64_t untold; /* of them: not logged yet */
 	uint64_t logged_usec;
 	char why[256]; /* of the last one */
 };
 
-void refusals_init(struct refusals *refusals, struct daemon *daemon);
+/* Errors: -ENOMEM. */
+int refusals_init(struct refusals *refusals, struct daemon *daemon);
 void refusals_add(struct refusals *refusals, const char *format, ...) _printf_(2, 3);
 /* Logs what is not logged yet. */
 void refusals_end(struct refusals *refusals);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * server.c - accept, identify, count, refuse
+ * server.c - identify, count, refuse
  *
  * Counting walks the clients: a connection costs some microseconds for each thousand of them, and
- * no table has to be kept right. Out of descriptors, accepting pauses for a second, and new clients
- * wait in the backlog of the socket.
+ * no table has to be kept right.
  */
 #include "daemon/server.h"
 
@@ -17,7 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ACCEPT_AGAIN_USEC (1 * USEC_PER_SEC)
 #define STORE_AGAIN_MIN_USEC (2 * USEC_PER_MSEC)
 #define STORE_AGAIN_MAX_USEC (1 * USEC_PER_SEC)
 
@@ -50,13 +48,13 @@ static void store(struct server *s)
 			    strerror(-r));
 	s->store_pace_usec = r == -EAGAIN ? MIN(2 * s->store_pace_usec, STORE_AGAIN_MAX_USEC)
 					  : STORE_AGAIN_MAX_USEC;
-	loop_timer_set(s->daemon->loop, &s->store, now_usec() + s->store_pace_usec);
+	timer_set(s->store, now_usec() + s->store_pace_usec);
 }
 
-static void store_due(struct loop_timer *timer, uint64_t now)
+static int store_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
-	(void)now;
-	store(CONTAINER_OF(timer, struct server, store));
+	store(userdata);
+	return 0;
 }
 
 /* ---- accepting ----------------------------------------------------------------------------------- */
@@ -84,8 +82,9 @@ static const char *is_too_many(const struct server *s, const struct peer *peer, 
 	return NULL;
 }
 
-static void admit(struct server *s, int fd)
+static void admit(int fd, void *userdata)
 {
+	struct server *s = userdata;
 	struct peer peer;
 	const char *why;
 	uint64_t hash;
@@ -110,85 +109,61 @@ static void admit(struct server *s, int fd)
 	s->daemon->calls->status_changed(s->daemon);
 }
 
-static void accepted(struct loop_op *op, int result)
-{
-	struct server *s = CONTAINER_OF(op, struct server, accept_op);
-
-	if (result >= 0) {
-		admit(s, result);
-		return;
-	}
-	journal_log(s->daemon->journal, LOG_IS_ERROR, MESSAGE_OTHER,
-		    "cannot accept clients: %s; trying again", strerror(-result));
-	loop_timer_set(s->daemon->loop, &s->accept_again, now_usec() + ACCEPT_AGAIN_USEC);
-}
-
-static void accept_again(struct loop_timer *timer, uint64_t now)
-{
-	struct server *s = CONTAINER_OF(timer, struct server, accept_again);
-
-	if (server_listen(s) < 0)
-		loop_timer_set(s->daemon->loop, timer, now + ACCEPT_AGAIN_USEC);
-}
-
-int server_listen(struct server *s)
-{
-	if (s->listen_fd < 0)
-		return 0;
-	return loop_accept(s->daemon->loop, &s->accept_op, s->listen_fd, accepted);
-}
-
 /* ---- life --------------------------------------------------------------------------------------- */
 
-static void reap(struct loop_timer *timer, uint64_t now)
+static int reap(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
-	struct server *s = CONTAINER_OF(timer, struct server, reaper);
-	struct client *c, *next;
+	struct server *s = userdata;
 
-	(void)now;
-	for (c = s->clients; c; c = next) {
+	for (struct client *c = s->clients, *next; c; c = next) {
 		next = c->next;
-		if (c->ending && !loop_op_is_busy(&c->op))
+		if (c->ending)
 			client_free(c);
 	}
+	return 0;
 }
 
 int server_new(struct daemon *d, int listen_fd, struct ledger *ledger, struct server **ret)
 {
 	struct server *s = calloc(1, sizeof(*s));
+	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->daemon = d;
-	s->listen_fd = listen_fd;
+	s->acceptor = (struct acceptor){
+		.fd = listen_fd, .journal = d->journal, .accepted = admit, .userdata = s
+	};
 	s->ledger = ledger;
-	s->accept_again.expired = accept_again;
-	refusals_init(&s->refusals, d);
-	s->reaper.expired = reap;
-	s->store.expired = store_due;
 	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
+	r = refusals_init(&s->refusals, d);
+	if (r >= 0)
+		r = timer_new(d->event, reap, s, &s->reaper);
+	if (r >= 0)
+		r = timer_new(d->event, store_due, s, &s->store);
+	if (r < 0) {
+		server_free(s);
+		return r;
+	}
 	*ret = s;
 	return 0;
+}
+
+int server_listen(struct server *s)
+{
+	return acceptor_start(&s->acceptor, s->daemon->event);
 }
 
 struct server *server_free(struct server *s)
 {
 	if (!s)
 		return NULL;
-	s->ending = true;
-	loop_cancel(&s->accept_op, NULL);
-	loop_timer_stop(s->daemon->loop, &s->accept_again);
-	loop_timer_stop(s->daemon->loop, &s->reaper);
-	loop_timer_stop(s->daemon->loop, &s->store);
-	refusals_end(&s->refusals);
-	for (struct client *c = s->clients; c; c = c->next)
-		if (loop_op_is_busy(&c->op))
-			loop_cancel(&c->op, NULL);
-	for (int i = 0; i < 100 && loop_dispatch(s->daemon->loop, 0) > 0; i++)
-		;
+	acceptor_end(&s->acceptor);
 	while (s->clients)
 		client_free(s->clients);
-	fd_close(&s->listen_fd);
+	refusals_end(&s->refusals);
+	sd_event_source_disable_unref(s->reaper);
+	sd_event_source_disable_unref(s->store);
 	ledger_free(s->ledger);
 	free(s);
 	return NULL;

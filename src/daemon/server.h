@@ -10,6 +10,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/ledger.h"
+#include "daemon/listen.h"
 #include "daemon/refusals.h"
 
 struct client;
@@ -17,13 +18,11 @@ struct client;
 struct server {
 	struct daemon *daemon;
 	struct ledger *ledger;
-	int listen_fd;
-	struct loop_op accept_op;
-	struct loop_timer accept_again, store;
-	struct loop_timer reaper; /* frees the clients that have ended; set by client.c */
+	struct acceptor acceptor;
 	struct refusals refusals;
+	sd_event_source *store;	 /* a timer: the manager had no room */
+	sd_event_source *reaper; /* a timer: frees the clients that have ended; set by client.c */
 	uint64_t store_pace_usec;
-	bool ending; /* nothing is polled any more */
 	struct client *clients;
 	struct server_view view;
 };

@@ -11,9 +11,9 @@
 #include "core/cgpattern.h"
 #include "core/scan.h"
 #include "daemon/table.h"
-#include "kernel/pathwait.h"
 
 #define WHY_MAX 256
+#define LEVELS_MAX 16 /* of a path; an absent cgroup deeper than that is looked for every 10 s */
 
 struct record {
 	struct record *next; /* in its bucket */
@@ -47,9 +47,10 @@ struct watch {
 	psb_callback_fn *told;
 	enum watch_state state;
 	char why[WHY_MAX];
-	struct path_wait path_wait;
-	struct loop_timer retry;
+	sd_event_source *retry; /* a timer; set when not WATCHING, but for one that listens */
 	uint64_t retry_usec;
+	sd_event_source
+		*listeners[LEVELS_MAX]; /* ABSENT: on each directory of its path that is there */
 	struct tally tally;
 	bool gone;   /* its one cgroup was removed, and that is not dealt with yet */
 	bool ending; /* out of the list, or about to be */
@@ -63,7 +64,7 @@ struct table {
 	unsigned last_id, last_view;
 	struct record **buckets;
 	unsigned bucket_count, record_count;
-	struct loop_timer chores; /* what may not be done inside a notification */
+	sd_event_source *chores; /* a timer: what may not be done inside a notification */
 	char why[WHY_MAX];
 };
 
@@ -88,10 +89,10 @@ void records_tell(struct watch *watch, const struct psb_notification *notificati
 
 /* ---- table-watch.c ---------------------------------------------------------------------------- */
 
-/* `told` gets the notifications, its userdata is the watch. Errors: -ENOMEM. */
+/* `told` gets the notifications, its userdata is the watch. It is FAILED until it is started. Errors: -ENOMEM. */
 int watch_new(struct table *table, const char *path, const struct settings *settings,
 	      psb_callback_fn *told, struct watch **ret);
-/* Out of the table's list and without subscribers. Freed when the loop has released it. */
+/* Out of the table's list and without subscribers. */
 void watch_end(struct watch *watch);
 /* Arm it, or say why not and when again. Errors: as psb_watch_new(); it is ABSENT or FAILED then. */
 int watch_start(struct watch *watch);

@@ -5,7 +5,7 @@
  *               +-> WATCHING --(its one cgroup is removed)--+
  *     new ------|                                           |
  *       ^       +-> ABSENT (fixed part is not there) <------+
- *       |       |      | path_wait: it appears
+ *       |       |      | it appears
  *       +-------|------+
  *       ^       +-> FAILED (cannot be armed)
  *       |              | after 1 s, then twice as long each time
@@ -13,6 +13,12 @@
  *
  * A pattern whose fixed part is removed waits for the next one inside the library. One cgroup does not: its watch ends,
  * and it is ABSENT until the cgroup is there again. Only FAILED has a timer.
+ *
+ * While it is ABSENT inotify is asked about each directory of the path that exists, from the mount down. The last of
+ * them tells that the next one was made. The others tell that the one below was removed: the removed directory itself
+ * does not, for kernfs leaves the link count of a removed inode as it was, and the kernel sends IN_DELETE_SELF when that
+ * is 0 (seen on 6.18: only the parent's IN_DELETE). Each is asked before the directory below is looked up, and the path
+ * once more when all are: no change is missed. Other names made and removed in these directories cost a wake-up.
  */
 #include "daemon/table-internal.h"
 
@@ -20,10 +26,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #define RETRY_MIN_USEC (1 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
+#define LOOK_USEC (10 * USEC_PER_SEC) /* where inotify fails */
 
 const char *watch_fixed(const struct watch *w)
 {
@@ -105,26 +113,73 @@ static void resume_records(struct watch *w)
 		}
 }
 
-static int path_appeared(struct path_wait *wait)
-{
-	struct watch *w = CONTAINER_OF(wait, struct watch, path_wait);
+/* ---- waiting for its cgroup ---------------------------------------------------------------------- */
 
-	(void)watch_start(w);
+static void stop_listening(struct watch *w)
+{
+	for (size_t i = 0; i < LEVELS_MAX; i++)
+		w->listeners[i] = sd_event_source_disable_unref(w->listeners[i]);
+}
+
+/* Is it one of the names in our path? */
+static bool is_ours(const char *path, const char *name)
+{
+	size_t size = strlen(name);
+
+	while ((path = strchr(path, '/'))) {
+		path++;
+		if (strncmp(path, name, size) == 0 && (path[size] == '/' || path[size] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+static int changed(_unused_ sd_event_source *source, const struct inotify_event *event,
+		   void *userdata)
+{
+	struct watch *w = userdata;
+
+	/* without a name it is about the queue, or the directory itself */
+	if (event->len == 0 || is_ours(watch_fixed(w), event->name))
+		timer_set(w->retry, now_usec());
 	return 0;
 }
 
-static void retry(struct loop_timer *timer, uint64_t now)
+static int listen_down(struct watch *w)
 {
-	struct watch *w = CONTAINER_OF(timer, struct watch, retry);
+	const uint32_t mask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR;
+	const char *fixed = watch_fixed(w);
+	char path[2 * CGPATH_MAX];
+	size_t size = 0;
 
-	(void)now;
-	(void)watch_start(w);
+	for (size_t i = 0; i < LEVELS_MAX; i++) {
+		int r;
+
+		snprintf(path, sizeof(path), "%s%.*s", w->table->options.cgroups->v2.point,
+			 (int)size, fixed);
+		r = sd_event_add_inotify(w->table->options.event, &w->listeners[i], path, mask,
+					 changed, w);
+		if (r < 0) /* not there: the one above says when it will be */
+			return r == -ENOENT && i > 0 ? 0 : r;
+		if (!fixed[size])
+			return 0;
+		size += 1 + strcspn(fixed + size + 1, "/");
+	}
+	return -ENOSPC;
+}
+
+static int retry(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
+{
+	(void)watch_start(userdata);
+	return 0;
 }
 
 int watch_start(struct watch *w)
 {
 	int r = arm(w);
 
+	stop_listening(w);
+	timer_stop(w->retry);
 	if (r == 0) {
 		w->retry_usec = RETRY_MIN_USEC;
 		enter(w, WATCH_WATCHING, MESSAGE_WATCH_STARTED, LOG_IS_INFO);
@@ -133,10 +188,13 @@ int watch_start(struct watch *w)
 		snprintf(w->why, sizeof(w->why), "%.200s does not exist yet; waiting for it",
 			 watch_fixed(w));
 		enter(w, WATCH_ABSENT, MESSAGE_WATCH_ABSENT, LOG_IS_INFO);
-		path_wait_start(&w->path_wait, watch_fixed(w), path_appeared);
+		if (listen_down(w) < 0)
+			timer_set(w->retry, now_usec() + LOOK_USEC);
+		if (is_there(w))
+			timer_set(w->retry, now_usec());
 	} else {
 		enter(w, WATCH_FAILED, MESSAGE_WATCH_FAILED, LOG_IS_ERROR);
-		loop_timer_set(w->table->options.loop, &w->retry, now_usec() + w->retry_usec);
+		timer_set(w->retry, now_usec() + w->retry_usec);
 		w->retry_usec = MIN(2 * w->retry_usec, RETRY_MAX_USEC);
 	}
 	return r;
@@ -149,10 +207,13 @@ int watch_new(struct table *table, const char *path, const struct settings *sett
 	struct watch *w = calloc(1, sizeof(*w) + size);
 	int r = w ? 0 : -ENOMEM;
 
-	if (r == 0 && strchr(path, '*'))
+	if (r == 0)
+		r = timer_new(table->options.event, retry, w, &w->retry);
+	if (r >= 0 && strchr(path, '*'))
 		r = cgpattern_new(path, NULL, &w->pattern, NULL);
 	if (r < 0) {
-		free(w);
+		if (w)
+			watch_end(w);
 		return r;
 	}
 	memcpy(w->path, path, size);
@@ -160,25 +221,16 @@ int watch_new(struct table *table, const char *path, const struct settings *sett
 	w->settings = *settings;
 	w->told = told;
 	w->state = WATCH_FAILED; /* nothing was tried yet */
-	w->retry.expired = retry;
 	w->retry_usec = RETRY_MIN_USEC;
-	path_wait_init(&w->path_wait, table->options.loop, table->options.cgroups);
 	*ret = w;
 	return 0;
 }
 
-static void released(struct path_wait *wait)
-{
-	struct watch *w = CONTAINER_OF(wait, struct watch, path_wait);
-
-	cgpattern_free(w->pattern);
-	free(w);
-}
-
 void watch_end(struct watch *w)
 {
-	w->ending = true;
+	stop_listening(w);
 	watch_disarm(w);
-	loop_timer_stop(w->table->options.loop, &w->retry);
-	path_wait_cancel(&w->path_wait, released);
+	sd_event_source_disable_unref(w->retry);
+	cgpattern_free(w->pattern);
+	free(w);
 }

@@ -35,7 +35,7 @@ static void news(const struct table *t, const struct watch *w, const struct psb_
 
 static void do_chores_soon(struct table *t)
 {
-	loop_timer_set(t->options.loop, &t->chores, now_usec());
+	timer_set(t->chores, now_usec());
 }
 
 static void append(struct table *t, struct watch *w)
@@ -166,11 +166,10 @@ static void told(const struct psb_notification *n, void *userdata)
 }
 
 /* What may not be done inside a notification, nor while a subscriber moves. */
-static void chores(struct loop_timer *timer, uint64_t now)
+static int chores(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
-	struct table *t = CONTAINER_OF(timer, struct table, chores);
+	struct table *t = userdata;
 
-	(void)now;
 	for (struct watch **p = &t->watches, *w = *p; w; w = *p) {
 		if (w->gone) {
 			w->gone = false;
@@ -188,6 +187,7 @@ static void chores(struct loop_timer *timer, uint64_t now)
 			news(t, NULL, NULL);
 		watch_end(w);
 	}
+	return 0;
 }
 
 /* ---- subscribing --------------------------------------------------------------------------------- */
@@ -496,7 +496,7 @@ int table_apply(struct table *t, const struct config *config)
 	t->config = config;
 	ending = replace(t, fresh, count);
 	for (struct watch *w = t->watches; w; w = w->next)
-		if (w->state != WATCH_WATCHING && !w->path_wait.waiting && !w->retry.queued)
+		if (w->state != WATCH_WATCHING && !w->listeners[0] && !timer_is_set(w->retry))
 			(void)watch_start(w);
 	move_all(t, records);
 	free(records);
@@ -644,11 +644,13 @@ void table_each_cgroup(struct table *t, void (*fn)(const struct cgroup_view *vie
 int table_new(const struct table_options *options, struct table **ret)
 {
 	struct table *t = calloc(1, sizeof(*t));
+	int r = t ? timer_new(options->event, chores, t, &t->chores) : -ENOMEM;
 
-	if (!t)
-		return -ENOMEM;
+	if (r < 0) {
+		table_free(t);
+		return r;
+	}
 	t->options = *options;
-	t->chores.expired = chores;
 	*ret = t;
 	return 0;
 }
@@ -659,7 +661,7 @@ struct table *table_free(struct table *t)
 
 	if (!t)
 		return NULL;
-	loop_timer_stop(t->options.loop, &t->chores);
+	sd_event_source_disable_unref(t->chores);
 	for (struct watch *w = t->watches; w; w = next) {
 		next = w->next;
 		watch_end(w);

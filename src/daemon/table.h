@@ -15,9 +15,9 @@
 
 #include "core/wire.h"
 #include "daemon/config.h"
+#include "daemon/event.h"
 #include "daemon/journal.h"
 #include "kernel/cgroup.h"
-#include "kernel/loop.h"
 #include "psibridge/tools.h"
 
 struct table;
@@ -29,7 +29,7 @@ struct subscriber {
 };
 
 struct table_options {
-	struct loop *loop;
+	sd_event *event;
 	struct psb_bridge *bridge; /* dispatched by the caller, on this thread */
 	struct journal *journal;
 	const struct cgroups *cgroups;

@@ -14,12 +14,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "kernel/file.h"
 
 #define RECORD_MAX 8192 /* a record that does not fit is EINVAL; none is longer */
 
@@ -47,7 +44,7 @@ static size_t unescape(char *text, size_t size)
 	return out;
 }
 
-static void take_record(struct kmsg *k, char *record, size_t size)
+static void take_record(char *record, size_t size, kmsg_fn *fn, void *userdata)
 {
 	char *text = memchr(record, ';', size), *end;
 	unsigned long priority = strtoul(record, NULL, 10); /* ends at a comma */
@@ -59,50 +56,34 @@ static void take_record(struct kmsg *k, char *record, size_t size)
 	end = memchr(text, '\n', size);
 	if (end)
 		size = (size_t)(end - text);
-	k->fn(text, unescape(text, size), k->userdata);
+	fn(text, unescape(text, size), userdata);
 }
 
-static void rang(struct loop_op *op, int result)
+int kmsg_read(int fd, kmsg_fn *fn, void *userdata)
 {
-	struct kmsg *k = CONTAINER_OF(op, struct kmsg, op);
 	char record[RECORD_MAX];
 	ssize_t n;
 
-	if (result < 0) {
-		fd_close(&k->fd);
-		return;
-	}
 	do {
-		n = read(k->fd, record, sizeof(record));
+		n = read(fd, record, sizeof(record));
 		if (n > 0)
-			take_record(k, record, (size_t)n);
+			take_record(record, (size_t)n, fn, userdata);
 	} while (n > 0 || (n < 0 && (errno == EPIPE || errno == EINTR)));
+	return n < 0 && errno != EAGAIN ? -errno : 0;
 }
 
-int kmsg_open(struct kmsg *k, struct loop *loop, int fd, kmsg_fn *fn, void *userdata)
+int kmsg_open(int fd)
 {
 	int r;
 
-	*k = (struct kmsg){ .loop = loop, .fd = fd, .fn = fn, .userdata = userdata };
 	if (fd < 0)
-		k->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (k->fd < 0)
+		fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
-	r = lseek(k->fd, 0, SEEK_END) < 0 ? -errno : 0;
-	if (r == 0)
-		r = loop_poll(loop, &k->op, k->fd, POLLIN, rang);
-	if (r < 0)
-		fd_close(&k->fd);
-	return r;
-}
-
-static void released(struct loop_op *op)
-{
-	fd_close(&CONTAINER_OF(op, struct kmsg, op)->fd);
-}
-
-void kmsg_close(struct kmsg *k)
-{
-	if (k->fd >= 0)
-		loop_cancel(&k->op, released);
+	if (lseek(fd, 0, SEEK_END) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
 }

@@ -69,10 +69,9 @@ static int service(void)
 {
 	static struct pollfd fds[CLIENTS_MAX];
 	struct sigaction action = { .sa_handler = take_signal };
-	struct inherited *inherited;
 	struct manager *m = NULL;
 	sigset_t all, none;
-	size_t count;
+	int fd;
 	nfds_t n = 0;
 
 	sigfillset(&all);
@@ -82,18 +81,19 @@ static int service(void)
 	sigaction(SIGTERM, &action, NULL);
 	if (manager_new(&m) < 0)
 		return 5;
-	count = manager_inherited(m, &inherited);
-	for (size_t i = 0; i < count; i++) {
-		fds[n++] = (struct pollfd){ .fd = inherited[i].fd, .events = POLLIN };
-		if (inherited[i].kind == INHERITED_CLIENT && write(inherited[i].fd, "H", 1) != 1)
+	fds[n++] = (struct pollfd){ .fd = manager_take(m, INHERITED_LISTENER), .events = POLLIN };
+	while ((fd = manager_take(m, INHERITED_CLIENT)) >= 0) {
+		fds[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		if (write(fd, "H", 1) != 1)
 			return 6;
 	}
-	manager_ready(m, "serving");
+	manager_status(m, "serving");
+	manager_ready(m);
 	while (!asked_to_stop) {
 		if (asked_to_reload) {
 			asked_to_reload = 0;
 			manager_reloading(m);
-			manager_ready(m, NULL);
+			manager_ready(m);
 		}
 		if (ppoll(fds, n, NULL, &none) < 0)
 			continue;

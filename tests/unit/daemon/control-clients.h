@@ -31,7 +31,7 @@ static const char *socket_path;
 
 static inline void turn(void)
 {
-	assert_true(loop_dispatch(stage.daemon.loop, now_usec() + USEC_PER_MSEC) >= 0);
+	assert_true(sd_event_run(stage.daemon.event, USEC_PER_MSEC) >= 0);
 }
 
 static inline int dial(void)

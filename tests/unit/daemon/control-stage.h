@@ -203,7 +203,6 @@ static inline int stage_open(const char *path, char **files)
 		.reload = reload,
 		.bridge_answers = bridge_answers,
 	};
-	struct loop_options options = { .backend = LOOP_AUTO };
 	int fd, r;
 
 	stage = (struct stage){ .config = { .files = files, .clients_max = 16384 },
@@ -213,8 +212,8 @@ static inline int stage_open(const char *path, char **files)
 	stage.daemon.root = "";
 	stage.daemon.started_usec = now_usec();
 	strcpy(stage.daemon.cgroups.v2.point, "/sys/fs/cgroup");
-	r = loop_new(&options, &stage.daemon.loop, NULL);
-	if (r == 0)
+	r = sd_event_new(&stage.daemon.event);
+	if (r >= 0)
 		r = psb_bridge_new(NULL, &stage.daemon.bridge);
 	if (r < 0)
 		return r;
@@ -225,9 +224,8 @@ static inline int stage_open(const char *path, char **files)
 static inline void stage_close(void)
 {
 	stage.daemon.control = control_free(stage.daemon.control);
-	loop_dispatch(stage.daemon.loop, 0);
 	stage.daemon.bridge = psb_bridge_unref(stage.daemon.bridge);
-	stage.daemon.loop = loop_free(stage.daemon.loop);
+	stage.daemon.event = sd_event_unref(stage.daemon.event);
 	free(stage.cgroups);
 	stage.cgroups = NULL;
 }

@@ -15,6 +15,7 @@
  */
 #include <poll.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 
 #include "control-stage.h"
 
@@ -22,13 +23,12 @@ static char main_file[] = "/etc/psibridge/psibridged.conf";
 static char drop_in[] = "/etc/psibridge/psibridged.conf.d/web.conf";
 static char *files[] = { main_file, drop_in, NULL }, *no_files[] = { NULL };
 
-static struct loop_op input;
-static bool done;
-
-static void input_ended(struct loop_op *op, int events)
+static int input_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	(void)op;
-	done = done || events < 0 || (events & (POLLHUP | POLLERR)) != 0;
+	(void)source;
+	(void)fd;
+	(void)userdata;
+	return events & (EPOLLHUP | EPOLLERR) ? sd_event_exit(stage.daemon.event, 0) : 0;
 }
 
 static void furnish(void)
@@ -108,12 +108,12 @@ static int serve(const char *path, const char *option)
 	else if (strcmp(option, "--blind") == 0)
 		fail();
 	stage.reload_result = -EINVAL;
-	if (loop_poll(stage.daemon.loop, &input, STDIN_FILENO, POLLIN | POLLHUP, input_ended) < 0)
+	if (sd_event_add_io(stage.daemon.event, NULL, STDIN_FILENO, EPOLLIN | EPOLLET, input_ended,
+			    NULL) < 0)
 		return 1;
 	puts("ready");
 	fflush(stdout);
-	while (!done && loop_dispatch(stage.daemon.loop, USEC_NEVER) >= 0)
-		;
+	sd_event_loop(stage.daemon.event);
 	stage_close();
 	return 0;
 }

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -37,13 +38,9 @@
 #define BUS "org.freedesktop.DBus"
 #define PATIENCE_USEC (20 * USEC_PER_SEC)
 
-static const enum loop_backend backends[] = { LOOP_URING, LOOP_EPOLL };
-
 static struct bench {
-	enum loop_backend backend;
 	struct daemon d;
 	struct config config;
-	struct loop_op bridge_op;
 	int real_stderr;
 	pid_t bus;
 	sd_bus *client;
@@ -134,7 +131,7 @@ static int bind_at(const char *path)
 	return fd;
 }
 
-static int listen_at(const char *path)
+static int listen_here(const char *path)
 {
 	int fd = bind_at(path);
 
@@ -144,25 +141,21 @@ static int listen_at(const char *path)
 
 /* ---- the daemon ------------------------------------------------------------------------------ */
 
-static void bridge_is_ready(struct loop_op *op, int result)
+static int bridge_is_ready(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	(void)op;
-	(void)result;
+	(void)source;
+	(void)fd;
+	(void)events;
+	(void)userdata;
 	while (psb_bridge_dispatch(b.d.bridge) > 0)
 		;
+	return 0;
 }
 
 static void daemon_up(const char *address)
 {
-	struct loop_options options = { .backend = b.backend };
-	struct psb_bridge_options bridge = {
-		.size = sizeof(bridge),
-		.backend = b.backend == LOOP_URING ? PSB_BACKEND_URING : PSB_BACKEND_EPOLL,
-	};
-
-	if (loop_new(&options, &b.d.loop, NULL) < 0)
-		SKIP("io_uring cannot be had here");
-	assert_int_equal(psb_bridge_new(&bridge, &b.d.bridge), 0);
+	assert_int_equal(sd_event_new(&b.d.event), 0);
+	assert_int_equal(psb_bridge_new(NULL, &b.d.bridge), 0);
 	b.config = (struct config){
 		.defaults.policy = {
 			/* the machine's own pressure, whatever else runs on it, stays below */
@@ -175,9 +168,8 @@ static void daemon_up(const char *address)
 		.low_memory_monitor = true,
 	};
 	b.d.config = &b.config;
-	assert_int_equal(loop_poll(b.d.loop, &b.bridge_op, psb_bridge_fd(b.d.bridge), POLLIN,
-				   bridge_is_ready),
-			 0);
+	assert_true(sd_event_add_io(b.d.event, NULL, psb_bridge_fd(b.d.bridge), EPOLLIN,
+				    bridge_is_ready, NULL) >= 0);
 	setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
 	assert_int_equal(lowmemory_new(&b.d, &b.d.lowmemory), 0);
 }
@@ -203,18 +195,18 @@ static unsigned wakeups(uint64_t usec)
 	uint64_t end = now_usec() + usec;
 	unsigned n = 0;
 
-	while (now_usec() < end) {
-		int r = loop_dispatch(b.d.loop, end);
+	for (uint64_t now; (now = now_usec()) < end;) {
+		int r = sd_event_run(b.d.event, end - now);
 
 		assert_true(r >= 0);
-		n += (unsigned)r;
+		n += r > 0;
 	}
 	return n;
 }
 
 static bool turn(void)
 {
-	assert_true(loop_dispatch(b.d.loop, now_usec() + 2000) >= 0);
+	assert_true(sd_event_run(b.d.event, 2000) >= 0);
 	while (b.client && sd_bus_process(b.client, NULL) > 0)
 		;
 	return true;
@@ -339,12 +331,7 @@ static bool heard(const char *levels)
 
 static bool sleeps(uint64_t usec)
 {
-	uint64_t end = now_usec() + usec;
-
-	while (now_usec() < end)
-		if (loop_dispatch(b.d.loop, end) != 0)
-			return false;
-	return true;
+	return wakeups(usec) == 0;
 }
 
 /* `attempts`: others may make files in a directory on the way. Where it is asked again by time, that is
@@ -377,7 +364,7 @@ static void a_socket_that_a_killed_bus_left_is_not_asked_for_ever(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(address, sizeof(address), "unix:path=%s", path);
-	close(listen_at(path));
+	close(listen_here(path));
 	daemon_up(address);
 	assert_waits_for_a_bus(3);
 	unlink(path);
@@ -448,7 +435,7 @@ static void attempts_that_fail_come_slower_and_slower(void **state)
 
 	(void)state;
 	fake_write("run/dbus/", "");
-	listener = listen_at(bus_socket());
+	listener = listen_here(bus_socket());
 	daemon_up_here();
 	next_attempt(listener);
 	for (unsigned i = 0; i < 5; i++)
@@ -468,7 +455,7 @@ static void where_nothing_tells_of_a_bus_it_is_looked_for(void **state)
 	snprintf(address, sizeof(address), "unix:abstract=%s", name + 1);
 	daemon_up(address);
 	assert_in_range(wakeups(1000000), 3, 6); /* after 0, 0.1, 0.3 and 0.7 s */
-	listener = listen_at(name);
+	listener = listen_here(name);
 	next_attempt(listener);
 	close(listener);
 	assert_int_equal(logged("there is no bus"), 1);
@@ -482,7 +469,7 @@ static void a_bus_that_says_nothing_holds_nobody_up(void **state)
 	(void)state;
 	need_a_bus();
 	fake_write("run/dbus/", "");
-	listener = listen_at(bus_socket());
+	listener = listen_here(bus_socket());
 	daemon_up_here();
 	wakeups(300000);
 	assert_int_equal(wakeups(1500000), 0);
@@ -651,7 +638,6 @@ static int set_up(void **state)
 	int fd;
 
 	memset(&b, 0, sizeof(b));
-	b.backend = *(const enum loop_backend *)*state;
 	if (fake_set_up(state) < 0)
 		return -1;
 	setenv("NOTIFY_SOCKET", "/none", 1); /* so the journal writes priorities */
@@ -667,10 +653,8 @@ static int tear_down(void **state)
 {
 	b.client = sd_bus_close_unref(b.client);
 	b.d.lowmemory = lowmemory_free(b.d.lowmemory);
-	if (b.d.loop)
-		wakeups(20000);
-	b.d.loop = loop_free(b.d.loop);
 	b.d.bridge = psb_bridge_unref(b.d.bridge);
+	b.d.event = sd_event_unref(b.d.event);
 	b.d.journal = journal_free(b.d.journal);
 	bus_stop();
 	unsetenv("NOTIFY_SOCKET");
@@ -679,17 +663,11 @@ static int tear_down(void **state)
 	return fake_tear_down(state);
 }
 
-#define CASE(name)                                                                             \
-	{                                                                                      \
-		#name " (io_uring)", name, set_up, tear_down, (void *)(uintptr_t)&backends[0], \
-	},                                                                                     \
-	{                                                                                      \
-#name " (epoll)", name, set_up, tear_down, (void *)(uintptr_t)&backends[1],    \
-	}
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 TEST_GROUP(lowmemory)
 {
-	static const struct CMUnitTest tests[] = {
+	const struct CMUnitTest tests[] = {
 		CASE(without_a_bus_nothing_wakes_us),
 		CASE(a_socket_that_a_killed_bus_left_is_not_asked_for_ever),
 		CASE(a_bus_that_comes_later_is_found),

@@ -66,8 +66,9 @@ static void set_listen(int count, const char *names)
 static int take_over(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static const enum inherited kinds[] = { INHERITED_LISTENER, INHERITED_CLIENT,
+						INHERITED_LEDGER, INHERITED_OTHER };
 	struct manager *m = NULL;
-	struct inherited *i;
 	int pair[2], listener, ledger, other;
 
 	/* a blocking one each, without O_CLOEXEC, as systemd passes them */
@@ -84,26 +85,23 @@ static int take_over(void)
 	}
 	for (int k = 0; k < 5; k++)
 		HOLDS(dup2(200 + k, 3 + k) == 3 + k);
-	set_listen(5, "psibridged.socket:client:ledger:foreign:client");
+	set_listen(
+		5,
+		"psibridged.socket:client:ledger:foreign:client"); /* what listens is a listener whatever its name */
 	HOLDS(manager_new(&m) == 0);
-	HOLDS(manager_inherited(m, &i) == 5);
-	HOLDS(i[0].kind == INHERITED_LISTENER);
-	HOLDS(i[1].kind == INHERITED_CLIENT);
-	HOLDS(i[2].kind == INHERITED_LEDGER);
-	HOLDS(i[3].kind == INHERITED_OTHER);
-	HOLDS(i[4].kind == INHERITED_LISTENER); /* by what it is, not by its name */
-	for (int k = 0; k < 5; k++) {
-		HOLDS(i[k].fd == 3 + k);
-		HOLDS(fcntl(i[k].fd, F_GETFD) & FD_CLOEXEC);
-		HOLDS(fcntl(i[k].fd, F_GETFL) & O_NONBLOCK);
+	for (int k = 3; k < 8; k++) {
+		HOLDS(fcntl(k, F_GETFD) & FD_CLOEXEC);
+		HOLDS(fcntl(k, F_GETFL) & O_NONBLOCK);
 	}
+	for (int k = 0; k < 4; k++)
+		HOLDS(manager_take(m, kinds[k]) == 3 + k);
+	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
 	for (size_t k = 0; k < ELEMENTSOF(variables); k++)
 		HOLDS(!getenv(variables[k]));
-	i[1].fd = -1; /* taken */
 	manager_free(m);
-	HOLDS(fcntl(4, F_GETFD) >= 0);
-	HOLDS(fcntl(3, F_GETFD) < 0 && errno == EBADF);
-	HOLDS(fcntl(5, F_GETFD) < 0);
+	for (int k = 3; k < 7; k++)
+		HOLDS(fcntl(k, F_GETFD) >= 0);
+	HOLDS(fcntl(7, F_GETFD) < 0 && errno == EBADF);
 	return 0;
 }
 
@@ -117,13 +115,11 @@ descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed(void
 static int take_unnamed(void)
 {
 	struct manager *m = NULL;
-	struct inherited *i;
 
 	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
 	set_listen(1, NULL);
 	HOLDS(manager_new(&m) == 0);
-	HOLDS(manager_inherited(m, &i) == 1);
-	HOLDS(i[0].kind == INHERITED_OTHER);
+	HOLDS(manager_take(m, INHERITED_OTHER) == 3);
 	manager_free(m);
 	return 0;
 }
@@ -137,13 +133,12 @@ static void a_descriptor_without_a_name_is_nobody_s(void **state)
 static int take_others(void)
 {
 	struct manager *m = NULL;
-	struct inherited *i;
 
 	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
 	set_listen(1, "client");
 	setenv("LISTEN_PID", "1", 1);
 	HOLDS(manager_new(&m) == 0);
-	HOLDS(manager_inherited(m, &i) == 0);
+	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
 	manager_free(m);
 	HOLDS(fcntl(3, F_GETFD) >= 0);
 	for (size_t k = 0; k < ELEMENTSOF(variables); k++)

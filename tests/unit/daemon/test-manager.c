@@ -23,25 +23,17 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../unit.h"
 #include "daemon/manager.h"
 #include "kernel/file.h"
+#include "kernel/loop.h"
 #include "../../skip.h"
 #include "../count-malloc.h"
 
 static int ear = -1; /* the manager's end */
 static char ear_name[108];
-
-static uint64_t now_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
 
 static int open_ear(void **state)
 {
@@ -115,10 +107,8 @@ static void every_message_is_what_the_protocol_says(void **state)
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 
 	(void)state;
-	assert_int_equal(manager_ready(m, NULL), 0);
+	assert_int_equal(manager_ready(m), 0);
 	assert_string_equal(heard(NULL), "READY=1");
-	assert_int_equal(manager_ready(m, "3 watches"), 0);
-	assert_string_equal(heard(NULL), "READY=1\nSTATUS=3 watches");
 	assert_int_equal(manager_status(m, "%d clients", 7), 0);
 	assert_string_equal(heard(NULL), "STATUS=7 clients");
 	assert_int_equal(manager_stopping(m), 0);
@@ -153,8 +143,6 @@ static void a_status_is_one_line_whatever_is_in_it(void **state)
 	(void)state;
 	assert_int_equal(manager_status(m, "a\nREADY=1\nb"), 0);
 	assert_string_equal(heard(NULL), "STATUS=a READY=1 b");
-	assert_int_equal(manager_ready(m, "a\nb"), 0);
-	assert_string_equal(heard(NULL), "READY=1\nSTATUS=a b");
 	memset(big, 'x', sizeof(big) - 1);
 	big[sizeof(big) - 1] = '\0';
 	assert_int_equal(manager_status(m, "%s", big), 0);
@@ -178,23 +166,6 @@ static void what_is_stored_is_the_descriptor_itself(void **state)
 	assert_int_equal(a.st_ino, b.st_ino);
 	close(got);
 	close(fd);
-}
-
-static void a_bad_name_or_descriptor_is_not_stored(void **state)
-{
-	static const char *const names[] = { "", "a\nREADY=1", "a:b" };
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	char longest[257];
-
-	(void)state;
-	for (size_t i = 0; i < ELEMENTSOF(names); i++)
-		assert_int_equal(manager_store(m, names[i], STDERR_FILENO), -EINVAL);
-	memset(longest, 'x', sizeof(longest) - 1);
-	longest[256] = '\0';
-	assert_int_equal(manager_store(m, longest, STDERR_FILENO), -EINVAL);
-	assert_int_equal(manager_forget(m, "a\nb"), -EINVAL);
-	assert_int_equal(manager_store(m, "client", -1), -EBADF);
-	assert_string_equal(heard(NULL), "");
 }
 
 static void a_full_queue_is_eagain_and_never_waited_for(void **state)
@@ -226,7 +197,7 @@ static void *say_ready(void *arg)
 {
 	struct late *late = arg;
 
-	late->result = manager_ready(late->m, "late");
+	late->result = manager_ready(late->m);
 	return NULL;
 }
 
@@ -243,17 +214,7 @@ static void readiness_waits_for_room_in_a_full_queue(void **state)
 		assert_string_equal(heard(NULL), "WATCHDOG=1");
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(late.result, 0);
-	assert_string_equal(heard(NULL), "READY=1\nSTATUS=late");
-}
-
-static int ready_alone(struct manager *m)
-{
-	return manager_ready(m, NULL);
-}
-
-static int ready_with_status(struct manager *m)
-{
-	return manager_ready(m, "status");
+	assert_string_equal(heard(NULL), "READY=1");
 }
 
 struct patient {
@@ -276,8 +237,7 @@ static void *say_and_measure(void *arg)
 static void what_must_not_get_lost_waits_a_second_and_no_longer(void **state)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	struct patient patients[] = { { .say = ready_alone },
-				      { .say = ready_with_status },
+	struct patient patients[] = { { .say = manager_ready },
 				      { .say = manager_reloading },
 				      { .say = manager_stopping } };
 	pthread_t threads[ELEMENTSOF(patients)];
@@ -357,11 +317,10 @@ static void a_path_in_the_file_system_is_as_good_as_an_abstract_one(void **state
 static void without_a_manager_every_call_is_a_no_op_that_answers_0(void **state)
 {
 	_cleanup_(manager_freep) struct manager *m = NULL;
-	struct inherited *inherited;
 
 	(void)state;
 	assert_int_equal(manager_new(&m), 0);
-	assert_int_equal(manager_ready(m, "x"), 0);
+	assert_int_equal(manager_ready(m), 0);
 	assert_int_equal(manager_status(m, "x"), 0);
 	assert_int_equal(manager_reloading(m), 0);
 	assert_int_equal(manager_stopping(m), 0);
@@ -370,7 +329,7 @@ static void without_a_manager_every_call_is_a_no_op_that_answers_0(void **state)
 	assert_int_equal(manager_forget(m, "client"), 0);
 	assert_false(manager_can_store(m));
 	assert_int_equal(manager_watchdog_usec(m), 0);
-	assert_int_equal(manager_inherited(m, &inherited), 0);
+	assert_int_equal(manager_take(m, INHERITED_OTHER), -1);
 	assert_string_equal(heard(NULL), "");
 }
 
@@ -463,7 +422,6 @@ TEST_GROUP(manager)
 		TEST(a_reload_is_told_with_the_time_it_began),
 		TEST(a_status_is_one_line_whatever_is_in_it),
 		TEST(what_is_stored_is_the_descriptor_itself),
-		TEST(a_bad_name_or_descriptor_is_not_stored),
 		TEST(a_full_queue_is_eagain_and_never_waited_for),
 		TEST(readiness_waits_for_room_in_a_full_queue),
 		TEST(what_must_not_get_lost_waits_a_second_and_no_longer),

@@ -42,7 +42,7 @@ struct said {
 
 static struct stage {
 	char root[128];
-	struct loop *loop;
+	sd_event *event;
 	psb_bridge *bridge;
 	struct cgroups cgroups;
 	struct config *config;
@@ -73,9 +73,9 @@ static void turn(void)
 	struct pollfd p = { .fd = psb_bridge_fd(s.bridge), .events = POLLIN };
 
 	for (int i = 0; i < 50; i++) {
-		while (psb_bridge_dispatch(s.bridge) > 0 || loop_dispatch(s.loop, 0) > 0)
+		while (psb_bridge_dispatch(s.bridge) > 0 || sd_event_run(s.event, 0) > 0)
 			;
-		if (poll(&p, 1, 2) == 0 && loop_dispatch(s.loop, 0) == 0)
+		if (poll(&p, 1, 2) == 0 && sd_event_run(s.event, 0) == 0)
 			break;
 	}
 }
@@ -120,7 +120,6 @@ static int start(void **state)
 	struct table_options o = {
 		.cgroups = &s.cgroups, .notify = notify, .terms = terms, .news = note_news
 	};
-	struct loop_options loop = { .backend = LOOP_AUTO };
 	const char *tmp = getenv("TMPDIR");
 	char path[192];
 
@@ -134,9 +133,9 @@ static int start(void **state)
 	snprintf(path, sizeof(path), "%s/etc/psibridge", s.root);
 	mkdir(path, 0755);
 	assert_int_equal(cgroups_discover("/proc", &s.cgroups), 0);
-	assert_int_equal(loop_new(&loop, &s.loop, NULL), 0);
+	assert_int_equal(sd_event_new(&s.event), 0);
 	assert_int_equal(psb_bridge_new(NULL, &s.bridge), 0);
-	o.loop = s.loop;
+	o.event = s.event;
 	o.bridge = s.bridge;
 	assert_int_equal(table_new(&o, &s.table), 0);
 	return 0;
@@ -154,7 +153,7 @@ static int stop(void **state)
 	s.table = table_free(s.table);
 	turn();
 	s.bridge = psb_bridge_unref(s.bridge);
-	s.loop = loop_free(s.loop);
+	s.event = sd_event_unref(s.event);
 	s.config = config_free(s.config);
 	snprintf(command, sizeof(command), "rm -rf '%s'", s.root);
 	return system(command);
