@@ -105,10 +105,10 @@ static void put_state(struct client *c, enum wire_record_kind kind)
 		n.available = PSB_HIGH;
 		n.critical = 0;
 	}
-	if (n.available != c->entry->available) /* else it was told before: Rearm goes on */
-		c->entry->told_usec = now_usec();
-	c->entry->available = (uint8_t)n.available;
-	c->entry->critical = n.critical != 0;
+	if (n.available != c->state->available) /* else it was told before: Rearm goes on */
+		c->state->told_usec = now_usec();
+	c->state->available = (uint8_t)n.available;
+	c->state->critical = n.critical != 0;
 	fill_record(&record, kind, &n);
 	put_record(c, &record);
 }
@@ -128,10 +128,10 @@ void client_notify(struct subscriber *s, const struct psb_notification *n)
 
 	if (c->ending || subscriber_in_shadow(s))
 		return;
-	c->entry->told_usec = n->time_usec;
-	c->entry->available = (uint8_t)n->available;
-	c->entry->critical = n->critical != 0;
-	if (c->entry->protocol == LEDGER_RECORDS) {
+	c->state->told_usec = n->time_usec;
+	c->state->available = (uint8_t)n->available;
+	c->state->critical = n->critical != 0;
+	if (c->state->protocol == PROTOCOL_RECORDS) {
 		fill_record(&record, n->kind == PSB_KIND_GONE ? WIRE_GONE : WIRE_LEVEL, n);
 		put_record(c, &record);
 	} else if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW) {
@@ -141,7 +141,7 @@ void client_notify(struct subscriber *s, const struct psb_notification *n)
 
 void client_terms(const struct subscriber *s, struct policy_options *ret)
 {
-	ledger_get_terms(client_of(s)->entry, ret);
+	state_get_terms(client_of(s)->state, ret);
 }
 
 void client_say_bye(struct client *c)
@@ -149,7 +149,7 @@ void client_say_bye(struct client *c)
 	struct psb_notification n;
 	struct wire_record record;
 
-	if (c->entry->protocol != LEDGER_RECORDS || c->pending)
+	if (c->state->protocol != PROTOCOL_RECORDS || c->pending)
 		return;
 	subscriber_present(&c->subscriber, &n);
 	fill_record(&record, WIRE_BYE, &n);
@@ -165,14 +165,14 @@ static int join(struct client *c, const char *cgroup, const struct psb_notificat
 	struct policy_options t;
 	int r;
 
-	ledger_get_terms(c->entry, &t);
+	state_get_terms(c->state, &t);
 	unsubscribe(&c->subscriber);
 	r = subscribe(d->table, &c->subscriber, cgroup, &t, last, ret_why);
 	/* also without a watch: client_resubscribe() uses it. A longer path is found out anew */
-	if (strlen(cgroup) < sizeof(c->entry->cgroup))
-		strcpy(c->entry->cgroup, cgroup);
+	if (strlen(cgroup) < sizeof(c->state->cgroup))
+		strcpy(c->state->cgroup, cgroup);
 	else
-		c->entry->cgroup[0] = '\0';
+		c->state->cgroup[0] = '\0';
 	return r;
 }
 
@@ -187,12 +187,12 @@ static void join_anyhow(struct client *c, const char *cgroup, const struct psb_n
 		return;
 	journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 		    "%s: a client (pid %d) cannot have its threshold: %s", cgroup,
-		    (int)c->entry->pid, why);
-	ledger_put_terms(c->entry, &(struct policy_options){ 0 });
+		    (int)c->state->pid, why);
+	state_put_terms(c->state, &(struct policy_options){ 0 });
 	if (join(c, cgroup, last, &why) < 0)
 		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client (pid %d) cannot be served: %s", cgroup,
-			    (int)c->entry->pid, why);
+			    (int)c->state->pid, why);
 }
 
 /* What was Low before it came is news to it. */
@@ -203,9 +203,9 @@ static void welcome_plain(struct client *c)
 	if (subscriber_in_shadow(&c->subscriber))
 		return;
 	subscriber_present(&c->subscriber, &n);
-	c->entry->told_usec = now_usec();
-	c->entry->available = (uint8_t)n.available;
-	c->entry->critical = n.critical != 0;
+	c->state->told_usec = now_usec();
+	c->state->available = (uint8_t)n.available;
+	c->state->critical = n.critical != 0;
 	if (n.available == PSB_LOW)
 		put_byte(c);
 }
@@ -228,8 +228,8 @@ static void refuse(struct client *c, int error, const char *why)
 	shutdown(c->fd, SHUT_RD); /* first, or a client that keeps writing never lets it end */
 	while (recv(c->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0)
 		;
-	refusals_add(&c->server->refusals, "pid %d, uid %u: %s", (int)c->entry->pid,
-		     (unsigned)c->entry->uid, why);
+	refusals_add(&c->server->refusals, "pid %d, uid %u: %s", (int)c->state->pid,
+		     (unsigned)c->state->uid, why);
 	client_end(c);
 }
 
@@ -264,15 +264,15 @@ static void take_subscription(struct client *c, const struct wire_hello *hello)
 	const char *why = "";
 	int r;
 
-	ledger_put_terms(c->entry, &hello->terms);
+	state_put_terms(c->state, &hello->terms);
 	r = resolve(c, hello, path, &why);
 	if (r == 0)
 		r = join(c, path, NULL, &why);
 	if (r == -EUSERS) { /* the daemon's own thresholds are better than none */
 		journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client (pid %d) cannot have its thresholds: %s", path,
-			    (int)c->entry->pid, why);
-		ledger_put_terms(c->entry, &(struct policy_options){ 0 });
+			    (int)c->state->pid, why);
+		state_put_terms(c->state, &(struct policy_options){ 0 });
 		r = join(c, path, NULL, &why);
 	}
 	if (r == 0) {
@@ -283,7 +283,7 @@ static void take_subscription(struct client *c, const struct wire_hello *hello)
 		refuse(c, r, why);
 		return;
 	}
-	c->entry->protocol = LEDGER_RECORDS;
+	c->state->protocol = PROTOCOL_RECORDS;
 	put_state(c, WIRE_WELCOME);
 }
 
@@ -292,21 +292,21 @@ static void take_trigger(struct client *c, const struct wire_hello *hello)
 	struct policy_options had;
 	char path[CGPATH_MAX];
 
-	ledger_get_terms(c->entry, &had);
-	c->entry->protocol = LEDGER_PLAIN;
+	state_get_terms(c->state, &had);
+	c->state->protocol = PROTOCOL_PLAIN;
 	if (!c->subscriber.record || trigger_is_same(&had.low, &hello->terms.low))
 		return;
-	ledger_put_terms(c->entry, &hello->terms);
+	state_put_terms(c->state, &hello->terms);
 	snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
 	join_anyhow(c, path, NULL);
 }
 
 static void complain(struct client *c, const char *why)
 {
-	c->entry->protocol = LEDGER_PLAIN;
+	c->state->protocol = PROTOCOL_PLAIN;
 	journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-		    "%s: what a client (pid %d) wrote is ignored: %s", c->entry->cgroup,
-		    (int)c->entry->pid, why);
+		    "%s: what a client (pid %d) wrote is ignored: %s", c->state->cgroup,
+		    (int)c->state->pid, why);
 }
 
 static void read_hello(struct client *c)
@@ -391,7 +391,7 @@ uint64_t peer_hash(const struct peer *peer)
 	return hash;
 }
 
-static struct client *make(struct server *s, int fd, struct ledger_entry *entry)
+static struct client *make(struct server *s, int fd, struct client_state *entry)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
@@ -399,7 +399,7 @@ static struct client *make(struct server *s, int fd, struct ledger_entry *entry)
 		return NULL;
 	c->server = s;
 	c->fd = fd;
-	c->entry = entry;
+	c->state = entry;
 	c->next = s->clients;
 	c->back = &s->clients;
 	if (c->next)
@@ -411,15 +411,15 @@ static struct client *make(struct server *s, int fd, struct ledger_entry *entry)
 
 void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash)
 {
-	struct ledger_entry *entry = NULL;
+	struct client_state *entry = NULL;
 	struct client *c;
 	uint64_t cookie;
 
 	if (socket_cookie(fd, &cookie) == 0)
-		entry = ledger_enter(s->ledger, cookie);
+		entry = states_add(s->states, cookie);
 	c = entry ? make(s, fd, entry) : NULL;
 	if (!c) {
-		ledger_leave(s->ledger, entry);
+		states_remove(s->states, entry);
 		refusals_add(&s->refusals, "no room for another client");
 		close(fd);
 		return;
@@ -432,7 +432,7 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 	read_hello(c); /* most have written by now */
 	if (c->ending)
 		return;
-	if (entry->protocol != LEDGER_RECORDS)
+	if (entry->protocol != PROTOCOL_RECORDS)
 		welcome_plain(c);
 	c->unstored = true;
 	watch_socket(c);
@@ -441,17 +441,17 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 void client_restore(struct server *s, int fd)
 {
 	struct psb_notification last = { .size = sizeof(last), .kind = PSB_KIND_LEVEL };
-	struct ledger_entry *entry = NULL;
+	struct client_state *entry = NULL;
 	struct client *c;
 	struct peer peer;
 	uint64_t cookie = 0;
 	bool known;
 
 	if (socket_cookie(fd, &cookie) == 0)
-		entry = ledger_find(s->ledger, cookie);
+		entry = states_find(s->states, cookie);
 	known = entry != NULL;
 	if (!entry)
-		entry = ledger_enter(s->ledger, cookie);
+		entry = states_add(s->states, cookie);
 	c = entry ? make(s, fd, entry) : NULL;
 	if (!c) {
 		refusals_add(&s->refusals, "no room for a client of the process before");
@@ -461,7 +461,7 @@ void client_restore(struct server *s, int fd)
 	last.available = (enum psb_available)entry->available;
 	last.critical = entry->critical;
 	last.time_usec = entry->told_usec;
-	c->deciding = entry->protocol == LEDGER_UNDECIDED;
+	c->deciding = entry->protocol == PROTOCOL_UNDECIDED;
 	if (!entry->cgroup[0]) {
 		if (peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer) == 0) {
 			entry->uid = peer.uid;
@@ -470,14 +470,14 @@ void client_restore(struct server *s, int fd)
 			join_anyhow(c, peer.cgroup, known ? &last : NULL);
 		}
 	} else {
-		char path[LEDGER_PATH_MAX];
+		char path[STATE_PATH_MAX];
 
 		strcpy(path, entry->cgroup);
 		join_anyhow(c, path, &last);
 	}
 	if (c->deciding)
 		read_hello(c);
-	else if (entry->protocol == LEDGER_RECORDS)
+	else if (entry->protocol == PROTOCOL_RECORDS)
 		put_state(c, WIRE_WELCOME);
 	if (!c->ending)
 		watch_socket(c);
@@ -496,15 +496,15 @@ void client_free(struct client *c)
 
 void client_resubscribe(struct client *c)
 {
-	char path[LEDGER_PATH_MAX];
+	char path[STATE_PATH_MAX];
 
-	if (c->ending || c->subscriber.record || !c->entry->cgroup[0])
+	if (c->ending || c->subscriber.record || !c->state->cgroup[0])
 		return;
-	strcpy(path, c->entry->cgroup);
+	strcpy(path, c->state->cgroup);
 	join_anyhow(c, path, NULL);
 	if (!c->subscriber.record)
 		return;
-	if (c->entry->protocol == LEDGER_RECORDS)
+	if (c->state->protocol == PROTOCOL_RECORDS)
 		put_state(c, WIRE_LEVEL);
 	else
 		welcome_plain(c);
@@ -518,7 +518,7 @@ void client_end(struct client *c)
 	c->deciding = c->pending = false;
 	/* a stored copy keeps the connection; shut down, the manager drops that too */
 	shutdown(c->fd, SHUT_RDWR);
-	ledger_leave(c->server->ledger, c->entry);
+	states_remove(c->server->states, c->state);
 	c->server->daemon->calls->status_changed(c->server->daemon);
 	/* never freed in here: the caller may still be in the middle of it */
 	c->source = sd_event_source_disable_unref(c->source);

@@ -12,7 +12,7 @@ struct client {
 	struct server *server;
 	struct subscriber subscriber;
 	sd_event_source *source;
-	struct ledger_entry *entry; /* protocol, terms, what it was told */
+	struct client_state *state; /* protocol, terms, what it was told */
 	int fd;
 	uint32_t events; /* polled for now */
 	bool deciding;	 /* what it writes may still choose its protocol */

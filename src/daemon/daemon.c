@@ -173,11 +173,6 @@ static int reload(struct daemon *d)
 			config_free(d->config);
 			d->config = config;
 			d->config_error[0] = '\0';
-			if (config->clients_max > server_room(d->server))
-				journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-					    "ClientsMax=%u counts from the next start; until then "
-					    "there is room for %u",
-					    config->clients_max, server_room(d->server));
 			if (complaints)
 				report_warnings(d, complaints);
 			server_resubscribe(d->server);
@@ -320,7 +315,7 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 		r = kills_new(d, &d->kills);
 	if (r < 0)
 		return fail(d, r, "the history");
-	r = server_new(d, sockets->notify_fd, sockets->ledger, &d->server);
+	r = server_new(d, sockets->notify_fd, sockets->states, &d->server);
 	if (r < 0)
 		return fail(d, r, "the notify socket");
 	if (sockets->control_fd >= 0) {

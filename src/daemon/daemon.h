@@ -5,7 +5,7 @@
  *                    config                       manager (systemd)   journal
  *                      |                             ^    ^               ^
  *   libpsibridge -> table  --told--> server: clients +    |               |
- *                      |                (peer, ledger)    |               |
+ *                      |                (peer, state)     |               |
  *                      +--views--> control (status for psibridge(1))
  *                lowmemory: a watch of its own, of the machine, for D-Bus
  *
@@ -19,7 +19,7 @@
 #include "daemon/table.h"
 
 struct server;
-struct ledger;
+struct states;
 struct control;
 struct lowmemory;
 struct kills;
@@ -64,7 +64,7 @@ struct daemon {
 /* Taken over by daemon_run(). */
 struct daemon_sockets {
 	int notify_fd, control_fd; /* listening; -1: none */
-	struct ledger *ledger;
+	struct states *states;
 };
 
 /* Serve until a signal says stop. `daemon` has root, config, journal and manager; SIGTERM, SIGINT and SIGHUP are
@@ -80,5 +80,3 @@ struct server_view {
 	uint64_t replaced; /* repeats that a slow client lost to newer ones */
 };
 void server_view(const struct server *server, struct server_view *ret);
-/* How many clients its ledger has room for. */
-unsigned server_room(const struct server *server);

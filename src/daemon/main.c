@@ -4,13 +4,13 @@
  *
  * Memory. The daemon has to work while memory is short, so it must not wait for a page: all that is
  * mapped at the start is locked, code of libraries included; later mappings are locked page by page as
- * they are touched (whole, they would be the full stacks of threads and a ledger for ClientsMax=).
+ * they are touched (whole, they would be the full stacks of threads and room for the state of a million clients).
  * Notifying allocates nothing; finding a cgroup that did not stall before does (a monitor, some
  * paths), from a heap that was touched at the start and is never given back.
  */
 #include "daemon/absent.h"
 #include "daemon/daemon.h"
-#include "daemon/ledger.h"
+#include "daemon/state.h"
 #include "daemon/listen.h"
 #include "kernel/file.h"
 
@@ -31,8 +31,7 @@
 #define NOTIFY_PATH "/run/psibridge/notify"
 #define CONTROL_PATH "/run/psibridge/control"
 #define HEAP_BYTES (1 << 20)
-#define PAUSE_SEC 30	    /* between two starts with a wrong configuration */
-#define LEDGER_SLOTS 16384u /* at least: what is not used takes no memory */
+#define PAUSE_SEC 30 /* between two starts with a wrong configuration */
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78 /* EX_CONFIG */ };
 
@@ -248,7 +247,7 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* ---- sockets and ledger, inherited or of our own ------------------------------------------------ */
+/* ---- sockets and states, inherited or of our own ------------------------------------------------ */
 
 static bool is_recognised(const char *path)
 {
@@ -300,41 +299,35 @@ static int get_listeners(struct daemon *d, const struct arguments *a, struct dae
 	return 0;
 }
 
-static int get_ledger(struct daemon *d, struct daemon_sockets *s)
+static int get_states(struct daemon *d, struct daemon_sockets *s)
 {
-	struct ledger *old = NULL, *l;
 	int fd, r;
 
-	while (!old && (fd = manager_take(d->manager, INHERITED_LEDGER)) >= 0) {
-		r = ledger_adopt(fd, &old);
+	while (!s->states && (fd = manager_take(d->manager, INHERITED_STATE)) >= 0) {
+		r = states_adopt(fd, &s->states);
 		if (r < 0)
-			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-				    "the ledger of the process before is not used (%s): clients "
-				    "are identified anew",
-				    strerror(-r));
+			journal_log(
+				d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+				"the clients' state of the process before is not used (%s): they "
+				"are identified anew",
+				strerror(-r));
 	}
-	if (old && ledger_slots(old) >= d->config->clients_max) {
-		s->ledger = old;
+	if (s->states)
 		return 0;
-	}
-	r = ledger_new(MAX(d->config->clients_max, LEDGER_SLOTS), &l);
+	r = states_new(&s->states);
 	if (r < 0) {
-		ledger_free(old);
-		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "the ledger: %s",
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "the clients' state: %s",
 			    strerror(-r));
 		return r;
 	}
-	if (old) /* the new one has more room */
-		ledger_copy(old, l);
-	ledger_free(old);
-	manager_forget(d->manager, "ledger");
-	r = manager_store(d->manager, "ledger", ledger_fd(l));
+	manager_forget(d->manager, "state");
+	manager_forget(d->manager, "ledger"); /* of psibridged 0.1 */
+	r = manager_store(d->manager, "state", states_fd(s->states));
 	if (r < 0)
 		journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-			    "the ledger could not be stored (%s): after a crash clients will be "
+			    "their state could not be stored (%s): after a crash clients will be "
 			    "identified anew",
 			    strerror(-r));
-	s->ledger = l;
 	return 0;
 }
 
@@ -347,7 +340,7 @@ static int serve(struct daemon *d, const struct arguments *a)
 	raise_limits(d->journal);
 	r = get_listeners(d, a, &sockets, owned);
 	if (r == 0)
-		r = get_ledger(d, &sockets);
+		r = get_states(d, &sockets);
 	if (r == 0) {
 		r = daemon_run(d, &sockets);
 		daemon_end(d);

@@ -114,8 +114,8 @@ static enum inherited kind_of(int fd, const char *name)
 		return INHERITED_LISTENER;
 	if (strcmp(name, "client") == 0)
 		return INHERITED_CLIENT;
-	if (strcmp(name, "ledger") == 0)
-		return INHERITED_LEDGER;
+	if (strcmp(name, "state") == 0)
+		return INHERITED_STATE;
 	if (strcmp(name, "kmsg") == 0)
 		return INHERITED_KMSG;
 	return INHERITED_OTHER;

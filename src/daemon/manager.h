@@ -8,7 +8,7 @@
  * them.
  *
  * What is kept: the notify and control listeners come from the .socket unit; each client's socket
- * ("client") and the ledger ("ledger") are pushed into the store. systemd drops a stored socket by
+ * ("client") and their state ("state") are pushed into the store. systemd drops a stored socket by
  * itself when its peer hangs up.
  */
 #pragma once
@@ -18,7 +18,7 @@
 enum inherited {
 	INHERITED_LISTENER,
 	INHERITED_CLIENT,
-	INHERITED_LEDGER,
+	INHERITED_STATE,
 	INHERITED_KMSG, /* OpenFile= */
 	INHERITED_OTHER,
 };
@@ -39,7 +39,7 @@ bool manager_has_clients(const struct manager *manager);
 /* Are we run by a manager that keeps descriptors ($FDSTORE > 0, or just $NOTIFY_SOCKET before
  * systemd 254)? */
 bool manager_can_store(const struct manager *manager);
-/* "client" or "ledger"; no waiting. The descriptor stays ours. That the manager's store is full it does not say.
+/* "client" or "state"; no waiting. The descriptor stays ours. That the manager's store is full it does not say.
  * Errors: -EAGAIN: its queue is full, come again in a while; -EBADF, -errno of sendmsg(2). */
 int manager_store(struct manager *manager, const char *name, int fd);
 /* All of that name. */

@@ -69,9 +69,9 @@ static const char *is_too_many(const struct server *s, const struct peer *peer, 
 		if (c->ending)
 			continue;
 		all++;
-		same_uid += c->entry->uid == peer->uid;
+		same_uid += c->state->uid == peer->uid;
 		/* a user can choose the path, and so perhaps its hash, but not the uid */
-		same_cgroup += c->entry->peer_hash == hash && c->entry->uid == peer->uid;
+		same_cgroup += c->state->peer_hash == hash && c->state->uid == peer->uid;
 	}
 	if (all >= config->clients_max)
 		return "ClientsMax= is reached";
@@ -123,7 +123,7 @@ static int reap(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *u
 	return 0;
 }
 
-int server_new(struct daemon *d, int listen_fd, struct ledger *ledger, struct server **ret)
+int server_new(struct daemon *d, int listen_fd, struct states *states, struct server **ret)
 {
 	struct server *s = calloc(1, sizeof(*s));
 	int r;
@@ -134,7 +134,7 @@ int server_new(struct daemon *d, int listen_fd, struct ledger *ledger, struct se
 	s->acceptor = (struct acceptor){
 		.fd = listen_fd, .journal = d->journal, .accepted = admit, .userdata = s
 	};
-	s->ledger = ledger;
+	s->states = states;
 	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
 	r = refusals_init(&s->refusals, d);
 	if (r >= 0)
@@ -164,7 +164,7 @@ struct server *server_free(struct server *s)
 	refusals_end(&s->refusals);
 	sd_event_source_disable_unref(s->reaper);
 	sd_event_source_disable_unref(s->store);
-	ledger_free(s->ledger);
+	states_free(s->states);
 	free(s);
 	return NULL;
 }
@@ -179,14 +179,14 @@ static bool is_connected(uint64_t cookie, void *userdata)
 	const struct server *s = userdata;
 
 	for (const struct client *c = s->clients; c; c = c->next)
-		if (c->entry->cookie == cookie)
+		if (c->state->cookie == cookie)
 			return true;
 	return false;
 }
 
 void server_restored(struct server *s)
 {
-	ledger_prune(s->ledger, is_connected, s);
+	states_prune(s->states, is_connected, s);
 }
 
 void server_resubscribe(struct server *s)
@@ -211,14 +211,9 @@ void server_view(const struct server *s, struct server_view *ret)
 		if (c->ending)
 			continue;
 		ret->clients++;
-		if (c->entry->protocol == LEDGER_RECORDS)
+		if (c->state->protocol == PROTOCOL_RECORDS)
 			ret->records++;
 		else
 			ret->plain++;
 	}
-}
-
-unsigned server_room(const struct server *s)
-{
-	return ledger_slots(s->ledger);
 }

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "daemon/daemon.h"
-#include "daemon/ledger.h"
+#include "daemon/state.h"
 #include "daemon/listen.h"
 #include "daemon/refusals.h"
 
@@ -17,7 +17,7 @@ struct client;
 
 struct server {
 	struct daemon *daemon;
-	struct ledger *ledger;
+	struct states *states;
 	struct acceptor acceptor;
 	struct refusals refusals;
 	sd_event_source *store;	 /* a timer: the manager had no room */
@@ -27,8 +27,8 @@ struct server {
 	struct server_view view;
 };
 
-/* Listens when server_listen() is called. Takes listen_fd and `ledger` over. Errors: -ENOMEM. */
-int server_new(struct daemon *daemon, int listen_fd, struct ledger *ledger, struct server **ret);
+/* Listens when server_listen() is called. Takes listen_fd and `states` over. Errors: -ENOMEM. */
+int server_new(struct daemon *daemon, int listen_fd, struct states *states, struct server **ret);
 int server_listen(struct server *server);
 /* Closes our ends; what the manager keeps, it keeps. */
 struct server *server_free(struct server *server);
@@ -36,7 +36,7 @@ DEFINE_CLEANUP(struct server *, server_free);
 
 /* A client of an earlier process. Takes the descriptor over. */
 void server_restore(struct server *server, int fd);
-/* All that were restored are there: the ledger's other entries are of clients that went. */
+/* All that were restored are there: other states are of clients that went. */
 void server_restored(struct server *server);
 /* The configuration is another. */
 void server_resubscribe(struct server *server);

@@ -67,19 +67,19 @@ static int take_over(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	static const enum inherited kinds[] = { INHERITED_LISTENER, INHERITED_CLIENT,
-						INHERITED_LEDGER, INHERITED_OTHER };
+						INHERITED_STATE, INHERITED_OTHER };
 	struct manager *m = NULL;
-	int pair[2], listener, ledger, other;
+	int pair[2], listener, state, other;
 
 	/* a blocking one each, without O_CLOEXEC, as systemd passes them */
 	listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	HOLDS(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0);
 	HOLDS(listen(listener, 1) == 0);
 	HOLDS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-	ledger = memfd_create("ledger", 0);
+	state = memfd_create("state", 0);
 	other = memfd_create("other", 0);
 	for (int k = 0; k < 5; k++) {
-		const int from[] = { listener, pair[0], ledger, other, listener };
+		const int from[] = { listener, pair[0], state, other, listener };
 
 		HOLDS(fcntl(from[k], F_DUPFD, 200 + k) == 200 + k);
 	}
@@ -87,7 +87,7 @@ static int take_over(void)
 		HOLDS(dup2(200 + k, 3 + k) == 3 + k);
 	set_listen(
 		5,
-		"psibridged.socket:client:ledger:foreign:client"); /* what listens is a listener whatever its name */
+		"psibridged.socket:client:state:foreign:client"); /* what listens is a listener whatever its name */
 	HOLDS(manager_new(&m) == 0);
 	for (int k = 3; k < 8; k++) {
 		HOLDS(fcntl(k, F_GETFD) & FD_CLOEXEC);

@@ -154,12 +154,12 @@ static void a_status_is_one_line_whatever_is_in_it(void **state)
 static void what_is_stored_is_the_descriptor_itself(void **state)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	int fd = memfd_create("ledger", MFD_CLOEXEC), got;
+	int fd = memfd_create("state", MFD_CLOEXEC), got;
 	struct stat a, b;
 
 	(void)state;
-	assert_int_equal(manager_store(m, "ledger", fd), 0);
-	assert_string_equal(heard(&got), "FDSTORE=1\nFDNAME=ledger");
+	assert_int_equal(manager_store(m, "state", fd), 0);
+	assert_string_equal(heard(&got), "FDSTORE=1\nFDNAME=state");
 	assert_true(got >= 0);
 	assert_int_equal(fstat(fd, &a), 0); /* ours is open still */
 	assert_int_equal(fstat(got, &b), 0);

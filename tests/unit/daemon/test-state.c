@@ -17,20 +17,20 @@
 #include <unistd.h>
 
 #include "../unit.h"
-#include "daemon/ledger.h"
+#include "daemon/state.h"
 
-static struct ledger *fresh(unsigned slots)
+static struct states *fresh(void)
 {
-	struct ledger *l;
+	struct states *l;
 
-	assert_int_equal(ledger_new(slots, &l), 0);
+	assert_int_equal(states_new(&l), 0);
 	return l;
 }
 
 /* What the manager hands to the next process. */
-static int stored(const struct ledger *l)
+static int stored(const struct states *l)
 {
-	int fd = fcntl(ledger_fd(l), F_DUPFD_CLOEXEC, 3);
+	int fd = fcntl(states_fd(l), F_DUPFD_CLOEXEC, 3);
 
 	assert_true(fd >= 0);
 	return fd;
@@ -38,8 +38,8 @@ static int stored(const struct ledger *l)
 
 static void the_next_process_finds_what_this_one_wrote(void **state)
 {
-	struct ledger *l = fresh(8), *next;
-	struct ledger_entry *e;
+	struct states *l = fresh(), *next;
+	struct client_state *e;
 	int fd, status;
 	pid_t pid;
 
@@ -47,27 +47,27 @@ static void the_next_process_finds_what_this_one_wrote(void **state)
 	fd = stored(l);
 	pid = fork(); /* a writer that is killed, without any farewell */
 	if (pid == 0) {
-		e = ledger_enter(l, 7);
+		e = states_add(l, 7);
 		strcpy(e->cgroup, "/a/b");
-		e->protocol = LEDGER_RECORDS;
+		e->protocol = PROTOCOL_RECORDS;
 		e->available = 1;
 		e->critical = 1;
 		e->told_usec = 42;
 		raise(SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	ledger_free(l);
-	assert_int_equal(ledger_adopt(fd, &next), 0);
-	e = ledger_find(next, 7);
+	states_free(l);
+	assert_int_equal(states_adopt(fd, &next), 0);
+	e = states_find(next, 7);
 	assert_non_null(e);
 	assert_string_equal(e->cgroup, "/a/b");
-	assert_int_equal(e->protocol, LEDGER_RECORDS);
+	assert_int_equal(e->protocol, PROTOCOL_RECORDS);
 	assert_int_equal(e->available, 1);
 	assert_int_equal(e->critical, 1);
 	assert_int_equal(e->told_usec, 42);
-	assert_null(ledger_find(next, 8));
-	assert_null(ledger_find(next, 0));
-	ledger_free(next);
+	assert_null(states_find(next, 8));
+	assert_null(states_find(next, 0));
+	states_free(next);
 }
 
 static void assert_same(const struct trigger *a, const struct trigger *b)
@@ -91,16 +91,16 @@ static void terms_come_back_as_they_were(void **state)
 		{ .headroom_percent = 1 },
 		{ .headroom_percent = HEADROOM_OFF },
 	};
-	struct ledger *l = fresh(1);
-	struct ledger_entry *e = ledger_enter(l, 1);
+	struct states *l = fresh();
+	struct client_state *e = states_add(l, 1);
 
 	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		struct policy_options t;
 
 		memset(&t, 0xa5, sizeof(t));
-		ledger_put_terms(e, &rows[i]);
-		ledger_get_terms(e, &t);
+		state_put_terms(e, &rows[i]);
+		state_get_terms(e, &t);
 		assert_same(&t.early, &rows[i].early);
 		assert_same(&t.low, &rows[i].low);
 		assert_same(&t.critical, &rows[i].critical);
@@ -109,28 +109,27 @@ static void terms_come_back_as_they_were(void **state)
 		assert_int_equal(t.calm_usec, rows[i].calm_usec);
 		assert_int_equal(t.headroom_percent, rows[i].headroom_percent);
 	}
-	ledger_free(l);
+	states_free(l);
 }
 
-static void a_full_one_says_so_and_a_place_that_is_left_is_taken_again(void **state)
+static void a_place_that_is_left_is_taken_again(void **state)
 {
-	struct ledger *l = fresh(3);
-	struct ledger_entry *second;
+	struct states *l = fresh();
+	struct client_state *second;
 
 	(void)state;
-	assert_non_null(ledger_enter(l, 1));
-	second = ledger_enter(l, 2);
-	assert_non_null(ledger_enter(l, 3));
-	assert_null(ledger_enter(l, 4));
+	assert_non_null(states_add(l, 1));
+	second = states_add(l, 2);
+	assert_non_null(states_add(l, 3));
 	second->available = 1;
 	strcpy(second->cgroup, "/old");
-	ledger_leave(l, second);
-	assert_null(ledger_find(l, 2));
-	assert_ptr_equal(ledger_enter(l, 4), second);
+	states_remove(l, second);
+	assert_null(states_find(l, 2));
+	assert_ptr_equal(states_add(l, 4), second);
 	assert_string_equal(second->cgroup, "");
 	assert_int_equal(second->available, 3);
-	ledger_leave(l, NULL);
-	ledger_free(l);
+	states_remove(l, NULL);
+	states_free(l);
 }
 
 static bool is_even(uint64_t cookie, void *userdata)
@@ -139,90 +138,84 @@ static bool is_even(uint64_t cookie, void *userdata)
 	return cookie % 2 == 0;
 }
 
-static void who_went_meanwhile_is_pruned_and_the_rest_moves_into_a_bigger_one(void **state)
+static void who_went_meanwhile_is_pruned(void **state)
 {
-	struct ledger *l = fresh(4), *bigger = fresh(6), *smaller = fresh(1);
+	struct states *l = fresh();
 
 	(void)state;
 	for (uint64_t i = 1; i <= 4; i++)
-		assert_non_null(ledger_enter(l, i));
-	ledger_prune(l, is_even, NULL);
-	assert_null(ledger_find(l, 1));
-	assert_non_null(ledger_find(l, 2));
-	assert_int_equal(ledger_copy(l, bigger), 0);
-	assert_non_null(ledger_find(bigger, 4));
-	assert_null(ledger_find(bigger, 3));
-	assert_int_equal(ledger_copy(l, smaller), -ENOSPC);
-	ledger_free(l);
-	ledger_free(bigger);
-	ledger_free(smaller);
+		assert_non_null(states_add(l, i));
+	states_prune(l, is_even, NULL);
+	for (uint64_t i = 1; i <= 4; i++)
+		assert_int_equal(states_find(l, i) != NULL, i % 2 == 0);
+	states_free(l);
 }
 
 static void memory_is_taken_for_those_who_are_there_not_for_those_who_could_be(void **state)
 {
-	struct ledger *l = fresh(100000);
+	struct states *l = fresh();
 	struct stat st;
 
 	(void)state;
 	for (uint64_t i = 1; i <= 10; i++)
-		assert_non_null(ledger_enter(l, i));
-	assert_null(ledger_find(l, 11));
-	ledger_prune(l, is_even, NULL);
-	assert_int_equal(fstat(ledger_fd(l), &st), 0);
-	assert_true(st.st_size > 100000 * (off_t)sizeof(struct ledger_entry));
+		assert_non_null(states_add(l, i));
+	assert_null(states_find(l, 11));
+	states_prune(l, is_even, NULL);
+	assert_int_equal(fstat(states_fd(l), &st), 0);
+	assert_true(st.st_size > 100000 * (off_t)sizeof(struct client_state));
 	assert_true(st.st_blocks * 512 <= 16384);
-	ledger_free(l);
+	states_free(l);
 }
 
 static void whatever_else_the_manager_kept_is_refused(void **state)
 {
-	struct ledger *l = fresh(2), *ret = NULL;
-	char text[4096] = "not a ledger at all";
+	struct states *l = fresh(), *ret = NULL;
+	char text[4096] = "no states at all";
 	int fd, pipe_fd[2];
 	size_t offset;
 
 	(void)state;
 	/* no memfd, no seals, too short */
 	assert_int_equal(pipe(pipe_fd), 0);
-	assert_int_equal(ledger_adopt(pipe_fd[0], &ret), -EBADMSG);
+	assert_int_equal(states_adopt(pipe_fd[0], &ret), -EBADMSG);
 	assert_int_equal(fcntl(pipe_fd[0], F_GETFD), -1); /* taken over all the same */
 	close(pipe_fd[1]);
 	fd = memfd_create("unsealed", MFD_CLOEXEC);
 	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
-	assert_int_equal(ledger_adopt(fd, &ret), -EBADMSG);
+	assert_int_equal(states_adopt(fd, &ret), -EBADMSG);
 	fd = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
-	assert_int_equal(ledger_adopt(fd, &ret), -EBADMSG);
+	assert_int_equal(states_adopt(fd, &ret), -EBADMSG);
 
-	/* any damage in what describes it: magic, version, size of an entry, slots, used */
-	for (offset = 0; offset < 24; offset += 4) {
+	/* any damage in what describes it: magic, version, size of an entry, used */
+	for (offset = 0; offset < 20; offset += 4) {
 		uint32_t right, wrong = 0xfffffff1u;
 
 		fd = stored(l);
 		assert_int_equal(pread(fd, &right, 4, (off_t)offset), 4);
 		assert_int_equal(pwrite(fd, &wrong, 4, (off_t)offset), 4);
-		assert_int_equal(ledger_adopt(fd, &ret), -EBADMSG);
-		assert_int_equal(pwrite(ledger_fd(l), &right, 4, (off_t)offset), 4);
+		assert_int_equal(states_adopt(fd, &ret), -EBADMSG);
+		assert_int_equal(pwrite(states_fd(l), &right, 4, (off_t)offset), 4);
 	}
-	assert_int_equal(ledger_adopt(stored(l), &ret), 0);
-	ledger_free(ret);
-	ledger_free(l);
+	assert_int_equal(states_adopt(stored(l), &ret), 0);
+	states_free(ret);
+	states_free(l);
 }
 
 static void nonsense_in_an_entry_is_made_harmless(void **state)
 {
-	struct ledger *l = fresh(2), *next;
-	struct ledger_entry *e = ledger_enter(l, 5);
+	struct states *l = fresh(), *next;
+	struct client_state *e = states_add(l, 5);
 
 	(void)state;
 	e->available = 77;
 	memset(e->cgroup, 'x', sizeof(e->cgroup));
-	assert_int_equal(ledger_adopt(stored(l), &next), 0);
-	e = ledger_find(next, 5);
+	assert_int_equal(states_adopt(stored(l), &next), 0);
+	e = states_find(next, 5);
 	assert_int_equal(e->available, 3);
-	assert_int_equal(strlen(e->cgroup), LEDGER_PATH_MAX - 1);
-	ledger_free(next);
-	ledger_free(l);
+	assert_int_equal(strlen(e->cgroup), STATE_PATH_MAX - 1);
+	states_free(next);
+	states_free(l);
 }
 
 static void each_socket_has_a_cookie_of_its_own_that_stays(void **state)
@@ -245,13 +238,13 @@ static void each_socket_has_a_cookie_of_its_own_that_stays(void **state)
 	close(pair[1]);
 }
 
-TEST_GROUP(ledger)
+TEST_GROUP(state)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_process_finds_what_this_one_wrote),
 		cmocka_unit_test(terms_come_back_as_they_were),
-		cmocka_unit_test(a_full_one_says_so_and_a_place_that_is_left_is_taken_again),
-		cmocka_unit_test(who_went_meanwhile_is_pruned_and_the_rest_moves_into_a_bigger_one),
+		cmocka_unit_test(a_place_that_is_left_is_taken_again),
+		cmocka_unit_test(who_went_meanwhile_is_pruned),
 		cmocka_unit_test(
 			memory_is_taken_for_those_who_are_there_not_for_those_who_could_be),
 		cmocka_unit_test(whatever_else_the_manager_kept_is_refused),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ledger.c - a table in shared memory that outlives us
+ * state.c - a table in shared memory that outlives us
  *
  * Layout: a header, then the entries. An entry counts when its cookie is not 0, and the cookie is
  * written last and cleared first: a process that was killed in between leaves either no entry or a whole
@@ -13,7 +13,7 @@
  * Nothing in it is trusted: the descriptor comes from the manager, and an older version of psibridged
  * may have written it.
  */
-#include "daemon/ledger.h"
+#include "daemon/state.h"
 
 #include "kernel/file.h"
 
@@ -26,9 +26,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LEDGER_MAGIC UINT64_C(0x7265676465627370) /* "psbedger" */
-#define LEDGER_VERSION 1
-#define LEDGER_SLOTS_MAX (1u << 20)
+#define MAGIC UINT64_C(0x6574617473627370) /* "psbstate" */
+#define VERSION 2
+#define SLOTS (1u << 20) /* as many as ClientsMax= may allow: what is not used takes no memory */
+#define SIZE (sizeof(struct header) + SLOTS * sizeof(struct client_state))
 
 #ifndef SO_COOKIE
 #define SO_COOKIE 57
@@ -37,29 +38,21 @@
 struct header {
 	uint64_t magic;
 	uint32_t version, entry_size;
-	uint32_t slots;
 	uint32_t used; /* no entry behind this one was ever written */
-	uint64_t padding[5];
+	uint32_t padding[11];
 };
 
-struct ledger {
+struct states {
 	int fd;
 	struct header *header;
-	struct ledger_entry *entries;
-	unsigned slots;
+	struct client_state *entries;
 	unsigned hint; /* all before it are taken */
-	size_t size;
 };
 
-static size_t size_for(unsigned slots)
-{
-	return sizeof(struct header) + (size_t)slots * sizeof(struct ledger_entry);
-}
-
 /* Takes the descriptor over. */
-static int map(int fd, unsigned slots, struct ledger **ret)
+static int map(int fd, struct states **ret)
 {
-	struct ledger *l = calloc(1, sizeof(*l));
+	struct states *l = calloc(1, sizeof(*l));
 	void *p;
 
 	if (!l) {
@@ -67,9 +60,7 @@ static int map(int fd, unsigned slots, struct ledger **ret)
 		return -ENOMEM;
 	}
 	l->fd = fd;
-	l->slots = slots;
-	l->size = size_for(slots);
-	p = mmap(NULL, l->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED) {
 		int r = -errno;
 
@@ -78,40 +69,39 @@ static int map(int fd, unsigned slots, struct ledger **ret)
 		return r;
 	}
 	l->header = p;
-	l->entries = (struct ledger_entry *)(l->header + 1);
+	l->entries = (struct client_state *)(l->header + 1);
 	*ret = l;
 	return 0;
 }
 
-int ledger_new(unsigned slots, struct ledger **ret)
+int states_new(struct states **ret)
 {
-	struct ledger *l = NULL;
+	struct states *l = NULL;
 	int fd, r;
 
-	fd = memfd_create("psibridged-ledger", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = memfd_create("psibridged-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)size_for(slots)) < 0) {
+	if (ftruncate(fd, (off_t)SIZE) < 0) {
 		r = -errno;
 		close(fd);
 		return r;
 	}
 	/* so that it cannot be shrunk under our mapping, which would be SIGBUS */
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
-	r = map(fd, slots, &l);
+	r = map(fd, &l);
 	if (r < 0)
 		return r;
 	*l->header = (struct header){
-		.magic = LEDGER_MAGIC,
-		.version = LEDGER_VERSION,
-		.entry_size = sizeof(struct ledger_entry),
-		.slots = slots,
+		.magic = MAGIC,
+		.version = VERSION,
+		.entry_size = sizeof(struct client_state),
 	};
 	*ret = l;
 	return 0;
 }
 
-int ledger_adopt(int fd, struct ledger **ret)
+int states_adopt(int fd, struct states **ret)
 {
 	struct header h;
 	struct stat st;
@@ -120,56 +110,35 @@ int ledger_adopt(int fd, struct ledger **ret)
 	if (fstat(fd, &st) < 0 || pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || seals < 0 ||
 	    !(seals & F_SEAL_SHRINK))
 		goto bad;
-	if (h.magic != LEDGER_MAGIC || h.version != LEDGER_VERSION ||
-	    h.entry_size != sizeof(struct ledger_entry) || h.slots == 0 ||
-	    h.slots > LEDGER_SLOTS_MAX || h.used > h.slots ||
-	    (uint64_t)st.st_size != size_for(h.slots))
+	if (h.magic != MAGIC || h.version != VERSION ||
+	    h.entry_size != sizeof(struct client_state) || h.used > SLOTS ||
+	    (uint64_t)st.st_size != SIZE)
 		goto bad;
-	return map(fd, h.slots, ret);
+	return map(fd, ret);
 bad:
 	close(fd);
 	return r;
 }
 
-int ledger_copy(const struct ledger *from, struct ledger *to)
-{
-	for (unsigned i = 0; i < from->header->used; i++) {
-		struct ledger_entry *e;
-
-		if (from->entries[i].cookie == 0)
-			continue;
-		e = ledger_enter(to, from->entries[i].cookie);
-		if (!e)
-			return -ENOSPC;
-		*e = from->entries[i];
-	}
-	return 0;
-}
-
-struct ledger *ledger_free(struct ledger *l)
+struct states *states_free(struct states *l)
 {
 	if (!l)
 		return NULL;
-	munmap(l->header, l->size);
+	munmap(l->header, SIZE);
 	close(l->fd);
 	free(l);
 	return NULL;
 }
 
-int ledger_fd(const struct ledger *l)
+int states_fd(const struct states *l)
 {
 	return l->fd;
 }
 
-unsigned ledger_slots(const struct ledger *l)
+struct client_state *states_add(struct states *l, uint64_t cookie)
 {
-	return l->slots;
-}
-
-struct ledger_entry *ledger_enter(struct ledger *l, uint64_t cookie)
-{
-	for (unsigned i = l->hint; i < l->slots; i++) {
-		struct ledger_entry *e = &l->entries[i];
+	for (unsigned i = l->hint; i < SLOTS; i++) {
+		struct client_state *e = &l->entries[i];
 
 		if (i < l->header->used && e->cookie != 0)
 			continue;
@@ -183,9 +152,9 @@ struct ledger_entry *ledger_enter(struct ledger *l, uint64_t cookie)
 	return NULL;
 }
 
-struct ledger_entry *ledger_find(struct ledger *l, uint64_t cookie)
+struct client_state *states_find(struct states *l, uint64_t cookie)
 {
-	struct ledger_entry *e;
+	struct client_state *e;
 
 	if (cookie == 0)
 		return NULL;
@@ -193,7 +162,7 @@ struct ledger_entry *ledger_find(struct ledger *l, uint64_t cookie)
 		if (e->cookie != cookie)
 			continue;
 		/* not trusted: our own code needs valid values */
-		e->cgroup[LEDGER_PATH_MAX - 1] = '\0';
+		e->cgroup[STATE_PATH_MAX - 1] = '\0';
 		if (e->available < 1 || e->available > 3)
 			e->available = 3;
 		return e;
@@ -201,7 +170,7 @@ struct ledger_entry *ledger_find(struct ledger *l, uint64_t cookie)
 	return NULL;
 }
 
-void ledger_leave(struct ledger *l, struct ledger_entry *e)
+void states_remove(struct states *l, struct client_state *e)
 {
 	if (!e)
 		return;
@@ -210,11 +179,11 @@ void ledger_leave(struct ledger *l, struct ledger_entry *e)
 	l->hint = MIN(l->hint, (unsigned)(e - l->entries));
 }
 
-void ledger_prune(struct ledger *l, bool (*keep)(uint64_t cookie, void *userdata), void *userdata)
+void states_prune(struct states *l, bool (*keep)(uint64_t cookie, void *userdata), void *userdata)
 {
-	for (struct ledger_entry *e = l->entries; e < l->entries + l->header->used; e++)
+	for (struct client_state *e = l->entries; e < l->entries + l->header->used; e++)
 		if (e->cookie != 0 && !keep(e->cookie, userdata))
-			ledger_leave(l, e);
+			states_remove(l, e);
 }
 
 /* ---- terms, packed ----------------------------------------------------------------------------- */
@@ -232,7 +201,7 @@ void ledger_prune(struct ledger *l, bool (*keep)(uint64_t cookie, void *userdata
 	((struct trigger){ (enum psi_kind)((from).kind & 1), (from).threshold_usec, \
 			   (from).window_usec })
 
-void ledger_put_terms(struct ledger_entry *e, const struct policy_options *t)
+void state_put_terms(struct client_state *e, const struct policy_options *t)
 {
 	PACK(e->early, t->early);
 	PACK(e->low, t->low);
@@ -244,7 +213,7 @@ void ledger_put_terms(struct ledger_entry *e, const struct policy_options *t)
 							  : (uint8_t)t->headroom_percent;
 }
 
-void ledger_get_terms(const struct ledger_entry *e, struct policy_options *ret)
+void state_get_terms(const struct client_state *e, struct policy_options *ret)
 {
 	*ret = (struct policy_options){
 		.early = UNPACK(e->early),
