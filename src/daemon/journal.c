@@ -19,8 +19,7 @@
  * terminal that is POLLOUT may wait for the end of the line. What was not taken of a line is lost.
  *
  * Facts relied on:
- *  - An entry of journald's native protocol is a datagram of fields: "KEY=value\n", or, for a value
- *    with a newline in it, "KEY\n", its length as 64 bits in little endian, the value and "\n"
+ *  - An entry of journald's native protocol is a datagram of fields, "KEY=value\n"
  *    (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
  *  - sd_journal_sendv(3) waits as long as journald does not read. As there (systemd's journal-send.c)
  *    the socket is not connected, so that another journald at the same path is found, SO_SNDBUF is
@@ -35,9 +34,9 @@
 #include "core/scan.h"
 #include "core/utf8.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -87,61 +86,49 @@ static const char *const message_ids[] = {
 
 /* ---- an entry ---------------------------------------------------------------------------------- */
 
-/* One that does not fit is left out; none is that long, see FIELDS_MAX. */
-static void add(struct entry *e, const char *key, const char *value, size_t size)
+/* "KEY=value". One that does not fit is left out; none is that long, see FIELDS_MAX. A newline would end it; no cgroup
+ * has one in its name (cgroup_mkdir() in kernel/cgroup/cgroup.c). */
+static void add(struct entry *e, const char *format, ...) _printf_(2, 3);
+static void add(struct entry *e, const char *format, ...)
 {
-	const uint64_t length = htole64(size);
-	char *p = e->fields + e->fields_size;
+	char *field = e->fields + e->fields_size;
+	size_t left = FIELDS_MAX - e->fields_size;
+	va_list args;
+	int n;
 
-	if (strlen(key) + size + sizeof(length) + 2 > FIELDS_MAX - e->fields_size)
+	va_start(args, format);
+	n = vsnprintf(field, left, format, args);
+	va_end(args);
+	if (n < 0 || (size_t)n >= left)
 		return;
-	p = stpcpy(p, key);
-	if (memchr(value, '\n', size)) {
-		*p++ = '\n';
-		p = mempcpy(p, &length, sizeof(length));
-	} else {
-		*p++ = '=';
-	}
-	p = mempcpy(p, value, size);
-	*p++ = '\n';
-	e->fields_size = (size_t)(p - e->fields);
-}
-
-static void add_word(struct entry *e, const char *key, const char *word)
-{
-	add(e, key, word, strlen(word));
-}
-
-static void add_number(struct entry *e, const char *key, uint64_t value)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-	add_word(e, key, text);
+	for (char *p = field; (p = strchr(p, '\n'));)
+		*p = '?';
+	field[n] = '\n';
+	e->fields_size += (size_t)n + 1;
 }
 
 static void add_cgroup(struct entry *e, const char *cgroup)
 {
-	static const char *const keys[] = { "OBJECT_SYSTEMD_UNIT", "OBJECT_SYSTEMD_USER_UNIT" };
+	const char *unit;
+	size_t size;
 
-	add(e, "PSIBRIDGE_CGROUP", cgroup, strnlen(cgroup, CGROUP_MAX));
-	for (int user = 0; user < 2; user++) {
-		const char *unit;
-		size_t size = unit_of_cgroup(cgroup, user, &unit);
-
-		if (size > 0 && size <= NAME_MAX)
-			add(e, keys[user], unit, size);
-	}
+	add(e, "PSIBRIDGE_CGROUP=%.*s", CGROUP_MAX, cgroup);
+	size = unit_of_cgroup(cgroup, false, &unit);
+	if (size > 0 && size <= NAME_MAX)
+		add(e, "OBJECT_SYSTEMD_UNIT=%.*s", (int)size, unit);
+	size = unit_of_cgroup(cgroup, true, &unit);
+	if (size > 0 && size <= NAME_MAX)
+		add(e, "OBJECT_SYSTEMD_USER_UNIT=%.*s", (int)size, unit);
 }
 
 static void entry_init(struct entry *e, int priority, enum message message)
 {
 	e->priority = priority;
 	e->fields_size = e->text_size = 0;
-	add_number(e, "PRIORITY", (uint64_t)priority);
-	add_word(e, "SYSLOG_IDENTIFIER", program_invocation_short_name);
+	add(e, "PRIORITY=%d", priority);
+	add(e, "SYSLOG_IDENTIFIER=%s", program_invocation_short_name);
 	if (message_ids[message])
-		add_word(e, "MESSAGE_ID", message_ids[message]);
+		add(e, "MESSAGE_ID=%s", message_ids[message]);
 }
 
 /* Adds to the sentence. */
@@ -178,21 +165,10 @@ static size_t cut_at(const char *text, size_t max)
 
 static void say_cgroup(struct entry *e, const char *cgroup)
 {
-	if (strlen(cgroup) > CGROUP_SAID_MAX)
-		say(e, "%.*s...: ", (int)cut_at(cgroup, CGROUP_SAID_MAX), cgroup);
-	else
-		say(e, "%s: ", cgroup);
-}
+	bool long_one = strlen(cgroup) > CGROUP_SAID_MAX;
 
-/* The sentence is complete. */
-static void entry_end(struct entry *e)
-{
-	if (e->text_size > TEXT_MAX) {
-		e->text_size = cut_at(e->text, TEXT_MAX);
-		say(e, "...");
-	}
-	utf8_hide_controls(e->text, e->text_size);
-	add(e, "MESSAGE", e->text, e->text_size);
+	say(e, "%.*s%s: ", long_one ? (int)cut_at(cgroup, CGROUP_SAID_MAX) : CGROUP_SAID_MAX,
+	    cgroup, long_one ? "..." : "");
 }
 
 /* ---- sending ----------------------------------------------------------------------------------- */
@@ -216,7 +192,12 @@ static bool send_text(const struct journal *j, const struct entry *e)
 
 static bool send_entry(const struct journal *j, struct entry *e)
 {
-	entry_end(e);
+	if (e->text_size > TEXT_MAX) {
+		e->text_size = cut_at(e->text, TEXT_MAX);
+		say(e, "...");
+	}
+	utf8_hide_controls(e->text, e->text_size);
+	add(e, "MESSAGE=%.*s", (int)e->text_size, e->text);
 	if (j->socket_fd >= 0) {
 		if (sendto(j->socket_fd, e->fields, e->fields_size, MSG_DONTWAIT | MSG_NOSIGNAL,
 			   (const struct sockaddr *)&j->address, sizeof(j->address)) >= 0)
@@ -380,12 +361,12 @@ static void say_level(struct entry *e, const struct psb_notification *n, bool sh
 	if (n->reason == PSB_REASON_SIMULATED)
 		say(e, "; simulated");
 	if (n->available == PSB_LOW && n->stall_usec > 0)
-		say(e, "; waited %llu ms for it, %u.%02u %% of 10 s",
-		    (unsigned long long)(n->stall_usec / USEC_PER_MSEC), n->some_avg10_centi / 100,
+		say(e, "; waited %" PRIu64 " ms for it, %u.%02u %% of 10 s",
+		    n->stall_usec / USEC_PER_MSEC, n->some_avg10_centi / 100,
 		    n->some_avg10_centi % 100);
 	if (n->limit_bytes > 0)
-		say(e, "; %llu of %llu MiB in use", (unsigned long long)(n->current_bytes / mib),
-		    (unsigned long long)(n->limit_bytes / mib));
+		say(e, "; %" PRIu64 " of %" PRIu64 " MiB in use", n->current_bytes / mib,
+		    n->limit_bytes / mib);
 	if (shadow)
 		say(e, "; in shadow, no client was told");
 }
@@ -413,17 +394,17 @@ void journal_level(struct journal *j, const struct psb_notification *n, bool sha
 		return;
 	entry_init_level(&e, n);
 	add_cgroup(&e, n->cgroup);
-	add_word(&e, "PSIBRIDGE_AVAILABLE", name_of_available(n->available));
-	add_number(&e, "PSIBRIDGE_CRITICAL", n->critical != 0);
-	add_word(&e, "PSIBRIDGE_REASON", name_of_reason(n->reason));
-	add_number(&e, "PSIBRIDGE_STALL_USEC", n->stall_usec);
-	if (threshold)
-		add(&e, "PSIBRIDGE_THRESHOLD", text, trigger_format(threshold, text));
+	add(&e, "PSIBRIDGE_AVAILABLE=%s", name_of_available(n->available));
+	add(&e, "PSIBRIDGE_CRITICAL=%d", n->critical != 0);
+	add(&e, "PSIBRIDGE_REASON=%s", name_of_reason(n->reason));
+	add(&e, "PSIBRIDGE_STALL_USEC=%" PRIu64, n->stall_usec);
+	if (threshold && trigger_format(threshold, text) > 0)
+		add(&e, "PSIBRIDGE_THRESHOLD=%s", text);
 	if (n->current_bytes > 0)
-		add_number(&e, "PSIBRIDGE_CURRENT_BYTES", n->current_bytes);
+		add(&e, "PSIBRIDGE_CURRENT_BYTES=%" PRIu64, n->current_bytes);
 	if (n->limit_bytes > 0)
-		add_number(&e, "PSIBRIDGE_LIMIT_BYTES", n->limit_bytes);
-	add_number(&e, "PSIBRIDGE_SHADOW", shadow);
+		add(&e, "PSIBRIDGE_LIMIT_BYTES=%" PRIu64, n->limit_bytes);
+	add(&e, "PSIBRIDGE_SHADOW=%d", shadow);
 	say_level(&e, n, shadow);
 	submit(j, &e);
 }

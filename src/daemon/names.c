@@ -8,17 +8,42 @@
 
 #include <string.h>
 
+#define NAME_OF(names, value) \
+	((unsigned)(value) < ELEMENTSOF(names) && names[value] ? names[value] : "unknown")
+
 const char *name_of_available(enum psb_available available)
 {
-	switch (available) {
-	case PSB_LOW:
-		return "low";
-	case PSB_NEUTRAL:
-		return "neutral";
-	case PSB_HIGH:
-		return "high";
-	}
-	return "unknown";
+	static const char *const names[] = {
+		[PSB_LOW] = "low", [PSB_NEUTRAL] = "neutral", [PSB_HIGH] = "high"
+	};
+
+	return NAME_OF(names, available);
+}
+
+const char *name_of_reason(enum psb_reason reason)
+{
+	static const char *const names[] = {
+		[PSB_REASON_STALL] = "stall",
+		[PSB_REASON_REPEAT] = "repeat",
+		[PSB_REASON_OOM] = "oom",
+		[PSB_REASON_SIGNAL] = "signal",
+		[PSB_REASON_HEADROOM] = "headroom",
+		[PSB_REASON_CALM] = "calm",
+		[PSB_REASON_SIMULATED] = "simulated",
+		[PSB_REASON_PRESENT] = "present",
+		[PSB_REASON_GONE] = "gone",
+	};
+
+	return NAME_OF(names, reason);
+}
+
+const char *name_of_state(enum watch_state state)
+{
+	static const char *const names[] = {
+		[WATCH_WATCHING] = "watching", [WATCH_ABSENT] = "absent", [WATCH_FAILED] = "failed"
+	};
+
+	return NAME_OF(names, state);
 }
 
 bool available_of_name(const char *name, enum psb_available *ret)
@@ -77,42 +102,4 @@ size_t unit_of_cgroup(const char *path, bool user, const char **ret)
 	}
 	*ret = unit.p;
 	return unit.left;
-}
-
-const char *name_of_reason(enum psb_reason reason)
-{
-	switch (reason) {
-	case PSB_REASON_STALL:
-		return "stall";
-	case PSB_REASON_REPEAT:
-		return "repeat";
-	case PSB_REASON_OOM:
-		return "oom";
-	case PSB_REASON_SIGNAL:
-		return "signal";
-	case PSB_REASON_HEADROOM:
-		return "headroom";
-	case PSB_REASON_CALM:
-		return "calm";
-	case PSB_REASON_SIMULATED:
-		return "simulated";
-	case PSB_REASON_PRESENT:
-		return "present";
-	case PSB_REASON_GONE:
-		return "gone";
-	}
-	return "unknown";
-}
-
-const char *name_of_state(enum watch_state state)
-{
-	switch (state) {
-	case WATCH_WATCHING:
-		return "watching";
-	case WATCH_ABSENT:
-		return "absent";
-	case WATCH_FAILED:
-		return "failed";
-	}
-	return "unknown";
 }
