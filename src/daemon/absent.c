@@ -2,15 +2,13 @@
 /*
  * absent.c - what a watch waits for, compared with what there is
  */
-#include "daemon/absent.h"
-
-#include <errno.h>
-#include <string.h>
-
 #include "core/cgname.h"
 #include "core/cgpattern.h"
 #include "daemon/config-internal.h"
 #include "psibridge/tools.h"
+
+#include <errno.h>
+#include <string.h>
 
 static void ignore(_unused_ const struct psb_survey_row *row, _unused_ void *userdata)
 {
@@ -21,7 +19,7 @@ static void look(const struct psb_survey_row *row, void *userdata)
 	cgname_look(userdata, row->cgroup);
 }
 
-static void warn(const struct section *s, FILE *out)
+static void warn(const struct section *s, struct complaints *complaints)
 {
 	char path[CGPATH_MAX], hint[(CGNAME_FOUND_MAX + 1) * CGPATH_MAX];
 	struct cgpattern *pattern = NULL;
@@ -38,12 +36,12 @@ static void warn(const struct section *s, FILE *out)
 	cgname_hint(&name, hint, sizeof(hint));
 	if (!*hint && !strchr(path + 1, '/') && scan_ends_with(scan_string(path), ".service"))
 		snprintf(hint, sizeof(hint), "did you mean system.slice%s?", path);
-	config_warn(out, &s->origin,
+	config_warn(complaints, &s->origin,
 		    "[Watch %s]: it waits for %s, which does not exist on this machine now%s%s",
 		    s->path + 1, path, *hint ? "; " : "", hint);
 }
 
-void absent_warn(const struct config *config, FILE *out)
+void config_warn_absent(const struct config *config, struct complaints *complaints)
 {
 	const struct origins *o = config->origins;
 
@@ -52,5 +50,5 @@ void absent_warn(const struct config *config, FILE *out)
 	for (size_t i = 0; i < o->watch_count; i++)
 		if (o->watches[i]->origin.file &&
 		    config_effective(o, o->watches[i], KEY_ENABLED)->value.number)
-			warn(o->watches[i], out);
+			warn(o->watches[i], complaints);
 }

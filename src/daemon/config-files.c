@@ -16,6 +16,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -28,24 +29,6 @@
 
 static const char *const directories[] = { "/etc", "/run", "/usr/local/lib", "/usr/lib" };
 
-struct drop_in {
-	char *path;
-	const char *name; /* the end of path */
-	unsigned directory;
-};
-
-struct drop_ins {
-	struct drop_in *items;
-	size_t count;
-};
-
-static void free_drop_ins(struct drop_ins *d)
-{
-	for (size_t i = 0; i < d->count; i++)
-		free(d->items[i].path);
-	free(d->items);
-}
-
 static void complain_of_file(struct loader *l, const char *path, int error, const char *why)
 {
 	struct origin where = { path, 0 };
@@ -53,7 +36,7 @@ static void complain_of_file(struct loader *l, const char *path, int error, cons
 	if (!why && error == -EACCES && geteuid() == 0)
 		why = "Permission denied: it is not root's, and psibridged, although it is root, "
 		      "may not read what others keep to themselves (no CAP_DAC_OVERRIDE)";
-	config_complain(l, &where, "%s", why ? why : strerror(-error));
+	config_complain(l->complaints, &where, "%s", why ? why : strerror(-error));
 	if (l->error == 0)
 		l->error = error;
 }
@@ -128,131 +111,120 @@ static int read_file(struct loader *l, char *path)
 	return r;
 }
 
-static char *join(const char *root, const char *directory, const char *name)
+/* The first file of a name counts, and the others are hidden. Takes `path` over. True: it is there. */
+static int take_file(struct loader *l, char *path, bool *ret_there)
+{
+	enum look look = path ? look_at(l, path) : LOOK_ABSENT;
+
+	*ret_there = look != LOOK_ABSENT;
+	if (look == LOOK_FILE)
+		return read_file(l, path);
+	free(path);
+	return path ? 0 : -ENOMEM;
+}
+
+static char *join(const char *root, unsigned directory, const char *name)
 {
 	char *path;
 
-	return asprintf(&path, "%s%s/%s", root, directory, name) < 0 ? NULL : path;
+	return asprintf(&path, "%s%s/%s", root, directories[directory], name) < 0 ? NULL : path;
 }
 
 static int read_main_file(struct loader *l, const char *root)
 {
-	for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
-		char *path = join(root, directories[i], MAIN_FILE);
+	bool there = false;
+	int r = 0;
 
-		if (!path)
-			return -ENOMEM;
-		switch (look_at(l, path)) {
-		case LOOK_ABSENT:
-			free(path);
-			break;
-		case LOOK_EMPTY:
-		case LOOK_REFUSED:
-			free(path);
-			return 0;
-		case LOOK_FILE:
-			return read_file(l, path);
-		}
-	}
-	return 0;
+	for (unsigned i = 0; i < ELEMENTSOF(directories) && r == 0 && !there; i++)
+		r = take_file(l, join(root, i, MAIN_FILE), &there);
+	return r;
 }
 
 /* ---- drop-ins -------------------------------------------------------------------------------- */
 
-static int add_drop_in(struct drop_ins *d, const char *directory_path, const char *name,
-		       unsigned directory)
+static int is_drop_in(const struct dirent *entry)
 {
-	struct drop_in *items = realloc(d->items, (d->count + 1) * sizeof(*items));
-	char *path;
-
-	if (!items)
-		return -ENOMEM;
-	d->items = items;
-	path = join(directory_path, "", name);
-	if (!path)
-		return -ENOMEM;
-	items[d->count++] = (struct drop_in){ path, strrchr(path, '/') + 1, directory };
-	return 0;
+	return entry->d_name[0] != '.' && scan_ends_with(scan_string(entry->d_name), ".conf");
 }
 
-static int list_drop_ins(struct loader *l, const char *root, unsigned directory, struct drop_ins *d)
-{
-	char *path = join(root, directories[directory], DROP_INS);
+struct drop_in {
 	struct dirent *entry;
-	DIR *dir = NULL;
-	int r = path ? 0 : -ENOMEM;
-
-	if (path) {
-		dir = opendir(path);
-		if (!dir && errno != ENOENT && errno != ENOTDIR)
-			complain_of_file(l, path, -errno, NULL);
-	}
-	while (dir && r == 0) {
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry) {
-			if (errno != 0)
-				complain_of_file(l, path, -errno, NULL);
-			break;
-		}
-		if (entry->d_name[0] != '.' && scan_ends_with(scan_string(entry->d_name), ".conf"))
-			r = add_drop_in(d, path, entry->d_name, directory);
-	}
-	if (dir)
-		closedir(dir);
-	free(path);
-	return r;
-}
+	unsigned directory;
+};
 
 static int compare_drop_ins(const void *a, const void *b)
 {
 	const struct drop_in *x = a, *y = b;
-	int order = strcmp(x->name, y->name);
+	int order = strcmp(x->entry->d_name, y->entry->d_name);
 
 	return order != 0 ? order : (int)x->directory - (int)y->directory;
 }
 
-static int read_drop_ins(struct loader *l, struct drop_ins *d)
+/* Adds those of one directory to the row. */
+static int list_drop_ins(struct loader *l, const char *root, unsigned directory,
+			 struct drop_in **drop_ins, size_t *count)
 {
+	char *path = join(root, directory, DROP_INS);
+	struct dirent **entries = NULL;
+	struct drop_in *more;
+	int n, r = 0;
+
+	if (!path)
+		return -ENOMEM;
+	n = scandir(path, &entries, is_drop_in, NULL);
+	if (n < 0 && errno == ENOMEM)
+		r = -ENOMEM;
+	else if (n < 0 && errno != ENOENT && errno != ENOTDIR)
+		complain_of_file(l, path, -errno, NULL);
+	more = n > 0 ? reallocarray(*drop_ins, *count + (size_t)n, sizeof(*more)) : NULL;
+	if (more)
+		*drop_ins = more;
+	for (int i = 0; i < n; i++)
+		if (more)
+			more[(*count)++] = (struct drop_in){ entries[i], directory };
+		else
+			free(entries[i]);
+	free(entries);
+	free(path);
+	return n > 0 && !more ? -ENOMEM : r;
+}
+
+static int read_drop_ins(struct loader *l, const char *root)
+{
+	struct drop_in *d = NULL;
+	size_t count = 0;
+	bool there;
 	int r = 0;
 
-	if (d->count > 0)
-		qsort(d->items, d->count, sizeof(*d->items), compare_drop_ins);
-	for (size_t i = 0; i < d->count && r == 0; i++) {
-		char *path;
-
-		if (i > 0 && strcmp(d->items[i].name, d->items[i - 1].name) == 0)
-			continue;
-		if (look_at(l, d->items[i].path) != LOOK_FILE)
-			continue;
-		path = strdup(d->items[i].path);
-		r = path ? read_file(l, path) : -ENOMEM;
-	}
-	return r;
-}
-
-/* Mistakes and errors of files are in the loader. Errors: -ENOMEM. */
-static int read_files(struct loader *l, const char *root)
-{
-	struct drop_ins d = { NULL, 0 };
-	int r = read_main_file(l, root);
-
 	for (unsigned i = 0; i < ELEMENTSOF(directories) && r == 0; i++)
-		r = list_drop_ins(l, root, i, &d);
-	if (r == 0)
-		r = read_drop_ins(l, &d);
-	free_drop_ins(&d);
+		r = list_drop_ins(l, root, i, &d, &count);
+	if (count > 0)
+		qsort(d, count, sizeof(*d), compare_drop_ins);
+	for (size_t i = 0; i < count && r == 0; i++) {
+		char name[sizeof(DROP_INS) + 1 + NAME_MAX];
+
+		if (i > 0 && strcmp(d[i].entry->d_name, d[i - 1].entry->d_name) == 0)
+			continue;
+		snprintf(name, sizeof(name), DROP_INS "/%s", d[i].entry->d_name);
+		r = take_file(l, join(root, d[i].directory, name), &there);
+	}
+	for (size_t i = 0; i < count; i++)
+		free(d[i].entry);
+	free(d);
 	return r;
 }
 
-int config_load(const char *root, FILE *complaints, struct config **ret)
+int config_load(const char *root, struct complaints *complaints, struct config **ret)
 {
 	struct loader l;
 	int r = config_begin(complaints, &l);
 
 	if (r < 0)
 		return r;
-	r = read_files(&l, root);
+	/* mistakes and errors of files are in the loader */
+	r = read_main_file(&l, root);
+	if (r == 0)
+		r = read_drop_ins(&l, root);
 	if (r < 0) {
 		config_free(l.config);
 		return r;

@@ -4,9 +4,9 @@
  *
  *   config-files.c  config_load(): which files there are, and in which order  --text-->
  *   config-parse.c  lines to assignments (with inih)           --struct section-->
- *   config.c        sections to effective values, and what does not go together
- *   config-keys.c   each key: where it may stand, how its value is read and written
+ *   config.c        the keys; sections to effective values, and what does not go together
  *   config-show.c   sections back to text
+ *   absent.c        sections compared with what cgroups there are
  */
 #pragma once
 
@@ -66,17 +66,16 @@ struct origins {
 };
 
 struct loader {
-	FILE *complaints; /* may be NULL */
+	struct complaints *complaints;
 	struct config *config;
 	struct origins *origins; /* the config's */
-	unsigned mistakes;
-	int error; /* of reading a file: the first; 0: none */
+	int error;		 /* of reading a file: the first; 0: none */
 };
 
 /* ---- config.c -------------------------------------------------------------------------------- */
 
 /* The built-in configuration, to which files add. Errors: -ENOMEM. */
-int config_begin(FILE *complaints, struct loader *ret);
+int config_begin(struct complaints *complaints, struct loader *ret);
 /* What was assigned becomes effective. Takes loader->config over, also in case of an error.
  * Errors: as config_load(). */
 int config_finish(struct loader *loader, struct config **ret);
@@ -94,13 +93,17 @@ const struct assignment *config_effective(const struct origins *origins,
  * there need not be two. */
 bool config_is_replaced(const struct origins *origins, const struct section *section);
 
-/* Counts a mistake and writes one line: FILE:LINE: and the words; a line of 0 is left out. What
- * cannot be printed becomes '?'. */
-void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
+/* One line about what stands there: FILE:LINE: and the words; a line of 0 is left out. What cannot be printed becomes
+ * '?'. */
+void config_complain(struct complaints *complaints, const struct origin *where, const char *format,
+		     ...) _printf_(3, 4);
+void config_warn(struct complaints *complaints, const struct origin *where, const char *format, ...)
 	_printf_(3, 4);
 
-/* The same for what is no mistake, and probably not meant. `out` may be NULL. */
-void config_warn(FILE *out, const struct origin *where, const char *format, ...) _printf_(3, 4);
+const char *config_key_name(enum config_key key);
+enum value_form config_key_form(enum config_key key);
+const char *config_key_expected(enum config_key key); /* "a trigger such as ..." */
+bool config_key_belongs(enum config_key key, enum section_kind kind);
 
 /* ---- config-parse.c -------------------------------------------------------------------------- */
 
@@ -108,11 +111,3 @@ void config_warn(FILE *out, const struct origin *where, const char *format, ...)
 
 /* `file` must live as long as the configuration. Mistakes are in the loader. Errors: -ENOMEM. */
 int config_parse(struct loader *loader, const char *file, const char *text, size_t size);
-
-/* ---- config-keys.c --------------------------------------------------------------------------- */
-
-const char *config_key_name(enum config_key key);
-enum value_form config_key_form(enum config_key key);
-const char *config_key_expected(enum config_key key); /* "a trigger such as ..." */
-bool config_key_belongs(enum config_key key, enum section_kind kind);
-void config_key_built_in(enum config_key key, struct value *ret);

@@ -161,7 +161,7 @@ static int leave(struct reader *r)
 		if (error == 0)
 			merge(r, section);
 		if (error == -EUSERS) {
-			config_complain(r->loader, &r->open.origin,
+			config_complain(r->loader->complaints, &r->open.origin,
 					"[Watch %.*s%s]: %u watches were expected at most; a "
 					"pattern watches many cgroups",
 					SHOWN(scan_string(r->open.path + 1)),
@@ -182,7 +182,7 @@ static int take_watch(struct reader *r, struct scan written)
 
 	enter(r, SECTION_WATCH);
 	if (written.left == 0) {
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"[Watch]: which? [Watch PATTERN] was expected, such as "
 				"[Watch system.slice/*.service]");
 		return 0;
@@ -200,7 +200,7 @@ static int take_watch(struct reader *r, struct scan written)
 	}
 	if (why) {
 		config_complain(
-			r->loader, &r->at,
+			r->loader->complaints, &r->at,
 			"[Watch %.*s%s]: %s; the path of a cgroup or a pattern was expected, "
 			"such as system.slice/*.service",
 			SHOWN(written), why);
@@ -217,11 +217,11 @@ static void refuse_section(struct reader *r, struct scan name, struct scan word)
 
 	r->section_unknown = true;
 	if (near)
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"[%.*s%s]: there is no such section; did you mean [%s%s]?",
 				SHOWN(name), near, strcmp(near, "Watch") == 0 ? " PATTERN" : "");
 	else
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"[%.*s%s]: there is no such section; [Daemon], [Defaults] or "
 				"[Watch PATTERN] was expected",
 				SHOWN(name));
@@ -237,8 +237,8 @@ static int take_section(struct reader *r, struct scan line)
 	r->section_unknown = false;
 	if (!scan_ends_with(line, "]")) {
 		r->section_unknown = true;
-		config_complain(r->loader, &r->at, "%.*s%s: a section ends its line with \"]\"",
-				SHOWN(line));
+		config_complain(r->loader->complaints, &r->at,
+				"%.*s%s: a section ends its line with \"]\"", SHOWN(line));
 		return 0;
 	}
 	name.left--;
@@ -290,7 +290,8 @@ static void refuse_key(struct reader *r, struct scan name)
 				where = "[Daemon]";
 			else if (config_key_belongs(key, SECTION_DEFAULTS))
 				where = "[Defaults] or [Watch]";
-			config_complain(r->loader, &r->at, "%s: this key belongs to %s, not to %s",
+			config_complain(r->loader->complaints, &r->at,
+					"%s: this key belongs to %s, not to %s",
 					config_key_name(key), where, section_name(r->open.kind));
 			return;
 		}
@@ -301,11 +302,11 @@ static void refuse_key(struct reader *r, struct scan name)
 		if (name.left >= PART_MIN && memmem(names[i], strlen(names[i]), name.p, name.left))
 			near = names[i];
 	if (near)
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"%.*s%s: there is no such key in %s; did you mean %s?", SHOWN(name),
 				section_name(r->open.kind), near);
 	else
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"%.*s%s: there is no such key in %s; psibridged.conf(5) lists them",
 				SHOWN(name), section_name(r->open.kind));
 }
@@ -335,9 +336,9 @@ static void assign(struct reader *r, enum config_key key, struct scan value)
 	if (a->refused && guess(key, value))
 		why = guess(key, value);
 	if (a->refused)
-		config_complain(r->loader, &r->at, "%s: \"%.*s%s\": %s%s%s was expected",
-				config_key_name(key), SHOWN(value), why, *why ? "; " : "",
-				config_key_expected(key));
+		config_complain(r->loader->complaints, &r->at,
+				"%s: \"%.*s%s\": %s%s%s was expected", config_key_name(key),
+				SHOWN(value), why, *why ? "; " : "", config_key_expected(key));
 }
 
 /* inih's handler: 0 is an error. Its idea of the section is not asked for. */
@@ -351,7 +352,7 @@ static int take_key(void *userdata, _unused_ const char *section, const char *na
 		return 1;
 	if (!r->in_section) {
 		config_complain(
-			r->loader, &r->at,
+			r->loader->complaints, &r->at,
 			"%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
 			"[Watch PATTERN] was expected",
 			SHOWN(name));
@@ -374,32 +375,33 @@ static bool admit_key(struct reader *r, struct scan line, size_t capacity)
 	struct scan key, rest = line;
 
 	if (line.left > CONFIG_LINE_MAX || line.left + 2 > capacity) {
-		config_complain(r->loader, &r->at, "%.*s%s: the line is longer than %u bytes",
-				SHOWN(line), (unsigned)CONFIG_LINE_MAX);
+		config_complain(r->loader->complaints, &r->at,
+				"%.*s%s: the line is longer than %u bytes", SHOWN(line),
+				(unsigned)CONFIG_LINE_MAX);
 		return false;
 	}
 	for (size_t i = 1; i < line.left; i++) {
 		if (is_blank(line.p[i - 1]) && (line.p[i] == ';' || line.p[i] == '#')) {
-			config_complain(r->loader, &r->at,
+			config_complain(r->loader->complaints, &r->at,
 					"%.*s%s: a comment must have a line of its own",
 					SHOWN(line));
 			return false;
 		}
 	}
 	if (scan_ends_with(line, "\\")) {
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"%.*s%s: a line cannot be continued on the next one", SHOWN(line));
 		return false;
 	}
 	if (!scan_field(&rest, '=', &key) || scan_has(key, ':')) {
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"%.*s%s: [SECTION], KEY=VALUE or a comment was expected",
 				SHOWN(line));
 		return false;
 	}
 	if (strip(key).left == 0) {
-		config_complain(r->loader, &r->at, "%.*s%s: the key in front of \"=\" is missing",
-				SHOWN(line));
+		config_complain(r->loader->complaints, &r->at,
+				"%.*s%s: the key in front of \"=\" is missing", SHOWN(line));
 		return false;
 	}
 	return true;
@@ -418,7 +420,7 @@ static bool admit(struct reader *r, struct scan line, size_t capacity)
 				r->error = leave(r);
 			r->section_unknown = true;
 		}
-		config_complain(r->loader, &r->at,
+		config_complain(r->loader->complaints, &r->at,
 				"%.*s%s: the control character 0x%02x is not allowed", SHOWN(line),
 				*control);
 		return false;
@@ -470,7 +472,8 @@ int config_parse(struct loader *loader, const char *file, const char *text, size
 		return -ENOMEM;
 	if (line > 0) {
 		r.at.line = (unsigned)line;
-		config_complain(loader, &r.at, "[SECTION], KEY=VALUE or a comment was expected");
+		config_complain(loader->complaints, &r.at,
+				"[SECTION], KEY=VALUE or a comment was expected");
 	}
 	return 0;
 }

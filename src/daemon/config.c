@@ -24,6 +24,96 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+/* Built-in values go through the parser of user input, so they obey its rules. For keys before SETTING_COUNT see
+ * core/setting.h. */
+#define BIT(kind) (1u << (kind))
+#define JUDGING (BIT(SECTION_DEFAULTS) | BIT(SECTION_WATCH))
+
+static const struct row {
+	const char *name, *built_in;
+	enum value_form form;
+	unsigned sections;
+} table[KEY_COUNT] = {
+	[KEY_SHADOW] = { "Shadow", "no", FORM_BOOLEAN, JUDGING },
+	[KEY_ENABLED] = { "Enabled", "yes", FORM_BOOLEAN, BIT(SECTION_WATCH) },
+	[KEY_CLIENTS_MAX] = { "ClientsMax", "16384", FORM_COUNT, BIT(SECTION_DAEMON) },
+	[KEY_CLIENTS_PER_CGROUP] = { "ClientsPerCgroup", "256", FORM_COUNT, BIT(SECTION_DAEMON) },
+	[KEY_CLIENTS_PER_UID] = { "ClientsPerUid", "2048", FORM_COUNT, BIT(SECTION_DAEMON) },
+	[KEY_SERVE_OTHERS] = { "ServeOthers", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
+	[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
+};
+
+static struct row row_of(enum config_key key)
+{
+	const struct setting_row *setting;
+
+	if ((unsigned)key >= SETTING_COUNT)
+		return table[key];
+	setting = &setting_table[key];
+	return (struct row){ setting->key, setting->built_in, setting->form, JUDGING };
+}
+
+const char *config_key_name(enum config_key key)
+{
+	return row_of(key).name;
+}
+
+enum value_form config_key_form(enum config_key key)
+{
+	return row_of(key).form;
+}
+
+const char *config_key_expected(enum config_key key)
+{
+	return (unsigned)key < SETTING_COUNT ? setting_expected((enum setting)key)
+					     : value_expected(table[key].form);
+}
+
+bool config_key_belongs(enum config_key key, enum section_kind kind)
+{
+	return row_of(key).sections & BIT(kind);
+}
+
+/* ---- complaints ------------------------------------------------------------------------------ */
+
+_printf_(4, 0) static void say(struct complaints *c, const struct origin *where, bool mistake,
+			       const char *format, va_list args)
+{
+	char line[CGPATH_MAX + 1024];
+	size_t n = (size_t)snprintf(line, CGPATH_MAX, "%s:", where->file);
+
+	n = MIN(n, (size_t)CGPATH_MAX - 1);
+	if (where->line > 0)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "%u:", where->line);
+	n += (size_t)snprintf(line + n, sizeof(line) - n, mistake ? " " : " warning: ");
+	vsnprintf(line + n, sizeof(line) - n, format, args);
+	utf8_hide_controls(line, strlen(line));
+	c->mistakes += mistake;
+	c->say(c, line, mistake);
+}
+
+void config_complain(struct complaints *c, const struct origin *where, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(c, where, true, format, args);
+	va_end(args);
+}
+
+void config_warn(struct complaints *c, const struct origin *where, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(c, where, false, format, args);
+	va_end(args);
+}
+
+/* ---- layers ---------------------------------------------------------------------------------- */
+
 static const char *const built_in_watches[] = {
 	"/system.slice/**",
 	"/user.slice/**",
@@ -56,45 +146,6 @@ struct config *config_free(struct config *config)
 	free(config);
 	return NULL;
 }
-
-_printf_(4, 0) static void say(FILE *out, const struct origin *where, const char *what,
-			       const char *format, va_list args)
-{
-	char line[CGPATH_MAX + 1024];
-	size_t n;
-
-	if (!out)
-		return;
-	n = (size_t)snprintf(line, CGPATH_MAX, "%s:", where->file);
-	n = MIN(n, (size_t)CGPATH_MAX - 1);
-	if (where->line > 0)
-		n += (size_t)snprintf(line + n, sizeof(line) - n, "%u:", where->line);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, " %s", what);
-	vsnprintf(line + n, sizeof(line) - n, format, args);
-	utf8_hide_controls(line, strlen(line));
-	fprintf(out, "%s\n", line);
-}
-
-void config_complain(struct loader *loader, const struct origin *where, const char *format, ...)
-{
-	va_list args;
-
-	loader->mistakes++;
-	va_start(args, format);
-	say(loader->complaints, where, "", format, args);
-	va_end(args);
-}
-
-void config_warn(FILE *out, const struct origin *where, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	say(out, where, "warning: ", format, args);
-	va_end(args);
-}
-
-/* ---- layers ---------------------------------------------------------------------------------- */
 
 static struct section *find_watch(const struct origins *o, const char *path, bool candidate)
 {
@@ -129,7 +180,7 @@ int config_watch_section(struct loader *loader, const char *path, bool candidate
 	return 0;
 }
 
-int config_begin(FILE *complaints, struct loader *ret)
+int config_begin(struct complaints *complaints, struct loader *ret)
 {
 	_cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
 	struct loader l = { .complaints = complaints, .config = config };
@@ -146,8 +197,12 @@ int config_begin(FILE *complaints, struct loader *ret)
 	l.origins = config->origins;
 	l.origins->daemon.kind = SECTION_DAEMON;
 	l.origins->defaults.kind = SECTION_DEFAULTS;
-	for (enum config_key key = 0; key < KEY_COUNT; key++)
-		config_key_built_in(key, &l.origins->built_in[key].value);
+	for (enum config_key key = 0; key < KEY_COUNT; key++) {
+		const char *text = row_of(key).built_in;
+
+		(void)value_parse(row_of(key).form, text, strlen(text),
+				  &l.origins->built_in[key].value, NULL);
+	}
 	for (size_t i = 0; i < ELEMENTSOF(built_in_watches); i++) {
 		r = config_watch_section(&l, built_in_watches[i], false, &built_in, &ignored);
 		if (r < 0)
@@ -214,7 +269,7 @@ static void check_early(struct loader *l, const struct section *s, enum config_k
 	if (where && !early->refused && !other->refused &&
 	    trigger_check_early("Early", &early->value.trigger, config_key_name(other_key),
 				&other->value.trigger, why, sizeof(why)) < 0)
-		config_complain(l, where, "%s: %s", config_key_name(key), why);
+		config_complain(l->complaints, where, "%s: %s", config_key_name(key), why);
 }
 
 static void check_critical(struct loader *l, const struct section *s)
@@ -234,7 +289,7 @@ static void check_critical(struct loader *l, const struct section *s)
 		return;
 	trigger_format(t, low_text);
 	trigger_format(c, critical_text);
-	config_complain(l, where,
+	config_complain(l->complaints, where,
 			"%s: Critical \"%s\" is under Low \"%s\", so every Low would be critical; "
 			"Critical over Low was expected",
 			config_key_name(key), critical_text, low_text);
@@ -294,7 +349,7 @@ int config_finish(struct loader *loader, struct config **ret)
 		return r;
 	if (loader->error < 0)
 		return loader->error;
-	if (loader->mistakes > 0)
+	if (loader->complaints->mistakes > 0)
 		return -EINVAL;
 	c->defaults = settle(o, &o->defaults);
 	c->clients_max = (unsigned)number(o, &o->daemon, KEY_CLIENTS_MAX);

@@ -26,7 +26,7 @@
 #include "core/setting.h"
 #include "psibridge/psibridge.h"
 
-#include <stdio.h>
+#include <stdio.h> /* FILE */
 
 /* The early threshold is never over the others: no stall reaches Low or critical without passing it. */
 struct settings {
@@ -58,15 +58,25 @@ struct config {
 	struct origins *origins;     /* where each value came from; for config_show() */
 };
 
+/* Where lines about a configuration go, each FILE:LINE: KEY: what is wrong. */
+struct complaints {
+	/* A mistake; or not, and probably not meant. It is counted before. */
+	void (*say)(const struct complaints *complaints, const char *line, bool mistake);
+	void *userdata;
+	unsigned mistakes; /* 0 at first */
+};
+
 /*
- * `root` is "" or a directory to stand for "/" (tests, offline checks). Mistakes are written to
- * `complaints`, a line each (it may be NULL); also what keeps a file from being read.
- * Errors: -EINVAL: mistakes were found; -ENOMEM; what reading a file said, also if there were
- * mistakes too.
+ * `root` is "" or a directory to stand for "/" (tests, offline checks). What keeps a file from being read is a mistake,
+ * too. Errors: -EINVAL: there are mistakes; -ENOMEM; what reading a file said, also if there were mistakes.
  */
-int config_load(const char *root, FILE *complaints, struct config **ret);
+int config_load(const char *root, struct complaints *complaints, struct config **ret);
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free);
+
+/* Warns of each watch that a file names and that waits for a cgroup, with what was probably meant: a watch with a
+ * misspelt path waits for ever. Looks at all cgroups of this machine, which takes its time. */
+void config_warn_absent(const struct config *config, struct complaints *complaints);
 
 /* All effective values as a configuration file, each with the file and line it came from as a
  * comment. Errors: -errno of writing. */

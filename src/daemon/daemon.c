@@ -116,72 +116,77 @@ static void news(unsigned watch, const struct psb_notification *n, void *userdat
 
 /* ---- reload -------------------------------------------------------------------------------------- */
 
-/* Warnings go to the journal only. */
-static void report_warnings(struct daemon *d, char *complaints)
+/* The first mistake is for the status. */
+static void note(const struct complaints *c, const char *line, bool mistake)
 {
-	for (char *line; (line = strsep(&complaints, "\n"));)
-		if (*line)
-			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER, "%s", line);
+	struct daemon *d = c->userdata;
+
+	if (mistake && c->mistakes == 1)
+		snprintf(d->config_error, sizeof(d->config_error), "%s", line);
 }
 
-/* The first complaint of several, for the status; each goes to the journal. */
-static void report(struct daemon *d, char *complaints)
+static void report(const struct complaints *c, const char *line, bool mistake)
 {
-	char *line, *rest = complaints;
-	unsigned n = 0;
+	const struct daemon *d = c->userdata;
 
-	while ((line = strsep(&rest, "\n"))) {
-		if (!*line)
-			continue;
-		if (n++ == 0)
-			snprintf(d->config_error, sizeof(d->config_error), "%s", line);
-		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "%s", line);
-	}
-	if (n > 1) {
+	note(c, line, mistake);
+	journal_log(d->journal, mistake ? LOG_IS_ERROR : LOG_IS_WARNING,
+		    mistake ? MESSAGE_CONFIG_BAD : MESSAGE_OTHER, "%s", line);
+}
+
+/* `more`: a format for how many other mistakes there are. */
+static int load(struct daemon *d, void (*say)(const struct complaints *, const char *, bool),
+		const char *more, struct config **ret)
+{
+	struct complaints c = { .say = say, .userdata = d };
+	int r = config_load(d->root, &c, ret);
+
+	if (r < 0 && c.mistakes == 0)
+		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
+	if (r < 0 && c.mistakes > 1) {
 		size_t used = strlen(d->config_error);
 
-		snprintf(d->config_error + used, sizeof(d->config_error) - used, " (and %u more)",
-			 n - 1);
+		snprintf(d->config_error + used, sizeof(d->config_error) - used, " (and %u more%s)",
+			 c.mistakes - 1, more);
 	}
+	return r;
+}
+
+/* A wrong one is one line in the journal, however many mistakes there are: the start may be repeated. */
+int daemon_load_config(struct daemon *d)
+{
+	int r = load(d, note, ": psibridged --check-config lists them", &d->config);
+
+	if (r < 0) {
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "not started: %s",
+			    d->config_error);
+		manager_status(d->manager, "not started: %s", d->config_error);
+	}
+	return r;
 }
 
 static int reload(struct daemon *d)
 {
 	struct config *config = NULL;
-	char *complaints = NULL;
-	size_t size = 0;
-	FILE *out;
 	int r;
 
 	manager_reloading(d->manager);
-	out = open_memstream(&complaints, &size);
-	r = out ? config_load(d->root, out, &config) : -ENOMEM;
-	if (out)
-		fclose(out);
+	r = load(d, report, "", &config);
 	if (r < 0) {
-		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
-		if (complaints)
-			report(d, complaints);
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD,
 			    "the configuration was not reloaded; the old one stays");
+	} else if ((r = table_apply(d->table, config)) < 0) {
+		config_free(config);
+		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
 	} else {
-		r = table_apply(d->table, config);
-		if (r < 0) {
-			config_free(config);
-			snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
-		} else {
-			config_free(d->config);
-			d->config = config;
-			d->config_error[0] = '\0';
-			if (complaints)
-				report_warnings(d, complaints);
-			server_resubscribe(d->server);
-			journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
-				    "configuration reloaded: %zu watch%s", config->watch_count,
-				    config->watch_count == 1 ? "" : "es");
-		}
+		config_free(d->config);
+		d->config = config;
+		d->config_error[0] = '\0';
+		server_resubscribe(d->server);
+		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
+			    "configuration reloaded: %zu watch%s", config->watch_count,
+			    config->watch_count == 1 ? "" : "es");
 	}
-	free(complaints);
 	lowmemory_config_changed(d->lowmemory);
 	manager_ready(d->manager);
 	tell_status(d);

@@ -67,6 +67,8 @@ struct daemon_sockets {
 	struct states *states;
 };
 
+/* `daemon` has root, journal and manager. Errors were logged, and are in the manager's status. */
+int daemon_load_config(struct daemon *daemon);
 /* Serve until a signal says stop. `daemon` has root, config, journal and manager; SIGTERM, SIGINT and SIGHUP are
  * blocked. Errors were logged. daemon_end() is to follow in any case. */
 int daemon_run(struct daemon *daemon, const struct daemon_sockets *sockets);

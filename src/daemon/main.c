@@ -8,7 +8,6 @@
  * Notifying allocates nothing; finding a cgroup that did not stall before does (a monitor, some
  * paths), from a heap that was touched at the start and is never given back.
  */
-#include "daemon/absent.h"
 #include "daemon/daemon.h"
 #include "daemon/state.h"
 #include "daemon/listen.h"
@@ -126,20 +125,26 @@ static void drop_override(void)
 	(void)syscall(SYS_capset, &header, data);
 }
 
+static void print(_unused_ const struct complaints *c, const char *line, _unused_ bool mistake)
+{
+	fprintf(stderr, "%s\n", line);
+}
+
 static int look_at_config(const struct arguments *a)
 {
+	struct complaints complaints = { .say = print };
 	struct config *config;
 	int r;
 
 	drop_override();
-	r = config_load(a->root, stderr, &config);
+	r = config_load(a->root, &complaints, &config);
 	if (r < 0) {
 		if (r != -EINVAL)
 			fprintf(stderr, "psibridged: the configuration: %s\n", strerror(-r));
 		return STATUS_CONFIG;
 	}
 	if (!a->show)
-		absent_warn(config, stderr);
+		config_warn_absent(config, &complaints);
 	r = a->show ? config_show(config, stdout) : 0;
 	if (r == 0 && fflush(stdout) != 0)
 		r = -errno;
@@ -150,34 +155,6 @@ static int look_at_config(const struct arguments *a)
 		       config->watch_count == 1 ? "" : "es");
 	config_free(config);
 	return r < 0 ? STATUS_FAILED : STATUS_OK;
-}
-
-/* A wrong one is one line in the journal, however many mistakes there are: the start may be repeated. */
-static bool load_config(struct daemon *d)
-{
-	char *complaints = NULL, more[96] = "";
-	size_t size = 0, first, count = 0;
-	FILE *out = open_memstream(&complaints, &size);
-	int r = out ? config_load(d->root, out, &d->config) : -ENOMEM;
-
-	if (out)
-		fclose(out);
-	if (r < 0) {
-		const char *why = complaints && size > 0 ? complaints : strerror(-r);
-
-		first = strcspn(why, "\n");
-		for (const char *p = why; (p = strchr(p, '\n')); p++)
-			count++;
-		if (count > 1)
-			snprintf(more, sizeof(more),
-				 " (and %zu more: psibridged --check-config lists them)",
-				 count - 1);
-		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "not started: %.*s%s",
-			    (int)first, why, more);
-		manager_status(d->manager, "not started: %.*s%s", (int)first, why, more);
-	}
-	free(complaints);
-	return r == 0;
 }
 
 /*
@@ -369,7 +346,7 @@ int main(int argc, char **argv)
 		r = manager_new(&d.manager);
 	if (r < 0)
 		fprintf(stderr, "psibridged: %s\n", strerror(-r));
-	else if (load_config(&d))
+	else if (daemon_load_config(&d) == 0)
 		status = serve(&d, &a) < 0 ? STATUS_FAILED : STATUS_OK;
 	else {
 		wait_with_clients(d.manager);

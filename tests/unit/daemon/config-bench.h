@@ -26,15 +26,22 @@ static inline void hide_root(char *text)
 	}
 }
 
+static inline void note_line(const struct complaints *c, const char *line, bool mistake)
+{
+	(void)mistake;
+	fprintf(c->userdata, "%s\n", line);
+}
+
 /* *ret_complaints (may be NULL) is to be freed. */
 static inline int load(struct config **ret, char **ret_complaints)
 {
 	char *text = NULL;
 	size_t size;
-	FILE *complaints = open_memstream(&text, &size);
-	int r = config_load(fake_root, complaints, ret);
+	FILE *out = open_memstream(&text, &size);
+	struct complaints complaints = { .say = note_line, .userdata = out };
+	int r = config_load(fake_root, &complaints, ret);
 
-	fclose(complaints);
+	fclose(out);
 	hide_root(text);
 	if (ret_complaints)
 		*ret_complaints = text;

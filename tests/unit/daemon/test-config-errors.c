@@ -447,17 +447,6 @@ static void what_is_said_twice_in_one_file_is_warned_of(void **state)
 	}
 }
 
-static void complaints_are_optional(void **state)
-{
-	struct config *config = NULL;
-
-	(void)state;
-	fake_write(MAIN, "[Defaults]\nCalm=x\n");
-	assert_int_equal(config_load(fake_root, NULL, &config), -EINVAL);
-	assert_null(config);
-	assert_null(config_free(NULL));
-}
-
 static void the_nearest_word_is_at_most_two_slips_away(void **state)
 {
 #define LETTERS_32 "abcdefghijklmnopqrstuvwxyzabcdef"
@@ -510,7 +499,6 @@ TEST_GROUP(config_errors)
 		IN_A_ROOT(more_watches_than_there_may_be_are_refused),
 		IN_A_ROOT(a_file_that_cannot_be_read_is_an_error),
 		IN_A_ROOT(what_is_said_twice_in_one_file_is_warned_of),
-		IN_A_ROOT(complaints_are_optional),
 		cmocka_unit_test(the_nearest_word_is_at_most_two_slips_away),
 	};
 

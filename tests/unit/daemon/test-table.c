@@ -82,9 +82,17 @@ static void turn(void)
 
 #define TURN_UNTIL(ms, condition) LAB_WAIT(ms, (turn(), (condition)))
 
+static void fail_of(const struct complaints *c, const char *line, bool mistake)
+{
+	(void)c;
+	if (mistake)
+		fail_msg("%s", line);
+}
+
 /* %s stands for the lab's name. */
 static int configure(const char *text)
 {
+	struct complaints complaints = { .say = fail_of };
 	struct config *config;
 	char path[192];
 	FILE *f;
@@ -98,7 +106,7 @@ static int configure(const char *text)
 	fprintf(f, text, lab.name, lab.name, lab.name, lab.name);
 #pragma GCC diagnostic pop
 	fclose(f);
-	assert_int_equal(config_load(s.root, stderr, &config), 0);
+	assert_int_equal(config_load(s.root, &complaints, &config), 0);
 	r = table_apply(s.table, config);
 	config_free(s.config);
 	s.config = config;
