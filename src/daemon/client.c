@@ -53,10 +53,11 @@ static ssize_t put(struct client *c, const void *data, size_t size)
 	return n < 0 ? -errno : n;
 }
 
-static void fill_record(struct wire_record *record, enum wire_record_kind kind,
-			const struct psb_notification *n)
+/* In place of one that finds no room the present state is sent later. */
+static void put_record(struct client *c, enum wire_record_kind kind,
+		       const struct psb_notification *n)
 {
-	*record = (struct wire_record){
+	const struct wire_record record = {
 		.magic = WIRE_MAGIC,
 		.size = WIRE_RECORD_SIZE,
 		.kind = (uint16_t)kind,
@@ -72,45 +73,42 @@ static void fill_record(struct wire_record *record, enum wire_record_kind kind,
 		.limit_bytes = n->limit_bytes,
 		.some_avg10_centi = n->some_avg10_centi,
 	};
-}
-
-/* In place of one that finds no room the present state is sent later. */
-static void put_record(struct client *c, const struct wire_record *record)
-{
-	ssize_t n;
+	ssize_t sent;
 
 	if (c->pending) {
 		c->server->view.replaced++;
 		return;
 	}
-	n = put(c, record, sizeof(*record));
-	if (n == (ssize_t)sizeof(*record))
-		return;
-	if (n == -EAGAIN) {
+	sent = put(c, &record, sizeof(record));
+	if (sent == -EAGAIN) {
 		c->pending = true;
-		c->greeting = record->kind == WIRE_WELCOME;
+		c->greeting = kind == WIRE_WELCOME;
 		watch_socket(c);
-	} else if (n >= 0) { /* half a record cannot be taken back */
-		client_end(c);
-	} /* else it is gone, and the poll will say so */
+	} else if (sent >= 0 && sent < (ssize_t)sizeof(record)) {
+		client_end(c); /* half a record cannot be taken back */
+	} /* else it was taken, or the peer is gone, and the poll will say so */
+}
+
+static void remember(struct client *c, const struct psb_notification *n, uint64_t told_usec)
+{
+	c->state->told_usec = told_usec;
+	c->state->available = (uint8_t)n->available;
+	c->state->critical = n->critical != 0;
 }
 
 static void put_state(struct client *c, enum wire_record_kind kind)
 {
 	struct psb_notification n;
-	struct wire_record record;
+	bool is_told;
 
 	subscriber_present(&c->subscriber, &n);
 	if (subscriber_in_shadow(&c->subscriber)) {
 		n.available = PSB_HIGH;
 		n.critical = 0;
 	}
-	if (n.available != c->state->available) /* else it was told before: Rearm goes on */
-		c->state->told_usec = now_usec();
-	c->state->available = (uint8_t)n.available;
-	c->state->critical = n.critical != 0;
-	fill_record(&record, kind, &n);
-	put_record(c, &record);
+	is_told = n.available == c->state->available; /* then Rearm goes on */
+	remember(c, &n, is_told ? c->state->told_usec : now_usec());
+	put_record(c, kind, &n);
 }
 
 static void put_byte(struct client *c)
@@ -124,16 +122,12 @@ static void put_byte(struct client *c)
 void client_notify(struct subscriber *s, const struct psb_notification *n)
 {
 	struct client *c = client_of(s);
-	struct wire_record record;
 
 	if (c->ending || subscriber_in_shadow(s))
 		return;
-	c->state->told_usec = n->time_usec;
-	c->state->available = (uint8_t)n->available;
-	c->state->critical = n->critical != 0;
+	remember(c, n, n->time_usec);
 	if (c->state->protocol == PROTOCOL_RECORDS) {
-		fill_record(&record, n->kind == PSB_KIND_GONE ? WIRE_GONE : WIRE_LEVEL, n);
-		put_record(c, &record);
+		put_record(c, n->kind == PSB_KIND_GONE ? WIRE_GONE : WIRE_LEVEL, n);
 	} else if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW) {
 		put_byte(c);
 	}
@@ -147,27 +141,24 @@ void client_terms(const struct subscriber *s, struct policy_options *ret)
 void client_say_bye(struct client *c)
 {
 	struct psb_notification n;
-	struct wire_record record;
 
 	if (c->state->protocol != PROTOCOL_RECORDS || c->pending)
 		return;
 	subscriber_present(&c->subscriber, &n);
-	fill_record(&record, WIRE_BYE, &n);
-	put_record(c, &record);
+	put_record(c, WIRE_BYE, &n);
 }
 
-/* ---- subscribing -------------------------------------------------------------------------------- */
+/* ---- subscribing --------------------------------------------------------------------------------- */
 
 static int join(struct client *c, const char *cgroup, const struct psb_notification *last,
 		const char **ret_why)
 {
-	struct daemon *d = c->server->daemon;
-	struct policy_options t;
+	struct policy_options terms;
 	int r;
 
-	state_get_terms(c->state, &t);
+	state_get_terms(c->state, &terms);
 	unsubscribe(&c->subscriber);
-	r = subscribe(d->table, &c->subscriber, cgroup, &t, last, ret_why);
+	r = subscribe(c->server->daemon->table, &c->subscriber, cgroup, &terms, last, ret_why);
 	/* also without a watch: client_resubscribe() uses it. A longer path is found out anew */
 	if (strlen(cgroup) < sizeof(c->state->cgroup))
 		strcpy(c->state->cgroup, cgroup);
@@ -176,23 +167,30 @@ static int join(struct client *c, const char *cgroup, const struct psb_notificat
 	return r;
 }
 
-/* A client of systemd's protocol is never refused: it gets the daemon's own thresholds, or, where no
- * watch can be had, waits for a configuration that has one. */
+static void log_client(const struct client *c, const char *cgroup, const char *what,
+		       const char *why)
+{
+	journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+		    "%s: a client (pid %d) %s: %s", cgroup, (int)c->state->pid, what, why);
+}
+
+/* The daemon's own thresholds are better than none. */
+static int join_without_terms(struct client *c, const char *cgroup,
+			      const struct psb_notification *last, const char **ret_why)
+{
+	log_client(c, cgroup, "cannot have its thresholds", *ret_why);
+	state_put_terms(c->state, &(struct policy_options){ 0 });
+	return join(c, cgroup, last, ret_why);
+}
+
+/* A client of systemd's protocol is never refused: where no watch can be had, it waits for a configuration that has
+ * one. */
 static void join_anyhow(struct client *c, const char *cgroup, const struct psb_notification *last)
 {
-	struct journal *journal = c->server->daemon->journal;
 	const char *why = "";
 
-	if (join(c, cgroup, last, &why) == 0)
-		return;
-	journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-		    "%s: a client (pid %d) cannot have its threshold: %s", cgroup,
-		    (int)c->state->pid, why);
-	state_put_terms(c->state, &(struct policy_options){ 0 });
-	if (join(c, cgroup, last, &why) < 0)
-		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-			    "%s: a client (pid %d) cannot be served: %s", cgroup,
-			    (int)c->state->pid, why);
+	if (join(c, cgroup, last, &why) < 0 && join_without_terms(c, cgroup, last, &why) < 0)
+		log_client(c, cgroup, "cannot be served", why);
 }
 
 /* What was Low before it came is news to it. */
@@ -203,9 +201,7 @@ static void welcome_plain(struct client *c)
 	if (subscriber_in_shadow(&c->subscriber))
 		return;
 	subscriber_present(&c->subscriber, &n);
-	c->state->told_usec = now_usec();
-	c->state->available = (uint8_t)n.available;
-	c->state->critical = n.critical != 0;
+	remember(c, &n, now_usec());
 	if (n.available == PSB_LOW)
 		put_byte(c);
 }
@@ -268,13 +264,8 @@ static void take_subscription(struct client *c, const struct wire_hello *hello)
 	r = resolve(c, hello, path, &why);
 	if (r == 0)
 		r = join(c, path, NULL, &why);
-	if (r == -EUSERS) { /* the daemon's own thresholds are better than none */
-		journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-			    "%s: a client (pid %d) cannot have its thresholds: %s", path,
-			    (int)c->state->pid, why);
-		state_put_terms(c->state, &(struct policy_options){ 0 });
-		r = join(c, path, NULL, &why);
-	}
+	if (r == -EUSERS)
+		r = join_without_terms(c, path, NULL, &why);
 	if (r == 0) {
 		why = subscriber_failure(&c->subscriber);
 		r = why ? -EOPNOTSUPP : 0; /* the client has a ladder of its own, and tries again */
@@ -304,9 +295,7 @@ static void take_trigger(struct client *c, const struct wire_hello *hello)
 static void complain(struct client *c, const char *why)
 {
 	c->state->protocol = PROTOCOL_PLAIN;
-	journal_log(c->server->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-		    "%s: what a client (pid %d) wrote is ignored: %s", c->state->cgroup,
-		    (int)c->state->pid, why);
+	log_client(c, c->state->cgroup, "wrote what is ignored", why);
 }
 
 static void read_hello(struct client *c)
@@ -391,15 +380,26 @@ uint64_t peer_hash(const struct peer *peer)
 	return hash;
 }
 
-static struct client *make(struct server *s, int fd, struct client_state *entry)
+/* Takes the descriptor over. NULL: no room. */
+static struct client *make(struct server *s, int fd, bool is_restored)
 {
 	struct client *c = calloc(1, sizeof(*c));
+	uint64_t cookie;
 
-	if (!c)
+	if (c && socket_cookie(fd, &cookie) == 0) {
+		c->state = is_restored ? states_find(s->states, cookie) : NULL;
+		c->is_known = c->state != NULL;
+		if (!c->state)
+			c->state = states_add(s->states, cookie);
+	}
+	if (!c || !c->state) {
+		refusals_add(&s->refusals, "no room for another client");
+		free(c);
+		close(fd);
 		return NULL;
+	}
 	c->server = s;
 	c->fd = fd;
-	c->state = entry;
 	c->next = s->clients;
 	c->back = &s->clients;
 	if (c->next)
@@ -409,30 +409,26 @@ static struct client *make(struct server *s, int fd, struct client_state *entry)
 	return c;
 }
 
-void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash)
+static void join_own(struct client *c, const struct peer *peer, const struct psb_notification *last)
 {
-	struct client_state *entry = NULL;
-	struct client *c;
-	uint64_t cookie;
+	c->state->uid = peer->uid;
+	c->state->pid = peer->pid;
+	c->state->peer_hash = peer_hash(peer);
+	join_anyhow(c, peer->cgroup, last);
+}
 
-	if (socket_cookie(fd, &cookie) == 0)
-		entry = states_add(s->states, cookie);
-	c = entry ? make(s, fd, entry) : NULL;
-	if (!c) {
-		states_remove(s->states, entry);
-		refusals_add(&s->refusals, "no room for another client");
-		close(fd);
+void client_new(struct server *s, int fd, const struct peer *peer)
+{
+	struct client *c = make(s, fd, false);
+
+	if (!c)
 		return;
-	}
-	entry->uid = peer->uid;
-	entry->pid = peer->pid;
-	entry->peer_hash = hash;
 	c->deciding = true;
-	join_anyhow(c, peer->cgroup, NULL);
+	join_own(c, peer, NULL);
 	read_hello(c); /* most have written by now */
 	if (c->ending)
 		return;
-	if (entry->protocol != PROTOCOL_RECORDS)
+	if (c->state->protocol != PROTOCOL_RECORDS)
 		welcome_plain(c);
 	c->unstored = true;
 	watch_socket(c);
@@ -440,44 +436,25 @@ void client_new(struct server *s, int fd, const struct peer *peer, uint64_t hash
 
 void client_restore(struct server *s, int fd)
 {
+	struct client *c = make(s, fd, true);
 	struct psb_notification last = { .size = sizeof(last), .kind = PSB_KIND_LEVEL };
-	struct client_state *entry = NULL;
-	struct client *c;
+	char path[STATE_PATH_MAX];
 	struct peer peer;
-	uint64_t cookie = 0;
-	bool known;
 
-	if (socket_cookie(fd, &cookie) == 0)
-		entry = states_find(s->states, cookie);
-	known = entry != NULL;
-	if (!entry)
-		entry = states_add(s->states, cookie);
-	c = entry ? make(s, fd, entry) : NULL;
-	if (!c) {
-		refusals_add(&s->refusals, "no room for a client of the process before");
-		close(fd);
+	if (!c)
 		return;
-	}
-	last.available = (enum psb_available)entry->available;
-	last.critical = entry->critical;
-	last.time_usec = entry->told_usec;
-	c->deciding = entry->protocol == PROTOCOL_UNDECIDED;
-	if (!entry->cgroup[0]) {
-		if (peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer) == 0) {
-			entry->uid = peer.uid;
-			entry->pid = peer.pid;
-			entry->peer_hash = peer_hash(&peer);
-			join_anyhow(c, peer.cgroup, known ? &last : NULL);
-		}
-	} else {
-		char path[STATE_PATH_MAX];
-
-		strcpy(path, entry->cgroup);
+	last.available = (enum psb_available)c->state->available;
+	last.critical = c->state->critical;
+	last.time_usec = c->state->told_usec;
+	c->deciding = c->state->protocol == PROTOCOL_UNDECIDED;
+	strcpy(path, c->state->cgroup);
+	if (path[0])
 		join_anyhow(c, path, &last);
-	}
+	else if (peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer) == 0)
+		join_own(c, &peer, c->is_known ? &last : NULL);
 	if (c->deciding)
 		read_hello(c);
-	else if (entry->protocol == PROTOCOL_RECORDS)
+	else if (c->state->protocol == PROTOCOL_RECORDS)
 		put_state(c, WIRE_WELCOME);
 	if (!c->ending)
 		watch_socket(c);

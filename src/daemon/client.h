@@ -19,11 +19,12 @@ struct client {
 	bool pending;	 /* a record waits for room in the socket */
 	bool greeting;	 /* what is pending is a WELCOME */
 	bool unstored;	 /* the manager has no copy of it yet */
+	bool is_known;	 /* its state is of the process before */
 	bool ending;
 };
 
 /* A new connection; takes the descriptor over in any case. Errors were told to the server. */
-void client_new(struct server *server, int fd, const struct peer *peer, uint64_t peer_hash);
+void client_new(struct server *server, int fd, const struct peer *peer);
 /* One from the store. */
 void client_restore(struct server *server, int fd);
 /* Hang up; freed from the loop. */

@@ -20,6 +20,7 @@
 #include "daemon/lowmemory.h"
 #include "daemon/client.h"
 #include "daemon/server.h"
+#include "kernel/file.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -281,7 +282,7 @@ static int attach(struct daemon *d)
 	return r < 0 ? r : psb_bridge_beat(d->bridge, 0, beat, d);
 }
 
-static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
+static int make_parts(struct daemon *d)
 {
 	struct psb_bridge_options options = { .size = sizeof(options),
 					      .log = log_of_library,
@@ -320,15 +321,11 @@ static int make_parts(struct daemon *d, const struct daemon_sockets *sockets)
 		r = kills_new(d, &d->kills);
 	if (r < 0)
 		return fail(d, r, "the history");
-	r = server_new(d, sockets->notify_fd, sockets->states, &d->server);
+	r = server_new(d, &d->server);
 	if (r < 0)
 		return fail(d, r, "the notify socket");
-	if (sockets->control_fd >= 0) {
-		r = control_new(d, sockets->control_fd, &d->control);
-		if (r < 0)
-			return fail(d, r, "the control socket");
-	}
-	return 0;
+	r = control_new(d, steal_fd(&d->control_fd), &d->control);
+	return r < 0 ? fail(d, r, "the control socket") : 0;
 }
 
 /* Clients of the process before us. */
@@ -346,13 +343,13 @@ static void restore(struct daemon *d)
 			    clients == 1 ? "" : "s");
 }
 
-int daemon_run(struct daemon *d, const struct daemon_sockets *sockets)
+int daemon_run(struct daemon *d)
 {
 	int r;
 
 	d->calls = &calls;
 	d->started_usec = now_usec();
-	r = make_parts(d, sockets);
+	r = make_parts(d);
 	if (r < 0)
 		return r;
 	restore(d);

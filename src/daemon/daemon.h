@@ -47,6 +47,8 @@ struct daemon {
 	struct journal *journal;
 	struct manager *manager;
 	struct table *table;
+	struct states *states; /* of clients; the server's from daemon_run() on, like notify_fd */
+	int notify_fd, control_fd; /* listening; -1: none */
 	struct server *server;
 	struct control *control;
 	struct lowmemory *lowmemory; /* NULL: none */
@@ -61,17 +63,11 @@ struct daemon {
 	bool stopping;
 };
 
-/* Taken over by daemon_run(). */
-struct daemon_sockets {
-	int notify_fd, control_fd; /* listening; -1: none */
-	struct states *states;
-};
-
 /* `daemon` has root, journal and manager. Errors were logged, and are in the manager's status. */
 int daemon_load_config(struct daemon *daemon);
-/* Serve until a signal says stop. `daemon` has root, config, journal and manager; SIGTERM, SIGINT and SIGHUP are
- * blocked. Errors were logged. daemon_end() is to follow in any case. */
-int daemon_run(struct daemon *daemon, const struct daemon_sockets *sockets);
+/* Serve until a signal says stop. `daemon` has what stands before `server` in it but for bridge, event and table;
+ * SIGTERM, SIGINT and SIGHUP are blocked. Errors were logged. daemon_end() is to follow in any case. */
+int daemon_run(struct daemon *daemon);
 void daemon_end(struct daemon *daemon);
 
 /* Numbers of clients, for status and the like (server.c). */

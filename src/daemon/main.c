@@ -60,42 +60,36 @@ static void help(void)
 /* Returns -1 to go on, or the exit status. */
 static int parse(int argc, char **argv, struct arguments *ret)
 {
-	enum { CHECK = 256, SHOW, ROOT, NOTIFY, CONTROL, HELP, VERSION };
-	static const struct option options[] = {
-		{ "check-config", no_argument, NULL, CHECK },
-		{ "show-config", no_argument, NULL, SHOW },
-		{ "root", required_argument, NULL, ROOT },
-		{ "notify", required_argument, NULL, NOTIFY },
-		{ "control", required_argument, NULL, CONTROL },
-		{ "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },
+	struct arguments a = { .root = "", .notify = NOTIFY_PATH, .control = CONTROL_PATH };
+	int check = 0, show = 0, c;
+	const struct option options[] = {
+		{ "check-config", no_argument, &check, 1 },
+		{ "show-config", no_argument, &show, 1 },
+		{ "root", required_argument, NULL, 'r' },
+		{ "notify", required_argument, NULL, 'n' },
+		{ "control", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
 		{ 0 },
 	};
-	struct arguments a = { .root = "", .notify = NOTIFY_PATH, .control = CONTROL_PATH };
-	int c;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		switch (c) {
-		case CHECK:
-			a.check = true;
+		case 0:
 			break;
-		case SHOW:
-			a.show = true;
-			break;
-		case ROOT:
+		case 'r':
 			a.root = strcmp(optarg, "/") == 0 ? "" : optarg;
 			break;
-		case NOTIFY:
+		case 'n':
 			a.notify = optarg;
 			break;
-		case CONTROL:
+		case 'c':
 			a.control = optarg;
 			break;
 		case 'h':
-		case HELP:
 			help();
 			return STATUS_OK;
-		case VERSION:
+		case 'v':
 			printf("psibridged %s\n", psb_version());
 			return STATUS_OK;
 		default:
@@ -109,6 +103,8 @@ static int parse(int argc, char **argv, struct arguments *ret)
 			argv[optind]);
 		return STATUS_USAGE;
 	}
+	a.check = check;
+	a.show = show;
 	*ret = a;
 	return -1;
 }
@@ -235,16 +231,15 @@ static bool is_recognised(const char *path)
 }
 
 /* `owned` gets the path of each that is our own, so that its file goes with us. */
-static int get_listeners(struct daemon *d, const struct arguments *a, struct daemon_sockets *s,
-			 const char *owned[2])
+static int get_listeners(struct daemon *d, const struct arguments *a, const char *owned[2])
 {
-	struct {
+	const struct {
 		const char *name, *path;
 		int *fd;
-	} own[2] = { { "notify", a->notify, &s->notify_fd },
-		     { "control", a->control, &s->control_fd } };
+	} own[2] = { { "notify", a->notify, &d->notify_fd },
+		     { "control", a->control, &d->control_fd } };
 	char name[32];
-	int fd;
+	int fd, r;
 
 	while ((fd = manager_take(d->manager, INHERITED_LISTENER)) >= 0) {
 		listen_name(fd, name, sizeof(name));
@@ -253,15 +248,13 @@ static int get_listeners(struct daemon *d, const struct arguments *a, struct dae
 				*own[i].fd = steal_fd(&fd);
 		fd_close(&fd);
 	}
-	if (s->notify_fd < 0 && !is_recognised(a->notify))
+	if (d->notify_fd < 0 && !is_recognised(a->notify))
 		journal_log(
 			d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
 			"%s: libpsibridge recognises the socket by \"/psibridge/notify\" at the "
 			"end of its path; its programs will get bytes here, not levels",
 			a->notify);
 	for (size_t i = 0; i < ELEMENTSOF(own); i++) {
-		int r;
-
 		if (*own[i].fd >= 0)
 			continue;
 		r = listen_at(own[i].path, own[i].fd);
@@ -276,22 +269,21 @@ static int get_listeners(struct daemon *d, const struct arguments *a, struct dae
 	return 0;
 }
 
-static int get_states(struct daemon *d, struct daemon_sockets *s)
+static int get_states(struct daemon *d)
 {
 	int fd, r;
 
-	while (!s->states && (fd = manager_take(d->manager, INHERITED_STATE)) >= 0) {
-		r = states_adopt(fd, &s->states);
+	while (!d->states && (fd = manager_take(d->manager, INHERITED_STATE)) >= 0) {
+		r = states_adopt(fd, &d->states);
 		if (r < 0)
-			journal_log(
-				d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-				"the clients' state of the process before is not used (%s): they "
-				"are identified anew",
-				strerror(-r));
+			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+				    "the clients' state of the process before is not used (%s): "
+				    "they are identified anew",
+				    strerror(-r));
 	}
-	if (s->states)
+	if (d->states)
 		return 0;
-	r = states_new(&s->states);
+	r = states_new(&d->states);
 	if (r < 0) {
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "the clients' state: %s",
 			    strerror(-r));
@@ -299,7 +291,7 @@ static int get_states(struct daemon *d, struct daemon_sockets *s)
 	}
 	manager_forget(d->manager, "state");
 	manager_forget(d->manager, "ledger"); /* of psibridged 0.1 */
-	r = manager_store(d->manager, "state", states_fd(s->states));
+	r = manager_store(d->manager, "state", states_fd(d->states));
 	if (r < 0)
 		journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
 			    "their state could not be stored (%s): after a crash clients will be "
@@ -310,16 +302,15 @@ static int get_states(struct daemon *d, struct daemon_sockets *s)
 
 static int serve(struct daemon *d, const struct arguments *a)
 {
-	struct daemon_sockets sockets = { .notify_fd = -1, .control_fd = -1 };
 	const char *owned[2] = { NULL, NULL };
 	int r;
 
 	raise_limits(d->journal);
-	r = get_listeners(d, a, &sockets, owned);
+	r = get_listeners(d, a, owned);
 	if (r == 0)
-		r = get_states(d, &sockets);
+		r = get_states(d);
 	if (r == 0) {
-		r = daemon_run(d, &sockets);
+		r = daemon_run(d);
 		daemon_end(d);
 	}
 	for (size_t i = 0; i < ELEMENTSOF(owned); i++)
@@ -330,7 +321,7 @@ static int serve(struct daemon *d, const struct arguments *a)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = { 0 };
+	struct daemon d = { .notify_fd = -1, .control_fd = -1 };
 	struct arguments a;
 	int r = parse(argc, argv, &a), status = STATUS_FAILED;
 

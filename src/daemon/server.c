@@ -60,8 +60,9 @@ static int store_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, vo
 /* ---- accepting ----------------------------------------------------------------------------------- */
 
 /* Why it is refused; NULL: it is not. */
-static const char *is_too_many(const struct server *s, const struct peer *peer, uint64_t hash)
+static const char *is_too_many(const struct server *s, const struct peer *peer)
 {
+	const uint64_t hash = peer_hash(peer);
 	const struct config *config = s->daemon->config;
 	unsigned all = 0, same_uid = 0, same_cgroup = 0;
 
@@ -87,7 +88,6 @@ static void admit(int fd, void *userdata)
 	struct server *s = userdata;
 	struct peer peer;
 	const char *why;
-	uint64_t hash;
 	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer);
 
 	if (r < 0) {
@@ -95,8 +95,7 @@ static void admit(int fd, void *userdata)
 		close(fd);
 		return;
 	}
-	hash = peer_hash(&peer);
-	why = is_too_many(s, &peer, hash);
+	why = is_too_many(s, &peer);
 	if (why) {
 		refusals_add(&s->refusals, "pid %d, uid %u, %.100s: %s", (int)peer.pid,
 			     (unsigned)peer.uid, peer.cgroup, why);
@@ -104,7 +103,7 @@ static void admit(int fd, void *userdata)
 		return;
 	}
 	s->view.accepted++;
-	client_new(s, fd, &peer, hash);
+	client_new(s, fd, &peer);
 	store(s);
 	s->daemon->calls->status_changed(s->daemon);
 }
@@ -123,7 +122,7 @@ static int reap(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *u
 	return 0;
 }
 
-int server_new(struct daemon *d, int listen_fd, struct states *states, struct server **ret)
+int server_new(struct daemon *d, struct server **ret)
 {
 	struct server *s = calloc(1, sizeof(*s));
 	int r;
@@ -132,9 +131,13 @@ int server_new(struct daemon *d, int listen_fd, struct states *states, struct se
 		return -ENOMEM;
 	s->daemon = d;
 	s->acceptor = (struct acceptor){
-		.fd = listen_fd, .journal = d->journal, .accepted = admit, .userdata = s
+
+		.fd = steal_fd(&d->notify_fd),
+		.journal = d->journal,
+		.accepted = admit,
+		.userdata = s
 	};
-	s->states = states;
+	s->states = steal(d->states);
 	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
 	r = refusals_init(&s->refusals, d);
 	if (r >= 0)

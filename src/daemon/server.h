@@ -27,8 +27,8 @@ struct server {
 	struct server_view view;
 };
 
-/* Listens when server_listen() is called. Takes listen_fd and `states` over. Errors: -ENOMEM. */
-int server_new(struct daemon *daemon, int listen_fd, struct states *states, struct server **ret);
+/* Listens when server_listen() is called. Takes over the daemon's notify_fd and states. Errors: -ENOMEM. */
+int server_new(struct daemon *daemon, struct server **ret);
 int server_listen(struct server *server);
 /* Closes our ends; what the manager keeps, it keeps. */
 struct server *server_free(struct server *server);
