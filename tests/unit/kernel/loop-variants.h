@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,24 @@ static inline void make_sockets(int type, int ret[2])
 	assert_int_equal(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ret), 0);
 }
 
+/* `type` may have flags. Both ends are closed at the end of the block. */
+#define SOCKETS(fds, type)                             \
+	_cleanup_(close_pair) int fds[2] = { -1, -1 }; \
+	make_sockets(type, fds)
+
+static inline void shut(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static inline void close_pair(int (*fds)[2])
+{
+	shut(&(*fds)[0]);
+	shut(&(*fds)[1]);
+}
+
 static inline void put(int fd, const void *data, size_t size)
 {
 	assert_int_equal(write(fd, data, size), (ssize_t)size);
@@ -114,6 +133,27 @@ static inline int run_for(struct loop *loop, uint64_t usec)
 	}
 	assert_true(passes <= calls + 20);
 	return calls;
+}
+
+static inline void ignore(struct loop_op *op, int result)
+{
+	(void)op;
+	(void)result;
+}
+
+static inline void *dispatch_thread(void *userdata)
+{
+	return (void *)(intptr_t)loop_dispatch(userdata, 0);
+}
+
+static inline int dispatch_elsewhere(struct loop *loop)
+{
+	pthread_t thread;
+	void *r;
+
+	assert_int_equal(pthread_create(&thread, NULL, dispatch_thread, loop), 0);
+	assert_int_equal(pthread_join(thread, &r), 0);
+	return (int)(intptr_t)r;
 }
 
 static int descriptors_before;

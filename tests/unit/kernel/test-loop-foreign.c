@@ -7,7 +7,6 @@
 #include "loop-variants.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
@@ -132,9 +131,8 @@ PROMISE(each_way_to_poll_it_misses_nothing)
 		struct pinger pinger = { .loop = loop };
 		struct host host;
 		pthread_t thread;
-		int fds[2];
 
-		make_sockets(SOCK_STREAM, fds);
+		SOCKETS(fds, SOCK_STREAM);
 		pinger.fd = fds[0];
 		assert_int_equal(loop_recv(loop, &pinger.op, fds[0], pinger.buf, 16, ponged), 0);
 		if (host_begin(&host, way, loop)) {
@@ -146,8 +144,6 @@ PROMISE(each_way_to_poll_it_misses_nothing)
 		}
 		host_end(&host);
 		loop = loop_free(loop);
-		close(fds[0]);
-		close(fds[1]);
 	}
 }
 

@@ -9,32 +9,10 @@
 #include "../unit.h"
 #include "loop-variants.h"
 
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
 enum { PINGS = 500 };
-
-static void *dispatch_thread(void *userdata)
-{
-	return (void *)(intptr_t)loop_dispatch(userdata, 0);
-}
-
-static int dispatch_elsewhere(struct loop *loop)
-{
-	pthread_t thread;
-	void *r;
-
-	assert_int_equal(pthread_create(&thread, NULL, dispatch_thread, loop), 0);
-	assert_int_equal(pthread_join(thread, &r), 0);
-	return (int)(intptr_t)r;
-}
-
-static void ignore(struct loop_op *op, int result)
-{
-	(void)op;
-	(void)result;
-}
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
@@ -107,11 +85,11 @@ PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct pinger pinger = { .loop = loop };
 	struct loop_op polls = { 0 };
-	int fds[2], status;
+	int status;
 	pthread_t thread;
 	pid_t child;
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	pinger.fd = fds[0];
 	assert_int_equal(loop_recv(loop, &pinger.op, fds[0], pinger.buf, 16, ponged), 0);
 	assert_int_equal(loop_poll(loop, &polls, fds[0], POLLRDHUP, ignore), 0);
@@ -132,8 +110,6 @@ PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 	run_until(loop, &pinger.calls, PINGS);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	loop = loop_free(loop);
-	close(fds[0]);
-	close(fds[1]);
 }
 
 /* ---- choice ------------------------------------------------------------------------------- */
@@ -145,9 +121,9 @@ PROMISE(a_limit_of_no_descriptors_ends_no_engine)
 	struct rlimit before, none;
 	struct loop *loop = make_loop(*state, 0);
 	struct pinger pinger = { .loop = loop };
-	int fds[2], r;
+	int r;
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	pinger.fd = fds[0];
 	assert_int_equal(loop_recv(loop, &pinger.op, fds[0], pinger.buf, 16, ponged), 0);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -162,8 +138,6 @@ PROMISE(a_limit_of_no_descriptors_ends_no_engine)
 	assert_true(r >= 0);
 	assert_int_equal(loop_failures(loop), 0);
 	loop_free(loop);
-	close(fds[0]);
-	close(fds[1]);
 }
 
 PROMISE(auto_takes_io_uring_or_says_why_not)

@@ -8,7 +8,6 @@
 #include "../unit.h"
 #include "loop-variants.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
@@ -327,21 +326,6 @@ PROMISE(work_from_four_threads_runs_once_and_in_order)
 	free(posters);
 }
 
-static void *dispatch_thread(void *userdata)
-{
-	return (void *)(intptr_t)loop_dispatch(userdata, 0);
-}
-
-static int dispatch_elsewhere(struct loop *loop)
-{
-	pthread_t thread;
-	void *r;
-
-	assert_int_equal(pthread_create(&thread, NULL, dispatch_thread, loop), 0);
-	assert_int_equal(pthread_join(thread, &r), 0);
-	return (int)(intptr_t)r;
-}
-
 static void work_dispatches(struct loop_work *work)
 {
 	(void)work;
@@ -418,12 +402,6 @@ static long least_blocked(void)
 	return least;
 }
 
-static void ignore(struct loop_op *op, int result)
-{
-	(void)op;
-	(void)result;
-}
-
 PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
@@ -432,9 +410,8 @@ PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 	char path[64], buf[8];
 	long switches, blocked = least_blocked();
 	pthread_t thread;
-	int fds[2];
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	assert_int_equal(loop_poll(loop, &polls, fds[0], POLLPRI, ignore), 0);
 	assert_int_equal(loop_recv(loop, &reads, fds[1], buf, sizeof(buf), ignore), 0);
 	assert_int_equal(pthread_create(&thread, NULL, idle_thread, &idler), 0);
@@ -460,6 +437,4 @@ PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 	loop_wake(loop);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	loop = loop_free(loop);
-	close(fds[0]);
-	close(fds[1]);
 }

@@ -92,9 +92,8 @@ PROMISE(poll_tells_the_present_state_once_then_each_change)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { 0 };
-	int fds[2];
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	put(fds[1], "x", 1);
 	assert_int_equal(loop_poll(loop, &object.op, fds[0], POLLIN, told), 0);
 	run_until(loop, &object.calls, 1);
@@ -110,8 +109,6 @@ PROMISE(poll_tells_the_present_state_once_then_each_change)
 	assert_int_equal(object.calls, 9);
 
 	cancel_and_wait(loop, &object);
-	close(fds[0]);
-	close(fds[1]);
 }
 
 PROMISE(poll_on_a_fifo_tells_bytes_and_the_end_of_its_writer)
@@ -214,9 +211,8 @@ PROMISE(recv_waits_on_any_socket_and_a_burst_is_one_completion)
 	for (size_t t = 0; t < ELEMENTSOF(types); t++) {
 		_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 		struct object object = { .loop = loop, .again = true };
-		int fds[2];
 
-		make_sockets(types[t], fds);
+		SOCKETS(fds, types[t]);
 		object.fd = fds[0];
 		assert_int_equal(loop_recv(loop, &object.op, fds[0], object.buf, sizeof(object.buf),
 					   told_recv),
@@ -235,8 +231,6 @@ PROMISE(recv_waits_on_any_socket_and_a_burst_is_one_completion)
 		assert_true(object.calls <= 3);
 
 		cancel_and_wait(loop, &object);
-		close(fds[0]);
-		close(fds[1]);
 	}
 }
 
@@ -244,21 +238,19 @@ PROMISE(a_closed_peer_is_one_end_of_file_and_no_spin)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { .loop = loop, .again = true };
-	int fds[2];
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	object.fd = fds[0];
 	assert_int_equal(
 		loop_recv(loop, &object.op, fds[0], object.buf, sizeof(object.buf), told_recv), 0);
 	put(fds[1], "end", 3);
-	close(fds[1]);
+	shut(&fds[1]);
 	run_until(loop, &object.calls, 2);
 	assert_int_equal(object.last, 0);
 	assert_int_equal(object.total, 3);
 	assert_memory_equal(object.buf, "end", 3);
 	assert_false(loop_op_is_busy(&object.op));
 	assert_int_equal(run_for(loop, GLANCE_USEC), 0);
-	close(fds[0]);
 }
 
 PROMISE(bad_descriptors_are_a_result_or_an_error)
@@ -300,9 +292,8 @@ PROMISE(poll_recv_and_send_wait_side_by_side_on_one_descriptor)
 	struct object reads = { 0 }, writes = { 0 }, polls = { 0 };
 	static char junk[65536];
 	ssize_t n;
-	int fds[2];
 
-	make_sockets(SOCK_STREAM | SOCK_NONBLOCK, fds);
+	SOCKETS(fds, SOCK_STREAM | SOCK_NONBLOCK);
 	while (send(fds[0], junk, sizeof(junk), MSG_NOSIGNAL) > 0)
 		;
 	assert_int_equal(loop_poll(loop, &polls.op, fds[0], POLLRDHUP, told), 0);
@@ -327,8 +318,6 @@ PROMISE(poll_recv_and_send_wait_side_by_side_on_one_descriptor)
 	run_until(loop, &polls.calls, 1);
 	assert_true(polls.last & POLLRDHUP);
 	cancel_and_wait(loop, &polls);
-	close(fds[0]);
-	close(fds[1]);
 }
 
 static void told_echo(struct loop_op *op, int result)
@@ -348,9 +337,8 @@ PROMISE(a_megabyte_goes_through_whole)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object from = { .loop = loop }, to = { .loop = loop, .again = true };
-	int fds[2];
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	from.fd = fds[0];
 	to.fd = fds[1];
 	from.other = &from;
@@ -361,8 +349,6 @@ PROMISE(a_megabyte_goes_through_whole)
 	assert_int_equal(from.total, 1000000);
 	assert_int_equal(to.total, 1000000);
 	cancel_and_wait(loop, &to);
-	close(fds[0]);
-	close(fds[1]);
 }
 
 static void told_replace(struct loop_op *op, int result)
@@ -383,10 +369,10 @@ PROMISE(a_descriptor_may_be_replaced_from_within_done)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object object = { .loop = loop };
-	int old[2], new[2], kept;
+	int kept;
 
-	make_sockets(SOCK_STREAM, old);
-	make_sockets(SOCK_STREAM, new);
+	SOCKETS(old, SOCK_STREAM);
+	SOCKETS(new, SOCK_STREAM);
 	kept = fcntl(old[0], F_DUPFD_CLOEXEC, 3); /* the old file lives on, as after a fork */
 	object.fd = old[0];
 	object.new_fd = new[0];
@@ -399,9 +385,6 @@ PROMISE(a_descriptor_may_be_replaced_from_within_done)
 	run_until(loop, &object.calls, 2);
 	assert_int_equal(object.last, 4);
 	close(kept);
-	close(old[0]);
-	close(old[1]);
-	close(new[1]);
 }
 
 /* ---- cancel ------------------------------------------------------------------------------- */
@@ -414,9 +397,8 @@ PROMISE(released_comes_once_later_and_last)
 	for (int kind = 0; kind < 2; kind++)
 		for (int way = 0; way < WAYS; way++) {
 			struct object object = { 0 };
-			int fds[2];
 
-			make_sockets(SOCK_STREAM, fds);
+			SOCKETS(fds, SOCK_STREAM);
 			if (kind)
 				assert_int_equal(loop_poll(loop, &object.op, fds[0], POLLIN, told),
 						 0);
@@ -442,8 +424,6 @@ PROMISE(released_comes_once_later_and_last)
 			/* Idle: from within the call. */
 			loop_cancel(&object.op, released);
 			assert_int_equal(object.released, 2);
-			close(fds[0]);
-			close(fds[1]);
 		}
 }
 
@@ -451,13 +431,12 @@ PROMISE(a_callback_may_cancel_itself_and_others)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct object a = { 0 }, b = { 0 }, self = { 0 };
-	int fds[2], other[2];
 
 	/* Both ring in the same pass; whoever is first cancels the other. */
 	a.other = &b;
 	b.other = &a;
-	make_sockets(SOCK_STREAM, fds);
-	make_sockets(SOCK_STREAM, other);
+	SOCKETS(fds, SOCK_STREAM);
+	SOCKETS(other, SOCK_STREAM);
 	assert_int_equal(loop_poll(loop, &a.op, fds[0], POLLIN, told_cancel_other), 0);
 	assert_int_equal(loop_poll(loop, &b.op, other[0], POLLIN, told_cancel_other), 0);
 	run_for(loop, USEC_PER_MSEC);
@@ -473,18 +452,13 @@ PROMISE(a_callback_may_cancel_itself_and_others)
 	put(fds[1], "x", 1);
 	assert_int_equal(run_for(loop, GLANCE_USEC), 0);
 	assert_int_equal(self.calls, 1);
-	close(fds[0]);
-	close(fds[1]);
-	close(other[0]);
-	close(other[1]);
 }
 
 PROMISE(an_object_may_be_freed_in_released)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 4);
-	int fds[2];
 
-	make_sockets(SOCK_STREAM, fds);
+	SOCKETS(fds, SOCK_STREAM);
 	freed = 0;
 	for (int round = 0; round < 20; round++) {
 		struct object *objects[10];
@@ -502,6 +476,4 @@ PROMISE(an_object_may_be_freed_in_released)
 		run_until(loop, &freed, 10 * (round + 1));
 	}
 	assert_int_equal(freed, 200);
-	close(fds[0]);
-	close(fds[1]);
 }
