@@ -278,7 +278,7 @@ $(unit_links) $(integration_links):
 CLEANFILES += $(unit_links) $(integration_links)
 
 unit_main = tests/unit/main.c tests/unit/unit.h tests/pressure.h
-fake_root = tests/unit/fake-root.h
+fake_root = tests/unit/fake-root.h tests/threads.h
 lab = tests/pressure.c tests/pressure.h
 count_malloc = tests/unit/count-malloc.c tests/unit/count-malloc.h
 # Linked against the layers, so that sanitizers and seams see all of it.
@@ -343,7 +343,7 @@ tests_unit_daemon_fake_daemon_LDADD = $(control_objects) $(library_layers) $(dae
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
 tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h \
-	tests/integration/lab.h tests/integration/threads.h
+	tests/integration/lab.h tests/threads.h
 tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
 tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
@@ -353,7 +353,7 @@ tests_integration_test_manager_double_SOURCES = tests/integration/test-manager-d
 tests_integration_test_manager_double_LDADD = $(daemon_layers)
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
 	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h \
-	tests/integration/threads.h
+	tests/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c

@@ -8,7 +8,7 @@
  */
 #include "../unit/unit.h"
 #include "daemon-bench.h"
-#include "threads.h"
+#include "../threads.h"
 
 #include <dirent.h>
 #include <signal.h>

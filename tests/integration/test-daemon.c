@@ -6,7 +6,7 @@
  */
 #include "../unit/unit.h"
 #include "daemon-stage.h"
-#include "threads.h"
+#include "../threads.h"
 
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -263,7 +263,7 @@ static void one_that_hears_nothing_does_not_say_that_all_is_well(void **state)
 	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
-	assert_true(LAB_WAIT(10000, (waits = thread_named(bench.service, "psb-wait")) > 0));
+	assert_true(LAB_WAIT(10000, (waits = thread_named(bench.service, "psb-wait", 0)) > 0));
 	if (ptrace(PTRACE_SEIZE, waits, NULL, NULL) < 0)
 		SKIP("threads cannot be stopped here");
 	assert_int_equal(ptrace(PTRACE_INTERRUPT, waits, NULL, NULL), 0);

@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 
 #include "fixture.h"
-#include "threads.h"
+#include "../threads.h"
 
 /* The default of critical, "full 100ms/2s": of a single process `some` is `full`, so it comes
  * before low's 200 ms. */
@@ -202,7 +202,7 @@ PROMISE(a_removed_cgroup_is_told_once_and_costs_nothing_afterwards)
 
 	lab_make(&lab, "removed", LAB_LIMIT);
 	start("removed");
-	WAIT_FOR(1000u, (loop = thread_named(0, "psb-loop")) != 0);
+	WAIT_FOR(1000u, (loop = thread_named(0, "psb-loop", 0)) != 0);
 	pid = lab_press(&lab, "removed");
 	WAIT_FOR(12000u, HEARD(PSB_LOW));
 	lab_kill(pid);
@@ -251,7 +251,7 @@ PROMISE(while_memory_is_plentiful_nothing_wakes_up)
 
 	lab_make(&lab, "calm", LAB_LIMIT);
 	start("calm");
-	WAIT_FOR(1000u, (loop = thread_named(0, "psb-loop")) != 0);
+	WAIT_FOR(1000u, (loop = thread_named(0, "psb-loop", 0)) != 0);
 	lab_sleep_ms(500);
 	switches = thread_switches(loop);
 	cpu = thread_cpu_usec(loop);

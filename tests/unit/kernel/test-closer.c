@@ -6,7 +6,6 @@
  * for the peer, here one second.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "../unit.h"
+#include "../../threads.h"
 #include "kernel/closer.h"
 
 static uint64_t now_ms(void)
@@ -149,31 +149,6 @@ PROMISE(nothing_is_not_closed)
 	assert_null(closer_free_in_child(NULL));
 }
 
-/* Blocked signals of the thread of that name; 0: it is not there (yet). */
-static uint64_t blocked_in_thread(const char *name)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *entry;
-	uint64_t blocked = 0;
-
-	while ((entry = readdir(dir)) != NULL) {
-		char path[300], line[256] = "";
-		bool is_it;
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
-		f = fopen(path, "re"); /* "Name:" is its first line */
-		is_it = f && fgets(line, sizeof(line), f) && strstr(line, name);
-		while (is_it && fgets(line, sizeof(line), f))
-			if (strncmp(line, "SigBlk:", 7) == 0)
-				blocked = strtoull(line + 7, NULL, 16) | UINT64_C(1) << 63;
-		if (f)
-			fclose(f);
-	}
-	closedir(dir);
-	return blocked;
-}
-
 PROMISE(its_thread_takes_no_signals)
 {
 	static const int signals[] = {
@@ -187,7 +162,8 @@ PROMISE(its_thread_takes_no_signals)
 	closer_close(closer, fd);
 	/* it is busy for a second. Before it has its name, the C library still blocks everything in
 	 * it. */
-	for (int i = 0; i < 500 && (blocked = blocked_in_thread("psb-closer")) == 0; i++)
+	for (int i = 0;
+	     i < 500 && (blocked = thread_blocked(thread_named(0, "psb-closer", 0))) == 0; i++)
 		usleep(1000);
 	closer_free(closer);
 	close(peer);

@@ -7,6 +7,7 @@
  */
 #include "../unit.h"
 #include "loop-variants.h"
+#include "../../threads.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -366,26 +367,10 @@ static void *idle_thread(void *userdata)
 	return NULL;
 }
 
-static long number_in_file(const char *path, const char *key)
+static long switches_of(pid_t tid)
 {
-	static char text[1 << 16];
-	FILE *file = fopen(path, "re");
-	size_t n;
-	char *at;
-
-	assert_non_null(file);
-	n = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[n] = '\0';
-	at = strstr(text, key);
-	assert_non_null(at);
-	return strtol(at + strlen(key), NULL, 10);
-}
-
-static long switches_of(const char *path)
-{
-	return number_in_file(path, "\nvoluntary_ctxt_switches:") +
-	       number_in_file(path, "\nnonvoluntary_ctxt_switches:");
+	return (long)(thread_switches(tid) +
+		      thread_number(tid, "status", "nonvoluntary_ctxt_switches:", 10));
 }
 
 /* The least of many looks, so that what the rest of the machine does matters little. */
@@ -394,7 +379,7 @@ static long least_blocked(void)
 	long least = INT32_MAX;
 
 	for (int i = 0; i < 60; i++) {
-		long blocked = number_in_file("/proc/stat", "procs_blocked ");
+		long blocked = (long)proc_number("/proc/stat", "procs_blocked ", 10);
 
 		least = MIN(least, blocked);
 		poll(NULL, 0, 5);
@@ -407,7 +392,7 @@ PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct idler idler = { .loop = loop };
 	struct loop_op polls = { 0 }, reads = { 0 };
-	char path[64], buf[8];
+	char buf[8];
 	long switches, blocked = least_blocked();
 	pthread_t thread;
 
@@ -417,13 +402,12 @@ PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 	assert_int_equal(pthread_create(&thread, NULL, idle_thread, &idler), 0);
 	while (!atomic_load(&idler.tid))
 		sched_yield();
-	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/status", atomic_load(&idler.tid));
 	/* It has gone to sleep when it was not switched away from during a whole round of looks. */
 	for (int rounds = 0;; rounds++) {
 		assert_true(rounds < 10);
-		switches = switches_of(path);
+		switches = switches_of(atomic_load(&idler.tid));
 		(void)least_blocked();
-		if (switches_of(path) == switches)
+		if (switches_of(atomic_load(&idler.tid)) == switches)
 			break;
 	}
 
@@ -431,7 +415,7 @@ PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 	 * neighbours that really do are not in all of them. */
 	for (int rounds = 0; least_blocked() > blocked; rounds++)
 		assert_true(rounds < 100);
-	assert_int_equal(switches_of(path), switches);
+	assert_int_equal(switches_of(atomic_load(&idler.tid)), switches);
 
 	atomic_store(&idler.done, 1);
 	loop_wake(loop);

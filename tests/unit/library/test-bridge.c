@@ -203,80 +203,70 @@ static void *dispatch_from_here(void *arg)
 	return (void *)(intptr_t)psb_bridge_dispatch(arg);
 }
 
+/* A FIFO whose Low ends at once; nobody drives it yet. */
+static struct bench *bench_on_fifo(void **state)
+{
+	struct bench *b = bench_bare(state);
+
+	b->bridge = make_bridge(b->variant);
+	b->watch = watch_fifo(b->bridge, 100 * USEC_PER_MSEC);
+	b->peer = open_fifo("fifo");
+	return b;
+}
+
 PROMISE(bytes_timers_and_other_threads_make_the_descriptor_readable)
 {
-	const struct variant *variant = *state;
-	psb_bridge *bridge = make_bridge(variant);
-	psb_watch *watch = watch_fifo(bridge, 100 * USEC_PER_MSEC);
-	int fd = psb_bridge_fd(bridge),
-	    pipe_fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+	struct bench *b = bench_on_fifo(state);
+	struct pollfd pollfd = { .fd = psb_bridge_fd(b->bridge), .events = POLLIN };
 	pthread_t thread;
-	static struct ear ear;
 	void *result;
 
-	assert_true(fd >= 0 && pipe_fd >= 0);
-	ear_init(&ear);
-	ear.bridge = bridge;
-	ear.act = look_where;
-	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_INLINE, NULL), 0);
+	b->ear.act = look_where;
+	listen_with(b, &b->ear, PSB_INLINE);
 	for (int round = 0; round < 2; round++) {
-		unsigned calls = ear.calls;
+		unsigned calls = b->ear.calls;
 
 		/* at rest it is unreadable */
 		for (int i = 0; poll(&pollfd, 1, GLANCE_USEC / USEC_PER_MSEC) == 1; i++) {
 			assert_true(i < 20);
-			assert_true(psb_bridge_dispatch(bridge) >= 0);
+			assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 		}
 		if (round == 0)
-			assert_int_equal(write(pipe_fd, "x", 1), 1);
+			assert_int_equal(write(b->peer, "x", 1), 1);
 		else
-			assert_int_equal(psb_watch_simulate(watch, PSB_LOW, 0), 0);
-		assert_int_equal(ear.calls, calls); /* nothing but a dispatch calls */
-		while (ear.calls < calls + 3)
-			turn(bridge, fd);
-		assert_int_equal(ear.heard[calls].available, PSB_LOW);
-		assert_int_equal(ear.heard[calls + 1].available, PSB_NEUTRAL);
-		assert_int_equal(ear.heard[calls + 2].available, PSB_HIGH);
+			say(b, PSB_LOW);
+		assert_int_equal(b->ear.calls, calls); /* nothing but a dispatch calls */
+		while (b->ear.calls < calls + 3)
+			turn(b->bridge, pollfd.fd);
+		assert_int_equal(b->ear.heard[calls].available, PSB_LOW);
+		assert_int_equal(b->ear.heard[calls + 1].available, PSB_NEUTRAL);
+		assert_int_equal(b->ear.heard[calls + 2].available, PSB_HIGH);
 	}
-	assert_int_equal(ear.result, 0);
-	pthread_create(&thread, NULL, dispatch_from_here, bridge);
+	assert_int_equal(b->ear.result, 0);
+	pthread_create(&thread, NULL, dispatch_from_here, b->bridge);
 	pthread_join(thread, &result);
 	assert_int_equal((intptr_t)result, -EXDEV);
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	ear_destroy(&ear);
-	close(pipe_fd);
 }
 
 PROMISE(the_descriptor_may_sit_in_an_epoll_set)
 {
-	psb_bridge *bridge = make_bridge(*state);
-	psb_watch *watch = watch_fifo(bridge, 100 * USEC_PER_MSEC);
-	int fd = psb_bridge_fd(bridge), set = epoll_create1(EPOLL_CLOEXEC);
-	int pipe_fd = open_fifo("fifo");
+	struct bench *b = bench_on_fifo(state);
+	int fd = psb_bridge_fd(b->bridge), set = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
-	static struct ear ear;
 
-	ear_init(&ear);
 	assert_int_equal(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), 0);
-	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, 0, NULL),
-			 0); /* on its own thread, here too */
-	assert_int_equal(write(pipe_fd, "x", 1), 1);
-	while (READ(&ear, calls) < 3) {
-		int r = epoll_wait(set, &event, 1,
-				   100); /* what the callback's thread does rings nobody */
+	listen_with(b, &b->ear, 0); /* on its own thread, here too */
+	assert_int_equal(write(b->peer, "x", 1), 1);
+	while (READ(&b->ear, calls) < 3) {
+		/* what the callback's thread does rings nobody */
+		int r = epoll_wait(set, &event, 1, 100);
 
 		assert_true(r >= 0 || errno == EINTR);
 		if (r == 1)
-			assert_true(psb_bridge_dispatch(bridge) >= 0);
+			assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 	}
-	assert_true(last_is(&ear, PSB_HIGH));
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	ear_destroy(&ear);
+	assert_true(last_is(&b->ear, PSB_HIGH));
 	close(set);
-	close(pipe_fd);
 }
 
 static void count_beat(void *userdata)
@@ -445,6 +435,8 @@ static int child_finds_dead_handles(struct bench *b, psb_registration *registrat
 	WANT(psb_watch_source(b->watch, &source) == -ECHILD);
 	WANT(psb_watch_stats(b->watch, &stats) == -ECHILD);
 	WANT(psb_watch_simulate(b->watch, PSB_LOW, 0) == -ECHILD);
+	WANT(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, 0) == -ECHILD);
+	WANT(psb_watch_list(b->watch, hear, NULL) == -ECHILD);
 	if (foreign) {
 		psb_bridge_unref(b->bridge);
 		psb_watch_unref(b->watch);
@@ -460,12 +452,10 @@ static int child_finds_dead_handles(struct bench *b, psb_registration *registrat
 PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on)
 {
 	for (int foreign = 0; foreign < 2; foreign++) {
-		struct bench *b = bench_bare(state);
+		struct bench *b = bench_at_rest(state);
 		int fd, status;
 		pid_t pid;
 
-		b->bridge = make_bridge(*state);
-		b->watch = watch_fifo(b->bridge, LONG_USEC);
 		fd = foreign ? psb_bridge_fd(b->bridge) : psb_bridge_start(b->bridge);
 		assert_true(fd >= 0);
 		listen_with(b, &b->ear, PSB_INLINE);
@@ -505,11 +495,9 @@ static void fork_and_come_back(struct ear *ear, const struct psb_notification *n
 PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 {
 	for (int way = 0; way < 3; way++) { /* own thread, own thread and inline, foreign */
-		struct bench *b = bench_bare(state);
+		struct bench *b = bench_at_rest(state);
 		int fd = -1, status;
 
-		b->bridge = make_bridge(*state);
-		b->watch = watch_fifo(b->bridge, LONG_USEC);
 		b->ear.act = fork_and_come_back;
 		listen_with(b, &b->ear, way > 0 ? PSB_INLINE : 0);
 		if (way == 2)

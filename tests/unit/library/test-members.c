@@ -5,8 +5,7 @@
  */
 #include "../unit.h"
 #include "pattern-bench.h"
-
-#include <sys/wait.h>
+#include "../../threads.h"
 
 /* ---- who is under observation -------------------------------------------------------------------- */
 
@@ -223,74 +222,26 @@ PROMISE(a_single_cgroup_is_a_list_of_one)
 	psb_bridge_unref(bridge);
 }
 
-PROMISE(in_a_forked_child_both_are_dead)
-{
-	struct bench *b;
-	int status;
-	pid_t child;
-
-	b = hear_all(state, 1, LONG_USEC);
-	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
-	child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		struct list list = { 0 };
-		bool dead = psb_watch_list(b->watch, note_member, &list) == -ECHILD &&
-			    psb_watch_simulate_at(b->watch, numbered(0), PSB_LOW, 0, 0) == -ECHILD;
-
-		psb_watch_unref(b->watch);
-		psb_bridge_unref(b->bridge);
-		_exit(dead ? 0 : 1);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-}
-
 /* ---- the trunk ------------------------------------------------------------------------------------ */
-
-static unsigned long switches_of(const char *thread)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *entry;
-	unsigned long switches = 0;
-
-	while ((entry = readdir(dir)) != NULL) {
-		char path[300], line[256] = "";
-		bool is_it;
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
-		f = fopen(path, "re"); /* "Name:" is its first line */
-		is_it = f && fgets(line, sizeof(line), f) && strstr(line, thread);
-		while (is_it && fgets(line, sizeof(line), f))
-			if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
-				switches = strtoul(line + 24, NULL, 10);
-		if (f)
-			fclose(f);
-	}
-	closedir(dir);
-	return switches;
-}
 
 PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing)
 {
 	uint64_t samples = 0, born;
-	unsigned long switches;
+	pid_t loop = 0;
 	bool quiet = false;
 	struct bench *b = hear_all(state, 1, LONG_USEC);
 
 	AWAIT_SEEN(stats_of(b).samples > 0);
 	fell();
 	AWAIT(&log_ear, waits_for_one > 0);
+	loop = thread_named(0, "psb-loop", 0);
 	/* some of these may see the end of the old trunk, a lock that was waited for, or a neighbour's cgroup that ends */
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < 20 && !quiet; i++) {
+		uint64_t switches = thread_switches(loop);
+
 		samples = stats_of(b).samples;
-		switches = switches_of("psb-loop");
 		usleep(500000);
-		quiet = switches_of("psb-loop") == switches;
-		if (quiet)
-			break;
+		quiet = thread_switches(loop) == switches;
 	}
 	assert_true(quiet);
 	assert_int_equal(stats_of(b).samples, samples);

@@ -39,7 +39,7 @@ PROMISE(the_protocols_variables_are_followed_in_all_their_forms)
 
 	/* a FIFO; what WRITE says is for others, and is not written into it */
 	path = in_directory("fifo");
-	assert_true(mkfifo(path, 0600) == 0 || errno == EEXIST);
+	make_fifo("fifo");
 	watch = watch_environment(bridge, path, "c29tZSAyMDAwMDAgMjAwMDAwMAA=");
 	assert_non_null(watch);
 	assert_string_equal(source_of(watch).name, "fifo");
@@ -80,36 +80,25 @@ static bool was_told(const struct ear *ear, enum psb_available level)
 /* psibridged starts later than we do, or a FIFO is made by what is to write to it. */
 PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 {
-	psb_bridge *bridge = make_bridge(*state);
-	char *path = strdup(in_directory("later"));
-	struct ear ear;
-	psb_watch *watch;
-	int fd;
+	struct bench *b;
 
-	unlink(path);
-	if (!can_watch_own_cgroup(bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		psb_bridge_unref(bridge);
-		SKIP("the own cgroup cannot be watched");
-	}
-	watch = watch_environment(bridge, path, NULL);
-	assert_non_null(watch);
-	assert_true(source_of(watch).rung > PSB_RUNG_PROTOCOL);
-	assert_non_null(strstr(source_of(watch).why, "later: No such file"));
-	ear_init(&ear);
-	assert_int_equal(
-		psb_watch_add_callback(watch, hear, &ear, PSB_TELL_SOURCE | PSB_INLINE, NULL), 0);
-	assert_int_equal(psb_bridge_start(bridge), 0);
-	assert_int_equal(mkfifo(path, 0600), 0);
+	need_another_rung(state);
+	unlink(in_directory("later"));
+	b = bench_bare(state);
+	b->bridge = make_bridge(b->variant);
+	b->watch = watch_environment(b->bridge, in_directory("later"), NULL);
+	assert_non_null(b->watch);
+	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
+	assert_non_null(strstr(source_of(b->watch).why, "later: No such file"));
+	listen_with(b, &b->ear, PSB_TELL_SOURCE | PSB_INLINE);
+	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	make_fifo("later");
 	/* looked for after 1 s */
-	AWAIT_SEEN(strcmp(source_of(watch).name, "fifo") == 0);
-	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	assert_int_equal(write(fd, "\1", 1), 1);
+	AWAIT_SEEN(strcmp(source_of(b->watch).name, "fifo") == 0);
+	b->peer = open_fifo("later");
+	assert_int_equal(write(b->peer, "\1", 1), 1);
 	/* our own cgroup may have been, or be, short of memory really */
-	AWAIT(&ear, was_told(&ear, PSB_LOW));
-	close(fd);
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	free(path);
+	AWAIT(&b->ear, was_told(&b->ear, PSB_LOW));
 }
 
 /* Writes a byte as often as it can, until it is ended. */
@@ -189,30 +178,21 @@ PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout)
 PROMISE(a_fifo_that_is_made_anew_is_heard_again)
 {
 	struct psb_watch_options options = quick_options(in_directory("anew"));
-	psb_bridge *bridge = make_bridge(*state);
-	psb_watch *watch;
-	struct ear ear;
-	int fd;
+	struct bench *b;
 
-	options.quiet_usec =
-		LONG_USEC; /* a Low that ends before a busy machine tells it is told by nobody */
+	/* a Low that ends before a busy machine tells it is told by nobody */
+	options.quiet_usec = LONG_USEC;
 	unlink(options.source);
-	assert_int_equal(mkfifo(options.source, 0600), 0);
-	ear_init(&ear);
-	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
-	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_TELL_SOURCE, NULL), 0);
-	psb_bridge_start(bridge);
+	make_fifo("anew");
+	b = bench_with(state, &options, PSB_TELL_SOURCE);
 	unlink(options.source);
-	assert_int_equal(mkfifo(options.source, 0600), 0);
-	AWAIT(&ear, ear.calls > 0); /* noticed within 10 s */
-	assert_string_equal(source_of(watch).name, "fifo");
-	assert_string_equal(source_of(watch).why, "");
-	fd = open(options.source, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	assert_int_equal(write(fd, "\1", 1), 1);
-	AWAIT(&ear, ear.calls > 1 && ear.heard[1].available == PSB_LOW);
-	close(fd);
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
+	make_fifo("anew");
+	AWAIT(&b->ear, b->ear.calls > 0); /* noticed within 10 s */
+	assert_string_equal(source_of(b->watch).name, "fifo");
+	assert_string_equal(source_of(b->watch).why, "");
+	b->peer = open_fifo("anew");
+	assert_int_equal(write(b->peer, "\1", 1), 1);
+	AWAIT(&b->ear, b->ear.calls > 1 && b->ear.heard[1].available == PSB_LOW);
 }
 
 PROMISE(a_psi_file_of_the_protocol_is_armed)
@@ -239,11 +219,10 @@ PROMISE(a_psi_file_of_the_protocol_is_armed)
 
 PROMISE(a_target_that_was_named_wins_over_the_variables)
 {
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
 	psb_bridge *bridge = make_bridge(*state);
 	psb_watch *watch;
 
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
 	setenv("MEMORY_PRESSURE_WATCH", "/dev/null", 1);
 	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
 	assert_string_equal(source_of(watch).name, "fifo");

@@ -67,23 +67,6 @@ static struct locked read_locked(void)
 	return locked;
 }
 
-static void in_child(void (*what)(void))
-{
-	pid_t pid;
-	int status;
-
-	if (SANITIZED)
-		SKIP("the sanitizer makes munlock(2) do nothing");
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		what();
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
 /* Somebody whom the limit counts for. */
 static void become_nobody(rlim_t limit)
 {
@@ -102,7 +85,34 @@ static int may_lock_all(void)
 	return geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &r) == 0 && r.rlim_cur >= 64 << 20);
 }
 
-static void lock_all(void)
+static void in_child(void (*keep)(void), bool locks_all)
+{
+	pid_t pid;
+	int status;
+
+	if (locks_all && !may_lock_all())
+		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
+	if (SANITIZED)
+		SKIP("the sanitizer makes munlock(2) do nothing");
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		keep();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+#define IN_CHILD(name, locks_all)                     \
+	static void name##_in_child(void);            \
+	PROMISE(name)                                 \
+	{                                             \
+		in_child(name##_in_child, locks_all); \
+	}                                             \
+	static void name##_in_child(void)
+
+IN_CHILD(all_code_is_locked_and_unlocked, true)
 {
 	unsigned long kept_kb;
 	uint64_t refused = 7;
@@ -126,14 +136,7 @@ static void lock_all(void)
 	MUST(read_locked().locked_kb == 0);
 }
 
-PROMISE(all_code_is_locked_and_unlocked)
-{
-	if (!may_lock_all())
-		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
-	in_child(lock_all);
-}
-
-static void keep_more(void)
+IN_CHILD(what_is_kept_stays_until_the_end, true)
 {
 	const void *maths = dlsym(dlopen("libm.so.6", RTLD_NOW), "cos");
 	unsigned long kept_kb;
@@ -154,14 +157,7 @@ static void keep_more(void)
 	MUST(read_locked().locked_kb == 0);
 }
 
-PROMISE(what_is_kept_stays_until_the_end)
-{
-	if (!may_lock_all())
-		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
-	in_child(keep_more);
-}
-
-static void map_data(void)
+IN_CHILD(data_is_never_locked, true)
 {
 	char path[] = "/tmp/psb-resident.XXXXXX";
 	int fd = mkstemp(path);
@@ -178,14 +174,7 @@ static void map_data(void)
 	MUST(read_locked().locked_data_kb == 0);
 }
 
-PROMISE(data_is_never_locked)
-{
-	if (!may_lock_all())
-		SKIP("RLIMIT_MEMLOCK is too low to lock everything, and not root");
-	in_child(map_data);
-}
-
-static void lock_half(void)
+IN_CHILD(half_of_the_limit_stays_for_the_program, false)
 {
 	unsigned long limit_kb = 2048;
 	uint64_t refused = 0;
@@ -199,12 +188,7 @@ static void lock_half(void)
 	MUST(refused > 0);
 }
 
-PROMISE(half_of_the_limit_stays_for_the_program)
-{
-	in_child(lock_half);
-}
-
-static void lock_nothing(void)
+IN_CHILD(without_any_right_all_of_it_is_told_as_refused, false)
 {
 	uint64_t refused = 0;
 	psb_code *code;
@@ -217,12 +201,7 @@ static void lock_nothing(void)
 	MUST(psb_code_unlock(code) == 0);
 }
 
-PROMISE(without_any_right_all_of_it_is_told_as_refused)
-{
-	in_child(lock_nothing);
-}
-
-static void lock_first(void)
+IN_CHILD(a_program_that_locks_memory_itself_is_left_alone, false)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	psb_code *code = NULL;
@@ -234,12 +213,7 @@ static void lock_first(void)
 	MUST(!code);
 }
 
-PROMISE(a_program_that_locks_memory_itself_is_left_alone)
-{
-	in_child(lock_first);
-}
-
-static void fork_it(void)
+IN_CHILD(a_childs_handle_is_dead, false)
 {
 	psb_code *code;
 	int status;
@@ -252,11 +226,6 @@ static void fork_it(void)
 											       : 1);
 	MUST(waitpid(pid, &status, 0) == pid && status == 0);
 	MUST(!psb_code_free(code));
-}
-
-PROMISE(a_childs_handle_is_dead)
-{
-	in_child(fork_it);
 }
 
 PROMISE(null_is_refused_or_nothing)

@@ -62,30 +62,15 @@ static void forget_variables(void **state)
 
 static void assert_are_defaults(const struct psb_settings *s)
 {
+	static const struct psb_watch_options nothing_asked = { .size = sizeof(nothing_asked) };
+
 	assert_int_equal(s->size, sizeof(*s));
 	assert_int_equal(s->enabled, 1);
 	assert_int_equal(s->log_priority, 4);
 	assert_int_equal(s->collect, PSB_COLLECT_LOW);
 	assert_int_equal(s->apart_usec, 10 * USEC_PER_SEC);
 	assert_int_equal(s->grown_bytes, 50 << 20);
-	assert_int_equal(s->watch->size, sizeof(*s->watch));
-	assert_null(s->watch->cgroup);
-	assert_null(s->watch->source);
-	assert_null(s->watch->unit);
-	assert_null(s->watch->pattern);
-	assert_int_equal(s->watch->pid, 0);
-	assert_null(s->watch->source_write);
-	assert_int_equal(s->watch->source_write_size, 0);
-	assert_int_equal(s->watch->rungs, 0);
-	assert_null(s->watch->early);
-	assert_null(s->watch->low);
-	assert_null(s->watch->critical);
-	assert_int_equal(s->watch->rearm_usec, 0);
-	assert_int_equal(s->watch->quiet_usec, 0);
-	assert_int_equal(s->watch->calm_usec, 0);
-	assert_int_equal(s->watch->headroom_percent, 0);
-	assert_null(s->watch->error_text);
-	assert_int_equal(s->watch->error_text_size, 0);
+	assert_memory_equal(s->watch, &nothing_asked, sizeof(nothing_asked));
 }
 
 PROMISE(without_a_variable_the_defaults_count)

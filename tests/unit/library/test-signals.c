@@ -5,8 +5,8 @@
  */
 #include "../unit.h"
 #include "library-bench.h"
+#include "../../threads.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -24,39 +24,6 @@ static uint64_t every_signal(void)
 		if (can_be_blocked(i))
 			mask |= UINT64_C(1) << (i - 1);
 	return mask;
-}
-
-static uint64_t blocked_in(const char *task)
-{
-	char path[64], text[4096];
-	const char *at;
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%.20s/status", task);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	at = strstr(text, "\nSigBlk:");
-	return at ? strtoull(at + 8, NULL, 16) : 0;
-}
-
-static bool is_ours(const char *task)
-{
-	char path[64], name[32] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", task);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (read(fd, name, sizeof(name) - 1) < 0)
-		name[0] = '\0';
-	close(fd);
-	return strncmp(name, "psb-", 4) == 0;
 }
 
 static uint64_t mask_now(void)
@@ -79,24 +46,15 @@ static void look_at_mask(struct ear *ear, const struct psb_notification *n)
 
 BENCH_INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 {
-	struct dirent *entry;
 	unsigned ours = 0;
-	DIR *dir;
 
 	b->ear.act = look_at_mask;
 	listen_with(b, &b->ear, b->variant->flags);
 	say(b, PSB_LOW);
 	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
 	assert_int_equal(b->ear.result, 1); /* seen from inside */
-	dir = opendir("/proc/self/task");
-	assert_non_null(dir);
-	while ((entry = readdir(dir)) != NULL) {
-		if (entry->d_name[0] == '.' || !is_ours(entry->d_name))
-			continue;
-		ours++;
-		assert_int_equal(blocked_in(entry->d_name) & every_signal(), every_signal());
-	}
-	closedir(dir);
+	for (pid_t tid = 0; (tid = thread_named(0, "psb-", tid)) != 0; ours++)
+		assert_int_equal(thread_blocked(tid) & every_signal(), every_signal());
 	assert_int_equal(ours, b->variant->flags ? 1 : 2);
 }
 
@@ -197,15 +155,7 @@ static void use_much_stack(struct ear *ear, const struct psb_notification *n)
 
 static uint64_t locked_bytes(void)
 {
-	char text[4096];
-	const char *at;
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	at = strstr(text, "\nVmLck:");
-	return at ? strtoull(at + 7, NULL, 10) << 10 : 0;
+	return thread_number(getpid(), "status", "VmLck:", 10) << 10;
 }
 
 /* Here each of the four stacks includes much_tls. */
