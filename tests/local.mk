@@ -224,7 +224,7 @@ if ENABLE_DAEMON
 integration_programs += tests/integration/tests-daemon $(manager_test)
 endif
 # What tests are made with; a test itself is built before it runs.
-check_tools = tests/deny-io-uring $(daemon_tools) $(runtime_tools) $(fuzz_replays) tests/integration/fault-host
+check_tools = tests/deny-io-uring $(daemon_tools) $(runtime_tools) tests/fuzz/replay tests/integration/fault-host
 if HAVE_GIO
 check_tools += tests/integration/gmemorymonitor
 endif
@@ -288,7 +288,7 @@ library_layers = liblibrary.la $(monitor_layers)
 daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
 
 tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h \
-	tests/unit/core/random.h
+	tests/unit/core/random.h tests/base64.h
 tests_unit_core_tests_LDADD = libcore.la $(CMOCKA_LIBS)
 
 # fake-root.h is a /proc of the test's own.
@@ -374,37 +374,16 @@ fuzz_targets = psi trigger keyed base64 procfs pattern wire executable
 if ENABLE_DAEMON
 fuzz_targets += config
 endif
-fuzz_replays = \
-	tests/fuzz/replay-psi \
-	tests/fuzz/replay-trigger \
-	tests/fuzz/replay-keyed \
-	tests/fuzz/replay-base64 \
-	tests/fuzz/replay-procfs \
-	tests/fuzz/replay-pattern \
-	tests/fuzz/replay-wire \
-	tests/fuzz/replay-executable
+# All targets are in one program, which is told which.
+tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/base64.h tests/fuzz/fuzz-psi.c tests/fuzz/fuzz-trigger.c \
+	tests/fuzz/fuzz-keyed.c tests/fuzz/fuzz-base64.c tests/fuzz/fuzz-procfs.c tests/fuzz/fuzz-pattern.c tests/fuzz/fuzz-wire.c \
+	tests/fuzz/fuzz-executable.c
 if ENABLE_DAEMON
-fuzz_replays += tests/fuzz/replay-config
+tests_fuzz_replay_SOURCES += tests/fuzz/fuzz-config.c
+tests_fuzz_replay_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
+else
+tests_fuzz_replay_LDADD = libcore.la
 endif
-fuzz_replay_files = tests/fuzz/replay.c tests/fuzz/fuzz.h
-tests_fuzz_replay_psi_SOURCES = tests/fuzz/fuzz-psi.c $(fuzz_replay_files)
-tests_fuzz_replay_psi_LDADD = libcore.la
-tests_fuzz_replay_trigger_SOURCES = tests/fuzz/fuzz-trigger.c $(fuzz_replay_files)
-tests_fuzz_replay_trigger_LDADD = libcore.la
-tests_fuzz_replay_keyed_SOURCES = tests/fuzz/fuzz-keyed.c $(fuzz_replay_files)
-tests_fuzz_replay_keyed_LDADD = libcore.la
-tests_fuzz_replay_base64_SOURCES = tests/fuzz/fuzz-base64.c $(fuzz_replay_files)
-tests_fuzz_replay_base64_LDADD = libcore.la
-tests_fuzz_replay_procfs_SOURCES = tests/fuzz/fuzz-procfs.c $(fuzz_replay_files)
-tests_fuzz_replay_procfs_LDADD = libcore.la
-tests_fuzz_replay_pattern_SOURCES = tests/fuzz/fuzz-pattern.c $(fuzz_replay_files)
-tests_fuzz_replay_pattern_LDADD = libcore.la
-tests_fuzz_replay_wire_SOURCES = tests/fuzz/fuzz-wire.c $(fuzz_replay_files)
-tests_fuzz_replay_wire_LDADD = libcore.la
-tests_fuzz_replay_executable_SOURCES = tests/fuzz/fuzz-executable.c $(fuzz_replay_files)
-tests_fuzz_replay_executable_LDADD = libcore.la
-tests_fuzz_replay_config_SOURCES = tests/fuzz/fuzz-config.c $(fuzz_replay_files)
-tests_fuzz_replay_config_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
 fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c $(INIH_LIBS)
 
 fuzz:
@@ -413,7 +392,7 @@ fuzz:
 	@mkdir -p fuzz && set -e; for t in $(fuzz_targets); do \
 		case $$t in config) more='$(fuzz_more_config)' ;; *) more= ;; esac; \
 		echo "  FUZZ     $$t, $(FUZZ_SECONDS) s"; \
-		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DFUZZING \
 			$(top_srcdir)/tests/fuzz/fuzz-$$t.c $(top_srcdir)/src/core/*.c $$more -o fuzz/$$t; \
 		mkdir -p fuzz/$$t.new; \
 		fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/$$t- -print_final_stats=1 \

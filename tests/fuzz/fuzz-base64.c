@@ -10,28 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../base64.h"
 #include "core/base64.h"
 
-static size_t encode(const uint8_t *bytes, size_t size, char *text)
-{
-	static const char alphabet[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t n = 0;
-
-	for (size_t i = 0; i < size; i += 3) {
-		uint32_t bits = (uint32_t)bytes[i] << 16;
-
-		bits |= i + 1 < size ? (uint32_t)bytes[i + 1] << 8 : 0;
-		bits |= i + 2 < size ? (uint32_t)bytes[i + 2] : 0;
-		text[n++] = alphabet[bits >> 18];
-		text[n++] = alphabet[bits >> 12 & 63];
-		text[n++] = i + 1 < size ? alphabet[bits >> 6 & 63] : '=';
-		text[n++] = i + 2 < size ? alphabet[bits & 63] : '=';
-	}
-	return n;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(base64)
 {
 	size_t decoded = 99, n, k = 0;
 	uint8_t *bytes;
@@ -53,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		CHECK(r == 0 && decoded <= size / 4 * 3);
 		CHECK(bytes[size / 4 * 3] == 0x5a);
-		n = encode(bytes, decoded, text);
+		n = base64_encode(bytes, decoded, text);
 		for (size_t i = 0; i < size; i++) {
 			if (data[i] && strchr(" \t\n\r", data[i]))
 				continue;

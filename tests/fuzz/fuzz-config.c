@@ -98,7 +98,7 @@ static struct config *read_two(const char *main, size_t main_size, const char *d
 	return config;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(config)
 {
 	const char *text = (const char *)data, *cut = size > 0 ? memchr(text, '\f', size) : NULL;
 	_cleanup_(config_freep) struct config *c = NULL, *again = NULL;

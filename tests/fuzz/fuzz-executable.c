@@ -19,7 +19,7 @@ static void check_inside(struct scan s, const uint8_t *data, size_t size)
 		CHECK(p >= data && s.left <= size && (size_t)(p - data) <= size - s.left);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(executable)
 {
 	static const char *const names[] = { "DotNetRuntimeInfo", "mono_main", "" };
 	struct executable x, again;

@@ -66,7 +66,7 @@ static void check_limit(const char *text, size_t size)
 	CHECK(limit_parse(buf, (size_t)n - 1, &again) == -EBADMSG);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(keyed)
 {
 	check_events((const char *)data, size);
 	check_cuts((const char *)data, size);

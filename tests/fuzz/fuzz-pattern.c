@@ -83,7 +83,7 @@ static void check_pattern(const char *text, const char *mount, char *path)
 	check_match(p, own);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(pattern)
 {
 	char *text = malloc(size + 1), *rest = text, *pattern, *path, *mount;
 	char normal[CGPATH_MAX];

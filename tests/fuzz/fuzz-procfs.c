@@ -100,7 +100,7 @@ static void check_mounts(const char *text, size_t size, const char *controller, 
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(procfs)
 {
 	const char *text = (const char *)data;
 	char path[CGPATH_MAX];

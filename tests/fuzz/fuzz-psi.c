@@ -28,7 +28,7 @@ static size_t print_line(char *buf, size_t size, const char *kind, const struct 
 		l->avg60_centi % 100, l->avg300_centi / 100, l->avg300_centi % 100, l->total_usec);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(psi)
 {
 	struct psi psi, again, before;
 	char text[2 * PSI_TEXT_MAX];

@@ -56,7 +56,7 @@ static void check_duration(const char *text, size_t size)
 	CHECK(again == usec);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(trigger)
 {
 	static const uint64_t windows[] = { 100000, 333333, 500000, 2000000, 10000000 };
 	struct trigger t, before;

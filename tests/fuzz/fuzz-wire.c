@@ -125,7 +125,7 @@ static void check_record(const void *data)
 	CHECK(r.kind != WIRE_GONE || r.available != 1);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+FUZZ_TARGET(wire)
 {
 	check_hello((const char *)data, size);
 	if (size >= WIRE_RECORD_SIZE)

@@ -2,9 +2,9 @@
 /*
  * replay.c - run a fuzz target over files, without a fuzzer
  *
- *     replay-TARGET FILE|DIRECTORY...
+ *     replay TARGET FILE|DIRECTORY...
  *
- * Links with one fuzz target. Every file named, and every file in a directory named, is one input.
+ * Links with all fuzz targets. Every file named, and every file in a directory named, is one input.
  * Prints how many there were. A target aborts on a broken promise, so coming to the end is success;
  * running nothing at all is not, it would hide a corpus that was left out of the tarball.
  */
@@ -16,7 +16,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
+
+struct fuzz_target *fuzz_targets;
+static const struct fuzz_target *target;
 
 static int fail(const char *path)
 {
@@ -45,7 +48,7 @@ static int run_file(const char *path, size_t size, unsigned *count)
 		errno = EIO;
 		return fail(path);
 	}
-	LLVMFuzzerTestOneInput(data, size);
+	target->run(data, size);
 	free(data);
 	(*count)++;
 	return 0;
@@ -81,7 +84,10 @@ int main(int argc, char **argv)
 {
 	unsigned count = 0;
 
-	for (int i = 1; i < argc; i++)
+	for (target = fuzz_targets; target; target = target->next)
+		if (argc > 1 && strcmp(target->name, argv[1]) == 0)
+			break;
+	for (int i = 2; target && i < argc; i++)
 		if (run(argv[i], &count) < 0)
 			return EXIT_FAILURE;
 	printf("%u inputs\n", count);

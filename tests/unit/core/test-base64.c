@@ -9,10 +9,9 @@
 
 #include "../unit.h"
 #include "random.h"
+#include "../../base64.h"
 #include "core/base64.h"
 #include "core/util.h"
-
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 PROMISE(known_texts_are_decoded)
 {
@@ -71,23 +70,6 @@ PROMISE(what_does_not_fit_is_refused_whole)
 	assert_int_equal(size, 0);
 }
 
-static size_t encode(const uint8_t *bytes, size_t size, char *text)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < size; i += 3) {
-		uint32_t bits = (uint32_t)bytes[i] << 16;
-
-		bits |= i + 1 < size ? (uint32_t)bytes[i + 1] << 8 : 0;
-		bits |= i + 2 < size ? (uint32_t)bytes[i + 2] : 0;
-		text[n++] = alphabet[bits >> 18];
-		text[n++] = alphabet[bits >> 12 & 63];
-		text[n++] = i + 1 < size ? alphabet[bits >> 6 & 63] : '=';
-		text[n++] = i + 2 < size ? alphabet[bits & 63] : '=';
-	}
-	return n;
-}
-
 PROMISE(what_is_encoded_is_decoded)
 {
 	uint8_t in[64], out[64];
@@ -98,7 +80,7 @@ PROMISE(what_is_encoded_is_decoded)
 
 		for (size_t k = 0; k < size; k++)
 			in[k] = (uint8_t)random_u64();
-		n = encode(in, size, text);
+		n = base64_encode(in, size, text);
 		assert_int_equal(base64_decode(text, n, out, size, &decoded), 0);
 		assert_int_equal(decoded, size);
 		assert_memory_equal(in, out, size);
@@ -119,7 +101,7 @@ PROMISE(one_sequence_of_bytes_has_one_text)
 		size_t size;
 
 		if (base64_decode(text, 4, bytes, sizeof(bytes), &size) == 0) {
-			assert_int_equal(encode(bytes, size, again), 4);
+			assert_int_equal(base64_encode(bytes, size, again), 4);
 			assert_memory_equal(text, again, 4);
 		}
 	}
