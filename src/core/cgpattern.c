@@ -32,19 +32,10 @@ struct cgpattern {
 	char text[];
 };
 
-/* The first component of a normalised path. False: there is none, it is the root or its end. */
-static bool take_component(struct scan *path, struct scan *ret)
+/* A normalised path without its first slash: items between slashes. */
+static struct scan components_of(const char *path)
 {
-	if (path->left <= 1)
-		return false;
-	scan_skip(path, 1);
-	*ret = *path;
-	ret->left = 0;
-	while (path->left > 0 && *path->p != '/') {
-		scan_skip(path, 1);
-		ret->left++;
-	}
-	return true;
+	return scan_string(path + 1);
 }
 
 static size_t count_components(struct scan path)
@@ -52,7 +43,7 @@ static size_t count_components(struct scan path)
 	struct scan component;
 	size_t n = 0;
 
-	while (take_component(&path, &component))
+	while (scan_item(&path, '/', &component))
 		n++;
 	return n;
 }
@@ -138,8 +129,8 @@ int cgpattern_new(const char *text, const char *mount, struct cgpattern **ret, c
 	p->fixed = p->text + size;
 	memcpy(p->fixed, fixed > 0 ? path : "/", MAX(fixed, (size_t)1));
 
-	s = scan_string(p->text);
-	while (take_component(&s, &component)) {
+	s = components_of(p->text);
+	while (scan_item(&s, '/', &component)) {
 		why = add_component(p, component);
 		if (why)
 			return scan_refuse(-EINVAL, why, ret_why);
@@ -166,13 +157,13 @@ const char *cgpattern_text(const struct cgpattern *pattern)
 
 bool cgpattern_match(const struct cgpattern *pattern, const char *path)
 {
-	struct scan s = scan_string(path), name;
+	struct scan s = components_of(path), name;
 	size_t count = count_components(s), tail_from = count - pattern->tail;
 	size_t needed = pattern->head + pattern->tail + cgpattern_is_deep(pattern);
 
 	if (pattern->any_depth ? count < needed : count != needed)
 		return false;
-	for (size_t i = 0; take_component(&s, &name); i++) {
+	for (size_t i = 0; scan_item(&s, '/', &name); i++) {
 		if (i < pattern->head && !name_match(pattern->component[i], name))
 			return false;
 		if (i >= tail_from &&
@@ -184,10 +175,10 @@ bool cgpattern_match(const struct cgpattern *pattern, const char *path)
 
 bool cgpattern_descend(const struct cgpattern *pattern, const char *path)
 {
-	struct scan s = scan_string(path), name;
+	struct scan s = components_of(path), name;
 	size_t i;
 
-	for (i = 0; i < pattern->head && take_component(&s, &name); i++)
+	for (i = 0; i < pattern->head && scan_item(&s, '/', &name); i++)
 		if (!name_match(pattern->component[i], name))
 			return false;
 	/* below the head the two stars take whatever comes, and the tail may still follow */

@@ -14,6 +14,9 @@
  */
 #include "duration.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "scan.h"
 
 /* The biggest first: among texts of one length duration_format() takes the first. */
@@ -102,21 +105,6 @@ int duration_parse(const char *text, size_t size, uint64_t *ret_usec, const char
 	return 0;
 }
 
-/* Writes `number` into buf, which has room for it. Returns the number of digits. */
-static size_t put_number(uint64_t number, char *buf)
-{
-	char reversed[20];
-	size_t n = 0;
-
-	do {
-		reversed[n++] = (char)('0' + number % 10);
-		number /= 10;
-	} while (number > 0);
-	for (size_t i = 0; i < n; i++)
-		buf[i] = reversed[n - 1 - i];
-	return n;
-}
-
 /* Returns 0 when `unit` gives no exact text of sensible length, or one that begins with 0. */
 static size_t format_in(uint64_t usec, const struct unit *unit, char *buf)
 {
@@ -125,7 +113,7 @@ static size_t format_in(uint64_t usec, const struct unit *unit, char *buf)
 
 	if (usec < unit->usec)
 		return 0;
-	n = put_number(usec / unit->usec, buf);
+	n = (size_t)snprintf(buf, DURATION_TEXT_MAX, "%" PRIu64, usec / unit->usec);
 	if (rest > 0)
 		buf[n++] = '.';
 	while (rest > 0 && n < DURATION_TEXT_MAX - sizeof("min")) {

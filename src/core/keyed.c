@@ -29,16 +29,6 @@ static bool split(struct scan line, struct scan *ret_key, struct scan *ret_value
 	return true;
 }
 
-static bool whole_number(struct scan text, uint64_t *ret)
-{
-	uint64_t value;
-
-	if (scan_u64(&text, &value) < 0 || text.left > 0)
-		return false;
-	*ret = value;
-	return true;
-}
-
 int memory_events_parse(const char *text, size_t size, struct memory_events *ret)
 {
 	struct scan s = { text, size }, line, key, value;
@@ -57,7 +47,8 @@ int memory_events_parse(const char *text, size_t size, struct memory_events *ret
 		if (!scan_field(&s, '\n', &line) || !split(line, &key, &value))
 			return -EBADMSG;
 		for (size_t i = 0; i < ELEMENTSOF(known); i++)
-			if (scan_is(key, known[i].key) && !whole_number(value, known[i].count))
+			if (scan_is(key, known[i].key) &&
+			    !scan_is_number(value, 0, UINT64_MAX, known[i].count))
 				return -EBADMSG;
 	}
 	*ret = events;
@@ -72,7 +63,7 @@ int keyed_get(const char *text, size_t size, const char *key, uint64_t *ret)
 		if (!split(line, &name, &value))
 			return -EBADMSG;
 		if (scan_is(name, key))
-			return whole_number(value, ret) ? 0 : -EBADMSG;
+			return scan_is_number(value, 0, UINT64_MAX, ret) ? 0 : -EBADMSG;
 	}
 	return -ENOENT;
 }
@@ -106,5 +97,5 @@ int limit_parse(const char *text, size_t size, uint64_t *ret_bytes)
 		*ret_bytes = UINT64_MAX;
 		return 0;
 	}
-	return whole_number(line, ret_bytes) ? 0 : -EBADMSG;
+	return scan_is_number(line, 0, UINT64_MAX, ret_bytes) ? 0 : -EBADMSG;
 }

@@ -26,15 +26,6 @@ static bool cut_last(struct scan *text, const char *mark, struct scan *ret_rest)
 	return false;
 }
 
-static bool copy(struct scan text, char *buf, size_t size)
-{
-	if (text.left == 0 || text.left >= size || scan_has(text, '\0'))
-		return false;
-	memcpy(buf, text.p, text.left);
-	buf[text.left] = '\0';
-	return true;
-}
-
 static bool take_kilobytes(struct scan *s, const char *name, uint64_t *ret)
 {
 	uint64_t value;
@@ -52,14 +43,14 @@ static bool take_victim(struct oom_kill *kill, struct scan s)
 	struct oom_kill k = { .usage_bytes = kill->usage_bytes, .limit_bytes = kill->limit_bytes };
 
 	if (!cut_last(&s, ",uid=", &uid) || !cut_last(&s, ",pid=", &pid) ||
-	    scan_u64(&pid, &k.pid) < 0 || pid.left > 0 || !cut_last(&s, ",task=", &task) ||
+	    !scan_is_number(pid, 0, UINT64_MAX, &k.pid) || !cut_last(&s, ",task=", &task) ||
 	    !cut_last(&s, ",task_memcg=", &cgroup))
 		return false;
-	if (!copy(task, k.task, sizeof(k.task)) || !copy(cgroup, k.cgroup, sizeof(k.cgroup)) ||
-	    k.cgroup[0] != '/')
+	if (!scan_copy(task, k.task, sizeof(k.task)) ||
+	    !scan_copy(cgroup, k.cgroup, sizeof(k.cgroup)) || k.cgroup[0] != '/')
 		return false;
 	if (cut_last(&s, ",oom_memcg=", &limit)) {
-		if (!copy(limit, k.limit, sizeof(k.limit)) || k.limit[0] != '/')
+		if (!scan_copy(limit, k.limit, sizeof(k.limit)) || k.limit[0] != '/')
 			return false;
 	} else if (scan_ends_with(s, ",global_oom")) {
 		k.usage_bytes = k.limit_bytes = 0;

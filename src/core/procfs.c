@@ -76,11 +76,7 @@ static int copy_path(struct scan path, char *buf)
 		return -EBADMSG;
 	if (inside.left > 0 && !is_normalised(inside))
 		return -EBADMSG;
-	if (path.left >= CGPATH_MAX)
-		return -ENAMETOOLONG;
-	memcpy(buf, path.p, path.left);
-	buf[path.left] = '\0';
-	return 0;
+	return scan_copy(path, buf, CGPATH_MAX) ? 0 : -ENAMETOOLONG;
 }
 
 /* The path in the line of v1's `controller`, or of v2 when that is NULL. */
@@ -210,9 +206,5 @@ bool cgmount_covers(const struct cgmount *mount, const char *path, char *buf)
 	if (rest.left == 0)
 		rest = scan_string("/");
 	/* "/a" is no part of "/ab", and of what begins with "/.." only more of those may be left */
-	if (!is_normalised(rest))
-		return false;
-	memcpy(buf, rest.p, rest.left);
-	buf[rest.left] = '\0';
-	return true;
+	return is_normalised(rest) && scan_copy(rest, buf, CGPATH_MAX);
 }

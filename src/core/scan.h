@@ -126,6 +126,27 @@ static inline int scan_u64(struct scan *s, uint64_t *ret)
 	return 0;
 }
 
+/* All of it is a number from `min` to `max`. */
+static inline bool scan_is_number(struct scan s, uint64_t min, uint64_t max, uint64_t *ret)
+{
+	uint64_t value;
+
+	if (scan_u64(&s, &value) < 0 || s.left > 0 || value < min || value > max)
+		return false;
+	*ret = value;
+	return true;
+}
+
+/* A C string into buf[size]. False: nothing is there, it does not fit, or there is a NUL in it. */
+static inline bool scan_copy(struct scan s, char *buf, size_t size)
+{
+	if (s.left == 0 || s.left >= size || scan_has(s, '\0'))
+		return false;
+	memcpy(buf, s.p, s.left);
+	buf[s.left] = '\0';
+	return true;
+}
+
 /* For parsers that say in words what is wrong: `why` is constant, `ret_why` may be NULL. */
 static inline int scan_refuse(int error, const char *why, const char **ret_why)
 {

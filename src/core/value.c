@@ -57,12 +57,7 @@ static int parse_time(struct scan s, uint64_t *ret_usec, const char **ret_why)
 static int parse_count(struct scan s, uint64_t min, uint64_t max, uint64_t *ret,
 		       const char **ret_why)
 {
-	uint64_t number;
-
-	if (scan_u64(&s, &number) < 0 || s.left > 0 || number < min || number > max)
-		return scan_refuse(-EINVAL, "", ret_why);
-	*ret = number;
-	return 0;
+	return scan_is_number(s, min, max, ret) ? 0 : scan_refuse(-EINVAL, "", ret_why);
 }
 
 static int parse_percent(struct scan s, uint64_t *ret, const char **ret_why)

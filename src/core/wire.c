@@ -85,7 +85,7 @@ static int take_headroom(struct scan value, unsigned *ret, const char **ret_why)
 		*ret = HEADROOM_OFF;
 		return 0;
 	}
-	if (scan_u64(&value, &percent) < 0 || value.left > 0 || percent < 1 || percent > 99)
+	if (!scan_is_number(value, 1, 99, &percent))
 		return scan_refuse(-EINVAL, "headroom is neither 1 to 99 nor off", ret_why);
 	*ret = (unsigned)percent;
 	return 0;
