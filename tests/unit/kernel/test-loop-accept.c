@@ -2,7 +2,6 @@
 /*
  * test-loop-accept.c - loop_accept() (src/kernel/loop.h), on each engine
  */
-#include "../unit.h"
 #include "loop-variants.h"
 
 #include <fcntl.h>

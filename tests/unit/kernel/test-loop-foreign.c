@@ -3,7 +3,6 @@
  * test-loop-foreign.c - a loop in the loop of its host (loop_fd() in src/kernel/loop.h), on each
  * engine and with each way to poll a descriptor
  */
-#include "../unit.h"
 #include "loop-variants.h"
 
 #include <fcntl.h>

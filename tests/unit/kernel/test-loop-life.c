@@ -6,7 +6,6 @@
  * Operations are in test-loop.c, timers and threads in test-loop-time.c, foreign
  * owners in test-loop-foreign.c, engines that fail in test-loop-failure.c.
  */
-#include "../unit.h"
 #include "loop-variants.h"
 
 #include <sys/epoll.h>

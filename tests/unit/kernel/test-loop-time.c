@@ -5,7 +5,6 @@
  *
  * Operations are in test-loop.c, foreign loops, choice and end in test-loop-life.c.
  */
-#include "../unit.h"
 #include "loop-variants.h"
 #include "../../threads.h"
 

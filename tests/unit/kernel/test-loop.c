@@ -4,7 +4,6 @@
  *
  * Accept is in test-loop-accept.c, what has to do with time and threads in test-loop-time.c.
  */
-#include "../unit.h"
 #include "loop-variants.h"
 
 #include <fcntl.h>

@@ -325,8 +325,7 @@ static inline int open_fifo(const char *name)
 	return fd;
 }
 
-/* ---- more sources
- * -------------------------------------------------------------------------------- */
+/* ---- more sources -------------------------------------------------------------------------- */
 
 static inline int listen_at(const char *path)
 {
@@ -539,8 +538,7 @@ static inline struct psb_stats stats_of(struct bench *b)
 	return stats;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running ------------------------------------------------------------------------------- */
 
 static int descriptors_before;
 

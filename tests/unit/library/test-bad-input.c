@@ -5,7 +5,6 @@
  * Each row is asked of psb_watch_new() and psb_diagnose(), which must agree on the errno and on the
  * words.
  */
-#include "../unit.h"
 #include "library-bench.h"
 
 #define TEXT_MAX 400

@@ -2,7 +2,6 @@
 /*
  * test-bridge.c - backends, who drives the loop, fork, and every order in which things may end
  */
-#include "../unit.h"
 #include "library-bench.h"
 
 #include <poll.h>
@@ -10,8 +9,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* ---- making one ---------------------------------------------------------------------------------
- */
+/* ---- making one ---------------------------------------------------------------------------- */
 
 PROMISE(the_backend_asked_for_is_the_one_that_is_had)
 {
@@ -151,8 +149,7 @@ PROMISE(too_few_descriptors_are_an_error_and_nothing_leaks)
 	assert_true(through);
 }
 
-/* ---- who drives
- * ----------------------------------------------------------------------------------- */
+/* ---- who drives ---------------------------------------------------------------------------- */
 
 PROMISE(a_bridge_is_driven_by_one_or_the_other)
 {
@@ -326,8 +323,7 @@ PROMISE(a_second_thread_is_sent_away_also_during_a_dispatch)
 	psb_bridge_unref(bridge);
 }
 
-/* ---- ends
- * ------------------------------------------------------------------------------------------ */
+/* ---- ends ---------------------------------------------------------------------------------- */
 
 static void give_up_everything(struct ear *ear, const struct psb_notification *n)
 {
@@ -410,8 +406,7 @@ BENCH(references_count)
 	AWAIT(&b->ear, b->ear.calls == 1);
 }
 
-/* ---- fork
- * ------------------------------------------------------------------------------------------- */
+/* ---- fork ---------------------------------------------------------------------------------- */
 
 /* Returns the line of the first broken promise, or 0. */
 static int child_finds_dead_handles(struct bench *b, psb_registration *registration, bool foreign)
@@ -528,8 +523,7 @@ PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 	}
 }
 
-/* ---- manners
- * ------------------------------------------------------------------------------------------ */
+/* ---- manners ------------------------------------------------------------------------------- */
 
 static void count_line(void *userdata, int priority, const char *message)
 {

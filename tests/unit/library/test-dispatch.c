@@ -2,7 +2,6 @@
 /*
  * test-dispatch.c - what psibridge.h promises of callbacks, through the public interface
  */
-#include "../unit.h"
 #include "library-bench.h"
 
 /* ---- what is told ------------------------------------------------------------------------------ */
@@ -52,8 +51,7 @@ BENCH(what_makes_no_sense_is_refused)
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_HIGH, 1), -EINVAL);
 }
 
-/* ---- slow callbacks
- * --------------------------------------------------------------------------------- */
+/* ---- slow callbacks ------------------------------------------------------------------------ */
 
 BENCH_INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_newest)
 {
@@ -160,8 +158,7 @@ BENCH(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
 	close(fd);
 }
 
-/* ---- the present state
- * -------------------------------------------------------------------------------- */
+/* ---- the present state --------------------------------------------------------------------- */
 
 BENCH_INLINE_TOO(the_present_state_is_told_to_those_who_ask)
 {
@@ -209,8 +206,7 @@ BENCH_INLINE_TOO(the_present_state_never_follows_newer_news)
 	}
 }
 
-/* ---- counters
- * ------------------------------------------------------------------------------------------ */
+/* ---- counters ------------------------------------------------------------------------------ */
 
 BENCH_INLINE_TOO(calls_are_counted_also_those_of_who_was_removed)
 {

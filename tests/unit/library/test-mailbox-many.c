@@ -2,7 +2,6 @@
 /*
  * test-mailbox-many.c - the mailbox of a pattern, whose cgroups come and go
  */
-#include "../unit.h"
 #include "pattern-bench.h"
 #include "mailbox-bench.h"
 

@@ -5,7 +5,6 @@
  * An inline callback beside the mailbox (`fence`) tells when a notification is in it: mailboxes are
  * filled before inline callbacks are called.
  */
-#include "../unit.h"
 #include "library-bench.h"
 #include "mailbox-bench.h"
 

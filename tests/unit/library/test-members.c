@@ -3,7 +3,6 @@
  * test-members.c - who of a pattern is under observation (psb_watch_list()), and what becomes of a
  * pattern whose fixed part goes and comes again
  */
-#include "../unit.h"
 #include "pattern-bench.h"
 #include "../../threads.h"
 

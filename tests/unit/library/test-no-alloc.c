@@ -7,7 +7,6 @@
  * called once until something ends. In between there are alarms, samples, notifications and
  * callbacks. (psb_watch_simulate() allocates, on the caller's thread.)
  */
-#include "../unit.h"
 #include "pattern-bench.h"
 #include "records-daemon.h"
 #include "../../pressure.h"
@@ -149,8 +148,7 @@ PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation)
 	psb_mailbox_free(mailbox);
 }
 
-/* ---- real pressure
- * ---------------------------------------------------------------------------------- */
+/* ---- real pressure ------------------------------------------------------------------------- */
 
 static struct lab lab;
 

@@ -2,7 +2,6 @@
 /*
  * test-protocol.c - $MEMORY_PRESSURE_WATCH and $MEMORY_PRESSURE_WRITE, as systemd documents them
  */
-#include "../unit.h"
 #include "library-bench.h"
 #include "../../pressure.h"
 

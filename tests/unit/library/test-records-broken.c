@@ -3,7 +3,6 @@
  * test-records-broken.c - libpsibridge as psibridged's client: when it refuses, hangs, goes away or
  * talks nonsense (src/monitor/monitor-records.c), and what diagnosis says of it
  */
-#include "../unit.h"
 #include "records-daemon.h"
 
 /* ---- when it breaks ------------------------------------------------------------------------------ */
@@ -139,8 +138,7 @@ PROMISE(low_is_followed_even_if_psibridged_never_says_so)
 	ended = clock_usec(CLOCK_MONOTONIC);
 	hang_up(b);
 	AWAIT(&b->ear, b->ear.calls == 3);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
+	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
 	assert_true(heard(&b->ear, 1).time_usec - ended >= options.quiet_usec);
 	assert_int_equal(heard(&b->ear, 2).available, PSB_HIGH);
 }

@@ -3,7 +3,6 @@
  * test-records.c - libpsibridge as psibridged's client: who it is, what it says
  * (src/monitor/monitor-records.c, src/monitor/psibridged.c)
  */
-#include "../unit.h"
 #include "records-daemon.h"
 
 #include <poll.h>

@@ -3,11 +3,9 @@
  * test-removal.c - registrations, watches and bridges that end: from outside, from inside a
  * callback, each other, all at once
  */
-#include "../unit.h"
 #include "library-bench.h"
 
-/* ---- removal ------------------------------------------------------------------------------------
- */
+/* ---- removal ------------------------------------------------------------------------------- */
 
 static void *remove_it(void *arg)
 {
@@ -151,8 +149,7 @@ INLINE_TOO(what_was_simulated_does_not_outlive_the_watch)
 	}
 }
 
-/* ---- from inside a callback
- * ---------------------------------------------------------------------- */
+/* ---- from inside a callback ---------------------------------------------------------------- */
 
 static void give_up_everything(struct ear *ear, const struct psb_notification *n)
 {
@@ -281,8 +278,7 @@ BENCH_INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 	assert_int_equal(b->ear.result, 0);
 }
 
-/* ---- each other
- * --------------------------------------------------------------------------------------- */
+/* ---- each other ---------------------------------------------------------------------------- */
 
 struct ring {
 	pthread_mutex_t lock;
@@ -460,8 +456,7 @@ BENCH_INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 	assert_true(heard_something >= 100);
 }
 
-/* ---- ends
- * --------------------------------------------------------------------------------------------- */
+/* ---- ends ---------------------------------------------------------------------------------- */
 
 static void give_up_everything_when_told_to(struct ear *ear, const struct psb_notification *n)
 {

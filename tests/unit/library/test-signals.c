@@ -3,7 +3,6 @@
  * test-signals.c - signals are the host's: the library's threads block all, and nothing else about
  * them changes
  */
-#include "../unit.h"
 #include "library-bench.h"
 #include "../../threads.h"
 

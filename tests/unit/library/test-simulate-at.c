@@ -3,7 +3,6 @@
  * test-simulate-at.c - psb_watch_simulate_at(): levels for single cgroups of a pattern, and levels
  * that somebody else told
  */
-#include "../unit.h"
 #include "pattern-bench.h"
 
 #include <sys/resource.h>
@@ -20,8 +19,7 @@ INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual)
 	assert_int_equal(heard(&b->ear, 0).available, PSB_LOW);
 	assert_int_equal(heard(&b->ear, 0).critical, 1);
 	assert_int_equal(heard(&b->ear, 0).reason, PSB_REASON_SIMULATED);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
+	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
 	AWAIT(&b->ear, b->ear.inside == 0);
 	assert_string_equal(b->ear.cgroup, numbered(1));
 	AWAIT_SEEN(stats_of(b).members == 0);
@@ -73,8 +71,7 @@ INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 	assert_int_equal(critical, 1);
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 	assert_int_equal(READ(&b->ear, calls), 2);
-	assert_int_equal(heard(&b->ear, 0).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&b->ear, 0).reason, PSB_REASON_CALM);
+	assert_heard(b, 0, PSB_NEUTRAL, PSB_REASON_CALM);
 	assert_true(heard(&b->ear, 0).time_usec >= begin + QUIET_USEC); /* it runs from there */
 	assert_true(heard(&b->ear, 1).time_usec >= begin + 2 * QUIET_USEC);
 	assert_int_equal(stats_of(b).low, 0);
@@ -227,8 +224,7 @@ INLINE_TOO(the_end_of_an_untold_low_is_heard_by_everybody)
 	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
 	assert_int_equal(critical, 1);
 	AWAIT(&b->ear, b->ear.calls == 2);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_CALM);
+	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
 }
 
 /* Else the end of the Low would seem to be known already. */

@@ -5,7 +5,6 @@
  *
  * A row a call. That no structure lacks a row is looked at by tests/structure/headers.sh.
  */
-#include "../unit.h"
 #include "library-bench.h"
 
 #define MORE 64 /* a newer program's members */

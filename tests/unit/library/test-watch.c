@@ -3,7 +3,6 @@
  * test-watch.c - sources that the test speaks through, their ends, and the questions one may ask a
  * watch
  */
-#include "../unit.h"
 #include "library-bench.h"
 
 #include <sys/resource.h>
@@ -52,8 +51,7 @@ static unsigned busy_percent(void)
 
 #define IDLE_PERCENT 20 /* sanitizers included; a spin is 50 and more */
 
-/* ---- FIFO
- * ------------------------------------------------------------------------------------------ */
+/* ---- FIFO ---------------------------------------------------------------------------------- */
 
 PROMISE(low_is_always_followed_by_neutral_and_high)
 {
@@ -121,8 +119,7 @@ PROMISE(when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard)
 	assert_true(busy_percent() < IDLE_PERCENT);
 }
 
-/* ---- sockets
- * ----------------------------------------------------------------------------------------- */
+/* ---- sockets ------------------------------------------------------------------------------- */
 
 PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 {
@@ -212,8 +209,7 @@ PROMISE(a_listener_that_comes_later_is_found)
 	assert_string_equal(source_of(b->watch).name, "socket");
 }
 
-/* ---- a watch that ends together with its source
- * --------------------------------------------------- */
+/* ---- a watch that ends together with its source -------------------------------------------- */
 
 /* Driven by us, so that the loop finds both at once. */
 PROMISE(a_watch_may_be_given_up_while_its_peer_closes)
