@@ -72,6 +72,13 @@ static const char *sweep(void)
 	return sweep_with(false);
 }
 
+/* That long after the one before. */
+static void sweeps(uint64_t usec, const char *expected)
+{
+	now += usec;
+	assert_string_equal(sweep(), expected);
+}
+
 static void survey(void)
 {
 	found_count = 0;
@@ -93,6 +100,24 @@ static void set(const char *path, uint64_t some_usec, unsigned avg10)
 		"some avg10=%u.00 avg60=0.00 avg300=0.00 total=%llu\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
 		avg10, (unsigned long long)some_usec);
 	fake_write(name, text);
+}
+
+static void set_each(uint64_t some_usec, const char *const *paths)
+{
+	for (; *paths; paths++)
+		set(*paths, some_usec, 0);
+}
+
+#define SET(some_usec, ...) set_each(some_usec, (const char *const[]){ __VA_ARGS__, NULL })
+
+static void removes(const char *path)
+{
+	char name[300];
+
+	snprintf(name, sizeof(name), "cg/%s/memory.pressure", path);
+	assert_int_equal(unlink(fake_path(name)), 0);
+	snprintf(name, sizeof(name), "cg/%s", path);
+	assert_int_equal(rmdir(fake_path(name)), 0);
 }
 
 static void set_oom(const char *path, unsigned oom)
@@ -146,15 +171,13 @@ PROMISE(of_two_hundred_exactly_the_stalling_ones_are_found)
 	assert_int_equal(last.seen, 200);
 	assert_int_equal(tree_known(tree), 200);
 
-	now += SEC;
-	assert_string_equal(sweep(), "");
+	sweeps(SEC, "");
 	assert_false(last.baseline);
 
 	set("t/c007", 7 * SEC + 10 * MSEC, 0);	     /* half of early: found */
 	set("t/c100", 100 * SEC + 10 * MSEC - 1, 0); /* less: not */
 	set("t/c150", 150 * SEC + 1 * SEC, 0);
-	now += SEC;
-	assert_string_equal(sweep(), "/t/c007 /t/c150 ");
+	sweeps(SEC, "/t/c007 /t/c150 ");
 	for (unsigned i = 0; i < found_count; i++) {
 		assert_int_equal(found[i].finding.baseline_usec, now - 2 * SEC);
 		assert_true(found[i].finding.baseline_some_usec == 7 * SEC ||
@@ -163,18 +186,15 @@ PROMISE(of_two_hundred_exactly_the_stalling_ones_are_found)
 
 	/* who was found is not found again for the same stall */
 	set("t/c007", 7 * SEC + 21 * MSEC, 0);
-	now += 100 * MSEC;
-	assert_string_equal(sweep(), "/t/c007 ");
+	sweeps(100 * MSEC, "/t/c007 ");
 	set("t/c007", 7 * SEC + 22 * MSEC, 0);
-	now += 100 * MSEC;
-	assert_string_equal(sweep(), "");
+	sweeps(100 * MSEC, "");
 	assert_int_equal(last.seen, 200);
 	/* nor is anybody for what came before a survey */
 	set("t/c007", 7 * SEC + 29 * MSEC, 0);
 	survey();
 	set("t/c007", 7 * SEC + 32 * MSEC, 0);
-	now += 100 * MSEC;
-	assert_string_equal(sweep(), "");
+	sweeps(100 * MSEC, "");
 }
 
 /* Each of these sweeps sees little growth, all of them together see enough. */
@@ -186,8 +206,7 @@ PROMISE(a_steady_stall_is_found_however_often_one_sweeps)
 		uint64_t total = 0, start;
 		const char *who = "";
 
-		set("t/steady", total, 0);
-		set("t/calm", total, 0);
+		SET(total, "t/steady", "t/calm");
 		grow_tree("t/*");
 		survey();
 		for (start = now; *who == '\0' && now - start <= 2 * SEC;) {
@@ -204,14 +223,12 @@ PROMISE(a_steady_stall_is_found_however_often_one_sweeps)
 /* Long after the last sweep growth may be old; the kernel's own average tells. */
 PROMISE(growth_that_may_be_old_counts_as_far_as_avg10_vouches_for_it)
 {
-	set("t/old", 0, 0);
-	set("t/new", 0, 0);
+	SET(0, "t/old", "t/new");
 	grow_tree("t/*");
 	sweep();
 	set("t/old", 100 * MSEC, 0);
 	set("t/new", 100 * MSEC, 9);
-	now += 3600 * SEC;
-	assert_string_equal(sweep(), "/t/new ");
+	sweeps(3600 * SEC, "/t/new ");
 	assert_true(last.baseline);
 	now += 100 * MSEC;
 	set("t/old", 120 * MSEC, 0);
@@ -221,18 +238,11 @@ PROMISE(growth_that_may_be_old_counts_as_far_as_avg10_vouches_for_it)
 
 PROMISE(two_stars_name_the_deepest_and_its_parents_only_where_no_child_stalls)
 {
-	set("d/a", 0, 0);
-	set("d/a/b", 0, 0);
-	set("d/a/b/leaf", 0, 0);
-	set("d/a/b/other", 0, 0);
-	set("d/c", 0, 0);
-	set("d/c/e", 0, 0);
+	SET(0, "d/a", "d/a/b", "d/a/b/leaf", "d/a/b/other", "d/c", "d/c/e");
 	grow_tree("d/**");
 	survey();
 	now += SEC;
-	set("d/a", 50 * MSEC, 0);
-	set("d/a/b", 50 * MSEC, 0);
-	set("d/a/b/leaf", 50 * MSEC, 0);
+	SET(50 * MSEC, "d/a", "d/a/b", "d/a/b/leaf");
 	set("d/c", 50 * MSEC, 0); /* itself, not its child */
 	assert_string_equal(sweep(), "/d/a/b/leaf /d/c ");
 }
@@ -240,8 +250,7 @@ PROMISE(two_stars_name_the_deepest_and_its_parents_only_where_no_child_stalls)
 /* The kernel counts on while a sweep reads: a parent is read before its child. */
 PROMISE(a_parent_is_not_named_for_what_was_told_of_its_child)
 {
-	set("d/a", 0, 0);
-	set("d/a/leaf", 0, 0);
+	SET(0, "d/a", "d/a/leaf");
 	grow_tree("d/**");
 	survey();
 	now += SEC;
@@ -249,8 +258,7 @@ PROMISE(a_parent_is_not_named_for_what_was_told_of_its_child)
 	set("d/a/leaf", 10 * MSEC, 0);
 	assert_string_equal(sweep(), "/d/a/leaf ");
 	now += SEC / 2;
-	set("d/a", 13 * MSEC, 0);
-	set("d/a/leaf", 13 * MSEC, 0);
+	SET(13 * MSEC, "d/a", "d/a/leaf");
 	assert_string_equal(sweep(), "");
 	now += 3 * SEC; /* the child is well since then */
 	sweep();
@@ -299,39 +307,29 @@ PROMISE(a_leaf_is_found_however_deep_it_is_and_with_few_descriptors)
  * next sweep tells. */
 PROMISE(a_parent_is_not_named_while_a_child_of_it_cannot_be_told)
 {
-	set("d/a", 0, 0);
-	set("d/a/leaf", 0, 0);
+	SET(0, "d/a", "d/a/leaf");
 	grow_tree("d/**");
 	sweep();
 	now += SEC;
-	set("d/a", 50 * MSEC, 0);
-	set("d/a/leaf", 50 * MSEC, 0);
+	SET(50 * MSEC, "d/a", "d/a/leaf");
 	assert_string_equal(sweep(), "");
 	assert_true(last.baseline);
 	now += 50 * MSEC;
-	set("d/a", 100 * MSEC, 0);
-	set("d/a/leaf", 100 * MSEC, 0);
+	SET(100 * MSEC, "d/a", "d/a/leaf");
 	assert_string_equal(sweep(), "/d/a/leaf ");
 }
 
 PROMISE(what_did_not_grow_is_not_entered_and_what_a_pattern_excludes_is_not_read)
 {
-	set("p/x", 0, 0);
-	set("p/x/y", 0, 0);
-	set("p/other", 0, 0);
-	set("p/x/y/z", 0, 0);
+	SET(0, "p/x", "p/x/y", "p/other", "p/x/y/z");
 	grow_tree("p/x*/*");
 	sweep();
 	assert_int_equal(last.seen, 1); /* x itself did not grow since it was born */
-	set("p/x", 50 * MSEC, 0);
-	set("p/x/y", 50 * MSEC, 0);
-	set("p/other", 50 * MSEC, 0);
+	SET(50 * MSEC, "p/x", "p/x/y", "p/other");
 	now += SEC;
 	sweep();
 	now += SEC;
-	set("p/x", 100 * MSEC, 0);
-	set("p/x/y", 100 * MSEC, 0);
-	set("p/x/y/z", 100 * MSEC, 0);
+	SET(100 * MSEC, "p/x", "p/x/y", "p/x/y/z");
 	assert_string_equal(sweep(), "/p/x/y ");
 	assert_int_equal(last.seen, 2);
 	now += SEC;
@@ -347,8 +345,7 @@ PROMISE(the_born_are_found_and_the_removed_are_no_error)
 	now += SEC;
 	sweep();
 	set("t/born", 500 * MSEC, 0);
-	now += 100 * MSEC;
-	assert_string_equal(sweep(), ""); /* since when, is not known; so once more: */
+	sweeps(100 * MSEC, ""); /* since when, is not known; so once more: */
 	assert_true(last.baseline);
 	now += 100 * MSEC;
 	set("t/born", 550 * MSEC, 0);
@@ -356,20 +353,15 @@ PROMISE(the_born_are_found_and_the_removed_are_no_error)
 	/* who was not there at a survey was born since then, and so was its stall */
 	survey();
 	set("t/later", 30 * MSEC, 0);
-	now += 500 * MSEC;
-	assert_string_equal(sweep(), "/t/later ");
+	sweeps(500 * MSEC, "/t/later ");
 	assert_int_equal(found[0].finding.baseline_usec, now - 500 * MSEC);
 	assert_int_equal(found[0].finding.baseline_some_usec, 0);
-	assert_int_equal(unlink(fake_path("cg/t/later/memory.pressure")), 0);
-	assert_int_equal(rmdir(fake_path("cg/t/later")), 0);
-	assert_int_equal(unlink(fake_path("cg/t/born/memory.pressure")), 0);
-	assert_int_equal(rmdir(fake_path("cg/t/born")), 0);
-	now += SEC;
-	assert_string_equal(sweep(), "");
+	removes("t/later");
+	removes("t/born");
+	sweeps(SEC, "");
 	assert_int_equal(last.seen, 1);
 
-	assert_int_equal(unlink(fake_path("cg/t/a/memory.pressure")), 0);
-	assert_int_equal(rmdir(fake_path("cg/t/a")), 0);
+	removes("t/a");
 	assert_int_equal(rmdir(fake_path("cg/t")), 0);
 	assert_int_equal(tree_sweep(tree, &last, now, note, &found), -ENOENT);
 }
@@ -419,8 +411,7 @@ PROMISE(a_kill_in_a_stall_is_counted_from_what_was_known)
 
 PROMISE(an_oom_is_found_though_next_to_nothing_stalled)
 {
-	set("t/killed", 0, 0);
-	set("t/quiet", 0, 0);
+	SET(0, "t/killed", "t/quiet");
 	set_oom("t/killed", 3);
 	set_oom("t/quiet", 5);
 	grow_tree("t/*");
@@ -428,12 +419,10 @@ PROMISE(an_oom_is_found_though_next_to_nothing_stalled)
 	set_oom("t/killed/below", 7);
 	survey();
 	now += SEC;
-	set("t/killed", 2 * MSEC, 0);
-	set("t/quiet", 2 * MSEC, 0);
+	SET(2 * MSEC, "t/killed", "t/quiet");
 	set_oom("t/killed", 4);
 	assert_string_equal(sweep(), ""); /* only where it is asked for */
-	set("t/killed", 3 * MSEC, 0);
-	set("t/quiet", 3 * MSEC, 0);
+	SET(3 * MSEC, "t/killed", "t/quiet");
 	assert_string_equal(sweep_with(true), "/t/killed ");
 	assert_int_equal(found[0].finding.oom_known, 3);
 	set("t/killed", 4 * MSEC, 0);
