@@ -7,37 +7,64 @@
 
 /* ---- removal ------------------------------------------------------------------------------- */
 
-static void *remove_it(void *arg)
+/* Returns when b->ear's callback is in its call, which lasts until shut_ear(false). */
+static void enter_call(struct bench *b)
 {
-	struct ear *ear = arg;
+	b->ear.shut = true;
+	listen_with(b, &b->ear, b->variant->flags);
+	say(b, PSB_LOW);
+	AWAIT(&b->ear, b->ear.inside == 1);
+}
+
+/* Lets the call end when a thread that does `what` to the bench waits for it; that must return after the call. */
+static void wait_for_call(struct bench *b, void *(*what)(void *bench))
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, what, b);
+	await_waiting(&b->fence);
+	assert_int_equal(READ(&b->fence, done), 0);
+	shut_ear(&b->ear, false);
+	pthread_join(thread, NULL);
+	assert_int_equal(b->fence.result, 0);
+}
+
+/* Their result: how many calls were running when it returned. */
+static void *remove_it(void *bench)
+{
+	struct bench *b = bench;
 	int r;
 
-	about_to_wait(ear);
-	r = psb_registration_remove(ear->registration);
-	/* `result`: how many calls were running when it returned */
-	note_done(ear, r < 0 ? r : (int)READ(ear, inside));
+	about_to_wait(&b->fence);
+	r = psb_registration_remove(b->ear.registration);
+	note_done(&b->fence, r < 0 ? r : (int)READ(&b->ear, inside));
+	return NULL;
+}
+
+static void *unref_the_watch(void *bench)
+{
+	struct bench *b = bench;
+
+	about_to_wait(&b->fence);
+	psb_watch_unref(steal(b->watch));
+	note_done(&b->fence, (int)READ(&b->ear, inside));
 	return NULL;
 }
 
 BENCH_INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
 {
-	pthread_t thread;
-
-	b->ear.shut = true;
-	listen_with(b, &b->ear, b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.inside == 1);
-	pthread_create(&thread, NULL, remove_it, &b->ear);
-	await_waiting(&b->ear);
-	assert_int_equal(READ(&b->ear, done), 0);
-	shut_ear(&b->ear, false);
-	pthread_join(thread, NULL);
-	assert_int_equal(b->ear.result, 0);
-
+	enter_call(b);
+	wait_for_call(b, remove_it);
 	listen_with(b, &b->fence, b->variant->flags);
 	say(b, PSB_HIGH);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	assert_int_equal(b->ear.calls, 1);
+}
+
+BENCH_INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
+{
+	enter_call(b);
+	wait_for_call(b, unref_the_watch);
 }
 
 static void remove_myself(struct ear *ear, const struct psb_notification *n)
@@ -72,68 +99,33 @@ BENCH_INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 	}
 }
 
-/* What one-shot callbacks do while their host tears down. */
-static void remove_myself_when_told_to(struct ear *ear, const struct psb_notification *n)
+static void wait_until_opened(struct ear *ear)
 {
-	(void)n;
 	pthread_mutex_lock(&ear->lock);
 	while (ear->shut)
 		pthread_cond_wait(&ear->changed, &ear->lock);
 	pthread_mutex_unlock(&ear->lock);
-	note_done(ear, psb_registration_remove(ear->registration));
 }
 
-static void *unref_the_watch(void *arg)
+/* What one-shot callbacks do while their host tears down. */
+static void remove_myself_when_told_to(struct ear *ear, const struct psb_notification *n)
 {
-	struct bench *b = arg;
-
-	about_to_wait(&b->fence);
-	psb_watch_unref(b->watch);
-	note_done(&b->fence, (int)READ(&b->ear, inside));
-	return NULL;
+	wait_until_opened(ear);
+	remove_myself(ear, n);
 }
 
 INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless)
 {
 	for (int i = 0; i < 2; i++) {
 		struct bench *b = bench_new(state);
-		pthread_t thread;
 
-		b->ear.shut = true;
 		b->ear.act = remove_myself_when_told_to;
-		listen_with(b, &b->ear, b->variant->flags);
-		say(b, PSB_LOW);
-		AWAIT(&b->ear, b->ear.inside == 1);
-		if (i == 0)
-			pthread_create(&thread, NULL, unref_the_watch, b);
-		else
-			pthread_create(&thread, NULL, remove_it, &b->ear);
-		await_waiting(i == 0 ? &b->fence : &b->ear);
-		shut_ear(&b->ear, false);
-		pthread_join(thread, NULL);
+		enter_call(b);
+		wait_for_call(b, i == 0 ? unref_the_watch : remove_it);
 		assert_int_equal(b->ear.inside, 0);
 		assert_int_equal(b->ear.result, 0);
-		if (i == 0)
-			b->watch = NULL;
 		bench_free(b);
 	}
-}
-
-BENCH_INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
-{
-	pthread_t thread;
-
-	b->ear.shut = true;
-	listen_with(b, &b->ear, b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.inside == 1);
-	pthread_create(&thread, NULL, unref_the_watch, b);
-	await_waiting(&b->fence);
-	assert_int_equal(READ(&b->fence, done), 0);
-	shut_ear(&b->ear, false);
-	pthread_join(thread, NULL);
-	assert_int_equal(b->fence.result, 0); /* calls running when it returned */
-	b->watch = NULL;
 }
 
 /* The userdata goes with the watch; address sanitizer sees who comes late. */
@@ -461,10 +453,7 @@ BENCH_INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 static void give_up_everything_when_told_to(struct ear *ear, const struct psb_notification *n)
 {
 	(void)n;
-	pthread_mutex_lock(&ear->lock);
-	while (ear->shut)
-		pthread_cond_wait(&ear->changed, &ear->lock);
-	pthread_mutex_unlock(&ear->lock);
+	wait_until_opened(ear);
 	psb_watch_unref(ear->watch);
 	psb_bridge_unref(ear->bridge);
 }
@@ -474,18 +463,10 @@ INLINE_TOO(whoever_waits_for_a_removal_outlives_the_last_reference)
 {
 	for (int i = 0; i < 5; i++) {
 		struct bench *b = bench_new(state);
-		pthread_t thread;
 
-		b->ear.shut = true;
 		b->ear.act = give_up_everything_when_told_to;
-		listen_with(b, &b->ear, b->variant->flags);
-		say(b, PSB_LOW);
-		AWAIT(&b->ear, b->ear.inside == 1);
-		pthread_create(&thread, NULL, remove_it, &b->ear);
-		await_waiting(&b->ear);
-		shut_ear(&b->ear, false);
-		pthread_join(thread, NULL);
-		assert_int_equal(b->ear.result, 0);
+		enter_call(b);
+		wait_for_call(b, remove_it);
 		b->watch = NULL;
 		b->bridge = NULL;
 		bench_free(b);
