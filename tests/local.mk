@@ -43,7 +43,6 @@ engine_tests = \
 	tests/unit/kernel/test-loop \
 	tests/unit/kernel/test-loop-foreign \
 	tests/unit/kernel/test-loop-failure \
-	tests/unit/kernel/test-loop-accept \
 	tests/unit/kernel/test-loop-life \
 	tests/unit/kernel/test-loop-time
 kernel_tests = $(engine_tests) \

@@ -5,11 +5,8 @@
 #include "kernel/loop-engine.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#define ACCEPT_BURST 64
 
 /* ---- time --------------------------------------------------------------------------------- */
 
@@ -82,7 +79,6 @@ void op_move(struct loop_op *op, enum op_state state)
 void engine_op_idle(struct loop_op *op)
 {
 	op_move(op, OP_IDLE);
-	op->kind = LOOP_OP_NONE;
 	op->cancelling = false;
 }
 
@@ -101,23 +97,6 @@ int engine_op_release(struct loop_op *op)
 		return 0;
 	released(op);
 	return 1;
-}
-
-int engine_accept(struct loop_op *op, int *calls)
-{
-	for (unsigned i = 0; i < ACCEPT_BURST && !op->cancelling; i++) {
-		int fd = accept4(op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0 && errno == EAGAIN)
-			return 0;
-		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR))
-			continue;
-		if (fd < 0)
-			return -errno;
-		op->done(op, fd);
-		(*calls)++;
-	}
-	return 0;
 }
 
 bool engine_fd_is_lost(int error)

@@ -73,11 +73,11 @@ struct loop {
 	char failure[160];	       /* ... where that is not a constant */
 };
 
-/* From its present list to that of `state`. */
 /* Wakes the thread that polls the eventfd. Tried again when it fails (seen with fault injection only),
  * or the thread would sleep on. Async-signal-safe; errno is lost. Returns: whether it was written. */
 bool eventfd_ring(int fd);
 
+/* From its present list to that of `state`. */
 void op_move(struct loop_op *op, enum op_state state);
 
 /* Idle without a callback. */
@@ -86,13 +86,6 @@ void engine_op_idle(struct loop_op *op);
 void engine_op_done(struct loop_op *op, int result);
 /* Idle, then `released`: `op` may be gone afterwards. Returns: how many callbacks that were, 0 or 1. */
 int engine_op_release(struct loop_op *op);
-
-/*
- * accept4(2) until nothing is left, `op` is cancelled, or a round of them is done, calling `done`
- * for each. `op` must stay allocated when it is cancelled from there. Adds to *calls. Returns: 0,
- * or the negative errno that ends the op and that `done` was not called with.
- */
-int engine_accept(struct loop_op *op, int *calls);
 
 /* Does that error of a wait mean that the program closed the engine's descriptor? Its number may be
  * that of another file by now. */

@@ -18,12 +18,9 @@
  * at once): it can get no event, and arming it again would spin. That one is PARKED until it
  * is cancelled, without events as in an edge-triggered epoll. can_ring() detects the last case.
  *
- * Kernel facts relied on: recv and send on a socket wait in the ring, O_NONBLOCK or not. A
- * multishot poll tells the present state, then changes; each write to an eventfd is one.
- * Closing a ring cancels what is in flight, but later, in a kernel thread; so loop_free() cancels
- * and reaps first, where it may: on the thread that owns the ring. Where that thread has ended,
- * nothing can run any more that would write to a buffer, because completions are made on it and on
- * no other.
+ * Kernel facts relied on: a multishot poll tells the present state, then changes; each write to an
+ * eventfd is one. Closing a ring cancels what is in flight, but later, in a kernel thread; so
+ * loop_free() cancels and reaps first, where it may: on the thread that owns the ring.
  */
 #include "kernel/loop-engine.h"
 #include "kernel/loop-uring.h"
@@ -73,7 +70,7 @@ static void queued_submit(struct loop *loop)
 		op_move(op, OP_CANCELLING);
 	}
 	while ((op = loop->ops[OP_QUEUED].first)) {
-		if (!ring_start(u->ring, op, data_of(op)))
+		if (!ring_poll(u->ring, op->fd, op->events, data_of(op)))
 			return;
 		op_move(op, OP_ARMED);
 	}
@@ -105,20 +102,6 @@ static int uring_wait(struct loop *loop, uint64_t until_usec)
 
 /* ---- completions -------------------------------------------------------------------------- */
 
-static int accept_by_poll(struct loop_op *op)
-{
-	int r, calls = 0;
-
-	/* Queued first: if it is cancelled from `done`, it is RELEASING then, and stays valid. */
-	op_move(op, OP_QUEUED);
-	r = engine_accept(op, &calls);
-	if (r < 0) {
-		engine_op_done(op, r);
-		calls++;
-	}
-	return calls;
-}
-
 /* A PSI file without a trigger says POLLERR; files that cannot be polled at all are refused by
  * epoll_ctl(2), which is asked once. */
 static bool can_ring(struct loop_op *op, int result)
@@ -140,47 +123,16 @@ static bool can_ring(struct loop_op *op, int result)
 
 static int op_completed(struct uring *u, struct loop_op *op, int result, bool more)
 {
-	bool again = false;
-
-	if (op->cancelling) {
-		if (op->kind == LOOP_OP_ACCEPT && !op->by_poll && result >= 0)
-			close(result);
+	if (op->cancelling)
 		return more ? 0 : engine_op_release(op);
-	}
-
-	switch (op->kind) {
-	case LOOP_OP_POLL:
-		again = result >= 0;
-		break;
-	case LOOP_OP_RECV:
-	case LOOP_OP_SEND:
-		again = result == -EINTR;
-		break;
-	case LOOP_OP_ACCEPT:
-		if (op->by_poll && result >= 0)
-			return accept_by_poll(op);
-		/* EINVAL: no multishot accept (5.19). EAGAIN: O_NONBLOCK of the listener was taken
-		 * for "do not wait". Errors of the descriptor itself come from accept(2) again. */
-		if (!op->by_poll && (result == -EINVAL || result == -EAGAIN))
-			again = op->by_poll = true;
-		else
-			again = result >= 0 || result == -ECONNABORTED || result == -EINTR;
-		break;
-	case LOOP_OP_NONE:
-		break;
-	}
-
-	if (!more && !again) {
+	if (!more && result < 0) {
 		engine_op_done(op, result);
 		return 1;
 	}
-	if (!more) {
-		bool park = op->kind == LOOP_OP_POLL && !ring_overflowed(u->ring) &&
-			    !can_ring(op, result);
-
-		op_move(op, park ? OP_PARKED : OP_QUEUED);
-	}
-	if (result < 0 || (result == 0 && op->kind != LOOP_OP_ACCEPT))
+	if (!more)
+		op_move(op,
+			!ring_overflowed(u->ring) && !can_ring(op, result) ? OP_PARKED : OP_QUEUED);
+	if (result <= 0)
 		return 0;
 	op->done(op, result);
 	return 1;
@@ -217,7 +169,7 @@ static int uring_bind(struct loop *loop)
 	return ring_enable(((struct uring *)loop->state)->ring);
 }
 
-/* Completions that are not delivered any more may hold descriptors. */
+/* Completions that are not delivered any more. */
 static void drop_completions(struct uring *u)
 {
 	struct ring_completion completion;
@@ -225,16 +177,12 @@ static void drop_completions(struct uring *u)
 	while (ring_next(u->ring, &completion)) {
 		struct loop_op *op = (struct loop_op *)(uintptr_t)completion.data;
 
-		if ((completion.data & TAG_MASK) != TAG_OP)
-			continue;
-		if (op->kind == LOOP_OP_ACCEPT && !op->by_poll && completion.result >= 0)
-			close(completion.result);
-		if (!completion.more)
+		if ((completion.data & TAG_MASK) == TAG_OP && !completion.more)
 			engine_op_idle(op);
 	}
 }
 
-/* Gets everything back that the kernel holds, so that no buffer is written to any more. */
+/* Gets everything back that the kernel holds. */
 static void cancel_all(struct loop *loop)
 {
 	struct uring *u = loop->state;

@@ -124,40 +124,6 @@ static struct io_uring_sqe *sqe_get(struct ring *ring)
 	return io_uring_get_sqe(&ring->io);
 }
 
-bool ring_start(struct ring *ring, const struct loop_op *op, uint64_t data)
-{
-	struct io_uring_sqe *sqe = sqe_get(ring);
-
-	if (!sqe)
-		return false;
-
-	switch (op->kind) {
-	case LOOP_OP_POLL:
-		io_uring_prep_poll_multishot(sqe, op->fd, op->events);
-		break;
-	case LOOP_OP_RECV:
-		io_uring_prep_recv(sqe, op->fd, op->buf, op->size, 0);
-		break;
-	case LOOP_OP_SEND:
-		io_uring_prep_send(sqe, op->fd, op->buf, op->size, MSG_NOSIGNAL);
-		break;
-	case LOOP_OP_ACCEPT:
-		if (op->by_poll) {
-			io_uring_prep_poll_add(sqe, op->fd, POLLIN);
-			break;
-		}
-		io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL,
-					       SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (ring->without & LOOP_WITHOUT_MULTISHOT_ACCEPT)
-			sqe->ioprio |= 1u << 15; /* a flag that no kernel knows: EINVAL */
-		break;
-	case LOOP_OP_NONE:
-		break;
-	}
-	io_uring_sqe_set_data64(sqe, data);
-	return true;
-}
-
 bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data)
 {
 	struct io_uring_sqe *sqe = sqe_get(ring);

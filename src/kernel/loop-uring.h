@@ -31,7 +31,6 @@ int ring_enable(struct ring *ring);
  * Requests. They are submitted by the next wait, or earlier to make room. Returns: false if the
  * kernel takes none now (no memory, completions to be reaped first): try again in the next pass.
  */
-bool ring_start(struct ring *ring, const struct loop_op *op, uint64_t data);
 bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data);
 /* Cancel the request with `target`. The result is mostly not reported (`data`). */
 bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data);

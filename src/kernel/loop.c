@@ -34,7 +34,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 /* ---- timers ------------------------------------------------------------------------------- */
@@ -199,60 +198,18 @@ static int work_run(struct loop *loop)
 
 /* ---- operations --------------------------------------------------------------------------- */
 
-static int op_start(struct loop *loop, struct loop_op *op, struct loop_op fresh)
+int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done)
 {
 	int r;
 
 	if (loop_op_is_busy(op) || (loop->foreign && !loop->dispatching))
 		return -EBUSY;
 
-	*op = fresh;
-	op->loop = loop;
+	*op = (struct loop_op){ .loop = loop, .fd = fd, .events = events, .done = done };
 	r = loop->engine->start(loop, op);
 	if (r < 0)
 		engine_op_idle(op);
 	return r;
-}
-
-int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done)
-{
-	return op_start(
-		loop, op,
-		(struct loop_op){ .kind = LOOP_OP_POLL, .fd = fd, .events = events, .done = done });
-}
-
-int loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
-	      loop_done_fn *done)
-{
-	return op_start(
-		loop, op,
-		(struct loop_op){
-			.kind = LOOP_OP_RECV, .fd = fd, .buf = buf, .size = size, .done = done });
-}
-
-int loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t size,
-	      loop_done_fn *done)
-{
-	return op_start(loop, op,
-			(struct loop_op){ .kind = LOOP_OP_SEND,
-					  .fd = fd,
-					  .buf = (void *)(uintptr_t)buf, /* only read from */
-					  .size = MIN(size, INT32_MAX),	 /* results are int */
-					  .done = done });
-}
-
-int loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done)
-{
-	int listens = 0;
-	socklen_t size = sizeof(listens);
-
-	/* Readiness would never come, and EINVAL would look like an old kernel to loop-uring.c. */
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0)
-		return -errno;
-	if (!listens)
-		return -EINVAL;
-	return op_start(loop, op,
-			(struct loop_op){ .kind = LOOP_OP_ACCEPT, .fd = fd, .done = done });
 }
 
 void loop_cancel(struct loop_op *op, loop_released_fn *released)
@@ -274,13 +231,13 @@ void loop_cancel(struct loop_op *op, loop_released_fn *released)
 		op->loop->engine->cancel(op->loop, op);
 }
 
-/* A result that did not come from the kernel. A poll with one goes on. */
+/* A result that did not come from the kernel; it goes on after one that is no error. */
 static void result_tell(struct loop *loop, struct loop_op *op)
 {
 	int result = op->result;
 
 	op_move(op, OP_IDLE);
-	if (op->kind == LOOP_OP_POLL && result >= 0) {
+	if (result >= 0) {
 		int r = loop->engine->start(loop, op);
 
 		if (r == 0) {
@@ -346,9 +303,8 @@ static void op_hand_over(struct loop *loop, struct loop_op *op)
 		return;
 	}
 	op_move(op, OP_IDLE);
-	op->by_poll = false;
 	op->result = POLLPRI;
-	if (op->kind == LOOP_OP_POLL && (op->events & POLLPRI)) {
+	if (op->events & POLLPRI) {
 		op_move(op, OP_FINISHED);
 		return;
 	}

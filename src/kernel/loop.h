@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.h - event loop: polls, timers, posted work, and transfers over sockets
+ * loop.h - event loop: polls, timers and posted work
  *
  * Engines behind one contract: io_uring (loop-uring.c, the only file that includes
  * liburing), epoll (loop-epoll.c), and where neither works any more, timers and posted work
@@ -14,9 +14,8 @@
  * was closed by mistake) is replaced by the next one, and each poll is told once what it listens
  * for, since a change may have gone unnoticed. loop_dispatch() does not fail for it.
  *
- * An operation is a `struct loop_op` inside an object of the caller's. From loop_poll(),
- * loop_recv() and so on until `released` was called, the kernel may hold a reference to it: the
- * object and its descriptor must stay. loop_cancel() asks for it back: from then on `done` is not
+ * A poll is a `struct loop_op` inside an object of the caller's. From loop_poll() until `released`
+ * was called, the kernel may hold a reference to it: the object and its descriptor must stay. loop_cancel() asks for it back: from then on `done` is not
  * called any more, and `released` comes later, from a dispatch, exactly once. (Cancelling a poll
  * whose descriptor is closed already makes the ring's thread destroy the PSI trigger, an RCU grace
  * period during which the loop stands still: so cancel, wait for `released`, and close elsewhere:
@@ -48,32 +47,20 @@ enum loop_backend {
 struct loop;
 struct loop_op;
 
-/*
- * poll: `result` is the poll bits (> 0), and it stays armed. recv: bytes, 0 at end of file. send:
- * bytes, perhaps fewer than asked for. accept: the new descriptor (O_CLOEXEC | O_NONBLOCK), and it
- * stays armed. A negative errno ends any op, also poll and accept: what to do about EMFILE, and
- * when to try again, is for the caller to say; the loop would only spin.
- */
+/* `result`: poll bits (> 0), and it stays armed; or a negative errno, which ends it. */
 typedef void loop_done_fn(struct loop_op *op, int result);
 typedef void loop_released_fn(struct loop_op *op);
-
-enum loop_op_kind { LOOP_OP_NONE, LOOP_OP_POLL, LOOP_OP_RECV, LOOP_OP_SEND, LOOP_OP_ACCEPT };
 
 /* All members are the loop's; callers ask loop_op_is_busy(). Zeroed, it is ready for use. */
 struct loop_op {
 	struct loop *loop;
 	struct loop_op *prev, *next; /* the list of its state */
-	enum loop_op_kind kind;
-	unsigned char state; /* enum op_state */
+	unsigned char state;	     /* enum op_state */
 	bool cancelling;
-	bool by_poll; /* io_uring: accept(2) after a poll, where the kernel has no multishot accept */
 	bool can_ring; /* io_uring: a poll that ended may be armed again */
 	int fd;
-	int watch_fd; /* epoll: what is registered, `fd` or a duplicate of it */
-	int result;   /* until it is told, if it did not come from the kernel */
+	int result; /* until it is told, if it did not come from the kernel */
 	unsigned events;
-	void *buf;
-	size_t size;
 	loop_done_fn *done;
 	loop_released_fn *released;
 };
@@ -90,10 +77,9 @@ struct loop_timer {
 };
 
 /* Behave as on a kernel that lacks something. For tests: nothing else can reach those paths. */
-#define LOOP_WITHOUT_DEFER_TASKRUN 1u	 /* Linux 6.1 */
-#define LOOP_WITHOUT_MULTISHOT_ACCEPT 2u /* Linux 5.19 */
-#define LOOP_WITHOUT_NO_IOWAIT 4u	 /* Linux 6.15 */
-#define LOOP_WITHOUT_PWAIT2 8u		 /* Linux 5.11, epoll */
+#define LOOP_WITHOUT_DEFER_TASKRUN 1u /* Linux 6.1 */
+#define LOOP_WITHOUT_NO_IOWAIT 4u     /* Linux 6.15 */
+#define LOOP_WITHOUT_PWAIT2 8u	      /* Linux 5.11, epoll */
 
 struct loop_options {
 	enum loop_backend backend;
@@ -127,28 +113,19 @@ const char *loop_why(const struct loop *loop);
 unsigned loop_failures(const struct loop *loop);
 
 /*
- * Operations. One at a time for each loop_op; any number on one descriptor (on epoll all but the
- * first waiting one take a duplicate of it for that time). recv and send want a socket, blocking or
- * not, and never raise SIGPIPE. They are one-shot: after `done` they are idle and may be started
- * again, also from within `done`. A buffer belongs to the loop until `done` or `released`.
- * Errors: -EBUSY (op is in use); accept: -EINVAL (no listener), -EBADF, -ENOTSOCK; and on epoll
- * what epoll_ctl(2) says, while on io_uring errors of the descriptor arrive as a result.
+ * One poll at a time for each loop_op, and for each descriptor. `done` is called from a dispatch. Errors:
+ * -EBUSY (op is in use); on epoll what epoll_ctl(2) says (-EEXIST: the descriptor is polled already), while
+ * on io_uring errors of the descriptor arrive as a result.
  */
 int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done);
-int loop_recv(struct loop *loop, struct loop_op *op, int fd, void *buf, size_t size,
-	      loop_done_fn *done);
-int loop_send(struct loop *loop, struct loop_op *op, int fd, const void *buf, size_t size,
-	      loop_done_fn *done);
-int loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done);
 /*
  * Idle ops are released at once, from within the call. `released` may be NULL. Cancelling once more
- * only replaces `released`, if the new one is not NULL. What a cancelled recv had already taken
- * from its socket is lost, and a connection that was not delivered is closed.
+ * only replaces `released`, if the new one is not NULL.
  */
 void loop_cancel(struct loop_op *op, loop_released_fn *released);
 static inline bool loop_op_is_busy(const struct loop_op *op)
 {
-	return op->kind != LOOP_OP_NONE;
+	return op->state != 0; /* OP_IDLE */
 }
 
 /*

@@ -72,12 +72,11 @@ VARIANTS(failures, can_break)
 
 struct scene {
 	struct loop *loop;
-	struct loop_op poll_op, alarm_op, recv_op;
+	struct loop_op poll_op, alarm_op;
 	struct loop_timer timer;
 	struct loop_work work;
-	int polled[2], spoken[2];
-	char buf[8];
-	int polls, poll_error, alarms, recvs, recv_error, fired, works;
+	int polled[2];
+	int polls, poll_error, alarms, fired, works;
 };
 
 static void polled(struct loop_op *op, int result)
@@ -94,16 +93,6 @@ static void rang(struct loop_op *op, int result)
 {
 	if (result == POLLPRI)
 		CONTAINER_OF(op, struct scene, alarm_op)->alarms++;
-}
-
-static void spoke(struct loop_op *op, int result)
-{
-	struct scene *s = CONTAINER_OF(op, struct scene, recv_op);
-
-	if (result < 0)
-		s->recv_error = result;
-	else
-		s->recvs += result;
 }
 
 static void expired(struct loop_timer *timer, uint64_t now)
@@ -167,12 +156,10 @@ static int play(const struct failure *f, bool foreign)
 	struct scene s = { .timer.expired = expired, .work.run = worked };
 	bool goes_on = f->after != LOOP_TIMERS;
 
-	if (loop_new(&options, &s.loop, NULL) < 0 || pipe(s.polled) < 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM, 0, s.spoken) < 0)
+	if (loop_new(&options, &s.loop, NULL) < 0 || pipe(s.polled) < 0)
 		FAIL("nothing to begin with");
 	if (loop_poll(s.loop, &s.poll_op, s.polled[0], POLLIN, polled) < 0 ||
-	    loop_poll(s.loop, &s.alarm_op, s.polled[1], POLLPRI, rang) < 0 ||
-	    loop_recv(s.loop, &s.recv_op, s.spoken[0], s.buf, sizeof(s.buf), spoke) < 0)
+	    loop_poll(s.loop, &s.alarm_op, s.polled[1], POLLPRI, rang) < 0)
 		FAIL("operations");
 	loop_post(s.loop, &s.work);
 	RUN_UNTIL(s.works == 1); /* all of it is in the kernel now, or will be with the next wait */
@@ -189,12 +176,11 @@ static int play(const struct failure *f, bool foreign)
 	if (!strstr(loop_why(s.loop), "failed"))
 		FAIL("it does not say why: %s", loop_why(s.loop));
 
-	if (write(s.polled[1], "x", 1) != 1 || write(s.spoken[1], "yz", 2) != 2)
+	if (write(s.polled[1], "x", 1) != 1)
 		FAIL("write");
 	s.work.run = worked;
 	loop_post(s.loop, &s.work);
-	RUN_UNTIL(goes_on ? s.polls == 1 && s.recvs == 2 && s.alarms == 1
-			  : s.poll_error == -ENOTSUP && s.recv_error == -ENOTSUP);
+	RUN_UNTIL(goes_on ? s.polls == 1 && s.alarms == 1 : s.poll_error == -ENOTSUP);
 
 	s.timer.expired = expired;
 	s.works = 0;

@@ -250,7 +250,7 @@ static inline bool last_is(const struct ear *ear, enum psb_available available)
 }
 
 /* How many of that kind; under its lock. */
-static inline unsigned has_heard(const struct ear *ear, enum psb_kind kind)
+static inline unsigned of_kind(const struct ear *ear, enum psb_kind kind)
 {
 	unsigned n = 0;
 

@@ -155,7 +155,7 @@ PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask)
 	close(peer);
 	close(listener);
 	unlink(in_directory("socket"));
-	AWAIT(&b->ear, has_heard(&b->ear, PSB_KIND_SOURCE) > 0);
+	AWAIT(&b->ear, of_kind(&b->ear, PSB_KIND_SOURCE) > 0);
 	while (!kinds[PSB_KIND_SOURCE] || !kinds[PSB_KIND_LEVEL])
 		kinds[taken(mailbox).kind] = true;
 	assert_int_equal(taken(plain).kind, PSB_KIND_LEVEL);

@@ -182,13 +182,13 @@ PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 	assert_int_equal(send(b->peer, "x", 1, 0), 1);
 	AWAIT(&b->ear, b->ear.calls > 0);
 	lose_peer(b);
-	AWAIT(&b->ear, has_heard(&b->ear, PSB_KIND_SOURCE) == 1);
+	AWAIT(&b->ear, of_kind(&b->ear, PSB_KIND_SOURCE) == 1);
 	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	/* who was Low when it broke is not left so */
 	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
 
 	peer_comes_back(b);
-	AWAIT(&b->ear, has_heard(&b->ear, PSB_KIND_SOURCE) == 2);
+	AWAIT(&b->ear, of_kind(&b->ear, PSB_KIND_SOURCE) == 2);
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 }
 
