@@ -55,7 +55,6 @@ library_tests = \
 	tests/unit/library/test-dispatch \
 	tests/unit/library/test-removal \
 	tests/unit/library/test-mailbox \
-	tests/unit/library/test-mailbox-many \
 	tests/unit/library/test-settings \
 	tests/unit/library/test-resident \
 	tests/unit/library/test-protocol \
@@ -164,7 +163,6 @@ thread_tests = $(loop_tests) \
 	tests/unit/hosting/test-hosting \
 	tests/unit/hosting/test-hosting-register \
 	tests/unit/library/test-mailbox \
-	tests/unit/library/test-mailbox-many \
 	tests/unit/library/test-members \
 	tests/unit/library/test-protocol \
 	tests/unit/library/test-records \
@@ -299,7 +297,7 @@ tests_unit_monitor_tests_LDADD = $(monitor_layers)
 
 # The public API over a FIFO or a socket.
 tests_unit_library_tests_SOURCES = $(unit_main) $(library_tests:=.c) $(fake_root) $(lab) $(count_malloc) \
-	tests/unit/library/library-bench.h tests/unit/library/mailbox-bench.h tests/unit/library/pattern-bench.h \
+	tests/unit/library/library-bench.h tests/unit/library/pattern-bench.h \
 	tests/unit/library/records-daemon.h
 tests_unit_library_tests_LDADD = $(library_layers) -ldl
 

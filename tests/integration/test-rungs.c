@@ -70,36 +70,32 @@ PROMISE(without_a_name_it_is_our_own_cgroup)
 		assert_non_null(strstr(source.why, "CAP_SYS_RESOURCE"));
 }
 
-PROMISE(memory_events_alone_is_enough)
+/* Of all rungs this one alone. */
+static void check_rung(unsigned rung, const char *name, unsigned low_ms)
 {
 	struct psb_source source;
 
+	lab_make(&lab, name, LAB_LIMIT);
+	start_with(&(struct psb_watch_options){ .rungs = PSB_RUNG_MASK(rung) }, name, PSB_INLINE);
+	source = source_now();
+	assert_int_equal(source.rung, rung);
+	assert_string_equal(source.name, name);
+	assert_string_equal(source.trigger, "");
+	check_works(name, low_ms);
+}
+
+PROMISE(memory_events_alone_is_enough)
+{
 	if (lab.v1)
 		SKIP("no memory.events: needs unified cgroups");
-	lab_make(&lab, "events", LAB_LIMIT);
-	start_with(&(struct psb_watch_options){ .rungs = PSB_RUNG_MASK(PSB_RUNG_EVENTS) }, "events",
-		   PSB_INLINE);
-	source = source_now();
-	assert_int_equal(source.rung, PSB_RUNG_EVENTS);
-	assert_string_equal(source.name, "events");
-	assert_string_equal(source.trigger, "");
-	assert_int_equal(source.events, 1);
-	check_works("events", 4000);
+	check_rung(PSB_RUNG_EVENTS, "events", 4000);
+	assert_int_equal(source_now().events, 1);
 	assert_true(stats().alarms >= 1);
 }
 
 PROMISE(sampling_on_the_clock_is_enough)
 {
-	struct psb_source source;
-
-	lab_make(&lab, "clock", LAB_LIMIT);
-	start_with(&(struct psb_watch_options){ .rungs = PSB_RUNG_MASK(PSB_RUNG_SAMPLING) },
-		   "clock", PSB_INLINE);
-	source = source_now();
-	assert_int_equal(source.rung, PSB_RUNG_SAMPLING);
-	assert_string_equal(source.name, "sampling");
-	assert_string_equal(source.trigger, "");
-	check_works("clock", 6000);
+	check_rung(PSB_RUNG_SAMPLING, "sampling", 6000);
 }
 
 PROMISE(the_machine_stands_in_for_our_own_cgroup_only)

@@ -15,86 +15,67 @@
 
 /* ---- single answers -------------------------------------------------------------------------- */
 
-struct point {
-	uint64_t at, total;
-};
-
 PROMISE(the_answer_is_what_grew_inside_the_window)
 {
 	static const struct {
 		const char *what;
 		uint64_t length;
-		struct point samples[8]; /* ends with at == 0 */
+		uint64_t samples[16]; /* time and total, until a time is 0 */
 		uint64_t growth;
 	} table[] = {
-		{ "nothing was seen", 2 * SEC, { { 0 } }, 0 },
-		{ "one sample is no growth", 2 * SEC, { { SEC, 5 * SEC } }, 0 },
+		{ "nothing was seen", 2 * SEC, { 0 }, 0 },
+		{ "one sample is no growth", 2 * SEC, { SEC, 5 * SEC }, 0 },
 		{ "what grew before the first sample is not counted",
 		  2 * SEC,
-		  { { SEC, 500 }, { SEC + 1, 501 } },
+		  { SEC, 500, SEC + 1, 501 },
 		  1 },
 		{ "before a whole window was seen: since the first sample",
 		  2 * SEC,
-		  { { SEC, 0 }, { SEC + 500 * MS, 100 }, { 2 * SEC, 350 } },
+		  { SEC, 0, SEC + 500 * MS, 100, 2 * SEC, 350 },
 		  350 },
 		{ "the first sample exactly on the far edge",
 		  2 * SEC,
-		  { { SEC, 10 }, { 2 * SEC, 110 }, { 3 * SEC, 310 } },
+		  { SEC, 10, 2 * SEC, 110, 3 * SEC, 310 },
 		  300 },
 		{ "half of an interval is inside",
 		  2 * SEC,
-		  { { SEC, 0 }, { 2 * SEC, 1000 }, { 3 * SEC + 500 * MS, 1000 } },
+		  { SEC, 0, 2 * SEC, 1000, 3 * SEC + 500 * MS, 1000 },
 		  500 },
 		{ "a tenth of an interval is inside",
 		  2 * SEC,
-		  { { SEC, 0 }, { 2 * SEC, 1000 }, { 3 * SEC + 900 * MS, 1007 } },
+		  { SEC, 0, 2 * SEC, 1000, 3 * SEC + 900 * MS, 1007 },
 		  107 },
 		{ "it slides: old growth is forgotten",
 		  2 * SEC,
-		  { { SEC, 0 },
-		    { 2 * SEC, 900 * MS },
-		    { 3 * SEC, 900 * MS },
-		    { 4 * SEC, 900 * MS } },
+		  { SEC, 0, 2 * SEC, 900 * MS, 3 * SEC, 900 * MS, 4 * SEC, 900 * MS },
 		  0 },
-		{ "one interval longer than the window",
-		  2 * SEC,
-		  { { SEC, 0 }, { 5 * SEC, 1000 } },
-		  500 },
-		{ "hours without a sample",
-		  2 * SEC,
-		  { { SEC, 0 }, { SEC + HOUR, 3600 * 1000 } },
-		  2000 },
+		{ "one interval longer than the window", 2 * SEC, { SEC, 0, 5 * SEC, 1000 }, 500 },
+		{ "hours without a sample", 2 * SEC, { SEC, 0, SEC + HOUR, 3600 * 1000 }, 2000 },
 		{ "years in the counter do not overflow",
 		  10 * SEC,
-		  { { 1, UINT64_MAX / 4 }, { 1 + UINT64_MAX / 4, UINT64_MAX / 2 } },
+		  { 1, UINT64_MAX / 4, 1 + UINT64_MAX / 4, UINT64_MAX / 2 },
 		  10 * SEC },
 		{ "the shortest window there is",
 		  100 * MS,
-		  { { SEC, 0 },
-		    { SEC + 50 * MS, 50 },
-		    { SEC + 100 * MS, 70 },
-		    { SEC + 150 * MS, 90 } },
+		  { SEC, 0, SEC + 50 * MS, 50, SEC + 100 * MS, 70, SEC + 150 * MS, 90 },
 		  40 },
 		{ "two samples of one moment: the later total counts",
 		  2 * SEC,
-		  { { SEC, 0 }, { 2 * SEC, 10 }, { 2 * SEC, 25 } },
+		  { SEC, 0, 2 * SEC, 10, 2 * SEC, 25 },
 		  25 },
 		{ "samples close together share a slot and lose nothing",
 		  2 * SEC,
-		  { { SEC, 0 }, { SEC + 1, 1 }, { SEC + 2, 2 }, { SEC + 3, 3 }, { SEC + 4, 4 } },
+		  { SEC, 0, SEC + 1, 1, SEC + 2, 2, SEC + 3, 3, SEC + 4, 4 },
 		  4 },
-		{ "a window longer than the clock",
-		  10 * SEC,
-		  { { 1, 7 }, { 2, 8 }, { SEC, 9 } },
-		  2 },
+		{ "a window longer than the clock", 10 * SEC, { 1, 7, 2, 8, SEC, 9 }, 2 },
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct window w;
 
 		window_init(&w, table[i].length);
-		for (const struct point *p = table[i].samples; p->at > 0; p++)
-			window_add(&w, p->at, p->total);
+		for (const uint64_t *p = table[i].samples; *p > 0; p += 2)
+			window_add(&w, p[0], p[1]);
 		if (window_growth(&w) != table[i].growth)
 			fail_msg("%s: %llu, not %llu", table[i].what,
 				 (unsigned long long)window_growth(&w),
@@ -252,6 +233,10 @@ PROMISE(more_recent_growth_than_there_ever_was_is_cut)
 /* ---- the random comparison ------------------------------------------------------------------- */
 
 #define SAMPLES 3000
+
+struct point {
+	uint64_t at, total;
+};
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
 

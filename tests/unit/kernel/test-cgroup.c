@@ -32,6 +32,13 @@ static void write_mountinfo(const char *path, const char *template)
 	fake_write(path, text);
 }
 
+/* Short enough for a path in the library's buffer: 32 characters of `proc` count. */
+static void be_proc(const char *path)
+{
+	unlink("proc");
+	assert_int_equal(symlink(fake_path(path), "proc"), 0);
+}
+
 /* A world: the texts of mountinfo and of a process's cgroup, and the directories that are there.
  * The first part of each is a mount, except where that is "dead": what is left of a removed cgroup. */
 static struct cgroups world(const char *mountinfo, const char *self, const char *const *directories)
@@ -54,10 +61,8 @@ static struct cgroups world(const char *mountinfo, const char *self, const char 
 		if (strncmp(where, "dead", 4) != 0)
 			fake_write(where, "");
 	}
-	/* short enough for a path in the library's buffer: 32 characters of `proc` count */
 	snprintf(where, sizeof(where), "proc%u", n++);
-	unlink("proc");
-	assert_int_equal(symlink(fake_path(where), "proc"), 0);
+	be_proc(where);
 	assert_int_equal(cgroups_discover("proc", &cgroups), 0);
 	return cgroups;
 }
@@ -223,8 +228,7 @@ PROMISE(nothing_that_opens_is_no_hierarchy)
 
 	write_mountinfo("proc-over/self/mountinfo", MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw")
 							    V2("/", "dead") V2("/", "nowhere"));
-	unlink("proc");
-	assert_int_equal(symlink(fake_path("proc-over"), "proc"), 0);
+	be_proc("proc-over");
 	assert_int_equal(cgroups_discover("proc", &c), -ENOENT);
 }
 
@@ -260,8 +264,7 @@ PROMISE(what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written)
 	assert_string_equal(path, "untouched");
 	assert_int_equal(cgroups_discover("/nonexistent", &before), -ENOENT);
 	fake_write("proc-none/self/mountinfo", OTHER);
-	unlink("proc");
-	assert_int_equal(symlink(fake_path("proc-none"), "proc"), 0);
+	be_proc("proc-none");
 	assert_int_equal(cgroups_discover("proc", &before), -ENOENT);
 }
 

@@ -27,6 +27,23 @@ static struct cgroups v2_at(const char *point)
 	return c;
 }
 
+/* Files of one cgroup, in MB; max 0: none. */
+static void level(const char *path, unsigned current, unsigned inactive, unsigned max)
+{
+	char name[64], text[64];
+
+	snprintf(name, sizeof(name), "%s/memory.current", path);
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(current * MB));
+	fake_write(name, text);
+	snprintf(name, sizeof(name), "%s/memory.stat", path);
+	snprintf(text, sizeof(text), "anon 0\ninactive_file %llu\n",
+		 (unsigned long long)(inactive * MB));
+	fake_write(name, text);
+	snprintf(name, sizeof(name), "%s/memory.max", path);
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(max * MB));
+	fake_write(name, max ? text : "max\n");
+}
+
 static uint64_t machine(void)
 {
 	struct memory m = { 0 };
@@ -51,10 +68,7 @@ PROMISE(page_cache_nobody_needs_is_not_load)
 	struct memory_load load;
 	struct memory m;
 
-	fake_write("load/a/memory.current", "83886080\n"); /* 80 MB */
-	fake_write("load/a/memory.stat",
-		   "anon 1\nfile 2\ninactive_anon 4096\ninactive_file 31457280\nactive_file 3\n");
-	fake_write("load/a/memory.max", "104857600\n"); /* 100 MB */
+	level("load/a", 80, 30, 100);
 	fake_write("load/a/memory.high", "max\n");
 	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
 	assert_true(memory_has_limit(&m));
@@ -129,23 +143,6 @@ PROMISE(a_limit_that_changes_is_seen_when_asked_for_anew)
 	assert_int_equal(memory_refresh(&m), 0);
 	assert_int_equal(m.limit_bytes, 2 * MB);
 	memory_close(&m);
-}
-
-/* Files of one cgroup, in MB; max 0: none. */
-static void level(const char *path, unsigned current, unsigned inactive, unsigned max)
-{
-	char name[64], text[64];
-
-	snprintf(name, sizeof(name), "%s/memory.current", path);
-	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(current * MB));
-	fake_write(name, text);
-	snprintf(name, sizeof(name), "%s/memory.stat", path);
-	snprintf(text, sizeof(text), "anon 0\ninactive_file %llu\n",
-		 (unsigned long long)(inactive * MB));
-	fake_write(name, text);
-	snprintf(name, sizeof(name), "%s/memory.max", path);
-	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(max * MB));
-	fake_write(name, max ? text : "max\n");
 }
 
 PROMISE(what_is_in_use_counts_where_the_limit_is)
@@ -292,9 +289,7 @@ PROMISE(without_a_limit_the_machine_is_what_there_is)
 	struct memory m;
 	char text[32];
 
-	fake_write("free/a/memory.current", "83886080\n");
-	fake_write("free/a/memory.stat", "inactive_file 31457280\n");
-	fake_write("free/a/memory.max", "max\n");
+	level("free/a", 80, 30, 0);
 	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
 	assert_false(memory_has_limit(&m));
 	assert_int_equal(memory_read(&m, &load), 0);
@@ -442,12 +437,8 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 	struct memory m, n;
 	int r = -EMFILE;
 
-	fake_write("full/a/memory.max", "1048576\n");
-	fake_write("full/a/memory.current", "0\n");
-	fake_write("full/a/memory.stat", "inactive_file 0\n");
-	fake_write("full/a/b/memory.max", "max\n");
-	fake_write("full/a/b/memory.current", "524288\n");
-	fake_write("full/a/b/memory.stat", "inactive_file 0\n");
+	level("full/a", 0, 0, 1);
+	level("full/a/b", 0, 0, 0);
 	assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
 	for (allowed = 1; r != 0; allowed++) {
 		allow_descriptors(allowed);

@@ -5,10 +5,37 @@
  * An inline callback beside the mailbox (`fence`) tells when a notification is in it: mailboxes are
  * filled before inline callbacks are called.
  */
-#include "library-bench.h"
-#include "mailbox-bench.h"
+#include "pattern-bench.h"
 
 #include <sys/wait.h>
+
+#define PATIENCE_USEC (PATIENCE_SEC * USEC_PER_SEC)
+
+static inline psb_mailbox *open_mailbox(struct bench *b, unsigned flags)
+{
+	psb_mailbox *mailbox = NULL;
+
+	assert_int_equal(psb_mailbox_new(b->watch, flags, &mailbox), 0);
+	assert_non_null(mailbox);
+	return mailbox;
+}
+
+/* What comes within the patience of a test. */
+static inline struct psb_notification taken(psb_mailbox *mailbox)
+{
+	struct psb_notification n = { .size = sizeof(n) };
+
+	assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_USEC, &n), 1);
+	return n;
+}
+
+static inline void assert_empty(psb_mailbox *mailbox)
+{
+	struct psb_notification n = { .size = sizeof(n), .available = PSB_NEUTRAL };
+
+	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 0);
+	assert_int_equal(n.available, PSB_NEUTRAL); /* nothing was written */
+}
 
 /* Says it, and waits until it is in every mailbox. */
 static void say_and_wait(struct bench *b, enum psb_available available)
@@ -479,5 +506,58 @@ PROMISE(a_foreign_loop_fills_it_too)
 	assert_empty(mailbox); /* nobody has dispatched yet */
 	AWAIT_SEEN(psb_bridge_dispatch(b->bridge) >= 0 && psb_mailbox_take(mailbox, 0, &n) == 1);
 	assert_int_equal(n.reason, PSB_REASON_PRESENT);
+	psb_mailbox_free(mailbox);
+}
+
+/* ---- of a pattern ----------------------------------------------------------------------------- */
+
+PROMISE(of_a_pattern_each_cgroup_has_a_slot_of_its_own)
+{
+	psb_mailbox *mailbox;
+	struct psb_notification n;
+	struct bench *b = hear_all(state, 3, LONG_USEC);
+
+	listen_with(b, &b->fence, PSB_INLINE);
+	mailbox = open_mailbox(b, 0);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	simulate_at(b, numbered(1), PSB_NEUTRAL, 0);
+	simulate_at(b, numbered(2), PSB_LOW, 0);
+	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
+	AWAIT(&b->fence, b->fence.calls == 4);
+	for (unsigned i = 0; i < 3; i++) { /* the oldest slot first */
+		n = taken(mailbox);
+		assert_string_equal(n.cgroup, numbered(i));
+		assert_int_equal(n.available, i == 2 ? PSB_LOW : PSB_NEUTRAL);
+	}
+	assert_empty(mailbox);
+	psb_mailbox_free(mailbox);
+}
+
+/* Also when it was removed meanwhile, and nobody else remembers it. Address sanitizer looks on. */
+PROMISE(the_cgroups_name_is_valid_until_the_next_take)
+{
+	struct psb_notification n, gone;
+	psb_mailbox *mailbox;
+	struct bench *b = hear_all(state, 2, QUIET_USEC);
+
+	listen_with(b, &b->fence, PSB_INLINE);
+	mailbox = open_mailbox(b, 0);
+	simulate_at(b, numbered(0), PSB_LOW, 0);
+	n = taken(mailbox);
+	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
+	AWAIT(&b->fence,
+	      b->fence.calls > 1 && b->fence.heard[b->fence.calls - 1].kind == PSB_KIND_GONE);
+	AWAIT_SEEN(stats_of(b).members == 0);
+	assert_string_equal(n.cgroup, numbered(0));
+	gone = taken(mailbox);
+	assert_int_equal(gone.kind, PSB_KIND_GONE);
+	assert_int_not_equal(gone.available, PSB_LOW);
+	assert_string_equal(gone.cgroup, numbered(0));
+	simulate_at(b, numbered(1), PSB_LOW, 0);
+	AWAIT(&b->fence, last_is(&b->fence, PSB_LOW));
+	assert_string_equal(gone.cgroup, numbered(0));
+	assert_string_equal(taken(mailbox).cgroup, numbered(1));
+	simulate_at(b, numbered(1), PSB_NEUTRAL, 0); /* what nobody takes is freed with it */
+	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
 	psb_mailbox_free(mailbox);
 }
