@@ -36,7 +36,6 @@ core_tests = \
 	tests/unit/core/test-policy-resume \
 	tests/unit/core/test-utf8 \
 	tests/unit/core/test-value \
-	tests/unit/core/test-executable \
 	tests/unit/core/test-refusals \
 	tests/unit/core/test-wire
 engine_tests = \
@@ -367,14 +366,13 @@ facts: $(fact_tests)
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
 FUZZ_CC = clang
 FUZZ_SECONDS = 30
-fuzz_targets = psi trigger keyed base64 procfs pattern wire executable
+fuzz_targets = psi trigger keyed base64 procfs pattern wire
 if ENABLE_DAEMON
 fuzz_targets += config
 endif
 # All targets are in one program, which is told which.
 tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/base64.h tests/fuzz/fuzz-psi.c tests/fuzz/fuzz-trigger.c \
-	tests/fuzz/fuzz-keyed.c tests/fuzz/fuzz-base64.c tests/fuzz/fuzz-procfs.c tests/fuzz/fuzz-pattern.c tests/fuzz/fuzz-wire.c \
-	tests/fuzz/fuzz-executable.c
+	tests/fuzz/fuzz-keyed.c tests/fuzz/fuzz-base64.c tests/fuzz/fuzz-procfs.c tests/fuzz/fuzz-pattern.c tests/fuzz/fuzz-wire.c
 if ENABLE_DAEMON
 tests_fuzz_replay_SOURCES += tests/fuzz/fuzz-config.c
 tests_fuzz_replay_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)

@@ -134,15 +134,20 @@ static int take_next(struct args *args)
 
 int args_refuse(const struct args *args, const char *why)
 {
-	complain(args->verb, "--%s \"%s\": %s", args->option->name, args->value, why);
+	const char *name = args->option->name;
+
+	complain(args->verb, "%s%s%s\"%s\": %s", name ? "--" : "", name ? name : "",
+		 name ? " " : "", args->value, why);
 	return -EINVAL;
 }
 
 int args_unexpected(const struct args *args, const char *why)
 {
-	complain(args->verb, "--%s \"%s\": %s%s%s was expected", args->option->name, args->value,
-		 why, *why ? "; " : "", args->option->expected);
-	return -EINVAL;
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s%s%s was expected", why, *why ? "; " : "",
+		 args->option->expected);
+	return args_refuse(args, text);
 }
 
 int args_number(const struct args *args, uint64_t min, uint64_t max, uint64_t *ret)

@@ -25,16 +25,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/attach.h"
+#include "cli/socket.h"
 #include "cli/wait.h"
 #include "core/scan.h"
 #include "core/utf8.h"
@@ -53,14 +52,13 @@ enum { ANSWER_DONE = 0, ANSWER_FAILED = 0xff };
 
 struct message {
 	uint8_t bytes[MESSAGE_MAX];
-	size_t size; /* beyond the maximum: it did not fit */
+	size_t size; /* of ours, some 12 KB at most: a path in UTF-16, and settings */
 };
 
 static void put(struct message *m, uint64_t value, unsigned size)
 {
-	for (unsigned i = 0; i < size; i++, m->size++)
-		if (m->size < MESSAGE_MAX)
-			m->bytes[m->size] = (uint8_t)(value >> 8 * i);
+	for (unsigned i = 0; i < size; i++)
+		m->bytes[m->size++] = (uint8_t)(value >> 8 * i);
 }
 
 static void begin(struct message *m, unsigned set, unsigned command)
@@ -142,26 +140,8 @@ static bool get_string(struct reader *r, char *buf, size_t capacity)
 
 /* ---- one command ------------------------------------------------------------------------------ */
 
-static int wait_for(int fd, short events, uint64_t deadline)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-	int n = poll(&p, 1, msec_until(deadline));
-
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	return n == 0 ? -ETIMEDOUT : 0;
-}
-
-static int pause_briefly(void)
-{
-	struct timespec t = { .tv_nsec = 20 * 1000 * 1000 };
-
-	nanosleep(&t, NULL);
-	return 0;
-}
-
 /* -ESTALE: it is not the target that listens there. */
-static int check_listener(const struct ipc *ipc, int fd)
+static int check_listener(const struct target *target, int fd)
 {
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
@@ -169,142 +149,87 @@ static int check_listener(const struct ipc *ipc, int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
 		return -errno;
 	/* 0: a process that has no number in our pid namespace */
-	return peer.pid == ipc->listener || (peer.pid == 0 && peer.uid == ipc->uid) ? 0 : -ESTALE;
+	return peer.pid == target->pid || (peer.pid == 0 && peer.uid == target->uid) ? 0 : -ESTALE;
 }
 
-static int connect_to(const struct ipc *ipc, uint64_t deadline)
+static int connect_to(const struct runtime_socket *runtime, uint64_t end_usec)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int there, fd, r = 0;
+	int there, fd, r;
 	struct stat st;
 
-	there = openat(ipc->directory, ipc->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	there = openat(runtime->directory, runtime->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (there < 0)
 		return -errno;
 	fd = fstat(there, &st) == 0 && S_ISSOCK(st.st_mode)
-		     ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+		     ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
 		     : (errno = ESTALE, -1);
-	if (fd < 0) {
-		r = -errno;
-		close(there);
-		return r;
-	}
+	r = fd < 0 ? -errno : 0;
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", there);
-	while (r == 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		r = -errno;
-		/* the backlog is full, and there is nothing that could be polled for */
-		if (r == -EAGAIN)
-			r = now_usec() < deadline ? pause_briefly() : -ETIMEDOUT;
-	}
 	if (r == 0)
-		r = check_listener(ipc, fd);
+		r = socket_connect(fd, &address, end_usec);
+	if (r == 0)
+		r = check_listener(runtime->target, fd);
 	close(there);
-	if (r == 0)
-		return fd;
-	close(fd);
-	return r;
+	if (r < 0 && fd >= 0)
+		close(fd);
+	return r < 0 ? r : fd;
 }
 
-static int send_all(int fd, const struct message *m, uint64_t deadline)
+static int receive(int fd, uint8_t *at, size_t size, uint64_t end_usec)
 {
-	size_t done = 0;
-	int r = 0;
+	while (size > 0) {
+		ssize_t n = socket_receive(fd, at, size, end_usec);
 
-	while (r == 0 && done < m->size) {
-		ssize_t n = send(fd, m->bytes + done, m->size - done, MSG_NOSIGNAL);
-
-		if (n > 0)
-			done += (size_t)n;
-		else if (errno == EAGAIN)
-			r = wait_for(fd, POLLOUT, deadline);
-		else if (errno != EINTR)
-			r = -errno;
+		if (n <= 0)
+			return n < 0 ? (int)n : -EPIPE;
+		at += n;
+		size -= (size_t)n;
 	}
-	return r;
-}
-
-static int receive(int fd, struct message *m, size_t wanted, uint64_t deadline)
-{
-	int r = 0;
-
-	while (r == 0 && m->size < wanted) {
-		ssize_t n = recv(fd, m->bytes + m->size, wanted - m->size, 0);
-
-		if (n > 0)
-			m->size += (size_t)n;
-		else if (n == 0)
-			r = -EPIPE;
-		else if (errno == EAGAIN)
-			r = wait_for(fd, POLLIN, deadline);
-		else if (errno != EINTR)
-			r = -errno;
-	}
-	return r;
+	return 0;
 }
 
 /* `m` is the command, and then the answer. */
-static int ask(const struct ipc *ipc, struct message *m, struct reader *ret, bool *ret_done)
+static int ask(const struct runtime_socket *runtime, struct message *m, struct reader *ret,
+	       bool *ret_done)
 {
-	uint64_t deadline = usec_add(now_usec(), ipc->timeout_usec);
+	uint64_t end = usec_add(now_usec(), runtime->timeout_usec);
+	int fd = connect_to(runtime, end), r;
 	size_t size;
-	int fd, r;
 
-	if (m->size > MESSAGE_MAX)
-		return -ENAMETOOLONG;
-	m->bytes[14] = (uint8_t)m->size;
-	m->bytes[15] = (uint8_t)(m->size >> 8);
-	fd = connect_to(ipc, deadline);
 	if (fd < 0)
 		return fd;
-	r = send_all(fd, m, deadline);
-	m->size = 0;
+	m->bytes[14] = (uint8_t)m->size;
+	m->bytes[15] = (uint8_t)(m->size >> 8);
+	r = socket_send(fd, m->bytes, m->size, end);
 	if (r == 0)
-		r = receive(fd, m, HEADER_SIZE, deadline);
+		r = receive(fd, m->bytes, HEADER_SIZE, end);
 	size = (size_t)m->bytes[14] | (size_t)m->bytes[15] << 8;
+	*ret_done = m->bytes[17] == ANSWER_DONE;
 	if (r == 0 && (memcmp(m->bytes, MAGIC, sizeof(MAGIC)) != 0 || size < HEADER_SIZE ||
-		       m->bytes[16] != SET_ANSWER ||
-		       (m->bytes[17] != ANSWER_DONE && m->bytes[17] != ANSWER_FAILED)))
+		       m->bytes[16] != SET_ANSWER || (!*ret_done && m->bytes[17] != ANSWER_FAILED)))
 		r = -EBADMSG;
 	if (r == 0)
-		r = receive(fd, m, size, deadline);
+		r = receive(fd, m->bytes + HEADER_SIZE, size - HEADER_SIZE, end);
 	close(fd);
-	if (r < 0)
-		return r;
 	*ret = (struct reader){ m->bytes + HEADER_SIZE, size - HEADER_SIZE };
-	*ret_done = m->bytes[17] == ANSWER_DONE;
-	return 0;
+	return r;
 }
 
-/* For commands that are answered with an HRESULT in either case. */
-static int ask_hresult(const struct ipc *ipc, struct message *m, uint32_t *ret)
-{
-	struct reader answer;
-	uint64_t hresult;
-	bool done;
-	int r = ask(ipc, m, &answer, &done);
-
-	if (r < 0)
-		return r;
-	if (!get(&answer, 4, &hresult))
-		return -EBADMSG;
-	/* "failed" and S_OK do not go together */
-	if (!done && !(hresult & UINT64_C(0x80000000)))
-		return -EBADMSG;
-	*ret = (uint32_t)hresult;
-	return 0;
-}
-
-int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct settings *settings,
-			uint32_t *ret_hresult)
+int runtime_attach_profiler(const struct runtime_socket *runtime, const char *path,
+			    const struct settings *settings, uint32_t *ret_hresult)
 {
 	/* as in src/runtimes/coreclr.c, in the layout of a GUID in memory */
 	static const uint8_t guid[16] = { 0x50, 0x4c, 0x1a, 0x9f, 0x0e, 0x6b, 0x46, 0x4c,
 					  0x9c, 0x1d, 0x50, 0x53, 0x49, 0x2d, 0x42, 0x47 };
+	struct reader answer;
 	struct message m;
+	uint64_t hresult;
+	bool done;
 	int r;
 
 	begin(&m, SET_PROFILER, PROFILER_ATTACH);
-	put(&m, MIN(ipc->timeout_usec / USEC_PER_MSEC, (uint64_t)INT_MAX), 4);
+	put(&m, MIN(runtime->timeout_usec / USEC_PER_MSEC, (uint64_t)INT_MAX), 4);
 	for (size_t i = 0; i < sizeof(guid); i++)
 		put(&m, guid[i], 1);
 	r = put_string(&m, path);
@@ -315,10 +240,17 @@ int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct se
 	for (size_t i = 0; i < settings->n; i++)
 		for (const char *p = settings->texts[i]; p == settings->texts[i] || p[-1]; p++)
 			put(&m, (uint8_t)*p, 1);
-	return ask_hresult(ipc, &m, ret_hresult);
+	r = ask(runtime, &m, &answer, &done);
+	if (r < 0)
+		return r;
+	/* an HRESULT in either case; "failed" and S_OK do not go together */
+	if (!get(&answer, 4, &hresult) || (!done && !(hresult & UINT64_C(0x80000000))))
+		return -EBADMSG;
+	*ret_hresult = (uint32_t)hresult;
+	return 0;
 }
 
-const char *ipc_words(uint32_t hresult)
+const char *runtime_words(uint32_t hresult)
 {
 	/* names and meanings: dotnet/runtime, src/coreclr/inc/corerror.xml (MIT) */
 	static const struct {
@@ -347,7 +279,7 @@ const char *ipc_words(uint32_t hresult)
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
 		if (table[i].hresult == hresult)
 			return table[i].words;
-	return NULL;
+	return "the runtime refused";
 }
 
 /* ---- which socket? ---------------------------------------------------------------------------- */
@@ -356,197 +288,160 @@ const char *ipc_words(uint32_t hresult)
  * Does this process answer there? 1: yes. 0: somebody else, or nobody. Errors: it is the one, and
  * does not answer as it should; -EPERM; -EOPNOTSUPP: it does not know ProcessInfo.
  */
-static int is_the_one(struct ipc *ipc, const struct target *t)
+static int is_the_one(struct runtime_socket *runtime)
 {
 	static const unsigned commands[] = { PROCESS_INFO_2, PROCESS_INFO };
-	int r = -EOPNOTSUPP;
 
-	ipc->version[0] = '\0';
-	for (size_t i = 0; i < ELEMENTSOF(commands) && r == -EOPNOTSUPP; i++) {
+	runtime->version[0] = '\0';
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
 		struct reader answer;
 		struct message m;
 		uint64_t pid, skipped;
 		bool done;
+		int r;
 
 		begin(&m, SET_PROCESS, commands[i]);
-		r = ask(ipc, &m, &answer, &done);
+		r = ask(runtime, &m, &answer, &done);
 		if (r == -ECONNREFUSED || r == -ENOENT || r == -ESTALE)
 			return 0;
 		if (r < 0)
 			return r;
-		if (!done) {
-			r = -EOPNOTSUPP;
+		if (!done)
 			continue;
-		}
 		if (!get(&answer, 8, &pid))
 			return -EBADMSG;
-		if (pid != (uint64_t)t->inner_pid)
+		if (pid != (uint64_t)runtime->target->inner_pid)
 			return 0;
-		r = 1;
-		if (commands[i] != PROCESS_INFO_2)
-			break;
 		/* cookie; command line, system, machine, entry assembly; version */
-		if (!get(&answer, 8, &skipped) || !get(&answer, 8, &skipped) ||
-		    !get_string(&answer, NULL, 0) || !get_string(&answer, NULL, 0) ||
-		    !get_string(&answer, NULL, 0) || !get_string(&answer, NULL, 0) ||
-		    !get_string(&answer, ipc->version, sizeof(ipc->version)))
-			ipc->version[0] = '\0';
+		if (commands[i] == PROCESS_INFO_2 &&
+		    (!get(&answer, 8, &skipped) || !get(&answer, 8, &skipped) ||
+		     !get_string(&answer, NULL, 0) || !get_string(&answer, NULL, 0) ||
+		     !get_string(&answer, NULL, 0) || !get_string(&answer, NULL, 0) ||
+		     !get_string(&answer, runtime->version, sizeof(runtime->version))))
+			runtime->version[0] = '\0';
+		return 1;
 	}
-	return r;
+	return -EOPNOTSUPP;
 }
 
-static bool is_socket_of(const char *name, pid_t pid, uint64_t start, bool *ret_exact)
+/* The target at `name` answered with an error. */
+static int no_answer(struct target *t, int error, const char *name)
 {
-	struct scan s = scan_string(name), key;
-	uint64_t number;
+	const char *what = error == -EACCES || error == -EPERM
+				   ? "only the user of the process and root may attach"
+			   : error == -EBADMSG || error == -EPIPE ? "the answer makes no sense"
+								  : strerror(-error);
 
-	if (!scan_word(&s, "dotnet-diagnostic-") || scan_u64(&s, &number) < 0 ||
-	    number != (uint64_t)pid || !scan_word(&s, "-") || !scan_ends_with(s, "-socket"))
-		return false;
-	key = s;
-	*ret_exact = scan_u64(&key, &number) == 0 && number == start;
-	return true;
+	if (error == -ETIMEDOUT)
+		return target_refuse(
+			t, error,
+			"its runtime did not answer in time on %.220s/%s; is the process hung?",
+			t->tmpdir, name);
+	if (error == -EOPNOTSUPP)
+		return target_refuse(t, error,
+				     "its runtime is older than .NET 5; start it with "
+				     "\"psibridge run --hook=profiler\"");
+	return target_refuse(t, error, "%.220s/%s: %s", t->tmpdir, name, what);
 }
 
-static int no_answer(int error, const char *directory, const char *name, char *why)
+/* Is it one of this process's number? Its key is not looked at: clocks differ in a time namespace. */
+static bool is_socket_of(const struct target *t, const char *name)
 {
-	switch (-error) {
-	case ETIMEDOUT:
-		snprintf(why, ATTACH_WHY_MAX,
-			 "its runtime did not answer in time on %s/%s; is the process hung?",
-			 directory, name);
-		break;
-	case EOPNOTSUPP:
-		snprintf(why, ATTACH_WHY_MAX,
-			 "its runtime is older than .NET 5; start it with "
-			 "\"psibridge run --hook=profiler\"");
-		break;
-	case EACCES:
-	case EPERM:
-		snprintf(why, ATTACH_WHY_MAX,
-			 "%s/%s: only the user of the process and root may attach", directory,
-			 name);
-		break;
-	case EBADMSG:
-	case EPIPE:
-		snprintf(why, ATTACH_WHY_MAX, "%s/%s: the answer makes no sense", directory, name);
-		break;
-	default:
-		snprintf(why, ATTACH_WHY_MAX, "%s/%s: %s", directory, name, strerror(-error));
-	}
-	return error;
+	char begin[48];
+
+	snprintf(begin, sizeof(begin), "dotnet-diagnostic-%d-", (int)t->inner_pid);
+	return strncmp(name, begin, strlen(begin)) == 0 &&
+	       scan_ends_with(scan_string(name), "-socket");
 }
 
-/* Does it listen on one whose file is gone? The kernel knows the name it was bound to. */
-static bool was_removed(const struct target *t, char *name)
+/* Of a socket whose file is gone the kernel still knows the name it was bound to. */
+static void take_bound(char *line, void *userdata)
 {
-	char path[64], line[512], wanted[64];
-	bool found = false;
-	FILE *f;
+	struct runtime_socket *runtime = userdata;
+	const char *name = strstr(line, "dotnet-diagnostic-");
 
-	snprintf(path, sizeof(path), "/proc/%d/net/unix", (int)t->pid);
-	snprintf(wanted, sizeof(wanted), "dotnet-diagnostic-%d-", (int)t->inner_pid);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		const char *at = strstr(line, wanted);
-		struct scan s = scan_string(at ? at : "");
-
-		if (at && line[strlen(line) - 1] == '\n')
-			s.left--;
-		found = scan_ends_with(s, "-socket") && s.left <= NAME_MAX;
-		if (found)
-			snprintf(name, NAME_MAX + 1, "%.*s", (int)s.left, s.p);
-	}
-	if (f)
-		fclose(f);
-	return found;
+	if (name && is_socket_of(runtime->target, name))
+		snprintf(runtime->name, sizeof(runtime->name), "%s", name);
 }
 
-/* Sockets with the right key first: they are the one unless clocks differ (a time namespace). */
-static int search(DIR *dir, const struct target *t, struct ipc *ipc, char *why)
+static int not_found(struct target *t, struct runtime_socket *runtime, unsigned tried)
 {
+	runtime->name[0] = '\0';
+	if (tried == 0)
+		target_each(t, "net/unix", '\n', take_bound, runtime);
+	if (runtime->name[0])
+		return target_refuse(
+			t, -ENOENT,
+			"its diagnostics socket, %s in %.200s, was removed (by what cleans that directory?), and comes back with the next start only",
+			runtime->name, t->tmpdir);
+	if (tried > 0)
+		return target_refuse(
+			t, -ENOENT,
+			"nobody answers on the sockets of number %d in %.400s (left by processes that are gone?)",
+			(int)t->inner_pid, t->tmpdir);
+	return target_refuse(
+		t, -ENOENT,
+		"it has no diagnostics socket: there is no dotnet-diagnostic-%d-* in %.400s",
+		(int)t->inner_pid, t->tmpdir);
+}
+
+/* Sockets with the right key first: they are the one unless clocks differ. */
+static int search(DIR *dir, struct target *t, struct runtime_socket *runtime)
+{
+	char exact[NAME_MAX + 1], name[NAME_MAX + 1];
 	unsigned tried = 0;
 	int failed = 0;
-	char name[NAME_MAX + 1] = "";
 
+	snprintf(exact, sizeof(exact), "dotnet-diagnostic-%d-%" PRIu64 "-socket", (int)t->inner_pid,
+		 t->start);
 	for (int wanted = 1; wanted >= 0; wanted--) {
 		struct dirent *entry;
 
 		rewinddir(dir);
 		while ((entry = readdir(dir)) && tried < CANDIDATES_MAX) {
-			bool exact;
 			int r;
 
-			if (!is_socket_of(entry->d_name, t->inner_pid, t->start, &exact) ||
-			    exact != wanted)
+			if (!is_socket_of(t, entry->d_name) ||
+			    (strcmp(entry->d_name, exact) == 0) != wanted)
 				continue;
 			tried++;
-			snprintf(ipc->name, sizeof(ipc->name), "%s", entry->d_name);
-			r = is_the_one(ipc, t);
+			strcpy(runtime->name, entry->d_name);
+			r = is_the_one(runtime);
 			if (r > 0)
 				return 0;
 			if (r < 0 && failed == 0) {
 				failed = r;
-				snprintf(name, sizeof(name), "%s", entry->d_name);
+				strcpy(name, entry->d_name);
 			}
 		}
 	}
-	if (failed < 0)
-		return no_answer(failed, target_tmpdir(t), name, why);
-	if (tried == 0 && was_removed(t, name)) {
-		snprintf(
-			why, ATTACH_WHY_MAX,
-			"its diagnostics socket, %s in %s, was removed (by what cleans that directory?), and comes back with the next start only",
-			name, target_tmpdir(t));
-		return -ENOENT;
-	}
-	snprintf(
-		why, ATTACH_WHY_MAX,
-		tried > 0
-			? "nobody answers on the sockets of number %d in %s (left by processes that are gone?)"
-			: "it has no diagnostics socket: there is no dotnet-diagnostic-%d-* in %s",
-		(int)t->inner_pid, target_tmpdir(t));
-	return -ENOENT;
+	return failed < 0 ? no_answer(t, failed, name) : not_found(t, runtime, tried);
 }
 
-int ipc_find(const struct target *target, uint64_t timeout_usec, struct ipc *ret, char *why)
+int runtime_find(struct target *target, uint64_t timeout_usec, struct runtime_socket *ret)
 {
-	struct ipc ipc = { .directory = -1,
-			   .timeout_usec = timeout_usec,
-			   .listener = target->pid,
-			   .uid = target->uid };
 	DIR *dir;
-	int fd, r;
+	int fd;
 
-	ipc.directory = target_open_path(target, target_tmpdir(target), O_RDONLY | O_DIRECTORY);
-	if (ipc.directory < 0) {
-		r = ipc.directory;
-		snprintf(why, ATTACH_WHY_MAX, "its TMPDIR, %s: %s", target_tmpdir(target),
-			 strerror(-r));
-		return r;
-	}
-	fd = fcntl(ipc.directory, F_DUPFD_CLOEXEC, 0);
+	*ret = (struct runtime_socket){ .timeout_usec = timeout_usec, .target = target };
+	ret->directory = target_open_path(target, target->tmpdir, O_RDONLY | O_DIRECTORY);
+	if (ret->directory < 0)
+		return target_refuse(target, ret->directory, "its TMPDIR, %.400s: %s",
+				     target->tmpdir, strerror(-ret->directory));
+	fd = fcntl(ret->directory, F_DUPFD_CLOEXEC, 0);
 	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (dir) {
-		r = search(dir, target, &ipc, why);
-		closedir(dir);
-	} else {
-		r = -errno;
-		snprintf(why, ATTACH_WHY_MAX, "%s: %s", target_tmpdir(target), strerror(-r));
-		if (fd >= 0)
-			close(fd);
+	if (!dir) {
+		fd = -errno;
+		return target_refuse(target, fd, "%.400s: %s", target->tmpdir, strerror(-fd));
 	}
-	if (r < 0) {
-		ipc_done(&ipc);
-		return r;
-	}
-	*ret = ipc;
-	return 0;
+	fd = search(dir, target, ret);
+	closedir(dir);
+	return fd;
 }
 
-void ipc_done(struct ipc *ipc)
+void runtime_done(struct runtime_socket *runtime)
 {
-	if (ipc->directory >= 0)
-		close(ipc->directory);
-	ipc->directory = -1;
+	if (runtime->directory >= 0)
+		close(runtime->directory);
+	runtime->directory = -1;
 }

@@ -50,7 +50,7 @@ static const char help[] =
 
 struct attachment {
 	struct target target;
-	struct ipc ipc;
+	struct runtime_socket runtime;
 	struct settings settings;
 	bool json;
 };
@@ -91,31 +91,42 @@ static int take_set(const struct args *args, const struct args_setting *setting)
 
 static int report(const struct attachment *a, const char *event, const char *sentence)
 {
+	const char *version = a->runtime.version;
 	int r;
 
 	if (a->json) {
 		r = output_json(json_pack("{s:s, s:I, s:o, s:o}", "event", event, "pid",
 					  (json_int_t)a->target.pid, "exe",
 					  output_json_text(a->target.exe), "version",
-					  output_json_text(a->ipc.version)));
+					  output_json_text(version)));
 	} else {
 		errno = 0;
 		printf("%d (", (int)a->target.pid);
 		output_text(a->target.exe);
-		printf("%s%s): %s", *a->ipc.version ? ", .NET " : "", a->ipc.version, sentence);
+		printf("%s%s): %s", *version ? ", .NET " : "", version, sentence);
 		r = output_end_line();
 	}
-	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
+	return r == -EPIPE ? 0 : r;
 }
 
-static int refuse(const struct attachment *a, const char *why)
+/* Of runtime_attach_profiler(). */
+static int refuse_attach(struct target *t, int error, const char *path)
 {
-	complain("attach", "%d: %s", (int)a->target.pid, why);
-	return -EIO;
+	if (error == -ETIMEDOUT)
+		return target_refuse(
+			t, error,
+			"its runtime did not say in time whether it loaded the hook; it may still do so");
+	if (error == -EILSEQ)
+		return target_refuse(t, error, "the path of the hook is not UTF-8: %.400s", path);
+	if (error == -ESTALE)
+		return target_refuse(
+			t, error,
+			"another process is behind its diagnostics socket now; nothing was said to it");
+	return target_refuse(t, error, "its runtime hung up: %s", strerror(-error));
 }
 
 /* Signals that would end us are kept waiting while something of ours lies about. */
-static int load(struct attachment *a, const char *hook, uint32_t *ret_hresult, char *why)
+static int load(struct attachment *a, const char *hook, uint32_t *ret_hresult)
 {
 	struct visible visible;
 	sigset_t ending, before;
@@ -126,123 +137,81 @@ static int load(struct attachment *a, const char *hook, uint32_t *ret_hresult, c
 	sigaddset(&ending, SIGTERM);
 	sigaddset(&ending, SIGHUP);
 	sigprocmask(SIG_BLOCK, &ending, &before);
-	r = visible_make(&a->target, hook, &visible, why);
+	r = visible_make(&a->target, hook, &visible);
 	if (r == 0) {
-		r = ipc_attach_profiler(&a->ipc, visible.path, &a->settings, ret_hresult);
-		if (r == -ETIMEDOUT)
-			snprintf(
-				why, ATTACH_WHY_MAX,
-				"its runtime did not say in time whether it loaded the hook; it may still do so");
-		else if (r == -EILSEQ)
-			snprintf(why, ATTACH_WHY_MAX, "the path of the hook is not UTF-8: %.400s",
-				 visible.path);
-		else if (r == -ESTALE)
-			snprintf(
-				why, ATTACH_WHY_MAX,
-				"another process is behind its diagnostics socket now; nothing was said to it");
-		else if (r < 0)
-			snprintf(why, ATTACH_WHY_MAX, "its runtime hung up: %s", strerror(-r));
-		visible_done(&visible);
+		r = runtime_attach_profiler(&a->runtime, visible.path, &a->settings, ret_hresult);
+		if (r < 0)
+			refuse_attach(&a->target, r, visible.path);
 	}
+	visible_done(&a->target, &visible);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
 }
 
 static int load_hook(struct attachment *a)
 {
-	char hook[PATH_MAX], why[ATTACH_WHY_MAX], words[ATTACH_WHY_MAX];
-	const char *known;
+	char hook[PATH_MAX] = HOOK_CORECLR;
+	struct target *t = &a->target;
 	uint32_t hresult;
-	int r;
+	int r = hooks_find(HOOK_CORECLR, hook);
 
-	r = hooks_find(HOOK_CORECLR, hook);
-	if (r < 0) {
-		snprintf(words, sizeof(words), "%.400s: %s",
-			 r == -ENAMETOOLONG ? HOOK_CORECLR : hook, strerror(-r));
-		return refuse(a, words);
-	}
-	r = load(a, hook, &hresult, why);
 	if (r < 0)
-		return refuse(a, why);
-	if (hresult & UINT32_C(0x80000000)) {
-		known = ipc_words(hresult);
-		snprintf(words, sizeof(words), "%s (0x%08x)", known ? known : "the runtime refused",
-			 (unsigned)hresult);
-		return refuse(a, words);
-	}
-	r = target_look_again(&a->target);
+		return target_refuse(t, r, "%.400s: %s", hook, strerror(-r));
+	r = load(a, hook, &hresult);
 	if (r < 0)
-		return refuse(a, "it ended meanwhile");
-	if (!a->target.has_hook)
-		return refuse(
-			a,
+		return r;
+	if (hresult & UINT32_C(0x80000000))
+		return target_refuse(t, -EIO, "%s (0x%08x)", runtime_words(hresult),
+				     (unsigned)hresult);
+	if (target_look_again(t) < 0)
+		return target_refuse(t, -ESRCH, "it ended meanwhile");
+	if (!t->has_hook)
+		return target_refuse(
+			t, -EIO,
 			"its runtime says that the hook is loaded, and it is not: see its standard error");
-	return 0;
+	return report(a, "attached", "has the hook now");
 }
 
-static int attach(struct attachment *a, uint64_t timeout_usec, bool dry_run)
+static int attach(struct attachment *a, pid_t pid, uint64_t timeout_usec, bool dry_run)
 {
-	char why[ATTACH_WHY_MAX];
-	const char *forbidden = target_forbids(&a->target);
-	int r;
+	struct target *t = &a->target;
+	const char *forbidden;
+	int r = target_open(pid, t);
 
-	if (a->target.has_hook && a->settings.n > 0) {
-		refuse(a,
-		       "it has the hook already, which keeps the settings it has; nothing was done");
-		return EXIT_FAILED;
-	}
-	if (a->target.has_hook)
+	if (r < 0)
+		return r;
+	if (t->has_hook && a->settings.n > 0)
+		return target_refuse(
+			t, -EALREADY,
+			"it has the hook already, which keeps the settings it has; nothing was done");
+	if (t->has_hook)
 		return report(a, "already", "has the hook already, nothing was done");
-	if (forbidden) {
-		snprintf(
-			why, sizeof(why),
-			"it was started with %s, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
+	forbidden = target_forbids(t);
+	if (forbidden)
+		return target_refuse(
+			t, -EPERM,
+			"it was started with DOTNET_%s=0, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
 			forbidden);
-		refuse(a, why);
-		return EXIT_FAILED;
-	}
-	r = ipc_find(&a->target, timeout_usec, &a->ipc, why);
-	if (r < 0) {
-		refuse(a, why);
-		return EXIT_FAILED;
-	}
-	if (dry_run)
-		r = report(a, "plan", "its runtime answers, the hook would be attached");
-	else if (load_hook(a) < 0)
-		r = EXIT_FAILED;
-	else
-		r = report(a, "attached", "has the hook now");
-	ipc_done(&a->ipc);
+	r = runtime_find(t, timeout_usec, &a->runtime);
+	if (r == 0)
+		r = dry_run ? report(a, "plan", "its runtime answers, the hook would be attached")
+			    : load_hook(a);
 	return r;
-}
-
-static int take_pid(const struct args *args, const struct args_setting *setting)
-{
-	struct scan word = scan_string(args->value);
-	uint64_t pid;
-
-	if (scan_u64(&word, &pid) < 0 || word.left > 0 || pid == 0 || pid > INT_MAX) {
-		complain("attach", "\"%s\": a process id was expected", args->value);
-		return -EINVAL;
-	}
-	*(pid_t *)setting->to = (pid_t)pid;
-	return 0;
 }
 
 int verb_attach(int argc, char **argv)
 {
-	struct attachment a = { .ipc = { .directory = -1 } };
+	struct attachment a = { .runtime = { .directory = -1 } };
 	uint64_t timeout_usec = TIMEOUT_USEC;
-	char why[ATTACH_WHY_MAX];
 	bool dry_run = false;
-	pid_t pid = 0;
+	uint64_t pid = 0;
 	const struct args_setting settings[] = {
 		{ "set", "PSIBRIDGE_...=VALUE", take_set, &a.settings, 0, 0 },
 		ARGS_TIME("timeout", "a time from 100ms to 10min, such as 10s,",
 			  100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, &timeout_usec),
 		ARGS_FLAG("dry-run", &dry_run),
 		ARGS_FLAG("json", &a.json),
-		{ NULL, NULL, take_pid, &pid, 0, 0 },
+		{ NULL, "a process id", args_take_number, &pid, 1, INT_MAX },
 		ARGS_NO_MORE,
 	};
 	int r, status;
@@ -253,12 +222,11 @@ int verb_attach(int argc, char **argv)
 		complain("attach", "a process id is missing");
 		return EXIT_USAGE;
 	}
-	r = target_open(pid, &a.target, why);
-	if (r < 0) {
-		complain("attach", "%d: %s", (int)pid, why);
-		return EXIT_FAILED;
-	}
-	r = attach(&a, timeout_usec, dry_run);
+	r = attach(&a, (pid_t)pid, timeout_usec, dry_run);
+	if (r < 0)
+		complain("attach", "%d: %s", (int)pid,
+			 a.target.why[0] ? a.target.why : strerror(-r));
+	runtime_done(&a.runtime);
 	target_done(&a.target);
-	return r;
+	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }

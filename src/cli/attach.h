@@ -3,22 +3,20 @@
  * attach.h - psibridge attach: a hook into a process that runs already
  *
  *     attach-target.c   what is it, may we, what stands against it  -> struct target
- *     attach-ipc.c      the runtime's diagnostics protocol          -> struct runtime_info, HRESULTs
+ *     attach-ipc.c      the runtime's diagnostics protocol          -> struct runtime_socket, HRESULTs
  *     attach-file.c     a path of the hook that the target can open -> struct visible
  *     attach.c          in which order; what came of it
  *
  * Everything about the target is looked at through descriptors of /proc/PID and its root, so that
  * a process that ends meanwhile, or another one with its number, is an error and nothing worse.
+ * What fails is said in words in `why` of the target, without its number.
  */
 #pragma once
 
 #include <limits.h>
 #include <sys/types.h>
 
-#include "core/executable.h"
 #include "core/util.h"
-
-#define ATTACH_WHY_MAX 512
 
 /* ---- the target ------------------------------------------------------------------------------- */
 
@@ -27,64 +25,61 @@ struct target {
 	pid_t inner_pid; /* as it sees itself */
 	uid_t uid;
 	gid_t gid;
+	char state;	/* proc(5): 'R', 'Z' ... */
 	uint64_t start; /* in clock ticks since boot: tells it from another one with its number */
 	int proc;	/* /proc/PID */
 	int root;	/* what it calls "/" */
 	char exe[PATH_MAX];
-	struct executable image;
-	void *map;
-	size_t map_size;
-	char *environment; /* VAR=VALUE, a NUL behind each */
-	size_t environment_size;
+	char tmpdir[PATH_MAX]; /* where the runtime keeps its socket */
+	char switches[2][3];   /* of its environment, see target_forbids() */
 	/* from its mappings */
-	char runtime[PATH_MAX]; /* libcoreclr.so; "" if it is not there */
+	bool has_coreclr, has_mono, has_host; /* libcoreclr.so, Mono's library, libhostfxr.so */
 	bool has_hook; /* the profiler, or managed code that the program was started with */
+	const char *libc;
+	char why[512];
 };
 
+/* Writes `why`, returns `error`. */
+int target_refuse(struct target *target, int error, const char *format, ...) _printf_(3, 4);
+
 /*
- * Looks at process `pid`. Errors, with why[ATTACH_WHY_MAX]: -ESRCH (no such process, it has ended),
- * -EPERM (another user's), -EOPNOTSUPP (not .NET, Mono, NativeAOT, another machine or libc),
- * -EBUSY: it is stopped, and would not answer.
+ * Looks at process `pid`. Errors: -ESRCH (no such process, it has ended), -EPERM (another user's),
+ * -EOPNOTSUPP (not .NET, Mono, NativeAOT, another machine or libc), -EBUSY: it is stopped, and would
+ * not answer. target_done() is due in any case.
  */
-int target_open(pid_t pid, struct target *ret, char *why);
+int target_open(pid_t pid, struct target *ret);
 void target_done(struct target *target);
 
 /* Looks at the mappings again. Errors: -ESRCH: it is gone. */
 int target_look_again(struct target *target);
 
-/* NULL: not set. */
-const char *target_getenv(const struct target *target, const char *name);
-
-/* The variable it was started with that forbids to attach; NULL: none. */
+/* The switch it was started with that forbids to attach, without its prefix; NULL: none. */
 const char *target_forbids(const struct target *target);
 
 /* Opens `path` as the target would, below its root. Errors: -errno. */
 int target_open_path(const struct target *target, const char *path, int flags);
 
-/* The directory where the runtime keeps its socket. */
-const char *target_tmpdir(const struct target *target);
+/* Each piece of a file of /proc/PID that ends with `end`, which it is given without. Errors: -errno. */
+int target_each(const struct target *target, const char *file, int end,
+		void (*take)(char *piece, void *userdata), void *userdata);
 
 /* ---- the protocol ----------------------------------------------------------------------------- */
 
-#define RUNTIME_VERSION_MAX 64
-
 /* The socket of the target, found and tried. */
-struct ipc {
+struct runtime_socket {
 	int directory;
 	char name[NAME_MAX + 1];
-	char version[RUNTIME_VERSION_MAX]; /* "10.0.12"; "" if it does not tell */
+	char version[64]; /* "10.0.12"; "" if it does not tell */
 	uint64_t timeout_usec;
-	pid_t listener; /* the process that must be behind it, and */
-	uid_t uid;	/* whose it is */
+	const struct target *target; /* the process that must be behind it */
 };
 
 /*
- * Finds the socket behind which this process answers. Errors, with why[ATTACH_WHY_MAX]: -ENOENT
- * (none), -ETIMEDOUT (it is there and nobody answers), -EOPNOTSUPP (a runtime before .NET 5),
- * -EPERM, -EBADMSG.
+ * Finds the socket behind which this process answers. Errors: -ENOENT (none), -ETIMEDOUT (it is
+ * there and nobody answers), -EOPNOTSUPP (a runtime before .NET 5), -EPERM, -EBADMSG.
  */
-int ipc_find(const struct target *target, uint64_t timeout_usec, struct ipc *ret, char *why);
-void ipc_done(struct ipc *ipc);
+int runtime_find(struct target *target, uint64_t timeout_usec, struct runtime_socket *ret);
+void runtime_done(struct runtime_socket *runtime);
 
 /* What the hook is to be told, beside the target's environment: "NAME=VALUE", NULL at the end. */
 #define SETTINGS_MAX 32
@@ -97,28 +92,25 @@ struct settings {
 
 /* Puts the runtime's HRESULT into ret. Errors: -ETIMEDOUT, -EBADMSG, -EILSEQ (the path is not UTF-8),
  * -EPIPE (hung up), -ESTALE (another process is behind the socket now), other errnos of the socket. */
-int ipc_attach_profiler(const struct ipc *ipc, const char *path, const struct settings *settings,
-			uint32_t *ret_hresult);
+int runtime_attach_profiler(const struct runtime_socket *runtime, const char *path,
+			    const struct settings *settings, uint32_t *ret_hresult);
 
-/* In words; NULL: none are known. */
-const char *ipc_words(uint32_t hresult);
+/* In words. */
+const char *runtime_words(uint32_t hresult);
 
 /* ---- the file --------------------------------------------------------------------------------- */
 
 /* A hook as the target can open it: the file itself, or a copy in a directory of its own. */
 struct visible {
 	char path[PATH_MAX];
-	uid_t uid; /* whose it is */
-	gid_t gid;
-	int above;		 /* -1: it is no copy */
-	int directory;		 /* ... the one that was made */
-	char made[NAME_MAX + 1]; /* its name in `above` */
-	char file[NAME_MAX + 1];
+	int above;     /* the target's directory; -1: it is no copy */
+	int directory; /* ... and the one in it that was made */
+	char made[40]; /* its name */
 };
 
 /*
- * Makes sure that the target can open `hook`. Errors: -errno, with why[ATTACH_WHY_MAX].
- * visible_done() removes the copy: what is mapped stays.
+ * Makes sure that the target can open the hook at `path`. Errors: -errno. visible_done(), due in any
+ * case, removes the copy: what is mapped stays.
  */
-int visible_make(const struct target *target, const char *hook, struct visible *ret, char *why);
-void visible_done(struct visible *visible);
+int visible_make(struct target *target, const char *path, struct visible *ret);
+void visible_done(const struct target *target, struct visible *visible);

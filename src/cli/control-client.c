@@ -3,9 +3,8 @@
  * control-client.c - one connection, one request, one answer
  *
  * Every wait has an end, also the one for a connection (a listener's queue may be full, and it may
- * have stopped to read): before each call the socket gets the time that is left as its timeout. The
- * answer is parsed as it comes. That of a daemon with ten thousand cgroups is some megabytes long;
- * ANSWER_MAX keeps anything else from filling our memory.
+ * have stopped to read). The answer is parsed as it comes. That of a daemon with ten thousand cgroups
+ * is some megabytes long; ANSWER_MAX keeps anything else from filling our memory.
  *
  * A daemon that turns us away says so before it closes, perhaps before our request is sent: what it
  * wrote is read even when writing failed.
@@ -18,11 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "cli/args.h"
+#include "cli/socket.h"
 #include "cli/wait.h"
 #include "cli/words.h"
 
@@ -49,19 +48,6 @@ static int _printf_(3, 4) fail(struct call *call, int error, const char *format,
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
-/* The next call on the socket takes no longer than what is left. */
-static int limit_time(const struct call *call, int option)
-{
-	uint64_t left = usec_sub(call->end_usec, now_usec());
-	struct timeval timeout = { .tv_sec = (time_t)(left / USEC_PER_SEC),
-				   .tv_usec = (suseconds_t)(left % USEC_PER_SEC) };
-
-	/* 0 would be no limit */
-	if (left == 0)
-		return -EAGAIN;
-	return setsockopt(call->fd, SOL_SOCKET, option, &timeout, sizeof(timeout)) < 0 ? -errno : 0;
-}
-
 static int not_connected(struct call *call, int error)
 {
 	switch (-error) {
@@ -75,8 +61,8 @@ static int not_connected(struct call *call, int error)
 			    "psibridged is not running (nobody listens on %s); \"systemctl start "
 			    "psibridged\" starts it",
 			    call->path);
-	case EAGAIN:
-		return fail(call, -ETIMEDOUT, "psibridged does not answer (its queue is full)");
+	case ETIMEDOUT:
+		return fail(call, error, "psibridged does not answer (its queue is full)");
 	case EACCES:
 	case EPERM:
 		return fail(call, error, "%s: this user may not speak with psibridged", call->path);
@@ -100,62 +86,29 @@ static int connect_socket(struct call *call)
 	call->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (call->fd < 0)
 		return fail(call, -errno, "socket: %s", strerror(errno));
-	do {
-		r = limit_time(call, SO_SNDTIMEO);
-		if (r == 0 && connect(call->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-			r = -errno;
-	} while (r == -EINTR);
+	r = socket_connect(call->fd, &address, call->end_usec);
 	return r < 0 ? not_connected(call, r) : 0;
-}
-
-/* Errors: -ETIMEDOUT: it does not read. Any other leaves an answer to be read. */
-static int send_request(struct call *call, const char *text)
-{
-	size_t left = strlen(text);
-
-	while (left > 0) {
-		int r = limit_time(call, SO_SNDTIMEO);
-		ssize_t n = r < 0 ? r : send(call->fd, text, left, MSG_NOSIGNAL);
-
-		if (n > 0) {
-			text += n;
-			left -= (size_t)n;
-		} else if (r == -EAGAIN || errno == EAGAIN) {
-			return fail(call, -ETIMEDOUT,
-				    "psibridged does not answer (it does not read)");
-		} else if (errno != EINTR) {
-			return -errno;
-		}
-	}
-	return 0;
 }
 
 /* What json_load_callback() reads by: the next bytes; -1: `error` and `why` say which error. */
 static size_t receive(void *buf, size_t capacity, void *userdata)
 {
 	struct call *call = userdata;
-	int r;
-	ssize_t n;
+	ssize_t n = socket_receive(call->fd, buf, capacity, call->end_usec);
 
-	do {
-		r = limit_time(call, SO_RCVTIMEO);
-		n = r < 0 ? r : recv(call->fd, buf, capacity, 0);
-	} while (r == 0 && n < 0 && errno == EINTR);
-	if (r == 0 && n < 0)
-		r = -errno;
 	if (n > 0 && (call->size += (size_t)n) <= ANSWER_MAX)
 		return (size_t)n;
 	if (n > 0)
 		call->error = fail(call, -EBADMSG,
 				   "%s: the answer is longer than any of psibridged's", call->path);
-	else if (n == 0 || r == -ECONNRESET)
+	else if (n == 0 || n == -ECONNRESET)
 		call->error = fail(call, -ECONNRESET, "psibridged ended the connection %s",
 				   call->size > 0 ? "in the middle of its answer"
 						  : "without an answer");
-	else if (r == -EAGAIN)
+	else if (n == -ETIMEDOUT)
 		call->error = fail(call, -ETIMEDOUT, "psibridged does not answer");
 	else
-		call->error = fail(call, r, "%s: %s", call->path, strerror(-r));
+		call->error = fail(call, (int)n, "%s: %s", call->path, strerror((int)-n));
 	return (size_t)-1;
 }
 
@@ -163,10 +116,11 @@ static int exchange(struct call *call, const char *request, json_t **ret)
 {
 	int r = connect_socket(call);
 
-	if (r == 0 && send_request(call, request) == -ETIMEDOUT)
-		r = -ETIMEDOUT;
 	if (r < 0)
 		return r;
+	/* any other error leaves an answer to be read */
+	if (socket_send(call->fd, request, strlen(request), call->end_usec) == -ETIMEDOUT)
+		return fail(call, -ETIMEDOUT, "psibridged does not answer (it does not read)");
 	/* up to the end of the object: the connection stays open behind it */
 	*ret = json_load_callback(receive, call, JSON_DISABLE_EOF_CHECK, NULL);
 	if (call->error < 0)

@@ -170,6 +170,21 @@ if printf 'void mono_main(void); void mono_main(void) {}\n%s\n' "$waits" | built
 else
 	skip mono_is_told "no compiler"
 fi
+# It has mapped what is called so, and no runtime.
+mapped()
+{
+	printf '%s\n' '#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(int n, char **v) { char c; return n < 2 || mmap(0, 1, PROT_READ, MAP_PRIVATE, open(v[1], O_RDONLY), 0) == MAP_FAILED || read(0, &c, 1); }' |
+		built mapped "" && cp "$T/hooks/libpsibridge-coreclr.so" "$T/$1" && refused_as "$2" "$T/mapped" "$T/$1"
+}
+if printf '%s\n' "$waits" | built compiles ""; then
+	check a_host_without_a_runtime_is_told mapped libhostfxr.so 'it is a .NET host that has no runtime loaded (yet?)'
+	check another_libc_is_told mapped ld-musl-x86_64.so.1 'it is linked with musl, and the hook with glibc'
+else
+	skip another_libc_is_told "no compiler"
+fi
 # no libc of that machine is needed: read(0, on the stack, 1), then _exit(0)
 small='__asm__(".globl _start\n_start: mov $3, %eax\n xor %ebx, %ebx\n lea -64(%esp), %ecx\n mov $1, %edx\n int $0x80\n mov $1, %eax\n xor %ebx, %ebx\n int $0x80\n");'
 if [ "$(uname -m)" = x86_64 ] && printf '%s\n' "$small" | built small '-m32 -nostdlib -static' && "$T/small" </dev/null; then
