@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,7 @@ enum format { OPENMETRICS, PROMETHEUS };
 struct exposition {
 	FILE *out;	 /* memory: errors are looked for at the end */
 	unsigned format; /* enum format */
+	unsigned labels; /* of the sample at hand */
 	struct rows *rows;
 	const json_t *status; /* NULL: psibridged is not there */
 };
@@ -77,7 +79,7 @@ enum type { GAUGE, COUNTER };
 
 /* `name` is without the "_total" that every sample of a counter has; in the older text format, which
  * node_exporter's textfile collector reads, the family has it, too. */
-static void family(const struct exposition *e, const char *name, enum type type, const char *text)
+static void family(struct exposition *e, const char *name, enum type type, const char *text)
 {
 	const char *suffix = e->format == PROMETHEUS && type == COUNTER ? "_total" : "";
 
@@ -85,11 +87,16 @@ static void family(const struct exposition *e, const char *name, enum type type,
 		type == COUNTER ? "counter" : "gauge", name, suffix, text);
 }
 
-/* A sample up to its first label's value, which is left open for more of them. */
-static void begin(const struct exposition *e, const char *name, enum type type, const char *label,
-		  const char *value)
+/* A sample: begin(), label() for each, end(). */
+static void begin(struct exposition *e, const char *name, enum type type)
 {
-	fprintf(e->out, "%s%s{%s=\"", name, type == COUNTER ? "_total" : "", label);
+	fprintf(e->out, "%s%s", name, type == COUNTER ? "_total" : "");
+	e->labels = 0;
+}
+
+static void label(struct exposition *e, const char *name, const char *value)
+{
+	fprintf(e->out, "%c%s=\"", e->labels++ > 0 ? ',' : '{', name);
 	for (; *value; value++) {
 		if (*value == '\\' || *value == '"')
 			putc('\\', e->out);
@@ -101,22 +108,23 @@ static void begin(const struct exposition *e, const char *name, enum type type, 
 	putc('"', e->out);
 }
 
-static void end(const struct exposition *e, uint64_t value)
+static void end(struct exposition *e, uint64_t value)
 {
-	fprintf(e->out, "} %" PRIu64 "\n", value);
+	fprintf(e->out, "%s %" PRIu64 "\n", e->labels > 0 ? "}" : "", value);
 }
 
-static void end_seconds(const struct exposition *e, uint64_t usec)
+static void end_seconds(struct exposition *e, uint64_t usec)
 {
-	fprintf(e->out, "} %" PRIu64 ".%06" PRIu64 "\n", usec / USEC_PER_SEC, usec % USEC_PER_SEC);
+	fprintf(e->out, "%s %" PRIu64 ".%06" PRIu64 "\n", e->labels > 0 ? "}" : "",
+		usec / USEC_PER_SEC, usec % USEC_PER_SEC);
 }
 
-/* A family of one sample. */
-static void put_one(const struct exposition *e, const char *name, enum type type, const char *text,
-		    uint64_t value)
+/* A gauge of one sample. */
+static void put_one(struct exposition *e, const char *name, const char *text, uint64_t value)
 {
-	family(e, name, type, text);
-	fprintf(e->out, "%s%s %" PRIu64 "\n", name, type == COUNTER ? "_total" : "", value);
+	family(e, name, GAUGE, text);
+	begin(e, name, GAUGE);
+	end(e, value);
 }
 
 /* A path of psibridged's answer that can be the label of a series. */
@@ -170,7 +178,7 @@ static bool has(const struct row *row, enum needs needs)
 	for (size_t _i = 0; _i < rows_count((e)->rows); _i++) \
 		if ((row = rows_at((e)->rows, _i)) && utf8_is_printable(row->cgroup))
 
-static void put_cgroups(const struct exposition *e)
+static void put_cgroups(struct exposition *e)
 {
 	for (size_t i = 0; i < ELEMENTSOF(row_families); i++) {
 		const struct row_family *f = &row_families[i];
@@ -181,13 +189,14 @@ static void put_cgroups(const struct exposition *e)
 		if (has(row, f->needs)) {
 			const void *value = (const char *)&row->now + f->offset;
 
-			begin(e, f->name, f->type, "id", row->cgroup);
+			begin(e, f->name, f->type);
+			label(e, "id", row->cgroup);
 			(f->needs == PRESSURE ? end_seconds : end)(e, *(const uint64_t *)value);
 		}
 	}
 }
 
-static void put_levels(const struct exposition *e)
+static void put_levels(struct exposition *e)
 {
 	const struct row *row;
 
@@ -201,116 +210,83 @@ static void put_levels(const struct exposition *e)
 				  "2 Neutral, 3 High.");
 		EACH_ROW(e, row)
 		if (row->available > 0) {
-			begin(e, name, GAUGE, "id", row->cgroup);
+			begin(e, name, GAUGE);
+			label(e, "id", row->cgroup);
 			end(e, critical ? row->critical : row->available);
 		}
 	}
 }
 
-static void put_own(const struct exposition *e)
+static void put_own(struct exposition *e)
 {
 	size_t left_out = rows_count(e->rows);
 	const struct row *row;
 
 	EACH_ROW(e, row)
 	left_out--;
-	put_one(e, "psibridge_cgroups", GAUGE, "Cgroups that were looked at.", rows_count(e->rows));
-	put_one(e, "psibridge_cgroups_left_out", GAUGE,
+	put_one(e, "psibridge_cgroups", "Cgroups that were looked at.", rows_count(e->rows));
+	put_one(e, "psibridge_cgroups_left_out",
 		"Cgroups that are not listed because their names are not UTF-8, or hold control "
 		"characters.",
 		left_out);
-	put_one(e, "psibridge_up", GAUGE, "1: psibridged runs, and its event loop answered.",
+	put_one(e, "psibridge_up", "1: psibridged runs, and its event loop answered.",
 		e->status != NULL);
 }
 
 /* ---- psibridged ------------------------------------------------------------------------------ */
 
-static void put_daemon(const struct exposition *e)
-{
-	static const struct {
-		const char *name, *key, *text;
-	} counters[] = {
-		{ "psibridge_clients_accepted", "accepted", "Clients that were let in." },
-		{ "psibridge_clients_refused", "refused", "Clients that were turned away." },
-		{ "psibridge_told", "told", "Times that a client was told something." },
-		{ "psibridge_replaced", "replaced",
-		  "Repeats that a slow client lost to newer ones." },
-	};
-	const json_t *clients = json_object_get(e->status, "clients");
-	const json_t *configuration = json_object_get(e->status, "configuration");
-	uint64_t uptime = answer_number(e->status, "uptime_usec");
+struct kind {
+	const char *value, *key; /* its sample is this member */
+};
 
-	family(e, "psibridge_build_info", GAUGE, "1; which psibridged answered is in the label.");
-	begin(e, "psibridge_build_info", GAUGE, "version", answer_text(e->status, "version"));
-	end(e, 1);
-	family(e, "psibridge_uptime_seconds", GAUGE, "How long psibridged has been running.");
-	fprintf(e->out, "psibridge_uptime_seconds %" PRIu64 ".%06" PRIu64 "\n",
-		uptime / USEC_PER_SEC, uptime % USEC_PER_SEC);
-	put_one(e, "psibridge_configuration_refused", GAUGE,
-		"1: the last reload was refused, an older configuration is in use.",
-		*answer_text(configuration, "error") != '\0');
-	family(e, "psibridge_clients", GAUGE,
-	       "Connected clients: of systemd's protocol, and of libpsibridge.");
-	begin(e, "psibridge_clients", GAUGE, "kind", "systemd");
-	end(e, answer_number(clients, "plain"));
-	begin(e, "psibridge_clients", GAUGE, "kind", "libpsibridge");
-	end(e, answer_number(clients, "records"));
-	for (size_t i = 0; i < ELEMENTSOF(counters); i++)
-		put_one(e, counters[i].name, COUNTER, counters[i].text,
-			answer_number(clients, counters[i].key));
-}
+static const struct kind states[] = {
+	{ "watching", NULL }, { "absent", NULL }, { "failed", NULL }, { NULL, NULL }
+};
+static const struct kind levels[] = {
+	{ "low", "low" }, { "neutral", "neutral" }, { "high", "high" }, { NULL, NULL }
+};
+static const struct kind protocols[] = { { "systemd", "plain" },
+					 { "libpsibridge", "records" },
+					 { NULL, NULL } };
 
-/* Where those that were tried out differ from what is in force. */
-static void put_candidates(const struct exposition *e)
-{
-	const json_t *cgroup;
-	size_t i;
+#define WATCH(name, type, in, key) \
+	"psibridge_watch_" name, type, "watches", "path", in, key, NULL, NULL
+#define STAT(name, key) WATCH(name, COUNTER, "stats", key)
+#define CGROUP(name, key) \
+	"psibridge_cgroup_" name, COUNTER, "history", "cgroup", NULL, key, NULL, NULL
+#define ONE(name, type, in, key) "psibridge_" name, type, NULL, NULL, in, key, NULL, NULL
 
-	family(e, "psibridge_candidate_available", GAUGE,
-	       "What a watch in the shadow makes of a cgroup that a live one judges, too: 1 Low, 2 "
-	       "Neutral, 3 High.");
-	json_array_foreach(json_object_get(e->status, "cgroups"), i, cgroup)
-	{
-		const char *path = answer_text(cgroup, "cgroup");
-
-		if (!answer_flag(cgroup, "candidate") || !is_plain(path))
-			continue;
-		begin(e, "psibridge_candidate_available", GAUGE, "id", path);
-		end(e, answer_level(cgroup));
-	}
-}
-
-/* Of CLOCK_MONOTONIC, as the daemon gives it, the time that Prometheus wants. */
-static uint64_t wall_seconds(const struct exposition *e, uint64_t usec)
-{
-	uint64_t ago = usec_sub(answer_number(e->status, "time_usec"), usec);
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return ((uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC - ago) /
-	       USEC_PER_SEC;
-}
-
-/* ---- its watches ----------------------------------------------------------------------------- */
-
-static const char *const states[] = { "watching", "absent", "failed", NULL };
-static const char *const levels[] = { "low", "neutral", "high", NULL };
-
-#define STAT(name, key) "psibridge_watch_" name, COUNTER, "stats", key, NULL, NULL
-
-static const struct watch_family {
+/* Families of its answer. */
+static const struct json_family {
 	const char *name;
 	enum type type;
-	const char *in, *key;	   /* `key` of this object, or of the watch itself (NULL) */
-	const char *label;	   /* NULL: one sample a watch */
-	const char *const *values; /* of the label, one sample each */
+	const char *list,
+		*path; /* a sample for each object of this array, by this member; NULL: one */
+	const char *in, *key;	  /* `key` of this object, or of the one itself (NULL) */
+	const char *label;	  /* NULL: one sample an object */
+	const struct kind *kinds; /* else one each */
 	const char *text;
-} watch_families[] = {
-	{ "psibridge_watch_state", GAUGE, NULL, "state", "state", states,
+} json_families[] = {
+	{ ONE("uptime_seconds", GAUGE, NULL, "uptime_usec"),
+	  "How long psibridged has been running." },
+	{ ONE("configuration_refused", GAUGE, "configuration", "error"),
+	  "1: the last reload was refused, an older configuration is in use." },
+	{ "psibridge_clients", GAUGE, NULL, NULL, "clients", NULL, "kind", protocols,
+	  "Connected clients: of systemd's protocol, and of libpsibridge." },
+	{ ONE("clients_accepted", COUNTER, "clients", "accepted"), "Clients that were let in." },
+	{ ONE("clients_refused", COUNTER, "clients", "refused"), "Clients that were turned away." },
+	{ ONE("told", COUNTER, "clients", "told"), "Times that a client was told something." },
+	{ ONE("replaced", COUNTER, "clients", "replaced"),
+	  "Repeats that a slow client lost to newer ones." },
+	/* where those that were tried out differ from what is in force */
+	{ "psibridge_candidate_available", GAUGE, "cgroups", "cgroup", NULL, "available", NULL,
+	  NULL,
+	  "What a watch in the shadow makes of a cgroup that a live one judges, too: 1 Low, 2 "
+	  "Neutral, 3 High." },
+	{ "psibridge_watch_state", GAUGE, "watches", "path", NULL, "state", "state", states,
 	  "1 for the state the watch is in: watching; absent, there is no such cgroup yet; failed." },
-	{ "psibridge_watch_clients", GAUGE, NULL, "clients", NULL, NULL,
-	  "Clients that hear from it." },
-	{ "psibridge_watch_rung", GAUGE, "source", "rung", NULL, NULL,
+	{ WATCH("clients", GAUGE, NULL, "clients"), "Clients that hear from it." },
+	{ WATCH("rung", GAUGE, "source", "rung"),
 	  "Which source it listens to, by its rung on the ladder; 1 is the best, 0 none." },
 	{ STAT("alarms", "alarms"), "Times that the kernel rang." },
 	{ STAT("false_alarms", "false_alarms"),
@@ -322,138 +298,136 @@ static const struct watch_family {
 	{ STAT("critical", "critical"), "Times that it was judged critical." },
 	{ STAT("given_back_bytes", "bytes_back"),
 	  "Memory that was in use less a second after a Low." },
-	{ "psibridge_watch_notifications", COUNTER, "stats", NULL, "available", levels,
-	  "Levels that it judged anew." },
+	{ "psibridge_watch_notifications", COUNTER, "watches", "path", "stats", NULL, "available",
+	  levels, "Levels that it judged anew." },
 	/* a counter that stands still does not say whether there was nothing, or no look */
-	{ "psibridge_watch_last_alarm_timestamp_seconds", GAUGE, "stats", "alarm_usec", NULL, NULL,
+	{ WATCH("last_alarm_timestamp_seconds", GAUGE, "stats", "alarm_usec"),
 	  "When the kernel rang last." },
-	{ "psibridge_watch_last_sample_timestamp_seconds", GAUGE, "stats", "sample_usec", NULL,
-	  NULL, "When memory.pressure was read last." },
+	{ WATCH("last_sample_timestamp_seconds", GAUGE, "stats", "sample_usec"),
+	  "When memory.pressure was read last." },
+	/* also of cgroups that are gone: for an hour */
+	{ CGROUP("low", "low"), "Times that the cgroup became Low." },
+	{ CGROUP("low_seconds", "low_usec"), "How long it was Low." },
+	{ CGROUP("oom_kills", "killed"),
+	  "Times that the kernel killed a process in it for want of memory." },
 };
 
-static void put_watch(const struct exposition *e, const struct watch_family *f, const json_t *watch,
-		      const char *value)
+/* Of CLOCK_MONOTONIC, as the daemon gives it, the time that Prometheus wants. */
+static uint64_t wall_seconds(struct exposition *e, uint64_t usec)
 {
-	const json_t *in = f->in ? json_object_get(watch, f->in) : watch;
-	uint64_t number = answer_number(in, f->key ? f->key : value);
+	uint64_t ago = usec_sub(answer_number(e->status, "time_usec"), usec);
+	struct timespec now;
 
-	if (f->values == states)
-		number = strcmp(answer_text(watch, "state"), value) == 0;
-	if (strstr(f->name, "_timestamp_")) {
-		if (number == 0)
-			return; /* there was none yet */
-		number = wall_seconds(e, number);
-	}
-	begin(e, f->name, f->type, "watch", answer_text(watch, "path"));
-	if (answer_flag(watch, "shadow"))
-		fputs(",shadow=\"yes\"", e->out);
-	if (value)
-		fprintf(e->out, ",%s=\"%s\"", f->label, value);
-	end(e, number);
+	clock_gettime(CLOCK_REALTIME, &now);
+	return ((uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC - ago) /
+	       USEC_PER_SEC;
 }
 
-static void put_watches(const struct exposition *e)
+/* `kind` NULL: the family has no second label. */
+static void put_sample(struct exposition *e, const struct json_family *f, const json_t *item,
+		       const struct kind *kind)
 {
-	static const char *const unlabelled[] = { NULL };
+	const json_t *in = f->in ? json_object_get(item, f->in) : item;
+	const char *key = f->key ? f->key : kind->key, *text = answer_text(in, key);
+	bool is_moment = strstr(f->name, "_timestamp_");
+	bool is_watch = f->list && strcmp(f->list, "watches") == 0;
+	uint64_t number = answer_number(in, key);
 
-	for (size_t i = 0; i < ELEMENTSOF(watch_families); i++) {
-		const struct watch_family *f = &watch_families[i];
-		const json_t *watch;
-		size_t j;
-
-		family(e, f->name, f->type, f->text);
-		json_array_foreach(json_object_get(e->status, "watches"), j, watch)
-		{
-			const char *const *value = f->values ? f->values : unlabelled;
-
-			/* one that does not work has no source, and counts nothing */
-			if (!is_plain(answer_text(watch, "path")) ||
-			    (f->in && strcmp(answer_text(watch, "state"), "watching") != 0))
-				continue;
-			do
-				put_watch(e, f, watch, *value);
-			while (*value && *++value);
-		}
-	}
+	if (f->kinds == states)
+		number = strcmp(text, kind->value) == 0;
+	else if (*text)
+		number = strcmp(key, "available") == 0 ? answer_level(in) : 1;
+	if (is_moment && number == 0)
+		return; /* there was none yet */
+	begin(e, f->name, f->type);
+	if (f->list)
+		label(e, is_watch ? "watch" : "id", answer_text(item, f->path));
+	if (is_watch && answer_flag(item, "shadow"))
+		label(e, "shadow", "yes");
+	if (kind)
+		label(e, f->label, kind->value);
+	if (is_moment)
+		end(e, wall_seconds(e, number));
+	else
+		(strstr(key, "_usec") ? end_seconds : end)(e, number);
 }
 
-/* Also of cgroups that are gone: for an hour. */
-static void put_history(const struct exposition *e)
+static void put_family(struct exposition *e, const struct json_family *f)
 {
-	static const struct {
-		const char *name, *key, *text;
-	} counters[] = {
-		{ "psibridge_cgroup_low", "low", "Times that the cgroup became Low." },
-		{ "psibridge_cgroup_low_seconds", "low_usec", "How long it was Low." },
-		{ "psibridge_cgroup_oom_kills", "killed",
-		  "Times that the kernel killed a process in it for want of memory." },
-	};
+	static const struct kind none[] = { { NULL, NULL } };
+	const json_t *list = f->list ? json_object_get(e->status, f->list) : NULL;
 
-	for (size_t c = 0; c < ELEMENTSOF(counters); c++) {
-		bool seconds = strstr(counters[c].key, "_usec") != NULL;
-		const json_t *past;
-		size_t i;
+	family(e, f->name, f->type, f->text);
+	for (size_t i = 0; i < (f->list ? json_array_size(list) : 1); i++) {
+		const json_t *item = f->list ? json_array_get(list, i) : e->status;
+		const struct kind *kind = f->kinds ? f->kinds : none;
 
-		family(e, counters[c].name, COUNTER, counters[c].text);
-		json_array_foreach(json_object_get(e->status, "history"), i, past)
-		{
-			if (!is_plain(answer_text(past, "cgroup")))
-				continue;
-			begin(e, counters[c].name, COUNTER, "id", answer_text(past, "cgroup"));
-			(seconds ? end_seconds : end)(e, answer_number(past, counters[c].key));
-		}
+		/* a watch that does not work has no source, and counts nothing */
+		if (f->list && (!is_plain(answer_text(item, f->path)) ||
+				(f->in && strcmp(answer_text(item, "state"), "watching") != 0)))
+			continue;
+		if (strcmp(f->name, "psibridge_candidate_available") == 0 &&
+		    !answer_flag(item, "candidate"))
+			continue;
+		do
+			put_sample(e, f, item, kind->value ? kind : NULL);
+		while (kind->value && (++kind)->value);
 	}
 }
 
-static void put_all(const struct exposition *e)
+static void put_daemon(struct exposition *e)
+{
+	family(e, "psibridge_build_info", GAUGE, "1; which psibridged answered is in the label.");
+	begin(e, "psibridge_build_info", GAUGE);
+	label(e, "version", answer_text(e->status, "version"));
+	end(e, 1);
+	for (size_t i = 0; i < ELEMENTSOF(json_families); i++)
+		put_family(e, &json_families[i]);
+}
+
+static void put_all(struct exposition *e)
 {
 	put_cgroups(e);
 	put_own(e);
 	if (e->status) {
 		put_levels(e);
-		put_candidates(e);
 		put_daemon(e);
-		put_watches(e);
-		put_history(e);
 	}
 	fputs("# EOF\n", e->out);
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static int write_all(int fd, const char *text, size_t size)
+/* All of it, and closes `fd`. What replaces a file is on the disk then, for all to read. */
+static int write_all(int fd, const char *text, size_t size, bool replaces)
 {
-	while (size > 0) {
-		ssize_t n = write(fd, text, size);
+	FILE *f = fdopen(fd, "w");
+	int r = 0;
 
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			text += n;
-			size -= (size_t)n;
-		}
+	if (!f) {
+		r = -errno;
+		close(fd);
+		return r;
 	}
-	return 0;
+	if (fwrite(text, 1, size, f) < size || fflush(f) == EOF ||
+	    (replaces && (fchmod(fd, 0644) < 0 || fsync(fd) < 0)))
+		r = -errno;
+	if (fclose(f) == EOF && r == 0)
+		r = -errno;
+	return r;
 }
 
 /* The rename lasts only when the directory is on the disk too. Some file systems cannot say. */
 static void sync_directory(const char *path)
 {
-	char *directory = strdup(path);
-	int fd = -1;
+	char *copy = strdup(path);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
-	if (directory) {
-		char *slash = strrchr(directory, '/');
-
-		if (slash)
-			slash[slash == directory] = '\0';
-		fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	}
 	if (fd >= 0) {
 		(void)!fsync(fd);
 		close(fd);
 	}
-	free(directory);
+	free(copy);
 }
 
 static int replace_file(const char *path, const char *text, size_t size)
@@ -471,11 +445,7 @@ static int replace_file(const char *path, const char *text, size_t size)
 		free(temporary);
 		return r;
 	}
-	r = write_all(fd, text, size);
-	if (r == 0 && (fchmod(fd, 0644) < 0 || fsync(fd) < 0))
-		r = -errno;
-	if (close(fd) < 0 && r == 0)
-		r = -errno;
+	r = write_all(fd, text, size, true);
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
 	if (r < 0)
@@ -486,11 +456,11 @@ static int replace_file(const char *path, const char *text, size_t size)
 	return r;
 }
 
-/* Returns as replace_file(); *ret_why: words where errno has none, else NULL. */
+/* Errors: -errno, or words in *ret_why. */
 static int write_to(const char *path, const char *text, size_t size, const char **ret_why)
 {
 	struct stat st;
-	int fd, r;
+	int fd;
 
 	*ret_why = NULL;
 	if (lstat(path, &st) < 0)
@@ -505,11 +475,9 @@ static int write_to(const char *path, const char *text, size_t size, const char 
 		return -EINVAL;
 	/* a FIFO without a reader is an error and no wait; one that is read slowly is waited for */
 	fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0)
 		return -errno;
-	r = fcntl(fd, F_SETFL, 0) < 0 ? -errno : write_all(fd, text, size);
-	close(fd);
-	return r;
+	return write_all(fd, text, size, false);
 }
 
 /* ---- the verb -------------------------------------------------------------------------------- */
@@ -551,7 +519,7 @@ static int metrics(struct exposition *e, const char *pattern, const char *contro
 	char why[CONTROL_WHY_MAX], *text = NULL;
 	json_t *status = NULL;
 	size_t size;
-	int r = rows_survey(e->rows, pattern, now_usec()), exit_status;
+	int r = rows_survey(e->rows, pattern, now_usec()), exit_status = EXIT_FAILED;
 
 	if (r < 0)
 		return survey_failed(pattern, r);
@@ -561,20 +529,12 @@ static int metrics(struct exposition *e, const char *pattern, const char *contro
 	e->status = status;
 	rows_judge(e->rows, status);
 	e->out = open_memstream(&text, &size);
-	if (e->out) {
+	if (e->out)
 		put_all(e);
-		r = ferror(e->out) ? -ENOMEM : 0;
-		if (fclose(e->out) == EOF)
-			r = -ENOMEM;
-	} else {
-		r = -errno;
-	}
-	if (r < 0) {
-		complain("metrics", "%s", strerror(-r));
-		exit_status = EXIT_FAILED;
-	} else {
+	if (!e->out || fclose(e->out) == EOF)
+		complain("metrics", "%s", strerror(ENOMEM));
+	else
 		exit_status = put_out(path, text, size);
-	}
 	free(text);
 	json_decref(status);
 	return exit_status;
