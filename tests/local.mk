@@ -413,18 +413,18 @@ EXTRA_PROGRAMS = $(bench_programs)
 CLEANFILES += $(bench_programs)
 dist_noinst_SCRIPTS += tests/bench/run
 
-bench_files = tests/bench/bench.c tests/bench/bench.h
+bench_files = $(lab) tests/bench/bench.c tests/bench/bench.h
 contenders = tests/bench/contender.c tests/bench/contender.h
-bench_lab = $(lab) tests/bench/stalls.c tests/bench/stalls.h
+stalls = tests/bench/stalls.c tests/bench/stalls.h
 bench_libraries = $(library_layers) -ldl
 tests_bench_bench_latency_SOURCES = tests/bench/bench-latency.c $(bench_files) $(contenders) \
 	tests/bench/count.c tests/bench/count.h
 tests_bench_bench_latency_LDADD = $(bench_libraries)
-tests_bench_bench_faults_SOURCES = tests/bench/bench-faults.c $(bench_files) $(contenders) $(bench_lab)
+tests_bench_bench_faults_SOURCES = tests/bench/bench-faults.c $(bench_files) $(contenders)
 tests_bench_bench_faults_LDADD = $(bench_libraries)
-tests_bench_bench_tree_SOURCES = tests/bench/bench-tree.c $(bench_files) $(bench_lab)
+tests_bench_bench_tree_SOURCES = tests/bench/bench-tree.c $(bench_files) $(stalls)
 tests_bench_bench_tree_LDADD = $(bench_libraries)
-tests_bench_bench_cost_SOURCES = tests/bench/bench-cost.c $(bench_files) $(bench_lab)
+tests_bench_bench_cost_SOURCES = tests/bench/bench-cost.c $(bench_files) $(stalls)
 tests_bench_bench_cost_LDADD = $(bench_libraries)
 
 bench: all $(bench_programs)

@@ -51,11 +51,10 @@ runtime_benches = \
 EXTRA_PROGRAMS += $(runtime_benches)
 CLEANFILES += $(runtime_benches)
 
-effect_files = $(bench_files) $(bench_lab) \
+effect_files = $(bench_files) $(stalls) \
 	tests/bench/effect-ways.c tests/bench/effect-ways.h \
 	tests/bench/effect-program.c tests/bench/effect-program.h
-tests_bench_bench_effect_SOURCES = tests/bench/bench-effect.c $(effect_files) \
-	tests/bench/effect-handover.c tests/bench/effect-handover.h
+tests_bench_bench_effect_SOURCES = tests/bench/bench-effect.c $(effect_files)
 tests_bench_bench_effect_LDADD = $(bench_libraries)
 tests_bench_bench_load_SOURCES = tests/bench/bench-load.c $(effect_files)
 tests_bench_bench_load_LDADD = $(bench_libraries)

@@ -18,12 +18,9 @@
  */
 #include "stalls.h"
 
-#include <psibridge/psibridge.h>
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LIMIT_BYTES (8u << 20)
@@ -39,6 +36,9 @@ static const char *const load_names[] = {
 };
 
 struct result {
+	enum load load;
+	char name[16];	   /* of the group */
+	double some, full; /* what it stalls, in parts of the time, before it is watched */
 	double percent, samples, alarms, told; /* a second */
 	double some_percent, rings;	       /* what the load did */
 	int level, error;
@@ -92,33 +92,6 @@ static struct triggers triggers_for(enum load load, double some, double full)
 	return t;
 }
 
-static int watch_it(const char *name, const struct triggers *t, psb_watch **ret, char *why,
-		    size_t size)
-{
-	char cgroup[LAB_PATH_MAX];
-	struct psb_watch_options options = {
-		.size = sizeof(options),
-		.cgroup = cgroup,
-		.early = t->early,
-		.low = t->low,
-		.critical = t->critical,
-		.error_text = why,
-		.error_text_size = size,
-	};
-	psb_bridge *bridge;
-	int r;
-
-	snprintf(cgroup, sizeof(cgroup), "/%s/%s", lab.name, name);
-	r = psb_bridge_new(NULL, &bridge);
-	if (r == 0)
-		r = psb_watch_new(bridge, &options, ret);
-	if (r == 0)
-		r = psb_watch_add_callback(*ret, told, NULL, PSB_INLINE, NULL);
-	if (r == 0)
-		r = psb_bridge_start(bridge);
-	return r;
-}
-
 /* How often the limit was hit or throttled; 0 where there is no memory.events. */
 static uint64_t limit_hits(const char *name)
 {
@@ -128,173 +101,157 @@ static uint64_t limit_hits(const char *name)
 }
 
 /* In a child. The load runs already. */
-static void measure(enum load load, const char *name, double some, double full, struct result *r)
+static void measure(void *userdata)
 {
-	struct triggers t = triggers_for(load, some, full);
-	struct psb_stats before = { .size = sizeof(before) }, after = before;
-	uint64_t cpu, start, stall, rings;
-	psb_watch *watch;
+	struct result *r = userdata;
+	struct triggers t = triggers_for(r->load, r->some, r->full);
+	struct psb_stats before, after;
+	char cgroup[LAB_PATH_MAX];
+	struct watched watched;
+	uint64_t start, stall, rings;
 	double took;
 
-	r->error = watch_it(name, &t, &watch, r->why, sizeof(r->why));
+	snprintf(cgroup, sizeof(cgroup), "/%s/%s", lab.name, r->name);
+	r->error = watch_start(
+		&watched, PSB_BACKEND_AUTO,
+		(struct psb_watch_options){
+			.cgroup = cgroup, .early = t.early, .low = t.low, .critical = t.critical },
+		told, NULL, PSB_INLINE);
+	memcpy(r->why, watched.why, sizeof(r->why));
 	if (r->error < 0)
 		return;
 	/* an alarm takes up to 2 s to come */
-	sleep_usec(load == IDLE ? USEC_PER_SEC : 3 * USEC_PER_SEC);
-	psb_watch_stats(watch, &before);
-	rings = limit_hits(name);
-	stall = lab_psi(&lab, name).some_usec;
-	cpu = cpu_of_others_nsec();
+	sleep_usec(r->load == IDLE ? USEC_PER_SEC : 3 * USEC_PER_SEC);
+	before = watch_stats(&watched);
+	rings = limit_hits(r->name);
+	stall = lab_psi(&lab, r->name).some_usec;
 	start = now_nsec();
+	cpu_begin();
 	sleep_usec(seconds * USEC_PER_SEC);
+	r->percent = cpu_percent();
 	took = (double)(now_nsec() - start) / 1e9;
-	r->percent = (double)usec_sub(cpu_of_others_nsec(), cpu) / 1e7 / took;
-	r->some_percent = (double)(lab_psi(&lab, name).some_usec - stall) / 1e4 / took;
-	r->rings = (double)(limit_hits(name) - rings) / took;
-	psb_watch_stats(watch, &after);
+	r->some_percent = (double)(lab_psi(&lab, r->name).some_usec - stall) / 1e4 / took;
+	r->rings = (double)(limit_hits(r->name) - rings) / took;
+	after = watch_stats(&watched);
 	r->samples = (double)(after.samples - before.samples) / took;
 	r->alarms = (double)(after.alarms - before.alarms) / took;
 	r->told = (double)(after.low + after.neutral + after.high - before.low - before.neutral -
 			   before.high) /
 		  took;
-	r->level = (int)psb_watch_available(watch, NULL);
+	r->level = (int)psb_watch_available(watched.watch, NULL);
 }
 
-static void run_load(enum load load, struct result *r)
+static void measure_stalls(struct result *r)
 {
-	enum pressure_kind kind = load == CLEAN_CACHE ? PRESSURE_CLEAN : PRESSURE_REFAULT;
-	struct pressure *pressure = NULL;
-	double some = 0, full = 0;
-	char name[16];
-	int status;
-	pid_t pid;
+	struct lab_psi before, after;
 
-	snprintf(name, sizeof(name), "load%d", (int)load);
-	if (load == IDLE) {
-		lab_make(&lab, name, 0);
-	} else {
-		pressure = pressure_new(name, kind, LIMIT_BYTES);
-		/* far under: a little of it, now and then */
-		pressure_set(pressure, load == FAR_UNDER     ? 10000
-				       : load == CLEAN_CACHE ? 30000
-							     : 60000);
-	}
-	if (pressure && kind == PRESSURE_REFAULT) {
-		struct lab_psi before, after;
-
-		sleep_usec(500 * USEC_PER_MSEC); /* the limit is reached */
-		before = lab_psi(&lab, name);
-		sleep_usec(WINDOW_USEC);
-		after = lab_psi(&lab, name);
-		some = (double)(after.some_usec - before.some_usec) / (double)WINDOW_USEC;
-		full = (double)(after.full_usec - before.full_usec) / (double)WINDOW_USEC;
-	}
-	if (pressure && kind == PRESSURE_REFAULT && some == 0) {
+	sleep_usec(500 * USEC_PER_MSEC); /* the limit is reached */
+	before = lab_psi(&lab, r->name);
+	sleep_usec(WINDOW_USEC);
+	after = lab_psi(&lab, r->name);
+	r->some = (double)(after.some_usec - before.some_usec) / (double)WINDOW_USEC;
+	r->full = (double)(after.full_usec - before.full_usec) / (double)WINDOW_USEC;
+	if (r->some == 0) {
 		r->error = -ENODATA;
 		snprintf(r->why, sizeof(r->why), "%s: the cgroup would not stall",
-			 load_names[load]);
-	} else {
-		fflush(stdout);
-		pid = fork();
-		if (pid == 0) {
-			measure(load, name, some, full, r);
-			_exit(0);
-		}
-		if (waitpid(pid, &status, 0) < 0 || status != 0)
-			bench_die("the measuring process died (status %d)", status);
+			 load_names[r->load]);
 	}
-	if (pressure)
-		pressure_free(pressure);
-	lab_remove(&lab, name);
 }
 
-static const char *level_name(int level)
+static void run_load(struct result *r)
 {
-	switch ((enum psb_available)level) {
-	case PSB_LOW:
-		return "Low";
-	case PSB_NEUTRAL:
-		return "Neutral";
-	case PSB_HIGH:
-		return "High";
+	struct pressure *pressure = NULL;
+
+	snprintf(r->name, sizeof(r->name), "load%d", (int)r->load);
+	if (r->load == IDLE) {
+		lab_make(&lab, r->name, 0);
+	} else {
+		pressure = pressure_new(r->name,
+					r->load == CLEAN_CACHE ? PRESSURE_CLEAN : PRESSURE_REFAULT,
+					LIMIT_BYTES);
+		/* far under: a little of it, now and then */
+		pressure_set(pressure, r->load == FAR_UNDER	? 10000
+				       : r->load == CLEAN_CACHE ? 30000
+								: 60000);
+		if (r->load != CLEAN_CACHE)
+			measure_stalls(r);
 	}
-	return "?";
+	if (r->error == 0)
+		in_child(measure, r);
+	if (pressure)
+		pressure_free(pressure);
+	lab_remove(&lab, r->name);
 }
 
 static void print(const struct result *results)
 {
-	static const struct column columns[] = {
-		{ "load", "what the cgroup does" },
-		{ "some_percent", "it stalls %" },
-		{ "rings", "limit hit/s" },
-		{ "level", "level" },
-		{ "samples", "samples/s" },
-		{ "alarms", "alarms/s" },
-		{ "told", "told/s" },
-		{ "cpu_percent", "CPU % of a core" },
+	static const char *const levels[] = {
+		[PSB_LOW] = "Low", [PSB_NEUTRAL] = "Neutral", [PSB_HIGH] = "High"
 	};
-	static struct table t;
-	double worst = 0;
-	unsigned measured = 0;
+	static const struct column columns[] = {
+		{ "load", "what the cgroup does", 0 },
+		{ "some_percent", "it stalls %", 2 },
+		{ "rings", "limit hit/s", 0 },
+		{ "level", "level", 0 },
+		{ "samples", "samples/s", 1 },
+		{ "alarms", "alarms/s", 1 },
+		{ "told", "told/s", 2 },
+		{ "cpu_percent", "CPU % of a core", 4 },
+	};
+	double worst = -1;
 
-	table_begin(&t, "cost", "Cost: one watch", columns, ELEMENTSOF(columns));
+	table_begin("cost", columns, "Cost: one watch");
 	for (unsigned i = 0; i < LOADS; i++) {
 		const struct result *r = &results[i];
 
-		table_row(&t);
-		cell_text(&t, "%s", load_names[i]);
+		table_row();
+		table_text("%s", load_names[i]);
 		if (r->error < 0) {
-			while (t.cells < t.width)
-				cell_none(&t);
-			table_note(&t, "%s", r->why);
+			table_note("%s", r->why);
 			continue;
 		}
-		cell_number(&t, r->some_percent, 2);
-		cell_number(&t, r->rings, 0);
-		cell_text(&t, "%s", level_name(r->level));
-		cell_number(&t, r->samples, 1);
-		cell_number(&t, r->alarms, 1);
-		cell_number(&t, r->told, 2);
-		cell_number(&t, r->percent, 4);
+		table_numbers(r->some_percent, r->rings);
+		table_text("%s", levels[r->level]);
+		table_numbers(r->samples, r->alarms, r->told, r->percent);
 		worst = MAX(worst, r->percent);
-		measured++;
 	}
-	table_print(&t);
+	table_print();
 	bench_say(
 		"Good is: less than 0.1 %% of a core, whatever the cgroup does, and nothing while it is idle.");
-	if (measured > 0)
+	if (worst >= 0)
 		bench_target(worst < BOUND_PERCENT,
 			     "one watch: %.4f %% of a core in the worst case (under %.1f %%)",
 			     worst, BOUND_PERCENT);
 }
 
-static int work(void)
+static void work(void)
 {
 	struct result *results = shared_new(LOADS * sizeof(*results));
 
-	if (no_lab) {
-		bench_say("\nCost: — %s", no_lab);
-		bench_say("SKIP  no cgroups can be made here");
-		return bench_end();
-	}
 	for (unsigned i = 0; i < LOADS; i++) {
 		struct result *r = &results[i];
 
+		r->load = (enum load)i;
 		if (i == CLEAN_CACHE && lab.v1) {
 			r->error = -EOPNOTSUPP;
 			snprintf(
 				r->why, sizeof(r->why),
 				"clean cache: no memory.events here, the memory controller is on cgroup v1");
 		} else {
-			run_load((enum load)i, r);
+			run_load(r);
 		}
 	}
 	print(results);
-	return bench_end();
 }
 
 int main(int argc, char **argv)
 {
-	bench_start("cost", "[SECONDS]", argc, argv, &seconds, 1);
-	return run_in_lab(work);
+	static const struct bench bench = { .name = "cost",
+					    .usage = "[SECONDS]",
+					    .numbers = &seconds,
+					    .max_numbers = 1,
+					    .lab = LAB_NEEDED,
+					    .work = work };
+
+	return bench_main(&bench, argc, argv);
 }

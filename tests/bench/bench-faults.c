@@ -13,7 +13,7 @@
  * Processes run two at a time at most, or as many as there are CPUs: those that spin would take each other's.
  */
 #include "contender.h"
-#include "stalls.h"
+#include "bench.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +28,6 @@
 
 #define SETTLE_USEC (300 * USEC_PER_MSEC)
 #define BOUND_PERCENT 1.0
-/* 2 s windows are what everybody may arm. */
-#define TRIGGER "some 200000 2000000"
 
 enum fault { CGROUP_REMOVED, PEER_CLOSED, NO_TRIGGER, WRITER_GONE };
 #define FAULTS 4
@@ -56,7 +54,6 @@ struct cell {
 
 static struct cell (*cells)[ELEMENTSOF(kinds)];
 static unsigned seconds = 3;
-static char directory[] = "/tmp/psibridge-bench.XXXXXX";
 
 static void told(void *userdata)
 {
@@ -75,13 +72,13 @@ static struct contender contender;
 /* In a child: breaks it. Returns: 0, or why it could not even be started. */
 static int break_it(enum fault fault, enum contender_kind kind, struct cell *cell)
 {
-	char path[256], cgroup[128], name[32];
+	char path[LAB_PATH_MAX], cgroup[128], name[32];
 	struct stimulus s = { .path = path };
 	int server, fd, r;
 	char said[128];
 
 	snprintf(name, sizeof(name), "f%d-%d", (int)fault, (int)kind);
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	snprintf(path, sizeof(path), "%s", scratch(name));
 	snprintf(cgroup, sizeof(cgroup), "/%s/%s", lab.name, name);
 	switch (fault) {
 	case CGROUP_REMOVED:
@@ -90,7 +87,7 @@ static int break_it(enum fault fault, enum contender_kind kind, struct cell *cel
 		snprintf(path, sizeof(path), "%s", lab_file(&lab, name, "memory.pressure"));
 		s.kind = STIMULUS_PSI;
 		if (fault == CGROUP_REMOVED) {
-			s.trigger = TRIGGER;
+			s.trigger = true;
 			s.cgroup = cgroup;
 		}
 		r = contender_start(kind, &s, told, cell, &contender);
@@ -135,21 +132,20 @@ static int break_it(enum fault fault, enum contender_kind kind, struct cell *cel
 
 static void run_cell(enum fault fault, enum contender_kind kind, struct cell *cell)
 {
-	uint64_t cpu, start;
+	uint64_t start;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	cell->error = break_it(fault, kind, cell);
 	if (cell->error < 0)
 		_exit(0);
 	sleep_usec(SETTLE_USEC);
+	cpu_begin();
 	start = now_nsec();
-	cpu = cpu_of_others_nsec();
 	atomic_store(&cell->told, 0);
 	sleep_usec(seconds * USEC_PER_SEC);
-	cpu = usec_sub(cpu_of_others_nsec(), cpu);
+	cell->percent = cpu_percent();
 	start = now_nsec() - start;
 	cell->ended = atomic_load(&contender.ended);
-	cell->percent = 100.0 * (double)cpu / (double)start;
 	cell->callbacks = (double)atomic_load(&cell->told) * 1e9 / (double)start;
 	_exit(0);
 }
@@ -191,42 +187,38 @@ static void run_all(void)
 static void print(void)
 {
 	static const struct column columns[] = {
-		{ "fault", "CPU %, (callbacks a second)" },
-		{ "psibridge_uring", "psibridge-uring" },
-		{ "psibridge_epoll", "psibridge-epoll" },
-		{ "bare_epoll", "bare epoll" },
-		{ "sd_event", "sd-event" },
+		{ "fault", "CPU %, (callbacks a second)", 0 },
+		{ "psibridge_uring", "psibridge-uring", 0 },
+		{ "psibridge_epoll", "psibridge-epoll", 0 },
+		{ "bare_epoll", "bare epoll", 0 },
+		{ "sd_event", "sd-event", 0 },
 	};
-	static struct table t;
-	double worst = 0;
-	bool any = false;
+	double worst = -1;
 
-	table_begin(&t, "faults", "Faults: CPU time of a program that waits for what is broken",
-		    columns, ELEMENTSOF(columns));
+	table_begin("faults", columns,
+		    "Faults: CPU time of a program that waits for what is broken");
 	for (unsigned f = 0; f < FAULTS; f++) {
-		table_row(&t);
-		cell_text(&t, "%s", fault_names[f]);
+		table_row();
+		table_text("%s", fault_names[f]);
 		for (unsigned k = 0; k < ELEMENTSOF(kinds); k++) {
 			struct cell *cell = &cells[f][k];
 
 			if (cell->error < 0) {
-				cell_none(&t);
-				table_note(&t, "%s", cell->why);
+				table_numbers(NAN);
+				table_note("%s", cell->why);
 				continue;
 			}
 			if (cell->ended < 0)
-				cell_text(&t, "loop ended: %s", strerrorname_np(-cell->ended));
+				table_text("loop ended: %s", strerrorname_np(-cell->ended));
 			else
-				cell_text(&t, "%.2f (%.0f)", cell->percent, cell->callbacks);
-			if (contender_is_ours(kinds[k])) {
+				table_text("%.2f (%.0f)", cell->percent, cell->callbacks);
+			if (contender_is_ours(kinds[k]))
 				worst = MAX(worst, cell->percent);
-				any = true;
-			}
 		}
 	}
-	table_print(&t);
+	table_print();
 	bench_say("Good is: nothing, and no callback. 100 is a core that spins.");
-	if (any)
+	if (worst >= 0)
 		bench_target(worst <= BOUND_PERCENT,
 			     "psibridge: %.2f %% CPU in the worst fault case (at most %.0f %%)",
 			     worst, BOUND_PERCENT);
@@ -234,35 +226,22 @@ static void print(void)
 		bench_say("SKIP  no fault could be made here");
 }
 
-static int work(void)
+static void work(void)
 {
+	cells = shared_new(sizeof(*cells) * FAULTS);
+	scratch(""); /* made before the children, so ours to remove */
 	run_all();
 	print();
-	return bench_end();
-}
-
-/* What a run that was killed left, too. */
-static void clean_up(void)
-{
-	char path[LAB_PATH_MAX];
-
-	for (unsigned f = 0; f < FAULTS; f++)
-		for (unsigned k = 0; k < CONTENDERS; k++) {
-			snprintf(path, sizeof(path), "%s/f%u-%u", directory, f, k);
-			unlink(path);
-		}
-	rmdir(directory);
 }
 
 int main(int argc, char **argv)
 {
-	int status;
+	static const struct bench bench = { .name = "faults",
+					    .usage = "[SECONDS]",
+					    .numbers = &seconds,
+					    .max_numbers = 1,
+					    .lab = LAB_USED,
+					    .work = work };
 
-	bench_start("faults", "[SECONDS]", argc, argv, &seconds, 1);
-	if (!mkdtemp(directory))
-		bench_die("%s: %s", directory, strerror(errno));
-	cells = shared_new(sizeof(*cells) * FAULTS);
-	status = run_in_lab(work);
-	clean_up();
-	return status;
+	return bench_main(&bench, argc, argv);
 }

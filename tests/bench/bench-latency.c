@@ -51,8 +51,8 @@ struct lane {
 };
 
 static struct lane lanes[CONTENDERS];
-static char directory[] = "/tmp/psibridge-bench.XXXXXX";
-static char socket_path[sizeof(directory) + 8];
+static char socket_path[64];
+static unsigned rounds = 40;
 static int server = -1;
 
 static void told(void *userdata)
@@ -109,7 +109,7 @@ static uint64_t one_event(struct lane *lane, uint64_t gap_usec)
 /* Returns: when the last callback was. */
 static uint64_t burst(struct lane *lane)
 {
-	uint64_t before, last;
+	uint64_t before;
 
 	for (unsigned i = 0; i < BURST; i++)
 		send_byte(lane);
@@ -117,8 +117,7 @@ static uint64_t burst(struct lane *lane)
 		before = atomic_load(&lane->callbacks);
 		sleep_usec(QUIET_USEC);
 	} while (atomic_load(&lane->callbacks) != before);
-	last = atomic_load(&lane->told_nsec);
-	return last;
+	return atomic_load(&lane->told_nsec);
 }
 
 /* 1 to 2 ms, in no step with any timer. */
@@ -168,12 +167,12 @@ static void light_round(unsigned number, bool warm_up)
 				series_add(&lane->round, (double)took / 1000);
 		}
 
-	bare = series_percentile(&lanes[BARE_EPOLL].round, 50);
+	bare = median(&lanes[BARE_EPOLL].round);
 	for (unsigned i = 0; i < CONTENDERS; i++) {
 		struct lane *lane = &lanes[i];
 
 		if (lane->round.count > 0)
-			series_add(&lane->ratio, series_percentile(&lane->round, 50) / bare);
+			series_add(&lane->ratio, median(&lane->round) / bare);
 		for (size_t k = 0; k < lane->round.count; k++)
 			series_add(&lane->latency, lane->round.values[k]);
 		lane->round.count = 0;
@@ -200,149 +199,113 @@ static void burst_round(void)
 
 /* ---- what came out ---------------------------------------------------------------------------------- */
 
+static double calls_an_event(const struct lane *lane)
+{
+	return lane->counted ? lane->counts.calls[1] / (double)COUNT_EVENTS : NAN;
+}
+
 static void print_light(void)
 {
 	static const struct column columns[] = {
-		{ "contender", "contender" },
-		{ "syscalls_per_event", "syscalls/event" },
-		{ "p50_usec", "p50 us" },
-		{ "p99_usec", "p99 us" },
-		{ "ratio_to_bare", "p50 / bare" },
-		{ "events", "events" },
-		{ "lost", "lost" },
-		{ "withheld", "withheld" },
-		{ "calls", "which calls" },
+		{ "contender", "contender", 0 },
+		{ "syscalls_per_event", "syscalls/event", 2 },
+		{ "p50_usec", "p50 us", 1 },
+		{ "p99_usec", "p99 us", 1 },
+		{ "ratio_to_bare", "p50 / bare", 2 },
+		{ "events", "events", 0 },
+		{ "lost", "lost", 0 },
+		{ "withheld", "withheld", 0 },
+		{ "calls", "which calls", 0 },
 	};
-	static struct table t;
 
-	table_begin(&t, "light", "Light load: one byte each 1 to 2 ms, from write to callback",
-		    columns, ELEMENTSOF(columns));
+	table_begin("light", columns,
+		    "Light load: one byte each 1 to 2 ms, from write to callback");
 	for (unsigned i = 0; i < CONTENDERS; i++) {
 		struct lane *lane = &lanes[i];
-		char which[sizeof(t.text[0][0])] = "";
+		char which[64] = "";
 
-		table_row(&t);
-		cell_text(&t, "%s", contender_name((enum contender_kind)i));
-		if (lane->counted) {
-			cell_number(&t, lane->counts.calls[1] / (double)COUNT_EVENTS, 2);
+		table_row();
+		table_text("%s", contender_name((enum contender_kind)i));
+		table_numbers(calls_an_event(lane), median(&lane->latency),
+			      series_percentile(&lane->latency, 99), median(&lane->ratio),
+			      lane->works ? (double)lane->latency.count : NAN,
+			      lane->works ? lane->lost : NAN, lane->works ? lane->withheld : NAN);
+		if (!lane->works)
+			table_note("%s", lane->contender.why);
+		if (lane->counted)
 			count_format(&lane->counts, 1, COUNT_EVENTS, which, sizeof(which));
-		} else {
-			cell_none(&t);
-		}
-		if (lane->works) {
-			cell_number(&t, series_percentile(&lane->latency, 50), 1);
-			cell_number(&t, series_percentile(&lane->latency, 99), 1);
-			cell_number(&t, series_percentile(&lane->ratio, 50), 2);
-			cell_number(&t, (double)lane->latency.count, 0);
-			cell_number(&t, lane->lost, 0);
-			cell_number(&t, lane->withheld, 0);
-		} else {
-			for (int k = 0; k < 6; k++)
-				cell_none(&t);
-			table_note(&t, "%s", lane->contender.why);
-		}
-		cell_text(&t, "%s", which);
+		table_text("%s", which);
 	}
-	table_print(&t);
+	table_print();
 	bench_say(
 		"Good is: at most one call an event, and a p50 no worse than that of a loop without any library.");
 }
 
 static double calls_in_burst(struct lane *lane)
 {
-	return series_percentile(&lane->burst_reads, 50) * lane->counts.calls[1] / COUNT_EVENTS;
+	return median(&lane->burst_reads) * calls_an_event(lane);
 }
 
 static void print_burst(void)
 {
 	static const struct column columns[] = {
-		{ "contender", "contender" },
-		{ "reads_per_byte", "reads/byte" },
-		{ "syscalls_per_byte", "syscalls/byte" },
-		{ "cpu_nsec_per_byte", "CPU ns/byte" },
-		{ "usec", "until told us" },
+		{ "contender", "contender", 0 },
+		{ "reads_per_byte", "reads/byte", 3 },
+		{ "syscalls_per_byte", "syscalls/byte", 3 },
+		{ "cpu_nsec_per_byte", "CPU ns/byte", 0 },
+		{ "usec", "until told us", 0 },
 	};
-	static struct table t;
 
-	table_begin(&t, "burst", "Burst: 10,000 bytes, one a write, as fast as they go", columns,
-		    ELEMENTSOF(columns));
+	table_begin("burst", columns, "Burst: 10,000 bytes, one a write, as fast as they go");
 	for (unsigned i = 0; i < CONTENDERS; i++) {
 		struct lane *lane = &lanes[i];
 
-		table_row(&t);
-		cell_text(&t, "%s", contender_name((enum contender_kind)i));
-		if (!lane->works) {
-			for (int k = 0; k < 4; k++)
-				cell_none(&t);
-			table_note(&t, "%s", lane->contender.why);
-			continue;
-		}
-		cell_number(&t, series_percentile(&lane->burst_reads, 50), 3);
+		table_row();
+		table_text("%s", contender_name((enum contender_kind)i));
 		/* a mailbox is not written to at each read */
-		if (lane->counted && i != PSIBRIDGE_URING_THREAD)
-			cell_number(&t, calls_in_burst(lane), 3);
-		else
-			cell_none(&t);
-		cell_number(&t, series_percentile(&lane->burst_cpu, 50), 0);
-		cell_number(&t, series_percentile(&lane->burst_usec, 50), 0);
+		table_numbers(median(&lane->burst_reads),
+			      i != PSIBRIDGE_URING_THREAD ? calls_in_burst(lane) : NAN,
+			      median(&lane->burst_cpu), median(&lane->burst_usec));
+		if (!lane->works)
+			table_note("%s", lane->contender.why);
 	}
-	table_print(&t);
+	table_print();
 	bench_say(
 		"Good is: far fewer calls than bytes, because what came meanwhile is taken at once.");
 }
 
 static void print_targets(void)
 {
-	static const enum contender_kind held[] = { PSIBRIDGE_URING };
+	struct lane *lane = &lanes[PSIBRIDGE_URING];
+	const char *name = contender_name(PSIBRIDGE_URING);
+	double light = calls_an_event(lane), many = calls_in_burst(lane),
+	       ratio = median(&lane->ratio);
 
-	for (unsigned i = 0; i < ELEMENTSOF(held); i++) {
-		struct lane *lane = &lanes[held[i]];
-		const char *name = contender_name(held[i]);
-		double light = lane->counts.calls[1] / (double)COUNT_EVENTS;
-		double many = calls_in_burst(lane);
-		double ratio = series_percentile(&lane->ratio, 50);
-
-		if (!lane->works) {
-			bench_say("SKIP  %s", lane->contender.why);
-			continue;
-		}
-		if (lane->counted) {
-			/* the start of a phase may see the end of a wait that began before it */
-			bench_target(light <= 1.0 + 2.0 / COUNT_EVENTS,
-				     "%s: %.2f system calls an event at light load (at most 1)",
-				     name, light);
-			bench_target(
-				many <= 0.5,
-				"%s: %.3f system calls a byte in a burst (far fewer: at most 0.5)",
-				name, many);
-		} else {
-			bench_say("SKIP  system calls: ptrace(2) is not allowed here");
-		}
-		bench_target(
-			ratio <= P50_TOLERANCE,
-			"%s: p50 is %.2f of the bare loop's (no worse; within %.2f counts as equal)",
-			name, ratio, P50_TOLERANCE);
-		bench_target(lane->lost == 0, "%s: %u events lost", name, lane->lost);
+	if (!lane->works) {
+		bench_say("SKIP  %s", lane->contender.why);
+		return;
 	}
+	if (lane->counted) {
+		/* the start of a phase may see the end of a wait that began before it */
+		bench_target(light <= 1.0 + 2.0 / COUNT_EVENTS,
+			     "%s: %.2f system calls an event at light load (at most 1)", name,
+			     light);
+		bench_target(many <= 0.5,
+			     "%s: %.3f system calls a byte in a burst (far fewer: at most 0.5)",
+			     name, many);
+	} else {
+		bench_say("SKIP  system calls: ptrace(2) is not allowed here");
+	}
+	bench_target(ratio <= P50_TOLERANCE,
+		     "%s: p50 is %.2f of the bare loop's (no worse; within %.2f counts as equal)",
+		     name, ratio, P50_TOLERANCE);
+	bench_promise(lane->lost == 0, "%s: %u events lost", name, lane->lost);
 }
 
-static void clean_up(void)
+static void work(void)
 {
-	unlink(socket_path);
-	rmdir(directory);
-}
-
-int main(int argc, char **argv)
-{
-	unsigned rounds = 40;
-
-	bench_start("latency", "[ROUNDS]", argc, argv, &rounds, 1);
-	if (!mkdtemp(directory))
-		bench_die("%s: %s", directory, strerror(errno));
-	snprintf(socket_path, sizeof(socket_path), "%s/socket", directory);
+	snprintf(socket_path, sizeof(socket_path), "%s", scratch("socket"));
 	server = server_new(socket_path);
-	atexit(clean_up);
-
 	count_all();
 	for (unsigned i = 0; i < CONTENDERS; i++)
 		lane_start(&lanes[i], (enum contender_kind)i);
@@ -351,9 +314,18 @@ int main(int argc, char **argv)
 		light_round(i, false);
 	for (unsigned i = 0; i < 5; i++)
 		burst_round();
-
 	print_light();
 	print_burst();
 	print_targets();
-	return bench_end();
+}
+
+int main(int argc, char **argv)
+{
+	static const struct bench bench = { .name = "latency",
+					    .usage = "[ROUNDS]",
+					    .numbers = &rounds,
+					    .max_numbers = 1,
+					    .work = work };
+
+	return bench_main(&bench, argc, argv);
 }

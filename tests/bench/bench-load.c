@@ -38,30 +38,28 @@
 #define WARM_UP "go 4"
 #define MEASURED "go 20"
 #define SAMPLE_NSEC UINT64_C(20000000)
-#define READY_USEC (60 * USEC_PER_SEC)
 #define SERVE_USEC (90 * USEC_PER_SEC)
 #define END_USEC (10 * USEC_PER_SEC)
 #define PAIRS_A_START 10
 #define COST_TARGET 0.98
 
-static const char *allow_missing;
+static const char *runtime = "coreclr";
 static unsigned numbers[2] = { 1, 40 }; /* rounds, pairs */
 
-static const char help[] =
-	"  --allow-missing  a hook that this build does not have is no failure\n"
+static const char help[] = ALLOW_MISSING_HELP
 	"  ROUNDS           runs of each setting while memory is short (1); about 30 s a run\n"
-	"  PAIRS            pairs with and without each hook while it is plentiful (40); about 2.5 s a pair\n"
-	"Exit status: 0 all targets met, 1 one was missed, 2 something could not run.\n";
+	"  PAIRS            pairs with and without each hook while it is plentiful (40); about 2.5 s a pair\n";
 
 /* ---- the settings ---------------------------------------------------------------------------------------- */
 
 struct setting {
 	const char *name;
-	const char *way;      /* effect-ways */
+	const char *way_name;
 	const char *variable; /* "NAME=VALUE", or NULL */
+	const struct way *way;
 	struct command command;
 	const char *missing; /* NULL: it can run */
-	char failed[160];
+	char failed[WAY_WHY_MAX];
 	unsigned oom_kills;
 	struct series requests, p50_msec, p99_msec, max_msec, pause_msec, gen2, stall_msec,
 		neighbour, peak, believes;
@@ -70,16 +68,18 @@ struct setting {
 static char hard_limit[64];
 
 static struct setting settings[] = {
-	{ .name = "without the bridge", .way = "none" },
-	{ .name = "profiler", .way = "profiler" },
-	{ .name = "start-up hook", .way = "start-up hook" },
-	{ .name = "GCConserveMemory=9", .way = "none", .variable = "DOTNET_GCConserveMemory=9" },
-	{ .name = "GCHeapHardLimit=75 %", .way = "none", .variable = hard_limit },
+	{ .name = "without the bridge", .way_name = "none" },
+	{ .name = "profiler", .way_name = "profiler" },
+	{ .name = "start-up hook", .way_name = "start-up hook" },
+	{ .name = "GCConserveMemory=9",
+	  .way_name = "none",
+	  .variable = "DOTNET_GCConserveMemory=9" },
+	{ .name = "GCHeapHardLimit=75 %", .way_name = "none", .variable = hard_limit },
 };
 
 static bool has_bridge(const struct setting *s)
 {
-	return strcmp(s->way, "none") != 0;
+	return s->way->bridge;
 }
 
 static void find_settings(void)
@@ -90,30 +90,11 @@ static void find_settings(void)
 	snprintf(hard_limit, sizeof(hard_limit), "DOTNET_GCHeapHardLimit=%llX",
 		 (unsigned long long)LIMIT / 4 * 3);
 	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
-		s->missing = way_command(way_named("coreclr", s->way), APP, args, &s->command);
-		if (s->missing)
-			s->missing = strdup(s->missing);
-		else if (s->variable)
+		s->way = way_named("coreclr", s->way_name);
+		s->missing = way_command(s->way, APP, args, &s->command);
+		if (s->variable)
 			s->command.env[0] = s->variable;
 	}
-}
-
-static bool get_ready(struct program *program, bool bridge, char *failed, size_t size)
-{
-	uint64_t until;
-	const char *line;
-
-	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
-		snprintf(failed, size, "never got ready; %.120s", program_fate(program));
-		return false;
-	}
-	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
-	while (bridge && !program_told(program, "ready: "))
-		if (program_line(program, until, &line) <= 0) {
-			snprintf(failed, size, "the hook never said that it watches");
-			return false;
-		}
-	return true;
 }
 
 /* ---- short --------------------------------------------------------------------------------------------------- */
@@ -180,7 +161,7 @@ static void run_short(struct setting *s, int data)
 	else
 		stage_open(&stage, "load", LIMIT, 0);
 	program = program_start(stage.run, &s->command);
-	if (get_ready(program, has_bridge(s), s->failed, sizeof(s->failed))) {
+	if (way_ready(s->way, program, s->failed)) {
 		neighbour = neighbour_start(stage.run, data, 1, PACE_USEC);
 		measure(s, &stage, program, neighbour);
 		if (!lab_readers_alive(neighbour))
@@ -197,99 +178,41 @@ static void run_short(struct setting *s, int data)
 	stage_close(&stage);
 }
 
-static double median(struct series *series)
-{
-	return series_percentile(series, 50);
-}
-
-static void number_cells(struct table *t, struct setting *s)
-{
-	cell_number(t, median(&s->requests), 0);
-	if (settings[0].requests.count > 0)
-		cell_number(t, median(&s->requests) / median(&settings[0].requests), 2);
-	else
-		cell_none(t);
-	cell_number(t, median(&s->p50_msec), 2);
-	cell_number(t, median(&s->p99_msec), 1);
-	cell_number(t, median(&s->max_msec), 0);
-	cell_number(t, median(&s->pause_msec), 0);
-	cell_number(t, median(&s->gen2), 0);
-	cell_number(t, median(&s->stall_msec), 0);
-	cell_number(t, median(&s->neighbour), 0);
-	cell_number(t, median(&s->peak), 0);
-	cell_number(t, median(&s->believes), 0);
-}
-
 static void print_short(void)
 {
 	static const struct column columns[] = {
-		{ "setting", "setting" },
-		{ "requests_per_sec", "requests/s" },
-		{ "requests_ratio", "x without" },
-		{ "p50_msec", "p50 ms" },
-		{ "p99_msec", "p99 ms" },
-		{ "max_msec", "max ms" },
-		{ "gc_pause_msec", "GC pauses ms" },
-		{ "gen2", "gen2" },
-		{ "stall_msec", "stall ms" },
-		{ "neighbour_mib_per_sec", "neighbour MiB/s" },
-		{ "peak_rss_mib", "peak RSS MiB" },
-		{ "believes_mib", "believes MiB" },
-		{ "oom_kills", "OOM kills" },
+		{ "setting", "setting", 0 },
+		{ "requests_per_sec", "requests/s", 0 },
+		{ "requests_ratio", "x without", 2 },
+		{ "p50_msec", "p50 ms", 2 },
+		{ "p99_msec", "p99 ms", 1 },
+		{ "max_msec", "max ms", 0 },
+		{ "gc_pause_msec", "GC pauses ms", 0 },
+		{ "gen2", "gen2", 0 },
+		{ "stall_msec", "stall ms", 0 },
+		{ "neighbour_mib_per_sec", "neighbour MiB/s", 0 },
+		{ "peak_rss_mib", "peak RSS MiB", 0 },
+		{ "believes_mib", "believes MiB", 0 },
+		{ "oom_kills", "OOM kills", 0 },
 	};
-	static struct table t;
-	char title[160];
 
-	snprintf(title, sizeof(title),
-		 "Short: busy, %s MiB live, beside a reader of %u MiB, %s of %u MiB, 20 s",
-		 LIVE_MIB, (unsigned)(FILE_BYTES / MIB), !lab.v1 ? "memory.high" : "v1 hard limit",
-		 (unsigned)(LIMIT / MIB));
-	table_begin(&t, "short", title, columns, ELEMENTSOF(columns));
+	table_begin("short", columns,
+		    "Short: busy, %s MiB live, beside a reader of %u MiB, %s of %u MiB, 20 s",
+		    LIVE_MIB, (unsigned)(FILE_BYTES / MIB),
+		    !lab.v1 ? "memory.high" : "v1 hard limit", (unsigned)(LIMIT / MIB));
 	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
-		table_row(&t);
-		cell_text(&t, "%s", s->name);
-		if (s->requests.count > 0)
-			number_cells(&t, s);
-		else
-			for (int i = 0; i < 11; i++)
-				cell_none(&t);
-		if (s->missing)
-			cell_none(&t);
-		else
-			cell_number(&t, s->oom_kills, 0);
+		table_row();
+		table_text("%s", s->name);
+		table_numbers(median(&s->requests),
+			      median(&s->requests) / median(&settings[0].requests),
+			      median(&s->p50_msec), median(&s->p99_msec), median(&s->max_msec),
+			      median(&s->pause_msec), median(&s->gen2), median(&s->stall_msec),
+			      median(&s->neighbour), median(&s->peak), median(&s->believes),
+			      s->missing ? NAN : s->oom_kills);
 		if (s->missing || s->failed[0])
-			table_note(&t, "%s: %s", s->name, s->missing ? s->missing : s->failed);
+			table_note("%s: %s", s->name, s->missing ? s->missing : s->failed);
 	}
-	table_print(&t);
-}
-
-/* Where `ours` is worse than `other` by more than runs differ anyway. */
-static void say_loss(const struct setting *ours, const struct setting *other, const char *what,
-		     double our, double their, bool more_is_better)
-{
-	double ratio = more_is_better ? our / their : their / our;
-
-	if (their > 0 && our > 0 && ratio < 0.95)
-		bench_say("LOSES  %s to %s in %s: %.1f against %.1f", ours->name, other->name, what,
-			  our, their);
-}
-
-static void print_losses(void)
-{
-	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++)
-		for (struct setting *o = settings; o < settings + ELEMENTSOF(settings); o++) {
-			if (!has_bridge(s) || has_bridge(o) || s->requests.count == 0 ||
-			    o->requests.count == 0)
-				continue;
-			say_loss(s, o, "requests/s", median(&s->requests), median(&o->requests),
-				 true);
-			say_loss(s, o, "p99 ms", median(&s->p99_msec), median(&o->p99_msec), false);
-			say_loss(s, o, "stall ms", median(&s->stall_msec), median(&o->stall_msec),
-				 false);
-			say_loss(s, o, "the neighbour's MiB/s", median(&s->neighbour),
-				 median(&o->neighbour), true);
-			say_loss(s, o, "peak RSS MiB", median(&s->peak), median(&o->peak), false);
-		}
+	table_print();
 }
 
 static void print_short_targets(void)
@@ -298,7 +221,7 @@ static void print_short_targets(void)
 		if (s->missing || !has_bridge(s))
 			continue;
 		if (s->failed[0])
-			bench_target(false, "%s: %s", s->name, s->failed);
+			bench_promise(false, "%s: %s", s->name, s->failed);
 		else
 			bench_target(s->oom_kills <= settings[0].oom_kills,
 				     "%s: %u OOM kills (without the bridge %u)", s->name,
@@ -311,7 +234,7 @@ static void print_short_targets(void)
 struct contest {
 	struct setting *hook;
 	struct series ratio, cpu_ratio, with, without;
-	char failed[160];
+	char failed[WAY_WHY_MAX];
 };
 
 /* Requests a second, and CPU time a request. */
@@ -348,7 +271,7 @@ static struct command plain(const struct setting *s)
 	static const char *const args[] = { LIVE_MIB, "0", NULL };
 	struct command command = { .argv = { NULL } };
 
-	way_command(way_named("coreclr", s->way), APP, args, &command);
+	way_command(s->way, APP, args, &command);
 	return command;
 }
 
@@ -362,9 +285,9 @@ static void run_pairs(struct contest *contest, unsigned pairs)
 	stage_open(&stage, "load", 0, 0);
 	with = program_start(stage.run, &commands[0]);
 	without = program_start(stage.run, &commands[1]);
-	if (get_ready(with, true, contest->failed, sizeof(contest->failed)) &&
-	    get_ready(without, false, contest->failed, sizeof(contest->failed)) &&
-	    slice(with, &rate, &cpu) && slice(without, &rate, &cpu))
+	if (way_ready(contest->hook->way, with, contest->failed) &&
+	    way_ready(settings[0].way, without, contest->failed) && slice(with, &rate, &cpu) &&
+	    slice(without, &rate, &cpu))
 		for (unsigned i = 0; i < pairs && !contest->failed[0]; i++)
 			pair(contest, with, without, i % 2);
 	if (!program_end(with, END_USEC) && !contest->failed[0])
@@ -379,91 +302,82 @@ static void run_pairs(struct contest *contest, unsigned pairs)
 static void run_plentiful(struct contest *contests, unsigned count)
 {
 	static const struct column columns[] = {
-		{ "hook", "hook" },
-		{ "requests_per_sec", "requests/s" },
-		{ "without_requests_per_sec", "without" },
-		{ "ratio", "ratio" },
-		{ "ratio_p25", "p25" },
-		{ "ratio_p75", "p75" },
-		{ "cpu_ratio", "CPU a request" },
-		{ "pairs", "pairs" },
+		{ "hook", "hook", 0 },
+		{ "requests_per_sec", "requests/s", 0 },
+		{ "without_requests_per_sec", "without", 0 },
+		{ "ratio", "ratio", 3 },
+		{ "ratio_p25", "p25", 3 },
+		{ "ratio_p75", "p75", 3 },
+		{ "cpu_ratio", "CPU a request", 3 },
+		{ "pairs", "pairs", 0 },
 	};
-	static struct table t;
 
-	table_begin(&t, "plentiful",
-		    "Plentiful: with and without a hook in turn, no limit and no neighbour",
-		    columns, ELEMENTSOF(columns));
+	table_begin("plentiful", columns,
+		    "Plentiful: with and without a hook in turn, no limit and no neighbour");
 	for (struct contest *c = contests; c < contests + count; c++) {
 		for (unsigned done = 0; done < numbers[1] && !c->failed[0]; done += PAIRS_A_START)
 			run_pairs(c, MIN(numbers[1] - done, PAIRS_A_START));
-		table_row(&t);
-		cell_text(&t, "%s", c->hook->name);
-		cell_number(&t, median(&c->with), 0);
-		cell_number(&t, median(&c->without), 0);
-		cell_number(&t, median(&c->ratio), 3);
-		cell_number(&t, series_percentile(&c->ratio, 25), 3);
-		cell_number(&t, series_percentile(&c->ratio, 75), 3);
-		cell_number(&t, median(&c->cpu_ratio), 3);
-		cell_number(&t, (double)c->ratio.count, 0);
+		table_row();
+		table_text("%s", c->hook->name);
+		table_numbers(median(&c->with), median(&c->without), median(&c->ratio),
+			      series_percentile(&c->ratio, 25), series_percentile(&c->ratio, 75),
+			      median(&c->cpu_ratio), (double)c->ratio.count);
 		if (c->failed[0])
-			table_note(&t, "%s: %s", c->hook->name, c->failed);
+			table_note("%s: %s", c->hook->name, c->failed);
 	}
-	table_print(&t);
+	table_print();
 	bench_say("Ratios are the hook's over the one without: of a pair; the middle half of them "
 		  "lies from p25 to p75.");
-	for (struct contest *c = contests; c < contests + count; c++)
+	for (struct contest *c = contests; c < contests + count; c++) {
+		if (c->failed[0])
+			bench_promise(false, "%s: %s", c->hook->name, c->failed);
 		bench_target(
-			!c->failed[0] && median(&c->ratio) >= COST_TARGET,
+			median(&c->ratio) >= COST_TARGET,
 			"%s: %.1f %% of the throughput while memory is plentiful (at least 98)",
 			c->hook->name, 100 * median(&c->ratio));
+	}
 }
 
 /* ---- all of it ------------------------------------------------------------------------------------------------ */
 
-static int work(void)
+static void work(void)
 {
 	struct contest contests[ELEMENTSOF(settings)] = { { .hook = NULL } };
 	unsigned contest_count = 0;
 	int data;
 
-	if (no_lab)
-		bench_die("no real pressure can be made here: %s", no_lab);
+	if (strcmp(runtime, "coreclr") != 0)
+		bench_die("--runtime=%s: only coreclr has a load program", runtime);
 	find_settings();
-	if (settings[0].missing && !allow_missing)
-		bench_die("%s", settings[0].missing);
-	if (settings[0].missing) {
-		bench_say("SKIP  coreclr: %s", settings[0].missing);
-		return 0;
-	}
+	if (way_is_missing(runtime, settings[0].missing))
+		return;
 	data = data_new(FILE_BYTES);
 	for (unsigned round = 0; round < numbers[0]; round++)
 		for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++)
 			if (!s->missing && !s->failed[0])
 				run_short(s, data);
 	print_short();
-	print_losses();
 	print_short_targets();
 
-	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++) {
-		if (s->missing && !allow_missing)
-			bench_missing("%s: %s", s->name, s->missing);
-		if (has_bridge(s) && !s->missing)
+	for (struct setting *s = settings; s < settings + ELEMENTSOF(settings); s++)
+		if (!way_is_missing(s->name, s->missing) && has_bridge(s))
 			contests[contest_count++].hook = s;
-	}
 	if (contest_count > 0)
 		run_plentiful(contests, contest_count);
-	return bench_end();
 }
 
 int main(int argc, char **argv)
 {
-	const char *runtime = "coreclr";
+	static const struct bench bench = {
+		.name = "load",
+		.usage = "[--allow-missing] [ROUNDS [PAIRS]]",
+		.help = help,
+		.options = { { "runtime", &runtime }, ALLOW_MISSING },
+		.numbers = numbers,
+		.max_numbers = 2,
+		.lab = LAB_NEEDED,
+		.work = work,
+	};
 
-	bench_option("runtime", &runtime);
-	bench_option("allow-missing", &allow_missing);
-	bench_help(help);
-	bench_start("load", "[--allow-missing] [ROUNDS [PAIRS]]", argc, argv, numbers, 2);
-	if (strcmp(runtime, "coreclr") != 0)
-		bench_die("--runtime=%s: only coreclr has a load program", runtime);
-	return run_in_lab(work);
+	return bench_main(&bench, argc, argv);
 }

@@ -48,24 +48,21 @@
 #define SIDECAR_FIRST_MIB 60
 #define SIDECAR_MIB 300
 #define SETTLE_USEC (500 * USEC_PER_MSEC)
-#define READY_USEC (60 * USEC_PER_SEC)
 #define ANSWER_USEC (10 * USEC_PER_SEC)
 #define GROWN_USEC (60 * USEC_PER_SEC)
 #define END_USEC (10 * USEC_PER_SEC)
 #define STEP_NSEC UINT64_C(10000000)
 
-static const char *runtime = "coreclr", *way_name, *allow_missing;
+static const char *runtime = "coreclr", *way_name;
 static unsigned numbers[2] = { 10, 3 }; /* runs of what is judged, of the rest */
 static const char *garbage_mib = "400";
 static int data; /* the file */
 
 static const char help[] =
 	"  --runtime=R      coreclr (the default) or mono\n"
-	"  --way=NAME       the way in (profiler; for mono: profile hook)\n"
-	"  --allow-missing  that this build does not have it is no failure\n"
+	"  --way=NAME       the way in (profiler; for mono: profile hook)\n" ALLOW_MISSING_HELP
 	"  RUNS             of each kind that is judged (10); about 30 s for one with and one without\n"
-	"  OTHERS           of each that is not (3)\n"
-	"Exit status: 0 all targets met, 1 one was missed, 2 something could not run.\n";
+	"  OTHERS           of each that is not (3)\n";
 
 /* ---- the sidecar --------------------------------------------------------------------------------------- */
 
@@ -130,7 +127,7 @@ static bool sidecar_end(struct sidecar *sidecar)
 struct outcome {
 	unsigned runs, survived, killed, others_killed;
 	struct series rss_after, sidecar_at_kill, full_collections;
-	char failed[160];
+	char failed[WAY_WHY_MAX];
 };
 
 struct scene {
@@ -212,34 +209,24 @@ static void judge(struct outcome *o, struct program *program, const struct sidec
 	}
 }
 
-static void run(const struct scene *scene, struct outcome *o, const struct command *command,
-		bool bridge)
+static void run(const struct scene *scene, struct outcome *o, const struct way *way,
+		const struct command *command)
 {
-	const char *others = scene->pod ? "survive/others" : "survive/app", *line;
+	const char *others = scene->pod ? "survive/others" : "survive/app";
 	struct lab_readers *shipper;
 	struct program *program;
 	struct sidecar sidecar;
 	long collections;
-	uint64_t until;
 
 	lab_data_evict(data);
 	open_groups(scene);
 	o->runs++;
 	program = program_start("survive/app", command);
-	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
-		snprintf(o->failed, sizeof(o->failed), "never got ready; %.120s",
-			 program_fate(program));
+	if (!way_ready(way, program, o->failed)) {
 		program_free(program);
 		lab_remove(&lab, "survive");
 		return;
 	}
-	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
-	while (bridge && !program_told(program, "ready: "))
-		if (program_line(program, until, &line) <= 0) {
-			snprintf(o->failed, sizeof(o->failed),
-				 "the hook never said that it watches");
-			break;
-		}
 	collections = ask(program);
 	shipper = neighbour_start(others, data, 1, PACE_USEC);
 	/* one pass, so that its file is in use when it matters */
@@ -261,63 +248,45 @@ static void run(const struct scene *scene, struct outcome *o, const struct comma
 
 /* ---- what came out ---------------------------------------------------------------------------------------- */
 
-static void print_row(struct table *t, const struct scene *scene, const char *kind,
-		      struct outcome *o)
+static void print_row(const struct scene *scene, const char *kind, struct outcome *o)
 {
-	table_row(t);
-	cell_text(t, "%s", scene->name);
-	cell_number(t, scene->mib_per_sec, 0);
-	cell_text(t, "%s", kind);
-	cell_number(t, o->runs, 0);
-	cell_number(t, o->survived, 0);
-	cell_number(t, o->killed, 0);
-	cell_number(t, o->others_killed, 0);
-	if (o->rss_after.count > 0)
-		cell_number(t, series_percentile(&o->rss_after, 50), 0);
-	else
-		cell_none(t);
-	if (o->sidecar_at_kill.count > 0)
-		cell_number(t, series_percentile(&o->sidecar_at_kill, 50), 0);
-	else
-		cell_none(t);
-	if (o->full_collections.count > 0)
-		cell_number(t, series_percentile(&o->full_collections, 50), 0);
-	else
-		cell_none(t);
+	table_row();
+	table_text("%s", scene->name);
+	table_numbers(scene->mib_per_sec);
+	table_text("%s", kind);
+	table_numbers(o->runs, o->survived, o->killed, o->others_killed, median(&o->rss_after),
+		      median(&o->sidecar_at_kill), median(&o->full_collections));
 	if (o->failed[0])
-		table_note(t, "%s, %u MiB/s, %s: %s", scene->name, scene->mib_per_sec, kind,
+		table_note("%s, %u MiB/s, %s: %s", scene->name, scene->mib_per_sec, kind,
 			   o->failed);
 }
 
 static void print_table(const char *how)
 {
 	static const struct column columns[] = {
-		{ "scene", "scene" },
-		{ "mib_per_sec", "MiB/s" },
-		{ "bridge", "bridge" },
-		{ "runs", "runs" },
-		{ "survived", "survived" },
-		{ "killed", "killed" },
-		{ "others_killed", "others killed" },
-		{ "rss_after_mib", "RSS after MiB" },
-		{ "sidecar_mib", "sidecar at the kill MiB" },
-		{ "gen2", "full collections" },
+		{ "scene", "scene", 0 },
+		{ "mib_per_sec", "MiB/s", 0 },
+		{ "bridge", "bridge", 0 },
+		{ "runs", "runs", 0 },
+		{ "survived", "survived", 0 },
+		{ "killed", "killed", 0 },
+		{ "others_killed", "others killed", 0 },
+		{ "rss_after_mib", "RSS after MiB", 0 },
+		{ "sidecar_mib", "sidecar at the kill MiB", 0 },
+		{ "gen2", "full collections", 0 },
 	};
-	static struct table t;
-	char title[200];
 
-	snprintf(
-		title, sizeof(title),
+	table_begin(
+		"survive", columns,
 		"Survival, %s: %s MiB of garbage, a sidecar that grows to %u MiB, a file of %u MiB, %u MiB together",
 		runtime, garbage_mib, SIDECAR_MIB, (unsigned)(FILE_BYTES / MIB),
 		(unsigned)(LIMIT / MIB));
-	table_begin(&t, "survive", title, columns, ELEMENTSOF(columns));
 	for (struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++)
 		if (s->without.runs > 0) {
-			print_row(&t, s, "none", &s->without);
-			print_row(&t, s, how, &s->with);
+			print_row(s, "none", &s->without);
+			print_row(s, how, &s->with);
 		}
-	table_print(&t);
+	table_print();
 }
 
 static void print_targets(void)
@@ -335,33 +304,26 @@ static void print_targets(void)
 	}
 }
 
-static int work(void)
+static void work(void)
 {
 	const char *args[] = { garbage_mib, LIVE_MIB, NULL };
+	bool mono = strcmp(runtime, "mono") == 0;
+	const struct way *way, *bare = way_at(runtime, 0);
 	struct command none, bridged;
-	const struct way *way;
 	char parent[128];
 	const char *why;
 
-	if (no_lab)
-		bench_die("no real pressure can be made here: %s", no_lab);
-	if (!way_at(runtime, 0))
+	if (!bare)
 		bench_die("--runtime=%s: coreclr and mono are known", runtime);
 	/* Mono's heap is a third larger than what is in it */
-	if (strcmp(runtime, "mono") == 0)
+	if (mono)
 		args[0] = garbage_mib = "300";
-	way = way_named(runtime, way_name			? way_name
-				 : strcmp(runtime, "mono") == 0 ? "profile hook"
-								: "profiler");
-	why = way_command(way_at(runtime, 0), APP, args, &none);
+	way = way_named(runtime, way_name ? way_name : mono ? "profile hook" : "profiler");
+	why = way_command(bare, APP, args, &none);
 	if (!why)
 		why = way_command(way, APP, args, &bridged);
-	if (why && allow_missing) {
-		bench_say("SKIP  %s: %s", way->name, why);
-		return 0;
-	}
-	if (why)
-		bench_die("%s: %s", way->name, why);
+	if (way_is_missing(way->name, why))
+		return;
 	if (way->attach || way->own_app)
 		bench_die("--way=%s: only ways that are there from the start", way->name);
 	snprintf(parent, sizeof(parent), "PSIBRIDGE_CGROUP=%s/survive", lab.name);
@@ -369,32 +331,35 @@ static int work(void)
 	data = data_new(FILE_BYTES);
 	for (struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++) {
 		struct command command = bridged;
+		unsigned env = 0;
 
 		if (s->high && lab.v1)
 			continue;
-		for (unsigned i = 0; s->pod && i < STAGE_ENV_MAX; i++)
-			if (!command.env[i]) {
-				command.env[i] = parent;
-				break;
-			}
+		while (command.env[env])
+			env++;
+		if (s->pod)
+			command.env[env] = parent;
 		for (unsigned i = 0; i < numbers[s->judged ? 0 : 1]; i++) {
-			run(s, &s->without, &none, false);
-			run(s, &s->with, &command, true);
+			run(s, &s->without, bare, &none);
+			run(s, &s->with, way, &command);
 		}
 	}
 	print_table(way->name);
 	print_targets();
-	return bench_end();
 }
 
 int main(int argc, char **argv)
 {
-	bench_option("runtime", &runtime);
-	bench_option("way", &way_name);
-	bench_option("allow-missing", &allow_missing);
-	bench_help(help);
-	bench_start("survive",
-		    "[--runtime=coreclr|mono] [--way=NAME] [--allow-missing] [RUNS [OTHERS]]", argc,
-		    argv, numbers, 2);
-	return run_in_lab(work);
+	static const struct bench bench = {
+		.name = "survive",
+		.usage = "[--runtime=coreclr|mono] [--way=NAME] [--allow-missing] [RUNS [OTHERS]]",
+		.help = help,
+		.options = { { "runtime", &runtime }, { "way", &way_name }, ALLOW_MISSING },
+		.numbers = numbers,
+		.max_numbers = 2,
+		.lab = LAB_NEEDED,
+		.work = work,
+	};
+
+	return bench_main(&bench, argc, argv);
 }

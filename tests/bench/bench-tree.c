@@ -19,8 +19,6 @@
  */
 #include "stalls.h"
 
-#include <psibridge/psibridge.h>
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +27,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define IDLE_USEC (3 * USEC_PER_SEC)
@@ -56,6 +53,8 @@ struct result {
 
 static unsigned sizes[] = { 10, 100, 1000, 10000 };
 static int n_sizes = ELEMENTSOF(sizes);
+static struct pressure *pressure; /* in the cgroup that is to stall, */
+static char stalling_name[NAME_SIZE];
 
 /* Each size has a parent of its own: one that stalled a moment ago would still ring. */
 static void name_of(unsigned size, unsigned i, char ret[NAME_SIZE])
@@ -131,7 +130,7 @@ static double ms_since(uint64_t start_nsec)
 
 /* ---- one size ---------------------------------------------------------------------------------------- */
 
-static char stalling[LAB_PATH_MAX];
+static char stalling[LAB_PATH_MAX]; /* its path */
 static _Atomic uint64_t told_nsec;
 static _Atomic unsigned wrong;
 
@@ -147,25 +146,18 @@ static void told(const struct psb_notification *n, _unused_ void *userdata)
 		atomic_fetch_add(&wrong, 1);
 }
 
-static struct psb_stats stats_of(psb_watch *watch)
-{
-	struct psb_stats stats = { .size = sizeof(stats) };
-
-	psb_watch_stats(watch, &stats);
-	return stats;
-}
-
 /* Until the notification. The clock starts with the first stall. */
-static void follow(psb_watch *watch, struct pressure *pressure, const char *name, struct result *r)
+static void follow(const struct watched *watched, struct result *r)
 {
-	uint64_t before = lab_psi(&lab, name).some_usec, alarms = stats_of(watch).alarms;
+	const char *name = stalling_name;
+	uint64_t before = lab_psi(&lab, name).some_usec, alarms = watch_stats(watched).alarms;
 	uint64_t start = now_nsec(), stall = 0, alarm = 0, at;
 	unsigned sweeps = 0;
 
 	pressure_set(pressure, 100000);
 	while (!(at = atomic_load(&told_nsec)) && now_nsec() - start < GIVE_UP_USEC * 1000) {
 		uint64_t now = now_nsec();
-		struct psb_stats stats = stats_of(watch);
+		struct psb_stats stats = watch_stats(watched);
 
 		sweeps = (unsigned)stats.sweeps;
 		if (!stall && lab_psi(&lab, name).some_usec > before)
@@ -186,103 +178,82 @@ static void follow(psb_watch *watch, struct pressure *pressure, const char *name
 	r->sweeps = sweeps + 1; /* with the one that found it, which goes on */
 }
 
-static int watch_all(unsigned size, psb_bridge **ret_bridge, psb_watch **ret_watch, char *why,
-		     size_t why_size)
-{
-	char pattern[128];
-	struct psb_watch_options options = { .size = sizeof(options),
-					     .pattern = pattern,
-					     .error_text = why,
-					     .error_text_size = why_size };
-	int r;
+/* What a process has, and then what it has more. */
+struct possessions {
+	unsigned fds, triggers, psimon;
+};
 
-	snprintf(pattern, sizeof(pattern), "/%s/t%u/**", lab.name, size);
-	r = psb_bridge_new(NULL, ret_bridge);
-	if (r < 0)
-		return r;
-	r = psb_watch_new(*ret_bridge, &options, ret_watch);
-	if (r == 0)
-		r = psb_watch_add_callback(*ret_watch, told, NULL, PSB_INLINE, NULL);
-	if (r == 0)
-		r = psb_bridge_start(*ret_bridge);
-	return r;
+static struct possessions possessions(void)
+{
+	struct possessions p = { .psimon = count_psimon() };
+
+	p.fds = count_fds(&p.triggers);
+	return p;
 }
 
-static void measure_tree(struct pressure *pressure, const char *name, struct result *r)
+static void take_growth(struct result *r, struct possessions before)
 {
-	unsigned before_triggers, fds = count_fds(&before_triggers), psimon = count_psimon(),
-				  triggers;
+	struct possessions now = possessions();
+
+	r->fds = now.fds - before.fds;
+	r->triggers = now.triggers - before.triggers;
+	r->psimon = now.psimon - before.psimon;
+}
+
+static void measure_tree(void *userdata)
+{
+	struct result *r = userdata;
+	struct possessions before = possessions();
 	struct psb_source source = { .size = sizeof(source) };
 	pid_t tids[THREADS_MAX];
-	uint64_t start, cpu;
-	psb_bridge *bridge;
-	psb_watch *watch;
+	struct watched watched;
+	char pattern[128];
+	uint64_t start;
 	double rss;
 
 	malloc_trim(0);
 	rss = rss_kib();
 	start = now_nsec();
-	r->error = watch_all(r->count, &bridge, &watch, r->why, sizeof(r->why));
+	snprintf(pattern, sizeof(pattern), "/%s/t%u/**", lab.name, r->count);
+	r->error = watch_start(&watched, PSB_BACKEND_AUTO,
+			       (struct psb_watch_options){ .pattern = pattern }, told, NULL,
+			       PSB_INLINE);
+	memcpy(r->why, watched.why, sizeof(r->why));
 	if (r->error < 0)
 		return;
 	r->start_ms = ms_since(start);
-	psb_watch_source(watch, &source);
+	psb_watch_source(watched.watch, &source);
 	snprintf(r->rung, sizeof(r->rung), "%.31s", source.name);
 
 	sleep_usec(USEC_PER_SEC); /* what starting brings about */
-	r->fds = count_fds(&triggers) - fds;
-	r->triggers = triggers - before_triggers;
+	take_growth(r, before);
 	r->threads = threads_list(tids) - 1;
-	r->psimon = count_psimon() - psimon;
-	cpu = cpu_of_others_nsec();
-	start = now_nsec();
+	cpu_begin();
 	sleep_usec(IDLE_USEC);
-	r->idle_percent = 100.0 * (double)usec_sub(cpu_of_others_nsec(), cpu) /
-			  (double)(now_nsec() - start);
+	r->idle_percent = cpu_percent();
 
-	if (pressure)
-		follow(watch, pressure, name, r);
+	follow(&watched, r);
 	r->wrong = atomic_load(&wrong);
 	r->rss_mib = rss_kib() / 1024;
 	r->growth_kib = rss_kib() - rss;
 
 	start = now_nsec();
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
+	psb_watch_unref(watched.watch);
+	psb_bridge_unref(watched.bridge);
 	r->stop_ms = ms_since(start);
 }
 
-/* Each in a process of its own, whose memory and descriptors nobody else used before. */
-static void in_child(void (*measure)(struct pressure *, const char *, struct result *),
-		     struct pressure *pressure, const char *name, struct result *r)
+static void measure_naive(void *userdata)
 {
-	int status;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		bench_die("fork: %s", strerror(errno));
-	if (pid == 0) {
-		measure(pressure, name, r);
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		bench_die("the measuring process died (status %d)", status);
-}
-
-static void measure_naive(_unused_ struct pressure *pressure, const char *parent, struct result *r)
-{
-	unsigned before_triggers, fds = count_fds(&before_triggers), psimon = count_psimon(),
-				  triggers;
+	struct result *r = userdata;
+	struct possessions before = possessions();
 	static int opened[NAIVE];
 	uint64_t start = now_nsec();
 
 	for (unsigned i = 0; i < r->count; i++) {
 		char name[NAME_SIZE];
 
-		snprintf(name, sizeof(name), "%s/c%05u", parent, i);
+		name_of(sizes[n_sizes - 1], i, name);
 		opened[i] = open(lab_file(&lab, name, "memory.pressure"),
 				 O_RDWR | O_NONBLOCK | O_CLOEXEC);
 		if (opened[i] < 0 || write(opened[i], NAIVE_TRIGGER, sizeof(NAIVE_TRIGGER)) < 0) {
@@ -292,9 +263,7 @@ static void measure_naive(_unused_ struct pressure *pressure, const char *parent
 		}
 	}
 	r->start_ms = ms_since(start);
-	r->fds = count_fds(&triggers) - fds;
-	r->triggers = triggers - before_triggers;
-	r->psimon = count_psimon() - psimon;
+	take_growth(r, before);
 	start = now_nsec();
 	for (unsigned i = 0; i < r->count; i++)
 		close(opened[i]);
@@ -306,68 +275,48 @@ static void measure_naive(_unused_ struct pressure *pressure, const char *parent
 static void print_tree(const struct result *results, const struct result *naive)
 {
 	static const struct column columns[] = {
-		{ "cgroups", "cgroups" },
-		{ "triggers", "triggers" },
-		{ "fds", "fds" },
-		{ "threads", "threads" },
-		{ "psimon", "psimon" },
-		{ "start_ms", "start ms" },
-		{ "stop_ms", "stop ms" },
-		{ "rss_mib", "RSS MiB" },
-		{ "growth_kib", "of it KiB" },
-		{ "idle_percent", "idle CPU %" },
-		{ "alarm_ms", "alarm ms" },
-		{ "search_ms", "+ search ms" },
-		{ "total_ms", "= told ms" },
-		{ "stall_ms", "stalled ms" },
-		{ "sweeps", "sweeps" },
+		{ "cgroups", "cgroups", 0 },
+		{ "triggers", "triggers", 0 },
+		{ "fds", "fds", 0 },
+		{ "threads", "threads", 0 },
+		{ "psimon", "psimon", 0 },
+		{ "start_ms", "start ms", 1 },
+		{ "stop_ms", "stop ms", 1 },
+		{ "rss_mib", "RSS MiB", 1 },
+		{ "growth_kib", "of it KiB", 0 },
+		{ "idle_percent", "idle CPU %", 4 },
+		{ "alarm_ms", "alarm ms", 0 },
+		{ "search_ms", "+ search ms", 0 },
+		{ "total_ms", "= told ms", 0 },
+		{ "stall_ms", "stalled ms", 0 },
+		{ "sweeps", "sweeps", 0 },
 	};
-	static struct table t;
 
-	table_begin(&t, "tree", "A tree: one pattern; one of the cgroups begins to stall", columns,
-		    ELEMENTSOF(columns));
+	table_begin("tree", columns, "A tree: one pattern; one of the cgroups begins to stall");
 	for (int i = 0; i <= n_sizes; i++) {
 		const struct result *r = i < n_sizes ? &results[i] : naive;
 
-		table_row(&t);
-		if (i < n_sizes)
-			cell_number(&t, r->count, 0);
+		table_row();
+		if (r != naive)
+			table_numbers(r->count);
 		else
-			cell_text(&t, "%u, one trigger each", r->count);
+			table_text("%u, one trigger each", r->count);
 		if (r->error < 0) {
-			for (unsigned k = 1; k < t.width; k++)
-				cell_none(&t);
-			table_note(&t, "%s", r->why);
+			table_note("%s", r->why);
 			continue;
 		}
-		cell_number(&t, r->triggers, 0);
-		cell_number(&t, r->fds, 0);
-		cell_number(&t, r->threads, 0);
-		cell_number(&t, r->psimon, 0);
-		cell_number(&t, r->start_ms, 1);
-		cell_number(&t, r->stop_ms, 1);
-		if (i == n_sizes) {
-			while (t.cells < t.width)
-				cell_none(&t);
+		table_numbers(r->triggers, r->fds, r->threads, r->psimon, r->start_ms, r->stop_ms);
+		if (r == naive)
 			continue;
-		}
-		cell_number(&t, r->rss_mib, 1);
-		cell_number(&t, r->growth_kib, 0);
-		cell_number(&t, r->idle_percent, 4);
-		if (!r->told || !r->stalled) {
-			while (t.cells < t.width)
-				cell_none(&t);
-			table_note(&t, r->stalled ? "it stalled and was not told"
-						  : "the cgroup would not stall");
-			continue;
-		}
-		cell_number(&t, r->alarm_ms, 0);
-		cell_number(&t, r->search_ms, 0);
-		cell_number(&t, r->total_ms, 0);
-		cell_number(&t, r->stall_ms, 0);
-		cell_number(&t, r->sweeps, 0);
+		table_numbers(r->rss_mib, r->growth_kib, r->idle_percent);
+		if (r->told && r->stalled)
+			table_numbers(r->alarm_ms, r->search_ms, r->total_ms, r->stall_ms,
+				      r->sweeps);
+		else
+			table_note(r->stalled ? "it stalled and was not told"
+					      : "the cgroup would not stall");
 	}
-	table_print(&t);
+	table_print();
 	bench_say(
 		"fds, threads, psimon (kernel threads) and memory are what the watch added. alarm: from the first stall to\n"
 		"the kernel's ring (this watch is on \"%s\": %s); search: until that cgroup's own notification,\n"
@@ -389,8 +338,8 @@ static void print_targets(const struct result *results)
 		const struct result *r = &results[i];
 
 		if (r->error < 0) {
-			bench_target(false, "%u cgroups: %s: %s", r->count, r->why,
-				     strerror(-r->error));
+			bench_promise(false, "%u cgroups: %s: %s", r->count, r->why,
+				      strerror(-r->error));
 			return;
 		}
 		equal = equal && r->fds == first->fds && r->threads == first->threads &&
@@ -400,19 +349,18 @@ static void print_targets(const struct result *results)
 		mistaken += r->wrong;
 		silent += r->stalled && !r->told;
 	}
-	bench_target(one, "one trigger, however many cgroups");
+	bench_promise(one, "one trigger, however many cgroups");
 	bench_target(equal,
 		     "descriptors, threads and kernel threads are the same for %u and %u cgroups",
 		     first->count, last->count);
 	bench_target(idle <= IDLE_BOUND_PERCENT, "idle: %.4f %% of a core at most (bound: %.1f %%)",
 		     idle, IDLE_BOUND_PERCENT);
-	bench_target(silent == 0, "each stall was told (%u were not)", silent);
-	bench_target(mistaken == 0, "no other cgroup was named (%u were)", mistaken);
+	bench_promise(silent == 0, "each stall was told (%u were not)", silent);
+	bench_promise(mistaken == 0, "no other cgroup was named (%u were)", mistaken);
 }
 
 static void run_size(unsigned size, struct result *r, struct result *naive)
 {
-	struct pressure *pressure;
 	char name[NAME_SIZE], parent[NAME_SIZE];
 
 	snprintf(parent, sizeof(parent), "t%u", size);
@@ -424,41 +372,39 @@ static void run_size(unsigned size, struct result *r, struct result *naive)
 		if (i != size / 2 && mkdir(lab_file(&lab, name, ""), 0755) < 0)
 			bench_die("%s: %s", name, strerror(errno));
 	}
-	name_of(size, size / 2, name);
-	snprintf(stalling, sizeof(stalling), "/%s/%s", lab.name, name);
-	pressure = pressure_new(name, PRESSURE_REFAULT, LIMIT_BYTES);
+	name_of(size, size / 2, stalling_name);
+	snprintf(stalling, sizeof(stalling), "/%s/%s", lab.name, stalling_name);
+	pressure = pressure_new(stalling_name, PRESSURE_REFAULT, LIMIT_BYTES);
 	r->count = size;
-	in_child(measure_tree, pressure, name, r);
+	in_child(measure_tree, r);
 	pressure_free(pressure);
 	if (naive) {
 		naive->count = MIN(size, (unsigned)NAIVE);
-		in_child(measure_naive, NULL, parent, naive);
+		in_child(measure_naive, naive);
 	}
 	lab_remove(&lab, parent);
 }
 
-static int work(void)
+static void work(void)
 {
-	struct result *results = shared_new((size_t)n_sizes * sizeof(*results));
-	struct result *naive = shared_new(sizeof(*naive));
+	struct result *results, *naive = shared_new(sizeof(*naive));
 
-	if (no_lab) {
-		bench_say("\nA tree: — %s", no_lab);
-		bench_say("SKIP  no cgroups can be made here");
-		return bench_end();
-	}
+	n_sizes = bench_numbers > 0 ? bench_numbers : n_sizes;
+	results = shared_new((size_t)n_sizes * sizeof(*results));
 	for (int i = 0; i < n_sizes; i++)
 		run_size(sizes[i], &results[i], i == n_sizes - 1 ? naive : NULL);
 	print_tree(results, naive);
 	print_targets(results);
-	return bench_end();
 }
 
 int main(int argc, char **argv)
 {
-	int n = bench_start("tree", "[CGROUPS...]", argc, argv, sizes, ELEMENTSOF(sizes));
+	static const struct bench bench = { .name = "tree",
+					    .usage = "[CGROUPS...]",
+					    .numbers = sizes,
+					    .max_numbers = ELEMENTSOF(sizes),
+					    .lab = LAB_NEEDED,
+					    .work = work };
 
-	if (n > 0)
-		n_sizes = n;
-	return run_in_lab(work);
+	return bench_main(&bench, argc, argv);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.c - numbers, tables, verdicts, CPU time
+ * bench.c - the frame of a benchmark
  *
  * CPU time of a thread is read from its CPU clock, in nanoseconds, where /proc counts in ticks of 10 ms. The clock of a thread
  * that is not ours to call pthread_getcpuclockid(3) for (the library's) is made from its id; the layout is the
@@ -14,17 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static const char *bench_name;
-static bool as_json, missed, incomplete;
+#define COLUMNS 16
+#define ROWS 40
+#define CELL 64
+#define NOTE 160
 
-static struct option {
-	const char *name, **value;
-} options[8];
-static unsigned option_count;
-static const char *help = "";
+struct lab lab;
+const char *no_lab;
+int bench_numbers;
+
+static const char *bench_name;
+static bool as_json, broken, incomplete;
 
 uint64_t now_nsec(void)
 {
@@ -43,17 +47,98 @@ void sleep_usec(uint64_t usec)
 		;
 }
 
+/* ---- what is said ------------------------------------------------------------------------------- */
+
+static void complain(const char *format, va_list args)
+{
+	fprintf(stderr, "%s: ", bench_name);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
 void bench_die(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	fprintf(stderr, "%s: ", bench_name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	complain(format, args);
 	va_end(args);
 	exit(2);
 }
+
+void lab_failed(const char *message)
+{
+	bench_die("%s", message);
+}
+
+void bench_missing(const char *format, ...)
+{
+	va_list args;
+
+	incomplete = true;
+	va_start(args, format);
+	complain(format, args);
+	va_end(args);
+}
+
+void bench_say(const char *format, ...)
+{
+	va_list args;
+
+	if (as_json)
+		return;
+	va_start(args, format);
+	vprintf(format, args);
+	putchar('\n');
+	va_end(args);
+}
+
+static void json_string(const char *text)
+{
+	putchar('"');
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			putchar('\\');
+		if ((unsigned char)*text >= ' ')
+			putchar(*text);
+	}
+	putchar('"');
+}
+
+static void judge(bool met, const char *missed, const char *format, va_list args)
+{
+	char text[256];
+
+	vsnprintf(text, sizeof(text), format, args);
+	if (!as_json) {
+		printf("%s  %s\n", met ? "PASS" : missed, text);
+		return;
+	}
+	printf("{\"bench\":\"%s\",\"target\":", bench_name);
+	json_string(text);
+	printf(",\"met\":%s}\n", met ? "true" : "false");
+}
+
+void bench_target(bool met, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	judge(met, "MISS", format, args);
+	va_end(args);
+}
+
+void bench_promise(bool kept, const char *format, ...)
+{
+	va_list args;
+
+	broken |= !kept;
+	va_start(args, format);
+	judge(kept, "FAIL", format, args);
+	va_end(args);
+}
+
+/* ---- main --------------------------------------------------------------------------------------- */
 
 static bool parse_number(const char *text, unsigned *ret)
 {
@@ -70,78 +155,114 @@ static bool parse_number(const char *text, unsigned *ret)
 	return true;
 }
 
-void bench_option(const char *name, const char **ret)
+static bool take_option(const struct bench *bench, const char *argument)
 {
-	if (option_count == ELEMENTSOF(options))
-		bench_die("too many options");
-	options[option_count++] = (struct option){ name, ret };
-}
+	for (unsigned i = 0; i < ELEMENTSOF(bench->options) && bench->options[i].name; i++) {
+		size_t length = strlen(bench->options[i].name);
+		const char *end = argument + 2 + length;
 
-void bench_help(const char *text)
-{
-	help = text;
-}
-
-static bool take_option(const char *argument)
-{
-	if (strncmp(argument, "--", 2) != 0)
-		return false;
-	for (unsigned i = 0; i < option_count; i++) {
-		size_t length = strlen(options[i].name);
-
-		if (strncmp(argument + 2, options[i].name, length) != 0)
+		if (strncmp(argument, "--", 2) != 0 ||
+		    strncmp(argument + 2, bench->options[i].name, length) != 0 ||
+		    (*end != '\0' && *end != '='))
 			continue;
-		argument += 2 + length;
-		if (*argument != '\0' && *argument != '=')
-			return false;
-		*options[i].value = *argument ? argument + 1 : "";
+		*bench->options[i].value = *end ? end + 1 : "";
 		return true;
 	}
 	return false;
 }
 
-int bench_start(const char *name, const char *usage, int argc, char **argv, unsigned *numbers,
-		int max_numbers)
+static void parse(const struct bench *bench, int argc, char **argv)
 {
-	int count = 0;
-
-	bench_name = name;
-	/* forked children must not print what waits in our buffer */
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0) {
 			as_json = true;
 		} else if (strcmp(argv[i], "--help") == 0) {
-			printf("usage: %s [--json] %s\n%s", name, usage, help);
+			printf("usage: %s [--json] %s\n%s"
+			       "Exit status: 0, 1 something is broken, 2 something could not run.\n",
+			       bench->name, bench->usage, bench->help ? bench->help : "");
 			exit(0);
-		} else if (take_option(argv[i])) {
+		} else if (take_option(bench, argv[i])) {
 			continue;
-		} else if (count >= max_numbers || !parse_number(argv[i], &numbers[count])) {
-			fprintf(stderr, "usage: %s [--json] %s\n", name, usage);
-			exit(2);
+		} else if (bench_numbers < bench->max_numbers &&
+			   parse_number(argv[i], &bench->numbers[bench_numbers])) {
+			bench_numbers++;
 		} else {
-			count++;
+			fprintf(stderr, "usage: %s [--json] %s\n", bench->name, bench->usage);
+			exit(2);
 		}
 	}
-	return count;
 }
 
-void bench_missing(const char *format, ...)
+int bench_main(const struct bench *bench, int argc, char **argv)
 {
-	va_list args;
-
-	incomplete = true;
-	va_start(args, format);
-	fprintf(stderr, "%s: ", bench_name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-}
-
-int bench_end(void)
-{
+	bench_name = bench->name;
+	/* forked children must not print what waits in our buffer */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	parse(bench, argc, argv);
+	if (bench->lab != LAB_UNUSED)
+		no_lab = lab_open(&lab, "bench");
+	if (no_lab && bench->lab == LAB_NEEDED)
+		bench_say("\nSKIP  %s: no real pressure can be made here: %s", bench_name, no_lab);
+	else
+		bench->work();
+	if (bench->lab != LAB_UNUSED)
+		lab_close(&lab);
 	fflush(stdout);
-	return incomplete ? 2 : missed ? 1 : 0;
+	return incomplete ? 2 : broken;
+}
+
+void *shared_new(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		bench_die("mmap: %s", strerror(errno));
+	return p;
+}
+
+static char directory[] = "/tmp/psibridge-bench.XXXXXX";
+static pid_t directory_of;
+
+static void remove_directory(void)
+{
+	DIR *dir = getpid() == directory_of ? opendir(directory) : NULL;
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)))
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	closedir(dir);
+	rmdir(directory);
+}
+
+const char *scratch(const char *name)
+{
+	static char path[sizeof(directory) + 64];
+
+	if (!directory_of) {
+		if (!mkdtemp(directory))
+			bench_die("%s: %s", directory, strerror(errno));
+		directory_of = getpid();
+		atexit(remove_directory);
+	}
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return path;
+}
+
+void in_child(void (*fn)(void *userdata), void *userdata)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		fn(userdata);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
+		bench_die("the measuring process died (status %d)", pid < 0 ? -errno : status);
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------ */
@@ -167,106 +288,106 @@ static int compare(const void *a, const void *b)
 double series_percentile(struct series *s, double percent)
 {
 	if (s->count == 0)
-		return 0;
+		return NAN;
 	qsort(s->values, s->count, sizeof(*s->values), compare);
 	return s->values[(size_t)(percent / 100 * (double)(s->count - 1) + 0.5)];
 }
 
-void series_clear(struct series *s)
+double median(struct series *s)
 {
-	free(s->values);
-	*s = (struct series){ 0 };
+	return series_percentile(s, 50);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------------------------------- */
 
-void table_begin(struct table *t, const char *name, const char *title, const struct column *columns,
-		 unsigned width)
-{
-	memset(t, 0, sizeof(*t));
-	t->name = name;
-	t->title = title;
-	t->columns = columns;
-	t->width = MIN(width, (unsigned)TABLE_COLUMNS);
-}
+struct cell {
+	char text[CELL]; /* "": a dash */
+	bool number;
+};
 
-void table_row(struct table *t)
-{
-	if (t->rows == TABLE_ROWS)
-		bench_die("table %s has too many rows", t->name);
-	t->rows++;
-	t->cells = 0;
-}
+static struct table {
+	const char *name; /* in JSON */
+	char title[200];
+	const struct column *columns;
+	unsigned width, rows, cells, note_count;
+	struct cell row[ROWS][COLUMNS];
+	char notes[ROWS][NOTE];
+} t;
 
-static char *next_cell(struct table *t, bool number)
+void table_new(const char *name, const struct column *columns, unsigned width, const char *title,
+	       ...)
 {
-	if (t->cells == t->width)
-		bench_die("table %s: too many cells in row %u", t->name, t->rows);
-	t->number[t->rows - 1][t->cells] = number;
-	return t->text[t->rows - 1][t->cells++];
-}
-
-void cell_text(struct table *t, const char *format, ...)
-{
-	char *cell = next_cell(t, false);
 	va_list args;
 
-	va_start(args, format);
-	vsnprintf(cell, sizeof(t->text[0][0]), format, args);
+	t = (struct table){ .name = name, .columns = columns, .width = width };
+	va_start(args, title);
+	vsnprintf(t.title, sizeof(t.title), title, args);
 	va_end(args);
 }
 
-void cell_number(struct table *t, double value, int decimals)
+void table_row(void)
 {
-	snprintf(next_cell(t, true), sizeof(t->text[0][0]), "%.*f", decimals, value);
+	if (t.rows == ROWS)
+		bench_die("table %s has too many rows", t.name);
+	t.rows++;
+	t.cells = 0;
 }
 
-void cell_none(struct table *t)
+static struct cell *next_cell(void)
 {
-	cell_text(t, "—");
+	if (t.cells == t.width)
+		bench_die("table %s: too many cells in row %u", t.name, t.rows);
+	return &t.row[t.rows - 1][t.cells++];
 }
 
-void table_note(struct table *t, const char *format, ...)
+void table_text(const char *format, ...)
 {
-	char note[sizeof(t->notes[0])];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(next_cell()->text, CELL, format, args);
+	va_end(args);
+}
+
+void table_put(const double *numbers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int decimals = t.columns[t.cells].decimals;
+		struct cell *cell = next_cell();
+
+		cell->number = !isnan(numbers[i]);
+		if (cell->number)
+			snprintf(cell->text, CELL, "%.*f", decimals, numbers[i]);
+	}
+}
+
+void table_note(const char *format, ...)
+{
+	char note[NOTE];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(note, sizeof(note), format, args);
 	va_end(args);
-	for (unsigned i = 0; i < t->note_count; i++)
-		if (strcmp(t->notes[i], note) == 0)
+	for (unsigned i = 0; i < t.note_count; i++)
+		if (strcmp(t.notes[i], note) == 0)
 			return;
-	if (t->note_count < TABLE_ROWS)
-		memcpy(t->notes[t->note_count++], note, sizeof(note));
+	if (t.note_count < ROWS)
+		strcpy(t.notes[t.note_count++], note);
 }
 
-static void json_string(const char *text)
+static void print_json(void)
 {
-	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			putchar('\\');
-		if ((unsigned char)*text >= ' ')
-			putchar(*text);
-	}
-	putchar('"');
-}
+	for (unsigned row = 0; row < t.rows; row++) {
+		printf("{\"bench\":\"%s\",\"table\":\"%s\"", bench_name, t.name);
+		for (unsigned i = 0; i < t.width; i++) {
+			const struct cell *cell = &t.row[row][i];
 
-static void print_json(const struct table *t)
-{
-	for (unsigned row = 0; row < t->rows; row++) {
-		printf("{\"bench\":\"%s\",\"table\":\"%s\"", bench_name, t->name);
-		for (unsigned i = 0; i < t->width; i++) {
-			const char *cell = t->text[row][i];
-
-			printf(",\"%s\":", t->columns[i].key);
-			if (t->number[row][i])
-				fputs(cell, stdout);
-			else if (!*cell || strcmp(cell, "—") == 0)
-				fputs("null", stdout);
+			printf(",\"%s\":", t.columns[i].key);
+			if (cell->text[0] && !cell->number)
+				json_string(cell->text);
 			else
-				json_string(cell);
+				fputs(cell->text[0] ? cell->text : "null", stdout);
 		}
 		puts("}");
 	}
@@ -282,69 +403,35 @@ static int columns_of(const char *text)
 	return n;
 }
 
-static void print_cell(const char *text, int width, bool left, bool last)
+/* The heading, if `row` is the last but one before 0. */
+static const char *text_of(unsigned row, unsigned column)
 {
-	int pad = width - columns_of(text);
-
-	printf("%*s%s%*s", left ? 0 : pad, "", text, left && !last ? pad : 0, "");
-	if (!last)
-		fputs("  ", stdout);
+	if (row == 0)
+		return t.columns[column].title;
+	return t.row[row - 1][column].text[0] ? t.row[row - 1][column].text : "—";
 }
 
-void table_print(struct table *t)
+void table_print(void)
 {
-	int widths[TABLE_COLUMNS];
+	int widths[COLUMNS] = { 0 };
 
 	if (as_json) {
-		print_json(t);
+		print_json();
 		return;
 	}
-	for (unsigned i = 0; i < t->width; i++) {
-		widths[i] = columns_of(t->columns[i].title);
-		for (unsigned row = 0; row < t->rows; row++)
-			widths[i] = MAX(widths[i], columns_of(t->text[row][i]));
-	}
-	printf("\n%s\n", t->title);
-	for (unsigned i = 0; i < t->width; i++)
-		print_cell(t->columns[i].title, widths[i], i == 0, i == t->width - 1);
-	putchar('\n');
-	for (unsigned row = 0; row < t->rows; row++) {
-		for (unsigned i = 0; i < t->width; i++)
-			print_cell(t->text[row][i], widths[i], i == 0, i == t->width - 1);
-		putchar('\n');
-	}
-	for (unsigned i = 0; i < t->note_count; i++)
-		printf("— %s\n", t->notes[i]);
-}
+	for (unsigned row = 0; row <= t.rows; row++)
+		for (unsigned i = 0; i < t.width; i++)
+			widths[i] = MAX(widths[i], columns_of(text_of(row, i)));
+	printf("\n%s\n", t.title);
+	for (unsigned row = 0; row <= t.rows; row++)
+		for (unsigned i = 0; i < t.width; i++) {
+			const char *text = text_of(row, i), *end = i == t.width - 1 ? "\n" : "  ";
+			int pad = widths[i] - columns_of(text);
 
-void bench_say(const char *format, ...)
-{
-	va_list args;
-
-	if (as_json)
-		return;
-	va_start(args, format);
-	vprintf(format, args);
-	putchar('\n');
-	va_end(args);
-}
-
-void bench_target(bool met, const char *format, ...)
-{
-	char text[256];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	missed = missed || !met;
-	if (as_json) {
-		printf("{\"bench\":\"%s\",\"target\":", bench_name);
-		json_string(text);
-		printf(",\"met\":%s}\n", met ? "true" : "false");
-	} else {
-		printf("%s  %s\n", met ? "PASS" : "MISS", text);
-	}
+			printf("%*s%s%*s%s", i ? pad : 0, "", text, i ? 0 : pad, "", end);
+		}
+	for (unsigned i = 0; i < t.note_count; i++)
+		printf("— %s\n", t.notes[i]);
 }
 
 /* ---- threads and CPU time ----------------------------------------------------------------------- */
@@ -364,7 +451,7 @@ unsigned threads_list(pid_t *tids)
 	return n;
 }
 
-static uint64_t cpu_clock_nsec(clockid_t clock)
+static uint64_t clock_nsec(clockid_t clock)
 {
 	struct timespec ts = { 0 };
 
@@ -374,27 +461,59 @@ static uint64_t cpu_clock_nsec(clockid_t clock)
 
 uint64_t cpu_of_thread_nsec(pid_t tid)
 {
-	return cpu_clock_nsec((clockid_t)((~(unsigned)tid << 3) | 6));
+	return clock_nsec((clockid_t)((~(unsigned)tid << 3) | 6));
 }
 
-uint64_t cpu_of_process_nsec(void)
-{
-	return cpu_clock_nsec(CLOCK_PROCESS_CPUTIME_ID);
-}
+static uint64_t begun_nsec, begun_cpu;
 
-uint64_t cpu_of_others_nsec(void)
+static uint64_t cpu_of_others(void)
 {
-	uint64_t own = cpu_clock_nsec(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t own = clock_nsec(CLOCK_THREAD_CPUTIME_ID);
 
 	/* in this order it is a little too much, and never less than nothing */
-	return cpu_of_process_nsec() - own;
+	return clock_nsec(CLOCK_PROCESS_CPUTIME_ID) - own;
 }
 
-void *shared_new(size_t size)
+void cpu_begin(void)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	begun_cpu = cpu_of_others();
+	begun_nsec = now_nsec();
+}
 
-	if (p == MAP_FAILED)
-		bench_die("mmap: %s", strerror(errno));
-	return p;
+double cpu_percent(void)
+{
+	/* two looks may differ by a microsecond in either direction */
+	return 100.0 * (double)usec_sub(cpu_of_others(), begun_cpu) /
+	       (double)(now_nsec() - begun_nsec);
+}
+
+/* ---- a watch ------------------------------------------------------------------------------------ */
+
+int watch_start(struct watched *ret, enum psb_backend backend, struct psb_watch_options options,
+		psb_callback_fn *told, void *userdata, unsigned flags)
+{
+	struct psb_bridge_options bridge_options = { .size = sizeof(bridge_options),
+						     .backend = backend };
+	int r;
+
+	*ret = (struct watched){ .why = "no loop" };
+	options.size = sizeof(options);
+	options.error_text = ret->why;
+	options.error_text_size = sizeof(ret->why);
+	r = psb_bridge_new(&bridge_options, &ret->bridge);
+	if (r == 0)
+		r = psb_watch_new(ret->bridge, &options, &ret->watch);
+	if (r == 0)
+		r = psb_watch_add_callback(ret->watch, told, userdata, flags, NULL);
+	if (r == 0)
+		r = psb_bridge_start(ret->bridge);
+	return r;
+}
+
+struct psb_stats watch_stats(const struct watched *watched)
+{
+	struct psb_stats stats = { .size = sizeof(stats) };
+
+	psb_watch_stats(watched->watch, &stats);
+	return stats;
 }

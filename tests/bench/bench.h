@@ -1,38 +1,65 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.h - what the benchmarks share: numbers, tables, verdicts, CPU time, threads
+ * bench.h - the frame of a benchmark: options, numbers, tables, verdicts, CPU time, what is measured
  *
  * A benchmark prints tables and, below each, what a good number is and whether ours is one ("PASS", "MISS"). With
- * --json it prints the same as one JSON object a row. Exit status: 0 all targets met, 1 one missed, 2 it could not run.
+ * --json it prints the same as one JSON object a row. Exit status: 0, also where a target was missed, for speed is a figure;
+ * 1 something is broken ("FAIL": an event was lost, a program died); 2 it could not run.
  *
  * These programs assert speed, tests never do.
  */
 #pragma once
 
-#include "core/util.h"
+#include "../pressure.h"
 
+#include <math.h>
+#include <psibridge/psibridge.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/types.h>
 
-/* Before bench_start(): an option of this benchmark's own, "--NAME=VALUE" or "--NAME" (then *ret is ""). Without it *ret stays. */
-void bench_option(const char *name, const char **ret);
-/* Before bench_start(): what --help prints below the usage. */
-void bench_help(const char *text);
+#define MIB LAB_MB
 
-/* Takes the options every benchmark knows out of `argv`. `name` goes into the JSON. Returns: the arguments that are left,
- * which are numbers. Exits on others. */
-int bench_start(const char *name, const char *usage, int argc, char **argv, unsigned *numbers,
-		int max_numbers);
+struct bench {
+	const char *name, *usage;
+	const char *help; /* what --help prints below the usage; may be NULL */
+	struct {
+		const char *name, **value; /* "--NAME=VALUE", or "--NAME", then it becomes "" */
+	} options[4];
+	unsigned *numbers; /* arguments that are no options */
+	int max_numbers;
+	enum { LAB_UNUSED, LAB_USED, LAB_NEEDED } lab;
+	void (*work)(void);
+};
+
+/* main(): options, the laboratory, the work. Returns: the exit status. */
+int bench_main(const struct bench *bench, int argc, char **argv);
+
+/* How many numbers there were. */
+extern int bench_numbers;
+/* Where the benchmark's cgroups are; and why there is none, NULL: there is. What it cannot do ends the program. */
+extern struct lab lab;
+extern const char *no_lab;
+
 /* A part of it could not run, for the reason given: makes the exit status 2. */
 void bench_missing(const char *format, ...) _printf_(1, 2);
-/* The exit status. */
-int bench_end(void);
 /* Cannot go on: says why, exits with 2. */
 void bench_die(const char *format, ...) _printf_(1, 2) __attribute__((noreturn));
+/* A line of explanation; not in JSON. */
+void bench_say(const char *format, ...) _printf_(1, 2);
+/* A figure beside what it should be. */
+void bench_target(bool met, const char *format, ...) _printf_(2, 3);
+/* What must be so on any machine: else the exit status is 1. */
+void bench_promise(bool kept, const char *format, ...) _printf_(2, 3);
 
 uint64_t now_nsec(void);
 void sleep_usec(uint64_t usec);
+/* Memory that children see too. */
+void *shared_new(size_t size);
+/* A path in a directory of the benchmark's own, which goes with it. Valid until the next call. */
+const char *scratch(const char *name);
+/* Runs `fn` in a process of its own, whose memory and descriptors nobody else used before. Dies if that does. */
+void in_child(void (*fn)(void *userdata), void *userdata);
 
 /* ---- numbers ------------------------------------------------------------------------------------ */
 
@@ -41,46 +68,31 @@ struct series {
 	size_t count, room;
 };
 void series_add(struct series *series, double value);
-/* Sorts. 0 to 100; 0 if it is empty. */
+/* Sorts. 0 to 100; NAN if it is empty. */
 double series_percentile(struct series *series, double percent);
-void series_clear(struct series *series);
+double median(struct series *series);
 
-/* ---- tables ------------------------------------------------------------------------------------- */
-
-#define TABLE_COLUMNS 16
-#define TABLE_ROWS 40
+/* ---- a table: one at a time --------------------------------------------------------------------- */
 
 struct column {
 	const char *key;   /* in JSON */
 	const char *title; /* over the column */
+	int decimals;
 };
 
-struct table {
-	const char *name; /* in JSON */
-	const char *title;
-	const struct column *columns;
-	unsigned width, rows, cells;
-	char text[TABLE_ROWS][TABLE_COLUMNS][64];
-	bool number[TABLE_ROWS][TABLE_COLUMNS];
-	char notes[TABLE_ROWS][160];
-	unsigned note_count;
-};
-
-void table_begin(struct table *table, const char *name, const char *title,
-		 const struct column *columns, unsigned width);
-void table_row(struct table *table);
-void cell_text(struct table *table, const char *format, ...) _printf_(2, 3);
-void cell_number(struct table *table, double value, int decimals);
-/* A dash. */
-void cell_none(struct table *table);
-/* Why there are dashes; printed below. */
-void table_note(struct table *table, const char *format, ...) _printf_(2, 3);
-void table_print(struct table *table);
-
-/* A line of explanation; not in JSON. */
-void bench_say(const char *format, ...) _printf_(1, 2);
-/* A target. What is missed makes the exit status 1. */
-void bench_target(bool met, const char *format, ...) _printf_(2, 3);
+#define table_begin(name, columns, ...) table_new(name, columns, ELEMENTSOF(columns), __VA_ARGS__)
+void table_new(const char *name, const struct column *columns, unsigned width, const char *title,
+	       ...) _printf_(4, 5);
+void table_row(void);
+/* The next cells of the row. NAN, and what a row leaves out at its end, is a dash. */
+void table_text(const char *format, ...) _printf_(1, 2);
+#define table_numbers(...)                         \
+	table_put((const double[]){ __VA_ARGS__ }, \
+		  sizeof((const double[]){ __VA_ARGS__ }) / sizeof(double))
+void table_put(const double *numbers, size_t count);
+/* Why there are dashes; printed below, once. */
+void table_note(const char *format, ...) _printf_(1, 2);
+void table_print(void);
 
 /* ---- threads and CPU time ----------------------------------------------------------------------- */
 
@@ -90,10 +102,19 @@ void bench_target(bool met, const char *format, ...) _printf_(2, 3);
 unsigned threads_list(pid_t *tids);
 /* Of a thread of this process. */
 uint64_t cpu_of_thread_nsec(pid_t tid);
-uint64_t cpu_of_process_nsec(void);
-/* Of the process but its calling thread: what a benchmark that sleeps has running beside it. Two of them may differ by a
- * microsecond in either direction: usec_sub(). */
-uint64_t cpu_of_others_nsec(void);
+/* Of the process but its calling thread: what a benchmark that sleeps has running beside it, in percent of a core since
+ * cpu_begin(). */
+void cpu_begin(void);
+double cpu_percent(void);
 
-/* Memory that children see too. */
-void *shared_new(size_t size);
+/* ---- a watch ------------------------------------------------------------------------------------ */
+
+struct watched {
+	psb_bridge *bridge;
+	psb_watch *watch;
+	char why[160];
+};
+/* A watch whose loop runs. `flags` are of psb_watch_add_callback(). Errors: -errno, and words in `why`. */
+int watch_start(struct watched *ret, enum psb_backend backend, struct psb_watch_options options,
+		psb_callback_fn *told, void *userdata, unsigned flags);
+struct psb_stats watch_stats(const struct watched *watched);

@@ -13,8 +13,6 @@
  */
 #include "contender.h"
 
-#include <psibridge/psibridge.h>
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,31 +25,31 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* 2 s windows are what everybody may arm. In base64 for $MEMORY_PRESSURE_WRITE, with its NUL. */
+#define TRIGGER "some 200000 2000000"
+#define TRIGGER_BASE64 "c29tZSAyMDAwMDAgMjAwMDAwMAA="
+
 const char *contender_name(enum contender_kind kind)
 {
-	switch (kind) {
-	case PSIBRIDGE_URING:
-		return "psibridge-uring";
-	case PSIBRIDGE_URING_THREAD:
-		return "psibridge-uring, thread";
-	case PSIBRIDGE_EPOLL:
-		return "psibridge-epoll";
-	case BARE_EPOLL:
-		return "bare epoll";
-	case SD_EVENT:
-		return "sd-event";
-	}
-	return "?";
+	static const char *const names[] = {
+		[PSIBRIDGE_URING] = "psibridge-uring",
+		[PSIBRIDGE_URING_THREAD] = "psibridge-uring, thread",
+		[PSIBRIDGE_EPOLL] = "psibridge-epoll",
+		[BARE_EPOLL] = "bare epoll",
+		[SD_EVENT] = "sd-event",
+	};
+
+	return names[kind];
 }
 
 bool contender_is_ours(enum contender_kind kind)
 {
-	return kind == PSIBRIDGE_URING || kind == PSIBRIDGE_URING_THREAD || kind == PSIBRIDGE_EPOLL;
+	return kind <= PSIBRIDGE_EPOLL;
 }
 
 static int fail(struct contender *c, int error, const char *what)
 {
-	snprintf(c->why, sizeof(c->why), "%s: %s: %s", contender_name(c->kind), what,
+	snprintf(c->why, sizeof(c->why), "%s: %.80s: %s", contender_name(c->kind), what,
 		 strerror(-error));
 	return error;
 }
@@ -69,35 +67,16 @@ static void psibridge_told(const struct psb_notification *n, void *userdata)
 static int start_psibridge(struct contender *c)
 {
 	const struct stimulus *s = &c->stimulus;
-	bool inside = c->kind != PSIBRIDGE_URING_THREAD;
-	struct psb_bridge_options bridge_options = {
-		.size = sizeof(bridge_options),
-		.backend = c->kind == PSIBRIDGE_EPOLL ? PSB_BACKEND_EPOLL : PSB_BACKEND_URING,
-	};
-	char text[120] = "";
 	struct psb_watch_options options = {
-		.size = sizeof(options),
 		.cgroup = s->cgroup,
 		.source = s->cgroup ? NULL : s->path,
 		.rearm_usec = s->each ? 1 : 0,
-		.error_text = text,
-		.error_text_size = sizeof(text),
 	};
-	psb_bridge *bridge;
-	psb_watch *watch;
-	int r;
+	int r = watch_start(
+		&c->watched, c->kind == PSIBRIDGE_EPOLL ? PSB_BACKEND_EPOLL : PSB_BACKEND_URING,
+		options, psibridge_told, c, c->kind == PSIBRIDGE_URING_THREAD ? 0 : PSB_INLINE);
 
-	r = psb_bridge_new(&bridge_options, &bridge);
-	if (r < 0)
-		return fail(c, r, "no bridge");
-	r = psb_watch_new(bridge, &options, &watch);
-	if (r < 0)
-		return fail(c, r, text);
-	c->watch = watch;
-	r = psb_watch_add_callback(watch, psibridge_told, c, inside ? PSB_INLINE : 0, NULL);
-	if (r == 0)
-		r = psb_bridge_start(bridge);
-	return r < 0 ? fail(c, r, "not started") : 0;
+	return r < 0 ? fail(c, r, c->watched.why) : 0;
 }
 
 /* ---- the bare loop ---------------------------------------------------------------------------------- */
@@ -124,7 +103,7 @@ static int open_stimulus(const struct stimulus *s)
 	fd = open(s->path, (s->kind == STIMULUS_PSI ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (s->trigger && write(fd, s->trigger, strlen(s->trigger) + 1) < 0)
+	if (s->trigger && write(fd, TRIGGER, sizeof(TRIGGER)) < 0)
 		return -errno;
 	return fd;
 }
@@ -208,22 +187,6 @@ static void *sd_run(void *arg)
 	return NULL;
 }
 
-static void base64(const char *data, size_t size, char *ret)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	for (size_t i = 0; i < size; i += 3) {
-		unsigned left = (unsigned)MIN(size - i, (size_t)3), bits = 0;
-
-		for (unsigned k = 0; k < 3; k++)
-			bits = bits << 8 | (k < left ? (unsigned char)data[i + k] : 0);
-		for (unsigned k = 0; k < 4; k++)
-			*ret++ = k <= left ? digits[bits >> (18 - 6 * k) & 63] : '=';
-	}
-	*ret = '\0';
-}
-
 static void *find(void *library, const char *name)
 {
 	return library ? dlsym(library, name) : NULL;
@@ -233,8 +196,6 @@ static int start_sd_event(struct contender *c)
 {
 	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
 	struct sd_start start = { .contender = c };
-	const char *trigger = c->stimulus.trigger;
-	char encoded[128];
 	pthread_t thread;
 	int r;
 
@@ -250,13 +211,9 @@ static int start_sd_event(struct contender *c)
 		return -EOPNOTSUPP;
 	}
 	setenv("MEMORY_PRESSURE_WATCH", c->stimulus.path, 1);
-	if (trigger) {
-		base64(trigger, strlen(trigger) + 1, encoded);
-		setenv("MEMORY_PRESSURE_WRITE", encoded, 1);
-	} else if (c->stimulus.kind == STIMULUS_PSI) {
-		setenv("MEMORY_PRESSURE_WRITE", "",
-		       1); /* unset, it would write its default (strace of 257) */
-	}
+	/* unset, it would write its default (strace of 257) */
+	if (c->stimulus.kind == STIMULUS_PSI)
+		setenv("MEMORY_PRESSURE_WRITE", c->stimulus.trigger ? TRIGGER_BASE64 : "", 1);
 	sem_init(&start.done, 0, 0);
 	r = -pthread_create(&thread, NULL, sd_run, &start);
 	if (r == 0) {
@@ -284,24 +241,14 @@ int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
 {
 	pid_t before[THREADS_MAX], after[THREADS_MAX];
 	unsigned n_before = threads_list(before), n_after;
-	int r = -EINVAL;
+	int r;
 
 	*ret = (struct contender){
 		.kind = kind, .told = told, .userdata = userdata, .stimulus = *stimulus, .fd = -1
 	};
-	switch (kind) {
-	case PSIBRIDGE_URING:
-	case PSIBRIDGE_URING_THREAD:
-	case PSIBRIDGE_EPOLL:
-		r = start_psibridge(ret);
-		break;
-	case BARE_EPOLL:
-		r = start_bare(ret);
-		break;
-	case SD_EVENT:
-		r = start_sd_event(ret);
-		break;
-	}
+	r = kind == BARE_EPOLL ? start_bare(ret)
+	    : kind == SD_EVENT ? start_sd_event(ret)
+			       : start_psibridge(ret);
 	if (r < 0)
 		return r;
 	n_after = threads_list(after);
@@ -313,12 +260,8 @@ int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
 
 uint64_t contender_reads(const struct contender *c)
 {
-	struct psb_stats stats = { .size = sizeof(stats) };
-
-	if (!c->watch)
-		return atomic_load(&c->reads);
-	psb_watch_stats(c->watch, &stats);
-	return stats.alarms; /* of a stream: one a read */
+	/* of a stream an alarm is a read */
+	return c->watched.watch ? watch_stats(&c->watched).alarms : atomic_load(&c->reads);
 }
 
 uint64_t contender_cpu_nsec(const struct contender *c)

@@ -22,8 +22,7 @@ struct stimulus {
 	bool each; /* psibridge shall tell each signal, not one in a Rearm */
 	enum { STIMULUS_SOCKET, STIMULUS_FIFO, STIMULUS_PSI } kind;
 	const char *path;
-	const char *
-		trigger; /* STIMULUS_PSI: written first, NUL included; NULL: nothing is (psibridge then writes its own) */
+	bool trigger; /* STIMULUS_PSI: one is armed; else nothing is (psibridge then arms its own) */
 	const char *
 		cgroup; /* STIMULUS_PSI: whose it is, as psibridge wants to be told; NULL: it gets the path */
 };
@@ -40,7 +39,7 @@ struct contender {
 	char why[160];	   /* on failure */
 	_Atomic int ended; /* what its loop returned, if it gave up */
 	int fd;
-	void *watch;		/* psibridge's */
+	struct watched watched; /* psibridge's */
 	_Atomic uint64_t reads; /* the bare loop's */
 };
 

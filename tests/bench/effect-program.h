@@ -8,7 +8,6 @@
 
 #include "stalls.h"
 
-#define MIB ((uint64_t)1 << 20)
 #define STAGE_ENV_MAX 8
 #define STAGE_ARGS_MAX 16
 

@@ -13,61 +13,53 @@
  */
 #include "effect-ways.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define WAY_PATH 600
+#define READY_USEC (90 * USEC_PER_SEC)
 #define GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
 #define ATTACH_USEC (20 * USEC_PER_SEC)
+
+const char *allow_missing;
 
 /* Told in the tables of the hooks; without it they say nothing of what they do. */
 #define TALK "PSIBRIDGE_LOG=info"
 
+#define CORECLR .runtime = "coreclr", .argv = { "dotnet", "APP" }
+
 static const struct way ways[] = {
-	{ .runtime = "coreclr", .name = "none", .argv = { "dotnet", "APP" } },
+	{ CORECLR, .name = "none" },
 	{ .runtime = "coreclr",
 	  .name = "embedded",
-	  .argv = { "@psibridge-clrhost", "APP" },
-	  .env = { TALK },
-	  .bridge = true },
-	{ .runtime = "coreclr",
-	  .name = "profiler",
-	  .argv = { "dotnet", "APP" },
-	  .env = { TALK, "CORECLR_ENABLE_PROFILING=1", "CORECLR_PROFILER=" GUID,
-		   "CORECLR_PROFILER_PATH=@hooks/libpsibridge-coreclr.so" },
-	  .bridge = true },
-	{ .runtime = "coreclr",
-	  .name = "notification profiler",
-	  .argv = { "dotnet", "APP" },
-	  .env = { TALK, "CORECLR_ENABLE_NOTIFICATION_PROFILERS=1",
-		   "CORECLR_NOTIFICATION_PROFILERS=@hooks/libpsibridge-coreclr.so=" GUID ";" },
-	  .bridge = true },
-	{ .runtime = "coreclr",
-	  .name = "start-up hook",
-	  .argv = { "dotnet", "APP" },
-	  .env = { TALK, "DOTNET_STARTUP_HOOKS=@hooks/PsiBridge.StartupHook.dll" },
-	  .bridge = true },
-	{ .runtime = "coreclr",
-	  .name = "attach",
-	  .argv = { "dotnet", "APP" },
-	  .env = { TALK },
-	  .needs = "@hooks/libpsibridge-coreclr.so",
 	  .bridge = true,
-	  .attach = true },
+	  .argv = { "@psibridge-clrhost", "APP" },
+	  .env = { TALK } },
+	{ CORECLR, .name = "profiler", .bridge = true,
+	  .env = { TALK, "CORECLR_ENABLE_PROFILING=1", "CORECLR_PROFILER=" GUID,
+		   "CORECLR_PROFILER_PATH=@hooks/libpsibridge-coreclr.so" } },
+	{ CORECLR, .name = "notification profiler", .bridge = true,
+	  .env = { TALK, "CORECLR_ENABLE_NOTIFICATION_PROFILERS=1",
+		   "CORECLR_NOTIFICATION_PROFILERS=@hooks/libpsibridge-coreclr.so=" GUID ";" } },
+	{ CORECLR, .name = "start-up hook", .bridge = true,
+	  .env = { TALK, "DOTNET_STARTUP_HOOKS=@hooks/PsiBridge.StartupHook.dll" } },
+	{ CORECLR, .name = "attach", .bridge = true, .attach = true, .env = { TALK },
+	  .needs = "@hooks/libpsibridge-coreclr.so" },
 	{ .runtime = "coreclr",
 	  .name = "managed library",
-	  .argv = { "dotnet", "@dotnet/bin/ManagedGarbage/release/managed-garbage.dll" },
-	  .env = { TALK },
 	  .bridge = true,
-	  .own_app = true },
+	  .own_app = true,
+	  .argv = { "dotnet", "@dotnet/bin/ManagedGarbage/release/managed-garbage.dll" },
+	  .env = { TALK } },
 	{ .runtime = "mono", .name = "none", .argv = { "mono", "APP" } },
 	{ .runtime = "mono",
 	  .name = "profile hook",
+	  .bridge = true,
 	  .argv = { "mono", "APP" },
 	  .env = { TALK, "MONO_ENV_OPTIONS=--profile=psibridge", "LD_LIBRARY_PATH=@hooks" },
-	  .needs = "@hooks/libmono-profiler-psibridge.so",
-	  .bridge = true },
+	  .needs = "@hooks/libmono-profiler-psibridge.so" },
 };
 
 const struct way *way_at(const char *runtime, unsigned n)
@@ -128,7 +120,17 @@ static bool in_path(const char *program)
 	return false;
 }
 
-static char why[WAY_PATH + 64];
+static const char *why; /* of the last thing that is not there */
+
+static void _printf_(1, 2) say_why(const char *format, ...)
+{
+	va_list args;
+	char *text;
+
+	va_start(args, format);
+	why = vasprintf(&text, format, args) < 0 ? "no memory" : text;
+	va_end(args);
+}
 
 /* "@" in a word becomes the build tree; what it leads to must be there. Returns: NULL: it is not. */
 static const char *expand(const char *word)
@@ -147,7 +149,7 @@ static const char *expand(const char *word)
 		file[equals - file] = '\0';
 	if (access(file, F_OK) == 0)
 		return text;
-	snprintf(why, sizeof(why), "this build has no %.*s", (int)strcspn(at + 1, "="), at + 1);
+	say_why("this build has no %.*s", (int)strcspn(at + 1, "="), at + 1);
 	return NULL;
 }
 
@@ -188,7 +190,7 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 			return why;
 	}
 	if (!strchr(command.argv[0], '/') && !in_path(command.argv[0])) {
-		snprintf(why, sizeof(why), "there is no %s on this machine", command.argv[0]);
+		say_why("there is no %s on this machine", command.argv[0]);
 		return why;
 	}
 	if (way->attach && !expand("@psibridge"))
@@ -199,19 +201,47 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 	return NULL;
 }
 
-const char *way_attach(pid_t pid)
+static bool attach(pid_t pid, char ret[WAY_WHY_MAX])
 {
 	char number[16];
 	struct command command = { .argv = { expand("@psibridge"), "attach", number } };
 	struct program *attach;
-	const char *said = NULL;
+	bool done;
 
 	snprintf(number, sizeof(number), "%d", (int)pid);
 	attach = program_start(NULL, &command);
-	if (!program_end(attach, ATTACH_USEC)) {
-		snprintf(why, sizeof(why), "psibridge attach: %.400s", program_fate(attach));
-		said = why;
-	}
+	done = program_end(attach, ATTACH_USEC);
+	if (!done)
+		snprintf(ret, WAY_WHY_MAX, "psibridge attach: %.150s", program_fate(attach));
 	program_free(attach);
-	return said;
+	return done;
+}
+
+bool way_ready(const struct way *way, struct program *program, char ret[WAY_WHY_MAX])
+{
+	uint64_t until;
+	const char *line;
+
+	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
+		snprintf(ret, WAY_WHY_MAX, "never got ready; %.150s", program_fate(program));
+		return false;
+	}
+	if (way->attach && !attach(program_pid(program), ret))
+		return false;
+	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
+	while (way->bridge && !program_told(program, "ready: "))
+		if (program_line(program, until, &line) <= 0) {
+			snprintf(ret, WAY_WHY_MAX, "the hook never said that it watches");
+			return false;
+		}
+	return true;
+}
+
+bool way_is_missing(const char *name, const char *missing)
+{
+	if (missing && allow_missing)
+		bench_say("SKIP  %s: %s", name, missing);
+	else if (missing)
+		bench_missing("%s: %s", name, missing);
+	return missing;
 }

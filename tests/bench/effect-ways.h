@@ -6,6 +6,8 @@
 
 #include "effect-program.h"
 
+#define WAY_WHY_MAX 200
+
 struct way {
 	const char *runtime; /* "coreclr", "mono" */
 	const char *name;    /* as the table calls it */
@@ -21,8 +23,19 @@ struct way {
 const struct way *way_at(const char *runtime, unsigned n);
 const struct way *way_named(const char *runtime, const char *name);
 /* What runs `app` ("Garbage/garbage", project and assembly) with `args` (ends with NULL) in this way. Returns: NULL, or why this build (or
- * machine) has no such thing. Memory of *ret_command stays for good. */
+ * machine) has no such thing. Memory of both stays for good. */
 const char *way_command(const struct way *way, const char *app, const char *const *args,
 			struct command *ret_command);
-/* Attaches to a running program. Returns: NULL, or what went wrong. */
-const char *way_attach(pid_t pid);
+/* Waits until the program, and what of psibridge's is in it, says that it is ready; attaches before that, where this is the way.
+ * Returns: false: it never got ready; `ret` says why. */
+bool way_ready(const struct way *way, struct program *program, char ret[WAY_WHY_MAX]);
+/* Is that way missing? Then it says so, or, with --allow-missing, not. */
+bool way_is_missing(const char *name, const char *why);
+/* The value of --allow-missing. */
+extern const char *allow_missing;
+#define ALLOW_MISSING                           \
+	{                                       \
+		"allow-missing", &allow_missing \
+	}
+#define ALLOW_MISSING_HELP \
+	"  --allow-missing  a way in that this build does not have is no failure\n"

@@ -20,25 +20,6 @@
 #define CHUNK ((size_t)64 * 1024)
 #define PERIOD_USEC 100000
 
-struct lab lab;
-const char *no_lab;
-
-void lab_failed(const char *message)
-{
-	bench_die("%s", message);
-}
-
-int run_in_lab(int (*work)(void))
-{
-	int status;
-
-	no_lab = lab_open(&lab, "bench");
-	fflush(stdout);
-	status = work();
-	lab_close(&lab);
-	return status;
-}
-
 int data_new(uint64_t size)
 {
 	char why[LAB_WHY_MAX];

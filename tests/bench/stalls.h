@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stalls.h - a benchmark's laboratory (../pressure.h), and pressure in it that can be set
+ * stalls.h - pressure that can be set, in the laboratory (../pressure.h)
  */
 #pragma once
 
-#include "../pressure.h"
 #include "bench.h"
 
-/* Where a benchmark's cgroups are; and why there is none, NULL: there is. What it cannot do ends the program with status 2. */
-extern struct lab lab;
-extern const char *no_lab;
-
-/* Runs `work` with the laboratory open. Returns: the exit status of the benchmark, that of `work`. */
-int run_in_lab(int (*work)(void));
+/* What these cannot do ends the program with status 2. */
 
 /* As lab_data() and lab_readers_start(), which see. */
 int data_new(uint64_t size);
