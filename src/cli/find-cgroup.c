@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * find-cgroup.c - a path is believed only when there is such a cgroup
+ * find-cgroup.c - the cgroups that a word means
  *
- * Without a cgroup2 hierarchy to look at (in a container without one) nothing can be said, and any
+ * A path is believed only when there is such a cgroup. Without a cgroup2 hierarchy to look at (in a container without one) nothing can be said, and any
  * path is taken as it is.
  */
 #include "cli/find-cgroup.h"
@@ -13,6 +13,25 @@
 #include "cli/args.h"
 #include "core/cgname.h"
 #include "psibridge/tools.h"
+
+int choice_make(const char *word, const char *mount, struct choice *ret, const char **ret_why)
+{
+	ret->pattern = NULL;
+	return strchr(word, '*') ? cgpattern_new(word, mount, &ret->pattern, ret_why)
+				 : cgpath_normalise(word, mount, ret->path, ret_why);
+}
+
+void choice_done(struct choice *choice)
+{
+	cgpattern_free(choice->pattern);
+	choice->pattern = NULL;
+}
+
+bool choice_has(const struct choice *choice, const char *cgroup)
+{
+	return choice->pattern ? cgpattern_match(choice->pattern, cgroup)
+			       : strcmp(choice->path, cgroup) == 0;
+}
 
 static void ignore(_unused_ const struct psb_survey_row *row, _unused_ void *userdata)
 {

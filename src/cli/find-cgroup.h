@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * find-cgroup.h - the cgroup that a word on the command line means
+ * find-cgroup.h - the cgroups that a word means, on the command line or as the path of a watch
  */
 #pragma once
 
 #include "cli/control-client.h"
-#include "core/cgpath.h"
+#include "core/cgpattern.h"
+
+/* One, or those of a pattern. */
+struct choice {
+	struct cgpattern *pattern; /* NULL: */
+	char path[CGPATH_MAX];
+};
+
+/* As people write it, with `mount` in front or not. Errors: of cgpattern_new(), cgpath_normalise(). */
+int choice_make(const char *word, const char *mount, struct choice *ret, const char **ret_why);
+void choice_done(struct choice *choice);
+bool choice_has(const struct choice *choice, const char *cgroup);
 
 /*
  * `path` (normalised) becomes that of a cgroup that exists: itself; or, if it is one component, the

@@ -69,7 +69,7 @@ struct exposition {
 	FILE *out;	 /* memory: errors are looked for at the end */
 	unsigned format; /* enum format */
 	unsigned labels; /* of the sample at hand */
-	struct rows *rows;
+	struct rows rows;
 	const json_t *status; /* NULL: psibridged is not there */
 };
 
@@ -174,9 +174,9 @@ static bool has(const struct row *row, enum needs needs)
 				 : row->now.has_events;
 }
 
-#define EACH_ROW(e, row)                                      \
-	for (size_t _i = 0; _i < rows_count((e)->rows); _i++) \
-		if ((row = rows_at((e)->rows, _i)) && utf8_is_printable(row->cgroup))
+#define EACH_ROW(e, row)                                                        \
+	for (row = (e)->rows.all; row < (e)->rows.all + (e)->rows.count; row++) \
+		if (utf8_is_printable(row->cgroup))
 
 static void put_cgroups(struct exposition *e)
 {
@@ -219,12 +219,12 @@ static void put_levels(struct exposition *e)
 
 static void put_own(struct exposition *e)
 {
-	size_t left_out = rows_count(e->rows);
+	size_t left_out = e->rows.count;
 	const struct row *row;
 
 	EACH_ROW(e, row)
 	left_out--;
-	put_one(e, "psibridge_cgroups", "Cgroups that were looked at.", rows_count(e->rows));
+	put_one(e, "psibridge_cgroups", "Cgroups that were looked at.", e->rows.count);
 	put_one(e, "psibridge_cgroups_left_out",
 		"Cgroups that are not listed because their names are not UTF-8, or hold control "
 		"characters.",
@@ -519,7 +519,7 @@ static int metrics(struct exposition *e, const char *pattern, const char *contro
 	char why[CONTROL_WHY_MAX], *text = NULL;
 	json_t *status = NULL;
 	size_t size;
-	int r = rows_survey(e->rows, pattern, now_usec()), exit_status = EXIT_FAILED;
+	int r = rows_survey(&e->rows, pattern, now_usec()), exit_status = EXIT_FAILED;
 
 	if (r < 0)
 		return survey_failed(pattern, r);
@@ -527,7 +527,7 @@ static int metrics(struct exposition *e, const char *pattern, const char *contro
 	if (r < 0 && !control_is_absent(r))
 		complain("metrics", "%s", why); /* and psibridge_up is 0 */
 	e->status = status;
-	rows_judge(e->rows, status);
+	rows_judge(&e->rows, status);
 	e->out = open_memstream(&text, &size);
 	if (e->out)
 		put_all(e);
@@ -542,7 +542,6 @@ static int metrics(struct exposition *e, const char *pattern, const char *contro
 
 int verb_metrics(int argc, char **argv)
 {
-	_cleanup_(rows_freep) struct rows *rows = NULL;
 	struct exposition e = { 0 };
 	const char *control = NULL, *path = NULL, *pattern = NULL;
 	const struct args_setting settings[] = {
@@ -552,15 +551,11 @@ int verb_metrics(int argc, char **argv)
 		ARGS_A_WORD(&pattern),
 		ARGS_NO_MORE,
 	};
-	int r, status;
+	int status;
 
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
-	r = rows_new(&rows);
-	if (r < 0) {
-		complain("metrics", "%s", strerror(-r));
-		return EXIT_FAILED;
-	}
-	e.rows = rows;
-	return metrics(&e, pattern, control, path);
+	status = metrics(&e, pattern, control, path);
+	rows_done(&e.rows);
+	return status;
 }

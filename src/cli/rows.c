@@ -2,8 +2,8 @@
 /*
  * rows.c - a table of cgroups that lives through surveys
  *
- * Rows stand in an array in the order of the last survey, and in a search tree (tsearch(3)) by
- * path. A survey stamps what it sees and builds the array anew; what was not stamped is gone.
+ * A survey makes the table anew: each cgroup that it sees takes over from the row that it had, found
+ * by its name; what was not seen again is gone.
  *
  * A row's rate is the growth of its `total=` over the time between two surveys. A cgroup that was
  * not there the last time was born since, so all its stall is of this interval; the same where a
@@ -17,63 +17,16 @@
 #include "cli/rows.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/cgpattern.h"
+#include "cli/find-cgroup.h"
 
-struct rows {
-	void *tree; /* struct row, by cgroup */
-	struct row **all;
-	size_t count, capacity;
-	unsigned surveys;
-	bool complete; /* the last survey was */
-	uint64_t last_usec, interval_usec;
-	int error; /* of a callback */
-};
-
-static int by_cgroup(const void *a, const void *b)
+static int by_name(const void *a, const void *b)
 {
-	return strcmp(((const struct row *)a)->cgroup, ((const struct row *)b)->cgroup);
-}
+	const struct row *const *x = a, *const *y = b;
 
-int rows_new(struct rows **ret)
-{
-	*ret = calloc(1, sizeof(**ret));
-	return *ret ? 0 : -ENOMEM;
-}
-
-static void row_free(void *row)
-{
-	if (row)
-		free(((struct row *)row)->cgroup);
-	free(row);
-}
-
-struct rows *rows_free(struct rows *rows)
-{
-	if (!rows)
-		return NULL;
-	tdestroy(rows->tree, row_free);
-	free(rows->all);
-	free(rows);
-	return NULL;
-}
-
-size_t rows_count(const struct rows *rows)
-{
-	return rows->count;
-}
-
-struct row *rows_at(const struct rows *rows, size_t index)
-{
-	return rows->all[index];
-}
-
-uint64_t rows_interval_usec(const struct rows *rows)
-{
-	return rows->interval_usec;
+	return strcmp((*x)->cgroup, (*y)->cgroup);
 }
 
 static struct row *find(const struct rows *rows, const char *cgroup)
@@ -82,41 +35,37 @@ static struct row *find(const struct rows *rows, const char *cgroup)
 		const char *given;
 		char *key;
 	} name = { cgroup }; /* is only compared with */
-	struct row key = { .cgroup = name.key };
-	struct row *const *found = tfind(&key, &rows->tree, by_cgroup);
+	struct row key = { .cgroup = name.key }, *sought = &key, **found;
 
+	if (rows->count == 0)
+		return NULL;
+	found = bsearch(&sought, rows->by_name, rows->count, sizeof(sought), by_name);
 	return found ? *found : NULL;
+}
+
+static void free_table(struct rows *rows)
+{
+	for (size_t i = 0; i < rows->count; i++)
+		free(rows->all[i].cgroup);
+	free(rows->all);
+	free(rows->by_name);
+	rows->all = NULL;
+	rows->by_name = NULL;
+	rows->count = 0;
+}
+
+void rows_done(struct rows *rows)
+{
+	free_table(rows);
 }
 
 /* ---- a survey -------------------------------------------------------------------------------- */
 
-static struct row *add(struct rows *rows, const char *cgroup)
-{
-	struct row *row = calloc(1, sizeof(*row));
-
-	if (row)
-		row->cgroup = strdup(cgroup);
-	if (!row || !row->cgroup || !tsearch(row, &rows->tree, by_cgroup)) {
-		row_free(row);
-		return NULL;
-	}
-	return row;
-}
-
-static int append(struct rows *rows, struct row *row)
-{
-	if (rows->count == rows->capacity) {
-		size_t capacity = MAX(rows->capacity * 2, (size_t)64);
-		struct row **bigger = realloc(rows->all, capacity * sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		rows->all = bigger;
-		rows->capacity = capacity;
-	}
-	rows->all[rows->count++] = row;
-	return 0;
-}
+struct survey {
+	struct rows before, *rows;
+	size_t capacity;
+	int error;
+};
 
 static unsigned rate(uint64_t before, uint64_t after, uint64_t interval_usec)
 {
@@ -135,69 +84,84 @@ static void remember(struct row *row)
 	row->history[row->history_count - 1] = row->some_centi;
 }
 
+/* The next row, with what was known of the cgroup. NULL: out of memory. */
+static struct row *add(struct survey *survey, const char *cgroup, const struct row *before)
+{
+	struct rows *rows = survey->rows;
+	struct row *row;
+
+	if (rows->count == survey->capacity) {
+		size_t capacity = MAX(survey->capacity * 2, (size_t)64);
+		struct row *bigger = realloc(rows->all, capacity * sizeof(*bigger));
+
+		if (!bigger)
+			return NULL;
+		rows->all = bigger;
+		survey->capacity = capacity;
+	}
+	row = &rows->all[rows->count];
+	*row = before ? *before : (struct row){ 0 };
+	row->cgroup = strdup(cgroup);
+	rows->count += row->cgroup != NULL;
+	return row->cgroup ? row : NULL;
+}
+
 static void seen(const struct psb_survey_row *now, void *userdata)
 {
-	struct rows *rows = userdata;
-	struct row *row = find(rows, now->cgroup);
+	struct survey *survey = userdata;
+	struct row *before = find(&survey->before, now->cgroup), *row;
+	uint64_t interval = survey->rows->interval_usec;
 
-	if (rows->error < 0 || (row && row->survey == rows->surveys))
+	if (survey->error < 0)
 		return;
-	if (!row)
-		row = add(rows, now->cgroup);
-	if (!row || append(rows, row) < 0) {
-		rows->error = -ENOMEM;
+	row = add(survey, now->cgroup, before);
+	if (!row) {
+		survey->error = -ENOMEM;
 		return;
 	}
 	/* without PSI nothing is known, and what it counts when it is back is not of this interval */
-	row->has_rate = rows->interval_usec > 0 && now->has_pressure &&
-			(row->now.has_pressure || row->survey == 0);
+	row->has_rate = interval > 0 && now->has_pressure && (!before || row->now.has_pressure);
 	row->some_centi = row->full_centi = 0;
 	if (!now->has_pressure)
 		row->history_count = 0;
 	if (row->has_rate) {
-		row->some_centi = rate(row->now.some_total_usec, now->some_total_usec,
-				       rows->interval_usec);
-		row->full_centi = rate(row->now.full_total_usec, now->full_total_usec,
-				       rows->interval_usec);
+		row->some_centi = rate(row->now.some_total_usec, now->some_total_usec, interval);
+		row->full_centi = rate(row->now.full_total_usec, now->full_total_usec, interval);
 		remember(row);
 	}
 	row->now = *now;
 	row->now.cgroup = row->cgroup;
-	row->survey = rows->surveys;
 }
 
-/* What is in `old` and was not seen again. */
-static void forget(struct rows *rows, struct row **old, size_t count)
+static int sort(struct rows *rows)
 {
-	for (size_t i = 0; i < count; i++)
-		if (old[i]->survey != rows->surveys) {
-			tdelete(old[i], &rows->tree, by_cgroup);
-			row_free(old[i]);
-		}
+	rows->by_name = malloc((rows->count + 1) * sizeof(*rows->by_name));
+	if (!rows->by_name)
+		return -ENOMEM;
+	for (size_t i = 0; i < rows->count; i++)
+		rows->by_name[i] = &rows->all[i];
+	qsort(rows->by_name, rows->count, sizeof(*rows->by_name), by_name);
+	return 0;
 }
 
 int rows_survey(struct rows *rows, const char *pattern, uint64_t now_usec)
 {
-	struct row **old = steal(rows->all);
-	size_t count = rows->count;
+	struct survey survey = { .before = *rows, .rows = rows };
 	int r = 0;
 
-	rows->count = rows->capacity = 0;
-	rows->error = 0;
-	rows->interval_usec = 0;
-	if (rows->complete)
-		rows->interval_usec = MAX(usec_sub(now_usec, rows->last_usec), UINT64_C(1));
-	rows->last_usec = now_usec;
-	rows->surveys++;
+	*rows = (struct rows){ .last_usec = now_usec };
+	if (survey.before.complete)
+		rows->interval_usec = MAX(usec_sub(now_usec, survey.before.last_usec), UINT64_C(1));
 	if (!pattern)
-		r = psb_survey("/", seen, rows);
+		r = psb_survey("/", seen, &survey);
 	if (r == 0)
-		r = psb_survey(pattern ? pattern : "**", seen, rows);
+		r = psb_survey(pattern ? pattern : "**", seen, &survey);
 	if (r == 0)
-		r = rows->error;
+		r = survey.error < 0 ? survey.error : sort(rows);
 	rows->complete = r == 0;
-	forget(rows, old, count);
-	free(old);
+	if (r < 0)
+		free_table(rows);
+	free_table(&survey.before);
 	return r;
 }
 
@@ -215,18 +179,14 @@ static void lower(struct row *row, unsigned available, bool critical)
 
 static void cover(struct rows *rows, const char *watch)
 {
-	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
-	char path[CGPATH_MAX];
-	int r = strchr(watch, '*') ? cgpattern_new(watch, NULL, &pattern, NULL)
-				   : cgpath_normalise(watch, NULL, path, NULL);
+	struct choice covered;
 
-	for (size_t i = 0; r == 0 && i < rows->count; i++) {
-		struct row *row = rows->all[i];
-
-		if (row->available == 0 && (pattern ? cgpattern_match(pattern, row->cgroup)
-						    : strcmp(path, row->cgroup) == 0))
-			row->available = PSB_HIGH;
-	}
+	if (choice_make(watch, NULL, &covered, NULL) < 0)
+		return;
+	for (size_t i = 0; i < rows->count; i++)
+		if (rows->all[i].available == 0 && choice_has(&covered, rows->all[i].cgroup))
+			rows->all[i].available = PSB_HIGH;
+	choice_done(&covered);
 }
 
 /* To those above, as far as they are covered and were not judged themselves. */
@@ -254,8 +214,8 @@ void rows_judge(struct rows *rows, const json_t *status)
 	size_t i;
 
 	for (i = 0; i < rows->count; i++) {
-		rows->all[i]->available = 0;
-		rows->all[i]->critical = rows->all[i]->judged = false;
+		rows->all[i].available = 0;
+		rows->all[i].critical = rows->all[i].judged = false;
 	}
 	json_array_foreach(cgroups, i, cgroup)
 	{

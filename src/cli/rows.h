@@ -20,28 +20,28 @@ struct row {
 	unsigned history_count;
 	unsigned available; /* enum psb_available; 0: psibridged does not watch it */
 	bool critical;
-	bool judged;	 /* psibridged named it; else `available` follows from what covers it */
-	unsigned survey; /* the one it was last seen in */
+	bool judged; /* psibridged named it; else `available` follows from what covers it */
 };
 
-struct rows;
+struct rows {
+	struct row *all; /* in the order of the survey, parents before their children */
+	size_t count;
+	uint64_t interval_usec; /* between the last two surveys; 0: there was one only */
+	/* of rows.c alone */
+	struct row **by_name;
+	bool complete; /* the last survey was */
+	uint64_t last_usec;
+};
 
-int rows_new(struct rows **ret);
-struct rows *rows_free(struct rows *rows);
-DEFINE_CLEANUP(struct rows *, rows_free);
+/* It began as zeros. */
+void rows_done(struct rows *rows);
 
 /*
  * Look at all that matches `pattern` (or at one path; NULL: all cgroups and the root) at
- * `now_usec`. Cgroups that are gone leave the table. Errors: of psb_survey().
+ * `now_usec`. Cgroups that are gone leave the table, and all rows are elsewhere. Errors: of
+ * psb_survey(), -ENOMEM; there are no rows then.
  */
 int rows_survey(struct rows *rows, const char *pattern, uint64_t now_usec);
-
-/* In the order of the survey, parents before their children. */
-size_t rows_count(const struct rows *rows);
-struct row *rows_at(const struct rows *rows, size_t index);
-
-/* Between the last two surveys; 0: there was one only. */
-uint64_t rows_interval_usec(const struct rows *rows);
 
 /* Fill in what psibridged makes of them; `status` NULL: it is not there. */
 void rows_judge(struct rows *rows, const json_t *status);

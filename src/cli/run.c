@@ -36,7 +36,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -382,54 +381,52 @@ static void take(const struct way *way, bool asked, bool dry_run, int log_priori
 /* ---- becoming the program ----------------------------------------------------------------------- */
 
 /*
- * `name` as a shell finds it, into buf[PATH_MAX]. What may not be executed is passed over, and the
- * error if nothing better comes: as bash has it, so a directory of PATH that may not be entered does
- * not count. Errors: -ENOENT, -EACCES.
+ * Looks for argv[0] as a shell does, by trying: what may not be executed is passed over, and the
+ * error if nothing better comes. As execvp(3), but what is no program is never given to a shell: one
+ * for another machine is no script. Returns: -errno; buf[PATH_MAX] is what could not be executed.
  */
-static int find_command(const char *name, char *buf)
+static int try_all(char **argv, char *buf)
 {
 	const char *path = getenv("PATH");
 	struct scan rest = scan_string(path ? path : "/bin:/usr/bin"), directory;
 	int r = -ENOENT;
 
-	for (bool more = *name; more;) {
-		struct stat st;
-		int n;
-
+	for (bool more = *argv[0]; more;) {
 		more = scan_field(&rest, ':', &directory);
 		if (!more)
 			directory = rest;
 		/* an empty one is where we stand */
-		n = snprintf(buf, PATH_MAX, "%.*s%s%s", (int)directory.left,
-			     directory.left > 0 ? directory.p : "", directory.left > 0 ? "/" : "./",
-			     name);
-		if (n >= PATH_MAX || stat(buf, &st) < 0)
+		if (snprintf(buf, PATH_MAX, "%.*s/%s", (int)MAX(directory.left, (size_t)1),
+			     directory.left > 0 ? directory.p : ".", argv[0]) >= PATH_MAX)
 			continue;
-		if (S_ISREG(st.st_mode) && access(buf, X_OK) == 0)
-			return 0;
-		r = -EACCES;
+		execv(buf, argv);
+		if (errno == EACCES && access(buf, F_OK) == 0)
+			r = -EACCES;
+		else if (errno != EACCES && access(buf, F_OK) == 0)
+			return -errno;
 	}
 	return r;
 }
 
-/* As env(1) and a shell, and never by a shell: a program for another machine is no script. */
+/* As env(1) and a shell. */
 static int become(char **argv)
 {
-	const char *command = argv[0], *why = NULL;
 	char found[PATH_MAX] = "";
-	int r = strchr(command, '/') ? 0 : find_command(command, found);
+	bool is_path = strchr(argv[0], '/');
+	const char *why;
+	int r;
 
-	if (r == 0) {
-		execv(*found ? found : command, argv);
-		r = -errno;
-		if (r == -ENOENT && access(*found ? found : command, F_OK) == 0)
-			why = "it is there, but what would run it is not: the interpreter in its #! line, or its dynamic linker";
-		else if (r == -ENOEXEC)
-			why = "neither a program for this machine nor a script that begins with #!";
-	} else if (r == -ENOENT) {
+	if (is_path)
+		execv(argv[0], argv);
+	r = is_path ? -errno : try_all(argv, found);
+	why = strerror(-r);
+	if (r == -ENOENT && access(is_path ? argv[0] : found, F_OK) == 0)
+		why = "it is there, but what would run it is not: the interpreter in its #! line, or its dynamic linker";
+	else if (r == -ENOENT && !is_path)
 		why = "command not found";
-	}
-	complain("run", "%s: %s", command, why ? why : strerror(-r));
+	else if (r == -ENOEXEC)
+		why = "neither a program for this machine nor a script that begins with #!";
+	complain("run", "%s: %s", argv[0], why);
 	return r == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 

@@ -25,7 +25,6 @@
 #include "cli/status.h"
 #include "cli/wait.h"
 #include "cli/words.h"
-#include "core/cgpattern.h"
 
 static const char help[] =
 	"psibridge status - is memory short now, where, and is psibridged well?\n"
@@ -48,16 +47,10 @@ static const char help[] =
 #define PERIOD_MSEC 1000
 #define MOUNT "/sys/fs/cgroup" /* people paste paths with it in front */
 
-/* Which cgroups are of interest: all, one and what is below it, or those of a pattern. */
-struct choice {
-	bool all;
-	struct cgpattern *pattern; /* NULL: */
-	char path[CGPATH_MAX];
-};
-
 struct session {
 	struct output output;
-	struct choice choice;
+	bool all;	      /* or: */
+	struct choice choice; /* and what is below it */
 	const char *control;
 	bool json, watch;
 	bool found, missing; /* what was chosen was looked for; and there is no such cgroup */
@@ -66,22 +59,6 @@ struct session {
 };
 
 /* ---- the choice ------------------------------------------------------------------------------ */
-
-/* A path or a pattern, as people write it. Errors: -EINVAL, -ENOMEM ...; it was told. */
-static int choice_make(struct choice *choice, const char *word)
-{
-	const char *why;
-	int r;
-
-	if (strchr(word, '*'))
-		r = cgpattern_new(word, MOUNT, &choice->pattern, &why);
-	else
-		r = cgpath_normalise(word, MOUNT, choice->path, &why);
-	if (r < 0)
-		complain("status", "\"%s\": %s", word, why);
-	choice->all = false;
-	return r;
-}
 
 static bool is_text_of(const struct choice *choice, const json_t *watch)
 {
@@ -97,8 +74,6 @@ static int choice_find(struct choice *choice, const json_t *status)
 	char fixed[CGPATH_MAX];
 	size_t i;
 
-	if (choice->all)
-		return 0;
 	if (!choice->pattern)
 		return find_cgroup("status", choice->path, status);
 	/* a watch waits for that to come, and says so */
@@ -114,20 +89,18 @@ static bool takes(const struct choice *choice, const json_t *cgroup)
 	const char *path = answer_text(cgroup, "cgroup");
 
 	if (choice->pattern)
-		return cgpattern_match(choice->pattern, path);
+		return choice_has(choice, path);
 	return strncmp(path, choice->path, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
 /* Does a watch of this path or pattern hear of that cgroup? */
 static bool covers(const char *watch, const char *path)
 {
-	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
-	char own[CGPATH_MAX];
+	struct choice covered;
+	bool has = choice_make(watch, NULL, &covered, NULL) == 0 && choice_has(&covered, path);
 
-	if (strchr(watch, '*'))
-		return cgpattern_new(watch, NULL, &pattern, NULL) == 0 &&
-		       cgpattern_match(pattern, path);
-	return cgpath_normalise(watch, NULL, own, NULL) == 0 && strcmp(own, path) == 0;
+	choice_done(&covered);
+	return has;
 }
 
 /* A watch that covers what was chosen, or has news of it. */
@@ -153,8 +126,6 @@ static int leave_out(const struct choice *choice, json_t *status)
 	json_t *kept, *item;
 	size_t i;
 
-	if (choice->all)
-		return 0;
 	kept = json_array();
 	json_array_foreach(json_object_get(status, "watches"), i,
 			   item) if (takes_watch(choice, status, item))
@@ -173,13 +144,13 @@ static int ask(struct session *s, json_t **ret, char *why)
 {
 	int r = control_ask_status(s->control, CONTROL_TIMEOUT_USEC, ret, why);
 
-	if (r == 0 && !s->found) {
+	if (r < 0 || s->all)
+		return r;
+	if (!s->found) {
 		s->missing = choice_find(&s->choice, *ret) < 0;
 		s->found = true;
 	}
-	if (r == 0)
-		r = leave_out(&s->choice, *ret);
-	return r;
+	return leave_out(&s->choice, *ret);
 }
 
 /* ---- what changed ---------------------------------------------------------------------------- */
@@ -308,7 +279,7 @@ static int once(struct session *s)
 			      : control_is_blind(status) ? EXIT_FAILED
 							 : EXIT_OK;
 		r = s->json ? output_json(json_incref(status))
-			    : status_print(&s->output, s->choice.all, status);
+			    : status_print(&s->output, s->all, status);
 		if (r < 0 && r != -EPIPE) {
 			complain("status", "standard output: %s", strerror(-r));
 			exit_status = EXIT_FAILED;
@@ -333,8 +304,7 @@ static int print_again(struct session *s, bool screen)
 	if (r < 0)
 		r = say_away(s, why);
 	else if (!s->missing)
-		r = screen ? status_print(&s->output, s->choice.all, status)
-			   : take_changes(s, status);
+		r = screen ? status_print(&s->output, s->all, status) : take_changes(s, status);
 	json_decref(status);
 	return r;
 }
@@ -363,8 +333,8 @@ static int again(struct session *s)
 
 int verb_status(int argc, char **argv)
 {
-	struct session s = { .choice = { .all = true } };
-	const char *word = NULL;
+	struct session s = { 0 };
+	const char *word = NULL, *why;
 	const struct args_setting settings[] = {
 		CONTROL_SETTING(&s.control),
 		ARGS_FLAG("json", &s.json),
@@ -376,10 +346,13 @@ int verb_status(int argc, char **argv)
 
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
-	if (word && choice_make(&s.choice, word) < 0)
+	s.all = !word;
+	if (word && choice_make(word, MOUNT, &s.choice, &why) < 0) {
+		complain("status", "\"%s\": %s", word, why);
 		return EXIT_USAGE;
+	}
 	output_init(&s.output);
 	status = s.watch ? again(&s) : once(&s);
-	cgpattern_free(s.choice.pattern);
+	choice_done(&s.choice);
 	return status;
 }

@@ -142,7 +142,7 @@ static void put_title(const struct top *top)
 {
 	static const char *const sorts[] = { "some", "full", "memory", "name" };
 	char pace[DURATION_TEXT_MAX];
-	size_t count = rows_count(top->rows);
+	size_t count = top->rows.count;
 	bool filtered = top->filter[0] != '\0';
 
 	duration_format(top->pace_usec / USEC_PER_MSEC * USEC_PER_MSEC, pace);
@@ -156,8 +156,8 @@ static void put_daemon(const struct top *top)
 {
 	size_t low = 0;
 
-	for (size_t i = 0; i < rows_count(top->rows); i++) {
-		const struct row *row = rows_at(top->rows, i);
+	for (size_t i = 0; i < top->rows.count; i++) {
+		const struct row *row = &top->rows.all[i];
 
 		low += row->judged && row->available == PSB_LOW;
 	}

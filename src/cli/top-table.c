@@ -41,14 +41,14 @@ static void ask_daemon(struct top *top)
 	top->is_blind = control_is_blind(status);
 	if (r < 0 && !control_is_absent(r))
 		top->ask_usec = now_usec() + DAEMON_PAUSE_USEC;
-	rows_judge(top->rows, status);
+	rows_judge(&top->rows, status);
 	json_decref(status);
 }
 
 int top_look(struct top *top)
 {
 	uint64_t begun = now_usec();
-	int r = rows_survey(top->rows, top->pattern, begun);
+	int r = rows_survey(&top->rows, top->pattern, begun);
 
 	top->trouble[0] = '\0';
 	if (r < 0)
@@ -97,7 +97,7 @@ static int compare(const void *a, const void *b, void *userdata)
 
 int top_choose(struct top *top)
 {
-	size_t count = rows_count(top->rows);
+	size_t count = top->rows.count;
 	struct row **bigger = realloc(top->shown, (count + 1) * sizeof(*bigger));
 
 	if (!bigger) {
@@ -107,8 +107,8 @@ int top_choose(struct top *top)
 	top->shown = bigger;
 	top->shown_count = 0;
 	for (size_t i = 0; i < count; i++)
-		if (strstr(rows_at(top->rows, i)->cgroup, top->filter))
-			top->shown[top->shown_count++] = rows_at(top->rows, i);
+		if (strstr(top->rows.all[i].cgroup, top->filter))
+			top->shown[top->shown_count++] = &top->rows.all[i];
 	qsort_r(top->shown, top->shown_count, sizeof(*top->shown), compare, top);
 	return 0;
 }

@@ -93,8 +93,8 @@ static int print_json(const struct top *top)
 	return output_json(json_pack("{s:s, s:o, s:o, s:o, s:b, s:o}", "event", "table",
 				     "time_usec", output_json_number(now), "realtime_usec",
 				     output_json_number(output_realtime(now)), "interval_usec",
-				     output_json_number(rows_interval_usec(top->rows)),
-				     "psibridged", top->has_daemon, "cgroups", cgroups));
+				     output_json_number(top->rows.interval_usec), "psibridged",
+				     top->has_daemon, "cgroups", cgroups));
 }
 
 static int print_table(const struct top *top, bool first)
@@ -176,12 +176,11 @@ int verb_top(int argc, char **argv)
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
 	output_init(&top.output);
-	r = rows_new(&top.rows);
-	if (r == 0 && (is_batch || json || count > 0))
+	if (is_batch || json || count > 0)
 		r = batch(&top, json, MAX(count, UINT64_C(1)));
-	else if (r == 0)
+	else
 		r = interactive(&top);
 	free(top.shown);
-	rows_free(top.rows);
+	rows_done(&top.rows);
 	return r == 0 || r == -EPIPE ? EXIT_OK : failed(&top, r);
 }

@@ -20,7 +20,7 @@ enum top_sort { TOP_SOME, TOP_FULL, TOP_MEMORY, TOP_NAME };
 
 struct top {
 	struct output output;
-	struct rows *rows;
+	struct rows rows;
 	const char *pattern, *control;
 	uint64_t interval_usec; /* asked for */
 	uint64_t pace_usec;	/* taken: a survey takes a tenth of the time at most */

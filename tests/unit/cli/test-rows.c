@@ -65,24 +65,24 @@ static void make_world(const char *const *cgroups, const unsigned *some_msec, si
 
 static struct row *row_of(struct rows *rows, const char *cgroup)
 {
-	for (size_t i = 0; i < rows_count(rows); i++)
-		if (strcmp(rows_at(rows, i)->cgroup, cgroup) == 0)
-			return rows_at(rows, i);
+	for (size_t i = 0; i < rows->count; i++)
+		if (strcmp(rows->all[i].cgroup, cgroup) == 0)
+			return &rows->all[i];
 	return NULL;
 }
 
 static int set_up(void **state)
 {
-	struct rows *rows;
-	int r = rows_new(&rows);
+	static struct rows rows;
 
-	*state = rows;
-	return r;
+	*state = &rows;
+	return 0;
 }
 
 static int tear_down(void **state)
 {
-	rows_free(*state);
+	rows_done(*state);
+	memset(*state, 0, sizeof(struct rows));
 	return 0;
 }
 
@@ -93,8 +93,8 @@ static void the_first_survey_knows_no_rates(void **state)
 	WORLD(SOME(9000, 5000), "/", "/a");
 	assert_int_equal(rows_survey(rows, NULL, 10 * SEC), 0);
 	assert_string_equal(asked_for, "/ ** ");
-	assert_int_equal(rows_count(rows), 2);
-	assert_int_equal(rows_interval_usec(rows), 0);
+	assert_int_equal(rows->count, 2);
+	assert_int_equal(rows->interval_usec, 0);
 	assert_false(row_of(rows, "/a")->has_rate);
 	assert_int_equal(row_of(rows, "/a")->now.some_total_usec, 5 * SEC);
 	assert_int_equal(row_of(rows, "/a")->history_count, 0);
@@ -109,7 +109,7 @@ static void a_rate_is_growth_over_the_interval(void **state)
 	assert_string_equal(asked_for, "* ");
 	WORLD(SOME(1000, 1500, 9000), "/a", "/b", "/c");
 	assert_int_equal(rows_survey(rows, "*", 12 * SEC), 0);
-	assert_int_equal(rows_interval_usec(rows), 2 * SEC);
+	assert_int_equal(rows->interval_usec, 2 * SEC);
 	assert_true(row_of(rows, "/a")->has_rate);
 	assert_int_equal(row_of(rows, "/a")->some_centi, 0);
 	assert_int_equal(row_of(rows, "/b")->some_centi, 2500);
@@ -157,14 +157,14 @@ static void who_is_gone_leaves_the_table(void **state)
 	assert_int_equal(rows_survey(rows, "*", 10 * SEC), 0);
 	WORLD(NULL, "/c");
 	assert_int_equal(rows_survey(rows, "*", 11 * SEC), 0);
-	assert_int_equal(rows_count(rows), 1);
-	assert_string_equal(rows_at(rows, 0)->cgroup, "/c");
+	assert_int_equal(rows->count, 1);
+	assert_string_equal(rows->all[0].cgroup, "/c");
 	world_error = -EMFILE;
 	assert_int_equal(rows_survey(rows, "*", 12 * SEC), -EMFILE);
-	assert_int_equal(rows_count(rows), 0);
+	assert_int_equal(rows->count, 0);
 	WORLD(SOME(0, 100), "/a", "/c");
 	assert_int_equal(rows_survey(rows, "*", 13 * SEC), 0);
-	assert_int_equal(rows_count(rows), 2);
+	assert_int_equal(rows->count, 2);
 	assert_false(row_of(rows, "/c")->has_rate); /* when it stalled is not known any more */
 }
 
@@ -176,9 +176,9 @@ static void the_last_thirty_rates_are_kept(void **state)
 		WORLD(SOME(i * (i + 1) / 2), "/a"); /* grows by i milliseconds in the i-th second */
 		assert_int_equal(rows_survey(rows, "*", (10 + i) * SEC), 0);
 	}
-	assert_int_equal(rows_at(rows, 0)->history_count, ROWS_HISTORY);
+	assert_int_equal(rows->all[0].history_count, ROWS_HISTORY);
 	for (unsigned i = 0; i < ROWS_HISTORY; i++)
-		assert_int_equal(rows_at(rows, 0)->history[i], (40 - ROWS_HISTORY + 1 + i) * 10);
+		assert_int_equal(rows->all[0].history[i], (40 - ROWS_HISTORY + 1 + i) * 10);
 }
 
 /* ---- levels ---------------------------------------------------------------------------------- */
@@ -240,10 +240,10 @@ static void levels_are_psibridged_s(void **state)
 		}
 	}
 	rows_judge(rows, NULL);
-	for (size_t i = 0; i < rows_count(rows); i++) {
-		assert_int_equal(rows_at(rows, i)->available, 0);
-		assert_false(rows_at(rows, i)->critical);
-		assert_false(rows_at(rows, i)->judged);
+	for (size_t i = 0; i < rows->count; i++) {
+		assert_int_equal(rows->all[i].available, 0);
+		assert_false(rows->all[i].critical);
+		assert_false(rows->all[i].judged);
 	}
 	json_decref(status);
 }
