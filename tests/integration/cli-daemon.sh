@@ -5,18 +5,15 @@
 #
 # psibridged is played by tests/unit/daemon/fake-daemon: its real control socket before levels that `simulate` moves. It serves
 # as long as its standard input, descriptor 5 here, is open. Descriptor 6 is the keys of a pseudo-terminal, if there is one.
-psibridge=$builddir/psibridge
+# shellcheck source=cli.sh
+. "$srcdir/tests/integration/cli.sh"
 fake=$builddir/tests/unit/daemon/fake-daemon
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-cli-daemon.XXXXXX") || exit 2
-cleanup()
+clean_up()
 {
 	exec 5>&- 6>&-
 	[ ! -s "$T/pid" ] || kill -9 "$(cat "$T/pid")" 2>/dev/null
-	rm -rf "$T"
 }
-trap cleanup EXIT
-unset NO_COLOR PSIBRIDGE_BACKEND
-export LC_ALL=C.UTF-8 PSIBRIDGE_CONTROL="$T/control"
+export PSIBRIDGE_CONTROL="$T/control"
 
 # ---- helpers -----------------------------------------------------------------------------------------
 # start ARGUMENT...: the fake psibridged
@@ -35,9 +32,6 @@ stop()
 	exec 5>&-
 	wait "$fake_pid"
 }
-
-# shellcheck source=cli.sh
-. "$srcdir/tests/integration/cli.sh"
 
 # ended STATUS ARGUMENT...: that exit status, and nothing on stderr
 ended()
@@ -62,22 +56,6 @@ says_not()
 	for text; do
 		! grep -Fq -e "$text" "$T/stdout" || { printf 'not expected: %s\nin:\n' "$text"; cat "$T/stdout"; return 1; }
 	done
-}
-
-# is EXPRESSION: of the last run's JSON
-is()
-{
-	jq -e "$1" <"$T/stdout" >/dev/null || { printf 'not true: %s\nof:\n' "$1"; cat "$T/stdout"; return 1; }
-}
-
-have_jq=$(command -v jq)
-json_check()
-{
-	if [ -n "$have_jq" ]; then
-		check "$@"
-	else
-		skip "$1" "jq is not installed"
-	fi
 }
 
 # wait_for COMMAND...: until it succeeds, 20 s at most

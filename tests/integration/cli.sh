@@ -1,7 +1,21 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 #
-# cli.sh - for scripts that run psibridge(1) and look at what it says. They set $psibridge and the scratch directory $T.
+# cli.sh - for scripts that run psibridge(1) and look at what it says: . "$srcdir/tests/integration/cli.sh"
+#
+# $T is a scratch directory; clean_up() is called at the end, before it goes. $hooks is where the hooks were built, $mount the
+# cgroup2 hierarchy. The environment has no variable of psibridge's, .NET's or Mono's.
+psibridge=$builddir/psibridge
+hooks=${PSIBRIDGE_HOOKS:-$builddir/hooks}
+T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-cli.XXXXXX") || exit 2
+clean_up() { :; }
+trap 'clean_up; rm -rf "$T"' EXIT
+unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE MONO_ENV_OPTIONS LD_LIBRARY_PATH NO_COLOR PSIBRIDGE
+for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-Za-z0-9_]*\)=.*/\1/p'); do
+	unset "$variable"
+done
+export LC_ALL=C.UTF-8
+mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 
 # run ARGUMENT...: what it said is in $T/stdout and $T/stderr, how it ended in $status
 run()
@@ -40,4 +54,54 @@ completed()
 		COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
 		_psibridge "$2" "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
 		printf "%s\n" "${COMPREPLY[@]}"' bash "$srcdir/src/cli/psibridge.bash" "$psibridge" "$@"
+}
+
+matches()
+{
+	printf '%s\n' "$2" | grep -Eq -e "$1" || { printf 'pattern: %s\ntext:    %s\n' "$1" "$2"; return 1; }
+}
+
+# is [TEXT] EXPRESSION: a JSON text, or else what was said last, for which a jq expression is true
+is()
+{
+	[ $# = 2 ] || set -- "$(cat "$T/stdout")" "$1"
+	printf '%s\n' "$1" | jq -e "$2" >/dev/null || { printf 'not true: %s\nof:       %s\n' "$2" "$1"; return 1; }
+}
+
+have_jq=$(command -v jq)
+json_check()
+{
+	if [ -n "$have_jq" ]; then
+		check "$@"
+	else
+		skip "$1" "jq is not installed"
+	fi
+}
+
+# ---- real programs: tests/dotnet/Garbage -------------------------------------------------------------
+garbage=$T/build/bin/Garbage/release/garbage
+build_garbage()
+{
+	DOTNET_CLI_HOME=$T DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 timeout 200 dotnet build -c Release \
+		-v quiet --nologo --artifacts-path "$T/build" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" </dev/null
+}
+
+# of the one child of process $1
+child_of()
+{
+	child=$(cat "/proc/$1/task/$1/children")
+	echo "${child% }"
+}
+rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
+
+# heard TEXT: descriptor 6 is read until a line has it
+heard()
+{
+	while read -r said <&6; do
+		case $said in
+		*"$1"*) return ;;
+		esac
+	done
+	echo "not said: $1"
+	return 1
 }

@@ -9,33 +9,23 @@
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
-psibridge=$builddir/psibridge
+# shellcheck source=cli.sh
+. "$srcdir/tests/integration/cli.sh"
 double=${PSIBRIDGE_DOTNET_DOUBLE:-$builddir/tests/integration/dotnet-double}
-hooks=${PSIBRIDGE_HOOKS:-$builddir/hooks}
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-attach.XXXXXX") || exit 2
 pid='' started=''
-cleanup()
+clean_up()
 {
 	[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
 	[ -z "$started" ] || kill -KILL "$started" 2>/dev/null
-	rm -rf "$T"
 }
-trap cleanup EXIT
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE DOTNET_STARTUP_HOOKS PSIBRIDGE
-for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-Za-z0-9_]*\)=.*/\1/p'); do
-	unset "$variable"
-done
 mkdir "$T/tmp" "$T/hooks"
 chmod 755 "$T" "$T/tmp" "$T/hooks"
 dd if=/dev/zero of="$T/hooks/libpsibridge-coreclr.so" bs=4096 count=2 2>/dev/null
 chmod 644 "$T/hooks/libpsibridge-coreclr.so"
-export LC_ALL=C.UTF-8 PSIBRIDGE_HOOKS="$T/hooks" TMPDIR="$T/tmp"
+export PSIBRIDGE_HOOKS="$T/hooks" TMPDIR="$T/tmp"
 ulimit -c 0
 
 # ---- helpers -----------------------------------------------------------------------------------------
-# shellcheck source=cli.sh
-. "$srcdir/tests/integration/cli.sh"
-
 # launch COMMAND...: its output is descriptor 3, its standard input 5, $started its number and $pid too
 launch()
 {
@@ -478,8 +468,7 @@ if unshare $map -pf true 2>/dev/null; then
 	numbered_one()
 	{
 		launch unshare $map -p -f "$double" || return
-		unshared=$pid pid=$(cat "/proc/$pid/task/$pid/children")
-		pid=${pid% }
+		unshared=$pid pid=$(child_of "$pid")
 		attached 'has the hook now'
 		result=$?
 		pid=$unshared
@@ -500,16 +489,9 @@ if [ -n "$why" ]; then
 	for name in $real; do skip "$name" "$why"; done
 	done_testing
 fi
-build()
-{
-	DOTNET_CLI_HOME=$T DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 timeout 200 dotnet build -c Release \
-		-v quiet --nologo --artifacts-path "$T/build" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" </dev/null
-}
-check the_program_is_built build
-garbage=$T/build/bin/Garbage/release/garbage
+check the_program_is_built build_garbage
 [ -x "$garbage" ] || done_testing
 
-rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; }
 # gives_back SOURCE ATTACH-OPTION...: it is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
 gives_back()
 {
@@ -519,26 +501,14 @@ gives_back()
 	launch env "PSIBRIDGE_SOURCE=$1" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
 	exec 6<"$T/err" 7>&-
 	# the program is timeout's child
-	pid=$(cat "/proc/$started/task/$started/children")
-	pid=${pid% }
-	before=$(rss_kb)
+	pid=$(child_of "$started")
+	before=$(rss_kb "$pid")
 	shift
 	attached "has the hook now" "$@" || return
 	heard 'ready: ' && printf x >&4 && heard 'collected: ' || return
-	after=$(rss_kb)
+	after=$(rss_kb "$pid")
 	echo "resident: $before kB before, $after kB after"
 	[ "$after" -lt $((before / 2)) ] && attached "has the hook already, nothing was done" && echo alive >&5 && expect 'alive 5120'
-}
-# until it ends
-heard()
-{
-	while read -r said <&6; do
-		case $said in
-		*"$1"*) return ;;
-		esac
-	done
-	echo "not said: $1"
-	return 1
 }
 check a_running_program_gives_back_memory then_ends gives_back "$T/source"
 # Its own environment names another source.

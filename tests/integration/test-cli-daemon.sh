@@ -115,7 +115,6 @@ as_root status_can_be_asked_for_a_part of_a_part
 
 # Real cgroups, some of one name: $lab/a/PREFIX-x.service, and PREFIX-y.service in $lab/a and $lab/b.
 lab=psb-find-$$
-mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 lab_groups="$lab $lab/a $lab/b $lab/a/$lab-x.service $lab/a/$lab-y.service $lab/b/$lab-y.service"
 remove_lab()
 {
@@ -123,7 +122,7 @@ remove_lab()
 		[ ! -d "$mount/$group" ] || rmdir "$mount/$group"
 	done
 }
-trap 'remove_lab; cleanup' EXIT
+trap 'remove_lab; clean_up; rm -rf "$T"' EXIT
 with_lab()
 {
 	if [ -n "$root" ] && [ -n "$mount" ] && (cd "$mount" && mkdir $lab_groups) 2>/dev/null; then
@@ -205,7 +204,7 @@ watch_changes()
 next()
 {
 	read -r line <&3
-	printf '%s\n' "$line" | grep -Eq -e "$1" || { printf 'pattern: %s\ntext:    %s\n' "$1" "$line"; return 1; }
+	matches "$1" "$line"
 }
 changes()
 {
@@ -325,7 +324,6 @@ blind()
 check where_no_watch_works_nothing_is_said_to_be_well blind
 
 # A cgroup's name may hold quotes and backslashes, and bytes that are no UTF-8.
-mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 odd_names()
 {
 	group=$mount/psb-cli-$$

@@ -8,22 +8,15 @@
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
-psibridge=$builddir/psibridge
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-cli.XXXXXX") || exit 2
-group=
-cleanup()
-{
-	[ -z "$group" ] || rmdir "$group" 2>/dev/null
-	rm -rf "$T"
-}
-trap cleanup EXIT
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE PSIBRIDGE_BACKEND NO_COLOR
-export LC_ALL=C.UTF-8
-
-# ---- helpers -----------------------------------------------------------------------------------------
 # shellcheck source=cli.sh
 . "$srcdir/tests/integration/cli.sh"
+group=
+clean_up()
+{
+	[ -z "$group" ] || rmdir "$group" 2>/dev/null
+}
 
+# ---- helpers -----------------------------------------------------------------------------------------
 # start ARGUMENT...: psibridge watch with its output on descriptor 3
 start()
 {
@@ -49,27 +42,6 @@ fifo_source()
 	rm -f "$T/source"
 	mkfifo "$T/source"
 	exec 4<>"$T/source"
-}
-
-matches()
-{
-	printf '%s\n' "$2" | grep -Eq -e "$1" || { printf 'pattern: %s\ntext:    %s\n' "$1" "$2"; return 1; }
-}
-
-# is TEXT EXPRESSION: a JSON text for which a jq expression is true
-is()
-{
-	printf '%s\n' "$1" | jq -e "$2" >/dev/null || { printf 'not true: %s\nof:       %s\n' "$2" "$1"; return 1; }
-}
-
-have_jq=$(command -v jq)
-json_check()
-{
-	if [ -n "$have_jq" ]; then
-		check "$@"
-	else
-		skip "$1" "jq is not installed"
-	fi
 }
 
 check the_program_was_built test -x "$psibridge"
@@ -474,7 +446,6 @@ json_check doctor_takes_no_unknown_memory_for_0 doctor_without_meminfo
 check doctor_without_a_loop_promises_nothing doctor_backend
 
 # ---- real cgroups --------------------------------------------------------------------------------------
-mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 real_tests='an_unknown_cgroup_is_told an_unknown_unit_is_told doctor_of_an_unknown_cgroup_is_a_verdict an_unknown_process_is_told
 a_removed_cgroup_ends_it_with_3 a_removed_cgroup_is_told_in_words only_the_rungs_named_are_used doctor_and_watch_take_the_same_rung a_pattern_is_named'
 if [ -z "$mount" ]; then

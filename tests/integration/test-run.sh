@@ -8,27 +8,18 @@
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
-psibridge=$builddir/psibridge
-hooks=${PSIBRIDGE_HOOKS:-$builddir/hooks}
-T=$(mktemp -d "${TMPDIR:-/tmp}/psibridge-run.XXXXXX") || exit 2
-trap 'rm -rf "$T"' EXIT
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE MONO_ENV_OPTIONS LD_LIBRARY_PATH PSIBRIDGE
-for variable in $(env | sed -n 's/^\(\(PSIBRIDGE\|CORECLR\|COMPlus\|DOTNET\)_[A-Za-z0-9_]*\)=.*/\1/p'); do
-	unset "$variable"
-done
+# shellcheck source=cli.sh
+. "$srcdir/tests/integration/cli.sh"
 mkdir "$T/hooks" "$T/bin"
 so=$T/hooks/libpsibridge-coreclr.so dll=$T/hooks/PsiBridge.StartupHook.dll
 : >"$so"
 : >"$dll"
 : >"$T/hooks/libmono-profiler-psibridge.so"
-export LC_ALL=C.UTF-8 PSIBRIDGE_HOOKS="$T/hooks" PATH="$T/bin:$PATH"
+export PSIBRIDGE_HOOKS="$T/hooks" PATH="$T/bin:$PATH"
 guid='{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}'
 cd "$T" || exit 2
 
 # ---- helpers -----------------------------------------------------------------------------------------
-# shellcheck source=cli.sh
-. "$srcdir/tests/integration/cli.sh"
-
 cat >"$T/bin/program" <<'SH'
 #!/bin/sh
 echo "pid=$$"
@@ -209,17 +200,6 @@ unharmed() { "$@" >"$T/a" 2>&1; run run -- "$@" && same 0 "$status" && cat "$T/s
 for program in node java; do
 	if command -v $program >/dev/null; then check ${program}_runs_as_ever unharmed $program --version; else skip ${program}_runs_as_ever "$program is not installed"; fi
 done
-rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
-heard()
-{
-	while read -r said <&6; do
-		case $said in
-		*"$1"*) return ;;
-		esac
-	done
-	echo "not said: $1"
-	return 1
-}
 # gives_back COMMAND...: run, told Low, smaller; it ends with the status it was told
 gives_back()
 {
@@ -230,11 +210,11 @@ gives_back()
 	started=$!
 	exec 5>in 3<out 6<err 7>&-
 	read -r line <&3 && same ready "$line" && heard 'ready: ' || return
-	pid=$(cat "/proc/$started/task/$started/children")
-	before=$(rss_kb "${pid% }")
+	pid=$(child_of "$started")
+	before=$(rss_kb "$pid")
 	printf x >&4
 	heard 'collected: ' || return
-	after=$(rss_kb "${pid% }")
+	after=$(rss_kb "$pid")
 	echo exit 7 >&5
 	wait "$started"
 	ended=$?
@@ -247,13 +227,7 @@ if ! command -v dotnet >/dev/null; then
 elif ! [ -e "$hooks/libpsibridge-coreclr.so" ]; then
 	skip real_dotnet_programs_give_back_memory "libpsibridge-coreclr.so was not built"
 else
-	build_real()
-	{
-		DOTNET_CLI_HOME=$T DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 MSBUILDDISABLENODEREUSE=1 timeout 200 dotnet build -c Release \
-			-v quiet --nologo --artifacts-path "$T/build" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" </dev/null
-	}
-	check the_program_is_built build_real
-	garbage=$T/build/bin/Garbage/release/garbage
+	check the_program_is_built build_garbage
 	check a_real_apphost_gives_back_memory gives_back "$garbage"
 	check real_dotnet_gives_back_memory gives_back -- dotnet "$garbage.dll"
 	check with_the_profiler_too gives_back --hook profiler -- "$garbage"

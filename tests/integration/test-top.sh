@@ -22,7 +22,6 @@ batch_json()
 }
 [ -z "$pressure" ] || json_check top_prints_objects_for_scripts batch_json
 # Where there is no PSI there is no number, and 0 would be one.
-mount=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 without_psi()
 {
 	ended 0 top --json --interval 100ms "psb-top-$$" &&
