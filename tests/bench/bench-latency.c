@@ -9,8 +9,8 @@
  * same process, cgroup, machine and moment. Three runs:
  *
  *  counting  system calls of the contender's threads, in a traced child (count.h), one contender after the other.
- *  light     one byte each 1 to 2 ms, never before the last one was told. Turn by turn A B C D E, B C D E A, ...: what
- *            disturbs one disturbs all. In each round the contender's median is divided by the bare loop's median of that
+ *  light     one byte each 25 to 26 ms, never before the last one was told. Turn by turn A B C D E, B C D E A, ...: what
+ *            disturbs one disturbs all, and psibridge, which does not listen for 50 ms after a byte, is listening again. In each round the contender's median is divided by the bare loop's median of that
  *            round; the verdict is the median of these ratios.
  *  burst     10,000 bytes, one a send(2), as fast as the socket takes them. A stream coalesces: a contender that is busy
  *            finds several at once. Tracing would slow the writer and the reader and so change how many. Therefore
@@ -30,7 +30,8 @@
 #include <unistd.h>
 
 #define BURST 10000
-#define COUNT_EVENTS 200
+#define COUNT_EVENTS 50
+#define GAP_USEC 75000
 #define TURNS 20 /* a round */
 #define LOST_USEC (500 * USEC_PER_MSEC)
 #define QUIET_USEC (20 * USEC_PER_MSEC)
@@ -120,13 +121,13 @@ static uint64_t burst(struct lane *lane)
 	return atomic_load(&lane->told_nsec);
 }
 
-/* 1 to 2 ms, in no step with any timer. */
-static uint64_t gap(void)
+/* Of that many contenders, each has its turn after more than 50 ms; in no step with any timer. */
+static uint64_t gap(unsigned contenders)
 {
 	static uint32_t seed = 1;
 
 	seed = seed * 1664525 + 1013904223;
-	return 1000 + seed % 1000;
+	return GAP_USEC / contenders + seed % 1000;
 }
 
 /* ---- the runs --------------------------------------------------------------------------------------- */
@@ -138,10 +139,10 @@ static int counted(void *userdata)
 
 	if (r < 0)
 		return r;
-	one_event(lane, 20000);
+	one_event(lane, GAP_USEC);
 	count_phase(1);
 	for (unsigned i = 0; i < COUNT_EVENTS; i++)
-		one_event(lane, gap());
+		one_event(lane, gap(1));
 	count_phase(2);
 	return 0;
 }
@@ -161,7 +162,7 @@ static void light_round(unsigned number, bool warm_up)
 	for (unsigned turn = 0; turn < TURNS; turn++)
 		for (unsigned i = 0; i < CONTENDERS; i++) {
 			struct lane *lane = &lanes[(i + turn + number) % CONTENDERS];
-			uint64_t took = lane->works ? one_event(lane, gap()) : 1;
+			uint64_t took = lane->works ? one_event(lane, gap(3)) : 1;
 
 			if (took > 0 && lane->works && !warm_up)
 				series_add(&lane->round, (double)took / 1000);
@@ -218,8 +219,7 @@ static void print_light(void)
 		{ "calls", "which calls", 0 },
 	};
 
-	table_begin("light", columns,
-		    "Light load: one byte each 1 to 2 ms, from write to callback");
+	table_begin("light", columns, "Light load: one byte each 25 ms, from write to callback");
 	for (unsigned i = 0; i < CONTENDERS; i++) {
 		struct lane *lane = &lanes[i];
 		char which[64] = "";

@@ -4,8 +4,9 @@
  *
  * All call the same function on a thread of their own that waits. What differs is how they wait and read:
  *
- *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm and would hide the loop
- *              behind it; where each byte is to be told (stimulus.each), Rearm is 1 us.
+ *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm, and after a byte it does not listen
+ *              for up to half of Quiet, which would hide the loop behind it; where each byte is to be told
+ *              (stimulus.each), both are so short that it does not listen for 50 ms, the least (monitor-stream.c).
  *  bare epoll  epoll_wait(2), read(2), the call: what a program would have without any library. It does what
  *              comes to mind first: level-triggered, and it waits again whatever happened.
  *  sd-event    sd_event_add_memory_pressure(3), found by dlopen(3); it came with systemd 254. It takes its source from
@@ -70,7 +71,8 @@ static int start_psibridge(struct contender *c)
 	struct psb_watch_options options = {
 		.cgroup = s->cgroup,
 		.source = s->cgroup ? NULL : s->path,
-		.rearm_usec = s->each ? 1 : 0,
+		.rearm_usec = s->each ? 1000 : 0,
+		.quiet_usec = s->each ? 100000 : 0,
 	};
 	int r = watch_start(
 		&c->watched, c->kind == PSIBRIDGE_EPOLL ? PSB_BACKEND_EPOLL : PSB_BACKEND_URING,

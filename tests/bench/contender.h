@@ -19,7 +19,7 @@ enum contender_kind {
 
 /* What is listened to. */
 struct stimulus {
-	bool each; /* psibridge shall tell each signal, not one in a Rearm */
+	bool each; /* psibridge shall tell each signal that comes more than 50 ms after the last */
 	enum { STIMULUS_SOCKET, STIMULUS_FIFO, STIMULUS_PSI } kind;
 	const char *path;
 	bool trigger; /* STIMULUS_PSI: one is armed; else nothing is (psibridge then arms its own) */
