@@ -53,7 +53,7 @@ CLEANFILES += $(runtime_benches)
 
 effect_files = $(bench_files) $(stalls) \
 	tests/bench/effect-ways.c tests/bench/effect-ways.h \
-	tests/bench/effect-program.c tests/bench/effect-program.h
+	tests/program.c tests/program.h
 tests_bench_bench_effect_SOURCES = tests/bench/bench-effect.c $(effect_files)
 tests_bench_bench_effect_LDADD = $(bench_libraries)
 tests_bench_bench_load_SOURCES = tests/bench/bench-load.c $(effect_files)

@@ -6,7 +6,7 @@
  *       -> sample every 50 ms, listen to the program -> the length is over: the numbers stand
  *       -> with the bridge, where High is still to come: wait a little for it -> end all
  *
- *     program     psibridge-luahost, with or without the bridge; talks through a pipe, in lines
+ *     program     psibridge-luahost, with or without the bridge; talks in lines (tests/program.h)
  *     neighbour   two processes that read a file again and again (lab_readers_start())
  *
  * Both are in the group "run" of the laboratory, which has the limit and is made anew for each run.
@@ -22,97 +22,57 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/args.h"
 #include "cli/words.h"
+#include "tests/program.h"
 
 #define INNER "run"
 #define READERS 2
 #define SAMPLE_USEC (50 * USEC_PER_MSEC)
 #define READY_MAX_USEC (90 * USEC_PER_SEC)
 #define SETTLE_MAX_USEC (12 * USEC_PER_SEC)
-#define ENDING_MAX_MSEC 5000
 #define TELL_USEC (2 * USEC_PER_SEC)
 
 struct running {
 	const struct demo *demo;
 	struct demo_run *run;
-	pid_t program;
-	int said;    /* what the program says */
+	struct program *program;
 	int fifo[2]; /* its source, and what writes to it; -1: that is its cgroup */
 	bool ready;
-	char line[512];
-	size_t line_size;
 	struct lab_readers *neighbour;
 	uint64_t start_usec, start_stall_usec;
 };
 
 /* ---- the actors -------------------------------------------------------------------------------- */
 
-/* In the child. */
-static _Noreturn void become_program(const struct running *r, int said)
-{
-	char path[64], megabytes[32];
-	int source = r->fifo[0];
-
-	dup2(said, STDOUT_FILENO);
-	if (source >= 0)
-		fcntl(source, F_SETFD, 0);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", source);
-	snprintf(megabytes, sizeof(megabytes), "%u", (unsigned)(r->demo->garbage_bytes >> 20));
-	/* Our own unit's, which would be watched in place of the group. */
-	unsetenv("MEMORY_PRESSURE_WATCH");
-	unsetenv("MEMORY_PRESSURE_WRITE");
-	execl(r->demo->host, r->demo->host, "--garbage", megabytes,
-	      !r->run->bridge ? "--no-bridge"
-	      : source >= 0   ? "--source"
-			      : NULL,
-	      source >= 0 ? path : NULL, (char *)NULL);
-	complain("demo", "%s: %s", r->demo->host, strerror(errno));
-	_exit(1);
-}
-
 static int start_program(struct running *r, char *why)
 {
-	int said[2];
+	const struct demo *demo = r->demo;
+	char source[64], megabytes[32];
+	struct command command = { .argv = { demo->host, "--garbage", megabytes } };
 
-	if (pipe2(said, O_CLOEXEC) < 0)
-		return lab_why(why, -errno, "pipe: %s", strerror(errno));
-	r->said = said[0];
-	if (!r->demo->lab && r->run->bridge && pipe2(r->fifo, O_CLOEXEC) < 0)
-		return lab_why(why, -errno, "pipe: %s", strerror(errno));
-	r->program = lab_fork(r->demo->lab, r->demo->lab ? INNER : NULL);
-	if (r->program == 0)
-		become_program(r, said[1]);
-	close(said[1]);
-	fcntl(r->said, F_SETFL, O_NONBLOCK);
-	return r->program < 0
-		       ? lab_why(why, r->program, "starting the program: %s", strerror(-r->program))
-		       : 0;
-}
-
-static uint64_t rss_of(pid_t pid)
-{
-	return lab_proc_number(pid, "status", "VmRSS:") << 10;
+	snprintf(megabytes, sizeof(megabytes), "%u", (unsigned)(demo->garbage_bytes >> 20));
+	if (!r->run->bridge) {
+		command.argv[3] = "--no-bridge";
+	} else if (!demo->lab) {
+		/* for the program to inherit */
+		if (pipe(r->fifo) < 0)
+			return lab_why(why, -errno, "pipe: %s", strerror(errno));
+		snprintf(source, sizeof(source), "/proc/self/fd/%d", r->fifo[0]);
+		command.argv[3] = "--source";
+		command.argv[4] = source;
+	}
+	r->program = program_start(demo->lab, demo->lab ? INNER : NULL, &command);
+	return r->program ? 0 : lab_why(why, -errno, "starting the program: %s", strerror(errno));
 }
 
 static void end_all(struct running *r)
 {
 	lab_readers_free(r->neighbour);
-	if (r->program > 0) {
-		kill(r->program, SIGTERM);
-		if (!LAB_WAIT(ENDING_MAX_MSEC, waitpid(r->program, NULL, WNOHANG) != 0))
-			lab_kill(r->program);
-	}
-	if (r->said >= 0)
-		close(r->said);
+	program_free(r->program);
 	for (size_t i = 0; i < ELEMENTSOF(r->fifo); i++)
 		if (r->fifo[i] >= 0)
 			close(r->fifo[i]);
@@ -147,50 +107,17 @@ static void take_line(struct running *r, const char *line)
 		       &r->run->collect_usec);
 }
 
-static void take_lines(struct running *r)
+/* Errors: -EPIPE: it or the neighbour has ended. */
+static int listen_until(struct running *r, uint64_t until_usec, char *why)
 {
-	char *line = r->line, *end;
+	const char *line;
+	int n;
 
-	r->line[r->line_size] = '\0';
-	for (; (end = strchr(line, '\n')); line = end + 1) {
-		*end = '\0';
+	while ((n = program_line(r->program, until_usec, &line)) > 0)
 		take_line(r, line);
-	}
-	r->line_size -= (size_t)(line - r->line);
-	memmove(r->line, line, r->line_size);
-	/* A line that is too long is none of the program's. */
-	if (r->line_size == sizeof(r->line) - 1)
-		r->line_size = 0;
-}
-
-/* How the program ended, in words. */
-static int ended(struct running *r, char *why)
-{
-	int status = 0;
-
-	waitpid(r->program, &status, 0);
-	r->program = 0;
-	if (WIFSIGNALED(status))
-		return lab_why(why, -EPIPE, "the program was killed by signal %d%s",
-			       WTERMSIG(status),
-			       WTERMSIG(status) == SIGKILL ? " (out of memory?)" : "");
-	return lab_why(why, -EPIPE, "the program ended with status %d", WEXITSTATUS(status));
-}
-
-/* For up to `timeout_usec`. Errors: -EPIPE: it or the neighbour has ended. */
-static int listen_to(struct running *r, uint64_t timeout_usec, char *why)
-{
-	struct pollfd said = { .fd = r->said, .events = POLLIN };
-	ssize_t n;
-
-	poll(&said, 1, (int)(timeout_usec / USEC_PER_MSEC));
-	while ((n = read(r->said, r->line + r->line_size, sizeof(r->line) - 1 - r->line_size)) >
-	       0) {
-		r->line_size += (size_t)n;
-		take_lines(r);
-	}
-	if (n == 0)
-		return ended(r, why);
+	if (n < 0)
+		return lab_why(why, n, "the program %s%s", program_fate(r->program),
+			       program_was_killed(r->program) ? " (out of memory?)" : "");
 	if (r->neighbour && !lab_readers_alive(r->neighbour))
 		return lab_why(why, -EPIPE, "the neighbour has ended");
 	return 0;
@@ -220,7 +147,7 @@ static int wait_ready(struct running *r, char *why)
 	uint64_t until = lab_now_usec() + READY_MAX_USEC;
 
 	while (!r->ready) {
-		int error = listen_to(r, SAMPLE_USEC, why);
+		int error = listen_until(r, lab_now_usec() + SAMPLE_USEC, why);
 
 		if (error < 0)
 			return error;
@@ -250,7 +177,7 @@ static void sample(struct running *r)
 	uint64_t stall = r->demo->lab ? lab_psi(r->demo->lab, "").some_usec : 0;
 	struct demo_sample now = { .at_usec = lab_now_usec() - r->start_usec,
 				   .stall_usec = usec_sub(stall, r->start_stall_usec),
-				   .rss_bytes = rss_of(r->program) };
+				   .rss_bytes = program_rss(r->program) };
 
 	if (now.stall_usec > 0 && run->first_stall_usec == USEC_NEVER)
 		run->first_stall_usec = now.at_usec;
@@ -271,17 +198,13 @@ static int watch_it(struct running *r, char *why)
 	bool told = r->fifo[1] < 0;
 
 	for (uint64_t next = r->start_usec + SAMPLE_USEC;; next += SAMPLE_USEC) {
-		uint64_t now = lab_now_usec(), done;
+		int error = listen_until(r, next, why);
+		uint64_t done;
 
-		do {
-			int error = listen_to(r, usec_sub(next, now) + USEC_PER_MSEC, why);
-
-			if (error < 0)
-				return error;
-			now = lab_now_usec();
-		} while (now < next);
+		if (error < 0)
+			return error;
 		sample(r);
-		done = now - r->start_usec;
+		done = lab_now_usec() - r->start_usec;
 		if (!told && done >= TELL_USEC)
 			told = write(r->fifo[1], "!", 1) == 1;
 		if (done >= r->demo->length_usec)
@@ -299,7 +222,7 @@ static int wait_for_high(struct running *r, char *why)
 
 	while (error == 0 && run->first_low_usec != USEC_NEVER &&
 	       run->news[run->news_count - 1].available != PSB_HIGH && lab_now_usec() < until) {
-		error = listen_to(r, SAMPLE_USEC, why);
+		error = listen_until(r, lab_now_usec() + SAMPLE_USEC, why);
 		demo_progress("waiting for High", 0, 0);
 	}
 	return error;
@@ -308,7 +231,7 @@ static int wait_for_high(struct running *r, char *why)
 int demo_play(struct demo *demo, bool bridge, char *why)
 {
 	struct demo_run *run = bridge ? &demo->with : &demo->without;
-	struct running r = { .demo = demo, .run = run, .said = -1, .fifo = { -1, -1 } };
+	struct running r = { .demo = demo, .run = run, .fifo = { -1, -1 } };
 	int error;
 
 	*run = (struct demo_run){ .bridge = bridge,
@@ -322,7 +245,7 @@ int demo_play(struct demo *demo, bool bridge, char *why)
 	if (error == 0)
 		error = start_neighbour(&r, why);
 	r.start_usec = lab_now_usec();
-	run->rss_before_bytes = rss_of(r.program);
+	run->rss_before_bytes = r.program ? program_rss(r.program) : 0;
 	if (error == 0)
 		error = watch_it(&r, why);
 	if (error == 0)

@@ -7,7 +7,7 @@
  *     demo-lab.c     where the demo's cgroup may be
  *     demo-plot.c    progress, the table and the plot
  *
- * Cgroups, the file and the neighbour's processes are those of the tests: tests/pressure.h. Functions
+ * Cgroups, the file and the actors' processes are those of the tests: tests/pressure.h, program.h. Functions
  * that can fail for many reasons also say it in words: why[LAB_WHY_MAX] is one line, written only on
  * failure.
  */

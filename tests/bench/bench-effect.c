@@ -40,8 +40,8 @@
 #define LIVE_MIB "20"
 #define FILE_BYTES (560 * MIB)
 #define READERS 2
-#define LENGTH_NSEC UINT64_C(10000000000)
-#define SAMPLE_NSEC UINT64_C(20000000)
+#define LENGTH_USEC (10 * USEC_PER_SEC)
+#define SAMPLE_USEC (20 * USEC_PER_MSEC)
 #define END_USEC (20 * USEC_PER_SEC)
 #define WAYS_MAX 10
 
@@ -88,17 +88,17 @@ static void watch_it(struct lane *lane, struct run *run)
 
 	stage_begin(&run->stage);
 	run->neighbour = neighbour_start(run->stage.run, data, READERS, 0);
-	end = run->stage.start_nsec + LENGTH_NSEC;
-	for (next = run->stage.start_nsec + SAMPLE_NSEC; next <= end; next += SAMPLE_NSEC) {
+	end = run->stage.start_usec + LENGTH_USEC;
+	for (next = run->stage.start_usec + SAMPLE_USEC; next <= end; next += SAMPLE_USEC) {
 		while (program_line(run->program, next, &line) > 0)
 			;
 		/* one that ended does not wait for the time to pass */
 		if (program_ended(run->program))
 			break;
 		if (first_stall == 0 && stage_stall(&run->stage).some_usec > 0)
-			first_stall = now_nsec();
+			first_stall = lab_now_usec();
 		if (collected == 0 && program_rss(run->program) < before / 2)
-			collected = now_nsec();
+			collected = lab_now_usec();
 	}
 	if (program_ended(run->program)) {
 		snprintf(lane->failed, sizeof(lane->failed), "it ended during the run; %.150s",
@@ -114,7 +114,7 @@ static void watch_it(struct lane *lane, struct run *run)
 	series_add(&lane->passes, (double)lab_readers_bytes(run->neighbour) / (double)FILE_BYTES);
 	series_add(&lane->stall_msec, (double)stage_stall(&run->stage).some_usec / 1000);
 	if (collected > 0 && first_stall > 0)
-		series_add(&lane->collected_sec, ((double)collected - (double)first_stall) / 1e9);
+		series_add(&lane->collected_sec, ((double)collected - (double)first_stall) / 1e6);
 }
 
 static void run_lane(struct lane *lane)
@@ -123,7 +123,7 @@ static void run_lane(struct lane *lane)
 
 	lab_data_evict(data);
 	stage_open(&run.stage, "effect", LIMIT, 0);
-	run.program = program_start(run.stage.run, &lane->command);
+	run.program = way_start(run.stage.run, &lane->command);
 	if (way_ready(lane->way, run.program, lane->failed))
 		watch_it(lane, &run);
 	run.neighbour = lab_readers_free(run.neighbour);
@@ -206,7 +206,7 @@ static void tell(struct program *program, int fd)
 	const char *line;
 
 	for (int i = 0; i < NOTIFICATIONS && !program_ended(program); i++) {
-		uint64_t next = now_nsec() + GAP_USEC * NSEC_PER_USEC;
+		uint64_t next = lab_now_usec() + GAP_USEC;
 
 		/* full: it has more than it can take */
 		if (write(fd, "!", 1) < 0 && errno != EAGAIN)
@@ -282,11 +282,11 @@ static void measure_handover(void)
 		bench_die("%s: %s", fifo, strerror(errno));
 	snprintf(source, sizeof(source), "PSIBRIDGE_SOURCE=%s", fifo);
 	memcpy(command.env,
-	       ((const char *[STAGE_ENV_MAX]){ "PSIBRIDGE_LOG=debug", source, "PSIBRIDGE_REARM=1ms",
-					       "PSIBRIDGE_QUIET=2ms", "PSIBRIDGE_APART=1ms",
-					       "PSIBRIDGE_GROWN=0" }),
+	       ((const char *[COMMAND_ENV_MAX]){ "PSIBRIDGE_LOG=debug", source,
+						 "PSIBRIDGE_REARM=1ms", "PSIBRIDGE_QUIET=2ms",
+						 "PSIBRIDGE_APART=1ms", "PSIBRIDGE_GROWN=0" }),
 	       sizeof(command.env));
-	program = program_start(NULL, &command);
+	program = way_start(NULL, &command);
 	if (way_ready(way, program, why) && program_say(program, "go 6"))
 		tell(program, fd);
 	program_end(program, END_USEC);

@@ -37,7 +37,7 @@
 #define PACE_USEC 1000
 #define WARM_UP "go 4"
 #define MEASURED "go 20"
-#define SAMPLE_NSEC UINT64_C(20000000)
+#define SAMPLE_USEC (20 * USEC_PER_MSEC)
 #define SERVE_USEC (90 * USEC_PER_SEC)
 #define END_USEC (10 * USEC_PER_SEC)
 #define PAIRS_A_START 10
@@ -102,15 +102,15 @@ static void find_settings(void)
 static bool serve(struct program *program, const char *order, uint64_t *ret_peak,
 		  const char **ret_line)
 {
-	uint64_t until = now_nsec() + SERVE_USEC * NSEC_PER_USEC, peak = 0;
+	uint64_t until = lab_now_usec() + SERVE_USEC, peak = 0;
 	const char *line;
 	int r;
 
 	if (!program_say(program, order))
 		return false;
-	while (now_nsec() < until) {
+	while (lab_now_usec() < until) {
 		peak = MAX(peak, program_rss(program));
-		r = program_line(program, now_nsec() + SAMPLE_NSEC, &line);
+		r = program_line(program, lab_now_usec() + SAMPLE_USEC, &line);
 		if (r < 0)
 			return false;
 		if (r == 0 || strncmp(line, "result ", 7) != 0)
@@ -160,7 +160,7 @@ static void run_short(struct setting *s, int data)
 		stage_open(&stage, "load", LIMIT / 4 * 5, LIMIT);
 	else
 		stage_open(&stage, "load", LIMIT, 0);
-	program = program_start(stage.run, &s->command);
+	program = way_start(stage.run, &s->command);
 	if (way_ready(s->way, program, s->failed)) {
 		neighbour = neighbour_start(stage.run, data, 1, PACE_USEC);
 		measure(s, &stage, program, neighbour);
@@ -283,8 +283,8 @@ static void run_pairs(struct contest *contest, unsigned pairs)
 	double rate, cpu;
 
 	stage_open(&stage, "load", 0, 0);
-	with = program_start(stage.run, &commands[0]);
-	without = program_start(stage.run, &commands[1]);
+	with = way_start(stage.run, &commands[0]);
+	without = way_start(stage.run, &commands[1]);
 	if (way_ready(contest->hook->way, with, contest->failed) &&
 	    way_ready(settings[0].way, without, contest->failed) && slice(with, &rate, &cpu) &&
 	    slice(without, &rate, &cpu))

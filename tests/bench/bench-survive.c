@@ -51,7 +51,7 @@
 #define ANSWER_USEC (10 * USEC_PER_SEC)
 #define GROWN_USEC (60 * USEC_PER_SEC)
 #define END_USEC (10 * USEC_PER_SEC)
-#define STEP_NSEC UINT64_C(10000000)
+#define STEP_USEC (10 * USEC_PER_MSEC)
 
 static const char *runtime = "coreclr", *way_name;
 static unsigned numbers[2] = { 10, 3 }; /* runs of what is judged, of the rest */
@@ -163,15 +163,15 @@ static void open_groups(const struct scene *scene)
 static void let_it_grow(struct program *program, const struct sidecar *sidecar,
 			const struct lab_readers *shipper)
 {
-	uint64_t until = now_nsec() + GROWN_USEC * NSEC_PER_USEC;
+	uint64_t until = lab_now_usec() + GROWN_USEC;
 	const char *line;
 
-	while (now_nsec() < until && atomic_load(sidecar->mib) < SIDECAR_MIB &&
+	while (lab_now_usec() < until && atomic_load(sidecar->mib) < SIDECAR_MIB &&
 	       lab_alive(sidecar->pid) && lab_readers_alive(shipper))
-		if (program_line(program, now_nsec() + STEP_NSEC, &line) < 0)
+		if (program_line(program, lab_now_usec() + STEP_USEC, &line) < 0)
 			return;
 	/* the last page was written; who has to die for it may still be dying */
-	until = now_nsec() + SETTLE_USEC * NSEC_PER_USEC;
+	until = lab_now_usec() + SETTLE_USEC;
 	while (program_line(program, until, &line) > 0)
 		;
 }
@@ -221,7 +221,7 @@ static void run(const struct scene *scene, struct outcome *o, const struct way *
 	lab_data_evict(data);
 	open_groups(scene);
 	o->runs++;
-	program = program_start("survive/app", command);
+	program = way_start("survive/app", command);
 	if (!way_ready(way, program, o->failed)) {
 		program_free(program);
 		lab_remove(&lab, "survive");

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,6 +199,7 @@ int bench_main(const struct bench *bench, int argc, char **argv)
 	bench_name = bench->name;
 	/* forked children must not print what waits in our buffer */
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGPIPE, SIG_IGN);
 	parse(bench, argc, argv);
 	if (bench->lab != LAB_UNUSED)
 		no_lab = lab_open(&lab, "bench");

@@ -13,6 +13,7 @@
  */
 #include "effect-ways.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +181,7 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 			return why;
 	}
 	for (unsigned i = 0; args[i]; i++) {
-		if (n == STAGE_ARGS_MAX - 1)
+		if (n == COMMAND_ARGS_MAX - 1)
 			bench_die("too many arguments");
 		command.argv[n++] = args[i];
 	}
@@ -201,6 +202,15 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 	return NULL;
 }
 
+struct program *way_start(const char *group, const struct command *command)
+{
+	struct program *program = program_start(&lab, group, command);
+
+	if (!program)
+		bench_die("%s: %s", command->argv[0], strerror(errno));
+	return program;
+}
+
 static bool attach(pid_t pid, char ret[WAY_WHY_MAX])
 {
 	char number[16];
@@ -209,7 +219,7 @@ static bool attach(pid_t pid, char ret[WAY_WHY_MAX])
 	bool done;
 
 	snprintf(number, sizeof(number), "%d", (int)pid);
-	attach = program_start(NULL, &command);
+	attach = way_start(NULL, &command);
 	done = program_end(attach, ATTACH_USEC);
 	if (!done)
 		snprintf(ret, WAY_WHY_MAX, "psibridge attach: %.150s", program_fate(attach));
@@ -228,7 +238,7 @@ bool way_ready(const struct way *way, struct program *program, char ret[WAY_WHY_
 	}
 	if (way->attach && !attach(program_pid(program), ret))
 		return false;
-	until = now_nsec() + READY_USEC * NSEC_PER_USEC;
+	until = lab_now_usec() + READY_USEC;
 	while (way->bridge && !program_told(program, "ready: "))
 		if (program_line(program, until, &line) <= 0) {
 			snprintf(ret, WAY_WHY_MAX, "the hook never said that it watches");

@@ -4,7 +4,8 @@
  */
 #pragma once
 
-#include "effect-program.h"
+#include "../program.h"
+#include "stalls.h"
 
 #define WAY_WHY_MAX 200
 
@@ -26,6 +27,8 @@ const struct way *way_named(const char *runtime, const char *name);
  * machine) has no such thing. Memory of both stays for good. */
 const char *way_command(const struct way *way, const char *app, const char *const *args,
 			struct command *ret_command);
+/* As program_start(), in our laboratory. Dies if it cannot. */
+struct program *way_start(const char *group, const struct command *command);
 /* Waits until the program, and what of psibridge's is in it, says that it is ready; attaches before that, where this is the way.
  * Returns: false: it never got ready; `ret` says why. */
 bool way_ready(const struct way *way, struct program *program, char ret[WAY_WHY_MAX]);

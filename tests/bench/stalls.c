@@ -131,7 +131,7 @@ void stage_open(struct stage *stage, const char *name, uint64_t limit_bytes, uin
 
 void stage_begin(struct stage *stage)
 {
-	stage->start_nsec = now_nsec();
+	stage->start_usec = lab_now_usec();
 	stage->before = lab_psi(&lab, stage->name);
 }
 

@@ -36,7 +36,7 @@ void pressure_free(struct pressure *pressure);
 struct stage {
 	const char *name;
 	char run[64];
-	uint64_t start_nsec;
+	uint64_t start_usec;
 	struct lab_psi before;
 };
 

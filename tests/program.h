@@ -1,29 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * effect-program.h - programs in a group of their own: what bench-effect, bench-load and bench-survive share
+ * program.h - a program in a group of the laboratory, that is listened to: for benchmarks and `psibridge demo`
  *
- * Times are nanoseconds of now_nsec().
+ * Times are microseconds of lab_now_usec().
  */
 #pragma once
 
-#include "stalls.h"
+#include "pressure.h"
 
-#define STAGE_ENV_MAX 8
-#define STAGE_ARGS_MAX 16
+#define COMMAND_ENV_MAX 8
+#define COMMAND_ARGS_MAX 16
 
 struct command {
-	const char *argv[STAGE_ARGS_MAX]; /* ends with NULL */
-	const char *env[STAGE_ENV_MAX]; /* "NAME=VALUE", beside what we were given; ends with NULL */
+	const char *argv[COMMAND_ARGS_MAX]; /* ends with NULL */
+	const char
+		*env[COMMAND_ENV_MAX]; /* "NAME=VALUE", beside what we were given; ends with NULL */
 };
 
 struct program;
 
 /* Starts it in `group` (NULL: outside of all groups of ours) with pipes at its standard input, and output and error in one. What
- * other hooks, or psibridge's variables for our own unit, stand in our environment it does not inherit. Dies if it cannot. */
-struct program *program_start(const char *group, const struct command *command);
+ * other hooks, or psibridge's variables for our own unit, stand in our environment it does not inherit. NULL: see errno. */
+struct program *program_start(const struct lab *lab, const char *group,
+			      const struct command *command);
 pid_t program_pid(const struct program *program);
-/* The next line of it that comes before `until_nsec`. Returns: 1; 0: none came; -EPIPE: it ended. */
-int program_line(struct program *program, uint64_t until_nsec, const char **ret);
+/* The next line of it that comes before `until_usec`. Returns: 1; 0: none came; -EPIPE: it ended. */
+int program_line(struct program *program, uint64_t until_usec, const char **ret);
 /* Reads lines until one begins with `begin`, which is left in *ret (may be NULL). Returns: as program_line(). */
 int program_await(struct program *program, const char *begin, uint64_t timeout_usec,
 		  const char **ret);
@@ -37,7 +39,7 @@ uint64_t program_rss(const struct program *program);
 /* CPU time of all its threads so far. */
 uint64_t program_cpu_nsec(const struct program *program);
 bool program_ended(struct program *program);
-/* How it ended, in words ("killed by signal 9", "exit status 3: LAST LINE"); "" while it runs, and after status 0. */
+/* How it ended, in words ("was killed by signal 9", "ended with status 3: LAST LINE"); "" while it runs. */
 const char *program_fate(struct program *program);
 bool program_was_killed(struct program *program);
 /* Closes its input, waits for it; kills it when it takes longer than that. Returns: false: it had to be killed, or ended badly. */

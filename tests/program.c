@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * effect-program.c - a program on the stage: started in a group, listened to, ended
+ * program.c - a program in a group: started, listened to, ended
  *
  *     fork -> into the group, before it allocates anything -> environment -> exec
  *     running: lines of its output and error, from one pipe, without blocking
@@ -9,12 +9,13 @@
  * It dies with us (PR_SET_PDEATHSIG). It may outlive the end of its output, and its output it
  * (children hold the pipe): only waitpid() says what became of it.
  */
-#include "effect-program.h"
+#include "program.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -58,7 +59,7 @@ static _Noreturn void become(const struct command *command, int in, int out)
 {
 	for (unsigned i = 0; i < ELEMENTSOF(not_inherited); i++)
 		unsetenv(not_inherited[i]);
-	for (unsigned i = 0; i < STAGE_ENV_MAX && command->env[i]; i++) {
+	for (unsigned i = 0; i < COMMAND_ENV_MAX && command->env[i]; i++) {
 		const char *equals = strchr(command->env[i], '=');
 		char name[128];
 
@@ -75,17 +76,20 @@ static _Noreturn void become(const struct command *command, int in, int out)
 	_exit(127);
 }
 
-struct program *program_start(const char *group, const struct command *command)
+struct program *program_start(const struct lab *lab, const char *group,
+			      const struct command *command)
 {
 	struct program *p = calloc(1, sizeof(*p));
-	int in[2], out[2];
+	int in[2] = { -1, -1 }, out[2] = { -1, -1 };
 
-	if (!p || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
-		bench_die("%s: %s", command->argv[0], strerror(errno));
 	fflush(stdout);
-	p->pid = lab_fork(&lab, group);
-	if (p->pid < 0)
-		bench_die("%s: no process: %s", command->argv[0], strerror(-p->pid));
+	if (!p || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
+	    (p->pid = lab_fork(lab, group)) < 0) {
+		if (p && p->pid < 0)
+			errno = -p->pid;
+		free(p);
+		return NULL; /* for want of this the caller ends, and what is open with it */
+	}
 	if (p->pid == 0)
 		become(command, in[0], out[1]);
 	close(in[0]);
@@ -93,7 +97,6 @@ struct program *program_start(const char *group, const struct command *command)
 	p->in = in[1];
 	p->out = out[0];
 	fcntl(p->out, F_SETFL, O_NONBLOCK);
-	signal(SIGPIPE, SIG_IGN);
 	return p;
 }
 
@@ -150,12 +153,12 @@ static void take_bytes(struct program *p)
 		p->eof = true;
 }
 
-int program_line(struct program *p, uint64_t until_nsec, const char **ret)
+int program_line(struct program *p, uint64_t until_usec, const char **ret)
 {
 	for (;;) {
 		struct pollfd out = { .fd = p->eof ? -1 : p->out, .events = POLLIN };
 		const char *line = take_line(p);
-		uint64_t now = now_nsec();
+		uint64_t now = lab_now_usec();
 		bool ended;
 
 		if (line) {
@@ -170,16 +173,16 @@ int program_line(struct program *p, uint64_t until_nsec, const char **ret)
 		}
 		if (ended)
 			return -EPIPE;
-		if (now >= until_nsec)
+		if (now >= until_usec)
 			return 0;
 		/* an end without a word wakes nobody */
-		poll(&out, 1, (int)MIN((until_nsec - now) / 1000000 + 1, (uint64_t)100));
+		poll(&out, 1, (int)MIN((until_usec - now) / 1000 + 1, (uint64_t)100));
 	}
 }
 
 int program_await(struct program *p, const char *begin, uint64_t timeout_usec, const char **ret)
 {
-	uint64_t until = now_nsec() + timeout_usec * NSEC_PER_USEC;
+	uint64_t until = lab_now_usec() + timeout_usec;
 	const char *line;
 	int r;
 
@@ -252,16 +255,25 @@ const char *program_fate(struct program *p)
 	if (!program_ended(p))
 		return p->fate;
 	if (WIFSIGNALED(p->status))
-		snprintf(p->fate, sizeof(p->fate), "killed by signal %d", WTERMSIG(p->status));
-	else if (WEXITSTATUS(p->status) != 0)
-		snprintf(p->fate, sizeof(p->fate), "exit status %d: %s", WEXITSTATUS(p->status),
-			 p->last);
+		snprintf(p->fate, sizeof(p->fate), "was killed by signal %d", WTERMSIG(p->status));
+	else
+		snprintf(p->fate, sizeof(p->fate), "ended with status %d%s%s",
+			 WEXITSTATUS(p->status), p->last[0] ? ": " : "", p->last);
 	return p->fate;
+}
+
+static void end_now(struct program *p)
+{
+	if (program_ended(p))
+		return;
+	kill(p->pid, SIGKILL);
+	waitpid(p->pid, &p->status, 0);
+	p->ended = true;
 }
 
 bool program_end(struct program *p, uint64_t patience_usec)
 {
-	uint64_t until = now_nsec() + patience_usec * NSEC_PER_USEC;
+	uint64_t until = lab_now_usec() + patience_usec;
 	const char *line;
 
 	if (p->in >= 0)
@@ -269,11 +281,7 @@ bool program_end(struct program *p, uint64_t patience_usec)
 	p->in = -1;
 	while (program_line(p, until, &line) > 0)
 		;
-	if (!program_ended(p)) {
-		kill(p->pid, SIGKILL);
-		waitpid(p->pid, &p->status, 0);
-		p->ended = true;
-	}
+	end_now(p);
 	return WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0;
 }
 
@@ -281,10 +289,7 @@ struct program *program_free(struct program *p)
 {
 	if (!p)
 		return NULL;
-	if (!program_ended(p)) {
-		kill(p->pid, SIGKILL);
-		waitpid(p->pid, &p->status, 0);
-	}
+	end_now(p);
 	if (p->in >= 0)
 		close(p->in);
 	close(p->out);
