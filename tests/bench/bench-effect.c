@@ -20,7 +20,7 @@
  *     we: a byte each 5 ms -> FIFO -> psibridge: Low -> OnMemoryNotification() -> one slot -> managed thread
  *
  * "Calls to OnMemoryNotification never block. They always return immediately" (the reference of the
- * CLR hosting API). The host times each call itself and says so when it ends (PSIBRIDGE_LOG=debug):
+ * CLR hosting API). The host times each call itself and says so (PSIBRIDGE_LOG=debug):
  * from outside it cannot be seen. No cgroup is needed, so no memory is short either: the source is
  * the FIFO. The program is tests/dotnet/Load with 300 MiB alive, on all processors: its runtime
  * collects a good part of the time by itself, and then the managed thread that takes over stands
@@ -201,7 +201,16 @@ static void print_targets(void)
 
 /* ---- how long the callback takes ----------------------------------------------------------------------- */
 
-static void tell(struct program *program, int fd)
+/* "psibridge[clrhost]: notified Low (memory is short): handed over in 0.34 us, managed code is busy" */
+static void take_line(const char *line, struct series *busy, struct series *idle)
+{
+	const char *at = strstr(line, "handed over in ");
+
+	if (at)
+		series_add(strstr(at, "busy") ? busy : idle, strtod(at + 15, NULL));
+}
+
+static void tell(struct program *program, int fd, struct series *busy, struct series *idle)
 {
 	const char *line;
 
@@ -212,30 +221,19 @@ static void tell(struct program *program, int fd)
 		if (write(fd, "!", 1) < 0 && errno != EAGAIN)
 			bench_die("the FIFO: %s", strerror(errno));
 		while (program_line(program, next, &line) > 0)
-			;
+			take_line(line, busy, idle);
 	}
 }
 
-static const char *after(const char *line, const char *words)
+static void handover_row(const char *kind, struct series *series)
 {
-	const char *at = strstr(line, words);
-
-	return at ? at + strlen(words) : "";
-}
-
-/* "..., managed code busy: 12 calls, min 0.10 p50 0.20 p99 0.30 max 0.40 us" */
-static double handover_row(const char *kind, const char *line)
-{
-	double p99 = strtod(after(line, "p99 "), NULL);
-
 	table_row();
 	table_text("%s", kind);
-	table_numbers(strtod(after(line, "busy: "), NULL) + strtod(after(line, "idle: "), NULL),
-		      strtod(after(line, "p50 "), NULL), p99, strtod(after(line, "max "), NULL));
-	return p99;
+	table_numbers((double)series->count, series_percentile(series, 50),
+		      series_percentile(series, 99), series_percentile(series, 100));
 }
 
-static void print_handover(struct program *program)
+static void print_handover(struct program *program, struct series *busy, struct series *idle)
 {
 	static const struct column columns[] = {
 		{ "managed_code", "managed code is", 0 },
@@ -244,19 +242,17 @@ static void print_handover(struct program *program)
 		{ "p99_usec", "p99 us", 2 },
 		{ "max_usec", "max us", 2 },
 	};
-	const char *busy = program_told(program, "managed code busy: ");
-	const char *idle = program_told(program, "managed code idle: ");
-	double p99;
+	double p99 = series_percentile(busy, 99);
 
-	if (!busy) {
+	if (busy->count == 0) {
 		bench_promise(false, "hand-over: no call while managed code was busy; %s",
 			      program_fate(program));
 		return;
 	}
 	table_begin("handover", columns,
 		    "Hand-over: how long OnMemoryNotification() takes (embedded)");
-	p99 = handover_row("busy with the last one", busy);
-	if (idle)
+	handover_row("busy with the last one", busy);
+	if (idle->count > 0)
 		handover_row("idle", idle);
 	table_print();
 	bench_target(
@@ -271,6 +267,7 @@ static void measure_handover(void)
 	const struct way *way = way_named("coreclr", "embedded");
 	const char *fifo = scratch("fifo");
 	char source[128], why[WAY_WHY_MAX];
+	struct series busy = { 0 }, idle = { 0 };
 	struct command command;
 	struct program *program;
 	int fd;
@@ -288,9 +285,9 @@ static void measure_handover(void)
 	       sizeof(command.env));
 	program = way_start(NULL, &command);
 	if (way_ready(way, program, why) && program_say(program, "go 6"))
-		tell(program, fd);
+		tell(program, fd, &busy, &idle);
 	program_end(program, END_USEC);
-	print_handover(program);
+	print_handover(program, &busy, &idle);
 	program_free(program);
 	close(fd);
 }
