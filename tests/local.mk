@@ -90,7 +90,6 @@ daemon_tests = \
 	tests/unit/daemon/test-peer \
 	tests/unit/daemon/test-peer-proc \
 	tests/unit/daemon/test-manager \
-	tests/unit/daemon/test-manager-inherit \
 	tests/unit/daemon/test-journal
 single_unit_tests += tests/unit/daemon/test-control tests/unit/daemon/test-control-peers
 endif

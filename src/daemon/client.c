@@ -400,11 +400,7 @@ static struct client *make(struct server *s, int fd, bool is_restored)
 	}
 	c->server = s;
 	c->fd = fd;
-	c->next = s->clients;
-	c->back = &s->clients;
-	if (c->next)
-		c->next->back = &c->next;
-	s->clients = c;
+	LIST_INSERT_HEAD(&s->clients, c, list);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER_BYTES }, sizeof(int));
 	return c;
 }
@@ -463,9 +459,7 @@ void client_restore(struct server *s, int fd)
 void client_free(struct client *c)
 {
 	unsubscribe(&c->subscriber);
-	*c->back = c->next;
-	if (c->next)
-		c->next->back = c->back;
+	LIST_REMOVE(c, list);
 	sd_event_source_disable_unref(c->source);
 	fd_close(&c->fd);
 	free(c);

@@ -8,7 +8,7 @@
 #include "daemon/server.h"
 
 struct client {
-	struct client *next, **back;
+	LIST_ENTRY(client) list;
 	struct server *server;
 	struct subscriber subscriber;
 	sd_event_source *source;

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@
 
 struct client {
 	struct control *control;
-	struct client *next, **back;
+	LIST_ENTRY(client) list;
 	int fd;
 	uid_t uid;
 	bool skipping; /* a line that was too long, up to its newline */
@@ -56,7 +57,7 @@ struct client {
 struct control {
 	struct daemon *daemon;
 	struct acceptor acceptor;
-	struct client *clients;
+	LIST_HEAD(, client) clients;
 	uint64_t answer_usec, ask_usec;
 	struct text *status;  /* the last one */
 	uint64_t status_usec; /* until then it is given again */
@@ -239,9 +240,7 @@ static int answer_line(struct client *c, const char *line, size_t size, struct t
 
 static void client_free(struct client *c)
 {
-	*c->back = c->next;
-	if (c->next)
-		c->next->back = c->back;
+	LIST_REMOVE(c, list);
 	sd_event_source_disable_unref(c->source);
 	sd_event_source_disable_unref(c->patience);
 	text_unref(c->answer);
@@ -353,8 +352,10 @@ static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t eve
 static const char *too_many(const struct control *control, uid_t uid)
 {
 	unsigned all = 0, not_root = 0, same = 0;
+	const struct client *c;
 
-	for (const struct client *c = control->clients; c; c = c->next) {
+	LIST_FOREACH(c, &control->clients, list)
+	{
 		all++;
 		not_root += c->uid != 0;
 		same += c->uid == uid;
@@ -402,11 +403,7 @@ static void accepted(int fd, void *userdata)
 	c->control = control;
 	c->fd = fd;
 	c->uid = peer.uid;
-	c->next = control->clients;
-	c->back = &control->clients;
-	if (c->next)
-		c->next->back = &c->next;
-	control->clients = c;
+	LIST_INSERT_HEAD(&control->clients, c, list);
 	if (timer_new(event, out_of_patience, c, &c->patience) < 0 ||
 	    sd_event_add_io(event, &c->source, fd, EPOLLIN, ready, c) < 0)
 		client_free(c);
@@ -449,8 +446,8 @@ struct control *control_free(struct control *control)
 	if (!control)
 		return NULL;
 	acceptor_end(&control->acceptor);
-	while (control->clients)
-		client_free(control->clients);
+	while (!LIST_EMPTY(&control->clients))
+		client_free(LIST_FIRST(&control->clients));
 	text_unref(control->status);
 	free(control);
 	return NULL;

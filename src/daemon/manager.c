@@ -161,16 +161,6 @@ static int take_watchdog(struct manager *m)
 	return 0;
 }
 
-static void forget_environment(void)
-{
-	static const char *const names[] = { "NOTIFY_SOCKET", "FDSTORE",	"LISTEN_PID",
-					     "LISTEN_FDS",    "LISTEN_FDNAMES", "LISTEN_PIDFDID",
-					     "WATCHDOG_USEC", "WATCHDOG_PID" };
-
-	for (size_t i = 0; i < ELEMENTSOF(names); i++)
-		unsetenv(names[i]);
-}
-
 int manager_new(struct manager **ret)
 {
 	_cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
@@ -188,7 +178,6 @@ int manager_new(struct manager **ret)
 		r = take_watchdog(m);
 	if (r == 0)
 		r = take_descriptors(m);
-	forget_environment();
 	if (r < 0)
 		return r;
 	*ret = steal(m);

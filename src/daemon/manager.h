@@ -4,8 +4,7 @@
  *
  * systemd's protocols (sd_notify(3), sd_listen_fds(3), file descriptor store): $NOTIFY_SOCKET,
  * $LISTEN_FDS with $LISTEN_FDNAMES, $WATCHDOG_USEC. Without them every call is a no-op that answers
- * 0, so the daemon runs by hand as well. The variables are read once and unset, so no child sees
- * them.
+ * 0, so the daemon runs by hand as well. The variables are read once.
  *
  * What is kept: the notify and control listeners come from the .socket unit; each client's socket
  * ("client") and their state ("state") are pushed into the store. systemd drops a stored socket by

@@ -32,6 +32,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,37 +58,25 @@ struct stat_fields {
 
 static int read_stat(const char *proc, pid_t pid, struct stat_fields *ret)
 {
-	char path[96], text[STAT_MAX];
-	struct stat_fields fields = { 0 };
-	struct scan s, field;
-	uint64_t threads = 0;
-	char state = '\0';
-	size_t size, behind;
+	char path[96], text[STAT_MAX], state;
+	unsigned long threads;
+	const char *behind;
+	size_t size;
 	int r;
 
 	snprintf(path, sizeof(path), "%.32s/%d/stat", proc, (int)pid);
-	r = file_read(AT_FDCWD, path, text, sizeof(text), &size);
+	r = file_read(AT_FDCWD, path, text, sizeof(text) - 1, &size);
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
-	/* the second field is a name in parentheses, with anything in it; no other has one */
-	for (behind = size; behind > 0 && text[behind - 1] != ')';)
-		behind--;
-	s = (struct scan){ text + behind, size - behind };
-	if (!scan_word(&s, " "))
+	text[size] = '\0';
+	/* the second field is a name in parentheses, with anything in it; no other has one. Then 3, 20 and 22 */
+	behind = memrchr(text, ')', size);
+	if (!behind ||
+	    sscanf(behind, ") %c%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%lu%*s%" SCNu64,
+		   &state, &threads, &ret->start_ticks) != 3)
 		return -EBADMSG;
-	for (unsigned number = 3; number <= 22; number++) {
-		if (!scan_item(&s, ' ', &field))
-			return -EBADMSG;
-		if (number == 3)
-			state = field.left == 1 ? *field.p : '\0';
-		if (number == 20 && scan_u64(&field, &threads) < 0)
-			return -EBADMSG;
-		if (number == 22 && scan_u64(&field, &fields.start_ticks) < 0)
-			return -EBADMSG;
-	}
 	/* its first thread may have ended before the others */
-	fields.dead = (state == 'Z' || state == 'X') && threads <= 1;
-	*ret = fields;
+	ret->dead = (state == 'Z' || state == 'X') && threads <= 1;
 	return 0;
 }
 

@@ -25,11 +25,13 @@
  * again soon. */
 static void store(struct server *s)
 {
+	struct client *c;
 	int r = 0;
 
 	if (!manager_can_store(s->daemon->manager))
 		return;
-	for (struct client *c = s->clients; c; c = c->next) {
+	LIST_FOREACH(c, &s->clients, list)
+	{
 		if (!c->unstored || c->ending)
 			continue;
 		r = manager_store(s->daemon->manager, "client", c->fd);
@@ -65,8 +67,10 @@ static const char *is_too_many(const struct server *s, const struct peer *peer)
 	const uint64_t hash = peer_hash(peer);
 	const struct config *config = s->daemon->config;
 	unsigned all = 0, same_uid = 0, same_cgroup = 0;
+	const struct client *c;
 
-	for (const struct client *c = s->clients; c; c = c->next) {
+	LIST_FOREACH(c, &s->clients, list)
+	{
 		if (c->ending)
 			continue;
 		all++;
@@ -114,8 +118,8 @@ static int reap(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *u
 {
 	struct server *s = userdata;
 
-	for (struct client *c = s->clients, *next; c; c = next) {
-		next = c->next;
+	for (struct client *c = LIST_FIRST(&s->clients), *next; c; c = next) {
+		next = LIST_NEXT(c, list);
 		if (c->ending)
 			client_free(c);
 	}
@@ -162,8 +166,8 @@ struct server *server_free(struct server *s)
 	if (!s)
 		return NULL;
 	acceptor_end(&s->acceptor);
-	while (s->clients)
-		client_free(s->clients);
+	while (!LIST_EMPTY(&s->clients))
+		client_free(LIST_FIRST(&s->clients));
 	refusals_end(&s->refusals);
 	sd_event_source_disable_unref(s->reaper);
 	sd_event_source_disable_unref(s->store);
@@ -180,10 +184,11 @@ void server_restore(struct server *s, int fd)
 static bool is_connected(uint64_t cookie, void *userdata)
 {
 	const struct server *s = userdata;
+	const struct client *c;
 
-	for (const struct client *c = s->clients; c; c = c->next)
-		if (c->state->cookie == cookie)
-			return true;
+	LIST_FOREACH(c, &s->clients, list)
+	if (c->state->cookie == cookie)
+		return true;
 	return false;
 }
 
@@ -194,23 +199,30 @@ void server_restored(struct server *s)
 
 void server_resubscribe(struct server *s)
 {
-	for (struct client *c = s->clients; c; c = c->next)
-		client_resubscribe(c);
+	struct client *c;
+
+	LIST_FOREACH(c, &s->clients, list)
+	client_resubscribe(c);
 }
 
 void server_say_bye(struct server *s)
 {
-	for (struct client *c = s->clients; c; c = c->next)
-		if (!c->ending)
-			client_say_bye(c);
+	struct client *c;
+
+	LIST_FOREACH(c, &s->clients, list)
+	if (!c->ending)
+		client_say_bye(c);
 }
 
 void server_view(const struct server *s, struct server_view *ret)
 {
+	const struct client *c;
+
 	*ret = s->view;
 	ret->refused = s->refusals.count;
 	ret->clients = ret->plain = ret->records = 0;
-	for (const struct client *c = s->clients; c; c = c->next) {
+	LIST_FOREACH(c, &s->clients, list)
+	{
 		if (c->ending)
 			continue;
 		ret->clients++;

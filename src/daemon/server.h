@@ -13,6 +13,8 @@
 #include "daemon/listen.h"
 #include "daemon/refusals.h"
 
+#include <sys/queue.h>
+
 struct client;
 
 struct server {
@@ -23,7 +25,7 @@ struct server {
 	sd_event_source *store;	 /* a timer: the manager had no room */
 	sd_event_source *reaper; /* a timer: frees the clients that have ended; set by client.c */
 	uint64_t store_pace_usec;
-	struct client *clients;
+	LIST_HEAD(, client) clients;
 	struct server_view view;
 };
 

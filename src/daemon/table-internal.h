@@ -23,7 +23,7 @@ struct record {
 	enum psb_available available;
 	uint64_t told_usec;
 	struct watch *watch;
-	struct subscriber *subscribers;
+	LIST_HEAD(, subscriber) subscribers;
 	unsigned shown; /* in the view with that number */
 	char path[];
 };

@@ -107,7 +107,7 @@ void record_put(struct record *r)
 	struct table *t = r->watch->table;
 	struct record **p;
 
-	if (r->subscribers)
+	if (!LIST_EMPTY(&r->subscribers))
 		return;
 	for (p = bucket(t, r->hash); *p != r; p = &(*p)->next)
 		;
@@ -118,20 +118,16 @@ void record_put(struct record *r)
 
 void record_add(struct record *r, struct subscriber *s)
 {
-	*s = (struct subscriber){ .record = r, .next = r->subscribers, .back = &r->subscribers };
-	if (s->next)
-		s->next->back = &s->next;
-	r->subscribers = s;
+	s->record = r;
+	LIST_INSERT_HEAD(&r->subscribers, s, list);
 	r->watch->subscribers++;
 }
 
 void record_remove(struct subscriber *s)
 {
-	*s->back = s->next;
-	if (s->next)
-		s->next->back = s->back;
+	LIST_REMOVE(s, list);
 	s->record->watch->subscribers--;
-	*s = (struct subscriber){ .record = NULL };
+	s->record = NULL;
 }
 
 /* ---- the present --------------------------------------------------------------------------------- */
@@ -213,8 +209,8 @@ void record_learn(struct record *r, const struct psb_notification *last)
 static void tell(struct record *r, const struct psb_notification *n)
 {
 	learn(r, n);
-	for (struct subscriber *s = r->subscribers, *next; s; s = next) {
-		next = s->next;
+	for (struct subscriber *s = LIST_FIRST(&r->subscribers), *next; s; s = next) {
+		next = LIST_NEXT(s, list);
 		r->watch->table->options.notify(s, n);
 	}
 }

@@ -382,8 +382,8 @@ static void move(struct table *t, struct record *record)
 	bool was_in_shadow = record->watch->settings.shadow;
 	struct psb_notification n;
 
-	while (record->subscribers) {
-		struct subscriber *s = record->subscribers;
+	while (!LIST_EMPTY(&record->subscribers)) {
+		struct subscriber *s = LIST_FIRST(&record->subscribers);
 		struct policy_options terms;
 		const char *why = NULL;
 		int r;
@@ -600,13 +600,14 @@ static void show(const struct each *e, const struct psb_notification *n)
 		.watch = e->watch->id,
 		.candidate = e->watch->settings.shadow && find_watch(t, n->cgroup) != e->watch,
 	};
+	const struct subscriber *s;
 
 	for (struct record *r = records_like(t, n->cgroup); r; r = r->next) {
 		if (base_of(r->watch) != e->watch || strcmp(r->path, n->cgroup) != 0)
 			continue;
 		r->shown = t->last_view;
-		for (const struct subscriber *s = r->subscribers; s; s = s->next)
-			view.clients++;
+		LIST_FOREACH(s, &r->subscribers, list)
+		view.clients++;
 	}
 	e->fn(&view, e->userdata);
 }

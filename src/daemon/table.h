@@ -20,12 +20,14 @@
 #include "kernel/cgroup.h"
 #include "psibridge/tools.h"
 
+#include <sys/queue.h>
+
 struct table;
 
 /* Embedded in a client. */
 struct subscriber {
-	struct record *record; /* NULL: none */
-	struct subscriber *next, **back;
+	struct record *record;	     /* NULL: none */
+	LIST_ENTRY(subscriber) list; /* of the record */
 };
 
 struct table_options {

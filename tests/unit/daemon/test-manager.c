@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-manager.c - what the service manager hears (src/daemon/manager.h)
+ * test-manager.c - what the service manager hears, and what is taken over from it (src/daemon/manager.h)
  *
- * The manager is a datagram socket of this test. What is taken over from it is in
- * test-manager-inherit.c.
+ * The manager is a datagram socket of this test.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,10 +46,16 @@ static int open_ear(void **state)
 		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n));
 }
 
+static const char *const variables[] = { "NOTIFY_SOCKET", "FDSTORE",	    "LISTEN_PID",
+					 "LISTEN_FDS",	  "LISTEN_FDNAMES", "WATCHDOG_USEC",
+					 "WATCHDOG_PID" };
+
 static int close_ear(void **state)
 {
 	(void)state;
 	fd_close(&ear);
+	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
+		unsetenv(variables[i]);
 	return 0;
 }
 
@@ -367,18 +372,7 @@ static void another_process_s_watchdog_is_not_ours(void **state)
 	assert_int_equal(manager_watchdog_usec(m), 0);
 }
 
-static const char *const variables[] = { "NOTIFY_SOCKET", "FDSTORE",	    "LISTEN_PID",
-					 "LISTEN_FDS",	  "LISTEN_FDNAMES", "WATCHDOG_USEC",
-					 "WATCHDOG_PID" };
-
-static void assert_no_variables(void)
-{
-	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
-		if (getenv(variables[i]))
-			fail_msg("$%s is still set", variables[i]);
-}
-
-static void nonsense_in_the_variables_is_refused_and_unset(void **state)
+static void nonsense_in_the_variables_is_refused(void **state)
 {
 	static const struct {
 		const char *name, *value;
@@ -409,8 +403,154 @@ static void nonsense_in_the_variables_is_refused_and_unset(void **state)
 		r = manager_new(&m);
 		if (r != -EINVAL || m)
 			fail_msg("%s=%s: %d", rows[i].name, rows[i].value, r);
-		assert_no_variables();
+		unsetenv(rows[i].name);
 	}
+}
+
+/* ---- what is taken over: the environment and the descriptors of a whole process, so in a child -------- */
+
+/* The exit status of `in_child`: 0, or the number of the line that did not hold. */
+static void run_in_child(int (*in_child)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		int line = in_child();
+
+		if (line)
+			fprintf(stderr, "%s:%d does not hold\n", __FILE__, line);
+		_exit(line ? 1 : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+#define HOLDS(condition)                 \
+	do {                             \
+		if (!(condition))        \
+			return __LINE__; \
+	} while (0)
+
+static void set_listen(int count, const char *names)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	setenv("LISTEN_PID", text, 1);
+	snprintf(text, sizeof(text), "%d", count);
+	setenv("LISTEN_FDS", text, 1);
+	if (names)
+		setenv("LISTEN_FDNAMES", names, 1);
+}
+
+static int take_over(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static const enum inherited kinds[] = { INHERITED_LISTENER, INHERITED_CLIENT,
+						INHERITED_STATE, INHERITED_OTHER };
+	struct manager *m = NULL;
+	int pair[2], listener, state, other;
+
+	/* a blocking one each, without O_CLOEXEC, as systemd passes them */
+	listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	HOLDS(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0);
+	HOLDS(listen(listener, 1) == 0);
+	HOLDS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	state = memfd_create("state", 0);
+	other = memfd_create("other", 0);
+	for (int k = 0; k < 5; k++) {
+		const int from[] = { listener, pair[0], state, other, listener };
+
+		HOLDS(fcntl(from[k], F_DUPFD, 200 + k) == 200 + k);
+	}
+	for (int k = 0; k < 5; k++)
+		HOLDS(dup2(200 + k, 3 + k) == 3 + k);
+	set_listen(
+		5,
+		"psibridged.socket:client:state:foreign:client"); /* what listens is a listener whatever its name */
+	HOLDS(manager_new(&m) == 0);
+	for (int k = 3; k < 8; k++) {
+		HOLDS(fcntl(k, F_GETFD) & FD_CLOEXEC);
+		HOLDS(fcntl(k, F_GETFL) & O_NONBLOCK);
+	}
+	for (int k = 0; k < 4; k++)
+		HOLDS(manager_take(m, kinds[k]) == 3 + k);
+	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
+	manager_free(m);
+	for (int k = 3; k < 7; k++)
+		HOLDS(fcntl(k, F_GETFD) >= 0);
+	HOLDS(fcntl(7, F_GETFD) < 0 && errno == EBADF);
+	return 0;
+}
+
+static void
+descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed(void **state)
+{
+	(void)state;
+	run_in_child(take_over);
+}
+
+static int take_unnamed(void)
+{
+	struct manager *m = NULL;
+
+	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
+	set_listen(1, NULL);
+	HOLDS(manager_new(&m) == 0);
+	HOLDS(manager_take(m, INHERITED_OTHER) == 3);
+	manager_free(m);
+	return 0;
+}
+
+static void a_descriptor_without_a_name_is_nobody_s(void **state)
+{
+	(void)state;
+	run_in_child(take_unnamed);
+}
+
+static int take_others(void)
+{
+	struct manager *m = NULL;
+
+	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
+	set_listen(1, "client");
+	setenv("LISTEN_PID", "1", 1);
+	HOLDS(manager_new(&m) == 0);
+	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
+	manager_free(m);
+	HOLDS(fcntl(3, F_GETFD) >= 0);
+	return 0;
+}
+
+static void descriptors_for_another_process_are_left_alone(void **state)
+{
+	(void)state;
+	run_in_child(take_others);
+}
+
+static int take_nonsense(void)
+{
+	static const struct {
+		const char *fds, *names;
+	} rows[] = { { "x", "a" }, { "-1", "a" }, { "0", "" }, { "2", "only-one" } };
+	struct manager *m = NULL;
+
+	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
+	HOLDS(dup2(memfd_create("x", 0), 4) == 4);
+	for (size_t k = 0; k < ELEMENTSOF(rows); k++) {
+		set_listen(2, rows[k].names);
+		setenv("LISTEN_FDS", rows[k].fds, 1);
+		HOLDS(manager_new(&m) == -EINVAL);
+		HOLDS(!m);
+	}
+	return 0;
+}
+
+static void counts_and_names_that_do_not_fit_are_refused(void **state)
+{
+	(void)state;
+	run_in_child(take_nonsense);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_ear, close_ear)
@@ -433,10 +573,13 @@ TEST_GROUP(manager)
 		TEST(a_store_is_there_unless_the_manager_says_there_is_none),
 		TEST(the_watchdog_is_fed_twice_as_often_as_it_wants),
 		TEST(another_process_s_watchdog_is_not_ours),
-		TEST(nonsense_in_the_variables_is_refused_and_unset),
+		TEST(nonsense_in_the_variables_is_refused),
+		TEST(descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed),
+		TEST(a_descriptor_without_a_name_is_nobody_s),
+		TEST(descriptors_for_another_process_are_left_alone),
+		TEST(counts_and_names_that_do_not_fit_are_refused),
 	};
 
-	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
-		unsetenv(variables[i]);
+	close_ear(NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
