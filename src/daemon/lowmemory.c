@@ -2,48 +2,40 @@
 /*
  * lowmemory.c - org.freedesktop.LowMemoryMonitor: the machine's level becomes a signal on the system bus
  *
- *     watch of "/" --told()--> `warning`, one byte --timer--> LowMemoryWarning(y)
- *     sd-bus in an sd-event loop of its own, whose descriptor is polled by the daemon's: so it is seen when its inotify
- *     told of something, and after TURN messages the rest of the daemon comes first
+ *     watch of "/" --told()--> `warning`, one byte --after_event()--> LowMemoryWarning(y)
  *
  * The interface is that of the program low-memory-monitor; GLib's GMemoryMonitor and Flatpak's portal
  * listen to it. Its levels 50, 100 and 255 mean low, medium and critical there; here Neutral, Low, and
  * Low with critical. It has no level for relief, programs free memory at any signal: so nothing is sent
  * for High, nor for a Neutral that follows a Low. The watch is on the root cgroup, where the kernel keeps
  * the pressure of the whole machine. It is judged by [Defaults], exists only while the name is ours, and
- * Shadow=yes there silences it. The signal is sent from a timer, after the clients were told: an
- * allocation of sd-bus must not stand between a stall and them.
+ * Shadow=yes there silences it. The signal is sent after the clients were told: an allocation of sd-bus must not stand
+ * between a stall and them.
  *
- * The connection. sd_bus_start(), asynchronous calls and sd_event_run(0) wait for nothing. Where the
- * bus's socket is missing, or nothing listens on it, sd-bus waits for it with inotify, on each directory
- * on the way there and without a timer (sd_bus_set_watch_bind()). Where inotify cannot tell (an abstract
- * address, a bus that accepts and hangs up) there is an attempt after 0.1 s, 0.2 s and so on up to a
- * minute; one that lasted for a minute starts that anew. The descriptor of sd-event is polled for
- * changes, so it is run until nothing is left; but after TURN messages the rest of the daemon comes first.
+ * The connection. sd-bus is attached to the daemon's loop and waits for nothing. Where the bus's socket is missing, or
+ * nothing listens on it, sd-bus waits for it with inotify, on each directory on the way there and without a timer
+ * (sd_bus_set_watch_bind()). Where inotify cannot tell (an abstract address, a bus that accepts and hangs up) there is an
+ * attempt after 0.1 s, 0.2 s and so on up to a minute; one that lasted for a minute starts that anew. What sd-bus does not
+ * tell is looked for after each event of the loop, while that matters: a queue that is empty again, and a socket that was
+ * bound a moment before it is listened on (of which inotify says nothing): then there is one more attempt.
  *
  * The name is requested with a place in the queue: it comes to us when the program that owns it gives it
  * up. Nothing takes it from us again, for we do not allow replacement.
- *
- * A bus that does not read gets the newest warning when it reads again, and few older ones: the socket's
- * buffer is small, and while sd-bus queues beyond it, a warning waits, and is replaced by the next.
  */
 #include "daemon/lowmemory.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
-#include <systemd/sd-event.h>
 
 #define NAME "org.freedesktop.LowMemoryMonitor"
 #define OBJECT "/org/freedesktop/LowMemoryMonitor"
 #define BUS "org.freedesktop.DBus"
 #define DEFAULT_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 
-#define TURN 32
 #define SEND_BUFFER 4096 /* sd-bus asks for 8 MiB */
 #define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
@@ -53,14 +45,14 @@ enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
 
 struct lowmemory {
 	struct daemon *daemon;
-	sd_event *event; /* of its own, and `io` polls its descriptor */
-	sd_event_source *io;
 	sd_event_source
-		*due; /* a timer: connect, where there is no connection; else send, or go on */
-	sd_bus *bus;  /* NULL: not wanted, or the next attempt is due later */
+		*due; /* a timer: connect where there is no connection; a warning is to be sent */
+	sd_event_source *post; /* after_event(), on while there is no connection or a warning */
+	sd_bus *bus;	       /* NULL: not wanted, or the next attempt is due later */
 	uint64_t tried_usec, retry_usec;
-	bool noted; /* the journal says that there is no bus */
-	bool owned; /* the name is ours */
+	struct timespec bound; /* the socket's file that the last attempt saw is of then */
+	bool noted;	       /* the journal says that there is no bus */
+	bool owned;	       /* the name is ours */
 	psb_watch *watch;
 	struct settings settings; /* it was made with */
 	bool was_low;		  /* its level before */
@@ -81,8 +73,10 @@ static void told(const struct psb_notification *n, void *userdata)
 		l->warning = n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
 	else
 		l->warning = n->available == PSB_NEUTRAL && !was_low ? WARNING_LOW : 0;
-	if (l->warning)
-		timer_set(l->due, now_usec());
+	if (!l->warning)
+		return;
+	(void)sd_event_source_set_enabled(l->post, SD_EVENT_ON);
+	timer_set(l->due, now_usec());
 }
 
 static void drop_watch(struct lowmemory *l)
@@ -128,6 +122,7 @@ static void update_watch(struct lowmemory *l)
 	make_watch(l);
 }
 
+/* A bus that does not read gets the newest when it reads again. */
 static void send_warning(struct lowmemory *l)
 {
 	uint64_t queued;
@@ -148,7 +143,7 @@ static const sd_bus_vtable vtable[] = {
 /* ---- the name -------------------------------------------------------------------------------- */
 
 /* The first answer on a connection, so it also says that there is one. */
-static int name_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+static int name_answered(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_error)
 {
 	struct lowmemory *l = userdata;
 	struct journal *journal = l->daemon->journal;
@@ -156,7 +151,6 @@ static int name_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_er
 	sd_bus *bus = sd_bus_message_get_bus(m);
 	uint32_t answer;
 
-	(void)ret_error;
 	if (sd_bus_is_open(bus) <= 0)
 		return 0; /* the end of the connection answers every call */
 	(void)setsockopt(sd_bus_get_fd(bus), SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER },
@@ -175,25 +169,8 @@ static int name_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_er
 	return 0;
 }
 
-/* Sees every message. Any program may send a signal called NameAcquired; the bus's own counts. */
-static int filter(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
-{
-	struct lowmemory *l = userdata;
-	const char *sender = sd_bus_message_get_sender(m), *name;
-
-	(void)ret_error;
-	if (sender && strcmp(sender, BUS) == 0 &&
-	    sd_bus_message_is_signal(m, BUS, "NameAcquired") > 0 &&
-	    sd_bus_message_read(m, "s", &name) > 0 && strcmp(name, NAME) == 0) {
-		l->owned = true;
-		update_watch(l);
-	}
-	return 0;
-}
-
 /* ---- the connection -------------------------------------------------------------------------- */
 
-/* Not from within sd_event_run(). */
 static void hang_up(struct lowmemory *l)
 {
 	timer_stop(l->due);
@@ -216,27 +193,36 @@ static void lost(struct lowmemory *l, int error)
 	uint64_t now = now_usec();
 
 	note_absence(l, strerror(-error));
-	hang_up(l);
+	l->owned = false;
+	drop_watch(l);
 	if (now - l->tried_usec >= RETRY_MAX_USEC)
 		l->retry_usec = 0;
 	l->retry_usec = CLAMP(2 * l->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
 	timer_set(l->due, now + l->retry_usec);
 }
 
-static void run(struct lowmemory *l)
+/* Sees every message. Any program may send a signal called NameAcquired; the bus's own counts. */
+static int filter(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_error)
 {
-	int r = 1;
+	struct lowmemory *l = userdata;
+	const char *sender = sd_bus_message_get_sender(m), *name;
 
-	for (unsigned i = 0; r > 0 && i < TURN; i++) {
-		send_warning(l); /* perhaps it waited for the queue to become empty */
-		r = sd_event_run(l->event, 0);
+	if (sd_bus_message_is_signal(m, BUS ".Local", "Disconnected") > 0) {
+		lost(l, -ECONNRESET);
+	} else if (sender && strcmp(sender, BUS) == 0 &&
+		   sd_bus_message_is_signal(m, BUS, "NameAcquired") > 0 &&
+		   sd_bus_message_read(m, "s", &name) > 0 && strcmp(name, NAME) == 0) {
+		l->owned = true;
+		update_watch(l);
 	}
-	if (r >= 0 && sd_bus_is_open(l->bus) <= 0)
-		r = -ECONNRESET;
-	if (r < 0)
-		lost(l, r);
-	else if (r > 0)
-		timer_set(l->due, now_usec());
+	return 0;
+}
+
+static const char *bus_address(void)
+{
+	const char *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
+
+	return address && *address ? address : DEFAULT_ADDRESS;
 }
 
 /* Until there is a socket to connect to, the descriptor of sd-bus is its inotify's. */
@@ -247,29 +233,46 @@ static bool has_socket(sd_bus *bus)
 	return fstat(sd_bus_get_fd(bus), &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-static int rang(_unused_ sd_event_source *source, _unused_ int fd, _unused_ uint32_t events,
-		void *userdata)
+/* Is there another file at the bus's path than the last time? */
+static bool is_bound_anew(struct lowmemory *l)
+{
+	static const char prefix[] = "unix:path=";
+	const char *address = bus_address();
+	struct timespec before = l->bound;
+	struct stat st;
+
+	if (strncmp(address, prefix, strlen(prefix)) != 0 ||
+	    stat(address + strlen(prefix), &st) < 0)
+		return false;
+	l->bound = st.st_ctim;
+	return before.tv_sec != st.st_ctim.tv_sec || before.tv_nsec != st.st_ctim.tv_nsec;
+}
+
+static int after_event(sd_event_source *post, void *userdata)
 {
 	struct lowmemory *l = userdata;
 
-	if (!l->bus)
+	if (!l->bus || timer_is_set(l->due))
 		return 0;
-	run(l);
-	/* bind(2) gives an event; listen(2), without which connecting fails, gives none */
-	if (l->bus && !has_socket(l->bus) && !timer_is_set(l->due))
-		timer_set(l->due, now_usec() + LISTENS_WITHIN_USEC);
-	return 0;
+	if (!has_socket(l->bus)) {
+		if (is_bound_anew(l))
+			timer_set(l->due, now_usec() + LISTENS_WITHIN_USEC);
+		return 0;
+	}
+	send_warning(l);
+	return l->warning || sd_bus_is_ready(l->bus) <= 0
+		       ? 0
+		       : sd_event_source_set_enabled(post, SD_EVENT_OFF);
 }
 
 static int start(struct lowmemory *l)
 {
 	_cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
-	const char *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
 	int r;
 
 	r = sd_bus_new(&bus);
 	if (r >= 0)
-		r = sd_bus_set_address(bus, address && *address ? address : DEFAULT_ADDRESS);
+		r = sd_bus_set_address(bus, bus_address());
 	if (r >= 0)
 		r = sd_bus_set_bus_client(bus, 1);
 	if (r >= 0)
@@ -285,35 +288,34 @@ static int start(struct lowmemory *l)
 		sd_bus_close(steal(bus));
 		return r;
 	}
+	(void)is_bound_anew(l);
 	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r >= 0) /* queued behind Hello */
 		r = sd_bus_request_name_async(bus, NULL, NAME, SD_BUS_NAME_QUEUE, name_answered, l);
 	if (r >= 0)
-		r = sd_bus_attach_event(bus, l->event, SD_EVENT_PRIORITY_NORMAL);
+		r = sd_bus_attach_event(bus, l->daemon->event, SD_EVENT_PRIORITY_NORMAL);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(l->post, SD_EVENT_ON);
 	if (r < 0)
 		return r;
 	l->bus = steal(bus);
 	return 0;
 }
 
-static int is_due(_unused_ sd_event_source *timer, uint64_t now, void *userdata)
+static int is_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
 	struct lowmemory *l = userdata;
-	int r = 0;
+	int r;
 
-	if (l->bus && !has_socket(l->bus))
-		l->bus = sd_bus_close_unref(l->bus);
-	if (!l->bus) {
-		l->tried_usec = now;
-		r = start(l);
-	}
-	if (r < 0) {
+	if (l->bus && has_socket(l->bus) && sd_bus_is_open(l->bus) > 0)
+		return 0; /* the warning is sent behind us */
+	l->bus = sd_bus_close_unref(l->bus);
+	l->tried_usec = now_usec();
+	r = start(l);
+	if (r < 0)
 		lost(l, r);
-		return 0;
-	}
-	run(l);
-	if (l->bus && !has_socket(l->bus))
+	else if (!has_socket(l->bus))
 		note_absence(l, "its socket is missing, or nothing listens on it");
 	return 0;
 }
@@ -349,11 +351,9 @@ int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
 	l->daemon = daemon;
 	r = timer_new(daemon->event, is_due, l, &l->due);
 	if (r >= 0)
-		r = sd_event_new(&l->event);
-	/* for changes: it is run until nothing is left */
+		r = sd_event_add_post(daemon->event, &l->post, after_event, l);
 	if (r >= 0)
-		r = sd_event_add_io(daemon->event, &l->io, sd_event_get_fd(l->event),
-				    EPOLLIN | EPOLLET, rang, l);
+		r = sd_event_source_set_enabled(l->post, SD_EVENT_OFF);
 	if (r < 0) {
 		lowmemory_free(l);
 		return r;
@@ -369,9 +369,8 @@ struct lowmemory *lowmemory_free(struct lowmemory *l)
 		return NULL;
 	if (l->due)
 		hang_up(l);
-	sd_event_source_disable_unref(l->io);
+	sd_event_source_disable_unref(l->post);
 	sd_event_source_disable_unref(l->due);
-	sd_event_unref(l->event);
 	free(l);
 	return NULL;
 }

@@ -342,6 +342,7 @@ static void assert_waits_for_a_bus(unsigned attempts)
 
 	SPIN(logged("<6>D-Bus: there is no bus") == 1);
 	lowmemory_config_changed(b.d.lowmemory);
+	wakeups(20000); /* what is looked for behind the event that said so */
 	while (!slept && attempts-- > 0)
 		slept = sleeps(1200000);
 	assert_true(slept);
@@ -554,6 +555,7 @@ static void a_name_that_is_refused_is_noted_once(void **state)
 	bus_start(OPEN_POLICY NOT_THE_NAME);
 	daemon_up_here();
 	SPIN(logged("<5>D-Bus: the bus refuses us the name " NAME ": ") == 1);
+	wakeups(20000); /* what is looked for behind the event that said so */
 	assert_int_equal(wakeups(500000), 0);
 	assert_int_equal(logged("D-Bus"), 1);
 	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
