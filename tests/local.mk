@@ -377,7 +377,7 @@ tests_fuzz_replay_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRA
 else
 tests_fuzz_replay_LDADD = libcore.la
 endif
-fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c $(INIH_LIBS)
+fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c
 
 fuzz:
 	@test -n '$(fuzz_targets)' || { echo "no fuzz targets"; exit 1; }

@@ -3,7 +3,7 @@
  * config-internal.h - between the files that make a configuration
  *
  *   config-files.c  config_load(): which files there are, and in which order  --text-->
- *   config-parse.c  lines to assignments (with inih)           --struct section-->
+ *   config-parse.c  lines to assignments                       --struct section-->
  *   config.c        the keys; sections to effective values, and what does not go together
  *   config-show.c   sections back to text
  *   absent.c        sections compared with what cgroups there are
@@ -106,8 +106,6 @@ const char *config_key_expected(enum config_key key); /* "a trigger such as ..."
 bool config_key_belongs(enum config_key key, enum section_kind kind);
 
 /* ---- config-parse.c -------------------------------------------------------------------------- */
-
-#define CONFIG_LINE_MAX 150 /* of KEY=VALUE, without the blanks around it */
 
 /* `file` must live as long as the configuration. Mistakes are in the loader. Errors: -ENOMEM. */
 int config_parse(struct loader *loader, const char *file, const char *text, size_t size);

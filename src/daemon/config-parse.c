@@ -2,18 +2,6 @@
 /*
  * config-parse.c - the lines of one file, to assignments in sections
  *
- * inih splits KEY=VALUE. How it takes the rest depends on how it was built and how old it is, and
- * parts of that would silently change what was written: it cuts the name of a section at 49
- * bytes and a line at 199, takes an indented line for the continuation of the one before, ':' for
- * '=', " ;" for the beginning of a comment, and a NUL for the end of its line (ini.c of inih). A
- * cgroup's path is easily longer than 49 bytes. So what inih gets is not the file: our reader
- * callback, which hands out line by line, keeps comments and section headers for itself, takes the
- * blanks off both ends, and lets through only lines that can be understood in one way. What it
- * keeps it replaces by an empty line.
- *
- * inih calls the handler before it asks for the next line, so the reader's line number and section
- * are those of the key at hand.
- *
  *   line      blanks around it mean nothing; empty, or with # or ; in front: a comment
  *   [SECTION] nothing may follow; [Daemon], [Defaults], [Watch PATTERN]
  *   KEY=VALUE no continuation, no comment behind it
@@ -26,7 +14,6 @@
  */
 #include "daemon/config-internal.h"
 
-#include <ini.h>
 #include <stdlib.h>
 
 #include "core/cgpattern.h"
@@ -37,12 +24,10 @@
 
 struct reader {
 	struct loader *loader;
-	struct scan rest;
 	struct origin at;
 	bool in_section;     /* `open` is what the lines belong to; not before the first header */
 	struct section open; /* a [Watch] that cannot be has no path */
 	bool section_unknown;
-	int error;
 };
 
 /* What stands for a text of the file in a complaint: printf("%.*s%s"). */
@@ -341,139 +326,87 @@ static void assign(struct reader *r, enum config_key key, struct scan value)
 				SHOWN(value), why, *why ? "; " : "", config_key_expected(key));
 }
 
-/* inih's handler: 0 is an error. Its idea of the section is not asked for. */
-static int take_key(void *userdata, _unused_ const char *section, const char *name_text,
-		    const char *value_text)
+static void take_key(struct reader *r, struct scan name, struct scan value)
 {
-	struct reader *r = userdata;
-	struct scan name = scan_string(name_text), value = scan_string(value_text);
-
 	if (r->section_unknown)
-		return 1;
+		return;
 	if (!r->in_section) {
 		config_complain(
 			r->loader->complaints, &r->at,
 			"%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
 			"[Watch PATTERN] was expected",
 			SHOWN(name));
-		return 1;
+		return;
 	}
 	for (enum config_key key = 0; key < KEY_COUNT; key++)
 		if (config_key_belongs(key, r->open.kind) && scan_is(name, config_key_name(key))) {
 			assign(r, key, value);
-			return 1;
+			return;
 		}
 	refuse_key(r, name);
-	return 1;
 }
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
-/* Is it a KEY=VALUE that inih can only understand as we do? `capacity` is inih's. */
-static bool admit_key(struct reader *r, struct scan line, size_t capacity)
+/* A line that could be understood in another way is refused. */
+static void take_assignment(struct reader *r, struct scan line)
 {
-	struct scan key, rest = line;
+	struct complaints *c = r->loader->complaints;
+	struct scan key, value = line;
 
-	if (line.left > CONFIG_LINE_MAX || line.left + 2 > capacity) {
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: the line is longer than %u bytes", SHOWN(line),
-				(unsigned)CONFIG_LINE_MAX);
-		return false;
-	}
 	for (size_t i = 1; i < line.left; i++) {
 		if (is_blank(line.p[i - 1]) && (line.p[i] == ';' || line.p[i] == '#')) {
-			config_complain(r->loader->complaints, &r->at,
-					"%.*s%s: a comment must have a line of its own",
+			config_complain(c, &r->at, "%.*s%s: a comment must have a line of its own",
 					SHOWN(line));
-			return false;
+			return;
 		}
 	}
-	if (scan_ends_with(line, "\\")) {
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: a line cannot be continued on the next one", SHOWN(line));
-		return false;
-	}
-	if (!scan_field(&rest, '=', &key) || scan_has(key, ':')) {
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: [SECTION], KEY=VALUE or a comment was expected",
+	if (scan_ends_with(line, "\\"))
+		config_complain(c, &r->at, "%.*s%s: a line cannot be continued on the next one",
 				SHOWN(line));
-		return false;
-	}
-	if (strip(key).left == 0) {
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: the key in front of \"=\" is missing", SHOWN(line));
-		return false;
-	}
-	return true;
+	else if (!scan_field(&value, '=', &key) || scan_has(key, ':'))
+		config_complain(c, &r->at, "%.*s%s: [SECTION], KEY=VALUE or a comment was expected",
+				SHOWN(line));
+	else if (strip(key).left == 0)
+		config_complain(c, &r->at, "%.*s%s: the key in front of \"=\" is missing",
+				SHOWN(line));
+	else
+		take_key(r, strip(key), strip(value));
 }
 
-static bool admit(struct reader *r, struct scan line, size_t capacity)
+static int take_line(struct reader *r, struct scan line)
 {
-	const unsigned char *control;
+	const unsigned char *control = find_control(line);
+	bool is_section = line.left > 0 && *line.p == '[';
 
 	if (line.left == 0 || *line.p == '#' || *line.p == ';')
-		return false;
-	control = find_control(line);
-	if (control) {
-		if (*line.p == '[') {
-			if (r->error == 0)
-				r->error = leave(r);
-			r->section_unknown = true;
-		}
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: the control character 0x%02x is not allowed", SHOWN(line),
-				*control);
-		return false;
+		return 0;
+	if (!control && is_section)
+		return take_section(r, line);
+	if (!control) {
+		take_assignment(r, line);
+		return 0;
 	}
-	if (*line.p == '[') {
-		if (r->error == 0)
-			r->error = take_section(r, line);
-		return false;
-	}
-	return admit_key(r, line, capacity);
-}
-
-/* inih's reader: as fgets(3), one line a call. */
-static char *read_line(char *buf, int capacity, void *userdata)
-{
-	struct reader *r = userdata;
-	struct scan line;
-	size_t n = 0;
-
-	if (r->error < 0 || capacity < 2 || !scan_item(&r->rest, '\n', &line))
-		return NULL;
-	if (r->at.line++ == 0)
-		scan_word(&line, "\xef\xbb\xbf");
-	line = strip(line);
-	if (admit(r, line, (size_t)capacity)) {
-		memcpy(buf, line.p, line.left);
-		n = line.left;
-	}
-	buf[n++] = '\n';
-	buf[n] = '\0';
-	return buf;
+	config_complain(r->loader->complaints, &r->at,
+			"%.*s%s: the control character 0x%02x is not allowed", SHOWN(line),
+			*control);
+	r->section_unknown = r->section_unknown || is_section;
+	return is_section ? leave(r) : 0;
 }
 
 int config_parse(struct loader *loader, const char *file, const char *text, size_t size)
 {
-	struct reader r = {
-		.loader = loader,
-		.rest = { text, size },
-		.at = { .file = file },
-	};
-	int line = ini_parse_stream(read_line, &r, take_key, &r);
+	struct reader r = { .loader = loader, .at = { .file = file } };
+	struct scan rest = { text, size }, line;
+	int error = 0;
 
-	if (r.error == 0)
-		r.error = leave(&r);
-	free(r.open.path);
-	if (r.error < 0)
-		return r.error;
-	if (line < 0)
-		return -ENOMEM;
-	if (line > 0) {
-		r.at.line = (unsigned)line;
-		config_complain(loader->complaints, &r.at,
-				"[SECTION], KEY=VALUE or a comment was expected");
+	while (error == 0 && scan_item(&rest, '\n', &line)) {
+		if (r.at.line++ == 0)
+			scan_word(&line, "\xef\xbb\xbf");
+		error = take_line(&r, strip(line));
 	}
-	return 0;
+	if (error == 0)
+		error = leave(&r);
+	free(r.open.path);
+	return error;
 }

@@ -7,7 +7,7 @@
  * out of one input, split at its first form feed (which no file may have): the main one and a
  * drop-in.
  *
- * Beyond core it needs the config files of src/daemon, src/kernel/file.c and inih.
+ * Beyond core it needs the config files of src/daemon, src/kernel/file.c.
  */
 #include "fuzz.h"
 

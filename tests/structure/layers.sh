@@ -26,7 +26,6 @@ complaints()
 		only["^liburing"]             = "^src/kernel/loop-uring\\.c$"
 		only["^linux/io_uring\\.h$"]  = "^src/kernel/loop-uring\\.c$"
 		only["^systemd/"]             = "^src/daemon/"
-		only["^ini\\.h$"]             = "^src/daemon/"
 		only["^n?curses"]             = "^src/cli/top-screen\\.c$"
 		only["^jansson"]              = "^src/(cli|daemon|demo)/"
 		only["^(lua|lauxlib|lualib)"] = "^src/runtimes/lua"

@@ -234,7 +234,7 @@ static void a_line_that_could_be_misunderstood_is_refused(void **state)
 		  AT(2) "\xef\xbb\xbf"
 			"Calm: there is no such key in [Defaults]; psibridged.conf(5) lists them\n" },
 	};
-	char text[512], complaint[512];
+	char text[512];
 	FILE *f;
 
 	(void)state;
@@ -247,15 +247,7 @@ static void a_line_that_could_be_misunderstood_is_refused(void **state)
 	fclose(f);
 	expect(-EINVAL, AT(2) "Calm=5s: the control character 0x00 is not allowed\n");
 
-	/* 150 bytes are the most; inih would take some 200, and cut what is more */
-	for (size_t length = 151; length < 400; length++) {
-		snprintf(text, sizeof(text), "[Daemon]\n  ClientsMax=%0*u\n", (int)length - 11, 5);
-		snprintf(complaint, sizeof(complaint),
-			 AT(2) "ClientsMax=%069u...: the line is longer than 150 bytes\n", 0u);
-		fake_write(MAIN, text);
-		expect(-EINVAL, complaint);
-	}
-	snprintf(text, sizeof(text), "[Daemon]\n  ClientsMax=%0*u\n", 150 - 11, 5);
+	snprintf(text, sizeof(text), "[Daemon]\n  ClientsMax=%0*u\n", 400, 5);
 	fake_write(MAIN, text);
 	config_free(load_well());
 	/* a comment may be as long as it likes */

@@ -167,7 +167,6 @@ static void it_ends_up_where_the_daemon_looks(void **state)
 	assert_true(c->low_memory_monitor);
 }
 
-/* inih alone would cut a section's name at 49 bytes and its line at 199. */
 static void a_long_path_is_never_cut(void **state)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
