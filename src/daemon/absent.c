@@ -25,7 +25,7 @@ static void warn(const struct section *s, struct complaints *complaints)
 	struct cgpattern *pattern = NULL;
 	struct cgname name;
 
-	if (s->is_pattern && cgpattern_new(s->path, NULL, &pattern, NULL) < 0)
+	if (strchr(s->path, '*') && cgpattern_new(s->path, NULL, &pattern, NULL) < 0)
 		return;
 	snprintf(path, sizeof(path), "%s", pattern ? cgpattern_fixed(pattern) : s->path);
 	cgpattern_free(pattern);

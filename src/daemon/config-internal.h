@@ -49,8 +49,7 @@ struct assignment {
 
 struct section {
 	enum section_kind kind;
-	char *path; /* WATCH only: normalised */
-	bool is_pattern;
+	char *path;	      /* WATCH only: normalised */
 	bool candidate;	      /* WATCH only: it has Shadow=yes, and stands beside the one without */
 	struct origin origin; /* where it was first mentioned ... */
 	struct origin last;   /* ... and last */

@@ -136,8 +136,6 @@ struct config *config_free(struct config *config)
 		return NULL;
 	for (size_t i = 0; config->origins && i < config->origins->watch_count; i++)
 		section_free(config->origins->watches[i]);
-	for (size_t i = 0; i < config->watch_count; i++)
-		free(config->watches[i].path);
 	for (size_t i = 0; config->files && config->files[i]; i++)
 		free(config->files[i]);
 	free(config->origins);
@@ -170,7 +168,6 @@ int config_watch_section(struct loader *loader, const char *path, bool candidate
 	if (!section)
 		return -ENOMEM;
 	section->kind = SECTION_WATCH;
-	section->is_pattern = strchr(path, '*') != NULL;
 	section->candidate = candidate;
 	section->origin = *origin;
 	section->path = strdup(path);
@@ -327,10 +324,7 @@ static int settle_watches(struct loader *l, struct config *c)
 		check(l, s);
 		if (config_is_replaced(o, s))
 			continue;
-		w->path = strdup(s->path);
-		if (!w->path)
-			return -ENOMEM;
-		w->is_pattern = s->is_pattern;
+		w->path = s->path;
 		w->settings = settle(o, s);
 		c->watch_count++;
 	}

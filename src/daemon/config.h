@@ -35,8 +35,7 @@ struct settings {
 };
 
 struct config_watch {
-	char *path; /* normalised; a pattern if it has a star */
-	bool is_pattern;
+	const char *path;	  /* normalised; a pattern if it has a star */
 	struct settings settings; /* complete: [Defaults] are in it */
 };
 

@@ -62,34 +62,29 @@ static void tell_status(struct daemon *d)
 	struct shortage s = { 0 };
 	struct watch_view watch;
 	struct server_view clients;
-	unsigned watching = 0, absent = 0, failed = 0;
-	char others[64] = "", levels[sizeof(s.worst) + 64];
+	unsigned watches[3] = { 0 }; /* by their state */
+	char levels[sizeof(s.worst) + 64] = "Memory is plentiful", more[32] = "";
+	char absent[48] = "", failed[48] = "";
 
-	for (size_t i = 0; table_watch(d->table, i, &watch); i++) {
-		watching += watch.state == WATCH_WATCHING;
-		absent += watch.state == WATCH_ABSENT;
-		failed += watch.state == WATCH_FAILED;
-	}
+	for (size_t i = 0; table_watch(d->table, i, &watch); i++)
+		watches[watch.state]++;
 	table_each_cgroup(d->table, count_low, &s);
 	server_view(d->server, &clients);
-	if (absent)
-		snprintf(others, sizeof(others), ", %u waiting for a cgroup", absent);
-	if (failed)
-		snprintf(others + strlen(others), sizeof(others) - strlen(others), ", %u FAILED",
-			 failed);
-	if (s.low == 0 && watching == 0)
-		snprintf(levels, sizeof(levels), "Nothing is watched");
-	else if (s.low == 0)
-		snprintf(levels, sizeof(levels), "Memory is plentiful");
-	else
-		snprintf(levels, sizeof(levels), "LOW%s in %s", s.critical ? " (critical)" : "",
-			 s.worst);
 	if (s.low > 1)
-		snprintf(levels + strlen(levels), sizeof(levels) - strlen(levels), " and %u more",
-			 s.low - 1);
-	manager_status(d->manager, "%s; %u watch%s%s; %u client%s%s%s", levels, watching,
-		       watching == 1 ? "" : "es", others, clients.clients,
-		       clients.clients == 1 ? "" : "s",
+		snprintf(more, sizeof(more), " and %u more", s.low - 1);
+	if (s.low > 0)
+		snprintf(levels, sizeof(levels), "LOW%s in %s%s", s.critical ? " (critical)" : "",
+			 s.worst, more);
+	else if (watches[WATCH_WATCHING] == 0)
+		snprintf(levels, sizeof(levels), "Nothing is watched");
+	if (watches[WATCH_ABSENT])
+		snprintf(absent, sizeof(absent), ", %u waiting for a cgroup",
+			 watches[WATCH_ABSENT]);
+	if (watches[WATCH_FAILED])
+		snprintf(failed, sizeof(failed), ", %u FAILED", watches[WATCH_FAILED]);
+	manager_status(d->manager, "%s; %u watch%s%s%s; %u client%s%s%s", levels,
+		       watches[WATCH_WATCHING], watches[WATCH_WATCHING] == 1 ? "" : "es", absent,
+		       failed, clients.clients, clients.clients == 1 ? "" : "s",
 		       d->config_error[0] ? "; configuration refused, the old one stays: " : "",
 		       d->config_error);
 }

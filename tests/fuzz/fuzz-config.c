@@ -47,8 +47,7 @@ static void check_watches(const struct config *c)
 		check_settings(&w->settings.policy);
 		CHECK(cgpath_normalise(w->path, NULL, path, NULL) == 0);
 		CHECK(strcmp(path, w->path) == 0);
-		CHECK(w->is_pattern == (strchr(path, '*') != NULL));
-		if (w->is_pattern)
+		if (strchr(path, '*'))
 			CHECK(cgpattern_new(path, NULL, &pattern, NULL) == 0);
 		for (size_t j = 0; j < i; j++)
 			CHECK(strcmp(c->watches[j].path, path) != 0);

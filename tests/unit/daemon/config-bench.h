@@ -84,7 +84,6 @@ static inline void assert_same(const struct config *a, const struct config *b)
 	assert_int_equal(a->watch_count, b->watch_count);
 	for (size_t i = 0; i < a->watch_count; i++) {
 		assert_string_equal(a->watches[i].path, b->watches[i].path);
-		assert_int_equal(a->watches[i].is_pattern, b->watches[i].is_pattern);
 		assert_true(settings_equal(&a->watches[i].settings, &b->watches[i].settings));
 	}
 }
