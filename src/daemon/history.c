@@ -12,24 +12,10 @@
 
 #define REMEMBERED_USEC (3600 * USEC_PER_SEC)
 
-struct entry {
-	char *cgroup, *limit; /* limit NULL: as the cgroup */
-	uint64_t heard_usec;
-	uint64_t since_usec; /* it is Low since then; 0: it is not */
-	struct past past;
-};
-
 struct history {
-	struct entry *entries[HISTORY_MAX];
+	struct past items[HISTORY_MAX]; /* limit NULL: as the cgroup */
 	size_t count;
 };
-
-static void entry_free(struct entry *e)
-{
-	free(e->cgroup);
-	free(e->limit);
-	free(e);
-}
 
 int history_new(struct history **ret)
 {
@@ -37,126 +23,109 @@ int history_new(struct history **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-struct history *history_free(struct history *h)
-{
-	for (size_t i = 0; h && i < h->count; i++)
-		entry_free(h->entries[i]);
-	free(h);
-	return NULL;
-}
-
-static bool is_over(const struct entry *e, uint64_t now)
-{
-	return e->since_usec == 0 && usec_sub(now, e->heard_usec) > REMEMBERED_USEC;
-}
-
 static void drop(struct history *h, size_t i)
 {
-	entry_free(h->entries[i]);
-	h->entries[i] = h->entries[--h->count];
+	free(h->items[i].cgroup);
+	free(h->items[i].limit);
+	h->items[i] = h->items[--h->count];
+}
+
+struct history *history_free(struct history *h)
+{
+	while (h && h->count > 0)
+		drop(h, h->count - 1);
+	free(h);
+	return NULL;
 }
 
 static void forget(struct history *h, uint64_t now)
 {
 	for (size_t i = h->count; i-- > 0;)
-		if (is_over(h->entries[i], now))
+		if (h->items[i].since_usec == 0 &&
+		    usec_sub(now, h->items[i].heard_usec) > REMEMBERED_USEC)
 			drop(h, i);
 }
 
-static void make_room(struct history *h)
-{
-	size_t oldest = 0;
-
-	if (h->count < HISTORY_MAX)
-		return;
-	for (size_t i = 1; i < h->count; i++)
-		if (h->entries[i]->heard_usec < h->entries[oldest]->heard_usec)
-			oldest = i;
-	drop(h, oldest);
-}
-
-static struct entry *find(struct history *h, const char *cgroup)
+static struct past *find(struct history *h, const char *cgroup)
 {
 	for (size_t i = 0; i < h->count; i++)
-		if (strcmp(h->entries[i]->cgroup, cgroup) == 0)
-			return h->entries[i];
+		if (strcmp(h->items[i].cgroup, cgroup) == 0)
+			return &h->items[i];
 	return NULL;
 }
 
 /* NULL: no memory. */
-static struct entry *find_or_add(struct history *h, const char *cgroup, uint64_t now)
+static struct past *find_or_add(struct history *h, const char *cgroup, uint64_t now)
 {
-	struct entry *e;
+	struct past *p;
+	size_t oldest = 0;
+	char *copy;
 
 	forget(h, now);
-	e = find(h, cgroup);
-	if (e)
-		return e;
-	make_room(h);
-	e = calloc(1, sizeof(*e));
-	if (!e)
+	p = find(h, cgroup);
+	if (p)
+		return p;
+	copy = strdup(cgroup);
+	if (!copy)
 		return NULL;
-	e->cgroup = strdup(cgroup);
-	if (!e->cgroup) {
-		free(e);
-		return NULL;
-	}
-	h->entries[h->count++] = e;
-	return e;
+	for (size_t i = 1; i < h->count; i++)
+		if (h->items[i].heard_usec < h->items[oldest].heard_usec)
+			oldest = i;
+	if (h->count == HISTORY_MAX)
+		drop(h, oldest);
+	p = &h->items[h->count++];
+	*p = (struct past){ .cgroup = copy };
+	return p;
 }
 
 void history_level(struct history *h, const struct psb_notification *n)
 {
 	bool low = n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW;
 	uint64_t now = n->time_usec;
-	struct entry *e;
+	struct past *p;
 
 	if (n->kind == PSB_KIND_SOURCE)
 		return;
 	/* one that was never Low has no history */
-	e = low ? find_or_add(h, n->cgroup, now) : find(h, n->cgroup);
-	if (!e)
+	p = low ? find_or_add(h, n->cgroup, now) : find(h, n->cgroup);
+	if (!p)
 		return;
-	e->heard_usec = now;
-	if (low && e->since_usec == 0) {
-		e->past.low++;
-		e->since_usec = now;
-	} else if (!low && e->since_usec > 0) {
-		e->past.low_usec += usec_sub(now, e->since_usec);
-		e->since_usec = 0;
+	p->heard_usec = now;
+	if (low && p->since_usec == 0) {
+		p->low++;
+		p->since_usec = now;
+	} else if (!low && p->since_usec > 0) {
+		p->low_usec += usec_sub(now, p->since_usec);
+		p->since_usec = 0;
 	}
 }
 
 void history_kill(struct history *h, const struct oom_kill *kill, uint64_t now)
 {
-	struct entry *e = find_or_add(h, kill->cgroup, now);
+	struct past *p = find_or_add(h, kill->cgroup, now);
 
-	if (!e)
+	if (!p)
 		return;
-	e->heard_usec = now;
-	e->past.killed++;
-	e->past.killed_usec = now;
-	e->past.pid = kill->pid;
-	e->past.usage_bytes = kill->usage_bytes;
-	e->past.limit_bytes = kill->limit_bytes;
-	memcpy(e->past.task, kill->task, sizeof(e->past.task));
-	free(e->limit);
-	e->limit = strcmp(kill->limit, kill->cgroup) == 0 ? NULL : strdup(kill->limit);
+	p->heard_usec = p->killed_usec = now;
+	p->killed++;
+	p->pid = kill->pid;
+	p->usage_bytes = kill->usage_bytes;
+	p->limit_bytes = kill->limit_bytes;
+	memcpy(p->task, kill->task, sizeof(p->task));
+	free(p->limit);
+	p->limit = strcmp(kill->limit, kill->cgroup) == 0 ? NULL : strdup(kill->limit);
 }
 
 bool history_get(struct history *h, size_t index, uint64_t now, struct past *ret)
 {
-	const struct entry *e;
-
 	if (index == 0)
 		forget(h, now);
 	if (index >= h->count)
 		return false;
-	e = h->entries[index];
-	*ret = e->past;
-	ret->cgroup = e->cgroup;
-	ret->limit = e->limit ? e->limit : e->cgroup;
-	if (e->since_usec > 0)
-		ret->low_usec += usec_sub(now, e->since_usec);
+	*ret = h->items[index];
+	if (!ret->limit)
+		ret->limit = ret->cgroup;
+	if (ret->since_usec > 0)
+		ret->low_usec += usec_sub(now, ret->since_usec);
 	return true;
 }

@@ -16,13 +16,15 @@
 struct history;
 
 struct past {
-	const char *cgroup;
+	char *cgroup;
 	uint64_t low;	   /* times that it became Low */
 	uint64_t low_usec; /* ... and how long it was, until now */
 	uint64_t killed;   /* times that the kernel killed a process in it; the last one: */
-	const char *limit; /* whose limit it was; "": the machine's memory */
+	char *limit;	   /* whose limit it was; "": the machine's memory */
 	char task[OOM_TASK_MAX];
 	uint64_t pid, usage_bytes, limit_bytes, killed_usec;
+	uint64_t heard_usec; /* its last event */
+	uint64_t since_usec; /* it is Low since then; 0: it is not */
 };
 
 /* Errors: -ENOMEM. */
