@@ -123,12 +123,11 @@ integration_scripts += \
 	tests/integration/test-killed.sh \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
-manager_test = tests/integration/test-manager-double
 # What those tests are made with.
 daemon_tools = tests/integration/manager-double tests/unit/daemon/fake-daemon
 endif
 # What takes longest comes first.
-integration_tests = $(runtime_scripts) $(integration_scripts) $(pressure_tests) $(daemon_programs) $(manager_test)
+integration_tests = $(runtime_scripts) $(integration_scripts) $(pressure_tests) $(daemon_programs)
 integration_links = $(pressure_tests) $(fact_tests) $(daemon_programs)
 
 fuzz_tests = \
@@ -144,7 +143,6 @@ loop_tests = $(engine_tests) \
 quick_programs = $(unit_tests) $(fuzz_tests) tests/integration/test-cli.sh
 if ENABLE_DAEMON
 quick_programs += \
-	tests/integration/test-manager-double \
 	tests/integration/test-daemon \
 	tests/integration/test-daemon-config \
 	tests/integration/test-cli-daemon.sh \
@@ -216,7 +214,7 @@ TESTS = $(integration_tests) $(unit_tests) $(fuzz_tests) $(structure_tests)
 endif
 integration_programs = tests/integration/tests
 if ENABLE_DAEMON
-integration_programs += tests/integration/tests-daemon $(manager_test)
+integration_programs += tests/integration/tests-daemon
 endif
 # What tests are made with; a test itself is built before it runs.
 check_tools = tests/deny-io-uring $(daemon_tools) $(runtime_tools) tests/fuzz/replay tests/integration/fault-host
@@ -343,8 +341,6 @@ tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
 # psibridged under the double of a service manager.
 tests_integration_manager_double_SOURCES = tests/integration/manager-double.c tests/integration/manager-store.c tests/integration/manager-store.h
-tests_integration_test_manager_double_SOURCES = tests/integration/test-manager-double.c tests/integration/manager-double.h
-tests_integration_test_manager_double_LDADD = $(daemon_layers)
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
 	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h \
 	tests/threads.h

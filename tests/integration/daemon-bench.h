@@ -40,6 +40,7 @@ struct bench {
 	char dir[80]; /* $dir/root is "/" for the configuration, $dir/run/psibridge has the sockets */
 	char notify[104], control[104];
 	struct manager_double manager;
+	const char *watchdog_usec; /* of the manager; NULL: none */
 	pid_t service;
 	int control_fd;
 };
@@ -148,11 +149,13 @@ static inline void bench_simulate(struct bench *b, const char *group, const char
 static inline void bench_again(struct bench *b)
 {
 	const char *builddir = getenv("builddir");
-	char root[160], program[512];
+	char root[160], program[512], watchdog[24];
 	char *options[] = { (char[]){ "-s" },
 			    b->notify,
 			    (char[]){ "-s" },
 			    b->control,
+			    (char[]){ "-w" },
+			    watchdog,
 			    (char[]){ "--" },
 			    program,
 			    (char[]){ "--root" },
@@ -160,6 +163,7 @@ static inline void bench_again(struct bench *b)
 			    NULL };
 
 	snprintf(root, sizeof(root), "%s/root", b->dir);
+	snprintf(watchdog, sizeof(watchdog), "%s", b->watchdog_usec ? b->watchdog_usec : "0");
 	snprintf(program, sizeof(program), "%s/psibridged", builddir ? builddir : ".");
 	setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
 	assert_true(double_start(&b->manager, options));
@@ -201,11 +205,12 @@ static inline bool bench_is_high(struct bench *b, const char *group)
 	return high;
 }
 
-static inline void bench_start(struct bench *b, const char *configuration)
+static inline void bench_start_with(struct bench *b, const char *configuration,
+				    const char *watchdog_usec)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	*b = (struct bench){ .control_fd = -1 };
+	*b = (struct bench){ .control_fd = -1, .watchdog_usec = watchdog_usec };
 	snprintf(b->dir, sizeof(b->dir), "%s/psb-daemon-XXXXXX", tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(b->dir));
 	bench_mkdir(b->dir, "run");
@@ -219,6 +224,11 @@ static inline void bench_start(struct bench *b, const char *configuration)
 	if (access(lab_file(&lab, HOME, "cgroup.procs"), F_OK) < 0)
 		lab_make(&lab, HOME, 0);
 	bench_again(b);
+}
+
+static inline void bench_start(struct bench *b, const char *configuration)
+{
+	bench_start_with(b, configuration, NULL);
 }
 
 /* SIGUSR1: systemctl restart; SIGUSR2: kill -9. */

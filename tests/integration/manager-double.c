@@ -6,11 +6,7 @@
  *
  *     -s PATH   listen on this stream socket and pass it on (several are allowed). It is there as
  *               long as the double, like that of a .socket unit
- *     -n PATH   $NOTIFY_SOCKET at this path, instead of an abstract one
- *     -m MAX    FileDescriptorStoreMax=; 0: no store, and $FDSTORE=0. Default: 65536
  *     -w USEC   WatchdogSec=: a service that says nothing for so long gets SIGABRT
- *     -x        Restart=no: end when the service does
- *     -v        print each WATCHDOG=1 too
  *
  * It starts PROGRAM with $LISTEN_FDS and its kin, and does what systemd would:
  *
@@ -33,7 +29,7 @@
  *     READY | RELOADING | STOPPING | STATUS=text
  *     RELOADING early                  MONOTONIC_USEC is missing, or before the request
  *     FDSTORE NAME COUNT stored        COUNT are in the store now, of any name
- *     FDSTORE NAME COUNT duplicate | full | nothing      and it was not stored
+ *     FDSTORE NAME COUNT duplicate | nothing             and it was not stored
  *     FDSTOREREMOVE NAME COUNT
  *     HANGUP NAME COUNT                a stored descriptor's peer hung up
  *     EXIT CODE | SIGNAL NUMBER        the service ended
@@ -78,10 +74,8 @@ static struct {
 	const char *listener_path[LISTENERS_MAX];
 	int listener[LISTENERS_MAX];
 	int listeners;
-	const char *notify_path; /* NULL: abstract */
 	char notify_name[108];
-	uint64_t store_max, watchdog_usec;
-	bool no_restart, verbose;
+	uint64_t watchdog_usec;
 
 	int notify_fd, signal_fd;
 
@@ -90,7 +84,7 @@ static struct {
 	unsigned starts; /* since the last READY */
 	uint64_t alive_usec, kill_usec, reload_usec;
 	sigset_t old_mask;
-} d = { .store_max = 65536, .notify_fd = -1, .signal_fd = -1 };
+} d = { .notify_fd = -1, .signal_fd = -1 };
 
 static void die(const char *what) __attribute__((noreturn));
 static void die(const char *what)
@@ -146,8 +140,7 @@ static void take_line(char *line, struct message *m)
 		say("STOPPING");
 	} else if (strcmp(line, "WATCHDOG=1") == 0) {
 		d.alive_usec = now_usec();
-		if (d.verbose)
-			say("WATCHDOG");
+		say("WATCHDOG");
 	} else if (strcmp(line, "FDSTORE=1") == 0) {
 		m->store = true;
 	} else if (strcmp(line, "FDSTOREREMOVE=1") == 0) {
@@ -192,7 +185,7 @@ static void take_message(char *text, int *fds, size_t count)
 		const char *result = "nothing";
 
 		if (m.store)
-			result = store_add(m.name, fds[i], d.store_max);
+			result = store_add(m.name, fds[i]);
 		else
 			close(fds[i]);
 		say("FDSTORE %s %zu %s", m.name, store_count(), result);
@@ -297,7 +290,7 @@ static void service_main(pid_t parent)
 	sigprocmask(SIG_SETMASK, &d.old_mask, NULL);
 	dup2(STDERR_FILENO, STDOUT_FILENO);
 	setenv("NOTIFY_SOCKET", d.notify_name, 1);
-	set_number("FDSTORE", d.store_max);
+	set_number("FDSTORE", 65536);
 	if (d.watchdog_usec > 0) {
 		set_number("WATCHDOG_USEC", d.watchdog_usec);
 		set_number("WATCHDOG_PID", (uint64_t)getpid());
@@ -359,7 +352,7 @@ static int service_ended(int status)
 		say("EXIT %d", WEXITSTATUS(status));
 	else
 		say("SIGNAL %d", WTERMSIG(status));
-	if (d.goal == GOAL_STOP || (d.goal == GOAL_RUN && (fine || d.no_restart)))
+	if (d.goal == GOAL_STOP || (d.goal == GOAL_RUN && fine))
 		return fine ? 0 : 1;
 	if (d.goal == GOAL_RUN && d.starts >= STARTS_MAX) {
 		say("GIVEUP");
@@ -451,10 +444,10 @@ static int run(void)
 
 /* ---- start and end --------------------------------------------------------------------------- */
 
-static int bound_socket(const char *path, int type)
+static int bound_socket(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
@@ -466,7 +459,7 @@ static int bound_socket(const char *path, int type)
 		die(path);
 	if (chmod(path, 0666) < 0)
 		die(path);
-	if (type == SOCK_STREAM && listen(fd, SOMAXCONN) < 0)
+	if (listen(fd, SOMAXCONN) < 0)
 		die(path);
 	return fd;
 }
@@ -488,12 +481,7 @@ static void open_notify_socket(void)
 {
 	int on = 1;
 
-	if (d.notify_path) {
-		d.notify_fd = bound_socket(d.notify_path, SOCK_DGRAM);
-		snprintf(d.notify_name, sizeof(d.notify_name), "%s", d.notify_path);
-	} else {
-		d.notify_fd = abstract_socket(d.notify_name, sizeof(d.notify_name));
-	}
+	d.notify_fd = abstract_socket(d.notify_name, sizeof(d.notify_name));
 	if (setsockopt(d.notify_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
 		die("SO_PASSCRED");
 }
@@ -522,7 +510,7 @@ static void open_all(void)
 	store_open();
 	open_notify_socket();
 	for (int i = 0; i < d.listeners; i++)
-		d.listener[i] = bound_socket(d.listener_path[i], SOCK_STREAM);
+		d.listener[i] = bound_socket(d.listener_path[i]);
 }
 
 static void close_all(void)
@@ -532,8 +520,6 @@ static void close_all(void)
 		close(d.listener[i]);
 		unlink(d.listener_path[i]);
 	}
-	if (d.notify_path)
-		unlink(d.notify_path);
 	close(d.notify_fd);
 	close(d.signal_fd);
 }
@@ -541,9 +527,7 @@ static void close_all(void)
 static void usage(void) __attribute__((noreturn));
 static void usage(void)
 {
-	fputs("usage: manager-double [-s PATH]... [-n PATH] [-m MAX] [-w USEC] [-x] [-v] -- "
-	      "PROGRAM [ARGUMENT]...\n",
-	      stderr);
+	fputs("usage: manager-double [-s PATH]... [-w USEC] -- PROGRAM [ARGUMENT]...\n", stderr);
 	exit(2);
 }
 
@@ -551,27 +535,15 @@ int main(int argc, char **argv)
 {
 	int option, result;
 
-	while ((option = getopt(argc, argv, "+s:n:m:w:xv")) != -1) {
+	while ((option = getopt(argc, argv, "+s:w:")) != -1) {
 		switch (option) {
 		case 's':
 			if (d.listeners == LISTENERS_MAX)
 				usage();
 			d.listener_path[d.listeners++] = optarg;
 			break;
-		case 'n':
-			d.notify_path = optarg;
-			break;
-		case 'm':
-			d.store_max = strtoull(optarg, NULL, 10);
-			break;
 		case 'w':
 			d.watchdog_usec = strtoull(optarg, NULL, 10);
-			break;
-		case 'x':
-			d.no_restart = true;
-			break;
-		case 'v':
-			d.verbose = true;
 			break;
 		default:
 			usage();

@@ -89,7 +89,7 @@ static bool is_same(const struct entry *entry, int fd, const struct stat *st)
 	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, entry->stored.fd, fd) <= 0;
 }
 
-const char *store_add(const char *name, int fd, size_t max)
+const char *store_add(const char *name, int fd)
 {
 	struct epoll_event event = { .events = 0 };
 	struct entry **more, *entry;
@@ -102,10 +102,6 @@ const char *store_add(const char *name, int fd, size_t max)
 			close(fd);
 			return "duplicate";
 		}
-	if (count >= max) {
-		close(fd);
-		return "full";
-	}
 	entry = calloc(1, sizeof(*entry));
 	more = realloc(entries, (count + 1) * sizeof(struct entry *));
 	if (!entry || !more)

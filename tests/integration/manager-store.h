@@ -22,8 +22,8 @@ int store_poll_fd(void);
 size_t store_count(void);
 const struct stored *store_get(size_t index);
 
-/* Takes `fd` over, whatever becomes of it: "stored", "duplicate" or "full". */
-const char *store_add(const char *name, int fd, size_t max);
+/* Takes `fd` over, whatever becomes of it: "stored" or "duplicate". */
+const char *store_add(const char *name, int fd);
 void store_remove(const char *name);
 /* `dropped` is called for each that is dropped, afterwards. */
 void store_hang_ups(void (*dropped)(const char *name));

@@ -254,20 +254,49 @@ static void somebody_elses_service_goes_on(int other)
 }
 
 /* The thread that waits for the kernel stands still; all others go on. */
-static void one_that_hears_nothing_does_not_say_that_all_is_well(void **state)
+static pid_t deafen(void)
 {
 	pid_t waits;
-	json_t *answer = NULL;
 	int status;
 
-	(void)state;
-	if (no_lab)
-		SKIP(no_lab);
 	assert_true(LAB_WAIT(10000, (waits = thread_named(bench.service, "psb-wait", 0)) > 0));
 	if (ptrace(PTRACE_SEIZE, waits, NULL, NULL) < 0)
 		SKIP("threads cannot be stopped here");
 	assert_int_equal(ptrace(PTRACE_INTERRUPT, waits, NULL, NULL), 0);
 	assert_int_equal(waitpid(waits, &status, __WALL), waits);
+	return waits;
+}
+
+/* Feeding it from any other loop would go on. */
+static void the_watchdog_bites_one_that_hears_nothing(void **state)
+{
+	pid_t waits;
+	int status;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	bench_stop(&bench);
+	bench_start_with(&bench, CONFIGURATION, "6000000");
+	for (int i = 0; i < 2; i++) /* every 3 s */
+		assert_true(double_await(&bench.manager, "WATCHDOG", 20000));
+	waits = deafen();
+	assert_true(double_await(&bench.manager, "WATCHDOG timeout", 20000));
+	assert_int_equal(waitpid(waits, &status, __WALL), waits);
+	assert_true(double_await(&bench.manager, "SIGNAL 6", 20000));
+	assert_true(double_await(&bench.manager, "START", 20000));
+	assert_true(double_await(&bench.manager, "READY", 20000));
+}
+
+static void one_that_hears_nothing_does_not_say_that_all_is_well(void **state)
+{
+	pid_t waits;
+	json_t *answer = NULL;
+
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	waits = deafen();
 	/* an answer is kept for a while: on a slow machine it may be from before */
 	LAB_WAIT(10000, (json_decref(answer), answer = bench_ask(&bench, "{\"verb\":\"status\"}\n"),
 			 json_object_get(answer, "errno")));
@@ -420,6 +449,7 @@ TEST_GROUP(daemon)
 		ON_A_DAEMON(neither_does_kill_9),
 		ON_A_DAEMON(who_left_meanwhile_is_forgotten),
 		ON_A_DAEMON(one_that_hears_nothing_does_not_say_that_all_is_well),
+		ON_A_DAEMON(the_watchdog_bites_one_that_hears_nothing),
 		ON_A_DAEMON(a_flood_fills_the_flooders_own_socket),
 		ON_A_DAEMON(who_never_reads_misses_repeats_but_not_the_end),
 		ON_A_DAEMON(half_a_line_waits_and_rubbish_is_answered),
