@@ -12,9 +12,7 @@
  *                                                       and 0.7 s later: what went back
  *                                    Neutral, High   -> relax()
  *
- * Worth it: the first time; later only PSIBRIDGE_APART (10 s) after the last one, and if the
- * process has grown since by PSIBRIDGE_GROWN (50 MiB) or a fifth of what the last one gave back,
- * whichever is more. Walking a heap touches memory, which is just what is scarce.
+ * Worth it: effect.h says when, with PSIBRIDGE_APART and PSIBRIDGE_GROWN.
  *
  * Configured by the environment: psb_settings_read(), psibridge-runtimes(7). Messages go to stderr,
  * each one line that begins with "psibridge[NAME]: "; tests and people read them. With

@@ -78,7 +78,7 @@ public static unsafe class Hosting
         exitWatched = true;
         if (host.Type != null)
             return Bind(Marshal.PtrToStringUTF8((IntPtr)host.Type) ?? "", Marshal.PtrToStringUTF8((IntPtr)host.Method) ?? "");
-        var status = new MemoryPressureStatus(MemoryPressureState.Watching, "", source: "host");
+        var status = new MemoryPressureStatus(MemoryPressureState.Watching, "") { Source = "host" };
         var fed = new SlotSource(status, Load);
         if (!MemoryPressure.StartFromHost(fed))
         {

@@ -107,22 +107,13 @@ internal static unsafe class Library
 #else
     private const int RtldNow = 2, RtldGlobal = 0x100;
 
-    [DllImport("libc", EntryPoint = "dlopen")] private static extern IntPtr dlopen_libc(byte[] name, int flags);
-    [DllImport("libdl.so.2", EntryPoint = "dlopen")] private static extern IntPtr dlopen_libdl(byte[] name, int flags);
+    // In libc since glibc 2.34.
+    [DllImport("libc")] private static extern IntPtr dlopen(byte[] name, int flags);
 
     private static IntPtr Load(string name, string shown)
     {
-        byte[] text = System.Text.Encoding.UTF8.GetBytes(name + "\0");
-
         Tried.Add(shown);
-        try
-        {
-            return dlopen_libc(text, RtldNow | RtldGlobal);
-        }
-        catch (EntryPointNotFoundException)
-        {
-            return dlopen_libdl(text, RtldNow | RtldGlobal); // glibc before 2.34
-        }
+        return dlopen(System.Text.Encoding.UTF8.GetBytes(name + "\0"), RtldNow | RtldGlobal);
     }
 #endif
 

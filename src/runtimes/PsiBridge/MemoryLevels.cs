@@ -92,34 +92,25 @@ public readonly struct MemoryLoad
 /// <summary>What a handler of <see cref="MemoryPressure.Changed"/> and a callback are told.</summary>
 public sealed class MemoryPressureEventArgs : EventArgs
 {
-    internal MemoryPressureEventArgs(MemoryAvailable available, bool critical, MemoryPressureReason reason,
-                                     MemoryLoad load, TimeSpan stall, string? cgroup)
-    {
-        Available = available;
-        Critical = critical;
-        Reason = reason;
-        Load = load;
-        Stall = stall;
-        Cgroup = cgroup;
-    }
+    internal MemoryPressureEventArgs() { }
 
     /// <summary>How much memory the program may count on.</summary>
-    public MemoryAvailable Available { get; }
+    public MemoryAvailable Available { get; internal set; }
 
     /// <summary>Low, and whole tasks stall, or the kernel killed one. False with any other level.</summary>
-    public bool Critical { get; }
+    public bool Critical { get; internal set; }
 
     /// <summary>Why it is told.</summary>
-    public MemoryPressureReason Reason { get; }
+    public MemoryPressureReason Reason { get; internal set; }
 
     /// <summary>The load when it was told.</summary>
-    public MemoryLoad Load { get; }
+    public MemoryLoad Load { get; internal set; }
 
     /// <summary>How long tasks waited for memory since the last time something was told.</summary>
-    public TimeSpan Stall { get; }
+    public TimeSpan Stall { get; internal set; }
 
     /// <summary>The cgroup, its path under the cgroup2 mount; null if it is not known.</summary>
-    public string? Cgroup { get; }
+    public string? Cgroup { get; internal set; }
 
     /// <summary>The level as people read it, such as "Low (memory is short)".</summary>
     public override string ToString()
@@ -165,17 +156,10 @@ public enum MemoryPressureState
 /// <summary>What <see cref="MemoryPressure"/> is doing, and why not more.</summary>
 public sealed class MemoryPressureStatus
 {
-    internal MemoryPressureStatus(MemoryPressureState state, string reason, string? source = null,
-                                  string? cgroup = null, int rung = 0, string? backend = null,
-                                  string? path = null)
+    internal MemoryPressureStatus(MemoryPressureState state, string reason)
     {
-        Path = path;
         State = state;
         Reason = reason;
-        Source = source;
-        Cgroup = cgroup;
-        Rung = rung;
-        Backend = backend;
     }
 
     /// <summary>What is going on.</summary>
@@ -186,19 +170,19 @@ public sealed class MemoryPressureStatus
 
     /// <summary>What is listened to: "psi-privileged", "psi", "events", "sampling", "machine", "psi-file", "fifo",
     /// "socket", "psibridged", or "host"; null if nothing is.</summary>
-    public string? Source { get; }
+    public string? Source { get; internal set; }
 
     /// <summary>The watched cgroup, its path under the cgroup2 mount; null if there is none.</summary>
-    public string? Cgroup { get; }
+    public string? Cgroup { get; internal set; }
 
     /// <summary>The step of the ladder in psibridge(7), 1 to 6; 0 if nothing is watched.</summary>
-    public int Rung { get; }
+    public int Rung { get; internal set; }
 
     /// <summary>The file that is open; null if there is none.</summary>
-    public string? Path { get; }
+    public string? Path { get; internal set; }
 
     /// <summary>"io_uring" or "epoll"; null if nothing is watched.</summary>
-    public string? Backend { get; }
+    public string? Backend { get; internal set; }
 
     /// <inheritdoc/>
     public override string ToString() =>

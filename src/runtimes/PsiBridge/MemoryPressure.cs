@@ -230,9 +230,9 @@ public static class MemoryPressure
     }
 
     // On the listener's thread.
-    private static void Told(Session session, News news)
+    private static void Told(Session session, MemoryPressureEventArgs pressure)
     {
-        int now = (int)news.Available | (news.Critical ? Critical : 0);
+        int now = (int)pressure.Available | (pressure.Critical ? Critical : 0);
 
         lock (Gate)
         {
@@ -240,12 +240,10 @@ public static class MemoryPressure
                 return; // the last words of one that was stopped
             int before = Volatile.Read(ref level);
             Volatile.Write(ref level, now);
-            if (news.Reason == MemoryPressureReason.Present && now == before)
+            if (pressure.Reason == MemoryPressureReason.Present && now == before)
                 return;
         }
-        var pressure = new MemoryPressureEventArgs(news.Available, news.Critical, news.Reason, session.Load(),
-                                                   TimeSpan.FromTicks((long)Math.Min(news.StallUsec, long.MaxValue / 10) * 10),
-                                                   news.Cgroup);
+        pressure.Load = session.Load();
         Log.Write(Log.Info, "told {0}", pressure);
         session.Tell(pressure);
         Handlers.Tell(handler => handler(null, pressure));

@@ -25,7 +25,7 @@ internal static unsafe class Native
     internal const uint TellPresent = 2;
     internal const ulong Forever = ulong.MaxValue;
     internal const uint HeadroomOff = 0xffffffff;
-    internal const int KindLevel = 1, KindGone = 2;
+    internal const int KindGone = 2;
     internal const int BackendUring = 1;
     internal const int EINVAL = 22, ENODATA = 61;
     internal const int RungMachine = 6;

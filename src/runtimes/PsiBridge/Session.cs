@@ -22,16 +22,18 @@ namespace PsiBridge;
 internal sealed class Session
 {
     private const string GuardName = "psibridge.policy";
+    private const string SwitchedOff = "PSIBRIDGE=off";
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
 
     private readonly object gate = new object();
     private readonly MemoryPressureOptions? options;
     private readonly Subscribers<IMemoryPressureCallback> callbacks;
-    private readonly Action<Session, News> told;
+    private readonly Action<Session, MemoryPressureEventArgs> told;
     private readonly ManualResetEventSlim decided = new ManualResetEventSlim();
     private readonly Action yieldToOther;
     private readonly Thread thread;
     private Source? source;
+    private Settings? settings;
     private MemoryPolicy? policy;
     private volatile MemoryPressureStatus status;
     private MemoryPressureStatus? end; // why it was stopped
@@ -41,7 +43,7 @@ internal sealed class Session
     /// <param name="callbacks">For the policy.</param>
     /// <param name="told">Called on the listener's thread for each news.</param>
     internal Session(MemoryPressureOptions? options, SlotSource? given,
-                     Subscribers<IMemoryPressureCallback> callbacks, Action<Session, News> told)
+                     Subscribers<IMemoryPressureCallback> callbacks, Action<Session, MemoryPressureEventArgs> told)
     {
         this.options = options;
         this.callbacks = callbacks;
@@ -100,13 +102,15 @@ internal sealed class Session
     {
         try
         {
-            if (Begin())
+            if (Begin() is { } why)
+                Decline(why);
+            else if (Adopt())
                 Listen();
         }
         catch (Exception e)
         {
             // A libpsibridge that is too old or for another machine, or no memory for us. The program goes on.
-            Fail(e.Message);
+            Decline(new MemoryPressureStatus(MemoryPressureState.Unavailable, e.Message));
         }
         finally
         {
@@ -122,7 +126,7 @@ internal sealed class Session
         // On this rung somebody else's stalls are told: that must not go unnoticed.
         if (ready.Rung == Native.RungMachine)
             Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", ready.Reason);
-        while (source!.Take(out News news))
+        while (source!.Take() is { } news)
             told(this, news);
     }
 
@@ -142,74 +146,66 @@ internal sealed class Session
         decided.Set();
     }
 
-    // False: there is nothing to listen to, and the status says why.
-    private bool Begin()
+    // Null: there is something to listen to; or why not.
+    private MemoryPressureStatus? Begin()
     {
         string? missing = Library.Find();
 
         using var settings = new Settings(options, missing == null);
         if (!settings.Enabled)
-        {
-            status = new MemoryPressureStatus(MemoryPressureState.Off, "PSIBRIDGE=off");
-            return false;
-        }
+            return new MemoryPressureStatus(MemoryPressureState.Off, SwitchedOff);
         if (source == null && missing != null)
-            return Fail(missing);
+            return new MemoryPressureStatus(MemoryPressureState.Unavailable, missing);
         if (!ClaimGuard())
-        {
-            Log.Write(Log.Info, "stays out: the program has a PsiBridge of its own");
-            status = new MemoryPressureStatus(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
-            return false;
-        }
-        return (source != null || Open(settings)) && Adopt(source, settings);
+            return new MemoryPressureStatus(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
+        this.settings = settings;
+        return source == null ? Open(settings) : null;
     }
 
-    private bool Open(Settings settings)
+    private MemoryPressureStatus? Open(Settings settings)
     {
         var mailbox = new MailboxSource();
-        string why;
-        int r;
+        string why = "";
+        int r = -1;
 
         try
         {
             r = mailbox.Open(ref settings.Watch, out why);
         }
-        catch
+        finally
         {
-            mailbox.Free(); // a libpsibridge that lacks a function; what it has made has threads and descriptors
-            throw;
+            if (r < 0)
+                mailbox.Free(); // also where libpsibridge lacks a function: what it has made has threads and descriptors
         }
         if (r < 0)
-        {
-            mailbox.Free();
-            if (r != -Native.ENODATA)
-                return Fail(why.Length > 0 ? why : "error " + -r);
-            status = new MemoryPressureStatus(MemoryPressureState.Off, why);
-            Log.Write(Log.Info, "not watching: {0}", why);
-            return false;
-        }
-        source = mailbox;
-        return true;
+            return new MemoryPressureStatus(r == -Native.ENODATA ? MemoryPressureState.Off : MemoryPressureState.Unavailable,
+                                            why.Length > 0 ? why : "error " + -r);
+        lock (gate)
+            source = mailbox;
+        return null;
     }
 
-    private bool Adopt(Source? adopted, Settings settings)
+    private bool Adopt()
     {
         lock (gate)
         {
-            source = adopted;
             if (end != null)
                 return false; // stopped meanwhile
-            policy = new MemoryPolicy(settings, callbacks);
+            policy = new MemoryPolicy(settings!, callbacks);
         }
-        status = adopted!.Status();
+        status = source!.Status();
         return true;
     }
 
-    private bool Fail(string why)
+    private void Decline(MemoryPressureStatus why)
     {
-        status = new MemoryPressureStatus(MemoryPressureState.Unavailable, why);
-        Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why);
-        return false;
+        status = why;
+        if (why.State == MemoryPressureState.Unavailable)
+            Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why.Reason);
+        else if (why.State == MemoryPressureState.TakenOver)
+            Log.Write(Log.Info, "stays out: {0}", why.Reason);
+        else if (why.Reason != SwitchedOff)
+            Log.Write(Log.Info, "not watching: {0}", why.Reason);
     }
 
     private bool ClaimGuard()

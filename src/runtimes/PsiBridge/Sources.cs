@@ -16,19 +16,10 @@ using System.Threading;
 
 namespace PsiBridge;
 
-internal struct News
-{
-    internal MemoryAvailable Available;
-    internal bool Critical;
-    internal MemoryPressureReason Reason;
-    internal ulong StallUsec;
-    internal string? Cgroup;
-}
-
 internal abstract class Source
 {
-    /// <summary>Wait for news. False: closed, there will be no more.</summary>
-    internal abstract bool Take(out News news);
+    /// <summary>Wait for news. Null: closed, there will be no more.</summary>
+    internal abstract MemoryPressureEventArgs? Take();
 
     internal abstract void Close();
 
@@ -47,8 +38,9 @@ internal sealed class SlotSource : Source
     private readonly object gate = new object();
     private readonly Func<MemoryLoad>? load;
     private readonly MemoryPressureStatus status;
-    private News slot;
-    private bool full, closed;
+    private MemoryAvailable available;
+    private bool critical, full, closed;
+    private MemoryPressureReason reason;
 
     internal SlotSource(MemoryPressureStatus status, Func<MemoryLoad>? load)
     {
@@ -60,23 +52,22 @@ internal sealed class SlotSource : Source
     {
         lock (gate)
         {
-            slot.Available = available;
-            slot.Critical = critical && available == MemoryAvailable.Low;
-            slot.Reason = reason;
+            this.available = available;
+            this.critical = critical && available == MemoryAvailable.Low;
+            this.reason = reason;
             full = true;
             Monitor.Pulse(gate);
         }
     }
 
-    internal override bool Take(out News news)
+    internal override MemoryPressureEventArgs? Take()
     {
         lock (gate)
         {
             while (!full && !closed)
                 Monitor.Wait(gate);
-            news = slot;
             full = false;
-            return !closed;
+            return closed ? null : new MemoryPressureEventArgs { Available = available, Critical = critical, Reason = reason };
         }
     }
 
@@ -109,6 +100,7 @@ internal sealed unsafe class MailboxSource : Source
     private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
     private bool complained;
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
+    private string? backend;
 
     /// <summary>0, or a negative errno and why.</summary>
     internal int Open(ref Native.WatchOptions options, out string why)
@@ -143,7 +135,7 @@ internal sealed unsafe class MailboxSource : Source
         if (r < 0)
             return r;
         mailbox = made;
-        Backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
+        backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
         PrepareCode();
         return Native.psb_bridge_start(bridge);
     }
@@ -153,16 +145,9 @@ internal sealed unsafe class MailboxSource : Source
     {
         IntPtr made;
 
-        try
-        {
-            code = Native.psb_code_new(&made) < 0 ? IntPtr.Zero : made;
-        }
-        catch (EntryPointNotFoundException)
-        {
-            // a libpsibridge of before
-        }
-        if (code == IntPtr.Zero)
+        if (Native.psb_code_new(&made) < 0)
             return;
+        code = made;
         foreach (string line in File.ReadLines("/proc/self/maps"))
         {
             // "7f48740fe000-7f4874400000 r-xp 0001d000 fe:01 1234    /usr/lib/libcoreclr.so"
@@ -196,27 +181,28 @@ internal sealed unsafe class MailboxSource : Source
         }
     }
 
-    private string? Backend { get; set; }
-
-    internal override bool Take(out News news)
+    internal override MemoryPressureEventArgs? Take()
     {
         var n = new Native.Notification { Size = (UIntPtr)sizeof(Native.Notification) };
 
-        news = default;
         if (Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
-            return false;
-        news.Available = (MemoryAvailable)n.Available;
-        KeepCode(news.Available);
-        news.Critical = n.Critical != 0;
-        news.Reason = (MemoryPressureReason)n.Reason;
-        news.StallUsec = n.StallUsec;
-        news.Cgroup = cgroup ??= Native.Text(n.Cgroup);
+            return null;
+        KeepCode((MemoryAvailable)n.Available);
+        cgroup ??= Native.Text(n.Cgroup);
+        var news = new MemoryPressureEventArgs
+        {
+            Available = (MemoryAvailable)n.Available,
+            Critical = n.Critical != 0,
+            Reason = (MemoryPressureReason)n.Reason,
+            Stall = TimeSpan.FromTicks((long)Math.Min(n.StallUsec, long.MaxValue / 10) * 10),
+            Cgroup = cgroup,
+        };
         if (n.Kind == Native.KindGone)
         {
             Log.Write(Log.Warning, "the cgroup {0} was removed; what takes its place will be watched", cgroup);
             cgroup = null; // it may be another one
         }
-        return true;
+        return news;
     }
 
     internal override void Close()
@@ -246,51 +232,46 @@ internal sealed unsafe class MailboxSource : Source
             code = Native.psb_code_free(code);
     }
 
-    // The watch keeps its bridge alive.
-    private IntPtr Borrow()
+    // Free() may come at any time: a reference of our own keeps the watch, and that its bridge.
+    private delegate T WatchFn<T>(IntPtr watch);
+
+    private T With<T>(WatchFn<T> use, T none)
     {
+        IntPtr borrowed;
+
         lock (gate)
-            return watch == IntPtr.Zero ? watch : Native.psb_watch_ref(watch);
+            borrowed = watch == IntPtr.Zero ? watch : Native.psb_watch_ref(watch);
+        if (borrowed == IntPtr.Zero)
+            return none;
+        T result = use(borrowed);
+        Native.psb_watch_unref(borrowed);
+        return result;
     }
 
-    internal override MemoryLoad Load()
+    internal override MemoryLoad Load() => With(w =>
     {
         var load = new Native.Load { Size = (UIntPtr)sizeof(Native.Load) };
-        IntPtr borrowed = Borrow();
 
-        if (borrowed == IntPtr.Zero)
-            return default;
-        int r = Native.psb_watch_load(borrowed, &load);
-        Native.psb_watch_unref(borrowed);
-        return r < 0 ? default
+        return Native.psb_watch_load(w, &load) < 0 ? default
             : new MemoryLoad((int)load.Percent, (long)load.CurrentBytes, (long)load.WorkingSetBytes,
                              (long)load.LimitBytes, (long)load.AvailableBytes, load.Machine != 0);
-    }
+    }, default);
 
-    internal override int Simulate(MemoryAvailable available, bool critical)
-    {
-        IntPtr borrowed = Borrow();
+    internal override int Simulate(MemoryAvailable available, bool critical) =>
+        With(w => Native.psb_watch_simulate(w, (int)available, critical ? 1 : 0), -Native.ENODATA);
 
-        if (borrowed == IntPtr.Zero)
-            return -Native.ENODATA;
-        int r = Native.psb_watch_simulate(borrowed, (int)available, critical ? 1 : 0);
-        Native.psb_watch_unref(borrowed);
-        return r;
-    }
-
-    internal override MemoryPressureStatus Status()
+    internal override MemoryPressureStatus Status() => With(w =>
     {
         var source = new Native.Source { Size = (UIntPtr)sizeof(Native.Source) };
-        IntPtr borrowed = Borrow();
 
-        if (borrowed == IntPtr.Zero)
-            return new MemoryPressureStatus(MemoryPressureState.Stopped, "");
-        Native.psb_watch_source(borrowed, &source);
-        var status = new MemoryPressureStatus(MemoryPressureState.Watching, Native.Text(source.Why) ?? "",
-                                              Native.Text(source.Name), Native.Text(source.Cgroup),
-                                              (int)source.Rung, Backend,
-                                              Native.Text(source.Path) is { Length: > 0 } path ? path : null);
-        Native.psb_watch_unref(borrowed);
-        return status;
-    }
+        Native.psb_watch_source(w, &source);
+        return new MemoryPressureStatus(MemoryPressureState.Watching, Native.Text(source.Why) ?? "")
+        {
+            Source = Native.Text(source.Name),
+            Cgroup = Native.Text(source.Cgroup),
+            Rung = (int)source.Rung,
+            Backend = backend,
+            Path = Native.Text(source.Path) is { Length: > 0 } path ? path : null,
+        };
+    }, new MemoryPressureStatus(MemoryPressureState.Stopped, ""));
 }

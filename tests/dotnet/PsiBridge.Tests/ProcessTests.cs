@@ -10,66 +10,34 @@ public sealed class ProcessTests
 {
     private static int CountOf(string text, string part) => text.Split(part).Length - 1;
 
-    [Fact]
-    public void without_libpsibridge_it_says_what_was_tried_once_and_the_program_runs()
+    [Theory]
+    [InlineData("/nonexistent/libpsibridge.so", "warning", "libpsibridge was not found (tried PSIBRIDGE_LIBRARY=/nonexistent/libpsibridge.so)", 1)]
+    [InlineData("/nonexistent/libpsibridge.so", "error", "libpsibridge was not found", 0)]
+    [InlineData("/etc/passwd", "warning", "libpsibridge was not found (tried PSIBRIDGE_LIBRARY=/etc/passwd)", 1)]
+    [InlineData("libm.so.6", "warning", "psb_settings_read", 1)]
+    public void a_library_that_is_none_of_ours_is_named_once_and_the_program_runs(string library, string log, string named, int lines)
     {
-        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "/nonexistent/libpsibridge.so"),
-                                         ("PSIBRIDGE_LOG", "warning"));
+        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", library), ("PSIBRIDGE_LOG", log));
 
-        program.Wait("status Unavailable: libpsibridge was not found (tried PSIBRIDGE_LIBRARY=/nonexistent/libpsibridge.so)");
+        Assert.Contains(named, program.Wait("status Unavailable: "), StringComparison.Ordinal);
         program.Say("level");
         program.Wait("level High False");
         (int status, string output) = program.End();
         Assert.Equal(0, status);
-        Assert.Equal(1, CountOf(output, "psibridge[dotnet]:"));
+        Assert.Equal(lines, CountOf(output, "psibridge[dotnet]:"));
     }
 
-    [Fact]
-    public void the_environment_can_keep_it_quiet_about_that()
+    [Theory]
+    [InlineData("PSIBRIDGE", "off", "debug", "status Off: PSIBRIDGE=off")]
+    [InlineData("MEMORY_PRESSURE_WATCH", "/dev/null", "warning", "status Off: ")]
+    public void the_environment_switches_it_off(string name, string value, string log, string told)
     {
-        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "/nonexistent/libpsibridge.so"),
-                                         ("PSIBRIDGE_LOG", "error"));
+        using var program = new Embedder("watch", (name, value), ("PSIBRIDGE_LOG", log));
 
-        program.Wait("status Unavailable");
-        Assert.DoesNotContain("psibridge[dotnet]:", program.End().Output, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void a_library_that_is_no_library_is_named()
-    {
-        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "/etc/passwd"));
-
-        program.Wait("status Unavailable: libpsibridge was not found (tried PSIBRIDGE_LIBRARY=/etc/passwd)");
-        Assert.Equal(0, program.End().Status);
-    }
-
-    [Fact]
-    public void a_library_without_our_functions_is_no_reason_to_fail()
-    {
-        using var program = new Embedder("watch", ("PSIBRIDGE_LIBRARY", "libm.so.6"));
-
-        Assert.Contains("psb_settings_read", program.Wait("status Unavailable"), StringComparison.Ordinal);
-        Assert.Equal(0, program.End().Status);
-    }
-
-    [Fact]
-    public void the_environment_switches_it_off()
-    {
-        using var program = new Embedder("watch", ("PSIBRIDGE", "off"));
-
-        program.Wait("status Off: PSIBRIDGE=off");
+        program.Wait(told);
         (int status, string output) = program.End();
         Assert.Equal(0, status);
         Assert.Equal(0, CountOf(output, "psibridge[dotnet]:"));
-    }
-
-    [Fact]
-    public void a_protocol_that_is_switched_off_is_the_operators_wish()
-    {
-        using var program = new Embedder("watch", ("MEMORY_PRESSURE_WATCH", "/dev/null"), ("PSIBRIDGE_LOG", "warning"));
-
-        program.Wait("status Off: ");
-        Assert.Equal(0, CountOf(program.End().Output, "psibridge[dotnet]:"));
     }
 
     [Fact]
