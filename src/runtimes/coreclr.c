@@ -3,7 +3,7 @@
  * coreclr.c - libpsibridge-coreclr.so: makes an unmodified .NET program collect when told
  *
  * For CoreCLR this is a profiler: a shared object that the runtime loads because the environment
- * names it, or because somebody asks for it over the diagnostics socket of a running process. It
+ * names it, or because it is asked for over the diagnostics socket of a running process. It
  * profiles nothing. It starts a hook (hook.h), and when the hook says so calls
  * ICorProfilerInfo::ForceGC(), a full, blocking collection.
  *
@@ -13,8 +13,8 @@
  *     Initialize(), InitializeForAttach() -> hook_start() ...> told Low -> collect() -> ForceGC()
  *     Shutdown()                          -> hook_stop()  <... ended
  *
- * Who asks for it over the diagnostics socket may send settings along: "PSIBRIDGE_LOW=...", a NUL
- * behind each. They count before the environment, which nobody can change from outside any more.
+ * A request over the diagnostics socket may bring settings along: "PSIBRIDGE_LOW=...", a NUL
+ * behind each. They count before the environment, which cannot be changed from outside any more.
  *
  * States of a profiler: made -> hooked -> stopped. At most one in a process is hooked. A made one
  * is freed with its last reference. One that was hooked stays for ever: a collection that does not
@@ -23,7 +23,7 @@
  *
  * What of the runtime this stands on (dotnet/runtime, src/coreclr/vm and gc, .NET 10; MIT):
  *   - A process has one main profiler, which is often taken by a monitoring agent, and 32
- *     notification-only ones, which change no code. Who answers LoadAsNotificationOnly() with yes
+ *     notification-only ones, which change no code. One that answers LoadAsNotificationOnly() with yes
  *     becomes one of those however it was loaded; runtimes before .NET 6 do not ask. ForceGC() is
  *     open to them. (profilinghelper.cpp)
  *   - Without any event asked for, no code path of the runtime is another one than without us.
@@ -40,9 +40,9 @@
  *     it, calls to ICorProfilerInfo are undefined. A crash, FailFast() and an unhandled exception
  *     end the process without it; a native exit(3) does too, and runs our destructor.
  *
- * Hence collect(), the collection, and settle(), which coaxes: it repeats ForceGC() until what was
+ * Hence collect(), the collection, and settle(), which repeats ForceGC() until what was
  * freed has gone back. One program, 300 MB of garbage and 20 MB live: 331 MB before; after one
- * ForceGC() 77 if it had been idle for 2 s, 322 if it had not; after coaxing 57. A repetition walks
+ * ForceGC() 77 if it had been idle for 2 s, 322 if it had not; after settling 57. A repetition walks
  * no garbage, only what is live (0.3 ms there). All together they may stop the program for 250 ms,
  * or for as long as the first did; so a large live heap is aged less, or not at all. What is freed
  * at once by a program that was busy until then goes back for two seconds (some 300 MB).
@@ -69,11 +69,11 @@
 #define SETTINGS_MAX 32 /* that come with an attach request */
 #define SETTINGS_BYTES_MAX 4096
 
-/* Coaxing. */
+/* Settling. */
 #define AGE 20				  /* collections after which a free region is not kept */
 #define STEP_USEC (110 * USEC_PER_MSEC)	  /* the runtime's 100 ms, and what clocks differ */
 #define PAUSES_USEC (250 * USEC_PER_MSEC) /* all repetitions together, or as long as the first */
-#define COAX_USEC (2 * USEC_PER_SEC)	  /* and all of it with the time between them */
+#define SETTLE_USEC (2 * USEC_PER_SEC)	  /* and all of it with the time between them */
 #define WORTH_BYTES (UINT64_C(1) << 20)	  /* a step that gives back less was in vain, */
 #define VAIN 2				  /* and with so many in a row it is over */
 
@@ -101,7 +101,7 @@ struct profiler {
 		uint64_t reserve_usec;	      /* what of it is not for ageing */
 		uint64_t end_usec, last_usec; /* when it is over; the last pause */
 		uint64_t rss_bytes;	      /* before the last step */
-	} coaxing;
+	} settling;
 };
 
 static _Atomic(struct profiler *) hooked; /* the one of this process */
@@ -119,7 +119,7 @@ static HRESULT force_gc(struct profiler *profiler, uint64_t *ret_took_usec)
 
 static int explain(struct profiler *profiler, HRESULT result)
 {
-	const char *what = "an answer nobody expects";
+	const char *what = "an unexpected answer";
 	struct hook *hook;
 	int r = -EPROTO;
 
@@ -157,11 +157,11 @@ static int collect(int critical, void *userdata)
 	if (FAILED(result))
 		return explain(profiler, result);
 	budget_usec = took_usec > PAUSES_USEC ? took_usec : PAUSES_USEC;
-	profiler->coaxing = (typeof(profiler->coaxing)){
+	profiler->settling = (typeof(profiler->settling)){
 		.budget_usec = budget_usec,
 		/* At most one half for ageing: the other is for the steps that follow. */
 		.reserve_usec = budget_usec / 2,
-		.end_usec = now_usec() + COAX_USEC,
+		.end_usec = now_usec() + SETTLE_USEC,
 	};
 	return 0;
 }
@@ -173,43 +173,43 @@ static int repeat(struct profiler *profiler)
 
 	if (FAILED(force_gc(profiler, &took_usec)))
 		return 0;
-	profiler->coaxing.last_usec = took_usec;
-	profiler->coaxing.budget_usec -= took_usec < profiler->coaxing.budget_usec
-						 ? took_usec
-						 : profiler->coaxing.budget_usec;
+	profiler->settling.last_usec = took_usec;
+	profiler->settling.budget_usec -= took_usec < profiler->settling.budget_usec
+						  ? took_usec
+						  : profiler->settling.budget_usec;
 	return 1;
 }
 
 static int may_step(const struct profiler *profiler)
 {
-	return profiler->coaxing.in_vain < VAIN &&
-	       profiler->coaxing.last_usec <= profiler->coaxing.budget_usec &&
-	       now_usec() + STEP_USEC + profiler->coaxing.last_usec <= profiler->coaxing.end_usec;
+	return profiler->settling.in_vain < VAIN &&
+	       profiler->settling.last_usec <= profiler->settling.budget_usec &&
+	       now_usec() + STEP_USEC + profiler->settling.last_usec <= profiler->settling.end_usec;
 }
 
-/* Coaxing: first all of the ageing, without a pause, then the steps. */
+/* First all of the ageing, without a pause, then the steps. */
 static int settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec)
 {
 	struct profiler *profiler = userdata;
-	int ages = profiler->coaxing.aged < AGE &&
-		   profiler->coaxing.budget_usec >=
-			   profiler->coaxing.reserve_usec + profiler->coaxing.last_usec;
+	int ages = profiler->settling.aged < AGE &&
+		   profiler->settling.budget_usec >=
+			   profiler->settling.reserve_usec + profiler->settling.last_usec;
 	int go;
 
 	if (ages) {
-		profiler->coaxing.aged++;
+		profiler->settling.aged++;
 		*ret_next_usec = 0;
 		go = repeat(profiler);
 	} else {
 		/* What the last step gave back is seen now; before the first there was none. */
-		if (profiler->coaxing.steps++ > 0)
-			profiler->coaxing.in_vain = rss_bytes + WORTH_BYTES <=
-								    profiler->coaxing.rss_bytes
-							    ? 0
-							    : profiler->coaxing.in_vain + 1;
-		profiler->coaxing.rss_bytes = rss_bytes;
+		if (profiler->settling.steps++ > 0)
+			profiler->settling.in_vain = rss_bytes + WORTH_BYTES <=
+								     profiler->settling.rss_bytes
+							     ? 0
+							     : profiler->settling.in_vain + 1;
+		profiler->settling.rss_bytes = rss_bytes;
 		*ret_next_usec = STEP_USEC;
-		go = may_step(profiler) && (profiler->coaxing.steps == 1 || repeat(profiler));
+		go = may_step(profiler) && (profiler->settling.steps == 1 || repeat(profiler));
 	}
 	/* What the runtime and the program's native libraries have freed of malloc's. */
 	if (!go)
@@ -293,7 +293,7 @@ static const struct hook_runtime runtime = {
 
 /*
  * Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails
- * here, and goes on. What it answers whoever asked for us over the diagnostics socket is our result.
+ * here, and goes on. What it answers to a request over the diagnostics socket is our result.
  */
 static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unknown)
 {

@@ -140,7 +140,7 @@ static void try_to_collect(struct hook *hook, int critical)
 	int r;
 
 	hook->retry_usec = NEVER;
-	/* Only here: what was said before may have waited long for whoever reads our stderr. */
+	/* Only here: what was said before may have waited long for the reader of our stderr. */
 	if (is_stopping(hook))
 		return;
 	hook->short_now = 1;
@@ -249,7 +249,7 @@ static void say_ready(struct hook *hook, psb_bridge *bridge, psb_watch *watch)
 	say(hook, LOG_INFO, "ready: rung %u, %s on %s, %s", source.rung, source.name,
 	    source.path[0] ? source.path : source.cgroup,
 	    psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll");
-	/* On this rung somebody else's stalls are told: that must not go unnoticed. */
+	/* On this rung the stalls of others are told: that must not go unnoticed. */
 	if (source.rung == PSB_RUNG_MACHINE)
 		say(hook, LOG_WARNING, "watching the whole machine, not this cgroup: %s",
 		    source.why);
@@ -376,7 +376,7 @@ static void *hook_run(void *userdata)
 /* ---- for the runtime's threads ------------------------------------------------------------------ */
 
 /* The environment is read now, before the program changes it, and told later: stderr may be a pipe
- * that nobody empties before the program has started. */
+ * that is not emptied before the program has started. */
 static void keep_complaint(void *userdata, int priority, const char *message)
 {
 	struct hook *hook = userdata;

@@ -66,7 +66,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 /*
  * No collect() and no relax() begins after this. Waits for one that is running, two seconds at most:
  * a runtime that ends may not let it end. Then what is left stays as it is until the process is
- * gone. From inside of collect() or relax(), where somebody may end the program, it does not wait.
+ * gone. From inside of collect() or relax(), where the program may be ended, it does not wait.
  * In a forked child it only forgets. Returns NULL; NULL is allowed.
  */
 struct hook *hook_stop(struct hook *hook);

@@ -6,7 +6,7 @@
  * own, or a file), then calls the script's global function tick() ten times a second. The script
  * it has built in does what many programs do: it fills a cache, drops it, and idles. Lua collects
  * when enough has been *allocated*, and an idle program allocates nothing, so the dropped cache
- * stays in memory, whoever else may need it.
+ * stays in memory, whatever else may need it.
  *
  * How to be told is host.c: a bridge, a watch, a memory manager, a callback. What comes then crosses
  * two threads:

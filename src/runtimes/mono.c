@@ -22,7 +22,7 @@
  * Why visitors: under Mono's hybrid suspend, an attached thread that is in native code is waited
  * for until it comes to a safe point: attaching leaves it "in GC Unsafe mode"
  * (mono/metadata/threads.c). One that slept between two notifications would stall every collection
- * of the program. So nobody is attached while nothing is collected, and a visitor waits for nothing
+ * of the program. So no thread is attached while nothing is collected, and a visitor waits for nothing
  * but the collector. mono_jit_thread_attach() is the other way to attach, and no way: such a thread
  * aborts the process when it detaches.
  *
@@ -32,14 +32,14 @@
  * 212 without it, 23 with it).
  *
  * What a visitor lets in: Mono stops threads with signals (6.8: three above SIGRTMIN; before:
- * SIGPWR, SIGXCPU and one above SIGRTMIN; mono-threads-posix-signals.c). Who calls us blocks all signals,
+ * SIGPWR, SIGXCPU and one above SIGRTMIN; mono-threads-posix-signals.c). The hook's thread blocks all signals,
  * and a thread inherits that. A visitor that waits for the collector's lock, with these blocked,
- * would be waited for by whoever holds it, for ever. So it blocks, before it attaches, only
+ * would be waited for by the holder, for ever. So it blocks, before it attaches, only
  * what people send to processes: that is for the program's own threads.
  *
  * The end. Returning from Main() waits for attached threads, so for a running visit too. But
- * Environment.Exit() does not; whoever attaches after it has begun sleeps in there for ever
- * (mono_thread_internal_attach()), and whoever attaches when all is over runs into freed memory. So a
+ * Environment.Exit() does not; a thread that attaches after it has begun sleeps in there for ever
+ * (mono_thread_internal_attach()), and one that attaches when all is over runs into freed memory. So a
  * visit goes through these stages, under the lock, and `ending` is set before the runtime goes on:
  *
  *     STARTED -> ATTACHING -> INSIDE -> DONE
@@ -67,7 +67,7 @@
 
 #define NAME "mono"
 
-/* How long finalizers may take before we go on without them. Nobody but our caller waits for this. */
+/* How long finalizers may take before we go on without them. Only our caller waits for this. */
 #define FINALIZERS_MSEC 1000
 /* How long one that attaches may take when the runtime ends. It takes microseconds, or for ever. */
 #define ATTACH_MSEC 200
@@ -287,7 +287,7 @@ static void finalized(MonoProfiler *unused)
 }
 
 /*
- * On a thread that is attached, and about to wait for a visitor, who may be waiting for it: to stop
+ * On a thread that is attached, and about to wait for a visitor, which may be waiting for it: to stop
  * the world. In a "GC safe region" it counts as stopped.
  */
 static void shutdown_begins(MonoProfiler *unused)

@@ -88,7 +88,7 @@ internal static unsafe class Library
         }
         catch (InvalidOperationException)
         {
-            // Somebody set one for us. Then it is theirs to find the library.
+            // The program set one for us. Then that finds the library.
         }
     }
 

@@ -50,7 +50,7 @@ internal static class Log
         }
         catch (Exception e) when (e is IOException || e is ObjectDisposedException || e is UnauthorizedAccessException)
         {
-            // Nobody reads it. That is no reason to disturb the program.
+            // Nothing reads it. That is no reason to disturb the program.
         }
     }
 

@@ -73,7 +73,7 @@ public readonly struct MemoryLoad
     /// <summary>Memory in use, page cache included.</summary>
     public long UsedBytes { get; }
 
-    /// <summary>Memory in use without page cache that nobody needs, as the kubelet counts.</summary>
+    /// <summary>Memory in use without inactive page cache, as the kubelet counts.</summary>
     public long WorkingSetBytes { get; }
 
     /// <summary>The limit that counts: the least of all that are set above the program; -1: unknown.</summary>
@@ -131,7 +131,7 @@ public sealed class MemoryPressureEventArgs : EventArgs
 /// <summary>What <see cref="MemoryPressure"/> is doing.</summary>
 public enum MemoryPressureState
 {
-    /// <summary>Nobody has asked for anything yet.</summary>
+    /// <summary>Nothing was asked for yet.</summary>
     NotStarted,
 
     /// <summary>Starting: a thread finds out what can be watched.</summary>

@@ -15,7 +15,7 @@
 // collected.
 //
 // While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is set to
-// Interactive: what it buys, shorter pauses for more memory, is what nobody can pay now, and who stalls for memory
+// Interactive: what it buys, shorter pauses for more memory, cannot be paid now, and a program that stalls for memory
 // pauses longer. Other modes are left alone, and the old one is set back, unless the program has set another meanwhile.
 //
 // Mono's collector frees in the second collection what the first one found (facts measured on 6.8: 455 -> 15 MB with
@@ -211,7 +211,7 @@ internal sealed class MemoryPolicy
 #if NET
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
 #else
-        // Aggressive is 3 and came with .NET 7; whoever runs this there gets it too.
+        // Aggressive is 3 and came with .NET 7; what runs this there gets it too.
         var mode = Environment.Version.Major >= 7 ? (GCCollectionMode)3 : GCCollectionMode.Forced;
         GC.Collect(GC.MaxGeneration, mode, blocking: true, compacting: true);
 #endif

@@ -180,7 +180,7 @@ public static class MemoryPressure
         lock (Gate)
         {
             if (current != session)
-                return; // somebody starts or stops at the same time
+                return; // another thread starts or stops at the same time
             unavailable = session.Status;
             Replace(null, slot);
         }
@@ -224,7 +224,7 @@ public static class MemoryPressure
         }
         if (slot == null)
             unavailable = null;
-        // The new one tells what is now, if it is another level. If it cannot watch, nobody would ever end a Low.
+        // The new one tells what is now, if it is another level. If it cannot watch, nothing would ever end a Low.
         Volatile.Write(ref level, (int)MemoryAvailable.High);
         return current = new Session(options, slot, Callbacks, Told);
     }

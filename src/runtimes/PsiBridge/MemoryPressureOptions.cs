@@ -3,7 +3,7 @@
 // MemoryPressureOptions.cs - what can be set in code
 //
 // What is null is as the environment says (PSIBRIDGE_LOW and so on, psibridge-runtimes(7)), and if it says nothing, as
-// built in. So an operator can set what the programmer left open, and not override what he did not. The words are
+// built in. So an operator can set what the programmer left open, and not override what was set. The words are
 // those of psibridged.conf(5). Values are judged by libpsibridge, in one place for all: nonsense is told by
 // MemoryPressure.Status, and throws nothing.
 using System;

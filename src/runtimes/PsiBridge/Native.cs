@@ -5,7 +5,7 @@
 // Structures are those of psibridge.h, member for member; all are blittable, so a call costs no marshalling and works
 // alike on CoreCLR, NativeAOT and Mono. LayoutTests compares them with what a C compiler makes of the header.
 //
-// Nobody calls us from a native thread, with one exception that is none: psb_settings_read() calls its log function on
+// Nothing calls us from a native thread, with one exception that is none: psb_settings_read() calls its log function on
 // the thread that called it, before it returns.
 using System;
 using System.Runtime.InteropServices;

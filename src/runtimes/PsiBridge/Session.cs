@@ -7,13 +7,13 @@
 //                                      state, Changed handlers
 //                                      news -> slot  ------------------>  callbacks, collection
 //
-// The listener's thread makes all that is native, and frees it: so nobody can free what it waits in, and what takes
-// long (arming a watch) delays nobody. Stop() from any thread closes the source; the thread then finds its way out. It
+// The listener's thread makes all that is native, and frees it: so nothing else can free what it waits in, and what takes
+// long (arming a watch) delays no other. Stop() from any thread closes the source; the thread then finds its way out. It
 // is waited for, two seconds at most, but never from a thread of ours, so a handler may stop what called it.
 //
 // In one process only one policy acts. Who holds it has put a delegate into the AppDomain's data under a name, which
 // another copy of this code (the start-up hook has one) finds, for it shares no static with us. The library was chosen
-// by the program, so it makes a start-up hook yield; a start-up hook makes nobody yield.
+// by the program, so it makes a start-up hook yield; a start-up hook makes no other yield.
 using System;
 using System.Threading;
 
@@ -69,7 +69,7 @@ internal sealed class Session
     /// <summary>Begins to listen, or does already.</summary>
     internal bool IsAlive => thread.IsAlive && end == null;
 
-    /// <summary>Somebody takes news here.</summary>
+    /// <summary>News is taken here.</summary>
     internal bool IsListening => source != null && IsAlive;
 
     internal void WaitUntilDecided(TimeSpan patience) => decided.Wait(patience);
@@ -123,7 +123,7 @@ internal sealed class Session
         decided.Set();
         MemoryPressureStatus ready = Status;
         Log.Write(Log.Info, "ready: {0}", ready);
-        // On this rung somebody else's stalls are told: that must not go unnoticed.
+        // On this rung the stalls of others are told: that must not go unnoticed.
         if (ready.Rung == Native.RungMachine)
             Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", ready.Reason);
         while (source!.Take() is { } news)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Sources.cs - where news comes from: a mailbox of libpsibridge, or a slot that somebody fills
+// Sources.cs - where news comes from: a mailbox of libpsibridge, or a slot that is filled
 //
 //     MailboxSource   a bridge and a watch of our own; the listener's thread waits in psb_mailbox_take()
 //     SlotSource      one slot in which the newest wins: filled by a native host (Hosting.cs), or by Simulate() where

@@ -2,7 +2,7 @@
 //
 // Subscribers.cs - who is told, and what becomes of what they throw
 //
-// A copy-on-write list: telling takes no lock, and whoever is told may add and remove, himself too. Each entry is told
+// A copy-on-write list: telling takes no lock, and an entry that is told may add and remove, itself too. Each entry is told
 // in a try of its own. The first exception of an entry is reported on standard error, later ones are not: a handler
 // that throws does so each time, and standard error is no place for that when memory is short.
 using System;
