@@ -147,12 +147,14 @@ public sealed class PolicyTests
         Assert.Equal(collects, CollectionsOf(watched, critical) > 0);
     }
 
-    [Fact]
-    public void a_latency_mode_that_holds_collections_back_is_lifted_while_it_is_low()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void a_latency_mode_that_holds_collections_back_is_lifted_until_it_is_over_or_stopped(bool stopped)
     {
         GCLatencyMode own = GCSettings.LatencyMode;
         using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
-        using var relaxed = new ManualResetEvent(false);
+        static bool Becomes(GCLatencyMode mode) => SpinWait.SpinUntil(() => GCSettings.LatencyMode == mode, Watched.Patience);
 
         try
         {
@@ -161,33 +163,12 @@ public sealed class PolicyTests
             if (GCSettings.LatencyMode != GCLatencyMode.SustainedLowLatency)
                 return;
             MemoryPressure.Simulate(MemoryAvailable.Low);
-            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.Interactive, Watched.Patience));
-            MemoryPressure.Simulate(MemoryAvailable.High);
-            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.SustainedLowLatency,
-                                           Watched.Patience));
-        }
-        finally
-        {
-            GCSettings.LatencyMode = own;
-        }
-    }
-
-    [Fact]
-    public void a_stop_while_it_is_low_gives_the_latency_mode_back()
-    {
-        GCLatencyMode own = GCSettings.LatencyMode;
-        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
-
-        try
-        {
-            GCSettings.LatencyMode = GCLatencyMode.SustainedLowLatency;
-            if (GCSettings.LatencyMode != GCLatencyMode.SustainedLowLatency)
-                return;
-            MemoryPressure.Simulate(MemoryAvailable.Low);
-            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.Interactive, Watched.Patience));
-            MemoryPressure.Stop();
-            Assert.True(SpinWait.SpinUntil(() => GCSettings.LatencyMode == GCLatencyMode.SustainedLowLatency,
-                                           Watched.Patience));
+            Assert.True(Becomes(GCLatencyMode.Interactive));
+            if (stopped)
+                MemoryPressure.Stop();
+            else
+                MemoryPressure.Simulate(MemoryAvailable.High);
+            Assert.True(Becomes(GCLatencyMode.SustainedLowLatency));
         }
         finally
         {
