@@ -102,40 +102,31 @@ static int put_string(struct message *m, const char *text)
 	return 0;
 }
 
-struct reader {
-	const uint8_t *p;
-	size_t left;
-};
-
-static bool get(struct reader *r, unsigned size, uint64_t *ret)
+static uint32_t get(const struct message *m, size_t at)
 {
-	uint64_t value = 0;
+	const uint8_t *p = m->bytes + at;
 
-	if (r->left < size)
-		return false;
-	for (unsigned i = 0; i < size; i++)
-		value |= (uint64_t)r->p[i] << 8 * i;
-	r->p += size;
-	r->left -= size;
-	*ret = value;
-	return true;
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* `buf` may be NULL. What is not ASCII becomes '?': only versions are read. */
-static bool get_string(struct reader *r, char *buf, size_t capacity)
+/* Of ProcessInfo2, which says: number, cookie; command line, system, machine, entry assembly; version. */
+static void get_version(const struct message *m, char *buf, size_t capacity)
 {
-	uint64_t units, unit = 0;
+	size_t at = HEADER_SIZE + 8 + 16, units = 0;
 
-	if (!get(r, 4, &units) || units > r->left / 2)
-		return false;
-	for (size_t i = 0; i < units; i++) {
-		get(r, 2, &unit);
-		if (buf && i + 1 < capacity)
-			buf[i] = unit < 0x7f && (unit >= 0x20 || unit == 0) ? (char)unit : '?';
+	for (unsigned i = 0; i < 5; i++) {
+		at += 2 * units;
+		if (at + 4 > m->size)
+			return;
+		units = get(m, at);
+		at += 4;
+		if (units > (m->size - at) / 2)
+			return;
 	}
-	if (buf)
-		buf[MIN((size_t)units, capacity - 1)] = '\0';
-	return true;
+	/* the NUL is one of the units; versions are ASCII */
+	for (size_t i = 0; i < units && i + 1 < capacity; i++, at += 2)
+		buf[i] = m->bytes[at] < 0x7f && m->bytes[at + 1] == 0 ? (char)m->bytes[at] : '?';
+	buf[MIN(units, capacity - 1)] = '\0';
 }
 
 /* ---- one command ------------------------------------------------------------------------------ */
@@ -189,13 +180,13 @@ static int receive(int fd, uint8_t *at, size_t size, uint64_t end_usec)
 	return 0;
 }
 
-/* `m` is the command, and then the answer. */
-static int ask(const struct runtime_socket *runtime, struct message *m, struct reader *ret,
-	       bool *ret_done)
+/* `m` is the command, and then the answer. Returns: 0; FAILED: it is that. */
+enum { FAILED = 1 };
+
+static int ask(const struct runtime_socket *runtime, struct message *m)
 {
 	uint64_t end = usec_add(now_usec(), runtime->timeout_usec);
 	int fd = connect_to(runtime, end), r;
-	size_t size;
 
 	if (fd < 0)
 		return fd;
@@ -204,16 +195,15 @@ static int ask(const struct runtime_socket *runtime, struct message *m, struct r
 	r = socket_send(fd, m->bytes, m->size, end);
 	if (r == 0)
 		r = receive(fd, m->bytes, HEADER_SIZE, end);
-	size = (size_t)m->bytes[14] | (size_t)m->bytes[15] << 8;
-	*ret_done = m->bytes[17] == ANSWER_DONE;
-	if (r == 0 && (memcmp(m->bytes, MAGIC, sizeof(MAGIC)) != 0 || size < HEADER_SIZE ||
-		       m->bytes[16] != SET_ANSWER || (!*ret_done && m->bytes[17] != ANSWER_FAILED)))
+	m->size = (size_t)m->bytes[14] | (size_t)m->bytes[15] << 8;
+	if (r == 0 && (memcmp(m->bytes, MAGIC, sizeof(MAGIC)) != 0 || m->size < HEADER_SIZE ||
+		       m->bytes[16] != SET_ANSWER ||
+		       (m->bytes[17] != ANSWER_DONE && m->bytes[17] != ANSWER_FAILED)))
 		r = -EBADMSG;
 	if (r == 0)
-		r = receive(fd, m->bytes + HEADER_SIZE, size - HEADER_SIZE, end);
+		r = receive(fd, m->bytes + HEADER_SIZE, m->size - HEADER_SIZE, end);
 	close(fd);
-	*ret = (struct reader){ m->bytes + HEADER_SIZE, size - HEADER_SIZE };
-	return r;
+	return r < 0 || m->bytes[17] == ANSWER_DONE ? r : FAILED;
 }
 
 int runtime_attach_profiler(const struct runtime_socket *runtime, const char *path,
@@ -222,10 +212,7 @@ int runtime_attach_profiler(const struct runtime_socket *runtime, const char *pa
 	/* as in src/runtimes/coreclr.c, in the layout of a GUID in memory */
 	static const uint8_t guid[16] = { 0x50, 0x4c, 0x1a, 0x9f, 0x0e, 0x6b, 0x46, 0x4c,
 					  0x9c, 0x1d, 0x50, 0x53, 0x49, 0x2d, 0x42, 0x47 };
-	struct reader answer;
 	struct message m;
-	uint64_t hresult;
-	bool done;
 	int r;
 
 	begin(&m, SET_PROFILER, PROFILER_ATTACH);
@@ -240,14 +227,14 @@ int runtime_attach_profiler(const struct runtime_socket *runtime, const char *pa
 	for (size_t i = 0; i < settings->n; i++)
 		for (const char *p = settings->texts[i]; p == settings->texts[i] || p[-1]; p++)
 			put(&m, (uint8_t)*p, 1);
-	r = ask(runtime, &m, &answer, &done);
+	r = ask(runtime, &m);
 	if (r < 0)
 		return r;
 	/* an HRESULT in either case; "failed" and S_OK do not go together */
-	if (!get(&answer, 4, &hresult) || (!done && !(hresult & UINT64_C(0x80000000))))
+	if (m.size < HEADER_SIZE + 4)
 		return -EBADMSG;
-	*ret_hresult = (uint32_t)hresult;
-	return 0;
+	*ret_hresult = get(&m, HEADER_SIZE);
+	return r == FAILED && !(*ret_hresult & UINT32_C(0x80000000)) ? -EBADMSG : 0;
 }
 
 const char *runtime_words(uint32_t hresult)
@@ -294,31 +281,23 @@ static int is_the_one(struct runtime_socket *runtime)
 
 	runtime->version[0] = '\0';
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
-		struct reader answer;
 		struct message m;
-		uint64_t pid, skipped;
-		bool done;
 		int r;
 
 		begin(&m, SET_PROCESS, commands[i]);
-		r = ask(runtime, &m, &answer, &done);
+		r = ask(runtime, &m);
 		if (r == -ECONNREFUSED || r == -ENOENT || r == -ESTALE)
 			return 0;
 		if (r < 0)
 			return r;
-		if (!done)
+		if (r == FAILED)
 			continue;
-		if (!get(&answer, 8, &pid))
+		if (m.size < HEADER_SIZE + 8)
 			return -EBADMSG;
-		if (pid != (uint64_t)runtime->target->inner_pid)
+		if (get(&m, HEADER_SIZE) != (uint32_t)runtime->target->inner_pid)
 			return 0;
-		/* cookie; command line, system, machine, entry assembly; version */
-		if (commands[i] == PROCESS_INFO_2 &&
-		    (!get(&answer, 8, &skipped) || !get(&answer, 8, &skipped) ||
-		     !get_string(&answer, NULL, 0) || !get_string(&answer, NULL, 0) ||
-		     !get_string(&answer, NULL, 0) || !get_string(&answer, NULL, 0) ||
-		     !get_string(&answer, runtime->version, sizeof(runtime->version))))
-			runtime->version[0] = '\0';
+		if (commands[i] == PROCESS_INFO_2)
+			get_version(&m, runtime->version, sizeof(runtime->version));
 		return 1;
 	}
 	return -EOPNOTSUPP;

@@ -4,8 +4,7 @@
  *
  *     attach-target.c   what is it, may we, what stands against it  -> struct target
  *     attach-ipc.c      the runtime's diagnostics protocol          -> struct runtime_socket, HRESULTs
- *     attach-file.c     a path of the hook that the target can open -> struct visible
- *     attach.c          in which order; what came of it
+ *     attach.c          a path of the hook that the target can open; in which order; what came of it
  *
  * Everything about the target is looked at through descriptors of /proc/PID and its root, so that
  * a process that ends meanwhile, or another one with its number, is an error and nothing worse.
@@ -97,20 +96,3 @@ int runtime_attach_profiler(const struct runtime_socket *runtime, const char *pa
 
 /* In words. */
 const char *runtime_words(uint32_t hresult);
-
-/* ---- the file --------------------------------------------------------------------------------- */
-
-/* A hook as the target can open it: the file itself, or a copy in a directory of its own. */
-struct visible {
-	char path[PATH_MAX];
-	int above;     /* the target's directory; -1: it is no copy */
-	int directory; /* ... and the one in it that was made */
-	char made[40]; /* its name */
-};
-
-/*
- * Makes sure that the target can open the hook at `path`. Errors: -errno. visible_done(), due in any
- * case, removes the copy: what is mapped stays.
- */
-int visible_make(struct target *target, const char *path, struct visible *ret);
-void visible_done(const struct target *target, struct visible *visible);
