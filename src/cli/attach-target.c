@@ -165,41 +165,19 @@ const char *target_forbids(const struct target *target)
 
 /* ---- its program ------------------------------------------------------------------------------ */
 
-/* The file of a program, mapped: one of 70 MB has its runtime inside, and few pages are read. */
-struct image {
-	char *bytes; /* MAP_FAILED: there is none */
-	size_t size;
-};
-
-static struct image map_image(int proc, const char *name)
-{
-	int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
-	struct image image = { .bytes = MAP_FAILED };
-	struct stat st;
-
-	if (fd >= 0 && fstat(fd, &st) == 0) {
-		image.size = (size_t)st.st_size;
-		image.bytes = mmap(NULL, image.size, PROT_READ, MAP_PRIVATE, fd, 0);
-	}
-	if (fd >= 0)
-		close(fd);
-	return image;
-}
-
 /*
  * Is `first` and `rest` a name in a table of it? There it stands between two NULs. It is given in two
  * pieces, for else psibridge's own file would have it.
  */
-static bool mentions(const struct image *image, char first, const char *rest)
+static bool mentions(const void *image, size_t size, char first, const char *rest)
 {
 	char name[64] = { '\0', first };
 	size_t n = strlen(rest) + 1;
 
 	memcpy(name + 2, rest, n);
-	return memmem(image->bytes, image->size, name, n + 2);
+	return memmem(image, size, name, n + 2);
 }
 
-/* Up to e_machine both sizes of a header are the same. */
 static const char *machine(const Elf32_Ehdr *header)
 {
 	switch (header->e_machine) {
@@ -215,31 +193,29 @@ static const char *machine(const Elf32_Ehdr *header)
 	return "another machine";
 }
 
-static int check_machine(struct target *t, const struct image *image, const struct image *own)
-{
-	const Elf32_Ehdr *its = (void *)image->bytes, *ours = (void *)own->bytes;
+/* The header of our own file, as the linker has it. Up to e_machine that of both sizes is the same. */
+extern const Elf32_Ehdr __ehdr_start __attribute__((visibility("hidden")));
 
-	if (image->size < sizeof(*its) || memcmp(its->e_ident, ELFMAG, SELFMAG) != 0)
-		return 0;
-	if (its->e_machine != ours->e_machine || its->e_ident[EI_CLASS] != ours->e_ident[EI_CLASS])
+static int check_kind(struct target *t, const void *image, size_t size)
+{
+	const Elf32_Ehdr *its = image;
+
+	if (size >= sizeof(*its) && memcmp(its->e_ident, ELFMAG, SELFMAG) == 0 &&
+	    (its->e_machine != __ehdr_start.e_machine ||
+	     its->e_ident[EI_CLASS] != __ehdr_start.e_ident[EI_CLASS]))
 		return target_refuse(t, -EOPNOTSUPP, "it is made for %s, and the hook for %s",
-				     machine(its), machine(ours));
-	return 0;
-}
-
-static int check_kind(struct target *t, const struct image *image)
-{
+				     machine(its), machine(&__ehdr_start));
 	if (t->libc && strcmp(t->libc, OWN_LIBC) != 0)
 		return target_refuse(t, -EOPNOTSUPP,
 				     "it is linked with %s, and the hook with " OWN_LIBC, t->libc);
-	if (t->has_coreclr || mentions(image, 'D', "otNetRuntimeInfo"))
+	if (t->has_coreclr || mentions(image, size, 'D', "otNetRuntimeInfo"))
 		return 0;
-	if (mentions(image, 'D', "otNetRuntimeDebugHeader"))
+	if (mentions(image, size, 'D', "otNetRuntimeDebugHeader"))
 		return target_refuse(
 			t, -EOPNOTSUPP,
 			"it was compiled ahead of time (NativeAOT) and has no interface for a hook; "
 			"build it with the PsiBridge package");
-	if (t->has_mono || mentions(image, 'm', "ono_main"))
+	if (t->has_mono || mentions(image, size, 'm', "ono_main"))
 		return target_refuse(
 			t, -EOPNOTSUPP,
 			"it is Mono, which takes no hook while it runs; start it with \"psibridge run\"");
@@ -249,19 +225,20 @@ static int check_kind(struct target *t, const struct image *image)
 	return target_refuse(t, -EOPNOTSUPP, "it is not .NET (%.400s)", t->exe);
 }
 
+/* Its file is mapped: one of 70 MB has its runtime inside, and few pages are read. */
 static int check_image(struct target *t)
 {
-	struct image own = map_image(AT_FDCWD, "/proc/self/exe"), image = map_image(t->proc, "exe");
-	int r = own.bytes == MAP_FAILED || image.bytes == MAP_FAILED ? -errno : 0;
+	int fd = openat(t->proc, "exe", O_RDONLY | O_CLOEXEC), r;
+	struct stat st;
+	void *image = fd < 0 || fstat(fd, &st) < 0
+			      ? MAP_FAILED
+			      : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 
-	if (r == 0)
-		r = check_machine(t, &image, &own);
-	if (r == 0)
-		r = check_kind(t, &image);
-	if (own.bytes != MAP_FAILED)
-		munmap(own.bytes, own.size);
-	if (image.bytes != MAP_FAILED)
-		munmap(image.bytes, image.size);
+	r = image == MAP_FAILED ? -errno : check_kind(t, image, (size_t)st.st_size);
+	if (image != MAP_FAILED)
+		munmap(image, (size_t)st.st_size);
+	if (fd >= 0)
+		close(fd);
 	return r;
 }
 
