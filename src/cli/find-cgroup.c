@@ -8,10 +8,12 @@
 #include "cli/find-cgroup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/args.h"
 #include "core/cgname.h"
+#include "core/procfs.h"
 #include "psibridge/tools.h"
 
 int choice_make(const char *word, const char *mount, struct choice *ret, const char **ret_why)
@@ -66,4 +68,18 @@ int find_cgroup(const char *verb, char *path, const json_t *status)
 	cgname_hint(&name, hint, sizeof(hint));
 	complain(verb, "%s: there is no such cgroup%s%s", path, *hint ? "; " : "", hint);
 	return -ENOENT;
+}
+
+int find_own_cgroup(const char *controller, char *buf)
+{
+	static char text[64 * 1024];
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	size_t size;
+
+	if (!f)
+		return -errno;
+	size = fread(text, 1, sizeof(text), f);
+	fclose(f);
+	return controller ? proc_cgroup_v1(text, size, controller, buf)
+			  : proc_cgroup_v2(text, size, buf);
 }

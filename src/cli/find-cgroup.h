@@ -25,3 +25,7 @@ bool choice_has(const struct choice *choice, const char *cgroup);
  * similar was told.
  */
 int find_cgroup(const char *verb, char *path, const json_t *status);
+
+/* Our own, from /proc/self/cgroup, into buf[CGPATH_MAX]: in v1's `controller`; NULL: in v2. Errors: of
+ * core/procfs.h, -errno. */
+int find_own_cgroup(const char *controller, char *buf);

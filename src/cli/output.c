@@ -101,6 +101,14 @@ void output_text(const char *text)
 	put_bytes(text, strlen(text));
 }
 
+const char *output_bar(const struct output *output, unsigned eighths)
+{
+	static const char *const blocks[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
+	static const char *const letters[] = { " ", ".", ":", "-", "=", "+", "*", "#", "@" };
+
+	return (output->utf8 ? blocks : letters)[eighths];
+}
+
 /* Columns, near enough: one for each character that is not the middle of one. */
 static unsigned columns(const char *text, size_t size)
 {

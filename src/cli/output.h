@@ -34,6 +34,9 @@ void output_painted(const struct output *output, enum paint paint, const char *f
 /* Of enum psb_available; 0 is plain. */
 enum paint output_level_paint(unsigned available);
 
+/* A bar of so many eighths of a line. */
+const char *output_bar(const struct output *output, unsigned eighths);
+
 /* Text from elsewhere (cgroup names are anybody's choice): control characters become '?'. */
 void output_text(const char *text);
 

@@ -6,20 +6,16 @@
  * real one does: a simulated Low is followed by Neutral or High when the quiet time is over.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "core/nearest.h"
 #include "cli/control-client.h"
 #include "cli/find-cgroup.h"
 #include "cli/output.h"
 #include "cli/words.h"
-#include "core/cgpath.h"
-#include "core/procfs.h"
+#include "core/nearest.h"
 #include "core/utf8.h"
 
 static const char help[] =
@@ -54,18 +50,6 @@ static const struct words_level *find_level(const char *word)
 	else
 		complain("simulate", "\"%s\": low, neutral, high or critical was expected", word);
 	return NULL;
-}
-
-static int own_cgroup(char *buf)
-{
-	char text[2 * CGPATH_MAX];
-	int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
-	int r = n < 0 ? -errno : proc_cgroup_v2(text, (size_t)n, buf);
-
-	if (fd >= 0)
-		close(fd);
-	return r;
 }
 
 static int simulate(const struct words_level *level, const char *cgroup, const char *control,
@@ -137,7 +121,7 @@ int verb_simulate(int argc, char **argv)
 		if (!strchr(named, '/') && find_cgroup("simulate", cgroup, NULL) < 0)
 			return EXIT_FAILED;
 	} else {
-		r = own_cgroup(cgroup);
+		r = find_own_cgroup(NULL, cgroup);
 		if (r < 0) {
 			complain("simulate", "the own cgroup is not known: %s", strerror(-r));
 			return EXIT_FAILED;

@@ -174,13 +174,11 @@ static unsigned step_of(unsigned centi)
 
 static void put_spark(const struct table *t, FILE *out, const struct row *row)
 {
-	static const char *const blocks[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
-	static const char *const letters[] = { " ", ".", ":", "-", "=", "+", "*", "#", "@" };
 	unsigned count = MIN(row->history_count, t->spark);
 
 	fprintf(out, "%*s", (int)(t->spark - count), "");
 	for (unsigned i = row->history_count - count; i < row->history_count; i++)
-		fputs((t->output->utf8 ? blocks : letters)[step_of(row->history[i])], out);
+		fputs(output_bar(t->output, step_of(row->history[i])), out);
 	fputs("  ", out);
 }
 

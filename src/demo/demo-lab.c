@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/find-cgroup.h"
 #include "core/procfs.h"
 
 #define WORDS_MAX 64
@@ -87,21 +88,6 @@ int demo_scope_enter(char **argv, char *why)
 
 /* ---- our own cgroup ---------------------------------------------------------------------------- */
 
-/* /proc/self/cgroup: our path in v1's `controller`; NULL: in v2. */
-static int own_path(const char *controller, char *buf)
-{
-	static char text[64 * 1024];
-	FILE *f = fopen("/proc/self/cgroup", "re");
-	size_t size;
-
-	if (!f)
-		return -errno;
-	size = fread(text, 1, sizeof(text), f);
-	fclose(f);
-	return controller ? proc_cgroup_v1(text, size, controller, buf)
-			  : proc_cgroup_v2(text, size, buf);
-}
-
 /*
  * Its directory, where most of the hierarchy is mounted. Errors: -ENOENT: it is not mounted where
  * our group can be seen.
@@ -114,7 +100,7 @@ static int own_directory(const char *controller, char *buf)
 	FILE *f;
 	int r;
 
-	r = own_path(controller, own);
+	r = find_own_cgroup(controller, own);
 	if (r < 0)
 		return r;
 	f = fopen("/proc/self/mountinfo", "re");

@@ -4,7 +4,7 @@
  * other, as a plot
  *
  * The plot has a column for every so many milliseconds of a run and eight steps a line, in the
- * block characters of Unicode (three steps in ASCII). Both runs share both scales, so heights may
+ * block characters of Unicode (or ASCII). Both runs share both scales, so heights may
  * be compared. Samples do not fall on the edges of columns; between two of them a stall is taken
  * as even.
  *
@@ -176,14 +176,6 @@ static uint64_t scale_top(const uint64_t *a, const uint64_t *b, unsigned columns
 	return (most / 1000 + 999) / 1000 * 1000 * 1000;
 }
 
-static const char *glyph(const struct output *output, unsigned steps)
-{
-	static const char *const unicode[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
-	static const char *const ascii[] = { " ", ".", ".", ".", ":", ":", ":", "#", "#" };
-
-	return (output->utf8 ? unicode : ascii)[steps];
-}
-
 /* How much of `line` (0: the lowest) a value fills. Little is not nothing. */
 static unsigned steps_of(uint64_t value, uint64_t top, unsigned line)
 {
@@ -211,20 +203,12 @@ static void bars(const struct plot *plot, const uint64_t *values, enum paint pai
 				blanks++;
 				continue;
 			}
-			printf("%*s%s", (int)blanks, "", glyph(plot->output, steps));
+			printf("%*s%s", (int)blanks, "", output_bar(plot->output, steps));
 			blanks = 0;
 		}
 		printf("%s\n", output_paint(plot->output, PAINT_PLAIN));
 	}
 }
-
-/* A mark on the axis, and its word below. */
-static const struct {
-	const char *name;
-	enum paint paint;
-} marks[] = { [PSB_LOW] = { "Low", PAINT_BAD },
-	      [PSB_NEUTRAL] = { "Neutral", PAINT_WARN },
-	      [PSB_HIGH] = { "High", PAINT_GOOD } };
 
 static void axis(const struct plot *plot, const struct demo_run *run)
 {
@@ -240,7 +224,7 @@ static void axis(const struct plot *plot, const struct demo_run *run)
 		if (told[i] == 0)
 			fputs(output->utf8 ? "─" : "-", stdout);
 		else
-			printf("%s%s%s", output_paint(output, marks[told[i]].paint),
+			printf("%s%s%s", output_paint(output, output_level_paint(told[i])),
 			       output->utf8 ? "▲" : "^", output_paint(output, PAINT_PLAIN));
 	putchar('\n');
 }
@@ -272,9 +256,11 @@ static void mark_words(const struct plot *plot, const struct demo_run *run)
 		char span[OUTPUT_WORD_MAX], word[OUTPUT_WORD_MAX + 16];
 
 		output_span(news->at_usec, span);
-		snprintf(word, sizeof(word), "%s %s", marks[news->available].name, span);
+		snprintf(word, sizeof(word), "%s %s", words_level_brief(news->available, false),
+			 span);
 		if (news->at_usec < plot->length_usec)
-			put_word(plot, &at, news->at_usec, word, marks[news->available].paint);
+			put_word(plot, &at, news->at_usec, word,
+				 output_level_paint(news->available));
 	}
 	putchar('\n');
 }

@@ -23,19 +23,6 @@ check top_sorts_by_four_columns refused 'psibridge top: --sort "cpu": some, full
 check top_cannot_look_all_the_time refused 'psibridge top: --interval "1ms": a time from 100ms to 1h, such as 2s, was expected' top --interval 1ms
 check words_after_two_dashes_are_words refused 'psibridge simulate: "--low": low, neutral, high or critical was expected' simulate -- --low
 
-# Every option of --help is in the manual and in the completion.
-undocumented()
-{
-	for verb in status top simulate metrics; do
-		"$psibridge" $verb --help | grep -oE -e '^  --[a-z]+' | tr -d ' -' | sort -u | while read -r option; do
-			grep -Eq "Fl \\\\?-?$option" "$srcdir/src/cli/psibridge.1" || echo "psibridge.1 has no --$option"
-			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option for $verb"
-		done
-		"$psibridge" help | grep -q "^  $verb " || echo "help does not know $verb"
-	done
-}
-empty every_option_is_documented_and_completed undocumented
-
 # ---- without psibridged ------------------------------------------------------------------------------
 away="psibridged is not running ($PSIBRIDGE_CONTROL does not exist); \"systemctl enable --now psibridged\" starts it"
 check status_without_psibridged failed "psibridge status: $away" status

@@ -143,13 +143,13 @@ version_is_ours()
 # Every option of --help is in the manual, in the completion, and known to the parser.
 undocumented()
 {
-	for verb in watch doctor; do
+	for verb in watch doctor status top simulate metrics; do
 		"$psibridge" $verb --help | grep -oE -e '^  --[a-z]+' | tr -d ' -' | sort -u | while read -r option; do
 			grep -Eq "Fl \\\\?-?$option|Fl Fl $option" "$srcdir/src/cli/psibridge.1" || echo "psibridge.1 has no --$option"
-			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option"
-			[ "$option" = help ] || [ "$option" = json ] && continue
-			"$psibridge" $verb "--$option" 2>&1 | grep -q -e "--$option: its value is missing" || echo "$verb does not know --$option"
+			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option for $verb"
+			[ "$option" = help ] || ! "$psibridge" $verb "--$option=" 2>&1 </dev/null | grep -q 'there is no such option' || echo "$verb does not know --$option"
 		done
+		"$psibridge" help | grep -q "^  $verb " || echo "help does not know $verb"
 	done
 }
 
