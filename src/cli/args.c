@@ -150,30 +150,6 @@ int args_unexpected(const struct args *args, const char *why)
 	return args_refuse(args, text);
 }
 
-int args_number(const struct args *args, uint64_t min, uint64_t max, uint64_t *ret)
-{
-	struct scan s = scan_string(args->value);
-	uint64_t value;
-
-	if (scan_u64(&s, &value) < 0 || s.left > 0 || value < min || value > max)
-		return args_unexpected(args, "");
-	*ret = value;
-	return 0;
-}
-
-int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec, uint64_t *ret_usec)
-{
-	const char *why;
-	uint64_t usec;
-
-	if (duration_parse(args->value, strlen(args->value), &usec, &why) < 0)
-		return args_unexpected(args, why);
-	if (usec < min_usec || usec > max_usec)
-		return args_unexpected(args, "");
-	*ret_usec = usec;
-	return 0;
-}
-
 int args_take_flag(_unused_ const struct args *args, const struct args_setting *setting)
 {
 	*(bool *)setting->to = true;
@@ -188,12 +164,26 @@ int args_take_text(const struct args *args, const struct args_setting *setting)
 
 int args_take_number(const struct args *args, const struct args_setting *setting)
 {
-	return args_number(args, setting->min, setting->max, setting->to);
+	struct scan s = scan_string(args->value);
+	uint64_t value;
+
+	if (scan_u64(&s, &value) < 0 || s.left > 0 || value < setting->min || value > setting->max)
+		return args_unexpected(args, "");
+	*(uint64_t *)setting->to = value;
+	return 0;
 }
 
 int args_take_time(const struct args *args, const struct args_setting *setting)
 {
-	return args_duration(args, setting->min, setting->max, setting->to);
+	const char *why;
+	uint64_t usec;
+
+	if (duration_parse(args->value, strlen(args->value), &usec, &why) < 0)
+		return args_unexpected(args, why);
+	if (usec < setting->min || usec > setting->max)
+		return args_unexpected(args, "");
+	*(uint64_t *)setting->to = usec;
+	return 0;
 }
 
 int args_take_choice(const struct args *args, const struct args_setting *setting)

@@ -41,20 +41,14 @@ int args_refuse(const struct args *args, const char *why);
 /* The same with what was expected behind `why`, which may be "". */
 int args_unexpected(const struct args *args, const char *why);
 
-/* The value at hand as a number from `min` to `max`. Errors: -EINVAL. */
-int args_number(const struct args *args, uint64_t min, uint64_t max, uint64_t *ret);
-/* The same for a length of time, from `min_usec` to `max_usec`. */
-int args_duration(const struct args *args, uint64_t min_usec, uint64_t max_usec,
-		  uint64_t *ret_usec);
-
 /* One line on stderr, "psibridge VERB: ..."; `verb` may be NULL. Control characters become '?'. */
 void complain(const char *verb, const char *format, ...) _printf_(2, 3);
 
 int args_take_flag(const struct args *args, const struct args_setting *setting); /* bool */
 int args_take_text(const struct args *args, const struct args_setting *setting); /* const char * */
-int args_take_number(const struct args *args, const struct args_setting *setting); /* uint64_t */
-int args_take_time(const struct args *args,
-		   const struct args_setting *setting); /* uint64_t, usec */
+/* uint64_t, from `min` to `max`; the same in microseconds */
+int args_take_number(const struct args *args, const struct args_setting *setting);
+int args_take_time(const struct args *args, const struct args_setting *setting);
 /* One of the words in `expected`, such as "this, that or other": unsigned, counted from 0. */
 int args_take_choice(const struct args *args, const struct args_setting *setting);
 /* char **: the word and all that follows, options or not. */

@@ -19,6 +19,9 @@
 #define HOOK_GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
 #define HOOK_MONO_PROFILE "psibridge"
 
+/* What stands beside this executable in a build tree, into buf[PATH_MAX]. Errors: -1, -errno: nothing. */
+int beside_us(const char *name, char *buf);
+
 /* The directory, absolute, without a slash at the end, into buf[PATH_MAX]. Errors: -ENAMETOOLONG. */
 int hooks_directory(char *buf);
 

@@ -85,8 +85,9 @@ int target_take_pid(const struct args *args, const struct args_setting *setting)
 {
 	struct target_options *o = setting->to;
 	uint64_t pid;
+	const struct args_setting number = { .to = &pid, .min = 1, .max = INT32_MAX };
 
-	if (target_take(args, setting) < 0 || args_number(args, 1, INT32_MAX, &pid) < 0)
+	if (target_take(args, setting) < 0 || args_take_number(args, &number) < 0)
 		return -EINVAL;
 	o->watch.pid = (int64_t)pid;
 	return 0;
@@ -96,7 +97,10 @@ int target_take_rung(const struct args *args, const struct args_setting *setting
 {
 	struct target_options *o = setting->to;
 	uint64_t rung;
-	int r = args_number(args, PSB_RUNG_PROTOCOL, PSB_RUNG_MACHINE, &rung);
+	const struct args_setting number = { .to = &rung,
+					     .min = PSB_RUNG_PROTOCOL,
+					     .max = PSB_RUNG_MACHINE };
+	int r = args_take_number(args, &number);
 
 	if (r == 0)
 		o->watch.rungs |= PSB_RUNG_MASK(rung);

@@ -31,6 +31,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/hooks.h"
 #include "cli/words.h"
 
 #ifndef PSIBRIDGE_LIBEXECDIR
@@ -105,16 +106,12 @@ static int choose_sizes(struct demo *demo)
 /* Without --host: beside us in a build tree, in libexec where it was installed. NULL: complained. */
 static const char *find_host(const char *host)
 {
-	static char beside[LAB_PATH_MAX];
+	static char beside[PATH_MAX];
 	const char *hint = host ? "" : " (psibridge was built without Lua?)";
-	ssize_t n = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof(HOST_NAME) - 1);
-	char *slash = n > 0 ? memrchr(beside, '/', (size_t)n) : NULL;
 
-	if (slash)
-		strcpy(slash + 1, HOST_NAME);
 	if (!host)
-		host = slash && access(beside, X_OK) == 0 ? beside
-							  : PSIBRIDGE_LIBEXECDIR "/" HOST_NAME;
+		host = beside_us(HOST_NAME, beside) == 0 ? beside
+							 : PSIBRIDGE_LIBEXECDIR "/" HOST_NAME;
 	if (access(host, X_OK) == 0)
 		return host;
 	complain("demo", "%s: %s%s", host, strerror(errno), hint);

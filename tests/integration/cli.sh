@@ -92,6 +92,17 @@ child_of()
 	child=$(cat "/proc/$1/task/$1/children")
 	echo "${child% }"
 }
+# halved PID KB: its resident memory falls below half of that; a runtime gives back in steps, 10 s at most on a busy machine
+halved()
+{
+	for _ in $(seq 100); do
+		after=$(rss_kb "$1")
+		[ "$after" -ge $(($2 / 2)) ] || break
+		sleep 0.1
+	done
+	echo "resident: $2 kB before, $after kB after"
+	[ "$after" -lt $(($2 / 2)) ] # how much is a figure of make bench-effect
+}
 rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
 
 # heard TEXT: descriptor 6 is read until a line has it

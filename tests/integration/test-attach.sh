@@ -505,10 +505,7 @@ gives_back()
 	before=$(rss_kb "$pid")
 	shift
 	attached "has the hook now" "$@" || return
-	heard 'ready: ' && printf x >&4 && heard 'collected: ' || return
-	after=$(rss_kb "$pid")
-	echo "resident: $before kB before, $after kB after"
-	[ "$after" -lt $((before / 2)) ] && attached "has the hook already, nothing was done" && echo alive >&5 && expect 'alive 5120'
+	heard 'ready: ' && printf x >&4 && heard 'collected: ' && halved "$pid" "$before" && attached "has the hook already, nothing was done" && echo alive >&5 && expect 'alive 5120'
 }
 check a_running_program_gives_back_memory then_ends gives_back "$T/source"
 # Its own environment names another source.
