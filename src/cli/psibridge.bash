@@ -22,86 +22,61 @@ _psibridge_verbs()
 	"$1" help 2>/dev/null | grep -oE '^  [a-z]+'
 }
 
+_psibridge_pids()
+{
+	cd /proc && compgen -G '[1-9]*'
+}
+
 _psibridge()
 {
-	local program=$1 word=$2 before=$3 verb=${COMP_WORDS[1]} options
+	local program=$1 word=$2 before=$3 verb=${COMP_WORDS[1]} words
 	COMPREPLY=()
 
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W "$(_psibridge_verbs "$program") --help --version" -- "$word")
-		return
+		before=verb
 	fi
 	case $before in
+	verb) words="$(_psibridge_verbs "$program") --help --version" ;;
 	--cgroup)
 		_psibridge_cgroups "$word"
 		return
 		;;
-	--unit)
-		mapfile -t COMPREPLY < <(compgen -W "$(systemctl list-units --no-legend --plain --all -t service,slice,scope 2>/dev/null | cut -d ' ' -f 1)" -- "$word")
-		return
-		;;
-	--pid)
-		mapfile -t COMPREPLY < <(cd /proc && compgen -G '[1-9]*' | grep "^$word")
-		return
-		;;
+	--unit) words=$(systemctl list-units --no-legend --plain --all -t service,slice,scope 2>/dev/null | cut -d ' ' -f 1) ;;
+	--pid) words=$(_psibridge_pids) ;;
 	--source | --host | --control | --output)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
-	--rung)
-		mapfile -t COMPREPLY < <(compgen -W '1 2 3 4 5 6' -- "$word")
-		return
-		;;
-	--headroom)
-		mapfile -t COMPREPLY < <(compgen -W 'off 10 25 50' -- "$word")
-		return
-		;;
-	--hook)
-		mapfile -t COMPREPLY < <(compgen -W 'auto notification profiler startup-hook mono-profiler protocol none' -- "$word")
-		return
-		;;
-	--sort)
-		mapfile -t COMPREPLY < <(compgen -W 'some full memory name' -- "$word")
-		return
-		;;
-	--format)
-		mapfile -t COMPREPLY < <(compgen -W 'openmetrics prometheus' -- "$word")
-		return
-		;;
+	--rung) words='1 2 3 4 5 6' ;;
+	--headroom) words='off 10 25 50' ;;
+	--hook) words='auto notification profiler startup-hook mono-profiler protocol none' ;;
+	--sort) words='some full memory name' ;;
+	--format) words='openmetrics prometheus' ;;
 	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length | --timeout)
 		return
 		;;
-	esac
-	options=$("$program" help "$verb" 2>/dev/null | grep -oE '^  --[a-z-]+')
-	[[ $verb != help ]] || options=$(_psibridge_verbs "$program")
-	# verbs that take a cgroup or a level as a word of its own
-	if [[ $word != -* ]]; then
-		case $verb in
-		run)
+	*)
+		words=$("$program" help "$verb" 2>/dev/null | grep -oE '^  --[a-z-]+')
+		# verbs that take a word of its own
+		case $verb,$COMP_CWORD,$word in
+		help,*) words=$(_psibridge_verbs "$program") ;;
+		*,-*) ;;
+		run,*)
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -c -f -- "$word")
 			return
 			;;
-		attach)
-			mapfile -t COMPREPLY < <(cd /proc && compgen -G '[1-9]*' | grep "^$word")
-			return
-			;;
-		status | top | metrics)
+		attach,*) words=$(_psibridge_pids) ;;
+		simulate,2,*) words='low neutral high critical' ;;
+		status,* | top,* | metrics,* | simulate,*)
 			_psibridge_cgroups "$word"
 			return
 			;;
-		simulate)
-			if ((COMP_CWORD == 2)); then
-				options='low neutral high critical'
-			else
-				_psibridge_cgroups "$word"
-				return
-			fi
-			;;
 		esac
-	fi
-	mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }
 
 complete -F _psibridge psibridge
