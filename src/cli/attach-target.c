@@ -137,7 +137,7 @@ static void take_variable(char *text, void *userdata)
 	if (!value || !value[1])
 		return;
 	*value++ = '\0';
-	if (strcmp(text, "TMPDIR") == 0)
+	if (strcmp(text, "TMPDIR") == 0 && !*t->tmpdir) /* of two the first counts */
 		snprintf(t->tmpdir, sizeof(t->tmpdir), "%s", value);
 	for (size_t p = 0; p < ELEMENTSOF(prefixes); p++) {
 		size_t n = strlen(prefixes[p]);
@@ -288,9 +288,7 @@ int target_open(pid_t pid, struct target *ret)
 {
 	int r;
 
-	*ret = (struct target){
-		.pid = pid, .inner_pid = pid, .proc = -1, .root = -1, .tmpdir = "/tmp"
-	};
+	*ret = (struct target){ .pid = pid, .inner_pid = pid, .proc = -1, .root = -1 };
 	r = look_at_process(ret);
 	if (r < 0)
 		return r;
@@ -301,6 +299,8 @@ int target_open(pid_t pid, struct target *ret)
 	r = target_each(ret, "maps", '\n', take_map, ret);
 	if (r == 0)
 		r = target_each(ret, "environ", '\0', take_variable, ret);
+	if (!*ret->tmpdir)
+		strcpy(ret->tmpdir, "/tmp");
 	if (r == 0 && (ret->root = openat(ret->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
 		r = -errno;
 	if (r == 0)

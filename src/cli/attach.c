@@ -104,7 +104,8 @@ static bool is_noexec(int fd)
 
 static bool is_same_there(const struct target *t, const char *hook, int from)
 {
-	int fd = target_open_path(t, hook, O_RDONLY);
+	/* what lies there is the target's choice: a FIFO must not keep us waiting */
+	int fd = target_open_path(t, hook, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	struct stat here, there;
 	bool same = fd >= 0 && fstat(fd, &there) == 0 && fstat(from, &here) == 0 &&
 		    here.st_dev == there.st_dev && here.st_ino == there.st_ino && !is_noexec(fd);

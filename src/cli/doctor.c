@@ -42,10 +42,9 @@ struct diagnosis {
 	json_t *findings;
 	bool out_of_memory;
 	char verdict[VERDICT_MAX], advice[VERDICT_MAX];
-	int error;		  /* of psb_diagnose() */
-	unsigned rung;		  /* taken; 0: none works */
-	struct psb_source source; /* rung 0: no watch could be made */
-	char cgroup[512];	  /* where `source` listens, as much as fits a sentence */
+	int error;	      /* of psb_diagnose() */
+	unsigned rung;	      /* taken; 0: none works */
+	struct probed probed; /* its rung is 0: no watch could be made */
 };
 
 /* By the status of a finding. */
@@ -91,14 +90,14 @@ static int try_watch(struct diagnosis *d)
 	if (d->rung > PSB_RUNG_PROTOCOL)
 		options.rungs = (options.rungs ? options.rungs : ~0u) &
 				~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL);
-	return target_probe(&options, &d->source, d->cgroup, sizeof(d->cgroup), NULL);
+	return target_probe(&options, &d->probed);
 }
 
 /* "/a.slice/b.service", with who that is where the person did not say so himself. */
 static void name_target(const struct diagnosis *d, char *buf, size_t size)
 {
-	const char *path = *d->cgroup ? d->cgroup : "the cgroup", *open = *d->cgroup ? "(" : "",
-		   *close = *d->cgroup ? ")" : "";
+	const char *path = *d->probed.cgroup ? d->probed.cgroup : "the cgroup",
+		   *open = *d->probed.cgroup ? "(" : "", *close = *d->probed.cgroup ? ")" : "";
 
 	if (d->target.watch.pid != 0)
 		snprintf(buf, size, "%s %sof process %s%s", path, open, d->target.target_value,
@@ -139,8 +138,8 @@ static void judge(struct diagnosis *d)
 			 what, target_options_error(&d->target, d->error));
 		return;
 	}
-	words_soon(&d->source, d->target.low_window_usec, soon);
-	if (d->source.rung == PSB_RUNG_MACHINE) {
+	words_soon(&d->probed.source, d->target.low_window_usec, soon);
+	if (d->probed.source.rung == PSB_RUNG_MACHINE) {
 		snprintf(
 			d->verdict, sizeof(d->verdict),
 			"Pressure in %s cannot be told from that of the whole machine, which will be noticed %s (rung 6 of 6).",
@@ -149,7 +148,7 @@ static void judge(struct diagnosis *d)
 	}
 	snprintf(d->verdict, sizeof(d->verdict),
 		 "Pressure in %s will be noticed %s (rung %u of 6: %s).", what, soon,
-		 d->source.rung, words_how(&d->source));
+		 d->probed.source.rung, words_how(&d->probed.source));
 }
 
 /* ---- for people ----------------------------------------------------------------------------- */
@@ -276,12 +275,12 @@ static void print(const struct diagnosis *d)
 
 static int print_json(const struct diagnosis *d)
 {
-	return output_json(json_pack("{s:o, s:o, s:b, s:i, s:o, s:s, s:s, s:o}", "verdict",
-				     output_json_text(d->verdict), "advice",
-				     output_json_text(d->advice), "works", d->rung > 0, "rung",
-				     (int)d->source.rung, "error", error_json(-d->error), "source",
-				     d->source.name ? d->source.name : "", "trigger",
-				     d->source.trigger, "findings", json_incref(d->findings)));
+	return output_json(json_pack(
+		"{s:o, s:o, s:b, s:i, s:o, s:s, s:s, s:o}", "verdict", output_json_text(d->verdict),
+		"advice", output_json_text(d->advice), "works", d->rung > 0, "rung",
+		(int)d->probed.source.rung, "error", error_json(-d->error), "source",
+		d->probed.source.name ? d->probed.source.name : "", "trigger",
+		d->probed.source.trigger, "findings", json_incref(d->findings)));
 }
 
 static int examine(struct diagnosis *d, bool json)

@@ -138,9 +138,11 @@ static int own_pressure(char *buf, char *why)
 		.error_text = why,
 		.error_text_size = PROTOCOL_WHY_MAX,
 	};
-	struct psb_source source;
+	struct probed probed;
+	int r = target_probe(&options, &probed);
 
-	return target_probe(&options, &source, NULL, 0, buf);
+	strcpy(buf, probed.source.path);
+	return r;
 }
 
 /*

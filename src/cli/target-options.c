@@ -156,29 +156,27 @@ int target_options_status(const struct target_options *o, int error)
 	return error == -EINVAL && (o->target || blames(o, "early")) ? EXIT_USAGE : EXIT_FAILED;
 }
 
-int target_probe(const struct psb_watch_options *options, struct psb_source *ret, char *cgroup,
-		 size_t size, char *path)
+int target_probe(const struct psb_watch_options *options, struct probed *ret)
 {
-	struct psb_source source = { .size = sizeof(source) };
 	psb_bridge *bridge = NULL;
 	psb_watch *watch = NULL;
 	int r = psb_bridge_new(NULL, &bridge);
 
+	*ret = (struct probed){ .source.size = sizeof(ret->source),
+				.load = { .size = sizeof(ret->load) } };
 	if (r < 0)
 		snprintf(options->error_text, options->error_text_size,
 			 "no event loop can be made: %s", strerror(-r));
 	if (r == 0)
 		r = psb_watch_new(bridge, options, &watch);
 	if (r == 0)
-		r = psb_watch_source(watch, &source);
+		r = psb_watch_source(watch, &ret->source);
 	if (r == 0) {
-		if (cgroup)
-			snprintf(cgroup, size, "%s", source.cgroup);
-		if (path)
-			strcpy(path, source.path);
-		*ret = source;
-		ret->cgroup = NULL; /* it goes with the watch */
+		snprintf(ret->cgroup, sizeof(ret->cgroup), "%s", ret->source.cgroup);
+		if (psb_watch_load(watch, &ret->load) < 0)
+			ret->load.available_bytes = PSB_UNKNOWN;
 	}
+	ret->source.cgroup = NULL; /* it goes with the watch */
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
 	return r;

@@ -87,10 +87,12 @@ const char *target_options_error(struct target_options *options, int error);
 /* The exit status: EXIT_USAGE where the command line is to blame for `error`, else EXIT_FAILED. */
 int target_options_status(const struct target_options *options, int error);
 
-/*
- * The source that a watch gets, which is made and given up; its path into path[PATH_MAX], as much of
- * its cgroup as fits into cgroup[size] (each NULL: is not asked for). Errors: of psb_bridge_new() and
- * psb_watch_new(), in words where `options` want them.
- */
-int target_probe(const struct psb_watch_options *options, struct psb_source *ret, char *cgroup,
-		 size_t size, char *path);
+/* What a watch gets, which is made and given up. */
+struct probed {
+	struct psb_source source; /* without its cgroup, */
+	char cgroup[512];	  /* of which this is as much as fits a sentence */
+	struct psb_load load;
+};
+
+/* Errors: of psb_bridge_new() and psb_watch_new(), in words where `options` want them. */
+int target_probe(const struct psb_watch_options *options, struct probed *ret);

@@ -32,6 +32,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/hooks.h"
+#include "cli/target-options.h"
 #include "cli/words.h"
 
 #ifndef PSIBRIDGE_LIBEXECDIR
@@ -72,17 +73,13 @@ static uint64_t memory_available(void)
 					     .pid = getpid(),
 					     .rungs = PSB_RUNG_MASK(PSB_RUNG_SAMPLING) |
 						      PSB_RUNG_MASK(PSB_RUNG_MACHINE) };
-	struct psb_load load = { .size = sizeof(load) };
-	psb_bridge *bridge = NULL;
-	psb_watch *watch = NULL;
-	uint64_t available = 0;
+	struct probed probed;
+	uint64_t available;
 
-	if (psb_bridge_new(NULL, &bridge) == 0 && psb_watch_new(bridge, &options, &watch) == 0 &&
-	    psb_watch_load(watch, &load) == 0 && load.available_bytes != PSB_UNKNOWN)
-		available = load.available_bytes;
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	return available;
+	if (target_probe(&options, &probed) < 0)
+		return 0;
+	available = probed.load.available_bytes;
+	return available == PSB_UNKNOWN ? 0 : available;
 }
 
 static int choose_sizes(struct demo *demo)

@@ -413,6 +413,14 @@ if unshare $map -m true 2>/dev/null; then
 			grep -q 'libpsibridge-coreclr.so (deleted)' "/proc/$pid/maps" && attached 'has the hook already, nothing was done'
 	}
 	check in_another_mount_namespace_it_gets_a_copy_that_goes_again then_ends elsewhere
+	# Where the hook is for us, it has put a FIFO, on which a reader would wait for ever.
+	fifo_there()
+	{
+		# shellcheck disable=SC2016
+		launch unshare $map -m sh -c 'mount -t tmpfs none "$1/hooks" && mkfifo -m 644 "$1/hooks/libpsibridge-coreclr.so" && exec "$2"' sh "$T" "$double" &&
+			attached 'has the hook now'
+	}
+	check a_fifo_in_the_hooks_place_is_not_waited_for then_ends fifo_there
 	# Its TMPDIR is a directory in which it may not write; we may, and must not.
 	set_aside()
 	{
@@ -459,7 +467,7 @@ if unshare $map -m true 2>/dev/null; then
 	}
 	check nothing_is_loaded_from_a_noexec_mount then_ends readonly_there
 else
-	for name in in_another_mount_namespace_it_gets_a_copy_that_goes_again root_writes_nothing_where_its_target_may_not a_link_in_its_tmpdir_means_its_own_root nothing_is_loaded_from_a_noexec_mount; do
+	for name in in_another_mount_namespace_it_gets_a_copy_that_goes_again a_fifo_in_the_hooks_place_is_not_waited_for root_writes_nothing_where_its_target_may_not a_link_in_its_tmpdir_means_its_own_root nothing_is_loaded_from_a_noexec_mount; do
 		skip $name "no mount namespace can be made here"
 	done
 fi
