@@ -257,11 +257,10 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void a_client_costs_a_few_hundred_bytes_and_no_thread(void **state)
+PROMISE(a_client_costs_a_few_hundred_bytes_and_no_thread)
 {
 	long long few, all;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	for (unsigned i = 0; i < FEW; i++)
@@ -280,13 +279,12 @@ static void a_client_costs_a_few_hundred_bytes_and_no_thread(void **state)
 		assert_true((all - few) * 1024 / (crowd - FEW) < 1024);
 }
 
-static void at_rest_nothing_wakes_it(void **state)
+PROMISE(at_rest_nothing_wakes_it)
 {
 	const char *text = getenv("PSB_REST_SECONDS");
 	unsigned seconds = text ? (unsigned)strtoul(text, NULL, 10) : 12;
 	long long before, after, allowed, alarms, samples;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	if (SANITIZED)
@@ -313,12 +311,11 @@ static void at_rest_nothing_wakes_it(void **state)
 	assert_true(after - before <= allowed);
 }
 
-static void ten_stall_and_those_ten_are_told(void **state)
+PROMISE(ten_stall_and_those_ten_are_told)
 {
 	uint64_t begin, first = UINT64_MAX, last = 0;
 	pid_t pressers[STALLING];
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	begin = lab_now_usec();
@@ -358,13 +355,4 @@ static void ten_stall_and_those_ten_are_told(void **state)
 		close(clients[i]);
 }
 
-TEST_GROUP(crowd)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_client_costs_a_few_hundred_bytes_and_no_thread),
-		cmocka_unit_test(at_rest_nothing_wakes_it),
-		cmocka_unit_test(ten_stall_and_those_ten_are_told),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}
+GROUP(set_up, tear_down)

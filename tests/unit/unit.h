@@ -70,6 +70,13 @@ static struct test_file this_file __attribute__((unused)) = { .path = __BASE_FIL
 		this_file.begin = begin_;                          \
 		this_file.end = end_;                              \
 	}
+/* The same of functions as cmocka has them. */
+#define EACH(begin_, end_)                          \
+	static void begin_each(void **state)        \
+	{                                           \
+		assert_int_equal(begin_(state), 0); \
+	}                                           \
+	FIXTURE(begin_each, end_)
 #define GROUP(begin_, end_)                                      \
 	__attribute__((constructor)) static void add_group(void) \
 	{                                                        \

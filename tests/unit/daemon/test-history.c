@@ -2,12 +2,6 @@
 /*
  * test-history.c - counters that outlive their cgroups (daemon/history.h)
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "../unit.h"
 #include "daemon/history.h"
 
@@ -50,12 +44,11 @@ static struct history *make(void)
 	return h;
 }
 
-static void lows_and_their_time_are_counted_until_the_end_of_the_cgroup_and_after_it(void **state)
+PROMISE(lows_and_their_time_are_counted_until_the_end_of_the_cgroup_and_after_it)
 {
 	struct history *h = make();
 	struct past p;
 
-	(void)state;
 	told(h, "/a", PSB_NEUTRAL, 1 * SEC); /* never Low: no history */
 	assert_false(find(h, "/a", 1 * SEC, &p));
 	told(h, "/a", PSB_LOW, 10 * SEC);
@@ -75,19 +68,18 @@ static void lows_and_their_time_are_counted_until_the_end_of_the_cgroup_and_afte
 	history_free(h);
 }
 
-static void what_is_low_is_not_forgotten(void **state)
+PROMISE(what_is_low_is_not_forgotten)
 {
 	struct history *h = make();
 	struct past p;
 
-	(void)state;
 	told(h, "/a", PSB_LOW, SEC);
 	assert_true(find(h, "/a", 5 * HOUR, &p));
 	assert_int_equal(p.low_usec, 5 * HOUR - SEC);
 	history_free(h);
 }
 
-static void kills_are_counted_and_the_last_one_is_kept(void **state)
+PROMISE(kills_are_counted_and_the_last_one_is_kept)
 {
 	struct oom_kill kill = { .cgroup = "/a/b",
 				 .limit = "/a",
@@ -98,7 +90,6 @@ static void kills_are_counted_and_the_last_one_is_kept(void **state)
 	struct history *h = make();
 	struct past p;
 
-	(void)state;
 	history_kill(h, &kill, 5 * SEC);
 	kill.pid = 2;
 	strcpy(kill.task, "two");
@@ -117,13 +108,12 @@ static void kills_are_counted_and_the_last_one_is_kept(void **state)
 	history_free(h);
 }
 
-static void of_too_many_the_one_that_was_silent_for_longest_goes(void **state)
+PROMISE(of_too_many_the_one_that_was_silent_for_longest_goes)
 {
 	struct history *h = make();
 	struct past p;
 	char name[32];
 
-	(void)state;
 	for (unsigned i = 0; i < HISTORY_MAX; i++) {
 		snprintf(name, sizeof(name), "/c%u", i);
 		told(h, name, PSB_LOW, (i + 1) * SEC);
@@ -135,17 +125,4 @@ static void of_too_many_the_one_that_was_silent_for_longest_goes(void **state)
 	assert_true(find(h, "/c2", 2001 * SEC, &p));
 	assert_true(find(h, "/new", 2001 * SEC, &p));
 	history_free(h);
-}
-
-TEST_GROUP(history)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(
-			lows_and_their_time_are_counted_until_the_end_of_the_cgroup_and_after_it),
-		cmocka_unit_test(what_is_low_is_not_forgotten),
-		cmocka_unit_test(kills_are_counted_and_the_last_one_is_kept),
-		cmocka_unit_test(of_too_many_the_one_that_was_silent_for_longest_goes),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Sockets of our own: what lies in the way, and a full file system. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -60,13 +54,12 @@ static int try_connect(const char *path)
 	return r;
 }
 
-static void anybody_can_connect_and_the_directory_is_made(void **state)
+PROMISE(anybody_can_connect_and_the_directory_is_made)
 {
 	char name[32];
 	struct stat st;
 	int fd;
 
-	(void)state;
 	assert_int_equal(listen_at(in("psibridge/notify"), &fd), 0);
 	assert_int_equal(stat(in("psibridge"), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0755);
@@ -81,11 +74,10 @@ static void anybody_can_connect_and_the_directory_is_made(void **state)
 	close(fd);
 }
 
-static void what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed(void **state)
+PROMISE(what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed)
 {
 	int fd, second = -1;
 
-	(void)state;
 	assert_int_equal(listen_at(in("s"), &fd), 0);
 	assert_int_equal(listen_at(in("s"), &second), -EADDRINUSE);
 	assert_int_equal(second, -1);
@@ -97,24 +89,22 @@ static void what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed
 	close(fd);
 }
 
-static void what_is_no_socket_stays_where_it_is(void **state)
+PROMISE(what_is_no_socket_stays_where_it_is)
 {
 	struct stat st;
 	int fd = open(in("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), ret;
 
-	(void)state;
 	close(fd);
 	assert_int_equal(listen_at(in("file"), &ret), -EADDRINUSE);
 	assert_int_equal(stat(in("file"), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
 }
 
-static void paths_that_cannot_be_are_errors(void **state)
+PROMISE(paths_that_cannot_be_are_errors)
 {
 	char longer[200];
 	int fd;
 
-	(void)state;
 	memset(longer, 'x', sizeof(longer) - 1);
 	longer[0] = '/';
 	longer[sizeof(longer) - 1] = '\0';
@@ -122,11 +112,10 @@ static void paths_that_cannot_be_are_errors(void **state)
 	assert_int_equal(listen_at(in("no/such/directory"), &fd), -ENOENT);
 }
 
-static void a_full_file_system_is_said_to_be_full(void **state)
+PROMISE(a_full_file_system_is_said_to_be_full)
 {
 	int fd, file;
 
-	(void)state;
 	assert_int_equal(mkdir(in("full"), 0755), 0);
 	if (mount("tmpfs", in("full"), "tmpfs", 0, "size=4k,nr_inodes=2") < 0)
 		SKIP("a file system can't be mounted without permission");
@@ -138,16 +127,4 @@ static void a_full_file_system_is_said_to_be_full(void **state)
 	assert_int_equal(umount(in("full")), 0);
 }
 
-TEST_GROUP(listen)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(anybody_can_connect_and_the_directory_is_made),
-		cmocka_unit_test(
-			what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed),
-		cmocka_unit_test(what_is_no_socket_stays_where_it_is),
-		cmocka_unit_test(paths_that_cannot_be_are_errors),
-		cmocka_unit_test(a_full_file_system_is_said_to_be_full),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}
+GROUP(set_up, tear_down)

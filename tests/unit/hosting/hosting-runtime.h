@@ -4,11 +4,9 @@
  */
 #pragma once
 
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -137,6 +135,7 @@ static inline int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
+	alarm(120); /* instead of a hang */
 	f->watch = fake_watch_new();
 	assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
 	runtime_init(&f->a);
@@ -161,11 +160,10 @@ static inline int teardown(void **state)
 	return 0;
 }
 
+EACH(setup, teardown)
+
 static inline void tell(struct fixture *f, enum psb_available available)
 {
 	fake_watch_send_settled(f->watch, available);
 	fake_watch_settle(f->watch);
 }
-
-/* A test with a fixture of its own. */
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

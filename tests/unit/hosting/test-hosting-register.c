@@ -12,7 +12,7 @@
 
 /* ---- registering ----------------------------------------------------------------------------- */
 
-static void a_registration_holds_one_reference_until_null_ends_it(void **state)
+PROMISE(a_registration_holds_one_reference_until_null_ends_it)
 {
 	struct fixture *f = *state;
 
@@ -30,7 +30,7 @@ static void a_registration_holds_one_reference_until_null_ends_it(void **state)
 	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
 }
 
-static void the_last_release_ends_the_registration(void **state)
+PROMISE(the_last_release_ends_the_registration)
 {
 	struct fixture *f = *state;
 
@@ -41,7 +41,7 @@ static void the_last_release_ends_the_registration(void **state)
 	assert_int_equal(fake_watch_registrations(f->watch), 0);
 }
 
-static void a_second_callback_replaces_the_first(void **state)
+PROMISE(a_second_callback_replaces_the_first)
 {
 	struct fixture *f = *state;
 
@@ -56,7 +56,7 @@ static void a_second_callback_replaces_the_first(void **state)
 	assert_int_equal(f->b.last, eMemoryAvailableLow);
 }
 
-static void a_registration_that_fails_leaves_the_old_one_standing(void **state)
+PROMISE(a_registration_that_fails_leaves_the_old_one_standing)
 {
 	struct fixture *f = *state;
 
@@ -85,7 +85,7 @@ static void *register_on_thread(void *arg)
 	return NULL;
 }
 
-static void register_returns_when_the_replaced_call_is_over_and_not_before(void **state)
+PROMISE(register_returns_when_the_replaced_call_is_over_and_not_before)
 {
 	struct fixture *f = *state;
 	struct registrar r = { .manager = f->manager, .callback = &f->b.interface };
@@ -112,7 +112,7 @@ static void register_returns_when_the_replaced_call_is_over_and_not_before(void 
 	tell(f, PSB_NEUTRAL);
 }
 
-static void a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns(void **state)
+PROMISE(a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns)
 {
 	struct fixture *f = *state;
 
@@ -138,7 +138,7 @@ static void a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns
 	assert_int_equal(fake_watch_registrations(f->watch), 1);
 }
 
-static void a_manager_may_go_while_its_callback_is_stuck(void **state)
+PROMISE(a_manager_may_go_while_its_callback_is_stuck)
 {
 	struct fixture *f = *state;
 
@@ -165,7 +165,7 @@ static void register_other(struct runtime *runtime)
 	runtime->closed = 1;
 }
 
-static void a_callback_may_register_another_or_itself_or_none(void **state)
+PROMISE(a_callback_may_register_another_or_itself_or_none)
 {
 	struct fixture *f = *state;
 	struct runtime *const others[] = { &f->b, &f->a, NULL };
@@ -202,7 +202,7 @@ static void release_manager(struct runtime *runtime)
 	runtime->closed = 1;
 }
 
-static void a_callback_may_release_the_manager(void **state)
+PROMISE(a_callback_may_release_the_manager)
 {
 	struct fixture *f = *state;
 
@@ -233,7 +233,7 @@ static void meet_and_unregister(struct runtime *runtime)
 	runtime->result = IMM_Register(runtime->manager, NULL);
 }
 
-static void two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang(void **state)
+PROMISE(two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang)
 {
 	struct fixture *f = *state;
 	IHostMemoryManager *second;
@@ -295,7 +295,7 @@ static int check_in_child(struct fixture *f)
 	return 0;
 }
 
-static void in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs(void **state)
+PROMISE(in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs)
 {
 	struct fixture *f = *state;
 	int status;
@@ -356,7 +356,7 @@ static void *send_low_and_high(void *arg)
 	return NULL;
 }
 
-static void a_thousand_replacements_lose_nothing_and_tell_nothing_twice(void **state)
+PROMISE(a_thousand_replacements_lose_nothing_and_tell_nothing_twice)
 {
 	struct fixture *f = *state;
 	struct sender sender = { .watch = f->watch };
@@ -402,7 +402,7 @@ static void *register_and_unregister(void *arg)
 	return NULL;
 }
 
-static void two_registrars_at_once_leave_one_registration_and_no_reference(void **state)
+PROMISE(two_registrars_at_once_leave_one_registration_and_no_reference)
 {
 	struct fixture *f = *state;
 	struct sender sender = { .watch = f->watch };
@@ -449,7 +449,7 @@ static void *reserve_and_release(void *arg)
 	return NULL;
 }
 
-static void many_threads_may_reserve_and_release_at_once(void **state)
+PROMISE(many_threads_may_reserve_and_release_at_once)
 {
 	struct fixture *f = *state;
 	pthread_t threads[4];
@@ -462,27 +462,4 @@ static void many_threads_may_reserve_and_release_at_once(void **state)
 		assert_int_equal(pthread_join(threads[i], &failed), 0);
 		assert_null(failed);
 	}
-}
-
-TEST_GROUP(hosting_register)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(a_registration_holds_one_reference_until_null_ends_it),
-		TEST(the_last_release_ends_the_registration),
-		TEST(a_second_callback_replaces_the_first),
-		TEST(a_registration_that_fails_leaves_the_old_one_standing),
-		TEST(register_returns_when_the_replaced_call_is_over_and_not_before),
-		TEST(a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns),
-		TEST(a_manager_may_go_while_its_callback_is_stuck),
-		TEST(a_callback_may_register_another_or_itself_or_none),
-		TEST(a_callback_may_release_the_manager),
-		TEST(two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang),
-		TEST(in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs),
-		TEST(a_thousand_replacements_lose_nothing_and_tell_nothing_twice),
-		TEST(two_registrars_at_once_leave_one_registration_and_no_reference),
-		TEST(many_threads_may_reserve_and_release_at_once),
-	};
-
-	alarm(240); /* instead of a hang */
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@
 	}
 #define UNKNOWN(type) SLOT(type, QueryInterface, 0), SLOT(type, AddRef, 1), SLOT(type, Release, 2)
 
-static void every_slot_is_where_the_document_has_it(void **state)
+PROMISE(every_slot_is_where_the_document_has_it)
 {
 	static const struct {
 		const char *name;
@@ -44,7 +44,6 @@ static void every_slot_is_where_the_document_has_it(void **state)
 		SLOT(IHostControl, SetAppDomainManager, 4),
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(slots); i++)
 		if (slots[i].offset != slots[i].slot * sizeof(void *))
 			fail_msg("%s is at %zu", slots[i].name, slots[i].offset);
@@ -57,7 +56,7 @@ static void every_slot_is_where_the_document_has_it(void **state)
 	assert_int_equal(sizeof(IHostMemoryManager), sizeof(void *));
 }
 
-static void every_iid_is_that_of_the_document_byte_for_byte(void **state)
+PROMISE(every_iid_is_that_of_the_document_byte_for_byte)
 {
 	/* In memory the first three fields are little-endian on every machine .NET runs on. */
 	static const struct {
@@ -76,13 +75,12 @@ static void every_iid_is_that_of_the_document_byte_for_byte(void **state)
 		  "\x3C\x07\xCA\x02\x79\x70\x60\x48\x88\x0A\xC2\xF7\xA4\x49\xC9\x91" },
 	};
 
-	(void)state;
 	assert_int_equal(sizeof(IID), 16);
 	for (size_t i = 0; i < ELEMENTSOF(iids); i++)
 		assert_memory_equal(iids[i].iid, iids[i].bytes, 16);
 }
 
-static void every_number_is_that_of_the_document(void **state)
+PROMISE(every_number_is_that_of_the_document)
 {
 	static const struct {
 		HRESULT value;
@@ -112,7 +110,6 @@ static void every_number_is_that_of_the_document(void **state)
 		{ HOST_E_EXITPROCESS_STACKOVERFLOW, 0x8013102B },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(results); i++) {
 		assert_int_equal((uint32_t)results[i].value, results[i].document);
 		assert_int_equal(SUCCEEDED(results[i].value), results[i].document < 0x80000000);
@@ -140,7 +137,7 @@ static void every_number_is_that_of_the_document(void **state)
 	}
 }
 
-static void every_errno_has_an_hresult_and_none_says_that_the_runtime_is_dead(void **state)
+PROMISE(every_errno_has_an_hresult_and_none_says_that_the_runtime_is_dead)
 {
 	static const struct {
 		int error;
@@ -160,7 +157,6 @@ static void every_errno_has_an_hresult_and_none_says_that_the_runtime_is_dead(vo
 		{ -ENODEV, E_UNEXPECTED },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
 		assert_int_equal(hresult_from_errno(table[i].error), table[i].result);
 	for (int error = 1; error < 4096; error++) {
@@ -171,7 +167,7 @@ static void every_errno_has_an_hresult_and_none_says_that_the_runtime_is_dead(vo
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
-static void a_manager_is_itself_and_an_unknown_and_nothing_else(void **state)
+PROMISE(a_manager_is_itself_and_an_unknown_and_nothing_else)
 {
 	struct fixture *f = *state;
 	void *p = f;
@@ -193,7 +189,7 @@ static void a_manager_is_itself_and_an_unknown_and_nothing_else(void **state)
 	assert_int_equal(IHostMemoryManager_Release(f->manager), 1);
 }
 
-static void bad_arguments_are_named(void **state)
+PROMISE(bad_arguments_are_named)
 {
 	struct fixture *f = *state;
 	IHostMemoryManager *m = f->manager, *none = NULL;
@@ -234,7 +230,7 @@ static void bad_arguments_are_named(void **state)
 	assert_int_equal(IHostMemoryManager_GetMemoryLoad(m, &number, NULL), E_POINTER);
 }
 
-static void the_load_is_that_of_the_watch(void **state)
+PROMISE(the_load_is_that_of_the_watch)
 {
 	struct fixture *f = *state;
 	struct psb_load load = { .size = sizeof(load),
@@ -258,7 +254,7 @@ static void the_load_is_that_of_the_watch(void **state)
 	assert_int_equal(bytes, 123456789);
 }
 
-static void the_runtime_is_never_told_to_try_for_address_space_again(void **state)
+PROMISE(the_runtime_is_never_told_to_try_for_address_space_again)
 {
 	struct fixture *f = *state;
 
@@ -267,7 +263,7 @@ static void the_runtime_is_never_told_to_try_for_address_space_again(void **stat
 	assert_int_equal(IHostMemoryManager_ReleasedVirtualAddressSpace(f->manager, f), S_OK);
 }
 
-static void a_heap_keeps_its_manager(void **state)
+PROMISE(a_heap_keeps_its_manager)
 {
 	struct fixture *f = *state;
 	IHostMalloc *heap;
@@ -284,7 +280,7 @@ static void a_heap_keeps_its_manager(void **state)
 
 /* ---- being told ------------------------------------------------------------------------------ */
 
-static void every_level_is_told_with_its_number(void **state)
+PROMISE(every_level_is_told_with_its_number)
 {
 	static const enum psb_available levels[] = { PSB_LOW, PSB_LOW, PSB_NEUTRAL, PSB_HIGH,
 						     PSB_LOW };
@@ -301,7 +297,7 @@ static void every_level_is_told_with_its_number(void **state)
 	assert_int_equal(f->a.calls, ELEMENTSOF(levels));
 }
 
-static void when_the_cgroup_goes_low_ends(void **state)
+PROMISE(when_the_cgroup_goes_low_ends)
 {
 	struct fixture *f = *state;
 
@@ -313,7 +309,7 @@ static void when_the_cgroup_goes_low_ends(void **state)
 	assert_int_equal(f->a.last, eMemoryAvailableHigh);
 }
 
-static void the_present_level_is_told_at_registration_only_if_it_is_low(void **state)
+PROMISE(the_present_level_is_told_at_registration_only_if_it_is_low)
 {
 	static const struct {
 		enum psb_available present;
@@ -334,7 +330,7 @@ static void the_present_level_is_told_at_registration_only_if_it_is_low(void **s
 	assert_int_equal(f->a.last, eMemoryAvailableLow);
 }
 
-static void a_low_that_ended_between_two_registrations_is_told_to_have_ended(void **state)
+PROMISE(a_low_that_ended_between_two_registrations_is_told_to_have_ended)
 {
 	struct fixture *f = *state;
 
@@ -350,7 +346,7 @@ static void a_low_that_ended_between_two_registrations_is_told_to_have_ended(voi
 }
 
 /* As with a runtime that is not up yet when memory gets short. */
-static void what_a_dead_runtime_was_told_is_told_to_the_next_one(void **state)
+PROMISE(what_a_dead_runtime_was_told_is_told_to_the_next_one)
 {
 	static const struct {
 		enum psb_available refused, present;
@@ -387,7 +383,7 @@ static void what_a_dead_runtime_was_told_is_told_to_the_next_one(void **state)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void only_answers_that_mean_a_dead_runtime_end_a_registration(void **state)
+PROMISE(only_answers_that_mean_a_dead_runtime_end_a_registration)
 {
 	static const struct {
 		HRESULT answer;
@@ -434,28 +430,4 @@ static void only_answers_that_mean_a_dead_runtime_end_a_registration(void **stat
 		assert_int_equal(f->b.last, eMemoryAvailableLow);
 		assert_int_equal(IHostMemoryManager_Release(manager), 0);
 	}
-}
-
-TEST_GROUP(hosting)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_slot_is_where_the_document_has_it),
-		cmocka_unit_test(every_iid_is_that_of_the_document_byte_for_byte),
-		cmocka_unit_test(every_number_is_that_of_the_document),
-		cmocka_unit_test(every_errno_has_an_hresult_and_none_says_that_the_runtime_is_dead),
-		TEST(a_manager_is_itself_and_an_unknown_and_nothing_else),
-		TEST(bad_arguments_are_named),
-		TEST(the_load_is_that_of_the_watch),
-		TEST(the_runtime_is_never_told_to_try_for_address_space_again),
-		TEST(a_heap_keeps_its_manager),
-		TEST(every_level_is_told_with_its_number),
-		TEST(when_the_cgroup_goes_low_ends),
-		TEST(the_present_level_is_told_at_registration_only_if_it_is_low),
-		TEST(a_low_that_ended_between_two_registrations_is_told_to_have_ended),
-		TEST(what_a_dead_runtime_was_told_is_told_to_the_next_one),
-		TEST(only_answers_that_mean_a_dead_runtime_end_a_registration),
-	};
-
-	alarm(240); /* instead of a hang */
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,15 @@
 static size_t page;
 static int pipe_fds[2];
 
+static int prepare(void **state)
+{
+	(void)state;
+	page = (size_t)sysconf(_SC_PAGESIZE);
+	return pipe(pipe_fds);
+}
+
+GROUP(prepare, NULL)
+
 static bool is_readable(const char *p)
 {
 	char c;
@@ -92,7 +101,7 @@ static void assert_run(struct fixture *f, char *base, size_t first, size_t n, DW
 
 /* ---- VirtualAlloc() and its family ----------------------------------------------------------- */
 
-static void reserved_pages_have_no_access_and_committed_ones_what_was_asked(void **state)
+PROMISE(reserved_pages_have_no_access_and_committed_ones_what_was_asked)
 {
 	static const struct {
 		DWORD protect;
@@ -117,7 +126,7 @@ static void reserved_pages_have_no_access_and_committed_ones_what_was_asked(void
 	release(f, p);
 }
 
-static void a_commit_covers_every_page_it_touches_and_keeps_what_is_there(void **state)
+PROMISE(a_commit_covers_every_page_it_touches_and_keeps_what_is_there)
 {
 	struct fixture *f = *state;
 	char *p = reserve(f);
@@ -133,7 +142,7 @@ static void a_commit_covers_every_page_it_touches_and_keeps_what_is_there(void *
 	release(f, p);
 }
 
-static void commit_without_an_address_reserves_too(void **state)
+PROMISE(commit_without_an_address_reserves_too)
 {
 	static const DWORD types[] = { MEM_COMMIT, MEM_COMMIT | MEM_RESERVE,
 				       MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN };
@@ -149,7 +158,7 @@ static void commit_without_an_address_reserves_too(void **state)
 	}
 }
 
-static void what_is_not_done_is_refused(void **state)
+PROMISE(what_is_not_done_is_refused)
 {
 	struct fixture *f = *state;
 	char *p = reserve(f);
@@ -204,7 +213,7 @@ static bool is_resident(char *p)
 	return there & 1;
 }
 
-static void decommit_gives_pages_back_and_they_read_as_zero_later(void **state)
+PROMISE(decommit_gives_pages_back_and_they_read_as_zero_later)
 {
 	struct fixture *f = *state;
 	char *p = reserve(f);
@@ -228,7 +237,7 @@ static void decommit_gives_pages_back_and_they_read_as_zero_later(void **state)
 	release(f, p);
 }
 
-static void release_wants_the_base_and_no_size(void **state)
+PROMISE(release_wants_the_base_and_no_size)
 {
 	struct fixture *f = *state;
 	char *p = reserve(f), *other = reserve(f);
@@ -258,7 +267,7 @@ static void release_wants_the_base_and_no_size(void **state)
 	release(f, other);
 }
 
-static void protect_tells_what_the_first_page_had(void **state)
+PROMISE(protect_tells_what_the_first_page_had)
 {
 	struct fixture *f = *state;
 	IHostMemoryManager *m = f->manager;
@@ -290,7 +299,7 @@ static void protect_tells_what_the_first_page_had(void **state)
 	release(f, p);
 }
 
-static void a_query_answers_for_reservations_alone(void **state)
+PROMISE(a_query_answers_for_reservations_alone)
 {
 	struct fixture *f = *state;
 	MEMORY_BASIC_INFORMATION info;
@@ -306,7 +315,7 @@ static void a_query_answers_for_reservations_alone(void **state)
 	release(f, p);
 }
 
-static void sixty_four_gigabytes_cost_little_until_they_are_used(void **state)
+PROMISE(sixty_four_gigabytes_cost_little_until_they_are_used)
 {
 	struct fixture *f = *state;
 	struct rusage before, after;
@@ -349,7 +358,7 @@ static unsigned long mapped_pages(void)
 	return pages;
 }
 
-static void a_commit_that_the_kernel_refuses_half_way_leaves_nothing_behind(void **state)
+PROMISE(a_commit_that_the_kernel_refuses_half_way_leaves_nothing_behind)
 {
 	struct fixture *f = *state;
 	struct rlimit old, tight;
@@ -381,7 +390,7 @@ static void a_commit_that_the_kernel_refuses_half_way_leaves_nothing_behind(void
 	release(f, p);
 }
 
-static void releasing_leaves_no_address_space_behind(void **state)
+PROMISE(releasing_leaves_no_address_space_behind)
 {
 	struct fixture *f = *state;
 	unsigned long before = mapped_pages();
@@ -391,7 +400,7 @@ static void releasing_leaves_no_address_space_behind(void **state)
 	assert_in_range(mapped_pages(), 0, before + 100);
 }
 
-static void memory_stays_when_its_manager_goes_and_another_one_takes_it_back(void **state)
+PROMISE(memory_stays_when_its_manager_goes_and_another_one_takes_it_back)
 {
 	struct fixture *f = *state;
 	IHostMemoryManager *other;
@@ -409,7 +418,7 @@ static void memory_stays_when_its_manager_goes_and_another_one_takes_it_back(voi
 
 /* ---- heaps ----------------------------------------------------------------------------------- */
 
-static void a_heap_gives_aligned_memory_and_takes_it_back(void **state)
+PROMISE(a_heap_gives_aligned_memory_and_takes_it_back)
 {
 	struct fixture *f = *state;
 	char file[] = "file.cpp";
@@ -449,7 +458,7 @@ static void a_heap_gives_aligned_memory_and_takes_it_back(void **state)
 	}
 }
 
-static void executable_memory_can_be_written_and_run(void **state)
+PROMISE(executable_memory_can_be_written_and_run)
 {
 	struct fixture *f = *state;
 	IHostMalloc *heap;
@@ -477,30 +486,4 @@ static void executable_memory_can_be_written_and_run(void **state)
 	assert_int_equal(IHostMalloc_Release(heap), 1);
 	assert_true(is_writable(p));
 	release(f, p);
-}
-
-TEST_GROUP(hostmem)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(reserved_pages_have_no_access_and_committed_ones_what_was_asked),
-		TEST(a_commit_covers_every_page_it_touches_and_keeps_what_is_there),
-		TEST(commit_without_an_address_reserves_too),
-		TEST(what_is_not_done_is_refused),
-		TEST(decommit_gives_pages_back_and_they_read_as_zero_later),
-		TEST(release_wants_the_base_and_no_size),
-		TEST(protect_tells_what_the_first_page_had),
-		TEST(a_query_answers_for_reservations_alone),
-		TEST(sixty_four_gigabytes_cost_little_until_they_are_used),
-		TEST(a_commit_that_the_kernel_refuses_half_way_leaves_nothing_behind),
-		TEST(releasing_leaves_no_address_space_behind),
-		TEST(memory_stays_when_its_manager_goes_and_another_one_takes_it_back),
-		TEST(a_heap_gives_aligned_memory_and_takes_it_back),
-		TEST(executable_memory_can_be_written_and_run),
-	};
-
-	alarm(120); /* instead of a hang */
-	page = (size_t)sysconf(_SC_PAGESIZE);
-	if (pipe(pipe_fds) < 0)
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

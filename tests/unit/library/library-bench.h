@@ -4,7 +4,8 @@
  *
  * Each promise is kept on both backends, and those that say INLINE_TOO() with callbacks on a thread of
  * their own and inline. The state of a test is its `struct variant`. Where io_uring cannot be had its
- * variants are skipped, or, where deny-io-uring forbids it on purpose, left out.
+ * variants are skipped, or, where deny-io-uring forbids it on purpose, left out. (NO_VARIANTS: the includer has a fixture
+ * of its own, and each promise is kept once.)
  *
  * The source is a FIFO or a socket below a directory of our own: the seams of systemd's protocol.
  * So nothing here needs a cgroup, a right, or pressure. Nobody sleeps to let things happen: AWAIT()
@@ -62,7 +63,9 @@ static inline bool suits(const void *row, const struct promise *promise)
 	       (v->backend != PSB_BACKEND_URING || !getenv("PSIBRIDGE_TEST_DENIED"));
 }
 
+#ifndef NO_VARIANTS
 VARIANTS(variants, suits)
+#endif
 
 /* ---- ears ------------------------------------------------------------------------------------ */
 
@@ -626,4 +629,6 @@ static inline int end_directory(void **state)
 }
 
 GROUP(make_directory, end_directory)
+#ifndef NO_VARIANTS
 FIXTURE(before_test, no_descriptor_is_left)
+#endif

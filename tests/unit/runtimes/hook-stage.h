@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <linux/sockios.h>
 
+#define NO_VARIANTS /* the hook takes the backend that is to be had */
 #include "../library/library-bench.h"
 #include "core/wire.h"
 #include "runtimes/hook.h"
@@ -424,16 +425,4 @@ static inline void press_once(struct fake *fake)
 	await_line("told High (memory is plentiful)");
 }
 
-/* As run_promises() does, but once: the hook takes the backend that is to be had. */
-#define run_in_directory(tests)                                                        \
-	({                                                                             \
-		const char *_tmp = getenv("TMPDIR");                                   \
-		int _r = 1;                                                            \
-		snprintf(bench_directory, sizeof(bench_directory), "%.40s/psb-XXXXXX", \
-			 _tmp ? _tmp : "/tmp");                                        \
-		if (mkdtemp(bench_directory)) {                                        \
-			_r = cmocka_run_group_tests(tests, NULL, NULL);                \
-			remove_directory();                                            \
-		}                                                                      \
-		_r;                                                                    \
-	})
+EACH(set_stage, clear_stage)

@@ -18,12 +18,11 @@ static uint64_t elapsed_usec(uint64_t since)
 
 /* ---- beginning ------------------------------------------------------------------------------------ */
 
-static void ready_says_what_is_watched_and_how(void **state)
+PROMISE(ready_says_what_is_watched_and_how)
 {
 	char expected[300];
 	int fd;
 
-	(void)state;
 	assert_int_equal(mkfifo(in_directory("fifo"), 0600), 0);
 	setenv("PSIBRIDGE_SOURCE", in_directory("fifo"), 1);
 	start_as(&fake_runtime, &fake);
@@ -39,12 +38,11 @@ static void ready_says_what_is_watched_and_how(void **state)
 	unlink(in_directory("fifo"));
 }
 
-static void switched_off_it_is_not_there_and_says_nothing(void **state)
+PROMISE(switched_off_it_is_not_there_and_says_nothing)
 {
 	static const char *const words[] = { "off", "no", "0" };
 	struct hook *untouched = (struct hook *)1;
 
-	(void)state;
 	setenv("PSIBRIDGE_LOW", "nonsense", 1);
 	for (size_t i = 0; i < ELEMENTSOF(words); i++) {
 		setenv("PSIBRIDGE", words[i], 1);
@@ -56,9 +54,8 @@ static void switched_off_it_is_not_there_and_says_nothing(void **state)
 	assert_null(hook_stop(NULL));
 }
 
-static void nonsense_is_told_once_by_name_and_the_hook_works(void **state)
+PROMISE(nonsense_is_told_once_by_name_and_the_hook_works)
 {
-	(void)state;
 	setenv("PSIBRIDGE_CRITICAL", "often", 1);
 	setenv("PSIBRIDGE_APART", "10", 1);
 	setenv("PSIBRIDGE_COLECT", "off", 1);
@@ -77,7 +74,7 @@ static void nonsense_is_told_once_by_name_and_the_hook_works(void **state)
 }
 
 /* Each in one line that says what and why, and the program has a hook it can stop. */
-static void where_nothing_can_be_watched_it_says_why_and_ends(void **state)
+PROMISE(where_nothing_can_be_watched_it_says_why_and_ends)
 {
 	static const struct {
 		const char *name, *text, *said;
@@ -95,7 +92,6 @@ static void where_nothing_can_be_watched_it_says_why_and_ends(void **state)
 	const char *backend = getenv("PSIBRIDGE_BACKEND");
 	char *kept = backend ? strdup(backend) : NULL;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		said_count = read_count = 0;
 		unsetenv("PSIBRIDGE_SOURCE");
@@ -112,11 +108,10 @@ static void where_nothing_can_be_watched_it_says_why_and_ends(void **state)
 	free(kept);
 }
 
-static void whatever_a_path_contains_a_line_is_a_line(void **state)
+PROMISE(whatever_a_path_contains_a_line_is_a_line)
 {
 	const char *path = in_directory("a\nready\x1b[2J");
 
-	(void)state;
 	assert_int_equal(mkfifo(path, 0600), 0);
 	setenv("PSIBRIDGE_SOURCE", path, 1);
 	start_as(&fake_runtime, &fake);
@@ -125,11 +120,10 @@ static void whatever_a_path_contains_a_line_is_a_line(void **state)
 	unlink(getenv("PSIBRIDGE_SOURCE"));
 }
 
-static void two_of_them_and_one_after_the_other_are_no_trouble(void **state)
+PROMISE(two_of_them_and_one_after_the_other_are_no_trouble)
 {
 	static struct fake other;
 
-	(void)state;
 	for (int i = 0; i < 3; i++) {
 		start_and_await_ready(&fake);
 		start_and_await_ready(&other);
@@ -150,9 +144,8 @@ static void two_of_them_and_one_after_the_other_are_no_trouble(void **state)
 /* ---- ending --------------------------------------------------------------------------------------- */
 
 /* At every moment of its start; descriptors are counted by the stage. */
-static void it_may_be_stopped_while_it_starts(void **state)
+PROMISE(it_may_be_stopped_while_it_starts)
 {
-	(void)state;
 	assert_int_equal(mkfifo(in_directory("fifo"), 0600), 0);
 	setenv("PSIBRIDGE_SOURCE", in_directory("fifo"), 1);
 	for (unsigned i = 0; i < 60; i++) {
@@ -175,11 +168,10 @@ static void *open_the_ear_late(void *arg)
 	return NULL;
 }
 
-static void stopping_waits_for_a_collection_that_ends(void **state)
+PROMISE(stopping_waits_for_a_collection_that_ends)
 {
 	pthread_t thread;
 
-	(void)state;
 	start_and_await_ready(&fake);
 	shut_ear(&fake.ear, true);
 	tell(&fake, PSB_LOW);
@@ -194,11 +186,10 @@ static void stopping_waits_for_a_collection_that_ends(void **state)
 }
 
 /* A runtime that ends stops its threads, and those that collect too. */
-static void a_collection_that_does_not_end_is_given_up_after_two_seconds(void **state)
+PROMISE(a_collection_that_does_not_end_is_given_up_after_two_seconds)
 {
 	uint64_t begin;
 
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_and_await_ready(&fake);
@@ -232,9 +223,8 @@ static void stop_myself(struct fake *f)
 }
 
 /* A finalizer, say, that calls exit(3). */
-static void it_may_be_stopped_inside_of_a_collection(void **state)
+PROMISE(it_may_be_stopped_inside_of_a_collection)
 {
-	(void)state;
 	start_and_await_ready(&fake);
 	SET(&fake, act, stop_myself);
 	tell(&fake, PSB_LOW);
@@ -267,11 +257,10 @@ static void drain_stderr(void)
 }
 
 /* Between its last look and collect() it has something to say, and nobody listens. */
-static void who_does_not_read_stderr_makes_no_collection_begin_after_the_end(void **state)
+PROMISE(who_does_not_read_stderr_makes_no_collection_begin_after_the_end)
 {
 	uint64_t begin;
 
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_and_await_ready(&fake);
@@ -296,12 +285,11 @@ static void who_does_not_read_stderr_makes_no_collection_begin_after_the_end(voi
 	clear_fake(&fake);
 }
 
-static void a_stderr_that_is_gone_hurts_nobody(void **state)
+PROMISE(a_stderr_that_is_gone_hurts_nobody)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	void (*before)(int);
 
-	(void)state;
 	start_and_await_ready(&fake);
 	dup3(null, said_fd, O_CLOEXEC); /* nobody reads any more: each write is a SIGPIPE */
 	close(null);
@@ -330,12 +318,11 @@ static int child_forgets(void)
 	return 0;
 }
 
-static void a_forked_child_only_forgets_and_the_parent_goes_on(void **state)
+PROMISE(a_forked_child_only_forgets_and_the_parent_goes_on)
 {
 	int status;
 	pid_t pid;
 
-	(void)state;
 	start_and_await_ready(&fake);
 	pid = fork();
 	if (pid == 0)
@@ -348,26 +335,4 @@ static void a_forked_child_only_forgets_and_the_parent_goes_on(void **state)
 	assert_int_equal(collected(&fake), 1);
 	assert_int_equal(count_lines("ended"), 0);
 	stop(&fake);
-}
-
-TEST_GROUP(hook_life)
-{
-	static const struct CMUnitTest hook_life[] = {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_stage, clear_stage)
-		CASE(ready_says_what_is_watched_and_how),
-		CASE(switched_off_it_is_not_there_and_says_nothing),
-		CASE(nonsense_is_told_once_by_name_and_the_hook_works),
-		CASE(where_nothing_can_be_watched_it_says_why_and_ends),
-		CASE(whatever_a_path_contains_a_line_is_a_line),
-		CASE(two_of_them_and_one_after_the_other_are_no_trouble),
-		CASE(it_may_be_stopped_while_it_starts),
-		CASE(stopping_waits_for_a_collection_that_ends),
-		CASE(a_collection_that_does_not_end_is_given_up_after_two_seconds),
-		CASE(it_may_be_stopped_inside_of_a_collection),
-		CASE(who_does_not_read_stderr_makes_no_collection_begin_after_the_end),
-		CASE(a_stderr_that_is_gone_hurts_nobody),
-		CASE(a_forked_child_only_forgets_and_the_parent_goes_on),
-	};
-
-	return run_in_directory(hook_life);
 }

@@ -47,14 +47,13 @@ static const char *answer_of(const char *why)
 }
 
 /* PolicyTests.cs reads the same table. */
-static void a_collection_is_worth_it_as_the_table_says(void **state)
+PROMISE(a_collection_is_worth_it_as_the_table_says)
 {
 	const uint64_t now = 7200 * USEC_PER_SEC, mib = MIB(1);
 	char path[PATH_MAX], line[200], since[20], answer[20];
 	unsigned cases = 0, before, after, rss, apart, grown;
 	FILE *file;
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s/tests/unit/runtimes/worth.cases", getenv("srcdir"));
 	file = fopen(path, "re");
 	assert_non_null(file);
@@ -82,12 +81,11 @@ static void a_collection_is_worth_it_as_the_table_says(void **state)
 
 /* ---- collecting ----------------------------------------------------------------------------------- */
 
-static void a_low_makes_the_runtime_collect_and_what_went_back_is_told(void **state)
+PROMISE(a_low_makes_the_runtime_collect_and_what_went_back_is_told)
 {
 	struct report effect;
 	uint64_t at;
 
-	(void)state;
 	start_and_await_ready(&fake);
 	fake_grow(&fake, MIB(64));
 	SET(&fake, work_usec, 30 * USEC_PER_MSEC);
@@ -105,9 +103,8 @@ static void a_low_makes_the_runtime_collect_and_what_went_back_is_told(void **st
 	stop(&fake);
 }
 
-static void a_collection_never_runs_on_the_bridges_thread(void **state)
+PROMISE(a_collection_never_runs_on_the_bridges_thread)
 {
-	(void)state;
 	start_and_await_ready(&fake);
 	shut_ear(&fake.ear, true);
 	tell(&fake, PSB_LOW);
@@ -125,9 +122,8 @@ static void a_collection_never_runs_on_the_bridges_thread(void **state)
 	stop(&fake);
 }
 
-static void the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_grown(void **state)
+PROMISE(the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_grown)
 {
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	start_and_await_ready(&fake); /* PSIBRIDGE_GROWN is 50 MiB */
 	press_once(&fake);
@@ -150,9 +146,8 @@ static void the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_gro
 	stop(&fake);
 }
 
-static void two_collections_are_apart_however_much_has_grown(void **state)
+PROMISE(two_collections_are_apart_however_much_has_grown)
 {
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1h", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_and_await_ready(&fake);
@@ -167,9 +162,8 @@ static void two_collections_are_apart_however_much_has_grown(void **state)
 }
 
 /* The effect of the one before is looked at first: afterwards nobody could tell them apart. */
-static void grown_0_makes_every_low_count(void **state)
+PROMISE(grown_0_makes_every_low_count)
 {
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_and_await_ready(&fake);
@@ -184,9 +178,8 @@ static void grown_0_makes_every_low_count(void **state)
 	assert_int_equal(count_lines("collected: "), 3);
 }
 
-static void what_the_runtime_refuses_is_told_once_and_asked_for_again(void **state)
+PROMISE(what_the_runtime_refuses_is_told_once_and_asked_for_again)
 {
-	(void)state;
 	start_and_await_ready(&fake);
 	SET(&fake, result, -EPERM);
 	press_once(&fake);
@@ -203,9 +196,8 @@ static void what_the_runtime_refuses_is_told_once_and_asked_for_again(void **sta
 	stop(&fake);
 }
 
-static void a_runtime_that_is_still_starting_is_asked_again(void **state)
+PROMISE(a_runtime_that_is_still_starting_is_asked_again)
 {
-	(void)state;
 	start_and_await_ready(&fake);
 	SET(&fake, result, -EAGAIN);
 	tell(&fake, PSB_LOW);
@@ -216,11 +208,10 @@ static void a_runtime_that_is_still_starting_is_asked_again(void **state)
 	stop(&fake);
 }
 
-static void a_runtime_that_never_starts_is_told_of(void **state)
+PROMISE(a_runtime_that_never_starts_is_told_of)
 {
 	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 
-	(void)state;
 	start_and_await_ready(&fake);
 	SET(&fake, result, -EAGAIN);
 	tell(&fake, PSB_LOW);
@@ -248,11 +239,10 @@ static unsigned settled(struct fake *f)
 	return n;
 }
 
-static void what_goes_back_later_is_waited_for_and_told_once(void **state)
+PROMISE(what_goes_back_later_is_waited_for_and_told_once)
 {
 	struct report effect;
 
-	(void)state;
 	start_told(&settling, &fake);
 	SET(&fake, steps, 5);
 	SET(&fake, step_usec, 20 * USEC_PER_MSEC);
@@ -267,11 +257,10 @@ static void what_goes_back_later_is_waited_for_and_told_once(void **state)
 			effect.after * MIB(1) / 10 + MIB(2));
 }
 
-static void while_it_settles_it_is_told_and_may_be_stopped(void **state)
+PROMISE(while_it_settles_it_is_told_and_may_be_stopped)
 {
 	unsigned before;
 
-	(void)state;
 	start_told(&settling, &fake);
 	SET(&fake, steps, UINT_MAX);
 	SET(&fake, step_usec, 10 * USEC_PER_MSEC);
@@ -288,9 +277,8 @@ static void while_it_settles_it_is_told_and_may_be_stopped(void **state)
 }
 
 /* 20 times its length would keep the next Low away for 10 s. */
-static void the_time_it_settles_keeps_no_low_away(void **state)
+PROMISE(the_time_it_settles_keeps_no_low_away)
 {
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_told(&settling, &fake);
@@ -306,9 +294,8 @@ static void the_time_it_settles_keeps_no_low_away(void **state)
 
 /* ---- relaxing ------------------------------------------------------------------------------------- */
 
-static void relax_follows_a_low_and_nothing_else(void **state)
+PROMISE(relax_follows_a_low_and_nothing_else)
 {
-	(void)state;
 	start_and_await_ready(&fake); /* and was told High, the present state */
 	tell(&fake, PSB_NEUTRAL);
 	await_line("told Neutral");
@@ -325,11 +312,10 @@ static void relax_follows_a_low_and_nothing_else(void **state)
 	stop(&fake);
 }
 
-static void a_runtime_need_not_know_how_to_relax(void **state)
+PROMISE(a_runtime_need_not_know_how_to_relax)
 {
 	static const struct hook_runtime runtime = { .name = "fake", .collect = fake_collect };
 
-	(void)state;
 	start_told(&runtime, &fake);
 	await_line("ready: ");
 	press_once(&fake);
@@ -340,14 +326,13 @@ static void a_runtime_need_not_know_how_to_relax(void **state)
 
 /* ---- what it is told to do ------------------------------------------------------------------------- */
 
-static void collect_says_at_which_level(void **state)
+PROMISE(collect_says_at_which_level)
 {
 	static const struct {
 		const char *collect;
 		unsigned at_low, at_critical;
 	} table[] = { { "low", 1, 1 }, { "critical", 0, 1 }, { "off", 0, 0 } };
 
-	(void)state;
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -372,7 +357,7 @@ static void collect_says_at_which_level(void **state)
 }
 
 /* Of the settings, of what became of it, and of what the level of a line is. */
-static void it_says_as_much_as_it_is_told_to(void **state)
+PROMISE(it_says_as_much_as_it_is_told_to)
 {
 	static const struct {
 		const char *log;
@@ -383,7 +368,6 @@ static void it_says_as_much_as_it_is_told_to(void **state)
 		{ "info", 1, 2, 1, 1, 0 }, { "debug", 1, 2, 1, 1, 1 },
 	};
 
-	(void)state;
 	setenv("PSIBRIDGE_GROWN", "a lot", 1);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		said_count = read_count = 0;
@@ -401,29 +385,4 @@ static void it_says_as_much_as_it_is_told_to(void **state)
 		assert_int_equal(count_lines("PSIBRIDGE_GROWN=a lot: "), table[i].nonsense);
 		assert_int_equal(count_lines("ended"), table[i].ended);
 	}
-}
-
-TEST_GROUP(hook)
-{
-	static const struct CMUnitTest hook[] = {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_stage, clear_stage)
-		cmocka_unit_test(a_collection_is_worth_it_as_the_table_says),
-		CASE(a_low_makes_the_runtime_collect_and_what_went_back_is_told),
-		CASE(a_collection_never_runs_on_the_bridges_thread),
-		CASE(the_first_low_is_worth_a_collection_and_later_ones_if_enough_has_grown),
-		CASE(two_collections_are_apart_however_much_has_grown),
-		CASE(grown_0_makes_every_low_count),
-		CASE(what_the_runtime_refuses_is_told_once_and_asked_for_again),
-		CASE(a_runtime_that_is_still_starting_is_asked_again),
-		CASE(a_runtime_that_never_starts_is_told_of),
-		CASE(what_goes_back_later_is_waited_for_and_told_once),
-		CASE(while_it_settles_it_is_told_and_may_be_stopped),
-		CASE(the_time_it_settles_keeps_no_low_away),
-		CASE(relax_follows_a_low_and_nothing_else),
-		CASE(a_runtime_need_not_know_how_to_relax),
-		CASE(collect_says_at_which_level),
-		CASE(it_says_as_much_as_it_is_told_to),
-	};
-
-	return run_in_directory(hook);
 }
