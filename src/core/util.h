@@ -14,7 +14,6 @@
 #include <stdint.h>
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
-#define _pure_ __attribute__((pure))
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
 #define _unused_ __attribute__((unused))
 

@@ -289,29 +289,6 @@ static inline psb_bridge *make_bridge(const struct variant *variant)
 	return bridge;
 }
 
-/* A watch that listens to a FIFO, repeats a Low as often as told, and ends Low after `quiet_usec`,
- * Neutral after as long again. */
-static inline psb_watch *watch_fifo(psb_bridge *bridge, uint64_t quiet_usec)
-{
-	struct psb_watch_options options = {
-		.size = sizeof(options),
-		.source = in_directory("fifo"),
-		.rungs = PSB_RUNG_MASK(PSB_RUNG_PROTOCOL),
-		.rearm_usec = 1,
-		.quiet_usec = quiet_usec,
-		.calm_usec = 2 * quiet_usec,
-		.early = "some 20ms/100ms",
-		.low = "some 50ms/100ms",
-		.critical = "full 90ms/100ms",
-		.headroom_percent = PSB_HEADROOM_OFF,
-	};
-	psb_watch *watch;
-
-	assert_true(mkfifo(options.source, 0600) == 0 || errno == EEXIST);
-	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
-	return watch;
-}
-
 static inline const char *make_fifo(const char *name)
 {
 	const char *path = in_directory(name);
@@ -370,6 +347,20 @@ static inline struct psb_watch_options quick_options(const char *source)
 		.calm_usec = 200 * USEC_PER_MSEC,
 		.headroom_percent = PSB_HEADROOM_OFF,
 	};
+}
+
+/* A watch that listens to a FIFO, repeats a Low as often as told, and ends Low after `quiet_usec`,
+ * Neutral after as long again. */
+static inline psb_watch *watch_fifo(psb_bridge *bridge, uint64_t quiet_usec)
+{
+	struct psb_watch_options options = quick_options(make_fifo("fifo"));
+	psb_watch *watch;
+
+	options.rearm_usec = 1;
+	options.quiet_usec = quiet_usec;
+	options.calm_usec = 2 * quiet_usec;
+	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
+	return watch;
 }
 
 static inline struct psb_source source_of(psb_watch *watch)

@@ -54,15 +54,11 @@ static void list_all(struct bench *b, struct list *list)
 }
 
 /* Dispatch a foreign bridge until `condition`. */
-#define DISPATCH_UNTIL(b, condition)                                                         \
-	do {                                                                                 \
-		uint64_t _until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC * USEC_PER_SEC; \
-		while (!(condition)) {                                                       \
-			if (clock_usec(CLOCK_MONOTONIC) > _until)                            \
-				fail_msg("waited in vain for: %s", #condition);              \
-			assert_true(psb_bridge_dispatch((b)->bridge) >= 0);                  \
-		}                                                                            \
-	} while (0)
+#define DISPATCH_UNTIL(b, condition)                                \
+	AWAIT_SEEN(({                                               \
+		assert_true(psb_bridge_dispatch((b)->bridge) >= 0); \
+		condition;                                          \
+	}))
 
 PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once)
 {

@@ -90,20 +90,32 @@ PROMISE(each_refusal_is_followed_by_a_longer_wait)
 	assert_true(at[2] - at[1] >= 1900 * USEC_PER_MSEC);
 }
 
-PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
+/* Its own ladder is allowed, and deaf to real pressure. */
+static struct bench *client_with_a_ladder(void **state)
 {
 	struct psb_watch_options options = options_for(0);
-	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
 	struct bench *b;
 
-	options.early = options.low = "some 10s/10s"; /* deaf to real pressure */
-	options.critical = "full 10s/10s";
+	need_another_rung(state);
+	be_deaf(&options);
 	b = daemon_new(state);
-	if (!can_watch_own_cgroup(b->bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		bench_free(b);
-		SKIP("no other source can be had here");
-	}
 	subscribe(b, &options, PSB_TELL_SOURCE);
+	return b;
+}
+
+static void psibridged_is_back(struct bench *b)
+{
+	b->peer = accept_client(b->listener);
+	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
+	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+	assert_string_equal(source_of(b->watch).name, "psibridged");
+}
+
+PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
+{
+	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
+	struct bench *b = client_with_a_ladder(state);
+
 	b->peer = accept_client(b->listener);
 	strcpy(r.text, "not yours");
 	send_record(b->peer, &r);
@@ -112,11 +124,7 @@ PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	assert_non_null(strstr(source_of(b->watch).why, "psibridged refuses: not yours"));
 	hang_up(b);
-	/* and back */
-	b->peer = accept_client(b->listener);
-	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
-	assert_string_equal(source_of(b->watch).name, "psibridged");
+	psibridged_is_back(b);
 }
 
 PROMISE(low_is_followed_even_if_psibridged_never_says_so)
@@ -212,17 +220,8 @@ PROMISE(a_daemon_that_hangs_keeps_nobody_waiting)
 /* One that cannot start: its sockets take connections, and nobody answers. */
 PROMISE(nor_is_a_working_source_left_for_it)
 {
-	struct psb_watch_options options = options_for(0);
-	struct bench *b;
+	struct bench *b = client_with_a_ladder(state);
 
-	options.early = options.low = "some 10s/10s"; /* deaf to real pressure */
-	options.critical = "full 10s/10s";
-	b = daemon_new(state);
-	if (!can_watch_own_cgroup(b->bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL))) {
-		bench_free(b);
-		SKIP("no other source can be had here");
-	}
-	subscribe(b, &options, PSB_TELL_SOURCE);
 	AWAIT(&b->ear, b->ear.calls == 1);
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	for (int i = 0; i < 3; i++) { /* the first one, and two more tries */
@@ -231,10 +230,7 @@ PROMISE(nor_is_a_working_source_left_for_it)
 		hang_up(b);
 	}
 	assert_int_equal(READ(&b->ear, calls), 1);
-	b->peer = accept_client(b->listener);
-	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
-	assert_string_equal(source_of(b->watch).name, "psibridged");
+	psibridged_is_back(b);
 }
 
 PROMISE(a_full_queue_is_told_at_once)
