@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernel/cgroup.h"
+
 static char fake_root[64];
 
 static inline int fake_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -78,4 +80,22 @@ static inline void fake_write(const char *path, const char *text)
 	f = fopen(full, "we");
 	if (!f || fputs(text, f) < 0 || fclose(f) != 0)
 		abort();
+}
+
+static inline void fake_file(const char *directory, const char *file, const char *text)
+{
+	char path[400];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, file);
+	fake_write(path, text);
+}
+
+/* As if cgroup2 were mounted there. */
+static inline struct cgroups fake_v2(const char *point)
+{
+	struct cgroups c = { .has_v2 = true };
+
+	snprintf(c.v2.point, sizeof(c.v2.point), "%s", fake_path(point));
+	strcpy(c.v2.root, "/");
+	return c;
 }

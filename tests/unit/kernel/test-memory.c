@@ -18,30 +18,18 @@
 
 #define MB (UINT64_C(1) << 20)
 
-static struct cgroups v2_at(const char *point)
-{
-	struct cgroups c = { .has_v2 = true };
-
-	snprintf(c.v2.point, sizeof(c.v2.point), "%s", fake_path(point));
-	strcpy(c.v2.root, "/");
-	return c;
-}
-
 /* Files of one cgroup, in MB; max 0: none. */
 static void level(const char *path, unsigned current, unsigned inactive, unsigned max)
 {
-	char name[64], text[64];
+	char text[64];
 
-	snprintf(name, sizeof(name), "%s/memory.current", path);
 	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(current * MB));
-	fake_write(name, text);
-	snprintf(name, sizeof(name), "%s/memory.stat", path);
+	fake_file(path, "memory.current", text);
 	snprintf(text, sizeof(text), "anon 0\ninactive_file %llu\n",
 		 (unsigned long long)(inactive * MB));
-	fake_write(name, text);
-	snprintf(name, sizeof(name), "%s/memory.max", path);
+	fake_file(path, "memory.stat", text);
 	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)(max * MB));
-	fake_write(name, max ? text : "max\n");
+	fake_file(path, "memory.max", max ? text : "max\n");
 }
 
 static uint64_t machine(void)
@@ -64,7 +52,7 @@ static uint64_t own_use(const struct memory *m)
 
 PROMISE(page_cache_nobody_needs_is_not_load)
 {
-	struct cgroups c = v2_at("load");
+	struct cgroups c = fake_v2("load");
 	struct memory_load load;
 	struct memory m;
 
@@ -120,7 +108,7 @@ PROMISE(the_limit_is_the_least_of_all_ancestors)
 				fake_write(name, table[i].high[j]);
 		}
 
-		struct cgroups c = v2_at(root);
+		struct cgroups c = fake_v2(root);
 
 		assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
 		if (m.limit_bytes != table[i].limit || m.high_bytes != table[i].least_high)
@@ -133,7 +121,7 @@ PROMISE(the_limit_is_the_least_of_all_ancestors)
 
 PROMISE(a_limit_that_changes_is_seen_when_asked_for_anew)
 {
-	struct cgroups c = v2_at("change");
+	struct cgroups c = fake_v2("change");
 	struct memory m;
 
 	fake_write("change/a/memory.max", "1048576\n");
@@ -147,7 +135,7 @@ PROMISE(a_limit_that_changes_is_seen_when_asked_for_anew)
 
 PROMISE(what_is_in_use_counts_where_the_limit_is)
 {
-	struct cgroups c = v2_at("slice");
+	struct cgroups c = fake_v2("slice");
 	struct memory_load load;
 	struct memory_use use;
 	struct memory m;
@@ -210,7 +198,7 @@ PROMISE(what_is_in_use_counts_where_the_limit_is)
 
 PROMISE(of_many_levels_the_least_limits_count)
 {
-	struct cgroups c = v2_at("deep");
+	struct cgroups c = fake_v2("deep");
 	char path[128] = "deep";
 	struct memory_load load;
 	struct memory m;
@@ -230,7 +218,7 @@ PROMISE(of_many_levels_the_least_limits_count)
 
 PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 {
-	struct cgroups c = v2_at("hybrid2");
+	struct cgroups c = fake_v2("hybrid2");
 	struct memory_load load;
 	struct memory m;
 
@@ -284,7 +272,7 @@ PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 
 PROMISE(without_a_limit_the_machine_is_what_there_is)
 {
-	struct cgroups c = v2_at("free");
+	struct cgroups c = fake_v2("free");
 	struct memory_load load;
 	struct memory m;
 	char text[32];
@@ -332,7 +320,7 @@ PROMISE(odd_numbers_stay_within_0_and_100_percent)
 		{ "0\n", "inactive_file 0\n", "0\n", 0, 0, 0 }, /* nothing allowed */
 		{ "2097151\n", "inactive_file 0\n", "2097152\n", 2 * MB - 1, 1, 99 },
 	};
-	struct cgroups c = v2_at("odd");
+	struct cgroups c = fake_v2("odd");
 	struct memory_load load;
 	struct memory m;
 
@@ -372,7 +360,7 @@ PROMISE(what_meminfo_does_not_say_is_unknown)
 		{ "MemTotal:       2048 kB\nMemAvailable: -1 kB\n", true, false },
 		{ "MemTotal:       2048 kB\nMemAvailable: 1024 kB\n", true, true },
 	};
-	struct cgroups c = v2_at("hidden");
+	struct cgroups c = fake_v2("hidden");
 	struct memory_load load;
 	struct memory m;
 
@@ -431,7 +419,7 @@ static void allow_descriptors(unsigned more)
 
 PROMISE(out_of_descriptors_there_still_is_a_limit)
 {
-	struct cgroups c = v2_at("full");
+	struct cgroups c = fake_v2("full");
 	unsigned refused = 0, allowed;
 	struct memory_load load;
 	struct memory m, n;

@@ -62,23 +62,6 @@ static struct psb_survey_row *row_of(const char *cgroup)
 	"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" \
 	"full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
 
-static struct cgroups fake_cgroups(const char *point)
-{
-	struct cgroups c = { .has_v2 = true };
-
-	snprintf(c.v2.point, sizeof(c.v2.point), "%s", fake_path(point));
-	strcpy(c.v2.root, "/");
-	return c;
-}
-
-static void fake_file(const char *cgroup, const char *file, const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", cgroup, file);
-	fake_write(path, text);
-}
-
 static void fake_cgroup(const char *cgroup)
 {
 	fake_file(cgroup, "cgroup.procs", "");
@@ -93,7 +76,7 @@ static int survey(const struct cgroups *c, const char *pattern)
 
 PROMISE(every_number_comes_from_its_file)
 {
-	struct cgroups c = fake_cgroups("numbers");
+	struct cgroups c = fake_v2("numbers");
 	const struct psb_survey_row *row;
 
 	fake_cgroup("numbers/a");
@@ -127,7 +110,7 @@ PROMISE(every_number_comes_from_its_file)
 
 PROMISE(what_is_not_there_is_zero_and_says_so)
 {
-	struct cgroups c = fake_cgroups("bare");
+	struct cgroups c = fake_v2("bare");
 	const struct psb_survey_row *row;
 
 	fake_cgroup("bare/hybrid");		      /* the memory controller is on v1 */
@@ -158,7 +141,7 @@ PROMISE(what_is_not_there_is_zero_and_says_so)
 
 PROMISE(a_removed_cgroup_is_left_out)
 {
-	struct cgroups c = fake_cgroups("gone");
+	struct cgroups c = fake_v2("gone");
 
 	fake_cgroup("gone/stays");
 	fake_file("gone/went", "memory.pressure", NO_PRESSURE); /* cgroup.procs is gone */
@@ -184,7 +167,7 @@ PROMISE(patterns_choose)
 		{ "d.service/**", "", 0 },
 		{ "**/nobody", "", 0 },
 	};
-	struct cgroups c = fake_cgroups("shapes");
+	struct cgroups c = fake_v2("shapes");
 
 	fake_cgroup("shapes");
 	fake_cgroup("shapes/a");
@@ -207,7 +190,7 @@ PROMISE(patterns_choose)
 
 PROMISE(parents_come_before_their_children)
 {
-	struct cgroups c = fake_cgroups("shapes");
+	struct cgroups c = fake_v2("shapes");
 
 	assert_int_equal(survey(&c, "**"), 0);
 	assert_true(find("/a") < find("/a/b"));
@@ -226,7 +209,7 @@ PROMISE(nonsense_is_refused)
 		{ "../*", -EINVAL },	 { "nobody", -ENOENT },
 		{ "nobody/*", -ENOENT }, { "d.service/cgroup.procs", -ENOENT },
 	};
-	struct cgroups c = fake_cgroups("shapes");
+	struct cgroups c = fake_v2("shapes");
 	char *longest = malloc(2 * CGPATH_MAX);
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -246,7 +229,7 @@ PROMISE(nonsense_is_refused)
 
 PROMISE(a_link_out_of_the_tree_is_not_followed)
 {
-	struct cgroups c = fake_cgroups("linked");
+	struct cgroups c = fake_v2("linked");
 
 	fake_cgroup("linked/a");
 	fake_cgroup("elsewhere/b");
@@ -259,7 +242,7 @@ PROMISE(a_link_out_of_the_tree_is_not_followed)
 /* Three levels of ten, and one of a hundred levels. */
 PROMISE(descriptors_grow_neither_with_depth_nor_with_cgroups)
 {
-	struct cgroups c = fake_cgroups("many");
+	struct cgroups c = fake_v2("many");
 	struct rlimit old, few;
 	char deep[240] = "many";
 	int lowest, next, r;

@@ -92,14 +92,14 @@ static void survey(void)
 
 static void set(const char *path, uint64_t some_usec, unsigned avg10)
 {
-	char name[300], text[256];
+	char directory[300], text[256];
 
-	snprintf(name, sizeof(name), "cg/%s/memory.pressure", path);
+	snprintf(directory, sizeof(directory), "cg/%s", path);
 	snprintf(
 		text, sizeof(text),
 		"some avg10=%u.00 avg60=0.00 avg300=0.00 total=%llu\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
 		avg10, (unsigned long long)some_usec);
-	fake_write(name, text);
+	fake_file(directory, "memory.pressure", text);
 }
 
 static void set_each(uint64_t some_usec, const char *const *paths)
@@ -140,8 +140,7 @@ static void grow_tree(const char *text)
 static void begin(void **state)
 {
 	assert_int_equal(fake_set_up(state), 0);
-	cgroups = (struct cgroups){ .has_v2 = true };
-	snprintf(cgroups.v2.point, sizeof(cgroups.v2.point), "%s/cg", fake_root);
+	cgroups = fake_v2("cg");
 	now = 1000 * SEC;
 }
 
