@@ -59,10 +59,10 @@
 PSB_BEGIN_DECLARATIONS
 
 #define PSB_VERSION_MAJOR 0
-#define PSB_VERSION_MINOR 1
+#define PSB_VERSION_MINOR 2
 #define PSB_VERSION_PATCH 0
 
-/** psb_version() - of the library at run time, such as "0.1.0" */
+/** psb_version() - of the library at run time, such as "0.2.0" */
 const char *psb_version(void);
 
 typedef struct psb_bridge psb_bridge;

@@ -13,7 +13,7 @@
  * Answers: {"error":"in words","errno":"EACCES"}; {"ok":true}; or for
  * status:
  *
- *   {"version":"0.1.0","pid":1,"backend":"uring","backend_why":"","uptime_usec":0,"time_usec":0,
+ *   {"version":"0.2.0","pid":1,"backend":"uring","backend_why":"","uptime_usec":0,"time_usec":0,
  *    "configuration":{"files":["..."],"error":""},
  *    "clients":{"connected":0,"plain":0,"records":0,"accepted":0,"refused":0,"told":0,
  *               "replaced":0,"max":16384},

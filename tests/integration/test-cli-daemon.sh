@@ -54,7 +54,7 @@ check somebody_else_who_speaks_json speaks '[]
 ' "psibridge status: $PSIBRIDGE_CONTROL: whoever listens there is not psibridged"
 check a_psibridged_of_another_world speaks '{"version":"9.9"}
 ' "psibridge status: psibridged's answer is none that psibridge $("$psibridge" --version | cut -d ' ' -f 2) understands (psibridged is version \"9.9\")"
-check an_answer_that_is_cut_off speaks '{"version":"0.1.0",' "psibridge status: psibridged ended the connection in the middle of its answer"
+check an_answer_that_is_cut_off speaks '{"version":"0.2.0",' "psibridge status: psibridged ended the connection in the middle of its answer"
 check no_answer_at_all speaks '' "psibridge status: psibridged ended the connection without an answer"
 check a_refusal_comes_in_its_own_words speaks '{"error":"too many connections","errno":"EUSERS"}
 ' "psibridge status: too many connections"

@@ -108,7 +108,7 @@ PROMISE(nothing_is_something_too)
 	assert_int_equal(psb_bridge_backend(NULL, &why), PSB_BACKEND_AUTO);
 	assert_string_equal(why, "");
 	assert_int_equal(psb_watch_new(NULL, NULL, NULL), -EINVAL);
-	assert_string_equal(psb_version(), "0.1.0");
+	assert_string_equal(psb_version(), "0.2.0");
 }
 
 /* Whatever is the first thing that cannot be had: an error, and nothing is left behind. */
