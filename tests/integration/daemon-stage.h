@@ -69,4 +69,5 @@ static inline int client(const char *group, const char *hello)
 	return bench_client(&bench, group, hello);
 }
 
-#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
+GROUP(set_up, tear_down)
+EACH(start, stop)

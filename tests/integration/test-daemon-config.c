@@ -19,12 +19,11 @@ static const char *reload_error(void)
 	return text;
 }
 
-static void a_bad_configuration_changes_nothing_and_is_named(void **state)
+PROMISE(a_bad_configuration_changes_nothing_and_is_named)
 {
 	int fd = client("a", SUBSCRIBE);
 	const char *error;
 
-	(void)state;
 	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_configure(&bench, "[Defaults]\nLow=some 200ms\n[Watch %s/**]\n");
 	error = reload_error();
@@ -38,14 +37,13 @@ static void a_bad_configuration_changes_nothing_and_is_named(void **state)
 }
 
 /* It may be started again and again, as long as a client waits. */
-static void a_bad_one_at_the_start_is_one_line(void **state)
+PROMISE(a_bad_one_at_the_start_is_one_line)
 {
 	const char *builddir = getenv("builddir");
 	char command[640], line[1024] = "", *more;
 	FILE *out;
 	int status;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	bench_configure(&bench, "[Watch ../x]\nLow=soon\n[Bad]\n");
@@ -63,11 +61,10 @@ static void a_bad_one_at_the_start_is_one_line(void **state)
 	assert_int_equal(WEXITSTATUS(status), 78);
 }
 
-static void clients_move_with_a_new_configuration_and_a_level_goes_on(void **state)
+PROMISE(clients_move_with_a_new_configuration_and_a_level_goes_on)
 {
 	int fd = client("a", SUBSCRIBE), plain = client("b", NULL);
 
-	(void)state;
 	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "a", "low");
 	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
@@ -85,11 +82,10 @@ static void clients_move_with_a_new_configuration_and_a_level_goes_on(void **sta
 
 #define IN_SHADOW "[Defaults]\nShadow=yes\n"
 
-static void in_shadow_nothing_is_delivered(void **state)
+PROMISE(in_shadow_nothing_is_delivered)
 {
 	int plain = client("shadow", NULL), records = client("shadow", SUBSCRIBE);
 
-	(void)state;
 	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_configure(&bench, CONFIGURATION IN_SHADOW);
 	assert_string_equal(reload_error(), "");
@@ -101,11 +97,10 @@ static void in_shadow_nothing_is_delivered(void **state)
 	close(records);
 }
 
-static void who_subscribes_in_the_shadow_is_told_high(void **state)
+PROMISE(who_subscribes_in_the_shadow_is_told_high)
 {
 	int fd;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	bench_configure(&bench, CONFIGURATION IN_SHADOW);
@@ -116,11 +111,10 @@ static void who_subscribes_in_the_shadow_is_told_high(void **state)
 	close(fd);
 }
 
-static void a_candidate_in_the_shadow_silences_no_client(void **state)
+PROMISE(a_candidate_in_the_shadow_silences_no_client)
 {
 	int plain = client("a", NULL), records = client("a", SUBSCRIBE);
 
-	(void)state;
 	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_configure(&bench, CONFIGURATION "[Watch %s/**]\nLow=some 2s/2s\nShadow=yes\n"
 					      "[Watch %s/a]\nShadow=yes\n");
@@ -133,14 +127,13 @@ static void a_candidate_in_the_shadow_silences_no_client(void **state)
 }
 
 /* Whatever the operator takes away: a CLR stays in low-memory mode until it is told otherwise. */
-static void a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow(void **state)
+PROMISE(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow)
 {
 	static const char *const rows[] = {
 		"[Daemon]\nServeOthers=no\n",
 		"[Defaults]\nShadow=yes\n[Watch %s/**]\n",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		int fd = client("a", SUBSCRIBE), plain = client("a", NULL);
 
@@ -191,11 +184,10 @@ static long long cpu_ticks(void)
 	return user + kernel;
 }
 
-static void a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin(void **state)
+PROMISE(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin)
 {
 	long long before;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	if (!lab.v1) /* there memory.events is left to watch */
@@ -212,13 +204,11 @@ static void a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin
 }
 
 /* As with psi=0, of which this is the part that a running kernel has. */
-static void
-a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_ladder(void **state)
+PROMISE(a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_ladder)
 {
 	struct wire_record r;
 	int fd;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	lab_make(&lab, "blind", 0);
@@ -235,11 +225,10 @@ a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_ladder(vo
 	lab_remove(&lab, "blind");
 }
 
-static void a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one(void **state)
+PROMISE(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one)
 {
 	int fd;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	bench_configure(&bench, CONFIGURATION "[Watch %s/later]\n");
@@ -256,11 +245,10 @@ static void a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one(void **st
 	}
 }
 
-static void a_client_that_no_watch_covers_is_served_all_the_same(void **state)
+PROMISE(a_client_that_no_watch_covers_is_served_all_the_same)
 {
 	int fd;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	bench_configure(&bench, "[Defaults]\nHighHeadroom=off\n[Watch %s/b]\n");
@@ -291,13 +279,12 @@ static const char *check_config(int *ret_status)
 	return text;
 }
 
-static void a_watch_of_what_is_not_there_is_warned_of(void **state)
+PROMISE(a_watch_of_what_is_not_there_is_warned_of)
 {
 	char hint[512], unit[96];
 	const char *text;
 	int status;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	snprintf(unit, sizeof(unit), "underneath/%s.service", lab.name);
@@ -325,12 +312,11 @@ static void a_watch_of_what_is_not_there_is_warned_of(void **state)
 }
 
 /* As root without CAP_DAC_OVERRIDE, which is how the service runs. */
-static void what_the_service_cannot_read_is_no_good_configuration(void **state)
+PROMISE(what_the_service_cannot_read_is_no_good_configuration)
 {
 	char path[512];
 	int status;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	if (geteuid() != 0)
@@ -343,26 +329,4 @@ static void what_the_service_cannot_read_is_no_good_configuration(void **state)
 	assert_int_equal(chmod(path, 0644), 0);
 	check_config(&status);
 	assert_int_equal(status, 0);
-}
-
-TEST_GROUP(daemon_config)
-{
-	const struct CMUnitTest tests[] = {
-		ON_A_DAEMON(a_bad_configuration_changes_nothing_and_is_named),
-		ON_A_DAEMON(a_bad_one_at_the_start_is_one_line),
-		ON_A_DAEMON(clients_move_with_a_new_configuration_and_a_level_goes_on),
-		ON_A_DAEMON(in_shadow_nothing_is_delivered),
-		ON_A_DAEMON(a_candidate_in_the_shadow_silences_no_client),
-		ON_A_DAEMON(who_subscribes_in_the_shadow_is_told_high),
-		ON_A_DAEMON(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow),
-		ON_A_DAEMON(a_watch_of_what_is_not_there_is_warned_of),
-		ON_A_DAEMON(what_the_service_cannot_read_is_no_good_configuration),
-		ON_A_DAEMON(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin),
-		ON_A_DAEMON(
-			a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_ladder),
-		ON_A_DAEMON(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one),
-		ON_A_DAEMON(a_client_that_no_watch_covers_is_served_all_the_same),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -119,9 +119,8 @@ static unsigned count(enum psb_available available)
 		}                                                         \
 	} while (0)
 
-static void it_is_recognised_and_tells_levels_whole(void **state)
+PROMISE(it_is_recognised_and_tells_levels_whole)
 {
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
@@ -134,12 +133,11 @@ static void it_is_recognised_and_tells_levels_whole(void **state)
 	assert_int_equal(record_count(&host.record), 3);
 }
 
-static void real_stalls_arrive_with_their_numbers(void **state)
+PROMISE(real_stalls_arrive_with_their_numbers)
 {
 	const struct told *low;
 	pid_t presser;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
@@ -167,15 +165,13 @@ static void check_restart(int how)
 	EXPECT(5000, count(PSB_LOW) == 2);
 }
 
-static void a_restart_is_not_noticed(void **state)
+PROMISE(a_restart_is_not_noticed)
 {
-	(void)state;
 	check_restart(SIGUSR1);
 }
 
-static void nor_is_kill_9(void **state)
+PROMISE(nor_is_kill_9)
 {
-	(void)state;
 	check_restart(SIGUSR2);
 }
 
@@ -188,11 +184,10 @@ static bool was_repeated(void)
 }
 
 /* Each process lives for a fraction of Rearm. */
-static void a_repeat_is_due_however_often_it_is_killed(void **state)
+PROMISE(a_repeat_is_due_however_often_it_is_killed)
 {
 	uint64_t end;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
@@ -207,13 +202,12 @@ static void a_repeat_is_due_however_often_it_is_killed(void **state)
 }
 
 /* The manager's double gives up its store when it stops, as systemd before 254 does. */
-static void while_it_is_away_the_library_helps_itself_and_comes_back(void **state)
+PROMISE(while_it_is_away_the_library_helps_itself_and_comes_back)
 {
 	struct bench again;
 	pid_t presser;
 	unsigned lows;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
@@ -241,16 +235,6 @@ static void while_it_is_away_the_library_helps_itself_and_comes_back(void **stat
 
 #define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
-TEST_GROUP(daemon_library)
-{
-	const struct CMUnitTest tests[] = {
-		ON_A_DAEMON(it_is_recognised_and_tells_levels_whole),
-		ON_A_DAEMON(real_stalls_arrive_with_their_numbers),
-		ON_A_DAEMON(a_restart_is_not_noticed),
-		ON_A_DAEMON(nor_is_kill_9),
-		ON_A_DAEMON(a_repeat_is_due_however_often_it_is_killed),
-		ON_A_DAEMON(while_it_is_away_the_library_helps_itself_and_comes_back),
-	};
+GROUP(set_up, tear_down)
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}
+EACH(start, stop)

@@ -15,11 +15,10 @@
 
 /* ---- who is told what ---------------------------------------------------------------------------- */
 
-static void a_plain_client_gets_one_byte_a_low_of_its_own_cgroup(void **state)
+PROMISE(a_plain_client_gets_one_byte_a_low_of_its_own_cgroup)
 {
 	int a = client("a", NULL), b = client("b", NULL);
 
-	(void)state;
 	bench_simulate(&bench, "a", "low");
 	assert_int_equal(bench_bytes(a, 5000), 1);
 	assert_true(bench_is_silent(b));
@@ -30,12 +29,11 @@ static void a_plain_client_gets_one_byte_a_low_of_its_own_cgroup(void **state)
 	close(b);
 }
 
-static void a_subscriber_is_told_the_way_down_and_up(void **state)
+PROMISE(a_subscriber_is_told_the_way_down_and_up)
 {
 	struct wire_record r;
 	int a = client("a", SUBSCRIBE), b = client("b", SUBSCRIBE);
 
-	(void)state;
 	bench_expect(a, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_expect(b, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "a", "critical");
@@ -50,12 +48,11 @@ static void a_subscriber_is_told_the_way_down_and_up(void **state)
 	close(b);
 }
 
-static void the_pressure_below_a_cgroup_is_its_own_too(void **state)
+PROMISE(the_pressure_below_a_cgroup_is_its_own_too)
 {
 	struct wire_record r;
 	int a = client("a", SUBSCRIBE);
 
-	(void)state;
 	bench_expect(a, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "a/below", "low");
 	bench_expect(a, 5000, WIRE_LEVEL, PSB_LOW, &r);
@@ -64,11 +61,10 @@ static void the_pressure_below_a_cgroup_is_its_own_too(void **state)
 	close(a);
 }
 
-static void who_comes_late_is_told_the_present_state(void **state)
+PROMISE(who_comes_late_is_told_the_present_state)
 {
 	int plain, records;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	bench_simulate(&bench, "a", "low");
@@ -81,11 +77,10 @@ static void who_comes_late_is_told_the_present_state(void **state)
 	close(records);
 }
 
-static void a_cgroup_below_ones_own_may_be_asked_for(void **state)
+PROMISE(a_cgroup_below_ones_own_may_be_asked_for)
 {
 	int fd = client("a", "psibridge/1 cgroup=below\n");
 
-	(void)state;
 	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "a", "low");
 	lab_sleep_ms(300);
@@ -133,11 +128,10 @@ static void refusal_of_nobody(const char *group, const char *hello, char *text, 
 	close(pair[0]);
 }
 
-static void somebody_elses_cgroup_is_refused_in_words(void **state)
+PROMISE(somebody_elses_cgroup_is_refused_in_words)
 {
 	char hello[256], text[WIRE_TEXT_MAX];
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	if (geteuid() != 0)
@@ -165,11 +159,10 @@ static void somebody_elses_cgroup_is_refused_in_words(void **state)
 	}
 }
 
-static void at_its_end_it_owes_nobody_anything(void **state)
+PROMISE(at_its_end_it_owes_nobody_anything)
 {
 	int slow = client("a", SUBSCRIBE);
 
-	(void)state;
 	/* unread until there is no room: then BYE finds none either */
 	for (int i = 0; i < 40; i++)
 		bench_simulate(&bench, "a", i & 1 ? "neutral" : "low");
@@ -218,23 +211,20 @@ static void check_restart(int how, bool bye)
 	close(calm);
 }
 
-static void a_restart_loses_nobody_and_tells_no_lies(void **state)
+PROMISE(a_restart_loses_nobody_and_tells_no_lies)
 {
-	(void)state;
 	check_restart(SIGUSR1, true);
 }
 
-static void neither_does_kill_9(void **state)
+PROMISE(neither_does_kill_9)
 {
-	(void)state;
 	check_restart(SIGUSR2, false);
 }
 
-static void who_left_meanwhile_is_forgotten(void **state)
+PROMISE(who_left_meanwhile_is_forgotten)
 {
 	int stays = client("a", SUBSCRIBE), goes = client("b", SUBSCRIBE);
 
-	(void)state;
 	close(goes);
 	bench_restart(&bench, SIGUSR2);
 	assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 1));
@@ -268,12 +258,11 @@ static pid_t deafen(void)
 }
 
 /* Feeding it from any other loop would go on. */
-static void the_watchdog_bites_one_that_hears_nothing(void **state)
+PROMISE(the_watchdog_bites_one_that_hears_nothing)
 {
 	pid_t waits;
 	int status;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	bench_stop(&bench);
@@ -288,12 +277,11 @@ static void the_watchdog_bites_one_that_hears_nothing(void **state)
 	assert_true(double_await(&bench.manager, "READY", 20000));
 }
 
-static void one_that_hears_nothing_does_not_say_that_all_is_well(void **state)
+PROMISE(one_that_hears_nothing_does_not_say_that_all_is_well)
 {
 	pid_t waits;
 	json_t *answer = NULL;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	waits = deafen();
@@ -309,14 +297,13 @@ static void one_that_hears_nothing_does_not_say_that_all_is_well(void **state)
 	json_decref(answer);
 }
 
-static void a_flood_fills_the_flooders_own_socket(void **state)
+PROMISE(a_flood_fills_the_flooders_own_socket)
 {
 	int flooder = client("a", NULL), other = client("b", SUBSCRIBE);
 	char junk[4096];
 	size_t sent = 0;
 	ssize_t n;
 
-	(void)state;
 	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	memset(junk, 'x', sizeof(junk));
 	while ((n = send(flooder, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 &&
@@ -331,13 +318,12 @@ static void a_flood_fills_the_flooders_own_socket(void **state)
 	close(other);
 }
 
-static void who_never_reads_misses_repeats_but_not_the_end(void **state)
+PROMISE(who_never_reads_misses_repeats_but_not_the_end)
 {
 	int slow = client("a", SUBSCRIBE), other = client("b", SUBSCRIBE);
 	struct wire_record r = { 0 };
 	unsigned records = 0;
 
-	(void)state;
 	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	for (int i = 0; i < 200; i++) {
 		bench_simulate(&bench, "a", i & 1 ? "high" : "low");
@@ -356,7 +342,7 @@ static void who_never_reads_misses_repeats_but_not_the_end(void **state)
 	close(other);
 }
 
-static void half_a_line_waits_and_rubbish_is_answered(void **state)
+PROMISE(half_a_line_waits_and_rubbish_is_answered)
 {
 	static const struct {
 		const char *hello, *error;
@@ -369,7 +355,6 @@ static void half_a_line_waits_and_rubbish_is_answered(void **state)
 	int half = client("a", "psibridge/1 cgroup=bel");
 	struct wire_record r;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		int fd = client("a", rows[i].hello);
 
@@ -387,11 +372,10 @@ static void half_a_line_waits_and_rubbish_is_answered(void **state)
 	close(half);
 }
 
-static void half_closed_is_not_closed(void **state)
+PROMISE(half_closed_is_not_closed)
 {
 	int fd = client("a", NULL);
 
-	(void)state;
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
 	lab_sleep_ms(200);
 	bench_simulate(&bench, "a", "low");
@@ -399,11 +383,10 @@ static void half_closed_is_not_closed(void **state)
 	close(fd);
 }
 
-static void too_many_of_one_cgroup_are_refused_and_others_are_not(void **state)
+PROMISE(too_many_of_one_cgroup_are_refused_and_others_are_not)
 {
 	int fds[20], more, other;
 
-	(void)state;
 	for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
 		fds[i] = client("a", NULL);
 	more = client("a", NULL);
@@ -420,11 +403,10 @@ static void too_many_of_one_cgroup_are_refused_and_others_are_not(void **state)
 	close(other);
 }
 
-static void ten_thousand_connections_harm_nobody(void **state)
+PROMISE(ten_thousand_connections_harm_nobody)
 {
 	int other = client("b", SUBSCRIBE);
 
-	(void)state;
 	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	lab_enter(&lab, "a");
 	for (int i = 0; i < 10000; i++)
@@ -433,30 +415,4 @@ static void ten_thousand_connections_harm_nobody(void **state)
 	somebody_elses_service_goes_on(other);
 	assert_true(LAB_WAIT(20000, bench_number(&bench, "clients", "connected") == 1));
 	close(other);
-}
-
-TEST_GROUP(daemon)
-{
-	const struct CMUnitTest tests[] = {
-		ON_A_DAEMON(a_plain_client_gets_one_byte_a_low_of_its_own_cgroup),
-		ON_A_DAEMON(a_subscriber_is_told_the_way_down_and_up),
-		ON_A_DAEMON(the_pressure_below_a_cgroup_is_its_own_too),
-		ON_A_DAEMON(who_comes_late_is_told_the_present_state),
-		ON_A_DAEMON(a_cgroup_below_ones_own_may_be_asked_for),
-		ON_A_DAEMON(somebody_elses_cgroup_is_refused_in_words),
-		ON_A_DAEMON(at_its_end_it_owes_nobody_anything),
-		ON_A_DAEMON(a_restart_loses_nobody_and_tells_no_lies),
-		ON_A_DAEMON(neither_does_kill_9),
-		ON_A_DAEMON(who_left_meanwhile_is_forgotten),
-		ON_A_DAEMON(one_that_hears_nothing_does_not_say_that_all_is_well),
-		ON_A_DAEMON(the_watchdog_bites_one_that_hears_nothing),
-		ON_A_DAEMON(a_flood_fills_the_flooders_own_socket),
-		ON_A_DAEMON(who_never_reads_misses_repeats_but_not_the_end),
-		ON_A_DAEMON(half_a_line_waits_and_rubbish_is_answered),
-		ON_A_DAEMON(half_closed_is_not_closed),
-		ON_A_DAEMON(too_many_of_one_cgroup_are_refused_and_others_are_not),
-		ON_A_DAEMON(ten_thousand_connections_harm_nobody),
-	};
-
-	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -4,12 +4,6 @@
  *
  * Complaints are compared to the letter: they are all that somebody has who edits a file.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +47,7 @@ static void expect_each(const struct wrong *table, size_t count)
 	}
 }
 
-static void a_wrong_value_is_said_with_what_was_expected(void **state)
+PROMISE(a_wrong_value_is_said_with_what_was_expected)
 {
 #define NO_QUOTES ": values are written without quotes; "
 #define NO_SHARE ": a share of the time is written as a stall within a window: 10% is some 200ms/2s"
@@ -113,11 +107,10 @@ static void a_wrong_value_is_said_with_what_was_expected(void **state)
 		{ "[Watch a]\nRearm='30s'\n", AT(2) "Rearm: \"'30s'\"" NO_QUOTES TIME_WANTED },
 	};
 
-	(void)state;
 	expect_each(table, ELEMENTSOF(table));
 }
 
-static void an_unknown_name_is_answered_with_the_nearest_one(void **state)
+PROMISE(an_unknown_name_is_answered_with_the_nearest_one)
 {
 	static const struct wrong table[] = {
 		{ "[Defaults]\nErly=some 1ms/1s\n",
@@ -153,11 +146,10 @@ static void an_unknown_name_is_answered_with_the_nearest_one(void **state)
 				"[Watch PATTERN] was expected\n" },
 	};
 
-	(void)state;
 	expect_each(table, ELEMENTSOF(table));
 }
 
-static void a_wrong_pattern_is_said(void **state)
+PROMISE(a_wrong_pattern_is_said)
 {
 	static const struct wrong table[] = {
 		{ "[Watch]\n", AT(1) "[Watch]: which? [Watch PATTERN] was expected, such as "
@@ -182,7 +174,6 @@ static void a_wrong_pattern_is_said(void **state)
 	};
 	char text[2 * CGPATH_MAX], complaint[512];
 
-	(void)state;
 	expect_each(table, ELEMENTSOF(table));
 
 	for (size_t length = CGPATH_MAX - 1; length <= CGPATH_MAX + 2; length++) {
@@ -202,7 +193,7 @@ static void a_wrong_pattern_is_said(void **state)
 	expect(-EINVAL, complaint);
 }
 
-static void a_line_that_could_be_misunderstood_is_refused(void **state)
+PROMISE(a_line_that_could_be_misunderstood_is_refused)
 {
 	static const struct wrong table[] = {
 		{ "Low=some 1ms/1s\n", AT(1) "Low: it stands before the first section; [Daemon], "
@@ -237,7 +228,6 @@ static void a_line_that_could_be_misunderstood_is_refused(void **state)
 	char text[512];
 	FILE *f;
 
-	(void)state;
 	expect_each(table, ELEMENTSOF(table));
 
 	/* a NUL ends a line for many a reader */
@@ -256,7 +246,7 @@ static void a_line_that_could_be_misunderstood_is_refused(void **state)
 	config_free(load_well());
 }
 
-static void thresholds_that_contradict_each_other_are_refused(void **state)
+PROMISE(thresholds_that_contradict_each_other_are_refused)
 {
 #define OVER_LOW(early, low, most)                                                                \
 	"Early \"" early "\" is over Low \"" low "\", which stalls could reach unnoticed; Early " \
@@ -309,7 +299,6 @@ static void thresholds_that_contradict_each_other_are_refused(void **state)
 		"[Watch a]\nEarly=some 2s/2s\nEnabled=no\n",
 	};
 
-	(void)state;
 	expect_each(table, ELEMENTSOF(table));
 	for (size_t i = 0; i < ELEMENTSOF(good); i++) {
 		fake_write(MAIN, good[i]);
@@ -317,9 +306,8 @@ static void thresholds_that_contradict_each_other_are_refused(void **state)
 	}
 }
 
-static void all_mistakes_of_all_files_are_said(void **state)
+PROMISE(all_mistakes_of_all_files_are_said)
 {
-	(void)state;
 	fake_write(MAIN, "[Defaults]\nCalm=x\n\n[Nonsense]\nCalm=x\n[Daemon]\nServeOther=no\n");
 	fake_write("run/psibridge/psibridged.conf.d/b.conf", "[Watch a/..]\nCalm=y");
 	fake_write("etc/psibridge/psibridged.conf.d/a.conf", "Calm=z");
@@ -339,13 +327,12 @@ static void all_mistakes_of_all_files_are_said(void **state)
 
 #define TOO_MANY ": 256 watches were expected at most; a pattern watches many cgroups\n"
 
-static void more_watches_than_there_may_be_are_refused(void **state)
+PROMISE(more_watches_than_there_may_be_are_refused)
 {
 	char *text = NULL;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
-	(void)state;
 	for (unsigned i = 0; i < CONFIG_WATCHES_MAX - 4; i++)
 		fprintf(f, "[Watch %u]\nCalm=5s\n", i);
 	fflush(f);
@@ -360,12 +347,11 @@ static void more_watches_than_there_may_be_are_refused(void **state)
 				     "digit; " TIME_WANTED AT(507) "[Watch and/more]" TOO_MANY);
 }
 
-static void a_file_that_cannot_be_read_is_an_error(void **state)
+PROMISE(a_file_that_cannot_be_read_is_an_error)
 {
 	const char *drop_in = "etc/psibridge/psibridged.conf.d/a.conf";
 	char *big = calloc(1, (1 << 20) + 2);
 
-	(void)state;
 	fake_write("etc/psibridge/psibridged.conf.d/", "");
 	fake_write("usr/lib/psibridge/psibridged.conf.d/a.conf", "[Defaults]\nCalm=5s\n");
 	assert_int_equal(symlink("nowhere", fake_path(drop_in)), 0);
@@ -402,7 +388,7 @@ static void a_file_that_cannot_be_read_is_an_error(void **state)
 }
 
 /* That is no mistake, and the configuration counts. */
-static void what_is_said_twice_in_one_file_is_warned_of(void **state)
+PROMISE(what_is_said_twice_in_one_file_is_warned_of)
 {
 	static const struct wrong table[] = {
 		{ "[Watch a]\nCalm=5s\nCalm=6s\n",
@@ -425,7 +411,6 @@ static void what_is_said_twice_in_one_file_is_warned_of(void **state)
 		{ "[Watch b]\nCalm=6s\n", "" },
 	};
 
-	(void)state;
 	fake_write(MAIN ".d/50.conf", "[Watch b]\nCalm=5s\n");
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		struct config *config = NULL;
@@ -439,7 +424,7 @@ static void what_is_said_twice_in_one_file_is_warned_of(void **state)
 	}
 }
 
-static void the_nearest_word_is_at_most_two_slips_away(void **state)
+PROMISE(the_nearest_word_is_at_most_two_slips_away)
 {
 #define LETTERS_32 "abcdefghijklmnopqrstuvwxyzabcdef"
 	static const char *const names[] = { "Early", "Low",	  "Critical",
@@ -467,7 +452,6 @@ static void the_nearest_word_is_at_most_two_slips_away(void **state)
 		{ LETTERS_32 LETTERS_32, NULL },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const char *found = nearest_word(table[i].word, strlen(table[i].word), names,
 						 ELEMENTSOF(names));
@@ -478,21 +462,4 @@ static void the_nearest_word_is_at_most_two_slips_away(void **state)
 	}
 }
 
-TEST_GROUP(config_errors)
-{
-#define IN_A_ROOT(test) cmocka_unit_test_setup_teardown(test, fake_set_up, fake_tear_down)
-	static const struct CMUnitTest tests[] = {
-		IN_A_ROOT(a_wrong_value_is_said_with_what_was_expected),
-		IN_A_ROOT(an_unknown_name_is_answered_with_the_nearest_one),
-		IN_A_ROOT(a_wrong_pattern_is_said),
-		IN_A_ROOT(a_line_that_could_be_misunderstood_is_refused),
-		IN_A_ROOT(thresholds_that_contradict_each_other_are_refused),
-		IN_A_ROOT(all_mistakes_of_all_files_are_said),
-		IN_A_ROOT(more_watches_than_there_may_be_are_refused),
-		IN_A_ROOT(a_file_that_cannot_be_read_is_an_error),
-		IN_A_ROOT(what_is_said_twice_in_one_file_is_warned_of),
-		cmocka_unit_test(the_nearest_word_is_at_most_two_slips_away),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+EACH(fake_set_up, fake_tear_down)

@@ -5,12 +5,6 @@
  * Files stand in a directory of the test's own that stands for "/". What is wrong in a file is in
  * test-config-errors.c.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +15,7 @@
 #include "core/policy.h"
 #include "core/scan.h"
 
-static void without_a_file_it_is_as_built_in(void **state)
+PROMISE(without_a_file_it_is_as_built_in)
 {
 	static const char *const paths[] = { "/system.slice/**", "/user.slice/**",
 					     "/machine.slice/**", "/kubepods.slice/**" };
@@ -37,7 +31,6 @@ static void without_a_file_it_is_as_built_in(void **state)
 	};
 	_cleanup_(config_freep) struct config *c = load_well();
 
-	(void)state;
 	assert_null(c->files[0]);
 	assert_true(settings_equal(&c->defaults, &expected));
 	assert_int_equal(c->watch_count, ELEMENTSOF(paths));
@@ -66,7 +59,7 @@ static bool is_shown(const char *shown, const char *wanted)
 }
 
 /* `shown` is its line in what config_show() writes. */
-static void every_value_is_understood(void **state)
+PROMISE(every_value_is_understood)
 {
 	static const struct {
 		const char *text, *shown;
@@ -113,7 +106,6 @@ static void every_value_is_understood(void **state)
 		{ "[Defaults]\nCalm=5s\nCalm=\nCalm=6s\n", "Calm=6s" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		_cleanup_(config_freep) struct config *c = NULL;
 		char *shown;
@@ -129,7 +121,7 @@ static void every_value_is_understood(void **state)
 	}
 }
 
-static void it_ends_up_where_the_daemon_looks(void **state)
+PROMISE(it_ends_up_where_the_daemon_looks)
 {
 	static const struct settings expected = {
 		{ { PSI_SOME, 1000, 1000000 },
@@ -143,7 +135,6 @@ static void it_ends_up_where_the_daemon_looks(void **state)
 	};
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN, "[Watch a]\nEarly=some 1ms/1s\nLow=some 2ms/1s\nCritical=full 3ms/1s\n"
 			 "Rearm=4s\nQuiet=5s\nCalm=6s\nHighHeadroom=7\nShadow=yes\n"
 			 "[Daemon]\nClientsMax=11\nClientsPerCgroup=12\nClientsPerUid=13\n"
@@ -165,12 +156,11 @@ static void it_ends_up_where_the_daemon_looks(void **state)
 	assert_true(c->low_memory_monitor);
 }
 
-static void a_long_path_is_never_cut(void **state)
+PROMISE(a_long_path_is_never_cut)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	char text[CGPATH_MAX + 64], path[CGPATH_MAX];
 
-	(void)state;
 	for (size_t length = 40; length < CGPATH_MAX;
 	     length = length < 4000 ? length * 2 : CGPATH_MAX) {
 		memset(path, 'x', length);
@@ -186,7 +176,7 @@ static void a_long_path_is_never_cut(void **state)
 	}
 }
 
-static void paths_and_patterns_are_normalised(void **state)
+PROMISE(paths_and_patterns_are_normalised)
 {
 	static const struct {
 		const char *written, *path;
@@ -206,7 +196,6 @@ static void paths_and_patterns_are_normalised(void **state)
 		{ "**", "/**" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		_cleanup_(config_freep) struct config *c = NULL;
 		char text[128];
@@ -220,11 +209,10 @@ static void paths_and_patterns_are_normalised(void **state)
 	}
 }
 
-static void a_watch_takes_from_defaults_wherever_they_stand(void **state)
+PROMISE(a_watch_takes_from_defaults_wherever_they_stand)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN, "[Watch a]\nCalm=5s\n[Watch b]\nCalm=6s\nCalm=\n[Watch c]\n"
 			 "[Defaults]\nCalm=7s\n");
 	c = load_well();
@@ -236,11 +224,10 @@ static void a_watch_takes_from_defaults_wherever_they_stand(void **state)
 	assert_int_equal(c->defaults.policy.calm_usec, 7000000);
 }
 
-static void an_empty_value_is_the_default_again(void **state)
+PROMISE(an_empty_value_is_the_default_again)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN, "[Defaults]\nCalm=7s\nLow=some 1s/2s\n[Daemon]\nClientsMax=5\n"
 			 "[Watch user.slice/**]\nEnabled=no\n");
 	fake_write(MAIN ".d/50.conf", "[Defaults]\nCalm=\n[Daemon]\nClientsMax= \n"
@@ -252,11 +239,10 @@ static void an_empty_value_is_the_default_again(void **state)
 	assert_int_equal(c->watch_count, 4);
 }
 
-static void a_drop_in_extends_and_takes_away(void **state)
+PROMISE(a_drop_in_extends_and_takes_away)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN, "[Watch a/*]\nCalm=5s\nRearm=5s\n[Watch b]\n");
 	fake_write(MAIN ".d/50.conf", "[Watch /a//*]\nCalm=6s\n[Watch b]\nEnabled=no\n"
 				      "[Watch user.slice/**]\nEnabled=no\n");
@@ -271,11 +257,10 @@ static void a_drop_in_extends_and_takes_away(void **state)
 }
 
 /* What is live stays as it was, and the candidate says only what is different. */
-static void a_watch_in_the_shadow_stands_beside_the_live_one(void **state)
+PROMISE(a_watch_in_the_shadow_stands_beside_the_live_one)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN,
 		   "[Watch a]\nCalm=5s\nLow=some 300ms/2s\n[Watch user.slice/**]\nEnabled=no\n");
 	fake_write(MAIN ".d/50.conf", "[Watch a]\nLow=some 600ms/2s\nShadow=yes\n"
@@ -296,11 +281,10 @@ static void a_watch_in_the_shadow_stands_beside_the_live_one(void **state)
 	check_reload(c);
 }
 
-static void where_all_are_in_the_shadow_there_is_one_of_each(void **state)
+PROMISE(where_all_are_in_the_shadow_there_is_one_of_each)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN, "[Defaults]\nShadow=yes\n[Watch a]\nCalm=5s\n"
 			 "[Watch machine.slice/**]\nShadow=no\n");
 	fake_write(MAIN ".d/50.conf", "[Watch a]\nShadow=yes\nRearm=1s\n");
@@ -314,11 +298,10 @@ static void where_all_are_in_the_shadow_there_is_one_of_each(void **state)
 	check_reload(c);
 }
 
-static void every_watch_may_be_taken_away(void **state)
+PROMISE(every_watch_may_be_taken_away)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(MAIN, "[Watch system.slice/**]\nEnabled=no\n[Watch user.slice/**]\nEnabled=no\n"
 			 "[Watch machine.slice/**]\nEnabled=no\n"
 			 "[Watch kubepods.slice/**]\nEnabled=no\n");
@@ -331,11 +314,10 @@ static void every_watch_may_be_taken_away(void **state)
 
 #define REARM(t) "[Defaults]\nRearm=" t "\n"
 
-static void the_first_main_file_counts_alone(void **state)
+PROMISE(the_first_main_file_counts_alone)
 {
 	static const char *const directories[] = { "usr/lib", "usr/local/lib", "run", "etc" };
 
-	(void)state;
 	for (unsigned i = 0; i < ELEMENTSOF(directories); i++) {
 		_cleanup_(config_freep) struct config *c = NULL;
 		char path[64], text[64];
@@ -351,7 +333,7 @@ static void the_first_main_file_counts_alone(void **state)
 	}
 }
 
-static void drop_ins_come_by_name_and_one_name_once(void **state)
+PROMISE(drop_ins_come_by_name_and_one_name_once)
 {
 	static const char *const order[] = { MAIN, "usr/lib/psibridge/psibridged.conf.d/10.conf",
 					     "etc/psibridge/psibridged.conf.d/20.conf",
@@ -359,7 +341,6 @@ static void drop_ins_come_by_name_and_one_name_once(void **state)
 					     "run/psibridge/psibridged.conf.d/40.conf" };
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write(order[0], REARM("1s"));
 	fake_write(order[1], REARM("10s"));
 	fake_write(order[2], "[Defaults]\nCalm=20s\n");
@@ -383,11 +364,10 @@ static void drop_ins_come_by_name_and_one_name_once(void **state)
 	assert_int_equal(c->defaults.policy.quiet_usec, 40000000);
 }
 
-static void an_empty_file_or_dev_null_masks(void **state)
+PROMISE(an_empty_file_or_dev_null_masks)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 
-	(void)state;
 	fake_write("usr/lib/psibridge/psibridged.conf", REARM("1s"));
 	fake_write("usr/lib/psibridge/psibridged.conf.d/10.conf", REARM("2s"));
 	fake_write("usr/lib/psibridge/psibridged.conf.d/20.conf", REARM("3s"));
@@ -415,7 +395,7 @@ static void an_empty_file_or_dev_null_masks(void **state)
 
 /* ---- config_show() --------------------------------------------------------------------------- */
 
-static void a_shown_configuration_loads_as_itself(void **state)
+PROMISE(a_shown_configuration_loads_as_itself)
 {
 	static const char *const texts[] = {
 		"",
@@ -426,7 +406,6 @@ static void a_shown_configuration_loads_as_itself(void **state)
 		"[Watch x]\nEnabled=no\n[Watch y z]\nHighHeadroom=3\n[Daemon]\nClientsMax=2\nServeOthers=no\n",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
 		_cleanup_(config_freep) struct config *c = NULL;
 
@@ -436,7 +415,7 @@ static void a_shown_configuration_loads_as_itself(void **state)
 	}
 }
 
-static void every_value_shown_says_where_it_came_from(void **state)
+PROMISE(every_value_shown_says_where_it_came_from)
 {
 	static const char *const expected[] = {
 		"# What psibridged goes by.\n# read: ROOT/etc/psibridge/psibridged.conf\n"
@@ -455,7 +434,6 @@ static void every_value_shown_says_where_it_came_from(void **state)
 	_cleanup_(config_freep) struct config *c = NULL;
 	char *shown;
 
-	(void)state;
 	fake_write(MAIN, "[Defaults]\nCalm=8s\n[Watch a]\nCalm=5s\n[Daemon]\nClientsMax=7\n");
 	fake_write("run/psibridge/psibridged.conf.d/a.conf",
 		   "[Defaults]\nCalm=6s\n[Watch user.slice/**]\nEnabled=no\n");
@@ -468,19 +446,18 @@ static void every_value_shown_says_where_it_came_from(void **state)
 	free(shown);
 }
 
-static void showing_says_when_it_could_not_be_written(void **state)
+PROMISE(showing_says_when_it_could_not_be_written)
 {
 	_cleanup_(config_freep) struct config *c = load_well();
 	FILE *full = fopen("/dev/full", "we");
 
-	(void)state;
 	assert_non_null(full);
 	assert_int_equal(config_show(c, full), -ENOSPC);
 	fclose(full);
 }
 
 /* "#Key=value" and "#[Section]" are what is built in, "# words" are words. */
-static void the_sample_shows_what_is_built_in(void **state)
+PROMISE(the_sample_shows_what_is_built_in)
 {
 	_cleanup_(config_freep) struct config *nothing = load_well(), *sample = NULL;
 	const char *srcdir = getenv("srcdir");
@@ -489,7 +466,6 @@ static void the_sample_shows_what_is_built_in(void **state)
 	size_t size;
 	FILE *f, *out;
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s/units/psibridged.conf", srcdir ? srcdir : ".");
 	f = fopen(path, "re");
 	assert_non_null(f);
@@ -517,7 +493,7 @@ static void the_sample_shows_what_is_built_in(void **state)
 }
 
 /* Each literal block of the manual that begins with a section is a configuration. */
-static void the_examples_of_the_manual_are_right(void **state)
+PROMISE(the_examples_of_the_manual_are_right)
 {
 	const char *srcdir = getenv("srcdir");
 	char path[512], line[256], text[2048];
@@ -526,7 +502,6 @@ static void the_examples_of_the_manual_are_right(void **state)
 	bool inside = false;
 	FILE *f;
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s/src/daemon/psibridged.conf.5", srcdir ? srcdir : ".");
 	f = fopen(path, "re");
 	assert_non_null(f);
@@ -551,12 +526,11 @@ static void the_examples_of_the_manual_are_right(void **state)
 	assert_int_equal(examples, 5);
 }
 
-static void settings_differ_when_any_of_them_does(void **state)
+PROMISE(settings_differ_when_any_of_them_does)
 {
 	_cleanup_(config_freep) struct config *c = load_well();
 	struct settings s[13];
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(s); i++)
 		s[i] = c->defaults;
 	s[0].policy.early.kind = PSI_FULL;
@@ -576,31 +550,4 @@ static void settings_differ_when_any_of_them_does(void **state)
 	assert_true(settings_equal(&s[12], &c->defaults));
 }
 
-TEST_GROUP(config)
-{
-#define IN_A_ROOT(test) cmocka_unit_test_setup_teardown(test, fake_set_up, fake_tear_down)
-	static const struct CMUnitTest tests[] = {
-		IN_A_ROOT(without_a_file_it_is_as_built_in),
-		IN_A_ROOT(every_value_is_understood),
-		IN_A_ROOT(it_ends_up_where_the_daemon_looks),
-		IN_A_ROOT(a_long_path_is_never_cut),
-		IN_A_ROOT(paths_and_patterns_are_normalised),
-		IN_A_ROOT(a_watch_takes_from_defaults_wherever_they_stand),
-		IN_A_ROOT(an_empty_value_is_the_default_again),
-		IN_A_ROOT(a_drop_in_extends_and_takes_away),
-		IN_A_ROOT(a_watch_in_the_shadow_stands_beside_the_live_one),
-		IN_A_ROOT(where_all_are_in_the_shadow_there_is_one_of_each),
-		IN_A_ROOT(every_watch_may_be_taken_away),
-		IN_A_ROOT(the_first_main_file_counts_alone),
-		IN_A_ROOT(drop_ins_come_by_name_and_one_name_once),
-		IN_A_ROOT(an_empty_file_or_dev_null_masks),
-		IN_A_ROOT(a_shown_configuration_loads_as_itself),
-		IN_A_ROOT(every_value_shown_says_where_it_came_from),
-		IN_A_ROOT(showing_says_when_it_could_not_be_written),
-		IN_A_ROOT(the_sample_shows_what_is_built_in),
-		IN_A_ROOT(the_examples_of_the_manual_are_right),
-		IN_A_ROOT(settings_differ_when_any_of_them_does),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+EACH(fake_set_up, fake_tear_down)

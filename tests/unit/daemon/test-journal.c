@@ -8,12 +8,6 @@
  */
 #include "../unit.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -243,11 +237,10 @@ static struct journal *new_structured(void)
 
 /* ---- text -------------------------------------------------------------------------------------- */
 
-static void the_priority_stands_in_front_under_a_manager_only(void **state)
+PROMISE(the_priority_stands_in_front_under_a_manager_only)
 {
 	struct journal *j = new_journal();
 
-	(void)state;
 	journal_log(j, LOG_IS_INFO, MESSAGE_OTHER, "%d watches, %s", 3, "ready");
 	assert_string_equal(line(), "3 watches, ready");
 	journal_free(j);
@@ -271,12 +264,11 @@ static void assert_text_with(const char *journal_stream)
 	journal_free(j);
 }
 
-static void a_stderr_that_was_sent_elsewhere_is_not_the_journal(void **state)
+PROMISE(a_stderr_that_was_sent_elsewhere_is_not_the_journal)
 {
 	static const char *const streams[] = { "1:2", "", "x", "1", "1:", ":" };
 	struct stat st;
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(streams); i++)
 		assert_text_with(streams[i]);
 	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
@@ -287,12 +279,11 @@ static void a_stderr_that_was_sent_elsewhere_is_not_the_journal(void **state)
 	assert_false(receive());
 }
 
-static void control_characters_and_newlines_cannot_forge_a_line(void **state)
+PROMISE(control_characters_and_newlines_cannot_forge_a_line)
 {
 	struct journal *j = new_journal();
 	struct psb_notification n = low;
 
-	(void)state;
 	journal_log(j, LOG_IS_INFO, MESSAGE_OTHER, "a\nb\tc\033[31md\177 \303\244");
 	assert_string_equal(line(), "a?b?c?[31md? \303\244");
 	n.cgroup = "/a\033b";
@@ -301,12 +292,11 @@ static void control_characters_and_newlines_cannot_forge_a_line(void **state)
 	journal_free(j);
 }
 
-static void a_text_is_cut_at_512_bytes_and_never_within_a_character(void **state)
+PROMISE(a_text_is_cut_at_512_bytes_and_never_within_a_character)
 {
 	struct journal *j = new_journal();
 	char text[2048];
 
-	(void)state;
 	memset(text, 'x', sizeof(text));
 	text[512] = '\0';
 	journal_log(j, LOG_IS_INFO, MESSAGE_OTHER, "%s", text);
@@ -327,13 +317,12 @@ static void a_text_is_cut_at_512_bytes_and_never_within_a_character(void **state
 	journal_free(j);
 }
 
-static void a_file_keeps_its_one_position(void **state)
+PROMISE(a_file_keeps_its_one_position)
 {
 	struct journal *j;
 	char path[80];
 	int file;
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s/log", journald.directory);
 	file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	use_as_stderr(file, open(path, O_RDONLY | O_CLOEXEC));
@@ -351,11 +340,10 @@ static void a_file_keeps_its_one_position(void **state)
 
 /* ---- entries ----------------------------------------------------------------------------------- */
 
-static void an_entry_is_one_datagram_with_fields(void **state)
+PROMISE(an_entry_is_one_datagram_with_fields)
 {
 	struct journal *j = new_structured();
 
-	(void)state;
 	journal_level(j, &low, false, &(struct trigger){ PSI_SOME, 200000, 2000000 });
 	assert_string_equal(entry(),
 			    "/system.slice/a.service: memory is short (Low); waited 213 ms for it, "
@@ -389,7 +377,7 @@ static void an_entry_is_one_datagram_with_fields(void **state)
 	assert_null(line());
 }
 
-static void each_level_has_its_priority_and_its_words(void **state)
+PROMISE(each_level_has_its_priority_and_its_words)
 {
 #define TOLD(kind_, available_, critical_, reason_)                                             \
 	{                                                                                       \
@@ -416,7 +404,6 @@ static void each_level_has_its_priority_and_its_words(void **state)
 	};
 	struct journal *j = new_structured();
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		const struct psb_notification *n = &rows[i].n;
 		bool shadow = i % 2;
@@ -438,7 +425,7 @@ static void each_level_has_its_priority_and_its_words(void **state)
 }
 
 /* As systemd finds them; journalctl -u asks for these fields. */
-static void a_cgroup_is_said_of_its_unit(void **state)
+PROMISE(a_cgroup_is_said_of_its_unit)
 {
 	static const struct {
 		const char *cgroup, *unit, *user_unit;
@@ -460,7 +447,6 @@ static void a_cgroup_is_said_of_its_unit(void **state)
 	};
 	struct journal *j = new_structured();
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		struct psb_notification n = low;
 
@@ -475,7 +461,7 @@ static void a_cgroup_is_said_of_its_unit(void **state)
 }
 
 /* Of everything the longest, in one datagram, with nothing left out. */
-static void the_longest_entry_is_whole(void **state)
+PROMISE(the_longest_entry_is_whole)
 {
 	static const char head[] = "/user.slice/user@0.service/";
 	struct trigger threshold = { PSI_SOME, UINT64_MAX, UINT64_MAX };
@@ -484,7 +470,6 @@ static void the_longest_entry_is_whole(void **state)
 	char cgroup[4096];
 	const char *text;
 
-	(void)state;
 	memset(cgroup, 'x', sizeof(cgroup));
 	memcpy(cgroup, head, strlen(head));
 	memcpy(cgroup + strlen(head) + 247, ".service/", 9);
@@ -506,7 +491,7 @@ static void the_longest_entry_is_whole(void **state)
 	journal_free(j);
 }
 
-static void every_message_id_is_another_and_has_a_text_in_the_catalog(void **state)
+PROMISE(every_message_id_is_another_and_has_a_text_in_the_catalog)
 {
 	static char catalog[65536], head[MESSAGE_KILLED + 1][64];
 	const char *srcdir = getenv("srcdir"), *found;
@@ -514,7 +499,6 @@ static void every_message_id_is_another_and_has_a_text_in_the_catalog(void **sta
 	char path[1024];
 	FILE *f;
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s/units/psibridge.catalog", srcdir ? srcdir : ".");
 	f = fopen(path, "re");
 	assert_non_null(f);
@@ -578,18 +562,16 @@ static void assert_counts_and_says(struct journal *j, const char *(*next)(void))
 	assert_null(next());
 }
 
-static void a_journald_that_does_not_read_holds_nothing_up(void **state)
+PROMISE(a_journald_that_does_not_read_holds_nothing_up)
 {
-	(void)state;
 	assert_counts_and_says(new_structured(), entry);
 	assert_null(line());
 }
 
-static void a_pipe_or_a_socket_that_is_full_neither(void **state)
+PROMISE(a_pipe_or_a_socket_that_is_full_neither)
 {
 	int ends[2];
 
-	(void)state;
 	assert_counts_and_says(new_journal(), line);
 	assert_counts_and_says(new_without_proc(), line);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
@@ -598,14 +580,13 @@ static void a_pipe_or_a_socket_that_is_full_neither(void **state)
 }
 
 /* As terminals are: the rest of a line waits where its beginning found room. */
-static void a_terminal_that_stands_still_neither(void **state)
+PROMISE(a_terminal_that_stands_still_neither)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave;
 	struct journal *j;
 	const char *text;
 	char rest[512];
 
-	(void)state;
 	assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
 	slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
 	assert_true(slave >= 0);
@@ -621,12 +602,11 @@ static void a_terminal_that_stands_still_neither(void **state)
 	journal_free(j);
 }
 
-static void a_loss_is_said_when_asked_and_at_the_end(void **state)
+PROMISE(a_loss_is_said_when_asked_and_at_the_end)
 {
 	struct journal *j = new_structured();
 	int lost;
 
-	(void)state;
 	assert_true(journal_say_lost(j));
 	log_many(j);
 	assert_false(journal_say_lost(j));
@@ -641,12 +621,11 @@ static void a_loss_is_said_when_asked_and_at_the_end(void **state)
 	assert_null(entry());
 }
 
-static void without_a_journald_entries_go_out_as_text(void **state)
+PROMISE(without_a_journald_entries_go_out_as_text)
 {
 	struct journal *j = new_structured();
 	int lost;
 
-	(void)state;
 	journald_stop();
 	log_many(j);
 	lost = count_lost(line);
@@ -665,11 +644,10 @@ static void without_a_journald_entries_go_out_as_text(void **state)
 	assert_false(receive() || line());
 }
 
-static void a_reader_that_ended_ends_nothing(void **state)
+PROMISE(a_reader_that_ended_ends_nothing)
 {
 	struct journal *j;
 
-	(void)state;
 	close(out);
 	out = -1;
 	j = new_journal(); /* what /proc has now cannot be opened */
@@ -680,11 +658,10 @@ static void a_reader_that_ended_ends_nothing(void **state)
 
 /* ---- the caller -------------------------------------------------------------------------------- */
 
-static void nothing_is_allocated_after_the_start(void **state)
+PROMISE(nothing_is_allocated_after_the_start)
 {
 	struct journal *j;
 
-	(void)state;
 	if (COUNT_MALLOC_SANITIZED)
 		SKIP("the sanitizer's allocator takes the place of ours");
 	j = new_structured();
@@ -723,13 +700,12 @@ static int receive_all(void)
 	return n;
 }
 
-static void any_thread_may_log_and_each_message_arrives_or_is_counted(void **state)
+PROMISE(any_thread_may_log_and_each_message_arrives_or_is_counted)
 {
 	struct journal *j = new_structured();
 	pthread_t threads[THREADS];
 	int n = 0;
 
-	(void)state;
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, log_many_too, j), 0);
 	for (int i = 0; i < 2000; i++)
@@ -742,12 +718,11 @@ static void any_thread_may_log_and_each_message_arrives_or_is_counted(void **sta
 	assert_int_equal(n + receive_all(), THREADS * MANY);
 }
 
-static void a_path_too_long_gives_no_journal_which_takes_every_message(void **state)
+PROMISE(a_path_too_long_gives_no_journal_which_takes_every_message)
 {
 	struct journal *j = NULL;
 	char path[109];
 
-	(void)state;
 	memset(path, 'x', sizeof(path));
 	path[108] = '\0';
 	assert_int_equal(journal_new(path, &j), -ENAMETOOLONG);
@@ -760,31 +735,4 @@ static void a_path_too_long_gives_no_journal_which_takes_every_message(void **st
 	assert_null(line());
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
-TEST_GROUP(journal)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(the_priority_stands_in_front_under_a_manager_only),
-		TEST(a_stderr_that_was_sent_elsewhere_is_not_the_journal),
-		TEST(control_characters_and_newlines_cannot_forge_a_line),
-		TEST(a_text_is_cut_at_512_bytes_and_never_within_a_character),
-		TEST(a_file_keeps_its_one_position),
-		TEST(an_entry_is_one_datagram_with_fields),
-		TEST(each_level_has_its_priority_and_its_words),
-		TEST(a_cgroup_is_said_of_its_unit),
-		TEST(the_longest_entry_is_whole),
-		TEST(every_message_id_is_another_and_has_a_text_in_the_catalog),
-		TEST(a_journald_that_does_not_read_holds_nothing_up),
-		TEST(a_pipe_or_a_socket_that_is_full_neither),
-		TEST(a_terminal_that_stands_still_neither),
-		TEST(a_loss_is_said_when_asked_and_at_the_end),
-		TEST(without_a_journald_entries_go_out_as_text),
-		TEST(a_reader_that_ended_ends_nothing),
-		TEST(nothing_is_allocated_after_the_start),
-		TEST(any_thread_may_log_and_each_message_arrives_or_is_counted),
-		TEST(a_path_too_long_gives_no_journal_which_takes_every_message),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+EACH(set_up, tear_down)

@@ -9,12 +9,6 @@
  */
 #include "../unit.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -349,19 +343,17 @@ static void assert_waits_for_a_bus(unsigned attempts)
 	assert_int_equal(logged("D-Bus"), 1);
 }
 
-static void without_a_bus_nothing_wakes_us(void **state)
+PROMISE(without_a_bus_nothing_wakes_us)
 {
-	(void)state;
 	daemon_up("unix:path=/sys/psibridge-has-no-bus/socket");
 	assert_waits_for_a_bus(1);
 	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
 }
 
-static void a_socket_that_a_killed_bus_left_is_not_asked_for_ever(void **state)
+PROMISE(a_socket_that_a_killed_bus_left_is_not_asked_for_ever)
 {
 	char dir[] = "/var/tmp/psb-bus-XXXXXX", path[64], address[128];
 
-	(void)state;
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(address, sizeof(address), "unix:path=%s", path);
@@ -372,9 +364,8 @@ static void a_socket_that_a_killed_bus_left_is_not_asked_for_ever(void **state)
 	rmdir(dir);
 }
 
-static void a_bus_that_comes_later_is_found(void **state)
+PROMISE(a_bus_that_comes_later_is_found)
 {
-	(void)state;
 	need_a_bus();
 	daemon_up_here();
 	SPIN(logged("there is no bus") == 1);
@@ -384,9 +375,8 @@ static void a_bus_that_comes_later_is_found(void **state)
 	SPIN(logged("<6>D-Bus: connected") == 1);
 }
 
-static void a_bus_that_restarts_is_found_again(void **state)
+PROMISE(a_bus_that_restarts_is_found_again)
 {
-	(void)state;
 	all_up();
 	for (unsigned i = 1; i <= 3; i++) {
 		b.client = sd_bus_close_unref(b.client);
@@ -404,11 +394,10 @@ static void a_bus_that_restarts_is_found_again(void **state)
 }
 
 /* bind(2) is seen, listen(2) is not. */
-static void a_bus_that_is_slow_to_listen_is_found(void **state)
+PROMISE(a_bus_that_is_slow_to_listen_is_found)
 {
 	int listener;
 
-	(void)state;
 	fake_write("run/dbus/", "");
 	daemon_up_here();
 	SPIN(logged("there is no bus") == 1);
@@ -430,11 +419,10 @@ static uint64_t next_attempt(int listener)
 	return now_usec() - begun;
 }
 
-static void attempts_that_fail_come_slower_and_slower(void **state)
+PROMISE(attempts_that_fail_come_slower_and_slower)
 {
 	int listener;
 
-	(void)state;
 	fake_write("run/dbus/", "");
 	listener = listen_here(bus_socket());
 	daemon_up_here();
@@ -446,12 +434,11 @@ static void attempts_that_fail_come_slower_and_slower(void **state)
 }
 
 /* An abstract name, of which inotify says nothing. */
-static void where_nothing_tells_of_a_bus_it_is_looked_for(void **state)
+PROMISE(where_nothing_tells_of_a_bus_it_is_looked_for)
 {
 	char address[64], name[32];
 	int listener;
 
-	(void)state;
 	snprintf(name, sizeof(name), "@psibridge-test-%d", (int)getpid());
 	snprintf(address, sizeof(address), "unix:abstract=%s", name + 1);
 	daemon_up(address);
@@ -463,11 +450,10 @@ static void where_nothing_tells_of_a_bus_it_is_looked_for(void **state)
 }
 
 /* It takes the connection, and then nothing. */
-static void a_bus_that_says_nothing_holds_nobody_up(void **state)
+PROMISE(a_bus_that_says_nothing_holds_nobody_up)
 {
 	int listener;
 
-	(void)state;
 	need_a_bus();
 	fake_write("run/dbus/", "");
 	listener = listen_here(bus_socket());
@@ -482,11 +468,10 @@ static void a_bus_that_says_nothing_holds_nobody_up(void **state)
 	SPIN(is_offered());
 }
 
-static void a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest(void **state)
+PROMISE(a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest)
 {
 	size_t size;
 
-	(void)state;
 	all_up();
 	need_the_watch();
 	kill(b.bus, SIGSTOP);
@@ -509,12 +494,11 @@ static void a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest(void **sta
 
 /* ---- the name -------------------------------------------------------------------------------- */
 
-static void a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free(void **state)
+PROMISE(a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free)
 {
 	sd_bus_message *answer = NULL, *signal = NULL;
 	char us[32];
 
-	(void)state;
 	need_a_bus();
 	bus_start(OPEN_POLICY);
 	daemon_up_here();
@@ -548,9 +532,8 @@ static void a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free(void *
 	need_the_watch();
 }
 
-static void a_name_that_is_refused_is_noted_once(void **state)
+PROMISE(a_name_that_is_refused_is_noted_once)
 {
-	(void)state;
 	need_a_bus();
 	bus_start(OPEN_POLICY NOT_THE_NAME);
 	daemon_up_here();
@@ -561,9 +544,8 @@ static void a_name_that_is_refused_is_noted_once(void **state)
 	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
 }
 
-static void the_configuration_turns_it_off_and_on(void **state)
+PROMISE(the_configuration_turns_it_off_and_on)
 {
-	(void)state;
 	all_up();
 	for (unsigned i = 0; i < 3; i++) {
 		want(false);
@@ -581,7 +563,7 @@ static void the_configuration_turns_it_off_and_on(void **state)
 
 /* ---- warnings -------------------------------------------------------------------------------- */
 
-static void a_level_of_the_machine_becomes_a_warning(void **state)
+PROMISE(a_level_of_the_machine_becomes_a_warning)
 {
 	static const struct {
 		enum psb_available available;
@@ -598,7 +580,6 @@ static void a_level_of_the_machine_becomes_a_warning(void **state)
 		{ PSB_NEUTRAL, false, "50 100 255 255 50 " },
 	};
 
-	(void)state;
 	all_up();
 	need_the_watch();
 	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
@@ -610,9 +591,8 @@ static void a_level_of_the_machine_becomes_a_warning(void **state)
 	}
 }
 
-static void in_shadow_nothing_is_sent_and_new_defaults_count(void **state)
+PROMISE(in_shadow_nothing_is_sent_and_new_defaults_count)
 {
-	(void)state;
 	all_up();
 	need_the_watch();
 	assert_int_equal(simulate(PSB_LOW, false), 0);
@@ -665,26 +645,4 @@ static int tear_down(void **state)
 	return fake_tear_down(state);
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
-TEST_GROUP(lowmemory)
-{
-	const struct CMUnitTest tests[] = {
-		CASE(without_a_bus_nothing_wakes_us),
-		CASE(a_socket_that_a_killed_bus_left_is_not_asked_for_ever),
-		CASE(a_bus_that_comes_later_is_found),
-		CASE(a_bus_that_restarts_is_found_again),
-		CASE(a_bus_that_is_slow_to_listen_is_found),
-		CASE(attempts_that_fail_come_slower_and_slower),
-		CASE(where_nothing_tells_of_a_bus_it_is_looked_for),
-		CASE(a_bus_that_says_nothing_holds_nobody_up),
-		CASE(a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest),
-		CASE(a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free),
-		CASE(a_name_that_is_refused_is_noted_once),
-		CASE(the_configuration_turns_it_off_and_on),
-		CASE(a_level_of_the_machine_becomes_a_warning),
-		CASE(in_shadow_nothing_is_sent_and_new_defaults_count),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+EACH(set_up, tear_down)

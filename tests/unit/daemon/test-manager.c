@@ -4,12 +4,6 @@
  *
  * The manager is a datagram socket of this test.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -107,11 +101,10 @@ static unsigned fill(struct manager *m)
 	return n;
 }
 
-static void every_message_is_what_the_protocol_says(void **state)
+PROMISE(every_message_is_what_the_protocol_says)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 
-	(void)state;
 	assert_int_equal(manager_ready(m), 0);
 	assert_string_equal(heard(NULL), "READY=1");
 	assert_int_equal(manager_status(m, "%d clients", 7), 0);
@@ -124,14 +117,13 @@ static void every_message_is_what_the_protocol_says(void **state)
 	assert_string_equal(heard(NULL), "FDSTOREREMOVE=1\nFDNAME=client");
 }
 
-static void a_reload_is_told_with_the_time_it_began(void **state)
+PROMISE(a_reload_is_told_with_the_time_it_began)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	static const char prefix[] = "RELOADING=1\nMONOTONIC_USEC=";
 	uint64_t before = now_usec(), told;
 	const char *text;
 
-	(void)state;
 	assert_int_equal(manager_reloading(m), 0);
 	text = heard(NULL);
 	assert_memory_equal(text, prefix, strlen(prefix));
@@ -139,13 +131,12 @@ static void a_reload_is_told_with_the_time_it_began(void **state)
 	assert_true(told >= before && told <= now_usec());
 }
 
-static void a_status_is_one_line_whatever_is_in_it(void **state)
+PROMISE(a_status_is_one_line_whatever_is_in_it)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	char big[5000];
 	const char *text;
 
-	(void)state;
 	assert_int_equal(manager_status(m, "a\nREADY=1\nb"), 0);
 	assert_string_equal(heard(NULL), "STATUS=a READY=1 b");
 	memset(big, 'x', sizeof(big) - 1);
@@ -156,13 +147,12 @@ static void a_status_is_one_line_whatever_is_in_it(void **state)
 	assert_memory_equal(text, "STATUS=xxxx", 11);
 }
 
-static void what_is_stored_is_the_descriptor_itself(void **state)
+PROMISE(what_is_stored_is_the_descriptor_itself)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	int fd = memfd_create("state", MFD_CLOEXEC), got;
 	struct stat a, b;
 
-	(void)state;
 	assert_int_equal(manager_store(m, "state", fd), 0);
 	assert_string_equal(heard(&got), "FDSTORE=1\nFDNAME=state");
 	assert_true(got >= 0);
@@ -173,13 +163,12 @@ static void what_is_stored_is_the_descriptor_itself(void **state)
 	close(fd);
 }
 
-static void a_full_queue_is_eagain_and_never_waited_for(void **state)
+PROMISE(a_full_queue_is_eagain_and_never_waited_for)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	uint64_t began;
 	unsigned n = fill(m);
 
-	(void)state;
 	assert_true(n > 0);
 	began = now_usec();
 	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -EAGAIN);
@@ -206,14 +195,13 @@ static void *say_ready(void *arg)
 	return NULL;
 }
 
-static void readiness_waits_for_room_in_a_full_queue(void **state)
+PROMISE(readiness_waits_for_room_in_a_full_queue)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	struct late late = { .m = m, .result = 1 };
 	unsigned n = fill(m);
 	pthread_t thread;
 
-	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, say_ready, &late), 0);
 	for (unsigned i = 0; i < n; i++)
 		assert_string_equal(heard(NULL), "WATCHDOG=1");
@@ -239,7 +227,7 @@ static void *say_and_measure(void *arg)
 	return NULL;
 }
 
-static void what_must_not_get_lost_waits_a_second_and_no_longer(void **state)
+PROMISE(what_must_not_get_lost_waits_a_second_and_no_longer)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	struct patient patients[] = { { .say = manager_ready },
@@ -247,7 +235,6 @@ static void what_must_not_get_lost_waits_a_second_and_no_longer(void **state)
 				      { .say = manager_stopping } };
 	pthread_t threads[ELEMENTSOF(patients)];
 
-	(void)state;
 	fill(m);
 	for (size_t i = 0; i < ELEMENTSOF(patients); i++) {
 		patients[i].m = m;
@@ -261,11 +248,10 @@ static void what_must_not_get_lost_waits_a_second_and_no_longer(void **state)
 	}
 }
 
-static void nothing_is_allocated_to_store_or_to_tell(void **state)
+PROMISE(nothing_is_allocated_to_store_or_to_tell)
 {
 	_cleanup_(manager_freep) struct manager *m = NULL;
 
-	(void)state;
 	if (COUNT_MALLOC_SANITIZED)
 		SKIP("the sanitizer's allocator takes the place of ours");
 	m = manager_with(NULL, NULL);
@@ -277,17 +263,16 @@ static void nothing_is_allocated_to_store_or_to_tell(void **state)
 	count_malloc_stop();
 }
 
-static void a_manager_that_is_gone_is_an_error(void **state)
+PROMISE(a_manager_that_is_gone_is_an_error)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 
-	(void)state;
 	fd_close(&ear);
 	assert_int_equal(manager_alive(m), -ECONNREFUSED);
 	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -ECONNREFUSED);
 }
 
-static void a_manager_that_binds_its_socket_anew_is_told_again(void **state)
+PROMISE(a_manager_that_binds_its_socket_anew_is_told_again)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 
@@ -297,14 +282,13 @@ static void a_manager_that_binds_its_socket_anew_is_told_again(void **state)
 	assert_string_equal(heard(NULL), "WATCHDOG=1");
 }
 
-static void a_path_in_the_file_system_is_as_good_as_an_abstract_one(void **state)
+PROMISE(a_path_in_the_file_system_is_as_good_as_an_abstract_one)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_(manager_freep) struct manager *m = NULL;
 	const char *tmp = getenv("TMPDIR");
 	char directory[64];
 
-	(void)state;
 	snprintf(directory, sizeof(directory), "%.40s/psb-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(directory));
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", directory);
@@ -319,11 +303,10 @@ static void a_path_in_the_file_system_is_as_good_as_an_abstract_one(void **state
 	rmdir(directory);
 }
 
-static void without_a_manager_every_call_is_a_no_op_that_answers_0(void **state)
+PROMISE(without_a_manager_every_call_is_a_no_op_that_answers_0)
 {
 	_cleanup_(manager_freep) struct manager *m = NULL;
 
-	(void)state;
 	assert_int_equal(manager_new(&m), 0);
 	assert_int_equal(manager_ready(m), 0);
 	assert_int_equal(manager_status(m, "x"), 0);
@@ -338,14 +321,13 @@ static void without_a_manager_every_call_is_a_no_op_that_answers_0(void **state)
 	assert_string_equal(heard(NULL), "");
 }
 
-static void a_store_is_there_unless_the_manager_says_there_is_none(void **state)
+PROMISE(a_store_is_there_unless_the_manager_says_there_is_none)
 {
 	static const struct {
 		const char *fdstore;
 		bool can;
 	} rows[] = { { NULL, true }, { "0", false }, { "1", true }, { "16384", true } };
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		_cleanup_(manager_freep) struct manager *m = manager_with(
 			rows[i].fdstore ? "FDSTORE" : NULL, rows[i].fdstore);
@@ -354,25 +336,23 @@ static void a_store_is_there_unless_the_manager_says_there_is_none(void **state)
 	}
 }
 
-static void the_watchdog_is_fed_twice_as_often_as_it_wants(void **state)
+PROMISE(the_watchdog_is_fed_twice_as_often_as_it_wants)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with("WATCHDOG_USEC", "30000000");
 
-	(void)state;
 	assert_int_equal(manager_watchdog_usec(m), 15000000);
 }
 
-static void another_process_s_watchdog_is_not_ours(void **state)
+PROMISE(another_process_s_watchdog_is_not_ours)
 {
 	_cleanup_(manager_freep) struct manager *m = NULL;
 
-	(void)state;
 	setenv("WATCHDOG_PID", "1", 1);
 	m = manager_with("WATCHDOG_USEC", "30000000");
 	assert_int_equal(manager_watchdog_usec(m), 0);
 }
 
-static void nonsense_in_the_variables_is_refused(void **state)
+PROMISE(nonsense_in_the_variables_is_refused)
 {
 	static const struct {
 		const char *name, *value;
@@ -393,7 +373,6 @@ static void nonsense_in_the_variables_is_refused(void **state)
 		{ "WATCHDOG_USEC", "0" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		struct manager *m = NULL;
 		int r;
@@ -484,10 +463,8 @@ static int take_over(void)
 	return 0;
 }
 
-static void
-descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed(void **state)
+PROMISE(descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed)
 {
-	(void)state;
 	run_in_child(take_over);
 }
 
@@ -503,9 +480,8 @@ static int take_unnamed(void)
 	return 0;
 }
 
-static void a_descriptor_without_a_name_is_nobody_s(void **state)
+PROMISE(a_descriptor_without_a_name_is_nobody_s)
 {
-	(void)state;
 	run_in_child(take_unnamed);
 }
 
@@ -523,9 +499,8 @@ static int take_others(void)
 	return 0;
 }
 
-static void descriptors_for_another_process_are_left_alone(void **state)
+PROMISE(descriptors_for_another_process_are_left_alone)
 {
-	(void)state;
 	run_in_child(take_others);
 }
 
@@ -547,39 +522,10 @@ static int take_nonsense(void)
 	return 0;
 }
 
-static void counts_and_names_that_do_not_fit_are_refused(void **state)
+PROMISE(counts_and_names_that_do_not_fit_are_refused)
 {
-	(void)state;
 	run_in_child(take_nonsense);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_ear, close_ear)
-
-TEST_GROUP(manager)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(every_message_is_what_the_protocol_says),
-		TEST(a_reload_is_told_with_the_time_it_began),
-		TEST(a_status_is_one_line_whatever_is_in_it),
-		TEST(what_is_stored_is_the_descriptor_itself),
-		TEST(a_full_queue_is_eagain_and_never_waited_for),
-		TEST(readiness_waits_for_room_in_a_full_queue),
-		TEST(what_must_not_get_lost_waits_a_second_and_no_longer),
-		TEST(nothing_is_allocated_to_store_or_to_tell),
-		TEST(a_manager_that_is_gone_is_an_error),
-		TEST(a_manager_that_binds_its_socket_anew_is_told_again),
-		TEST(a_path_in_the_file_system_is_as_good_as_an_abstract_one),
-		TEST(without_a_manager_every_call_is_a_no_op_that_answers_0),
-		TEST(a_store_is_there_unless_the_manager_says_there_is_none),
-		TEST(the_watchdog_is_fed_twice_as_often_as_it_wants),
-		TEST(another_process_s_watchdog_is_not_ours),
-		TEST(nonsense_in_the_variables_is_refused),
-		TEST(descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed),
-		TEST(a_descriptor_without_a_name_is_nobody_s),
-		TEST(descriptors_for_another_process_are_left_alone),
-		TEST(counts_and_names_that_do_not_fit_are_refused),
-	};
-
-	close_ear(NULL);
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+EACH(open_ear, close_ear)
+GROUP(close_ear, NULL) /* the variables of whoever runs us */

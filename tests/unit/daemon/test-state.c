@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The table that outlives the daemon: what one process writes the next one reads, and nothing else. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -36,14 +30,13 @@ static int stored(const struct states *l)
 	return fd;
 }
 
-static void the_next_process_finds_what_this_one_wrote(void **state)
+PROMISE(the_next_process_finds_what_this_one_wrote)
 {
 	struct states *l = fresh(), *next;
 	struct client_state *e;
 	int fd, status;
 	pid_t pid;
 
-	(void)state;
 	fd = stored(l);
 	pid = fork(); /* a writer that is killed, without any farewell */
 	if (pid == 0) {
@@ -77,7 +70,7 @@ static void assert_same(const struct trigger *a, const struct trigger *b)
 	assert_int_equal(a->window_usec, b->window_usec);
 }
 
-static void terms_come_back_as_they_were(void **state)
+PROMISE(terms_come_back_as_they_were)
 {
 	static const struct policy_options rows[] = {
 		{ .rearm_usec = 0 },
@@ -94,7 +87,6 @@ static void terms_come_back_as_they_were(void **state)
 	struct states *l = fresh();
 	struct client_state *e = states_add(l, 1);
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		struct policy_options t;
 
@@ -112,12 +104,11 @@ static void terms_come_back_as_they_were(void **state)
 	states_free(l);
 }
 
-static void a_place_that_is_left_is_taken_again(void **state)
+PROMISE(a_place_that_is_left_is_taken_again)
 {
 	struct states *l = fresh();
 	struct client_state *second;
 
-	(void)state;
 	assert_non_null(states_add(l, 1));
 	second = states_add(l, 2);
 	assert_non_null(states_add(l, 3));
@@ -138,11 +129,10 @@ static bool is_even(uint64_t cookie, void *userdata)
 	return cookie % 2 == 0;
 }
 
-static void who_went_meanwhile_is_pruned(void **state)
+PROMISE(who_went_meanwhile_is_pruned)
 {
 	struct states *l = fresh();
 
-	(void)state;
 	for (uint64_t i = 1; i <= 4; i++)
 		assert_non_null(states_add(l, i));
 	states_prune(l, is_even, NULL);
@@ -151,12 +141,11 @@ static void who_went_meanwhile_is_pruned(void **state)
 	states_free(l);
 }
 
-static void memory_is_taken_for_those_who_are_there_not_for_those_who_could_be(void **state)
+PROMISE(memory_is_taken_for_those_who_are_there_not_for_those_who_could_be)
 {
 	struct states *l = fresh();
 	struct stat st;
 
-	(void)state;
 	for (uint64_t i = 1; i <= 10; i++)
 		assert_non_null(states_add(l, i));
 	assert_null(states_find(l, 11));
@@ -167,14 +156,13 @@ static void memory_is_taken_for_those_who_are_there_not_for_those_who_could_be(v
 	states_free(l);
 }
 
-static void whatever_else_the_manager_kept_is_refused(void **state)
+PROMISE(whatever_else_the_manager_kept_is_refused)
 {
 	struct states *l = fresh(), *ret = NULL;
 	char text[4096] = "no states at all";
 	int fd, pipe_fd[2];
 	size_t offset;
 
-	(void)state;
 	/* no memfd, no seals, too short */
 	assert_int_equal(pipe(pipe_fd), 0);
 	assert_int_equal(states_adopt(pipe_fd[0], &ret), -EBADMSG);
@@ -202,12 +190,11 @@ static void whatever_else_the_manager_kept_is_refused(void **state)
 	states_free(l);
 }
 
-static void nonsense_in_an_entry_is_made_harmless(void **state)
+PROMISE(nonsense_in_an_entry_is_made_harmless)
 {
 	struct states *l = fresh(), *next;
 	struct client_state *e = states_add(l, 5);
 
-	(void)state;
 	e->available = 77;
 	memset(e->cgroup, 'x', sizeof(e->cgroup));
 	assert_int_equal(states_adopt(stored(l), &next), 0);
@@ -218,12 +205,11 @@ static void nonsense_in_an_entry_is_made_harmless(void **state)
 	states_free(l);
 }
 
-static void each_socket_has_a_cookie_of_its_own_that_stays(void **state)
+PROMISE(each_socket_has_a_cookie_of_its_own_that_stays)
 {
 	uint64_t a, again, b;
 	int pair[2], copy;
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	copy = dup(pair[0]);
 	assert_int_equal(socket_cookie(pair[0], &a), 0);
@@ -236,21 +222,4 @@ static void each_socket_has_a_cookie_of_its_own_that_stays(void **state)
 	close(copy);
 	close(pair[0]);
 	close(pair[1]);
-}
-
-TEST_GROUP(state)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_next_process_finds_what_this_one_wrote),
-		cmocka_unit_test(terms_come_back_as_they_were),
-		cmocka_unit_test(a_place_that_is_left_is_taken_again),
-		cmocka_unit_test(who_went_meanwhile_is_pruned),
-		cmocka_unit_test(
-			memory_is_taken_for_those_who_are_there_not_for_those_who_could_be),
-		cmocka_unit_test(whatever_else_the_manager_kept_is_refused),
-		cmocka_unit_test(nonsense_in_an_entry_is_made_harmless),
-		cmocka_unit_test(each_socket_has_a_cookie_of_its_own_that_stays),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,12 +3,6 @@
  * Who hears whom: the most specific watch, thresholds of one's own, what is below one, and what
  * becomes of all that when the configuration changes. On real cgroups; levels are simulated.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -252,7 +246,7 @@ static bool view_of(const char *path, struct watch_view *ret)
 	return false;
 }
 
-static void the_most_specific_watch_counts(void **state)
+PROMISE(the_most_specific_watch_counts)
 {
 	struct watch_view view;
 	struct listener x = { 0 }, y = { 0 };
@@ -298,7 +292,7 @@ static void look(struct said *said)
 #define LOOSE "Early=full 1999ms/2s\nLow=full 2s/2s\nCritical=full 2s/2s\n"
 
 /* Real pressure that the wide watch calls Low, and the narrow one does not. */
-static void the_most_specific_watch_alone_judges_a_cgroup(void **state)
+PROMISE(the_most_specific_watch_alone_judges_a_cgroup)
 {
 	struct watch_view before, after;
 	struct said said = { 0 };
@@ -336,7 +330,7 @@ static void the_most_specific_watch_alone_judges_a_cgroup(void **state)
 }
 
 /* Whichever of the two is the stricter one: clients and news are the live watch's. */
-static void a_candidate_runs_beside_the_live_watch(void **state)
+PROMISE(a_candidate_runs_beside_the_live_watch)
 {
 	struct said said = { 0 };
 	struct listener client = { 0 };
@@ -376,7 +370,7 @@ static void a_candidate_runs_beside_the_live_watch(void **state)
 	unsubscribe(&client.subscriber);
 }
 
-static void a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour(void **state)
+PROMISE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour)
 {
 	struct listener a = { 0 }, x = { 0 }, b = { 0 };
 
@@ -403,7 +397,7 @@ static void a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour(void **s
 	unsubscribe(&b.subscriber);
 }
 
-static void the_present_is_what_is_so_when_one_subscribes(void **state)
+PROMISE(the_present_is_what_is_so_when_one_subscribes)
 {
 	struct listener first = { 0 }, above = { 0 };
 	struct psb_notification n;
@@ -423,7 +417,7 @@ static void the_present_is_what_is_so_when_one_subscribes(void **state)
 	unsubscribe(&above.subscriber);
 }
 
-static void nothing_is_allocated_between_the_notification_and_the_last_subscriber(void **state)
+PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
 {
 	struct listener many[20] = { 0 };
 	bool neutral;
@@ -447,7 +441,7 @@ static void nothing_is_allocated_between_the_notification_and_the_last_subscribe
 
 /* ---- terms of one's own -------------------------------------------------------------------------- */
 
-static void equal_terms_share_a_watch_and_its_last_client_takes_it_away(void **state)
+PROMISE(equal_terms_share_a_watch_and_its_last_client_takes_it_away)
 {
 	struct listener own = { .terms = low_at(100000) }, same = { .terms = low_at(100000) },
 			none = { 0 }, like_the_watch = { .terms = low_at(200000) };
@@ -474,7 +468,7 @@ static void equal_terms_share_a_watch_and_its_last_client_takes_it_away(void **s
 
 /* What is said alone is completed so that it fits; what contradicts is refused, with the words that
  * the configuration gets. */
-static void terms_that_no_alarm_leads_to_are_refused(void **state)
+PROMISE(terms_that_no_alarm_leads_to_are_refused)
 {
 	struct listener seldom = { .terms = low_at(2000000) }, over = { .terms = low_at(100000) };
 	const char *why = NULL;
@@ -492,7 +486,7 @@ static void terms_that_no_alarm_leads_to_are_refused(void **state)
 	unsubscribe(&seldom.subscriber);
 }
 
-static void too_many_different_terms_are_refused(void **state)
+PROMISE(too_many_different_terms_are_refused)
 {
 	struct listener l[9] = { 0 };
 	int r = 0;
@@ -512,7 +506,7 @@ static void too_many_different_terms_are_refused(void **state)
 
 /* ---- everybody else ------------------------------------------------------------------------------ */
 
-static void whom_no_watch_covers_gets_one_that_goes_with_the_last(void **state)
+PROMISE(whom_no_watch_covers_gets_one_that_goes_with_the_last)
 {
 	struct listener a = { 0 }, b = { 0 };
 
@@ -535,7 +529,7 @@ static void whom_no_watch_covers_gets_one_that_goes_with_the_last(void **state)
 
 /* ---- another configuration ----------------------------------------------------------------------- */
 
-static void subscribers_move_and_their_level_goes_on(void **state)
+PROMISE(subscribers_move_and_their_level_goes_on)
 {
 	struct listener a = { 0 }, own = { .terms = low_at(100000) };
 
@@ -557,7 +551,7 @@ static void subscribers_move_and_their_level_goes_on(void **state)
 	unsubscribe(&own.subscriber);
 }
 
-static void a_watch_made_for_others_goes_by_the_defaults_of_today(void **state)
+PROMISE(a_watch_made_for_others_goes_by_the_defaults_of_today)
 {
 	struct listener a = { 0 };
 	struct watch_view view;
@@ -575,7 +569,7 @@ static void a_watch_made_for_others_goes_by_the_defaults_of_today(void **state)
 	unsubscribe(&a.subscriber);
 }
 
-static void out_of_the_shadow_one_is_told_what_was_kept_back(void **state)
+PROMISE(out_of_the_shadow_one_is_told_what_was_kept_back)
 {
 	struct listener a = { 0 };
 
@@ -594,7 +588,7 @@ static void out_of_the_shadow_one_is_told_what_was_kept_back(void **state)
 	unsubscribe(&a.subscriber);
 }
 
-static void what_did_not_change_keeps_its_watch(void **state)
+PROMISE(what_did_not_change_keeps_its_watch)
 {
 	struct watch_view before, after;
 	size_t i = 0;
@@ -614,24 +608,6 @@ static void what_did_not_change_keeps_its_watch(void **state)
 
 #define ON_A_STAGE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
-TEST_GROUP(table)
-{
-	const struct CMUnitTest tests[] = {
-		ON_A_STAGE(the_most_specific_watch_counts),
-		ON_A_STAGE(the_most_specific_watch_alone_judges_a_cgroup),
-		ON_A_STAGE(a_candidate_runs_beside_the_live_watch),
-		ON_A_STAGE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour),
-		ON_A_STAGE(the_present_is_what_is_so_when_one_subscribes),
-		ON_A_STAGE(nothing_is_allocated_between_the_notification_and_the_last_subscriber),
-		ON_A_STAGE(equal_terms_share_a_watch_and_its_last_client_takes_it_away),
-		ON_A_STAGE(terms_that_no_alarm_leads_to_are_refused),
-		ON_A_STAGE(too_many_different_terms_are_refused),
-		ON_A_STAGE(whom_no_watch_covers_gets_one_that_goes_with_the_last),
-		ON_A_STAGE(subscribers_move_and_their_level_goes_on),
-		ON_A_STAGE(a_watch_made_for_others_goes_by_the_defaults_of_today),
-		ON_A_STAGE(out_of_the_shadow_one_is_told_what_was_kept_back),
-		ON_A_STAGE(what_did_not_change_keeps_its_watch),
-	};
+GROUP(set_up, tear_down)
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}
+EACH(start, stop)
