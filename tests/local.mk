@@ -2,8 +2,7 @@
 #
 # The tests' part of Makefile.am, which includes it: paths are from the top.
 #
-# To add a unit test:  its name in unit_tests, then _SOURCES and _LDADD. _LDADD names the objects it needs, one by one
-#                      (src/core/psi.lo): what a file secretly depends on breaks the link, not the review.
+# To add a unit test:  its name in the list of its folder, which is one program (tests/unit/unit.h).
 # To add a script:     its name in structure_tests or integration_tests.
 # All of them run beside one another, so a test makes its own cgroups, and does not mind that its CPU is busy.
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-base64.c - RFC 4648, strict (src/core/base64.h)
- *
- * Links base64.o alone.
  */
 #include <errno.h>
 #include <string.h>

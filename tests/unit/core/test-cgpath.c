@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-cgpath.c - the rules of cgroup paths (src/core/cgpath.h)
- *
- * Links cgpath.o alone.
  */
 #include <errno.h>
 #include <string.h>

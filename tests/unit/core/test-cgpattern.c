@@ -2,8 +2,6 @@
 /*
  * test-cgpattern.c - many cgroups in one line (src/core/cgpattern.h)
  *
- * Links cgpattern.o and cgpath.o.
- *
  * The heart of it is a comparison: a second matcher, which shares no thought with the first (it
  * works on whole strings, tries every way to give characters to stars, and is as slow as that),
  * must say the same for every small pattern and every small path.

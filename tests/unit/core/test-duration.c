@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-duration.c - lengths of time as people write them (src/core/duration.h)
- *
- * Links duration.o alone.
  */
 #include <errno.h>
 #include <inttypes.h>

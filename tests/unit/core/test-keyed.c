@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-keyed.c - small numbers out of small kernel files (src/core/keyed.h)
- *
- * Links keyed.o alone.
  */
 #include <errno.h>
 #include <string.h>

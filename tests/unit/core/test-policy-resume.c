@@ -2,8 +2,6 @@
 /*
  * test-policy-resume.c - the level policy goes on from a level that somebody else told
  * (policy_resume() of src/core/policy.h)
- *
- * Links policy.o and window.o. What a script is, policy-script.h explains.
  */
 #include "../unit.h"
 #include "policy-script.h"

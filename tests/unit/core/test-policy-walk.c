@@ -2,7 +2,7 @@
 /*
  * test-policy-walk.c - ten million random steps through the level policy (src/core/policy.h)
  *
- * Links policy.o and window.o. A small world makes stalls (calm, showers, storms, bursts),
+ * A small world makes stalls (calm, showers, storms, bursts),
  * out-of-memory kills, alarms that are true, false, late or lost, and signals; a driver samples it
  * as the library does: at or a little after the deadline, or when an alarm rings, and it answers
  * the question about headroom.

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-policy.c - the level policy as scripts: which level, when (src/core/policy.h)
- *
- * Links policy.o and window.o. What a script is, policy-script.h explains.
  */
 #include "../unit.h"
 #include "policy-script.h"

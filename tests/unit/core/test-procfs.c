@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-procfs.c - /proc/PID/cgroup and /proc/PID/mountinfo (src/core/procfs.h)
- *
- * Links procfs.o alone.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-psi.c - the text of memory.pressure (src/core/psi.h)
- *
- * Links psi.o alone.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-trigger.c - a PSI threshold over a window (src/core/trigger.h)
- *
- * Links trigger.o and duration.o.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /*
  * test-window.c - growth of a counter over a sliding window (src/core/window.h)
  *
- * Links window.o alone. The table fixes single answers. The random runs compare with a reference
+ * The table fixes single answers. The random runs compare with a reference
  * that shares nothing with the code: it keeps every sample there ever was, and answers with the
  * exact growth of the line drawn through them.
  */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-wire.c - what is said on psibridged's notify socket (src/core/wire.h)
- *
- * Links wire.o, trigger.o and duration.o.
  */
 #include <errno.h>
 #include <stdio.h>
