@@ -359,7 +359,7 @@ static void watch_socket(struct client *c)
 	uint32_t events = EPOLLET | (c->deciding ? EPOLLIN : 0u) | (c->pending ? EPOLLOUT : 0u);
 	int r;
 
-	if (events == c->events)
+	if (events == c->events || c->server->daemon->stopping) /* then the loop takes no more */
 		return;
 	c->events = events;
 	r = c->source ? sd_event_source_set_io_events(c->source, events)

@@ -33,6 +33,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,9 +48,22 @@
 
 #define STAT_MAX 1024
 #define STATUS_MAX 16384 /* a line "Groups:" may be long; cutting it off gives no privilege */
-#define CAPABILITY_SYS_ADMIN 21
 
 /* ---- what /proc says ------------------------------------------------------------------------- */
+
+/* With a newline in front, so that each line begins behind one, and a NUL at the end. */
+static int read_proc(const char *proc, pid_t pid, const char *name, char *text, size_t size)
+{
+	char path[96];
+	size_t taken;
+	int r;
+
+	snprintf(path, sizeof(path), "%.32s/%d/%s", proc, (int)pid, name);
+	r = file_read(AT_FDCWD, path, text + 1, size - 2, &taken);
+	text[0] = '\n';
+	text[r < 0 ? 1 : taken + 1] = '\0';
+	return r == -ENOENT ? -ESRCH : r;
+}
 
 struct stat_fields {
 	bool dead;
@@ -58,19 +72,15 @@ struct stat_fields {
 
 static int read_stat(const char *proc, pid_t pid, struct stat_fields *ret)
 {
-	char path[96], text[STAT_MAX], state;
+	char text[STAT_MAX], state;
 	unsigned long threads;
 	const char *behind;
-	size_t size;
-	int r;
+	int r = read_proc(proc, pid, "stat", text, sizeof(text));
 
-	snprintf(path, sizeof(path), "%.32s/%d/stat", proc, (int)pid);
-	r = file_read(AT_FDCWD, path, text, sizeof(text) - 1, &size);
 	if (r < 0)
-		return r == -ENOENT ? -ESRCH : r;
-	text[size] = '\0';
+		return r;
 	/* the second field is a name in parentheses, with anything in it; no other has one. Then 3, 20 and 22 */
-	behind = memrchr(text, ')', size);
+	behind = strrchr(text, ')');
 	if (!behind ||
 	    sscanf(behind, ") %c%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%lu%*s%" SCNu64,
 		   &state, &threads, &ret->start_ticks) != 3)
@@ -86,43 +96,28 @@ struct status_fields {
 	unsigned pid_namespaces; /* that it is in, from that of /proc on down; 0: not said */
 };
 
-static void scan_status_line(struct scan line, uid_t uid, struct status_fields *fields)
-{
-	struct scan number;
-	uint64_t value;
-
-	if (scan_word(&line, "Uid:\t")) {
-		while (scan_item(&line, '\t', &number))
-			if (scan_u64(&number, &value) == 0 && value == uid)
-				fields->uid_matches = true;
-	} else if (scan_word(&line, "NSpid:\t")) {
-		while (scan_item(&line, '\t', &number))
-			fields->pid_namespaces++;
-	} else if (scan_word(&line, "CapEff:\t") && line.left == 16) {
-		/* hexadecimal, 4 bits a digit, the lowest last */
-		char c = line.p[15 - CAPABILITY_SYS_ADMIN / 4];
-		unsigned digit = c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'a') + 10;
-
-		fields->sys_admin = digit & (1u << CAPABILITY_SYS_ADMIN % 4);
-	}
-}
-
 static int read_status(const char *proc, pid_t pid, uid_t uid, struct status_fields *ret)
 {
-	char path[96], text[STATUS_MAX];
-	struct status_fields fields = { 0 };
-	struct scan s, line;
-	size_t size;
-	int r;
+	char text[STATUS_MAX];
+	const char *line;
+	uint64_t capabilities;
+	char end;
+	unsigned uids[4];
+	int n, r = read_proc(proc, pid, "status", text, sizeof(text));
 
-	snprintf(path, sizeof(path), "%.32s/%d/status", proc, (int)pid);
-	r = file_read(AT_FDCWD, path, text, sizeof(text), &size);
 	if (r < 0)
-		return r == -ENOENT ? -ESRCH : r;
-	s = (struct scan){ text, size };
-	while (scan_field(&s, '\n', &line))
-		scan_status_line(line, uid, &fields);
-	*ret = fields;
+		return r;
+	*ret = (struct status_fields){ 0 };
+	line = strstr(text, "\nUid:");
+	n = line ? sscanf(line, "\nUid: %u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) : 0;
+	for (int i = 0; i < n; i++)
+		ret->uid_matches = ret->uid_matches || uids[i] == uid;
+	line = strstr(text, "\nNSpid:");
+	for (line = line ? line + 1 : ""; *line && *line != '\n'; line++)
+		ret->pid_namespaces += *line == '\t';
+	line = strstr(text, "\nCapEff:");
+	if (line && sscanf(line, "\nCapEff: %" SCNx64 "%c", &capabilities, &end) == 2)
+		ret->sys_admin = capabilities >> CAP_SYS_ADMIN & 1; /* and it was not cut off */
 	return 0;
 }
 
