@@ -272,6 +272,9 @@ static int attach(struct daemon *d)
 		r = psb_bridge_fd(d->bridge);
 	if (r >= 0)
 		r = sd_event_add_io(d->event, &d->bridge_source, r, EPOLLIN, dispatch_bridge, d);
+	/* a thousand clients that speak at once wait for what they are to be told */
+	if (r >= 0)
+		r = sd_event_source_set_priority(d->bridge_source, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r >= 0)
 		r = timer_new(d->event, status_due, d, &d->status);
 	return r < 0 ? r : psb_bridge_beat(d->bridge, 0, beat, d);
