@@ -90,7 +90,7 @@ daemon_tests = \
 	tests/unit/daemon/test-peer-proc \
 	tests/unit/daemon/test-manager \
 	tests/unit/daemon/test-journal
-single_unit_tests += tests/unit/daemon/test-control tests/unit/daemon/test-control-peers
+single_unit_tests += tests/unit/daemon/test-control
 endif
 unit_links = $(core_tests) $(kernel_tests) $(monitor_tests) $(library_tests) $(hosting_tests) $(hosting_cxx_tests) $(runtimes_tests) \
 	$(daemon_tests)
@@ -324,9 +324,6 @@ control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-con
 tests_unit_daemon_test_control_SOURCES = tests/unit/daemon/test-control.c $(control_stage)
 tests_unit_daemon_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
-tests_unit_daemon_test_control_peers_SOURCES = tests/unit/daemon/test-control-peers.c $(control_stage)
-tests_unit_daemon_test_control_peers_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_daemon_test_control_peers_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 # control.c over a fake forest: what psibridge(1) is tested against.
 tests_unit_daemon_fake_daemon_SOURCES = tests/unit/daemon/fake-daemon.c tests/unit/daemon/control-stage.h
 tests_unit_daemon_fake_daemon_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
