@@ -42,6 +42,10 @@ bool control_is_blind(const json_t *status);
 /* Does that error mean that psibridged does not run? */
 bool control_is_absent(int error);
 
+/* `each` goes through an array of an answer. */
+#define EACH_ANSWER(each, object, key) \
+	for (size_t _i = 0; ((each) = json_array_get(json_object_get((object), (key)), _i)); _i++)
+
 /* Members of an answer. 0 and "" where they are missing or of another type. */
 uint64_t answer_number(const json_t *object, const char *key);
 const char *answer_text(const json_t *object, const char *key);

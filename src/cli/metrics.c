@@ -186,13 +186,14 @@ static void put_cgroups(struct exposition *e)
 
 		family(e, f->name, f->type, f->text);
 		EACH_ROW(e, row)
-		if (has(row, f->needs)) {
-			const void *value = (const char *)&row->now + f->offset;
+			if (has(row, f->needs)) {
+				const void *value = (const char *)&row->now + f->offset;
 
-			begin(e, f->name, f->type);
-			label(e, "id", row->cgroup);
-			(f->needs == PRESSURE ? end_seconds : end)(e, *(const uint64_t *)value);
-		}
+				begin(e, f->name, f->type);
+				label(e, "id", row->cgroup);
+				(f->needs == PRESSURE ? end_seconds
+						      : end)(e, *(const uint64_t *)value);
+			}
 	}
 }
 
@@ -209,11 +210,11 @@ static void put_levels(struct exposition *e)
 				: "What psibridged makes of the cgroup: 1 Low (memory is short), "
 				  "2 Neutral, 3 High.");
 		EACH_ROW(e, row)
-		if (row->available > 0) {
-			begin(e, name, GAUGE);
-			label(e, "id", row->cgroup);
-			end(e, critical ? row->critical : row->available);
-		}
+			if (row->available > 0) {
+				begin(e, name, GAUGE);
+				label(e, "id", row->cgroup);
+				end(e, critical ? row->critical : row->available);
+			}
 	}
 }
 
@@ -223,7 +224,7 @@ static void put_own(struct exposition *e)
 	const struct row *row;
 
 	EACH_ROW(e, row)
-	left_out--;
+		left_out--;
 	put_one(e, "psibridge_cgroups", "Cgroups that were looked at.", e->rows.count);
 	put_one(e, "psibridge_cgroups_left_out",
 		"Cgroups that are not listed because their names are not UTF-8, or hold control "

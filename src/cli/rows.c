@@ -210,15 +210,14 @@ static void rise(struct rows *rows, const char *cgroup, unsigned available, bool
 
 void rows_judge(struct rows *rows, const json_t *status)
 {
-	const json_t *cgroups = json_object_get(status, "cgroups"), *cgroup, *watch;
+	const json_t *cgroup, *watch;
 	size_t i;
 
 	for (i = 0; i < rows->count; i++) {
 		rows->all[i].available = 0;
 		rows->all[i].critical = rows->all[i].judged = false;
 	}
-	json_array_foreach(cgroups, i, cgroup)
-	{
+	EACH_ANSWER(cgroup, status, "cgroups") {
 		struct row *row = find(rows, answer_text(cgroup, "cgroup"));
 
 		if (row && !answer_flag(cgroup, "candidate")) {
@@ -226,11 +225,11 @@ void rows_judge(struct rows *rows, const json_t *status)
 			row->judged = true;
 		}
 	}
-	json_array_foreach(json_object_get(status, "watches"), i,
-			   watch) if (strcmp(answer_text(watch, "state"), "watching") == 0)
-		cover(rows, answer_text(watch, "path"));
-	json_array_foreach(cgroups, i, cgroup) if (answer_level(cgroup) != PSB_HIGH &&
-						   !answer_flag(cgroup, "candidate"))
-		rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
-		     answer_flag(cgroup, "critical"));
+	EACH_ANSWER(watch, status, "watches")
+		if (strcmp(answer_text(watch, "state"), "watching") == 0)
+			cover(rows, answer_text(watch, "path"));
+	EACH_ANSWER(cgroup, status, "cgroups")
+		if (answer_level(cgroup) != PSB_HIGH && !answer_flag(cgroup, "candidate"))
+			rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
+			     answer_flag(cgroup, "critical"));
 }

@@ -84,10 +84,10 @@ static int worse_first(const void *a, const void *b)
 static const json_t *find_watch(const json_t *status, uint64_t id)
 {
 	const json_t *watch;
-	size_t i;
 
-	json_array_foreach(json_object_get(status, "watches"), i,
-			   watch) if (answer_number(watch, "id") == id) return watch;
+	EACH_ANSWER(watch, status, "watches")
+		if (answer_number(watch, "id") == id)
+			return watch;
 	return NULL;
 }
 
@@ -181,10 +181,8 @@ static void print_killed(const struct output *output, const json_t *status)
 {
 	const json_t *cgroup;
 	bool begun = false;
-	size_t i;
 
-	json_array_foreach(json_object_get(status, "history"), i, cgroup)
-	{
+	EACH_ANSWER(cgroup, status, "history") {
 		if (answer_number(cgroup, "killed") == 0)
 			continue;
 		if (!begun)
@@ -279,10 +277,9 @@ static void print_reasons(const struct output *output, const json_t *status)
 {
 	const char *told[4];
 	const json_t *watch;
-	size_t count = 0, i;
+	size_t count = 0;
 
-	json_array_foreach(json_object_get(status, "watches"), i, watch)
-	{
+	EACH_ANSWER(watch, status, "watches") {
 		const json_t *source = json_object_get(watch, "source");
 		const char *why = answer_text(source, "why");
 		bool known = !*why;
@@ -303,12 +300,11 @@ static void print_reasons(const struct output *output, const json_t *status)
 
 static void print_watches(const struct output *output, bool all, const json_t *status)
 {
-	size_t own = 0, shown = 0, i;
+	size_t own = 0, shown = 0;
 	const json_t *watch;
 
 	heading(output, "Watches");
-	json_array_foreach(json_object_get(status, "watches"), i, watch)
-	{
+	EACH_ANSWER(watch, status, "watches") {
 		if (all && !answer_flag(watch, "configured") && is_watching(watch)) {
 			own++;
 			continue;
@@ -353,7 +349,6 @@ static void print_configuration(const struct output *output, const json_t *statu
 {
 	const json_t *c = json_object_get(status, "configuration");
 	const json_t *files = json_object_get(c, "files"), *file;
-	size_t i;
 
 	heading(output, "Configuration");
 	if (*answer_text(c, "error")) {
@@ -363,8 +358,7 @@ static void print_configuration(const struct output *output, const json_t *statu
 		putchar('\n');
 		output_paragraph(output, "      ", 6, answer_text(c, "error"));
 	}
-	json_array_foreach(files, i, file)
-	{
+	EACH_ANSWER(file, c, "files") {
 		fputs("  ", stdout);
 		output_text(json_is_string(file) ? json_string_value(file) : "?");
 		putchar('\n');
@@ -383,12 +377,11 @@ int status_print(const struct output *output, bool all, const json_t *status)
 {
 	const json_t *cgroups = json_object_get(status, "cgroups"), *cgroup;
 	struct shown *shown = calloc(json_array_size(cgroups) + 1, sizeof(*shown));
-	size_t count = 0, i;
+	size_t count = 0;
 
 	if (!shown)
 		return -ENOMEM;
-	json_array_foreach(cgroups, i, cgroup)
-	{
+	EACH_ANSWER(cgroup, status, "cgroups") {
 		if (answer_level(cgroup) == PSB_HIGH)
 			continue;
 		shown[count++] = (struct shown){

@@ -72,13 +72,13 @@ static int choice_find(struct choice *choice, const json_t *status)
 {
 	const json_t *watch;
 	char fixed[CGPATH_MAX];
-	size_t i;
 
 	if (!choice->pattern)
 		return find_cgroup("status", choice->path, status);
 	/* a watch waits for that to come, and says so */
-	json_array_foreach(json_object_get(status, "watches"), i,
-			   watch) if (is_text_of(choice, watch)) return 0;
+	EACH_ANSWER(watch, status, "watches")
+		if (is_text_of(choice, watch))
+			return 0;
 	snprintf(fixed, sizeof(fixed), "%s", cgpattern_fixed(choice->pattern));
 	return find_cgroup("status", fixed, status);
 }
@@ -107,15 +107,14 @@ static bool covers(const char *watch, const char *path)
 static bool takes_watch(const struct choice *choice, const json_t *status, const json_t *watch)
 {
 	const json_t *cgroup;
-	size_t i;
 
 	if (is_text_of(choice, watch) ||
 	    (!choice->pattern && covers(answer_text(watch, "path"), choice->path)))
 		return true;
-	json_array_foreach(json_object_get(status, "cgroups"), i,
-			   cgroup) if (answer_number(cgroup, "watch") ==
-					       answer_number(watch, "id") &&
-				       takes(choice, cgroup)) return true;
+	EACH_ANSWER(cgroup, status, "cgroups")
+		if (answer_number(cgroup, "watch") == answer_number(watch, "id") &&
+		    takes(choice, cgroup))
+			return true;
 	return false;
 }
 
@@ -127,9 +126,9 @@ static int leave_out(const struct choice *choice, json_t *status)
 	size_t i;
 
 	kept = json_array();
-	json_array_foreach(json_object_get(status, "watches"), i,
-			   item) if (takes_watch(choice, status, item))
-		json_array_append(kept, item);
+	EACH_ANSWER(item, status, "watches")
+		if (takes_watch(choice, status, item))
+			json_array_append(kept, item);
 	for (size_t j = 0; j < ELEMENTSOF(lists); j++) {
 		json_t *list = json_object_get(status, lists[j]);
 
@@ -161,10 +160,8 @@ static json_t *levels_of(const struct session *s, const json_t *status)
 	json_t *levels = json_object(), *level;
 	const json_t *cgroup;
 	const char *before;
-	size_t i;
 
-	json_array_foreach(json_object_get(status, "cgroups"), i, cgroup)
-	{
+	EACH_ANSWER(cgroup, status, "cgroups") {
 		const char *id = answer_flag(cgroup, "critical")
 					 ? "critical"
 					 : words_level_id(answer_level(cgroup));
@@ -258,11 +255,10 @@ static int say_away(struct session *s, const char *why)
 static bool is_low(const json_t *status)
 {
 	const json_t *cgroup;
-	size_t i;
 
-	json_array_foreach(json_object_get(status, "cgroups"), i,
-			   cgroup) if (answer_level(cgroup) == PSB_LOW &&
-				       !answer_flag(cgroup, "candidate")) return true;
+	EACH_ANSWER(cgroup, status, "cgroups")
+		if (answer_level(cgroup) == PSB_LOW && !answer_flag(cgroup, "candidate"))
+			return true;
 	return false;
 }
 
