@@ -123,9 +123,13 @@ static void get_version(const struct message *m, char *buf, size_t capacity)
 		if (units > (m->size - at) / 2)
 			return;
 	}
-	/* the NUL is one of the units; versions are ASCII */
-	for (size_t i = 0; i < units && i + 1 < capacity; i++, at += 2)
-		buf[i] = m->bytes[at] < 0x7f && m->bytes[at + 1] == 0 ? (char)m->bytes[at] : '?';
+	/* the NUL is one of the units; versions are ASCII, and go to a terminal */
+	for (size_t i = 0; i < units && i + 1 < capacity; i++, at += 2) {
+		uint8_t c = m->bytes[at];
+		bool is_plain = m->bytes[at + 1] == 0 && c < 0x7f && (c >= 0x20 || c == 0);
+
+		buf[i] = is_plain ? (char)c : '?';
+	}
 	buf[MIN(units, capacity - 1)] = '\0';
 }
 

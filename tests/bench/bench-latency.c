@@ -34,7 +34,7 @@
 #define GAP_USEC 75000
 #define TURNS 20 /* a round */
 #define LOST_USEC (500 * USEC_PER_MSEC)
-#define QUIET_USEC (20 * USEC_PER_MSEC)
+#define QUIET_USEC (100 * USEC_PER_MSEC) /* longer than psibridge does not listen */
 #define P50_TOLERANCE 1.05 /* what the same contender differs from itself, from run to run */
 
 struct lane {

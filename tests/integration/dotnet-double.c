@@ -13,7 +13,7 @@
  *     info=none    neither, as .NET Core 3.1       info=mute takes the connection, and is silent
  *     info=rubbish bytes that are no message       info=cut  half a header, and hangs up
  *     info=huge    strings longer than the message
- *     pid=N        says that it is process N
+ *     pid=N        says that it is process N       version=TEXT  and of that version
  *     key=TEXT     in the socket's name, instead of the time it started
  *     attach=N     HRESULT N, hexadecimal; 0 (the default) maps the file, as loading it would
  *     attach=lie   says 0, and maps nothing       attach=mute   is silent
@@ -40,7 +40,7 @@
 /* what a debugger, and psibridge, looks for */
 __attribute__((visibility("default"), used)) int DotNetRuntimeInfo = 1;
 
-static const char *info = "2", *attach = "0";
+static const char *info = "2", *attach = "0", *version = "99.0.1";
 static const char *link_to, *hard_to;
 static unsigned long long said_pid;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -118,7 +118,7 @@ static void answer_info(int fd, int second)
 		put_string(&m, "x64");
 		if (second) {
 			put_string(&m, "double");
-			put_string(&m, "99.0.1");
+			put_string(&m, version);
 		}
 	}
 	finish(fd, &m);
@@ -244,6 +244,9 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			link_to = value;
+			break;
+		case 'v':
+			version = value;
 			break;
 		case 'n':
 			no_socket = true;

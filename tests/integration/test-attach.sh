@@ -295,6 +295,8 @@ dry()
 check a_dry_run_asks_and_changes_nothing dry
 json() { launch "$double" && run attach --json "$pid" && same "{\"event\":\"attached\",\"pid\":$pid,\"exe\":\"$(readlink "/proc/$pid/exe")\",\"version\":\"99.0.1\"}" "$(cat "$T/stdout")"; }
 check json_is_one_object then_ends json
+escapes() { launch "$double" "version=9$(printf '\033')[31m" && attached 'has the hook now' && grep -qF ', .NET 9?[31m): ' "$T/stdout"; }
+check a_version_cannot_send_escapes_to_the_terminal then_ends escapes
 taken()
 {
 	launch "$double" attach=8013136a &&
