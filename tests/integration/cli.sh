@@ -100,7 +100,7 @@ halved()
 		[ "$after" -ge $(($2 / 2)) ] || break
 		sleep 0.1
 	done
-	echo "resident: $2 kB before, $after kB after"
+	echo "resident: $2 kB before, $after kB after; $said"
 	[ "$after" -lt $(($2 / 2)) ] # how much is a figure of make bench-effect
 }
 rss_kb() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
