@@ -122,16 +122,12 @@ static void manager_unhold(struct manager *manager)
 static int slot_new(struct manager *manager, ICLRMemoryNotificationCallback *callback,
 		    struct slot **ret)
 {
-	pthread_condattr_t monotonic;
 	struct slot *slot;
 
 	slot = calloc(1, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&slot->left, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	pthread_cond_init(&slot->left, NULL);
 	atomic_fetch_add(&manager->holds, 1);
 	slot->manager = manager;
 	ICLRMemoryNotificationCallback_AddRef(callback);
@@ -251,7 +247,8 @@ static int slot_wait(struct slot *slot)
 		s->waits_for = slot;
 	slot->waited = true;
 	while (slot->running && r == 0)
-		r = pthread_cond_timedwait(&slot->left, &manager->mem.domain->lock, &until);
+		r = pthread_cond_clockwait(&slot->left, &manager->mem.domain->lock, CLOCK_MONOTONIC,
+					   &until);
 	slot->waited = false;
 	for (struct slot *s = inside; s; s = s->outer)
 		s->waits_for = NULL;

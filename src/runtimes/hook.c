@@ -420,7 +420,6 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 	       struct hook **ret)
 {
 	struct hook *hook = calloc(1, sizeof(*hook));
-	pthread_condattr_t monotonic;
 	int r = hook ? 0 : -ENOMEM;
 
 	if (r == 0) {
@@ -436,10 +435,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 		hook->pid = getpid();
 		hook->retry_usec = hook->settle_usec = hook->measure_usec = NEVER;
 		pthread_mutex_init(&hook->lock, NULL);
-		pthread_condattr_init(&monotonic);
-		pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-		pthread_cond_init(&hook->changed, &monotonic);
-		pthread_condattr_destroy(&monotonic);
+		pthread_cond_init(&hook->changed, NULL);
 		r = runtime_thread_start(&hook->thread, hook_run, hook);
 	}
 	if (r < 0) {
@@ -469,7 +465,7 @@ struct hook *hook_stop(struct hook *hook)
 	if (pthread_equal(hook->thread, pthread_self())) /* a collect() that ends the program */
 		r = -EDEADLK;
 	while (!hook->ended && r == 0)
-		r = pthread_cond_timedwait(&hook->changed, &hook->lock, &until);
+		r = pthread_cond_clockwait(&hook->changed, &hook->lock, CLOCK_MONOTONIC, &until);
 	thread = hook->thread;
 	if (!hook->ended) {
 		hook->abandoned = 1;

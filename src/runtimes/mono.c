@@ -115,6 +115,7 @@ static struct {
 	bool finalized; /* a batch of finalizers has run since the visit began */
 } mono = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.turned = PTHREAD_COND_INITIALIZER,
 };
 
 static struct timespec from_now(long msec)
@@ -190,7 +191,7 @@ static bool await_visitor(void)
 		if (!hurry)
 			until = from_now(ATTACH_MSEC);
 		hurry = true;
-		if (pthread_cond_timedwait(&mono.turned, &mono.lock, &until) != 0)
+		if (pthread_cond_clockwait(&mono.turned, &mono.lock, CLOCK_MONOTONIC, &until) != 0)
 			return mono.stage == DONE;
 	}
 	return true;
@@ -235,7 +236,7 @@ static void await_finalizers(void)
 
 	pthread_mutex_lock(&mono.lock);
 	while (!mono.finalized && !mono.ending && mono_gc_pending_finalizers() &&
-	       pthread_cond_timedwait(&mono.turned, &mono.lock, &until) == 0)
+	       pthread_cond_clockwait(&mono.turned, &mono.lock, CLOCK_MONOTONIC, &until) == 0)
 		;
 	pthread_mutex_unlock(&mono.lock);
 }
@@ -343,7 +344,6 @@ void mono_profiler_init_psibridge(const char *description)
 	static bool loaded; /* --profile=psibridge may stand there twice */
 	const char *options = description ? strchr(description, ':') : NULL, *lost = missing();
 	MonoProfilerHandle profiler;
-	pthread_condattr_t monotonic;
 
 	if (loaded)
 		return;
@@ -358,11 +358,6 @@ void mono_profiler_init_psibridge(const char *description)
 			 "--profile=%s: \"%s\" is ignored, there are no options here; "
 			 "the variables PSIBRIDGE_... are read, see psibridge-runtimes(7)",
 			 description, options + 1);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&mono.turned, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-
 	profiler = mono_profiler_create(NULL);
 	mono_profiler_set_runtime_initialized_callback(profiler, initialized);
 	mono_profiler_set_runtime_shutdown_begin_callback(profiler, shutdown_begins);

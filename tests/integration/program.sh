@@ -41,7 +41,7 @@ calm()
 } 2>/dev/null
 
 # eager COMMAND...: every Low is acted on at once
-eager() { PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_CALM=1ms PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 "$@"; }
+eager() { PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_CALM=${PSIBRIDGE_CALM-1ms} PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 "$@"; }
 
 # launch COMMAND...: what it says is on descriptor 3, its standard input is descriptor 5. The environment of the call counts.
 launch()

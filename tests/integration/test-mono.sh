@@ -18,6 +18,7 @@ for program in mono mcs; do
 done
 # shellcheck source=program.sh
 . "$srcdir/tests/integration/program.sh"
+export PSIBRIDGE_CALM=10s # nothing here waits for High
 
 hooked() { LD_LIBRARY_PATH=$hooks MONO_ENV_OPTIONS=${MONO_ENV_OPTIONS---profile=psibridge} launch mono "$@"; }
 
