@@ -40,8 +40,10 @@ calm()
 	dd if="$T/source" of=/dev/null iflag=nonblock || :
 } 2>/dev/null
 
-# eager COMMAND...: every Low is acted on at once
-eager() { PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=1ms PSIBRIDGE_CALM=${PSIBRIDGE_CALM-1ms} PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 "$@"; }
+# eager COMMAND...: every Low is acted on at once. Under pressure; one that comes alone may be over, and overtaken in the mailbox,
+# before a busy machine has taken it: once COMMAND...
+eager() { PSIBRIDGE_REARM=1ms PSIBRIDGE_QUIET=${PSIBRIDGE_QUIET-1ms} PSIBRIDGE_CALM=${PSIBRIDGE_CALM-1ms} PSIBRIDGE_APART=1ms PSIBRIDGE_GROWN=0 "$@"; }
+once() { PSIBRIDGE_QUIET=300ms eager "$@"; }
 
 # launch COMMAND...: what it says is on descriptor 3, its standard input is descriptor 5. The environment of the call counts.
 launch()

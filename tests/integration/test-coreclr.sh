@@ -57,7 +57,7 @@ empty it_needs_nothing_but_libc_and_stays_mapped needed
 play()
 {
 	source_new
-	PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/source eager timeout -k 5 100 "$double" "$hook" "$1" >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
+	PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/source once timeout -k 5 100 "$double" "$hook" "$1" >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
 }
 silently() { play "$1" && [ ! -s "$T/log" ] || { cat "$T/log"; false; }; }
 
@@ -99,7 +99,7 @@ falls()
 	percent=$1
 	shift
 	source_new
-	PSIBRIDGE_LOG=info eager launch "$@" && ready && before=$(rss_kb) || return
+	PSIBRIDGE_LOG=info once launch "$@" && ready && before=$(rss_kb) || return
 	after=$before i=0
 	while [ "$i" -lt 3 ] && [ "$after" -gt $((before * (100 - percent) / 100)) ]; do
 		i=$((i + 1))
@@ -177,7 +177,7 @@ check a_hundred_exits_under_a_hail_of_notifications_are_clean clean_exits
 dies()
 {
 	source_new
-	garbage 50 2 && ready || return
+	PSIBRIDGE_QUIET=300ms garbage 50 2 && ready || return
 	low
 	tell "$1"
 	ended "$2" && said "$3"
@@ -195,7 +195,7 @@ child()
 	END
 	chmod +x "$T/child"
 	source_new
-	garbage 50 2 && ready || return
+	PSIBRIDGE_QUIET=300ms garbage 50 2 && ready || return
 	low
 	tell "fork $T/child"
 	tell exit 9
@@ -217,7 +217,7 @@ killed()
 	rm -rf "$T/tmp"
 	mkdir "$T/tmp"
 	source_new
-	garbage 50 2 && ready || return
+	PSIBRIDGE_QUIET=300ms garbage 50 2 && ready || return
 	find_process && low && expect ']: told Low' || return
 	kill -KILL "$process"
 	ended 137 || return

@@ -55,7 +55,7 @@ mono_threads()
 }
 no_guest()
 {
-	eager hooked guest.exe plain && ready && find_process && few=$(mono_threads) || return
+	once hooked guest.exe plain && ready && find_process && few=$(mono_threads) || return
 	: >"$T/log"
 	for _ in 1 2 3; do
 		low && expect '\]: collected' || return
