@@ -35,6 +35,7 @@ errors_of()
 	close | munmap | futex | exit* | execve | rt_sig* | brk | arch_prctl | set_* | rseq | restart_syscall | \
 		clock_nanosleep | getpid | gettid | rt_sigreturn | sched_yield | mprotect | wait4 | kill) ;;
 	io_uring_enter) echo ENOMEM EPERM EBADF EINTR ;;
+	epoll_ctl) echo ENOMEM ;;
 	epoll_* | poll | ppoll | accept* | recv* | send* | connect | read | pread64 | write) echo ENOMEM EINTR ;;
 	openat | socket | eventfd2 | epoll_create1 | inotify_init1 | timerfd_create | signalfd4 | pipe2) echo EMFILE ENOMEM ;;
 	clone*) echo EAGAIN ;;
@@ -183,6 +184,8 @@ one()
 	daemon-*) run_daemon ;;
 	*) run_host ;;
 	esac >"$here/complaints"
+	# taking out has no errors, and sd-event ends with an assertion if it has one
+	grep -q 'EPOLL_CTL_DEL.*(INJECTED)' "$here/calls" 2>/dev/null && : >"$here/complaints"
 	[ -z "${KEEP:-}" ] || cp -r "$here" "$KEEP"
 	if [ -s "$here/complaints" ]; then
 		tr '\n' ';' <"$here/complaints"
