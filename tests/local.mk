@@ -12,7 +12,8 @@ structure_tests = \
 	tests/structure/tree.sh \
 	tests/structure/layers.sh \
 	tests/structure/headers.sh \
-	tests/structure/symbols.sh
+	tests/structure/symbols.sh \
+	tests/structure/circles.sh
 if ENABLE_DAEMON
 structure_tests += tests/structure/units.sh
 endif
