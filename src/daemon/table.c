@@ -426,15 +426,13 @@ static void move_all(struct table *t, struct record **misplaced)
 		move(t, misplaced[i]);
 }
 
-/* Takes the one that stands for the same section of the configuration out of the list; NULL: there is none. */
-static struct watch *take_same(struct watch **list, const struct watch *fresh)
+/* Where the list has the one that stands for the same section of the configuration; NULL: it has none. */
+static struct watch **find_same(struct watch **list, const struct watch *fresh)
 {
 	for (struct watch **p = list, *w; (w = *p); p = &w->next)
 		if (w->configured && strcmp(w->path, fresh->path) == 0 &&
-		    w->settings.shadow == fresh->settings.shadow) {
-			*p = w->next;
-			return w;
-		}
+		    w->settings.shadow == fresh->settings.shadow)
+			return p;
 	return NULL;
 }
 
@@ -444,17 +442,14 @@ static struct watch *replace(struct table *t, struct watch **fresh, size_t count
 	struct watch *old = steal(t->watches), *ending = NULL, *w;
 
 	for (size_t i = 0; i < count; i++) {
-		struct watch *same = take_same(&old, fresh[i]);
+		struct watch **same = find_same(&old, fresh[i]);
 
-		fresh[i]->id = same ? same->id : ++t->last_id;
 		w = fresh[i];
-		if (same && settings_equal(&same->settings, &w->settings)) {
+		w->id = same ? (*same)->id : ++t->last_id;
+		if (same && settings_equal(&(*same)->settings, &w->settings)) {
 			watch_end(w);
-			w = same;
-		} else if (same) {
-			same->ending = true;
-			same->next = ending;
-			ending = same;
+			w = *same;
+			*same = w->next;
 		}
 		append(t, w);
 	}
