@@ -4,8 +4,28 @@
  */
 #pragma once
 
+#include "daemon/daemon.h"
+#include "daemon/listen.h"
 #include "daemon/peer.h"
-#include "daemon/server.h"
+#include "daemon/refusals.h"
+#include "daemon/state.h"
+
+#include <sys/queue.h>
+
+struct client;
+
+/* What all clients share; server.h makes it. */
+struct server {
+	struct daemon *daemon;
+	struct states *states;
+	struct acceptor acceptor;
+	struct refusals refusals;
+	sd_event_source *store;	 /* a timer: the manager had no room */
+	sd_event_source *reaper; /* a timer: frees the clients that have ended; set by client.c */
+	uint64_t store_pace_usec;
+	LIST_HEAD(, client) clients;
+	struct server_view view;
+};
 
 struct client {
 	LIST_ENTRY(client) list;
@@ -25,7 +45,7 @@ struct client {
 
 /* A new connection; takes the descriptor over in any case. Errors were told to the server. */
 void client_new(struct server *server, int fd, const struct peer *peer);
-/* One from the store. */
+/* One of the process before; takes the descriptor over. */
 void client_restore(struct server *server, int fd);
 /* Hang up; freed from the loop. */
 void client_end(struct client *client);

@@ -192,11 +192,14 @@ static json_t *stats_json(const struct psb_stats *s)
 
 static json_t *watch_json(const struct watch_view *v)
 {
+	static const char *const states[] = {
+		[WATCH_WATCHING] = "watching", [WATCH_ABSENT] = "absent", [WATCH_FAILED] = "failed"
+	};
 	bool known = v->state == WATCH_WATCHING;
 	json_t *watch = json_pack(
 		"{s:i, s:o, s:b, s:s, s:o, s:s?, s:b, s:b, s:i, s:i, s:o}", "id", (int)v->id,
 		"path", json_of_bytes(v->path), "configured", v->configured, "state",
-		name_of_state(v->state), "why", json_of_bytes(v->why ? v->why : ""), "available",
+		states[v->state], "why", json_of_bytes(v->why ? v->why : ""), "available",
 		known ? name_of_available(v->available) : NULL, "critical", v->critical, "shadow",
 		v->settings.shadow, "clients", (int)v->clients, "thresholds", (int)v->thresholds,
 		"settings", settings_json(&v->settings));

@@ -18,7 +18,6 @@
 #include "daemon/history.h"
 #include "daemon/kills.h"
 #include "daemon/lowmemory.h"
-#include "daemon/client.h"
 #include "daemon/server.h"
 #include "kernel/file.h"
 
@@ -333,7 +332,7 @@ static void restore(struct daemon *d)
 	int fd;
 
 	for (; (fd = manager_take(d->manager, INHERITED_CLIENT)) >= 0; clients++)
-		server_restore(d->server, fd);
+		client_restore(d->server, fd);
 	server_restored(d->server);
 	if (clients > 0)
 		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,

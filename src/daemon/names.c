@@ -37,15 +37,6 @@ const char *name_of_reason(enum psb_reason reason)
 	return NAME_OF(names, reason);
 }
 
-const char *name_of_state(enum watch_state state)
-{
-	static const char *const names[] = {
-		[WATCH_WATCHING] = "watching", [WATCH_ABSENT] = "absent", [WATCH_FAILED] = "failed"
-	};
-
-	return NAME_OF(names, state);
-}
-
 bool available_of_name(const char *name, enum psb_available *ret)
 {
 	for (enum psb_available a = PSB_LOW; a <= PSB_HIGH; a++) {

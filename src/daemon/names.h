@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * names.h - names of levels, reasons and states in journal and control socket: lower case, never changed
+ * names.h - names of levels and reasons in journal and control socket: lower case, never changed
  */
 #pragma once
 
-#include "daemon/table.h"
+#include "core/util.h"
+#include "psibridge/psibridge.h"
 
 const char *name_of_available(enum psb_available available); /* "low", "neutral", "high" */
 const char *name_of_reason(enum psb_reason reason);	     /* "stall" ...; "unknown" */
-const char *name_of_state(enum watch_state state);	     /* "watching", "absent", "failed" */
 
 /*
  * The unit that a cgroup belongs to, as systemd names it (cg_path_get_unit(), cg_path_get_user_unit()

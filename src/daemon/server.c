@@ -7,7 +7,6 @@
  */
 #include "daemon/server.h"
 
-#include "daemon/client.h"
 #include "kernel/file.h"
 
 #include <errno.h>
@@ -174,11 +173,6 @@ struct server *server_free(struct server *s)
 	states_free(s->states);
 	free(s);
 	return NULL;
-}
-
-void server_restore(struct server *s, int fd)
-{
-	client_restore(s, fd);
 }
 
 static bool is_connected(uint64_t cookie, void *userdata)

@@ -8,26 +8,7 @@
  */
 #pragma once
 
-#include "daemon/daemon.h"
-#include "daemon/state.h"
-#include "daemon/listen.h"
-#include "daemon/refusals.h"
-
-#include <sys/queue.h>
-
-struct client;
-
-struct server {
-	struct daemon *daemon;
-	struct states *states;
-	struct acceptor acceptor;
-	struct refusals refusals;
-	sd_event_source *store;	 /* a timer: the manager had no room */
-	sd_event_source *reaper; /* a timer: frees the clients that have ended; set by client.c */
-	uint64_t store_pace_usec;
-	LIST_HEAD(, client) clients;
-	struct server_view view;
-};
+#include "daemon/client.h"
 
 /* Listens when server_listen() is called. Takes over the daemon's notify_fd and states. Errors: -ENOMEM. */
 int server_new(struct daemon *daemon, struct server **ret);
@@ -36,8 +17,6 @@ int server_listen(struct server *server);
 struct server *server_free(struct server *server);
 DEFINE_CLEANUP(struct server *, server_free);
 
-/* A client of an earlier process. Takes the descriptor over. */
-void server_restore(struct server *server, int fd);
 /* All that were restored are there: other states are of clients that went. */
 void server_restored(struct server *server);
 /* The configuration is another. */
