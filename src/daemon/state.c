@@ -26,8 +26,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC UINT64_C(0x6574617473627370) /* "psbstate" */
-#define VERSION 2
+#define STATES_MAGIC UINT64_C(0x6574617473627370) /* "psbstate" */
+#define STATES_VERSION 2
 #define SLOTS (1u << 20) /* as many as ClientsMax= may allow: what is not used takes no memory */
 #define SIZE (sizeof(struct header) + SLOTS * sizeof(struct client_state))
 
@@ -93,8 +93,8 @@ int states_new(struct states **ret)
 	if (r < 0)
 		return r;
 	*l->header = (struct header){
-		.magic = MAGIC,
-		.version = VERSION,
+		.magic = STATES_MAGIC,
+		.version = STATES_VERSION,
 		.entry_size = sizeof(struct client_state),
 	};
 	*ret = l;
@@ -110,7 +110,7 @@ int states_adopt(int fd, struct states **ret)
 	if (fstat(fd, &st) < 0 || pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || seals < 0 ||
 	    !(seals & F_SEAL_SHRINK))
 		goto bad;
-	if (h.magic != MAGIC || h.version != VERSION ||
+	if (h.magic != STATES_MAGIC || h.version != STATES_VERSION ||
 	    h.entry_size != sizeof(struct client_state) || h.used > SLOTS ||
 	    (uint64_t)st.st_size != SIZE)
 		goto bad;
