@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// LayoutTests.cs - the structures of Native.cs are those of psibridge.h, as a C compiler lays them out
+// LayoutTests.cs - the structures of Native.cs are those of the public headers, as a C compiler lays them out
 using System;
 using System.Diagnostics;
 using System.IO;
@@ -19,7 +19,7 @@ public sealed class CompilerFactAttribute : FactAttribute
     public CompilerFactAttribute()
     {
         if (Include == null)
-            Skip = "PSIBRIDGE_INCLUDE does not say where psibridge.h is";
+            Skip = "PSIBRIDGE_INCLUDE does not say where psibridge/tools.h is";
         else if (!(Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(d => File.Exists(Path.Combine(d, "cc"))))
             Skip = "there is no C compiler";
     }
@@ -42,7 +42,7 @@ public sealed class LayoutTests
     public void every_structure_is_laid_out_as_in_the_header()
     {
         string folder = Directory.CreateTempSubdirectory("psb-xunit-").FullName;
-        var c = new StringBuilder("#include <psibridge/psibridge.h>\n#include <stdio.h>\nint main(void)\n{\n");
+        var c = new StringBuilder("#include <psibridge/tools.h>\n#include <stdio.h>\nint main(void)\n{\n");
         var ours = new StringBuilder();
 
         void Compare(string expression, long value)

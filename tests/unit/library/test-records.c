@@ -306,8 +306,9 @@ PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 	struct psb_watch_options options = options_for(ONLY_THE_SOCKET);
 	struct bench *b;
 
-	options.quiet_usec = 100 * USEC_PER_MSEC;
-	options.calm_usec = 200 * USEC_PER_MSEC;
+	/* longer than any thread is late, or Neutral takes the place of a Low that was not taken yet */
+	options.quiet_usec = 500 * USEC_PER_MSEC;
+	options.calm_usec = 1 * USEC_PER_SEC;
 	b = client_new(state, &options);
 	/* as psibridged says High: Low, Neutral, High */
 	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
@@ -324,7 +325,7 @@ PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), 0);
 	AWAIT(&b->ear, b->ear.calls == 7);
 	assert_int_equal(heard(&b->ear, 6).available, PSB_NEUTRAL);
-	usleep(300 * 1000); /* longer than Calm */
+	usleep(1300 * 1000); /* longer than Calm */
 	assert_int_equal(READ(&b->ear, calls), 7);
 	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
 	assert_int_equal(await_call(b, 8).available, PSB_HIGH);
