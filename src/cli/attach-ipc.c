@@ -14,8 +14,8 @@
  * command 0 (done) or 0xff (failed), an HRESULT in front. Source: dotnet/diagnostics,
  * documentation/design-docs/ipc-protocol.md; dotnet/runtime, src/native/eventpipe/ds-*.h (MIT).
  *
- * The target may be hostile, and we may be root: it must not get us to speak to a socket of somebody
- * else, least of all to ask another runtime to load what lies in the target's TMPDIR. So no link is
+ * The target may be hostile, and we may be root: it must not get us to speak to a socket of another
+ * process, least of all to ask another runtime to load what lies in the target's TMPDIR. So no link is
  * followed to the socket, and each connection is looked at before the first byte is written: the name
  * may lead elsewhere than a moment ago.
  *
@@ -276,7 +276,7 @@ const char *runtime_words(uint32_t hresult)
 /* ---- which socket? ---------------------------------------------------------------------------- */
 
 /*
- * Does this process answer there? 1: yes. 0: somebody else, or nobody. Errors: it is the one, and
+ * Does this process answer there? 1: yes. 0: another process, or none. Errors: it is the one, and
  * does not answer as it should; -EPERM; -EOPNOTSUPP: it does not know ProcessInfo.
  */
 static int is_the_one(struct runtime_socket *runtime)
@@ -360,7 +360,7 @@ static int not_found(struct target *t, struct runtime_socket *runtime, unsigned 
 	if (tried > 0)
 		return target_refuse(
 			t, -ENOENT,
-			"nobody answers on the sockets of number %d in %.400s (left by processes that are gone?)",
+			"nothing answers on the sockets of number %d in %.400s (left by processes that are gone?)",
 			(int)t->inner_pid, t->tmpdir);
 	return target_refuse(
 		t, -ENOENT,

@@ -75,7 +75,7 @@ struct runtime_socket {
 
 /*
  * Finds the socket behind which this process answers. Errors: -ENOENT (none), -ETIMEDOUT (it is
- * there and nobody answers), -EOPNOTSUPP (a runtime before .NET 5), -EPERM, -EBADMSG.
+ * there and nothing answers), -EOPNOTSUPP (a runtime before .NET 5), -EPERM, -EBADMSG.
  */
 int runtime_find(struct target *target, uint64_t timeout_usec, struct runtime_socket *ret);
 void runtime_done(struct runtime_socket *runtime);

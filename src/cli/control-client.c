@@ -58,7 +58,7 @@ static int not_connected(struct call *call, int error)
 			    call->path);
 	case ECONNREFUSED:
 		return fail(call, error,
-			    "psibridged is not running (nobody listens on %s); \"systemctl start "
+			    "psibridged is not running (nothing listens on %s); \"systemctl start "
 			    "psibridged\" starts it",
 			    call->path);
 	case ETIMEDOUT:
@@ -126,8 +126,7 @@ static int exchange(struct call *call, const char *request, json_t **ret)
 	if (call->error < 0)
 		return call->error;
 	if (!json_is_object(*ret))
-		return fail(call, -EBADMSG, "%s: whoever listens there is not psibridged",
-			    call->path);
+		return fail(call, -EBADMSG, "%s: what listens there is not psibridged", call->path);
 	if (json_object_get(*ret, "error"))
 		return fail(call, -EREMOTEIO, "%s", answer_text(*ret, "error"));
 	return 0;

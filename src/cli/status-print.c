@@ -122,7 +122,7 @@ static void print_short(const struct output *output, const json_t *status, const
 	}
 	print_numbers(s->cgroup);
 	if (watch && answer_flag(watch, "shadow"))
-		fputs(", in shadow: nobody is told", stdout);
+		fputs(", in shadow: no client is told", stdout);
 	putchar('\n');
 }
 
@@ -266,7 +266,7 @@ static void print_watch(const struct output *output, const json_t *watch)
 	}
 	print_count("; ", answer_number(watch, "clients"), "client");
 	if (answer_flag(watch, "shadow"))
-		fputs("; in shadow: nobody is told", stdout);
+		fputs("; in shadow: no client is told", stdout);
 	if (!answer_flag(watch, "configured"))
 		fputs("; made for its clients", stdout);
 	putchar('\n');

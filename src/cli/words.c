@@ -108,7 +108,7 @@ static uint64_t armed_window(const struct psb_source *source)
 	return trigger.window_usec;
 }
 
-/* Windows of n x 2 s are what the kernel allows to everybody; psibridge asks for no other there. */
+/* Windows of n x 2 s are what the kernel allows to all users; psibridge asks for no other there. */
 static int is_privileged(uint64_t window_usec)
 {
 	return window_usec % (2 * USEC_PER_SEC) != 0;
@@ -151,7 +151,7 @@ void words_soon(const struct psb_source *source, uint64_t low_window_usec, char 
 	size_t digits;
 
 	if (strcmp(source->name, "fifo") == 0 || strcmp(source->name, "socket") == 0) {
-		snprintf(buf, WORDS_SOON_MAX, "as soon as whoever writes to it says so");
+		snprintf(buf, WORDS_SOON_MAX, "as soon as its writer says so");
 		return;
 	}
 	if (strcmp(source->name, "psibridged") == 0) {

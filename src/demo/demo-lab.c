@@ -4,7 +4,7 @@
  *
  * Where systemd is PID 1 on a unified host the tree is its own, and it may rearrange what others
  * make in it (systemd's CGROUP_DELEGATION.md). The clean way to a subtree of one's own is a scope
- * with Delegate=yes, for root from the system's manager and for everybody else from their own
+ * with Delegate=yes, for root from the system's manager and for other users from their own
  * (`--user`). It is also the only way for an ordinary user: a process may be moved only between
  * groups whose common ancestor one may write to, so the whole demo has to start inside of the
  * scope. systemd-run --scope makes the scope and then executes the command in its own place: same

@@ -4,7 +4,7 @@
  *
  * The story has two parts of the same length. A program (psibridge-luahost: Lua, with its default
  * collector) holds garbage that it does not collect because it idles. A neighbour in the same
- * cgroup needs more memory than is left for its file. First nobody tells the program; then
+ * cgroup needs more memory than is left for its file. First nothing tells the program; then
  * psibridge does, it collects and trims, and the neighbour has its file in memory.
  *
  * The demo judges itself: with psibridge the neighbour must get at least twice the passes, and the
@@ -180,14 +180,14 @@ static void print_story(const struct output *output, const struct demo *demo)
 			text, sizeof(text),
 			"A program holds %u MiB of garbage that it has not collected, because it idles. "
 			"Beside it a neighbour re-reads a file of %u MiB. Together they may use %u MiB, "
-			"so the file does not fit, and the neighbour waits for the disk. First nobody "
+			"so the file does not fit, and the neighbour waits for the disk. First nothing "
 			"tells the program that memory is short; then psibridge does. (In %s.)",
 			garbage, file, limit, lab_file(demo->lab, "", ""));
 	else
 		snprintf(
 			text, sizeof(text),
 			"SIMULATED: %s. So nothing here is short of memory. A program holds %u MiB of "
-			"garbage that it has not collected, because it idles. First nobody tells it "
+			"garbage that it has not collected, because it idles. First nothing tells it "
 			"that memory is short; then psibridge does, because of a byte in a FIFO.",
 			demo->why_simulated, garbage);
 	output_paragraph(output, "", 0, text);

@@ -366,7 +366,7 @@ check among_stale_and_foreign_sockets_its_own_is_taken then_ends crowd takes_its
 nobody_there()
 {
 	rm "$T/tmp/dotnet-diagnostic-$pid-mine-socket"
-	failed "psibridge attach: $pid: nobody answers on the sockets of number $pid in $T/tmp (left by processes that are gone?)" attach "$pid"
+	failed "psibridge attach: $pid: nothing answers on the sockets of number $pid in $T/tmp (left by processes that are gone?)" attach "$pid"
 }
 check only_stale_and_foreign_sockets_are_told then_ends crowd nobody_there
 # One that is attached to, perhaps by root, answers as it should, and then puts the socket of somebody else in the place of

@@ -29,14 +29,14 @@ check status_without_psibridged failed "psibridge status: $away" status
 check simulate_without_psibridged failed "psibridge simulate: $away" simulate low /
 check another_socket_can_be_named failed 'psibridge status: psibridged is not running (/nowhere does not exist); "systemctl enable --now psibridged" starts it' status --control /nowhere
 check a_socket_with_too_long_a_name failed "psibridge status: \"$(printf %0200d 0)\": a path of 1 to 107 bytes was expected" status --control "$(printf %0200d 0)"
-check a_file_that_is_no_socket failed "psibridge status: psibridged is not running (nobody listens on /dev/null); \"systemctl start psibridged\" starts it" status --control /dev/null
+check a_file_that_is_no_socket failed "psibridge status: psibridged is not running (nothing listens on /dev/null); \"systemctl start psibridged\" starts it" status --control /dev/null
 
 start
 kill -9 "$fake_pid"
 wait "$fake_pid" 2>/dev/null
 exec 5>&-
 # the kernel takes an io_uring apart a little after its process, and the listener is held until then
-check status_of_a_psibridged_that_died wait_for failed "psibridge status: psibridged is not running (nobody listens on $PSIBRIDGE_CONTROL); \"systemctl start psibridged\" starts it" status
+check status_of_a_psibridged_that_died wait_for failed "psibridge status: psibridged is not running (nothing listens on $PSIBRIDGE_CONTROL); \"systemctl start psibridged\" starts it" status
 rm -f "$PSIBRIDGE_CONTROL"
 
 # speaks ANSWER COMPLAINT: what status says of somebody else at the socket
@@ -49,9 +49,9 @@ speaks()
 	return $r
 }
 check somebody_else_who_is_polite speaks '220 hello
-' "psibridge status: $PSIBRIDGE_CONTROL: whoever listens there is not psibridged"
+' "psibridge status: $PSIBRIDGE_CONTROL: what listens there is not psibridged"
 check somebody_else_who_speaks_json speaks '[]
-' "psibridge status: $PSIBRIDGE_CONTROL: whoever listens there is not psibridged"
+' "psibridge status: $PSIBRIDGE_CONTROL: what listens there is not psibridged"
 check a_psibridged_of_another_world speaks '{"version":"9.9"}
 ' "psibridge status: psibridged's answer is none that psibridge $("$psibridge" --version | cut -d ' ' -f 2) understands (psibridged is version \"9.9\")"
 check an_answer_that_is_cut_off speaks '{"version":"0.2.0",' "psibridge status: psibridged ended the connection in the middle of its answer"
@@ -63,7 +63,7 @@ check a_refusal_comes_in_its_own_words speaks '{"error":"too many connections","
 status_when_all_is_well()
 {
 	ended 0 status && says 'Memory is nowhere short.' 'system.slice/**' 'rung 2: a PSI trigger with a short window; 3 clients' \
-		'in shadow: nobody is told' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
+		'in shadow: no client is told' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
 		'1 more, made for clients that no configured watch covers' 'Rung 3 and no better: CAP_SYS_RESOURCE is missing' \
 		'3 connected of at most 16384 (2 of systemd'\''s protocol, 1 of libpsibridge)' '1 client refused' \
 		/etc/psibridge/psibridged.conf.d/web.conf && says_not 'Short of memory'

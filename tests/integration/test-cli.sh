@@ -312,7 +312,7 @@ levels_in_words()
 	clock='^[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3}  '
 	memory='  ([0-9.]+ .iB (of [0-9.]+ .iB|in use))?$'
 	same 0 "$status" &&
-		matches "^Watching $T/source.*\\. Pressure will be noticed as soon as whoever writes to it says so, by the FIFO of systemd's protocol \\(rung 1 of 6\\)\\.\$" "$first" &&
+		matches "^Watching $T/source.*\\. Pressure will be noticed as soon as its writer says so, by the FIFO of systemd's protocol \\(rung 1 of 6\\)\\.\$" "$first" &&
 		matches "${clock}Low \\(memory is short\\)           the source said so                0 ms stalled$memory" "$(sed -n 1p "$T/rest")" &&
 		matches "${clock}Neutral \\(memory is tight\\)       no more waiting                   0 ms stalled$memory" "$(sed -n 2p "$T/rest")" &&
 		matches "${clock}High \\(memory is plentiful\\)      no more waiting                   0 ms stalled$memory" "$(sed -n 3p "$T/rest")" &&
@@ -385,7 +385,7 @@ doctor_json()
 	one=$(cat "$T/stdout")
 	same 0 "$status" && same 1 "$(wc -l <"$T/stdout")" && [ ! -s "$T/stderr" ] &&
 		is "$one" '.works == true and .rung == 1 and .source == "fifo" and .error == null and .advice == ""' &&
-		is "$one" ".verdict == \"Pressure in $T/source will be noticed as soon as whoever writes to it says so (rung 1 of 6: the FIFO of systemd's protocol).\"" &&
+		is "$one" ".verdict == \"Pressure in $T/source will be noticed as soon as its writer says so (rung 1 of 6: the FIFO of systemd's protocol).\"" &&
 		is "$one" '[.findings[] | select(.rung > 0) | .rung] == [1, 2, 3, 4, 5, 6]' &&
 		is "$one" '[.findings[] | select(.taken)] | length == 1 and .[0].rung == 1 and .[0].status == "works"' &&
 		is "$one" 'all(.findings[]; (.id | length > 0) and (.what | length > 0) and (.status | IN("works", "could-be-better", "does-not-work")))' &&
