@@ -508,7 +508,8 @@ gives_back()
 	rm -f "$T/source" "$T/err"
 	mkfifo "$T/source" "$T/err"
 	exec 4<>"$T/source" 7<>"$T/err"
-	launch env "PSIBRIDGE_SOURCE=$1" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
+	# shellcheck disable=SC2086 # three variables
+	launch env $often "PSIBRIDGE_SOURCE=$1" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
 	exec 6<"$T/err" 7>&-
 	# the program is timeout's child
 	pid=$(child_of "$started")

@@ -206,7 +206,8 @@ gives_back()
 	rm -f in out err source
 	mkfifo in out err source
 	exec 4<>source 7<>err
-	PSIBRIDGE_SOURCE=$T/source PSIBRIDGE_LOG=info timeout -k 5 100 "$psibridge" run "$@" <in >out 2>err &
+	# shellcheck disable=SC2086 # three variables
+	env $often "PSIBRIDGE_SOURCE=$T/source" PSIBRIDGE_LOG=info timeout -k 5 100 "$psibridge" run "$@" <in >out 2>err &
 	started=$!
 	exec 5>in 3<out 6<err 7>&-
 	read -r line <&3 && same ready "$line" && heard 'ready: ' || return
