@@ -10,7 +10,9 @@
 pairs()
 {
 	# shellcheck disable=SC2086 # libtool's NM has arguments
-	find "$builddir/src/$1" -name '*.o' -exec $NM -A -g {} + | sed -E 's|^([^:]*/)?([^:]*_la-)?([^:/]*)\.o:|\3 |' | sort -u | awk '
+	find "$builddir/src/$1" -name '*.o' -exec $NM -A -g {} + | sed -E 's|^([^:]*/)?([^:]*_la-)?([^:/]*)\.o:|\3 |' | sort -u |
+		awk -v sources=" $(cd "$srcdir/src/$1" && echo *.c) " '
+		!index(sources, " " $1 ".c ") { next } # left over in an old build
 		NF == 3 && $2 == "U" { user[++n] = $1; used[n] = $3 }
 		NF == 4 { definers[$4]++; definer[$4] = $1 }
 		END {

@@ -116,8 +116,13 @@ public sealed class PolicyTests
 
         Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
         Assert.Equal(0, CollectionsOf(watched));
-        FillAndDrop(120);
-        Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
+        int again = 0;
+        for (int i = 0; i < 5 && again == 0; i++) // where the machine is short, the runtime may have been first
+        {
+            FillAndDrop(120);
+            again = CollectionsOf(watched);
+        }
+        Assert.InRange(again, 1, int.MaxValue);
     }
 
     [Fact]
