@@ -65,7 +65,7 @@ struct demo {
 	char why_simulated[2 * LAB_WHY_MAX];
 	int file; /* from lab_data() */
 	struct demo_run without, with;
-	bool passes_doubled, memory_halved; /* what it promises */
+	bool passes_doubled, relieved, memory_halved; /* what it promises */
 };
 
 /* ---- demo-lab.c -------------------------------------------------------------------------------- */
