@@ -42,7 +42,6 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 /* Newer than the linux/io_uring.h of Debian 12; values of the kernel's ABI. */
