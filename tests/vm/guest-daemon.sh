@@ -203,11 +203,13 @@ start=$(now_usec)
 systemctl stop psibridged.service
 took=$(($(now_usec) - start))
 note "stop took $((took / 1000)) ms (with systemctl)"
-# 0.8 s on a quiet emulated machine, 1.2 s on a busy one; one that waits for something takes TimeoutStopSec=, 10 s
-check it_stops_in_less_than_three_seconds test "$took" -lt 3000000
+# 0.8 s on a quiet emulated machine, 3.5 s on a very busy one; one that waits for something takes TimeoutStopSec=, 10 s
+check it_stops_long_before_its_timeout test "$took" -lt 6000000
 check it_stopped_by_itself test "$(systemctl show -P Result psibridged)" = success
 check clients_are_kept_across_a_stop test "$(faithful_connections)" = "$connected"
-check who_connects_starts_it_again sh -c 'timeout 5 socat -u UNIX-CONNECT:/run/psibridge/notify - >/dev/null & sleep 2; systemctl is-active psibridged'
+timeout 60 socat -u UNIX-CONNECT:/run/psibridge/notify - >/dev/null &
+check who_connects_starts_it_again within 50 systemctl is-active psibridged
+kill $!
 wait
 members_end
 

@@ -104,16 +104,22 @@ static inline struct timespec from_now(uint64_t usec)
 				  .tv_nsec = (long)(at % USEC_PER_SEC * NSEC_PER_USEC) };
 }
 
-static inline void ear_init(struct ear *ear)
+/* Also in a forked child, where another thread's copy of the lock is never unlocked. */
+static inline void ear_init_lock(struct ear *ear)
 {
 	pthread_condattr_t attributes;
 
-	*ear = (struct ear){ 0 };
 	pthread_mutex_init(&ear->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&ear->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
+}
+
+static inline void ear_init(struct ear *ear)
+{
+	*ear = (struct ear){ 0 };
+	ear_init_lock(ear);
 }
 
 static inline void ear_destroy(struct ear *ear)

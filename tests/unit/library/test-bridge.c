@@ -484,6 +484,8 @@ static void fork_and_come_back(struct ear *ear, const struct psb_notification *n
 	ear->result = fork();
 	if (ear->result > 0)
 		ear->done++;
+	else if (ear->result == 0)
+		ear_init_lock(ear); /* the test's thread may have held it */
 }
 
 /* How often this machine's sanitizers let a thread end quietly is not the matter: no signal, no hang. */
