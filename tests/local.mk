@@ -299,11 +299,10 @@ tests_unit_library_tests_LDADD = $(library_layers) -ldl
 
 # A manager over a watch that a test moves.
 fake_watch = tests/unit/hosting/fake-watch.c tests/unit/hosting/fake-watch.h tests/unit/hosting/hosting-runtime.h
-hosting_objects = src/library/hosting.lo src/library/hostmem.lo
 tests_unit_hosting_tests_SOURCES = $(unit_main) $(hosting_tests:=.c) $(fake_watch)
-tests_unit_hosting_tests_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+tests_unit_hosting_tests_LDADD = $(library_layers)
 tests_unit_hosting_tests_cxx_SOURCES = $(unit_main) tests/unit/hosting/test-hosting-windows.cc $(fake_watch)
-tests_unit_hosting_tests_cxx_LDADD = $(hosting_objects) $(CMOCKA_LIBS)
+tests_unit_hosting_tests_cxx_LDADD = $(library_layers)
 
 tests_unit_runtimes_tests_SOURCES = $(unit_main) $(runtimes_tests:=.c) tests/unit/runtimes/hook-stage.h
 tests_unit_runtimes_tests_LDADD = libhook.la $(library_layers)

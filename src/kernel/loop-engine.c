@@ -20,15 +20,10 @@ uint64_t now_usec(void)
 
 const struct timespec *engine_timeout(uint64_t until_usec, struct timespec *buf)
 {
-	uint64_t left_usec;
-
 	if (until_usec == USEC_NEVER)
 		return NULL;
-
 	/* The clock is read rounded down, so the time that is left is never too short. */
-	left_usec = until_usec ? usec_sub(until_usec, now_usec()) : 0;
-	buf->tv_sec = (time_t)(left_usec / USEC_PER_SEC);
-	buf->tv_nsec = (long)(left_usec % USEC_PER_SEC * NSEC_PER_USEC);
+	*buf = usec_timespec(until_usec ? usec_sub(until_usec, now_usec()) : 0);
 	return buf;
 }
 

@@ -37,6 +37,8 @@
 
 #include "core/util.h"
 
+#include <time.h>
+
 enum loop_backend {
 	LOOP_AUTO,
 	LOOP_URING,
@@ -168,3 +170,10 @@ int loop_fd(struct loop *loop);
 
 /* CLOCK_MONOTONIC now. */
 uint64_t now_usec(void);
+
+/* ... as the calls that wait take it. */
+static inline struct timespec usec_timespec(uint64_t usec)
+{
+	return (struct timespec){ .tv_sec = (time_t)(usec / USEC_PER_SEC),
+				  .tv_nsec = (long)(usec % USEC_PER_SEC * NSEC_PER_USEC) };
+}

@@ -20,6 +20,7 @@ struct psb_registration {
 	struct dispatch *dispatch; /* NULL once removed */
 	struct psb_registration *next;
 	psb_callback_fn *fn;
+	psb_ended_fn *ended; /* once removed: who is to be told that no call is left, or NULL */
 	void *userdata;
 	unsigned flags;
 

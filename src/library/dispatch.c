@@ -17,8 +17,9 @@
  * A thread that removes from outside sets `removed`, waits until `running` is over, joins the
  * registration's thread and frees. If it is itself inside a callback, of this bridge or another, it
  * notes what it waits for (`waits_for`); a chain of such notes that leads back to it is a deadlock,
- * and the answer is -EDEADLK instead. Until it is freed, a removed registration counts as
- * `lingering`, and the bridge does not end: its last reference may go while a thread still waits here.
+ * and the answer is -EDEADLK instead. It need not wait for ever: -ETIMEDOUT. After either the registration
+ * is an orphan, too. Until it is freed, a removed registration counts as `lingering`, and the bridge does
+ * not end: its last reference may go while a thread still waits here.
  *
  * A thread's calls nest where a callback dispatches a foreign bridge; `frames` is their stack.
  *
@@ -263,6 +264,8 @@ static void *registration_run(void *arg)
 {
 	struct psb_registration *reg = arg;
 	struct psb_bridge *bridge = reg->bridge;
+	void *userdata = reg->userdata;
+	psb_ended_fn *ended = NULL;
 
 	pthread_setname_np(pthread_self(), "psb-callback");
 	frames = NULL; /* after dlopen(3) the first touch allocates: now, not under pressure */
@@ -283,10 +286,13 @@ static void *registration_run(void *arg)
 		label_unref(entry.label);
 	}
 	if (reg->orphan) {
+		ended = reg->ended;
 		pthread_detach(pthread_self());
 		bury(reg);
 	}
 	pthread_mutex_unlock(&bridge->lock);
+	if (ended)
+		ended(userdata);
 	return NULL;
 }
 
@@ -372,7 +378,6 @@ int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userd
 		     struct psb_registration **ret)
 {
 	struct psb_registration *reg = calloc(1, sizeof(*reg));
-	pthread_condattr_t monotonic;
 
 	if (!reg)
 		return -ENOMEM;
@@ -383,10 +388,7 @@ int registration_new(struct dispatch *dispatch, psb_callback_fn *fn, void *userd
 	reg->flags = flags;
 	reg->entries_last = &reg->entries;
 	reg->owes_present = flags & PSB_TELL_PRESENT;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&reg->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	pthread_cond_init(&reg->wake, NULL);
 	*ret = reg;
 	return 0;
 }
@@ -495,11 +497,29 @@ static void end_waiting(void)
 	pthread_mutex_unlock(&notes_lock);
 }
 
+/* Lock held. Until the call that runs is over. Errors: -EDEADLK (it is waiting for itself), -ETIMEDOUT. */
+static int await_call(struct psb_registration *reg, uint64_t patience_usec)
+{
+	struct timespec until = usec_timespec(usec_add(now_usec(), patience_usec));
+	int r = 0;
+
+	if (!begin_waiting(reg))
+		return -EDEADLK;
+	while (reg->running && r == 0)
+		r = pthread_cond_clockwait(&reg->bridge->idle, &reg->bridge->lock, CLOCK_MONOTONIC,
+					   &until);
+	end_waiting();
+	return reg->running ? -ETIMEDOUT : 0;
+}
+
 /* Lock held before, not after. */
-static int remove_and_unlock(struct psb_registration *reg)
+static int remove_and_unlock(struct psb_registration *reg, uint64_t patience_usec,
+			     psb_ended_fn *ended)
 {
 	struct psb_bridge *bridge = reg->bridge;
 	bool own_thread = !(reg->flags & PSB_INLINE) && !reg->pulled;
+	void *userdata = reg->userdata;
+	int r = 0;
 	NO_CANCEL;
 
 	/* From inside its callback: removed there before, or by a thread that waits for this very
@@ -510,20 +530,18 @@ static int remove_and_unlock(struct psb_registration *reg)
 	}
 	unlink_registration(reg);
 	reg->removed = true;
+	reg->ended = ended;
 	bridge->lingering++;
 	if (own_thread)
 		pthread_cond_signal(&reg->wake);
-	if (reg->running) {
-		if (!begin_waiting(reg)) {
-			int r = is_inside(reg) ? 0 : -EDEADLK;
-
-			reg->orphan = true;
-			pthread_mutex_unlock(&bridge->lock);
-			return r;
-		}
-		while (reg->running)
-			pthread_cond_wait(&bridge->idle, &bridge->lock);
-		end_waiting();
+	if (reg->running)
+		r = await_call(reg, patience_usec);
+	if (r < 0) {
+		if (is_inside(reg))
+			r = 0;
+		reg->orphan = true;
+		pthread_mutex_unlock(&bridge->lock);
+		return r;
 	}
 	pthread_mutex_unlock(&bridge->lock);
 
@@ -532,7 +550,15 @@ static int remove_and_unlock(struct psb_registration *reg)
 	pthread_mutex_lock(&bridge->lock);
 	bury(reg);
 	pthread_mutex_unlock(&bridge->lock);
+	if (ended)
+		ended(userdata);
 	return 0;
+}
+
+int dispatch_remove(struct psb_registration *reg, uint64_t patience_usec, psb_ended_fn *ended)
+{
+	pthread_mutex_lock(&reg->bridge->lock);
+	return remove_and_unlock(reg, patience_usec, ended);
 }
 
 int psb_registration_remove(psb_registration *reg)
@@ -541,8 +567,7 @@ int psb_registration_remove(psb_registration *reg)
 		return 0;
 	if (bridge_is_child(reg->bridge))
 		return -ECHILD;
-	pthread_mutex_lock(&reg->bridge->lock);
-	return remove_and_unlock(reg);
+	return dispatch_remove(reg, USEC_NEVER, NULL);
 }
 
 void dispatch_clear(struct dispatch *dispatch)
@@ -554,7 +579,7 @@ void dispatch_clear(struct dispatch *dispatch)
 			return;
 		}
 		/* found and removed in one: a callback may remove itself at any time */
-		remove_and_unlock(dispatch->first);
+		remove_and_unlock(dispatch->first, USEC_NEVER, NULL);
 	}
 }
 

@@ -45,6 +45,17 @@ void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bo
 int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		 psb_registration **ret);
 
+/* `userdata` of a registration that is no more, without any lock. */
+typedef void psb_ended_fn(void *userdata);
+
+/*
+ * psb_registration_remove() with an end to its patience, and with news: once no call runs or will come, `ended`
+ * (or NULL) is called, before this returns. If this is called inside that call, or returns -ETIMEDOUT (the call
+ * still runs) or -EDEADLK (it cannot end before this returns), then after the call, on the registration's thread.
+ * Of one with a thread of its own, for `ended`.
+ */
+int dispatch_remove(struct psb_registration *reg, uint64_t patience_usec, psb_ended_fn *ended);
+
 /* Remove all, as psb_registration_remove() does. */
 void dispatch_clear(struct dispatch *dispatch);
 /* In a forked child: free, touch nothing. */

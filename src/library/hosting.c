@@ -2,19 +2,11 @@
 /*
  * hosting.c - the IHostMemoryManager of a watch
  *
- * A registration of the runtime is a `slot`: one callback, and one psb_registration of our own,
- * which brings a thread. The manager has at most one current slot. Registering makes a new one,
- * puts it in the place of the old one and ends that, so that the old callback can be stuck without
- * taking the thread of the new one with it.
- *
- * A slot is one of
- *   current   the manager points to it, and notifications are told to its callback;
- *   detached  replaced, unregistered or retired: its callback is not called any more. The last user
- *             ends and frees it: a Register that waited until the call was over, or otherwise
- *             the call itself when it returns;
- * and, independently of that,
- *   running   from before a call until its answer has been dealt with, a Release that follows from
- *             it included.
+ * A registration of the runtime is a `slot`: one callback, and one psb_registration of our own, which brings a
+ * thread. The manager has at most one current slot. Registering makes a new one, puts it in the place of the old
+ * one and removes that one's registration, so that the old callback can be stuck without taking the thread of the new
+ * one with it. Waiting for a call, and for how long, deadlocks and calls from inside are dispatch.c's; it says when the
+ * slot can be freed (slot_ended()).
  *
  * Invariants, all under the lock:
  *  - The native registration is made and put in place in one step. What was sent before is in the
@@ -25,15 +17,7 @@
  *    the first notification, the level at the first registration counts as told: a runtime starts
  *    out in the belief that memory is not short, and a new one must not be sent a needless High. A
  *    level that a dead runtime was told does not count: the next one is told it.
- *  - A detached slot is freed by exactly one: `waited` says that a thread is waiting and will do
- *    it.
- *  - Nothing of the runtime's is called, and psb_registration_remove() neither, with the lock
- *    held.
- *
- * Deadlocks: a thread that is inside a call (`inside`) and waits for another call to end
- * is an edge between slots, `waits_for`. An edge that would close a circle is refused
- * (HOST_E_DEADLOCK); circles may pass through several managers, so there is one lock for all of
- * them.
+ *  - Nothing of the runtime's is called, and dispatch_remove() neither, with the lock held.
  *
  * Lifetime: `refs` counts references of the outside world; with the last one the manager ends its
  * slot. `holds` counts that, and each slot; with the last hold memory and watch are given up. So a
@@ -48,9 +32,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "library/dispatch.h"
 #include "library/hosting-internal.h"
 
 _Static_assert((int)PSB_LOW == (int)eMemoryAvailableLow, "the levels have the same numbers");
@@ -74,16 +58,8 @@ struct slot {
 	struct manager *manager;		  /* a hold */
 	ICLRMemoryNotificationCallback *callback; /* a reference; NULL when it was given back */
 	psb_registration *registration;
-	pthread_cond_t left; /* a call is over */
-
-	/* under the domain's lock */
-	bool running, detached, waited;
-	struct slot *outer;	/* the call around this one, on the same thread */
-	struct slot *waits_for; /* what the thread of this call waits for */
+	bool detached; /* under the domain's lock: no longer the current one, and not to be called */
 };
-
-/* The calls this thread is inside of, innermost first. */
-static __thread struct slot *inside;
 
 static _Atomic(struct domain *) the_domain;
 
@@ -127,7 +103,6 @@ static int slot_new(struct manager *manager, ICLRMemoryNotificationCallback *cal
 	slot = calloc(1, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
-	pthread_cond_init(&slot->left, NULL);
 	atomic_fetch_add(&manager->holds, 1);
 	slot->manager = manager;
 	ICLRMemoryNotificationCallback_AddRef(callback);
@@ -136,14 +111,14 @@ static int slot_new(struct manager *manager, ICLRMemoryNotificationCallback *cal
 	return 0;
 }
 
-/* Calls the runtime's Release(). No other pointer to the slot may be left. */
-static void slot_free(struct slot *slot)
+/* A psb_ended_fn: calls the runtime's Release(). No other pointer to the slot is left. */
+static void slot_ended(void *userdata)
 {
+	struct slot *slot = userdata;
 	struct manager *manager = slot->manager;
 
 	if (slot->callback)
 		ICLRMemoryNotificationCallback_Release(slot->callback);
-	pthread_cond_destroy(&slot->left);
 	free(slot);
 	manager_unhold(manager);
 }
@@ -169,91 +144,45 @@ static void slot_notified(const struct psb_notification *n, void *userdata)
 {
 	struct slot *slot = userdata;
 	struct manager *manager = slot->manager;
-	struct domain *domain = manager->mem.domain;
-	ICLRMemoryNotificationCallback *callback;
+	pthread_mutex_t *lock = &manager->mem.domain->lock;
+	ICLRMemoryNotificationCallback *callback = slot->callback;
 	enum psb_available told_before;
 	HRESULT result;
-	bool finish;
+	bool retired;
 
-	pthread_mutex_lock(&domain->lock);
+	pthread_mutex_lock(lock);
 	if (slot->detached || !is_news(manager, n)) {
-		pthread_mutex_unlock(&domain->lock);
+		pthread_mutex_unlock(lock);
 		return;
 	}
 	told_before = manager->told;
 	manager->told = n->available;
-	slot->running = true;
-	slot->outer = inside;
-	inside = slot;
-	pthread_mutex_unlock(&domain->lock);
+	pthread_mutex_unlock(lock);
 
 	result = ICLRMemoryNotificationCallback_OnMemoryNotification(
-		slot->callback, (EMemoryAvailable)n->available);
+		callback, (EMemoryAvailable)n->available);
+	if (!is_deadly(result))
+		return;
 
-	pthread_mutex_lock(&domain->lock);
-	if (is_deadly(result) && !slot->detached) /* or its successor may have been told */
+	pthread_mutex_lock(lock);
+	if (!slot->detached) /* or its successor may have been told */
 		manager->told = told_before;
-	if (slot->detached || is_deadly(result)) {
-		/* Still running: a thread that waits for the call waits for this Release too. */
-		callback = steal(slot->callback);
-		pthread_mutex_unlock(&domain->lock);
-		ICLRMemoryNotificationCallback_Release(callback);
-		pthread_mutex_lock(&domain->lock);
-	}
-	inside = slot->outer;
-	slot->running = false;
-	if (is_deadly(result) && manager->current == slot) {
+	pthread_mutex_unlock(lock);
+	/* while it is the current one: who replaces it waits for this Release too */
+	slot->callback = NULL;
+	ICLRMemoryNotificationCallback_Release(callback);
+	pthread_mutex_lock(lock);
+	retired = manager->current == slot;
+	if (retired) {
 		manager->current = NULL;
 		slot->detached = true;
 	}
-	finish = slot->detached && !slot->waited;
-	if (slot->waited)
-		pthread_cond_broadcast(&slot->left);
-	pthread_mutex_unlock(&domain->lock);
-
-	/* From inside its own callback this never waits. */
-	if (finish && psb_registration_remove(slot->registration) >= 0)
-		slot_free(slot);
+	pthread_mutex_unlock(lock);
+	if (retired)
+		dispatch_remove(slot->registration, 0, slot_ended);
 }
 
 /* ---- registration -------------------------------------------------------------------------- */
-
-static bool is_inside(const struct slot *slot)
-{
-	for (const struct slot *s = inside; s; s = s->outer)
-		if (s == slot)
-			return true;
-	return false;
-}
-
-/* Waits, with the lock, until no call of the slot is running. Errors: -ETIMEDOUT, -EDEADLK. */
-static int slot_wait(struct slot *slot)
-{
-	struct manager *manager = slot->manager;
-	struct timespec until;
-	uint64_t usec;
-	int r = 0;
-
-	for (const struct slot *s = slot; s; s = s->waits_for)
-		if (is_inside(s))
-			return -EDEADLK;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	usec = (uint64_t)until.tv_nsec / NSEC_PER_USEC + manager->patience_usec;
-	until.tv_sec += (time_t)(usec / USEC_PER_SEC);
-	until.tv_nsec = (long)(usec % USEC_PER_SEC * NSEC_PER_USEC);
-
-	for (struct slot *s = inside; s; s = s->outer)
-		s->waits_for = slot;
-	slot->waited = true;
-	while (slot->running && r == 0)
-		r = pthread_cond_clockwait(&slot->left, &manager->mem.domain->lock, CLOCK_MONOTONIC,
-					   &until);
-	slot->waited = false;
-	for (struct slot *s = inside; s; s = s->outer)
-		s->waits_for = NULL;
-	return slot->running ? -ETIMEDOUT : 0;
-}
 
 /*
  * Puts `next` (or nothing) in the place of the current slot, and ends that one. Called with the
@@ -262,25 +191,12 @@ static int slot_wait(struct slot *slot)
 static int manager_replace(struct manager *manager, struct slot *next)
 {
 	struct slot *old = manager->current;
-	bool running = false;
-	int r = 0;
 
 	manager->current = next;
-	if (old) {
+	if (old)
 		old->detached = true;
-		if (old->running && !is_inside(old))
-			r = slot_wait(old);
-		running = old->running;
-	}
 	pthread_mutex_unlock(&manager->mem.domain->lock);
-
-	if (!old || running) /* its call ends and frees it */
-		return r;
-	r = psb_registration_remove(old->registration);
-	if (r < 0) /* then it may still come to slot_notified(): the slot has to stay */
-		return r;
-	slot_free(old);
-	return 0;
+	return old ? dispatch_remove(old->registration, manager->patience_usec, slot_ended) : 0;
 }
 
 static HRESULT manager_register(IHostMemoryManager *This, ICLRMemoryNotificationCallback *callback)
@@ -305,7 +221,7 @@ static HRESULT manager_register(IHostMemoryManager *This, ICLRMemoryNotification
 					   &next->registration);
 		if (r < 0) {
 			pthread_mutex_unlock(&manager->mem.domain->lock);
-			slot_free(next);
+			slot_ended(next);
 			return hresult_from_errno(r);
 		}
 	}

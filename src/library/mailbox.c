@@ -37,18 +37,12 @@ static void stop_taking(void *userdata)
 /* Lock held. The one place where a thread may be cancelled. False: the time is over. */
 static bool wait_until(struct psb_registration *reg, uint64_t until_usec)
 {
-	struct timespec until = {
-		.tv_sec = (time_t)(until_usec / USEC_PER_SEC),
-		.tv_nsec = (long)(until_usec % USEC_PER_SEC * NSEC_PER_USEC),
-	};
+	struct timespec until = usec_timespec(until_usec);
 
 	if (until_usec != PSB_FOREVER && now_usec() >= until_usec)
 		return false;
 	pthread_cleanup_push(stop_taking, reg);
-	if (until_usec == PSB_FOREVER)
-		pthread_cond_wait(&reg->wake, &reg->bridge->lock);
-	else
-		pthread_cond_timedwait(&reg->wake, &reg->bridge->lock, &until);
+	pthread_cond_clockwait(&reg->wake, &reg->bridge->lock, CLOCK_MONOTONIC, &until);
 	pthread_cleanup_pop(0);
 	return true;
 }

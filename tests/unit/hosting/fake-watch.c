@@ -2,82 +2,50 @@
 /*
  * fake-watch.c - a psb_watch that a test speaks for
  *
- * One lock and one condition for everything, broadcast at each change. A registration is freed by
- * who removes it; from inside its own call, by its thread when the call is over.
+ * Its registrations are the library's (dispatch.c), on a bridge whose loop does not run: only where levels come from is the
+ * test's.
  */
 #include "fake-watch.h"
 
+#include "library/dispatch-internal.h"
+
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 struct psb_watch {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	pid_t pid;
-	_Atomic unsigned refs; /* the host's, and one of each registration's thread */
-	unsigned registered;
-	struct psb_registration *first;
+	psb_bridge *bridge;
+	struct dispatch dispatch;
+	struct label *label;
+	atomic_uint refs;
+	pthread_mutex_t lock; /* a registration is told the present level before anything else */
 	enum psb_available present;
-	uint64_t clock;
 	int add_error, load_error;
 	struct psb_load load;
 };
 
-struct psb_registration {
-	struct psb_watch *watch;
-	struct psb_registration *next;
-	psb_callback_fn *fn;
-	void *userdata;
-	pthread_t thread;
-	bool full, running, removed, orphan;
-	struct psb_notification letter;
-};
-
-static __thread struct psb_registration *inside;
-static pthread_mutex_t watches_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t watches_changed = PTHREAD_COND_INITIALIZER;
-static unsigned watches;
-
-static void count_watch(int difference)
-{
-	pthread_mutex_lock(&watches_lock);
-	watches += (unsigned)difference;
-	pthread_cond_broadcast(&watches_changed);
-	pthread_mutex_unlock(&watches_lock);
-}
+static atomic_uint watches;
 
 int fake_watches_wait(void)
 {
-	struct timespec until;
-	int r = 0;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 10;
-	pthread_mutex_lock(&watches_lock);
-	while (watches > 0 && r == 0)
-		r = pthread_cond_timedwait(&watches_changed, &watches_lock, &until);
-	watches = 0; /* whatever one test lost is not the next one's fault */
-	pthread_mutex_unlock(&watches_lock);
-	return r == 0 ? 0 : -1;
+	for (int i = 0; i < 10000 && watches > 0; i++)
+		usleep(1000);
+	return watches == 0 ? 0 : -1;
 }
 
 psb_watch *fake_watch_new(void)
 {
 	psb_watch *watch = calloc(1, sizeof(*watch));
 
-	if (!watch)
+	if (!watch || psb_bridge_new(NULL, &watch->bridge) < 0 ||
+	    label_new("/fake", &watch->label) < 0)
 		abort();
 	pthread_mutex_init(&watch->lock, NULL);
-	pthread_cond_init(&watch->changed, NULL);
-	watch->pid = getpid();
+	watch->dispatch.bridge = watch->bridge;
 	watch->refs = 1;
 	watch->present = PSB_HIGH;
-	count_watch(1);
+	watches++;
 	return watch;
 }
 
@@ -89,120 +57,44 @@ psb_watch *psb_watch_ref(psb_watch *watch)
 
 psb_watch *psb_watch_unref(psb_watch *watch)
 {
-	if (!watch || --watch->refs > 0)
+	if (!watch || --watch->refs > 0 || bridge_is_child(watch->bridge))
 		return NULL;
-	if (watch->pid == getpid()) {
-		if (watch->registered > 0)
-			abort(); /* the manager forgot one */
-		pthread_mutex_destroy(&watch->lock);
-		pthread_cond_destroy(&watch->changed);
-	}
+	if (watch->dispatch.first)
+		abort(); /* the manager forgot one */
+	label_unref(watch->label);
+	psb_bridge_unref(watch->bridge);
 	free(watch);
-	count_watch(-1);
+	watches--;
 	return NULL;
 }
 
-/* Lock held. */
-static void put(struct psb_registration *reg, enum psb_kind kind, enum psb_available available,
-		enum psb_reason reason)
+/* The time is late enough for a repeated Low. */
+static struct psb_notification notification(enum psb_kind kind, enum psb_available available,
+					    enum psb_reason reason)
 {
-	reg->letter = (struct psb_notification){
-		.size = sizeof(reg->letter),
-		.kind = kind,
-		.available = available,
-		.reason = reason,
-		.cgroup = "/fake",
-		.time_usec = reg->watch->clock,
-	};
-	reg->full = true;
-	pthread_cond_broadcast(&reg->watch->changed);
-}
-
-static void *run(void *arg)
-{
-	struct psb_registration *reg = arg;
-	struct psb_watch *watch = reg->watch;
-
-	pthread_mutex_lock(&watch->lock);
-	while (!reg->removed) {
-		struct psb_notification letter = reg->letter;
-
-		if (!reg->full) {
-			pthread_cond_wait(&watch->changed, &watch->lock);
-			continue;
-		}
-		reg->full = false;
-		reg->running = true;
-		pthread_mutex_unlock(&watch->lock);
-		inside = reg;
-		reg->fn(&letter, reg->userdata);
-		inside = NULL;
-		pthread_mutex_lock(&watch->lock);
-		reg->running = false;
-		pthread_cond_broadcast(&watch->changed);
-	}
-	pthread_mutex_unlock(&watch->lock);
-	if (reg->orphan) {
-		pthread_detach(pthread_self());
-		free(reg);
-	}
-	psb_watch_unref(watch);
-	return NULL;
+	return (struct psb_notification){ .size = sizeof(struct psb_notification),
+					  .kind = kind,
+					  .available = available,
+					  .reason = reason,
+					  .time_usec = now_usec() + 3600 * USEC_PER_SEC };
 }
 
 int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata, unsigned flags,
 			   psb_registration **ret)
 {
-	struct psb_registration *reg;
+	struct psb_notification n;
 	int r = watch->add_error;
 
 	watch->add_error = 0;
-	if (watch->pid != getpid())
-		return -ECHILD;
 	if (r < 0)
 		return r;
-	reg = calloc(1, sizeof(*reg));
-	if (!reg)
-		return -ENOMEM;
-	reg->watch = watch;
-	reg->fn = fn;
-	reg->userdata = userdata;
 	pthread_mutex_lock(&watch->lock);
-	reg->next = watch->first;
-	watch->first = reg;
-	watch->registered++;
-	watch->refs++;
-	if (flags & PSB_TELL_PRESENT)
-		put(reg, PSB_KIND_LEVEL, watch->present, PSB_REASON_PRESENT);
-	if (pthread_create(&reg->thread, NULL, run, reg) != 0)
-		abort();
-	*ret = reg; /* the fake is harsh: the callback may run before the caller has it */
+	n = notification(PSB_KIND_LEVEL, watch->present, PSB_REASON_PRESENT);
+	r = dispatch_add(&watch->dispatch, fn, userdata, flags, ret);
+	if (r == 0)
+		dispatch_present(&watch->dispatch, watch->label, &n);
 	pthread_mutex_unlock(&watch->lock);
-	return 0;
-}
-
-int psb_registration_remove(psb_registration *reg)
-{
-	struct psb_watch *watch = reg->watch;
-
-	if (watch->pid != getpid())
-		return -ECHILD;
-	pthread_mutex_lock(&watch->lock);
-	for (struct psb_registration **p = &watch->first; *p; p = &(*p)->next)
-		if (*p == reg) {
-			*p = reg->next;
-			break;
-		}
-	watch->registered--;
-	reg->removed = true;
-	reg->orphan = inside == reg;
-	pthread_cond_broadcast(&watch->changed);
-	pthread_mutex_unlock(&watch->lock);
-	if (inside == reg)
-		return 0;
-	pthread_join(reg->thread, NULL);
-	free(reg);
-	return 0;
+	return r;
 }
 
 enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical)
@@ -230,25 +122,32 @@ int psb_watch_load(psb_watch *watch, struct psb_load *ret)
 /* Lock held. */
 static void send_all(psb_watch *watch, enum psb_kind kind, enum psb_available available)
 {
-	watch->clock++;
+	struct psb_notification n = notification(
+		kind, available, kind == PSB_KIND_GONE ? PSB_REASON_GONE : PSB_REASON_STALL);
+
 	watch->present = available;
-	for (struct psb_registration *reg = watch->first; reg; reg = reg->next)
-		put(reg, kind, available,
-		    kind == PSB_KIND_GONE ? PSB_REASON_GONE : PSB_REASON_STALL);
+	dispatch_deliver(&watch->dispatch, watch->label, &n);
 }
 
-/* Lock held. */
+static bool is_settled(psb_watch *watch)
+{
+	bool busy = false;
+
+	pthread_mutex_lock(&watch->bridge->lock);
+	for (const struct psb_registration *reg = watch->dispatch.first; reg; reg = reg->next)
+		busy = busy || reg->entries || reg->running;
+	pthread_mutex_unlock(&watch->bridge->lock);
+	return !busy;
+}
+
+/* Returns with the lock. Not with it while it waits: a call may want to register. */
 static void settle(psb_watch *watch)
 {
-	struct psb_registration *reg = watch->first;
-
-	while (reg) {
-		if (reg->full || reg->running) {
-			pthread_cond_wait(&watch->changed, &watch->lock);
-			reg = watch->first;
-		} else {
-			reg = reg->next;
-		}
+	pthread_mutex_lock(&watch->lock);
+	while (!is_settled(watch)) {
+		pthread_mutex_unlock(&watch->lock);
+		usleep(50);
+		pthread_mutex_lock(&watch->lock);
 	}
 }
 
@@ -261,14 +160,12 @@ void fake_watch_send(psb_watch *watch, enum psb_kind kind, enum psb_available av
 
 void fake_watch_settle(psb_watch *watch)
 {
-	pthread_mutex_lock(&watch->lock);
 	settle(watch);
 	pthread_mutex_unlock(&watch->lock);
 }
 
 void fake_watch_send_settled(psb_watch *watch, enum psb_available available)
 {
-	pthread_mutex_lock(&watch->lock);
 	settle(watch);
 	send_all(watch, PSB_KIND_LEVEL, available);
 	pthread_mutex_unlock(&watch->lock);
@@ -294,10 +191,11 @@ void fake_watch_set_load(psb_watch *watch, int error, const struct psb_load *loa
 
 unsigned fake_watch_registrations(psb_watch *watch)
 {
-	unsigned n;
+	unsigned n = 0;
 
-	pthread_mutex_lock(&watch->lock);
-	n = watch->registered;
-	pthread_mutex_unlock(&watch->lock);
+	pthread_mutex_lock(&watch->bridge->lock);
+	for (const struct psb_registration *reg = watch->dispatch.first; reg; reg = reg->next)
+		n++;
+	pthread_mutex_unlock(&watch->bridge->lock);
 	return n;
 }

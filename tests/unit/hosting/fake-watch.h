@@ -2,8 +2,8 @@
 /*
  * fake-watch.h - a psb_watch that a test speaks for
  *
- * Links in the place of the library's: registrations have a thread and a mailbox with one slot
- * each, and removal keeps the promises of psibridge.h. What is to be told, the test says.
+ * Links in the place of the library's watch.c. Registrations, their threads and their removal are the library's; what is to
+ * be told, the test says.
  */
 #pragma once
 

@@ -3,7 +3,7 @@
  * test-hosting-register.c - the hosting ABI: registering, replacing, from inside, after a fork, in
  * many threads
  *
- * Links the objects of the hosting ABI and fake-watch.o.
+ * Over fake-watch.c.
  */
 #include "../unit.h"
 #include "hosting-runtime.h"
@@ -192,6 +192,7 @@ PROMISE(a_callback_may_register_another_or_itself_or_none)
 			assert_int_equal(other->last,
 					 low ? eMemoryAvailableNeutral : eMemoryAvailableHigh);
 		assert_int_equal(fake_watch_registrations(f->watch), other != NULL);
+		tell(f, PSB_HIGH);
 		assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
 	}
 }

@@ -2,7 +2,7 @@
 /*
  * test-hosting.c - the hosting ABI: layout, objects, what is told and what is answered
  *
- * Links the objects of the hosting ABI and fake-watch.o.
+ * Over fake-watch.c.
  */
 #include "../unit.h"
 #include "hosting-runtime.h"
