@@ -228,14 +228,16 @@ PROMISE(it_is_found_below_a_directory_that_was_made_anew)
 
 PROMISE(other_paths_are_nothing_to_it)
 {
-	int newest;
+	const struct variant *variant = *state;
+	int newest, r;
 
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 	go_on();
 	newest = path_wait.newest;
-	make("/x"); /* above: not even heard */
-	assert_int_equal(loop_dispatch(loop, now_usec() + 20 * USEC_PER_MSEC), 0);
+	make("/x"); /* above: no event; but other tests make cgroups in the real mount, too */
+	r = loop_dispatch(loop, now_usec() + 20 * USEC_PER_MSEC);
+	assert_true(r == 0 || variant->real);
 	make("/a/bb");
 	go_on();
 	removes("/a/bb");
