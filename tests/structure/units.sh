@@ -43,7 +43,7 @@ left_over()
 	true
 }
 empty nothing_is_left_to_substitute_in_what_is_installed left_over
-check an_old_one_is_told_how_to_reload says 252 'ExecReload=/bin/kill -HUP $MAINPID'
+check an_old_one_is_told_how_to_reload says 252 'ExecReload=/bin/sh -c "kill -HUP $MAINPID"'
 check and_has_type_notify says 252 Type=notify
 check a_new_one_reloads_by_itself says 253 Type=notify-reload
 check and_is_not_told_how says_not 257 ExecReload
