@@ -93,8 +93,3 @@ int engine_op_release(struct loop_op *op)
 	released(op);
 	return 1;
 }
-
-bool engine_fd_is_lost(int error)
-{
-	return error == -EBADF || error == -EINVAL || error == -EOPNOTSUPP;
-}

@@ -27,10 +27,15 @@ enum op_state {
 	OP_STATES,
 };
 
+enum engine_end {
+	ENGINE_ENDS,	 /* with its loop */
+	ENGINE_FAILED,	 /* its operations are another's now */
+	ENGINE_FD_LOST,	 /* the same, and its descriptor is not its own any more */
+	ENGINE_IN_CHILD, /* a forked one: what is shared with the parent stays */
+};
+
 struct engine {
 	enum loop_backend backend;
-	/* The first wait, on its thread. */
-	int (*bind)(struct loop *loop);
 	/* `op` is filled in and idle; leaves it QUEUED, ARMED or FINISHED. */
 	int (*start)(struct loop *loop, struct loop_op *op);
 	/* `op` is QUEUED, ARMED or PARKED, and not cancelling yet; must lead to RELEASING or to
@@ -41,9 +46,8 @@ struct engine {
 	int (*wait)(struct loop *loop, uint64_t until_usec);
 	/* Call the callbacks of what happened. Returns: how many. */
 	int (*complete)(struct loop *loop);
-	/* Give `state` up; no op is told. `error`: 0, or that of the wait that failed. */
-	void (*free)(struct loop *loop, void *state, int error);
-	void (*free_in_child)(struct loop *loop);
+	/* Give `state` up, which is not NULL; no op is told. */
+	void (*free)(struct loop *loop, void *state, enum engine_end end);
 };
 
 struct op_list {
@@ -86,10 +90,6 @@ void engine_op_idle(struct loop_op *op);
 void engine_op_done(struct loop_op *op, int result);
 /* Idle, then `released`: `op` may be gone afterwards. Returns: how many callbacks that were, 0 or 1. */
 int engine_op_release(struct loop_op *op);
-
-/* Does that error of a wait mean that the program closed the engine's descriptor? Its number may be
- * that of another file by now. */
-bool engine_fd_is_lost(int error);
 
 /* From now until `until_usec`. Returns: NULL if that is never. */
 struct timespec;

@@ -50,11 +50,6 @@ static void epoll_cancel(struct loop *loop, struct loop_op *op)
 
 /* ---- the engine --------------------------------------------------------------------------- */
 
-static int epoll_bind(_unused_ struct loop *loop)
-{
-	return 0;
-}
-
 static int epoll_sleep(struct epoll_set *e, uint64_t until_usec)
 {
 	struct timespec buf;
@@ -111,35 +106,23 @@ static int epoll_complete(struct loop *loop)
 	return calls;
 }
 
-static void epoll_free(_unused_ struct loop *loop, void *state, int error)
+/* In a child the set is the parent's too: close(2) leaves it alone, EPOLL_CTL_DEL would not. */
+static void epoll_free(_unused_ struct loop *loop, void *state, enum engine_end end)
 {
 	struct epoll_set *e = state;
 
-	if (engine_fd_is_lost(error))
-		e->fd = -1;
-	if (e->fd >= 0)
+	if (end != ENGINE_FD_LOST)
 		close(e->fd);
-	free(e);
-}
-
-/* The set is the parent's too: close(2) leaves it alone, EPOLL_CTL_DEL would not. */
-static void epoll_free_in_child(struct loop *loop)
-{
-	struct epoll_set *e = loop->state;
-
-	close(e->fd);
 	free(e);
 }
 
 static const struct engine epoll_engine = {
 	.backend = LOOP_EPOLL,
-	.bind = epoll_bind,
 	.start = epoll_start,
 	.cancel = epoll_cancel,
 	.wait = epoll_wait_,
 	.complete = epoll_complete,
 	.free = epoll_free,
-	.free_in_child = epoll_free_in_child,
 };
 
 int epoll_new(struct loop *loop, const struct loop_options *options)

@@ -18,11 +18,6 @@
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
 #define LOOK_USEC (100 * USEC_PER_MSEC)
 
-static int timers_bind(_unused_ struct loop *loop)
-{
-	return 0;
-}
-
 static int timers_start(_unused_ struct loop *loop, _unused_ struct loop_op *op)
 {
 	return -ENOTSUP;
@@ -55,23 +50,12 @@ static int timers_complete(_unused_ struct loop *loop)
 	return 0;
 }
 
-static void timers_free(_unused_ struct loop *loop, _unused_ void *state, _unused_ int error)
-{
-}
-
-static void timers_free_in_child(_unused_ struct loop *loop)
-{
-}
-
 static const struct engine timers_engine = {
 	.backend = LOOP_TIMERS,
-	.bind = timers_bind,
 	.start = timers_start,
 	.cancel = timers_cancel,
 	.wait = timers_wait,
 	.complete = timers_complete,
-	.free = timers_free,
-	.free_in_child = timers_free_in_child,
 };
 
 void timers_new(struct loop *loop)

@@ -1,7 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop-uring.c - the ring: how it is made, how requests are written and how to sleep; the only file
- * that sees liburing
+ * loop-uring.c - the loop on io_uring; the only file that sees liburing
+ *
+ * Starting and cancelling only change the state of an op (loop-engine.h); requests are made when
+ * the loop waits. So there is no full submission queue to report to a caller, a loop can be filled
+ * before it has a thread, and all that callbacks start goes in with the next wait. A request carries
+ * the address of its op. An op leaves the kernel with its last completion (without F_MORE), never
+ * with that of its cancel.
+ *
+ * A multishot poll ends by itself for three reasons. Its completion did not fit into the queue: then
+ * it is armed again, and the present state is told once more. Or the wake-up came from a ring, by its
+ * eventfd (EPOLL_URING_WAKE in io_poll_wake()): it is armed again too. Or the file registered no
+ * wait queue, such as a PSI file without a trigger (io_poll_add() in io_uring/poll.c completes it
+ * at once): it can get no event, and arming it again would spin. That one is PARKED until it
+ * is cancelled, without events as in an edge-triggered epoll. can_ring() detects the last case.
+ *
+ * IORING_FEAT_NODROP: a CQE that does not fit is kept aside, and SQ_CQ_OVERFLOW is raised until an
+ * io_uring_enter(2) could put all of those into the CQ. So it was up before or after one of the
+ * last two calls whenever a CQE may be of such a time: overflow_look().
+ *
+ * Other kernel facts relied on: a multishot poll tells the present state, then changes; each write
+ * to an eventfd is one. Closing a ring cancels what is in flight, but later, in a kernel thread; so
+ * uring_free() cancels and reaps first, where it may: on the thread that owns the ring.
  *
  * The ring is made disabled (R_DISABLED), so that SINGLE_ISSUER and DEFER_TASKRUN bind it to the
  * thread that dispatches first, not to the one that makes it. Before Linux 6.1, 6.0, 5.19 flags go
@@ -29,19 +49,15 @@
  * The ring's descriptor is not registered (io_uring_register_ring_fd): it saved nothing that could
  * be measured, and the table is the thread's, so that freeing a ring on another thread would remove
  * the entry of another ring.
- *
- * IORING_FEAT_NODROP: a CQE that does not fit is kept aside, and SQ_CQ_OVERFLOW is raised until an
- * io_uring_enter(2) could put all of those into the CQ. So it was up before or after one of the
- * last two calls whenever a CQE may be of such a time: overflow_look().
  */
 #include "kernel/loop-engine.h"
-#include "kernel/loop-uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 /* Newer than the linux/io_uring.h of Debian 12; values of the kernel's ABI. */
@@ -58,37 +74,46 @@
 /* ... and how often in a row before the ring is given up. */
 #define STUCK_MAX 100
 
+#define FREE_USEC (200 * USEC_PER_MSEC)
+
+/* What a request carries where it is not the address of an op. */
+#define DATA_NONE UINT64_C(0) /* the result of a cancel */
+#define DATA_WAKE UINT64_C(1) /* the poll on wake_fd */
+
 enum sleeping { INSIDE, OUTSIDE };
 
-struct ring {
+struct uring {
 	struct io_uring io;
 	enum sleeping sleeping;
-	unsigned without;
+	bool enabled, wake_armed;
 	unsigned stuck;			/* waits in a row that the kernel refused for now */
-	unsigned skip_success;		/* IOSQE_CQE_SKIP_SUCCESS or 0 */
 	bool overflow, overflow_before; /* in this pass, in the one before */
 };
 
-/* ---- submitting --------------------------------------------------------------------------- */
-
-static bool sq_flag(struct ring *ring, unsigned flags)
+static uint64_t data_of(const struct loop_op *op)
 {
-	return IO_URING_READ_ONCE(*ring->io.sq.kflags) & flags;
+	return (uint64_t)(uintptr_t)op;
 }
 
-static void overflow_look(struct ring *ring)
+/* ---- submitting --------------------------------------------------------------------------- */
+
+static bool is_overflowing(const struct uring *u)
 {
-	if (sq_flag(ring, IORING_SQ_CQ_OVERFLOW))
-		ring->overflow = true;
+	return IO_URING_READ_ONCE(*u->io.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
+static void overflow_look(struct uring *u)
+{
+	u->overflow = u->overflow || is_overflowing(u);
 }
 
 /*
  * One io_uring_enter(2): what liburing's submit functions do, and NO_IOWAIT. Submits all SQEs, does
  * what was deferred, waits for `wait` completions at most for `timeout` (NULL: for ever).
  */
-static int ring_enter(struct ring *ring, unsigned wait, const struct timespec *timeout)
+static int ring_enter(struct uring *u, unsigned wait, const struct timespec *timeout)
 {
-	struct io_uring_sq *sq = &ring->io.sq;
+	struct io_uring_sq *sq = &u->io.sq;
 	struct __kernel_timespec ts = { 0 };
 	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
 	unsigned flags = IORING_ENTER_GETEVENTS;
@@ -97,7 +122,7 @@ static int ring_enter(struct ring *ring, unsigned wait, const struct timespec *t
 	sq->sqe_head = sq->sqe_tail;
 	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
 
-	if (ring->sleeping == INSIDE && wait > 0)
+	if (u->sleeping == INSIDE && wait > 0)
 		flags |= ENTER_NO_IOWAIT;
 	if (wait > 0 && timeout) {
 		flags |= IORING_ENTER_EXT_ARG;
@@ -105,27 +130,28 @@ static int ring_enter(struct ring *ring, unsigned wait, const struct timespec *t
 		ts.tv_nsec = timeout->tv_nsec;
 	}
 
-	overflow_look(ring);
-	r = io_uring_enter2((unsigned)ring->io.ring_fd, io_uring_sq_ready(&ring->io), wait, flags,
+	overflow_look(u);
+	r = io_uring_enter2((unsigned)u->io.ring_fd, io_uring_sq_ready(&u->io), wait, flags,
 			    flags & IORING_ENTER_EXT_ARG ? (sigset_t *)&arg : NULL,
 			    flags & IORING_ENTER_EXT_ARG ? sizeof(arg) : _NSIG / 8);
-	overflow_look(ring);
+	overflow_look(u);
 	return MIN(r, 0);
 }
 
-static struct io_uring_sqe *sqe_get(struct ring *ring)
+/* NULL: the kernel takes none now (no memory, completions to be reaped first). */
+static struct io_uring_sqe *sqe_get(struct uring *u)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->io);
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->io);
 
 	if (sqe)
 		return sqe;
-	(void)ring_enter(ring, 0, NULL);
-	return io_uring_get_sqe(&ring->io);
+	(void)ring_enter(u, 0, NULL);
+	return io_uring_get_sqe(&u->io);
 }
 
-bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data)
+static bool submit_poll(struct uring *u, int fd, unsigned events, uint64_t data)
 {
-	struct io_uring_sqe *sqe = sqe_get(ring);
+	struct io_uring_sqe *sqe = sqe_get(u);
 
 	if (!sqe)
 		return false;
@@ -134,148 +160,250 @@ bool ring_poll(struct ring *ring, int fd, unsigned events, uint64_t data)
 	return true;
 }
 
-bool ring_cancel(struct ring *ring, uint64_t target, uint64_t data)
+static bool submit_cancel(struct uring *u, const struct loop_op *op)
 {
-	struct io_uring_sqe *sqe = sqe_get(ring);
+	struct io_uring_sqe *sqe = sqe_get(u);
 
 	if (!sqe)
 		return false;
-	io_uring_prep_cancel64(sqe, target, 0);
-	io_uring_sqe_set_data64(sqe, data);
-	sqe->flags |= (uint8_t)ring->skip_success;
+	io_uring_prep_cancel64(sqe, data_of(op), 0);
+	io_uring_sqe_set_data64(sqe, DATA_NONE);
 	return true;
+}
+
+/* Makes requests of all that is queued. False: the kernel does not take all of it now. */
+static bool queued_submit(struct loop *loop)
+{
+	struct uring *u = loop->state;
+	struct loop_op *op;
+
+	if (!u->wake_armed)
+		u->wake_armed = submit_poll(u, atomic_load(&loop->wake_fd), POLLIN, DATA_WAKE);
+
+	while ((op = loop->ops[OP_CANCEL_QUEUED].first)) {
+		if (!submit_cancel(u, op))
+			return false;
+		op_move(op, OP_CANCELLING);
+	}
+	while ((op = loop->ops[OP_QUEUED].first)) {
+		if (!submit_poll(u, op->fd, op->events, data_of(op)))
+			return false;
+		op_move(op, OP_ARMED);
+	}
+	return u->wake_armed;
+}
+
+static int uring_start(_unused_ struct loop *loop, struct loop_op *op)
+{
+	op_move(op, OP_QUEUED);
+	return 0;
+}
+
+static void uring_cancel(_unused_ struct loop *loop, struct loop_op *op)
+{
+	bool outside = op->state == OP_QUEUED || op->state == OP_PARKED;
+
+	op_move(op, outside ? OP_RELEASING : OP_CANCEL_QUEUED);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------ */
 
-static int wait_inside(struct ring *ring, const struct timespec *left, bool look)
+static int ring_sleep(struct uring *u, const struct timespec *left)
 {
-	if (ring_ready(ring) > 0 && io_uring_sq_ready(&ring->io) == 0)
-		return 0;
-	return ring_enter(ring, look || ring_ready(ring) > 0 ? 0 : 1, left);
-}
-
-static int wait_outside(struct ring *ring, const struct timespec *left, bool look)
-{
-	struct pollfd pollfd = { .fd = ring->io.ring_fd, .events = POLLIN };
+	struct pollfd pollfd = { .fd = u->io.ring_fd, .events = POLLIN };
+	bool look = left && left->tv_sec == 0 && left->tv_nsec == 0;
+	bool ready = io_uring_cq_ready(&u->io) > 0;
 	int r;
 
-	if (ring_ready(ring) > 0 && io_uring_sq_ready(&ring->io) == 0)
+	if (ready && io_uring_sq_ready(&u->io) == 0)
 		return 0;
-	r = ring_enter(ring, 0, NULL);
-	if (r < 0 || look || ring_ready(ring) > 0)
-		return r;
+	if (u->sleeping == INSIDE)
+		return ring_enter(u, !look && !ready, left);
 
+	r = ring_enter(u, 0, NULL);
+	if (r < 0 || look || io_uring_cq_ready(&u->io) > 0)
+		return r;
 	if (ppoll(&pollfd, 1, left, NULL) < 0 && errno != EINTR)
-		return errno == EINVAL ? ring_enter(ring, 1, left)
-				       : -errno; /* RLIMIT_NOFILE is 0 */
-	if (sq_flag(ring, IORING_SQ_CQ_OVERFLOW))
-		return ring_enter(ring, 0, NULL);
-	return 0;
+		return errno == EINVAL ? ring_enter(u, 1, left) : -errno; /* RLIMIT_NOFILE is 0 */
+	return is_overflowing(u) ? ring_enter(u, 0, NULL) : 0;
 }
 
 /* Some errors are none: nothing came, or the kernel cannot take SQEs now. */
-static int wait_result(struct ring *ring, int r)
+static int wait_result(struct uring *u, int r)
 {
 	const struct timespec stuck = { .tv_nsec = (long)(STUCK_USEC * NSEC_PER_USEC) };
 
 	if (r == -EAGAIN || r == -EBUSY || r == -ENOMEM) {
 		/* No memory for a request, or completions to be reaped first: not at once again. */
-		if (ring_ready(ring) > 0)
+		if (io_uring_cq_ready(&u->io) > 0)
 			return 0;
 		(void)ppoll(NULL, 0, &stuck, NULL);
-		return ++ring->stuck < STUCK_MAX ? 0 : r;
+		return ++u->stuck < STUCK_MAX ? 0 : r;
 	}
-	ring->stuck = 0;
+	u->stuck = 0;
 	return r >= 0 || r == -ETIME || r == -EINTR ? 0 : r;
 }
 
-int ring_wait(struct ring *ring, uint64_t until_usec)
+static int uring_wait(struct loop *loop, uint64_t until_usec)
 {
+	struct uring *u = loop->state;
 	struct timespec buf;
-	const struct timespec *left = engine_timeout(until_usec, &buf);
-	bool look = left && left->tv_sec == 0 && left->tv_nsec == 0;
+	int r;
 
-	switch (ring->sleeping) {
-	case INSIDE:
-		return wait_result(ring, wait_inside(ring, left, look));
-	case OUTSIDE:
-		return wait_result(ring, wait_outside(ring, left, look));
+	if (!u->enabled) {
+		/* liburing 2.3 declares io_uring_enable_rings(), and does not export it. */
+		r = io_uring_register((unsigned)u->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+				      0);
+		if (r < 0)
+			return r;
+		u->enabled = true;
 	}
-	return -EINVAL;
-}
-
-int ring_drain(struct ring *ring, uint64_t until_usec)
-{
-	struct timespec buf;
-
-	return wait_result(ring, ring_enter(ring, 1, engine_timeout(until_usec, &buf)));
+	/* Requests that the kernel did not take need another pass soon. */
+	if (!queued_submit(loop))
+		until_usec = 0;
+	return wait_result(u, ring_sleep(u, engine_timeout(until_usec, &buf)));
 }
 
 /* ---- completions -------------------------------------------------------------------------- */
 
-unsigned ring_ready(const struct ring *ring)
-{
-	return io_uring_cq_ready(&ring->io);
-}
-
-bool ring_next(struct ring *ring, struct ring_completion *ret)
+static bool completion_take(struct uring *u, struct io_uring_cqe *ret)
 {
 	struct io_uring_cqe *cqe;
 
 	/* Only if there is one: to peek into an empty CQ may cost a system call. */
-	if (ring_ready(ring) == 0 || io_uring_peek_cqe(&ring->io, &cqe) < 0)
+	if (io_uring_cq_ready(&u->io) == 0 || io_uring_peek_cqe(&u->io, &cqe) < 0)
 		return false;
-	*ret = (struct ring_completion){ .data = cqe->user_data,
-					 .result = cqe->res,
-					 .more = cqe->flags & IORING_CQE_F_MORE };
-	io_uring_cqe_seen(&ring->io, cqe);
+	*ret = *cqe;
+	io_uring_cqe_seen(&u->io, cqe);
 	return true;
 }
 
-bool ring_overflowed(struct ring *ring)
+/* Whose it is; NULL: no op's. */
+static struct loop_op *op_of(const struct io_uring_cqe *cqe)
 {
-	overflow_look(ring);
-	return ring->overflow || ring->overflow_before;
+	return cqe->user_data == DATA_WAKE ? NULL : (struct loop_op *)(uintptr_t)cqe->user_data;
 }
 
-void ring_pass(struct ring *ring)
+/* A PSI file without a trigger says POLLERR; files that cannot be polled at all are refused by
+ * epoll_ctl(2), which is asked once. */
+static bool can_ring(struct loop_op *op, int result)
 {
-	overflow_look(ring);
-	ring->overflow_before = ring->overflow;
-	ring->overflow = false;
+	struct epoll_event event = { 0 };
+	int fd;
+
+	if (result & POLLERR)
+		return false;
+	if (op->can_ring)
+		return true;
+	fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0) /* not known: a poll too many is harmless, a missing one is not */
+		return true;
+	op->can_ring = epoll_ctl(fd, EPOLL_CTL_ADD, op->fd, &event) == 0 || errno != EPERM;
+	close(fd);
+	return op->can_ring;
+}
+
+static int op_completed(struct uring *u, struct loop_op *op, int result, bool more)
+{
+	if (op->cancelling)
+		return more ? 0 : engine_op_release(op);
+	if (!more && result < 0) {
+		engine_op_done(op, result);
+		return 1;
+	}
+	if (!more) {
+		overflow_look(u);
+		op_move(op, !u->overflow && !u->overflow_before && !can_ring(op, result)
+				    ? OP_PARKED
+				    : OP_QUEUED);
+	}
+	if (result <= 0)
+		return 0;
+	op->done(op, result);
+	return 1;
+}
+
+static int uring_complete(struct loop *loop)
+{
+	struct uring *u = loop->state;
+	struct io_uring_cqe cqe;
+	int calls = 0;
+
+	for (unsigned n = io_uring_cq_ready(&u->io); n > 0 && completion_take(u, &cqe); n--) {
+		struct loop_op *op = op_of(&cqe);
+		bool more = cqe.flags & IORING_CQE_F_MORE;
+
+		if (op)
+			calls += op_completed(u, op, cqe.res, more);
+		else if (cqe.user_data == DATA_WAKE)
+			u->wake_armed = more;
+	}
+	/* What overflowed two passes ago does not count. */
+	overflow_look(u);
+	u->overflow_before = u->overflow;
+	u->overflow = false;
+	return calls;
 }
 
 /* ---- making and freeing ------------------------------------------------------------------- */
 
-int ring_enable(struct ring *ring)
+/* Completions that are not delivered any more. */
+static void drop_completions(struct uring *u)
 {
-	/* liburing 2.3 declares io_uring_enable_rings(), and does not export it. */
-	int r = io_uring_register((unsigned)ring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
-				  0);
+	struct io_uring_cqe cqe;
 
-	return MIN(r, 0);
+	while (completion_take(u, &cqe))
+		if (op_of(&cqe) && !(cqe.flags & IORING_CQE_F_MORE))
+			engine_op_idle(op_of(&cqe));
 }
 
-struct ring *ring_free(struct ring *ring, bool lost)
+/* Gets everything back that the kernel holds. */
+static void cancel_all(struct loop *loop)
 {
-	if (lost) /* another file's, or no file's */
-		ring->io.ring_fd = -1;
-	io_uring_queue_exit(&ring->io);
-	free(ring);
-	return NULL;
+	struct uring *u = loop->state;
+	uint64_t until_usec = now_usec() + FREE_USEC;
+	struct timespec buf;
+	struct loop_op *op;
+
+	while ((op = loop->ops[OP_QUEUED].first))
+		engine_op_idle(op);
+	while ((op = loop->ops[OP_ARMED].first))
+		op_move(op, OP_CANCEL_QUEUED);
+
+	while ((loop->ops[OP_CANCEL_QUEUED].first || loop->ops[OP_CANCELLING].first) &&
+	       now_usec() < until_usec) {
+		queued_submit(loop);
+		if (wait_result(u, ring_enter(u, 1, engine_timeout(until_usec, &buf))) < 0)
+			break;
+		drop_completions(u);
+	}
 }
 
 /*
- * The rings are not in the child's memory (MADV_DONTFORK), and something else may be mapped at
- * their addresses by now; so nothing is unmapped: no io_uring_queue_exit(). The ring lives on in
- * the parent.
+ * After an error the operations are another engine's: what the kernel still has of them ends with
+ * the ring, soon and in a thread of the kernel's, and no completion of it is seen.
+ *
+ * The rings are not in a child's memory (MADV_DONTFORK), and something else may be mapped at
+ * their addresses by now; so nothing is unmapped there. The ring lives on in the parent.
  */
-struct ring *ring_free_in_child(struct ring *ring)
+static void uring_free(struct loop *loop, void *state, enum engine_end end)
 {
-	close(ring->io.ring_fd);
-	free(ring);
-	return NULL;
+	struct uring *u = state;
+
+	if (end == ENGINE_IN_CHILD) {
+		close(u->io.ring_fd);
+		free(u);
+		return;
+	}
+	if (end == ENGINE_FD_LOST)
+		u->io.ring_fd = -1;
+	if (end == ENGINE_ENDS) {
+		if (loop->bound && pthread_equal(loop->waiter, pthread_self()))
+			cancel_all(loop);
+		drop_completions(u);
+	}
+	io_uring_queue_exit(&u->io);
+	free(u);
 }
 
 /* Which of the reasons for EPERM is it? */
@@ -324,10 +452,10 @@ static const char *why_not(int error)
  * A filter can let io_uring_setup(2) through and refuse the other two calls, which would be found
  * out in a thread that has no caller. A disabled ring answers io_uring_enter(2) with EBADFD.
  */
-static int ring_try(struct ring *ring, const char **ret_why)
+static int ring_try(struct uring *u, const char **ret_why)
 {
 	struct io_uring_probe probe = { 0 };
-	unsigned fd = (unsigned)ring->io.ring_fd;
+	unsigned fd = (unsigned)u->io.ring_fd;
 	int r;
 
 	r = io_uring_enter2(fd, 0, 0, 0, NULL, 0);
@@ -336,14 +464,12 @@ static int ring_try(struct ring *ring, const char **ret_why)
 		return r;
 	}
 	r = io_uring_register(fd, IORING_REGISTER_PROBE, &probe, 0);
-	if (r < 0) {
+	if (r < 0)
 		*ret_why = WHY_REFUSED("io_uring_register(2)", r);
-		return r;
-	}
-	return 0;
+	return MIN(r, 0);
 }
 
-static int ring_setup(struct ring *ring, unsigned entries)
+static int ring_setup(struct uring *u, unsigned entries, unsigned without)
 {
 	/* In the order of their kernels: 6.1, 6.0, 5.19, 5.10. */
 	static const unsigned flags[] = {
@@ -353,7 +479,7 @@ static int ring_setup(struct ring *ring, unsigned entries)
 		0,
 	};
 	const unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_RSRC_TAGS;
-	unsigned first = ring->without & LOOP_WITHOUT_DEFER_TASKRUN ? 1 : 0;
+	unsigned first = without & LOOP_WITHOUT_DEFER_TASKRUN ? 1 : 0;
 	int r = -EINVAL;
 
 	for (unsigned i = first; i < ELEMENTSOF(flags); i++) {
@@ -363,52 +489,57 @@ static int ring_setup(struct ring *ring, unsigned entries)
 			.cq_entries = 2 * entries,
 		};
 
-		r = io_uring_queue_init_params(MIN(entries, SQ_MAX), &ring->io, &params);
+		r = io_uring_queue_init_params(MIN(entries, SQ_MAX), &u->io, &params);
 		if (r == -EINVAL)
 			continue;
 		if (r < 0)
 			return r;
 
-		if (ring->without & LOOP_WITHOUT_NO_IOWAIT)
+		if (without & LOOP_WITHOUT_NO_IOWAIT)
 			params.features &= ~FEAT_NO_IOWAIT;
-		if (params.features & IORING_FEAT_CQE_SKIP)
-			ring->skip_success = IOSQE_CQE_SKIP_SUCCESS;
-		ring->sleeping = params.features & FEAT_NO_IOWAIT ? INSIDE : OUTSIDE;
+		u->sleeping = params.features & FEAT_NO_IOWAIT ? INSIDE : OUTSIDE;
 		/* The first of the ladder is not for OUTSIDE. */
-		if ((params.features & needed) == needed && (ring->sleeping != OUTSIDE || i > 0))
+		if ((params.features & needed) == needed && (u->sleeping != OUTSIDE || i > 0))
 			return 0;
-		io_uring_queue_exit(&ring->io);
+		io_uring_queue_exit(&u->io);
 		r = -EINVAL;
 	}
 	return r;
 }
 
-int ring_new(const struct loop_options *options, struct ring **ret, const char **ret_why)
+static const struct engine uring_engine = {
+	.backend = LOOP_URING,
+	.start = uring_start,
+	.cancel = uring_cancel,
+	.wait = uring_wait,
+	.complete = uring_complete,
+	.free = uring_free,
+};
+
+int uring_new(struct loop *loop, const struct loop_options *options)
 {
 	unsigned entries = options->entries ? MIN(options->entries, ENTRIES_MAX) : ENTRIES_DEFAULT;
-	struct ring *ring;
+	struct uring *u = calloc(1, sizeof(*u));
 	int r;
 
-	ring = calloc(1, sizeof(*ring));
-	if (!ring)
+	if (!u)
 		return -ENOMEM;
-	ring->without = options->without;
-
-	r = ring_setup(ring, entries);
+	r = ring_setup(u, entries, options->without);
 	if (r < 0) {
-		*ret_why = why_not(r);
-		free(ring);
+		loop->why = why_not(r);
+		free(u);
 		return r;
 	}
-	r = ring_try(ring, ret_why);
+	r = ring_try(u, &loop->why);
 	if (r < 0) {
-		ring_free(ring, false);
+		io_uring_queue_exit(&u->io);
+		free(u);
 		return r;
 	}
 	/* Should it fail, a child merely inherits a mapping that it does not use. */
-	(void)io_uring_ring_dontfork(&ring->io);
+	(void)io_uring_ring_dontfork(&u->io);
 
-	*ret = ring;
-	*ret_why = "";
+	loop->engine = &uring_engine;
+	loop->state = u;
 	return 0;
 }

@@ -313,6 +313,20 @@ static void op_hand_over(struct loop *loop, struct loop_op *op)
 		op_move(op, OP_FINISHED);
 }
 
+/* Does that error of a wait mean that the program closed the engine's descriptor? Its number may be
+ * that of another file by now. */
+static bool fd_is_lost(int error)
+{
+	return error == -EBADF || error == -EINVAL || error == -EOPNOTSUPP;
+}
+
+static void engine_end(struct loop *loop, const struct engine *engine, void *state,
+		       enum engine_end end)
+{
+	if (state)
+		engine->free(loop, state, end);
+}
+
 /*
  * The engine failed with `error`, and its next wait is likely to fail too: replace it, and move all
  * operations. Events from before are still told by the old one.
@@ -332,9 +346,9 @@ static int engine_replace(struct loop *loop, int error)
 			atomic_store(&loop->wake_fd, fd);
 	}
 	/* A lack of memory passes. An error that the first wait of another epoll set has, too, does not. */
-	if ((loop->failed_waits > 1 && !engine_fd_is_lost(error)) || epoll_new(loop, &options) < 0)
+	if ((loop->failed_waits > 1 && !fd_is_lost(error)) || epoll_new(loop, &options) < 0)
 		timers_new(loop);
-	engine->free(loop, state, error);
+	engine_end(loop, engine, state, fd_is_lost(error) ? ENGINE_FD_LOST : ENGINE_FAILED);
 
 	if (loop->why != loop->failure) { /* the first reason counts */
 		snprintf(loop->failure, sizeof(loop->failure), "%s failed: %s",
@@ -388,7 +402,7 @@ struct loop *loop_free(struct loop *loop)
 	if (!loop)
 		return NULL;
 	loop->foreign = foreign_free(loop->foreign);
-	loop->engine->free(loop, loop->state, 0);
+	engine_end(loop, loop->engine, loop->state, ENGINE_ENDS);
 	for (unsigned i = OP_QUEUED; i < OP_STATES; i++)
 		while ((op = loop->ops[i].first))
 			engine_op_idle(op);
@@ -402,7 +416,7 @@ struct loop *loop_free_in_child(struct loop *loop)
 	if (!loop)
 		return NULL;
 	loop->foreign = foreign_free_in_child(loop->foreign);
-	loop->engine->free_in_child(loop);
+	engine_end(loop, loop->engine, loop->state, ENGINE_IN_CHILD);
 	close(atomic_load(&loop->wake_fd));
 	free(loop);
 	return NULL;
@@ -426,14 +440,8 @@ unsigned loop_failures(const struct loop *loop)
 /* One sleep, on the thread that waits. */
 static int loop_wait(struct loop *loop, uint64_t until_usec)
 {
-	if (!loop->bound) {
-		int r = loop->engine->bind(loop);
-
-		if (r < 0)
-			return r;
-		loop->waiter = pthread_self();
-		loop->bound = true;
-	}
+	loop->waiter = pthread_self();
+	loop->bound = true;
 	if (atomic_load(&loop->woken) || atomic_load(&loop->posted) ||
 	    loop->ops[OP_FINISHED].first || loop->ops[OP_RELEASING].first)
 		until_usec = 0;
