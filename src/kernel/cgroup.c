@@ -20,6 +20,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
@@ -210,11 +211,19 @@ const char *cgroups_missing(const struct cgroups *cgroups)
 
 /* ---- which cgroup ----------------------------------------------------------------------------- */
 
-/* Shared by both hierarchies: the line's path, as it is called under the mount. */
-static int visible_path(int r, const char *path, const struct cgmount *mount, char *buf)
+/* `controller` as in proc_cgroup_v1(); NULL: v2. */
+static int path_of_pid(const struct cgmount *mount, const char *controller, const char *proc,
+		       int64_t pid, char *buf)
 {
-	char below[CGPATH_MAX];
+	char path[CGPATH_MAX], below[CGPATH_MAX], *text = NULL;
+	size_t size;
+	int r = read_proc_cgroup(proc, pid, &text, &size);
 
+	if (r < 0)
+		return r;
+	r = controller ? proc_cgroup_v1(text, size, controller, path)
+		       : proc_cgroup_v2(text, size, path);
+	free(text);
 	if (r < 0)
 		return r;
 	r = cgmount_covers(mount, path, below) ? opens(mount, below) : 0;
@@ -226,34 +235,12 @@ static int visible_path(int r, const char *path, const struct cgmount *mount, ch
 
 int cgroup_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pid, char *buf)
 {
-	char path[CGPATH_MAX], *text = NULL;
-	size_t size;
-	int r;
-
-	if (!cgroups->has_v2)
-		return -ENOENT;
-	r = read_proc_cgroup(proc, pid, &text, &size);
-	if (r < 0)
-		return r;
-	r = visible_path(proc_cgroup_v2(text, size, path), path, &cgroups->v2, buf);
-	free(text);
-	return r;
+	return cgroups->has_v2 ? path_of_pid(&cgroups->v2, NULL, proc, pid, buf) : -ENOENT;
 }
 
 int cgroup_v1_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pid, char *buf)
 {
-	char path[CGPATH_MAX], *text = NULL;
-	size_t size;
-	int r;
-
-	if (!cgroups->has_v1)
-		return -ENOENT;
-	r = read_proc_cgroup(proc, pid, &text, &size);
-	if (r < 0)
-		return r;
-	r = visible_path(proc_cgroup_v1(text, size, "memory", path), path, &cgroups->v1, buf);
-	free(text);
-	return r;
+	return cgroups->has_v1 ? path_of_pid(&cgroups->v1, "memory", proc, pid, buf) : -ENOENT;
 }
 
 int cgroup_open(const struct cgroups *cgroups, const char *path)
@@ -289,89 +276,55 @@ bool cgroup_is_v2(int dirfd)
 	return fstatfs(dirfd, &s) == 0 && s.f_type == CGROUP2_SUPER_MAGIC;
 }
 
-/* A queue of paths still to be searched. */
-struct path_queue {
-	struct path_node {
-		struct path_node *next;
-		char path[];
-	} * first, **last;
-	unsigned left;
+struct unit_search {
+	const char *unit;
+	char path[2 *
+		  CGPATH_MAX]; /* where it is now: the mount, and `mount` bytes later the cgroup */
+	size_t mount;
+	unsigned left;	/* directories that may still be read */
+	unsigned depth; /* of what was found; UINT_MAX: nothing */
+	char *found;
 };
 
-static int path_queue_add(struct path_queue *queue, const char *parent, const char *name)
+/* Looks through a directory whose path is `length` long. What was found lets only what is less deep
+ * be better: so of all the one that comes first breadth first is left. */
+static void search_below(struct unit_search *s, size_t length, unsigned depth)
 {
-	const char *slash = strcmp(parent, "/") == 0 ? "" : parent;
-	size_t size = strlen(slash) + strlen(name) + 2;
-	struct path_node *node;
-
-	if (queue->left == 0 || size > CGPATH_MAX)
-		return 0;
-	node = malloc(sizeof(*node) + size);
-	if (!node)
-		return -ENOMEM;
-	node->next = NULL;
-	snprintf(node->path, size, "%s/%s", slash, name);
-	*queue->last = node;
-	queue->last = &node->next;
-	queue->left--;
-	return 0;
-}
-
-/* 1: `unit` is a child of `path`. */
-static int search_one(const struct cgroups *cgroups, const char *path, const char *unit,
-		      struct path_queue *queue)
-{
-	char full[2 * CGPATH_MAX];
+	DIR *dir = opendir(s->path);
 	struct dirent *entry;
-	DIR *dir;
-	int r = 0;
 
-	snprintf(full, sizeof(full), "%s%s", cgroups->v2.point, path);
-	dir = opendir(full);
-	if (!dir)
-		return 0; /* gone, or not readable */
-	while (r == 0 && (entry = readdir(dir)) != NULL) {
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+	if (!dir) /* gone, or not readable */
+		return;
+	while (depth < s->depth && (entry = readdir(dir)) != NULL) {
+		size_t n = strlen(entry->d_name) + 1;
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+		    length + n - s->mount >= CGPATH_MAX)
 			continue;
-		if (strcmp(entry->d_name, unit) == 0)
-			r = 1;
-		else
-			r = path_queue_add(queue, path, entry->d_name);
+		snprintf(s->path + length, n + 1, "/%s", entry->d_name);
+		if (strcmp(entry->d_name, s->unit) == 0) {
+			s->depth = depth;
+			memcpy(s->found, s->path + s->mount, length + n + 1 - s->mount);
+		} else if (depth + 1 < s->depth && s->left > 0) {
+			s->left--;
+			search_below(s, length + n, depth + 1);
+		}
+		s->path[length] = '\0';
 	}
 	closedir(dir);
-	return r;
 }
 
 int cgroup_of_unit(const struct cgroups *cgroups, const char *unit, char *buf)
 {
-	struct path_queue queue = { .last = &queue.first, .left = UNITS_SEARCHED_MAX };
-	int r = 0;
+	struct unit_search s = {
+		.unit = unit, .left = UNITS_SEARCHED_MAX, .depth = UINT_MAX, .found = buf
+	};
 
 	if (!cgroups->has_v2)
 		return -ENOENT;
 	if (!*unit || strchr(unit, '/') || unit[0] == '.' || !strchr(unit, '.'))
 		return -EINVAL;
-
-	r = path_queue_add(&queue, "/", "");
-	if (r == 0)
-		queue.first->path[1] = '\0';
-	while (r == 0 && queue.first) {
-		struct path_node *node = queue.first;
-
-		r = search_one(cgroups, node->path, unit, &queue);
-		if (r == 1 && snprintf(buf, CGPATH_MAX, "%s/%s", node->path[1] ? node->path : "",
-				       unit) >= CGPATH_MAX)
-			r = -ENAMETOOLONG;
-		queue.first = node->next;
-		if (!queue.first)
-			queue.last = &queue.first;
-		free(node);
-	}
-	while (queue.first) {
-		struct path_node *node = queue.first;
-
-		queue.first = node->next;
-		free(node);
-	}
-	return r == 1 ? 0 : r < 0 ? r : -ENOENT;
+	s.mount = (size_t)snprintf(s.path, sizeof(s.path), "%s", cgroups->v2.point);
+	search_below(&s, s.mount, 0);
+	return s.depth < UINT_MAX ? 0 : -ENOENT;
 }

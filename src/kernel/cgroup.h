@@ -35,7 +35,7 @@ int cgroup_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pid, 
 int cgroup_v1_of_pid(const struct cgroups *cgroups, const char *proc, int64_t pid, char *buf);
 
 /* The v2 path of a systemd unit: the first directory of that name, breadth first; user units too.
- * Errors: -ENOENT, -EINVAL (not a unit's name), -ENOMEM. */
+ * Errors: -ENOENT, -EINVAL (not a unit's name). */
 int cgroup_of_unit(const struct cgroups *cgroups, const char *unit, char *buf);
 
 /* An O_PATH descriptor of its directory. Errors: -ENOENT (no cgroup2, or no such cgroup), -EXDEV

@@ -64,17 +64,6 @@ static void *closer_run(void *arg)
 	return NULL;
 }
 
-static void *helper_run(void *arg)
-{
-	struct closer *c = arg;
-
-	pthread_setname_np(pthread_self(), "psb-closer");
-	pthread_mutex_lock(&c->lock);
-	close_until(c, 0);
-	pthread_mutex_unlock(&c->lock);
-	return NULL;
-}
-
 /* With the lock held. */
 static int closer_start(struct closer *c)
 {
@@ -127,27 +116,21 @@ void closer_help(struct closer *c, size_t max)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Close what is left, and wait for it. */
-static void close_together(struct closer *c)
+struct closer *closer_free(struct closer *c)
 {
 	pthread_t helpers[HELPERS_MAX];
 	size_t count = 0, left;
 
+	if (!c)
+		return NULL;
 	pthread_mutex_lock(&c->lock);
 	left = MIN(c->count, (size_t)HELPERS_MAX);
 	pthread_mutex_unlock(&c->lock);
 	while (count < left &&
-	       thread_start(&helpers[count], THREAD_STACK_SMALL, helper_run, c) == 0)
+	       thread_start(&helpers[count], THREAD_STACK_SMALL, closer_run, c) == 0)
 		count++;
 	while (count > 0)
 		pthread_join(helpers[--count], NULL);
-}
-
-struct closer *closer_free(struct closer *c)
-{
-	if (!c)
-		return NULL;
-	close_together(c);
 	if (c->joinable)
 		pthread_join(c->thread, NULL);
 	pthread_mutex_destroy(&c->lock);

@@ -59,32 +59,20 @@ int file_read(int dirfd, const char *name, char *buf, size_t capacity, size_t *r
 
 int file_read_all(int dirfd, const char *name, char **ret, size_t *ret_size)
 {
-	size_t capacity = 16384, size = 0;
+	int fd = file_open(dirfd, name), r = -EFBIG;
 	char *buf = NULL;
-	int fd = file_open(dirfd, name), r;
+	size_t size = 0;
 
 	if (fd < 0)
 		return fd;
-	for (;;) {
+	for (size_t capacity = 16384; r == -EFBIG && capacity <= FILE_MAX; capacity *= 2) {
 		char *more = realloc(buf, capacity);
-		ssize_t n;
 
-		r = -ENOMEM;
-		if (!more)
-			break;
-		buf = more;
-		do {
-			n = pread(fd, buf + size, capacity - size, (off_t)size);
-			if (n > 0)
-				size += (size_t)n;
-		} while (n > 0 && size < capacity);
-		r = n < 0 ? -errno : 0;
-		if (n <= 0)
-			break;
-		r = -EFBIG;
-		if (capacity >= FILE_MAX)
-			break;
-		capacity *= 2;
+		if (more)
+			buf = more;
+		r = more ? file_pread(fd, buf, capacity, &size) : -ENOMEM;
+		if (r == 0 && size == capacity)
+			r = -EFBIG;
 	}
 	close(fd);
 	if (r < 0) {

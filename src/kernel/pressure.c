@@ -7,6 +7,8 @@
  */
 #include "kernel/pressure.h"
 
+#include "kernel/file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,12 +66,11 @@ static bool is_covered(int dirfd, const char *name, int fd)
 
 int pressure_open(int dirfd, const char *name, int *ret_fd)
 {
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = file_open(dirfd, name), r;
 	struct psi psi;
-	int r;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	r = dirfd != AT_FDCWD && is_covered(dirfd, name, fd) ? -EXDEV : pressure_read(fd, &psi);
 	if (r < 0) {
 		close(fd);

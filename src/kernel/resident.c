@@ -36,12 +36,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "kernel/maps.h"
-
 #define RANGES_MAX 2048
 #define FILES_MAX 1024
 #define KEPT_MAX 16
 #define CAP_IPC_LOCK_BIT 14 /* linux/capability.h */
+
+/* A line of /proc/self/maps: [start, end), PROT_... of mmap(2), MAP_PRIVATE or MAP_SHARED, and its file: device and
+ * inode, or 0. */
+struct mapping {
+	uintptr_t start, end;
+	int access;
+	bool is_private;
+	uint64_t device, inode;
+};
 
 struct range {
 	uintptr_t start, end;
@@ -64,8 +71,95 @@ struct resident {
 	struct code_file code[FILES_MAX];
 	bool executable_now; /* this pass takes the executable ranges, the next one the others */
 	uint64_t room_bytes, refused_bytes;
-	int error;
 };
+
+/* ---- what is mapped ----------------------------------------------------------------------------- */
+
+/*
+ *     55d0c8a00000-55d0c8a02000 r--p 00000000 fe:01 1048602    /usr/bin/cat
+ *
+ * Read character by character, because the name at the end, which is not needed here, may be longer
+ * than any buffer (a path of 4095 bytes, with newlines as \012). Source: proc(5), show_map_vma() in
+ * fs/proc/task_mmu.c.
+ */
+enum maps_field {
+	MAPS_START,
+	MAPS_END,
+	MAPS_ACCESS,
+	MAPS_OFFSET,
+	MAPS_DEVICE,
+	MAPS_INODE,
+	MAPS_NAME
+};
+
+/* A line of which a part was read. */
+struct maps_reader {
+	enum maps_field field;
+	uint64_t numbers[MAPS_NAME];
+	struct mapping line;
+};
+
+/* True: the line is complete but for its name. */
+static bool maps_read(struct maps_reader *reader, char c)
+{
+	struct mapping *line = &reader->line;
+	uint64_t *number = reader->numbers + reader->field;
+
+	switch (reader->field) {
+	case MAPS_NAME:
+		return false;
+	case MAPS_ACCESS: /* "r-xp": kept as it is read */
+		line->access |= c == 'r'   ? PROT_READ
+				: c == 'w' ? PROT_WRITE
+				: c == 'x' ? PROT_EXEC
+					   : 0;
+		line->is_private = line->is_private || c == 'p';
+		break;
+	case MAPS_START:
+	case MAPS_END:
+	case MAPS_OFFSET:
+	case MAPS_DEVICE:
+	case MAPS_INODE:
+		if (c == ':') /* major:minor: the two together are only ever compared */
+			*number <<= 32;
+		else if (c >= '0')
+			*number = *number * (reader->field == MAPS_INODE ? 10 : 16) +
+				  (unsigned)(c >= 'a' ? c - 'a' + 10 : c - '0');
+		break;
+	}
+	if (c != ' ' && c != '\n' && (c != '-' || reader->field != MAPS_START))
+		return false;
+	if (++reader->field < MAPS_NAME)
+		return false;
+	line->start = reader->numbers[MAPS_START];
+	line->end = reader->numbers[MAPS_END];
+	line->device = reader->numbers[MAPS_DEVICE];
+	line->inode = reader->numbers[MAPS_INODE];
+	return true;
+}
+
+/* Every mapping in order of addresses, until `fn` does not return 0, and then what that is; other threads map
+ * and unmap meanwhile. Nothing is opened or allocated here. Errors: -EIO. */
+typedef int maps_fn(const struct mapping *mapping, void *userdata);
+static int maps_each(const struct resident *resident, maps_fn *fn, void *userdata)
+{
+	struct maps_reader reader = { 0 };
+	char buf[4096];
+	off_t at = 0;
+	ssize_t n;
+	int r;
+
+	while ((n = pread(resident->maps_fd, buf, sizeof(buf), at)) > 0) {
+		at += n;
+		for (ssize_t i = 0; i < n; i++) {
+			if (maps_read(&reader, buf[i]) && (r = fn(&reader.line, userdata)) != 0)
+				return r;
+			if (buf[i] == '\n')
+				reader = (struct maps_reader){ 0 };
+		}
+	}
+	return n < 0 ? -EIO : 0;
+}
 
 /* ---- what may be locked ------------------------------------------------------------------------ */
 
@@ -104,6 +198,8 @@ static uint64_t room(void)
 {
 	struct rlimit limit;
 
+	if (read_status().capabilities >> CAP_IPC_LOCK_BIT & 1)
+		return UINT64_MAX;
 	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
 		return 0;
 	return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur / 2;
@@ -111,23 +207,23 @@ static uint64_t room(void)
 
 /* ---- locking ------------------------------------------------------------------------------------- */
 
-static bool is_code(const struct resident *resident, const struct mapping *mapping)
+/* The ranges of a file lie side by side: look at the newest first. */
+static bool is_among(const struct mapping *mapping, const struct code_file *files, size_t count)
 {
-	/* the ranges of a file lie side by side: look at the newest first */
-	for (size_t i = resident->files; i-- > 0;)
-		if (resident->code[i].inode == mapping->inode &&
-		    resident->code[i].device == mapping->device)
+	while (count-- > 0)
+		if (files[count].inode == mapping->inode && files[count].device == mapping->device)
 			return true;
 	return false;
 }
 
+static bool is_code(const struct resident *resident, const struct mapping *mapping)
+{
+	return is_among(mapping, resident->code, resident->files);
+}
+
 static bool is_kept(const struct resident *resident, const struct mapping *mapping)
 {
-	for (size_t i = 0; i < resident->kept; i++)
-		if (resident->keeps[i].inode == mapping->inode &&
-		    resident->keeps[i].device == mapping->device)
-			return true;
-	return false;
+	return is_among(mapping, resident->keeps, resident->kept);
 }
 
 /* What may be locked at all. Data that was written is the process's own memory by now. */
@@ -136,7 +232,7 @@ static bool is_lockable(const struct mapping *mapping)
 	return (mapping->access & PROT_READ) && mapping->is_private && mapping->inode;
 }
 
-static bool note_code(const struct mapping *mapping, void *userdata)
+static int note_code(const struct mapping *mapping, void *userdata)
 {
 	struct resident *resident = userdata;
 
@@ -144,10 +240,10 @@ static bool note_code(const struct mapping *mapping, void *userdata)
 	    resident->files < FILES_MAX && !is_code(resident, mapping))
 		resident->code[resident->files++] = (struct code_file){ mapping->device,
 									mapping->inode };
-	return true;
+	return 0;
 }
 
-static bool lock_one(const struct mapping *mapping, void *userdata)
+static int lock_one(const struct mapping *mapping, void *userdata)
 {
 	struct resident *resident = userdata;
 	uint64_t size = mapping->end - mapping->start;
@@ -155,44 +251,39 @@ static bool lock_one(const struct mapping *mapping, void *userdata)
 
 	if (!is_lockable(mapping) || executable != resident->executable_now ||
 	    !is_code(resident, mapping) || is_kept(resident, mapping))
-		return true;
+		return 0;
 	if (resident->locked < RANGES_MAX && size <= resident->room_bytes) {
 		if (mlock2((void *)mapping->start, size, MLOCK_ONFAULT) == 0) {
 			resident->ranges[resident->locked++] = (struct range){ mapping->start,
 									       mapping->end };
 			if (resident->room_bytes != UINT64_MAX)
 				resident->room_bytes -= size;
-			return true;
+			return 0;
 		}
-		if (errno == ENOSYS) {
-			resident->error = -ENOSYS;
-			return false;
-		}
+		if (errno == ENOSYS)
+			return -ENOSYS;
 	}
 	/* ENOMEM, EPERM: the limit; or it was unmapped meanwhile, and needs no lock */
 	resident->refused_bytes += size;
-	return true;
+	return 0;
 }
 
 int resident_lock(struct resident *resident, uint64_t *ret_refused_bytes)
 {
-	bool unlimited = read_status().capabilities >> CAP_IPC_LOCK_BIT & 1;
+	uint64_t most = room();
 	int r;
 
 	resident_unlock(resident); /* what was unmapped meanwhile is forgotten */
 	resident->files = 0;
 	resident->refused_bytes = 0;
-	resident->error = 0;
-	resident->room_bytes = unlimited ? UINT64_MAX : room() - MIN(room(), resident->kept_bytes);
-	r = maps_each(resident->maps_fd, note_code, resident);
-	for (int pass = 0; r == 0 && resident->error == 0 && pass < 2; pass++) {
+	resident->room_bytes = most == UINT64_MAX ? most : usec_sub(most, resident->kept_bytes);
+	r = maps_each(resident, note_code, resident);
+	for (int pass = 0; r == 0 && pass < 2; pass++) {
 		resident->executable_now = pass == 0;
-		r = maps_each(resident->maps_fd, lock_one, resident);
+		r = maps_each(resident, lock_one, resident);
 	}
 	if (r < 0)
-		return -EIO;
-	if (resident->error < 0)
-		return resident->error;
+		return r;
 	*ret_refused_bytes = resident->refused_bytes;
 	return 0;
 }
@@ -214,17 +305,17 @@ struct keeper {
 	struct mapping found;
 };
 
-static bool find_address(const struct mapping *mapping, void *userdata)
+static int find_address(const struct mapping *mapping, void *userdata)
 {
 	struct keeper *keeper = userdata;
 
 	if (keeper->address < mapping->start || keeper->address >= mapping->end)
-		return true;
+		return 0;
 	keeper->found = *mapping;
-	return false;
+	return 1;
 }
 
-static bool keep_one(const struct mapping *mapping, void *userdata)
+static int keep_one(const struct mapping *mapping, void *userdata)
 {
 	struct keeper *keeper = userdata;
 	struct resident *resident = keeper->resident;
@@ -232,21 +323,20 @@ static bool keep_one(const struct mapping *mapping, void *userdata)
 
 	if (mapping->inode != keeper->found.inode || mapping->device != keeper->found.device ||
 	    !is_lockable(mapping) || (mapping->access & PROT_WRITE))
-		return true;
+		return 0;
 	if (resident->room_bytes < resident->kept_bytes + size ||
 	    mlock2((void *)mapping->start, size, MLOCK_ONFAULT) < 0)
 		keeper->refused = true;
 	else
 		resident->kept_bytes += size;
-	return true;
+	return 0;
 }
 
 int resident_keep(struct resident *resident, const void *address)
 {
-	bool unlimited = read_status().capabilities >> CAP_IPC_LOCK_BIT & 1;
 	struct keeper keeper = { .resident = resident, .address = (uintptr_t)address };
 
-	if (maps_each(resident->maps_fd, find_address, &keeper) < 0)
+	if (maps_each(resident, find_address, &keeper) < 0)
 		return -EIO;
 	if (keeper.found.inode == 0)
 		return -ENOENT;
@@ -254,8 +344,8 @@ int resident_keep(struct resident *resident, const void *address)
 		return 0;
 	if (resident->kept == KEPT_MAX)
 		return -ENOSPC;
-	resident->room_bytes = unlimited ? UINT64_MAX : room();
-	if (maps_each(resident->maps_fd, keep_one, &keeper) < 0)
+	resident->room_bytes = room();
+	if (maps_each(resident, keep_one, &keeper) < 0)
 		return -EIO;
 	/* A part may stay locked: resident_lock() adds the rest. */
 	if (keeper.refused)
@@ -265,11 +355,11 @@ int resident_keep(struct resident *resident, const void *address)
 	return 0;
 }
 
-static bool unkeep_one(const struct mapping *mapping, void *userdata)
+static int unkeep_one(const struct mapping *mapping, void *userdata)
 {
 	if (is_kept(userdata, mapping))
 		munlock((void *)mapping->start, mapping->end - mapping->start);
-	return true;
+	return 0;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -301,7 +391,7 @@ struct resident *resident_free(struct resident *resident)
 	if (!resident)
 		return NULL;
 	resident_unlock(resident);
-	maps_each(resident->maps_fd, unkeep_one, resident);
+	maps_each(resident, unkeep_one, resident);
 	close(resident->maps_fd);
 	free(resident);
 	return NULL;
