@@ -98,7 +98,7 @@ const struct timespec *engine_timeout(uint64_t until_usec, struct timespec *buf)
 /* Set loop->engine and loop->state on success; loop->wake_fd is there, and stays the loop's. io_uring
  * sets loop->why, too, also on failure. */
 int uring_new(struct loop *loop, const struct loop_options *options);
-int epoll_new(struct loop *loop, const struct loop_options *options);
+int epoll_new(struct loop *loop);
 void timers_new(struct loop *loop);
 
 /* ---- loop-foreign.c ---- */

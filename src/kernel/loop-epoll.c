@@ -6,23 +6,20 @@
  * takes the kernel's reference back at once; `released` still comes from a dispatch only, after the
  * events that epoll_wait() returned were gone through, because one of them may still point to the op.
  *
- * Sleeping costs one epoll_pwait2(2) (Linux 5.11, nanoseconds), or epoll_wait(2) with milliseconds
- * rounded up.
+ * It sleeps in epoll_wait(2), with milliseconds rounded up: nothing here is sampled faster than every
+ * 10 ms. (epoll_pwait2(2) has nanoseconds, and is in no kernel before 5.11 and in no older seccomp filter.)
  */
 #include "kernel/loop-engine.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 64
 
 struct epoll_set {
 	int fd;
-	bool without_pwait2;
 	struct epoll_event events[EVENTS_MAX];
 	int n_events;
 };
@@ -50,43 +47,22 @@ static void epoll_cancel(struct loop *loop, struct loop_op *op)
 
 /* ---- the engine --------------------------------------------------------------------------- */
 
-static int epoll_sleep(struct epoll_set *e, uint64_t until_usec)
-{
-	struct timespec buf;
-	const struct timespec *left = engine_timeout(until_usec, &buf);
-	int timeout_msec = -1, r;
-
-	if (!e->without_pwait2) {
-		/* By number: the C library knows it from 2.35 on, and hooks go into older containers. */
-		r = (int)syscall(SYS_epoll_pwait2, e->fd, e->events, EVENTS_MAX, left, NULL,
-				 (size_t)0);
-		/* Old seccomp filters answer EPERM to what they do not know. */
-		if (r >= 0 || (errno != ENOSYS && errno != EPERM))
-			return r < 0 ? -errno : r;
-		e->without_pwait2 = true;
-	}
-
-	if (left) {
-		uint64_t msec = (uint64_t)left->tv_sec * 1000 +
-				((uint64_t)left->tv_nsec + 999999) / 1000000;
-
-		timeout_msec = (int)MIN(msec, (uint64_t)INT32_MAX);
-	}
-	r = epoll_wait(e->fd, e->events, EVENTS_MAX, timeout_msec);
-	return r < 0 ? -errno : r;
-}
-
 static int epoll_wait_(struct loop *loop, uint64_t until_usec)
 {
 	struct epoll_set *e = loop->state;
-	int r;
+	int timeout_msec = -1;
 
+	if (until_usec != USEC_NEVER) {
+		uint64_t left_usec = until_usec ? usec_sub(until_usec, now_usec()) : 0;
+
+		timeout_msec = (int)MIN((left_usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC,
+					(uint64_t)INT32_MAX);
+	}
+	e->n_events = epoll_wait(e->fd, e->events, EVENTS_MAX, timeout_msec);
+	if (e->n_events >= 0)
+		return 0;
 	e->n_events = 0;
-	r = epoll_sleep(e, until_usec);
-	if (r < 0)
-		return r == -EINTR ? 0 : r;
-	e->n_events = r;
-	return 0;
+	return errno == EINTR ? 0 : -errno;
 }
 
 static int epoll_complete(struct loop *loop)
@@ -125,7 +101,7 @@ static const struct engine epoll_engine = {
 	.free = epoll_free,
 };
 
-int epoll_new(struct loop *loop, const struct loop_options *options)
+int epoll_new(struct loop *loop)
 {
 	struct epoll_event wake = { .events = EPOLLIN | EPOLLET };
 	struct epoll_set *e = calloc(1, sizeof(*e));
@@ -133,7 +109,6 @@ int epoll_new(struct loop *loop, const struct loop_options *options)
 
 	if (!e)
 		return -ENOMEM;
-	e->without_pwait2 = options->without & LOOP_WITHOUT_PWAIT2;
 	e->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (e->fd < 0) {
 		r = -errno;

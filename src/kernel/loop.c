@@ -279,12 +279,12 @@ static int engine_choose(struct loop *loop, const struct loop_options *options)
 		return uring_new(loop, options);
 	case LOOP_EPOLL:
 		loop->why = "epoll was asked for";
-		return epoll_new(loop, options);
+		return epoll_new(loop);
 	case LOOP_AUTO:
 		r = uring_new(loop, options);
 		/* Without descriptors epoll gets no further. */
 		if (r < 0 && r != -EMFILE && r != -ENFILE)
-			r = epoll_new(loop, options);
+			r = epoll_new(loop);
 		return r;
 	case LOOP_TIMERS:
 		break;
@@ -333,7 +333,6 @@ static void engine_end(struct loop *loop, const struct engine *engine, void *sta
  */
 static int engine_replace(struct loop *loop, int error)
 {
-	static const struct loop_options options = { .backend = LOOP_EPOLL };
 	const struct engine *engine = loop->engine;
 	void *state = loop->state;
 	struct loop_op *op;
@@ -346,7 +345,7 @@ static int engine_replace(struct loop *loop, int error)
 			atomic_store(&loop->wake_fd, fd);
 	}
 	/* A lack of memory passes. An error that the first wait of another epoll set has, too, does not. */
-	if ((loop->failed_waits > 1 && !fd_is_lost(error)) || epoll_new(loop, &options) < 0)
+	if ((loop->failed_waits > 1 && !fd_is_lost(error)) || epoll_new(loop) < 0)
 		timers_new(loop);
 	engine_end(loop, engine, state, fd_is_lost(error) ? ENGINE_FD_LOST : ENGINE_FAILED);
 

@@ -80,8 +80,7 @@ struct loop_timer {
 
 /* Behave as on a kernel that lacks something. For tests: nothing else can reach those paths. */
 #define LOOP_WITHOUT_DEFER_TASKRUN 1u /* Linux 6.1 */
-#define LOOP_WITHOUT_NO_IOWAIT 4u     /* Linux 6.15 */
-#define LOOP_WITHOUT_PWAIT2 8u	      /* Linux 5.11, epoll */
+#define LOOP_WITHOUT_NO_IOWAIT 2u     /* Linux 6.15 */
 
 struct loop_options {
 	enum loop_backend backend;

@@ -290,7 +290,7 @@ few()
 
 new_work
 few watch-uring none io_uring_setup:EPERM:2 io_uring_enter:EBADF:3 io_uring_register:ENOMEM:1 alloc:30 alloc:45 read:EINTR:5
-few watch-epoll none epoll_pwait2:ENOMEM:3 fcntl:ENOMEM:1 eventfd2:EMFILE:2 timerfd_create:EMFILE:1 epoll_ctl:ENOMEM:4 signalfd4:EMFILE:1 poll:EINTR:2
+few watch-epoll none epoll_wait:ENOMEM:3 fcntl:ENOMEM:1 eventfd2:EMFILE:2 timerfd_create:EMFILE:1 epoll_ctl:ENOMEM:4 signalfd4:EMFILE:1 poll:EINTR:2
 few thread-fifo-uring none clone3:EAGAIN:2 madvise:ENOMEM:1 alloc:7 newfstatat:ENOMEM:15
 few fd-cgroup-epoll none openat:EMFILE:25 openat:EMFILE:40 pread64:ENOMEM:10 alloc:16 alloc:30
 [ -w "${cgroups:-/nowhere}" ] || { skip daemon-epoll "no cgroup can be made here"; done_testing; exit; }

@@ -38,7 +38,6 @@ static const struct variant variants[] = {
 	{ "io_uring before 6.1 and 6.15", LOOP_URING,
 	  LOOP_WITHOUT_DEFER_TASKRUN | LOOP_WITHOUT_NO_IOWAIT },
 	{ "epoll", LOOP_EPOLL, 0 },
-	{ "epoll before 5.11", LOOP_EPOLL, LOOP_WITHOUT_PWAIT2 },
 };
 
 static inline bool suits(const void *variant, const struct promise *promise)
