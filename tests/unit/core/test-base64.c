@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "../unit.h"
-#include "random.h"
 #include "../../base64.h"
 #include "core/base64.h"
 #include "core/util.h"
@@ -66,23 +65,6 @@ PROMISE(what_does_not_fit_is_refused_whole)
 	assert_int_equal(base64_decode("Zm9vYg=", 7, buf, 0, &size), -EINVAL);
 	assert_int_equal(base64_decode(NULL, 0, NULL, 0, &size), 0);
 	assert_int_equal(size, 0);
-}
-
-PROMISE(what_is_encoded_is_decoded)
-{
-	uint8_t in[64], out[64];
-	char text[96];
-
-	for (int i = 0; i < 50000; i++) {
-		size_t size = random_u64() % (sizeof(in) + 1), n, decoded;
-
-		for (size_t k = 0; k < size; k++)
-			in[k] = (uint8_t)random_u64();
-		n = base64_encode(in, size, text);
-		assert_int_equal(base64_decode(text, n, out, size, &decoded), 0);
-		assert_int_equal(decoded, size);
-		assert_memory_equal(in, out, size);
-	}
 }
 
 /* Of all texts of four characters exactly those are accepted that an encoder would write. */

@@ -56,18 +56,6 @@ PROMISE(what_people_write_is_understood)
 	}
 }
 
-PROMISE(a_nul_ends_nothing_and_the_size_ends_all)
-{
-	uint64_t usec;
-
-	assert_int_equal(duration_parse("2s\0", 3, &usec, NULL), -EINVAL);
-	assert_int_equal(duration_parse("2s", 1, &usec, NULL), -EINVAL);
-	assert_int_equal(duration_parse("2min", 2, &usec, NULL), -EINVAL);
-	assert_int_equal(duration_parse(NULL, 0, &usec, NULL), -EINVAL);
-	assert_int_equal(duration_parse("2ss", 2, &usec, NULL), 0);
-	assert_int_equal(usec, 2000000);
-}
-
 PROMISE(a_duration_is_written_short_and_without_a_leading_zero)
 {
 	static const struct {
@@ -128,29 +116,5 @@ PROMISE(what_is_written_is_read_back)
 		assert_in_range(n, 1, 22);
 		assert_int_equal(duration_parse(buf, n, &out, NULL), 0);
 		assert_true(in == out);
-	}
-}
-
-/* Written in any one unit, with as many digits as that takes, a time is the same time. */
-PROMISE(every_unit_says_the_same)
-{
-	static const struct {
-		const char *name;
-		uint64_t usec;
-		int digits;
-	} units[] = { { "ms", 1000, 3 }, { "s", 1000000, 6 } };
-
-	for (int i = 0; i < 100000; i++) {
-		uint64_t in = random_usec() >> 20, out;
-
-		for (size_t u = 0; u < ELEMENTSOF(units); u++) {
-			char buf[64];
-			int n = snprintf(buf, sizeof(buf), "%" PRIu64 ".%0*" PRIu64 "%s",
-					 in / units[u].usec, units[u].digits, in % units[u].usec,
-					 units[u].name);
-
-			assert_int_equal(duration_parse(buf, (size_t)n, &out, NULL), 0);
-			assert_true(in == out);
-		}
 	}
 }

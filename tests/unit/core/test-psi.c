@@ -3,12 +3,9 @@
  * test-psi.c - the text of memory.pressure (src/core/psi.h)
  */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "../unit.h"
-#include "random.h"
 #include "core/psi.h"
 
 #define SOME "some avg10=1.23 avg60=0.05 avg300=100.00 total=123456789\n"
@@ -75,54 +72,4 @@ PROMISE(a_text_cut_off_anywhere_is_refused)
 	for (size_t n = 0; n < sizeof(text) - 1; n++)
 		assert_int_equal(psi_parse(text, n, &psi), -EBADMSG);
 	assert_int_equal(psi_parse(text, sizeof(text) - 1, &psi), 0);
-}
-
-PROMISE(no_byte_behind_the_size_is_read)
-{
-	static const char text[] = SOME FULL "some";
-	struct psi psi;
-
-	/* without the last newline; what stands behind it must not help */
-	assert_int_equal(psi_parse(text, strlen(SOME FULL) - 1, &psi), -EBADMSG);
-}
-
-static size_t print_line(char *buf, size_t size, const char *kind, const struct psi_line *l)
-{
-	return (size_t)snprintf(
-		buf, size, "%s avg10=%u.%02u avg60=%u.%02u avg300=%u.%02u total=%" PRIu64 "\n",
-		kind, l->avg10_centi / 100, l->avg10_centi % 100, l->avg60_centi / 100,
-		l->avg60_centi % 100, l->avg300_centi / 100, l->avg300_centi % 100, l->total_usec);
-}
-
-static struct psi_line random_line(void)
-{
-	return (struct psi_line){
-		.avg10_centi = (uint32_t)(random_u64() % 4294967200u),
-		.avg60_centi = (uint32_t)(random_u64() % 10001),
-		.avg300_centi = (uint32_t)(random_u64() % 10001),
-		.total_usec = random_u64() >> (random_u64() % 64),
-	};
-}
-
-static void assert_line_equal(const struct psi_line *a, const struct psi_line *b)
-{
-	assert_int_equal(a->avg10_centi, b->avg10_centi);
-	assert_int_equal(a->avg60_centi, b->avg60_centi);
-	assert_int_equal(a->avg300_centi, b->avg300_centi);
-	assert_true(a->total_usec == b->total_usec);
-}
-
-PROMISE(what_the_kernel_would_print_is_read_back)
-{
-	char text[PSI_TEXT_MAX];
-
-	for (int i = 0; i < 100000; i++) {
-		struct psi in = { random_line(), random_line() }, out;
-		size_t n = print_line(text, sizeof(text), "some", &in.some);
-
-		n += print_line(text + n, sizeof(text) - n, "full", &in.full);
-		assert_int_equal(psi_parse(text, n, &out), 0);
-		assert_line_equal(&in.some, &out.some);
-		assert_line_equal(&in.full, &out.full);
-	}
 }

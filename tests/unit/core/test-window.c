@@ -83,20 +83,6 @@ PROMISE(the_answer_is_what_grew_inside_the_window)
 	}
 }
 
-PROMISE(the_newest_sample_can_be_asked_for)
-{
-	struct window w;
-
-	window_init(&w, 2 * SEC);
-	assert_int_equal(window_last_usec(&w), 0);
-	assert_int_equal(window_last_total(&w), 0);
-	for (uint64_t i = 0; i < 1000; i++) {
-		window_add(&w, SEC + i * 7 * MS, 100 + i);
-		assert_int_equal(window_last_usec(&w), SEC + i * 7 * MS);
-		assert_int_equal(window_last_total(&w), 100 + i);
-	}
-}
-
 PROMISE(a_counter_that_goes_back_starts_afresh)
 {
 	struct window w;
@@ -196,18 +182,19 @@ PROMISE(after_a_rest_the_recent_part_is_the_window)
 	static const struct {
 		uint64_t at, total, recent;
 	} table[] = {
-		{ HOUR, 5 * SEC, 300 * MS }, { HOUR, 5 * SEC, 0 },
-		{ HOUR, 5 * SEC, 2 * SEC },  { HOUR, 300 * MS, 300 * MS },
-		{ SEC, 300 * MS, 300 * MS }, /* the window begins before the clock did */
+		{ HOUR, 5 * SEC, 300 * MS },  { HOUR, 5 * SEC, 0 },
+		{ HOUR, 5 * SEC, 2 * SEC },   { HOUR, 300 * MS, 300 * MS },
+		{ SEC, 300 * MS, 300 * MS },  /* the window begins before the clock did */
+		{ HOUR, 100 * MS, 300 * MS }, /* more than there ever was is cut */
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		uint64_t at = table[i].at, recent = table[i].recent;
+		uint64_t at = table[i].at, recent = MIN(table[i].recent, table[i].total);
 		struct window w;
 
 		window_init(&w, 2 * SEC);
 		window_add(&w, 1, 0);
-		window_resume(&w, at, table[i].total, recent);
+		window_resume(&w, at, table[i].total, table[i].recent);
 		assert_int_equal(w.length_usec, 2 * SEC);
 		assert_int_equal(window_growth(&w), recent);
 		assert_int_equal(window_last_usec(&w), at);
@@ -221,18 +208,9 @@ PROMISE(after_a_rest_the_recent_part_is_the_window)
 	}
 }
 
-PROMISE(more_recent_growth_than_there_ever_was_is_cut)
-{
-	struct window w;
-
-	window_init(&w, 2 * SEC);
-	window_resume(&w, HOUR, 100 * MS, 300 * MS);
-	assert_int_equal(window_growth(&w), 100 * MS);
-}
-
 /* ---- the random comparison ------------------------------------------------------------------- */
 
-#define SAMPLES 3000
+#define SAMPLES 600
 
 struct point {
 	uint64_t at, total;
@@ -337,7 +315,7 @@ PROMISE(the_answer_is_as_exact_as_promised_at_any_spacing)
 		struct window w;
 
 		window_init(&w, length);
-		for (size_t n = 0; n < 600; n++) {
+		for (size_t n = 0; n < SAMPLES; n++) {
 			uint64_t dt = spacing(length, mood);
 
 			if (draw(50) == 0)
@@ -354,39 +332,4 @@ PROMISE(the_answer_is_as_exact_as_promised_at_any_spacing)
 			compare(&w, p, n + 1);
 		}
 	}
-}
-
-/* Where no sample shares a slot and one lies on the far edge, there is nothing to be wrong about. */
-PROMISE(evenly_spaced_samples_are_answered_exactly)
-{
-	static struct point p[SAMPLES];
-	struct window w;
-	uint64_t total = 0;
-
-	window_init(&w, 3200);
-	for (size_t n = 0; n < SAMPLES; n++) {
-		total += draw(101);
-		p[n] = (struct point){ 5000 + 100 * n, total };
-		window_add(&w, p[n].at, p[n].total);
-		assert_int_equal(window_growth(&w),
-				 n < 32 ? total - p[0].total : total - p[n - 32].total);
-	}
-}
-
-PROMISE(the_slots_never_run_out)
-{
-	unsigned most = 0;
-
-	for (uint64_t length = 1; length < 700; length++) {
-		for (uint64_t dt = 1; dt < 40; dt++) {
-			struct window w;
-
-			window_init(&w, length);
-			for (uint64_t n = 1; n < 800; n++) {
-				window_add(&w, n * dt, n);
-				most = MAX(most, w.count);
-			}
-		}
-	}
-	assert_in_range(most, 33, WINDOW_SLOTS);
 }

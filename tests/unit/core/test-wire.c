@@ -28,24 +28,11 @@ static int parse(const char *text, size_t size, struct wire_hello *ret, const ch
 	return r;
 }
 
-static void assert_trigger(const struct trigger *t, enum psi_kind kind, uint64_t threshold,
-			   uint64_t window)
+static void assert_terms(const struct wire_hello *h, struct policy_options expected)
 {
-	assert_int_equal(t->kind, kind);
-	assert_int_equal(t->threshold_usec, threshold);
-	assert_int_equal(t->window_usec, window);
-}
-
-static void assert_same(const struct policy_options *a, const struct policy_options *b)
-{
-	assert_trigger(&a->early, b->early.kind, b->early.threshold_usec, b->early.window_usec);
-	assert_trigger(&a->low, b->low.kind, b->low.threshold_usec, b->low.window_usec);
-	assert_trigger(&a->critical, b->critical.kind, b->critical.threshold_usec,
-		       b->critical.window_usec);
-	assert_int_equal(a->rearm_usec, b->rearm_usec);
-	assert_int_equal(a->quiet_usec, b->quiet_usec);
-	assert_int_equal(a->calm_usec, b->calm_usec);
-	assert_int_equal(a->headroom_percent, b->headroom_percent);
+	assert_true(settings_are_equal(&h->terms, &expected));
+	/* to which "off" and nothing are alike */
+	assert_int_equal(h->terms.headroom_percent, expected.headroom_percent);
 }
 
 /* ---- hellos ------------------------------------------------------------------------------------ */
@@ -56,7 +43,7 @@ PROMISE(no_byte_at_all_is_systemds_protocol)
 
 	assert_int_equal(wire_hello_parse(NULL, 0, &h, NULL), 1);
 	assert_int_equal(h.kind, WIRE_PLAIN);
-	assert_false(h.terms.low.window_usec);
+	assert_terms(&h, (struct policy_options){ 0 });
 	assert_null(h.cgroup);
 }
 
@@ -77,15 +64,12 @@ PROMISE(a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands)
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		const struct trigger *low = &table[i].low;
 		struct wire_hello h;
 
 		assert_int_equal(parse(table[i].text, table[i].size, &h, NULL), table[i].result);
 		assert_int_equal(h.kind, WIRE_TRIGGER);
-		assert_true(h.terms.low.window_usec > 0);
-		assert_false(h.terms.early.window_usec || h.terms.critical.window_usec);
 		assert_null(h.cgroup);
-		assert_trigger(&h.terms.low, low->kind, low->threshold_usec, low->window_usec);
+		assert_terms(&h, (struct policy_options){ .low = table[i].low });
 	}
 }
 
@@ -99,28 +83,23 @@ PROMISE(our_line_says_all_that_a_subscription_may)
 
 	assert_int_equal(parse(BYTES("psibridge/1\n"), &h, NULL), 0);
 	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
-	assert_false(h.terms.early.window_usec || h.terms.low.window_usec ||
-		     h.terms.critical.window_usec);
-	assert_int_equal(h.terms.rearm_usec, 0);
-	assert_int_equal(h.terms.headroom_percent, 0);
+	assert_terms(&h, (struct policy_options){ 0 });
 	assert_null(h.cgroup);
 
 	assert_int_equal(parse(BYTES(all), &h, NULL), 0);
 	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
-	assert_true(h.terms.early.window_usec && h.terms.low.window_usec &&
-		    h.terms.critical.window_usec);
-	assert_trigger(&h.terms.early, PSI_SOME, 20000, 2000000);
-	assert_trigger(&h.terms.low, PSI_SOME, 200000, 1000000);
-	assert_trigger(&h.terms.critical, PSI_FULL, 100000, 2000000);
-	assert_int_equal(h.terms.rearm_usec, 1);
-	assert_int_equal(h.terms.quiet_usec, 86400000000);
-	assert_int_equal(h.terms.calm_usec, 3);
-	assert_int_equal(h.terms.headroom_percent, 99);
+	assert_terms(&h, (struct policy_options){ .early = { PSI_SOME, 20000, 2000000 },
+						  .low = { PSI_SOME, 200000, 1000000 },
+						  .critical = { PSI_FULL, 100000, 2000000 },
+						  .rearm_usec = 1,
+						  .quiet_usec = 86400000000,
+						  .calm_usec = 3,
+						  .headroom_percent = 99 });
 	assert_int_equal(h.cgroup_size, strlen("a b/c=d low=x"));
 	assert_memory_equal(h.cgroup, "a b/c=d low=x", h.cgroup_size);
 
 	assert_int_equal(parse(BYTES("psibridge/1 headroom=off cgroup=/\n"), &h, NULL), 0);
-	assert_int_equal(h.terms.headroom_percent, HEADROOM_OFF);
+	assert_terms(&h, (struct policy_options){ .headroom_percent = HEADROOM_OFF });
 	assert_int_equal(h.cgroup_size, 1);
 }
 
@@ -233,7 +212,7 @@ PROMISE(what_is_formatted_is_parsed_as_the_same)
 		assert_int_equal(n, strlen(table[i].line));
 		assert_memory_equal(buf, table[i].line, n);
 		assert_int_equal(parse(buf, (size_t)n, &h, NULL), 0);
-		assert_same(&h.terms, t);
+		assert_terms(&h, *t);
 		assert_int_equal(h.cgroup_size, table[i].cgroup ? strlen(table[i].cgroup) : 0);
 	}
 	assert_int_equal(wire_hello_format(NULL, NULL, buf), strlen("psibridge/1\n"));
