@@ -7,7 +7,7 @@
  * as the library does: at or a little after the deadline, or when an alarm rings, and it answers
  * the question about headroom.
  *
- * Every step is judged by policy-judge.h, which shares no code with the policy.
+ * Every step is judged by policy-judge.h, which shares no code with the policy but its windows.
  *
  * PSIBRIDGE_SEED=n walks another way. The seed is printed.
  */
@@ -188,9 +188,7 @@ static void one_step(struct world *w, struct policy *p, struct judge *j, struct 
 		w->full += draw(dt + 1);
 	}
 	if (one_in(20000)) /* the cgroup is another one of the same name */
-		w->some = w->full = w->oom =
-			j->count > 0 ? draw(2) * draw(HIST(j, j->count - 1).total[PSI_FULL] + 1)
-				     : 0;
+		w->some = w->full = w->oom = draw(2) * draw(j->last[PSI_FULL] + 1);
 
 	s.some_usec = w->some;
 	s.full_usec = w->full;
@@ -206,17 +204,7 @@ static void one_step(struct world *w, struct policy *p, struct judge *j, struct 
 
 	if (has_psi)
 		judge_sample(j, &s, event, w->now);
-	f = find(j, event, &s);
-	if (f.must_loud)
-		j->must_loud = w->now;
-	if (f.may_loud)
-		j->may_loud = w->now;
-	if (f.must_early)
-		j->must_early = w->now;
-	if (f.may_early)
-		j->may_early = w->now;
-	if (f.oom || event == POLICY_SIGNAL)
-		j->cause = w->now;
+	f = find(j, event, &s, w->now);
 
 	policy_step(p, event, &s, w->now, v);
 	if (v->want_headroom) {
@@ -295,9 +283,8 @@ static struct policy_options options_of(size_t set)
 
 static void walk(size_t set, uint64_t steps)
 {
-	static struct judge judge; /* too big for a stack */
 	const struct policy_options options = options_of(set);
-	struct judge *j = &judge;
+	struct judge judge = { .options = &options, .level = LEVEL_HIGH }, *j = &judge;
 	struct world w = { .now = SEC(3600),
 			   .some = SEC(70),
 			   .full = SEC(40),
@@ -309,12 +296,8 @@ static void walk(size_t set, uint64_t steps)
 	struct policy_verdict v;
 	struct policy p;
 
-	judge = (struct judge){ .options = &options, .level = LEVEL_HIGH };
-	j->quiet = j->options->quiet_usec ? j->options->quiet_usec
-					  : 2 * j->options->low.window_usec;
-	j->early.trigger = &j->options->early;
-	j->lowmem.trigger = &j->options->low;
-	j->critical.trigger = &j->options->critical;
+	judge_forget(j);
+	j->quiet = options.quiet_usec ? options.quiet_usec : 2 * options.low.window_usec;
 	policy_init(&p, j->options);
 	s.headroom = HEADROOM_ENOUGH;
 	policy_step(&p, POLICY_TICK, &s, w.now, &v);
