@@ -77,23 +77,6 @@ PROMISE(whoever_hands_over_does_not_wait_and_whoever_frees_does)
 	close(peer);
 }
 
-PROMISE(everything_that_was_handed_over_is_closed)
-{
-	struct closer *closer;
-	int fds[100];
-
-	assert_int_equal(closer_new(&closer), 0);
-	for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
-		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		assert_true(fds[i] >= 0);
-	}
-	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
-		closer_close(closer, fds[i]);
-	closer_free(closer);
-	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
-		assert_false(is_open(fds[i]));
-}
-
 PROMISE(at_the_end_what_is_left_is_closed_at_the_same_time)
 {
 	struct closer *closer;

@@ -32,22 +32,36 @@ static void level(const char *path, unsigned current, unsigned inactive, unsigne
 	fake_file(path, "memory.max", max ? text : "max\n");
 }
 
-static uint64_t machine(void)
+static struct memory opened(const struct cgroups *c, const char *v2_path, const char *v1_path)
 {
 	struct memory m = { 0 };
-	struct cgroups c = { 0 };
 
-	assert_int_equal(memory_open(&m, &c, NULL, NULL), 0);
-	memory_close(&m);
-	return m.machine_bytes;
+	assert_int_equal(memory_open(&m, c, v2_path, v1_path), 0);
+	return m;
 }
 
-static uint64_t own_use(const struct memory *m)
+static struct memory_load load_of(const struct memory *m)
+{
+	struct memory_load load = { 0 };
+
+	assert_int_equal(memory_read(m, &load), 0);
+	return load;
+}
+
+static struct memory_use use_of(const struct memory *m)
 {
 	struct memory_use use;
 
 	memory_read_use(m, &use);
-	return use.own_bytes;
+	return use;
+}
+
+static uint64_t machine(void)
+{
+	struct memory m = opened(&(struct cgroups){ 0 }, NULL, NULL);
+
+	memory_close(&m);
+	return m.machine_bytes;
 }
 
 PROMISE(page_cache_nobody_needs_is_not_load)
@@ -58,9 +72,9 @@ PROMISE(page_cache_nobody_needs_is_not_load)
 
 	level("load/a", 80, 30, 100);
 	fake_write("load/a/memory.high", "max\n");
-	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+	m = opened(&c, "/a", NULL);
 	assert_true(memory_has_limit(&m));
-	assert_int_equal(memory_read(&m, &load), 0);
+	load = load_of(&m);
 	assert_int_equal(load.current_bytes, 80 * MB);
 	assert_int_equal(load.working_set_bytes, 50 * MB);
 	assert_int_equal(load.limit_bytes, 100 * MB);
@@ -68,9 +82,8 @@ PROMISE(page_cache_nobody_needs_is_not_load)
 	assert_int_equal(load.available_bytes, 50 * MB);
 	assert_int_equal(load.percent, 50);
 	assert_false(load.machine);
-	assert_int_equal(own_use(&m), 80 * MB);
 	memory_close(&m);
-	assert_int_equal(own_use(&m), 0);
+	assert_int_equal(use_of(&m).own_bytes, 0);
 }
 
 PROMISE(the_limit_is_the_least_of_all_ancestors)
@@ -110,7 +123,7 @@ PROMISE(the_limit_is_the_least_of_all_ancestors)
 
 		struct cgroups c = fake_v2(root);
 
-		assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
+		m = opened(&c, "/a/b", NULL);
 		if (m.limit_bytes != table[i].limit || m.high_bytes != table[i].least_high)
 			fail_msg("row %zu: limit %llu, high %llu", i,
 				 (unsigned long long)m.limit_bytes,
@@ -119,80 +132,60 @@ PROMISE(the_limit_is_the_least_of_all_ancestors)
 	}
 }
 
-PROMISE(a_limit_that_changes_is_seen_when_asked_for_anew)
-{
-	struct cgroups c = fake_v2("change");
-	struct memory m;
-
-	fake_write("change/a/memory.max", "1048576\n");
-	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
-	fake_write("change/a/memory.max", "2097152\n");
-	assert_int_equal(m.limit_bytes, MB);
-	assert_int_equal(memory_refresh(&m), 0);
-	assert_int_equal(m.limit_bytes, 2 * MB);
-	memory_close(&m);
-}
-
 PROMISE(what_is_in_use_counts_where_the_limit_is)
 {
+	static const struct {
+		unsigned above[3], own[3]; /* use, inactive, max of /s and of /s/x, in MB */
+		const char *whose;	   /* limit it is; NULL: the machine's */
+		unsigned limit, current, available, use; /* MB; use with all page cache */
+	} table[] = {
+		/* full, of something else */
+		{ { 80, 0, 80 }, { 5, 1, 0 }, "/s", 80, 80, 0, 80 },
+		/* the one with the least left binds, and that may change from one moment to the next */
+		{ { 80, 0, 80 }, { 5, 1, 60 }, "/s", 80, 80, 0, 80 },
+		{ { 10, 0, 80 }, { 5, 1, 60 }, "/s/x", 60, 5, 56, 5 },
+		/* page cache that nobody needs is room */
+		{ { 79, 40, 80 }, { 5, 1, 60 }, "/s", 80, 79, 41, 79 },
+		/* without a limit above, its own */
+		{ { 80, 0, 0 }, { 5, 1, 0 }, NULL, 0, 5, 0, 5 },
+	};
 	struct cgroups c = fake_v2("slice");
-	struct memory_load load;
-	struct memory_use use;
 	struct memory m;
 
-	level("slice/s", 80, 0, 80); /* full, of something else */
-	level("slice/s/x", 5, 1, 0);
-	assert_int_equal(memory_open(&m, &c, "/s/x", NULL), 0);
-	assert_true(memory_has_limit(&m));
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.limit_bytes, 80 * MB);
-	assert_int_equal(load.current_bytes, 80 * MB);
-	assert_int_equal(load.available_bytes, 0);
-	assert_int_equal(load.percent, 100);
-	assert_int_equal(load.length, strlen("/s"));
-	memory_read_use(&m, &use);
-	assert_int_equal(use.own_bytes, 5 * MB);
-	assert_int_equal(use.current_bytes, 80 * MB);
-	assert_int_equal(use.limit_bytes, 80 * MB);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const unsigned *above = table[i].above, *own = table[i].own;
+		struct memory_load load;
+		struct memory_use use;
 
-	/* the one with the least left binds, and that may change from one moment to the next */
-	level("slice/s/x", 5, 1, 60);
-	assert_int_equal(memory_refresh(&m), 0);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.length, strlen("/s"));
-	level("slice/s", 10, 0, 80);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.length, strlen("/s/x"));
-	assert_int_equal(load.limit_bytes, 60 * MB);
-	assert_int_equal(load.available_bytes, 56 * MB);
-	memory_read_use(&m, &use);
-	assert_int_equal(use.current_bytes, 5 * MB);
-	assert_int_equal(use.limit_bytes, 60 * MB);
-	level("slice/s", 79, 40, 80); /* page cache that nobody needs is room */
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.length, strlen("/s"));
-	assert_int_equal(load.available_bytes, 41 * MB);
-	memory_read_use(&m, &use);
-	assert_int_equal(use.current_bytes, 79 * MB);
-
-	/* without a limit above, its own */
-	level("slice/s", 80, 0, 0);
-	level("slice/s/x", 5, 1, 0);
-	assert_int_equal(memory_refresh(&m), 0);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_true(load.machine);
-	assert_int_equal(load.current_bytes, 5 * MB);
+		level("slice/s", above[0], above[1], above[2]);
+		level("slice/s/x", own[0], own[1], own[2]);
+		if (i == 0)
+			m = opened(&c, "/s/x", NULL);
+		else if (above[2] != table[i - 1].above[2] || own[2] != table[i - 1].own[2])
+			assert_int_equal(memory_refresh(&m), 0);
+		load = load_of(&m);
+		use = use_of(&m);
+		assert_int_equal(memory_has_limit(&m), table[i].whose != NULL);
+		assert_int_equal(load.machine, !table[i].whose);
+		assert_int_equal(load.current_bytes, table[i].current * MB);
+		assert_int_equal(use.own_bytes, own[0] * MB);
+		assert_int_equal(use.current_bytes, table[i].use * MB);
+		assert_int_equal(use.limit_bytes, table[i].limit * MB);
+		if (!table[i].whose)
+			continue;
+		assert_int_equal(load.length, strlen(table[i].whose));
+		assert_int_equal(load.limit_bytes, table[i].limit * MB);
+		assert_int_equal(load.available_bytes, table[i].available * MB);
+	}
 	memory_close(&m);
 
 	/* where the controller was taken away there is no use of its own */
 	fake_write("slice/t/x/", "");
 	level("slice/t", 30, 0, 40);
-	assert_int_equal(memory_open(&m, &c, "/t/x", NULL), 0);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.available_bytes, 10 * MB);
-	memory_read_use(&m, &use);
-	assert_int_equal(use.own_bytes, 0);
-	assert_int_equal(use.current_bytes, 30 * MB);
+	m = opened(&c, "/t/x", NULL);
+	assert_int_equal(load_of(&m).available_bytes, 10 * MB);
+	assert_int_equal(use_of(&m).own_bytes, 0);
+	assert_int_equal(use_of(&m).current_bytes, 30 * MB);
 	memory_close(&m);
 }
 
@@ -200,73 +193,70 @@ PROMISE(of_many_levels_the_least_limits_count)
 {
 	struct cgroups c = fake_v2("deep");
 	char path[128] = "deep";
-	struct memory_load load;
 	struct memory m;
 
 	for (unsigned i = 0; i < 20; i++) {
 		strcat(path, "/d");
 		level(path, 1, 0, i == 3 ? 2 : 100 + i);
 	}
-	assert_int_equal(memory_open(&m, &c, path + strlen("deep"), NULL), 0);
-	assert_int_equal(m.limit_bytes, 2 * MB);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.limit_bytes, 2 * MB);
-	assert_int_equal(load.length, strlen("/d/d/d/d"));
-	assert_int_equal(own_use(&m), MB);
+	m = opened(&c, path + strlen("deep"), NULL);
+	assert_int_equal(load_of(&m).limit_bytes, 2 * MB);
+	assert_int_equal(load_of(&m).length, strlen("/d/d/d/d"));
+	assert_int_equal(use_of(&m).own_bytes, MB);
 	memory_close(&m);
 }
+
+static void v1_level(const char *path, const char *use, const char *limit, const char *stat)
+{
+	fake_file(path, "memory.usage_in_bytes", use);
+	fake_file(path, "memory.limit_in_bytes", limit);
+	if (stat)
+		fake_file(path, "memory.stat", stat);
+}
+
+#define V1_NONE "9223372036854771712\n" /* a little under 2^63 */
 
 PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 {
 	struct cgroups c = fake_v2("hybrid2");
-	struct memory_load load;
 	struct memory m;
 
 	c.has_v1 = true;
 	snprintf(c.v1.point, sizeof(c.v1.point), "%s", fake_path("hybrid1"));
 	fake_write("hybrid2/a/", "");
-	fake_write("hybrid1/x/memory.usage_in_bytes", "83886080\n");
-	fake_write(
-		"hybrid1/x/memory.stat",
-		"inactive_file 1\nhierarchical_memory_limit 104857600\ntotal_inactive_file 31457280\n");
-	assert_int_equal(memory_open(&m, &c, "/a", "/x"), 0);
+	v1_level("hybrid1/x", "83886080\n", V1_NONE,
+		 "inactive_file 1\nhierarchical_memory_limit 104857600\n"
+		 "total_inactive_file 31457280\n");
+	m = opened(&c, "/a", "/x");
 	assert_true(m.v1);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.working_set_bytes, 50 * MB);
-	assert_int_equal(load.limit_bytes, 100 * MB);
-	assert_true(load.high_bytes == UINT64_MAX);
+	assert_int_equal(load_of(&m).working_set_bytes, 50 * MB);
+	assert_int_equal(load_of(&m).limit_bytes, 100 * MB);
+	assert_true(load_of(&m).high_bytes == UINT64_MAX);
 	memory_close(&m);
 	/* an ancestor's limit, which is full of something else */
-	fake_write("hybrid1/memory.limit_in_bytes", "9223372036854771712\n");
-	fake_write("hybrid1/memory.usage_in_bytes", "999999999\n");
-	fake_write("hybrid1/s/memory.limit_in_bytes", "104857600\n");
-	fake_write("hybrid1/s/memory.usage_in_bytes", "104857600\n");
-	fake_write("hybrid1/s/memory.stat", "inactive_file 1\ntotal_inactive_file 1048576\n");
-	fake_write("hybrid1/s/x/memory.limit_in_bytes", "9223372036854771712\n");
-	fake_write("hybrid1/s/x/memory.usage_in_bytes", "1048576\n");
-	fake_write("hybrid1/s/x/memory.stat",
-		   "hierarchical_memory_limit 104857600\ntotal_inactive_file 0\n");
-	assert_int_equal(memory_open(&m, &c, "/a", "/s/x"), 0);
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_int_equal(load.limit_bytes, 100 * MB);
-	assert_int_equal(load.available_bytes, MB);
-	assert_int_equal(own_use(&m), MB);
+	v1_level("hybrid1", "999999999\n", V1_NONE, NULL);
+	v1_level("hybrid1/s", "104857600\n", "104857600\n",
+		 "inactive_file 1\ntotal_inactive_file 1048576\n");
+	v1_level("hybrid1/s/x", "1048576\n", V1_NONE,
+		 "hierarchical_memory_limit 104857600\ntotal_inactive_file 0\n");
+	m = opened(&c, "/a", "/s/x");
+	assert_int_equal(load_of(&m).limit_bytes, 100 * MB);
+	assert_int_equal(load_of(&m).available_bytes, MB);
+	assert_int_equal(use_of(&m).own_bytes, MB);
 	memory_close(&m);
-	/* v1 says "none" with a number a little under 2^63 */
+	/* none at all */
 	fake_write("hybrid1/x/memory.stat",
-		   "hierarchical_memory_limit 9223372036854771712\ntotal_inactive_file 0\n");
-	assert_int_equal(memory_open(&m, &c, "/a", "/x"), 0);
+		   "hierarchical_memory_limit " V1_NONE "total_inactive_file 0\n");
+	m = opened(&c, "/a", "/x");
 	assert_true(m.limit_bytes == UINT64_MAX);
 	assert_false(memory_has_limit(&m));
-	assert_int_equal(memory_read(&m, &load), 0);
-	assert_true(load.machine);
+	assert_true(load_of(&m).machine);
 	memory_close(&m);
 	/* where v2 has the controller, v1 is not asked */
-	fake_write("hybrid2/a/memory.current", "1048576\n");
-	fake_write("hybrid2/a/memory.stat", "inactive_file 0\n");
-	assert_int_equal(memory_open(&m, &c, "/a", "/x"), 0);
+	level("hybrid2/a", 1, 0, 0);
+	m = opened(&c, "/a", "/x");
 	assert_false(m.v1);
-	assert_int_equal(own_use(&m), MB);
+	assert_int_equal(use_of(&m).own_bytes, MB);
 	memory_close(&m);
 }
 
@@ -278,29 +268,26 @@ PROMISE(without_a_limit_the_machine_is_what_there_is)
 	char text[32];
 
 	level("free/a", 80, 30, 0);
-	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
-	assert_false(memory_has_limit(&m));
-	assert_int_equal(memory_read(&m, &load), 0);
+	m = opened(&c, "/a", NULL);
+	load = load_of(&m);
 	assert_true(load.machine);
 	assert_int_equal(load.limit_bytes, machine());
 	assert_int_equal(load.working_set_bytes, 50 * MB); /* still its own */
 	assert_in_range(load.available_bytes, 1, machine());
 	assert_int_equal(load.percent, (machine() - load.available_bytes) * 100 / machine());
 	/* more than the machine has is no limit either, one byte less is */
-	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)machine());
-	fake_write("free/a/memory.max", text);
-	assert_int_equal(memory_refresh(&m), 0);
-	assert_false(memory_has_limit(&m));
-	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)machine() - 1);
-	fake_write("free/a/memory.max", text);
-	assert_int_equal(memory_refresh(&m), 0);
-	assert_true(memory_has_limit(&m));
+	for (unsigned less = 0; less <= 1; less++) {
+		snprintf(text, sizeof(text), "%llu\n", (unsigned long long)machine() - less);
+		fake_write("free/a/memory.max", text);
+		assert_int_equal(memory_refresh(&m), 0);
+		assert_int_equal(memory_has_limit(&m), less);
+	}
 	memory_close(&m);
 
 	/* nothing known of a cgroup at all */
-	assert_int_equal(memory_open(&m, &c, "/nothing", "/nothing"), 0);
-	assert_int_equal(own_use(&m), 0);
-	assert_int_equal(memory_read(&m, &load), 0);
+	m = opened(&c, "/nothing", "/nothing");
+	load = load_of(&m);
+	assert_int_equal(use_of(&m).own_bytes, 0);
 	assert_true(load.machine);
 	assert_int_equal(load.current_bytes, load.limit_bytes - load.available_bytes);
 	memory_close(&m);
@@ -328,19 +315,19 @@ PROMISE(odd_numbers_stay_within_0_and_100_percent)
 		fake_write("odd/a/memory.current", table[i].current);
 		fake_write("odd/a/memory.stat", table[i].inactive);
 		fake_write("odd/a/memory.max", table[i].max);
-		assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
-		assert_int_equal(memory_read(&m, &load), 0);
+		m = opened(&c, "/a", NULL);
+		load = load_of(&m);
 		assert_int_equal(load.working_set_bytes, table[i].working_set);
 		assert_int_equal(load.available_bytes, table[i].available);
 		assert_int_equal(load.percent, table[i].percent);
 		memory_close(&m);
 	}
 	fake_write("odd/a/memory.stat", "anon 0\n");
-	assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+	m = opened(&c, "/a", NULL);
 	assert_int_equal(memory_read(&m, &load), -ENOENT);
 	fake_write("odd/a/memory.current", "many\n");
 	assert_int_equal(memory_read(&m, &load), -EBADMSG);
-	assert_int_equal(own_use(&m), 0);
+	assert_int_equal(use_of(&m).own_bytes, 0);
 	memory_close(&m);
 }
 
@@ -375,16 +362,16 @@ PROMISE(what_meminfo_does_not_say_is_unknown)
 		fake_write("hidden/a/memory.current", "786432\n");
 		fake_write("hidden/a/memory.stat", "inactive_file 0\n");
 		fake_write("hidden/a/memory.max", "1048576\n");
-		assert_int_equal(memory_open(&m, &c, "/a", NULL), 0);
+		m = opened(&c, "/a", NULL);
 		assert_true(memory_has_limit(&m));
-		assert_int_equal(memory_read(&m, &load), 0);
+		load = load_of(&m);
 		assert_false(load.machine);
 		assert_int_equal(load.limit_bytes, MB);
 		assert_int_equal(load.percent, 75);
 		fake_write("hidden/a/memory.max", "max\n");
 		assert_int_equal(memory_refresh(&m), 0);
 		assert_false(memory_has_limit(&m));
-		assert_int_equal(memory_read(&m, &load), 0);
+		load = load_of(&m);
 		assert_true(load.machine);
 		assert_int_equal(load.current_bytes, 786432);
 		assert_int_equal(load.limit_bytes, table[i].total ? 2 * MB : MEMORY_UNKNOWN);
@@ -392,8 +379,8 @@ PROMISE(what_meminfo_does_not_say_is_unknown)
 		assert_int_equal(load.percent, known ? 50 : 0);
 		memory_close(&m);
 		/* nor is anything made up for a cgroup of which nothing is known */
-		assert_int_equal(memory_open(&m, &c, "/nothing", NULL), 0);
-		assert_int_equal(memory_read(&m, &load), 0);
+		m = opened(&c, "/nothing", NULL);
+		load = load_of(&m);
 		assert_int_equal(load.current_bytes, known ? MB : 0);
 		memory_close(&m);
 	}
@@ -427,7 +414,7 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 
 	level("full/a", 0, 0, 1);
 	level("full/a/b", 0, 0, 0);
-	assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
+	m = opened(&c, "/a/b", NULL);
 	for (allowed = 1; r != 0; allowed++) {
 		allow_descriptors(allowed);
 		r = memory_open(&n, &c, "/a/b", NULL);
@@ -439,7 +426,7 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 			assert_int_equal(r, -EMFILE);
 			assert_int_equal(memory_refresh(&m), -EMFILE);
 		}
-		assert_int_equal(memory_read(&m, &load), 0);
+		load = load_of(&m);
 		assert_int_equal(load.limit_bytes, MB);
 		assert_int_equal(load.machine, 0);
 		allow_descriptors(0);
@@ -449,7 +436,7 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 
 	/* nor is the machine full when its meminfo cannot be opened */
 	fake_write("full/a/memory.max", "max\n");
-	assert_int_equal(memory_open(&m, &c, "/a/b", NULL), 0);
+	m = opened(&c, "/a/b", NULL);
 	allow_descriptors(1);
 	r = memory_read(&m, &load);
 	allow_descriptors(0);
@@ -459,32 +446,33 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 
 PROMISE(memory_events_is_opened_only_where_it_can_be_read)
 {
+	static const struct {
+		const char *path;
+		int r;
+	} table[] = { { "events/a", 0 }, { "events/b", -EBADMSG }, { "events/c", -ENOENT } };
 	struct memory_events events;
-	int dirfd, fd = -7;
 
 	fake_write("events/a/memory.events",
 		   "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n");
 	fake_write("events/b/memory.events", "rubbish");
 	fake_write("events/c/", "");
-	dirfd = open(fake_path("events/a"), O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(memory_events_open(dirfd, &fd), 0);
-	close(dirfd);
-	for (int i = 0; i < 2; i++) { /* from its start each time */
-		assert_int_equal(memory_events_read(fd, &events), 0);
-		assert_int_equal(events.high, 2);
-		assert_int_equal(events.max, 3);
-		assert_int_equal(events.oom, 4);
-		assert_int_equal(events.oom_kill, 5);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		int dirfd = open(fake_path(table[i].path), O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int fd = -7;
+
+		assert_int_equal(memory_events_open(dirfd, &fd), table[i].r);
+		close(dirfd);
+		if (table[i].r < 0) {
+			assert_int_equal(fd, -7);
+			continue;
+		}
+		for (int k = 0; k < 2; k++) { /* from its start each time */
+			assert_int_equal(memory_events_read(fd, &events), 0);
+			assert_int_equal(events.high, 2);
+			assert_int_equal(events.oom_kill, 5);
+		}
+		close(fd);
 	}
-	close(fd);
-	fd = -7;
-	dirfd = open(fake_path("events/b"), O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(memory_events_open(dirfd, &fd), -EBADMSG);
-	close(dirfd);
-	dirfd = open(fake_path("events/c"), O_PATH | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(memory_events_open(dirfd, &fd), -ENOENT);
-	close(dirfd);
-	assert_int_equal(fd, -7);
 }
 
 GROUP(fake_set_up, fake_tear_down)

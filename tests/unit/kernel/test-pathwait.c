@@ -193,16 +193,6 @@ PROMISE(a_path_that_grows_is_followed)
 	await(&appeared_count, 1);
 }
 
-PROMISE(a_path_that_grows_at_one_go_is_found)
-{
-	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
-	go_on();
-	make("/a");
-	make("/a/b");
-	make("/a/b/c");
-	await(&appeared_count, 1);
-}
-
 /* The removed directory says nothing on a cgroup file system: its parent must be heard. */
 PROMISE(it_is_found_below_a_directory_that_was_made_anew)
 {
