@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * utf8.c - well-formed or not, by the table of the Unicode standard (chapter 3, table 3-7)
- *
- * The first byte gives the length, and the range of the second: that is where overlong forms (E0
- * 80-9F, F0 80-8F), surrogates (ED A0-BF) and what lies beyond U+10FFFF (F4 90-BF) are rejected.
  */
 #include "utf8.h"
 
@@ -11,36 +8,34 @@
 
 #define REPLACEMENT "\xef\xbf\xbd"
 
+/* The first byte gives the length, and the range of the second: that is where overlong forms,
+ * surrogates and what lies beyond U+10FFFF are rejected. All further bytes are 80 to BF. */
+static const struct {
+	unsigned char first, last; /* of first bytes */
+	unsigned char length, low, high;
+} forms[] = {
+	{ 0x00, 0x7f, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf }, { 0xe0, 0xe0, 3, 0xa0, 0xbf },
+	{ 0xe1, 0xec, 3, 0x80, 0xbf }, { 0xed, 0xed, 3, 0x80, 0x9f }, { 0xee, 0xef, 3, 0x80, 0xbf },
+	{ 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf }, { 0xf4, 0xf4, 4, 0x80, 0x8f },
+};
+
 static bool is_between(unsigned char c, unsigned char low, unsigned char high)
 {
 	return c >= low && c <= high;
 }
 
-static size_t length_of(unsigned char first)
-{
-	if (first < 0x80)
-		return 1;
-	if (is_between(first, 0xc2, 0xdf))
-		return 2;
-	if (is_between(first, 0xe0, 0xef))
-		return 3;
-	return is_between(first, 0xf0, 0xf4) ? 4 : 0;
-}
-
 size_t utf8_character(const char *text, size_t size)
 {
 	const unsigned char *p = (const unsigned char *)text;
-	size_t length = size > 0 ? length_of(p[0]) : 0;
+	size_t form = 0, length;
 
-	if (length == 0 || length > size)
+	while (size > 0 && form < ELEMENTSOF(forms) &&
+	       !is_between(p[0], forms[form].first, forms[form].last))
+		form++;
+	if (size == 0 || form == ELEMENTSOF(forms) || forms[form].length > size)
 		return 0;
-	if (length > 1 && !is_between(p[1],
-				      p[0] == 0xe0   ? 0xa0
-				      : p[0] == 0xf0 ? 0x90
-						     : 0x80,
-				      p[0] == 0xed   ? 0x9f
-				      : p[0] == 0xf4 ? 0x8f
-						     : 0xbf))
+	length = forms[form].length;
+	if (length > 1 && !is_between(p[1], forms[form].low, forms[form].high))
 		return 0;
 	for (size_t i = 2; i < length; i++)
 		if (!is_between(p[i], 0x80, 0xbf))

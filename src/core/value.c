@@ -124,14 +124,12 @@ int value_parse(enum value_form form, const char *text, size_t size, struct valu
 	case FORM_TRIGGER:
 		r = trigger_parse(text, size, &value.trigger, ret_why);
 		break;
+	case FORM_TIME:
 	case FORM_TIME_OR_AUTO:
-		if (scan_is(s, "auto"))
+		if (form == FORM_TIME_OR_AUTO && scan_is(s, "auto"))
 			r = 0;
 		else
 			r = parse_time(s, &value.number, ret_why);
-		break;
-	case FORM_TIME:
-		r = parse_time(s, &value.number, ret_why);
 		break;
 	case FORM_PERCENT:
 		r = parse_percent(s, &value.number, ret_why);
@@ -161,14 +159,12 @@ void value_format(enum value_form form, const struct value *value, char *buf)
 	case FORM_TRIGGER:
 		trigger_format(&value->trigger, buf);
 		return;
+	case FORM_TIME:
 	case FORM_TIME_OR_AUTO:
-		if (number == 0)
+		if (form == FORM_TIME_OR_AUTO && number == 0)
 			snprintf(buf, VALUE_TEXT_MAX, "auto");
 		else
 			duration_format(number, buf);
-		return;
-	case FORM_TIME:
-		duration_format(number, buf);
 		return;
 	case FORM_PERCENT:
 		if (number == 0)

@@ -8,15 +8,7 @@
  */
 #include "window.h"
 
-static struct window_slot *slot(struct window *window, unsigned i)
-{
-	return &window->slots[(window->first + i) % WINDOW_SLOTS];
-}
-
-static const struct window_slot *slot_const(const struct window *window, unsigned i)
-{
-	return &window->slots[(window->first + i) % WINDOW_SLOTS];
-}
+#define SLOT(window, i) (&(window)->slots[((window)->first + (i)) % WINDOW_SLOTS])
 
 void window_init(struct window *window, uint64_t length_usec)
 {
@@ -26,14 +18,14 @@ void window_init(struct window *window, uint64_t length_usec)
 void window_add(struct window *window, uint64_t at_usec, uint64_t total)
 {
 	if (window->count > 0) {
-		const struct window_slot *last = slot_const(window, window->count - 1);
+		const struct window_slot *last = SLOT(window, window->count - 1);
 
 		if (total < last->total) {
 			window_init(window, window->length_usec);
 		} else if (at_usec <= last->at_usec) {
 			/* the same moment: what grew counts as growth of the interval before */
 			window->grown += total - last->total;
-			slot(window, window->count - 1)->total = total;
+			SLOT(window, window->count - 1)->total = total;
 			return;
 		} else {
 			window->grown_usec = at_usec - last->at_usec;
@@ -43,17 +35,18 @@ void window_add(struct window *window, uint64_t at_usec, uint64_t total)
 
 	/* The newest slot moves along until it is far enough from the one before it. */
 	if (window->count > 1 &&
-	    slot(window, window->count - 1)->at_usec - slot(window, window->count - 2)->at_usec <
+	    SLOT(window, window->count - 1)->at_usec - SLOT(window, window->count - 2)->at_usec <
 		    (window->length_usec + 31) / 32)
 		window->count--;
 
 	uint64_t edge = usec_sub(at_usec, window->length_usec);
 
-	while (window->count > 1 && slot(window, 1)->at_usec <= edge) {
+	while (window->count > 1 && SLOT(window, 1)->at_usec <= edge) {
 		window->first = (window->first + 1) % WINDOW_SLOTS;
 		window->count--;
 	}
-	*slot(window, window->count++) = (struct window_slot){ at_usec, total };
+	*SLOT(window, window->count) = (struct window_slot){ at_usec, total };
+	window->count++;
 }
 
 uint64_t window_recent(uint64_t length_usec, uint64_t growth, uint64_t elapsed_usec,
@@ -81,19 +74,19 @@ void window_resume(struct window *window, uint64_t at_usec, uint64_t total, uint
 
 uint64_t window_last_usec(const struct window *window)
 {
-	return window->count == 0 ? 0 : slot_const(window, window->count - 1)->at_usec;
+	return window->count == 0 ? 0 : SLOT(window, window->count - 1)->at_usec;
 }
 
 uint64_t window_last_total(const struct window *window)
 {
-	return window->count == 0 ? 0 : slot_const(window, window->count - 1)->total;
+	return window->count == 0 ? 0 : SLOT(window, window->count - 1)->total;
 }
 
 uint64_t window_seen_usec(const struct window *window)
 {
 	if (window->count < 2)
 		return 0;
-	return MIN(window_last_usec(window) - slot_const(window, 0)->at_usec, window->length_usec);
+	return MIN(window_last_usec(window) - SLOT(window, 0)->at_usec, window->length_usec);
 }
 
 uint64_t window_growth(const struct window *window)
@@ -101,8 +94,8 @@ uint64_t window_growth(const struct window *window)
 	if (window->count < 2)
 		return 0;
 
-	const struct window_slot *newest = slot_const(window, window->count - 1);
-	const struct window_slot *a = slot_const(window, 0), *b = slot_const(window, 1);
+	const struct window_slot *newest = SLOT(window, window->count - 1);
+	const struct window_slot *a = SLOT(window, 0), *b = SLOT(window, 1);
 	uint64_t edge = usec_sub(newest->at_usec, window->length_usec);
 
 	if (a->at_usec >= edge)
