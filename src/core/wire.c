@@ -22,7 +22,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "scan.h"
@@ -234,60 +233,33 @@ int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, cons
 
 /* ---- writing one ------------------------------------------------------------------------------ */
 
-struct line {
-	char *buf;
-	size_t n;
-};
-
-_printf_(2, 3) static void put(struct line *line, const char *format, ...)
+size_t wire_hello_format(const struct policy_options *terms, char *buf)
 {
-	va_list args;
+	size_t n = strlen(OURS VERSION);
 
-	va_start(args, format);
-	line->n += (size_t)vsnprintf(line->buf + line->n, WIRE_HELLO_MAX - line->n, format, args);
-	va_end(args);
-}
-
-static void put_setting(struct line *line, const struct policy_options *t, enum setting setting)
-{
-	struct value value;
-
-	if (!setting_is_set(t, setting))
-		return;
-	setting_get(t, setting, &value);
-	put(line, " %s=", setting_table[setting].word);
-	if (setting_table[setting].form == FORM_TRIGGER)
-		put(line, "%s:%" PRIu64 ":%" PRIu64,
-		    value.trigger.kind == PSI_FULL ? "full" : "some", value.trigger.threshold_usec,
-		    value.trigger.window_usec);
-	else if (value.number == 0)
-		put(line, "off");
-	else
-		put(line, "%" PRIu64, value.number);
-}
-
-int wire_hello_format(const struct policy_options *terms, const char *cgroup, char *buf)
-{
-	static const struct policy_options none;
-	const struct policy_options *t = terms ? terms : &none;
-	struct line line = { .buf = buf };
-	size_t length = cgroup ? strlen(cgroup) : 0;
-
-	if (cgroup && (length == 0 || memchr(cgroup, '\n', length)))
-		return -EINVAL;
-	if (length >= CGPATH_MAX)
-		return -ENAMETOOLONG;
-	/* Three triggers of 9 + 2 * 20 digits and their marks, three times of 20, and the rest. */
-	_Static_assert(WIRE_HELLO_MAX >=
-			       16 + 3 * (11 + 5 + 2 * 21) + 3 * (8 + 20) + 24 + 9 + CGPATH_MAX,
+	memcpy(buf, OURS VERSION, n);
+	/* three triggers of 11 + 5 + 2 * 21 bytes at most, three times of 8 + 20, the headroom of 12 + 10 */
+	_Static_assert(WIRE_LINE_MAX > sizeof(OURS VERSION) + 3 * 58 + 3 * 28 + 22 + 1,
 		       "room for every line");
-	put(&line, OURS VERSION);
-	for (enum setting key = 0; key < SETTING_COUNT; key++)
-		put_setting(&line, t, key);
-	if (cgroup)
-		put(&line, " cgroup=%s", cgroup);
-	buf[line.n++] = '\n'; /* in place of the NUL */
-	return (int)line.n;
+	for (enum setting key = 0; key < SETTING_COUNT; key++) {
+		const struct setting_row *row = &setting_table[key];
+		struct value value;
+
+		if (!setting_is_set(terms, key))
+			continue;
+		setting_get(terms, key, &value);
+		n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n, " %s=", row->word);
+		if (row->form == FORM_TRIGGER)
+			n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n, "%s:%" PRIu64 ":%" PRIu64,
+					      value.trigger.kind == PSI_FULL ? "full" : "some",
+					      value.trigger.threshold_usec,
+					      value.trigger.window_usec);
+		else
+			n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n,
+					      value.number ? "%" PRIu64 : "off", value.number);
+	}
+	buf[n++] = '\n';
+	return n;
 }
 
 /* ---- records ---------------------------------------------------------------------------------- */

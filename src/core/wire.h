@@ -50,9 +50,10 @@ struct wire_hello {
  */
 int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, const char **ret_why);
 
-/* Our line, with its newline, into buf[WIRE_HELLO_MAX]; not terminated. `cgroup` may be NULL.
- * Returns its length, or -EINVAL (a newline in cgroup), -ENAMETOOLONG. */
-int wire_hello_format(const struct policy_options *terms, const char *cgroup, char *buf);
+#define WIRE_LINE_MAX 320
+
+/* Our line without a cgroup, with its newline, into buf[WIRE_LINE_MAX]; not terminated. Returns its length. */
+size_t wire_hello_format(const struct policy_options *terms, char *buf);
 
 enum wire_record_kind {
 	WIRE_WELCOME = 1, /* the present state; again when the daemon was started anew */

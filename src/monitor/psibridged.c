@@ -75,17 +75,14 @@ int psibridged_connect(const char *path, int *ret_fd)
 
 int psibridged_subscribe(int fd, const struct policy_options *terms)
 {
-	char line[WIRE_HELLO_MAX];
-	int n = wire_hello_format(terms, NULL, line);
-	ssize_t sent;
-
-	if (n < 0)
-		return n;
+	char line[WIRE_LINE_MAX];
+	size_t n = wire_hello_format(terms, line);
 	/* the first thing ever written: it fits */
-	sent = send(fd, line, (size_t)n, MSG_NOSIGNAL);
+	ssize_t sent = send(fd, line, n, MSG_NOSIGNAL);
+
 	if (sent < 0)
 		return -errno;
-	return sent == n ? 0 : -EPIPE;
+	return (size_t)sent == n ? 0 : -EPIPE;
 }
 
 static uint64_t clock_usec(void)
