@@ -21,13 +21,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #define UNITS_SEARCHED_MAX 100000 /* directories */
@@ -267,13 +265,6 @@ int cgroup_inode(const struct cgroups *cgroups, const char *path, uint64_t *ret)
 	if (r == 0)
 		*ret = st.st_ino;
 	return r;
-}
-
-bool cgroup_is_v2(int dirfd)
-{
-	struct statfs s;
-
-	return fstatfs(dirfd, &s) == 0 && s.f_type == CGROUP2_SUPER_MAGIC;
 }
 
 struct unit_search {

@@ -46,6 +46,3 @@ int cgroup_v1_open(const struct cgroups *cgroups, const char *path);
 /* The inode of its directory: the next cgroup of that path has another one. Errors: as cgroup_open();
  * -ENOENT too where it is being removed. */
 int cgroup_inode(const struct cgroups *cgroups, const char *path, uint64_t *ret);
-
-/* Is that directory on a cgroup2 file system? */
-bool cgroup_is_v2(int dirfd);

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "../unit.h"
-#include "../../threads.h"
 #include "kernel/closer.h"
 
 static uint64_t now_ms(void)
@@ -130,28 +129,6 @@ PROMISE(nothing_is_not_closed)
 	closer_free(closer);
 	assert_null(closer_free(NULL));
 	assert_null(closer_free_in_child(NULL));
-}
-
-PROMISE(its_thread_takes_no_signals)
-{
-	static const int signals[] = {
-		1, 2, 10, 12, 13, 14, 15, 17
-	}; /* HUP INT USR1 USR2 PIPE ALRM TERM CHLD */
-	struct closer *closer;
-	int peer, fd = slow_to_close(&peer);
-	uint64_t blocked = 0;
-
-	assert_int_equal(closer_new(&closer), 0);
-	closer_close(closer, fd);
-	/* it is busy for a second. Before it has its name, the C library still blocks everything in
-	 * it. */
-	for (int i = 0;
-	     i < 500 && (blocked = thread_blocked(thread_named(0, "psb-closer", 0))) == 0; i++)
-		usleep(1000);
-	closer_free(closer);
-	close(peer);
-	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
-		assert_true(blocked & (UINT64_C(1) << (signals[i] - 1)));
 }
 
 PROMISE(a_forked_child_closes_what_was_left_and_waits_for_no_thread)
