@@ -23,32 +23,22 @@
 #include "duration.h"
 #include "scan.h"
 
-static size_t put_kind(enum psi_kind kind, char *buf)
-{
-	memcpy(buf, kind == PSI_FULL ? "full " : "some ", 5);
-	return 5;
-}
+static const char *const kind_names[] = { [PSI_SOME] = "some", [PSI_FULL] = "full" };
 
 static int take_kind(struct scan *s, enum psi_kind *ret, const char **ret_why)
 {
 	struct scan word = { s->p, 0 };
-	char lower[4];
+	char lower[5] = "";
 
 	while (word.left < s->left && s->p[word.left] != ' ' && s->p[word.left] != '\t')
 		word.left++;
-	if (scan_is(word, "some")) {
-		*ret = PSI_SOME;
-	} else if (scan_is(word, "full")) {
-		*ret = PSI_FULL;
-	} else {
-		for (size_t i = 0; i < sizeof(lower); i++)
-			lower[i] = (char)(i < word.left ? word.p[i] | 0x20 : 0);
-		if (word.left == sizeof(lower) &&
-		    (memcmp(lower, "some", 4) == 0 || memcmp(lower, "full", 4) == 0))
-			return scan_refuse(-EINVAL, "some and full are written in lower case",
-					   ret_why);
+	for (size_t i = 0; word.left == 4 && i < 4; i++)
+		lower[i] = (char)(word.p[i] | 0x20);
+	if (strcmp(lower, "some") != 0 && strcmp(lower, "full") != 0)
 		return scan_refuse(-EINVAL, "it begins with neither some nor full", ret_why);
-	}
+	if (!scan_is(word, lower))
+		return scan_refuse(-EINVAL, "some and full are written in lower case", ret_why);
+	*ret = *lower == 'f' ? PSI_FULL : PSI_SOME;
 	scan_skip(s, word.left);
 	return 0;
 }
@@ -137,23 +127,20 @@ bool trigger_is_same(const struct trigger *a, const struct trigger *b)
 
 size_t trigger_format(const struct trigger *trigger, char *buf)
 {
-	size_t n = put_kind(trigger->kind, buf);
+	char threshold[DURATION_TEXT_MAX], window[DURATION_TEXT_MAX];
 
+	duration_format(trigger->threshold_usec, threshold);
+	duration_format(trigger->window_usec, window);
 	/* no duration is longer than the 22 of "18446744073709.551615s", so both have room */
-	_Static_assert(5 + 22 + 1 + DURATION_TEXT_MAX <= TRIGGER_TEXT_MAX,
-		       "room for two durations");
-	n += duration_format(trigger->threshold_usec, buf + n);
-	buf[n++] = '/';
-	n += duration_format(trigger->window_usec, buf + n);
-	return n;
+	return (size_t)snprintf(buf, TRIGGER_TEXT_MAX, "%s %.22s/%.22s", kind_names[trigger->kind],
+				threshold, window);
 }
 
 size_t trigger_format_kernel(const struct trigger *trigger, char *buf)
 {
-	size_t n = put_kind(trigger->kind, buf);
-
-	return n + (size_t)snprintf(buf + n, TRIGGER_TEXT_MAX - n, "%" PRIu64 " %" PRIu64,
-				    trigger->threshold_usec, trigger->window_usec);
+	return (size_t)snprintf(buf, TRIGGER_TEXT_MAX, "%s %" PRIu64 " %" PRIu64,
+				kind_names[trigger->kind], trigger->threshold_usec,
+				trigger->window_usec);
 }
 
 struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_usec)

@@ -233,6 +233,16 @@ int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, cons
 
 /* ---- writing one ------------------------------------------------------------------------------ */
 
+/* In the kernel's notation, with colons for its blanks. */
+static size_t put_trigger(const struct trigger *trigger, char *buf)
+{
+	size_t n = trigger_format_kernel(trigger, buf);
+
+	for (char *blank = buf; (blank = strchr(blank, ' ')) != NULL;)
+		*blank = ':';
+	return n;
+}
+
 size_t wire_hello_format(const struct policy_options *terms, char *buf)
 {
 	size_t n = strlen(OURS VERSION);
@@ -250,10 +260,7 @@ size_t wire_hello_format(const struct policy_options *terms, char *buf)
 		setting_get(terms, key, &value);
 		n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n, " %s=", row->word);
 		if (row->form == FORM_TRIGGER)
-			n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n, "%s:%" PRIu64 ":%" PRIu64,
-					      value.trigger.kind == PSI_FULL ? "full" : "some",
-					      value.trigger.threshold_usec,
-					      value.trigger.window_usec);
+			n += put_trigger(&value.trigger, buf + n);
 		else
 			n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n,
 					      value.number ? "%" PRIu64 : "off", value.number);

@@ -354,17 +354,12 @@ static int engine_replace(struct loop *loop, int error)
 			 engine->backend == LOOP_URING ? "io_uring" : "epoll", strerror(-error));
 		loop->why = loop->failure;
 	}
-	for (unsigned i = OP_QUEUED; i < OP_FINISHED; i++) {
-		struct op_list list = loop->ops[i];
-
-		loop->ops[i] = (struct op_list){ 0 };
-		while ((op = list.first)) {
-			list.first = op->next;
-			op->prev = op->next = NULL;
-			op->state = OP_IDLE;
-			op_hand_over(loop, op);
-		}
-	}
+	/* No engine parks what it starts. */
+	for (unsigned i = OP_QUEUED; i < OP_PARKED; i++)
+		while ((op = loop->ops[i].first))
+			op_move(op, OP_PARKED);
+	while ((op = loop->ops[OP_PARKED].first))
+		op_hand_over(loop, op);
 	return calls;
 }
 

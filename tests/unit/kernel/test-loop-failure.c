@@ -163,13 +163,11 @@ static int play(const struct failure *f, bool foreign)
 		FAIL("operations");
 	loop_post(s.loop, &s.work);
 	RUN_UNTIL(s.works == 1); /* all of it is in the kernel now, or will be with the next wait */
-	s.work.run = worked;
 	loop_post(s.loop, &s.work);
 	RUN_UNTIL(s.works == 2);
 
 	if (f->closes ? !close_one(f->closes) : !deny(f->denied))
 		FAIL("cannot break it");
-	s.work.run = worked;
 	loop_post(s.loop, &s.work); /* a host has reasons to go round, and so it is found out */
 	RUN_UNTIL(loop_failures(s.loop) >= 1 && s.works == 3);
 	RUN_UNTIL(loop_backend(s.loop) == f->after);
@@ -178,12 +176,9 @@ static int play(const struct failure *f, bool foreign)
 
 	if (write(s.polled[1], "x", 1) != 1)
 		FAIL("write");
-	s.work.run = worked;
 	loop_post(s.loop, &s.work);
 	RUN_UNTIL(goes_on ? s.polls == 1 && s.alarms == 1 : s.poll_error == -ENOTSUP);
 
-	s.timer.expired = expired;
-	s.works = 0;
 	if (!foreign) {
 		loop_timer_set(s.loop, &s.timer, now_usec() + USEC_PER_MSEC);
 		RUN_UNTIL(s.fired == 1);
