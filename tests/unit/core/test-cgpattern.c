@@ -8,10 +8,10 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../unit.h"
+#include "random.h"
 #include "core/cgpattern.h"
 
 static struct cgpattern *pattern_new(const char *text)
@@ -221,30 +221,19 @@ static bool naive_match(const char *pattern, const char *path)
  */
 enum { PATH_LENGTH_MAX = 8, WALK_LENGTH_MAX = 3, PATTERN_LENGTH_MAX = 6 };
 
-/* All normalised paths of up to PATH_LENGTH_MAX characters over two letters and the slash. */
-static size_t make_paths(char (**ret)[PATH_LENGTH_MAX + 1])
+typedef char path_text[PATH_LENGTH_MAX + 2];
+
+/* All normalised paths over two letters and the slash, the short ones first. */
+static size_t make_paths(path_text *paths)
 {
-	char(*paths)[PATH_LENGTH_MAX + 1] = calloc(9841, sizeof(*paths));
-	size_t count = 0;
+	size_t count = 0, n;
 
-	assert_non_null(paths);
-	strcpy(paths[count++], "/");
-	for (int length = 2; length <= PATH_LENGTH_MAX; length++) {
-		unsigned total = 1;
+	for (unsigned i = 0; (n = small_text(i, "ab/", paths[count] + 1)) < PATH_LENGTH_MAX; i++) {
+		char *text = paths[count];
 
-		for (int k = 1; k < length; k++)
-			total *= 3;
-		for (unsigned i = 0; i < total; i++) {
-			char text[PATH_LENGTH_MAX + 1] = "/";
-			unsigned rest = i;
-
-			for (int k = 1; k < length; k++, rest /= 3)
-				text[k] = "ab/"[rest % 3];
-			if (!strstr(text, "//") && text[length - 1] != '/')
-				strcpy(paths[count++], text);
-		}
+		text[0] = '/';
+		count += n == 0 || (!strstr(text, "//") && text[n] != '/');
 	}
-	*ret = paths;
 	return count;
 }
 
@@ -263,8 +252,7 @@ static bool naive_is_valid(const char *text)
 	return !strstr(slashed, "**");
 }
 
-static void check_pattern(const struct cgpattern *p, char (*paths)[PATH_LENGTH_MAX + 1],
-			  size_t count)
+static void check_pattern(const struct cgpattern *p, path_text *paths, size_t count)
 {
 	const char *text = cgpattern_text(p);
 	bool below[16] = { false };
@@ -290,30 +278,25 @@ static void check_pattern(const struct cgpattern *p, char (*paths)[PATH_LENGTH_M
 
 PROMISE(a_slow_and_simple_matcher_agrees_on_every_small_case)
 {
-	char(*paths)[PATH_LENGTH_MAX + 1];
-	size_t count = make_paths(&paths);
+	static path_text paths[3282]; /* one more than 1 + 3 + ... + 3^7 */
+	size_t count = make_paths(paths), n;
+	char text[PATTERN_LENGTH_MAX + 2];
 	unsigned patterns = 0;
 
-	for (unsigned length = 1; length <= PATTERN_LENGTH_MAX; length++) {
-		for (unsigned i = 0; i < 1u << (2 * length); i++) {
-			_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
-			char text[PATTERN_LENGTH_MAX + 1] = "";
-			int r;
+	for (unsigned i = 1; (n = small_text(i, "ab*/", text)) <= PATTERN_LENGTH_MAX; i++) {
+		_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
+		int r;
 
-			for (unsigned k = 0; k < length; k++)
-				text[k] = "ab*/"[i >> (2 * k) & 3];
-			if (strstr(text, "//") || text[0] == '/' || text[length - 1] == '/')
-				continue;
-			r = cgpattern_new(text, NULL, &p, NULL);
-			if ((r == 0) != naive_is_valid(text))
-				fail_msg("%s gave %d", text, r);
-			if (r < 0)
-				continue;
-			patterns++;
-			check_pattern(p, paths, count);
-		}
+		if (strstr(text, "//") || text[0] == '/' || text[n - 1] == '/')
+			continue;
+		r = cgpattern_new(text, NULL, &p, NULL);
+		if ((r == 0) != naive_is_valid(text))
+			fail_msg("%s gave %d", text, r);
+		if (r < 0)
+			continue;
+		patterns++;
+		check_pattern(p, paths, count);
 	}
 	assert_true(patterns > 1000);
 	assert_true(count > 1000);
-	free(paths);
 }

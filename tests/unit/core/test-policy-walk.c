@@ -16,20 +16,11 @@
 
 #include "../unit.h"
 #include "policy-judge.h"
+#include "random.h"
 
 #define STEPS 10000000
 
 /* ---- the world ------------------------------------------------------------------------------- */
-
-static uint64_t seed;
-
-static uint64_t draw(uint64_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 11) % below;
-}
 
 static bool one_in(unsigned n)
 {
@@ -327,10 +318,8 @@ PROMISE(ten_million_random_steps_keep_every_promise)
 {
 	const char *text = getenv("PSIBRIDGE_SEED");
 
-	seed = text ? strtoull(text, NULL, 0) : 20240229;
-	seed = seed ? seed : 1;
-	print_message("PSIBRIDGE_SEED=%llu\n", (unsigned long long)seed);
-	seed *= 0x9e3779b97f4a7c15;
+	random_state = text ? strtoull(text, NULL, 0) : 20240229;
+	print_message("PSIBRIDGE_SEED=%llu\n", (unsigned long long)random_state);
 	for (size_t set = 0; set < ELEMENTSOF(sets); set++)
 		walk(set, STEPS / ELEMENTSOF(sets));
 }

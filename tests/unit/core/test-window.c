@@ -7,6 +7,7 @@
  * exact growth of the line drawn through them.
  */
 #include "../unit.h"
+#include "random.h"
 #include "core/window.h"
 
 #define MS USEC_PER_MSEC
@@ -215,16 +216,6 @@ PROMISE(after_a_rest_the_recent_part_is_the_window)
 struct point {
 	uint64_t at, total;
 };
-
-static uint64_t seed = 0x9e3779b97f4a7c15;
-
-static uint64_t draw(uint64_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % below;
-}
 
 /* The line through all samples at `at`, which lies between the first and the last. Rounded down. */
 static uint64_t exact_total(const struct point *p, size_t n, uint64_t at)
