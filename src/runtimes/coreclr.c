@@ -16,10 +16,9 @@
  * A request over the diagnostics socket may bring settings along: "PSIBRIDGE_LOW=...", a NUL
  * behind each. They count before the environment, which cannot be changed from outside any more.
  *
- * States of a profiler: made -> hooked -> stopped. At most one in a process is hooked. A made one
- * is freed with its last reference. One that was hooked stays for ever: a collection that does not
- * come to its end when the runtime does may still hold on to it. For the same reason this file is
- * linked with -z nodelete, and stays mapped when the runtime unloads it.
+ * There is one profiler, which is never freed: a collection that does not come to its end when the
+ * runtime does may still hold on to it. For the same reason this file is linked with -z nodelete, and
+ * stays mapped when the runtime unloads it. The second Initialize() of a process is refused.
  *
  * What of the runtime this stands on (dotnet/runtime, src/coreclr/vm and gc, .NET 10; MIT):
  *   - A process has one main profiler, which is often taken by a monitoring agent, and 32
@@ -58,7 +57,6 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -81,12 +79,12 @@ static const IID our_clsid = {
 	0x9F1A4C50, 0x6B0E, 0x4C46, { 0x9C, 0x1D, 0x50, 0x53, 0x49, 0x2D, 0x42, 0x47 }
 };
 
-struct profiler {
-	ICorProfilerCallback11 callback; /* first: its address is the profiler's too */
+static struct {
 	atomic_uint references;
-	ICorProfilerInfo *info; /* NULL until hooked */
-	pid_t pid;		/* a forked child has no hook */
-	char *texts;		/* settings that came with the request, a NUL behind each; */
+	atomic_int taken; /* initialized, or about to be */
+	ICorProfilerInfo *info;
+	pid_t pid;			/* a forked child has no hook */
+	char texts[SETTINGS_BYTES_MAX]; /* settings that came with the request, a NUL behind each; */
 	const char *settings[SETTINGS_MAX + 1];
 
 	pthread_mutex_t lock;
@@ -102,22 +100,20 @@ struct profiler {
 		uint64_t end_usec, last_usec; /* when it is over; the last pause */
 		uint64_t rss_bytes;	      /* before the last step */
 	} settling;
-};
-
-static _Atomic(struct profiler *) hooked; /* the one of this process */
+} self = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* ---- collecting: the hook's thread ------------------------------------------------------------- */
 
-static HRESULT force_gc(struct profiler *profiler, uint64_t *ret_took_usec)
+static HRESULT force_gc(uint64_t *ret_took_usec)
 {
 	uint64_t start = now_usec();
-	HRESULT result = profiler->info->lpVtbl->ForceGC(profiler->info);
+	HRESULT result = self.info->lpVtbl->ForceGC(self.info);
 
 	*ret_took_usec = now_usec() - start;
 	return result;
 }
 
-static int explain(struct profiler *profiler, HRESULT result)
+static int explain(HRESULT result)
 {
 	const char *what = "an unexpected answer";
 	struct hook *hook;
@@ -135,29 +131,29 @@ static int explain(struct profiler *profiler, HRESULT result)
 		what = "the runtime found no memory for it";
 		r = -ENOMEM;
 	}
-	if (!profiler->complained) {
-		pthread_mutex_lock(&profiler->lock);
-		hook = profiler->hook;
-		pthread_mutex_unlock(&profiler->lock);
+	if (!self.complained) {
+		pthread_mutex_lock(&self.lock);
+		hook = self.hook;
+		pthread_mutex_unlock(&self.lock);
 		if (hook)
 			hook_log(hook, NAME, LOG_ERR, "ForceGC: 0x%08" PRIX32 ", %s",
 				 (uint32_t)result, what);
 	}
-	profiler->complained = 1;
+	self.complained = 1;
 	return r;
 }
 
-static int collect(int critical, void *userdata)
+static int collect(int critical, void *unused)
 {
-	struct profiler *profiler = userdata;
 	uint64_t took_usec, budget_usec;
-	HRESULT result = force_gc(profiler, &took_usec);
+	HRESULT result = force_gc(&took_usec);
 
 	(void)critical;
+	(void)unused;
 	if (FAILED(result))
-		return explain(profiler, result);
+		return explain(result);
 	budget_usec = took_usec > PAUSES_USEC ? took_usec : PAUSES_USEC;
-	profiler->settling = (typeof(profiler->settling)){
+	self.settling = (typeof(self.settling)){
 		.budget_usec = budget_usec,
 		/* At most one half for ageing: the other is for the steps that follow. */
 		.reserve_usec = budget_usec / 2,
@@ -167,49 +163,48 @@ static int collect(int critical, void *userdata)
 }
 
 /* Once more. Errors do not matter here: the collection was done. Returns whether it was done again. */
-static int repeat(struct profiler *profiler)
+static int repeat(void)
 {
 	uint64_t took_usec;
 
-	if (FAILED(force_gc(profiler, &took_usec)))
+	if (FAILED(force_gc(&took_usec)))
 		return 0;
-	profiler->settling.last_usec = took_usec;
-	profiler->settling.budget_usec -= took_usec < profiler->settling.budget_usec
-						  ? took_usec
-						  : profiler->settling.budget_usec;
+	self.settling.last_usec = took_usec;
+	self.settling.budget_usec -= took_usec < self.settling.budget_usec
+					     ? took_usec
+					     : self.settling.budget_usec;
 	return 1;
 }
 
-static int may_step(const struct profiler *profiler)
+static int may_step(void)
 {
-	return profiler->settling.in_vain < VAIN &&
-	       profiler->settling.last_usec <= profiler->settling.budget_usec &&
-	       now_usec() + STEP_USEC + profiler->settling.last_usec <= profiler->settling.end_usec;
+	return self.settling.in_vain < VAIN &&
+	       self.settling.last_usec <= self.settling.budget_usec &&
+	       now_usec() + STEP_USEC + self.settling.last_usec <= self.settling.end_usec;
 }
 
 /* First all of the ageing, without a pause, then the steps. */
-static int settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec)
+static int settle(uint64_t rss_bytes, void *unused, uint64_t *ret_next_usec)
 {
-	struct profiler *profiler = userdata;
-	int ages = profiler->settling.aged < AGE &&
-		   profiler->settling.budget_usec >=
-			   profiler->settling.reserve_usec + profiler->settling.last_usec;
+	int ages = self.settling.aged < AGE &&
+		   self.settling.budget_usec >=
+			   self.settling.reserve_usec + self.settling.last_usec;
 	int go;
 
+	(void)unused;
 	if (ages) {
-		profiler->settling.aged++;
+		self.settling.aged++;
 		*ret_next_usec = 0;
-		go = repeat(profiler);
+		go = repeat();
 	} else {
 		/* What the last step gave back is seen now; before the first there was none. */
-		if (profiler->settling.steps++ > 0)
-			profiler->settling.in_vain = rss_bytes + WORTH_BYTES <=
-								     profiler->settling.rss_bytes
-							     ? 0
-							     : profiler->settling.in_vain + 1;
-		profiler->settling.rss_bytes = rss_bytes;
+		if (self.settling.steps++ > 0)
+			self.settling.in_vain = rss_bytes + WORTH_BYTES <= self.settling.rss_bytes
+							? 0
+							: self.settling.in_vain + 1;
+		self.settling.rss_bytes = rss_bytes;
 		*ret_next_usec = STEP_USEC;
-		go = may_step(profiler) && (profiler->settling.steps == 1 || repeat(profiler));
+		go = may_step() && (self.settling.steps == 1 || repeat());
 	}
 	/* What the runtime and the program's native libraries have freed of malloc's. */
 	if (!go)
@@ -224,17 +219,18 @@ static int same(REFIID a, const IID *b)
 	return memcmp(a, b, sizeof(*b)) == 0;
 }
 
-/* With the lock of a forked child nothing is sure: it may have been taken when fork() was called. */
-static void profiler_stop(struct profiler *profiler)
+/* With the lock of a forked child nothing is sure: it may have been taken when fork() was called.
+ * exit(3) without the runtime's knowledge comes here, too: it would tear down what a collection works on. */
+static void __attribute__((destructor)) profiler_stop(void)
 {
 	struct hook *hook;
 
-	if (profiler->pid != getpid())
+	if (self.pid != getpid())
 		return;
-	pthread_mutex_lock(&profiler->lock);
-	hook = profiler->hook;
-	profiler->hook = NULL;
-	pthread_mutex_unlock(&profiler->lock);
+	pthread_mutex_lock(&self.lock);
+	hook = self.hook;
+	self.hook = NULL;
+	pthread_mutex_unlock(&self.lock);
 	hook_stop(hook);
 }
 
@@ -256,32 +252,25 @@ static HRESULT profiler_query(ICorProfilerCallback11 *This, REFIID riid, void **
 
 static ULONG profiler_add_ref(ICorProfilerCallback11 *This)
 {
-	struct profiler *profiler = (struct profiler *)This;
-
-	return atomic_fetch_add(&profiler->references, 1) + 1;
+	(void)This;
+	return atomic_fetch_add(&self.references, 1) + 1;
 }
 
 static ULONG profiler_release(ICorProfilerCallback11 *This)
 {
-	struct profiler *profiler = (struct profiler *)This;
-	ULONG left = atomic_fetch_sub(&profiler->references, 1) - 1;
+	ULONG left = atomic_fetch_sub(&self.references, 1) - 1;
 
-	if (left == 0 && profiler == atomic_load(&hooked)) {
-		profiler_stop(profiler);
-	} else if (left == 0) {
-		pthread_mutex_destroy(&profiler->lock);
-		free(profiler->texts);
-		free(profiler);
-	}
+	(void)This;
+	if (left == 0)
+		profiler_stop();
 	return left;
 }
 
 /* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
-static const void *runtime_code(void *userdata)
+static const void *runtime_code(void *unused)
 {
-	const struct profiler *profiler = userdata;
-
-	return profiler->info->lpVtbl;
+	(void)unused;
+	return self.info->lpVtbl;
 }
 
 static const struct hook_runtime runtime = {
@@ -291,73 +280,75 @@ static const struct hook_runtime runtime = {
 	.code = runtime_code,
 };
 
-/*
- * Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails
- * here, and goes on. What it answers to a request over the diagnostics socket is our result.
- */
-static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unknown)
+/* Returns whether it is a list of settings, or nothing. What they say is judged by the hook. */
+static int keep_settings(const char *data, size_t size)
 {
-	struct profiler *profiler = (struct profiler *)This, *none = NULL;
+	int good = size <= sizeof(self.texts) && (size == 0 || data[size - 1] == '\0');
+	size_t n = 0;
+
+	for (size_t at = 0; good && at < size && n < SETTINGS_MAX; at += strlen(data + at) + 1)
+		self.settings[n++] = strcpy(self.texts + at, data + at);
+	self.settings[n] = NULL;
+	return good;
+}
+
+/* With self.taken. */
+static HRESULT hook_in(IUnknown *unknown)
+{
 	void *info = NULL;
-	HRESULT result;
+	HRESULT result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
 	int r;
 
-	result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
 	if (FAILED(result))
 		return result;
-	if (!atomic_compare_exchange_strong(&hooked, &none, profiler)) {
-		IUnknown_Release((IUnknown *)info);
-		hook_log(NULL, NAME, LOG_WARNING,
-			 "asked for twice: this process has psibridge already");
-		return CORPROF_E_PROFILER_ALREADY_ACTIVE;
-	}
-	profiler->info = info;
-	profiler->info->lpVtbl->SetEventMask(profiler->info, COR_PRF_MONITOR_NONE);
-	pthread_mutex_lock(&profiler->lock);
-	r = hook_start(&runtime, profiler, profiler->settings, &profiler->hook);
-	pthread_mutex_unlock(&profiler->lock);
+	self.info = info;
+	self.pid = getpid();
+	self.info->lpVtbl->SetEventMask(self.info, COR_PRF_MONITOR_NONE);
+	pthread_mutex_lock(&self.lock);
+	r = hook_start(&runtime, NULL, self.settings, &self.hook);
+	pthread_mutex_unlock(&self.lock);
 	if (r > 0)
 		return S_OK;
-
-	profiler->info = NULL;
 	IUnknown_Release((IUnknown *)info);
-	atomic_store(&hooked, NULL);
 	return r == 0	      ? CORPROF_E_PROFILER_CANCEL_ACTIVATION
 	       : r == -ENOMEM ? E_OUTOFMEMORY
 			      : E_FAIL;
 }
 
-/* Returns whether it is a list of settings, or nothing. What they say is judged by the hook. */
-static int keep_settings(struct profiler *profiler, const char *data, size_t size)
-{
-	size_t n = 0;
-
-	if (!data || size == 0)
-		return 1;
-	if (size > SETTINGS_BYTES_MAX || data[size - 1] != '\0')
-		return 0;
-	profiler->texts = malloc(size);
-	if (!profiler->texts)
-		return 0;
-	memcpy(profiler->texts, data, size);
-	for (size_t at = 0; at < size && n < SETTINGS_MAX; at += strlen(profiler->texts + at) + 1)
-		profiler->settings[n++] = profiler->texts + at;
-	return 1;
-}
-
+/*
+ * Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails
+ * here, and goes on. What it answers to a request over the diagnostics socket is our result.
+ */
 static HRESULT profiler_initialize_for_attach(ICorProfilerCallback11 *This, IUnknown *unknown,
 					      void *data, uint32_t data_size)
 {
-	if (!keep_settings((struct profiler *)This, data, data_size))
+	HRESULT result;
+
+	(void)This;
+	if (atomic_exchange(&self.taken, 1)) {
+		hook_log(NULL, NAME, LOG_WARNING,
+			 "asked for twice: this process has psibridge already");
+		return CORPROF_E_PROFILER_ALREADY_ACTIVE;
+	}
+	if (!keep_settings(data, data ? data_size : 0))
 		hook_log(
 			NULL, NAME, LOG_WARNING,
 			"the settings that came with the request cannot be read; the environment counts");
-	return profiler_initialize(This, unknown);
+	result = hook_in(unknown);
+	if (FAILED(result))
+		atomic_store(&self.taken, 0);
+	return result;
+}
+
+static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unknown)
+{
+	return profiler_initialize_for_attach(This, unknown, NULL, 0);
 }
 
 static HRESULT profiler_end(ICorProfilerCallback11 *This)
 {
-	profiler_stop((struct profiler *)This);
+	(void)This;
+	profiler_stop();
 	return S_OK;
 }
 
@@ -400,27 +391,7 @@ static const ICorProfilerCallback11Vtbl profiler_vtbl = {
 	.LoadAsNotificationOnly = profiler_notification_only,
 };
 
-static struct profiler *profiler_new(void)
-{
-	struct profiler *profiler = calloc(1, sizeof(*profiler));
-
-	if (!profiler)
-		return NULL;
-	profiler->callback.lpVtbl = &profiler_vtbl;
-	atomic_init(&profiler->references, 1);
-	profiler->pid = getpid();
-	pthread_mutex_init(&profiler->lock, NULL);
-	return profiler;
-}
-
-/* exit(3) without the runtime's knowledge: it would tear down what a collection works on. */
-static void __attribute__((destructor)) library_end(void)
-{
-	struct profiler *profiler = atomic_load(&hooked);
-
-	if (profiler)
-		profiler_stop(profiler);
-}
+static ICorProfilerCallback11 profiler = { &profiler_vtbl };
 
 /* ---- the factory --------------------------------------------------------------------------------- */
 
@@ -444,21 +415,13 @@ static ULONG factory_count(IClassFactory *This)
 
 static HRESULT factory_create(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret)
 {
-	struct profiler *profiler;
-	HRESULT result;
-
 	(void)This;
 	if (!ret)
 		return E_POINTER;
 	*ret = NULL;
 	if (outer)
 		return CLASS_E_NOAGGREGATION;
-	profiler = profiler_new();
-	if (!profiler)
-		return E_OUTOFMEMORY;
-	result = profiler_query(&profiler->callback, riid, ret);
-	profiler_release(&profiler->callback);
-	return result;
+	return profiler_query(&profiler, riid, ret);
 }
 
 static HRESULT factory_lock(IClassFactory *This, int32_t lock)

@@ -37,7 +37,7 @@ static const struct way ways[] = {
 	  .name = "embedded",
 	  .bridge = true,
 	  .argv = { "@psibridge-clrhost", "APP" },
-	  .env = { TALK } },
+	  .env = { TALK, "PSIBRIDGE_HOOKS=@hooks" } },
 	{ CORECLR, .name = "profiler", .bridge = true,
 	  .env = { TALK, "CORECLR_ENABLE_PROFILING=1", "CORECLR_PROFILER=" GUID,
 		   "CORECLR_PROFILER_PATH=@hooks/libpsibridge-coreclr.so" } },

@@ -1,31 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coreclr-double HOOK SCENARIO: plays the runtime for libpsibridge-coreclr.so
+ * coreclr-double HOOK SCENARIO: plays the runtime for libpsibridge-coreclr.so where the real one has no such moment at hand
  *
- * It loads the hook as CoreCLR does (dlopen, DllGetClassObject, the factory, CreateInstance,
- * LoadAsNotificationOnly, Initialize) and hands it an ICorProfilerInfo whose ForceGC() does
- * what the scenario wants: what a real runtime does only rarely, or only in one bad moment. Memory
- * is short when the scenario writes a byte into the FIFO $PSIBRIDGE_SOURCE.
+ * It loads the hook as CoreCLR does and hands it an ICorProfilerInfo whose ForceGC() answers what the scenario wants. Memory is
+ * short when the scenario writes a byte into the FIFO $PSIBRIDGE_SOURCE.
  *
  * Exit status: 0 the scenario went as promised; 1 with a line on standard error; 2 wrong usage. What
  * the hook says on standard error is for the caller to judge.
- *
- * "beat FIFO MSEC" as arguments: a byte into FIFO every MSEC milliseconds until killed.
  */
 #include "runtimes/corprof.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,70 +38,51 @@ static const IID clsid = {
 };
 static const IID nobodys = { 0x12345678, 0x1234, 0x1234, { 1, 2, 3, 4, 5, 6, 7, 8 } };
 
-static void *library;
 static HRESULT (*get_class_object)(REFIID clsid, REFIID riid, void **ret);
+static HRESULT (*can_unload)(void);
 static int source = -1;
 
 /* ---- the runtime's side ------------------------------------------------------------------------ */
 
 static struct {
 	ICorProfilerInfo info;
-	atomic_int references;
-	atomic_uint masks_set, collections, refusals_left;
-	atomic_uint refusal; /* what it says instead of collecting, while refusals are left */
-	atomic_int blocking; /* a collection does not end before `release` */
-	atomic_int thread;
-	sem_t began, ended, release;
-	char thread_name[16];
-	sigset_t blocked;
+	atomic_uint refusals_left;
+	HRESULT refusal; /* what it says instead of collecting, while refusals are left */
+	int blocking;	 /* a collection does not end */
+	sem_t asked, collected;
 } clr;
 
 static HRESULT info_query(ICorProfilerInfo *This, REFIID riid, void **ret)
 {
 	want(memcmp(riid, &IID_ICorProfilerInfo, sizeof(*riid)) == 0);
-	atomic_fetch_add(&clr.references, 1);
 	*ret = This;
 	return S_OK;
 }
 
-static ULONG info_add_ref(ICorProfilerInfo *This)
+static ULONG info_count(ICorProfilerInfo *This)
 {
 	(void)This;
-	return (ULONG)atomic_fetch_add(&clr.references, 1) + 1;
-}
-
-static ULONG info_release(ICorProfilerInfo *This)
-{
-	(void)This;
-	return (ULONG)atomic_fetch_sub(&clr.references, 1) - 1;
+	return 1;
 }
 
 static HRESULT info_set_event_mask(ICorProfilerInfo *This, DWORD events)
 {
 	(void)This;
 	want(events == 0);
-	atomic_fetch_add(&clr.masks_set, 1);
 	return S_OK;
 }
 
 static HRESULT info_force_gc(ICorProfilerInfo *This)
 {
-	int thread = (int)syscall(SYS_gettid), before = atomic_exchange(&clr.thread, thread);
-
 	(void)This;
-	want(before == 0 || before == thread);
 	if (atomic_load(&clr.refusals_left) > 0) {
 		atomic_fetch_sub(&clr.refusals_left, 1);
-		sem_post(&clr.ended);
-		return (HRESULT)atomic_load(&clr.refusal);
+		sem_post(&clr.asked);
+		return clr.refusal;
 	}
-	pthread_getname_np(pthread_self(), clr.thread_name, sizeof(clr.thread_name));
-	pthread_sigmask(SIG_BLOCK, NULL, &clr.blocked);
-	atomic_fetch_add(&clr.collections, 1);
-	sem_post(&clr.began);
-	if (atomic_load(&clr.blocking))
-		sem_wait(&clr.release);
-	sem_post(&clr.ended);
+	sem_post(&clr.collected);
+	while (clr.blocking)
+		pause();
 	return S_OK;
 }
 
@@ -121,8 +94,8 @@ static HRESULT info_not_asked_for(void)
 
 static const ICorProfilerInfoVtbl info_vtbl = {
 	.QueryInterface = info_query,
-	.AddRef = info_add_ref,
-	.Release = info_release,
+	.AddRef = info_count,
+	.Release = info_count,
 	.slots_3_to_15 = { [0 ... 12] = info_not_asked_for },
 	.SetEventMask = info_set_event_mask,
 	.slots_17_to_27 = { [0 ... 10] = info_not_asked_for },
@@ -159,7 +132,6 @@ static double seconds(void)
 static ICorProfilerCallback11 *make(void)
 {
 	IClassFactory *factory;
-	ICorProfilerCallback11 *profiler;
 	void *object = NULL;
 
 	want(get_class_object(&clsid, &IID_IClassFactory, &object) == S_OK && object);
@@ -168,8 +140,7 @@ static ICorProfilerCallback11 *make(void)
 	want(factory->lpVtbl->CreateInstance(factory, NULL, &profiler_callback_iids[1], &object) ==
 	     S_OK);
 	factory->lpVtbl->Release(factory);
-	profiler = object;
-	return profiler;
+	return object;
 }
 
 static ICorProfilerCallback11 *start(void)
@@ -218,6 +189,7 @@ static void interfaces(void)
 	for (i = n + 2; i > 0; i--)
 		want(profiler->lpVtbl->Release(profiler) == i);
 	want(profiler->lpVtbl->Release(profiler) == 0);
+	want(can_unload() == S_FALSE);
 }
 
 static void events(void)
@@ -227,7 +199,6 @@ static void events(void)
 	size_t i;
 
 	memcpy(slots, profiler->lpVtbl, sizeof(slots));
-	want(atomic_load(&clr.masks_set) == 1);
 	for (i = 0; i < SLOTS; i++)
 		want(slots[i]);
 	for (i = 5; i < 97; i++)
@@ -238,37 +209,25 @@ static void events(void)
 	profiler->lpVtbl->Release(profiler);
 }
 
-static void attach_with(const char *data, size_t size)
+static void attach_with(char *data, size_t size)
 {
 	ICorProfilerCallback11 *profiler = make();
-	char *copy = malloc(size);
 
-	want(copy);
-	memcpy(copy, data, size);
-	want(profiler->lpVtbl->InitializeForAttach(profiler, (IUnknown *)&clr.info, copy,
+	want(profiler->lpVtbl->InitializeForAttach(profiler, (IUnknown *)&clr.info, data,
 						   (uint32_t)size) == S_OK);
-	memset(copy, 'x', size); /* it was only lent */
-	free(copy);
+	memset(data, 'x', size); /* it was only lent */
 	want(profiler->lpVtbl->ProfilerAttachComplete(profiler) == S_OK);
 	low();
-	want(came(&clr.ended, PATIENCE_SEC));
-	want(strcmp(clr.thread_name, "psb-hook") == 0);
-	want(sigismember(&clr.blocked, SIGTERM) == 1 && sigismember(&clr.blocked, SIGCHLD) == 1);
+	want(came(&clr.collected, PATIENCE_SEC));
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
-/* Settings come with the request to attach. The environment says warning. */
-static void settings(void)
-{
-	static const char data[] = "PSIBRIDGE_LOG=info\0PSIBRIDGE_LWO=1\0PSIBRIDGE_LOG=off";
-
-	attach_with(data, sizeof(data));
-}
-
-/* There is no end to what comes with it. */
+/* There is no end to what comes with the request. */
 static void unterminated(void)
 {
-	attach_with("PSIBRIDGE_LOG=info", strlen("PSIBRIDGE_LOG=info"));
+	char data[] = "PSIBRIDGE_LOG=info";
+
+	attach_with(data, strlen(data));
 }
 
 static void too_much(void)
@@ -281,7 +240,7 @@ static void too_much(void)
 /* A NUL each, and more of them than anybody needs. */
 static void too_many(void)
 {
-	static const char data[300];
+	static char data[300];
 
 	attach_with(data, sizeof(data));
 }
@@ -291,11 +250,11 @@ static void early(void)
 {
 	ICorProfilerCallback11 *profiler;
 
-	atomic_store(&clr.refusal, (unsigned)CORPROF_E_NOT_YET_AVAILABLE);
+	clr.refusal = CORPROF_E_NOT_YET_AVAILABLE;
 	atomic_store(&clr.refusals_left, 5);
 	profiler = start();
 	low();
-	want(came(&clr.began, PATIENCE_SEC));
+	want(came(&clr.collected, PATIENCE_SEC));
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
@@ -304,36 +263,20 @@ static void refused(void)
 {
 	ICorProfilerCallback11 *profiler;
 
-	atomic_store(&clr.refusal, (unsigned)CORPROF_E_UNSUPPORTED_CALL_SEQUENCE);
+	clr.refusal = CORPROF_E_UNSUPPORTED_CALL_SEQUENCE;
 	atomic_store(&clr.refusals_left, 2);
 	profiler = start();
 	low();
-	want(came(&clr.ended, PATIENCE_SEC));
+	want(came(&clr.asked, PATIENCE_SEC));
 	/* How often it is told Low is the bridge's affair. */
 	do
 		low();
-	while (!came(&clr.began, 1));
+	while (!came(&clr.collected, 1));
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
-static void shutdown_interrupts(void)
-{
-	ICorProfilerCallback11 *profiler = start();
-	double began;
-	int i;
-
-	low();
-	/* The first, the twenty that make free memory old, and now it waits for what they did. */
-	for (i = 0; i < 21; i++)
-		want(came(&clr.ended, PATIENCE_SEC));
-	began = seconds();
-	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-	want(seconds() - began < 1);
-	want(atomic_load(&clr.collections) == 21);
-}
-
-/* Without it exit(3) would not wait at all, and tear things down under a collection. */
-static void exits(void)
+/* A child that ends as `end` wants. Returns how long it took. */
+static double child_ends(void (*end)(void))
 {
 	double began = seconds();
 	int status;
@@ -341,74 +284,44 @@ static void exits(void)
 
 	want(pid >= 0);
 	if (pid == 0) {
-		start();
-		atomic_store(&clr.blocking, 1);
-		low();
-		want(came(&clr.began, PATIENCE_SEC));
+		end();
 		exit(4);
 	}
 	want(waitpid(pid, &status, 0) == pid);
 	want(WIFEXITED(status) && WEXITSTATUS(status) == 4);
-	want(seconds() - began > 1 && seconds() - began < 4);
+	return seconds() - began;
 }
 
-static void twice(void)
+static void in_a_collection(void)
 {
-	ICorProfilerCallback11 *first = start(), *second = make();
-
-	want(second->lpVtbl->Initialize(second, (IUnknown *)&clr.info) ==
-	     CORPROF_E_PROFILER_ALREADY_ACTIVE);
-	want(second->lpVtbl->Release(second) == 0);
-	want(atomic_load(&clr.references) == 1);
+	start();
+	clr.blocking = 1;
 	low();
-	want(came(&clr.ended, PATIENCE_SEC));
-	want(first->lpVtbl->Shutdown(first) == S_OK);
+	want(came(&clr.collected, PATIENCE_SEC));
 }
 
-/* PSIBRIDGE=off: as if it had never been there. */
-static void off(void)
+/* Without Shutdown() exit(3) would not wait at all, and tear things down under a collection. */
+static void exits(void)
+{
+	double took = child_ends(in_a_collection);
+
+	want(took > 1 && took < 4);
+}
+
+static void in_a_child(void)
 {
 	ICorProfilerCallback11 *profiler = make();
 
-	want(profiler->lpVtbl->Initialize(profiler, (IUnknown *)&clr.info) ==
-	     CORPROF_E_PROFILER_CANCEL_ACTIVATION);
-	want(profiler->lpVtbl->Release(profiler) == 0);
-	want(atomic_load(&clr.references) == 0);
-	want(access("/proc/self/task", F_OK) == 0 && !clr.thread);
-	unsetenv("PSIBRIDGE");
-	profiler = start();
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
 static void forks(void)
 {
 	ICorProfilerCallback11 *profiler = start();
-	double began = seconds();
-	int status;
-	pid_t pid = fork();
 
-	want(pid >= 0);
-	if (pid == 0) {
-		want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-		exit(3);
-	}
-	want(waitpid(pid, &status, 0) == pid);
-	want(WIFEXITED(status) && WEXITSTATUS(status) == 3 && seconds() - began < 1);
+	want(child_ends(in_a_child) < 1);
 	low();
-	want(came(&clr.ended, PATIENCE_SEC));
-	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
-}
-
-static void unloads(void)
-{
-	HRESULT (*can_unload)(void);
-	ICorProfilerCallback11 *profiler = start();
-
-	*(void **)&can_unload = dlsym(library, "DllCanUnloadNow");
-	want(can_unload && can_unload() == S_FALSE);
-	want(dlclose(library) == 0);
-	low();
-	want(came(&clr.ended, PATIENCE_SEC));
+	want(came(&clr.collected, PATIENCE_SEC));
 	want(profiler->lpVtbl->Shutdown(profiler) == S_OK);
 }
 
@@ -416,60 +329,33 @@ static const struct {
 	const char *name;
 	void (*play)(void);
 } scenarios[] = {
-	{ "interfaces", interfaces },
-	{ "events", events },
-	{ "settings", settings },
-	{ "unterminated", unterminated },
-	{ "too-much", too_much },
-	{ "too-many", too_many },
-	{ "early", early },
-	{ "refused", refused },
-	{ "shutdown-interrupts", shutdown_interrupts },
-	{ "exits", exits },
-	{ "twice", twice },
-	{ "off", off },
-	{ "forks", forks },
-	{ "unloads", unloads },
+	{ "interfaces", interfaces }, { "events", events },	{ "unterminated", unterminated },
+	{ "too-much", too_much },     { "too-many", too_many }, { "early", early },
+	{ "refused", refused },	      { "exits", exits },	{ "forks", forks },
 };
-
-static void beat(const char *fifo, unsigned msec)
-{
-	struct timespec pause = { .tv_nsec = (long)msec * 1000000 };
-	int fd = open(fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-
-	want(fd >= 0 && msec < 1000);
-	for (;;) {
-		if (write(fd, "x", 1) < 0)
-			want(errno == EAGAIN);
-		nanosleep(&pause, NULL);
-	}
-}
 
 int main(int argc, char **argv)
 {
+	void *library = argc == 3 ? dlopen(argv[1], RTLD_LAZY) : NULL;
 	const char *fifo = getenv("PSIBRIDGE_SOURCE");
-	size_t i;
 
-	if (argc == 4 && strcmp(argv[1], "beat") == 0)
-		beat(argv[2], (unsigned)atoi(argv[3]));
-	for (i = 0; argc == 3 && i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
-		if (strcmp(scenarios[i].name, argv[2]) != 0)
-			continue;
-		library = dlopen(argv[1], RTLD_LAZY);
-		if (!library)
-			fprintf(stderr, "coreclr-double: %s\n", dlerror());
-		want(library);
-		*(void **)&get_class_object = dlsym(library, "DllGetClassObject");
-		want(get_class_object);
-		source = fifo ? open(fifo, O_RDWR | O_CLOEXEC) : -1;
-		want(source >= 0);
-		clr.info.lpVtbl = &info_vtbl;
-		sem_init(&clr.began, 0, 0);
-		sem_init(&clr.ended, 0, 0);
-		sem_init(&clr.release, 0, 0);
-		scenarios[i].play();
-		return 0;
+	if (!library) {
+		fprintf(stderr, "usage: coreclr-double HOOK SCENARIO (%s)\n", dlerror());
+		return 2;
 	}
-	fprintf(stderr, "usage: coreclr-double HOOK SCENARIO | beat FIFO MSEC\n");
+	*(void **)&get_class_object = dlsym(library, "DllGetClassObject");
+	*(void **)&can_unload = dlsym(library, "DllCanUnloadNow");
+	want(get_class_object && can_unload);
+	source = fifo ? open(fifo, O_RDWR | O_CLOEXEC) : -1;
+	want(source >= 0);
+	clr.info.lpVtbl = &info_vtbl;
+	sem_init(&clr.asked, 0, 0);
+	sem_init(&clr.collected, 0, 0);
+	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+		if (strcmp(scenarios[i].name, argv[2]) == 0) {
+			scenarios[i].play();
+			return 0;
+		}
+	}
 	return 2;
 }

@@ -65,8 +65,6 @@ check the_double_was_built test -x "$double"
 interfaces() { play interfaces && lines 1 && said 'not started: the runtime was given a wrong CLSID; psibridge.s is [{]9F1A4C50-'; }
 check its_interfaces_are_those_of_the_idl_and_references_are_counted interfaces
 check no_event_is_asked_for_and_none_would_harm silently events
-settings() { play settings && lines 4 && said 'PSIBRIDGE_LWO: there is no such variable' && said 'told Low' && said '\]: ready: '; }
-check settings_that_come_with_the_request_count_before_the_environment settings # ... and it collects on a thread of the hook
 garbled() { play "$1" && lines 1 && said 'the settings that came with the request cannot be read; the environment counts'; }
 check settings_without_an_end_are_told_and_do_not_count garbled unterminated
 check too_long_settings_are_told_and_do_not_count garbled too-much
@@ -74,14 +72,8 @@ check empty_settings_by_the_hundred_change_nothing silently too-many
 check a_low_before_the_collector_is_there_is_made_up_for silently early
 refused() { play refused && lines 2 && said 'ForceGC: 0x80131363, this thread is in the middle of managed code' && said 'did not collect'; }
 check a_runtime_that_refuses_is_told_of_once refused
-check shutdown_does_not_wait_for_what_is_only_waited_for silently shutdown-interrupts
 check an_exit_without_shutdown_is_safe silently exits
-twice() { play twice && lines 1 && said 'asked for twice: this process has psibridge already'; }
-check a_process_is_hooked_once twice
-off() { PSIBRIDGE=off silently off; }
-check psibridge_off_leaves_the_process_alone off
 check a_forked_child_is_left_alone silently forks
-check being_unloaded_is_survived silently unloads
 
 # ---- with the real one -------------------------------------------------------------------------------
 if ! command -v dotnet >/dev/null; then
@@ -143,7 +135,7 @@ centiseconds()
 clean_exit()
 {
 	garbage 20 2 && expect '^ready' || return
-	kill -CONT "$beating"
+	kill -CONT "$feeder"
 	[ $((n % 4)) = 3 ] || said ']: told Low' >/dev/null || expect ']: told Low' || return
 	began=$(centiseconds)
 	tell exit 7
@@ -158,14 +150,12 @@ clean_exits()
 	while [ "$n" -lt "$exits" ]; do
 		n=$((n + 1))
 		source_new
-		# a byte every 3 ms while it is not stopped
-		"$double" beat "$T/source" 3 >"$T/beat" 2>&1 4>&- &
-		beating=$!
-		[ $((n % 2)) = 0 ] || kill -STOP "$beating"
+		pressure
+		[ $((n % 2)) = 0 ] || kill -STOP "$feeder"
 		clean_exit
 		clean=$?
-		kill -KILL "$beating"
-		wait "$beating" 2>/dev/null
+		kill -CONT "$feeder"
+		calm
 		[ "$clean" = 0 ] || { echo "exit $n"; return 1; }
 		told=$((told + $(grep -c 'told Low' "$T/log")))
 	done
@@ -248,5 +238,13 @@ wrong_guid()
 	CORECLR_PROFILER='{00000000-6B0E-4C46-9C1D-5053492D4247}' runs_on 'not started: the runtime was given a wrong CLSID'
 }
 check a_wrong_guid_is_one_line wrong_guid
+# As the main profiler and as a notification-only one.
+twice()
+{
+	source_new
+	PSIBRIDGE_LOG=warning CORECLR_ENABLE_NOTIFICATION_PROFILERS=1 CORECLR_NOTIFICATION_PROFILERS="$hook=$guid;" \
+		runs_on 'asked for twice: this process has psibridge already'
+}
+check a_process_is_hooked_once twice
 
 done_testing

@@ -11,6 +11,7 @@
 
 #include <poll.h>
 #include <regex.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <linux/sockios.h>
@@ -30,7 +31,8 @@ struct fake {
 	unsigned work_usec; /* how long it takes, at least */
 	void *garbage;
 	size_t garbage_size;
-	char thread_name[16]; /* of who collects */
+	char thread_name[16]; /* of who collects, */
+	sigset_t blocked;     /* and the signals that do not go there */
 	uint64_t returned_usec;
 	unsigned steps;		/* how often settle() wants to be called, */
 	unsigned step_usec;	/* and after what time again */
@@ -85,6 +87,7 @@ static inline int fake_collect(int critical, void *userdata)
 	ear->inside++;
 	fake->criticals += critical != 0;
 	pthread_getname_np(pthread_self(), fake->thread_name, sizeof(fake->thread_name));
+	pthread_sigmask(SIG_BLOCK, NULL, &fake->blocked);
 	pthread_cond_broadcast(&ear->changed);
 	while (ear->shut)
 		pthread_cond_wait(&ear->changed, &ear->lock);

@@ -110,6 +110,8 @@ PROMISE(a_collection_never_runs_on_the_bridges_thread)
 	tell(&fake, PSB_LOW);
 	AWAIT(&fake.ear, fake.ear.inside == 1);
 	assert_string_equal(fake.thread_name, "psb-hook");
+	assert_int_equal(sigismember(&fake.blocked, SIGTERM), 1);
+	assert_int_equal(sigismember(&fake.blocked, SIGCHLD), 1);
 	assert_int_equal(count_threads(), 2); /* and the loop's */
 	/* the bridge goes on: what comes meanwhile is there when it is over, the newest of it */
 	tell(&fake, PSB_NEUTRAL);
