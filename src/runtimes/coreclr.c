@@ -143,12 +143,11 @@ static int explain(HRESULT result)
 	return r;
 }
 
-static int collect(int critical, void *unused)
+static int collect(void *unused)
 {
 	uint64_t took_usec, budget_usec;
 	HRESULT result = force_gc(&took_usec);
 
-	(void)critical;
 	(void)unused;
 	if (FAILED(result))
 		return explain(result);

@@ -19,8 +19,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,13 +31,12 @@
 
 #include "runtimes/effect.h"
 #include "runtimes/say.h"
-#include "runtimes/thread.h"
 
 #define STOP_SEC 2
 #define EARLY_USEC (2 * USEC_PER_SEC) /* a runtime has started by then, or never will */
 #define EARLY_STEP_USEC (USEC_PER_SEC / 50)
 #define NEVER PSB_FOREVER
-#define COMPLAINTS_MAX 20
+#define STACK_BYTES ((size_t)1 << 20)
 
 struct hook {
 	const struct hook_runtime *runtime;
@@ -48,26 +48,24 @@ struct hook {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	int stopping, ended, abandoned;
+	_Atomic int stopping; /* changed under the lock */
+	int ended, abandoned;
 	psb_mailbox *mailbox; /* set by the hook's thread, closed by hook_stop() */
 
 	/* the hook's thread */
 	struct effect effect; /* of the last collection */
-	int short_now;	      /* collect() may have set something that relax() undoes */
 	int complained, complained_code;
-	char *complaints[COMPLAINTS_MAX]; /* about settings; made by hook_start() */
-	int complaint_count;
+	char *complaints; /* about settings, a NUL behind each, then an empty one; made by hook_start() */
 	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
 	/* when to call collect() again, to call settle(), to look at what came of it; or NEVER */
 	uint64_t retry_usec, settle_usec, measure_usec;
 	uint64_t retry_until_usec;
-	int retry_critical;
 };
 
 static void free_hook(struct hook *hook)
 {
-	for (int i = 0; hook && i < hook->complaint_count; i++)
-		free(hook->complaints[i]);
+	if (hook)
+		free(hook->complaints);
 	free(hook);
 }
 
@@ -110,16 +108,6 @@ static struct mib mib(uint64_t bytes)
 	return mib;
 }
 
-static int is_stopping(struct hook *hook)
-{
-	int stopping;
-
-	pthread_mutex_lock(&hook->lock);
-	stopping = hook->stopping;
-	pthread_mutex_unlock(&hook->lock);
-	return stopping;
-}
-
 static int is_unmeasured(const struct hook *hook)
 {
 	return hook->settle_usec != NEVER || hook->measure_usec != NEVER;
@@ -134,24 +122,22 @@ static void measure(struct hook *hook)
 	    (hook->effect.took_usec + 500) / 1000);
 }
 
-static void try_to_collect(struct hook *hook, int critical)
+static void try_to_collect(struct hook *hook)
 {
 	uint64_t start, rss;
 	int r;
 
 	hook->retry_usec = NEVER;
 	/* Only here: what was said before may have waited long for the reader of our stderr. */
-	if (is_stopping(hook))
+	if (hook->stopping)
 		return;
-	hook->short_now = 1;
 	rss = effect_rss(&hook->effect);
 	start = now_usec();
-	r = hook->runtime->collect(critical, hook->userdata);
+	r = hook->runtime->collect(hook->userdata);
 	if (r == -ECANCELED)
 		return;
 	if (r == -EAGAIN && now_usec() < hook->retry_until_usec) {
 		hook->retry_usec = now_usec() + EARLY_STEP_USEC;
-		hook->retry_critical = critical;
 		return;
 	}
 	if (r < 0) {
@@ -169,7 +155,7 @@ static void try_to_collect(struct hook *hook, int critical)
 		hook->measure_usec = hook->effect.collected_usec + EFFECT_MEASURE_USEC;
 }
 
-static void collect(struct hook *hook, int critical)
+static void collect(struct hook *hook)
 {
 	uint64_t now = now_usec(), rss = effect_rss(&hook->effect);
 	const char *why = effect_why_not(&hook->effect, now, rss, hook->settings.apart_usec,
@@ -182,7 +168,7 @@ static void collect(struct hook *hook, int critical)
 	if (is_unmeasured(hook))
 		measure(hook);
 	hook->retry_until_usec = now + EARLY_USEC;
-	try_to_collect(hook, critical);
+	try_to_collect(hook);
 }
 
 static void settle(struct hook *hook)
@@ -190,7 +176,7 @@ static void settle(struct hook *hook)
 	uint64_t start = now_usec(), end, next = 0;
 	int go;
 
-	if (is_stopping(hook))
+	if (hook->stopping)
 		return;
 	hook->effect.after_bytes = effect_rss(&hook->effect);
 	go = hook->runtime->settle(hook->effect.after_bytes, hook->userdata, &next);
@@ -227,15 +213,10 @@ static void react(struct hook *hook, const struct psb_notification *n)
 		    "the cgroup %s was removed; what takes its place will be watched", n->cgroup);
 	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
 		say(hook, LOG_INFO, "told %s", say_level((int)n->available, n->critical));
-	if (n->available == PSB_LOW) {
-		if (hook->settings.collect == PSB_COLLECT_LOW ||
-		    (hook->settings.collect == PSB_COLLECT_CRITICAL && n->critical))
-			collect(hook, n->critical);
-	} else if (hook->short_now && !is_stopping(hook)) {
-		hook->short_now = 0;
-		if (hook->runtime->relax)
-			hook->runtime->relax(hook->userdata);
-	}
+	if (n->available == PSB_LOW &&
+	    (hook->settings.collect == PSB_COLLECT_LOW ||
+	     (hook->settings.collect == PSB_COLLECT_CRITICAL && n->critical)))
+		collect(hook);
 }
 
 /* ---- the life of the hook's thread --------------------------------------------------------------- */
@@ -312,7 +293,7 @@ static void take_all(struct hook *hook, psb_mailbox *mailbox)
 		if (r < 0)
 			return;
 		if (hook->retry_usec <= now_usec())
-			try_to_collect(hook, hook->retry_critical);
+			try_to_collect(hook);
 		if (hook->settle_usec <= now_usec())
 			settle(hook);
 		if (hook->measure_usec <= now_usec())
@@ -331,9 +312,8 @@ static void *hook_run(void *userdata)
 	int go, abandoned;
 
 	pthread_setname_np(pthread_self(), "psb-hook");
-	for (int i = 0; i < hook->complaint_count; i++)
-		if (hook->complaints[i])
-			say(hook, LOG_WARNING, "%s", hook->complaints[i]);
+	for (const char *line = hook->complaints; *line; line += strlen(line) + 1)
+		say(hook, LOG_WARNING, "%s", line);
 	effect_open(&hook->effect);
 	if (psb_code_new(&hook->code) < 0)
 		hook->code = NULL;
@@ -375,44 +355,57 @@ static void *hook_run(void *userdata)
 
 /* ---- for the runtime's threads ------------------------------------------------------------------ */
 
-/* The environment is read now, before the program changes it, and told later: stderr may be a pipe
- * that is not emptied before the program has started. */
 static void keep_complaint(void *userdata, int priority, const char *message)
 {
-	struct hook *hook = userdata;
-
 	(void)priority;
-	if (hook->complaint_count < COMPLAINTS_MAX)
-		hook->complaints[hook->complaint_count] = strdup(message);
-	hook->complaint_count += hook->complaint_count < COMPLAINTS_MAX;
+	fprintf(userdata, "%s%c", message, '\0');
 }
 
-static size_t count_strings(const char *const *strings)
-{
-	size_t n = 0;
-
-	while (strings && strings[n])
-		n++;
-	return n;
-}
-
+/* The environment is read now, before the program changes it, and what is wrong with it told later: stderr may be a pipe
+ * that is not emptied before the program has started. */
 static int read_settings(struct hook *hook, const char *const *own)
 {
-	size_t owned = count_strings(own), theirs = count_strings((const char *const *)environ), n;
-	const char **all = calloc(owned + theirs + 1, sizeof(*all));
+	size_t n = 0, owned = 0, size;
+	const char **all;
+	FILE *complaints;
 	int r;
 
-	if (!all)
+	while (own && own[owned])
+		owned++;
+	while (environ && environ[n])
+		n++;
+	all = calloc(owned + n + 1, sizeof(*all));
+	complaints = all ? open_memstream(&hook->complaints, &size) : NULL;
+	if (!complaints) {
+		free(all);
 		return -ENOMEM;
-	for (n = 0; n < owned; n++)
-		all[n] = own[n];
-	for (size_t i = 0; i < theirs && environ[i]; i++)
-		all[n++] = environ[i];
+	}
+	for (size_t i = 0; i < owned; i++)
+		all[i] = own[i];
+	for (size_t i = 0; i < n && environ[i]; i++)
+		all[owned + i] = environ[i];
 	hook->options.size = sizeof(hook->options);
 	hook->settings.size = sizeof(hook->settings);
 	hook->settings.watch = &hook->options;
-	r = psb_settings_read_from(all, 0, keep_complaint, hook, &hook->settings);
+	r = psb_settings_read_from(all, 0, keep_complaint, complaints, &hook->settings);
+	fclose(complaints);
 	free(all);
+	return r;
+}
+
+int hook_thread_start(pthread_t *ret, void *(*run)(void *), void *userdata)
+{
+	pthread_attr_t attributes;
+	sigset_t all, old;
+	int r;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(ret, &attributes, run, userdata);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attributes);
 	return r;
 }
 
@@ -436,7 +429,7 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 		hook->retry_usec = hook->settle_usec = hook->measure_usec = NEVER;
 		pthread_mutex_init(&hook->lock, NULL);
 		pthread_cond_init(&hook->changed, NULL);
-		r = runtime_thread_start(&hook->thread, hook_run, hook);
+		r = hook_thread_start(&hook->thread, hook_run, hook);
 	}
 	if (r < 0) {
 		hook_log(NULL, runtime->name, LOG_ERR,

@@ -10,7 +10,6 @@
  *     mailbox: newest level wins ->  psb_mailbox_take()
  *                                    Low: worth it?  -> collect(), settle() as often as it wants,
  *                                                       and 0.7 s later: what went back
- *                                    Neutral, High   -> relax()
  *
  * Worth it: effect.h says when, with PSIBRIDGE_APART and PSIBRIDGE_GROWN.
  *
@@ -33,6 +32,8 @@
 
 #include <psibridge/tools.h>
 
+#include <pthread.h>
+
 struct hook;
 
 struct hook_runtime {
@@ -41,15 +42,13 @@ struct hook_runtime {
 	 * -ECANCELED (the runtime ends: nothing is said), -EAGAIN (the runtime is still starting:
 	 * it is asked again for two seconds), or another negative errno: told as an error, the
 	 * first time. */
-	int (*collect)(int critical, void *userdata);
+	int (*collect)(void *userdata);
 	/* After collect(): has what was freed gone back? `rss_bytes` is what the process has, 0:
 	 * unknown. Called at once, and as long as it returns 1 again *ret_next_usec later; 0: that
 	 * was all. Between two calls the thread waits for notifications, so waiting here would be
 	 * wrong: a mailbox counts the time between two visits as the visitor's, and repeats Low to
 	 * a slow one less often. May be NULL. */
 	int (*settle)(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec);
-	/* Memory is not short any more: undo what collect() set. May be NULL. */
-	void (*relax)(void *userdata);
 	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */
 	const void *(*code)(void *userdata);
 };
@@ -64,9 +63,9 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 	       struct hook **ret);
 
 /*
- * No collect() and no relax() begins after this. Waits for one that is running, two seconds at most:
- * a runtime that ends may not let it end. Then what is left stays as it is until the process is
- * gone. From inside of collect() or relax(), where the program may be ended, it does not wait.
+ * No collect() begins after this. Waits for one that is running, two seconds at most: a runtime that ends may
+ * not let it end. Then what is left stays as it is until the process is gone. From inside of collect(), where
+ * the program may be ended, it does not wait.
  * In a forked child it only forgets. Returns NULL; NULL is allowed.
  */
 struct hook *hook_stop(struct hook *hook);
@@ -74,3 +73,7 @@ struct hook *hook_stop(struct hook *hook);
 /* One line on stderr if PSIBRIDGE_LOG lets `priority` (syslog's) through. `hook` may be NULL: then a warning or worse. */
 void hook_log(struct hook *hook, const char *name, int priority, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* A thread that collects: no signals, which are for the program's own threads, and a stack that is enough for a runtime; a
+ * program that locked its memory gets all of it at once, 8 MiB by default. Returns: 0 or a negative errno. */
+int hook_thread_start(pthread_t *ret, void *(*run)(void *), void *userdata);

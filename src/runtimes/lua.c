@@ -3,7 +3,7 @@
  * lua.c - a program that embeds Lua 5.4 and is told when memory is short
  *
  * The example of how to embed, and the host that `psibridge demo` watches. It runs a script (its
- * own, or a file), then calls the script's global function tick() ten times a second. The script
+ * own, or a file), then calls the script's global function tick() ten times a second, and when there is news. The script
  * it has built in does what many programs do: it fills a cache, drops it, and idles. Lua collects
  * when enough has been *allocated*, and an idle program allocates nothing, so the dropped cache
  * stays in memory, whatever else may need it.
@@ -24,12 +24,9 @@
  * never run inside finalizers, so lua_gc() is allowed in ours. A coroutine that never yields is
  * not interrupted: its hooks are its own.
  *
- * What is done when told, in this order, and why:
- *   - Low: a full collection, then malloc_trim(): without it, what Lua freed stays with malloc and
- *     nothing goes back. What did is measured 0.7 s later, for return values of allocators say
- *     nothing. The collector is set to follow the heap closely while memory stays short.
- *   - Low again: only if the process has grown since, and not before ten seconds (effect.h).
- *   - Neutral, High: the collector gets its own pace back.
+ * At Low: a full collection, then malloc_trim(): without it, what Lua freed stays with malloc and nothing goes back. What
+ * did is read from RSS, for return values of allocators say nothing. At Low again: only if the process has grown since, and
+ * not before ten seconds (effect.h). There is nothing to undo at Neutral and High.
  *
  * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in
  * bytes:
@@ -59,10 +56,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NEVER UINT64_MAX
-#define TICK_USEC (USEC_PER_SEC / 10)
-/* In percent: begin the next cycle as soon as one is done; Lua's own is 200. */
-#define PAUSE_WHEN_SHORT 100
+#define TICK_MSEC 100
 
 static const char built_in_script[] =
 	"local wanted = tonumber(...)\n"
@@ -84,12 +78,9 @@ static struct {
 	struct host host;
 	lua_State *lua;
 	pthread_t thread;
-	int pipe[2]; /* -1: without a bridge */
-	/* of the Lua thread alone */
-	struct effect effect;
-	uint64_t measure_usec; /* when to look at what the last collection gave back */
-	int pause;	       /* the collector's own, while ours is set; 0: it has its own */
-} self = { .pipe = { -1, -1 }, .measure_usec = NEVER };
+	int pipe[2];	      /* -1: without a bridge */
+	struct effect effect; /* of the last collection */
+} self = { .pipe = { -1, -1 } };
 
 static volatile sig_atomic_t stopping;
 
@@ -111,33 +102,16 @@ static HRESULT told(struct host *unused, EMemoryAvailable available)
 
 static void collect(void)
 {
-	uint64_t start = now_usec(), rss = effect_rss(&self.effect);
+	struct effect *effect = &self.effect;
+	uint64_t start = now_usec(), rss = effect_rss(effect);
 
-	if (self.pause == 0)
-		self.pause = lua_gc(self.lua, LUA_GCSETPAUSE, PAUSE_WHEN_SHORT);
-	if (effect_why_not(&self.effect, start, rss, EFFECT_APART_USEC, EFFECT_GROWN_BYTES)) {
+	if (effect_why_not(effect, start, rss, EFFECT_APART_USEC, EFFECT_GROWN_BYTES)) {
 		printf("kept at=%" PRIu64 " rss=%" PRIu64 "\n", start, rss);
 		return;
 	}
 	lua_gc(self.lua, LUA_GCCOLLECT);
 	malloc_trim(0);
-	effect_collected(&self.effect, start, rss);
-	self.measure_usec = self.effect.collected_usec + EFFECT_MEASURE_USEC;
-}
-
-static void relax(void)
-{
-	if (self.pause != 0)
-		lua_gc(self.lua, LUA_GCSETPAUSE, self.pause);
-	self.pause = 0;
-}
-
-static void measure(void)
-{
-	struct effect *effect = &self.effect;
-
-	self.measure_usec = NEVER;
-	effect->after_bytes = effect_rss(effect);
+	effect_collected(effect, start, rss);
 	printf("collected at=%" PRIu64 " before=%" PRIu64 " after=%" PRIu64 " took=%" PRIu64 "\n",
 	       effect->collected_usec, effect->before_bytes, effect->after_bytes,
 	       effect->took_usec);
@@ -154,8 +128,6 @@ static void react(void)
 		       names[news.available <= eMemoryAvailableHigh ? news.available : 0]);
 	if (news.available == eMemoryAvailableLow)
 		collect();
-	else if (news.available)
-		relax();
 }
 
 static void hooked(lua_State *lua, lua_Debug *unused)
@@ -250,24 +222,13 @@ static int tick(void)
 static int run(void)
 {
 	struct pollfd news = { .fd = self.pipe[0], .events = POLLIN };
-	uint64_t tick_usec = now_usec() + TICK_USEC;
 	int r = 0;
 
 	while (!stopping && r == 0) {
-		uint64_t now = now_usec(),
-			 due = tick_usec < self.measure_usec ? tick_usec : self.measure_usec;
-
-		if (poll(&news, 1, due > now ? (int)((due - now) / 1000) + 1 : 0) < 0 &&
-		    errno != EINTR)
+		if (poll(&news, 1, TICK_MSEC) < 0 && errno != EINTR)
 			return complain("poll", strerror(errno));
 		if (self.host.bridge)
 			react();
-		now = now_usec();
-		if (now >= self.measure_usec)
-			measure();
-		if (now < tick_usec)
-			continue;
-		tick_usec = now + TICK_USEC;
 		r = tick();
 	}
 	return r;
@@ -329,8 +290,6 @@ int main(int argc, char **argv)
 	if (r == 0) {
 		say_ready();
 		r = run();
-		if (self.measure_usec != NEVER)
-			measure();
 		printf("end at=%" PRIu64 " rss=%" PRIu64 "\n", now_usec(),
 		       effect_rss(&self.effect));
 	}

@@ -52,11 +52,9 @@
  * headers (mono/metadata/profiler.h, threads.h, mono-gc.h: MIT).
  */
 #include "runtimes/hook.h"
-#include "runtimes/thread.h"
 
 #include <errno.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -82,16 +80,21 @@ typedef void mono_event_fn(MonoProfiler *profiler);
 
 #define MONO extern __attribute__((weak, visibility("default")))
 
-MONO MonoProfilerHandle mono_profiler_create(MonoProfiler *profiler);
-MONO void mono_profiler_set_runtime_initialized_callback(MonoProfilerHandle, mono_event_fn *);
-MONO void mono_profiler_set_runtime_shutdown_begin_callback(MonoProfilerHandle, mono_event_fn *);
-MONO void mono_profiler_set_gc_finalized_callback(MonoProfilerHandle, mono_event_fn *);
-MONO MonoDomain *mono_get_root_domain(void);
-MONO MonoThread *mono_thread_attach(MonoDomain *domain);
-MONO void mono_thread_detach(MonoThread *thread);
-MONO void mono_gc_collect(int generation);
-MONO int mono_gc_max_generation(void);
-MONO int mono_gc_pending_finalizers(void);
+/* clang-format off */
+#define NEEDED(X)                                                                                      \
+	X(MonoProfilerHandle, mono_profiler_create, (MonoProfiler *))                                  \
+	X(void, mono_profiler_set_runtime_initialized_callback, (MonoProfilerHandle, mono_event_fn *)) \
+	X(void, mono_profiler_set_runtime_shutdown_begin_callback, (MonoProfilerHandle, mono_event_fn *)) \
+	X(void, mono_profiler_set_gc_finalized_callback, (MonoProfilerHandle, mono_event_fn *))        \
+	X(MonoDomain *, mono_get_root_domain, (void))                                                  \
+	X(MonoThread *, mono_thread_attach, (MonoDomain *))                                            \
+	X(void, mono_thread_detach, (MonoThread *))                                                    \
+	X(void, mono_gc_collect, (int generation))                                                     \
+	X(int, mono_gc_max_generation, (void))                                                         \
+	X(int, mono_gc_pending_finalizers, (void))
+/* clang-format on */
+#define DECLARE(type, name, arguments) MONO type name arguments;
+NEEDED(DECLARE)
 /* Not in the headers, but exported and documented; nothing is lost without them but time. */
 MONO void *mono_threads_enter_gc_safe_region(void **stackdata);
 MONO void mono_threads_exit_gc_safe_region(void *cookie, void **stackdata);
@@ -213,7 +216,7 @@ static int visit(void)
 	mono.finalized = false;
 	pthread_mutex_unlock(&mono.lock);
 
-	r = runtime_thread_start(&thread, visitor, NULL);
+	r = hook_thread_start(&thread, visitor, NULL);
 	if (r < 0)
 		return r;
 
@@ -241,11 +244,10 @@ static void await_finalizers(void)
 	pthread_mutex_unlock(&mono.lock);
 }
 
-static int collect(int unused_critical, void *unused)
+static int collect(void *unused)
 {
 	int r = visit();
 
-	(void)unused_critical;
 	(void)unused;
 	if (r < 0)
 		return r;
@@ -311,26 +313,11 @@ static void shutdown_begins(MonoProfiler *unused)
 /* The name of a function that is not there, or NULL. */
 static const char *missing(void)
 {
-#define FUNCTION(name)                        \
-	{                                     \
-#name, (void (*)(void))(name) \
-	}
+#define ENTRY(type, name, arguments) { #name, (void (*)(void))(name) },
 	const struct {
 		const char *name;
 		void (*address)(void);
-	} functions[] = {
-		FUNCTION(mono_profiler_create),
-		FUNCTION(mono_profiler_set_runtime_initialized_callback),
-		FUNCTION(mono_profiler_set_runtime_shutdown_begin_callback),
-		FUNCTION(mono_profiler_set_gc_finalized_callback),
-		FUNCTION(mono_get_root_domain),
-		FUNCTION(mono_thread_attach),
-		FUNCTION(mono_thread_detach),
-		FUNCTION(mono_gc_collect),
-		FUNCTION(mono_gc_max_generation),
-		FUNCTION(mono_gc_pending_finalizers),
-	};
-#undef FUNCTION
+	} functions[] = { NEEDED(ENTRY) };
 
 	for (size_t i = 0; i < COUNT(functions); i++)
 		if (!functions[i].address)

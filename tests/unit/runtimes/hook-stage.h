@@ -25,8 +25,7 @@
 #define LINES_MAX 256
 
 struct fake {
-	struct ear ear; /* `calls`: collections begun; `inside`: running; `done`: relaxed */
-	unsigned criticals;
+	struct ear ear;	    /* `calls`: collections begun; `inside`: running */
 	int result;	    /* what collect() returns */
 	unsigned work_usec; /* how long it takes, at least */
 	void *garbage;
@@ -74,7 +73,7 @@ static inline void fake_grow(struct fake *fake, size_t size)
 		pthread_mutex_unlock(&(fake)->ear.lock); \
 	} while (0)
 
-static inline int fake_collect(int critical, void *userdata)
+static inline int fake_collect(void *userdata)
 {
 	struct fake *fake = userdata;
 	struct ear *ear = &fake->ear;
@@ -85,7 +84,6 @@ static inline int fake_collect(int critical, void *userdata)
 	pthread_mutex_lock(&ear->lock);
 	ear->calls++;
 	ear->inside++;
-	fake->criticals += critical != 0;
 	pthread_getname_np(pthread_self(), fake->thread_name, sizeof(fake->thread_name));
 	pthread_sigmask(SIG_BLOCK, NULL, &fake->blocked);
 	pthread_cond_broadcast(&ear->changed);
@@ -112,13 +110,6 @@ static inline int fake_collect(int critical, void *userdata)
 	return result;
 }
 
-static inline void fake_relax(void *userdata)
-{
-	struct fake *fake = userdata;
-
-	note_done(&fake->ear, 0);
-}
-
 static inline int fake_settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec)
 {
 	struct fake *fake = userdata;
@@ -136,7 +127,6 @@ static inline int fake_settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_
 static const struct hook_runtime fake_runtime = {
 	.name = "fake",
 	.collect = fake_collect,
-	.relax = fake_relax,
 };
 
 static inline unsigned collected(struct fake *fake)
