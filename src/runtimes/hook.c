@@ -35,7 +35,6 @@
 #define STOP_SEC 2
 #define EARLY_USEC (2 * USEC_PER_SEC) /* a runtime has started by then, or never will */
 #define EARLY_STEP_USEC (USEC_PER_SEC / 50)
-#define NEVER PSB_FOREVER
 #define STACK_BYTES ((size_t)1 << 20)
 
 struct hook {
@@ -57,9 +56,9 @@ struct hook {
 	int complained, complained_code;
 	char *complaints; /* about settings, a NUL behind each, then an empty one; made by hook_start() */
 	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
-	/* when to call collect() again, to call settle(), to look at what came of it; or NEVER */
-	uint64_t retry_usec, settle_usec, measure_usec;
-	uint64_t retry_until_usec;
+	/* What is due without being told, and when: another try to collect, settle(), or to look at what came of it; NULL: nothing. */
+	void (*next)(struct hook *hook);
+	uint64_t next_usec, try_until_usec;
 };
 
 static void free_hook(struct hook *hook)
@@ -108,18 +107,32 @@ static struct mib mib(uint64_t bytes)
 	return mib;
 }
 
-static int is_unmeasured(const struct hook *hook)
+static void later(struct hook *hook, uint64_t usec, void (*next)(struct hook *hook))
 {
-	return hook->settle_usec != NEVER || hook->measure_usec != NEVER;
+	hook->next = next;
+	hook->next_usec = now_usec() + usec;
 }
 
 static void measure(struct hook *hook)
 {
-	hook->settle_usec = hook->measure_usec = NEVER;
+	hook->next = NULL;
 	hook->effect.after_bytes = effect_rss(&hook->effect);
 	say(hook, LOG_INFO, "collected: %s -> %s MiB, %" PRIu64 " ms",
 	    mib(hook->effect.before_bytes).text, mib(hook->effect.after_bytes).text,
 	    (hook->effect.took_usec + 500) / 1000);
+}
+
+static void settle(struct hook *hook)
+{
+	uint64_t start = now_usec(), next = 0;
+	int go;
+
+	if (hook->stopping)
+		return;
+	hook->effect.after_bytes = effect_rss(&hook->effect);
+	go = hook->runtime->settle(hook->effect.after_bytes, hook->userdata, &next);
+	hook->effect.took_usec += now_usec() - start;
+	later(hook, go ? next : EFFECT_MEASURE_USEC, go ? settle : measure);
 }
 
 static void try_to_collect(struct hook *hook)
@@ -127,7 +140,7 @@ static void try_to_collect(struct hook *hook)
 	uint64_t start, rss;
 	int r;
 
-	hook->retry_usec = NEVER;
+	hook->next = NULL;
 	/* Only here: what was said before may have waited long for the reader of our stderr. */
 	if (hook->stopping)
 		return;
@@ -136,8 +149,8 @@ static void try_to_collect(struct hook *hook)
 	r = hook->runtime->collect(hook->userdata);
 	if (r == -ECANCELED)
 		return;
-	if (r == -EAGAIN && now_usec() < hook->retry_until_usec) {
-		hook->retry_usec = now_usec() + EARLY_STEP_USEC;
+	if (r == -EAGAIN && now_usec() < hook->try_until_usec) {
+		later(hook, EARLY_STEP_USEC, try_to_collect);
 		return;
 	}
 	if (r < 0) {
@@ -150,9 +163,15 @@ static void try_to_collect(struct hook *hook)
 	}
 	effect_collected(&hook->effect, start, rss);
 	if (hook->runtime->settle)
-		hook->settle_usec = hook->effect.collected_usec;
+		later(hook, 0, settle);
 	else
-		hook->measure_usec = hook->effect.collected_usec + EFFECT_MEASURE_USEC;
+		later(hook, EFFECT_MEASURE_USEC, measure);
+}
+
+static void measure_at_last(struct hook *hook)
+{
+	if (hook->next == settle || hook->next == measure)
+		measure(hook);
 }
 
 static void collect(struct hook *hook)
@@ -165,25 +184,9 @@ static void collect(struct hook *hook)
 		say(hook, LOG_INFO, "kept: %s MiB, %s", mib(rss).text, why);
 		return;
 	}
-	if (is_unmeasured(hook))
-		measure(hook);
-	hook->retry_until_usec = now + EARLY_USEC;
+	measure_at_last(hook);
+	hook->try_until_usec = now + EARLY_USEC;
 	try_to_collect(hook);
-}
-
-static void settle(struct hook *hook)
-{
-	uint64_t start = now_usec(), end, next = 0;
-	int go;
-
-	if (hook->stopping)
-		return;
-	hook->effect.after_bytes = effect_rss(&hook->effect);
-	go = hook->runtime->settle(hook->effect.after_bytes, hook->userdata, &next);
-	end = now_usec();
-	hook->effect.took_usec += end - start;
-	hook->settle_usec = go ? end + next : NEVER;
-	hook->measure_usec = go ? NEVER : end + EFFECT_MEASURE_USEC;
 }
 
 /* From the first sign on: later the code is gone, and is read in again page by page. */
@@ -192,12 +195,10 @@ static void keep_code(struct hook *hook, enum psb_available available)
 	uint64_t refused = 0;
 
 	if (available == PSB_HIGH) {
-		if (hook->code)
-			psb_code_unlock(hook->code);
+		psb_code_unlock(hook->code);
 		return;
 	}
-	if (!hook->code || psb_code_lock(hook->code, &refused) < 0 || refused == 0 ||
-	    hook->complained_code)
+	if (psb_code_lock(hook->code, &refused) < 0 || refused == 0 || hook->complained_code)
 		return;
 	hook->complained_code = 1;
 	say(hook, LOG_INFO,
@@ -270,34 +271,23 @@ static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch
 	return r;
 }
 
-/* How long until something is to be done without being told. */
-static uint64_t idle_usec(const struct hook *hook)
-{
-	uint64_t due = hook->retry_usec, now = now_usec();
-
-	if (hook->settle_usec < due)
-		due = hook->settle_usec;
-	if (hook->measure_usec < due)
-		due = hook->measure_usec;
-	return due == NEVER ? PSB_FOREVER : due > now ? due - now : 0;
-}
-
 static void take_all(struct hook *hook, psb_mailbox *mailbox)
 {
 	struct psb_notification n;
+	uint64_t now, idle_usec;
 	int r;
 
 	for (;;) {
+		now = now_usec();
+		idle_usec = !hook->next		    ? PSB_FOREVER
+			    : hook->next_usec > now ? hook->next_usec - now
+						    : 0;
 		n.size = sizeof(n);
-		r = psb_mailbox_take(mailbox, idle_usec(hook), &n);
+		r = psb_mailbox_take(mailbox, idle_usec, &n);
 		if (r < 0)
 			return;
-		if (hook->retry_usec <= now_usec())
-			try_to_collect(hook);
-		if (hook->settle_usec <= now_usec())
-			settle(hook);
-		if (hook->measure_usec <= now_usec())
-			measure(hook);
+		if (hook->next && hook->next_usec <= now_usec())
+			hook->next(hook);
 		if (r > 0)
 			react(hook, &n);
 	}
@@ -315,9 +305,7 @@ static void *hook_run(void *userdata)
 	for (const char *line = hook->complaints; *line; line += strlen(line) + 1)
 		say(hook, LOG_WARNING, "%s", line);
 	effect_open(&hook->effect);
-	if (psb_code_new(&hook->code) < 0)
-		hook->code = NULL;
-	else if (hook->runtime->code)
+	if (psb_code_new(&hook->code) == 0 && hook->runtime->code)
 		psb_code_keep(hook->code, hook->runtime->code(hook->userdata));
 	go = arm(hook, &bridge, &watch, &mailbox) == 0;
 	pthread_mutex_lock(&hook->lock);
@@ -330,8 +318,7 @@ static void *hook_run(void *userdata)
 		say_ready(hook, bridge, watch);
 		take_all(hook, mailbox);
 	}
-	if (is_unmeasured(hook))
-		measure(hook);
+	measure_at_last(hook);
 
 	pthread_mutex_lock(&hook->lock);
 	hook->mailbox = NULL;
@@ -426,7 +413,6 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 	if (r == 0) {
 		hook->userdata = userdata;
 		hook->pid = getpid();
-		hook->retry_usec = hook->settle_usec = hook->measure_usec = NEVER;
 		pthread_mutex_init(&hook->lock, NULL);
 		pthread_cond_init(&hook->changed, NULL);
 		r = hook_thread_start(&hook->thread, hook_run, hook);

@@ -40,9 +40,15 @@
 /* what a debugger, and psibridge, looks for */
 __attribute__((visibility("default"), used)) int DotNetRuntimeInfo = 1;
 
-static const char *info = "2", *attach = "0", *version = "99.0.1";
-static const char *link_to, *hard_to;
-static unsigned long long said_pid;
+static const char *info = "2", *attach = "0", *version = "99.0.1", *link_to, *hard_to, *key, *pid,
+		  *no;
+static const struct {
+	const char *name;
+	const char **value;
+} options[] = {
+	{ "info", &info },    { "attach", &attach }, { "version", &version }, { "link", &link_to },
+	{ "hard", &hard_to }, { "key", &key },	     { "pid", &pid },	      { "no", &no },
+};
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 struct message {
@@ -107,7 +113,7 @@ static void answer_info(int fd, int second)
 		return;
 	}
 	begin(&m, 1);
-	put(&m, said_pid, 8);
+	put(&m, pid ? strtoull(pid, NULL, 10) : (unsigned long long)getpid(), 8);
 	put(&m, 0, 8);
 	put(&m, 0, 8);
 	if (strcmp(info, "huge") == 0) {
@@ -214,60 +220,40 @@ static void start_time(char *buf, size_t capacity)
 	snprintf(buf, capacity, "%lu", p ? strtoul(p, NULL, 10) : 0);
 }
 
-int main(int argc, char **argv)
+/* KEY=VALUE. Returns: whether there is such a key. */
+static bool take_option(const char *text)
 {
-	const char *tmpdir = getenv("TMPDIR"), *key = NULL;
-	char own_key[32];
-	bool no_socket = false;
-	int listener = -1;
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		size_t n = strlen(options[i].name);
 
-	said_pid = (unsigned long long)getpid();
-	start_time(own_key, sizeof(own_key));
-	for (int i = 1; i < argc; i++) {
-		char *value = strchr(argv[i], '=');
-
-		if (!value)
-			return 2;
-		value++;
-		switch (argv[i][0]) {
-		case 'i':
-			info = value;
-			break;
-		case 'a':
-			attach = value;
-			break;
-		case 'p':
-			said_pid = strtoull(value, NULL, 10);
-			break;
-		case 'k':
-			key = value;
-			break;
-		case 'l':
-			link_to = value;
-			break;
-		case 'v':
-			version = value;
-			break;
-		case 'n':
-			no_socket = true;
-			break;
-		case 'h':
-			hard_to = value;
-			break;
-		default:
-			return 2;
+		if (strncmp(text, options[i].name, n) == 0 && text[n] == '=') {
+			*options[i].value = text + n + 1;
+			return true;
 		}
 	}
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	const char *tmpdir = getenv("TMPDIR");
+	char own_key[32];
+	int listener = -1;
+
+	start_time(own_key, sizeof(own_key));
+	for (int i = 1; i < argc; i++)
+		if (!take_option(argv[i]))
+			return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (chdir(tmpdir ? tmpdir : "/tmp") < 0)
 		return 1;
 	/* relative, so that a long TMPDIR fits */
 	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s-socket",
 		 (int)getpid(), key ? key : own_key);
-	if (!no_socket)
+	if (!no)
 		listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (!no_socket && (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-			   listen(listener, 8) < 0)) {
+	if (!no && (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		    listen(listener, 8) < 0)) {
 		perror(address.sun_path);
 		return 1;
 	}

@@ -6,7 +6,6 @@
 //
 //     return N, exit N, exit-elsewhere N   end: Main returns, Environment.Exit(), the same on another thread
 //     throw, throw-elsewhere, crash        end badly
-//     compute MS                           allocates for so long, prints how often it filled its table
 //     say TEXT                             prints TEXT
 //     settle TEXT                          the same when the finalizer thread has nothing left to do
 //
@@ -14,7 +13,6 @@
 // C# 5, for mcs.
 using System;
 using System.Collections.Generic;
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Threading;
@@ -110,16 +108,6 @@ static class Guest
             Fill(table);
     }
 
-    static void Compute(int milliseconds)
-    {
-        var table = new byte[1000][];
-        var watch = Stopwatch.StartNew();
-        long fills = 0;
-        for (; watch.ElapsedMilliseconds < milliseconds; fills++)
-            Fill(table);
-        Console.WriteLine("computed " + fills);
-    }
-
     static int Main(string[] args)
     {
         string kind = args.Length > 0 ? args[0] : "plain", line;
@@ -157,9 +145,6 @@ static class Guest
                 break;
             case "crash":
                 Environment.FailFast("as told");
-                break;
-            case "compute":
-                Compute(number);
                 break;
             case "settle":
                 GC.WaitForPendingFinalizers();
