@@ -54,16 +54,37 @@ class MyHostMemoryManager : public IHostMemoryManager
 	STDMETHOD(VirtualAlloc)
 	(void *pAddress, SIZE_T dwSize, DWORD flAllocationType, DWORD flProtect,
 	 EMemoryCriticalLevel eCriticalLevel, void **ppMem);
-	STDMETHOD(VirtualFree)(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType);
-	STDMETHOD(VirtualQuery)
-	(void *lpAddress, void *lpBuffer, SIZE_T dwLength, SIZE_T *pResult);
-	STDMETHOD(VirtualProtect)
-	(void *lpAddress, SIZE_T dwSize, DWORD flNewProtect, DWORD *pflOldProtect);
-	STDMETHOD(GetMemoryLoad)(DWORD *pMemoryLoad, SIZE_T *pAvailableBytes);
 	STDMETHOD(RegisterMemoryNotificationCallback)(ICLRMemoryNotificationCallback *pCallback);
-	STDMETHOD(NeedsVirtualAddressSpace)(LPVOID startAddress, SIZE_T size);
-	STDMETHOD(AcquiredVirtualAddressSpace)(LPVOID startAddress, SIZE_T size);
-	STDMETHOD(ReleasedVirtualAddressSpace)(LPVOID startAddress);
+	STDMETHOD(VirtualFree)(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType)
+	{
+		return m_pMemory->VirtualFree(lpAddress, dwSize, dwFreeType);
+	}
+	STDMETHOD(VirtualQuery)
+	(void *lpAddress, void *lpBuffer, SIZE_T dwLength, SIZE_T *pResult)
+	{
+		return m_pMemory->VirtualQuery(lpAddress, lpBuffer, dwLength, pResult);
+	}
+	STDMETHOD(VirtualProtect)
+	(void *lpAddress, SIZE_T dwSize, DWORD flNewProtect, DWORD *pflOldProtect)
+	{
+		return m_pMemory->VirtualProtect(lpAddress, dwSize, flNewProtect, pflOldProtect);
+	}
+	STDMETHOD(GetMemoryLoad)(DWORD *pMemoryLoad, SIZE_T *pAvailableBytes)
+	{
+		return m_pMemory->GetMemoryLoad(pMemoryLoad, pAvailableBytes);
+	}
+	STDMETHOD(NeedsVirtualAddressSpace)(LPVOID, SIZE_T)
+	{
+		return E_NOTIMPL;
+	}
+	STDMETHOD(AcquiredVirtualAddressSpace)(LPVOID, SIZE_T)
+	{
+		return S_OK;
+	}
+	STDMETHOD(ReleasedVirtualAddressSpace)(LPVOID)
+	{
+		return S_OK;
+	}
 };
 
 class MyHostControl : public IHostControl
@@ -147,28 +168,6 @@ STDMETHODIMP MyHostMemoryManager::VirtualAlloc(void *pAddress, SIZE_T dwSize,
 				       eCriticalLevel, ppMem);
 }
 
-STDMETHODIMP MyHostMemoryManager::VirtualFree(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType)
-{
-	return m_pMemory->VirtualFree(lpAddress, dwSize, dwFreeType);
-}
-
-STDMETHODIMP MyHostMemoryManager::VirtualQuery(void *lpAddress, void *lpBuffer, SIZE_T dwLength,
-					       SIZE_T *pResult)
-{
-	return m_pMemory->VirtualQuery(lpAddress, lpBuffer, dwLength, pResult);
-}
-
-STDMETHODIMP MyHostMemoryManager::VirtualProtect(void *lpAddress, SIZE_T dwSize, DWORD flNewProtect,
-						 DWORD *pflOldProtect)
-{
-	return m_pMemory->VirtualProtect(lpAddress, dwSize, flNewProtect, pflOldProtect);
-}
-
-STDMETHODIMP MyHostMemoryManager::GetMemoryLoad(DWORD *pMemoryLoad, SIZE_T *pAvailableBytes)
-{
-	return m_pMemory->GetMemoryLoad(pMemoryLoad, pAvailableBytes);
-}
-
 STDMETHODIMP
 MyHostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCallback *pCallback)
 {
@@ -177,26 +176,6 @@ MyHostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCa
 	if (FAILED(hr))
 		return hr;
 	m_fRegistered = pCallback != NULL;
-	return S_OK;
-}
-
-STDMETHODIMP MyHostMemoryManager::NeedsVirtualAddressSpace(LPVOID startAddress, SIZE_T size)
-{
-	(void)startAddress;
-	(void)size;
-	return E_NOTIMPL;
-}
-
-STDMETHODIMP MyHostMemoryManager::AcquiredVirtualAddressSpace(LPVOID startAddress, SIZE_T size)
-{
-	(void)startAddress;
-	(void)size;
-	return S_OK;
-}
-
-STDMETHODIMP MyHostMemoryManager::ReleasedVirtualAddressSpace(LPVOID startAddress)
-{
-	(void)startAddress;
 	return S_OK;
 }
 
