@@ -390,9 +390,9 @@ static void *tell(void *unused)
 		if (available == eMemoryAvailableLow)
 			psb_watch_available(self.host.watch, &critical);
 		say(LOG_INFO, "told %s", say_level(available, critical));
-		if (self.code && available == eMemoryAvailableHigh)
+		if (available == eMemoryAvailableHigh)
 			psb_code_unlock(self.code);
-		else if (self.code) /* what managed code will run is needed while memory is short */
+		else /* what managed code will run is needed while memory is short */
 			psb_code_lock(self.code, NULL);
 		self.told(available, critical);
 	} while (enter(0));
@@ -472,8 +472,7 @@ static int start_host(void)
 		    why[0] ? why : strerror(-r));
 		return r;
 	}
-	if (psb_code_new(&self.code) < 0)
-		self.code = NULL;
+	psb_code_new(&self.code);
 	return 1;
 }
 
@@ -593,10 +592,10 @@ int main(int argc, char **argv)
 		return r == -ENOENT ? 127 : 126;
 	if (start_host() > 0) {
 		r = clr_start();
-		if (r == 0 && self.code)
+		if (r == 0) {
 			psb_code_keep(self.code, clr_code());
-		if (r == 0)
 			start_telling(type, method);
+		}
 	}
 	/* A runtime that cannot be started says so again; one that is too old for us runs. */
 	status = r == -ENOEXEC ? 126 : clr.run_app(clr.context);

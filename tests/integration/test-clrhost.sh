@@ -4,7 +4,7 @@
 #
 # psibridge-clrhost as people meet it: it runs .NET programs, tells them, and is no reason for any of them to fail.
 #
-# The program is tests/dotnet/HostedApp.
+# The programs are tests/dotnet/HostedApp and tests/dotnet/Garbage.
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
@@ -130,9 +130,11 @@ no_source() { PSIBRIDGE_SOURCE=$T/no-source plain 0 "$app" && said 'memory canno
 check a_source_that_is_not_there_is_named_and_the_program_runs no_source
 
 # ---- it tells them ---------------------------------------------------------------------------------------
+build_garbage() { dotnet_build garbage Garbage; }
+check a_program_with_garbage_is_built build_garbage
 policy()
 {
-	host "$app" garbage && expect '^ready' && low && expect '\]: told Low' && expect 'collected: ' && tell exit 0 && ended 0 || return
+	host "$T/garbage/bin/Garbage/release/garbage.dll" && expect '^ready' && low && expect '\]: told Low' && expect 'collected: ' && tell exit 0 && ended 0 || return
 	sed -n 's/.*collected: \([0-9]*\)[.0-9]* -> \([0-9]*\).*/\1 \2/p' "$T/log" | { read -r before after && [ "$after" -lt $((before / 2)) ]; } ||
 		{ cat "$T/log"; return 1; }
 }

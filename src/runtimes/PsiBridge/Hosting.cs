@@ -33,7 +33,7 @@ public static unsafe class Hosting
     private static HostInterface host;
     private static volatile SlotSource? slot;
     private static Action<int>? handler;
-    private static bool exitWatched, complained;
+    private static bool started, complained;
 
     /// <summary>What a host offers. One that offers only the first three members says so by its size.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -42,7 +42,7 @@ public static unsafe class Hosting
         /// <summary>Its size, in bytes.</summary>
         public nuint Size;
 
-        /// <summary>IHostMemoryManager::GetMemoryLoad: 0, or a negative number. May be null. Until Stop().</summary>
+        /// <summary>IHostMemoryManager::GetMemoryLoad: 0, or a negative number. May be null.</summary>
         public delegate* unmanaged<void*, uint*, ulong*, int> GetLoad;
 
         /// <summary>The first argument of all of them.</summary>
@@ -59,33 +59,26 @@ public static unsafe class Hosting
     }
 
     /// <summary>
-    /// Returns 0, -EINVAL (no host, or its size), -EALREADY. Of the method: -ENOENT (no such type or assembly), -EPROTO (no
-    /// such method), -EINVAL (it has other arguments, or returns something, or is for native code alone).
+    /// Once for a process. Returns 0, -EINVAL (no host, or its size), -EALREADY. Of the method: -ENOENT (no such type or
+    /// assembly), -EPROTO (no such method), -EINVAL (it has other arguments, or returns something, or is for native code alone).
     /// </summary>
     [UnmanagedCallersOnly]
     public static int Start(HostInterface* given)
     {
-        HostInterface before = host, copy = default;
+        HostInterface copy = default;
 
         if (given == null || given->Size < 3 * (nuint)sizeof(nuint))
             return -EINVAL;
-        if (handler != null)
+        if (started)
             return -EALREADY;
+        started = true;
         Buffer.MemoryCopy(given, &copy, sizeof(HostInterface), Math.Min((long)given->Size, sizeof(HostInterface)));
         host = copy;
-        if (!exitWatched)
-            AppDomain.CurrentDomain.ProcessExit += (_, _) => End();
-        exitWatched = true;
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => End();
         if (host.Type != null)
             return Bind(Marshal.PtrToStringUTF8((IntPtr)host.Type) ?? "", Marshal.PtrToStringUTF8((IntPtr)host.Method) ?? "");
-        var status = new MemoryPressureStatus(MemoryPressureState.Watching, "") { Source = "host" };
-        var fed = new SlotSource(status, Load);
-        if (!MemoryPressure.StartFromHost(fed))
-        {
-            host = before;
-            return -EALREADY;
-        }
-        slot = fed;
+        slot = new SlotSource(new MemoryPressureStatus(MemoryPressureState.Watching, "") { Source = "host" }, Load);
+        MemoryPressure.StartFromHost(slot);
         return 0;
     }
 
@@ -111,24 +104,16 @@ public static unsafe class Hosting
         }
     }
 
-    /// <summary>Nothing is told after this, and GetLoad is not called any more.</summary>
-    [UnmanagedCallersOnly]
-    public static void Stop() => StopMemoryPressure();
-
-    private static void StopMemoryPressure()
+    // Nothing is told after this, and GetLoad is not called any more.
+    private static void End()
     {
         SlotSource? fed = slot;
 
+        if (host.Ending != null)
+            host.Ending(host.Userdata);
         slot = null;
         if (fed != null)
             MemoryPressure.Stop();
-    }
-
-    private static void End()
-    {
-        if (host.Ending != null)
-            host.Ending(host.Userdata);
-        StopMemoryPressure();
     }
 
     [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "no host starts a trimmed program this way")]
@@ -167,7 +152,7 @@ public static unsafe class Hosting
 
         if (slot == null || host.GetLoad == null || host.GetLoad(host.Userdata, &percent, &available) < 0)
             return default;
-        return new MemoryLoad((int)percent, 0, 0, 0, (long)available, false);
+        return new MemoryLoad { Percent = (int)percent, AvailableBytes = (long)available };
     }
 }
 #endif

@@ -16,6 +16,7 @@ using System.Collections.Generic;
 using System.IO;
 using System.Reflection;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace PsiBridge;
 
@@ -121,15 +122,13 @@ internal static unsafe class Library
     private const uint Cloexec = 1;
 
     [DllImport("libc")] private static extern int memfd_create(byte* name, uint flags);
-    [DllImport("libc")] private static extern IntPtr write(int fd, byte* data, UIntPtr size);
-    [DllImport("libc")] private static extern int close(int fd);
 
     private static IntPtr LoadEmbedded()
     {
-        using Stream? stream = typeof(Library).Assembly.GetManifestResourceStream("libpsibridge.so");
+        using Stream? inside = typeof(Library).Assembly.GetManifestResourceStream("libpsibridge.so");
 
         Tried.Add("the copy inside");
-        if (!(stream is UnmanagedMemoryStream inside))
+        if (inside == null)
             return IntPtr.Zero;
         try
         {
@@ -138,35 +137,15 @@ internal static unsafe class Library
                 int fd = memfd_create(name, Cloexec);
                 if (fd < 0)
                     return IntPtr.Zero;
-                try
-                {
-                    return Fill(fd, inside) ? Load("/proc/self/fd/" + fd, "/proc/self/fd/" + fd) : IntPtr.Zero;
-                }
-                finally
-                {
-                    close(fd);
-                }
+                using var file = new FileStream(new SafeFileHandle((IntPtr)fd, ownsHandle: true), FileAccess.Write, 0);
+                inside.CopyTo(file);
+                return Load("/proc/self/fd/" + fd, "/proc/self/fd/" + fd);
             }
         }
-        catch (EntryPointNotFoundException)
+        catch (Exception e) when (e is EntryPointNotFoundException || e is IOException)
         {
-            return IntPtr.Zero; // a libc without memfd_create()
+            return IntPtr.Zero; // a libc without memfd_create(), or no memory for it
         }
-    }
-
-    private static bool Fill(int fd, UnmanagedMemoryStream from)
-    {
-        byte* data = from.PositionPointer;
-
-        for (long left = from.Length; left > 0;)
-        {
-            long n = (long)write(fd, data, (UIntPtr)left);
-            if (n <= 0)
-                return false;
-            data += n;
-            left -= n;
-        }
-        return true;
     }
 #endif
 }

@@ -62,15 +62,12 @@ internal static class Log
 
     private static string OneLine(string text) => text.Replace('\n', ' ').Replace('\r', ' ');
 
-    private static int FromEnvironment()
+    private static int FromEnvironment() => Environment.GetEnvironmentVariable("PSIBRIDGE_LOG") switch
     {
-        switch (Environment.GetEnvironmentVariable("PSIBRIDGE_LOG"))
-        {
-            case "off": return -1;
-            case "error": return Error;
-            case "info": return Info;
-            case "debug": return Debug;
-            default: return Warning;
-        }
-    }
+        "off" => -1,
+        "error" => Error,
+        "info" => Info,
+        "debug" => Debug,
+        _ => Warning,
+    };
 }

@@ -55,38 +55,28 @@ public enum MemoryPressureReason
 /// <summary>
 /// Memory in use, of the watched cgroup or, where no limit is set, of the machine. Zero where it is not known.
 /// </summary>
-public readonly struct MemoryLoad
+public struct MemoryLoad
 {
-    internal MemoryLoad(int percent, long used, long workingSet, long limit, long available, bool isMachine)
-    {
-        Percent = percent;
-        UsedBytes = used;
-        WorkingSetBytes = workingSet;
-        LimitBytes = limit;
-        AvailableBytes = available;
-        IsMachine = isMachine;
-    }
-
     /// <summary>The working set in percent of the limit, 0 to 100.</summary>
-    public int Percent { get; }
+    public int Percent { get; internal set; }
 
     /// <summary>Memory in use, page cache included.</summary>
-    public long UsedBytes { get; }
+    public long UsedBytes { get; internal set; }
 
     /// <summary>Memory in use without inactive page cache, as the kubelet counts.</summary>
-    public long WorkingSetBytes { get; }
+    public long WorkingSetBytes { get; internal set; }
 
     /// <summary>The limit that counts: the least of all that are set above the program; -1: unknown.</summary>
-    public long LimitBytes { get; }
+    public long LimitBytes { get; internal set; }
 
     /// <summary>The limit less the working set; -1: unknown.</summary>
-    public long AvailableBytes { get; }
+    public long AvailableBytes { get; internal set; }
 
     /// <summary>No limit is set: these are the machine's figures.</summary>
-    public bool IsMachine { get; }
+    public bool IsMachine { get; internal set; }
 
     /// <inheritdoc/>
-    public override string ToString() => AvailableBytes < 0 ? "unknown" : Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
+    public override readonly string ToString() => AvailableBytes < 0 ? "unknown" : Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
 }
 
 /// <summary>What a handler of <see cref="MemoryPressure.Changed"/> and a callback are told.</summary>
@@ -113,19 +103,13 @@ public sealed class MemoryPressureEventArgs : EventArgs
     public string? Cgroup { get; internal set; }
 
     /// <summary>The level as people read it, such as "Low (memory is short)".</summary>
-    public override string ToString()
+    public override string ToString() => Available switch
     {
-        switch (Available)
-        {
-            case MemoryAvailable.Low:
-                return Critical ? "Low, critical (memory is very short)" : "Low (memory is short)";
-            case MemoryAvailable.High:
-                return "High (memory is plentiful)";
-            case MemoryAvailable.Neutral:
-                return "Neutral";
-        }
-        return "?";
-    }
+        MemoryAvailable.Low => Critical ? "Low, critical (memory is very short)" : "Low (memory is short)",
+        MemoryAvailable.High => "High (memory is plentiful)",
+        MemoryAvailable.Neutral => "Neutral",
+        _ => "?",
+    };
 }
 
 /// <summary>What <see cref="MemoryPressure"/> is doing.</summary>

@@ -44,7 +44,7 @@ internal sealed class MemoryPolicy
     private readonly Subscribers<IMemoryPressureCallback> callbacks;
     private readonly Thread thread;
     private MemoryPressureEventArgs? slot;
-    private bool stopping;
+    private volatile bool stopping; // set with the gate
 
     // Of the thread alone.
     private readonly Effect effect = new Effect();
@@ -138,19 +138,10 @@ internal sealed class MemoryPolicy
         }
     }
 
-    private bool IsStopping
-    {
-        get
-        {
-            lock (gate)
-                return stopping;
-        }
-    }
-
     private void React(MemoryPressureEventArgs pressure)
     {
         callbacks.Tell(callback => callback.OnMemoryPressure(pressure));
-        if (IsStopping)
+        if (stopping)
             return; // a callback stopped us
         if (pressure.Available != MemoryAvailable.Low)
         {
@@ -200,39 +191,22 @@ internal sealed class MemoryPolicy
 
     private static void CollectAll()
     {
-        if (IsMono)
-        {
-            GC.Collect();
-            GC.Collect();
-            return;
-        }
-        RefreshMemoryLimit();
-        GCSettings.LargeObjectHeapCompactionMode = GCLargeObjectHeapCompactionMode.CompactOnce;
-#if NET
-        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+#if !NET
+        GC.Collect();
+        GC.Collect();
 #else
-        // Aggressive is 3 and came with .NET 7; what runs this there gets it too.
-        var mode = Environment.Version.Major >= 7 ? (GCCollectionMode)3 : GCCollectionMode.Forced;
-        GC.Collect(GC.MaxGeneration, mode, blocking: true, compacting: true);
-#endif
-    }
-
-    // The GC reads the container's limit once, at start. It refuses one that is under what it has in use already, with
-    // an exception; then the old limit stays.
-    private static void RefreshMemoryLimit()
-    {
         try
         {
-#if NET
             GC.RefreshMemoryLimit();
-#else
-            typeof(GC).GetMethod("RefreshMemoryLimit", Type.EmptyTypes)?.Invoke(null, null);
-#endif
         }
         catch (Exception e)
         {
-            Log.Write(Log.Debug, "the GC keeps its limit: {0}", (e.InnerException ?? e).Message);
+            // It reads the container's limit once, at start, and refuses one that is under what it has in use already.
+            Log.Write(Log.Debug, "the GC keeps its limit: {0}", e.Message);
         }
+        GCSettings.LargeObjectHeapCompactionMode = GCLargeObjectHeapCompactionMode.CompactOnce;
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+#endif
     }
 
     private void Hurry()

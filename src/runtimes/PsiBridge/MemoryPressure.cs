@@ -42,24 +42,10 @@ public static class MemoryPressure
     private const int Critical = 0x100;
 
     /// <summary>How much memory the program may count on, as last told. High where nothing is watched.</summary>
-    public static MemoryAvailable Available
-    {
-        get
-        {
-            StartByItself();
-            return (MemoryAvailable)(Volatile.Read(ref level) & ~Critical);
-        }
-    }
+    public static MemoryAvailable Available => (MemoryAvailable)(Level() & ~Critical);
 
     /// <summary>Low, and whole tasks stall, or the kernel killed one.</summary>
-    public static bool IsCritical
-    {
-        get
-        {
-            StartByItself();
-            return (Volatile.Read(ref level) & Critical) != 0;
-        }
-    }
+    public static bool IsCritical => (Level() & Critical) != 0;
 
     /// <summary>The memory load, read now. All zero where nothing is watched.</summary>
     public static MemoryLoad Load
@@ -186,20 +172,23 @@ public static class MemoryPressure
         }
     }
 
+    private static int Level()
+    {
+        StartByItself();
+        return Volatile.Read(ref level);
+    }
+
     /// <summary>For a native host: it feeds us from now on.</summary>
-    internal static bool StartFromHost(SlotSource slot)
+    internal static void StartFromHost(SlotSource slot)
     {
         Session? old;
 
         lock (Gate)
         {
             old = current;
-            if (old != null && old.IsFedByHost && old.IsAlive)
-                return false;
             Replace(null, slot);
         }
         old?.Stop();
-        return true;
     }
 
     /// <summary>For the start-up hook, and whatever else must not wait.</summary>

@@ -33,7 +33,6 @@ internal sealed class Session
     private readonly Action yieldToOther;
     private readonly Thread thread;
     private Source? source;
-    private Settings? settings;
     private MemoryPolicy? policy;
     private volatile MemoryPressureStatus status;
     private MemoryPressureStatus? end; // why it was stopped
@@ -104,13 +103,13 @@ internal sealed class Session
         {
             if (Begin() is { } why)
                 Decline(why);
-            else if (Adopt())
+            else
                 Listen();
         }
         catch (Exception e)
         {
-            // A libpsibridge that is too old or for another machine, or no memory for us. The program goes on.
-            Decline(new MemoryPressureStatus(MemoryPressureState.Unavailable, e.Message));
+            // Or a libpsibridge that is too old or for another machine, or no memory for us. The program goes on.
+            Decline(new MemoryPressureStatus((e as NotWatchingException)?.State ?? MemoryPressureState.Unavailable, e.Message));
         }
         finally
         {
@@ -158,43 +157,16 @@ internal sealed class Session
             return new MemoryPressureStatus(MemoryPressureState.Unavailable, missing);
         if (!ClaimGuard())
             return new MemoryPressureStatus(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
-        this.settings = settings;
-        return source == null ? Open(settings) : null;
-    }
-
-    private MemoryPressureStatus? Open(Settings settings)
-    {
-        var mailbox = new MailboxSource();
-        string why = "";
-        int r = -1;
-
-        try
-        {
-            r = mailbox.Open(ref settings.Watch, out why);
-        }
-        finally
-        {
-            if (r < 0)
-                mailbox.Free(); // also where libpsibridge lacks a function: what it has made has threads and descriptors
-        }
-        if (r < 0)
-            return new MemoryPressureStatus(r == -Native.ENODATA ? MemoryPressureState.Off : MemoryPressureState.Unavailable,
-                                            why.Length > 0 ? why : "error " + -r);
-        lock (gate)
-            source = mailbox;
-        return null;
-    }
-
-    private bool Adopt()
-    {
+        Source opened = source ?? new MailboxSource(ref settings.Watch);
         lock (gate)
         {
+            source = opened;
             if (end != null)
-                return false; // stopped meanwhile
-            policy = new MemoryPolicy(settings!, callbacks);
+                return end; // stopped meanwhile
+            policy = new MemoryPolicy(settings, callbacks);
         }
-        status = source!.Status();
-        return true;
+        status = opened.Status();
+        return null;
     }
 
     private void Decline(MemoryPressureStatus why)
@@ -204,7 +176,7 @@ internal sealed class Session
             Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why.Reason);
         else if (why.State == MemoryPressureState.TakenOver)
             Log.Write(Log.Info, "stays out: {0}", why.Reason);
-        else if (why.Reason != SwitchedOff)
+        else if (why.State == MemoryPressureState.Off && why.Reason != SwitchedOff)
             Log.Write(Log.Info, "not watching: {0}", why.Reason);
     }
 

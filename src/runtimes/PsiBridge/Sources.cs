@@ -33,20 +33,17 @@ internal abstract class Source
     internal abstract MemoryPressureStatus Status();
 }
 
-internal sealed class SlotSource : Source
+internal sealed class NotWatchingException(MemoryPressureState state, string why) : Exception(why)
+{
+    internal MemoryPressureState State => state;
+}
+
+internal sealed class SlotSource(MemoryPressureStatus status, Func<MemoryLoad>? load) : Source
 {
     private readonly object gate = new object();
-    private readonly Func<MemoryLoad>? load;
-    private readonly MemoryPressureStatus status;
     private MemoryAvailable available;
     private bool critical, full, closed;
     private MemoryPressureReason reason;
-
-    internal SlotSource(MemoryPressureStatus status, Func<MemoryLoad>? load)
-    {
-        this.status = status;
-        this.load = load;
-    }
 
     internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason)
     {
@@ -102,42 +99,50 @@ internal sealed unsafe class MailboxSource : Source
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
     private string? backend;
 
-    /// <summary>0, or a negative errno and why.</summary>
-    internal int Open(ref Native.WatchOptions options, out string why)
+    /// <exception cref="NotWatchingException">There is nothing to watch.</exception>
+    internal MailboxSource(ref Native.WatchOptions options)
+    {
+        try
+        {
+            Open(ref options);
+        }
+        catch
+        {
+            Free(); // also where libpsibridge lacks a function: what it has made has threads and descriptors
+            throw;
+        }
+    }
+
+    private void Open(ref Native.WatchOptions options)
     {
         const int Size = 400;
         byte* text = stackalloc byte[Size];
         IntPtr made;
-        int r;
 
         text[0] = 0;
         options.ErrorText = text;
         options.ErrorTextSize = (UIntPtr)Size;
-        why = "";
-        r = Native.psb_bridge_new(IntPtr.Zero, &made);
-        if (r < 0)
-        {
-            // There are no options of ours that it could refuse.
-            why = r == -Native.EINVAL ? "PSIBRIDGE_BACKEND=" + Environment.GetEnvironmentVariable("PSIBRIDGE_BACKEND") +
-                                        ": auto, uring or epoll was expected" : "no bridge (error " + -r + ")";
-            return r;
-        }
+        int r = Native.psb_bridge_new(IntPtr.Zero, &made);
+        // There are no options of ours that it could refuse.
+        Check(r, r == -Native.EINVAL ? "PSIBRIDGE_BACKEND=" + Environment.GetEnvironmentVariable("PSIBRIDGE_BACKEND") +
+                                       ": auto, uring or epoll was expected" : "");
         bridge = made;
         fixed (Native.WatchOptions* o = &options)
             r = Native.psb_watch_new(bridge, o, &made);
-        if (r < 0)
-        {
-            why = Native.Text(text) is { Length: > 0 } said ? said : "no watch (error " + -r + ")";
-            return r;
-        }
+        Check(r, Native.Text(text) ?? "");
         watch = made;
-        r = Native.psb_mailbox_new(watch, Native.TellPresent, &made);
-        if (r < 0)
-            return r;
+        Check(Native.psb_mailbox_new(watch, Native.TellPresent, &made), "");
         mailbox = made;
         backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
         PrepareCode();
-        return Native.psb_bridge_start(bridge);
+        Check(Native.psb_bridge_start(bridge), "");
+    }
+
+    private static void Check(int r, string why)
+    {
+        if (r < 0)
+            throw new NotWatchingException(r == -Native.ENODATA ? MemoryPressureState.Off : MemoryPressureState.Unavailable,
+                                           why.Length > 0 ? why : "error " + -r);
     }
 
     // The collector's code and what lies beside it are kept in memory from the start.
@@ -233,9 +238,7 @@ internal sealed unsafe class MailboxSource : Source
     }
 
     // Free() may come at any time: a reference of our own keeps the watch, and that its bridge.
-    private delegate T WatchFn<T>(IntPtr watch);
-
-    private T With<T>(WatchFn<T> use, T none)
+    private T With<T>(Func<IntPtr, T> use, T none)
     {
         IntPtr borrowed;
 
@@ -253,8 +256,15 @@ internal sealed unsafe class MailboxSource : Source
         var load = new Native.Load { Size = (UIntPtr)sizeof(Native.Load) };
 
         return Native.psb_watch_load(w, &load) < 0 ? default
-            : new MemoryLoad((int)load.Percent, (long)load.CurrentBytes, (long)load.WorkingSetBytes,
-                             (long)load.LimitBytes, (long)load.AvailableBytes, load.Machine != 0);
+            : new MemoryLoad
+            {
+                Percent = (int)load.Percent,
+                UsedBytes = (long)load.CurrentBytes,
+                WorkingSetBytes = (long)load.WorkingSetBytes,
+                LimitBytes = (long)load.LimitBytes,
+                AvailableBytes = (long)load.AvailableBytes,
+                IsMachine = load.Machine != 0,
+            };
     }, default);
 
     internal override int Simulate(MemoryAvailable available, bool critical) =>

@@ -9,41 +9,28 @@ using System;
 
 namespace PsiBridge;
 
-internal sealed class Subscribers<T> where T : class
+/// <param name="what">How a report begins.</param>
+internal sealed class Subscribers<T>(string what) where T : class
 {
-    private sealed class Entry : IDisposable
+    private sealed class Entry(Subscribers<T> list, T target) : IDisposable
     {
-        internal readonly T Target;
+        internal readonly T Target = target;
         internal volatile bool Removed;
         internal bool Reported;
-        private readonly Subscribers<T> list;
-
-        internal Entry(Subscribers<T> list, T target)
-        {
-            this.list = list;
-            Target = target;
-        }
 
         public void Dispose() => list.Remove(this);
     }
 
     private readonly object gate = new object();
-    private readonly string what;
     private Entry[] entries = Array.Empty<Entry>();
-
-    /// <param name="what">How a report begins.</param>
-    internal Subscribers(string what) => this.what = what;
 
     internal IDisposable Add(T target)
     {
+        var entry = new Entry(this, target);
+
         lock (gate)
-        {
-            var grown = new Entry[entries.Length + 1];
-            entries.CopyTo(grown, 0);
-            var entry = grown[entries.Length] = new Entry(this, target);
-            entries = grown;
-            return entry;
-        }
+            entries = [.. entries, entry];
+        return entry;
     }
 
     /// <summary>As with a delegate: the last one that was added goes.</summary>

@@ -8,10 +8,8 @@
 //     throw       an exception nobody catches   release     ends the collections of Handler.Collects
 //
 // With the word "guard" it has a handler of ProcessExit, which prints "ending", waits for a line, and prints how many
-// calls came since: "calls after the end: 0". With "garbage" it fills a cache of 100 MB and drops it.
+// calls came since: "calls after the end: 0".
 using System;
-using System.Collections.Generic;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Threading;
 
@@ -75,21 +73,6 @@ public static class Handler
 
 internal static class Program
 {
-    // In a method of its own: no register and no slot of Main() keeps the cache alive.
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void Fill()
-    {
-        var cache = new List<byte[]>();
-
-        for (int i = 0; i < 25600; i++)
-        {
-            var page = new byte[4072];
-            page[0] = page[4000] = 1;
-            cache.Add(page);
-        }
-        GC.KeepAlive(cache);
-    }
-
     private static void Guard()
     {
         AppDomain.CurrentDomain.ProcessExit += (_, _) =>
@@ -108,8 +91,6 @@ internal static class Program
     {
         string? line;
 
-        if (Array.IndexOf(args, "garbage") >= 0)
-            Fill();
         if (Array.IndexOf(args, "guard") >= 0)
             Guard();
 #if USES_PSIBRIDGE

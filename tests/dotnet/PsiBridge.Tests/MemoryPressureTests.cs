@@ -75,29 +75,6 @@ public sealed class MemoryPressureTests
     }
 
     [Fact]
-    public void all_are_told_although_one_throws()
-    {
-        using var watched = new Watched();
-        using var handled = new ManualResetEvent(false);
-        using var called = new ManualResetEvent(false);
-        EventHandler<MemoryPressureEventArgs> throws = (_, _) => throw new InvalidOperationException("as told");
-        EventHandler<MemoryPressureEventArgs> hears = (_, _) => handled.Set();
-
-        MemoryPressure.Changed += throws;
-        MemoryPressure.Changed += hears;
-        using (MemoryPressure.Register(new Callback(_ => throw new InvalidOperationException("as told"))))
-        using (MemoryPressure.Register(new Callback(_ => called.Set())))
-        {
-            watched.Fifo.Ring();
-            WaitFor(handled);
-            WaitFor(called);
-            watched.Wait(MemoryAvailable.High);
-        }
-        MemoryPressure.Changed -= throws;
-        MemoryPressure.Changed -= hears;
-    }
-
-    [Fact]
     public void who_has_left_is_not_told()
     {
         using var watched = new Watched();
