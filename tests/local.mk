@@ -318,10 +318,9 @@ tests_unit_daemon_tests_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_tests_LDADD = $(daemon_layers)
 
 # Parts of the daemon; what is watched is played.
-control_stage = tests/unit/daemon/control-stage.h tests/unit/daemon/control-clients.h $(fake_root)
 control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo src/daemon/libdaemon_la-names.lo \
 	src/daemon/libdaemon_la-listen.lo src/daemon/libdaemon_la-journal.lo
-tests_unit_daemon_test_control_SOURCES = tests/unit/daemon/test-control.c $(control_stage)
+tests_unit_daemon_test_control_SOURCES = $(unit_main) tests/unit/daemon/test-control.c tests/unit/daemon/control-stage.h $(fake_root)
 tests_unit_daemon_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
 # control.c over a fake forest: what psibridge(1) is tested against.

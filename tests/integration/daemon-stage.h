@@ -22,52 +22,32 @@ static struct bench bench;
 
 static inline int set_up(void **state)
 {
+	static const char *const groups[] = { "a", "b", "a/below", "shadow", NULL };
+
 	(void)state;
-	no_lab = lab_open(&lab, "psb-daemon");
-	if (no_lab)
-		return 0;
-	lab_make(&lab, "a", 0);
-	lab_make(&lab, "b", 0);
-	lab_make(&lab, "a/below", 0);
-	lab_make(&lab, "shadow", 0);
-	return 0;
+	return bench_open_lab("psb-daemon", groups);
 }
 
-static inline int tear_down(void **state)
+static inline void start(void **state)
 {
 	(void)state;
-	if (!no_lab) {
-		lab_enter(&lab, NULL);
-		lab_close(&lab);
-	}
-	return 0;
-}
-
-static inline int start(void **state)
-{
-	(void)state;
-	if (no_lab)
-		return 0;
+	bench_need_lab();
 	bench_start(&bench, CONFIGURATION);
-	return 0;
 }
 
 static inline int stop(void **state)
 {
 	(void)state;
-	if (!no_lab) {
+	if (!no_lab)
 		lab_enter(&lab, NULL);
-		bench_stop(&bench);
-	}
+	bench_stop(&bench);
 	return 0;
 }
 
 static inline int client(const char *group, const char *hello)
 {
-	if (no_lab)
-		SKIP(no_lab);
 	return bench_client(&bench, group, hello);
 }
 
-GROUP(set_up, tear_down)
-EACH(start, stop)
+GROUP(set_up, bench_close_lab)
+FIXTURE(start, stop)

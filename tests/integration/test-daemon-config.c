@@ -44,8 +44,6 @@ PROMISE(a_bad_one_at_the_start_is_one_line)
 	FILE *out;
 	int status;
 
-	if (no_lab)
-		SKIP(no_lab);
 	bench_configure(&bench, "[Watch ../x]\nLow=soon\n[Bad]\n");
 	snprintf(command, sizeof(command), "%s/psibridged --root %s/root 2>&1",
 		 builddir ? builddir : ".", bench.dir);
@@ -101,8 +99,6 @@ PROMISE(who_subscribes_in_the_shadow_is_told_high)
 {
 	int fd;
 
-	if (no_lab)
-		SKIP(no_lab);
 	bench_configure(&bench, CONFIGURATION IN_SHADOW);
 	assert_string_equal(reload_error(), "");
 	bench_simulate(&bench, "shadow", "low");
@@ -188,8 +184,6 @@ PROMISE(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin)
 {
 	long long before;
 
-	if (no_lab)
-		SKIP(no_lab);
 	if (!lab.v1) /* there memory.events is left to watch */
 		SKIP("unified: a cgroup without PSI can be watched all the same");
 	lab_make(&lab, "deaf", 0);
@@ -209,8 +203,6 @@ PROMISE(a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_l
 	struct wire_record r;
 	int fd;
 
-	if (no_lab)
-		SKIP(no_lab);
 	lab_make(&lab, "blind", 0);
 	lab_write(lab_file(&lab, "blind", "cgroup.pressure"), "0");
 	lab_make(&lab, "blind/child", 0);
@@ -229,8 +221,6 @@ PROMISE(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one)
 {
 	int fd;
 
-	if (no_lab)
-		SKIP(no_lab);
 	bench_configure(&bench, CONFIGURATION "[Watch %s/later]\n");
 	assert_string_equal(reload_error(), "");
 	for (int i = 0; i < 3; i++) {
@@ -249,8 +239,6 @@ PROMISE(a_client_that_no_watch_covers_is_served_all_the_same)
 {
 	int fd;
 
-	if (no_lab)
-		SKIP(no_lab);
 	bench_configure(&bench, "[Defaults]\nHighHeadroom=off\n[Watch %s/b]\n");
 	assert_string_equal(reload_error(), "");
 	fd = client("a", SUBSCRIBE);
@@ -285,8 +273,6 @@ PROMISE(a_watch_of_what_is_not_there_is_warned_of)
 	const char *text;
 	int status;
 
-	if (no_lab)
-		SKIP(no_lab);
 	snprintf(unit, sizeof(unit), "underneath/%s.service", lab.name);
 	lab_make(&lab, "underneath", 0);
 	lab_make(&lab, unit, 0);
@@ -317,8 +303,6 @@ PROMISE(what_the_service_cannot_read_is_no_good_configuration)
 	char path[512];
 	int status;
 
-	if (no_lab)
-		SKIP(no_lab);
 	if (geteuid() != 0)
 		SKIP("only root can give files away");
 	bench_configure(&bench, "[Defaults]\nCalm=5s\n");

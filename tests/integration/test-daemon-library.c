@@ -22,22 +22,12 @@ static struct host host;
 
 static int set_up(void **state)
 {
-	(void)state;
-	no_lab = lab_open(&lab, "psb-client");
-	if (no_lab)
-		return 0;
-	lab_make(&lab, "a", LAB_LIMIT);
-	lab_make(&lab, "b", 0);
-	return 0;
-}
+	static const char *const groups[] = { "b", NULL };
 
-static int tear_down(void **state)
-{
 	(void)state;
-	if (!no_lab) {
-		lab_enter(&lab, NULL);
-		lab_close(&lab);
-	}
+	bench_open_lab("psb-client", groups);
+	if (!no_lab)
+		lab_make(&lab, "a", LAB_LIMIT);
 	return 0;
 }
 
@@ -72,14 +62,12 @@ static void stop_host(void)
 	lab_enter(&lab, HOME);
 }
 
-static int start(void **state)
+static void start(void **state)
 {
 	(void)state;
-	if (no_lab)
-		return 0;
+	bench_need_lab();
 	bench_start(&bench, CONFIGURATION);
 	start_host("a");
-	return 0;
 }
 
 static int stop(void **state)
@@ -121,8 +109,6 @@ static unsigned count(enum psb_available available)
 
 PROMISE(it_is_recognised_and_tells_levels_whole)
 {
-	if (no_lab)
-		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
 	EXPECT(5000, bench_number(&bench, "clients", "records") == 1);
 	bench_simulate(&bench, "b", "low");
@@ -138,8 +124,6 @@ PROMISE(real_stalls_arrive_with_their_numbers)
 	const struct told *low;
 	pid_t presser;
 
-	if (no_lab)
-		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
 	presser = lab_press(&lab, "a");
 	EXPECT(20000, count(PSB_LOW) > 0);
@@ -152,8 +136,6 @@ PROMISE(real_stalls_arrive_with_their_numbers)
 
 static void check_restart(int how)
 {
-	if (no_lab)
-		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
 	bench_simulate(&bench, "a", "low");
 	EXPECT(5000, count(PSB_LOW) == 1);
@@ -188,8 +170,6 @@ PROMISE(a_repeat_is_due_however_often_it_is_killed)
 {
 	uint64_t end;
 
-	if (no_lab)
-		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
 	lab_press(&lab, "a");
 	EXPECT(20000, count(PSB_LOW) > 0);
@@ -204,12 +184,9 @@ PROMISE(a_repeat_is_due_however_often_it_is_killed)
 /* The manager's double gives up its store when it stops, as systemd before 254 does. */
 PROMISE(while_it_is_away_the_library_helps_itself_and_comes_back)
 {
-	struct bench again;
 	pid_t presser;
 	unsigned lows;
 
-	if (no_lab)
-		SKIP(no_lab);
 	EXPECT(5000, source_is("psibridged"));
 	bench_simulate(&bench, "a", "low");
 	EXPECT(5000, count(PSB_LOW) == 1);
@@ -222,9 +199,7 @@ PROMISE(while_it_is_away_the_library_helps_itself_and_comes_back)
 	EXPECT(20000, count(PSB_LOW) > lows);
 	lab_kill(presser);
 
-	again = bench;
-	bench_again(&again);
-	bench = again;
+	bench_again(&bench);
 	EXPECT(70000, source_is("psibridged"));
 	EXPECT(30000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
 	lows = count(PSB_LOW);
@@ -233,8 +208,5 @@ PROMISE(while_it_is_away_the_library_helps_itself_and_comes_back)
 	EXPECT(5000, count(PSB_LOW) > lows);
 }
 
-#define ON_A_DAEMON(name) cmocka_unit_test_setup_teardown(name, start, stop)
-
-GROUP(set_up, tear_down)
-
-EACH(start, stop)
+GROUP(set_up, bench_close_lab)
+FIXTURE(start, stop)

@@ -65,8 +65,6 @@ PROMISE(who_comes_late_is_told_the_present_state)
 {
 	int plain, records;
 
-	if (no_lab)
-		SKIP(no_lab);
 	bench_simulate(&bench, "a", "low");
 	plain = client("a", NULL);
 	records = client("a", SUBSCRIBE);
@@ -132,8 +130,6 @@ PROMISE(somebody_elses_cgroup_is_refused_in_words)
 {
 	char hello[256], text[WIRE_TEXT_MAX];
 
-	if (no_lab)
-		SKIP(no_lab);
 	if (geteuid() != 0)
 		SKIP("needs root to become somebody else");
 	assert_int_equal(chmod(bench.dir, 0755), 0);
@@ -266,8 +262,6 @@ PROMISE(the_watchdog_bites_one_that_hears_nothing)
 	pid_t waits;
 	int status;
 
-	if (no_lab)
-		SKIP(no_lab);
 	bench_stop(&bench);
 	bench_start_with(&bench, CONFIGURATION, "6000000");
 	for (int i = 0; i < 2; i++) /* every 3 s */
@@ -285,8 +279,6 @@ PROMISE(one_that_hears_nothing_does_not_say_that_all_is_well)
 	pid_t waits;
 	json_t *answer = NULL;
 
-	if (no_lab)
-		SKIP(no_lab);
 	waits = deafen();
 	/* an answer is kept for a while: on a slow machine it may be from before */
 	LAB_WAIT(10000, (json_decref(answer), answer = bench_ask(&bench, "{\"verb\":\"status\"}\n"),

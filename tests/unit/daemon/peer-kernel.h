@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peer-kernel.h - make this process's kernel look old to peer.c, for good
- *
- * A seccomp filter answers SO_PEERPIDFD as a kernel before 6.5 does, so that what holds of peers is
- * tried on both ways to know them.
+ * peer-kernel.h - what holds of peers is tried on both ways to know them: as this kernel is, and then, for good, as one
+ * before 6.5, for which a seccomp filter answers SO_PEERPIDFD
  */
 #pragma once
 
@@ -17,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../unit.h"
+#include "../../skip.h"
 #include "core/util.h"
 #include "kernel/file.h"
 
@@ -66,4 +66,26 @@ static inline bool kernel_is_new(void)
 	close(ends[1]);
 	fd_close(&pidfd);
 	return is_new;
+}
+
+static const struct peer_kernel {
+	const char *name;
+	bool is_old;
+} peer_kernels[] = { { "by pidfd", false }, { "by pid", true } };
+
+static inline bool peer_kernel_is_there(const void *kernel, const struct promise *promise)
+{
+	(void)promise;
+	return ((const struct peer_kernel *)kernel)->is_old || kernel_is_new();
+}
+
+/* At the begin of a promise, with its row. */
+static inline void need_peer_kernel(void **state)
+{
+	const struct peer_kernel *kernel = *state;
+
+	if (kernel->is_old && !old_kernel)
+		old_kernel = answer_peerpidfd(ENOPROTOOPT) || !kernel_is_new();
+	if (kernel->is_old != old_kernel)
+		SKIP("no seccomp filter can be had here");
 }

@@ -5,12 +5,6 @@
  * Reuse of a pid cannot be ordered from the kernel, so /proc is a directory of this test. Only who
  * is known without a pidfd has to be checked against it: peer-kernel.h takes the pidfd away.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -23,6 +17,8 @@
 #include "peer-kernel.h"
 
 /* ---- reuse of a pid, on a /proc of our own -------------------------------------------------------- */
+
+#define EITHER_WAY 1u /* also as this kernel is; the others only where a peer is known by its pid */
 
 static int pair[2];
 static struct cgroups fake_cgroups;
@@ -99,13 +95,7 @@ static int identify_fake(struct peer *ret)
 	return peer_identify(pair[0], &fake_cgroups, ".", now_usec(), ret);
 }
 
-#define NEED_OLD_KERNEL()                                          \
-	do {                                                       \
-		if (!old_kernel)                                   \
-			SKIP("no seccomp filter can be had here"); \
-	} while (0)
-
-static void a_process_that_started_after_the_accept_only_has_the_number(void **state)
+PROMISE(a_process_that_started_after_the_accept_only_has_the_number)
 {
 	static const struct {
 		int64_t started_usec; /* from now */
@@ -113,8 +103,6 @@ static void a_process_that_started_after_the_accept_only_has_the_number(void **s
 	} rows[] = { { -5000000, 0 }, { -20000, 0 }, { 1000000, -ESRCH }, { 60000000, -ESRCH } };
 	struct peer peer;
 
-	(void)state;
-	NEED_OLD_KERNEL();
 	fake_whole();
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		fake_stat("x", 'S', 1, ticks_at(rows[i].started_usec));
@@ -143,7 +131,7 @@ static void *change_process(void *arg)
 	return NULL;
 }
 
-static void a_number_that_changes_hands_while_we_read_is_noticed(void **state)
+PROMISE(a_number_that_changes_hands_while_we_read_is_noticed)
 {
 	int fan = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
 	struct peer peer;
@@ -151,8 +139,6 @@ static void a_number_that_changes_hands_while_we_read_is_noticed(void **state)
 	char path[64];
 	int r;
 
-	(void)state;
-	NEED_OLD_KERNEL();
 	fake_whole();
 	snprintf(path, sizeof(path), "%d/status", (int)getpid());
 	if (fan < 0 || fanotify_mark(fan, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, path) < 0) {
@@ -166,13 +152,11 @@ static void a_number_that_changes_hands_while_we_read_is_noticed(void **state)
 	assert_int_equal(r, -ESRCH);
 }
 
-static void a_process_of_another_user_only_has_the_number(void **state)
+PROMISE(a_process_of_another_user_only_has_the_number)
 {
 	struct peer peer;
 	char text[256];
 
-	(void)state;
-	NEED_OLD_KERNEL();
 	fake_whole();
 	fake_status(geteuid() + 1);
 	assert_int_equal(identify_fake(&peer), -ESRCH);
@@ -187,12 +171,10 @@ static void a_process_of_another_user_only_has_the_number(void **state)
 	assert_int_equal(identify_fake(&peer), -ESRCH);
 }
 
-static void a_zombie_is_gone_unless_other_threads_of_it_live(void **state)
+PROMISE(a_zombie_is_gone_unless_other_threads_of_it_live)
 {
 	struct peer peer;
 
-	(void)state;
-	NEED_OLD_KERNEL();
 	fake_whole();
 	fake_stat("x", 'Z', 1, ticks_at(-5000000));
 	assert_int_equal(identify_fake(&peer), -ESRCH);
@@ -202,13 +184,11 @@ static void a_zombie_is_gone_unless_other_threads_of_it_live(void **state)
 	assert_int_equal(identify_fake(&peer), 0);
 }
 
-static void a_process_may_call_itself_what_it_likes(void **state)
+PROMISE(a_process_may_call_itself_what_it_likes)
 {
 	static const char *const names[] = { "", "a b", ") Z 1 (", "a) S 1 1 1 1", "((", ")" };
 	struct peer peer;
 
-	(void)state;
-	NEED_OLD_KERNEL();
 	fake_whole();
 	for (size_t i = 0; i < ELEMENTSOF(names); i++) {
 		fake_stat(names[i], 'S', 1, ticks_at(-5000000));
@@ -218,7 +198,7 @@ static void a_process_may_call_itself_what_it_likes(void **state)
 	}
 }
 
-static void rubbish_in_proc_is_an_error(void **state)
+PROMISE(rubbish_in_proc_is_an_error)
 {
 	static const char *const stats[] = { "",
 					     "7",
@@ -229,8 +209,6 @@ static void rubbish_in_proc_is_an_error(void **state)
 					     "7 (x) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 x 0 1\n" };
 	struct peer peer;
 
-	(void)state;
-	NEED_OLD_KERNEL();
 	fake_whole();
 	for (size_t i = 0; i < ELEMENTSOF(stats); i++) {
 		fake_process("stat", stats[i]);
@@ -238,7 +216,7 @@ static void rubbish_in_proc_is_an_error(void **state)
 	}
 }
 
-static void a_cgroup_that_is_not_visible_or_not_there_is_an_error(void **state)
+PROMISE_FLAGS(a_cgroup_that_is_not_visible_or_not_there_is_an_error, EITHER_WAY)
 {
 	static const struct {
 		const char *text;
@@ -252,7 +230,6 @@ static void a_cgroup_that_is_not_visible_or_not_there_is_an_error(void **state)
 	};
 	struct peer peer;
 
-	(void)state;
 	fake_whole();
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		fake_process("cgroup", rows[i].text);
@@ -260,7 +237,7 @@ static void a_cgroup_that_is_not_visible_or_not_there_is_an_error(void **state)
 	}
 }
 
-static void where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt(void **state)
+PROMISE_FLAGS(where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt, EITHER_WAY)
 {
 	static const struct {
 		const char *status;
@@ -277,7 +254,6 @@ static void where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt(void
 	};
 	struct peer peer;
 
-	(void)state;
 	if (geteuid() != 0)
 		SKIP("not root");
 	fake_whole();
@@ -293,7 +269,7 @@ static void where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt(void
 
 static char long_name[CGPATH_MAX + 1];
 
-static void a_peer_gets_its_own_cgroup_or_one_below_and_no_other(void **state)
+PROMISE_FLAGS(a_peer_gets_its_own_cgroup_or_one_below_and_no_other, EITHER_WAY)
 {
 	static const struct {
 		const char *own;
@@ -333,7 +309,6 @@ static void a_peer_gets_its_own_cgroup_or_one_below_and_no_other(void **state)
 		{ "/a/b", false, ".../x", 0, "/a/b/.../x", NULL },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		const char *why = NULL, *wanted = rows[i].wanted;
 		struct peer peer = { .privileged = rows[i].privileged };
@@ -350,13 +325,12 @@ static void a_peer_gets_its_own_cgroup_or_one_below_and_no_other(void **state)
 	}
 }
 
-static void only_the_bytes_that_were_given_count(void **state)
+PROMISE_FLAGS(only_the_bytes_that_were_given_count, EITHER_WAY)
 {
 	struct peer peer = { .cgroup = "/a" };
 	char path[CGPATH_MAX];
 	const char *why;
 
-	(void)state;
 	assert_int_equal(peer_resolve(&peer, "subXXXX", 3, path, &why), 0);
 	assert_string_equal(path, "/a/sub");
 	assert_int_equal(peer_resolve(&peer, "s\0b", 3, path, &why), -EINVAL);
@@ -364,13 +338,12 @@ static void only_the_bytes_that_were_given_count(void **state)
 	assert_int_equal(peer_resolve(&peer, "", 0, path, NULL), -EINVAL);
 }
 
-static void a_path_that_gets_too_long_is_refused_to_the_byte(void **state)
+PROMISE_FLAGS(a_path_that_gets_too_long_is_refused_to_the_byte, EITHER_WAY)
 {
 	struct peer peer = { .cgroup = "/own" };
 	char path[CGPATH_MAX];
 	const char *why = NULL;
 
-	(void)state;
 	memset(long_name, 'x', sizeof(long_name));
 	/* "/own" "/" name: 4095 bytes are the most */
 	assert_int_equal(peer_resolve(&peer, long_name, 4090, path, &why), 0);
@@ -382,29 +355,19 @@ static void a_path_that_gets_too_long_is_refused_to_the_byte(void **state)
 	assert_int_equal(peer_resolve(&peer, long_name, 4096, path, &why), -ENAMETOOLONG);
 }
 
-#define FAKE(name) cmocka_unit_test_setup_teardown(name, fake_world, no_fake_world)
+/* ---- once, or either way -------------------------------------------------------------------------- */
 
-TEST_GROUP(peer_proc)
+static bool suits(const void *kernel, const struct promise *promise)
 {
-	const struct CMUnitTest both[] = {
-		FAKE(a_cgroup_that_is_not_visible_or_not_there_is_an_error),
-		FAKE(where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt),
-	};
-	const struct CMUnitTest rest[] = {
-		FAKE(a_process_that_started_after_the_accept_only_has_the_number),
-		FAKE(a_number_that_changes_hands_while_we_read_is_noticed),
-		FAKE(a_process_of_another_user_only_has_the_number),
-		FAKE(a_zombie_is_gone_unless_other_threads_of_it_live),
-		FAKE(a_process_may_call_itself_what_it_likes),
-		FAKE(rubbish_in_proc_is_an_error),
-		cmocka_unit_test(a_peer_gets_its_own_cgroup_or_one_below_and_no_other),
-		cmocka_unit_test(only_the_bytes_that_were_given_count),
-		cmocka_unit_test(a_path_that_gets_too_long_is_refused_to_the_byte),
-	};
-	int failed = cmocka_run_group_tests_name("as it is", both, NULL, NULL);
-
-	old_kernel = answer_peerpidfd(ENOPROTOOPT) || !kernel_is_new();
-	failed += cmocka_run_group_tests_name("by pid", both, NULL, NULL);
-	failed += cmocka_run_group_tests_name("the rest", rest, NULL, NULL);
-	return failed;
+	return peer_kernel_is_there(kernel, promise) &&
+	       (((const struct peer_kernel *)kernel)->is_old || promise->flags == EITHER_WAY);
 }
+
+static void begin(void **state)
+{
+	assert_int_equal(fake_world(state), 0);
+	need_peer_kernel(state);
+}
+
+FIXTURE(begin, no_fake_world)
+VARIANTS(peer_kernels, suits)

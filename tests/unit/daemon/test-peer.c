@@ -6,12 +6,6 @@
  * said of them holds on both ways to know them, so everything runs twice: as the kernel is, and as
  * on one before 6.5 (peer-kernel.h).
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -112,12 +106,11 @@ static void nothing(void)
 {
 }
 
-static void a_peer_is_known_by_pid_user_and_cgroup(void **state)
+PROMISE(a_peer_is_known_by_pid_user_and_cgroup)
 {
 	struct child child;
 	struct peer peer;
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	child = start("own", nothing);
@@ -129,13 +122,12 @@ static void a_peer_is_known_by_pid_user_and_cgroup(void **state)
 	end(&child);
 }
 
-static void a_peer_that_moved_is_where_it_is_now(void **state)
+PROMISE(a_peer_that_moved_is_where_it_is_now)
 {
 	struct child child;
 	struct peer peer;
 	char pid[16];
 
-	(void)state;
 	if (no_lab)
 		SKIP(no_lab);
 	child = start("own", nothing);
@@ -157,12 +149,11 @@ static void become_another_program(void)
 	_exit(14);
 }
 
-static void a_peer_that_executed_another_program_is_the_same_peer(void **state)
+PROMISE(a_peer_that_executed_another_program_is_the_same_peer)
 {
 	struct child child;
 	struct peer peer;
 
-	(void)state;
 	child = start(NULL, become_another_program);
 	assert_int_equal(identify(&child, &peer), 0);
 	assert_int_equal(peer.pid, child.pid);
@@ -184,13 +175,12 @@ static void fork_with_the_connection(void)
 	_exit(0);
 }
 
-static void a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection(void **state)
+PROMISE(a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection)
 {
 	struct child child;
 	struct peer peer;
 	siginfo_t info;
 
-	(void)state;
 	child = start(NULL, fork_with_the_connection);
 	/* a zombie first, then nothing at all */
 	assert_int_equal(waitid(P_PID, (id_t)child.pid, &info, WEXITED | WNOWAIT), 0);
@@ -200,13 +190,12 @@ static void a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection(void **
 	fd_close(&child.fd);
 }
 
-static void one_that_inherited_a_connection_is_not_asked_about(void **state)
+PROMISE(one_that_inherited_a_connection_is_not_asked_about)
 {
 	int pair[2];
 	struct peer peer;
 	pid_t pid;
 
-	(void)state;
 	/* the test made both ends: whoever has the other one, the peer is the test */
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	pid = fork();
@@ -319,9 +308,8 @@ static void assert_privileged(void (*become)(void), bool privileged, uid_t uid)
 	end(&child);
 }
 
-static void privileged_is_root_with_cap_sys_admin_and_nobody_else(void **state)
+PROMISE(privileged_is_root_with_cap_sys_admin_and_nobody_else)
 {
-	(void)state;
 	if (!has_sys_admin())
 		SKIP("not root with CAP_SYS_ADMIN");
 	assert_privileged(nothing, true, 0);
@@ -331,9 +319,8 @@ static void privileged_is_root_with_cap_sys_admin_and_nobody_else(void **state)
 	assert_privileged(become_nobody_with_capabilities, false, 65534);
 }
 
-static void root_of_another_user_namespace_is_not_privileged(void **state)
+PROMISE(root_of_another_user_namespace_is_not_privileged)
 {
-	(void)state;
 	if (!has_sys_admin())
 		SKIP("not root with CAP_SYS_ADMIN");
 	if (!can_unshare_users())
@@ -356,12 +343,11 @@ static int identify_from_inside(int fd)
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 254;
 }
 
-static void a_peer_outside_of_our_pid_namespace_is_nobody(void **state)
+PROMISE(a_peer_outside_of_our_pid_namespace_is_nobody)
 {
 	int pair[2], status;
 	pid_t pid;
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	pid = fork();
 	if (pid == 0)
@@ -375,14 +361,13 @@ static void a_peer_outside_of_our_pid_namespace_is_nobody(void **state)
 	assert_int_equal(WEXITSTATUS(status), ESRCH);
 }
 
-static void what_has_no_peer_is_an_error(void **state)
+PROMISE(what_has_no_peer_is_an_error)
 {
 	int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int lonely = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int inet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct peer peer;
 
-	(void)state;
 	assert_int_equal(peer_identify(file, &cgroups, "/proc", now_usec(), &peer), -ENOTSOCK);
 	assert_int_equal(peer_identify(-1, &cgroups, "/proc", now_usec(), &peer), -EBADF);
 	assert_true(peer_identify(lonely, &cgroups, "/proc", now_usec(), &peer) < 0);
@@ -392,13 +377,12 @@ static void what_has_no_peer_is_an_error(void **state)
 	fd_close(&inet);
 }
 
-static void where_the_kernel_makes_no_pidfd_of_the_reaped_they_are_esrch(void **state)
+PROMISE(where_the_kernel_makes_no_pidfd_of_the_reaped_they_are_esrch)
 {
 	struct peer peer;
 	int ends[2], status;
 	pid_t pid;
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -423,13 +407,12 @@ static unsigned count_open(void)
 	return n;
 }
 
-static void no_descriptor_stays_open(void **state)
+PROMISE(no_descriptor_stays_open)
 {
 	struct child child = start(NULL, nothing);
 	unsigned before = count_open();
 	struct peer peer;
 
-	(void)state;
 	assert_int_equal(identify(&child, &peer), 0);
 	kill(child.pid, SIGKILL);
 	assert_int_equal(waitpid(child.pid, NULL, 0), child.pid);
@@ -440,10 +423,11 @@ static void no_descriptor_stays_open(void **state)
 
 /* ---- twice -------------------------------------------------------------------------------------- */
 
-static void set_up_all(void)
+static int set_up(void **state)
 {
 	int n;
 
+	(void)state;
 	cgroups_discover("/proc", &cgroups);
 	no_lab = lab_open(&lab, "peer");
 	if (!no_lab) {
@@ -455,36 +439,18 @@ static void set_up_all(void)
 		     (int)getpid());
 	address_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(listener, (struct sockaddr *)&address, address_size) < 0 ||
-	    listen(listener, 8) < 0)
-		abort();
+	if (bind(listener, (struct sockaddr *)&address, address_size) < 0)
+		return -1;
+	return listen(listener, 8);
 }
 
-TEST_GROUP(peer)
+static int tear_down(void **state)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_peer_is_known_by_pid_user_and_cgroup),
-		cmocka_unit_test(a_peer_that_moved_is_where_it_is_now),
-		cmocka_unit_test(a_peer_that_executed_another_program_is_the_same_peer),
-		cmocka_unit_test(a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection),
-		cmocka_unit_test(one_that_inherited_a_connection_is_not_asked_about),
-		cmocka_unit_test(privileged_is_root_with_cap_sys_admin_and_nobody_else),
-		cmocka_unit_test(root_of_another_user_namespace_is_not_privileged),
-		cmocka_unit_test(a_peer_outside_of_our_pid_namespace_is_nobody),
-		cmocka_unit_test(what_has_no_peer_is_an_error),
-		cmocka_unit_test(no_descriptor_stays_open),
-		cmocka_unit_test(where_the_kernel_makes_no_pidfd_of_the_reaped_they_are_esrch),
-	};
-	int failed = 0;
-
-	set_up_all();
-	if (kernel_is_new())
-		failed += cmocka_run_group_tests_name("by pidfd", tests, NULL, NULL);
-	else
-		print_message("SO_PEERPIDFD is not known to this kernel\n");
-	old_kernel = answer_peerpidfd(ENOPROTOOPT) || !kernel_is_new();
-	if (old_kernel)
-		failed += cmocka_run_group_tests_name("by pid", tests, NULL, NULL);
+	(void)state;
 	lab_close(&lab);
-	return failed;
+	return 0;
 }
+
+GROUP(set_up, tear_down)
+FIXTURE(need_peer_kernel, NULL)
+VARIANTS(peer_kernels, peer_kernel_is_there)
