@@ -36,9 +36,9 @@ static void warn(const struct section *s, struct complaints *complaints)
 	cgname_hint(&name, hint, sizeof(hint));
 	if (!*hint && !strchr(path + 1, '/') && scan_ends_with(scan_string(path), ".service"))
 		snprintf(hint, sizeof(hint), "did you mean system.slice%s?", path);
-	config_warn(complaints, &s->origin,
-		    "[Watch %s]: it waits for %s, which does not exist on this machine now%s%s",
-		    s->path + 1, path, *hint ? "; " : "", hint);
+	config_say(complaints, false, &s->origin,
+		   "[Watch %s]: it waits for %s, which does not exist on this machine now%s%s",
+		   s->path + 1, path, *hint ? "; " : "", hint);
 }
 
 void config_warn_absent(const struct config *config, struct complaints *complaints)

@@ -36,7 +36,7 @@ static void complain_of_file(struct loader *l, const char *path, int error, cons
 	if (!why && error == -EACCES && geteuid() == 0)
 		why = "Permission denied: it is not root's, and psibridged, although it is root, "
 		      "may not read what others keep to themselves (no CAP_DAC_OVERRIDE)";
-	config_complain(l->complaints, &where, "%s", why ? why : strerror(-error));
+	config_say(l->complaints, true, &where, "%s", why ? why : strerror(-error));
 	if (l->error == 0)
 		l->error = error;
 }
@@ -147,70 +147,66 @@ static int is_drop_in(const struct dirent *entry)
 	return entry->d_name[0] != '.' && scan_ends_with(scan_string(entry->d_name), ".conf");
 }
 
-struct drop_in {
-	struct dirent *entry;
-	unsigned directory;
+struct listing {
+	struct dirent **entries;
+	int count;
 };
 
-static int compare_drop_ins(const void *a, const void *b)
-{
-	const struct drop_in *x = a, *y = b;
-	int order = strcmp(x->entry->d_name, y->entry->d_name);
-
-	return order != 0 ? order : (int)x->directory - (int)y->directory;
-}
-
-/* Adds those of one directory to the row. */
 static int list_drop_ins(struct loader *l, const char *root, unsigned directory,
-			 struct drop_in **drop_ins, size_t *count)
+			 struct listing *ret)
 {
 	char *path = join(root, directory, DROP_INS);
-	struct dirent **entries = NULL;
-	struct drop_in *more;
-	int n, r = 0;
+	int r = 0;
 
 	if (!path)
 		return -ENOMEM;
-	n = scandir(path, &entries, is_drop_in, NULL);
-	if (n < 0 && errno == ENOMEM)
+	ret->count = scandir(path, &ret->entries, is_drop_in, NULL);
+	if (ret->count < 0 && errno == ENOMEM)
 		r = -ENOMEM;
-	else if (n < 0 && errno != ENOENT && errno != ENOTDIR)
+	else if (ret->count < 0 && errno != ENOENT && errno != ENOTDIR)
 		complain_of_file(l, path, -errno, NULL);
-	more = n > 0 ? reallocarray(*drop_ins, *count + (size_t)n, sizeof(*more)) : NULL;
-	if (more)
-		*drop_ins = more;
-	for (int i = 0; i < n; i++)
-		if (more)
-			more[(*count)++] = (struct drop_in){ entries[i], directory };
-		else
-			free(entries[i]);
-	free(entries);
 	free(path);
-	return n > 0 && !more ? -ENOMEM : r;
+	return r;
+}
+
+/* The name behind `last`, and the first directory that has it; NULL: there is no more. */
+static const char *next_name(const struct listing *listings, const char *last,
+			     unsigned *ret_directory)
+{
+	const char *next = NULL;
+
+	for (unsigned i = 0; i < ELEMENTSOF(directories); i++)
+		for (int k = 0; k < listings[i].count; k++) {
+			const char *name = listings[i].entries[k]->d_name;
+
+			if (strcmp(name, last) > 0 && (!next || strcmp(name, next) < 0)) {
+				next = name;
+				*ret_directory = i;
+			}
+		}
+	return next;
 }
 
 static int read_drop_ins(struct loader *l, const char *root)
 {
-	struct drop_in *d = NULL;
-	size_t count = 0;
+	struct listing listings[ELEMENTSOF(directories)] = { 0 };
+	char path[sizeof(DROP_INS) + 1 + NAME_MAX];
+	const char *name = "";
+	unsigned directory = 0;
 	bool there;
 	int r = 0;
 
 	for (unsigned i = 0; i < ELEMENTSOF(directories) && r == 0; i++)
-		r = list_drop_ins(l, root, i, &d, &count);
-	if (count > 0)
-		qsort(d, count, sizeof(*d), compare_drop_ins);
-	for (size_t i = 0; i < count && r == 0; i++) {
-		char name[sizeof(DROP_INS) + 1 + NAME_MAX];
-
-		if (i > 0 && strcmp(d[i].entry->d_name, d[i - 1].entry->d_name) == 0)
-			continue;
-		snprintf(name, sizeof(name), DROP_INS "/%s", d[i].entry->d_name);
-		r = take_file(l, join(root, d[i].directory, name), &there);
+		r = list_drop_ins(l, root, i, &listings[i]);
+	while (r == 0 && (name = next_name(listings, name, &directory))) {
+		snprintf(path, sizeof(path), DROP_INS "/%s", name);
+		r = take_file(l, join(root, directory, path), &there);
 	}
-	for (size_t i = 0; i < count; i++)
-		free(d[i].entry);
-	free(d);
+	for (unsigned i = 0; i < ELEMENTSOF(directories); i++) {
+		while (listings[i].count > 0)
+			free(listings[i].entries[--listings[i].count]);
+		free(listings[i].entries);
+	}
 	return r;
 }
 

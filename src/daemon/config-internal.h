@@ -93,15 +93,17 @@ const struct assignment *config_effective(const struct origins *origins,
 bool config_is_replaced(const struct origins *origins, const struct section *section);
 
 /* One line about what stands there: FILE:LINE: and the words; a line of 0 is left out. What cannot be printed becomes
- * '?'. */
-void config_complain(struct complaints *complaints, const struct origin *where, const char *format,
-		     ...) _printf_(3, 4);
-void config_warn(struct complaints *complaints, const struct origin *where, const char *format, ...)
-	_printf_(3, 4);
+ * '?'. Not a mistake: a warning. */
+void config_say(struct complaints *complaints, bool mistake, const struct origin *where,
+		const char *format, ...) _printf_(4, 5);
 
-const char *config_key_name(enum config_key key);
-enum value_form config_key_form(enum config_key key);
-const char *config_key_expected(enum config_key key); /* "a trigger such as ..." */
+struct key_row {
+	const char *name, *built_in;
+	enum value_form form;
+	unsigned sections;    /* in which it may stand, a bit for each */
+	const char *expected; /* "a trigger such as ..." */
+};
+struct key_row config_key(enum config_key key);
 bool config_key_belongs(enum config_key key, enum section_kind kind);
 
 /* ---- config-parse.c -------------------------------------------------------------------------- */

@@ -30,8 +30,16 @@ struct reader {
 	bool section_unknown;
 };
 
+#define complain(r, ...) config_say((r)->loader->complaints, true, &(r)->at, __VA_ARGS__)
+
 /* What stands for a text of the file in a complaint: printf("%.*s%s"). */
 #define SHOWN(s) (int)MIN((s).left, (size_t)SHOWN_MAX), (s).p, (s).left > SHOWN_MAX ? "..." : ""
+
+static const char *const section_names[] = {
+	[SECTION_DAEMON] = "Daemon",
+	[SECTION_DEFAULTS] = "Defaults",
+	[SECTION_WATCH] = "Watch",
+};
 
 static bool is_blank(char c)
 {
@@ -89,38 +97,31 @@ static void enter(struct reader *r, enum section_kind kind)
 	r->in_section = true;
 }
 
-/* A line of this file said it before. What another file said is meant to be changed. */
-static bool is_doubled(const struct assignment *before, const struct assignment *now)
+/* Did a line of this file say it before? What another file said is meant to be changed. */
+static void warn_if_doubled(struct reader *r, enum config_key key, const struct assignment *before,
+			    const struct assignment *now)
 {
-	return before->assigned && now->assigned && before->origin.file == now->origin.file;
-}
-
-static void warn_doubled(struct reader *r, enum config_key key, const struct assignment *before,
-			 const struct assignment *now)
-{
-	config_warn(r->loader->complaints, &now->origin,
-		    "%s: line %u of this file says it for the same section; this one counts",
-		    config_key_name(key), before->origin.line);
+	if (before->assigned && now->assigned && before->origin.file == now->origin.file)
+		config_say(r->loader->complaints, false, &now->origin,
+			   "%s: line %u of this file says it for the same section; this one counts",
+			   config_key(key).name, before->origin.line);
 }
 
 static void merge(struct reader *r, struct section *section)
 {
 	if (section->last.file == r->at.file)
-		config_warn(r->loader->complaints, &r->open.origin,
-			    "[%s%s%s]: line %u of this file has this section; both count",
-			    section->kind == SECTION_DAEMON	? "Daemon"
-			    : section->kind == SECTION_DEFAULTS ? "Defaults"
-								: "Watch ",
-			    section->path ? section->path + (section->path[1] != '\0') : "",
-			    section->candidate ? " with Shadow=yes" : "", section->last.line);
+		config_say(r->loader->complaints, false, &r->open.origin,
+			   "[%s%s%s%s]: line %u of this file has this section; both count",
+			   section_names[section->kind], section->path ? " " : "",
+			   section->path ? section->path + (section->path[1] != '\0') : "",
+			   section->candidate ? " with Shadow=yes" : "", section->last.line);
 	section->last = r->open.origin;
 	for (enum config_key key = 0; key < KEY_COUNT; key++) {
 		struct assignment *a = &r->open.keys[key];
 
 		if (!a->origin.file)
 			continue;
-		if (is_doubled(&section->keys[key], a))
-			warn_doubled(r, key, &section->keys[key], a);
+		warn_if_doubled(r, key, &section->keys[key], a);
 		section->keys[key] = *a;
 	}
 }
@@ -146,11 +147,11 @@ static int leave(struct reader *r)
 		if (error == 0)
 			merge(r, section);
 		if (error == -EUSERS) {
-			config_complain(r->loader->complaints, &r->open.origin,
-					"[Watch %.*s%s]: %u watches were expected at most; a "
-					"pattern watches many cgroups",
-					SHOWN(scan_string(r->open.path + 1)),
-					(unsigned)CONFIG_WATCHES_MAX);
+			config_say(r->loader->complaints, true, &r->open.origin,
+				   "[Watch %.*s%s]: %u watches were expected at most; a "
+				   "pattern watches many cgroups",
+				   SHOWN(scan_string(r->open.path + 1)),
+				   (unsigned)CONFIG_WATCHES_MAX);
 			error = 0;
 		}
 	}
@@ -167,9 +168,8 @@ static int take_watch(struct reader *r, struct scan written)
 
 	enter(r, SECTION_WATCH);
 	if (written.left == 0) {
-		config_complain(r->loader->complaints, &r->at,
-				"[Watch]: which? [Watch PATTERN] was expected, such as "
-				"[Watch system.slice/*.service]");
+		complain(r, "[Watch]: which? [Watch PATTERN] was expected, such as "
+			    "[Watch system.slice/*.service]");
 		return 0;
 	}
 	memcpy(text, written.p, MIN(written.left, sizeof(text) - 1));
@@ -184,11 +184,10 @@ static int take_watch(struct reader *r, struct scan written)
 			why = judge_path(written, path);
 	}
 	if (why) {
-		config_complain(
-			r->loader->complaints, &r->at,
-			"[Watch %.*s%s]: %s; the path of a cgroup or a pattern was expected, "
-			"such as system.slice/*.service",
-			SHOWN(written), why);
+		complain(r,
+			 "[Watch %.*s%s]: %s; the path of a cgroup or a pattern was expected, "
+			 "such as system.slice/*.service",
+			 SHOWN(written), why);
 		return 0;
 	}
 	r->open.path = strdup(path);
@@ -197,19 +196,18 @@ static int take_watch(struct reader *r, struct scan written)
 
 static void refuse_section(struct reader *r, struct scan name, struct scan word)
 {
-	static const char *const names[] = { "Daemon", "Defaults", "Watch" };
-	const char *near = nearest_word(word.p, word.left, names, ELEMENTSOF(names));
+	const char *near = nearest_word(word.p, word.left, section_names,
+					ELEMENTSOF(section_names));
 
 	r->section_unknown = true;
 	if (near)
-		config_complain(r->loader->complaints, &r->at,
-				"[%.*s%s]: there is no such section; did you mean [%s%s]?",
-				SHOWN(name), near, strcmp(near, "Watch") == 0 ? " PATTERN" : "");
+		complain(r, "[%.*s%s]: there is no such section; did you mean [%s%s]?", SHOWN(name),
+			 near, strcmp(near, "Watch") == 0 ? " PATTERN" : "");
 	else
-		config_complain(r->loader->complaints, &r->at,
-				"[%.*s%s]: there is no such section; [Daemon], [Defaults] or "
-				"[Watch PATTERN] was expected",
-				SHOWN(name));
+		complain(r,
+			 "[%.*s%s]: there is no such section; [Daemon], [Defaults] or "
+			 "[Watch PATTERN] was expected",
+			 SHOWN(name));
 }
 
 static int take_section(struct reader *r, struct scan line)
@@ -222,8 +220,7 @@ static int take_section(struct reader *r, struct scan line)
 	r->section_unknown = false;
 	if (!scan_ends_with(line, "]")) {
 		r->section_unknown = true;
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: a section ends its line with \"]\"", SHOWN(line));
+		complain(r, "%.*s%s: a section ends its line with \"]\"", SHOWN(line));
 		return 0;
 	}
 	name.left--;
@@ -248,19 +245,6 @@ static int take_section(struct reader *r, struct scan line)
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-static const char *section_name(enum section_kind kind)
-{
-	switch (kind) {
-	case SECTION_DAEMON:
-		return "[Daemon]";
-	case SECTION_DEFAULTS:
-		return "[Defaults]";
-	case SECTION_WATCH:
-		return "[Watch]";
-	}
-	return "";
-}
-
 static void refuse_key(struct reader *r, struct scan name)
 {
 	const char *names[KEY_COUNT], *near, *where;
@@ -268,32 +252,29 @@ static void refuse_key(struct reader *r, struct scan name)
 
 	for (enum config_key key = 0; key < KEY_COUNT; key++) {
 		if (!config_key_belongs(key, r->open.kind)) {
-			if (!scan_is(name, config_key_name(key)))
+			if (!scan_is(name, config_key(key).name))
 				continue;
 			where = "[Watch]";
 			if (config_key_belongs(key, SECTION_DAEMON))
 				where = "[Daemon]";
 			else if (config_key_belongs(key, SECTION_DEFAULTS))
 				where = "[Defaults] or [Watch]";
-			config_complain(r->loader->complaints, &r->at,
-					"%s: this key belongs to %s, not to %s",
-					config_key_name(key), where, section_name(r->open.kind));
+			complain(r, "%s: this key belongs to %s, not to [%s]", config_key(key).name,
+				 where, section_names[r->open.kind]);
 			return;
 		}
-		names[count++] = config_key_name(key);
+		names[count++] = config_key(key).name;
 	}
 	near = nearest_word(name.p, name.left, names, count);
 	for (size_t i = 0; i < count && !near; i++) /* Headroom, HighHead */
 		if (name.left >= PART_MIN && memmem(names[i], strlen(names[i]), name.p, name.left))
 			near = names[i];
 	if (near)
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: there is no such key in %s; did you mean %s?", SHOWN(name),
-				section_name(r->open.kind), near);
+		complain(r, "%.*s%s: there is no such key in [%s]; did you mean %s?", SHOWN(name),
+			 section_names[r->open.kind], near);
 	else
-		config_complain(r->loader->complaints, &r->at,
-				"%.*s%s: there is no such key in %s; psibridged.conf(5) lists them",
-				SHOWN(name), section_name(r->open.kind));
+		complain(r, "%.*s%s: there is no such key in [%s]; psibridged.conf(5) lists them",
+			 SHOWN(name), section_names[r->open.kind]);
 }
 
 /* What a value seems to mean that is not understood, in place of the parser's words; NULL: these. */
@@ -302,7 +283,7 @@ static const char *guess(enum config_key key, struct scan value)
 	if (value.left >= 2 && (*value.p == '"' || *value.p == '\'') &&
 	    value.p[value.left - 1] == *value.p)
 		return "values are written without quotes";
-	if (config_key_form(key) == FORM_TRIGGER && scan_ends_with(value, "%"))
+	if (config_key(key).form == FORM_TRIGGER && scan_ends_with(value, "%"))
 		return "a share of the time is written as a stall within a window: 10% is some 200ms/2s";
 	return NULL;
 }
@@ -313,17 +294,15 @@ static void assign(struct reader *r, enum config_key key, struct scan value)
 	const char *why;
 
 	*a = (struct assignment){ .assigned = value.left > 0, .origin = r->at };
-	if (is_doubled(&before, a))
-		warn_doubled(r, key, &before, a);
+	warn_if_doubled(r, key, &before, a);
 	if (!a->assigned)
 		return;
-	a->refused = value_parse(config_key_form(key), value.p, value.left, &a->value, &why) < 0;
+	a->refused = value_parse(config_key(key).form, value.p, value.left, &a->value, &why) < 0;
 	if (a->refused && guess(key, value))
 		why = guess(key, value);
 	if (a->refused)
-		config_complain(r->loader->complaints, &r->at,
-				"%s: \"%.*s%s\": %s%s%s was expected", config_key_name(key),
-				SHOWN(value), why, *why ? "; " : "", config_key_expected(key));
+		complain(r, "%s: \"%.*s%s\": %s%s%s was expected", config_key(key).name,
+			 SHOWN(value), why, *why ? "; " : "", config_key(key).expected);
 }
 
 static void take_key(struct reader *r, struct scan name, struct scan value)
@@ -331,15 +310,14 @@ static void take_key(struct reader *r, struct scan name, struct scan value)
 	if (r->section_unknown)
 		return;
 	if (!r->in_section) {
-		config_complain(
-			r->loader->complaints, &r->at,
-			"%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
-			"[Watch PATTERN] was expected",
-			SHOWN(name));
+		complain(r,
+			 "%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
+			 "[Watch PATTERN] was expected",
+			 SHOWN(name));
 		return;
 	}
 	for (enum config_key key = 0; key < KEY_COUNT; key++)
-		if (config_key_belongs(key, r->open.kind) && scan_is(name, config_key_name(key))) {
+		if (config_key_belongs(key, r->open.kind) && scan_is(name, config_key(key).name)) {
 			assign(r, key, value);
 			return;
 		}
@@ -351,25 +329,20 @@ static void take_key(struct reader *r, struct scan name, struct scan value)
 /* A line that could be understood in another way is refused. */
 static void take_assignment(struct reader *r, struct scan line)
 {
-	struct complaints *c = r->loader->complaints;
 	struct scan key, value = line;
 
 	for (size_t i = 1; i < line.left; i++) {
 		if (is_blank(line.p[i - 1]) && (line.p[i] == ';' || line.p[i] == '#')) {
-			config_complain(c, &r->at, "%.*s%s: a comment must have a line of its own",
-					SHOWN(line));
+			complain(r, "%.*s%s: a comment must have a line of its own", SHOWN(line));
 			return;
 		}
 	}
 	if (scan_ends_with(line, "\\"))
-		config_complain(c, &r->at, "%.*s%s: a line cannot be continued on the next one",
-				SHOWN(line));
+		complain(r, "%.*s%s: a line cannot be continued on the next one", SHOWN(line));
 	else if (!scan_field(&value, '=', &key) || scan_has(key, ':'))
-		config_complain(c, &r->at, "%.*s%s: [SECTION], KEY=VALUE or a comment was expected",
-				SHOWN(line));
+		complain(r, "%.*s%s: [SECTION], KEY=VALUE or a comment was expected", SHOWN(line));
 	else if (strip(key).left == 0)
-		config_complain(c, &r->at, "%.*s%s: the key in front of \"=\" is missing",
-				SHOWN(line));
+		complain(r, "%.*s%s: the key in front of \"=\" is missing", SHOWN(line));
 	else
 		take_key(r, strip(key), strip(value));
 }
@@ -387,9 +360,7 @@ static int take_line(struct reader *r, struct scan line)
 		take_assignment(r, line);
 		return 0;
 	}
-	config_complain(r->loader->complaints, &r->at,
-			"%.*s%s: the control character 0x%02x is not allowed", SHOWN(line),
-			*control);
+	complain(r, "%.*s%s: the control character 0x%02x is not allowed", SHOWN(line), *control);
 	r->section_unknown = r->section_unknown || is_section;
 	return is_section ? leave(r) : 0;
 }

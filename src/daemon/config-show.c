@@ -13,13 +13,11 @@
 /* Names of files may hold anything but a slash; a newline would end the comment. */
 static void put_file(const char *path, FILE *out)
 {
-	size_t left = strlen(path), taken;
-	bool control;
+	char shown[CGPATH_MAX];
 
-	for (; left > 0; path += taken, left -= taken) {
-		taken = utf8_next(path, left, &control);
-		fprintf(out, "%.*s", (int)taken, control ? "?" : path);
-	}
+	snprintf(shown, sizeof(shown), "%s", path);
+	utf8_hide_controls(shown, strlen(shown));
+	fputs(shown, out);
 }
 
 static void put_origin(const struct origin *origin, FILE *out)
@@ -42,9 +40,9 @@ static void put_key(const struct origins *o, const struct section *s, enum confi
 	/* [Defaults] says it; in the section itself it would make that a candidate */
 	if (key == KEY_SHADOW && s->kind == SECTION_WATCH && !s->candidate && a->value.number)
 		return;
-	value_format(config_key_form(key), &a->value, text);
+	value_format(config_key(key).form, &a->value, text);
 	put_origin(&a->origin, out);
-	fprintf(out, "%s=%s\n", config_key_name(key), text);
+	fprintf(out, "%s=%s\n", config_key(key).name, text);
 }
 
 static void put_section(const struct origins *o, const struct section *s, FILE *out)

@@ -26,90 +26,61 @@
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* Built-in values go through the parser of user input, so they obey its rules. For keys before SETTING_COUNT see
- * core/setting.h. */
 #define BIT(kind) (1u << (kind))
 #define JUDGING (BIT(SECTION_DEFAULTS) | BIT(SECTION_WATCH))
 
-static const struct row {
-	const char *name, *built_in;
-	enum value_form form;
-	unsigned sections;
-} table[KEY_COUNT] = {
-	[KEY_SHADOW] = { "Shadow", "no", FORM_BOOLEAN, JUDGING },
-	[KEY_ENABLED] = { "Enabled", "yes", FORM_BOOLEAN, BIT(SECTION_WATCH) },
-	[KEY_CLIENTS_MAX] = { "ClientsMax", "16384", FORM_COUNT, BIT(SECTION_DAEMON) },
-	[KEY_CLIENTS_PER_CGROUP] = { "ClientsPerCgroup", "256", FORM_COUNT, BIT(SECTION_DAEMON) },
-	[KEY_CLIENTS_PER_UID] = { "ClientsPerUid", "2048", FORM_COUNT, BIT(SECTION_DAEMON) },
-	[KEY_SERVE_OTHERS] = { "ServeOthers", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
-	[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON) },
-};
-
-static struct row row_of(enum config_key key)
+/* Built-in values go through the parser of user input, so they obey its rules. */
+struct key_row config_key(enum config_key key)
 {
+	static const struct key_row rows[KEY_COUNT] = {
+#define ROW(name, built_in, form, sections) { name, built_in, form, sections, NULL }
+		[KEY_SHADOW] = ROW("Shadow", "no", FORM_BOOLEAN, JUDGING),
+		[KEY_ENABLED] = ROW("Enabled", "yes", FORM_BOOLEAN, BIT(SECTION_WATCH)),
+		[KEY_CLIENTS_MAX] = ROW("ClientsMax", "16384", FORM_COUNT, BIT(SECTION_DAEMON)),
+		[KEY_CLIENTS_PER_CGROUP] = ROW("ClientsPerCgroup", "256", FORM_COUNT,
+					       BIT(SECTION_DAEMON)),
+		[KEY_CLIENTS_PER_UID] = ROW("ClientsPerUid", "2048", FORM_COUNT,
+					    BIT(SECTION_DAEMON)),
+		[KEY_SERVE_OTHERS] = ROW("ServeOthers", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON)),
+		[KEY_LOW_MEMORY_MONITOR] = ROW("LowMemoryMonitor", "yes", FORM_BOOLEAN,
+					       BIT(SECTION_DAEMON)),
+#undef ROW
+	};
 	const struct setting_row *setting;
+	struct key_row row;
 
-	if ((unsigned)key >= SETTING_COUNT)
-		return table[key];
-	setting = &setting_table[key];
-	return (struct row){ setting->key, setting->built_in, setting->form, JUDGING };
-}
-
-const char *config_key_name(enum config_key key)
-{
-	return row_of(key).name;
-}
-
-enum value_form config_key_form(enum config_key key)
-{
-	return row_of(key).form;
-}
-
-const char *config_key_expected(enum config_key key)
-{
-	return (unsigned)key < SETTING_COUNT ? setting_expected((enum setting)key)
-					     : value_expected(table[key].form);
+	if ((unsigned)key < SETTING_COUNT) {
+		setting = &setting_table[key];
+		return (struct key_row){ setting->key, setting->built_in, setting->form, JUDGING,
+					 setting_expected((enum setting)key) };
+	}
+	row = rows[key];
+	row.expected = value_expected(row.form);
+	return row;
 }
 
 bool config_key_belongs(enum config_key key, enum section_kind kind)
 {
-	return row_of(key).sections & BIT(kind);
+	return config_key(key).sections & BIT(kind);
 }
 
-/* ---- complaints ------------------------------------------------------------------------------ */
-
-_printf_(4, 0) static void say(struct complaints *c, const struct origin *where, bool mistake,
-			       const char *format, va_list args)
+void config_say(struct complaints *c, bool mistake, const struct origin *where, const char *format,
+		...)
 {
 	char line[CGPATH_MAX + 1024];
 	size_t n = (size_t)snprintf(line, CGPATH_MAX, "%s:", where->file);
+	va_list args;
 
 	n = MIN(n, (size_t)CGPATH_MAX - 1);
 	if (where->line > 0)
 		n += (size_t)snprintf(line + n, sizeof(line) - n, "%u:", where->line);
 	n += (size_t)snprintf(line + n, sizeof(line) - n, mistake ? " " : " warning: ");
+	va_start(args, format);
 	vsnprintf(line + n, sizeof(line) - n, format, args);
+	va_end(args);
 	utf8_hide_controls(line, strlen(line));
 	c->mistakes += mistake;
 	c->say(c, line, mistake);
-}
-
-void config_complain(struct complaints *c, const struct origin *where, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	say(c, where, true, format, args);
-	va_end(args);
-}
-
-void config_warn(struct complaints *c, const struct origin *where, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	say(c, where, false, format, args);
-	va_end(args);
 }
 
 /* ---- layers ---------------------------------------------------------------------------------- */
@@ -195,9 +166,9 @@ int config_begin(struct complaints *complaints, struct loader *ret)
 	l.origins->daemon.kind = SECTION_DAEMON;
 	l.origins->defaults.kind = SECTION_DEFAULTS;
 	for (enum config_key key = 0; key < KEY_COUNT; key++) {
-		const char *text = row_of(key).built_in;
+		const struct key_row row = config_key(key);
 
-		(void)value_parse(row_of(key).form, text, strlen(text),
+		(void)value_parse(row.form, row.built_in, strlen(row.built_in),
 				  &l.origins->built_in[key].value, NULL);
 	}
 	for (size_t i = 0; i < ELEMENTSOF(built_in_watches); i++) {
@@ -264,9 +235,9 @@ static void check_early(struct loader *l, const struct section *s, enum config_k
 
 	where = blame(s, KEY_EARLY, other_key, &key);
 	if (where && !early->refused && !other->refused &&
-	    trigger_check_early("Early", &early->value.trigger, config_key_name(other_key),
+	    trigger_check_early("Early", &early->value.trigger, config_key(other_key).name,
 				&other->value.trigger, why, sizeof(why)) < 0)
-		config_complain(l->complaints, where, "%s: %s", config_key_name(key), why);
+		config_say(l->complaints, true, where, "%s: %s", config_key(key).name, why);
 }
 
 static void check_critical(struct loader *l, const struct section *s)
@@ -286,10 +257,10 @@ static void check_critical(struct loader *l, const struct section *s)
 		return;
 	trigger_format(t, low_text);
 	trigger_format(c, critical_text);
-	config_complain(l->complaints, where,
-			"%s: Critical \"%s\" is under Low \"%s\", so every Low would be critical; "
-			"Critical over Low was expected",
-			config_key_name(key), critical_text, low_text);
+	config_say(l->complaints, true, where,
+		   "%s: Critical \"%s\" is under Low \"%s\", so every Low would be critical; "
+		   "Critical over Low was expected",
+		   config_key(key).name, critical_text, low_text);
 }
 
 static void check(struct loader *l, const struct section *s)

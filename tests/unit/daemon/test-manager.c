@@ -24,6 +24,7 @@
 #include "kernel/loop.h"
 #include "../../skip.h"
 #include "../count-malloc.h"
+#include "../fake-root.h"
 
 static int ear = -1; /* the manager's end */
 static char ear_name[108];
@@ -104,6 +105,9 @@ static unsigned fill(struct manager *m)
 PROMISE(every_message_is_what_the_protocol_says)
 {
 	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	static const char reloading[] = "RELOADING=1\nMONOTONIC_USEC=";
+	uint64_t before = now_usec(), told;
+	const char *text;
 
 	assert_int_equal(manager_ready(m), 0);
 	assert_string_equal(heard(NULL), "READY=1");
@@ -115,20 +119,12 @@ PROMISE(every_message_is_what_the_protocol_says)
 	assert_string_equal(heard(NULL), "WATCHDOG=1");
 	assert_int_equal(manager_forget(m, "client"), 0);
 	assert_string_equal(heard(NULL), "FDSTOREREMOVE=1\nFDNAME=client");
-}
-
-PROMISE(a_reload_is_told_with_the_time_it_began)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	static const char prefix[] = "RELOADING=1\nMONOTONIC_USEC=";
-	uint64_t before = now_usec(), told;
-	const char *text;
-
+	/* with the time it began */
 	assert_int_equal(manager_reloading(m), 0);
 	text = heard(NULL);
-	assert_memory_equal(text, prefix, strlen(prefix));
-	told = strtoull(text + strlen(prefix), NULL, 10);
-	assert_true(told >= before && told <= now_usec());
+	assert_memory_equal(text, reloading, strlen(reloading));
+	told = strtoull(text + strlen(reloading), NULL, 10);
+	assert_in_range(told, before, now_usec());
 }
 
 PROMISE(a_status_is_one_line_whatever_is_in_it)
@@ -182,34 +178,6 @@ PROMISE(a_full_queue_is_eagain_and_never_waited_for)
 	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
 }
 
-struct late {
-	struct manager *m;
-	int result;
-};
-
-static void *say_ready(void *arg)
-{
-	struct late *late = arg;
-
-	late->result = manager_ready(late->m);
-	return NULL;
-}
-
-PROMISE(readiness_waits_for_room_in_a_full_queue)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	struct late late = { .m = m, .result = 1 };
-	unsigned n = fill(m);
-	pthread_t thread;
-
-	assert_int_equal(pthread_create(&thread, NULL, say_ready, &late), 0);
-	for (unsigned i = 0; i < n; i++)
-		assert_string_equal(heard(NULL), "WATCHDOG=1");
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(late.result, 0);
-	assert_string_equal(heard(NULL), "READY=1");
-}
-
 struct patient {
 	int (*say)(struct manager *m);
 	struct manager *m;
@@ -225,6 +193,21 @@ static void *say_and_measure(void *arg)
 	p->result = p->say(p->m);
 	p->usec = now_usec() - began;
 	return NULL;
+}
+
+PROMISE(readiness_waits_for_room_in_a_full_queue)
+{
+	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	struct patient patient = { .say = manager_ready, .m = m, .result = 1 };
+	unsigned n = fill(m);
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, say_and_measure, &patient), 0);
+	for (unsigned i = 0; i < n; i++)
+		assert_string_equal(heard(NULL), "WATCHDOG=1");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(patient.result, 0);
+	assert_string_equal(heard(NULL), "READY=1");
 }
 
 PROMISE(what_must_not_get_lost_waits_a_second_and_no_longer)
@@ -286,21 +269,16 @@ PROMISE(a_path_in_the_file_system_is_as_good_as_an_abstract_one)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_(manager_freep) struct manager *m = NULL;
-	const char *tmp = getenv("TMPDIR");
-	char directory[64];
 
-	snprintf(directory, sizeof(directory), "%.40s/psb-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-	assert_non_null(mkdtemp(directory));
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", directory);
+	assert_int_equal(fake_set_up(state), 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", fake_path("notify"));
 	fd_close(&ear);
 	ear = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	assert_int_equal(bind(ear, (struct sockaddr *)&address, sizeof(address)), 0);
-	setenv("NOTIFY_SOCKET", address.sun_path, 1);
-	assert_int_equal(manager_new(&m), 0);
+	m = manager_with("NOTIFY_SOCKET", address.sun_path);
 	assert_int_equal(manager_alive(m), 0);
 	assert_string_equal(heard(NULL), "WATCHDOG=1");
-	unlink(address.sun_path);
-	rmdir(directory);
+	assert_int_equal(fake_tear_down(state), 0);
 }
 
 PROMISE(without_a_manager_every_call_is_a_no_op_that_answers_0)
@@ -336,20 +314,15 @@ PROMISE(a_store_is_there_unless_the_manager_says_there_is_none)
 	}
 }
 
-PROMISE(the_watchdog_is_fed_twice_as_often_as_it_wants)
+PROMISE(the_watchdog_is_fed_twice_as_often_as_it_wants_and_only_our_own)
 {
-	_cleanup_(manager_freep) struct manager *m = manager_with("WATCHDOG_USEC", "30000000");
+	struct manager *m = manager_with("WATCHDOG_USEC", "30000000");
 
 	assert_int_equal(manager_watchdog_usec(m), 15000000);
-}
-
-PROMISE(another_process_s_watchdog_is_not_ours)
-{
-	_cleanup_(manager_freep) struct manager *m = NULL;
-
-	setenv("WATCHDOG_PID", "1", 1);
-	m = manager_with("WATCHDOG_USEC", "30000000");
+	manager_free(m);
+	m = manager_with("WATCHDOG_PID", "1"); /* another process's */
 	assert_int_equal(manager_watchdog_usec(m), 0);
+	manager_free(m);
 }
 
 PROMISE(nonsense_in_the_variables_is_refused)
@@ -468,23 +441,6 @@ PROMISE(descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_clo
 	run_in_child(take_over);
 }
 
-static int take_unnamed(void)
-{
-	struct manager *m = NULL;
-
-	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
-	set_listen(1, NULL);
-	HOLDS(manager_new(&m) == 0);
-	HOLDS(manager_take(m, INHERITED_OTHER) == 3);
-	manager_free(m);
-	return 0;
-}
-
-PROMISE(a_descriptor_without_a_name_is_nobody_s)
-{
-	run_in_child(take_unnamed);
-}
-
 static int take_others(void)
 {
 	struct manager *m = NULL;
@@ -496,10 +452,15 @@ static int take_others(void)
 	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
 	manager_free(m);
 	HOLDS(fcntl(3, F_GETFD) >= 0);
+	set_listen(1, NULL);
+	unsetenv("LISTEN_FDNAMES");
+	HOLDS(manager_new(&m) == 0);
+	HOLDS(manager_take(m, INHERITED_OTHER) == 3);
+	manager_free(m);
 	return 0;
 }
 
-PROMISE(descriptors_for_another_process_are_left_alone)
+PROMISE(descriptors_for_another_process_are_left_alone_and_one_without_a_name_is_of_no_kind)
 {
 	run_in_child(take_others);
 }

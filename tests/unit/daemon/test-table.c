@@ -15,6 +15,7 @@
 #include "../../pressure.h"
 #include "../../skip.h"
 #include "../count-malloc.h"
+#include "config-bench.h"
 #include "daemon/table.h"
 
 static struct lab lab;
@@ -35,7 +36,6 @@ struct said {
 };
 
 static struct stage {
-	char root[128];
 	sd_event *event;
 	psb_bridge *bridge;
 	struct cgroups cgroups;
@@ -76,31 +76,19 @@ static void turn(void)
 
 #define TURN_UNTIL(ms, condition) LAB_WAIT(ms, (turn(), (condition)))
 
-static void fail_of(const struct complaints *c, const char *line, bool mistake)
-{
-	(void)c;
-	if (mistake)
-		fail_msg("%s", line);
-}
-
 /* %s stands for the lab's name. */
-static int configure(const char *text)
+static int configure(const char *format)
 {
-	struct complaints complaints = { .say = fail_of };
 	struct config *config;
-	char path[192];
-	FILE *f;
+	char text[1024];
 	int r;
 
-	snprintf(path, sizeof(path), "%s/etc/psibridge/psibridged.conf", s.root);
-	f = fopen(path, "we");
-	assert_non_null(f);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	fprintf(f, text, lab.name, lab.name, lab.name, lab.name);
+	snprintf(text, sizeof(text), format, lab.name, lab.name, lab.name, lab.name);
 #pragma GCC diagnostic pop
-	fclose(f);
-	assert_int_equal(config_load(s.root, &complaints, &config), 0);
+	fake_write(MAIN, text);
+	config = load_well();
 	r = table_apply(s.table, config);
 	config_free(s.config);
 	s.config = config;
@@ -117,37 +105,25 @@ static void note_news(unsigned watch, const struct psb_notification *n, void *us
 		s.said->low += n->available == PSB_LOW;
 }
 
-static int start(void **state)
+static void start(void **state)
 {
 	struct table_options o = {
 		.cgroups = &s.cgroups, .notify = notify, .terms = terms, .news = note_news
 	};
-	const char *tmp = getenv("TMPDIR");
-	char path[192];
 
-	(void)state;
 	if (no_lab)
-		return 0;
-	snprintf(s.root, sizeof(s.root), "%s/psb-table-XXXXXX", tmp ? tmp : "/tmp");
-	assert_non_null(mkdtemp(s.root));
-	snprintf(path, sizeof(path), "%s/etc", s.root);
-	mkdir(path, 0755);
-	snprintf(path, sizeof(path), "%s/etc/psibridge", s.root);
-	mkdir(path, 0755);
+		SKIP(no_lab);
+	assert_int_equal(fake_set_up(state), 0);
 	assert_int_equal(cgroups_discover("/proc", &s.cgroups), 0);
 	assert_int_equal(sd_event_new(&s.event), 0);
 	assert_int_equal(psb_bridge_new(NULL, &s.bridge), 0);
 	o.event = s.event;
 	o.bridge = s.bridge;
 	assert_int_equal(table_new(&o, &s.table), 0);
-	return 0;
 }
 
 static int stop(void **state)
 {
-	char command[256];
-
-	(void)state;
 	if (no_lab)
 		return 0;
 	lab_kill_all(); /* those of a test that failed */
@@ -157,20 +133,19 @@ static int stop(void **state)
 	s.bridge = psb_bridge_unref(s.bridge);
 	s.event = sd_event_unref(s.event);
 	s.config = config_free(s.config);
-	snprintf(command, sizeof(command), "rm -rf '%s'", s.root);
-	return system(command);
+	return fake_tear_down(state);
 }
 
 static int set_up(void **state)
 {
+	static const char *const groups[] = { "a", "a/x", "a/y", "b" };
+
 	(void)state;
 	no_lab = lab_open(&lab, "psb-table");
 	if (no_lab)
 		return 0;
-	lab_make(&lab, "a", 0);
-	lab_make(&lab, "a/x", 0);
-	lab_make(&lab, "a/y", 0);
-	lab_make(&lab, "b", 0);
+	for (size_t i = 0; i < ELEMENTSOF(groups); i++)
+		lab_make(&lab, groups[i], 0);
 	lab_make(&lab, "tight", LAB_LIMIT);
 	return 0;
 }
@@ -181,13 +156,6 @@ static int tear_down(void **state)
 	lab_close(&lab);
 	return 0;
 }
-
-#define NEEDS_LAB                     \
-	do {                          \
-		(void)state;          \
-		if (no_lab)           \
-			SKIP(no_lab); \
-	} while (0)
 
 static int try_subscribe(struct listener *l, const char *group)
 {
@@ -224,20 +192,6 @@ static size_t watches_configured(bool configured)
 	return n;
 }
 
-static unsigned thresholds_of(const char *path)
-{
-	struct watch_view view;
-
-	for (size_t i = 0; table_watch(s.table, i, &view); i++)
-		if (strcmp(view.path, path) == 0)
-			return view.thresholds;
-	return 0;
-}
-
-#define PATIENT "[Defaults]\nHighHeadroom=off\nQuiet=300ms\nCalm=300ms\n"
-
-/* ---- who hears whom ------------------------------------------------------------------------------ */
-
 static bool view_of(const char *path, struct watch_view *ret)
 {
 	for (size_t i = 0; table_watch(s.table, i, ret); i++)
@@ -246,13 +200,23 @@ static bool view_of(const char *path, struct watch_view *ret)
 	return false;
 }
 
+static unsigned thresholds_of(const char *path)
+{
+	struct watch_view view;
+
+	return view_of(path, &view) ? view.thresholds : 0;
+}
+
+#define PATIENT "[Defaults]\nHighHeadroom=off\nQuiet=300ms\nCalm=300ms\n"
+
+/* ---- who hears whom ------------------------------------------------------------------------------ */
+
 PROMISE(the_most_specific_watch_counts)
 {
 	struct watch_view view;
 	struct listener x = { 0 }, y = { 0 };
 	char pattern[128];
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/a/*]\n[Watch %s/a/x]\n"), 0);
 	join(&x, "a/x");
 	join(&y, "a/y");
@@ -299,7 +263,6 @@ PROMISE(the_most_specific_watch_alone_judges_a_cgroup)
 	char path[128], wide[128];
 	uint64_t until;
 
-	NEEDS_LAB;
 	snprintf(path, sizeof(path), "%s", lab_path(&lab, "tight"));
 	snprintf(wide, sizeof(wide), "%s/**", lab.name);
 	said.cgroup = path;
@@ -337,7 +300,6 @@ PROMISE(a_candidate_runs_beside_the_live_watch)
 	char path[128];
 	uint64_t until;
 
-	NEEDS_LAB;
 	snprintf(path, sizeof(path), "%s", lab_path(&lab, "tight"));
 	said.cgroup = path;
 	s.said = &said;
@@ -374,7 +336,6 @@ PROMISE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour)
 {
 	struct listener a = { 0 }, x = { 0 }, b = { 0 };
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&a, "a");
 	join(&x, "a/x");
@@ -402,7 +363,6 @@ PROMISE(the_present_is_what_is_so_when_one_subscribes)
 	struct listener first = { 0 }, above = { 0 };
 	struct psb_notification n;
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	simulate("a/x", PSB_LOW);
 	join(&first, "a/x");
@@ -422,7 +382,6 @@ PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
 	struct listener many[20] = { 0 };
 	bool neutral;
 
-	NEEDS_LAB;
 	if (COUNT_MALLOC_SANITIZED)
 		SKIP("the allocator is the sanitizer's");
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
@@ -447,7 +406,6 @@ PROMISE(equal_terms_share_a_watch_and_its_last_client_takes_it_away)
 			none = { 0 }, like_the_watch = { .terms = low_at(200000) };
 	char path[128];
 
-	NEEDS_LAB;
 	snprintf(path, sizeof(path), "/%s/**", lab.name);
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&none, "a");
@@ -473,7 +431,6 @@ PROMISE(terms_that_no_alarm_leads_to_are_refused)
 	struct listener seldom = { .terms = low_at(2000000) }, over = { .terms = low_at(100000) };
 	const char *why = NULL;
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&seldom, "a"); /* a tenth of 2 s is more than critical needs */
 	over.terms.early = (struct trigger){ PSI_SOME, 100001, 2000000 };
@@ -491,7 +448,6 @@ PROMISE(too_many_different_terms_are_refused)
 	struct listener l[9] = { 0 };
 	int r = 0;
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	for (unsigned i = 0; i < ELEMENTSOF(l); i++) {
 		l[i].terms = low_at(50000 + i);
@@ -510,7 +466,6 @@ PROMISE(whom_no_watch_covers_gets_one_that_goes_with_the_last)
 {
 	struct listener a = { 0 }, b = { 0 };
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT), 0);
 	join(&a, "a");
 	join(&b, "b");
@@ -533,7 +488,6 @@ PROMISE(subscribers_move_and_their_level_goes_on)
 {
 	struct listener a = { 0 }, own = { .terms = low_at(100000) };
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&a, "a");
 	join(&own, "a");
@@ -556,7 +510,6 @@ PROMISE(a_watch_made_for_others_goes_by_the_defaults_of_today)
 	struct listener a = { 0 };
 	struct watch_view view;
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT), 0);
 	join(&a, "a");
 	assert_int_equal(configure(PATIENT "Low=some 300ms/2s\n"), 0);
@@ -573,7 +526,6 @@ PROMISE(out_of_the_shadow_one_is_told_what_was_kept_back)
 {
 	struct listener a = { 0 };
 
-	NEEDS_LAB;
 	assert_int_equal(
 		configure("[Defaults]\nHighHeadroom=off\nQuiet=10s\nShadow=yes\n[Watch %s/**]\n"),
 		0);
@@ -593,7 +545,6 @@ PROMISE(what_did_not_change_keeps_its_watch)
 	struct watch_view before, after;
 	size_t i = 0;
 
-	NEEDS_LAB;
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	simulate("a", PSB_NEUTRAL);
 	while (table_watch(s.table, i, &before) && !strstr(before.path, lab.name))
@@ -606,8 +557,5 @@ PROMISE(what_did_not_change_keeps_its_watch)
 	assert_true(after.stats.neutral >= before.stats.neutral);
 }
 
-#define ON_A_STAGE(name) cmocka_unit_test_setup_teardown(name, start, stop)
-
 GROUP(set_up, tear_down)
-
-EACH(start, stop)
+FIXTURE(start, stop)
