@@ -339,8 +339,7 @@ tests_integration_manager_double_SOURCES = tests/integration/manager-double.c
 tests_integration_manager_double_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_integration_manager_double_LDADD = $(SYSTEMD_LIBS)
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
-	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/integration/manager-double.h \
-	tests/threads.h
+	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config-files.c - which files make the configuration, and in which order
- *
- * As systemd reads its own (systemd-system.conf(5), "Configuration directories and precedence"): of
- * the main file only the first that is found counts; drop-ins of all directories are put into one
- * row by their names, and of two with one name the first directory's counts. A file that is empty,
- * or a link to /dev/null, is found and sets nothing: an empty main file in /etc hides the one in
- * /usr/lib, an empty drop-in the ones of its name.
+ * config-files.c - which files make the configuration, and in which order: psibridged.conf(5), "Which files are read"
  *
  * A file that is there and cannot be read is an error: what it says might be what keeps a watch
  * off. Names that begin with a dot or do not end in ".conf" are no drop-ins, as editors leave them

@@ -2,20 +2,12 @@
 /*
  * config.h - psibridged.conf(5): what is to be watched, and how it is to be judged
  *
- * Read in the systemd manner. The main file is the first `psibridge/psibridged.conf` found in /etc,
- * /run, /usr/local/lib, /usr/lib. Drop-ins are all `psibridge/psibridged.conf.d/NAME.conf` there,
- * in the order of their names; of two with one name the first directory's counts, and one that is
- * empty or a link to /dev/null masks it. Later assignments replace earlier ones; an empty value is
- * the default again. Sections:
+ * Later assignments replace earlier ones; an empty value is the default again. Sections:
  *
  *   [Daemon]           the daemon itself: clients, D-Bus
  *   [Defaults]         thresholds and times for every watch
  *   [Watch PATTERN]    one watch: a cgroup's path or a pattern (cgpattern.h); keys as in
  *                      [Defaults], and Enabled=no, which takes it away
- *
- * Files add to what is built in: everything below system.slice, user.slice, machine.slice and
- * kubepods.slice is watched unless one of them is taken away. A file that assigns nothing changes
- * nothing.
  *
  * A configuration is made whole or not at all: every mistake of all files is reported, each as
  * FILE:LINE: KEY: what is wrong and what was expected, and nothing is returned.

@@ -298,20 +298,6 @@ struct journal *journal_free(struct journal *j)
 
 /* ---- messages ---------------------------------------------------------------------------------- */
 
-void journal_log(struct journal *j, int priority, enum message message, const char *format, ...)
-{
-	struct entry e;
-	va_list args;
-
-	if (!j)
-		return;
-	entry_init(&e, priority, message);
-	va_start(args, format);
-	say_args(&e, format, args);
-	va_end(args);
-	submit(j, &e);
-}
-
 void journal_cgroup(struct journal *j, int priority, enum message message, const char *cgroup,
 		    const char *format, ...)
 {
@@ -321,8 +307,10 @@ void journal_cgroup(struct journal *j, int priority, enum message message, const
 	if (!j)
 		return;
 	entry_init(&e, priority, message);
-	add_cgroup(&e, cgroup);
-	say_cgroup(&e, cgroup);
+	if (cgroup) {
+		add_cgroup(&e, cgroup);
+		say_cgroup(&e, cgroup);
+	}
 	va_start(args, format);
 	say_args(&e, format, args);
 	va_end(args);

@@ -56,14 +56,12 @@ int journal_new(const char *socket_path, struct journal **ret);
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free);
 
-/* One message. `priority` is LOG_IS_*. */
-void journal_log(struct journal *journal, int priority, enum message message, const char *format,
-		 ...) _printf_(4, 5);
-
-/* One about `cgroup` (its path, any length, not NULL), which stands in front of the text, with the
- * fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and OBJECT_SYSTEMD_USER_UNIT= as below. */
+/* One message. `priority` is LOG_IS_*. One about `cgroup` (its path, any length; NULL: none) has that in front of the text, and
+ * the fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and OBJECT_SYSTEMD_USER_UNIT= as below. */
 void journal_cgroup(struct journal *journal, int priority, enum message message, const char *cgroup,
 		    const char *format, ...) _printf_(5, 6);
+#define journal_log(journal, priority, message, ...) \
+	journal_cgroup(journal, priority, message, NULL, __VA_ARGS__)
 
 /*
  * What a watch was told: a sentence, and the fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and

@@ -227,92 +227,88 @@ uint64_t manager_watchdog_usec(const struct manager *m)
 
 /* ---- what goes out --------------------------------------------------------------------------- */
 
-/* fd -1: none goes with it. */
-static int send_message(struct manager *m, const char *text, size_t size, int fd, int flags)
+static int send_message(struct manager *m, struct msghdr *message, char *text, size_t size,
+			int flags)
 {
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_len = size };
-	struct msghdr message = { .msg_name = &m->address,
-				  .msg_namelen = m->address_size,
-				  .msg_iov = &iov,
-				  .msg_iovlen = 1 };
+	struct iovec iov = { text, size };
 	ssize_t n;
 
 	if (m->socket < 0)
 		return 0;
-	memcpy(&iov.iov_base, &text, sizeof(text)); /* sendmsg(2) does not write to it */
-	if (fd >= 0) {
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.space);
-	}
+	message->msg_name = &m->address;
+	message->msg_namelen = m->address_size;
+	message->msg_iov = &iov;
+	message->msg_iovlen = 1;
 	do
-		n = sendmsg(m->socket, &message, MSG_NOSIGNAL | flags);
+		n = sendmsg(m->socket, message, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
 
-static int send_text(struct manager *m, const char *text, int flags)
+static int say(struct manager *m, int flags, const char *format, ...) _printf_(3, 4);
+static int say(struct manager *m, int flags, const char *format, ...)
 {
-	return send_message(m, text, strlen(text), -1, flags);
+	char text[MESSAGE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return send_message(m, &(struct msghdr){ 0 }, text, strlen(text), flags);
 }
 
 int manager_store(struct manager *m, const char *name, int fd)
 {
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(sizeof(int)) } };
+	struct msghdr message = { .msg_control = &control,
+				  .msg_controllen = sizeof(control.space) };
 	char text[64];
 	int n = snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
 
-	return fd < 0 ? -EBADF : send_message(m, text, (size_t)n, fd, MSG_DONTWAIT);
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	return fd < 0 ? -EBADF : send_message(m, &message, text, (size_t)n, MSG_DONTWAIT);
 }
 
 int manager_forget(struct manager *m, const char *name)
 {
-	char text[64];
-
-	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	return send_text(m, text, MSG_DONTWAIT);
+	return say(m, MSG_DONTWAIT, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 int manager_ready(struct manager *m)
 {
-	return send_text(m, "READY=1", 0);
+	return say(m, 0, "READY=1");
 }
 
 int manager_reloading(struct manager *m)
 {
-	char text[64];
-
 	/* Type=notify-reload takes only what was said after it asked */
-	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
-		 (unsigned long long)now_usec());
-	return send_text(m, text, 0);
+	return say(m, 0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_usec());
 }
 
 int manager_stopping(struct manager *m)
 {
-	return send_text(m, "STOPPING=1", 0);
+	return say(m, 0, "STOPPING=1");
 }
 
 int manager_status(struct manager *m, const char *format, ...)
 {
-	char text[MESSAGE_MAX] = "STATUS=", *line = text + strlen(text);
+	char text[MESSAGE_MAX - sizeof("STATUS=")];
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(line, sizeof(text) - (size_t)(line - text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	while ((line = strchr(line, '\n'))) /* one line, whatever is in it */
-		*line = ' ';
-	return send_text(m, text, MSG_DONTWAIT);
+	for (char *p = text; (p = strchr(p, '\n'));) /* one line, whatever is in it */
+		*p = ' ';
+	return say(m, MSG_DONTWAIT, "STATUS=%s", text);
 }
 
 int manager_alive(struct manager *m)
 {
-	return send_text(m, "WATCHDOG=1", MSG_DONTWAIT);
+	return say(m, MSG_DONTWAIT, "WATCHDOG=1");
 }

@@ -133,13 +133,10 @@ int server_new(struct daemon *d, struct server **ret)
 	if (!s)
 		return -ENOMEM;
 	s->daemon = d;
-	s->acceptor = (struct acceptor){
-
-		.fd = steal_fd(&d->notify_fd),
-		.journal = d->journal,
-		.accepted = admit,
-		.userdata = s
-	};
+	s->acceptor = (struct acceptor){ .fd = steal_fd(&d->notify_fd),
+					 .journal = d->journal,
+					 .accepted = admit,
+					 .userdata = s };
 	s->states = steal(d->states);
 	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
 	r = refusals_init(&s->refusals, d);

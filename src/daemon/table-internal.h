@@ -12,11 +12,12 @@
 #include "core/scan.h"
 #include "daemon/table.h"
 
+#define BUCKETS 1024
 #define WHY_MAX 256
 #define LEVELS_MAX 16 /* of a path; an absent cgroup deeper than that is looked for every 10 s */
 
 struct record {
-	struct record *next; /* in its bucket */
+	SLIST_ENTRY(record) next; /* in its bucket */
 	uint32_t hash;
 	bool known; /* what follows is as its subscribers were told, or found it when the first came */
 	bool critical;
@@ -62,8 +63,8 @@ struct table {
 	const struct config *config;
 	struct watch *watches; /* configured ones first, in their order */
 	unsigned last_id, last_view;
-	struct record **buckets;
-	unsigned bucket_count, record_count;
+	SLIST_HEAD(, record) buckets[BUCKETS]; /* by the hash of the path */
+	size_t record_count;
 	sd_event_source *chores; /* a timer: what may not be done inside a notification */
 	char why[WHY_MAX];
 };
@@ -76,7 +77,7 @@ int record_get(struct watch *watch, const char *path, struct record **ret);
 void record_put(struct record *record);
 void record_add(struct record *record, struct subscriber *subscriber);
 void record_remove(struct subscriber *subscriber);
-/* The bucket that has all records of that path, and others. NULL: none. */
+/* The first of the bucket that has all records of that path, and others; NULL: none. */
 struct record *records_like(const struct table *table, const char *path);
 /* The first subscriber came: `last` is what an earlier process told it; NULL: nothing. */
 void record_learn(struct record *record, const struct psb_notification *last);

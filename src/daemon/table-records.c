@@ -31,61 +31,30 @@ static uint32_t hash_of(const char *path, size_t size)
 	return hash;
 }
 
-static struct record **bucket(const struct table *t, uint32_t hash)
-{
-	return &t->buckets[hash & (t->bucket_count - 1)];
-}
-
 struct record *records_like(const struct table *t, const char *path)
 {
-	return t->bucket_count > 0 ? *bucket(t, hash_of(path, strlen(path))) : NULL;
+	return SLIST_FIRST(&t->buckets[hash_of(path, strlen(path)) % BUCKETS]);
 }
 
 static struct record *find(const struct watch *watch, const char *path, size_t size)
 {
-	const struct table *t = watch->table;
 	uint32_t hash = hash_of(path, size);
+	struct record *r;
 
-	if (t->bucket_count == 0)
-		return NULL;
-	for (struct record *r = *bucket(t, hash); r; r = r->next)
-		if (r->hash == hash && r->watch == watch && strncmp(r->path, path, size) == 0 &&
-		    r->path[size] == '\0')
-			return r;
+	SLIST_FOREACH(r, &watch->table->buckets[hash % BUCKETS], next)
+	if (r->hash == hash && r->watch == watch && strncmp(r->path, path, size) == 0 &&
+	    r->path[size] == '\0')
+		return r;
 	return NULL;
-}
-
-static int grow(struct table *t)
-{
-	struct table old = *t;
-
-	t->bucket_count = MAX(2 * old.bucket_count, 64u);
-	t->buckets = calloc(t->bucket_count, sizeof(struct record *));
-	if (!t->buckets) {
-		*t = old;
-		return -ENOMEM;
-	}
-	for (unsigned i = 0; i < old.bucket_count; i++)
-		for (struct record *r = old.buckets[i], *next; r; r = next) {
-			struct record **to = bucket(t, r->hash);
-
-			next = r->next;
-			r->next = *to;
-			*to = r;
-		}
-	free(old.buckets);
-	return 0;
 }
 
 int record_get(struct watch *watch, const char *path, struct record **ret)
 {
 	struct table *t = watch->table;
 	size_t size = strlen(path);
-	struct record *r = find(watch, path, size), **to;
+	struct record *r = find(watch, path, size);
 
 	if (!r) {
-		if (t->record_count >= t->bucket_count && grow(t) < 0 && t->bucket_count == 0)
-			return -ENOMEM;
 		r = calloc(1, sizeof(*r) + size + 1);
 		if (!r)
 			return -ENOMEM;
@@ -93,9 +62,7 @@ int record_get(struct watch *watch, const char *path, struct record **ret)
 		r->hash = hash_of(path, size);
 		r->watch = watch;
 		r->available = PSB_HIGH;
-		to = bucket(t, r->hash);
-		r->next = *to;
-		*to = r;
+		SLIST_INSERT_HEAD(&t->buckets[r->hash % BUCKETS], r, next);
 		t->record_count++;
 	}
 	*ret = r;
@@ -105,13 +72,10 @@ int record_get(struct watch *watch, const char *path, struct record **ret)
 void record_put(struct record *r)
 {
 	struct table *t = r->watch->table;
-	struct record **p;
 
 	if (!LIST_EMPTY(&r->subscribers))
 		return;
-	for (p = bucket(t, r->hash); *p != r; p = &(*p)->next)
-		;
-	*p = r->next;
+	SLIST_REMOVE(&t->buckets[r->hash % BUCKETS], r, record, next);
 	t->record_count--;
 	free(r);
 }

@@ -105,9 +105,10 @@ static void resume_records(struct watch *w)
 {
 	struct table *t = w->table;
 
-	for (unsigned i = 0; w->subscribers > 0 && i < t->bucket_count; i++)
-		for (struct record *r = t->buckets[i], *next; r; r = next) {
-			next = r->next; /* a client that is told may leave, and free it */
+	for (unsigned i = 0; w->subscribers > 0 && i < BUCKETS; i++)
+		for (struct record *r = SLIST_FIRST(&t->buckets[i]), *next; r; r = next) {
+			next = SLIST_NEXT(r,
+					  next); /* a client that is told may leave, and free it */
 			if (r->watch == w)
 				record_resume(r);
 		}

@@ -416,12 +416,13 @@ static void move(struct table *t, struct record *record)
 /* Moving changes the table, but no record in it other than the one that is left. `misplaced` has room for all. */
 static void move_all(struct table *t, struct record **misplaced)
 {
+	struct record *r;
 	size_t n = 0;
 
-	for (unsigned i = 0; i < t->bucket_count; i++)
-		for (struct record *r = t->buckets[i]; r; r = r->next)
-			if (r->watch->ending || find_watch(t, r->path) != base_of(r->watch))
-				misplaced[n++] = r;
+	for (unsigned i = 0; i < BUCKETS; i++)
+		SLIST_FOREACH(r, &t->buckets[i], next)
+	if (r->watch->ending || find_watch(t, r->path) != base_of(r->watch))
+		misplaced[n++] = r;
 	for (size_t i = 0; i < n; i++)
 		move(t, misplaced[i]);
 }
@@ -597,7 +598,7 @@ static void show(const struct each *e, const struct psb_notification *n)
 	};
 	const struct subscriber *s;
 
-	for (struct record *r = records_like(t, n->cgroup); r; r = r->next) {
+	for (struct record *r = records_like(t, n->cgroup); r; r = SLIST_NEXT(r, next)) {
 		if (base_of(r->watch) != e->watch || strcmp(r->path, n->cgroup) != 0)
 			continue;
 		r->shown = t->last_view;
@@ -620,13 +621,15 @@ void table_each_cgroup(struct table *t, void (*fn)(const struct cgroup_view *vie
 {
 	struct each e = { .table = t, .fn = fn, .userdata = userdata };
 	struct psb_notification n;
+	struct record *r;
 
 	t->last_view++;
 	for (e.watch = next_of(t->watches, NULL); e.watch; e.watch = next_of(e.watch->next, NULL))
 		if (e.watch->psb)
 			psb_watch_list(e.watch->psb, show_observed, &e);
-	for (unsigned i = 0; i < t->bucket_count; i++)
-		for (struct record *r = t->buckets[i]; r; r = r->next) {
+	for (unsigned i = 0; i < BUCKETS; i++)
+		SLIST_FOREACH(r, &t->buckets[i], next)
+		{
 			if (r->shown == t->last_view)
 				continue;
 			record_present(r, &n);
@@ -662,7 +665,6 @@ struct table *table_free(struct table *t)
 		next = w->next;
 		watch_end(w);
 	}
-	free(t->buckets);
 	free(t);
 	return NULL;
 }

@@ -17,19 +17,22 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../skip.h"
 #include "core/wire.h"
 #include "../pressure.h"
-#include "manager-double.h"
 #include "psibridge/tools.h"
 
 /* Where this process is between two clients. Not the lab itself: a cgroup that hands controllers on
@@ -39,7 +42,8 @@
 struct bench {
 	char dir[80]; /* $dir/root is "/" for the configuration, $dir/run/psibridge has the sockets */
 	char notify[104], control[104];
-	struct manager_double manager;
+	pid_t manager;		   /* manager-double.c */
+	int said;		   /* what it says */
 	const char *watchdog_usec; /* of the manager; NULL: none */
 	pid_t service;
 	int control_fd;
@@ -161,33 +165,87 @@ static inline void bench_simulate(struct bench *b, const char *group, const char
 	json_decref(answer);
 }
 
+/* ---- the manager ---------------------------------------------------------------------------------- */
+
+/* A line that begins with `prefix` comes within `ms`; those before it are forgotten. */
+static inline void bench_await(struct bench *b, const char *prefix, unsigned ms)
+{
+	struct pollfd p = { .fd = b->said, .events = POLLIN };
+	uint64_t now = lab_now_usec(), end = now + (uint64_t)ms * 1000;
+	char line[256];
+
+	for (; now < end && poll(&p, 1, (int)((end - now) / 1000 + 1)) == 1; now = lab_now_usec()) {
+		size_t n = 0;
+
+		/* each is written at once */
+		while (n < sizeof(line) - 1 && read(b->said, line + n, 1) == 1 && line[n] != '\n')
+			n++;
+		line[n] = '\0';
+		if (n == 0)
+			break; /* it ended */
+		if (strncmp(line, prefix, strlen(prefix)) != 0)
+			continue;
+		if (strncmp(line, "START ", 6) == 0)
+			b->service = (pid_t)strtol(line + 6, NULL, 10);
+		return;
+	}
+	fail_msg("the manager's double says no \"%s\"", prefix);
+}
+
+static inline void bench_await_start(struct bench *b)
+{
+	bench_await(b, "START", 20000);
+	bench_await(b, "READY", 20000);
+	bench_reconnect_control(b);
+}
+
 /* The daemon on what is there already. */
 static inline void bench_again(struct bench *b)
 {
 	const char *builddir = getenv("builddir");
-	char root[160], program[512], watchdog[24];
-	char *options[] = { (char[]){ "-s" },
-			    b->notify,
-			    (char[]){ "-s" },
-			    b->control,
-			    (char[]){ "-w" },
-			    watchdog,
-			    (char[]){ "--" },
-			    program,
-			    (char[]){ "--root" },
-			    root,
-			    NULL };
+	char manager[512], program[512], root[160];
+	int out[2];
 
+	builddir = builddir ? builddir : ".";
+	snprintf(manager, sizeof(manager), "%s/tests/integration/manager-double", builddir);
+	snprintf(program, sizeof(program), "%s/psibridged", builddir);
 	snprintf(root, sizeof(root), "%s/root", b->dir);
-	snprintf(watchdog, sizeof(watchdog), "%s", b->watchdog_usec ? b->watchdog_usec : "0");
-	snprintf(program, sizeof(program), "%s/psibridged", builddir ? builddir : ".");
 	setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
-	assert_true(double_start(&b->manager, options));
-	assert_true(double_await(&b->manager, "START", 20000));
-	b->service = double_service(&b->manager);
-	assert_true(double_await(&b->manager, "READY", 20000));
-	bench_reconnect_control(b);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	b->manager = fork();
+	if (b->manager == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(out[1], STDOUT_FILENO);
+		execl(manager, manager, "-s", b->notify, "-s", b->control, "-w",
+		      b->watchdog_usec ? b->watchdog_usec : "0", "--", program, "--root", root,
+		      NULL);
+		_exit(127);
+	}
+	assert_true(b->manager > 0);
+	close(out[1]);
+	b->said = out[0];
+	bench_await_start(b);
 }
+
+/* SIGUSR1: systemctl restart; SIGUSR2: kill -9. */
+static inline void bench_restart(struct bench *b, int how)
+{
+	kill(b->manager, how);
+	bench_await_start(b);
+}
+
+/* systemctl stop */
+static inline void bench_end(struct bench *b)
+{
+	int status;
+
+	kill(b->manager, SIGTERM);
+	assert_int_equal(waitpid(b->manager, &status, 0), b->manager);
+	assert_int_equal(status, 0);
+	close(b->said);
+}
+
+/* ---- what the daemon says ------------------------------------------------------------------------- */
 
 /* What the status says of `group` in one of its lists, whose items are called by their `name`; "": it is not in there. */
 static inline const char *bench_text(struct bench *b, const char *list, const char *name,
@@ -245,16 +303,6 @@ static inline void bench_start(struct bench *b, const char *configuration)
 	bench_start_with(b, configuration, NULL);
 }
 
-/* SIGUSR1: systemctl restart; SIGUSR2: kill -9. */
-static inline void bench_restart(struct bench *b, int how)
-{
-	double_signal(&b->manager, how);
-	assert_true(double_await(&b->manager, "START", 20000));
-	b->service = double_service(&b->manager);
-	assert_true(double_await(&b->manager, "READY", 20000));
-	bench_reconnect_control(b);
-}
-
 static inline void bench_stop(struct bench *b)
 {
 	char command[256];
@@ -262,7 +310,7 @@ static inline void bench_stop(struct bench *b)
 	if (b->dir[0] == '\0')
 		return;
 	close(b->control_fd);
-	assert_int_equal(double_stop(&b->manager), 0);
+	bench_end(b);
 	snprintf(command, sizeof(command), "rm -rf '%s'", b->dir);
 	assert_int_equal(system(command), 0);
 	b->dir[0] = '\0';

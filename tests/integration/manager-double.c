@@ -24,7 +24,7 @@
  * On stdout is what happened, a line each, written at once; the service's own output goes to the
  * double's stderr. Lines: START PID LISTENERS STORED, READY, STOPPING, WATCHDOG, WATCHDOG timeout, EXIT CODE, SIGNAL NUMBER.
  *
- * manager-double.h drives it from a C test. Should the double die, the service is killed with it.
+ * daemon-bench.h drives it. Should the double die, the service is killed with it.
  */
 #include "core/util.h"
 

@@ -6,6 +6,8 @@
 #include "../unit/unit.h"
 #include "daemon-stage.h"
 
+#include <time.h>
+
 /* ---- configuration ------------------------------------------------------------------------------- */
 
 static const char *reload_error(void)
@@ -36,90 +38,57 @@ PROMISE(a_bad_configuration_changes_nothing_and_is_named)
 	close(fd);
 }
 
+/* What psibridged says with that option, all of it in one text. */
+static const char *run_with(const char *option, int *ret_status)
+{
+	const char *builddir = getenv("builddir");
+	static char text[4096];
+	char command[512];
+	size_t size;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "%s/psibridged %s --root %s/root 2>&1",
+		 builddir ? builddir : ".", option, bench.dir);
+	f = popen(command, "re");
+	assert_non_null(f);
+	size = fread(text, 1, sizeof(text) - 1, f);
+	text[size] = '\0';
+	*ret_status = WEXITSTATUS(pclose(f));
+	return text;
+}
+
 /* It may be started again and again, as long as a client waits. */
 PROMISE(a_bad_one_at_the_start_is_one_line)
 {
-	const char *builddir = getenv("builddir");
-	char command[640], line[1024] = "", *more;
-	FILE *out;
+	const char *text;
 	int status;
 
 	bench_configure(&bench, "[Watch ../x]\nLow=soon\n[Bad]\n");
-	snprintf(command, sizeof(command), "%s/psibridged --root %s/root 2>&1",
-		 builddir ? builddir : ".", bench.dir);
-	out = popen(command, "re");
-	assert_non_null(out);
-	assert_non_null(fgets(line, sizeof(line), out));
-	more = strstr(line, "psibridged.conf:1: ");
-	assert_non_null(more);
-	assert_non_null(strstr(more, "(and 2 more: psibridged --check-config lists them)\n"));
-	assert_null(fgets(line, sizeof(line), out));
-	status = pclose(out);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 78);
-}
-
-PROMISE(clients_move_with_a_new_configuration_and_a_level_goes_on)
-{
-	int fd = client("a", SUBSCRIBE), plain = client("b", NULL);
-
-	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_simulate(&bench, "a", "low");
-	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
-	bench_configure(&bench, "[Defaults]\nHighHeadroom=off\nQuiet=2s\nCalm=1s\n"
-				"Low=some 300ms/2s\n[Watch %s/**]\n[Watch %s/b]\n");
-	assert_string_equal(reload_error(), "");
-	bench_expect(fd, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
-	bench_expect(fd, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
-	bench_simulate(&bench, "b", "low");
-	assert_int_equal(bench_bytes(plain, 5000), 1);
-	assert_int_equal(bench_number(&bench, "clients", "connected"), 2);
-	close(fd);
-	close(plain);
+	text = run_with("", &status);
+	assert_non_null(strstr(text, "psibridged.conf:1: "));
+	assert_non_null(strstr(text, "(and 2 more: psibridged --check-config lists them)\n"));
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	assert_int_equal(status, 78);
 }
 
 #define IN_SHADOW "[Defaults]\nShadow=yes\n"
 
-PROMISE(in_shadow_nothing_is_delivered)
+PROMISE(in_shadow_nothing_is_delivered_and_who_subscribes_is_told_high)
 {
-	int plain = client("shadow", NULL), records = client("shadow", SUBSCRIBE);
+	int plain = client("shadow", NULL), records = client("shadow", SUBSCRIBE), late;
 
 	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_configure(&bench, CONFIGURATION IN_SHADOW);
 	assert_string_equal(reload_error(), "");
 	bench_simulate(&bench, "shadow", "low");
+	late = client("shadow", SUBSCRIBE);
+	bench_expect(late, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	lab_sleep_ms(500);
 	assert_true(bench_is_silent(plain));
 	assert_true(bench_is_silent(records));
 	close(plain);
 	close(records);
-}
-
-PROMISE(who_subscribes_in_the_shadow_is_told_high)
-{
-	int fd;
-
-	bench_configure(&bench, CONFIGURATION IN_SHADOW);
-	assert_string_equal(reload_error(), "");
-	bench_simulate(&bench, "shadow", "low");
-	fd = client("shadow", SUBSCRIBE);
-	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	close(fd);
-}
-
-PROMISE(a_candidate_in_the_shadow_silences_no_client)
-{
-	int plain = client("a", NULL), records = client("a", SUBSCRIBE);
-
-	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_configure(&bench, CONFIGURATION "[Watch %s/**]\nLow=some 2s/2s\nShadow=yes\n"
-					      "[Watch %s/a]\nShadow=yes\n");
-	assert_string_equal(reload_error(), "");
-	bench_simulate(&bench, "a", "low");
-	bench_expect(records, 5000, WIRE_LEVEL, PSB_LOW, NULL);
-	assert_int_equal(bench_bytes(plain, 5000), 1);
-	close(plain);
-	close(records);
+	close(late);
 }
 
 /* Whatever the operator takes away: a CLR stays in low-memory mode until it is told otherwise. */
@@ -156,33 +125,19 @@ PROMISE(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow)
 	}
 }
 
-static long long cpu_ticks(void)
+static uint64_t cpu_msec(void)
 {
-	char path[64], text[512];
-	long long user = 0, kernel = 0;
-	FILE *f;
-	char *p;
+	struct timespec used;
+	clockid_t clock;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)bench.service);
-	f = fopen(path, "re");
-	assert_non_null(f);
-	assert_non_null(fgets(text, sizeof(text), f));
-	fclose(f);
-	p = strrchr(text, ')') + 2;
-	for (int field = 3; p && field <= 15; field++, p = strchr(p, ' ')) {
-		if (p[0] == ' ')
-			p++;
-		if (field == 14)
-			user = strtoll(p, NULL, 10);
-		if (field == 15)
-			kernel = strtoll(p, NULL, 10);
-	}
-	return user + kernel;
+	assert_int_equal(clock_getcpuclockid(bench.service, &clock), 0);
+	assert_int_equal(clock_gettime(clock, &used), 0);
+	return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
 }
 
 PROMISE(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin)
 {
-	long long before;
+	uint64_t before;
 
 	if (!lab.v1) /* there memory.events is left to watch */
 		SKIP("unified: a cgroup without PSI can be watched all the same");
@@ -190,9 +145,9 @@ PROMISE(a_cgroup_that_is_there_and_cannot_be_watched_is_a_failure_not_a_spin)
 	lab_write(lab_file(&lab, "deaf", "cgroup.pressure"), "0");
 	bench_configure(&bench, CONFIGURATION "[Watch %s/deaf]\n");
 	assert_string_equal(reload_error(), "");
-	before = cpu_ticks();
+	before = cpu_msec();
 	lab_sleep_ms(1500);
-	assert_true(cpu_ticks() - before < 50);
+	assert_true(cpu_msec() - before < 500);
 	assert_string_equal(bench_state(&bench, "deaf"), "failed");
 	lab_remove(&lab, "deaf");
 }
@@ -235,38 +190,6 @@ PROMISE(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one)
 	}
 }
 
-PROMISE(a_client_that_no_watch_covers_is_served_all_the_same)
-{
-	int fd;
-
-	bench_configure(&bench, "[Defaults]\nHighHeadroom=off\n[Watch %s/b]\n");
-	assert_string_equal(reload_error(), "");
-	fd = client("a", SUBSCRIBE);
-	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_simulate(&bench, "a", "low");
-	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
-	close(fd);
-}
-
-/* What `psibridged --check-config` says, all of it in one text. */
-static const char *check_config(int *ret_status)
-{
-	const char *builddir = getenv("builddir");
-	static char text[4096];
-	char command[512];
-	size_t size;
-	FILE *f;
-
-	snprintf(command, sizeof(command), "%s/psibridged --check-config --root %s/root 2>&1",
-		 builddir ? builddir : ".", bench.dir);
-	f = popen(command, "re");
-	assert_non_null(f);
-	size = fread(text, 1, sizeof(text) - 1, f);
-	text[size] = '\0';
-	*ret_status = WEXITSTATUS(pclose(f));
-	return text;
-}
-
 PROMISE(a_watch_of_what_is_not_there_is_warned_of)
 {
 	char hint[512], unit[96];
@@ -279,7 +202,7 @@ PROMISE(a_watch_of_what_is_not_there_is_warned_of)
 	bench_configure(&bench,
 			"[Watch %s.service]\n[Watch %s/undreneath/**]\n[Watch %s/underneath/**]\n"
 			"[Watch kubepods.slice/**]\nEnabled=no\n");
-	text = check_config(&status);
+	text = run_with("--check-config", &status);
 	assert_int_equal(status, 0);
 	snprintf(hint, sizeof(hint),
 		 "conf:1: warning: [Watch %s.service]: it waits for /%s.service, which does not "
@@ -308,9 +231,10 @@ PROMISE(what_the_service_cannot_read_is_no_good_configuration)
 	bench_configure(&bench, "[Defaults]\nCalm=5s\n");
 	snprintf(path, sizeof(path), "%s/root/etc/psibridge/psibridged.conf", bench.dir);
 	assert_int_equal(chown(path, 65534, 65534) | chmod(path, 0600), 0);
-	assert_non_null(strstr(check_config(&status), "conf: Permission denied: it is not root's"));
+	assert_non_null(strstr(run_with("--check-config", &status),
+			       "conf: Permission denied: it is not root's"));
 	assert_int_equal(status, 78);
 	assert_int_equal(chmod(path, 0644), 0);
-	check_config(&status);
+	run_with("--check-config", &status);
 	assert_int_equal(status, 0);
 }

@@ -48,19 +48,6 @@ PROMISE(a_subscriber_is_told_the_way_down_and_up)
 	close(b);
 }
 
-PROMISE(the_pressure_below_a_cgroup_is_its_own_too)
-{
-	struct wire_record r;
-	int a = client("a", SUBSCRIBE);
-
-	bench_expect(a, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_simulate(&bench, "a/below", "low");
-	bench_expect(a, 5000, WIRE_LEVEL, PSB_LOW, &r);
-	bench_expect(a, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
-	bench_expect(a, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
-	close(a);
-}
-
 PROMISE(who_comes_late_is_told_the_present_state)
 {
 	int plain, records;
@@ -265,13 +252,12 @@ PROMISE(the_watchdog_bites_one_that_hears_nothing)
 	bench_stop(&bench);
 	bench_start_with(&bench, CONFIGURATION, "6000000");
 	for (int i = 0; i < 2; i++) /* every 3 s */
-		assert_true(double_await(&bench.manager, "WATCHDOG", 20000));
+		bench_await(&bench, "WATCHDOG", 20000);
 	waits = deafen();
-	assert_true(double_await(&bench.manager, "WATCHDOG timeout", 20000));
+	bench_await(&bench, "WATCHDOG timeout", 20000);
 	assert_int_equal(waitpid(waits, &status, __WALL), waits);
-	assert_true(double_await(&bench.manager, "SIGNAL 6", 20000));
-	assert_true(double_await(&bench.manager, "START", 20000));
-	assert_true(double_await(&bench.manager, "READY", 20000));
+	bench_await(&bench, "SIGNAL 6", 20000);
+	bench_await_start(&bench);
 }
 
 PROMISE(one_that_hears_nothing_does_not_say_that_all_is_well)

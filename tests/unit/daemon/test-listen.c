@@ -13,35 +13,8 @@
 
 #include "../unit.h"
 #include "../../skip.h"
+#include "../fake-root.h"
 #include "daemon/listen.h"
-
-static char dir[64];
-
-static const char *in(const char *name)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return path;
-}
-
-static int set_up(void **state)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	(void)state;
-	snprintf(dir, sizeof(dir), "%s/psb-XXXXXX", tmp ? tmp : "/tmp");
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-	char command[128];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	return system(command);
-}
 
 static int try_connect(const char *path)
 {
@@ -60,13 +33,13 @@ PROMISE(anybody_can_connect_and_the_directory_is_made)
 	struct stat st;
 	int fd;
 
-	assert_int_equal(listen_at(in("psibridge/notify"), &fd), 0);
-	assert_int_equal(stat(in("psibridge"), &st), 0);
+	assert_int_equal(listen_at(fake_path("psibridge/notify"), &fd), 0);
+	assert_int_equal(stat(fake_path("psibridge"), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0755);
-	assert_int_equal(stat(in("psibridge/notify"), &st), 0);
+	assert_int_equal(stat(fake_path("psibridge/notify"), &st), 0);
 	assert_true(S_ISSOCK(st.st_mode));
 	assert_int_equal(st.st_mode & 0777, 0666);
-	assert_int_equal(try_connect(in("psibridge/notify")), 0);
+	assert_int_equal(try_connect(fake_path("psibridge/notify")), 0);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	listen_name(fd, name, sizeof(name));
@@ -78,25 +51,25 @@ PROMISE(what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed)
 {
 	int fd, second = -1;
 
-	assert_int_equal(listen_at(in("s"), &fd), 0);
-	assert_int_equal(listen_at(in("s"), &second), -EADDRINUSE);
+	assert_int_equal(listen_at(fake_path("s"), &fd), 0);
+	assert_int_equal(listen_at(fake_path("s"), &second), -EADDRINUSE);
 	assert_int_equal(second, -1);
-	assert_int_equal(try_connect(in("s")), 0);
+	assert_int_equal(try_connect(fake_path("s")), 0);
 	close(fd);
-	assert_int_equal(try_connect(in("s")), -ECONNREFUSED);
-	assert_int_equal(listen_at(in("s"), &fd), 0);
-	assert_int_equal(try_connect(in("s")), 0);
+	assert_int_equal(try_connect(fake_path("s")), -ECONNREFUSED);
+	assert_int_equal(listen_at(fake_path("s"), &fd), 0);
+	assert_int_equal(try_connect(fake_path("s")), 0);
 	close(fd);
 }
 
 PROMISE(what_is_no_socket_stays_where_it_is)
 {
 	struct stat st;
-	int fd = open(in("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), ret;
+	int fd = open(fake_path("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), ret;
 
 	close(fd);
-	assert_int_equal(listen_at(in("file"), &ret), -EADDRINUSE);
-	assert_int_equal(stat(in("file"), &st), 0);
+	assert_int_equal(listen_at(fake_path("file"), &ret), -EADDRINUSE);
+	assert_int_equal(stat(fake_path("file"), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
 }
 
@@ -109,22 +82,22 @@ PROMISE(paths_that_cannot_be_are_errors)
 	longer[0] = '/';
 	longer[sizeof(longer) - 1] = '\0';
 	assert_int_equal(listen_at(longer, &fd), -ENAMETOOLONG);
-	assert_int_equal(listen_at(in("no/such/directory"), &fd), -ENOENT);
+	assert_int_equal(listen_at(fake_path("no/such/directory"), &fd), -ENOENT);
 }
 
 PROMISE(a_full_file_system_is_said_to_be_full)
 {
 	int fd, file;
 
-	assert_int_equal(mkdir(in("full"), 0755), 0);
-	if (mount("tmpfs", in("full"), "tmpfs", 0, "size=4k,nr_inodes=2") < 0)
+	assert_int_equal(mkdir(fake_path("full"), 0755), 0);
+	if (mount("tmpfs", fake_path("full"), "tmpfs", 0, "size=4k,nr_inodes=2") < 0)
 		SKIP("a file system can't be mounted without permission");
-	file = open(in("full/last"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	file = open(fake_path("full/last"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_true(file >= 0);
 	close(file);
-	assert_int_equal(listen_at(in("full/notify"), &fd), -ENOSPC);
-	assert_int_equal(listen_at(in("full/psibridge/notify"), &fd), -ENOSPC);
-	assert_int_equal(umount(in("full")), 0);
+	assert_int_equal(listen_at(fake_path("full/notify"), &fd), -ENOSPC);
+	assert_int_equal(listen_at(fake_path("full/psibridge/notify"), &fd), -ENOSPC);
+	assert_int_equal(umount(fake_path("full")), 0);
 }
 
-GROUP(set_up, tear_down)
+EACH(fake_set_up, fake_tear_down)
