@@ -25,38 +25,18 @@
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-struct text *text_ref(struct text *text)
-{
-	text->references++;
-	return text;
-}
-
-struct text *text_unref(struct text *text)
-{
-	if (!text || --text->references > 0)
-		return NULL;
-	free(text->data);
-	free(text);
-	return NULL;
-}
-
 /* A text that is being written. What fails is said at the end. */
 struct writer {
-	struct text *text;
+	char *data;
+	size_t size;
 	FILE *out; /* NULL: out of memory */
 	bool failed;
 	bool more; /* in a list: it has an item already */
 };
 
-static struct writer writer_begin(void)
+static void writer_begin(struct writer *w)
 {
-	struct writer w = { .text = calloc(1, sizeof(*w.text)) };
-
-	if (w.text) {
-		w.text->references = 1;
-		w.out = open_memstream(&w.text->data, &w.text->size);
-	}
-	return w;
+	*w = (struct writer){ .out = open_memstream(&w->data, &w->size) };
 }
 
 /* Takes over the reference. */
@@ -80,20 +60,24 @@ static void put_item(struct writer *w, json_t *value)
 	w->more = true;
 }
 
-static int writer_end(struct writer *w, struct text **ret)
+static int writer_end(struct writer *w, json_t **ret)
 {
+	json_t *text = NULL;
+
 	w->failed |= !w->out || fclose(w->out) != 0;
-	if (w->failed)
-		text_unref(w->text);
-	else
-		*ret = w->text;
-	return w->failed ? -ENOMEM : 0;
+	if (!w->failed)
+		text = json_stringn_nocheck(w->data, w->size);
+	free(w->data);
+	if (text)
+		*ret = text;
+	return text ? 0 : -ENOMEM;
 }
 
-int text_of_json(json_t *object, struct text **ret)
+int text_of_json(json_t *object, json_t **ret)
 {
-	struct writer w = writer_begin();
+	struct writer w;
 
+	writer_begin(&w);
 	put_json(&w, object, 0);
 	put_text(&w, "\n");
 	return writer_end(&w, ret);
@@ -178,16 +162,14 @@ static json_t *source_json(const struct psb_source *s)
 
 static json_t *stats_json(const struct psb_stats *s)
 {
+#define STAT(member) #member, number(s->member)
 	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-		"s:o}",
-		"alarms", number(s->alarms), "false_alarms", number(s->false_alarms), "lost_alarms",
-		number(s->lost_alarms), "samples", number(s->samples), "sweeps", number(s->sweeps),
-		"low", number(s->low), "critical", number(s->critical), "neutral",
-		number(s->neutral), "high", number(s->high), "callbacks", number(s->callbacks),
-		"callback_usec", number(s->callback_usec), "superseded", number(s->superseded),
-		"bytes_back", number(s->bytes_back), "members", number(s->members), "alarm_usec",
-		number(s->alarm_usec), "sample_usec", number(s->sample_usec));
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		STAT(alarms), STAT(false_alarms), STAT(lost_alarms), STAT(samples), STAT(sweeps),
+		STAT(low), STAT(critical), STAT(neutral), STAT(high), STAT(callbacks),
+		STAT(callback_usec), STAT(superseded), STAT(bytes_back), STAT(members),
+		STAT(alarm_usec), STAT(sample_usec));
+#undef STAT
 }
 
 static json_t *watch_json(const struct watch_view *v)
@@ -253,12 +235,13 @@ static void put_cgroup(const struct cgroup_view *view, void *userdata)
 	put_item(userdata, cgroup_json(view));
 }
 
-int control_status(struct daemon *d, struct text **ret)
+int control_status(struct daemon *d, json_t **ret)
 {
-	struct writer w = writer_begin();
 	struct watch_view view;
 	struct past past;
+	struct writer w;
 
+	writer_begin(&w);
 	put_text(&w, "{");
 	put_json(&w, head_json(d, now_usec()), JSON_EMBED); /* without its braces */
 	put_text(&w, ",\"watches\":[");

@@ -48,7 +48,7 @@ struct client {
 	uid_t uid;
 	bool skipping; /* a line that was too long, up to its newline */
 	sd_event_source *source, *patience;
-	struct text *answer; /* NULL: READING */
+	json_t *answer; /* NULL: READING */
 	size_t sent;
 	size_t size; /* of what is in `line` */
 	char line[CONTROL_LINE_MAX];
@@ -59,14 +59,14 @@ struct control {
 	struct acceptor acceptor;
 	LIST_HEAD(, client) clients;
 	uint64_t answer_usec, ask_usec;
-	struct text *status;  /* the last one */
+	json_t *status;	      /* the last one */
 	uint64_t status_usec; /* until then it is given again */
 };
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static int __attribute__((format(printf, 3, 4)))
-refuse(struct text **ret, int error, const char *format, ...)
+refuse(json_t **ret, int error, const char *format, ...)
 {
 	char words[640];
 	const char *name = strerrorname_np(-error);
@@ -80,19 +80,19 @@ refuse(struct text **ret, int error, const char *format, ...)
 			    ret);
 }
 
-static int accept_done(struct text **ret)
+static int accept_done(json_t **ret)
 {
 	return text_of_json(json_pack("{s:b}", "ok", 1), ret);
 }
 
-static int answer_status(struct client *c, json_t *request, struct text **ret)
+static int answer_status(struct client *c, json_t *request, json_t **ret)
 {
 	struct control *control = c->control;
 	uint64_t begun = now_usec(), took;
 
 	(void)request;
 	if (!control->status || begun >= control->status_usec) {
-		struct text *status;
+		json_t *status;
 		int r;
 
 		if (!control->daemon->calls->bridge_answers(control->daemon))
@@ -103,12 +103,12 @@ static int answer_status(struct client *c, json_t *request, struct text **ret)
 		r = control_status(control->daemon, &status);
 		if (r < 0)
 			return r;
-		text_unref(control->status);
+		json_decref(control->status);
 		control->status = status;
 		took = usec_sub(now_usec(), begun);
 		control->status_usec = begun + MAX(STATUS_KEPT_USEC, STATUS_SHARE * took);
 	}
-	*ret = text_ref(control->status);
+	*ret = json_incref(control->status);
 	return 0;
 }
 
@@ -122,7 +122,7 @@ static int simulate(struct daemon *d, const char *path, enum psb_available avail
 	return r;
 }
 
-static int answer_simulate(struct client *c, json_t *request, struct text **ret)
+static int answer_simulate(struct client *c, json_t *request, json_t **ret)
 {
 	const json_t *critical = json_object_get(request, "critical");
 	const char *cgroup = json_string_value(json_object_get(request, "cgroup"));
@@ -153,7 +153,7 @@ static int answer_simulate(struct client *c, json_t *request, struct text **ret)
 	return accept_done(ret);
 }
 
-static int answer_reload(struct client *c, json_t *request, struct text **ret)
+static int answer_reload(struct client *c, json_t *request, json_t **ret)
 {
 	struct daemon *d = c->control->daemon;
 	int r = d->calls->reload(d);
@@ -169,7 +169,7 @@ static int answer_reload(struct client *c, json_t *request, struct text **ret)
 static const struct verb {
 	const char *name;
 	bool for_root;
-	int (*answer)(struct client *c, json_t *request, struct text **ret);
+	int (*answer)(struct client *c, json_t *request, json_t **ret);
 	const char *keys[4]; /* besides "verb"; ended by NULL */
 } verbs[] = {
 	{ "status", false, answer_status, { NULL } },
@@ -203,7 +203,7 @@ static const char *unknown_key(const struct verb *verb, json_t *request)
 	return NULL;
 }
 
-static int answer_object(struct client *c, json_t *request, struct text **ret)
+static int answer_object(struct client *c, json_t *request, json_t **ret)
 {
 	const char *name = json_string_value(json_object_get(request, "verb")), *key;
 	const struct verb *verb = name ? find_verb(name) : NULL;
@@ -220,7 +220,7 @@ static int answer_object(struct client *c, json_t *request, struct text **ret)
 	return verb->answer(c, request, ret);
 }
 
-static int answer_line(struct client *c, const char *line, size_t size, struct text **ret)
+static int answer_line(struct client *c, const char *line, size_t size, json_t **ret)
 {
 	json_error_t error;
 	json_t *request = json_loadb(line, size, JSON_REJECT_DUPLICATES, &error);
@@ -243,7 +243,7 @@ static void client_free(struct client *c)
 	LIST_REMOVE(c, list);
 	sd_event_source_disable_unref(c->source);
 	sd_event_source_disable_unref(c->patience);
-	text_unref(c->answer);
+	json_decref(c->answer);
 	fd_close(&c->fd);
 	free(c);
 }
@@ -296,15 +296,17 @@ static int take_line(struct client *c)
 /* 1: it was taken whole; 0: not yet; or a negative errno. */
 static int send_answer(struct client *c)
 {
-	ssize_t n = send(c->fd, c->answer->data + c->sent, c->answer->size - c->sent,
+	size_t size = json_string_length(c->answer);
+	ssize_t n = send(c->fd, json_string_value(c->answer) + c->sent, size - c->sent,
 			 MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
 	c->sent += (size_t)n;
-	if (c->sent < c->answer->size)
+	if (c->sent < size)
 		return 0;
-	c->answer = text_unref(c->answer);
+	json_decref(c->answer);
+	c->answer = NULL;
 	c->sent = 0;
 	return 1;
 }
@@ -369,13 +371,14 @@ static const char *too_many(const struct control *control, uid_t uid)
 
 static void turn_away(int fd, const char *why)
 {
-	struct text *text;
+	json_t *text;
 
 	if (refuse(&text, -EUSERS, "%s", why) < 0)
 		return;
 	/* a fresh socket has room for it */
-	(void)!send(fd, text->data, text->size, MSG_DONTWAIT | MSG_NOSIGNAL);
-	text_unref(text);
+	(void)!send(fd, json_string_value(text), json_string_length(text),
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+	json_decref(text);
 }
 
 static void accepted(int fd, void *userdata)
@@ -448,7 +451,7 @@ struct control *control_free(struct control *control)
 	acceptor_end(&control->acceptor);
 	while (!LIST_EMPTY(&control->clients))
 		client_free(LIST_FIRST(&control->clients));
-	text_unref(control->status);
+	json_decref(control->status);
 	free(control);
 	return NULL;
 }

@@ -67,9 +67,8 @@ static inline int bench_open_lab(const char *name, const char *const *groups)
 	return 0;
 }
 
-static inline int bench_close_lab(void **state)
+static inline int bench_close_lab(_unused_ void **state)
 {
-	(void)state;
 	if (no_lab)
 		return 0;
 	lab_enter(&lab, NULL);

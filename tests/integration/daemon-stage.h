@@ -20,24 +20,21 @@ static struct bench bench;
 
 #define SUBSCRIBE "psibridge/1\n"
 
-static inline int set_up(void **state)
+static inline int set_up(_unused_ void **state)
 {
 	static const char *const groups[] = { "a", "b", "a/below", "shadow", NULL };
 
-	(void)state;
 	return bench_open_lab("psb-daemon", groups);
 }
 
-static inline void start(void **state)
+static inline void start(_unused_ void **state)
 {
-	(void)state;
 	bench_need_lab();
 	bench_start(&bench, CONFIGURATION);
 }
 
-static inline int stop(void **state)
+static inline int stop(_unused_ void **state)
 {
-	(void)state;
 	if (!no_lab)
 		lab_enter(&lab, NULL);
 	bench_stop(&bench);

@@ -108,11 +108,9 @@ static void drop(struct stored *s)
 	free(s);
 }
 
-static int hung_up(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int hung_up(_unused_ sd_event_source *source, _unused_ int fd, _unused_ uint32_t events,
+		   void *userdata)
 {
-	(void)source;
-	(void)fd;
-	(void)events;
 	drop(userdata);
 	return 0;
 }
@@ -148,10 +146,8 @@ static void forget(const char *name)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-static int kill_it(sd_event_source *timer, uint64_t usec, void *userdata)
+static int kill_it(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
-	(void)timer;
-	(void)usec;
 	if (userdata)
 		say("WATCHDOG timeout");
 	return kill(d.service, userdata ? SIGABRT : SIGKILL);
@@ -216,12 +212,9 @@ static bool receive(void)
 	return true;
 }
 
-static int notified(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int notified(_unused_ sd_event_source *source, _unused_ int fd, _unused_ uint32_t events,
+		    _unused_ void *userdata)
 {
-	(void)source;
-	(void)fd;
-	(void)events;
-	(void)userdata;
 	receive();
 	return 0;
 }
@@ -308,12 +301,10 @@ static void service_start(void)
 	need(sd_event_add_child(d.event, NULL, d.service, WEXITED, ended, NULL), "waitid");
 }
 
-static int ended(sd_event_source *source, const siginfo_t *info, void *userdata)
+static int ended(_unused_ sd_event_source *source, const siginfo_t *info, _unused_ void *userdata)
 {
 	bool fine = info->si_code == CLD_EXITED && info->si_status == 0;
 
-	(void)source;
-	(void)userdata;
 	while (receive()) /* what it said before it died counts still */
 		;
 	set_timer(&d.watchdog, 0, NULL);
@@ -325,12 +316,11 @@ static int ended(sd_event_source *source, const siginfo_t *info, void *userdata)
 	return 0;
 }
 
-static int signalled(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+static int signalled(_unused_ sd_event_source *source, const struct signalfd_siginfo *info,
+		     _unused_ void *userdata)
 {
 	bool at_once = info->ssi_signo == SIGUSR2;
 
-	(void)source;
-	(void)userdata;
 	if (d.goal == GOAL_RUN && !at_once)
 		set_timer(&d.patience, KILL_AFTER_USEC, NULL);
 	if (d.goal == GOAL_RUN || info->ssi_signo == SIGTERM)

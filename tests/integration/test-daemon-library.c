@@ -20,11 +20,10 @@ struct host {
 };
 static struct host host;
 
-static int set_up(void **state)
+static int set_up(_unused_ void **state)
 {
 	static const char *const groups[] = { "b", NULL };
 
-	(void)state;
 	bench_open_lab("psb-client", groups);
 	if (!no_lab)
 		lab_make(&lab, "a", LAB_LIMIT);
@@ -62,17 +61,15 @@ static void stop_host(void)
 	lab_enter(&lab, HOME);
 }
 
-static void start(void **state)
+static void start(_unused_ void **state)
 {
-	(void)state;
 	bench_need_lab();
 	bench_start(&bench, CONFIGURATION);
 	start_host("a");
 }
 
-static int stop(void **state)
+static int stop(_unused_ void **state)
 {
-	(void)state;
 	if (no_lab)
 		return 0;
 	lab_kill_all();

@@ -26,9 +26,8 @@ static inline void hide_root(char *text)
 	}
 }
 
-static inline void note_line(const struct complaints *c, const char *line, bool mistake)
+static inline void note_line(const struct complaints *c, const char *line, _unused_ bool mistake)
 {
-	(void)mistake;
 	fprintf(c->userdata, "%s\n", line);
 }
 
@@ -60,6 +59,13 @@ static inline struct config *load_well(void)
 		fail_msg("%d: %s", r, complaints);
 	free(complaints);
 	return config;
+}
+
+/* The same, of a main file with that text. */
+static inline struct config *load_text(const char *text)
+{
+	fake_write(MAIN, text);
+	return load_well();
 }
 
 static inline char *show(const struct config *config)

@@ -17,6 +17,7 @@
 
 #include "daemon/control.h"
 #include "daemon/history.h"
+#include "daemon/listen.h"
 #include "daemon/lowmemory.h"
 
 struct stage_cgroup {
@@ -94,18 +95,14 @@ static inline struct stage_cgroup stage_cgroup(unsigned watch, const char *path,
 /* ---- what control.c asks of the daemon ------------------------------------------------------- */
 
 /* test-killed.sh has a real one. */
-bool history_get(struct history *history, size_t index, uint64_t now_usec, struct past *ret)
+bool history_get(_unused_ struct history *history, _unused_ size_t index,
+		 _unused_ uint64_t now_usec, _unused_ struct past *ret)
 {
-	(void)history;
-	(void)index;
-	(void)now_usec;
-	(void)ret;
 	return false;
 }
 
-bool table_watch(struct table *table, size_t index, struct watch_view *ret)
+bool table_watch(_unused_ struct table *table, size_t index, struct watch_view *ret)
 {
-	(void)table;
 	if (index >= stage.watch_count)
 		return false;
 	*ret = stage.watches[index];
@@ -115,10 +112,9 @@ bool table_watch(struct table *table, size_t index, struct watch_view *ret)
 	return true;
 }
 
-void table_each_cgroup(struct table *table,
+void table_each_cgroup(_unused_ struct table *table,
 		       void (*fn)(const struct cgroup_view *view, void *userdata), void *userdata)
 {
-	(void)table;
 	stage.times_shown++;
 	for (size_t i = 0; i < stage.cgroup_count; i++) {
 		struct cgroup_view view = {
@@ -132,10 +128,9 @@ void table_each_cgroup(struct table *table,
 }
 
 /* A cgroup of the table is judged as was asked. */
-int table_simulate(struct table *table, const char *cgroup, enum psb_available available,
+int table_simulate(_unused_ struct table *table, const char *cgroup, enum psb_available available,
 		   bool critical)
 {
-	(void)table;
 	snprintf(stage.simulated, sizeof(stage.simulated), "%s", cgroup);
 	stage.available = available;
 	stage.critical = critical;
@@ -150,23 +145,19 @@ int table_simulate(struct table *table, const char *cgroup, enum psb_available a
 	return -ENOENT;
 }
 
-int lowmemory_simulate(struct lowmemory *lowmemory, enum psb_available available, bool critical)
+int lowmemory_simulate(_unused_ struct lowmemory *lowmemory, _unused_ enum psb_available available,
+		       _unused_ bool critical)
 {
-	(void)lowmemory;
-	(void)available;
-	(void)critical;
 	return stage.lowmemory_result;
 }
 
-void server_view(const struct server *server, struct server_view *ret)
+void server_view(_unused_ const struct server *server, struct server_view *ret)
 {
-	(void)server;
 	*ret = stage.server;
 }
 
-static bool bridge_answers(struct daemon *daemon)
+static bool bridge_answers(_unused_ struct daemon *daemon)
 {
-	(void)daemon;
 	return !stage.deaf;
 }
 
@@ -179,22 +170,6 @@ static int reload(struct daemon *daemon)
 }
 
 /* ---- the stage itself ------------------------------------------------------------------------ */
-
-/* A listening socket at `path`, that everybody may connect to. */
-static inline int stage_listen(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
-		return -1;
-	strcpy(address.sun_path, path);
-	unlink(path);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 64) < 0 ||
-	    chmod(path, 0777) < 0)
-		return -1;
-	return fd;
-}
 
 /* `files` is ended by NULL and stays. */
 static inline int stage_open(const char *path, char **files)
@@ -215,10 +190,9 @@ static inline int stage_open(const char *path, char **files)
 	r = sd_event_new(&stage.daemon.event);
 	if (r >= 0)
 		r = psb_bridge_new(NULL, &stage.daemon.bridge);
-	if (r < 0)
-		return r;
-	fd = stage_listen(path);
-	return fd < 0 ? -errno : control_new(&stage.daemon, fd, &stage.daemon.control);
+	if (r >= 0)
+		r = listen_at(path, &fd);
+	return r < 0 ? r : control_new(&stage.daemon, fd, &stage.daemon.control);
 }
 
 static inline void stage_close(void)

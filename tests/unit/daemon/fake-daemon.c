@@ -23,11 +23,9 @@ static char main_file[] = "/etc/psibridge/psibridged.conf";
 static char drop_in[] = "/etc/psibridge/psibridged.conf.d/web.conf";
 static char *files[] = { main_file, drop_in, NULL }, *no_files[] = { NULL };
 
-static int input_ended(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int input_ended(_unused_ sd_event_source *source, _unused_ int fd, uint32_t events,
+		       _unused_ void *userdata)
 {
-	(void)source;
-	(void)fd;
-	(void)userdata;
 	return events & (EPOLLHUP | EPOLLERR) ? sd_event_exit(stage.daemon.event, 0) : 0;
 }
 
@@ -78,8 +76,7 @@ static int pretend(const char *path, const char *text)
 {
 	struct pollfd fds[] = { { .fd = STDIN_FILENO }, { .events = POLLIN } };
 
-	fds[1].fd = stage_listen(path);
-	if (fds[1].fd < 0)
+	if (listen_at(path, &fds[1].fd) < 0)
 		return 1;
 	puts("ready");
 	fflush(stdout);

@@ -73,9 +73,8 @@ static const struct peer_kernel {
 	bool is_old;
 } peer_kernels[] = { { "by pidfd", false }, { "by pid", true } };
 
-static inline bool peer_kernel_is_there(const void *kernel, const struct promise *promise)
+static inline bool peer_kernel_is_there(const void *kernel, _unused_ const struct promise *promise)
 {
-	(void)promise;
 	return ((const struct peer_kernel *)kernel)->is_old || kernel_is_new();
 }
 

@@ -238,12 +238,10 @@ PROMISE(a_line_that_could_be_misunderstood_is_refused)
 	expect(-EINVAL, AT(2) "Calm=5s: the control character 0x00 is not allowed\n");
 
 	snprintf(text, sizeof(text), "[Daemon]\n  ClientsMax=%0*u\n", 400, 5);
-	fake_write(MAIN, text);
-	config_free(load_well());
+	config_free(load_text(text));
 	/* a comment may be as long as it likes */
 	snprintf(text, sizeof(text), "#%0*u\n[Daemon]\nClientsMax=5", 400, 5);
-	fake_write(MAIN, text);
-	config_free(load_well());
+	config_free(load_text(text));
 }
 
 PROMISE(thresholds_that_contradict_each_other_are_refused)
@@ -301,8 +299,7 @@ PROMISE(thresholds_that_contradict_each_other_are_refused)
 
 	expect_each(table, ELEMENTSOF(table));
 	for (size_t i = 0; i < ELEMENTSOF(good); i++) {
-		fake_write(MAIN, good[i]);
-		config_free(load_well());
+		config_free(load_text(good[i]));
 	}
 }
 
@@ -336,8 +333,7 @@ PROMISE(more_watches_than_there_may_be_are_refused)
 	for (unsigned i = 0; i < CONFIG_WATCHES_MAX - 4; i++)
 		fprintf(f, "[Watch %u]\nCalm=5s\n", i);
 	fflush(f);
-	fake_write(MAIN, text);
-	config_free(load_well());
+	config_free(load_text(text));
 	fprintf(f, "[Watch more]\nCalm=5s\n[Watch and/more]\nCalm=x\n");
 	fclose(f);
 	fake_write(MAIN, text);

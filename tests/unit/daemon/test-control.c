@@ -229,15 +229,13 @@ static int tear_down_all(void **state)
 	return fake_tear_down(state);
 }
 
-static int set_up(void **state)
+static int set_up(_unused_ void **state)
 {
-	(void)state;
 	return stage_open(socket_path, files);
 }
 
-static int tear_down(void **state)
+static int tear_down(_unused_ void **state)
 {
-	(void)state;
 	stage_close();
 	return 0;
 }

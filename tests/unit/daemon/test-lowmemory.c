@@ -135,12 +135,9 @@ static int listen_here(const char *path)
 
 /* ---- the daemon ------------------------------------------------------------------------------ */
 
-static int bridge_is_ready(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int bridge_is_ready(_unused_ sd_event_source *source, _unused_ int fd,
+			   _unused_ uint32_t events, _unused_ void *userdata)
 {
-	(void)source;
-	(void)fd;
-	(void)events;
-	(void)userdata;
 	while (psb_bridge_dispatch(b.d.bridge) > 0)
 		;
 	return 0;
@@ -230,11 +227,10 @@ static unsigned logged(const char *text)
 
 /* ---- a client -------------------------------------------------------------------------------- */
 
-static int answer_came(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static int answer_came(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error)
 {
 	sd_bus_message **answer = userdata;
 
-	(void)error;
 	*answer = sd_bus_message_ref(m);
 	return 1;
 }
@@ -250,13 +246,11 @@ static sd_bus_message *ask(const char *member)
 	return answer;
 }
 
-static int warned(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static int warned(sd_bus_message *m, _unused_ void *userdata, _unused_ sd_bus_error *error)
 {
 	size_t used = strlen(b.heard);
 	uint8_t level;
 
-	(void)userdata;
-	(void)error;
 	assert_string_equal(sd_bus_message_get_path(m), "/org/freedesktop/LowMemoryMonitor");
 	assert_true(sd_bus_message_read(m, "y", &level) > 0);
 	snprintf(b.heard + used, sizeof(b.heard) - used, "%u ", level);

@@ -29,12 +29,11 @@
 static int ear = -1; /* the manager's end */
 static char ear_name[108];
 
-static int open_ear(void **state)
+static int open_ear(_unused_ void **state)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int n = snprintf(ear_name, sizeof(ear_name), "@psb-test-manager-%d", (int)getpid());
 
-	(void)state;
 	memcpy(address.sun_path + 1, ear_name + 1, (size_t)n - 1);
 	ear = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	return bind(ear, (struct sockaddr *)&address,
@@ -45,9 +44,8 @@ static const char *const variables[] = { "NOTIFY_SOCKET", "FDSTORE",	    "LISTEN
 					 "LISTEN_FDS",	  "LISTEN_FDNAMES", "WATCHDOG_USEC",
 					 "WATCHDOG_PID" };
 
-static int close_ear(void **state)
+static int close_ear(_unused_ void **state)
 {
-	(void)state;
 	fd_close(&ear);
 	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
 		unsetenv(variables[i]);

@@ -423,11 +423,10 @@ PROMISE(no_descriptor_stays_open)
 
 /* ---- twice -------------------------------------------------------------------------------------- */
 
-static int set_up(void **state)
+static int set_up(_unused_ void **state)
 {
 	int n;
 
-	(void)state;
 	cgroups_discover("/proc", &cgroups);
 	no_lab = lab_open(&lab, "peer");
 	if (!no_lab) {
@@ -444,9 +443,8 @@ static int set_up(void **state)
 	return listen(listener, 8);
 }
 
-static int tear_down(void **state)
+static int tear_down(_unused_ void **state)
 {
-	(void)state;
 	lab_close(&lab);
 	return 0;
 }

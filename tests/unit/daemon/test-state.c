@@ -123,9 +123,8 @@ PROMISE(a_place_that_is_left_is_taken_again)
 	states_free(l);
 }
 
-static bool is_even(uint64_t cookie, void *userdata)
+static bool is_even(uint64_t cookie, _unused_ void *userdata)
 {
-	(void)userdata;
 	return cookie % 2 == 0;
 }
 

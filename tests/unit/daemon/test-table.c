@@ -96,10 +96,9 @@ static int configure(const char *format)
 	return r;
 }
 
-static void note_news(unsigned watch, const struct psb_notification *n, void *userdata)
+static void note_news(_unused_ unsigned watch, const struct psb_notification *n,
+		      _unused_ void *userdata)
 {
-	(void)watch;
-	(void)userdata;
 	s.news++;
 	if (s.said && n && strcmp(n->cgroup, s.said->cgroup) == 0)
 		s.said->low += n->available == PSB_LOW;
@@ -136,11 +135,10 @@ static int stop(void **state)
 	return fake_tear_down(state);
 }
 
-static int set_up(void **state)
+static int set_up(_unused_ void **state)
 {
 	static const char *const groups[] = { "a", "a/x", "a/y", "b" };
 
-	(void)state;
 	no_lab = lab_open(&lab, "psb-table");
 	if (no_lab)
 		return 0;
@@ -150,9 +148,8 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
+static int tear_down(_unused_ void **state)
 {
-	(void)state;
 	lab_close(&lab);
 	return 0;
 }
