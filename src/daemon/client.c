@@ -42,6 +42,22 @@ static struct client *client_of(const struct subscriber *s)
 	return CONTAINER_OF((struct subscriber *)(uintptr_t)s, struct client, subscriber);
 }
 
+/* Hang up; freed from the loop. */
+static void client_end(struct client *c)
+{
+	if (c->ending)
+		return;
+	c->ending = true;
+	c->deciding = c->pending = false;
+	/* a stored copy keeps the connection; shut down, the manager drops that too */
+	shutdown(c->fd, SHUT_RDWR);
+	states_remove(c->server->states, c->state);
+	c->server->daemon->calls->status_changed(c->server->daemon);
+	/* never freed in here: the caller may still be in the middle of it */
+	c->source = sd_event_source_disable_unref(c->source);
+	timer_set(c->server->reaper, now_usec());
+}
+
 /* ---- telling ------------------------------------------------------------------------------------- */
 
 static ssize_t put(struct client *c, const void *data, size_t size)
@@ -479,19 +495,4 @@ void client_resubscribe(struct client *c)
 		put_state(c, WIRE_LEVEL);
 	else
 		welcome_plain(c);
-}
-
-void client_end(struct client *c)
-{
-	if (c->ending)
-		return;
-	c->ending = true;
-	c->deciding = c->pending = false;
-	/* a stored copy keeps the connection; shut down, the manager drops that too */
-	shutdown(c->fd, SHUT_RDWR);
-	states_remove(c->server->states, c->state);
-	c->server->daemon->calls->status_changed(c->server->daemon);
-	/* never freed in here: the caller may still be in the middle of it */
-	c->source = sd_event_source_disable_unref(c->source);
-	timer_set(c->server->reaper, now_usec());
 }

@@ -47,8 +47,6 @@ struct client {
 void client_new(struct server *server, int fd, const struct peer *peer);
 /* One of the process before; takes the descriptor over. */
 void client_restore(struct server *server, int fd);
-/* Hang up; freed from the loop. */
-void client_end(struct client *client);
 /* Does not hang up on it. */
 void client_free(struct client *client);
 /* After a reload: a client without a watch may get one now. */

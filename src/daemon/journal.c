@@ -321,8 +321,6 @@ static const char *what_happened(const struct psb_notification *n)
 {
 	if (n->kind == PSB_KIND_GONE)
 		return "the cgroup was removed";
-	if (n->kind == PSB_KIND_SOURCE)
-		return "it is watched in another way now";
 	switch (n->available) {
 	case PSB_LOW:
 		return n->critical ? "memory is very short (Low, critical)"

@@ -70,7 +70,7 @@ void journal_cgroup(struct journal *journal, int priority, enum message message,
  * PSIBRIDGE_STALL_USEC=, PSIBRIDGE_THRESHOLD= (`threshold`, the trigger that leads to that level, if
  * not NULL), PSIBRIDGE_CURRENT_BYTES= and PSIBRIDGE_LIMIT_BYTES= (where they are known) and
  * PSIBRIDGE_SHADOW=0|1. Low is LOG_IS_NOTICE, critical LOG_IS_WARNING, Neutral and High LOG_IS_INFO; so
- * are the kinds GONE and SOURCE, without a MESSAGE_ID.
+ * is the kind GONE, without a MESSAGE_ID.
  */
 void journal_level(struct journal *journal, const struct psb_notification *notification,
 		   bool shadow, const struct trigger *threshold);

@@ -141,11 +141,10 @@ static void use_as_stderr(int writing, int reading)
 	fcntl(out, F_SETFL, O_NONBLOCK);
 }
 
-static int set_up(void **state)
+static int set_up(_unused_ void **state)
 {
 	int ends[2];
 
-	(void)state;
 	alarm(PATIENCE_SEC);
 	signal(SIGPIPE, SIG_IGN);
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -163,9 +162,8 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
+static int tear_down(_unused_ void **state)
 {
-	(void)state;
 	dup2(real_stderr, STDERR_FILENO);
 	close(real_stderr);
 	close(out);
@@ -400,7 +398,6 @@ PROMISE(each_level_has_its_priority_and_its_words)
 		{ TOLD(LEVEL, HIGH, 0, SIMULATED), "6", "; simulated" },
 		{ TOLD(LEVEL, HIGH, 0, PRESENT), "6", "memory is plentiful (High)" },
 		{ TOLD(GONE, HIGH, 0, GONE), "6", "the cgroup was removed" },
-		{ TOLD(SOURCE, HIGH, 0, PRESENT), "6", "it is watched in another way now" },
 	};
 	struct journal *j = new_structured();
 
