@@ -9,12 +9,10 @@
  * A section that is wrong still has its keys looked at, as far as it is clear what they should be:
  * those of a [Watch] with a bad pattern go into a section that is thrown away.
  *
- * A section is put together first, and added to what other sections of its name said when it ends:
- * Shadow=yes, which may stand in any of its lines, makes it another section than the one without.
+ * Shadow=yes makes a [Watch] another section than the one without, and may stand in any of its lines: they are looked
+ * through for it first.
  */
 #include "daemon/config-internal.h"
-
-#include <stdlib.h>
 
 #include "core/cgpattern.h"
 #include "core/nearest.h"
@@ -25,8 +23,9 @@
 struct reader {
 	struct loader *loader;
 	struct origin at;
-	bool in_section;     /* `open` is what the lines belong to; not before the first header */
-	struct section open; /* a [Watch] that cannot be has no path */
+	struct scan rest;	 /* behind the line */
+	struct section *section; /* that the lines belong to; NULL: before the first header */
+	struct section nowhere;	 /* for a [Watch] that cannot be */
 	bool section_unknown;
 };
 
@@ -91,82 +90,47 @@ static int normalise_pattern(const char *text, char *path, const char **ret_why)
 	return cgpattern_new(path, NULL, &pattern, ret_why);
 }
 
-static void enter(struct reader *r, enum section_kind kind)
-{
-	r->open = (struct section){ .kind = kind, .origin = r->at };
-	r->in_section = true;
-}
-
-/* Did a line of this file say it before? What another file said is meant to be changed. */
-static void warn_if_doubled(struct reader *r, enum config_key key, const struct assignment *before,
-			    const struct assignment *now)
-{
-	if (before->assigned && now->assigned && before->origin.file == now->origin.file)
-		config_say(r->loader->complaints, false, &now->origin,
-			   "%s: line %u of this file says it for the same section; this one counts",
-			   config_key(key).name, before->origin.line);
-}
-
-static void merge(struct reader *r, struct section *section)
+static void enter(struct reader *r, struct section *section)
 {
 	if (section->last.file == r->at.file)
-		config_say(r->loader->complaints, false, &r->open.origin,
+		config_say(r->loader->complaints, false, &r->at,
 			   "[%s%s%s%s]: line %u of this file has this section; both count",
 			   section_names[section->kind], section->path ? " " : "",
 			   section->path ? section->path + (section->path[1] != '\0') : "",
 			   section->candidate ? " with Shadow=yes" : "", section->last.line);
-	section->last = r->open.origin;
-	for (enum config_key key = 0; key < KEY_COUNT; key++) {
-		struct assignment *a = &r->open.keys[key];
-
-		if (!a->origin.file)
-			continue;
-		warn_if_doubled(r, key, &section->keys[key], a);
-		section->keys[key] = *a;
-	}
+	section->last = r->at;
+	r->section = section;
 }
 
-/* The open section is complete: only now it is clear whether a watch is a candidate. */
-static int leave(struct reader *r)
+/* Is the section that begins here a candidate? */
+static bool is_candidate(struct scan rest)
 {
-	const struct assignment *shadow = &r->open.keys[KEY_SHADOW];
-	struct section *section;
-	int error = 0;
+	struct value shadow = { .number = 0 };
+	struct scan line, key;
 
-	if (!r->in_section)
-		return 0;
-	r->in_section = false;
-	if (r->open.kind == SECTION_DAEMON) {
-		merge(r, &r->loader->origins->daemon);
-	} else if (r->open.kind == SECTION_DEFAULTS) {
-		merge(r, &r->loader->origins->defaults);
-	} else if (r->open.path) {
-		error = config_watch_section(r->loader, r->open.path,
-					     shadow->assigned && shadow->value.number,
-					     &r->open.origin, &section);
-		if (error == 0)
-			merge(r, section);
-		if (error == -EUSERS) {
-			config_say(r->loader->complaints, true, &r->open.origin,
-				   "[Watch %.*s%s]: %u watches were expected at most; a "
-				   "pattern watches many cgroups",
-				   SHOWN(scan_string(r->open.path + 1)),
-				   (unsigned)CONFIG_WATCHES_MAX);
-			error = 0;
-		}
+	while (scan_item(&rest, '\n', &line)) {
+		line = strip(line);
+		if (line.left > 0 && *line.p == '[')
+			break;
+		if (!scan_field(&line, '=', &key) ||
+		    !scan_is(strip(key), config_key(KEY_SHADOW).name))
+			continue;
+		line = strip(line);
+		shadow.number = 0;
+		(void)value_parse(FORM_BOOLEAN, line.p, line.left, &shadow, NULL);
 	}
-	free(r->open.path);
-	r->open.path = NULL;
-	return error;
+	return shadow.number;
 }
 
 static int take_watch(struct reader *r, struct scan written)
 {
 	char text[CGPATH_MAX + 1], path[CGPATH_MAX];
+	struct section *section;
 	const char *why = NULL;
 	int error;
 
-	enter(r, SECTION_WATCH);
+	r->nowhere = (struct section){ .kind = SECTION_WATCH };
+	r->section = &r->nowhere;
 	if (written.left == 0) {
 		complain(r, "[Watch]: which? [Watch PATTERN] was expected, such as "
 			    "[Watch system.slice/*.service]");
@@ -190,8 +154,15 @@ static int take_watch(struct reader *r, struct scan written)
 			 SHOWN(written), why);
 		return 0;
 	}
-	r->open.path = strdup(path);
-	return r->open.path ? 0 : -ENOMEM;
+	error = config_watch_section(r->loader, path, is_candidate(r->rest), &r->at, &section);
+	if (error == 0)
+		enter(r, section);
+	if (error != -EUSERS)
+		return error;
+	complain(r,
+		 "[Watch %.*s%s]: %u watches were expected at most; a pattern watches many cgroups",
+		 SHOWN(scan_string(path + 1)), (unsigned)CONFIG_WATCHES_MAX);
+	return 0;
 }
 
 static void refuse_section(struct reader *r, struct scan name, struct scan word)
@@ -213,10 +184,7 @@ static void refuse_section(struct reader *r, struct scan name, struct scan word)
 static int take_section(struct reader *r, struct scan line)
 {
 	struct scan name = line, word;
-	int error = leave(r);
 
-	if (error < 0)
-		return error;
 	r->section_unknown = false;
 	if (!scan_ends_with(line, "]")) {
 		r->section_unknown = true;
@@ -234,9 +202,9 @@ static int take_section(struct reader *r, struct scan line)
 	if (scan_is(word, "Watch"))
 		return take_watch(r, name);
 	if (scan_is(word, "Daemon") && name.left == 0)
-		enter(r, SECTION_DAEMON);
+		enter(r, &r->loader->origins->daemon);
 	else if (scan_is(word, "Defaults") && name.left == 0)
-		enter(r, SECTION_DEFAULTS);
+		enter(r, &r->loader->origins->defaults);
 	else
 		refuse_section(r, (struct scan){ word.p, (size_t)(name.p + name.left - word.p) },
 			       word);
@@ -251,7 +219,7 @@ static void refuse_key(struct reader *r, struct scan name)
 	size_t count = 0;
 
 	for (enum config_key key = 0; key < KEY_COUNT; key++) {
-		if (!config_key_belongs(key, r->open.kind)) {
+		if (!config_key_belongs(key, r->section->kind)) {
 			if (!scan_is(name, config_key(key).name))
 				continue;
 			where = "[Watch]";
@@ -260,7 +228,7 @@ static void refuse_key(struct reader *r, struct scan name)
 			else if (config_key_belongs(key, SECTION_DEFAULTS))
 				where = "[Defaults] or [Watch]";
 			complain(r, "%s: this key belongs to %s, not to [%s]", config_key(key).name,
-				 where, section_names[r->open.kind]);
+				 where, section_names[r->section->kind]);
 			return;
 		}
 		names[count++] = config_key(key).name;
@@ -271,10 +239,10 @@ static void refuse_key(struct reader *r, struct scan name)
 			near = names[i];
 	if (near)
 		complain(r, "%.*s%s: there is no such key in [%s]; did you mean %s?", SHOWN(name),
-			 section_names[r->open.kind], near);
+			 section_names[r->section->kind], near);
 	else
 		complain(r, "%.*s%s: there is no such key in [%s]; psibridged.conf(5) lists them",
-			 SHOWN(name), section_names[r->open.kind]);
+			 SHOWN(name), section_names[r->section->kind]);
 }
 
 /* What a value seems to mean that is not understood, in place of the parser's words; NULL: these. */
@@ -290,13 +258,17 @@ static const char *guess(enum config_key key, struct scan value)
 
 static void assign(struct reader *r, enum config_key key, struct scan value)
 {
-	struct assignment *a = &r->open.keys[key], before = *a;
+	struct assignment *a = &r->section->keys[key], before = *a;
 	const char *why;
 
 	*a = (struct assignment){ .assigned = value.left > 0, .origin = r->at };
-	warn_if_doubled(r, key, &before, a);
 	if (!a->assigned)
 		return;
+	/* what another file said is meant to be changed */
+	if (before.assigned && before.origin.file == r->at.file)
+		config_say(r->loader->complaints, false, &r->at,
+			   "%s: line %u of this file says it for the same section; this one counts",
+			   config_key(key).name, before.origin.line);
 	a->refused = value_parse(config_key(key).form, value.p, value.left, &a->value, &why) < 0;
 	if (a->refused && guess(key, value))
 		why = guess(key, value);
@@ -309,7 +281,7 @@ static void take_key(struct reader *r, struct scan name, struct scan value)
 {
 	if (r->section_unknown)
 		return;
-	if (!r->in_section) {
+	if (!r->section) {
 		complain(r,
 			 "%.*s%s: it stands before the first section; [Daemon], [Defaults] or "
 			 "[Watch PATTERN] was expected",
@@ -317,7 +289,8 @@ static void take_key(struct reader *r, struct scan name, struct scan value)
 		return;
 	}
 	for (enum config_key key = 0; key < KEY_COUNT; key++)
-		if (config_key_belongs(key, r->open.kind) && scan_is(name, config_key(key).name)) {
+		if (config_key_belongs(key, r->section->kind) &&
+		    scan_is(name, config_key(key).name)) {
 			assign(r, key, value);
 			return;
 		}
@@ -362,22 +335,19 @@ static int take_line(struct reader *r, struct scan line)
 	}
 	complain(r, "%.*s%s: the control character 0x%02x is not allowed", SHOWN(line), *control);
 	r->section_unknown = r->section_unknown || is_section;
-	return is_section ? leave(r) : 0;
+	return 0;
 }
 
 int config_parse(struct loader *loader, const char *file, const char *text, size_t size)
 {
-	struct reader r = { .loader = loader, .at = { .file = file } };
-	struct scan rest = { text, size }, line;
+	struct reader r = { .loader = loader, .at = { .file = file }, .rest = { text, size } };
+	struct scan line;
 	int error = 0;
 
-	while (error == 0 && scan_item(&rest, '\n', &line)) {
+	while (error == 0 && scan_item(&r.rest, '\n', &line)) {
 		if (r.at.line++ == 0)
 			scan_word(&line, "\xef\xbb\xbf");
 		error = take_line(&r, strip(line));
 	}
-	if (error == 0)
-		error = leave(&r);
-	free(r.open.path);
 	return error;
 }

@@ -338,9 +338,8 @@ PROMISE(more_watches_than_there_may_be_are_refused)
 	fclose(f);
 	fake_write(MAIN, text);
 	free(text);
-	expect(-EINVAL, AT(505) "[Watch more]" TOO_MANY AT(
-				508) "Calm: \"x\": it does not begin with a "
-				     "digit; " TIME_WANTED AT(507) "[Watch and/more]" TOO_MANY);
+	expect(-EINVAL, AT(505) "[Watch more]" TOO_MANY AT(507) "[Watch and/more]" TOO_MANY AT(
+				508) "Calm: \"x\": it does not begin with a digit; " TIME_WANTED);
 }
 
 PROMISE(a_file_that_cannot_be_read_is_an_error)
