@@ -218,32 +218,37 @@ static void become_nobody(void)
 		_exit(17);
 }
 
-static void become_nobody_with_capabilities(void)
+static bool capabilities(long call, struct __user_cap_data_struct data[2])
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	return syscall(call, &header, data) == 0;
+}
+
+static void become_nobody_with_capabilities(void)
+{
 	struct __user_cap_data_struct data[2];
 
 	if (prctl(PR_SET_KEEPCAPS, 1) < 0)
 		_exit(22);
 	become_nobody();
-	if (syscall(SYS_capget, &header, data) < 0)
+	if (!capabilities(SYS_capget, data))
 		_exit(23);
 	data[0].effective = data[0].permitted;
-	if (syscall(SYS_capset, &header, data) < 0)
+	if (!capabilities(SYS_capset, data))
 		_exit(24);
 }
 
 static void drop(int capability)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
-	if (syscall(SYS_capget, &header, data) < 0)
+	if (!capabilities(SYS_capget, data))
 		_exit(18);
 	data[capability / 32].effective &= ~(1u << capability % 32);
 	data[capability / 32].permitted &= ~(1u << capability % 32);
 	data[capability / 32].inheritable &= ~(1u << capability % 32);
-	if (syscall(SYS_capset, &header, data) < 0)
+	if (!capabilities(SYS_capset, data))
 		_exit(19);
 }
 
@@ -290,10 +295,9 @@ static bool can_unshare_users(void)
 
 static bool has_sys_admin(void)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
-	return geteuid() == 0 && syscall(SYS_capget, &header, data) == 0 &&
+	return geteuid() == 0 && capabilities(SYS_capget, data) &&
 	       (data[0].effective & (1u << CAP_SYS_ADMIN));
 }
 

@@ -43,6 +43,8 @@ static struct stage {
 	struct table *table;
 	struct said *said; /* NULL: nothing is noted */
 	unsigned news;	   /* ever */
+	struct listener *joined[32];
+	size_t count;
 } s;
 
 static void notify(struct subscriber *subscriber, const struct psb_notification *n)
@@ -127,6 +129,8 @@ static int stop(void **state)
 		return 0;
 	lab_kill_all(); /* those of a test that failed */
 	s.said = NULL;
+	while (s.count > 0)
+		unsubscribe(&s.joined[--s.count]->subscriber);
 	s.table = table_free(s.table);
 	turn();
 	s.bridge = psb_bridge_unref(s.bridge);
@@ -154,8 +158,11 @@ static int tear_down(_unused_ void **state)
 	return 0;
 }
 
+/* Listeners are static, and leave at the end. */
 static int try_subscribe(struct listener *l, const char *group)
 {
+	assert_true(s.count < ELEMENTSOF(s.joined));
+	s.joined[s.count++] = l;
 	return subscribe(s.table, &l->subscriber, lab_path(&lab, group), &l->terms, NULL, NULL);
 }
 
@@ -174,10 +181,10 @@ static void simulate(const char *group, enum psb_available available)
 	assert_true(TURN_UNTIL(5000, s.news > before));
 }
 
-static struct policy_options low_at(uint64_t usec)
-{
-	return (struct policy_options){ .low = { PSI_SOME, usec, 2000000 } };
-}
+#define LOW_AT(usec)                                     \
+	{                                                \
+		.terms.low = { PSI_SOME, usec, 2000000 } \
+	}
 
 static size_t watches_configured(bool configured)
 {
@@ -211,7 +218,7 @@ static unsigned thresholds_of(const char *path)
 PROMISE(the_most_specific_watch_counts)
 {
 	struct watch_view view;
-	struct listener x = { 0 }, y = { 0 };
+	static struct listener x, y;
 	char pattern[128];
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/a/*]\n[Watch %s/a/x]\n"), 0);
@@ -222,8 +229,6 @@ PROMISE(the_most_specific_watch_counts)
 	snprintf(pattern, sizeof(pattern), "%s/a/*", lab.name);
 	assert_true(view_of(pattern, &view));
 	assert_int_equal(view.clients, 1);
-	unsubscribe(&x.subscriber);
-	unsubscribe(&y.subscriber);
 }
 
 static void note_row(const struct cgroup_view *view, void *userdata)
@@ -293,7 +298,7 @@ PROMISE(the_most_specific_watch_alone_judges_a_cgroup)
 PROMISE(a_candidate_runs_beside_the_live_watch)
 {
 	struct said said = { 0 };
-	struct listener client = { 0 };
+	static struct listener client;
 	char path[128];
 	uint64_t until;
 
@@ -326,12 +331,11 @@ PROMISE(a_candidate_runs_beside_the_live_watch)
 	assert_int_equal(said.low, 0);
 	assert_int_equal(client.last.available == PSB_LOW && client.told > 0, 0);
 	lab_kill_all();
-	unsubscribe(&client.subscriber);
 }
 
 PROMISE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour)
 {
-	struct listener a = { 0 }, x = { 0 }, b = { 0 };
+	static struct listener a, x, b;
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&a, "a");
@@ -350,14 +354,11 @@ PROMISE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour)
 	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
 	assert_int_equal(x.last.available, PSB_HIGH);
 	assert_int_equal(b.told, 0);
-	unsubscribe(&a.subscriber);
-	unsubscribe(&x.subscriber);
-	unsubscribe(&b.subscriber);
 }
 
 PROMISE(the_present_is_what_is_so_when_one_subscribes)
 {
-	struct listener first = { 0 }, above = { 0 };
+	static struct listener first, above;
 	struct psb_notification n;
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
@@ -370,13 +371,11 @@ PROMISE(the_present_is_what_is_so_when_one_subscribes)
 	assert_int_equal(n.available, PSB_LOW);
 	assert_int_equal(first.told + above.told, 0);
 	assert_true(TURN_UNTIL(10000, above.last.available == PSB_HIGH));
-	unsubscribe(&first.subscriber);
-	unsubscribe(&above.subscriber);
 }
 
 PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
 {
-	struct listener many[20] = { 0 };
+	static struct listener many[20];
 	bool neutral;
 
 	if (COUNT_MALLOC_SANITIZED)
@@ -391,7 +390,6 @@ PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
 	assert_true(neutral);
 	for (size_t i = 0; i < ELEMENTSOF(many); i++) {
 		assert_true(many[i].told >= 2);
-		unsubscribe(&many[i].subscriber);
 	}
 }
 
@@ -399,8 +397,8 @@ PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
 
 PROMISE(equal_terms_share_a_watch_and_its_last_client_takes_it_away)
 {
-	struct listener own = { .terms = low_at(100000) }, same = { .terms = low_at(100000) },
-			none = { 0 }, like_the_watch = { .terms = low_at(200000) };
+	static struct listener own = LOW_AT(100000), same = LOW_AT(100000), none,
+			       like_the_watch = LOW_AT(200000);
 	char path[128];
 
 	snprintf(path, sizeof(path), "/%s/**", lab.name);
@@ -417,15 +415,13 @@ PROMISE(equal_terms_share_a_watch_and_its_last_client_takes_it_away)
 	unsubscribe(&same.subscriber);
 	turn();
 	assert_int_equal(thresholds_of(path), 1);
-	unsubscribe(&none.subscriber);
-	unsubscribe(&like_the_watch.subscriber);
 }
 
 /* What is said alone is completed so that it fits; what contradicts is refused, with the words that
  * the configuration gets. */
 PROMISE(terms_that_no_alarm_leads_to_are_refused)
 {
-	struct listener seldom = { .terms = low_at(2000000) }, over = { .terms = low_at(100000) };
+	static struct listener seldom = LOW_AT(2000000), over = LOW_AT(100000);
 	const char *why = NULL;
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
@@ -437,31 +433,28 @@ PROMISE(terms_that_no_alarm_leads_to_are_refused)
 	assert_string_equal(why, "early \"some 100001us/2s\" is over low \"some 100ms/2s\", which "
 				 "stalls could reach unnoticed; early of at most \"some 100ms/2s\" "
 				 "was expected");
-	unsubscribe(&seldom.subscriber);
 }
 
 PROMISE(too_many_different_terms_are_refused)
 {
-	struct listener l[9] = { 0 };
+	static struct listener l[9];
 	int r = 0;
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	for (unsigned i = 0; i < ELEMENTSOF(l); i++) {
-		l[i].terms = low_at(50000 + i);
+		l[i] = (struct listener)LOW_AT(50000 + i);
 		r = try_subscribe(&l[i], "a");
 		if (i < 7)
 			assert_int_equal(r, 0);
 	}
 	assert_int_equal(r, -EUSERS);
-	for (unsigned i = 0; i < ELEMENTSOF(l); i++)
-		unsubscribe(&l[i].subscriber);
 }
 
 /* ---- everybody else ------------------------------------------------------------------------------ */
 
 PROMISE(whom_no_watch_covers_gets_one_that_goes_with_the_last)
 {
-	struct listener a = { 0 }, b = { 0 };
+	static struct listener a, b;
 
 	assert_int_equal(configure(PATIENT), 0);
 	join(&a, "a");
@@ -483,7 +476,7 @@ PROMISE(whom_no_watch_covers_gets_one_that_goes_with_the_last)
 
 PROMISE(subscribers_move_and_their_level_goes_on)
 {
-	struct listener a = { 0 }, own = { .terms = low_at(100000) };
+	static struct listener a, own = LOW_AT(100000);
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&a, "a");
@@ -498,13 +491,11 @@ PROMISE(subscribers_move_and_their_level_goes_on)
 	assert_int_equal(own.told, 1);
 	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
 	assert_true(TURN_UNTIL(10000, own.last.available == PSB_HIGH));
-	unsubscribe(&a.subscriber);
-	unsubscribe(&own.subscriber);
 }
 
 PROMISE(a_watch_made_for_others_goes_by_the_defaults_of_today)
 {
-	struct listener a = { 0 };
+	static struct listener a;
 	struct watch_view view;
 
 	assert_int_equal(configure(PATIENT), 0);
@@ -516,12 +507,11 @@ PROMISE(a_watch_made_for_others_goes_by_the_defaults_of_today)
 			assert_int_equal(view.settings.policy.low.threshold_usec, 300000);
 	simulate("a", PSB_LOW);
 	assert_int_equal(a.told, 1);
-	unsubscribe(&a.subscriber);
 }
 
 PROMISE(out_of_the_shadow_one_is_told_what_was_kept_back)
 {
-	struct listener a = { 0 };
+	static struct listener a;
 
 	assert_int_equal(
 		configure("[Defaults]\nHighHeadroom=off\nQuiet=10s\nShadow=yes\n[Watch %s/**]\n"),
@@ -534,7 +524,6 @@ PROMISE(out_of_the_shadow_one_is_told_what_was_kept_back)
 	assert_false(subscriber_in_shadow(&a.subscriber));
 	assert_int_equal(a.told, 1);
 	assert_int_equal(a.last.available, PSB_LOW);
-	unsubscribe(&a.subscriber);
 }
 
 PROMISE(what_did_not_change_keeps_its_watch)
