@@ -8,6 +8,8 @@
 #include "daemon-bench.h"
 
 static struct bench bench;
+static int clients[64];
+static size_t client_count;
 
 #define CONFIGURATION           \
 	"[Daemon]\n"            \
@@ -35,15 +37,29 @@ static inline void start(_unused_ void **state)
 
 static inline int stop(_unused_ void **state)
 {
+	while (client_count > 0)
+		close(clients[--client_count]);
 	if (!no_lab)
 		lab_enter(&lab, NULL);
 	bench_stop(&bench);
 	return 0;
 }
 
+/* It leaves at the end, or before. */
 static inline int client(const char *group, const char *hello)
 {
-	return bench_client(&bench, group, hello);
+	assert_true(client_count < ELEMENTSOF(clients));
+	return clients[client_count++] = bench_client(&bench, group, hello);
+}
+
+static inline void leave(int fd)
+{
+	size_t i = 0;
+
+	while (clients[i] != fd)
+		i++;
+	clients[i] = clients[--client_count];
+	close(fd);
 }
 
 GROUP(set_up, bench_close_lab)

@@ -35,7 +35,6 @@ PROMISE(a_bad_configuration_changes_nothing_and_is_named)
 	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
 	bench_configure(&bench, CONFIGURATION);
 	assert_string_equal(reload_error(), "");
-	close(fd);
 }
 
 /* What psibridged says with that option, all of it in one text. */
@@ -86,9 +85,6 @@ PROMISE(in_shadow_nothing_is_delivered_and_who_subscribes_is_told_high)
 	lab_sleep_ms(500);
 	assert_true(bench_is_silent(plain));
 	assert_true(bench_is_silent(records));
-	close(plain);
-	close(records);
-	close(late);
 }
 
 /* Whatever the operator takes away: a CLR stays in low-memory mode until it is told otherwise. */
@@ -118,8 +114,8 @@ PROMISE(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow)
 		bench_simulate(&bench, "a", "low");
 		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
 		assert_int_equal(bench_bytes(plain, 5000), 1);
-		close(fd);
-		close(plain);
+		leave(fd);
+		leave(plain);
 		assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 0));
 		assert_true(LAB_WAIT(10000, bench_is_high(&bench, "a")));
 	}
@@ -167,7 +163,7 @@ PROMISE(a_pattern_without_psi_has_failed_and_its_clients_are_sent_to_their_own_l
 	fd = client("blind/child", SUBSCRIBE);
 	bench_expect(fd, 5000, WIRE_REFUSED, PSB_HIGH, &r);
 	assert_non_null(strstr(r.text, "memory.pressure"));
-	close(fd);
+	leave(fd);
 	lab_remove(&lab, "blind/child");
 	lab_remove(&lab, "blind");
 }
@@ -184,7 +180,7 @@ PROMISE(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one)
 		bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 		bench_simulate(&bench, "later", "low");
 		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
-		close(fd);
+		leave(fd);
 		lab_remove(&lab, "later");
 		lab_sleep_ms(200);
 	}

@@ -25,8 +25,6 @@ PROMISE(a_plain_client_gets_one_byte_a_low_of_its_own_cgroup)
 	bench_simulate(&bench, "b", "critical");
 	assert_int_equal(bench_bytes(b, 5000), 1);
 	assert_true(bench_is_silent(a));
-	close(a);
-	close(b);
 }
 
 PROMISE(a_subscriber_is_told_the_way_down_and_up)
@@ -44,8 +42,6 @@ PROMISE(a_subscriber_is_told_the_way_down_and_up)
 	bench_expect(a, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
 	bench_expect(a, 10000, WIRE_LEVEL, PSB_HIGH, NULL);
 	assert_true(bench_is_silent(b));
-	close(a);
-	close(b);
 }
 
 PROMISE(who_comes_late_is_told_the_present_state)
@@ -58,8 +54,6 @@ PROMISE(who_comes_late_is_told_the_present_state)
 	assert_int_equal(bench_bytes(plain, 1000), 1);
 	bench_expect(records, 5000, WIRE_WELCOME, PSB_LOW, NULL);
 	bench_expect(records, 10000, WIRE_LEVEL, PSB_NEUTRAL, NULL);
-	close(plain);
-	close(records);
 }
 
 PROMISE(a_cgroup_below_ones_own_may_be_asked_for)
@@ -72,7 +66,6 @@ PROMISE(a_cgroup_below_ones_own_may_be_asked_for)
 	assert_true(bench_is_silent(fd));
 	bench_simulate(&bench, "a/below", "low");
 	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
-	close(fd);
 }
 
 /* What a client without rights is refused with; "welcome": it is not. */
@@ -113,7 +106,7 @@ PROMISE(somebody_elses_cgroup_is_refused_in_words)
 	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "b", "low");
 	bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
-	close(fd);
+	leave(fd);
 	snprintf(hello, sizeof(hello), "psibridge/1 cgroup=%s\n", lab_path(&lab, "a/below"));
 	assert_string_equal(refusal_of_nobody("a", hello), "welcome");
 }
@@ -122,15 +115,13 @@ PROMISE(somebody_elses_cgroup_is_refused_in_words)
  * has its WELCOMEs: for one of them BYE is the first that finds no room. */
 PROMISE(at_its_end_it_hangs_up_on_nobody)
 {
-	int even = client("a", SUBSCRIBE), odd = client("b", SUBSCRIBE);
-
+	client("a", SUBSCRIBE);
+	client("b", SUBSCRIBE);
 	bench_simulate(&bench, "b", "low");
 	assert_true(LAB_WAIT(20000, bench_is_high(&bench, "b")));
 	for (int i = 0; i < 8; i++)
 		bench_restart(&bench, SIGUSR1);
 	assert_int_equal(bench_number(&bench, "clients", "connected"), 2);
-	close(even);
-	close(odd);
 }
 
 /* ---- restarts ------------------------------------------------------------------------------------ */
@@ -167,10 +158,6 @@ static void check_restart(int how, bool bye)
 	assert_int_equal(bench_bytes(trigger, 5000), 1);
 	bench_expect(records, 5000, WIRE_LEVEL, PSB_LOW, NULL);
 	assert_true(bench_is_silent(calm));
-	close(silent);
-	close(trigger);
-	close(records);
-	close(calm);
 }
 
 PROMISE(a_restart_loses_nobody_and_tells_no_lies)
@@ -187,10 +174,10 @@ PROMISE(who_left_meanwhile_is_forgotten)
 {
 	int stays = client("a", SUBSCRIBE), goes = client("b", SUBSCRIBE);
 
-	close(goes);
+	leave(goes);
 	bench_restart(&bench, SIGUSR2);
 	assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 1));
-	close(stays);
+	leave(stays);
 	assert_true(LAB_WAIT(5000, bench_number(&bench, "clients", "connected") == 0));
 }
 
@@ -271,8 +258,6 @@ PROMISE(a_flood_fills_the_flooders_own_socket)
 	/* it is a plain client all the same */
 	bench_simulate(&bench, "a", "low");
 	assert_int_equal(bench_bytes(flooder, 5000), 1);
-	close(flooder);
-	close(other);
 }
 
 PROMISE(who_never_reads_misses_repeats_but_not_the_end)
@@ -295,8 +280,6 @@ PROMISE(who_never_reads_misses_repeats_but_not_the_end)
 	assert_true(records < 300);
 	assert_int_equal(r.available, PSB_LOW);
 	assert_int_equal(r.critical, 1);
-	close(slow);
-	close(other);
 }
 
 PROMISE(half_a_line_waits_and_rubbish_is_answered)
@@ -321,12 +304,11 @@ PROMISE(half_a_line_waits_and_rubbish_is_answered)
 				 rows[i].error);
 		assert_true(r.error != 0);
 		assert_int_equal(bench_bytes(fd, 5000), -1);
-		close(fd);
+		leave(fd);
 	}
 	assert_true(bench_is_silent(half));
 	assert_int_equal(send(half, "ow\n", 3, 0), 3);
 	bench_expect(half, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	close(half);
 }
 
 PROMISE(half_closed_is_not_closed)
@@ -337,7 +319,6 @@ PROMISE(half_closed_is_not_closed)
 	lab_sleep_ms(200);
 	bench_simulate(&bench, "a", "low");
 	assert_int_equal(bench_bytes(fd, 5000), 1);
-	close(fd);
 }
 
 PROMISE(too_many_of_one_cgroup_are_refused_and_others_are_not)
@@ -348,16 +329,14 @@ PROMISE(too_many_of_one_cgroup_are_refused_and_others_are_not)
 		fds[i] = client("a", NULL);
 	more = client("a", NULL);
 	assert_int_equal(bench_bytes(more, 5000), -1);
-	close(more);
+	leave(more);
 	other = client("b", SUBSCRIBE);
 	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	assert_int_equal(bench_number(&bench, "clients", "refused"), 1);
 	for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
-		close(fds[i]);
+		leave(fds[i]);
 	more = client("a", SUBSCRIBE);
 	bench_expect(more, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	close(more);
-	close(other);
 }
 
 PROMISE(ten_thousand_connections_harm_nobody)
@@ -371,5 +350,4 @@ PROMISE(ten_thousand_connections_harm_nobody)
 	lab_enter(&lab, HOME);
 	somebody_elses_service_goes_on(other);
 	assert_true(LAB_WAIT(20000, bench_number(&bench, "clients", "connected") == 1));
-	close(other);
 }

@@ -279,7 +279,7 @@ PROMISE(a_stderr_that_was_sent_elsewhere_is_not_the_journal)
 
 PROMISE(control_characters_and_newlines_cannot_forge_a_line)
 {
-	struct journal *j = new_journal();
+	_cleanup_(journal_freep) struct journal *j = new_journal();
 	struct psb_notification n = low;
 
 	journal_log(j, LOG_IS_INFO, MESSAGE_OTHER, "a\nb\tc\033[31md\177 \303\244");
@@ -287,12 +287,11 @@ PROMISE(control_characters_and_newlines_cannot_forge_a_line)
 	n.cgroup = "/a\033b";
 	journal_level(j, &n, false, NULL);
 	assert_memory_equal(line(), "/a?b: ", 6);
-	journal_free(j);
 }
 
 PROMISE(a_text_is_cut_at_512_bytes_and_never_within_a_character)
 {
-	struct journal *j = new_journal();
+	_cleanup_(journal_freep) struct journal *j = new_journal();
 	char text[2048];
 
 	memset(text, 'x', sizeof(text));
@@ -312,7 +311,6 @@ PROMISE(a_text_is_cut_at_512_bytes_and_never_within_a_character)
 		assert_memory_equal(cut, text, kept);
 		assert_string_equal(cut + kept, "...");
 	}
-	journal_free(j);
 }
 
 PROMISE(a_file_keeps_its_one_position)
@@ -399,7 +397,7 @@ PROMISE(each_level_has_its_priority_and_its_words)
 		{ TOLD(LEVEL, HIGH, 0, PRESENT), "6", "memory is plentiful (High)" },
 		{ TOLD(GONE, HIGH, 0, GONE), "6", "the cgroup was removed" },
 	};
-	struct journal *j = new_structured();
+	_cleanup_(journal_freep) struct journal *j = new_structured();
 
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		const struct psb_notification *n = &rows[i].n;
@@ -418,7 +416,6 @@ PROMISE(each_level_has_its_priority_and_its_words)
 		assert_null(strstr(field("MESSAGE"), "MiB in use"));
 		assert_field("PSIBRIDGE_LIMIT_BYTES", NULL);
 	}
-	journal_free(j);
 }
 
 /* As systemd finds them; journalctl -u asks for these fields. */
@@ -442,7 +439,7 @@ PROMISE(a_cgroup_is_said_of_its_unit)
 		{ "/docker/0123", NULL, NULL },
 		{ "/.service", NULL, NULL },
 	};
-	struct journal *j = new_structured();
+	_cleanup_(journal_freep) struct journal *j = new_structured();
 
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		struct psb_notification n = low;
@@ -454,7 +451,6 @@ PROMISE(a_cgroup_is_said_of_its_unit)
 		assert_field("OBJECT_SYSTEMD_USER_UNIT", rows[i].user_unit);
 		assert_field("PSIBRIDGE_THRESHOLD", NULL);
 	}
-	journal_free(j);
 }
 
 /* Of everything the longest, in one datagram, with nothing left out. */
@@ -463,7 +459,7 @@ PROMISE(the_longest_entry_is_whole)
 	static const char head[] = "/user.slice/user@0.service/";
 	struct trigger threshold = { PSI_SOME, UINT64_MAX, UINT64_MAX };
 	struct psb_notification n = low;
-	struct journal *j = new_structured();
+	_cleanup_(journal_freep) struct journal *j = new_structured();
 	char cgroup[4096];
 	const char *text;
 
@@ -485,7 +481,6 @@ PROMISE(the_longest_entry_is_whole)
 	assert_field("PSIBRIDGE_CGROUP", cgroup);
 	assert_int_equal(strlen(field("OBJECT_SYSTEMD_USER_UNIT")), 255);
 	assert_int_equal(journald.count, 15);
-	journal_free(j);
 }
 
 PROMISE(every_message_id_is_another_and_has_a_text_in_the_catalog)

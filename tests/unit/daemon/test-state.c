@@ -84,7 +84,7 @@ PROMISE(terms_come_back_as_they_were)
 		{ .headroom_percent = 1 },
 		{ .headroom_percent = HEADROOM_OFF },
 	};
-	struct states *l = fresh();
+	_cleanup_(states_freep) struct states *l = fresh();
 	struct client_state *e = states_add(l, 1);
 
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -101,12 +101,11 @@ PROMISE(terms_come_back_as_they_were)
 		assert_int_equal(t.calm_usec, rows[i].calm_usec);
 		assert_int_equal(t.headroom_percent, rows[i].headroom_percent);
 	}
-	states_free(l);
 }
 
 PROMISE(a_place_that_is_left_is_taken_again)
 {
-	struct states *l = fresh();
+	_cleanup_(states_freep) struct states *l = fresh();
 	struct client_state *second;
 
 	assert_non_null(states_add(l, 1));
@@ -120,7 +119,6 @@ PROMISE(a_place_that_is_left_is_taken_again)
 	assert_string_equal(second->cgroup, "");
 	assert_int_equal(second->available, 3);
 	states_remove(l, NULL);
-	states_free(l);
 }
 
 static bool is_even(uint64_t cookie, _unused_ void *userdata)
@@ -130,19 +128,18 @@ static bool is_even(uint64_t cookie, _unused_ void *userdata)
 
 PROMISE(who_went_meanwhile_is_pruned)
 {
-	struct states *l = fresh();
+	_cleanup_(states_freep) struct states *l = fresh();
 
 	for (uint64_t i = 1; i <= 4; i++)
 		assert_non_null(states_add(l, i));
 	states_prune(l, is_even, NULL);
 	for (uint64_t i = 1; i <= 4; i++)
 		assert_int_equal(states_find(l, i) != NULL, i % 2 == 0);
-	states_free(l);
 }
 
 PROMISE(memory_is_taken_for_those_who_are_there_not_for_those_who_could_be)
 {
-	struct states *l = fresh();
+	_cleanup_(states_freep) struct states *l = fresh();
 	struct stat st;
 
 	for (uint64_t i = 1; i <= 10; i++)
@@ -152,7 +149,6 @@ PROMISE(memory_is_taken_for_those_who_are_there_not_for_those_who_could_be)
 	assert_int_equal(fstat(states_fd(l), &st), 0);
 	assert_true(st.st_size > 100000 * (off_t)sizeof(struct client_state));
 	assert_true(st.st_blocks * 512 <= 16384);
-	states_free(l);
 }
 
 PROMISE(whatever_else_the_manager_kept_is_refused)
