@@ -24,6 +24,7 @@
 #include "kernel/file.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@
 #include <unistd.h>
 
 #define SEND_BUFFER_BYTES 4096
+#define REFUSALS_USEC (10 * USEC_PER_SEC)
 
 static char scratch[WIRE_HELLO_MAX]; /* one thread, and nothing stays in it */
 
@@ -222,6 +224,39 @@ static void welcome_plain(struct client *c)
 		put_byte(c);
 }
 
+void server_log_refused(struct server *s)
+{
+	struct journal *journal = s->daemon->journal;
+
+	if (s->refused_untold == 0)
+		return;
+	if (s->refused_untold == 1)
+		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED, "refused a client: %s",
+			    s->refused_why);
+	else
+		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+			    "clients refused: %llu, the last one: %s",
+			    (unsigned long long)s->refused_untold, s->refused_why);
+	s->refused_untold = 0;
+	s->refused_logged_usec = now_usec();
+}
+
+void server_refused(struct server *s, const char *format, ...)
+{
+	uint64_t next = s->refused_logged_usec + REFUSALS_USEC;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(s->refused_why, sizeof(s->refused_why), format, args);
+	va_end(args);
+	s->view.refused++;
+	s->refused_untold++;
+	if (s->refused_logged_usec == 0 || now_usec() >= next)
+		server_log_refused(s);
+	else
+		timer_set(s->refusal, next);
+}
+
 static void refuse(struct client *c, int error, const char *why)
 {
 	struct wire_record record = {
@@ -240,8 +275,8 @@ static void refuse(struct client *c, int error, const char *why)
 	shutdown(c->fd, SHUT_RD); /* first, or a client that keeps writing never lets it end */
 	while (recv(c->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0)
 		;
-	refusals_add(&c->server->refusals, "pid %d, uid %u: %s", (int)c->state->pid,
-		     (unsigned)c->state->uid, why);
+	server_refused(c->server, "pid %d, uid %u: %s", (int)c->state->pid, (unsigned)c->state->uid,
+		       why);
 	client_end(c);
 }
 
@@ -409,7 +444,7 @@ static struct client *make(struct server *s, int fd, bool is_restored)
 			c->state = states_add(s->states, cookie);
 	}
 	if (!c || !c->state) {
-		refusals_add(&s->refusals, "no room for another client");
+		server_refused(s, "no room for another client");
 		free(c);
 		close(fd);
 		return NULL;

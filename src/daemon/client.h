@@ -7,7 +7,6 @@
 #include "daemon/daemon.h"
 #include "daemon/listen.h"
 #include "daemon/peer.h"
-#include "daemon/refusals.h"
 #include "daemon/state.h"
 
 #include <sys/queue.h>
@@ -19,13 +18,20 @@ struct server {
 	struct daemon *daemon;
 	struct states *states;
 	struct acceptor acceptor;
-	struct refusals refusals;
+	sd_event_source *refusal; /* a timer: some that were refused are not logged yet */
+	uint64_t refused_untold, refused_logged_usec;
+	char refused_why[256];	 /* the last one */
 	sd_event_source *store;	 /* a timer: the manager had no room */
 	sd_event_source *reaper; /* a timer: frees the clients that have ended; set by client.c */
 	uint64_t store_pace_usec;
 	LIST_HEAD(, client) clients;
 	struct server_view view;
 };
+
+/* One was refused. It is counted, and logged: the first at once, those of the next ten seconds in one line. */
+void server_refused(struct server *server, const char *format, ...) _printf_(2, 3);
+/* Logs those that are not logged yet. */
+void server_log_refused(struct server *server);
 
 struct client {
 	LIST_ENTRY(client) list;

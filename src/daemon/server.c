@@ -58,6 +58,12 @@ static int store_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, vo
 	return 0;
 }
 
+static int refusals_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
+{
+	server_log_refused(userdata);
+	return 0;
+}
+
 /* ---- accepting ----------------------------------------------------------------------------------- */
 
 /* Why it is refused; NULL: it is not. */
@@ -94,14 +100,14 @@ static void admit(int fd, void *userdata)
 	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer);
 
 	if (r < 0) {
-		refusals_add(&s->refusals, "it cannot be identified: %s", strerror(-r));
+		server_refused(s, "it cannot be identified: %s", strerror(-r));
 		close(fd);
 		return;
 	}
 	why = is_too_many(s, &peer);
 	if (why) {
-		refusals_add(&s->refusals, "pid %d, uid %u, %.100s: %s", (int)peer.pid,
-			     (unsigned)peer.uid, peer.cgroup, why);
+		server_refused(s, "pid %d, uid %u, %.100s: %s", (int)peer.pid, (unsigned)peer.uid,
+			       peer.cgroup, why);
 		close(fd);
 		return;
 	}
@@ -139,7 +145,7 @@ int server_new(struct daemon *d, struct server **ret)
 					 .userdata = s };
 	s->states = steal(d->states);
 	s->store_pace_usec = STORE_AGAIN_MIN_USEC;
-	r = refusals_init(&s->refusals, d);
+	r = timer_new(d->event, refusals_due, s, &s->refusal);
 	if (r >= 0)
 		r = timer_new(d->event, reap, s, &s->reaper);
 	if (r >= 0)
@@ -164,7 +170,8 @@ struct server *server_free(struct server *s)
 	acceptor_end(&s->acceptor);
 	while (!LIST_EMPTY(&s->clients))
 		client_free(LIST_FIRST(&s->clients));
-	refusals_end(&s->refusals);
+	server_log_refused(s);
+	sd_event_source_disable_unref(s->refusal);
 	sd_event_source_disable_unref(s->reaper);
 	sd_event_source_disable_unref(s->store);
 	states_free(s->states);
@@ -210,7 +217,6 @@ void server_view(const struct server *s, struct server_view *ret)
 	const struct client *c;
 
 	*ret = s->view;
-	ret->refused = s->refusals.count;
 	ret->clients = ret->plain = ret->records = 0;
 	LIST_FOREACH(c, &s->clients, list)
 	{

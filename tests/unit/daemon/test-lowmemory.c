@@ -49,12 +49,6 @@ static struct bench {
 	"<allow eavesdrop=\"true\"/></policy>"
 #define NOT_THE_NAME "<policy context=\"mandatory\"><deny own=\"" NAME "\"/></policy>"
 
-static void need_a_bus(void)
-{
-	if (system("dbus-daemon --version >/dev/null 2>&1") != 0)
-		SKIP("no dbus-daemon here");
-}
-
 /* In a directory that bus_start() makes. */
 static const char *bus_socket(void)
 {
@@ -67,6 +61,8 @@ static void bus_start(const char *policy)
 	int ready[2];
 	char c = '\0';
 
+	if (system("dbus-daemon --version >/dev/null 2>&1") != 0)
+		SKIP("no dbus-daemon here");
 	snprintf(
 		config, sizeof(config),
 		"<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" "
@@ -287,6 +283,12 @@ static bool is_offered(void)
 	return offered;
 }
 
+static void client_up_and_offered(void)
+{
+	client_up();
+	SPIN(is_offered());
+}
+
 static int simulate(enum psb_available available, bool critical)
 {
 	return lowmemory_simulate(b.d.lowmemory, available, critical);
@@ -303,11 +305,9 @@ static void need_the_watch(void)
 /* The usual: a bus, the daemon on it, a client that listens. */
 static void all_up(void)
 {
-	need_a_bus();
 	bus_start(OPEN_POLICY);
 	daemon_up_here();
-	client_up();
-	SPIN(is_offered());
+	client_up_and_offered();
 }
 
 static bool heard(const char *levels)
@@ -360,12 +360,10 @@ PROMISE(a_socket_that_a_killed_bus_left_is_not_asked_for_ever)
 
 PROMISE(a_bus_that_comes_later_is_found)
 {
-	need_a_bus();
 	daemon_up_here();
 	SPIN(logged("there is no bus") == 1);
 	bus_start(OPEN_POLICY); /* makes its directory too */
-	client_up();
-	SPIN(is_offered());
+	client_up_and_offered();
 	SPIN(logged("<6>D-Bus: connected") == 1);
 }
 
@@ -448,7 +446,6 @@ PROMISE(a_bus_that_says_nothing_holds_nobody_up)
 {
 	int listener;
 
-	need_a_bus();
 	fake_write("run/dbus/", "");
 	listener = listen_here(bus_socket());
 	daemon_up_here();
@@ -458,8 +455,7 @@ PROMISE(a_bus_that_says_nothing_holds_nobody_up)
 	close(listener); /* and hangs up */
 	SPIN(logged("there is no bus") == 1);
 	bus_start(OPEN_POLICY);
-	client_up();
-	SPIN(is_offered());
+	client_up_and_offered();
 }
 
 PROMISE(a_bus_that_hangs_holds_nobody_up_and_then_gets_the_newest)
@@ -493,7 +489,6 @@ PROMISE(a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free)
 	sd_bus_message *answer = NULL, *signal = NULL;
 	char us[32];
 
-	need_a_bus();
 	bus_start(OPEN_POLICY);
 	daemon_up_here();
 	want(false);
@@ -521,14 +516,12 @@ PROMISE(a_name_that_is_taken_is_noted_and_comes_to_us_when_it_is_free)
 	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
 
 	b.client = sd_bus_close_unref(b.client);
-	client_up();
-	SPIN(is_offered());
+	client_up_and_offered();
 	need_the_watch();
 }
 
 PROMISE(a_name_that_is_refused_is_noted_once)
 {
-	need_a_bus();
 	bus_start(OPEN_POLICY NOT_THE_NAME);
 	daemon_up_here();
 	SPIN(logged("<5>D-Bus: the bus refuses us the name " NAME ": ") == 1);
