@@ -38,10 +38,7 @@ static struct stage {
 	int reload_result;
 	bool deaf;
 	int simulate_result, lowmemory_result;
-	/* what was simulated last */
-	char simulated[CGPATH_MAX];
-	enum psb_available available;
-	bool critical;
+	char simulated[CGPATH_MAX]; /* what was simulated last */
 } stage;
 
 static inline struct watch_view stage_watch(unsigned id, const char *path, enum watch_state state)
@@ -132,8 +129,6 @@ int table_simulate(_unused_ struct table *table, const char *cgroup, enum psb_av
 		   bool critical)
 {
 	snprintf(stage.simulated, sizeof(stage.simulated), "%s", cgroup);
-	stage.available = available;
-	stage.critical = critical;
 	if (stage.simulate_result < 0)
 		return stage.simulate_result;
 	for (size_t i = 0; i < stage.cgroup_count; i++)

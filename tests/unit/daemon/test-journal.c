@@ -27,6 +27,7 @@
 
 #include "../../skip.h"
 #include "../count-malloc.h"
+#include "../fake-root.h"
 
 #define PATIENCE_SEC 20
 #define FIELDS_MAX 20
@@ -47,7 +48,7 @@ static const struct psb_notification low = {
 /* ---- journald ---------------------------------------------------------------------------------- */
 
 static struct {
-	char directory[32], path[64];
+	char path[108];
 	int fd; /* -1: it does not run */
 	/* the last entry */
 	char datagram[16384];
@@ -141,37 +142,33 @@ static void use_as_stderr(int writing, int reading)
 	fcntl(out, F_SETFL, O_NONBLOCK);
 }
 
-static int set_up(_unused_ void **state)
+static int set_up(void **state)
 {
 	int ends[2];
 
 	alarm(PATIENCE_SEC);
 	signal(SIGPIPE, SIG_IGN);
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (fake_set_up(state) < 0 || pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
 	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	use_as_stderr(ends[1], ends[0]);
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("JOURNAL_STREAM");
-	strcpy(journald.directory, "/tmp/psb-journal.XXXXXX");
-	if (!mkdtemp(journald.directory))
-		return -1;
-	snprintf(journald.path, sizeof(journald.path), "%s/socket", journald.directory);
+	snprintf(journald.path, sizeof(journald.path), "%s", fake_path("socket"));
 	journald.count = 0;
 	journald_start();
 	return 0;
 }
 
-static int tear_down(_unused_ void **state)
+static int tear_down(void **state)
 {
 	dup2(real_stderr, STDERR_FILENO);
 	close(real_stderr);
 	close(out);
 	out = -1;
 	journald_stop();
-	rmdir(journald.directory);
 	alarm(0);
-	return 0;
+	return fake_tear_down(state);
 }
 
 /* The next line, without its end, or NULL. */
@@ -315,14 +312,11 @@ PROMISE(a_text_is_cut_at_512_bytes_and_never_within_a_character)
 
 PROMISE(a_file_keeps_its_one_position)
 {
+	const char *path = fake_path("log");
+	int file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	struct journal *j;
-	char path[80];
-	int file;
 
-	snprintf(path, sizeof(path), "%s/log", journald.directory);
-	file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	use_as_stderr(file, open(path, O_RDONLY | O_CLOEXEC));
-	unlink(path);
 	dprintf(STDERR_FILENO, "before\n");
 	j = new_journal();
 	journal_log(j, LOG_IS_INFO, MESSAGE_OTHER, "text");

@@ -231,17 +231,6 @@ static int answer_came(sd_bus_message *m, void *userdata, _unused_ sd_bus_error 
 	return 1;
 }
 
-/* Of the bus, about the name. To be freed by the caller. */
-static sd_bus_message *ask(const char *member)
-{
-	sd_bus_message *answer = NULL;
-
-	assert_true(sd_bus_call_method_async(b.client, NULL, BUS, "/org/freedesktop/DBus", BUS,
-					     member, answer_came, &answer, "s", NAME) >= 0);
-	SPIN(answer);
-	return answer;
-}
-
 static int warned(sd_bus_message *m, _unused_ void *userdata, _unused_ sd_bus_error *error)
 {
 	size_t used = strlen(b.heard);
@@ -272,10 +261,13 @@ static void client_up(void)
 /* Does another connection than the client's own the name? */
 static bool is_offered(void)
 {
-	sd_bus_message *answer = ask("GetNameOwner");
+	sd_bus_message *answer = NULL;
 	const char *owner = NULL, *own;
 	bool offered;
 
+	assert_true(sd_bus_call_method_async(b.client, NULL, BUS, "/org/freedesktop/DBus", BUS,
+					     "GetNameOwner", answer_came, &answer, "s", NAME) >= 0);
+	SPIN(answer);
 	assert_true(sd_bus_get_unique_name(b.client, &own) >= 0);
 	offered = !sd_bus_message_get_error(answer) &&
 		  sd_bus_message_read(answer, "s", &owner) > 0 && strcmp(owner, own) != 0;
@@ -317,11 +309,6 @@ static bool heard(const char *levels)
 
 /* ---- coming and going ------------------------------------------------------------------------ */
 
-static bool sleeps(uint64_t usec)
-{
-	return wakeups(usec) == 0;
-}
-
 /* `attempts`: others may make files in a directory on the way. Where it is asked again by time, that is
  * sooner than in a second the first three times. */
 static void assert_waits_for_a_bus(unsigned attempts)
@@ -332,7 +319,7 @@ static void assert_waits_for_a_bus(unsigned attempts)
 	lowmemory_config_changed(b.d.lowmemory);
 	wakeups(20000); /* what is looked for behind the event that said so */
 	while (!slept && attempts-- > 0)
-		slept = sleeps(1200000);
+		slept = wakeups(1200000) == 0;
 	assert_true(slept);
 	assert_int_equal(logged("D-Bus"), 1);
 }
