@@ -6,7 +6,7 @@
 . "$srcdir/tests/tap.sh"
 
 for target in $FUZZ_TARGETS; do
-	check "corpus_of_${target}_replays" "$builddir/tests/fuzz/replay" "$target" "$srcdir/tests/fuzz/corpus/$target"
+	check "corpus_of_${target}_replays" "$builddir/tests/fuzz/replay" "$target" "$srcdir/tests/fuzz/corpus/$target"/*
 done
 
 without_target()

@@ -16,18 +16,9 @@
 #include "core/cgpattern.h"
 #include "daemon/config-internal.h"
 
-static void check_trigger(const struct trigger *t)
-{
-	CHECK(t->threshold_usec >= 1 && t->threshold_usec <= t->window_usec);
-	CHECK(t->window_usec >= TRIGGER_WINDOW_MIN_USEC);
-	CHECK(t->window_usec <= TRIGGER_WINDOW_MAX_USEC);
-}
-
 static void check_settings(const struct policy_options *s)
 {
-	check_trigger(&s->early);
-	check_trigger(&s->low);
-	check_trigger(&s->critical);
+	CHECK(is_trigger(&s->early) && is_trigger(&s->low) && is_trigger(&s->critical));
 	CHECK(s->early.threshold_usec <=
 	      trigger_rescale(&s->low, s->early.window_usec).threshold_usec);
 	CHECK(s->early.kind == PSI_SOME || s->low.kind == PSI_FULL);

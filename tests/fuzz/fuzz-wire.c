@@ -15,16 +15,6 @@
 
 #define DAY_USEC (UINT64_C(86400) * USEC_PER_SEC)
 
-static void check_trigger(bool has, const struct trigger *t)
-{
-	if (!has)
-		return;
-	CHECK(t->kind == PSI_SOME || t->kind == PSI_FULL);
-	CHECK(t->threshold_usec >= 1 && t->threshold_usec <= t->window_usec);
-	CHECK(t->window_usec >= TRIGGER_WINDOW_MIN_USEC);
-	CHECK(t->window_usec <= TRIGGER_WINDOW_MAX_USEC);
-}
-
 static void check_round_trip(const struct wire_hello *h)
 {
 	const struct policy_options *t = &h->terms, *u;
@@ -47,9 +37,9 @@ static void check_accepted(const struct wire_hello *h, int result)
 {
 	const struct policy_options *t = &h->terms;
 
-	check_trigger(t->early.window_usec > 0, &t->early);
-	check_trigger(t->low.window_usec > 0, &t->low);
-	check_trigger(t->critical.window_usec > 0, &t->critical);
+	CHECK(t->early.window_usec == 0 || is_trigger(&t->early));
+	CHECK(t->low.window_usec == 0 || is_trigger(&t->low));
+	CHECK(t->critical.window_usec == 0 || is_trigger(&t->critical));
 	CHECK(t->rearm_usec <= DAY_USEC && t->quiet_usec <= DAY_USEC && t->calm_usec <= DAY_USEC);
 	CHECK(t->headroom_percent <= 99 || t->headroom_percent == HEADROOM_OFF);
 	switch (h->kind) {

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/trigger.h"
+
 #define CHECK(condition)                                                                        \
 	do {                                                                                    \
 		if (!(condition)) {                                                             \
@@ -20,6 +22,14 @@
 			abort();                                                                \
 		}                                                                               \
 	} while (0)
+
+/* What trigger.h promises of each. */
+static inline bool is_trigger(const struct trigger *t)
+{
+	return (t->kind == PSI_SOME || t->kind == PSI_FULL) && t->threshold_usec >= 1 &&
+	       t->threshold_usec <= t->window_usec && t->window_usec >= TRIGGER_WINDOW_MIN_USEC &&
+	       t->window_usec <= TRIGGER_WINDOW_MAX_USEC;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

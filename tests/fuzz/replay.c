@@ -2,94 +2,44 @@
 /*
  * replay.c - run a fuzz target over files, without a fuzzer
  *
- *     replay TARGET FILE|DIRECTORY...
+ *     replay TARGET FILE...
  *
- * Links with all fuzz targets. Every file named, and every file in a directory named, is one input.
- * Prints how many there were. A target aborts on a broken promise, so coming to the end is success;
- * running nothing at all is not, it would hide a corpus that was left out of the tarball.
+ * Links with all fuzz targets. Prints how many inputs there were. A target aborts on a broken promise, so coming to the end is
+ * success; running nothing at all is not, it would hide a corpus that was left out of the tarball.
  */
-#include <dirent.h>
-#include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "fuzz.h"
 
 struct fuzz_target *fuzz_targets;
-static const struct fuzz_target *target;
 
-static int fail(const char *path)
-{
-	int error = errno;
-
-	fprintf(stderr, "%s: %s\n", path, strerror(error));
-	return -error;
-}
-
-static int run_file(const char *path, size_t size, unsigned *count)
+static void run_file(const struct fuzz_target *target, const char *path)
 {
 	FILE *f = fopen(path, "re");
-	uint8_t *data;
-	size_t got;
-
-	if (!f)
-		return fail(path);
-	/* exactly as big as the input, so that the address sanitizer sees one byte too far */
-	data = malloc(size > 0 ? size : 1);
-	if (!data)
-		abort();
-	got = fread(data, 1, size, f);
-	fclose(f);
-	if (got != size) {
-		free(data);
-		errno = EIO;
-		return fail(path);
-	}
-	target->run(data, size);
-	free(data);
-	(*count)++;
-	return 0;
-}
-
-static int run(const char *path, unsigned *count)
-{
 	struct stat st;
-	struct dirent *entry;
-	DIR *dir;
-	int r = 0;
+	uint8_t *data;
 
-	if (stat(path, &st) < 0)
-		return fail(path);
-	if (!S_ISDIR(st.st_mode))
-		return run_file(path, (size_t)st.st_size, count);
-	dir = opendir(path);
-	if (!dir)
-		return fail(path);
-	while (r == 0 && (entry = readdir(dir))) {
-		char inside[4096];
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(inside, sizeof(inside), "%s/%s", path, entry->d_name);
-		r = run(inside, count);
+	if (!f || fstat(fileno(f), &st) < 0) {
+		perror(path);
+		exit(EXIT_FAILURE);
 	}
-	closedir(dir);
-	return r;
+	/* exactly as big as the input, so that the address sanitizer sees one byte too far */
+	data = malloc(st.st_size > 0 ? (size_t)st.st_size : 1);
+	CHECK(data && fread(data, 1, (size_t)st.st_size, f) == (size_t)st.st_size);
+	fclose(f);
+	target->run(data, (size_t)st.st_size);
+	free(data);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned count = 0;
+	const struct fuzz_target *target = fuzz_targets;
 
-	for (target = fuzz_targets; target; target = target->next)
-		if (argc > 1 && strcmp(target->name, argv[1]) == 0)
-			break;
+	while (target && (argc < 3 || strcmp(target->name, argv[1]) != 0))
+		target = target->next;
 	for (int i = 2; target && i < argc; i++)
-		if (run(argv[i], &count) < 0)
-			return EXIT_FAILURE;
-	printf("%u inputs\n", count);
-	return count > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+		run_file(target, argv[i]);
+	printf("%d inputs\n", target ? argc - 2 : 0);
+	return target ? EXIT_SUCCESS : EXIT_FAILURE;
 }
