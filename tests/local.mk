@@ -427,19 +427,17 @@ check-vm: vm-needs
 	@$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/vm/check-vm $(abs_top_srcdir) $(abs_top_builddir) $(vm_tests)
 
 dist_noinst_SCRIPTS += tests/vm/run tests/vm/check-vm $(vm_scripts)
-noinst_vm = tests/vm/rung tests/vm/listener tests/vm/press tests/vm/foreign
+noinst_vm = tests/vm/listener tests/vm/press tests/vm/foreign
 EXTRA_DIST += tests/vm/guest-lib.sh
 EXTRA_PROGRAMS += $(noinst_vm)
 CLEANFILES += $(noinst_vm)
 
 # A container of the test has nothing in it but this.
-tests_vm_rung_SOURCES = tests/vm/rung.c
-tests_vm_rung_LDADD = liblibrary.la libmonitor.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS)
-tests_vm_rung_LDFLAGS = -all-static
-tests_vm_listener_SOURCES = tests/vm/listener.c
-tests_vm_listener_LDADD = $(tests_vm_rung_LDADD)
+tests_vm_listener_SOURCES = tests/vm/listener.c $(lab)
+tests_vm_listener_LDADD = liblibrary.la libmonitor.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS)
 tests_vm_listener_LDFLAGS = -all-static
-tests_vm_press_SOURCES = tests/vm/press.c
+tests_vm_press_SOURCES = tests/vm/press.c $(lab)
+tests_vm_press_LDADD = libcore.la
 tests_vm_press_LDFLAGS = -all-static
 # A client of systemd's own making; its functions are looked up where it runs.
 tests_vm_foreign_SOURCES = tests/vm/foreign.c

@@ -18,20 +18,6 @@ echo 'ID=psibridge-test' >"$rootfs/etc/os-release"
 
 check the_daemon_runs daemon_ready
 
-heard() # FILE LEVEL
-{
-	grep -q "^told [0-9]* [0-9]* $2 " "$1"
-}
-lows_in()
-{
-	grep -c '^told [0-9]* [0-9]* low ' "$1"
-}
-# A cgroup is made short of memory by a process put into it.
-press_in() # CGROUP SECONDS
-{
-	sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2" hold 40 "$3"' - "$1" "$here_bin/press" "$2" >/dev/null
-}
-
 # ---- podman ----------------------------------------------------------------------------------------------
 # Its log driver is a file that is written outside of the container.
 container()
@@ -41,22 +27,14 @@ container()
 	podman run -d --name "$name" --log-driver=k8s-file --log-opt "path=$work/$name.log" --network none --memory 64m \
 		--cgroup-conf memory.high=16777216 "$@" --rootfs "$rootfs:O" /bin/listener 1000
 }
-container_says()
-{
-	sed 's/^[^ ]* stdout [FP] //' "$work/$1.log" >"$work/$1.out"
-}
-says() # NAME PATTERN
-{
-	container_says "$1" && grep -qE "$2" "$work/$1.out"
-}
 
 bound=(-v "$notify:$notify" -e "MEMORY_PRESSURE_WATCH=$notify")
 check podman_runs_one_with_the_socket container psb-a "${bound[@]}"
 check and_another container psb-b "${bound[@]}"
 check and_one_without container psb-bare
-check io_uring_is_forbidden_in_there_by_the_default_profile within 20 says psb-bare '^source .* epoll'
-check without_the_socket_it_has_to_listen_to_memory_events within 20 says psb-bare '^source 4 events'
-check with_it_it_listens_to_the_daemon within 20 says psb-a '^source 1 '
+check io_uring_is_forbidden_in_there_by_the_default_profile within 20 container_says psb-bare '^source .* epoll'
+check without_the_socket_it_has_to_listen_to_memory_events within 20 container_says psb-bare '^source 4 events'
+check with_it_it_listens_to_the_daemon within 20 container_says psb-a '^source 1 '
 note "without: $(head -n 1 "$work/psb-bare.out")" "with:    $(head -n 1 "$work/psb-a.out")"
 sleep 2
 pid=$(podman inspect -f '{{.State.Pid}}' psb-a)
@@ -68,18 +46,18 @@ press_container()
 	podman exec psb-a /bin/press hold 32 4
 }
 check memory_gets_short_in_one press_container
-check it_is_told_low within 10 says psb-a '^told [0-9]+ [0-9]+ low '
-check and_that_it_is_over within 20 says psb-a '^told [0-9]+ [0-9]+ (neutral|high) .*calm'
+check it_is_told_low within 10 container_says psb-a '^told [0-9]+ [0-9]+ low '
+check and_that_it_is_over within 20 container_says psb-a '^told [0-9]+ [0-9]+ (neutral|high) .*calm'
 container_says psb-b
-check the_other_was_not_told test "$(lows_in "$work/psb-b.out")" = 0
+check the_other_was_not_told test "$(lows psb-b)" = 0
 note "$(sed 's/^/psb-a: /' "$work/psb-a.out")" "$(sed 's/^/psb-b: /' "$work/psb-b.out")"
 
-was=$(lows_in "$work/psb-a.out")
+was=$(lows psb-a)
 systemctl restart psibridged
 check its_socket_outlives_the_daemon press_container
 told_again()
 {
-	container_says psb-a && [ "$(lows_in "$work/psb-a.out")" -gt "$was" ]
+	container_says psb-a && [ "$(lows psb-a)" -gt "$was" ]
 }
 check it_is_told_by_the_next_daemon_too within 15 told_again
 
@@ -100,18 +78,14 @@ nspawn() # NAME OPTION...
 		--property=MemoryHigh=16M --bind="$notify" -E "MEMORY_PRESSURE_WATCH=$notify" "$@" /bin/listener 1000
 	within 30 grep -q '^source' "$work/$name.out"
 }
-nspawn_cgroup()
-{
-	sed -n 's|^0::|/sys/fs/cgroup|p' "/proc/$(machinectl show -P Leader "psb-$1")/cgroup"
-}
 
 for name in spawn spawnusers; do
 	[ $name = spawn ] && private=no || private=pick
 	check "${name}_starts" nspawn $name --private-users="$private"
 	check "${name}_listens_to_the_daemon" grep '^source 1 ' "$work/$name.out"
-	cgroup=$(nspawn_cgroup $name)
+	cgroup=$(cgroup_of "$(machinectl show -P Leader "psb-$name")")
 	note "$(cat "$work/$name.out")" "cgroup $cgroup"
-	check "${name}_gets_short_of_memory" press_in "$cgroup" 4
+	check "${name}_gets_short_of_memory" press_in "$cgroup" 40 4
 	check "${name}_is_told_low" within 10 was_told $name low
 	check "${name}_hears_the_end" within 20 ended $name
 	note "$name: $(levels $name)"
@@ -138,7 +112,7 @@ note "$environment"
 check its_threshold_is_a_trigger_with_its_nul test "$(sed -n 's/^MEMORY_PRESSURE_WRITE=//p' <<<"$environment" | base64 -d | od -An -c | tr -d ' \n')" \
 	= 'some2000002000000\0'
 sleep 1
-check a_plain_unit_gets_short_of_memory press_in /sys/fs/cgroup/system.slice/psb-plain.service 4
+check a_plain_unit_gets_short_of_memory press_in /sys/fs/cgroup/system.slice/psb-plain.service 40 4
 check a_plain_unit_is_told within 10 grep '^told' "$work/plain.out"
 systemctl stop psb-plain
 rm -r /run/systemd/system/psb-plain.service*

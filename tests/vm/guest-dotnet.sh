@@ -39,14 +39,6 @@ stall() # CGROUP, in milliseconds since it was made
 {
 	sed -n 's/^some.*total=\([0-9]*\)...$/\1/p' "$1/memory.pressure"
 }
-cgroup_of()
-{
-	sed -n 's|^0::|/sys/fs/cgroup|p' "/proc/$1/cgroup"
-}
-says() # NAME PATTERN
-{
-	grep -qE "$2" "$work/$1.out"
-}
 fell() # PERCENT BEFORE AFTER
 {
 	echo "$2 MiB before, $3 after: not $1 % less"
@@ -75,8 +67,7 @@ press_on() # PID MB SECONDS
 	cgroup=$(cgroup_of "$1")
 	start=$(stall "$cgroup")
 	before=$(rss "$1")
-	# The shell that goes in charges hardly anything; press is what is put to sleep.
-	sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2" hold "$3" "$4"' - "$cgroup" "$here_bin/press" "$2" "$3" >/dev/null
+	press_in "$cgroup" "$2" "$3"
 	[ -e "$cgroup" ] || return # it did not survive
 	stalled=$(($(stall "$cgroup") - start))
 	after=$(rss "$1")
@@ -178,11 +169,6 @@ container()
 	within 60 container_says "$name" '^ready' || return
 	podman inspect -f '{{.State.Pid}}' "psb-$name" >"$work/pid"
 	alive "$(cat "$work/pid")"
-}
-container_says() # NAME PATTERN
-{
-	sed 's/^[^ ]* std[outer]* [FP] //' "$work/$1.log" >"$work/$1.out"
-	says "$1" "$2"
 }
 files_in_tmp() # PID: of its container, but for the socket of its own runtime
 {

@@ -17,6 +17,7 @@
 #     member NAME [-p PROPERTY]... -- COMMAND...
 #                                 a service in a cgroup of its own, system.slice/psb-NAME.service; its output is $work/NAME.out
 #     members_end                 stops all of them
+#     says NAME PATTERN           does a line of $work/NAME.out match? container_says: of podman's log, $work/NAME.log
 #     levels NAME                 what a listener was told, as words in one line: "low neutral high"
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
@@ -169,9 +170,41 @@ levels()
 	awk '$1 == "told" { printf "%s%s", space, $4; space = " " }' "$work/$1.out"
 }
 
+lows() # NAME: how many
+{
+	grep -c '^told [0-9]* [0-9]* low ' "$work/$1.out"
+}
+
 was_told() # NAME LEVEL
 {
 	grep -q "^told [0-9]* [0-9]* $2 " "$work/$1.out"
+}
+
+says() # NAME PATTERN
+{
+	grep -qE "$2" "$work/$1.out"
+}
+
+container_says() # NAME [PATTERN]: of a container whose log is $work/NAME.log
+{
+	sed 's/^[^ ]* std[outer]* [FP] //' "$work/$1.log" >"$work/$1.out"
+	says "$1" "${2:-}"
+}
+
+cgroup_of() # PID
+{
+	sed -n 's|^0::|/sys/fs/cgroup|p' "/proc/$1/cgroup"
+}
+
+# A cgroup is made short of memory by a process put into it: the shell charges hardly anything, press is what is put to sleep.
+press_in() # CGROUP MB SECONDS
+{
+	sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2" hold "$3" "$4"' - "$1" "$here_bin/press" "$2" "$3" >/dev/null
+}
+
+connected() # how many clients are
+{
+	ss -xH state established src /run/psibridge/notify | wc -l
 }
 
 median() # of column N

@@ -2,55 +2,46 @@
 # SPDX-License-Identifier: MIT
 #
 # Which rung a process gets in worlds that only a whole machine has: in a container, as nobody, with and without a delegated
-# cgroup, under systemd. Runs in the guest (tests/vm/run) as root: guest-rungs.sh [STATIC_PROGRAM], see rung.c.
-# Says what happened in TAP.
-set -u
+# cgroup, under systemd. Runs in the guest (tests/vm/run) as root. What each said is in the log.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
 
-rung=$(realpath "${1:-$builddir/tests/vm/rung}")
-n=0 bad=0
 work=$(mktemp -d /var/tmp/psb-rungs.XXXXXX)
 trap 'podman rm -fa >/dev/null 2>&1; rm -rf "$work"' EXIT
 
 # expect NAME PATTERN COMMAND...: what it prints matches the extended regular expression
 expect()
 {
-	local name=$1 pattern=$2 said
-	shift 2
-	said=$("$@" 2>&1)
-	n=$((n + 1))
-	if grep -qE "$pattern" <<<"$said"; then
-		echo "ok $n - $name"
-	else
-		bad=$((bad + 1))
-		echo "not ok $n - $name"
-		echo "# wanted: $pattern"
-	fi
-	echo "# ${said//$'\n'/$'\n'# }"
+	local said
+	said=$("${@:3}" 2>&1)
+	grep -qE "$2" <<<"$said"
+	tap_result $? "$1" "wanted: $2"
+	sed 's/^/# /' <<<"$said"
 }
 
 # A container whose whole file system is the one program.
 rootfs=$work/rootfs
 mkdir -p "$rootfs"/{bin,proc,sys,dev,tmp,etc,run}
-install -m 755 "$rung" "$rootfs/bin/rung"
-install -m 755 "$rung" "$work/rung"
+install -m 755 "$builddir/tests/vm/listener" "$rootfs/bin/"
+install -m 755 "$builddir/tests/vm/listener" "$work/"
 chmod 755 "$work"
 
 container()
 {
-	timeout 120 podman run --rm --network none --memory 64m "$@" --rootfs "$rootfs" /bin/rung
+	timeout 120 podman run --rm --network none --memory 64m "$@" --rootfs "$rootfs" /bin/listener rung
 }
 
 # systemd sets the protocol's variables for every service whose manager has memory pressure accounting, and makes the file
 # writable for its user; "plain" is a service without both.
 unit()
 {
-	systemd-run -q --wait --pipe --collect -p MemoryMax=64M "$@" "$work/rung"
+	systemd-run -q --wait --pipe --collect -p MemoryMax=64M "$@" "$work/listener" rung
 }
 
 plain()
 {
 	systemd-run -q --wait --pipe --collect -p MemoryMax=64M -p MemoryPressureWatch=off "$@" \
-		env -u MEMORY_PRESSURE_WATCH -u MEMORY_PRESSURE_WRITE "$work/rung"
+		env -u MEMORY_PRESSURE_WATCH -u MEMORY_PRESSURE_WRITE "$work/listener" rung
 }
 
 expect a_service_is_told_by_systemd_what_to_watch \
@@ -84,5 +75,4 @@ expect at_the_root_of_its_namespace_no_trigger_can_be_set \
 expect with_the_hosts_cgroup_namespace_it_finds_its_own_by_its_path \
 	'rung 4 \(events\) cgroup /.*libpod' container --cgroupns=host
 
-echo "1..$n"
-[ "$bad" = 0 ]
+done_testing

@@ -5,6 +5,8 @@
  * For guest-*.sh: a host with nothing else in it, static, so that it runs in an empty container. Whom it listens to is up to
  * the environment ($MEMORY_PRESSURE_WATCH) and to what is possible, as for any program.
  *
+ *     listener rung
+ *         one line: which rung of the ladder this process gets for its own cgroup, and why no better one.
  *     listener SECONDS
  *
  *     source RUNG NAME CGROUP BACKEND         first, and whenever the watch moves
@@ -13,6 +15,8 @@
  * It lives in the cgroup that is short of memory, and its own waiting must not be measured: all of it is locked in memory, and
  * the thread that listens only takes the time. Another one writes, which may take as long as it likes.
  */
+#include "../pressure.h"
+
 #include <psibridge/psibridge.h>
 
 #include <errno.h>
@@ -24,50 +28,34 @@
 #include <sys/mman.h>
 #include <time.h>
 
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
+static const char *const levels[] = {
+	[PSB_LOW] = "low", [PSB_NEUTRAL] = "neutral", [PSB_HIGH] = "high"
+};
+static const char *const reasons[] = {
+	[PSB_REASON_STALL] = "stall",
+	[PSB_REASON_REPEAT] = "repeat",
+	[PSB_REASON_OOM] = "oom",
+	[PSB_REASON_SIGNAL] = "signal",
+	[PSB_REASON_HEADROOM] = "headroom",
+	[PSB_REASON_CALM] = "calm",
+	[PSB_REASON_SIMULATED] = "simulated",
+	[PSB_REASON_PRESENT] = "present",
+	[PSB_REASON_GONE] = "gone",
+};
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+static const char *backend(psb_bridge *bridge)
+{
+	return psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll";
 }
 
-static const char *level(enum psb_available available)
+static int say_rung(psb_watch *watch, psb_bridge *bridge)
 {
-	switch (available) {
-	case PSB_LOW:
-		return "low";
-	case PSB_NEUTRAL:
-		return "neutral";
-	case PSB_HIGH:
-		return "high";
-	}
-	return "?";
-}
+	struct psb_source source = { .size = sizeof(source) };
 
-static const char *reason(enum psb_reason reason)
-{
-	switch (reason) {
-	case PSB_REASON_STALL:
-		return "stall";
-	case PSB_REASON_REPEAT:
-		return "repeat";
-	case PSB_REASON_OOM:
-		return "oom";
-	case PSB_REASON_SIGNAL:
-		return "signal";
-	case PSB_REASON_HEADROOM:
-		return "headroom";
-	case PSB_REASON_CALM:
-		return "calm";
-	case PSB_REASON_SIMULATED:
-		return "simulated";
-	case PSB_REASON_PRESENT:
-		return "present";
-	case PSB_REASON_GONE:
-		return "gone";
-	}
-	return "?";
+	psb_watch_source(watch, &source);
+	printf("%s rung %u (%s) cgroup %s, %s%s%s\n", backend(bridge), source.rung, source.name,
+	       source.cgroup, source.path, source.why[0] ? ": " : "", source.why);
+	return 0;
 }
 
 static void say_source(psb_watch *watch, psb_bridge *bridge)
@@ -75,8 +63,7 @@ static void say_source(psb_watch *watch, psb_bridge *bridge)
 	struct psb_source source = { .size = sizeof(source) };
 
 	psb_watch_source(watch, &source);
-	printf("source %u %s %s %s\n", source.rung, source.name, source.cgroup,
-	       psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll");
+	printf("source %u %s %s %s\n", source.rung, source.name, source.cgroup, backend(bridge));
 }
 
 #define NEWS_MAX 4096
@@ -99,7 +86,7 @@ static void told(const struct psb_notification *n, void *userdata)
 	(void)userdata;
 	if (count == NEWS_MAX)
 		return;
-	at->now_usec = now_usec();
+	at->now_usec = lab_now_usec();
 	at->n = *n;
 	snprintf(at->cgroup, sizeof(at->cgroup), "%s", n->cgroup);
 	count++;
@@ -114,7 +101,7 @@ static void say(const struct news *at, psb_watch *watch, psb_bridge *bridge)
 		say_source(watch, bridge);
 	else
 		printf("told %" PRIu64 " %" PRIu64 " %s %d %s %" PRIu64 " %s\n", at->now_usec,
-		       n->time_usec, level(n->available), n->critical, reason(n->reason),
+		       n->time_usec, levels[n->available], n->critical, reasons[n->reason],
 		       n->stall_usec, at->cgroup);
 	fflush(stdout);
 }
@@ -146,7 +133,7 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc != 2) {
-		fputs("usage: listener SECONDS\n", stderr);
+		fputs("usage: listener rung|SECONDS\n", stderr);
 		return 2;
 	}
 	sem_init(&news_ready, 0, 0);
@@ -161,6 +148,8 @@ int main(int argc, char **argv)
 		printf("no watch: %s\n", error);
 		return 1;
 	}
+	if (strcmp(argv[1], "rung") == 0)
+		return say_rung(watch, bridge);
 	say_source(watch, bridge);
 	fflush(stdout);
 	r = psb_watch_add_callback(watch, told, NULL, PSB_INLINE | PSB_TELL_SOURCE, NULL);

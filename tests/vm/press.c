@@ -18,25 +18,16 @@
  *         (collect_percpu_times() in kernel/sched/psi.c). Within less than a tick that is none, and what was stalled is lost,
  *         for everybody who reads the file. At 1 ms most of it was.
  */
+#include "../pressure.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static uint64_t usec(const char *seconds)
 {
@@ -54,7 +45,7 @@ static void touch(char *memory, size_t size, uint64_t end)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), at = 0;
 
-	while (now_usec() < end) {
+	while (lab_now_usec() < end) {
 		memory[at] = 1;
 		at += page;
 		if (at < size)
@@ -67,46 +58,37 @@ static void touch(char *memory, size_t size, uint64_t end)
 
 static int hold(const char *megabytes, char **times)
 {
-	size_t size = (size_t)strtoul(megabytes, NULL, 10) << 20;
+	size_t size = strtoul(megabytes, NULL, 10) * LAB_MB;
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bool work = true;
 
 	if (memory == MAP_FAILED)
 		return fail("mmap");
 	for (; *times; times++, work = !work) {
-		uint64_t end = now_usec() + usec(*times);
+		uint64_t end = lab_now_usec() + usec(*times);
 
-		printf("%s %" PRIu64 "\n", work ? "work" : "rest", now_usec());
+		printf("%s %" PRIu64 "\n", work ? "work" : "rest", lab_now_usec());
 		fflush(stdout);
 		if (work)
 			touch(memory, size, end);
-		while (now_usec() < end)
+		while (lab_now_usec() < end)
 			usleep(10000);
 	}
-	printf("rest %" PRIu64 "\n", now_usec());
+	printf("rest %" PRIu64 "\n", lab_now_usec());
 	return 0;
 }
 
-static long meminfo_mb(const char *key)
+static uint64_t meminfo_mb(const char *key)
 {
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	long kb = -1;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (strncmp(line, key, strlen(key)) == 0)
-			kb = strtol(line + strlen(key), NULL, 10);
-	if (f)
-		fclose(f);
-	return kb / 1024;
+	return lab_number("/proc/meminfo", key) / 1024;
 }
 
 static int leave(const char *megabytes)
 {
-	const size_t step =
-		2 << 20; /* a fault for a huge page, not for 4 kB: it should not take minutes */
-	long target = strtol(megabytes, NULL, 10);
-	size_t size = (size_t)meminfo_mb("MemTotal:") << 20;
+	/* a fault for a huge page, not for 4 kB: it should not take minutes */
+	const size_t step = 2 * LAB_MB;
+	uint64_t target = strtoull(megabytes, NULL, 10);
+	size_t size = meminfo_mb("MemTotal:") * LAB_MB;
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -116,7 +98,7 @@ static int leave(const char *megabytes)
 	for (size_t at = 0; at + step <= size && meminfo_mb("MemAvailable:") > target; at += step)
 		for (size_t page = 0; page < step; page += 4096)
 			memory[at + page] = 1;
-	printf("left %" PRIu64 "\n", now_usec());
+	printf("left %" PRIu64 "\n", lab_now_usec());
 	fflush(stdout);
 	for (;;)
 		pause();
@@ -137,23 +119,23 @@ static int64_t total(int fd)
 static int say_onset(const char *path, const char *seconds)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	uint64_t end = now_usec() + usec(seconds);
+	uint64_t end = lab_now_usec() + usec(seconds);
 	int64_t first, grown;
 	bool onset = false;
 
 	if (fd < 0 || (first = total(fd)) < 0)
 		return fail(path);
 	mlockall(MCL_CURRENT);
-	printf("looking %" PRIu64 "\n", now_usec());
+	printf("looking %" PRIu64 "\n", lab_now_usec());
 	fflush(stdout);
-	while (now_usec() < end) {
+	while (lab_now_usec() < end) {
 		grown = total(fd) - first;
 		if (grown > 0 && !onset) {
-			printf("onset %" PRIu64 "\n", now_usec());
+			printf("onset %" PRIu64 "\n", lab_now_usec());
 			onset = true;
 		}
 		if (grown >= 200000) {
-			printf("crossed %" PRIu64 "\n", now_usec());
+			printf("crossed %" PRIu64 "\n", lab_now_usec());
 			return 0;
 		}
 		usleep(20000);
