@@ -394,31 +394,17 @@ dist_noinst_SCRIPTS += tests/model/run.sh
 EXTRA_DIST += tests/model/policy.pml tests/model/model.h
 
 # ---- tests/bench -----------------------------------------------------------------------------------
-bench_programs = \
-	tests/bench/bench-latency \
-	tests/bench/bench-faults \
-	tests/bench/bench-tree \
-	tests/bench/bench-cost
-EXTRA_PROGRAMS = $(bench_programs)
-CLEANFILES += $(bench_programs)
-dist_noinst_SCRIPTS += tests/bench/run
+EXTRA_PROGRAMS = tests/bench/bench
+CLEANFILES += tests/bench/bench
+tests_bench_bench_SOURCES = $(lab) tests/program.c tests/program.h \
+	tests/bench/bench.c tests/bench/bench.h \
+	tests/bench/contender.c tests/bench/contender.h tests/bench/count.c tests/bench/count.h tests/bench/runtime.c tests/bench/runtime.h \
+	tests/bench/latency.c tests/bench/faults.c tests/bench/tree.c tests/bench/cost.c \
+	tests/bench/effect.c tests/bench/load.c tests/bench/survive.c
+tests_bench_bench_LDADD = $(library_layers) -ldl
 
-bench_files = $(lab) tests/bench/bench.c tests/bench/bench.h
-contenders = tests/bench/contender.c tests/bench/contender.h
-stalls = tests/bench/stalls.c tests/bench/stalls.h
-bench_libraries = $(library_layers) -ldl
-tests_bench_bench_latency_SOURCES = tests/bench/bench-latency.c $(bench_files) $(contenders) \
-	tests/bench/count.c tests/bench/count.h
-tests_bench_bench_latency_LDADD = $(bench_libraries)
-tests_bench_bench_faults_SOURCES = tests/bench/bench-faults.c $(bench_files) $(contenders)
-tests_bench_bench_faults_LDADD = $(bench_libraries)
-tests_bench_bench_tree_SOURCES = tests/bench/bench-tree.c $(bench_files) $(stalls)
-tests_bench_bench_tree_LDADD = $(bench_libraries)
-tests_bench_bench_cost_SOURCES = tests/bench/bench-cost.c $(bench_files) $(stalls)
-tests_bench_bench_cost_LDADD = $(bench_libraries)
-
-bench: all $(bench_programs)
-	@builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHFLAGS)
+bench: all tests/bench/bench
+	@tests/bench/bench latency faults tree cost $(BENCHFLAGS)
 
 # ---- tests/vm: the same binaries under Debian 13, unified cgroups, every capability -----------------
 vm-needs: all $(check_PROGRAMS) $(unit_links) $(integration_links) $(noinst_vm) $(runtime_programs)

@@ -44,22 +44,6 @@ dotnet/mono/survive.exe: tests/dotnet/Survive/Program.cs
 
 # ---- make bench-effect RUNTIME=coreclr|mono, bench-load, bench-survive -----------------------------------
 RUNTIME = coreclr
-runtime_benches = \
-	tests/bench/bench-effect \
-	tests/bench/bench-load \
-	tests/bench/bench-survive
-EXTRA_PROGRAMS += $(runtime_benches)
-CLEANFILES += $(runtime_benches)
-
-effect_files = $(bench_files) $(stalls) \
-	tests/bench/effect-ways.c tests/bench/effect-ways.h \
-	tests/program.c tests/program.h
-tests_bench_bench_effect_SOURCES = tests/bench/bench-effect.c $(effect_files)
-tests_bench_bench_effect_LDADD = $(bench_libraries)
-tests_bench_bench_load_SOURCES = tests/bench/bench-load.c $(effect_files)
-tests_bench_bench_load_LDADD = $(bench_libraries)
-tests_bench_bench_survive_SOURCES = tests/bench/bench-survive.c $(effect_files)
-tests_bench_bench_survive_LDADD = $(bench_libraries)
 
 # Which programs a benchmark needs, each as far as it can be built here.
 runtime_programs =
@@ -70,8 +54,7 @@ if HAVE_MCS
 runtime_programs += dotnet/mono/garbage.exe dotnet/mono/survive.exe
 endif
 
-bench-effect bench-load bench-survive: all $(runtime_benches) $(runtime_programs)
-	@builddir='$(abs_top_builddir)' $(top_srcdir)/tests/bench/run $(BENCHJSON) $(@:bench-%=%) \
-		$$(test $@ != bench-effect || echo --runtime=$(RUNTIME)) $(BENCHFLAGS)
+bench-effect bench-load bench-survive: all tests/bench/bench $(runtime_programs)
+	@builddir='$(abs_top_builddir)' tests/bench/bench --runtime=$(RUNTIME) $(@:bench-%=%) $(BENCHFLAGS)
 
 .PHONY: bench-effect bench-load bench-survive

@@ -1,42 +1,55 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.c - the frame of a benchmark
+ * bench.c - the frame of the benchmarks
  *
- * CPU time of a thread is read from its CPU clock, in nanoseconds, where /proc counts in ticks of 10 ms. The clock of a thread
- * that is not ours to call pthread_getcpuclockid(3) for (the library's) is made from its id; the layout is the
- * kernel's ABI: (~tid << 3) | 4 (a thread's) | 2 (CPUCLOCK_SCHED), see include/linux/posix-timers.h.
+ *     bench [--runtime=coreclr|mono] [--way=NAME] NAME... [NUMBER...]
+ *
+ * A table lies in memory that is shared, so a process that measures writes into its cells itself.
  */
 #include "bench.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define COLUMNS 16
-#define ROWS 40
-#define CELL 64
-#define NOTE 160
+#define ROWS 16
+#define TEXT 64
+#define VALUES 8192
 
 struct lab lab;
-const char *no_lab;
-int bench_numbers;
+const char *no_lab, *wanted_runtime, *wanted_way;
+unsigned bench_number_count;
 
-static const char *bench_name;
-static bool as_json, broken, incomplete;
+static unsigned numbers[8];
+static const char *bench_name = "bench";
+static bool broken, incomplete;
+
+unsigned bench_number(unsigned i, unsigned otherwise)
+{
+	return i < bench_number_count ? numbers[i] : otherwise;
+}
+
+static uint64_t clock_nsec(clockid_t clock)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 uint64_t now_nsec(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_nsec(CLOCK_MONOTONIC);
 }
 
 void sleep_usec(uint64_t usec)
@@ -82,42 +95,11 @@ void bench_missing(const char *format, ...)
 	va_end(args);
 }
 
-void bench_say(const char *format, ...)
+static void judge(const char *verdict, const char *format, va_list args)
 {
-	va_list args;
-
-	if (as_json)
-		return;
-	va_start(args, format);
+	printf("%s  ", verdict);
 	vprintf(format, args);
 	putchar('\n');
-	va_end(args);
-}
-
-static void json_string(const char *text)
-{
-	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			putchar('\\');
-		if ((unsigned char)*text >= ' ')
-			putchar(*text);
-	}
-	putchar('"');
-}
-
-static void judge(bool met, const char *missed, const char *format, va_list args)
-{
-	char text[256];
-
-	vsnprintf(text, sizeof(text), format, args);
-	if (!as_json) {
-		printf("%s  %s\n", met ? "PASS" : missed, text);
-		return;
-	}
-	printf("{\"bench\":\"%s\",\"target\":", bench_name);
-	json_string(text);
-	printf(",\"met\":%s}\n", met ? "true" : "false");
 }
 
 void bench_target(bool met, const char *format, ...)
@@ -125,7 +107,7 @@ void bench_target(bool met, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	judge(met, "MISS", format, args);
+	judge(met ? "PASS" : "MISS", format, args);
 	va_end(args);
 }
 
@@ -135,83 +117,11 @@ void bench_promise(bool kept, const char *format, ...)
 
 	broken |= !kept;
 	va_start(args, format);
-	judge(kept, "FAIL", format, args);
+	judge(kept ? "PASS" : "FAIL", format, args);
 	va_end(args);
 }
 
-/* ---- main --------------------------------------------------------------------------------------- */
-
-static bool parse_number(const char *text, unsigned *ret)
-{
-	unsigned long value;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (errno || *end || value == 0 || value > 1000000)
-		return false;
-	*ret = (unsigned)value;
-	return true;
-}
-
-static bool take_option(const struct bench *bench, const char *argument)
-{
-	for (unsigned i = 0; i < ELEMENTSOF(bench->options) && bench->options[i].name; i++) {
-		size_t length = strlen(bench->options[i].name);
-		const char *end = argument + 2 + length;
-
-		if (strncmp(argument, "--", 2) != 0 ||
-		    strncmp(argument + 2, bench->options[i].name, length) != 0 ||
-		    (*end != '\0' && *end != '='))
-			continue;
-		*bench->options[i].value = *end ? end + 1 : "";
-		return true;
-	}
-	return false;
-}
-
-static void parse(const struct bench *bench, int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0) {
-			as_json = true;
-		} else if (strcmp(argv[i], "--help") == 0) {
-			printf("usage: %s [--json] %s\n%s"
-			       "Exit status: 0, 1 something is broken, 2 something could not run.\n",
-			       bench->name, bench->usage, bench->help ? bench->help : "");
-			exit(0);
-		} else if (take_option(bench, argv[i])) {
-			continue;
-		} else if (bench_numbers < bench->max_numbers &&
-			   parse_number(argv[i], &bench->numbers[bench_numbers])) {
-			bench_numbers++;
-		} else {
-			fprintf(stderr, "usage: %s [--json] %s\n", bench->name, bench->usage);
-			exit(2);
-		}
-	}
-}
-
-int bench_main(const struct bench *bench, int argc, char **argv)
-{
-	bench_name = bench->name;
-	/* forked children must not print what waits in our buffer */
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	signal(SIGPIPE, SIG_IGN);
-	parse(bench, argc, argv);
-	if (bench->lab != LAB_UNUSED)
-		no_lab = lab_open(&lab, "bench");
-	if (no_lab && bench->lab == LAB_NEEDED)
-		bench_say("\nSKIP  %s: no real pressure can be made here: %s", bench_name, no_lab);
-	else
-		bench->work();
-	if (bench->lab != LAB_UNUSED)
-		lab_close(&lab);
-	fflush(stdout);
-	return incomplete ? 2 : broken;
-}
+/* ---- processes, files --------------------------------------------------------------------------- */
 
 void *shared_new(size_t size)
 {
@@ -252,7 +162,7 @@ const char *scratch(const char *name)
 	return path;
 }
 
-void in_child(void (*fn)(void *userdata), void *userdata)
+void in_child(void (*fn)(unsigned row), unsigned row)
 {
 	int status;
 	pid_t pid;
@@ -260,24 +170,94 @@ void in_child(void (*fn)(void *userdata), void *userdata)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
-		fn(userdata);
+		fn(row);
 		_exit(0);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
 		bench_die("the measuring process died (status %d)", pid < 0 ? -errno : status);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------ */
-
-void series_add(struct series *s, double value)
+int data_new(uint64_t size)
 {
-	if (s->count == s->room) {
-		s->room = s->room ? 2 * s->room : 256;
-		s->values = realloc(s->values, s->room * sizeof(*s->values));
-		if (!s->values)
-			bench_die("no memory");
+	char why[LAB_WHY_MAX];
+	int fd = lab_data(size, why);
+
+	if (fd < 0)
+		bench_die("%s", why);
+	return fd;
+}
+
+struct lab_readers *neighbour_start(const char *group, int fd, unsigned count, uint64_t pace_usec)
+{
+	struct lab_readers *readers = lab_readers_start(&lab, group, fd, count, pace_usec);
+
+	if (!readers)
+		bench_die("%s: no process that reads: %s", group, strerror(errno));
+	return readers;
+}
+
+/* ---- the table ---------------------------------------------------------------------------------- */
+
+static struct table {
+	char title[200];
+	const struct column *columns;
+	unsigned width, rows;
+	char failures[ROWS][200];
+	struct cell {
+		char text[TEXT];
+		unsigned count;
+		double values[VALUES];
+	} cells[ROWS][COLUMNS];
+} * t;
+
+void table_new(const struct column *columns, unsigned width, const char *title, ...)
+{
+	va_list args;
+
+	if (t)
+		munmap(t, sizeof(*t));
+	t = shared_new(sizeof(*t));
+	t->columns = columns;
+	t->width = width;
+	va_start(args, title);
+	vsnprintf(t->title, sizeof(t->title), title, args);
+	va_end(args);
+}
+
+unsigned table_row(const char *name, ...)
+{
+	va_list args;
+
+	if (t->rows == ROWS)
+		bench_die("too many rows");
+	va_start(args, name);
+	vsnprintf(t->cells[t->rows][0].text, TEXT, name, args);
+	va_end(args);
+	return t->rows++;
+}
+
+const char *row_name(unsigned row)
+{
+	return t->cells[row][0].text;
+}
+
+void put_values(unsigned row, unsigned column, const double *values, size_t count)
+{
+	for (size_t i = 0; i < count; i++, column++) {
+		struct cell *cell = &t->cells[row][column];
+
+		if (!isnan(values[i]) && cell->count < VALUES)
+			cell->values[cell->count++] = values[i];
 	}
-	s->values[s->count++] = value;
+}
+
+void put_text(unsigned row, unsigned column, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(t->cells[row][column].text, TEXT, format, args);
+	va_end(args);
 }
 
 static int compare(const void *a, const void *b)
@@ -287,112 +267,45 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-double series_percentile(struct series *s, double percent)
+double percentile(unsigned row, unsigned column, double percent)
 {
-	if (s->count == 0)
+	struct cell *cell = &t->cells[row][column];
+
+	if (cell->count == 0)
 		return NAN;
-	qsort(s->values, s->count, sizeof(*s->values), compare);
-	return s->values[(size_t)(percent / 100 * (double)(s->count - 1) + 0.5)];
+	qsort(cell->values, cell->count, sizeof(double), compare);
+	return cell->values[(size_t)(percent / 100 * (cell->count - 1) + 0.5)];
 }
 
-double median(struct series *s)
+double median(unsigned row, unsigned column)
 {
-	return series_percentile(s, 50);
+	return percentile(row, column, 50);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------- */
+unsigned value_count(unsigned row, unsigned column)
+{
+	return t->cells[row][column].count;
+}
 
-struct cell {
-	char text[CELL]; /* "": a dash */
-	bool number;
-};
+void forget(unsigned row, unsigned column)
+{
+	t->cells[row][column].count = 0;
+}
 
-static struct table {
-	const char *name; /* in JSON */
-	char title[200];
-	const struct column *columns;
-	unsigned width, rows, cells, note_count;
-	struct cell row[ROWS][COLUMNS];
-	char notes[ROWS][NOTE];
-} t;
-
-void table_new(const char *name, const struct column *columns, unsigned width, const char *title,
-	       ...)
+void row_fails(unsigned row, const char *format, ...)
 {
 	va_list args;
 
-	t = (struct table){ .name = name, .columns = columns, .width = width };
-	va_start(args, title);
-	vsnprintf(t.title, sizeof(t.title), title, args);
-	va_end(args);
-}
-
-void table_row(void)
-{
-	if (t.rows == ROWS)
-		bench_die("table %s has too many rows", t.name);
-	t.rows++;
-	t.cells = 0;
-}
-
-static struct cell *next_cell(void)
-{
-	if (t.cells == t.width)
-		bench_die("table %s: too many cells in row %u", t.name, t.rows);
-	return &t.row[t.rows - 1][t.cells++];
-}
-
-void table_text(const char *format, ...)
-{
-	va_list args;
-
+	if (row_failure(row))
+		return;
 	va_start(args, format);
-	vsnprintf(next_cell()->text, CELL, format, args);
+	vsnprintf(t->failures[row], sizeof(t->failures[row]), format, args);
 	va_end(args);
 }
 
-void table_put(const double *numbers, size_t count)
+const char *row_failure(unsigned row)
 {
-	for (size_t i = 0; i < count; i++) {
-		int decimals = t.columns[t.cells].decimals;
-		struct cell *cell = next_cell();
-
-		cell->number = !isnan(numbers[i]);
-		if (cell->number)
-			snprintf(cell->text, CELL, "%.*f", decimals, numbers[i]);
-	}
-}
-
-void table_note(const char *format, ...)
-{
-	char note[NOTE];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(note, sizeof(note), format, args);
-	va_end(args);
-	for (unsigned i = 0; i < t.note_count; i++)
-		if (strcmp(t.notes[i], note) == 0)
-			return;
-	if (t.note_count < ROWS)
-		strcpy(t.notes[t.note_count++], note);
-}
-
-static void print_json(void)
-{
-	for (unsigned row = 0; row < t.rows; row++) {
-		printf("{\"bench\":\"%s\",\"table\":\"%s\"", bench_name, t.name);
-		for (unsigned i = 0; i < t.width; i++) {
-			const struct cell *cell = &t.row[row][i];
-
-			printf(",\"%s\":", t.columns[i].key);
-			if (cell->text[0] && !cell->number)
-				json_string(cell->text);
-			else
-				fputs(cell->text[0] ? cell->text : "null", stdout);
-		}
-		puts("}");
-	}
+	return t->failures[row][0] ? t->failures[row] : NULL;
 }
 
 /* Columns on a terminal: bytes, less those that continue a UTF-8 sequence. */
@@ -405,66 +318,41 @@ static int columns_of(const char *text)
 	return n;
 }
 
-/* The heading, if `row` is the last but one before 0. */
+/* Row 0 is the heading. */
 static const char *text_of(unsigned row, unsigned column)
 {
+	struct cell *cell = &t->cells[row - 1][column];
+
 	if (row == 0)
-		return t.columns[column].title;
-	return t.row[row - 1][column].text[0] ? t.row[row - 1][column].text : "—";
+		return t->columns[column].title;
+	if (cell->count > 0 && !cell->text[0])
+		snprintf(cell->text, TEXT, "%.*f", t->columns[column].decimals,
+			 median(row - 1, column));
+	return cell->text[0] ? cell->text : "—";
 }
 
-void table_print(void)
+void table_print(const char *what_is_good)
 {
 	int widths[COLUMNS] = { 0 };
 
-	if (as_json) {
-		print_json();
-		return;
-	}
-	for (unsigned row = 0; row <= t.rows; row++)
-		for (unsigned i = 0; i < t.width; i++)
+	for (unsigned row = 0; row <= t->rows; row++)
+		for (unsigned i = 0; i < t->width; i++)
 			widths[i] = MAX(widths[i], columns_of(text_of(row, i)));
-	printf("\n%s\n", t.title);
-	for (unsigned row = 0; row <= t.rows; row++)
-		for (unsigned i = 0; i < t.width; i++) {
-			const char *text = text_of(row, i), *end = i == t.width - 1 ? "\n" : "  ";
+	printf("\n%s\n", t->title);
+	for (unsigned row = 0; row <= t->rows; row++)
+		for (unsigned i = 0; i < t->width; i++) {
+			const char *text = text_of(row, i), *end = i == t->width - 1 ? "\n" : "  ";
 			int pad = widths[i] - columns_of(text);
 
 			printf("%*s%s%*s%s", i ? pad : 0, "", text, i ? 0 : pad, "", end);
 		}
-	for (unsigned i = 0; i < t.note_count; i++)
-		printf("— %s\n", t.notes[i]);
+	for (unsigned row = 0; row < t->rows; row++)
+		if (row_failure(row))
+			printf("— %s: %s\n", row_name(row), row_failure(row));
+	puts(what_is_good);
 }
 
-/* ---- threads and CPU time ----------------------------------------------------------------------- */
-
-unsigned threads_list(pid_t *tids)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *entry;
-	unsigned n = 0;
-
-	if (!dir)
-		bench_die("/proc/self/task: %s", strerror(errno));
-	while ((entry = readdir(dir)) && n < THREADS_MAX)
-		if (entry->d_name[0] != '.')
-			tids[n++] = (pid_t)strtol(entry->d_name, NULL, 10);
-	closedir(dir);
-	return n;
-}
-
-static uint64_t clock_nsec(clockid_t clock)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(clock, &ts); /* a thread that ended has none: 0 */
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-uint64_t cpu_of_thread_nsec(pid_t tid)
-{
-	return clock_nsec((clockid_t)((~(unsigned)tid << 3) | 6));
-}
+/* ---- CPU time ------------------------------------------------------------------------------------- */
 
 static uint64_t begun_nsec, begun_cpu;
 
@@ -492,7 +380,7 @@ double cpu_percent(void)
 /* ---- a watch ------------------------------------------------------------------------------------ */
 
 int watch_start(struct watched *ret, enum psb_backend backend, struct psb_watch_options options,
-		psb_callback_fn *told, void *userdata, unsigned flags)
+		psb_callback_fn *told, void *userdata)
 {
 	struct psb_bridge_options bridge_options = { .size = sizeof(bridge_options),
 						     .backend = backend };
@@ -506,7 +394,7 @@ int watch_start(struct watched *ret, enum psb_backend backend, struct psb_watch_
 	if (r == 0)
 		r = psb_watch_new(ret->bridge, &options, &ret->watch);
 	if (r == 0)
-		r = psb_watch_add_callback(ret->watch, told, userdata, flags, NULL);
+		r = psb_watch_add_callback(ret->watch, told, userdata, PSB_INLINE, NULL);
 	if (r == 0)
 		r = psb_bridge_start(ret->bridge);
 	return r;
@@ -518,4 +406,117 @@ struct psb_stats watch_stats(const struct watched *watched)
 
 	psb_watch_stats(watched->watch, &stats);
 	return stats;
+}
+
+/* ---- main --------------------------------------------------------------------------------------- */
+
+static const struct bench *const benches[] = { &bench_latency, &bench_faults, &bench_tree,
+					       &bench_cost,    &bench_effect, &bench_load,
+					       &bench_survive };
+
+/* What a figure depends on. */
+static void say_machine(void)
+{
+	bool unified = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+	struct utsname machine;
+	double load = 0;
+
+	uname(&machine);
+	getloadavg(&load, 1);
+	printf("%s %s, %ld CPUs, load %.2f, %s cgroups\n", machine.sysname, machine.release,
+	       sysconf(_SC_NPROCESSORS_ONLN), load, unified ? "unified" : "hybrid");
+}
+
+static int run(const struct bench *bench)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		bench_name = bench->name;
+		no_lab = lab_open(&lab, "bench");
+		if (!no_lab)
+			printf("\n%s: triggers %s CAP_SYS_RESOURCE\n", bench_name,
+			       lab.privileged ? "with" : "without");
+		if (no_lab && bench->needs_lab)
+			printf("\nSKIP  %s: no real pressure can be made here: %s\n", bench_name,
+			       no_lab);
+		else
+			bench->work();
+		lab_close(&lab);
+		exit(incomplete ? 2 : broken);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		bench_die("fork: %s", strerror(errno));
+	if (WIFEXITED(status))
+		return MIN(WEXITSTATUS(status), 2);
+	fprintf(stderr, "bench: %s was killed by signal %d\n", bench->name, WTERMSIG(status));
+	return 2;
+}
+
+static _Noreturn void usage(int status)
+{
+	fprintf(status ? stderr : stdout,
+		"usage: bench [--runtime=coreclr|mono] [--way=NAME] NAME... [NUMBER...]\n"
+		"  --way=NAME  effect: this way into the runtime alone, beside none; survive: this one\n");
+	for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
+		fprintf(status ? stderr : stdout, "  %-8s %s\n", benches[i]->name,
+			benches[i]->usage);
+	exit(status);
+}
+
+static const struct bench *find(const char *name)
+{
+	for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
+		if (strcmp(name, benches[i]->name) == 0)
+			return benches[i];
+	return NULL;
+}
+
+static void take_number(const char *text)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value == 0 || value > 1000000 ||
+	    bench_number_count == ELEMENTSOF(numbers))
+		usage(2);
+	numbers[bench_number_count++] = (unsigned)value;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "runtime", required_argument, NULL, 'r' },
+						 { "way", required_argument, NULL, 'w' },
+						 { "help", no_argument, NULL, 'h' },
+						 { 0 } };
+	const struct bench *wanted[ELEMENTSOF(benches)];
+	unsigned count = 0;
+	int option, status = 0;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
+		if (option == 'r')
+			wanted_runtime = optarg;
+		else if (option == 'w')
+			wanted_way = optarg;
+		else
+			usage(option == 'h' ? 0 : 2);
+	while (optind < argc && count < ELEMENTSOF(wanted) && find(argv[optind]))
+		wanted[count++] = find(argv[optind++]);
+	while (optind < argc)
+		take_number(argv[optind++]);
+	if (count == 0)
+		usage(2);
+	/* forked children must not print what waits in our buffer */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGPIPE, SIG_IGN);
+	say_machine();
+	for (unsigned i = 0; i < count; i++) {
+		int r = run(wanted[i]);
+
+		status = MAX(status, r);
+	}
+	return status;
 }

@@ -30,27 +30,12 @@
 #define TRIGGER "some 200000 2000000"
 #define TRIGGER_BASE64 "c29tZSAyMDAwMDAgMjAwMDAwMAA="
 
-const char *contender_name(enum contender_kind kind)
-{
-	static const char *const names[] = {
-		[PSIBRIDGE_URING] = "psibridge-uring",
-		[PSIBRIDGE_URING_THREAD] = "psibridge-uring, thread",
-		[PSIBRIDGE_EPOLL] = "psibridge-epoll",
-		[BARE_EPOLL] = "bare epoll",
-		[SD_EVENT] = "sd-event",
-	};
-
-	return names[kind];
-}
-
-bool contender_is_ours(enum contender_kind kind)
-{
-	return kind <= PSIBRIDGE_EPOLL;
-}
+const char *const contender_names[] = { "psibridge-uring", "psibridge-epoll", "bare epoll",
+					"sd-event" };
 
 static int fail(struct contender *c, int error, const char *what)
 {
-	snprintf(c->why, sizeof(c->why), "%s: %.80s: %s", contender_name(c->kind), what,
+	snprintf(c->why, sizeof(c->why), "%s: %.80s: %s", contender_names[c->kind], what,
 		 strerror(-error));
 	return error;
 }
@@ -74,9 +59,9 @@ static int start_psibridge(struct contender *c)
 		.rearm_usec = s->each ? 1000 : 0,
 		.quiet_usec = s->each ? 100000 : 0,
 	};
-	int r = watch_start(
-		&c->watched, c->kind == PSIBRIDGE_EPOLL ? PSB_BACKEND_EPOLL : PSB_BACKEND_URING,
-		options, psibridge_told, c, c->kind == PSIBRIDGE_URING_THREAD ? 0 : PSB_INLINE);
+	int r = watch_start(&c->watched,
+			    c->kind == PSIBRIDGE_EPOLL ? PSB_BACKEND_EPOLL : PSB_BACKEND_URING,
+			    options, psibridge_told, c);
 
 	return r < 0 ? fail(c, r, c->watched.why) : 0;
 }
@@ -146,16 +131,12 @@ static int start_bare(struct contender *c)
 /* ---- sd-event --------------------------------------------------------------------------------------- */
 
 typedef int sd_handler(void *source, void *userdata);
-typedef int sd_event_new_fn(void **ret);
-typedef int sd_event_add_memory_pressure_fn(void *event, void **ret, sd_handler *handler,
-					    void *userdata);
-typedef int sd_event_loop_fn(void *event);
 
 struct sd_start {
 	struct contender *contender;
-	sd_event_new_fn *event_new;
-	sd_event_add_memory_pressure_fn *add;
-	sd_event_loop_fn *loop;
+	int (*event_new)(void **ret);
+	int (*add)(void *event, void **ret, sd_handler *handler, void *userdata);
+	int (*loop)(void *event);
 	sem_t done;
 	int result;
 };
@@ -172,26 +153,17 @@ static int sd_told(_unused_ void *source, void *userdata)
 /* An sd-event loop belongs to the thread that made it. */
 static void *sd_run(void *arg)
 {
-	struct sd_start *start = arg;
-	struct contender *contender = start->contender; /* `start` goes with its owner's frame */
-	sd_event_loop_fn *loop = start->loop;
+	struct sd_start *start = arg, mine = *start; /* it goes with its owner's frame */
 	void *event;
+	int r = mine.event_new(&event);
 
-	start->result = start->event_new(&event);
-	if (start->result >= 0)
-		start->result = start->add(event, NULL, sd_told, start->contender);
-	if (start->result < 0) {
-		sem_post(&start->done);
-		return NULL;
-	}
+	if (r >= 0)
+		r = mine.add(event, NULL, sd_told, mine.contender);
+	start->result = r;
 	sem_post(&start->done);
-	contender->ended = loop(event);
+	if (r >= 0)
+		mine.contender->ended = mine.loop(event);
 	return NULL;
-}
-
-static void *find(void *library, const char *name)
-{
-	return library ? dlsym(library, name) : NULL;
 }
 
 static int start_sd_event(struct contender *c)
@@ -201,17 +173,13 @@ static int start_sd_event(struct contender *c)
 	pthread_t thread;
 	int r;
 
-	start.event_new = (sd_event_new_fn *)find(library, "sd_event_new");
-	start.add = (sd_event_add_memory_pressure_fn *)find(library,
-							    "sd_event_add_memory_pressure");
-	start.loop = (sd_event_loop_fn *)find(library, "sd_event_loop");
-	if (!start.event_new || !start.add || !start.loop) {
-		snprintf(
-			c->why, sizeof(c->why),
-			library ? "sd-event: this libsystemd has no sd_event_add_memory_pressure (it came with 254)"
-				: "sd-event: there is no libsystemd.so.0 here");
-		return -EOPNOTSUPP;
+	if (library) {
+		*(void **)&start.event_new = dlsym(library, "sd_event_new");
+		*(void **)&start.add = dlsym(library, "sd_event_add_memory_pressure");
+		*(void **)&start.loop = dlsym(library, "sd_event_loop");
 	}
+	if (!start.event_new || !start.add || !start.loop)
+		return fail(c, -EOPNOTSUPP, "no libsystemd here, or one older than 254");
 	setenv("MEMORY_PRESSURE_WATCH", c->stimulus.path, 1);
 	/* unset, it would write its default (strace of 257) */
 	if (c->stimulus.kind == STIMULUS_PSI)
@@ -230,49 +198,21 @@ static int start_sd_event(struct contender *c)
 
 /* ---- all of them ------------------------------------------------------------------------------------ */
 
-static bool contains(const pid_t *tids, unsigned count, pid_t tid)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (tids[i] == tid)
-			return true;
-	return false;
-}
-
 int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
 		    contender_told_fn *told, void *userdata, struct contender *ret)
 {
-	pid_t before[THREADS_MAX], after[THREADS_MAX];
-	unsigned n_before = threads_list(before), n_after;
-	int r;
-
 	*ret = (struct contender){
 		.kind = kind, .told = told, .userdata = userdata, .stimulus = *stimulus, .fd = -1
 	};
-	r = kind == BARE_EPOLL ? start_bare(ret)
-	    : kind == SD_EVENT ? start_sd_event(ret)
-			       : start_psibridge(ret);
-	if (r < 0)
-		return r;
-	n_after = threads_list(after);
-	for (unsigned i = 0; i < n_after && ret->thread_count < ELEMENTSOF(ret->threads); i++)
-		if (!contains(before, n_before, after[i]))
-			ret->threads[ret->thread_count++] = after[i];
-	return 0;
+	return kind == BARE_EPOLL ? start_bare(ret)
+	       : kind == SD_EVENT ? start_sd_event(ret)
+				  : start_psibridge(ret);
 }
 
 uint64_t contender_reads(const struct contender *c)
 {
 	/* of a stream an alarm is a read */
 	return c->watched.watch ? watch_stats(&c->watched).alarms : atomic_load(&c->reads);
-}
-
-uint64_t contender_cpu_nsec(const struct contender *c)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < c->thread_count; i++)
-		sum += cpu_of_thread_nsec(c->threads[i]);
-	return sum;
 }
 
 int server_new(const char *path)

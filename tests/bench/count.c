@@ -4,14 +4,14 @@
  *
  * The child stops at each entry to and exit from a system call (PTRACE_O_TRACESYSGOOD marks these stops);
  * PTRACE_GET_SYSCALL_INFO (5.3) says which of the two it is and the number, on any architecture. PTRACE_O_TRACECLONE
- * brings its threads along. Phases are announced in band: close(2) of a descriptor that cannot exist, which fails
- * and does nothing else.
+ * brings its threads along. When to count is said in band: close(2) of a descriptor that cannot exist, which fails and does
+ * nothing else.
  */
+#include "bench.h"
 #include "count.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,54 +19,15 @@
 
 #define MARK 0x70736200 /* "psb\0" */
 
-static const struct {
-	long number;
-	const char *name;
-} names[] = {
-	{ SYS_io_uring_enter, "io_uring_enter" },
-	{ SYS_epoll_pwait2, "epoll_pwait2" },
-	{ SYS_epoll_pwait, "epoll_pwait" },
-#ifdef SYS_epoll_wait
-	{ SYS_epoll_wait, "epoll_wait" },
-#endif
-	{ SYS_epoll_ctl, "epoll_ctl" },
-	{ SYS_ppoll, "ppoll" },
-	{ SYS_pread64, "pread" },
-	{ SYS_read, "read" },
-	{ SYS_recvfrom, "recv" },
-	{ SYS_recvmsg, "recvmsg" },
-	{ SYS_futex, "futex" },
-	{ SYS_timerfd_settime, "timerfd_settime" },
-	{ SYS_write, "write" },
-	{ SYS_close, "close" },
-};
-
-void count_phase(unsigned phase)
+void count_now(bool on)
 {
-	syscall(SYS_close, MARK + (long)phase);
-}
-
-static void count_entry(const struct __ptrace_syscall_info *info, bool conductor, unsigned *phase,
-			struct counts *counts)
-{
-	uint64_t number = info->entry.nr;
-
-	if (conductor) {
-		uint64_t marked = info->entry.args[0] - MARK;
-
-		if (number == SYS_close && marked < COUNT_PHASES)
-			*phase = (unsigned)marked;
-		return;
-	}
-	counts->calls[*phase]++;
-	if (number < COUNT_NUMBERS)
-		counts->by_number[*phase][number]++;
+	syscall(SYS_close, MARK + (long)on);
 }
 
 /* Until the child ends. Returns: its exit status, -errno. */
-static int trace(pid_t child, struct counts *counts)
+static int trace(pid_t child, int *count)
 {
-	unsigned phase = 0;
+	bool on = false;
 
 	for (;;) {
 		struct __ptrace_syscall_info info;
@@ -83,9 +44,15 @@ static int trace(pid_t child, struct counts *counts)
 			continue;
 		}
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-			if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info) > 0 &&
-			    info.op == PTRACE_SYSCALL_INFO_ENTRY)
-				count_entry(&info, tid == child, &phase, counts);
+			bool entry = ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info) >
+					     0 &&
+				     info.op == PTRACE_SYSCALL_INFO_ENTRY;
+
+			if (entry && tid != child)
+				*count += on;
+			else if (entry && info.entry.nr == SYS_close &&
+				 info.entry.args[0] - MARK <= 1)
+				on = info.entry.args[0] - MARK;
 		} else if (status >> 16 == 0 && WSTOPSIG(status) != SIGSTOP) {
 			/* a SIGSTOP is how a new thread begins */
 			deliver = WSTOPSIG(status);
@@ -94,13 +61,11 @@ static int trace(pid_t child, struct counts *counts)
 	}
 }
 
-int count_syscalls(count_fn *fn, void *userdata, struct counts *ret)
+int count_syscalls(count_fn *fn, void *userdata)
 {
-	static struct counts counts;
+	int status, count = 0, r;
 	pid_t child;
-	int status, r;
 
-	memset(&counts, 0, sizeof(counts));
 	fflush(stdout);
 	child = fork();
 	if (child < 0)
@@ -119,28 +84,9 @@ int count_syscalls(count_fn *fn, void *userdata, struct counts *ret)
 		   (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL)) < 0 ||
 	    ptrace(PTRACE_SYSCALL, child, NULL, NULL) < 0) {
 		r = -errno;
-		kill(child, SIGKILL);
-		waitpid(child, &status, 0);
+		lab_kill(child);
 		return r;
 	}
-	r = trace(child, &counts);
-	if (r == 0)
-		*ret = counts;
-	return r > 0 ? -r : r;
-}
-
-void count_format(const struct counts *counts, unsigned phase, double events, char *ret,
-		  size_t size)
-{
-	size_t used = 0;
-
-	ret[0] = '\0';
-	for (unsigned i = 0; i < ELEMENTSOF(names) && used < size; i++) {
-		double each = counts->by_number[phase][names[i].number] / events;
-
-		if (each < 0.05)
-			continue;
-		used += (size_t)snprintf(ret + used, size - used, "%s%.2f %s", used ? " + " : "",
-					 each, names[i].name);
-	}
+	r = trace(child, &count);
+	return r == 0 ? count : r > 0 ? -r : r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * count.h - how many system calls a piece of code makes, by thread and by phase
+ * count.h - how many system calls a piece of code makes
  *
  * The code runs in a traced child. ptrace(2) of one's own child needs no privilege and no tool: strace(1) would have
  * to be installed and its output taken apart, the raw_syscalls tracepoint needs CAP_PERFMON and tracefs, and a seccomp user
@@ -9,25 +9,12 @@
  */
 #pragma once
 
-#include "bench.h"
-
-#define COUNT_PHASES 4
-#define COUNT_NUMBERS 512 /* system calls above are counted in the sum only */
-
-struct counts {
-	/* Made by threads other than the first, which conducts. */
-	unsigned calls[COUNT_PHASES];
-	unsigned by_number[COUNT_PHASES][COUNT_NUMBERS];
-};
+#include <stdbool.h>
 
 typedef int count_fn(void *userdata);
 
-/* Runs `fn` in a child until it returns. Call while there is one thread only. Errors: what ptrace(2) said; what `fn` returned. */
-int count_syscalls(count_fn *fn, void *userdata, struct counts *ret);
-
-/* In the child: from here on it is phase 0 to COUNT_PHASES - 1. */
-void count_phase(unsigned phase);
-
-/* "1.00 io_uring_enter + 0.98 pread64": the calls of a phase divided by `events`, the frequent ones. */
-void count_format(const struct counts *counts, unsigned phase, double events, char *ret,
-		  size_t size);
+/* Runs `fn` in a child until it returns, and counts the calls of its threads, but for the first, which conducts. Call while there
+ * is one thread only. Returns: how many; -errno: what ptrace(2) said, or what `fn` returned. */
+int count_syscalls(count_fn *fn, void *userdata);
+/* In the child: counts from here on, or not any more. */
+void count_now(bool on);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * effect-ways.c - the ways into a runtime, as people would write them: a command and an environment
+ * runtime.c - the ways into a runtime, as people would write them: a command and an environment
  *
- * All is looked for in the build tree ($builddir, else two directories above this program): the
+ * All is looked for in the build tree ($builddir, else the working directory): the
  * programs at its top, the hooks in hooks/, .NET programs where `dotnet build --artifacts-path
  * $builddir/dotnet` puts them, programs for Mono in dotnet/mono/.
  *
@@ -11,25 +11,24 @@
  * has the profiler's slot: "PATH={GUID}", each followed by a semicolon: .NET up to 10 drops the
  * last entry without one (fixed by dotnet/runtime#130584).
  */
-#include "effect-ways.h"
+#include "runtime.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define WAY_PATH 600
 #define READY_USEC (90 * USEC_PER_SEC)
+#define END_USEC (20 * USEC_PER_SEC)
 #define GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
 #define ATTACH_USEC (20 * USEC_PER_SEC)
-
-const char *allow_missing;
 
 /* Told in the tables of the hooks; without it they say nothing of what they do. */
 #define TALK "PSIBRIDGE_LOG=info"
 
 #define CORECLR .runtime = "coreclr", .argv = { "dotnet", "APP" }
+
+#define MONO .runtime = "mono", .argv = { "mono", "APP" }
 
 static const struct way ways[] = {
 	{ CORECLR, .name = "none" },
@@ -54,11 +53,8 @@ static const struct way ways[] = {
 	  .own_app = true,
 	  .argv = { "dotnet", "@dotnet/bin/ManagedGarbage/release/managed-garbage.dll" },
 	  .env = { TALK } },
-	{ .runtime = "mono", .name = "none", .argv = { "mono", "APP" } },
-	{ .runtime = "mono",
-	  .name = "profile hook",
-	  .bridge = true,
-	  .argv = { "mono", "APP" },
+	{ MONO, .name = "none" },
+	{ MONO, .name = "profile hook", .bridge = true,
 	  .env = { TALK, "MONO_ENV_OPTIONS=--profile=psibridge", "LD_LIBRARY_PATH=@hooks" },
 	  .needs = "@hooks/libmono-profiler-psibridge.so" },
 };
@@ -81,77 +77,41 @@ const struct way *way_named(const char *runtime, const char *name)
 
 /* ---- where things are ----------------------------------------------------------------------------------- */
 
-static const char *build_tree(void)
-{
-	static char path[WAY_PATH];
-	const char *given = getenv("builddir");
-	ssize_t n;
-
-	if (path[0])
-		return path;
-	if (given && *given) {
-		snprintf(path, sizeof(path), "%s", given);
-		return path;
-	}
-	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	path[MAX(n, 0)] = '\0';
-	for (int up = 0; up < 3; up++) {
-		char *slash = strrchr(path, '/');
-
-		if (slash)
-			*slash = '\0';
-	}
-	return path;
-}
+static char why[160]; /* the last thing that is not there is not there */
 
 static bool in_path(const char *program)
 {
-	const char *dir = getenv("PATH");
-	char path[WAY_PATH];
+	char *path = strdup(getenv("PATH") ?: "/usr/bin"), *rest = path, *dir, *file;
+	bool found = false;
 
-	while (dir && *dir) {
-		size_t length = strcspn(dir, ":");
-
-		snprintf(path, sizeof(path), "%.*s/%s", (int)MIN(length, (size_t)500), dir,
-			 program);
-		if (access(path, X_OK) == 0)
-			return true;
-		dir += length + (dir[length] == ':');
-	}
-	return false;
-}
-
-static const char *why; /* of the last thing that is not there */
-
-static void _printf_(1, 2) say_why(const char *format, ...)
-{
-	va_list args;
-	char *text;
-
-	va_start(args, format);
-	why = vasprintf(&text, format, args) < 0 ? "no memory" : text;
-	va_end(args);
+	while (!found && (dir = strsep(&rest, ":")))
+		if (asprintf(&file, "%s/%s", dir, program) >= 0) {
+			found = access(file, X_OK) == 0;
+			free(file);
+		}
+	free(path);
+	return found;
 }
 
 /* "@" in a word becomes the build tree; what it leads to must be there. Returns: NULL: it is not. */
 static const char *expand(const char *word)
 {
-	const char *at = strchr(word, '@'), *equals;
-	char file[WAY_PATH], *text;
+	const char *at = strchr(word, '@'), *tree = getenv("builddir");
+	char *text, *file;
+	bool there;
 
 	if (!at)
 		return word;
-	if (asprintf(&text, "%.*s%s/%s", (int)(at - word), word, build_tree(), at + 1) < 0)
-		bench_die("no memory");
-	snprintf(file, sizeof(file), "%s", text + (at - word));
 	/* CORECLR_NOTIFICATION_PROFILERS: the path ends at the GUID */
-	equals = strchr(file, '=');
-	if (equals)
-		file[equals - file] = '\0';
-	if (access(file, F_OK) == 0)
-		return text;
-	say_why("this build has no %.*s", (int)strcspn(at + 1, "="), at + 1);
-	return NULL;
+	if (asprintf(&text, "%.*s%s/%s", (int)(at - word), word, tree ? tree : ".", at + 1) < 0 ||
+	    asprintf(&file, "%s/%.*s", tree ? tree : ".", (int)strcspn(at + 1, "="), at + 1) < 0)
+		bench_die("no memory");
+	there = access(file, F_OK) == 0;
+	if (!there)
+		snprintf(why, sizeof(why), "this build has no %.*s", (int)strcspn(at + 1, "="),
+			 at + 1);
+	free(file);
+	return there ? text : NULL;
 }
 
 static const char *expand_app(const struct way *way, const char *app)
@@ -191,7 +151,7 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 			return why;
 	}
 	if (!strchr(command.argv[0], '/') && !in_path(command.argv[0])) {
-		say_why("there is no %s on this machine", command.argv[0]);
+		snprintf(why, sizeof(why), "there is no %s on this machine", command.argv[0]);
 		return why;
 	}
 	if (way->attach && !expand("@psibridge"))
@@ -202,7 +162,9 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 	return NULL;
 }
 
-struct program *way_start(const char *group, const struct command *command)
+/* ---- programs ------------------------------------------------------------------------------------------- */
+
+static struct program *start(const char *group, const struct command *command)
 {
 	struct program *program = program_start(&lab, group, command);
 
@@ -211,7 +173,7 @@ struct program *way_start(const char *group, const struct command *command)
 	return program;
 }
 
-static bool attach(pid_t pid, char ret[WAY_WHY_MAX])
+static bool attach(pid_t pid, unsigned row)
 {
 	char number[16];
 	struct command command = { .argv = { expand("@psibridge"), "attach", number } };
@@ -219,39 +181,67 @@ static bool attach(pid_t pid, char ret[WAY_WHY_MAX])
 	bool done;
 
 	snprintf(number, sizeof(number), "%d", (int)pid);
-	attach = way_start(NULL, &command);
-	done = program_end(attach, ATTACH_USEC);
+	attach = start(NULL, &command);
+	done = program_end(attach, END_USEC);
 	if (!done)
-		snprintf(ret, WAY_WHY_MAX, "psibridge attach: %.150s", program_fate(attach));
+		row_fails(row, "psibridge attach: %.120s", program_fate(attach));
 	program_free(attach);
 	return done;
 }
 
-bool way_ready(const struct way *way, struct program *program, char ret[WAY_WHY_MAX])
+struct program *way_start(const struct way *way, const char *group, const struct command *command,
+			  unsigned row)
 {
-	uint64_t until;
+	struct program *program = start(group, command);
 	const char *line;
+	uint64_t until;
 
 	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
-		snprintf(ret, WAY_WHY_MAX, "never got ready; %.150s", program_fate(program));
-		return false;
+		row_fails(row, "never got ready; %.120s", program_fate(program));
+		return program_free(program);
 	}
-	if (way->attach && !attach(program_pid(program), ret))
-		return false;
+	if (way->attach && !attach(program_pid(program), row))
+		return program_free(program);
 	until = lab_now_usec() + READY_USEC;
 	while (way->bridge && !program_told(program, "ready: "))
 		if (program_line(program, until, &line) <= 0) {
-			snprintf(ret, WAY_WHY_MAX, "the hook never said that it watches");
-			return false;
+			row_fails(row, "the hook never said that it watches");
+			return program_free(program);
 		}
-	return true;
+	return program;
 }
 
-bool way_is_missing(const char *name, const char *missing)
+void way_end(struct program *program, unsigned row)
 {
-	if (missing && allow_missing)
-		bench_say("SKIP  %s: %s", name, missing);
-	else if (missing)
-		bench_missing("%s: %s", name, missing);
-	return missing;
+	if (program && !program_end(program, END_USEC))
+		row_fails(row, "no clean end; %.120s", program_fate(program));
+	program_free(program);
+}
+
+/* ---- where they run --------------------------------------------------------------------------------------- */
+
+void stage_open(struct stage *stage, const char *name, uint64_t limit_bytes, uint64_t high_bytes)
+{
+	char high[32];
+
+	*stage = (struct stage){ .name = name };
+	snprintf(stage->run, sizeof(stage->run), "%.50s/run", name);
+	lab_make(&lab, name, 0);
+	lab_delegate(&lab, name);
+	lab_make(&lab, stage->run, limit_bytes);
+	snprintf(high, sizeof(high), "%llu", (unsigned long long)high_bytes);
+	if (high_bytes > 0)
+		lab_write(lab_file(&lab, stage->run, "memory.high"), high);
+	stage_begin(stage);
+}
+
+void stage_begin(struct stage *stage)
+{
+	stage->start_usec = lab_now_usec();
+	stage->before_usec = lab_psi(&lab, stage->name).some_usec;
+}
+
+uint64_t stage_stall_usec(const struct stage *stage)
+{
+	return usec_sub(lab_psi(&lab, stage->name).some_usec, stage->before_usec);
 }

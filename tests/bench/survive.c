@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * survive.c - who gets killed when memory runs out
+ *
+ *     the program   tests/dotnet/Survive: idles on an import of 400 MiB that it dropped; about 440 MiB in use, 60 of them needed
+ *     a shipper     reads a file of 128 MiB, round and round: page cache that is in use
+ *     a sidecar     native memory, 60 MiB at first, that grows to 300 MiB
+ *
+ * Together they need 490 MiB and may have 640. But nobody tells the program, and its collector does
+ * not run by itself: it looks at the limit when it collects, and an idle program does not collect.
+ * That it knows its limit (.NET allows its heap 75 % of it) does not help, for it keeps that. So
+ * the kernel takes the page cache first, which makes the shipper wait; then, when the sidecar has
+ * about 200 MiB, it kills the largest: the program.
+ *
+ * From the first wait to the kill there is as much time as the sidecar needs to eat the page cache:
+ * 128 MiB by its speed. That is the time in which a warning is worth something. So there is a row
+ * for each speed: at 20 MiB/s it is 6 s; the alarm of an unprivileged trigger takes 2 to 4 s
+ * (facts), so at 80 MiB/s it comes too late. What is the verdict is said below the table, the other
+ * rows are figures as they are.
+ *
+ *  one group     all are in one container (or service); its limit is the program's own
+ *  pod           the program in a group without a limit, the others in another one; the limit is
+ *                their parent's. The program does not stall: its own memory.pressure stays silent.
+ *                So it is told to watch the parent (PSIBRIDGE_CGROUP)
+ *
+ * Survived is: it answers when the sidecar has all it wanted. Without the bridge the same; the runs
+ * alternate.
+ */
+#include "runtime.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define APP "Survive/survive"
+#define LIVE_MIB "20"
+#define LIMIT (640 * MIB)
+#define FILE_BYTES (128 * MIB)
+#define PACE_USEC 1500
+#define SIDECAR_FIRST_MIB 60
+#define SIDECAR_MIB 300
+#define SETTLE_USEC (500 * USEC_PER_MSEC)
+#define ANSWER_USEC (10 * USEC_PER_SEC)
+#define GROWN_USEC (60 * USEC_PER_SEC)
+#define END_USEC (10 * USEC_PER_SEC)
+#define STEP_USEC (10 * USEC_PER_MSEC)
+
+static const char *garbage_mib = "400";
+static int data; /* the file */
+
+/* ---- the sidecar --------------------------------------------------------------------------------------- */
+
+struct sidecar {
+	pid_t pid;
+	_Atomic unsigned *mib; /* shared: what it has */
+};
+
+static _Noreturn void grow(_Atomic unsigned *mib, unsigned mib_per_sec)
+{
+	uint64_t start = now_nsec();
+
+	for (unsigned i = 0; i < SIDECAR_MIB; i++) {
+		char *chunk = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   -1, 0);
+
+		if (chunk == MAP_FAILED)
+			_exit(2);
+		memset(chunk, 'x', MIB);
+		atomic_store(mib, i + 1);
+		if (i < SIDECAR_FIRST_MIB)
+			start = now_nsec();
+		else
+			while ((now_nsec() - start) * mib_per_sec <
+			       (i + 1 - SIDECAR_FIRST_MIB) * UINT64_C(1000000000))
+				sleep_usec(1000);
+	}
+	for (;;)
+		pause();
+}
+
+static struct sidecar sidecar_start(const char *group, unsigned mib_per_sec)
+{
+	struct sidecar sidecar = { .mib = shared_new(sizeof(*sidecar.mib)) };
+
+	fflush(stdout);
+	sidecar.pid = lab_fork(&lab, group);
+	if (sidecar.pid < 0)
+		bench_die("%s: %s", group, strerror(-sidecar.pid));
+	if (sidecar.pid == 0) {
+		close_range(STDERR_FILENO + 1, ~0u, 0); /* the program's pipe is not ours */
+		grow(sidecar.mib, mib_per_sec);
+	}
+	return sidecar;
+}
+
+/* ---- the scenes ------------------------------------------------------------------------------------------ */
+
+enum { NAME, SPEED, BRIDGE, SURVIVED, KILLED, OTHERS, RSS, SIDECAR };
+static const struct column columns[] = {
+	[NAME] = { "scene", 0 },	[SPEED] = { "MiB/s", 0 },
+	[BRIDGE] = { "bridge", 0 },	[SURVIVED] = { "survived", 0 },
+	[KILLED] = { "killed", 0 },	[OTHERS] = { "others killed", 0 },
+	[RSS] = { "RSS after MiB", 0 }, [SIDECAR] = { "sidecar at the kill MiB", 0 },
+};
+
+static const struct scene {
+	const char *name;
+	unsigned mib_per_sec;
+	bool pod, judged;
+} scenes[] = {
+	{ .name = "one group", .mib_per_sec = 20, .judged = true },
+	{ .name = "one group", .mib_per_sec = 40 },
+	{ .name = "one group", .mib_per_sec = 80 },
+	{ .name = "pod", .mib_per_sec = 20, .pod = true },
+};
+
+/* Of a row of the table. */
+struct outcome {
+	unsigned runs, survived, killed, others_killed;
+};
+static struct outcome judged[2]; /* without the bridge, with it */
+
+/* In the outer group is nobody, in "app" the program, in "others" the others; in one group all are in "app". */
+static void open_groups(const struct scene *scene)
+{
+	lab_make(&lab, "survive", scene->pod ? LIMIT : 0);
+	lab_delegate(&lab, "survive");
+	lab_make(&lab, "survive/app", scene->pod ? 0 : LIMIT);
+	lab_make(&lab, "survive/others", 0);
+}
+
+/* Lets the sidecar grow until it has all, or somebody is dead. */
+static void let_it_grow(struct program *program, const struct sidecar *sidecar,
+			const struct lab_readers *shipper)
+{
+	uint64_t until = lab_now_usec() + GROWN_USEC;
+	const char *line;
+
+	while (lab_now_usec() < until && atomic_load(sidecar->mib) < SIDECAR_MIB &&
+	       lab_alive(sidecar->pid) && lab_readers_alive(shipper))
+		if (program_line(program, lab_now_usec() + STEP_USEC, &line) < 0)
+			return;
+	/* the last page was written; who has to die for it may still be dying */
+	until = lab_now_usec() + SETTLE_USEC;
+	while (program_line(program, until, &line) > 0)
+		;
+}
+
+static bool answers(struct program *program)
+{
+	return !program_ended(program) && program_say(program, "ping") &&
+	       program_await(program, "pong ", ANSWER_USEC, NULL) > 0;
+}
+
+static void judge(unsigned row, struct outcome *o, struct program *program,
+		  const struct sidecar *sidecar)
+{
+	if (answers(program)) {
+		o->survived++;
+		put(row, RSS, (double)program_rss(program) / (double)MIB);
+	} else if (program_was_killed(program)) {
+		o->killed++;
+		put(row, SIDECAR, atomic_load(sidecar->mib));
+	} else {
+		row_fails(row, "it does not answer; %.120s", program_fate(program));
+	}
+}
+
+static void run(const struct scene *scene, unsigned row, struct outcome *o, const struct way *way,
+		const struct command *command)
+{
+	const char *others = scene->pod ? "survive/others" : "survive/app";
+	struct lab_readers *shipper;
+	struct program *program;
+	struct sidecar sidecar;
+
+	lab_data_evict(data);
+	open_groups(scene);
+	o->runs++;
+	program = way_start(way, "survive/app", command, row);
+	if (program) {
+		shipper = neighbour_start(others, data, 1, PACE_USEC);
+		/* one pass, so that its file is in use when it matters */
+		while (lab_readers_bytes(shipper) < FILE_BYTES && lab_readers_alive(shipper))
+			sleep_usec(10000);
+		sidecar = sidecar_start(others, scene->mib_per_sec);
+		let_it_grow(program, &sidecar, shipper);
+		judge(row, o, program, &sidecar);
+		o->others_killed += !lab_readers_alive(shipper) + !lab_alive(sidecar.pid);
+		lab_readers_free(shipper);
+		lab_kill(sidecar.pid);
+		munmap(sidecar.mib, sizeof(*sidecar.mib));
+		program_end(program, END_USEC);
+		program_free(program);
+	}
+	lab_remove(&lab, "survive");
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------- */
+
+static void run_scene(const struct scene *scene, const struct way *ways[2],
+		      const struct command commands[2])
+{
+	unsigned runs = scene->judged ? bench_number(0, 10) : bench_number(1, 3), rows[2];
+	struct outcome outcomes[2] = { { 0 }, { 0 } };
+	struct command command[2] = { commands[0], commands[1] };
+	char parent[128];
+	unsigned env = 0;
+
+	snprintf(parent, sizeof(parent), "PSIBRIDGE_CGROUP=%s/survive", lab.name);
+	while (command[1].env[env])
+		env++;
+	if (scene->pod)
+		command[1].env[env] = parent;
+	for (unsigned i = 0; i < 2; i++) {
+		rows[i] = table_row("%s", scene->name);
+		put(rows[i], SPEED, scene->mib_per_sec);
+		put_text(rows[i], BRIDGE, "%s", ways[i]->name);
+	}
+	/* the runs alternate */
+	for (unsigned i = 0; i < 2 * runs; i++)
+		run(scene, rows[i % 2], &outcomes[i % 2], ways[i % 2], &command[i % 2]);
+	if (scene->judged)
+		memcpy(judged, outcomes, sizeof(judged));
+	for (unsigned i = 0; i < 2; i++) {
+		put_text(rows[i], SURVIVED, "%u of %u", outcomes[i].survived, outcomes[i].runs);
+		put(rows[i], KILLED, outcomes[i].killed, outcomes[i].others_killed);
+	}
+}
+
+static void work(void)
+{
+	const char *runtime = wanted_runtime ? wanted_runtime : "coreclr", *why;
+	const char *args[] = { garbage_mib, LIVE_MIB, NULL };
+	bool mono = strcmp(runtime, "mono") == 0;
+	const struct way *ways[2] = { way_at(runtime, 0) };
+	struct command commands[2];
+
+	if (!ways[0])
+		bench_die("--runtime=%s: coreclr and mono are known", runtime);
+	/* Mono's heap is a third larger than what is in it */
+	if (mono)
+		args[0] = garbage_mib = "300";
+	ways[1] = way_named(runtime, wanted_way ? wanted_way : mono ? "profile hook" : "profiler");
+	if (ways[1]->attach || ways[1]->own_app)
+		bench_die("--way=%s: only ways that are there from the start", ways[1]->name);
+	for (unsigned i = 0; i < 2; i++) {
+		why = way_command(ways[i], APP, args, &commands[i]);
+		if (why) {
+			bench_missing("%s: %s", ways[i]->name, why);
+			return;
+		}
+	}
+	data = data_new(FILE_BYTES);
+	table_begin(
+		columns,
+		"Survival, %s: %s MiB of garbage, a sidecar that grows to %u MiB, a file of %u MiB, %u MiB together",
+		runtime, garbage_mib, SIDECAR_MIB, (unsigned)(FILE_BYTES / MIB),
+		(unsigned)(LIMIT / MIB));
+	for (const struct scene *s = scenes; s < scenes + ELEMENTSOF(scenes); s++)
+		run_scene(s, ways, commands);
+	table_print("");
+	bench_target(judged[1].survived == judged[1].runs && judged[1].others_killed == 0,
+		     "at %u MiB/s with the bridge %u of %u survive, nobody is killed in its place",
+		     scenes[0].mib_per_sec, judged[1].survived, judged[1].runs);
+	bench_target(judged[0].killed == judged[0].runs, "and without it %u of %u are killed",
+		     judged[0].killed, judged[0].runs);
+}
+
+const struct bench bench_survive = {
+	"survive",
+	"[RUNS [OTHERS]]: of what is judged (10), about 30 s for one with and one without; of the rest (3)",
+	true, work
+};
