@@ -14,8 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* For every thread of the process, and for good: EPERM. `calls` ends with 0; 14 at most. */
-static inline bool deny(const int *calls)
+/* For every thread of the process, and for good. `calls` ends with 0; 14 at most. Calls of a foreign ABI are let through: a
+ * container's filter, too, looks at one as a rule. */
+static inline bool deny_with(unsigned error, const int *calls)
 {
 	struct sock_filter code[32] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 						 offsetof(struct seccomp_data, nr)) };
@@ -25,10 +26,15 @@ static inline bool deny(const int *calls)
 		code[program.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
 								   (uint32_t)*calls, 0, 1);
 		code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-								   SECCOMP_RET_ERRNO | EPERM);
+								   SECCOMP_RET_ERRNO | error);
 	}
 	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
 	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
 		       0;
+}
+
+static inline bool deny(const int *calls)
+{
+	return deny_with(EPERM, calls);
 }

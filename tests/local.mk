@@ -185,12 +185,7 @@ vm_tests = $(loop_tests) \
 	tests/unit/library/test-survey \
 	$(monitor_tests) \
 	$(fact_tests) \
-	tests/integration/test-pressure \
-	tests/integration/test-rungs \
-	tests/integration/test-lost \
-	tests/integration/test-driving \
-	tests/integration/test-pattern \
-	tests/integration/test-oom \
+	$(pressure_tests) \
 	tests/integration/test-mounts.sh
 vm_scripts = tests/vm/guest-rungs.sh tests/vm/guest-demo.sh
 if ENABLE_DAEMON

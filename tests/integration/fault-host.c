@@ -11,6 +11,7 @@
  * Low stayed.
  */
 #include "core/util.h"
+#include "kernel/loop.h"
 #include "psibridge/psibridge.h"
 
 #include <errno.h>
@@ -20,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_USEC \
@@ -33,14 +33,6 @@ static psb_bridge *bridge;
 static psb_watch *watch;
 static psb_mailbox *mailbox;
 static int fifo = -1, bridge_fd = -1;
-
-static uint64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
-}
 
 static void refused(const char *what, int error)
 {
@@ -93,9 +85,9 @@ static bool all(bool low)
 
 static void episode(int number)
 {
-	uint64_t until = now() + PATIENCE_USEC;
+	uint64_t until = now_usec() + PATIENCE_USEC;
 
-	while (!all(true) && now() < until) {
+	while (!all(true) && now_usec() < until) {
 		press();
 		turn();
 	}
@@ -104,7 +96,7 @@ static void episode(int number)
 			fprintf(stderr, "FAULT: episode %d: %s is deaf\n", number, names[i]);
 			exit(3);
 		}
-	for (until = now() + PATIENCE_USEC; !all(false) && now() < until;)
+	for (until = now_usec() + PATIENCE_USEC; !all(false) && now_usec() < until;)
 		turn();
 	for (int i = 0; i < HEARERS; i++)
 		if (atomic_load(&last[i]) == PSB_LOW) {

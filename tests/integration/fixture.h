@@ -108,3 +108,22 @@ static inline const struct told *found(unsigned from, enum psb_kind kind, int av
 	} while (0)
 
 #define HEARD(level) found(0, PSB_KIND_LEVEL, level, NULL)
+
+/* Low under pressure in `group`, and High without, told of the path of that group. Returns: how long Low took. */
+static inline uint64_t press_and_release(const char *group, unsigned low_ms)
+{
+	char path[160];
+	unsigned n = told_count();
+	uint64_t from = lab_now_usec(), took;
+	pid_t pid = lab_press(&lab, group);
+
+	snprintf(path, sizeof(path), "%s", lab_path(&lab, group));
+	WAIT_FOR(low_ms, found(n, PSB_KIND_LEVEL, PSB_LOW, path));
+	took = lab_now_usec() - from;
+	print_message("# rung %u (%s): %llu ms to Low\n", source_now().rung, source_now().name,
+		      (unsigned long long)took / 1000);
+	lab_kill(pid);
+	n = told_count() - 1;
+	WAIT_FOR(15000u, found(n, PSB_KIND_LEVEL, PSB_HIGH, path));
+	return took;
+}

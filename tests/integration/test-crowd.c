@@ -3,8 +3,6 @@
  * A thousand clients in a thousand cgroups, real stalls in ten of them: those ten are told and no
  * others, also when the daemon is restarted and killed in the middle; nobody is hung up on, nobody
  * told twice. With figures: delivery, wake-ups at rest, memory a client.
- *
- * PSB_CROWD=NUMBER makes it another number of clients.
  */
 #include "../unit/unit.h"
 #include "daemon-bench.h"
@@ -20,6 +18,7 @@
 #define SANITIZED 0
 #endif
 
+#define CROWD 1000u
 #define FEW 10u
 #define STALLING 10u
 #define PRESS_LIMIT LAB_LIMIT
@@ -34,16 +33,14 @@
 	"[Watch %s/**]\n"
 
 static struct bench bench;
-static unsigned crowd = 1000;
-static int *clients;
+static int clients[CROWD];
 
-struct heard {
+static struct heard {
 	uint64_t low_usec, last_low_usec; /* when it was judged */
 	unsigned lows, critical, records;
 	enum psb_available level;
 	bool welcome_back, ended;
-};
-static struct heard *heard;
+} heard[CROWD];
 
 static uint64_t delays[4096];
 static unsigned delay_count;
@@ -148,19 +145,18 @@ static void take(unsigned i, const struct wire_record *r)
 /* Take what comes until `condition` holds; false: it did not within `ms`. */
 static bool listen_until(unsigned ms, bool (*condition)(void))
 {
-	static struct pollfd *polls;
+	static struct pollfd polls[CROWD];
 	uint64_t end = lab_now_usec() + (uint64_t)ms * 1000;
 
-	polls = polls ? polls : calloc(crowd, sizeof(*polls));
 	for (;;) {
 		uint64_t now = lab_now_usec();
 		int n;
 
-		for (unsigned i = 0; i < crowd; i++)
+		for (unsigned i = 0; i < CROWD; i++)
 			polls[i] = (struct pollfd){ .fd = clients[i], .events = POLLIN };
-		n = poll(polls, crowd,
+		n = poll(polls, CROWD,
 			 now >= end ? 0 : (int)(MIN(end - now, UINT64_C(100000)) / 1000 + 1));
-		for (unsigned i = 0; i < crowd && n > 0; i++) {
+		for (unsigned i = 0; i < CROWD && n > 0; i++) {
 			struct wire_record r;
 
 			if (!polls[i].revents)
@@ -188,7 +184,7 @@ static bool all_stalling_are_low(void)
 
 static bool all_are_high(void)
 {
-	for (unsigned i = 0; i < crowd; i++)
+	for (unsigned i = 0; i < CROWD; i++)
 		if (heard[i].level != PSB_HIGH)
 			return false;
 	return true;
@@ -196,7 +192,7 @@ static bool all_are_high(void)
 
 static bool all_are_back(void)
 {
-	for (unsigned i = 0; i < crowd; i++)
+	for (unsigned i = 0; i < CROWD; i++)
 		if (!heard[i].welcome_back)
 			return false;
 	return true;
@@ -225,21 +221,16 @@ static void print_delays(const char *what)
 
 static int set_up(void **state)
 {
-	const char *number = getenv("PSB_CROWD");
 	struct rlimit limit;
 
 	(void)state;
-	if (number)
-		crowd = (unsigned)CLAMP(strtoul(number, NULL, 10), 2 * STALLING, 20000u);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	no_lab = lab_open(&lab, "psb-crowd");
 	if (no_lab)
 		return 0;
-	clients = calloc(crowd, sizeof(*clients));
-	heard = calloc(crowd, sizeof(*heard));
-	for (unsigned i = 0; i < crowd; i++)
+	for (unsigned i = 0; i < CROWD; i++)
 		lab_make(&lab, group_of(i), i < STALLING ? PRESS_LIMIT : 0);
 	bench_start(&bench, CONFIGURATION);
 	return 0;
@@ -268,21 +259,20 @@ PROMISE(a_client_costs_a_few_hundred_bytes_and_no_thread)
 	few = rss_kb();
 	printf("# %u clients: RSS %lld kB, %lld threads\n", FEW, few,
 	       (long long)lab_proc_number(bench.service, "status", "Threads:"));
-	for (unsigned i = FEW; i < crowd; i++)
+	for (unsigned i = FEW; i < CROWD; i++)
 		clients[i] = join(i);
 	all = rss_kb();
-	printf("# %u clients: RSS %lld kB, %lld threads: %lld bytes a client\n", crowd, all,
+	printf("# %u clients: RSS %lld kB, %lld threads: %lld bytes a client\n", CROWD, all,
 	       (long long)lab_proc_number(bench.service, "status", "Threads:"),
-	       (all - few) * 1024 / (crowd - FEW));
-	assert_int_equal(bench_number(&bench, "clients", "records"), crowd);
+	       (all - few) * 1024 / (CROWD - FEW));
+	assert_int_equal(bench_number(&bench, "clients", "records"), CROWD);
 	if (!SANITIZED) /* whose allocator keeps what is freed */
-		assert_true((all - few) * 1024 / (crowd - FEW) < 1024);
+		assert_true((all - few) * 1024 / (CROWD - FEW) < 1024);
 }
 
 PROMISE(at_rest_nothing_wakes_it)
 {
-	const char *text = getenv("PSB_REST_SECONDS");
-	unsigned seconds = text ? (unsigned)strtoul(text, NULL, 10) : 12;
+	const unsigned seconds = 12;
 	long long before, after, allowed, alarms, samples;
 
 	if (no_lab)
@@ -307,7 +297,7 @@ PROMISE(at_rest_nothing_wakes_it)
 	allowed = lab.privileged ? 0 : 3 * (1 + seconds / 10);
 	printf("# at rest with %u clients: %lld context switches in %u s (allowed: %lld); the kernel rang %lld "
 	       "times, %lld samples\n",
-	       crowd, after - before, seconds, allowed, alarms, samples);
+	       CROWD, after - before, seconds, allowed, alarms, samples);
 	assert_true(after - before <= allowed);
 }
 
@@ -336,7 +326,7 @@ PROMISE(ten_stall_and_those_ten_are_told)
 	bench_restart(&bench, SIGUSR1);
 	assert_true(listen_until(20000, all_are_back));
 	listen_until(3000, NULL);
-	for (unsigned i = 0; i < crowd; i++)
+	for (unsigned i = 0; i < CROWD; i++)
 		heard[i].welcome_back = false;
 	bench_restart(&bench, SIGUSR2);
 	assert_true(listen_until(20000, all_are_back));
@@ -347,11 +337,11 @@ PROMISE(ten_stall_and_those_ten_are_told)
 		lab_kill(pressers[i]);
 	if (!listen_until(60000, all_are_high))
 		fail_msg("not everybody was told that it is over");
-	for (unsigned i = STALLING; i < crowd; i++)
+	for (unsigned i = STALLING; i < CROWD; i++)
 		if (heard[i].lows > 0 || heard[i].critical > 0)
 			fail_msg("client %u was told Low, and nothing stalled there", i);
-	assert_int_equal(bench_number(&bench, "clients", "connected"), crowd);
-	for (unsigned i = 0; i < crowd; i++)
+	assert_int_equal(bench_number(&bench, "clients", "connected"), CROWD);
+	for (unsigned i = 0; i < CROWD; i++)
 		close(clients[i]);
 }
 

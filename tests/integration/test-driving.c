@@ -5,8 +5,6 @@
  * A chain of cgroups, one in the other, with a program that stalls in the innermost: each has the same pressure, and one
  * watch, of a bridge of its own, so that nobody takes another one's alarms. The first bridge has its own thread and is what
  * the others are compared with. No loop here has a timeout: a descriptor that does not ring is found out.
- *
- * PSB_DRIVING_SECONDS: how long each rung is tried (default: three episodes).
  */
 #include "../unit/unit.h"
 #include "../deny.h"
@@ -25,9 +23,8 @@
 #endif
 
 #define EPISODES_MIN 3
-#define EPISODES_IF_LATE 15 /* on a busy machine any thread may come late once */
-#define EPISODES_MAX 256
-#define LEVELS 3 /* Low, Neutral, High: each is told once an episode */
+#define EPISODES_MAX 15 /* on a busy machine any thread may come late once */
+#define LEVELS 3	/* Low, Neutral, High: each is told once an episode */
 #define QUIET_USEC 1000000
 #define LATE_USEC 100000
 #define MACHINE_USEC 400000 /* at most so much more on a busy machine */
@@ -238,9 +235,20 @@ static void arm(struct driven *d, const struct way *way, enum psb_backend backen
 		.headroom_percent = PSB_HEADROOM_OFF,
 	};
 
+	static const char *const names[] = { [PSB_RUNG_PRIVILEGED] = "psi-privileged",
+					     [PSB_RUNG_TRIGGER] = "psi",
+					     [PSB_RUNG_EVENTS] = "events",
+					     [PSB_RUNG_SAMPLING] = "sampling" };
+	struct psb_source source = { .size = sizeof(source) };
+
 	*d = (struct driven){ .way = way, .record = RECORD_INIT };
 	assert_int_equal(psb_bridge_new(&bridge, &d->bridge), 0);
 	assert_int_equal(psb_watch_new(d->bridge, &options, &d->watch), 0);
+	assert_int_equal(psb_watch_source(d->watch, &source), 0);
+	assert_true(rungs & PSB_RUNG_MASK(source.rung));
+	assert_string_equal(source.name, names[source.rung]);
+	assert_int_equal(source.trigger[0] != '\0', source.rung <= PSB_RUNG_TRIGGER);
+	assert_true(source.events || source.rung != PSB_RUNG_EVENTS);
 	assert_int_equal(
 		psb_watch_add_callback(d->watch, record_told, &d->record, PSB_INLINE, NULL), 0);
 }
@@ -356,8 +364,7 @@ static void print_delays(struct driven *d, unsigned rung, unsigned episodes)
 
 static void each_way_tells_the_same(unsigned rung)
 {
-	const char *seconds = getenv("PSB_DRIVING_SECONDS");
-	uint64_t until = lab_now_usec() + (seconds ? strtoull(seconds, NULL, 10) : 0) * 1000000;
+	struct psb_stats stats = { .size = sizeof(stats) };
 	unsigned episodes = 0;
 	bool good;
 
@@ -384,8 +391,8 @@ static void each_way_tells_the_same(unsigned rung)
 
 	do
 		play_an_episode(episodes++);
-	while (episodes < EPISODES_MIN || (lab_now_usec() < until && episodes < EPISODES_MAX) ||
-	       (!all_are_in_time(rung, episodes) && episodes < EPISODES_IF_LATE));
+	while (episodes < EPISODES_MIN ||
+	       (!all_are_in_time(rung, episodes) && episodes < EPISODES_MAX));
 	good = all_are_in_time(rung, episodes);
 
 	eventfd_write(stop_fd, 1);
@@ -396,6 +403,8 @@ static void each_way_tells_the_same(unsigned rung)
 		if (driven[i].way->drive)
 			pthread_join(driven[i].thread, NULL);
 		print_delays(&driven[i], rung, episodes);
+		assert_int_equal(psb_watch_stats(driven[i].watch, &stats), 0);
+		assert_true(stats.alarms >= 1 || rung != PSB_RUNG_EVENTS);
 		psb_watch_unref(driven[i].watch);
 		psb_bridge_unref(driven[i].bridge);
 	}

@@ -12,21 +12,6 @@ static const struct told *heard_gone(void)
 	return found(0, PSB_KIND_GONE, 0, NULL);
 }
 
-/* Low under pressure in `group`, and High without, told of the path of that
- * group. */
-static void check_tells(const char *group)
-{
-	char path[160];
-	unsigned n = told_count();
-	pid_t pid = lab_press(&lab, group);
-
-	snprintf(path, sizeof(path), "%s", lab_path(&lab, group));
-	WAIT_FOR(12000u, found(n, PSB_KIND_LEVEL, PSB_LOW, path));
-	lab_kill(pid);
-	n = told_count() - 1;
-	WAIT_FOR(15000u, found(n, PSB_KIND_LEVEL, PSB_HIGH, path));
-}
-
 PROMISE(psi_that_is_switched_off_is_no_removal_and_comes_back)
 {
 	unsigned n;
@@ -54,7 +39,7 @@ PROMISE(psi_that_is_switched_off_is_no_removal_and_comes_back)
 	}
 	lab_write(lab_file(&lab, "off", "cgroup.pressure"), "1");
 	WAIT_FOR(15000u, source_now().rung == best_rung());
-	check_tells("off");
+	press_and_release("off", 12000);
 	assert_null(heard_gone());
 
 	/* the cgroup goes while nothing is listened to */
@@ -77,7 +62,7 @@ PROMISE(a_memory_controller_that_is_taken_away_is_no_removal_and_comes_back)
 	assert_int_equal(source_now().events, 1);
 	lab_write(lab_file(&lab, "above", "cgroup.subtree_control"), "-memory");
 	/* the stall is the parent's limit's, and PSI is still there */
-	check_tells("above/a");
+	press_and_release("above/a", 12000);
 	assert_null(heard_gone());
 	assert_int_equal(source_now().events, 0);
 	assert_int_equal(source_now().rung, best_rung());
@@ -85,7 +70,7 @@ PROMISE(a_memory_controller_that_is_taken_away_is_no_removal_and_comes_back)
 	WAIT_FOR(70000u, source_now().events == 1);
 	assert_int_equal(psb_watch_load(f.watch, &load), 0);
 	assert_int_equal(load.limit_bytes, LAB_LIMIT);
-	check_tells("above/a");
+	press_and_release("above/a", 12000);
 	assert_null(heard_gone());
 }
 
@@ -98,7 +83,7 @@ PROMISE(a_cgroup_that_is_made_anew_is_watched_again)
 
 	lab_make(&lab, "again", LAB_LIMIT);
 	start("again");
-	check_tells("again");
+	press_and_release("again", 12000);
 	low = stats().low;
 	for (unsigned i = 0; i < 2; i++) {
 		n = told_count();
@@ -114,7 +99,7 @@ PROMISE(a_cgroup_that_is_made_anew_is_watched_again)
 		assert_int_equal(psb_watch_load(f.watch, &load), 0);
 		if (!lab.v1) /* on a hybrid host its first process says which v1 cgroup it is */
 			assert_int_equal(load.limit_bytes, LAB_LIMIT);
-		check_tells("again");
+		press_and_release("again", 12000);
 		assert_true(stats().low > low);
 		low = stats().low;
 	}
@@ -151,6 +136,6 @@ PROMISE(our_own_watch_follows_us_when_the_old_cgroup_goes)
 	assert_string_equal(source_now().cgroup, lab_path(&lab, "to"));
 	assert_int_equal(source_now().rung, best_rung());
 	assert_string_equal(before.cgroup, lab_path(&lab, "from")); /* valid as long as the watch */
-	check_tells("to");
+	press_and_release("to", 12000);
 	lab_enter(&lab, NULL);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-oom.c - what only a unified hierarchy shows: memory.events, memory.high, and targets by
- * other names than a path
+ * test-oom.c - what only a unified hierarchy shows: memory.events, memory.high, and a unit as a target
  */
 #include "fixture.h"
 
@@ -134,17 +133,6 @@ PROMISE(throttling_over_memory_high_is_low)
 	assert_int_equal(HEARD(PSB_LOW)->n.limit_bytes, 16 * LAB_MB);
 	lab_kill(pid);
 	WAIT_FOR(15000u, HEARD(PSB_HIGH));
-}
-
-PROMISE(a_process_names_its_cgroup)
-{
-	pid_t pid;
-
-	lab_make(&lab, "pid", LAB_LIMIT);
-	pid = lab_hog(&lab, "pid", LAB_MB);
-	start_with(&(struct psb_watch_options){ .pid = pid }, NULL, PSB_INLINE);
-	assert_string_equal(source_now().cgroup, lab_path(&lab, "pid"));
-	assert_true(stats().samples > 0);
 }
 
 PROMISE(a_unit_names_its_cgroup)

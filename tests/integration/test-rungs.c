@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-rungs.c - the rungs of the ladder one by one, and what is said of memory on the way
+ * test-rungs.c - the rungs of the ladder (each one alone: test-driving.c), and what is said of memory on the way
  */
 #include "fixture.h"
 
@@ -10,22 +10,6 @@
 
 /* "some 200000 2000000" and its NUL, as systemd puts it into $MEMORY_PRESSURE_WRITE */
 #define WRITE_BASE64 "c29tZSAyMDAwMDAgMjAwMDAwMAA="
-
-/* Low under pressure, High without. */
-static void check_works(const char *group, unsigned low_ms)
-{
-	unsigned n = told_count();
-	uint64_t from = lab_now_usec();
-	pid_t pid = lab_press(&lab, group);
-	struct psb_source source = source_now();
-
-	WAIT_FOR(low_ms, found(n, PSB_KIND_LEVEL, PSB_LOW, NULL));
-	print_message("# rung %u (%s): %llu ms to Low\n", source.rung, source.name,
-		      (unsigned long long)(lab_now_usec() - from) / 1000);
-	lab_kill(pid);
-	n = told_count();
-	WAIT_FOR(15000u, found(n - 1, PSB_KIND_LEVEL, PSB_HIGH, NULL));
-}
 
 PROMISE(the_file_that_systemd_names_is_listened_to)
 {
@@ -48,7 +32,7 @@ PROMISE(the_file_that_systemd_names_is_listened_to)
 	assert_string_equal(source.trigger,
 			    lab.privileged ? "some 5000 500000" : "some 20000 2000000");
 	assert_int_equal(source.events, !lab.v1);
-	check_works("unit", 8000);
+	press_and_release("unit", 8000);
 	lab_enter(&lab, NULL);
 }
 
@@ -68,34 +52,6 @@ PROMISE(without_a_name_it_is_our_own_cgroup)
 		assert_string_equal(source.why, "");
 	else
 		assert_non_null(strstr(source.why, "CAP_SYS_RESOURCE"));
-}
-
-/* Of all rungs this one alone. */
-static void check_rung(unsigned rung, const char *name, unsigned low_ms)
-{
-	struct psb_source source;
-
-	lab_make(&lab, name, LAB_LIMIT);
-	start_with(&(struct psb_watch_options){ .rungs = PSB_RUNG_MASK(rung) }, name, PSB_INLINE);
-	source = source_now();
-	assert_int_equal(source.rung, rung);
-	assert_string_equal(source.name, name);
-	assert_string_equal(source.trigger, "");
-	check_works(name, low_ms);
-}
-
-PROMISE(memory_events_alone_is_enough)
-{
-	if (lab.v1)
-		SKIP("no memory.events: needs unified cgroups");
-	check_rung(PSB_RUNG_EVENTS, "events", 4000);
-	assert_int_equal(source_now().events, 1);
-	assert_true(stats().alarms >= 1);
-}
-
-PROMISE(sampling_on_the_clock_is_enough)
-{
-	check_rung(PSB_RUNG_SAMPLING, "sampling", 6000);
 }
 
 PROMISE(the_machine_stands_in_for_our_own_cgroup_only)
