@@ -32,7 +32,7 @@ unsigned bench_number_count;
 
 static unsigned numbers[8];
 static const char *bench_name = "bench";
-static bool broken, incomplete;
+static bool broken;
 
 unsigned bench_number(unsigned i, unsigned otherwise)
 {
@@ -63,36 +63,21 @@ void sleep_usec(uint64_t usec)
 
 /* ---- what is said ------------------------------------------------------------------------------- */
 
-static void complain(const char *format, va_list args)
-{
-	fprintf(stderr, "%s: ", bench_name);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-}
-
 void bench_die(const char *format, ...)
 {
 	va_list args;
 
+	fprintf(stderr, "%s: ", bench_name);
 	va_start(args, format);
-	complain(format, args);
+	vfprintf(stderr, format, args);
 	va_end(args);
+	fputc('\n', stderr);
 	exit(2);
 }
 
 void lab_failed(const char *message)
 {
 	bench_die("%s", message);
-}
-
-void bench_missing(const char *format, ...)
-{
-	va_list args;
-
-	incomplete = true;
-	va_start(args, format);
-	complain(format, args);
-	va_end(args);
 }
 
 static void judge(const char *verdict, const char *format, va_list args)
@@ -132,19 +117,17 @@ void *shared_new(size_t size)
 	return p;
 }
 
-static char directory[] = "/tmp/psibridge-bench.XXXXXX";
-static pid_t directory_of;
+static char directory[32];
 
 static void remove_directory(void)
 {
-	DIR *dir = getpid() == directory_of ? opendir(directory) : NULL;
+	DIR *dir = opendir(directory);
 	struct dirent *entry;
 
-	if (!dir)
-		return;
-	while ((entry = readdir(dir)))
+	while (dir && (entry = readdir(dir)))
 		unlinkat(dirfd(dir), entry->d_name, 0);
-	closedir(dir);
+	if (dir)
+		closedir(dir);
 	rmdir(directory);
 }
 
@@ -152,12 +135,6 @@ const char *scratch(const char *name)
 {
 	static char path[sizeof(directory) + 64];
 
-	if (!directory_of) {
-		if (!mkdtemp(directory))
-			bench_die("%s: %s", directory, strerror(errno));
-		directory_of = getpid();
-		atexit(remove_directory);
-	}
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	return path;
 }
@@ -432,6 +409,9 @@ static int run(const struct bench *bench)
 	int status;
 	pid_t pid;
 
+	strcpy(directory, "/tmp/psibridge-bench.XXXXXX");
+	if (!mkdtemp(directory))
+		bench_die("%s: %s", directory, strerror(errno));
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
@@ -446,10 +426,11 @@ static int run(const struct bench *bench)
 		else
 			bench->work();
 		lab_close(&lab);
-		exit(incomplete ? 2 : broken);
+		exit(broken);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		bench_die("fork: %s", strerror(errno));
+	remove_directory();
 	if (WIFEXITED(status))
 		return MIN(WEXITSTATUS(status), 2);
 	fprintf(stderr, "bench: %s was killed by signal %d\n", bench->name, WTERMSIG(status));

@@ -37,8 +37,6 @@ unsigned bench_number(unsigned i, unsigned otherwise);
 extern struct lab lab;
 extern const char *no_lab;
 
-/* A part of it could not run, for the reason given: makes the exit status 2. */
-void bench_missing(const char *format, ...) _printf_(1, 2);
 /* Cannot go on: says why, exits with 2. */
 void bench_die(const char *format, ...) _printf_(1, 2) __attribute__((noreturn));
 /* A figure beside what it should be. */

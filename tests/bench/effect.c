@@ -247,10 +247,8 @@ static void work(void)
 	}
 	if (count == 0)
 		bench_die("--runtime=%s: coreclr and mono are known", runtime);
-	if (lanes[0].missing) {
-		bench_missing("%s: %s", runtime, row_failure(0));
-		return;
-	}
+	if (lanes[0].missing)
+		bench_die("%s: %s", runtime, row_failure(0));
 	data = data_new(FILE_BYTES);
 	for (unsigned round = 0; round < rounds; round++)
 		for (unsigned row = 0; row < count; row++)

@@ -175,7 +175,6 @@ static void work(void)
 {
 	double worst = -1;
 
-	scratch(""); /* made before the children, so ours to remove */
 	table_begin(columns, "Faults: CPU time of a program that waits for what is broken");
 	run_all();
 	for (unsigned fault = 0; fault < ELEMENTSOF(fault_names); fault++)

@@ -283,10 +283,8 @@ static void work(void)
 		if (s->variable)
 			s->command.env[0] = s->variable;
 	}
-	if (settings[0].missing) {
-		bench_missing("%s", settings[0].missing);
-		return;
-	}
+	if (settings[0].missing)
+		bench_die("%s", settings[0].missing);
 	run_all_short();
 	run_all_plentiful();
 }

@@ -252,10 +252,8 @@ static void work(void)
 		bench_die("--way=%s: only ways that are there from the start", ways[1]->name);
 	for (unsigned i = 0; i < 2; i++) {
 		why = way_command(ways[i], APP, args, &commands[i]);
-		if (why) {
-			bench_missing("%s: %s", ways[i]->name, why);
-			return;
-		}
+		if (why)
+			bench_die("%s: %s", ways[i]->name, why);
 	}
 	data = data_new(FILE_BYTES);
 	table_begin(
