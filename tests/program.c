@@ -24,8 +24,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES 4096
-#define TOLD_MAX 32
-#define TOLD_BYTES 160
+#define LAST_BYTES 160
 
 struct program {
 	pid_t pid;
@@ -34,9 +33,7 @@ struct program {
 	int status;
 	char buffer[LINE_BYTES];
 	size_t used, taken;
-	char told[TOLD_MAX][TOLD_BYTES]; /* the newest overwrite the oldest */
-	unsigned told_count;
-	char last[TOLD_BYTES], fate[TOLD_BYTES + 64];
+	char last[LAST_BYTES], fate[LAST_BYTES + 64];
 };
 
 /* What would load another hook, tell a runtime to behave differently, or name our own unit's pressure. */
@@ -114,14 +111,6 @@ bool program_ended(struct program *p)
 
 /* ---- what it says ------------------------------------------------------------------------------------- */
 
-static void note(struct program *p, const char *line)
-{
-	snprintf(p->last, sizeof(p->last), "%.*s", TOLD_BYTES - 1, line);
-	if (strncmp(line, "psibridge", 9) == 0)
-		snprintf(p->told[p->told_count++ % TOLD_MAX], TOLD_BYTES, "%.*s", TOLD_BYTES - 1,
-			 line);
-}
-
 /* A line that is complete, from the buffer. */
 static const char *take_line(struct program *p)
 {
@@ -139,7 +128,7 @@ static const char *take_line(struct program *p)
 	line = p->buffer;
 	p->taken = (size_t)(newline - p->buffer) + 1;
 	if (*line)
-		note(p, line);
+		snprintf(p->last, sizeof(p->last), "%.*s", LAST_BYTES - 1, line);
 	return line;
 }
 
@@ -202,16 +191,6 @@ bool program_say(struct program *p, const char *line)
 	return write(p->in, line, length) == (ssize_t)length && write(p->in, "\n", 1) == 1;
 }
 
-const char *program_told(const struct program *p, const char *words)
-{
-	unsigned oldest = p->told_count > TOLD_MAX ? p->told_count - TOLD_MAX : 0;
-
-	for (unsigned i = p->told_count; i-- > oldest;)
-		if (strstr(p->told[i % TOLD_MAX], words))
-			return p->told[i % TOLD_MAX];
-	return NULL;
-}
-
 double line_number(const char *line, const char *key)
 {
 	size_t length = strlen(key);
@@ -230,16 +209,6 @@ double line_number(const char *line, const char *key)
 uint64_t program_rss(const struct program *p)
 {
 	return lab_proc_number(p->pid, "status", "VmRSS:") << 10;
-}
-
-uint64_t program_cpu_nsec(const struct program *p)
-{
-	struct timespec ts = { 0 };
-	clockid_t clock;
-
-	if (clock_getcpuclockid(p->pid, &clock) != 0 || clock_gettime(clock, &ts) < 0)
-		return 0;
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* ---- its end ---------------------------------------------------------------------------------------------- */

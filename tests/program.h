@@ -31,13 +31,9 @@ int program_await(struct program *program, const char *begin, uint64_t timeout_u
 		  const char **ret);
 /* A line to its standard input. Returns: false: it does not listen any more. */
 bool program_say(struct program *program, const char *line);
-/* The last line of the hook (or the host) in it, "psibridge...", that contains `words`; NULL: there was none. */
-const char *program_told(const struct program *program, const char *words);
 /* The number after "KEY=" in a line of words; 0: there is none. */
 double line_number(const char *line, const char *key);
 uint64_t program_rss(const struct program *program);
-/* CPU time of all its threads so far. */
-uint64_t program_cpu_nsec(const struct program *program);
 bool program_ended(struct program *program);
 /* How it ended, in words ("was killed by signal 9", "ended with status 3: LAST LINE"); "" while it runs. */
 const char *program_fate(struct program *program);

@@ -59,18 +59,11 @@ static struct setting {
 
 /* ---- short --------------------------------------------------------------------------------------------------- */
 
-enum { NAME, REQUESTS, REQUESTS_X, P50, P99, WORST, PAUSES, STALL, NEIGHBOUR, PEAK, OOM_KILLS };
+enum { NAME, REQUESTS, REQUESTS_X, P99, STALL, PEAK, OOM_KILLS };
 static const struct column columns[] = {
-	[NAME] = { "setting", 0 },
-	[REQUESTS] = { "requests/s", 0 },
-	[REQUESTS_X] = { "x without", 2 },
-	[P50] = { "p50 ms", 2 },
-	[P99] = { "p99 ms", 1 },
-	[WORST] = { "max ms", 0 },
-	[PAUSES] = { "GC pauses ms", 0 },
-	[STALL] = { "stall ms", 0 },
-	[NEIGHBOUR] = { "neighbour MiB/s", 0 },
-	[PEAK] = { "peak RSS MiB", 0 },
+	[NAME] = { "setting", 0 },	   [REQUESTS] = { "requests/s", 0 },
+	[REQUESTS_X] = { "x without", 2 }, [P99] = { "p99 ms", 1 },
+	[STALL] = { "stall ms", 0 },	   [PEAK] = { "peak RSS MiB", 0 },
 	[OOM_KILLS] = { "OOM kills", 0 },
 };
 
@@ -96,25 +89,20 @@ static bool serve(struct program *program, const char *order, uint64_t *ret_peak
 	return false;
 }
 
-static void measure(unsigned row, struct stage *stage, struct program *program,
-		    struct lab_readers *neighbour)
+static void measure(unsigned row, struct stage *stage, struct program *program)
 {
-	uint64_t peak, read_before;
+	uint64_t peak;
 	const char *line;
 	double seconds;
 
 	if (!serve(program, "go 4", &peak, &line))
 		return;
 	stage_begin(stage);
-	read_before = lab_readers_bytes(neighbour);
 	if (!serve(program, "go 20", &peak, &line))
 		return;
 	seconds = line_number(line, "seconds");
 	put(row, REQUESTS, line_number(line, "requests") / seconds);
-	put(row, P50, line_number(line, "p50_usec") / 1000, line_number(line, "p99_usec") / 1000,
-	    line_number(line, "max_usec") / 1000, line_number(line, "pause_msec"),
-	    (double)stage_stall_usec(stage) / 1000,
-	    (double)(lab_readers_bytes(neighbour) - read_before) / (double)MIB / seconds,
+	put(row, P99, line_number(line, "p99_usec") / 1000, (double)stage_stall_usec(stage) / 1000,
 	    (double)peak / (double)MIB);
 }
 
@@ -130,7 +118,7 @@ static void run_short(unsigned row, int data)
 	program = way_start(s->way, stage.run, &s->command, row);
 	if (program) {
 		neighbour = neighbour_start(stage.run, data, 1, PACE_USEC);
-		measure(row, &stage, program, neighbour);
+		measure(row, &stage, program);
 		if (!lab_readers_alive(neighbour))
 			row_fails(row, "the neighbour was killed");
 		lab_readers_free(neighbour);
@@ -180,7 +168,7 @@ static void run_all_short(void)
 
 /* ---- plentiful -------------------------------------------------------------------------------------------- */
 
-enum { WITH = 1, WITHOUT, RATIO, P25, P75, CPU_RATIO, PAIRS };
+enum { WITH = 1, WITHOUT, RATIO, P25, P75, PAIRS };
 static const struct column plentiful[] = {
 	{ "hook", 0 },
 	[WITH] = { "requests/s", 0 },
@@ -188,34 +176,31 @@ static const struct column plentiful[] = {
 	[RATIO] = { "ratio", 3 },
 	[P25] = { "p25", 3 },
 	[P75] = { "p75", 3 },
-	[CPU_RATIO] = { "CPU a request", 3 },
 	[PAIRS] = { "pairs", 0 },
 };
 
-/* Requests a second, and CPU time a request. */
-static bool slice(struct program *program, double *ret_rate, double *ret_cpu)
+/* Requests a second. */
+static bool slice(struct program *program, double *ret_rate)
 {
-	uint64_t cpu = program_cpu_nsec(program), peak;
+	uint64_t peak;
 	const char *line;
 
 	if (!serve(program, "go 1", &peak, &line))
 		return false;
 	*ret_rate = line_number(line, "requests") / line_number(line, "seconds");
-	*ret_cpu = (double)(program_cpu_nsec(program) - cpu) / line_number(line, "requests");
 	return *ret_rate > 0;
 }
 
 static void pair(unsigned row, struct program *with, struct program *without, bool swap)
 {
-	double rate[2], cpu[2];
+	double rate[2];
 
-	if (!slice(swap ? without : with, &rate[swap], &cpu[swap]) ||
-	    !slice(swap ? with : without, &rate[!swap], &cpu[!swap])) {
+	if (!slice(swap ? without : with, &rate[swap]) ||
+	    !slice(swap ? with : without, &rate[!swap])) {
 		row_fails(row, "a slice did not end: %.120s", program_fate(with));
 		return;
 	}
 	put(row, WITH, rate[0], rate[1], rate[0] / rate[1]);
-	put(row, CPU_RATIO, cpu[0] / cpu[1]);
 }
 
 static void run_pairs(unsigned row, const struct setting *hook, unsigned pairs)
@@ -224,14 +209,14 @@ static void run_pairs(unsigned row, const struct setting *hook, unsigned pairs)
 	struct program *with, *without;
 	struct command command;
 	struct stage stage;
-	double rate, cpu;
+	double rate;
 
 	stage_open(&stage, "load", 0, 0);
 	way_command(hook->way, APP, args, &command);
 	with = way_start(hook->way, stage.run, &command, row);
 	way_command(settings[0].way, APP, args, &command);
 	without = way_start(settings[0].way, stage.run, &command, row);
-	if (with && without && slice(with, &rate, &cpu) && slice(without, &rate, &cpu))
+	if (with && without && slice(with, &rate) && slice(without, &rate))
 		for (unsigned i = 0; i < pairs && !row_failure(row); i++)
 			pair(row, with, without, i % 2);
 	way_end(with, row);

@@ -77,21 +77,7 @@ const struct way *way_named(const char *runtime, const char *name)
 
 /* ---- where things are ----------------------------------------------------------------------------------- */
 
-static char why[160]; /* the last thing that is not there is not there */
-
-static bool in_path(const char *program)
-{
-	char *path = strdup(getenv("PATH") ?: "/usr/bin"), *rest = path, *dir, *file;
-	bool found = false;
-
-	while (!found && (dir = strsep(&rest, ":")))
-		if (asprintf(&file, "%s/%s", dir, program) >= 0) {
-			found = access(file, X_OK) == 0;
-			free(file);
-		}
-	free(path);
-	return found;
-}
+static char *why; /* what is not there */
 
 /* "@" in a word becomes the build tree; what it leads to must be there. Returns: NULL: it is not. */
 static const char *expand(const char *word)
@@ -107,9 +93,9 @@ static const char *expand(const char *word)
 	    asprintf(&file, "%s/%.*s", tree ? tree : ".", (int)strcspn(at + 1, "="), at + 1) < 0)
 		bench_die("no memory");
 	there = access(file, F_OK) == 0;
-	if (!there)
-		snprintf(why, sizeof(why), "this build has no %.*s", (int)strcspn(at + 1, "="),
-			 at + 1);
+	if (!there &&
+	    asprintf(&why, "this build has no %.*s", (int)strcspn(at + 1, "="), at + 1) < 0)
+		bench_die("no memory");
 	free(file);
 	return there ? text : NULL;
 }
@@ -150,10 +136,6 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 		if (!command.env[i])
 			return why;
 	}
-	if (!strchr(command.argv[0], '/') && !in_path(command.argv[0])) {
-		snprintf(why, sizeof(why), "there is no %s on this machine", command.argv[0]);
-		return why;
-	}
 	if (way->attach && !expand("@psibridge"))
 		return why;
 	if (way->needs && !expand(way->needs))
@@ -193,21 +175,26 @@ struct program *way_start(const struct way *way, const char *group, const struct
 			  unsigned row)
 {
 	struct program *program = start(group, command);
+	uint64_t until = lab_now_usec() + READY_USEC;
+	bool ready = false, watches = !way->bridge;
 	const char *line;
-	uint64_t until;
 
-	if (program_await(program, "ready", READY_USEC, NULL) <= 0) {
-		row_fails(row, "never got ready; %.120s", program_fate(program));
-		return program_free(program);
-	}
-	if (way->attach && !attach(program_pid(program), row))
-		return program_free(program);
-	until = lab_now_usec() + READY_USEC;
-	while (way->bridge && !program_told(program, "ready: "))
+	while (!ready || !watches) {
 		if (program_line(program, until, &line) <= 0) {
-			row_fails(row, "the hook never said that it watches");
+			row_fails(row, "%s; %.120s",
+				  ready ? "the hook never said that it watches" : "never got ready",
+				  program_fate(program));
 			return program_free(program);
 		}
+		if (strncmp(line, "psibridge", 9) == 0 && strstr(line, "ready: "))
+			watches = true;
+		else if (strncmp(line, "ready", 5) == 0)
+			ready = true;
+		else
+			continue;
+		if (ready && !watches && way->attach && !attach(program_pid(program), row))
+			return program_free(program);
+	}
 	return program;
 }
 
