@@ -298,10 +298,11 @@ static int columns_of(const char *text)
 /* Row 0 is the heading. */
 static const char *text_of(unsigned row, unsigned column)
 {
-	struct cell *cell = &t->cells[row - 1][column];
+	struct cell *cell;
 
 	if (row == 0)
 		return t->columns[column].title;
+	cell = &t->cells[row - 1][column];
 	if (cell->count > 0 && !cell->text[0])
 		snprintf(cell->text, TEXT, "%.*f", t->columns[column].decimals,
 			 median(row - 1, column));
