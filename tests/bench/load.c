@@ -25,7 +25,6 @@
  */
 #include "runtime.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define APP "Load/load"
