@@ -2,12 +2,13 @@
 /*
  * metrics.c - psibridge metrics: pressure and levels of all cgroups as OpenMetrics text
  *
- *     one survey, one question to psibridged --> the whole text in memory --> stdout or a file
+ *     one survey, one question to psibridged --> one object --> the whole text in memory --> stdout
+ *                                                                                           or a file
  *
- * A family is its two lines (TYPE, HELP) and then all of its samples: OpenMetrics wants them in one
- * piece and no series twice. Tables say which families there are, a function for each kind of
- * table goes through what has samples: cgroups of the survey, psibridged itself, its watches, and
- * cgroups that it remembers.
+ * The object is psibridged's answer with the cgroups of the survey beside it, as `top --json` has
+ * them. A table says which families there are, and where in the object each has its samples. A
+ * family is its two lines (TYPE, HELP) and then all of its samples: OpenMetrics wants them in one
+ * piece and no series twice.
  *
  * What cadvisor has is named as there (its docs/storage/prometheus.md), so that its dashboards work:
  * "waiting" is PSI's some, "stalled" its full, the working set is use minus inactive_file, and no
@@ -15,19 +16,18 @@
  * with psibridge_.
  *
  * A label must be UTF-8, and whatever replaces other bytes could make two names one: a cgroup whose
- * name is not UTF-8, or has control characters (ESC), is left out and counted. psibridged's answer
- * has U+FFFD in such a name, and is treated the same. Each path stands once in it, and once more in
- * the shadow, so `watch` and `shadow` name a series.
+ * name is not UTF-8 (it has U+FFFD in the object), or has control characters (ESC), is left out and
+ * counted. Each path stands once in the answer, and once more in the shadow, so `watch` and
+ * `shadow` name a series.
  *
  * A file is replaced in one step (temporary file, fsync, rename), so a reader sees the old one or
  * the new one, and a full disk leaves the old one. The temporary name does not end in ".prom".
- * Only a file, though: a device or a FIFO is written to. A symbolic link is refused, neither
- * replaced nor followed, for the directory may be another user's and we may be root.
+ * What is there and no file (a device, a FIFO, a symbolic link) is refused: neither replaced nor
+ * followed, for the directory may be another user's and we may be root.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +37,8 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/control-client.h"
+#include "cli/output.h"
 #include "cli/rows.h"
 #include "cli/wait.h"
 #include "core/utf8.h"
@@ -49,8 +51,7 @@ static const char help[] =
 	"PATTERN chooses cgroups, such as 'system.slice/*.service'; without one it is all of them\n"
 	"and the root.\n"
 	"\n"
-	"  --output FILE        replace this file in one step, in place of standard output;\n"
-	"                       a FIFO or a device is written to\n"
+	"  --output FILE        replace this file in one step, in place of standard output\n"
 	"  --format FORMAT      openmetrics, or prometheus: what node_exporter's textfile\n"
 	"                       collector reads                                [openmetrics]\n" CONTROL_HELP
 	"  --help\n"
@@ -69,8 +70,7 @@ struct exposition {
 	FILE *out;	 /* memory: errors are looked for at the end */
 	unsigned format; /* enum format */
 	unsigned labels; /* of the sample at hand */
-	struct rows rows;
-	const json_t *status; /* NULL: psibridged is not there */
+	json_t *all;
 };
 
 enum type { GAUGE, COUNTER };
@@ -119,122 +119,13 @@ static void end_seconds(struct exposition *e, uint64_t usec)
 		usec / USEC_PER_SEC, usec % USEC_PER_SEC);
 }
 
-/* A gauge of one sample. */
-static void put_one(struct exposition *e, const char *name, const char *text, uint64_t value)
-{
-	family(e, name, GAUGE, text);
-	begin(e, name, GAUGE);
-	end(e, value);
-}
-
-/* A path of psibridged's answer that can be the label of a series. */
+/* Can it be the label of a series? */
 static bool is_plain(const char *path)
 {
 	return !strstr(path, "\xef\xbf\xbd") && utf8_is_printable(path);
 }
 
-/* ---- cgroups --------------------------------------------------------------------------------- */
-
-/* Both scraped and summed up, each cgroup counts twice. */
-#define AS_CADVISOR ". The same as cadvisor's, if that runs here: choose one by its job label."
-
-enum needs { PRESSURE, MEMORY, EVENTS };
-
-static const struct row_family {
-	const char *name;
-	enum type type;
-	enum needs needs;
-	size_t offset; /* in struct psb_survey_row: uint64_t */
-	const char *text;
-} row_families[] = {
-	{ "container_pressure_memory_waiting_seconds", COUNTER, PRESSURE,
-	  offsetof(struct psb_survey_row, some_total_usec),
-	  "Total time duration tasks in the container have waited due to memory congestion" AS_CADVISOR },
-	{ "container_pressure_memory_stalled_seconds", COUNTER, PRESSURE,
-	  offsetof(struct psb_survey_row, full_total_usec),
-	  "Total time duration no tasks in the container could make progress due to memory "
-	  "congestion" AS_CADVISOR },
-	{ "container_memory_usage_bytes", GAUGE, MEMORY,
-	  offsetof(struct psb_survey_row, current_bytes),
-	  "Memory in use, page cache included" AS_CADVISOR },
-	{ "container_memory_working_set_bytes", GAUGE, MEMORY,
-	  offsetof(struct psb_survey_row, working_set_bytes),
-	  "Memory in use, without inactive page cache" AS_CADVISOR },
-	{ "container_spec_memory_limit_bytes", GAUGE, MEMORY,
-	  offsetof(struct psb_survey_row, limit_bytes),
-	  "The cgroup's own memory.max; 0: it has none" AS_CADVISOR },
-	{ "container_oom_events", COUNTER, EVENTS, offsetof(struct psb_survey_row, oom_kill_events),
-	  "Processes that the kernel killed for want of memory, in the cgroup and below it" AS_CADVISOR },
-};
-
-static bool has(const struct row *row, enum needs needs)
-{
-	return needs == PRESSURE ? row->now.has_pressure
-	       : needs == MEMORY ? row->now.current_bytes > 0
-				 : row->now.has_events;
-}
-
-#define EACH_ROW(e, row)                                                        \
-	for (row = (e)->rows.all; row < (e)->rows.all + (e)->rows.count; row++) \
-		if (utf8_is_printable(row->cgroup))
-
-static void put_cgroups(struct exposition *e)
-{
-	for (size_t i = 0; i < ELEMENTSOF(row_families); i++) {
-		const struct row_family *f = &row_families[i];
-		const struct row *row;
-
-		family(e, f->name, f->type, f->text);
-		EACH_ROW(e, row)
-			if (has(row, f->needs)) {
-				const void *value = (const char *)&row->now + f->offset;
-
-				begin(e, f->name, f->type);
-				label(e, "id", row->cgroup);
-				(f->needs == PRESSURE ? end_seconds
-						      : end)(e, *(const uint64_t *)value);
-			}
-	}
-}
-
-static void put_levels(struct exposition *e)
-{
-	const struct row *row;
-
-	for (int critical = 0; critical <= 1; critical++) {
-		const char *name = critical ? "psibridge_memory_critical"
-					    : "psibridge_memory_available";
-
-		family(e, name, GAUGE,
-		       critical ? "1: Low, and whole tasks stall or the kernel killed one."
-				: "What psibridged makes of the cgroup: 1 Low (memory is short), "
-				  "2 Neutral, 3 High.");
-		EACH_ROW(e, row)
-			if (row->available > 0) {
-				begin(e, name, GAUGE);
-				label(e, "id", row->cgroup);
-				end(e, critical ? row->critical : row->available);
-			}
-	}
-}
-
-static void put_own(struct exposition *e)
-{
-	size_t left_out = e->rows.count;
-	const struct row *row;
-
-	EACH_ROW(e, row)
-		left_out--;
-	put_one(e, "psibridge_cgroups", "Cgroups that were looked at.", e->rows.count);
-	put_one(e, "psibridge_cgroups_left_out",
-		"Cgroups that are not listed because their names are not UTF-8, or hold control "
-		"characters.",
-		left_out);
-	put_one(e, "psibridge_up", "1: psibridged runs, and its event loop answered.",
-		e->status != NULL);
-}
-
-/* ---- psibridged ------------------------------------------------------------------------------ */
+/* ---- the families ---------------------------------------------------------------------------- */
 
 struct kind {
 	const char *value, *key; /* its sample is this member */
@@ -250,29 +141,58 @@ static const struct kind protocols[] = { { "systemd", "plain" },
 					 { "libpsibridge", "records" },
 					 { NULL, NULL } };
 
+/* Both scraped and summed up, each cgroup counts twice. */
+#define AS_CADVISOR ". The same as cadvisor's, if that runs here: choose one by its job label."
+
+#define ROW(name, type, needs, key) name, type, "rows", "cgroup", NULL, key, needs, NULL, NULL
 #define WATCH(name, type, in, key) \
-	"psibridge_watch_" name, type, "watches", "path", in, key, NULL, NULL
+	"psibridge_watch_" name, type, "watches", "path", in, key, NULL, NULL, NULL
 #define STAT(name, key) WATCH(name, COUNTER, "stats", key)
 #define CGROUP(name, key) \
-	"psibridge_cgroup_" name, COUNTER, "history", "cgroup", NULL, key, NULL, NULL
-#define ONE(name, type, in, key) "psibridge_" name, type, NULL, NULL, in, key, NULL, NULL
+	"psibridge_cgroup_" name, COUNTER, "history", "cgroup", NULL, key, NULL, NULL, NULL
+#define ONE(name, type, in, key) "psibridge_" name, type, NULL, NULL, in, key, NULL, NULL, NULL
 
-/* Families of its answer. */
-static const struct json_family {
+static const struct family {
 	const char *name;
 	enum type type;
 	const char *list,
 		*path; /* a sample for each object of this array, by this member; NULL: one */
 	const char *in, *key;	  /* `key` of this object, or of the one itself (NULL) */
+	const char *needs;	  /* none where this member is null, false or missing */
 	const char *label;	  /* NULL: one sample an object */
 	const struct kind *kinds; /* else one each */
 	const char *text;
-} json_families[] = {
+} families[] = {
+	{ ROW("container_pressure_memory_waiting_seconds", COUNTER, "some_total_usec",
+	      "some_total_usec"),
+	  "Total time duration tasks in the container have waited due to memory congestion" AS_CADVISOR },
+	{ ROW("container_pressure_memory_stalled_seconds", COUNTER, "full_total_usec",
+	      "full_total_usec"),
+	  "Total time duration no tasks in the container could make progress due to memory "
+	  "congestion" AS_CADVISOR },
+	{ ROW("container_memory_usage_bytes", GAUGE, "current_bytes", "current_bytes"),
+	  "Memory in use, page cache included" AS_CADVISOR },
+	{ ROW("container_memory_working_set_bytes", GAUGE, "current_bytes", "working_set_bytes"),
+	  "Memory in use, without inactive page cache" AS_CADVISOR },
+	{ ROW("container_spec_memory_limit_bytes", GAUGE, "current_bytes", "limit_bytes"),
+	  "The cgroup's own memory.max; 0: it has none" AS_CADVISOR },
+	{ ROW("container_oom_events", COUNTER, "oom_kills", "oom_kills"),
+	  "Processes that the kernel killed for want of memory, in the cgroup and below it" AS_CADVISOR },
+	{ ONE("cgroups", GAUGE, "survey", "cgroups"), "Cgroups that were looked at." },
+	{ ONE("cgroups_left_out", GAUGE, "survey", "left_out"),
+	  "Cgroups that are not listed because their names are not UTF-8, or hold control "
+	  "characters." },
+	{ ONE("up", GAUGE, "survey", "up"), "1: psibridged runs, and its event loop answered." },
+	/* from here on only if it does */
+	{ ROW("psibridge_memory_available", GAUGE, "available", "available"),
+	  "What psibridged makes of the cgroup: 1 Low (memory is short), 2 Neutral, 3 High." },
+	{ ROW("psibridge_memory_critical", GAUGE, "available", "critical"),
+	  "1: Low, and whole tasks stall or the kernel killed one." },
 	{ ONE("uptime_seconds", GAUGE, NULL, "uptime_usec"),
 	  "How long psibridged has been running." },
 	{ ONE("configuration_refused", GAUGE, "configuration", "error"),
 	  "1: the last reload was refused, an older configuration is in use." },
-	{ "psibridge_clients", GAUGE, NULL, NULL, "clients", NULL, "kind", protocols,
+	{ "psibridge_clients", GAUGE, NULL, NULL, "clients", NULL, NULL, "kind", protocols,
 	  "Connected clients: of systemd's protocol, and of libpsibridge." },
 	{ ONE("clients_accepted", COUNTER, "clients", "accepted"), "Clients that were let in." },
 	{ ONE("clients_refused", COUNTER, "clients", "refused"), "Clients that were turned away." },
@@ -280,11 +200,11 @@ static const struct json_family {
 	{ ONE("replaced", COUNTER, "clients", "replaced"),
 	  "Repeats that a slow client lost to newer ones." },
 	/* where those that were tried out differ from what is in force */
-	{ "psibridge_candidate_available", GAUGE, "cgroups", "cgroup", NULL, "available", NULL,
-	  NULL,
+	{ "psibridge_candidate_available", GAUGE, "cgroups", "cgroup", NULL, "available",
+	  "candidate", NULL, NULL,
 	  "What a watch in the shadow makes of a cgroup that a live one judges, too: 1 Low, 2 "
 	  "Neutral, 3 High." },
-	{ "psibridge_watch_state", GAUGE, "watches", "path", NULL, "state", "state", states,
+	{ "psibridge_watch_state", GAUGE, "watches", "path", NULL, "state", NULL, "state", states,
 	  "1 for the state the watch is in: watching; absent, there is no such cgroup yet; failed." },
 	{ WATCH("clients", GAUGE, NULL, "clients"), "Clients that hear from it." },
 	{ WATCH("rung", GAUGE, "source", "rung"),
@@ -299,8 +219,8 @@ static const struct json_family {
 	{ STAT("critical", "critical"), "Times that it was judged critical." },
 	{ STAT("given_back_bytes", "bytes_back"),
 	  "Memory that was in use less a second after a Low." },
-	{ "psibridge_watch_notifications", COUNTER, "watches", "path", "stats", NULL, "available",
-	  levels, "Levels that it judged anew." },
+	{ "psibridge_watch_notifications", COUNTER, "watches", "path", "stats", NULL, NULL,
+	  "available", levels, "Levels that it judged anew." },
 	/* a counter that stands still does not say whether there was nothing, or no look */
 	{ WATCH("last_alarm_timestamp_seconds", GAUGE, "stats", "alarm_usec"),
 	  "When the kernel rang last." },
@@ -312,11 +232,12 @@ static const struct json_family {
 	{ CGROUP("oom_kills", "killed"),
 	  "Times that the kernel killed a process in it for want of memory." },
 };
+#define FAMILIES_OF_THE_SURVEY 9
 
 /* Of CLOCK_MONOTONIC, as the daemon gives it, the time that Prometheus wants. */
 static uint64_t wall_seconds(struct exposition *e, uint64_t usec)
 {
-	uint64_t ago = usec_sub(answer_number(e->status, "time_usec"), usec);
+	uint64_t ago = usec_sub(answer_number(e->all, "time_usec"), usec);
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -325,14 +246,14 @@ static uint64_t wall_seconds(struct exposition *e, uint64_t usec)
 }
 
 /* `kind` NULL: the family has no second label. */
-static void put_sample(struct exposition *e, const struct json_family *f, const json_t *item,
+static void put_sample(struct exposition *e, const struct family *f, const json_t *item,
 		       const struct kind *kind)
 {
 	const json_t *in = f->in ? json_object_get(item, f->in) : item;
 	const char *key = f->key ? f->key : kind->key, *text = answer_text(in, key);
 	bool is_moment = strstr(f->name, "_timestamp_");
 	bool is_watch = f->list && strcmp(f->list, "watches") == 0;
-	uint64_t number = answer_number(in, key);
+	uint64_t number = answer_flag(in, key) ? 1 : answer_number(in, key);
 
 	if (f->kinds == states)
 		number = strcmp(text, kind->value) == 0;
@@ -353,22 +274,27 @@ static void put_sample(struct exposition *e, const struct json_family *f, const 
 		(strstr(key, "_usec") ? end_seconds : end)(e, number);
 }
 
-static void put_family(struct exposition *e, const struct json_family *f)
+/* A watch that does not work has no source, and counts nothing. */
+static bool has_sample(const struct family *f, const json_t *item)
+{
+	const json_t *needed = f->needs ? json_object_get(item, f->needs) : json_true();
+
+	return needed && !json_is_null(needed) && !json_is_false(needed) &&
+	       is_plain(answer_text(item, f->path)) &&
+	       (!f->in || strcmp(answer_text(item, "state"), "watching") == 0);
+}
+
+static void put_family(struct exposition *e, const struct family *f)
 {
 	static const struct kind none[] = { { NULL, NULL } };
-	const json_t *list = f->list ? json_object_get(e->status, f->list) : NULL;
+	const json_t *list = f->list ? json_object_get(e->all, f->list) : NULL;
 
 	family(e, f->name, f->type, f->text);
 	for (size_t i = 0; i < (f->list ? json_array_size(list) : 1); i++) {
-		const json_t *item = f->list ? json_array_get(list, i) : e->status;
+		const json_t *item = f->list ? json_array_get(list, i) : e->all;
 		const struct kind *kind = f->kinds ? f->kinds : none;
 
-		/* a watch that does not work has no source, and counts nothing */
-		if (f->list && (!is_plain(answer_text(item, f->path)) ||
-				(f->in && strcmp(answer_text(item, "state"), "watching") != 0)))
-			continue;
-		if (strcmp(f->name, "psibridge_candidate_available") == 0 &&
-		    !answer_flag(item, "candidate"))
+		if (f->list && !has_sample(f, item))
 			continue;
 		do
 			put_sample(e, f, item, kind->value ? kind : NULL);
@@ -376,59 +302,33 @@ static void put_family(struct exposition *e, const struct json_family *f)
 	}
 }
 
-static void put_daemon(struct exposition *e)
+static void put_all(struct exposition *e, bool up)
 {
-	family(e, "psibridge_build_info", GAUGE, "1; which psibridged answered is in the label.");
-	begin(e, "psibridge_build_info", GAUGE);
-	label(e, "version", answer_text(e->status, "version"));
-	end(e, 1);
-	for (size_t i = 0; i < ELEMENTSOF(json_families); i++)
-		put_family(e, &json_families[i]);
-}
-
-static void put_all(struct exposition *e)
-{
-	put_cgroups(e);
-	put_own(e);
-	if (e->status) {
-		put_levels(e);
-		put_daemon(e);
+	for (size_t i = 0; i < (up ? ELEMENTSOF(families) : FAMILIES_OF_THE_SURVEY); i++)
+		put_family(e, &families[i]);
+	if (up) {
+		family(e, "psibridge_build_info", GAUGE,
+		       "1; which psibridged answered is in the label.");
+		begin(e, "psibridge_build_info", GAUGE);
+		label(e, "version", answer_text(e->all, "version"));
+		end(e, 1);
 	}
 	fputs("# EOF\n", e->out);
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-/* All of it, and closes `fd`. What replaces a file is on the disk then, for all to read. */
-static int write_all(int fd, const char *text, size_t size, bool replaces)
+/* It is on the disk then, for all to read. */
+static int write_all(int fd, const char *text, size_t size)
 {
-	FILE *f = fdopen(fd, "w");
-	int r = 0;
+	ssize_t n;
 
-	if (!f) {
-		r = -errno;
-		close(fd);
-		return r;
+	for (; size > 0; text += n, size -= (size_t)n) {
+		n = write(fd, text, size);
+		if (n < 0)
+			return -errno;
 	}
-	if (fwrite(text, 1, size, f) < size || fflush(f) == EOF ||
-	    (replaces && (fchmod(fd, 0644) < 0 || fsync(fd) < 0)))
-		r = -errno;
-	if (fclose(f) == EOF && r == 0)
-		r = -errno;
-	return r;
-}
-
-/* The rename lasts only when the directory is on the disk too. Some file systems cannot say. */
-static void sync_directory(const char *path)
-{
-	char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	if (fd >= 0) {
-		(void)!fsync(fd);
-		close(fd);
-	}
-	free(copy);
+	return fchmod(fd, 0644) < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
 static int replace_file(const char *path, const char *text, size_t size)
@@ -441,44 +341,16 @@ static int replace_file(const char *path, const char *text, size_t size)
 		     slash ? slash + 1 : path) < 0)
 		return -ENOMEM;
 	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0) {
-		r = -errno;
-		free(temporary);
-		return r;
-	}
-	r = write_all(fd, text, size, true);
+	r = fd < 0 ? -errno : write_all(fd, text, size);
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
-	if (r < 0)
-		unlink(temporary);
-	else
-		sync_directory(path);
+	if (fd >= 0) {
+		close(fd);
+		if (r < 0)
+			unlink(temporary);
+	}
 	free(temporary);
 	return r;
-}
-
-/* Errors: -errno, or words in *ret_why. */
-static int write_to(const char *path, const char *text, size_t size, const char **ret_why)
-{
-	struct stat st;
-	int fd;
-
-	*ret_why = NULL;
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? replace_file(path, text, size) : -errno;
-	if (S_ISREG(st.st_mode))
-		return replace_file(path, text, size);
-	if (S_ISLNK(st.st_mode))
-		*ret_why = "a symbolic link is not followed; name the file itself";
-	else if (!S_ISCHR(st.st_mode) && !S_ISFIFO(st.st_mode))
-		*ret_why = "neither a file, a FIFO nor a character device";
-	if (*ret_why)
-		return -EINVAL;
-	/* a FIFO without a reader is an error and no wait; one that is read slowly is waited for */
-	fd = open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0)
-		return -errno;
-	return write_all(fd, text, size, false);
 }
 
 /* ---- the verb -------------------------------------------------------------------------------- */
@@ -498,14 +370,17 @@ static int survey_failed(const char *pattern, int r)
 
 static int put_out(const char *path, const char *text, size_t size)
 {
-	const char *why;
+	struct stat st;
 	int r;
 
+	if (path && lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		complain("metrics", "%s: it is no regular file; it is as it was", path);
+		return EXIT_FAILED;
+	}
 	if (path) {
-		r = write_to(path, text, size, &why);
+		r = replace_file(path, text, size);
 		if (r < 0)
-			complain("metrics", "%s: %s; it is as it was", path,
-				 why ? why : strerror(-r));
+			complain("metrics", "%s: %s; it is as it was", path, strerror(-r));
 	} else {
 		errno = 0;
 		r = fwrite(text, 1, size, stdout) < size || fflush(stdout) == EOF ? -errno : 0;
@@ -515,29 +390,48 @@ static int put_out(const char *path, const char *text, size_t size)
 	return r < 0 && r != -EPIPE ? EXIT_FAILED : EXIT_OK;
 }
 
+/* To what psibridged answered, if it did. */
+static void add_rows(json_t *all, const struct rows *rows, bool up)
+{
+	json_t *list = json_array();
+	size_t left_out = 0;
+
+	for (size_t i = 0; i < rows->count; i++) {
+		json_array_append_new(list, row_json(&rows->all[i]));
+		left_out += !is_plain(answer_text(json_array_get(list, i), "cgroup"));
+	}
+	json_object_set_new(all, "rows", list);
+	json_object_set_new(all, "survey",
+			    json_pack("{s:I, s:I, s:b}", "cgroups", (json_int_t)rows->count,
+				      "left_out", (json_int_t)left_out, "up", up));
+}
+
 static int metrics(struct exposition *e, const char *pattern, const char *control, const char *path)
 {
 	char why[CONTROL_WHY_MAX], *text = NULL;
-	json_t *status = NULL;
+	struct rows rows = { 0 };
 	size_t size;
-	int r = rows_survey(&e->rows, pattern, now_usec()), exit_status = EXIT_FAILED;
+	int r = rows_survey(&rows, pattern, now_usec()), exit_status = EXIT_FAILED;
 
 	if (r < 0)
 		return survey_failed(pattern, r);
-	r = control_ask_status(control, CONTROL_TIMEOUT_USEC, &status, why);
+	r = control_ask_status(control, CONTROL_TIMEOUT_USEC, &e->all, why);
 	if (r < 0 && !control_is_absent(r))
 		complain("metrics", "%s", why); /* and psibridge_up is 0 */
-	e->status = status;
-	rows_judge(&e->rows, status);
+	rows_judge(&rows, e->all);
+	if (r < 0)
+		e->all = json_object();
+	add_rows(e->all, &rows, r == 0);
 	e->out = open_memstream(&text, &size);
 	if (e->out)
-		put_all(e);
+		put_all(e, r == 0);
 	if (!e->out || fclose(e->out) == EOF)
 		complain("metrics", "%s", strerror(ENOMEM));
 	else
 		exit_status = put_out(path, text, size);
 	free(text);
-	json_decref(status);
+	json_decref(e->all);
+	rows_done(&rows);
 	return exit_status;
 }
 
@@ -556,7 +450,5 @@ int verb_metrics(int argc, char **argv)
 
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
-	status = metrics(&e, pattern, control, path);
-	rows_done(&e.rows);
-	return status;
+	return metrics(&e, pattern, control, path);
 }

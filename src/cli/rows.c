@@ -20,43 +20,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/control-client.h"
 #include "cli/find-cgroup.h"
+#include "cli/output.h"
+#include "cli/words.h"
 
 static int by_name(const void *a, const void *b)
 {
-	const struct row *const *x = a, *const *y = b;
+	const struct row *x = a, *y = b;
 
-	return strcmp((*x)->cgroup, (*y)->cgroup);
+	return strcmp(x->cgroup, y->cgroup);
+}
+
+static int is_name(const void *name, const void *b)
+{
+	const struct row *row = b;
+
+	return strcmp(name, row->cgroup);
 }
 
 static struct row *find(const struct rows *rows, const char *cgroup)
 {
-	union {
-		const char *given;
-		char *key;
-	} name = { cgroup }; /* is only compared with */
-	struct row key = { .cgroup = name.key }, *sought = &key, **found;
-
-	if (rows->count == 0)
-		return NULL;
-	found = bsearch(&sought, rows->by_name, rows->count, sizeof(sought), by_name);
-	return found ? *found : NULL;
-}
-
-static void free_table(struct rows *rows)
-{
-	for (size_t i = 0; i < rows->count; i++)
-		free(rows->all[i].cgroup);
-	free(rows->all);
-	free(rows->by_name);
-	rows->all = NULL;
-	rows->by_name = NULL;
-	rows->count = 0;
+	return rows->count == 0
+		       ? NULL
+		       : bsearch(cgroup, rows->all, rows->count, sizeof(*rows->all), is_name);
 }
 
 void rows_done(struct rows *rows)
 {
-	free_table(rows);
+	for (size_t i = 0; i < rows->count; i++)
+		free(rows->all[i].cgroup);
+	free(rows->all);
+	rows->all = NULL;
+	rows->count = 0;
 }
 
 /* ---- a survey -------------------------------------------------------------------------------- */
@@ -133,17 +129,6 @@ static void seen(const struct psb_survey_row *now, void *userdata)
 	row->now.cgroup = row->cgroup;
 }
 
-static int sort(struct rows *rows)
-{
-	rows->by_name = malloc((rows->count + 1) * sizeof(*rows->by_name));
-	if (!rows->by_name)
-		return -ENOMEM;
-	for (size_t i = 0; i < rows->count; i++)
-		rows->by_name[i] = &rows->all[i];
-	qsort(rows->by_name, rows->count, sizeof(*rows->by_name), by_name);
-	return 0;
-}
-
 int rows_survey(struct rows *rows, const char *pattern, uint64_t now_usec)
 {
 	struct survey survey = { .before = *rows, .rows = rows };
@@ -157,11 +142,13 @@ int rows_survey(struct rows *rows, const char *pattern, uint64_t now_usec)
 	if (r == 0)
 		r = psb_survey(pattern ? pattern : "**", seen, &survey);
 	if (r == 0)
-		r = survey.error < 0 ? survey.error : sort(rows);
+		r = survey.error;
 	rows->complete = r == 0;
 	if (r < 0)
-		free_table(rows);
-	free_table(&survey.before);
+		rows_done(rows);
+	else if (rows->count > 0)
+		qsort(rows->all, rows->count, sizeof(*rows->all), by_name);
+	rows_done(&survey.before);
 	return r;
 }
 
@@ -232,4 +219,32 @@ void rows_judge(struct rows *rows, const json_t *status)
 		if (answer_level(cgroup) != PSB_HIGH && !answer_flag(cgroup, "candidate"))
 			rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
 			     answer_flag(cgroup, "critical"));
+}
+
+/* ---- as JSON --------------------------------------------------------------------------------- */
+
+static json_t *known(bool is_known, uint64_t number)
+{
+	return is_known ? output_json_number(number) : json_null();
+}
+
+json_t *row_json(const struct row *row)
+{
+	json_t *level = row->available > 0 ? json_string(words_level_id(row->available))
+					   : json_null();
+	bool psi = row->now.has_pressure, memory = row->now.current_bytes > 0;
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
+			 "cgroup", output_json_text(row->cgroup), "some_centi",
+			 known(row->has_rate, row->some_centi), "full_centi",
+			 known(row->has_rate, row->full_centi), "some_total_usec",
+			 known(psi, row->now.some_total_usec), "full_total_usec",
+			 known(psi, row->now.full_total_usec), "some_avg10_centi",
+			 known(psi, row->now.some_avg10_centi), "current_bytes",
+			 known(memory, row->now.current_bytes), "working_set_bytes",
+			 known(memory, row->now.working_set_bytes), "limit_bytes",
+			 output_json_number(row->now.limit_bytes), "high_bytes",
+			 output_json_number(row->now.high_bytes), "oom_kills",
+			 known(row->now.has_events, row->now.oom_kill_events), "available", level,
+			 "critical", row->critical);
 }

@@ -5,7 +5,8 @@
  */
 #pragma once
 
-#include "cli/control-client.h"
+#include <jansson.h>
+
 #include "core/util.h"
 #include "psibridge/tools.h"
 
@@ -24,11 +25,10 @@ struct row {
 };
 
 struct rows {
-	struct row *all; /* in the order of the survey, parents before their children */
+	struct row *all; /* by name, so parents before their children */
 	size_t count;
 	uint64_t interval_usec; /* between the last two surveys; 0: there was one only */
 	/* of rows.c alone */
-	struct row **by_name;
 	bool complete; /* the last survey was */
 	uint64_t last_usec;
 };
@@ -42,6 +42,9 @@ void rows_done(struct rows *rows);
  * psb_survey(), -ENOMEM; there are no rows then.
  */
 int rows_survey(struct rows *rows, const char *pattern, uint64_t now_usec);
+
+/* As psibridge(1) has it, what is not known is null. NULL: out of memory. */
+json_t *row_json(const struct row *row);
 
 /* Fill in what psibridged makes of them; `status` NULL: it is not there. */
 void rows_judge(struct rows *rows, const json_t *status);

@@ -15,7 +15,6 @@
 #include "cli/find-cgroup.h"
 #include "cli/output.h"
 #include "cli/words.h"
-#include "core/nearest.h"
 #include "core/utf8.h"
 
 static const char help[] =
@@ -26,41 +25,20 @@ static const char help[] =
 	"CGROUP is a path such as system.slice/nginx.service; without one it is the cgroup this\n"
 	"command runs in. Clients in it and above it are told as if memory had become so; the\n"
 	"level ends as a real one does. Only root may do this.\n"
-	"\n"
-	"  --json               print an object instead of a sentence\n" CONTROL_HELP "  --help\n"
+	"\n" CONTROL_HELP "  --help\n"
 	"\n"
 	"Exit status: 0 done, 1 it could not be done, 2 the command line makes no sense.\n"
 	"\n"
 	"Example: psibridge simulate low system.slice/nginx.service\n";
 
-/* NULL: the complaint was printed. */
-static const struct words_level *find_level(const char *word)
+static int simulate(const struct words_level *level, const char *cgroup, const char *control)
 {
-	const struct words_level *level = words_level_named(word);
-	const char *names[WORDS_LEVELS], *near;
-
-	if (level)
-		return level;
-	for (size_t i = 0; i < WORDS_LEVELS; i++)
-		names[i] = words_levels[i].id;
-	near = nearest_word(word, strlen(word), names, WORDS_LEVELS);
-	if (near)
-		complain("simulate", "\"%s\": there is no such level; did you mean %s?", word,
-			 near);
-	else
-		complain("simulate", "\"%s\": low, neutral, high or critical was expected", word);
-	return NULL;
-}
-
-static int simulate(const struct words_level *level, const char *cgroup, const char *control,
-		    bool json)
-{
-	const char *available = words_level_id(level->available);
 	char why[CONTROL_WHY_MAX];
 	json_t *answer;
 	int r = control_ask(control,
 			    json_pack("{s:s, s:o, s:s, s:b}", "verb", "simulate", "cgroup",
-				      json_string(cgroup), "available", available, "critical",
+				      json_string(cgroup), "available",
+				      words_level_id(level->available), "critical",
 				      level->critical),
 			    CONTROL_TIMEOUT_USEC, &answer, why);
 
@@ -69,43 +47,33 @@ static int simulate(const struct words_level *level, const char *cgroup, const c
 		return EXIT_FAILED;
 	}
 	json_decref(answer);
-	if (json) {
-		r = output_json(json_pack("{s:s, s:o, s:s, s:b}", "event", "simulated", "cgroup",
-					  output_json_text(cgroup), "available", available,
-					  "critical", level->critical));
-	} else {
-		errno = 0;
-		output_text(cgroup);
-		printf(" counts as %s until its quiet or calm time is over.", level->sentence);
-		r = output_end_line();
-	}
+	errno = 0;
+	output_text(cgroup);
+	printf(" counts as %s until its quiet or calm time is over.", level->sentence);
+	r = output_end_line();
 	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
 }
 
 int verb_simulate(int argc, char **argv)
 {
-	const char *control = NULL, *word = NULL, *named = NULL, *why;
-	bool json = false;
+	static const char *const ids[] = { "low", "neutral", "high", "critical" };
+	const char *control = NULL, *named = NULL, *why;
+	unsigned level = ELEMENTSOF(ids);
 	const struct args_setting settings[] = {
 		CONTROL_SETTING(&control),
-		ARGS_FLAG("json", &json),
-		ARGS_A_WORD(&word),
+		ARGS_CHOICE(NULL, "low, neutral, high or critical", &level),
 		ARGS_A_WORD(&named),
 		ARGS_NO_MORE,
 	};
-	const struct words_level *level;
 	char cgroup[CGPATH_MAX];
 	int status, r;
 
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
-	if (!word) {
+	if (level == ELEMENTSOF(ids)) {
 		complain("simulate", "a level is missing: low, neutral, high or critical");
 		return EXIT_USAGE;
 	}
-	level = find_level(word);
-	if (!level)
-		return EXIT_USAGE;
 	if (named) {
 		/* the mount in front, if it is there, is for psibridged to cut off */
 		r = cgpath_normalise(named, NULL, cgroup, &why);
@@ -127,5 +95,5 @@ int verb_simulate(int argc, char **argv)
 			return EXIT_FAILED;
 		}
 	}
-	return simulate(level, cgroup, control, json);
+	return simulate(words_level_named(ids[level]), cgroup, control);
 }

@@ -111,7 +111,7 @@ static void print_short(const struct output *output, const json_t *status, const
 
 	fputs("  ", stdout);
 	output_painted(output, output_level_paint(s->available), "%s",
-		       words_level(s->available, s->critical));
+		       words_level(s->available, s->critical)->sentence);
 	printf("  %s", output_paint(output, PAINT_BOLD));
 	output_text(answer_text(s->cgroup, "cgroup"));
 	printf("%s\n      ", output_paint(output, PAINT_PLAIN));
@@ -240,7 +240,7 @@ static void print_how(const struct output *output, const json_t *watch)
 
 	snprintf(source.trigger, sizeof(source.trigger), "%.63s", answer_text(from, "trigger"));
 	output_painted(output, output_level_paint(answer_level(watch)), "%-7s",
-		       words_level_brief(answer_level(watch), false));
+		       words_level(answer_level(watch), false)->brief);
 	printf("  rung %u: %s", source.rung, words_how(&source));
 }
 

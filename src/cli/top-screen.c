@@ -344,6 +344,10 @@ int top_screen(struct top *top)
 
 	if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO))
 		return -ENOTTY;
+	/* before the screen: what is wrong from the start is said on stderr */
+	r = top_look(top);
+	if (r < 0)
+		return r;
 	fd = catch_signals(signals);
 	if (fd < 0)
 		return fd;

@@ -245,7 +245,7 @@ void table_row(const struct table *t, FILE *out, const struct row *row)
 	if (t->spark > 0)
 		put_spark(t, out, row);
 	fprintf(out, "%s%-*s%s  ", output_paint(t->output, output_level_paint(row->available)),
-		TABLE_LEVEL_COLUMNS, words_level_brief(row->available, row->critical),
+		TABLE_LEVEL_COLUMNS, words_level(row->available, row->critical)->brief,
 		output_paint(t->output, PAINT_PLAIN));
 	put_memory(t, out, row);
 	if (t->oom && row->now.has_events)

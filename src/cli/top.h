@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 
+#include "cli/control-client.h"
 #include "cli/output.h"
 #include "cli/rows.h"
 
@@ -47,7 +48,7 @@ int top_look(struct top *top);
 int top_choose(struct top *top);
 
 /*
- * Until `q` or a signal. Errors: -ENOTTY: standard input or output is no terminal; -ENOTSUP: the
+ * Until `q` or a signal. Errors: of the first look; -ENOTTY: standard input or output is no terminal; -ENOTSUP: the
  * terminal is of a kind that cannot be drawn on; -errno.
  */
 int top_screen(struct top *top);

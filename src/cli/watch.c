@@ -109,7 +109,7 @@ static int print_notification(struct session *s, const struct psb_notification *
 	errno = 0;
 	printf("%s  %s%-30s%s  %-27s  %9s stalled  ", when,
 	       output_paint(&s->output, gone ? PAINT_DIM : output_level_paint(n->available)),
-	       gone ? "Gone" : words_level(n->available, n->critical),
+	       gone ? "Gone" : words_level(n->available, n->critical)->sentence,
 	       output_paint(&s->output, PAINT_PLAIN), words_reason(n->reason), stall);
 	output_memory(n->current_bytes, n->limit_bytes, " in use");
 	if (s->target.watch.pattern) {

@@ -17,45 +17,35 @@
 #include "core/duration.h"
 #include "core/trigger.h"
 
-const struct words_level words_levels[WORDS_LEVELS] = {
+static const struct words_level levels[] = {
 	{ "low", "Low", "Low (memory is short)", PSB_LOW, false },
 	{ "neutral", "Neutral", "Neutral (memory is tight)", PSB_NEUTRAL, false },
 	{ "high", "High", "High (memory is plentiful)", PSB_HIGH, false },
 	{ "critical", "CRITICAL", "Low, CRITICAL (all tasks wait)", PSB_LOW, true },
 };
 
-static const struct words_level *level(unsigned available, bool critical)
+const struct words_level *words_level(unsigned available, bool critical)
 {
 	static const struct words_level none = { .id = "?", .brief = "-", .sentence = "?" };
 
-	for (size_t i = 0; i < WORDS_LEVELS; i++)
-		if (words_levels[i].available == available &&
-		    words_levels[i].critical == (critical && available == PSB_LOW))
-			return &words_levels[i];
+	for (size_t i = 0; i < ELEMENTSOF(levels); i++)
+		if (levels[i].available == available &&
+		    levels[i].critical == (critical && available == PSB_LOW))
+			return &levels[i];
 	return &none;
 }
 
 const struct words_level *words_level_named(const char *id)
 {
-	for (size_t i = 0; i < WORDS_LEVELS; i++)
-		if (strcmp(words_levels[i].id, id) == 0)
-			return &words_levels[i];
+	for (size_t i = 0; i < ELEMENTSOF(levels); i++)
+		if (strcmp(levels[i].id, id) == 0)
+			return &levels[i];
 	return NULL;
-}
-
-const char *words_level(unsigned available, bool critical)
-{
-	return level(available, critical)->sentence;
-}
-
-const char *words_level_brief(unsigned available, bool critical)
-{
-	return level(available, critical)->brief;
 }
 
 const char *words_level_id(unsigned available)
 {
-	return level(available, false)->id;
+	return words_level(available, false)->id;
 }
 
 static const struct {

@@ -15,20 +15,16 @@
 
 /* The levels as people and scripts say them: "critical" is Low with a flag. */
 struct words_level {
-	const char *id, *brief, *sentence;
+	const char *id, *brief, *sentence; /* "low", "Low", "Low (memory is short)" */
 	enum psb_available available;
 	bool critical;
 };
-#define WORDS_LEVELS 4
-extern const struct words_level words_levels[WORDS_LEVELS];
-
-/* NULL: no level is called so. */
-const struct words_level *words_level_named(const char *id);
 
 /* Of enum psb_available; 0, of what is not watched, is "?" and "-". */
-const char *words_level(unsigned available, bool critical);	  /* "Low (memory is short)" */
-const char *words_level_brief(unsigned available, bool critical); /* "Low", "CRITICAL" */
-const char *words_level_id(unsigned available);			  /* "low", also if critical */
+const struct words_level *words_level(unsigned available, bool critical);
+/* NULL: no level is called so. */
+const struct words_level *words_level_named(const char *id);
+const char *words_level_id(unsigned available); /* "low", also if critical */
 const char *words_reason(enum psb_reason reason);
 const char *words_reason_id(enum psb_reason reason);
 const char *words_backend_id(enum psb_backend backend);

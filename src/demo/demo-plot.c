@@ -111,7 +111,8 @@ void demo_table(const struct output *output, const struct demo *demo)
 		row(output, "collecting and trimming took", "-",
 		    span_if(true, with->collect_usec, b), PAINT_PLAIN);
 	for (unsigned i = 0; i < with->news_count; i++) {
-		snprintf(label, sizeof(label), "told %s", words_level(with->news[i].available, 0));
+		snprintf(label, sizeof(label), "told %s",
+			 words_level(with->news[i].available, false)->sentence);
 		snprintf(at, sizeof(at), "at %s", span_if(true, with->news[i].at_usec, a));
 		row(output, label, "-", at, PAINT_PLAIN);
 	}
@@ -256,7 +257,7 @@ static void mark_words(const struct plot *plot, const struct demo_run *run)
 		char span[OUTPUT_WORD_MAX], word[OUTPUT_WORD_MAX + 16];
 
 		output_span(news->at_usec, span);
-		snprintf(word, sizeof(word), "%s %s", words_level_brief(news->available, false),
+		snprintf(word, sizeof(word), "%s %s", words_level(news->available, false)->brief,
 			 span);
 		if (news->at_usec < plot->length_usec)
 			put_word(plot, &at, news->at_usec, word,
