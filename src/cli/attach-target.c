@@ -3,11 +3,12 @@
  * attach-target.c - what process is that, and what stands against a hook in it?
  *
  * All of it from /proc/PID (proc(5)): status (whose, which state, its number in its own pid
- * namespace: the last of NStgid), stat (when it started), exe (the program, even if the file is gone
- * or lies in another mount namespace), maps (which runtime and libc it has mapped), environ (as it
- * was at the start), root (the directory it calls "/", in its mount namespace). The kernel lets us
- * see the last four only if we might trace it (ptrace(2): same user and dumpable, or
- * CAP_SYS_PTRACE).
+ * namespace: the last of NStgid), exe (the program, even if the file is gone or lies in another
+ * mount namespace), maps (which runtime and libc it has mapped), environ (as it was at the start),
+ * root (the directory it calls "/", in its mount namespace). The kernel lets us see the last four
+ * only if we might trace it (ptrace(2): same user and dumpable, or CAP_SYS_PTRACE). Below a
+ * descriptor of /proc/PID nothing can be opened any more when the process is gone, whoever has its
+ * number then.
  *
  * A program without libcoreclr.so has a runtime inside, or is none of .NET's. Which one, names in
  * its file tell (dotnet/runtime exports them for debuggers). They choose the words of a refusal: it
@@ -20,7 +21,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -32,6 +32,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cli/args.h"
 #include "cli/attach.h"
 #include "cli/hooks.h"
 
@@ -41,71 +42,73 @@
 #define OWN_LIBC "musl"
 #endif
 
-int target_refuse(struct target *target, int error, const char *format, ...)
+int target_refuse(const struct target *target, const char *format, ...)
 {
+	char why[1024];
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(target->why, sizeof(target->why), format, args);
+	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
-	return error;
+	complain("attach", "%d: %s", (int)target->pid, why);
+	return -ECANCELED;
 }
 
 /* ---- the files of /proc/PID ------------------------------------------------------------------- */
 
-int target_each(const struct target *target, const char *file, int end,
-		void (*take)(char *piece, void *userdata), void *userdata)
+char *target_read(const struct target *target, const char *file)
 {
-	int fd = openat(target->proc, file, O_RDONLY | O_CLOEXEC), r = 0;
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
-	char *piece = NULL;
+	int fd = openat(target->proc, file, O_RDONLY | O_CLOEXEC), error;
+	char *text = NULL, *bigger;
 	size_t size = 0;
 	ssize_t n;
 
-	if (!f)
-		return -errno;
-	while ((n = getdelim(&piece, &size, end, f)) > 0) {
-		if (piece[n - 1] == end)
-			piece[n - 1] = '\0';
-		take(piece, userdata);
+	if (fd < 0)
+		return NULL;
+	do {
+		bigger = realloc(text, size + 4096 + 2);
+		if (!bigger)
+			break;
+		text = bigger;
+		n = read(fd, text + size, 4096);
+		size += n > 0 ? (size_t)n : 0;
+		text[size] = text[size + 1] = '\0';
+	} while (n > 0);
+	error = errno;
+	close(fd);
+	if (!bigger || n < 0) {
+		free(text);
+		errno = error;
+		return NULL;
 	}
-	if (ferror(f))
-		r = -errno;
-	free(piece);
-	fclose(f);
-	return r;
+	return text;
 }
 
-static void take_status(char *line, void *userdata)
+/* What stands behind a name of /proc/PID/status. */
+static const char *field(const char *status, const char *name)
 {
-	struct target *t = userdata;
+	const char *line = strstr(status, name);
 
-	sscanf(line, "State: %c", &t->state);
-	sscanf(line, "Uid: %u", &t->uid);
-	sscanf(line, "Gid: %u", &t->gid);
+	return line ? line + strlen(name) : "";
+}
+
+static void take_status(struct target *t, const char *status)
+{
+	const char *numbers = field(status, "\nNStgid:");
+	const char *last = memrchr(numbers, '\t', strcspn(numbers, "\n"));
+
+	sscanf(field(status, "\nState:"), " %c", &t->state);
+	sscanf(field(status, "\nUid:"), "%u", &t->uid);
+	sscanf(field(status, "\nGid:"), "%u", &t->gid);
 	/* a number of a thread: /proc has it too, and it means the process */
-	sscanf(line, "Tgid: %d", &t->pid);
-	if (strncmp(line, "NStgid:", 7) == 0)
-		sscanf(strrchr(line, '\t'), "%d", &t->inner_pid);
+	sscanf(field(status, "\nTgid:"), "%d", &t->pid);
+	t->inner_pid = t->pid;
+	if (last)
+		sscanf(last, "%d", &t->inner_pid);
 }
 
-/* The 22nd field; the second is a name in parentheses, which may have blanks and parentheses. */
-static void take_stat(char *line, void *userdata)
+static void take_map(struct target *t, char *line)
 {
-	struct target *t = userdata;
-	char *field = strrchr(line, ')');
-
-	for (unsigned i = 2; i < 22 && field; i++) {
-		field = strchr(field, ' ');
-		field += field != NULL;
-	}
-	if (field)
-		t->start = strtoull(field, NULL, 10);
-}
-
-static void take_map(char *line, void *userdata)
-{
-	struct target *t = userdata;
 	const char *path = strchr(line, '/'), *name = path ? strrchr(path, '/') + 1 : "";
 	char *deleted = strstr(line, " (deleted)");
 
@@ -121,46 +124,33 @@ static void take_map(char *line, void *userdata)
 		t->libc = "glibc";
 }
 
-/* ---- its environment -------------------------------------------------------------------------- */
-
-enum { UNSET, ON, OFF };
-
-static const char *const prefixes[] = { "DOTNET_", "COMPlus_" }; /* the first one counts before */
-static const char *const switches[] = { "EnableDiagnostics", "EnableDiagnostics_IPC",
-					"EnableDiagnostics_Profiler" };
-
-static void take_variable(char *text, void *userdata)
+int target_look_at_maps(struct target *t)
 {
-	struct target *t = userdata;
-	char *value = strchr(text, '='), *end;
+	char *maps = target_read(t, "maps"), *rest = maps, *line;
 
-	if (!value || !value[1])
-		return;
-	*value++ = '\0';
-	if (strcmp(text, "TMPDIR") == 0 && !*t->tmpdir) /* of two the first counts */
-		snprintf(t->tmpdir, sizeof(t->tmpdir), "%s", value);
-	for (size_t p = 0; p < ELEMENTSOF(prefixes); p++) {
-		size_t n = strlen(prefixes[p]);
-
-		for (size_t i = 0; i < ELEMENTSOF(switches); i++)
-			if (strncmp(text, prefixes[p], n) == 0 &&
-			    strcmp(text + n, switches[i]) == 0)
-				/* .NET reads them as hexadecimal numbers */
-				t->switches[p][i] = strtoul(value, &end, 16) == 0 && end != value
-							    ? OFF
-							    : ON;
-	}
+	if (!maps)
+		return -errno;
+	t->has_hook = false;
+	while ((line = strsep(&rest, "\n")))
+		take_map(t, line);
+	free(maps);
+	return 0;
 }
 
-const char *target_forbids(const struct target *target)
+/* `r` is an error of looking at it. */
+static int refuse_look(const struct target *t, int r)
 {
-	for (size_t i = 0; i < ELEMENTSOF(switches); i++) {
-		char newer = target->switches[0][i];
-
-		if ((newer == UNSET ? target->switches[1][i] : newer) == OFF)
-			return switches[i];
-	}
-	return NULL;
+	if (r != -EACCES && r != -EPERM)
+		return target_refuse(t, "it cannot be looked at: %s", strerror(-r));
+	if (geteuid() == 0)
+		return target_refuse(
+			t, "it belongs to user %u, and may not be looked at without CAP_SYS_PTRACE",
+			(unsigned)t->uid);
+	if (geteuid() == t->uid)
+		return target_refuse(
+			t, "it may not be looked at; root may, or who has CAP_SYS_PTRACE");
+	return target_refuse(t, "it belongs to user %u; only that user and root may attach",
+			     (unsigned)t->uid);
 }
 
 /* ---- its program ------------------------------------------------------------------------------ */
@@ -203,26 +193,25 @@ static int check_kind(struct target *t, const void *image, size_t size)
 	if (size >= sizeof(*its) && memcmp(its->e_ident, ELFMAG, SELFMAG) == 0 &&
 	    (its->e_machine != __ehdr_start.e_machine ||
 	     its->e_ident[EI_CLASS] != __ehdr_start.e_ident[EI_CLASS]))
-		return target_refuse(t, -EOPNOTSUPP, "it is made for %s, and the hook for %s",
-				     machine(its), machine(&__ehdr_start));
+		return target_refuse(t, "it is made for %s, and the hook for %s", machine(its),
+				     machine(&__ehdr_start));
 	if (t->libc && strcmp(t->libc, OWN_LIBC) != 0)
-		return target_refuse(t, -EOPNOTSUPP,
-				     "it is linked with %s, and the hook with " OWN_LIBC, t->libc);
+		return target_refuse(t, "it is linked with %s, and the hook with " OWN_LIBC,
+				     t->libc);
 	if (t->has_coreclr || mentions(image, size, 'D', "otNetRuntimeInfo"))
 		return 0;
 	if (mentions(image, size, 'D', "otNetRuntimeDebugHeader"))
 		return target_refuse(
-			t, -EOPNOTSUPP,
+			t,
 			"it was compiled ahead of time (NativeAOT) and has no interface for a hook; "
 			"build it with the PsiBridge package");
 	if (t->has_mono || mentions(image, size, 'm', "ono_main"))
 		return target_refuse(
-			t, -EOPNOTSUPP,
+			t,
 			"it is Mono, which takes no hook while it runs; start it with \"psibridge run\"");
 	if (t->has_host)
-		return target_refuse(t, -EOPNOTSUPP,
-				     "it is a .NET host that has no runtime loaded (yet?)");
-	return target_refuse(t, -EOPNOTSUPP, "it is not .NET (%.400s)", t->exe);
+		return target_refuse(t, "it is a .NET host that has no runtime loaded (yet?)");
+	return target_refuse(t, "it is not .NET (%s)", t->exe);
 }
 
 /* Its file is mapped: one of 70 MB has its runtime inside, and few pages are read. */
@@ -234,7 +223,7 @@ static int check_image(struct target *t)
 			      ? MAP_FAILED
 			      : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 
-	r = image == MAP_FAILED ? -errno : check_kind(t, image, (size_t)st.st_size);
+	r = image == MAP_FAILED ? refuse_look(t, -errno) : check_kind(t, image, (size_t)st.st_size);
 	if (image != MAP_FAILED)
 		munmap(image, (size_t)st.st_size);
 	if (fd >= 0)
@@ -244,43 +233,23 @@ static int check_image(struct target *t)
 
 /* ---- all of it -------------------------------------------------------------------------------- */
 
-/* `r` is an error of looking at it. */
-static int refuse_look(struct target *t, int r)
-{
-	if (r != -EACCES && r != -EPERM)
-		return target_refuse(t, r, "it cannot be looked at: %s", strerror(-r));
-	if (geteuid() == 0)
-		return target_refuse(
-			t, -EPERM,
-			"it belongs to user %u, and may not be looked at without CAP_SYS_PTRACE",
-			(unsigned)t->uid);
-	if (geteuid() == t->uid)
-		return target_refuse(
-			t, -EPERM, "it may not be looked at; root may, or who has CAP_SYS_PTRACE");
-	return target_refuse(t, -EPERM, "it belongs to user %u; only that user and root may attach",
-			     (unsigned)t->uid);
-}
-
 static int look_at_process(struct target *t)
 {
-	char path[64];
-	int r;
+	char path[64], *status;
 
 	snprintf(path, sizeof(path), "/proc/%d", (int)t->pid);
 	t->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (t->proc < 0 && (kill(t->pid, 0) == 0 || errno == EPERM))
 		return target_refuse(
-			t, -EACCES,
+			t,
 			"there is such a process, but /proc hides it from this user (hidepid=; systemd: ProtectProc=)");
-	if (t->proc < 0)
-		return target_refuse(t, -ESRCH, "there is no such process");
-	r = target_each(t, "status", '\n', take_status, t);
-	if (r == 0)
-		r = target_each(t, "stat", '\n', take_stat, t);
-	if (r < 0)
-		return target_refuse(t, -ESRCH, "there is no such process (%s)", strerror(-r));
+	status = t->proc < 0 ? NULL : target_read(t, "status");
+	if (!status)
+		return target_refuse(t, "there is no such process");
+	take_status(t, status);
+	free(status);
 	if (t->state == 'Z' || t->state == 'X')
-		return target_refuse(t, -ESRCH, "it has ended, and only waits for its parent");
+		return target_refuse(t, "it has ended, and only waits for its parent");
 	return 0;
 }
 
@@ -288,40 +257,31 @@ int target_open(pid_t pid, struct target *ret)
 {
 	int r;
 
-	*ret = (struct target){ .pid = pid, .inner_pid = pid, .proc = -1, .root = -1 };
+	*ret = (struct target){ .pid = pid, .proc = -1, .root = -1, .socket = -1 };
 	r = look_at_process(ret);
 	if (r < 0)
 		return r;
 	if (readlinkat(ret->proc, "exe", ret->exe, sizeof(ret->exe) - 1) < 0)
-		return errno == ENOENT
-			       ? target_refuse(ret, -EOPNOTSUPP, "it is a thread of the kernel")
-			       : refuse_look(ret, -errno);
-	r = target_each(ret, "maps", '\n', take_map, ret);
-	if (r == 0)
-		r = target_each(ret, "environ", '\0', take_variable, ret);
-	if (!*ret->tmpdir)
-		strcpy(ret->tmpdir, "/tmp");
+		return errno == ENOENT ? target_refuse(ret, "it is a thread of the kernel")
+				       : refuse_look(ret, -errno);
+	r = target_look_at_maps(ret);
+	if (r == 0 && !(ret->environment = target_read(ret, "environ")))
+		r = -errno;
 	if (r == 0 && (ret->root = openat(ret->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
 		r = -errno;
-	if (r == 0)
-		r = check_image(ret);
 	if (r < 0)
-		return ret->why[0] ? r : refuse_look(ret, r);
+		return refuse_look(ret, r);
+	ret->tmpdir = hooks_variable(ret->environment, "TMPDIR");
+	if (!ret->tmpdir)
+		ret->tmpdir = "/tmp";
+	r = check_image(ret);
+	if (r < 0)
+		return r;
 	if (ret->state == 'T' || ret->state == 't')
-		return target_refuse(ret, -EBUSY,
+		return target_refuse(ret,
 				     "it is stopped (%s), and will not answer; continue it first",
 				     ret->state == 'T' ? "SIGSTOP" : "by a debugger");
 	return 0;
-}
-
-int target_look_again(struct target *target)
-{
-	uint64_t start = target->start;
-
-	target->has_hook = false;
-	if (target_each(target, "stat", '\n', take_stat, target) < 0 || target->start != start)
-		return -ESRCH;
-	return target_each(target, "maps", '\n', take_map, target);
 }
 
 int target_open_path(const struct target *target, const char *path, int flags)
@@ -340,11 +300,12 @@ int target_open_path(const struct target *target, const char *path, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-void target_done(struct target *target)
+void target_done(struct target *t)
 {
-	if (target->proc >= 0)
-		close(target->proc);
-	if (target->root >= 0)
-		close(target->root);
-	target->proc = target->root = -1;
+	const int fds[] = { t->proc, t->root, t->socket };
+
+	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	free(t->environment);
 }

@@ -61,21 +61,12 @@ static const char help[] =
 	"  --set NAME=VALUE     a setting, PSIBRIDGE_LOW='some 150ms/2s' say, that counts before the\n"
 	"                       program's environment; again for each\n"
 	"  --timeout TIME       how long the runtime may take to answer; default 10s\n"
-	"  --dry-run            find the program's runtime, and end\n"
-	"  --json               print an object instead of a sentence\n"
 	"  --help\n"
 	"\n"
 	"Exit status: 0 attached, or it was already; 1 it could not be done, 2 the command line makes\n"
 	"no sense.\n"
 	"\n"
 	"Example: psibridge attach $(pidof -s MyService)\n";
-
-struct attachment {
-	struct target target;
-	struct runtime_socket runtime;
-	struct settings settings;
-	bool json;
-};
 
 /* ---- the hook, as the target can open it ------------------------------------------------------- */
 
@@ -174,7 +165,7 @@ static void remove_copy(struct visible *v)
 }
 
 /* As the target's user. */
-static int make_copy(struct target *target, int from, const char *hook, struct visible *v)
+static int make_copy(const struct target *target, int from, const char *hook, struct visible *v)
 {
 	const char *const directories[] = { target->tmpdir, "/tmp", "/var/tmp", "/run",
 					    "/dev/shm" };
@@ -189,19 +180,18 @@ static int make_copy(struct target *target, int from, const char *hook, struct v
 		first = first ? first : r;
 	}
 	return target_refuse(
-		target, first,
-		"it cannot see %.200s, and no copy can be put where it could: %.200s: %s", hook,
+		target, "it cannot see %s, and no copy can be put where it could: %s: %s", hook,
 		target->tmpdir, first == -ENOEXEC ? "mounted noexec" : strerror(-first));
 }
 
-static int visible_make(struct target *target, const char *hook, struct visible *ret)
+static int visible_make(const struct target *target, const char *hook, struct visible *ret)
 {
 	int from = open(hook, O_RDONLY | O_CLOEXEC), r = 0;
 
 	*ret = (struct visible){ .above = -1, .directory = -1 };
 	snprintf(ret->path, sizeof(ret->path), "%s", hook);
 	if (from < 0)
-		return target_refuse(target, -errno, "%.400s: %s", hook, strerror(errno));
+		return target_refuse(target, "%s: %s", hook, strerror(errno));
 	/* the copy is for the target to read, whatever we mask */
 	umask(022);
 	become(target->uid, target->gid);
@@ -231,68 +221,49 @@ static void refuse_setting(void *unused, int priority, const char *message)
 /* Of two for the same variable the last one counts. */
 static int take_set(const struct args *args, const struct args_setting *setting)
 {
-	struct settings *settings = setting->to;
-	const char *text = args->value;
-	const char *one[] = { text, NULL };
+	struct settings *s = setting->to;
+	const char *text = args->value, *one[] = { text, NULL };
 	struct psb_settings read = { .size = sizeof(read) };
-	size_t name = strcspn(text, "=") + 1, i;
+	size_t name = strcspn(text, "=") + 1, size = strlen(text) + 1;
 
 	psb_settings_read_from(one, PSB_SETTINGS_STRICT, refuse_setting, NULL, &read);
 	if (read.refused > 0)
 		return -EINVAL;
-	for (i = 0; i < settings->n && strncmp(settings->texts[i], text, name) != 0; i++)
-		;
-	if (i < settings->n)
-		settings->bytes -= strlen(settings->texts[i]) + 1;
-	if (i == SETTINGS_MAX || settings->bytes + strlen(text) + 1 > SETTINGS_BYTES_MAX) {
+	for (char *p = s->bytes, *next; p < s->bytes + s->size; p = next) {
+		next = p + strlen(p) + 1;
+		if (strncmp(p, text, name) != 0)
+			continue;
+		memmove(p, next, (size_t)(s->bytes + s->size - next));
+		s->size -= (size_t)(next - p);
+		s->n--;
+		break;
+	}
+	if (s->n == SETTINGS_MAX || s->size + size > sizeof(s->bytes)) {
 		complain("attach", "--set: more than %d settings, or %d bytes of them",
 			 SETTINGS_MAX, SETTINGS_BYTES_MAX);
 		return -EINVAL;
 	}
-	settings->texts[i] = text;
-	settings->n = MAX(settings->n, i + 1);
-	settings->bytes += strlen(text) + 1;
+	memcpy(s->bytes + s->size, text, size);
+	s->size += size;
+	s->n++;
 	return 0;
 }
 
-static int report(const struct attachment *a, const char *event, const char *sentence)
+static int report(const struct target *t, const char *sentence)
 {
-	const char *version = a->runtime.version;
 	int r;
 
-	if (a->json) {
-		r = output_json(json_pack("{s:s, s:I, s:o, s:o}", "event", event, "pid",
-					  (json_int_t)a->target.pid, "exe",
-					  output_json_text(a->target.exe), "version",
-					  output_json_text(version)));
-	} else {
-		errno = 0;
-		printf("%d (", (int)a->target.pid);
-		output_text(a->target.exe);
-		printf("%s%s): %s", *version ? ", .NET " : "", version, sentence);
-		r = output_end_line();
-	}
+	errno = 0;
+	printf("%d (", (int)t->pid);
+	output_text(t->exe);
+	printf("): %s", sentence);
+	r = output_end_line();
 	return r == -EPIPE ? 0 : r;
 }
 
-/* Of runtime_attach_profiler(). */
-static int refuse_attach(struct target *t, int error, const char *path)
-{
-	if (error == -ETIMEDOUT)
-		return target_refuse(
-			t, error,
-			"its runtime did not say in time whether it loaded the hook; it may still do so");
-	if (error == -EILSEQ)
-		return target_refuse(t, error, "the path of the hook is not UTF-8: %.400s", path);
-	if (error == -ESTALE)
-		return target_refuse(
-			t, error,
-			"another process is behind its diagnostics socket now; nothing was said to it");
-	return target_refuse(t, error, "its runtime hung up: %s", strerror(-error));
-}
-
 /* Signals that would end us are kept waiting while something of ours lies about. */
-static int load(struct attachment *a, const char *hook, uint32_t *ret_hresult)
+static int load(const struct target *t, const char *hook, const struct settings *settings,
+		uint64_t timeout_usec, uint32_t *ret_hresult)
 {
 	struct visible visible;
 	sigset_t ending, before;
@@ -303,96 +274,79 @@ static int load(struct attachment *a, const char *hook, uint32_t *ret_hresult)
 	sigaddset(&ending, SIGTERM);
 	sigaddset(&ending, SIGHUP);
 	sigprocmask(SIG_BLOCK, &ending, &before);
-	r = visible_make(&a->target, hook, &visible);
-	if (r == 0) {
-		r = runtime_attach_profiler(&a->runtime, visible.path, &a->settings, ret_hresult);
-		if (r < 0)
-			refuse_attach(&a->target, r, visible.path);
-	}
-	visible_done(&a->target, &visible);
+	r = visible_make(t, hook, &visible);
+	if (r == 0)
+		r = runtime_attach_profiler(t, visible.path, settings, timeout_usec, ret_hresult);
+	visible_done(t, &visible);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
 }
 
-static int load_hook(struct attachment *a)
+static int load_hook(struct target *t, const struct settings *settings, uint64_t timeout_usec)
 {
 	char hook[PATH_MAX] = HOOK_CORECLR;
-	struct target *t = &a->target;
 	uint32_t hresult;
 	int r = hooks_find(HOOK_CORECLR, hook);
 
 	if (r < 0)
-		return target_refuse(t, r, "%.400s: %s", hook, strerror(-r));
-	r = load(a, hook, &hresult);
+		return target_refuse(t, "%s: %s", hook, strerror(-r));
+	r = load(t, hook, settings, timeout_usec, &hresult);
 	if (r < 0)
 		return r;
 	if (hresult & UINT32_C(0x80000000))
-		return target_refuse(t, -EIO, "%s (0x%08x)", runtime_words(hresult),
-				     (unsigned)hresult);
-	if (target_look_again(t) < 0)
-		return target_refuse(t, -ESRCH, "it ended meanwhile");
+		return target_refuse(t, "%s (0x%08x)", runtime_words(hresult), (unsigned)hresult);
+	if (target_look_at_maps(t) < 0)
+		return target_refuse(t, "it ended meanwhile");
 	if (!t->has_hook)
 		return target_refuse(
-			t, -EIO,
+			t,
 			"its runtime says that the hook is loaded, and it is not: see its standard error");
-	return report(a, "attached", "has the hook now");
+	return report(t, "has the hook now");
 }
 
-static int attach(struct attachment *a, pid_t pid, uint64_t timeout_usec, bool dry_run)
+static int attach(struct target *t, const struct settings *settings, uint64_t timeout_usec)
 {
-	struct target *t = &a->target;
-	const char *forbidden;
-	int r = target_open(pid, t);
+	const char *forbidden = hooks_forbidden(t->environment, true);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (t->has_hook && a->settings.n > 0)
+	if (t->has_hook && settings->n > 0)
 		return target_refuse(
-			t, -EALREADY,
+			t,
 			"it has the hook already, which keeps the settings it has; nothing was done");
 	if (t->has_hook)
-		return report(a, "already", "has the hook already, nothing was done");
-	forbidden = target_forbids(t);
+		return report(t, "has the hook already, nothing was done");
 	if (forbidden)
 		return target_refuse(
-			t, -EPERM,
-			"it was started with DOTNET_%s=0, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
-			forbidden);
-	r = runtime_find(t, timeout_usec, &a->runtime);
-	if (r == 0)
-		r = dry_run ? report(a, "plan", "its runtime answers, the hook would be attached")
-			    : load_hook(a);
-	return r;
+			t,
+			"it was started with %s=%s, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
+			forbidden, hooks_variable(t->environment, forbidden));
+	r = runtime_find(t, timeout_usec);
+	return r < 0 ? r : load_hook(t, settings, timeout_usec);
 }
 
 int verb_attach(int argc, char **argv)
 {
-	struct attachment a = { .runtime = { .directory = -1 } };
-	uint64_t timeout_usec = TIMEOUT_USEC;
-	bool dry_run = false;
-	uint64_t pid = 0;
-	const struct args_setting settings[] = {
-		{ "set", "PSIBRIDGE_...=VALUE", take_set, &a.settings, 0, 0 },
+	struct settings settings = { 0 };
+	uint64_t timeout_usec = TIMEOUT_USEC, pid = 0;
+	struct target target;
+	const struct args_setting options[] = {
+		{ "set", "PSIBRIDGE_...=VALUE", take_set, &settings, 0, 0 },
 		ARGS_TIME("timeout", "a time from 100ms to 10min, such as 10s,",
 			  100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, &timeout_usec),
-		ARGS_FLAG("dry-run", &dry_run),
-		ARGS_FLAG("json", &a.json),
 		{ NULL, "a process id", args_take_number, &pid, 1, INT_MAX },
 		ARGS_NO_MORE,
 	};
 	int r, status;
 
-	if (!args_read(argc, argv, settings, help, &status))
+	if (!args_read(argc, argv, options, help, &status))
 		return status;
 	if (pid == 0) {
 		complain("attach", "a process id is missing");
 		return EXIT_USAGE;
 	}
-	r = attach(&a, (pid_t)pid, timeout_usec, dry_run);
-	if (r < 0)
-		complain("attach", "%d: %s", (int)pid,
-			 a.target.why[0] ? a.target.why : strerror(-r));
-	runtime_done(&a.runtime);
-	target_done(&a.target);
+	r = target_open((pid_t)pid, &target);
+	if (r == 0)
+		r = attach(&target, &settings, timeout_usec);
+	target_done(&target);
 	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }

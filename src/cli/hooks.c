@@ -65,3 +65,35 @@ int hooks_find(const char *file, char *buf)
 		return r;
 	return access(buf, R_OK) < 0 ? -errno : 0;
 }
+
+const char *hooks_variable(const char *environment, const char *name)
+{
+	const char *value = environment ? NULL : getenv(name);
+	size_t n = strlen(name);
+
+	for (const char *p = environment; p && *p && !value; p += strlen(p) + 1)
+		if (strncmp(p, name, n) == 0 && p[n] == '=')
+			value = p + n + 1;
+	return value && *value ? value : NULL;
+}
+
+const char *hooks_forbidden(const char *environment, bool attaching)
+{
+	/* the older name counts where the newer one is not set */
+	static const char *const switches[][2] = {
+		{ "DOTNET_EnableDiagnostics", "COMPlus_EnableDiagnostics" },
+		{ "DOTNET_EnableDiagnostics_Profiler", "COMPlus_EnableDiagnostics_Profiler" },
+		{ "DOTNET_EnableDiagnostics_IPC", "COMPlus_EnableDiagnostics_IPC" },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(switches) - !attaching; i++) {
+		bool is_old = !hooks_variable(environment, switches[i][0]);
+		const char *value = hooks_variable(environment, switches[i][is_old]);
+		char *end;
+
+		/* .NET reads them as hexadecimal numbers */
+		if (value && strtoul(value, &end, 16) == 0 && end != value)
+			return switches[i][is_old];
+	}
+	return NULL;
+}

@@ -27,3 +27,10 @@ int hooks_directory(char *buf);
 
 /* The path of `file` into buf[PATH_MAX], also when it is not there: -ENOENT, -EACCES ... */
 int hooks_find(const char *file, char *buf);
+
+/* A variable of `environment` ("NAME=VALUE", a NUL behind each, and one more), or of our own (NULL).
+ * NULL: not set, or empty, which all of these runtimes take for the same. */
+const char *hooks_variable(const char *environment, const char *name);
+
+/* The switch there that forbids .NET to load a profiler or, `attaching`, to be asked to; NULL: none. */
+const char *hooks_forbidden(const char *environment, bool attaching);

@@ -102,13 +102,6 @@ static const struct way ways[] = {
 	} },
 };
 
-static const char *const profiler_switches[] = {
-	"DOTNET_EnableDiagnostics",
-	"DOTNET_EnableDiagnostics_Profiler",
-	"COMPlus_EnableDiagnostics",
-	"COMPlus_EnableDiagnostics_Profiler",
-};
-
 #define WAY_NAMES "auto, notification, profiler, startup-hook, mono-profiler, protocol or none"
 
 #define VALUE_MAX (PATH_MAX + 128)
@@ -185,14 +178,6 @@ struct change {
 	char *value;
 };
 
-/* NULL: not set, or empty, which all of these runtimes take for the same. */
-static const char *variable(const char *name)
-{
-	const char *value = getenv(name);
-
-	return value && *value ? value : NULL;
-}
-
 /* The row's value, with `base` for its '%'. */
 static void expand(const struct row *row, const char *base, char buf[VALUE_MAX])
 {
@@ -213,7 +198,7 @@ static bool is_ours(const struct row *row, struct scan item, const char *value)
 
 static bool has_ours(const struct row *row, const char *value)
 {
-	const char *old = variable(row->variable);
+	const char *old = hooks_variable(NULL, row->variable);
 	struct scan rest, item;
 
 	if (!old)
@@ -234,7 +219,7 @@ static bool is_there(const struct way *way, const char *base)
 	char value[VALUE_MAX];
 
 	if (!way->file)
-		return variable(way->rows[0].variable);
+		return hooks_variable(NULL, way->rows[0].variable);
 	for (size_t i = 0; i < ROWS_MAX && way->rows[i].variable; i++) {
 		expand(&way->rows[i], base, value);
 		if (!way->rows[i].if_set && !has_ours(&way->rows[i], value))
@@ -246,7 +231,7 @@ static bool is_there(const struct way *way, const char *base)
 /* 1: *ret is what it becomes; 0: it stays. Errors: -ENOMEM; -EEXIST: it has another value. */
 static int change_row(const struct row *row, const char *base, struct change *ret)
 {
-	const char *old = variable(row->variable);
+	const char *old = hooks_variable(NULL, row->variable);
 	char value[VALUE_MAX], between[2] = "";
 
 	expand(row, base, value);
@@ -259,21 +244,6 @@ static int change_row(const struct row *row, const char *base, struct change *re
 		between[0] = row->separator;
 	ret->variable = row->variable;
 	return asprintf(&ret->value, "%s%s%s", old ? old : "", between, value) < 0 ? -ENOMEM : 1;
-}
-
-/* As .NET reads them: hexadecimal. The older name counts where the newer one is not set. */
-static const char *forbidden(const struct way *way)
-{
-	for (size_t i = 0; way->is_profiler && i < ELEMENTSOF(profiler_switches); i++) {
-		const char *value = variable(profiler_switches[i]);
-		char *end;
-
-		if (i >= 2 && variable(profiler_switches[i - 2]))
-			continue;
-		if (value && strtoul(value, &end, 16) == 0 && end != value)
-			return profiler_switches[i];
-	}
-	return NULL;
 }
 
 /* Can a runtime be told of the way's file? Errors: note[NOTE_MAX] has the words. */
@@ -297,7 +267,7 @@ static int check_file(const struct way *way, char *note)
  */
 static int weigh(const struct way *way, bool asked, struct change *changes, char *note)
 {
-	const char *forbids = forbidden(way);
+	const char *forbids = way->is_profiler ? hooks_forbidden(NULL, false) : NULL;
 	char base[PATH_MAX] = "";
 	int n = 0, r;
 

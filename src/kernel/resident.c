@@ -276,7 +276,7 @@ int resident_lock(struct resident *resident, uint64_t *ret_refused_bytes)
 	resident_unlock(resident); /* what was unmapped meanwhile is forgotten */
 	resident->files = 0;
 	resident->refused_bytes = 0;
-	resident->room_bytes = most == UINT64_MAX ? most : usec_sub(most, resident->kept_bytes);
+	resident->room_bytes = most == UINT64_MAX ? most : most - MIN(most, resident->kept_bytes);
 	r = maps_each(resident, note_code, resident);
 	for (int pass = 0; r == 0 && pass < 2; pass++) {
 		resident->executable_now = pass == 0;

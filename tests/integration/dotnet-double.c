@@ -9,12 +9,9 @@
  * "set NAME=VALUE" for each setting that comes with it). It ends with its standard input. One command
  * is answered by:
  *
- *     info=2       ProcessInfo2 (the default)      info=1    only ProcessInfo, as .NET 5
- *     info=none    neither, as .NET Core 3.1       info=mute takes the connection, and is silent
+ *     info=none    no ProcessInfo, as .NET Core 3.1 info=mute takes the connection, and is silent
  *     info=rubbish bytes that are no message       info=cut  half a header, and hangs up
- *     info=huge    strings longer than the message
- *     pid=N        says that it is process N       version=TEXT  and of that version
- *     key=TEXT     in the socket's name, instead of the time it started
+ *     key=TEXT     in the socket's name, instead of the time it started; 1 by default
  *     attach=N     HRESULT N, hexadecimal; 0 (the default) maps the file, as loading it would
  *     attach=lie   says 0, and maps nothing       attach=mute   is silent
  *     link=PATH    when asked for ProcessInfo, puts a symbolic link to PATH in its socket's place
@@ -40,14 +37,13 @@
 /* what a debugger, and psibridge, looks for */
 __attribute__((visibility("default"), used)) int DotNetRuntimeInfo = 1;
 
-static const char *info = "2", *attach = "0", *version = "99.0.1", *link_to, *hard_to, *key, *pid,
-		  *no;
+static const char *info = "", *attach = "0", *key = "1", *link_to, *hard_to, *no;
 static const struct {
 	const char *name;
 	const char **value;
 } options[] = {
-	{ "info", &info },    { "attach", &attach }, { "version", &version }, { "link", &link_to },
-	{ "hard", &hard_to }, { "key", &key },	     { "pid", &pid },	      { "no", &no },
+	{ "info", &info },    { "attach", &attach }, { "key", &key },
+	{ "link", &link_to }, { "hard", &hard_to },  { "no", &no },
 };
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
@@ -96,7 +92,7 @@ static void answer_hresult(int fd, uint32_t hresult)
 	finish(fd, &m);
 }
 
-static void answer_info(int fd, int second)
+static void answer_info(int fd)
 {
 	struct message m;
 
@@ -108,25 +104,17 @@ static void answer_info(int fd, int second)
 		dprintf(fd, "DOTNET_IPC");
 		return;
 	}
-	if (strcmp(info, "none") == 0 || (strcmp(info, "1") == 0 && second)) {
+	if (strcmp(info, "none") == 0) {
 		answer_hresult(fd, 0x80131385);
 		return;
 	}
 	begin(&m, 1);
-	put(&m, pid ? strtoull(pid, NULL, 10) : (unsigned long long)getpid(), 8);
+	put(&m, (uint64_t)getpid(), 8);
 	put(&m, 0, 8);
 	put(&m, 0, 8);
-	if (strcmp(info, "huge") == 0) {
-		put(&m, 0xfffffff0, 4);
-	} else {
-		put_string(&m, "dotnet-double");
-		put_string(&m, "Linux");
-		put_string(&m, "x64");
-		if (second) {
-			put_string(&m, "double");
-			put_string(&m, version);
-		}
-	}
+	put_string(&m, "dotnet-double");
+	put_string(&m, "Linux");
+	put_string(&m, "x64");
 	finish(fd, &m);
 }
 
@@ -182,7 +170,6 @@ static int answer(int fd)
 	}
 	switch (m.bytes[16] << 8 | m.bytes[17]) {
 	case 0x0400:
-	case 0x0404:
 		printf("info\n");
 		if (strcmp(info, "mute") == 0)
 			return 1;
@@ -190,7 +177,7 @@ static int answer(int fd)
 		    (link_to ? symlink(link_to, address.sun_path)
 			     : link(hard_to, address.sun_path)) < 0)
 			perror(address.sun_path);
-		answer_info(fd, m.bytes[17] == 4);
+		answer_info(fd);
 		return 0;
 	case 0x0301:
 		/* a time-out, a GUID, a path */
@@ -205,19 +192,6 @@ static int answer(int fd)
 		answer_hresult(fd, 0x80131385);
 		return 0;
 	}
-}
-
-static void start_time(char *buf, size_t capacity)
-{
-	char text[1024] = "", *p;
-	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	close(fd);
-	p = n > 0 ? strrchr(text, ')') : NULL;
-	for (int i = 2; p && i < 22; i++)
-		p = strchr(p + 1, ' ');
-	snprintf(buf, capacity, "%lu", p ? strtoul(p, NULL, 10) : 0);
 }
 
 /* KEY=VALUE. Returns: whether there is such a key. */
@@ -237,10 +211,8 @@ static bool take_option(const char *text)
 int main(int argc, char **argv)
 {
 	const char *tmpdir = getenv("TMPDIR");
-	char own_key[32];
 	int listener = -1;
 
-	start_time(own_key, sizeof(own_key));
 	for (int i = 1; i < argc; i++)
 		if (!take_option(argv[i]))
 			return 2;
@@ -249,7 +221,7 @@ int main(int argc, char **argv)
 		return 1;
 	/* relative, so that a long TMPDIR fits */
 	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s-socket",
-		 (int)getpid(), key ? key : own_key);
+		 (int)getpid(), key);
 	if (!no)
 		listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (!no && (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||

@@ -237,14 +237,14 @@ check a_stopped_process_is_told then_ends stopped
 off()
 {
 	launch env "$1=$2" "$double" &&
-		failed "psibridge attach: $pid: it was started with ${3:-$1=0}, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"" attach "$pid"
+		failed "psibridge attach: $pid: it was started with $1=$2, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"" attach "$pid"
 	result=$?
 	finish
 	[ $result = 0 ] && [ ! -s "$T/rest" ]
 }
 check diagnostics_off_is_told off DOTNET_EnableDiagnostics 0
-check diagnostics_off_in_hexadecimal off DOTNET_EnableDiagnostics 0x0 DOTNET_EnableDiagnostics=0
-check diagnostics_off_by_the_older_name off COMPlus_EnableDiagnostics 0 DOTNET_EnableDiagnostics=0
+check diagnostics_off_in_hexadecimal off DOTNET_EnableDiagnostics 0x0
+check diagnostics_off_by_the_older_name off COMPlus_EnableDiagnostics 0
 check the_socket_off_is_told off DOTNET_EnableDiagnostics_IPC 0
 
 on_again()
@@ -264,13 +264,13 @@ check profilers_off_is_told then_ends profilers_off
 attaches()
 {
 	launch "$double" && attached 'has the hook now' && expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" &&
-		grep -q "^$pid (.*, .NET 99.0.1): " "$T/stdout"
+		same "$pid ($(readlink "/proc/$pid/exe")): has the hook now" "$(cat "$T/stdout")"
 }
 check it_attaches_by_the_path_of_the_hook then_ends attaches
 set_it()
 {
 	launch "$double" && attached 'has the hook now' --set PSIBRIDGE_LOG=info --set 'PSIBRIDGE_LOW=some 150ms/2s' --set=PSIBRIDGE_LOG=debug &&
-		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOG=debug' && expect 'set PSIBRIDGE_LOW=some 150ms/2s' &&
+		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOW=some 150ms/2s' && expect 'set PSIBRIDGE_LOG=debug' &&
 		failed "psibridge attach: $pid: it has the hook already, which keeps the settings it has; nothing was done" attach --set PSIBRIDGE_LOG=info "$pid"
 	result=$?
 	finish
@@ -285,28 +285,14 @@ twice()
 	[ $result = 0 ] && same 1 "$(grep -c ^attach "$T/rest")"
 }
 check attaching_twice_is_attaching_once twice
-dry()
-{
-	launch "$double" && attached 'its runtime answers, the hook would be attached' --dry-run
-	result=$?
-	finish
-	[ $result = 0 ] && same info "$(cat "$T/rest")"
-}
-check a_dry_run_asks_and_changes_nothing dry
-json() { launch "$double" && run attach --json "$pid" && same "{\"event\":\"attached\",\"pid\":$pid,\"exe\":\"$(readlink "/proc/$pid/exe")\",\"version\":\"99.0.1\"}" "$(cat "$T/stdout")"; }
-check json_is_one_object then_ends json
-escapes() { launch "$double" "version=9$(printf '\033')[31m" && attached 'has the hook now' && grep -qF ', .NET 9?[31m): ' "$T/stdout"; }
-check a_version_cannot_send_escapes_to_the_terminal then_ends escapes
 taken()
 {
 	launch "$double" attach=8013136a &&
 		failed "psibridge attach: $pid: another profiler has the slot; start the program by \"psibridge run\", which takes another (0x8013136a)" attach "$pid"
 }
 check another_profiler_in_the_slot_is_told then_ends taken
-dotnet5() { launch "$double" info=1 && attached 'has the hook now' && ! grep -q , "$T/stdout"; }
-check a_runtime_that_does_not_tell_its_version_is_fine then_ends dotnet5
 check a_runtime_before_dotnet_5_is_told fails_for 'its runtime is older than .NET 5; start it with "psibridge run --hook=profiler"' info=none
-hung() { launch "$double" info=mute key=1 && failed "psibridge attach: $pid: its runtime did not answer in time on $T/tmp/dotnet-diagnostic-$pid-1-socket; is the process hung?" attach --timeout 300ms "$pid"; }
+hung() { launch "$double" info=mute && failed "psibridge attach: $pid: its runtime did not answer in time on $T/tmp/dotnet-diagnostic-$pid-1-socket; is the process hung?" attach --timeout 300ms "$pid"; }
 check a_hung_runtime_is_told then_ends hung
 check a_runtime_that_does_not_finish_is_told fails_for 'its runtime did not say in time whether it loaded the hook; it may still do so' attach=mute
 check a_loaded_hook_that_is_not_there_is_told fails_for 'its runtime says that the hook is loaded, and it is not: see its standard error' attach=lie
@@ -314,12 +300,10 @@ check an_error_has_words fails_for 'the runtime could not load the hook (0x80004
 check an_unknown_error_has_its_number fails_for 'the runtime refused (0x81234567)' attach=81234567
 nonsense()
 {
-	launch "$double" "$1" key=1 && failed "psibridge attach: $pid: $T/tmp/dotnet-diagnostic-$pid-1-socket: the answer makes no sense" attach "$pid"
+	launch "$double" "$1" && failed "psibridge attach: $pid: $T/tmp/dotnet-diagnostic-$pid-1-socket: the answer makes no sense" attach "$pid"
 }
 check bytes_that_are_no_message_are_told then_ends nonsense info=rubbish
 check half_a_header_is_told then_ends nonsense info=cut
-huge() { launch "$double" info=huge && attached 'has the hook now'; }
-check strings_longer_than_their_message_harm_nobody then_ends huge
 missing() { launch "$double" && PSIBRIDGE_HOOKS=$T/nowhere failed "psibridge attach: $pid: $T/nowhere/libpsibridge-coreclr.so: No such file or directory" attach "$pid"; }
 check a_missing_hook_is_told then_ends missing
 
@@ -336,8 +320,7 @@ cleaned()
 	failed "psibridge attach: $pid: its diagnostics socket, dotnet-diagnostic-$pid-5-socket in $T/tmp, was removed (by what cleans that directory?), and comes back with the next start only" attach "$pid"
 }
 check a_socket_that_was_removed_is_told then_ends cleaned
-# A name says nothing: a dead socket with the right number, and a living one of somebody else, who says that
-# he is the one.
+# A name says nothing: a dead socket with the right number, and a living one of another process.
 crowd()
 {
 	rm -rf "$T/tmp" "$T/hold"
@@ -347,14 +330,13 @@ crowd()
 	exec 7<>"$T/hold"
 	"$double" key=dead <"$T/hold" >/dev/null &
 	dead=$!
-	"$double" key=other pid="$pid" <"$T/hold" >/dev/null &
+	"$double" key=other <"$T/hold" >/dev/null &
 	other=$!
 	while ! [ -S "$T/tmp/dotnet-diagnostic-$dead-dead-socket" ] || ! [ -S "$T/tmp/dotnet-diagnostic-$other-other-socket" ]; do :; done
 	kill -KILL "$dead"
 	wait "$dead" 2>/dev/null
-	start=$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)
 	ln "$T/tmp/dotnet-diagnostic-$dead-dead-socket" "$T/tmp/dotnet-diagnostic-$pid-0-socket"
-	ln "$T/tmp/dotnet-diagnostic-$other-other-socket" "$T/tmp/dotnet-diagnostic-$pid-$start-socket"
+	ln "$T/tmp/dotnet-diagnostic-$other-other-socket" "$T/tmp/dotnet-diagnostic-$pid-1-socket"
 	"$@"
 	result=$?
 	kill -KILL "$other"
@@ -369,8 +351,8 @@ nobody_there()
 	failed "psibridge attach: $pid: nothing answers on the sockets of number $pid in $T/tmp (left by processes that are gone?)" attach "$pid"
 }
 check only_stale_and_foreign_sockets_are_told then_ends crowd nobody_there
-# One that is attached to, perhaps by root, answers as it should, and then puts the socket of somebody else in the place of
-# its own: who attaches would tell that one to load a file from a directory in which the first can write.
+# One that is attached to, perhaps by root, answers as it should, and then puts the socket of another process in the place of
+# its own: who opened that would tell it to load a file from a directory in which the first can write.
 impostor()
 {
 	rm -rf "$T/tmp" "$T/hold"
@@ -381,7 +363,7 @@ impostor()
 	other=$!
 	while ! [ -S "$T/tmp/other/dotnet-diagnostic-$other-other-socket" ]; do :; done
 	launch "$double" key=mine "$1=$T/tmp/other/dotnet-diagnostic-$other-other-socket" &&
-		failed "psibridge attach: $pid: another process is behind its diagnostics socket now; nothing was said to it" attach "$pid" && expect info
+		attached 'has the hook now' && expect info
 	result=$?
 	kill -KILL "$other"
 	wait "$other" 2>/dev/null
@@ -411,7 +393,7 @@ if unshare $map -m true 2>/dev/null; then
 			case $line in
 			"attach $T/tmp/psibridge-"*/libpsibridge-coreclr.so) ;;
 			*) echo "$line"; false ;;
-			esac && same "dotnet-diagnostic-$pid-$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)-socket" "$(ls "/proc/$pid/root$T/tmp")" &&
+			esac && same "dotnet-diagnostic-$pid-1-socket" "$(ls "/proc/$pid/root$T/tmp")" &&
 			grep -q 'libpsibridge-coreclr.so (deleted)' "/proc/$pid/maps" && attached 'has the hook already, nothing was done'
 	}
 	check in_another_mount_namespace_it_gets_a_copy_that_goes_again then_ends elsewhere
@@ -491,7 +473,7 @@ fi
 
 # ---- the real thing -----------------------------------------------------------------------------------
 export PSIBRIDGE_HOOKS="$hooks"
-real='a_running_program_gives_back_memory a_running_program_goes_by_the_settings_it_is_told a_running_program_gets_the_managed_hook a_real_one_with_diagnostics_off_is_told'
+real='a_running_program_gives_back_memory a_running_program_goes_by_the_settings_it_is_told a_real_one_with_diagnostics_off_is_told'
 why=
 command -v dotnet >/dev/null || why="the .NET SDK is not installed"
 [ -e "$hooks/libpsibridge-coreclr.so" ] || why="libpsibridge-coreclr.so was not built"
