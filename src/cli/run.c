@@ -44,7 +44,6 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/output.h"
-#include "cli/target-options.h"
 #include "core/scan.h"
 
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
@@ -52,9 +51,9 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 /* ---- the table ---------------------------------------------------------------------------------- */
 
 #define ROWS_MAX 5
-#define PROTOCOL_WHY_MAX 320
 
 /* base64 of "some 200000 2000000" and a NUL: sd-event's own default, and our "low". */
+#define DAEMON_SOCKET "/run/psibridge/notify"
 #define PROTOCOL_WRITE "c29tZSAyMDAwMDAgMjAwMDAwMAA="
 
 struct way {
@@ -66,7 +65,7 @@ struct way {
 	struct row {
 		const char *variable;
 		char separator;	   /* of a list; 0: it has one value */
-		const char *value; /* '%': the directory of the hooks, or the protocol's source */
+		const char *value; /* '%': the directory of the hooks */
 		const char *mark;  /* what ends so is ours, by any path; NULL: only the value is */
 		bool if_set; /* hides the plain variable if it is set, and stays unset if not */
 	} rows[ROWS_MAX];    /* the first without a name ends them */
@@ -97,7 +96,7 @@ static const struct way ways[] = {
 		{ "LD_LIBRARY_PATH", .separator = ':', .value = "%" },
 	} },
 	{ "protocol", "systemd's protocol", NULL, .rows = {
-		{ "MEMORY_PRESSURE_WATCH", .value = "%" },
+		{ "MEMORY_PRESSURE_WATCH", .value = DAEMON_SOCKET },
 		{ "MEMORY_PRESSURE_WRITE", .value = PROTOCOL_WRITE },
 	} },
 };
@@ -109,8 +108,10 @@ static const struct way ways[] = {
 
 /* ---- systemd's protocol ------------------------------------------------------------------------- */
 
-#define DAEMON_SOCKET "/run/psibridge/notify"
-
+/*
+ * A program that speaks the protocol opens what it is told and gives up if that fails: there is no
+ * ladder. So the connection is tried here first.
+ */
 static bool daemon_listens(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = DAEMON_SOCKET };
@@ -120,55 +121,6 @@ static bool daemon_listens(void)
 	if (fd >= 0)
 		close(fd);
 	return listens;
-}
-
-static int own_pressure(char *buf, char *why)
-{
-	struct psb_watch_options options = {
-		.size = sizeof(options),
-		.pid = getpid(),
-		.rungs = PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER),
-		.error_text = why,
-		.error_text_size = PROTOCOL_WHY_MAX,
-	};
-	struct probed probed;
-	int r = target_probe(&options, &probed);
-
-	strcpy(buf, probed.source.path);
-	return r;
-}
-
-/*
- * A program that speaks the protocol opens what it is told and gives up if that fails: there is no
- * ladder. So both are tried here first, and what would fail is not passed on. The file is found as
- * it is for a watch of our own process, and a trigger is set on it for a moment.
- *
- * A value for MEMORY_PRESSURE_WATCH into buf[PATH_MAX]: psibridged's socket if it listens, else, if `own`,
- * memory.pressure of our own cgroup where it may be written. Not that file unless it was asked for: a hook
- * finds it by itself, with memory.events beside it, and processes that move to another cgroup would
- * inherit it. Errors: -ENOENT (psibridged does not run), what the own file said; why[PROTOCOL_WHY_MAX]
- * has it in words.
- */
-static int protocol_source(bool own, char *buf, char *why)
-{
-	char own_why[PROTOCOL_WHY_MAX];
-	int r;
-
-	if (daemon_listens()) {
-		strcpy(buf, DAEMON_SOCKET);
-		return 0;
-	}
-	if (!own) {
-		snprintf(why, PROTOCOL_WHY_MAX, "psibridged does not run here");
-		return -ENOENT;
-	}
-	r = own_pressure(buf, own_why);
-	if (r < 0)
-		snprintf(
-			why, PROTOCOL_WHY_MAX,
-			"psibridged does not run here, and memory.pressure of the own cgroup cannot be used (%.200s)",
-			own_why);
-	return r;
 }
 
 /* ---- one way ------------------------------------------------------------------------------------ */
@@ -246,12 +198,16 @@ static int change_row(const struct row *row, const char *base, struct change *re
 	return asprintf(&ret->value, "%s%s%s", old ? old : "", between, value) < 0 ? -ENOMEM : 1;
 }
 
-/* Can a runtime be told of the way's file? Errors: note[NOTE_MAX] has the words. */
-static int check_file(const struct way *way, char *note)
+/* Is what the way leads to there, and can a runtime be told of it? Errors: note[NOTE_MAX] has the words. */
+static int check_source(const struct way *way, char *note)
 {
 	char path[PATH_MAX] = "";
-	int r = hooks_find(way->file, path);
+	int r = way->file ? hooks_find(way->file, path) : 0;
 
+	if (!way->file && !daemon_listens()) {
+		snprintf(note, NOTE_MAX, "psibridged does not run here");
+		return -ENOENT;
+	}
 	if (r == 0 && strpbrk(path, ":;=")) {
 		snprintf(note, NOTE_MAX, "%.400s: a hook's path may have no : ; or = in it", path);
 		return -EINVAL;
@@ -265,7 +221,7 @@ static int check_file(const struct way *way, char *note)
  * What has to change, into changes[ROWS_MAX]; returns how many. Errors, with note[NOTE_MAX]:
  * -EALREADY (this way, or another one into its runtime, is set already), and any other.
  */
-static int weigh(const struct way *way, bool asked, struct change *changes, char *note)
+static int weigh(const struct way *way, struct change *changes, char *note)
 {
 	const char *forbids = way->is_profiler ? hooks_forbidden(NULL, false) : NULL;
 	char base[PATH_MAX] = "";
@@ -284,7 +240,7 @@ static int weigh(const struct way *way, bool asked, struct change *changes, char
 			 forbids, getenv(forbids));
 		return -EPERM;
 	}
-	r = way->file ? check_file(way, note) : protocol_source(asked, base, note);
+	r = check_source(way, note);
 	for (size_t i = 0; r >= 0 && i < ROWS_MAX && way->rows[i].variable; i++) {
 		const char *name = way->rows[i].variable;
 
@@ -325,7 +281,7 @@ static void take(const struct way *way, bool asked, bool dry_run, int log_priori
 {
 	struct change changes[ROWS_MAX];
 	char note[NOTE_MAX];
-	int n = weigh(way, asked, changes, note);
+	int n = weigh(way, changes, note);
 
 	if (dry_run) {
 		printf("# %s%s", way->name, n < 0 ? " is left out: " : "");
@@ -352,54 +308,22 @@ static void take(const struct way *way, bool asked, bool dry_run, int log_priori
 
 /* ---- becoming the program ----------------------------------------------------------------------- */
 
-/*
- * Looks for argv[0] as a shell does, by trying: what may not be executed is passed over, and the
- * error if nothing better comes. As execvp(3), but what is no program is never given to a shell: one
- * for another machine is no script. Returns: -errno; buf[PATH_MAX] is what could not be executed.
- */
-static int try_all(char **argv, char *buf)
-{
-	const char *path = getenv("PATH");
-	struct scan rest = scan_string(path ? path : "/bin:/usr/bin"), directory;
-	int r = -ENOENT;
-
-	for (bool more = *argv[0]; more;) {
-		more = scan_field(&rest, ':', &directory);
-		if (!more)
-			directory = rest;
-		/* an empty one is where we stand */
-		if (snprintf(buf, PATH_MAX, "%.*s/%s", (int)MAX(directory.left, (size_t)1),
-			     directory.left > 0 ? directory.p : ".", argv[0]) >= PATH_MAX)
-			continue;
-		execv(buf, argv);
-		if (errno == EACCES && access(buf, F_OK) == 0)
-			r = -EACCES;
-		else if (errno != EACCES && access(buf, F_OK) == 0)
-			return -errno;
-	}
-	return r;
-}
-
-/* As env(1) and a shell. */
+/* As env(1). */
 static int become(char **argv)
 {
-	char found[PATH_MAX] = "";
 	bool is_path = strchr(argv[0], '/');
 	const char *why;
-	int r;
+	int error;
 
-	if (is_path)
-		execv(argv[0], argv);
-	r = is_path ? -errno : try_all(argv, found);
-	why = strerror(-r);
-	if (r == -ENOENT && access(is_path ? argv[0] : found, F_OK) == 0)
+	execvp(argv[0], argv);
+	error = errno;
+	why = strerror(error);
+	if (error == ENOENT && is_path && access(argv[0], F_OK) == 0)
 		why = "it is there, but what would run it is not: the interpreter in its #! line, or its dynamic linker";
-	else if (r == -ENOENT && !is_path)
-		why = "command not found";
-	else if (r == -ENOEXEC)
-		why = "neither a program for this machine nor a script that begins with #!";
+	else if (error == ENOENT && !is_path)
+		why = "command not found (or what would run it: the interpreter in its #! line, its dynamic linker)";
 	complain("run", "%s: %s", argv[0], why);
-	return r == -ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
 /* ---- the command line --------------------------------------------------------------------------- */
@@ -422,7 +346,7 @@ static const char help[] =
 	"                       the policy of the PsiBridge package\n"
 	"                       mono-profiler: Mono\n"
 	"                       protocol: MEMORY_PRESSURE_WATCH and MEMORY_PRESSURE_WRITE, psibridged's\n"
-	"                       socket or, only if asked for, the own cgroup's memory.pressure\n"
+	"                       socket\n"
 	"                       none: nothing\n"
 	"  --dry-run            print what would be set, one VARIABLE=VALUE a line, and end\n"
 	"  --help\n"
