@@ -216,13 +216,9 @@ const char *runtime_words(uint32_t hresult)
 		{ 0x80070002, "the runtime did not find the hook" },
 		{ 0x8007007e, "the runtime could not load the hook" },
 		{ 0x80131367, "the runtime is giving up another profiler; try again" },
-		{ 0x80131368, "the hook does not support attaching" },
 		{ 0x80131371, "the runtime is starting or ending" },
-		{ 0x80131375, "the hook asked not to be loaded" },
 		{ 0x80131379, "a background collection did not end in time; try again" },
-		{ 0x80131384, "the runtime did not understand the message" },
 		{ 0x80131505, "it took too long" },
-		{ 0x80131387, "an error inside the runtime's diagnostics server" },
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
@@ -299,8 +295,14 @@ static int not_found(const struct target *t, unsigned tried)
 			"nothing answers on the sockets of number %d in %s (left by processes that are gone?)",
 			(int)t->inner_pid, t->tmpdir);
 	else
-		target_refuse(t, "it has no diagnostics socket: there is no %s* in %s", begins,
-			      t->tmpdir);
+		target_refuse(
+			t, "%s%s%s: there is no %s* in %s",
+			t->has_coreclr ? "it has no diagnostics socket" : "it is not .NET (",
+			t->has_coreclr ? "" : t->exe,
+			t->has_coreclr
+				? ""
+				: "), was compiled ahead of time (NativeAOT), or has just begun",
+			begins, t->tmpdir);
 	free(list);
 	return -ECANCELED;
 }

@@ -10,15 +10,12 @@
  * descriptor of /proc/PID nothing can be opened any more when the process is gone, whoever has its
  * number then.
  *
- * A program without libcoreclr.so has a runtime inside, or is none of .NET's. Which one, names in
- * its file tell (dotnet/runtime exports them for debuggers). They choose the words of a refusal: it
- * is the socket, and what answers there, that decides.
+ * What is no .NET has no socket, which is found out later; the runtime itself says what it cannot
+ * load. Only what is seen in the mappings without asking is said here.
  *
  * A path of the target is resolved with RESOLVE_IN_ROOT (openat2(2), Linux 5.6): a symbolic link in
- * a container that says /tmp means the container's. Where the call is missing or forbidden, a plain
- * path through /proc/PID/root has to do, for which an absolute link means ours.
+ * a container that says /tmp means the container's.
  */
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -27,8 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,8 +110,8 @@ static void take_map(struct target *t, char *line)
 	if (deleted)
 		*deleted = '\0';
 	t->has_coreclr |= strcmp(name, "libcoreclr.so") == 0;
-	t->has_host |= strcmp(name, "libhostfxr.so") == 0;
-	t->has_mono |= strncmp(name, "libmonosgen-2.0.so", 18) == 0;
+	t->has_mono |= strncmp(name, "libmonosgen-2.0.so", 18) == 0 ||
+		       strcmp(name, "mono-sgen") == 0;
 	t->has_hook |= strcmp(name, HOOK_CORECLR) == 0 || strcmp(name, HOOK_STARTUP) == 0;
 	if (strncmp(name, "ld-musl-", 8) == 0)
 		t->libc = "musl";
@@ -151,84 +146,6 @@ static int refuse_look(const struct target *t, int r)
 			t, "it may not be looked at; root may, or who has CAP_SYS_PTRACE");
 	return target_refuse(t, "it belongs to user %u; only that user and root may attach",
 			     (unsigned)t->uid);
-}
-
-/* ---- its program ------------------------------------------------------------------------------ */
-
-/*
- * Is `first` and `rest` a name in a table of it? There it stands between two NULs. It is given in two
- * pieces, for else psibridge's own file would have it.
- */
-static bool mentions(const void *image, size_t size, char first, const char *rest)
-{
-	char name[64] = { '\0', first };
-	size_t n = strlen(rest) + 1;
-
-	memcpy(name + 2, rest, n);
-	return memmem(image, size, name, n + 2);
-}
-
-static const char *machine(const Elf32_Ehdr *header)
-{
-	switch (header->e_machine) {
-	case EM_X86_64:
-		return "x86-64";
-	case EM_AARCH64:
-		return "arm64";
-	case EM_386:
-		return "x86 (32-bit)";
-	case EM_ARM:
-		return "arm (32-bit)";
-	}
-	return "another machine";
-}
-
-/* The header of our own file, as the linker has it. Up to e_machine that of both sizes is the same. */
-extern const Elf32_Ehdr __ehdr_start __attribute__((visibility("hidden")));
-
-static int check_kind(struct target *t, const void *image, size_t size)
-{
-	const Elf32_Ehdr *its = image;
-
-	if (size >= sizeof(*its) && memcmp(its->e_ident, ELFMAG, SELFMAG) == 0 &&
-	    (its->e_machine != __ehdr_start.e_machine ||
-	     its->e_ident[EI_CLASS] != __ehdr_start.e_ident[EI_CLASS]))
-		return target_refuse(t, "it is made for %s, and the hook for %s", machine(its),
-				     machine(&__ehdr_start));
-	if (t->libc && strcmp(t->libc, OWN_LIBC) != 0)
-		return target_refuse(t, "it is linked with %s, and the hook with " OWN_LIBC,
-				     t->libc);
-	if (t->has_coreclr || mentions(image, size, 'D', "otNetRuntimeInfo"))
-		return 0;
-	if (mentions(image, size, 'D', "otNetRuntimeDebugHeader"))
-		return target_refuse(
-			t,
-			"it was compiled ahead of time (NativeAOT) and has no interface for a hook; "
-			"build it with the PsiBridge package");
-	if (t->has_mono || mentions(image, size, 'm', "ono_main"))
-		return target_refuse(
-			t,
-			"it is Mono, which takes no hook while it runs; start it with \"psibridge run\"");
-	if (t->has_host)
-		return target_refuse(t, "it is a .NET host that has no runtime loaded (yet?)");
-	return target_refuse(t, "it is not .NET (%s)", t->exe);
-}
-
-/* Its file is mapped: one of 70 MB has its runtime inside, and few pages are read. */
-static int check_image(struct target *t)
-{
-	int fd = openat(t->proc, "exe", O_RDONLY | O_CLOEXEC), r;
-	struct stat st;
-	void *image = fd < 0 || fstat(fd, &st) < 0
-			      ? MAP_FAILED
-			      : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-
-	r = image == MAP_FAILED ? refuse_look(t, -errno) : check_kind(t, image, (size_t)st.st_size);
-	if (image != MAP_FAILED)
-		munmap(image, (size_t)st.st_size);
-	if (fd >= 0)
-		close(fd);
-	return r;
 }
 
 /* ---- all of it -------------------------------------------------------------------------------- */
@@ -274,9 +191,13 @@ int target_open(pid_t pid, struct target *ret)
 	ret->tmpdir = hooks_variable(ret->environment, "TMPDIR");
 	if (!ret->tmpdir)
 		ret->tmpdir = "/tmp";
-	r = check_image(ret);
-	if (r < 0)
-		return r;
+	if (ret->libc && strcmp(ret->libc, OWN_LIBC) != 0)
+		return target_refuse(ret, "it is linked with %s, and the hook with " OWN_LIBC,
+				     ret->libc);
+	if (ret->has_mono)
+		return target_refuse(
+			ret,
+			"it is Mono, which takes no hook while it runs; start it with \"psibridge run\"");
 	if (ret->state == 'T' || ret->state == 't')
 		return target_refuse(ret,
 				     "it is stopped (%s), and will not answer; continue it first",
@@ -292,11 +213,6 @@ int target_open_path(const struct target *target, const char *path, int flags)
 	};
 	long fd = syscall(SYS_openat2, target->root, path, &how, sizeof(how));
 
-	if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
-		return fd < 0 ? -errno : (int)fd;
-	while (*path == '/')
-		path++;
-	fd = openat(target->root, *path ? path : ".", flags | O_CLOEXEC);
 	return fd < 0 ? -errno : (int)fd;
 }
 

@@ -21,7 +21,7 @@
  * over files, too): whatever it lays in our way, links, mounts, a name that is another one the next
  * moment, we can do no more than it could have done itself. The copy is its own, and so is what it
  * loads. Where root has no number (a file system of a user namespace), only so can anything be made
- * at all. A file system without exec is passed over: nothing can be mapped from it to run.
+ * at all. Nothing can be mapped to run from a file system without exec.
  *
  * While a copy of the hook lies in the target's TMPDIR, SIGINT, SIGTERM and SIGHUP wait.
  */
@@ -117,12 +117,13 @@ static int copy(int from, int to)
 	return n < 0 ? -errno : 0;
 }
 
-static int copy_below(const struct target *t, const char *tmpdir, int from, struct visible *v)
+/* As the target's user. */
+static int make_copy(const struct target *t, int from, struct visible *v)
 {
 	uint64_t number;
 	int to, r;
 
-	v->above = target_open_path(t, tmpdir, O_RDONLY | O_DIRECTORY);
+	v->above = target_open_path(t, t->tmpdir, O_RDONLY | O_DIRECTORY);
 	if (v->above < 0)
 		return v->above;
 	if (is_noexec(v->above))
@@ -143,7 +144,7 @@ static int copy_below(const struct target *t, const char *tmpdir, int from, stru
 		return -errno;
 	r = copy(from, to);
 	close(to);
-	if (r == 0 && snprintf(v->path, sizeof(v->path), "%s/%s/%s", tmpdir, v->made,
+	if (r == 0 && snprintf(v->path, sizeof(v->path), "%s/%s/%s", t->tmpdir, v->made,
 			       HOOK_CORECLR) >= (int)sizeof(v->path))
 		r = -ENAMETOOLONG;
 	return r;
@@ -164,26 +165,6 @@ static void remove_copy(struct visible *v)
 	*v = (struct visible){ .above = -1, .directory = -1 };
 }
 
-/* As the target's user. */
-static int make_copy(const struct target *target, int from, const char *hook, struct visible *v)
-{
-	const char *const directories[] = { target->tmpdir, "/tmp", "/var/tmp", "/run",
-					    "/dev/shm" };
-	int first = 0;
-
-	for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
-		int r = copy_below(target, directories[i], from, v);
-
-		if (r == 0)
-			return 0;
-		remove_copy(v);
-		first = first ? first : r;
-	}
-	return target_refuse(
-		target, "it cannot see %s, and no copy can be put where it could: %s: %s", hook,
-		target->tmpdir, first == -ENOEXEC ? "mounted noexec" : strerror(-first));
-}
-
 static int visible_make(const struct target *target, const char *hook, struct visible *ret)
 {
 	int from = open(hook, O_RDONLY | O_CLOEXEC), r = 0;
@@ -196,9 +177,13 @@ static int visible_make(const struct target *target, const char *hook, struct vi
 	umask(022);
 	become(target->uid, target->gid);
 	if (!is_same_there(target, hook, from))
-		r = make_copy(target, from, hook, ret);
+		r = make_copy(target, from, ret);
 	become(geteuid(), getegid());
 	close(from);
+	if (r < 0)
+		target_refuse(
+			target, "it cannot see %s, and no copy can be put where it could: %s: %s",
+			hook, target->tmpdir, r == -ENOEXEC ? "mounted noexec" : strerror(-r));
 	return r;
 }
 
@@ -254,9 +239,7 @@ static int report(const struct target *t, const char *sentence)
 	int r;
 
 	errno = 0;
-	printf("%d (", (int)t->pid);
-	output_text(t->exe);
-	printf("): %s", sentence);
+	output_text("%d (%s): %s", (int)t->pid, t->exe, sentence);
 	r = output_end_line();
 	return r == -EPIPE ? 0 : r;
 }

@@ -32,7 +32,7 @@ struct target {
 	char *environment;  /* as it was at the start: "NAME=VALUE", a NUL behind each */
 	const char *tmpdir; /* where the runtime keeps its socket */
 	/* from its mappings */
-	bool has_coreclr, has_mono, has_host; /* libcoreclr.so, Mono's library, libhostfxr.so */
+	bool has_coreclr, has_mono;
 	bool has_hook; /* the profiler, or managed code that the program was started with */
 	const char *libc;
 };

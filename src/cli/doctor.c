@@ -199,38 +199,10 @@ static void print_finding(const struct output *o, const json_t *finding, bool di
 		fputs(output_paint(o, PAINT_PLAIN), stdout);
 }
 
-enum group { GROUP_LADDER, GROUP_PLACE, GROUP_MEMORY, GROUP_LISTENING, GROUP_OTHER, GROUPS };
+static const char *const titles[] = { "The ladder: the first rung that works is taken", "Also" };
 
-static const char *const group_title[GROUPS] = {
-	"The ladder: the first rung that works is taken",
-	"What is watched",
-	"Memory",
-	"Listening",
-	"Also",
-};
-
-static enum group group_of(const json_t *finding)
-{
-	static const struct {
-		const char *id;
-		enum group group;
-	} known[] = {
-		{ "cgroup", GROUP_PLACE },	   { "cgroup-read-only", GROUP_PLACE },
-		{ "hybrid", GROUP_PLACE },	   { "inherited", GROUP_PLACE },
-		{ "limit", GROUP_MEMORY },	   { "memory-high", GROUP_MEMORY },
-		{ "readers", GROUP_LISTENING },	   { "backend", GROUP_LISTENING },
-		{ "psibridged", GROUP_LISTENING },
-	};
-
-	if (answer_number(finding, "rung") > 0)
-		return GROUP_LADDER;
-	for (size_t i = 0; i < ELEMENTSOF(known); i++)
-		if (strcmp(answer_text(finding, "id"), known[i].id) == 0)
-			return known[i].group;
-	return GROUP_OTHER;
-}
-
-static void print_group(const struct output *o, const struct diagnosis *d, enum group group)
+/* `also`: what is no step of the ladder. */
+static void print_group(const struct output *o, const struct diagnosis *d, bool also)
 {
 	const char *advised = "";
 	const json_t *finding;
@@ -242,11 +214,11 @@ static void print_group(const struct output *o, const struct diagnosis *d, enum 
 		const char *advice = answer_text(finding, "advice");
 		unsigned rung = (unsigned)answer_number(finding, "rung");
 
-		if (group_of(finding) != group)
+		if (also != (rung == 0))
 			continue;
 		if (!any) {
 			putchar('\n');
-			output_painted(o, PAINT_BOLD, "%s", group_title[group]);
+			output_painted(o, PAINT_BOLD, "%s", titles[also]);
 			putchar('\n');
 		}
 		any = true;
@@ -267,8 +239,8 @@ static void print(const struct diagnosis *d)
 	output_paragraph(&o, "", 0, d->verdict);
 	fputs(output_paint(&o, PAINT_PLAIN), stdout);
 	print_advice(&o, 2, d->advice);
-	for (enum group g = 0; g < GROUPS; g++)
-		print_group(&o, d, g);
+	print_group(&o, d, false);
+	print_group(&o, d, true);
 }
 
 /* ---- for scripts ---------------------------------------------------------------------------- */

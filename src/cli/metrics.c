@@ -5,10 +5,9 @@
  *     one survey, one question to psibridged --> one object --> the whole text in memory --> stdout
  *                                                                                           or a file
  *
- * The object is psibridged's answer with the cgroups of the survey beside it, as `top --json` has
- * them. A table says which families there are, and where in the object each has its samples. A
- * family is its two lines (TYPE, HELP) and then all of its samples: OpenMetrics wants them in one
- * piece and no series twice.
+ * The object is psibridged's answer with the cgroups of the survey beside it. A table says which
+ * families there are, and where in the object each has its samples. A family is its two lines
+ * (TYPE, HELP) and then all of its samples: OpenMetrics wants them in one piece and no series twice.
  *
  * What cadvisor has is named as there (its docs/storage/prometheus.md), so that its dashboards work:
  * "waiting" is PSI's some, "stalled" its full, the working set is use minus inactive_file, and no
@@ -388,6 +387,28 @@ static int put_out(const char *path, const char *text, size_t size)
 			complain("metrics", "standard output: %s", strerror(-r));
 	}
 	return r < 0 && r != -EPIPE ? EXIT_FAILED : EXIT_OK;
+}
+
+static json_t *known(bool is_known, uint64_t number)
+{
+	return is_known ? output_json_number(number) : json_null();
+}
+
+/* What is not known is null. */
+static json_t *row_json(const struct row *row)
+{
+	const struct psb_survey_row *now = &row->now;
+	bool psi = now->has_pressure, memory = now->current_bytes > 0;
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "cgroup",
+			 output_json_text(row->cgroup), "some_total_usec",
+			 known(psi, now->some_total_usec), "full_total_usec",
+			 known(psi, now->full_total_usec), "current_bytes",
+			 known(memory, now->current_bytes), "working_set_bytes",
+			 known(memory, now->working_set_bytes), "limit_bytes",
+			 known(memory, now->limit_bytes), "oom_kills",
+			 known(now->has_events, now->oom_kill_events), "available",
+			 known(row->available > 0, row->available), "critical", row->critical);
 }
 
 /* To what psibridged answered, if it did. */

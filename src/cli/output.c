@@ -24,6 +24,7 @@
 
 #define WIDTH_DEFAULT 80
 #define WIDTH_MIN 40
+#define TEXT_MAX 8192 /* two paths, and words */
 
 void output_init(struct output *ret)
 {
@@ -71,34 +72,33 @@ enum paint output_level_paint(unsigned available)
 	return available < ELEMENTSOF(paints) ? paints[available] : PAINT_PLAIN;
 }
 
+static void put(const char *format, va_list args)
+{
+	char text[TEXT_MAX];
+
+	vsnprintf(text, sizeof(text), format, args);
+	utf8_hide_controls(text, strlen(text));
+	fputs(text, stdout);
+}
+
 void output_painted(const struct output *output, enum paint paint, const char *format, ...)
 {
 	va_list args;
 
 	fputs(output_paint(output, paint), stdout);
 	va_start(args, format);
-	vprintf(format, args);
+	put(format, args);
 	va_end(args);
 	fputs(output_paint(output, PAINT_PLAIN), stdout);
 }
 
-static void put_bytes(const char *text, size_t size)
+void output_text(const char *format, ...)
 {
-	size_t taken;
-	bool control;
+	va_list args;
 
-	for (; size > 0; text += taken, size -= taken) {
-		taken = utf8_next(text, size, &control);
-		if (control)
-			putchar('?');
-		else
-			fwrite(text, 1, taken, stdout);
-	}
-}
-
-void output_text(const char *text)
-{
-	put_bytes(text, strlen(text));
+	va_start(args, format);
+	put(format, args);
+	va_end(args);
 }
 
 const char *output_bar(const struct output *output, unsigned eighths)
@@ -138,7 +138,7 @@ void output_paragraph(const struct output *output, const char *first, unsigned i
 			putchar(' ');
 			column++;
 		}
-		put_bytes(text, size);
+		output_text("%.*s", (int)size, text);
 		column += wide;
 		fresh = false;
 		text += size;
@@ -247,14 +247,18 @@ void output_size(uint64_t bytes, char *buf)
 		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " %ciB", tenths / 10, units[unit]);
 }
 
-void output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone)
+const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone,
+			  char *buf)
 {
 	char current[OUTPUT_WORD_MAX], limit[OUTPUT_WORD_MAX];
+	bool is_known = current_bytes > 0;
 
 	output_size(current_bytes, current);
 	output_size(limit_bytes, limit);
-	if (current_bytes > 0 && limit_bytes > 0)
-		printf("%s of %s", current, limit);
-	else if (current_bytes > 0)
-		printf("%s%s", current, alone);
+	if (is_known && limit_bytes > 0)
+		snprintf(buf, OUTPUT_MEMORY_MAX, "%s of %s", current, limit);
+	else
+		snprintf(buf, OUTPUT_MEMORY_MAX, "%s%.8s", is_known ? current : "",
+			 is_known ? alone : "");
+	return buf;
 }

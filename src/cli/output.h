@@ -28,17 +28,16 @@ void output_init(struct output *ret);
 
 /* The escape sequence to begin `paint` with, "" without colour. PAINT_PLAIN ends any other. */
 const char *output_paint(const struct output *output, enum paint paint);
-/* Text in that colour. */
+/* Text within a line, in that colour. Some of it may be from elsewhere (cgroup names are anybody's
+ * choice): control characters become '?'. */
 void output_painted(const struct output *output, enum paint paint, const char *format, ...)
 	_printf_(3, 4);
+void output_text(const char *format, ...) _printf_(1, 2); /* in none */
 /* Of enum psb_available; 0 is plain. */
 enum paint output_level_paint(unsigned available);
 
 /* A bar of so many eighths of a line. */
 const char *output_bar(const struct output *output, unsigned eighths);
-
-/* Text from elsewhere (cgroup names are anybody's choice): control characters become '?'. */
-void output_text(const char *text);
 
 /*
  * A paragraph: `first` starts its first line, `indent` blanks every other one. Words longer than
@@ -65,8 +64,11 @@ uint64_t output_realtime(uint64_t monotonic_usec); /* the same in microseconds s
 void output_span(uint64_t usec, char *buf);	   /* "312 ms", "4.1 s", rounded */
 void output_size(uint64_t bytes, char *buf);	   /* "498 MiB", "1.5 GiB", rounded */
 
-/* Memory in use with its limit, each 0: unknown: "498 MiB of 512 MiB", "498 MiB" + `alone`, "". */
-void output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone);
+/* Memory in use with its limit, each 0: unknown: "498 MiB of 512 MiB", "498 MiB" + `alone`, "", into
+ * buf[OUTPUT_MEMORY_MAX], which is returned. */
+#define OUTPUT_MEMORY_MAX (2 * OUTPUT_WORD_MAX + 8)
+const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone,
+			  char *buf);
 
 /* The end of a text whose lines were not looked at. `errno` was 0 before. Errors: as above. */
 int output_end(void);

@@ -22,8 +22,6 @@
 
 #include "cli/control-client.h"
 #include "cli/find-cgroup.h"
-#include "cli/output.h"
-#include "cli/words.h"
 
 static int by_name(const void *a, const void *b)
 {
@@ -219,32 +217,4 @@ void rows_judge(struct rows *rows, const json_t *status)
 		if (answer_level(cgroup) != PSB_HIGH && !answer_flag(cgroup, "candidate"))
 			rise(rows, answer_text(cgroup, "cgroup"), answer_level(cgroup),
 			     answer_flag(cgroup, "critical"));
-}
-
-/* ---- as JSON --------------------------------------------------------------------------------- */
-
-static json_t *known(bool is_known, uint64_t number)
-{
-	return is_known ? output_json_number(number) : json_null();
-}
-
-json_t *row_json(const struct row *row)
-{
-	json_t *level = row->available > 0 ? json_string(words_level_id(row->available))
-					   : json_null();
-	bool psi = row->now.has_pressure, memory = row->now.current_bytes > 0;
-
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
-			 "cgroup", output_json_text(row->cgroup), "some_centi",
-			 known(row->has_rate, row->some_centi), "full_centi",
-			 known(row->has_rate, row->full_centi), "some_total_usec",
-			 known(psi, row->now.some_total_usec), "full_total_usec",
-			 known(psi, row->now.full_total_usec), "some_avg10_centi",
-			 known(psi, row->now.some_avg10_centi), "current_bytes",
-			 known(memory, row->now.current_bytes), "working_set_bytes",
-			 known(memory, row->now.working_set_bytes), "limit_bytes",
-			 output_json_number(row->now.limit_bytes), "high_bytes",
-			 output_json_number(row->now.high_bytes), "oom_kills",
-			 known(row->now.has_events, row->now.oom_kill_events), "available", level,
-			 "critical", row->critical);
 }

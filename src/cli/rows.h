@@ -43,8 +43,5 @@ void rows_done(struct rows *rows);
  */
 int rows_survey(struct rows *rows, const char *pattern, uint64_t now_usec);
 
-/* As psibridge(1) has it, what is not known is null. NULL: out of memory. */
-json_t *row_json(const struct row *row);
-
 /* Fill in what psibridged makes of them; `status` NULL: it is not there. */
 void rows_judge(struct rows *rows, const json_t *status);

@@ -284,8 +284,8 @@ static void take(const struct way *way, bool asked, bool dry_run, int log_priori
 	int n = weigh(way, changes, note);
 
 	if (dry_run) {
-		printf("# %s%s", way->name, n < 0 ? " is left out: " : "");
-		output_text(n < 0 ? note : "");
+		output_text("# %s%s%s", way->name, n < 0 ? " is left out: " : "",
+			    n < 0 ? note : "");
 		putchar('\n');
 	} else if (n < 0 &&
 		   log_priority >=

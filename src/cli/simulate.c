@@ -48,8 +48,8 @@ static int simulate(const struct words_level *level, const char *cgroup, const c
 	}
 	json_decref(answer);
 	errno = 0;
-	output_text(cgroup);
-	printf(" counts as %s until its quiet or calm time is over.", level->sentence);
+	output_text("%s counts as %s until its quiet or calm time is over.", cgroup,
+		    level->sentence);
 	r = output_end_line();
 	return r == 0 || r == -EPIPE ? EXIT_OK : EXIT_FAILED;
 }

@@ -91,39 +91,27 @@ static const json_t *find_watch(const json_t *status, uint64_t id)
 	return NULL;
 }
 
-static void print_numbers(const json_t *cgroup)
-{
-	uint64_t current = answer_number(cgroup, "current_bytes");
-	uint64_t avg10 = answer_number(cgroup, "some_avg10_centi");
-
-	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time", avg10 / 100, avg10 % 100);
-	if (current > 0)
-		fputs(", uses ", stdout);
-	output_memory(current, answer_number(cgroup, "limit_bytes"), "");
-	print_count(", ", answer_number(cgroup, "clients"), "client");
-}
-
 static void print_short(const struct output *output, const json_t *status, const struct shown *s)
 {
-	uint64_t now = answer_number(status, "time_usec");
 	const json_t *watch = find_watch(status, answer_number(s->cgroup, "watch"));
-	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
+	uint64_t current = answer_number(s->cgroup, "current_bytes");
+	uint64_t avg10 = answer_number(s->cgroup, "some_avg10_centi");
+	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], memory[OUTPUT_MEMORY_MAX];
 
-	fputs("  ", stdout);
-	output_painted(output, output_level_paint(s->available), "%s",
+	output_painted(output, output_level_paint(s->available), "  %s",
 		       words_level(s->available, s->critical)->sentence);
-	printf("  %s", output_paint(output, PAINT_BOLD));
-	output_text(answer_text(s->cgroup, "cgroup"));
-	printf("%s\n      ", output_paint(output, PAINT_PLAIN));
+	output_painted(output, PAINT_BOLD, "  %s", answer_text(s->cgroup, "cgroup"));
+	fputs("\n      ", stdout);
 	if (s->since_usec > 0) {
 		output_time(s->since_usec, at);
-		long_span(usec_sub(now, s->since_usec), span);
+		long_span(usec_sub(answer_number(status, "time_usec"), s->since_usec), span);
 		printf("since %.8s (%s), ", at, span);
 	}
-	print_numbers(s->cgroup);
-	if (watch && answer_flag(watch, "shadow"))
-		fputs(", in shadow: no client is told", stdout);
-	putchar('\n');
+	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time%s%s", avg10 / 100, avg10 % 100,
+	       current > 0 ? ", uses " : "",
+	       output_memory(current, answer_number(s->cgroup, "limit_bytes"), "", memory));
+	print_count(", ", answer_number(s->cgroup, "clients"), "client");
+	puts(watch && answer_flag(watch, "shadow") ? ", in shadow: no client is told" : "");
 }
 
 static void print_all_short(const struct output *output, const json_t *status,
@@ -160,17 +148,15 @@ static void print_kill(const json_t *status, const json_t *cgroup)
 	long_span(usec_sub(answer_number(status, "time_usec"), at_usec), span);
 	output_size(usage, used);
 	output_size(answer_number(k, "limit_bytes"), most);
-	fputs("  ", stdout);
-	output_text(path);
+	output_text("  %s", path);
 	printf("\n      at %.8s (%s ago): ", at, span);
-	output_text(answer_text(k, "task"));
-	printf(" (process %" PRIu64 ")", answer_number(k, "pid"));
+	output_text("%s (process %" PRIu64 ")", answer_text(k, "task"), answer_number(k, "pid"));
 	if (usage > 0)
 		printf(", %s of %s in use", used, most);
-	if (strcmp(limit, path) != 0) {
-		fputs(*limit ? ", by the limit of " : ", by the machine's end of memory", stdout);
-		output_text(limit);
-	}
+	if (strcmp(limit, path) != 0)
+		output_text("%s%s",
+			    *limit ? ", by the limit of " : ", by the machine's end of memory",
+			    limit);
 	if (answer_number(cgroup, "killed") > 1)
 		print_count("; ", answer_number(cgroup, "killed"), "time");
 	putchar('\n');
@@ -221,9 +207,9 @@ static void print_verdict(const struct output *output, bool all, const json_t *s
 		output_painted(output, PAINT_GOOD, "Memory is nowhere short%s.",
 			       all ? "" : " there");
 	long_span(answer_number(status, "uptime_usec"), up);
-	fputs(" psibridged ", stdout);
-	output_text(answer_text(status, "version"));
-	printf(" (pid %" PRIu64 ") has been up for %s.\n", answer_number(status, "pid"), up);
+	output_text(" psibridged %s (pid %" PRIu64 ") has been up for %s.",
+		    answer_text(status, "version"), answer_number(status, "pid"), up);
+	putchar('\n');
 }
 
 /* ---- the watches ----------------------------------------------------------------------------- */
@@ -253,23 +239,18 @@ static void print_watch(const struct output *output, const json_t *watch)
 {
 	bool failed = strcmp(answer_text(watch, "state"), "failed") == 0;
 
-	fputs("  ", stdout);
-	output_text(answer_text(watch, "path"));
+	output_text("  %s", answer_text(watch, "path"));
 	fputs("\n      ", stdout);
 	if (is_watching(watch)) {
 		print_how(output, watch);
 	} else {
 		output_painted(output, failed ? PAINT_BAD : PAINT_DIM, "%s",
 			       failed ? "FAILED" : "absent");
-		fputs(": ", stdout);
-		output_text(answer_text(watch, "why"));
+		output_text(": %s", answer_text(watch, "why"));
 	}
 	print_count("; ", answer_number(watch, "clients"), "client");
-	if (answer_flag(watch, "shadow"))
-		fputs("; in shadow: no client is told", stdout);
-	if (!answer_flag(watch, "configured"))
-		fputs("; made for its clients", stdout);
-	putchar('\n');
+	printf("%s%s\n", answer_flag(watch, "shadow") ? "; in shadow: no client is told" : "",
+	       answer_flag(watch, "configured") ? "" : "; made for its clients");
 }
 
 /* Why rungs are not better, each reason once. */
@@ -336,12 +317,10 @@ static void print_clients(const struct output *output, const json_t *status)
 	if (answer_number(c, "replaced") > 0)
 		printf(", %" PRIu64 " repeats overtaken because a client was slow",
 		       answer_number(c, "replaced"));
-	if (refused > 0) {
-		fputs("; ", stdout);
-		output_painted(output, PAINT_WARN, "%" PRIu64 " client%s refused", refused,
+	if (refused > 0)
+		output_painted(output, PAINT_WARN,
+			       "; %" PRIu64 " client%s refused (the journal says why)", refused,
 			       plural(refused));
-		fputs(" (the journal says why)", stdout);
-	}
 	putchar('\n');
 }
 
@@ -352,15 +331,13 @@ static void print_configuration(const struct output *output, const json_t *statu
 
 	heading(output, "Configuration");
 	if (*answer_text(c, "error")) {
-		fputs("  ", stdout);
 		output_painted(output, PAINT_BAD,
-			       "The last reload was refused, the older configuration stays:");
+			       "  The last reload was refused, the older configuration stays:");
 		putchar('\n');
 		output_paragraph(output, "      ", 6, answer_text(c, "error"));
 	}
 	EACH_ANSWER(file, c, "files") {
-		fputs("  ", stdout);
-		output_text(json_is_string(file) ? json_string_value(file) : "?");
+		output_text("  %s", json_is_string(file) ? json_string_value(file) : "?");
 		putchar('\n');
 	}
 	if (json_array_size(files) == 0)

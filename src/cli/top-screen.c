@@ -12,9 +12,7 @@
  * ncurses knows the terminal and writes what changed since the last frame. It gives the terminal
  * back at the end, and at SIGTSTP, for which it has a handler. SIGINT, SIGTERM, SIGHUP and SIGQUIT
  * end the loop in good order; SIGWINCH and SIGCONT (also after a SIGSTOP, when another program may
- * have used the terminal) draw anew. All these are read from a descriptor (wait.h). A crash gives the
- * terminal back, too: endwin(3) writes and sets modes, and allocates nothing. Nothing can be done
- * about SIGKILL; after it `reset` helps.
+ * have used the terminal) draw anew. All these are read from a descriptor (wait.h).
  */
 #include <curses.h>
 #include <errno.h>
@@ -38,23 +36,6 @@
 
 /* ---- the terminal ---------------------------------------------------------------------------- */
 
-static void crashed(int number)
-{
-	endwin();
-	/* SA_RESETHAND: this time it does what it would have done */
-	raise(number);
-}
-
-static void catch_crashes(void)
-{
-	static const int crashes[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS };
-	struct sigaction action = { .sa_handler = crashed,
-				    .sa_flags = (int)SA_RESETHAND | SA_NODEFER };
-
-	for (size_t i = 0; i < ELEMENTSOF(crashes); i++)
-		sigaction(crashes[i], &action, NULL);
-}
-
 static int open_terminal(bool colour)
 {
 	const char *kind = getenv("TERM");
@@ -64,7 +45,6 @@ static int open_terminal(bool colour)
 	/* a kind that this machine does not know is most likely one that understands xterm's */
 	if (!newterm(NULL, stdout, stdin) && !newterm("xterm", stdout, stdin))
 		return -ENOTSUP;
-	catch_crashes();
 	cbreak();
 	noecho();
 	keypad(stdscr, true);

@@ -6,8 +6,7 @@
  *        ^                                                   (time: the next survey)   |
  *        +---------------------------------------------------------------------------+
  *
- * --batch prints a table, --json an object; both need two surveys, since a rate is what lies between
- * two.
+ * --batch prints a table, which needs two surveys, since a rate is what lies between two.
  */
 #include "cli/top.h"
 
@@ -22,7 +21,6 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/wait.h"
-#include "cli/words.h"
 
 static const char help[] =
 	"psibridge top - the cgroups that wait for memory, live\n"
@@ -33,8 +31,7 @@ static const char help[] =
 	"\n"
 	"  --interval TIME      look so often; less often where looking takes long   [2s]\n"
 	"  --sort COLUMN        some, full, memory or name                           [some]\n"
-	"  --batch              print a table and end, for scripts\n"
-	"  --json               print an object in place of a table\n" CONTROL_HELP "  --help\n"
+	"  --batch              print a table and end, for scripts\n" CONTROL_HELP "  --help\n"
 	"\n"
 	"SOME % is the share of the last interval in which at least one task waited for memory,\n"
 	"FULL % that in which all did. KILLS are tasks the kernel killed for want of memory. LEVEL\n"
@@ -48,23 +45,6 @@ static const char help[] =
 	"\n"
 	"Exit status: 0 ended as asked, 1 cgroups cannot be read, 2 the command line makes no\n"
 	"sense.\n";
-
-static int print_json(const struct top *top)
-{
-	json_t *cgroups = json_array();
-	uint64_t now = now_usec();
-
-	for (size_t i = 0; i < top->shown_count; i++)
-		if (json_array_append_new(cgroups, row_json(top->shown[i])) < 0) {
-			json_decref(cgroups);
-			return -ENOMEM;
-		}
-	return output_json(json_pack("{s:s, s:o, s:o, s:o, s:b, s:o}", "event", "table",
-				     "time_usec", output_json_number(now), "realtime_usec",
-				     output_json_number(output_realtime(now)), "interval_usec",
-				     output_json_number(top->rows.interval_usec), "psibridged",
-				     top->has_daemon, "cgroups", cgroups));
-}
 
 static int print_table(const struct top *top)
 {
@@ -80,7 +60,7 @@ static int print_table(const struct top *top)
 	return output_end();
 }
 
-static int batch(struct top *top, bool json)
+static int batch(struct top *top)
 {
 	struct pollfd reader = { .fd = STDOUT_FILENO };
 	int r = top_look(top);
@@ -92,15 +72,13 @@ static int batch(struct top *top, bool json)
 	if (poll(&reader, 1, (int)(top->pace_usec / USEC_PER_MSEC)) > 0)
 		return -EPIPE;
 	r = top_look(top);
-	if (r == 0)
-		r = json ? print_json(top) : print_table(top);
-	return r;
+	return r < 0 ? r : print_table(top);
 }
 
 static int failed(const struct top *top, int r)
 {
 	if (r == -ENOTTY) {
-		complain("top", "this is no terminal; --batch and --json are for scripts");
+		complain("top", "this is no terminal; --batch is for scripts");
 		return EXIT_USAGE;
 	}
 	if (r == -ENOTSUP)
@@ -115,11 +93,10 @@ static int failed(const struct top *top, int r)
 int verb_top(int argc, char **argv)
 {
 	struct top top = { .interval_usec = 2 * USEC_PER_SEC };
-	bool is_batch = false, json = false;
+	bool is_batch = false;
 	const struct args_setting settings[] = {
 		CONTROL_SETTING(&top.control),
 		ARGS_FLAG("batch", &is_batch),
-		ARGS_FLAG("json", &json),
 		ARGS_TIME("interval", "a time from 100ms to 1h, such as 2s,", 100 * USEC_PER_MSEC,
 			  3600 * USEC_PER_SEC, &top.interval_usec),
 		ARGS_CHOICE("sort", "some, full, memory or name", &top.sort),
@@ -131,10 +108,7 @@ int verb_top(int argc, char **argv)
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
 	output_init(&top.output);
-	if (is_batch || json)
-		r = batch(&top, json);
-	else
-		r = top_screen(&top);
+	r = is_batch ? batch(&top) : top_screen(&top);
 	free(top.shown);
 	rows_done(&top.rows);
 	return r == 0 || r == -EPIPE ? EXIT_OK : failed(&top, r);

@@ -2,7 +2,7 @@
 /*
  * top.h - what the files of `psibridge top` share
  *
- *     top.c          options, --batch and --json
+ *     top.c          options, --batch
  *     top-screen.c   the terminal: frames and keys
  *     top-table.c    surveys and their pace, what is shown, lines of text
  *     rows.c         what is in it

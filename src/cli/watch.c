@@ -101,21 +101,19 @@ static int print_notification_json(const struct psb_notification *n)
 
 static int print_notification(struct session *s, const struct psb_notification *n)
 {
-	char when[OUTPUT_WORD_MAX], stall[OUTPUT_WORD_MAX];
+	char when[OUTPUT_WORD_MAX], stall[OUTPUT_WORD_MAX], memory[OUTPUT_MEMORY_MAX];
 	bool gone = n->kind == PSB_KIND_GONE;
 
 	output_time(n->time_usec, when);
 	output_span(n->stall_usec, stall);
 	errno = 0;
-	printf("%s  %s%-30s%s  %-27s  %9s stalled  ", when,
-	       output_paint(&s->output, gone ? PAINT_DIM : output_level_paint(n->available)),
-	       gone ? "Gone" : words_level(n->available, n->critical)->sentence,
-	       output_paint(&s->output, PAINT_PLAIN), words_reason(n->reason), stall);
-	output_memory(n->current_bytes, n->limit_bytes, " in use");
-	if (s->target.watch.pattern) {
-		fputs("  ", stdout);
-		output_text(n->cgroup);
-	}
+	printf("%s  ", when);
+	output_painted(&s->output, gone ? PAINT_DIM : output_level_paint(n->available), "%-30s",
+		       gone ? "Gone" : words_level(n->available, n->critical)->sentence);
+	output_text("  %-27s  %9s stalled  %s", words_reason(n->reason), stall,
+		    output_memory(n->current_bytes, n->limit_bytes, " in use", memory));
+	if (s->target.watch.pattern)
+		output_text("  %s", n->cgroup);
 	return output_end_line();
 }
 
@@ -148,41 +146,29 @@ static int print_source_json(struct session *s, const char *event, const struct 
 	return output_json(object);
 }
 
-static void print_what(struct session *s, const struct psb_source *source)
-{
-	struct psb_load load = { .size = sizeof(load) };
-
-	if (s->target.watch.pattern) {
-		fputs("all of ", stdout);
-		output_text(s->target.watch.pattern);
-	} else if (source->rung == PSB_RUNG_PROTOCOL) {
-		output_text(source->path);
-	} else {
-		output_text(source->cgroup);
-	}
-	if (psb_watch_load(s->watch, &load) == 0 && !load.machine) {
-		fputs(" (", stdout);
-		output_memory(load.current_bytes, load.limit_bytes, " in use");
-		fputs(")", stdout);
-	}
-}
-
 static int print_source(struct session *s, const char *begin, const struct psb_source *source)
 {
-	char soon[WORDS_SOON_MAX];
+	const char *pattern = s->target.watch.pattern;
+	char soon[WORDS_SOON_MAX], memory[OUTPUT_MEMORY_MAX];
+	struct psb_load load = { .size = sizeof(load) };
 
 	words_soon(source, s->target.low_window_usec, soon);
 	errno = 0;
-	fputs(begin, stdout);
-	print_what(s, source);
-	if (source->rung == 0) {
-		fputs(". Pressure will not be noticed until a source works again: ", stdout);
-		output_text(source->why);
-		return output_end_line();
-	}
-	printf(". Pressure will be noticed %s, by %s (rung %u of 6%s).", soon, words_how(source),
-	       source->rung,
-	       source->why[0] ? "; \"psibridge doctor\" says how to get a better one" : "");
+	output_text("%s%s%s", begin, pattern ? "all of " : "",
+		    pattern				? pattern
+		    : source->rung == PSB_RUNG_PROTOCOL ? source->path
+							: source->cgroup);
+	if (psb_watch_load(s->watch, &load) == 0 && !load.machine)
+		output_text(" (%s)",
+			    output_memory(load.current_bytes, load.limit_bytes, " in use", memory));
+	if (source->rung == 0)
+		output_text(". Pressure will not be noticed until a source works again: %s",
+			    source->why);
+	else
+		output_text(". Pressure will be noticed %s, by %s (rung %u of 6%s).", soon,
+			    words_how(source), source->rung,
+			    source->why[0] ? "; \"psibridge doctor\" says how to get a better one"
+					   : "");
 	return output_end_line();
 }
 

@@ -106,32 +106,25 @@ static int is_privileged(uint64_t window_usec)
 
 const char *words_how(const struct psb_source *source)
 {
-	uint64_t window = armed_window(source);
+	static const char *const rungs[] = {
+		[0] = "nothing, for no source works now",
+		[PSB_RUNG_PRIVILEGED] = "a PSI trigger with a short window",
+		[PSB_RUNG_TRIGGER] = "a PSI trigger of the kind that needs no privilege",
+		[PSB_RUNG_EVENTS] = "memory.events, without a PSI trigger",
+		[PSB_RUNG_SAMPLING] = "reading memory.pressure now and then",
+		[PSB_RUNG_MACHINE] = "the whole machine's pressure, which is not this cgroup's",
+	};
+	unsigned rung = source->rung;
 
-	switch (source->rung) {
-	case 0:
-		return "nothing, for no source works now";
-	case PSB_RUNG_PROTOCOL:
-		if (strcmp(source->name, "fifo") == 0)
-			return "the FIFO of systemd's protocol";
-		if (strcmp(source->name, "socket") == 0)
-			return "the socket of systemd's protocol";
-		if (strcmp(source->name, "psibridged") == 0)
-			return "psibridged, which watches this cgroup";
-		return is_privileged(window) ? "a PSI trigger with a short window"
-					     : "a PSI trigger of the kind that needs no privilege";
-	case PSB_RUNG_PRIVILEGED:
-		return "a PSI trigger with a short window";
-	case PSB_RUNG_TRIGGER:
-		return "a PSI trigger of the kind that needs no privilege";
-	case PSB_RUNG_EVENTS:
-		return "memory.events, without a PSI trigger";
-	case PSB_RUNG_SAMPLING:
-		return "reading memory.pressure now and then";
-	case PSB_RUNG_MACHINE:
-		return "the whole machine's pressure, which is not this cgroup's";
-	}
-	return "?";
+	if (strcmp(source->name, "fifo") == 0)
+		return "the FIFO of systemd's protocol";
+	if (strcmp(source->name, "socket") == 0)
+		return "the socket of systemd's protocol";
+	if (strcmp(source->name, "psibridged") == 0)
+		return "psibridged, which watches this cgroup";
+	if (rung == PSB_RUNG_PROTOCOL)
+		rung = is_privileged(armed_window(source)) ? PSB_RUNG_PRIVILEGED : PSB_RUNG_TRIGGER;
+	return rung < ELEMENTSOF(rungs) ? rungs[rung] : "?";
 }
 
 void words_soon(const struct psb_source *source, uint64_t low_window_usec, char *buf)

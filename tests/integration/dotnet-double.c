@@ -4,8 +4,7 @@
  *
  *     dotnet-double [KEY=VALUE...]
  *
- * It exports DotNetRuntimeInfo, as a single-file program does, and listens on a diagnostics socket
- * in $TMPDIR; then it prints "ready", and a line for each command: "info", "attach PATH" (followed by
+ * It listens on a diagnostics socket in $TMPDIR; then it prints "ready", and a line for each command: "info", "attach PATH" (followed by
  * "set NAME=VALUE" for each setting that comes with it). It ends with its standard input. One command
  * is answered by:
  *
@@ -16,7 +15,6 @@
  *     attach=lie   says 0, and maps nothing       attach=mute   is silent
  *     link=PATH    when asked for ProcessInfo, puts a symbolic link to PATH in its socket's place
  *     hard=PATH    the same with a hard link
- *     no=socket    it has none
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,16 +32,13 @@
 #define HEADER_SIZE 20
 #define MESSAGE_MAX 65535
 
-/* what a debugger, and psibridge, looks for */
-__attribute__((visibility("default"), used)) int DotNetRuntimeInfo = 1;
-
-static const char *info = "", *attach = "0", *key = "1", *link_to, *hard_to, *no;
+static const char *info = "", *attach = "0", *key = "1", *link_to, *hard_to;
 static const struct {
 	const char *name;
 	const char **value;
 } options[] = {
 	{ "info", &info },    { "attach", &attach }, { "key", &key },
-	{ "link", &link_to }, { "hard", &hard_to },  { "no", &no },
+	{ "link", &link_to }, { "hard", &hard_to },
 };
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
@@ -211,7 +206,7 @@ static bool take_option(const char *text)
 int main(int argc, char **argv)
 {
 	const char *tmpdir = getenv("TMPDIR");
-	int listener = -1;
+	int listener;
 
 	for (int i = 1; i < argc; i++)
 		if (!take_option(argv[i]))
@@ -222,10 +217,9 @@ int main(int argc, char **argv)
 	/* relative, so that a long TMPDIR fits */
 	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s-socket",
 		 (int)getpid(), key);
-	if (!no)
-		listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (!no && (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		    listen(listener, 8) < 0)) {
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(listener, 8) < 0) {
 		perror(address.sun_path);
 		return 1;
 	}

@@ -17,7 +17,7 @@ check simulate_wants_a_path refused 'psibridge simulate: "/a/../b": ".." is not 
 check simulate_cannot_say_what_is_not_utf8 refused 'psibridge simulate: "/'"$(printf '\377')"'": it is not UTF-8, and JSON is' simulate low "/$(printf '\377')"
 check metrics_knows_two_formats refused 'psibridge metrics: --format "json": openmetrics or prometheus was expected' metrics --format json
 check metrics_wants_a_pattern refused 'psibridge metrics: "a**" is no path and no pattern' metrics 'a**'
-check top_wants_a_terminal refused 'psibridge top: this is no terminal; --batch and --json are for scripts' top
+check top_wants_a_terminal refused 'psibridge top: this is no terminal; --batch is for scripts' top
 check top_sorts_by_four_columns refused 'psibridge top: --sort "cpu": some, full, memory or name was expected' top --sort cpu
 check top_cannot_look_all_the_time refused 'psibridge top: --interval "1ms": a time from 100ms to 1h, such as 2s, was expected' top --interval 1ms
 check words_after_two_dashes_are_words refused 'psibridge simulate: "--low": low, neutral, high or critical was expected' simulate -- --low

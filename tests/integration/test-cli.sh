@@ -398,7 +398,7 @@ doctor_words()
 	run doctor --source "$T/source"
 	same 0 "$status" &&
 		matches "^Pressure in $T/source will be noticed as soon as" "$(head -n 3 "$T/stdout" | tr '\n' ' ')" &&
-		grep -q '^The ladder: ' "$T/stdout" && grep -q '^  ✓ 1 taken: ' "$T/stdout" && grep -q '^Listening$' "$T/stdout" || return
+		grep -q '^The ladder: ' "$T/stdout" && grep -q '^  ✓ 1 taken: ' "$T/stdout" && grep -q '^Also$' "$T/stdout" || return
 	# nothing but a word that is longer than a line goes beyond it
 	awk '{ line = $0; gsub(/✓|✗|→/, "x", line) } length(line) > 80 && line ~ /[^ ] [^ ]/' "$T/stdout" | grep -v / && return 1
 	LC_ALL=C "$psibridge" doctor --source "$T/source" >"$T/stdout" &&
