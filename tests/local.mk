@@ -304,7 +304,7 @@ tests_unit_runtimes_tests_LDADD = libhook.la $(library_layers)
 
 # It is its own psb_survey().
 tests_unit_cli_test_rows_SOURCES = tests/unit/cli/test-rows.c
-cli_rows = rows find-cgroup control-client socket wait words args
+cli_rows = rows find-cgroup control-client wait words args
 tests_unit_cli_test_rows_LDADD = $(cli_rows:%=src/cli/psibridge-%.$(OBJEXT)) libcore.la $(JANSSON_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_daemon_tests_SOURCES = $(unit_main) $(daemon_tests:=.c) $(fake_root) $(lab) $(count_malloc) tests/unit/daemon/config-bench.h \

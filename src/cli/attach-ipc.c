@@ -31,7 +31,6 @@
 #include <unistd.h>
 
 #include "cli/attach.h"
-#include "cli/socket.h"
 #include "cli/wait.h"
 #include "core/scan.h"
 #include "core/utf8.h"

@@ -203,32 +203,25 @@ static void refuse_setting(void *unused, int priority, const char *message)
 	complain("attach", "--set %s", message);
 }
 
-/* Of two for the same variable the last one counts. */
+/* In front of those before: of two for the same variable the hook takes the first, so the last one
+ * counts. */
 static int take_set(const struct args *args, const struct args_setting *setting)
 {
 	struct settings *s = setting->to;
 	const char *text = args->value, *one[] = { text, NULL };
 	struct psb_settings read = { .size = sizeof(read) };
-	size_t name = strcspn(text, "=") + 1, size = strlen(text) + 1;
+	size_t size = strlen(text) + 1;
 
 	psb_settings_read_from(one, PSB_SETTINGS_STRICT, refuse_setting, NULL, &read);
 	if (read.refused > 0)
 		return -EINVAL;
-	for (char *p = s->bytes, *next; p < s->bytes + s->size; p = next) {
-		next = p + strlen(p) + 1;
-		if (strncmp(p, text, name) != 0)
-			continue;
-		memmove(p, next, (size_t)(s->bytes + s->size - next));
-		s->size -= (size_t)(next - p);
-		s->n--;
-		break;
-	}
 	if (s->n == SETTINGS_MAX || s->size + size > sizeof(s->bytes)) {
 		complain("attach", "--set: more than %d settings, or %d bytes of them",
 			 SETTINGS_MAX, SETTINGS_BYTES_MAX);
 		return -EINVAL;
 	}
-	memcpy(s->bytes + s->size, text, size);
+	memmove(s->bytes + size, s->bytes, s->size);
+	memcpy(s->bytes, text, size);
 	s->size += size;
 	s->n++;
 	return 0;

@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "cli/args.h"
-#include "cli/socket.h"
 #include "cli/wait.h"
 #include "cli/words.h"
 
@@ -119,7 +118,8 @@ static int exchange(struct call *call, const char *request, json_t **ret)
 	if (r < 0)
 		return r;
 	/* any other error leaves an answer to be read */
-	if (socket_send(call->fd, request, strlen(request), call->end_usec) == -ETIMEDOUT)
+	if (socket_send(call->fd, request, strlen(request), call->end_usec) == -ETIMEDOUT ||
+	    socket_send(call->fd, "\n", 1, call->end_usec) == -ETIMEDOUT)
 		return fail(call, -ETIMEDOUT, "psibridged does not answer (it does not read)");
 	/* up to the end of the object: the connection stays open behind it */
 	*ret = json_load_callback(receive, call, JSON_DISABLE_EOF_CHECK, NULL);
@@ -137,7 +137,7 @@ static int exchange(struct call *call, const char *request, json_t **ret)
 int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t **ret, char *why)
 {
 	struct call call = { .fd = -1, .why = why };
-	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL, *line = NULL;
+	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	json_t *answer = NULL;
 	int r;
 
@@ -146,14 +146,8 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 		path = getenv("PSIBRIDGE_CONTROL");
 	call.path = path && *path ? path : CONTROL_SOCKET;
 	call.end_usec = usec_add(now_usec(), timeout_usec);
-	if (!text || asprintf(&line, "%s\n", text) < 0) {
-		line = NULL;
-		r = fail(&call, -ENOMEM, "%s", strerror(ENOMEM));
-	} else {
-		r = exchange(&call, line, &answer);
-	}
+	r = text ? exchange(&call, text, &answer) : fail(&call, -ENOMEM, "%s", strerror(ENOMEM));
 	free(text);
-	free(line);
 	if (call.fd >= 0)
 		close(call.fd);
 	if (r < 0)

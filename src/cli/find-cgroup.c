@@ -70,7 +70,7 @@ int find_cgroup(const char *verb, char *path, const json_t *status)
 	return -ENOENT;
 }
 
-int find_own_cgroup(const char *controller, char *buf)
+int find_own_cgroup(char *buf)
 {
 	static char text[64 * 1024];
 	FILE *f = fopen("/proc/self/cgroup", "re");
@@ -80,6 +80,5 @@ int find_own_cgroup(const char *controller, char *buf)
 		return -errno;
 	size = fread(text, 1, sizeof(text), f);
 	fclose(f);
-	return controller ? proc_cgroup_v1(text, size, controller, buf)
-			  : proc_cgroup_v2(text, size, buf);
+	return proc_cgroup_v2(text, size, buf);
 }

@@ -26,6 +26,5 @@ bool choice_has(const struct choice *choice, const char *cgroup);
  */
 int find_cgroup(const char *verb, char *path, const json_t *status);
 
-/* Our own, from /proc/self/cgroup, into buf[CGPATH_MAX]: in v1's `controller`; NULL: in v2. Errors: of
- * core/procfs.h, -errno. */
-int find_own_cgroup(const char *controller, char *buf);
+/* Our own, from /proc/self/cgroup, into buf[CGPATH_MAX]. Errors: of core/procfs.h, -errno. */
+int find_own_cgroup(char *buf);

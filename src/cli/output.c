@@ -44,23 +44,12 @@ void output_init(struct output *ret)
 
 const char *output_paint(const struct output *output, enum paint paint)
 {
-	if (!output->colour)
-		return "";
-	switch (paint) {
-	case PAINT_PLAIN:
-		return "\033[m";
-	case PAINT_GOOD:
-		return "\033[32m";
-	case PAINT_WARN:
-		return "\033[33m";
-	case PAINT_BAD:
-		return "\033[31m";
-	case PAINT_BOLD:
-		return "\033[1m";
-	case PAINT_DIM:
-		return "\033[2m";
-	}
-	return "";
+	static const char *const sequences[] = {
+		[PAINT_PLAIN] = "\033[m", [PAINT_GOOD] = "\033[32m", [PAINT_WARN] = "\033[33m",
+		[PAINT_BAD] = "\033[31m", [PAINT_BOLD] = "\033[1m",  [PAINT_DIM] = "\033[2m",
+	};
+
+	return output->colour ? sequences[paint] : "";
 }
 
 enum paint output_level_paint(unsigned available)
@@ -203,7 +192,7 @@ uint64_t output_realtime(uint64_t monotonic_usec)
 			ago);
 }
 
-void output_time(uint64_t monotonic_usec, char *buf)
+const char *output_time(uint64_t monotonic_usec, char *buf)
 {
 	uint64_t usec = output_realtime(monotonic_usec);
 	time_t seconds = (time_t)(usec / USEC_PER_SEC);
@@ -212,25 +201,34 @@ void output_time(uint64_t monotonic_usec, char *buf)
 	localtime_r(&seconds, &tm);
 	snprintf(buf, OUTPUT_WORD_MAX, "%02d:%02d:%02d.%03u", tm.tm_hour, tm.tm_min, tm.tm_sec,
 		 (unsigned)(usec % USEC_PER_SEC / USEC_PER_MSEC));
+	return buf;
 }
 
-void output_span(uint64_t usec, char *buf)
+const char *output_span(uint64_t usec, char *buf)
 {
-	uint64_t msec = (usec + USEC_PER_MSEC / 2) / USEC_PER_MSEC;
+	uint64_t msec = (usec + USEC_PER_MSEC / 2) / USEC_PER_MSEC, tenths = msec / 100;
+	uint64_t s = msec / 1000, minutes = s / 60, hours = minutes / 60;
 
 	if (msec == 0 && usec > 0)
 		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " us", usec);
 	else if (msec < 1000)
 		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " ms", msec);
-	else if (msec < 100 * 1000)
-		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64 " s", msec / 1000,
-			 msec % 1000 / 100);
+	else if (s < 60 && tenths % 10 > 0)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64 " s", s, tenths % 10);
+	else if (s < 60)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " s", s);
+	else if (hours == 0)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " min %" PRIu64 " s", minutes, s % 60);
+	else if (hours < 24)
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " h %" PRIu64 " min", hours,
+			 minutes % 60);
 	else
-		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " min %" PRIu64 " s", msec / 60000,
-			 msec % 60000 / 1000);
+		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " d %" PRIu64 " h", hours / 24,
+			 hours % 24);
+	return buf;
 }
 
-void output_size(uint64_t bytes, char *buf)
+const char *output_size(uint64_t bytes, char *buf)
 {
 	static const char units[] = "KMGTPE";
 	uint64_t tenths;
@@ -245,6 +243,7 @@ void output_size(uint64_t bytes, char *buf)
 			 tenths % 10, units[unit]);
 	else
 		snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 " %ciB", tenths / 10, units[unit]);
+	return buf;
 }
 
 const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone,
@@ -254,9 +253,9 @@ const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const ch
 	bool is_known = current_bytes > 0;
 
 	output_size(current_bytes, current);
-	output_size(limit_bytes, limit);
 	if (is_known && limit_bytes > 0)
-		snprintf(buf, OUTPUT_MEMORY_MAX, "%s of %s", current, limit);
+		snprintf(buf, OUTPUT_MEMORY_MAX, "%s of %s", current,
+			 output_size(limit_bytes, limit));
 	else
 		snprintf(buf, OUTPUT_MEMORY_MAX, "%s%.8s", is_known ? current : "",
 			 is_known ? alone : "");

@@ -58,11 +58,15 @@ json_t *output_json_number(uint64_t number);
 
 #define OUTPUT_WORD_MAX 32
 
-/* "14:03:07.123", local time, of a moment of CLOCK_MONOTONIC. */
-void output_time(uint64_t monotonic_usec, char *buf);
-uint64_t output_realtime(uint64_t monotonic_usec); /* the same in microseconds since the Epoch */
-void output_span(uint64_t usec, char *buf);	   /* "312 ms", "4.1 s", rounded */
-void output_size(uint64_t bytes, char *buf);	   /* "498 MiB", "1.5 GiB", rounded */
+/* Into buf[OUTPUT_WORD_MAX], which is returned. */
+/* "14:03:07.123", local time, of a moment of CLOCK_MONOTONIC */
+const char *output_time(uint64_t monotonic_usec, char *buf);
+/* "312 ms", "4.1 s", "3 min 5 s", "7 h 12 min", "3 d 4 h" */
+const char *output_span(uint64_t usec, char *buf);
+const char *output_size(uint64_t bytes, char *buf); /* "498 MiB", "1.5 GiB", rounded */
+
+/* A moment of CLOCK_MONOTONIC in microseconds since the Epoch. */
+uint64_t output_realtime(uint64_t monotonic_usec);
 
 /* Memory in use with its limit, each 0: unknown: "498 MiB of 512 MiB", "498 MiB" + `alone`, "", into
  * buf[OUTPUT_MEMORY_MAX], which is returned. */

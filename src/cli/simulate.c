@@ -89,7 +89,7 @@ int verb_simulate(int argc, char **argv)
 		if (!strchr(named, '/') && find_cgroup("simulate", cgroup, NULL) < 0)
 			return EXIT_FAILED;
 	} else {
-		r = find_own_cgroup(NULL, cgroup);
+		r = find_own_cgroup(cgroup);
 		if (r < 0) {
 			complain("simulate", "the own cgroup is not known: %s", strerror(-r));
 			return EXIT_FAILED;

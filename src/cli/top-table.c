@@ -69,20 +69,14 @@ int top_look(struct top *top)
 
 static uint64_t sort_value(const struct row *row, unsigned sort)
 {
-	switch (sort) {
-	case TOP_SOME:
-		/* the total decides between those that are equally calm */
-		return ((uint64_t)row->some_centi << 48) |
-		       MIN(row->now.some_total_usec, (UINT64_C(1) << 48) - 1);
-	case TOP_FULL:
-		return ((uint64_t)row->full_centi << 48) |
-		       MIN(row->now.full_total_usec, (UINT64_C(1) << 48) - 1);
-	case TOP_MEMORY:
-		return row->now.current_bytes;
-	case TOP_NAME:
-		return 0;
-	}
-	return 0;
+	const struct psb_survey_row *now = &row->now;
+	uint64_t total = sort == TOP_SOME ? now->some_total_usec : now->full_total_usec;
+
+	if (sort == TOP_MEMORY || sort == TOP_NAME)
+		return sort == TOP_MEMORY ? now->current_bytes : 0;
+	/* the total decides between those that are equally calm */
+	return (uint64_t)(sort == TOP_SOME ? row->some_centi : row->full_centi) << 48 |
+	       MIN(total, (UINT64_C(1) << 48) - 1);
 }
 
 static int compare(const void *a, const void *b, void *userdata)
@@ -193,11 +187,9 @@ static void put_share(FILE *out, const struct row *row, unsigned centi)
 /* 0 is unknown, or none. */
 static void put_size(FILE *out, uint64_t bytes)
 {
-	char word[OUTPUT_WORD_MAX] = "-";
+	char word[OUTPUT_WORD_MAX];
 
-	if (bytes > 0)
-		output_size(bytes, word);
-	fprintf(out, "%9s", word);
+	fprintf(out, "%9s", bytes > 0 ? output_size(bytes, word) : "-");
 }
 
 static void put_memory(const struct table *t, FILE *out, const struct row *row)

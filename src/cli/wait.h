@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait.h - what verbs need that run for a while: the time, how long to sleep, and to be ended
+ * wait.h - the time, how long to sleep, to be ended, and calls on a socket that end in time
  */
 #pragma once
+
+#include <sys/types.h>
+#include <sys/un.h>
 
 #include "core/util.h"
 
@@ -17,3 +20,14 @@ int msec_until(uint64_t usec);
  * threads are made, which inherit that. Returns a signalfd(2) for the blocked ones, or -errno.
  */
 int catch_signals(const int *more);
+
+/*
+ * Calls on a blocking AF_UNIX stream socket, which gets the time that is left until `end_usec` (of
+ * now_usec()) as its timeout before each. Errors: -ETIMEDOUT, and what the call says.
+ */
+/* Also where the listener's queue is full, and it does not take from it. */
+int socket_connect(int fd, const struct sockaddr_un *address, uint64_t end_usec);
+/* All of it. */
+int socket_send(int fd, const void *bytes, size_t size, uint64_t end_usec);
+/* What is there, or comes. Returns: how much; 0: the other end has closed. */
+ssize_t socket_receive(int fd, void *buf, size_t size, uint64_t end_usec);

@@ -60,7 +60,6 @@ struct session {
 	psb_watch *watch;
 	uint64_t started_usec, notifications;
 	enum end end;
-	int error; /* of END_FAILED */
 };
 
 /* `r` is what printing a line returned. */
@@ -69,7 +68,6 @@ static void printed(struct session *s, int r)
 	if (r == 0 || s->end == END_READER || s->end == END_FAILED)
 		return;
 	s->end = r == -EPIPE ? END_READER : END_FAILED;
-	s->error = r;
 	if (r != -EPIPE)
 		complain("watch", "standard output: %s", strerror(-r));
 }
@@ -104,13 +102,12 @@ static int print_notification(struct session *s, const struct psb_notification *
 	char when[OUTPUT_WORD_MAX], stall[OUTPUT_WORD_MAX], memory[OUTPUT_MEMORY_MAX];
 	bool gone = n->kind == PSB_KIND_GONE;
 
-	output_time(n->time_usec, when);
-	output_span(n->stall_usec, stall);
 	errno = 0;
-	printf("%s  ", when);
+	printf("%s  ", output_time(n->time_usec, when));
 	output_painted(&s->output, gone ? PAINT_DIM : output_level_paint(n->available), "%-30s",
 		       gone ? "Gone" : words_level(n->available, n->critical)->sentence);
-	output_text("  %-27s  %9s stalled  %s", words_reason(n->reason), stall,
+	output_text("  %-27s  %9s stalled  %s", words_reason(n->reason),
+		    output_span(n->stall_usec, stall),
 		    output_memory(n->current_bytes, n->limit_bytes, " in use", memory));
 	if (s->target.watch.pattern)
 		output_text("  %s", n->cgroup);
@@ -235,13 +232,12 @@ static void summarise(struct session *s)
 		printed(s, print_summary_json(s, usec, &st));
 		return;
 	}
-	output_span(usec, span);
 	errno = 0;
 	printf("Watched for %s: Low %" PRIu64 " (critical %" PRIu64 "), Neutral %" PRIu64
 	       ", High %" PRIu64 "; %" PRIu64 " alarms (%" PRIu64 " empty, %" PRIu64
 	       " lost), %" PRIu64 " samples.",
-	       span, st.low, st.critical, st.neutral, st.high, st.alarms, st.false_alarms,
-	       st.lost_alarms, st.samples);
+	       output_span(usec, span), st.low, st.critical, st.neutral, st.high, st.alarms,
+	       st.false_alarms, st.lost_alarms, st.samples);
 	printed(s, output_end_line());
 }
 
@@ -264,7 +260,6 @@ static void run(struct session *s, int bridge_fd, int signal_fd)
 		r = poll(fds, ELEMENTSOF(fds), timeout);
 		if (r < 0 && errno != EINTR) {
 			s->end = END_FAILED;
-			s->error = -errno;
 			complain("watch", "poll: %s", strerror(errno));
 			return;
 		}
@@ -276,7 +271,6 @@ static void run(struct session *s, int bridge_fd, int signal_fd)
 		r = psb_bridge_dispatch(s->bridge);
 		if (r < 0) {
 			s->end = END_FAILED;
-			s->error = r;
 			complain("watch", "the event loop failed: %s", strerror(-r));
 			return;
 		}

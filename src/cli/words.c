@@ -51,6 +51,7 @@ const char *words_level_id(unsigned available)
 static const struct {
 	const char *id, *words;
 } reasons[] = {
+	[0] = { "?", "?" },
 	[PSB_REASON_STALL] = { "stall", "tasks waited for memory" },
 	[PSB_REASON_REPEAT] = { "repeat", "tasks still wait for memory" },
 	[PSB_REASON_OOM] = { "oom", "the kernel found no memory" },
@@ -62,30 +63,27 @@ static const struct {
 	[PSB_REASON_GONE] = { "gone", "the cgroup was removed" },
 };
 
+static size_t reason_index(enum psb_reason reason)
+{
+	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reason : 0;
+}
+
 const char *words_reason(enum psb_reason reason)
 {
-	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reasons[reason].words
-								       : "?";
+	return reasons[reason_index(reason)].words;
 }
 
 const char *words_reason_id(enum psb_reason reason)
 {
-	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reasons[reason].id : "?";
+	return reasons[reason_index(reason)].id;
 }
 
 const char *words_backend_id(enum psb_backend backend)
 {
-	switch (backend) {
-	case PSB_BACKEND_URING:
-		return "io_uring";
-	case PSB_BACKEND_EPOLL:
-		return "epoll";
-	case PSB_BACKEND_NONE:
-		return "timers";
-	case PSB_BACKEND_AUTO:
-		break;
-	}
-	return "?";
+	return backend == PSB_BACKEND_URING   ? "io_uring"
+	       : backend == PSB_BACKEND_EPOLL ? "epoll"
+	       : backend == PSB_BACKEND_NONE  ? "timers"
+					      : "?";
 }
 
 /* The window of the trigger that is armed; 0: none is. */

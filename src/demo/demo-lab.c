@@ -19,15 +19,16 @@
 #include "demo/demo.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/find-cgroup.h"
-#include "core/procfs.h"
+#include "cli/target-options.h"
 
 #define WORDS_MAX 64
+#define V1_MOUNT "/sys/fs/cgroup/memory"
 
 /* ---- the scope --------------------------------------------------------------------------------- */
 
@@ -89,36 +90,28 @@ int demo_scope_enter(char **argv, char *why)
 /* ---- our own cgroup ---------------------------------------------------------------------------- */
 
 /*
- * Its directory, where most of the hierarchy is mounted. Errors: -ENOENT: it is not mounted where
- * our group can be seen.
+ * Its directory, which is where the library finds our memory.pressure; and the same in the v1
+ * hierarchy of the memory controller, or its top where we are elsewhere there; "": there is none.
  */
-static int own_directory(const char *controller, char *buf)
+static int own_directories(char *buf, char *v1, char *why)
 {
-	char own[CGPATH_MAX], below[CGPATH_MAX], line[8192], procs[LAB_PATH_MAX];
-	struct cgmount mount;
-	size_t most = 0;
-	FILE *f;
-	int r;
+	struct psb_watch_options options = { .size = sizeof(options),
+					     .pid = getpid(),
+					     .rungs = PSB_RUNG_MASK(PSB_RUNG_SAMPLING),
+					     .error_text = why,
+					     .error_text_size = LAB_WHY_MAX };
+	struct probed probed;
+	int r = target_probe(&options, &probed);
 
-	r = find_own_cgroup(controller, own);
 	if (r < 0)
 		return r;
-	f = fopen("/proc/self/mountinfo", "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (!mountinfo_line(line, strcspn(line, "\n"), controller, &mount) ||
-		    !cgmount_covers(&mount, own, below) || strlen(below) < most)
-			continue;
-		if (snprintf(procs, sizeof(procs), "%s%s/cgroup.procs", mount.point,
-			     strcmp(below, "/") == 0 ? "" : below) >= (int)sizeof(procs) ||
-		    access(procs, F_OK) < 0)
-			continue;
-		*strrchr(procs, '/') = '\0';
-		strcpy(buf, procs);
-		most = strlen(below);
-	}
-	if (f)
-		fclose(f);
-	return most > 0 ? 0 : -ENOENT;
+	snprintf(buf, LAB_PATH_MAX, "%s", dirname(probed.source.path));
+	snprintf(v1, LAB_PATH_MAX, V1_MOUNT "%s", probed.cgroup[1] ? probed.cgroup : "");
+	if (access(v1, F_OK) < 0)
+		strcpy(v1, V1_MOUNT);
+	if (access(V1_MOUNT "/memory.usage_in_bytes", F_OK) < 0)
+		*v1 = '\0';
+	return 0;
 }
 
 /* What systemd delegated is ours to arrange. */
@@ -143,10 +136,10 @@ int demo_lab_open(struct lab *lab, bool in_scope, char *why)
 	int r;
 
 	snprintf(name, sizeof(name), "psibridge-demo-%d", (int)getpid());
-	r = own_directory(NULL, base);
+	r = own_directories(base, base_v1, why);
 	if (r < 0)
-		return lab_why(why, r, "our own cgroup2 group cannot be seen: %s", strerror(-r));
-	if (own_directory("memory", base_v1) == 0)
+		return r;
+	if (*base_v1)
 		return lab_open_in(lab, base, base_v1, name, why);
 	r = in_scope ? move_to_leaf(base, why) : 0;
 	if (r == 0)

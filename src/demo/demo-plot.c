@@ -66,10 +66,7 @@ static void row(const struct output *output, const char *label, const char *with
 /* A length of time, or a dash where there is none. */
 static const char *span_if(bool known, uint64_t usec, char *buf)
 {
-	snprintf(buf, OUTPUT_WORD_MAX, "-");
-	if (known)
-		output_span(usec, buf);
-	return buf;
+	return known ? output_span(usec, buf) : "-";
 }
 
 static const char *passes_text(const struct demo_run *run, bool simulated, char *buf)
@@ -78,12 +75,6 @@ static const char *passes_text(const struct demo_run *run, bool simulated, char 
 		return "-";
 	snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64, run->passes_tenths / 10,
 		 run->passes_tenths % 10);
-	return buf;
-}
-
-static const char *size_text(uint64_t bytes, char *buf)
-{
-	output_size(bytes, buf);
 	return buf;
 }
 
@@ -101,19 +92,19 @@ void demo_table(const struct output *output, const struct demo *demo)
 	    passes_text(with, simulated, b), PAINT_GOOD);
 	row(output, "time stalled for want of memory", span_if(!simulated, without->stall_usec, a),
 	    span_if(!simulated, with->stall_usec, b), PAINT_GOOD);
-	row(output, "program: memory (RSS) at the start", size_text(without->rss_before_bytes, a),
-	    size_text(with->rss_before_bytes, b), PAINT_PLAIN);
-	row(output, "program: memory (RSS) at the end", size_text(without->rss_after_bytes, a),
-	    size_text(with->rss_after_bytes, b), PAINT_GOOD);
+	row(output, "program: memory (RSS) at the start", output_size(without->rss_before_bytes, a),
+	    output_size(with->rss_before_bytes, b), PAINT_PLAIN);
+	row(output, "program: memory (RSS) at the end", output_size(without->rss_after_bytes, a),
+	    output_size(with->rss_after_bytes, b), PAINT_GOOD);
 	row(output, "from the first stall to the callback", "-",
 	    span_if(felt, usec_sub(with->first_low_usec, with->first_stall_usec), b), PAINT_PLAIN);
 	if (with->collect_usec > 0)
-		row(output, "collecting and trimming took", "-",
-		    span_if(true, with->collect_usec, b), PAINT_PLAIN);
+		row(output, "collecting and trimming took", "-", output_span(with->collect_usec, b),
+		    PAINT_PLAIN);
 	for (unsigned i = 0; i < with->news_count; i++) {
 		snprintf(label, sizeof(label), "told %s",
 			 words_level(with->news[i].available, false)->sentence);
-		snprintf(at, sizeof(at), "at %s", span_if(true, with->news[i].at_usec, a));
+		snprintf(at, sizeof(at), "at %s", output_span(with->news[i].at_usec, a));
 		row(output, label, "-", at, PAINT_PLAIN);
 	}
 }
@@ -122,7 +113,6 @@ void demo_table(const struct output *output, const struct demo *demo)
 
 struct plot {
 	const struct output *output;
-	bool rss; /* MiB instead of stalls */
 	unsigned columns;
 	uint64_t length_usec, top; /* what a row of bars is wide and high */
 };
@@ -147,34 +137,30 @@ static struct demo_sample sample_at(const struct demo_run *run, uint64_t at_usec
 	return before;
 }
 
-/* Percent of a column's time, or MiB at its end; in thousandths. */
+/* Percent of a column's time, in thousandths. */
 static void values_of(const struct plot *plot, const struct demo_run *run, uint64_t *values)
 {
 	struct demo_sample from = { 0 }, to;
 
 	for (unsigned i = 0; i < plot->columns; i++, from = to) {
 		to = sample_at(run, plot->length_usec * (i + 1) / plot->columns);
-		if (plot->rss)
-			values[i] = to.rss_bytes * 1000 >> 20;
-		else
-			values[i] = (to.stall_usec - from.stall_usec) * 100 * 1000 * plot->columns /
-				    plot->length_usec;
+		values[i] = (to.stall_usec - from.stall_usec) * 100 * 1000 * plot->columns /
+			    plot->length_usec;
 	}
 }
 
-/* The top of the scale: the next round number. */
+/* The top of the scale: the next round number of percent. */
 static uint64_t scale_top(const uint64_t *a, const uint64_t *b, unsigned columns)
 {
-	static const unsigned round[] = { 5,   10,  20,	 30,  50,  75,	100,
-					  150, 200, 300, 400, 500, 750, 1000 };
+	static const unsigned round[] = { 5, 10, 20, 30, 50, 75, 100 };
 	uint64_t most = 0;
+	size_t i = 0;
 
-	for (unsigned i = 0; i < columns; i++)
-		most = MAX(most, MAX(a[i], b[i]));
-	for (size_t i = 0; i < ELEMENTSOF(round); i++)
-		if (most <= round[i] * UINT64_C(1000))
-			return round[i] * UINT64_C(1000);
-	return (most / 1000 + 999) / 1000 * 1000 * 1000;
+	for (unsigned at = 0; at < columns; at++)
+		most = MAX(most, MAX(a[at], b[at]));
+	while (i < ELEMENTSOF(round) - 1 && most > round[i] * UINT64_C(1000))
+		i++;
+	return round[i] * UINT64_C(1000);
 }
 
 /* How much of `line` (0: the lowest) a value fills. Little is not nothing. */
@@ -256,9 +242,8 @@ static void mark_words(const struct plot *plot, const struct demo_run *run)
 		const struct demo_news *news = &run->news[i];
 		char span[OUTPUT_WORD_MAX], word[OUTPUT_WORD_MAX + 16];
 
-		output_span(news->at_usec, span);
 		snprintf(word, sizeof(word), "%s %s", words_level(news->available, false)->brief,
-			 span);
+			 output_span(news->at_usec, span));
 		if (news->at_usec < plot->length_usec)
 			put_word(plot, &at, news->at_usec, word,
 				 output_level_paint(news->available));
@@ -287,7 +272,6 @@ void demo_plot(const struct output *output, const struct demo *demo)
 	const char *bold = output_paint(output, PAINT_BOLD),
 		   *plain = output_paint(output, PAINT_PLAIN);
 	struct plot plot = { .output = output,
-			     .rss = !demo->lab,
 			     .columns = MIN(output->width, COLUMNS_MAX + MARGIN) - MARGIN - 1,
 			     .length_usec = MAX(MAX(without->length_usec, with->length_usec),
 						USEC_PER_SEC) };
@@ -296,9 +280,7 @@ void demo_plot(const struct output *output, const struct demo *demo)
 	values_of(&plot, without, a);
 	values_of(&plot, with, b);
 	plot.top = scale_top(a, b, plot.columns);
-	printf("%s%s: without psibridge%s\n", bold,
-	       plot.rss ? "memory of the program, MiB" : "time stalled for want of memory, percent",
-	       plain);
+	printf("\n%stime stalled for want of memory, percent: without psibridge%s\n", bold, plain);
 	bars(&plot, a, PAINT_BAD);
 	axis(&plot, without);
 	printf("%swith psibridge%s\n", bold, plain);

@@ -97,8 +97,7 @@ static void take_line(struct running *r, const char *line)
 	char level[16];
 	uint64_t at;
 
-	if (sscanf(line, "ready at=%*s rss=%*s bridge=%15s rung=%u source=%31s", r->run->backend,
-		   &r->run->rung, r->run->source) == 3)
+	if (strncmp(line, "ready ", 6) == 0)
 		r->ready = true;
 	else if (sscanf(line, "told at=%" SCNu64 " level=%15s", &at, level) == 2)
 		take_level(r, at, level);
@@ -176,15 +175,14 @@ static void sample(struct running *r)
 	struct demo_run *run = r->run;
 	uint64_t stall = r->demo->lab ? lab_psi(r->demo->lab, "").some_usec : 0;
 	struct demo_sample now = { .at_usec = lab_now_usec() - r->start_usec,
-				   .stall_usec = usec_sub(stall, r->start_stall_usec),
-				   .rss_bytes = program_rss(r->program) };
+				   .stall_usec = usec_sub(stall, r->start_stall_usec) };
 
 	if (now.stall_usec > 0 && run->first_stall_usec == USEC_NEVER)
 		run->first_stall_usec = now.at_usec;
 	if (run->sample_count < DEMO_SAMPLES_MAX)
 		run->samples[run->sample_count++] = now;
 	run->stall_usec = now.stall_usec;
-	run->rss_after_bytes = now.rss_bytes;
+	run->rss_after_bytes = program_rss(r->program);
 	run->length_usec = now.at_usec;
 	if (!r->neighbour)
 		return;

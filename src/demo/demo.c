@@ -15,8 +15,7 @@
  * callback and the same collection, but no neighbour and no stall, since nothing is limited. That
  * is marked as simulated everywhere.
  *
- * A signal that ends it first closes the laboratory, which kills the actors and removes the cgroups;
- * then it takes its course. What kills it outright leaves that to the laboratory's guardian.
+ * Whatever ends it, the laboratory's guardian kills the actors and removes the cgroups.
  *
  * Progress goes to standard error, so that standard output is the result alone.
  */
@@ -34,7 +33,6 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/target-options.h"
-#include "cli/words.h"
 
 #ifndef PSIBRIDGE_LIBEXECDIR
 #error "PSIBRIDGE_LIBEXECDIR: where psibridge-luahost is installed"
@@ -55,7 +53,6 @@ static const char help[] =
 	"memory; first without, then with psibridge. Takes about 40 seconds, up to 650 MiB of\n"
 	"memory and 250 MiB of disk, and leaves nothing behind.\n"
 	"\n"
-	"  --json           one JSON object, no table and no plot\n"
 	"  --memory MIB     what both have together (default 400, or less on a small machine)\n"
 	"  --length TIME    of each of the two parts (default 16s)\n"
 	"  --simulate       make no cgroup; tell the program through a FIFO\n"
@@ -123,52 +120,6 @@ static bool went_well(const struct demo *demo)
 	return demo->memory_halved && (!demo->lab || demo->relieved);
 }
 
-/* null where the number says nothing */
-static json_t *number_if(bool known, uint64_t number)
-{
-	return known ? output_json_number(number) : json_null();
-}
-
-static json_t *run_json(const struct demo_run *run, bool simulated)
-{
-	json_t *told = json_array();
-
-	for (unsigned i = 0; told && i < run->news_count; i++)
-		json_array_append_new(told, json_pack("{s:o, s:s}", "at_usec",
-						      output_json_number(run->news[i].at_usec),
-						      "available",
-						      words_level_id(run->news[i].available)));
-	return json_pack("{s:b, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:s, s:i, s:s, s:o}",
-			 "bridge", run->bridge, "length_usec", (json_int_t)run->length_usec,
-			 "passes", number_if(!simulated, run->passes_tenths / 10), "read_bytes",
-			 number_if(!simulated, run->read_bytes), "stall_usec",
-			 number_if(!simulated, run->stall_usec), "rss_before_bytes",
-			 (json_int_t)run->rss_before_bytes, "rss_after_bytes",
-			 (json_int_t)run->rss_after_bytes, "first_stall_usec",
-			 number_if(run->first_stall_usec != USEC_NEVER, run->first_stall_usec),
-			 "first_low_usec",
-			 number_if(run->first_low_usec != USEC_NEVER, run->first_low_usec),
-			 "collect_usec", (json_int_t)run->collect_usec, "source", run->source,
-			 "rung", (int)run->rung, "backend", run->backend, "told", told);
-}
-
-static int print_json(const struct demo *demo)
-{
-	bool real = demo->lab;
-	json_t *checks = json_pack("{s:o, s:b}", "passes_doubled",
-				   real ? json_boolean(demo->passes_doubled) : json_null(),
-				   "memory_halved", demo->memory_halved);
-
-	return output_json(json_pack(
-		"{s:b, s:o, s:o, s:o, s:o, s:o, s:[o,o], s:o}", "simulated", !real, "why_simulated",
-		real ? json_null() : output_json_text(demo->why_simulated), "cgroup",
-		real ? output_json_text(lab_file(demo->lab, "", "")) : json_null(), "limit_bytes",
-		number_if(real, demo->limit_bytes), "garbage_bytes",
-		output_json_number(demo->garbage_bytes), "file_bytes",
-		number_if(real, demo->file_bytes), "runs", run_json(&demo->without, !real),
-		run_json(&demo->with, !real), "checks", checks));
-}
-
 static void print_story(const struct output *output, const struct demo *demo)
 {
 	unsigned garbage = (unsigned)(demo->garbage_bytes / MIB),
@@ -204,14 +155,15 @@ static void print_end(const struct output *output, const struct demo *demo)
 	char text[600], back[OUTPUT_WORD_MAX],
 		times[80] = " (simulated: without cgroup, neighbour and stalls)";
 
-	output_size(usec_sub(with->rss_before_bytes, with->rss_after_bytes), back);
 	if (demo->lab)
 		snprintf(times, sizeof(times),
 			 ", and its neighbour got round %" PRIu64 ".%" PRIu64 " times as often",
 			 ratio / 10, ratio % 10);
 	if (good)
 		snprintf(text, sizeof(text),
-			 "Told that memory was short, the program gave back %s%s.", back, times);
+			 "Told that memory was short, the program gave back %s%s.",
+			 output_size(usec_sub(with->rss_before_bytes, with->rss_after_bytes), back),
+			 times);
 	else
 		snprintf(
 			text, sizeof(text), "This did not go as it should: %s%s%s.%s",
@@ -246,9 +198,8 @@ static int play_both(struct demo *demo)
 	demo_progress(NULL, 0, 0);
 	if (r < 0)
 		complain("demo", "%s", why);
-	demo->passes_doubled = without->read_bytes > 0 &&
-			       with->read_bytes >= 2 * without->read_bytes;
-	demo->relieved = demo->passes_doubled || with->stall_usec <= without->stall_usec / 3;
+	demo->relieved = (without->read_bytes > 0 && with->read_bytes >= 2 * without->read_bytes) ||
+			 with->stall_usec <= without->stall_usec / 3;
 	demo->memory_halved = with->rss_before_bytes > 0 &&
 			      with->rss_after_bytes <= with->rss_before_bytes / 2;
 	return r;
@@ -260,57 +211,32 @@ static int show(struct demo *demo)
 	int r;
 
 	output_init(&output);
-	if (!demo->json)
-		print_story(&output, demo);
+	print_story(&output, demo);
 	r = play_both(demo);
 	if (r < 0)
 		return r;
-	if (demo->json) {
-		r = print_json(demo);
-	} else {
-		demo_table(&output, demo);
-		putchar('\n');
+	demo_table(&output, demo);
+	if (demo->lab)
 		demo_plot(&output, demo);
-		print_end(&output, demo);
-	}
-	return r < 0 ? r : went_well(demo) ? 0 : -EPROTO;
+	print_end(&output, demo);
+	return went_well(demo) ? 0 : -EPROTO;
 }
 
 static struct lab lab;
 
-static void interrupted(int signal_number)
-{
-	lab_close(&lab);
-	signal(signal_number, SIG_DFL);
-	raise(signal_number);
-}
-
-/* To those that end us; SIGPIPE: the reader of our output is gone. They wait while one is handled. */
-static void on_signals(sigset_t *ret_signals)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGPIPE, SIGHUP };
-	struct sigaction action = { .sa_handler = interrupted }, before;
-
-	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
-		sigaddset(&action.sa_mask, signals[i]);
-	for (size_t i = 0; i < ELEMENTSOF(signals); i++)
-		sigaction(signals[i], &action, &before);
-	if (before.sa_handler == SIG_IGN) /* nohup */
-		signal(SIGHUP, SIG_IGN);
-	*ret_signals = action.sa_mask;
-}
-
 /* Nothing may end us between a cgroup and the process that guards it. */
-static void open_lab(struct demo *demo, char **argv, const sigset_t *signals)
+static void open_lab(struct demo *demo, char **argv)
 {
 	char scope[LAB_WHY_MAX / 2] = "", why[LAB_WHY_MAX] = "";
+	sigset_t all, before;
 
 	if (!demo->in_scope && demo_scope_wanted() && demo_scope_enter(argv, why) < 0)
 		snprintf(scope, sizeof(scope), "%.200s; ", why);
-	sigprocmask(SIG_BLOCK, signals, NULL);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
 	if (demo_lab_open(&lab, demo->in_scope, why) == 0)
 		demo->lab = &lab;
-	sigprocmask(SIG_UNBLOCK, signals, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	snprintf(demo->why_simulated, sizeof(demo->why_simulated), "no cgroup could be made (%s%s)",
 		 scope, why);
 }
@@ -321,7 +247,6 @@ int verb_demo(int argc, char **argv)
 				    .why_simulated = "--simulate was given" };
 	uint64_t mebibytes = 0;
 	const struct args_setting settings[] = {
-		ARGS_FLAG("json", &demo.json),
 		ARGS_FLAG("simulate", &demo.simulate),
 		ARGS_FLAG("in-scope", &demo.in_scope),
 		ARGS_TEXT("host", "a path", &demo.host),
@@ -331,7 +256,6 @@ int verb_demo(int argc, char **argv)
 			  &demo.length_usec),
 		ARGS_NO_MORE,
 	};
-	sigset_t signals;
 	int r, status;
 
 	if (!args_read(argc, argv, settings, help, &status))
@@ -340,11 +264,9 @@ int verb_demo(int argc, char **argv)
 	demo.host = find_host(demo.host);
 	if (!demo.host || choose_sizes(&demo) < 0)
 		return EXIT_FAILED;
-	on_signals(&signals);
 	if (!demo.simulate)
-		open_lab(&demo, argv, &signals);
+		open_lab(&demo, argv);
 	r = show(&demo);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
 	if (lab_close(&lab) < 0)
 		complain("demo", "its cgroup could not be removed");
 	return r < 0 ? EXIT_FAILED : EXIT_OK;

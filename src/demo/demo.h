@@ -27,7 +27,6 @@
 struct demo_sample {
 	uint64_t at_usec;
 	uint64_t stall_usec; /* total since the start */
-	uint64_t rss_bytes;  /* of the program */
 };
 
 struct demo_news {
@@ -44,8 +43,6 @@ struct demo_run {
 	uint64_t first_low_usec;   /* when it was told. USEC_NEVER: it was not */
 	uint64_t rss_before_bytes, rss_after_bytes;
 	uint64_t collect_usec; /* how long the collection took; 0: there was none */
-	unsigned rung;
-	char source[32], backend[16];
 	unsigned news_count;
 	struct demo_news news[DEMO_NEWS_MAX];
 	unsigned sample_count;
@@ -56,7 +53,7 @@ struct demo_run {
 
 struct demo {
 	/* from the command line */
-	bool json, simulate, in_scope;
+	bool simulate, in_scope;
 	const char *host; /* path of the program */
 	uint64_t limit_bytes, garbage_bytes, file_bytes;
 	uint64_t length_usec; /* of each run */
@@ -65,7 +62,7 @@ struct demo {
 	char why_simulated[2 * LAB_WHY_MAX];
 	int file; /* from lab_data() */
 	struct demo_run without, with;
-	bool passes_doubled, relieved, memory_halved; /* what it promises */
+	bool relieved, memory_halved; /* what it promises */
 };
 
 /* ---- demo-lab.c -------------------------------------------------------------------------------- */
@@ -94,5 +91,5 @@ int demo_play(struct demo *demo, bool bridge, char *why);
 void demo_progress(const char *what, uint64_t done_usec, uint64_t length_usec);
 
 void demo_table(const struct output *output, const struct demo *demo);
-/* Stalls over time, or where there is none to see (simulated) the program's memory. */
+/* Stalls over time. */
 void demo_plot(const struct output *output, const struct demo *demo);

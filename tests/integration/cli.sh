@@ -47,6 +47,37 @@ failed()
 	same 1 "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
 }
 
+# ---- programs that go on meanwhile -------------------------------------------------------------------
+# spawn COMMAND...: its output is descriptor 3, its standard input 5, its errors are in $T/log; $started is its number, and $pid
+spawn()
+{
+	rm -f "$T/in" "$T/out"
+	mkfifo "$T/in" "$T/out"
+	"$@" <"$T/in" >"$T/out" 2>"$T/log" &
+	started=$! pid=$!
+	exec 5>"$T/in" 3<"$T/out"
+}
+
+# expect LINE: the next one
+expect()
+{
+	read -r line <&3 || { echo "it ended: $(cat "$T/log")"; return 1; }
+	same "$1" "$line"
+}
+
+launch() { spawn "$@" && expect ready; }
+
+# Its input ends; what it had left to say is in $T/rest.
+finish()
+{
+	exec 5>&-
+	cat <&3 >"$T/rest"
+	exec 3<&-
+	wait "$started"
+	status=$?
+	pid='' started=''
+}
+
 # completed WORD...: what bash offers for the last of these words behind "psibridge"
 completed()
 {
@@ -92,8 +123,25 @@ child_of()
 	child=$(cat "/proc/$1/task/$1/children")
 	echo "${child% }"
 }
-# What makes a hook collect as often as it is told, as real pressure would.
-often='PSIBRIDGE_REARM=1s PSIBRIDGE_APART=1s PSIBRIDGE_GROWN=0'
+# idles SOURCE COMMAND...: real .NET or Mono on garbage, whose hook would collect as often as it is told, as under real pressure;
+# what is told is written to descriptor 4, what the hook says comes on descriptor 6
+idles()
+{
+	rm -f "$T/source" "$T/err"
+	mkfifo "$T/source" "$T/err"
+	exec 4<>"$T/source" 7<>"$T/err"
+	source=$1
+	shift
+	# shellcheck disable=SC2016
+	launch env PSIBRIDGE_REARM=1s PSIBRIDGE_APART=1s PSIBRIDGE_GROWN=0 "PSIBRIDGE_SOURCE=$source" PSIBRIDGE_LOG=info \
+		timeout -k 5 100 sh -c 'exec "$@" 2>"$0"' "$T/err" "$@" || return
+	exec 6<"$T/err" 7>&-
+	# the program is timeout's child
+	pid=$(child_of "$started")
+	before=$(rss_kb "$pid")
+}
+# Its hook is there, it is told Low, and collects.
+collects() { heard 'ready: ' && printf x >&4 && heard 'collected: ' && halved "$pid" "$before"; }
 # halved PID KB: its resident memory falls below half of that. It is told again where one collection was not enough (333 -> 219 MiB
 # seen in the first, on a busy machine): the source is descriptor 4.
 halved()

@@ -26,34 +26,6 @@ export PSIBRIDGE_HOOKS="$T/hooks" TMPDIR="$T/tmp"
 ulimit -c 0
 
 # ---- helpers -----------------------------------------------------------------------------------------
-# launch COMMAND...: its output is descriptor 3, its standard input 5, $started its number and $pid too
-launch()
-{
-	rm -f "$T/in" "$T/out"
-	mkfifo "$T/in" "$T/out"
-	"$@" <"$T/in" >"$T/out" 2>"$T/log" &
-	started=$! pid=$!
-	exec 5>"$T/in" 3<"$T/out"
-	expect ready
-}
-
-# expect LINE: the next one
-expect()
-{
-	read -r line <&3 || { echo "it ended: $(cat "$T/log")"; return 1; }
-	same "$1" "$line"
-}
-
-# What it had left to say is in $T/rest.
-finish()
-{
-	exec 5>&-
-	cat <&3 >"$T/rest"
-	exec 3<&-
-	wait "$started"
-	pid='' started=''
-}
-
 # fails_for TEXT ARGUMENT...: attach says so on stderr and fails; then the double ends
 fails_for()
 {
@@ -112,22 +84,12 @@ check a_timeout_of_a_day refused 'psibridge attach: --timeout "24h": a time from
 # Linux gives no process so high a number: PID_MAX_LIMIT is 4 Mi.
 check no_such_process_is_told failed 'psibridge attach: 4194305: there is no such process' attach 4194305
 
-# sits COMMAND...: a process that waits for its standard input; $pid
+# sits COMMAND...: a process that waits for its standard input
 sits()
 {
-	rm -f "$T/in"
-	mkfifo "$T/in"
-	"$@" <"$T/in" >/dev/null 2>&1 3<&- &
-	started=$! pid=$!
-	exec 5>"$T/in"
+	spawn "$@"
 	# until it has become the program: a shell has its own exe first
 	while [ "$(readlink "/proc/$pid/exe")" = "$(readlink "/proc/$$/exe")" ]; do :; done
-}
-gone()
-{
-	exec 5>&-
-	wait "$started"
-	pid='' started=''
 }
 refused_as()
 {
@@ -136,7 +98,7 @@ refused_as()
 	sits "$@"
 	failed "psibridge attach: $pid: $text" attach "$pid"
 	result=$?
-	gone
+	finish
 	return $result
 }
 # not_dotnet COMMAND...: it has no socket, and no runtime
@@ -145,7 +107,7 @@ not_dotnet()
 	sits "$@"
 	failed "psibridge attach: $pid: it is not .NET ($(readlink "/proc/$pid/exe")), was compiled ahead of time (NativeAOT), or has just begun: there is no dotnet-diagnostic-$pid-* in $T/tmp" attach "$pid"
 	result=$?
-	gone
+	finish
 	return $result
 }
 check what_is_not_dotnet_is_told not_dotnet cat
@@ -161,7 +123,7 @@ without_socket()
 	cp "$T/hooks/libpsibridge-coreclr.so" "$T/libcoreclr.so" && sits "$T/mapped" "$T/libcoreclr.so"
 	failed "psibridge attach: $pid: it has no diagnostics socket: there is no dotnet-diagnostic-$pid-* in $T/tmp" attach "$pid"
 	result=$?
-	gone
+	finish
 	return $result
 }
 # CC and its flags are several words
@@ -261,10 +223,11 @@ attaches()
 		same "$pid ($(readlink "/proc/$pid/exe")): has the hook now" "$(cat "$T/stdout")"
 }
 check it_attaches_by_the_path_of_the_hook then_ends attaches
+# Of two the hook takes the first: psb_settings_read_from().
 set_it()
 {
 	launch "$double" && attached 'has the hook now' --set PSIBRIDGE_LOG=info --set 'PSIBRIDGE_LOW=some 150ms/2s' --set=PSIBRIDGE_LOG=debug &&
-		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOW=some 150ms/2s' && expect 'set PSIBRIDGE_LOG=debug' &&
+		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOG=debug' && expect 'set PSIBRIDGE_LOW=some 150ms/2s' && expect 'set PSIBRIDGE_LOG=info' &&
 		failed "psibridge attach: $pid: it has the hook already, which keeps the settings it has; nothing was done" attach --set PSIBRIDGE_LOG=info "$pid"
 	result=$?
 	finish
@@ -460,21 +423,12 @@ fi
 check the_program_is_built build_garbage
 [ -x "$garbage" ] || done_testing
 
-# gives_back SOURCE ATTACH-OPTION...: it is told Low by a byte in a FIFO; what the hook says is on descriptor 6.
+# gives_back SOURCE ATTACH-OPTION...
 gives_back()
 {
-	rm -f "$T/source" "$T/err"
-	mkfifo "$T/source" "$T/err"
-	exec 4<>"$T/source" 7<>"$T/err"
-	# shellcheck disable=SC2086 # three variables
-	launch env $often "PSIBRIDGE_SOURCE=$1" PSIBRIDGE_LOG=info timeout -k 5 100 sh -c 'exec "$1" 2>"$2"' sh "$garbage" "$T/err" || return
-	exec 6<"$T/err" 7>&-
-	# the program is timeout's child
-	pid=$(child_of "$started")
-	before=$(rss_kb "$pid")
+	idles "$1" "$garbage" || return
 	shift
-	attached "has the hook now" "$@" || return
-	heard 'ready: ' && printf x >&4 && heard 'collected: ' && halved "$pid" "$before" && attached "has the hook already, nothing was done" && echo alive >&5 && expect 'alive 5120'
+	attached "has the hook now" "$@" && collects && attached "has the hook already, nothing was done" && echo alive >&5 && expect 'alive 5120'
 }
 check a_running_program_gives_back_memory then_ends gives_back "$T/source"
 # Its own environment names another source.

@@ -199,26 +199,14 @@ unharmed() { "$@" >"$T/a" 2>&1; run run -- "$@" && same 0 "$status" && cat "$T/s
 for program in node java; do
 	if command -v $program >/dev/null; then check ${program}_runs_as_ever unharmed $program --version; else skip ${program}_runs_as_ever "$program is not installed"; fi
 done
-# gives_back COMMAND...: run, told Low, smaller; it ends with the status it was told
+# gives_back ARGUMENT...: of run; told Low, the program gets smaller, and ends with the status it was told
 gives_back()
 {
-	rm -f in out err source
-	mkfifo in out err source
-	exec 4<>source 7<>err
-	# shellcheck disable=SC2086 # three variables
-	env $often "PSIBRIDGE_SOURCE=$T/source" PSIBRIDGE_LOG=info timeout -k 5 100 "$psibridge" run "$@" <in >out 2>err &
-	started=$!
-	exec 5>in 3<out 6<err 7>&-
-	read -r line <&3 && same ready "$line" && heard 'ready: ' || return
-	pid=$(child_of "$started")
-	before=$(rss_kb "$pid")
-	printf x >&4
-	heard 'collected: ' && halved "$pid" "$before" || return
+	idles "$T/source" "$psibridge" run "$@" && collects || return
 	echo exit 7 >&5
-	wait "$started"
-	ended=$?
-	exec 5>&- 3<&- 6<&-
-	same 7 "$ended"
+	finish
+	exec 6<&-
+	same 7 "$status"
 }
 if ! command -v dotnet >/dev/null; then
 	skip real_dotnet_programs_give_back_memory "the .NET SDK is not installed"
