@@ -5,6 +5,8 @@
  * A chain of cgroups, one in the other, with a program that stalls in the innermost: each has the same pressure, and one
  * watch, of a bridge of its own, so that nobody takes another one's alarms. The first bridge has its own thread and is what
  * the others are compared with. No loop here has a timeout: a descriptor that does not ring is found out.
+ *
+ * PSB_DRIVING_SECONDS: how long each rung is tried (default: three episodes). With 160 it is ten minutes.
  */
 #include "../unit/unit.h"
 #include "../deny.h"
@@ -23,8 +25,9 @@
 #endif
 
 #define EPISODES_MIN 3
-#define EPISODES_MAX 15 /* on a busy machine any thread may come late once */
-#define LEVELS 3	/* Low, Neutral, High: each is told once an episode */
+#define EPISODES_IF_LATE 15 /* on a busy machine any thread may come late once */
+#define EPISODES_MAX 256
+#define LEVELS 3 /* Low, Neutral, High: each is told once an episode */
 #define QUIET_USEC 1000000
 #define LATE_USEC 100000
 #define MACHINE_USEC 400000 /* at most so much more on a busy machine */
@@ -364,6 +367,8 @@ static void print_delays(struct driven *d, unsigned rung, unsigned episodes)
 
 static void each_way_tells_the_same(unsigned rung)
 {
+	const char *seconds = getenv("PSB_DRIVING_SECONDS");
+	uint64_t until = lab_now_usec() + (seconds ? strtoull(seconds, NULL, 10) : 0) * 1000000;
 	struct psb_stats stats = { .size = sizeof(stats) };
 	unsigned episodes = 0;
 	bool good;
@@ -391,8 +396,8 @@ static void each_way_tells_the_same(unsigned rung)
 
 	do
 		play_an_episode(episodes++);
-	while (episodes < EPISODES_MIN ||
-	       (!all_are_in_time(rung, episodes) && episodes < EPISODES_MAX));
+	while (episodes < EPISODES_MIN || (lab_now_usec() < until && episodes < EPISODES_MAX) ||
+	       (!all_are_in_time(rung, episodes) && episodes < EPISODES_IF_LATE));
 	good = all_are_in_time(rung, episodes);
 
 	eventfd_write(stop_fd, 1);
