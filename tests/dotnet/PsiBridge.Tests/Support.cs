@@ -44,13 +44,63 @@ internal sealed class Fifo : IDisposable
     }
 }
 
+/// <summary>What came, in its order, from whichever thread.</summary>
+internal sealed class Heard<T>
+{
+    private readonly List<T> all = new();
+
+    internal int Count
+    {
+        get
+        {
+            lock (all)
+                return all.Count;
+        }
+    }
+
+    internal void Add(T item)
+    {
+        lock (all)
+        {
+            all.Add(item);
+            Monitor.PulseAll(all);
+        }
+    }
+
+    /// <summary>The first that came, or is yet to come, from number `from` on, for which `wanted` is true.</summary>
+    internal T Wait(Predicate<T> wanted, int from = 0)
+    {
+        long end = Environment.TickCount64 + (long)Watched.Patience.TotalMilliseconds;
+
+        lock (all)
+        {
+            for (int at = from;;)
+            {
+                for (; at < all.Count; at++)
+                {
+                    if (wanted(all[at]))
+                        return all[at];
+                }
+                long left = end - Environment.TickCount64;
+                Assert.True(left > 0, "waited in vain; what came:\n" + this);
+                Monitor.Wait(all, (int)left);
+            }
+        }
+    }
+
+    public override string ToString()
+    {
+        lock (all)
+            return string.Join("\n", all) + "\n";
+    }
+}
+
 /// <summary>Begins a watch on a FIFO of its own, listens, and stops.</summary>
 internal sealed class Watched : IDisposable
 {
     internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
-    private readonly object gate = new();
-    private readonly List<MemoryPressureEventArgs> told = new();
+    private readonly Heard<MemoryPressureEventArgs> told = new();
 
     internal Watched(Action<MemoryPressureOptions>? change = null)
     {
@@ -72,44 +122,12 @@ internal sealed class Watched : IDisposable
 
     internal MemoryPressureStatus Status { get; }
 
-    internal int Count
-    {
-        get
-        {
-            lock (gate)
-                return told.Count;
-        }
-    }
+    internal int Count => told.Count;
 
-    private void Hear(object? sender, MemoryPressureEventArgs pressure)
-    {
-        lock (gate)
-        {
-            told.Add(pressure);
-            Monitor.PulseAll(gate);
-        }
-    }
-
-    /// <summary>The first that is told, or was, from number `from` on, for which `wanted` is true.</summary>
-    internal MemoryPressureEventArgs Wait(Func<MemoryPressureEventArgs, bool> wanted, int from = 0)
-    {
-        long end = Environment.TickCount64 + (long)Patience.TotalMilliseconds;
-
-        lock (gate)
-        {
-            for (;;)
-            {
-                if (told.Skip(from).FirstOrDefault(wanted) is { } found)
-                    return found;
-                long left = end - Environment.TickCount64;
-                Assert.True(left > 0, "not told; told were: " + string.Join(", ", told));
-                Monitor.Wait(gate, (int)left);
-            }
-        }
-    }
+    private void Hear(object? sender, MemoryPressureEventArgs pressure) => told.Add(pressure);
 
     internal MemoryPressureEventArgs Wait(MemoryAvailable available, int from = 0) =>
-        Wait(p => p.Available == available, from);
+        told.Wait(p => p.Available == available, from);
 
     public void Dispose()
     {
@@ -131,8 +149,7 @@ internal sealed class Callback : IMemoryPressureCallback
 /// <summary>tests/dotnet/Embedder as a process of its own.</summary>
 internal sealed class Embedder : IDisposable
 {
-    private readonly object gate = new();
-    private readonly List<string> lines = new();
+    private readonly Heard<string> lines = new();
     private readonly Process process;
 
     internal Embedder(string words, params (string Name, string Value)[] environment)
@@ -162,12 +179,8 @@ internal sealed class Embedder : IDisposable
 
     private void Hear(object sender, DataReceivedEventArgs e)
     {
-        lock (gate)
-        {
-            if (e.Data != null)
-                lines.Add(e.Data);
-            Monitor.PulseAll(gate);
-        }
+        if (e.Data != null)
+            lines.Add(e.Data);
     }
 
     internal void Say(string line)
@@ -177,22 +190,7 @@ internal sealed class Embedder : IDisposable
     }
 
     /// <summary>The first line with `part` in it, printed already or yet to come, on either stream.</summary>
-    internal string Wait(string part)
-    {
-        long end = Environment.TickCount64 + (long)Watched.Patience.TotalMilliseconds;
-
-        lock (gate)
-        {
-            for (;;)
-            {
-                if (lines.FirstOrDefault(l => l.Contains(part, StringComparison.Ordinal)) is { } found)
-                    return found;
-                long left = end - Environment.TickCount64;
-                Assert.True(left > 0, "no \"" + part + "\" in:\n" + string.Join("\n", lines));
-                Monitor.Wait(gate, (int)left);
-            }
-        }
-    }
+    internal string Wait(string part) => lines.Wait(l => l.Contains(part, StringComparison.Ordinal));
 
     /// <summary>Ends its input, unless it has ended by itself; all it printed and its exit status.</summary>
     internal (int Status, string Output) End(bool closeInput = true)
@@ -208,14 +206,7 @@ internal sealed class Embedder : IDisposable
         return (process.ExitCode, Output);
     }
 
-    internal string Output
-    {
-        get
-        {
-            lock (gate)
-                return string.Join("\n", lines) + "\n";
-        }
-    }
+    internal string Output => lines.ToString();
 
     public void Dispose()
     {
