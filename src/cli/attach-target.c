@@ -112,7 +112,7 @@ static void take_map(struct target *t, char *line)
 	t->has_coreclr |= strcmp(name, "libcoreclr.so") == 0;
 	t->has_mono |= strncmp(name, "libmonosgen-2.0.so", 18) == 0 ||
 		       strcmp(name, "mono-sgen") == 0;
-	t->has_hook |= strcmp(name, HOOK_CORECLR) == 0 || strcmp(name, HOOK_STARTUP) == 0;
+	t->has_hook |= strstr(name, HOOK_CORECLR) || strcmp(name, HOOK_STARTUP) == 0;
 	if (strncmp(name, "ld-musl-", 8) == 0)
 		t->libc = "musl";
 	else if (strcmp(name, "libc.so.6") == 0)

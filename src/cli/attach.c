@@ -12,9 +12,9 @@
  *
  * The target opens the hook itself: as its own user, below its own root, in its own mount
  * namespace. If we find the same file (device and inode) there under the same path, as that user,
- * that path will do. Else it gets a copy: in a new directory in its TMPDIR, with the right name in
- * it, because /proc/PID/maps is how a second attach sees the first. Once the hook is mapped the
- * copy is not needed any more, and goes; what is mapped stays.
+ * that path will do. Else it gets a copy: in its TMPDIR, or where else it may run code from, with
+ * the right name at the end of its own, because /proc/PID/maps is how a second attach sees the
+ * first. Once the hook is mapped the copy is not needed any more, and goes; what is mapped stays.
  *
  * That TMPDIR is the target's choice, and we may be root. So while anything is looked at, made or
  * removed there we have the target's user and group for files (setfsuid(2); that takes root's rights
@@ -70,12 +70,11 @@ static const char help[] =
 
 /* ---- the hook, as the target can open it ------------------------------------------------------- */
 
-/* The file itself, or a copy in a directory of its own. */
+/* The file itself, or a copy with a name of its own. */
 struct visible {
 	char path[PATH_MAX];
-	int above;     /* the target's directory; -1: it is no copy */
-	int directory; /* ... and the one in it that was made */
-	char made[40]; /* its name */
+	const char *name; /* of the copy, in its path */
+	int directory;	  /* the target's, where it is; -1: it is no copy */
 };
 
 /* For files: it cannot fail where it matters, for who may not do it is that user anyway. */
@@ -118,58 +117,64 @@ static int copy(int from, int to)
 }
 
 /* As the target's user. */
-static int make_copy(const struct target *t, int from, struct visible *v)
+static int copy_into(const struct target *t, const char *directory, int from, struct visible *v)
 {
 	uint64_t number;
 	int to, r;
 
-	v->above = target_open_path(t, t->tmpdir, O_RDONLY | O_DIRECTORY);
-	if (v->above < 0)
-		return v->above;
-	if (is_noexec(v->above))
+	v->directory = target_open_path(t, directory, O_RDONLY | O_DIRECTORY);
+	if (v->directory < 0)
+		return v->directory;
+	if (is_noexec(v->directory))
 		return -ENOEXEC;
 	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
 		return -EIO;
-	snprintf(v->made, sizeof(v->made), "psibridge-%016" PRIx64, number);
-	if (mkdirat(v->above, v->made, 0755) < 0) {
-		v->made[0] = '\0';
-		return -errno;
-	}
-	v->directory = openat(v->above, v->made, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (v->directory < 0)
-		return -errno;
-	to = openat(v->directory, HOOK_CORECLR,
+	if (snprintf(v->path, sizeof(v->path), "%s/psibridge-%016" PRIx64 "-" HOOK_CORECLR,
+		     directory, number) >= (int)sizeof(v->path))
+		return -ENAMETOOLONG;
+	to = openat(v->directory, v->path + strlen(directory) + 1,
 		    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
 	if (to < 0)
 		return -errno;
+	v->name = v->path + strlen(directory) + 1;
 	r = copy(from, to);
 	close(to);
-	if (r == 0 && snprintf(v->path, sizeof(v->path), "%s/%s/%s", t->tmpdir, v->made,
-			       HOOK_CORECLR) >= (int)sizeof(v->path))
-		r = -ENAMETOOLONG;
 	return r;
 }
 
 /* As the target's user. */
 static void remove_copy(struct visible *v)
 {
-	if (v->directory >= 0) {
-		unlinkat(v->directory, HOOK_CORECLR, 0);
+	if (v->name)
+		unlinkat(v->directory, v->name, 0);
+	if (v->directory >= 0)
 		close(v->directory);
+	v->directory = -1;
+	v->name = NULL;
+}
+
+/* As the target's user. Its TMPDIR may be full, or noexec, as docker's --tmpfs is. */
+static int make_copy(const struct target *t, int from, struct visible *v)
+{
+	const char *const directories[] = { t->tmpdir, "/tmp", "/var/tmp", "/run", "/dev/shm" };
+	int first = 0;
+
+	for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
+		int r = copy_into(t, directories[i], from, v);
+
+		if (r == 0)
+			return 0;
+		remove_copy(v);
+		first = first ? first : r;
 	}
-	if (v->above >= 0) {
-		if (v->made[0])
-			unlinkat(v->above, v->made, AT_REMOVEDIR);
-		close(v->above);
-	}
-	*v = (struct visible){ .above = -1, .directory = -1 };
+	return first;
 }
 
 static int visible_make(const struct target *target, const char *hook, struct visible *ret)
 {
 	int from = open(hook, O_RDONLY | O_CLOEXEC), r = 0;
 
-	*ret = (struct visible){ .above = -1, .directory = -1 };
+	*ret = (struct visible){ .directory = -1 };
 	snprintf(ret->path, sizeof(ret->path), "%s", hook);
 	if (from < 0)
 		return target_refuse(target, "%s: %s", hook, strerror(errno));

@@ -126,16 +126,12 @@ static void judge(struct diagnosis *d)
 	if (d->rung > 0)
 		d->error = try_watch(d);
 	name_target(d, what, sizeof(what));
-	if (d->rung == 0) {
-		snprintf(d->verdict, sizeof(d->verdict),
-			 "Pressure in %s will not be noticed: no rung of the ladder works here.",
-			 what);
-		return;
-	}
-	if (d->error < 0) {
-		d->rung = 0;
+	if (d->rung == 0 || d->error < 0) {
 		snprintf(d->verdict, sizeof(d->verdict), "Pressure in %s will not be noticed: %s.",
-			 what, target_options_error(&d->target, d->error));
+			 what,
+			 d->rung == 0 ? "no rung of the ladder works here"
+				      : target_options_error(&d->target, d->error));
+		d->rung = 0;
 		return;
 	}
 	words_soon(&d->probed.source, d->target.low_window_usec, soon);

@@ -123,7 +123,7 @@ static void leave_out(const struct choice *choice, json_t *status)
 /* In whole seconds, at most. */
 static const char *long_span(uint64_t usec, char *buf)
 {
-	return output_span(usec - usec % USEC_PER_SEC, buf);
+	return usec < USEC_PER_SEC ? "0 s" : output_span(usec - usec % USEC_PER_SEC, buf);
 }
 
 static const char *plural(uint64_t n)

@@ -115,11 +115,6 @@ static const char *find_host(const char *host)
 
 /* ---- after ------------------------------------------------------------------------------------- */
 
-static bool went_well(const struct demo *demo)
-{
-	return demo->memory_halved && (!demo->lab || demo->relieved);
-}
-
 static void print_story(const struct output *output, const struct demo *demo)
 {
 	unsigned garbage = (unsigned)(demo->garbage_bytes / MIB),
@@ -151,7 +146,6 @@ static void print_end(const struct output *output, const struct demo *demo)
 {
 	const struct demo_run *without = &demo->without, *with = &demo->with;
 	uint64_t ratio = with->read_bytes * 10 / MAX(without->read_bytes, 1);
-	bool relieved = !demo->lab || demo->relieved, good = went_well(demo);
 	char text[600], back[OUTPUT_WORD_MAX],
 		times[80] = " (simulated: without cgroup, neighbour and stalls)";
 
@@ -159,7 +153,7 @@ static void print_end(const struct output *output, const struct demo *demo)
 		snprintf(times, sizeof(times),
 			 ", and its neighbour got round %" PRIu64 ".%" PRIu64 " times as often",
 			 ratio / 10, ratio % 10);
-	if (good)
+	if (demo->went_well)
 		snprintf(text, sizeof(text),
 			 "Told that memory was short, the program gave back %s%s.",
 			 output_size(usec_sub(with->rss_before_bytes, with->rss_after_bytes), back),
@@ -169,12 +163,12 @@ static void print_end(const struct output *output, const struct demo *demo)
 			text, sizeof(text), "This did not go as it should: %s%s%s.%s",
 			demo->memory_halved ? ""
 					    : "the program gave back less than half of its memory",
-			demo->memory_halved || relieved ? "" : ", and ",
-			relieved
+			demo->memory_halved || demo->relieved ? "" : ", and ",
+			demo->relieved
 				? ""
 				: "the neighbour did not get twice as many passes, nor wait a third as long",
 			with->first_low_usec == USEC_NEVER ? " It was never told Low." : "");
-	printf("\n%s", output_paint(output, good ? PAINT_GOOD : PAINT_BAD));
+	printf("\n%s", output_paint(output, demo->went_well ? PAINT_GOOD : PAINT_BAD));
 	output_paragraph(output, "", 0, text);
 	fputs(output_paint(output, PAINT_PLAIN), stdout);
 }
@@ -198,10 +192,12 @@ static int play_both(struct demo *demo)
 	demo_progress(NULL, 0, 0);
 	if (r < 0)
 		complain("demo", "%s", why);
+	/* simulated: nothing waited */
 	demo->relieved = (without->read_bytes > 0 && with->read_bytes >= 2 * without->read_bytes) ||
 			 with->stall_usec <= without->stall_usec / 3;
 	demo->memory_halved = with->rss_before_bytes > 0 &&
 			      with->rss_after_bytes <= with->rss_before_bytes / 2;
+	demo->went_well = demo->relieved && demo->memory_halved;
 	return r;
 }
 
@@ -219,7 +215,7 @@ static int show(struct demo *demo)
 	if (demo->lab)
 		demo_plot(&output, demo);
 	print_end(&output, demo);
-	return went_well(demo) ? 0 : -EPROTO;
+	return demo->went_well ? 0 : -EPROTO;
 }
 
 static struct lab lab;

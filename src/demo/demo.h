@@ -62,7 +62,7 @@ struct demo {
 	char why_simulated[2 * LAB_WHY_MAX];
 	int file; /* from lab_data() */
 	struct demo_run without, with;
-	bool relieved, memory_halved; /* what it promises */
+	bool relieved, memory_halved, went_well; /* what it promises, and both */
 };
 
 /* ---- demo-lab.c -------------------------------------------------------------------------------- */
