@@ -98,16 +98,20 @@ static int read_proc_cgroup(const char *proc, int64_t pid, char **ret, size_t *r
 
 /* ---- which mount ------------------------------------------------------------------------------ */
 
-struct choice {
-	const char *controller; /* of v1; NULL: v2 */
-	char own[CGPATH_MAX];	/* our cgroup; "": not known */
+struct candidate {
 	bool found;
 	bool shows_own;
 	size_t below; /* how much of our path is below its root */
 	struct cgmount mount;
 };
 
-static bool is_better(const struct choice *a, const struct choice *b)
+struct choice {
+	const char *controller; /* of v1; NULL: v2 */
+	char own[CGPATH_MAX];	/* our cgroup; "": not known */
+	struct candidate best;
+};
+
+static bool is_better(const struct candidate *a, const struct candidate *b)
 {
 	if (!b->found || a->shows_own != b->shows_own)
 		return !b->found || a->shows_own;
@@ -120,33 +124,30 @@ static bool is_better(const struct choice *a, const struct choice *b)
 	return strlen(a->mount.point) < strlen(b->mount.point);
 }
 
-static int consider(struct choice *best, struct choice *c, const char *line, size_t size)
+static int consider(struct choice *choice, struct candidate *c, const char *line, size_t size)
 {
 	char below[CGPATH_MAX];
 	int r;
 
-	if (!mountinfo_line(line, size, best->controller, &c->mount))
+	if (!mountinfo_line(line, size, choice->controller, &c->mount))
 		return 0;
 	r = is_alive(&c->mount);
 	if (r <= 0)
 		return r;
-	r = best->own[0] && cgmount_covers(&c->mount, best->own, below) ? opens(&c->mount, below)
-									: 0;
+	r = choice->own[0] && cgmount_covers(&c->mount, choice->own, below)
+		    ? opens(&c->mount, below)
+		    : 0;
 	if (r < 0)
 		return r;
 	c->found = true;
 	c->shows_own = r > 0;
 	c->below = c->shows_own ? strlen(below) : 0;
-	if (is_better(c, best)) {
-		best->found = true;
-		best->shows_own = c->shows_own;
-		best->below = c->below;
-		best->mount = c->mount;
-	}
+	if (is_better(c, &choice->best))
+		choice->best = *c;
 	return 0;
 }
 
-static int choose(const char *proc, struct choice *v2, struct choice *v1, struct choice *scratch)
+static int choose(const char *proc, struct choice *v2, struct choice *v1, struct candidate *scratch)
 {
 	char path[64], *line = NULL;
 	size_t capacity = 0;
@@ -188,14 +189,14 @@ int cgroups_discover(const char *proc, struct cgroups *ret)
 	}
 	/* without our own the rest can be chosen all the same */
 	if (!is_shortage(r))
-		r = choose(proc, v2, v1, c + 2);
-	if (r == 0 && !v2->found && !v1->found)
+		r = choose(proc, v2, v1, &c[2].best);
+	if (r == 0 && !v2->best.found && !v1->best.found)
 		r = -ENOENT;
 	if (r == 0) {
-		ret->has_v2 = v2->found;
-		ret->has_v1 = v1->found;
-		ret->v2 = v2->mount;
-		ret->v1 = v1->mount;
+		ret->has_v2 = v2->best.found;
+		ret->has_v1 = v1->best.found;
+		ret->v2 = v2->best.mount;
+		ret->v1 = v1->best.mount;
 	}
 	free(c);
 	return r;

@@ -216,11 +216,6 @@ static bool is_among(const struct mapping *mapping, const struct code_file *file
 	return false;
 }
 
-static bool is_code(const struct resident *resident, const struct mapping *mapping)
-{
-	return is_among(mapping, resident->code, resident->files);
-}
-
 static bool is_kept(const struct resident *resident, const struct mapping *mapping)
 {
 	return is_among(mapping, resident->keeps, resident->kept);
@@ -237,7 +232,7 @@ static int note_code(const struct mapping *mapping, void *userdata)
 	struct resident *resident = userdata;
 
 	if ((mapping->access & PROT_EXEC) && mapping->is_private && mapping->inode &&
-	    resident->files < FILES_MAX && !is_code(resident, mapping))
+	    resident->files < FILES_MAX && !is_among(mapping, resident->code, resident->files))
 		resident->code[resident->files++] = (struct code_file){ mapping->device,
 									mapping->inode };
 	return 0;
@@ -250,7 +245,7 @@ static int lock_one(const struct mapping *mapping, void *userdata)
 	bool executable = mapping->access & PROT_EXEC;
 
 	if (!is_lockable(mapping) || executable != resident->executable_now ||
-	    !is_code(resident, mapping) || is_kept(resident, mapping))
+	    !is_among(mapping, resident->code, resident->files) || is_kept(resident, mapping))
 		return 0;
 	if (resident->locked < RANGES_MAX && size <= resident->room_bytes) {
 		if (mlock2((void *)mapping->start, size, MLOCK_ONFAULT) == 0) {

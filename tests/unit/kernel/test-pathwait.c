@@ -154,6 +154,15 @@ static int end(void **state)
 VARIANTS(variants, suits)
 FIXTURE(begin, end)
 
+static void allow_descriptors(bool allowed)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = allowed ? limit.rlim_max : 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 /* ---- promises ---------------------------------------------------------------------------------- */
 
 PROMISE(what_is_there_already_appears_at_once)
@@ -375,14 +384,11 @@ PROMISE(a_closer_closes_for_it)
 
 PROMISE(without_inotify_it_looks_every_ten_seconds)
 {
-	struct rlimit limit, none;
 	uint64_t begin = now_usec();
 
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none = (struct rlimit){ 0, limit.rlim_max };
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	allow_descriptors(false);
 	path_wait_start(&path_wait, path_of("/a"), count_appeared);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	allow_descriptors(true);
 	assert_int_equal(path_wait.inotify_fd, -1);
 	assert_true(path_wait.timer.queued);
 	assert_in_range(path_wait.timer.deadline_usec, begin + 10 * USEC_PER_SEC,
@@ -396,17 +402,13 @@ PROMISE(without_inotify_it_looks_every_ten_seconds)
 
 PROMISE(out_of_descriptors_what_is_there_is_found)
 {
-	struct rlimit limit, none;
-
 	make("/a");
 	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
 	go_on();
 	make("/a/b");
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none = (struct rlimit){ 0, limit.rlim_max };
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	allow_descriptors(false);
 	go_on();
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	allow_descriptors(true);
 	assert_int_equal(appeared_count, 1);
 }
 
