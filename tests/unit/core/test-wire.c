@@ -195,9 +195,8 @@ PROMISE(what_is_formatted_is_parsed_as_the_same)
 	};
 	/* the biggest numbers that fit the structure: refused by whoever parses, but no overflow */
 	static const struct trigger longest = { PSI_FULL, UINT64_MAX, UINT64_MAX };
-	static const struct policy_options most = { longest,	     longest,	 longest,
-						    UINT64_MAX,	     UINT64_MAX, UINT64_MAX,
-						    HEADROOM_OFF - 1 };
+	const struct policy_options most = { longest,	 longest,    longest,	      UINT64_MAX,
+					     UINT64_MAX, UINT64_MAX, HEADROOM_OFF - 1 };
 	char *buf = malloc(WIRE_LINE_MAX); /* the sanitizer watches its end */
 	struct wire_hello h;
 	size_t n;
