@@ -101,14 +101,31 @@ run_watch()
 	[ $status != 0 ] || heard "$here/stdout"
 }
 
+# Not beside each other below the root, where each psibridged waits for a system.slice.
+make_group()
+{
+	group=psb-faults/${here##*.}
+	until mkdir -p "$cgroups/$group/a" || [ ! -w "$cgroups" ]; do :; done # another one removes what is empty
+}
+
+remove_group()
+{
+	rmdir "$cgroups/$group/a" "$cgroups/$group"
+	rmdir "$cgroups/psb-faults" 2>/dev/null # the last one
+}
+
 run_host()
 {
 	how=${target%%-*} what=${target#*-}
 	what=${what%-*}
 	[ "$what" = cgroup ] || { what=$here/fifo; mkfifo "$what"; }
+	# in a cgroup of its own, where no other program stalls
+	[ ! -w "${cgroups:-/nowhere}" ] || make_group
 	# shellcheck disable=SC2046
-	timeout -k 1 60 $(inject) "$builddir/tests/integration/fault-host" "$how" "$what" >"$here/stdout" 2>"$here/stderr"
+	timeout -k 1 60 sh -c '[ ! -d "$0" ] || echo 0 >"$0/cgroup.procs"; exec "$@"' "$cgroups/${group:-no}/a" \
+		$(inject) "$builddir/tests/integration/fault-host" "$how" "$what" >"$here/stdout" 2>"$here/stderr"
 	ended $?
+	[ -z "${group:-}" ] || remove_group
 }
 
 # To the daemon itself: strace and timeout hand no signal on.
@@ -119,9 +136,7 @@ signal()
 
 run_daemon()
 {
-	# not beside each other below the root, where each psibridged waits for a system.slice
-	group=psb-faults/${here##*.}
-	until mkdir -p "$cgroups/$group/a" || [ ! -w "$cgroups" ]; do :; done # another one removes what is empty
+	make_group
 	mkdir -p "$here/root/etc/psibridge" "$here/psibridge" || exit 2
 	cat >"$here/root/etc/psibridge/psibridged.conf" <<-EOF
 		[Defaults]
@@ -166,8 +181,7 @@ run_daemon()
 	[ $alive = yes ] || [ $status != 0 ] || echo "it ended by itself with status 0"
 	ended $status
 	[ $alive = no ] || [ -z "$complaint" ] || echo "a client: $complaint"
-	rmdir "$cgroups/$group/a" "$cgroups/$group"
-	rmdir "$cgroups/psb-faults" 2>/dev/null # the last one
+	remove_group
 }
 
 # one TARGET FAULT
