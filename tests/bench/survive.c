@@ -28,8 +28,6 @@
  */
 #include "runtime.h"
 
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -52,23 +50,14 @@ static int data; /* the file */
 
 /* ---- the sidecar --------------------------------------------------------------------------------------- */
 
-struct sidecar {
-	pid_t pid;
-	_Atomic unsigned *mib; /* shared: what it has */
-};
-
-static _Noreturn void grow(_Atomic unsigned *mib, unsigned mib_per_sec)
+static _Noreturn void grow(unsigned mib_per_sec)
 {
+	char *memory = mmap(NULL, SIDECAR_MIB * MIB, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t start = now_nsec();
 
-	for (unsigned i = 0; i < SIDECAR_MIB; i++) {
-		char *chunk = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				   -1, 0);
-
-		if (chunk == MAP_FAILED)
-			_exit(2);
-		memset(chunk, 'x', MIB);
-		atomic_store(mib, i + 1);
+	for (unsigned i = 0; memory != MAP_FAILED && i < SIDECAR_MIB; i++) {
+		memset(memory + i * MIB, 'x', MIB);
 		if (i < SIDECAR_FIRST_MIB)
 			start = now_nsec();
 		else
@@ -80,19 +69,25 @@ static _Noreturn void grow(_Atomic unsigned *mib, unsigned mib_per_sec)
 		pause();
 }
 
-static struct sidecar sidecar_start(const char *group, unsigned mib_per_sec)
+static pid_t sidecar_start(const char *group, unsigned mib_per_sec)
 {
-	struct sidecar sidecar = { .mib = shared_new(sizeof(*sidecar.mib)) };
+	pid_t pid;
 
 	fflush(stdout);
-	sidecar.pid = lab_fork(&lab, group);
-	if (sidecar.pid < 0)
-		bench_die("%s: %s", group, strerror(-sidecar.pid));
-	if (sidecar.pid == 0) {
+	pid = lab_fork(&lab, group);
+	if (pid < 0)
+		bench_die("%s: %s", group, strerror(-pid));
+	if (pid == 0) {
 		close_range(STDERR_FILENO + 1, ~0u, 0); /* the program's pipe is not ours */
-		grow(sidecar.mib, mib_per_sec);
+		grow(mib_per_sec);
 	}
-	return sidecar;
+	return pid;
+}
+
+/* What it has. */
+static unsigned sidecar_mib(pid_t sidecar)
+{
+	return (unsigned)(lab_proc_number(sidecar, "status", "RssAnon:") / 1024);
 }
 
 /* ---- the scenes ------------------------------------------------------------------------------------------ */
@@ -132,14 +127,13 @@ static void open_groups(const struct scene *scene)
 }
 
 /* Lets the sidecar grow until it has all, or somebody is dead. */
-static void let_it_grow(struct program *program, const struct sidecar *sidecar,
-			const struct lab_readers *shipper)
+static void let_it_grow(struct program *program, pid_t sidecar, const struct lab_readers *shipper)
 {
 	uint64_t until = lab_now_usec() + GROWN_USEC;
 	const char *line;
 
-	while (lab_now_usec() < until && atomic_load(sidecar->mib) < SIDECAR_MIB &&
-	       lab_alive(sidecar->pid) && lab_readers_alive(shipper))
+	while (lab_now_usec() < until && sidecar_mib(sidecar) < SIDECAR_MIB && lab_alive(sidecar) &&
+	       lab_readers_alive(shipper))
 		if (program_line(program, lab_now_usec() + STEP_USEC, &line) < 0)
 			return;
 	/* the last page was written; who has to die for it may still be dying */
@@ -154,15 +148,14 @@ static bool answers(struct program *program)
 	       program_await(program, "pong ", ANSWER_USEC, NULL) > 0;
 }
 
-static void judge(unsigned row, struct outcome *o, struct program *program,
-		  const struct sidecar *sidecar)
+static void judge(unsigned row, struct outcome *o, struct program *program, pid_t sidecar)
 {
 	if (answers(program)) {
 		o->survived++;
 		put(row, RSS, (double)program_rss(program) / (double)MIB);
 	} else if (program_was_killed(program)) {
 		o->killed++;
-		put(row, SIDECAR, atomic_load(sidecar->mib));
+		put(row, SIDECAR, sidecar_mib(sidecar));
 	} else {
 		row_fails(row, "it does not answer; %.120s", program_fate(program));
 	}
@@ -174,7 +167,7 @@ static void run(const struct scene *scene, unsigned row, struct outcome *o, cons
 	const char *others = scene->pod ? "survive/others" : "survive/app";
 	struct lab_readers *shipper;
 	struct program *program;
-	struct sidecar sidecar;
+	pid_t sidecar;
 
 	lab_data_evict(data);
 	open_groups(scene);
@@ -186,12 +179,11 @@ static void run(const struct scene *scene, unsigned row, struct outcome *o, cons
 		while (lab_readers_bytes(shipper) < FILE_BYTES && lab_readers_alive(shipper))
 			sleep_usec(10000);
 		sidecar = sidecar_start(others, scene->mib_per_sec);
-		let_it_grow(program, &sidecar, shipper);
-		judge(row, o, program, &sidecar);
-		o->others_killed += !lab_readers_alive(shipper) + !lab_alive(sidecar.pid);
+		let_it_grow(program, sidecar, shipper);
+		judge(row, o, program, sidecar);
+		o->others_killed += !lab_readers_alive(shipper) + !lab_alive(sidecar);
 		lab_readers_free(shipper);
-		lab_kill(sidecar.pid);
-		munmap(sidecar.mib, sizeof(*sidecar.mib));
+		lab_kill(sidecar);
 		program_end(program, END_USEC);
 		program_free(program);
 	}
