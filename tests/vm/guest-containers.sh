@@ -96,7 +96,7 @@ members_end
 # ---- a plain unit with the drop-in ---------------------------------------------------------------------------------
 cat >/run/systemd/system/psb-plain.service <<-END
 	[Service]
-	ExecStart=$here_bin/foreign sd-event
+	ExecStart=$here_bin/foreign
 	StandardOutput=append:$work/plain.out
 	MemoryHigh=16M
 	User=nobody
