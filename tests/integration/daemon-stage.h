@@ -52,6 +52,15 @@ static inline int client(const char *group, const char *hello)
 	return clients[client_count++] = bench_client(&bench, group, hello);
 }
 
+/* One that was welcomed: nothing is short. */
+static inline int subscriber(const char *group)
+{
+	int fd = client(group, SUBSCRIBE);
+
+	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	return fd;
+}
+
 static inline void leave(int fd)
 {
 	size_t i = 0;

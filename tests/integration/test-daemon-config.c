@@ -23,10 +23,9 @@ static const char *reload_error(void)
 
 PROMISE(a_bad_configuration_changes_nothing_and_is_named)
 {
-	int fd = client("a", SUBSCRIBE);
+	int fd = subscriber("a");
 	const char *error;
 
-	bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_configure(&bench, "[Defaults]\nLow=some 200ms\n[Watch %s/**]\n");
 	error = reload_error();
 	assert_non_null(strstr(error, "psibridged.conf:2"));
@@ -74,14 +73,12 @@ PROMISE(a_bad_one_at_the_start_is_one_line)
 
 PROMISE(in_shadow_nothing_is_delivered_and_who_subscribes_is_told_high)
 {
-	int plain = client("shadow", NULL), records = client("shadow", SUBSCRIBE), late;
+	int plain = client("shadow", NULL), records = subscriber("shadow");
 
-	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_configure(&bench, CONFIGURATION IN_SHADOW);
 	assert_string_equal(reload_error(), "");
 	bench_simulate(&bench, "shadow", "low");
-	late = client("shadow", SUBSCRIBE);
-	bench_expect(late, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	subscriber("shadow");
 	lab_sleep_ms(500);
 	assert_true(bench_is_silent(plain));
 	assert_true(bench_is_silent(records));
@@ -96,9 +93,8 @@ PROMISE(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow)
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		int fd = client("a", SUBSCRIBE), plain = client("a", NULL);
+		int fd = subscriber("a"), plain = client("a", NULL);
 
-		bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 		bench_simulate(&bench, "a", "low");
 		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
 		assert_int_equal(bench_bytes(plain, 5000), 1);
@@ -176,8 +172,7 @@ PROMISE(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one)
 	assert_string_equal(reload_error(), "");
 	for (int i = 0; i < 3; i++) {
 		lab_make(&lab, "later", 0);
-		fd = client("later", SUBSCRIBE);
-		bench_expect(fd, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+		fd = subscriber("later");
 		bench_simulate(&bench, "later", "low");
 		bench_expect(fd, 5000, WIRE_LEVEL, PSB_LOW, NULL);
 		leave(fd);

@@ -30,10 +30,8 @@ PROMISE(a_plain_client_gets_one_byte_a_low_of_its_own_cgroup)
 PROMISE(a_subscriber_is_told_the_way_down_and_up)
 {
 	struct wire_record r;
-	int a = client("a", SUBSCRIBE), b = client("b", SUBSCRIBE);
+	int a = subscriber("a"), b = subscriber("b");
 
-	bench_expect(a, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_expect(b, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "a", "critical");
 	bench_expect(a, 5000, WIRE_LEVEL, PSB_LOW, &r);
 	assert_int_equal(r.critical, 1);
@@ -129,11 +127,9 @@ PROMISE(at_its_end_it_hangs_up_on_nobody)
 static void check_restart(int how, bool bye)
 {
 	int silent = client("a", NULL), trigger = client("a", "some 150000 2000000"),
-	    records = client("a", SUBSCRIBE), calm = client("b", SUBSCRIBE);
+	    records = subscriber("a"), calm = subscriber("b");
 	struct wire_record r;
 
-	bench_expect(records, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
-	bench_expect(calm, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	bench_simulate(&bench, "a", "low");
 	assert_int_equal(bench_bytes(silent, 5000), 1);
 	assert_int_equal(bench_bytes(trigger, 5000), 1);
@@ -243,12 +239,11 @@ PROMISE(one_that_hears_nothing_does_not_say_that_all_is_well)
 
 PROMISE(a_flood_fills_the_flooders_own_socket)
 {
-	int flooder = client("a", NULL), other = client("b", SUBSCRIBE);
+	int flooder = client("a", NULL), other = subscriber("b");
 	char junk[4096];
 	size_t sent = 0;
 	ssize_t n;
 
-	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	memset(junk, 'x', sizeof(junk));
 	while ((n = send(flooder, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 &&
 	       sent < 64 << 20)
@@ -262,11 +257,10 @@ PROMISE(a_flood_fills_the_flooders_own_socket)
 
 PROMISE(who_never_reads_misses_repeats_but_not_the_end)
 {
-	int slow = client("a", SUBSCRIBE), other = client("b", SUBSCRIBE);
+	int slow = client("a", SUBSCRIBE), other = subscriber("b");
 	struct wire_record r = { 0 };
 	unsigned records = 0;
 
-	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	for (int i = 0; i < 200; i++) {
 		bench_simulate(&bench, "a", i & 1 ? "high" : "low");
 		bench_simulate(&bench, "a", "neutral");
@@ -323,27 +317,24 @@ PROMISE(half_closed_is_not_closed)
 
 PROMISE(too_many_of_one_cgroup_are_refused_and_others_are_not)
 {
-	int fds[20], more, other;
+	int fds[20], more;
 
 	for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
 		fds[i] = client("a", NULL);
 	more = client("a", NULL);
 	assert_int_equal(bench_bytes(more, 5000), -1);
 	leave(more);
-	other = client("b", SUBSCRIBE);
-	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	subscriber("b");
 	assert_int_equal(bench_number(&bench, "clients", "refused"), 1);
 	for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
 		leave(fds[i]);
-	more = client("a", SUBSCRIBE);
-	bench_expect(more, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
+	subscriber("a");
 }
 
 PROMISE(ten_thousand_connections_harm_nobody)
 {
-	int other = client("b", SUBSCRIBE);
+	int other = subscriber("b");
 
-	bench_expect(other, 5000, WIRE_WELCOME, PSB_HIGH, NULL);
 	lab_enter(&lab, "a");
 	for (int i = 0; i < 10000; i++)
 		close(bench_connect(bench.notify));
