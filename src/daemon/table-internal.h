@@ -12,7 +12,8 @@
 #include "core/scan.h"
 #include "daemon/table.h"
 
-#define BUCKETS 1024 /* 8 KiB; sixteen records in each where ClientsMax= of them are in as many cgroups */
+#define BUCKETS \
+	1024 /* 8 KiB; sixteen records in each where ClientsMax= of them are in as many cgroups */
 #define WHY_MAX 256
 #define LEVELS_MAX 16 /* of a path; an absent cgroup deeper than that is looked for every 10 s */
 
