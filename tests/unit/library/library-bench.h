@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * library-bench.h - a bridge, a source the test speaks through, and ears that hear
+ * library-bench.h - a bridge, a source the test speaks through, and receivers that hear
  *
  * Each promise is kept on both backends, and those that say INLINE_TOO() with callbacks on a thread of
  * their own and inline. The state of a test is its `struct variant`. Where io_uring cannot be had its
@@ -67,22 +67,22 @@ static inline bool suits(const void *row, const struct promise *promise)
 VARIANTS(variants, suits)
 #endif
 
-/* ---- ears ------------------------------------------------------------------------------------ */
+/* ---- receivers ------------------------------------------------------------------------------------ */
 
-#define HEARD_MAX 64
+#define RECEIVED_MAX 64
 
-struct ear {
+struct receiver {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned calls, inside;
-	bool shut;     /* whoever calls waits inside until open_ear() */
+	bool held;     /* a call waits inside until hold_receiver(rx, false) */
 	pid_t tid;     /* of who is about to wait for it */
 	unsigned done; /* for tests: what else has happened */
 	int result;    /* ... and what came of it */
-	struct psb_notification heard[HEARD_MAX];
+	struct psb_notification received[RECEIVED_MAX];
 	char cgroup[64]; /* as read at the end of the newest call */
-	uint64_t at_usec[HEARD_MAX];
-	void (*act)(struct ear *ear, const struct psb_notification *n); /* without the lock */
+	uint64_t at_usec[RECEIVED_MAX];
+	void (*act)(struct receiver *rx, const struct psb_notification *n); /* without the lock */
 	psb_registration *registration, *other;
 	psb_bridge *bridge;
 	psb_watch *watch;
@@ -105,67 +105,67 @@ static inline struct timespec from_now(uint64_t usec)
 }
 
 /* Also in a forked child, where another thread's copy of the lock is never unlocked. */
-static inline void ear_init_lock(struct ear *ear)
+static inline void receiver_init_lock(struct receiver *rx)
 {
 	pthread_condattr_t attributes;
 
-	pthread_mutex_init(&ear->lock, NULL);
+	pthread_mutex_init(&rx->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&ear->changed, &attributes);
+	pthread_cond_init(&rx->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
 }
 
-static inline void ear_init(struct ear *ear)
+static inline void receiver_init(struct receiver *rx)
 {
-	*ear = (struct ear){ 0 };
-	ear_init_lock(ear);
+	*rx = (struct receiver){ 0 };
+	receiver_init_lock(rx);
 }
 
-static inline void ear_destroy(struct ear *ear)
+static inline void receiver_destroy(struct receiver *rx)
 {
-	pthread_cond_destroy(&ear->changed);
-	pthread_mutex_destroy(&ear->lock);
+	pthread_cond_destroy(&rx->changed);
+	pthread_mutex_destroy(&rx->lock);
 }
 
 /* The callback. */
-static inline void hear(const struct psb_notification *n, void *userdata)
+static inline void receive(const struct psb_notification *n, void *userdata)
 {
-	struct ear *ear = userdata;
+	struct receiver *rx = userdata;
 
-	pthread_mutex_lock(&ear->lock);
-	ear->heard[ear->calls % HEARD_MAX] = *n;
-	ear->at_usec[ear->calls % HEARD_MAX] = clock_usec(CLOCK_MONOTONIC);
-	ear->calls++;
-	ear->inside++;
-	pthread_cond_broadcast(&ear->changed);
-	pthread_mutex_unlock(&ear->lock);
-	if (ear->act)
-		ear->act(ear, n);
-	pthread_mutex_lock(&ear->lock);
-	while (ear->shut)
-		pthread_cond_wait(&ear->changed, &ear->lock);
-	snprintf(ear->cgroup, sizeof(ear->cgroup), "%s", n->cgroup);
-	ear->inside--;
-	pthread_cond_broadcast(&ear->changed);
-	pthread_mutex_unlock(&ear->lock);
+	pthread_mutex_lock(&rx->lock);
+	rx->received[rx->calls % RECEIVED_MAX] = *n;
+	rx->at_usec[rx->calls % RECEIVED_MAX] = clock_usec(CLOCK_MONOTONIC);
+	rx->calls++;
+	rx->inside++;
+	pthread_cond_broadcast(&rx->changed);
+	pthread_mutex_unlock(&rx->lock);
+	if (rx->act)
+		rx->act(rx, n);
+	pthread_mutex_lock(&rx->lock);
+	while (rx->held)
+		pthread_cond_wait(&rx->changed, &rx->lock);
+	snprintf(rx->cgroup, sizeof(rx->cgroup), "%s", n->cgroup);
+	rx->inside--;
+	pthread_cond_broadcast(&rx->changed);
+	pthread_mutex_unlock(&rx->lock);
 }
 
-static inline void shut_ear(struct ear *ear, bool shut)
+static inline void hold_receiver(struct receiver *rx, bool held)
 {
-	pthread_mutex_lock(&ear->lock);
-	ear->shut = shut;
-	pthread_cond_broadcast(&ear->changed);
-	pthread_mutex_unlock(&ear->lock);
+	pthread_mutex_lock(&rx->lock);
+	rx->held = held;
+	pthread_cond_broadcast(&rx->changed);
+	pthread_mutex_unlock(&rx->lock);
 }
 
-static inline void note_done(struct ear *ear, int result)
+static inline void note_done(struct receiver *rx, int result)
 {
-	pthread_mutex_lock(&ear->lock);
-	ear->done++;
-	ear->result = result;
-	pthread_cond_broadcast(&ear->changed);
-	pthread_mutex_unlock(&ear->lock);
+	pthread_mutex_lock(&rx->lock);
+	rx->done++;
+	rx->result = result;
+	pthread_cond_broadcast(&rx->changed);
+	pthread_mutex_unlock(&rx->lock);
 }
 
 /* For what nobody is told of: looks twice a millisecond. */
@@ -179,32 +179,31 @@ static inline void note_done(struct ear *ear, int result)
 		}                                                                            \
 	} while (0)
 
-/* Waits until `condition`, which may look at *ear, or for `usec`. Returns: whether it came. */
-#define AWAIT_FOR(ear, condition, usec)                                                  \
-	({                                                                               \
-		struct timespec _until = from_now(usec);                                 \
-		bool _met;                                                               \
-		pthread_mutex_lock(&(ear)->lock);                                        \
-		while (!(_met = (condition)) &&                                          \
-		       pthread_cond_timedwait(&(ear)->changed, &(ear)->lock, &_until) != \
-			       ETIMEDOUT)                                                \
-			;                                                                \
-		pthread_mutex_unlock(&(ear)->lock);                                      \
-		_met;                                                                    \
+/* Waits until `condition`, which may look at *rx, or for `usec`. Returns: whether it came. */
+#define AWAIT_FOR(rx, condition, usec)                                                            \
+	({                                                                                        \
+		struct timespec _until = from_now(usec);                                          \
+		bool _met;                                                                        \
+		pthread_mutex_lock(&(rx)->lock);                                                  \
+		while (!(_met = (condition)) &&                                                   \
+		       pthread_cond_timedwait(&(rx)->changed, &(rx)->lock, &_until) != ETIMEDOUT) \
+			;                                                                         \
+		pthread_mutex_unlock(&(rx)->lock);                                                \
+		_met;                                                                             \
 	})
-#define AWAIT(ear, condition)                                                \
-	do {                                                                 \
-		if (!AWAIT_FOR(ear, condition, PATIENCE_SEC * USEC_PER_SEC)) \
-			fail_msg("waited in vain for: %s", #condition);      \
+#define AWAIT(rx, condition)                                                \
+	do {                                                                \
+		if (!AWAIT_FOR(rx, condition, PATIENCE_SEC * USEC_PER_SEC)) \
+			fail_msg("waited in vain for: %s", #condition);     \
 	} while (0)
 
-/* Who is about to wait for `ear` says so, and others look until he does: he sleeps, or is done. */
-static inline void about_to_wait(struct ear *ear)
+/* A thread that is about to wait says so in `rx`, and others look until it sleeps, or is done. */
+static inline void about_to_wait(struct receiver *rx)
 {
-	pthread_mutex_lock(&ear->lock);
-	ear->tid = (pid_t)syscall(SYS_gettid);
-	pthread_cond_broadcast(&ear->changed);
-	pthread_mutex_unlock(&ear->lock);
+	pthread_mutex_lock(&rx->lock);
+	rx->tid = (pid_t)syscall(SYS_gettid);
+	pthread_cond_broadcast(&rx->changed);
+	pthread_mutex_unlock(&rx->lock);
 }
 
 static inline bool sleeps(pid_t tid)
@@ -225,46 +224,46 @@ static inline bool sleeps(pid_t tid)
 }
 
 /* One member, read under the lock. */
-#define READ(ear, member)                           \
-	({                                          \
-		typeof((ear)->member) _value;       \
-		pthread_mutex_lock(&(ear)->lock);   \
-		_value = (ear)->member;             \
-		pthread_mutex_unlock(&(ear)->lock); \
-		_value;                             \
+#define READ(rx, member)                           \
+	({                                         \
+		typeof((rx)->member) _value;       \
+		pthread_mutex_lock(&(rx)->lock);   \
+		_value = (rx)->member;             \
+		pthread_mutex_unlock(&(rx)->lock); \
+		_value;                            \
 	})
 
-static inline void await_waiting(struct ear *ear)
+static inline void await_waiting(struct receiver *rx)
 {
 	int seen = 0;
 
-	if (!AWAIT_FOR(ear, ear->tid != 0, PATIENCE_SEC * USEC_PER_SEC))
+	if (!AWAIT_FOR(rx, rx->tid != 0, PATIENCE_SEC * USEC_PER_SEC))
 		fail_msg("nobody comes to wait");
-	while (seen < 3 && READ(ear, done) == 0) { /* a lock is waited for once, perhaps */
-		seen = sleeps(READ(ear, tid)) ? seen + 1 : 0;
+	while (seen < 3 && READ(rx, done) == 0) { /* a lock is waited for once, perhaps */
+		seen = sleeps(READ(rx, tid)) ? seen + 1 : 0;
 		usleep(500);
 	}
 }
 
-/* Number `i` of what it heard, from 0. */
-static inline struct psb_notification heard(struct ear *ear, unsigned i)
+/* Number `i` of what it received, from 0. */
+static inline struct psb_notification received(struct receiver *rx, unsigned i)
 {
-	assert_true(i < READ(ear, calls));
-	return READ(ear, heard[i % HEARD_MAX]);
+	assert_true(i < READ(rx, calls));
+	return READ(rx, received[i % RECEIVED_MAX]);
 }
 
-static inline bool last_is(const struct ear *ear, enum psb_available available)
+static inline bool last_is(const struct receiver *rx, enum psb_available available)
 {
-	return ear->calls > 0 && ear->heard[(ear->calls - 1) % HEARD_MAX].available == available;
+	return rx->calls > 0 && rx->received[(rx->calls - 1) % RECEIVED_MAX].available == available;
 }
 
 /* How many of that kind; under its lock. */
-static inline unsigned of_kind(const struct ear *ear, enum psb_kind kind)
+static inline unsigned of_kind(const struct receiver *rx, enum psb_kind kind)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < ear->calls; i++)
-		n += ear->heard[i % HEARD_MAX].kind == kind;
+	for (unsigned i = 0; i < rx->calls; i++)
+		n += rx->received[i % RECEIVED_MAX].kind == kind;
 	return n;
 }
 
@@ -429,9 +428,9 @@ struct bench {
 	const struct variant *variant;
 	psb_bridge *bridge;
 	psb_watch *watch;
-	struct ear ear, fence;
+	struct receiver rx, fence;
 	int listener, peer;
-	char log[1024]; /* under ear.lock, by keep_line() */
+	char log[1024]; /* under rx.lock, by keep_line() */
 };
 
 static struct bench *benches[4];
@@ -449,8 +448,8 @@ static inline struct bench *bench_bare(void **state)
 	benches[i] = b;
 	b->variant = *state;
 	b->listener = b->peer = -1;
-	ear_init(&b->ear);
-	ear_init(&b->fence);
+	receiver_init(&b->rx);
+	receiver_init(&b->fence);
 	return b;
 }
 
@@ -461,8 +460,8 @@ static inline void bench_free(struct bench *b)
 			benches[i] = NULL;
 	psb_watch_unref(b->watch);
 	psb_bridge_unref(b->bridge);
-	ear_destroy(&b->ear);
-	ear_destroy(&b->fence);
+	receiver_destroy(&b->rx);
+	receiver_destroy(&b->fence);
 	if (b->listener >= 0)
 		close(b->listener);
 	if (b->peer >= 0)
@@ -470,14 +469,15 @@ static inline void bench_free(struct bench *b)
 	free(b);
 }
 
-static inline void listen_with(struct bench *b, struct ear *ear, unsigned flags)
+static inline void listen_with(struct bench *b, struct receiver *rx, unsigned flags)
 {
-	ear->bridge = b->bridge;
-	ear->watch = b->watch;
-	assert_int_equal(psb_watch_add_callback(b->watch, hear, ear, flags, &ear->registration), 0);
+	rx->bridge = b->bridge;
+	rx->watch = b->watch;
+	assert_int_equal(psb_watch_add_callback(b->watch, receive, rx, flags, &rx->registration),
+			 0);
 }
 
-/* It runs, and ->ear listens; `flags` beside those of the variant. */
+/* It runs, and ->rx listens; `flags` beside those of the variant. */
 static inline struct bench *bench_with(void **state, const struct psb_watch_options *options,
 				       unsigned flags)
 {
@@ -485,7 +485,7 @@ static inline struct bench *bench_with(void **state, const struct psb_watch_opti
 
 	b->bridge = make_bridge(b->variant);
 	assert_int_equal(psb_watch_new(b->bridge, options, &b->watch), 0);
-	listen_with(b, &b->ear, b->variant->flags | flags);
+	listen_with(b, &b->rx, b->variant->flags | flags);
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	return b;
 }
@@ -519,10 +519,10 @@ static inline struct bench *bench_new(void **state)
 #define BENCH(name) BENCH_FLAGS(name, 0)
 #define BENCH_INLINE_TOO(name) BENCH_FLAGS(name, 1)
 
-#define assert_heard(b, i, level, why)                                  \
-	do {                                                            \
-		assert_int_equal(heard(&(b)->ear, i).available, level); \
-		assert_int_equal(heard(&(b)->ear, i).reason, why);      \
+#define assert_received(b, i, level, why)                                 \
+	do {                                                              \
+		assert_int_equal(received(&(b)->rx, i).available, level); \
+		assert_int_equal(received(&(b)->rx, i).reason, why);      \
 	} while (0)
 
 static inline void say(struct bench *b, enum psb_available available)

@@ -14,7 +14,7 @@
 #define QUIET_USEC (100 * USEC_PER_MSEC)
 
 static char trunk[64];	       /* a path under the mount, "" if there is none */
-static struct ear log_ear;     /* done: lines that say that no level can be set */
+static struct receiver log_rx; /* done: lines that say that no level can be set */
 static unsigned waits_for_one; /* under its lock: lines that say that the trunk is waited for */
 
 static inline const char *in_mount(const char *path)
@@ -82,11 +82,11 @@ static inline void listen_to_log(void *userdata, int priority, const char *messa
 {
 	(void)userdata;
 	(void)priority;
-	pthread_mutex_lock(&log_ear.lock);
-	log_ear.done += strstr(message, "no level can be set") != NULL;
+	pthread_mutex_lock(&log_rx.lock);
+	log_rx.done += strstr(message, "no level can be set") != NULL;
 	waits_for_one += strstr(message, "waiting for the next") != NULL;
-	pthread_cond_broadcast(&log_ear.changed);
-	pthread_mutex_unlock(&log_ear.lock);
+	pthread_cond_broadcast(&log_rx.changed);
+	pthread_mutex_unlock(&log_rx.lock);
 }
 
 /* A bridge that is not driven yet, and a watch of the trunk's `many` cgroups. */
@@ -101,7 +101,7 @@ static inline struct bench *watch_all(void **state, unsigned many, uint64_t quie
 	plant(many);
 	b = bench_bare(state);
 	bridge.backend = b->variant->backend;
-	ear_init(&log_ear);
+	receiver_init(&log_rx);
 	waits_for_one = 0;
 	r = psb_bridge_new(&bridge, &b->bridge);
 	if (r < 0 && bridge.backend == PSB_BACKEND_URING)
@@ -124,7 +124,7 @@ static inline struct bench *hear_all(void **state, unsigned many, uint64_t quiet
 	struct bench *b = watch_all(state, many, quiet_usec);
 
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
-	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->rx, b->variant->flags);
 	return b;
 }
 

@@ -124,11 +124,11 @@ static inline void keep_line(void *userdata, int priority, const char *message)
 	size_t n;
 
 	(void)priority;
-	pthread_mutex_lock(&b->ear.lock);
+	pthread_mutex_lock(&b->rx.lock);
 	n = strlen(b->log);
 	snprintf(b->log + n, sizeof(b->log) - n, "%s\n", message);
-	pthread_cond_broadcast(&b->ear.changed);
-	pthread_mutex_unlock(&b->ear.lock);
+	pthread_cond_broadcast(&b->rx.changed);
+	pthread_mutex_unlock(&b->rx.lock);
 }
 
 static inline struct psb_watch_options options_for(unsigned rungs)
@@ -166,7 +166,7 @@ static inline void subscribe(struct bench *b, const struct psb_watch_options *op
 	struct psb_watch_options usual = options_for(ONLY_THE_SOCKET);
 
 	assert_int_equal(psb_watch_new(b->bridge, options ? options : &usual, &b->watch), 0);
-	listen_with(b, &b->ear, b->variant->flags | flags);
+	listen_with(b, &b->rx, b->variant->flags | flags);
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
 }
 
@@ -189,16 +189,16 @@ static inline void hang_up(struct bench *b)
 
 static inline void await_log(struct bench *b, const char *words)
 {
-	if (!AWAIT_FOR(&b->ear, strstr(b->log, words) != NULL, PATIENCE_SEC * USEC_PER_SEC))
+	if (!AWAIT_FOR(&b->rx, strstr(b->log, words) != NULL, PATIENCE_SEC * USEC_PER_SEC))
 		fail_msg("\"%s\" was not logged, but: %s", words, b->log);
 }
 
 /* The level of the newest call, after `calls` of them. */
 static inline struct psb_notification await_call(struct bench *b, unsigned calls)
 {
-	AWAIT(&b->ear, b->ear.calls >= calls);
-	assert_int_equal(READ(&b->ear, calls), calls);
-	return heard(&b->ear, calls - 1);
+	AWAIT(&b->rx, b->rx.calls >= calls);
+	assert_int_equal(READ(&b->rx, calls), calls);
+	return received(&b->rx, calls - 1);
 }
 
 static inline void await_alarms(struct bench *b, uint64_t alarms)

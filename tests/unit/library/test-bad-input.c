@@ -212,12 +212,12 @@ BENCH(after_any_mistake_the_bridge_is_as_good_as_new)
 	struct psb_watch_options options = OPTIONS(.source = "/etc");
 	psb_watch *watch = NULL;
 
-	listen_with(b, &b->ear, 0);
+	listen_with(b, &b->rx, 0);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(psb_watch_new(b->bridge, &options, &watch), -EINVAL);
 	assert_null(watch);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 }
 
 /* Nobody listens, and nothing else is allowed: the arming error is returned, in words too. */

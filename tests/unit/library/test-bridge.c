@@ -189,10 +189,10 @@ static void turn(psb_bridge *bridge, int fd)
 }
 
 /* Inline callbacks come on the thread that dispatches, and only while it does. */
-static void look_where(struct ear *ear, const struct psb_notification *n)
+static void look_where(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	ear->result += psb_bridge_dispatch(ear->bridge) != -EBUSY;
+	rx->result += psb_bridge_dispatch(rx->bridge) != -EBUSY;
 }
 
 static void *dispatch_from_here(void *arg)
@@ -218,10 +218,10 @@ PROMISE(bytes_timers_and_other_threads_make_the_descriptor_readable)
 	pthread_t thread;
 	void *result;
 
-	b->ear.act = look_where;
-	listen_with(b, &b->ear, PSB_INLINE);
+	b->rx.act = look_where;
+	listen_with(b, &b->rx, PSB_INLINE);
 	for (int round = 0; round < 2; round++) {
-		unsigned calls = b->ear.calls;
+		unsigned calls = b->rx.calls;
 
 		/* at rest it is unreadable */
 		for (int i = 0; poll(&pollfd, 1, GLANCE_USEC / USEC_PER_MSEC) == 1; i++) {
@@ -232,14 +232,14 @@ PROMISE(bytes_timers_and_other_threads_make_the_descriptor_readable)
 			assert_int_equal(write(b->peer, "x", 1), 1);
 		else
 			say(b, PSB_LOW);
-		assert_int_equal(b->ear.calls, calls); /* nothing but a dispatch calls */
-		while (b->ear.calls < calls + 3)
+		assert_int_equal(b->rx.calls, calls); /* nothing but a dispatch calls */
+		while (b->rx.calls < calls + 3)
 			turn(b->bridge, pollfd.fd);
-		assert_int_equal(b->ear.heard[calls].available, PSB_LOW);
-		assert_int_equal(b->ear.heard[calls + 1].available, PSB_NEUTRAL);
-		assert_int_equal(b->ear.heard[calls + 2].available, PSB_HIGH);
+		assert_int_equal(b->rx.received[calls].available, PSB_LOW);
+		assert_int_equal(b->rx.received[calls + 1].available, PSB_NEUTRAL);
+		assert_int_equal(b->rx.received[calls + 2].available, PSB_HIGH);
 	}
-	assert_int_equal(b->ear.result, 0);
+	assert_int_equal(b->rx.result, 0);
 	pthread_create(&thread, NULL, dispatch_from_here, b->bridge);
 	pthread_join(thread, &result);
 	assert_int_equal((intptr_t)result, -EXDEV);
@@ -252,9 +252,9 @@ PROMISE(the_descriptor_may_sit_in_an_epoll_set)
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
 	assert_int_equal(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), 0);
-	listen_with(b, &b->ear, 0); /* on its own thread, here too */
+	listen_with(b, &b->rx, 0); /* on its own thread, here too */
 	assert_int_equal(write(b->peer, "x", 1), 1);
-	while (READ(&b->ear, calls) < 3) {
+	while (READ(&b->rx, calls) < 3) {
 		/* what the callback's thread does rings nobody */
 		int r = epoll_wait(set, &event, 1, 100);
 
@@ -262,7 +262,7 @@ PROMISE(the_descriptor_may_sit_in_an_epoll_set)
 		if (r == 1)
 			assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 	}
-	assert_true(last_is(&b->ear, PSB_HIGH));
+	assert_true(last_is(&b->rx, PSB_HIGH));
 	close(set);
 }
 
@@ -325,13 +325,13 @@ PROMISE(a_second_thread_is_sent_away_also_during_a_dispatch)
 
 /* ---- ends ---------------------------------------------------------------------------------- */
 
-static void give_up_everything(struct ear *ear, const struct psb_notification *n)
+static void give_up_everything(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	psb_bridge_dispatch(ear->bridge); /* refused, and to no harm */
-	psb_watch_unref(ear->watch);
-	psb_bridge_unref(ear->bridge);
-	note_done(ear, 0);
+	psb_bridge_dispatch(rx->bridge); /* refused, and to no harm */
+	psb_watch_unref(rx->watch);
+	psb_bridge_unref(rx->bridge);
+	note_done(rx, 0);
 }
 
 enum driver { NOBODY, THREAD, FOREIGN };
@@ -344,17 +344,18 @@ PROMISE(bridge_and_watches_may_end_in_any_order)
 			psb_watch *watch[2] = { watch_fifo(bridge, LONG_USEC),
 						watch_fifo(bridge, LONG_USEC) };
 			psb_registration *registration;
-			static struct ear ear;
+			static struct receiver rx;
 
-			ear_init(&ear);
+			receiver_init(&rx);
 			for (int i = 0; i < 2; i++)
-				assert_int_equal(psb_watch_add_callback(watch[i], hear, &ear,
+				assert_int_equal(psb_watch_add_callback(watch[i], receive, &rx,
 									(i ? PSB_INLINE : 0) |
 										PSB_TELL_PRESENT,
 									NULL),
 						 0);
 			assert_int_equal(
-				psb_watch_add_callback(watch[0], hear, &ear, 0, &registration), 0);
+				psb_watch_add_callback(watch[0], receive, &rx, 0, &registration),
+				0);
 			assert_int_equal(psb_watch_simulate(watch[1], PSB_LOW, 1), 0);
 			if (driver == THREAD)
 				assert_int_equal(psb_bridge_start(bridge), 0);
@@ -369,7 +370,7 @@ PROMISE(bridge_and_watches_may_end_in_any_order)
 			psb_watch_unref(watch[order / 2]);
 			psb_watch_unref(watch[1 - order / 2]);
 			psb_bridge_unref(bridge);
-			ear_destroy(&ear);
+			receiver_destroy(&rx);
 		}
 	}
 }
@@ -379,21 +380,21 @@ INLINE_TOO(the_last_reference_may_go_inside_a_dispatch)
 	const struct variant *variant = *state;
 	psb_bridge *bridge = make_bridge(variant);
 	psb_watch *keeper = NULL;
-	static struct ear ear;
+	static struct receiver rx;
 
-	ear_init(&ear);
-	ear.bridge = bridge;
-	ear.watch = watch_fifo(bridge, LONG_USEC);
-	ear.act = give_up_everything;
+	receiver_init(&rx);
+	rx.bridge = bridge;
+	rx.watch = watch_fifo(bridge, LONG_USEC);
+	rx.act = give_up_everything;
 	/* a thread's callback may end the bridge between two dispatches: another watch keeps it */
 	if (!variant->flags)
 		keeper = watch_fifo(bridge, LONG_USEC);
-	assert_int_equal(psb_watch_add_callback(ear.watch, hear, &ear,
+	assert_int_equal(psb_watch_add_callback(rx.watch, receive, &rx,
 						variant->flags | PSB_TELL_PRESENT, NULL),
 			 0);
-	while (READ(&ear, done) == 0)
+	while (READ(&rx, done) == 0)
 		assert_true(psb_bridge_dispatch(bridge) >= 0);
-	AWAIT(&ear, ear.inside == 0);
+	AWAIT(&rx, rx.inside == 0);
 	psb_watch_unref(keeper);
 }
 
@@ -401,9 +402,9 @@ BENCH(references_count)
 {
 	assert_ptr_equal(psb_watch_ref(b->watch), b->watch);
 	psb_watch_unref(b->watch);
-	listen_with(b, &b->ear, 0);
+	listen_with(b, &b->rx, 0);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 }
 
 /* ---- fork ---------------------------------------------------------------------------------- */
@@ -424,14 +425,14 @@ static int child_finds_dead_handles(struct bench *b, psb_registration *registrat
 	WANT(psb_bridge_fd(b->bridge) == -ECHILD);
 	WANT(psb_bridge_dispatch(b->bridge) == -ECHILD);
 	WANT(psb_watch_new(b->bridge, NULL, &watch) == -ECHILD);
-	WANT(psb_watch_add_callback(b->watch, hear, NULL, 0, &another) == -ECHILD);
+	WANT(psb_watch_add_callback(b->watch, receive, NULL, 0, &another) == -ECHILD);
 	WANT(psb_registration_remove(registration) == -ECHILD);
 	WANT(psb_watch_load(b->watch, &load) == -ECHILD);
 	WANT(psb_watch_source(b->watch, &source) == -ECHILD);
 	WANT(psb_watch_stats(b->watch, &stats) == -ECHILD);
 	WANT(psb_watch_simulate(b->watch, PSB_LOW, 0) == -ECHILD);
 	WANT(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, 0) == -ECHILD);
-	WANT(psb_watch_list(b->watch, hear, NULL) == -ECHILD);
+	WANT(psb_watch_list(b->watch, receive, NULL) == -ECHILD);
 	if (foreign) {
 		psb_bridge_unref(b->bridge);
 		psb_watch_unref(b->watch);
@@ -453,39 +454,39 @@ PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on)
 
 		fd = foreign ? psb_bridge_fd(b->bridge) : psb_bridge_start(b->bridge);
 		assert_true(fd >= 0);
-		listen_with(b, &b->ear, PSB_INLINE);
+		listen_with(b, &b->rx, PSB_INLINE);
 		listen_with(b, &b->fence, 0);
 		say(b, PSB_LOW);
-		while (foreign && b->ear.calls < 1)
+		while (foreign && b->rx.calls < 1)
 			turn(b->bridge, fd);
-		AWAIT(&b->ear, b->ear.calls == 1);
+		AWAIT(&b->rx, b->rx.calls == 1);
 		AWAIT(&b->fence, b->fence.calls == 1);
 
 		pid = fork();
 		if (pid == 0)
-			_exit(child_finds_dead_handles(b, b->ear.registration, foreign) & 0xff);
+			_exit(child_finds_dead_handles(b, b->rx.registration, foreign) & 0xff);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFEXITED(status));
 		if (WEXITSTATUS(status))
 			fail_msg("in the child, line %d (modulo 256)", WEXITSTATUS(status));
 
 		say(b, PSB_HIGH);
-		while (foreign && b->ear.calls < 2)
+		while (foreign && b->rx.calls < 2)
 			turn(b->bridge, fd);
-		AWAIT(&b->ear, b->ear.calls == 2);
+		AWAIT(&b->rx, b->rx.calls == 2);
 		AWAIT(&b->fence, b->fence.calls == 2);
 		bench_free(b);
 	}
 }
 
-static void fork_and_come_back(struct ear *ear, const struct psb_notification *n)
+static void fork_and_come_back(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	ear->result = fork();
-	if (ear->result > 0)
-		ear->done++;
-	else if (ear->result == 0)
-		ear_init_lock(ear); /* the test's thread may have held it */
+	rx->result = fork();
+	if (rx->result > 0)
+		rx->done++;
+	else if (rx->result == 0)
+		receiver_init_lock(rx); /* the test's thread may have held it */
 }
 
 /* How often this machine's sanitizers let a thread end quietly is not the matter: no signal, no hang. */
@@ -495,32 +496,32 @@ PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 		struct bench *b = bench_at_rest(state);
 		int fd = -1, status;
 
-		b->ear.act = fork_and_come_back;
-		listen_with(b, &b->ear, way > 0 ? PSB_INLINE : 0);
+		b->rx.act = fork_and_come_back;
+		listen_with(b, &b->rx, way > 0 ? PSB_INLINE : 0);
 		if (way == 2)
 			fd = psb_bridge_fd(b->bridge);
 		else
 			assert_int_equal(psb_bridge_start(b->bridge), 0);
 		say(b, PSB_LOW);
-		while (way == 2 && b->ear.calls == 0) {
+		while (way == 2 && b->rx.calls == 0) {
 			struct pollfd pollfd = { .fd = fd, .events = POLLIN };
 			int r;
 
 			poll(&pollfd, 1, PATIENCE_SEC * 1000);
 			r = psb_bridge_dispatch(b->bridge);
-			if (b->ear.calls && b->ear.result == 0)
+			if (b->rx.calls && b->rx.result == 0)
 				_exit(r == -ECHILD ? 0 : 1);
 		}
-		AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
-		assert_int_equal(waitpid(b->ear.result, &status, 0), b->ear.result);
+		AWAIT(&b->rx, b->rx.calls == 1 && b->rx.inside == 0);
+		assert_int_equal(waitpid(b->rx.result, &status, 0), b->rx.result);
 		assert_true(WIFEXITED(status));
 		if (way == 2)
 			assert_int_equal(WEXITSTATUS(status), 0);
-		b->ear.act = NULL;
+		b->rx.act = NULL;
 		say(b, PSB_HIGH);
-		while (way == 2 && b->ear.calls < 2)
+		while (way == 2 && b->rx.calls < 2)
 			turn(b->bridge, fd);
-		AWAIT(&b->ear, b->ear.calls == 2);
+		AWAIT(&b->rx, b->rx.calls == 2);
 		bench_free(b);
 	}
 }
@@ -553,12 +554,12 @@ PROMISE(nothing_is_printed)
 	int listener = listen_at(socket.source);
 	psb_bridge *bridge = make_bridge(variant);
 	psb_watch *watch, *broken;
-	static struct ear ear;
+	static struct receiver rx;
 	struct stat st;
 
 	psb_bridge_unref(bridge); /* or skip */
 	assert_int_equal(psb_bridge_new(&options, &bridge), 0);
-	ear_init(&ear);
+	receiver_init(&rx);
 	fflush(NULL);
 	dup2(file, 1);
 	dup2(file, 2);
@@ -569,12 +570,13 @@ PROMISE(nothing_is_printed)
 	psb_watch_unref(watch);
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	watch = watch_fifo(bridge, 100 * USEC_PER_MSEC);
-	psb_watch_add_callback(watch, hear, &ear, 0, NULL);
+	psb_watch_add_callback(watch, receive, &rx, PSB_INLINE,
+			       NULL); /* or Neutral may overtake Low */
 	psb_watch_new(bridge, &socket, &broken);
 	close(listener);
 	psb_bridge_start(bridge);
 	psb_watch_simulate(watch, PSB_LOW, 1);
-	AWAIT_FOR(&ear, ear.calls == 3, PATIENCE_SEC * USEC_PER_SEC);
+	AWAIT_FOR(&rx, rx.calls == 3, PATIENCE_SEC * USEC_PER_SEC);
 	psb_watch_unref(watch);
 	psb_watch_unref(broken);
 	psb_bridge_unref(bridge);
@@ -586,8 +588,8 @@ PROMISE(nothing_is_printed)
 	fstat(file, &st);
 	close(file);
 	free(path);
-	assert_int_equal(ear.calls, 3);
+	assert_int_equal(rx.calls, 3);
 	assert_int_equal(st.st_size, 0);
 	assert_true(lines > 0);
-	ear_destroy(&ear);
+	receiver_destroy(&rx);
 }

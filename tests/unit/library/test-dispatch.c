@@ -11,28 +11,28 @@ BENCH_INLINE_TOO(low_neutral_and_high_are_told_in_order)
 	static const enum psb_available levels[] = { PSB_LOW,	  PSB_NEUTRAL, PSB_HIGH,
 						     PSB_NEUTRAL, PSB_LOW,     PSB_HIGH };
 
-	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->rx, b->variant->flags);
 	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
 		say(b, levels[i]);
-		AWAIT(&b->ear, b->ear.calls == i + 1);
-		assert_heard(b, i, levels[i], PSB_REASON_SIMULATED);
-		assert_int_equal(heard(&b->ear, i).kind, PSB_KIND_LEVEL);
+		AWAIT(&b->rx, b->rx.calls == i + 1);
+		assert_received(b, i, levels[i], PSB_REASON_SIMULATED);
+		assert_int_equal(received(&b->rx, i).kind, PSB_KIND_LEVEL);
 		assert_int_equal(psb_watch_available(b->watch, NULL), levels[i]);
 	}
-	assert_int_equal(READ(&b->ear, cgroup[0]), '/');
+	assert_int_equal(READ(&b->rx, cgroup[0]), '/');
 }
 
 BENCH_INLINE_TOO(critical_is_told_beside_low)
 {
 	int critical;
 
-	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->rx, b->variant->flags);
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).critical, 0);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).critical, 0);
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	AWAIT(&b->ear, b->ear.calls == 2);
-	assert_int_equal(heard(&b->ear, 1).critical, 1);
+	AWAIT(&b->rx, b->rx.calls == 2);
+	assert_int_equal(received(&b->rx, 1).critical, 1);
 	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
 	assert_int_equal(critical, 1);
 }
@@ -41,9 +41,9 @@ BENCH(what_makes_no_sense_is_refused)
 {
 	psb_registration *untouched = (psb_registration *)1;
 
-	assert_int_equal(psb_watch_add_callback(NULL, hear, NULL, 0, &untouched), -EINVAL);
+	assert_int_equal(psb_watch_add_callback(NULL, receive, NULL, 0, &untouched), -EINVAL);
 	assert_int_equal(psb_watch_add_callback(b->watch, NULL, NULL, 0, &untouched), -EINVAL);
-	assert_int_equal(psb_watch_add_callback(b->watch, hear, NULL, 8, &untouched), -EINVAL);
+	assert_int_equal(psb_watch_add_callback(b->watch, receive, NULL, 8, &untouched), -EINVAL);
 	assert_ptr_equal(untouched, (psb_registration *)1);
 	assert_int_equal(psb_registration_remove(NULL), 0);
 	assert_int_equal(psb_watch_simulate(b->watch, (enum psb_available)0, 0), -EINVAL);
@@ -57,42 +57,42 @@ BENCH_INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_ne
 {
 	static const enum psb_available levels[] = { PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL, PSB_HIGH };
 
-	b->ear.shut = true;
-	listen_with(b, &b->ear, 0);
+	b->rx.held = true;
+	listen_with(b, &b->rx, 0);
 	listen_with(b, &b->fence, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.inside == 1);
+	AWAIT(&b->rx, b->rx.inside == 1);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
 		say(b, levels[i]);
 		AWAIT(&b->fence, b->fence.calls == i + 2);
-		assert_int_equal(heard(&b->fence, i + 1).available, levels[i]);
+		assert_int_equal(received(&b->fence, i + 1).available, levels[i]);
 	}
-	assert_int_equal(READ(&b->ear, calls), 1);
+	assert_int_equal(READ(&b->rx, calls), 1);
 	assert_int_equal(stats_of(b).superseded, ELEMENTSOF(levels) - 1);
 
-	shut_ear(&b->ear, false);
-	AWAIT(&b->ear, b->ear.calls == 2 && b->ear.inside == 0);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_HIGH);
+	hold_receiver(&b->rx, false);
+	AWAIT(&b->rx, b->rx.calls == 2 && b->rx.inside == 0);
+	assert_int_equal(received(&b->rx, 1).available, PSB_HIGH);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.calls == 3);
-	assert_int_equal(heard(&b->ear, 2).available, PSB_LOW);
+	AWAIT(&b->rx, b->rx.calls == 3);
+	assert_int_equal(received(&b->rx, 2).available, PSB_LOW);
 }
 
 BENCH(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all)
 {
 	say(b, PSB_NEUTRAL);
-	b->ear.shut = true;
-	listen_with(b, &b->ear, PSB_TELL_PRESENT);
-	AWAIT(&b->ear, b->ear.inside == 1);
+	b->rx.held = true;
+	listen_with(b, &b->rx, PSB_TELL_PRESENT);
+	AWAIT(&b->rx, b->rx.inside == 1);
 	listen_with(b, &b->fence, 0);
 	say(b, PSB_LOW);
 	say(b, PSB_NEUTRAL); /* what it was told last */
 	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
-	shut_ear(&b->ear, false);
+	hold_receiver(&b->rx, false);
 	say(b, PSB_HIGH);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-	assert_int_equal(READ(&b->ear, calls), 2);
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	assert_int_equal(READ(&b->rx, calls), 2);
 }
 
 /* Until the watch has told so many Lows, to whomever. */
@@ -105,9 +105,9 @@ static void await_lows(struct bench *b, uint64_t lows)
 #define WORK_USEC (60 * USEC_PER_MSEC)
 
 /* Takes its time. That is no waiting for anything: the time it takes is what the test is about. */
-static void work_on_low(struct ear *ear, const struct psb_notification *n)
+static void work_on_low(struct receiver *rx, const struct psb_notification *n)
 {
-	(void)ear;
+	(void)rx;
 	if (n->available == PSB_LOW && !n->critical)
 		usleep(WORK_USEC);
 }
@@ -116,24 +116,24 @@ BENCH_INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_dur
 {
 	int fd = open_fifo("fifo");
 
-	b->ear.act = work_on_low;
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = work_on_low;
+	listen_with(b, &b->rx, b->variant->flags);
 	/* the source repeats as fast as it is written to */
-	for (uint64_t lows = 1; READ(&b->ear, calls) < 3; lows++) {
+	for (uint64_t lows = 1; READ(&b->rx, calls) < 3; lows++) {
 		assert_int_equal(write(fd, "x", 1), 1);
 		await_lows(b, lows);
 	}
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(heard(&b->ear, i).reason, PSB_REASON_SIGNAL);
+		assert_int_equal(received(&b->rx, i).reason, PSB_REASON_SIGNAL);
 	for (unsigned i = 1; i < 3; i++)
-		assert_true(b->ear.at_usec[i] - b->ear.at_usec[i - 1] >= 20 * WORK_USEC);
+		assert_true(b->rx.at_usec[i] - b->rx.at_usec[i - 1] >= 20 * WORK_USEC);
 	await_lows(b, 4);
 
 	/* a turn for the worse is no repetition */
-	AWAIT(&b->ear, b->ear.inside == 0);
+	AWAIT(&b->rx, b->rx.inside == 0);
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	AWAIT(&b->ear, b->ear.calls == 4);
-	assert_true(b->ear.at_usec[3] - b->ear.at_usec[2] < 20 * WORK_USEC);
+	AWAIT(&b->rx, b->rx.calls == 4);
+	assert_true(b->rx.at_usec[3] - b->rx.at_usec[2] < 20 * WORK_USEC);
 	close(fd);
 }
 
@@ -142,19 +142,19 @@ BENCH(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
 {
 	int fd = open_fifo("fifo");
 
-	b->ear.shut = true;
-	listen_with(b, &b->ear, 0);
+	b->rx.held = true;
+	listen_with(b, &b->rx, 0);
 	for (unsigned i = 1; i <= 2; i++) {
 		assert_int_equal(write(fd, "x", 1), 1);
 		await_lows(b, i);
-		AWAIT(&b->ear, b->ear.inside == 1);
+		AWAIT(&b->rx, b->rx.inside == 1);
 	}
-	AWAIT_FOR(&b->ear, false, GLANCE_USEC); /* that is the duration */
-	shut_ear(&b->ear, false);
-	AWAIT(&b->ear, b->ear.inside == 0);
+	AWAIT_FOR(&b->rx, false, GLANCE_USEC); /* that is the duration */
+	hold_receiver(&b->rx, false);
+	AWAIT(&b->rx, b->rx.inside == 0);
 	say(b, PSB_HIGH);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-	assert_int_equal(READ(&b->ear, calls), 2);
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	assert_int_equal(READ(&b->rx, calls), 2);
 	close(fd);
 }
 
@@ -170,39 +170,39 @@ BENCH_INLINE_TOO(the_present_state_is_told_to_those_who_ask)
 			say(b, levels[i]);
 			AWAIT(&b->fence, b->fence.calls == i);
 		}
-		listen_with(b, &b->ear, b->variant->flags | PSB_TELL_PRESENT);
-		AWAIT(&b->ear, b->ear.calls == i + 1 && b->ear.inside == 0);
-		assert_int_equal(heard(&b->ear, i).available, levels[i]);
-		assert_int_equal(heard(&b->ear, i).reason, PSB_REASON_PRESENT);
-		assert_int_equal(heard(&b->ear, i).kind, PSB_KIND_LEVEL);
-		psb_registration_remove(b->ear.registration);
+		listen_with(b, &b->rx, b->variant->flags | PSB_TELL_PRESENT);
+		AWAIT(&b->rx, b->rx.calls == i + 1 && b->rx.inside == 0);
+		assert_int_equal(received(&b->rx, i).available, levels[i]);
+		assert_int_equal(received(&b->rx, i).reason, PSB_REASON_PRESENT);
+		assert_int_equal(received(&b->rx, i).kind, PSB_KIND_LEVEL);
+		psb_registration_remove(b->rx.registration);
 	}
 	/* and to nobody else */
 	assert_int_equal(READ(&b->fence, calls), ELEMENTSOF(levels) - 1);
 	for (unsigned k = 0; k < READ(&b->fence, calls); k++)
-		assert_int_equal(heard(&b->fence, k).reason, PSB_REASON_SIMULATED);
+		assert_int_equal(received(&b->fence, k).reason, PSB_REASON_SIMULATED);
 }
 
 /* News that comes first is the present state; what was present before it is not told behind it. */
 BENCH_INLINE_TOO(the_present_state_never_follows_newer_news)
 {
 	for (int i = 0; i < 200; i++) {
-		static struct ear ear;
+		static struct receiver rx;
 
-		ear_init(&ear);
+		receiver_init(&rx);
 		if (i % 3 == 0)
 			say(b, PSB_LOW);
-		listen_with(b, &ear, b->variant->flags | PSB_TELL_PRESENT);
+		listen_with(b, &rx, b->variant->flags | PSB_TELL_PRESENT);
 		if (i % 3 != 0)
 			say(b, PSB_LOW);
-		AWAIT(&ear, last_is(&ear, PSB_LOW));
-		for (unsigned k = 1; k < READ(&ear, calls); k++)
-			assert_int_not_equal(heard(&ear, k).reason, PSB_REASON_PRESENT);
+		AWAIT(&rx, last_is(&rx, PSB_LOW));
+		for (unsigned k = 1; k < READ(&rx, calls); k++)
+			assert_int_not_equal(received(&rx, k).reason, PSB_REASON_PRESENT);
 		say(b, PSB_HIGH);
-		AWAIT(&ear, last_is(&ear, PSB_HIGH) && ear.inside == 0);
-		assert_true(READ(&ear, calls) <= 3);
-		psb_registration_remove(ear.registration);
-		ear_destroy(&ear);
+		AWAIT(&rx, last_is(&rx, PSB_HIGH) && rx.inside == 0);
+		assert_true(READ(&rx, calls) <= 3);
+		psb_registration_remove(rx.registration);
+		receiver_destroy(&rx);
 	}
 }
 
@@ -212,15 +212,15 @@ BENCH_INLINE_TOO(calls_are_counted_also_those_of_who_was_removed)
 {
 	struct psb_stats stats = { .size = sizeof(stats) };
 
-	b->ear.act = work_on_low;
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = work_on_low;
+	listen_with(b, &b->rx, b->variant->flags);
 	listen_with(b, &b->fence, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	AWAIT(&b->rx, b->rx.calls == 1 && b->rx.inside == 0);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	while (psb_watch_stats(b->watch, &stats) == 0 && stats.callback_usec < WORK_USEC)
 		usleep(1000); /* time is counted after the call; the driver's timeout is the bound */
-	psb_registration_remove(b->ear.registration);
+	psb_registration_remove(b->rx.registration);
 	say(b, PSB_NEUTRAL);
 	AWAIT(&b->fence, b->fence.calls == 2);
 	assert_int_equal(psb_watch_stats(b->watch, &stats), 0);

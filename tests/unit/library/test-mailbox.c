@@ -48,9 +48,9 @@ static void say_and_wait(struct bench *b, enum psb_available available)
 	AWAIT(&b->fence, b->fence.calls > calls);
 }
 
-/* A thread that takes once; `done` and `result` of its ear say what came of it. */
+/* A thread that takes once; `done` and `result` of its rx say what came of it. */
 struct taker {
-	struct ear ear;
+	struct receiver rx;
 	psb_mailbox *mailbox;
 	struct psb_notification n;
 	pthread_t thread;
@@ -61,28 +61,28 @@ static void *take_once(void *arg)
 	struct taker *t = arg;
 	int r;
 
-	about_to_wait(&t->ear);
+	about_to_wait(&t->rx);
 	r = psb_mailbox_take(t->mailbox, PSB_FOREVER, &t->n);
-	note_done(&t->ear, r);
+	note_done(&t->rx, r);
 	return NULL;
 }
 
 static void start_taker(struct taker *t, psb_mailbox *mailbox)
 {
-	ear_init(&t->ear);
+	receiver_init(&t->rx);
 	t->mailbox = mailbox;
 	t->n = (struct psb_notification){ .size = sizeof(t->n) };
 	assert_int_equal(pthread_create(&t->thread, NULL, take_once, t), 0);
-	await_waiting(&t->ear);
+	await_waiting(&t->rx);
 }
 
 /* Returns what psb_mailbox_take() returned. */
 static int end_of(struct taker *t)
 {
-	AWAIT(&t->ear, t->ear.done == 1);
+	AWAIT(&t->rx, t->rx.done == 1);
 	pthread_join(t->thread, NULL);
-	ear_destroy(&t->ear);
-	return t->ear.result;
+	receiver_destroy(&t->rx);
+	return t->rx.result;
 }
 
 /* ---- what is taken ------------------------------------------------------------------------------- */
@@ -116,10 +116,10 @@ BENCH(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
 	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_LOW, PSB_NEUTRAL };
 	psb_mailbox *mailbox = open_mailbox(b, 0), *other = open_mailbox(b, 0);
 
-	listen_with(b, &b->ear, 0);
+	listen_with(b, &b->rx, 0);
 	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
 		say_and_wait(b, levels[i]);
-		AWAIT(&b->ear, b->ear.calls == i + 1);
+		AWAIT(&b->rx, b->rx.calls == i + 1);
 		assert_int_equal(taken(other).available, levels[i]);
 	}
 	assert_int_equal(taken(mailbox).available, PSB_NEUTRAL);
@@ -182,7 +182,7 @@ PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask)
 	close(peer);
 	close(listener);
 	unlink(in_directory("socket"));
-	AWAIT(&b->ear, of_kind(&b->ear, PSB_KIND_SOURCE) > 0);
+	AWAIT(&b->rx, of_kind(&b->rx, PSB_KIND_SOURCE) > 0);
 	while (!kinds[PSB_KIND_SOURCE] || !kinds[PSB_KIND_LEVEL])
 		kinds[taken(mailbox).kind] = true;
 	assert_int_equal(taken(plain).kind, PSB_KIND_LEVEL);
@@ -207,7 +207,7 @@ BENCH(a_take_waits_as_long_as_it_was_told)
 
 	/* for ever, until there is something */
 	start_taker(&taker, mailbox);
-	assert_int_equal(READ(&taker.ear, done), 0);
+	assert_int_equal(READ(&taker.rx, done), 0);
 	say(b, PSB_LOW);
 	assert_int_equal(end_of(&taker), 1);
 	assert_int_equal(taker.n.available, PSB_LOW);
@@ -265,12 +265,12 @@ BENCH(freeing_waits_until_nobody_is_inside)
 		int r;
 
 		if (i % 3 == 0)
-			AWAIT_FOR(&b->ear, false, USEC_PER_MSEC / 4);
-		ear_init(&taker.ear);
+			AWAIT_FOR(&b->rx, false, USEC_PER_MSEC / 4);
+		receiver_init(&taker.rx);
 		taker.mailbox = mailbox;
 		taker.n = (struct psb_notification){ .size = sizeof(taker.n) };
 		assert_int_equal(pthread_create(&taker.thread, NULL, take_once, &taker), 0);
-		await_waiting(&taker.ear);
+		await_waiting(&taker.rx);
 		if (i % 2)
 			say(b, i % 4 == 1 ? PSB_LOW : PSB_HIGH);
 		assert_null(psb_mailbox_free(mailbox));
@@ -304,7 +304,7 @@ BENCH(a_thread_may_be_cancelled_inside)
 	pthread_cancel(taker.thread);
 	pthread_join(taker.thread, &result);
 	assert_true(result == PTHREAD_CANCELED);
-	ear_destroy(&taker.ear);
+	receiver_destroy(&taker.rx);
 	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 0);
 	say(b, PSB_LOW);
 	assert_int_equal(psb_mailbox_take(mailbox, PSB_FOREVER, &n), 1);
@@ -334,28 +334,28 @@ BENCH(a_mailbox_keeps_its_watch_and_its_bridge_alive)
 	close(fd);
 }
 
-static void take_and_free(struct ear *ear, const struct psb_notification *n)
+static void take_and_free(struct receiver *rx, const struct psb_notification *n)
 {
-	psb_mailbox *mailbox = (psb_mailbox *)ear->other;
+	psb_mailbox *mailbox = (psb_mailbox *)rx->other;
 	struct psb_notification mine = { .size = sizeof(mine) };
 	int failed = psb_mailbox_take(mailbox, 0, &mine) != 1;
 
 	failed += mine.available != n->available;
 	failed += psb_mailbox_close(mailbox) != 0;
 	failed += psb_mailbox_free(mailbox) != NULL;
-	failed += psb_mailbox_new(ear->watch, 0, &mailbox) != 0;
+	failed += psb_mailbox_new(rx->watch, 0, &mailbox) != 0;
 	psb_mailbox_free(mailbox);
-	note_done(ear, failed);
+	note_done(rx, failed);
 }
 
 BENCH_INLINE_TOO(all_of_it_may_be_done_inside_a_callback)
 {
-	b->ear.act = take_and_free;
-	b->ear.other = (psb_registration *)open_mailbox(b, 0); /* its userdata, so to speak */
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = take_and_free;
+	b->rx.other = (psb_registration *)open_mailbox(b, 0); /* its userdata, so to speak */
+	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
-	assert_int_equal(b->ear.result, 0);
+	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
+	assert_int_equal(b->rx.result, 0);
 }
 
 /* Returns the line of the first broken promise, or 0. */
@@ -546,7 +546,7 @@ PROMISE(the_cgroups_name_is_valid_until_the_next_take)
 	n = taken(mailbox);
 	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
 	AWAIT(&b->fence,
-	      b->fence.calls > 1 && b->fence.heard[b->fence.calls - 1].kind == PSB_KIND_GONE);
+	      b->fence.calls > 1 && b->fence.received[b->fence.calls - 1].kind == PSB_KIND_GONE);
 	AWAIT_SEEN(stats_of(b).members == 0);
 	assert_string_equal(n.cgroup, numbered(0));
 	gone = taken(mailbox);

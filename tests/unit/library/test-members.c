@@ -109,25 +109,25 @@ static int list_on_a_thread(struct bench *b)
 	return READ(&b->fence, result);
 }
 
-static void list_others(struct ear *ear, const struct psb_notification *n)
+static void list_others(struct receiver *rx, const struct psb_notification *n)
 {
 	struct list list = { 0 };
-	int r = psb_watch_list(ear->watch, note_member, &list);
+	int r = psb_watch_list(rx->watch, note_member, &list);
 
-	note_done(ear, r < 0 ? r : list.count == 1 && strcmp(list.cgroup[0], n->cgroup) != 0);
+	note_done(rx, r < 0 ? r : list.count == 1 && strcmp(list.cgroup[0], n->cgroup) != 0);
 }
 
-static void list_inside(struct ear *ear, const struct psb_notification *n)
+static void list_inside(struct receiver *rx, const struct psb_notification *n)
 {
 	struct list list = { 0 };
-	int r = psb_watch_list(ear->watch, note_member, &list);
+	int r = psb_watch_list(rx->watch, note_member, &list);
 
 	if (r == 0)
 		r = list.count == 1 && strcmp(list.cgroup[0], n->cgroup) == 0 &&
 		    list.present[0].available == n->available &&
 		    list.present[0].some_total_usec == n->some_total_usec &&
 		    list.present[0].current_bytes == n->current_bytes;
-	note_done(ear, r);
+	note_done(rx, r);
 }
 
 /* It leaves, but is not freed yet. */
@@ -143,7 +143,7 @@ PROMISE(who_leaves_is_listed_no_more)
 	listen_with(b, &b->fence, PSB_INLINE);
 	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
 	AWAIT(&b->fence, b->fence.done == 1);
-	assert_int_equal(heard(&b->fence, 0).kind, PSB_KIND_GONE);
+	assert_int_equal(received(&b->fence, 0).kind, PSB_KIND_GONE);
 	assert_int_equal(READ(&b->fence, result), 1);
 }
 
@@ -157,11 +157,11 @@ PROMISE(the_list_is_for_the_thread_that_dispatches)
 	assert_int_equal(list_on_a_thread(b), 0); /* nobody dispatches yet */
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	assert_int_equal(psb_watch_list(b->watch, note_member, &list), -EXDEV);
-	b->ear.act = list_inside;
-	listen_with(b, &b->ear, PSB_INLINE);
+	b->rx.act = list_inside;
+	listen_with(b, &b->rx, PSB_INLINE);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->ear, b->ear.done == 1);
-	assert_int_equal(READ(&b->ear, result), 1);
+	AWAIT(&b->rx, b->rx.done == 1);
+	assert_int_equal(READ(&b->rx, result), 1);
 	bench_free(b);
 	fell();
 
@@ -228,7 +228,7 @@ PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing)
 
 	AWAIT_SEEN(stats_of(b).samples > 0);
 	fell();
-	AWAIT(&log_ear, waits_for_one > 0);
+	AWAIT(&log_rx, waits_for_one > 0);
 	loop = thread_named(0, "psb-loop", 0);
 	/* some of these may see the end of the old trunk, a lock that was waited for, or a neighbour's cgroup that ends */
 	for (unsigned i = 0; i < 20 && !quiet; i++) {
@@ -246,7 +246,7 @@ PROMISE(a_fixed_part_that_returns_is_found_at_once_and_waiting_costs_nothing)
 	AWAIT_SEEN(stats_of(b).samples > samples); /* planted: its first look is a sample */
 	assert_true(clock_usec(CLOCK_MONOTONIC) - born < 500 * USEC_PER_MSEC);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 }
 
 PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part)
@@ -256,7 +256,7 @@ PROMISE(a_watch_may_end_while_it_waits_for_its_fixed_part)
 
 		b = hear_all(state, 1, LONG_USEC);
 		fell();
-		AWAIT(&log_ear, waits_for_one > 0);
+		AWAIT(&log_rx, waits_for_one > 0);
 		/* it may be found while it ends, too */
 		if (bridge_first)
 			assert_int_equal(mkdir(in_mount(trunk), 0755), 0);

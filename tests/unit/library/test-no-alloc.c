@@ -26,7 +26,7 @@ static struct bench *run_with(void **state, const struct psb_watch_options *opti
 	struct bench *b = bench_with(state, options, PSB_TELL_PRESENT);
 
 	listen_with(b, &b->fence, PSB_TELL_PRESENT | PSB_INLINE);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	return b;
 }
@@ -37,8 +37,8 @@ static void speak_through(struct bench *b, int fd)
 	count_malloc_start();
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(write(fd, "x", 1), 1);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
 	count_malloc_stop();
 }
@@ -79,13 +79,13 @@ PROMISE(psibridgeds_records_are_heard_without_an_allocation)
 	listen_with(b, &b->fence, PSB_INLINE | PSB_TELL_PRESENT);
 	AWAIT(&b->fence, b->fence.calls == 1);
 	say_kind(b->peer, WIRE_LEVEL, PSB_LOW, false); /* the first call of each */
-	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	AWAIT(&b->rx, b->rx.calls == 1 && b->rx.inside == 0);
 	AWAIT(&b->fence, b->fence.calls == 2);
 	count_malloc_start();
 	for (int i = 0; i < 99; i++)
 		say_kind(b->peer, WIRE_LEVEL, (enum psb_available)(PSB_LOW + i % 3), false);
 	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH) && b->fence.calls >= 2 + 98);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	count_malloc_stop();
 }
 
@@ -115,7 +115,7 @@ PROMISE(a_mailbox_is_filled_and_emptied_without_an_allocation)
 	AWAIT(&b->fence, last_is(&b->fence, PSB_LOW));
 	assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 1);
 	assert_int_equal(n.available, PSB_LOW);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
 	count_malloc_stop();
 	close(fd);
@@ -137,11 +137,11 @@ PROMISE(a_cgroup_of_a_pattern_is_told_on_without_an_allocation)
 		assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
 		assert_int_equal(n.available, PSB_LOW);
 	}
-	AWAIT(&b->ear, b->ear.calls == 2 && b->ear.inside == 0);
+	AWAIT(&b->rx, b->rx.calls == 2 && b->rx.inside == 0);
 	count_malloc_start();
 	for (unsigned high = 0; high < 2; high += n.available == PSB_HIGH)
 		assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
-	AWAIT(&b->ear, b->ear.calls == 6);
+	AWAIT(&b->rx, b->rx.calls == 6);
 	atomic_store(&count_malloc_on, false);
 	assert_int_equal(atomic_load(&count_malloc_allocations), 0);
 	assert_int_equal(stats_of(b).superseded, 0);
@@ -182,10 +182,10 @@ PROMISE(real_pressure_is_told_without_an_allocation)
 	b = run_with(state, &options);
 	pid = lab_press(&lab, "a");
 	count_malloc_start();
-	if (!AWAIT_FOR(&b->ear, last_is(&b->ear, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC))
+	if (!AWAIT_FOR(&b->rx, last_is(&b->rx, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC))
 		SKIP("this machine's disk and memory make no pressure");
 	lab_kill(pid);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
 	count_malloc_stop();
 	assert_true(stats_of(b).alarms > 0);

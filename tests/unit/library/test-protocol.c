@@ -68,10 +68,10 @@ PROMISE(the_protocols_variables_are_followed_in_all_their_forms)
 	psb_bridge_unref(bridge);
 }
 
-static bool was_told(const struct ear *ear, enum psb_available level)
+static bool was_told(const struct receiver *rx, enum psb_available level)
 {
-	for (int i = 0; i < HEARD_MAX; i++)
-		if (ear->heard[i].available == level)
+	for (int i = 0; i < RECEIVED_MAX; i++)
+		if (rx->received[i].available == level)
 			return true;
 	return false;
 }
@@ -89,7 +89,7 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 	assert_non_null(b->watch);
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	assert_non_null(strstr(source_of(b->watch).why, "later: No such file"));
-	listen_with(b, &b->ear, PSB_TELL_SOURCE | PSB_INLINE);
+	listen_with(b, &b->rx, PSB_TELL_SOURCE | PSB_INLINE);
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	make_fifo("later");
 	/* looked for after 1 s */
@@ -97,7 +97,7 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 	b->peer = open_fifo("later");
 	assert_int_equal(write(b->peer, "\1", 1), 1);
 	/* our own cgroup may have been, or be, short of memory really */
-	AWAIT(&b->ear, was_told(&b->ear, PSB_LOW));
+	AWAIT(&b->rx, was_told(&b->rx, PSB_LOW));
 }
 
 /* Writes a byte as often as it can, until it is ended. */
@@ -116,11 +116,11 @@ static pid_t flood(const char *fifo, int fd)
 
 static _Atomic(clockid_t) loop_clock;
 
-static void find_loop_clock(struct ear *ear, const struct psb_notification *n)
+static void find_loop_clock(struct receiver *rx, const struct psb_notification *n)
 {
 	clockid_t clock;
 
-	(void)ear;
+	(void)rx;
 	(void)n;
 	pthread_getcpuclockid(pthread_self(), &clock);
 	loop_clock = clock;
@@ -136,26 +136,26 @@ static uint64_t cost_of_a_flood(psb_bridge *bridge, const char *path, bool is_so
 	int listener = is_socket ? listen_at(path) : -1, peer = -1;
 	psb_watch *watch;
 	uint64_t cpu;
-	struct ear ear;
+	struct receiver rx;
 	pid_t pid;
 
-	ear_init(&ear);
-	ear.act = find_loop_clock;
+	receiver_init(&rx);
+	rx.act = find_loop_clock;
 	assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
-	assert_int_equal(psb_watch_add_callback(watch, hear, &ear, PSB_INLINE, NULL), 0);
+	assert_int_equal(psb_watch_add_callback(watch, receive, &rx, PSB_INLINE, NULL), 0);
 	if (is_socket)
 		peer = accept_soon(listener);
 	psb_bridge_start(bridge);
 	pid = flood(is_socket ? NULL : path, peer);
 	close(peer);
-	AWAIT(&ear, ear.calls > 0);
+	AWAIT(&rx, rx.calls > 0);
 	usleep(2 * USEC_PER_SEC); /* its beginning is dearer */
 	cpu = clock_usec(loop_clock);
 	usleep(4 * USEC_PER_SEC);
 	cpu = clock_usec(loop_clock) - cpu;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	assert_int_equal(ear.heard[(ear.calls - 1) % HEARD_MAX].available, PSB_LOW);
+	assert_int_equal(rx.received[(rx.calls - 1) % RECEIVED_MAX].available, PSB_LOW);
 	psb_watch_unref(watch);
 	close(listener);
 	return cpu;
@@ -186,12 +186,12 @@ PROMISE(a_fifo_that_is_made_anew_is_heard_again)
 	b = bench_with(state, &options, PSB_TELL_SOURCE);
 	unlink(options.source);
 	make_fifo("anew");
-	AWAIT(&b->ear, b->ear.calls > 0); /* noticed within 10 s */
+	AWAIT(&b->rx, b->rx.calls > 0); /* noticed within 10 s */
 	assert_string_equal(source_of(b->watch).name, "fifo");
 	assert_string_equal(source_of(b->watch).why, "");
 	b->peer = open_fifo("anew");
 	assert_int_equal(write(b->peer, "\1", 1), 1);
-	AWAIT(&b->ear, b->ear.calls > 1 && b->ear.heard[1].available == PSB_LOW);
+	AWAIT(&b->rx, b->rx.calls > 1 && b->rx.received[1].available == PSB_LOW);
 }
 
 PROMISE(a_psi_file_of_the_protocol_is_armed)

@@ -38,13 +38,13 @@ PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 		send_bytes(b->peer, table[i].bytes, table[i].size);
 		await_end(b->peer);
 		await_log(b, table[i].why);
-		AWAIT(&b->ear, b->ear.calls >= 1);
-		assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
-		assert_int_equal(heard(&b->ear, 0).available, PSB_HIGH);
+		AWAIT(&b->rx, b->rx.calls >= 1);
+		assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
+		assert_int_equal(received(&b->rx, 0).available, PSB_HIGH);
 		hang_up(b);
 		b->peer = accept_client(b->listener); /* a second later */
 		say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
-		AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+		AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
 		assert_string_equal(source_of(b->watch).why, "");
 		bench_free(b);
 	}
@@ -61,8 +61,8 @@ PROMISE(a_refusal_is_shown_in_the_daemons_own_words)
 	strcpy(r.text, "too many clients of\nuser 1000");
 	send_record(b->peer, &r);
 	await_log(b, "psibridged refuses: too many clients of?user 1000");
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
 	assert_string_equal(source_of(b->watch).why,
 			    "psibridged refuses: too many clients of?user 1000");
 	hang_up(b);
@@ -107,7 +107,7 @@ static void psibridged_is_back(struct bench *b)
 {
 	b->peer = accept_client(b->listener);
 	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, false);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_LOW));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
 	assert_string_equal(source_of(b->watch).name, "psibridged");
 }
 
@@ -119,8 +119,8 @@ PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
 	b->peer = accept_client(b->listener);
 	strcpy(r.text, "not yours");
 	send_record(b->peer, &r);
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	assert_non_null(strstr(source_of(b->watch).why, "psibridged refuses: not yours"));
 	hang_up(b);
@@ -141,14 +141,14 @@ PROMISE(low_is_followed_even_if_psibridged_never_says_so)
 	/* longer than Quiet, and than the second after which the effect of a Low is measured: as
 	 * long as it is there, it judges */
 	usleep(1100 * 1000);
-	assert_int_equal(READ(&b->ear, calls), 1);
+	assert_int_equal(READ(&b->rx, calls), 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 	ended = clock_usec(CLOCK_MONOTONIC);
 	hang_up(b);
-	AWAIT(&b->ear, b->ear.calls == 3);
-	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
-	assert_true(heard(&b->ear, 1).time_usec - ended >= options.quiet_usec);
-	assert_int_equal(heard(&b->ear, 2).available, PSB_HIGH);
+	AWAIT(&b->rx, b->rx.calls == 3);
+	assert_received(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
+	assert_true(received(&b->rx, 1).time_usec - ended >= options.quiet_usec);
+	assert_int_equal(received(&b->rx, 2).available, PSB_HIGH);
 }
 
 PROMISE(a_move_repeats_no_low_before_rearm)
@@ -191,7 +191,7 @@ PROMISE(goodbye_holds_the_level_until_it_is_back)
 	usleep(GLANCE_USEC);
 	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
 	assert_int_equal(await_call(b, 2).available, PSB_HIGH);
-	assert_string_equal(READ(&b->ear, calls) == 2 ? b->log : "", "");
+	assert_string_equal(READ(&b->rx, calls) == 2 ? b->log : "", "");
 }
 
 PROMISE(goodbye_for_good_is_noticed_after_5_s)
@@ -222,14 +222,14 @@ PROMISE(nor_is_a_working_source_left_for_it)
 {
 	struct bench *b = client_with_a_ladder(state);
 
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	for (int i = 0; i < 3; i++) { /* the first one, and two more tries */
 		b->peer = accept_client(b->listener);
 		await_end(b->peer);
 		hang_up(b);
 	}
-	assert_int_equal(READ(&b->ear, calls), 1);
+	assert_int_equal(READ(&b->rx, calls), 1);
 	psibridged_is_back(b);
 }
 

@@ -148,7 +148,7 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 		r.time_usec = clock_usec(CLOCK_MONOTONIC);
 		send_record(b->peer, &r);
 		repeats++;
-	} while (!AWAIT_FOR(&b->ear, b->ear.calls >= 3, GLANCE_USEC));
+	} while (!AWAIT_FOR(&b->rx, b->rx.calls >= 3, GLANCE_USEC));
 	n = await_call(b, 3);
 	assert_int_equal(n.reason, PSB_REASON_REPEAT);
 
@@ -224,7 +224,7 @@ PROMISE(a_late_joiner_is_told_the_present_state)
 	b->peer = accept_client(b->listener);
 	say_kind(b->peer, WIRE_WELCOME, PSB_LOW, true);
 	assert_int_equal(await_call(b, 1).available, PSB_LOW);
-	assert_int_equal(heard(&b->ear, 0).critical, 1);
+	assert_int_equal(received(&b->rx, 0).critical, 1);
 }
 
 INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
@@ -248,7 +248,7 @@ INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 	}
 	/* each was judged; how many of them a callback hears is the mailbox's business */
 	await_alarms(b, 3);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	send_bytes(b->peer, r, sizeof(r)); /* and many in one piece */
 	await_alarms(b, 6);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
@@ -283,7 +283,7 @@ PROMISE(while_it_is_connected_nothing_of_ours_wakes_up)
 	struct pollfd p;
 
 	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
-	assert_int_equal(psb_watch_add_callback(b->watch, hear, &b->ear, PSB_INLINE, NULL), 0);
+	assert_int_equal(psb_watch_add_callback(b->watch, receive, &b->rx, PSB_INLINE, NULL), 0);
 	p = (struct pollfd){ .fd = psb_bridge_fd(b->bridge), .events = POLLIN };
 	assert_true(p.fd >= 0);
 	b->peer = accept_client(b->listener);
@@ -292,8 +292,8 @@ PROMISE(while_it_is_connected_nothing_of_ours_wakes_up)
 		do { /* until all is quiet */
 			while (psb_bridge_dispatch(b->bridge) > 0)
 				;
-		} while (READ(&b->ear, calls) < table[i].calls || poll(&p, 1, 50) > 0);
-		assert_int_equal(READ(&b->ear, calls), table[i].calls);
+		} while (READ(&b->rx, calls) < table[i].calls || poll(&p, 1, 50) > 0);
+		assert_int_equal(READ(&b->rx, calls), table[i].calls);
 		assert_int_equal(poll(&p, 1, 200), 0);
 	}
 	/* nor when its answer would have been overdue */
@@ -314,26 +314,26 @@ PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
 	await_call(b, 1);
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	AWAIT(&b->ear, b->ear.calls == 4);
-	assert_int_equal(heard(&b->ear, 1).reason, PSB_REASON_SIMULATED);
-	assert_int_equal(heard(&b->ear, 1).critical, 1);
-	assert_int_equal(heard(&b->ear, 2).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&b->ear, 3).available, PSB_HIGH);
+	AWAIT(&b->rx, b->rx.calls == 4);
+	assert_int_equal(received(&b->rx, 1).reason, PSB_REASON_SIMULATED);
+	assert_int_equal(received(&b->rx, 1).critical, 1);
+	assert_int_equal(received(&b->rx, 2).available, PSB_NEUTRAL);
+	assert_int_equal(received(&b->rx, 3).available, PSB_HIGH);
 	/* as it says Neutral: no further than that */
 	say_kind(b->peer, WIRE_LEVEL, PSB_NEUTRAL, false);
 	await_call(b, 5);
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), 0);
-	AWAIT(&b->ear, b->ear.calls == 7);
-	assert_int_equal(heard(&b->ear, 6).available, PSB_NEUTRAL);
+	AWAIT(&b->rx, b->rx.calls == 7);
+	assert_int_equal(received(&b->rx, 6).available, PSB_NEUTRAL);
 	usleep(1300 * 1000); /* longer than Calm */
-	assert_int_equal(READ(&b->ear, calls), 7);
+	assert_int_equal(READ(&b->rx, calls), 7);
 	say_kind(b->peer, WIRE_LEVEL, PSB_HIGH, false);
 	assert_int_equal(await_call(b, 8).available, PSB_HIGH);
 	/* what somebody else told and left behind ends in the same way */
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
-	AWAIT(&b->ear, b->ear.calls == 10);
-	assert_int_equal(heard(&b->ear, 8).available, PSB_NEUTRAL);
-	assert_int_equal(heard(&b->ear, 9).available, PSB_HIGH);
+	AWAIT(&b->rx, b->rx.calls == 10);
+	assert_int_equal(received(&b->rx, 8).available, PSB_NEUTRAL);
+	assert_int_equal(received(&b->rx, 9).available, PSB_HIGH);
 }
 
 PROMISE(a_forked_child_leaves_the_connection_alone)

@@ -7,13 +7,13 @@
 
 /* ---- removal ------------------------------------------------------------------------------- */
 
-/* Returns when b->ear's callback is in its call, which lasts until shut_ear(false). */
+/* Returns when b->rx's callback is in its call, which lasts until hold_receiver(false). */
 static void enter_call(struct bench *b)
 {
-	b->ear.shut = true;
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.held = true;
+	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.inside == 1);
+	AWAIT(&b->rx, b->rx.inside == 1);
 }
 
 /* Lets the call end when a thread that does `what` to the bench waits for it; that must return after the call. */
@@ -24,7 +24,7 @@ static void wait_for_call(struct bench *b, void *(*what)(void *bench))
 	pthread_create(&thread, NULL, what, b);
 	await_waiting(&b->fence);
 	assert_int_equal(READ(&b->fence, done), 0);
-	shut_ear(&b->ear, false);
+	hold_receiver(&b->rx, false);
 	pthread_join(thread, NULL);
 	assert_int_equal(b->fence.result, 0);
 }
@@ -36,8 +36,8 @@ static void *remove_it(void *bench)
 	int r;
 
 	about_to_wait(&b->fence);
-	r = psb_registration_remove(b->ear.registration);
-	note_done(&b->fence, r < 0 ? r : (int)READ(&b->ear, inside));
+	r = psb_registration_remove(b->rx.registration);
+	note_done(&b->fence, r < 0 ? r : (int)READ(&b->rx, inside));
 	return NULL;
 }
 
@@ -47,7 +47,7 @@ static void *unref_the_watch(void *bench)
 
 	about_to_wait(&b->fence);
 	psb_watch_unref(steal(b->watch));
-	note_done(&b->fence, (int)READ(&b->ear, inside));
+	note_done(&b->fence, (int)READ(&b->rx, inside));
 	return NULL;
 }
 
@@ -58,7 +58,7 @@ BENCH_INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
 	listen_with(b, &b->fence, b->variant->flags);
 	say(b, PSB_HIGH);
 	AWAIT(&b->fence, b->fence.calls == 1);
-	assert_int_equal(b->ear.calls, 1);
+	assert_int_equal(b->rx.calls, 1);
 }
 
 BENCH_INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
@@ -67,51 +67,51 @@ BENCH_INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
 	wait_for_call(b, unref_the_watch);
 }
 
-static void remove_myself(struct ear *ear, const struct psb_notification *n)
+static void remove_myself(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	note_done(ear, psb_registration_remove(ear->registration));
+	note_done(rx, psb_registration_remove(rx->registration));
 }
 
-static void remove_myself_twice(struct ear *ear, const struct psb_notification *n)
+static void remove_myself_twice(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	psb_registration_remove(ear->registration);
-	note_done(ear, psb_registration_remove(ear->registration));
+	psb_registration_remove(rx->registration);
+	note_done(rx, psb_registration_remove(rx->registration));
 }
 
 BENCH_INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 {
-	void (*const acts[])(struct ear *,
+	void (*const acts[])(struct receiver *,
 			     const struct psb_notification *) = { remove_myself,
 								  remove_myself_twice };
 
 	listen_with(b, &b->fence, b->variant->flags);
 	for (unsigned i = 0; i < 2 * ELEMENTSOF(acts); i++) {
-		b->ear.act = acts[i / 2];
-		listen_with(b, &b->ear, b->variant->flags);
+		b->rx.act = acts[i / 2];
+		listen_with(b, &b->rx, b->variant->flags);
 		say(b, i % 2 ? PSB_HIGH : PSB_LOW);
-		AWAIT(&b->ear, b->ear.done == i + 1 && b->ear.inside == 0);
-		assert_int_equal(b->ear.result, 0);
+		AWAIT(&b->rx, b->rx.done == i + 1 && b->rx.inside == 0);
+		assert_int_equal(b->rx.result, 0);
 		say(b, PSB_NEUTRAL);
 		AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
-		assert_int_equal(READ(&b->ear, calls), i + 1);
+		assert_int_equal(READ(&b->rx, calls), i + 1);
 	}
 }
 
-static void wait_until_opened(struct ear *ear)
+static void wait_until_opened(struct receiver *rx)
 {
-	pthread_mutex_lock(&ear->lock);
-	while (ear->shut)
-		pthread_cond_wait(&ear->changed, &ear->lock);
-	pthread_mutex_unlock(&ear->lock);
+	pthread_mutex_lock(&rx->lock);
+	while (rx->held)
+		pthread_cond_wait(&rx->changed, &rx->lock);
+	pthread_mutex_unlock(&rx->lock);
 }
 
 /* What one-shot callbacks do while their host tears down. */
-static void remove_myself_when_told_to(struct ear *ear, const struct psb_notification *n)
+static void remove_myself_when_told_to(struct receiver *rx, const struct psb_notification *n)
 {
-	wait_until_opened(ear);
-	remove_myself(ear, n);
+	wait_until_opened(rx);
+	remove_myself(rx, n);
 }
 
 INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless)
@@ -119,11 +119,11 @@ INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless)
 	for (int i = 0; i < 2; i++) {
 		struct bench *b = bench_new(state);
 
-		b->ear.act = remove_myself_when_told_to;
+		b->rx.act = remove_myself_when_told_to;
 		enter_call(b);
 		wait_for_call(b, i == 0 ? unref_the_watch : remove_it);
-		assert_int_equal(b->ear.inside, 0);
-		assert_int_equal(b->ear.result, 0);
+		assert_int_equal(b->rx.inside, 0);
+		assert_int_equal(b->rx.result, 0);
 		bench_free(b);
 	}
 }
@@ -134,7 +134,7 @@ INLINE_TOO(what_was_simulated_does_not_outlive_the_watch)
 	for (int i = 0; i < 50; i++) {
 		struct bench *b = bench_new(state);
 
-		listen_with(b, &b->ear, b->variant->flags);
+		listen_with(b, &b->rx, b->variant->flags);
 		say(b, PSB_LOW);
 		say(b, PSB_HIGH);
 		bench_free(b);
@@ -143,76 +143,76 @@ INLINE_TOO(what_was_simulated_does_not_outlive_the_watch)
 
 /* ---- from inside a callback ---------------------------------------------------------------- */
 
-static void give_up_everything(struct ear *ear, const struct psb_notification *n)
+static void give_up_everything(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	psb_watch_unref(ear->watch);
-	psb_bridge_unref(ear->bridge);
-	note_done(ear, 0);
-	/* the notification stays what it is to the end of the call: hear() reads its cgroup again */
-	AWAIT_FOR(ear, false, GLANCE_USEC);
+	psb_watch_unref(rx->watch);
+	psb_bridge_unref(rx->bridge);
+	note_done(rx, 0);
+	/* the notification stays what it is to the end of the call: receive() reads its cgroup again */
+	AWAIT_FOR(rx, false, GLANCE_USEC);
 }
 
 BENCH_INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
 {
-	b->ear.act = give_up_everything;
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = give_up_everything;
+	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
-	assert_int_equal(b->ear.cgroup[0], '/');
+	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
+	assert_int_equal(b->rx.cgroup[0], '/');
 	b->watch = NULL;
 	b->bridge = NULL;
 }
 
-static void remove_the_other(struct ear *ear, const struct psb_notification *n)
+static void remove_the_other(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	note_done(ear, psb_registration_remove(steal(ear->other)));
+	note_done(rx, psb_registration_remove(steal(rx->other)));
 }
 
-static void add_another(struct ear *ear, const struct psb_notification *n)
+static void add_another(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	if (!ear->other)
-		psb_watch_add_callback(ear->watch, ear[1].act ? NULL : hear, &ear[1], PSB_INLINE,
-				       &ear->other);
-	note_done(ear, ear->other ? 0 : -1);
+	if (!rx->other)
+		psb_watch_add_callback(rx->watch, rx[1].act ? NULL : receive, &rx[1], PSB_INLINE,
+				       &rx->other);
+	note_done(rx, rx->other ? 0 : -1);
 }
 
 BENCH_INLINE_TOO(a_callback_may_add_and_remove_others)
 {
-	static struct ear ears[2];
+	static struct receiver receivers[2];
 
-	ear_init(&ears[0]);
-	ear_init(&ears[1]);
+	receiver_init(&receivers[0]);
+	receiver_init(&receivers[1]);
 	/* adding: whoever came during a notification hears the next one */
-	ears[0].act = add_another;
-	listen_with(b, &ears[0], b->variant->flags);
+	receivers[0].act = add_another;
+	listen_with(b, &receivers[0], b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&ears[0], ears[0].done == 1 && ears[0].inside == 0);
+	AWAIT(&receivers[0], receivers[0].done == 1 && receivers[0].inside == 0);
 	say(b, PSB_NEUTRAL);
-	AWAIT(&ears[1], ears[1].calls >= 1);
-	assert_true(last_is(&ears[1], PSB_NEUTRAL));
-	AWAIT(&ears[0], ears[0].done == 2 && ears[0].inside == 0);
+	AWAIT(&receivers[1], receivers[1].calls >= 1);
+	assert_true(last_is(&receivers[1], PSB_NEUTRAL));
+	AWAIT(&receivers[0], receivers[0].done == 2 && receivers[0].inside == 0);
 
 	/* removing: the other one hears no more, whichever of them comes first in the list */
-	unsigned calls = READ(&ears[1], calls);
+	unsigned calls = READ(&receivers[1], calls);
 
-	b->ear.act = remove_the_other;
-	b->ear.other = steal(ears[0].other);
-	psb_registration_remove(ears[0].registration);
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = remove_the_other;
+	b->rx.other = steal(receivers[0].other);
+	psb_registration_remove(receivers[0].registration);
+	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
-	assert_int_equal(b->ear.result, 0);
-	calls = READ(&ears[1], calls);
+	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
+	assert_int_equal(b->rx.result, 0);
+	calls = READ(&receivers[1], calls);
 	listen_with(b, &b->fence, b->variant->flags);
 	say(b, PSB_HIGH);
 	AWAIT(&b->fence, b->fence.calls == 1);
-	assert_int_equal(READ(&ears[1], calls), calls);
+	assert_int_equal(READ(&receivers[1], calls), calls);
 	bench_free(b);
-	ear_destroy(&ears[0]);
-	ear_destroy(&ears[1]);
+	receiver_destroy(&receivers[0]);
+	receiver_destroy(&receivers[1]);
 }
 
 static void nothing(const struct psb_finding *finding, void *userdata)
@@ -223,7 +223,7 @@ static void nothing(const struct psb_finding *finding, void *userdata)
 
 /* Every function of the interface. A lock that were held would be met by one of them, or by a
  * thread of theirs. */
-static void call_everything(struct ear *ear, const struct psb_notification *n)
+static void call_everything(struct receiver *rx, const struct psb_notification *n)
 {
 	struct psb_load load = { .size = sizeof(load) };
 	static struct psb_source source;
@@ -236,38 +236,38 @@ static void call_everything(struct ear *ear, const struct psb_notification *n)
 
 	(void)n;
 	source.size = sizeof(source);
-	failed += psb_bridge_start(ear->bridge) != -EALREADY;
-	failed += psb_bridge_fd(ear->bridge) != -EBUSY;
-	failed += psb_bridge_dispatch(ear->bridge) != -EBUSY;
-	failed += psb_bridge_backend(ear->bridge, &why) != PSB_BACKEND_URING && !*why;
-	psb_watch_unref(psb_watch_ref(ear->watch));
-	failed += psb_watch_add_callback(ear->watch, hear, NULL, PSB_TELL_SOURCE, &registration) !=
-		  0;
+	failed += psb_bridge_start(rx->bridge) != -EALREADY;
+	failed += psb_bridge_fd(rx->bridge) != -EBUSY;
+	failed += psb_bridge_dispatch(rx->bridge) != -EBUSY;
+	failed += psb_bridge_backend(rx->bridge, &why) != PSB_BACKEND_URING && !*why;
+	psb_watch_unref(psb_watch_ref(rx->watch));
+	failed += psb_watch_add_callback(rx->watch, receive, NULL, PSB_TELL_SOURCE,
+					 &registration) != 0;
 	failed += psb_registration_remove(registration) != 0;
-	failed += psb_watch_available(ear->watch, NULL) != PSB_LOW;
-	failed += psb_watch_load(ear->watch, &load) != 0;
-	failed += psb_watch_source(ear->watch, &source) != 0;
-	failed += psb_watch_stats(ear->watch, &stats) != 0;
-	failed += psb_watch_simulate(ear->watch, PSB_LOW, 0) != 0;
+	failed += psb_watch_available(rx->watch, NULL) != PSB_LOW;
+	failed += psb_watch_load(rx->watch, &load) != 0;
+	failed += psb_watch_source(rx->watch, &source) != 0;
+	failed += psb_watch_stats(rx->watch, &stats) != 0;
+	failed += psb_watch_simulate(rx->watch, PSB_LOW, 0) != 0;
 	failed += psb_diagnose(NULL, nothing, NULL) < 0;
 	failed += psb_bridge_new(NULL, &bridge) != 0;
 	watch = watch_fifo(bridge, LONG_USEC);
 	failed += psb_bridge_start(bridge) != 0;
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
-	watch = watch_fifo(ear->bridge, LONG_USEC);
+	watch = watch_fifo(rx->bridge, LONG_USEC);
 	psb_watch_unref(watch);
-	ear->act = NULL;
-	note_done(ear, failed);
+	rx->act = NULL;
+	note_done(rx, failed);
 }
 
 BENCH_INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 {
-	b->ear.act = call_everything;
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = call_everything;
+	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.done == 1);
-	assert_int_equal(b->ear.result, 0);
+	AWAIT(&b->rx, b->rx.done == 1);
+	assert_int_equal(b->rx.result, 0);
 }
 
 /* ---- each other ---------------------------------------------------------------------------- */
@@ -376,7 +376,7 @@ static void do_away_with_the_other(const struct psb_notification *n, void *userd
 	} else {
 		rival->result = psb_registration_remove(*rival->its_registration);
 	}
-	note_done(&rival->other->ear, 0);
+	note_done(&rival->other->rx, 0);
 }
 
 INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other)
@@ -402,7 +402,7 @@ INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other)
 		for (unsigned i = 0; i < 2; i++)
 			say(b[i], PSB_LOW);
 		for (unsigned i = 0; i < 2; i++)
-			AWAIT(&b[i]->ear, b[i]->ear.done == 1);
+			AWAIT(&b[i]->rx, b[i]->rx.done == 1);
 		if (round % 2 == 0)
 			assert_int_equal(rivals[0].result + rivals[1].result, -EDEADLK);
 		for (unsigned i = 0; i < 2; i++)
@@ -430,18 +430,19 @@ BENCH_INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 	listen_with(b, &b->fence, 0);
 	pthread_create(&thread, NULL, say_all_the_time, b);
 	for (int i = 0; i < 1000; i++) {
-		struct ear *ear = calloc(1, sizeof(*ear)); /* freed at once: latecomers are seen */
+		struct receiver *rx = calloc(1,
+					     sizeof(*rx)); /* freed at once: latecomers are seen */
 		unsigned flags = (i % 2 ? b->variant->flags : 0) | (i % 3 ? 0 : PSB_TELL_PRESENT);
 
-		ear_init(ear);
-		listen_with(b, ear, flags);
+		receiver_init(rx);
+		listen_with(b, rx, flags);
 		if (i % 10 == 0)
-			AWAIT(ear, ear->calls > 0);
-		assert_int_equal(psb_registration_remove(ear->registration), 0);
-		heard_something += ear->calls > 0;
-		assert_int_equal(ear->inside, 0);
-		ear_destroy(ear);
-		free(ear);
+			AWAIT(rx, rx->calls > 0);
+		assert_int_equal(psb_registration_remove(rx->registration), 0);
+		heard_something += rx->calls > 0;
+		assert_int_equal(rx->inside, 0);
+		receiver_destroy(rx);
+		free(rx);
 	}
 	note_done(&b->fence, 0);
 	pthread_join(thread, NULL);
@@ -450,12 +451,12 @@ BENCH_INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 
 /* ---- ends ---------------------------------------------------------------------------------- */
 
-static void give_up_everything_when_told_to(struct ear *ear, const struct psb_notification *n)
+static void give_up_everything_when_told_to(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	wait_until_opened(ear);
-	psb_watch_unref(ear->watch);
-	psb_bridge_unref(ear->bridge);
+	wait_until_opened(rx);
+	psb_watch_unref(rx->watch);
+	psb_bridge_unref(rx->bridge);
 }
 
 /* Somebody waits for the callback to end, and the callback gives up the last references meanwhile. */
@@ -464,7 +465,7 @@ INLINE_TOO(whoever_waits_for_a_removal_outlives_the_last_reference)
 	for (int i = 0; i < 5; i++) {
 		struct bench *b = bench_new(state);
 
-		b->ear.act = give_up_everything_when_told_to;
+		b->rx.act = give_up_everything_when_told_to;
 		enter_call(b);
 		wait_for_call(b, remove_it);
 		b->watch = NULL;

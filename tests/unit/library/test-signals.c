@@ -37,21 +37,21 @@ static uint64_t mask_now(void)
 	return mask;
 }
 
-static void look_at_mask(struct ear *ear, const struct psb_notification *n)
+static void look_at_mask(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
-	note_done(ear, (mask_now() & every_signal()) == every_signal());
+	note_done(rx, (mask_now() & every_signal()) == every_signal());
 }
 
 BENCH_INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 {
 	unsigned ours = 0;
 
-	b->ear.act = look_at_mask;
-	listen_with(b, &b->ear, b->variant->flags);
+	b->rx.act = look_at_mask;
+	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.done == 1 && b->ear.inside == 0);
-	assert_int_equal(b->ear.result, 1); /* seen from inside */
+	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
+	assert_int_equal(b->rx.result, 1); /* seen from inside */
 	for (pid_t tid = 0; (tid = thread_named(0, "psb-", tid)) != 0; ours++)
 		assert_int_equal(thread_blocked(tid) & every_signal(), every_signal());
 	assert_int_equal(ours, b->variant->flags ? 1 : 2);
@@ -68,10 +68,10 @@ INLINE_TOO(the_callers_mask_and_all_handlers_stay_as_they_were)
 			assert_int_equal(sigaction(i, NULL, &before[i]), 0);
 	b = bench_new(state);
 	assert_int_equal(mask_now(), mask);
-	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->rx, b->variant->flags);
 	assert_int_equal(mask_now(), mask);
 	say(b, PSB_LOW);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	for (int i = 1; i <= 64; i++) {
 		if (i == 32 || i == 33)
 			continue;
@@ -103,7 +103,7 @@ BENCH_INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread)
 	arrived = strayed = 0;
 	sigemptyset(&action.sa_mask);
 	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
-	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->rx, b->variant->flags);
 	for (unsigned i = 1; i <= 100; i++) {
 		say(b, i % 2 ? PSB_LOW : PSB_HIGH);
 		/* no other thread may take it, so it has arrived when kill(2) returns (POSIX) */
@@ -111,7 +111,7 @@ BENCH_INLINE_TOO(signals_to_the_process_land_in_the_hosts_thread)
 		assert_int_equal(arrived, i);
 	}
 	assert_int_equal(strayed, 0);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	bench_free(b);
 	assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
 }
@@ -142,14 +142,14 @@ PROMISE(a_broken_pipe_kills_nobody)
 /* glibc takes it out of each stack. */
 static __thread volatile char much_tls[512 << 10];
 
-static void use_much_stack(struct ear *ear, const struct psb_notification *n)
+static void use_much_stack(struct receiver *rx, const struct psb_notification *n)
 {
 	volatile char much[200 << 10];
 
 	(void)n;
 	for (size_t i = 0; i < sizeof(much); i += 4096)
 		much[i] = much_tls[i] = 1;
-	note_done(ear, much[0]);
+	note_done(rx, much[0]);
 }
 
 static uint64_t locked_bytes(void)
@@ -163,7 +163,7 @@ PROMISE(a_host_that_locked_its_memory_pays_little_for_our_threads)
 	psb_bridge *bridge = make_bridge(*state);
 	uint64_t before;
 	psb_watch *watch;
-	struct ear ears[3];
+	struct receiver receivers[3];
 
 	watch = watch_fifo(bridge, LONG_USEC);
 	before = locked_bytes();
@@ -172,21 +172,21 @@ PROMISE(a_host_that_locked_its_memory_pays_little_for_our_threads)
 		psb_bridge_unref(bridge);
 		SKIP("memory may not be locked here");
 	}
-	for (size_t i = 0; i < ELEMENTSOF(ears); i++) {
-		ear_init(&ears[i]);
-		ears[i].act = use_much_stack;
-		assert_int_equal(psb_watch_add_callback(watch, hear, &ears[i],
+	for (size_t i = 0; i < ELEMENTSOF(receivers); i++) {
+		receiver_init(&receivers[i]);
+		receivers[i].act = use_much_stack;
+		assert_int_equal(psb_watch_add_callback(watch, receive, &receivers[i],
 							i == 0 ? PSB_INLINE : 0, NULL),
 				 0);
 	}
 	assert_int_equal(psb_bridge_start(bridge), 0);
 	assert_int_equal(psb_watch_simulate(watch, PSB_LOW, 0), 0);
-	for (size_t i = 0; i < ELEMENTSOF(ears); i++)
-		AWAIT(&ears[i], ears[i].done == 1);
+	for (size_t i = 0; i < ELEMENTSOF(receivers); i++)
+		AWAIT(&receivers[i], receivers[i].done == 1);
 	assert_true(locked_bytes() - before < 6 << 20);
 	munlockall();
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
-	for (size_t i = 0; i < ELEMENTSOF(ears); i++)
-		ear_destroy(&ears[i]);
+	for (size_t i = 0; i < ELEMENTSOF(receivers); i++)
+		receiver_destroy(&receivers[i]);
 }

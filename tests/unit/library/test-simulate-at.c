@@ -14,14 +14,14 @@ INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual)
 	struct bench *b = hear_all(state, 2, QUIET_USEC);
 
 	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(1), PSB_LOW, 1, 0), 0);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-	assert_int_equal(READ(&b->ear, calls), 3);
-	assert_int_equal(heard(&b->ear, 0).available, PSB_LOW);
-	assert_int_equal(heard(&b->ear, 0).critical, 1);
-	assert_int_equal(heard(&b->ear, 0).reason, PSB_REASON_SIMULATED);
-	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
-	AWAIT(&b->ear, b->ear.inside == 0);
-	assert_string_equal(b->ear.cgroup, numbered(1));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	assert_int_equal(READ(&b->rx, calls), 3);
+	assert_int_equal(received(&b->rx, 0).available, PSB_LOW);
+	assert_int_equal(received(&b->rx, 0).critical, 1);
+	assert_int_equal(received(&b->rx, 0).reason, PSB_REASON_SIMULATED);
+	assert_received(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
+	AWAIT(&b->rx, b->rx.inside == 0);
+	assert_string_equal(b->rx.cgroup, numbered(1));
 	AWAIT_SEEN(stats_of(b).members == 0);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
 }
@@ -31,16 +31,16 @@ PROMISE(simulations_of_one_cgroup_make_one_member)
 	struct bench *b = hear_all(state, 2, LONG_USEC);
 
 	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	simulate_at(b, in_mount(numbered(0)), PSB_LOW, 0); /* the mount may stand in front */
-	AWAIT(&b->ear, b->ear.calls == 2);
+	AWAIT(&b->rx, b->rx.calls == 2);
 	assert_int_equal(stats_of(b).members, 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 	simulate_at(b, numbered(1), PSB_NEUTRAL, 0);
-	AWAIT(&b->ear, b->ear.calls == 3);
+	AWAIT(&b->rx, b->rx.calls == 3);
 	assert_int_equal(stats_of(b).members, 2);
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
-	AWAIT(&b->ear, b->ear.calls == 4);
+	AWAIT(&b->rx, b->rx.calls == 4);
 	AWAIT_SEEN(stats_of(b).members == 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_NEUTRAL);
 }
@@ -53,8 +53,8 @@ PROMISE(high_is_no_news_of_a_cgroup_at_rest)
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
 	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
 	simulate_at(b, numbered(1), PSB_LOW, 0); /* later, and told */
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).available, PSB_LOW);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).available, PSB_LOW);
 	assert_int_equal(stats_of(b).members, 1);
 }
 
@@ -69,11 +69,11 @@ INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(0), PSB_LOW, 1, PSB_UNTOLD), 0);
 	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
 	assert_int_equal(critical, 1);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-	assert_int_equal(READ(&b->ear, calls), 2);
-	assert_heard(b, 0, PSB_NEUTRAL, PSB_REASON_CALM);
-	assert_true(heard(&b->ear, 0).time_usec >= begin + QUIET_USEC); /* it runs from there */
-	assert_true(heard(&b->ear, 1).time_usec >= begin + 2 * QUIET_USEC);
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	assert_int_equal(READ(&b->rx, calls), 2);
+	assert_received(b, 0, PSB_NEUTRAL, PSB_REASON_CALM);
+	assert_true(received(&b->rx, 0).time_usec >= begin + QUIET_USEC); /* it runs from there */
+	assert_true(received(&b->rx, 1).time_usec >= begin + 2 * QUIET_USEC);
 	assert_int_equal(stats_of(b).low, 0);
 	AWAIT_SEEN(stats_of(b).members == 0);
 }
@@ -88,21 +88,21 @@ INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once)
 	b = hear_all(state, 1, LONG_USEC);
 	simulate_at(b, numbered(0), PSB_LOW, 0); /* it runs */
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 	AWAIT_SEEN(stats_of(b).members == 0);
-	calls = READ(&b->ear, calls);
+	calls = READ(&b->rx, calls);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	none = before;
 	none.rlim_cur = 0;
 	setrlimit(RLIMIT_NOFILE, &none);
 	simulate_at(b, numbered(0), PSB_LOW, PSB_UNTOLD);
-	AWAIT_FOR(&b->ear, b->ear.calls > calls, PATIENCE_SEC * USEC_PER_SEC);
+	AWAIT_FOR(&b->rx, b->rx.calls > calls, PATIENCE_SEC * USEC_PER_SEC);
 	setrlimit(RLIMIT_NOFILE, &before);
-	assert_int_equal(READ(&b->ear, calls), calls + 1);
-	assert_int_equal(heard(&b->ear, calls).available, PSB_HIGH);
-	AWAIT(&b->ear, b->ear.inside == 0);
-	assert_string_equal(b->ear.cgroup, numbered(0));
-	assert_int_equal(READ(&log_ear, done), 1);
+	assert_int_equal(READ(&b->rx, calls), calls + 1);
+	assert_int_equal(received(&b->rx, calls).available, PSB_HIGH);
+	AWAIT(&b->rx, b->rx.inside == 0);
+	assert_string_equal(b->rx.cgroup, numbered(0));
+	assert_int_equal(READ(&log_rx, done), 1);
 }
 
 PROMISE(an_untold_high_ends_a_low_in_silence)
@@ -110,12 +110,12 @@ PROMISE(an_untold_high_ends_a_low_in_silence)
 	struct bench *b = hear_all(state, 2, LONG_USEC);
 
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
 	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_HIGH);
 	simulate_at(b, numbered(1), PSB_LOW, 0); /* later, and told */
-	AWAIT(&b->ear, b->ear.calls == 2);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_LOW);
+	AWAIT(&b->rx, b->rx.calls == 2);
+	assert_int_equal(received(&b->rx, 1).available, PSB_LOW);
 }
 
 PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged)
@@ -125,10 +125,10 @@ PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged)
 	simulate_at(b, cgroup("vanished"), PSB_LOW, 0);
 	simulate_at(b, cgroup("vanished"), PSB_LOW, PSB_UNTOLD);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
-	AWAIT(&b->ear, b->ear.inside == 0);
-	assert_string_equal(b->ear.cgroup, numbered(0));
-	assert_int_equal(READ(&log_ear, done), 2);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	AWAIT(&b->rx, b->rx.inside == 0);
+	assert_string_equal(b->rx.cgroup, numbered(0));
+	assert_int_equal(READ(&log_rx, done), 2);
 	assert_int_equal(stats_of(b).members, 1);
 }
 
@@ -141,9 +141,9 @@ PROMISE(who_was_taken_over_hears_that_its_cgroup_was_removed)
 	simulate_at(b, numbered(0), PSB_LOW, PSB_UNTOLD);
 	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
 	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_GONE);
-	assert_int_equal(heard(&b->ear, 0).available, PSB_NEUTRAL);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_GONE);
+	assert_int_equal(received(&b->rx, 0).available, PSB_NEUTRAL);
 	AWAIT_SEEN(stats_of(b).members == 0);
 }
 
@@ -153,14 +153,13 @@ PROMISE(a_cgroup_that_was_made_anew_is_another_one)
 	struct bench *b = hear_all(state, 1, LONG_USEC);
 
 	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	assert_int_equal(rmdir(in_mount(numbered(0))), 0);
 	assert_int_equal(mkdir(in_mount(numbered(0)), 0755), 0);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->ear, b->ear.calls >= 2 && last_is(&b->ear, PSB_LOW));
+	AWAIT(&b->rx, b->rx.calls >= 2 && last_is(&b->rx, PSB_LOW));
 	AWAIT_SEEN(stats_of(b).members == 1);
-	AWAIT(&b->ear,
-	      last_is(&b->ear, PSB_LOW)); /* the old one's end came before, or not at all */
+	AWAIT(&b->rx, last_is(&b->rx, PSB_LOW)); /* the old one's end came before, or not at all */
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 }
 
@@ -198,7 +197,7 @@ PROMISE(what_makes_no_sense_is_refused)
 	assert_int_equal(psb_watch_simulate_at(one->watch, "/somebody/else", PSB_LOW, 0, 0),
 			 -EINVAL);
 	bench_free(one);
-	assert_int_equal(READ(&b->ear, calls), 0);
+	assert_int_equal(READ(&b->rx, calls), 0);
 }
 
 /* ---- single cgroups ------------------------------------------------------------------------------ */
@@ -219,12 +218,12 @@ INLINE_TOO(the_end_of_an_untold_low_is_heard_by_everybody)
 	int critical;
 
 	say(b, PSB_NEUTRAL);
-	AWAIT(&b->ear, b->ear.calls == 1 && b->ear.inside == 0);
+	AWAIT(&b->rx, b->rx.calls == 1 && b->rx.inside == 0);
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 1, PSB_UNTOLD), 0);
 	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
 	assert_int_equal(critical, 1);
-	AWAIT(&b->ear, b->ear.calls == 2);
-	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
+	AWAIT(&b->rx, b->rx.calls == 2);
+	assert_received(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
 }
 
 /* Else the end of the Low would seem to be known already. */
@@ -232,24 +231,24 @@ PROMISE(a_call_that_runs_meanwhile_counts_as_told_before)
 {
 	struct bench *b = hear_quickly(state);
 
-	shut_ear(&b->ear, true);
+	hold_receiver(&b->rx, true);
 	say(b, PSB_NEUTRAL);
-	AWAIT(&b->ear, b->ear.inside == 1);
+	AWAIT(&b->rx, b->rx.inside == 1);
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
 	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_LOW);
-	shut_ear(&b->ear, false);
-	AWAIT(&b->ear, b->ear.calls == 2);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_NEUTRAL);
+	hold_receiver(&b->rx, false);
+	AWAIT(&b->rx, b->rx.calls == 2);
+	assert_int_equal(received(&b->rx, 1).available, PSB_NEUTRAL);
 }
 
 BENCH(a_single_cgroup_may_be_named_or_not)
 {
 	char path[512];
 
-	listen_with(b, &b->ear, b->variant->flags);
+	listen_with(b, &b->rx, b->variant->flags);
 	snprintf(path, sizeof(path), "%s", source_of(b->watch).cgroup);
 	assert_int_equal(psb_watch_simulate_at(b->watch, path, PSB_LOW, 0, 0), 0);
-	AWAIT(&b->ear, b->ear.calls == 1);
+	AWAIT(&b->rx, b->rx.calls == 1);
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_NEUTRAL, 0, 0), 0);
-	AWAIT(&b->ear, b->ear.calls == 2);
+	AWAIT(&b->rx, b->rx.calls == 2);
 }

@@ -60,19 +60,20 @@ PROMISE(low_is_always_followed_by_neutral_and_high)
 	int fd = open_fifo("fifo");
 
 	assert_int_equal(write(fd, "x", 1), 1);
-	AWAIT(&b->ear, b->ear.calls == 3);
-	assert_heard(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
-	assert_heard(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
-	assert_heard(b, 2, PSB_HIGH, PSB_REASON_CALM);
-	assert_true(heard(&b->ear, 1).time_usec - heard(&b->ear, 0).time_usec >=
+	AWAIT(&b->rx, b->rx.calls == 3);
+	assert_received(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
+	assert_received(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
+	assert_received(b, 2, PSB_HIGH, PSB_REASON_CALM);
+	assert_true(received(&b->rx, 1).time_usec - received(&b->rx, 0).time_usec >=
 		    options.quiet_usec);
-	assert_true(heard(&b->ear, 2).time_usec - heard(&b->ear, 0).time_usec >= options.calm_usec);
+	assert_true(received(&b->rx, 2).time_usec - received(&b->rx, 0).time_usec >=
+		    options.calm_usec);
 
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	AWAIT(&b->ear, b->ear.calls == 6);
-	assert_heard(b, 3, PSB_LOW, PSB_REASON_SIMULATED);
-	assert_int_equal(heard(&b->ear, 3).critical, 1);
-	assert_heard(b, 5, PSB_HIGH, PSB_REASON_CALM);
+	AWAIT(&b->rx, b->rx.calls == 6);
+	assert_received(b, 3, PSB_LOW, PSB_REASON_SIMULATED);
+	assert_int_equal(received(&b->rx, 3).critical, 1);
+	assert_received(b, 5, PSB_HIGH, PSB_REASON_CALM);
 	close(fd);
 }
 
@@ -92,8 +93,8 @@ PROMISE(a_burst_of_100000_bytes_is_one_low)
 		assert_true(n > 0 || errno == EINTR);
 		done += n > 0 ? (size_t)n : 0;
 	}
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
-	assert_int_equal(b->ear.calls, 3);
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	assert_int_equal(b->rx.calls, 3);
 	assert_int_equal(stats_of(b).low, 1);
 	assert_int_equal(stats_of(b).neutral, 1);
 	assert_int_equal(stats_of(b).high, 1);
@@ -111,10 +112,10 @@ PROMISE(when_a_fifos_writer_goes_nothing_spins_and_the_next_one_is_heard)
 		int fd = open_fifo("fifo");
 
 		assert_int_equal(write(fd, "x", 1), 1);
-		AWAIT(&b->ear, b->ear.calls >= 3 * i + 1);
+		AWAIT(&b->rx, b->rx.calls >= 3 * i + 1);
 		close(fd);
-		AWAIT(&b->ear, b->ear.calls == 3 * i + 3);
-		assert_int_equal(heard(&b->ear, 3 * i).available, PSB_LOW);
+		AWAIT(&b->rx, b->rx.calls == 3 * i + 3);
+		assert_int_equal(received(&b->rx, 3 * i).available, PSB_LOW);
 	}
 	assert_true(busy_percent() < IDLE_PERCENT);
 }
@@ -142,7 +143,7 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 		/* an inline call that takes microseconds may swallow a repeat that comes within 20 times that */
 		AWAIT_SEEN(stats_of(b).low >= i);
 	}
-	assert_heard(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
+	assert_received(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
 	assert_string_equal(source_of(b->watch).name, "socket");
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	assert_string_equal(source_of(b->watch).path, options.source);
@@ -159,18 +160,18 @@ PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back
 	listen_with(b, &b->fence, PSB_INLINE); /* does not ask to be told of sources */
 	lose_peer(b);
 	assert_true(busy_percent() < IDLE_PERCENT);
-	assert_int_equal(READ(&b->ear, calls), 0); /* the end of a file is no pressure */
+	assert_int_equal(READ(&b->rx, calls), 0); /* the end of a file is no pressure */
 
 	peer_comes_back(b);
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
 	assert_int_equal(send(b->peer, "x", 1, 0), 1);
-	AWAIT(&b->ear, b->ear.calls == 4);
-	assert_int_equal(heard(&b->ear, 1).available, PSB_LOW);
-	assert_int_equal(heard(&b->ear, 3).available, PSB_HIGH);
+	AWAIT(&b->rx, b->rx.calls == 4);
+	assert_int_equal(received(&b->rx, 1).available, PSB_LOW);
+	assert_int_equal(received(&b->rx, 3).available, PSB_HIGH);
 	AWAIT(&b->fence, b->fence.calls == 3);
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(heard(&b->fence, i).kind, PSB_KIND_LEVEL);
+		assert_int_equal(received(&b->fence, i).kind, PSB_KIND_LEVEL);
 }
 
 PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
@@ -180,15 +181,15 @@ PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 	need_another_rung(state);
 	b = bench_with_socket(state, 0);
 	assert_int_equal(send(b->peer, "x", 1, 0), 1);
-	AWAIT(&b->ear, b->ear.calls > 0);
+	AWAIT(&b->rx, b->rx.calls > 0);
 	lose_peer(b);
-	AWAIT(&b->ear, of_kind(&b->ear, PSB_KIND_SOURCE) == 1);
+	AWAIT(&b->rx, of_kind(&b->rx, PSB_KIND_SOURCE) == 1);
 	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	/* who was Low when it broke is not left so */
-	AWAIT(&b->ear, last_is(&b->ear, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
 
 	peer_comes_back(b);
-	AWAIT(&b->ear, of_kind(&b->ear, PSB_KIND_SOURCE) == 2);
+	AWAIT(&b->rx, of_kind(&b->rx, PSB_KIND_SOURCE) == 2);
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 }
 
@@ -204,8 +205,8 @@ PROMISE(a_listener_that_comes_later_is_found)
 	b = bench_with(state, &options, PSB_TELL_SOURCE);
 	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	peer_comes_back(b);
-	AWAIT(&b->ear, b->ear.calls == 1);
-	assert_int_equal(heard(&b->ear, 0).kind, PSB_KIND_SOURCE);
+	AWAIT(&b->rx, b->rx.calls == 1);
+	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
 	assert_string_equal(source_of(b->watch).name, "socket");
 }
 

@@ -25,7 +25,7 @@
 #define LINES_MAX 256
 
 struct fake {
-	struct ear ear;	    /* `calls`: collections begun; `inside`: running */
+	struct receiver rx; /* `calls`: collections begun; `inside`: running */
 	int result;	    /* what collect() returns */
 	unsigned work_usec; /* how long it takes, at least */
 	void *garbage;
@@ -57,56 +57,56 @@ static inline void fake_grow(struct fake *fake, size_t size)
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	assert_ptr_not_equal(p, MAP_FAILED);
-	pthread_mutex_lock(&fake->ear.lock);
+	pthread_mutex_lock(&fake->rx.lock);
 	if (fake->garbage)
 		syscall(SYS_munmap, fake->garbage, fake->garbage_size);
 	fake->garbage = p;
 	fake->garbage_size = whole;
-	pthread_mutex_unlock(&fake->ear.lock);
+	pthread_mutex_unlock(&fake->rx.lock);
 }
 
-/* Its members are under the ear's lock. */
-#define SET(fake, member, value)                         \
-	do {                                             \
-		pthread_mutex_lock(&(fake)->ear.lock);   \
-		(fake)->member = value;                  \
-		pthread_mutex_unlock(&(fake)->ear.lock); \
+/* Its members are under the rx's lock. */
+#define SET(fake, member, value)                        \
+	do {                                            \
+		pthread_mutex_lock(&(fake)->rx.lock);   \
+		(fake)->member = value;                 \
+		pthread_mutex_unlock(&(fake)->rx.lock); \
 	} while (0)
 
 static inline int fake_collect(void *userdata)
 {
 	struct fake *fake = userdata;
-	struct ear *ear = &fake->ear;
+	struct receiver *rx = &fake->rx;
 	void (*act)(struct fake *);
 	unsigned work_usec;
 	int result;
 
-	pthread_mutex_lock(&ear->lock);
-	ear->calls++;
-	ear->inside++;
+	pthread_mutex_lock(&rx->lock);
+	rx->calls++;
+	rx->inside++;
 	pthread_getname_np(pthread_self(), fake->thread_name, sizeof(fake->thread_name));
 	pthread_sigmask(SIG_BLOCK, NULL, &fake->blocked);
-	pthread_cond_broadcast(&ear->changed);
-	while (ear->shut)
-		pthread_cond_wait(&ear->changed, &ear->lock);
+	pthread_cond_broadcast(&rx->changed);
+	while (rx->held)
+		pthread_cond_wait(&rx->changed, &rx->lock);
 	result = fake->result;
 	work_usec = fake->work_usec;
 	act = fake->act;
-	pthread_mutex_unlock(&ear->lock);
+	pthread_mutex_unlock(&rx->lock);
 	if (work_usec > 0) /* the time it takes is what the test looks at */
 		usleep(work_usec);
 	if (act)
 		act(fake);
-	pthread_mutex_lock(&ear->lock);
+	pthread_mutex_lock(&rx->lock);
 	if (fake->garbage && result == 0) {
 		syscall(SYS_munmap, fake->garbage, fake->garbage_size);
 		fake->garbage = NULL;
 		fake->garbage_size = 0;
 	}
-	ear->inside--;
+	rx->inside--;
 	fake->returned_usec = clock_usec(CLOCK_MONOTONIC);
-	pthread_cond_broadcast(&ear->changed);
-	pthread_mutex_unlock(&ear->lock);
+	pthread_cond_broadcast(&rx->changed);
+	pthread_mutex_unlock(&rx->lock);
 	return result;
 }
 
@@ -115,12 +115,12 @@ static inline int fake_settle(uint64_t rss_bytes, void *userdata, uint64_t *ret_
 	struct fake *fake = userdata;
 	int go;
 
-	pthread_mutex_lock(&fake->ear.lock);
+	pthread_mutex_lock(&fake->rx.lock);
 	fake->settled_bytes = rss_bytes;
 	go = ++fake->settled < fake->steps;
 	*ret_next_usec = fake->step_usec;
-	pthread_cond_broadcast(&fake->ear.changed);
-	pthread_mutex_unlock(&fake->ear.lock);
+	pthread_cond_broadcast(&fake->rx.changed);
+	pthread_mutex_unlock(&fake->rx.lock);
 	return go;
 }
 
@@ -131,7 +131,7 @@ static const struct hook_runtime fake_runtime = {
 
 static inline unsigned collected(struct fake *fake)
 {
-	return READ(&fake->ear, calls);
+	return READ(&fake->rx, calls);
 }
 
 /* ---- what is said -------------------------------------------------------------------------------- */
@@ -319,7 +319,7 @@ static inline int clear_stage(void **state)
 		if (!fake)
 			continue;
 		if (fake->hook) {
-			shut_ear(&fake->ear, false);
+			hold_receiver(&fake->rx, false);
 			hook_stop(steal(fake->hook));
 		}
 		if (fake->peer > 0)
@@ -332,7 +332,7 @@ static inline int clear_stage(void **state)
 static inline void start_as(const struct hook_runtime *runtime, struct fake *fake)
 {
 	*fake = (struct fake){ 0 };
-	ear_init(&fake->ear);
+	receiver_init(&fake->rx);
 	if (on_stage[0] != fake)
 		on_stage[on_stage[0] != NULL] = fake;
 	assert_int_equal(hook_start(runtime, fake, NULL, &fake->hook), 1);
@@ -395,7 +395,7 @@ static inline void clear_fake(struct fake *fake)
 	if (fake->peer > 0)
 		close(fake->peer);
 	fake->peer = 0;
-	ear_destroy(&fake->ear);
+	receiver_destroy(&fake->rx);
 }
 
 /* ... and nothing of it is left. */

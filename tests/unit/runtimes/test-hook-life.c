@@ -28,10 +28,10 @@ PROMISE(ready_says_what_is_watched_and_how)
 	start_as(&fake_runtime, &fake);
 	snprintf(expected, sizeof(expected), "rung 1, fifo on %s, ", in_directory("fifo"));
 	assert_non_null(strstr(await_line("ready: "), expected));
-	assert_int_equal(READ(&fake.ear, calls), 0); /* High, the present state, is no news */
+	assert_int_equal(READ(&fake.rx, calls), 0); /* High, the present state, is no news */
 	fd = open(in_directory("fifo"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	assert_int_equal(write(fd, "x", 1), 1);
-	AWAIT(&fake.ear, fake.ear.calls == 1);
+	AWAIT(&fake.rx, fake.rx.calls == 1);
 	assert_int_equal(count_lines("told "), 1);
 	close(fd);
 	stop(&fake);
@@ -118,7 +118,7 @@ PROMISE(two_of_them_and_one_after_the_other_are_no_trouble)
 		start_and_await_ready(&other);
 		tell(&fake, PSB_LOW);
 		await_line("told Low");
-		AWAIT(&fake.ear, fake.ear.calls == 1);
+		AWAIT(&fake.rx, fake.rx.calls == 1);
 		assert_int_equal(collected(&other), 0);
 		assert_null(hook_stop(steal(fake.hook)));
 		press_once(&other);
@@ -140,7 +140,7 @@ PROMISE(it_may_be_stopped_while_it_starts)
 	for (unsigned i = 0; i < 60; i++) {
 		start_as(&fake_runtime, &fake);
 		if (i % 6)
-			AWAIT_FOR(&fake.ear, false, i % 6 * 40);
+			AWAIT_FOR(&fake.rx, false, i % 6 * 40);
 		stop(&fake);
 		assert_int_equal(count_lines("ended"), 1);
 		said_count = read_count = 0;
@@ -152,8 +152,8 @@ static void *open_the_ear_late(void *arg)
 {
 	struct fake *f = arg;
 
-	AWAIT_FOR(&f->ear, f->ear.calls == 99, 300 * USEC_PER_MSEC); /* never */
-	shut_ear(&f->ear, false);
+	AWAIT_FOR(&f->rx, f->rx.calls == 99, 300 * USEC_PER_MSEC); /* never */
+	hold_receiver(&f->rx, false);
 	return NULL;
 }
 
@@ -162,12 +162,12 @@ PROMISE(stopping_waits_for_a_collection_that_ends)
 	pthread_t thread;
 
 	start_and_await_ready(&fake);
-	shut_ear(&fake.ear, true);
+	hold_receiver(&fake.rx, true);
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.ear.inside == 1);
+	AWAIT(&fake.rx, fake.rx.inside == 1);
 	pthread_create(&thread, NULL, open_the_ear_late, &fake);
 	assert_null(hook_stop(steal(fake.hook)));
-	assert_int_equal(READ(&fake.ear, inside), 0);
+	assert_int_equal(READ(&fake.rx, inside), 0);
 	pthread_join(thread, NULL);
 	assert_no_thread_is_left();
 	assert_int_equal(count_lines("collected: "), 1); /* its effect is told all the same */
@@ -182,19 +182,19 @@ PROMISE(a_collection_that_does_not_end_is_given_up_after_two_seconds)
 	setenv("PSIBRIDGE_APART", "1ms", 1);
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_and_await_ready(&fake);
-	shut_ear(&fake.ear, true);
+	hold_receiver(&fake.rx, true);
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.ear.inside == 1);
+	AWAIT(&fake.rx, fake.rx.inside == 1);
 	tell(&fake, PSB_HIGH); /* which waits for it meanwhile */
 	await_read(&fake);
 	begin = clock_usec(CLOCK_MONOTONIC);
 	assert_null(hook_stop(steal(fake.hook)));
 	assert_in_range(elapsed_usec(begin), 1900 * USEC_PER_MSEC, 4 * USEC_PER_SEC);
-	assert_int_equal(READ(&fake.ear, inside), 1);
+	assert_int_equal(READ(&fake.rx, inside), 1);
 
 	/* it comes back, after all */
 	tell(&fake, PSB_LOW);
-	shut_ear(&fake.ear, false);
+	hold_receiver(&fake.rx, false);
 	await_line("ended");
 	assert_no_thread_is_left();
 	assert_int_equal(collected(&fake), 1);
@@ -207,7 +207,7 @@ static void stop_myself(struct fake *f)
 	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
 	struct hook *hook = hook_stop(steal(f->hook));
 
-	note_done(&f->ear, hook == NULL && elapsed_usec(begin) < USEC_PER_SEC);
+	note_done(&f->rx, hook == NULL && elapsed_usec(begin) < USEC_PER_SEC);
 }
 
 /* A finalizer, say, that calls exit(3). */
@@ -218,9 +218,9 @@ PROMISE(it_may_be_stopped_inside_of_a_collection)
 	tell(&fake, PSB_LOW);
 	await_line("ended");
 	assert_no_thread_is_left();
-	assert_int_equal(fake.ear.done, 1);
-	assert_int_equal(fake.ear.result, 1);
-	assert_int_equal(fake.ear.calls, 1);
+	assert_int_equal(fake.rx.done, 1);
+	assert_int_equal(fake.rx.result, 1);
+	assert_int_equal(fake.rx.calls, 1);
 	clear_fake(&fake);
 }
 
@@ -253,7 +253,7 @@ PROMISE(who_does_not_read_stderr_makes_no_collection_begin_after_the_end)
 	setenv("PSIBRIDGE_GROWN", "0", 1);
 	start_and_await_ready(&fake);
 	press_once(&fake);
-	AWAIT_FOR(&fake.ear, false,
+	AWAIT_FOR(&fake.rx, false,
 		  2 * USEC_PER_MSEC); /* PSIBRIDGE_APART; its effect is not told yet */
 	if (sysconf(_SC_PAGESIZE) > 4096)
 		SKIP("a pipe is larger here");
@@ -283,7 +283,7 @@ PROMISE(a_stderr_that_is_gone_hurts_nobody)
 	close(null);
 	before = signal(SIGPIPE, SIG_DFL); /* systemd starts us with it ignored */
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.ear.calls == 1 && fake.ear.inside == 0); /* "told" was said before */
+	AWAIT(&fake.rx, fake.rx.calls == 1 && fake.rx.inside == 0); /* "told" was said before */
 	tell(&fake, PSB_HIGH);
 	stop(&fake); /* which has what became of the collection to say, and that it ended */
 	signal(SIGPIPE, before);
@@ -300,7 +300,7 @@ static int child_forgets(void)
 		return __LINE__;
 	if (elapsed_usec(begin) > USEC_PER_SEC)
 		return __LINE__;
-	if (fake.ear.calls > 0)
+	if (fake.rx.calls > 0)
 		return __LINE__;
 	return 0;
 }

@@ -105,9 +105,9 @@ PROMISE(a_low_makes_the_runtime_collect_and_what_went_back_is_told)
 PROMISE(a_collection_never_runs_on_the_bridges_thread)
 {
 	start_and_await_ready(&fake);
-	shut_ear(&fake.ear, true);
+	hold_receiver(&fake.rx, true);
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.ear.inside == 1);
+	AWAIT(&fake.rx, fake.rx.inside == 1);
 	assert_string_equal(fake.thread_name, "psb-hook");
 	assert_int_equal(sigismember(&fake.blocked, SIGTERM), 1);
 	assert_int_equal(sigismember(&fake.blocked, SIGCHLD), 1);
@@ -117,7 +117,7 @@ PROMISE(a_collection_never_runs_on_the_bridges_thread)
 	tell(&fake, PSB_HIGH);
 	await_read(&fake);
 	assert_int_equal(count_lines("told "), 1);
-	shut_ear(&fake.ear, false);
+	hold_receiver(&fake.rx, false);
 	await_line("told ");
 	stop(&fake);
 }
@@ -169,7 +169,7 @@ PROMISE(grown_0_makes_every_low_count)
 	start_and_await_ready(&fake);
 	fake_grow(&fake, MIB(64)); /* a fifth of which does not come back */
 	for (unsigned i = 1; i <= 3; i++) {
-		AWAIT_FOR(&fake.ear, false, 2 * USEC_PER_MSEC); /* PSIBRIDGE_APART */
+		AWAIT_FOR(&fake.rx, false, 2 * USEC_PER_MSEC); /* PSIBRIDGE_APART */
 		press_once(&fake);
 		assert_int_equal(collected(&fake), i);
 	}
@@ -200,7 +200,7 @@ PROMISE(a_runtime_that_is_still_starting_is_asked_again)
 	start_and_await_ready(&fake);
 	SET(&fake, result, -EAGAIN);
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.ear.calls >= 3);
+	AWAIT(&fake.rx, fake.rx.calls >= 3);
 	SET(&fake, result, 0);
 	await_effect();
 	assert_int_equal(count_lines("the runtime did not collect: "), 0);
@@ -231,9 +231,9 @@ static unsigned settled(struct fake *f)
 {
 	unsigned n;
 
-	pthread_mutex_lock(&f->ear.lock);
+	pthread_mutex_lock(&f->rx.lock);
 	n = f->settled;
-	pthread_mutex_unlock(&f->ear.lock);
+	pthread_mutex_unlock(&f->rx.lock);
 	return n;
 }
 
@@ -263,11 +263,11 @@ PROMISE(while_it_settles_it_is_told_and_may_be_stopped)
 	SET(&fake, steps, UINT_MAX);
 	SET(&fake, step_usec, 10 * USEC_PER_MSEC);
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.settled >= 2);
+	AWAIT(&fake.rx, fake.settled >= 2);
 	tell(&fake, PSB_HIGH);
 	await_line("told High");
 	before = settled(&fake);
-	AWAIT(&fake.ear, fake.settled > before); /* it goes on: what was freed is still here */
+	AWAIT(&fake.rx, fake.settled > before); /* it goes on: what was freed is still here */
 	assert_int_equal(count_lines("collected: "), 0);
 	stop(&fake);
 	assert_int_equal(count_lines("collected: "), 1);
@@ -282,9 +282,9 @@ PROMISE(the_time_it_settles_keeps_no_low_away)
 	SET(&fake, steps, 6);
 	SET(&fake, step_usec, 100 * USEC_PER_MSEC);
 	tell(&fake, PSB_LOW);
-	AWAIT(&fake.ear, fake.settled == 6);
+	AWAIT(&fake.rx, fake.settled == 6);
 	tell(&fake, PSB_LOW);
-	AWAIT_FOR(&fake.ear, fake.ear.calls == 2, 5 * USEC_PER_SEC);
+	AWAIT_FOR(&fake.rx, fake.rx.calls == 2, 5 * USEC_PER_SEC);
 	assert_int_equal(collected(&fake), 2);
 	stop(&fake);
 }
@@ -307,7 +307,7 @@ PROMISE(collect_says_at_which_level)
 		await_line("told Low (memory is short)");
 		tell(&fake, PSB_NEUTRAL);
 		await_line("told Neutral");
-		AWAIT_FOR(&fake.ear, false, 2 * USEC_PER_MSEC); /* PSIBRIDGE_APART */
+		AWAIT_FOR(&fake.rx, false, 2 * USEC_PER_MSEC); /* PSIBRIDGE_APART */
 		tell_record(&fake, WIRE_LEVEL, PSB_LOW, true);
 		await_line("told Low, critical (memory is very short)");
 		tell(&fake, PSB_HIGH);
@@ -336,7 +336,7 @@ PROMISE(it_says_as_much_as_it_is_told_to)
 		start(&fake);
 		SET(&fake, result, -EPERM);
 		tell(&fake, PSB_LOW);
-		AWAIT(&fake.ear, fake.ear.calls == 1);
+		AWAIT(&fake.rx, fake.rx.calls == 1);
 		tell(&fake, PSB_HIGH);
 		if (table[i].told > 0)
 			await_line("told High");
