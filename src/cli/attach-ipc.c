@@ -101,7 +101,8 @@ static int put_string(struct message *m, const char *text)
 
 /* ---- one command ------------------------------------------------------------------------------ */
 
-/* Errors: -ESTALE (it is not the target that listens there), and others of the socket. */
+/* Errors: -ESTALE (it is not the target that listens there), -ESRCH (the target is gone, and its number
+ * may be another's), and others of the socket. */
 static int connect_to(const struct target *target, uint64_t end_usec)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -117,6 +118,8 @@ static int connect_to(const struct target *target, uint64_t end_usec)
 		r = -errno;
 	if (r == 0 && peer.pid != target->pid)
 		r = -ESTALE;
+	if (r == 0 && faccessat(target->proc, "status", F_OK, 0) < 0)
+		r = -ESRCH;
 	if (r == 0)
 		return fd;
 	close(fd);

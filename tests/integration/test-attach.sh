@@ -395,8 +395,36 @@ if unshare $map -pf true 2>/dev/null; then
 		[ $result = 0 ] && expect info
 	}
 	check in_another_pid_namespace_its_own_number_counts then_ends numbered_one
+	# strace holds attach up where it opens TMPDIR; meanwhile the process ends, and another one gets its number.
+	number_given_on()
+	{
+		# shellcheck disable=SC2016
+		unshare $map -pf --mount-proc sh -c 'double=$1 psibridge=$2 T=$3
+			"$double" 0<>"$T/in" >"$T/first" & pid=$!
+			until [ -s "$T/first" ]; do sleep 0.05; done
+			strace -qq -o "$T/trace" -e trace=openat2 -e inject=openat2:delay_enter=2000000:when=1 "$psibridge" attach $pid 2>"$T/stderr" & attach=$!
+			sleep 1
+			kill -KILL $pid
+			wait $pid 2>/dev/null
+			rm -f "$T"/tmp/dotnet-diagnostic-*
+			echo $((pid - 1)) >/proc/sys/kernel/ns_last_pid
+			"$double" 0<>"$T/in" >"$T/second" & second=$!
+			wait $attach
+			kill -KILL $second
+			[ $second = $pid ] || echo "number $second instead of $pid"' sh "$double" "$psibridge" "$T"
+		cat "$T/stderr"
+		same ready "$(cat "$T/second")" && grep -q 'o such process' "$T/stderr"
+	}
+	mkfifo "$T/in"
+	if [ "$(id -u)" = 0 ] && command -v strace >/dev/null; then
+		check another_process_of_its_number_is_told_nothing number_given_on
+	else
+		skip another_process_of_its_number_is_told_nothing "only root may choose a number, and strace is needed"
+	fi
 else
-	skip in_another_pid_namespace_its_own_number_counts "no pid namespace can be made here"
+	for name in in_another_pid_namespace_its_own_number_counts another_process_of_its_number_is_told_nothing; do
+		skip $name "no pid namespace can be made here"
+	done
 fi
 
 # ---- the real thing -----------------------------------------------------------------------------------
