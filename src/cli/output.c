@@ -61,7 +61,7 @@ enum paint output_level_paint(unsigned available)
 	return available < ELEMENTSOF(paints) ? paints[available] : PAINT_PLAIN;
 }
 
-static void put(const char *format, va_list args)
+_printf_(1, 0) static void put(const char *format, va_list args)
 {
 	char text[TEXT_MAX];
 

@@ -80,7 +80,7 @@ void lab_failed(const char *message)
 	bench_die("%s", message);
 }
 
-static void judge(const char *verdict, const char *format, va_list args)
+_printf_(2, 0) static void judge(const char *verdict, const char *format, va_list args)
 {
 	printf("%s  ", verdict);
 	vprintf(format, args);

@@ -249,11 +249,10 @@ PROMISE(who_reads_faster_than_a_jiffy_makes_stalls_disappear)
 		SKIP("a fast reader does no harm here (a slow machine, short jiffies, or a better kernel)");
 }
 
-/* The window is seeded from the wrong counter, so the first evaluation compares with all that ever
- * stalled. */
-PROMISE(the_first_alarm_of_an_unprivileged_trigger_is_false)
+/* After a short stall, on a trigger whose threshold is 1 s. Returns: did it ring? */
+static unsigned ring_at_first(uint64_t *ret_growth_usec)
 {
-	uint64_t before, growth;
+	uint64_t before;
 	unsigned rang;
 	pid_t pid;
 	int fd;
@@ -271,11 +270,23 @@ PROMISE(the_first_alarm_of_an_unprivileged_trigger_is_false)
 				     lab_psi(&lab, "first").some_usec > before + 5000);
 	lab_kill(pid);
 	rang = poll_for(fd, 5000);
-	growth = lab_psi(&lab, "first").some_usec - before;
+	*ret_growth_usec = lab_psi(&lab, "first").some_usec - before;
 	close(fd);
 	lab_remove(&lab, "first");
 	print_message("# %llu ms of stall: %s a threshold of 1000 ms\n",
-		      (unsigned long long)growth / 1000, rang ? "rang" : "did not ring");
+		      (unsigned long long)*ret_growth_usec / 1000, rang ? "rang" : "did not ring");
+	return rang;
+}
+
+/* The window is seeded from the wrong counter, so the first evaluation compares with all that ever
+ * stalled. It is not made where the group is idle again by then: three chances. */
+PROMISE(the_first_alarm_of_an_unprivileged_trigger_is_false)
+{
+	uint64_t growth = 0;
+	unsigned rang = 0;
+
+	for (int i = 0; i < 3 && !rang; i++)
+		rang = ring_at_first(&growth);
 	if (growth >= 1000000)
 		SKIP("the stall was too long to tell (a slow machine)");
 	if (!rang)
