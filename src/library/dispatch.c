@@ -260,12 +260,24 @@ static void bury(struct psb_registration *reg)
 	registration_free(reg);
 }
 
+/* Lock held before and after, not during. As in a callback: the bridge's last reference may go here. */
+static void tell_ended(struct psb_registration *reg)
+{
+	struct frame frame = { .reg = reg };
+
+	if (!reg->ended)
+		return;
+	pthread_mutex_unlock(&reg->bridge->lock);
+	frames = &frame;
+	reg->ended(reg->userdata);
+	frames = NULL;
+	pthread_mutex_lock(&reg->bridge->lock);
+}
+
 static void *registration_run(void *arg)
 {
 	struct psb_registration *reg = arg;
 	struct psb_bridge *bridge = reg->bridge;
-	void *userdata = reg->userdata;
-	psb_ended_fn *ended = NULL;
 
 	pthread_setname_np(pthread_self(), "psb-callback");
 	frames = NULL; /* after dlopen(3) the first touch allocates: now, not under pressure */
@@ -286,13 +298,11 @@ static void *registration_run(void *arg)
 		label_unref(entry.label);
 	}
 	if (reg->orphan) {
-		ended = reg->ended;
 		pthread_detach(pthread_self());
+		tell_ended(reg);
 		bury(reg);
 	}
 	pthread_mutex_unlock(&bridge->lock);
-	if (ended)
-		ended(userdata);
 	return NULL;
 }
 

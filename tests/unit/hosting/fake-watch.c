@@ -136,6 +136,8 @@ static bool is_settled(psb_watch *watch)
 	pthread_mutex_lock(&watch->bridge->lock);
 	for (const struct psb_registration *reg = watch->dispatch.first; reg; reg = reg->next)
 		busy = busy || reg->entries || reg->running;
+	busy = busy ||
+	       watch->bridge->lingering > 0; /* a call of one that was removed, or its end */
 	pthread_mutex_unlock(&watch->bridge->lock);
 	return !busy;
 }
