@@ -26,7 +26,12 @@ for i in range(200):
 print("source", flush=True)
 time.sleep(1000)'
 check two_hundred_clients_connect within 20 grep -q '^source' "$work/crowd.out"
-check and_stay_connected test "$(connected)" -ge 200
+two_hundred_are_connected()
+{
+	connected
+	[ "$(connected)" -ge 200 ]
+}
+check and_stay_connected within 20 two_hundred_are_connected
 sleep 20 # until all is High and quiet
 switches()
 {
