@@ -259,6 +259,47 @@ PROMISE(two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang)
 	assert_int_equal(IHostMemoryManager_Release(second), 0);
 }
 
+static struct native {
+	struct fixture *fixture;
+	psb_registration *registration;
+	_Atomic int entered;
+	HRESULT result;
+} native;
+
+static void unregister_com(_unused_ const struct psb_notification *n, _unused_ void *userdata)
+{
+	native.entered = 1;
+	wait_until_entered(&native.fixture->a);
+	native.result = IMM_Register(native.fixture->manager, NULL);
+}
+
+static void remove_native(struct runtime *runtime)
+{
+	pthread_mutex_lock(&runtime->lock);
+	runtime->entered = 1;
+	pthread_cond_broadcast(&runtime->changed);
+	pthread_mutex_unlock(&runtime->lock);
+	while (!native.entered)
+		usleep(100);
+	runtime->result = psb_registration_remove(native.registration);
+}
+
+PROMISE(a_callback_of_ours_and_one_of_the_runtime_that_remove_each_other_do_not_hang)
+{
+	struct fixture *f = *state;
+
+	native = (struct native){ .fixture = f };
+	f->a.hook = remove_native;
+	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	assert_int_equal(
+		psb_watch_add_callback(f->watch, unregister_com, NULL, 0, &native.registration), 0);
+	tell(f, PSB_LOW);
+	assert_true((f->a.result == -EDEADLK && native.result == S_OK) ||
+		    (f->a.result == 0 && native.result == HOST_E_DEADLOCK));
+	assert_int_equal(f->a.refs, 0);
+	assert_int_equal(fake_watch_registrations(f->watch), 0);
+}
+
 /* ---- fork ------------------------------------------------------------------------------------ */
 
 static int check_in_child(struct fixture *f)
