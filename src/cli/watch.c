@@ -234,7 +234,7 @@ static void summarise(struct session *s)
 	}
 	errno = 0;
 	printf("Watched for %s: Low %" PRIu64 " (critical %" PRIu64 "), Neutral %" PRIu64
-	       ", High %" PRIu64 "; %" PRIu64 " alarms (%" PRIu64 " empty, %" PRIu64
+	       ", High %" PRIu64 "; %" PRIu64 " alarms (%" PRIu64 " false, %" PRIu64
 	       " lost), %" PRIu64 " samples.",
 	       output_span(usec, span), st.low, st.critical, st.neutral, st.high, st.alarms,
 	       st.false_alarms, st.lost_alarms, st.samples);

@@ -264,7 +264,7 @@ levels_in_words()
 		matches "${clock}Low \\(memory is short\\)           the source said so                0 ms stalled$memory" "$(sed -n 1p "$T/rest")" &&
 		matches "${clock}Neutral \\(memory is tight\\)       no more waiting                   0 ms stalled$memory" "$(sed -n 2p "$T/rest")" &&
 		matches "${clock}High \\(memory is plentiful\\)      no more waiting                   0 ms stalled$memory" "$(sed -n 3p "$T/rest")" &&
-		matches '^Watched for [0-9.]+ m?s: Low 1 \(critical 0\), Neutral 1, High 1; 1 alarms \(0 empty, 0 lost\), 0 samples\.$' "$(sed -n 4p "$T/rest")"
+		matches '^Watched for [0-9.]+ m?s: Low 1 \(critical 0\), Neutral 1, High 1; 1 alarms \(0 false, 0 lost\), 0 samples\.$' "$(sed -n 4p "$T/rest")"
 }
 
 escapes_are_harmless()
