@@ -50,6 +50,9 @@ struct engine {
 	void (*free)(struct loop *loop, void *state, enum engine_end end);
 };
 
+/* Bytes that a drain takes at once: all of a usual flood. */
+#define DRAIN_MAX (16 << 10)
+
 struct op_list {
 	struct loop_op *first, *last;
 };

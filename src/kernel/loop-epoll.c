@@ -6,6 +6,9 @@
  * takes the kernel's reference back at once; `released` still comes from a dispatch only, after the
  * events that epoll_wait() returned were gone through, because one of them may still point to the op.
  *
+ * A drain is such a registration too, and one recv(2) each time it rings. What that did not take (more
+ * bytes, or the end behind them) would give no edge: armed again, it rings in the next pass.
+ *
  * It sleeps in epoll_wait(2), with milliseconds rounded up: nothing here is sampled faster than every
  * 10 ms. (epoll_pwait2(2) has nanoseconds, and is in no kernel before 5.11 and in no older seccomp filter.)
  */
@@ -14,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 64
@@ -22,6 +26,7 @@ struct epoll_set {
 	int fd;
 	struct epoll_event events[EVENTS_MAX];
 	int n_events;
+	char dropped[DRAIN_MAX];
 };
 
 static int epoll_start(struct loop *loop, struct loop_op *op)
@@ -65,6 +70,26 @@ static int epoll_wait_(struct loop *loop, uint64_t until_usec)
 	return errno == EINTR ? 0 : -errno;
 }
 
+/* Returns: how many callbacks that were. */
+static int epoll_drain(struct epoll_set *e, struct loop_op *op, unsigned bits)
+{
+	struct epoll_event event = { .events = op->events | EPOLLET, .data.ptr = op };
+	ssize_t n = recv(op->fd, e->dropped, sizeof(e->dropped), MSG_DONTWAIT);
+	int result = n < 0 ? -errno : (int)n;
+
+	if (result == -EAGAIN)
+		return 0;
+	if (result <= 0) {
+		(void)epoll_ctl(e->fd, EPOLL_CTL_DEL, op->fd, NULL);
+		engine_op_done(op, result);
+		return 1;
+	}
+	if (n == (ssize_t)sizeof(e->dropped) || (bits & ~(unsigned)EPOLLIN))
+		(void)epoll_ctl(e->fd, EPOLL_CTL_MOD, op->fd, &event);
+	op->done(op, result);
+	return 1;
+}
+
 static int epoll_complete(struct loop *loop)
 {
 	struct epoll_set *e = loop->state;
@@ -75,6 +100,10 @@ static int epoll_complete(struct loop *loop)
 
 		if (!op || op->cancelling) /* without one it is loop->wake_fd */
 			continue;
+		if (op->drains) {
+			calls += epoll_drain(e, op, e->events[i].events);
+			continue;
+		}
 		op->done(op, (int)e->events[i].events);
 		calls++;
 	}

@@ -15,6 +15,9 @@
  * at once): it can get no event, and arming it again would spin. That one is PARKED until it
  * is cancelled, without events as in an edge-triggered epoll. can_ring() detects the last case.
  *
+ * A drain is one recv after the other, each submitted with the wait after the completion of the one
+ * before. Nobody reads what it writes: all rings write to the same bytes, which stay when a ring ends.
+ *
  * IORING_FEAT_NODROP: a CQE that does not fit is kept aside, and SQ_CQ_OVERFLOW is raised until an
  * io_uring_enter(2) could put all of those into the CQ. So it was up before or after one of the
  * last two calls whenever a CQE may be of such a time: overflow_look().
@@ -160,6 +163,21 @@ static bool submit_poll(struct uring *u, int fd, unsigned events, uint64_t data)
 	return true;
 }
 
+static bool submit_op(struct uring *u, const struct loop_op *op)
+{
+	static char dropped[DRAIN_MAX];
+	struct io_uring_sqe *sqe;
+
+	if (!op->drains)
+		return submit_poll(u, op->fd, op->events, data_of(op));
+	sqe = sqe_get(u);
+	if (!sqe)
+		return false;
+	io_uring_prep_recv(sqe, op->fd, dropped, sizeof(dropped), 0);
+	io_uring_sqe_set_data64(sqe, data_of(op));
+	return true;
+}
+
 static bool submit_cancel(struct uring *u, const struct loop_op *op)
 {
 	struct io_uring_sqe *sqe = sqe_get(u);
@@ -186,7 +204,7 @@ static bool queued_submit(struct loop *loop)
 		op_move(op, OP_CANCELLING);
 	}
 	while ((op = loop->ops[OP_QUEUED].first)) {
-		if (!submit_poll(u, op->fd, op->events, data_of(op)))
+		if (!submit_op(u, op))
 			return false;
 		op_move(op, OP_ARMED);
 	}
@@ -307,15 +325,16 @@ static int op_completed(struct uring *u, struct loop_op *op, int result, bool mo
 {
 	if (op->cancelling)
 		return more ? 0 : engine_op_release(op);
-	if (!more && result < 0) {
+	if (!more && (result < 0 || (result == 0 && op->drains))) {
 		engine_op_done(op, result);
 		return 1;
 	}
 	if (!more) {
+		bool again;
+
 		overflow_look(u);
-		op_move(op, !u->overflow && !u->overflow_before && !can_ring(op, result)
-				    ? OP_PARKED
-				    : OP_QUEUED);
+		again = op->drains || u->overflow || u->overflow_before || can_ring(op, result);
+		op_move(op, again ? OP_QUEUED : OP_PARKED);
 	}
 	if (result <= 0)
 		return 0;

@@ -198,18 +198,33 @@ static int work_run(struct loop *loop)
 
 /* ---- operations --------------------------------------------------------------------------- */
 
-int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done)
+static int op_start(struct loop_op *op, struct loop_op as)
 {
 	int r;
 
-	if (loop_op_is_busy(op) || (loop->foreign && !loop->dispatching))
+	if (loop_op_is_busy(op) || (as.loop->foreign && !as.loop->dispatching))
 		return -EBUSY;
 
-	*op = (struct loop_op){ .loop = loop, .fd = fd, .events = events, .done = done };
-	r = loop->engine->start(loop, op);
+	*op = as;
+	r = op->loop->engine->start(op->loop, op);
 	if (r < 0)
 		engine_op_idle(op);
 	return r;
+}
+
+int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done)
+{
+	return op_start(op,
+			(struct loop_op){ .loop = loop, .fd = fd, .events = events, .done = done });
+}
+
+int loop_drain(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done)
+{
+	return op_start(op, (struct loop_op){ .loop = loop,
+					      .fd = fd,
+					      .events = POLLIN | POLLRDHUP,
+					      .drains = true,
+					      .done = done });
 }
 
 void loop_cancel(struct loop_op *op, loop_released_fn *released)
@@ -293,8 +308,8 @@ static int engine_choose(struct loop *loop, const struct loop_options *options)
 }
 
 /*
- * Move all operations to the next engine. It checks the present state of each. That may not show a
- * PSI alarm which the old engine took and did not tell: so each poll for POLLPRI is told one.
+ * Move all operations to the next engine. It checks the present state of each. That may not show what
+ * the old engine took and did not tell: a PSI alarm, or bytes. So these are told one.
  */
 static void op_hand_over(struct loop *loop, struct loop_op *op)
 {
@@ -303,8 +318,8 @@ static void op_hand_over(struct loop *loop, struct loop_op *op)
 		return;
 	}
 	op_move(op, OP_IDLE);
-	op->result = POLLPRI;
-	if (op->events & POLLPRI) {
+	op->result = op->drains ? 1 : POLLPRI;
+	if (op->drains || (op->events & POLLPRI)) {
 		op_move(op, OP_FINISHED);
 		return;
 	}

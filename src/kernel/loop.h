@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.h - event loop: polls, timers and posted work
+ * loop.h - event loop: polls, bytes that are dropped, timers and posted work
  *
  * Engines behind one contract: io_uring (loop-uring.c, the only file that includes
  * liburing), epoll (loop-epoll.c), and where neither works any more, timers and posted work
@@ -14,9 +14,10 @@
  * was closed by mistake) is replaced by the next one, and each poll is told once what it listens
  * for, since a change may have gone unnoticed. loop_dispatch() does not fail for it.
  *
- * A poll is a `struct loop_op` inside an object of the caller's. From loop_poll() until `released`
- * was called, the kernel may hold a reference to it: the object and its descriptor must stay. loop_cancel() asks for it back: from then on `done` is not
- * called any more, and `released` comes later, from a dispatch, exactly once. (Cancelling a poll
+ * An operation is a `struct loop_op` inside an object of the caller's. From its start until `released`
+ * was called, the kernel may hold a reference to it: the object and its descriptor must stay.
+ * loop_cancel() asks for it back: from then on `done` is not called any more, and `released` comes
+ * later, from a dispatch, exactly once. (Cancelling a poll
  * whose descriptor is closed already makes the ring's thread destroy the PSI trigger, an RCU grace
  * period during which the loop stands still: so cancel, wait for `released`, and close elsewhere:
  * closer.h.) An op that ended by itself is idle before its `done` is called, and needs no cancel:
@@ -49,7 +50,8 @@ enum loop_backend {
 struct loop;
 struct loop_op;
 
-/* `result`: poll bits (> 0), and it stays armed; or a negative errno, which ends it. */
+/* `result`: poll bits or a number of bytes (> 0), and it stays armed; or what ends it: a negative
+ * errno, or 0 at the end of a stream. */
 typedef void loop_done_fn(struct loop_op *op, int result);
 typedef void loop_released_fn(struct loop_op *op);
 
@@ -59,6 +61,7 @@ struct loop_op {
 	struct loop_op *prev, *next; /* the list of its state */
 	unsigned char state;	     /* enum op_state */
 	bool cancelling;
+	bool drains;
 	bool can_ring; /* io_uring: a poll that ended may be armed again */
 	int fd;
 	int result; /* until it is told, if it did not come from the kernel */
@@ -114,11 +117,17 @@ const char *loop_why(const struct loop *loop);
 unsigned loop_failures(const struct loop *loop);
 
 /*
- * One poll at a time for each loop_op, and for each descriptor. `done` is called from a dispatch. Errors:
+ * One at a time for each loop_op, and for each descriptor. `done` is called from a dispatch. Errors:
  * -EBUSY (op is in use); on epoll what epoll_ctl(2) says (-EEXIST: the descriptor is polled already), while
  * on io_uring errors of the descriptor arrive as a result.
  */
 int loop_poll(struct loop *loop, struct loop_op *op, int fd, unsigned events, loop_done_fn *done);
+/*
+ * Takes what comes on a socket and drops it, where all that counts is that something came. There is
+ * no buffer of the caller's, so that a kernel that still has the operation when its engine has failed
+ * can do no harm. System calls for each time: on io_uring the one that waits, on epoll recv(2) too.
+ */
+int loop_drain(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done);
 /*
  * Idle ops are released at once, from within the call. `released` may be NULL. Cancelling once more
  * only replaces `released`, if the new one is not NULL.

@@ -42,7 +42,7 @@ void monitor_end_source(struct monitor *monitor, const char *what);
 /* ---- monitor-stream.c: the source is a FIFO, or a socket that is not psibridged's ---- */
 
 void monitor_stream_begin(struct monitor *monitor, uint64_t now);
-/* It can be read, or polling it failed. */
+/* What the loop says of it. */
 void monitor_stream_take(struct monitor *monitor, int result, uint64_t now);
 /* On each tick. */
 void monitor_stream_tick(struct monitor *monitor, uint64_t now);

@@ -31,6 +31,7 @@
 #include "core/utf8.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,7 +39,7 @@
 #define ANSWER_USEC (5 * USEC_PER_SEC)
 /* A daemon that did not answer before gets less time now: it is time without a source. */
 #define ANSWER_AGAIN_USEC (1 * USEC_PER_SEC)
-#define RECORDS_MAX 64 /* in one go */
+#define READS_MAX 16 /* in one go */
 
 void monitor_records_begin(struct monitor *m, uint64_t now)
 {
@@ -220,44 +221,57 @@ static void drop_bytes(struct records *r)
 	r->begun = r->filled > 0;
 }
 
-/* Returns: whether there may be more. */
-static bool take_bytes(struct monitor *m, uint64_t now)
+/* A callback may have given the watch up. */
+static bool is_over(const struct monitor *m)
 {
-	struct records *r = &m->records;
-	ssize_t n = recv(m->source.stream_fd, (char *)&r->record + r->filled,
-			 sizeof(r->record) - r->filled, MSG_DONTWAIT);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n <= 0) {
-		broke(m, n == 0 ? "psibridged hung up" : strerror(errno), now);
-		return false;
-	}
-	r->filled += (size_t)n;
-	if (!r->begun)
-		drop_bytes(r);
-	if (r->filled == sizeof(r->record)) {
-		r->filled = 0;
-		take(m, &r->record, now);
-	}
-	/* a callback may have given the watch up */
-	return !m->ended && !m->detaching && !m->lost_cgroup;
+	return m->ended || m->detaching || m->lost_cgroup;
 }
 
+static void take_bytes(struct monitor *m, const char *bytes, size_t n, uint64_t now)
+{
+	struct records *r = &m->records;
+
+	while (n > 0 && !is_over(m)) {
+		size_t part = MIN(n, sizeof(r->record) - r->filled);
+
+		memcpy((char *)&r->record + r->filled, bytes, part);
+		r->filled += part;
+		bytes += part;
+		n -= part;
+		if (!r->begun)
+			drop_bytes(r);
+		if (r->filled == sizeof(r->record)) {
+			r->filled = 0;
+			take(m, &r->record, now);
+		}
+	}
+}
+
+/* A short read has taken all, unless the end is behind it. */
 void monitor_records_take(struct monitor *m, int result, uint64_t now)
 {
-	int n = 0;
+	char buf[4 * sizeof(struct wire_record)];
+	bool ends = result & ~POLLIN;
+	ssize_t n = sizeof(buf);
 
 	if (result < 0) {
 		broke(m, strerror(-result), now);
 		return;
 	}
-	while (take_bytes(m, now))
-		if (++n ==
-		    RECORDS_MAX) { /* others have a turn; the rest is there when it is polled anew */
+	for (int i = 0; (n == (ssize_t)sizeof(buf) || ends) && !is_over(m); i++) {
+		if (i == READS_MAX) { /* others have a turn; it is polled anew for the rest */
 			m->hear_usec = now;
 			return;
 		}
+		n = recv(m->source.stream_fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			broke(m, n == 0 ? "psibridged hung up" : strerror(errno), now);
+			return;
+		}
+		take_bytes(m, buf, (size_t)n, now);
+	}
 }
 
 /* ---- beside the policy ------------------------------------------------------------------------ */

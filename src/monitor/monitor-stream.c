@@ -2,21 +2,19 @@
 /*
  * monitor-stream.c - a FIFO or a socket of systemd's protocol: each byte says that memory is short
  *
- *     listening --bytes--> told, emptied, paused --pause over--> listening
+ *     listening --bytes--> told --right after others--> paused --pause over--> listening
  *
- * Writers decide how much comes on it. After each event it is not listened to for a pause, and then
- * emptied in one go, since a second byte right after the first says nothing new. The pause doubles
- * while the bytes keep coming, so a writer in a loop (which cost 93 % of a core) costs a wake-up a
- * second; and it ends before Quiet would let a Low end in between.
+ * Writers decide how much comes on it. Bytes that come right after others say nothing new: after
+ * those it is not listened to for a pause. That doubles while they keep coming, so a writer in a loop
+ * (which cost 93 % of a core) costs a wake-up a second; and it ends before Quiet would let a Low end
+ * in between.
  *
  * A FIFO that was removed and made anew is another file of the same name: the descriptor of the old
  * one gives no event again, not even for the removal. So the name is checked every 10 s.
  */
 #include "monitor/monitor-internal.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,59 +24,45 @@
 /* The largest pipe that other users may make (fs.pipe-max-size) has 1 MiB. */
 #define READS_MAX 256
 
-/* Reads what is there. Returns: 1 (something was), 0 (nothing), -errno, -EPIPE (the peer closed). A
- * short read is the end, whatever is written meanwhile. */
-static int empty_stream(struct monitor *m)
+/* Was there something? A short read is the end, whatever is written meanwhile. */
+static bool empty_fifo(int fd)
 {
 	char buf[4096];
 	ssize_t n = sizeof(buf);
-	int r = 0;
+	bool ret = false;
 
 	for (int i = 0; i < READS_MAX && n == (ssize_t)sizeof(buf); i++) {
-		n = m->source.kind == SOURCE_FIFO
-			    ? read(m->source.stream_fd, buf, sizeof(buf))
-			    : recv(m->source.stream_fd, buf, sizeof(buf), MSG_DONTWAIT);
-		if (n > 0)
-			r = 1;
-		else if (r == 0 && m->source.kind != SOURCE_FIFO)
-			r = n == 0 ? -EPIPE : errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		n = read(fd, buf, sizeof(buf));
+		ret = ret || n > 0;
 	}
-	return r;
+	return ret;
 }
 
-static void begin_pause(struct monitor *m, uint64_t now)
+static void set_pace(struct monitor *m, uint64_t now)
 {
 	uint64_t longest = CLAMP(m->policy.options.quiet_usec / 2, PAUSE_MIN_USEC, PAUSE_MAX_USEC);
+	bool right_after = m->heard_usec > 0 &&
+			   now - m->heard_usec < PAUSE_MIN_USEC + 2 * m->pause_usec;
 
-	m->pause_usec = m->heard_usec > 0 && now - m->heard_usec < 2 * longest
-				? MIN(2 * m->pause_usec, longest)
-				: PAUSE_MIN_USEC;
+	m->pause_usec = right_after ? CLAMP(2 * m->pause_usec, PAUSE_MIN_USEC, longest) : 0;
+	m->hear_usec = right_after ? now + m->pause_usec : 0;
 	m->heard_usec = now;
-	m->hear_usec = now + m->pause_usec;
-}
-
-static void tell_low(struct monitor *m)
-{
-	uint64_t now = now_usec();
-
-	monitor_count_alarm(m, now);
-	begin_pause(m, now);
-	monitor_judge_signal(m, LEVEL_LOW, false, REASON_SIGNAL, now);
 }
 
 void monitor_stream_take(struct monitor *m, int result, uint64_t now)
 {
-	int r = result < 0 ? result : empty_stream(m);
+	bool fifo = m->source.kind == SOURCE_FIFO;
 
-	if (r < 0)
-		monitor_end_source(m,
-				   r == -EPIPE ? "the peer closed the connection" : strerror(-r));
-	else if (r > 0)
-		tell_low(m);
-	else if (now - m->heard_usec >= PAUSE_MIN_USEC) /* a writer left; we have none */
-		m->heard_usec = now;
-	else /* writers open and close in a loop */
-		begin_pause(m, now);
+	if (result < 0 || (result == 0 && !fifo)) {
+		monitor_end_source(m, result < 0 ? strerror(-result)
+						 : "the peer closed the connection");
+		return;
+	}
+	set_pace(m, now);
+	if (fifo && !empty_fifo(m->source.stream_fd)) /* a writer left */
+		return;
+	monitor_count_alarm(m, now);
+	monitor_judge_signal(m, LEVEL_LOW, false, REASON_SIGNAL, now);
 }
 
 void monitor_stream_begin(struct monitor *m, uint64_t now)

@@ -281,8 +281,11 @@ static int listen_to_stream(struct monitor *m)
 	if (m->source.stream_fd < 0)
 		return 0;
 	if (m->hear_usec == 0 && !loop_op_is_busy(&m->stream_op))
-		return loop_poll(m->context->loop, &m->stream_op, m->source.stream_fd, POLLIN,
-				 stream_spoke);
+		return m->source.kind == SOURCE_SOCKET
+			       ? loop_drain(m->context->loop, &m->stream_op, m->source.stream_fd,
+					    stream_spoke)
+			       : loop_poll(m->context->loop, &m->stream_op, m->source.stream_fd,
+					   POLLIN, stream_spoke);
 	if (m->hear_usec > 0 && loop_op_is_busy(&m->stream_op))
 		loop_cancel(&m->stream_op, NULL);
 	return 0;

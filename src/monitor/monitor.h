@@ -90,9 +90,8 @@ struct monitor {
 	uint64_t effect_usec, effect_bytes; /* due time and use at the last Low */
 	struct memory_use use;		    /* at the last notification, and when it was read: */
 	uint64_t use_usec;
-	char stream_buf[512]; /* when full, the rest is read and dropped */
 	uint64_t hear_usec; /* the stream is not listened to until then; 0: it is; USEC_NEVER: it broke */
-	uint64_t heard_usec, pause_usec; /* when bytes came last, and how long was paused then */
+	uint64_t heard_usec, pause_usec; /* when it last spoke, and how long was paused then */
 	uint64_t fifo_usec;		 /* when to look whether the FIFO is still there */
 	struct records records;
 	struct psb_stats stats;

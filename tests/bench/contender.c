@@ -4,9 +4,9 @@
  *
  * All call the same function on a thread of their own that waits. What differs is how they wait and read:
  *
- *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm, and after a byte it does not listen
- *              for up to half of Quiet, which would hide the loop behind it; where each byte is to be told
- *              (stimulus.each), both are so short that it does not listen for 50 ms, the least (monitor-stream.c).
+ *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm, which would hide the loop behind
+ *              it, and so it is short where each byte is to be told (stimulus.each). After a byte that comes within 50 ms of
+ *              another it does not listen for a while (monitor-stream.c).
  *  bare epoll  epoll_wait(2), read(2), the call: what a program would have without any library. It does what
  *              comes to mind first: level-triggered, and it waits again whatever happened.
  *  sd-event    sd_event_add_memory_pressure(3), found by dlopen(3); it came with systemd 254. It takes its source from

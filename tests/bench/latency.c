@@ -10,7 +10,7 @@
  *
  *  counting  system calls of the contender's threads, in a traced child (count.h), one contender after the other.
  *  light     one byte each 25 to 26 ms, never before the last one was told. Turn by turn A B C D, B C D A, ...: what disturbs
- *            one disturbs all, and psibridge, which does not listen for 50 ms after a byte, is listening again. In each round
+ *            one disturbs all, and no contender gets two within 50 ms (contender.c). In each round
  *            the contender's median is divided by the bare loop's median of that round; the verdict is the median of these ratios.
  *  burst     10,000 bytes, one a send(2), as fast as the socket takes them. A stream coalesces: a contender that is busy
  *            finds several at once. Tracing would slow the writer and the reader and so change how many. Therefore

@@ -72,11 +72,11 @@ VARIANTS(failures, can_break)
 
 struct scene {
 	struct loop *loop;
-	struct loop_op poll_op, alarm_op;
+	struct loop_op poll_op, alarm_op, drain_op;
 	struct loop_timer timer;
 	struct loop_work work;
-	int polled[2];
-	int polls, poll_error, alarms, fired, works;
+	int polled[2], drained[2];
+	int polls, poll_error, alarms, drains, fired, works;
 };
 
 static void polled(struct loop_op *op, int result)
@@ -93,6 +93,11 @@ static void rang(struct loop_op *op, int result)
 {
 	if (result == POLLPRI)
 		CONTAINER_OF(op, struct scene, alarm_op)->alarms++;
+}
+
+static void drained(struct loop_op *op, int result)
+{
+	CONTAINER_OF(op, struct scene, drain_op)->drains += result > 0;
 }
 
 static void expired(struct loop_timer *timer, uint64_t now)
@@ -156,10 +161,12 @@ static int play(const struct failure *f, bool foreign)
 	struct scene s = { .timer.expired = expired, .work.run = worked };
 	bool goes_on = f->after != LOOP_TIMERS;
 
-	if (loop_new(&options, &s.loop, NULL) < 0 || pipe(s.polled) < 0)
+	if (loop_new(&options, &s.loop, NULL) < 0 || pipe(s.polled) < 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM, 0, s.drained) < 0)
 		FAIL("nothing to begin with");
 	if (loop_poll(s.loop, &s.poll_op, s.polled[0], POLLIN, polled) < 0 ||
-	    loop_poll(s.loop, &s.alarm_op, s.polled[1], POLLPRI, rang) < 0)
+	    loop_poll(s.loop, &s.alarm_op, s.polled[1], POLLPRI, rang) < 0 ||
+	    loop_drain(s.loop, &s.drain_op, s.drained[0], drained) < 0)
 		FAIL("operations");
 	loop_post(s.loop, &s.work);
 	RUN_UNTIL(s.works == 1); /* all of it is in the kernel now, or will be with the next wait */
@@ -177,7 +184,12 @@ static int play(const struct failure *f, bool foreign)
 	if (write(s.polled[1], "x", 1) != 1)
 		FAIL("write");
 	loop_post(s.loop, &s.work);
-	RUN_UNTIL(goes_on ? s.polls == 1 && s.alarms == 1 : s.poll_error == -ENOTSUP);
+	RUN_UNTIL(goes_on ? s.polls == 1 && s.alarms == 1 && s.drains == 1
+			  : s.poll_error == -ENOTSUP);
+	if (goes_on && write(s.drained[1], "x", 1) == 1) {
+		loop_post(s.loop, &s.work);
+		RUN_UNTIL(s.drains == 2);
+	}
 
 	if (!foreign) {
 		loop_timer_set(s.loop, &s.timer, now_usec() + USEC_PER_MSEC);

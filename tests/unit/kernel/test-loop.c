@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-loop.c - poll and cancel (src/kernel/loop.h), on each engine; what has to do with time and threads is in
+ * test-loop.c - poll, drain and cancel (src/kernel/loop.h), on each engine; what has to do with time and threads is in
  * test-loop-time.c
  */
 #include "loop-variants.h"
@@ -224,6 +224,68 @@ PROMISE(a_descriptor_may_be_replaced_when_its_poll_is_released)
 	run_until(loop, &object.calls, 1);
 	cancel_and_wait(loop, &object);
 	close(kept);
+}
+
+/* ---- drain -------------------------------------------------------------------------------- */
+
+static void count_bytes(struct loop_op *op, int result)
+{
+	struct object *object = (struct object *)op;
+
+	object->calls += result;
+	object->last = result;
+}
+
+static void is_left(int fd, ssize_t bytes)
+{
+	char buf[16];
+
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), bytes);
+}
+
+PROMISE(a_drain_tells_all_bytes_takes_them_and_ends_with_the_stream)
+{
+	static const char much[100000];
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct object object = { .last = -1 };
+
+	SOCKETS(fds, SOCK_STREAM);
+	put(fds[1], "abc", 3);
+	assert_int_equal(loop_drain(loop, &object.op, fds[0], count_bytes), 0);
+	run_until(loop, &object.calls, 3);
+	is_left(fds[0], -1);
+	assert_int_equal(run_for(loop, GLANCE_USEC), 0);
+	put(fds[1], "d", 1);
+	run_until(loop, &object.calls, 4);
+	put(fds[1], much, sizeof(much));
+	shut(&fds[1]);
+	run_until(loop, &object.calls, 4 + sizeof(much));
+	while (loop_op_is_busy(&object.op))
+		assert_true(loop_dispatch(loop, now_usec() + PATIENCE_USEC) >= 0);
+	assert_int_equal(object.last, 0);
+}
+
+PROMISE(a_cancelled_drain_takes_nothing_more)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct object object = { 0 };
+
+	SOCKETS(fds, SOCK_STREAM);
+	assert_int_equal(loop_drain(loop, &object.op, fds[0], count_bytes), 0);
+	run_for(loop, USEC_PER_MSEC);
+	cancel_and_wait(loop, &object);
+	put(fds[1], "a", 1);
+	assert_int_equal(run_for(loop, GLANCE_USEC), 0);
+	is_left(fds[0], 1);
+
+	object.released = 0;
+	assert_int_equal(loop_drain(loop, &object.op, fds[0], told_cancel), 0);
+	put(fds[1], "b", 1);
+	run_until(loop, &object.released, 1);
+	put(fds[1], "cd", 2);
+	assert_int_equal(run_for(loop, GLANCE_USEC), 0);
+	is_left(fds[0], 2);
+	assert_int_equal(object.calls, 1);
 }
 
 /* ---- cancel ------------------------------------------------------------------------------- */
