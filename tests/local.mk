@@ -56,17 +56,13 @@ library_tests = \
 	tests/unit/library/test-mailbox \
 	tests/unit/library/test-settings \
 	tests/unit/library/test-resident \
-	tests/unit/library/test-protocol \
 	tests/unit/library/test-watch \
 	tests/unit/library/test-bridge \
 	tests/unit/library/test-bad-input \
 	tests/unit/library/test-sizes \
 	tests/unit/library/test-members \
-	tests/unit/library/test-simulate-at \
 	tests/unit/library/test-records \
-	tests/unit/library/test-records-broken \
 	tests/unit/library/test-survey \
-	tests/unit/library/test-no-alloc \
 	tests/unit/library/test-signals
 hosting_tests = \
 	tests/unit/hosting/test-hosting \
@@ -160,11 +156,9 @@ thread_tests = $(loop_tests) \
 	tests/unit/hosting/test-hosting-register \
 	tests/unit/library/test-mailbox \
 	tests/unit/library/test-members \
-	tests/unit/library/test-protocol \
 	tests/unit/library/test-records \
 	tests/unit/library/test-removal \
-	tests/unit/library/test-signals \
-	tests/unit/library/test-simulate-at
+	tests/unit/library/test-signals
 if ENABLE_DAEMON
 thread_tests += \
 	tests/unit/daemon/test-lowmemory \
@@ -288,8 +282,7 @@ tests_unit_monitor_tests_LDADD = $(monitor_layers)
 
 # The public API over a FIFO or a socket.
 tests_unit_library_tests_SOURCES = $(unit_main) $(library_tests:=.c) $(fake_root) $(lab) $(count_malloc) \
-	tests/unit/library/library-bench.h tests/unit/library/pattern-bench.h \
-	tests/unit/library/records-daemon.h
+	tests/unit/library/library-bench.h tests/unit/library/pattern-bench.h
 tests_unit_library_tests_LDADD = $(library_layers) -ldl
 
 # A manager over a watch that a test moves.

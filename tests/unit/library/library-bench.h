@@ -7,10 +7,8 @@
  * variants are skipped, or, where deny-io-uring forbids it on purpose, left out. (NO_VARIANTS: the includer has a fixture
  * of its own, and each promise is kept once.)
  *
- * The source is a FIFO or a socket below a directory of our own: the seams of systemd's protocol.
- * So nothing here needs a cgroup, a right, or pressure. Nobody sleeps to let things happen: AWAIT()
- * waits for a condition, and its time is an upper bound. What must *not* happen is looked at after
- * something later did, or for GLANCE_USEC.
+ * The source is a FIFO or a socket in a directory of our own, as in systemd's protocol: no cgroup, right or pressure is needed.
+ * AWAIT() waits for a condition, and its time is an upper bound. What must *not* happen is looked at after something later did.
  */
 #pragma once
 
@@ -62,10 +60,6 @@ static inline bool suits(const void *row, const struct promise *promise)
 	return (!v->flags || promise->flags) &&
 	       (v->backend != PSB_BACKEND_URING || !getenv("PSIBRIDGE_TEST_DENIED"));
 }
-
-#ifndef NO_VARIANTS
-VARIANTS(variants, suits)
-#endif
 
 /* ---- receivers ------------------------------------------------------------------------------------ */
 
@@ -197,6 +191,16 @@ static inline void note_done(struct receiver *rx, int result)
 			fail_msg("waited in vain for: %s", #condition);     \
 	} while (0)
 
+/* One member, read under the lock. */
+#define READ(rx, member)                           \
+	({                                         \
+		typeof((rx)->member) _value;       \
+		pthread_mutex_lock(&(rx)->lock);   \
+		_value = (rx)->member;             \
+		pthread_mutex_unlock(&(rx)->lock); \
+		_value;                            \
+	})
+
 /* A thread that is about to wait says so in `rx`, and others look until it sleeps, or is done. */
 static inline void about_to_wait(struct receiver *rx)
 {
@@ -208,37 +212,23 @@ static inline void about_to_wait(struct receiver *rx)
 
 static inline bool sleeps(pid_t tid)
 {
-	char path[64], text[128] = "";
-	const char *state;
-	int fd;
+	char path[64], state = 'S'; /* of one that has ended, too */
+	FILE *stat;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return true; /* it ended */
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = '\0';
-	close(fd);
-	state = strrchr(text, ')');
-	return !state || state[2] == 'S';
+	stat = fopen(path, "re");
+	if (!stat)
+		return true;
+	(void)!fscanf(stat, "%*d (%*[^)]) %c", &state);
+	fclose(stat);
+	return state == 'S';
 }
-
-/* One member, read under the lock. */
-#define READ(rx, member)                           \
-	({                                         \
-		typeof((rx)->member) _value;       \
-		pthread_mutex_lock(&(rx)->lock);   \
-		_value = (rx)->member;             \
-		pthread_mutex_unlock(&(rx)->lock); \
-		_value;                            \
-	})
 
 static inline void await_waiting(struct receiver *rx)
 {
 	int seen = 0;
 
-	if (!AWAIT_FOR(rx, rx->tid != 0, PATIENCE_SEC * USEC_PER_SEC))
-		fail_msg("nobody comes to wait");
+	AWAIT(rx, rx->tid != 0);
 	while (seen < 3 && READ(rx, done) == 0) { /* a lock is waited for once, perhaps */
 		seen = sleeps(READ(rx, tid)) ? seen + 1 : 0;
 		usleep(500);
@@ -267,7 +257,7 @@ static inline unsigned of_kind(const struct receiver *rx, enum psb_kind kind)
 	return n;
 }
 
-/* ---- bridges and sources ---------------------------------------------------------------------- */
+/* ---- sources ---------------------------------------------------------------------------------- */
 
 static char bench_directory[64];
 
@@ -279,19 +269,6 @@ static inline const char *in_directory(const char *name)
 
 	snprintf(p, sizeof(path[0]), "%s/%s", bench_directory, name);
 	return p;
-}
-
-static inline psb_bridge *make_bridge(const struct variant *variant)
-{
-	struct psb_bridge_options options = { .size = sizeof(options),
-					      .backend = variant->backend };
-	psb_bridge *bridge;
-	int r = psb_bridge_new(&options, &bridge);
-
-	if (r < 0 && variant->backend == PSB_BACKEND_URING)
-		SKIP("io_uring cannot be had here");
-	assert_int_equal(r, 0);
-	return bridge;
 }
 
 static inline const char *make_fifo(const char *name)
@@ -310,8 +287,6 @@ static inline int open_fifo(const char *name)
 	return fd;
 }
 
-/* ---- more sources -------------------------------------------------------------------------- */
-
 static inline int listen_at(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -325,6 +300,7 @@ static inline int listen_at(const char *path)
 	return fd;
 }
 
+/* No call on it waits longer than the patience of a test. */
 static inline int accept_soon(int listener)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_SEC };
@@ -335,7 +311,31 @@ static inline int accept_soon(int listener)
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	} while (fd < 0 && errno == EINTR);
 	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	return fd;
+}
+
+/* ---- bridges and watches ------------------------------------------------------------------------ */
+
+static inline psb_bridge *make_bridge_that_logs(const struct variant *variant, psb_log_fn *log,
+						void *userdata)
+{
+	struct psb_bridge_options options = { .size = sizeof(options),
+					      .backend = variant->backend,
+					      .log = log,
+					      .log_userdata = userdata };
+	psb_bridge *bridge;
+	int r = psb_bridge_new(&options, &bridge);
+
+	if (r < 0 && variant->backend == PSB_BACKEND_URING)
+		SKIP("io_uring cannot be had here");
+	assert_int_equal(r, 0);
+	return bridge;
+}
+
+static inline psb_bridge *make_bridge(const struct variant *variant)
+{
+	return make_bridge_that_logs(variant, NULL, NULL);
 }
 
 static inline struct psb_watch_options quick_options(const char *source)
@@ -352,6 +352,14 @@ static inline struct psb_watch_options quick_options(const char *source)
 		.calm_usec = 200 * USEC_PER_MSEC,
 		.headroom_percent = PSB_HEADROOM_OFF,
 	};
+}
+
+/* On our own cgroup: so that real pressure, of whatever runs beside us, stays under every threshold. */
+static inline void be_deaf(struct psb_watch_options *options)
+{
+	options->rungs = 0;
+	options->early = options->low = "some 10s/10s";
+	options->critical = "full 10s/10s";
 }
 
 /* A watch that listens to a FIFO, repeats a Low as often as told, and ends Low after `quiet_usec`,
@@ -377,34 +385,23 @@ static inline struct psb_source source_of(psb_watch *watch)
 	return source;
 }
 
-static inline bool can_watch_own_cgroup(psb_bridge *bridge, unsigned rungs)
+static inline void need_rungs(void **state, unsigned rungs)
 {
 	struct psb_watch_options options = { .size = sizeof(options), .rungs = rungs };
-	psb_watch *watch;
-	bool can = psb_watch_new(bridge, &options, &watch) == 0;
+	psb_bridge *bridge = make_bridge(*state);
+	psb_watch *watch = NULL;
+	int r = psb_watch_new(bridge, &options, &watch);
 
-	if (can)
-		psb_watch_unref(watch);
-	return can;
+	psb_watch_unref(watch);
+	psb_bridge_unref(bridge);
+	if (r < 0)
+		SKIP("no other source: PSI of our own cgroup or the machine cannot be had here");
 }
 
 /* Not by the protocol. */
 static inline void need_another_rung(void **state)
 {
-	psb_bridge *bridge = make_bridge(*state);
-	bool can = can_watch_own_cgroup(bridge, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
-
-	psb_bridge_unref(bridge);
-	if (!can)
-		SKIP("no other source: PSI of our own cgroup or the machine cannot be had here");
-}
-
-/* On our own cgroup: so that real pressure, of whatever runs beside us, stays under every threshold. */
-static inline void be_deaf(struct psb_watch_options *options)
-{
-	options->rungs = 0;
-	options->early = options->low = "some 10s/10s";
-	options->critical = "full 10s/10s";
+	need_rungs(state, ~PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
 }
 
 /* "": there is none. */
@@ -430,13 +427,25 @@ struct bench {
 	psb_watch *watch;
 	struct receiver rx, fence;
 	int listener, peer;
-	char log[1024]; /* under rx.lock, by keep_line() */
+	char log[1024]; /* under rx.lock, of bench_that_logs() */
 };
 
 static struct bench *benches[4];
 
-/* Neither a watch yet, nor a driver. */
-static inline struct bench *bench_bare(void **state)
+static inline void keep_line(void *userdata, int priority, const char *message)
+{
+	struct bench *b = userdata;
+	size_t n;
+
+	(void)priority;
+	pthread_mutex_lock(&b->rx.lock);
+	n = strlen(b->log);
+	snprintf(b->log + n, sizeof(b->log) - n, "%s\n", message);
+	pthread_cond_broadcast(&b->rx.changed);
+	pthread_mutex_unlock(&b->rx.lock);
+}
+
+static inline struct bench *bench_alone(void **state, psb_log_fn *log)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	size_t i = 0;
@@ -450,7 +459,20 @@ static inline struct bench *bench_bare(void **state)
 	b->listener = b->peer = -1;
 	receiver_init(&b->rx);
 	receiver_init(&b->fence);
+	b->bridge = make_bridge_that_logs(*state, log, b);
 	return b;
+}
+
+/* Neither a watch yet, nor a driver. */
+static inline struct bench *bench_bare(void **state)
+{
+	return bench_alone(state, NULL);
+}
+
+/* ... and what the bridge logs is in ->log. */
+static inline struct bench *bench_that_logs(void **state)
+{
+	return bench_alone(state, keep_line);
 }
 
 static inline void bench_free(struct bench *b)
@@ -483,7 +505,6 @@ static inline struct bench *bench_with(void **state, const struct psb_watch_opti
 {
 	struct bench *b = bench_bare(state);
 
-	b->bridge = make_bridge(b->variant);
 	assert_int_equal(psb_watch_new(b->bridge, options, &b->watch), 0);
 	listen_with(b, &b->rx, b->variant->flags | flags);
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
@@ -495,7 +516,6 @@ static inline struct bench *bench_at_rest(void **state)
 {
 	struct bench *b = bench_bare(state);
 
-	b->bridge = make_bridge(b->variant);
 	b->watch = watch_fifo(b->bridge, LONG_USEC);
 	return b;
 }
@@ -538,7 +558,13 @@ static inline struct psb_stats stats_of(struct bench *b)
 	return stats;
 }
 
-/* ---- running ------------------------------------------------------------------------------- */
+static inline void await_log(struct bench *b, const char *words)
+{
+	if (!AWAIT_FOR(&b->rx, strstr(b->log, words) != NULL, PATIENCE_SEC * USEC_PER_SEC))
+		fail_msg("\"%s\" was not logged, but: %s", words, b->log);
+}
+
+/* ---- around each promise ---------------------------------------------------------------------- */
 
 static int descriptors_before;
 
@@ -560,15 +586,14 @@ static inline void before_test(void **state)
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	unsetenv("MEMORY_PRESSURE_WRITE");
 	unsetenv("PSIBRIDGE_BACKEND");
-	unlink(in_directory(
-		"fifo")); /* what a test that failed left behind does not read with us */
+	/* what a test that failed left behind does not read with us */
+	unlink(in_directory("fifo"));
 	descriptors_before = count_descriptors();
 }
 
-/* A bridge that was given up inside a callback ends on a thread of its own: that may take a moment.
- */
 static void (*end_more)(void); /* what else a file has to end */
 
+/* A bridge that was given up inside a callback ends on a thread of its own: that may take a moment. */
 static inline int no_descriptor_is_left(void **state)
 {
 	uint64_t until = clock_usec(CLOCK_MONOTONIC) + PATIENCE_SEC / 4 * USEC_PER_SEC;
@@ -627,5 +652,6 @@ static inline int end_directory(void **state)
 
 GROUP(make_directory, end_directory)
 #ifndef NO_VARIANTS
+VARIANTS(variants, suits)
 FIXTURE(before_test, no_descriptor_is_left)
 #endif
