@@ -291,7 +291,7 @@ static int resolve(struct client *c, const struct wire_hello *hello, char *path,
 	struct peer peer;
 	int r;
 
-	if (!hello->cgroup && c->subscriber.record) {
+	if (!hello->cgroup && c->subscriber.watch) {
 		snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
 		return 0;
 	}
@@ -300,7 +300,7 @@ static int resolve(struct client *c, const struct wire_hello *hello, char *path,
 		*ret_why = "your credentials say nothing any more";
 		return r;
 	}
-	if (c->subscriber.record)
+	if (c->subscriber.watch)
 		snprintf(peer.cgroup, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
 	return peer_resolve(&peer, hello->cgroup, hello->cgroup_size, path, ret_why);
 }
@@ -336,7 +336,7 @@ static void take_trigger(struct client *c, const struct wire_hello *hello)
 
 	state_get_terms(c->state, &had);
 	c->state->protocol = PROTOCOL_PLAIN;
-	if (!c->subscriber.record || trigger_is_same(&had.low, &hello->terms.low))
+	if (!c->subscriber.watch || trigger_is_same(&had.low, &hello->terms.low))
 		return;
 	state_put_terms(c->state, &hello->terms);
 	snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
@@ -520,11 +520,11 @@ void client_resubscribe(struct client *c)
 {
 	char path[STATE_PATH_MAX];
 
-	if (c->ending || c->subscriber.record || !c->state->cgroup[0])
+	if (c->ending || c->subscriber.watch || !c->state->cgroup[0])
 		return;
 	strcpy(path, c->state->cgroup);
 	join_anyhow(c, path, NULL);
-	if (!c->subscriber.record)
+	if (!c->subscriber.watch)
 		return;
 	if (c->state->protocol == PROTOCOL_RECORDS)
 		put_state(c, WIRE_LEVEL);

@@ -2,45 +2,37 @@
 /*
  * table-watch.c - one watch: whether it could be armed, and when to try again
  *
- *               +-> WATCHING --(its one cgroup is removed)--+
- *     new ------|                                           |
- *       ^       +-> ABSENT (fixed part is not there) <------+
- *       |       |      | it appears
- *       +-------|------+
- *       ^       +-> FAILED (cannot be armed)
- *       |              | after 1 s, then twice as long each time
- *       +--------------+
+ *     watch_start() --> WATCHING --(its one cgroup is removed)--> watch_start()
+ *          |
+ *          +----------> ABSENT (the fixed part is not there) --(it appears)--> watch_start()
+ *          |
+ *          +----------> FAILED (it cannot be armed) --(10 s)--> watch_start()
  *
- * A pattern whose fixed part is removed waits for the next one inside the library. One cgroup does not: its watch ends,
- * and it is ABSENT until the cgroup is there again. Only FAILED has a timer.
+ * A pattern whose fixed part is removed waits for the next one inside the library. One cgroup does not: the table starts
+ * its watch again. Only FAILED has a timer.
  *
- * While it is ABSENT inotify is asked about each directory of the path that exists, from the mount down. The last of
- * them tells that the next one was made. The others tell that the one below was removed: the removed directory itself
- * does not, for kernfs leaves the link count of a removed inode as it was, and the kernel sends IN_DELETE_SELF when that
- * is 0 (seen on 6.18: only the parent's IN_DELETE). Each is asked before the directory below is looked up, and the path
- * once more when all are: no change is missed. Other names made and removed in these directories cost a wake-up.
+ * While it is ABSENT inotify is asked about the last directory of the path that exists, which tells that the next one was
+ * made, and about the one above, which tells that it was removed: the removed directory itself does not, for kernfs leaves
+ * the link count of a removed inode as it was, and the kernel sends IN_DELETE_SELF when that is 0 (seen on 6.18). Only an
+ * empty cgroup can be removed and none renamed, so nothing above that can change. The path is looked at again when both
+ * are listened to: no change is missed. Other names made and removed in these directories cost a wake-up.
  */
-#include "daemon/table-internal.h"
+#include "daemon/table-watch.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define RETRY_MIN_USEC (1 * USEC_PER_SEC)
-#define RETRY_MAX_USEC (60 * USEC_PER_SEC)
-#define LOOK_USEC (10 * USEC_PER_SEC) /* where inotify fails */
+#define RETRY_USEC (10 * USEC_PER_SEC)
+#define FILE_MAX (2 * CGPATH_MAX)
 
 const char *watch_fixed(const struct watch *w)
 {
 	return w->pattern ? cgpattern_fixed(w->pattern) : w->path;
-}
-
-void watch_disarm(struct watch *w)
-{
-	w->psb = psb_watch_unref(w->psb);
 }
 
 /* Errors: as psb_watch_new(), with words in w->why. */
@@ -59,114 +51,118 @@ static int arm(struct watch *w)
 	};
 	int r;
 
+	w->psb = psb_watch_unref(w->psb);
 	w->why[0] = '\0';
 	settings_write(&w->settings.policy, &text, &o);
-	r = psb_watch_new(w->table->options.bridge, &o, &w->psb);
+	r = psb_watch_new(w->owner->options.bridge, &o, &w->psb);
 	if (r < 0)
 		return r;
-	r = psb_watch_add_callback(w->psb, w->told, w, PSB_INLINE | PSB_TELL_SOURCE, NULL);
+	r = psb_watch_add_callback(w->psb, w->owner->told, w, PSB_INLINE | PSB_TELL_SOURCE, NULL);
 	if (r < 0) {
 		snprintf(w->why, sizeof(w->why), "%s", strerror(-r));
-		watch_disarm(w);
+		w->psb = psb_watch_unref(w->psb);
 	}
 	return r;
 }
 
-static void enter(struct watch *w, enum watch_state state, enum message message, int priority)
-{
-	const struct table_options *o = &w->table->options;
-	bool changed = w->state != state;
-
-	w->state = state;
-	if (w->base && state == WATCH_FAILED)
-		journal_log(o->journal, priority, message, "%s: the thresholds of %u client%s: %s",
-			    w->path, w->subscribers, w->subscribers == 1 ? "" : "s", w->why);
-	if (w->base)
-		return;
-	if (changed || state == WATCH_FAILED)
-		journal_log(o->journal, priority, message, "%s: %s", w->path,
-			    w->why[0] ? w->why : "watching");
-	if (o->news)
-		o->news(w->id, NULL, o->userdata);
-}
-
-/* With cgroup.pressure 0 and no memory.events it is there, and cannot be watched. */
-static bool is_there(const struct watch *w)
-{
-	int fd = cgroup_open(w->table->options.cgroups, watch_fixed(w));
-
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
-static void resume_records(struct watch *w)
-{
-	struct table *t = w->table;
-
-	for (unsigned i = 0; w->subscribers > 0 && i < BUCKETS; i++)
-		for (struct record *r = SLIST_FIRST(&t->buckets[i]), *next; r; r = next) {
-			next = SLIST_NEXT(r,
-					  next); /* a client that is told may leave, and free it */
-			if (r->watch == w)
-				record_resume(r);
-		}
-}
-
 /* ---- waiting for its cgroup ---------------------------------------------------------------------- */
 
-static void stop_listening(struct watch *w)
+/* The last directory of its path that exists, into file[FILE_MAX]. Is that the whole path? */
+static bool find_existing(const struct watch *w, char *file)
 {
-	for (size_t i = 0; i < LEVELS_MAX; i++)
-		w->listeners[i] = sd_event_source_disable_unref(w->listeners[i]);
-}
+	const char *mount = w->owner->options.cgroups->v2.point;
 
-/* Is it one of the names in our path? */
-static bool is_ours(const char *path, const char *name)
-{
-	size_t size = strlen(name);
-
-	while ((path = strchr(path, '/'))) {
-		path++;
-		if (strncmp(path, name, size) == 0 && (path[size] == '/' || path[size] == '\0'))
-			return true;
-	}
+	snprintf(file, FILE_MAX, "%s%s", mount, watch_fixed(w));
+	if (access(file, F_OK) == 0)
+		return true;
+	do
+		*strrchr(file, '/') = '\0';
+	while (strlen(file) > strlen(mount) && access(file, F_OK) < 0);
 	return false;
 }
 
-static int changed(_unused_ sd_event_source *source, const struct inotify_event *event,
-		   void *userdata)
+/* Of its own path only. Without a name it is about the queue. */
+static int path_changed(_unused_ sd_event_source *source, const struct inotify_event *event,
+			void *userdata)
 {
+	char name[NAME_MAX + 3], path[CGPATH_MAX + 2];
 	struct watch *w = userdata;
 
-	/* without a name it is about the queue, or the directory itself */
-	if (event->len == 0 || is_ours(watch_fixed(w), event->name))
+	snprintf(name, sizeof(name), "/%s/", event->len > 0 ? event->name : "");
+	snprintf(path, sizeof(path), "%s/", watch_fixed(w));
+	if (event->len == 0 || strstr(path, name))
 		timer_set(w->retry, now_usec());
 	return 0;
 }
 
-static int listen_down(struct watch *w)
+static int listen_to(struct watch *w, const char *directory, uint32_t mask, sd_event_source **ret)
 {
-	const uint32_t mask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR;
-	const char *fixed = watch_fixed(w);
-	char path[2 * CGPATH_MAX];
-	size_t size = 0;
+	return sd_event_add_inotify(w->owner->options.event, ret, directory, mask | IN_ONLYDIR,
+				    path_changed, w);
+}
 
-	for (size_t i = 0; i < LEVELS_MAX; i++) {
-		int r;
+static void stop_listening(struct watch *w)
+{
+	w->made = sd_event_source_disable_unref(w->made);
+	w->removed = sd_event_source_disable_unref(w->removed);
+}
 
-		snprintf(path, sizeof(path), "%s%.*s", w->table->options.cgroups->v2.point,
-			 (int)size, fixed);
-		r = sd_event_add_inotify(w->table->options.event, &w->listeners[i], path, mask,
-					 changed, w);
-		if (r < 0) /* not there: the one above says when it will be */
-			return r == -ENOENT && i > 0 ? 0 : r;
-		if (!fixed[size])
-			return 0;
-		size += 1 + strcspn(fixed + size + 1, "/");
+static void listen_for_it(struct watch *w)
+{
+	const char *mount = w->owner->options.cgroups->v2.point;
+	char last[FILE_MAX], file[FILE_MAX];
+	int r;
+
+	find_existing(w, last);
+	snprintf(file, sizeof(file), "%s", last);
+	r = listen_to(w, last, IN_CREATE, &w->made);
+	if (r >= 0 && strcmp(last, mount) != 0) {
+		*strrchr(file, '/') = '\0';
+		r = listen_to(w, file, IN_DELETE, &w->removed);
 	}
-	return -ENOSPC;
+	if (find_existing(w, file) || strcmp(file, last) != 0)
+		timer_set(w->retry, now_usec());
+	else if (r < 0)
+		timer_set(w->retry, now_usec() + RETRY_USEC);
+}
+
+/* ---- states -------------------------------------------------------------------------------------- */
+
+/* `was` is what was said of it last. */
+static void enter(struct watch *w, enum watch_state state, const char *was, enum message message,
+		  int priority)
+{
+	bool is_news = w->state != state || strcmp(w->why, was) != 0;
+
+	w->state = state;
+	if (is_news && (!w->base || state == WATCH_FAILED))
+		journal_log(w->owner->options.journal, priority, message, "%s%s: %s", w->path,
+			    w->base ? ", thresholds of clients" : "",
+			    w->why[0] ? w->why : "watching");
+	w->owner->changed(w);
+}
+
+int watch_start(struct watch *w)
+{
+	char was[sizeof(w->why)], file[FILE_MAX];
+	int r;
+
+	strcpy(was, w->why);
+	r = arm(w);
+	stop_listening(w);
+	timer_stop(w->retry);
+	if (r == 0) {
+		enter(w, WATCH_WATCHING, was, MESSAGE_WATCH_STARTED, LOG_IS_INFO);
+	} else if ((r == -ENOENT || r == -ENODEV) && !find_existing(w, file)) {
+		snprintf(w->why, sizeof(w->why), "%.200s does not exist yet; waiting for it",
+			 watch_fixed(w));
+		listen_for_it(w);
+		enter(w, WATCH_ABSENT, was, MESSAGE_WATCH_ABSENT, LOG_IS_INFO);
+	} else { /* such as a cgroup without PSI and memory.events */
+		timer_set(w->retry, now_usec() + RETRY_USEC);
+		enter(w, WATCH_FAILED, was, MESSAGE_WATCH_FAILED, LOG_IS_ERROR);
+	}
+	return r;
 }
 
 static int retry(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
@@ -175,41 +171,13 @@ static int retry(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *
 	return 0;
 }
 
-int watch_start(struct watch *w)
-{
-	int r = arm(w);
-
-	stop_listening(w);
-	timer_stop(w->retry);
-	if (r == 0) {
-		w->retry_usec = RETRY_MIN_USEC;
-		enter(w, WATCH_WATCHING, MESSAGE_WATCH_STARTED, LOG_IS_INFO);
-		resume_records(w);
-	} else if ((r == -ENOENT || r == -ENODEV) && !is_there(w)) {
-		snprintf(w->why, sizeof(w->why), "%.200s does not exist yet; waiting for it",
-			 watch_fixed(w));
-		enter(w, WATCH_ABSENT, MESSAGE_WATCH_ABSENT, LOG_IS_INFO);
-		if (listen_down(w) < 0)
-			timer_set(w->retry, now_usec() + LOOK_USEC);
-		if (is_there(w))
-			timer_set(w->retry, now_usec());
-	} else {
-		enter(w, WATCH_FAILED, MESSAGE_WATCH_FAILED, LOG_IS_ERROR);
-		timer_set(w->retry, now_usec() + w->retry_usec);
-		w->retry_usec = MIN(2 * w->retry_usec, RETRY_MAX_USEC);
-	}
-	return r;
-}
-
-int watch_new(struct table *table, const char *path, const struct settings *settings,
-	      psb_callback_fn *told, struct watch **ret)
+int watch_new(struct watch_owner *owner, const char *path, const struct settings *settings,
+	      struct watch **ret)
 {
 	size_t size = strlen(path) + 1;
 	struct watch *w = calloc(1, sizeof(*w) + size);
-	int r = w ? 0 : -ENOMEM;
+	int r = w ? timer_new(owner->options.event, retry, w, &w->retry) : -ENOMEM;
 
-	if (r == 0)
-		r = timer_new(table->options.event, retry, w, &w->retry);
 	if (r >= 0 && strchr(path, '*'))
 		r = cgpattern_new(path, NULL, &w->pattern, NULL);
 	if (r < 0) {
@@ -218,11 +186,9 @@ int watch_new(struct table *table, const char *path, const struct settings *sett
 		return r;
 	}
 	memcpy(w->path, path, size);
-	w->table = table;
+	w->owner = owner;
 	w->settings = *settings;
-	w->told = told;
-	w->state = WATCH_FAILED; /* nothing was tried yet */
-	w->retry_usec = RETRY_MIN_USEC;
+	w->state = WATCH_FAILED;
 	*ret = w;
 	return 0;
 }
@@ -230,7 +196,7 @@ int watch_new(struct table *table, const char *path, const struct settings *sett
 void watch_end(struct watch *w)
 {
 	stop_listening(w);
-	watch_disarm(w);
+	psb_watch_unref(w->psb);
 	sd_event_source_disable_unref(w->retry);
 	cgpattern_free(w->pattern);
 	free(w);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * table.c - which watch covers a cgroup: those of the configuration, and watches for all other subscribers
+ * table.c - which watch covers a cgroup, and who subscribes to it
  *
  * A cgroup is judged by the most specific watch that covers it, and by no other: its subscribers belong there, and what
  * a wider one measures of it is neither logged nor shown. Watches in the shadow are candidates and run beside those that
@@ -11,12 +11,15 @@
  * that there are as many as there are such components. One that brings thresholds gets a watch like the one that covers
  * it (`base`) but for them; it judges nothing else than what its subscribers are told. Both go with the last of them.
  *
- * When the configuration changes, watches that are the same stay as they are; a subscriber that belongs to another one
- * then is moved, and what it was told goes on there.
+ * A pattern's watch reports the deepest cgroup that stalls. Subscribers of cgroups above it are judged from all cgroups
+ * under observation, as the lowest of those at or below theirs. They are told when that changes, or when Low is repeated
+ * and they were last told a rearm time ago: of several cgroups below that repeat their Lows they are told one.
  *
- * Watches are given up from chores(), never inside a notification.
+ * When the configuration changes, watches that are the same stay as they are; a subscriber that belongs to another one
+ * then is moved, and what it was told goes on there. Watches are given up from chores(), never inside a notification.
  */
-#include "daemon/table-internal.h"
+#include "core/scan.h"
+#include "daemon/table-watch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,10 +30,24 @@
 #define THRESHOLDS_MAX 8 /* for one [Watch]: its own, and sets that subscribers may bring */
 #define OTHERS_MAX 256	 /* watches for subscribers that no [Watch] covers */
 
-static void news(const struct table *t, const struct watch *w, const struct psb_notification *n)
+struct table {
+	struct watch_owner owner;
+	const struct config *config;
+	struct watch *watches; /* configured ones first, in their order */
+	unsigned last_id, last_view;
+	sd_event_source *
+		chores; /* a timer: what may not be done inside a notification, nor while a subscriber moves */
+	char why[sizeof(((struct watch *)0)->why)];
+};
+
+static struct table *table_of(const struct watch *w)
 {
-	if (t->options.news)
-		t->options.news(w ? w->id : 0, n, t->options.userdata);
+	return CONTAINER_OF(w->owner, struct table, owner);
+}
+
+static void news(const struct table *t, unsigned watch, const struct psb_notification *n)
+{
+	t->owner.options.news(watch, n, t->owner.options.userdata);
 }
 
 static void do_chores_soon(struct table *t)
@@ -38,14 +55,14 @@ static void do_chores_soon(struct table *t)
 	timer_set(t->chores, now_usec());
 }
 
-static void append(struct table *t, struct watch *w)
-{
-	struct watch **last = &t->watches;
+/* ---- lists --------------------------------------------------------------------------------------- */
 
-	while (*last)
-		last = &(*last)->next;
+static void append(struct watch **list, struct watch *w)
+{
+	while (*list)
+		list = &(*list)->next;
 	w->next = NULL;
-	*last = w;
+	*list = w;
 }
 
 /* The next one with that base, from `w` on. */
@@ -56,10 +73,27 @@ static struct watch *next_of(struct watch *w, const struct watch *base)
 	return w;
 }
 
+#define EACH_OF(w, list, base) \
+	for (struct watch *w = next_of(list, base); w; w = next_of(w->next, base))
+
 static struct watch *base_of(struct watch *w)
 {
 	return w->base ? w->base : w;
 }
+
+static void end_all(struct watch *list)
+{
+	for (struct watch *next; list; list = next) {
+		next = list->next;
+		watch_end(list);
+	}
+}
+
+/* One that is told may leave: then it is out of the list, and the next one is still in it. */
+#define EACH_SUBSCRIBER(s, w)                                          \
+	for (struct subscriber *s = LIST_FIRST(&(w)->list),            \
+			       *next_ = s ? LIST_NEXT(s, list) : NULL; \
+	     s; s = next_, next_ = s ? LIST_NEXT(s, list) : NULL)
 
 /* ---- which watch covers a path ------------------------------------------------------------------- */
 
@@ -87,7 +121,7 @@ static struct watch *most_specific(const struct table *t, const char *path, bool
 {
 	struct watch *best = NULL;
 
-	for (struct watch *w = next_of(t->watches, NULL); w; w = next_of(w->next, NULL))
+	EACH_OF(w, t->watches, NULL)
 		if (w->settings.shadow == shadow && covers(w, path) &&
 		    (!best || is_more_specific(w, best)))
 			best = w;
@@ -108,7 +142,7 @@ static struct watch *find_watch(const struct table *t, const char *path)
 /* A pattern's watch measures cgroups that a more specific one judges, too. */
 static bool judges(const struct watch *w, const char *path)
 {
-	return most_specific(w->table, path, w->settings.shadow) == w;
+	return most_specific(table_of(w), path, w->settings.shadow) == w;
 }
 
 unsigned table_judge(const struct table *t, const char *cgroup)
@@ -118,16 +152,129 @@ unsigned table_judge(const struct table *t, const char *cgroup)
 	return w ? w->id : 0;
 }
 
+/* ---- the present --------------------------------------------------------------------------------- */
+
+static bool is_at_or_below(const char *path, const char *top, size_t size)
+{
+	return size == 1 ||
+	       (strncmp(path, top, size) == 0 && (path[size] == '/' || path[size] == '\0'));
+}
+
+static bool is_lower(const struct psb_notification *a, const struct psb_notification *b)
+{
+	return a->available < b->available ||
+	       (a->available == b->available && a->critical > b->critical);
+}
+
+static const struct psb_notification at_rest = {
+	.size = sizeof(at_rest),
+	.kind = PSB_KIND_LEVEL,
+	.available = PSB_HIGH,
+	.reason = PSB_REASON_PRESENT,
+	.cgroup = "/",
+};
+
+struct lowest {
+	const struct watch *watch;
+	const char *path; /* NULL: of all that the watch judges, else of those at or below it */
+	bool any;
+	struct psb_notification found;
+};
+
+static void take_lower(const struct psb_notification *n, void *userdata)
+{
+	struct lowest *l = userdata;
+
+	if (l->path ? !is_at_or_below(n->cgroup, l->path, strlen(l->path))
+		    : !judges(l->watch, n->cgroup))
+		return;
+	if (!l->any || is_lower(n, &l->found))
+		l->found = *n;
+	l->any = true;
+}
+
+/* Where nothing is under observation only level and time are known. */
+static void judge(const struct watch *w, const char *path, struct psb_notification *ret)
+{
+	struct lowest lowest = { .watch = w, .path = path, .found = at_rest };
+
+	lowest.found.time_usec = now_usec();
+	if (w && w->psb)
+		psb_watch_list(w->psb, take_lower, &lowest);
+	*ret = lowest.found;
+	ret->cgroup = path ? path : "/";
+	ret->reason = PSB_REASON_PRESENT;
+}
+
+void subscriber_present(const struct subscriber *s, struct psb_notification *ret)
+{
+	judge(s->watch, s->path, ret);
+	if (!s->watch)
+		return;
+	ret->available = s->available;
+	ret->critical = s->critical;
+}
+
+const char *subscriber_path(const struct subscriber *s)
+{
+	return s->watch ? s->path : "";
+}
+
+bool subscriber_in_shadow(const struct subscriber *s)
+{
+	return !s->watch || s->watch->settings.shadow;
+}
+
+const char *subscriber_failure(const struct subscriber *s)
+{
+	return s->watch && s->watch->state == WATCH_FAILED ? s->watch->why : NULL;
+}
+
 /* ---- a watch is notified ------------------------------------------------------------------------- */
 
-static void count(struct tally *tally, const struct psb_notification *n)
+static void learn(struct subscriber *s, const struct psb_notification *n)
 {
-	if (n->kind != PSB_KIND_LEVEL)
+	s->available = n->available;
+	s->critical = n->critical != 0;
+	s->told_usec = n->time_usec;
+}
+
+static void tell(struct subscriber *s, const struct psb_notification *n)
+{
+	learn(s, n);
+	s->watch->owner->options.notify(s, n);
+}
+
+/* Something at or below its cgroup was judged anew, and `sum` is the lowest there. */
+static void consider(struct subscriber *s, const struct psb_notification *n,
+		     struct psb_notification *sum)
+{
+	bool is_own = strcmp(s->path, n->cgroup) == 0, is_due, is_known;
+
+	if (is_own && (n->kind == PSB_KIND_GONE || !is_lower(sum, n))) {
+		tell(s, n);
 		return;
-	tally->low += n->available == PSB_LOW;
-	tally->critical += n->critical != 0;
-	tally->neutral += n->available == PSB_NEUTRAL;
-	tally->high += n->available == PSB_HIGH;
+	}
+	is_known = sum->available == s->available && sum->critical <= s->critical;
+	is_due = sum->available == PSB_LOW && n->available == PSB_LOW &&
+		 n->time_usec >= s->told_usec + s->watch->settings.policy.rearm_usec;
+	if (is_known && !is_due)
+		return;
+	sum->reason = n->reason == PSB_REASON_GONE ? PSB_REASON_CALM : n->reason;
+	sum->time_usec = n->time_usec;
+	sum->stall_usec = n->stall_usec;
+	tell(s, sum);
+}
+
+static void tell_all(struct watch *w, const struct psb_notification *n)
+{
+	struct psb_notification sum;
+
+	EACH_SUBSCRIBER(s, w)
+		if (is_at_or_below(n->cgroup, s->path, s->size)) {
+			judge(w, s->path, &sum);
+			consider(s, n, &sum);
+		}
 }
 
 /* What was crossed, or is stayed under. */
@@ -142,40 +289,64 @@ static const struct trigger *threshold_of(const struct settings *s,
 								       : &s->policy.early;
 }
 
+static void judged(struct watch *w, const struct psb_notification *n)
+{
+	bool is_level = n->kind == PSB_KIND_LEVEL;
+
+	w->low += is_level && n->available == PSB_LOW;
+	w->critical += is_level && n->critical;
+	w->neutral += is_level && n->available == PSB_NEUTRAL;
+	w->high += is_level && n->available == PSB_HIGH;
+	journal_level(w->owner->options.journal, n, w->settings.shadow,
+		      threshold_of(&w->settings, n));
+	/* levels are news where they are delivered; of others only the watch's own state is */
+	news(table_of(w), w->id, w->settings.shadow ? NULL : n);
+}
+
 static void told(const struct psb_notification *n, void *userdata)
 {
 	struct watch *w = userdata;
-	struct table *t = w->table;
 
 	if (n->kind == PSB_KIND_SOURCE) {
-		news(t, base_of(w), NULL);
+		news(table_of(w), base_of(w)->id, NULL);
 		return;
 	}
-	records_tell(w, n);
-	if (!w->base && judges(w, n->cgroup)) {
-		count(&w->tally, n);
-		journal_level(t->options.journal, n, w->settings.shadow,
-			      threshold_of(&w->settings, n));
-		/* levels are news where they are delivered; of others only the watch's own state is */
-		news(t, w, w->settings.shadow ? NULL : n);
-	}
-	if (n->kind == PSB_KIND_GONE && !w->pattern) {
-		w->gone = true;
-		do_chores_soon(t);
-	}
+	tell_all(w, n);
+	if (!w->base && judges(w, n->cgroup))
+		judged(w, n);
+	if (n->kind == PSB_KIND_GONE && !w->pattern)
+		timer_set(w->retry, now_usec()); /* not inside its own notification */
 }
 
-/* What may not be done inside a notification, nor while a subscriber moves. */
+/* What was told goes on in a watch that has not judged it yet. */
+static void resume(struct subscriber *s)
+{
+	struct psb_notification n;
+
+	if (s->available == PSB_HIGH || !s->watch->psb ||
+	    psb_watch_simulate_at(s->watch->psb, s->path, s->available, s->critical,
+				  MAX(s->told_usec, UINT64_C(1))) == 0)
+		return;
+	/* the watch did not take it over, and would never end it */
+	judge(s->watch, s->path, &n);
+	n.reason = PSB_REASON_CALM;
+	tell(s, &n);
+}
+
+static void changed(struct watch *w)
+{
+	if (!w->base)
+		news(table_of(w), w->id, NULL);
+	EACH_SUBSCRIBER(s, w)
+		resume(s);
+}
+
+/* Ends watches that were made for subscribers which are gone. */
 static int chores(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
 	struct table *t = userdata;
 
 	for (struct watch **p = &t->watches, *w = *p; w; w = *p) {
-		if (w->gone) {
-			w->gone = false;
-			watch_disarm(w);
-			(void)watch_start(w);
-		}
 		if (w->configured || w->subscribers > 0 || next_of(t->watches, w)) {
 			p = &w->next;
 			continue;
@@ -184,7 +355,7 @@ static int chores(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void 
 		if (w->base)
 			do_chores_soon(t); /* its base may go, too */
 		else
-			news(t, NULL, NULL);
+			news(t, 0, NULL);
 		watch_end(w);
 	}
 	return 0;
@@ -200,8 +371,8 @@ static int add_other(struct table *t, const char *path, struct watch **ret, cons
 	unsigned others = 0;
 	int r;
 
-	for (struct watch *w = t->watches; w; w = w->next)
-		others += !w->configured && !w->base;
+	EACH_OF(w, t->watches, NULL)
+		others += !w->configured;
 	if (others >= OTHERS_MAX)
 		return scan_refuse(-EUSERS, "too many cgroups that no [Watch] covers", ret_why);
 	if (second && !memchr(path, '*', (size_t)(second - path)))
@@ -210,11 +381,11 @@ static int add_other(struct table *t, const char *path, struct watch **ret, cons
 		snprintf(pattern, sizeof(pattern), "%s", path);
 	else /* it would be taken for a pattern's */
 		return scan_refuse(-EINVAL, "a star in a cgroup's name", ret_why);
-	r = watch_new(t, pattern, &t->config->defaults, told, ret);
+	r = watch_new(&t->owner, pattern, &t->config->defaults, ret);
 	if (r < 0)
 		return r;
 	(*ret)->id = ++t->last_id;
-	append(t, *ret);
+	append(&t->watches, *ret);
 	(void)watch_start(*ret);
 	return 0;
 }
@@ -239,50 +410,46 @@ static int get_watch(struct watch *base, const struct policy_options *terms, str
 		     const char **ret_why)
 {
 	struct settings s = apply_terms(&base->settings, terms);
-	struct table *t = base->table;
+	struct table *t = table_of(base);
 	unsigned sets = 1;
-	struct watch *w;
 	int r;
 
 	*ret = base;
 	if (settings_equal(&base->settings, &s))
 		return 0;
-	for (w = next_of(t->watches, base); w; w = next_of(w->next, base), sets++) {
+	EACH_OF(w, t->watches, base) {
 		*ret = w;
 		if (settings_equal(&w->settings, &s))
 			return 0;
+		sets++;
 	}
 	if (sets >= THRESHOLDS_MAX)
 		return scan_refuse(-EUSERS, "too many different thresholds for this watch",
 				   ret_why);
-	r = watch_new(t, base->path, &s, told, &w);
+	r = watch_new(&t->owner, base->path, &s, ret);
 	if (r < 0)
 		return r;
-	w->base = base;
-	r = watch_start(w);
+	(*ret)->base = base;
+	r = watch_start(*ret);
 	if (r < 0 && base->state == WATCH_WATCHING) { /* it is the terms */
-		snprintf(t->why, sizeof(t->why), "%s", w->why);
+		snprintf(t->why, sizeof(t->why), "%s", (*ret)->why);
 		*ret_why = t->why;
-		watch_end(w);
+		watch_end(*ret);
 		return r;
 	}
-	append(t, w);
-	*ret = w;
+	append(&t->watches, *ret);
 	return 0;
 }
 
 static int cgroup_exists(const struct table *t, const char *path)
 {
-	int fd = cgroup_open(t->options.cgroups, path);
+	uint64_t inode;
 
-	if (fd < 0)
-		return fd;
-	close(fd);
-	return 0;
+	return cgroup_inode(t->owner.options.cgroups, path, &inode);
 }
 
-static int find_record(struct table *t, const char *cgroup, const struct policy_options *terms,
-		       struct record **ret, const char **ret_why)
+static int find_place(struct table *t, const char *cgroup, const struct policy_options *terms,
+		      struct watch **ret, const char **ret_why)
 {
 	struct watch *w = find_watch(t, cgroup);
 	int r = cgroup_exists(t, cgroup);
@@ -294,70 +461,48 @@ static int find_record(struct table *t, const char *cgroup, const struct policy_
 			-ENOENT, "no [Watch] covers this cgroup, and ServeOthers= is off", ret_why);
 	if (!w)
 		r = add_other(t, cgroup, &w, ret_why);
-	if (r == 0)
-		r = get_watch(w, terms, &w, ret_why);
-	return r < 0 ? r : record_get(w, cgroup, ret);
+	return r < 0 ? r : get_watch(w, terms, ret, ret_why);
 }
 
 int subscribe(struct table *t, struct subscriber *s, const char *cgroup,
 	      const struct policy_options *terms, const struct psb_notification *last,
 	      const char **ret_why)
 {
-	struct record *record;
+	struct psb_notification n;
 	const char *why = NULL;
-	int r = find_record(t, cgroup, terms, &record, &why);
+	struct watch *w;
+	int r = find_place(t, cgroup, terms, &w, &why);
 
-	if (r < 0) {
+	s->path = r < 0 ? NULL : strdup(cgroup);
+	if (!s->path) {
 		do_chores_soon(t); /* what was made for it goes */
+		r = r < 0 ? r : -ENOMEM;
 		if (ret_why)
 			*ret_why = why ? why : strerror(-r);
 		return r;
 	}
-	record_add(record, s);
-	record_learn(record, last);
+	s->watch = w;
+	s->size = strlen(cgroup);
+	LIST_INSERT_HEAD(&w->list, s, list);
+	w->subscribers++;
+	judge(w, s->path, &n);
+	learn(s, last ? last : &n);
+	if (last)
+		resume(s);
 	return 0;
 }
 
 void unsubscribe(struct subscriber *s)
 {
-	struct record *record = s->record;
-
-	if (!record)
+	if (!s->watch)
 		return;
-	record_remove(s);
-	if (!record->watch->configured)
-		do_chores_soon(record->watch->table);
-	record_put(record);
-}
-
-const char *subscriber_path(const struct subscriber *s)
-{
-	return s->record ? s->record->path : "";
-}
-
-void subscriber_present(const struct subscriber *s, struct psb_notification *ret)
-{
-	if (s->record)
-		record_present(s->record, ret);
-	else
-		*ret = (struct psb_notification){ .size = sizeof(*ret),
-						  .kind = PSB_KIND_LEVEL,
-						  .available = PSB_HIGH,
-						  .reason = PSB_REASON_PRESENT,
-						  .cgroup = "/",
-						  .time_usec = now_usec() };
-}
-
-bool subscriber_in_shadow(const struct subscriber *s)
-{
-	return !s->record || s->record->watch->settings.shadow;
-}
-
-const char *subscriber_failure(const struct subscriber *s)
-{
-	const struct watch *w = s->record ? s->record->watch : NULL;
-
-	return w && w->state == WATCH_FAILED ? w->why : NULL;
+	LIST_REMOVE(s, list);
+	s->watch->subscribers--;
+	if (!s->watch->configured)
+		do_chores_soon(table_of(s->watch));
+	s->watch = NULL;
+	free(s->path);
+	s->path = NULL;
 }
 
 /* ---- another configuration ----------------------------------------------------------------------- */
@@ -372,87 +517,77 @@ static bool stays_served(const struct table *t, const char *path)
 	return w ? !w->settings.shadow : t->config->serve_others && !t->config->defaults.shadow;
 }
 
-/* Every subscriber of `record` to where it belongs now. */
-static void move(struct table *t, struct record *record)
+/* To where it belongs now. */
+static void move(struct table *t, struct subscriber *s)
 {
-	struct psb_notification last = { .size = sizeof(last),
-					 .available = record->available,
-					 .critical = record->critical,
-					 .time_usec = record->told_usec };
-	bool was_in_shadow = record->watch->settings.shadow;
-	struct psb_notification n;
+	bool was_in_shadow = subscriber_in_shadow(s);
+	struct psb_notification last = at_rest, n;
+	struct policy_options terms;
+	const char *why = NULL;
+	char path[CGPATH_MAX];
+	int r;
 
-	while (!LIST_EMPTY(&record->subscribers)) {
-		struct subscriber *s = LIST_FIRST(&record->subscribers);
-		struct policy_options terms;
-		const char *why = NULL;
-		int r;
-
-		if (!was_in_shadow && last.available == PSB_LOW && !stays_served(t, record->path)) {
-			record_present(record, &n);
-			n.available = PSB_NEUTRAL;
-			n.critical = 0;
-			n.reason = PSB_REASON_CALM;
-			n.time_usec = now_usec();
-			t->options.notify(s, &n);
-		}
-		record_remove(s);
-		t->options.terms(s, &terms);
-		r = subscribe(t, s, record->path, &terms, &last, &why);
-		if (r == -EUSERS)
-			r = subscribe(t, s, record->path, NULL, &last, &why);
-		if (r < 0) {
-			journal_log(t->options.journal, LOG_IS_ERROR, MESSAGE_CLIENT_REFUSED,
-				    "%s: a client is not served any more: %s", record->path, why);
-		} else if (was_in_shadow && !subscriber_in_shadow(s) &&
-			   last.available != PSB_HIGH) {
-			subscriber_present(s, &n);
-			t->options.notify(s, &n);
-		}
+	snprintf(path, sizeof(path), "%s", s->path);
+	last.available = s->available;
+	last.critical = s->critical;
+	last.time_usec = s->told_usec;
+	if (!was_in_shadow && last.available == PSB_LOW && !stays_served(t, path)) {
+		judge(s->watch, s->path, &n);
+		n.available = PSB_NEUTRAL;
+		n.critical = 0;
+		n.reason = PSB_REASON_CALM;
+		n.time_usec = now_usec();
+		t->owner.options.notify(s, &n);
 	}
-	record_put(record);
+	unsubscribe(s);
+	t->owner.options.terms(s, &terms);
+	r = subscribe(t, s, path, &terms, &last, &why);
+	if (r == -EUSERS)
+		r = subscribe(t, s, path, NULL, &last, &why);
+	if (r < 0) {
+		journal_log(t->owner.options.journal, LOG_IS_ERROR, MESSAGE_CLIENT_REFUSED,
+			    "%s: a client is not served any more: %s", path, why);
+	} else if (was_in_shadow && !subscriber_in_shadow(s) && last.available != PSB_HIGH) {
+		subscriber_present(s, &n);
+		t->owner.options.notify(s, &n);
+	}
 }
 
-/* Moving changes the table, but no record in it other than the one that is left. `misplaced` has room for all. */
-static void move_all(struct table *t, struct record **misplaced)
+/* From the watches of that list. */
+static void move_all(struct table *t, struct watch *list)
 {
-	struct record *r;
-	size_t n = 0;
-
-	for (unsigned i = 0; i < BUCKETS; i++)
-		SLIST_FOREACH(r, &t->buckets[i], next)
-	if (r->watch->ending || find_watch(t, r->path) != base_of(r->watch))
-		misplaced[n++] = r;
-	for (size_t i = 0; i < n; i++)
-		move(t, misplaced[i]);
+	for (struct watch *w = list; w; w = w->next)
+		EACH_SUBSCRIBER(s, w)
+			if (find_watch(t, s->path) != base_of(w))
+				move(t, s);
 }
 
-/* Where the list has the one that stands for the same section of the configuration; NULL: it has none. */
-static struct watch **find_same(struct watch **list, const struct watch *fresh)
+/* Takes the one that stands for the same, with the same settings, out of the list; NULL: it has none. */
+static struct watch *take_same(struct watch **list, const struct watch *fresh)
 {
 	for (struct watch **p = list, *w; (w = *p); p = &w->next)
 		if (w->configured && strcmp(w->path, fresh->path) == 0 &&
-		    w->settings.shadow == fresh->settings.shadow)
-			return p;
+		    settings_equal(&w->settings, &fresh->settings)) {
+			*p = w->next;
+			return w;
+		}
 	return NULL;
 }
 
 /* The list of the new configuration, from `fresh` and what is kept of the old one. Returns what is to end. */
-static struct watch *replace(struct table *t, struct watch **fresh, size_t count)
+static struct watch *replace(struct table *t, struct watch *fresh)
 {
 	struct watch *old = steal(t->watches), *ending = NULL, *w;
 
-	for (size_t i = 0; i < count; i++) {
-		struct watch **same = find_same(&old, fresh[i]);
+	while ((w = fresh)) {
+		struct watch *same = take_same(&old, w);
 
-		w = fresh[i];
-		w->id = same ? (*same)->id : ++t->last_id;
-		if (same && settings_equal(&(*same)->settings, &w->settings)) {
+		fresh = w->next;
+		if (same)
 			watch_end(w);
-			w = *same;
-			*same = w->next;
-		}
-		append(t, w);
+		else
+			w->id = ++t->last_id;
+		append(&t->watches, same ? same : w);
 	}
 	/* those for others stay as long as they are as [Defaults] says, those for terms with their base */
 	while ((w = old)) {
@@ -460,48 +595,36 @@ static struct watch *replace(struct table *t, struct watch **fresh, size_t count
 		w->ending = w->base ? w->base->ending
 				    : w->configured || !t->config->serve_others ||
 					      !settings_equal(&w->settings, &t->config->defaults);
-		if (!w->ending) {
-			append(t, w);
-			continue;
-		}
-		w->next = ending;
-		ending = w;
+		append(w->ending ? &ending : &t->watches, w);
 	}
 	return ending;
 }
 
 int table_apply(struct table *t, const struct config *config)
 {
-	struct watch *fresh[CONFIG_WATCHES_MAX], *ending, *next;
-	struct record **records = calloc(t->record_count + 1, sizeof(*records));
-	size_t count = 0;
-	int r = records ? 0 : -ENOMEM;
+	struct watch *fresh = NULL, *ending, *w;
 
-	/* first all that can fail */
-	for (; count < config->watch_count && r == 0; count += r == 0)
-		r = watch_new(t, config->watches[count].path, &config->watches[count].settings,
-			      told, &fresh[count]);
-	if (r < 0) {
-		while (count > 0)
-			watch_end(fresh[--count]);
-		free(records);
-		return r;
+	for (size_t i = 0; i < config->watch_count; i++) {
+		int r = watch_new(&t->owner, config->watches[i].path, &config->watches[i].settings,
+				  &w);
+
+		if (r < 0) {
+			end_all(fresh);
+			return r;
+		}
+		w->configured = true;
+		append(&fresh, w);
 	}
-	for (size_t i = 0; i < count; i++)
-		fresh[i]->configured = true;
 	t->config = config;
-	ending = replace(t, fresh, count);
-	for (struct watch *w = t->watches; w; w = w->next)
-		if (w->state != WATCH_WATCHING && !w->listeners[0] && !timer_is_set(w->retry))
-			(void)watch_start(w);
-	move_all(t, records);
-	free(records);
-	for (; ending; ending = next) {
-		next = ending->next;
-		watch_end(ending);
-	}
+	ending = replace(t, fresh);
+	EACH_OF(new, t->watches, NULL)
+		if (new->state == WATCH_FAILED && !timer_is_set(new->retry))
+			(void)watch_start(new);
+	move_all(t, t->watches);
+	move_all(t, ending);
+	end_all(ending);
 	do_chores_soon(t);
-	news(t, NULL, NULL);
+	news(t, 0, NULL);
 	return 0;
 }
 
@@ -509,7 +632,7 @@ int table_simulate(struct table *t, const char *cgroup, enum psb_available avail
 {
 	char path[CGPATH_MAX];
 	struct watch *base;
-	int r = cgpath_normalise(cgroup, t->options.cgroups->v2.point, path, NULL);
+	int r = cgpath_normalise(cgroup, t->owner.options.cgroups->v2.point, path, NULL);
 
 	if (r == 0)
 		r = cgroup_exists(t, path);
@@ -519,33 +642,18 @@ int table_simulate(struct table *t, const char *cgroup, enum psb_available avail
 	if (!base || !base->psb)
 		return -ENODATA;
 	r = psb_watch_simulate_at(base->psb, path, available, critical, 0);
-	for (struct watch *w = next_of(t->watches, base); w && r == 0; w = next_of(w->next, base))
-		if (w->psb)
+	EACH_OF(w, t->watches, base)
+		if (w->psb && r == 0)
 			r = psb_watch_simulate_at(w->psb, path, available, critical, 0);
 	return r;
 }
 
 /* ---- views --------------------------------------------------------------------------------------- */
 
-struct lowest {
-	const struct watch *watch;
-	struct watch_view *view;
-};
-
-static void take_lower(const struct psb_notification *n, void *userdata)
-{
-	const struct lowest *l = userdata;
-
-	if (!judges(l->watch, n->cgroup) || n->available > l->view->available)
-		return;
-	l->view->critical = n->critical ||
-			    (n->available == l->view->available && l->view->critical);
-	l->view->available = n->available;
-}
-
 bool table_watch(struct table *t, size_t index, struct watch_view *ret)
 {
 	struct watch *w = next_of(t->watches, NULL);
+	struct psb_notification lowest;
 
 	while (w && index-- > 0)
 		w = next_of(w->next, NULL);
@@ -558,24 +666,25 @@ bool table_watch(struct table *t, size_t index, struct watch_view *ret)
 		.state = w->state,
 		.why = w->why,
 		.settings = w->settings,
-		.available = PSB_HIGH,
 		.clients = w->subscribers,
 		.thresholds = 1,
 		.source.size = sizeof(ret->source),
 		.stats.size = sizeof(ret->stats),
 	};
-	for (struct watch *own = next_of(t->watches, w); own; own = next_of(own->next, w)) {
+	EACH_OF(terms, t->watches, w) {
 		ret->thresholds++;
-		ret->clients += own->subscribers;
+		ret->clients += terms->subscribers;
 	}
-	if (w->state == WATCH_WATCHING) {
-		psb_watch_list(w->psb, take_lower, &(struct lowest){ .watch = w, .view = ret });
+	judge(w, NULL, &lowest);
+	ret->available = lowest.available;
+	ret->critical = lowest.critical != 0;
+	if (w->psb) {
 		psb_watch_source(w->psb, &ret->source);
 		psb_watch_stats(w->psb, &ret->stats);
-		ret->stats.low = w->tally.low;
-		ret->stats.critical = w->tally.critical;
-		ret->stats.neutral = w->tally.neutral;
-		ret->stats.high = w->tally.high;
+		ret->stats.low = w->low;
+		ret->stats.critical = w->critical;
+		ret->stats.neutral = w->neutral;
+		ret->stats.high = w->high;
 	}
 	return true;
 }
@@ -587,24 +696,22 @@ struct each {
 	void *userdata;
 };
 
-/* Its records, whatever their thresholds, count as shown. */
+/* Its subscribers, whatever their thresholds, count as shown. */
 static void show(const struct each *e, const struct psb_notification *n)
 {
-	struct table *t = e->table;
 	struct cgroup_view view = {
 		.present = n,
 		.watch = e->watch->id,
-		.candidate = e->watch->settings.shadow && find_watch(t, n->cgroup) != e->watch,
+		.candidate = e->watch->settings.shadow &&
+			     find_watch(e->table, n->cgroup) != e->watch,
 	};
-	const struct subscriber *s;
 
-	for (struct record *r = records_like(t, n->cgroup); r; r = SLIST_NEXT(r, next)) {
-		if (base_of(r->watch) != e->watch || strcmp(r->path, n->cgroup) != 0)
-			continue;
-		r->shown = t->last_view;
-		LIST_FOREACH(s, &r->subscribers, list)
-		view.clients++;
-	}
+	for (struct watch *w = e->watch; w; w = next_of(w->next, e->watch))
+		EACH_SUBSCRIBER(s, w)
+			if (strcmp(s->path, n->cgroup) == 0) {
+				s->shown = e->table->last_view;
+				view.clients++;
+			}
 	e->fn(&view, e->userdata);
 }
 
@@ -621,21 +728,20 @@ void table_each_cgroup(struct table *t, void (*fn)(const struct cgroup_view *vie
 {
 	struct each e = { .table = t, .fn = fn, .userdata = userdata };
 	struct psb_notification n;
-	struct record *r;
 
 	t->last_view++;
-	for (e.watch = next_of(t->watches, NULL); e.watch; e.watch = next_of(e.watch->next, NULL))
-		if (e.watch->psb)
-			psb_watch_list(e.watch->psb, show_observed, &e);
-	for (unsigned i = 0; i < BUCKETS; i++)
-		SLIST_FOREACH(r, &t->buckets[i], next)
-		{
-			if (r->shown == t->last_view)
-				continue;
-			record_present(r, &n);
-			e.watch = base_of(r->watch);
-			show(&e, &n);
-		}
+	EACH_OF(w, t->watches, NULL) {
+		e.watch = w;
+		if (w->psb)
+			psb_watch_list(w->psb, show_observed, &e);
+	}
+	for (struct watch *w = t->watches; w; w = w->next)
+		EACH_SUBSCRIBER(s, w)
+			if (s->shown != t->last_view) {
+				subscriber_present(s, &n);
+				e.watch = base_of(w);
+				show(&e, &n);
+			}
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -646,25 +752,20 @@ int table_new(const struct table_options *options, struct table **ret)
 	int r = t ? timer_new(options->event, chores, t, &t->chores) : -ENOMEM;
 
 	if (r < 0) {
-		table_free(t);
+		free(t);
 		return r;
 	}
-	t->options = *options;
+	t->owner = (struct watch_owner){ *options, told, changed };
 	*ret = t;
 	return 0;
 }
 
 struct table *table_free(struct table *t)
 {
-	struct watch *next;
-
 	if (!t)
 		return NULL;
 	sd_event_source_disable_unref(t->chores);
-	for (struct watch *w = t->watches; w; w = next) {
-		next = w->next;
-		watch_end(w);
-	}
+	end_all(t->watches);
 	free(t);
 	return NULL;
 }

@@ -4,12 +4,11 @@
  *
  *   watch        what one [Watch PATTERN] asks for, or what was made for subscribers that none covers: a psb_watch and
  *                its thresholds. Subscribers that bring thresholds share a further watch for each set of them
- *   record       one cgroup that subscribers are in, as one watch judges it
- *   subscriber   a client's membership in a record
+ *   subscriber   a client's membership in a watch, for one cgroup
  *
  * All of it runs on the daemon's one thread. Nothing is allocated between a notification and its subscribers.
  *
- * The pressure of a cgroup includes that of the cgroups below it: a record is Low when its cgroup or one below is.
+ * The pressure of a cgroup includes that of the cgroups below it: a subscriber is told Low when its cgroup or one below is.
  */
 #pragma once
 
@@ -26,8 +25,14 @@ struct table;
 
 /* Embedded in a client. */
 struct subscriber {
-	struct record *record;	     /* NULL: none */
-	LIST_ENTRY(subscriber) list; /* of the record */
+	struct watch *watch;	     /* NULL: it has none; and all that follows is the table's */
+	LIST_ENTRY(subscriber) list; /* of the watch */
+	char *path;
+	size_t size; /* of the path */
+	uint64_t told_usec;
+	unsigned shown;		      /* in the view with that number */
+	enum psb_available available; /* as it was told, or found it when it came */
+	bool critical;
 };
 
 struct table_options {
@@ -41,7 +46,7 @@ struct table_options {
 	void (*terms)(const struct subscriber *subscriber, struct policy_options *ret);
 	/*
 	 * News of the watch with that id; `notification` is NULL when watches came, went or changed their state. Called
-	 * from the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short. May be NULL.
+	 * from the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short.
 	 */
 	void (*news)(unsigned watch, const struct psb_notification *notification, void *userdata);
 	void *userdata;
