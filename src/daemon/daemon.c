@@ -16,7 +16,6 @@
 
 #include "daemon/control.h"
 #include "daemon/history.h"
-#include "daemon/kills.h"
 #include "daemon/lowmemory.h"
 #include "daemon/server.h"
 #include "kernel/file.h"
@@ -314,10 +313,9 @@ static int make_parts(struct daemon *d)
 	if (r < 0)
 		return fail(d, r, "the watches");
 	r = history_new(&d->history);
-	if (r == 0)
-		r = kills_new(d, &d->kills);
 	if (r < 0)
 		return fail(d, r, "the history");
+	history_follow_kernel(d->history, d);
 	r = server_new(d, &d->server);
 	if (r < 0)
 		return fail(d, r, "the notify socket");
@@ -370,7 +368,6 @@ void daemon_end(struct daemon *d)
 	d->control = control_free(d->control);
 	d->server = server_free(d->server);
 	d->table = table_free(d->table);
-	d->kills = kills_free(d->kills);
 	d->history = history_free(d->history);
 	sd_event_source_disable_unref(d->status);
 	sd_event_source_disable_unref(d->bridge_source);

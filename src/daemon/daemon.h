@@ -22,7 +22,6 @@ struct server;
 struct states;
 struct control;
 struct lowmemory;
-struct kills;
 struct history;
 
 struct daemon;
@@ -52,7 +51,6 @@ struct daemon {
 	struct server *server;
 	struct control *control;
 	struct lowmemory *lowmemory; /* NULL: none */
-	struct kills *kills;
 	struct history *history;
 	const char *root; /* of configuration files, "" */
 	uint64_t started_usec;

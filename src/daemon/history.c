@@ -1,26 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * history.c - a table without order
+ * history.c - a table without order; the kernel's log -> the journal, and the table
  *
- * A search compares a thousand paths at most, and there is one for each notification.
+ * A search compares a thousand paths at most, and there is one for each notification. The cgroup of a service that was
+ * killed is gone before anything could read its files, but the kernel's log names it.
  */
 #include "daemon/history.h"
+
+#include "kernel/file.h"
+#include "kernel/kmsg.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #define REMEMBERED_USEC (3600 * USEC_PER_SEC)
+#define MIB (UINT64_C(1) << 20)
 
 struct history {
-	struct past items[HISTORY_MAX]; /* limit NULL: as the cgroup */
+	struct past items[HISTORY_MAX];
 	size_t count;
+	struct daemon *daemon;
+	int kmsg; /* /dev/kmsg; -1: it is not read */
+	sd_event_source *source;
+	struct oom_kill kill; /* the report as read so far */
 };
 
 int history_new(struct history **ret)
 {
 	*ret = calloc(1, sizeof(**ret));
-	return *ret ? 0 : -ENOMEM;
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)->kmsg = -1;
+	return 0;
 }
 
 static void drop(struct history *h, size_t i)
@@ -32,18 +45,14 @@ static void drop(struct history *h, size_t i)
 
 struct history *history_free(struct history *h)
 {
-	while (h && h->count > 0)
+	if (!h)
+		return NULL;
+	while (h->count > 0)
 		drop(h, h->count - 1);
+	sd_event_source_disable_unref(h->source);
+	fd_close(&h->kmsg);
 	free(h);
 	return NULL;
-}
-
-static void forget(struct history *h, uint64_t now)
-{
-	for (size_t i = h->count; i-- > 0;)
-		if (h->items[i].since_usec == 0 &&
-		    usec_sub(now, h->items[i].heard_usec) > REMEMBERED_USEC)
-			drop(h, i);
 }
 
 static struct past *find(struct history *h, const char *cgroup)
@@ -55,19 +64,14 @@ static struct past *find(struct history *h, const char *cgroup)
 }
 
 /* NULL: no memory. */
-static struct past *find_or_add(struct history *h, const char *cgroup, uint64_t now)
+static struct past *find_or_add(struct history *h, const char *cgroup)
 {
-	struct past *p;
+	struct past *p = find(h, cgroup);
+	char *copy = p ? NULL : strdup(cgroup);
 	size_t oldest = 0;
-	char *copy;
 
-	forget(h, now);
-	p = find(h, cgroup);
-	if (p)
-		return p;
-	copy = strdup(cgroup);
 	if (!copy)
-		return NULL;
+		return p;
 	for (size_t i = 1; i < h->count; i++)
 		if (h->items[i].heard_usec < h->items[oldest].heard_usec)
 			oldest = i;
@@ -81,28 +85,24 @@ static struct past *find_or_add(struct history *h, const char *cgroup, uint64_t 
 void history_level(struct history *h, const struct psb_notification *n)
 {
 	bool low = n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW;
-	uint64_t now = n->time_usec;
-	struct past *p;
-
-	if (n->kind == PSB_KIND_SOURCE)
-		return;
 	/* one that was never Low has no history */
-	p = low ? find_or_add(h, n->cgroup, now) : find(h, n->cgroup);
+	struct past *p = low ? find_or_add(h, n->cgroup) : find(h, n->cgroup);
+
 	if (!p)
 		return;
-	p->heard_usec = now;
+	p->heard_usec = n->time_usec;
 	if (low && p->since_usec == 0) {
 		p->low++;
-		p->since_usec = now;
+		p->since_usec = n->time_usec;
 	} else if (!low && p->since_usec > 0) {
-		p->low_usec += usec_sub(now, p->since_usec);
+		p->low_usec += usec_sub(n->time_usec, p->since_usec);
 		p->since_usec = 0;
 	}
 }
 
 void history_kill(struct history *h, const struct oom_kill *kill, uint64_t now)
 {
-	struct past *p = find_or_add(h, kill->cgroup, now);
+	struct past *p = find_or_add(h, kill->cgroup);
 
 	if (!p)
 		return;
@@ -113,19 +113,70 @@ void history_kill(struct history *h, const struct oom_kill *kill, uint64_t now)
 	p->limit_bytes = kill->limit_bytes;
 	memcpy(p->task, kill->task, sizeof(p->task));
 	free(p->limit);
-	p->limit = strcmp(kill->limit, kill->cgroup) == 0 ? NULL : strdup(kill->limit);
+	p->limit = strdup(kill->limit);
 }
 
 bool history_get(struct history *h, size_t index, uint64_t now, struct past *ret)
 {
-	if (index == 0)
-		forget(h, now);
+	for (size_t i = index == 0 ? h->count : 0; i-- > 0;)
+		if (h->items[i].since_usec == 0 &&
+		    usec_sub(now, h->items[i].heard_usec) > REMEMBERED_USEC)
+			drop(h, i);
 	if (index >= h->count)
 		return false;
 	*ret = h->items[index];
-	if (!ret->limit)
-		ret->limit = ret->cgroup;
 	if (ret->since_usec > 0)
 		ret->low_usec += usec_sub(now, ret->since_usec);
 	return true;
+}
+
+/* ---- the kernel's log ---------------------------------------------------------------------------- */
+
+static void log_kill(struct journal *journal, const struct oom_kill *kill)
+{
+	bool own = strcmp(kill->limit, kill->cgroup) == 0;
+	char numbers[64] = "";
+
+	if (kill->limit_bytes > 0)
+		snprintf(numbers, sizeof(numbers), "; %llu of %llu MiB in use",
+			 (unsigned long long)(kill->usage_bytes / MIB),
+			 (unsigned long long)(kill->limit_bytes / MIB));
+	journal_cgroup(journal, LOG_IS_WARNING, MESSAGE_KILLED, kill->cgroup,
+		       "the kernel killed %s (process %llu) for want of memory, at %s%.200s%s",
+		       kill->task, (unsigned long long)kill->pid,
+		       own		? "its own limit"
+		       : kill->limit[0] ? "the limit of "
+					: "the end of the machine's memory",
+		       own ? "" : kill->limit, numbers);
+}
+
+static void read_line(const char *text, size_t size, void *userdata)
+{
+	struct history *h = userdata;
+
+	if (!oom_kill_line(&h->kill, text, size))
+		return;
+	if (table_judge(h->daemon->table, h->kill.cgroup) > 0) {
+		log_kill(h->daemon->journal, &h->kill);
+		history_kill(h, &h->kill, now_usec());
+	}
+	h->kill.usage_bytes = h->kill.limit_bytes = 0;
+}
+
+static int written(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events,
+		   void *userdata)
+{
+	return kmsg_read(fd, read_line, userdata);
+}
+
+void history_follow_kernel(struct history *h, struct daemon *d)
+{
+	int r = h->kmsg = kmsg_open(manager_take(d->manager, INHERITED_KMSG));
+
+	h->daemon = d;
+	if (r >= 0)
+		r = sd_event_add_io(d->event, &h->source, h->kmsg, EPOLLIN, written, h);
+	if (r < 0)
+		journal_log(d->journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "what the kernel kills is not told: /dev/kmsg: %s", strerror(-r));
 }

@@ -2,25 +2,23 @@
 /*
  * history.h - counters of cgroups, which outlive them
  *
- * How often and for how long a cgroup was Low, and how often the kernel killed in it. A cgroup's own
- * files go with it; here it is kept for an hour after its last event. There are at most HISTORY_MAX:
- * the one with the oldest event is dropped for a new one.
+ * How often and for how long a cgroup was Low, and how often the kernel killed in it. A cgroup's own files go with it;
+ * here it is kept for an hour after its last event. There are at most HISTORY_MAX: the one with the oldest event is
+ * dropped for a new one.
  */
 #pragma once
 
 #include "core/oomkill.h"
-#include "psibridge/psibridge.h"
+#include "daemon/daemon.h"
 
 #define HISTORY_MAX 1024
-
-struct history;
 
 struct past {
 	char *cgroup;
 	uint64_t low;	   /* times that it became Low */
 	uint64_t low_usec; /* ... and how long it was, until now */
 	uint64_t killed;   /* times that the kernel killed a process in it; the last one: */
-	char *limit;	   /* whose limit it was; "": the machine's memory */
+	char *limit; /* whose limit it was; "": the machine's memory; NULL: no kill, or no memory */
 	char task[OOM_TASK_MAX];
 	uint64_t pid, usage_bytes, limit_bytes, killed_usec;
 	uint64_t heard_usec; /* its last event */
@@ -30,6 +28,10 @@ struct past {
 /* Errors: -ENOMEM. */
 int history_new(struct history **ret);
 struct history *history_free(struct history *history);
+
+/* From now on what is killed in a cgroup that a watch covers is counted, and goes to the journal with the last numbers of
+ * its cgroup. Where the kernel's log cannot be read that is logged. */
+void history_follow_kernel(struct history *history, struct daemon *daemon);
 
 /* Without memory it may be dropped at once. */
 void history_level(struct history *history, const struct psb_notification *notification);
