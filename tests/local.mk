@@ -308,13 +308,11 @@ tests_unit_daemon_tests_LDADD = $(daemon_layers)
 # Parts of the daemon; what is watched is played.
 control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo src/daemon/libdaemon_la-names.lo \
 	src/daemon/libdaemon_la-listen.lo src/daemon/libdaemon_la-journal.lo
-tests_unit_daemon_test_control_SOURCES = $(unit_main) tests/unit/daemon/test-control.c tests/unit/daemon/control-stage.h $(fake_root)
+tests_unit_daemon_test_control_SOURCES = $(unit_main) tests/unit/daemon/test-control.c $(fake_root)
 tests_unit_daemon_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
-# control.c over a fake forest: what psibridge(1) is tested against.
-tests_unit_daemon_fake_daemon_SOURCES = tests/unit/daemon/fake-daemon.c tests/unit/daemon/control-stage.h
-tests_unit_daemon_fake_daemon_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_unit_daemon_fake_daemon_LDADD = $(control_objects) $(library_layers) $(daemon_libraries)
+# What psibridge(1) is tested against.
+tests_unit_daemon_fake_daemon_SOURCES = tests/unit/daemon/fake-daemon.c
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
 tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h \

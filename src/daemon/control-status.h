@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * control-status.h - the answer to {"verb":"status"}, and texts that several clients share
+ * control-status.h - answers of the control socket, as text that several clients may hold
  */
 #pragma once
 
 #include "daemon/daemon.h"
 
-#include <jansson.h>
+struct text {
+	unsigned holders;
+	char *data;
+	size_t size;
+};
 
-/*
- * What is sent: one object and a newline, as bytes that several clients may hold, for which a JSON string has all that is
- * needed. Takes over the reference. Errors: -ENOMEM.
- */
-int text_of_json(json_t *object, json_t **ret);
+struct text *text_ref(struct text *text);
+/* Returns NULL; NULL is allowed. */
+struct text *text_unref(struct text *text);
 
-/* A JSON string of any bytes; those that are not UTF-8 become U+FFFD. NULL: out of memory. */
-json_t *json_of_bytes(const char *text);
-
-/* Errors: -ENOMEM. */
-int control_status(struct daemon *daemon, json_t **ret);
+/* {"ok":true} where `error` is 0, else {"error":words,"errno":name}. NULL: out of memory. */
+struct text *control_result(int error, const char *words);
+/* The answer to {"verb":"status"}. NULL: out of memory. */
+struct text *control_status(struct daemon *daemon);

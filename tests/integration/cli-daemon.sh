@@ -3,8 +3,9 @@
 #
 # cli-daemon.sh - for scripts that test psibridge(1) beside a psibridged: . "$srcdir/tests/integration/cli-daemon.sh"
 #
-# psibridged is played by tests/unit/daemon/fake-daemon: its real control socket before levels that `simulate` moves. It serves
-# as long as its standard input, descriptor 5 here, is open. Descriptor 6 is the keys of a pseudo-terminal, if there is one.
+# psibridged is played by tests/unit/daemon/fake-daemon, which answers what is in $T/answer; that the real one answers in the same
+# way is seen in tests/unit/daemon/test-control.c. It serves as long as its standard input, descriptor 5 here, is open.
+# Descriptor 6 is the keys of a pseudo-terminal, if there is one.
 # shellcheck source=cli.sh
 . "$srcdir/tests/integration/cli.sh"
 fake=$builddir/tests/unit/daemon/fake-daemon
@@ -16,15 +17,60 @@ clean_up()
 export PSIBRIDGE_CONTROL="$T/control"
 
 # ---- helpers -----------------------------------------------------------------------------------------
-# start ARGUMENT...: the fake psibridged
+answer() { printf '%s\n' "$1" >"$T/answer"; }
+# start [ANSWER]: the fake psibridged; without an answer it says how all is well
 start()
 {
 	rm -f "$T/input" "$T/ready"
 	mkfifo "$T/input" "$T/ready"
-	"$fake" "$PSIBRIDGE_CONTROL" "$@" <"$T/input" >"$T/ready" 6>&- &
+	if [ $# = 1 ]; then printf %s "$1" >"$T/answer"; else all_is_well; fi
+	"$fake" "$PSIBRIDGE_CONTROL" "$T/answer" <"$T/input" >"$T/ready" 6>&- &
 	fake_pid=$!
 	exec 5>"$T/input"
 	read -r _ <"$T/ready"
+}
+
+# status_answer WATCHES CGROUPS FILES
+status_answer()
+{
+	now=$(awk '{ printf "%d", $1 * 1000000 }' /proc/uptime)
+	answer '{"version":"0.2.0","pid":1,"backend":"uring","backend_why":"","uptime_usec":60000000,"time_usec":'"$now"',
+		"clients":{"connected":3,"plain":2,"records":1,"accepted":9,"refused":1,"told":17,"replaced":2,"max":16384},
+		"configuration":{"error":"","files":['"$3"']},"watches":['"$1"'],"cgroups":['"$2"'],"history":[]}'
+}
+# watch ID PATH STATE WHY [MEMBERS]: of it, or in place of those here
+watch()
+{
+	[ "$3" != watching ] || set -- "$1" "$2" "$3" "$4" '"available":"high","source":{"rung":2,"name":"psi-privileged",
+		"trigger":"some 5000 500000","events":true,"path":"/sys/fs/cgroup/memory.pressure","why":""},
+		"stats":{"alarms":41,"alarm_usec":'"$now"',"low":5}'"$5"
+	printf '{"id":%s,"path":"%s","configured":true,"state":"%s","why":"%s","critical":false,"shadow":false,"clients":3,"thresholds":1,
+		"settings":{"early":"some 20ms/2s","low":"some 200ms/2s","critical":"full 100ms/2s","rearm_usec":8192000,"quiet_usec":4000000,
+		"calm_usec":10000000,"headroom_percent":25}%s}' "$1" "$2" "$3" "$4" "${5:+,$5}"
+}
+# cgroup PATH WATCH [MEMBERS]
+cgroup()
+{
+	printf '{"cgroup":"%s","available":"high","critical":false,"watch":%s,"candidate":false,"since_usec":%s,"some_avg10_centi":1234,
+		"some_total_usec":0,"full_total_usec":0,"current_bytes":null,"limit_bytes":0,"clients":2%s}' "$1" "$2" "$now" "${3:+,$3}"
+}
+all_is_well()
+{
+	now=$(awk '{ printf "%d", $1 * 1000000 }' /proc/uptime)
+	status_answer "$(watch 1 'system.slice/**' watching ''),
+		$(watch 2 'batch.slice/*' watching '' ',"shadow":true,"source":{"rung":3,"name":"psi","trigger":"some 20000 2000000",
+			"events":true,"path":"/p","why":"CAP_SYS_RESOURCE is missing"}'),
+		$(watch 3 'kubepods.slice/**' absent 'there is no such cgroup yet'),
+		$(watch 4 /broken failed 'memory.pressure: Permission denied'),
+		$(watch 5 /guest watching '' ',"configured":false')" \
+		"$(cgroup /system.slice/web.service 1 '"current_bytes":524288000,"limit_bytes":536870912'),$(cgroup /system.slice/db.service 1),
+		$(cgroup '/batch.slice/night\u001b[31mly' 2),$(cgroup / 1)" \
+		'"/etc/psibridge/psibridged.conf","/etc/psibridge/psibridged.conf.d/web.conf"'
+}
+# level CGROUP LEVEL [CRITICAL]: what psibridged says of it from now on
+level()
+{
+	sed -i 's|\("cgroup":"'"$1"'","available":\)"[a-z]*","critical":[a-z]*|\1"'"$2"'","critical":'"${3:-false}|" "$T/answer"
 }
 
 stop()
@@ -70,18 +116,6 @@ wait_for()
 }
 
 # ---- what there is here ------------------------------------------------------------------------------
-root=
-[ "$(id -u)" != 0 ] || root=yes
-# as_root NAME COMMAND...: simulate is for root
-as_root()
-{
-	if [ -n "$root" ]; then
-		check "$@"
-	else
-		skip "$1" "only root may simulate"
-	fi
-}
-
 # no cgroup2 or no PSI here?
 pressure=
 if "$psibridge" metrics / 2>/dev/null | grep -q '^container_pressure_memory_waiting_seconds_total{id="/"}'; then

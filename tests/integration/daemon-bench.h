@@ -46,7 +46,6 @@ struct bench {
 	int said;		   /* what it says */
 	const char *watchdog_usec; /* of the manager; NULL: none */
 	pid_t service;
-	int control_fd;
 };
 
 static struct lab lab;
@@ -109,33 +108,23 @@ static inline json_t *bench_ask(struct bench *b, const char *request)
 {
 	static char buf[4 << 20];
 	size_t size = 0;
+	ssize_t n;
+	struct pollfd p = { .fd = bench_connect(b->control), .events = POLLIN };
 	json_error_t error;
 	json_t *answer;
 
-	assert_int_equal(send(b->control_fd, request, strlen(request), MSG_NOSIGNAL),
-			 strlen(request));
-	while (size == 0 || buf[size - 1] != '\n') {
-		struct pollfd p = { .fd = b->control_fd, .events = POLLIN };
-		ssize_t n;
-
+	assert_int_equal(send(p.fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+	do {
 		if (poll(&p, 1, 20000) != 1)
 			fail_msg("no answer to %s", request);
-		n = recv(b->control_fd, buf + size, sizeof(buf) - size, 0);
-		if (n <= 0)
-			fail_msg("the control socket: %s", n < 0 ? strerror(errno) : "closed");
-		size += (size_t)n;
-	}
+		n = recv(p.fd, buf + size, sizeof(buf) - size, 0);
+		size += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	close(p.fd);
 	answer = json_loadb(buf, size, 0, &error);
 	if (!answer)
 		fail_msg("%s: %.200s", error.text, buf);
 	return answer;
-}
-
-static inline void bench_reconnect_control(struct bench *b)
-{
-	if (b->control_fd >= 0)
-		close(b->control_fd);
-	b->control_fd = bench_connect(b->control);
 }
 
 static inline long long bench_number(struct bench *b, const char *object, const char *key)
@@ -195,7 +184,6 @@ static inline void bench_await_start(struct bench *b)
 {
 	bench_await(b, "START", 20000);
 	bench_await(b, "READY", 20000);
-	bench_reconnect_control(b);
 }
 
 /* The daemon on what is there already. */
@@ -283,7 +271,7 @@ static inline void bench_start_with(struct bench *b, const char *configuration,
 	const char *tmp = getenv("TMPDIR");
 	char command[256];
 
-	*b = (struct bench){ .control_fd = -1, .watchdog_usec = watchdog_usec };
+	*b = (struct bench){ .watchdog_usec = watchdog_usec };
 	snprintf(b->dir, sizeof(b->dir), "%s/psb-daemon-XXXXXX", tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(b->dir));
 	snprintf(command, sizeof(command), "mkdir -p '%s/run/psibridge' '%s/root/etc/psibridge'",
@@ -308,7 +296,6 @@ static inline void bench_stop(struct bench *b)
 
 	if (b->dir[0] == '\0')
 		return;
-	close(b->control_fd);
 	bench_end(b);
 	snprintf(command, sizeof(command), "rm -rf '%s'", b->dir);
 	assert_int_equal(system(command), 0);
