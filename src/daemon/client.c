@@ -2,8 +2,8 @@
 /*
  * client.c - from its first bytes to what it is told
  *
- *     connected --> deciding: is told bytes 'L' for its own cgroup, for systemd's clients that
- *        |             |      write nothing
+ *     connected --> undecided: is told bytes 'L' for its own cgroup, for systemd's clients that
+ *        |             |       write nothing
  *        |             +-- "some 200000 2000000" --> bytes, by its own threshold
  *        |             +-- "psibridge/1 ..."     --> records
  *        |             +-- anything else         --> bytes, and a warning in the journal
@@ -14,13 +14,13 @@
  * decided nothing is read any more: what a client writes then fills its own socket, and only that.
  *
  * A client that does not read: a byte that finds no room is dropped, for as many unread ones lie
- * there already. A record that finds none is remembered as "pending", and when there is room the
- * present state is sent, the newest. Our send buffer is kept small, which bounds what the kernel
- * holds for it. Only a client whose subscription is refused is hung up on: one that shut down its
- * writing side still reads.
+ * there already. A record that finds none is remembered as "pending", and when there is room a WELCOME
+ * has the present state. Our send buffer is kept small, which bounds what the kernel holds for it. Only
+ * a client whose subscription is refused is hung up on: one that shut down its writing side still reads.
  */
 #include "daemon/client.h"
 
+#include "core/scan.h"
 #include "kernel/file.h"
 
 #include <errno.h>
@@ -34,41 +34,49 @@
 
 #define SEND_BUFFER_BYTES 4096
 #define REFUSALS_USEC (10 * USEC_PER_SEC)
+#define OURS "psibridge/"
 
 static char scratch[WIRE_HELLO_MAX]; /* one thread, and nothing stays in it */
 
-static void watch_socket(struct client *c);
+static int watch_socket(struct client *c);
 
 static struct client *client_of(const struct subscriber *s)
 {
 	return CONTAINER_OF((struct subscriber *)(uintptr_t)s, struct client, subscriber);
 }
 
-/* Hang up; freed from the loop. */
+void client_free(struct client *c)
+{
+	unsubscribe(&c->subscriber);
+	LIST_REMOVE(c, list);
+	sd_event_source_disable_unref(c->source);
+	fd_close(&c->fd);
+	free(c);
+}
+
+/* Hang up. Never from within a notification. */
 static void client_end(struct client *c)
 {
-	if (c->ending)
-		return;
-	c->ending = true;
-	c->deciding = c->pending = false;
+	struct daemon *d = c->server->daemon;
+
 	/* a stored copy keeps the connection; shut down, the manager drops that too */
 	shutdown(c->fd, SHUT_RDWR);
-	states_remove(c->server->states, c->state);
-	c->server->daemon->calls->status_changed(c->server->daemon);
-	/* never freed in here: the caller may still be in the middle of it */
-	c->source = sd_event_source_disable_unref(c->source);
-	timer_set(c->server->reaper, now_usec());
+	states_remove(c->state);
+	client_free(c);
+	d->calls->status_changed(d);
 }
 
 /* ---- telling ------------------------------------------------------------------------------------- */
 
-static ssize_t put(struct client *c, const void *data, size_t size)
+/* False: there is no room. Any other error: the peer is gone, and the poll says so. Half of a record is never taken: what
+ * fits into half of the buffer is one piece to the kernel (unix_stream_sendmsg() in net/unix/af_unix.c). */
+static bool put(struct client *c, const void *data, size_t size)
 {
 	ssize_t n = send(c->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n >= 0)
 		c->server->view.told++;
-	return n < 0 ? -errno : n;
+	return n >= 0 || errno != EAGAIN;
 }
 
 /* In place of one that finds no room the present state is sent later. */
@@ -91,20 +99,21 @@ static void put_record(struct client *c, enum wire_record_kind kind,
 		.limit_bytes = n->limit_bytes,
 		.some_avg10_centi = n->some_avg10_centi,
 	};
-	ssize_t sent;
 
 	if (c->pending) {
 		c->server->view.replaced++;
-		return;
-	}
-	sent = put(c, &record, sizeof(record));
-	if (sent == -EAGAIN) {
+	} else if (!put(c, &record, sizeof(record))) {
 		c->pending = true;
-		c->greeting = kind == WIRE_WELCOME;
-		watch_socket(c);
-	} else if (sent >= 0 && sent < (ssize_t)sizeof(record)) {
-		client_end(c); /* half a record cannot be taken back */
-	} /* else it was taken, or the peer is gone, and the poll will say so */
+		(void)watch_socket(c);
+	}
+}
+
+static void put_byte(struct client *c)
+{
+	static const char low = WIRE_LOW;
+
+	if (!put(c, &low, 1))
+		c->server->view.replaced++;
 }
 
 static void remember(struct client *c, const struct psb_notification *n, uint64_t told_usec)
@@ -114,7 +123,8 @@ static void remember(struct client *c, const struct psb_notification *n, uint64_
 	c->state->critical = n->critical != 0;
 }
 
-static void put_state(struct client *c, enum wire_record_kind kind)
+/* The present state; a Low that was there before it came is news to a client without records. */
+static void welcome(struct client *c)
 {
 	struct psb_notification n;
 	bool is_told;
@@ -126,29 +136,23 @@ static void put_state(struct client *c, enum wire_record_kind kind)
 	}
 	is_told = n.available == c->state->available; /* then Rearm goes on */
 	remember(c, &n, is_told ? c->state->told_usec : now_usec());
-	put_record(c, kind, &n);
-}
-
-static void put_byte(struct client *c)
-{
-	static const char low = WIRE_LOW;
-
-	if (put(c, &low, 1) == -EAGAIN)
-		c->server->view.replaced++;
+	if (c->state->protocol == PROTOCOL_RECORDS)
+		put_record(c, WIRE_WELCOME, &n);
+	else if (n.available == PSB_LOW)
+		put_byte(c);
 }
 
 void client_notify(struct subscriber *s, const struct psb_notification *n)
 {
 	struct client *c = client_of(s);
 
-	if (c->ending || subscriber_in_shadow(s))
+	if (subscriber_in_shadow(s))
 		return;
 	remember(c, n, n->time_usec);
-	if (c->state->protocol == PROTOCOL_RECORDS) {
+	if (c->state->protocol == PROTOCOL_RECORDS)
 		put_record(c, n->kind == PSB_KIND_GONE ? WIRE_GONE : WIRE_LEVEL, n);
-	} else if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW) {
+	else if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW)
 		put_byte(c);
-	}
 }
 
 void client_terms(const struct subscriber *s, struct policy_options *ret)
@@ -211,50 +215,79 @@ static void join_anyhow(struct client *c, const char *cgroup, const struct psb_n
 		log_client(c, cgroup, "cannot be served", why);
 }
 
-/* What was Low before it came is news to it. */
-static void welcome_plain(struct client *c)
+static void join_own(struct client *c, const struct peer *peer, const struct psb_notification *last)
 {
-	struct psb_notification n;
-
-	if (subscriber_in_shadow(&c->subscriber))
-		return;
-	subscriber_present(&c->subscriber, &n);
-	remember(c, &n, now_usec());
-	if (n.available == PSB_LOW)
-		put_byte(c);
+	c->state->uid = peer->uid;
+	c->state->pid = peer->pid;
+	c->state->privileged = peer->privileged;
+	c->state->peer_hash = peer_hash(peer);
+	join_anyhow(c, peer->cgroup, last);
 }
 
-void server_log_refused(struct server *s)
+/* The cgroup that it is subscribed to; of one that is undecided, its own: where it connected from, wherever it may be by
+ * now. ret[CGPATH_MAX]; "": not known. */
+static void path_of(const struct client *c, char *ret)
 {
-	struct journal *journal = s->daemon->journal;
+	snprintf(ret, CGPATH_MAX, "%s",
+		 c->subscriber.watch ? subscriber_path(&c->subscriber) : c->state->cgroup);
+}
 
-	if (s->refused_untold == 0)
+static int take_subscription(struct client *c, const struct wire_hello *hello, const char **ret_why)
+{
+	struct peer peer = { .privileged = c->state->privileged };
+	char path[CGPATH_MAX];
+	int r;
+
+	state_put_terms(c->state, &hello->terms);
+	path_of(c, peer.cgroup);
+	if (!peer.cgroup[0])
+		return scan_refuse(-ENOENT, "nothing is known of its own cgroup", ret_why);
+	r = peer_resolve(&peer, hello->cgroup, hello->cgroup_size, path, ret_why);
+	if (r == 0)
+		r = join(c, path, NULL, ret_why);
+	if (r == -EUSERS)
+		r = join_without_terms(c, path, NULL, ret_why);
+	if (r < 0)
+		return r;
+	*ret_why = subscriber_failure(&c->subscriber);
+	if (*ret_why)
+		return -EOPNOTSUPP; /* the client has a ladder of its own, and tries again */
+	c->state->protocol = PROTOCOL_RECORDS;
+	welcome(c);
+	return 0;
+}
+
+static void take_trigger(struct client *c, const struct wire_hello *hello)
+{
+	char path[CGPATH_MAX];
+
+	c->state->protocol = PROTOCOL_PLAIN;
+	if (!c->subscriber.watch)
 		return;
-	if (s->refused_untold == 1)
-		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED, "refused a client: %s",
-			    s->refused_why);
-	else
-		journal_log(journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
-			    "clients refused: %llu, the last one: %s",
-			    (unsigned long long)s->refused_untold, s->refused_why);
-	s->refused_untold = 0;
-	s->refused_logged_usec = now_usec();
+	state_put_terms(c->state, &hello->terms);
+	path_of(c, path);
+	join_anyhow(c, path, NULL);
 }
 
 void server_refused(struct server *s, const char *format, ...)
 {
-	uint64_t next = s->refused_logged_usec + REFUSALS_USEC;
+	uint64_t now = now_usec();
+	char why[256], more[64] = "";
 	va_list args;
 
-	va_start(args, format);
-	vsnprintf(s->refused_why, sizeof(s->refused_why), format, args);
-	va_end(args);
 	s->view.refused++;
-	s->refused_untold++;
-	if (s->refused_logged_usec == 0 || now_usec() >= next)
-		server_log_refused(s);
-	else
-		timer_set(s->refusal, next);
+	s->refused_unlogged++;
+	if (s->refused_logged_usec > 0 && now < s->refused_logged_usec + REFUSALS_USEC)
+		return;
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	if (s->refused_unlogged > 1)
+		snprintf(more, sizeof(more), " (and %u before)", s->refused_unlogged - 1);
+	journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+		    "refused a client%s: %s", more, why);
+	s->refused_unlogged = 0;
+	s->refused_logged_usec = now;
 }
 
 static void refuse(struct client *c, int error, const char *why)
@@ -270,7 +303,7 @@ static void refuse(struct client *c, int error, const char *why)
 	};
 
 	snprintf(record.text, sizeof(record.text), "%s", why);
-	put(c, &record, sizeof(record));
+	(void)put(c, &record, sizeof(record));
 	/* closed with unread bytes the peer gets a reset, and the record is lost */
 	shutdown(c->fd, SHUT_RD); /* first, or a client that keeps writing never lets it end */
 	while (recv(c->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0)
@@ -280,104 +313,36 @@ static void refuse(struct client *c, int error, const char *why)
 	client_end(c);
 }
 
-/*
- * Whose pressure is asked for? Its own cgroup is the one that it connected from, wherever it may be
- * by now. Errors: those of peer_identify() and peer_resolve().
- */
-static int resolve(struct client *c, const struct wire_hello *hello, char *path,
-		   const char **ret_why)
-{
-	struct daemon *d = c->server->daemon;
-	struct peer peer;
-	int r;
-
-	if (!hello->cgroup && c->subscriber.watch) {
-		snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
-		return 0;
-	}
-	r = peer_identify(c->fd, &d->cgroups, "/proc", now_usec(), &peer);
-	if (r < 0) {
-		*ret_why = "your credentials say nothing any more";
-		return r;
-	}
-	if (c->subscriber.watch)
-		snprintf(peer.cgroup, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
-	return peer_resolve(&peer, hello->cgroup, hello->cgroup_size, path, ret_why);
-}
-
-static void take_subscription(struct client *c, const struct wire_hello *hello)
-{
-	char path[CGPATH_MAX];
-	const char *why = "";
-	int r;
-
-	state_put_terms(c->state, &hello->terms);
-	r = resolve(c, hello, path, &why);
-	if (r == 0)
-		r = join(c, path, NULL, &why);
-	if (r == -EUSERS)
-		r = join_without_terms(c, path, NULL, &why);
-	if (r == 0) {
-		why = subscriber_failure(&c->subscriber);
-		r = why ? -EOPNOTSUPP : 0; /* the client has a ladder of its own, and tries again */
-	}
-	if (r < 0) {
-		refuse(c, r, why);
-		return;
-	}
-	c->state->protocol = PROTOCOL_RECORDS;
-	put_state(c, WIRE_WELCOME);
-}
-
-static void take_trigger(struct client *c, const struct wire_hello *hello)
-{
-	struct policy_options had;
-	char path[CGPATH_MAX];
-
-	state_get_terms(c->state, &had);
-	c->state->protocol = PROTOCOL_PLAIN;
-	if (!c->subscriber.watch || trigger_is_same(&had.low, &hello->terms.low))
-		return;
-	state_put_terms(c->state, &hello->terms);
-	snprintf(path, CGPATH_MAX, "%s", subscriber_path(&c->subscriber));
-	join_anyhow(c, path, NULL);
-}
-
-static void complain(struct client *c, const char *why)
-{
-	c->state->protocol = PROTOCOL_PLAIN;
-	log_client(c, c->state->cgroup, "wrote what is ignored", why);
-}
-
-static void read_hello(struct client *c)
+/* False: it was refused, and is no more. */
+static bool read_hello(struct client *c)
 {
 	struct wire_hello hello;
 	const char *why = "";
 	ssize_t n = recv(c->fd, scratch, sizeof(scratch), MSG_PEEK | MSG_DONTWAIT);
+	bool is_ours = n >= (ssize_t)strlen(OURS) && memcmp(scratch, OURS, strlen(OURS)) == 0;
 	int r;
 
 	if (n <= 0)
-		return;
+		return true;
 	r = wire_hello_parse(scratch, (size_t)n, &hello, &why);
 	if (r == -EAGAIN && (size_t)n < sizeof(scratch))
-		return;
-	c->deciding = r == 1;
-	if (r == -EAGAIN) {
-		r = -EINVAL;
-		why = "the line has no end";
-	}
-	if (r >= 0 && hello.kind == WIRE_SUBSCRIBE) {
-		take_subscription(c, &hello);
-	} else if (r >= 0) {
-		take_trigger(c, &hello);
-	} else if ((size_t)n >= strlen("psibridge/") &&
-		   memcmp(scratch, "psibridge/", strlen("psibridge/")) == 0) {
+		return true;
+	if (r == -EAGAIN)
+		r = scan_refuse(-EINVAL, "the line has no end", &why);
+	if (r >= 0 && is_ours)
+		r = take_subscription(c, &hello, &why);
+	if (r < 0 && is_ours) {
 		refuse(c, r, why);
-	} else {
-		complain(c, why);
+		return false;
 	}
-	if (!c->deciding && !c->ending) /* read, so that it does not look unread to the peer */
-		recv(c->fd, scratch, (size_t)n, MSG_DONTWAIT);
+	if (r < 0) {
+		c->state->protocol = PROTOCOL_PLAIN;
+		log_client(c, c->state->cgroup, "wrote what is ignored", why);
+	} else if (!is_ours) {
+		take_trigger(c, &hello);
+	}
+	recv(c->fd, scratch, (size_t)n, MSG_DONTWAIT); /* or it would look unread to the peer */
+	return true;
 }
 
 /* ---- the socket ---------------------------------------------------------------------------------- */
@@ -386,42 +351,38 @@ static int spoke(_unused_ sd_event_source *source, _unused_ int fd, uint32_t eve
 {
 	struct client *c = userdata;
 
-	if (c->ending)
-		return 0;
 	if (events & (EPOLLHUP | EPOLLERR)) {
 		client_end(c);
 		return 0;
 	}
-	if ((events & EPOLLIN) && c->deciding)
-		read_hello(c);
-	if ((events & EPOLLOUT) && c->pending && !c->ending) {
+	if ((events & EPOLLIN) && c->state->protocol == PROTOCOL_UNDECIDED && !read_hello(c))
+		return 0;
+	if ((events & EPOLLOUT) && c->pending) {
 		c->pending = false;
-		put_state(c, c->greeting ? WIRE_WELCOME : WIRE_LEVEL);
+		welcome(c);
 	}
-	if (!c->ending)
-		watch_socket(c);
+	(void)watch_socket(c);
 	return 0;
 }
 
 /* Poll only for what is of interest now, and for changes: a client that keeps writing, or that shut down its writing
- * side, causes no wake-up. */
-static void watch_socket(struct client *c)
+ * side, causes no wake-up. Errors: as sd_event_add_io(3), the first time; later ones can only say that the loop ended. */
+static int watch_socket(struct client *c)
 {
-	uint32_t events = EPOLLET | (c->deciding ? EPOLLIN : 0u) | (c->pending ? EPOLLOUT : 0u);
-	int r;
+	bool reads = c->state->protocol == PROTOCOL_UNDECIDED;
+	uint32_t events = EPOLLET | (reads ? EPOLLIN : 0u) | (c->pending ? EPOLLOUT : 0u);
 
-	if (events == c->events || c->server->daemon->stopping) /* then the loop takes no more */
-		return;
+	if (events == c->events)
+		return 0;
 	c->events = events;
-	r = c->source ? sd_event_source_set_io_events(c->source, events)
-		      : sd_event_add_io(c->server->daemon->event, &c->source, c->fd, events, spoke,
-					c);
-	if (r < 0)
-		client_end(c);
+	if (c->source)
+		return sd_event_source_set_io_events(c->source, events);
+	return sd_event_add_io(c->server->daemon->event, &c->source, c->fd, events, spoke, c);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
+/* FNV-1a */
 uint64_t peer_hash(const struct peer *peer)
 {
 	uint64_t hash = UINT64_C(14695981039346656037);
@@ -432,17 +393,12 @@ uint64_t peer_hash(const struct peer *peer)
 }
 
 /* Takes the descriptor over. NULL: no room. */
-static struct client *make(struct server *s, int fd, bool is_restored)
+static struct client *make(struct server *s, int fd, bool *ret_known)
 {
 	struct client *c = calloc(1, sizeof(*c));
-	uint64_t cookie;
 
-	if (c && socket_cookie(fd, &cookie) == 0) {
-		c->state = is_restored ? states_find(s->states, cookie) : NULL;
-		c->is_known = c->state != NULL;
-		if (!c->state)
-			c->state = states_add(s->states, cookie);
-	}
+	if (c)
+		c->state = states_get(s->states, fd, ret_known);
 	if (!c || !c->state) {
 		server_refused(s, "no room for another client");
 		free(c);
@@ -456,36 +412,29 @@ static struct client *make(struct server *s, int fd, bool is_restored)
 	return c;
 }
 
-static void join_own(struct client *c, const struct peer *peer, const struct psb_notification *last)
-{
-	c->state->uid = peer->uid;
-	c->state->pid = peer->pid;
-	c->state->peer_hash = peer_hash(peer);
-	join_anyhow(c, peer->cgroup, last);
-}
-
 void client_new(struct server *s, int fd, const struct peer *peer)
 {
-	struct client *c = make(s, fd, false);
+	bool is_known;
+	struct client *c = make(s, fd, &is_known);
 
 	if (!c)
 		return;
-	c->deciding = true;
+	c->unstored = true;
 	join_own(c, peer, NULL);
-	read_hello(c); /* most have written by now */
-	if (c->ending)
+	if (!read_hello(c)) /* most have written by now */
 		return;
 	if (c->state->protocol != PROTOCOL_RECORDS)
-		welcome_plain(c);
-	c->unstored = true;
-	watch_socket(c);
+		welcome(c);
+	if (watch_socket(c) < 0)
+		client_end(c);
 }
 
 void client_restore(struct server *s, int fd)
 {
-	struct client *c = make(s, fd, true);
+	bool is_known;
+	struct client *c = make(s, fd, &is_known);
 	struct psb_notification last = { .size = sizeof(last), .kind = PSB_KIND_LEVEL };
-	char path[STATE_PATH_MAX];
+	char path[CGPATH_MAX];
 	struct peer peer;
 
 	if (!c)
@@ -493,41 +442,27 @@ void client_restore(struct server *s, int fd)
 	last.available = (enum psb_available)c->state->available;
 	last.critical = c->state->critical;
 	last.time_usec = c->state->told_usec;
-	c->deciding = c->state->protocol == PROTOCOL_UNDECIDED;
-	strcpy(path, c->state->cgroup);
+	path_of(c, path);
 	if (path[0])
 		join_anyhow(c, path, &last);
 	else if (peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer) == 0)
-		join_own(c, &peer, c->is_known ? &last : NULL);
-	if (c->deciding)
-		read_hello(c);
-	else if (c->state->protocol == PROTOCOL_RECORDS)
-		put_state(c, WIRE_WELCOME);
-	if (!c->ending)
-		watch_socket(c);
-}
-
-void client_free(struct client *c)
-{
-	unsubscribe(&c->subscriber);
-	LIST_REMOVE(c, list);
-	sd_event_source_disable_unref(c->source);
-	fd_close(&c->fd);
-	free(c);
+		join_own(c, &peer, is_known ? &last : NULL);
+	if (c->state->protocol == PROTOCOL_RECORDS)
+		welcome(c);
+	else if (c->state->protocol == PROTOCOL_UNDECIDED && !read_hello(c))
+		return;
+	if (watch_socket(c) < 0)
+		client_end(c);
 }
 
 void client_resubscribe(struct client *c)
 {
-	char path[STATE_PATH_MAX];
+	char path[CGPATH_MAX];
 
-	if (c->ending || c->subscriber.watch || !c->state->cgroup[0])
+	path_of(c, path);
+	if (c->subscriber.watch || !path[0])
 		return;
-	strcpy(path, c->state->cgroup);
 	join_anyhow(c, path, NULL);
-	if (!c->subscriber.watch)
-		return;
-	if (c->state->protocol == PROTOCOL_RECORDS)
-		put_state(c, WIRE_LEVEL);
-	else
-		welcome_plain(c);
+	if (c->subscriber.watch)
+		welcome(c);
 }

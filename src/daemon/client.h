@@ -11,27 +11,21 @@
 
 #include <sys/queue.h>
 
-struct client;
-
 /* What all clients share; server.h makes it. */
 struct server {
 	struct daemon *daemon;
 	struct states *states;
 	struct acceptor acceptor;
-	sd_event_source *refusal; /* a timer: some that were refused are not logged yet */
-	uint64_t refused_untold, refused_logged_usec;
-	char refused_why[256];	 /* the last one */
-	sd_event_source *store;	 /* a timer: the manager had no room */
-	sd_event_source *reaper; /* a timer: frees the clients that have ended; set by client.c */
-	uint64_t store_pace_usec;
 	LIST_HEAD(, client) clients;
-	struct server_view view;
+	sd_event_source *store; /* a timer: the manager had no room */
+	bool store_failed;
+	unsigned refused_unlogged;
+	uint64_t refused_logged_usec;
+	struct server_view view; /* counters only */
 };
 
-/* One was refused. It is counted, and logged: the first at once, those of the next ten seconds in one line. */
+/* One was refused. It is counted, and logged unless another was within ten seconds. */
 void server_refused(struct server *server, const char *format, ...) _printf_(2, 3);
-/* Logs those that are not logged yet. */
-void server_log_refused(struct server *server);
 
 struct client {
 	LIST_ENTRY(client) list;
@@ -41,12 +35,8 @@ struct client {
 	struct client_state *state; /* protocol, terms, what it was told */
 	int fd;
 	uint32_t events; /* polled for now */
-	bool deciding;	 /* what it writes may still choose its protocol */
 	bool pending;	 /* a record waits for room in the socket */
-	bool greeting;	 /* what is pending is a WELCOME */
 	bool unstored;	 /* the manager has no copy of it yet */
-	bool is_known;	 /* its state is of the process before */
-	bool ending;
 };
 
 /* A new connection; takes the descriptor over in any case. Errors were told to the server. */

@@ -9,8 +9,6 @@
 
 #include "kernel/file.h"
 
-#include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -23,37 +21,25 @@
 #define ACCEPT_AT_ONCE 64 /* then all else has a turn */
 #define ACCEPT_AGAIN_USEC (1 * USEC_PER_SEC)
 
-static int make_directory(const char *path)
+/* With the directory that it is to be in. `fd` is still to be bound. */
+static int make_way(int fd, const struct sockaddr_un *address)
 {
-	char parent[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	char parent[sizeof(address->sun_path)];
 	char *slash;
-
-	snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (!slash || slash == parent)
-		return 0;
-	*slash = '\0';
-	if (mkdir(parent, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
-}
-
-static int is_stale(const struct sockaddr_un *address)
-{
 	struct stat st;
-	int fd, r;
 
+	strcpy(parent, address->sun_path);
+	slash = strrchr(parent, '/');
+	if (slash)
+		*slash = '\0';
+	if (slash > parent && mkdir(parent, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+		return -EADDRINUSE;
 	/* a file that is no socket refuses connections too, and is not ours to remove */
-	if (lstat(address->sun_path, &st) < 0)
-		return -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return 0;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
-	close(fd);
-	return r == -ECONNREFUSED;
+	if (errno == ECONNREFUSED && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(address->sun_path);
+	return 0;
 }
 
 int listen_at(const char *path, int *ret_fd)
@@ -64,45 +50,29 @@ int listen_at(const char *path, int *ret_fd)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(address.sun_path, path);
-	r = make_directory(path);
-	if (r < 0)
-		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	if (r == -EADDRINUSE) {
-		int stale = is_stale(&address);
-
-		if (stale < 0)
-			r = stale;
-		if (stale > 0 && unlink(path) == 0)
-			r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0
-				    ? -errno
-				    : 0;
-	}
-	if (r == 0 && (chmod(path, 0666) < 0 || listen(fd, BACKLOG) < 0))
+	r = make_way(fd, &address);
+	if (r == 0 && (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+		       chmod(path, 0666) < 0 || listen(fd, BACKLOG) < 0))
 		r = -errno;
-	if (r < 0) {
+	if (r < 0)
 		close(fd);
-		return r;
-	}
-	*ret_fd = fd;
-	return 0;
+	else
+		*ret_fd = fd;
+	return r;
 }
 
 void listen_name(int fd, char *buf, unsigned long size)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	socklen_t length = sizeof(address) - 1;
-	const char *slash;
 
 	buf[0] = '\0';
-	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
-	    address.sun_family != AF_UNIX || address.sun_path[0] != '/')
-		return;
-	slash = strrchr(address.sun_path, '/');
-	snprintf(buf, size, "%s", slash + 1);
+	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
+	    address.sun_family == AF_UNIX && address.sun_path[0] == '/')
+		snprintf(buf, size, "%s", strrchr(address.sun_path, '/') + 1);
 }
 
 static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.h - the state of each client, for the next process of the daemon
+ * state.h - what the next process of the daemon must know of each client
  *
  * A table in a memfd that is mapped shared and kept in the manager's descriptor store, beside the
  * clients' sockets. It is written in place, without a system call, so it is up to date also after a
@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include "core/wire.h"
+#include "core/policy.h"
 
 #include <sys/types.h>
 
@@ -22,19 +22,23 @@ struct states;
 
 enum client_protocol { PROTOCOL_UNDECIDED, PROTOCOL_PLAIN, PROTOCOL_RECORDS };
 
+struct state_trigger {
+	uint32_t threshold_usec, window_usec;
+	uint8_t kind;
+};
+
 struct client_state {
 	uint64_t cookie; /* 0: free. Written last, cleared first */
 	uint64_t told_usec;
 	uint64_t peer_hash; /* of the peer's own cgroup, for the limits */
 	uid_t uid;
 	pid_t pid;
-	uint8_t protocol;	     /* enum client_protocol */
-	uint8_t available, critical; /* as told last */
-	uint8_t headroom;	     /* percent; 255: off; 0: the daemon's */
-	struct {
-		uint8_t kind;
-		uint32_t threshold_usec, window_usec;
-	} early, low, critical_trigger;
+	bool connected; /* to the present process */
+	bool privileged;
+	uint8_t protocol;		    /* enum client_protocol */
+	uint8_t available, critical;	    /* as told last */
+	uint8_t headroom;		    /* percent; 255: off; 0: the daemon's */
+	struct state_trigger thresholds[3]; /* early, low, critical */
 	uint64_t rearm_usec, quiet_usec, calm_usec;
 	char cgroup[STATE_PATH_MAX]; /* ""; too long */
 };
@@ -50,16 +54,11 @@ DEFINE_CLEANUP(struct states *, states_free);
 
 int states_fd(const struct states *states);
 
-/* A free entry for the socket, or NULL: full. */
-struct client_state *states_add(struct states *states, uint64_t cookie);
-struct client_state *states_find(struct states *states, uint64_t cookie);
-void states_remove(struct states *states, struct client_state *entry);
-/* Drop every entry that `keep` refuses: clients that went while no daemon ran. */
-void states_prune(struct states *states, bool (*keep)(uint64_t cookie, void *userdata),
-		  void *userdata);
+/* The entry of that socket; *ret_known: an earlier process made it. NULL: full, or it is no socket. */
+struct client_state *states_get(struct states *states, int socket_fd, bool *ret_known);
+void states_remove(struct client_state *entry);
+/* Drop the entries of earlier processes that states_get() did not find: clients that went while no daemon ran. */
+void states_prune(struct states *states);
 
 void state_put_terms(struct client_state *entry, const struct policy_options *terms);
 void state_get_terms(const struct client_state *entry, struct policy_options *ret);
-
-/* SO_COOKIE. Errors: -errno. */
-int socket_cookie(int fd, uint64_t *ret);

@@ -2,8 +2,6 @@
 /* Sockets of our own: what lies in the way, and a full file system. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -27,74 +25,56 @@ static int try_connect(const char *path)
 	return r;
 }
 
-PROMISE(anybody_can_connect_and_the_directory_is_made)
+PROMISE(anybody_can_connect_and_only_what_a_dead_process_left_is_replaced)
 {
+	const char *path = fake_path("psibridge/notify");
 	char name[32];
 	struct stat st;
-	int fd;
+	int fd, second = -1;
 
-	assert_int_equal(listen_at(fake_path("psibridge/notify"), &fd), 0);
+	assert_int_equal(listen_at(path, &fd), 0);
 	assert_int_equal(stat(fake_path("psibridge"), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0755);
-	assert_int_equal(stat(fake_path("psibridge/notify"), &st), 0);
-	assert_true(S_ISSOCK(st.st_mode));
-	assert_int_equal(st.st_mode & 0777, 0666);
-	assert_int_equal(try_connect(fake_path("psibridge/notify")), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFSOCK | 0666);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	listen_name(fd, name, sizeof(name));
 	assert_string_equal(name, "notify");
-	close(fd);
-}
-
-PROMISE(what_a_dead_process_left_is_replaced_and_a_live_one_is_not_disturbed)
-{
-	int fd, second = -1;
-
-	assert_int_equal(listen_at(fake_path("s"), &fd), 0);
-	assert_int_equal(listen_at(fake_path("s"), &second), -EADDRINUSE);
+	assert_int_equal(listen_at(path, &second), -EADDRINUSE);
 	assert_int_equal(second, -1);
-	assert_int_equal(try_connect(fake_path("s")), 0);
+	assert_int_equal(try_connect(path), 0);
 	close(fd);
-	assert_int_equal(try_connect(fake_path("s")), -ECONNREFUSED);
-	assert_int_equal(listen_at(fake_path("s"), &fd), 0);
-	assert_int_equal(try_connect(fake_path("s")), 0);
+	assert_int_equal(try_connect(path), -ECONNREFUSED);
+	assert_int_equal(listen_at(path, &fd), 0);
+	assert_int_equal(try_connect(path), 0);
 	close(fd);
 }
 
-PROMISE(what_is_no_socket_stays_where_it_is)
+PROMISE(paths_that_cannot_be_are_errors_and_what_is_no_socket_stays)
 {
+	char longer[200];
 	struct stat st;
-	int fd = open(fake_path("file"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), ret;
+	int fd;
 
-	close(fd);
-	assert_int_equal(listen_at(fake_path("file"), &ret), -EADDRINUSE);
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	fake_write("file", "");
+	assert_int_equal(listen_at(longer, &fd), -ENAMETOOLONG);
+	assert_int_equal(listen_at(fake_path("no/such/directory"), &fd), -ENOENT);
+	assert_int_equal(listen_at(fake_path("file"), &fd), -EADDRINUSE);
 	assert_int_equal(stat(fake_path("file"), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
 }
 
-PROMISE(paths_that_cannot_be_are_errors)
-{
-	char longer[200];
-	int fd;
-
-	memset(longer, 'x', sizeof(longer) - 1);
-	longer[0] = '/';
-	longer[sizeof(longer) - 1] = '\0';
-	assert_int_equal(listen_at(longer, &fd), -ENAMETOOLONG);
-	assert_int_equal(listen_at(fake_path("no/such/directory"), &fd), -ENOENT);
-}
-
 PROMISE(a_full_file_system_is_said_to_be_full)
 {
-	int fd, file;
+	int fd;
 
-	assert_int_equal(mkdir(fake_path("full"), 0755), 0);
+	fake_write("full/", "");
 	if (mount("tmpfs", fake_path("full"), "tmpfs", 0, "size=4k,nr_inodes=2") < 0)
 		SKIP("a file system can't be mounted without permission");
-	file = open(fake_path("full/last"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	assert_true(file >= 0);
-	close(file);
+	fake_write("full/last", "");
 	assert_int_equal(listen_at(fake_path("full/notify"), &fd), -ENOSPC);
 	assert_int_equal(listen_at(fake_path("full/psibridge/notify"), &fd), -ENOSPC);
 	assert_int_equal(umount(fake_path("full")), 0);

@@ -2,7 +2,6 @@
 /* The table that outlives the daemon: what one process writes the next one reads, and nothing else. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -13,16 +12,37 @@
 #include "../unit.h"
 #include "daemon/state.h"
 
-static struct states *fresh(void)
-{
-	struct states *l;
+static int sockets[10];
+static struct states *l;
 
-	assert_int_equal(states_new(&l), 0);
-	return l;
+static int set_up(_unused_ void **state)
+{
+	for (size_t i = 0; i < ELEMENTSOF(sockets); i += 2)
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets + i) < 0)
+			return -1;
+	return states_new(&l);
+}
+
+static int tear_down(_unused_ void **state)
+{
+	l = states_free(l);
+	for (size_t i = 0; i < ELEMENTSOF(sockets); i++)
+		close(sockets[i]);
+	return 0;
+}
+
+static struct client_state *get(int socket, bool is_known)
+{
+	bool known = !is_known;
+	struct client_state *e = states_get(l, socket, &known);
+
+	assert_non_null(e);
+	assert_int_equal(known, is_known);
+	return e;
 }
 
 /* What the manager hands to the next process. */
-static int stored(const struct states *l)
+static int stored(void)
 {
 	int fd = fcntl(states_fd(l), F_DUPFD_CLOEXEC, 3);
 
@@ -30,191 +50,127 @@ static int stored(const struct states *l)
 	return fd;
 }
 
-PROMISE(the_next_process_finds_what_this_one_wrote)
+static void next_process(void)
 {
-	struct states *l = fresh(), *next;
-	struct client_state *e;
-	int fd, status;
-	pid_t pid;
+	int fd = stored();
 
-	fd = stored(l);
-	pid = fork(); /* a writer that is killed, without any farewell */
+	states_free(l);
+	assert_int_equal(states_adopt(fd, &l), 0);
+}
+
+static const struct policy_options terms[] = {
+	{ .low = { PSI_SOME, 200000, 2000000 }, .headroom_percent = 1 },
+	{ .early = { PSI_FULL, 1, 10000000 },
+	  .low = { PSI_SOME, 3, 20000000 },
+	  .critical = { PSI_FULL, 10000000, 10000000 },
+	  .rearm_usec = 86400000000,
+	  .quiet_usec = 1,
+	  .calm_usec = UINT64_MAX,
+	  .headroom_percent = 99 },
+	{ .headroom_percent = HEADROOM_OFF },
+};
+
+PROMISE(the_next_process_finds_what_a_killed_one_wrote)
+{
+	int copy = dup(sockets[0]), status;
+	pid_t pid = fork();
+
 	if (pid == 0) {
-		e = states_add(l, 7);
-		strcpy(e->cgroup, "/a/b");
-		e->protocol = PROTOCOL_RECORDS;
-		e->available = 1;
-		e->critical = 1;
-		e->told_usec = 42;
+		for (size_t i = 0; i < ELEMENTSOF(terms); i++) {
+			struct client_state *e = get(sockets[i], false);
+
+			assert_int_equal(e->available, 3);
+			strcpy(e->cgroup, "/a/b");
+			e->available = 1;
+			state_put_terms(e, &terms[i]);
+		}
 		raise(SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	states_free(l);
-	assert_int_equal(states_adopt(fd, &next), 0);
-	e = states_find(next, 7);
-	assert_non_null(e);
-	assert_string_equal(e->cgroup, "/a/b");
-	assert_int_equal(e->protocol, PROTOCOL_RECORDS);
-	assert_int_equal(e->available, 1);
-	assert_int_equal(e->critical, 1);
-	assert_int_equal(e->told_usec, 42);
-	assert_null(states_find(next, 8));
-	assert_null(states_find(next, 0));
-	states_free(next);
-}
-
-static void assert_same(const struct trigger *a, const struct trigger *b)
-{
-	assert_int_equal(a->kind, b->kind);
-	assert_int_equal(a->threshold_usec, b->threshold_usec);
-	assert_int_equal(a->window_usec, b->window_usec);
-}
-
-PROMISE(terms_come_back_as_they_were)
-{
-	static const struct policy_options rows[] = {
-		{ .rearm_usec = 0 },
-		{ .low = { PSI_SOME, 200000, 2000000 } },
-		{ .early = { PSI_FULL, 1, 10000000 },
-		  .critical = { PSI_FULL, 10000000, 10000000 },
-		  .rearm_usec = 86400000000,
-		  .quiet_usec = 1,
-		  .calm_usec = UINT64_MAX,
-		  .headroom_percent = 99 },
-		{ .headroom_percent = 1 },
-		{ .headroom_percent = HEADROOM_OFF },
-	};
-	_cleanup_(states_freep) struct states *l = fresh();
-	struct client_state *e = states_add(l, 1);
-
-	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	next_process();
+	for (size_t i = 0; i < ELEMENTSOF(terms); i++) {
+		struct client_state *e = get(i == 0 ? copy : sockets[i], true);
 		struct policy_options t;
 
-		memset(&t, 0xa5, sizeof(t));
-		state_put_terms(e, &rows[i]);
+		assert_string_equal(e->cgroup, "/a/b");
+		assert_int_equal(e->available, 1);
 		state_get_terms(e, &t);
-		assert_same(&t.early, &rows[i].early);
-		assert_same(&t.low, &rows[i].low);
-		assert_same(&t.critical, &rows[i].critical);
-		assert_int_equal(t.rearm_usec, rows[i].rearm_usec);
-		assert_int_equal(t.quiet_usec, rows[i].quiet_usec);
-		assert_int_equal(t.calm_usec, rows[i].calm_usec);
-		assert_int_equal(t.headroom_percent, rows[i].headroom_percent);
+		assert_true(trigger_is_same(&t.early, &terms[i].early));
+		assert_true(trigger_is_same(&t.low, &terms[i].low));
+		assert_true(trigger_is_same(&t.critical, &terms[i].critical));
+		assert_int_equal(t.rearm_usec, terms[i].rearm_usec);
+		assert_int_equal(t.quiet_usec, terms[i].quiet_usec);
+		assert_int_equal(t.calm_usec, terms[i].calm_usec);
+		assert_int_equal(t.headroom_percent, terms[i].headroom_percent);
 	}
+	get(sockets[ELEMENTSOF(terms)], false);
+	assert_null(states_get(l, -1, &(bool){ false }));
+	close(copy);
 }
 
-PROMISE(a_place_that_is_left_is_taken_again)
+PROMISE(entries_of_clients_that_went_are_used_again_and_memory_is_taken_for_no_others)
 {
-	_cleanup_(states_freep) struct states *l = fresh();
-	struct client_state *second;
-
-	assert_non_null(states_add(l, 1));
-	second = states_add(l, 2);
-	assert_non_null(states_add(l, 3));
-	second->available = 1;
-	strcpy(second->cgroup, "/old");
-	states_remove(l, second);
-	assert_null(states_find(l, 2));
-	assert_ptr_equal(states_add(l, 4), second);
-	assert_string_equal(second->cgroup, "");
-	assert_int_equal(second->available, 3);
-	states_remove(l, NULL);
-}
-
-static bool is_even(uint64_t cookie, _unused_ void *userdata)
-{
-	return cookie % 2 == 0;
-}
-
-PROMISE(who_went_meanwhile_is_pruned)
-{
-	_cleanup_(states_freep) struct states *l = fresh();
-
-	for (uint64_t i = 1; i <= 4; i++)
-		assert_non_null(states_add(l, i));
-	states_prune(l, is_even, NULL);
-	for (uint64_t i = 1; i <= 4; i++)
-		assert_int_equal(states_find(l, i) != NULL, i % 2 == 0);
-}
-
-PROMISE(memory_is_taken_for_those_who_are_there_not_for_those_who_could_be)
-{
-	_cleanup_(states_freep) struct states *l = fresh();
+	struct client_state *e[4];
 	struct stat st;
 
-	for (uint64_t i = 1; i <= 10; i++)
-		assert_non_null(states_add(l, i));
-	assert_null(states_find(l, 11));
-	states_prune(l, is_even, NULL);
+	for (int i = 0; i < 4; i++)
+		e[i] = get(sockets[i], false);
+	strcpy(e[1]->cgroup, "/old");
+	states_remove(e[1]);
+	assert_ptr_equal(get(sockets[4], false), e[1]);
+	assert_string_equal(e[1]->cgroup, "");
+	next_process();
+	get(sockets[2], true);
+	states_prune(l);
+	get(sockets[2], true);
+	for (int i = 0; i < 2; i++)
+		get(sockets[i], false);
 	assert_int_equal(fstat(states_fd(l), &st), 0);
-	assert_true(st.st_size > 100000 * (off_t)sizeof(struct client_state));
-	assert_true(st.st_blocks * 512 <= 16384);
+	assert_true(st.st_size > 1000000 * (off_t)sizeof(struct client_state));
+	assert_true(st.st_blocks * 512 <= 8192);
 }
 
-PROMISE(whatever_else_the_manager_kept_is_refused)
+static void assert_refused(int fd)
 {
-	struct states *l = fresh(), *ret = NULL;
-	char text[4096] = "no states at all";
-	int fd, pipe_fd[2];
-	size_t offset;
+	struct states *ret = NULL;
 
-	/* no memfd, no seals, too short */
-	assert_int_equal(pipe(pipe_fd), 0);
-	assert_int_equal(states_adopt(pipe_fd[0], &ret), -EBADMSG);
-	assert_int_equal(fcntl(pipe_fd[0], F_GETFD), -1); /* taken over all the same */
-	close(pipe_fd[1]);
-	fd = memfd_create("unsealed", MFD_CLOEXEC);
-	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
 	assert_int_equal(states_adopt(fd, &ret), -EBADMSG);
-	fd = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
-	assert_int_equal(states_adopt(fd, &ret), -EBADMSG);
+	assert_null(ret);
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* taken over all the same */
+}
 
-	/* any damage in what describes it: magic, version, size of an entry, used */
-	for (offset = 0; offset < 20; offset += 4) {
+PROMISE(what_else_the_manager_kept_is_refused_and_nonsense_in_an_entry_made_harmless)
+{
+	static const off_t damaged[] = { 0, 4, 7, 8 }; /* magic, version, how many are used */
+	struct client_state *e = get(sockets[0], false);
+	int empty = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int unsealed = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct stat st;
+
+	assert_refused(dup(STDERR_FILENO));
+	assert_int_equal(fcntl(empty, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_refused(empty);
+	assert_int_equal(fstat(states_fd(l), &st), 0);
+	assert_int_equal(ftruncate(unsealed, st.st_size), 0);
+	assert_int_equal(pwrite(unsealed, "psbstat3", 8, 0), 8);
+	assert_refused(unsealed);
+	for (size_t i = 0; i < ELEMENTSOF(damaged); i++) {
 		uint32_t right, wrong = 0xfffffff1u;
 
-		fd = stored(l);
-		assert_int_equal(pread(fd, &right, 4, (off_t)offset), 4);
-		assert_int_equal(pwrite(fd, &wrong, 4, (off_t)offset), 4);
-		assert_int_equal(states_adopt(fd, &ret), -EBADMSG);
-		assert_int_equal(pwrite(states_fd(l), &right, 4, (off_t)offset), 4);
+		assert_int_equal(pread(states_fd(l), &right, 4, damaged[i]), 4);
+		assert_int_equal(pwrite(states_fd(l), &wrong, 4, damaged[i]), 4);
+		assert_refused(stored());
+		assert_int_equal(pwrite(states_fd(l), &right, 4, damaged[i]), 4);
 	}
-	assert_int_equal(states_adopt(stored(l), &ret), 0);
-	states_free(ret);
-	states_free(l);
-}
-
-PROMISE(nonsense_in_an_entry_is_made_harmless)
-{
-	struct states *l = fresh(), *next;
-	struct client_state *e = states_add(l, 5);
-
 	e->available = 77;
+	e->thresholds[1].kind = 2;
 	memset(e->cgroup, 'x', sizeof(e->cgroup));
-	assert_int_equal(states_adopt(stored(l), &next), 0);
-	e = states_find(next, 5);
+	next_process();
+	e = get(sockets[0], true);
 	assert_int_equal(e->available, 3);
+	assert_int_equal(e->thresholds[1].kind, PSI_SOME);
 	assert_int_equal(strlen(e->cgroup), STATE_PATH_MAX - 1);
-	states_free(next);
-	states_free(l);
 }
 
-PROMISE(each_socket_has_a_cookie_of_its_own_that_stays)
-{
-	uint64_t a, again, b;
-	int pair[2], copy;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	copy = dup(pair[0]);
-	assert_int_equal(socket_cookie(pair[0], &a), 0);
-	assert_int_equal(socket_cookie(copy, &again), 0);
-	assert_int_equal(socket_cookie(pair[1], &b), 0);
-	assert_int_equal(a, again);
-	assert_int_not_equal(a, b);
-	assert_int_not_equal(a, 0);
-	assert_int_equal(socket_cookie(-1, &a), -EBADF);
-	close(copy);
-	close(pair[0]);
-	close(pair[1]);
-}
+EACH(set_up, tear_down)
