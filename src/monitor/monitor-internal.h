@@ -2,15 +2,14 @@
 /*
  * monitor-internal.h - the files of a monitor, each of which uses those before it
  *
- * Below monitor.c nothing touches the loop: what happened is left in the monitor (`ended`, `has_next`,
- * `proving`, `hear_usec`, `listening`), and monitor_settle() makes the loop agree with it.
+ * Below monitor.c nothing touches the loop: what happened is left in the monitor (`broke`, `has_next`,
+ * `hear_usec`, `listening`), and monitor_settle() makes the loop agree with it.
  */
 #pragma once
 
 #include "monitor/monitor.h"
 
-/* Under polling the pace is never faster than this. */
-#define POLLING_PACE_MIN_USEC (250 * USEC_PER_MSEC)
+#include <sys/types.h>
 
 /* ---- monitor-judge.c ---- */
 
@@ -21,9 +20,9 @@ int monitor_sample(struct monitor *monitor, uint64_t now);
  * `sample`. */
 void monitor_judge(struct monitor *monitor, enum policy_event event, struct policy_sample *sample,
 		   uint64_t now);
-/* Both. */
+/* Sample and judge. */
 void monitor_look(struct monitor *monitor, enum policy_event event, uint64_t now);
-/* Both, for a level that was judged elsewhere. */
+/* The same for a level that was judged elsewhere. */
 void monitor_judge_signal(struct monitor *monitor, enum level level, bool critical,
 			  enum reason reason, uint64_t now);
 void monitor_count_alarm(struct monitor *monitor, uint64_t now);
@@ -36,19 +35,19 @@ void monitor_measure_effect(struct monitor *monitor, uint64_t now);
 void monitor_moved_on(struct monitor *monitor, uint64_t now);
 /* Was the cgroup removed, or replaced by another of its name? False where that can't be found out. */
 bool monitor_cgroup_is_gone(const struct monitor *monitor);
-/* The source broke (peer closed, trigger dropped, file ended): monitor_settle() takes another. */
-void monitor_end_source(struct monitor *monitor, const char *what);
+/* The source broke: monitor_settle() takes one of these rungs. */
+void monitor_end_source(struct monitor *monitor, unsigned rungs, const char *what);
+/* Those below the source's own. */
+unsigned monitor_lower_rungs(const struct monitor *monitor);
 
-/* ---- monitor-stream.c: the source is a FIFO, or a socket that is not psibridged's ---- */
+/* ---- monitor-stream.c: the source is a FIFO, or a socket ---- */
 
 void monitor_stream_begin(struct monitor *monitor, uint64_t now);
-/* What the loop says of it. */
+/* What the loop says of it; it is not psibridged's. */
 void monitor_stream_take(struct monitor *monitor, int result, uint64_t now);
 /* On each tick. */
 void monitor_stream_tick(struct monitor *monitor, uint64_t now);
-/* Now and then: is it a FIFO that is not there any more? */
-bool monitor_stream_left(struct monitor *monitor, uint64_t now);
-/* When to call these two at the latest. */
+/* When to call it at the latest. */
 uint64_t monitor_stream_deadline(const struct monitor *monitor);
 
 /* ---- monitor-records.c: the socket is psibridged's ---- */
@@ -63,23 +62,17 @@ uint64_t monitor_records_deadline(const struct monitor *monitor);
 
 /* ---- monitor-source.c ---- */
 
-/* It ended: take whatever else works into `next`, or nothing, and try this one again later. */
+/* It broke: take whatever else works into `next`, or nothing, and try this one again later. */
 void monitor_replace_source(struct monitor *monitor, uint64_t now);
-/* psibridged, which is `next`, has answered; or not, or not in time: monitor_drop_next() when that is
- * out of the loop. */
-void monitor_end_proof(struct monitor *monitor, bool answered, uint64_t now);
-void monitor_drop_next(struct monitor *monitor, uint64_t now);
-void monitor_climb_later(struct monitor *monitor, uint64_t now);
 void monitor_climb_again(struct monitor *monitor, uint64_t now);
-/* The same path again, where something else is there now. */
-bool monitor_climb_anew(struct monitor *monitor);
-/* Could a better source appear later? Else the ladder is not tried again. */
-bool monitor_may_climb(const struct monitor *monitor);
-/* At rest a sample found `growth` in `elapsed_usec` that no alarm had announced. */
-void monitor_doubt_alarms(struct monitor *monitor, uint64_t growth, uint64_t elapsed_usec,
-			  uint64_t now);
-/* The time of polling is over: rely on the alarms again. */
-void monitor_trust_alarms(struct monitor *monitor, uint64_t now);
+/* Set the time for that, if a better source could appear. */
+void monitor_climb_later(struct monitor *monitor, uint64_t now);
+/* After a sample that no alarm announced, in which `some` grew: can alarms be believed, or is it sampled
+ * instead? */
+void monitor_weigh_alarms(struct monitor *monitor, bool resting, uint64_t growth,
+			  uint64_t elapsed_usec, uint64_t now);
+/* At rest: the sample that the policy does not ask for. */
+uint64_t monitor_rest_deadline(const struct monitor *monitor, uint64_t now);
 
 /* ---- monitor.c ---- */
 

@@ -147,9 +147,14 @@ bool monitor_cgroup_is_gone(const struct monitor *m)
 	return r == 0 ? inode != m->inode : r == -ENOENT || r == -ENODEV;
 }
 
-void monitor_end_source(struct monitor *m, const char *what)
+unsigned monitor_lower_rungs(const struct monitor *m)
 {
-	m->ended = true;
+	return ~0u << (m->source.rung + 1);
+}
+
+void monitor_end_source(struct monitor *m, unsigned rungs, const char *what)
+{
+	m->broke = rungs;
 	snprintf(m->source.why, sizeof(m->source.why), "%s", what);
 }
 
@@ -184,7 +189,8 @@ static int check(struct monitor *m, int r)
 {
 	if (r != -ENODEV || monitor_cgroup_is_gone(m))
 		return r;
-	m->file_ended = true;
+	if (!m->broke) /* it may be there again, or was not the main one: all rungs */
+		monitor_end_source(m, ~0u, "the file ended, but its cgroup is there");
 	return 0;
 }
 
@@ -210,11 +216,8 @@ int monitor_sample(struct monitor *m, uint64_t now)
 	return 0;
 }
 
-void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sample *s,
-		   uint64_t now)
+static void fill_sample(const struct monitor *m, struct policy_sample *s)
 {
-	struct policy_verdict v;
-
 	s->has_psi = m->source.sample_fd >= 0;
 	s->some_usec = m->psi.some.total_usec;
 	s->full_usec = m->psi.full.total_usec;
@@ -222,6 +225,14 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 	s->full_avg10_centi = m->psi.full.avg10_centi;
 	s->has_oom = m->source.events_fd >= 0;
 	s->oom = m->events.oom + m->events.oom_kill;
+}
+
+void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sample *s,
+		   uint64_t now)
+{
+	struct policy_verdict v;
+
+	fill_sample(m, s);
 	policy_step(&m->policy, event, s, now, &v);
 	if (v.want_headroom) { /* a step that wants it tells nothing */
 		s->headroom = read_headroom(m, event == POLICY_TICK);
@@ -247,15 +258,11 @@ void monitor_look(struct monitor *m, enum policy_event event, uint64_t now)
 {
 	struct policy_sample s = { .signal = LEVEL_LOW, .signal_reason = REASON_HEADROOM };
 	struct memory_events before = m->events;
-	int r = monitor_sample(m, now);
 
-	if (r == -ENODEV) {
+	if (monitor_sample(m, now) == -ENODEV)
 		monitor_lose_cgroup(m);
-		return;
-	}
-	if (is_low_blindly(m, &before))
-		event = POLICY_SIGNAL;
-	monitor_judge(m, event, &s, now);
+	else
+		monitor_judge(m, is_low_blindly(m, &before) ? POLICY_SIGNAL : event, &s, now);
 }
 
 void monitor_judge_signal(struct monitor *m, enum level level, bool critical, enum reason reason,
@@ -265,36 +272,38 @@ void monitor_judge_signal(struct monitor *m, enum level level, bool critical, en
 				   .signal_critical = critical,
 				   .signal_reason = reason };
 
-	if (monitor_sample(m, now) == -ENODEV) {
-		monitor_lose_cgroup(m);
-		return;
-	}
 	m->records.following = false; /* until what was simulated is over */
-	monitor_judge(m, POLICY_SIGNAL, &s, now);
+	if (monitor_sample(m, now) == -ENODEV)
+		monitor_lose_cgroup(m);
+	else
+		monitor_judge(m, POLICY_SIGNAL, &s, now);
 }
 
-int monitor_first_look(struct monitor *m)
+int monitor_start_calm(struct monitor *m)
 {
-	uint64_t now = now_usec();
-	struct policy_sample s = { 0 };
-	struct policy_verdict v;
-	int r = monitor_sample(m, now);
+	int r = monitor_sample(m, now_usec());
 
 	if (r < 0)
 		return r;
 	m->told_some_usec = m->psi.some.total_usec;
 	memory_read_use(&m->memory, &m->use);
-	s.headroom = read_headroom(m, false);	/* it was opened a moment ago */
-	if (m->source.kind == SOURCE_RECORDS) { /* the level is psibridged's */
-		m->deadline_usec = USEC_NEVER;
+	return 0;
+}
+
+int monitor_first_look(struct monitor *m)
+{
+	struct policy_sample s = { 0 };
+	struct policy_verdict v;
+	int r = monitor_start_calm(m);
+
+	if (r < 0)
+		return r;
+	m->deadline_usec = USEC_NEVER;
+	if (m->source.kind == SOURCE_RECORDS) /* the level is psibridged's */
 		return 0;
-	}
-	s.has_psi = m->source.sample_fd >= 0;
-	s.some_usec = m->psi.some.total_usec;
-	s.full_usec = m->psi.full.total_usec;
-	s.has_oom = m->source.events_fd >= 0;
-	s.oom = m->events.oom + m->events.oom_kill;
-	policy_step(&m->policy, POLICY_TICK, &s, now, &v);
+	fill_sample(m, &s);
+	s.headroom = read_headroom(m, false); /* it was opened a moment ago */
+	policy_step(&m->policy, POLICY_TICK, &s, m->sampled_usec, &v);
 	m->listening = v.listen;
 	m->deadline_usec = v.deadline_usec;
 	return 0;

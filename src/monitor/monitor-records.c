@@ -51,59 +51,53 @@ void monitor_records_begin(struct monitor *m, uint64_t now)
 
 uint64_t monitor_records_deadline(const struct monitor *m)
 {
-	if (m->source.kind != SOURCE_RECORDS || m->records.answer_usec == 0)
-		return USEC_NEVER;
-	return m->records.answer_usec;
+	return m->source.kind == SOURCE_RECORDS && m->records.answer_usec > 0
+		       ? m->records.answer_usec
+		       : USEC_NEVER;
 }
 
-/* ---- the end of it ---------------------------------------------------------------------------- */
-
-/* The level stays, and Quiet or Calm begins. */
-static void stop_following(struct monitor *m, uint64_t now)
+/* The policy's level is this now, but it was not told now: the next repeat is due when it was. */
+static void set_level(struct monitor *m, enum level level, bool critical, uint64_t since_usec,
+		      uint64_t now)
 {
-	struct policy *p = &m->policy;
-	uint64_t told = p->told_usec, since = p->since_usec;
+	uint64_t told = m->policy.told_usec;
 
-	m->records.following = false;
-	policy_resume(p, p->level, p->told_critical, now);
-	p->told_usec = told; /* it was not told now: the next repeat is due when it was */
-	p->since_usec = since;
+	policy_resume(&m->policy, level, critical, now);
+	m->policy.told_usec = told;
+	m->policy.since_usec = since_usec;
 }
 
 static void broke(struct monitor *m, const char *what, uint64_t now)
 {
 	struct records *r = &m->records;
+	struct policy *p = &m->policy;
 	struct policy_sample s = { 0 };
 
-	if (r->following)
-		stop_following(m, now);
+	if (r->following) /* the level stays, and Quiet or Calm begins */
+		set_level(m, p->level, p->told_critical, p->since_usec, now);
 	/* a connection that lasted longer than the back-off resets it */
 	if (r->welcome_usec > 0 && now - r->welcome_usec >= m->climb_pace_usec)
 		m->climb_pace_usec = 0;
-	r->welcomed = false;
-	r->answer_usec = 0;
+	r->following = false;
+	r->welcome_usec = r->answer_usec = 0;
 	/* it may still be in the loop, so it is closed later; the daemon need not wait for that */
 	shutdown(m->source.stream_fd, SHUT_RDWR);
 	/* the deadline, should no other source be found */
 	monitor_judge(m, POLICY_TICK, &s, now);
-	monitor_end_source(m, what);
+	monitor_end_source(m, monitor_lower_rungs(m), what);
 }
 
 /* ---- what it says ----------------------------------------------------------------------------- */
 
-static void take_level(struct monitor *m, const struct wire_record *from, uint64_t now)
+static void follow(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
 	struct records *r = &m->records;
-	struct policy *p = &m->policy;
-	uint64_t told = p->told_usec;
 
 	r->level = (enum level)from->available;
 	r->critical = from->critical;
-	r->since_usec = from->since_usec <= now ? from->since_usec : now;
+	r->since_usec = MIN(from->since_usec, now);
 	r->following = true;
-	policy_resume(p, r->level, r->critical, now);
-	p->told_usec = told;
-	p->since_usec = r->since_usec;
+	set_level(m, r->level, r->critical, r->since_usec, now);
 	m->deadline_usec = USEC_NEVER;
 	m->listening = false;
 
@@ -122,12 +116,13 @@ static void take_level(struct monitor *m, const struct wire_record *from, uint64
 		m->use.current_bytes = from->current_bytes;
 }
 
-static void tell(struct monitor *m, const struct wire_record *from, enum psb_reason reason,
-		 uint64_t now)
+static void tell(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
+	/* a newer daemon may have reasons that this library does not know */
+	bool known = from->reason >= PSB_REASON_STALL && from->reason <= PSB_REASON_GONE;
 	struct psb_notification n;
 
-	monitor_describe(m, reason, &n);
+	monitor_describe(m, known ? (enum psb_reason)from->reason : PSB_REASON_SIGNAL, &n);
 	n.time_usec = from->time_usec > 0 && from->time_usec <= now ? from->time_usec : now;
 	n.stall_usec = from->stall_usec;
 	if (n.available == PSB_LOW)
@@ -135,66 +130,50 @@ static void tell(struct monitor *m, const struct wire_record *from, enum psb_rea
 	monitor_deliver(m, &n, now);
 }
 
-/* A newer daemon may have reasons that this library does not know. */
-static enum psb_reason reason_of(const struct wire_record *r)
-{
-	return r->reason >= PSB_REASON_STALL && r->reason <= PSB_REASON_GONE
-		       ? (enum psb_reason)r->reason
-		       : PSB_REASON_SIGNAL;
-}
-
-static void welcomed(struct monitor *m, const struct wire_record *from, uint64_t now)
+/* The present level, or a new one: the present one is told only if it is another. */
+static void take_level(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
 	struct records *r = &m->records;
-	enum level level = m->policy.level;
-	bool critical = level == LEVEL_LOW && m->policy.told_critical;
+	const struct policy *p = &m->policy;
+	enum level level = p->level;
+	bool critical = level == LEVEL_LOW && p->told_critical;
+	bool same = from->available == level && (!from->critical || critical);
 
-	if (r->welcome_usec == 0)
-		r->welcome_usec = now;
-	r->welcomed = true;
-	r->answer_usec = 0;
-	r->guard_usec = 0;
-	if (m->policy.told_usec > 0)
-		r->guard_usec = usec_add(m->policy.told_usec, m->policy.options.rearm_usec);
-	take_level(m, from, now);
-	if (r->level != level || (r->critical && !critical))
-		tell(m, from, reason_of(from), now);
-}
-
-static void judged(struct monitor *m, const struct wire_record *from, uint64_t now)
-{
-	struct records *r = &m->records;
-	bool repeat = from->available == LEVEL_LOW && m->policy.level == LEVEL_LOW &&
-		      (!from->critical || m->policy.told_critical);
-
-	monitor_count_alarm(m, now);
-	take_level(m, from, now);
-	if (!repeat || now >= r->guard_usec)
-		tell(m, from, reason_of(from), now);
+	if (from->kind == WIRE_LEVEL) {
+		monitor_count_alarm(m, now);
+		same = same && level == LEVEL_LOW && now < r->guard_usec;
+	} else {
+		if (r->welcome_usec == 0)
+			r->welcome_usec = now;
+		r->answer_usec = 0;
+		r->guard_usec = p->told_usec > 0 ? usec_add(p->told_usec, p->options.rearm_usec)
+						 : 0;
+	}
+	follow(m, from, now);
+	if (!same)
+		tell(m, from, now);
 }
 
 static void take(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
-	struct records *r = &m->records;
 	char what[WIRE_TEXT_MAX + 64];
 	int error = wire_record_check(from);
+	bool early = m->records.welcome_usec == 0 &&
+		     (from->kind == WIRE_LEVEL || from->kind == WIRE_GONE);
 
 	if (error == -ENOTSUP) /* from a newer daemon: skipped */
 		return;
-	if (error < 0 || (!r->welcomed && from->kind != WIRE_WELCOME && from->kind != WIRE_BYE &&
-			  from->kind != WIRE_REFUSED)) {
+	if (error < 0 || early) {
 		broke(m, "what psibridged sent makes no sense", now);
 		return;
 	}
 	switch ((enum wire_record_kind)from->kind) {
 	case WIRE_WELCOME:
-		welcomed(m, from, now);
-		break;
 	case WIRE_LEVEL:
-		judged(m, from, now);
+		take_level(m, from, now);
 		break;
 	case WIRE_BYE:
-		r->answer_usec = now + ANSWER_USEC;
+		m->records.answer_usec = now + ANSWER_USEC;
 		break;
 	case WIRE_GONE:
 		broke(m, "psibridged says that the cgroup was removed", now);
@@ -207,6 +186,8 @@ static void take(struct monitor *m, const struct wire_record *from, uint64_t now
 		break;
 	}
 }
+
+/* ---- reading it --------------------------------------------------------------------------------- */
 
 /* Single bytes from before our line was read stand in front of the first record. */
 static void drop_bytes(struct records *r)
@@ -224,7 +205,7 @@ static void drop_bytes(struct records *r)
 /* A callback may have given the watch up. */
 static bool is_over(const struct monitor *m)
 {
-	return m->ended || m->detaching || m->lost_cgroup;
+	return m->broke || m->detaching || m->lost_cgroup;
 }
 
 static void take_bytes(struct monitor *m, const char *bytes, size_t n, uint64_t now)
@@ -281,7 +262,7 @@ static bool is_back(const struct monitor *m)
 {
 	const struct records *r = &m->records;
 
-	return r->welcomed && !r->following && m->policy.level != LEVEL_LOW &&
+	return r->welcome_usec > 0 && !r->following && m->policy.level != LEVEL_LOW &&
 	       r->level <= m->policy.level;
 }
 
@@ -291,15 +272,16 @@ static void follow_again(struct monitor *m, uint64_t now)
 	struct wire_record last = {
 		.available = (uint8_t)r->level,
 		.critical = r->critical,
+		.reason = PSB_REASON_PRESENT,
 		.since_usec = r->since_usec,
 		.some_total_usec = m->psi.some.total_usec,
 		.full_total_usec = m->psi.full.total_usec,
 	};
 	bool news = r->level != m->policy.level;
 
-	take_level(m, &last, now);
+	follow(m, &last, now);
 	if (news)
-		tell(m, &last, PSB_REASON_PRESENT, now);
+		tell(m, &last, now);
 }
 
 bool monitor_records_rule(struct monitor *m, uint64_t now)
@@ -310,8 +292,8 @@ bool monitor_records_rule(struct monitor *m, uint64_t now)
 		return false;
 	if (r->answer_usec > 0 && now >= r->answer_usec) {
 		broke(m,
-		      r->welcomed ? "psibridged stopped, and did not come back"
-				  : "psibridged does not answer",
+		      r->welcome_usec > 0 ? "psibridged stopped, and did not come back"
+					  : "psibridged does not answer",
 		      now);
 		return true;
 	}

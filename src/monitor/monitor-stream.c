@@ -54,8 +54,9 @@ void monitor_stream_take(struct monitor *m, int result, uint64_t now)
 	bool fifo = m->source.kind == SOURCE_FIFO;
 
 	if (result < 0 || (result == 0 && !fifo)) {
-		monitor_end_source(m, result < 0 ? strerror(-result)
-						 : "the peer closed the connection");
+		monitor_end_source(m, monitor_lower_rungs(m),
+				   result < 0 ? strerror(-result)
+					      : "the peer closed the connection");
 		return;
 	}
 	set_pace(m, now);
@@ -67,14 +68,12 @@ void monitor_stream_take(struct monitor *m, int result, uint64_t now)
 
 void monitor_stream_begin(struct monitor *m, uint64_t now)
 {
-	m->fifo_usec = m->source.kind == SOURCE_FIFO ? now + FIFO_USEC : 0;
+	m->fifo_usec = m->source.kind == SOURCE_FIFO ? now + FIFO_USEC : USEC_NEVER;
 }
 
 uint64_t monitor_stream_deadline(const struct monitor *m)
 {
-	uint64_t next = m->hear_usec > 0 ? m->hear_usec : USEC_NEVER;
-
-	return m->source.kind == SOURCE_FIFO ? MIN(next, m->fifo_usec) : next;
+	return MIN(m->hear_usec > 0 ? m->hear_usec : USEC_NEVER, m->fifo_usec);
 }
 
 static bool is_same_fifo(const struct source *source)
@@ -89,13 +88,10 @@ static bool is_same_fifo(const struct source *source)
 void monitor_stream_tick(struct monitor *m, uint64_t now)
 {
 	if (m->hear_usec > 0 && now >= m->hear_usec) /* its cancelling takes a dispatch */
-		m->hear_usec = loop_op_is_busy(&m->stream_op) ? now + PAUSE_MIN_USEC : 0;
-}
-
-bool monitor_stream_left(struct monitor *m, uint64_t now)
-{
-	if (m->source.kind != SOURCE_FIFO || now < m->fifo_usec)
-		return false;
+		m->hear_usec = loop_op_is_busy(&m->ops[OP_STREAM].op) ? now + PAUSE_MIN_USEC : 0;
+	if (now < m->fifo_usec)
+		return;
 	m->fifo_usec = now + FIFO_USEC;
-	return !is_same_fifo(&m->source);
+	if (!is_same_fifo(&m->source)) /* another one may be there: this rung again */
+		monitor_end_source(m, ~0u, "the FIFO is not there any more");
 }

@@ -28,39 +28,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAFETY_USEC (10 * USEC_PER_SEC)
-
-/* ---- when to sample again -------------------------------------------------------------------- */
-
-static bool has_alarm(const struct monitor *m)
-{
-	return m->source.trigger_fd >= 0 || m->source.events_fd >= 0 || m->source.stream_fd >= 0;
-}
-
-/* Is there no alarm, only the timer? */
-static bool is_polling(const struct monitor *m, uint64_t now)
-{
-	return m->source.sample_fd >= 0 &&
-	       (!has_alarm(m) || m->source.kind == SOURCE_SAMPLING || now < m->polling_usec);
-}
-
-/* At rest: the sample that the policy does not ask for. */
-static uint64_t rest_deadline(const struct monitor *m, uint64_t now)
-{
-	if (m->events_deaf && m->source.trigger_fd < 0)
-		return m->sampled_usec + POLLING_PACE_MIN_USEC;
-	if (m->source.sample_fd < 0)
-		return USEC_NEVER;
-	if (is_polling(m, now))
-		return m->sampled_usec + m->polling_pace_usec;
-	if (m->source.trigger_fd >= 0 && m->source.privileged)
-		return USEC_NEVER;
-	return m->sampled_usec + SAFETY_USEC;
-}
-
 static uint64_t next_tick(const struct monitor *m, uint64_t now)
 {
-	uint64_t next = MIN(m->deadline_usec, rest_deadline(m, now));
+	uint64_t next = MIN(m->deadline_usec, monitor_rest_deadline(m, now));
 
 	next = MIN(next, monitor_records_deadline(m));
 	next = MIN(next, monitor_stream_deadline(m));
@@ -73,10 +43,15 @@ static uint64_t next_tick(const struct monitor *m, uint64_t now)
 
 /* ---- what the loop calls ---------------------------------------------------------------------- */
 
+static struct monitor *monitor_of(struct loop_op *op)
+{
+	return CONTAINER_OF(op, struct monitor_op, op)->monitor;
+}
+
 static void tick(struct loop_timer *timer, uint64_t now)
 {
 	struct monitor *m = CONTAINER_OF(timer, struct monitor, timer);
-	uint64_t elapsed = now - m->sampled_usec, before = m->psi.some.total_usec, growth;
+	uint64_t elapsed = now - m->sampled_usec, before = m->psi.some.total_usec;
 	bool resting = monitor_is_resting(m);
 
 	monitor_measure_effect(m, now);
@@ -84,53 +59,43 @@ static void tick(struct loop_timer *timer, uint64_t now)
 		monitor_look(m, POLICY_TICK, now);
 	if (m->lost_cgroup)
 		return;
-	growth = usec_sub(m->psi.some.total_usec, before);
-	if (m->polling_usec > 0 && now >= m->polling_usec)
-		monitor_trust_alarms(m, now);
-	else if (resting && m->polling_usec == 0)
-		monitor_doubt_alarms(m, growth, elapsed, now);
-	if (is_polling(m, now))
-		m->polling_pace_usec = growth > 0 ? POLLING_PACE_MIN_USEC
-						  : CLAMP(2 * m->polling_pace_usec,
-							  POLLING_PACE_MIN_USEC,
-							  m->policy.options.low.window_usec);
+	monitor_weigh_alarms(m, resting, usec_sub(m->psi.some.total_usec, before), elapsed, now);
 	monitor_stream_tick(m, now);
-	if (!m->has_next && monitor_stream_left(m, now) && !monitor_climb_anew(m))
-		monitor_end_source(m, "the FIFO is not there any more");
-	if (!m->ended && m->climb_usec > 0 && now >= m->climb_usec)
+	if (!m->broke && !m->has_next && m->climb_usec > 0 && now >= m->climb_usec)
 		monitor_climb_again(m, now);
 	monitor_settle(m, now);
 }
 
 static void trigger_rang(struct loop_op *op, int result)
 {
-	struct monitor *m = CONTAINER_OF(op, struct monitor, trigger_op);
+	struct monitor *m = monitor_of(op);
 	uint64_t now = now_usec(), before = m->psi.some.total_usec;
-	bool resting = monitor_is_resting(m), broke = result < 0 || (result & POLLERR);
+	bool resting = monitor_is_resting(m), dropped = result < 0 || (result & POLLERR);
 
 	if (m->detaching)
 		return;
 	monitor_count_alarm(m, now);
 	/* while sampling anyway, an alarm is no news */
-	if (!resting && !broke && now - m->sampled_usec < POLICY_PACE_MIN_USEC)
+	if (!resting && !dropped && now - m->sampled_usec < POLICY_PACE_MIN_USEC)
 		return;
-	monitor_look(m, broke ? POLICY_TICK : POLICY_ALARM, now);
+	monitor_look(m, dropped ? POLICY_TICK : POLICY_ALARM, now);
 	if (m->lost_cgroup)
 		return;
-	if (broke)
-		monitor_end_source(m, result < 0 ? strerror(-result)
-						 : "the kernel dropped the trigger");
-	else if (resting &&
+	if (dropped && !m->broke)
+		monitor_end_source(m, monitor_lower_rungs(m),
+				   result < 0 ? strerror(-result)
+					      : "the kernel dropped the trigger");
+	else if (resting && !dropped &&
 		 usec_sub(m->psi.some.total_usec, before) < m->source.armed.threshold_usec)
 		m->stats.false_alarms++;
-	else if (resting)
+	else if (resting && !dropped)
 		m->suspicions = 0;
 	monitor_settle(m, now);
 }
 
 static void events_rang(struct loop_op *op, int result)
 {
-	struct monitor *m = CONTAINER_OF(op, struct monitor, events_op);
+	struct monitor *m = monitor_of(op);
 	uint64_t now = now_usec();
 
 	if (m->detaching)
@@ -141,14 +106,14 @@ static void events_rang(struct loop_op *op, int result)
 	monitor_look(m, POLICY_EVENTS, now);
 	if (m->lost_cgroup)
 		return;
-	if (result < 0 && result != -ENOTSUP)
-		monitor_end_source(m, strerror(-result));
+	if (result < 0 && result != -ENOTSUP && !m->broke)
+		monitor_end_source(m, monitor_lower_rungs(m), strerror(-result));
 	monitor_settle(m, now);
 }
 
 static void stream_spoke(struct loop_op *op, int result)
 {
-	struct monitor *m = CONTAINER_OF(op, struct monitor, stream_op);
+	struct monitor *m = monitor_of(op);
 	uint64_t now = now_usec();
 
 	if (m->detaching)
@@ -160,23 +125,14 @@ static void stream_spoke(struct loop_op *op, int result)
 	monitor_settle(m, now);
 }
 
-static void answered(struct loop_op *op, int result)
-{
-	struct monitor *m = CONTAINER_OF(op, struct monitor, answer_op);
-	uint64_t now = now_usec();
-
-	if (m->detaching || !m->proving)
-		return;
-	monitor_end_proof(m, result > 0 && (result & POLLIN), now);
-	monitor_settle(m, now);
-}
-
 /* ---- operations ------------------------------------------------------------------------------- */
 
 static bool is_busy(const struct monitor *m)
 {
-	return loop_op_is_busy(&m->trigger_op) || loop_op_is_busy(&m->events_op) ||
-	       loop_op_is_busy(&m->stream_op) || loop_op_is_busy(&m->answer_op);
+	for (unsigned i = 0; i < OPS; i++)
+		if (loop_op_is_busy(&m->ops[i].op))
+			return true;
+	return false;
 }
 
 static void take_next(struct monitor *m)
@@ -187,7 +143,8 @@ static void take_next(struct monitor *m)
 	source_close(&m->source, m->context->closer);
 	m->source = m->next;
 	m->next = (struct source)SOURCE_INIT;
-	m->has_next = m->ended = m->file_ended = false;
+	m->has_next = false;
+	m->broke = 0;
 	m->polling_usec = m->hear_usec = 0;
 	if (m->source.events_fd >= 0 || m->source.stream_fd >= 0)
 		m->events_lost = false;
@@ -205,124 +162,84 @@ static void take_next(struct monitor *m)
 
 static void listen_to_events(struct monitor *m);
 
-/* An operation is released: go on with what waited for it. */
-static void op_released(struct monitor *m)
+/* An operation was released: go on with what waited for the last of them. */
+static void released(struct loop_op *op)
 {
-	if (!is_busy(m) && m->detaching) {
-		if (m->leaving) /* else detach() is in the queue, and comes to the same end */
-			m->owner->detached(m);
-	} else if (!is_busy(m) && m->has_next) {
-		take_next(m);
-	} else {
+	struct monitor *m = monitor_of(op);
+
+	if (!m->detaching && !m->has_next) {
 		listen_to_events(m);
+	} else if (!is_busy(m)) {
+		if (!m->detaching)
+			take_next(m);
+		else if (m->leaving) /* else detach() is in the queue, and comes to the same end */
+			m->owner->detached(m);
 	}
 }
 
-static void trigger_released(struct loop_op *op)
-{
-	op_released(CONTAINER_OF(op, struct monitor, trigger_op));
-}
-
-static void events_released(struct loop_op *op)
-{
-	op_released(CONTAINER_OF(op, struct monitor, events_op));
-}
-
-static void stream_released(struct loop_op *op)
-{
-	op_released(CONTAINER_OF(op, struct monitor, stream_op));
-}
-
-static void answer_released(struct loop_op *op)
-{
-	struct monitor *m = CONTAINER_OF(op, struct monitor, answer_op);
-	uint64_t now = now_usec();
-
-	if (m->detaching) {
-		op_released(m);
-		return;
-	}
-	if (!m->has_next)
-		monitor_drop_next(m, now);
-	monitor_settle(m, now);
-}
-
-/* Take everything out of the loop. What is busy is released from a later dispatch, and the last one
- * goes on with what waited for it: detaching, or the next source. */
+/* Take everything out of the loop; what is busy is released from a later dispatch. */
 static void cancel_all(struct monitor *m)
 {
 	if (!is_busy(m)) {
-		op_released(m);
+		released(&m->ops[0].op);
 		return;
 	}
-	if (loop_op_is_busy(&m->trigger_op))
-		loop_cancel(&m->trigger_op, trigger_released);
-	if (loop_op_is_busy(&m->events_op))
-		loop_cancel(&m->events_op, events_released);
-	if (loop_op_is_busy(&m->stream_op))
-		loop_cancel(&m->stream_op, stream_released);
-	if (loop_op_is_busy(&m->answer_op))
-		loop_cancel(&m->answer_op, answer_released);
+	for (unsigned i = 0; i < OPS; i++)
+		if (loop_op_is_busy(&m->ops[i].op))
+			loop_cancel(&m->ops[i].op, released);
+}
+
+static int poll_for(struct monitor *m, unsigned op, int fd, unsigned events, loop_done_fn *done)
+{
+	return loop_poll(m->context->loop, &m->ops[op].op, fd, events, done);
 }
 
 static void listen_to_events(struct monitor *m)
 {
-	if (m->detaching || m->has_next || m->lost_cgroup || m->source.events_fd < 0)
+	struct loop_op *op = &m->ops[OP_EVENTS].op;
+
+	if (m->lost_cgroup || m->source.events_fd < 0)
 		return;
-	if (m->listening && !loop_op_is_busy(&m->events_op))
-		m->events_deaf = loop_poll(m->context->loop, &m->events_op, m->source.events_fd,
-					   POLLPRI, events_rang) < 0;
-	else if (!m->listening && loop_op_is_busy(&m->events_op))
-		loop_cancel(&m->events_op, events_released);
+	if (m->listening && !loop_op_is_busy(op))
+		m->events_deaf = poll_for(m, OP_EVENTS, m->source.events_fd, POLLPRI, events_rang) <
+				 0;
+	else if (!m->listening && loop_op_is_busy(op))
+		loop_cancel(op, released);
 }
 
-static int listen_to_stream(struct monitor *m)
+/* Returns: false: it broke. */
+static bool listen_to_stream(struct monitor *m)
 {
+	struct loop_op *op = &m->ops[OP_STREAM].op;
+	int r = 0;
+
 	if (m->source.stream_fd < 0)
-		return 0;
-	if (m->hear_usec == 0 && !loop_op_is_busy(&m->stream_op))
-		return m->source.kind == SOURCE_SOCKET
-			       ? loop_drain(m->context->loop, &m->stream_op, m->source.stream_fd,
-					    stream_spoke)
-			       : loop_poll(m->context->loop, &m->stream_op, m->source.stream_fd,
-					   POLLIN, stream_spoke);
-	if (m->hear_usec > 0 && loop_op_is_busy(&m->stream_op))
-		loop_cancel(&m->stream_op, NULL);
-	return 0;
-}
-
-static void wait_for_answer(struct monitor *m, uint64_t now)
-{
-	if (m->proving && !loop_op_is_busy(&m->answer_op) &&
-	    loop_poll(m->context->loop, &m->answer_op, m->next.stream_fd, POLLIN, answered) < 0) {
-		monitor_end_proof(m, false, now);
-		monitor_drop_next(m, now);
-	} else if (!m->proving && loop_op_is_busy(&m->answer_op)) {
-		loop_cancel(&m->answer_op, answer_released);
-	}
+		return true;
+	if (m->hear_usec > 0 && loop_op_is_busy(op))
+		loop_cancel(op, NULL);
+	else if (m->hear_usec == 0 && !loop_op_is_busy(op))
+		r = m->source.kind == SOURCE_SOCKET
+			    ? loop_drain(m->context->loop, op, m->source.stream_fd, stream_spoke)
+			    : poll_for(m, OP_STREAM, m->source.stream_fd, POLLIN, stream_spoke);
+	if (r < 0)
+		monitor_end_source(m, monitor_lower_rungs(m), strerror(-r));
+	return r == 0;
 }
 
 /* After each step: what is to be heard, and the one timer. */
 void monitor_settle(struct monitor *m, uint64_t now)
 {
-	int r;
-
 	if (m->lost_cgroup || m->detaching)
 		return;
-	if (m->file_ended && !m->ended)
-		monitor_end_source(m, "the file ended, but its cgroup is there");
-	if (m->ended && !m->has_next)
+	if (m->broke && !m->has_next)
 		monitor_replace_source(m, now);
-	wait_for_answer(m, now);
 	if (m->has_next) {
 		cancel_all(m); /* where nothing is busy the next one is settled already */
 		if (!m->has_next)
 			return;
 	} else {
 		listen_to_events(m);
-		r = listen_to_stream(m);
-		if (r < 0) {
-			monitor_end_source(m, strerror(-r));
+		if (!listen_to_stream(m)) {
 			monitor_settle(m, now);
 			return;
 		}
@@ -334,6 +251,8 @@ void monitor_settle(struct monitor *m, uint64_t now)
 		m->owner->rests(m);
 }
 
+/* ---- levels from elsewhere, and a start in the middle of a stall ---------------------------------- */
+
 void monitor_signal(struct monitor *m, enum level level, bool critical, enum reason reason)
 {
 	uint64_t now = now_usec();
@@ -341,6 +260,52 @@ void monitor_signal(struct monitor *m, enum level level, bool critical, enum rea
 	if (m->lost_cgroup || m->detaching)
 		return;
 	monitor_judge_signal(m, level, critical, reason, now);
+	monitor_settle(m, now);
+}
+
+void monitor_resume(struct monitor *m, enum level level, bool critical, uint64_t told_usec)
+{
+	uint64_t now = now_usec();
+	struct policy_sample s = { 0 };
+
+	if (m->lost_cgroup || m->detaching)
+		return;
+	if (monitor_sample(m, now) == -ENODEV) {
+		monitor_lose_cgroup(m);
+		return;
+	}
+	m->told_some_usec = m->psi.some.total_usec;
+	m->records.following = false; /* as after a simulation */
+	policy_resume(&m->policy, level, critical, now);
+	if (level == LEVEL_LOW) /* however often it is taken over, the repeat is due when it was */
+		m->policy.told_usec = MIN(told_usec, now);
+	monitor_judge(m, POLICY_TICK, &s, now);
+	monitor_settle(m, now);
+}
+
+/* The policy sees the growth since the baseline as if the monitor had been there. */
+void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const struct psi *baseline,
+			   const struct memory_events *known)
+{
+	struct policy_sample then = { 0 }, s = { 0 };
+	uint64_t now = now_usec();
+	struct psi psi;
+	struct memory_events events;
+
+	if (monitor_sample(m, now) == -ENODEV) {
+		monitor_lose_cgroup(m);
+		return;
+	}
+	psi = m->psi;
+	events = m->events;
+	m->psi = *baseline;
+	m->told_some_usec = baseline->some.total_usec;
+	if (known)
+		m->events = *known;
+	monitor_judge(m, POLICY_TICK, &then, baseline_usec);
+	m->psi = psi;
+	m->events = events;
+	monitor_judge(m, POLICY_ALARM, &s, now);
 	monitor_settle(m, now);
 }
 
@@ -373,7 +338,8 @@ int monitor_new(struct monitor_context *context, const struct monitor_owner *own
 	m->source = *source;
 	*source = (struct source)SOURCE_INIT;
 	m->timer = (struct loop_timer){ .expired = tick };
-	m->polling_pace_usec = POLLING_PACE_MIN_USEC;
+	for (unsigned i = 0; i < OPS; i++)
+		m->ops[i].monitor = m;
 	policy_init(&m->policy, options);
 	m->label = label_ref(label);
 	*ret = m;
@@ -382,23 +348,18 @@ int monitor_new(struct monitor_context *context, const struct monitor_owner *own
 
 void monitor_attach(struct monitor *m)
 {
-	struct loop *loop = m->context->loop;
 	uint64_t now = now_usec();
 	int r = 0;
 
 	if (m->source.trigger_fd >= 0)
-		r = loop_poll(loop, &m->trigger_op, m->source.trigger_fd, POLLPRI, trigger_rang);
+		r = poll_for(m, OP_TRIGGER, m->source.trigger_fd, POLLPRI, trigger_rang);
+	monitor_stream_begin(m, now);
 	if (m->source.kind == SOURCE_RECORDS)
 		monitor_records_begin(m, now);
-	else
-		monitor_stream_begin(m, now);
-	if (m->source.rung > 0)
-		m->best_rung = m->best_rung > 0 ? MIN(m->best_rung, m->source.rung)
-						: m->source.rung;
-	if (m->climb_usec == 0 && monitor_may_climb(m))
+	if (m->climb_usec == 0)
 		monitor_climb_later(m, now);
 	if (r < 0)
-		monitor_end_source(m, strerror(-r));
+		monitor_end_source(m, monitor_lower_rungs(m), strerror(-r));
 	monitor_settle(m, now);
 }
 

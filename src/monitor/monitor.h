@@ -37,16 +37,17 @@ struct records {
 	struct wire_record record; /* as far as it came */
 	size_t filled;
 	bool begun;	       /* no more single bytes */
-	bool welcomed;	       /* it sent the present level */
 	bool following;	       /* its levels are told; else the policy's own rules hold */
 	uint64_t answer_usec;  /* a WELCOME must have come by then; 0: nothing is waited for */
-	uint64_t welcome_usec; /* when the first one came */
+	uint64_t welcome_usec; /* when the first one came; 0: none */
 	uint64_t guard_usec;   /* no repeat before: that Low was judged and told here */
 	/* what it said last */
 	enum level level;
 	bool critical;
 	uint64_t since_usec;
 };
+
+enum { OP_TRIGGER, OP_EVENTS, OP_STREAM, OPS };
 
 struct monitor {
 	const struct monitor_owner *owner;
@@ -55,29 +56,31 @@ struct monitor {
 	struct label *label;
 	const struct cgroups *cgroups;
 	const char *v2_path;	     /* NULL: not known */
+	uint64_t inode;		     /* of the cgroup; 0: none is known */
 	const struct target *target; /* for climbing the ladder again; NULL: it never does */
 	unsigned rungs;		     /* that climbing may use */
 	struct trigger early;
-
-	bool has_next;	/* `next` is taken when the old source is out of the loop */
-	bool proving;	/* `next` is psibridged, and has not answered yet */
-	unsigned broke; /* the old source, meanwhile: the rungs to try then */
 	struct memory memory;
 	struct policy policy;
 
-	struct loop_op trigger_op, events_op, stream_op, answer_op;
+	struct monitor_op {
+		struct loop_op op;
+		struct monitor *monitor;
+	} ops[OPS];
 	struct loop_timer timer;
 	struct loop_work work;
 	uint64_t deadline_usec; /* the policy's */
-	bool detaching;		/* monitor_detach() was called ... */
+	bool listening;		/* to memory.events, as the policy says */
+	bool events_deaf;	/* the loop cannot poll memory.events: it is read on the clock */
+	bool lost_cgroup;
+	bool detaching; /* monitor_detach() was called ... */
 	bool leaving; /* ... and its work has run: the last operation that is released is the end */
-	bool lost_cgroup, listening;
-	bool events_deaf;   /* the loop cannot poll memory.events: it is read on the clock */
-	uint64_t inode;	    /* of the cgroup; 0: none is known */
-	bool ended;	    /* the source; why is in source.why: another one is looked for */
-	bool file_ended;    /* ... by ENODEV, but the cgroup is there */
-	bool events_lost;   /* memory.events ended, and may come back */
-	unsigned best_rung; /* that it ever was on; 0: none yet */
+
+	unsigned broke; /* the source, why is in source.why: the rungs to try now; 0: it works */
+	bool has_next; /* `next` is taken when `source` is out of the loop; else, if it is open, it is
+			     psibridged's and has not answered yet */
+	bool events_lost; /* memory.events ended, and may come back */
+	uint64_t climb_usec, climb_pace_usec;
 
 	struct psi psi; /* the last sample */
 	struct memory_events events;
@@ -85,8 +88,7 @@ struct monitor {
 	uint64_t told_some_usec; /* `some` at the last notification */
 	uint64_t polling_usec;	 /* alarms are not to be trusted until then; 0: they are */
 	uint64_t polling_pace_usec, distrust_usec;
-	unsigned suspicions; /* that an alarm was lost; see monitor-source.c */
-	uint64_t climb_usec, climb_pace_usec;
+	unsigned suspicions;		    /* that an alarm was lost */
 	uint64_t effect_usec, effect_bytes; /* due time and use at the last Low */
 	struct memory_use use;		    /* at the last notification, and when it was read: */
 	uint64_t use_usec;
