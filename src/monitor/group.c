@@ -6,8 +6,12 @@
  *       | not at rest
  *       v
  *     sweep of the tree --- found --> child (monitor without an alarm) --- told --> callbacks
- *       ^                               |
- *       +-- again, less and less often  +-- rests: dropped
+ *       ^                               | rests (High), or its cgroup is gone
+ *       |                               v
+ *       +-- again, less and less often  leaving --- detached --> freed
+ *
+ * All cgroups of the pattern without a child are High. A simulation makes a child where there is none,
+ * and the child lives as any does; the sweeps know children by their inodes, so they find no second one.
  *
  * The root's own level is not told; it only says whether something below stalls. It is less than the
  * child's: the kernel averages `some` over CPUs, weighted by how long each was not idle
@@ -24,7 +28,12 @@
  *
  * When the fixed part is removed the group waits for the next one of that name.
  */
-#include "monitor/group-internal.h"
+#include "monitor/group.h"
+
+#include "kernel/file.h"
+#include "kernel/pathwait.h"
+#include "kernel/pressure.h"
+#include "monitor/tree.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,12 +45,199 @@
 #define PAUSE_FACTOR_FIRST 2
 #define PAUSE_FACTOR_MAX 50
 
+struct child {
+	struct child *next;
+	struct group *group;
+	uint64_t inode;
+	uint64_t number; /* of those ever made: descending along the list */
+	struct monitor *monitor;
+	bool leaving, told;
+};
+
+struct group {
+	struct monitor_context *context;
+	const struct group_owner *owner;
+	void *userdata;
+	const struct policy_options *options; /* of its children */
+	const struct target *target;
+	struct label *label; /* the root's path */
+	struct cgpattern *pattern;
+	struct tree *tree;
+	struct monitor *root;
+	unsigned mask;
+	struct child *children;
+	uint64_t made;		    /* children, ever */
+	struct loop_timer timer;    /* the next sweep */
+	struct path_wait path_wait; /* of the next root */
+	uint64_t swept_some_usec;   /* the root's total at the last sweep ... */
+	uint64_t swept_killed;	    /* ... and its count of kills */
+	unsigned pause_factor;
+	bool detaching, path_wait_busy;
+	struct psb_stats past; /* of monitors that were dropped, and the count of sweeps */
+};
+
+/* Of the root only what it heard counts: its level is not told. */
+static void add_stats(struct psb_stats *sum, const struct psb_stats *one, bool root)
+{
+	sum->samples += one->samples;
+	sum->sample_usec = MAX(sum->sample_usec, one->sample_usec);
+	if (root) {
+		sum->alarms += one->alarms;
+		sum->false_alarms += one->false_alarms;
+		sum->lost_alarms += one->lost_alarms;
+		sum->alarm_usec = MAX(sum->alarm_usec, one->alarm_usec);
+		return;
+	}
+	sum->low += one->low;
+	sum->critical += one->critical;
+	sum->neutral += one->neutral;
+	sum->high += one->high;
+	sum->bytes_back += one->bytes_back;
+}
+
 /* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
 static void finish_detach(struct group *g)
 {
 	if (g->detaching && !g->children && !g->root && !g->path_wait_busy)
 		g->owner->detached(g->userdata);
 }
+
+/* ---- children -------------------------------------------------------------------------------- */
+
+static void child_drop(struct child *child)
+{
+	if (child->leaving)
+		return;
+	child->leaving = true;
+	monitor_detach(child->monitor);
+}
+
+static void child_told(struct monitor *monitor, const struct psb_notification *n)
+{
+	struct child *child = monitor->userdata;
+
+	child->told = true;
+	child->group->owner->told(child->group->userdata, monitor->label, n);
+}
+
+static void child_gone(struct monitor *monitor, const struct psb_notification *n)
+{
+	struct child *child = monitor->userdata;
+
+	child_drop(child); /* first, so that it counts no more when it is told */
+	if (child->told)   /* without a notification before, none is needed now */
+		child->group->owner->told(child->group->userdata, monitor->label, n);
+}
+
+static void child_rests(struct monitor *monitor)
+{
+	child_drop(monitor->userdata);
+}
+
+static void child_free(struct child *child)
+{
+	child->group->owner->release(child->group->userdata);
+	monitor_free(child->monitor);
+	free(child);
+}
+
+static void child_detached(struct monitor *monitor)
+{
+	struct child *child = monitor->userdata, **p;
+	struct group *g = child->group;
+
+	tree_know_oom(g->tree, child->inode,
+		      (uint32_t)(monitor->events.oom + monitor->events.oom_kill));
+	for (p = &g->children; *p != child; p = &(*p)->next)
+		;
+	*p = child->next;
+	add_stats(&g->past, &monitor->stats, false);
+	child_free(child);
+	g->owner->stepped(g->userdata);
+	finish_detach(g);
+}
+
+static const struct monitor_owner child_owner = {
+	.told = child_told,
+	.gone = child_gone,
+	.rests = child_rests,
+	.detached = child_detached,
+};
+
+static int open_child(struct group *g, const char *path, struct source *ret)
+{
+	int dirfd = cgroup_open(&g->target->cgroups, path), r;
+
+	if (dirfd < 0)
+		return dirfd;
+	*ret = (struct source)SOURCE_INIT;
+	ret->kind = SOURCE_SAMPLING;
+	ret->rung = g->root ? g->root->source.rung : PSB_RUNG_SAMPLING;
+	r = pressure_open(dirfd, "memory.pressure", &ret->sample_fd);
+	if (r == 0)
+		r = memory_events_open(dirfd, &ret->events_fd);
+	close(dirfd);
+	return ret->sample_fd < 0 || is_shortage(r) ? r : 0;
+}
+
+/* Its cgroup was removed and made anew, and the old one's end must not be told after what the new one
+ * has to say. */
+static void end_earlier(struct group *g, const char *path)
+{
+	for (struct child *child = g->children; child; child = child->next)
+		if (!child->leaving && strcmp(child->monitor->label->path, path) == 0)
+			monitor_lose_cgroup(child->monitor);
+}
+
+/* Not in the list yet; the caller has found no child of this inode. Errors: -ENOENT, -ENODEV (the cgroup
+ * is gone), what opening says, -ENOMEM. */
+static int child_new(struct group *g, const char *path, uint64_t inode, struct child **ret)
+{
+	struct child *child = calloc(1, sizeof(*child));
+	struct source source = SOURCE_INIT;
+	struct label *label = NULL;
+	int r = -ENOMEM;
+
+	if (!child || label_new(path, &label) < 0)
+		goto out;
+	r = open_child(g, path, &source);
+	if (r < 0)
+		goto out;
+	child->group = g;
+	child->inode = inode;
+	r = monitor_new(g->context, &child_owner, child, g->options, &g->target->cgroups, label,
+			true, NULL, &source, &child->monitor);
+	if (r == 0)
+		r = g->owner->reserve(g->userdata);
+	if (r < 0)
+		goto out;
+	end_earlier(g, path);
+	*ret = steal(child);
+out:
+	source_close(&source, NULL);
+	label_unref(label);
+	if (child)
+		monitor_free(child->monitor);
+	free(child);
+	return r;
+}
+
+static void child_add(struct group *g, struct child *child)
+{
+	child->number = ++g->made;
+	child->next = g->children;
+	g->children = child;
+}
+
+static struct child *find_child(const struct group *g, uint64_t inode, bool leaving_too)
+{
+	for (struct child *child = g->children; child; child = child->next)
+		if (child->inode == inode && (leaving_too || !child->leaving))
+			return child;
+	return NULL;
+}
+
+/* ---- sweeps --------------------------------------------------------------------------------- */
 
 static void found(void *userdata, const struct tree_finding *finding)
 {
@@ -51,9 +247,8 @@ static void found(void *userdata, const struct tree_finding *finding)
 	struct child *child;
 	int r;
 
-	for (child = g->children; child; child = child->next)
-		if (child->inode == finding->inode)
-			return;
+	if (find_child(g, finding->inode, true))
+		return;
 	r = child_new(g, finding->path, finding->inode, &child);
 	if (r < 0) {
 		if (r != -ENOENT && r != -ENODEV)
@@ -63,13 +258,10 @@ static void found(void *userdata, const struct tree_finding *finding)
 	}
 	child_add(g, child);
 	g->pause_factor = PAUSE_FACTOR_FIRST;
-	g->child_ended = finish_detach;
 	baseline.some.total_usec = finding->baseline_some_usec;
 	monitor_start_alarmed(child->monitor, finding->baseline_usec, &baseline,
 			      finding->oom_known == TREE_OOM_UNKNOWN ? NULL : &known);
 }
-
-/* ---- the root ------------------------------------------------------------------------------- */
 
 static void schedule(struct group *g, uint64_t now, uint64_t cost_usec)
 {
@@ -93,7 +285,7 @@ static void sweep(struct group *g, uint64_t now)
 	struct tree_sweep s = { .look_for_oom = killed_now != g->swept_killed };
 	int r = tree_sweep(g->tree, &s, now, found, g);
 
-	g->sweeps++;
+	g->past.sweeps++;
 	if (r == 0)
 		g->swept_killed = killed_now;
 	g->swept_some_usec = g->root->psi.some.total_usec;
@@ -102,10 +294,24 @@ static void sweep(struct group *g, uint64_t now)
 			    cgpattern_text(g->pattern), strerror(-r));
 	if (s.baseline) /* what grew could not be told from what had grown before */
 		g->pause_factor = PAUSE_FACTOR_FIRST;
-	g->child_ended = finish_detach;
 	schedule(g, now_usec(), s.duration_usec);
 	g->owner->stepped(g->userdata);
 }
+
+static void expired(struct loop_timer *timer, uint64_t now)
+{
+	struct group *g = CONTAINER_OF(timer, struct group, timer);
+
+	if (!g->root || g->root->lost_cgroup)
+		return;
+	/* nothing can have grown below that did not grow here */
+	if (g->root->psi.some.total_usec > g->swept_some_usec || killed(g) != g->swept_killed)
+		sweep(g, now);
+	else
+		schedule(g, now, 0);
+}
+
+/* ---- the root ------------------------------------------------------------------------------- */
 
 static void root_stepped(struct monitor *monitor)
 {
@@ -114,7 +320,6 @@ static void root_stepped(struct monitor *monitor)
 	if (monitor_is_resting(monitor)) {
 		loop_timer_stop(g->context->loop, &g->timer);
 		g->pause_factor = PAUSE_FACTOR_FIRST;
-		g->child_ended = finish_detach;
 	} else if (!g->timer.queued || killed(g) != g->swept_killed) {
 		g->owner->stepped(
 			g->userdata); /* the alarm is counted before the walk, which takes its time */
@@ -143,29 +348,20 @@ static void root_moved(struct monitor *monitor, const struct psb_notification *n
 
 static int path_appeared(struct path_wait *wait);
 
-static void await_root(struct group *g)
-{
-	g->path_wait_busy = true;
-	path_wait_start(&g->path_wait, g->label->path, path_appeared);
-}
-
 static void root_detached(struct monitor *monitor)
 {
 	struct group *g = monitor->userdata;
 
-	g->past.samples += monitor->stats.samples;
-	g->past.alarm_usec = MAX(g->past.alarm_usec, monitor->stats.alarm_usec);
-	g->past.sample_usec = MAX(g->past.sample_usec, monitor->stats.sample_usec);
-	g->past.alarms += monitor->stats.alarms;
-	g->past.false_alarms += monitor->stats.false_alarms;
-	g->past.lost_alarms += monitor->stats.lost_alarms;
+	add_stats(&g->past, &monitor->stats, true);
 	g->root = monitor_free(monitor);
 	g->owner->moved(g->userdata);
 	loop_timer_stop(g->context->loop, &g->timer);
-	if (g->detaching)
+	if (g->detaching) {
 		finish_detach(g);
-	else
-		await_root(g);
+	} else {
+		g->path_wait_busy = true;
+		path_wait_start(&g->path_wait, g->label->path, path_appeared);
+	}
 }
 
 static const struct monitor_owner root_owner = {
@@ -263,17 +459,140 @@ static void path_wait_over(struct path_wait *wait)
 	finish_detach(g);
 }
 
-static void expired(struct loop_timer *timer, uint64_t now)
-{
-	struct group *g = CONTAINER_OF(timer, struct group, timer);
+/* ---- simulation ------------------------------------------------------------------------------ */
 
-	if (!g->root || g->root->lost_cgroup)
+bool group_matches(const struct group *g, const char *path)
+{
+	return cgpattern_match(g->pattern, path);
+}
+
+/* The child for a cgroup whose level comes from elsewhere (simulated, taken over); 1: there is none,
+ * and High needs none. */
+static int child_for(struct group *g, const char *path, enum level level, struct child **ret)
+{
+	struct child *child;
+	uint64_t inode = 0;
+	int r = cgroup_inode(&g->target->cgroups, path, &inode);
+
+	if (r < 0)
+		return r;
+	child = find_child(g, inode, false);
+	if (!child && level == LEVEL_HIGH)
+		return 1;
+	if (!child) {
+		r = child_new(g, path, inode, &child);
+		if (r < 0)
+			return r;
+		r = monitor_start_calm(child->monitor);
+		if (r < 0) {
+			child_free(child);
+			return r;
+		}
+		child_add(g, child);
+	}
+	*ret = child;
+	return 0;
+}
+
+/* A program was told Low by another process, and nothing here would tell it the end. */
+static void end_untold(struct group *g, struct label *label)
+{
+	struct psb_notification n = {
+		.size = sizeof(n),
+		.kind = PSB_KIND_LEVEL,
+		.available = PSB_HIGH,
+		.reason = PSB_REASON_CALM,
+		.time_usec = now_usec(),
+	};
+
+	g->owner->told(g->userdata, label, &n);
+}
+
+void group_simulate(struct group *g, struct label *label, enum level level, bool critical,
+		    uint64_t told_usec)
+{
+	struct child *child;
+	int r;
+
+	if (g->detaching)
 		return;
-	/* nothing can have grown below that did not grow here */
-	if (g->root->psi.some.total_usec > g->swept_some_usec || killed(g) != g->swept_killed)
-		sweep(g, now);
-	else
-		schedule(g, now, 0);
+	r = child_for(g, label->path, level, &child);
+	if (r < 0) {
+		bool gone = r == -ENOENT || r == -ENODEV;
+
+		context_log(g->context, gone ? LOG_NOTE : LOG_ERROR, "%s: no level can be set: %s",
+			    label->path, strerror(-r));
+		if (told_usec > 0 && !gone && level != LEVEL_HIGH)
+			end_untold(g, label);
+	}
+	if (r != 0)
+		return;
+	if (told_usec > 0) {
+		/* a Low must be followed by its end, even if that is GONE */
+		child->told = child->told || level != LEVEL_HIGH;
+		monitor_resume(child->monitor, level, critical, told_usec);
+	} else {
+		monitor_signal(child->monitor, level, critical, REASON_SIMULATED);
+	}
+	g->owner->stepped(g->userdata);
+}
+
+/* ---- questions -------------------------------------------------------------------------------- */
+
+void group_list(struct group *g, psb_member_fn *fn, void *userdata)
+{
+	uint64_t before = UINT64_MAX;
+
+	/* from the front each time: `fn` may dispatch, and children be freed meanwhile */
+	for (struct child *child = g->children; child;) {
+		struct psb_notification n;
+		struct label *label;
+
+		if (child->leaving || child->number >= before) {
+			child = child->next;
+			continue;
+		}
+		before = child->number;
+		monitor_describe(child->monitor, PSB_REASON_PRESENT, &n);
+		label = label_ref(child->monitor->label);
+		fn(&n, userdata);
+		label_unref(label);
+		child = g->children;
+	}
+}
+
+enum psb_available group_level(const struct group *g, bool *ret_critical)
+{
+	enum level lowest = LEVEL_HIGH;
+
+	*ret_critical = false;
+	for (const struct child *child = g->children; child; child = child->next) {
+		const struct policy *p = &child->monitor->policy;
+
+		if (child->leaving)
+			continue;
+		lowest = MIN(lowest, p->level);
+		if (p->level == LEVEL_LOW && p->told_critical)
+			*ret_critical = true;
+	}
+	return (enum psb_available)lowest;
+}
+
+void group_count(const struct group *g, struct psb_stats *ret)
+{
+	*ret = g->past;
+	ret->size = sizeof(*ret);
+	if (g->root)
+		add_stats(ret, &g->root->stats, true);
+	for (const struct child *child = g->children; child; child = child->next) {
+		add_stats(ret, &child->monitor->stats, false);
+		ret->members++;
+	}
+}
+
+const struct monitor *group_root(const struct group *g)
+{
+	return g->root;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -296,7 +615,6 @@ int group_new(struct monitor_context *context, const struct group_owner *owner, 
 	g->label = label;
 	g->mask = mask;
 	g->pause_factor = PAUSE_FACTOR_FIRST;
-	g->child_ended = finish_detach;
 	g->timer = (struct loop_timer){ .expired = expired };
 	g->path_wait.inotify_fd = -1;
 	r = cgpattern_new(pattern, target->cgroups.v2.point, &g->pattern, NULL);
@@ -324,8 +642,8 @@ void group_detach(struct group *g)
 {
 	g->detaching = true;
 	loop_timer_stop(g->context->loop, &g->timer);
-	for (struct child *m = g->children; m; m = m->next)
-		child_drop(m);
+	for (struct child *child = g->children; child; child = child->next)
+		child_drop(child);
 	if (g->root)
 		monitor_detach(g->root);
 	else if (g->path_wait_busy)
@@ -353,9 +671,4 @@ struct group *group_free(struct group *g)
 	cgpattern_free(g->pattern);
 	free(g);
 	return NULL;
-}
-
-const struct monitor *group_root(const struct group *g)
-{
-	return g->root;
 }

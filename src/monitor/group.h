@@ -48,8 +48,8 @@ void group_simulate(struct group *group, struct label *label, enum level level, 
 /* As psb_watch_list(). */
 void group_list(struct group *group, psb_member_fn *fn, void *userdata);
 
-/* The lowest level of all its cgroups; adds their counters to `stats`. */
+/* The lowest level of all its cgroups, and the sum of their counters. */
 enum psb_available group_level(const struct group *group, bool *ret_critical);
-void group_count(const struct group *group, struct psb_stats *stats);
+void group_count(const struct group *group, struct psb_stats *ret);
 /* NULL: it was removed, and the next of its name is waited for. */
 const struct monitor *group_root(const struct group *group);
