@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ladder.c - one function for each rung, and the texts of its errors
+ * ladder.c - the rungs, and words for why one does not work
  *
  * Facts it relies on (kernel/sched/psi.c, psi_trigger_create()):
  *  - Without CAP_SYS_RESOURCE the window must be n x 2 s, else EINVAL. So the short window is
@@ -11,14 +11,13 @@
  *  - A FIFO whose last writer leaves reports POLLHUP for ever; a writer of our own prevents that.
  *
  * Of an error that has several causes, the one for which there is other evidence is named:
- *  - memory.pressure is not there: psi=0 (then there is no /proc/pressure either),
- *    cgroup_disable=pressure, cgroup.pressure is 0, the cgroup is gone.
+ *  - memory.pressure is not there: PSI is off (then there is no /proc/pressure either),
+ *    cgroup.pressure is 0, the cgroup is gone.
  *  - EPERM: the open is refused by 6.5.0-6.5.12 and 6.6.0-2; the write by cgroup_file_write() for the
  *    root of a cgroup namespace, where the hierarchy is mounted with nsdelegate.
  */
 #include "monitor/ladder.h"
 
-#include "core/scan.h"
 #include "kernel/closer.h"
 #include "kernel/file.h"
 #include "kernel/memory.h"
@@ -32,14 +31,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #define SHORT_WINDOW_USEC (500 * USEC_PER_MSEC)
 #define EVERYBODYS_WINDOW_USEC (2 * USEC_PER_SEC)
 #define MACHINE_FILE "/proc/pressure/memory"
 #define INITIAL_CGROUP_NAMESPACE 0xEFFFFFFBu /* PROC_CGROUP_INIT_INO in include/linux/proc_ns.h */
-#define CMDLINE_MAX 4096
 
 struct attempt {
 	const struct target *target;
@@ -61,29 +58,15 @@ _printf_(3, 4) static int fail(struct attempt *a, int error, const char *format,
 
 const char *source_kind_name(enum source_kind kind)
 {
-	switch (kind) {
-	case SOURCE_NONE:
-		return "none";
-	case SOURCE_FIFO:
-		return "fifo";
-	case SOURCE_SOCKET:
-		return "socket";
-	case SOURCE_RECORDS:
-		return "psibridged";
-	case SOURCE_PSI_FILE:
-		return "psi-file";
-	case SOURCE_PRIVILEGED:
-		return "psi-privileged";
-	case SOURCE_TRIGGER:
-		return "psi";
-	case SOURCE_EVENTS:
-		return "events";
-	case SOURCE_SAMPLING:
-		return "sampling";
-	case SOURCE_MACHINE:
-		return "machine";
-	}
-	return "?";
+	static const char *const names[] = {
+		[SOURCE_NONE] = "none",		[SOURCE_FIFO] = "fifo",
+		[SOURCE_SOCKET] = "socket",	[SOURCE_RECORDS] = "psibridged",
+		[SOURCE_PSI_FILE] = "psi-file", [SOURCE_PRIVILEGED] = "psi-privileged",
+		[SOURCE_TRIGGER] = "psi",	[SOURCE_EVENTS] = "events",
+		[SOURCE_SAMPLING] = "sampling", [SOURCE_MACHINE] = "machine",
+	};
+
+	return names[kind];
 }
 
 struct trigger ladder_trigger(const struct trigger *early, bool privileged)
@@ -94,47 +77,23 @@ struct trigger ladder_trigger(const struct trigger *early, bool privileged)
 
 /* ---- causes ----------------------------------------------------------------------------------- */
 
-/* Is `value` in the list that the kernel was booted with under that name? */
-static bool boot_option(const char *name, const char *value)
-{
-	char text[CMDLINE_MAX];
-	struct scan s = { .p = text }, option, item;
-
-	if (file_read(AT_FDCWD, "/proc/cmdline", text, sizeof(text), &s.left) < 0)
-		return false;
-	while (scan_item(&s, ' ', &option)) {
-		if (option.left > 0 && option.p[option.left - 1] == '\n')
-			option.left--;
-		if (!scan_word(&option, name) || !scan_word(&option, "="))
-			continue;
-		while (scan_item(&option, ',', &item))
-			if (scan_is(item, value))
-				return true;
-	}
-	return false;
-}
-
-/* A /proc of processes alone (subset=pid) has neither of these. */
+/* A /proc of processes alone (subset=pid) does not have it. */
 static bool proc_is_partial(void)
 {
-	return access("/proc/meminfo", F_OK) < 0 && access("/proc/cmdline", F_OK) < 0;
+	return access("/proc/meminfo", F_OK) < 0;
 }
 
-static int cgroup_file(const struct target *t, const char *name, char *path, size_t size)
+static int cgroup_file(const struct target *t, const char *name, char *path)
 {
 	const char *below = strcmp(t->cgroup, "/") == 0 ? "" : t->cgroup;
-	int n = snprintf(path, size, "%s%s/%s", t->cgroups.v2.point, below, name);
+	int n = snprintf(path, CGPATH_MAX, "%s%s/%s", t->cgroups.v2.point, below, name);
 
-	return n < (int)size ? 0 : -ENAMETOOLONG;
+	return n < CGPATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 /* The kernel counts nothing, for all that can be seen. */
 static int explain_off(struct attempt *a, const char *path, int error)
 {
-	if (boot_option("psi", "0")) {
-		a->advice = "Boot without psi=0 on the kernel's command line.";
-		return fail(a, error, "%.180s: PSI was switched off at boot (psi=0)", path);
-	}
 	if (proc_is_partial())
 		return fail(
 			a, error,
@@ -152,8 +111,7 @@ static int explain_missing_machine(struct attempt *a, int error)
 {
 	char path[CGPATH_MAX];
 
-	if (!a->target->has_cgroup ||
-	    cgroup_file(a->target, "memory.pressure", path, sizeof(path)) < 0 ||
+	if (!a->target->has_cgroup || cgroup_file(a->target, "memory.pressure", path) < 0 ||
 	    access(path, F_OK) < 0)
 		return explain_off(a, MACHINE_FILE, error);
 	return fail(a, error,
@@ -163,41 +121,35 @@ static int explain_missing_machine(struct attempt *a, int error)
 				      : "");
 }
 
-/* memory.pressure of a cgroup. */
+/* memory.pressure of a cgroup, or of the machine. */
 static int explain_missing(struct attempt *a, const char *path, int error)
 {
-	const char *name = strrchr(path, '/');
 	char directory[CGPATH_MAX], text[8];
-	size_t size;
-	int fd, r;
+	size_t size = 0;
+	int fd;
+	bool exists;
 
 	if (strcmp(path, MACHINE_FILE) == 0)
 		return explain_missing_machine(a, error);
-	snprintf(directory, sizeof(directory), "%.*s", (int)(name - path), path);
+	snprintf(directory, sizeof(directory), "%.*s", (int)(strrchr(path, '/') - path), path);
 	fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(a, error, "%.180s: its directory: %s", path, strerror(errno));
-	r = file_read(fd, "cgroup.pressure", text, sizeof(text), &size);
-	if (r == 0 && size > 0 && text[0] == '0') {
-		close(fd);
+	if (file_read(fd, "cgroup.pressure", text, sizeof(text), &size) < 0)
+		size = 0;
+	exists = faccessat(fd, "cgroup.procs", F_OK, 0) == 0;
+	close(fd);
+	if (size > 0 && text[0] == '0') {
 		a->advice = "Write 1 into its cgroup.pressure.";
 		return fail(a, error,
 			    "%.180s: PSI is switched off for this cgroup: its cgroup.pressure is 0",
 			    path);
 	}
-	r = faccessat(fd, "cgroup.procs", F_OK, 0);
-	close(fd);
-	if (r < 0)
+	if (!exists)
 		return fail(a, error, "%.180s: the cgroup was removed", path);
-	if (boot_option("cgroup_disable", "pressure")) {
-		a->advice = "Boot without cgroup_disable=pressure on the kernel's command line.";
-		return fail(
-			a, error,
-			"%.180s: PSI of cgroups was switched off at boot (cgroup_disable=pressure)",
-			path);
-	}
 	if (access(MACHINE_FILE, F_OK) < 0)
 		return explain_off(a, path, error);
+	a->advice = "The kernel's command line may have cgroup_disable=pressure on it.";
 	return fail(a, error, "%.180s: %s, though the cgroup and " MACHINE_FILE " are there", path,
 		    strerror(-error));
 }
@@ -211,40 +163,25 @@ static bool is_namespace_root(const struct target *t)
 	       st.st_ino != INITIAL_CGROUP_NAMESPACE;
 }
 
-static bool is_65_or_660(void)
-{
-	struct utsname u;
-
-	return uname(&u) == 0 && (strncmp(u.release, "6.5.", 4) == 0 ||
-				  (strncmp(u.release, "6.6.", 4) == 0 && u.release[4] < '3' &&
-				   (u.release[5] < '0' || u.release[5] > '9')));
-}
-
 static int explain_eperm(struct attempt *a, const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	if (fd >= 0) {
-		close(fd);
-		if (is_namespace_root(a->target)) {
-			a->advice =
-				"Let psibridged on the host watch it, or leave the service in the host's cgroup namespace (systemd: ProtectControlGroups=yes in place of private).";
-			return fail(
-				a, -EPERM,
-				"%.180s: this is the root of a cgroup namespace, where the kernel allows no trigger from inside",
-				path);
-		}
+	if (fd < 0) {
+		a->advice =
+			"Give the program CAP_SYS_RESOURCE: kernels 6.5.0-6.5.12 and 6.6.0-2 let nobody else set triggers.";
+		return fail(a, -EPERM, "%.180s: opening it for writing is not permitted", path);
+	}
+	close(fd);
+	if (!is_namespace_root(a->target))
 		return fail(a, -EPERM, "%.180s: it opens, but setting a trigger is not permitted",
 			    path);
-	}
-	if (errno == EPERM && is_65_or_660()) {
-		a->advice = "Give the program CAP_SYS_RESOURCE, or update the kernel.";
-		return fail(
-			a, -EPERM,
-			"%.180s: kernels 6.5.0-6.5.12 and 6.6.0-2, such as this one, let only CAP_SYS_RESOURCE set triggers",
-			path);
-	}
-	return fail(a, -EPERM, "%.180s: opening it for writing is not permitted", path);
+	a->advice =
+		"Let psibridged on the host watch it, or leave the service in the host's cgroup namespace (systemd: ProtectControlGroups=yes in place of private).";
+	return fail(
+		a, -EPERM,
+		"%.180s: this is the root of a cgroup namespace, where the kernel allows no trigger from inside",
+		path);
 }
 
 static int explain_eacces(struct attempt *a, const char *path)
@@ -291,33 +228,38 @@ static int explain(struct attempt *a, const char *path, int error)
 	}
 }
 
-/* memory.events of the directory: optional here. But a lack of resources for a moment is an error, or
- * the source would be without it for ever. */
-static int add_events(struct attempt *a, int dirfd)
+static int explain_no_events(struct attempt *a, int dirfd)
 {
-	int r = memory_events_open(dirfd, &a->source.events_fd);
+	const char *reason = "the memory controller is not enabled for it";
 
-	return is_shortage(r) ? explain(a, "memory.events", r) : 0;
+	if (faccessat(dirfd, "cgroup.type", F_OK, 0) < 0) /* every other cgroup has it */
+		reason = "it is a root";
+	else if (a->target->cgroups.has_v1)
+		reason = "the memory controller is on cgroup v1";
+	else
+		a->advice =
+			"Delegate the memory controller to this cgroup (systemd: MemoryAccounting=yes).";
+	return fail(a, -ENOENT, "cgroup %.180s has no memory.events: %s", a->target->cgroup,
+		    reason);
 }
 
-/* ---- the rungs -------------------------------------------------------------------------------- */
+/* ---- pressure files --------------------------------------------------------------------------- */
 
-/* Arm on `name` below `dirfd`, and open it a second time for sampling. `path` is the whole name. */
-static int arm(struct attempt *a, int dirfd, const char *name, const char *path, bool privileged)
+/* Arm on `name` below `dirfd`, and open it a second time for sampling; its whole name is source.path. */
+static int arm(struct attempt *a, int dirfd, const char *name, bool privileged)
 {
-	struct trigger trigger = ladder_trigger(a->early, privileged);
-	int r;
+	struct source *s = &a->source;
+	int r = s->sample_fd < 0 ? pressure_open(dirfd, name, &s->sample_fd) : 0;
 
-	if (a->source.sample_fd < 0) {
-		r = pressure_open(dirfd, name, &a->source.sample_fd);
-		if (r < 0)
-			return explain(a, path, r);
-	}
-	r = pressure_arm(dirfd, name, &trigger, &a->source.trigger_fd);
-	if (r == -EINVAL && privileged && trigger.window_usec < SHORT_WINDOW_USEC) {
+	if (r < 0)
+		return explain(a, s->path, r);
+	s->privileged = privileged;
+	s->armed = ladder_trigger(a->early, privileged);
+	r = pressure_arm(dirfd, name, &s->armed, &s->trigger_fd);
+	if (r == -EINVAL && privileged && s->armed.window_usec < SHORT_WINDOW_USEC) {
 		/* before 6.5 a window shorter than 500 ms is refused to all users */
-		trigger = trigger_rescale(a->early, SHORT_WINDOW_USEC);
-		r = pressure_arm(dirfd, name, &trigger, &a->source.trigger_fd);
+		s->armed = trigger_rescale(a->early, SHORT_WINDOW_USEC);
+		r = pressure_arm(dirfd, name, &s->armed, &s->trigger_fd);
 	}
 	if (r == -EINVAL && privileged) {
 		a->advice =
@@ -328,207 +270,86 @@ static int arm(struct attempt *a, int dirfd, const char *name, const char *path,
 	}
 	if (r == -EINVAL)
 		return fail(a, r, "%.180s: the kernel refused a trigger with a window of 2 s",
-			    path);
-	if (r < 0)
-		return explain(a, path, r);
-	a->source.armed = trigger;
-	a->source.privileged = privileged;
-	snprintf(a->source.path, sizeof(a->source.path), "%s", path);
-	return 0;
+			    s->path);
+	return r < 0 ? explain(a, s->path, r) : 0;
 }
 
-/* The cgroup's directory, and `name` in it as a path. */
-static int open_cgroup(struct attempt *a, const char *name, char *path, int *ret_fd)
+/* A pressure file by its path, with the best trigger that there is. */
+static int arm_file(struct attempt *a, const char *path)
+{
+	int r;
+
+	snprintf(a->source.path, sizeof(a->source.path), "%s", path);
+	r = arm(a, AT_FDCWD, path, true);
+	return r == -EINVAL ? arm(a, AT_FDCWD, path, false) : r;
+}
+
+/* memory.events of the directory: optional here. But a lack of resources for a moment is an error, or
+ * the source would be without it for ever. */
+static int add_events(struct attempt *a, int dirfd)
+{
+	int r = dirfd < 0 ? dirfd : memory_events_open(dirfd, &a->source.events_fd);
+
+	return is_shortage(r) ? explain(a, "memory.events", r) : 0;
+}
+
+static int open_cgroup(struct attempt *a)
 {
 	const struct target *t = a->target;
 	int fd;
 
 	if (!t->has_cgroup)
 		return fail(a, -ENOENT, "%s", target_no_cgroup(t, &a->advice));
-	if (cgroup_file(t, name, path, CGPATH_MAX) < 0)
-		return fail(a, -ENAMETOOLONG, "the path is too long");
 	fd = cgroup_open(&t->cgroups, t->cgroup);
 	if (fd == -ENOENT)
 		return fail(a, fd, "cgroup %.180s was removed", t->cgroup);
 	if (fd == -EXDEV)
 		return fail(a, -ENOENT, "cgroup %.180s: something else is mounted over it",
 			    t->cgroup);
-	if (fd < 0)
-		return fail(a, fd, "cgroup %.180s: %s", t->cgroup, strerror(-fd));
-	*ret_fd = fd;
-	return 0;
+	return fd < 0 ? fail(a, fd, "cgroup %.180s: %s", t->cgroup, strerror(-fd)) : fd;
 }
 
-static int try_trigger(struct attempt *a, bool privileged)
+/* memory.events is what rings; memory.pressure is sampled if it is there. */
+static int open_events(struct attempt *a, int dirfd)
 {
-	char path[CGPATH_MAX];
-	int dirfd, r = open_cgroup(a, "memory.pressure", path, &dirfd);
+	int r = memory_events_open(dirfd, &a->source.events_fd);
 
-	if (r < 0)
-		return r;
-	r = arm(a, dirfd, "memory.pressure", path, privileged);
-	if (r == 0)
-		r = add_events(a, dirfd);
-	close(dirfd);
-	a->source.kind = privileged ? SOURCE_PRIVILEGED : SOURCE_TRIGGER;
-	return r;
-}
-
-static int try_fifo(struct attempt *a)
-{
-	const char *path = a->target->stream_path;
-
-	a->source.stream_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (a->source.stream_fd < 0)
-		return fail(a, -errno, "%.180s: %s", path, strerror(errno));
-	/* not allowed to write: then each last writer that closes gives POLLHUP, which is ignored */
-	a->source.keep_fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	a->source.kind = SOURCE_FIFO;
-	return 0;
-}
-
-static int try_socket(struct attempt *a)
-{
-	const struct target *t = a->target;
-	struct policy_options terms;
-	int r = psibridged_connect(t->stream_path, &a->source.stream_fd), fd = a->source.stream_fd;
-
-	if (r < 0)
-		return fail(a, r, "%.180s: %s", t->stream_path,
-			    r == -ECONNREFUSED ? "no process listens there"
-			    : r == -EAGAIN     ? "its queue of connections is full"
-					       : strerror(-r));
-	if (psibridged_listens(fd)) {
-		psibridged_terms(t, &terms);
-		r = psibridged_subscribe(fd, &terms);
-		a->source.kind = SOURCE_RECORDS;
-	} else {
-		if (t->write_size > 0 &&
-		    send(fd, t->write, t->write_size, MSG_NOSIGNAL) != (ssize_t)t->write_size)
-			r = -EPIPE;
-		a->source.kind = SOURCE_SOCKET;
-	}
-	if (r < 0)
-		return fail(a, r, "%.180s: what was to be written could not be", t->stream_path);
-	return 0;
-}
-
-/* Rung 1 with a pressure file: the same trigger as elsewhere, on the file that the manager named. */
-static int try_psi_file(struct attempt *a)
-{
-	const char *path = a->target->stream_path;
-	int r = arm(a, AT_FDCWD, path, path, true), dirfd;
-
-	if (r == -EINVAL)
-		r = arm(a, AT_FDCWD, path, path, false);
-	if (r < 0)
-		return r;
-	a->source.kind = SOURCE_PSI_FILE;
-	if (!a->target->has_cgroup)
-		return 0;
-	dirfd = cgroup_open(&a->target->cgroups, a->target->cgroup);
-	if (dirfd < 0)
-		return is_shortage(dirfd) ? explain(a, path, dirfd) : 0;
-	r = add_events(a, dirfd);
-	close(dirfd);
-	return r;
-}
-
-/* What the variables name is none of the three. The error of a refused trigger is -EINVAL. */
-static int no_stream(struct attempt *a, int error)
-{
-	if (error == -EINVAL) {
-		a->advice =
-			"Set MEMORY_PRESSURE_WATCH to a memory.pressure file, a FIFO or a socket, or unset it.";
-		return -EBADMSG;
-	}
-	a->advice =
-		"Start what is to listen there, or unset MEMORY_PRESSURE_WATCH: it is tried again now and then.";
-	return error;
-}
-
-static int try_protocol(struct attempt *a)
-{
-	enum stream_kind stream = STREAM_NONE;
-	int r;
-
-	if (!a->target->has_stream)
-		return fail(
-			a, -ENODATA,
-			"not asked for: MEMORY_PRESSURE_WATCH is not set, or something else was named to be watched");
-	r = target_look_at_stream(a->target, &stream, a->why);
-	if (r < 0)
-		return no_stream(a, r);
-	switch (stream) {
-	case STREAM_NONE:
-		break;
-	case STREAM_PSI_FILE:
-		return try_psi_file(a);
-	case STREAM_FIFO:
-		r = try_fifo(a);
-		break;
-	case STREAM_SOCKET:
-		r = try_socket(a);
-		if (r == -ECONNREFUSED || r == -ENOENT)
-			return no_stream(a, r);
-		break;
-	}
-	if (r == 0)
-		snprintf(a->source.path, sizeof(a->source.path), "%s", a->target->stream_path);
-	return r;
-}
-
-static int explain_no_events(struct attempt *a, bool is_root)
-{
-	const char *cgroup = a->target->cgroup;
-
-	if (is_root)
-		return fail(a, -ENOENT, "cgroup %.180s is a root, which has no memory.events",
-			    cgroup);
-	if (a->target->cgroups.has_v1)
-		return fail(
-			a, -ENOENT,
-			"cgroup %.180s has no memory.events: the memory controller is on cgroup v1",
-			cgroup);
-	a->advice = "Delegate the memory controller to this cgroup (systemd: MemoryAccounting=yes).";
-	return fail(
-		a, -ENOENT,
-		"cgroup %.180s has no memory.events: the memory controller is not enabled for it",
-		cgroup);
-}
-
-static int try_events(struct attempt *a)
-{
-	bool is_root;
-	int dirfd, r = open_cgroup(a, "memory.events", a->source.path, &dirfd);
-
-	if (r < 0)
-		return r;
-	r = memory_events_open(dirfd, &a->source.events_fd);
-	if (r == 0)
-		pressure_open(dirfd, "memory.pressure", &a->source.sample_fd);
-	is_root = faccessat(dirfd, "cgroup.type", F_OK, 0) < 0; /* every other cgroup has it */
-	close(dirfd);
 	if (r == -ENOENT)
-		return explain_no_events(a, is_root);
+		return explain_no_events(a, dirfd);
 	if (r < 0)
 		return fail(a, r, "cgroup %.180s: memory.events: %s", a->target->cgroup,
 			    strerror(-r));
-	a->source.kind = SOURCE_EVENTS;
+	(void)pressure_open(dirfd, "memory.pressure", &a->source.sample_fd);
 	return 0;
 }
 
-static int try_sampling(struct attempt *a)
+static int open_pressure(struct attempt *a, int dirfd)
 {
-	const char *path = a->source.path;
-	int dirfd, r = open_cgroup(a, "memory.pressure", a->source.path, &dirfd);
+	int r = pressure_open(dirfd, "memory.pressure", &a->source.sample_fd);
 
-	if (r < 0)
-		return r;
-	r = pressure_open(dirfd, "memory.pressure", &a->source.sample_fd);
-	r = r < 0 ? explain(a, path, r) : add_events(a, dirfd);
+	return r < 0 ? explain(a, a->source.path, r) : 0;
+}
+
+/* Rungs 2 to 5. */
+static int try_cgroup(struct attempt *a)
+{
+	enum source_kind kind = a->source.kind;
+	const char *name = kind == SOURCE_EVENTS ? "memory.events" : "memory.pressure";
+	int dirfd = open_cgroup(a), r;
+
+	if (dirfd < 0)
+		return dirfd;
+	if (cgroup_file(a->target, name, a->source.path) < 0)
+		r = fail(a, -ENAMETOOLONG, "the path is too long");
+	else if (kind == SOURCE_EVENTS)
+		r = open_events(a, dirfd);
+	else if (kind == SOURCE_SAMPLING)
+		r = open_pressure(a, dirfd);
+	else
+		r = arm(a, dirfd, name, kind == SOURCE_PRIVILEGED);
+	if (r == 0 && a->source.events_fd < 0)
+		r = add_events(a, dirfd);
 	close(dirfd);
-	a->source.kind = SOURCE_SAMPLING;
 	return r;
 }
 
@@ -540,33 +361,101 @@ static int try_machine(struct attempt *a)
 		return fail(
 			a, -ENODATA,
 			"the machine's pressure says nothing of the one cgroup that was asked for");
-	r = arm(a, AT_FDCWD, MACHINE_FILE, MACHINE_FILE, true);
-	if (r == -EINVAL)
-		r = arm(a, AT_FDCWD, MACHINE_FILE, MACHINE_FILE, false);
-	if (r < 0 && a->source.sample_fd < 0)
-		return r;
-	snprintf(a->source.path, sizeof(a->source.path), "%s", MACHINE_FILE);
-	a->source.kind = SOURCE_MACHINE;
+	r = arm_file(a, MACHINE_FILE);
+	return a->source.sample_fd < 0 ? r : 0; /* without a trigger it is sampled */
+}
+
+/* ---- systemd's protocol ----------------------------------------------------------------------- */
+
+static int try_fifo(struct attempt *a, const char *path)
+{
+	a->source.kind = SOURCE_FIFO;
+	a->source.stream_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (a->source.stream_fd < 0)
+		return fail(a, -errno, "%.180s: %s", path, strerror(errno));
+	/* not allowed to write: then each last writer that closes gives POLLHUP, which is ignored */
+	a->source.keep_fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return 0;
 }
 
-static int try_rung(struct attempt *a, unsigned rung)
+static int try_socket(struct attempt *a, const char *path)
 {
-	switch (rung) {
-	case 1:
-		return try_protocol(a);
-	case 2:
-		return try_trigger(a, true);
-	case 3:
-		return try_trigger(a, false);
-	case 4:
-		return try_events(a);
-	case 5:
-		return try_sampling(a);
-	default:
-		return try_machine(a);
+	const struct target *t = a->target;
+	struct policy_options terms;
+	int r = psibridged_connect(path, &a->source.stream_fd), fd = a->source.stream_fd;
+
+	if (r < 0)
+		return fail(a, r, "%.180s: %s", path,
+			    r == -ECONNREFUSED ? "no process listens there"
+			    : r == -EAGAIN     ? "its queue of connections is full"
+					       : strerror(-r));
+	a->source.kind = SOURCE_SOCKET;
+	if (psibridged_listens(fd)) {
+		a->source.kind = SOURCE_RECORDS;
+		psibridged_terms(t, &terms);
+		r = psibridged_subscribe(fd, &terms);
+	} else if (t->write_size > 0 &&
+		   send(fd, t->write, t->write_size, MSG_NOSIGNAL) != (ssize_t)t->write_size) {
+		r = -EPIPE;
 	}
+	return r < 0 ? fail(a, r, "%.180s: what was to be written could not be", path) : 0;
 }
+
+/* The same trigger as elsewhere, on the file that the manager named. */
+static int try_psi_file(struct attempt *a, const char *path)
+{
+	const struct target *t = a->target;
+	int r = arm_file(a, path), dirfd;
+
+	a->source.kind = SOURCE_PSI_FILE;
+	if (r < 0 || !t->has_cgroup)
+		return r;
+	dirfd = cgroup_open(&t->cgroups, t->cgroup);
+	r = add_events(a, dirfd);
+	fd_close(&dirfd);
+	return r;
+}
+
+static int try_protocol(struct attempt *a)
+{
+	const char *path = a->target->stream_path;
+	enum stream_kind stream = STREAM_NONE;
+	int r;
+
+	if (!a->target->has_stream)
+		return fail(
+			a, -ENODATA,
+			"not asked for: MEMORY_PRESSURE_WATCH is not set, or something else was named to be watched");
+	r = target_look_at_stream(a->target, &stream, a->why);
+	if (r == -EINVAL) { /* what a refused trigger says, too */
+		a->advice =
+			"Set MEMORY_PRESSURE_WATCH to a memory.pressure file, a FIFO or a socket, or unset it.";
+		return -EBADMSG;
+	}
+	snprintf(a->source.path, sizeof(a->source.path), "%s", path);
+	if (stream == STREAM_PSI_FILE)
+		return try_psi_file(a, path);
+	if (stream == STREAM_FIFO)
+		r = try_fifo(a, path);
+	else if (stream == STREAM_SOCKET)
+		r = try_socket(a, path);
+	if (stream == STREAM_NONE || r == -ECONNREFUSED || r == -ENOENT)
+		a->advice =
+			"Start what is to listen there, or unset MEMORY_PRESSURE_WATCH: it is tried again now and then.";
+	return r;
+}
+
+/* ---- the ladder ------------------------------------------------------------------------------- */
+
+static const struct {
+	enum source_kind kind;
+	int (*try)(struct attempt *a);
+} rungs[RUNG_MAX + 1] = {
+	[1] = { SOURCE_NONE, try_protocol }, /* whatever kind it is */
+	[2] = { SOURCE_PRIVILEGED, try_cgroup }, [3] = { SOURCE_TRIGGER, try_cgroup },
+	[4] = { SOURCE_EVENTS, try_cgroup },	 [5] = { SOURCE_SAMPLING, try_cgroup },
+	[6] = { SOURCE_MACHINE, try_machine },
+};
 
 void source_close(struct source *source, struct closer *closer)
 {
@@ -582,37 +471,30 @@ void source_close(struct source *source, struct closer *closer)
 int ladder_climb(const struct target *target, const struct trigger *early, unsigned mask, bool all,
 		 ladder_report_fn *report, void *userdata, struct source *ret, char *why)
 {
-	int first_error = 0;
+	int error = 0;
 	bool found = false;
-	char skipped[WHY_MAX] = "";
 
 	why[0] = '\0';
 	for (unsigned rung = 1; rung <= RUNG_MAX && (all || !found); rung++) {
-		struct attempt a = {
-			.target = target, .early = early, .source = SOURCE_INIT, .advice = ""
-		};
-		/* not asked for is no failure: the ladder then begins at rung 2 */
-		bool applies = rung > 1 || target->has_stream;
+		struct attempt a = { target, early, SOURCE_INIT, "", "" };
 		int r;
 
 		if (!(mask & (1u << rung)))
 			continue;
-		r = try_rung(&a, rung);
+		a.source.kind = rungs[rung].kind;
+		r = rungs[rung].try(&a);
 		if (report)
 			report(userdata, rung, -r, a.why, r < 0 ? a.advice : "");
-		if (r < 0) {
-			if (applies && first_error == 0) {
-				first_error = r;
-				snprintf(why, WHY_MAX, "%s", a.why);
-			}
-			if (applies && skipped[0] == '\0') /* the best that applies */
-				snprintf(skipped, sizeof(skipped), "%s", a.why);
+		/* the best that applies; not asked for is no failure: the ladder then begins at rung 2 */
+		if (r < 0 && error == 0 && (rung > 1 || target->has_stream)) {
+			error = r;
+			memcpy(why, a.why, WHY_MAX);
 		}
 		if (r < 0 || all) {
 			source_close(&a.source, NULL);
 		} else {
 			a.source.rung = rung;
-			snprintf(a.source.why, sizeof(a.source.why), "%s", skipped);
+			memcpy(a.source.why, why, WHY_MAX);
 			*ret = a.source;
 		}
 		found = found || r == 0;
@@ -621,7 +503,9 @@ int ladder_climb(const struct target *target, const struct trigger *early, unsig
 		why[0] = '\0';
 		return 0;
 	}
-	if (first_error == 0)
-		return snprintf(why, WHY_MAX, "no rung of the ladder was allowed"), -ENODATA;
-	return first_error;
+	if (error == 0) {
+		snprintf(why, WHY_MAX, "no rung of the ladder was allowed");
+		error = -ENODATA;
+	}
+	return error;
 }
