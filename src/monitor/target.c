@@ -57,14 +57,6 @@ const char *target_no_cgroup(const struct target *t, const char **ret_advice)
 	}
 }
 
-static int need_cgroup2(const struct target *t, char *why)
-{
-	if (t->cgroups.has_v2)
-		return 0;
-	return fail(why, -ENOENT, "%s%s", cgroups_missing(&t->cgroups),
-		    t->cgroups.has_v1 ? "; boot with systemd.unified_cgroup_hierarchy=1" : "");
-}
-
 /* On a hybrid host a v2 path says nothing of v1; the first process in it does. */
 static void borrow_v1(struct target *t, const char *proc, int dirfd)
 {
@@ -97,65 +89,71 @@ static int check_exists(struct target *t, const char *proc, char *why)
 	return 0;
 }
 
-static int resolve_cgroup(struct target *t, const struct target_request *q, char *why)
+static int find_cgroup(struct target *t, const char *cgroup, char *why)
 {
 	const char *wrong;
-	int r = need_cgroup2(t, why);
+	int r = cgpath_normalise(cgroup, t->cgroups.v2.point, t->cgroup, &wrong);
 
-	if (r < 0)
-		return r;
-	r = cgpath_normalise(q->cgroup, t->cgroups.v2.point, t->cgroup, &wrong);
-	if (r < 0)
-		return fail(why, r, "cgroup \"%.200s\": %s", q->cgroup,
-			    r == -ENAMETOOLONG ? "the path is too long" : wrong);
-	return check_exists(t, q->proc, why);
+	return r < 0 ? fail(why, r, "cgroup \"%.200s\": %s", cgroup,
+			    r == -ENAMETOOLONG ? "the path is too long" : wrong)
+		     : 0;
 }
 
-static int resolve_pid(struct target *t, const struct target_request *q, char *why)
+static int find_unit(struct target *t, const char *unit, char *why)
 {
-	int r = need_cgroup2(t, why);
+	int r = cgroup_of_unit(&t->cgroups, unit, t->cgroup);
 
-	if (r < 0)
-		return r;
-	if (q->pid < 0)
-		return fail(why, -EINVAL, "pid %lld: not a process id", (long long)q->pid);
-	r = cgroup_of_pid(&t->cgroups, q->proc, q->pid, t->cgroup);
-	if (r == -ESRCH)
-		return fail(why, r, "pid %lld: there is no such process", (long long)q->pid);
-	if (r == -EACCES || r == -EPERM)
-		return fail(
-			why, -EACCES,
-			"pid %lld: there is such a process, but /proc hides it from this user (hidepid=; systemd: ProtectProc=)",
-			(long long)q->pid);
-	if (r == -EXDEV)
-		return fail(why, -ENOENT, "pid %lld: its cgroup is not visible from here",
-			    (long long)q->pid);
-	if (r < 0)
-		return fail(why, r, "pid %lld: its cgroup can't be read: %s", (long long)q->pid,
-			    strerror(-r));
-	if (cgroup_v1_of_pid(&t->cgroups, q->proc, q->pid, t->v1_cgroup) < 0)
-		t->v1_cgroup[0] = '\0';
-	return check_exists(t, q->proc, why);
-}
-
-static int resolve_unit(struct target *t, const struct target_request *q, char *why)
-{
-	const char *unit = q->unit;
-	int r = need_cgroup2(t, why);
-
-	if (r < 0)
-		return r;
-	r = cgroup_of_unit(&t->cgroups, unit, t->cgroup);
 	if (r == -EINVAL)
 		return fail(
 			why, r,
 			"unit \"%.100s\": a unit's name has a suffix and no slash, as in \"nginx.service\"",
 			unit);
-	if (r == -ENOENT)
-		return fail(why, r, "unit %.100s: no cgroup of that name; is it running?", unit);
-	if (r < 0)
-		return fail(why, r, "unit %.100s: %s", unit, strerror(-r));
-	return check_exists(t, q->proc, why);
+	return r < 0 ? fail(why, r, "unit %.100s: %s", unit,
+			    r == -ENOENT ? "no cgroup of that name; is it running?" : strerror(-r))
+		     : 0;
+}
+
+static int find_pid(struct target *t, const char *proc, long long pid, char *why)
+{
+	int r = pid < 0 ? -EINVAL : cgroup_of_pid(&t->cgroups, proc, pid, t->cgroup);
+
+	if (r == 0 && cgroup_v1_of_pid(&t->cgroups, proc, pid, t->v1_cgroup) < 0)
+		t->v1_cgroup[0] = '\0';
+	switch (-r) {
+	case 0:
+		return 0;
+	case EINVAL:
+		return fail(why, r, "pid %lld: not a process id", pid);
+	case ESRCH:
+		return fail(why, r, "pid %lld: there is no such process", pid);
+	case EACCES:
+	case EPERM:
+		return fail(
+			why, -EACCES,
+			"pid %lld: there is such a process, but /proc hides it from this user (hidepid=; systemd: ProtectProc=)",
+			pid);
+	case EXDEV:
+		return fail(why, -ENOENT, "pid %lld: its cgroup is not visible from here", pid);
+	default:
+		return fail(why, r, "pid %lld: its cgroup can't be read: %s", pid, strerror(-r));
+	}
+}
+
+static int resolve_named(struct target *t, const struct target_request *q, char *why)
+{
+	int r;
+
+	if (!t->cgroups.has_v2)
+		return fail(why, -ENOENT, "%s%s", cgroups_missing(&t->cgroups),
+			    t->cgroups.has_v1 ? "; boot with systemd.unified_cgroup_hierarchy=1"
+					      : "");
+	if (q->cgroup)
+		r = find_cgroup(t, q->cgroup, why);
+	else if (q->unit)
+		r = find_unit(t, q->unit, why);
+	else
+		r = find_pid(t, q->proc, q->pid, why);
+	return r < 0 ? r : check_exists(t, q->proc, why);
 }
 
 /* Not to find it is no error: the machine's pressure remains. */
@@ -173,14 +171,6 @@ int target_find_own(struct target *t, const char *proc)
 	return MIN(r, 0);
 }
 
-/* Is `path` the cgroup `below`, or one above it? */
-static bool is_at_or_above(const char *path, const char *below)
-{
-	size_t length = strcmp(path, "/") == 0 ? 0 : strlen(path);
-
-	return strncmp(path, below, length) == 0 && (below[length] == '/' || below[length] == '\0');
-}
-
 /* By its path: the cgroup whose memory.pressure the stream is, if that is below the cgroup2 mount. */
 static bool cgroup_of_stream(const struct target *t, char *ret)
 {
@@ -196,12 +186,18 @@ static bool cgroup_of_stream(const struct target *t, char *ret)
 	return cgpath_normalise(directory, point, ret, NULL) == 0;
 }
 
-/* Of a process that a unit left behind, or that moved; the unit may be gone. */
+/* Of a process that a unit left behind, or that moved; the unit may be gone. One above ours is not
+ * another's. */
 static bool is_inherited(const struct target *t)
 {
 	char path[CGPATH_MAX];
+	size_t length;
 
-	return t->has_cgroup && cgroup_of_stream(t, path) && !is_at_or_above(path, t->cgroup);
+	if (!t->has_cgroup || !cgroup_of_stream(t, path))
+		return false;
+	length = strcmp(path, "/") == 0 ? 0 : strlen(path);
+	return strncmp(path, t->cgroup, length) != 0 ||
+	       (t->cgroup[length] != '/' && t->cgroup[length] != '\0');
 }
 
 /* It is there: then the other files of its cgroup are used, too. */
@@ -237,10 +233,14 @@ static bool is_named_as_pressure(const char *path)
 	       !scan_ends_with(scan_string(name), ".pressure"); /* of cpu, io, irq */
 }
 
+static const char *stream_name(const struct target *t)
+{
+	return t->from_environment ? "MEMORY_PRESSURE_WATCH" : "source";
+}
+
 int target_look_at_stream(const struct target *t, enum stream_kind *ret, char *why)
 {
-	const char *name = t->from_environment ? "MEMORY_PRESSURE_WATCH" : "source",
-		   *path = t->stream_path;
+	const char *name = stream_name(t), *path = t->stream_path;
 	struct stat st;
 	int fd, r;
 
@@ -272,8 +272,10 @@ int target_look_at_stream(const struct target *t, enum stream_kind *ret, char *w
 	return 0;
 }
 
-static int name_stream(struct target *t, const char *path, const char *name, char *why)
+static int name_stream(struct target *t, const char *path, char *why)
 {
+	const char *name = stream_name(t);
+
 	if (path[0] != '/')
 		return fail(why, -EINVAL, "%s=%.200s: an absolute path was expected", name, path);
 	if (strcmp(path, "/dev/null") == 0)
@@ -287,119 +289,96 @@ static int name_stream(struct target *t, const char *path, const char *name, cha
 	return 0;
 }
 
-static int take_write(struct target *t, enum stream_kind stream, const void *data, size_t size,
-		      const char *name, char *why)
+/* What is to be written to it, into t->write. */
+static int take_write(struct target *t, const struct target_request *q, enum stream_kind stream,
+		      char *why)
 {
-	const char *wrong;
+	const char *name = t->from_environment ? "MEMORY_PRESSURE_WRITE" : "source_write";
+	const char *text = t->from_environment ? getenv(name) : NULL, *wrong;
+	size_t size = q->source_write_size;
+	int r = size > sizeof(t->write) ? -ENOSPC : 0;
 
-	if (size > sizeof(t->write))
+	if (text)
+		r = base64_decode(text, strlen(text), t->write, sizeof(t->write), &size);
+	else if (r == 0 && size > 0)
+		memcpy(t->write, q->source_write, size);
+	if (r == -ENOSPC)
 		return fail(why, -EINVAL, "%s: more than %zu bytes", name, sizeof(t->write));
-	if (size > 0)
-		memcpy(t->write, data, size);
+	if (r < 0)
+		return fail(why, -EINVAL, "%s=%.100s: not base64", name, text);
 	t->write_size = size;
 	t->has_write_trigger = size > 0 &&
-			       trigger_parse(data, size, &t->write_trigger, &wrong) == 0;
+			       trigger_parse(t->write, size, &t->write_trigger, &wrong) == 0;
 	if (stream == STREAM_PSI_FILE && size > 0 && !t->has_write_trigger)
 		return fail(why, -EINVAL, "%s: not a PSI trigger: %s", name, wrong);
 	return 0;
 }
 
-static int resolve_source(struct target *t, const struct target_request *q, char *why)
+/* What a variable names need not be there yet. */
+static int resolve_stream(struct target *t, const struct target_request *q, const char *path,
+			  char *why)
 {
-	enum stream_kind stream;
-	int r;
+	enum stream_kind stream = STREAM_NONE;
+	int r = name_stream(t, path, why);
 
 	t->has_stream = true;
-	r = name_stream(t, q->source, "source", why);
-	if (r == 0)
-		r = target_look_at_stream(t, &stream, why);
-	if (r == 0 && stream == STREAM_PSI_FILE)
-		place_psi_file(t);
-	if (r == 0)
-		r = take_write(t, stream, q->source_write, q->source_write_size, "source_write",
-			       why);
-	return r;
-}
-
-static int take_write_variable(struct target *t, enum stream_kind stream, char *why)
-{
-	const char *text = getenv("MEMORY_PRESSURE_WRITE");
-	char data[TARGET_WRITE_MAX];
-	size_t size = 0;
-	int r = text ? base64_decode(text, strlen(text), data, sizeof(data), &size) : 0;
-
-	if (r == -ENOSPC)
-		return fail(why, -EINVAL, "MEMORY_PRESSURE_WRITE: more than %zu bytes",
-			    sizeof(data));
 	if (r < 0)
-		return fail(why, -EINVAL, "MEMORY_PRESSURE_WRITE=%.100s: not base64", text);
-	return take_write(t, stream, data, size, "MEMORY_PRESSURE_WRITE", why);
-}
-
-static int resolve_environment(struct target *t, char *why)
-{
-	const char *watch = getenv("MEMORY_PRESSURE_WATCH");
-	enum stream_kind stream = STREAM_NONE;
-	int r;
-
-	if (!watch || !*watch)
-		return 0;
-	t->has_stream = t->from_environment = true;
-	r = name_stream(t, watch, "MEMORY_PRESSURE_WATCH", why);
-	if (r == -ENODATA)
 		return r;
-	if (r == 0 && is_inherited(t)) {
+	if (t->from_environment && is_inherited(t)) {
 		t->foreign_unit = true;
 		t->has_stream = false;
 		return fail(
 			why, 0,
 			"MEMORY_PRESSURE_WATCH=%.200s belongs to another unit and was inherited; ignored",
-			watch);
+			path);
 	}
-	if (r == 0 && target_look_at_stream(t, &stream, why) == 0 && stream == STREAM_PSI_FILE)
+	r = target_look_at_stream(t, &stream, why);
+	if (r < 0 && !t->from_environment)
+		return r;
+	if (stream == STREAM_PSI_FILE)
 		place_psi_file(t);
-	if (r == 0)
-		r = take_write_variable(t, stream, why);
-	if (r < 0) { /* a later try fails, too */
-		t->stream_path[0] = '\0';
-		memcpy(t->stream_why, why, WHY_MAX);
-	}
+	return take_write(t, q, stream, why);
+}
+
+static int resolve_own(struct target *t, const struct target_request *q, char *why)
+{
+	const char *watch = q->source ? q->source : getenv("MEMORY_PRESSURE_WATCH");
+	int r;
+
+	(void)target_find_own(t, q->proc);
+	if (!watch || (!*watch && !q->source))
+		return 0;
+	t->from_environment = !q->source;
+	r = resolve_stream(t, q, watch, why);
+	if (r == 0 || r == -ENODATA || q->source)
+		return r;
+	t->stream_path[0] = '\0'; /* a later try fails, too */
+	memcpy(t->stream_why, why, WHY_MAX);
 	return 0;
 }
 
 int target_resolve(const struct target_request *q, struct target *ret, char *why)
 {
 	struct target *t = calloc(1, sizeof(*t));
-	int named = (q->cgroup != NULL) + (q->pid != 0) + (q->unit != NULL) + (q->source != NULL),
-	    r;
+	int cgroups = (q->cgroup != NULL) + (q->pid != 0) + (q->unit != NULL);
+	int r;
 
 	why[0] = '\0';
 	if (!t)
 		return fail(why, -ENOMEM, "out of memory");
 	memcpy(t->cgroup, "/", 2);
-	if (named > 1) {
-		r = fail(why, -EINVAL, "cgroup, pid, unit and source exclude each other");
-		goto out;
-	}
 	r = cgroups_discover(q->proc, &t->cgroups);
-	if (r < 0 && r != -ENOENT) {
+	if (cgroups + (q->source != NULL) > 1) {
+		r = fail(why, -EINVAL, "cgroup, pid, unit and source exclude each other");
+	} else if (r < 0 && r != -ENOENT) {
 		fail(why, r, "%s/self/mountinfo: %s", q->proc, strerror(-r));
-		goto out;
-	}
-
-	if (q->cgroup) {
-		r = resolve_cgroup(t, q, why);
-	} else if (q->pid != 0) {
-		r = resolve_pid(t, q, why);
-	} else if (q->unit) {
-		r = resolve_unit(t, q, why);
+	} else if (cgroups > 0) {
+		r = resolve_named(t, q, why);
 	} else {
-		(void)target_find_own(t, q->proc);
-		r = q->source ? resolve_source(t, q, why) : resolve_environment(t, why);
+		r = resolve_own(t, q, why);
 	}
 	if (r == 0)
 		*ret = *t;
-out:
 	free(t);
 	return r;
 }
