@@ -13,13 +13,14 @@
  * cgroup that was not known, says little unless avg10 confirms it: the sweep then is also a
  * baseline, and its caller sweeps once more.
  *
+ * Kills follow memory.events in the same way: it counts those below, too.
+ *
  * A pattern that ends in ** means the deepest: a cgroup is found only if no child of its stalls,
  * because its own `some` contains the children's; nor if that is not known yet of a child, which the
  * next sweep decides; nor if one was found stalling a window of early ago or less. A parent is read
  * before its child: what a sweep saw of the child alone, the next one sees of the parent alone.
  *
- * The table is open addressing on the inode, doubled at 3/4, and rebuilt from what the last full
- * sweep saw when it would grow: removed cgroups leave it then.
+ * The table is sorted by inode; those that a sweep finds new stand behind, and are sorted in when it is over.
  */
 #include "monitor/tree.h"
 
@@ -37,19 +38,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TABLE_MIN 64 /* a power of two */
-#define GROWN_LATELY_SEC 3
+#define TABLE_MIN 64
 #define SWEEPS_KEPT 64 /* an entry that was not seen for so long may go */
 
 struct entry {
-	uint64_t inode;		   /* 0: free; kernfs starts at 1 */
+	uint64_t inode;
 	uint64_t some_usec;	   /* when it was last looked at */
 	uint64_t anchor_some_usec; /* growth is counted from here ... */
 	uint32_t anchor_msec;	   /* ... for one window of early at most */
 	uint32_t oom;
-	uint32_t sweep;	    /* that saw it last */
-	uint32_t grown_sec; /* when it was last found to have grown */
-	bool stalled;	    /* when its anchor was moved */
+	uint32_t sweep; /* that saw it last */
+	bool stalled;	/* when its anchor was moved */
 };
 
 struct tree {
@@ -57,10 +56,25 @@ struct tree {
 	const struct cgpattern *pattern;
 	struct trigger early;
 	struct entry *table;
-	size_t capacity, count;
+	size_t capacity, count, sorted;
+	size_t forget_at; /* a count at which those that are long gone go */
 	uint32_t sweeps;
 	uint64_t last_usec; /* time of the last sweep; 0: none */
 	bool knows_all;	    /* what is not in the table was not there at the last sweep */
+};
+
+/* A cgroup that was judged. Some are kept, until what is below them was looked at. */
+struct node {
+	struct node *next;   /* what is done after it: its neighbours, then its parent */
+	struct node *parent; /* NULL: the fixed part */
+	struct tree_finding finding;
+	bool grew, stalls, stalled_lately, killed;
+	bool unsure; /* it grew, but since when is not known */
+	bool match, descend;
+	unsigned below; /* children that were found, may have to be in the next sweep, or have such
+			   below them */
+	size_t length;	/* of its path ... */
+	char name[];	/* ... which ends in this */
 };
 
 struct walk {
@@ -80,15 +94,10 @@ int tree_new(const struct cgroups *cgroups, const struct cgpattern *pattern,
 
 	if (!t)
 		return -ENOMEM;
-	t->table = calloc(TABLE_MIN, sizeof(*t->table));
-	if (!t->table) {
-		free(t);
-		return -ENOMEM;
-	}
-	t->capacity = TABLE_MIN;
 	t->cgroups = cgroups;
 	t->pattern = pattern;
 	t->early = *early;
+	t->forget_at = TABLE_MIN;
 	*ret = t;
 	return 0;
 }
@@ -109,101 +118,102 @@ size_t tree_known(const struct tree *t)
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static struct entry *probe(struct entry *table, size_t capacity, uint64_t inode)
+static int compare(const void *a, const void *b)
 {
-	size_t i = (size_t)(inode * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (capacity - 1);
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b; /* their inodes */
 
-	while (table[i].inode != 0 && table[i].inode != inode)
-		i = (i + 1) & (capacity - 1);
-	return &table[i];
+	return (left > right) - (left < right);
 }
 
-/* Seen lately; a subtree that did not grow is not entered, so that not being seen means little at
- * first. */
-static bool is_recent(const struct tree *t, const struct entry *entry)
+static struct entry *find(const struct tree *t, uint64_t inode)
 {
-	return entry->inode != 0 && t->sweeps - entry->sweep < SWEEPS_KEPT;
+	return t->sorted > 0 ? bsearch(&inode, t->table, t->sorted, sizeof(*t->table), compare)
+			     : NULL;
 }
 
-static int make_room(struct tree *t)
-{
-	size_t capacity = TABLE_MIN, count = 0;
-	struct entry *table;
-
-	if ((t->count + 1) * 4 <= t->capacity * 3)
-		return 0;
-	for (size_t i = 0; i < t->capacity; i++)
-		count += is_recent(t, &t->table[i]);
-	while (capacity < count * 2 + 2)
-		capacity *= 2;
-	table = calloc(capacity, sizeof(*table));
-	if (!table)
-		return -ENOMEM;
-	for (size_t i = 0; i < t->capacity; i++)
-		if (is_recent(t, &t->table[i]))
-			*probe(table, capacity, t->table[i].inode) = t->table[i];
-	if (count < t->count) /* most of them are gone, but an idle subtree is not seen either */
-		t->knows_all = false;
-	free(t->table);
-	t->table = table;
-	t->capacity = capacity;
-	t->count = count;
-	return 0;
-}
-
-/* The entry of a cgroup; *ret_new: it was not there, and its totals are 0. */
+/* The entry of a cgroup, until the next call; *ret_new: it was not there, and its totals are 0. */
 static int look_up(struct tree *t, uint64_t inode, bool *ret_new, struct entry **ret)
 {
-	struct entry *entry;
-	int r = make_room(t);
+	struct entry *entry = find(t, inode);
 
-	if (r < 0)
-		return r;
-	entry = probe(t->table, t->capacity, inode);
-	*ret_new = entry->inode == 0;
-	if (*ret_new) {
-		entry->inode = inode;
-		t->count++;
+	*ret_new = !entry;
+	if (!entry && t->count == t->capacity) {
+		size_t capacity = MAX(2 * t->capacity, (size_t)TABLE_MIN);
+		struct entry *table = reallocarray(t->table, capacity, sizeof(*table));
+
+		if (!table)
+			return -ENOMEM;
+		t->table = table;
+		t->capacity = capacity;
+	}
+	if (!entry) {
+		entry = &t->table[t->count++];
+		*entry = (struct entry){ .inode = inode };
 	}
 	entry->sweep = t->sweeps;
 	*ret = entry;
 	return 0;
 }
 
+/* Those that were not seen lately: most of them are gone, but a subtree that did not grow is not entered. */
+static void forget(struct tree *t)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < t->count; i++)
+		if (t->sweeps - t->table[i].sweep < SWEEPS_KEPT)
+			t->table[kept++] = t->table[i];
+	if (kept < t->count)
+		t->knows_all = false;
+	t->count = kept;
+	t->forget_at = MAX(2 * kept, (size_t)TABLE_MIN);
+}
+
+static void sort(struct tree *t)
+{
+	if (t->count >= t->forget_at)
+		forget(t);
+	if (t->count > 0)
+		qsort(t->table, t->count, sizeof(*t->table), compare);
+	t->sorted = t->count;
+}
+
 void tree_know_oom(struct tree *t, uint64_t inode, uint32_t oom)
 {
-	struct entry *entry = probe(t->table, t->capacity, inode);
+	struct entry *entry = find(t, inode);
 
-	if (entry->inode == inode)
+	if (entry)
 		entry->oom = oom;
 }
 
 /* ---- one cgroup ------------------------------------------------------------------------------ */
 
+static int open_file(int parent, const char *name, const char *file)
+{
+	char path[NAME_MAX + 32];
+
+	snprintf(path, sizeof(path), "%.*s/%s", NAME_MAX, name, file);
+	return file_open(parent, path);
+}
+
 /* Its oom count; 0 where there is none. */
 static uint32_t read_oom(int parent, const char *name)
 {
-	char path[NAME_MAX + 32];
-	struct memory_events events;
-	int fd = -1;
-	int r;
+	struct memory_events events = { 0 };
+	int fd = open_file(parent, name, "memory.events");
 
-	snprintf(path, sizeof(path), "%.*s/memory.events", NAME_MAX, name);
-	fd = file_open(parent, path);
 	if (fd < 0)
 		return 0;
-	r = memory_events_read(fd, &events);
+	if (memory_events_read(fd, &events) < 0)
+		events = (struct memory_events){ 0 };
 	close(fd);
-	return r < 0 ? 0 : (uint32_t)(events.oom + events.oom_kill);
+	return (uint32_t)(events.oom + events.oom_kill);
 }
 
 static int read_pressure(int parent, const char *name, struct psi *ret)
 {
-	char path[NAME_MAX + 32];
-	int fd, r;
+	int fd = open_file(parent, name, "memory.pressure"), r;
 
-	snprintf(path, sizeof(path), "%.*s/memory.pressure", NAME_MAX, name);
-	fd = file_open(parent, path);
 	if (fd < 0)
 		return fd;
 	r = pressure_read(fd, ret);
@@ -211,17 +221,11 @@ static int read_pressure(int parent, const char *name, struct psi *ret)
 	return r;
 }
 
-struct verdict {
-	bool grew, stalls, stalled_lately;
-	bool unsure; /* it grew, but since when is not known */
-	bool killed;
-	struct tree_finding finding;
-};
-
-static void move_anchor(struct entry *entry, uint64_t at_usec, uint64_t some_usec)
+static void move_anchor(struct entry *entry, uint64_t at_usec, uint64_t some_usec, bool stalled)
 {
 	entry->anchor_msec = (uint32_t)(at_usec / USEC_PER_MSEC);
 	entry->anchor_some_usec = some_usec;
+	entry->stalled = stalled;
 }
 
 static uint64_t anchor_age(const struct entry *entry, uint64_t now)
@@ -229,36 +233,57 @@ static uint64_t anchor_age(const struct entry *entry, uint64_t now)
 	return (uint32_t)((uint32_t)(now / USEC_PER_MSEC) - entry->anchor_msec) * USEC_PER_MSEC;
 }
 
-/* A sweep that looks for stalls need not read the count: what was known is where its reader starts. */
-static void judge_oom(struct walk *w, int parent, const char *name, struct entry *entry,
-		      bool is_known, struct verdict *v)
+static void judge_stall(const struct walk *w, struct entry *entry, bool is_new, bool is_known,
+			struct node *n)
 {
-	/* the stall that came with a kill may have been taken in by the sweep before */
-	bool look = w->sweep->look_for_oom &&
-		    (uint32_t)(w->now / USEC_PER_SEC) - entry->grown_sec <= GROWN_LATELY_SEC;
+	const struct tree *t = w->tree;
+	struct tree_finding *f = &n->finding;
+	uint64_t window = t->early.window_usec, total = f->psi.some.total_usec;
+	uint64_t elapsed = anchor_age(entry, w->now), recent;
 
-	v->finding.oom_known = is_known ? entry->oom : TREE_OOM_UNKNOWN;
-	if (is_known && !look && !w->sweep->survey)
-		return;
-	entry->oom = read_oom(parent, name);
-	if (!look)
-		return;
-	/* an old count of one that was not known is no news, unless it stalls now */
-	if (!is_known && v->finding.psi.some.avg10_centi > 0)
-		v->finding.oom_known = 0;
-	v->killed = entry->oom > v->finding.oom_known;
-	v->grew = true;
+	if (is_new || elapsed > window) {
+		/* not read in the last sweep: it had not grown until then */
+		move_anchor(entry, t->last_usec, entry->some_usec, false);
+		elapsed = usec_sub(w->now, t->last_usec);
+	}
+	if (!is_known) /* it grew since it was made, whenever that was */
+		elapsed = USEC_NEVER;
+	recent = window_recent(window, usec_sub(total, entry->anchor_some_usec), elapsed, 0,
+			       f->psi.some.avg10_centi);
+	f->baseline_usec = MAX(usec_sub(w->now, MIN(elapsed, window)), 1u);
+	f->baseline_some_usec = total - recent;
+	n->grew = total > entry->some_usec;
+	n->unsure = n->grew && elapsed > window;
+	n->stalls = n->grew && recent >= t->early.threshold_usec / 2;
+	n->stalled_lately = entry->stalled;
+	if (n->stalls || !is_known)
+		move_anchor(entry, w->now, total, n->stalls);
+	entry->some_usec = total;
 }
 
-static int judge_child(struct walk *w, int parent, const char *name, uint64_t inode,
-		       struct verdict *ret)
+/* A sweep that looks for stalls need not read the count: what was known is where its reader starts. */
+static void judge_oom(const struct walk *w, int parent, const char *name, struct entry *entry,
+		      bool is_known, struct node *n)
+{
+	struct tree_finding *f = &n->finding;
+	bool look = w->sweep->look_for_oom;
+
+	f->oom_known = is_known ? entry->oom : TREE_OOM_UNKNOWN;
+	if (!is_known || look || w->sweep->survey)
+		entry->oom = read_oom(parent, name);
+	/* an old count of one that was not known is no news, unless it stalls now */
+	if (look && !is_known && f->psi.some.avg10_centi > 0)
+		f->oom_known = 0;
+	n->killed = look && entry->oom > f->oom_known;
+	n->grew = n->grew || n->killed;
+}
+
+static int judge(struct walk *w, int parent, const char *name, uint64_t inode, struct node *n)
 {
 	struct tree *t = w->tree;
-	struct verdict v = { .finding = { .path = w->path, .inode = inode } };
 	struct entry *entry;
-	uint64_t growth, recent, elapsed;
 	bool is_new, is_known;
-	int r = read_pressure(parent, name, &v.finding.psi);
+	int r = read_pressure(parent, name, &n->finding.psi);
 
 	if (r < 0)
 		return r;
@@ -266,61 +291,21 @@ static int judge_child(struct walk *w, int parent, const char *name, uint64_t in
 	if (r < 0)
 		return r;
 	w->sweep->seen++;
-
-	uint64_t total = v.finding.psi.some.total_usec;
-
-	v.grew = total > entry->some_usec;
+	n->finding.path = w->path;
+	n->finding.inode = inode;
 	is_known = t->last_usec > 0 && (!is_new || t->knows_all);
-	elapsed = anchor_age(entry, w->now);
-	if (is_new || elapsed > t->early.window_usec) {
-		/* not read in the last sweep: it had not grown until then */
-		move_anchor(entry, t->last_usec, entry->some_usec);
-		entry->stalled = false;
-		elapsed = usec_sub(w->now, t->last_usec);
-	}
-	if (!is_known) /* it grew since it was made, whenever that was */
-		elapsed = USEC_NEVER;
-	growth = usec_sub(total, entry->anchor_some_usec);
-	recent = window_recent(t->early.window_usec, growth, elapsed, 0,
-			       v.finding.psi.some.avg10_centi);
-	v.unsure = v.grew && elapsed > t->early.window_usec;
-	v.stalls = v.grew && recent >= t->early.threshold_usec / 2;
-	v.finding.baseline_usec = MAX(usec_sub(w->now, MIN(elapsed, t->early.window_usec)), 1u);
-	v.finding.baseline_some_usec = total - recent;
-	v.stalled_lately = entry->stalled;
-	if (v.stalls || !is_known) {
-		move_anchor(entry, w->now, total);
-		entry->stalled = v.stalls;
-	}
-	if (v.unsure)
-		w->sweep->baseline = true;
-	if (v.grew)
-		entry->grown_sec = (uint32_t)(w->now / USEC_PER_SEC);
-	judge_oom(w, parent, name, entry, is_known, &v);
-	entry->some_usec = total;
+	judge_stall(w, entry, is_new, is_known, n);
+	judge_oom(w, parent, name, entry, is_known, n);
 	if (w->sweep->survey) {
-		move_anchor(entry, w->now, total);
-		entry->stalled = false;
-		v.grew = true;
-		v.stalls = v.stalled_lately = v.unsure = v.killed = false;
+		move_anchor(entry, w->now, entry->some_usec, false);
+		n->grew = true;
+		n->stalls = n->stalled_lately = n->killed = false;
 	}
-	*ret = v;
+	w->sweep->baseline = w->sweep->baseline || n->unsure;
 	return 0;
 }
 
 /* ---- the walk ------------------------------------------------------------------------------- */
-
-/* A cgroup that was judged, and waits for what is below it. */
-struct node {
-	struct node *next;   /* what is done after it: its neighbours, then its parent */
-	struct node *parent; /* NULL: the fixed part */
-	struct verdict verdict;
-	bool match, descend;
-	unsigned below; /* children that were found, may have to be in the next sweep, or have such
-			   below them */
-	size_t length;	/* of its path ... */
-	char name[];	/* ... which ends in this */
-};
 
 /* Make the path that of a child of `parent`. Returns its length; 0: it is too long. */
 static size_t set_path(struct walk *w, const struct node *parent, const char *name)
@@ -336,49 +321,43 @@ static size_t set_path(struct walk *w, const struct node *parent, const char *na
 	return length + slash + add;
 }
 
-static void count(struct node *parent, const struct verdict *v, unsigned below)
+static void count(const struct node *n)
 {
-	if (parent && (v->stalls || v->stalled_lately || v->unsure || v->killed || below > 0))
-		parent->below++;
+	if (n->parent && (n->stalls || n->stalled_lately || n->unsure || n->killed || n->below > 0))
+		n->parent->below++;
 }
 
 static int look_at_child(struct walk *w, int dirfd, const struct dirent *entry, struct node *parent)
 {
 	const struct cgpattern *pattern = w->tree->pattern;
-	size_t length = set_path(w, parent, entry->d_name);
-	bool match = length > 0 && cgpattern_match(pattern, w->path);
-	bool descend = length > 0 && cgpattern_descend(pattern, w->path);
-	struct node *node;
-	struct verdict v;
+	struct node n = { .parent = parent, .length = set_path(w, parent, entry->d_name) }, *kept;
 	int r;
 
-	if (!match && !descend)
+	n.match = n.length > 0 && cgpattern_match(pattern, w->path);
+	n.descend = n.length > 0 && cgpattern_descend(pattern, w->path);
+	if (!n.match && !n.descend)
 		return 0;
-	r = judge_child(w, dirfd, entry->d_name, entry->d_ino, &v);
+	r = judge(w, dirfd, entry->d_name, entry->d_ino, &n);
 	if (is_shortage(r))
 		return r;
 	if (r == -ENOENT ||
 	    r == -EOPNOTSUPP) /* cgroup.pressure is 0 here; not so for those below */
-		v = (struct verdict){ .grew = true };
+		n.grew = true;
 	else if (r < 0)
 		return 0; /* gone meanwhile, or not readable */
-	descend = descend && v.grew;
-	match = match && (v.stalls || v.killed);
-	if (!match && !descend) {
-		count(parent, &v, 0);
+	n.descend = n.descend && n.grew;
+	n.match = n.match && (n.stalls || n.killed);
+	if (!n.match && !n.descend) {
+		count(&n);
 		return 0;
 	}
-	node = malloc(sizeof(*node) + strlen(entry->d_name) + 1);
-	if (!node)
+	kept = malloc(sizeof(*kept) + strlen(entry->d_name) + 1);
+	if (!kept)
 		return -ENOMEM;
-	*node = (struct node){ .next = w->todo,
-			       .parent = parent,
-			       .verdict = v,
-			       .match = match,
-			       .descend = descend,
-			       .length = length };
-	strcpy(node->name, entry->d_name);
-	w->todo = node;
+	n.next = w->todo;
+	*kept = n;
+	strcpy(kept->name, entry->d_name);
+	w->todo = kept;
 	return 0;
 }
 
@@ -411,13 +390,13 @@ static int look_below(struct walk *w, struct node *parent)
 }
 
 /* All below it was looked at. */
-static void finish(struct walk *w, const struct node *node)
+static void finish(struct walk *w, const struct node *n)
 {
-	if (node->match && !(cgpattern_is_deep(w->tree->pattern) && node->below > 0)) {
+	if (n->match && !(cgpattern_is_deep(w->tree->pattern) && n->below > 0)) {
 		w->sweep->found++;
-		w->found(w->userdata, &node->verdict.finding);
+		w->found(w->userdata, &n->finding);
 	}
-	count(node->parent, &node->verdict, node->below);
+	count(n);
 }
 
 static int walk(struct walk *w)
@@ -452,16 +431,13 @@ int tree_sweep(struct tree *t, struct tree_sweep *sweep, uint64_t now, tree_foun
 		return -ENOMEM;
 	*sweep = (struct tree_sweep){ .look_for_oom = sweep->look_for_oom,
 				      .survey = sweep->survey };
-	w->tree = t;
-	w->sweep = sweep;
-	w->now = now;
-	w->found = found;
-	w->userdata = userdata;
+	*w = (struct walk){ t, sweep, now, found, userdata, NULL, "" };
 	snprintf(w->path, sizeof(w->path), "%s", cgpattern_fixed(t->pattern));
 	t->sweeps++;
 
 	r = walk(w);
 	free(w);
+	sort(t);
 	if (r < 0 && sweep->seen == 0)
 		return r;
 	t->last_usec = now;
