@@ -16,14 +16,15 @@
 #include "monitor/psibridged.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BOUND_AT "/psibridge/notify"
+#define SINGLE_BYTES_MAX 64 /* that came before our line was read */
 
 bool psibridged_listens(int fd)
 {
@@ -85,45 +86,24 @@ int psibridged_subscribe(int fd, const struct policy_options *terms)
 	return (size_t)sent == n ? 0 : -EPIPE;
 }
 
-static uint64_t clock_usec(void)
+/* Exactly that many bytes. */
+static int receive(int fd, void *buf, size_t size)
 {
-	struct timespec t;
+	ssize_t n;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
-
-/* Exactly `size` bytes, if they come in time. */
-static int receive(int fd, void *buf, size_t size, uint64_t until)
-{
-	char *at = buf;
-
-	while (size > 0) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		uint64_t now = clock_usec();
-		ssize_t n;
-
-		if (now >= until)
-			return -ETIMEDOUT;
-		if (poll(&p, 1, (int)((until - now) / USEC_PER_MSEC) + 1) < 0 && errno != EINTR)
-			return -errno;
-		n = recv(fd, at, size, MSG_DONTWAIT);
-		if (n == 0)
-			return -ECONNRESET;
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			at += n;
-			size -= (size_t)n;
-		}
-	}
-	return 0;
+	do
+		n = recv(fd, buf, size, MSG_WAITALL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return (size_t)n == size ? 0 : -ECONNRESET;
 }
 
 int psibridged_ask(const char *path, const struct policy_options *terms, uint64_t timeout_usec,
 		   struct wire_record *ret)
 {
-	uint64_t until = clock_usec() + timeout_usec;
+	struct timeval timeout = { .tv_sec = (time_t)(timeout_usec / USEC_PER_SEC),
+				   .tv_usec = (suseconds_t)(timeout_usec % USEC_PER_SEC) };
 	struct wire_record record;
 	char *bytes = (char *)&record;
 	int fd, r = psibridged_connect(path, &fd);
@@ -131,12 +111,14 @@ int psibridged_ask(const char *path, const struct policy_options *terms, uint64_
 	if (r < 0)
 		return r;
 	r = psibridged_listens(fd) ? psibridged_subscribe(fd, terms) : -ENOTSOCK;
-	do {
-		if (r == 0)
-			r = receive(fd, bytes, 1, until);
-	} while (r == 0 && bytes[0] == WIRE_LOW);
+	if (r == 0 && (fcntl(fd, F_SETFL, 0) < 0 ||
+		       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0))
+		r = -errno;
+	bytes[0] = WIRE_LOW;
+	for (int i = 0; r == 0 && bytes[0] == WIRE_LOW && i < SINGLE_BYTES_MAX; i++)
+		r = receive(fd, bytes, 1);
 	if (r == 0)
-		r = receive(fd, bytes + 1, sizeof(record) - 1, until);
+		r = receive(fd, bytes + 1, sizeof(record) - 1);
 	close(fd);
 	if (r == 0)
 		r = wire_record_check(&record);

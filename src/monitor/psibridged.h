@@ -26,8 +26,8 @@ int psibridged_connect(const char *path, int *ret_fd);
 int psibridged_subscribe(int fd, const struct policy_options *terms);
 
 /*
- * Ask once and give up again: the first record it answers, for diagnosis. Waits, until
- * `timeout_usec` have passed. Errors: as above; -ENOTSOCK (it is not psibridged's), -ETIMEDOUT,
+ * Ask once and give up again: the first record it answers, for diagnosis. Waits, for
+ * each byte at most `timeout_usec`. Errors: as above; -ENOTSOCK (it is not psibridged's), -ETIMEDOUT,
  * -ECONNRESET (it hung up), -EBADMSG.
  */
 int psibridged_ask(const char *path, const struct policy_options *terms, uint64_t timeout_usec,
