@@ -20,23 +20,15 @@ endif
 
 # A folder a layer, and a program for each: its tests are links to it (tests/unit/unit.h).
 core_tests = \
-	tests/unit/core/test-psi \
-	tests/unit/core/test-duration \
 	tests/unit/core/test-trigger \
-	tests/unit/core/test-keyed \
-	tests/unit/core/test-oomkill \
-	tests/unit/core/test-base64 \
-	tests/unit/core/test-cgpath \
 	tests/unit/core/test-cgpattern \
-	tests/unit/core/test-procfs \
 	tests/unit/core/test-window \
 	tests/unit/core/test-policy \
 	tests/unit/core/test-policy-alarms \
 	tests/unit/core/test-policy-walk \
 	tests/unit/core/test-policy-resume \
 	tests/unit/core/test-utf8 \
-	tests/unit/core/test-value \
-	tests/unit/core/test-refusals \
+	tests/unit/core/test-parsers \
 	tests/unit/core/test-wire
 engine_tests = \
 	tests/unit/kernel/test-loop \
@@ -270,7 +262,7 @@ library_layers = liblibrary.la $(monitor_layers)
 daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
 
 tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h \
-	tests/unit/core/random.h tests/base64.h
+	tests/unit/core/random.h
 tests_unit_core_tests_LDADD = libcore.la $(CMOCKA_LIBS)
 
 # fake-root.h is a /proc of the test's own.

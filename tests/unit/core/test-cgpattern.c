@@ -6,7 +6,6 @@
  * works on whole strings, tries every way to give characters to stars, and is as slow as that),
  * must say the same for every small pattern and every small path.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,52 +28,20 @@ PROMISE(a_pattern_matches_what_its_header_says)
 		const char *pattern, *path;
 		bool match, descend;
 	} table[] = {
-		/* one star is one name or a part of one */
 		{ "system.slice/*.service", "/system.slice/a.service", true, false },
-		{ "system.slice/*.service", "/system.slice/.service", true, false },
 		{ "system.slice/*.service", "/system.slice/a.scope", false, false },
 		{ "system.slice/*.service", "/system.slice/b/a.service", false, false },
 		{ "system.slice/*.service", "/system.slice", false, true },
-		{ "system.slice/*.service", "/", false, true },
-		{ "system.slice/*.service", "/user.slice", false, false },
 		{ "system.slice/*.service", "/system.slice/a.service/b", false, false },
-		{ "*", "/a", true, false },
-		{ "*", "/", false, true },
-		{ "*", "/a/b", false, false },
-		{ "a*b", "/ab", true, false },
-		{ "a*b", "/axxb", true, false },
-		{ "a*b", "/axxbc", false, false },
-		{ "a*b", "/xaxxb", false, false },
-		{ "*a*b*", "/xxaxxbxx", true, false },
-		{ "*a*b*", "/xxbxxaxx", false, false },
 		{ "*ab", "/aab", true, false },
 		{ "*aab", "/aaab", true, false },
-		{ "a*b/c", "/axb/c", true, false },
-		{ "a*b/c", "/axb", false, true },
-		/* two stars at the end are one level or more */
 		{ "kubepods.slice/**", "/kubepods.slice", false, true },
-		{ "kubepods.slice/**", "/kubepods.slice/a", true, true },
 		{ "kubepods.slice/**", "/kubepods.slice/a/b/c/d", true, true },
 		{ "kubepods.slice/**", "/kubepods.slicex/a", false, false },
-		{ "kubepods.slice/**", "/kubepods", false, false },
-		{ "kubepods.slice/**", "/", false, true },
-		{ "**", "/", false, true },
-		{ "**", "/a/b/c", true, true },
-		/* elsewhere also none */
 		{ "a/**/b", "/a/b", true, true },
-		{ "a/**/b", "/a/x/b", true, true },
 		{ "a/**/b", "/a/x/y/b", true, true },
-		{ "a/**/b", "/a/b/b", true, true },
-		{ "a/**/b", "/a", false, true },
 		{ "a/**/b", "/a/x", false, true },
-		{ "a/**/b", "/b", false, false },
-		{ "a/**/a", "/a", false, true },
-		{ "**/a", "/a", true, true },
 		{ "**/a*/b", "/x/y/ac/b", true, true },
-		{ "**/a*/b", "/b", false, true },
-		{ "*/**", "/a", false, true },
-		{ "*/**", "/a/b", true, true },
-		{ "**/*", "/a", true, true },
 		/* nothing else is special, in a path nothing at all */
 		{ "a?[b]/*", "/a?[b]/c", true, false },
 		{ "a?[b]/*", "/axb/c", false, false },
@@ -91,66 +58,6 @@ PROMISE(a_pattern_matches_what_its_header_says)
 		if (cgpattern_descend(p, table[i].path) != table[i].descend)
 			fail_msg("descend %s %s", table[i].pattern, table[i].path);
 	}
-}
-
-PROMISE(the_fixed_part_ends_before_the_first_star)
-{
-	static const struct {
-		const char *pattern, *text, *fixed;
-		bool deep;
-	} table[] = {
-		{ "*", "/*", "/", false },
-		{ "**", "/**", "/", true },
-		{ "a*", "/a*", "/", false },
-		{ "a/*", "/a/*", "/a", false },
-		{ "/a/b/**", "/a/b/**", "/a/b", true },
-		{ "a//./b/c*d/e/", "/a/b/c*d/e", "/a/b", false },
-		{ "a/**/b", "/a/**/b", "/a", false },
-		{ "a/*/**", "/a/*/**", "/a", true },
-		{ "/sys/fs/cgroup/a/*", "/a/*", "/a", false },
-		{ "/sys/fs/cgroup/**", "/**", "/", true },
-		{ "/sys/fs/cgroup*", "/sys/fs/cgroup*", "/sys/fs", false },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
-
-		assert_int_equal(cgpattern_new(table[i].pattern, "/sys/fs/cgroup", &p, NULL), 0);
-		assert_string_equal(cgpattern_text(p), table[i].text);
-		assert_string_equal(cgpattern_fixed(p), table[i].fixed);
-		assert_int_equal(cgpattern_is_deep(p), table[i].deep);
-	}
-}
-
-#define A31 "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"
-
-PROMISE(thirty_two_components_are_enough_for_everybody_and_allowed)
-{
-	_cleanup_(cgpattern_freep) struct cgpattern *p = pattern_new(A31 "/**");
-	_cleanup_(cgpattern_freep) struct cgpattern *q = pattern_new(A31 "/*");
-
-	assert_true(cgpattern_match(p, "/" A31 "/b/c"));
-	assert_false(cgpattern_match(p, "/" A31));
-	assert_true(cgpattern_match(q, "/" A31 "/b"));
-	/* a path may be deeper than any pattern */
-	assert_true(cgpattern_match(p, "/" A31 "/" A31 "/" A31));
-}
-
-PROMISE(a_path_that_is_too_long_is_no_pattern_either)
-{
-	static char text[CGPATH_MAX + 8];
-	struct cgpattern *p = NULL;
-	const char *why = "";
-
-	memset(text, 'a', CGPATH_MAX);
-	text[0] = '*';
-	assert_int_equal(cgpattern_new(text, NULL, &p, &why), -ENAMETOOLONG);
-	assert_string_equal(why, "it is longer than 4095 bytes");
-	text[CGPATH_MAX - 2] = '\0';
-	assert_int_equal(cgpattern_new(text, NULL, &p, &why), 0);
-	assert_int_equal(strlen(cgpattern_text(p)), CGPATH_MAX - 1);
-	assert_null(cgpattern_free(p));
-	assert_null(cgpattern_free(NULL));
 }
 
 /* Names come from whoever may make a cgroup: no name may cost more than pattern times name. */

@@ -10,9 +10,6 @@
 #include "../unit.h"
 #include "core/wire.h"
 
-/* A text with its length, NULs inside included. */
-#define BYTES(text) text, sizeof(text) - 1
-
 /* The parser sees a copy of exactly that length, so that the sanitizer sees it reading on. */
 static int parse(const char *text, size_t size, struct wire_hello *ret, const char **ret_why)
 {
@@ -22,86 +19,11 @@ static int parse(const char *text, size_t size, struct wire_hello *ret, const ch
 	assert_non_null(copy);
 	memcpy(copy, text, size);
 	r = wire_hello_parse(copy, size, ret, ret_why);
-	if (r >= 0 && ret->cgroup) /* it points into the copy: let it point into the original */
-		ret->cgroup = text + (ret->cgroup - copy);
 	free(copy);
 	return r;
 }
 
-static void assert_terms(const struct wire_hello *h, struct policy_options expected)
-{
-	assert_true(settings_are_equal(&h->terms, &expected));
-	/* to which "off" and nothing are alike */
-	assert_int_equal(h->terms.headroom_percent, expected.headroom_percent);
-}
-
-/* ---- hellos ------------------------------------------------------------------------------------ */
-
-PROMISE(no_byte_at_all_is_systemds_protocol)
-{
-	struct wire_hello h;
-
-	assert_int_equal(wire_hello_parse(NULL, 0, &h, NULL), 1);
-	assert_int_equal(h.kind, WIRE_PLAIN);
-	assert_terms(&h, (struct policy_options){ 0 });
-	assert_null(h.cgroup);
-}
-
-PROMISE(a_trigger_is_complete_with_a_newline_a_nul_or_as_it_stands)
-{
-	static const struct {
-		const char *text;
-		size_t size;
-		int result;
-		struct trigger low;
-	} table[] = {
-		{ BYTES("some 200000 2000000"), 1, { PSI_SOME, 200000, 2000000 } },
-		{ BYTES("some 200000 2000000\n"), 0, { PSI_SOME, 200000, 2000000 } },
-		{ BYTES("some 200000 2000000\0"), 0, { PSI_SOME, 200000, 2000000 } },
-		{ BYTES("some 200000 200000"), 1, { PSI_SOME, 200000, 200000 } },
-		{ BYTES("full 100ms/2s\n"), 0, { PSI_FULL, 100000, 2000000 } },
-		{ BYTES("full  100000\t2000000"), 1, { PSI_FULL, 100000, 2000000 } },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		struct wire_hello h;
-
-		assert_int_equal(parse(table[i].text, table[i].size, &h, NULL), table[i].result);
-		assert_int_equal(h.kind, WIRE_TRIGGER);
-		assert_null(h.cgroup);
-		assert_terms(&h, (struct policy_options){ .low = table[i].low });
-	}
-}
-
-PROMISE(our_line_says_all_that_a_subscription_may)
-{
-	static const char all[] =
-		"psibridge/1 critical=full:100000:2000000 early=some:20000:2000000 "
-		"low=some:200000:1000000 calm=3 rearm=1 quiet=86400000000 "
-		"headroom=99 cgroup=a b/c=d low=x\n";
-	struct wire_hello h;
-
-	assert_int_equal(parse(BYTES("psibridge/1\n"), &h, NULL), 0);
-	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
-	assert_terms(&h, (struct policy_options){ 0 });
-	assert_null(h.cgroup);
-
-	assert_int_equal(parse(BYTES(all), &h, NULL), 0);
-	assert_int_equal(h.kind, WIRE_SUBSCRIBE);
-	assert_terms(&h, (struct policy_options){ .early = { PSI_SOME, 20000, 2000000 },
-						  .low = { PSI_SOME, 200000, 1000000 },
-						  .critical = { PSI_FULL, 100000, 2000000 },
-						  .rearm_usec = 1,
-						  .quiet_usec = 86400000000,
-						  .calm_usec = 3,
-						  .headroom_percent = 99 });
-	assert_int_equal(h.cgroup_size, strlen("a b/c=d low=x"));
-	assert_memory_equal(h.cgroup, "a b/c=d low=x", h.cgroup_size);
-
-	assert_int_equal(parse(BYTES("psibridge/1 headroom=off cgroup=/\n"), &h, NULL), 0);
-	assert_terms(&h, (struct policy_options){ .headroom_percent = HEADROOM_OFF });
-	assert_int_equal(h.cgroup_size, 1);
-}
+/* ---- hellos: what they mean is in test-parsers.c -------------------------------------------------- */
 
 PROMISE(every_prefix_of_a_good_line_asks_for_more)
 {
@@ -172,48 +94,6 @@ PROMISE(a_hello_that_never_ends_is_refused)
 		;
 	assert_int_equal(n, 256);
 	assert_string_equal(why, "the trigger is too long");
-}
-
-PROMISE(what_is_formatted_is_parsed_as_the_same)
-{
-	static const struct {
-		struct policy_options terms;
-		const char *line;
-	} table[] = {
-		{ { .rearm_usec = 0 }, "psibridge/1\n" },
-		{ { .low = { PSI_SOME, 200000, 2000000 } },
-		  "psibridge/1 low=some:200000:2000000\n" },
-		{ { .early = { PSI_SOME, 1, 100000 },
-		    .critical = { PSI_FULL, 10000000, 10000000 },
-		    .rearm_usec = 1,
-		    .quiet_usec = 2,
-		    .calm_usec = 86400000000,
-		    .headroom_percent = 7 },
-		  "psibridge/1 early=some:1:100000 critical=full:10000000:10000000 rearm=1 "
-		  "quiet=2 calm=86400000000 headroom=7\n" },
-		{ { .headroom_percent = HEADROOM_OFF }, "psibridge/1 headroom=off\n" },
-	};
-	/* the biggest numbers that fit the structure: refused by whoever parses, but no overflow */
-	static const struct trigger longest = { PSI_FULL, UINT64_MAX, UINT64_MAX };
-	const struct policy_options most = { longest,	 longest,    longest,	      UINT64_MAX,
-					     UINT64_MAX, UINT64_MAX, HEADROOM_OFF - 1 };
-	char *buf = malloc(WIRE_LINE_MAX); /* the sanitizer watches its end */
-	struct wire_hello h;
-	size_t n;
-
-	assert_non_null(buf);
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		n = wire_hello_format(&table[i].terms, buf);
-		assert_int_equal(n, strlen(table[i].line));
-		assert_memory_equal(buf, table[i].line, n);
-		assert_int_equal(parse(buf, n, &h, NULL), 0);
-		assert_terms(&h, table[i].terms);
-		assert_null(h.cgroup);
-	}
-	n = wire_hello_format(&most, buf);
-	assert_in_range(n, 250, WIRE_LINE_MAX);
-	assert_int_equal(buf[n - 1], '\n');
-	free(buf);
 }
 
 /* ---- records ----------------------------------------------------------------------------------- */
