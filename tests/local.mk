@@ -307,8 +307,7 @@ tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(da
 tests_unit_daemon_fake_daemon_SOURCES = tests/unit/daemon/fake-daemon.c
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
-tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h \
-	tests/integration/lab.h tests/threads.h
+tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h tests/threads.h
 tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
 tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 

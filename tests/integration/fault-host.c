@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fault-host.c - a host for faults.sh: does it still hear, and does its Low end, whatever failed?
+ * fault-host.c - a host for test-faults.sh: does it still hear, and does its Low end, whatever failed?
  *
  *     fault-host thread|fd FIFO|cgroup
  *
@@ -23,8 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATIENCE_USEC \
-	(12 * USEC_PER_SEC) /* a source that was lost is tried again after 1, 2, 4 s */
+/* A source that was lost is tried again after 1, 2, 4 s. */
+#define PATIENCE_USEC (12 * USEC_PER_SEC)
 
 enum { INLINE, THREAD, MAILBOX, HEARERS };
 static const char *const names[] = { "inline", "thread", "mailbox" };
@@ -34,9 +34,11 @@ static psb_watch *watch;
 static psb_mailbox *mailbox;
 static int fifo = -1, bridge_fd = -1;
 
-static void refused(const char *what, int error)
+static void must(const char *what, int r)
 {
-	fprintf(stderr, "fault-host: %s: %s\n", what, strerror(-error));
+	if (r >= 0)
+		return;
+	fprintf(stderr, "fault-host: %s: %s\n", what, strerror(-r));
 	exit(1);
 }
 
@@ -65,43 +67,29 @@ static void turn(void)
 {
 	struct psb_notification n = { .size = sizeof(n) };
 	struct pollfd p = { .fd = bridge_fd, .events = POLLIN };
-	int r;
 
 	poll(&p, bridge_fd >= 0, 20);
-	r = bridge_fd < 0 ? 0 : psb_bridge_dispatch(bridge);
-	if (r < 0)
-		refused("psb_bridge_dispatch()", r);
+	if (bridge_fd >= 0)
+		must("psb_bridge_dispatch()", psb_bridge_dispatch(bridge));
 	if (psb_mailbox_take(mailbox, 0, &n) > 0)
 		heard(&n, &last[MAILBOX]);
 }
 
-static bool all(bool low)
-{
-	for (int i = 0; i < HEARERS; i++)
-		if ((atomic_load(&last[i]) == PSB_LOW) != low)
-			return false;
-	return true;
-}
-
-static void episode(int number)
+/* Until all are Low, or none is. */
+static void play(int number, bool low)
 {
 	uint64_t until = now_usec() + PATIENCE_USEC;
 
-	while (!all(true) && now_usec() < until) {
-		press();
-		turn();
-	}
 	for (int i = 0; i < HEARERS; i++)
-		if (atomic_load(&last[i]) != PSB_LOW) {
-			fprintf(stderr, "FAULT: episode %d: %s is deaf\n", number, names[i]);
-			exit(3);
-		}
-	for (until = now_usec() + PATIENCE_USEC; !all(false) && now_usec() < until;)
-		turn();
-	for (int i = 0; i < HEARERS; i++)
-		if (atomic_load(&last[i]) == PSB_LOW) {
-			fprintf(stderr, "FAULT: episode %d: for %s Low stays\n", number, names[i]);
-			exit(3);
+		while ((atomic_load(&last[i]) == PSB_LOW) != low) {
+			if (now_usec() > until) {
+				fprintf(stderr, "FAULT: episode %d: %s %s\n", number, names[i],
+					low ? "is deaf" : "stays Low");
+				exit(3);
+			}
+			if (low)
+				press();
+			turn();
 		}
 }
 
@@ -109,7 +97,7 @@ int main(int argc, char **argv)
 {
 	bool thread = argc > 1 && strcmp(argv[1], "thread") == 0;
 	struct psb_bridge_options b = { .size = sizeof(b), .log = say };
-	char why[320] = "";
+	char why[320] = "psb_watch_new()";
 	struct psb_watch_options o = {
 		.size = sizeof(o),
 		.early = "some 10s/10s", /* whatever else runs here */
@@ -122,35 +110,27 @@ int main(int argc, char **argv)
 		.error_text = why,
 		.error_text_size = sizeof(why),
 	};
-	int r;
 
 	if (argc > 2 && strcmp(argv[2], "cgroup") != 0)
 		o.source = argv[2];
-	r = psb_bridge_new(&b, &bridge);
-	if (r < 0)
-		refused("psb_bridge_new()", r);
-	r = psb_watch_new(bridge, &o, &watch);
-	if (r < 0)
-		refused(why[0] ? why : "psb_watch_new()", r);
-	r = psb_watch_add_callback(watch, heard, &last[INLINE], PSB_INLINE, NULL);
-	if (r == 0)
-		r = psb_watch_add_callback(watch, heard, &last[THREAD], 0, NULL);
-	if (r < 0)
-		refused("psb_watch_add_callback()", r);
-	r = psb_mailbox_new(watch, 0, &mailbox);
-	if (r < 0)
-		refused("psb_mailbox_new()", r);
+	must("psb_bridge_new()", psb_bridge_new(&b, &bridge));
+	must(why, psb_watch_new(bridge, &o, &watch));
+	for (int i = INLINE; i <= THREAD; i++)
+		must("psb_watch_add_callback()",
+		     psb_watch_add_callback(watch, heard, &last[i], i == INLINE ? PSB_INLINE : 0,
+					    NULL));
+	must("psb_mailbox_new()", psb_mailbox_new(watch, 0, &mailbox));
 	if (o.source) { /* both ends: it has a reader, whoever else comes and goes */
 		fifo = open(o.source, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-		if (fifo < 0)
-			refused(o.source, -errno);
+		must(o.source, fifo < 0 ? -errno : 0);
 	}
-	r = thread ? psb_bridge_start(bridge) : psb_bridge_fd(bridge);
-	if (r < 0)
-		refused("the loop", r);
-	bridge_fd = thread ? -1 : r;
-	episode(1);
-	episode(2);
+	if (!thread)
+		bridge_fd = psb_bridge_fd(bridge);
+	must("the loop", thread ? psb_bridge_start(bridge) : bridge_fd);
+	for (int i = 1; i <= 2; i++) {
+		play(i, true);
+		play(i, false);
+	}
 	psb_mailbox_free(mailbox);
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);

@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fixture.h - a lab, a bridge with its own thread, one watch, and what its callback was told
+ * fixture.h - the lab of a test file (../pressure.h), of which each promise finds nothing and leaves nothing; a bridge with its own
+ * thread, one watch, and what its callback was told
  */
 #pragma once
 
-#include "lab.h"
-#include "record.h"
-
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "../unit/unit.h"
+#include "../skip.h"
+#include "record.h"
 
 /* From the threshold to Low. With CAP_SYS_RESOURCE an alarm comes a tenth of a short window after
  * the threshold; without it only every 2 s, and emulated machines are slow: 334 ms beside two other
  * tests. How fast it is, the benchmarks say; this is below the 2 s of the other trigger. */
 #define LOW_WITHIN_PRIVILEGED_USEC 1500000
 #define LOW_WITHIN_USEC 5000000
+
+static struct lab lab;
+static const char *no_lab;
 
 /* Of the promise that is kept just now. */
 static struct fixture {
@@ -23,6 +30,48 @@ static struct fixture {
 	struct record record;
 } f;
 
+/* Named as the file is. */
+static inline int open_lab(void **state)
+{
+	char name[32];
+
+	(void)state;
+	snprintf(name, sizeof(name), "%s", strrchr(this_file.path, '/') + strlen("/test-"));
+	*strchr(name, '.') = '\0';
+	no_lab = lab_open(&lab, name);
+	return 0;
+}
+
+static inline int close_lab(void **state)
+{
+	(void)state;
+	lab_close(&lab);
+	return 0;
+}
+
+static inline void begin(void **state)
+{
+	(void)state;
+	if (no_lab)
+		SKIP(no_lab);
+	f = (struct fixture){ .record = RECORD_INIT };
+}
+
+static inline int end(void **state)
+{
+	(void)state;
+	psb_watch_unref(f.watch);
+	psb_bridge_unref(f.bridge);
+	f = (struct fixture){ 0 };
+	lab_kill_all();
+	if (!no_lab)
+		lab_clear(&lab);
+	return 0;
+}
+
+GROUP(open_lab, close_lab)
+FIXTURE(begin, end)
+
 /* `group` NULL: no cgroup is named. Short quiet and calm times, and no headroom unless `o` says so. */
 static inline void start_with(struct psb_watch_options *o, const char *group, unsigned flags)
 {
@@ -30,7 +79,7 @@ static inline void start_with(struct psb_watch_options *o, const char *group, un
 	int r;
 
 	o->size = sizeof(*o);
-	if (!o->source && !o->pattern && group)
+	if (group)
 		o->cgroup = lab_path(&lab, group);
 	o->quiet_usec = 1000000;
 	o->calm_usec = 2000000;
@@ -51,21 +100,14 @@ static inline void start(const char *group)
 	start_with(&(struct psb_watch_options){ 0 }, group, PSB_INLINE);
 }
 
-static inline void begin(void **state)
+/* The children of a cgroup. */
+static inline void start_pattern(const char *trunk)
 {
-	need_lab(state);
-	f = (struct fixture){ .record = RECORD_INIT };
-}
+	char pattern[256];
 
-static inline int end(void **state)
-{
-	psb_watch_unref(f.watch);
-	psb_bridge_unref(f.bridge);
-	f = (struct fixture){ 0 };
-	return clear_lab(state);
+	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, trunk));
+	start_with(&(struct psb_watch_options){ .pattern = pattern }, NULL, PSB_INLINE);
 }
-
-FIXTURE(begin, end)
 
 static inline struct psb_source source_now(void)
 {
@@ -88,6 +130,14 @@ static inline struct psb_stats stats(void)
 	return stats;
 }
 
+static inline struct psb_load load_now(void)
+{
+	struct psb_load load = { .size = sizeof(load) };
+
+	assert_int_equal(psb_watch_load(f.watch, &load), 0);
+	return load;
+}
+
 static inline unsigned told_count(void)
 {
 	return record_count(&f.record);
@@ -107,23 +157,36 @@ static inline const struct told *found(unsigned from, enum psb_kind kind, int av
 		}                                                         \
 	} while (0)
 
-#define HEARD(level) found(0, PSB_KIND_LEVEL, level, NULL)
+/* Since number `from`; of `group` */
+#define HEARD_SINCE(from, level) found(from, PSB_KIND_LEVEL, level, NULL)
+#define HEARD(level) HEARD_SINCE(0, level)
+#define HEARD_OF(group, level) found(0, PSB_KIND_LEVEL, level, lab_path(&lab, group))
+#define GONE_SINCE(from) found(from, PSB_KIND_GONE, 0, NULL)
 
-/* Low under pressure in `group`, and High without, told of the path of that group. Returns: how long Low took. */
-static inline uint64_t press_and_release(const char *group, unsigned low_ms)
+/* Pressure in `group` until Low is told of it. Returns who presses. */
+static inline pid_t press_until_low(const char *group, unsigned ms)
 {
-	char path[160];
 	unsigned n = told_count();
-	uint64_t from = lab_now_usec(), took;
+	uint64_t from = lab_now_usec();
 	pid_t pid = lab_press(&lab, group);
 
-	snprintf(path, sizeof(path), "%s", lab_path(&lab, group));
-	WAIT_FOR(low_ms, found(n, PSB_KIND_LEVEL, PSB_LOW, path));
-	took = lab_now_usec() - from;
+	WAIT_FOR(ms, found(n, PSB_KIND_LEVEL, PSB_LOW, lab_path(&lab, group)));
 	print_message("# rung %u (%s): %llu ms to Low\n", source_now().rung, source_now().name,
-		      (unsigned long long)took / 1000);
+		      (unsigned long long)(lab_now_usec() - from) / 1000);
+	return pid;
+}
+
+/* ... and no more, until High is. */
+static inline void release(pid_t pid, const char *group)
+{
+	unsigned n;
+
 	lab_kill(pid);
 	n = told_count() - 1;
-	WAIT_FOR(15000u, found(n, PSB_KIND_LEVEL, PSB_HIGH, path));
-	return took;
+	WAIT_FOR(15000u, found(n, PSB_KIND_LEVEL, PSB_HIGH, lab_path(&lab, group)));
+}
+
+static inline void press_and_release(const char *group, unsigned low_ms)
+{
+	release(press_until_low(group, low_ms), group);
 }

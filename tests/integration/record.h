@@ -34,16 +34,15 @@ struct record {
 static inline void record_told(const struct psb_notification *n, void *userdata)
 {
 	struct record *record = userdata;
-	struct told *t;
 
 	pthread_mutex_lock(&record->lock);
 	if (record->count < RECORD_MAX) {
-		t = &record->told[record->count];
+		struct told *t = &record->told[record->count++];
+
 		t->n = *n;
 		t->called_usec = lab_now_usec();
 		snprintf(t->cgroup, sizeof(t->cgroup), "%s", n->cgroup);
 		t->n.cgroup = t->cgroup;
-		record->count++;
 	}
 	pthread_mutex_unlock(&record->lock);
 }
@@ -81,16 +80,12 @@ static inline void record_print(struct record *record)
 	static const char *const level[] = { "?", "Low", "Neutral", "High" };
 
 	for (unsigned i = 0; i < record_count(record); i++) {
-		const struct told *t = &record->told[i];
+		const struct psb_notification *n = &record->told[i].n;
 
-		printf("# %u: kind %d %s%s reason %d %s at %llu.%03llu s, since %llu ms before, stall %llu ms\n",
-		       i, t->n.kind, level[t->n.available & 3], t->n.critical ? " critical" : "",
-		       t->n.reason, t->cgroup, (unsigned long long)(t->n.time_usec / 1000000),
-		       (unsigned long long)(t->n.time_usec / 1000 % 1000),
-		       (unsigned long long)(t->n.since_usec
-						    ? (t->n.time_usec - t->n.since_usec) / 1000
-						    : 0),
-		       (unsigned long long)(t->n.stall_usec / 1000));
+		printf("# %u: kind %d %s%s reason %d %s at %.3f s, since %.3f s, stall %llu ms\n",
+		       i, n->kind, level[n->available & 3], n->critical ? " critical" : "",
+		       n->reason, n->cgroup, (double)n->time_usec / 1e6,
+		       (double)n->since_usec / 1e6, (unsigned long long)(n->stall_usec / 1000));
 	}
 	fflush(stdout);
 }

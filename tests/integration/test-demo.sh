@@ -20,18 +20,15 @@ demo()
 	shift
 	"$psibridge" demo "$@" >out 2>err
 	got=$?
-	[ $got = "$want" ] && return
-	cat out err
-	echo "exit status $got instead of $want"
-	return 1
+	[ $got = "$want" ] || { cat out err; echo "exit status $got instead of $want"; return 1; }
 }
-
-has()
+has() { grep -q -e "$1" "$2" || { echo "no \"$1\" in:"; cat "$2"; return 1; }; }
+# ends STATUS FILE TEXT ARGUMENT...: with that text in it
+ends()
 {
-	grep -q -e "$1" "$2" && return
-	echo "no \"$1\" in:"
-	cat "$2"
-	return 1
+	status=$1 file=$2 text=$3
+	shift 3
+	demo "$status" "$@" && has "$text" "$file"
 }
 
 # number LABEL N: what the table says without (1) and with (2) psibridge: in tenths, of a millisecond or a MiB
@@ -42,13 +39,9 @@ number()
 		print int($1 * 10 * ($2 == "s" ? 1000 : $2 == "GiB" ? 1024 : 1))
 	}' out
 }
-before='program: memory (RSS) at the start' after='program: memory (RSS) at the end' passes='neighbour: passes'
+before='program: memory (RSS) at the start' after='program: memory (RSS) at the end'
 
-groups()
-{
-	find /sys/fs/cgroup -type d -name 'psibridge-demo-*' 2>/dev/null
-}
-
+groups() { find /sys/fs/cgroup -type d -name 'psibridge-demo-*' 2>/dev/null; }
 # Whatever else runs on this machine: the leftovers of process $1.
 leftovers()
 {
@@ -58,24 +51,11 @@ leftovers()
 }
 
 # ---- the command line --------------------------------------------------------------------------------
-refuses()
-{
-	demo 2 "$@" && has "$2" err
-}
-
-check too_little_memory_is_refused_by_name refuses --memory 5
-check a_length_without_a_unit_is_refused refuses --length 5
-check an_unknown_option_is_refused refuses --no-such-option
-help_says_what_it_leaves_behind()
-{
-	demo 0 --help && has 'leaves nothing behind' out
-}
-check help_says_what_it_leaves_behind help_says_what_it_leaves_behind
-a_host_that_is_not_there_is_named()
-{
-	demo 1 --host ./nothing && has 'nothing: No such file' err
-}
-check a_host_that_is_not_there_is_named a_host_that_is_not_there_is_named
+check too_little_memory_is_refused_by_name ends 2 err 5 --memory 5
+check a_length_without_a_unit_is_refused ends 2 err 5 --length 5
+check an_unknown_option_is_refused ends 2 err no-such --no-such-option
+check help_says_what_it_leaves_behind ends 0 out 'leaves nothing behind' --help
+check a_host_that_is_not_there_is_named ends 1 err 'nothing: No such file' --host ./nothing
 
 if [ -n "${SANITIZERS:-}" ]; then
 	skip memory_goes_back "a sanitizer has a heap of its own, which malloc_trim() does not trim"
@@ -83,23 +63,25 @@ if [ -n "${SANITIZERS:-}" ]; then
 fi
 
 # ---- simulated ---------------------------------------------------------------------------------------
-simulated_run_is_marked_and_gives_memory_back()
+simulated()
 {
-	demo 0 --simulate --memory 160 --length 7s && has '^SIMULATED: --simulate was given\.' out && has '^  SIMULATED  ' out &&
-		has "^  $passes.*  - *-\$" out && has '^  told Low' out &&
+	ends 0 out '^SIMULATED: --simulate was given\.' --simulate --memory 160 --length 7s && has '^  SIMULATED  ' out &&
+		has '^  neighbour: passes.*  - *-$' out && has '^  told Low' out &&
 		[ "$(number "$after" 2)" -lt $(($(number "$before" 2) / 2)) ] &&
 		[ "$(number "$after" 1)" -gt $(($(number "$before" 1) / 2)) ]
 }
-check simulated_run_is_marked_and_gives_memory_back simulated_run_is_marked_and_gives_memory_back
+check simulated_run_is_marked_and_gives_memory_back simulated
 empty simulated_run_leaves_no_fifo leftovers 0
 
 printf '#!/bin/sh\nexit 3\n' >short
-chmod +x short
-a_program_that_ends_is_named()
+# A program that never listens: the demo must see that, and say so.
+printf '#!/bin/sh\nexec "%s" --no-bridge "$@"\n' "$host" >deaf
+chmod +x short deaf
+check a_program_that_ends_early_is_named ends 1 err 'ended with status 3' --simulate --memory 96 --length 5s --host ./short
+deaf_program()
 {
-	demo 1 --simulate --memory 96 --length 5s --host ./short && has 'ended with status 3' err
+	ends 1 out 'did not go as it should' --length 5s --host ./deaf "$@" && has 'less than half of its' out && has 'never told' out
 }
-check a_program_that_ends_early_is_named a_program_that_ends_is_named
 
 # ---- the host alone ------------------------------------------------------------------------------------
 # Its script computes for four seconds at a time; it is told in the middle of that, and must not collect at its end only.
@@ -118,44 +100,27 @@ busy_script_is_interrupted()
 	exec 8<>busy.fifo
 	"$host" --source "$PWD/busy.fifo" busy.lua >busy.out 8<&- &
 	pid=$!
-	for _ in $(seq 100); do
-		grep -q busy busy.out && break
-		sleep 0.1
-	done
-	echo >&8
-	for _ in $(seq 100); do
-		grep -q collected busy.out && break
-		sleep 0.1
+	for word in busy collected; do
+		for _ in $(seq 100); do
+			grep -q $word busy.out && break
+			sleep 0.1
+		done
+		[ $word = collected ] || echo >&8
 	done
 	kill "$pid"
 	wait "$pid"
 	exec 8>&-
 	told=$(sed -n 's/^told at=\([0-9]*\) level=low/\1/p' busy.out)
 	done=$(sed -n 's/^collected at=\([0-9]*\) .*/\1/p' busy.out)
-	[ -n "$told" ] && [ -n "$done" ] && [ $((done - told)) -lt 2000000 ] && return
-	cat busy.out
-	return 1
+	[ -n "$told" ] && [ -n "$done" ] && [ $((done - told)) -lt 2000000 ] || { cat busy.out; return 1; }
 }
 check a_busy_script_is_interrupted_to_collect busy_script_is_interrupted
 
-# A program that never listens: the demo must see that, and say so. deaf_program OPTION...
-printf '#!/bin/sh\nexec "%s" --no-bridge "$@"\n' "$host" >deaf
-chmod +x deaf
-deaf_program()
-{
-	demo 1 --length 5s --host ./deaf "$@" && has 'did not go as it should' out && has 'less than half of its' out &&
-		has 'never told' out
-}
-
 # ---- for real ----------------------------------------------------------------------------------------
-demo_run()
-{
-	"$psibridge" demo --length 12s >out 2>err
-	status=$?
-}
 # It judges what the neighbour gained itself, by time; beside other programs that want the CPUs it may have to try again.
 for _ in 1 2 3; do
-	demo_run
+	"$psibridge" demo --length 12s >out 2>err
+	status=$?
 	[ "$status" != 0 ] || break
 done
 if grep -q '^SIMULATED' out; then
@@ -176,31 +141,23 @@ check the_program_was_told_after_the_first_stall test "$(number 'from the first 
 # High comes 7 s after that, which on a busy machine is after the end
 check low_is_followed_by_neutral test "$(grep -A 1 '^  told Low' out | grep -c '^  told Neutral')" -ge 1
 named=$(tr '\n' ' ' <out | sed 's/.*(In \([^ ]*\)\.).*/\1/')
-check it_names_its_cgroup test "${named#/}" != "$named"
-check its_cgroup_is_gone test ! -e "$named"
+check it_names_its_cgroup_which_is_gone test "${named#/}" != "$named" -a ! -e "$named"
 empty its_file_is_gone leftovers 0
 check a_program_that_does_not_react_fails_the_demo deaf_program --memory 160
 
 # ---- cut short ---------------------------------------------------------------------------------------
-# start_demo: in the background as $pid, until all three actors are in their group. Its pid stays the same in a scope of systemd.
-start_demo()
+# ended_by SIGNAL NUMBER: when all three actors are in their group. It takes its course, and then nothing is left of it: a cgroup with a
+# process in it cannot go. The demo's pid stays the same in a scope of systemd.
+ended_by()
 {
 	# a shell lets what it starts in the background ignore SIGINT
 	env --default-signal=INT "$psibridge" demo --length 20s >out 2>err &
 	pid=$!
 	for _ in $(seq 600); do
 		group=$(groups | grep "psibridge-demo-$pid\$" | head -n 1)
-		[ -n "$group" ] && [ "$(grep -c . "$group/run/cgroup.procs" 2>/dev/null)" = 3 ] && return
+		[ -n "$group" ] && [ "$(grep -c . "$group/run/cgroup.procs" 2>/dev/null)" = 3 ] && break
 		sleep 0.1
 	done
-	cat out err
-	return 1
-}
-
-# ended_by SIGNAL NUMBER: it takes its course, and then nothing is left of it: a cgroup with a process in it cannot go
-ended_by()
-{
-	start_demo || return
 	kill "-$1" "$pid"
 	wait "$pid"
 	got=$?
@@ -209,9 +166,7 @@ ended_by()
 		[ -s left ] || break
 		sleep 0.1
 	done
-	[ $got = $((128 + $2)) ] && [ ! -s left ] && return
-	cat left err
-	return 1
+	[ -n "$group" ] && [ $got = $((128 + $2)) ] && [ ! -s left ] || { cat left err; return 1; }
 }
 check ctrl_c_ends_it_by_that_signal_and_leaves_nothing ended_by INT 2
 check termination_leaves_nothing ended_by TERM 15

@@ -9,60 +9,55 @@
  * Triggers without CAP_SYS_RESOURCE are made by dropping it from the effective set of this thread
  * while the file is opened: the kernel looks at the credentials of the open.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-#include "lab.h"
-
-FIXTURE(need_lab, clear_lab)
+#include "fixture.h"
 
 #define BOTH (POLLERR | POLLPRI)
+#define TRIGGER "some 200000 2000000"
 
-/* Of this thread. Returns what was there. */
-static uint32_t set_effective(uint32_t high_or_low, bool keep)
+/* For this thread, or as before. */
+static void drop_sys_resource(bool drop)
 {
+	static struct __user_cap_data_struct before[2];
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
-	uint32_t before;
 
-	assert_int_equal(syscall(SYS_capget, &header, data), 0);
-	before = data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective;
-	if (keep)
-		data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective = high_or_low;
-	else
+	if (drop)
+		assert_int_equal(syscall(SYS_capget, &header, before), 0);
+	memcpy(data, before, sizeof(data));
+	if (drop)
 		data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective &= ~CAP_TO_MASK(CAP_SYS_RESOURCE);
 	assert_int_equal(syscall(SYS_capset, &header, data), 0);
-	return before;
 }
 
-/* The armed descriptor, or -errno of the write. `size` 0: with the NUL. */
-static int arm(const char *path, const char *trigger, size_t size, bool capable)
+/* The armed descriptor, or -errno of the write. */
+static int arm_file(const char *path, const char *trigger, size_t size, bool capable)
 {
-	uint32_t before = capable ? 0 : set_effective(0, false);
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK), r;
+	int fd, r;
 
 	if (!capable)
-		set_effective(before, true);
+		drop_sys_resource(true);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (!capable)
+		drop_sys_resource(false);
 	if (fd < 0)
 		fail_msg("%s: %s", path, strerror(errno));
-	r = write(fd, trigger, size ? size : strlen(trigger) + 1) < 0 ? -errno : 0;
+	r = write(fd, trigger, size) < 0 ? -errno : 0;
 	if (r == 0)
 		return fd;
 	close(fd);
 	return r;
 }
 
-static int arm_group(const char *group, const char *trigger, bool capable)
+static int arm(const char *group, const char *trigger, bool capable)
 {
-	return arm(lab_file(&lab, group, "memory.pressure"), trigger, 0, capable);
+	return arm_file(lab_file(&lab, group, "memory.pressure"), trigger, strlen(trigger) + 1,
+			capable);
 }
 
 static unsigned poll_for(int fd, int ms)
@@ -73,75 +68,51 @@ static unsigned poll_for(int fd, int ms)
 	return (unsigned)p.revents;
 }
 
-PROMISE(without_cap_sys_resource_a_window_is_a_multiple_of_2_s)
+static uint64_t some(const char *group)
+{
+	return lab_psi(&lab, group).some_usec;
+}
+
+PROMISE(what_a_trigger_may_say)
 {
 	static const struct {
 		const char *trigger;
-		int r;
+		int r, r_capable;
 	} table[] = {
-		{ "some 200000 2000000", 0 },	   { "full 200000 2000000", 0 },
-		{ "some 1 2000000", 0 },	   { "some 2000000 4000000", 0 },
-		{ "some 100000 10000000", 0 },	   { "some 200000 1000000", -EINVAL },
-		{ "some 200000 500000", -EINVAL }, { "some 200000 3000000", -EINVAL },
+		/* without CAP_SYS_RESOURCE a window is a multiple of 2 s */
+		{ "some 200000 2000000", 0, 0 },
+		{ "full 200000 2000000", 0, 0 },
+		{ "some 1 2000000", 0, 0 },
+		{ "some 2000000 4000000", 0, 0 },
+		{ "some 100000 10000000", 0, 0 },
+		{ "some 200000 1000000", -EINVAL, 0 },
+		{ "some 5000 500000", -EINVAL, 0 },
+		{ "some 200000 3000000", -EINVAL, 0 },
+		/* nonsense */
+		{ "some 0 2000000", -EINVAL, -EINVAL },
+		{ "some 2000001 2000000", -EINVAL, -EINVAL },
+		{ "some 100000 10000001", -EINVAL, -EINVAL },
+		{ "SOME 200000 2000000", -EINVAL, -EINVAL },
+		{ "half 200000 2000000", -EINVAL, -EINVAL },
+		{ "some 200000", -EINVAL, -EINVAL },
+		{ "some", -EINVAL, -EINVAL },
+		{ "", -EINVAL, -EINVAL },
 	};
 
 	lab_make(&lab, "rule", 0);
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		int fd = arm_group("rule", table[i].trigger, false);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++)
+		for (int capable = 0; capable <= lab.privileged; capable++) {
+			int fd = arm("rule", table[i].trigger, capable);
 
-		if (fd < 0 ? fd != table[i].r : table[i].r != 0)
-			fail_msg("%s: %d", table[i].trigger, fd);
-		if (fd >= 0)
-			close(fd);
-	}
-}
-
-PROMISE(with_cap_sys_resource_any_window_will_do)
-{
-	int fd;
-
-	if (!lab.privileged)
-		SKIP("no CAP_SYS_RESOURCE");
-	lab_make(&lab, "any", 0);
-	fd = arm_group("any", "some 5000 500000", true);
-	assert_true(fd >= 0);
-	close(fd);
-}
-
-PROMISE(nonsense_is_refused_to_everybody)
-{
-	static const char *const table[] = {
-		"some 0 2000000",
-		"some 2000001 2000000",
-		"some 100000 10000001",
-		"SOME 200000 2000000",
-		"half 200000 2000000",
-		"some 200000",
-		"some",
-		"",
-	};
-
-	lab_make(&lab, "nonsense", 0);
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (arm_group("nonsense", table[i], lab.privileged) != -EINVAL)
-			fail_msg("\"%s\" was not refused", table[i]);
-}
-
-PROMISE(one_descriptor_carries_one_trigger)
-{
-	static const char trigger[] = "some 200000 2000000";
-	int fd;
-
-	lab_make(&lab, "busy", 0);
-	fd = arm_group("busy", trigger, false);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, trigger, sizeof(trigger)), -1);
-	assert_int_equal(errno, EBUSY);
-	close(fd);
+			if (MIN(fd, 0) != (capable ? table[i].r_capable : table[i].r))
+				fail_msg("\"%s\", %d: %d", table[i].trigger, capable, fd);
+			if (fd >= 0)
+				close(fd);
+		}
 }
 
 /* So POLLERR never is pressure. */
-PROMISE(without_a_trigger_a_poll_is_in_error_for_ever_and_with_one_it_waits)
+PROMISE(one_descriptor_carries_one_trigger_and_without_it_a_poll_is_in_error_for_ever)
 {
 	int fd;
 
@@ -151,72 +122,64 @@ PROMISE(without_a_trigger_a_poll_is_in_error_for_ever_and_with_one_it_waits)
 	assert_int_equal(poll_for(fd, 0), BOTH);
 	assert_int_equal(poll_for(fd, 0), BOTH);
 	close(fd);
-	fd = arm_group("bare", "some 200000 2000000", false);
+	fd = arm("bare", TRIGGER, false);
 	assert_int_equal(poll_for(fd, 0), 0);
+	assert_int_equal(write(fd, TRIGGER, sizeof(TRIGGER)), -1);
+	assert_int_equal(errno, EBUSY);
 	close(fd);
 }
 
 PROMISE(proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not)
 {
-	static const char trigger[] = "some 200000 2000000";
 	int fd;
 
 	lab_make(&lab, "byte", 0);
-	fd = arm("/proc/pressure/memory", trigger, sizeof(trigger), false);
+	fd = arm_file("/proc/pressure/memory", TRIGGER, sizeof(TRIGGER), false);
 	assert_true(fd >= 0);
 	close(fd);
 	/* without the NUL it reads "some 200000 200000", and that window is no multiple of 2 s */
-	fd = arm("/proc/pressure/memory", trigger, sizeof(trigger) - 1, false);
+	fd = arm_file("/proc/pressure/memory", TRIGGER, sizeof(TRIGGER) - 1, false);
 	assert_int_equal(fd, -EINVAL);
-	fd = arm(lab_file(&lab, "byte", "memory.pressure"), trigger, sizeof(trigger) - 1, false);
+	fd = arm_file(lab_file(&lab, "byte", "memory.pressure"), TRIGGER, sizeof(TRIGGER) - 1,
+		      false);
 	assert_true(fd >= 0);
 	close(fd);
 }
 
-/* As long as nobody else keeps a CPU busy: `some` is an average over the CPUs that are not idle. */
-PROMISE(what_a_child_stalls_its_parent_does_too)
-{
-	uint64_t child, parent;
-	pid_t pid;
-
-	lab_make(&lab, "child", LAB_LIMIT);
-	child = lab_psi(&lab, "child").some_usec;
-	parent = lab_psi(&lab, "").some_usec;
-	pid = lab_press(&lab, "child");
-	assert_true(LAB_WAIT(20000, lab_psi(&lab, "child").some_usec > child + 500000));
-	lab_kill(pid);
-	child = lab_psi(&lab, "child").some_usec - child;
-	parent = lab_psi(&lab, "").some_usec - parent;
-	print_message("# child %llu ms, parent %llu ms\n", (unsigned long long)child / 1000,
-		      (unsigned long long)parent / 1000);
-	assert_in_range(parent, child - child / 5, child + child / 5);
-}
-
-/* ... which is why the trigger of a tree must be far more sensitive than that of a cgroup. */
+/* What a child stalls its parent does too, as long as nothing else keeps a CPU busy: `some` is an average over the CPUs that are not
+ * idle. Which is why the trigger of a tree must be far more sensitive than that of a cgroup. */
 PROMISE(busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	uint64_t child, parent;
-	pid_t pid, neighbours;
+	pid_t pid, neighbours = 0;
 
-	if (cpus < 2)
-		SKIP("one CPU only");
-	lab_make(&lab, "staller", LAB_LIMIT);
+	lab_make(&lab, "child", LAB_LIMIT);
 	lab_make(&lab, "neighbour", 0);
-	neighbours = lab_burn(&lab, "neighbour");
-	pid = lab_press(&lab, "staller");
-	assert_true(LAB_WAIT(20000, lab_psi(&lab, "staller").some_usec > 200000));
-	child = lab_psi(&lab, "staller").some_usec;
-	parent = lab_psi(&lab, "").some_usec;
-	lab_sleep_ms(4000);
-	child = lab_psi(&lab, "staller").some_usec - child;
-	parent = lab_psi(&lab, "").some_usec - parent;
-	lab_kill(pid);
+	for (int busy = 0; busy < 2; busy++) {
+		uint64_t child = some("child"), parent = some("");
+
+		if (busy && sysconf(_SC_NPROCESSORS_ONLN) < 2)
+			SKIP("one CPU only");
+		if (busy)
+			neighbours = lab_burn(&lab, "neighbour");
+		pid = lab_press(&lab, "child");
+		assert_true(LAB_WAIT(20000, some("child") > child + 500000));
+		if (busy) {
+			child = some("child");
+			parent = some("");
+			lab_sleep_ms(4000);
+		}
+		child = some("child") - child;
+		parent = some("") - parent;
+		lab_kill(pid);
+		print_message("# %s: child %llu ms, parent %llu ms\n",
+			      busy ? "busy neighbours" : "alone", (unsigned long long)child / 1000,
+			      (unsigned long long)parent / 1000);
+		if (busy)
+			assert_in_range(parent, 1, child - child / 5);
+		else
+			assert_in_range(parent, child - child / 5, child + child / 5);
+	}
 	lab_kill(neighbours);
-	print_message("# %ld CPUs: child %llu ms, parent %llu ms\n", cpus,
-		      (unsigned long long)child / 1000, (unsigned long long)parent / 1000);
-	assert_true(parent > 0);
-	assert_true(parent < child - child / 5);
 }
 
 /*
@@ -231,17 +194,15 @@ PROMISE(who_reads_faster_than_a_jiffy_makes_stalls_disappear)
 
 	lab_make(&lab, "often", LAB_LIMIT);
 	pid = lab_press(&lab, "often");
-	assert_true(LAB_WAIT(20000, lab_psi(&lab, "").some_usec > 0 &&
-					    lab_psi(&lab, "often").some_usec > 100000));
-	seldom = lab_psi(&lab, "often").some_usec;
+	assert_true(LAB_WAIT(20000, some("") > 0 && some("often") > 100000));
+	seldom = some("often");
 	lab_sleep_ms(2000);
-	seldom = lab_psi(&lab, "often").some_usec - seldom;
-	often = lab_psi(&lab, "often").some_usec;
+	seldom = some("often") - seldom;
+	often = some("often");
 	for (end = lab_now_usec() + 2000000; lab_now_usec() < end; usleep(200))
-		(void)lab_psi(&lab, "often");
-	often = lab_psi(&lab, "often").some_usec - often;
+		(void)some("often");
+	often = some("often") - often;
 	lab_kill(pid);
-	lab_remove(&lab, "often");
 	print_message("# in 2 s %llu ms of stall, under a fast reader %llu ms\n",
 		      (unsigned long long)seldom / 1000, (unsigned long long)often / 1000);
 	assert_true(seldom > 50000);
@@ -259,18 +220,17 @@ static unsigned ring_at_first(uint64_t *ret_growth_usec)
 
 	lab_make(&lab, "first", LAB_LIMIT);
 	pid = lab_press(&lab, "first");
-	assert_true(LAB_WAIT(20000, lab_psi(&lab, "first").some_usec > 1200000));
+	assert_true(LAB_WAIT(20000, some("first") > 1200000));
 	lab_kill(pid);
 	lab_sleep_ms(2500);
-	before = lab_psi(&lab, "first").some_usec;
-	fd = arm_group("first", "some 1000000 2000000", false);
+	before = some("first");
+	fd = arm("first", "some 1000000 2000000", false);
 	assert_true(fd >= 0);
 	pid = lab_press(&lab, "first");
-	(void)LAB_WAIT(3000, lab_psi(&lab, "").some_usec > 0 &&
-				     lab_psi(&lab, "first").some_usec > before + 5000);
+	(void)LAB_WAIT(3000, some("") > 0 && some("first") > before + 5000);
 	lab_kill(pid);
 	rang = poll_for(fd, 5000);
-	*ret_growth_usec = lab_psi(&lab, "first").some_usec - before;
+	*ret_growth_usec = some("first") - before;
 	close(fd);
 	lab_remove(&lab, "first");
 	print_message("# %llu ms of stall: %s a threshold of 1000 ms\n",
@@ -298,28 +258,23 @@ static atomic_bool reading;
 
 static void *read_often(void *path)
 {
-	char text[256];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
 	while (reading) {
-		if (pread(fd, text, sizeof(text), 0) <= 0)
-			break;
+		lab_number(path, "some ");
 		lab_sleep_ms(100);
 	}
-	close(fd);
 	return NULL;
 }
 
-/* How many of `bursts` isolated ones are heard. */
-static unsigned count_heard(int fd, unsigned bursts)
+/* How many of 4 isolated bursts are heard. */
+static unsigned count_heard(int fd)
 {
 	unsigned heard = 0;
 
-	for (unsigned i = 0; i < bursts; i++) {
-		uint64_t before = lab_psi(&lab, "").some_usec;
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t before = some("");
 		pid_t pid = lab_press(&lab, "swallow");
 
-		(void)LAB_WAIT(2000, lab_psi(&lab, "").some_usec > before + 150000);
+		(void)LAB_WAIT(2000, some("") > before + 150000);
 		lab_kill(pid);
 		heard += poll_for(fd, 4500) == POLLPRI;
 		lab_sleep_ms(2500);
@@ -335,17 +290,16 @@ PROMISE(a_reader_of_the_same_file_swallows_unprivileged_alarms)
 	int fd;
 
 	lab_make(&lab, "swallow", LAB_LIMIT);
-	fd = arm_group("swallow", "some 20000 2000000", false);
+	fd = arm("swallow", "some 20000 2000000", false);
 	assert_true(fd >= 0);
-	undisturbed = count_heard(fd, 4);
+	undisturbed = count_heard(fd);
 	snprintf(path, sizeof(path), "%s", lab_file(&lab, "swallow", "memory.pressure"));
 	reading = true;
 	assert_int_equal(pthread_create(&reader, NULL, read_often, path), 0);
-	disturbed = count_heard(fd, 4);
+	disturbed = count_heard(fd);
 	reading = false;
 	pthread_join(reader, NULL);
 	close(fd);
-	lab_remove(&lab, "swallow");
 	print_message("# of 4 bursts %u were heard, with a reader at 10 Hz %u\n", undisturbed,
 		      disturbed);
 	assert_true(undisturbed >= 3);
@@ -355,25 +309,22 @@ PROMISE(a_reader_of_the_same_file_swallows_unprivileged_alarms)
 
 PROMISE(removal_is_enodev_to_readers_and_an_error_to_pollers)
 {
-	static const char trigger[] = "some 200000 2000000";
 	char text[256];
-	int fd, armed, reader;
+	int fd, armed;
 
 	lab_make(&lab, "dead", 0);
-	reader = open(lab_file(&lab, "dead", "memory.pressure"), O_RDONLY | O_CLOEXEC);
 	fd = open(lab_file(&lab, "dead", "memory.pressure"), O_RDWR | O_CLOEXEC);
-	armed = arm_group("dead", trigger, false);
-	assert_true(reader >= 0 && fd >= 0 && armed >= 0);
-	assert_true(pread(reader, text, sizeof(text), 0) > 0);
+	armed = arm("dead", TRIGGER, false);
+	assert_true(fd >= 0 && armed >= 0);
+	assert_true(pread(fd, text, sizeof(text), 0) > 0);
 	assert_int_equal(poll_for(armed, 0), 0);
 	lab_remove(&lab, "dead");
 	assert_int_equal(poll_for(armed, 1000), BOTH);
 	assert_int_equal(poll_for(armed, 0), BOTH); /* and so it stays */
-	assert_int_equal(pread(reader, text, sizeof(text), 0), -1);
+	assert_int_equal(pread(fd, text, sizeof(text), 0), -1);
 	assert_int_equal(errno, ENODEV);
-	assert_int_equal(write(fd, trigger, sizeof(trigger)), -1);
+	assert_int_equal(write(fd, TRIGGER, sizeof(TRIGGER)), -1);
 	assert_int_equal(errno, ENODEV);
-	close(reader);
 	close(fd);
 	close(armed);
 }
@@ -405,22 +356,20 @@ PROMISE(a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold)
 {
 	uint64_t before, start;
 	unsigned rang;
-	pid_t pid;
 	int fd;
 
 	if (!lab.privileged)
 		SKIP("no CAP_SYS_RESOURCE");
 	lab_make(&lab, "quick", LAB_LIMIT);
-	fd = arm_group("quick", "some 5000 500000", true);
+	fd = arm("quick", "some 5000 500000", true);
 	assert_true(fd >= 0);
-	before = lab_psi(&lab, "").some_usec;
-	pid = lab_press(&lab, "quick");
-	while (lab_psi(&lab, "").some_usec == before)
+	before = some("");
+	lab_press(&lab, "quick");
+	while (some("") == before)
 		lab_sleep_ms(10);
 	start = lab_now_usec();
 	rang = poll_for(fd, 5000);
 	start = lab_now_usec() - start;
-	lab_kill(pid);
 	print_message("# %llu ms after the first stall\n", (unsigned long long)start / 1000);
 	assert_int_equal(rang, POLLPRI);
 	assert_true(start < 250000);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-rungs.c - the rungs of the ladder (each one alone: test-driving.c), and what is said of memory on the way
+ * test-rungs.c - the rungs of the ladder (each one alone: test-driving.c; our own cgroup: test-lost.c), and what is said of memory on
+ * the way
  */
-#include "fixture.h"
-
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
-/* "some 200000 2000000" and its NUL, as systemd puts it into $MEMORY_PRESSURE_WRITE */
-#define WRITE_BASE64 "c29tZSAyMDAwMDAgMjAwMDAwMAA="
+#include "fixture.h"
 
 PROMISE(the_file_that_systemd_names_is_listened_to)
 {
@@ -18,7 +16,8 @@ PROMISE(the_file_that_systemd_names_is_listened_to)
 	lab_make(&lab, "unit", LAB_LIMIT);
 	lab_enter(&lab, "unit");
 	setenv("MEMORY_PRESSURE_WATCH", lab_file(&lab, "unit", "memory.pressure"), 1);
-	setenv("MEMORY_PRESSURE_WRITE", WRITE_BASE64, 1);
+	/* "some 200000 2000000" and its NUL */
+	setenv("MEMORY_PRESSURE_WRITE", "c29tZSAyMDAwMDAgMjAwMDAwMAA=", 1);
 	start_with(&(struct psb_watch_options){ 0 }, NULL, PSB_INLINE);
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	unsetenv("MEMORY_PRESSURE_WRITE");
@@ -36,54 +35,24 @@ PROMISE(the_file_that_systemd_names_is_listened_to)
 	lab_enter(&lab, NULL);
 }
 
-PROMISE(without_a_name_it_is_our_own_cgroup)
-{
-	struct psb_source source;
-
-	lab_make(&lab, "own", 0);
-	lab_enter(&lab, "own");
-	start_with(&(struct psb_watch_options){ 0 }, NULL, PSB_INLINE);
-	source = source_now();
-	lab_enter(&lab, NULL);
-	assert_int_equal(source.rung, lab.privileged ? PSB_RUNG_PRIVILEGED : PSB_RUNG_TRIGGER);
-	assert_string_equal(source.cgroup, lab_path(&lab, "own"));
-	assert_string_equal(source.path, lab_file(&lab, "own", "memory.pressure"));
-	if (lab.privileged)
-		assert_string_equal(source.why, "");
-	else
-		assert_non_null(strstr(source.why, "CAP_SYS_RESOURCE"));
-}
-
 PROMISE(the_machine_stands_in_for_our_own_cgroup_only)
 {
+	struct psb_watch_options o = { .rungs = PSB_RUNG_MASK(PSB_RUNG_MACHINE) };
 	char error[320] = "";
-	struct psb_watch_options o = { .size = sizeof(o),
-				       .rungs = PSB_RUNG_MASK(PSB_RUNG_MACHINE),
-				       .error_text = error,
-				       .error_text_size = sizeof(error) };
-	struct psb_source source = { .size = sizeof(source) };
-	psb_bridge *bridge;
-	psb_watch *watch;
 
-	lab_make(&lab, "machine", 0);
-	assert_int_equal(psb_bridge_new(NULL, &bridge), 0);
-	o.cgroup = lab_path(&lab, "machine");
-	assert_int_equal(psb_watch_new(bridge, &o, &watch), -ENODATA);
+	start_with(&o, NULL, 0);
+	assert_int_equal(source_now().rung, PSB_RUNG_MACHINE);
+	assert_string_equal(source_now().name, "machine");
+	assert_string_equal(source_now().path, "/proc/pressure/memory");
+	o.cgroup = lab_path(&lab, "");
+	o.error_text = error;
+	f.watch = psb_watch_unref(f.watch);
+	assert_int_equal(psb_watch_new(f.bridge, &o, &f.watch), -ENODATA);
 	assert_string_equal(
 		error, "the machine's pressure says nothing of the one cgroup that was asked for");
-
-	o.cgroup = NULL;
-	assert_int_equal(psb_watch_new(bridge, &o, &watch), 0);
-	assert_int_equal(psb_watch_source(watch, &source), 0);
-	assert_int_equal(source.rung, PSB_RUNG_MACHINE);
-	assert_string_equal(source.name, "machine");
-	assert_string_equal(source.path, "/proc/pressure/memory");
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
 }
 
-/* ---- what is said of memory ---------------------------------------------------------------------
- */
+/* ---- what is said of memory --------------------------------------------------------------------- */
 
 static uint64_t use_of(const char *group)
 {
@@ -94,7 +63,7 @@ static uint64_t use_of(const char *group)
 
 PROMISE(the_load_is_what_the_files_of_the_kernel_say)
 {
-	struct psb_load load = { .size = sizeof(load) };
+	struct psb_load load;
 	uint64_t use, inactive;
 
 	/* the limit is the parent's: the effective one */
@@ -110,8 +79,8 @@ PROMISE(the_load_is_what_the_files_of_the_kernel_say)
 				       "total_inactive_file ")
 			  : lab_number(lab_file(&lab, "above/load", "memory.stat"),
 				       "inactive_file ");
-	assert_int_equal(psb_watch_load(f.watch, &load), 0);
-	/* nobody is busy in there, but counters are per CPU and settle late */
+	load = load_now();
+	/* nothing is busy in there, but counters are per CPU and settle late */
 	assert_in_range(load.current_bytes, use - LAB_MB, use + LAB_MB);
 	assert_in_range(load.working_set_bytes, use - inactive - LAB_MB, use - inactive + LAB_MB);
 	assert_true(load.working_set_bytes >= 20 * LAB_MB - LAB_MB);
@@ -120,83 +89,60 @@ PROMISE(the_load_is_what_the_files_of_the_kernel_say)
 	assert_int_equal(load.percent, load.working_set_bytes * 100 / load.limit_bytes);
 	assert_int_equal(load.high_bytes, 0);
 	assert_int_equal(load.machine, 0);
-
 	if (!lab.v1) {
 		lab_write(lab_file(&lab, "above", "memory.high"), "50331648");
-		assert_int_equal(psb_watch_load(f.watch, &load), 0);
-		assert_int_equal(load.high_bytes, 48 * LAB_MB);
-		assert_int_equal(load.limit_bytes, 48 * LAB_MB);
+		assert_int_equal(load_now().high_bytes, 48 * LAB_MB);
+		assert_int_equal(load_now().limit_bytes, 48 * LAB_MB);
 	}
 }
 
-/* A process in `filled` takes most of the 64 MB that `limited` allows; `watched` is told Neutral. */
-static pid_t leave_little_room(const char *limited, const char *filled, const char *watched)
+/* Takes all descriptors that there may be. Returns how many. */
+static int take_all(int *fds, int max)
 {
-	pid_t pid = lab_hog(&lab, filled, 54 * LAB_MB);
+	struct rlimit limit;
+	int n = 0;
 
-	assert_true(LAB_WAIT(10000, use_of(limited) >= 54 * LAB_MB));
-	start_with(&(struct psb_watch_options){ .headroom_percent = 25 }, watched,
-		   PSB_INLINE | PSB_TELL_PRESENT);
-	WAIT_FOR(2000u, told_count() == 1);
-	assert_int_equal(f.record.told[0].n.available, PSB_NEUTRAL);
-	assert_int_equal(f.record.told[0].n.reason, PSB_REASON_PRESENT);
-	assert_int_equal(f.record.told[0].n.limit_bytes, 64 * LAB_MB);
-	return pid;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = (rlim_t)max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	while (n < max && (fds[n] = dup(0)) >= 0)
+		n++;
+	assert_int_equal(errno, EMFILE);
+	return n;
 }
 
-static void skip_if_shadowed(void)
+/* The limit is the slice's, and so is what is in use: another service fills it. Longer than calm: without room there is no High, nor
+ * where all that can be opened is open. */
+PROMISE(little_room_is_neutral_though_nothing_stalls_and_out_of_descriptors_no_high)
 {
-	if (getenv("SANITIZERS"))
-		SKIP("a sanitizer's shadow memory takes the room that is measured");
-}
-
-/* The limit is the slice's, and so is what is in use. */
-PROMISE(a_slice_that_another_service_fills_leaves_little_room)
-{
-	struct psb_load load = { .size = sizeof(load) };
+	int fds[1024], n;
 	pid_t other;
 
-	skip_if_shadowed();
+	if (getenv("SANITIZERS"))
+		SKIP("a sanitizer's shadow memory takes the room that is measured");
 	lab_make(&lab, "slice", 64 * LAB_MB);
 	lab_delegate(&lab, "slice");
 	lab_make(&lab, "slice/one", 0);
 	lab_make(&lab, "slice/other", 0);
 	lab_hog(&lab, "slice/one", LAB_MB);
-	other = leave_little_room("slice", "slice/other", "slice/one");
+	other = lab_hog(&lab, "slice/other", 54 * LAB_MB);
+	assert_true(LAB_WAIT(10000, use_of("slice") >= 54 * LAB_MB));
+	start_with(&(struct psb_watch_options){ .headroom_percent = 25 }, "slice/one",
+		   PSB_INLINE | PSB_TELL_PRESENT);
+	WAIT_FOR(2000u, told_count() == 1);
+	assert_int_equal(f.record.told[0].n.available, PSB_NEUTRAL);
+	assert_int_equal(f.record.told[0].n.reason, PSB_REASON_PRESENT);
+	assert_int_equal(f.record.told[0].n.limit_bytes, 64 * LAB_MB);
 	assert_true(f.record.told[0].n.current_bytes >= 54 * LAB_MB);
-	assert_int_equal(psb_watch_load(f.watch, &load), 0);
-	assert_int_equal(load.limit_bytes, 64 * LAB_MB);
-	assert_true(load.percent >= 80);
-	lab_kill(other);
-	WAIT_FOR(20000u, HEARD(PSB_HIGH));
-}
-
-/* Longer than calm: without room there is no High, nor where all that can be opened is open. */
-PROMISE(little_room_is_neutral_though_nothing_stalls_and_out_of_descriptors_no_high)
-{
-	struct psb_load load = { .size = sizeof(load) };
-	int fds[1024], n = 0;
-	struct rlimit limit;
-	pid_t pid;
-
-	skip_if_shadowed();
-	lab_make(&lab, "room", 64 * LAB_MB);
-	pid = leave_little_room("room", "room", "room");
+	assert_true(load_now().percent >= 80);
+	lab_sleep_ms(3500);
+	n = take_all(fds, ELEMENTSOF(fds));
 	lab_sleep_ms(3500);
 	assert_int_equal(told_count(), 1);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = ELEMENTSOF(fds);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	while (n < (int)ELEMENTSOF(fds) && (fds[n] = dup(0)) >= 0)
-		n++;
-	assert_int_equal(errno, EMFILE);
-	lab_sleep_ms(3500);
-	assert_int_equal(told_count(), 1);
-	assert_int_equal(psb_watch_load(f.watch, &load), 0);
-	assert_int_equal(load.limit_bytes, 64 * LAB_MB);
+	assert_int_equal(load_now().limit_bytes, 64 * LAB_MB);
 	while (n > 0)
 		close(fds[--n]);
-	lab_kill(pid);
+	lab_kill(other);
 	WAIT_FOR(20000u, HEARD(PSB_HIGH));
 	assert_int_equal(told_count(), 2);
 }
@@ -208,35 +154,26 @@ PROMISE(what_is_short_of_descriptors_is_not_taken_for_missing)
 				       .rungs = PSB_RUNG_MASK(PSB_RUNG_TRIGGER) };
 	unsigned refused = 0;
 	struct rlimit limit;
-	int r = -1;
+	int r = -EMFILE;
 
 	lab_make(&lab, "short", LAB_LIMIT);
 	o.cgroup = lab_path(&lab, "short");
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	for (unsigned more = 0; r != 0; more++) {
-		struct psb_source source = { .size = sizeof(source) };
+	for (; r == -EMFILE; refused++) {
 		struct rlimit less = limit;
-		psb_watch *watch = NULL;
-		psb_bridge *bridge;
 		int next;
 
-		assert_int_equal(psb_bridge_new(NULL, &bridge), 0);
+		psb_bridge_unref(f.bridge);
+		assert_int_equal(psb_bridge_new(NULL, &f.bridge), 0);
 		next = dup(0);
 		assert_true(next >= 0);
 		close(next);
-		less.rlim_cur = (rlim_t)next + more;
+		less.rlim_cur = (rlim_t)next + refused;
 		assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
-		r = psb_watch_new(bridge, &o, &watch);
+		r = psb_watch_new(f.bridge, &o, &f.watch);
 		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-		if (r == 0) {
-			assert_int_equal(psb_watch_source(watch, &source), 0);
-			assert_int_equal(source.events, !lab.v1);
-		} else {
-			assert_int_equal(r, -EMFILE);
-			refused++;
-		}
-		psb_watch_unref(watch);
-		psb_bridge_unref(bridge);
 	}
-	assert_in_range(refused, 3, 20);
+	assert_int_equal(r, 0);
+	assert_int_equal(source_now().events, !lab.v1);
+	assert_in_range(refused, 4, 21);
 }

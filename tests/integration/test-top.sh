@@ -15,6 +15,7 @@ batch()
 		same 1 "$(grep -Ec '^ *[0-9]+\.[0-9]{2} +[0-9]+\.[0-9]{2} .* /$' "$T/stdout")"
 }
 on_cgroup2 top_prints_a_table_for_scripts batch
+on_cgroup2 top_of_no_cgroup failed 'psibridge top: cgroups cannot be read: there is no such cgroup' top --batch nowhere
 # Where there is no PSI there is no number, and 0 would be one.
 without_psi()
 {
@@ -33,12 +34,12 @@ if [ -n "$pressure" ] && mkdir "$mount/psb-top-$$" 2>/dev/null; then
 else
 	skip top_has_no_numbers_where_there_is_no_psi "cannot make cgroups here"
 fi
-on_cgroup2 top_of_no_cgroup failed 'psibridge top: cgroups cannot be read: there is no such cgroup' top --batch nowhere
 
-# With job control bash gives the terminal its modes back itself, so that is for the case that needs it.
+# ---- in a terminal ------------------------------------------------------------------------------------
+# begin ROWS COLUMNS ARGUMENT...: psibridge top in a pseudo-terminal; what it writes is in $T/screen, which shows() then reads from
+# $from on. With $jobs bash stops and continues it; that gives the terminal its modes back itself, so it is for the case that needs it.
 jobs=
-# in_terminal ROWS COLUMNS ARGUMENT...: psibridge top in a pseudo-terminal; what it writes is in $T/screen
-in_terminal()
+begin()
 {
 	rows=$1 columns=$2
 	shift 2
@@ -66,24 +67,13 @@ in_terminal()
 	TERM=xterm script -qfec "bash ${jobs:+-m} '$T/inside'" "$T/screen" <"$T/keys" >/dev/null 2>&1 5>&- &
 	script_pid=$!
 	exec 6>"$T/keys"
+	from=1
+	shows '\?1049h'
 }
-press()
-{
-	printf '%b' "$1" >&6
-}
-# From here on shows() looks at what is new only.
-look_anew()
-{
-	from=$(($(wc -c <"$T/screen") + 1))
-}
-screen_has()
-{
-	tail -c "+$from" "$T/screen" 2>/dev/null | grep -Eaq -e "$1"
-}
-shows()
-{
-	wait_for screen_has "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }
-}
+press() { printf '%b' "$1" >&6; }
+look_anew() { from=$(($(wc -c <"$T/screen") + 1)); }
+screen_has() { tail -c "+$from" "$T/screen" 2>/dev/null | grep -Eaq -e "$1"; }
+shows() { wait_for screen_has "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }; }
 # The same of what stays on the screen after a key: only what changes is written, and after SIGCONT everything.
 screen_says()
 {
@@ -92,98 +82,63 @@ screen_says()
 	sleep 0.1
 	screen_has "$1"
 }
-shows_now()
+shows_now() { wait_for screen_says "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }; }
+# ends [KEY]: the screen is given back, the terminal is as it was before, and its exit status is 0.
+ends()
 {
-	wait_for screen_says "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }
-}
-# The screen was given back, the terminal is as it was before, and top's exit status is that.
-given_back()
-{
+	press "${1-}"
 	wait_for test -s "$T/status" -a -s "$T/after" || return 1
 	exec 6>&-
 	wait "$script_pid"
 	: >"$T/pid"
-	same "$1" "$(cat "$T/status")" && cmp "$T/before" "$T/after" && grep -aq "$(printf '\033')\[?1049l" "$T/screen"
-}
-# begin ROWS COLUMNS ARGUMENT...
-begin()
-{
-	from=1
-	in_terminal "$@"
-	shows 'q quit'
+	same 0 "$(cat "$T/status")" && cmp "$T/before" "$T/after" && grep -aq "$(printf '\033')\[?1049l" "$T/screen"
 }
 
 keys()
 {
-	begin 20 100 / || return 1
-	shows 'by some' && shows "Mind: reading these files can swallow other programs' unprivileged alarms" && shows 'No levels: psibridged is not running' || return 1
+	begin 20 100 / && shows 'by some' && shows "Mind: reading these files can swallow other programs' unprivileged alarms" &&
+		shows 'No levels: psibridged is not running' || return
 	for pair in 'f full' 'm memory' 'n name' 'r name, reversed' 's some, reversed'; do
 		press "${pair%% *}"
-		shows_now "by ${pair#* }" || return 1
+		shows_now "by ${pair#* }" || return
 	done
 	press '/zz'
-	shows_now 'Only with: zz_' && shows_now 'no cgroup matches' || return 1
+	shows_now 'Only with: zz_' && shows_now 'no cgroup matches' || return
 	press '\033'
-	shows_now 'q quit' && shows_now 'every 100ms, by some, reversed[^,]' || return 1
+	shows_now 'q quit' && shows_now 'every 100ms, by some, reversed[^,]' || return
 	press p
-	shows_now PAUSED || return 1
-	press q
-	given_back 0
+	shows_now PAUSED && ends q
 }
-narrow()
-{
-	# every line fits; the smallest terminal there is does too
-	begin 5 40 || return 1
-	press q
-	given_back 0 || return 1
-	in_terminal 1 1
-	from=1
-	shows '\?1049h' || return 1
-	press q
-	given_back 0
-}
+# Every line fits; the smallest terminal there is does too.
+narrow() { begin 5 40 / && shows 'q quit' && ends q && begin 1 1 && ends q; }
 levels_and_sizes()
 {
 	start
 	level / low true
-	begin 10 80 / || { stop; return 1; }
-	shows 'psibridged: memory is short in 1 cgroup' && shows CRITICAL && shows 'SOME, LATELY' &&
-		look_anew && stty -F "$(cat "$T/tty")" cols 130 && shows 'SOME, THE LAST 30'
+	begin 10 80 / &&
+		shows 'psibridged: memory is short in 1 cgroup' && shows CRITICAL && shows 'SOME, LATELY' &&
+		look_anew && stty -F "$(cat "$T/tty")" cols 130 && shows 'SOME, THE LAST 30' && ends q
 	r=$?
-	press q
-	given_back 0 || r=1
 	stop
 	return $r
 }
 # signalled NAME: with that signal it ends in good order
-signalled()
-{
-	begin 10 80 / || return 1
-	kill "-$1" "$(cat "$T/pid")"
-	given_back 0
-}
+signalled() { begin 10 80 / && shows 'q quit' && kill "-$1" "$(cat "$T/pid")" && ends; }
 # ^Z gives the terminal back to the shell, fg takes it again.
 suspended()
 {
 	jobs=yes
-	begin 10 80 / || return 1
+	begin 10 80 / && shows 'q quit' || return
 	look_anew
 	press '\032'
-	shows '\?1049l' && wait_for test -s "$T/stopped" && cmp "$T/before" "$T/stopped" || return 1
+	shows '\?1049l' && wait_for test -s "$T/stopped" && cmp "$T/before" "$T/stopped" || return
 	look_anew
 	echo >"$T/go"
-	shows '\?1049h' && shows 'q quit' || return 1
-	press q
-	given_back 0
+	shows '\?1049h' && shows 'q quit' && ends q
 }
 ascii()
 {
-	(
-		export LC_ALL=C
-		begin 10 80 / || exit 1
-		press q
-		given_back 0 || exit 1
-	) && ! LC_ALL=C grep -aq "$(printf '[\200-\377]')" "$T/screen"
+	(LC_ALL=C && begin 10 80 / && shows 'q quit' && ends q) && ! LC_ALL=C grep -aq "$(printf '[\200-\377]')" "$T/screen"
 }
 on_terminal()
 {
@@ -201,5 +156,4 @@ for signal in INT TERM HUP QUIT; do
 done
 on_terminal top_needs_no_utf8 ascii
 on_terminal top_can_be_suspended suspended
-
 done_testing
