@@ -3,20 +3,16 @@
  * table.c - which watch covers a cgroup, and who subscribes to it
  *
  * A cgroup is judged by the most specific watch that covers it, and by no other: its subscribers belong there, and what
- * a wider one measures of it is neither logged nor shown. Watches in the shadow are candidates and run beside those that
- * are live: they have no subscribers but where [Defaults] has everything in the shadow. What is said here of watches goes
- * for either kind among themselves.
+ * a wider one measures of it is neither logged nor shown. That goes for watches that are live, and for those in the shadow,
+ * among themselves; in the shadow there are subscribers only where [Defaults] has everything there.
  *
- * A subscriber whose cgroup no [Watch] covers gets a watch of everything below the topmost component of its path, so
- * that there are as many as there are such components. One that brings thresholds gets a watch like the one that covers
- * it (`base`) but for them; it judges nothing else than what its subscribers are told. Both go with the last of them.
+ * A subscriber whose cgroup no [Watch] covers gets a watch of everything below the topmost component of its path. One that
+ * brings thresholds gets a watch like the one that covers it (`base`) but for them, which judges nothing else than what its
+ * subscribers are told. Both go with the last of them, from chores(), never inside a notification.
  *
  * A pattern's watch reports the deepest cgroup that stalls. Subscribers of cgroups above it are judged from all cgroups
  * under observation, as the lowest of those at or below theirs. They are told when that changes, or when Low is repeated
  * and they were last told a rearm time ago: of several cgroups below that repeat their Lows they are told one.
- *
- * When the configuration changes, watches that are the same stay as they are; a subscriber that belongs to another one
- * then is moved, and what it was told goes on there. Watches are given up from chores(), never inside a notification.
  */
 #include "core/scan.h"
 #include "daemon/table-watch.h"
@@ -154,10 +150,11 @@ unsigned table_judge(const struct table *t, const char *cgroup)
 
 /* ---- the present --------------------------------------------------------------------------------- */
 
-static bool is_at_or_below(const char *path, const char *top, size_t size)
+static bool is_at_or_below(const char *path, const char *top)
 {
-	return size == 1 ||
-	       (strncmp(path, top, size) == 0 && (path[size] == '/' || path[size] == '\0'));
+	size_t size = strcmp(top, "/") == 0 ? 0 : strlen(top);
+
+	return strncmp(path, top, size) == 0 && (path[size] == '/' || path[size] == '\0');
 }
 
 static bool is_lower(const struct psb_notification *a, const struct psb_notification *b)
@@ -185,8 +182,7 @@ static void take_lower(const struct psb_notification *n, void *userdata)
 {
 	struct lowest *l = userdata;
 
-	if (l->path ? !is_at_or_below(n->cgroup, l->path, strlen(l->path))
-		    : !judges(l->watch, n->cgroup))
+	if (l->path ? !is_at_or_below(n->cgroup, l->path) : !judges(l->watch, n->cgroup))
 		return;
 	if (!l->any || is_lower(n, &l->found))
 		l->found = *n;
@@ -271,7 +267,7 @@ static void tell_all(struct watch *w, const struct psb_notification *n)
 	struct psb_notification sum;
 
 	EACH_SUBSCRIBER(s, w)
-		if (is_at_or_below(n->cgroup, s->path, s->size)) {
+		if (is_at_or_below(n->cgroup, s->path)) {
 			judge(w, s->path, &sum);
 			consider(s, n, &sum);
 		}
@@ -395,8 +391,6 @@ static struct settings apply_terms(const struct settings *base, const struct pol
 {
 	struct settings s = *base;
 
-	if (!terms)
-		return s;
 	settings_over(&s.policy, terms);
 	/* what is Low must be noticed on the way there */
 	if (setting_is_set(terms, SETTING_LOW) && !setting_is_set(terms, SETTING_EARLY) &&
@@ -477,12 +471,10 @@ int subscribe(struct table *t, struct subscriber *s, const char *cgroup,
 	if (!s->path) {
 		do_chores_soon(t); /* what was made for it goes */
 		r = r < 0 ? r : -ENOMEM;
-		if (ret_why)
-			*ret_why = why ? why : strerror(-r);
+		*ret_why = why ? why : strerror(-r);
 		return r;
 	}
 	s->watch = w;
-	s->size = strlen(cgroup);
 	LIST_INSERT_HEAD(&w->list, s, list);
 	w->subscribers++;
 	judge(w, s->path, &n);
@@ -543,7 +535,7 @@ static void move(struct table *t, struct subscriber *s)
 	t->owner.options.terms(s, &terms);
 	r = subscribe(t, s, path, &terms, &last, &why);
 	if (r == -EUSERS)
-		r = subscribe(t, s, path, NULL, &last, &why);
+		r = subscribe(t, s, path, &(struct policy_options){ 0 }, &last, &why);
 	if (r < 0) {
 		journal_log(t->owner.options.journal, LOG_IS_ERROR, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client is not served any more: %s", path, why);
@@ -630,21 +622,17 @@ int table_apply(struct table *t, const struct config *config)
 
 int table_simulate(struct table *t, const char *cgroup, enum psb_available available, bool critical)
 {
-	char path[CGPATH_MAX];
-	struct watch *base;
-	int r = cgpath_normalise(cgroup, t->owner.options.cgroups->v2.point, path, NULL);
+	struct watch *base = find_watch(t, cgroup);
+	int r = cgroup_exists(t, cgroup);
 
-	if (r == 0)
-		r = cgroup_exists(t, path);
 	if (r < 0)
 		return r;
-	base = find_watch(t, path);
 	if (!base || !base->psb)
 		return -ENODATA;
-	r = psb_watch_simulate_at(base->psb, path, available, critical, 0);
+	r = psb_watch_simulate_at(base->psb, cgroup, available, critical, 0);
 	EACH_OF(w, t->watches, base)
 		if (w->psb && r == 0)
-			r = psb_watch_simulate_at(w->psb, path, available, critical, 0);
+			r = psb_watch_simulate_at(w->psb, cgroup, available, critical, 0);
 	return r;
 }
 

@@ -28,7 +28,6 @@ struct subscriber {
 	struct watch *watch;	     /* NULL: it has none; and all that follows is the table's */
 	LIST_ENTRY(subscriber) list; /* of the watch */
 	char *path;
-	size_t size; /* of the path */
 	uint64_t told_usec;
 	unsigned shown;		      /* in the view with that number */
 	enum psb_available available; /* as it was told, or found it when it came */
@@ -65,9 +64,9 @@ DEFINE_CLEANUP(struct table *, table_free);
 int table_apply(struct table *table, const struct config *config);
 
 /*
- * Subscribe to `cgroup` (normalised). `terms` may be NULL. `last` is what an earlier process told it, from which its
+ * Subscribe to `cgroup` (normalised). `terms`: all zero for none. `last` is what an earlier process told it, from which its
  * level goes on; NULL: nothing. Errors: -ENOENT (no such cgroup, or none that this daemon serves), -EUSERS (too many
- * different terms; try without), -ENOMEM, and what psb_watch_new() says. *ret_why, if not NULL, gets words (a constant
+ * different terms; try without), -ENOMEM, and what psb_watch_new() says. *ret_why gets words (a constant
  * string, or one that lives until the next call).
  */
 int subscribe(struct table *table, struct subscriber *subscriber, const char *cgroup,
@@ -84,7 +83,7 @@ bool subscriber_in_shadow(const struct subscriber *subscriber);
 const char *subscriber_failure(const struct subscriber *subscriber);
 
 /*
- * Behave as if `cgroup` had been judged so. Errors: -ENOENT (no such cgroup), -ENODATA (no watch covers it now),
+ * Behave as if `cgroup` (normalised) had been judged so. Errors: -ENOENT (no such cgroup), -ENODATA (no watch covers it now),
  * -EINVAL.
  */
 int table_simulate(struct table *table, const char *cgroup, enum psb_available available,
