@@ -108,7 +108,6 @@ daemon_programs = \
 	tests/integration/test-crowd
 integration_scripts += \
 	tests/integration/test-cli-daemon.sh \
-	tests/integration/test-killed.sh \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
 # What those tests are made with.
@@ -176,8 +175,7 @@ vm_tests = $(loop_tests) \
 vm_scripts = tests/vm/guest-rungs.sh tests/vm/guest-demo.sh
 if ENABLE_DAEMON
 vm_tests += \
-	tests/unit/daemon/test-peer \
-	tests/integration/test-killed.sh
+	tests/unit/daemon/test-peer
 vm_scripts += \
 	tests/vm/guest-install.sh \
 	tests/vm/guest-daemon.sh \

@@ -30,13 +30,13 @@ start()
 	read -r _ <"$T/ready"
 }
 
-# status_answer WATCHES CGROUPS FILES
+# status_answer WATCHES CGROUPS FILES [HISTORY]
 status_answer()
 {
 	now=$(awk '{ printf "%d", $1 * 1000000 }' /proc/uptime)
 	answer '{"version":"0.2.0","pid":1,"backend":"uring","backend_why":"","uptime_usec":60000000,"time_usec":'"$now"',
 		"clients":{"connected":3,"plain":2,"records":1,"accepted":9,"refused":1,"told":17,"replaced":2,"max":16384},
-		"configuration":{"error":"","files":['"$3"']},"watches":['"$1"'],"cgroups":['"$2"'],"history":[]}'
+		"configuration":{"error":"","files":['"$3"']},"watches":['"$1"'],"cgroups":['"$2"'],"history":['"$4"']}'
 }
 # watch ID PATH STATE WHY [MEMBERS]: of it, or in place of those here
 watch()
@@ -65,7 +65,9 @@ all_is_well()
 		$(watch 5 /guest watching '' ',"configured":false')" \
 		"$(cgroup /system.slice/web.service 1 '"current_bytes":524288000,"limit_bytes":536870912'),$(cgroup /system.slice/db.service 1),
 		$(cgroup '/batch.slice/night\u001b[31mly' 2),$(cgroup / 1)" \
-		'"/etc/psibridge/psibridged.conf","/etc/psibridge/psibridged.conf.d/web.conf"'
+		'"/etc/psibridge/psibridged.conf","/etc/psibridge/psibridged.conf.d/web.conf"' \
+		'{"cgroup":"/batch.slice/gone","low":2,"low_usec":5000000,"killed":3,"last":{"limit":"/batch.slice/gone","task":"tail","pid":77,
+		"usage_bytes":15728640,"limit_bytes":16777216,"time_usec":'"$now"'}}'
 }
 # level CGROUP LEVEL [CRITICAL]: what psibridged says of it from now on
 level()

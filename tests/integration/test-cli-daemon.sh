@@ -65,7 +65,8 @@ status_when_all_is_well()
 		'in shadow: no client is told' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
 		'1 more, made for clients that no configured watch covers' 'Rung 3 and no better: CAP_SYS_RESOURCE is missing' \
 		'3 connected of at most 16384 (2 of systemd'\''s protocol, 1 of libpsibridge)' '1 client refused' \
-		/etc/psibridge/psibridged.conf.d/web.conf && says_not 'Short of memory'
+		/etc/psibridge/psibridged.conf.d/web.conf 'Killed by the kernel' /batch.slice/gone 's ago): tail (process 77), 15 MiB of 16 MiB in use' &&
+		says_not 'Short of memory'
 }
 start
 check status_says_that_all_is_well status_when_all_is_well
@@ -81,7 +82,7 @@ check status_says_what_is_short_and_ends_with_4 status_when_memory_is_short
 of_a_part()
 {
 	ended 0 status system.slice/db.service && says 'Memory is nowhere short there.' 'system.slice/**' &&
-		says_not web.service batch.slice Clients &&
+		says_not web.service batch.slice Clients Killed &&
 		ended 4 status /system.slice && says web.service &&
 		ended 4 status /sys/fs/cgroup/system.slice/web.service && says web.service &&
 		ended 4 status 'system.slice/*' && says web.service &&
@@ -218,6 +219,7 @@ with_daemon()
 		'psibridge_watch_alarms_total{watch="system.slice/**"} 41' "psibridge_watch_last_alarm_timestamp_seconds{watch=\"system.slice/**\"} $(($(date +%s) / 1000))" 'psibridge_watch_state{watch="/broken",state="failed"} 1' \
 		'psibridge_watch_notifications_total{watch="system.slice/**",available="low"} 5' 'psibridge_clients_refused_total 1' &&
 		says 'psibridge_memory_available{id="/"} 1' 'psibridge_memory_critical{id="/"} 1' &&
+		ended 0 metrics && says 'psibridge_cgroup_oom_kills_total{id="/batch.slice/gone"} 3' 'psibridge_cgroup_low_total{id="/batch.slice/gone"} 2' &&
 		ended 0 metrics --format prometheus / && well_formed "$T/stdout" &&
 		says '# TYPE container_pressure_memory_waiting_seconds_total counter'
 }

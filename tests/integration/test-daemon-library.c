@@ -104,8 +104,11 @@ static unsigned count(enum psb_available available)
 		}                                                         \
 	} while (0)
 
-PROMISE(it_is_recognised_and_tells_levels_whole)
+PROMISE(it_is_recognised_and_tells_levels_whole_and_real_stalls_with_their_numbers)
 {
+	const struct told *low;
+	pid_t presser;
+
 	EXPECT(5000, source_is("psibridged"));
 	EXPECT(5000, bench_number(&bench, "clients", "records") == 1);
 	bench_simulate(&bench, "b", "low");
@@ -114,44 +117,31 @@ PROMISE(it_is_recognised_and_tells_levels_whole)
 	assert_int_equal(host.record.told[0].n.critical, 1);
 	EXPECT(10000, count(PSB_NEUTRAL) == 1 && count(PSB_HIGH) == 1);
 	assert_int_equal(record_count(&host.record), 3);
-}
 
-PROMISE(real_stalls_arrive_with_their_numbers)
-{
-	const struct told *low;
-	pid_t presser;
-
-	EXPECT(5000, source_is("psibridged"));
 	presser = lab_press(&lab, "a");
-	EXPECT(20000, count(PSB_LOW) > 0);
-	low = record_find(&host.record, 0, PSB_KIND_LEVEL, PSB_LOW, NULL);
+	EXPECT(20000, count(PSB_LOW) > 1);
+	low = record_find(&host.record, 3, PSB_KIND_LEVEL, PSB_LOW, NULL);
 	assert_true(low->n.some_total_usec > 0 && low->n.stall_usec > 0 && low->n.since_usec > 0);
 	lab_kill(presser);
 	EXPECT(20000, psb_watch_available(host.watch, NULL) == PSB_HIGH);
-	assert_true(count(PSB_NEUTRAL) + count(PSB_HIGH) >= 1);
 }
 
-static void check_restart(int how)
+/* In the middle of a Low. */
+PROMISE(a_restart_is_not_noticed_and_nor_is_kill_9)
 {
+	static const int how[] = { SIGUSR1, SIGUSR2 };
+
 	EXPECT(5000, source_is("psibridged"));
+	for (unsigned i = 0; i < ELEMENTSOF(how); i++) {
+		bench_simulate(&bench, "a", "low");
+		EXPECT(5000, count(PSB_LOW) == i + 1);
+		bench_restart(&bench, how[i]);
+		EXPECT(10000, count(PSB_NEUTRAL) == i + 1 && count(PSB_HIGH) == i + 1);
+		assert_int_equal(record_count(&host.record), 3 * (i + 1));
+		assert_true(source_is("psibridged"));
+	}
 	bench_simulate(&bench, "a", "low");
-	EXPECT(5000, count(PSB_LOW) == 1);
-	bench_restart(&bench, how);
-	EXPECT(10000, count(PSB_NEUTRAL) == 1 && count(PSB_HIGH) == 1);
-	assert_int_equal(record_count(&host.record), 3);
-	assert_true(source_is("psibridged"));
-	bench_simulate(&bench, "a", "low");
-	EXPECT(5000, count(PSB_LOW) == 2);
-}
-
-PROMISE(a_restart_is_not_noticed)
-{
-	check_restart(SIGUSR1);
-}
-
-PROMISE(nor_is_kill_9)
-{
-	check_restart(SIGUSR2);
+	EXPECT(5000, count(PSB_LOW) == 3);
 }
 
 static bool was_repeated(void)

@@ -68,6 +68,8 @@ killed_in_status()
 	[ "$(psibridge status --json | jq '[.history[] | select(.killed == 1 and .last.limit == .cgroup and .last.limit_bytes == 33554432)] | length')" = 4 ]
 }
 check and_status_has_them killed_in_status
+check and_metrics within 5 sh -c "psibridge metrics | grep -F 'psibridge_cgroup_oom_kills_total{id=\"/system.slice/psb-greedy1.service\"} 1'"
+check lows_are_counted_too sh -c "psibridge simulate low psb-reader.service && psibridge status --json | jq -e '.history[] | select(.cgroup == \"/system.slice/psb-reader.service\" and .low > 0)'"
 
 # ---- reload ----------------------------------------------------------------------------------------------
 pid=$(daemon_pid)
