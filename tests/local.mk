@@ -63,7 +63,7 @@ hosting_tests = \
 if HAVE_CXX
 hosting_cxx_tests = tests/unit/hosting/test-hosting-windows
 endif
-runtimes_tests = tests/unit/runtimes/test-hook tests/unit/runtimes/test-hook-life
+runtimes_tests = tests/unit/runtimes/test-hook tests/unit/runtimes/test-coreclr
 # Each is a program: it has a library, or a daemon, of its own.
 single_unit_tests = tests/unit/cli/test-rows
 if ENABLE_DAEMON
@@ -142,7 +142,7 @@ quick_tests = $(structure_tests) $(quick_programs)
 thread_tests = $(loop_tests) \
 	tests/unit/kernel/test-closer \
 	tests/unit/library/test-dispatch \
-	tests/unit/runtimes/test-hook-life \
+	tests/unit/runtimes/test-hook \
 	tests/unit/hosting/test-hosting \
 	tests/unit/hosting/test-hosting-register \
 	tests/unit/library/test-mailbox \
@@ -282,7 +282,7 @@ tests_unit_hosting_tests_LDADD = $(library_layers)
 tests_unit_hosting_tests_cxx_SOURCES = $(unit_main) tests/unit/hosting/test-hosting-windows.cc $(fake_watch)
 tests_unit_hosting_tests_cxx_LDADD = $(library_layers)
 
-tests_unit_runtimes_tests_SOURCES = $(unit_main) $(runtimes_tests:=.c) tests/unit/runtimes/hook-stage.h
+tests_unit_runtimes_tests_SOURCES = $(unit_main) $(runtimes_tests:=.c)
 tests_unit_runtimes_tests_LDADD = libhook.la $(library_layers)
 
 # It is its own psb_survey().

@@ -11,13 +11,8 @@ runtime_scripts = \
 	tests/integration/test-run.sh \
 	tests/integration/test-attach.sh
 
-# A runtime that answers what a test wants to hear: errors that the real one does not have at hand.
-runtime_tools = \
-	tests/integration/coreclr-double \
-	tests/integration/dotnet-double
-tests_integration_coreclr_double_SOURCES = tests/integration/coreclr-double.c
-tests_integration_coreclr_double_CPPFLAGS = $(AM_CPPFLAGS)
-tests_integration_coreclr_double_LDADD = -ldl
+# A process that looks like .NET to `psibridge attach`: hostile answers and sockets.
+runtime_tools = tests/integration/dotnet-double
 tests_integration_dotnet_double_SOURCES = tests/integration/dotnet-double.c
 tests_integration_dotnet_double_LDFLAGS = $(AM_LDFLAGS) -Wl,--export-dynamic
 EXTRA_DIST += tests/dotnet tests/unit/runtimes/worth.cases tests/integration/mono-guest.cs

@@ -25,55 +25,46 @@
  *     notification-only ones, which change no code. One that answers LoadAsNotificationOnly() with yes
  *     becomes one of those however it was loaded; runtimes before .NET 6 do not ask. ForceGC() is
  *     open to them. (profilinghelper.cpp)
- *   - Without any event asked for, no code path of the runtime is another one than without us.
  *   - ForceGC() refuses threads that run managed code, and makes a thread of the runtime, in the
  *     background, out of the caller. It can be repeated there. It is not available until the
  *     collector is initialized, which is after Initialize(). (proftoeeinterfaceimpl.cpp)
  *   - A collection frees regions, but hands them to the kernel later: at any following collection,
  *     at most 160 KiB for each millisecond (up to 10 s) since it last did, and only after 100 ms.
  *     Regions that it would rather keep for the next allocations go after 20 full collections
- *     without use. Only GC.Collect(Aggressive), which is managed code, does all at once.
- *     With Server GC a timer of the runtime does what falls due. (gc.cpp: aged_region_p(),
+ *     without use. With Server GC a timer of the runtime does what falls due. (gc.cpp: aged_region_p(),
  *     decide_on_decommit_strategy())
  *   - Shutdown() comes when the program returns from Main() or calls Exit(), before exit(3). After
  *     it, calls to ICorProfilerInfo are undefined. A crash, FailFast() and an unhandled exception
  *     end the process without it; a native exit(3) does too, and runs our destructor.
  *
  * Hence collect(), the collection, and settle(), which repeats ForceGC() until what was
- * freed has gone back. One program, 300 MB of garbage and 20 MB live: 331 MB before; after one
- * ForceGC() 77 if it had been idle for 2 s, 322 if it had not; after settling 57. A repetition walks
- * no garbage, only what is live (0.3 ms there). All together they may stop the program for 250 ms,
- * or for as long as the first did; so a large live heap is aged less, or not at all. What is freed
- * at once by a program that was busy until then goes back for two seconds (some 300 MB).
+ * freed has gone back. A repetition walks no garbage, only what is live. All together they may stop
+ * the program for 250 ms, or for as long as the first did; so a large live heap is aged less, or not at all.
  */
 #include "runtimes/corprof.h"
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
 
-#include <psibridge/hosting.h>
-
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
-#include <syslog.h>
 #include <unistd.h>
-
-#define NAME "coreclr"
-#define USEC_PER_MSEC UINT64_C(1000)
 
 #define SETTINGS_MAX 32 /* that come with an attach request */
 #define SETTINGS_BYTES_MAX 4096
 
 /* Settling. */
-#define AGE 20				  /* collections after which a free region is not kept */
-#define STEP_USEC (110 * USEC_PER_MSEC)	  /* the runtime's 100 ms, and what clocks differ */
-#define PAUSES_USEC (250 * USEC_PER_MSEC) /* all repetitions together, or as long as the first */
-#define SETTLE_USEC (2 * USEC_PER_SEC)	  /* and all of it with the time between them */
-#define WORTH_BYTES (UINT64_C(1) << 20)	  /* a step that gives back less was in vain, */
-#define VAIN 2				  /* and with so many in a row it is over */
+#define AGE 20				/* collections after which a free region is not kept */
+#define STEP_USEC UINT64_C(110000)	/* the runtime's 100 ms, and what clocks differ */
+#define PAUSES_USEC UINT64_C(250000)	/* all repetitions together, or as long as the first */
+#define SETTLE_USEC (2 * USEC_PER_SEC)	/* and all of it with the time between them */
+#define WORTH_BYTES (UINT64_C(1) << 20) /* a step that gives back less was in vain, */
+#define VAIN 2				/* and with so many in a row it is over */
+
+static const struct log to_stderr = { "coreclr", LOG_WARNING };
 
 static const IID our_clsid = {
 	0x9F1A4C50, 0x6B0E, 0x4C46, { 0x9C, 0x1D, 0x50, 0x53, 0x49, 0x2D, 0x42, 0x47 }
@@ -86,12 +77,10 @@ static struct {
 	pid_t pid;			/* a forked child has no hook */
 	char texts[SETTINGS_BYTES_MAX]; /* settings that came with the request, a NUL behind each; */
 	const char *settings[SETTINGS_MAX + 1];
-
-	pthread_mutex_t lock;
-	struct hook *hook;
+	struct hook *_Atomic hook;
 
 	/* the hook's thread */
-	int complained;
+	char why[64];
 	struct {
 		int aged, steps;	      /* so often, */
 		int in_vain;		      /* the last of them for nothing */
@@ -100,7 +89,7 @@ static struct {
 		uint64_t end_usec, last_usec; /* when it is over; the last pause */
 		uint64_t rss_bytes;	      /* before the last step */
 	} settling;
-} self = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} self;
 
 /* ---- collecting: the hook's thread ------------------------------------------------------------- */
 
@@ -113,44 +102,21 @@ static HRESULT force_gc(uint64_t *ret_took_usec)
 	return result;
 }
 
-static int explain(HRESULT result)
-{
-	const char *what = "an unexpected answer";
-	struct hook *hook;
-	int r = -EPROTO;
-
-	if (result == CORPROF_E_NOT_YET_AVAILABLE)
-		return -EAGAIN; /* the hook asks again */
-	if (result == CORPROF_E_UNSUPPORTED_CALL_SEQUENCE) {
-		what = "this thread is in the middle of managed code";
-		r = -EPERM;
-	} else if (result == CORPROF_E_PROFILER_DETACHING) {
-		what = "the runtime is detaching psibridge";
-		r = -ECANCELED;
-	} else if (result == E_OUTOFMEMORY) {
-		what = "the runtime found no memory for it";
-		r = -ENOMEM;
-	}
-	if (!self.complained) {
-		pthread_mutex_lock(&self.lock);
-		hook = self.hook;
-		pthread_mutex_unlock(&self.lock);
-		if (hook)
-			hook_log(hook, NAME, LOG_ERR, "ForceGC: 0x%08" PRIX32 ", %s",
-				 (uint32_t)result, what);
-	}
-	self.complained = 1;
-	return r;
-}
-
-static int collect(void *unused)
+static int collect(void *unused, const char **ret_why)
 {
 	uint64_t took_usec, budget_usec;
 	HRESULT result = force_gc(&took_usec);
 
 	(void)unused;
-	if (FAILED(result))
-		return explain(result);
+	if (result == CORPROF_E_NOT_YET_AVAILABLE)
+		return -EAGAIN;
+	if (result == CORPROF_E_PROFILER_DETACHING)
+		return -ECANCELED;
+	if (FAILED(result)) {
+		snprintf(self.why, sizeof(self.why), "ForceGC: 0x%08" PRIX32, (uint32_t)result);
+		*ret_why = self.why;
+		return -EPROTO;
+	}
 	budget_usec = took_usec > PAUSES_USEC ? took_usec : PAUSES_USEC;
 	self.settling = (typeof(self.settling)){
 		.budget_usec = budget_usec,
@@ -164,14 +130,12 @@ static int collect(void *unused)
 /* Once more. Errors do not matter here: the collection was done. Returns whether it was done again. */
 static int repeat(void)
 {
-	uint64_t took_usec;
+	uint64_t took_usec, budget_usec = self.settling.budget_usec;
 
 	if (FAILED(force_gc(&took_usec)))
 		return 0;
 	self.settling.last_usec = took_usec;
-	self.settling.budget_usec -= took_usec < self.settling.budget_usec
-					     ? took_usec
-					     : self.settling.budget_usec;
+	self.settling.budget_usec -= took_usec < budget_usec ? took_usec : budget_usec;
 	return 1;
 }
 
@@ -211,6 +175,20 @@ static int settle(uint64_t rss_bytes, void *unused, uint64_t *ret_next_usec)
 	return go;
 }
 
+/* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
+static const void *runtime_code(void *unused)
+{
+	(void)unused;
+	return self.info->lpVtbl;
+}
+
+static const struct hook_runtime runtime = {
+	.name = "coreclr",
+	.collect = collect,
+	.settle = settle,
+	.code = runtime_code,
+};
+
 /* ---- the profiler: the runtime's threads ---------------------------------------------------------- */
 
 static int same(REFIID a, const IID *b)
@@ -218,19 +196,11 @@ static int same(REFIID a, const IID *b)
 	return memcmp(a, b, sizeof(*b)) == 0;
 }
 
-/* With the lock of a forked child nothing is sure: it may have been taken when fork() was called.
- * exit(3) without the runtime's knowledge comes here, too: it would tear down what a collection works on. */
+/* exit(3) without the runtime's knowledge comes here, too: it would tear down what a collection works on. */
 static void __attribute__((destructor)) profiler_stop(void)
 {
-	struct hook *hook;
-
-	if (self.pid != getpid())
-		return;
-	pthread_mutex_lock(&self.lock);
-	hook = self.hook;
-	self.hook = NULL;
-	pthread_mutex_unlock(&self.lock);
-	hook_stop(hook);
+	if (self.pid == getpid())
+		hook_stop(atomic_exchange(&self.hook, NULL));
 }
 
 static HRESULT profiler_query(ICorProfilerCallback11 *This, REFIID riid, void **ret)
@@ -265,20 +235,6 @@ static ULONG profiler_release(ICorProfilerCallback11 *This)
 	return left;
 }
 
-/* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
-static const void *runtime_code(void *unused)
-{
-	(void)unused;
-	return self.info->lpVtbl;
-}
-
-static const struct hook_runtime runtime = {
-	.name = NAME,
-	.collect = collect,
-	.settle = settle,
-	.code = runtime_code,
-};
-
 /* Returns whether it is a list of settings, or nothing. What they say is judged by the hook. */
 static int keep_settings(const char *data, size_t size)
 {
@@ -296,6 +252,7 @@ static HRESULT hook_in(IUnknown *unknown)
 {
 	void *info = NULL;
 	HRESULT result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
+	struct hook *hook = NULL;
 	int r;
 
 	if (FAILED(result))
@@ -303,15 +260,12 @@ static HRESULT hook_in(IUnknown *unknown)
 	self.info = info;
 	self.pid = getpid();
 	self.info->lpVtbl->SetEventMask(self.info, COR_PRF_MONITOR_NONE);
-	pthread_mutex_lock(&self.lock);
-	r = hook_start(&runtime, NULL, self.settings, &self.hook);
-	pthread_mutex_unlock(&self.lock);
+	r = hook_start(&runtime, NULL, self.settings, &hook);
+	atomic_store(&self.hook, hook);
 	if (r > 0)
 		return S_OK;
 	IUnknown_Release((IUnknown *)info);
-	return r == 0	      ? CORPROF_E_PROFILER_CANCEL_ACTIVATION
-	       : r == -ENOMEM ? E_OUTOFMEMORY
-			      : E_FAIL;
+	return r == 0 ? CORPROF_E_PROFILER_CANCEL_ACTIVATION : E_FAIL;
 }
 
 /*
@@ -325,13 +279,13 @@ static HRESULT profiler_initialize_for_attach(ICorProfilerCallback11 *This, IUnk
 
 	(void)This;
 	if (atomic_exchange(&self.taken, 1)) {
-		hook_log(NULL, NAME, LOG_WARNING,
+		log_line(&to_stderr, LOG_WARNING,
 			 "asked for twice: this process has psibridge already");
 		return CORPROF_E_PROFILER_ALREADY_ACTIVE;
 	}
 	if (!keep_settings(data, data ? data_size : 0))
-		hook_log(
-			NULL, NAME, LOG_WARNING,
+		log_line(
+			&to_stderr, LOG_WARNING,
 			"the settings that came with the request cannot be read; the environment counts");
 	result = hook_in(unknown);
 	if (FAILED(result))
@@ -351,17 +305,9 @@ static HRESULT profiler_end(ICorProfilerCallback11 *This)
 	return S_OK;
 }
 
-static HRESULT profiler_attached(ICorProfilerCallback11 *This)
-{
-	(void)This;
-	return S_OK;
-}
-
 static HRESULT profiler_notification_only(ICorProfilerCallback11 *This, int32_t *ret)
 {
 	(void)This;
-	if (!ret)
-		return E_POINTER;
 	*ret = 1;
 	return S_OK;
 }
@@ -384,7 +330,7 @@ static const ICorProfilerCallback11Vtbl profiler_vtbl = {
 	.Shutdown = profiler_end,
 	.slots_5_to_79 = { [0 ... 74] = profiler_ignore },
 	.InitializeForAttach = profiler_initialize_for_attach,
-	.ProfilerAttachComplete = profiler_attached,
+	.ProfilerAttachComplete = profiler_ignore,
 	.ProfilerDetachSucceeded = profiler_end,
 	.slots_83_to_96 = { [0 ... 13] = profiler_ignore },
 	.LoadAsNotificationOnly = profiler_notification_only,
@@ -392,12 +338,10 @@ static const ICorProfilerCallback11Vtbl profiler_vtbl = {
 
 static ICorProfilerCallback11 profiler = { &profiler_vtbl };
 
-/* ---- the factory --------------------------------------------------------------------------------- */
+/* ---- the factory, and what the runtime looks up --------------------------------------------------- */
 
-static HRESULT factory_query(IClassFactory *This, REFIID riid, void **ret)
+static HRESULT query_factory(IClassFactory *This, REFIID riid, void **ret)
 {
-	if (!ret)
-		return E_POINTER;
 	*ret = NULL;
 	if (!same(riid, &IID_IClassFactory) && !same(riid, &IID_IUnknown))
 		return E_NOINTERFACE;
@@ -406,59 +350,43 @@ static HRESULT factory_query(IClassFactory *This, REFIID riid, void **ret)
 }
 
 /* There is one, and it is never freed: nothing to count. */
-static ULONG factory_count(IClassFactory *This)
+static ULONG count_factory(IClassFactory *This)
 {
 	(void)This;
 	return 1;
 }
 
-static HRESULT factory_create(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret)
+static HRESULT create(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret)
 {
 	(void)This;
-	if (!ret)
-		return E_POINTER;
 	*ret = NULL;
-	if (outer)
-		return CLASS_E_NOAGGREGATION;
-	return profiler_query(&profiler, riid, ret);
-}
-
-static HRESULT factory_lock(IClassFactory *This, int32_t lock)
-{
-	(void)This;
-	(void)lock;
-	return S_OK;
+	return outer ? CLASS_E_NOAGGREGATION : profiler_query(&profiler, riid, ret);
 }
 
 static const IClassFactoryVtbl factory_vtbl = {
-	.QueryInterface = factory_query,
-	.AddRef = factory_count,
-	.Release = factory_count,
-	.CreateInstance = factory_create,
-	.LockServer = factory_lock,
+	.QueryInterface = query_factory,
+	.AddRef = count_factory,
+	.Release = count_factory,
+	.CreateInstance = create,
+	.LockServer = profiler_ignore,
 };
 
 static IClassFactory factory = { &factory_vtbl };
 
-/* ---- what the runtime looks up -------------------------------------------------------------------- */
-
-#define EXPORTED __attribute__((visibility("default")))
-
-EXPORTED HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret);
-EXPORTED HRESULT DllCanUnloadNow(void);
+__attribute__((visibility("default"))) HRESULT DllGetClassObject(REFIID clsid, REFIID riid,
+								 void **ret);
+__attribute__((visibility("default"))) HRESULT DllCanUnloadNow(void);
 
 HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret)
 {
-	if (!clsid || !riid || !ret)
-		return E_POINTER;
 	*ret = NULL;
 	if (!same(clsid, &our_clsid)) {
-		hook_log(NULL, NAME, LOG_WARNING,
+		log_line(&to_stderr, LOG_WARNING,
 			 "not started: the runtime was given a wrong CLSID; "
 			 "psibridge's is {9F1A4C50-6B0E-4C46-9C1D-5053492D4247}");
 		return CLASS_E_CLASSNOTAVAILABLE;
 	}
-	return factory_query(&factory, riid, ret);
+	return query_factory(&factory, riid, ret);
 }
 
 HRESULT DllCanUnloadNow(void)

@@ -22,7 +22,6 @@
 #define CLASS_E_CLASSNOTAVAILABLE PROFILER_HRESULT(0x80040111)
 #define CLASS_E_NOAGGREGATION PROFILER_HRESULT(0x80040110)
 #define CORPROF_E_NOT_YET_AVAILABLE PROFILER_HRESULT(0x8013135B)
-#define CORPROF_E_UNSUPPORTED_CALL_SEQUENCE PROFILER_HRESULT(0x80131363)
 #define CORPROF_E_PROFILER_DETACHING PROFILER_HRESULT(0x80131367)
 #define CORPROF_E_PROFILER_ALREADY_ACTIVE PROFILER_HRESULT(0x8013136A)
 #define CORPROF_E_PROFILER_CANCEL_ACTIVATION PROFILER_HRESULT(0x80131375)
@@ -36,18 +35,11 @@ static const IID IID_ICorProfilerInfo = {
 	0x28B5557D, 0x3F3F, 0x48B4, { 0x90, 0xB2, 0x5F, 0x9E, 0xEA, 0x2F, 0x6C, 0x48 }
 };
 
-/* ICorProfilerCallback and its eleven versions, oldest first. */
+/* Of ICorProfilerCallback and its versions, what the runtime cannot do without (profilinghelper.cpp, eetoprofinterfaceimpl.cpp):
+ * IUnknown aside, it asks for version 2 first, for 3 to attach, and for 11 to ask LoadAsNotificationOnly(). */
 static const IID profiler_callback_iids[] = {
-	{ 0x176FBED1, 0xA55C, 0x4796, { 0x98, 0xCA, 0xA9, 0xDA, 0x0E, 0xF8, 0x83, 0xE7 } },
 	{ 0x8A8CC829, 0xCCF2, 0x49FE, { 0xBB, 0xAE, 0x0F, 0x02, 0x22, 0x28, 0x07, 0x1A } },
 	{ 0x4FD2ED52, 0x7731, 0x4B8D, { 0x94, 0x69, 0x03, 0xD2, 0xCC, 0x30, 0x86, 0xC5 } },
-	{ 0x7B63B2E3, 0x107D, 0x4D48, { 0xB2, 0xF6, 0xF6, 0x1E, 0x22, 0x94, 0x70, 0xD2 } },
-	{ 0x8DFBA405, 0x8C9F, 0x45F8, { 0xBF, 0xFA, 0x83, 0xB1, 0x4C, 0xEF, 0x78, 0xB5 } },
-	{ 0xFC13DF4B, 0x4448, 0x4F4F, { 0x95, 0x0C, 0xBA, 0x8D, 0x19, 0xD0, 0x0C, 0x36 } },
-	{ 0xF76A2DBA, 0x1D52, 0x4539, { 0x86, 0x6C, 0x2A, 0xA5, 0x18, 0xF9, 0xEF, 0xC3 } },
-	{ 0x5BED9B15, 0xC079, 0x4D47, { 0xBF, 0xE2, 0x21, 0x5A, 0x14, 0x0C, 0x07, 0xE0 } },
-	{ 0x27583EC3, 0xC8F5, 0x482F, { 0x80, 0x52, 0x19, 0x4B, 0x8C, 0xE4, 0x70, 0x5A } },
-	{ 0xCEC5B60E, 0xC69C, 0x495F, { 0x87, 0xF6, 0x84, 0xD2, 0x8E, 0xE1, 0x6F, 0xFB } },
 	{ 0x42350846, 0xAAED, 0x47F7, { 0xB1, 0x28, 0xFD, 0x0C, 0x98, 0x88, 0x1C, 0xDE } },
 };
 
@@ -78,7 +70,7 @@ typedef struct IClassFactory IClassFactory;
 typedef struct IClassFactoryVtbl {
 	PROFILER_UNKNOWN_SLOTS(IClassFactory);
 	HRESULT (*CreateInstance)(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret);
-	HRESULT (*LockServer)(IClassFactory *This, int32_t lock);
+	profiler_slot LockServer;
 } IClassFactoryVtbl;
 struct IClassFactory {
 	const IClassFactoryVtbl *lpVtbl;
@@ -92,7 +84,7 @@ typedef struct ICorProfilerCallback11Vtbl {
 	profiler_slot slots_5_to_79[75];
 	HRESULT(*InitializeForAttach)
 	(ICorProfilerCallback11 *This, IUnknown *info, void *data, uint32_t data_size);
-	HRESULT (*ProfilerAttachComplete)(ICorProfilerCallback11 *This);
+	profiler_slot ProfilerAttachComplete;
 	HRESULT (*ProfilerDetachSucceeded)(ICorProfilerCallback11 *This);
 	profiler_slot slots_83_to_96[14];
 	HRESULT (*LoadAsNotificationOnly)(ICorProfilerCallback11 *This, int32_t *ret);

@@ -6,11 +6,9 @@
  * kernel. It is no thread of the runtime, blocks all signals, and is the only one that touches what
  * is below "the hook's thread" in struct hook.
  *
- *     starting -> taking -> (collecting) -> taking -> (settling) -> taking ... -> ended
- *
  * hook_stop() may come at any time, from any thread, also while the thread is still starting or in
  * the middle of a collection that will never end because the runtime is ending. So it waits, but
- * not for ever; a thread that was given up on finds `stopping` when it goes on, and frees the memory itself.
+ * not for ever, and the hook belongs to both: the last of them frees it.
  *
  * After a fork the child has this memory and not the thread: everything here is dead there
  * (hook->pid). A runtime that forks and goes on without exec(2) cannot collect either.
@@ -20,17 +18,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "runtimes/effect.h"
-#include "runtimes/say.h"
 
 #define STOP_SEC 2
 #define EARLY_USEC (2 * USEC_PER_SEC) /* a runtime has started by then, or never will */
@@ -41,14 +35,16 @@ struct hook {
 	const struct hook_runtime *runtime;
 	void *userdata;
 	pid_t pid;
+	struct log log;
 	struct psb_settings settings;
 	struct psb_watch_options options; /* settings.watch */
 	pthread_t thread;
+	atomic_int owners; /* the thread, and who stops it */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	_Atomic int stopping; /* changed under the lock */
-	int ended, abandoned;
+	int ended;
 	psb_mailbox *mailbox; /* set by the hook's thread, closed by hook_stop() */
 
 	/* the hook's thread */
@@ -61,33 +57,12 @@ struct hook {
 	uint64_t next_usec, try_until_usec;
 };
 
-static void free_hook(struct hook *hook)
+static void hook_unref(struct hook *hook)
 {
-	if (hook)
-		free(hook->complaints);
-	free(hook);
-}
-
-/* ---- what is said ------------------------------------------------------------------------------ */
-
-void hook_log(struct hook *hook, const char *name, int priority, const char *format, ...)
-{
-	va_list args;
-
-	if (priority > (hook ? hook->settings.log_priority : LOG_WARNING))
+	if (atomic_fetch_sub(&hook->owners, 1) > 1)
 		return;
-	va_start(args, format);
-	say_line(name, format, args);
-	va_end(args);
-}
-
-#define say(hook, priority, ...) hook_log(hook, (hook)->runtime->name, priority, __VA_ARGS__)
-
-static void log_from_library(void *userdata, int priority, const char *message)
-{
-	struct hook *hook = userdata;
-
-	say(hook, priority, "%s", message);
+	free(hook->complaints);
+	free(hook);
 }
 
 /* ---- collecting: the hook's thread --------------------------------------------------------------- */
@@ -117,9 +92,9 @@ static void measure(struct hook *hook)
 {
 	hook->next = NULL;
 	hook->effect.after_bytes = effect_rss(&hook->effect);
-	say(hook, LOG_INFO, "collected: %s -> %s MiB, %" PRIu64 " ms",
-	    mib(hook->effect.before_bytes).text, mib(hook->effect.after_bytes).text,
-	    (hook->effect.took_usec + 500) / 1000);
+	log_line(&hook->log, LOG_INFO, "collected: %s -> %s MiB, %" PRIu64 " ms",
+		 mib(hook->effect.before_bytes).text, mib(hook->effect.after_bytes).text,
+		 (hook->effect.took_usec + 500) / 1000);
 }
 
 static void settle(struct hook *hook)
@@ -137,6 +112,7 @@ static void settle(struct hook *hook)
 
 static void try_to_collect(struct hook *hook)
 {
+	const char *why = NULL;
 	uint64_t start, rss;
 	int r;
 
@@ -146,7 +122,7 @@ static void try_to_collect(struct hook *hook)
 		return;
 	rss = effect_rss(&hook->effect);
 	start = now_usec();
-	r = hook->runtime->collect(hook->userdata);
+	r = hook->runtime->collect(hook->userdata, &why);
 	if (r == -ECANCELED)
 		return;
 	if (r == -EAGAIN && now_usec() < hook->try_until_usec) {
@@ -156,8 +132,10 @@ static void try_to_collect(struct hook *hook)
 	if (r < 0) {
 		/* It will be asked again, and would say the same again. */
 		if (!hook->complained)
-			say(hook, LOG_ERR, "the runtime did not collect: %s",
-			    r == -EAGAIN ? "it is still starting" : strerror(-r));
+			log_line(&hook->log, LOG_ERR, "the runtime did not collect: %s",
+				 r == -EAGAIN ? "it is still starting"
+				 : why	      ? why
+					      : strerror(-r));
 		hook->complained = 1;
 		return;
 	}
@@ -181,7 +159,7 @@ static void collect(struct hook *hook)
 					 hook->settings.grown_bytes);
 
 	if (why) {
-		say(hook, LOG_INFO, "kept: %s MiB, %s", mib(rss).text, why);
+		log_line(&hook->log, LOG_INFO, "kept: %s MiB, %s", mib(rss).text, why);
 		return;
 	}
 	measure_at_last(hook);
@@ -201,19 +179,21 @@ static void keep_code(struct hook *hook, enum psb_available available)
 	if (psb_code_lock(hook->code, &refused) < 0 || refused == 0 || hook->complained_code)
 		return;
 	hook->complained_code = 1;
-	say(hook, LOG_INFO,
-	    "%s MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
-	    mib(refused).text);
+	log_line(&hook->log, LOG_INFO,
+		 "%s MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
+		 mib(refused).text);
 }
 
 static void react(struct hook *hook, const struct psb_notification *n)
 {
 	keep_code(hook, n->available);
 	if (n->kind == PSB_KIND_GONE)
-		say(hook, LOG_WARNING,
-		    "the cgroup %s was removed; what takes its place will be watched", n->cgroup);
+		log_line(&hook->log, LOG_WARNING,
+			 "the cgroup %s was removed; what takes its place will be watched",
+			 n->cgroup);
 	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
-		say(hook, LOG_INFO, "told %s", say_level((int)n->available, n->critical));
+		log_line(&hook->log, LOG_INFO, "told %s",
+			 log_level((int)n->available, n->critical));
 	if (n->available == PSB_LOW &&
 	    (hook->settings.collect == PSB_COLLECT_LOW ||
 	     (hook->settings.collect == PSB_COLLECT_CRITICAL && n->critical)))
@@ -222,21 +202,6 @@ static void react(struct hook *hook, const struct psb_notification *n)
 
 /* ---- the life of the hook's thread --------------------------------------------------------------- */
 
-static void say_ready(struct hook *hook, psb_bridge *bridge, psb_watch *watch)
-{
-	struct psb_source source = { .size = sizeof(source) };
-
-	if (psb_watch_source(watch, &source) < 0)
-		return;
-	say(hook, LOG_INFO, "ready: rung %u, %s on %s, %s", source.rung, source.name,
-	    source.path[0] ? source.path : source.cgroup,
-	    psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll");
-	/* On this rung the stalls of others are told: that must not go unnoticed. */
-	if (source.rung == PSB_RUNG_MACHINE)
-		say(hook, LOG_WARNING, "watching the whole machine, not this cgroup: %s",
-		    source.why);
-}
-
 /* Returns 0, or a negative errno, which was told. */
 static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch,
 	       psb_mailbox **ret_mailbox)
@@ -244,30 +209,29 @@ static int arm(struct hook *hook, psb_bridge **ret_bridge, psb_watch **ret_watch
 	struct psb_bridge_options bridge_options = {
 		.size = sizeof(bridge_options),
 		.log = log_from_library,
-		.log_userdata = hook,
+		.log_userdata = &hook->log,
 	};
-	struct psb_watch_options options = hook->options;
 	char why[320] = "";
 	int r;
 
-	options.error_text = why;
-	options.error_text_size = sizeof(why);
+	hook->options.error_text = why;
+	hook->options.error_text_size = sizeof(why);
 	r = psb_bridge_new(&bridge_options, ret_bridge);
 	if (r == -EINVAL) /* the options are ours and make sense */
 		snprintf(why, sizeof(why),
 			 "PSIBRIDGE_BACKEND=%.100s: auto, uring or epoll was expected",
 			 getenv("PSIBRIDGE_BACKEND") ?: "");
 	if (r == 0)
-		r = psb_watch_new(*ret_bridge, &options, ret_watch);
+		r = psb_watch_new(*ret_bridge, &hook->options, ret_watch);
 	if (r == 0)
 		r = psb_mailbox_new(*ret_watch, PSB_TELL_PRESENT, ret_mailbox);
 	if (r == 0)
 		r = psb_bridge_start(*ret_bridge);
 	if (r == -ENODATA) /* the operator's wish */
-		say(hook, LOG_INFO, "not watching: %s", why[0] ? why : strerror(-r));
+		log_line(&hook->log, LOG_INFO, "not watching: %s", why[0] ? why : strerror(-r));
 	else if (r < 0)
-		say(hook, LOG_WARNING, "cannot watch: %s; the program runs on without",
-		    why[0] ? why : strerror(-r));
+		log_line(&hook->log, LOG_WARNING, "cannot watch: %s; the program runs on without",
+			 why[0] ? why : strerror(-r));
 	return r;
 }
 
@@ -293,50 +257,48 @@ static void take_all(struct hook *hook, psb_mailbox *mailbox)
 	}
 }
 
+/* NULL: it was stopped meanwhile. */
+static void set_mailbox(struct hook *hook, psb_mailbox *mailbox)
+{
+	pthread_mutex_lock(&hook->lock);
+	hook->mailbox = hook->stopping ? NULL : mailbox;
+	pthread_mutex_unlock(&hook->lock);
+}
+
 static void *hook_run(void *userdata)
 {
 	struct hook *hook = userdata;
 	psb_mailbox *mailbox = NULL;
 	psb_bridge *bridge = NULL;
 	psb_watch *watch = NULL;
-	int go, abandoned;
 
 	pthread_setname_np(pthread_self(), "psb-hook");
 	for (const char *line = hook->complaints; *line; line += strlen(line) + 1)
-		say(hook, LOG_WARNING, "%s", line);
+		log_line(&hook->log, LOG_WARNING, "%s", line);
 	effect_open(&hook->effect);
 	if (psb_code_new(&hook->code) == 0 && hook->runtime->code)
 		psb_code_keep(hook->code, hook->runtime->code(hook->userdata));
-	go = arm(hook, &bridge, &watch, &mailbox) == 0;
-	pthread_mutex_lock(&hook->lock);
-	if (go && !hook->stopping)
-		hook->mailbox = mailbox;
-	go = hook->mailbox != NULL;
-	pthread_mutex_unlock(&hook->lock);
-
-	if (go) {
-		say_ready(hook, bridge, watch);
-		take_all(hook, mailbox);
+	if (arm(hook, &bridge, &watch, &mailbox) == 0) {
+		set_mailbox(hook, mailbox);
+		if (!hook->stopping) {
+			log_ready(&hook->log, bridge, watch);
+			take_all(hook, mailbox);
+		}
 	}
 	measure_at_last(hook);
 
-	pthread_mutex_lock(&hook->lock);
-	hook->mailbox = NULL;
-	pthread_mutex_unlock(&hook->lock);
+	set_mailbox(hook, NULL);
 	psb_mailbox_free(mailbox);
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
-	hook->code = psb_code_free(hook->code);
+	psb_code_free(hook->code);
 	effect_close(&hook->effect);
-	say(hook, LOG_DEBUG, "ended");
-
+	log_line(&hook->log, LOG_DEBUG, "ended");
 	pthread_mutex_lock(&hook->lock);
 	hook->ended = 1;
-	abandoned = hook->abandoned;
-	pthread_cond_broadcast(&hook->changed);
+	pthread_cond_signal(&hook->changed);
 	pthread_mutex_unlock(&hook->lock);
-	if (abandoned)
-		free_hook(hook);
+	hook_unref(hook);
 	return NULL;
 }
 
@@ -399,38 +361,39 @@ int hook_thread_start(pthread_t *ret, void *(*run)(void *), void *userdata)
 int hook_start(const struct hook_runtime *runtime, void *userdata, const char *const *own,
 	       struct hook **ret)
 {
+	const struct log log = { runtime->name, LOG_WARNING };
 	struct hook *hook = calloc(1, sizeof(*hook));
-	int r = hook ? 0 : -ENOMEM;
+	int r = hook ? read_settings(hook, own) : -ENOMEM, running = 0;
 
-	if (r == 0) {
+	if (r == 0 && hook->settings.enabled) {
 		hook->runtime = runtime;
-		r = read_settings(hook, own);
-	}
-	if (r == 0 && !hook->settings.enabled) {
-		free_hook(hook);
-		return 0;
-	}
-	if (r == 0) {
 		hook->userdata = userdata;
 		hook->pid = getpid();
+		hook->log = (struct log){ runtime->name, hook->settings.log_priority };
+		hook->owners = 2;
 		pthread_mutex_init(&hook->lock, NULL);
 		pthread_cond_init(&hook->changed, NULL);
 		r = hook_thread_start(&hook->thread, hook_run, hook);
+		running = r == 0;
 	}
-	if (r < 0) {
-		hook_log(NULL, runtime->name, LOG_ERR,
-			 "cannot start: %s; the program runs on without", strerror(-r));
-		free_hook(hook);
-		return r;
+	if (r < 0)
+		log_line(&log, LOG_ERR, "cannot start: %s; the program runs on without",
+			 strerror(-r));
+	if (running) {
+		pthread_detach(hook->thread);
+		*ret = hook;
+		return 1;
 	}
-	*ret = hook;
-	return 1;
+	if (hook) {
+		hook->owners = 1;
+		hook_unref(hook);
+	}
+	return r;
 }
 
 struct hook *hook_stop(struct hook *hook)
 {
 	struct timespec until;
-	pthread_t thread;
 	int r = 0;
 
 	if (!hook || hook->pid != getpid())
@@ -445,15 +408,7 @@ struct hook *hook_stop(struct hook *hook)
 		r = -EDEADLK;
 	while (!hook->ended && r == 0)
 		r = pthread_cond_clockwait(&hook->changed, &hook->lock, CLOCK_MONOTONIC, &until);
-	thread = hook->thread;
-	if (!hook->ended) {
-		hook->abandoned = 1;
-		pthread_mutex_unlock(&hook->lock);
-		pthread_detach(thread);
-		return NULL;
-	}
 	pthread_mutex_unlock(&hook->lock);
-	pthread_join(thread, NULL);
-	free_hook(hook);
+	hook_unref(hook);
 	return NULL;
 }

@@ -11,24 +11,12 @@
  *                                    Low: worth it?  -> collect(), settle() as often as it wants,
  *                                                       and 0.7 s later: what went back
  *
- * Worth it: effect.h says when, with PSIBRIDGE_APART and PSIBRIDGE_GROWN.
- *
- * Configured by the environment: psb_settings_read(), psibridge-runtimes(7). Messages go to stderr,
- * each one line that begins with "psibridge[NAME]: "; tests and people read them. With
- * PSIBRIDGE_LOG=info:
- *
- *     ready: rung 3, psi on /system.slice/a.service, io_uring
- *     told Low (memory is short)
- *     told Low, critical (memory is very short)
- *     told Neutral
- *     told High (memory is plentiful)
- *     collected: 455.1 -> 33.0 MiB, 41 ms     (so long in collect() and settle())
- *     kept: 40.2 MiB, little has grown since the last collection
- *     kept: 40.2 MiB, the last collection is not long ago
- *
- * With debug also "ended".
+ * Worth it: effect.h says when, with PSIBRIDGE_APART and PSIBRIDGE_GROWN. Settings and messages are those of
+ * psibridge-runtimes(7); tests and people read the messages.
  */
 #pragma once
+
+#include "runtimes/log.h"
 
 #include <psibridge/tools.h>
 
@@ -41,8 +29,8 @@ struct hook_runtime {
 	/* A full collection, on the hook's thread, which is no thread of the runtime. Returns 0,
 	 * -ECANCELED (the runtime ends: nothing is said), -EAGAIN (the runtime is still starting:
 	 * it is asked again for two seconds), or another negative errno: told as an error, the
-	 * first time. */
-	int (*collect)(void *userdata);
+	 * first time, with *ret_why, or else the words of errno. */
+	int (*collect)(void *userdata, const char **ret_why);
 	/* After collect(): has what was freed gone back? `rss_bytes` is what the process has, 0:
 	 * unknown. Called at once, and as long as it returns 1 again *ret_next_usec later; 0: that
 	 * was all. Between two calls the thread waits for notifications, so waiting here would be
@@ -64,15 +52,11 @@ int hook_start(const struct hook_runtime *runtime, void *userdata, const char *c
 
 /*
  * No collect() begins after this. Waits for one that is running, two seconds at most: a runtime that ends may
- * not let it end. Then what is left stays as it is until the process is gone. From inside of collect(), where
+ * not let it end. Then what is left stays as it is until it ends, or the process does. From inside of collect(), where
  * the program may be ended, it does not wait.
  * In a forked child it only forgets. Returns NULL; NULL is allowed.
  */
 struct hook *hook_stop(struct hook *hook);
-
-/* One line on stderr if PSIBRIDGE_LOG lets `priority` (syslog's) through. `hook` may be NULL: then a warning or worse. */
-void hook_log(struct hook *hook, const char *name, int priority, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
 
 /* A thread that collects: no signals, which are for the program's own threads, and a stack that is enough for a runtime; a
  * program that locked its memory gets all of it at once, 8 MiB by default. Returns: 0 or a negative errno. */

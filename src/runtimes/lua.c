@@ -17,25 +17,21 @@
  *        SIGURG -> Lua thread            \-> react(): empties the pipe, collects, trims
  *
  * No lua_State is ever touched by two threads. told() only hands over and returns: lua_gc()
- * there would race with the script, and could take long. lua_sethook() from there would race too:
- * since 5.4 it walks the list of running calls, which the Lua thread changes and its collector
- * frees (settraps() in ldebug.c). In a signal handler *of the Lua thread* it is safe, and meant to
- * be used so (the comment above lua_sethook() in ldebug.c; lua.c stops scripts that way). Hooks
- * never run inside finalizers, so lua_gc() is allowed in ours. A coroutine that never yields is
- * not interrupted: its hooks are its own.
+ * there would race with the script, and lua_sethook() too: since 5.4 it walks the list of running calls.
+ * In a signal handler *of the Lua thread* it is safe, and meant to be used so (the comment above
+ * lua_sethook() in ldebug.c). Hooks never run inside finalizers, so lua_gc() is allowed in ours. A
+ * coroutine that never yields is not interrupted: its hooks are its own.
  *
- * At Low: a full collection, then malloc_trim(): without it, what Lua freed stays with malloc and nothing goes back. What
- * did is read from RSS, for return values of allocators say nothing. At Low again: only if the process has grown since, and
- * not before ten seconds (effect.h). There is nothing to undo at Neutral and High.
+ * At Low: a full collection, if it is worth it (effect.h), then malloc_trim(): without it, what Lua freed stays with malloc.
+ * There is nothing to undo at Neutral and High.
  *
  * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in
  * bytes:
  *
- *     ready at=TIME rss=BYTES bridge=io_uring|epoll|none rung=N source=NAME
+ *     ready at=TIME rss=BYTES source=NAME
  *     told at=TIME level=low|neutral|high
  *     collected at=TIME before=BYTES after=BYTES took=USEC
  *     kept at=TIME rss=BYTES             told Low, but not worth a collection
- *     end at=TIME rss=BYTES
  */
 #include "runtimes/effect.h"
 #include "runtimes/host.h"
@@ -57,6 +53,7 @@
 #include <unistd.h>
 
 #define TICK_MSEC 100
+#define NAME "psibridge-luahost: "
 
 static const char built_in_script[] =
 	"local wanted = tonumber(...)\n"
@@ -65,8 +62,7 @@ static const char built_in_script[] =
 	"	cache[#cache + 1] = { id = #cache, page = ('x'):rep(1000) }\n"
 	"end\n"
 	"cache = nil\n"
-	"local served = 0\n"
-	"function tick() served = served + 1 end\n";
+	"function tick() end\n";
 
 /* What travels through the pipe: at most PIPE_BUF, so it is written whole or not at all. */
 struct news {
@@ -78,9 +74,9 @@ static struct {
 	struct host host;
 	lua_State *lua;
 	pthread_t thread;
-	int pipe[2];	      /* -1: without a bridge */
+	int pipe[2];
 	struct effect effect; /* of the last collection */
-} self = { .pipe = { -1, -1 } };
+} self;
 
 static volatile sig_atomic_t stopping;
 
@@ -124,8 +120,7 @@ static void react(void)
 	struct news news = { .available = 0 };
 
 	while (read(self.pipe[0], &news, sizeof(news)) == (ssize_t)sizeof(news))
-		printf("told at=%" PRIu64 " level=%s\n", news.at_usec,
-		       names[news.available <= eMemoryAvailableHigh ? news.available : 0]);
+		printf("told at=%" PRIu64 " level=%s\n", news.at_usec, names[news.available]);
 	if (news.available == eMemoryAvailableLow)
 		collect();
 }
@@ -155,7 +150,13 @@ static void on_term(int unused)
 /* Returns 1, the exit status. */
 static int complain(const char *what, const char *why)
 {
-	fprintf(stderr, "psibridge-luahost: %s%s%s\n", what, why ? ": " : "", why ? why : "");
+	fprintf(stderr, NAME "%s: %s\n", what, why);
+	return 1;
+}
+
+static int complain_of_lua(void)
+{
+	fprintf(stderr, NAME "%s\n", lua_tostring(self.lua, -1));
 	return 1;
 }
 
@@ -167,9 +168,9 @@ static int start_script(const char *file, uint64_t garbage_bytes)
 		return complain("Lua", strerror(ENOMEM));
 	luaL_openlibs(lua);
 	if (file ? luaL_loadfile(lua, file) : luaL_loadstring(lua, built_in_script))
-		return complain(lua_tostring(lua, -1), NULL);
+		return complain_of_lua();
 	lua_pushinteger(lua, (lua_Integer)garbage_bytes);
-	return lua_pcall(lua, 1, 0, 0) ? complain(lua_tostring(lua, -1), NULL) : 0;
+	return lua_pcall(lua, 1, 0, 0) ? complain_of_lua() : 0;
 }
 
 /* From its end on SIGURG may come: the handler has to be there before. */
@@ -183,8 +184,6 @@ static int start_bridge(const char *source)
 					     .error_text_size = sizeof(why) };
 	int r;
 
-	if (pipe2(self.pipe, O_CLOEXEC | O_NONBLOCK) < 0)
-		return complain("pipe", strerror(errno));
 	sigaction(SIGURG, &urg, NULL);
 	self.host.told = told;
 	r = host_start(&self.host, NULL, &options);
@@ -195,43 +194,25 @@ static int start_bridge(const char *source)
 	return 0;
 }
 
-static void say_ready(void)
-{
-	struct psb_source source = { .size = sizeof(source) };
-	const char *backend = "none";
-
-	if (self.host.bridge) {
-		psb_watch_source(self.host.watch, &source);
-		backend = psb_bridge_backend(self.host.bridge, NULL) == PSB_BACKEND_URING
-				  ? "io_uring"
-				  : "epoll";
-	}
-	printf("ready at=%" PRIu64 " rss=%" PRIu64 " bridge=%s rung=%u source=%s\n", now_usec(),
-	       effect_rss(&self.effect), backend, source.rung, source.name ? source.name : "none");
-}
-
-static int tick(void)
-{
-	if (lua_getglobal(self.lua, "tick") != LUA_TFUNCTION) {
-		lua_pop(self.lua, 1);
-		return 0;
-	}
-	return lua_pcall(self.lua, 0, 0, 0) ? complain(lua_tostring(self.lua, -1), NULL) : 0;
-}
-
 static int run(void)
 {
+	struct psb_source source = { .size = sizeof(source), .name = "none" };
 	struct pollfd news = { .fd = self.pipe[0], .events = POLLIN };
-	int r = 0;
 
-	while (!stopping && r == 0) {
+	if (self.host.watch)
+		psb_watch_source(self.host.watch, &source);
+	printf("ready at=%" PRIu64 " rss=%" PRIu64 " source=%s\n", now_usec(),
+	       effect_rss(&self.effect), source.name);
+	while (!stopping) {
 		if (poll(&news, 1, TICK_MSEC) < 0 && errno != EINTR)
 			return complain("poll", strerror(errno));
-		if (self.host.bridge)
-			react();
-		r = tick();
+		react();
+		if (lua_getglobal(self.lua, "tick") != LUA_TFUNCTION)
+			lua_pop(self.lua, 1);
+		else if (lua_pcall(self.lua, 0, 0, 0))
+			return complain_of_lua();
 	}
-	return r;
+	return 0;
 }
 
 static int usage(FILE *to, int status)
@@ -264,8 +245,7 @@ int main(int argc, char **argv)
 		if (option == 'g') {
 			garbage_mb = strtoul(optarg, &end, 10);
 			if (*end != '\0' || end == optarg || garbage_mb > 1 << 20) {
-				fprintf(stderr, "psibridge-luahost: --garbage %s: not megabytes\n",
-					optarg);
+				fprintf(stderr, NAME "--garbage %s: not megabytes\n", optarg);
 				return 2;
 			}
 		} else if (option == 's') {
@@ -284,15 +264,13 @@ int main(int argc, char **argv)
 	sigaction(SIGINT, &term, NULL);
 	self.thread = pthread_self();
 	effect_open(&self.effect);
+	if (pipe2(self.pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		return complain("pipe", strerror(errno));
 	r = start_script(argv[optind], (uint64_t)garbage_mb << 20);
 	if (r == 0 && bridge)
 		r = start_bridge(source);
-	if (r == 0) {
-		say_ready();
+	if (r == 0)
 		r = run();
-		printf("end at=%" PRIu64 " rss=%" PRIu64 "\n", now_usec(),
-		       effect_rss(&self.effect));
-	}
 	/* In reverse: nothing sends SIGURG after this, so the state may go. */
 	host_unlisten(&self.host);
 	host_end(&self.host);

@@ -4,10 +4,8 @@
  *
  * libmono-profiler-psibridge.so. Mono loads it when MONO_ENV_OPTIONS or the command line says
  * --profile=psibridge, from where dlopen(3) finds it (LD_LIBRARY_PATH), and calls
- * mono_profiler_init_psibridge(). To Mono it is a profiler that profiles nothing: it asks for no event
- * that happens while a program computes, and switches no instrumentation on, so the code Mono makes is
- * the same as without it. What is the same for all runtimes is hook.h. A program that
- * calls fork(2) and goes on without exec(2) has no Mono in the child, and so nothing of ours.
+ * mono_profiler_init_psibridge(). To Mono it is a profiler that profiles nothing: the code Mono makes is
+ * the same as without it. What is the same for all runtimes is hook.h.
  *
  * A collection is two visits, each by a thread that lives no longer than it takes:
  *
@@ -20,22 +18,12 @@
  *        malloc_trim()
  *
  * Why visitors: under Mono's hybrid suspend, an attached thread that is in native code is waited
- * for until it comes to a safe point: attaching leaves it "in GC Unsafe mode"
- * (mono/metadata/threads.c). One that slept between two notifications would stall every collection
- * of the program. So no thread is attached while nothing is collected, and a visitor waits for nothing
- * but the collector. mono_jit_thread_attach() is the other way to attach, and no way: such a thread
- * aborts the process when it detaches.
+ * for until it comes to a safe point (mono/metadata/threads.c): one that slept between two notifications
+ * would stall every collection of the program. mono_jit_thread_attach() is the other way to attach, and no
+ * way: such a thread aborts the process when it detaches.
  *
  * Why twice: what has a finalizer is only queued for it by the first collection, with all that hangs
- * on it (434 MiB held by objects with finalizers: 439 after two collections in a row, 21 if they may
- * run in between). Why malloc_trim(): finalizers free native memory, which malloc() keeps (214 MiB:
- * 212 without it, 23 with it).
- *
- * What a visitor lets in: Mono stops threads with signals (6.8: three above SIGRTMIN; before:
- * SIGPWR, SIGXCPU and one above SIGRTMIN; mono-threads-posix-signals.c). The hook's thread blocks all signals,
- * and a thread inherits that. A visitor that waits for the collector's lock, with these blocked,
- * would be waited for by the holder, for ever. So it blocks, before it attaches, only
- * what people send to processes: that is for the program's own threads.
+ * on it. Why malloc_trim(): finalizers free native memory, which malloc() keeps.
  *
  * The end. Returning from Main() waits for attached threads, so for a running visit too. But
  * Environment.Exit() does not; a thread that attaches after it has begun sleeps in there for ever
@@ -51,6 +39,7 @@
  * weak: what is missing is said, not crashed upon. Names and types are those of the published
  * headers (mono/metadata/profiler.h, threads.h, mono-gc.h: MIT).
  */
+#include "runtimes/effect.h"
 #include "runtimes/hook.h"
 
 #include <errno.h>
@@ -60,15 +49,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <syslog.h>
 #include <time.h>
 
-#define NAME "mono"
+static const struct log to_stderr = { "mono", LOG_WARNING };
 
 /* How long finalizers may take before we go on without them. Only our caller waits for this. */
-#define FINALIZERS_MSEC 1000
+#define FINALIZERS_USEC USEC_PER_SEC
 /* How long one that attaches may take when the runtime ends. It takes microseconds, or for ever. */
-#define ATTACH_MSEC 200
+#define ATTACH_USEC (USEC_PER_SEC / 5)
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -121,22 +109,22 @@ static struct {
 	.turned = PTHREAD_COND_INITIALIZER,
 };
 
-static struct timespec from_now(long msec)
+static struct timespec from_now(uint64_t usec)
 {
-	struct timespec t;
+	uint64_t then = now_usec() + usec;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += msec / 1000;
-	t.tv_nsec += msec % 1000 * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000;
-	}
-	return t;
+	return (struct timespec){ (time_t)(then / USEC_PER_SEC),
+				  (long)(then % USEC_PER_SEC * 1000) };
 }
 
 /* ---- a visit ------------------------------------------------------------------------------- */
 
+/*
+ * Mono stops threads with signals (6.8: three above SIGRTMIN; before: SIGPWR, SIGXCPU and one above
+ * SIGRTMIN; mono-threads-posix-signals.c). A visitor that waits for the collector's lock with these blocked, as the
+ * hook's thread has them, would be waited for by the holder, for ever. So it blocks, before it attaches,
+ * only what people send to processes: that is for the program's own threads.
+ */
 static void let_signals_in(void)
 {
 	static const int of_processes[] = {
@@ -184,19 +172,17 @@ static void *visitor(void *unused)
 static bool await_visitor(void)
 {
 	struct timespec until;
-	bool hurry = false;
 
-	while (mono.stage != DONE) {
-		if (!mono.ending || mono.stage != ATTACHING) {
-			pthread_cond_wait(&mono.turned, &mono.lock);
-			continue;
-		}
-		if (!hurry)
-			until = from_now(ATTACH_MSEC);
-		hurry = true;
-		if (pthread_cond_clockwait(&mono.turned, &mono.lock, CLOCK_MONOTONIC, &until) != 0)
-			return mono.stage == DONE;
-	}
+	while (mono.stage != DONE && !(mono.ending && mono.stage == ATTACHING))
+		pthread_cond_wait(&mono.turned, &mono.lock);
+	until = from_now(ATTACH_USEC);
+	while (mono.stage == ATTACHING &&
+	       pthread_cond_clockwait(&mono.turned, &mono.lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	if (mono.stage == ATTACHING)
+		return false;
+	while (mono.stage != DONE)
+		pthread_cond_wait(&mono.turned, &mono.lock);
 	return true;
 }
 
@@ -208,21 +194,13 @@ static int visit(void)
 	int r;
 
 	pthread_mutex_lock(&mono.lock);
-	if (mono.ending) {
-		pthread_mutex_unlock(&mono.lock);
-		return -ECANCELED;
-	}
 	mono.stage = STARTED;
 	mono.finalized = false;
+	r = mono.ending ? -ECANCELED : hook_thread_start(&thread, visitor, NULL);
+	done = r == 0 && await_visitor();
 	pthread_mutex_unlock(&mono.lock);
-
-	r = hook_thread_start(&thread, visitor, NULL);
 	if (r < 0)
 		return r;
-
-	pthread_mutex_lock(&mono.lock);
-	done = await_visitor();
-	pthread_mutex_unlock(&mono.lock);
 	if (!done) {
 		pthread_detach(thread);
 		return -ECANCELED;
@@ -235,7 +213,7 @@ static int visit(void)
 
 static void await_finalizers(void)
 {
-	struct timespec until = from_now(FINALIZERS_MSEC);
+	struct timespec until = from_now(FINALIZERS_USEC);
 
 	pthread_mutex_lock(&mono.lock);
 	while (!mono.finalized && !mono.ending && mono_gc_pending_finalizers() &&
@@ -244,19 +222,19 @@ static void await_finalizers(void)
 	pthread_mutex_unlock(&mono.lock);
 }
 
-static int collect(void *unused)
+static int collect(void *unused, const char **unused_why)
 {
 	int r = visit();
 
 	(void)unused;
+	(void)unused_why;
 	if (r < 0)
 		return r;
 	await_finalizers();
 	r = visit();
-	if (r < 0)
-		return r;
-	malloc_trim(0);
-	return 0;
+	if (r == 0)
+		malloc_trim(0);
+	return r;
 }
 
 /* An address in the collector's code. */
@@ -267,7 +245,7 @@ static const void *code(void *unused)
 }
 
 static const struct hook_runtime runtime = {
-	.name = NAME,
+	.name = "mono",
 	.collect = collect,
 	.code = code,
 };
@@ -295,6 +273,7 @@ static void finalized(MonoProfiler *unused)
  */
 static void shutdown_begins(MonoProfiler *unused)
 {
+	bool both = mono_threads_enter_gc_safe_region && mono_threads_exit_gc_safe_region;
 	void *stack = NULL, *cookie = NULL;
 
 	(void)unused;
@@ -303,10 +282,10 @@ static void shutdown_begins(MonoProfiler *unused)
 	pthread_cond_broadcast(&mono.turned);
 	pthread_mutex_unlock(&mono.lock);
 
-	if (mono_threads_enter_gc_safe_region && mono_threads_exit_gc_safe_region)
+	if (both)
 		cookie = mono_threads_enter_gc_safe_region(&stack);
 	mono.hook = hook_stop(mono.hook);
-	if (mono_threads_enter_gc_safe_region && mono_threads_exit_gc_safe_region)
+	if (both)
 		mono_threads_exit_gc_safe_region(cookie, &stack);
 }
 
@@ -336,12 +315,12 @@ void mono_profiler_init_psibridge(const char *description)
 		return;
 	loaded = true;
 	if (lost) {
-		hook_log(NULL, NAME, LOG_ERR, "this Mono has no %s(); the program runs on without",
+		log_line(&to_stderr, LOG_ERR, "this Mono has no %s(); the program runs on without",
 			 lost);
 		return;
 	}
 	if (options)
-		hook_log(NULL, NAME, LOG_WARNING,
+		log_line(&to_stderr, LOG_WARNING,
 			 "--profile=%s: \"%s\" is ignored, there are no options here; "
 			 "the variables PSIBRIDGE_... are read, see psibridge-runtimes(7)",
 			 description, options + 1);

@@ -2,19 +2,15 @@
 # SPDX-License-Identifier: MIT
 # TIMEOUT 600
 #
-# libpsibridge-coreclr.so as .NET programs meet it: they are not changed, give memory back when told, and end as ever.
-#
-# First a double plays the runtime (coreclr-double.c): the answers and moments that a real one has too rarely. Then
-# tests/dotnet/Garbage runs on the real one.
+# libpsibridge-coreclr.so as .NET programs meet it: tests/dotnet/Garbage is not changed, gives memory back when told, and
+# ends as ever.
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
 [ -z "${SANITIZERS:-}" ] || skip_all "sanitizers do not load into a foreign program"
 
 hook=${PSIBRIDGE_HOOKS:-$builddir/hooks}/libpsibridge-coreclr.so
-double=${PSIBRIDGE_CORECLR_DOUBLE:-$builddir/tests/integration/coreclr-double}
 guid='{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}'
-exits=100
 
 [ -e "$hook" ] || skip_all "libpsibridge-coreclr.so was not built"
 # shellcheck source=program.sh
@@ -52,34 +48,7 @@ NM=${NM:-nm} READELF=${READELF:-readelf}
 check two_symbols_are_exported exported
 empty it_needs_nothing_but_libc_and_stays_mapped needed
 
-# ---- with a double for the runtime -------------------------------------------------------------------
-# play SCENARIO: what the hook said is in $T/log
-play()
-{
-	source_new
-	PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/source once timeout -k 5 100 "$double" "$hook" "$1" >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
-}
-silently() { play "$1" && [ ! -s "$T/log" ] || { cat "$T/log"; false; }; }
-
-check the_double_was_built test -x "$double"
-interfaces() { play interfaces && lines 1 && said 'not started: the runtime was given a wrong CLSID; psibridge.s is [{]9F1A4C50-'; }
-check its_interfaces_are_those_of_the_idl_and_references_are_counted interfaces
-check no_event_is_asked_for_and_none_would_harm silently events
-garbled() { play "$1" && lines 1 && said 'the settings that came with the request cannot be read; the environment counts'; }
-check settings_without_an_end_are_told_and_do_not_count garbled unterminated
-check too_long_settings_are_told_and_do_not_count garbled too-much
-check empty_settings_by_the_hundred_change_nothing silently too-many
-check a_low_before_the_collector_is_there_is_made_up_for silently early
-refused() { play refused && lines 2 && said 'ForceGC: 0x80131363, this thread is in the middle of managed code' && said 'did not collect'; }
-check a_runtime_that_refuses_is_told_of_once refused
-check an_exit_without_shutdown_is_safe silently exits
-check a_forked_child_is_left_alone silently forks
-
-# ---- with the real one -------------------------------------------------------------------------------
-if ! command -v dotnet >/dev/null; then
-	skip the_real_runtime "dotnet is not installed"
-	done_testing
-fi
+command -v dotnet >/dev/null || { skip the_real_runtime "dotnet is not installed"; done_testing; }
 check the_program_is_built dotnet_build build Garbage
 [ "$tap_bad" = 0 ] || done_testing
 garbage=$T/build/bin/Garbage/release/garbage
@@ -104,13 +73,10 @@ falls()
 		{ echo "$before kB before, $after after: less than $percent % went back"; cat "$T/log"; return 1; }
 }
 
-as profiler
-check the_profiler_gives_four_fifths_back falls 80 "$garbage"
-check through_the_dotnet_command_too falls 80 dotnet "$garbage.dll"
+# How the runtime is told (the profiler's slot, or the list of the others) and how the program is started are test-run.sh's.
 as notification
-check the_notification_only_profiler_too falls 80 "$garbage"
+check the_notification_only_profiler_gives_four_fifths_back falls 80 "$garbage"
 as profiler
-
 # Server GC gives back on a timer of its own, and how much it keeps depends on the number of processors.
 check without_concurrent_collections_too falls 80 env DOTNET_gcConcurrent=0 "$garbage"
 check with_a_hard_limit_too falls 80 env DOTNET_GCHeapHardLimit=0x20000000 "$garbage"
@@ -125,43 +91,39 @@ single()
 check in_a_single_file_too single
 
 # ---- ends --------------------------------------------------------------------------------------------
-centiseconds()
-{
-	read -r up _ </proc/uptime
-	echo "${up%.*}${up#*.}"
-}
-
-# Every second time the first Low meets a program that is starting, else one that is ending.
+# Every second time the first Low meets a program that is starting, else one that is ending. By exit(3) it ends without the
+# runtime's knowledge.
 clean_exit()
 {
 	garbage 20 2 && expect '^ready' || return
 	kill -CONT "$feeder"
 	[ $((n % 4)) = 3 ] || said ']: told Low' >/dev/null || expect ']: told Low' || return
-	began=$(centiseconds)
-	tell exit 7
+	began=$(date +%s%2N)
+	tell "$1" 7
 	ended 7 || return
 	# hook_stop() gives a collection up after two seconds; none of these is that long
-	[ $(($(centiseconds) - began)) -lt 150 ] || { echo "it took more than 1.5 s"; return 1; }
+	[ $(($(date +%s%2N) - began)) -lt 150 ] || { echo "it took more than 1.5 s"; return 1; }
 	! grep -vx 'psibridge\[coreclr\]: .*\|ready' "$T/log"
 }
-clean_exits()
+clean_exits() # clean_exits N WORD
 {
 	n=0 told=0
-	while [ "$n" -lt "$exits" ]; do
+	while [ "$n" -lt "$1" ]; do
 		n=$((n + 1))
 		source_new
 		pressure
 		[ $((n % 2)) = 0 ] || kill -STOP "$feeder"
-		clean_exit
+		clean_exit "$2"
 		clean=$?
 		kill -CONT "$feeder"
 		calm
 		[ "$clean" = 0 ] || { echo "exit $n"; return 1; }
 		told=$((told + $(grep -c 'told Low' "$T/log")))
 	done
-	[ "$told" -ge $((exits * 3 / 4)) ] || { echo "only $told notifications in $exits runs"; return 1; }
+	[ "$told" -ge $(($1 * 3 / 4)) ] || { echo "only $told notifications in $1 runs"; return 1; }
 }
-check a_hundred_exits_under_a_hail_of_notifications_are_clean clean_exits
+check many_exits_under_a_hail_of_notifications_are_clean clean_exits 60 exit
+check native_exits_too clean_exits 10 native-exit
 
 # dies COMMAND STATUS WORDS: told Low and to die in one breath
 dies()
@@ -178,11 +140,7 @@ check failfast_ends_it_as_ever dies crash 134 'as told'
 # Its child has our environment, and nothing else of us.
 child()
 {
-	cat >"$T/child" <<-'END'
-		#!/bin/sh
-		ls -l /proc/self/fd
-		env | grep -c '^CORECLR_PROFILER='
-	END
+	printf '#!/bin/sh\nls -l /proc/self/fd\nenv | grep -c "^CORECLR_PROFILER="\n' >"$T/child"
 	chmod +x "$T/child"
 	source_new
 	PSIBRIDGE_QUIET=300ms garbage 50 2 && ready || return
@@ -194,14 +152,6 @@ child()
 check a_child_of_the_program_inherits_no_descriptor child
 
 # SIGKILL: nobody gets to clean up. The sockets and pipes of diagnostics are the runtime's own, with or without us.
-# (Not SIGSEGV from outside: the runtime takes the first for a fault that will come again, and a hail of them smashes its
-# stack, also without us.)
-empty_but_diagnostics()
-{
-	left=$(find "$1" -mindepth 1 ! -name 'clr-debug-pipe-*' ! -name 'dotnet-diagnostic-*')
-	left=$left$(find /dev/shm -name '*psibridge*')
-	[ -z "$left" ] || { echo "$left"; return 1; }
-}
 killed()
 {
 	rm -rf "$T/tmp"
@@ -211,38 +161,28 @@ killed()
 	find_process && low && expect ']: told Low' || return
 	kill -KILL "$process"
 	ended 137 || return
-	[ ! -e "/proc/$process" ] || { echo "$process is still there"; return 1; }
-	empty_but_diagnostics "$T/tmp"
+	left=$(find "$T/tmp" -mindepth 1 ! -name 'clr-debug-pipe-*' ! -name 'dotnet-diagnostic-*')$(find /dev/shm -name '*psibridge*')
+	[ -z "$left" ] || { echo "$left"; return 1; }
 }
 check a_violent_end_leaves_nothing_of_us_behind killed
 
 # ---- bad input ---------------------------------------------------------------------------------------
-# runs_on PATTERN: one line is said, and the program does not care
+# runs_on [PATTERN]: one line is said, or none, and the program does not care
 runs_on()
 {
-	garbage 5 1 && expect '^ready' && tell exit 5 && ended 5 && said "$1" && lines 1
+	source_new
+	PSIBRIDGE_LOG=warning garbage 5 1 && expect '^ready' && tell exit 5 && ended 5 && said "${1:-.}" && lines $#
 }
-nonsense() { source_new; PSIBRIDGE_LOG=warning PSIBRIDGE_LOW=nonsense runs_on 'PSIBRIDGE_LOW=nonsense'; }
+nonsense() { PSIBRIDGE_LOW=nonsense runs_on 'PSIBRIDGE_LOW=nonsense'; }
 check nonsense_in_a_variable_is_one_line nonsense
-no_fifo() { PSIBRIDGE_LOG=warning PSIBRIDGE_SOURCE=$T/nothing runs_on "cannot watch: .*$T/nothing.*; the program runs on without"; }
-check a_source_that_is_not_there_is_one_line no_fifo
-switched_off()
-{
-	source_new
-	PSIBRIDGE=off garbage 5 1 && expect '^ready' && tell exit 5 && ended 5 && lines 0
-}
+switched_off() { PSIBRIDGE=off runs_on; }
 check psibridge_off_is_heard switched_off
-wrong_guid()
-{
-	source_new
-	CORECLR_PROFILER='{00000000-6B0E-4C46-9C1D-5053492D4247}' runs_on 'not started: the runtime was given a wrong CLSID'
-}
+wrong_guid() { CORECLR_PROFILER='{00000000-6B0E-4C46-9C1D-5053492D4247}' runs_on 'not started: the runtime was given a wrong CLSID'; }
 check a_wrong_guid_is_one_line wrong_guid
 # As the main profiler and as a notification-only one.
 twice()
 {
-	source_new
-	PSIBRIDGE_LOG=warning CORECLR_ENABLE_NOTIFICATION_PROFILERS=1 CORECLR_NOTIFICATION_PROFILERS="$hook=$guid;" \
+	CORECLR_ENABLE_NOTIFICATION_PROFILERS=1 CORECLR_NOTIFICATION_PROFILERS="$hook=$guid;" \
 		runs_on 'asked for twice: this process has psibridge already'
 }
 check a_process_is_hooked_once twice

@@ -2,16 +2,20 @@
 //
 // garbage [MB [LIVE-MB]]: a program that knows nothing of psibridge. It fills a cache of MB (300), drops all but LIVE-MB
 // (20) of it, and idles, as many programs do after a busy hour. It prints "ready" and ends with its standard input, or
-// on "exit N" there, or on "throw", "crash", "fork PROGRAM"; "alive" and "collections" are answered. C# 5, so that Mono's
+// on "exit N" there, "native-exit N", "throw", "crash"; "fork PROGRAM" is done, "alive" and "collections" are answered. C# 5, so that Mono's
 // compiler reads it too.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 static class Program
 {
     static List<byte[]> live = new List<byte[]>();
+
+    [DllImport("libc")]
+    static extern void exit(int status);
 
     // In a method of its own: no register and no slot of Main() keeps the cache alive.
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -40,6 +44,8 @@ static class Program
             string[] words = line.Split(' ');
             if (words[0] == "exit")
                 return int.Parse(words[1]);
+            if (words[0] == "native-exit")
+                exit(int.Parse(words[1]));
             if (words[0] == "throw")
                 throw new InvalidOperationException("as told");
             if (words[0] == "crash")

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-coreclr.c - what libpsibridge-coreclr.so does with answers and requests that no real runtime has at hand
+ *
+ * It is compiled in, with a hook that only remembers. How it fares in the real runtime is test-coreclr.sh's.
+ */
+#include "../unit.h"
+
+#define hook_start kept_hook_start
+#define hook_stop kept_hook_stop
+#include "runtimes/coreclr.c"
+
+static struct {
+	int starts, stops, result;
+	const char *const *settings;
+	HRESULT answer; /* of ForceGC() */
+	unsigned collections;
+} kept;
+
+int kept_hook_start(const struct hook_runtime *unused, void *userdata, const char *const *own,
+		    struct hook **ret)
+{
+	(void)unused;
+	(void)userdata;
+	kept.starts++;
+	kept.settings = own;
+	*ret = (struct hook *)&kept;
+	return kept.result;
+}
+
+struct hook *kept_hook_stop(struct hook *hook)
+{
+	kept.stops += hook != NULL;
+	return NULL;
+}
+
+static HRESULT info_query(ICorProfilerInfo *This, REFIID riid, void **ret)
+{
+	assert_true(same(riid, &IID_ICorProfilerInfo));
+	*ret = This;
+	return S_OK;
+}
+
+static ULONG info_count(ICorProfilerInfo *unused)
+{
+	(void)unused;
+	return 1;
+}
+
+static HRESULT info_set_event_mask(ICorProfilerInfo *unused, DWORD events)
+{
+	(void)unused;
+	assert_int_equal(events,
+			 0); /* no code path of the runtime is another one than without us */
+	return S_OK;
+}
+
+static HRESULT info_force_gc(ICorProfilerInfo *unused)
+{
+	(void)unused;
+	kept.collections++;
+	return kept.answer;
+}
+
+static const ICorProfilerInfoVtbl info_vtbl = {
+	.QueryInterface = info_query,
+	.AddRef = info_count,
+	.Release = info_count,
+	.SetEventMask = info_set_event_mask,
+	.ForceGC = info_force_gc,
+};
+static ICorProfilerInfo info = { &info_vtbl };
+
+static void forget(void **state)
+{
+	(void)state;
+	memset(&self, 0, sizeof(self));
+	memset(&kept, 0, sizeof(kept));
+	kept.result = 1;
+	self.info = &info;
+}
+
+static int nothing(void **state)
+{
+	(void)state;
+	return 0;
+}
+
+FIXTURE(forget, nothing)
+
+static HRESULT request(const char *data, size_t size)
+{
+	char lent[5000];
+
+	memcpy(lent, data, size);
+	return profiler.lpVtbl->InitializeForAttach(&profiler, (IUnknown *)&info, lent,
+						    (uint32_t)size);
+}
+
+PROMISE(settings_come_with_a_request_and_what_is_none_does_not_count)
+{
+	static const char good[] = "PSIBRIDGE_LOG=info\0PSIBRIDGE_LOW=x", zeros[300], large[4097];
+	const struct {
+		const char *data;
+		size_t size, settings;
+	} table[] = {
+		{ good, sizeof(good), 2 },
+		{ good, sizeof(good) - 1, 0 }, /* no end */
+		{ large, sizeof(large), 0 },
+		{ good, 0, 0 },
+		{ zeros, 3, 3 }, /* empty ones are the hook's affair */
+		{ zeros, sizeof(zeros), 32 },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		size_t n = 0;
+
+		forget(NULL);
+		assert_int_equal(request(table[i].data, table[i].size), S_OK);
+		while (kept.settings[n])
+			n++;
+		assert_int_equal(n, table[i].settings);
+		if (n == 2)
+			assert_string_equal(kept.settings[1], "PSIBRIDGE_LOW=x");
+	}
+}
+
+PROMISE(a_process_is_hooked_once_and_again_after_a_failure)
+{
+	kept.result = -EAGAIN;
+	assert_true(FAILED(request("", 0)));
+	kept.result = 0; /* PSIBRIDGE=off */
+	assert_int_equal(request("", 0), CORPROF_E_PROFILER_CANCEL_ACTIVATION);
+	kept.result = 1;
+	assert_int_equal(profiler.lpVtbl->Initialize(&profiler, (IUnknown *)&info), S_OK);
+	assert_int_equal(request("", 0), CORPROF_E_PROFILER_ALREADY_ACTIVE);
+	assert_int_equal(kept.starts, 3);
+	profiler.lpVtbl->Shutdown(&profiler);
+	profiler.lpVtbl->Shutdown(&profiler);
+	assert_int_equal(kept.stops, 1);
+}
+
+PROMISE(what_the_runtime_answers_is_an_errno_and_a_number)
+{
+	static const struct {
+		HRESULT answer;
+		int result;
+	} table[] = {
+		{ S_OK, 0 },
+		{ CORPROF_E_NOT_YET_AVAILABLE, -EAGAIN },
+		{ CORPROF_E_PROFILER_DETACHING, -ECANCELED },
+		{ E_OUTOFMEMORY, -EPROTO },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		const char *why = NULL;
+
+		kept.answer = table[i].answer;
+		assert_int_equal(collect(NULL, &why), table[i].result);
+		if (table[i].result == -EPROTO)
+			assert_string_equal(why, "ForceGC: 0x8007000E");
+		else
+			assert_null(why);
+	}
+}
+
+/* With a heap that takes no time: all of the ageing, then steps until two were in vain. */
+PROMISE(it_settles_until_nothing_goes_back)
+{
+	const char *why;
+	uint64_t next, rss = UINT64_C(100) << 20;
+	unsigned waits = 0;
+
+	assert_int_equal(collect(NULL, &why), 0);
+	while (settle(rss, NULL, &next)) {
+		if (next == 0)
+			continue;
+		if (++waits <= 3)
+			rss -= WORTH_BYTES;
+	}
+	assert_int_equal(self.settling.aged, AGE);
+	assert_int_equal(waits, 5);
+	assert_int_equal(kept.collections, 1 + AGE + 4);
+}
+
+PROMISE(references_are_counted_and_only_known_interfaces_are_given)
+{
+	static const IID nobodys = { 0x12345678, 0x1234, 0x1234, { 1, 2, 3, 4, 5, 6, 7, 8 } };
+	int32_t only = 0;
+	void *object;
+
+	assert_int_equal(DllGetClassObject(&nobodys, &IID_IClassFactory, &object),
+			 CLASS_E_CLASSNOTAVAILABLE);
+	assert_int_equal(DllGetClassObject(&our_clsid, &nobodys, &object), E_NOINTERFACE);
+	assert_int_equal(DllGetClassObject(&our_clsid, &IID_IClassFactory, &object), S_OK);
+	assert_ptr_equal(object, &factory);
+	assert_int_equal(create(&factory, (IUnknown *)&info, &IID_IUnknown, &object),
+			 CLASS_E_NOAGGREGATION);
+	assert_int_equal(create(&factory, NULL, &nobodys, &object), E_NOINTERFACE);
+	assert_null(object);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(create(&factory, NULL, &profiler_callback_iids[i], &object), S_OK);
+	profiler.lpVtbl->LoadAsNotificationOnly(&profiler, &only);
+	assert_int_equal(only, 1);
+	profiler.lpVtbl->Initialize(&profiler, (IUnknown *)&info);
+	assert_int_equal(profiler.lpVtbl->Release(&profiler), 2);
+	assert_int_equal(profiler.lpVtbl->Release(&profiler), 1);
+	assert_int_equal(kept.stops, 0);
+	assert_int_equal(profiler.lpVtbl->Release(&profiler), 0);
+	assert_int_equal(kept.stops, 1);
+	assert_int_equal(DllCanUnloadNow(), S_FALSE);
+}
