@@ -3,8 +3,7 @@
  * bridge.c - the public bridge
  *
  * A bridge is undecided until psb_bridge_start() gives it a thread or psb_bridge_fd() hands its
- * loop to the host. Work waits in `pending` until the loop takes it, one by one, so that a watch
- * that is given up before the loop has seen it can be freed at once.
+ * loop to the host. Until then watches post nothing, so that one that is given up is freed at once.
  *
  * The end: the thread is joined first, then the loop freed, which ends all operations in flight,
  * and then every watch that is left. From inside a callback none of that is possible at once: a
@@ -21,98 +20,34 @@
 
 #include "kernel/thread.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define STRING_(x) #x
-#define STRING(x) STRING_(x)
-
 const char *psb_version(void)
 {
-	return STRING(PSB_VERSION_MAJOR) "." STRING(PSB_VERSION_MINOR) "." STRING(
-		PSB_VERSION_PATCH);
+	return PACKAGE_VERSION;
 }
 
-void bridge_post(struct psb_bridge *bridge, struct loop_work *work)
+/* ---- the beginning ---------------------------------------------------------------------------- */
+
+static size_t page_size(void)
 {
-	bool post;
-
-	pthread_mutex_lock(&bridge->lock);
-	work->next = NULL;
-	*bridge->pending_last = work;
-	bridge->pending_last = &work->next;
-	post = bridge->mode != MODE_UNDECIDED && !bridge->posted;
-	bridge->posted = bridge->posted || post;
-	if (post) /* with the lock: the work may give up the bridge, and its end waits for the lock */
-		loop_post(bridge->context.loop, &bridge->run_pending);
-	pthread_mutex_unlock(&bridge->lock);
-}
-
-bool bridge_unpost(struct psb_bridge *bridge, struct loop_work *work)
-{
-	struct loop_work **p = &bridge->pending;
-
-	while (*p && *p != work)
-		p = &(*p)->next;
-	if (!*p)
-		return false;
-	*p = work->next;
-	if (!*p)
-		bridge->pending_last = p;
-	return true;
-}
-
-/* What is posted meanwhile is for the next pass: else a callback that posts could keep the pass
- * from ending. */
-static void run_pending(struct loop_work *posted)
-{
-	struct psb_bridge *bridge = CONTAINER_OF(posted, struct psb_bridge, run_pending);
-	size_t count = 0;
-	bool again;
-
-	pthread_mutex_lock(&bridge->lock);
-	for (const struct loop_work *work = bridge->pending; work; work = work->next)
-		count++;
-	while (count-- > 0 && bridge->pending) {
-		struct loop_work *work = bridge->pending;
-
-		bridge_unpost(bridge, work);
-		pthread_mutex_unlock(&bridge->lock);
-		work->run(work);
-		pthread_mutex_lock(&bridge->lock);
-	}
-	again = bridge->posted = bridge->pending != NULL;
-	pthread_mutex_unlock(&bridge->lock);
-	if (again)
-		loop_post(bridge->context.loop, &bridge->run_pending);
-}
-
-/* The loop has found its driver: hand over what waited. Lock held, so that nothing posted now comes
- * first. */
-static void decide(struct psb_bridge *bridge, enum bridge_mode mode)
-{
-	bridge->mode = mode;
-	bridge->posted = bridge->pending != NULL;
-	if (bridge->posted)
-		loop_post(bridge->context.loop, &bridge->run_pending);
+	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 static int make_alive_page(uint32_t **ret)
 {
-	size_t size = (size_t)sysconf(_SC_PAGESIZE);
-	uint32_t *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			      0);
+	uint32_t *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int r;
 
 	if (page == MAP_FAILED)
 		return -errno;
-	if (madvise(page, size, MADV_WIPEONFORK) < 0) {
-		int r = -errno;
-
-		munmap(page, size);
+	if (madvise(page, page_size(), MADV_WIPEONFORK) < 0) {
+		r = -errno;
+		munmap(page, page_size());
 		return r;
 	}
 	*page = 1;
@@ -122,38 +57,38 @@ static int make_alive_page(uint32_t **ret)
 
 static int choose_backend(enum psb_backend wanted, enum loop_backend *ret)
 {
+	static const struct {
+		const char *word; /* of the variable */
+		enum psb_backend wanted;
+		enum loop_backend backend;
+	} table[] = {
+		{ "auto", PSB_BACKEND_AUTO, LOOP_AUTO },
+		{ "uring", PSB_BACKEND_URING, LOOP_URING },
+		{ "io_uring", PSB_BACKEND_URING, LOOP_URING },
+		{ "epoll", PSB_BACKEND_EPOLL, LOOP_EPOLL },
+	};
 	const char *text = getenv("PSIBRIDGE_BACKEND");
+	bool asked = wanted != PSB_BACKEND_AUTO;
 
-	switch (wanted) {
-	case PSB_BACKEND_URING:
-		*ret = LOOP_URING;
+	if (!text || !*text)
+		text = "auto";
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		if (asked ? table[i].wanted != wanted : strcmp(table[i].word, text) != 0)
+			continue;
+		*ret = table[i].backend;
 		return 0;
-	case PSB_BACKEND_EPOLL:
-		*ret = LOOP_EPOLL;
-		return 0;
-	case PSB_BACKEND_AUTO:
-	case PSB_BACKEND_NONE:
-		break;
 	}
-	if (wanted != PSB_BACKEND_AUTO)
-		return -EINVAL;
-	if (!text || !*text || strcmp(text, "auto") == 0)
-		*ret = LOOP_AUTO;
-	else if (strcmp(text, "uring") == 0 || strcmp(text, "io_uring") == 0)
-		*ret = LOOP_URING;
-	else if (strcmp(text, "epoll") == 0)
-		*ret = LOOP_EPOLL;
-	else
-		return -EINVAL;
-	return 0;
+	return -EINVAL;
 }
 
-static void free_parts(struct psb_bridge *bridge)
+/* Also of one that is half built. */
+static void free_parts(struct psb_bridge *b)
 {
-	pthread_cond_destroy(&bridge->idle);
-	pthread_mutex_destroy(&bridge->lock);
-	munmap(bridge->context.alive, (size_t)sysconf(_SC_PAGESIZE));
-	free(bridge);
+	pthread_cond_destroy(&b->idle);
+	pthread_mutex_destroy(&b->lock);
+	if (b->context.alive)
+		munmap(b->context.alive, page_size());
+	free(b);
 }
 
 int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
@@ -173,21 +108,14 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
 	b->refs = 1;
 	b->context.log = o.log;
 	b->context.log_userdata = o.log_userdata;
-	b->pending_last = &b->pending;
-	b->run_pending.run = run_pending;
-	r = make_alive_page(&b->context.alive);
-	if (r < 0) {
-		free(b);
-		return r;
-	}
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->idle, NULL);
-	r = choose_backend(o.backend, &b->backend);
+	r = make_alive_page(&b->context.alive);
+	if (r == 0)
+		r = choose_backend(o.backend, &b->backend);
 	if (r == 0)
 		r = loop_new(&(struct loop_options){ .backend = b->backend }, &b->context.loop,
 			     &b->why_not_uring);
-	if (r == 0)
-		b->backend = loop_backend(b->context.loop);
 	if (r == 0)
 		r = closer_new(&b->context.closer);
 	if (r < 0) {
@@ -195,12 +123,12 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
 		free_parts(b);
 		return r;
 	}
+	b->backend = loop_backend(b->context.loop);
 	*ret = b;
 	return 0;
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------------- */
 
 static void end(struct psb_bridge *b)
 {
@@ -248,7 +176,7 @@ static void end_in_child(struct psb_bridge *b)
 	while (b->watches)
 		b->watch_class->free_in_child(b->watches);
 	closer_free_in_child(b->context.closer);
-	munmap(b->context.alive, (size_t)sysconf(_SC_PAGESIZE));
+	munmap(b->context.alive, page_size());
 	free(b);
 }
 
@@ -280,8 +208,7 @@ psb_bridge *psb_bridge_unref(psb_bridge *b)
 	return NULL;
 }
 
-/* ---- driving
- * ------------------------------------------------------------------------------------- */
+/* ---- driving ---------------------------------------------------------------------------------- */
 
 static const char *backend_name(enum loop_backend backend)
 {
@@ -334,63 +261,52 @@ static void *bridge_run(void *arg)
 	return NULL;
 }
 
-/* Lock held. */
-static int start_thread(struct psb_bridge *b)
+/* The loop has found its driver: hand over what waited. Lock held, so that nothing posted now comes
+ * first. */
+static void decide(struct psb_bridge *b, enum bridge_mode mode)
 {
-	int r = thread_start(&b->thread, THREAD_STACK_CALLBACK, bridge_run, b);
-
-	if (r == 0)
-		decide(b, MODE_THREAD);
-	return r;
-}
-
-/* Lock held. */
-static int become_foreign(struct psb_bridge *b)
-{
-	int r = loop_fd(b->context.loop);
-
-	if (r < 0)
-		return r;
-	decide(b, MODE_FOREIGN);
-	return 0;
+	b->mode = mode;
+	if (b->beat)
+		bridge_post(b, &b->beat_work, &b->beat_posted);
+	if (b->watch_class)
+		b->watch_class->post(b->watches);
 }
 
 int psb_bridge_start(psb_bridge *b)
 {
-	int r = -EBUSY;
+	int r = bridge_check(b);
 
-	if (!b)
-		return -EINVAL;
-	if (bridge_is_child(b))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&b->lock);
-	switch (b->mode) {
-	case MODE_UNDECIDED:
-		r = start_thread(b);
-		break;
-	case MODE_THREAD:
-		r = -EALREADY;
-		break;
-	case MODE_FOREIGN:
-		break;
-	}
+	if (b->mode != MODE_UNDECIDED)
+		r = b->mode == MODE_THREAD ? -EALREADY : -EBUSY;
+	else
+		r = thread_start(&b->thread, THREAD_STACK_CALLBACK, bridge_run, b);
+	if (r == 0)
+		decide(b, MODE_THREAD);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
 
+/* The descriptor of a loop that is the host's. Lock held. */
+static int become_foreign(struct psb_bridge *b)
+{
+	int fd = b->mode == MODE_THREAD ? -EBUSY : loop_fd(b->context.loop);
+
+	if (fd >= 0 && b->mode == MODE_UNDECIDED)
+		decide(b, MODE_FOREIGN);
+	return fd;
+}
+
 int psb_bridge_fd(psb_bridge *b)
 {
-	int r = 0;
+	int r = bridge_check(b);
 
-	if (!b)
-		return -EINVAL;
-	if (bridge_is_child(b))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&b->lock);
-	if (b->mode == MODE_UNDECIDED)
-		r = become_foreign(b);
-	if (r == 0)
-		r = b->mode == MODE_THREAD ? -EBUSY : loop_fd(b->context.loop);
+	r = become_foreign(b);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
@@ -398,12 +314,10 @@ int psb_bridge_fd(psb_bridge *b)
 /* May this thread dispatch now? Then the bridge is its own from here on. Lock held. */
 static int enter(struct psb_bridge *b)
 {
-	int r = b->mode == MODE_UNDECIDED ? become_foreign(b) : 0;
+	int r = become_foreign(b);
 
 	if (r < 0)
 		return r;
-	if (b->mode == MODE_THREAD)
-		return -EBUSY;
 	if (b->driven && !pthread_equal(b->thread, pthread_self()))
 		return -EXDEV;
 	if (b->dispatching)
@@ -415,13 +329,11 @@ static int enter(struct psb_bridge *b)
 
 int psb_bridge_dispatch(psb_bridge *b)
 {
+	int r = bridge_check(b);
 	bool ended;
-	int r;
 
-	if (!b)
-		return -EINVAL;
-	if (bridge_is_child(b))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&b->lock);
 	r = enter(b);
 	pthread_mutex_unlock(&b->lock);
@@ -441,29 +353,74 @@ int psb_bridge_dispatch(psb_bridge *b)
 
 enum psb_backend psb_bridge_backend(psb_bridge *b, const char **ret_why)
 {
-	enum loop_backend backend;
-	bool locked;
+	enum loop_backend backend = LOOP_AUTO;
+	const char *why = "";
+	bool locked = bridge_check(b) == 0;
 
-	if (ret_why)
-		*ret_why = "";
-	if (!b)
-		return PSB_BACKEND_AUTO;
-	locked = !bridge_is_child(b);
 	if (locked)
 		pthread_mutex_lock(&b->lock);
-	if (ret_why)
-		*ret_why = b->why_not_uring;
-	backend = b->backend;
+	if (b) {
+		backend = b->backend;
+		why = b->why_not_uring;
+	}
 	if (locked)
 		pthread_mutex_unlock(&b->lock);
+	if (ret_why)
+		*ret_why = why;
 	switch (backend) {
 	case LOOP_URING:
 		return PSB_BACKEND_URING;
 	case LOOP_EPOLL:
 		return PSB_BACKEND_EPOLL;
-	case LOOP_AUTO:
 	case LOOP_TIMERS:
+		return PSB_BACKEND_NONE;
+	case LOOP_AUTO:
 		break;
 	}
-	return PSB_BACKEND_NONE;
+	return PSB_BACKEND_AUTO;
+}
+
+/* ---- the beat --------------------------------------------------------------------------------- */
+
+/* Descriptors and levels look the same whether the loop waits or hangs. A call from it, on a timer, proves
+ * that posted work, timers and waking the host all go on. */
+static void beat_expired(struct loop_timer *timer, _unused_ uint64_t now)
+{
+	struct psb_bridge *b = CONTAINER_OF(timer, struct psb_bridge, beat_timer);
+	psb_beat_fn *fn;
+	void *userdata;
+
+	pthread_mutex_lock(&b->lock);
+	fn = b->beat;
+	userdata = b->beat_userdata;
+	pthread_mutex_unlock(&b->lock);
+	fn(userdata);
+	bridge_leave_child(b);
+}
+
+static void beat_asked(struct loop_work *work)
+{
+	struct psb_bridge *b = CONTAINER_OF(work, struct psb_bridge, beat_work);
+
+	pthread_mutex_lock(&b->lock);
+	b->beat_posted = false;
+	b->beat_timer.expired = beat_expired;
+	loop_timer_set(b->context.loop, &b->beat_timer, b->beat_usec);
+	pthread_mutex_unlock(&b->lock);
+}
+
+int psb_bridge_beat(psb_bridge *b, uint64_t after_usec, psb_beat_fn *fn, void *userdata)
+{
+	int r = fn ? bridge_check(b) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&b->lock);
+	b->beat = fn;
+	b->beat_userdata = userdata;
+	b->beat_usec = usec_add(now_usec(), after_usec);
+	b->beat_work.run = beat_asked;
+	bridge_post(b, &b->beat_work, &b->beat_posted);
+	pthread_mutex_unlock(&b->lock);
+	return 0;
 }

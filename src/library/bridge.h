@@ -3,23 +3,24 @@
  * bridge.h - one loop, its thread, and what all watches share
  *
  * One mutex a bridge, `lock`, guards everything that more than one thread sees: registrations and
- * their mailboxes, published levels and counters, references. It is held for moments only, never
+ * their entries, published levels and counters, references. It is held for moments only, never
  * during a callback, a system call that may wait, or an allocation on the way of an event.
- *
- * The life of a watch: made and armed on the caller's thread; attached, run and detached on the
- * loop's; freed when detached. One that is given up before it was attached is freed on the spot.
  */
 #pragma once
 
 #include "monitor/context.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 
 enum bridge_mode { MODE_UNDECIDED, MODE_THREAD, MODE_FOREIGN };
 
-/* What a bridge does to its watches when it ends: both take the watch out of the list and free it. */
+/* What a bridge does with its watches. */
 struct watch_class {
+	/* The loop will run from now on: give it what waits. Lock held. */
+	void (*post)(struct psb_watch *watch);
+	/* Take it out of the list, and free it. */
 	void (*free)(struct psb_watch *watch);
 	void (*free_in_child)(struct psb_watch *watch);
 };
@@ -39,13 +40,10 @@ struct psb_bridge {
 	bool dispatching; /* inside psb_bridge_dispatch() */
 	bool ended;	  /* the last reference went inside a dispatch: end when it returns */
 	jmp_buf *pass;	  /* where the pass that runs began */
-	struct loop_work *pending, **pending_last; /* posted, not begun */
-	struct loop_work run_pending;
-	bool posted;			       /* run_pending is with the loop */
-	struct psb_watch *watches;	       /* all that are not freed */
-	const struct watch_class *watch_class; /* theirs */
+	struct psb_watch *watches;	       /* all that are not freed; their links are theirs */
+	const struct watch_class *watch_class; /* NULL: there was none yet */
 	unsigned lingering; /* registrations that are removed and not freed yet */
-	/* beat.c */
+
 	psb_beat_fn *beat;
 	void *beat_userdata;
 	uint64_t beat_usec;
@@ -60,6 +58,14 @@ static inline bool bridge_is_child(const struct psb_bridge *bridge)
 	return context_is_child(&bridge->context);
 }
 
+/* What every call begins with. Errors: -EINVAL (NULL), -ECHILD. */
+static inline int bridge_check(const struct psb_bridge *bridge)
+{
+	if (!bridge)
+		return -EINVAL;
+	return bridge_is_child(bridge) ? -ECHILD : 0;
+}
+
 /*
  * After a callback of the loop's thread: should this be a forked child that came back from it, the pass
  * ends here, for of the loop nothing may be touched (the rings are not in its memory).
@@ -70,7 +76,12 @@ static inline void bridge_leave_child(struct psb_bridge *bridge)
 		longjmp(*bridge->pass, 1);
 }
 
-/* Run `work` on the loop's thread, in order. Any thread; with the lock held or not. */
-void bridge_post(struct psb_bridge *bridge, struct loop_work *work);
-/* Take it back. Lock held. False: it has begun, or was never posted. */
-bool bridge_unpost(struct psb_bridge *bridge, struct loop_work *work);
+/* Have `work` run on the loop's thread; not before there is one, see watch_class. Lock held: the work may
+ * give up the bridge, and its end waits for the lock. `posted`: it is with the loop already. */
+static inline void bridge_post(struct psb_bridge *bridge, struct loop_work *work, bool *posted)
+{
+	if (bridge->mode == MODE_UNDECIDED || *posted)
+		return;
+	*posted = true;
+	loop_post(bridge->context.loop, work);
+}

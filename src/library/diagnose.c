@@ -338,7 +338,7 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	struct report r = { .fn = fn, .userdata = userdata };
 	struct ladder_lines *lines = NULL;
 	struct target *target = NULL;
-	struct policy_options policy, asked;
+	struct policy_options policy;
 	char why[WHY_MAX] = "", ladder_why[WHY_MAX];
 	int error;
 
@@ -351,9 +351,7 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	target = calloc(1, sizeof(*target));
 	error = lines && target ? 0 : -ENOMEM;
 	if (error == 0)
-		error = watch_options_parse(&o, &asked, &policy, why);
-	if (error == 0)
-		error = watch_target_parse(&o, &asked, target, why);
+		error = watch_options_resolve(&o, &policy, target, why);
 	if (error < 0) {
 		watch_explain(&o, why, error);
 		goto out;

@@ -7,19 +7,60 @@
 #include "library/bridge.h"
 #include "monitor/label.h"
 
+/* What waits to be told of one cgroup. */
+struct entry {
+	struct label *label; /* a reference; NULL: unused */
+	uint64_t order;	     /* the least is taken first */
+	struct psb_notification notification;
+};
+
+/* `userdata` of a registration that is no more, without any lock. */
+typedef void psb_ended_fn(void *userdata);
+
+/* Under the bridge's lock. */
+struct psb_registration {
+	struct psb_bridge *bridge;
+	struct dispatch *dispatch; /* NULL once removed */
+	struct psb_registration *next;
+	psb_callback_fn *fn; /* NULL: a mailbox's */
+	void *userdata;
+	unsigned flags;
+	psb_ended_fn *ended; /* once removed: to be told that no call is left, or NULL */
+
+	bool running; /* in a call, or, of a mailbox, a thread is in psb_mailbox_take() */
+	bool closed;  /* nothing is taken any more */
+	bool orphan;  /* removed, and freed by the thread that is in its call */
+	bool owes_present;
+	uint64_t sequence;		    /* inline: the newest notification it was offered */
+	struct psb_registration *waits_for; /* its call is inside the removal of that one */
+
+	pthread_t thread; /* neither of a mailbox nor inline */
+	pthread_cond_t wake;
+	struct entry *entries; /* not inline */
+	unsigned room, queued;
+	uint64_t order;
+
+	enum psb_available told; /* last, 0: nothing; of a single cgroup */
+	bool told_critical;
+	uint64_t low_usec, duration_usec; /* when a Low was told, and how long the last call took */
+	const char *low_cgroup;		  /* whose Low that was; compared, never read */
+};
+
 /* The registrations of one watch. */
 struct dispatch {
 	struct psb_bridge *bridge;
 	struct psb_registration *first;
 	uint64_t sequence; /* of the newest notification */
 	bool many;	   /* notifications speak of many cgroups: an entry for each */
-	unsigned reserved; /* ... of them */
+	unsigned reserved; /* entries that each registration must have room for */
 	uint64_t calls, total_usec, superseded; /* of all that ever were registered */
 };
 
+void dispatch_init(struct dispatch *dispatch, struct psb_bridge *bridge);
+
 /*
- * Tell all. On the loop's thread, without the lock; mailboxes are filled and inline callbacks
- * called. `label` names the cgroup and is what a slot belongs to; notification->cgroup is set from
+ * Tell all. On the loop's thread, without the lock; mailboxes are filled, then inline callbacks
+ * called. `label` names the cgroup and is what an entry belongs to; notification->cgroup is set from
  * it.
  */
 void dispatch_deliver(struct dispatch *dispatch, struct label *label,
@@ -30,9 +71,8 @@ void dispatch_present(struct dispatch *dispatch, struct label *label,
 		      const struct psb_notification *notification);
 
 /*
- * Of many: notifications may speak of one more label, or of one less. Each mailbox, those to come
- * too, keeps an entry for each, so that what was told can be followed without an allocation. Errors:
- * -ENOMEM (nothing is reserved).
+ * Of many: notifications may speak of one more label, or of one less. There is room for each, so that
+ * what was told can be followed without an allocation. Errors: -ENOMEM (nothing is reserved).
  */
 int dispatch_reserve(struct dispatch *dispatch);
 void dispatch_release(struct dispatch *dispatch);
@@ -40,13 +80,19 @@ void dispatch_release(struct dispatch *dispatch);
 /* Another process told all of them this. */
 void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical);
 
-/* As psb_watch_add_callback(); for PSB_TELL_PRESENT the caller sees to it that dispatch_present()
- * follows. */
+/* As psb_watch_add_callback(), or, without `fn`, for a mailbox. For PSB_TELL_PRESENT the caller sees to
+ * it that dispatch_present() follows. */
 int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		 psb_registration **ret);
 
-/* `userdata` of a registration that is no more, without any lock. */
-typedef void psb_ended_fn(void *userdata);
+/*
+ * Lock held: the oldest entry that is to be told, and its reference to the label; it counts as told.
+ * Returns 1; 0: none came until then. Errors: -ECANCELED (closed). The one place where a thread may be
+ * cancelled: then dispatch_leave() is called.
+ */
+int dispatch_take(struct psb_registration *reg, uint64_t until_usec, struct entry *ret);
+/* Lock held before, not after: no thread is in there. */
+void dispatch_leave(void *registration);
 
 /*
  * psb_registration_remove() with an end to its patience, and with news: once no call runs or will come, `ended`
@@ -60,9 +106,6 @@ int dispatch_remove(struct psb_registration *reg, uint64_t patience_usec, psb_en
 void dispatch_clear(struct dispatch *dispatch);
 /* In a forked child: free, touch nothing. */
 void dispatch_clear_in_child(struct dispatch *dispatch);
-
-/* Calls made, time spent in them, and notifications overtaken; with the lock held. */
-void dispatch_count(const struct dispatch *dispatch, struct psb_stats *stats);
 
 /* Is the calling thread inside a callback, of whichever bridge? */
 bool dispatch_is_inside_any(void);

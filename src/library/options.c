@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * options.c - from psb_watch_options to what the layers below want
- *
- * The structure may be shorter or longer than ours: sized.h.
  */
-#include "core/cgpattern.h"
 #include "library/sized.h"
 #include "library/watch.h"
 
+#include "core/cgpattern.h"
 #include "core/setting.h"
 #include "core/utf8.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert(PSB_HEADROOM_OFF == HEADROOM_OFF, "the public name of it");
 
 void watch_explain(const struct psb_watch_options *o, const char *why, int error)
 {
@@ -42,10 +41,8 @@ int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_
 	return r;
 }
 
-_Static_assert(PSB_HEADROOM_OFF == HEADROOM_OFF, "the public name of it");
-
-static int parse_trigger(const char *text, enum setting setting, struct policy_options *ret,
-			 char *why)
+static int put_trigger(struct policy_options *asked, enum setting setting, const char *text,
+		       char *why)
 {
 	struct value value = { .number = 0 };
 	const char *wrong;
@@ -57,39 +54,12 @@ static int parse_trigger(const char *text, enum setting setting, struct policy_o
 			 wrong);
 		return -EINVAL;
 	}
-	setting_put(ret, setting, &value);
+	setting_put(asked, setting, &value);
 	return 0;
 }
 
-/* What the caller said; the rest is zero. */
-static int parse_asked(const struct psb_watch_options *o, struct policy_options *ret, char *why)
-{
-	int r;
-
-	*ret = (struct policy_options){
-		.rearm_usec = o->rearm_usec,
-		.quiet_usec = o->quiet_usec,
-		.calm_usec = o->calm_usec,
-		.headroom_percent = o->headroom_percent,
-	};
-	if (o->headroom_percent > 99 && o->headroom_percent != PSB_HEADROOM_OFF) {
-		snprintf(why, WHY_MAX, "headroom_percent %u: 1 to 99 was expected",
-			 o->headroom_percent);
-		return -EINVAL;
-	}
-	if (MAX(o->rearm_usec, MAX(o->quiet_usec, o->calm_usec)) > 86400 * USEC_PER_SEC) {
-		snprintf(why, WHY_MAX, "rearm, quiet and calm: a day at most");
-		return -EINVAL;
-	}
-	r = parse_trigger(o->early, SETTING_EARLY, ret, why);
-	if (r == 0)
-		r = parse_trigger(o->low, SETTING_LOW, ret, why);
-	if (r == 0)
-		r = parse_trigger(o->critical, SETTING_CRITICAL, ret, why);
-	return r;
-}
-
-static int check_source(const struct psb_watch_options *o, char *why)
+/* What needs no parsing. */
+static int check(const struct psb_watch_options *o, char *why)
 {
 	if (o->rungs && !(o->rungs & (PSB_RUNG_MASK(RUNG_MAX + 1) - 2)))
 		snprintf(why, WHY_MAX, "rungs 0x%x: none of them is PSB_RUNG_MASK() of a rung",
@@ -99,37 +69,75 @@ static int check_source(const struct psb_watch_options *o, char *why)
 			 o->source_write_size);
 	else if (o->source_write_size > 0 && !o->source)
 		snprintf(why, WHY_MAX, "source_write without source");
+	else if (o->headroom_percent > 99 && o->headroom_percent != PSB_HEADROOM_OFF)
+		snprintf(why, WHY_MAX, "headroom_percent %u: 1 to 99 was expected",
+			 o->headroom_percent);
+	else if (MAX(o->rearm_usec, MAX(o->quiet_usec, o->calm_usec)) > 86400 * USEC_PER_SEC)
+		snprintf(why, WHY_MAX, "rearm, quiet and calm: a day at most");
+	else if (o->pattern && (o->cgroup || o->pid != 0 || o->unit || o->source))
+		snprintf(why, WHY_MAX, "a pattern excludes cgroup, pid, unit and source");
 	else
 		return 0;
 	return -EINVAL;
 }
 
-int watch_options_parse(const struct psb_watch_options *o, struct policy_options *ret_asked,
-			struct policy_options *ret, char *why)
+/* What holds: what the caller asked for, over what is built in. */
+static int resolve_policy(const struct psb_watch_options *o, struct policy_options *ret_asked,
+			  struct policy_options *ret, char *why)
 {
-	struct policy_options asked, p;
 	int r;
 
-	why[0] = '\0';
-	r = check_source(o, why);
+	*ret_asked = (struct policy_options){
+		.rearm_usec = o->rearm_usec,
+		.quiet_usec = o->quiet_usec,
+		.calm_usec = o->calm_usec,
+		.headroom_percent = o->headroom_percent,
+	};
+	r = put_trigger(ret_asked, SETTING_EARLY, o->early, why);
 	if (r == 0)
-		r = parse_asked(o, &asked, why);
+		r = put_trigger(ret_asked, SETTING_LOW, o->low, why);
+	if (r == 0)
+		r = put_trigger(ret_asked, SETTING_CRITICAL, o->critical, why);
 	if (r < 0)
 		return r;
-	settings_built_in(&p);
-	settings_over(&p, &asked);
-	r = trigger_check_early("early", &p.early, "low", &p.low, why, WHY_MAX);
+	settings_built_in(ret);
+	settings_over(ret, ret_asked);
+	r = trigger_check_early("early", &ret->early, "low", &ret->low, why, WHY_MAX);
 	if (r == 0)
-		r = trigger_check_early("early", &p.early, "critical", &p.critical, why, WHY_MAX);
-	if (r < 0)
+		r = trigger_check_early("early", &ret->early, "critical", &ret->critical, why,
+					WHY_MAX);
+	return r;
+}
+
+/* The path of the cgroup that a pattern begins with, into buf[CGPATH_MAX]. */
+static int find_fixed(const char *text, char *buf, char *why)
+{
+	struct cgroups cgroups = { 0 };
+	struct cgpattern *pattern;
+	const char *wrong;
+	int r = cgroups_discover("/proc", &cgroups);
+
+	if (r < 0 && r != -ENOENT) {
+		snprintf(why, WHY_MAX, "/proc/self/mountinfo: %s", strerror(-r));
 		return r;
-	*ret_asked = asked;
-	*ret = p;
+	}
+	if (!cgroups.has_v2) {
+		snprintf(why, WHY_MAX, "%s", cgroups_missing(&cgroups));
+		return -ENOENT;
+	}
+	r = cgpattern_new(text, cgroups.v2.point, &pattern, &wrong);
+	if (r < 0) {
+		snprintf(why, WHY_MAX, "pattern \"%.150s\": %s", text,
+			 r == -ENOMEM ? "out of memory" : wrong);
+		return r;
+	}
+	snprintf(buf, CGPATH_MAX, "%s", cgpattern_fixed(pattern));
+	cgpattern_free(pattern);
 	return 0;
 }
 
-int watch_target_parse(const struct psb_watch_options *o, const struct policy_options *asked,
-		       struct target *ret, char *why)
+int watch_options_resolve(const struct psb_watch_options *o, struct policy_options *ret,
+			  struct target *ret_target, char *why)
 {
 	struct target_request q = {
 		.proc = "/proc",
@@ -140,39 +148,21 @@ int watch_target_parse(const struct psb_watch_options *o, const struct policy_op
 		.source_write = o->source_write,
 		.source_write_size = o->source_write_size,
 	};
-	struct cgroups cgroups = { 0 };
-	struct cgpattern *pattern;
-	const char *wrong;
+	struct policy_options asked;
 	char fixed[CGPATH_MAX];
 	int r;
 
-	if (!o->pattern) {
-		r = target_resolve(&q, ret, why);
-		if (r == 0)
-			ret->terms = *asked;
-		return r;
+	why[0] = '\0';
+	r = check(o, why);
+	if (r == 0)
+		r = resolve_policy(o, &asked, ret, why);
+	if (r == 0 && o->pattern) {
+		r = find_fixed(o->pattern, fixed, why);
+		q.cgroup = fixed;
 	}
-	if (o->cgroup || o->pid != 0 || o->unit || o->source) {
-		snprintf(why, WHY_MAX, "a pattern excludes cgroup, pid, unit and source");
-		return -EINVAL;
-	}
-	r = cgroups_discover(q.proc, &cgroups);
-	if (r < 0 && r != -ENOENT) {
-		snprintf(why, WHY_MAX, "%s/self/mountinfo: %s", q.proc, strerror(-r));
-		return r;
-	}
-	if (!cgroups.has_v2) {
-		snprintf(why, WHY_MAX, "%s", cgroups_missing(&cgroups));
-		return -ENOENT;
-	}
-	r = cgpattern_new(o->pattern, cgroups.v2.point, &pattern, &wrong);
-	if (r < 0) {
-		snprintf(why, WHY_MAX, "pattern \"%.150s\": %s", o->pattern,
-			 r == -ENOMEM ? "out of memory" : wrong);
-		return r;
-	}
-	snprintf(fixed, sizeof(fixed), "%s", cgpattern_fixed(pattern));
-	cgpattern_free(pattern);
-	q.cgroup = fixed;
-	return target_resolve(&q, ret, why);
+	if (r == 0)
+		r = target_resolve(&q, ret_target, why);
+	if (r == 0 && !o->pattern)
+		ret_target->terms = asked;
+	return r;
 }

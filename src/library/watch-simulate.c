@@ -21,20 +21,25 @@ struct simulation {
 	struct label *label; /* of a pattern's cgroup; NULL for a single one */
 };
 
-static void free_simulation(struct psb_watch *w, struct simulation *s)
+void watch_forget(struct psb_watch *w, struct simulation *list)
 {
-	bool locked = !bridge_is_child(w->bridge);
+	while (list) {
+		struct simulation *next = list->next;
 
-	if (locked && s->label)
-		dispatch_release(&w->dispatch);
-	label_unref(s->label);
-	free(s);
+		if (list->label && !bridge_is_child(w->bridge))
+			dispatch_release(&w->dispatch);
+		label_unref(list->label);
+		free(list);
+		list = next;
+	}
 }
 
 static void simulate_one(struct psb_watch *w, const struct simulation *s)
 {
 	if (w->group) {
 		group_simulate(w->group, s->label, s->level, s->critical, s->told_usec);
+	} else if (!w->monitor) {
+		return; /* the cgroup was removed meanwhile */
 	} else if (s->told_usec > 0) {
 		dispatch_assume(&w->dispatch, (enum psb_available)s->level, s->critical);
 		monitor_resume(w->monitor, s->level, s->critical, s->told_usec);
@@ -43,57 +48,32 @@ static void simulate_one(struct psb_watch *w, const struct simulation *s)
 	}
 }
 
-void watch_simulate(struct loop_work *work)
+void watch_simulate(struct psb_watch *w, struct simulation *list)
 {
-	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, simulate_work);
-	struct simulation *list;
-
-	pthread_mutex_lock(&w->bridge->lock);
-	list = w->simulations;
-	w->simulations = NULL;
-	pthread_mutex_unlock(&w->bridge->lock);
-	while (list) {
-		struct simulation *next = list->next;
-
-		if (w->running)
-			simulate_one(w, list);
-		free_simulation(w, list);
-		list = next;
-	}
-}
-
-void watch_forget_simulations(struct psb_watch *w)
-{
-	while (w->simulations) {
-		struct simulation *next = w->simulations->next;
-
-		free_simulation(w, w->simulations);
-		w->simulations = next;
-	}
+	for (const struct simulation *s = list; s; s = s->next)
+		simulate_one(w, s);
+	watch_forget(w, list);
 }
 
 /* Takes `s` over, and hands it to the loop. */
 static int queue_simulation(struct psb_watch *w, struct simulation *s)
 {
-	struct simulation **last;
-	bool gone, post;
+	struct simulation **last = &w->simulations;
+	bool gone;
 
 	pthread_mutex_lock(&w->bridge->lock);
 	gone = w->gone;
-	post = !gone && !w->simulations;
 	if (!gone) {
-		for (last = &w->simulations; *last; last = &(*last)->next)
-			;
+		while (*last)
+			last = &(*last)->next;
 		*last = s;
+		watch_post(w);
 	}
 	pthread_mutex_unlock(&w->bridge->lock);
-	if (gone) {
-		free_simulation(w, s);
-		return -ENODEV;
-	}
-	if (post)
-		bridge_post(w->bridge, &w->simulate_work);
-	return 0;
+	if (!gone)
+		return 0;
+	watch_forget(w, s);
+	return -ENODEV;
 }
 
 /* Is it one of the watch's? *ret_path gets what the loop needs to know of it. */
@@ -111,19 +91,21 @@ static int find_cgroup(const struct psb_watch *w, const char *cgroup, char *buf,
 	return group_matches(w->group, buf) ? 0 : -EINVAL;
 }
 
+static bool is_level(enum psb_available available, int critical)
+{
+	return available >= PSB_LOW && available <= PSB_HIGH && (!critical || available == PSB_LOW);
+}
+
 int psb_watch_simulate_at(psb_watch *w, const char *cgroup, enum psb_available available,
 			  int critical, uint64_t told_usec)
 {
 	char buf[CGPATH_MAX];
 	struct simulation *s;
 	const char *path;
-	int r;
+	int r = is_level(available, critical) ? watch_check(w) : -EINVAL;
 
-	if (!w || available < PSB_LOW || available > PSB_HIGH || (critical && available != PSB_LOW))
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
-	r = find_cgroup(w, cgroup, buf, &path);
+	if (r == 0)
+		r = find_cgroup(w, cgroup, buf, &path);
 	if (r < 0)
 		return r;
 	s = calloc(1, sizeof(*s));
@@ -146,8 +128,7 @@ int psb_watch_simulate_at(psb_watch *w, const char *cgroup, enum psb_available a
 
 int psb_watch_simulate(psb_watch *w, enum psb_available available, int critical)
 {
-	if (w && !bridge_is_child(w->bridge) && w->group && available >= PSB_LOW &&
-	    available <= PSB_HIGH && (!critical || available == PSB_LOW))
+	if (is_level(available, critical) && watch_check(w) == 0 && w->group)
 		return -EOPNOTSUPP;
 	return psb_watch_simulate_at(w, NULL, available, critical, 0);
 }
@@ -155,20 +136,10 @@ int psb_watch_simulate(psb_watch *w, enum psb_available available, int critical)
 /* Is this the thread that dispatches, or may it still become it? */
 static bool may_dispatch(struct psb_bridge *b)
 {
-	bool may = false;
+	bool may;
 
 	pthread_mutex_lock(&b->lock);
-	switch (b->mode) {
-	case MODE_UNDECIDED:
-		may = true;
-		break;
-	case MODE_THREAD:
-		may = pthread_equal(b->thread, pthread_self());
-		break;
-	case MODE_FOREIGN:
-		may = !b->driven || pthread_equal(b->thread, pthread_self());
-		break;
-	}
+	may = b->mode == MODE_THREAD || b->driven ? pthread_equal(b->thread, pthread_self()) : true;
 	pthread_mutex_unlock(&b->lock);
 	return may;
 }
@@ -176,11 +147,10 @@ static bool may_dispatch(struct psb_bridge *b)
 int psb_watch_list(psb_watch *w, psb_member_fn *fn, void *userdata)
 {
 	struct psb_notification n;
+	int r = fn ? watch_check(w) : -EINVAL;
 
-	if (!w || !fn)
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	if (!may_dispatch(w->bridge))
 		return -EXDEV;
 	if (w->group) {

@@ -4,12 +4,11 @@
  * it
  *
  * psb_watch_new() does all that can fail: it resolves the target, climbs the ladder, arms, takes
- * the baseline. Only then is the watch posted to the loop. psb_watch_unref() removes the
- * registrations, marks the watch closed and posts its detachment; the memory goes when the loop has
- * no operation of it in flight any more, or with the bridge. Where the loop has not seen the watch
- * yet, it goes at once.
+ * the baseline. What the loop has to do for a watch is noted in it, and one piece of work does all of it:
+ * attach, simulate, tell the present state, and, once it is closed, detach. The memory goes when the loop
+ * has no operation of it in flight any more, or with the bridge; of one that the loop has not seen, at once.
  *
- *     running --GONE told, monitor detached--> waiting for the next --a new monitor--> running
+ *     attached --GONE told, monitor detached--> waiting for the next --a new monitor--> attached
  *
  * What is waited for is the next cgroup of that path; where our own was watched it is where this
  * process is now, for a cgroup can only be removed when it was moved elsewhere.
@@ -31,30 +30,43 @@
  * one a tenth of a millisecond: from here on psb_watch_new() closes one, too. */
 #define CLOSING_MAX 32
 
-/* ---- the end ------------------------------------------------------------------------------------ */
+/* ---- life on the caller's side ------------------------------------------------------------------ */
 
-static void free_rest(struct psb_watch *w)
+/* All but the memory. */
+static void release(struct psb_watch *w)
 {
-	watch_forget_simulations(w);
+	watch_forget(w, steal(w->simulations));
 	w->monitor = monitor_free(w->monitor);
 	w->group = group_free(w->group);
 	if (bridge_is_child(w->bridge))
 		w->path_wait.closer = NULL;
 	path_wait_close(&w->path_wait);
 	memory_close(&w->load_memory);
+}
+
+static void free_rest(struct psb_watch *w)
+{
+	release(w);
 	pthread_mutex_destroy(&w->load_lock);
 	free(w);
+}
+
+/* Out of the bridge's list, if it is in there. Lock held. */
+static void unlink_watch(struct psb_watch *w)
+{
+	if (!w->back)
+		return;
+	*w->back = w->next;
+	if (w->next)
+		w->next->back = w->back;
+	w->back = NULL;
 }
 
 /* Detached from the loop, or the loop is no more. */
 static void watch_free(struct psb_watch *w)
 {
 	pthread_mutex_lock(&w->bridge->lock);
-	if (w->back) {
-		*w->back = w->next;
-		if (w->next)
-			w->next->back = w->back;
-	}
+	unlink_watch(w);
 	/* a callback that gave the watch up may still run, and its notification names the cgroup */
 	while (w->label) {
 		struct label *older = w->label->older;
@@ -80,16 +92,31 @@ static void watch_free_in_child(struct psb_watch *w)
 	}
 }
 
+static void post_all(struct psb_watch *w)
+{
+	for (; w; w = w->next)
+		watch_post(w);
+}
+
 static const struct watch_class watch_class = {
+	.post = post_all,
 	.free = watch_free,
 	.free_in_child = watch_free_in_child,
 };
 
 /* ---- what monitors tell -------------------------------------------------------------------------- */
 
-void watch_publish(struct psb_watch *w)
+/* The monitor whose source is the watch's; NULL: the cgroup was removed. */
+static const struct monitor *main_monitor(const struct psb_watch *w)
 {
-	const struct monitor *monitor = w->group ? group_root(w->group) : w->monitor;
+	return w->group ? group_root(w->group) : w->monitor;
+}
+
+/* Level and counters. */
+static void publish(void *watch)
+{
+	struct psb_watch *w = watch;
+	const struct monitor *monitor = main_monitor(w);
 	struct psb_stats stats = { .size = sizeof(stats) };
 	enum psb_available level = PSB_HIGH;
 	bool critical = false;
@@ -112,9 +139,10 @@ void watch_publish(struct psb_watch *w)
 	pthread_mutex_unlock(&w->bridge->lock);
 }
 
-void watch_publish_source(struct psb_watch *w)
+static void publish_source(void *watch)
 {
-	const struct monitor *monitor = w->group ? group_root(w->group) : w->monitor;
+	struct psb_watch *w = watch;
+	const struct monitor *monitor = main_monitor(w);
 	const struct source none = SOURCE_INIT, *source = monitor ? &monitor->source : &none;
 	struct psb_source s = {
 		.size = sizeof(s),
@@ -143,15 +171,17 @@ void watch_publish_source(struct psb_watch *w)
 	pthread_mutex_unlock(&w->bridge->lock);
 }
 
-void watch_tell(struct psb_watch *w, struct label *label, const struct psb_notification *n)
+static void tell(void *watch, struct label *label, const struct psb_notification *n)
 {
-	watch_publish(w); /* first: callbacks may ask for it */
+	struct psb_watch *w = watch;
+
+	publish(w); /* first: callbacks may ask for it */
 	dispatch_deliver(&w->dispatch, label, n);
 }
 
 static void monitor_told(struct monitor *monitor, const struct psb_notification *n)
 {
-	watch_tell(monitor->userdata, monitor->label, n);
+	tell(monitor->userdata, monitor->label, n);
 }
 
 static void monitor_gone(struct monitor *monitor, const struct psb_notification *n)
@@ -161,19 +191,19 @@ static void monitor_gone(struct monitor *monitor, const struct psb_notification 
 	pthread_mutex_lock(&w->bridge->lock);
 	w->gone = true;
 	pthread_mutex_unlock(&w->bridge->lock);
-	watch_tell(w, monitor->label, n);
+	tell(w, monitor->label, n);
 	monitor_detach(monitor);
 }
 
 static void monitor_moved(struct monitor *monitor, const struct psb_notification *n)
 {
-	watch_publish_source(monitor->userdata);
-	watch_tell(monitor->userdata, monitor->label, n);
+	publish_source(monitor->userdata);
+	tell(monitor->userdata, monitor->label, n);
 }
 
 static void monitor_stepped(struct monitor *monitor)
 {
-	watch_publish(monitor->userdata);
+	publish(monitor->userdata);
 }
 
 static int path_appeared(struct path_wait *wait);
@@ -184,7 +214,6 @@ static void monitor_detached(struct monitor *monitor)
 	bool closed;
 
 	pthread_mutex_lock(&w->bridge->lock);
-	w->running = false;
 	closed = w->closed;
 	pthread_mutex_unlock(&w->bridge->lock);
 	w->past = monitor->stats;
@@ -193,7 +222,7 @@ static void monitor_detached(struct monitor *monitor)
 		watch_free(w);
 		return;
 	}
-	watch_publish_source(w);
+	publish_source(w);
 	path_wait_start(&w->path_wait, w->target.own ? "/" : w->label->path, path_appeared);
 }
 
@@ -206,21 +235,6 @@ static const struct monitor_owner monitor_owner = {
 };
 
 /* ---- what groups tell -------------------------------------------------------------------------- */
-
-static void group_told(void *userdata, struct label *label, const struct psb_notification *n)
-{
-	watch_tell(userdata, label, n);
-}
-
-static void group_stepped(void *userdata)
-{
-	watch_publish(userdata);
-}
-
-static void group_moved(void *userdata)
-{
-	watch_publish_source(userdata);
-}
 
 static void group_detached(void *userdata)
 {
@@ -242,9 +256,9 @@ static void group_release(void *userdata)
 }
 
 static const struct group_owner group_owner = {
-	.told = group_told,
-	.stepped = group_stepped,
-	.moved = group_moved,
+	.told = tell,
+	.stepped = publish,
+	.moved = publish_source,
 	.detached = group_detached,
 	.reserve = group_reserve,
 	.release = group_release,
@@ -252,35 +266,23 @@ static const struct group_owner group_owner = {
 
 /* ---- on the loop's thread ---------------------------------------------------------------------- */
 
-static void attach(struct loop_work *work)
+static void waits_no_more(struct path_wait *wait)
 {
-	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, attach_work);
-	bool closed;
+	watch_free(CONTAINER_OF(wait, struct psb_watch, path_wait));
+}
 
-	pthread_mutex_lock(&w->bridge->lock);
-	closed = w->closed;
-	w->running = true;
-	pthread_mutex_unlock(&w->bridge->lock);
-	/* not sooner: psb_bridge_fd() takes another loop */
+static void attach(struct psb_watch *w)
+{
 	path_wait_init(&w->path_wait, w->bridge->context.loop, &w->target.cgroups);
 	w->path_wait.closer = w->bridge->context.closer;
-	if (closed) /* its detachment is in the queue behind us */
-		return;
 	if (w->group)
 		group_attach(w->group);
 	else
 		monitor_attach(w->monitor);
 }
 
-static void waits_no_more(struct path_wait *wait)
+static void detach(struct psb_watch *w)
 {
-	watch_free(CONTAINER_OF(wait, struct psb_watch, path_wait));
-}
-
-static void detach(struct loop_work *work)
-{
-	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, detach_work);
-
 	if (w->group)
 		group_detach(w->group);
 	else if (w->monitor)
@@ -289,18 +291,14 @@ static void detach(struct loop_work *work)
 		path_wait_cancel(&w->path_wait, waits_no_more);
 }
 
-static void present(struct loop_work *work)
+static void present(struct psb_watch *w)
 {
-	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, present_work);
-	const struct monitor *monitor = w->group ? group_root(w->group) : w->monitor;
+	const struct monitor *monitor = main_monitor(w);
 	struct psb_notification n = { .size = sizeof(n),
 				      .kind = PSB_KIND_LEVEL,
 				      .time_usec = now_usec() };
 	bool critical;
 
-	pthread_mutex_lock(&w->bridge->lock);
-	w->present_posted = false;
-	pthread_mutex_unlock(&w->bridge->lock);
 	if (monitor)
 		monitor_present(monitor, PSB_REASON_PRESENT, &n);
 	if (w->group) {
@@ -309,6 +307,38 @@ static void present(struct loop_work *work)
 	}
 	n.reason = PSB_REASON_PRESENT;
 	dispatch_present(&w->dispatch, w->label, &n);
+}
+
+static void do_work(struct loop_work *work)
+{
+	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, work);
+	struct simulation *simulations = NULL;
+	bool closed, released, attached, asked_present;
+
+	pthread_mutex_lock(&w->bridge->lock);
+	w->posted = false;
+	closed = w->closed;
+	released = w->released;
+	attached = w->attached;
+	asked_present = w->asked_present;
+	if (!closed) {
+		w->attached = true;
+		w->asked_present = false;
+		simulations = steal(w->simulations);
+	}
+	pthread_mutex_unlock(&w->bridge->lock);
+	if (closed) {
+		if (attached)
+			detach(w);
+		else if (released)
+			watch_free(w);
+		return;
+	}
+	if (!attached)
+		attach(w);
+	watch_simulate(w, simulations);
+	if (asked_present) /* what was simulated before it was asked for is present */
+		present(w);
 }
 
 /* ---- making one -------------------------------------------------------------------------------- */
@@ -403,7 +433,6 @@ static int path_appeared(struct path_wait *wait)
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&w->bridge->lock);
-	w->running = true;
 	w->gone = false;
 	pthread_mutex_unlock(&w->bridge->lock);
 	monitor_present(w->monitor, PSB_REASON_HEADROOM, &n);
@@ -418,12 +447,8 @@ static int path_appeared(struct path_wait *wait)
 
 static int make(struct psb_watch *w, const struct psb_watch_options *o, char *why)
 {
-	struct policy_options asked;
-	int r;
+	int r = watch_options_resolve(o, &w->options, &w->target, why);
 
-	r = watch_options_parse(o, &asked, &w->options, why);
-	if (r == 0)
-		r = watch_target_parse(o, &asked, &w->target, why);
 	if (r < 0)
 		return r;
 	if (why[0]) { /* resolved, with a warning */
@@ -439,7 +464,6 @@ static int make(struct psb_watch *w, const struct psb_watch_options *o, char *wh
 		return r;
 	if (o->pattern) {
 		w->dispatch.many = true;
-		w->dispatch.reserved = 2; /* for its source, and for its end */
 		return group_new(&w->bridge->context, &group_owner, w, &w->options, &w->target,
 				 w->label, o->pattern, w->rungs, &w->group, why);
 	}
@@ -451,13 +475,10 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 	struct psb_watch_options o;
 	char why[WHY_MAX] = "";
 	struct psb_watch *w;
-	int r;
+	int r = ret ? bridge_check(bridge) : -EINVAL;
 
-	if (!bridge || !ret)
-		return -EINVAL;
-	if (bridge_is_child(bridge))
-		return -ECHILD;
-	r = watch_options_take(options, &o);
+	if (r == 0)
+		r = watch_options_take(options, &o);
 	if (r < 0)
 		return r;
 	closer_help(bridge->context.closer, CLOSING_MAX);
@@ -466,13 +487,10 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 		return -ENOMEM;
 	w->bridge = bridge;
 	w->refs = 1;
-	w->dispatch.bridge = bridge;
+	dispatch_init(&w->dispatch, bridge);
 	w->available = PSB_HIGH;
 	w->path_wait.inotify_fd = -1;
-	w->attach_work.run = attach;
-	w->detach_work.run = detach;
-	w->present_work.run = present;
-	w->simulate_work.run = watch_simulate;
+	w->work.run = do_work;
 	pthread_mutex_init(&w->load_lock, NULL);
 
 	r = make(w, &o, why);
@@ -481,8 +499,8 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 		watch_free(w);
 		return r;
 	}
-	watch_publish(w);
-	watch_publish_source(w);
+	publish(w);
+	publish_source(w);
 	pthread_mutex_lock(&bridge->lock);
 	bridge->refs++;
 	w->next = bridge->watches;
@@ -491,20 +509,37 @@ int psb_watch_new(psb_bridge *bridge, const struct psb_watch_options *options, p
 		w->next->back = &w->next;
 	bridge->watches = w;
 	bridge->watch_class = &watch_class;
+	watch_post(w);
 	pthread_mutex_unlock(&bridge->lock);
-	bridge_post(bridge, &w->attach_work);
 	*ret = w;
 	return 0;
 }
 
 psb_watch *psb_watch_ref(psb_watch *w)
 {
-	if (!w || bridge_is_child(w->bridge))
+	if (watch_check(w) < 0)
 		return w;
 	pthread_mutex_lock(&w->bridge->lock);
 	w->refs++;
 	pthread_mutex_unlock(&w->bridge->lock);
 	return w;
+}
+
+/* The loop has not seen it. Its descriptors go now: a loop may be busy with other things for long. */
+static void free_unseen(struct psb_watch *w)
+{
+	struct psb_bridge *bridge = w->bridge;
+	bool posted;
+
+	release(w);
+	pthread_mutex_lock(&bridge->lock);
+	posted = w->posted;
+	w->released = true;
+	if (!posted)
+		unlink_watch(w);
+	pthread_mutex_unlock(&bridge->lock);
+	if (!posted)
+		watch_free(w);
 }
 
 psb_watch *psb_watch_unref(psb_watch *w)
@@ -529,45 +564,33 @@ psb_watch *psb_watch_unref(psb_watch *w)
 	dispatch_clear(&w->dispatch);
 	pthread_mutex_lock(&bridge->lock);
 	w->closed = true;
-	never_ran = bridge_unpost(bridge, &w->attach_work);
-	if (never_ran) {
-		bridge_unpost(bridge, &w->present_work);
-		bridge_unpost(bridge, &w->simulate_work);
-	}
+	never_ran = !w->attached;
+	if (!never_ran)
+		watch_post(w);
 	pthread_mutex_unlock(&bridge->lock);
 	if (never_ran)
-		watch_free(w);
-	else
-		bridge_post(bridge, &w->detach_work);
+		free_unseen(w);
 	psb_bridge_unref(bridge);
 	return NULL;
 }
 
-/* ---- callbacks and questions
- * --------------------------------------------------------------------- */
+/* ---- callbacks and questions ------------------------------------------------------------------ */
 
 void watch_present(struct psb_watch *w)
 {
-	bool post = false;
-
 	pthread_mutex_lock(&w->bridge->lock);
-	if (!w->present_posted)
-		post = w->present_posted = true;
+	w->asked_present = true;
+	watch_post(w);
 	pthread_mutex_unlock(&w->bridge->lock);
-	if (post)
-		bridge_post(w->bridge, &w->present_work);
 }
 
 int psb_watch_add_callback(psb_watch *w, psb_callback_fn *fn, void *userdata, unsigned flags,
 			   psb_registration **ret)
 {
-	int r;
+	int r = fn ? watch_check(w) : -EINVAL;
 
-	if (!w)
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
-	r = dispatch_add(&w->dispatch, fn, userdata, flags, ret);
+	if (r == 0)
+		r = dispatch_add(&w->dispatch, fn, userdata, flags, ret);
 	if (r == 0 && (flags & PSB_TELL_PRESENT))
 		watch_present(w);
 	return r;
@@ -578,7 +601,7 @@ enum psb_available psb_watch_available(psb_watch *w, int *ret_critical)
 	enum psb_available available = PSB_HIGH;
 	bool critical = false;
 
-	if (w && !bridge_is_child(w->bridge)) {
+	if (watch_check(w) == 0) {
 		pthread_mutex_lock(&w->bridge->lock);
 		available = w->available;
 		critical = w->critical;
@@ -594,12 +617,10 @@ int psb_watch_load(psb_watch *w, struct psb_load *ret)
 	struct memory_load load;
 	struct psb_load l;
 	bool gone;
-	int r;
+	int r = ret ? watch_check(w) : -EINVAL;
 
-	if (!w || !ret)
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&w->bridge->lock);
 	gone = w->gone;
 	pthread_mutex_unlock(&w->bridge->lock);
@@ -630,12 +651,10 @@ int psb_watch_load(psb_watch *w, struct psb_load *ret)
 
 int psb_watch_source(psb_watch *w, struct psb_source *ret)
 {
-	int r;
+	int r = ret ? watch_check(w) : -EINVAL;
 
-	if (!w || !ret)
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&w->bridge->lock);
 	r = sized_fill(ret, &w->source, sizeof(w->source));
 	pthread_mutex_unlock(&w->bridge->lock);
@@ -645,14 +664,15 @@ int psb_watch_source(psb_watch *w, struct psb_source *ret)
 int psb_watch_stats(psb_watch *w, struct psb_stats *ret)
 {
 	struct psb_stats stats;
+	int r = ret ? watch_check(w) : -EINVAL;
 
-	if (!w || !ret)
-		return -EINVAL;
-	if (bridge_is_child(w->bridge))
-		return -ECHILD;
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&w->bridge->lock);
 	stats = w->stats;
-	dispatch_count(&w->dispatch, &stats);
+	stats.callbacks = w->dispatch.calls;
+	stats.callback_usec = w->dispatch.total_usec;
+	stats.superseded = w->dispatch.superseded;
 	pthread_mutex_unlock(&w->bridge->lock);
 	return sized_fill(ret, &stats, sizeof(stats));
 }

@@ -26,13 +26,15 @@ struct psb_watch {
 	struct path_wait path_wait;
 	unsigned rungs; /* that may be used */
 	struct group *group;
-	struct loop_work attach_work, detach_work, present_work, simulate_work;
-
-	/* under the bridge's lock; written by the loop's thread */
-	bool closed;  /* the host gave it up */
-	bool running; /* attached to the loop */
-	bool present_posted;
-	struct simulation *simulations; /* that the loop has not seen yet, in order */
+	/* under the bridge's lock: what the loop has to do, */
+	struct loop_work work;
+	bool posted;   /* the work is with the loop */
+	bool attached; /* the loop has seen it */
+	bool closed;   /* the host gave it up, */
+	bool released; /* and nothing is left of it but the memory that the posted work is in */
+	bool asked_present;
+	struct simulation *simulations; /* in order */
+	/* and what it published */
 	enum psb_available available;
 	bool critical, gone;
 	struct psb_stats stats;
@@ -43,25 +45,29 @@ struct psb_watch {
 	struct memory load_memory;
 };
 
-/* What every told level does: publish, then deliver. */
-void watch_tell(struct psb_watch *watch, struct label *label, const struct psb_notification *n);
+static inline int watch_check(const struct psb_watch *watch)
+{
+	return watch ? bridge_check(watch->bridge) : -EINVAL;
+}
+
+/* The loop has something to do for it. Lock held. */
+static inline void watch_post(struct psb_watch *watch)
+{
+	bridge_post(watch->bridge, &watch->work, &watch->posted);
+}
+
 /* Have the present state told to registrations that asked for it (PSB_TELL_PRESENT). */
 void watch_present(struct psb_watch *watch);
-/* Publish level and counters; what is listened to. */
-void watch_publish(struct psb_watch *watch);
-void watch_publish_source(struct psb_watch *watch);
-/* What waits in watch->simulations: do it (the run of simulate_work), or drop it. */
-void watch_simulate(struct loop_work *work);
-void watch_forget_simulations(struct psb_watch *watch);
+/* Do, on the loop's thread, what `list` has, or drop it. */
+void watch_simulate(struct psb_watch *watch, struct simulation *list);
+void watch_forget(struct psb_watch *watch, struct simulation *list);
 
 /* Why it failed, to where the caller wants it. */
 void watch_explain(const struct psb_watch_options *options, const char *why, int error);
 
 /* Copy what the caller gave, NULL or a structure of any age. Errors: -EINVAL, -E2BIG (explained). */
 int watch_options_take(const struct psb_watch_options *theirs, struct psb_watch_options *ret);
-/* Resolve options: what was asked for (which a psibridged is asked for, too), and with it what the policy goes by.
- * Errors: -EINVAL, and the words in why[WHY_MAX]. */
-int watch_options_parse(const struct psb_watch_options *options, struct policy_options *ret_asked,
-			struct policy_options *ret, char *why);
-int watch_target_parse(const struct psb_watch_options *options, const struct policy_options *asked,
-		       struct target *ret, char *why);
+/* What holds for the policy, and what is to be watched. Errors: as psb_watch_new(), in words in why[WHY_MAX]; on
+ * success it is "", or a warning. */
+int watch_options_resolve(const struct psb_watch_options *options, struct policy_options *ret,
+			  struct target *ret_target, char *why);

@@ -7,7 +7,7 @@
  */
 #include "fake-watch.h"
 
-#include "library/dispatch-internal.h"
+#include "library/dispatch.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -42,7 +42,7 @@ psb_watch *fake_watch_new(void)
 	    label_new("/fake", &watch->label) < 0)
 		abort();
 	pthread_mutex_init(&watch->lock, NULL);
-	watch->dispatch.bridge = watch->bridge;
+	dispatch_init(&watch->dispatch, watch->bridge);
 	watch->refs = 1;
 	watch->present = PSB_HIGH;
 	watches++;
@@ -135,7 +135,7 @@ static bool is_settled(psb_watch *watch)
 
 	pthread_mutex_lock(&watch->bridge->lock);
 	for (const struct psb_registration *reg = watch->dispatch.first; reg; reg = reg->next)
-		busy = busy || reg->entries || reg->running;
+		busy = busy || reg->queued > 0 || reg->running;
 	busy = busy ||
 	       watch->bridge->lingering > 0; /* a call of one that was removed, or its end */
 	pthread_mutex_unlock(&watch->bridge->lock);
