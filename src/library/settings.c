@@ -2,8 +2,9 @@
 /*
  * settings.c - the PSIBRIDGE_ variables
  *
- * A row of the table for each variable: its name behind the prefix, how its value is written, where
- * it goes. Triggers are parsed here, so that an error names the variable, and handed on as text.
+ * A row for each variable: its name behind the prefix, how its value is written, where it goes; the seven
+ * of core/setting.h have theirs there. Triggers are parsed here, so that an error names the variable, and handed
+ * on as text.
  *
  * An empty value is no value, as in psibridged.conf(5). A variable that is not known is either
  * misspelt, or meant for a newer psibridge: it is reported only if it looks like a known name, unless
@@ -11,10 +12,8 @@
  */
 #include "psibridge/tools.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/nearest.h"
@@ -24,17 +23,23 @@
 #include "library/sized.h"
 
 #define PREFIX "PSIBRIDGE"
-#define APART_USEC (10 * USEC_PER_SEC)
-#define GROWN_BYTES (UINT64_C(50) << 20)
+#define PREFIX_SIZE (sizeof(PREFIX) - 1)
 
 extern char **environ;
 
-/* Variables that other code reads: bridges, psibridge(1), managed code. Known, so not misspelt. */
-static const char *const others[] = { "BACKEND", "CONTROL", "HOOKS", "LIBRARY" };
-
-static const char *const log_words[] = { "off", "error", "warning", "info", "debug", NULL };
-static const int log_priorities[] = { -1, LOG_ERROR, LOG_WARN, LOG_NOTE, 7 };
-static const char *const collect_words[] = { "low", "critical", "off", NULL };
+struct word {
+	const char *text;
+	int value;
+};
+static const struct word log_words[] = {
+	{ "off", -1 }, { "error", 3 }, { "warning", 4 }, { "info", 6 }, { "debug", 7 }, { NULL, 0 },
+};
+static const struct word collect_words[] = {
+	{ "low", PSB_COLLECT_LOW },
+	{ "critical", PSB_COLLECT_CRITICAL },
+	{ "off", PSB_COLLECT_OFF },
+	{ NULL, 0 },
+};
 
 /* What is read: two structures of the caller's, each of which may be shorter or longer than ours. */
 struct values {
@@ -42,66 +47,72 @@ struct values {
 	struct psb_watch_options watch;
 };
 
-enum kind { KIND_TEXT, KIND_WORD, KIND_VALUE, KIND_SETTING };
-
-static const struct row {
-	const char *name; /* "": PSIBRIDGE itself; KIND_SETTING: that of core/setting.h */
-	enum kind kind;
-	unsigned form; /* KIND_VALUE: enum value_form; KIND_SETTING: enum setting */
-	size_t offset;
-	const char *const *words;
-	const char *expected; /* NULL: that of the form */
-} table[] = {
 #define AT(member) offsetof(struct values, member)
-	{ "", KIND_VALUE, FORM_BOOLEAN, AT(settings.enabled), NULL, "on or off" },
-	{ "LOG", KIND_WORD, 0, AT(settings.log_priority), log_words,
-	  "off, error, warning, info or debug" },
-	{ "COLLECT", KIND_WORD, 0, AT(settings.collect), collect_words, "low, critical or off" },
-	{ "APART", KIND_VALUE, FORM_TIME, AT(settings.apart_usec), NULL, NULL },
-	{ "GROWN", KIND_VALUE, FORM_SIZE, AT(settings.grown_bytes), NULL, NULL },
-	{ "CGROUP", KIND_TEXT, 0, AT(watch.cgroup), NULL, NULL },
-	{ "SOURCE", KIND_TEXT, 0, AT(watch.source), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_EARLY, AT(watch.early), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_LOW, AT(watch.low), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_CRITICAL, AT(watch.critical), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_REARM, AT(watch.rearm_usec), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_QUIET, AT(watch.quiet_usec), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_CALM, AT(watch.calm_usec), NULL, NULL },
-	{ NULL, KIND_SETTING, SETTING_HEADROOM, AT(watch.headroom_percent), NULL, NULL },
-#undef AT
+#define TEXT_VALUE (-1) /* instead of an enum value_form: handed on as it is */
+
+struct row {
+	const char *name; /* behind PSIBRIDGE_; "": PSIBRIDGE itself */
+	int form;
+	size_t offset;
+	const char *expected;
+	const struct word *words; /* instead of a form */
 };
 
-static const char *name_of(const struct row *row)
+static const struct row own_rows[] = {
+	{ "", FORM_BOOLEAN, AT(settings.enabled), "on or off", NULL },
+	{ "LOG", 0, AT(settings.log_priority), "off, error, warning, info or debug", log_words },
+	{ "COLLECT", 0, AT(settings.collect), "low, critical or off", collect_words },
+	{ "APART", FORM_TIME, AT(settings.apart_usec), NULL, NULL },
+	{ "GROWN", FORM_SIZE, AT(settings.grown_bytes), NULL, NULL },
+	{ "CGROUP", TEXT_VALUE, AT(watch.cgroup), NULL, NULL },
+	{ "SOURCE", TEXT_VALUE, AT(watch.source), NULL, NULL },
+};
+
+static const size_t setting_offsets[SETTING_COUNT] = {
+	[SETTING_EARLY] = AT(watch.early),
+	[SETTING_LOW] = AT(watch.low),
+	[SETTING_CRITICAL] = AT(watch.critical),
+	[SETTING_REARM] = AT(watch.rearm_usec),
+	[SETTING_QUIET] = AT(watch.quiet_usec),
+	[SETTING_CALM] = AT(watch.calm_usec),
+	[SETTING_HEADROOM] = AT(watch.headroom_percent),
+};
+
+#define ROWS (ELEMENTSOF(own_rows) + SETTING_COUNT)
+_Static_assert(ROWS < 32, "a bit for each in reader.seen");
+
+static struct row row_at(size_t i)
 {
-	return row->kind == KIND_SETTING ? setting_table[row->form].variable : row->name;
+	enum setting setting = (enum setting)(i - ELEMENTSOF(own_rows));
+	struct row row;
+
+	if (i >= ELEMENTSOF(own_rows))
+		return (struct row){ setting_table[setting].variable,
+				     (int)setting_table[setting].form, setting_offsets[setting],
+				     setting_expected(setting), NULL };
+	row = own_rows[i];
+	if (!row.expected && row.form != TEXT_VALUE)
+		row.expected = value_expected((enum value_form)row.form);
+	return row;
 }
 
-static enum value_form form_of(const struct row *row)
-{
-	return row->kind == KIND_SETTING ? setting_table[row->form].form
-					 : (enum value_form)row->form;
-}
-
-static const char *expected_of(const struct row *row)
-{
-	if (row->expected)
-		return row->expected;
-	return row->kind == KIND_SETTING ? setting_expected((enum setting)row->form)
-					 : value_expected(form_of(row));
-}
+/* Variables that other code reads: bridges, psibridge(1), managed code. Known, so not misspelt. */
+static const char *const others[] = { "BACKEND", "CONTROL", "HOOKS", "LIBRARY" };
 
 struct reader {
 	psb_log_fn *log;
 	void *userdata;
-	struct values *values;
+	struct values values;
 	bool strict;
+	uint32_t seen; /* rows whose variable was there: of two the first counts, as for getenv(3) */
 };
 
-static _printf_(2, 3) void complain(struct reader *r, const char *format, ...)
+static _printf_(2, 3) void refuse(struct reader *r, const char *format, ...)
 {
 	char line[400];
 	va_list args;
 
+	r->values.settings.refused++;
 	if (!r->log)
 		return;
 	va_start(args, format);
@@ -111,164 +122,107 @@ static _printf_(2, 3) void complain(struct reader *r, const char *format, ...)
 	r->log(r->userdata, LOG_WARN, line);
 }
 
-static void refuse(struct reader *r, const struct row *row, const char *text, const char *why)
+static void store(struct reader *r, const struct row *row, const struct value *value,
+		  const char *text)
 {
-	r->values->settings.refused++;
-	complain(r, PREFIX "%s%s=%.100s: %s%s%s was expected%s", *name_of(row) ? "_" : "",
-		 name_of(row), text, why, why[0] ? "; " : "", expected_of(row),
-		 r->strict ? "" : "; the default counts");
+	void *member = (char *)&r->values + row->offset;
+
+	if (row->form == TEXT_VALUE ||
+	    row->form == FORM_TRIGGER) /* psb_watch_options has the text */
+		*(const char **)member = text;
+	else if (row->form == FORM_BOOLEAN)
+		*(int *)member = (int)value->number;
+	else if (row->form == FORM_PERCENT)
+		*(unsigned *)member = value->number ? (unsigned)value->number : PSB_HEADROOM_OFF;
+	else /* "auto" is 0, psb_watch_options' default, too */
+		*(uint64_t *)member = value->number;
 }
 
-static int find_word(const char *const *words, const char *text)
-{
-	for (int i = 0; words[i]; i++)
-		if (strcmp(words[i], text) == 0)
-			return i;
-	return -ENOENT;
-}
-
-/* The member a row speaks of, whatever its type is. */
-static void *member(const struct reader *r, const struct row *row)
-{
-	return (char *)r->values + row->offset;
-}
-
-static void read_one(struct reader *r, const struct row *row, const char *text)
+static void read_value(struct reader *r, const struct row *row, const char *text)
 {
 	struct value value = { .number = 0 };
 	const char *why = "";
-	int word;
 
-	if (row->kind == KIND_TEXT) {
-		*(const char **)member(r, row) = text;
+	for (const struct word *w = row->words; w && w->text; w++) {
+		if (strcmp(w->text, text) != 0)
+			continue;
+		*(int *)((char *)&r->values + row->offset) = w->value;
 		return;
 	}
-	if (row->kind == KIND_WORD) {
-		word = find_word(row->words, text);
-		if (word < 0)
-			refuse(r, row, text, "");
-		else
-			*(int *)member(r, row) = row->words == log_words ? log_priorities[word]
-									 : word;
-		return;
-	}
-	if (value_parse(form_of(row), text, strlen(text), &value, &why) < 0) {
-		refuse(r, row, text, why);
-		return;
-	}
-	switch (form_of(row)) {
-	case FORM_TRIGGER: /* psb_watch_options has the text */
-		*(const char **)member(r, row) = text;
-		break;
-	case FORM_PERCENT:
-		*(unsigned *)member(r, row) = value.number ? (unsigned)value.number
-							   : PSB_HEADROOM_OFF;
-		break;
-	case FORM_BOOLEAN:
-		*(int *)member(r, row) = (int)value.number;
-		break;
-	default: /* "auto" is 0, psb_watch_options' default, too */
-		*(uint64_t *)member(r, row) = value.number;
-		break;
-	}
-}
-
-static bool is_ours(const char *name, size_t size)
-{
-	return size > strlen(PREFIX "_") && strncmp(name, PREFIX "_", strlen(PREFIX "_")) == 0;
-}
-
-static bool is_named(const char *name, size_t size, const char *ours)
-{
-	return is_ours(name, size) && strlen(PREFIX "_") + strlen(ours) == size &&
-	       memcmp(name + strlen(PREFIX "_"), ours, strlen(ours)) == 0;
-}
-
-static bool is_setting(const char *name, size_t size)
-{
-	if (size == strlen(PREFIX) && memcmp(name, PREFIX, size) == 0)
-		return true;
-	for (size_t i = 1; i < ELEMENTSOF(table); i++)
-		if (is_named(name, size, name_of(&table[i])))
-			return true;
-	return false;
-}
-
-static bool is_for_others(const char *name, size_t size)
-{
-	for (size_t i = 0; i < ELEMENTSOF(others); i++)
-		if (is_named(name, size, others[i]))
-			return true;
-	return false;
-}
-
-/* `name` is no setting. */
-static void look_at_name(struct reader *r, const char *name, size_t size)
-{
-	const char *names[ELEMENTSOF(table)], *near = NULL;
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++)
-		names[i] = name_of(&table[i]);
-	if (is_ours(name, size))
-		near = nearest_word(name + strlen(PREFIX "_"), size - strlen(PREFIX "_"), names + 1,
-				    ELEMENTSOF(names) - 1);
-	else if (r->strict) /* "LOW" */
-		near = nearest_word(name, size, names + 1, ELEMENTSOF(names) - 1);
-	if (!near && !r->strict)
-		return;
-	r->values->settings.refused++;
-	if (near)
-		complain(r, "%.*s: there is no such variable; did you mean " PREFIX "_%s?",
-			 (int)MIN(size, (size_t)100), name, near);
+	if (!row->words &&
+	    (row->form == TEXT_VALUE ||
+	     value_parse((enum value_form)row->form, text, strlen(text), &value, &why) == 0))
+		store(r, row, &value, text);
 	else
-		complain(r, "%.*s: there is no such setting", (int)MIN(size, (size_t)100), name);
+		refuse(r, PREFIX "%s%s=%.100s: %s%s%s was expected%s", *row->name ? "_" : "",
+		       row->name, text, why, why[0] ? "; " : "", row->expected,
+		       r->strict ? "" : "; the default counts");
 }
 
-static void look_for_slips(struct reader *r, const char *const *environment)
+/* There is no such variable. */
+static void look_at_name(struct reader *r, const char *name, size_t size, bool ours)
 {
-	for (const char *const *v = environment; *v; v++) {
-		const char *equals = strchr(*v, '=');
-		size_t size = equals ? (size_t)(equals - *v) : strlen(*v);
+	const char *names[ROWS - 1], *near = NULL;
+	size_t prefix = ours ? PREFIX_SIZE + 1 : 0;
 
-		if (!equals && r->strict) {
-			r->values->settings.refused++;
-			complain(r, "%.100s: NAME=VALUE was expected", *v);
-		} else if (equals && !is_setting(*v, size) &&
-			   (r->strict || !is_for_others(*v, size))) {
-			look_at_name(r, *v, size);
-		}
+	for (size_t i = 1; i < ROWS; i++)
+		names[i - 1] = row_at(i).name;
+	if (ours || r->strict) /* "LOW" */
+		near = nearest_word(name + prefix, size - prefix, names, ELEMENTSOF(names));
+	if (near)
+		refuse(r, "%.*s: there is no such variable; did you mean " PREFIX "_%s?",
+		       (int)MIN(size, (size_t)100), name, near);
+	else if (r->strict)
+		refuse(r, "%.*s: there is no such setting", (int)MIN(size, (size_t)100), name);
+}
+
+static bool is_word(const char *name, size_t size, const char *word)
+{
+	return size == strlen(word) && memcmp(name, word, size) == 0;
+}
+
+static void read_variable(struct reader *r, const char *variable)
+{
+	const char *equals = strchr(variable, '=');
+	size_t size = equals ? (size_t)(equals - variable) : 0;
+	bool ours = size > PREFIX_SIZE + 1 && memcmp(variable, PREFIX "_", PREFIX_SIZE + 1) == 0;
+	const char *name = ours ? variable + PREFIX_SIZE + 1 : variable;
+	size_t name_size = ours ? size - PREFIX_SIZE - 1 : size;
+
+	if (!equals && r->strict)
+		refuse(r, "%.100s: NAME=VALUE was expected", variable);
+	if (!equals)
+		return;
+	for (size_t i = 0; i < ROWS; i++) {
+		struct row row = row_at(i);
+
+		if (*row.name ? !ours || !is_word(name, name_size, row.name)
+			      : !is_word(variable, size, PREFIX))
+			continue;
+		if (!(r->seen & 1u << i) && equals[1])
+			read_value(r, &row, equals + 1);
+		r->seen |= 1u << i;
+		return;
 	}
-}
-
-/* As getenv(3). */
-static const char *look_up(const char *const *environment, const char *name)
-{
-	size_t size = strlen(name);
-
-	for (const char *const *v = environment; *v; v++)
-		if (strncmp(*v, name, size) == 0 && (*v)[size] == '=')
-			return *v + size + 1;
-	return NULL;
+	for (size_t i = 0; i < ELEMENTSOF(others); i++)
+		if (ours && !r->strict && is_word(name, name_size, others[i]))
+			return;
+	look_at_name(r, variable, size, ours);
 }
 
 int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
 			   void *userdata, struct psb_settings *ret)
 {
-	struct values values = {
-		.settings = {
-			.enabled = 1,
-			.log_priority = LOG_WARN,
-			.apart_usec = APART_USEC,
-			.grown_bytes = GROWN_BYTES,
-		},
-	};
-	struct psb_settings asked = { 0 };
 	struct reader reader = {
 		.log = log,
 		.userdata = userdata,
-		.values = &values,
+		.values.settings = { .enabled = 1,
+				     .log_priority = LOG_WARN,
+				     .apart_usec = 10 * USEC_PER_SEC,
+				     .grown_bytes = UINT64_C(50) << 20 },
 		.strict = flags & PSB_SETTINGS_STRICT,
 	};
+	struct psb_settings asked = { 0 };
 	size_t size;
 	int r;
 
@@ -278,25 +232,16 @@ int psb_settings_read_from(const char *const *environment, unsigned flags, psb_l
 	if (r < 0)
 		return r;
 	memcpy(&asked, ret, MIN(size, sizeof(asked)));
-	values.settings.watch = asked.watch;
 	if (asked.watch)
 		r = sized_check(asked.watch, &size);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		char name[40];
-		const char *text;
-
-		snprintf(name, sizeof(name), PREFIX "%s%s", *name_of(&table[i]) ? "_" : "",
-			 name_of(&table[i]));
-		text = look_up(environment, name);
-		if (text && *text)
-			read_one(&reader, &table[i], text);
-	}
-	look_for_slips(&reader, environment);
+	reader.values.settings.watch = asked.watch;
+	for (const char *const *variable = environment; *variable; variable++)
+		read_variable(&reader, *variable);
 	if (asked.watch)
-		sized_fill(asked.watch, &values.watch, sizeof(values.watch));
-	return sized_fill(ret, &values.settings, sizeof(values.settings));
+		sized_fill(asked.watch, &reader.values.watch, sizeof(reader.values.watch));
+	return sized_fill(ret, &reader.values.settings, sizeof(reader.values.settings));
 }
 
 int psb_settings_read(psb_log_fn *log, void *userdata, struct psb_settings *ret)

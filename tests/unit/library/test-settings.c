@@ -265,7 +265,7 @@ PROMISE(each_variable_stands_for_itself)
 	assert_int_equal(line_count, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		assert_non_null(
-			strstr(lines[i], i == 0 ? "PSIBRIDGE_APART=xxx" : "PSIBRIDGE_LOW=xxx"));
+			strstr(lines[i], i == 0 ? "PSIBRIDGE_LOW=xxx" : "PSIBRIDGE_APART=xxx"));
 		assert_non_null(strstr(lines[i], " was expected; the default counts"));
 	}
 	assert_null(s.watch->low);
