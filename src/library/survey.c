@@ -2,11 +2,8 @@
 /*
  * survey.c - psb_survey(): the numbers of every cgroup of a pattern, once
  *
- *     fixed part --> a child --> its files --> told --> its children --> the next child
- *
- * A walk in preorder, so parents come before their children. What is open at any moment is one
- * directory and one file, however deep it goes: a directory is read to its end, and what it names is
- * kept in a list.
+ * A walk with a list of what is still to be visited: each cgroup is read and told, then its children come to the front
+ * of the list. What is open at any moment is one directory and one file, however deep it goes.
  *
  * All files of a cgroup are opened below its directory, which is opened once: a cgroup that is
  * removed and made again meanwhile gives the numbers of one of the two, never a mixture. A removed
@@ -23,141 +20,100 @@
 
 #include "core/cgpattern.h"
 #include "core/keyed.h"
+#include "core/psi.h"
 #include "kernel/file.h"
-#include "kernel/pressure.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* inactive_file is among the first lines of memory.stat */
-#define STAT_TEXT_MAX 2048
-#define EVENTS_TEXT_MAX 512
+#define TEXT_MAX 2048
 
 /* A cgroup that is still to be visited. */
 struct node {
 	struct node *next;
-	size_t parent_length; /* of its parent's path, which is what the path begins with by then */
-	char name[];
+	char path[];
 };
 
 struct survey {
 	psb_survey_fn *fn;
 	void *userdata;
 	const struct cgroups *cgroups;
-	struct node *todo;
 	const struct cgpattern *pattern; /* NULL: a path was asked for, it alone */
-	char path[CGPATH_MAX];
+	struct node *todo;
+	int error; /* -EMFILE, -ENFILE, -ENOMEM: it ends */
+	/* the file that was read last */
+	char text[TEXT_MAX];
+	size_t size;
 };
 
 /* ---- one cgroup ------------------------------------------------------------------------------ */
 
-/* Those that are not there stay 0. Errors: -EMFILE, -ENFILE, -ENOMEM. */
-static int read_number(int dirfd, const char *name, uint64_t *value)
+/* False: it is not there. */
+static bool read_text(struct survey *s, int dirfd, const char *name)
 {
-	char text[32];
+	int r = file_read(dirfd, name, s->text, sizeof(s->text), &s->size);
+
+	if (is_shortage(r))
+		s->error = r;
+	return r == 0;
+}
+
+/* 0: it is not there, or no limit. */
+static uint64_t read_number(struct survey *s, int dirfd, const char *name)
+{
 	uint64_t number;
-	size_t size;
-	int r = file_read(dirfd, name, text, sizeof(text), &size);
 
-	if (r < 0)
-		return is_shortage(r) ? r : 0;
-	if (limit_parse(text, size, &number) == 0)
-		*value = number == UINT64_MAX ? 0 : number; /* no limit */
-	return 0;
+	if (!read_text(s, dirfd, name) || limit_parse(s->text, s->size, &number) < 0 ||
+	    number == UINT64_MAX)
+		return 0;
+	return number;
 }
 
-static int read_use(int dirfd, struct psb_survey_row *row)
+static void tell(struct survey *s, int dirfd, const char *path)
 {
-	char text[STAT_TEXT_MAX];
-	uint64_t inactive;
-	size_t size;
-	int r = read_number(dirfd, "memory.current", &row->current_bytes);
-
-	if (r < 0 || row->current_bytes == 0)
-		return r;
-	r = file_read(dirfd, "memory.stat", text, sizeof(text), &size);
-	if (r < 0)
-		return is_shortage(r) ? r : 0;
-	if (keyed_get(text, size, "inactive_file", &inactive) == 0)
-		row->working_set_bytes = usec_sub(row->current_bytes, inactive);
-	return 0;
-}
-
-static int read_events(int dirfd, struct psb_survey_row *row)
-{
+	struct psb_survey_row row = { .size = sizeof(row), .cgroup = path };
 	struct memory_events events;
-	char text[EVENTS_TEXT_MAX];
-	size_t size;
-	int r = file_read(dirfd, "memory.events", text, sizeof(text), &size);
-
-	if (r < 0)
-		return is_shortage(r) ? r : 0;
-	if (memory_events_parse(text, size, &events) < 0)
-		return 0;
-	row->has_events = 1;
-	row->max_events = events.max;
-	row->high_events = events.high;
-	row->oom_events = events.oom;
-	row->oom_kill_events = events.oom_kill;
-	return 0;
-}
-
-static int read_pressure(int dirfd, struct psb_survey_row *row)
-{
+	uint64_t inactive;
 	struct psi psi;
-	int fd = file_open(dirfd, "memory.pressure"), r;
 
-	if (fd < 0)
-		return is_shortage(fd) ? fd : 0;
-	r = pressure_read(fd, &psi);
-	close(fd);
-	if (r < 0)
-		return 0;
-	row->has_pressure = 1;
-	row->some_total_usec = psi.some.total_usec;
-	row->full_total_usec = psi.full.total_usec;
-	row->some_avg10_centi = psi.some.avg10_centi;
-	row->full_avg10_centi = psi.full.avg10_centi;
-	row->some_avg60_centi = psi.some.avg60_centi;
-	return 0;
-}
-
-/* Is it still there? Asked last, so that what was read before is of a living cgroup. */
-static bool is_alive(int dirfd)
-{
-	return faccessat(dirfd, "cgroup.procs", F_OK, 0) == 0;
-}
-
-static int tell(struct survey *s, int dirfd)
-{
-	struct psb_survey_row row = { .size = sizeof(row), .cgroup = s->path };
-	int r = read_pressure(dirfd, &row);
-
-	if (r == 0)
-		r = read_use(dirfd, &row);
-	if (r == 0)
-		r = read_number(dirfd, "memory.max", &row.limit_bytes);
-	if (r == 0)
-		r = read_number(dirfd, "memory.high", &row.high_bytes);
-	if (r == 0)
-		r = read_events(dirfd, &row);
-	if (r < 0)
-		return r;
-	if (is_alive(dirfd))
+	if (read_text(s, dirfd, "memory.pressure") && psi_parse(s->text, s->size, &psi) == 0) {
+		row.has_pressure = 1;
+		row.some_total_usec = psi.some.total_usec;
+		row.full_total_usec = psi.full.total_usec;
+		row.some_avg10_centi = psi.some.avg10_centi;
+		row.full_avg10_centi = psi.full.avg10_centi;
+		row.some_avg60_centi = psi.some.avg60_centi;
+	}
+	row.current_bytes = read_number(s, dirfd, "memory.current");
+	if (row.current_bytes > 0 && read_text(s, dirfd, "memory.stat") &&
+	    keyed_get(s->text, s->size, "inactive_file", &inactive) == 0)
+		row.working_set_bytes = usec_sub(row.current_bytes, inactive);
+	row.limit_bytes = read_number(s, dirfd, "memory.max");
+	row.high_bytes = read_number(s, dirfd, "memory.high");
+	if (read_text(s, dirfd, "memory.events") &&
+	    memory_events_parse(s->text, s->size, &events) == 0) {
+		row.has_events = 1;
+		row.max_events = events.max;
+		row.high_events = events.high;
+		row.oom_events = events.oom;
+		row.oom_kill_events = events.oom_kill;
+	}
+	/* asked last, so that what was read before is of a living cgroup */
+	if (s->error == 0 && faccessat(dirfd, "cgroup.procs", F_OK, 0) == 0)
 		s->fn(&row, s->userdata);
-	return 0;
 }
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-/* The directory of the path that is set. */
-static int open_directory(const struct survey *s)
+static int open_directory(const struct survey *s, const char *path)
 {
-	int path_fd = cgroup_open(s->cgroups, s->path), dirfd;
+	int path_fd = cgroup_open(s->cgroups, path), dirfd;
 
 	if (path_fd < 0)
 		return path_fd;
@@ -168,106 +124,65 @@ static int open_directory(const struct survey *s)
 	return dirfd;
 }
 
-/* Append a name to the path of the parent. */
-static bool set_path(struct survey *s, size_t length, const char *name)
+static void push(struct survey *s, const char *path)
 {
-	size_t add = strlen(name), slash = length > 1;
+	struct node *node = malloc(sizeof(*node) + strlen(path) + 1);
 
-	if (length + slash + add >= sizeof(s->path))
-		return false;
-	if (slash)
-		s->path[length] = '/';
-	memcpy(s->path + length + slash, name, add + 1);
-	return true;
+	if (!node) {
+		s->error = -ENOMEM;
+		return;
+	}
+	strcpy(node->path, path);
+	node->next = s->todo;
+	s->todo = node;
 }
 
-/* Takes dirfd over. */
-static int list_children(struct survey *s, int dirfd)
+static void push_children(struct survey *s, DIR *dir, const char *parent)
 {
-	size_t length = strlen(s->path);
-	DIR *dir = fdopendir(dirfd);
-	struct dirent *entry;
-	struct node *node;
-	int r = 0;
+	const char *front = parent[1] ? parent : ""; /* not "/" */
+	const struct dirent *entry;
+	char path[CGPATH_MAX];
+
+	while (s->error == 0 && (entry = readdir(dir)) != NULL) {
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
+		    strcmp(entry->d_name, "..") == 0 ||
+		    snprintf(path, sizeof(path), "%s/%s", front, entry->d_name) >=
+			    (int)sizeof(path))
+			continue;
+		if (cgpattern_match(s->pattern, path) || cgpattern_descend(s->pattern, path))
+			push(s, path);
+	}
+}
+
+/* Errors: that there is no such directory, or it cannot be read. */
+static int visit(struct survey *s, const char *path)
+{
+	int dirfd = open_directory(s, path);
+	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
+	int r = dirfd < 0 ? dirfd : -errno;
 
 	if (!dir) {
-		r = -errno;
-		close(dirfd);
+		fd_close(&dirfd);
+		if (is_shortage(r))
+			s->error = r;
 		return r;
 	}
-	while (r == 0 && (entry = readdir(dir)) != NULL) {
-		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
-		    strcmp(entry->d_name, "..") == 0 || !set_path(s, length, entry->d_name) ||
-		    (!cgpattern_match(s->pattern, s->path) &&
-		     !cgpattern_descend(s->pattern, s->path)))
-			continue;
-		node = malloc(sizeof(*node) + strlen(entry->d_name) + 1);
-		if (!node) {
-			r = -ENOMEM;
-			break;
-		}
-		node->next = s->todo;
-		node->parent_length = length;
-		strcpy(node->name, entry->d_name);
-		s->todo = node;
-	}
-	s->path[length] = '\0';
-	closedir(dir);
-	return r;
-}
-
-/* The cgroup of the path that is set. */
-static int visit(struct survey *s)
-{
-	int dirfd = open_directory(s), r = 0;
-
-	if (dirfd < 0) /* gone, or not readable */
-		return is_shortage(dirfd) ? dirfd : 0;
-	if (cgpattern_match(s->pattern, s->path))
-		r = tell(s, dirfd);
-	if (r == 0 && cgpattern_descend(s->pattern, s->path))
-		return list_children(s, dirfd);
-	close(dirfd);
-	return r;
-}
-
-static int walk(struct survey *s, int dirfd)
-{
-	int r = list_children(s, dirfd);
-	struct node *node;
-
-	while ((node = s->todo) != NULL) {
-		s->todo = node->next;
-		if (r == 0 && set_path(s, node->parent_length, node->name))
-			r = visit(s);
-		free(node);
-	}
-	return r;
-}
-
-static int begin(struct survey *s, const char *path)
-{
-	int dirfd, r = 0;
-
-	memcpy(s->path, path, strlen(path) + 1);
-	dirfd = open_directory(s);
-	if (dirfd < 0)
-		return dirfd == -ENOTDIR || dirfd == -EXDEV ? -ENOENT : dirfd;
 	/* the fixed part itself matches where two stars in the middle are no level */
-	if (!s->pattern || cgpattern_match(s->pattern, s->path))
-		r = tell(s, dirfd);
-	if (r == 0 && s->pattern)
-		return walk(s, dirfd);
-	close(dirfd);
-	return r;
+	if (!s->pattern || cgpattern_match(s->pattern, path))
+		tell(s, dirfd, path);
+	if (s->pattern && cgpattern_descend(s->pattern, path))
+		push_children(s, dir, path);
+	closedir(dir);
+	return 0;
 }
 
 int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_survey_fn *fn,
 		   void *userdata)
 {
 	_cleanup_(cgpattern_freep) struct cgpattern *stars = NULL;
+	struct survey s = { .fn = fn, .userdata = userdata, .cgroups = cgroups };
 	char path[CGPATH_MAX];
-	struct survey *s;
+	struct node *node;
 	int r;
 
 	if (strchr(pattern, '*'))
@@ -276,16 +191,17 @@ int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_surve
 		r = cgpath_normalise(pattern, cgroups->v2.point, path, NULL);
 	if (r < 0)
 		return r == -ENAMETOOLONG ? -EINVAL : r;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return -ENOMEM;
-	s->fn = fn;
-	s->userdata = userdata;
-	s->cgroups = cgroups;
-	s->pattern = stars;
-	r = begin(s, stars ? cgpattern_fixed(stars) : path);
-	free(s);
-	return r;
+	s.pattern = stars;
+	r = visit(&s, stars ? cgpattern_fixed(stars) : path);
+	while ((node = s.todo) != NULL) {
+		s.todo = node->next;
+		if (s.error == 0)
+			(void)visit(&s, node->path); /* what vanished meanwhile is left out */
+		free(node);
+	}
+	if (r == 0)
+		r = s.error;
+	return r == -ENOTDIR || r == -EXDEV ? -ENOENT : r;
 }
 
 int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata)
