@@ -7,19 +7,10 @@
  */
 #pragma once
 
-#include <pthread.h>
 #include <sys/types.h>
 
 #include "core/util.h"
 #include "psibridge/hosting.h"
-
-/* What all managers of a process share; never freed. A forked child makes another: these locks may never open there. */
-struct domain {
-	pid_t pid;
-	pthread_mutex_t lock;	     /* of registrations */
-	pthread_mutex_t memory_lock; /* of: */
-	struct region *regions;	     /* what is reserved */
-};
 
 /* What CreateMalloc() hands out, two in each manager: to the outside an object of its own, with the manager's references. */
 struct heap {
@@ -30,10 +21,15 @@ struct heap {
 
 struct hostmem {
 	IHostMemoryManager interface; /* first: the manager's address */
+	pid_t pid;
 	struct domain *domain;
 	struct heap heap, executable_heap;
 };
 
+/* Errors: -ENOMEM. */
+int hostmem_init(struct hostmem *mem);
+
+/* Is this a child of the process that made it? */
 bool is_forked(const IHostMemoryManager *manager);
 
 /* QueryInterface() of an object with the one interface `own`. */
@@ -41,9 +37,6 @@ HRESULT hosting_query(void *object, const IID *own, REFIID riid, void **ret);
 
 /* The HRESULT for 0 and more (S_OK) or a negative errno: E_UNEXPECTED where none fits. */
 HRESULT hresult_from_errno(int error);
-
-/* Of a manager whose domain is set. */
-void hostmem_init(struct hostmem *mem);
 
 /* The slots: psibridge-hosting(3). */
 HRESULT hostmem_create_malloc(IHostMemoryManager *This, DWORD type, IHostMalloc **ret);
@@ -55,8 +48,5 @@ HRESULT hostmem_query(IHostMemoryManager *This, void *address, void *buffer, siz
 HRESULT hostmem_protect(IHostMemoryManager *This, void *address, size_t size, DWORD protect,
 			DWORD *ret_old);
 
-/* How long Register and the last Release wait for a call that is running, unless a test says else. */
-#define HOSTING_PATIENCE_USEC (10 * USEC_PER_SEC)
-
-/* Only for a manager of ours, and before it is used. Errors: -EINVAL. */
-int host_memory_manager_set_patience(IHostMemoryManager *manager, uint64_t usec);
+/* How long Register and the last Release wait for a call that is running. Tests have less. */
+extern uint64_t hosting_patience_usec;

@@ -3,28 +3,24 @@
  * hosting.c - the IHostMemoryManager of a watch
  *
  * A registration of the runtime is a `slot`: one callback, and one psb_registration of our own, which brings a
- * thread. The manager has at most one current slot. Registering makes a new one, puts it in the place of the old
- * one and removes that one's registration, so that the old callback can be stuck without taking the thread of the new
- * one with it. Waiting for a call, and for how long, deadlocks and calls from inside are dispatch.c's; it says when the
- * slot can be freed (slot_ended()).
+ * thread. The manager has at most one current slot. Registering puts a new one in the place of the old one and removes
+ * that one's registration, so that a callback that is stuck does not take the thread of the next one with it. Waiting
+ * for a call, and for how long, deadlocks and calls from inside are dispatch.c's; it says when the slot can be freed
+ * (slot_ended()).
  *
  * Invariants, all under the lock:
- *  - The native registration is made and put in place in one step. What was sent before is in the
- *    mailbox of the old slot only, what is sent later reaches both but is told by the new one
- *    only. So nothing is told to two callbacks. What the old slot had in its mailbox and cannot
- *    tell any more, the new one learns, because it asks for the present level (PSB_TELL_PRESENT).
+ *  - The native registration is made and put in place in one step. What was sent before is told by the old slot only,
+ *    what is sent later reaches both and is told by the current one only: so nothing is told to two callbacks. What the
+ *    old slot cannot tell any more the new one learns, because it asks for the present level (PSB_TELL_PRESENT).
  *  - That present level is news if it is Low, or if it is not what this manager told last. Before
  *    the first notification, the level at the first registration counts as told: a runtime starts
  *    out in the belief that memory is not short, and a new one must not be sent a needless High. A
  *    level that a dead runtime was told does not count: the next one is told it.
  *  - Nothing of the runtime's is called, and dispatch_remove() neither, with the lock held.
  *
- * Lifetime: `refs` counts references of the outside world; with the last one the manager ends its
- * slot. `holds` counts that, and each slot; with the last hold memory and watch are given up. So a
- * callback that is stuck keeps its manager in memory, and may even release it itself.
- *
- * What the runtime's answers mean is from the reference documentation of
- * ICLRMemoryNotificationCallback::OnMemoryNotification; psibridge-hosting(3) has the table.
+ * `refs` counts references of the outside world; with the last one the manager ends its slot. `holds` counts that, and
+ * each slot; with the last hold memory and watch are given up. So a callback that is stuck keeps its manager in memory,
+ * and may even release it itself.
  */
 #include "psibridge/hosting.h"
 
@@ -32,24 +28,24 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "library/dispatch.h"
 #include "library/hosting-internal.h"
 
-_Static_assert((int)PSB_LOW == (int)eMemoryAvailableLow, "the levels have the same numbers");
-_Static_assert((int)PSB_NEUTRAL == (int)eMemoryAvailableNeutral,
+_Static_assert((int)PSB_LOW == (int)eMemoryAvailableLow &&
+		       (int)PSB_NEUTRAL == (int)eMemoryAvailableNeutral &&
+		       (int)PSB_HIGH == (int)eMemoryAvailableHigh,
 	       "the levels have the same numbers");
-_Static_assert((int)PSB_HIGH == (int)eMemoryAvailableHigh, "the levels have the same numbers");
+
+uint64_t hosting_patience_usec = 10 * USEC_PER_SEC;
 
 struct manager {
 	struct hostmem mem; /* first: the object's address */
 	_Atomic uint32_t refs;
 	_Atomic uint32_t holds;
 	psb_watch *watch;
-	uint64_t patience_usec;
 
-	/* under the domain's lock */
+	pthread_mutex_t lock; /* of: */
 	struct slot *current;
 	enum psb_available told; /* last, to any callback; 0: nothing yet */
 };
@@ -58,32 +54,7 @@ struct slot {
 	struct manager *manager;		  /* a hold */
 	ICLRMemoryNotificationCallback *callback; /* a reference; NULL when it was given back */
 	psb_registration *registration;
-	bool detached; /* under the domain's lock: no longer the current one, and not to be called */
 };
-
-static _Atomic(struct domain *) the_domain;
-
-static int domain_get(struct domain **ret)
-{
-	struct domain *old = atomic_load(&the_domain), *domain;
-
-	if (old && old->pid == getpid()) {
-		*ret = old;
-		return 0;
-	}
-	domain = calloc(1, sizeof(*domain));
-	if (!domain)
-		return -ENOMEM;
-	domain->pid = getpid();
-	pthread_mutex_init(&domain->lock, NULL);
-	pthread_mutex_init(&domain->memory_lock, NULL);
-	if (!atomic_compare_exchange_strong(&the_domain, &old, domain)) {
-		free(domain);
-		domain = old;
-	}
-	*ret = domain;
-	return 0;
-}
 
 /* ---- lifetime ------------------------------------------------------------------------------ */
 
@@ -95,20 +66,17 @@ static void manager_unhold(struct manager *manager)
 	free(manager);
 }
 
-static int slot_new(struct manager *manager, ICLRMemoryNotificationCallback *callback,
-		    struct slot **ret)
+static struct slot *slot_new(struct manager *manager, ICLRMemoryNotificationCallback *callback)
 {
-	struct slot *slot;
+	struct slot *slot = calloc(1, sizeof(*slot));
 
-	slot = calloc(1, sizeof(*slot));
 	if (!slot)
-		return -ENOMEM;
+		return NULL;
 	atomic_fetch_add(&manager->holds, 1);
 	slot->manager = manager;
 	ICLRMemoryNotificationCallback_AddRef(callback);
 	slot->callback = callback;
-	*ret = slot;
-	return 0;
+	return slot;
 }
 
 /* A psb_ended_fn: calls the runtime's Release(). No other pointer to the slot is left. */
@@ -139,47 +107,46 @@ static bool is_deadly(HRESULT result)
 	return result == HOST_E_CLRNOTAVAILABLE || result == E_FAIL;
 }
 
+/* Called with the lock, which it gives back: `slot` is the current one no more, and ends. */
+static int slot_retire(struct slot *slot, uint64_t patience_usec)
+{
+	pthread_mutex_unlock(&slot->manager->lock);
+	return dispatch_remove(slot->registration, patience_usec, slot_ended);
+}
+
 /* A psb_callback_fn: one notification, on the thread of the slot's registration. */
 static void slot_notified(const struct psb_notification *n, void *userdata)
 {
 	struct slot *slot = userdata;
 	struct manager *manager = slot->manager;
-	pthread_mutex_t *lock = &manager->mem.domain->lock;
 	ICLRMemoryNotificationCallback *callback = slot->callback;
 	enum psb_available told_before;
-	HRESULT result;
-	bool retired;
+	bool told;
 
-	pthread_mutex_lock(lock);
-	if (slot->detached || !is_news(manager, n)) {
-		pthread_mutex_unlock(lock);
-		return;
-	}
+	pthread_mutex_lock(&manager->lock);
+	told = manager->current == slot && is_news(manager, n);
 	told_before = manager->told;
-	manager->told = n->available;
-	pthread_mutex_unlock(lock);
-
-	result = ICLRMemoryNotificationCallback_OnMemoryNotification(
-		callback, (EMemoryAvailable)n->available);
-	if (!is_deadly(result))
+	if (told)
+		manager->told = n->available;
+	pthread_mutex_unlock(&manager->lock);
+	if (!told || !is_deadly(ICLRMemoryNotificationCallback_OnMemoryNotification(
+			     callback, (EMemoryAvailable)n->available)))
 		return;
 
-	pthread_mutex_lock(lock);
-	if (!slot->detached) /* or its successor may have been told */
+	pthread_mutex_lock(&manager->lock);
+	if (manager->current == slot) /* or its successor may have been told */
 		manager->told = told_before;
-	pthread_mutex_unlock(lock);
+	pthread_mutex_unlock(&manager->lock);
 	/* while it is the current one: who replaces it waits for this Release too */
 	slot->callback = NULL;
 	ICLRMemoryNotificationCallback_Release(callback);
-	pthread_mutex_lock(lock);
-	retired = manager->current == slot;
-	if (retired) {
+	pthread_mutex_lock(&manager->lock);
+	if (manager->current == slot) {
 		manager->current = NULL;
-		slot->detached = true;
+		slot_retire(slot, 0);
+	} else {
+		pthread_mutex_unlock(&manager->lock);
 	}
-	pthread_mutex_unlock(lock);
-	if (retired)
-		dispatch_remove(slot->registration, 0, slot_ended);
 }
 
 /* ---- registration -------------------------------------------------------------------------- */
@@ -194,36 +161,35 @@ static int manager_replace(struct manager *manager, struct slot *next)
 
 	manager->current = next;
 	if (old)
-		old->detached = true;
-	pthread_mutex_unlock(&manager->mem.domain->lock);
-	return old ? dispatch_remove(old->registration, manager->patience_usec, slot_ended) : 0;
+		return slot_retire(old, hosting_patience_usec);
+	pthread_mutex_unlock(&manager->lock);
+	return 0;
 }
 
 static HRESULT manager_register(IHostMemoryManager *This, ICLRMemoryNotificationCallback *callback)
 {
 	struct manager *manager = (struct manager *)This;
 	struct slot *next = NULL;
-	int r;
+	int r = 0;
 
 	if (is_forked(This))
 		return HOST_E_CLRNOTAVAILABLE;
 	if (callback) {
-		r = slot_new(manager, callback, &next);
-		if (r < 0)
-			return hresult_from_errno(r);
+		next = slot_new(manager, callback);
+		if (!next)
+			return E_OUTOFMEMORY;
 	}
 
-	pthread_mutex_lock(&manager->mem.domain->lock);
-	if (next) {
-		if (manager->told == 0)
-			manager->told = psb_watch_available(manager->watch, NULL);
+	pthread_mutex_lock(&manager->lock);
+	if (next && manager->told == 0)
+		manager->told = psb_watch_available(manager->watch, NULL);
+	if (next)
 		r = psb_watch_add_callback(manager->watch, slot_notified, next, PSB_TELL_PRESENT,
 					   &next->registration);
-		if (r < 0) {
-			pthread_mutex_unlock(&manager->mem.domain->lock);
-			slot_ended(next);
-			return hresult_from_errno(r);
-		}
+	if (r < 0) {
+		pthread_mutex_unlock(&manager->lock);
+		slot_ended(next);
+		return hresult_from_errno(r);
 	}
 	return hresult_from_errno(manager_replace(manager, next));
 }
@@ -254,7 +220,7 @@ static ULONG manager_release(IHostMemoryManager *This)
 			atomic_fetch_sub(&manager->holds, 1);
 		}
 	} else {
-		pthread_mutex_lock(&manager->mem.domain->lock);
+		pthread_mutex_lock(&manager->lock);
 		(void)manager_replace(manager, NULL);
 	}
 	manager_unhold(manager);
@@ -286,23 +252,20 @@ static HRESULT manager_get_memory_load(IHostMemoryManager *This, DWORD *ret_perc
 
 /* To the runtime any success means "room was made, try again", for ever. There is none to make: the
  * address space it lacks is its own process's, and what the manager reserved there is the runtime's. */
-static HRESULT manager_needs_address_space(IHostMemoryManager *This, void *start, size_t size)
+static HRESULT manager_needs_address_space(IHostMemoryManager *This, _unused_ void *start,
+					   _unused_ size_t size)
 {
-	(void)start;
-	(void)size;
 	return is_forked(This) ? HOST_E_CLRNOTAVAILABLE : E_OUTOFMEMORY;
 }
 
-static HRESULT manager_acquired_address_space(IHostMemoryManager *This, void *start, size_t size)
+static HRESULT manager_acquired_address_space(IHostMemoryManager *This, _unused_ void *start,
+					      _unused_ size_t size)
 {
-	(void)start;
-	(void)size;
 	return is_forked(This) ? HOST_E_CLRNOTAVAILABLE : S_OK;
 }
 
-static HRESULT manager_released_address_space(IHostMemoryManager *This, void *start)
+static HRESULT manager_released_address_space(IHostMemoryManager *This, _unused_ void *start)
 {
-	(void)start;
 	return is_forked(This) ? HOST_E_CLRNOTAVAILABLE : S_OK;
 }
 
@@ -332,25 +295,16 @@ int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret)
 	manager = calloc(1, sizeof(*manager));
 	if (!manager)
 		return -ENOMEM;
-	r = domain_get(&manager->mem.domain);
+	r = hostmem_init(&manager->mem);
 	if (r < 0) {
 		free(manager);
 		return r;
 	}
 	manager->mem.interface.lpVtbl = &manager_vtbl;
-	hostmem_init(&manager->mem);
+	pthread_mutex_init(&manager->lock, NULL);
 	atomic_init(&manager->refs, 1);
 	atomic_init(&manager->holds, 1);
 	manager->watch = psb_watch_ref(watch);
-	manager->patience_usec = HOSTING_PATIENCE_USEC;
 	*ret = &manager->mem.interface;
-	return 0;
-}
-
-int host_memory_manager_set_patience(IHostMemoryManager *This, uint64_t usec)
-{
-	if (!This || This->lpVtbl != &manager_vtbl)
-		return -EINVAL;
-	((struct manager *)This)->patience_usec = usec;
 	return 0;
 }

@@ -3,18 +3,16 @@
  * hostmem.c - the memory slots of an IHostMemoryManager: VirtualAlloc() and its family over mmap(2), heaps over malloc(3)
  *
  * A region is what one reserving call made: a private anonymous mapping without access, so it costs
- * address space and nothing else. Each of its pages is reserved or committed. Committed pages have a
- * protection, PAGE_NOACCESS to PAGE_EXECUTE_READWRITE, all of which are single bits of one byte; so
- * a page's state is that byte, and 0 is "reserved". The table of states of a large region gets its
- * memory from the kernel where it is written to.
- *
- * Invariants: a page whose state is 0 has no access, and reads as zero after its next commit. When a
- * system call fails, table and kernel still agree: what mprotect(2) had already changed is put back.
+ * address space and nothing else. The state of each of its pages is one byte: its protection, or 0 for one that is
+ * reserved only, which has no access and reads as zero after its next commit. When a system call fails, states and
+ * kernel still agree. The states of a large region get their memory from the kernel where they are written to.
  *
  * Windows reserves at multiples of 64 KiB, and a runtime may rely on that. So that much more is
  * mapped, and the region begins at the first multiple in it.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,15 +30,24 @@ struct region {
 	uint8_t state[]; /* of each page */
 };
 
+/* What all managers of a process share; never freed. A forked child makes another: this lock may never open there. */
+struct domain {
+	pid_t pid;
+	pthread_mutex_t lock;
+	struct region *regions;
+};
+
 /* Some pages of one region. */
 struct span {
 	struct region *region;
 	size_t first, pages;
 };
 
+static _Atomic(struct domain *) the_domain;
+
 bool is_forked(const IHostMemoryManager *manager)
 {
-	return getpid() != ((const struct hostmem *)manager)->domain->pid;
+	return getpid() != ((const struct hostmem *)manager)->pid;
 }
 
 HRESULT hosting_query(void *object, const IID *own, REFIID riid, void **ret)
@@ -73,8 +80,6 @@ HRESULT hresult_from_errno(int error)
 		return E_ACCESSDENIED;
 	case EDEADLK:
 		return HOST_E_DEADLOCK;
-	case ECHILD:
-		return HOST_E_CLRNOTAVAILABLE;
 	case ETIMEDOUT:
 		return HOST_E_TIMEOUT;
 	default: /* never E_FAIL: that would say that the runtime itself is dead */
@@ -93,13 +98,13 @@ static struct domain *lock_regions(IHostMemoryManager *This)
 {
 	struct domain *domain = ((struct hostmem *)This)->domain;
 
-	pthread_mutex_lock(&domain->memory_lock);
+	pthread_mutex_lock(&domain->lock);
 	return domain;
 }
 
 static void unlock_regions(struct domain **domain)
 {
-	pthread_mutex_unlock(&(*domain)->memory_lock);
+	pthread_mutex_unlock(&(*domain)->lock);
 }
 
 /* Until the end of the function. */
@@ -139,8 +144,7 @@ static size_t run_of(const struct region *region, size_t first, size_t end)
 	return n;
 }
 
-/* The access that a protection means, and the state of a reserved page. -EINVAL: not one that a
- * private page can have. */
+/* The access that a state means. -EINVAL: not one that a private page can have. */
 static int access_of(DWORD protect)
 {
 	switch (protect) {
@@ -159,6 +163,11 @@ static int access_of(DWORD protect)
 	default:
 		return -EINVAL;
 	}
+}
+
+static bool is_protection(DWORD protect)
+{
+	return protect != 0 && access_of(protect) >= 0;
 }
 
 static int give_access(const struct region *region, size_t first, size_t pages, DWORD protect)
@@ -195,21 +204,18 @@ static HRESULT reserve(struct domain *domain, size_t size, DWORD protect, struct
 {
 	size_t page_size = (size_t)sysconf(_SC_PAGESIZE), pages = (size - 1) / page_size + 1;
 	size_t map_size = pages * page_size + GRANULARITY;
-	struct region *region;
-	char *at;
+	struct region *region = NULL;
+	char *at = size > PTRDIFF_MAX ? MAP_FAILED : map(NULL, map_size, 0);
 
-	if (size > PTRDIFF_MAX)
-		return E_OUTOFMEMORY;
-	at = map(NULL, map_size, 0);
-	if (at == MAP_FAILED)
-		return E_OUTOFMEMORY;
-	region = calloc(1, sizeof(*region) + pages);
+	if (at != MAP_FAILED)
+		region = calloc(1, sizeof(*region) + pages);
 	if (!region) {
-		munmap(at, map_size);
+		if (at != MAP_FAILED)
+			munmap(at, map_size);
 		return E_OUTOFMEMORY;
 	}
 	region->map = at;
-	region->base = region->map + (-(uintptr_t)region->map & (GRANULARITY - 1));
+	region->base = at + (-(uintptr_t)at & (GRANULARITY - 1));
 	region->pages = pages;
 	region->page_size = page_size;
 	region->protect = protect;
@@ -247,7 +253,7 @@ HRESULT hostmem_alloc(IHostMemoryManager *This, void *address, size_t size, DWOR
 		return HOST_E_CLRNOTAVAILABLE;
 	type &= ~MEM_TOP_DOWN; /* a hint */
 	if (!is_critical_level(level) || size == 0 || type == 0 ||
-	    (type & ~(MEM_RESERVE | MEM_COMMIT)) || protect == 0 || access_of(protect) < 0)
+	    (type & ~(MEM_RESERVE | MEM_COMMIT)) || !is_protection(protect))
 		return E_INVALIDARG;
 	if (address && (type & MEM_RESERVE)) /* only the kernel chooses the address */
 		return E_OUTOFMEMORY;
@@ -301,7 +307,6 @@ HRESULT hostmem_free(IHostMemoryManager *This, void *address, size_t size, DWORD
 HRESULT hostmem_protect(IHostMemoryManager *This, void *address, size_t size, DWORD protect,
 			DWORD *ret_old)
 {
-	const uint8_t *states;
 	struct span span;
 	HRESULT result;
 	DWORD old;
@@ -310,16 +315,12 @@ HRESULT hostmem_protect(IHostMemoryManager *This, void *address, size_t size, DW
 		return E_POINTER;
 	if (is_forked(This))
 		return HOST_E_CLRNOTAVAILABLE;
-	if (size == 0 || protect == 0 || access_of(protect) < 0)
-		return E_INVALIDARG;
 
 	LOCKED(domain, This);
-	if (!find(domain, address, size, &span))
+	if (size == 0 || !is_protection(protect) || !find(domain, address, size, &span) ||
+	    memchr(span.region->state + span.first, 0, span.pages)) /* not committed */
 		return E_INVALIDARG;
-	states = span.region->state + span.first;
-	if (memchr(states, 0, span.pages)) /* not committed */
-		return E_INVALIDARG;
-	old = states[0];
+	old = span.region->state[span.first];
 	result = commit(&span, protect);
 	if (result == S_OK)
 		*ret_old = old;
@@ -337,11 +338,9 @@ HRESULT hostmem_query(IHostMemoryManager *This, void *address, void *buffer, siz
 		return E_POINTER;
 	if (is_forked(This))
 		return HOST_E_CLRNOTAVAILABLE;
-	if (length < sizeof(info))
-		return E_INVALIDARG;
 
 	LOCKED(domain, This);
-	if (!find(domain, address, 1, &span))
+	if (length < sizeof(info) || !find(domain, address, 1, &span))
 		return E_INVALIDARG;
 	region = span.region;
 	info.BaseAddress = page_at(region, span.first);
@@ -355,10 +354,7 @@ HRESULT hostmem_query(IHostMemoryManager *This, void *address, void *buffer, siz
 	return S_OK;
 }
 
-/* ---- heaps --------------------------------------------------------------------------------- */
-
-/* malloc(3), safe for threads whether that was asked for or not. An executable one asks for pages for each block: a runtime
- * asks for few of them. */
+/* ---- heaps: malloc(3), or, for the few blocks of code that a runtime asks for, pages for each ---------------------- */
 
 static HRESULT heap_query_interface(IHostMalloc *This, REFIID riid, void **ret)
 {
@@ -381,24 +377,20 @@ static HRESULT heap_alloc(IHostMalloc *This, size_t size, EMemoryCriticalLevel l
 
 	if (!ret)
 		return E_POINTER;
-	*ret = NULL;
-	if (!is_critical_level(level))
-		return E_INVALIDARG;
-	if (size > PTRDIFF_MAX)
-		return E_OUTOFMEMORY;
 	size = MAX(size, 1u); /* also nothing has an address */
 	if (heap->executable)
 		return hostmem_alloc(heap->owner, NULL, size, MEM_COMMIT, PAGE_EXECUTE_READWRITE,
 				     level, ret);
+	*ret = NULL;
+	if (!is_critical_level(level))
+		return E_INVALIDARG;
 	*ret = malloc(size);
 	return *ret ? S_OK : E_OUTOFMEMORY;
 }
 
 static HRESULT heap_debug_alloc(IHostMalloc *This, size_t size, EMemoryCriticalLevel level,
-				char *file, int line, void **ret)
+				_unused_ char *file, _unused_ int line, void **ret)
 {
-	(void)file;
-	(void)line;
 	return heap_alloc(This, size, level, ret);
 }
 
@@ -421,12 +413,6 @@ static const IHostMallocVtbl heap_vtbl = {
 	.Free = heap_free,
 };
 
-void hostmem_init(struct hostmem *mem)
-{
-	mem->heap = (struct heap){ { &heap_vtbl }, &mem->interface, false };
-	mem->executable_heap = (struct heap){ { &heap_vtbl }, &mem->interface, true };
-}
-
 HRESULT hostmem_create_malloc(IHostMemoryManager *This, DWORD type, IHostMalloc **ret)
 {
 	struct hostmem *mem = (struct hostmem *)This;
@@ -441,4 +427,26 @@ HRESULT hostmem_create_malloc(IHostMemoryManager *This, DWORD type, IHostMalloc 
 	IHostMemoryManager_AddRef(This);
 	*ret = type & MALLOC_EXECUTABLE ? &mem->executable_heap.interface : &mem->heap.interface;
 	return S_OK;
+}
+
+int hostmem_init(struct hostmem *mem)
+{
+	struct domain *old = atomic_load(&the_domain), *domain = old;
+
+	mem->pid = getpid();
+	if (!old || old->pid != mem->pid) {
+		domain = calloc(1, sizeof(*domain));
+		if (!domain)
+			return -ENOMEM;
+		domain->pid = mem->pid;
+		pthread_mutex_init(&domain->lock, NULL);
+		if (!atomic_compare_exchange_strong(&the_domain, &old, domain)) {
+			free(domain);
+			domain = old;
+		}
+	}
+	mem->domain = domain;
+	mem->heap = (struct heap){ { &heap_vtbl }, &mem->interface, false };
+	mem->executable_heap = (struct heap){ { &heap_vtbl }, &mem->interface, true };
+	return 0;
 }

@@ -136,6 +136,7 @@ static inline int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	alarm(120); /* instead of a hang */
+	hosting_patience_usec = 10 * USEC_PER_SEC;
 	f->watch = fake_watch_new();
 	assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
 	runtime_init(&f->a);

@@ -116,7 +116,7 @@ PROMISE(a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(host_memory_manager_set_patience(f->manager, 20 * USEC_PER_MSEC), 0);
+	hosting_patience_usec = 20 * USEC_PER_MSEC;
 	f->a.hook = block;
 	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
 	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
@@ -142,7 +142,7 @@ PROMISE(a_manager_may_go_while_its_callback_is_stuck)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(host_memory_manager_set_patience(f->manager, 20 * USEC_PER_MSEC), 0);
+	hosting_patience_usec = 20 * USEC_PER_MSEC;
 	f->a.hook = block;
 	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
 	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);

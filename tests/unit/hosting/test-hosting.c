@@ -152,7 +152,6 @@ PROMISE(every_errno_has_an_hresult_and_none_says_that_the_runtime_is_dead)
 		{ -EACCES, E_ACCESSDENIED },
 		{ -EPERM, E_ACCESSDENIED },
 		{ -EDEADLK, HOST_E_DEADLOCK },
-		{ -ECHILD, HOST_E_CLRNOTAVAILABLE },
 		{ -ETIMEDOUT, HOST_E_TIMEOUT },
 		{ -ENODEV, E_UNEXPECTED },
 	};
