@@ -14,18 +14,16 @@
  * characters become '?'. A cgroup in a text is cut at 240 bytes; in its field it is whole.
  *
  * Any thread may call all functions but journal_new() and journal_free(), also with NULL, then they
- * do nothing. A call takes about 20 KiB of stack.
+ * do nothing. A call takes about 10 KiB of stack.
  */
 #pragma once
 
 #include "psibridge/psibridge.h"
 #include "core/trigger.h"
 
-#include <stdarg.h>
-
 struct journal;
 
-/* Where journald listens, see journal.c. */
+/* Where journald listens. */
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 /* The kinds of message, each with a MESSAGE_ID and an entry in units/psibridge.catalog. */
@@ -46,10 +44,9 @@ enum message {
 enum { LOG_IS_ERROR = 3, LOG_IS_WARNING = 4, LOG_IS_NOTICE = 5, LOG_IS_INFO = 6, LOG_IS_DEBUG = 7 };
 
 /*
- * Looks at stderr and the two variables once, so it comes after stderr has its final place and before
- * manager_new(), which unsets $NOTIFY_SOCKET. `socket_path` is JOURNAL_SOCKET (tests have one of their
- * own); it need not exist, now or at any other time. SIGPIPE must be ignored: a pipe's reader may end.
- * Errors: -ENOMEM, -ENAMETOOLONG (`socket_path`), -errno of socket(2).
+ * Looks at stderr and the two variables once, so it comes after stderr has its final place. `socket_path` is JOURNAL_SOCKET
+ * (tests have one of their own); it need not exist, now or at any other time. SIGPIPE must be ignored: a pipe's reader may
+ * end. Errors: -ENOMEM, -ENAMETOOLONG (`socket_path`), -errno of socket(2).
  */
 int journal_new(const char *socket_path, struct journal **ret);
 /* Tries once to say what was lost. Returns NULL. */
@@ -57,20 +54,19 @@ struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free);
 
 /* One message. `priority` is LOG_IS_*. One about `cgroup` (its path, any length; NULL: none) has that in front of the text, and
- * the fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and OBJECT_SYSTEMD_USER_UNIT= as below. */
+ * the fields PSIBRIDGE_CGROUP=, and OBJECT_SYSTEMD_UNIT= and OBJECT_SYSTEMD_USER_UNIT= (by which `journalctl -u` finds it;
+ * where there is such a unit). */
 void journal_cgroup(struct journal *journal, int priority, enum message message, const char *cgroup,
 		    const char *format, ...) _printf_(5, 6);
 #define journal_log(journal, priority, message, ...) \
 	journal_cgroup(journal, priority, message, NULL, __VA_ARGS__)
 
 /*
- * What a watch was told: a sentence, and the fields PSIBRIDGE_CGROUP=, OBJECT_SYSTEMD_UNIT= and
- * OBJECT_SYSTEMD_USER_UNIT= (by which `journalctl -u` finds it; where there is such a unit),
- * PSIBRIDGE_AVAILABLE=low|neutral|high, PSIBRIDGE_CRITICAL=0|1, PSIBRIDGE_REASON= (names.h),
- * PSIBRIDGE_STALL_USEC=, PSIBRIDGE_THRESHOLD= (`threshold`, the trigger that leads to that level, if
- * not NULL), PSIBRIDGE_CURRENT_BYTES= and PSIBRIDGE_LIMIT_BYTES= (where they are known) and
- * PSIBRIDGE_SHADOW=0|1. Low is LOG_IS_NOTICE, critical LOG_IS_WARNING, Neutral and High LOG_IS_INFO; so
- * is the kind GONE, without a MESSAGE_ID.
+ * What a watch was told: a sentence, the fields of journal_cgroup(), PSIBRIDGE_AVAILABLE=low|neutral|high,
+ * PSIBRIDGE_CRITICAL=0|1, PSIBRIDGE_REASON= (names.h), PSIBRIDGE_STALL_USEC=, PSIBRIDGE_THRESHOLD= (`threshold`, the trigger
+ * that leads to that level, if not NULL), PSIBRIDGE_CURRENT_BYTES= and PSIBRIDGE_LIMIT_BYTES= (where they are known) and
+ * PSIBRIDGE_SHADOW=0|1. Low is LOG_IS_NOTICE, critical LOG_IS_WARNING, Neutral and High LOG_IS_INFO; so is the kind GONE,
+ * without a MESSAGE_ID.
  */
 void journal_level(struct journal *journal, const struct psb_notification *notification,
 		   bool shadow, const struct trigger *threshold);
