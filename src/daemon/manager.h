@@ -3,7 +3,7 @@
  * manager.h - the service manager: readiness, status, watchdog, and descriptors that survive us
  *
  * systemd's protocols (sd_notify(3), sd_listen_fds(3), file descriptor store): $NOTIFY_SOCKET,
- * $LISTEN_FDS with $LISTEN_FDNAMES, $WATCHDOG_USEC. Without them every call is a no-op that answers
+ * $LISTEN_FDS with $LISTEN_FDNAMES, $FDSTORE, $WATCHDOG_USEC. Without them every call is a no-op that answers
  * 0, so the daemon runs by hand as well. The variables are read once.
  *
  * What is kept: the notify and control listeners come from the .socket unit; each client's socket
@@ -38,8 +38,8 @@ bool manager_has_clients(const struct manager *manager);
 /* Are we run by a manager that keeps descriptors ($FDSTORE > 0, or just $NOTIFY_SOCKET before
  * systemd 254)? */
 bool manager_can_store(const struct manager *manager);
-/* "client" or "state"; no waiting. The descriptor stays ours. That the manager's store is full it does not say.
- * Errors: -EAGAIN: its queue is full, come again in a while; -EBADF, -errno of sendmsg(2). */
+/* "client" or "state". The descriptor stays ours. That the manager's store is full it does not say. Errors: -EBADF, and
+ * those below. */
 int manager_store(struct manager *manager, const char *name, int fd);
 /* All of that name. */
 int manager_forget(struct manager *manager, const char *name);

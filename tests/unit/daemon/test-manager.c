@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,45 +25,61 @@
 #include "../count-malloc.h"
 #include "../fake-root.h"
 
-static int ear = -1; /* the manager's end */
-static char ear_name[108];
+static int queue = -1; /* the manager's end */
+static struct manager *m;
 
-static int open_ear(_unused_ void **state)
+/* `name` as in $NOTIFY_SOCKET. */
+static void bind_queue(const char *name)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int n = snprintf(ear_name, sizeof(ear_name), "@psb-test-manager-%d", (int)getpid());
 
-	memcpy(address.sun_path + 1, ear_name + 1, (size_t)n - 1);
-	ear = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	return bind(ear, (struct sockaddr *)&address,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n));
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", name);
+	if (name[0] == '@')
+		address.sun_path[0] = '\0';
+	fd_close(&queue);
+	queue = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(queue, (struct sockaddr *)&address,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))),
+			 0);
+	setenv("NOTIFY_SOCKET", name, 1);
 }
 
-static const char *const variables[] = { "NOTIFY_SOCKET", "FDSTORE",	    "LISTEN_PID",
-					 "LISTEN_FDS",	  "LISTEN_FDNAMES", "WATCHDOG_USEC",
-					 "WATCHDOG_PID" };
-
-static int close_ear(_unused_ void **state)
+static const char *queue_name(void)
 {
-	fd_close(&ear);
+	static char name[64];
+
+	snprintf(name, sizeof(name), "@psb-test-manager-%d", (int)getpid());
+	return name;
+}
+
+static int set_up(_unused_ void **state)
+{
+	bind_queue(queue_name());
+	return manager_new(&m);
+}
+
+static int tear_down(_unused_ void **state)
+{
+	static const char *const variables[] = { "NOTIFY_SOCKET",  "FDSTORE",	    "LISTEN_FDS",
+						 "LISTEN_FDNAMES", "WATCHDOG_USEC", "LISTEN_PID",
+						 "WATCHDOG_PID" };
+
+	m = manager_free(m);
+	fd_close(&queue);
 	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
 		unsetenv(variables[i]);
 	return 0;
 }
 
-static struct manager *manager_with(const char *name, const char *value)
+/* Another one, as the variables are now. */
+static void again(void)
 {
-	struct manager *m = NULL;
-
-	setenv("NOTIFY_SOCKET", ear_name, 1);
-	if (name)
-		setenv(name, value, 1);
+	m = manager_free(m);
 	assert_int_equal(manager_new(&m), 0);
-	return m;
 }
 
 /* The next message, or "" if there is none; *ret_fd -1: nothing came with it. */
-static const char *heard(int *ret_fd)
+static const char *next(int *ret_fd)
 {
 	union {
 		struct cmsghdr header;
@@ -76,92 +91,95 @@ static const char *heard(int *ret_fd)
 				  .msg_iovlen = 1,
 				  .msg_control = &control,
 				  .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(ear, &message, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c;
+	ssize_t n = recvmsg(queue, &message, MSG_CMSG_CLOEXEC);
 
 	text[MAX(n, 0)] = '\0';
-	if (ret_fd)
-		*ret_fd = -1;
-	c = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
-	if (c && ret_fd)
-		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+	*ret_fd = -1;
+	if (n >= 0 && CMSG_FIRSTHDR(&message))
+		memcpy(ret_fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
 	return text;
 }
 
-/* Messages until the queue takes no more. */
-static unsigned fill(struct manager *m)
+static void assert_said(int r, const char *text)
 {
-	unsigned n = 0;
-	int r;
+	int fd;
 
-	while ((r = manager_alive(m)) == 0)
-		n++;
-	assert_int_equal(r, -EAGAIN);
-	return n;
+	assert_int_equal(r, 0);
+	assert_string_equal(next(&fd), text);
+	assert_int_equal(fd, -1);
 }
+
+/* ---- what goes out --------------------------------------------------------------------------- */
 
 PROMISE(every_message_is_what_the_protocol_says)
 {
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
 	static const char reloading[] = "RELOADING=1\nMONOTONIC_USEC=";
-	uint64_t before = now_usec(), told;
+	int fd = memfd_create("state", MFD_CLOEXEC), got;
+	uint64_t before = now_usec();
+	struct stat a, b;
+	char big[2000];
 	const char *text;
 
-	assert_int_equal(manager_ready(m), 0);
-	assert_string_equal(heard(NULL), "READY=1");
-	assert_int_equal(manager_status(m, "%d clients", 7), 0);
-	assert_string_equal(heard(NULL), "STATUS=7 clients");
-	assert_int_equal(manager_stopping(m), 0);
-	assert_string_equal(heard(NULL), "STOPPING=1");
-	assert_int_equal(manager_alive(m), 0);
-	assert_string_equal(heard(NULL), "WATCHDOG=1");
-	assert_int_equal(manager_forget(m, "client"), 0);
-	assert_string_equal(heard(NULL), "FDSTOREREMOVE=1\nFDNAME=client");
+	assert_said(manager_ready(m), "READY=1");
+	assert_said(manager_stopping(m), "STOPPING=1");
+	assert_said(manager_alive(m), "WATCHDOG=1");
+	assert_said(manager_forget(m, "client"), "FDSTOREREMOVE=1\nFDNAME=client");
+	/* one line, whatever is in it */
+	assert_said(manager_status(m, "%d\nREADY=1\nb", 7), "STATUS=7 READY=1 b");
+	memset(big, 'x', sizeof(big));
+	assert_int_equal(manager_status(m, "%.2000s", big), 0);
+	assert_in_range(strlen(next(&got)), 1000, 1023);
 	/* with the time it began */
 	assert_int_equal(manager_reloading(m), 0);
-	text = heard(NULL);
+	text = next(&got);
 	assert_memory_equal(text, reloading, strlen(reloading));
-	told = strtoull(text + strlen(reloading), NULL, 10);
-	assert_in_range(told, before, now_usec());
-}
-
-PROMISE(a_status_is_one_line_whatever_is_in_it)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	char big[5000];
-	const char *text;
-
-	assert_int_equal(manager_status(m, "a\nREADY=1\nb"), 0);
-	assert_string_equal(heard(NULL), "STATUS=a READY=1 b");
-	memset(big, 'x', sizeof(big) - 1);
-	big[sizeof(big) - 1] = '\0';
-	assert_int_equal(manager_status(m, "%s", big), 0);
-	text = heard(NULL);
-	assert_in_range(strlen(text), 1000, 1023);
-	assert_memory_equal(text, "STATUS=xxxx", 11);
-}
-
-PROMISE(what_is_stored_is_the_descriptor_itself)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	int fd = memfd_create("state", MFD_CLOEXEC), got;
-	struct stat a, b;
-
+	assert_in_range(strtoull(text + strlen(reloading), NULL, 10), before, now_usec());
+	/* the descriptor itself, and ours stays open */
 	assert_int_equal(manager_store(m, "state", fd), 0);
-	assert_string_equal(heard(&got), "FDSTORE=1\nFDNAME=state");
-	assert_true(got >= 0);
-	assert_int_equal(fstat(fd, &a), 0); /* ours is open still */
+	assert_string_equal(next(&got), "FDSTORE=1\nFDNAME=state");
+	assert_int_equal(fstat(fd, &a), 0);
 	assert_int_equal(fstat(got, &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);
+	assert_int_equal(manager_store(m, "state", -1), -EBADF);
 	close(got);
 	close(fd);
 }
 
-PROMISE(a_full_queue_is_eagain_and_never_waited_for)
+/* Messages until the queue takes no more. */
+static unsigned fill(void)
 {
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
+	unsigned n = 0;
+
+	while (manager_alive(m) == 0)
+		n++;
+	return n;
+}
+
+struct call {
+	int (*say)(struct manager *m);
+	int result;
+	uint64_t usec;
+};
+
+static void *say_and_measure(void *arg)
+{
+	struct call *c = arg;
+	uint64_t began = now_usec();
+
+	c->result = c->say(m);
+	c->usec = now_usec() - began;
+	return NULL;
+}
+
+PROMISE(only_what_is_said_once_waits_for_room_and_no_longer_than_a_second)
+{
+	struct call calls[] = { { .say = manager_ready },
+				{ .say = manager_reloading },
+				{ .say = manager_stopping } };
+	struct call ready = { .say = manager_ready };
+	pthread_t threads[ELEMENTSOF(calls)];
 	uint64_t began;
-	unsigned n = fill(m);
+	unsigned n = fill();
 
 	assert_true(n > 0);
 	began = now_usec();
@@ -170,72 +188,24 @@ PROMISE(a_full_queue_is_eagain_and_never_waited_for)
 	assert_int_equal(manager_status(m, "x"), -EAGAIN);
 	assert_int_equal(manager_alive(m), -EAGAIN);
 	assert_true(now_usec() - began < USEC_PER_SEC / 2);
-	for (unsigned i = 0; i < n; i++)
-		assert_string_equal(heard(NULL), "WATCHDOG=1");
-	assert_string_equal(heard(NULL), "");
-	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
-}
-
-struct patient {
-	int (*say)(struct manager *m);
-	struct manager *m;
-	int result;
-	uint64_t usec;
-};
-
-static void *say_and_measure(void *arg)
-{
-	struct patient *p = arg;
-	uint64_t began = now_usec();
-
-	p->result = p->say(p->m);
-	p->usec = now_usec() - began;
-	return NULL;
-}
-
-PROMISE(readiness_waits_for_room_in_a_full_queue)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	struct patient patient = { .say = manager_ready, .m = m, .result = 1 };
-	unsigned n = fill(m);
-	pthread_t thread;
-
-	assert_int_equal(pthread_create(&thread, NULL, say_and_measure, &patient), 0);
-	for (unsigned i = 0; i < n; i++)
-		assert_string_equal(heard(NULL), "WATCHDOG=1");
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(patient.result, 0);
-	assert_string_equal(heard(NULL), "READY=1");
-}
-
-PROMISE(what_must_not_get_lost_waits_a_second_and_no_longer)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-	struct patient patients[] = { { .say = manager_ready },
-				      { .say = manager_reloading },
-				      { .say = manager_stopping } };
-	pthread_t threads[ELEMENTSOF(patients)];
-
-	fill(m);
-	for (size_t i = 0; i < ELEMENTSOF(patients); i++) {
-		patients[i].m = m;
-		assert_int_equal(pthread_create(&threads[i], NULL, say_and_measure, &patients[i]),
-				 0);
-	}
-	for (size_t i = 0; i < ELEMENTSOF(patients); i++) {
+	for (size_t i = 0; i < ELEMENTSOF(calls); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, say_and_measure, &calls[i]), 0);
+	for (size_t i = 0; i < ELEMENTSOF(calls); i++) {
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-		assert_int_equal(patients[i].result, -EAGAIN);
-		assert_in_range(patients[i].usec, 900 * USEC_PER_MSEC, 20 * USEC_PER_SEC);
+		assert_int_equal(calls[i].result, -EAGAIN);
+		assert_in_range(calls[i].usec, 900 * USEC_PER_MSEC, 20 * USEC_PER_SEC);
 	}
+	assert_int_equal(pthread_create(&threads[0], NULL, say_and_measure, &ready), 0);
+	while (n-- > 0)
+		assert_said(0, "WATCHDOG=1");
+	assert_int_equal(pthread_join(threads[0], NULL), 0);
+	assert_said(ready.result, "READY=1");
 }
 
 PROMISE(nothing_is_allocated_to_store_or_to_tell)
 {
-	_cleanup_(manager_freep) struct manager *m = NULL;
-
 	if (COUNT_MALLOC_SANITIZED)
 		SKIP("the sanitizer's allocator takes the place of ours");
-	m = manager_with(NULL, NULL);
 	count_malloc_start();
 	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
 	assert_int_equal(manager_forget(m, "client"), 0);
@@ -244,129 +214,133 @@ PROMISE(nothing_is_allocated_to_store_or_to_tell)
 	count_malloc_stop();
 }
 
-PROMISE(a_manager_that_is_gone_is_an_error)
+PROMISE(a_manager_may_go_and_come_back_in_the_file_system_too_or_not_be_there)
 {
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-
-	fd_close(&ear);
-	assert_int_equal(manager_alive(m), -ECONNREFUSED);
+	fd_close(&queue);
 	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -ECONNREFUSED);
-}
-
-PROMISE(a_manager_that_binds_its_socket_anew_is_told_again)
-{
-	_cleanup_(manager_freep) struct manager *m = manager_with(NULL, NULL);
-
-	fd_close(&ear);
-	assert_int_equal(open_ear(state), 0);
-	assert_int_equal(manager_alive(m), 0);
-	assert_string_equal(heard(NULL), "WATCHDOG=1");
-}
-
-PROMISE(a_path_in_the_file_system_is_as_good_as_an_abstract_one)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	_cleanup_(manager_freep) struct manager *m = NULL;
-
+	bind_queue(queue_name());
+	assert_said(manager_alive(m), "WATCHDOG=1");
 	assert_int_equal(fake_set_up(state), 0);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", fake_path("notify"));
-	fd_close(&ear);
-	ear = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_int_equal(bind(ear, (struct sockaddr *)&address, sizeof(address)), 0);
-	m = manager_with("NOTIFY_SOCKET", address.sun_path);
-	assert_int_equal(manager_alive(m), 0);
-	assert_string_equal(heard(NULL), "WATCHDOG=1");
+	bind_queue(fake_path("notify"));
+	again();
+	assert_said(manager_alive(m), "WATCHDOG=1");
 	assert_int_equal(fake_tear_down(state), 0);
-}
 
-PROMISE(without_a_manager_every_call_is_a_no_op_that_answers_0)
-{
-	_cleanup_(manager_freep) struct manager *m = NULL;
-
-	assert_int_equal(manager_new(&m), 0);
-	assert_int_equal(manager_ready(m), 0);
-	assert_int_equal(manager_status(m, "x"), 0);
-	assert_int_equal(manager_reloading(m), 0);
-	assert_int_equal(manager_stopping(m), 0);
-	assert_int_equal(manager_alive(m), 0);
-	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
-	assert_int_equal(manager_forget(m, "client"), 0);
+	unsetenv("NOTIFY_SOCKET");
+	again();
+	assert_said(manager_ready(m), "");
+	assert_said(manager_store(m, "client", STDERR_FILENO), "");
 	assert_false(manager_can_store(m));
 	assert_int_equal(manager_watchdog_usec(m), 0);
 	assert_int_equal(manager_take(m, INHERITED_OTHER), -1);
-	assert_string_equal(heard(NULL), "");
 }
 
-PROMISE(a_store_is_there_unless_the_manager_says_there_is_none)
-{
-	static const struct {
-		const char *fdstore;
-		bool can;
-	} rows[] = { { NULL, true }, { "0", false }, { "1", true }, { "16384", true } };
+/* ---- what comes in --------------------------------------------------------------------------- */
 
-	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		_cleanup_(manager_freep) struct manager *m = manager_with(
-			rows[i].fdstore ? "FDSTORE" : NULL, rows[i].fdstore);
+#define X100                                                 \
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
-		assert_int_equal(manager_can_store(m), rows[i].can);
-	}
-}
-
-PROMISE(the_watchdog_is_fed_twice_as_often_as_it_wants_and_only_our_own)
-{
-	struct manager *m = manager_with("WATCHDOG_USEC", "30000000");
-
-	assert_int_equal(manager_watchdog_usec(m), 15000000);
-	manager_free(m);
-	m = manager_with("WATCHDOG_PID", "1"); /* another process's */
-	assert_int_equal(manager_watchdog_usec(m), 0);
-	manager_free(m);
-}
-
-PROMISE(nonsense_in_the_variables_is_refused)
+PROMISE(variables_are_understood_or_refused)
 {
 	static const struct {
 		const char *name, *value;
+		int result;
+		bool can_store;
+		uint64_t watchdog_usec;
 	} rows[] = {
-		{ "NOTIFY_SOCKET", "" },
-		{ "NOTIFY_SOCKET", "/" },
-		{ "NOTIFY_SOCKET", "run/notify" },
-		{ "NOTIFY_SOCKET", "vsock:2:1234" },
-		{ "NOTIFY_SOCKET",
-		  "/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-		  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" },
-		{ "FDSTORE", "" },
-		{ "FDSTORE", "many" },
-		{ "FDSTORE", "-1" },
-		{ "FDSTORE", "1x" },
-		{ "FDSTORE", "99999999999999999999999" },
-		{ "WATCHDOG_USEC", "soon" },
-		{ "WATCHDOG_USEC", "0" },
+		{ "FDSTORE", "0", 0, false, 0 },
+		{ "FDSTORE", "16384", 0, true, 0 },
+		{ "WATCHDOG_USEC", "30000000", 0, true, 15000000 }, /* twice as often as it wants */
+		{ "NOTIFY_SOCKET", "", -EINVAL, false, 0 },
+		{ "NOTIFY_SOCKET", "/", -EINVAL, false, 0 },
+		{ "NOTIFY_SOCKET", "vsock:2:1234", -EINVAL, false, 0 },
+		{ "NOTIFY_SOCKET", "/xxxxxxx" X100, -EINVAL, false, 0 },
+		{ "WATCHDOG_USEC", "soon", -EINVAL, false, 0 },
 	};
 
+	assert_true(manager_can_store(m)); /* before systemd 254 nothing is said of it */
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		struct manager *m = NULL;
-		int r;
-
-		setenv("NOTIFY_SOCKET", ear_name, 1);
+		m = manager_free(m);
+		setenv("NOTIFY_SOCKET", queue_name(), 1);
 		setenv(rows[i].name, rows[i].value, 1);
-		r = manager_new(&m);
-		if (r != -EINVAL || m)
-			fail_msg("%s=%s: %d", rows[i].name, rows[i].value, r);
+		if (manager_new(&m) != rows[i].result ||
+		    (m && (manager_can_store(m) != rows[i].can_store ||
+			   manager_watchdog_usec(m) != rows[i].watchdog_usec)))
+			fail_msg("%s=%s", rows[i].name, rows[i].value);
 		unsetenv(rows[i].name);
 	}
 }
 
-/* ---- what is taken over: the environment and the descriptors of a whole process, so in a child -------- */
+#define HOLDS(condition)                 \
+	do {                             \
+		if (!(condition))        \
+			return __LINE__; \
+	} while (0)
 
-/* The exit status of `in_child`: 0, or the number of the line that did not hold. */
-static void run_in_child(int (*in_child)(void))
+static void set_listen(int pid, const char *count, const char *names)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	setenv("LISTEN_PID", text, 1);
+	setenv("LISTEN_FDS", count, 1);
+	setenv("LISTEN_FDNAMES", names, 1);
+}
+
+/* Closes all that the test has open: in a process of its own. Returns the number of the line that does not hold. */
+static int take_over(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static const enum inherited kinds[] = { INHERITED_LISTENER, INHERITED_CLIENT,
+						INHERITED_STATE, INHERITED_KMSG, INHERITED_OTHER };
+	int listener, client;
+
+	close_range(3, ~0u, 0);
+	/* blocking ones, without O_CLOEXEC, as systemd passes them; what listens is a listener whatever its name */
+	listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	HOLDS(listener == 3 && bind(3, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0);
+	HOLDS(listen(listener, 1) == 0);
+	for (int k = 4; k < 9; k++)
+		HOLDS(memfd_create("x", 0) == k);
+	set_listen(getpid(), "6", "client:client:state:kmsg:foreign:client");
+	HOLDS(manager_new(&m) == 0);
+	for (int k = 3; k < 9; k++) {
+		HOLDS(fcntl(k, F_GETFD) & FD_CLOEXEC);
+		HOLDS(fcntl(k, F_GETFL) & O_NONBLOCK);
+	}
+	HOLDS(!manager_has_clients(m));
+	client = socket(AF_UNIX, SOCK_STREAM, 0);
+	HOLDS(getsockname(3, (struct sockaddr *)&address, &(socklen_t){ sizeof(address) }) == 0);
+	HOLDS(connect(client, (struct sockaddr *)&address, sizeof(sa_family_t) + 6) == 0);
+	HOLDS(manager_has_clients(m));
+	for (int k = 0; k < 5; k++)
+		HOLDS(manager_take(m, kinds[k]) == 3 + k);
+	HOLDS(manager_take(m, INHERITED_STATE) == -1);
+	/* what is not taken is closed */
+	manager_free(m);
+	HOLDS(fcntl(7, F_GETFD) >= 0 && fcntl(8, F_GETFD) < 0);
+
+	/* for another process: left alone */
+	set_listen(1, "1", "client");
+	HOLDS(manager_new(&m) == 0 && manager_take(m, INHERITED_CLIENT) == -1);
+	manager_free(m);
+	HOLDS(fcntl(3, F_GETFD) >= 0);
+	set_listen(getpid(), "2", "only-one");
+	HOLDS(manager_new(&m) == -EINVAL);
+	set_listen(getpid(), "1", "");
+	unsetenv("LISTEN_FDNAMES");
+	HOLDS(manager_new(&m) == 0 && manager_take(m, INHERITED_LISTENER) == 3);
+	return 0;
+}
+
+PROMISE(descriptors_are_taken_over_by_what_they_are)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (pid == 0) {
-		int line = in_child();
+		int line = take_over();
 
 		if (line)
 			fprintf(stderr, "%s:%d does not hold\n", __FILE__, line);
@@ -376,115 +350,5 @@ static void run_in_child(int (*in_child)(void))
 	assert_int_equal(status, 0);
 }
 
-#define HOLDS(condition)                 \
-	do {                             \
-		if (!(condition))        \
-			return __LINE__; \
-	} while (0)
-
-static void set_listen(int count, const char *names)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", (int)getpid());
-	setenv("LISTEN_PID", text, 1);
-	snprintf(text, sizeof(text), "%d", count);
-	setenv("LISTEN_FDS", text, 1);
-	if (names)
-		setenv("LISTEN_FDNAMES", names, 1);
-}
-
-static int take_over(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	static const enum inherited kinds[] = { INHERITED_LISTENER, INHERITED_CLIENT,
-						INHERITED_STATE, INHERITED_OTHER };
-	struct manager *m = NULL;
-	int pair[2], listener, state, other;
-
-	/* a blocking one each, without O_CLOEXEC, as systemd passes them */
-	listener = socket(AF_UNIX, SOCK_STREAM, 0);
-	HOLDS(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0);
-	HOLDS(listen(listener, 1) == 0);
-	HOLDS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-	state = memfd_create("state", 0);
-	other = memfd_create("other", 0);
-	for (int k = 0; k < 5; k++) {
-		const int from[] = { listener, pair[0], state, other, listener };
-
-		HOLDS(fcntl(from[k], F_DUPFD, 200 + k) == 200 + k);
-	}
-	for (int k = 0; k < 5; k++)
-		HOLDS(dup2(200 + k, 3 + k) == 3 + k);
-	set_listen(
-		5,
-		"psibridged.socket:client:state:foreign:client"); /* what listens is a listener whatever its name */
-	HOLDS(manager_new(&m) == 0);
-	for (int k = 3; k < 8; k++) {
-		HOLDS(fcntl(k, F_GETFD) & FD_CLOEXEC);
-		HOLDS(fcntl(k, F_GETFL) & O_NONBLOCK);
-	}
-	for (int k = 0; k < 4; k++)
-		HOLDS(manager_take(m, kinds[k]) == 3 + k);
-	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
-	manager_free(m);
-	for (int k = 3; k < 7; k++)
-		HOLDS(fcntl(k, F_GETFD) >= 0);
-	HOLDS(fcntl(7, F_GETFD) < 0 && errno == EBADF);
-	return 0;
-}
-
-PROMISE(descriptors_are_taken_over_by_what_they_are_and_what_nobody_takes_is_closed)
-{
-	run_in_child(take_over);
-}
-
-static int take_others(void)
-{
-	struct manager *m = NULL;
-
-	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
-	set_listen(1, "client");
-	setenv("LISTEN_PID", "1", 1);
-	HOLDS(manager_new(&m) == 0);
-	HOLDS(manager_take(m, INHERITED_CLIENT) == -1);
-	manager_free(m);
-	HOLDS(fcntl(3, F_GETFD) >= 0);
-	set_listen(1, NULL);
-	unsetenv("LISTEN_FDNAMES");
-	HOLDS(manager_new(&m) == 0);
-	HOLDS(manager_take(m, INHERITED_OTHER) == 3);
-	manager_free(m);
-	return 0;
-}
-
-PROMISE(descriptors_for_another_process_are_left_alone_and_one_without_a_name_is_of_no_kind)
-{
-	run_in_child(take_others);
-}
-
-static int take_nonsense(void)
-{
-	static const struct {
-		const char *fds, *names;
-	} rows[] = { { "x", "a" }, { "-1", "a" }, { "0", "" }, { "2", "only-one" } };
-	struct manager *m = NULL;
-
-	HOLDS(dup2(memfd_create("x", 0), 3) == 3);
-	HOLDS(dup2(memfd_create("x", 0), 4) == 4);
-	for (size_t k = 0; k < ELEMENTSOF(rows); k++) {
-		set_listen(2, rows[k].names);
-		setenv("LISTEN_FDS", rows[k].fds, 1);
-		HOLDS(manager_new(&m) == -EINVAL);
-		HOLDS(!m);
-	}
-	return 0;
-}
-
-PROMISE(counts_and_names_that_do_not_fit_are_refused)
-{
-	run_in_child(take_nonsense);
-}
-
-EACH(open_ear, close_ear)
-GROUP(close_ear, NULL) /* the variables of whoever runs us */
+EACH(set_up, tear_down)
+GROUP(tear_down, NULL) /* the variables of whatever runs us */
