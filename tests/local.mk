@@ -76,7 +76,6 @@ daemon_tests = \
 	tests/unit/daemon/test-listen \
 	tests/unit/daemon/test-lowmemory \
 	tests/unit/daemon/test-peer \
-	tests/unit/daemon/test-peer-proc \
 	tests/unit/daemon/test-manager \
 	tests/unit/daemon/test-journal
 single_unit_tests += tests/unit/daemon/test-control
@@ -290,8 +289,7 @@ tests_unit_cli_test_rows_SOURCES = tests/unit/cli/test-rows.c
 cli_rows = rows find-cgroup control-client wait words args
 tests_unit_cli_test_rows_LDADD = $(cli_rows:%=src/cli/psibridge-%.$(OBJEXT)) libcore.la $(JANSSON_LIBS) $(CMOCKA_LIBS)
 
-tests_unit_daemon_tests_SOURCES = $(unit_main) $(daemon_tests:=.c) $(fake_root) $(lab) $(count_malloc) tests/unit/daemon/config-bench.h \
-	tests/unit/daemon/peer-kernel.h
+tests_unit_daemon_tests_SOURCES = $(unit_main) $(daemon_tests:=.c) $(fake_root) $(lab) $(count_malloc) tests/unit/daemon/config-bench.h
 tests_unit_daemon_tests_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_unit_daemon_tests_LDADD = $(daemon_layers)
 

@@ -2,28 +2,24 @@
 /*
  * peer.c - identify a client by its credentials
  *
- * The kernel notes the credentials of a process when it connects: SO_PEERCRED has its pid and user.
- * Everything else (cgroup, capabilities) is read from /proc/PID, and that must be the same process.
- * The order is: number, /proc, and only then the proof that the number was still its own while we
- * read:
+ * The kernel notes the credentials of a process when it connects: SO_PEERCRED has its pid and user. Everything else (cgroup,
+ * capabilities) is read from /proc/PID, and that must be the same process. A pidfd is the proof: it is readable once its
+ * process has ended, and as long as it is not, no other process has the number. So it is opened first, and asked last.
  *
- *   SO_PEERPIDFD   (Linux 6.5) a pidfd of that very process. A pidfd is readable once its process
- *                  has ended; as long as it is not, no other process has the number. Both options
- *                  use the same struct pid (sk_peer_pid in net/core/sock.c), so the number
- *                  needs no detour over fdinfo.
- *   SO_PEERCRED    alone: /proc/PID/stat must say that the process started before we accepted, the
- *                  same before and after; and one of its user ids must be that of the credentials.
- *                  What is left: a pid reused by the same user between connect and accept.
+ *   SO_PEERPIDFD   (Linux 6.5) is one of that very process: it comes from the same struct pid as the number
+ *                  (sk_peer_pid in net/core/sock.c)
+ *   pidfd_open(2)  is one of the process that has the number now. So /proc must also say that it started before we accepted,
+ *                  and that one of its user ids is that of the credentials. What is left: a pid reused by the same user
+ *                  between connect and accept
  *
  * A process that is gone gets nothing, though its socket may live on in a child: the credentials
  * are those of the process that connected.
  *
- * Privileged is user 0 with CAP_SYS_ADMIN, in *our* user namespace. The last part matters: root of
- * a container without that capability can unshare(CLONE_NEWUSER) where seccomp lets it, stays user
- * 0 for us, and has every capability there. /proc/PID/ns/user tells the two apart, but may be read
- * only of processes with no more capabilities than our own, or with CAP_SYS_PTRACE ("Ptrace access
- * mode checking" in ptrace(2)). Where it may not, a process counts that is in no pid namespace below
- * ours, that is, in no container as they are commonly made.
+ * Privileged is user 0 with CAP_SYS_ADMIN, in *our* user namespace: root of a container without that capability can
+ * unshare(CLONE_NEWUSER) where seccomp lets it, stays user 0 for us, and has every capability there. /proc/PID/ns/user tells
+ * the two apart, but may be read only of processes with no more capabilities than our own, or with CAP_SYS_PTRACE ("Ptrace
+ * access mode checking" in ptrace(2)). Where it may not, a process counts that is in no pid namespace below ours, that is, in
+ * no container as they are commonly made.
  */
 #include "daemon/peer.h"
 
@@ -39,6 +35,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,52 +48,56 @@
 
 /* ---- what /proc says ------------------------------------------------------------------------- */
 
-/* With a newline in front, so that each line begins behind one, and a NUL at the end. */
+/* A C string, with a newline in front, so that each line begins behind one. */
 static int read_proc(const char *proc, pid_t pid, const char *name, char *text, size_t size)
 {
 	char path[96];
-	size_t taken;
+	size_t taken = 0;
 	int r;
 
 	snprintf(path, sizeof(path), "%.32s/%d/%s", proc, (int)pid, name);
 	r = file_read(AT_FDCWD, path, text + 1, size - 2, &taken);
 	text[0] = '\n';
-	text[r < 0 ? 1 : taken + 1] = '\0';
+	text[taken + 1] = '\0';
 	return r == -ENOENT ? -ESRCH : r;
 }
 
-struct stat_fields {
-	bool dead;
-	uint64_t start_ticks; /* since boot */
-};
-
-static int read_stat(const char *proc, pid_t pid, struct stat_fields *ret)
+static uint64_t clock_usec(clockid_t clock)
 {
-	char text[STAT_MAX], state;
-	unsigned long threads;
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+/* Did it start at that time, or before? Errors: -ESRCH: no; others. */
+static int check_start(const char *proc, pid_t pid, uint64_t usec)
+{
+	/* start times are told on CLOCK_BOOTTIME, which also runs while the machine sleeps */
+	uint64_t slept = usec_sub(clock_usec(CLOCK_BOOTTIME), clock_usec(CLOCK_MONOTONIC));
+	uint64_t a_tick = USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK), ticks;
+	char text[STAT_MAX];
 	const char *behind;
 	int r = read_proc(proc, pid, "stat", text, sizeof(text));
 
 	if (r < 0)
 		return r;
-	/* the second field is a name in parentheses, with anything in it; no other has one. Then 3, 20 and 22 */
+	/* the second field is a name in parentheses, with anything in it; no other has one. Then the 22nd */
 	behind = strrchr(text, ')');
 	if (!behind ||
-	    sscanf(behind, ") %c%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%lu%*s%" SCNu64,
-		   &state, &threads, &ret->start_ticks) != 3)
+	    sscanf(behind, ")%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%" SCNu64,
+		   &ticks) != 1)
 		return -EBADMSG;
-	/* its first thread may have ended before the others */
-	ret->dead = (state == 'Z' || state == 'X') && threads <= 1;
-	return 0;
+	return ticks <= usec_add(usec, slept) / a_tick ? 0 : -ESRCH;
 }
 
-struct status_fields {
+struct status {
 	bool uid_matches;	 /* one of real, effective, saved, file system */
 	bool sys_admin;		 /* effective, in whatever user namespace */
 	unsigned pid_namespaces; /* that it is in, from that of /proc on down; 0: not said */
 };
 
-static int read_status(const char *proc, pid_t pid, uid_t uid, struct status_fields *ret)
+static int read_status(const char *proc, pid_t pid, uid_t uid, struct status *ret)
 {
 	char text[STATUS_MAX];
 	const char *line;
@@ -107,7 +108,7 @@ static int read_status(const char *proc, pid_t pid, uid_t uid, struct status_fie
 
 	if (r < 0)
 		return r;
-	*ret = (struct status_fields){ 0 };
+	*ret = (struct status){ 0 };
 	line = strstr(text, "\nUid:");
 	n = line ? sscanf(line, "\nUid: %u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) : 0;
 	for (int i = 0; i < n; i++)
@@ -121,136 +122,69 @@ static int read_status(const char *proc, pid_t pid, uid_t uid, struct status_fie
 	return 0;
 }
 
-/* 1: yes; 0: no; -EACCES and others: it may not be known. */
-static int in_our_user_namespace(const char *proc, pid_t pid)
+static bool in_our_user_namespace(const char *proc, pid_t pid, const struct status *status)
 {
 	struct stat own, its;
 	char path[96];
 
-	snprintf(path, sizeof(path), "%.32s/self/ns/user", proc);
-	if (stat(path, &own) < 0)
-		return -errno;
 	snprintf(path, sizeof(path), "%.32s/%d/ns/user", proc, (int)pid);
-	if (stat(path, &its) < 0)
-		return -errno;
+	if (stat("/proc/self/ns/user", &own) < 0 || stat(path, &its) < 0)
+		return status->pid_namespaces == 1;
 	return own.st_dev == its.st_dev && own.st_ino == its.st_ino;
-}
-
-static bool is_privileged(const char *proc, const struct ucred *cred,
-			  const struct status_fields *status)
-{
-	int ours;
-
-	if (cred->uid != 0 || !status->sys_admin)
-		return false;
-	ours = in_our_user_namespace(proc, cred->pid);
-	return ours < 0 ? status->pid_namespaces == 1 : ours;
-}
-
-/* ---- proofs ---------------------------------------------------------------------------------- */
-
-static uint64_t clock_usec(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
-
-/* Start times are told on CLOCK_BOOTTIME, which also runs while the machine sleeps. */
-static bool started_by(uint64_t start_ticks, uint64_t usec)
-{
-	uint64_t slept = usec_sub(clock_usec(CLOCK_BOOTTIME), clock_usec(CLOCK_MONOTONIC));
-	uint64_t a_tick = USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
-
-	return start_ticks <= usec_add(usec, slept) / a_tick;
-}
-
-/* A descriptor, or -1: this kernel has none. Errors: -ESRCH, -errno. */
-static int open_pidfd(int fd, int *ret_pidfd)
-{
-	socklen_t size = sizeof(int);
-	int pidfd = -1;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) {
-		*ret_pidfd = pidfd; /* O_CLOEXEC from the start */
-		return 0;
-	}
-	/* EINVAL is what kernels before 6.16 have to say of a process that was reaped */
-	if (errno == EINVAL)
-		return -ESRCH;
-	if (errno != ENOPROTOOPT)
-		return -errno;
-	*ret_pidfd = -1;
-	return 0;
-}
-
-static bool pidfd_is_alive(int pidfd)
-{
-	struct pollfd poll_fd = { .fd = pidfd, .events = POLLIN };
-
-	return poll(&poll_fd, 1, 0) == 0;
 }
 
 /* ---- the peer -------------------------------------------------------------------------------- */
 
-/* `pidfd` -1: there is none. */
-static int identify(int fd, int pidfd, const struct cgroups *cgroups, const char *proc,
-		    uint64_t accepted_usec, struct peer *ret)
+/* *ret_proven: it is of the process that connected, not just of the one that has its number. Errors: -ESRCH, -errno. */
+static int open_pidfd(int fd, pid_t pid, int *ret_pidfd, bool *ret_proven)
 {
-	struct stat_fields before = { 0 }, after = { 0 };
-	struct status_fields status;
-	socklen_t size = sizeof(struct ucred);
-	struct peer peer = { .by_pidfd = pidfd >= 0 };
-	struct ucred cred;
-	int r;
+	socklen_t size = sizeof(*ret_pidfd);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
-		return -errno;
-	/* 0: it is in a pid namespace that ours does not see */
-	if (cred.pid <= 0)
-		return -ESRCH;
-	if (pidfd < 0) {
-		r = read_stat(proc, cred.pid, &before);
-		if (r < 0)
-			return r;
-		if (!started_by(before.start_ticks, accepted_usec))
-			return -ESRCH;
-	}
-	r = cgroup_of_pid(cgroups, proc, cred.pid, peer.cgroup);
-	if (r < 0)
-		return r == -EXDEV ? -ENOENT : r;
-	r = read_status(proc, cred.pid, cred.uid, &status);
-	if (r < 0)
-		return r;
-	peer.pid = cred.pid;
-	peer.uid = cred.uid;
-	peer.privileged = is_privileged(proc, &cred, &status);
-
-	if (pidfd >= 0) {
-		if (!pidfd_is_alive(pidfd))
-			return -ESRCH;
-	} else {
-		r = read_stat(proc, cred.pid, &after);
-		if (r < 0)
-			return r;
-		if (after.dead || after.start_ticks != before.start_ticks || !status.uid_matches)
-			return -ESRCH;
-	}
-	*ret = peer;
-	return 0;
+	*ret_proven = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, ret_pidfd, &size) == 0;
+	if (*ret_proven)
+		return 0;
+	/* EINVAL is what kernels before 6.16 have to say of a process that was reaped */
+	if (errno != ENOPROTOOPT)
+		return errno == EINVAL ? -ESRCH : -errno;
+	*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return *ret_pidfd < 0 ? -errno : 0;
 }
 
 int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, uint64_t accepted_usec,
 		  struct peer *ret)
 {
-	int pidfd, r;
+	struct pollfd pidfd = { .fd = -1, .events = POLLIN };
+	struct status status = { 0 };
+	struct peer peer = { 0 };
+	struct ucred cred;
+	socklen_t size = sizeof(cred);
+	bool proven;
+	int r;
 
-	r = open_pidfd(fd, &pidfd);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+		return -errno;
+	/* 0: it is in a pid namespace that ours does not see; or it is no AF_UNIX socket */
+	if (cred.pid <= 0)
+		return -ESRCH;
+	r = open_pidfd(fd, cred.pid, &pidfd.fd, &proven);
 	if (r < 0)
 		return r;
-	r = identify(fd, pidfd, cgroups, proc, accepted_usec, ret);
-	fd_close(&pidfd);
+	r = cgroup_of_pid(cgroups, proc, cred.pid, peer.cgroup);
+	if (r == -EXDEV)
+		r = -ENOENT;
+	if (r == 0)
+		r = read_status(proc, cred.pid, cred.uid, &status);
+	if (r == 0 && !proven)
+		r = status.uid_matches ? check_start(proc, cred.pid, accepted_usec) : -ESRCH;
+	peer.pid = cred.pid;
+	peer.uid = cred.uid;
+	peer.privileged = r == 0 && cred.uid == 0 && status.sys_admin &&
+			  in_our_user_namespace(proc, cred.pid, &status);
+	if (r == 0 && poll(&pidfd, 1, 0) != 0) /* behind all that was read */
+		r = -ESRCH;
+	fd_close(&pidfd.fd);
+	if (r == 0)
+		*ret = peer;
 	return r;
 }
 
@@ -269,36 +203,24 @@ static bool is_at_or_below(const char *path, const char *top)
 int peer_resolve(const struct peer *peer, const char *wanted, size_t wanted_size, char *ret,
 		 const char **ret_why)
 {
-	char text[CGPATH_MAX], path[CGPATH_MAX];
-	bool own_is_root = strcmp(peer->cgroup, "/") == 0;
+	char text[2 * CGPATH_MAX], path[CGPATH_MAX];
+	size_t own = wanted && wanted_size > 0 && wanted[0] == '/' ? 0 : strlen(peer->cgroup);
 	int r;
 
 	if (!wanted) {
 		memcpy(ret, peer->cgroup, strlen(peer->cgroup) + 1);
 		return 0;
 	}
-	if (wanted_size >= sizeof(text))
+	if (wanted_size == 0)
+		return scan_refuse(-EINVAL, "it is empty", ret_why);
+	if (wanted_size >= CGPATH_MAX)
 		return scan_refuse(-ENAMETOOLONG, "it is longer than 4095 bytes", ret_why);
-	if (wanted_size > 0 && memchr(wanted, '\0', wanted_size))
+	if (memchr(wanted, '\0', wanted_size))
 		return scan_refuse(-EINVAL, "a NUL is not allowed in it", ret_why);
-	if (wanted_size > 0)
-		memcpy(text, wanted, wanted_size);
-	text[wanted_size] = '\0';
+	snprintf(text, sizeof(text), "%.*s/%.*s", (int)own, peer->cgroup, (int)wanted_size, wanted);
 	r = cgpath_normalise(text, NULL, path, ret_why);
 	if (r < 0)
 		return r;
-
-	if (text[0] != '/' && !own_is_root) {
-		size_t own = strlen(peer->cgroup), n = strcmp(path, "/") == 0 ? 0 : strlen(path);
-
-		if (own + n >= CGPATH_MAX)
-			return scan_refuse(-ENAMETOOLONG,
-					   "below its own cgroup it is longer than 4095 bytes",
-					   ret_why);
-		memmove(path + own, path, n);
-		path[own + n] = '\0';
-		memcpy(path, peer->cgroup, own);
-	}
 	if (!peer->privileged && !is_at_or_below(path, peer->cgroup))
 		return scan_refuse(-EACCES, "it is not its own cgroup or one below it", ret_why);
 	memcpy(ret, path, strlen(path) + 1);

@@ -14,7 +14,6 @@ struct peer {
 	uid_t uid;		 /* in our user namespace: root of a user namespace is not 0 */
 	bool privileged;	 /* uid 0 with CAP_SYS_ADMIN in our user namespace: not root of a
 				    container */
-	bool by_pidfd;		 /* SO_PEERPIDFD (Linux 6.5): immune to reuse of the pid */
 	char cgroup[CGPATH_MAX]; /* v2 path, normalised */
 };
 

@@ -2,14 +2,16 @@
 /*
  * test-peer.c - who is at the other end (src/daemon/peer.h)
  *
- * The peers are real: children in cgroups of this test, connected to a socket of it. All that is
- * said of them holds on both ways to know them, so everything runs twice: as the kernel is, and as
- * on one before 6.5 (peer-kernel.h).
+ * The peers are real: children in cgroups of this test, connected to a socket of it. All that is said of them holds on both
+ * ways to know them, so everything runs twice: as the kernel is, and then, for good, as on one before 6.5, for which a seccomp
+ * filter answers SO_PEERPIDFD. Reuse of a pid cannot be ordered from the kernel: for that /proc is a directory of this test.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -22,13 +24,15 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "../unit.h"
 #include "daemon/peer.h"
 #include "kernel/file.h"
 #include "../../pressure.h"
 #include "../../skip.h"
-#include "peer-kernel.h"
+#include "../fake-root.h"
 
 static struct cgroups cgroups;
 static struct lab lab;
@@ -36,6 +40,76 @@ static const char *no_lab;
 static struct sockaddr_un address;
 static socklen_t address_size;
 static int listener = -1;
+
+/* ---- the kernel ---- */
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+static bool old_kernel; /* the filter is installed */
+
+static uint64_t now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
+
+/* What getsockopt(SOL_SOCKET, SO_PEERPIDFD) answers from now on; kernels before 6.5: ENOPROTOOPT. */
+static bool answer_peerpidfd(unsigned error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getsockopt, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_PEERPIDFD, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = ELEMENTSOF(filter), .filter = filter };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static bool kernel_is_new(void)
+{
+	int ends[2], pidfd = -1;
+	socklen_t size = sizeof(pidfd);
+	bool is_new;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return false;
+	is_new = getsockopt(ends[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0;
+	close(ends[0]);
+	close(ends[1]);
+	fd_close(&pidfd);
+	return is_new;
+}
+
+static const struct peer_kernel {
+	const char *name;
+	bool is_old;
+} peer_kernels[] = { { "by pidfd", false }, { "by pid", true } };
+
+static bool peer_kernel_is_there(const void *kernel, _unused_ const struct promise *promise)
+{
+	return ((const struct peer_kernel *)kernel)->is_old || kernel_is_new();
+}
+
+static void begin(void **state)
+{
+	const struct peer_kernel *kernel = *state;
+
+	if (kernel->is_old && !old_kernel)
+		old_kernel = answer_peerpidfd(ENOPROTOOPT) || !kernel_is_new();
+	if (kernel->is_old != old_kernel)
+		SKIP("no seccomp filter can be had here");
+}
 
 /* ---- peers ------------------------------------------------------------------------------------- */
 
@@ -110,6 +184,7 @@ PROMISE(a_peer_is_known_by_pid_user_and_cgroup)
 {
 	struct child child;
 	struct peer peer;
+	char pid[16];
 
 	if (no_lab)
 		SKIP(no_lab);
@@ -118,45 +193,11 @@ PROMISE(a_peer_is_known_by_pid_user_and_cgroup)
 	assert_int_equal(peer.pid, child.pid);
 	assert_int_equal(peer.uid, geteuid());
 	assert_string_equal(peer.cgroup, lab_path(&lab, "own"));
-	assert_int_equal(peer.by_pidfd, !old_kernel);
-	end(&child);
-}
-
-PROMISE(a_peer_that_moved_is_where_it_is_now)
-{
-	struct child child;
-	struct peer peer;
-	char pid[16];
-
-	if (no_lab)
-		SKIP(no_lab);
-	child = start("own", nothing);
+	/* one that moved is where it is now */
 	snprintf(pid, sizeof(pid), "%d", (int)child.pid);
 	lab_write(lab_file(&lab, "other", "cgroup.procs"), pid);
 	assert_int_equal(identify(&child, &peer), 0);
 	assert_string_equal(peer.cgroup, lab_path(&lab, "other"));
-	end(&child);
-}
-
-static void become_another_program(void)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	/* sh says "r" on the inherited connection, and lives until we hang up */
-	if (connect(fd, (struct sockaddr *)&address, address_size) < 0 || dup2(fd, 0) < 0)
-		_exit(13);
-	execl("/bin/sh", "sh", "-c", "printf r >&0; read x", NULL);
-	_exit(14);
-}
-
-PROMISE(a_peer_that_executed_another_program_is_the_same_peer)
-{
-	struct child child;
-	struct peer peer;
-
-	child = start(NULL, become_another_program);
-	assert_int_equal(identify(&child, &peer), 0);
-	assert_int_equal(peer.pid, child.pid);
 	end(&child);
 }
 
@@ -175,41 +216,28 @@ static void fork_with_the_connection(void)
 	_exit(0);
 }
 
+static int next_descriptor(void)
+{
+	int fd = dup(STDERR_FILENO);
+
+	close(fd);
+	return fd;
+}
+
 PROMISE(a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection)
 {
-	struct child child;
+	struct child child = start(NULL, fork_with_the_connection);
+	int unused = next_descriptor();
 	struct peer peer;
 	siginfo_t info;
 
-	child = start(NULL, fork_with_the_connection);
 	/* a zombie first, then nothing at all */
 	assert_int_equal(waitid(P_PID, (id_t)child.pid, &info, WEXITED | WNOWAIT), 0);
 	assert_int_equal(identify(&child, &peer), -ESRCH);
 	assert_int_equal(waitpid(child.pid, NULL, 0), child.pid);
 	assert_int_equal(identify(&child, &peer), -ESRCH);
+	assert_int_equal(next_descriptor(), unused); /* none stayed open */
 	fd_close(&child.fd);
-}
-
-PROMISE(one_that_inherited_a_connection_is_not_asked_about)
-{
-	int pair[2];
-	struct peer peer;
-	pid_t pid;
-
-	/* the test made both ends: whoever has the other one, the peer is the test */
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	pid = fork();
-	if (pid == 0) {
-		close(pair[0]);
-		for (char c; read(pair[1], &c, 1) > 0;)
-			;
-		_exit(0);
-	}
-	close(pair[1]);
-	assert_int_equal(peer_identify(pair[0], &cgroups, "/proc", now_usec(), &peer), 0);
-	assert_int_equal(peer.pid, getpid());
-	close(pair[0]);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 static void become_nobody(void)
@@ -402,35 +430,225 @@ PROMISE(where_the_kernel_makes_no_pidfd_of_the_reaped_they_are_esrch)
 	assert_int_equal(WEXITSTATUS(status), ESRCH);
 }
 
-static unsigned count_open(void)
-{
-	unsigned n = 0;
+/* ---- a /proc of our own -------------------------------------------------------------------------- */
 
-	for (int fd = 0; fd < 512; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
+#define LONG_AGO_USEC 10000000 /* was the accept: it is that time that counts, not ours */
+
+/* Ticks since boot of a moment `usec` from now. */
+static unsigned long long ticks_at(int64_t usec)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (unsigned long long)((int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 + usec) /
+	       (USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
-PROMISE(no_descriptor_stays_open)
+static void fake_process(const char *file, const char *text)
 {
-	struct child child = start(NULL, nothing);
-	unsigned before = count_open();
+	char path[64];
+
+	snprintf(path, sizeof(path), "%d", (int)getpid());
+	fake_file(path, file, text);
+}
+
+/* Its stat says that it is called so, and started then, from the accept on; `name` NULL: stat stays as it is. */
+static int identify_fake(const char *name, int64_t started_usec, struct peer *ret)
+{
+	const struct cgroups fake = fake_v2("sys");
+	char text[512];
+	int pair[2], r;
+
+	snprintf(text, sizeof(text),
+		 "7 (%s) S 1 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 %llu 1000 1 1\n", name,
+		 ticks_at(started_usec - LONG_AGO_USEC));
+	if (name)
+		fake_process("stat", text);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	r = peer_identify(pair[0], &fake, ".", now_usec() - LONG_AGO_USEC, ret);
+	close(pair[0]);
+	close(pair[1]);
+	return r;
+}
+
+static void fake_whole(void)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "Name:\tx\nUid:\t%u\t%u\nNSpid:\t7\n", geteuid() + 2,
+		 geteuid());
+	fake_write("sys/a.service/", "");
+	fake_process("status", text); /* of a set-user-ID program, which connected as one of them */
+	fake_process("cgroup", "0::/a.service\n");
+}
+
+/* With a pidfd of its own nothing of that is asked. */
+PROMISE(a_process_that_started_after_the_accept_or_is_another_users_only_has_the_number)
+{
+	static const struct {
+		const char *name;
+		int64_t started_usec; /* from now */
+		int by_pid;
+	} rows[] = {
+		{ "x", -5000000, 0 },
+		{ "x", -20000, 0 },
+		{ "x", 1000000, -ESRCH },
+		{ ") S 1 1 1 1", -5000000, 0 }, /* a process may call itself what it likes */
+		{ ") S 1 1 1 1", 60000000, -ESRCH },
+		{ "", 60000000, -ESRCH },
+	};
+	static const char *const rubbish[] = {
+		"", "7 (x", "7 (x) S 1 1\n", "7 (x) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 soon\n"
+	};
+	struct peer peer;
+	char text[64];
+
+	fake_whole();
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+		assert_int_equal(identify_fake(rows[i].name, rows[i].started_usec, &peer),
+				 old_kernel ? rows[i].by_pid : 0);
+	for (size_t i = 0; i < ELEMENTSOF(rubbish); i++) {
+		fake_process("stat", rubbish[i]);
+		assert_int_equal(identify_fake(NULL, 0, &peer), old_kernel ? -EBADMSG : 0);
+	}
+	snprintf(text, sizeof(text), "Uid:\t1%u\t%u9\n", geteuid(), geteuid() + 1);
+	fake_process("status", text);
+	assert_int_equal(identify_fake("x", -5000000, &peer), old_kernel ? -ESRCH : 0);
+}
+
+PROMISE(a_cgroup_that_is_not_visible_or_not_there_is_an_error)
+{
+	static const struct {
+		const char *text;
+		int result;
+	} rows[] = {
+		{ "0::/a.service\n", 0 },
+		{ "0::/../elsewhere\n", -ENOENT },
+		{ "0::/not/there\n", -ENOENT },
+		{ "4:memory:/a.service\n", -ENOENT },
+		{ "0::/a.service (deleted)\n", -ENODEV },
+	};
 	struct peer peer;
 
-	assert_int_equal(identify(&child, &peer), 0);
-	kill(child.pid, SIGKILL);
-	assert_int_equal(waitpid(child.pid, NULL, 0), child.pid);
-	assert_int_equal(identify(&child, &peer), -ESRCH);
-	assert_int_equal(count_open(), before);
-	fd_close(&child.fd);
+	fake_whole();
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		fake_process("cgroup", rows[i].text);
+		assert_int_equal(identify_fake("x", -5000000, &peer), rows[i].result);
+	}
+}
+
+PROMISE(where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt)
+{
+	static const struct {
+		const char *status;
+		bool privileged;
+	} rows[] = {
+		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t000001ffffffffff\n", true },
+		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t0000000000200000\n", true },
+		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t000001ffffdfffff\n", false },
+		{ "Uid:\t0\nNSpid:\t7\t1\nCapEff:\t000001ffffffffff\n", false },
+		{ "Uid:\t0\nCapEff:\t000001ffffffffff\n", false },
+		{ "Uid:\t0\nNSpid:\t7\n", false },
+		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t0\nxxxxxxxxffffffffffffffff\n", false },
+		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t0000000000200000", false }, /* cut off */
+	};
+	struct peer peer;
+
+	if (geteuid() != 0)
+		SKIP("not root");
+	fake_whole();
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		fake_process("status", rows[i].status);
+		assert_int_equal(identify_fake("x", -5000000, &peer), 0);
+		if (peer.privileged != rows[i].privileged)
+			fail_msg("row %zu", i);
+	}
+}
+
+/* ---- whose pressure ------------------------------------------------------------------------------ */
+
+PROMISE(a_peer_gets_its_own_cgroup_or_one_below_and_no_other)
+{
+	static const struct {
+		const char *own;
+		bool privileged;
+		const char *wanted; /* NULL: nothing */
+		int result;
+		const char *says; /* the path, or what is in the reason */
+	} rows[] = {
+		{ "/a/b", false, NULL, 0, "/a/b" },
+		{ "/", false, NULL, 0, "/" },
+		{ "/a/b", false, "./sub//x/", 0, "/a/b/sub/x" },
+		{ "/a/b", false, ".", 0, "/a/b" },
+		{ "/a/b", false, "/a/b", 0, "/a/b" },
+		{ "/a/b", false, "//a/./b/c", 0, "/a/b/c" },
+		{ "/a/b", false, ".../x", 0, "/a/b/.../x" }, /* "..." is a name */
+		{ "/", false, "sub", 0, "/sub" },
+		{ "/", false, "/sub", 0, "/sub" },
+		/* others' */
+		{ "/a/b", false, "/a/bc", -EACCES, "not its own" },
+		{ "/a/b", false, "/a/bc/d", -EACCES, "not its own" },
+		{ "/a/b", false, "/a", -EACCES, "not its own" },
+		{ "/a/b", false, "/", -EACCES, "not its own" },
+		{ "/a/b", false, "/b", -EACCES, "not its own" },
+		{ "/a/b", true, "/a/bc", 0, "/a/bc" },
+		{ "/a/b", true, "/", 0, "/" },
+		{ "/a/b", true, "c", 0, "/a/b/c" },
+		/* nobody's */
+		{ "/a/b", false, "", -EINVAL, "empty" },
+		{ "/a/b", false, "../b", -EINVAL, "\"..\"" },
+		{ "/a/b", false, "/a/b/../c", -EINVAL, "\"..\"" },
+		{ "/a/b", true, "/a/b/..", -EINVAL, "\"..\"" },
+		{ "/a/b", true, "x\ny", -EINVAL, "newline" },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		const char *why = "", *wanted = rows[i].wanted;
+		struct peer peer = { .privileged = rows[i].privileged };
+		char path[CGPATH_MAX] = "untouched";
+		int r;
+
+		snprintf(peer.cgroup, sizeof(peer.cgroup), "%s", rows[i].own);
+		r = peer_resolve(&peer, wanted, wanted ? strlen(wanted) : 0, path, &why);
+		if (r != rows[i].result || strcmp(path, r == 0 ? rows[i].says : "untouched") != 0 ||
+		    (r < 0 && !strstr(why, rows[i].says)))
+			fail_msg("%s wants %s: %d %s, %s", rows[i].own, wanted ? wanted : "(none)",
+				 r, path, why);
+	}
+}
+
+PROMISE(only_the_bytes_that_were_given_count_and_no_more_than_a_path_may_have)
+{
+	static char name[CGPATH_MAX + 1];
+	static const size_t too_long[] = { 4091, 4095, 4096 };
+	struct peer peer = { .cgroup = "/own" };
+	char path[CGPATH_MAX];
+	const char *why;
+
+	assert_int_equal(peer_resolve(&peer, "s\0b", 3, path, &why), -EINVAL);
+	assert_non_null(strstr(why, "NUL"));
+	/* "/own" "/" name: 4095 bytes are the most */
+	memset(name, 'x', sizeof(name));
+	assert_int_equal(peer_resolve(&peer, name, 4090, path, &why), 0);
+	assert_int_equal(strlen(path), 4095);
+	assert_memory_equal(path, "/own/xxx", 8);
+	for (size_t i = 0; i < ELEMENTSOF(too_long); i++) {
+		assert_int_equal(peer_resolve(&peer, name, too_long[i], path, &why), -ENAMETOOLONG);
+		assert_non_null(strstr(why, "4095"));
+	}
+	memset(name, '/', sizeof(name));
+	assert_int_equal(peer_resolve(&peer, name, CGPATH_MAX, path, &why), -ENAMETOOLONG);
 }
 
 /* ---- twice -------------------------------------------------------------------------------------- */
 
-static int set_up(_unused_ void **state)
+static int set_up(void **state)
 {
 	int n;
 
+	/* a long TMPDIR would not fit where the name of /proc is kept */
+	if (fake_set_up(state) < 0 || chdir(fake_root) < 0)
+		return -1;
 	cgroups_discover("/proc", &cgroups);
 	no_lab = lab_open(&lab, "peer");
 	if (!no_lab) {
@@ -447,12 +665,12 @@ static int set_up(_unused_ void **state)
 	return listen(listener, 8);
 }
 
-static int tear_down(_unused_ void **state)
+static int tear_down(void **state)
 {
 	lab_close(&lab);
-	return 0;
+	return chdir("/") < 0 ? -1 : fake_tear_down(state);
 }
 
 GROUP(set_up, tear_down)
-FIXTURE(need_peer_kernel, NULL)
+FIXTURE(begin, NULL)
 VARIANTS(peer_kernels, peer_kernel_is_there)
