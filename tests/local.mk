@@ -69,7 +69,6 @@ single_unit_tests = tests/unit/cli/test-rows
 if ENABLE_DAEMON
 daemon_tests = \
 	tests/unit/daemon/test-config \
-	tests/unit/daemon/test-config-errors \
 	tests/unit/daemon/test-table \
 	tests/unit/daemon/test-history \
 	tests/unit/daemon/test-state \

@@ -2,222 +2,105 @@
 /*
  * config-files.c - which files make the configuration, and in which order: psibridged.conf(5), "Which files are read"
  *
- * A file that is there and cannot be read is an error: what it says might be what keeps a watch
- * off. Names that begin with a dot or do not end in ".conf" are no drop-ins, as editors leave them
- * behind.
+ * All that are there are put into one list, sorted by name; the main file, whose name does not matter, comes first. Of one
+ * name the first directory's counts. An empty file, or /dev/null, is read like any other and says nothing: so it masks.
  */
-#include "daemon/config-internal.h"
+#include "daemon/config.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "kernel/file.h"
 
 #define MAIN_FILE "psibridge/psibridged.conf"
-#define DROP_INS "psibridge/psibridged.conf.d"
 
-static const char *const directories[] = { "/etc", "/run", "/usr/local/lib", "/usr/lib" };
-
-static void complain_of_file(struct loader *l, const char *path, int error, const char *why)
+/* "" of a main file */
+static const char *name_of(const char *path)
 {
-	struct origin where = { path, 0 };
+	const char *name = strrchr(path, '/') + 1;
 
-	if (!why && error == -EACCES && geteuid() == 0)
-		why = "Permission denied: it is not root's, and psibridged, although it is root, "
-		      "may not read what others keep to themselves (no CAP_DAC_OVERRIDE)";
-	config_say(l->complaints, true, &where, "%s", why ? why : strerror(-error));
-	if (l->error == 0)
-		l->error = error;
+	return memcmp(name - strlen(".d/"), ".d/", strlen(".d/")) == 0 ? name : "";
 }
 
-/* ---- one file -------------------------------------------------------------------------------- */
-
-enum look { LOOK_ABSENT, LOOK_EMPTY, LOOK_FILE, LOOK_REFUSED };
-
-static enum look look_at(struct loader *l, const char *path)
+static void insert(struct config *config, const char *path, struct complaints *complaints)
 {
-	struct stat st, link;
+	char **files = config->files, *copy;
+	size_t count = 0, at = 0;
+	int order = 1;
 
-	if (stat(path, &st) < 0) {
-		int error = -errno;
-
-		if (error != -ENOENT && error != -ENOTDIR) {
-			complain_of_file(l, path, error, NULL);
-			return LOOK_REFUSED;
-		}
-		if (lstat(path, &link) < 0)
-			return LOOK_ABSENT;
-		complain_of_file(l, path, error, "it is a link to a file that does not exist");
-		return LOOK_REFUSED;
-	}
-	if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
-		return LOOK_EMPTY;
-	if (S_ISREG(st.st_mode))
-		return st.st_size == 0 ? LOOK_EMPTY : LOOK_FILE;
-	/* opening anything else might wait, or do something */
-	complain_of_file(l, path, -EINVAL, "it is not a regular file");
-	return LOOK_REFUSED;
-}
-
-/* The configuration keeps `path`. */
-static int remember(struct config *config, char *path)
-{
-	size_t count = 0;
-	char **files;
-
-	while (config->files[count])
+	while (files[count])
 		count++;
-	files = realloc(config->files, (count + 2) * sizeof(*files));
-	if (!files)
-		return -ENOMEM;
-	files[count] = path;
-	files[count + 1] = NULL;
-	config->files = files;
-	return 0;
-}
-
-/* Takes `path` over in any case. */
-static int read_file(struct loader *l, char *path)
-{
-	char *text;
-	size_t size;
-	int r;
-
-	r = remember(l->config, path);
-	if (r < 0) {
-		free(path);
-		return r;
+	while (files[at] && (order = strcmp(name_of(files[at]), name_of(path))) < 0)
+		at++;
+	if (order == 0)
+		return;
+	copy = count < CONFIG_FILES_MAX ? strdup(path) : NULL;
+	if (!copy) {
+		config_say(complaints, true, (struct origin){ path, 0 },
+			   "there is no memory for it, or more than %d files", CONFIG_FILES_MAX);
+		return;
 	}
-	r = file_read_all(AT_FDCWD, path, &text, &size);
-	if (r == -ENOMEM)
-		return r;
-	if (r < 0) {
-		complain_of_file(l, path, r, r == -EFBIG ? "it is bigger than 1 MiB" : NULL);
-		return 0;
-	}
-	r = config_parse(l, path, text, size);
-	free(text);
-	return r;
+	memmove(files + at + 1, files + at, (count - at) * sizeof(*files));
+	files[at] = copy;
 }
 
-/* The first file of a name counts, and the others are hidden. Takes `path` over. True: it is there. */
-static int take_file(struct loader *l, char *path, bool *ret_there)
-{
-	enum look look = path ? look_at(l, path) : LOOK_ABSENT;
-
-	*ret_there = look != LOOK_ABSENT;
-	if (look == LOOK_FILE)
-		return read_file(l, path);
-	free(path);
-	return path ? 0 : -ENOMEM;
-}
-
-static char *join(const char *root, unsigned directory, const char *name)
-{
-	char *path;
-
-	return asprintf(&path, "%s%s/%s", root, directories[directory], name) < 0 ? NULL : path;
-}
-
-static int read_main_file(struct loader *l, const char *root)
-{
-	bool there = false;
-	int r = 0;
-
-	for (unsigned i = 0; i < ELEMENTSOF(directories) && r == 0 && !there; i++)
-		r = take_file(l, join(root, i, MAIN_FILE), &there);
-	return r;
-}
-
-/* ---- drop-ins -------------------------------------------------------------------------------- */
-
+/* What begins with a dot, or ends otherwise, was left behind by an editor or a package manager. */
 static int is_drop_in(const struct dirent *entry)
 {
 	return entry->d_name[0] != '.' && scan_ends_with(scan_string(entry->d_name), ".conf");
 }
 
-struct listing {
+static void list_directory(struct config *config, const char *root, const char *directory,
+			   struct complaints *complaints)
+{
+	char path[PATH_MAX + NAME_MAX];
 	struct dirent **entries;
 	int count;
-};
 
-static int list_drop_ins(struct loader *l, const char *root, unsigned directory,
-			 struct listing *ret)
-{
-	char *path = join(root, directory, DROP_INS);
-	int r = 0;
-
-	if (!path)
-		return -ENOMEM;
-	ret->count = scandir(path, &ret->entries, is_drop_in, NULL);
-	if (ret->count < 0 && errno == ENOMEM)
-		r = -ENOMEM;
-	else if (ret->count < 0 && errno != ENOENT && errno != ENOTDIR)
-		complain_of_file(l, path, -errno, NULL);
-	free(path);
-	return r;
-}
-
-/* The name behind `last`, and the first directory that has it; NULL: there is no more. */
-static const char *next_name(const struct listing *listings, const char *last,
-			     unsigned *ret_directory)
-{
-	const char *next = NULL;
-
-	for (unsigned i = 0; i < ELEMENTSOF(directories); i++)
-		for (int k = 0; k < listings[i].count; k++) {
-			const char *name = listings[i].entries[k]->d_name;
-
-			if (strcmp(name, last) > 0 && (!next || strcmp(name, next) < 0)) {
-				next = name;
-				*ret_directory = i;
-			}
-		}
-	return next;
-}
-
-static int read_drop_ins(struct loader *l, const char *root)
-{
-	struct listing listings[ELEMENTSOF(directories)] = { 0 };
-	char path[sizeof(DROP_INS) + 1 + NAME_MAX];
-	const char *name = "";
-	unsigned directory = 0;
-	bool there;
-	int r = 0;
-
-	for (unsigned i = 0; i < ELEMENTSOF(directories) && r == 0; i++)
-		r = list_drop_ins(l, root, i, &listings[i]);
-	while (r == 0 && (name = next_name(listings, name, &directory))) {
-		snprintf(path, sizeof(path), DROP_INS "/%s", name);
-		r = take_file(l, join(root, directory, path), &there);
+	snprintf(path, sizeof(path), "%s%s/" MAIN_FILE, root, directory);
+	/* a link that leads nowhere is a file that cannot be read */
+	if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		insert(config, path, complaints);
+	strcat(path, ".d");
+	count = scandir(path, &entries, is_drop_in, NULL);
+	if (count < 0 && errno != ENOENT && errno != ENOTDIR)
+		config_say(complaints, true, (struct origin){ path, 0 }, "%s", strerror(errno));
+	for (int i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s%s/" MAIN_FILE ".d/%s", root, directory,
+			 entries[i]->d_name);
+		insert(config, path, complaints);
+		free(entries[i]);
 	}
-	for (unsigned i = 0; i < ELEMENTSOF(directories); i++) {
-		while (listings[i].count > 0)
-			free(listings[i].entries[--listings[i].count]);
-		free(listings[i].entries);
-	}
-	return r;
+	if (count >= 0)
+		free(entries);
 }
 
-int config_load(const char *root, struct complaints *complaints, struct config **ret)
+static void read_file(struct config *config, const char *path, struct complaints *complaints)
 {
-	struct loader l;
-	int r = config_begin(complaints, &l);
+	size_t size;
+	char *text;
+	int r = file_read_all(AT_FDCWD, path, &text, &size);
 
-	if (r < 0)
-		return r;
-	/* mistakes and errors of files are in the loader */
-	r = read_main_file(&l, root);
-	if (r == 0)
-		r = read_drop_ins(&l, root);
 	if (r < 0) {
-		config_free(l.config);
-		return r;
+		config_say(complaints, true, (struct origin){ path, 0 }, "%s",
+			   r == -EFBIG ? "it is bigger than 1 MiB" : strerror(-r));
+		return;
 	}
-	return config_finish(&l, ret);
+	config_read(config, path, (struct scan){ text, size }, complaints);
+	free(text);
+}
+
+struct config *config_load(const char *root, struct complaints *complaints)
+{
+	static const char *const directories[] = { "/etc", "/run", "/usr/local/lib", "/usr/lib" };
+	struct config *config = config_new(complaints);
+
+	for (size_t i = 0; i < ELEMENTSOF(directories) && config; i++)
+		list_directory(config, root, directories[i], complaints);
+	for (char **file = config ? config->files : NULL; file && *file; file++)
+		read_file(config, *file, complaints);
+	return config ? config_finish(config, complaints) : NULL;
 }

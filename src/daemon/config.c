@@ -1,329 +1,464 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.c - a configuration as a whole: built in, then files, then what follows from both
+ * config.c - from lines to what is in force, and back to lines
  *
- * Three layers of assignments, each found again later (struct origins), so that config_show() can
- * say where a value came from:
+ * A section is what was assigned to keys, each with its origin. What one does not say stands in its base:
  *
- *   [Watch X]  >  [Defaults]  >  built in          and for the daemon   [Daemon]  >  built in
+ *       candidate -> live watch of the same path -> [Defaults] -> built in <- [Daemon]
  *
- * A [Watch X] with Shadow=yes is a candidate, another section than the [Watch X] without, from which
- * it has what it does not say itself.
- *
- * The built-in watches are sections that stand before all files. A file can change one by naming
- * it, and take it away with Enabled=no; so a file that says nothing changes nothing. Only when all
- * files are read, the layers are put together: where [Defaults] stands does not matter.
- *
- * What must fit together: Early and the others (trigger_check_early()). And a critical threshold
- * that is under the low one of the same kind would make every Low critical.
+ * A [Watch] with Shadow=yes is a candidate, another section than the one without. Shadow=yes may stand in any line, so a
+ * section is first read as a whole, into a draft, and then merged with what earlier ones said. Bases are put together at
+ * the end: where [Defaults] stands does not matter.
  */
-#include "daemon/config-internal.h"
+#include "daemon/config.h"
 
+#include "core/cgpattern.h"
+#include "core/nearest.h"
 #include "core/utf8.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 
-/* ---- keys ------------------------------------------------------------------------------------ */
-
-#define BIT(kind) (1u << (kind))
-#define JUDGING (BIT(SECTION_DEFAULTS) | BIT(SECTION_WATCH))
-
-/* Built-in values go through the parser of user input, so they obey its rules. */
-struct key_row config_key(enum config_key key)
-{
-	static const struct key_row rows[KEY_COUNT] = {
-#define ROW(name, built_in, form, sections) { name, built_in, form, sections, NULL }
-		[KEY_SHADOW] = ROW("Shadow", "no", FORM_BOOLEAN, JUDGING),
-		[KEY_ENABLED] = ROW("Enabled", "yes", FORM_BOOLEAN, BIT(SECTION_WATCH)),
-		[KEY_CLIENTS_MAX] = ROW("ClientsMax", "16384", FORM_COUNT, BIT(SECTION_DAEMON)),
-		[KEY_CLIENTS_PER_CGROUP] = ROW("ClientsPerCgroup", "256", FORM_COUNT,
-					       BIT(SECTION_DAEMON)),
-		[KEY_CLIENTS_PER_UID] = ROW("ClientsPerUid", "2048", FORM_COUNT,
-					    BIT(SECTION_DAEMON)),
-		[KEY_SERVE_OTHERS] = ROW("ServeOthers", "yes", FORM_BOOLEAN, BIT(SECTION_DAEMON)),
-		[KEY_LOW_MEMORY_MONITOR] = ROW("LowMemoryMonitor", "yes", FORM_BOOLEAN,
-					       BIT(SECTION_DAEMON)),
-#undef ROW
-	};
-	const struct setting_row *setting;
-	struct key_row row;
-
-	if ((unsigned)key < SETTING_COUNT) {
-		setting = &setting_table[key];
-		return (struct key_row){ setting->key, setting->built_in, setting->form, JUDGING,
-					 setting_expected((enum setting)key) };
-	}
-	row = rows[key];
-	row.expected = value_expected(row.form);
-	return row;
-}
-
-bool config_key_belongs(enum config_key key, enum section_kind kind)
-{
-	return config_key(key).sections & BIT(kind);
-}
-
-void config_say(struct complaints *c, bool mistake, const struct origin *where, const char *format,
-		...)
-{
-	char line[CGPATH_MAX + 1024];
-	size_t n = (size_t)snprintf(line, CGPATH_MAX, "%s:", where->file);
-	va_list args;
-
-	n = MIN(n, (size_t)CGPATH_MAX - 1);
-	if (where->line > 0)
-		n += (size_t)snprintf(line + n, sizeof(line) - n, "%u:", where->line);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, mistake ? " " : " warning: ");
-	va_start(args, format);
-	vsnprintf(line + n, sizeof(line) - n, format, args);
-	va_end(args);
-	utf8_hide_controls(line, strlen(line));
-	c->mistakes += mistake;
-	c->say(c, line, mistake);
-}
-
-/* ---- layers ---------------------------------------------------------------------------------- */
-
-static const char *const built_in_watches[] = {
-	"/system.slice/**",
-	"/user.slice/**",
-	"/machine.slice/**",
-	"/kubepods.slice/**",
+enum key {
+	/* in front: all of core/setting.h */
+	KEY_EARLY = SETTING_EARLY,
+	KEY_LOW = SETTING_LOW,
+	KEY_CRITICAL = SETTING_CRITICAL,
+	KEY_SHADOW = SETTING_COUNT,
+	KEY_ENABLED,
+	KEY_CLIENTS_MAX,
+	KEY_CLIENTS_PER_CGROUP,
+	KEY_CLIENTS_PER_UID,
+	KEY_SERVE_OTHERS,
+	KEY_LOW_MEMORY_MONITOR,
+	KEY_COUNT,
 };
 
-static struct section *section_free(struct section *section)
+/* The first three are there once, in this order, in front of all watches. */
+enum kind { BUILT_IN, DAEMON, DEFAULTS, WATCH, NO_SECTION, UNKNOWN };
+
+struct assignment {
+	bool assigned;	    /* not so, but with an origin: an empty value took it back */
+	struct value value; /* zero: it was refused */
+	struct origin origin;
+};
+
+struct section {
+	enum kind kind;
+	const char *path;	       /* WATCH: normalised; NULL: refused. Else "" */
+	bool candidate, has_candidate; /* ... that is enabled */
+	const struct section *base;
+	struct origin origin, last; /* where it was first mentioned, and last */
+	struct assignment keys[KEY_COUNT];
+};
+
+void config_say(struct complaints *c, bool mistake, struct origin where, const char *format, ...)
 {
-	if (section)
-		free(section->path);
-	free(section);
+	char line[CGPATH_MAX + 1024], number[16] = "";
+	va_list args;
+	int n;
+
+	if (where.line > 0)
+		snprintf(number, sizeof(number), "%u:", where.line);
+	n = snprintf(line, sizeof(line), "%.4000s:%s %s", where.file, number,
+		     mistake ? "" : "warning: ");
+	va_start(args, format);
+	vsnprintf(line + n, sizeof(line) - (size_t)n, format, args);
+	va_end(args);
+	utf8_hide_controls(line, strlen(line));
+	if (mistake && c->mistakes++ == 0)
+		snprintf(c->first, sizeof(c->first), "%s", line);
+	if (c->say)
+		c->say(c, line, mistake);
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+struct key_row {
+	const char *name, *built_in;
+	enum value_form form;
+	unsigned kinds; /* of section, a bit for each */
+};
+
+static struct key_row key_row(enum key key)
+{
+	enum { IN_DAEMON = 1 << DAEMON, IN_WATCH = 1 << WATCH, IN_BOTH = IN_WATCH | 1 << DEFAULTS };
+	static const struct key_row rows[] = {
+		[KEY_SHADOW] = { "Shadow", "no", FORM_BOOLEAN, IN_BOTH },
+		[KEY_ENABLED] = { "Enabled", "yes", FORM_BOOLEAN, IN_WATCH },
+		[KEY_CLIENTS_MAX] = { "ClientsMax", "16384", FORM_COUNT, IN_DAEMON },
+		[KEY_CLIENTS_PER_CGROUP] = { "ClientsPerCgroup", "256", FORM_COUNT, IN_DAEMON },
+		[KEY_CLIENTS_PER_UID] = { "ClientsPerUid", "2048", FORM_COUNT, IN_DAEMON },
+		[KEY_SERVE_OTHERS] = { "ServeOthers", "yes", FORM_BOOLEAN, IN_DAEMON },
+		[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, IN_DAEMON },
+	};
+	const struct setting_row *setting = &setting_table[key];
+
+	if (key >= KEY_SHADOW)
+		return rows[key];
+	return (struct key_row){ setting->key, setting->built_in, setting->form, IN_BOTH };
+}
+
+static bool belongs(enum key key, const struct section *s)
+{
+	return key_row(key).kinds & 1u << s->kind;
+}
+
+/* ---- sections -------------------------------------------------------------------------------- */
+
+static const struct assignment *effective(const struct section *s, enum key key)
+{
+	/* a watch that is taken away may have a candidate */
+	while (!s->keys[key].assigned)
+		s = key == KEY_ENABLED && s->candidate ? s->base->base : s->base;
+	return &s->keys[key];
+}
+
+static uint64_t number(const struct section *s, enum key key)
+{
+	return effective(s, key)->value.number;
+}
+
+/* With both in the shadow one is enough. */
+static bool is_replaced(const struct section *s)
+{
+	return s->has_candidate && number(s, KEY_SHADOW);
+}
+
+static struct section *find(const struct config *config, enum kind kind, const char *path,
+			    bool candidate)
+{
+	for (size_t i = 0; i < config->section_count; i++) {
+		struct section *s = config->sections[i];
+
+		if (s->kind == kind && s->candidate == candidate && strcmp(s->path, path) == 0)
+			return s;
+	}
 	return NULL;
 }
-DEFINE_CLEANUP(struct section *, section_free);
+
+/* The section that a draft is of, made if there is none. NULL: there cannot be, and that was said. */
+static struct section *get(struct config *config, const struct section *draft,
+			   struct complaints *complaints)
+{
+	bool candidate = draft->kind == WATCH && draft->keys[KEY_SHADOW].value.number;
+	struct section *s = find(config, draft->kind, draft->path, candidate);
+
+	if (s)
+		return s;
+	if (config->section_count == CONFIG_SECTIONS_MAX) {
+		config_say(complaints, true, draft->origin,
+			   "%d watches were expected at most; a pattern watches many cgroups",
+			   CONFIG_WATCHES_MAX);
+		return NULL;
+	}
+	s = calloc(1, sizeof(*s) + strlen(draft->path) + 1);
+	if (!s) {
+		config_say(complaints, true, draft->origin, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	s->kind = draft->kind;
+	s->path = strcpy((char *)(s + 1), draft->path);
+	s->candidate = candidate;
+	s->origin = draft->origin;
+	s->base = config->sections[s->kind == WATCH ? DEFAULTS : BUILT_IN];
+	return config->sections[config->section_count++] = s;
+}
 
 struct config *config_free(struct config *config)
 {
 	if (!config)
 		return NULL;
-	for (size_t i = 0; config->origins && i < config->origins->watch_count; i++)
-		section_free(config->origins->watches[i]);
-	for (size_t i = 0; config->files && config->files[i]; i++)
-		free(config->files[i]);
-	free(config->origins);
-	free(config->watches);
-	free(config->files);
+	while (config->section_count > 0)
+		free(config->sections[--config->section_count]);
+	for (char **file = config->files; *file; file++)
+		free(*file);
 	free(config);
 	return NULL;
 }
 
-static struct section *find_watch(const struct origins *o, const char *path, bool candidate)
+struct config *config_new(struct complaints *complaints)
 {
-	for (size_t i = 0; i < o->watch_count; i++)
-		if (o->watches[i]->candidate == candidate && strcmp(o->watches[i]->path, path) == 0)
-			return o->watches[i];
-	return NULL;
+	static const char *const paths[] = { "",
+					     "",
+					     "",
+					     "/system.slice/**",
+					     "/user.slice/**",
+					     "/machine.slice/**",
+					     "/kubepods.slice/**" };
+	struct section draft = { .origin.file = "psibridged.conf" };
+	struct config *config = calloc(1, sizeof(*config));
+
+	if (!config) {
+		config_say(complaints, true, draft.origin, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	config->files = config->file_list;
+	for (size_t i = 0; i < ELEMENTSOF(paths); i++) {
+		struct section *s;
+
+		draft.kind = MIN((enum kind)i, WATCH);
+		draft.path = paths[i];
+		s = get(config, &draft, complaints);
+		if (!s)
+			return config_free(config);
+		s->origin.file = NULL;
+	}
+	for (enum key key = 0; key < KEY_COUNT; key++) {
+		struct assignment *a = &config->sections[BUILT_IN]->keys[key];
+		const struct key_row row = key_row(key);
+
+		a->assigned = true;
+		(void)value_parse(row.form, row.built_in, strlen(row.built_in), &a->value, NULL);
+	}
+	return config;
 }
 
-int config_watch_section(struct loader *loader, const char *path, bool candidate,
-			 const struct origin *origin, struct section **ret)
-{
-	_cleanup_(section_freep) struct section *section = NULL;
-	struct origins *o = loader->origins;
+/* ---- lines ----------------------------------------------------------------------------------- */
 
-	*ret = find_watch(o, path, candidate);
-	if (*ret)
-		return 0;
-	if (o->watch_count == CONFIG_WATCHES_MAX)
-		return -EUSERS;
-	section = calloc(1, sizeof(*section));
-	if (!section)
-		return -ENOMEM;
-	section->kind = SECTION_WATCH;
-	section->candidate = candidate;
-	section->origin = *origin;
-	section->path = strdup(path);
-	if (!section->path)
-		return -ENOMEM;
-	*ret = o->watches[o->watch_count++] = steal(section);
-	return 0;
+struct reader {
+	struct config *config;
+	struct complaints *complaints;
+	struct origin at;
+	struct section draft; /* of the section that we are in */
+	char path[CGPATH_MAX];
+};
+
+#define complain(r, ...) config_say((r)->complaints, true, (r)->at, __VA_ARGS__)
+/* A text of the file in a complaint: printf("%.*s"). */
+#define SHOWN(s) (int)MIN((s).left, (size_t)80), (s).p
+
+static struct scan strip(struct scan s)
+{
+	while (s.left > 0 && strchr(" \t\r", s.p[s.left - 1]))
+		s.left--;
+	scan_blanks(&s);
+	return s;
 }
 
-int config_begin(struct complaints *complaints, struct loader *ret)
+/* What another file said is meant to be changed. */
+static void assign(struct reader *r, struct section *s, enum key key, const struct assignment *a)
 {
-	_cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
-	struct loader l = { .complaints = complaints, .config = config };
-	static const struct origin built_in = { NULL, 0 };
-	struct section *ignored;
+	const struct assignment *before = &s->keys[key];
+
+	if (before->assigned && a->assigned && before->origin.file == a->origin.file)
+		config_say(r->complaints, false, a->origin,
+			   "%s: line %u of this file says it for the same section; this one counts",
+			   key_row(key).name, before->origin.line);
+	s->keys[key] = *a;
+}
+
+static void end_section(struct reader *r)
+{
+	const struct section *draft = &r->draft;
+	struct section *s = NULL;
+
+	if (draft->kind <= WATCH && draft->path)
+		s = get(r->config, draft, r->complaints);
+	if (!s)
+		return;
+	if (s->last.file == draft->origin.file)
+		config_say(r->complaints, false, draft->origin,
+			   "line %u of this file begins the same section; both count",
+			   s->last.line);
+	s->last = draft->origin;
+	for (enum key key = 0; key < KEY_COUNT; key++)
+		if (draft->keys[key].origin.file)
+			assign(r, s, key, &draft->keys[key]);
+}
+
+/* A path must come back as it is from "[Watch PATH]". The mount's place depends on the machine (hybrid hierarchies), which
+ * a configuration should not. */
+static int normalise(struct scan written, char *path, const char **ret_why)
+{
+	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
+	char text[CGPATH_MAX];
 	int r;
 
-	if (!config)
-		return -ENOMEM;
-	config->files = calloc(1, sizeof(*config->files));
-	config->origins = calloc(1, sizeof(*config->origins));
-	if (!config->files || !config->origins)
-		return -ENOMEM;
-	l.origins = config->origins;
-	l.origins->daemon.kind = SECTION_DAEMON;
-	l.origins->defaults.kind = SECTION_DEFAULTS;
-	for (enum config_key key = 0; key < KEY_COUNT; key++) {
-		const struct key_row row = config_key(key);
+	for (size_t i = 0; i < written.left; i++)
+		if ((unsigned char)written.p[i] < 0x20 || written.p[i] == 0x7f)
+			return scan_refuse(-EINVAL, "it has a control character", ret_why);
+	if (!scan_copy(written, text, sizeof(text)))
+		return scan_refuse(-EINVAL, "it is empty, or longer than 4095 bytes", ret_why);
+	if (scan_word(&written, "/sys/fs/cgroup"))
+		return scan_refuse(-EINVAL, "paths begin below the cgroup2 mount: leave it away",
+				   ret_why);
+	r = cgpath_normalise(text, NULL, path, ret_why);
+	if (r == 0 && (path[1] == ' ' || path[strlen(path) - 1] == ' '))
+		return scan_refuse(-EINVAL, "a blank begins or ends it", ret_why);
+	if (r == 0 && strchr(path, '*'))
+		r = cgpattern_new(path, NULL, &pattern, ret_why);
+	return r;
+}
 
-		(void)value_parse(row.form, row.built_in, strlen(row.built_in),
-				  &l.origins->built_in[key].value, NULL);
+static void begin_section(struct reader *r, struct scan line)
+{
+	const char *why = strerror(ENOMEM);
+	struct scan path = line;
+
+	r->draft = (struct section){ .kind = UNKNOWN, .path = "", .origin = r->at };
+	if (scan_is(line, "[Daemon]")) {
+		r->draft.kind = DAEMON;
+	} else if (scan_is(line, "[Defaults]")) {
+		r->draft.kind = DEFAULTS;
+	} else if (scan_ends_with(line, "]") && scan_word(&path, "[Watch ")) {
+		r->draft.kind = WATCH;
+		path.left--;
+		r->draft.path = normalise(strip(path), r->path, &why) == 0 ? r->path : NULL;
+		if (!r->draft.path)
+			complain(
+				r,
+				"%.*s: %s; [Watch system.slice/*.service], for example, was expected",
+				SHOWN(line), why);
+	} else {
+		complain(r, "%.*s: [Daemon], [Defaults] or [Watch PATTERN] was expected",
+			 SHOWN(line));
 	}
-	for (size_t i = 0; i < ELEMENTSOF(built_in_watches); i++) {
-		r = config_watch_section(&l, built_in_watches[i], false, &built_in, &ignored);
-		if (r < 0)
-			return r;
+}
+
+static void refuse_key(struct reader *r, struct scan name)
+{
+	static const char *const titles[] = { "", "Daemon", "Defaults", "Watch" };
+	const char *names[KEY_COUNT], *near;
+	size_t count = 0;
+
+	for (enum key key = 0; key < KEY_COUNT; key++)
+		if (belongs(key, &r->draft))
+			names[count++] = key_row(key).name;
+	near = nearest_word(name.p, name.left, names, count);
+	complain(r, "%.*s: there is no such key in [%s]; %s%s%s", SHOWN(name),
+		 titles[r->draft.kind], near ? "did you mean " : "psibridged.conf(5) lists them",
+		 near ? near : "", near ? "?" : "");
+}
+
+static void take_key(struct reader *r, struct scan name, struct scan text)
+{
+	struct assignment a = { .assigned = text.left > 0, .origin = r->at };
+	struct key_row row;
+	enum key key = 0;
+	const char *why;
+
+	while (key < KEY_COUNT && !(belongs(key, &r->draft) && scan_is(name, key_row(key).name)))
+		key++;
+	if (key == KEY_COUNT) {
+		refuse_key(r, name);
+		return;
 	}
-	steal(config);
-	*ret = l;
-	return 0;
+	row = key_row(key);
+	if (a.assigned && value_parse(row.form, text.p, text.left, &a.value, &why) < 0)
+		complain(r, "%s: \"%.*s\": %s%s%s was expected", row.name, SHOWN(text), why,
+			 *why ? "; " : "",
+			 key < KEY_SHADOW ? setting_expected((enum setting)key)
+					  : value_expected(row.form));
+	assign(r, &r->draft, key, &a);
 }
 
-const struct assignment *config_effective(const struct origins *origins,
-					  const struct section *section, enum config_key key)
+static void take_line(struct reader *r, struct scan line)
 {
-	const struct section *beside = NULL;
+	struct scan rest = line, key;
 
-	if (section->keys[key].assigned)
-		return &section->keys[key];
-	if (section->candidate && key != KEY_ENABLED)
-		beside = find_watch(origins, section->path, false);
-	if (beside && beside->keys[key].assigned)
-		return &beside->keys[key];
-	if (section->kind == SECTION_WATCH && origins->defaults.keys[key].assigned)
-		return &origins->defaults.keys[key];
-	return &origins->built_in[key];
+	if (line.left == 0 || *line.p == '#' || *line.p == ';')
+		return;
+	if (*line.p == '[') {
+		end_section(r);
+		begin_section(r, line);
+	} else if (!scan_field(&rest, '=', &key)) {
+		complain(r, "%.*s: [SECTION], KEY=VALUE or a comment was expected", SHOWN(line));
+	} else if (r->draft.kind == NO_SECTION) {
+		complain(r, "%.*s: a section was expected in front of it", SHOWN(line));
+	} else if (r->draft.kind != UNKNOWN) {
+		take_key(r, strip(key), strip(rest));
+	}
 }
 
-static uint64_t number(const struct origins *o, const struct section *s, enum config_key key)
+void config_read(struct config *config, const char *file, struct scan text,
+		 struct complaints *complaints)
 {
-	return config_effective(o, s, key)->value.number;
+	struct reader r = { .config = config,
+			    .complaints = complaints,
+			    .at = { file, 0 },
+			    .draft.kind = NO_SECTION };
+	struct scan line;
+
+	while (scan_item(&text, '\n', &line)) {
+		r.at.line++;
+		take_line(&r, strip(line));
+	}
+	end_section(&r);
 }
 
-static struct settings settle(const struct origins *o, const struct section *s)
+/* ---- what is in force ------------------------------------------------------------------------ */
+
+/* A contradiction of two keys is said where the more specific of them was written, and not again for every watch that has
+ * both from [Defaults]. */
+static void check(const struct section *s, enum key key, enum key other_key, struct complaints *c)
 {
-	struct settings settings = { .shadow = number(o, s, KEY_SHADOW) };
+	const struct trigger *t = &effective(s, key)->value.trigger;
+	const struct trigger *other = &effective(s, other_key)->value.trigger;
+	enum key blamed = s->keys[key].assigned ? key : other_key;
+	char why[300] = "it is under Low, so every Low would be critical";
+	bool wrong;
+
+	if (!s->keys[blamed].assigned || t->window_usec == 0 || other->window_usec == 0)
+		return;
+	if (key == KEY_EARLY)
+		wrong = trigger_check_early("Early", t, key_row(other_key).name, other, why,
+					    sizeof(why)) < 0;
+	else /* shares of time: with equal ones the windows say which comes first, and either is sound */
+		wrong = t->kind == other->kind && t->threshold_usec * other->window_usec <
+							  other->threshold_usec * t->window_usec;
+	if (wrong)
+		config_say(c, true, s->keys[blamed].origin, "%s: %s", key_row(blamed).name, why);
+}
+
+static void check_all(const struct section *s, struct complaints *complaints)
+{
+	check(s, KEY_EARLY, KEY_LOW, complaints);
+	check(s, KEY_EARLY, KEY_CRITICAL, complaints);
+	check(s, KEY_CRITICAL, KEY_LOW, complaints);
+}
+
+static struct settings settle(const struct section *s)
+{
+	struct settings settings = { .shadow = number(s, KEY_SHADOW) };
 
 	for (enum setting setting = 0; setting < SETTING_COUNT; setting++)
-		setting_put(&settings.policy, setting,
-			    &config_effective(o, s, (enum config_key)setting)->value);
+		setting_put(&settings.policy, setting, &effective(s, (enum key)setting)->value);
 	return settings;
 }
 
-/* ---- what must fit together ------------------------------------------------------------------ */
-
-/*
- * Two keys contradict each other. It is said once: where the more specific of the two was written,
- * and not again for every watch that has both from [Defaults].
- */
-static const struct origin *blame(const struct section *s, enum config_key a, enum config_key b,
-				  enum config_key *ret)
+struct config *config_finish(struct config *config, struct complaints *complaints)
 {
-	*ret = s->keys[a].assigned ? a : b;
-	return s->keys[*ret].assigned ? &s->keys[*ret].origin : NULL;
-}
+	struct section *daemon = config->sections[DAEMON], *defaults = config->sections[DEFAULTS];
 
-static void check_early(struct loader *l, const struct section *s, enum config_key other_key)
-{
-	const struct assignment *early = config_effective(l->origins, s, KEY_EARLY);
-	const struct assignment *other = config_effective(l->origins, s, other_key);
-	const struct origin *where;
-	enum config_key key;
-	char why[300];
+	for (size_t i = WATCH; i < config->section_count; i++) {
+		struct section *s = config->sections[i];
+		struct section *live = s->candidate ? find(config, WATCH, s->path, false) : NULL;
 
-	where = blame(s, KEY_EARLY, other_key, &key);
-	if (where && !early->refused && !other->refused &&
-	    trigger_check_early("Early", &early->value.trigger, config_key(other_key).name,
-				&other->value.trigger, why, sizeof(why)) < 0)
-		config_say(l->complaints, true, where, "%s: %s", config_key(key).name, why);
-}
-
-static void check_critical(struct loader *l, const struct section *s)
-{
-	const struct assignment *low = config_effective(l->origins, s, KEY_LOW);
-	const struct assignment *critical = config_effective(l->origins, s, KEY_CRITICAL);
-	char low_text[TRIGGER_TEXT_MAX], critical_text[TRIGGER_TEXT_MAX];
-	const struct trigger *t = &low->value.trigger, *c = &critical->value.trigger;
-	const struct origin *where;
-	enum config_key key;
-
-	where = blame(s, KEY_CRITICAL, KEY_LOW, &key);
-	if (!where || low->refused || critical->refused || t->kind != c->kind)
-		return;
-	/* shares of time: with equal ones the windows say which comes first, and either is sound */
-	if (c->threshold_usec * t->window_usec >= t->threshold_usec * c->window_usec)
-		return;
-	trigger_format(t, low_text);
-	trigger_format(c, critical_text);
-	config_say(l->complaints, true, where,
-		   "%s: Critical \"%s\" is under Low \"%s\", so every Low would be critical; "
-		   "Critical over Low was expected",
-		   config_key(key).name, critical_text, low_text);
-}
-
-static void check(struct loader *l, const struct section *s)
-{
-	check_early(l, s, KEY_LOW);
-	check_early(l, s, KEY_CRITICAL);
-	check_critical(l, s);
-}
-
-/* ---- the whole ------------------------------------------------------------------------------- */
-
-bool config_is_replaced(const struct origins *o, const struct section *s)
-{
-	const struct section *candidate = s->candidate ? NULL : find_watch(o, s->path, true);
-
-	return candidate && number(o, candidate, KEY_ENABLED) && number(o, s, KEY_SHADOW);
-}
-
-static int settle_watches(struct loader *l, struct config *c)
-{
-	const struct origins *o = l->origins;
-
-	c->watches = calloc(o->watch_count, sizeof(*c->watches));
-	if (!c->watches)
-		return -ENOMEM;
-	for (size_t i = 0; i < o->watch_count; i++) {
-		const struct section *s = o->watches[i];
-		struct config_watch *w = &c->watches[c->watch_count];
-
-		if (!number(o, s, KEY_ENABLED))
+		if (!live)
 			continue;
-		check(l, s);
-		if (config_is_replaced(o, s))
-			continue;
-		w->path = s->path;
-		w->settings = settle(o, s);
-		c->watch_count++;
+		s->base = live;
+		live->has_candidate = number(s, KEY_ENABLED);
 	}
-	return 0;
-}
+	check_all(defaults, complaints);
+	config->defaults = settle(defaults);
+	for (size_t i = WATCH; i < config->section_count; i++) {
+		const struct section *s = config->sections[i];
+		bool enabled = number(s, KEY_ENABLED);
 
-int config_finish(struct loader *loader, struct config **ret)
-{
-	_cleanup_(config_freep) struct config *c = steal(loader->config);
-	const struct origins *o = loader->origins;
-	int r;
-
-	check(loader, &o->defaults);
-	r = settle_watches(loader, c);
-	if (r < 0)
-		return r;
-	if (loader->error < 0)
-		return loader->error;
-	if (loader->complaints->mistakes > 0)
-		return -EINVAL;
-	c->defaults = settle(o, &o->defaults);
-	c->clients_max = (unsigned)number(o, &o->daemon, KEY_CLIENTS_MAX);
-	c->clients_per_cgroup = (unsigned)number(o, &o->daemon, KEY_CLIENTS_PER_CGROUP);
-	c->clients_per_uid = (unsigned)number(o, &o->daemon, KEY_CLIENTS_PER_UID);
-	c->serve_others = number(o, &o->daemon, KEY_SERVE_OTHERS);
-	c->low_memory_monitor = number(o, &o->daemon, KEY_LOW_MEMORY_MONITOR);
-	*ret = steal(c);
-	return 0;
+		if (enabled || s->has_candidate)
+			check_all(s, complaints);
+		if (enabled && !is_replaced(s))
+			config->watches[config->watch_count++] = (struct config_watch){ s->path,
+											settle(s),
+											s->origin };
+	}
+	config->clients_max = (unsigned)number(daemon, KEY_CLIENTS_MAX);
+	config->clients_per_cgroup = (unsigned)number(daemon, KEY_CLIENTS_PER_CGROUP);
+	config->clients_per_uid = (unsigned)number(daemon, KEY_CLIENTS_PER_UID);
+	config->serve_others = number(daemon, KEY_SERVE_OTHERS);
+	config->low_memory_monitor = number(daemon, KEY_LOW_MEMORY_MONITOR);
+	return complaints->mistakes > 0 ? config_free(config) : config;
 }
 
 bool settings_equal(const struct settings *a, const struct settings *b)
@@ -344,4 +479,57 @@ void settings_write(const struct policy_options *policy, struct settings_text *t
 	ret->quiet_usec = policy->quiet_usec;
 	ret->calm_usec = policy->calm_usec;
 	ret->headroom_percent = policy->headroom_percent;
+}
+
+/* ---- back to lines --------------------------------------------------------------------------- */
+
+static void put_origin(const struct origin *origin, FILE *out)
+{
+	if (origin->file)
+		fprintf(out, "# from %s:%u\n", origin->file, origin->line);
+	else
+		fputs("# built in\n", out);
+}
+
+static void put_section(const struct section *s, FILE *out)
+{
+	static const char *const titles[] = { "", "Daemon", "Defaults", "Watch " };
+	char text[VALUE_TEXT_MAX];
+
+	fputc('\n', out);
+	if (s->kind == WATCH)
+		put_origin(&s->origin, out);
+	fprintf(out, "[%s%s]\n", titles[s->kind], s->path + (s->kind == WATCH && s->path[1]));
+	for (enum key key = 0; key < KEY_COUNT; key++) {
+		const struct assignment *a = effective(s, key);
+
+		if (!belongs(key, s))
+			continue;
+		/* [Defaults] says it; in the section itself it would make that a candidate */
+		if (key == KEY_SHADOW && s->kind == WATCH && !s->candidate && a->value.number)
+			continue;
+		value_format(key_row(key).form, &a->value, text);
+		put_origin(&a->origin, out);
+		fprintf(out, "%s=%s\n", key_row(key).name, text);
+	}
+}
+
+int config_show(const struct config *config, FILE *out)
+{
+	errno = 0;
+	fprintf(out, "# What psibridged goes by.%s\n",
+		config->files[0] ? "" : " No file was found.");
+	for (char **file = config->files; *file; file++)
+		fprintf(out, "# read: %s\n", *file);
+	for (size_t i = DAEMON; i < config->section_count; i++) {
+		const struct section *s = config->sections[i];
+		/* a built-in one that was taken away must be said to be, or it would be back */
+		bool said = !s->origin.file || number(s, KEY_ENABLED);
+
+		if (said && !is_replaced(s))
+			put_section(s, out);
+	}
+	if (fflush(out) != 0 || ferror(out))
+		return errno > 0 ? -errno : -EIO;
+	return 0;
 }

@@ -2,19 +2,13 @@
 /*
  * config.h - psibridged.conf(5): what is to be watched, and how it is to be judged
  *
- * Later assignments replace earlier ones; an empty value is the default again. Sections:
- *
- *   [Daemon]           the daemon itself: clients, D-Bus
- *   [Defaults]         thresholds and times for every watch
- *   [Watch PATTERN]    one watch: a cgroup's path or a pattern (cgpattern.h); keys as in
- *                      [Defaults], and Enabled=no, which takes it away
- *
- * A configuration is made whole or not at all: every mistake of all files is reported, each as
- * FILE:LINE: KEY: what is wrong and what was expected, and nothing is returned.
+ * A configuration is made whole or not at all: every mistake of all files is said, each as
+ * FILE:LINE: KEY: what is wrong and what was expected, and then there is none.
  */
 #pragma once
 
 #include "core/cgpath.h"
+#include "core/scan.h"
 #include "core/setting.h"
 #include "psibridge/psibridge.h"
 
@@ -26,51 +20,67 @@ struct settings {
 	bool shadow; /* Shadow=: compute and log beside what is live, deliver nothing */
 };
 
+/* Where something was written. No file: it is built in. */
+struct origin {
+	const char *file; /* one of config->files */
+	unsigned line;
+};
+
 struct config_watch {
 	const char *path;	  /* normalised; a pattern if it has a star */
 	struct settings settings; /* complete: [Defaults] are in it */
+	struct origin origin;
 };
 
 #define CONFIG_WATCHES_MAX 256
+#define CONFIG_FILES_MAX 255
+#define CONFIG_SECTIONS_MAX (CONFIG_WATCHES_MAX + 3)
 
 struct config {
 	struct settings defaults;
-	struct config_watch *watches; /* in the order of their first appearance; a path stands once
-					 in the shadow at most, and once out of it */
+	/* in the order of their first appearance; a path stands once in the shadow at most, and once out of it */
+	struct config_watch watches[CONFIG_WATCHES_MAX];
 	size_t watch_count;
-	/* [Daemon] */
-	unsigned clients_max;	     /* ClientsMax=, 16384 */
-	unsigned clients_per_cgroup; /* ClientsPerCgroup=, 256: of one peer's cgroup */
-	unsigned clients_per_uid;    /* ClientsPerUid=, 2048: of one user other than root */
-	bool serve_others;	     /* ServeOthers=, yes: clients whose cgroup no watch matches get
-					 a watch of their own, with [Defaults] */
-	bool low_memory_monitor;     /* LowMemoryMonitor=, yes: org.freedesktop.LowMemoryMonitor */
-	char **files;		     /* that were read, in order, ended by NULL */
-	struct origins *origins;     /* where each value came from; for config_show() */
+	unsigned clients_max, clients_per_cgroup, clients_per_uid; /* [Daemon] */
+	bool serve_others, low_memory_monitor;
+	char **files; /* in the order of reading, ended by NULL */
+	char *file_list[CONFIG_FILES_MAX + 1];
+	struct section *sections[CONFIG_SECTIONS_MAX];
+	size_t section_count;
 };
 
-/* Where lines about a configuration go, each FILE:LINE: KEY: what is wrong. */
+/* Where lines about a configuration go. */
 struct complaints {
-	/* A mistake; or not, and probably not meant. It is counted before. */
+	/* A mistake; or not, and probably not meant. May be NULL. */
 	void (*say)(const struct complaints *complaints, const char *line, bool mistake);
 	void *userdata;
 	unsigned mistakes; /* 0 at first */
+	char first[512];   /* mistake; "" at first */
 };
 
-/*
- * `root` is "" or a directory to stand for "/" (tests, offline checks). What keeps a file from being read is a mistake,
- * too. Errors: -EINVAL: there are mistakes; -ENOMEM; what reading a file said, also if there were mistakes.
- */
-int config_load(const char *root, struct complaints *complaints, struct config **ret);
+/* NULL: there are mistakes. A file that cannot be read, and want of memory, are some, too. `root` is "" or a directory to
+ * stand for "/". */
+struct config *config_load(const char *root, struct complaints *complaints);
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free);
+
+/* What config_load() does: what is built in, the text of each file in its order (`file` must live as long as the
+ * configuration), what follows from all. config_finish() takes it over. */
+struct config *config_new(struct complaints *complaints);
+void config_read(struct config *config, const char *file, struct scan text,
+		 struct complaints *complaints);
+struct config *config_finish(struct config *config, struct complaints *complaints);
+
+/* Says and counts FILE:LINE: and the words; a line of 0 is left out. What cannot be printed becomes '?'. */
+void config_say(struct complaints *complaints, bool mistake, struct origin where,
+		const char *format, ...) _printf_(4, 5);
 
 /* Warns of each watch that a file names and that waits for a cgroup, with what was probably meant: a watch with a
  * misspelt path waits for ever. Looks at all cgroups of this machine, which takes its time. */
 void config_warn_absent(const struct config *config, struct complaints *complaints);
 
-/* All effective values as a configuration file, each with the file and line it came from as a
- * comment. Errors: -errno of writing. */
+/* All values that are in force as a configuration file that gives the same, each below a comment that says where it came
+ * from. Errors: -errno of writing. */
 int config_show(const struct config *config, FILE *out);
 
 bool settings_equal(const struct settings *a, const struct settings *b);

@@ -6,11 +6,9 @@
  *     bridge     libpsibridge has work: psb_bridge_dispatch()
  *     status     STATUS= for `systemctl status`, a second after something changed
  *
- * The watchdog is not sd_event_set_watchdog(3): it is fed from the bridge's loop, through ours, for without its alarms the
+ * and what server, control, lowmemory and the table put in. At rest, without a watchdog, nothing of it wakes up. The
+ * watchdog is not sd_event_set_watchdog(3): it is fed from the bridge's loop, through ours, for without its alarms the
  * daemon is useless.
- *
- * and what server, control, lowmemory and the table put in. At rest, without a watchdog, nothing of it wakes
- * up.
  */
 #include "daemon/daemon.h"
 
@@ -24,7 +22,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -32,27 +29,36 @@
 #define STATUS_USEC (1 * USEC_PER_SEC)
 #define BEAT_WITHIN_USEC (1 * USEC_PER_SEC)
 
+/* Logs an error, and returns it. */
+static int step(struct daemon *d, int r, const char *what)
+{
+	if (r < 0)
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", what, strerror(-r));
+	return r;
+}
+
+static const char *plural(size_t count, const char *suffix)
+{
+	return count == 1 ? "" : suffix;
+}
+
 /* ---- status -------------------------------------------------------------------------------------- */
 
 struct shortage {
-	unsigned low, critical;
+	unsigned low;
+	bool critical;
 	char worst[256];
-	bool worst_is_critical;
 };
 
 static void count_low(const struct cgroup_view *view, void *userdata)
 {
 	struct shortage *s = userdata;
-	bool critical = view->present->critical != 0;
 
 	if (view->candidate || view->present->available != PSB_LOW)
 		return;
-	s->low++;
-	s->critical += critical;
-	if (s->low == 1 || (critical && !s->worst_is_critical)) {
+	if (s->low++ == 0 || (view->present->critical && !s->critical))
 		snprintf(s->worst, sizeof(s->worst), "%s", view->present->cgroup);
-		s->worst_is_critical = critical;
-	}
+	s->critical |= view->present->critical;
 }
 
 static void tell_status(struct daemon *d)
@@ -60,29 +66,25 @@ static void tell_status(struct daemon *d)
 	struct shortage s = { 0 };
 	struct watch_view watch;
 	struct server_view clients;
-	unsigned watches[3] = { 0 }; /* by their state */
-	char levels[sizeof(s.worst) + 64] = "Memory is plentiful", more[32] = "";
-	char absent[48] = "", failed[48] = "";
+	unsigned count[3] = { 0 }; /* of watches, by their state */
+	char level[sizeof(s.worst) + 64] = "Memory is plentiful", more[32] = "";
 
 	for (size_t i = 0; table_watch(d->table, i, &watch); i++)
-		watches[watch.state]++;
+		count[watch.state]++;
 	table_each_cgroup(d->table, count_low, &s);
 	server_view(d->server, &clients);
 	if (s.low > 1)
 		snprintf(more, sizeof(more), " and %u more", s.low - 1);
 	if (s.low > 0)
-		snprintf(levels, sizeof(levels), "LOW%s in %s%s", s.critical ? " (critical)" : "",
+		snprintf(level, sizeof(level), "LOW%s in %s%s", s.critical ? " (critical)" : "",
 			 s.worst, more);
-	else if (watches[WATCH_WATCHING] == 0)
-		snprintf(levels, sizeof(levels), "Nothing is watched");
-	if (watches[WATCH_ABSENT])
-		snprintf(absent, sizeof(absent), ", %u waiting for a cgroup",
-			 watches[WATCH_ABSENT]);
-	if (watches[WATCH_FAILED])
-		snprintf(failed, sizeof(failed), ", %u FAILED", watches[WATCH_FAILED]);
-	manager_status(d->manager, "%s; %u watch%s%s%s; %u client%s%s%s", levels,
-		       watches[WATCH_WATCHING], watches[WATCH_WATCHING] == 1 ? "" : "es", absent,
-		       failed, clients.clients, clients.clients == 1 ? "" : "s",
+	else if (count[WATCH_WATCHING] == 0)
+		snprintf(level, sizeof(level), "Nothing is watched");
+	manager_status(d->manager,
+		       "%s; %u watch%s, %u waiting for a cgroup, %u failed; %u client%s%s%s", level,
+		       count[WATCH_WATCHING], plural(count[WATCH_WATCHING], "es"),
+		       count[WATCH_ABSENT], count[WATCH_FAILED], clients.clients,
+		       plural(clients.clients, "s"),
 		       d->config_error[0] ? "; configuration refused, the old one stays: " : "",
 		       d->config_error);
 }
@@ -95,7 +97,7 @@ static int status_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, v
 
 static void status_changed(struct daemon *d)
 {
-	if (!timer_is_set(d->status) && !d->stopping)
+	if (!timer_is_set(d->status))
 		timer_set(d->status, now_usec() + STATUS_USEC);
 }
 
@@ -108,80 +110,76 @@ static void news(unsigned watch, const struct psb_notification *n, void *userdat
 	status_changed(d);
 }
 
-/* ---- reload -------------------------------------------------------------------------------------- */
+/* ---- configuration ------------------------------------------------------------------------------- */
 
-/* The first mistake is for the status. */
-static void note(const struct complaints *c, const char *line, bool mistake)
-{
-	struct daemon *d = c->userdata;
-
-	if (mistake && c->mistakes == 1)
-		snprintf(d->config_error, sizeof(d->config_error), "%s", line);
-}
-
-static void report(const struct complaints *c, const char *line, bool mistake)
+static void log_complaint(const struct complaints *c, const char *line, bool mistake)
 {
 	const struct daemon *d = c->userdata;
 
-	note(c, line, mistake);
 	journal_log(d->journal, mistake ? LOG_IS_ERROR : LOG_IS_WARNING,
 		    mistake ? MESSAGE_CONFIG_BAD : MESSAGE_OTHER, "%s", line);
 }
 
-/* `more`: a format for how many other mistakes there are. */
-static int load(struct daemon *d, void (*say)(const struct complaints *, const char *, bool),
-		const char *more, struct config **ret)
+/* For want of one config_error becomes the first mistake, with the number of others. */
+static struct config *load(struct daemon *d, struct complaints *c)
 {
-	struct complaints c = { .say = say, .userdata = d };
-	int r = config_load(d->root, &c, ret);
+	struct config *config = config_load(d->root, c);
+	char more[64] = "";
 
-	if (r < 0 && c.mistakes == 0)
-		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
-	if (r < 0 && c.mistakes > 1) {
-		size_t used = strlen(d->config_error);
-
-		snprintf(d->config_error + used, sizeof(d->config_error) - used, " (and %u more%s)",
-			 c.mistakes - 1, more);
-	}
-	return r;
+	if (c->mistakes > 1)
+		snprintf(more, sizeof(more), " (and %u more%s)", c->mistakes - 1,
+			 c->say ? "" : ": psibridged --check-config lists them");
+	if (!config)
+		snprintf(d->config_error, sizeof(d->config_error), "%.440s%s", c->first, more);
+	return config;
 }
 
 /* A wrong one is one line in the journal, however many mistakes there are: the start may be repeated. */
-int daemon_load_config(struct daemon *d)
+bool daemon_load_config(struct daemon *d)
 {
-	int r = load(d, note, ": psibridged --check-config lists them", &d->config);
+	struct complaints c = { .say = NULL };
 
-	if (r < 0) {
+	d->config = load(d, &c);
+	if (!d->config) {
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "not started: %s",
 			    d->config_error);
 		manager_status(d->manager, "not started: %s", d->config_error);
 	}
-	return r;
+	return d->config;
+}
+
+static int take_config(struct daemon *d, struct config *config)
+{
+	int r = step(d, table_apply(d->table, config), "the watches");
+
+	if (r < 0) {
+		config_free(config);
+		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
+		return r;
+	}
+	config_free(d->config);
+	d->config = config;
+	d->config_error[0] = '\0';
+	server_resubscribe(d->server);
+	lowmemory_config_changed(d->lowmemory);
+	journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER, "configuration reloaded: %zu watch%s",
+		    config->watch_count, plural(config->watch_count, "es"));
+	return 0;
 }
 
 static int reload(struct daemon *d)
 {
-	struct config *config = NULL;
-	int r;
+	struct complaints c = { .say = log_complaint, .userdata = d };
+	struct config *config;
+	int r = -EINVAL;
 
 	manager_reloading(d->manager);
-	r = load(d, report, "", &config);
-	if (r < 0) {
+	config = load(d, &c);
+	if (config)
+		r = take_config(d, config);
+	else
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD,
 			    "the configuration was not reloaded; the old one stays");
-	} else if ((r = table_apply(d->table, config)) < 0) {
-		config_free(config);
-		snprintf(d->config_error, sizeof(d->config_error), "%s", strerror(-r));
-	} else {
-		config_free(d->config);
-		d->config = config;
-		d->config_error[0] = '\0';
-		server_resubscribe(d->server);
-		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
-			    "configuration reloaded: %zu watch%s", config->watch_count,
-			    config->watch_count == 1 ? "" : "es");
-	}
-	lowmemory_config_changed(d->lowmemory);
 	manager_ready(d->manager);
 	tell_status(d);
 	return r;
@@ -206,7 +204,7 @@ static void beat(void *userdata)
 
 	d->beat_usec = now_usec();
 	journal_say_lost(d->journal);
-	if (manager_watchdog_usec(d->manager) == 0 || d->stopping)
+	if (manager_watchdog_usec(d->manager) == 0)
 		return;
 	manager_alive(d->manager);
 	psb_bridge_beat(d->bridge, manager_watchdog_usec(d->manager), beat, d);
@@ -227,17 +225,11 @@ static bool bridge_answers(struct daemon *d)
 	return d->beat_usec >= asked;
 }
 
-static int signalled(_unused_ sd_event_source *source, const struct signalfd_siginfo *info,
-		     void *userdata)
+static int hung_up(_unused_ sd_event_source *source, _unused_ const struct signalfd_siginfo *info,
+		   void *userdata)
 {
-	struct daemon *d = userdata;
-
-	if (info->ssi_signo == SIGHUP) {
-		reload(d);
-		return 0;
-	}
-	d->stopping = true;
-	return sd_event_exit(d->event, 0);
+	reload(userdata);
+	return 0;
 }
 
 static const struct daemon_calls calls = {
@@ -253,19 +245,22 @@ static void log_of_library(void *userdata, int priority, const char *message)
 	journal_log(userdata, priority, MESSAGE_OTHER, "%s", message);
 }
 
-static int fail(struct daemon *d, int error, const char *what)
+static int make_loop(struct daemon *d)
 {
-	journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", what, strerror(-error));
-	return error;
-}
+	struct psb_bridge_options options = { .size = sizeof(options),
+					      .log = log_of_library,
+					      .log_userdata = d->journal };
+	int r = psb_bridge_new(&options, &d->bridge);
 
-static int attach(struct daemon *d)
-{
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-	int r = sd_event_new(&d->event);
-
-	for (size_t i = 0; i < ELEMENTSOF(signals) && r >= 0; i++)
-		r = sd_event_add_signal(d->event, NULL, signals[i], signalled, d);
+	if (r >= 0)
+		r = sd_event_new(&d->event);
+	/* without a function: the loop ends */
+	if (r >= 0)
+		r = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(d->event, NULL, SIGINT, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(d->event, NULL, SIGHUP, hung_up, d);
 	if (r >= 0)
 		r = psb_bridge_fd(d->bridge);
 	if (r >= 0)
@@ -278,26 +273,9 @@ static int attach(struct daemon *d)
 	return r < 0 ? r : psb_bridge_beat(d->bridge, 0, beat, d);
 }
 
-static int make_parts(struct daemon *d)
+static int make_table(struct daemon *d)
 {
-	struct psb_bridge_options options = { .size = sizeof(options),
-					      .log = log_of_library,
-					      .log_userdata = d->journal };
-	struct table_options table;
-	int r;
-
-	r = cgroups_discover("/proc", &d->cgroups);
-	if (r < 0 && r != -ENOENT)
-		return fail(d, r, "/proc/self/mountinfo");
-	if (!d->cgroups.has_v2)
-		return fail(d, -ENOENT, cgroups_missing(&d->cgroups));
-	r = psb_bridge_new(&options, &d->bridge);
-	if (r < 0)
-		return fail(d, r, "the bridge");
-	r = attach(d);
-	if (r < 0)
-		return fail(d, r, "the event loop");
-	table = (struct table_options){
+	const struct table_options options = {
 		.event = d->event,
 		.bridge = d->bridge,
 		.journal = d->journal,
@@ -307,20 +285,32 @@ static int make_parts(struct daemon *d)
 		.news = news,
 		.userdata = d,
 	};
-	r = table_new(&table, &d->table);
-	if (r == 0)
-		r = table_apply(d->table, d->config);
-	if (r < 0)
-		return fail(d, r, "the watches");
-	r = history_new(&d->history);
-	if (r < 0)
-		return fail(d, r, "the history");
-	history_follow_kernel(d->history, d);
-	r = server_new(d, &d->server);
-	if (r < 0)
-		return fail(d, r, "the notify socket");
-	r = control_new(d, steal_fd(&d->control_fd), &d->control);
-	return r < 0 ? fail(d, r, "the control socket") : 0;
+	int r = table_new(&options, &d->table);
+
+	return r < 0 ? r : table_apply(d->table, d->config);
+}
+
+static int make_parts(struct daemon *d)
+{
+	int r = cgroups_discover("/proc", &d->cgroups);
+
+	if (r < 0 && r != -ENOENT)
+		return step(d, r, "/proc/self/mountinfo");
+	if (!d->cgroups.has_v2)
+		return step(d, -ENOENT, cgroups_missing(&d->cgroups));
+	r = step(d, make_loop(d), "the event loop");
+	if (r >= 0)
+		r = step(d, make_table(d), "the watches");
+	if (r >= 0)
+		r = step(d, history_new(&d->history), "the history");
+	if (r >= 0)
+		history_follow_kernel(d->history, d);
+	if (r >= 0)
+		r = step(d, server_new(d, &d->server), "the notify socket");
+	if (r >= 0)
+		r = step(d, control_new(d, steal_fd(&d->control_fd), &d->control),
+			 "the control socket");
+	return r;
 }
 
 /* Clients of the process before us. */
@@ -335,7 +325,7 @@ static void restore(struct daemon *d)
 	if (clients > 0)
 		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
 			    "took over %zu client%s of the process before", clients,
-			    clients == 1 ? "" : "s");
+			    plural(clients, "s"));
 }
 
 int daemon_run(struct daemon *d)
@@ -349,13 +339,12 @@ int daemon_run(struct daemon *d)
 		return r;
 	restore(d);
 	(void)lowmemory_new(d, &d->lowmemory); /* for want of memory there is none */
-	r = server_listen(d->server);
+	r = step(d, server_listen(d->server), "the notify socket");
 	if (r < 0)
-		return fail(d, r, "the notify socket");
+		return r;
 	manager_ready(d->manager);
 	tell_status(d);
-	r = sd_event_loop(d->event);
-	return r < 0 ? fail(d, r, "the event loop ended") : 0;
+	return step(d, sd_event_loop(d->event), "the event loop");
 }
 
 void daemon_end(struct daemon *d)

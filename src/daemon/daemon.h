@@ -62,7 +62,7 @@ struct daemon {
 };
 
 /* `daemon` has root, journal and manager. Errors were logged, and are in the manager's status. */
-int daemon_load_config(struct daemon *daemon);
+bool daemon_load_config(struct daemon *daemon);
 /* Serve until a signal says stop. `daemon` has what stands before `server` in it but for bridge, event and table;
  * SIGTERM, SIGINT and SIGHUP are blocked. Errors were logged. daemon_end() is to follow in any case. */
 int daemon_run(struct daemon *daemon);

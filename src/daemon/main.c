@@ -9,8 +9,8 @@
  * paths), from a heap that was touched at the start and is never given back.
  */
 #include "daemon/daemon.h"
-#include "daemon/state.h"
 #include "daemon/listen.h"
+#include "daemon/state.h"
 #include "kernel/file.h"
 
 #include <errno.h>
@@ -34,37 +34,32 @@
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_CONFIG = 78 /* EX_CONFIG */ };
 
+static const char help[] =
+	"psibridged - tells services and containers when memory is short\n"
+	"\n"
+	"Usage: psibridged [OPTION...]\n"
+	"\n"
+	"  --check-config   read the configuration, report every mistake, exit\n"
+	"  --show-config    print all values and where each came from, exit\n"
+	"  --root DIR       read the configuration below DIR\n"
+	"  --notify PATH    listen here if no socket is inherited (" NOTIFY_PATH ")\n"
+	"  --control PATH   the same for psibridge(1) (" CONTROL_PATH ")\n"
+	"  --help, --version\n"
+	"\n"
+	"Usually started by systemd: systemctl enable --now psibridged. The manual is\n"
+	"psibridged(8), the configuration psibridged.conf(5).\n";
+
 struct arguments {
 	const char *root, *notify, *control;
-	bool check, show;
+	char look; /* 'k': --check-config, 's': --show-config; 0: serve */
 };
-
-static void help(void)
-{
-	printf("psibridged - tells services and containers when memory is short\n"
-	       "\n"
-	       "Usage: psibridged [OPTION...]\n"
-	       "\n"
-	       "  --check-config   read the configuration, report every mistake, exit\n"
-	       "  --show-config    print all values and where each came from, exit\n"
-	       "  --root DIR       read the configuration below DIR\n"
-	       "  --notify PATH    listen here if no socket is inherited (%s)\n"
-	       "  --control PATH   the same for psibridge(1) (%s)\n"
-	       "  --help, --version\n"
-	       "\n"
-	       "Usually started by systemd: systemctl enable --now psibridged. The manual is\n"
-	       "psibridged(8), the configuration psibridged.conf(5).\n",
-	       NOTIFY_PATH, CONTROL_PATH);
-}
 
 /* Returns -1 to go on, or the exit status. */
 static int parse(int argc, char **argv, struct arguments *ret)
 {
-	struct arguments a = { .root = "", .notify = NOTIFY_PATH, .control = CONTROL_PATH };
-	int check = 0, show = 0, c;
-	const struct option options[] = {
-		{ "check-config", no_argument, &check, 1 },
-		{ "show-config", no_argument, &show, 1 },
+	static const struct option options[] = {
+		{ "check-config", no_argument, NULL, 'k' },
+		{ "show-config", no_argument, NULL, 's' },
 		{ "root", required_argument, NULL, 'r' },
 		{ "notify", required_argument, NULL, 'n' },
 		{ "control", required_argument, NULL, 'c' },
@@ -72,42 +67,41 @@ static int parse(int argc, char **argv, struct arguments *ret)
 		{ "version", no_argument, NULL, 'v' },
 		{ 0 },
 	};
+	int c;
 
+	*ret = (struct arguments){ "", NOTIFY_PATH, CONTROL_PATH, 0 };
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		switch (c) {
-		case 0:
+		case 'k':
+		case 's':
+			ret->look = (char)c;
 			break;
 		case 'r':
-			a.root = strcmp(optarg, "/") == 0 ? "" : optarg;
+			ret->root = strcmp(optarg, "/") == 0 ? "" : optarg;
 			break;
 		case 'n':
-			a.notify = optarg;
+			ret->notify = optarg;
 			break;
 		case 'c':
-			a.control = optarg;
+			ret->control = optarg;
 			break;
 		case 'h':
-			help();
+			fputs(help, stdout);
 			return STATUS_OK;
 		case 'v':
 			printf("psibridged %s\n", psb_version());
 			return STATUS_OK;
 		default:
-			fprintf(stderr, "psibridged --help lists the options\n");
 			return STATUS_USAGE;
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr,
-			"psibridged: \"%s\" is no option, and there are no other arguments\n",
-			argv[optind]);
-		return STATUS_USAGE;
-	}
-	a.check = check;
-	a.show = show;
-	*ret = a;
-	return -1;
+	if (optind == argc)
+		return -1;
+	fprintf(stderr, "psibridged: %s: no such option; see psibridged --help\n", argv[optind]);
+	return STATUS_USAGE;
 }
+
+/* ---- the configuration alone ----------------------------------------------------------------------- */
 
 /* The service has no right to read other users' files: check as it does. */
 static void drop_override(void)
@@ -129,29 +123,27 @@ static void print(_unused_ const struct complaints *c, const char *line, _unused
 static int look_at_config(const struct arguments *a)
 {
 	struct complaints complaints = { .say = print };
-	struct config *config;
+	_cleanup_(config_freep) struct config *config = NULL;
 	int r;
 
 	drop_override();
-	r = config_load(a->root, &complaints, &config);
-	if (r < 0) {
-		if (r != -EINVAL)
-			fprintf(stderr, "psibridged: the configuration: %s\n", strerror(-r));
+	config = config_load(a->root, &complaints);
+	if (!config)
 		return STATUS_CONFIG;
-	}
-	if (!a->show)
+	if (a->look == 's') {
+		r = config_show(config, stdout);
+	} else {
 		config_warn_absent(config, &complaints);
-	r = a->show ? config_show(config, stdout) : 0;
-	if (r == 0 && fflush(stdout) != 0)
-		r = -errno;
-	if (r < 0)
-		fprintf(stderr, "psibridged: standard output: %s\n", strerror(-r));
-	else if (!a->show)
 		printf("%zu watch%s, no mistakes\n", config->watch_count,
 		       config->watch_count == 1 ? "" : "es");
-	config_free(config);
+		r = fflush(stdout) == 0 ? 0 : -errno;
+	}
+	if (r < 0)
+		fprintf(stderr, "psibridged: standard output: %s\n", strerror(-r));
 	return r < 0 ? STATUS_FAILED : STATUS_OK;
 }
+
+/* ---- the process ----------------------------------------------------------------------------------- */
 
 /*
  * With a client waiting at the socket systemd restarts the daemon at once: the limits of systemd.socket(5)
@@ -177,8 +169,7 @@ static void reserve_heap(void)
 	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 	heap = malloc(HEAP_BYTES);
 	if (heap)
-		memset(heap, 1, HEAP_BYTES);
-	__asm__ volatile("" : : "r"(heap) : "memory"); /* not to be optimised away */
+		explicit_bzero(heap, HEAP_BYTES); /* is not optimised away */
 	free(heap);
 }
 
@@ -222,67 +213,42 @@ static void block_signals(void)
 
 /* ---- sockets and states, inherited or of our own ------------------------------------------------ */
 
-static bool is_recognised(const char *path)
+static void take_listeners(struct daemon *d)
 {
-	static const char end[] = "/psibridge/notify";
-	size_t size = strlen(path);
-
-	return size >= sizeof(end) - 1 && strcmp(path + size - (sizeof(end) - 1), end) == 0;
-}
-
-/* `owned` gets the path of each that is our own, so that its file goes with us. */
-static int get_listeners(struct daemon *d, const struct arguments *a, const char *owned[2])
-{
-	const struct {
-		const char *name, *path;
-		int *fd;
-	} own[2] = { { "notify", a->notify, &d->notify_fd },
-		     { "control", a->control, &d->control_fd } };
 	char name[32];
-	int fd, r;
+	int fd;
 
 	while ((fd = manager_take(d->manager, INHERITED_LISTENER)) >= 0) {
 		listen_name(fd, name, sizeof(name));
-		for (size_t i = 0; i < ELEMENTSOF(own); i++)
-			if (*own[i].fd < 0 && strcmp(name, own[i].name) == 0)
-				*own[i].fd = steal_fd(&fd);
+		if (d->notify_fd < 0 && strcmp(name, "notify") == 0)
+			d->notify_fd = steal_fd(&fd);
+		else if (d->control_fd < 0 && strcmp(name, "control") == 0)
+			d->control_fd = steal_fd(&fd);
 		fd_close(&fd);
 	}
-	if (d->notify_fd < 0 && !is_recognised(a->notify))
-		journal_log(
-			d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-			"%s: libpsibridge recognises the socket by \"/psibridge/notify\" at the "
-			"end of its path; its programs will get bytes here, not levels",
-			a->notify);
-	for (size_t i = 0; i < ELEMENTSOF(own); i++) {
-		if (*own[i].fd >= 0)
-			continue;
-		r = listen_at(own[i].path, own[i].fd);
-		if (r < 0) {
-			journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", own[i].path,
-				    r == -EADDRINUSE ? "another process listens there"
-						     : strerror(-r));
-			return r;
-		}
-		owned[i] = own[i].path;
-	}
-	return 0;
+}
+
+/* The file of a socket of our own stays behind us: the next process replaces it. */
+static int own_listener(struct daemon *d, const char *path, int *fd)
+{
+	int r = *fd < 0 ? listen_at(path, fd) : 0;
+
+	if (r < 0)
+		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", path,
+			    r == -EADDRINUSE ? "another process listens there" : strerror(-r));
+	return r;
 }
 
 static int get_states(struct daemon *d)
 {
-	int fd, r;
+	int fd = manager_take(d->manager, INHERITED_STATE), r;
 
-	while (!d->states && (fd = manager_take(d->manager, INHERITED_STATE)) >= 0) {
-		r = states_adopt(fd, &d->states);
-		if (r < 0)
-			journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-				    "the clients' state of the process before is not used (%s): "
-				    "they are identified anew",
-				    strerror(-r));
-	}
-	if (d->states)
+	if (fd >= 0 && states_adopt(fd, &d->states) == 0)
 		return 0;
+	if (fd >= 0)
+		journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			    "the clients' state of the process before cannot be used: they are "
+			    "identified anew");
 	r = states_new(&d->states);
 	if (r < 0) {
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "the clients' state: %s",
@@ -291,31 +257,25 @@ static int get_states(struct daemon *d)
 	}
 	manager_forget(d->manager, "state");
 	manager_forget(d->manager, "ledger"); /* of psibridged 0.1 */
-	r = manager_store(d->manager, "state", states_fd(d->states));
-	if (r < 0)
-		journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
-			    "their state could not be stored (%s): after a crash clients will be "
-			    "identified anew",
-			    strerror(-r));
+	manager_store(d->manager, "state", states_fd(d->states));
 	return 0;
 }
 
 static int serve(struct daemon *d, const struct arguments *a)
 {
-	const char *owned[2] = { NULL, NULL };
 	int r;
 
 	raise_limits(d->journal);
-	r = get_listeners(d, a, owned);
+	take_listeners(d);
+	r = own_listener(d, a->notify, &d->notify_fd);
+	if (r == 0)
+		r = own_listener(d, a->control, &d->control_fd);
 	if (r == 0)
 		r = get_states(d);
 	if (r == 0) {
 		r = daemon_run(d);
 		daemon_end(d);
 	}
-	for (size_t i = 0; i < ELEMENTSOF(owned); i++)
-		if (owned[i])
-			unlink(owned[i]);
 	return r;
 }
 
@@ -327,7 +287,7 @@ int main(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if (a.check || a.show)
+	if (a.look)
 		return look_at_config(&a);
 
 	d.root = a.root;
@@ -335,11 +295,11 @@ int main(int argc, char **argv)
 	r = journal_new(JOURNAL_SOCKET, &d.journal);
 	if (r == 0)
 		r = manager_new(&d.manager);
-	if (r < 0)
+	if (r < 0) {
 		fprintf(stderr, "psibridged: %s\n", strerror(-r));
-	else if (daemon_load_config(&d) == 0)
+	} else if (daemon_load_config(&d)) {
 		status = serve(&d, &a) < 0 ? STATUS_FAILED : STATUS_OK;
-	else {
+	} else {
 		wait_with_clients(d.manager);
 		status = STATUS_CONFIG;
 	}

@@ -2,19 +2,16 @@
 /*
  * fuzz-config.c - any bytes as psibridged.conf
  *
- * What is accepted obeys the rules of config.h, and shown and read again it is the same. What is
- * refused is complained of, in lines that can be printed and name file and line. Two files come
- * out of one input, split at its first form feed (which no file may have): the main one and a
- * drop-in.
- *
- * Beyond core it needs the config files of src/daemon, src/kernel/file.c.
+ * What is accepted obeys the rules of config.h, and shown and read again it is the same. What is refused is complained of, in
+ * lines that can be printed and name file and line. Two files come out of one input, split at its first form feed: the main
+ * one and a drop-in.
  */
 #include "fuzz.h"
 
 #include <string.h>
 
 #include "core/cgpattern.h"
-#include "daemon/config-internal.h"
+#include "daemon/config.h"
 
 static void check_settings(const struct policy_options *s)
 {
@@ -41,7 +38,8 @@ static void check_watches(const struct config *c)
 		if (strchr(path, '*'))
 			CHECK(cgpattern_new(path, NULL, &pattern, NULL) == 0);
 		for (size_t j = 0; j < i; j++)
-			CHECK(strcmp(c->watches[j].path, path) != 0);
+			CHECK(strcmp(c->watches[j].path, path) != 0 ||
+			      c->watches[j].settings.shadow != w->settings.shadow);
 	}
 }
 
@@ -71,35 +69,31 @@ static void check_line(const struct complaints *c, const char *text, bool mistak
 }
 
 /* Ends with the configuration, or NULL and complaints. */
-static struct config *read_two(const char *main, size_t main_size, const char *drop,
-			       size_t drop_size)
+static struct config *read_two(struct scan main, struct scan drop_in)
 {
 	struct complaints complaints = { .say = check_line };
-	struct config *config = NULL;
-	struct loader loader;
-	int r;
+	struct config *config = config_new(&complaints);
 
-	CHECK(config_begin(&complaints, &loader) == 0);
-	CHECK(config_parse(&loader, "main", main, main_size) == 0);
-	CHECK(config_parse(&loader, "drop", drop, drop_size) == 0);
-	r = config_finish(&loader, &config);
-	CHECK(complaints.mistakes == 0 ? r == 0 : r == -EINVAL);
-	CHECK((r == 0) == (config != NULL));
+	CHECK(config);
+	config_read(config, "main", main, &complaints);
+	config_read(config, "drop", drop_in, &complaints);
+	config = config_finish(config, &complaints);
+	CHECK((complaints.mistakes == 0) == (config != NULL));
 	return config;
 }
 
 FUZZ_TARGET(config)
 {
-	const char *text = (const char *)data, *cut = size > 0 ? memchr(text, '\f', size) : NULL;
+	struct scan text = { (const char *)data, size }, main = text;
 	_cleanup_(config_freep) struct config *c = NULL, *again = NULL;
 	char *shown = NULL;
 	size_t shown_size;
 	FILE *out;
 
-	if (cut)
-		c = read_two(text, (size_t)(cut - text), cut + 1, size - (size_t)(cut - text) - 1);
+	if (scan_field(&text, '\f', &main))
+		c = read_two(main, text);
 	else
-		c = read_two(text, size, NULL, 0);
+		c = read_two(text, (struct scan){ NULL, 0 });
 	if (!c)
 		return 0;
 	check_settings(&c->defaults.policy);
@@ -107,7 +101,7 @@ FUZZ_TARGET(config)
 	out = open_memstream(&shown, &shown_size);
 	CHECK(out && config_show(c, out) == 0);
 	CHECK(fclose(out) == 0);
-	again = read_two(shown, shown_size, NULL, 0);
+	again = read_two(scan_string(shown), (struct scan){ NULL, 0 });
 	free(shown);
 	CHECK(again);
 	check_same(c, again);
