@@ -101,7 +101,6 @@ integration_scripts = \
 if ENABLE_DAEMON
 daemon_programs = \
 	tests/integration/test-daemon \
-	tests/integration/test-daemon-config \
 	tests/integration/test-daemon-library \
 	tests/integration/test-crowd
 integration_scripts += \
@@ -129,7 +128,6 @@ quick_programs = $(unit_tests) $(fuzz_tests) tests/integration/test-cli.sh
 if ENABLE_DAEMON
 quick_programs += \
 	tests/integration/test-daemon \
-	tests/integration/test-daemon-config \
 	tests/integration/test-cli-daemon.sh \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
@@ -154,8 +152,7 @@ thread_tests += \
 	tests/unit/daemon/test-control \
 	tests/unit/daemon/test-table \
 	tests/unit/daemon/test-journal \
-	tests/integration/test-daemon \
-	tests/integration/test-daemon-config
+	tests/integration/test-daemon
 endif
 
 # Those worth running on another kernel, see tests/vm/check-vm: what asks the kernel, each rung under real pressure, and what
@@ -311,7 +308,7 @@ tests_integration_manager_double_SOURCES = tests/integration/manager-double.c
 tests_integration_manager_double_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
 tests_integration_manager_double_LDADD = $(SYSTEMD_LIBS)
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
-	tests/integration/daemon-bench.h tests/integration/daemon-stage.h tests/threads.h
+	tests/integration/daemon-bench.h tests/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c

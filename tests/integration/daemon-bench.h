@@ -43,7 +43,7 @@ struct bench {
 	char dir[80]; /* $dir/root is "/" for the configuration, $dir/run/psibridge has the sockets */
 	char notify[104], control[104];
 	pid_t manager;		   /* manager-double.c */
-	int said;		   /* what it says */
+	FILE *said;		   /* what it says */
 	const char *watchdog_usec; /* of the manager; NULL: none */
 	pid_t service;
 };
@@ -107,9 +107,9 @@ static inline int bench_connect(const char *path)
 static inline json_t *bench_ask(struct bench *b, const char *request)
 {
 	static char buf[4 << 20];
+	struct pollfd p = { .fd = bench_connect(b->control), .events = POLLIN };
 	size_t size = 0;
 	ssize_t n;
-	struct pollfd p = { .fd = bench_connect(b->control), .events = POLLIN };
 	json_error_t error;
 	json_t *answer;
 
@@ -158,25 +158,18 @@ static inline void bench_simulate(struct bench *b, const char *group, const char
 /* A line that begins with `prefix` comes within `ms`; those before it are forgotten. */
 static inline void bench_await(struct bench *b, const char *prefix, unsigned ms)
 {
-	struct pollfd p = { .fd = b->said, .events = POLLIN };
-	uint64_t now = lab_now_usec(), end = now + (uint64_t)ms * 1000;
+	struct pollfd p = { .fd = fileno(b->said), .events = POLLIN };
+	uint64_t end = lab_now_usec() + (uint64_t)ms * 1000;
 	char line[256];
 
-	for (; now < end && poll(&p, 1, (int)((end - now) / 1000 + 1)) == 1; now = lab_now_usec()) {
-		size_t n = 0;
-
-		/* each is written at once */
-		while (n < sizeof(line) - 1 && read(b->said, line + n, 1) == 1 && line[n] != '\n')
-			n++;
-		line[n] = '\0';
-		if (n == 0)
-			break; /* it ended */
-		if (strncmp(line, prefix, strlen(prefix)) != 0)
-			continue;
-		if (strncmp(line, "START ", 6) == 0)
-			b->service = (pid_t)strtol(line + 6, NULL, 10);
-		return;
-	}
+	/* each is written at once, and not buffered here */
+	while (lab_now_usec() < end && poll(&p, 1, (int)ms) == 1 &&
+	       fgets(line, sizeof(line), b->said))
+		if (strncmp(line, prefix, strlen(prefix)) == 0) {
+			if (strncmp(line, "START ", 6) == 0)
+				b->service = (pid_t)strtol(line + 6, NULL, 10);
+			return;
+		}
 	fail_msg("the manager's double says no \"%s\"", prefix);
 }
 
@@ -210,7 +203,9 @@ static inline void bench_again(struct bench *b)
 	}
 	assert_true(b->manager > 0);
 	close(out[1]);
-	b->said = out[0];
+	b->said = fdopen(out[0], "r");
+	assert_non_null(b->said);
+	setvbuf(b->said, NULL, _IONBF, 0);
 	bench_await_start(b);
 }
 
@@ -229,7 +224,7 @@ static inline void bench_end(struct bench *b)
 	kill(b->manager, SIGTERM);
 	assert_int_equal(waitpid(b->manager, &status, 0), b->manager);
 	assert_int_equal(status, 0);
-	close(b->said);
+	fclose(b->said);
 }
 
 /* ---- what the daemon says ------------------------------------------------------------------------- */
@@ -239,30 +234,26 @@ static inline const char *bench_text(struct bench *b, const char *list, const ch
 				     const char *group, const char *key)
 {
 	static char text[32];
-	json_t *answer = bench_ask(b, "{\"verb\":\"status\"}\n"), *item;
-	size_t i;
+	json_t *answer = bench_ask(b, "{\"verb\":\"status\"}\n"),
+	       *items = json_object_get(answer, list);
 
 	text[0] = '\0';
-	json_array_foreach(json_object_get(answer, list), i,
-			   item) if (strcmp(json_string_value(json_object_get(item, name)),
-					    lab_path(&lab, group)) == 0)
-		snprintf(text, sizeof(text), "%s", json_string_value(json_object_get(item, key)));
+	for (size_t i = 0; i < json_array_size(items); i++) {
+		json_t *item = json_array_get(items, i);
+
+		if (strcmp(json_string_value(json_object_get(item, name)), lab_path(&lab, group)) ==
+		    0)
+			snprintf(text, sizeof(text), "%s",
+				 json_string_value(json_object_get(item, key)));
+	}
 	json_decref(answer);
 	return text;
 }
 
-/* "watching", "absent" or "failed": the watch of just that cgroup; "" if there is none. */
-static inline const char *bench_state(struct bench *b, const char *group)
+/* "low", "neutral" or "high"; "": nothing is known of that cgroup, which then is High. */
+static inline const char *bench_level(struct bench *b, const char *group)
 {
-	return bench_text(b, "watches", "path", group, "state");
-}
-
-/* Is nothing known of that cgroup but that it is High? */
-static inline bool bench_is_high(struct bench *b, const char *group)
-{
-	const char *level = bench_text(b, "cgroups", "cgroup", group, "available");
-
-	return !*level || strcmp(level, "high") == 0;
+	return bench_text(b, "cgroups", "cgroup", group, "available");
 }
 
 static inline void bench_start_with(struct bench *b, const char *configuration,
@@ -323,31 +314,19 @@ static inline int bench_client(struct bench *b, const char *group, const char *h
 	return fd;
 }
 
-/* The next record within `ms`; false: none came, or the end of the connection (size 0 then). */
+/* The next record within `ms`; false: none came, or the end of the connection. */
 static inline bool bench_record(int fd, unsigned ms, struct wire_record *ret)
 {
-	uint64_t end = lab_now_usec() + (uint64_t)ms * 1000;
-	size_t size = 0;
+	const struct timeval wait = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	char first;
 
 	memset(ret, 0, sizeof(*ret));
-	while (size < sizeof(*ret)) {
-		uint64_t now = lab_now_usec();
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		ssize_t n;
-
-		if (now >= end || poll(&p, 1, (int)((end - now) / 1000 + 1)) != 1)
-			return false;
-		n = recv(fd, (char *)ret + size, sizeof(*ret) - size, 0);
-		if (n <= 0)
-			return false;
-		if (size == 0 && *(char *)ret == WIRE_LOW) { /* from before our line was read */
-			memmove(ret, (char *)ret + 1, (size_t)n - 1);
-			n--;
-		}
-		size += (size_t)n;
-	}
-	if (wire_record_check(ret) < 0)
-		fail_msg("not a record");
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)), 0);
+	if (recv(fd, &first, 1, MSG_PEEK) == 1 && first == WIRE_LOW)
+		(void)!recv(fd, &first, 1, 0); /* from before our line was read */
+	if (recv(fd, ret, sizeof(*ret), MSG_WAITALL) != sizeof(*ret))
+		return false;
+	assert_int_equal(wire_record_check(ret), 0);
 	return true;
 }
 
