@@ -36,6 +36,7 @@ enum key {
 
 /* The first three are there once, in this order, in front of all watches. */
 enum kind { BUILT_IN, DAEMON, DEFAULTS, WATCH, NO_SECTION, UNKNOWN };
+static const char *const kind_names[] = { "", "Daemon", "Defaults", "Watch" };
 
 struct assignment {
 	bool assigned;	    /* not so, but with an origin: an empty value took it back */
@@ -318,7 +319,6 @@ static void begin_section(struct reader *r, struct scan line)
 
 static void refuse_key(struct reader *r, struct scan name)
 {
-	static const char *const titles[] = { "", "Daemon", "Defaults", "Watch" };
 	const char *names[KEY_COUNT], *near;
 	size_t count = 0;
 
@@ -327,8 +327,9 @@ static void refuse_key(struct reader *r, struct scan name)
 			names[count++] = key_row(key).name;
 	near = nearest_word(name.p, name.left, names, count);
 	complain(r, "%.*s: there is no such key in [%s]; %s%s%s", SHOWN(name),
-		 titles[r->draft.kind], near ? "did you mean " : "psibridged.conf(5) lists them",
-		 near ? near : "", near ? "?" : "");
+		 kind_names[r->draft.kind],
+		 near ? "did you mean " : "psibridged.conf(5) lists them", near ? near : "",
+		 near ? "?" : "");
 }
 
 static void take_key(struct reader *r, struct scan name, struct scan text)
@@ -396,7 +397,7 @@ static void check(const struct section *s, enum key key, enum key other_key, str
 	const struct trigger *t = &effective(s, key)->value.trigger;
 	const struct trigger *other = &effective(s, other_key)->value.trigger;
 	enum key blamed = s->keys[key].assigned ? key : other_key;
-	char why[300] = "it is under Low, so every Low would be critical";
+	char why[300] = "Critical is under Low: every Low would be critical";
 	bool wrong;
 
 	if (!s->keys[blamed].assigned || t->window_usec == 0 || other->window_usec == 0)
@@ -493,13 +494,13 @@ static void put_origin(const struct origin *origin, FILE *out)
 
 static void put_section(const struct section *s, FILE *out)
 {
-	static const char *const titles[] = { "", "Daemon", "Defaults", "Watch " };
 	char text[VALUE_TEXT_MAX];
 
 	fputc('\n', out);
 	if (s->kind == WATCH)
 		put_origin(&s->origin, out);
-	fprintf(out, "[%s%s]\n", titles[s->kind], s->path + (s->kind == WATCH && s->path[1]));
+	fprintf(out, "[%s%s%s]\n", kind_names[s->kind], s->kind == WATCH ? " " : "",
+		s->path + (s->kind == WATCH && s->path[1]));
 	for (enum key key = 0; key < KEY_COUNT; key++) {
 		const struct assignment *a = effective(s, key);
 

@@ -37,11 +37,6 @@ static int step(struct daemon *d, int r, const char *what)
 	return r;
 }
 
-static const char *plural(size_t count, const char *suffix)
-{
-	return count == 1 ? "" : suffix;
-}
-
 /* ---- status -------------------------------------------------------------------------------------- */
 
 struct shortage {
@@ -67,24 +62,21 @@ static void tell_status(struct daemon *d)
 	struct watch_view watch;
 	struct server_view clients;
 	unsigned count[3] = { 0 }; /* of watches, by their state */
-	char level[sizeof(s.worst) + 64] = "Memory is plentiful", more[32] = "";
+	char level[sizeof(s.worst) + 64] = "Memory is plentiful";
 
 	for (size_t i = 0; table_watch(d->table, i, &watch); i++)
 		count[watch.state]++;
 	table_each_cgroup(d->table, count_low, &s);
 	server_view(d->server, &clients);
-	if (s.low > 1)
-		snprintf(more, sizeof(more), " and %u more", s.low - 1);
 	if (s.low > 0)
-		snprintf(level, sizeof(level), "LOW%s in %s%s", s.critical ? " (critical)" : "",
-			 s.worst, more);
+		snprintf(level, sizeof(level), "LOW%s in %s, cgroups: %u",
+			 s.critical ? " (critical)" : "", s.worst, s.low);
 	else if (count[WATCH_WATCHING] == 0)
 		snprintf(level, sizeof(level), "Nothing is watched");
 	manager_status(d->manager,
-		       "%s; %u watch%s, %u waiting for a cgroup, %u failed; %u client%s%s%s", level,
-		       count[WATCH_WATCHING], plural(count[WATCH_WATCHING], "es"),
-		       count[WATCH_ABSENT], count[WATCH_FAILED], clients.clients,
-		       plural(clients.clients, "s"),
+		       "%s; watches: %u armed, %u waiting for a cgroup, %u failed; clients: %u%s%s",
+		       level, count[WATCH_WATCHING], count[WATCH_ABSENT], count[WATCH_FAILED],
+		       clients.clients,
 		       d->config_error[0] ? "; configuration refused, the old one stays: " : "",
 		       d->config_error);
 }
@@ -162,8 +154,8 @@ static int take_config(struct daemon *d, struct config *config)
 	d->config_error[0] = '\0';
 	server_resubscribe(d->server);
 	lowmemory_config_changed(d->lowmemory);
-	journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER, "configuration reloaded: %zu watch%s",
-		    config->watch_count, plural(config->watch_count, "es"));
+	journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER, "configuration reloaded; watches: %zu",
+		    config->watch_count);
 	return 0;
 }
 
@@ -324,8 +316,7 @@ static void restore(struct daemon *d)
 	server_restored(d->server);
 	if (clients > 0)
 		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
-			    "took over %zu client%s of the process before", clients,
-			    plural(clients, "s"));
+			    "taken over from the process before: clients: %zu", clients);
 }
 
 int daemon_run(struct daemon *d)

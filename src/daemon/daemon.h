@@ -2,14 +2,7 @@
 /*
  * daemon.h - psibridged as a whole, and the functions of daemon.c for its parts
  *
- *                    config                       manager (systemd)   journal
- *                      |                             ^    ^               ^
- *   libpsibridge -> table  --told--> server: clients +    |               |
- *                      |                (peer, state)     |               |
- *                      +--views--> control (status for psibridge(1))
- *                lowmemory: a watch of its own, of the machine, for D-Bus
- *
- * One thread, one loop: sd-event's. The bridge of libpsibridge is one descriptor in it.
+ * One thread, one loop: sd-event's. The bridge of libpsibridge is one descriptor in it. The map (src/README.md) has the picture.
  */
 #pragma once
 

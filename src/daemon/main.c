@@ -175,28 +175,22 @@ static void reserve_heap(void)
 
 static void raise_limits(struct journal *journal)
 {
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	struct rlimit limit;
+	bool raised = setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0;
 
 	reserve_heap();
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	/* for want of either right the limit stays what it is */
-	limit = (struct rlimit){ RLIM_INFINITY, RLIM_INFINITY };
-	if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0)
-		getrlimit(RLIMIT_MEMLOCK, &limit);
-	/* under a finite limit a later mapping would not be late, but refused */
-	if (mlockall(MCL_CURRENT) < 0 ||
-	    (limit.rlim_cur == RLIM_INFINITY && mlockall(MCL_FUTURE | MCL_ONFAULT) < 0))
-		journal_log(journal, LOG_IS_WARNING, MESSAGE_OTHER,
-			    "memory cannot be locked (%s): notifications may be late when memory "
-			    "is short; see LimitMEMLOCK= in systemd.exec(5)",
-			    strerror(errno));
-	else if (limit.rlim_cur != RLIM_INFINITY)
-		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
-			    "only the memory in use now is locked: RLIMIT_MEMLOCK is %llu bytes",
-			    (unsigned long long)limit.rlim_cur);
+	/* under a finite limit a later mapping would not be late, but refused: there only what is mapped now is locked */
+	if (mlockall(MCL_CURRENT) < 0 || !raised || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0)
+		journal_log(
+			journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			"not all memory can be locked (%s): notifications may be late when memory "
+			"is short; see LimitMEMLOCK= in systemd.exec(5)",
+			strerror(errno));
 }
 
 static void block_signals(void)

@@ -8,75 +8,61 @@
 
 #include <string.h>
 
-#define NAME_OF(names, value) \
-	((unsigned)(value) < ELEMENTSOF(names) && names[value] ? names[value] : "unknown")
+static const char *const levels[] = {
+	[PSB_LOW] = "low", [PSB_NEUTRAL] = "neutral", [PSB_HIGH] = "high"
+};
+
+static const char *const reasons[] = {
+	[PSB_REASON_STALL] = "stall",
+	[PSB_REASON_REPEAT] = "repeat",
+	[PSB_REASON_OOM] = "oom",
+	[PSB_REASON_SIGNAL] = "signal",
+	[PSB_REASON_HEADROOM] = "headroom",
+	[PSB_REASON_CALM] = "calm",
+	[PSB_REASON_SIMULATED] = "simulated",
+	[PSB_REASON_PRESENT] = "present",
+	[PSB_REASON_GONE] = "gone",
+};
 
 const char *name_of_available(enum psb_available available)
 {
-	static const char *const names[] = {
-		[PSB_LOW] = "low", [PSB_NEUTRAL] = "neutral", [PSB_HIGH] = "high"
-	};
-
-	return NAME_OF(names, available);
+	return available >= PSB_LOW && available <= PSB_HIGH ? levels[available] : "unknown";
 }
 
 const char *name_of_reason(enum psb_reason reason)
 {
-	static const char *const names[] = {
-		[PSB_REASON_STALL] = "stall",
-		[PSB_REASON_REPEAT] = "repeat",
-		[PSB_REASON_OOM] = "oom",
-		[PSB_REASON_SIGNAL] = "signal",
-		[PSB_REASON_HEADROOM] = "headroom",
-		[PSB_REASON_CALM] = "calm",
-		[PSB_REASON_SIMULATED] = "simulated",
-		[PSB_REASON_PRESENT] = "present",
-		[PSB_REASON_GONE] = "gone",
-	};
-
-	return NAME_OF(names, reason);
+	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reasons[reason]
+								       : "unknown";
 }
 
 bool available_of_name(const char *name, enum psb_available *ret)
 {
-	for (enum psb_available a = PSB_LOW; a <= PSB_HIGH; a++) {
-		if (strcmp(name, name_of_available(a)) == 0) {
+	for (enum psb_available a = PSB_LOW; a <= PSB_HIGH; a++)
+		if (strcmp(name, levels[a]) == 0) {
 			*ret = a;
 			return true;
 		}
-	}
-	return false;
-}
-
-static bool is_of(struct scan name, const char *suffix)
-{
-	return scan_ends_with(name, suffix) && name.left > strlen(suffix);
-}
-
-static bool is_unit(struct scan name)
-{
-	static const char *const suffixes[] = { ".service", ".scope", ".socket", ".mount",
-						".swap" };
-
-	for (size_t i = 0; i < ELEMENTSOF(suffixes); i++)
-		if (is_of(name, suffixes[i]))
-			return true;
 	return false;
 }
 
 /* Slices, then the unit below them; what is behind it is left in `path`. */
 static struct scan take_unit(struct scan *path)
 {
+	static const char *const suffixes[] = { ".slice",  ".service", ".scope",
+						".socket", ".mount",   ".swap" };
 	struct scan name, slice = { "", 0 };
 
 	while (scan_item(path, '/', &name)) {
-		if (name.left > 1 &&
-		    *name.p == '_') /* systemd's escape of names that look like kernel files */
+		size_t i = 0;
+
+		/* systemd's escape of names that look like kernel files */
+		if (name.left > 1 && *name.p == '_')
 			scan_skip(&name, 1);
-		if (is_unit(name))
-			return name;
-		if (!is_of(name, ".slice"))
-			break;
+		while (i < ELEMENTSOF(suffixes) &&
+		       !(scan_ends_with(name, suffixes[i]) && name.left > strlen(suffixes[i])))
+			i++;
+		if (i > 0)
+			return i < ELEMENTSOF(suffixes) ? name : slice;
 		slice = name;
 	}
 	return slice;
@@ -84,13 +70,12 @@ static struct scan take_unit(struct scan *path)
 
 size_t unit_of_cgroup(const char *path, bool user, const char **ret)
 {
-	struct scan rest = scan_string(path + 1), unit = take_unit(&rest);
+	struct scan rest = scan_string(path), unit;
 
-	if (user) {
-		if (unit.left < 5 || memcmp(unit.p, "user@", 5) != 0)
-			return 0;
-		unit = take_unit(&rest);
-	}
+	scan_word(&rest, "/");
+	unit = take_unit(&rest);
+	if (user)
+		unit = scan_word(&unit, "user@") ? take_unit(&rest) : (struct scan){ "", 0 };
 	*ret = unit.p;
 	return unit.left;
 }

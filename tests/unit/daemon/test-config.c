@@ -505,7 +505,7 @@ PROMISE(thresholds_that_contradict_each_other_are_refused)
 	"Early \"" early "\" is over " name " \"" other  \
 	"\", which stalls could reach unnoticed; Early " \
 	"of at most \"" most "\" was expected\n"
-#define UNDER_LOW "Critical: it is under Low, so every Low would be critical\n"
+#define UNDER_LOW "Critical is under Low: every Low would be critical\n"
 	static const struct {
 		const char *text, *complaints;
 	} table[] = {
@@ -519,8 +519,10 @@ PROMISE(thresholds_that_contradict_each_other_are_refused)
 					  "full 10ms/2s") },
 		{ "[Defaults]\nEarly=some 100ms/2s\n[Watch a]\nLow=some 50ms/2s\n",
 		  AT(4) "Low: " OVER("some 100ms/2s", "Low", "some 50ms/2s", "some 50ms/2s") },
-		{ "[Defaults]\nCritical=some 199ms/2s\n", AT(2) UNDER_LOW },
-		{ "[Defaults]\nLow=some 2s/10s\nCritical=some 399ms/2s\n", AT(3) UNDER_LOW },
+		{ "[Defaults]\nCritical=some 199ms/2s\n", AT(2) "Critical: " UNDER_LOW },
+		{ "[Defaults]\nLow=some 2s/10s\nCritical=some 399ms/2s\n",
+		  AT(3) "Critical: " UNDER_LOW },
+		{ "[Defaults]\nLow=full 1s/2s\n", AT(2) "Low: " UNDER_LOW },
 		/* said once, not once for each watch */
 		{ "[Watch a]\n[Watch b]\nCalm=5s\n[Defaults]\nEarly=some 1s/2s\nCritical=full 1s/2s\n",
 		  AT(5) "Early: " OVER("some 1s/2s", "Low", "some 200ms/2s", "some 200ms/2s") },
