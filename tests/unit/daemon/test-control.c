@@ -210,13 +210,13 @@ static void say(int fd, const char *text)
 	assert_int_equal(send(fd, quoted(text), strlen(text), MSG_NOSIGNAL), strlen(text));
 }
 
-/* All up to the end of the connection, which is closed; NULL: nothing. */
-static json_t *hear(int fd)
+/* All up to the end of the connection, which is closed: a line of JSON, or "". Valid until the next. */
+static const char *hear(int fd)
 {
 	static char text[4 << 20];
 	uint64_t until = now_usec() + PATIENCE_USEC;
 	size_t size = 0;
-	json_t *answer;
+	json_t *json;
 	ssize_t n;
 
 	while ((n = recv(fd, text + size, sizeof(text) - size, 0)) > 0 ||
@@ -226,64 +226,40 @@ static json_t *hear(int fd)
 		turn();
 	}
 	close(fd);
-	answer = json_loadb(text, size, 0, NULL);
-	if (size > 0 && (!answer || text[size - 1] != '\n'))
-		fail_msg("no line of JSON: %.*s", (int)size, text);
-	return answer;
-}
-
-static json_t *ask(int fd, const char *request)
-{
-	json_t *answer;
-
-	say(fd, request);
-	answer = hear(fd);
-	assert_non_null(answer);
-	return answer;
-}
-
-static void assert_refused(json_t *answer, const char *error, const char *words)
-{
-	const char *name = json_string_value(json_object_get(answer, "errno")),
-		   *text = json_string_value(json_object_get(answer, "error"));
-
-	if (!name || !text || strcmp(name, error) != 0 || !strstr(text, words))
-		fail_msg("%s, %s instead of %s, %s", name, text, error, words);
-	json_decref(answer);
-}
-
-/* What `expected` has; null: it is not there. */
-static void has(json_t *actual, json_t *expected, const char *name)
-{
-	json_t *item;
-	const char *key;
-	size_t i;
-
-	if (json_is_object(expected)) {
-		json_object_foreach(expected, key, item)
-			has(json_object_get(actual, key), item, key);
-	} else if (json_is_array(expected)) {
-		assert_int_equal(json_array_size(actual), json_array_size(expected));
-		json_array_foreach(expected, i, item) has(json_array_get(actual, i), item, name);
-	} else if (json_is_null(expected) ? actual && !json_is_null(actual)
-					  : !json_equal(actual, expected)) {
-		fail_msg("%s is another", name);
-	}
-}
-
-static void assert_has(json_t *actual, const char *expected)
-{
-	json_t *json = json_loads(quoted(expected), 0, NULL);
-
-	assert_non_null(json);
-	has(actual, json, "");
+	text[size] = '\0';
+	json = json_loads(text, 0, NULL);
+	if (size > 0 && (!json || text[size - 1] != '\n'))
+		fail_msg("no line of JSON: %s", text);
 	json_decref(json);
-	json_decref(actual);
+	return text;
 }
+
+static const char *ask(int fd, const char *request)
+{
+	say(fd, request);
+	return hear(fd);
+}
+
+static void assert_says(const char *answer, const char *part)
+{
+	if (!strstr(answer, quoted(part)))
+		fail_msg("%s is not in %s", quoted(part), answer);
+}
+
+static void assert_refused(const char *answer, const char *error, const char *words)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "'errno':'%s'}\n", error);
+	assert_says(answer, name);
+	assert_says(answer, words);
+}
+
+#define OK "{'ok':true}\n"
 
 static void assert_serves(void)
 {
-	assert_has(ask(dial(), STATUS), "{'version':'" PACKAGE_VERSION "'}");
+	assert_says(ask(dial(), STATUS), "{'version':'" PACKAGE_VERSION "'");
 }
 
 /* ---- what is refused ----------------------------------------------------------------------------- */
@@ -339,7 +315,7 @@ PROMISE(a_line_may_be_as_long_as_the_limit_and_no_longer)
 	memset(line, ' ', sizeof(line));
 	memcpy(line, STATUS, strlen(STATUS) - 1);
 	strcpy(line + CONTROL_LINE_MAX - 1, "\n");
-	json_decref(ask(fd, line));
+	assert_says(ask(fd, line), "version");
 	strcpy(line + CONTROL_LINE_MAX - 1, " \n");
 	assert_refused(ask(dial(), line), "EMSGSIZE", "4096");
 }
@@ -351,7 +327,7 @@ PROMISE(only_root_may_change_anything)
 		       "root");
 	assert_refused(ask(dial_as(NOBODY), RELOAD), "EACCES", "root");
 	assert_int_equal(stage.times_simulated + stage.times_reloaded, 0);
-	assert_has(ask(dial_as(NOBODY), STATUS), "{'errno':null}");
+	assert_says(ask(dial_as(NOBODY), STATUS), "version");
 }
 
 /* ---- what it says -------------------------------------------------------------------------------- */
@@ -382,9 +358,12 @@ PROMISE(status_says_everything)
 						.path = "/b",
 						.state = WATCH_FAILED,
 						.why = "it was refused",
-						.settings.shadow = true,
+						.critical = true,
+						.thresholds = 2,
 						.configured = true,
-						.settings.policy.headroom_percent = HEADROOM_OFF };
+						.settings = stage.watches[0].settings };
+	stage.watches[1].settings.shadow = true;
+	stage.watches[1].settings.policy.headroom_percent = HEADROOM_OFF;
 	stage.watch_count = 2;
 	fill_cgroups(2);
 	stage.cgroups[0] = (struct psb_notification){ .available = PSB_LOW,
@@ -407,45 +386,44 @@ PROMISE(status_says_everything)
 				    .limit_bytes = 6,
 				    .killed_usec = 7 };
 	strcpy(stage.daemon.config_error, "x.conf:3: Low: nonsense");
-	assert_has(ask(dial(), STATUS),
-		   "{'configuration':{'error':'x.conf:3: Low: nonsense','files':"
-		   "['/etc/psibridge/psibridged.conf']},"
-		   "'clients':{'connected':1,'plain':2,'records':3,'accepted':4,'refused':5,"
-		   "'told':6,'replaced':7,'max':16384},"
-		   "'watches':[{'id':7,'path':'system.slice/*','state':'watching','clients':3,"
-		   "'available':'neutral','critical':false,'configured':false,'shadow':false,"
-		   "'settings':{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full "
-		   "100ms/2s','rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25},"
-		   "'source':{'rung':2,'name':'psi','trigger':'some 5 5','events':true,'path':'/p',"
-		   "'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
-		   "'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
-		   "'callback_usec':11,'superseded':12,'bytes_back':13,'members':14,"
-		   "'alarm_usec':15,'sample_usec':16}},"
-		   "{'state':'failed','why':'it was refused','shadow':true,'configured':true,"
-		   "'available':null,'settings':{'headroom_percent':0},'source':null}],"
-		   "'cgroups':[{'cgroup':'/\xef\xbf\xbd\xc3\xa4\\u0001','available':'low',"
-		   "'critical':true,'candidate':false,'watch':7,'since_usec':5,"
-		   "'some_avg10_centi':1234,'some_total_usec':6,'full_total_usec':7,"
-		   "'current_bytes':100,'limit_bytes':9223372036854775807,'clients':2},"
-		   "{'current_bytes':null}],"
-		   "'history':[{'cgroup':'/a\\u0022b\\\\','low':1,'low_usec':2,'killed':3,'last':"
-		   "{'limit':'','task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,"
-		   "'time_usec':7}}]}");
+	assert_says(
+		ask(dial(), STATUS),
+		"'clients':{'connected':1,'plain':2,'records':3,'accepted':4,'refused':5,'told':6,"
+		"'replaced':7,'max':16384},'configuration':{'error':'x.conf:3: Low: nonsense','files':"
+		"['/etc/psibridge/psibridged.conf']},"
+		"'watches':[{'id':7,'path':'system.slice/*','configured':false,'state':'watching','why'"
+		":'','available':'neutral','critical':false,'shadow':false,'clients':3,'thresholds':0,"
+		"'settings':{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
+		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25},"
+		"'source':{'rung':2,'name':'psi','trigger':'some 5 5','events':true,'path':'/p',"
+		"'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
+		"'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
+		"'callback_usec':11,'superseded':12,'bytes_back':13,'members':14,'alarm_usec':15,"
+		"'sample_usec':16}},"
+		"{'id':8,'path':'/b','configured':true,'state':'failed','why':'it was refused',"
+		"'available':null,'critical':true,'shadow':true,'clients':0,'thresholds':2,'settings':"
+		"{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
+		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':0}}],"
+		"'cgroups':[{'cgroup':'/\xef\xbf\xbd\xc3\xa4\\u0001','watch':7,'available':'low',"
+		"'critical':true,'candidate':false,'since_usec':5,'some_avg10_centi':1234,"
+		"'some_total_usec':6,'full_total_usec':7,'limit_bytes':9223372036854775807,"
+		"'clients':2,'current_bytes':100},"
+		"{'cgroup':'/some.slice/1.service','watch':7,'available':'low','critical':false,"
+		"'candidate':false,'since_usec':0,'some_avg10_centi':0,'some_total_usec':0,"
+		"'full_total_usec':0,'limit_bytes':0,'clients':2,'current_bytes':null}],"
+		"'history':[{'cgroup':'/a\\'b\\\\','low':1,'low_usec':2,'killed':3,'last':{'limit':'',"
+		"'task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,'time_usec':7}}]}\n");
 }
 
 PROMISE(an_answer_of_a_megabyte_arrives_whole_and_so_does_an_empty_one)
 {
-	json_t *answer;
-
-	assert_has(ask(dial(), STATUS), "{'watches':[],'cgroups':[],'history':[]}");
+	assert_says(ask(dial(), STATUS), "'watches':[],'cgroups':[],'history':[]}\n");
 	fill_cgroups(ELEMENTSOF(stage.cgroups));
 	control_set_patience(stage.daemon.control, PATIENCE_USEC);
-	do { /* until another one is made */
-		answer = ask(dial(), STATUS);
-	} while (json_array_size(json_object_get(answer, "cgroups")) == 0 &&
-		 (json_decref(answer), 1));
-	assert_int_equal(json_array_size(json_object_get(answer, "cgroups")), stage.cgroup_count);
-	json_decref(answer);
+	/* until another one is made */
+	while (strlen(ask(dial(), STATUS)) < 1000000)
+		;
+	assert_says(ask(dial(), STATUS), "/some.slice/4999.service");
 }
 
 PROMISE(a_status_is_not_made_for_each_who_asks)
@@ -473,21 +451,19 @@ PROMISE(simulate_reaches_the_table_and_shows_at_once)
 		const char *request, *shown;
 	} table[] = {
 		{ SIMULATE "'/one','available':'low'}\n", "'available':'low','critical':false" },
-		{ SIMULATE "'one','available':'neutral'}\n", "'available':'neutral'" },
+		{ SIMULATE "'one','available':'neutral'}\n",
+		  "'available':'neutral','critical':false" },
 		{ "{'critical':true,'available':'low','cgroup':'/one/','verb':'simulate'}\n",
 		  "'available':'low','critical':true" },
 		{ SIMULATE "'/sys/fs/cgroup/one','available':'high','critical':false}\n",
 		  "'available':'high','critical':false" },
 	};
-	char shown[128];
-
 	need_root();
 	fill_cgroups(1);
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		assert_serves();
-		assert_has(ask(dial(), table[i].request), "{'ok':true,'error':null}");
-		snprintf(shown, sizeof(shown), "{'cgroups':[{%s}]}", table[i].shown);
-		assert_has(ask(dial(), STATUS), shown);
+		assert_says(ask(dial(), table[i].request), OK);
+		assert_says(ask(dial(), STATUS), table[i].shown);
 	}
 }
 
@@ -516,14 +492,14 @@ PROMISE(what_cannot_be_simulated_is_said)
 		if (table[i].error)
 			assert_refused(ask(dial(), request), table[i].error, table[i].words);
 		else
-			assert_has(ask(dial(), request), "{'ok':true}");
+			assert_says(ask(dial(), request), OK);
 	}
 }
 
 PROMISE(reload_says_what_is_wrong)
 {
 	need_root();
-	assert_has(ask(dial(), RELOAD), "{'ok':true}");
+	assert_says(ask(dial(), RELOAD), OK);
 	stage.result = -EINVAL;
 	strcpy(stage.daemon.config_error, "a.conf:1: Low: \xff no");
 	assert_refused(ask(dial(), RELOAD), "EINVAL", "a.conf:1: Low: \xef\xbf\xbd no");
@@ -538,21 +514,22 @@ PROMISE(a_request_ends_with_its_newline)
 {
 	int fd = dial();
 
+	need_root();
 	for (const char *p = STATUS; *p; p++) {
 		say(fd, (char[]){ *p, '\0' });
 		turn();
 	}
-	json_decref(hear(fd));
+	assert_says(hear(fd), "version");
 	/* its side may be closed behind it, and not in the middle */
 	fd = dial();
 	say(fd, RELOAD);
 	shutdown(fd, SHUT_WR);
-	json_decref(hear(fd));
+	assert_says(hear(fd), OK);
 	stage.times_reloaded = 0;
 	fd = dial();
 	assert_int_equal(send(fd, RELOAD, strlen(RELOAD) - 1, 0), strlen(RELOAD) - 1);
 	shutdown(fd, SHUT_WR);
-	assert_null(hear(fd));
+	assert_string_equal(hear(fd), "");
 	assert_int_equal(stage.times_reloaded, 0);
 }
 
@@ -576,7 +553,7 @@ PROMISE(who_does_not_take_its_answer_in_time_is_closed)
 	int fd;
 
 	control_set_patience(stage.daemon.control, SHORT_USEC);
-	assert_null(hear(dial()));
+	assert_string_equal(hear(dial()), "");
 	assert_closed_while_writing(dial());
 	fill_cgroups(ELEMENTSOF(stage.cgroups));
 	fd = dial();
@@ -603,9 +580,9 @@ PROMISE(connections_have_limits_and_root_has_places_kept)
 	close(fds[0]);
 	turn();
 	assert_refused(hear(dial_as(NOBODY - 1)), "EUSERS", "of this user");
-	assert_has(ask(dial_as(NOBODY), STATUS), "{'errno':null}");
+	assert_says(ask(dial_as(NOBODY), STATUS), "version");
 	for (int i = 1; i < n; i++)
-		assert_has(ask(fds[i], STATUS), "{'errno':null}");
+		assert_says(ask(fds[i], STATUS), "version");
 }
 
 static unsigned open_descriptors(void)
@@ -652,8 +629,8 @@ PROMISE(it_ends_whatever_its_clients_are_doing)
 	for (int i = 0; i < 6; i++)
 		turn();
 	stage.daemon.control = control_free(stage.daemon.control);
-	assert_null(hear(silent));
-	assert_null(hear(half));
+	assert_string_equal(hear(silent), "");
+	assert_string_equal(hear(half), "");
 	close(unread);
 }
 
