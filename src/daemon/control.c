@@ -13,7 +13,6 @@
 #include "daemon/listen.h"
 #include "daemon/lowmemory.h"
 #include "daemon/names.h"
-#include "kernel/file.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -90,16 +89,6 @@ static struct text *answer_status(struct control *control, _unused_ const struct
 	return text_ref(status);
 }
 
-/* Of "/" LowMemoryMonitor has a watch beside the table's: one of them is enough. */
-static int simulate(struct daemon *d, const char *path, enum psb_available available, bool critical)
-{
-	int r = table_simulate(d->table, path, available, critical);
-
-	if (strcmp(path, "/") == 0 && lowmemory_simulate(d->lowmemory, available, critical) == 0)
-		return 0;
-	return r;
-}
-
 static struct text *answer_simulate(struct control *control, const struct request *request)
 {
 	struct daemon *d = control->daemon;
@@ -115,7 +104,11 @@ static struct text *answer_simulate(struct control *control, const struct reques
 	r = cgpath_normalise(request->cgroup, d->cgroups.v2.point, path, &why);
 	if (r < 0)
 		return result(r, "cgroup \"%s\": %s", request->cgroup, why);
-	r = simulate(d, path, available, request->critical);
+	r = table_simulate(d->table, path, available, request->critical);
+	/* of "/" LowMemoryMonitor has a watch beside the table's: one of them is enough */
+	if (strcmp(path, "/") == 0 &&
+	    lowmemory_simulate(d->lowmemory, available, request->critical) == 0)
+		r = 0;
 	control->status_usec = 0;
 	return result(r, "%s: %s", path,
 		      r == -ENOENT    ? "there is no such cgroup"
@@ -266,24 +259,19 @@ static void accepted(int fd, void *userdata)
 {
 	struct control *control = userdata;
 	sd_event *event = control->daemon->event;
-	struct client *c = NULL;
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-	const char *why = NULL;
+	struct ucred peer = { .uid = (uid_t)-1 };
+	const char *why;
+	struct client *c;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) {
-		why = too_many(control, peer.uid);
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){ sizeof(peer) });
+	why = too_many(control, peer.uid);
+	c = why ? NULL : calloc(1, sizeof(*c));
+	if (!c) {
 		if (why)
 			turn_away(fd, why);
-		else
-			c = malloc(sizeof(*c));
-	}
-	if (!c) {
 		close(fd);
 		return;
 	}
-	/* not the line: it need not be touched before it is used */
-	memset(c, 0, offsetof(struct client, line));
 	c->control = control;
 	c->fd = fd;
 	c->uid = peer.uid;
@@ -310,12 +298,11 @@ int control_new(struct daemon *daemon, int listen_fd, struct control **ret)
 					       .accepted = accepted,
 					       .userdata = control };
 	control->patience_usec = PATIENCE_USEC;
+	*ret = control;
 	r = acceptor_start(&control->acceptor, daemon->event);
 	if (r < 0)
-		control_free(control);
-	else
-		*ret = control;
-	return r < 0 ? r : 0;
+		*ret = control_free(control);
+	return r;
 }
 
 void control_set_patience(struct control *control, uint64_t usec)

@@ -32,7 +32,6 @@
 int control_new(struct daemon *daemon, int listen_fd, struct control **ret);
 /* Ends all connections. */
 struct control *control_free(struct control *control);
-DEFINE_CLEANUP(struct control *, control_free);
 
 /* For tests, which cannot wait so long. */
 void control_set_patience(struct control *control, uint64_t usec);

@@ -54,7 +54,6 @@ struct table_options {
 int table_new(const struct table_options *options, struct table **ret);
 /* Ends all watches; there are no subscribers any more. */
 struct table *table_free(struct table *table);
-DEFINE_CLEANUP(struct table *, table_free);
 
 /*
  * Make the watches those of `config`, which stays the caller's and must stay. Those that did not change go on;
