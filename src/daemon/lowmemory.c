@@ -2,22 +2,16 @@
 /*
  * lowmemory.c - org.freedesktop.LowMemoryMonitor: the machine's level becomes a signal on the system bus
  *
- *     watch of "/" --told()--> `warning`, one byte --after_event()--> LowMemoryWarning(y)
+ *     watch of "/" --told()--> `warning`, one byte --send_warning()--> LowMemoryWarning(y)
  *
- * The interface is that of the program low-memory-monitor; GLib's GMemoryMonitor and Flatpak's portal
- * listen to it. Its levels 50, 100 and 255 mean low, medium and critical there; here Neutral, Low, and
- * Low with critical. It has no level for relief, programs free memory at any signal: so nothing is sent
- * for High, nor for a Neutral that follows a Low. The watch is on the root cgroup, where the kernel keeps
- * the pressure of the whole machine. It is judged by [Defaults], exists only while the name is ours, and
- * Shadow=yes there silences it. The signal is sent after the clients were told: an allocation of sd-bus must not stand
- * between a stall and them.
+ * The interface is that of the program low-memory-monitor, whose levels mean low, medium and critical. It has none for
+ * relief, and programs free memory at any signal: so nothing is sent for High, nor for a Neutral that follows a Low. The
+ * watch is on the root cgroup, where the kernel keeps the pressure of the whole machine, and exists only while the name is
+ * ours. The signal is sent after the clients were told: an allocation of sd-bus must not stand between a stall and them.
  *
- * The connection. sd-bus is attached to the daemon's loop and waits for nothing. Where the bus's socket is missing, or
- * nothing listens on it, sd-bus waits for it with inotify, on each directory on the way there and without a timer
- * (sd_bus_set_watch_bind()). Where inotify cannot tell (an abstract address, a bus that accepts and hangs up) there is an
- * attempt after 0.1 s, 0.2 s and so on up to a minute; one that lasted for a minute starts that anew. What sd-bus does not
- * tell is looked for after each event of the loop, while that matters: a queue that is empty again, and a socket that was
- * bound a moment before it is listened on (of which inotify says nothing): then there is one more attempt.
+ * sd-bus is attached to the daemon's loop and waits for nothing: what a bus does not read it queues. Where the bus's socket is missing or nothing listens on
+ * it, sd-bus waits with inotify (sd_bus_set_watch_bind()). A connection that fails or ends otherwise is made again after
+ * 0.1 s, 0.2 s and so on up to a minute; one that lasted for a minute starts that anew.
  *
  * The name is requested with a place in the queue: it comes to us when the program that owns it gives it
  * up. Nothing takes it from us again, for we do not allow replacement.
@@ -27,7 +21,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
 
@@ -36,27 +29,21 @@
 #define BUS "org.freedesktop.DBus"
 #define DEFAULT_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 
-#define SEND_BUFFER 4096 /* sd-bus asks for 8 MiB */
 #define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
-#define LISTENS_WITHIN_USEC (1 * USEC_PER_SEC)
 
 enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
 
 struct lowmemory {
 	struct daemon *daemon;
-	sd_event_source
-		*due; /* a timer: connect where there is no connection; a warning is to be sent */
-	sd_event_source *post; /* after_event(), on while there is no connection or a warning */
-	sd_bus *bus;	       /* NULL: not wanted, or the next attempt is due later */
+	sd_event_source *retry, *send; /* timers: connect; send the warning */
+	sd_bus *bus;		       /* NULL: not wanted, or `retry` is set */
 	uint64_t tried_usec, retry_usec;
-	struct timespec bound; /* the socket's file that the last attempt saw is of then */
-	bool noted;	       /* the journal says that there is no bus */
-	bool owned;	       /* the name is ours */
+	bool noted; /* the journal says that there is no bus */
+	bool owned; /* the name is ours */
 	psb_watch *watch;
-	struct settings settings; /* it was made with */
-	bool was_low;		  /* its level before */
-	uint8_t warning;	  /* to be sent; 0: none */
+	bool was_low; /* its level before */
+	uint8_t warning;
 };
 
 /* ---- the warning ----------------------------------------------------------------------------- */
@@ -66,26 +53,33 @@ static void told(const struct psb_notification *n, void *userdata)
 	struct lowmemory *l = userdata;
 	bool was_low = l->was_low;
 
-	if (n->kind != PSB_KIND_LEVEL || l->settings.shadow)
+	if (n->kind != PSB_KIND_LEVEL || l->daemon->config->defaults.shadow)
 		return;
 	l->was_low = n->available == PSB_LOW;
-	if (n->available == PSB_LOW)
-		l->warning = n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
-	else
-		l->warning = n->available == PSB_NEUTRAL && !was_low ? WARNING_LOW : 0;
-	if (!l->warning)
+	if (n->available == PSB_HIGH || (n->available == PSB_NEUTRAL && was_low)) {
+		timer_stop(l->send);
 		return;
-	(void)sd_event_source_set_enabled(l->post, SD_EVENT_ON);
-	timer_set(l->due, now_usec());
+	}
+	l->warning = !l->was_low ? WARNING_LOW : n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
+	timer_set(l->send, now_usec());
+}
+
+static int send_warning(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
+{
+	struct lowmemory *l = userdata;
+
+	(void)sd_bus_emit_signal(l->bus, OBJECT, NAME, "LowMemoryWarning", "y", l->warning);
+	return 0;
 }
 
 static void drop_watch(struct lowmemory *l)
 {
 	l->watch = psb_watch_unref(l->watch);
-	l->warning = 0;
 	l->was_low = false;
+	timer_stop(l->send);
 }
 
+/* Judged by [Defaults] as they are now. */
 static void make_watch(struct lowmemory *l)
 {
 	struct settings_text text;
@@ -98,7 +92,8 @@ static void make_watch(struct lowmemory *l)
 	};
 	int r;
 
-	settings_write(&l->settings.policy, &text, &options);
+	drop_watch(l);
+	settings_write(&l->daemon->config->defaults.policy, &text, &options);
 	r = psb_watch_new(l->daemon->bridge, &options, &l->watch);
 	if (r == 0)
 		r = psb_watch_add_callback(l->watch, told, l, PSB_INLINE, NULL);
@@ -109,75 +104,7 @@ static void make_watch(struct lowmemory *l)
 	drop_watch(l);
 }
 
-/* Have a watch, or none, as the name and the configuration say. */
-static void update_watch(struct lowmemory *l)
-{
-	const struct settings *settings = &l->daemon->config->defaults;
-
-	if (l->watch && (!l->owned || !settings_equal(settings, &l->settings)))
-		drop_watch(l);
-	if (!l->owned || l->watch)
-		return;
-	l->settings = *settings;
-	make_watch(l);
-}
-
-/* A bus that does not read gets the newest when it reads again. */
-static void send_warning(struct lowmemory *l)
-{
-	uint64_t queued;
-
-	if (l->warning == 0 || sd_bus_get_n_queued_write(l->bus, &queued) < 0 || queued > 0)
-		return;
-	(void)sd_bus_emit_signal(l->bus, OBJECT, NAME, "LowMemoryWarning", "y", l->warning);
-	l->warning = 0;
-}
-
-/* For introspection. */
-static const sd_bus_vtable vtable[] = {
-	SD_BUS_VTABLE_START(0),
-	SD_BUS_SIGNAL_WITH_ARGS("LowMemoryWarning", SD_BUS_ARGS("y", level), 0),
-	SD_BUS_VTABLE_END,
-};
-
-/* ---- the name -------------------------------------------------------------------------------- */
-
-/* The first answer on a connection, so it also says that there is one. */
-static int name_answered(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_error)
-{
-	struct lowmemory *l = userdata;
-	struct journal *journal = l->daemon->journal;
-	const sd_bus_error *error = sd_bus_message_get_error(m);
-	sd_bus *bus = sd_bus_message_get_bus(m);
-	uint32_t answer;
-
-	if (sd_bus_is_open(bus) <= 0)
-		return 0; /* the end of the connection answers every call */
-	(void)setsockopt(sd_bus_get_fd(bus), SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER },
-			 sizeof(int));
-	if (l->noted)
-		journal_log(journal, LOG_IS_INFO, MESSAGE_OTHER, "D-Bus: connected");
-	l->noted = false;
-	if (error)
-		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
-			    "D-Bus: the bus refuses us the name " NAME ": %s",
-			    error->message ? error->message : error->name);
-	else if (sd_bus_message_read(m, "u", &answer) > 0 && answer == 2) /* ..._REPLY_IN_QUEUE */
-		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
-			    "D-Bus: another program owns the name " NAME
-			    "; it comes to us when that one gives it up");
-	return 0;
-}
-
 /* ---- the connection -------------------------------------------------------------------------- */
-
-static void hang_up(struct lowmemory *l)
-{
-	timer_stop(l->due);
-	l->owned = false;
-	drop_watch(l);
-	l->bus = sd_bus_close_unref(l->bus);
-}
 
 static void note_absence(struct lowmemory *l, const char *why)
 {
@@ -198,7 +125,31 @@ static void lost(struct lowmemory *l, int error)
 	if (now - l->tried_usec >= RETRY_MAX_USEC)
 		l->retry_usec = 0;
 	l->retry_usec = CLAMP(2 * l->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
-	timer_set(l->due, now + l->retry_usec);
+	timer_set(l->retry, now + l->retry_usec);
+}
+
+/* The first answer on a connection, so it also says that there is one. */
+static int name_answered(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_error)
+{
+	struct lowmemory *l = userdata;
+	struct journal *journal = l->daemon->journal;
+	const sd_bus_error *error = sd_bus_message_get_error(m);
+	uint32_t answer;
+
+	if (sd_bus_is_open(sd_bus_message_get_bus(m)) <= 0)
+		return 0; /* the end of the connection answers every call */
+	if (l->noted)
+		journal_log(journal, LOG_IS_INFO, MESSAGE_OTHER, "D-Bus: connected");
+	l->noted = false;
+	if (error)
+		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "D-Bus: the bus refuses us the name " NAME ": %s",
+			    error->message ? error->message : error->name);
+	else if (sd_bus_message_read(m, "u", &answer) > 0 && answer == 2) /* ..._REPLY_IN_QUEUE */
+		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
+			    "D-Bus: another program owns the name " NAME
+			    "; it comes to us when that one gives it up");
+	return 0;
 }
 
 /* Sees every message. Any program may send a signal called NameAcquired; the bus's own counts. */
@@ -213,72 +164,30 @@ static int filter(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_
 		   sd_bus_message_is_signal(m, BUS, "NameAcquired") > 0 &&
 		   sd_bus_message_read(m, "s", &name) > 0 && strcmp(name, NAME) == 0) {
 		l->owned = true;
-		update_watch(l);
+		make_watch(l);
 	}
 	return 0;
 }
 
-static const char *bus_address(void)
-{
-	const char *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
-
-	return address && *address ? address : DEFAULT_ADDRESS;
-}
-
-/* Until there is a socket to connect to, the descriptor of sd-bus is its inotify's. */
-static bool has_socket(sd_bus *bus)
-{
-	struct stat st;
-
-	return fstat(sd_bus_get_fd(bus), &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* Is there another file at the bus's path than the last time? */
-static bool is_bound_anew(struct lowmemory *l)
-{
-	static const char prefix[] = "unix:path=";
-	const char *address = bus_address();
-	struct timespec before = l->bound;
-	struct stat st;
-
-	if (strncmp(address, prefix, strlen(prefix)) != 0 ||
-	    stat(address + strlen(prefix), &st) < 0)
-		return false;
-	l->bound = st.st_ctim;
-	return before.tv_sec != st.st_ctim.tv_sec || before.tv_nsec != st.st_ctim.tv_nsec;
-}
-
-static int after_event(sd_event_source *post, void *userdata)
-{
-	struct lowmemory *l = userdata;
-
-	if (!l->bus || timer_is_set(l->due))
-		return 0;
-	if (!has_socket(l->bus)) {
-		if (is_bound_anew(l))
-			timer_set(l->due, now_usec() + LISTENS_WITHIN_USEC);
-		return 0;
-	}
-	send_warning(l);
-	return l->warning || sd_bus_is_ready(l->bus) <= 0
-		       ? 0
-		       : sd_event_source_set_enabled(post, SD_EVENT_OFF);
-}
+/* For introspection. */
+static const sd_bus_vtable vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_SIGNAL_WITH_ARGS("LowMemoryWarning", SD_BUS_ARGS("y", level), 0),
+	SD_BUS_VTABLE_END,
+};
 
 static int start(struct lowmemory *l)
 {
 	_cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
-	int r;
+	const char *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
+	int r = sd_bus_new(&bus);
 
-	r = sd_bus_new(&bus);
 	if (r >= 0)
-		r = sd_bus_set_address(bus, bus_address());
+		r = sd_bus_set_address(bus, address && *address ? address : DEFAULT_ADDRESS);
 	if (r >= 0)
 		r = sd_bus_set_bus_client(bus, 1);
 	if (r >= 0)
 		r = sd_bus_set_watch_bind(bus, 1);
-	if (r >= 0)
-		r = sd_bus_negotiate_fds(bus, 0);
 	if (r >= 0)
 		r = sd_bus_add_filter(bus, NULL, filter, l);
 	if (r >= 0)
@@ -288,7 +197,6 @@ static int start(struct lowmemory *l)
 		sd_bus_close(steal(bus));
 		return r;
 	}
-	(void)is_bound_anew(l);
 	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r >= 0) /* queued behind Hello */
@@ -296,31 +204,35 @@ static int start(struct lowmemory *l)
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, l->daemon->event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
-		r = sd_event_source_set_enabled(l->post, SD_EVENT_ON);
-	if (r < 0)
-		return r;
-	l->bus = steal(bus);
-	return 0;
+		l->bus = steal(bus);
+	return r;
 }
 
-static int is_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
+static int connect_again(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
 	struct lowmemory *l = userdata;
+	struct stat st;
 	int r;
 
-	if (l->bus && has_socket(l->bus) && sd_bus_is_open(l->bus) > 0)
-		return 0; /* the warning is sent behind us */
 	l->bus = sd_bus_close_unref(l->bus);
 	l->tried_usec = now_usec();
 	r = start(l);
 	if (r < 0)
 		lost(l, r);
-	else if (!has_socket(l->bus))
+	else if (fstat(sd_bus_get_fd(l->bus), &st) == 0 && !S_ISSOCK(st.st_mode)) /* inotify's */
 		note_absence(l, "its socket is missing, or nothing listens on it");
 	return 0;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+static void hang_up(struct lowmemory *l)
+{
+	timer_stop(l->retry);
+	l->owned = false;
+	drop_watch(l);
+	l->bus = sd_bus_close_unref(l->bus);
+}
 
 void lowmemory_config_changed(struct lowmemory *l)
 {
@@ -329,10 +241,10 @@ void lowmemory_config_changed(struct lowmemory *l)
 	if (!l->daemon->config->low_memory_monitor) {
 		hang_up(l);
 		l->noted = false;
-	} else if (l->bus) {
-		update_watch(l);
-	} else if (!timer_is_set(l->due)) {
-		timer_set(l->due, now_usec());
+	} else if (l->owned) {
+		make_watch(l);
+	} else if (!l->bus && !timer_is_set(l->retry)) {
+		timer_set(l->retry, now_usec());
 	}
 }
 
@@ -349,11 +261,9 @@ int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
 	if (!l)
 		return -ENOMEM;
 	l->daemon = daemon;
-	r = timer_new(daemon->event, is_due, l, &l->due);
+	r = timer_new(daemon->event, connect_again, l, &l->retry);
 	if (r >= 0)
-		r = sd_event_add_post(daemon->event, &l->post, after_event, l);
-	if (r >= 0)
-		r = sd_event_source_set_enabled(l->post, SD_EVENT_OFF);
+		r = timer_new(daemon->event, send_warning, l, &l->send);
 	if (r < 0) {
 		lowmemory_free(l);
 		return r;
@@ -367,10 +277,10 @@ struct lowmemory *lowmemory_free(struct lowmemory *l)
 {
 	if (!l)
 		return NULL;
-	if (l->due)
+	if (l->send)
 		hang_up(l);
-	sd_event_source_disable_unref(l->post);
-	sd_event_source_disable_unref(l->due);
+	sd_event_source_disable_unref(l->send);
+	sd_event_source_disable_unref(l->retry);
 	free(l);
 	return NULL;
 }

@@ -16,14 +16,9 @@ command -v busctl >/dev/null || skip_all "no busctl here"
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/psb-bus-XXXXXX") || exit 1
 pids=
-finish()
-{
-	for pid in $pids; do kill "$pid" 2>/dev/null; done
-	rm -rf "$dir"
-}
-trap finish EXIT
+trap 'for pid in $pids; do kill "$pid" 2>/dev/null; done; rm -rf "$dir"' EXIT
 unset GIO_USE_MEMORY_MONITOR
-export LC_ALL=C.UTF-8
+export LC_ALL=C.UTF-8 DBUS_SYSTEM_BUS_ADDRESS="unix:path=$dir/bus"
 
 # A system bus as distributions configure it: what nobody allowed is forbidden.
 cat >"$dir/bus.conf" <<END
@@ -42,15 +37,18 @@ cat >"$dir/bus.conf" <<END
   <include>$(realpath "$srcdir")/units/dbus/psibridged.conf</include>
 </busconfig>
 END
-mkdir -p "$dir/root/etc/psibridge"
 # Thresholds that the machine's own pressure stays under, whatever else runs on it.
-defaults='[Defaults]\nEarly=some 10s/10s\nLow=some 10s/10s\nCritical=full 10s/10s\nHighHeadroom=off\n'
-# shellcheck disable=SC2059
-printf "$defaults[Watch psb-bus-absent]\n" >"$dir/root/etc/psibridge/psibridged.conf"
+mkdir -p "$dir/root/etc/psibridge"
+cat >"$dir/root/etc/psibridge/psibridged.conf" <<END
+[Defaults]
+Early=some 10s/10s
+Low=some 10s/10s
+Critical=full 10s/10s
+HighHeadroom=off
+END
 chmod 755 "$dir"
-export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$dir/bus"
 
-# until COMMAND... : wait up to 20 s until it succeeds
+# until_true COMMAND... : wait up to 20 s until it succeeds
 until_true()
 {
 	tries=0
@@ -61,33 +59,19 @@ until_true()
 	done
 }
 
-start_bus()
-{
-	dbus-daemon --nofork --nopidfile --nosyslog --config-file="$dir/bus.conf" 2>>"$dir/bus.log" &
-	bus=$!
-	pids="$pids $bus"
-}
-
 name=org.freedesktop.LowMemoryMonitor
-object=/org/freedesktop/LowMemoryMonitor
-is_there()
-{
-	busctl status $name
-}
-
 "$psibridged" --root "$dir/root" --notify "$dir/notify" --control "$dir/control" 2>"$dir/psibridged.log" &
 daemon=$!
-pids="$pids $daemon"
+pids=$daemon
 until_true test -S "$dir/notify" || skip_all "psibridged does not run here: $(tail -n 1 "$dir/psibridged.log")"
-
-check "without a bus psibridged runs, and says so" until_true grep -q 'D-Bus: there is no bus' "$dir/psibridged.log"
-start_bus
-check "a bus that comes later is found" until_true is_there
+dbus-daemon --nofork --nopidfile --nosyslog --config-file="$dir/bus.conf" 2>"$dir/bus.log" &
+pids="$pids $!"
+check "a bus that comes later is found" until_true busctl status $name
 
 if [ -x "$gmemorymonitor" ]; then
-	"$gmemorymonitor" 3 >"$dir/gmm" 2>"$dir/gmm.err" &
+	"$gmemorymonitor" >"$dir/gmm" 2>"$dir/gmm.err" &
 	pids="$pids $!"
-	check "GLib finds the low memory monitor" until_true grep -q listening "$dir/gmm"
+	until_true grep -q listening "$dir/gmm"
 	told=0
 	for level in neutral low critical; do
 		"$psibridge" simulate --control "$dir/control" $level / >&2 || break
@@ -95,41 +79,27 @@ if [ -x "$gmemorymonitor" ]; then
 		until_true sh -c "[ \$(grep -c '^[0-9]' '$dir/gmm') -ge $told ]"
 	done
 	check "GMemoryMonitor tells its program 50, 100, 255" \
-		sh -c "[ \"\$(tr '\n' ' ' <'$dir/gmm')\" = 'GMemoryMonitorDBus listening 50 100 255 ' ] || { cat '$dir/gmm'; false; }"
+		sh -c "cat '$dir/gmm'; [ \"\$(tr '\n' ' ' <'$dir/gmm')\" = 'GMemoryMonitorDBus listening 50 100 255 ' ]"
 else
 	skip "GMemoryMonitor tells its program 50, 100, 255" "gmemorymonitor was not built: no GLib here"
 fi
 
 # The policy, and what is introspected: as anybody, and nobody but root becomes the monitor.
 as_nobody=
-if command -v setpriv >/dev/null; then
-	as_nobody='setpriv --reuid 65534 --clear-groups'
-	refused()
-	{
-		$as_nobody busctl call org.freedesktop.DBus / org.freedesktop.DBus RequestName su $name 0 >"$dir/refused" 2>&1
-		cat "$dir/refused"
-		grep -qi 'access denied\|not allowed to own' "$dir/refused"
-	}
-	check "others may not own its name" refused
-fi
+command -v setpriv >/dev/null && as_nobody='setpriv --reuid 65534 --clear-groups'
+refused()
+{
+	$as_nobody busctl call org.freedesktop.DBus / org.freedesktop.DBus RequestName su $name 0 2>&1 |
+		grep -i 'access denied\|not allowed to own'
+}
+[ -z "$as_nobody" ] || check "others may not own its name" refused
 looks()
 {
-	$as_nobody busctl introspect $name $object >"$dir/introspected" || return
-	cat "$dir/introspected"
-	grep -q '^.LowMemoryWarning  *signal  *y ' "$dir/introspected" &&
-		$as_nobody busctl call $name $object org.freedesktop.DBus.Peer Ping &&
-		$as_nobody busctl call $name $object org.freedesktop.DBus.Properties GetAll s $name
+	$as_nobody busctl introspect $name /org/freedesktop/LowMemoryMonitor | grep '^.LowMemoryWarning  *signal  *y ' &&
+		$as_nobody busctl call $name /org/freedesktop/LowMemoryMonitor org.freedesktop.DBus.Properties GetAll s $name
 }
 check "everybody may look at what is offered" looks
-
-kill "$bus"
-wait "$bus" 2>/dev/null
-start_bus
-check "a bus that was restarted is found again" until_true is_there
-started=$(date +%s%N)
 kill "$daemon"
 wait "$daemon"
-status=$?
-check "psibridged ends within a second, and well" \
-	test "$status" = 0 -a $((($(date +%s%N) - started) / 1000000)) -lt 1000
+check "psibridged ends well" test $? = 0
 done_testing
