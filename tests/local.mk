@@ -305,8 +305,7 @@ tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
 # psibridged under the double of a service manager.
 tests_integration_manager_double_SOURCES = tests/integration/manager-double.c
-tests_integration_manager_double_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
-tests_integration_manager_double_LDADD = $(SYSTEMD_LIBS)
+tests_integration_manager_double_LDADD =
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
 	tests/integration/daemon-bench.h tests/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
