@@ -3,70 +3,54 @@
  * test-hosting-register.c - the hosting ABI: registering, replacing, from inside, after a fork, in
  * many threads
  *
- * Over fake-watch.c.
+ * Over fake-watch.c. The fixture's end looks for references that are left, and calls that came too late.
  */
 #include "../unit.h"
 #include "hosting-runtime.h"
 
 #include <sys/wait.h>
 
+#define REGISTER(f, callback) assert_int_equal(IMM_Register((f)->manager, callback), S_OK)
+
 /* ---- registering ----------------------------------------------------------------------------- */
 
-PROMISE(a_registration_holds_one_reference_until_null_ends_it)
+PROMISE(a_registration_holds_one_reference_until_null_or_another_ends_it)
 {
 	struct fixture *f = *state;
+	const struct {
+		struct runtime *next;
+		unsigned a, b; /* references */
+	} table[] = {
+		{ NULL, 0, 0 }, { &f->a, 1, 0 }, { &f->a, 1, 0 }, { &f->b, 0, 1 }, { NULL, 0, 0 },
+	};
 
-	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	assert_int_equal(f->a.refs, 1);
-	assert_int_equal(fake_watch_registrations(f->watch), 1);
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	assert_int_equal(f->a.refs, 1);
-	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
-	assert_int_equal(f->a.refs, 0);
-	assert_int_equal(fake_watch_registrations(f->watch), 0);
-	tell(f, PSB_LOW);
-	assert_int_equal(f->a.calls, 0);
-	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
-}
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		unsigned a_calls = f->a.calls, b_calls = f->b.calls;
 
-PROMISE(the_last_release_ends_the_registration)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+		REGISTER(f, table[i].next ? &table[i].next->interface : NULL);
+		assert_int_equal(f->a.refs, table[i].a);
+		assert_int_equal(f->b.refs, table[i].b);
+		assert_int_equal(fake_watch_registrations(f->watch), table[i].a + table[i].b);
+		tell(f, i % 2 ? PSB_HIGH : PSB_NEUTRAL);
+		assert_int_equal(f->a.calls - a_calls, table[i].a);
+		assert_int_equal(f->b.calls - b_calls, table[i].b);
+	}
+	REGISTER(f, &f->a.interface);
 	assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
 	f->manager = NULL;
-	assert_int_equal(f->a.refs, 0);
-	assert_int_equal(fake_watch_registrations(f->watch), 0);
-}
-
-PROMISE(a_second_callback_replaces_the_first)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	tell(f, PSB_NEUTRAL);
-	assert_int_equal(IMM_Register(f->manager, &f->b.interface), S_OK);
-	assert_int_equal(f->a.refs, 0);
-	assert_int_equal(f->b.refs, 1);
-	tell(f, PSB_LOW);
-	assert_int_equal(f->a.calls, 1);
-	assert_int_equal(f->b.calls, 1);
-	assert_int_equal(f->b.last, eMemoryAvailableLow);
+	assert_int_equal(f->a.refs + fake_watch_registrations(f->watch), 0);
 }
 
 PROMISE(a_registration_that_fails_leaves_the_old_one_standing)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	REGISTER(f, &f->a.interface);
 	fake_watch_fail_add(f->watch, -EAGAIN);
 	assert_int_equal(IMM_Register(f->manager, &f->b.interface), E_OUTOFMEMORY);
 	assert_int_equal(f->b.refs, 0);
 	tell(f, PSB_LOW);
 	assert_int_equal(f->a.calls, 1);
-	assert_int_equal(f->b.calls, 0);
 }
 
 struct registrar {
@@ -85,18 +69,24 @@ static void *register_on_thread(void *arg)
 	return NULL;
 }
 
+/* Register a, and wait until it is in a call that lasts until open_up(). */
+static void block_in_a(struct fixture *f)
+{
+	f->a.hook = block;
+	REGISTER(f, &f->a.interface);
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
+	wait_until_entered(&f->a);
+}
+
 PROMISE(register_returns_when_the_replaced_call_is_over_and_not_before)
 {
 	struct fixture *f = *state;
 	struct registrar r = { .manager = f->manager, .callback = &f->b.interface };
 	pthread_t thread;
 
-	f->a.hook = block;
+	block_in_a(f);
 	f->b.hook = block;
 	f->b.open = 1;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
-	wait_until_entered(&f->a);
 	assert_int_equal(pthread_create(&thread, NULL, register_on_thread, &r), 0);
 
 	/* Level is Low, so b is told as soon as it stands: in spite of a, which still blocks. */
@@ -117,19 +107,14 @@ PROMISE(a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns)
 	struct fixture *f = *state;
 
 	hosting_patience_usec = 20 * USEC_PER_MSEC;
-	f->a.hook = block;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
-	wait_until_entered(&f->a);
+	block_in_a(f);
 	assert_int_equal(IMM_Register(f->manager, &f->b.interface), HOST_E_TIMEOUT);
 	f->a.closed = 1;
 	assert_int_equal(f->a.refs, 1);
-
-	/* a's mailbox gets it too */
 	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_NEUTRAL);
 	/* it does not stand in the way of the next one */
-	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
-	assert_int_equal(IMM_Register(f->manager, &f->b.interface), S_OK);
+	REGISTER(f, NULL);
+	REGISTER(f, &f->b.interface);
 	open_up(&f->a);
 	tell(f, PSB_LOW);
 	assert_int_equal(f->b.last, eMemoryAvailableLow);
@@ -138,23 +123,17 @@ PROMISE(a_callback_that_stays_stuck_is_given_up_and_released_when_it_returns)
 	assert_int_equal(fake_watch_registrations(f->watch), 1);
 }
 
+/* It keeps all that it needs, and the fixture waits for the end. */
 PROMISE(a_manager_may_go_while_its_callback_is_stuck)
 {
 	struct fixture *f = *state;
 
 	hosting_patience_usec = 20 * USEC_PER_MSEC;
-	f->a.hook = block;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
-	wait_until_entered(&f->a);
+	block_in_a(f);
 	assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
 	f->manager = NULL;
 	assert_int_equal(f->a.refs, 1);
 	open_up(&f->a);
-	psb_watch_unref(f->watch);
-	f->watch = NULL;
-	assert_int_equal(fake_watches_wait(), 0);
-	assert_int_equal(f->a.refs, 0);
 }
 
 /* ---- from inside a call ---------------------------------------------------------------------- */
@@ -180,7 +159,7 @@ PROMISE(a_callback_may_register_another_or_itself_or_none)
 		f->a.manager = f->manager;
 		f->a.other = other ? &other->interface : NULL;
 		f->a.closed = 0;
-		assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+		REGISTER(f, &f->a.interface);
 		tell(f, low ? PSB_LOW : PSB_NEUTRAL);
 		assert_int_equal(f->a.result, S_OK);
 		assert_int_equal(f->a.refs, other == &f->a);
@@ -193,7 +172,7 @@ PROMISE(a_callback_may_register_another_or_itself_or_none)
 					 low ? eMemoryAvailableNeutral : eMemoryAvailableHigh);
 		assert_int_equal(fake_watch_registrations(f->watch), other != NULL);
 		tell(f, PSB_HIGH);
-		assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+		REGISTER(f, NULL);
 	}
 }
 
@@ -210,101 +189,85 @@ PROMISE(a_callback_may_release_the_manager)
 	f->a.hook = release_manager;
 	f->a.manager = f->manager;
 	f->a.result = -1;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
+	REGISTER(f, &f->a.interface);
 	f->manager = NULL;
 	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
-	psb_watch_unref(f->watch); /* the manager may now have the last reference */
-	f->watch = NULL;
+	psb_watch_unref(steal(f->watch)); /* the manager may now have the last reference */
 	assert_int_equal(fake_watches_wait(), 0);
 	assert_int_equal(f->a.calls, 1);
 	assert_int_equal(f->a.result, 0);
-	assert_int_equal(f->a.refs, 0);
 }
 
-/* Meets the other side inside both calls, then takes that one's registration away. */
-static void meet_and_unregister(struct runtime *runtime)
-{
-	struct runtime *other = runtime_of(runtime->other);
-
-	pthread_mutex_lock(&runtime->lock);
-	runtime->entered = 1;
-	pthread_cond_broadcast(&runtime->changed);
-	pthread_mutex_unlock(&runtime->lock);
-	wait_until_entered(other);
-	runtime->result = IMM_Register(runtime->manager, NULL);
-}
-
-PROMISE(two_callbacks_that_unregister_each_other_get_an_answer_and_do_not_hang)
-{
-	struct fixture *f = *state;
-	IHostMemoryManager *second;
-
-	assert_int_equal(psb_host_memory_manager_new(f->watch, &second), 0);
-	f->a.hook = f->b.hook = meet_and_unregister;
-	f->a.manager = second;
-	f->a.other = &f->b.interface;
-	f->b.manager = f->manager;
-	f->b.other = &f->a.interface;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	assert_int_equal(IMM_Register(second, &f->b.interface), S_OK);
-	tell(f, PSB_LOW);
-
-	/* Who came second is told; then its call ends, and the first one's wait too. */
-	assert_true((f->a.result == HOST_E_DEADLOCK && f->b.result == S_OK) ||
-		    (f->a.result == S_OK && f->b.result == HOST_E_DEADLOCK));
-	assert_int_equal(f->a.refs, 0);
-	assert_int_equal(f->b.refs, 0);
-	tell(f, PSB_NEUTRAL);
-	assert_int_equal(f->a.calls + f->b.calls, 2);
-	assert_int_equal(IHostMemoryManager_Release(second), 0);
-}
-
-static struct native {
+/* What the other side is: another manager's callback, or a registration of the library's own. */
+static struct rival {
 	struct fixture *fixture;
-	psb_registration *registration;
+	psb_registration *registration; /* NULL: b's manager */
 	_Atomic int entered;
-	HRESULT result;
-} native;
+	int result;
+} rival;
 
-static void unregister_com(_unused_ const struct psb_notification *n, _unused_ void *userdata)
+static void unregister_a(_unused_ const struct psb_notification *n, _unused_ void *userdata)
 {
-	native.entered = 1;
-	wait_until_entered(&native.fixture->a);
-	native.result = IMM_Register(native.fixture->manager, NULL);
+	rival.entered = 1;
+	wait_until_entered(&rival.fixture->a);
+	rival.result = IMM_Register(rival.fixture->manager, NULL);
 }
 
-static void remove_native(struct runtime *runtime)
+static void unregister_a_hook(_unused_ struct runtime *runtime)
 {
-	pthread_mutex_lock(&runtime->lock);
-	runtime->entered = 1;
-	pthread_cond_broadcast(&runtime->changed);
-	pthread_mutex_unlock(&runtime->lock);
-	while (!native.entered)
+	unregister_a(NULL, NULL);
+}
+
+static void remove_rival(struct runtime *runtime)
+{
+	open_up(runtime);
+	block(runtime);
+	while (!rival.entered)
 		usleep(100);
-	runtime->result = psb_registration_remove(native.registration);
+	runtime->result = rival.registration ? psb_registration_remove(rival.registration)
+					     : IMM_Register(runtime->manager, NULL);
 }
 
-PROMISE(a_callback_of_ours_and_one_of_the_runtime_that_remove_each_other_do_not_hang)
+PROMISE(two_callbacks_that_end_each_other_get_an_answer_and_do_not_hang)
 {
 	struct fixture *f = *state;
 
-	native = (struct native){ .fixture = f };
-	f->a.hook = remove_native;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	assert_int_equal(
-		psb_watch_add_callback(f->watch, unregister_com, NULL, 0, &native.registration), 0);
-	tell(f, PSB_LOW);
-	assert_true((f->a.result == -EDEADLK && native.result == S_OK) ||
-		    (f->a.result == 0 && native.result == HOST_E_DEADLOCK));
-	assert_int_equal(f->a.refs, 0);
-	assert_int_equal(fake_watch_registrations(f->watch), 0);
+	for (int native = 0; native < 2; native++) {
+		IHostMemoryManager *second = NULL;
+		int deadlock = native ? -EDEADLK : HOST_E_DEADLOCK;
+
+		/* managers that told nothing yet: then registering tells nothing */
+		fake_watch_set_present(f->watch, PSB_HIGH);
+		IHostMemoryManager_Release(f->manager);
+		assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
+		rival = (struct rival){ .fixture = f };
+		f->a.entered = f->a.open = 0;
+		f->a.hook = remove_rival;
+		f->b.hook = unregister_a_hook;
+		assert_int_equal(psb_host_memory_manager_new(f->watch, &second), 0);
+		f->a.manager = second;
+		REGISTER(f, &f->a.interface);
+		if (native)
+			assert_int_equal(psb_watch_add_callback(f->watch, unregister_a, NULL, 0,
+								&rival.registration),
+					 0);
+		else
+			assert_int_equal(IMM_Register(second, &f->b.interface), S_OK);
+		tell(f, PSB_LOW);
+		/* Who came second is told; then its call ends, and the first one's wait too. */
+		assert_true((f->a.result == deadlock && rival.result == S_OK) ||
+			    (f->a.result == S_OK && rival.result == HOST_E_DEADLOCK));
+		assert_int_equal(f->a.refs + f->b.refs, 0);
+		assert_int_equal(fake_watch_registrations(f->watch), 0);
+		assert_int_equal(IHostMemoryManager_Release(second), 0);
+	}
 }
 
 /* ---- fork ------------------------------------------------------------------------------------ */
 
 static int check_in_child(struct fixture *f)
 {
-	IHostMemoryManager *m = f->manager;
+	IHostMemoryManager *m = f->manager, *own;
 	MEMORY_BASIC_INFORMATION info;
 	IHostMalloc *heap;
 	DWORD number;
@@ -334,20 +297,36 @@ static int check_in_child(struct fixture *f)
 	/* The runtime was neither called nor released: its locks may be closed for ever. */
 	if (f->a.refs != 1 || f->a.calls != 1 || f->b.refs != 0)
 		return 52;
+	/* one of its own has locks of its own */
+	if (psb_host_memory_manager_new(f->watch, &own) < 0 ||
+	    IHostMemoryManager_VirtualAlloc(own, NULL, 1, MEM_COMMIT, PAGE_READWRITE, eTaskCritical,
+					    &p) != S_OK)
+		return 53;
 	return 0;
+}
+
+/* Also with another thread's locks closed at the fork. */
+static void *take_memory(void *arg)
+{
+	struct fixture *f = arg;
+	void *p;
+
+	while (!f->a.finished)
+		if (IHostMemoryManager_VirtualAlloc(f->manager, NULL, 1, MEM_COMMIT, PAGE_READWRITE,
+						    eTaskCritical, &p) == S_OK)
+			IHostMemoryManager_VirtualFree(f->manager, p, 0, MEM_RELEASE);
+	return NULL;
 }
 
 PROMISE(in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs)
 {
 	struct fixture *f = *state;
+	pthread_t thread;
 	int status;
 	pid_t pid;
 
-	/* A call is running, so every lock there is may be taken at the fork. */
-	f->a.hook = block;
-	assert_int_equal(IMM_Register(f->manager, &f->a.interface), S_OK);
-	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
-	wait_until_entered(&f->a);
+	block_in_a(f);
+	assert_int_equal(pthread_create(&thread, NULL, take_memory, f), 0);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
@@ -355,6 +334,7 @@ PROMISE(in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs)
 		_exit(check_in_child(f));
 	}
 	open_up(&f->a);
+	pthread_join(thread, NULL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
@@ -368,15 +348,13 @@ PROMISE(in_a_forked_child_the_runtime_is_not_available_and_nothing_hangs)
 static struct {
 	pthread_mutex_t lock;
 	int last;
-	unsigned turns, calls;
+	unsigned turns;
 } heard = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void hear(struct runtime *runtime)
 {
 	pthread_mutex_lock(&heard.lock);
-	heard.calls++;
-	if (heard.last != runtime->last)
-		heard.turns++;
+	heard.turns += heard.last != runtime->last;
 	heard.last = runtime->last;
 	pthread_mutex_unlock(&heard.lock);
 }
@@ -391,10 +369,8 @@ static void *send_low_and_high(void *arg)
 {
 	struct sender *sender = arg;
 
-	while (!sender->stop) {
+	for (; !sender->stop; sender->sent++)
 		fake_watch_send_settled(sender->watch, sender->sent % 2 == 0 ? PSB_LOW : PSB_HIGH);
-		sender->sent++;
-	}
 	return NULL;
 }
 
@@ -406,15 +382,15 @@ PROMISE(a_thousand_replacements_lose_nothing_and_tell_nothing_twice)
 	pthread_t thread;
 
 	heard.last = PSB_HIGH;
-	heard.turns = heard.calls = 0;
+	heard.turns = 0;
 	for (size_t i = 0; i < CYCLES; i++) {
 		runtime_init(&runtimes[i]);
 		runtimes[i].hook = hear;
 	}
-	assert_int_equal(IMM_Register(f->manager, &runtimes[0].interface), S_OK);
+	REGISTER(f, &runtimes[0].interface);
 	assert_int_equal(pthread_create(&thread, NULL, send_low_and_high, &sender), 0);
 	for (size_t i = 1; i < CYCLES; i++) {
-		assert_int_equal(IMM_Register(f->manager, &runtimes[i].interface), S_OK);
+		REGISTER(f, &runtimes[i].interface);
 		runtimes[i - 1].closed = 1;
 		assert_int_equal(runtimes[i - 1].refs, 0);
 		assert_int_equal(runtimes[i - 1].calls, runtimes[i - 1].finished);
@@ -422,15 +398,13 @@ PROMISE(a_thousand_replacements_lose_nothing_and_tell_nothing_twice)
 	sender.stop = 1;
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	fake_watch_settle(f->watch);
-	assert_int_equal(IMM_Register(f->manager, NULL), S_OK);
+	REGISTER(f, NULL);
 
 	/* Low and High took turns, so each one sent must show as a turn of what was heard. */
 	assert_true(sender.sent > 0);
 	assert_int_equal(heard.turns, sender.sent);
-	for (size_t i = 0; i < CYCLES; i++) {
-		assert_int_equal(runtimes[i].refs, 0);
-		assert_int_equal(runtimes[i].trespass, 0);
-	}
+	for (size_t i = 0; i < CYCLES; i++)
+		assert_int_equal(runtimes[i].refs + (unsigned)runtimes[i].trespass, 0);
 	free(runtimes);
 }
 
@@ -460,48 +434,7 @@ PROMISE(two_registrars_at_once_leave_one_registration_and_no_reference)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 	sender.stop = 1;
 	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(r[0].result, S_OK);
-	assert_int_equal(r[1].result, S_OK);
+	assert_int_equal(r[0].result | r[1].result, S_OK);
 	assert_true(fake_watch_registrations(f->watch) <= 1);
 	assert_int_equal(f->a.refs + f->b.refs, fake_watch_registrations(f->watch));
-}
-
-/* Each page is its thread's alone, so what is read back is what was written. */
-static void *reserve_and_release(void *arg)
-{
-	IHostMemoryManager *manager = arg;
-	void *p[40];
-	DWORD old;
-
-	for (int round = 0; round < 10; round++) {
-		for (size_t i = 0; i < ELEMENTSOF(p); i++) {
-			if (IHostMemoryManager_VirtualAlloc(manager, NULL, i + 1, MEM_COMMIT,
-							    PAGE_READWRITE, eTaskCritical,
-							    &p[i]) != S_OK)
-				return arg;
-			*(char *)p[i] = (char)i;
-		}
-		for (size_t i = 0; i < ELEMENTSOF(p); i++)
-			if (IHostMemoryManager_VirtualProtect(manager, p[i], 1, PAGE_READONLY,
-							      &old) != S_OK ||
-			    old != PAGE_READWRITE || *(char *)p[i] != (char)i ||
-			    IHostMemoryManager_VirtualFree(manager, p[i], 0, MEM_RELEASE) != S_OK)
-				return arg;
-	}
-	return NULL;
-}
-
-PROMISE(many_threads_may_reserve_and_release_at_once)
-{
-	struct fixture *f = *state;
-	pthread_t threads[4];
-	void *failed;
-
-	for (size_t i = 0; i < ELEMENTSOF(threads); i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, reserve_and_release, f->manager),
-				 0);
-	for (size_t i = 0; i < ELEMENTSOF(threads); i++) {
-		assert_int_equal(pthread_join(threads[i], &failed), 0);
-		assert_null(failed);
-	}
 }

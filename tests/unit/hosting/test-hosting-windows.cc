@@ -23,7 +23,7 @@ extern "C" {
 #include "fake-watch.h"
 #include "psibridge/hosting.h"
 
-/* ---- MyHostMemoryManager.h ------------------------------------------------------------------ */
+/* ---- MyHost.h ------------------------------------------------------------------------------- */
 
 class MyHostMemoryManager : public IHostMemoryManager
 {
@@ -41,20 +41,23 @@ class MyHostMemoryManager : public IHostMemoryManager
 	{
 		return m_fRegistered;
 	}
-
-	/* IUnknown */
 	virtual HRESULT STDMETHODCALLTYPE QueryInterface(
 		/* [in] */ REFIID riid,
 		/* [iid_is][out] */ void **ppvObject);
 	virtual ULONG STDMETHODCALLTYPE AddRef();
 	virtual ULONG STDMETHODCALLTYPE Release();
-
-	/* IHostMemoryManager */
-	STDMETHOD(CreateMalloc)(DWORD dwMallocType, IHostMalloc **ppMalloc);
+	STDMETHOD(RegisterMemoryNotificationCallback)(ICLRMemoryNotificationCallback *pCallback);
+	STDMETHOD(CreateMalloc)(DWORD dwMallocType, IHostMalloc **ppMalloc)
+	{
+		return m_pMemory->CreateMalloc(dwMallocType, ppMalloc);
+	}
 	STDMETHOD(VirtualAlloc)
 	(void *pAddress, SIZE_T dwSize, DWORD flAllocationType, DWORD flProtect,
-	 EMemoryCriticalLevel eCriticalLevel, void **ppMem);
-	STDMETHOD(RegisterMemoryNotificationCallback)(ICLRMemoryNotificationCallback *pCallback);
+	 EMemoryCriticalLevel eCriticalLevel, void **ppMem)
+	{
+		return m_pMemory->VirtualAlloc(pAddress, dwSize, flAllocationType, flProtect,
+					       eCriticalLevel, ppMem);
+	}
 	STDMETHOD(VirtualFree)(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType)
 	{
 		return m_pMemory->VirtualFree(lpAddress, dwSize, dwFreeType);
@@ -105,13 +108,19 @@ class MyHostControl : public IHostControl
 	}
 
 	HRESULT __stdcall QueryInterface(const IID &riid, void **ppv);
-	STDMETHOD_(ULONG, AddRef)();
+	STDMETHOD_(ULONG, AddRef)()
+	{
+		return (ULONG)__sync_add_and_fetch(&m_cRef, 1); /* InterlockedIncrement() */
+	}
 	STDMETHOD_(ULONG, Release)();
 	HRESULT __stdcall GetHostManager(REFIID riid, LPVOID *ppObject);
-	HRESULT __stdcall SetAppDomainManager(DWORD dwAppDomainID, IUnknown *pUnkAppDomainManager);
+	HRESULT __stdcall SetAppDomainManager(DWORD, IUnknown *)
+	{
+		return S_OK;
+	}
 };
 
-/* ---- MyHostMemoryManager.cpp ---------------------------------------------------------------- */
+/* ---- MyHost.cpp ----------------------------------------------------------------------------- */
 
 LONG MyHostMemoryManager::s_cAlive = 0;
 
@@ -143,7 +152,7 @@ STDMETHODIMP MyHostMemoryManager::QueryInterface(REFIID riid, void **ppvObject)
 
 STDMETHODIMP_(ULONG) MyHostMemoryManager::AddRef()
 {
-	return (ULONG)__sync_add_and_fetch(&m_cRef, 1); /* InterlockedIncrement() */
+	return (ULONG)__sync_add_and_fetch(&m_cRef, 1);
 }
 
 STDMETHODIMP_(ULONG) MyHostMemoryManager::Release()
@@ -153,19 +162,6 @@ STDMETHODIMP_(ULONG) MyHostMemoryManager::Release()
 	if (cRef == 0)
 		delete this;
 	return (ULONG)cRef;
-}
-
-STDMETHODIMP MyHostMemoryManager::CreateMalloc(DWORD dwMallocType, IHostMalloc **ppMalloc)
-{
-	return m_pMemory->CreateMalloc(dwMallocType, ppMalloc);
-}
-
-STDMETHODIMP MyHostMemoryManager::VirtualAlloc(void *pAddress, SIZE_T dwSize,
-					       DWORD flAllocationType, DWORD flProtect,
-					       EMemoryCriticalLevel eCriticalLevel, void **ppMem)
-{
-	return m_pMemory->VirtualAlloc(pAddress, dwSize, flAllocationType, flProtect,
-				       eCriticalLevel, ppMem);
 }
 
 STDMETHODIMP
@@ -179,8 +175,6 @@ MyHostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCa
 	return S_OK;
 }
 
-/* ---- MyHostControl.cpp ---------------------------------------------------------------------- */
-
 STDMETHODIMP MyHostControl::QueryInterface(const IID &riid, void **ppv)
 {
 	if (!ppv)
@@ -191,11 +185,6 @@ STDMETHODIMP MyHostControl::QueryInterface(const IID &riid, void **ppv)
 	*ppv = this;
 	AddRef();
 	return S_OK;
-}
-
-STDMETHODIMP_(ULONG) MyHostControl::AddRef()
-{
-	return (ULONG)__sync_add_and_fetch(&m_cRef, 1);
 }
 
 STDMETHODIMP_(ULONG) MyHostControl::Release()
@@ -213,14 +202,6 @@ HRESULT __stdcall MyHostControl::GetHostManager(REFIID riid, LPVOID *ppObject)
 		return m_pMemoryManager->QueryInterface(riid, ppObject);
 	*ppObject = NULL;
 	return E_NOINTERFACE;
-}
-
-HRESULT __stdcall MyHostControl::SetAppDomainManager(DWORD dwAppDomainID,
-						     IUnknown *pUnkAppDomainManager)
-{
-	(void)dwAppDomainID;
-	(void)pUnkAppDomainManager;
-	return S_OK;
 }
 
 /* ---- what the CLR does with it ----------------------------------------------------------------- */
