@@ -8,19 +8,16 @@
  * the address of its op. An op leaves the kernel with its last completion (without F_MORE), never
  * with that of its cancel.
  *
- * A multishot poll ends by itself for three reasons. Its completion did not fit into the queue: then
- * it is armed again, and the present state is told once more. Or the wake-up came from a ring, by its
- * eventfd (EPOLL_URING_WAKE in io_poll_wake()): it is armed again too. Or the file registered no
- * wait queue, such as a PSI file without a trigger (io_poll_add() in io_uring/poll.c completes it
- * at once): it can get no event, and arming it again would spin. That one is PARKED until it
- * is cancelled, without events as in an edge-triggered epoll. can_ring() detects the last case.
+ * A multishot poll ends by itself for three reasons. Its completion did not fit into the queue
+ * (IORING_FEAT_NODROP keeps that aside), or the wake-up came from a ring, by its eventfd
+ * (EPOLL_URING_WAKE in io_poll_wake()): then it is armed again, and the present state is told once more.
+ * Or the file registered no wait queue, which is a PSI file without a trigger (io_poll_add() in
+ * io_uring/poll.c completes it at once with POLLERR): it can get no event, and arming it again for ever
+ * would spin. What ends with POLLERR several times in a row is PARKED until it is cancelled, without
+ * events as in an edge-triggered epoll. (memory.events has POLLERR too, and stays armed.)
  *
  * A drain is one recv after the other, each submitted with the wait after the completion of the one
  * before. Nobody reads what it writes: all rings write to the same bytes, which stay when a ring ends.
- *
- * IORING_FEAT_NODROP: a CQE that does not fit is kept aside, and SQ_CQ_OVERFLOW is raised until an
- * io_uring_enter(2) could put all of those into the CQ. So it was up before or after one of the
- * last two calls whenever a CQE may be of such a time: overflow_look().
  *
  * Other kernel facts relied on: a multishot poll tells the present state, then changes; each write
  * to an eventfd is one. Closing a ring cancels what is in flight, but later, in a kernel thread; so
@@ -60,7 +57,6 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 /* Newer than the linux/io_uring.h of Debian 12; values of the kernel's ABI. */
@@ -79,6 +75,8 @@
 
 #define FREE_USEC (200 * USEC_PER_MSEC)
 
+#define ENDS_MAX 8 /* of a poll, in a row */
+
 /* What a request carries where it is not the address of an op. */
 #define DATA_NONE UINT64_C(0) /* the result of a cancel */
 #define DATA_WAKE UINT64_C(1) /* the poll on wake_fd */
@@ -89,8 +87,7 @@ struct uring {
 	struct io_uring io;
 	enum sleeping sleeping;
 	bool enabled, wake_armed;
-	unsigned stuck;			/* waits in a row that the kernel refused for now */
-	bool overflow, overflow_before; /* in this pass, in the one before */
+	unsigned stuck; /* waits in a row that the kernel refused for now */
 };
 
 static uint64_t data_of(const struct loop_op *op)
@@ -103,11 +100,6 @@ static uint64_t data_of(const struct loop_op *op)
 static bool is_overflowing(const struct uring *u)
 {
 	return IO_URING_READ_ONCE(*u->io.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
-}
-
-static void overflow_look(struct uring *u)
-{
-	u->overflow = u->overflow || is_overflowing(u);
 }
 
 /*
@@ -133,11 +125,9 @@ static int ring_enter(struct uring *u, unsigned wait, const struct timespec *tim
 		ts.tv_nsec = timeout->tv_nsec;
 	}
 
-	overflow_look(u);
 	r = io_uring_enter2((unsigned)u->io.ring_fd, io_uring_sq_ready(&u->io), wait, flags,
 			    flags & IORING_ENTER_EXT_ARG ? (sigset_t *)&arg : NULL,
 			    flags & IORING_ENTER_EXT_ARG ? sizeof(arg) : _NSIG / 8);
-	overflow_look(u);
 	return MIN(r, 0);
 }
 
@@ -302,41 +292,21 @@ static struct loop_op *op_of(const struct io_uring_cqe *cqe)
 	return cqe->user_data == DATA_WAKE ? NULL : (struct loop_op *)(uintptr_t)cqe->user_data;
 }
 
-/* A PSI file without a trigger says POLLERR; files that cannot be polled at all are refused by
- * epoll_ctl(2), which is asked once. */
-static bool can_ring(struct loop_op *op, int result)
+static int op_completed(struct loop_op *op, int result, bool more)
 {
-	struct epoll_event event = { 0 };
-	int fd;
+	bool told_before;
 
-	if (result & POLLERR)
-		return false;
-	if (op->can_ring)
-		return true;
-	fd = epoll_create1(EPOLL_CLOEXEC);
-	if (fd < 0) /* not known: a poll too many is harmless, a missing one is not */
-		return true;
-	op->can_ring = epoll_ctl(fd, EPOLL_CTL_ADD, op->fd, &event) == 0 || errno != EPERM;
-	close(fd);
-	return op->can_ring;
-}
-
-static int op_completed(struct uring *u, struct loop_op *op, int result, bool more)
-{
 	if (op->cancelling)
 		return more ? 0 : engine_op_release(op);
 	if (!more && (result < 0 || (result == 0 && op->drains))) {
 		engine_op_done(op, result);
 		return 1;
 	}
-	if (!more) {
-		bool again;
-
-		overflow_look(u);
-		again = op->drains || u->overflow || u->overflow_before || can_ring(op, result);
-		op_move(op, again ? OP_QUEUED : OP_PARKED);
-	}
-	if (result <= 0)
+	told_before = op->ends > 0;
+	op->ends = !more && !op->drains && (result & POLLERR) ? op->ends + 1 : 0;
+	if (!more)
+		op_move(op, op->ends < ENDS_MAX ? OP_QUEUED : OP_PARKED);
+	if (result <= 0 || (op->ends > 0 && told_before))
 		return 0;
 	op->done(op, result);
 	return 1;
@@ -353,14 +323,10 @@ static int uring_complete(struct loop *loop)
 		bool more = cqe.flags & IORING_CQE_F_MORE;
 
 		if (op)
-			calls += op_completed(u, op, cqe.res, more);
+			calls += op_completed(op, cqe.res, more);
 		else if (cqe.user_data == DATA_WAKE)
 			u->wake_armed = more;
 	}
-	/* What overflowed two passes ago does not count. */
-	overflow_look(u);
-	u->overflow_before = u->overflow;
-	u->overflow = false;
 	return calls;
 }
 

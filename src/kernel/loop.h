@@ -62,7 +62,7 @@ struct loop_op {
 	unsigned char state;	     /* enum op_state */
 	bool cancelling;
 	bool drains;
-	bool can_ring; /* io_uring: a poll that ended may be armed again */
+	unsigned char ends; /* io_uring: how often in a row the poll ended by itself */
 	int fd;
 	int result; /* until it is told, if it did not come from the kernel */
 	unsigned events;

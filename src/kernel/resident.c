@@ -30,6 +30,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -41,8 +43,7 @@
 #define KEPT_MAX 16
 #define CAP_IPC_LOCK_BIT 14 /* linux/capability.h */
 
-/* A line of /proc/self/maps: [start, end), PROT_... of mmap(2), MAP_PRIVATE or MAP_SHARED, and its file: device and
- * inode, or 0. */
+/* A line of /proc/self/maps: [start, end), PROT_... of mmap(2), and its file: device and inode, or 0. */
 struct mapping {
 	uintptr_t start, end;
 	int access;
@@ -59,7 +60,8 @@ struct code_file {
 };
 
 struct resident {
-	int maps_fd;
+	FILE *maps;
+	char maps_buffer[4096];
 	size_t kept;
 	struct code_file keeps[KEPT_MAX];
 	uint64_t kept_bytes;
@@ -78,63 +80,23 @@ struct resident {
 /*
  *     55d0c8a00000-55d0c8a02000 r--p 00000000 fe:01 1048602    /usr/bin/cat
  *
- * Read character by character, because the name at the end, which is not needed here, may be longer
- * than any buffer (a path of 4095 bytes, with newlines as \012). Source: proc(5), show_map_vma() in
- * fs/proc/task_mmu.c.
+ * Source: proc(5), show_map_vma() in fs/proc/task_mmu.c. The name at the end is not needed, and may be
+ * longer than the buffer: what does not begin a line is skipped.
  */
-enum maps_field {
-	MAPS_START,
-	MAPS_END,
-	MAPS_ACCESS,
-	MAPS_OFFSET,
-	MAPS_DEVICE,
-	MAPS_INODE,
-	MAPS_NAME
-};
-
-/* A line of which a part was read. */
-struct maps_reader {
-	enum maps_field field;
-	uint64_t numbers[MAPS_NAME];
-	struct mapping line;
-};
-
-/* True: the line is complete but for its name. */
-static bool maps_read(struct maps_reader *reader, char c)
+static bool read_line(const char *text, struct mapping *ret)
 {
-	struct mapping *line = &reader->line;
-	uint64_t *number = reader->numbers + reader->field;
+	struct mapping m = { 0 };
+	unsigned major, minor;
+	char access[5];
 
-	switch (reader->field) {
-	case MAPS_NAME:
+	if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " %4s %*x %x:%x %" SCNu64, &m.start, &m.end,
+		   access, &major, &minor, &m.inode) != 6)
 		return false;
-	case MAPS_ACCESS: /* "r-xp": kept as it is read */
-		line->access |= c == 'r'   ? PROT_READ
-				: c == 'w' ? PROT_WRITE
-				: c == 'x' ? PROT_EXEC
-					   : 0;
-		line->is_private = line->is_private || c == 'p';
-		break;
-	case MAPS_START:
-	case MAPS_END:
-	case MAPS_OFFSET:
-	case MAPS_DEVICE:
-	case MAPS_INODE:
-		if (c == ':') /* major:minor: the two together are only ever compared */
-			*number <<= 32;
-		else if (c >= '0')
-			*number = *number * (reader->field == MAPS_INODE ? 10 : 16) +
-				  (unsigned)(c >= 'a' ? c - 'a' + 10 : c - '0');
-		break;
-	}
-	if (c != ' ' && c != '\n' && (c != '-' || reader->field != MAPS_START))
-		return false;
-	if (++reader->field < MAPS_NAME)
-		return false;
-	line->start = reader->numbers[MAPS_START];
-	line->end = reader->numbers[MAPS_END];
-	line->device = reader->numbers[MAPS_DEVICE];
-	line->inode = reader->numbers[MAPS_INODE];
+	m.access = (access[0] == 'r' ? PROT_READ : 0) | (access[1] == 'w' ? PROT_WRITE : 0) |
+		   (access[2] == 'x' ? PROT_EXEC : 0);
+	m.is_private = access[3] == 'p';
+	m.device = (uint64_t)major << 32 | minor;
+	*ret = m;
 	return true;
 }
 
@@ -143,22 +105,18 @@ static bool maps_read(struct maps_reader *reader, char c)
 typedef int maps_fn(const struct mapping *mapping, void *userdata);
 static int maps_each(const struct resident *resident, maps_fn *fn, void *userdata)
 {
-	struct maps_reader reader = { 0 };
-	char buf[4096];
-	off_t at = 0;
-	ssize_t n;
-	int r;
+	struct mapping mapping;
+	bool begins = true; /* a line */
+	char text[128];
+	int r = 0;
 
-	while ((n = pread(resident->maps_fd, buf, sizeof(buf), at)) > 0) {
-		at += n;
-		for (ssize_t i = 0; i < n; i++) {
-			if (maps_read(&reader, buf[i]) && (r = fn(&reader.line, userdata)) != 0)
-				return r;
-			if (buf[i] == '\n')
-				reader = (struct maps_reader){ 0 };
-		}
+	rewind(resident->maps);
+	while (r == 0 && fgets(text, sizeof(text), resident->maps)) {
+		if (begins && read_line(text, &mapping))
+			r = fn(&mapping, userdata);
+		begins = strchr(text, '\n') != NULL;
 	}
-	return n < 0 ? -EIO : 0;
+	return ferror(resident->maps) ? -EIO : r;
 }
 
 /* ---- what may be locked ------------------------------------------------------------------------ */
@@ -371,12 +329,13 @@ int resident_new(struct resident **ret)
 		return -ENOMEM;
 	/* Written, so that the kernel gives the pages now; a plain memset() becomes a calloc(). */
 	explicit_bzero(resident, sizeof(*resident));
-	resident->maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	if (resident->maps_fd < 0) {
+	resident->maps = fopen("/proc/self/maps", "re");
+	if (!resident->maps) {
 		r = -errno;
 		free(resident);
 		return r;
 	}
+	setvbuf(resident->maps, resident->maps_buffer, _IOFBF, sizeof(resident->maps_buffer));
 	*ret = resident;
 	return 0;
 }
@@ -387,7 +346,7 @@ struct resident *resident_free(struct resident *resident)
 		return NULL;
 	resident_unlock(resident);
 	maps_each(resident, unkeep_one, resident);
-	close(resident->maps_fd);
+	fclose(resident->maps);
 	free(resident);
 	return NULL;
 }
