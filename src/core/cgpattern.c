@@ -2,19 +2,11 @@
 /*
  * cgpattern.c - many cgroups in one line
  *
- * A pattern is kept as its normalised text and pointers to its components. At most one component
- * is two stars; it splits the pattern into a head, matched against the first components of a path,
- * and a tail, matched against its last ones. What is between them is what the two stars stand for.
- * So matching needs no search over levels, and its time is bounded by the lengths of pattern and
+ * Pattern and path are walked component by component. At most one component is two stars: what follows
+ * it is matched against the last components of the path, and what is left between is what they stand
+ * for. So matching needs no search over levels, and its time is bounded by the lengths of pattern and
  * path (one name against one component with several stars costs at most their product). That
  * matters: patterns come from configuration, but names from any program that may make a cgroup.
- *
- *     /a/b*c/ ** /d         head "a", "b*c"; tail "d"; a path needs 2 + 1 components or more
- *     /a/ **                head "a"; tail empty; at the end the two stars stand for at least
- *                           one level, so a path needs 1 + 1
- *     /a/b*c                no two stars: all of it is head, and a path needs exactly 2
- *
- * (The blanks around the two stars are for the C compiler only.)
  *
  * One allocation holds everything; a pattern never changes after it was made.
  */
@@ -25,10 +17,7 @@
 #include "scan.h"
 
 struct cgpattern {
-	struct scan component[CGPATTERN_COMPONENTS_MAX]; /* without the two stars */
-	size_t head, tail;				 /* how many of them; the tail comes last */
-	bool any_depth;					 /* there are two stars between them */
-	char *fixed;					 /* points behind the text */
+	char *fixed; /* points behind the text */
 	char text[];
 };
 
@@ -78,33 +67,31 @@ static bool name_match(struct scan glob, struct scan name)
 	return g == glob.left;
 }
 
-static const char *add_component(struct cgpattern *p, struct scan component)
+/* What is wrong with it, or NULL. */
+static const char *judge(struct scan pattern)
 {
-	size_t count = p->head + p->tail;
+	struct scan component;
+	size_t count = 0;
+	bool any_depth = false;
 
-	if (count + p->any_depth == CGPATTERN_COMPONENTS_MAX)
-		return "it has more than 32 components";
-	if (scan_is(component, "**")) {
-		if (p->any_depth)
+	while (scan_item(&pattern, '/', &component)) {
+		bool two_stars = scan_is(component, "**");
+
+		if (++count > CGPATTERN_COMPONENTS_MAX)
+			return "it has more than 32 components";
+		if (two_stars && any_depth)
 			return "two stars may stand in it only once";
-		p->any_depth = true;
-		return NULL;
+		any_depth = any_depth || two_stars;
+		for (size_t i = 1; !two_stars && i < component.left; i++)
+			if (component.p[i - 1] == '*' && component.p[i] == '*')
+				return "two stars must be a component of their own";
 	}
-	for (size_t i = 1; i < component.left; i++)
-		if (component.p[i - 1] == '*' && component.p[i] == '*')
-			return "two stars must be a component of their own";
-	p->component[count] = component;
-	if (p->any_depth)
-		p->tail++;
-	else
-		p->head++;
 	return NULL;
 }
 
 int cgpattern_new(const char *text, const char *mount, struct cgpattern **ret, const char **ret_why)
 {
-	_cleanup_(cgpattern_freep) struct cgpattern *p = NULL;
-	struct scan s, component;
+	struct cgpattern *p;
 	char path[CGPATH_MAX];
 	const char *why;
 	size_t size, fixed;
@@ -113,15 +100,17 @@ int cgpattern_new(const char *text, const char *mount, struct cgpattern **ret, c
 	r = cgpath_normalise(text, mount, path, ret_why);
 	if (r < 0)
 		return r;
-	s = scan_string(path);
-	if (!scan_has(s, '*'))
+	if (!strchr(path, '*'))
 		return scan_refuse(-EINVAL, "there is no star in it", ret_why);
+	why = judge(components_of(path));
+	if (why)
+		return scan_refuse(-EINVAL, why, ret_why);
 	/* the end of the last component before the one with the first star */
 	fixed = (size_t)(strchr(path, '*') - path);
 	while (path[--fixed] != '/')
 		;
 
-	size = s.left + 1;
+	size = strlen(path) + 1;
 	p = calloc(1, sizeof(*p) + size + fixed + 2);
 	if (!p)
 		return scan_refuse(-ENOMEM, "there is no memory for it", ret_why);
@@ -129,13 +118,7 @@ int cgpattern_new(const char *text, const char *mount, struct cgpattern **ret, c
 	p->fixed = p->text + size;
 	memcpy(p->fixed, fixed > 0 ? path : "/", MAX(fixed, (size_t)1));
 
-	s = components_of(p->text);
-	while (scan_item(&s, '/', &component)) {
-		why = add_component(p, component);
-		if (why)
-			return scan_refuse(-EINVAL, why, ret_why);
-	}
-	*ret = steal(p);
+	*ret = p;
 	return 0;
 }
 
@@ -157,35 +140,43 @@ const char *cgpattern_text(const struct cgpattern *pattern)
 
 bool cgpattern_match(const struct cgpattern *pattern, const char *path)
 {
-	struct scan s = components_of(path), name;
-	size_t count = count_components(s), tail_from = count - pattern->tail;
-	size_t needed = pattern->head + pattern->tail + cgpattern_is_deep(pattern);
+	struct scan globs = components_of(pattern->text), names = components_of(path), glob, name;
 
-	if (pattern->any_depth ? count < needed : count != needed)
-		return false;
-	for (size_t i = 0; scan_item(&s, '/', &name); i++) {
-		if (i < pattern->head && !name_match(pattern->component[i], name))
+	while (scan_item(&globs, '/', &glob)) {
+		size_t left, tail;
+
+		if (!scan_is(glob, "**")) {
+			if (!scan_item(&names, '/', &name) || !name_match(glob, name))
+				return false;
+			continue;
+		}
+		left = count_components(names);
+		tail = count_components(globs);
+		if (left == 0 && tail == 0)
 			return false;
-		if (i >= tail_from &&
-		    !name_match(pattern->component[pattern->head + i - tail_from], name))
-			return false;
+		for (; left > tail; left--)
+			scan_item(&names, '/', &name);
 	}
-	return true;
+	return names.left == 0;
 }
 
 bool cgpattern_descend(const struct cgpattern *pattern, const char *path)
 {
-	struct scan s = components_of(path), name;
-	size_t i;
+	struct scan globs = components_of(pattern->text), names = components_of(path), glob, name;
 
-	for (i = 0; i < pattern->head && scan_item(&s, '/', &name); i++)
-		if (!name_match(pattern->component[i], name))
+	while (scan_item(&names, '/', &name)) {
+		if (!scan_item(&globs, '/', &glob))
 			return false;
-	/* below the head the two stars take whatever comes, and the tail may still follow */
-	return pattern->any_depth || i < pattern->head;
+		if (scan_is(glob,
+			    "**")) /* they take whatever comes, and the rest may still follow */
+			return true;
+		if (!name_match(glob, name))
+			return false;
+	}
+	return globs.left > 0;
 }
 
 bool cgpattern_is_deep(const struct cgpattern *pattern)
 {
-	return pattern->any_depth && pattern->tail == 0;
+	return scan_ends_with(scan_string(pattern->text), "/**");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * utf8.c - well-formed or not, by the table of the Unicode standard (chapter 3, table 3-7)
+ * utf8.c - well-formed or not: the Unicode standard, chapter 3, table 3-7
  */
 #include "utf8.h"
 
@@ -8,38 +8,28 @@
 
 #define REPLACEMENT "\xef\xbf\xbd"
 
-/* The first byte gives the length, and the range of the second: that is where overlong forms,
- * surrogates and what lies beyond U+10FFFF are rejected. All further bytes are 80 to BF. */
-static const struct {
-	unsigned char first, last; /* of first bytes */
-	unsigned char length, low, high;
-} forms[] = {
-	{ 0x00, 0x7f, 1, 0, 0 },       { 0xc2, 0xdf, 2, 0x80, 0xbf }, { 0xe0, 0xe0, 3, 0xa0, 0xbf },
-	{ 0xe1, 0xec, 3, 0x80, 0xbf }, { 0xed, 0xed, 3, 0x80, 0x9f }, { 0xee, 0xef, 3, 0x80, 0xbf },
-	{ 0xf0, 0xf0, 4, 0x90, 0xbf }, { 0xf1, 0xf3, 4, 0x80, 0xbf }, { 0xf4, 0xf4, 4, 0x80, 0x8f },
-};
-
-static bool is_between(unsigned char c, unsigned char low, unsigned char high)
-{
-	return c >= low && c <= high;
-}
-
 size_t utf8_character(const char *text, size_t size)
 {
-	const unsigned char *p = (const unsigned char *)text;
-	size_t form = 0, length;
+	/* of a character of that many bytes: a smaller one has a shorter form */
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	unsigned char first = size > 0 ? (unsigned char)*text : 0xff;
+	size_t length = first < 0x80   ? 1
+			: first < 0xc0 ? 0
+			: first < 0xe0 ? 2
+			: first < 0xf0 ? 3
+			: first < 0xf8 ? 4
+				       : 0;
+	uint32_t code = length == 1 ? first : first & 0x7fu >> length;
 
-	while (size > 0 && form < ELEMENTSOF(forms) &&
-	       !is_between(p[0], forms[form].first, forms[form].last))
-		form++;
-	if (size == 0 || form == ELEMENTSOF(forms) || forms[form].length > size)
+	if (length == 0 || length > size)
 		return 0;
-	length = forms[form].length;
-	if (length > 1 && !is_between(p[1], forms[form].low, forms[form].high))
-		return 0;
-	for (size_t i = 2; i < length; i++)
-		if (!is_between(p[i], 0x80, 0xbf))
+	for (size_t i = 1; i < length; i++) {
+		if ((text[i] & 0xc0) != 0x80)
 			return 0;
+		code = code << 6 | (text[i] & 0x3f);
+	}
+	if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+		return 0;
 	return length;
 }
 
@@ -62,7 +52,7 @@ size_t utf8_next(const char *text, size_t size, bool *ret_control)
 
 	/* of two bytes: those that begin with 0xc2, the others are letters */
 	*ret_control = taken == 1   ? last < 0x20 || last == 0x7f
-		       : taken == 0 ? is_between((char)last, 0x80, 0x9f)
+		       : taken == 0 ? last >= 0x80 && last <= 0x9f
 				    : taken == 2 && (unsigned char)text[0] == 0xc2 && last < 0xa0;
 	return MIN(MAX(taken, (size_t)1), size);
 }

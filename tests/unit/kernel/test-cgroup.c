@@ -67,156 +67,115 @@ static struct cgroups world(const char *mountinfo, const char *self, const char 
 	return cgroups;
 }
 
-static const char *const unified_dirs[] = { "sys/system.slice/a.service", "sys/user.slice", NULL };
+/* Every promise's directories. */
+static const char *const all_dirs[] = { "sys/system.slice/a.service",
+					"uni/user.slice/s.scope",
+					"mem/docker/1",
+					"part/inner",
+					"hid",
+					"mnt/a",
+					"longer/x",
+					"longer/a",
+					"b",
+					"dead/a/x",
+					"short",
+					NULL };
 
-PROMISE(on_a_unified_host_the_path_is_the_line)
-{
-	struct cgroups c = world(OTHER V2("/", "sys"), "0::/system.slice/a.service\n",
-				 unified_dirs);
-	char path[CGPATH_MAX];
-
-	assert_true(c.has_v2);
-	assert_false(c.has_v1);
-	assert_string_equal(c.v2.point, fake_path("sys"));
-	for (int pid = 0; pid <= 7; pid += 7) {
-		assert_int_equal(cgroup_of_pid(&c, "proc", pid, path), 0);
-		assert_string_equal(path, "/system.slice/a.service");
-	}
-	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), -ENOENT);
-	assert_int_equal(cgroup_of_pid(&c, "proc", INT_MAX, path), -ESRCH);
-	/* there is one, but /proc says nothing of it */
-	assert_int_equal(cgroup_of_pid(&c, "proc", getpid(), path), -EACCES);
-}
-
-PROMISE(on_a_hybrid_host_each_hierarchy_has_its_own_path)
-{
-	static const char *const dirs[] = { "uni/user.slice/s.scope", "mem/docker/1", NULL };
-	struct cgroups c = world(V2("/", "uni") V1("/", "mem"),
-				 "4:memory:/docker/1\n1:name=systemd:/x\n0::/user.slice/s.scope\n",
-				 dirs);
-	char path[CGPATH_MAX];
-
-	assert_true(c.has_v2 && c.has_v1);
-	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
-	assert_string_equal(path, "/user.slice/s.scope");
-	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
-	assert_string_equal(path, "/docker/1");
-}
-
-PROMISE(without_cgroup2_there_is_no_v2_path)
-{
-	static const char *const dirs[] = { "onlyv1/docker/1", NULL };
-	struct cgroups c = world(V1("/", "onlyv1") OTHER, "4:memory:/docker/1\n", dirs);
-	char path[CGPATH_MAX];
-
-	assert_false(c.has_v2);
-	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENOENT);
-	assert_int_equal(cgroup_open(&c, "/"), -ENOENT);
-	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
-	assert_string_equal(path, "/docker/1");
-}
-
-/* The runtime mounted the container's own part, but no cgroup namespace hides the whole path. */
-PROMISE(of_a_mounted_part_the_front_of_the_path_is_cut_off)
-{
-	static const char *const dirs[] = { "part/inner", NULL };
-	struct cgroups c = world(V2("/pods/p1", "part"), "0::/pods/p1/inner\n", dirs);
-	char path[CGPATH_MAX];
-
-	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
-	assert_string_equal(path, "/inner");
-	c = world(V2("/pods/p1", "part"), "0::/pods/p1\n", dirs);
-	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), 0);
-	assert_string_equal(path, "/");
-}
-
-/* Then it is nobody's: the root of what is visible is another cgroup. */
-PROMISE(a_path_that_cannot_be_seen_is_not_taken_for_another)
+PROMISE(the_mount_that_counts_shows_our_cgroup_and_the_most_around_it)
 {
 	static const struct {
 		const char *mountinfo, *self;
+		const char *point, *path; /* of v2; NULL: nothing, and why: */
+		int r;
+		const char *v1; /* path there; NULL: -ENOENT */
 	} table[] = {
-		/* another part is mounted */
-		{ V2("/pods/p1", "hid"), "0::/pods/p2\n" },
-		/* a name that only begins like it */
-		{ V2("/pods/p1", "hid"), "0::/pods/p10\n" },
-		/* all is said to be mounted, but the directory is not there */
-		{ V2("/", "hid"), "0::/system.slice/docker-1.scope\n" },
-		/* moved out of our namespace */
-		{ V2("/", "hid"), "0::/../other\n" },
-		/* only the host's tree is there, in which a namespace's root has another name */
-		{ V2("/../..", "hid"), "0::/\n" },
-	};
-	static const char *const dirs[] = { "hid", NULL };
-	char path[CGPATH_MAX] = "untouched";
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		struct cgroups c = world(table[i].mountinfo, table[i].self, dirs);
-
-		assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -EXDEV);
-		assert_string_equal(path, "untouched");
-	}
-}
-
-PROMISE(of_several_mounts_the_one_counts_that_shows_our_cgroup)
-{
-	static const struct {
-		const char *mountinfo, *self, *point, *path;
-	} table[] = {
-		/* wherever it stands, and however long its name is */
-		{ V2("/b", "b") V2("/", "mnt"), "0::/a\n", "mnt", "/a" },
-		{ V2("/", "mnt") V2("/b", "b"), "0::/a\n", "mnt", "/a" },
-		{ V2("/b", "b") V2("/a", "longer"), "0::/a/x\n", "longer", "/x" },
+		/* unified, hybrid, v1 alone */
+		{ OTHER V2("/", "sys"), "0::/system.slice/a.service\n", "sys",
+		  "/system.slice/a.service", 0, NULL },
+		{ V2("/", "uni") V1("/", "mem"),
+		  "4:memory:/docker/1\n1:name=systemd:/x\n0::/user.slice/s.scope\n", "uni",
+		  "/user.slice/s.scope", 0, "/docker/1" },
+		{ V1("/docker/2", "short") V1("/", "mem") OTHER, "4:memory:/docker/1\n", NULL, NULL,
+		  -ENOENT, "/docker/1" },
+		/* no line of v2, removed */
+		{ V2("/", "sys"), "4:memory:/a\n", "sys", NULL, -ENOENT, NULL },
+		{ V2("/", "sys"), "0::/gone (deleted)\n", "sys", NULL, -ENODEV, NULL },
+		/* a container's own part is mounted, but no cgroup namespace hides the whole path */
+		{ V2("/pods/p1", "part"), "0::/pods/p1/inner\n", "part", "/inner", 0, NULL },
+		{ V2("/pods/p1", "part"), "0::/pods/p1\n", "part", "/", 0, NULL },
+		/* cannot be seen, and the root of what can is another cgroup: another part; a name
+		 * that begins like it; the directory is not there; moved out of our namespace; in the
+		 * host's tree a namespace's root has another name */
+		{ V2("/pods/p1", "hid"), "0::/pods/p2\n", "hid", NULL, -EXDEV, NULL },
+		{ V2("/pods/p1", "hid"), "0::/pods/p10\n", "hid", NULL, -EXDEV, NULL },
+		{ V2("/", "hid"), "0::/system.slice/docker-1.scope\n", "hid", NULL, -EXDEV, NULL },
+		{ V2("/", "hid"), "0::/../other\n", "hid", NULL, -EXDEV, NULL },
+		{ V2("/../..", "hid"), "0::/\n", "hid", NULL, -EXDEV, NULL },
+		/* of several: wherever it stands, and however long its name is */
+		{ V2("/b", "b") V2("/", "mnt"), "0::/a\n", "mnt", "/a", 0, NULL },
+		{ V2("/", "mnt") V2("/b", "b"), "0::/a\n", "mnt", "/a", 0, NULL },
+		{ V2("/b", "b") V2("/a", "longer"), "0::/a/x\n", "longer", "/x", 0, NULL },
 		/* the most of the hierarchy */
-		{ V2("/a", "longer") V2("/", "mnt"), "0::/a\n", "mnt", "/a" },
-		{ V2("/a/x", "b") V2("/a", "longer"), "0::/a/x\n", "longer", "/x" },
+		{ V2("/a", "longer") V2("/", "mnt"), "0::/a\n", "mnt", "/a", 0, NULL },
+		{ V2("/a/x", "b") V2("/a", "longer"), "0::/a/x\n", "longer", "/x", 0, NULL },
 		/* and of it what can be written to, then what is shortest */
 		{ MOUNT("@", "/", "mnt", "ro", "cgroup2 - rw") V2("/", "longer"), "0::/a\n",
-		  "longer", "/a" },
-		{ V2("/", "longer") V2("/", "mnt"), "0::/a\n", "mnt", "/a" },
+		  "longer", "/a", 0, NULL },
+		{ V2("/", "longer") V2("/", "mnt"), "0::/a\n", "mnt", "/a", 0, NULL },
 		/* something lies over it */
 		{ MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw") V2("/a", "longer"), "0::/a/x\n",
-		  "longer", "/x" },
+		  "longer", "/x", 0, NULL },
+		/* where none shows it, the most of the hierarchy */
+		{ V2("/x", "b") V2("/", "hid"), "0::/a\n", "hid", NULL, -EXDEV, NULL },
+		{ V2("/", "hid") V2("/x", "b"), "0::/a\n", "hid", NULL, -EXDEV, NULL },
 		/* what is left of a removed cgroup of the same name */
-		{ V2("/", "dead") V2("/a", "longer"), "0::/a/x\n", "longer", "/x" },
+		{ V2("/", "dead") V2("/a", "longer"), "0::/a/x\n", "longer", "/x", 0, NULL },
 		/* a host's tree beside our namespace's */
-		{ V2("/../..", "mnt") V2("/", "longer"), "0::/\n", "longer", "/" },
-		{ V2("/", "longer") V2("/../..", "mnt"), "0::/\n", "longer", "/" },
+		{ V2("/../..", "mnt") V2("/", "longer"), "0::/\n", "longer", "/", 0, NULL },
+		{ V2("/", "longer") V2("/../..", "mnt"), "0::/\n", "longer", "/", 0, NULL },
 		/* a file that is bound over itself, as systemd does it */
 		{ V2("/", "mnt") V2("/a/memory.pressure", "mnt/a/memory.pressure"), "0::/a\n",
-		  "mnt", "/a" },
+		  "mnt", "/a", 0, NULL },
 		/* a line that makes no sense is none */
-		{ V2("/\\x", "mnt") V2("/", "longer"), "0::/a\n", "longer", "/a" },
+		{ V2("/\\x", "mnt") V2("/", "longer"), "0::/a\n", "longer", "/a", 0, NULL },
 	};
-	static const char *const dirs[] = { "mnt/a", "longer/x", "longer/a", "b", "dead/a/x", NULL };
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		struct cgroups c = world(table[i].mountinfo, table[i].self, dirs);
-		char path[CGPATH_MAX] = "none";
-		int r = cgroup_of_pid(&c, "proc", 0, path);
+		struct cgroups c = world(table[i].mountinfo, table[i].self, all_dirs);
+		char path[CGPATH_MAX];
 
-		if (r != 0 || strcmp(c.v2.point, fake_path(table[i].point)) != 0 ||
-		    strcmp(path, table[i].path) != 0)
-			fail_msg("%s gave %d %s %s", table[i].mountinfo, r, c.v2.point, path);
+		for (int pid = 0; pid <= 7; pid += 7) {
+			int r;
+
+			strcpy(path, "untouched");
+			r = cgroup_of_pid(&c, "proc", pid, path);
+			if (r != table[i].r || strcmp(path, table[i].path ?: "untouched") != 0)
+				fail_msg("%s gave %d %s", table[i].mountinfo, r, path);
+			strcpy(path, "untouched");
+			assert_int_equal(cgroup_v1_of_pid(&c, "proc", pid, path),
+					 table[i].v1 ? 0 : -ENOENT);
+			assert_string_equal(path, table[i].v1 ?: "untouched");
+		}
+		assert_int_equal(c.has_v2, table[i].point != NULL);
+		if (c.has_v2)
+			assert_string_equal(c.v2.point, fake_path(table[i].point));
+		else
+			assert_int_equal(cgroup_open(&c, "/"), -ENOENT);
 	}
 }
 
-PROMISE(the_memory_controller_of_v1_is_found_the_same_way)
+PROMISE(a_process_that_proc_does_not_show_is_told_from_none)
 {
-	static const char *const dirs[] = { "short", "memory/docker/1", NULL };
-	struct cgroups c = world(V1("/docker/2", "short") V1("/", "memory"), "4:memory:/docker/1\n",
-				 dirs);
+	struct cgroups c = world(V2("/", "sys"), "0::/\n", all_dirs);
 	char path[CGPATH_MAX];
 
-	assert_string_equal(c.v1.point, fake_path("memory"));
-	assert_int_equal(cgroup_v1_of_pid(&c, "proc", 0, path), 0);
-	assert_string_equal(path, "/docker/1");
+	assert_int_equal(cgroup_of_pid(&c, "proc", INT_MAX, path), -ESRCH);
+	assert_int_equal(cgroup_of_pid(&c, "proc", getpid(), path), -EACCES);
 }
 
 PROMISE(what_lies_over_a_cgroup_is_not_taken_for_it)
 {
-	static const char *const dirs[] = { "over/a", NULL };
-	struct cgroups c = world(V2("/", "over"), "0::/a\n", dirs);
+	struct cgroups c = world(V2("/", "mnt"), "0::/a\n", all_dirs);
 
 	c.v2.id++;
 	assert_int_equal(cgroup_open(&c, "/a"), -EXDEV);
@@ -226,10 +185,12 @@ PROMISE(nothing_that_opens_is_no_hierarchy)
 {
 	struct cgroups c;
 
-	write_mountinfo("proc-over/self/mountinfo", MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw")
-							    V2("/", "dead") V2("/", "nowhere"));
+	write_mountinfo("proc-over/self/mountinfo",
+			OTHER MOUNT("1", "/", "mnt", "rw", "cgroup2 - rw") V2("/", "dead")
+				V2("/", "nowhere"));
 	be_proc("proc-over");
 	assert_int_equal(cgroups_discover("proc", &c), -ENOENT);
+	assert_int_equal(cgroups_discover("/nonexistent", &c), -ENOENT);
 }
 
 /* 4,400 bind mounts are more than 1 MiB. */
@@ -250,22 +211,6 @@ PROMISE(mountinfo_may_be_long_but_not_cut_off)
 	fprintf(f, "%u 20 0:26 / %s/mnt", fake_mount_id(), fake_root);
 	fclose(f);
 	assert_int_equal(cgroups_discover("proc", &c), -EBADMSG);
-}
-
-PROMISE(what_was_removed_or_is_no_such_file_is_an_error_and_nothing_is_written)
-{
-	struct cgroups c = world(V2("/", "sys"), "0::/gone (deleted)\n", unified_dirs), before = c;
-	char path[CGPATH_MAX] = "untouched";
-
-	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENODEV);
-	assert_string_equal(path, "untouched");
-	c = world(V2("/", "sys"), "4:memory:/a\n", unified_dirs);
-	assert_int_equal(cgroup_of_pid(&c, "proc", 0, path), -ENOENT);
-	assert_string_equal(path, "untouched");
-	assert_int_equal(cgroups_discover("/nonexistent", &before), -ENOENT);
-	fake_write("proc-none/self/mountinfo", OTHER);
-	be_proc("proc-none");
-	assert_int_equal(cgroups_discover("proc", &before), -ENOENT);
 }
 
 PROMISE(a_unit_is_found_breadth_first_wherever_its_slice_is)
