@@ -22,7 +22,7 @@
 
 #include "cli/args.h"
 #include "cli/wait.h"
-#include "cli/words.h"
+#include "core/names.h"
 
 #define ANSWER_MAX ((size_t)64 << 20)
 
@@ -216,9 +216,9 @@ const char *answer_text(const json_t *object, const char *key)
 
 enum psb_available answer_level(const json_t *object)
 {
-	const struct words_level *level = words_level_named(answer_text(object, "available"));
+	unsigned level = available_of_name(answer_text(object, "available"));
 
-	return level ? level->available : PSB_HIGH;
+	return level > 0 ? (enum psb_available)level : PSB_HIGH;
 }
 
 bool answer_flag(const json_t *object, const char *key)

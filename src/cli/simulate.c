@@ -15,6 +15,7 @@
 #include "cli/find-cgroup.h"
 #include "cli/output.h"
 #include "cli/words.h"
+#include "core/names.h"
 #include "core/utf8.h"
 
 static const char help[] =
@@ -38,7 +39,7 @@ static int simulate(const struct words_level *level, const char *cgroup, const c
 	int r = control_ask(control,
 			    json_pack("{s:s, s:o, s:s, s:b}", "verb", "simulate", "cgroup",
 				      json_string(cgroup), "available",
-				      words_level_id(level->available), "critical",
+				      name_of_available(level->available), "critical",
 				      level->critical),
 			    CONTROL_TIMEOUT_USEC, &answer, why);
 
@@ -56,9 +57,9 @@ static int simulate(const struct words_level *level, const char *cgroup, const c
 
 int verb_simulate(int argc, char **argv)
 {
-	static const char *const ids[] = { "low", "neutral", "high", "critical" };
+	static const enum psb_available levels[] = { PSB_LOW, PSB_NEUTRAL, PSB_HIGH, PSB_LOW };
 	const char *control = NULL, *named = NULL, *why;
-	unsigned level = ELEMENTSOF(ids);
+	unsigned level = ELEMENTSOF(levels);
 	const struct args_setting settings[] = {
 		CONTROL_SETTING(&control),
 		ARGS_CHOICE(NULL, "low, neutral, high or critical", &level),
@@ -70,7 +71,7 @@ int verb_simulate(int argc, char **argv)
 
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
-	if (level == ELEMENTSOF(ids)) {
+	if (level == ELEMENTSOF(levels)) {
 		complain("simulate", "a level is missing: low, neutral, high or critical");
 		return EXIT_USAGE;
 	}
@@ -95,5 +96,5 @@ int verb_simulate(int argc, char **argv)
 			return EXIT_FAILED;
 		}
 	}
-	return simulate(words_level_named(ids[level]), cgroup, control);
+	return simulate(words_level(levels[level], level == 3), cgroup, control);
 }

@@ -25,6 +25,7 @@
 #include "cli/wait.h"
 #include "cli/words.h"
 #include "core/duration.h"
+#include "core/names.h"
 
 static const char help[] =
 	"psibridge watch - print a line whenever the judgement of memory changes\n"
@@ -87,8 +88,8 @@ static int print_notification_json(const struct psb_notification *n)
 			  "event", n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
 			  output_json_number(n->time_usec), "realtime_usec",
 			  output_json_number(output_realtime(n->time_usec)), "cgroup",
-			  output_json_text(n->cgroup), "available", words_level_id(n->available),
-			  "critical", n->critical, "reason", words_reason_id(n->reason),
+			  output_json_text(n->cgroup), "available", name_of_available(n->available),
+			  "critical", n->critical, "reason", name_of_reason(n->reason),
 			  "since_usec", output_json_number(n->since_usec), "some_total_usec",
 			  output_json_number(n->some_total_usec), "full_total_usec",
 			  output_json_number(n->full_total_usec), "stall_usec",
@@ -135,7 +136,7 @@ static int print_source_json(struct session *s, const char *event, const struct 
 		output_json_text(source->cgroup), "path", output_json_text(source->path), "trigger",
 		source->trigger, "events", source->events, "why", output_json_text(source->why),
 		"backend_why", output_json_text(why_not_uring), "available",
-		words_level_id(available), "critical", critical, "current_bytes",
+		name_of_available(available), "critical", critical, "current_bytes",
 		use_json(load.current_bytes), "limit_bytes",
 		r < 0 ? json_null() : output_json_number(load.machine ? 0 : load.limit_bytes));
 	if (object && s->target.watch.pattern)

@@ -18,15 +18,15 @@
 #include "core/trigger.h"
 
 static const struct words_level levels[] = {
-	{ "low", "Low", "Low (memory is short)", PSB_LOW, false },
-	{ "neutral", "Neutral", "Neutral (memory is tight)", PSB_NEUTRAL, false },
-	{ "high", "High", "High (memory is plentiful)", PSB_HIGH, false },
-	{ "critical", "CRITICAL", "Low, CRITICAL (all tasks wait)", PSB_LOW, true },
+	{ "Low", "Low (memory is short)", PSB_LOW, false },
+	{ "Neutral", "Neutral (memory is tight)", PSB_NEUTRAL, false },
+	{ "High", "High (memory is plentiful)", PSB_HIGH, false },
+	{ "CRITICAL", "Low, CRITICAL (all tasks wait)", PSB_LOW, true },
 };
 
 const struct words_level *words_level(unsigned available, bool critical)
 {
-	static const struct words_level none = { .id = "?", .brief = "-", .sentence = "?" };
+	static const struct words_level none = { .brief = "-", .sentence = "?" };
 
 	for (size_t i = 0; i < ELEMENTSOF(levels); i++)
 		if (levels[i].available == available &&
@@ -35,47 +35,22 @@ const struct words_level *words_level(unsigned available, bool critical)
 	return &none;
 }
 
-const struct words_level *words_level_named(const char *id)
-{
-	for (size_t i = 0; i < ELEMENTSOF(levels); i++)
-		if (strcmp(levels[i].id, id) == 0)
-			return &levels[i];
-	return NULL;
-}
-
-const char *words_level_id(unsigned available)
-{
-	return words_level(available, false)->id;
-}
-
-static const struct {
-	const char *id, *words;
-} reasons[] = {
-	[0] = { "?", "?" },
-	[PSB_REASON_STALL] = { "stall", "tasks waited for memory" },
-	[PSB_REASON_REPEAT] = { "repeat", "tasks still wait for memory" },
-	[PSB_REASON_OOM] = { "oom", "the kernel found no memory" },
-	[PSB_REASON_SIGNAL] = { "signal", "the source said so" },
-	[PSB_REASON_HEADROOM] = { "headroom", "little room below the limit" },
-	[PSB_REASON_CALM] = { "calm", "no more waiting" },
-	[PSB_REASON_SIMULATED] = { "simulated", "simulated" },
-	[PSB_REASON_PRESENT] = { "present", "as it is now" },
-	[PSB_REASON_GONE] = { "gone", "the cgroup was removed" },
-};
-
-static size_t reason_index(enum psb_reason reason)
-{
-	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reason : 0;
-}
-
 const char *words_reason(enum psb_reason reason)
 {
-	return reasons[reason_index(reason)].words;
-}
+	static const char *const reasons[] = {
+		[0] = "?",
+		[PSB_REASON_STALL] = "tasks waited for memory",
+		[PSB_REASON_REPEAT] = "tasks still wait for memory",
+		[PSB_REASON_OOM] = "the kernel found no memory",
+		[PSB_REASON_SIGNAL] = "the source said so",
+		[PSB_REASON_HEADROOM] = "little room below the limit",
+		[PSB_REASON_CALM] = "no more waiting",
+		[PSB_REASON_SIMULATED] = "simulated",
+		[PSB_REASON_PRESENT] = "as it is now",
+		[PSB_REASON_GONE] = "the cgroup was removed",
+	};
 
-const char *words_reason_id(enum psb_reason reason)
-{
-	return reasons[reason_index(reason)].id;
+	return reasons[(unsigned)reason < ELEMENTSOF(reasons) ? reason : 0];
 }
 
 const char *words_backend_id(enum psb_backend backend)

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * words.h - what the numbers of the API are called: in sentences for people, by name for scripts
- *
- * Names (`_id`) are part of the program's interface: psibridge(1) lists them, and they do not
- * change. Sentences may.
+ * words.h - what the numbers of the API are called, for people. Names for scripts, which do not change: core/names.h
  */
 #pragma once
 
@@ -13,20 +10,16 @@
 
 #include "psibridge/psibridge.h"
 
-/* The levels as people and scripts say them: "critical" is Low with a flag. */
+/* The levels as people say them: "critical" is Low with a flag. */
 struct words_level {
-	const char *id, *brief, *sentence; /* "low", "Low", "Low (memory is short)" */
+	const char *brief, *sentence; /* "Low", "Low (memory is short)" */
 	enum psb_available available;
 	bool critical;
 };
 
 /* Of enum psb_available; 0, of what is not watched, is "?" and "-". */
 const struct words_level *words_level(unsigned available, bool critical);
-/* NULL: no level is called so. */
-const struct words_level *words_level_named(const char *id);
-const char *words_level_id(unsigned available); /* "low", also if critical */
 const char *words_reason(enum psb_reason reason);
-const char *words_reason_id(enum psb_reason reason);
 const char *words_backend_id(enum psb_backend backend);
 
 /* How the source of a watch notices pressure: "a PSI trigger with a short window". */

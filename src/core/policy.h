@@ -27,7 +27,7 @@
 /* EMemoryAvailable of the CLR hosting API, and enum psb_available. */
 enum level { LEVEL_LOW = 1, LEVEL_NEUTRAL = 2, LEVEL_HIGH = 3 };
 
-/* The same numbers as enum psb_reason, as far as the policy gives reasons. */
+/* The same numbers as enum psb_reason. The policy gives those up to calm. */
 enum reason {
 	REASON_STALL = 1,
 	REASON_REPEAT,
@@ -36,6 +36,8 @@ enum reason {
 	REASON_HEADROOM,
 	REASON_CALM,
 	REASON_SIMULATED,
+	REASON_PRESENT,
+	REASON_GONE,
 };
 
 struct policy_options {

@@ -8,7 +8,7 @@
 
 #include "core/utf8.h"
 #include "daemon/history.h"
-#include "daemon/names.h"
+#include "core/names.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

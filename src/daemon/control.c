@@ -12,7 +12,7 @@
 #include "daemon/control-status.h"
 #include "daemon/listen.h"
 #include "daemon/lowmemory.h"
-#include "daemon/names.h"
+#include "core/names.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -97,7 +97,8 @@ static struct text *answer_simulate(struct control *control, const struct reques
 	const char *why;
 	int r;
 
-	if (!available_of_name(request->available, &available))
+	available = (enum psb_available)available_of_name(request->available);
+	if (available == 0)
 		return result(-EINVAL, "available: low, neutral or high was expected");
 	if (request->critical && available != PSB_LOW)
 		return result(-EINVAL, "critical: only Low can be critical");

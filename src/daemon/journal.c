@@ -21,7 +21,7 @@
  * the same path is found, SO_SNDBUF is large, and SYSLOG_IDENTIFIER= is added.
  */
 #include "daemon/journal.h"
-#include "daemon/names.h"
+#include "core/names.h"
 
 #include "core/utf8.h"
 

@@ -26,7 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/words.h"
+#include "core/names.h"
 #include "tests/program.h"
 
 #define INNER "run"
@@ -82,13 +82,14 @@ static void end_all(struct running *r)
 
 static void take_level(struct running *r, uint64_t at_usec, const char *level)
 {
+	unsigned available = available_of_name(level);
 	struct demo_run *run = r->run;
 
 	at_usec = usec_sub(at_usec, r->start_usec);
-	for (enum psb_available a = PSB_LOW; a <= PSB_HIGH; a++)
-		if (strcmp(level, words_level_id(a)) == 0 && run->news_count < DEMO_NEWS_MAX)
-			run->news[run->news_count++] = (struct demo_news){ at_usec, a };
-	if (strcmp(level, "low") == 0)
+	if (available > 0 && run->news_count < DEMO_NEWS_MAX)
+		run->news[run->news_count++] = (struct demo_news){ at_usec,
+								   (enum psb_available)available };
+	if (available == PSB_LOW)
 		run->first_low_usec = MIN(run->first_low_usec, at_usec);
 }
 

@@ -17,6 +17,7 @@
  */
 #include "../pressure.h"
 
+#include "core/names.h"
 #include <psibridge/psibridge.h>
 
 #include <errno.h>
@@ -27,21 +28,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-
-static const char *const levels[] = {
-	[PSB_LOW] = "low", [PSB_NEUTRAL] = "neutral", [PSB_HIGH] = "high"
-};
-static const char *const reasons[] = {
-	[PSB_REASON_STALL] = "stall",
-	[PSB_REASON_REPEAT] = "repeat",
-	[PSB_REASON_OOM] = "oom",
-	[PSB_REASON_SIGNAL] = "signal",
-	[PSB_REASON_HEADROOM] = "headroom",
-	[PSB_REASON_CALM] = "calm",
-	[PSB_REASON_SIMULATED] = "simulated",
-	[PSB_REASON_PRESENT] = "present",
-	[PSB_REASON_GONE] = "gone",
-};
 
 static const char *backend(psb_bridge *bridge)
 {
@@ -101,8 +87,8 @@ static void say(const struct news *at, psb_watch *watch, psb_bridge *bridge)
 		say_source(watch, bridge);
 	else
 		printf("told %" PRIu64 " %" PRIu64 " %s %d %s %" PRIu64 " %s\n", at->now_usec,
-		       n->time_usec, levels[n->available], n->critical, reasons[n->reason],
-		       n->stall_usec, at->cgroup);
+		       n->time_usec, name_of_available(n->available), n->critical,
+		       name_of_reason(n->reason), n->stall_usec, at->cgroup);
 	fflush(stdout);
 }
 

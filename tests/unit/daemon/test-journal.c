@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "daemon/journal.h"
-#include "daemon/names.h"
+#include "core/names.h"
 
 #include "../../skip.h"
 #include "../count-malloc.h"

@@ -2,47 +2,39 @@
 /*
  * names.c - one table for each kind of name
  */
-#include "daemon/names.h"
-
-#include "core/scan.h"
+#include "names.h"
+#include "policy.h"
+#include "scan.h"
 
 #include <string.h>
 
 static const char *const levels[] = {
-	[PSB_LOW] = "low", [PSB_NEUTRAL] = "neutral", [PSB_HIGH] = "high"
+	[LEVEL_LOW] = "low", [LEVEL_NEUTRAL] = "neutral", [LEVEL_HIGH] = "high"
 };
 
 static const char *const reasons[] = {
-	[PSB_REASON_STALL] = "stall",
-	[PSB_REASON_REPEAT] = "repeat",
-	[PSB_REASON_OOM] = "oom",
-	[PSB_REASON_SIGNAL] = "signal",
-	[PSB_REASON_HEADROOM] = "headroom",
-	[PSB_REASON_CALM] = "calm",
-	[PSB_REASON_SIMULATED] = "simulated",
-	[PSB_REASON_PRESENT] = "present",
-	[PSB_REASON_GONE] = "gone",
+	[REASON_STALL] = "stall",	  [REASON_REPEAT] = "repeat",	  [REASON_OOM] = "oom",
+	[REASON_SIGNAL] = "signal",	  [REASON_HEADROOM] = "headroom", [REASON_CALM] = "calm",
+	[REASON_SIMULATED] = "simulated", [REASON_PRESENT] = "present",	  [REASON_GONE] = "gone",
 };
 
-const char *name_of_available(enum psb_available available)
+const char *name_of_available(unsigned available)
 {
-	return available >= PSB_LOW && available <= PSB_HIGH ? levels[available] : "unknown";
+	return available >= LEVEL_LOW && available <= LEVEL_HIGH ? levels[available] : "unknown";
 }
 
-const char *name_of_reason(enum psb_reason reason)
+const char *name_of_reason(unsigned reason)
 {
-	return reason >= PSB_REASON_STALL && reason <= PSB_REASON_GONE ? reasons[reason]
-								       : "unknown";
+	return reason >= REASON_STALL && reason <= REASON_GONE ? reasons[reason] : "unknown";
 }
 
-bool available_of_name(const char *name, enum psb_available *ret)
+unsigned available_of_name(const char *name)
 {
-	for (enum psb_available a = PSB_LOW; a <= PSB_HIGH; a++)
-		if (strcmp(name, levels[a]) == 0) {
-			*ret = a;
-			return true;
-		}
-	return false;
+	unsigned level = LEVEL_HIGH;
+
+	while (level > 0 && strcmp(name, name_of_available(level)) != 0)
+		level--;
+	return level;
 }
 
 /* Slices, then the unit below them; what is behind it is left in `path`. */
