@@ -522,14 +522,9 @@ int config_show(const struct config *config, FILE *out)
 		config->files[0] ? "" : " No file was found.");
 	for (char **file = config->files; *file; file++)
 		fprintf(out, "# read: %s\n", *file);
-	for (size_t i = DAEMON; i < config->section_count; i++) {
-		const struct section *s = config->sections[i];
-		/* a built-in one that was taken away must be said to be, or it would be back */
-		bool said = !s->origin.file || number(s, KEY_ENABLED);
-
-		if (said && !is_replaced(s))
-			put_section(s, out);
-	}
+	/* those that were taken away, too: a built-in one would be back */
+	for (size_t i = DAEMON; i < config->section_count; i++)
+		put_section(config->sections[i], out);
 	if (fflush(out) != 0 || ferror(out))
 		return errno > 0 ? -errno : -EIO;
 	return 0;
