@@ -93,10 +93,11 @@ static struct key_row key_row(enum key key)
 		[KEY_SERVE_OTHERS] = { "ServeOthers", "yes", FORM_BOOLEAN, IN_DAEMON },
 		[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, IN_DAEMON },
 	};
-	const struct setting_row *setting = &setting_table[key];
+	const struct setting_row *setting;
 
 	if (key >= KEY_SHADOW)
 		return rows[key];
+	setting = &setting_table[key];
 	return (struct key_row){ setting->key, setting->built_in, setting->form, IN_BOTH };
 }
 
