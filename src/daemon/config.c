@@ -68,7 +68,7 @@ void config_say(struct complaints *c, bool mistake, struct origin where, const c
 	va_end(args);
 	utf8_hide_controls(line, strlen(line));
 	if (mistake && c->mistakes++ == 0)
-		snprintf(c->first, sizeof(c->first), "%s", line);
+		snprintf(c->first, sizeof(c->first), "%.511s", line);
 	if (c->say)
 		c->say(c, line, mistake);
 }
