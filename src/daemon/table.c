@@ -98,16 +98,14 @@ static bool covers(const struct watch *w, const char *path)
 	return w->pattern ? cgpattern_match(w->pattern, path) : strcmp(w->path, path) == 0;
 }
 
-/* Configured before made for others, one cgroup before a pattern, a longer fixed part before a shorter one, more text
- * before less, the later before the earlier. */
+/* Configured before made for others, a longer fixed part before a shorter one (one cgroup has the longest), more text before
+ * less, the later before the earlier. */
 static bool is_more_specific(const struct watch *a, const struct watch *b)
 {
 	size_t fixed_a = strlen(watch_fixed(a)), fixed_b = strlen(watch_fixed(b));
 
 	if (a->configured != b->configured)
 		return a->configured;
-	if (!a->pattern != !b->pattern)
-		return !a->pattern;
 	if (fixed_a != fixed_b)
 		return fixed_a > fixed_b;
 	return strlen(a->path) >= strlen(b->path);

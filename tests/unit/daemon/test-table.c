@@ -308,10 +308,24 @@ PROMISE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour)
 	simulate("a/y", PSB_LOW);
 	assert_int_equal(a.told, 1);
 	assert_int_equal(x.told, 1);
+	/* nor does it help that its own level is better */
+	simulate("a", PSB_NEUTRAL);
+	assert_int_equal(a.told, 1);
 	/* it is over for a when it is over for both */
 	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
 	assert_int_equal(x.last.available, PSB_HIGH);
 	assert_int_equal(b.told, 0);
+}
+
+PROMISE(low_is_repeated_above_when_it_is_due)
+{
+	static struct listener a;
+
+	assert_int_equal(configure("[Defaults]\nHighHeadroom=off\nRearm=1ms\n[Watch %s/**]\n"), 0);
+	join(&a, "a");
+	simulate("a/x", PSB_LOW);
+	simulate("a/y", PSB_LOW);
+	assert_true(a.told >= 2 && a.last.available == PSB_LOW);
 }
 
 PROMISE(the_present_is_what_is_so_when_one_subscribes)
@@ -418,7 +432,7 @@ PROMISE(too_many_different_terms_are_refused)
 
 PROMISE(whom_no_watch_covers_gets_one_by_the_defaults_of_today_that_goes_with_the_last)
 {
-	static struct listener a, b;
+	static struct listener a, b = LOW_AT(100000);
 	struct watch_view view;
 
 	assert_int_equal(configure(PATIENT), 0);
@@ -431,6 +445,9 @@ PROMISE(whom_no_watch_covers_gets_one_by_the_defaults_of_today_that_goes_with_th
 	simulate("a", PSB_LOW);
 	assert_int_equal(a.told, 1);
 	assert_int_equal(b.told, 0);
+	assert_int_equal(configure(PATIENT "Low=some 300ms/2s\n[Watch %s/**]\n"), 0);
+	assert_true(view_of("**", &view) && view.configured && view.clients == 2);
+	assert_int_equal(configure(PATIENT), 0);
 	unsubscribe(&a.subscriber);
 	unsubscribe(&b.subscriber);
 	turn();
