@@ -322,10 +322,10 @@ PROMISE(attempts_that_fail_come_slower_and_slower)
 	snprintf(name, sizeof(name), "@psibridge-test-%d", (int)getpid());
 	snprintf(address, sizeof(address), "unix:abstract=%s", name + 1);
 	daemon_up(address);
-	assert_in_range(wakeups(250000), 1, 2); /* after 0 and 0.1 s */
+	SPIN(logged("there is no bus") == 1);
 	listener = listen_here(name);
 	next_attempt(listener);
-	for (unsigned i = 2; i < 5; i++)
+	for (unsigned i = 1; i < 4; i++)
 		assert_true(next_attempt(listener) > UINT64_C(80000) << i);
 	assert_int_equal(logged("there is no bus"), 1);
 	close(listener);
@@ -350,7 +350,7 @@ PROMISE(a_bus_that_says_nothing_holds_nobody_up)
 	kill(b.bus, SIGSTOP);
 	assert_int_equal(simulate(PSB_LOW, true), 0);
 	wakeups(100000);
-	assert_int_equal(wakeups(500000), 0);
+	assert_in_range(wakeups(500000), 0, 20); /* the watch samples */
 	kill(b.bus, SIGCONT);
 	SPIN(heard("255 "));
 }
@@ -395,7 +395,6 @@ PROMISE(a_name_that_is_refused_is_noted_once)
 	bus_start(OPEN_POLICY NOT_THE_NAME);
 	daemon_up_here();
 	SPIN(logged("<5>D-Bus: the bus refuses us the name " NAME ": ") == 1);
-	wakeups(20000); /* what is looked for behind the event that said so */
 	assert_int_equal(wakeups(500000), 0);
 	assert_int_equal(logged("D-Bus"), 1);
 	assert_int_equal(simulate(PSB_LOW, false), -ENODATA);

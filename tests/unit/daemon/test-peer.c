@@ -57,17 +57,15 @@ static uint64_t now_usec(void)
 	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
 }
 
-/* What getsockopt(SOL_SOCKET, SO_PEERPIDFD) answers from now on; kernels before 6.5: ENOPROTOOPT. */
-static bool answer_peerpidfd(unsigned error)
+/* getsockopt(SO_PEERPIDFD) is ENOPROTOOPT from now on. */
+static bool make_kernel_old(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getsockopt, 0, 5),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getsockopt, 0, 3),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_PEERPIDFD, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { .len = ELEMENTSOF(filter), .filter = filter };
@@ -106,7 +104,7 @@ static void begin(void **state)
 	const struct peer_kernel *kernel = *state;
 
 	if (kernel->is_old && !old_kernel)
-		old_kernel = answer_peerpidfd(ENOPROTOOPT) || !kernel_is_new();
+		old_kernel = make_kernel_old() || !kernel_is_new();
 	if (kernel->is_old != old_kernel)
 		SKIP("no seccomp filter can be had here");
 }
@@ -120,25 +118,20 @@ struct child {
 };
 
 /* In the child: connect, say so, and live until the test hangs up. */
-static void connect_and_wait(void)
+static void connect_and_wait(bool in_a_child)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	char c;
 
-	if (connect(fd, (struct sockaddr *)&address, address_size) < 0 || write(fd, "r", 1) != 1)
+	if (connect(fd, (struct sockaddr *)&address, address_size) < 0)
 		_exit(11);
+	if (in_a_child && fork() != 0)
+		_exit(0);
+	if (write(fd, "r", 1) != 1)
+		_exit(12);
 	while (read(fd, &c, 1) > 0)
 		;
 	_exit(0);
-}
-
-static void await_byte(int fd)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-	char c;
-
-	assert_int_equal(poll(&poll_fd, 1, 10000), 1);
-	assert_int_equal(read(fd, &c, 1), 1);
 }
 
 /* A child in the lab's `group` (NULL: where we are) that calls `become` and connects. */
@@ -146,18 +139,18 @@ static struct child start(const char *group, void (*become)(void))
 {
 	struct pollfd poll_fd = { .fd = listener, .events = POLLIN };
 	struct child child;
+	char c;
 
 	child.pid = lab_fork(&lab, group);
 	if (child.pid == 0) {
 		become();
-		connect_and_wait();
+		connect_and_wait(false);
 	}
 	assert_true(child.pid > 0);
 	assert_int_equal(poll(&poll_fd, 1, 10000), 1);
 	child.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	child.accepted_usec = now_usec();
-	assert_true(child.fd >= 0);
-	await_byte(child.fd);
+	assert_int_equal(read(child.fd, &c, 1), 1);
 	return child;
 }
 
@@ -201,19 +194,9 @@ PROMISE(a_peer_is_known_by_pid_user_and_cgroup)
 	end(&child);
 }
 
-static void fork_with_the_connection(void)
+static void leave_the_connection_to_a_child(void)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	if (connect(fd, (struct sockaddr *)&address, address_size) < 0)
-		_exit(15);
-	if (fork() != 0)
-		_exit(0);
-	if (write(fd, "r", 1) != 1)
-		_exit(16);
-	for (char c; read(fd, &c, 1) > 0;)
-		;
-	_exit(0);
+	connect_and_wait(true);
 }
 
 static int next_descriptor(void)
@@ -226,7 +209,7 @@ static int next_descriptor(void)
 
 PROMISE(a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection)
 {
-	struct child child = start(NULL, fork_with_the_connection);
+	struct child child = start(NULL, leave_the_connection_to_a_child);
 	int unused = next_descriptor();
 	struct peer peer;
 	siginfo_t info;
@@ -253,41 +236,35 @@ static bool capabilities(long call, struct __user_cap_data_struct data[2])
 	return syscall(call, &header, data) == 0;
 }
 
-static void become_nobody_with_capabilities(void)
-{
-	struct __user_cap_data_struct data[2];
-
-	if (prctl(PR_SET_KEEPCAPS, 1) < 0)
-		_exit(22);
-	become_nobody();
-	if (!capabilities(SYS_capget, data))
-		_exit(23);
-	data[0].effective = data[0].permitted;
-	if (!capabilities(SYS_capset, data))
-		_exit(24);
-}
-
-static void drop(int capability)
+/* All that it may have, but for these. */
+static void have_all_but(unsigned capabilities_gone)
 {
 	struct __user_cap_data_struct data[2];
 
 	if (!capabilities(SYS_capget, data))
 		_exit(18);
-	data[capability / 32].effective &= ~(1u << capability % 32);
-	data[capability / 32].permitted &= ~(1u << capability % 32);
-	data[capability / 32].inheritable &= ~(1u << capability % 32);
+	data[0].permitted &= ~capabilities_gone;
+	data[0].effective = data[0].permitted;
 	if (!capabilities(SYS_capset, data))
 		_exit(19);
 }
 
+static void become_nobody_with_capabilities(void)
+{
+	if (prctl(PR_SET_KEEPCAPS, 1) < 0)
+		_exit(22);
+	become_nobody();
+	have_all_but(0);
+}
+
 static void drop_sys_admin(void)
 {
-	drop(CAP_SYS_ADMIN);
+	have_all_but(1u << CAP_SYS_ADMIN);
 }
 
 static void drop_sys_chroot(void)
 {
-	drop(CAP_SYS_CHROOT);
+	have_all_but(1u << CAP_SYS_CHROOT);
 }
 
 static void put(const char *path, const char *text)
@@ -302,7 +279,7 @@ static void put(const char *path, const char *text)
 /* What root of a container does that wants to be more. */
 static void become_root_of_a_user_namespace(void)
 {
-	drop(CAP_SYS_ADMIN);
+	drop_sys_admin();
 	if (unshare(CLONE_NEWUSER) < 0)
 		_exit(21);
 	put("/proc/self/setgroups", "deny");
@@ -407,27 +384,6 @@ PROMISE(what_has_no_peer_is_an_error)
 	close(file);
 	close(lonely);
 	fd_close(&inet);
-}
-
-PROMISE(where_the_kernel_makes_no_pidfd_of_the_reaped_they_are_esrch)
-{
-	struct peer peer;
-	int ends[2], status;
-	pid_t pid;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-	pid = fork();
-	if (pid == 0) {
-		if (!answer_peerpidfd(EINVAL))
-			_exit(255);
-		_exit(-peer_identify(ends[0], &cgroups, "/proc", now_usec(), &peer));
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	close(ends[0]);
-	close(ends[1]);
-	if (WEXITSTATUS(status) == 255)
-		SKIP("no seccomp filter can be had here");
-	assert_int_equal(WEXITSTATUS(status), ESRCH);
 }
 
 /* ---- a /proc of our own -------------------------------------------------------------------------- */
