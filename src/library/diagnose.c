@@ -24,13 +24,21 @@
 
 enum { WORKS, COULD_BE_BETTER, DOES_NOT_WORK };
 
+/* A rung that was tried. */
+struct line {
+	bool tried;
+	int error; /* positive; 0: it works */
+	char why[WHY_MAX];
+	const char *advice;
+};
+
 struct report {
 	psb_finding_fn *fn;
 	void *userdata;
-	const struct target *target;
-	unsigned taken; /* the first rung that works */
+	struct target target;
+	struct line lines[RUNG_MAX + 1];
+	unsigned taken; /* the first rung that works; 0: none */
 	bool records;	/* rung 1 is psibridged, and it answered */
-	int errors[RUNG_MAX + 1];
 };
 
 static void find(struct report *r, unsigned rung, const char *id, int status, int error,
@@ -50,6 +58,8 @@ static void find(struct report *r, unsigned rung, const char *id, int status, in
 	r->fn(&f, r->userdata);
 }
 
+/* ---- the ladder ------------------------------------------------------------------------------- */
+
 static const char *const rung_id[RUNG_MAX + 1] = {
 	"", "protocol", "psi-privileged", "psi", "events", "sampling", "machine",
 };
@@ -67,44 +77,34 @@ static const char *const rung_good[RUNG_MAX + 1] = {
 static const char good_records[] =
 	"psibridged listens on the socket that was named, and answers: it watches this cgroup, and tells levels as soon as it judges them";
 
-/* The ladder is tried first, so that `taken` is known when the findings are written. */
-struct ladder_lines {
-	struct report *report;
-	char why[RUNG_MAX + 1][WHY_MAX];
-	const char *advice[RUNG_MAX + 1];
-	bool tried[RUNG_MAX + 1];
-};
-
-static void collect(void *userdata, unsigned rung, int error, const char *why, const char *advice)
+/* A ladder_report_fn. All of it is tried first, so that `taken` is known when findings are told. */
+static void note_rung(void *userdata, unsigned rung, int error, const char *why, const char *advice)
 {
-	struct ladder_lines *lines = userdata;
+	struct report *r = userdata;
+	struct line *line = &r->lines[rung];
 
-	lines->tried[rung] = true;
-	lines->report->errors[rung] = error;
-	snprintf(lines->why[rung], WHY_MAX, "%s", why);
-	lines->advice[rung] = advice;
-	if (error == 0 && lines->report->taken == 0)
-		lines->report->taken = rung;
+	line->tried = true;
+	line->error = error;
+	snprintf(line->why, WHY_MAX, "%s", why);
+	line->advice = advice;
+	if (error == 0 && r->taken == 0)
+		r->taken = rung;
 }
 
-static void tell_ladder(struct report *r, const struct ladder_lines *lines)
+static void tell_rung(struct report *r, unsigned rung)
 {
-	for (unsigned rung = 1; rung <= RUNG_MAX; rung++) {
-		int error = r->errors[rung];
-		/* not set, or not asked for: no error */
-		bool absent = error == ENODATA;
+	const struct line *line = &r->lines[rung];
+	bool better_taken = r->taken != 0 && r->taken < rung;
 
-		if (!lines->tried[rung])
-			continue;
+	if (!line->tried)
+		return;
+	if (line->error == 0)
+		find(r, rung, rung_id[rung], rung <= 2 ? WORKS : COULD_BE_BETTER, 0,
+		     rung == 1 && r->records ? good_records : rung_good[rung], line->advice);
+	else /* ENODATA: not set, or not asked for */
 		find(r, rung, rung_id[rung],
-		     error != 0 ? (absent ? COULD_BE_BETTER : DOES_NOT_WORK)
-				: (rung <= 2 ? WORKS : COULD_BE_BETTER),
-		     error,
-		     error != 0		       ? lines->why[rung]
-		     : rung == 1 && r->records ? good_records
-					       : rung_good[rung],
-		     error != 0 && r->taken != 0 && r->taken < rung ? "" : lines->advice[rung]);
-	}
+		     line->error == ENODATA ? COULD_BE_BETTER : DOES_NOT_WORK, line->error,
+		     line->why, better_taken ? "" : line->advice);
 }
 
 /* ---- psibridged --------------------------------------------------------------------------------- */
@@ -121,23 +121,16 @@ static int ask(const struct target *t, const char *path, char *why)
 
 	psibridged_terms(t, &terms);
 	r = psibridged_ask(path, &terms, ASK_USEC, &record);
-	switch (-r) {
-	case 0:
-		break;
-	case ETIMEDOUT:
+	if (r == -ETIMEDOUT)
 		snprintf(why, WHY_MAX, "psibridged at %.180s does not answer", path);
-		return r;
-	case ECONNRESET:
-	case EPIPE:
+	else if (r == -ECONNRESET || r == -EPIPE)
 		snprintf(why, WHY_MAX, "psibridged at %.180s hung up", path);
-		return r;
-	case EBADMSG:
-	case ENOTSUP:
+	else if (r == -EBADMSG || r == -ENOTSUP)
 		snprintf(why, WHY_MAX, "what psibridged at %.180s sent makes no sense", path);
-		return r;
-	default:
+	else if (r < 0)
 		return 1;
-	}
+	if (r < 0)
+		return r;
 	if (record.kind != WIRE_REFUSED)
 		return 0;
 	snprintf(why, WHY_MAX, "psibridged at %.180s refuses: %.112s", path,
@@ -147,35 +140,36 @@ static int ask(const struct target *t, const char *path, char *why)
 }
 
 /* The ladder knows that there is a socket, not what is answered. */
-static void ask_named(struct report *r, struct ladder_lines *lines)
+static void ask_named(struct report *r)
 {
 	enum stream_kind stream;
 	char why[WHY_MAX];
 	int error;
 
-	if (!lines->tried[1] || r->errors[1] != 0 ||
-	    target_look_at_stream(r->target, &stream, why) < 0 || stream != STREAM_SOCKET)
+	if (r->taken != 1 || target_look_at_stream(&r->target, &stream, why) < 0 ||
+	    stream != STREAM_SOCKET)
 		return;
-	error = ask(r->target, r->target->stream_path, lines->why[1]);
+	error = ask(&r->target, r->target.stream_path, r->lines[1].why);
 	r->records = error == 0;
 	if (error >= 0)
 		return;
-	r->errors[1] = -error;
+	r->lines[1].error = -error;
+	for (r->taken = 2; r->taken <= RUNG_MAX; r->taken++)
+		if (r->lines[r->taken].tried && r->lines[r->taken].error == 0)
+			return;
 	r->taken = 0;
-	for (unsigned rung = RUNG_MAX; rung > 0; rung--)
-		if (lines->tried[rung] && r->errors[rung] == 0)
-			r->taken = rung;
 }
 
 /* A psibridged that was not named: would it be better than the rung taken? */
 static void tell_psibridged(struct report *r)
 {
+	bool best = r->taken == 2;
 	char why[WHY_MAX];
 	int error;
 
-	if (r->target->has_stream || !r->target->own || access(PSIBRIDGED_SOCKET, F_OK) < 0)
+	if (r->target.has_stream || !r->target.own || access(PSIBRIDGED_SOCKET, F_OK) < 0)
 		return;
-	error = ask(r->target, PSIBRIDGED_SOCKET, why);
+	error = ask(&r->target, PSIBRIDGED_SOCKET, why);
 	if (error > 0)
 		find(r, 0, "psibridged", COULD_BE_BETTER, 0,
 		     "there is a socket at " PSIBRIDGED_SOCKET
@@ -184,16 +178,18 @@ static void tell_psibridged(struct report *r)
 	else if (error < 0)
 		find(r, 0, "psibridged", COULD_BE_BETTER, -error, why, "");
 	else
-		find(r, 0, "psibridged", r->taken == 2 ? WORKS : COULD_BE_BETTER, 0,
+		find(r, 0, "psibridged", best ? WORKS : COULD_BE_BETTER, 0,
 		     "psibridged listens at " PSIBRIDGED_SOCKET ", and would watch this cgroup",
-		     r->taken == 2 ? ""
-				   : "Let it: set MEMORY_PRESSURE_WATCH=" PSIBRIDGED_SOCKET
-				     " (systemd: MemoryPressureWatch=skip, and Environment=).");
+		     best ? ""
+			  : "Let it: set MEMORY_PRESSURE_WATCH=" PSIBRIDGED_SOCKET
+			    " (systemd: MemoryPressureWatch=skip, and Environment=).");
 }
 
-static void tell_cgroup(struct report *r, const struct ladder_lines *lines)
+/* ---- everything else -------------------------------------------------------------------------- */
+
+static void tell_cgroup(struct report *r)
 {
-	const struct target *t = r->target;
+	const struct target *t = &r->target;
 	const char *why, *advice;
 	char what[2 * CGPATH_MAX + 128];
 
@@ -205,10 +201,10 @@ static void tell_cgroup(struct report *r, const struct ladder_lines *lines)
 	snprintf(what, sizeof(what), "the cgroup is %s, under %s", t->cgroup, t->cgroups.v2.point);
 	find(r, 0, "cgroup", WORKS, 0, what, "");
 	/* a file that was named, as on rung 1, may be writable nevertheless */
-	if (t->cgroups.v2.read_only && r->taken != 1 && r->errors[2] == EROFS)
+	if (t->cgroups.v2.read_only && r->taken != 1 && r->lines[2].error == EROFS)
 		find(r, 0, "cgroup-read-only", COULD_BE_BETTER, EROFS,
 		     "the cgroup file system is mounted read-only, as in most containers: no trigger can be set from in here",
-		     lines->advice[2]);
+		     r->lines[2].advice);
 	if (t->cgroups.has_v1)
 		find(r, 0, "hybrid", COULD_BE_BETTER, 0,
 		     "a hybrid hierarchy: the memory controller is on cgroup v1, so limits come from there, and there is no memory.events and no memory.high",
@@ -219,18 +215,15 @@ static void say_load(const struct memory *memory, const struct memory_load *load
 		     size_t size)
 {
 	const char *path = memory->v1 ? memory->v1_path : memory->v2_path;
-	unsigned long long limit = load->limit_bytes >> 20;
+	unsigned long long limit = load->limit_bytes >> 20, use = load->working_set_bytes >> 20;
+	bool other = !load->machine && path[load->length] != '\0';
 
-	if (!load->machine && path[load->length] != '\0')
+	if (!load->machine)
 		snprintf(
 			what, size,
-			"the effective limit is that of %.*s, %llu MiB, of which %llu MiB (%u %%) are in use there",
-			(int)load->length, path, limit,
-			(unsigned long long)(load->working_set_bytes >> 20), load->percent);
-	else if (!load->machine)
-		snprintf(what, size,
-			 "the effective limit is %llu MiB, of which %llu MiB (%u %%) are in use",
-			 limit, (unsigned long long)(load->working_set_bytes >> 20), load->percent);
+			"the effective limit is %s%.*s%s%llu MiB, of which %llu MiB (%u %%) are in use%s",
+			other ? "that of " : "", other ? (int)load->length : 0, other ? path : "",
+			other ? ", " : "", limit, use, load->percent, other ? " there" : "");
 	else if (load->limit_bytes == MEMORY_UNKNOWN)
 		snprintf(
 			what, size,
@@ -249,30 +242,26 @@ static void say_load(const struct memory *memory, const struct memory_load *load
 
 static void tell_limits(struct report *r)
 {
-	const struct target *t = r->target;
-	struct memory memory;
+	const struct target *t = &r->target;
+	struct memory memory = { .count = 0 };
 	struct memory_load load;
 	char what[CGPATH_MAX + 256];
 	int error = memory_open(&memory, &t->cgroups, t->has_cgroup ? t->cgroup : NULL,
 				t->v1_cgroup[0] ? t->v1_cgroup : NULL);
-	bool opened = error == 0;
 
-	if (opened)
+	if (error == 0)
 		error = memory_read(&memory, &load);
-	if (error < 0) {
+	if (error == 0)
+		say_load(&memory, &load, what, sizeof(what));
+	else
 		snprintf(what, sizeof(what), "memory in use and its limit cannot be read: %s",
 			 strerror(-error));
-		find(r, 0, "limit", COULD_BE_BETTER, -error, what, "");
-	} else {
-		say_load(&memory, &load, what, sizeof(what));
-		find(r, 0, "limit", WORKS, 0, what, "");
-		if (!load.machine && !memory.v1 && load.high_bytes == UINT64_MAX)
-			find(r, 0, "memory-high", COULD_BE_BETTER, 0,
-			     "memory.max is set and memory.high is not: nothing stalls until the limit is hit, so pressure comes late, and the OOM killer soon after",
-			     "Set memory.high to about 90 % of memory.max (systemd: MemoryHigh=).");
-	}
-	if (opened)
-		memory_close(&memory);
+	find(r, 0, "limit", error == 0 ? WORKS : COULD_BE_BETTER, -error, what, "");
+	if (error == 0 && !load.machine && !memory.v1 && load.high_bytes == UINT64_MAX)
+		find(r, 0, "memory-high", COULD_BE_BETTER, 0,
+		     "memory.max is set and memory.high is not: nothing stalls until the limit is hit, so pressure comes late, and the OOM killer soon after",
+		     "Set memory.high to about 90 % of memory.max (systemd: MemoryHigh=).");
+	memory_close(&memory);
 }
 
 /* Programs known to read memory.pressure of other cgroups. */
@@ -334,45 +323,38 @@ static void tell_backend(struct report *r)
 
 int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, void *userdata)
 {
-	struct psb_watch_options o;
-	struct report r = { .fn = fn, .userdata = userdata };
-	struct ladder_lines *lines = NULL;
-	struct target *target = NULL;
-	struct policy_options policy;
 	char why[WHY_MAX] = "", ladder_why[WHY_MAX];
-	int error;
+	struct psb_watch_options o;
+	struct policy_options policy;
+	struct report *r;
+	int error = fn ? watch_options_take(options, &o) : -EINVAL;
 
-	if (!fn)
-		return -EINVAL;
-	error = watch_options_take(options, &o);
 	if (error < 0)
 		return error;
-	lines = calloc(1, sizeof(*lines));
-	target = calloc(1, sizeof(*target));
-	error = lines && target ? 0 : -ENOMEM;
-	if (error == 0)
-		error = watch_options_resolve(&o, &policy, target, why);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	r->fn = fn;
+	r->userdata = userdata;
+	error = watch_options_resolve(&o, &policy, &r->target, why);
 	if (error < 0) {
 		watch_explain(&o, why, error);
-		goto out;
+		free(r);
+		return error;
 	}
-
-	r.target = target;
-	lines->report = &r;
-	ladder_climb(target, &policy.early, o.rungs ? o.rungs : ~0u, true, collect, lines, NULL,
+	ladder_climb(&r->target, &policy.early, o.rungs ? o.rungs : ~0u, true, note_rung, r, NULL,
 		     ladder_why);
-	ask_named(&r, lines);
-	tell_cgroup(&r, lines);
-	if (target->foreign_unit)
-		find(&r, 0, "inherited", COULD_BE_BETTER, 0, why,
+	ask_named(r);
+	tell_cgroup(r);
+	if (r->target.foreign_unit)
+		find(r, 0, "inherited", COULD_BE_BETTER, 0, why,
 		     "Start the program as a service of its own, or unset MEMORY_PRESSURE_WATCH.");
-	tell_ladder(&r, lines);
-	tell_psibridged(&r);
-	tell_limits(&r);
-	tell_readers(&r);
-	tell_backend(&r);
-out:
-	free(lines);
-	free(target);
-	return error;
+	for (unsigned rung = 1; rung <= RUNG_MAX; rung++)
+		tell_rung(r, rung);
+	tell_psibridged(r);
+	tell_limits(r);
+	tell_readers(r);
+	tell_backend(r);
+	free(r);
+	return 0;
 }

@@ -296,6 +296,7 @@ static void present(struct psb_watch *w)
 	const struct monitor *monitor = main_monitor(w);
 	struct psb_notification n = { .size = sizeof(n),
 				      .kind = PSB_KIND_LEVEL,
+				      .available = w->available,
 				      .time_usec = now_usec() };
 	bool critical;
 
