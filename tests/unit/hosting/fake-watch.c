@@ -2,70 +2,46 @@
 /*
  * fake-watch.c - a psb_watch that a test speaks for
  *
- * Its registrations are the library's (dispatch.c), on a bridge whose loop does not run: only where levels come from is the
+ * It is one of the library's that has no monitor, on a bridge whose loop does not run: only where levels come from is the
  * test's.
  */
 #include "fake-watch.h"
 
-#include "library/dispatch.h"
+#include "library/watch.h"
 
-#include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-struct psb_watch {
-	psb_bridge *bridge;
-	struct dispatch dispatch;
-	struct label *label;
-	atomic_uint refs;
-	pthread_mutex_t lock; /* a registration is told the present level before anything else */
-	enum psb_available present;
-	int add_error, load_error;
-	struct psb_load load;
-};
-
-static atomic_uint watches;
-
-int fake_watches_wait(void)
+psb_watch *fake_watch_new(psb_bridge *bridge)
 {
-	for (int i = 0; i < 10000 && watches > 0; i++)
-		usleep(1000);
-	return watches == 0 ? 0 : -1;
-}
-
-psb_watch *fake_watch_new(void)
-{
+	static const struct cgroups none;
 	psb_watch *watch = calloc(1, sizeof(*watch));
 
-	if (!watch || psb_bridge_new(NULL, &watch->bridge) < 0 ||
-	    label_new("/fake", &watch->label) < 0)
+	if (!watch || label_new("/fake", &watch->label) < 0 ||
+	    memory_open(&watch->load_memory, &none, NULL, NULL) < 0)
 		abort();
-	pthread_mutex_init(&watch->lock, NULL);
-	dispatch_init(&watch->dispatch, watch->bridge);
+	watch->bridge = bridge;
 	watch->refs = 1;
-	watch->present = PSB_HIGH;
-	watches++;
+	watch->available = PSB_HIGH;
+	watch->path_wait.inotify_fd = -1;
+	pthread_mutex_init(&watch->load_lock, NULL);
+	dispatch_init(&watch->dispatch, bridge);
+	bridge->refs++;
 	return watch;
 }
 
-psb_watch *psb_watch_ref(psb_watch *watch)
+int fake_watches_end(psb_bridge *bridge)
 {
-	watch->refs++;
-	return watch;
-}
+	bool ended = false;
 
-psb_watch *psb_watch_unref(psb_watch *watch)
-{
-	if (!watch || --watch->refs > 0 || bridge_is_child(watch->bridge))
-		return NULL;
-	if (watch->dispatch.first)
-		abort(); /* the manager forgot one */
-	label_unref(watch->label);
-	psb_bridge_unref(watch->bridge);
-	free(watch);
-	watches--;
-	return NULL;
+	for (int i = 0; i < 10000 && !ended; i++) {
+		usleep(i > 0 ? 1000 : 0);
+		pthread_mutex_lock(&bridge->lock);
+		ended = bridge->refs == 1 && bridge->lingering == 0;
+		pthread_mutex_unlock(&bridge->lock);
+	}
+	psb_bridge_unref(bridge);
+	return ended ? 0 : -1;
 }
 
 /* The time is late enough for a repeated Low. */
@@ -79,116 +55,60 @@ static struct psb_notification notification(enum psb_kind kind, enum psb_availab
 					  .time_usec = now_usec() + 3600 * USEC_PER_SEC };
 }
 
-int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata, unsigned flags,
-			   psb_registration **ret)
+void fake_watch_set_present(psb_watch *watch, enum psb_available available)
 {
-	struct psb_notification n;
-	int r = watch->add_error;
-
-	watch->add_error = 0;
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&watch->lock);
-	n = notification(PSB_KIND_LEVEL, watch->present, PSB_REASON_PRESENT);
-	r = dispatch_add(&watch->dispatch, fn, userdata, flags, ret);
-	if (r == 0)
-		dispatch_present(&watch->dispatch, watch->label, &n);
-	pthread_mutex_unlock(&watch->lock);
-	return r;
+	pthread_mutex_lock(&watch->bridge->lock);
+	watch->available = available;
+	pthread_mutex_unlock(&watch->bridge->lock);
 }
 
-enum psb_available psb_watch_available(psb_watch *watch, int *ret_critical)
+void fake_watch_move(psb_watch *watch)
 {
-	enum psb_available present;
+	struct label *label;
 
-	pthread_mutex_lock(&watch->lock);
-	present = watch->present;
-	pthread_mutex_unlock(&watch->lock);
-	if (ret_critical)
-		*ret_critical = 0;
-	return present;
+	if (label_new("/elsewhere", &label) < 0)
+		abort();
+	label->older = watch->label;
+	watch->label = label;
 }
 
-int psb_watch_load(psb_watch *watch, struct psb_load *ret)
+/* New registrations first: what the loop would do for them. */
+void fake_watch_present(psb_watch *watch)
 {
-	if (watch->load_error < 0)
-		return watch->load_error;
-	if (ret->size != sizeof(*ret))
-		return -EINVAL;
-	*ret = watch->load;
-	return 0;
+	struct psb_notification n = notification(PSB_KIND_LEVEL, psb_watch_available(watch, NULL),
+						 PSB_REASON_PRESENT);
+
+	dispatch_present(&watch->dispatch, watch->label, &n);
 }
 
-/* Lock held. */
-static void send_all(psb_watch *watch, enum psb_kind kind, enum psb_available available)
+void fake_watch_send(psb_watch *watch, enum psb_kind kind, enum psb_available available)
 {
 	struct psb_notification n = notification(
 		kind, available, kind == PSB_KIND_GONE ? PSB_REASON_GONE : PSB_REASON_STALL);
 
-	watch->present = available;
+	fake_watch_present(watch);
+	fake_watch_set_present(watch, available);
 	dispatch_deliver(&watch->dispatch, watch->label, &n);
 }
 
 static bool is_settled(psb_watch *watch)
 {
-	bool busy = false;
+	bool busy;
 
 	pthread_mutex_lock(&watch->bridge->lock);
+	busy = watch->bridge->lingering > 0; /* a call of one that was removed, or its end */
 	for (const struct psb_registration *reg = watch->dispatch.first; reg; reg = reg->next)
-		busy = busy || reg->queued > 0 || reg->running;
-	busy = busy ||
-	       watch->bridge->lingering > 0; /* a call of one that was removed, or its end */
+		busy = busy || reg->queued > 0 || reg->running || reg->owes_present;
 	pthread_mutex_unlock(&watch->bridge->lock);
 	return !busy;
 }
 
-/* Returns with the lock. Not with it while it waits: a call may want to register. */
-static void settle(psb_watch *watch)
-{
-	pthread_mutex_lock(&watch->lock);
-	while (!is_settled(watch)) {
-		pthread_mutex_unlock(&watch->lock);
-		usleep(50);
-		pthread_mutex_lock(&watch->lock);
-	}
-}
-
-void fake_watch_send(psb_watch *watch, enum psb_kind kind, enum psb_available available)
-{
-	pthread_mutex_lock(&watch->lock);
-	send_all(watch, kind, available);
-	pthread_mutex_unlock(&watch->lock);
-}
-
 void fake_watch_settle(psb_watch *watch)
 {
-	settle(watch);
-	pthread_mutex_unlock(&watch->lock);
-}
-
-void fake_watch_send_settled(psb_watch *watch, enum psb_available available)
-{
-	settle(watch);
-	send_all(watch, PSB_KIND_LEVEL, available);
-	pthread_mutex_unlock(&watch->lock);
-}
-
-void fake_watch_set_present(psb_watch *watch, enum psb_available available)
-{
-	pthread_mutex_lock(&watch->lock);
-	watch->present = available;
-	pthread_mutex_unlock(&watch->lock);
-}
-
-void fake_watch_fail_add(psb_watch *watch, int error)
-{
-	watch->add_error = error;
-}
-
-void fake_watch_set_load(psb_watch *watch, int error, const struct psb_load *load)
-{
-	watch->load_error = error;
-	watch->load = *load;
+	while (!is_settled(watch)) {
+		fake_watch_present(watch);
+		usleep(50);
+	}
 }
 
 unsigned fake_watch_registrations(psb_watch *watch)

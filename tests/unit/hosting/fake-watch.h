@@ -2,8 +2,7 @@
 /*
  * fake-watch.h - a psb_watch that a test speaks for
  *
- * Links in the place of the library's watch.c. Registrations, their threads and their removal are the library's; what is to
- * be told, the test says.
+ * Registrations, their threads and their removal are the library's; what is to be told, the test says.
  */
 #pragma once
 
@@ -13,26 +12,25 @@
 extern "C" {
 #endif
 
-psb_watch *fake_watch_new(void);
+/* It has a reference on the bridge, on which nothing else may be. */
+psb_watch *fake_watch_new(psb_bridge *bridge);
 
 /* Into every mailbox, over what is in there. A LEVEL or GONE becomes the present level. */
 void fake_watch_send(psb_watch *watch, enum psb_kind kind, enum psb_available available);
-/* Wait until no mailbox is full and no callback runs. */
+/* Tell those that registered since the present level. */
+void fake_watch_present(psb_watch *watch);
+/* ... and wait until no mailbox is full and no callback runs. */
 void fake_watch_settle(psb_watch *watch);
-/* Both in one step: nothing that was sent before is overtaken. */
-void fake_watch_send_settled(psb_watch *watch, enum psb_available available);
 /* The level changes, and nobody is told. */
 void fake_watch_set_present(psb_watch *watch, enum psb_available available);
+/* Its process was moved to another cgroup. */
+void fake_watch_move(psb_watch *watch);
 
-/* The next psb_watch_add_callback() answers this error. */
-void fake_watch_fail_add(psb_watch *watch, int error);
-/* What psb_watch_load() answers. */
-void fake_watch_set_load(psb_watch *watch, int error, const struct psb_load *load);
-
-/* Wait until every watch is freed: all references were given back, all threads have ended. -1: that
- * did not come true within 10 s. */
-int fake_watches_wait(void);
 unsigned fake_watch_registrations(psb_watch *watch);
+
+/* Wait until every watch is freed: all references were given back, all threads have ended. Gives the
+ * bridge back. -1: that did not come true within 10 s. */
+int fake_watches_end(psb_bridge *bridge);
 
 #ifdef __cplusplus
 }

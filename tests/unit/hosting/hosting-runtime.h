@@ -17,6 +17,7 @@
 
 #include "fake-watch.h"
 #include "library/hosting-internal.h"
+#include "library/watch.h"
 
 #define IMM_Register IHostMemoryManager_RegisterMemoryNotificationCallback
 
@@ -38,7 +39,7 @@ struct runtime {
 	/* a call waits here until it is opened */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	int entered, open;
+	bool entered, open;
 };
 
 static inline struct runtime *runtime_of(ICLRMemoryNotificationCallback *interface)
@@ -100,7 +101,7 @@ static inline void runtime_init(struct runtime *runtime)
 static inline void block(struct runtime *runtime)
 {
 	pthread_mutex_lock(&runtime->lock);
-	runtime->entered = 1;
+	runtime->entered = true;
 	pthread_cond_broadcast(&runtime->changed);
 	while (!runtime->open)
 		pthread_cond_wait(&runtime->changed, &runtime->lock);
@@ -115,10 +116,20 @@ static inline void wait_until_entered(struct runtime *runtime)
 	pthread_mutex_unlock(&runtime->lock);
 }
 
+static inline bool is_entered(struct runtime *runtime)
+{
+	bool entered;
+
+	pthread_mutex_lock(&runtime->lock);
+	entered = runtime->entered;
+	pthread_mutex_unlock(&runtime->lock);
+	return entered;
+}
+
 static inline void open_up(struct runtime *runtime)
 {
 	pthread_mutex_lock(&runtime->lock);
-	runtime->open = 1;
+	runtime->open = true;
 	pthread_cond_broadcast(&runtime->changed);
 	pthread_mutex_unlock(&runtime->lock);
 }
@@ -126,6 +137,7 @@ static inline void open_up(struct runtime *runtime)
 /* ---- what every test has --------------------------------------------------------------------- */
 
 struct fixture {
+	psb_bridge *bridge;
 	psb_watch *watch;
 	IHostMemoryManager *manager;
 	struct runtime a, b;
@@ -137,7 +149,8 @@ static inline int setup(void **state)
 
 	alarm(120); /* instead of a hang */
 	hosting_patience_usec = 10 * USEC_PER_SEC;
-	f->watch = fake_watch_new();
+	assert_int_equal(psb_bridge_new(NULL, &f->bridge), 0);
+	f->watch = fake_watch_new(f->bridge);
 	assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
 	runtime_init(&f->a);
 	runtime_init(&f->b);
@@ -152,7 +165,7 @@ static inline int teardown(void **state)
 	if (f->manager)
 		assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
 	psb_watch_unref(f->watch);
-	assert_int_equal(fake_watches_wait(), 0);
+	assert_int_equal(fake_watches_end(f->bridge), 0);
 	assert_int_equal(f->a.refs, 0);
 	assert_int_equal(f->b.refs, 0);
 	assert_int_equal(f->a.released_inside | f->b.released_inside, 0);
@@ -165,6 +178,7 @@ EACH(setup, teardown)
 
 static inline void tell(struct fixture *f, enum psb_available available)
 {
-	fake_watch_send_settled(f->watch, available);
+	fake_watch_settle(f->watch);
+	fake_watch_send(f->watch, PSB_KIND_LEVEL, available);
 	fake_watch_settle(f->watch);
 }

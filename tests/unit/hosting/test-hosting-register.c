@@ -46,8 +46,9 @@ PROMISE(a_registration_that_fails_leaves_the_old_one_standing)
 	struct fixture *f = *state;
 
 	REGISTER(f, &f->a.interface);
-	fake_watch_fail_add(f->watch, -EAGAIN);
-	assert_int_equal(IMM_Register(f->manager, &f->b.interface), E_OUTOFMEMORY);
+	*f->bridge->context.alive = 0;
+	assert_int_equal(IMM_Register(f->manager, &f->b.interface), E_UNEXPECTED);
+	*f->bridge->context.alive = 1;
 	assert_int_equal(f->b.refs, 0);
 	tell(f, PSB_LOW);
 	assert_int_equal(f->a.calls, 1);
@@ -86,11 +87,14 @@ PROMISE(register_returns_when_the_replaced_call_is_over_and_not_before)
 
 	block_in_a(f);
 	f->b.hook = block;
-	f->b.open = 1;
+	f->b.open = true;
 	assert_int_equal(pthread_create(&thread, NULL, register_on_thread, &r), 0);
 
 	/* Level is Low, so b is told as soon as it stands: in spite of a, which still blocks. */
-	wait_until_entered(&f->b);
+	while (!is_entered(&f->b)) {
+		fake_watch_present(f->watch);
+		usleep(100);
+	}
 	assert_int_equal(r.returned, 0);
 	assert_int_equal(f->a.refs, 1);
 	open_up(&f->a);
@@ -134,6 +138,22 @@ PROMISE(a_manager_may_go_while_its_callback_is_stuck)
 	f->manager = NULL;
 	assert_int_equal(f->a.refs, 1);
 	open_up(&f->a);
+}
+
+/* One slot, of which cgroup it ever speaks. */
+PROMISE(a_process_that_moves_during_a_call_is_told_the_newest_level_afterwards)
+{
+	struct fixture *f = *state;
+
+	block_in_a(f);
+	for (unsigned i = 0; i < 5; i++) {
+		fake_watch_move(f->watch);
+		fake_watch_send(f->watch, PSB_KIND_LEVEL, i % 2 ? PSB_HIGH : PSB_NEUTRAL);
+	}
+	open_up(&f->a);
+	fake_watch_settle(f->watch);
+	assert_int_equal(f->a.calls, 2);
+	assert_int_equal(f->a.last, eMemoryAvailableNeutral);
 }
 
 /* ---- from inside a call ---------------------------------------------------------------------- */
@@ -180,6 +200,8 @@ static void release_manager(struct runtime *runtime)
 {
 	runtime->result = (HRESULT)IHostMemoryManager_Release(runtime->manager);
 	runtime->closed = 1;
+	open_up(runtime);
+	block(runtime);
 }
 
 PROMISE(a_callback_may_release_the_manager)
@@ -193,7 +215,7 @@ PROMISE(a_callback_may_release_the_manager)
 	f->manager = NULL;
 	fake_watch_send(f->watch, PSB_KIND_LEVEL, PSB_LOW);
 	psb_watch_unref(steal(f->watch)); /* the manager may now have the last reference */
-	assert_int_equal(fake_watches_wait(), 0);
+	wait_until_entered(&f->a);
 	assert_int_equal(f->a.calls, 1);
 	assert_int_equal(f->a.result, 0);
 }
@@ -241,7 +263,7 @@ PROMISE(two_callbacks_that_end_each_other_get_an_answer_and_do_not_hang)
 		IHostMemoryManager_Release(f->manager);
 		assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
 		rival = (struct rival){ .fixture = f };
-		f->a.entered = f->a.open = 0;
+		f->a.entered = f->a.open = false;
 		f->a.hook = remove_rival;
 		f->b.hook = unregister_a_hook;
 		assert_int_equal(psb_host_memory_manager_new(f->watch, &second), 0);
@@ -369,8 +391,11 @@ static void *send_low_and_high(void *arg)
 {
 	struct sender *sender = arg;
 
-	for (; !sender->stop; sender->sent++)
-		fake_watch_send_settled(sender->watch, sender->sent % 2 == 0 ? PSB_LOW : PSB_HIGH);
+	for (; !sender->stop; sender->sent++) {
+		fake_watch_settle(sender->watch);
+		fake_watch_send(sender->watch, PSB_KIND_LEVEL,
+				sender->sent % 2 == 0 ? PSB_LOW : PSB_HIGH);
+	}
 	return NULL;
 }
 

