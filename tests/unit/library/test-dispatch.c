@@ -6,35 +6,27 @@
 
 /* ---- what is told ------------------------------------------------------------------------------ */
 
-BENCH_INLINE_TOO(low_neutral_and_high_are_told_in_order)
+BENCH_INLINE_TOO(low_neutral_and_high_are_told_in_order_and_critical_beside_low)
 {
-	static const enum psb_available levels[] = { PSB_LOW,	  PSB_NEUTRAL, PSB_HIGH,
-						     PSB_NEUTRAL, PSB_LOW,     PSB_HIGH };
-
-	listen_with(b, &b->rx, b->variant->flags);
-	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
-		say(b, levels[i]);
-		AWAIT(&b->rx, b->rx.calls == i + 1);
-		assert_received(b, i, levels[i], PSB_REASON_SIMULATED);
-		assert_int_equal(received(&b->rx, i).kind, PSB_KIND_LEVEL);
-		assert_int_equal(psb_watch_available(b->watch, NULL), levels[i]);
-	}
-	assert_int_equal(READ(&b->rx, cgroup[0]), '/');
-}
-
-BENCH_INLINE_TOO(critical_is_told_beside_low)
-{
+	static const struct {
+		enum psb_available available;
+		int critical;
+	} levels[] = { { PSB_LOW, 0 },	   { PSB_LOW, 1 }, { PSB_NEUTRAL, 0 }, { PSB_HIGH, 0 },
+		       { PSB_NEUTRAL, 0 }, { PSB_LOW, 1 }, { PSB_HIGH, 0 } };
 	int critical;
 
 	listen_with(b, &b->rx, b->variant->flags);
-	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 0), 0);
-	AWAIT(&b->rx, b->rx.calls == 1);
-	assert_int_equal(received(&b->rx, 0).critical, 0);
-	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	AWAIT(&b->rx, b->rx.calls == 2);
-	assert_int_equal(received(&b->rx, 1).critical, 1);
-	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
-	assert_int_equal(critical, 1);
+	for (unsigned i = 0; i < ELEMENTSOF(levels); i++) {
+		assert_int_equal(
+			psb_watch_simulate(b->watch, levels[i].available, levels[i].critical), 0);
+		AWAIT(&b->rx, b->rx.calls == i + 1);
+		assert_received(b, i, levels[i].available, PSB_REASON_SIMULATED);
+		assert_int_equal(received(&b->rx, i).kind, PSB_KIND_LEVEL);
+		assert_int_equal(received(&b->rx, i).critical, levels[i].critical);
+		assert_int_equal(psb_watch_available(b->watch, &critical), levels[i].available);
+		assert_int_equal(critical, levels[i].critical);
+	}
+	assert_int_equal(READ(&b->rx, cgroup[0]), '/');
 }
 
 BENCH(what_makes_no_sense_is_refused)
@@ -79,22 +71,6 @@ BENCH_INLINE_TOO(a_callback_that_blocks_delays_only_itself_and_then_hears_the_ne
 	assert_int_equal(received(&b->rx, 2).available, PSB_LOW);
 }
 
-BENCH(what_a_blocked_callback_missed_and_what_ended_is_not_told_at_all)
-{
-	say(b, PSB_NEUTRAL);
-	b->rx.held = true;
-	listen_with(b, &b->rx, PSB_TELL_PRESENT);
-	AWAIT(&b->rx, b->rx.inside == 1);
-	listen_with(b, &b->fence, 0);
-	say(b, PSB_LOW);
-	say(b, PSB_NEUTRAL); /* what it was told last */
-	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
-	hold_receiver(&b->rx, false);
-	say(b, PSB_HIGH);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
-	assert_int_equal(READ(&b->rx, calls), 2);
-}
-
 /* Until the watch has told so many Lows, to whomever. */
 static void await_lows(struct bench *b, uint64_t lows)
 {
@@ -134,27 +110,6 @@ BENCH_INLINE_TOO(a_repeated_low_comes_no_sooner_than_20_times_the_last_calls_dur
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
 	AWAIT(&b->rx, b->rx.calls == 4);
 	assert_true(b->rx.at_usec[3] - b->rx.at_usec[2] < 20 * WORK_USEC);
-	close(fd);
-}
-
-/* The entry was put into the mailbox before it was known how slow the callback is. */
-BENCH(a_low_that_waited_for_a_slow_callback_is_a_repetition_too)
-{
-	int fd = open_fifo("fifo");
-
-	b->rx.held = true;
-	listen_with(b, &b->rx, 0);
-	for (unsigned i = 1; i <= 2; i++) {
-		assert_int_equal(write(fd, "x", 1), 1);
-		await_lows(b, i);
-		AWAIT(&b->rx, b->rx.inside == 1);
-	}
-	AWAIT_FOR(&b->rx, false, GLANCE_USEC); /* that is the duration */
-	hold_receiver(&b->rx, false);
-	AWAIT(&b->rx, b->rx.inside == 0);
-	say(b, PSB_HIGH);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
-	assert_int_equal(READ(&b->rx, calls), 2);
 	close(fd);
 }
 

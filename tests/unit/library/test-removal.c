@@ -69,26 +69,16 @@ BENCH_INLINE_TOO(the_last_reference_to_a_watch_waits_for_its_callbacks)
 
 static void remove_myself(struct receiver *rx, const struct psb_notification *n)
 {
-	(void)n;
-	note_done(rx, psb_registration_remove(rx->registration));
-}
-
-static void remove_myself_twice(struct receiver *rx, const struct psb_notification *n)
-{
-	(void)n;
-	psb_registration_remove(rx->registration);
+	if (n->available == PSB_HIGH) /* and once more */
+		psb_registration_remove(rx->registration);
 	note_done(rx, psb_registration_remove(rx->registration));
 }
 
 BENCH_INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 {
-	void (*const acts[])(struct receiver *,
-			     const struct psb_notification *) = { remove_myself,
-								  remove_myself_twice };
-
 	listen_with(b, &b->fence, b->variant->flags);
-	for (unsigned i = 0; i < 2 * ELEMENTSOF(acts); i++) {
-		b->rx.act = acts[i / 2];
+	b->rx.act = remove_myself;
+	for (unsigned i = 0; i < 4; i++) {
 		listen_with(b, &b->rx, b->variant->flags);
 		say(b, i % 2 ? PSB_HIGH : PSB_LOW);
 		AWAIT(&b->rx, b->rx.done == i + 1 && b->rx.inside == 0);
@@ -170,49 +160,43 @@ static void remove_the_other(struct receiver *rx, const struct psb_notification 
 	note_done(rx, psb_registration_remove(steal(rx->other)));
 }
 
-static void add_another(struct receiver *rx, const struct psb_notification *n)
+static void add_the_fence(struct receiver *rx, const struct psb_notification *n)
 {
 	(void)n;
 	if (!rx->other)
-		psb_watch_add_callback(rx->watch, rx[1].act ? NULL : receive, &rx[1], PSB_INLINE,
-				       &rx->other);
+		psb_watch_add_callback(rx->watch, receive, &rx[1], PSB_INLINE, &rx->other);
 	note_done(rx, rx->other ? 0 : -1);
 }
 
 BENCH_INLINE_TOO(a_callback_may_add_and_remove_others)
 {
-	static struct receiver receivers[2];
-
-	receiver_init(&receivers[0]);
-	receiver_init(&receivers[1]);
-	/* adding: whoever came during a notification hears the next one */
-	receivers[0].act = add_another;
-	listen_with(b, &receivers[0], b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&receivers[0], receivers[0].done == 1 && receivers[0].inside == 0);
-	say(b, PSB_NEUTRAL);
-	AWAIT(&receivers[1], receivers[1].calls >= 1);
-	assert_true(last_is(&receivers[1], PSB_NEUTRAL));
-	AWAIT(&receivers[0], receivers[0].done == 2 && receivers[0].inside == 0);
-
-	/* removing: the other one hears no more, whichever of them comes first in the list */
-	unsigned calls = READ(&receivers[1], calls);
-
-	b->rx.act = remove_the_other;
-	b->rx.other = steal(receivers[0].other);
-	psb_registration_remove(receivers[0].registration);
+	/* adding: what came during a notification hears the next one */
+	b->rx.act = add_the_fence;
 	listen_with(b, &b->rx, b->variant->flags);
 	say(b, PSB_LOW);
 	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
+	say(b, PSB_NEUTRAL);
+	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
+	AWAIT(&b->rx, b->rx.done == 2 && b->rx.inside == 0);
 	assert_int_equal(b->rx.result, 0);
-	calls = READ(&receivers[1], calls);
-	listen_with(b, &b->fence, b->variant->flags);
-	say(b, PSB_HIGH);
-	AWAIT(&b->fence, b->fence.calls == 1);
-	assert_int_equal(READ(&receivers[1], calls), calls);
-	bench_free(b);
-	receiver_destroy(&receivers[0]);
-	receiver_destroy(&receivers[1]);
+
+	/* removing: the other one hears no more, whichever of them comes first in the list */
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned calls;
+
+		if (i == 1)
+			assert_int_equal(psb_watch_add_callback(b->watch, receive, &b->fence,
+								b->variant->flags, &b->rx.other),
+					 0);
+		b->rx.act = remove_the_other;
+		say(b, i ? PSB_HIGH : PSB_LOW);
+		AWAIT(&b->rx, b->rx.done == 3 + 2 * i && b->rx.inside == 0);
+		assert_int_equal(b->rx.result, 0);
+		calls = READ(&b->fence, calls);
+		say(b, PSB_NEUTRAL);
+		AWAIT(&b->rx, b->rx.done == 4 + 2 * i && b->rx.inside == 0);
+		assert_int_equal(READ(&b->fence, calls), calls);
+	}
 }
 
 static void nothing(const struct psb_finding *finding, void *userdata)
@@ -272,142 +256,87 @@ BENCH_INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 
 /* ---- each other ---------------------------------------------------------------------------- */
 
-struct ring {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	psb_registration *registration[3];
-	unsigned n, inside, deadlocks, others, calls;
-};
-struct ring_member {
-	struct ring *ring;
-	unsigned i;
-};
+static pthread_barrier_t all_inside;
 
-/* All are inside before anybody removes his neighbour. */
-static void remove_neighbour(const struct psb_notification *n, void *userdata)
+/* All are inside before any of them removes its neighbour. */
+static void remove_neighbour(struct receiver *rx, const struct psb_notification *n)
 {
-	struct ring_member *m = userdata;
-	struct ring *ring = m->ring;
-	int r;
+	const struct receiver *neighbour = (const struct receiver *)rx->other;
 
 	(void)n;
-	pthread_mutex_lock(&ring->lock);
-	ring->inside++;
-	ring->calls++;
-	pthread_cond_broadcast(&ring->changed);
-	while (ring->inside < ring->n)
-		pthread_cond_wait(&ring->changed, &ring->lock);
-	pthread_mutex_unlock(&ring->lock);
-	r = psb_registration_remove(ring->registration[(m->i + 1) % ring->n]);
-	pthread_mutex_lock(&ring->lock);
-	ring->deadlocks += r == -EDEADLK;
-	ring->others += r == 0;
-	pthread_cond_broadcast(&ring->changed);
-	pthread_mutex_unlock(&ring->lock);
+	pthread_barrier_wait(&all_inside);
+	note_done(rx, psb_registration_remove(neighbour->registration));
 }
 
 PROMISE(callbacks_that_remove_each_other_are_told_of_the_deadlock_once)
 {
-	for (unsigned n = 2; n <= 3; n++) {
-		for (int round = 0; round < 10; round++) {
-			struct bench *b = bench_new(state);
-			struct ring ring = { .n = n };
-			struct ring_member members[3];
-			struct timespec until = from_now(PATIENCE_SEC * USEC_PER_SEC);
-			pthread_condattr_t attributes;
-			bool late = false;
+	for (unsigned round = 0; round < 20; round++) {
+		static struct receiver ring[3];
+		unsigned n = 2 + round % 2, deadlocks = 0;
+		struct bench *b = bench_new(state);
 
-			pthread_mutex_init(&ring.lock, NULL);
-			pthread_condattr_init(&attributes);
-			pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-			pthread_cond_init(&ring.changed, &attributes);
-			pthread_condattr_destroy(&attributes);
-			for (unsigned i = 0; i < n; i++) {
-				members[i] = (struct ring_member){ &ring, i };
-				assert_int_equal(psb_watch_add_callback(b->watch, remove_neighbour,
-									&members[i], 0,
-									&ring.registration[i]),
-						 0);
-			}
-			say(b, PSB_LOW);
-			pthread_mutex_lock(&ring.lock);
-			while (ring.deadlocks + ring.others < n && !late)
-				late = pthread_cond_timedwait(&ring.changed, &ring.lock, &until) ==
-				       ETIMEDOUT;
-			pthread_mutex_unlock(&ring.lock);
-			assert_false(late);
-			assert_int_equal(ring.deadlocks, 1);
-			assert_int_equal(ring.others, n - 1);
-			listen_with(b, &b->fence, 0);
-			say(b, PSB_HIGH);
-			AWAIT(&b->fence, b->fence.calls == 1);
-			assert_int_equal(ring.calls, n);
-			bench_free(b);
-			pthread_cond_destroy(&ring.changed);
-			pthread_mutex_destroy(&ring.lock);
+		pthread_barrier_init(&all_inside, NULL, n);
+		for (unsigned i = 0; i < n; i++) {
+			receiver_init(&ring[i]);
+			ring[i].act = remove_neighbour;
+			ring[i].other = (psb_registration *)&ring[(i + 1) % n];
+			listen_with(b, &ring[i], 0);
 		}
+		say(b, PSB_LOW);
+		for (unsigned i = 0; i < n; i++) {
+			AWAIT(&ring[i], ring[i].done == 1 && ring[i].inside == 0);
+			assert_true(ring[i].result == 0 || ring[i].result == -EDEADLK);
+			deadlocks += ring[i].result != 0;
+		}
+		assert_int_equal(deadlocks, 1);
+		listen_with(b, &b->fence, 0);
+		say(b, PSB_HIGH);
+		AWAIT(&b->fence, b->fence.calls == 1);
+		bench_free(b);
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(ring[i].calls, 1);
+			receiver_destroy(&ring[i]);
+		}
+		pthread_barrier_destroy(&all_inside);
 	}
 }
 
-/* Of two bridges: removes the other one's registration, or gives up all of it, when both are inside. */
-struct rival {
-	struct ring *ring;
-	struct bench *other;
-	psb_registration **its_registration;
-	bool all;
-	int result;
-};
-
-static void do_away_with_the_other(const struct psb_notification *n, void *userdata)
+/* Of two bridges: when both are inside, gives up all of the other one. */
+static void give_up_neighbour(struct receiver *rx, const struct psb_notification *n)
 {
-	struct rival *rival = userdata;
-	struct ring *ring = rival->ring;
+	struct bench *other = (struct bench *)rx->other;
 
 	(void)n;
-	pthread_mutex_lock(&ring->lock);
-	ring->inside++;
-	pthread_cond_broadcast(&ring->changed);
-	while (ring->inside < 2)
-		pthread_cond_wait(&ring->changed, &ring->lock);
-	pthread_mutex_unlock(&ring->lock);
-	if (rival->all) {
-		psb_watch_unref(steal(rival->other->watch));
-		psb_bridge_unref(steal(rival->other->bridge));
-	} else {
-		rival->result = psb_registration_remove(*rival->its_registration);
-	}
-	note_done(&rival->other->rx, 0);
+	pthread_barrier_wait(&all_inside);
+	psb_watch_unref(steal(other->watch));
+	psb_bridge_unref(steal(other->bridge));
+	note_done(rx, 0);
 }
 
 INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other)
 {
 	const struct variant *variant = *state;
 
+	pthread_barrier_init(&all_inside, NULL, 2);
 	for (int round = 0; round < 20; round++) {
 		struct bench *b[2] = { bench_new(state), bench_new(state) };
-		struct ring ring = { .lock = PTHREAD_MUTEX_INITIALIZER,
-				     .changed = PTHREAD_COND_INITIALIZER };
-		struct rival rivals[2];
+		bool all = round % 2;
 
 		for (unsigned i = 0; i < 2; i++) {
-			rivals[i] = (struct rival){ .ring = &ring,
-						    .other = b[!i],
-						    .its_registration = &ring.registration[!i],
-						    .all = round % 2 };
-			assert_int_equal(psb_watch_add_callback(b[i]->watch, do_away_with_the_other,
-								&rivals[i], variant->flags,
-								&ring.registration[i]),
-					 0);
+			b[i]->rx.act = all ? give_up_neighbour : remove_neighbour;
+			b[i]->rx.other = (psb_registration *)(all ? (void *)b[!i] : &b[!i]->rx);
+			listen_with(b[i], &b[i]->rx, variant->flags);
 		}
 		for (unsigned i = 0; i < 2; i++)
 			say(b[i], PSB_LOW);
 		for (unsigned i = 0; i < 2; i++)
-			AWAIT(&b[i]->rx, b[i]->rx.done == 1);
-		if (round % 2 == 0)
-			assert_int_equal(rivals[0].result + rivals[1].result, -EDEADLK);
+			AWAIT(&b[i]->rx, b[i]->rx.done == 1 && b[i]->rx.inside == 0);
+		if (!all)
+			assert_int_equal(b[0]->rx.result + b[1]->rx.result, -EDEADLK);
 		for (unsigned i = 0; i < 2; i++)
 			bench_free(b[i]);
 	}
+	pthread_barrier_destroy(&all_inside);
 }
 
 static void *say_all_the_time(void *arg)

@@ -112,23 +112,37 @@ static void in_child(void (*keep)(void), bool locks_all)
 	}                                             \
 	static void name##_in_child(void)
 
-IN_CHILD(all_code_is_locked_and_unlocked, true)
+/* A file and memory that are no code. */
+static void map_data(void)
+{
+	char path[] = "/tmp/psb-resident.XXXXXX";
+	int fd = mkstemp(path);
+
+	MUST(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
+	unlink(path);
+	MUST(mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+	MUST(mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+	     MAP_FAILED);
+}
+
+IN_CHILD(all_code_and_nothing_else_is_locked_and_unlocked, true)
 {
 	unsigned long kept_kb;
 	uint64_t refused = 7;
 	psb_code *code;
 
+	map_data();
 	MUST(read_locked().locked_kb == 0);
 	MUST(psb_code_new(&code) == 0);
 	kept_kb = read_locked().locked_kb;
-	MUST(kept_kb > 1000); /* libc, where our own code is */
-	MUST(psb_code_lock(code, &refused) == 0);
-	MUST(refused == 0);
-	MUST(read_locked().locked_kb > kept_kb);
-	MUST(read_locked().unlocked_code_kb == 0);
-	MUST(read_locked().locked_data_kb == 0);
-	MUST(psb_code_lock(code, NULL) == 0); /* again */
-	MUST(read_locked().unlocked_code_kb == 0);
+	MUST(kept_kb > 1000);	      /* libc, where our own code is */
+	for (int i = 0; i < 2; i++) { /* again, too */
+		MUST(psb_code_lock(code, &refused) == 0);
+		MUST(refused == 0);
+		MUST(read_locked().locked_kb > kept_kb);
+		MUST(read_locked().unlocked_code_kb == 0);
+		MUST(read_locked().locked_data_kb == 0);
+	}
 	MUST(psb_code_unlock(code) == 0);
 	MUST(read_locked().locked_kb == kept_kb);
 	MUST(psb_code_lock(code, NULL) == 0);
@@ -155,23 +169,6 @@ IN_CHILD(what_is_kept_stays_until_the_end, true)
 	MUST(psb_code_keep(code, (const void *)8) == -ENOENT);
 	MUST(!psb_code_free(code));
 	MUST(read_locked().locked_kb == 0);
-}
-
-IN_CHILD(data_is_never_locked, true)
-{
-	char path[] = "/tmp/psb-resident.XXXXXX";
-	int fd = mkstemp(path);
-	psb_code *code;
-
-	MUST(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
-	unlink(path);
-	MUST(mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
-	MUST(mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
-	     MAP_FAILED);
-	MUST(psb_code_new(&code) == 0);
-	MUST(psb_code_lock(code, NULL) == 0);
-	MUST(read_locked().locked_kb > 0);
-	MUST(read_locked().locked_data_kb == 0);
 }
 
 IN_CHILD(half_of_the_limit_stays_for_the_program, false)
