@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,10 +37,7 @@ struct runtime {
 	IHostMemoryManager *manager;
 	ICLRMemoryNotificationCallback *other;
 	HRESULT result;
-	/* a call waits here until it is opened */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool entered, open;
+	sem_t entered, open; /* block() */
 };
 
 static inline struct runtime *runtime_of(ICLRMemoryNotificationCallback *interface)
@@ -93,45 +91,40 @@ static inline void runtime_init(struct runtime *runtime)
 {
 	memset(runtime, 0, sizeof(*runtime));
 	runtime->interface.lpVtbl = &runtime_vtbl;
-	pthread_mutex_init(&runtime->lock, NULL);
-	pthread_cond_init(&runtime->changed, NULL);
+	sem_init(&runtime->entered, 0, 0);
+	sem_init(&runtime->open, 0, 0);
+}
+
+/* Passed once, it stays open. */
+static inline void pass(sem_t *gate)
+{
+	while (sem_wait(gate) < 0)
+		;
+	sem_post(gate);
 }
 
 /* A hook: wait until the test opens. */
 static inline void block(struct runtime *runtime)
 {
-	pthread_mutex_lock(&runtime->lock);
-	runtime->entered = true;
-	pthread_cond_broadcast(&runtime->changed);
-	while (!runtime->open)
-		pthread_cond_wait(&runtime->changed, &runtime->lock);
-	pthread_mutex_unlock(&runtime->lock);
+	sem_post(&runtime->entered);
+	pass(&runtime->open);
 }
 
 static inline void wait_until_entered(struct runtime *runtime)
 {
-	pthread_mutex_lock(&runtime->lock);
-	while (!runtime->entered)
-		pthread_cond_wait(&runtime->changed, &runtime->lock);
-	pthread_mutex_unlock(&runtime->lock);
+	pass(&runtime->entered);
 }
 
 static inline bool is_entered(struct runtime *runtime)
 {
-	bool entered;
+	int value;
 
-	pthread_mutex_lock(&runtime->lock);
-	entered = runtime->entered;
-	pthread_mutex_unlock(&runtime->lock);
-	return entered;
+	return sem_getvalue(&runtime->entered, &value) == 0 && value > 0;
 }
 
 static inline void open_up(struct runtime *runtime)
 {
-	pthread_mutex_lock(&runtime->lock);
-	runtime->open = true;
-	pthread_cond_broadcast(&runtime->changed);
-	pthread_mutex_unlock(&runtime->lock);
+	sem_post(&runtime->open);
 }
 
 /* ---- what every test has --------------------------------------------------------------------- */

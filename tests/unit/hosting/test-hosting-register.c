@@ -87,7 +87,7 @@ PROMISE(register_returns_when_the_replaced_call_is_over_and_not_before)
 
 	block_in_a(f);
 	f->b.hook = block;
-	f->b.open = true;
+	open_up(&f->b);
 	assert_int_equal(pthread_create(&thread, NULL, register_on_thread, &r), 0);
 
 	/* Level is Low, so b is told as soon as it stands: in spite of a, which still blocks. */
@@ -263,7 +263,7 @@ PROMISE(two_callbacks_that_end_each_other_get_an_answer_and_do_not_hang)
 		IHostMemoryManager_Release(f->manager);
 		assert_int_equal(psb_host_memory_manager_new(f->watch, &f->manager), 0);
 		rival = (struct rival){ .fixture = f };
-		f->a.entered = f->a.open = false;
+		runtime_init(&f->a);
 		f->a.hook = remove_rival;
 		f->b.hook = unregister_a_hook;
 		assert_int_equal(psb_host_memory_manager_new(f->watch, &second), 0);
