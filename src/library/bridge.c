@@ -278,14 +278,12 @@ int psb_bridge_start(psb_bridge *b)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	LOCKED(b);
 	if (b->mode != MODE_UNDECIDED)
-		r = b->mode == MODE_THREAD ? -EALREADY : -EBUSY;
-	else
-		r = thread_start(&b->thread, THREAD_STACK_CALLBACK, bridge_run, b);
+		return b->mode == MODE_THREAD ? -EALREADY : -EBUSY;
+	r = thread_start(&b->thread, THREAD_STACK_CALLBACK, bridge_run, b);
 	if (r == 0)
 		decide(b, MODE_THREAD);
-	pthread_mutex_unlock(&b->lock);
 	return r;
 }
 
@@ -305,17 +303,17 @@ int psb_bridge_fd(psb_bridge *b)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&b->lock);
-	r = become_foreign(b);
-	pthread_mutex_unlock(&b->lock);
-	return r;
+	LOCKED(b);
+	return become_foreign(b);
 }
 
-/* May this thread dispatch now? Then the bridge is its own from here on. Lock held. */
+/* May this thread dispatch now? Then the bridge is its own from here on. */
 static int enter(struct psb_bridge *b)
 {
-	int r = become_foreign(b);
+	int r;
 
+	LOCKED(b);
+	r = become_foreign(b);
 	if (r < 0)
 		return r;
 	if (b->driven && !pthread_equal(b->thread, pthread_self()))
@@ -332,11 +330,8 @@ int psb_bridge_dispatch(psb_bridge *b)
 	int r = bridge_check(b);
 	bool ended;
 
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&b->lock);
-	r = enter(b);
-	pthread_mutex_unlock(&b->lock);
+	if (r == 0)
+		r = enter(b);
 	if (r < 0)
 		return r;
 	r = bridge_pass(b, 0, &ended);
@@ -402,11 +397,10 @@ static void beat_asked(struct loop_work *work)
 {
 	struct psb_bridge *b = CONTAINER_OF(work, struct psb_bridge, beat_work);
 
-	pthread_mutex_lock(&b->lock);
+	LOCKED(b);
 	b->beat_posted = false;
 	b->beat_timer.expired = beat_expired;
 	loop_timer_set(b->context.loop, &b->beat_timer, b->beat_usec);
-	pthread_mutex_unlock(&b->lock);
 }
 
 int psb_bridge_beat(psb_bridge *b, uint64_t after_usec, psb_beat_fn *fn, void *userdata)
@@ -415,12 +409,11 @@ int psb_bridge_beat(psb_bridge *b, uint64_t after_usec, psb_beat_fn *fn, void *u
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&b->lock);
+	LOCKED(b);
 	b->beat = fn;
 	b->beat_userdata = userdata;
 	b->beat_usec = usec_add(now_usec(), after_usec);
 	b->beat_work.run = beat_asked;
 	bridge_post(b, &b->beat_work, &b->beat_posted);
-	pthread_mutex_unlock(&b->lock);
 	return 0;
 }

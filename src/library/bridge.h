@@ -66,6 +66,22 @@ static inline int bridge_check(const struct psb_bridge *bridge)
 	return bridge_is_child(bridge) ? -ECHILD : 0;
 }
 
+static inline struct psb_bridge *bridge_lock(struct psb_bridge *bridge)
+{
+	pthread_mutex_lock(&bridge->lock);
+	return bridge;
+}
+
+static inline void bridge_unlock(struct psb_bridge **bridge)
+{
+	pthread_mutex_unlock(&(*bridge)->lock);
+}
+
+/* Until the end of the scope. */
+#define LOCKED(bridge)                    \
+	_unused_ _cleanup_(bridge_unlock) \
+	struct psb_bridge *locked_ = bridge_lock(bridge)
+
 /*
  * After a callback of the loop's thread: should this be a forked child that came back from it, the pass
  * ends here, for of the loop nothing may be touched (the rings are not in its memory).

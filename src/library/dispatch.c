@@ -99,12 +99,11 @@ static void note_told(struct psb_registration *reg, const struct psb_notificatio
 
 void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical)
 {
-	pthread_mutex_lock(&dispatch->bridge->lock);
+	LOCKED(dispatch->bridge);
 	for (struct psb_registration *reg = dispatch->first; reg; reg = reg->next) {
 		reg->told = available;
 		reg->told_critical = critical;
 	}
-	pthread_mutex_unlock(&dispatch->bridge->lock);
 }
 
 /* ---- entries, all with the lock held ---------------------------------------------------------- */
@@ -209,24 +208,19 @@ int dispatch_take(struct psb_registration *reg, uint64_t until_usec, struct entr
 
 int dispatch_reserve(struct dispatch *dispatch)
 {
-	int r = 0;
-
-	pthread_mutex_lock(&dispatch->bridge->lock);
-	for (struct psb_registration *reg = dispatch->first; r == 0 && reg; reg = reg->next)
-		if (!(reg->flags & PSB_INLINE))
-			r = make_room(reg, dispatch->reserved + 1);
-	if (r == 0)
-		dispatch->reserved++;
-	pthread_mutex_unlock(&dispatch->bridge->lock);
-	return r;
+	LOCKED(dispatch->bridge);
+	for (struct psb_registration *reg = dispatch->first; reg; reg = reg->next)
+		if (!(reg->flags & PSB_INLINE) && make_room(reg, dispatch->reserved + 1) < 0)
+			return -ENOMEM;
+	dispatch->reserved++;
+	return 0;
 }
 
 /* The room stays, for the next time. */
 void dispatch_release(struct dispatch *dispatch)
 {
-	pthread_mutex_lock(&dispatch->bridge->lock);
+	LOCKED(dispatch->bridge);
 	dispatch->reserved--;
-	pthread_mutex_unlock(&dispatch->bridge->lock);
 }
 
 /* ---- calling ---------------------------------------------------------------------------------- */
@@ -328,11 +322,10 @@ static bool is_due(struct psb_registration *reg, const struct psb_notification *
 static void tell(struct dispatch *dispatch, struct label *label,
 		 const struct psb_notification *notification, bool present)
 {
-	struct psb_bridge *bridge = dispatch->bridge;
 	struct psb_notification n = *notification;
 
 	n.cgroup = label->path;
-	pthread_mutex_lock(&bridge->lock);
+	LOCKED(dispatch->bridge);
 	dispatch->sequence++;
 	for (struct psb_registration *reg = dispatch->first; reg; reg = reg->next)
 		if (!(reg->flags & PSB_INLINE) && is_due(reg, &n, present))
@@ -354,7 +347,6 @@ static void tell(struct dispatch *dispatch, struct label *label,
 		}
 		reg = dispatch->first;
 	}
-	pthread_mutex_unlock(&bridge->lock);
 }
 
 void dispatch_deliver(struct dispatch *dispatch, struct label *label,
@@ -374,7 +366,6 @@ void dispatch_present(struct dispatch *dispatch, struct label *label,
 int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		 psb_registration **ret)
 {
-	struct psb_bridge *bridge = dispatch->bridge;
 	struct psb_registration *reg;
 	int r = 0;
 
@@ -383,7 +374,7 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 	reg = calloc(1, sizeof(*reg));
 	if (!reg)
 		return -ENOMEM;
-	reg->bridge = bridge;
+	reg->bridge = dispatch->bridge;
 	reg->dispatch = dispatch;
 	reg->fn = fn;
 	reg->userdata = userdata;
@@ -392,22 +383,21 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 	pthread_cond_init(&reg->wake, NULL);
 
 	/* its first call, which may want to remove it, waits for the lock */
-	pthread_mutex_lock(&bridge->lock);
+	LOCKED(dispatch->bridge);
 	if (!(flags & PSB_INLINE))
 		r = make_room(reg, dispatch->reserved);
 	if (r == 0 && has_thread(reg))
 		r = thread_start(&reg->thread, THREAD_STACK_CALLBACK, registration_run, reg);
 	if (r < 0) {
 		registration_free(reg);
-	} else {
-		reg->sequence = dispatch->sequence;
-		reg->next = dispatch->first;
-		dispatch->first = reg;
-		if (ret)
-			*ret = reg;
+		return r;
 	}
-	pthread_mutex_unlock(&bridge->lock);
-	return r;
+	reg->sequence = dispatch->sequence;
+	reg->next = dispatch->first;
+	dispatch->first = reg;
+	if (ret)
+		*ret = reg;
+	return 0;
 }
 
 /* The notes of all bridges. Inside of a bridge's lock. */

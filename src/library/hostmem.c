@@ -384,7 +384,8 @@ static HRESULT heap_alloc(IHostMalloc *This, size_t size, EMemoryCriticalLevel l
 	*ret = NULL;
 	if (!is_critical_level(level))
 		return E_INVALIDARG;
-	*ret = malloc(size);
+	if (size <= PTRDIFF_MAX)
+		*ret = malloc(size);
 	return *ret ? S_OK : E_OUTOFMEMORY;
 }
 

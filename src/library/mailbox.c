@@ -96,16 +96,13 @@ int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_not
 
 int psb_mailbox_close(psb_mailbox *mailbox)
 {
-	struct psb_registration *reg;
 	int r = check(mailbox);
 
 	if (r < 0)
 		return r;
-	reg = mailbox->registration;
-	pthread_mutex_lock(&reg->bridge->lock);
-	reg->closed = true;
-	pthread_cond_broadcast(&reg->wake);
-	pthread_mutex_unlock(&reg->bridge->lock);
+	LOCKED(mailbox->watch->bridge);
+	mailbox->registration->closed = true;
+	pthread_cond_broadcast(&mailbox->registration->wake);
 	return 0;
 }
 

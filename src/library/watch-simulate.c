@@ -136,12 +136,8 @@ int psb_watch_simulate(psb_watch *w, enum psb_available available, int critical)
 /* Is this the thread that dispatches, or may it still become it? */
 static bool may_dispatch(struct psb_bridge *b)
 {
-	bool may;
-
-	pthread_mutex_lock(&b->lock);
-	may = b->mode == MODE_THREAD || b->driven ? pthread_equal(b->thread, pthread_self()) : true;
-	pthread_mutex_unlock(&b->lock);
-	return may;
+	LOCKED(b);
+	return (b->mode != MODE_THREAD && !b->driven) || pthread_equal(b->thread, pthread_self());
 }
 
 int psb_watch_list(psb_watch *w, psb_member_fn *fn, void *userdata)

@@ -132,11 +132,10 @@ static void publish(void *watch)
 		stats = w->past;
 		level = w->available;
 	}
-	pthread_mutex_lock(&w->bridge->lock);
+	LOCKED(w->bridge);
 	w->stats = stats;
 	w->available = level;
 	w->critical = critical;
-	pthread_mutex_unlock(&w->bridge->lock);
 }
 
 static void publish_source(void *watch)
@@ -166,9 +165,8 @@ static void publish_source(void *watch)
 			s.why, sizeof(s.why),
 			"alarms were lost: another program reads the same file; sampling for a while");
 	}
-	pthread_mutex_lock(&w->bridge->lock);
+	LOCKED(w->bridge);
 	w->source = s;
-	pthread_mutex_unlock(&w->bridge->lock);
 }
 
 static void tell(void *watch, struct label *label, const struct psb_notification *n)
@@ -403,10 +401,9 @@ static int take_label(struct psb_watch *w)
 	r = label_new(w->target.cgroup, &label);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&w->bridge->lock);
+	LOCKED(w->bridge);
 	label->older = w->label;
 	w->label = label;
-	pthread_mutex_unlock(&w->bridge->lock);
 	return 0;
 }
 
@@ -520,9 +517,8 @@ psb_watch *psb_watch_ref(psb_watch *w)
 {
 	if (watch_check(w) < 0)
 		return w;
-	pthread_mutex_lock(&w->bridge->lock);
+	LOCKED(w->bridge);
 	w->refs++;
-	pthread_mutex_unlock(&w->bridge->lock);
 	return w;
 }
 
@@ -579,10 +575,9 @@ psb_watch *psb_watch_unref(psb_watch *w)
 
 void watch_present(struct psb_watch *w)
 {
-	pthread_mutex_lock(&w->bridge->lock);
+	LOCKED(w->bridge);
 	w->asked_present = true;
 	watch_post(w);
-	pthread_mutex_unlock(&w->bridge->lock);
 }
 
 int psb_watch_add_callback(psb_watch *w, psb_callback_fn *fn, void *userdata, unsigned flags,
@@ -656,10 +651,8 @@ int psb_watch_source(psb_watch *w, struct psb_source *ret)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&w->bridge->lock);
-	r = sized_fill(ret, &w->source, sizeof(w->source));
-	pthread_mutex_unlock(&w->bridge->lock);
-	return r;
+	LOCKED(w->bridge);
+	return sized_fill(ret, &w->source, sizeof(w->source));
 }
 
 int psb_watch_stats(psb_watch *w, struct psb_stats *ret)
@@ -669,11 +662,10 @@ int psb_watch_stats(psb_watch *w, struct psb_stats *ret)
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&w->bridge->lock);
+	LOCKED(w->bridge);
 	stats = w->stats;
 	stats.callbacks = w->dispatch.calls;
 	stats.callback_usec = w->dispatch.total_usec;
 	stats.superseded = w->dispatch.superseded;
-	pthread_mutex_unlock(&w->bridge->lock);
 	return sized_fill(ret, &stats, sizeof(stats));
 }

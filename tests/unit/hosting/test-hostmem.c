@@ -322,6 +322,7 @@ PROMISE(a_query_answers_for_reservations_alone)
 	release(f, p);
 }
 
+#ifndef __SANITIZE_THREAD__ /* which has no memory left itself then */
 /* A line of status, in bytes: VmData is what RLIMIT_DATA is about, VmSize the address space. */
 static rlim_t status_bytes(const char *name)
 {
@@ -359,6 +360,7 @@ PROMISE(a_commit_that_the_kernel_refuses_half_way_leaves_nothing_behind)
 	assert_false(is_readable(p + page));
 	release(f, p);
 }
+#endif
 
 PROMISE(memory_stays_when_its_manager_goes_and_another_one_takes_it_back)
 {
