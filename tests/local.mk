@@ -25,6 +25,7 @@ core_tests = \
 	tests/unit/core/test-window \
 	tests/unit/core/test-policy \
 	tests/unit/core/test-policy-alarms \
+	tests/unit/core/test-policy-model \
 	tests/unit/core/test-policy-walk \
 	tests/unit/core/test-policy-resume \
 	tests/unit/core/test-utf8 \
@@ -354,12 +355,9 @@ fuzz:
 		grep -E 'number_of_executed_units|new_units_added' fuzz/$$t.log; \
 	done
 
-# ---- tests/model: the policy, checked exhaustively -------------------------------------------------
-model:
-	@$(srcdir)/tests/model/run.sh
-
-dist_noinst_SCRIPTS += tests/model/run.sh
-EXTRA_DIST += tests/model/policy.pml tests/model/model.h
+# ---- the policy, checked exhaustively for more windows than in each run ------------------------------
+model: tests/unit/core/tests
+	@PSIBRIDGE_MODEL=all tests/unit/core/tests policy-model
 
 # ---- tests/bench -----------------------------------------------------------------------------------
 EXTRA_PROGRAMS = tests/bench/bench

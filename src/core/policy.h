@@ -12,7 +12,7 @@
  *      |  Calm under early,     |   |   Quiet under low/2   |
  *      +----- and headroom -----+   +-----------------------+
  *
- * Promises, held by tests/unit/core/test-policy.c and proved for small windows by tests/model:
+ * Promises, held by tests/unit/core/test-policy.c and proved for small windows by test-policy-model.c:
  *  - Low is always followed by Neutral or High once stalls end.
  *  - Never two equal notifications in a row within Rearm. A turn to critical is told at once.
  *  - No notification without a cause.
@@ -50,7 +50,7 @@ struct policy_options {
 
 #define HEADROOM_OFF 0xffffffffu /* PSB_HEADROOM_OFF */
 
-/* tests/model proves the promises for a scaled-down clock, and sets these itself. */
+/* test-policy-model.c proves the promises for a scaled-down clock, and sets these itself. */
 #ifndef POLICY_PACE_MIN_USEC
 /* Sampling never is faster than this ... */
 #define POLICY_PACE_MIN_USEC (20 * USEC_PER_MSEC)

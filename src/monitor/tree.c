@@ -171,10 +171,11 @@ static void forget(struct tree *t)
 
 static void sort(struct tree *t)
 {
+	if (t->sorted == t->count)
+		return;
 	if (t->count >= t->forget_at)
 		forget(t);
-	if (t->count > 0)
-		qsort(t->table, t->count, sizeof(*t->table), compare);
+	qsort(t->table, t->count, sizeof(*t->table), compare);
 	t->sorted = t->count;
 }
 

@@ -7,7 +7,7 @@
  * as the library does: at or a little after the deadline, or when an alarm rings, and it answers
  * the question about headroom.
  *
- * Every step is judged by policy-judge.h, which shares no code with the policy but its windows.
+ * Every step is judged by policy-judge.h.
  *
  * PSIBRIDGE_SEED=n walks another way. The seed is printed.
  */
@@ -18,6 +18,9 @@
 #include "policy-judge.h"
 #include "random.h"
 
+#define MS(n) ((n)*USEC_PER_MSEC)
+#define SEC(n) ((n)*USEC_PER_SEC)
+#define LATE_MAX MS(50) /* so much after its deadline the driver may sample */
 #define STEPS 10000000
 
 /* ---- the world ------------------------------------------------------------------------------- */
@@ -54,7 +57,6 @@ struct world {
 	uint64_t now, some, full, oom, weather_ends, ring_growth;
 	unsigned rate, full_rate;		   /* of 1024 */
 	bool bursts, is_short, privileged, speaks; /* speaks: a FIFO or socket, and nothing else */
-	uint64_t room_since; /* the last time it was short, or might have been */
 	struct average some10, full10;
 };
 
@@ -87,147 +89,113 @@ static void pass_time(struct world *w, uint64_t dt)
 	w->ring_growth += some;
 	if (w->now >= w->weather_ends)
 		change_weather(w);
-	if (w->is_short)
-		w->room_since = w->now;
 }
 
 /* ---- the driver ------------------------------------------------------------------------------ */
 
-/* When the next thing happens, and what. */
-static enum policy_event next_event(struct world *w, const struct judge *j,
-				    const struct policy_verdict *v, uint64_t *ret_dt)
+struct next {
+	enum policy_event event;
+	uint64_t dt;
+};
+
+static void sooner(struct next *next, enum policy_event event, uint64_t dt)
 {
-	const struct trigger *t = &j->options->early;
-	uint64_t late = one_in(20) ? draw(LATE_MAX) : draw(MS(1));
-	uint64_t tick = USEC_NEVER, dt;
-	enum policy_event event = POLICY_TICK;
-
-	if (v->deadline_usec != USEC_NEVER)
-		tick = v->deadline_usec > w->now ? v->deadline_usec - w->now + late : 1 + late;
-	else if (!w->privileged)
-		tick = SEC(10) + late; /* the safety sample */
-	else if (one_in(4))	       /* the timer had another reason */
-		tick = 1 + draw(SEC(20));
-	dt = tick;
-
-	/* the trigger rings once its threshold has been reached, unless the alarm is lost */
-	if (w->rate > 0) {
-		uint64_t left = usec_sub(t->threshold_usec, w->ring_growth) + 1;
-		uint64_t rings = left * 1024 / w->rate +
-				 (w->privileged ? draw(t->window_usec / 10 + 1) : draw(SEC(2)));
-
-		rings = MAX(rings, PACE_MIN);
-		if (rings < dt && !one_in(8)) {
-			dt = rings;
-			event = POLICY_ALARM;
-		}
-	}
-	if (one_in(100)) { /* a false one */
-		uint64_t rings = PACE_MIN + draw(one_in(2) ? MS(200) : SEC(3600));
-
-		if (rings < dt) {
-			dt = rings;
-			event = POLICY_ALARM;
-		}
-	}
-	if (v->listen && one_in(w->is_short ? 2 : 6)) {
-		uint64_t rings = 1 + draw(one_in(3) ? SEC(600) : MS(100));
-
-		if (rings < dt) {
-			dt = rings;
-			event = POLICY_EVENTS;
-		}
-	}
-	if (one_in(w->speaks ? 4 : 400)) {
-		uint64_t speaks = 1 + draw(one_in(2) ? MS(10) : SEC(10));
-
-		if (speaks < dt) {
-			dt = speaks;
-			event = POLICY_SIGNAL;
-		}
-	}
-	if (one_in(200) && dt > MS(30) &&
-	    event == POLICY_TICK) /* another reason to look, earlier */
-		dt = MS(20) + draw(dt - MS(20));
-	if (dt == USEC_NEVER) /* nothing at all is no step */
-		dt = SEC(1) + draw(SEC(7200));
-	if (event == POLICY_ALARM)
-		w->ring_growth = 0;
-	*ret_dt = dt;
-	return event;
+	if (dt < next->dt)
+		*next = (struct next){ event, dt };
 }
 
-static void one_step(struct world *w, struct policy *p, struct judge *j, struct policy_verdict *v,
-		     bool has_psi)
+static uint64_t until_tick(const struct world *w, const struct policy_verdict *v)
 {
-	enum policy_event event;
-	struct policy_sample s = { .has_psi = has_psi };
-	struct finding f;
-	enum level before = j->level;
-	uint64_t dt;
+	uint64_t late = one_in(20) ? draw(LATE_MAX) : draw(MS(1));
 
-	event = next_event(w, j, v, &dt);
-	pass_time(w, dt);
-	if (one_in(event == POLICY_EVENTS ? 50 : 3000))
-		w->oom += 1 + draw(3);
-	if (one_in(20000)) { /* the source is another one */
-		policy_forget(p);
-		judge_forget(j);
-		j->knows_oom = false;
-		dt = draw(SEC(1000));
-		w->some += dt;
-		w->full += draw(dt + 1);
+	if (v->deadline_usec != USEC_NEVER)
+		return v->deadline_usec > w->now ? v->deadline_usec - w->now + late : 1 + late;
+	if (!w->privileged)
+		return SEC(10) + late;			   /* the safety sample */
+	return one_in(4) ? 1 + draw(SEC(20)) : USEC_NEVER; /* the timer had another reason */
+}
+
+/* When the next thing happens, and what. */
+static struct next next_event(const struct world *w, const struct trigger *early,
+			      const struct policy_verdict *v)
+{
+	struct next next = { POLICY_TICK, until_tick(w, v) };
+
+	/* the trigger rings once its threshold has been reached, unless the alarm is lost */
+	if (w->rate > 0 && !one_in(8)) {
+		uint64_t left = usec_sub(early->threshold_usec, w->ring_growth) + 1;
+
+		sooner(&next, POLICY_ALARM,
+		       MAX(left * 1024 / w->rate +
+				   draw(w->privileged ? early->window_usec / 10 + 1 : SEC(2)),
+			   MS(20)));
 	}
-	if (one_in(20000)) /* the cgroup is another one of the same name */
-		w->some = w->full = w->oom = draw(2) * draw(j->last[PSI_FULL] + 1);
+	if (one_in(100)) /* a false one */
+		sooner(&next, POLICY_ALARM, MS(20) + draw(one_in(2) ? MS(200) : SEC(3600)));
+	if (v->listen && one_in(w->is_short ? 2 : 6))
+		sooner(&next, POLICY_EVENTS, 1 + draw(one_in(3) ? SEC(600) : MS(100)));
+	if (one_in(w->speaks ? 4 : 400))
+		sooner(&next, POLICY_SIGNAL, 1 + draw(one_in(2) ? MS(10) : SEC(10)));
+	if (one_in(200) && next.event == POLICY_TICK && next.dt > MS(30)) /* for another reason */
+		sooner(&next, POLICY_TICK, MS(20) + draw(next.dt - MS(20)));
+	if (next.dt == USEC_NEVER) /* nothing at all is no step */
+		next.dt = SEC(1) + draw(SEC(7200));
+	return next;
+}
 
+/* Sometimes the source, the cgroup, or the process that judges is another one. */
+static void change_all(struct world *w, struct policy *p, struct judge *judge)
+{
+	enum level level = (enum level)(1 + draw(3));
+	uint64_t more = draw(SEC(1000));
+
+	if (one_in(20000)) {
+		policy_forget(p);
+		judge_forget(judge);
+		w->some += more;
+		w->full += draw(more + 1);
+	}
+	if (one_in(20000))
+		w->some = w->full = w->oom = draw(2) * draw(w->full + 1);
+	if (one_in(2000))
+		judged_resume(judge, p, level, level == LEVEL_LOW && one_in(3), w->now);
+}
+
+static void one_step(struct world *w, struct policy *p, struct judge *judge,
+		     struct policy_verdict *v)
+{
+	static uint64_t recent[64], n;
+	struct next next = next_event(w, &judge->options->early, v);
+	struct policy_sample s = { .has_psi = judge->has_psi, .has_oom = !one_in(1000) };
+
+	pass_time(w, next.dt);
+	if (next.event == POLICY_ALARM)
+		w->ring_growth = 0;
+	if (one_in(next.event == POLICY_EVENTS ? 50 : 3000))
+		w->oom += 1 + draw(3);
+	change_all(w, p, judge);
 	s.some_usec = w->some;
 	s.full_usec = w->full;
 	s.some_avg10_centi = (uint32_t)(w->some10.percent * 100);
 	s.full_avg10_centi = (uint32_t)(w->full10.percent * 100);
-	s.has_oom = !one_in(1000);
 	s.oom = w->oom;
-	if (event == POLICY_SIGNAL) {
+	if (next.event == POLICY_SIGNAL) {
 		s.signal = w->speaks && !one_in(8) ? LEVEL_LOW : (enum level)(1 + draw(3));
 		s.signal_critical = s.signal == LEVEL_LOW && one_in(3);
 		s.signal_reason = one_in(2) ? REASON_SIGNAL : REASON_SIMULATED;
 	}
-
-	if (has_psi)
-		judge_sample(j, &s, event, w->now);
-	f = find(j, event, &s, w->now);
-
-	policy_step(p, event, &s, w->now, v);
-	if (v->want_headroom) {
-		REQUIRE(!v->tell && v->deadline_usec == w->now,
-			"who asks for headroom does nothing else");
-		REQUIRE(j->options->headroom_percent > 0, "headroom is off");
-		s.headroom = w->is_short ? HEADROOM_SHORT : HEADROOM_ENOUGH;
-		policy_step(p, event, &s, w->now, v);
-		REQUIRE(!v->want_headroom, "headroom is asked for once");
-	}
-	judge_notification(j, event, &s, &f, v, w->now);
-	if (v->tell)
-		take_over(j, v, w->now);
-	if (v->tell && event == POLICY_SIGNAL && s.signal > before) {
-		judge_forget(j);
-		j->knows_oom = false;
-	}
-	REQUIRE(p->level == j->level, "the level is what was told");
-	REQUIRE(p->early.count <= WINDOW_SLOTS && p->low.count <= WINDOW_SLOTS &&
-			p->critical.count <= WINDOW_SLOTS,
-		"slots do not run out");
-	judge_deadline(j, event, v, p, before, has_psi, w->now);
-	judge_liveness(j, w->room_since, has_psi, w->now);
+	if (w->is_short)
+		judge->room_usec = w->now;
+	judged_step(judge, p, next.event, &s, w->is_short ? HEADROOM_SHORT : HEADROOM_ENOUGH,
+		    w->now, v);
 
 	/* 50 samples a second, and room for the alarms among them */
-	if (event == POLICY_TICK || event == POLICY_ALARM) {
-		uint64_t *oldest = &j->recent_steps[j->steps % ELEMENTSOF(j->recent_steps)];
+	if (next.event == POLICY_TICK || next.event == POLICY_ALARM) {
+		uint64_t *oldest = &recent[n++ % ELEMENTSOF(recent)];
 
-		REQUIRE(*oldest == 0 || w->now - *oldest >= SEC(1),
+		REQUIRE(*oldest > w->now || *oldest == 0 || w->now - *oldest >= SEC(1),
 			"no more than 50 samples a second");
 		*oldest = w->now;
-		j->steps++;
 	}
 }
 
@@ -275,7 +243,6 @@ static struct policy_options options_of(size_t set)
 static void walk(size_t set, uint64_t steps)
 {
 	const struct policy_options options = options_of(set);
-	struct judge judge = { .options = &options, .level = LEVEL_HIGH }, *j = &judge;
 	struct world w = { .now = SEC(3600),
 			   .some = SEC(70),
 			   .full = SEC(40),
@@ -284,34 +251,32 @@ static void walk(size_t set, uint64_t steps)
 	struct policy_sample s = { .has_psi = !sets[set].blind,
 				   .some_usec = w.some,
 				   .full_usec = w.full };
+	struct judge judge;
 	struct policy_verdict v;
 	struct policy p;
 
-	judge_forget(j);
-	j->quiet = options.quiet_usec ? options.quiet_usec : 2 * options.low.window_usec;
-	policy_init(&p, j->options);
-	s.headroom = HEADROOM_ENOUGH;
-	policy_step(&p, POLICY_TICK, &s, w.now, &v);
-	REQUIRE(!v.tell && v.deadline_usec == USEC_NEVER && v.listen, "it begins at rest");
-	if (s.has_psi)
-		judge_sample(j, &s, POLICY_TICK, w.now);
+	judge_begin(&judge, &options, s.has_psi, LATE_MAX);
+	judge.some_usec = w.some;
+	policy_init(&p, &options);
+	judged_step(&judge, &p, POLICY_TICK, &s, HEADROOM_ENOUGH, w.now, &v);
+	assert_true(!v.tell && v.deadline_usec == USEC_NEVER && v.listen);
 	for (uint64_t i = 0; i < steps; i++) {
 		if (one_in(10000))
 			w.privileged = !w.privileged;
-		one_step(&w, &p, j, &v, s.has_psi);
+		one_step(&w, &p, &judge, &v);
 	}
 	print_message(
 		"%-44s %7llu Low (%llu critical, %llu again), %llu Neutral, %llu High in %llu h\n",
-		sets[set].what, (unsigned long long)j->told[LEVEL_LOW],
-		(unsigned long long)j->criticals, (unsigned long long)j->repeats,
-		(unsigned long long)j->told[LEVEL_NEUTRAL], (unsigned long long)j->told[LEVEL_HIGH],
+		sets[set].what, (unsigned long long)judge.told[LEVEL_LOW],
+		(unsigned long long)judge.criticals, (unsigned long long)judge.repeats,
+		(unsigned long long)judge.told[LEVEL_NEUTRAL],
+		(unsigned long long)judge.told[LEVEL_HIGH],
 		(unsigned long long)(w.now / SEC(3600)));
 	/* a walk that never gets anywhere proves nothing */
-	assert_in_range(j->told[LEVEL_LOW], 500, UINT64_MAX);
-	assert_in_range(j->told[LEVEL_NEUTRAL], 500, UINT64_MAX);
-	assert_in_range(j->told[LEVEL_HIGH], 500, UINT64_MAX);
-	assert_in_range(j->criticals, 300, UINT64_MAX);
-	assert_in_range(j->repeats, 3, UINT64_MAX);
+	for (enum level level = LEVEL_LOW; level <= LEVEL_HIGH; level++)
+		assert_in_range(judge.told[level], 500, UINT64_MAX);
+	assert_in_range(judge.criticals, 300, UINT64_MAX);
+	assert_in_range(judge.repeats, 3, UINT64_MAX);
 }
 
 PROMISE(ten_million_random_steps_keep_every_promise)
