@@ -275,7 +275,7 @@ static void judge_oom(const struct walk *w, int parent, const char *name, struct
 	/* an old count of one that was not known is no news, unless it stalls now */
 	if (look && !is_known && f->psi.some.avg10_centi > 0)
 		f->oom_known = 0;
-	n->killed = look && entry->oom > f->oom_known;
+	n->killed = entry->oom > f->oom_known;
 	n->grew = n->grew || n->killed;
 }
 
@@ -300,7 +300,7 @@ static int judge(struct walk *w, int parent, const char *name, uint64_t inode, s
 	if (w->sweep->survey) {
 		move_anchor(entry, w->now, entry->some_usec, false);
 		n->grew = true;
-		n->stalls = n->stalled_lately = n->killed = false;
+		n->stalls = n->stalled_lately = n->unsure = n->killed = false;
 	}
 	w->sweep->baseline = w->sweep->baseline || n->unsure;
 	return 0;

@@ -49,28 +49,6 @@ PROMISE(after_an_alarm_low_is_looked_for_when_it_could_be_reached)
 			  TOLD(NEUTRAL, STALL), AT(MS(140)) });
 }
 
-PROMISE(an_alarm_vouches_for_its_own_kind_of_stall_only)
-{
-	struct policy_options o = defaults;
-
-	o.critical = (struct trigger){ PSI_FULL, MS(20), SEC(2) };
-	PLAY(&o, { "some rang, full grew long ago", HOUR, ALARM, STALL(90), FULL(50),
-		   TOLD(NEUTRAL, STALL), ANY });
-	o.critical.kind = PSI_SOME;
-	PLAY(&o, { "some rang, critical is some too", HOUR, ALARM, STALL(90), TOLD(CRITICAL, STALL),
-		   ANY });
-	o = defaults;
-	o.early = (struct trigger){ PSI_FULL, MS(200), SEC(2) };
-	PLAY(&o, { "full rang, low is some", HOUR, ALARM, STALL(900), FULL(210),
-		   TOLD(CRITICAL, STALL), ANY });
-	o.critical.threshold_usec = MS(300);
-	PLAY(&o, { "full rang, low is some", HOUR, ALARM, STALL(900), FULL(210),
-		   TOLD(NEUTRAL, STALL), ANY });
-	o.low.kind = PSI_FULL;
-	PLAY(&o, { "full rang, low is full", HOUR, ALARM, STALL(900), FULL(210), TOLD(LOW, STALL),
-		   ANY });
-}
-
 PROMISE(old_slow_growth_is_not_taken_for_a_burst)
 {
 	PLAY(&defaults, { "half a minute of stall in an hour", HOUR, .stall = SEC(30), LISTEN },
@@ -133,14 +111,6 @@ PROMISE(memory_events_in_a_stalling_neutral_is_no_empty_alarm)
 	     { "no hold follows", MS(1), SIGNAL, .signal = HIGH, TOLD(HIGH, SIGNAL), LISTEN });
 }
 
-PROMISE(the_end_of_a_hold_is_no_faster_than_the_pace)
-{
-	PLAY(&defaults, { "memory.events rings", HOUR, EVENTS, ASKED, AT(MS(10)) },
-	     { "a window of samples", .run = MS(1999) }, { "empty", DUE, AT(MS(100)) },
-	     { "a look for another reason, just before", MS(99), AT(MS(20)) },
-	     { "listening", DUE, LISTEN });
-}
-
 PROMISE(an_alarm_at_the_end_of_a_probe_begins_another)
 {
 	struct policy_options o = defaults;
@@ -167,45 +137,17 @@ PROMISE(an_alarm_at_the_end_of_a_probe_begins_another)
 	     { "a third at the end", SEC(1), ALARM, AT(MS(20)) }, { "is probed", DUE, AT(MS(40)) });
 }
 
-/* ---- out of memory --------------------------------------------------------------------------- */
+/* ---- oom, signals, levels of others ------------------------------------------------------------ */
 
 PROMISE(an_oom_is_low_and_critical_without_any_stall)
 {
-	struct script s;
-
 	PLAY(&defaults, { "from High", HOUR, EVENTS, .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) },
 	     { "another is no news within rearm", SEC(1), .oom = 3, AT(MS(250)) },
 	     { "nor is the same count", SEC(1), AT(MS(250)) },
 	     { "after rearm it is", MS(6192), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) },
 	     { "it ends like any Low", .run = SEC(5), TOLD(NEUTRAL, CALM),
 	       BETWEEN(SEC(4), MS(4250)) });
-	PLAY(&defaults,
-	     { "found by a safety sample", SEC(10), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
-	PLAY(&defaults, TO_NEUTRAL,
-	     { "from Neutral", MS(500), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
-	PLAY(&defaults, TO_LOW,
-	     { "from Low", MS(250), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
-
-	/* what there was before is no news, nor is a count that went back */
-	begin(&s, &defaults);
-	s.sample.has_oom = false;
-	PLAY_ON(&s, { "memory.events can't be read", SEC(10), .oom = 5, LISTEN });
-	s.sample.has_oom = true;
-	PLAY_ON(&s, { "it can: the same oom as any", SEC(10), TOLD(CRITICAL, OOM), AT(MS(250)) });
-	begin(&s, &defaults);
-	s.sample.oom = 3;
-	PLAY_ON(&s, { "another cgroup of the name", SEC(10), LISTEN },
-		{ "and its first", SEC(10), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
-	s = (struct script){ .now = START };
-	policy_init(&s.policy, &defaults);
-	PLAY_ON(&s, { "no memory.events yet", 0, ASKED, LISTEN });
-	s.sample.has_oom = true;
-	s.sample.oom = 7;
-	PLAY_ON(&s, { "its first reading is a baseline", SEC(10), LISTEN },
-		{ "its second is news", SEC(10), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
 }
-
-/* ---- signals --------------------------------------------------------------------------------- */
 
 PROMISE(a_source_without_psi_lives_on_signals)
 {
@@ -216,74 +158,32 @@ PROMISE(a_source_without_psi_lives_on_signals)
 		{ "a byte in the FIFO", HOUR, SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL),
 		  AT(SEC(4)) },
 		{ "another: no news, but it keeps Low", SEC(3), SIGNAL, .signal = LOW, AT(SEC(4)) },
-		{ "and more", SEC(3), SIGNAL, .signal = LOW, AT(SEC(4)) },
-		{ "after rearm it is repeated", MS(2192), SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL),
-		  AT(SEC(4)) },
 		{ "quiet", DUE, TOLD(NEUTRAL, CALM), AT(SEC(6)) },
-		{ "calm counts from the last signal", DUE, ASKED, TOLD(HIGH, CALM), LISTEN },
-		{ "critical", HOUR, SIGNAL, .signal = CRITICAL, TOLD(CRITICAL, SIGNAL),
-		  AT(SEC(4)) },
-		{ "Neutral by signal", SEC(1), SIGNAL, .signal = NEUTRAL, TOLD(NEUTRAL, SIGNAL),
-		  AT(SEC(10)) },
-		{ "the same is no news, and keeps it", SEC(9), SIGNAL, .signal = NEUTRAL,
-		  AT(SEC(10)) },
-		{ "without headroom", DUE, SHORT, ASKED, AT(SEC(1)), LISTEN },
-		{ "High by signal", DUE, SIGNAL, .signal = HIGH, TOLD(HIGH, SIGNAL), LISTEN },
-		{ "the same is no news", SEC(1), SIGNAL, .signal = HIGH, LISTEN },
-		{ "Low, then critical at once", SEC(1), SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL),
-		  AT(SEC(4)) },
-		{ "Low, then critical at once", 1, SIGNAL, .signal = CRITICAL,
-		  TOLD(CRITICAL, SIGNAL), AT(SEC(4)) });
+		{ "calm counts from the last signal", DUE, ASKED, TOLD(HIGH, CALM), LISTEN });
+	/* memory.events alone: what it counts is sampled */
+	s.sample.has_oom = true;
+	PLAY_ON(&s,
+		{ "the limit is hit", HOUR, SIGNAL, .signal = LOW, TOLD(LOW, SIGNAL), AT(SEC(1)) });
 }
 
-PROMISE(simulated_levels_are_told_and_end_as_others)
+/* A process that was just started knows of no sample before. */
+PROMISE(a_level_may_be_resumed_before_the_first_sample)
 {
-	PLAY(&defaults,
-	     { "Low", HOUR, SIGNAL, .signal = LOW, .by = REASON_SIMULATED, TOLD(LOW, SIMULATED),
-	       AT(MS(250)) },
-	     { "quiet", .run = SEC(5), TOLD(NEUTRAL, CALM), BETWEEN(SEC(4), MS(4250)) },
-	     { "calm", .run = SEC(12), TOLD(HIGH, CALM), BETWEEN(MS(5000), MS(6000)) });
-	PLAY(&defaults,
-	     { "Neutral", HOUR, SIGNAL, .signal = NEUTRAL, .by = REASON_SIMULATED,
-	       TOLD(NEUTRAL, SIMULATED), AT(MS(500)) },
-	     { "calm", .run = SEC(12), TOLD(HIGH, CALM), BETWEEN(SEC(10), MS(10500)) });
-	PLAY(&defaults, TO_LOW,
-	     { "High, and the stall of before is forgotten", MS(100), SIGNAL, .signal = HIGH,
-	       .by = REASON_SIMULATED, TOLD(HIGH, SIMULATED), LISTEN },
-	     { "a sample after it is a baseline", MS(100), STALL(500), LISTEN },
-	     { "a stall after that is not", MS(100), STALL(20), TOLD(NEUTRAL, STALL), ANY });
+	static const enum level levels[] = { LEVEL_LOW, LEVEL_NEUTRAL };
+	static const struct row first = { "the baseline", 0, WITHIN(MS(20), MS(500)) };
+
+	for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
+		struct script s = { .now = START };
+
+		s.sample = (struct policy_sample){ .some_usec = SEC(700), .has_oom = true };
+		policy_init(&s.policy, &defaults);
+		policy_resume(&s.policy, levels[i], levels[i] == LEVEL_LOW, s.now);
+		one_step(&s, &first);
+		assert_int_equal(s.policy.level, levels[i]);
+	}
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
-
-PROMISE(another_source_begins_with_a_baseline)
-{
-	struct script s;
-
-	begin(&s, &defaults);
-	PLAY_ON(&s, TO_LOW);
-	policy_forget(&s.policy);
-	s.sample.oom += 10;
-	PLAY_ON(&s,
-		{ "its totals and counts are no growth; the level stays", MS(250),
-		  .stall = SEC(100), .full = SEC(100), AT(MS(250)) },
-		{ "quiet", .run = SEC(4), TOLD(NEUTRAL, CALM), BETWEEN(MS(3750), MS(3750)) },
-		{ "growth is growth", MS(10), STALL(10), .oom = 1, TOLD(CRITICAL, OOM), ANY });
-}
-
-PROMISE(a_cgroup_of_the_same_name_begins_with_a_baseline)
-{
-	struct script s;
-
-	begin(&s, &defaults);
-	PLAY_ON(&s, TO_NEUTRAL);
-	s.sample.some_usec = s.sample.full_usec = 0;
-	PLAY_ON(&s, { "totals went back", MS(500), STALL(400), FULL(300), AT(MS(500)) });
-	begin(&s, &defaults);
-	s.sample.some_usec = s.sample.full_usec = 0;
-	PLAY_ON(&s, { "so they did during a rest", HOUR, STALL(400), FULL(300), LISTEN },
-		{ "growth since", MS(100), STALL(20), TOLD(NEUTRAL, STALL), ANY });
-}
 
 PROMISE(the_beginning_of_the_stall_is_told)
 {

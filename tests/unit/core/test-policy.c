@@ -19,18 +19,6 @@ PROMISE(at_rest_nothing_wakes_us)
 	assert_int_equal(p.level, LEVEL_HIGH);
 }
 
-PROMISE(stall_over_early_is_neutral)
-{
-	PLAY(&defaults, TO_NEUTRAL);
-	PLAY(&defaults,
-	     { "a microsecond under early", SEC(1), ALARM, .stall = 19999, ASKED, AT(MS(20)) },
-	     { "and there it is", DUE, .stall = 1, TOLD(NEUTRAL, STALL), AT(MS(500)) });
-	PLAY(&defaults, { "a safety sample sees it too", SEC(1), STALL(20), TOLD(NEUTRAL, STALL),
-			  AT(MS(500)) });
-	PLAY(&defaults, { "199.999 ms are not Low", SEC(1), ALARM, .stall = 199999,
-			  TOLD(NEUTRAL, STALL), AT(MS(20)) });
-}
-
 PROMISE(stall_over_low_is_low)
 {
 	PLAY(&defaults, TO_LOW);
@@ -40,19 +28,6 @@ PROMISE(stall_over_low_is_low)
 	     { "an alarm on the way", MS(300), ALARM, STALL(180), TOLD(LOW, STALL), AT(MS(250)) });
 	PLAY(&defaults, { "memory.events rings, and it is Low", SEC(1), EVENTS, STALL(200),
 			  TOLD(LOW, STALL), AT(MS(250)) });
-}
-
-PROMISE(stall_over_critical_is_low_and_critical)
-{
-	PLAY(&defaults, { "straight from High", SEC(1), ALARM, STALL(250), FULL(100),
-			  TOLD(CRITICAL, STALL), AT(MS(250)) });
-	PLAY(&defaults, { "critical implies Low", SEC(1), ALARM, STALL(100), FULL(100),
-			  TOLD(CRITICAL, STALL), AT(MS(250)) });
-	PLAY(&defaults, TO_NEUTRAL,
-	     { "from Neutral", MS(400), STALL(300), FULL(100), TOLD(CRITICAL, STALL),
-	       AT(MS(250)) });
-	PLAY(&defaults, { "a microsecond under critical", SEC(1), ALARM, STALL(200), .full = 99999,
-			  TOLD(LOW, STALL), AT(MS(20)) });
 }
 
 PROMISE(the_turn_to_critical_is_told_at_once_and_once)
@@ -118,16 +93,6 @@ PROMISE(low_is_repeated_after_rearm_and_not_before)
 	       BETWEEN(MS(8192), MS(8192)) },
 	     { "after which critical is news again", MS(100), STALL(100), FULL(100),
 	       TOLD(CRITICAL, STALL), AT(MS(250)) });
-}
-
-PROMISE(between_half_of_low_and_low_nothing_is_told)
-{
-	PLAY(&defaults, TO_LOW, { "7 % for a minute", .run = SEC(60), STALL(4200) },
-	     { "low again: the repeat is overdue", SEC(1), STALL(200), TOLD(LOW, REPEAT),
-	       AT(MS(250)) });
-	PLAY(&defaults, TO_LOW,
-	     { "4 % is quiet", .run = SEC(8), STALL(320), TOLD(NEUTRAL, CALM),
-	       BETWEEN(SEC(4), MS(6300)) });
 }
 
 PROMISE(low_is_always_followed_by_neutral_or_high)
@@ -262,56 +227,4 @@ PROMISE(little_headroom_is_neutral_even_without_stalls)
 			  TOLD(NEUTRAL, HEADROOM), AT(MS(500)) });
 	PLAY(&defaults, { "the trigger rings", HOUR, ALARM, SHORT, ASKED, TOLD(NEUTRAL, HEADROOM),
 			  AT(MS(500)) });
-}
-
-PROMISE(headroom_is_never_asked_for_when_it_is_off)
-{
-	struct policy_options o = defaults;
-
-	o.headroom_percent = 0;
-	PLAY(&o, { "an alarm", SEC(1), ALARM, AT(MS(20)) },
-	     { "Neutral", SEC(1), STALL(20), TOLD(NEUTRAL, STALL), AT(MS(500)) },
-	     { "High", .run = MS(12500), SHORT, TOLD(HIGH, CALM), BETWEEN(SEC(10), MS(12500)) });
-}
-
-/* ---- other windows --------------------------------------------------------------------------- */
-
-PROMISE(long_windows_work)
-{
-	static const struct policy_options o = {
-		.early = { PSI_SOME, MS(100), SEC(10) },
-		.low = { PSI_SOME, SEC(1), SEC(10) },
-		.critical = { PSI_FULL, MS(500), SEC(10) },
-		.rearm_usec = SEC(30),
-		.calm_usec = SEC(10),
-	};
-
-	PLAY(&o,
-	     { "999.999 ms in 5 s", SEC(5), ALARM, .stall = 999999, TOLD(NEUTRAL, STALL),
-	       AT(MS(20)) },
-	     { "one more", DUE, .stall = 1, TOLD(LOW, STALL), AT(SEC(1) + MS(250)) },
-	     { "40 %: nothing before rearm", .run = MS(29999), .stall = SEC(12) },
-	     { "rearm", DUE, .stall = 400, TOLD(LOW, REPEAT), AT(SEC(1) + MS(250)) },
-	     { "half of low is reached 8.75 s later; then 20 s", .run = MS(28750),
-	       TOLD(NEUTRAL, CALM), BETWEEN(MS(27500), MS(28750)) },
-	     { "calm was over before", .run = SEC(4), TOLD(HIGH, CALM), BETWEEN(0, SEC(1)) });
-}
-
-PROMISE(short_windows_work)
-{
-	static const struct policy_options o = {
-		.early = { PSI_SOME, MS(5), MS(100) },
-		.low = { PSI_SOME, MS(20), MS(100) },
-		.critical = { PSI_FULL, MS(20), MS(100) },
-		.rearm_usec = SEC(1),
-		.calm_usec = MS(500),
-	};
-
-	PLAY(&o, { "5 ms", MS(50), ALARM, STALL(5), TOLD(NEUTRAL, STALL), AT(MS(25)) },
-	     { "20 ms", MS(25), STALL(15), TOLD(LOW, STALL), AT(MS(20)) },
-	     { "a second of it", .run = MS(999), STALL(500) },
-	     { "repeat", DUE, .stall = 500, TOLD(LOW, REPEAT), AT(MS(20)) },
-	     { "quiet", .run = MS(400), TOLD(NEUTRAL, CALM), BETWEEN(MS(200), MS(340)) },
-	     { "calm", .run = MS(600), TOLD(HIGH, CALM), BETWEEN(MS(100), MS(500)) },
-	     { "rest", MS(100), LISTEN });
 }

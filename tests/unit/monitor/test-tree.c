@@ -82,7 +82,7 @@ static void sweeps(uint64_t usec, const char *expected)
 static void survey(void)
 {
 	found_count = 0;
-	last = (struct tree_sweep){ .survey = true, .look_for_oom = true };
+	last = (struct tree_sweep){ .survey = true };
 	assert_int_equal(tree_sweep(tree, &last, now, note, &found), 0);
 	assert_int_equal(found_count, 0);
 	assert_false(last.baseline);
@@ -343,11 +343,12 @@ PROMISE(the_born_are_found_and_the_removed_are_no_error)
 	sweep();
 	now += SEC;
 	sweep();
-	set("t/born", 500 * MSEC, 0);
+	SET(500 * MSEC, "t/born", "t/grew-before");
 	sweeps(100 * MSEC, ""); /* since when, is not known; so once more: */
 	assert_true(last.baseline);
 	now += 100 * MSEC;
 	set("t/born", 550 * MSEC, 0);
+	set("t/grew-before", 501 * MSEC, 0);
 	assert_string_equal(sweep(), "/t/born ");
 	/* who was not there at a survey was born since then, and so was its stall */
 	survey();
@@ -357,6 +358,7 @@ PROMISE(the_born_are_found_and_the_removed_are_no_error)
 	assert_int_equal(found[0].finding.baseline_some_usec, 0);
 	removes("t/later");
 	removes("t/born");
+	removes("t/grew-before");
 	sweeps(SEC, "");
 	assert_int_equal(last.seen, 1);
 
@@ -439,9 +441,21 @@ PROMISE(an_oom_is_found_though_next_to_nothing_stalled)
 	set("t/born", 1 * MSEC, 0);
 	set_oom("t/born", 1);
 	assert_string_equal(sweep_with(true), "/t/born ");
-	/* without a survey, kills of long ago are no news */
+	/* without a survey, kills of long ago are no news, unless it stalls now */
 	grow_tree("t/*");
-	assert_string_equal(sweep_with(true), "");
+	sweep();
+	set("t/killed", 6 * MSEC, 9);
+	set_oom("t/new", 1);
+	set("t/new", 1 * MSEC, 0);
+	set_oom("t/stalls", 1);
+	set("t/stalls", 1 * MSEC, 9);
+	assert_string_equal(sweep_with(true), "/t/stalls ");
+	/* where nothing stalled at all: memory.events counts what is below */
+	grow_tree("t/**");
+	survey();
+	set_oom("t/killed", 6);
+	set_oom("t/killed/below", 8);
+	assert_string_equal(sweep_with(true), "/t/killed/below ");
 }
 
 PROMISE(the_table_forgets_those_that_are_long_gone)
