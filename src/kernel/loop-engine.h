@@ -4,9 +4,9 @@
  * this
  *
  * An op is in exactly one state, and in the list of that state, so that starting, cancelling and
- * ending an op never allocates. QUEUED to PARKED are the engine's; FINISHED (a result to be told
- * that did not come from the kernel) and RELEASING (out of the kernel, `released` to be told) are
- * told by loop.c, after the engine's completions: one of those may still point to the op.
+ * ending an op never allocates. QUEUED to PARKED are the engine's; RELEASING (out of the kernel,
+ * `released` to be told) is told by loop.c, after the engine's completions: one of those may still
+ * point to the op.
  */
 #pragma once
 
@@ -22,7 +22,6 @@ enum op_state {
 	OP_CANCEL_QUEUED, /* the kernel has it; to be taken back by the next wait */
 	OP_CANCELLING,	  /* the kernel has it, and was asked to give it back */
 	OP_PARKED,	  /* a poll of a file that gives no events */
-	OP_FINISHED,
 	OP_RELEASING,
 	OP_STATES,
 };
@@ -36,7 +35,7 @@ enum engine_end {
 
 struct engine {
 	enum loop_backend backend;
-	/* `op` is filled in and idle; leaves it QUEUED, ARMED or FINISHED. */
+	/* `op` is filled in and idle; leaves it QUEUED or ARMED. */
 	int (*start)(struct loop *loop, struct loop_op *op);
 	/* `op` is QUEUED, ARMED or PARKED, and not cancelling yet; must lead to RELEASING or to
 	 * engine_op_release(). */

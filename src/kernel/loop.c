@@ -240,44 +240,18 @@ void loop_cancel(struct loop_op *op, loop_released_fn *released)
 	if (op->cancelling)
 		return;
 	op->cancelling = true;
-	if (op->state == OP_FINISHED)
-		op_move(op, OP_RELEASING);
-	else
-		op->loop->engine->cancel(op->loop, op);
+	op->loop->engine->cancel(op->loop, op);
 }
 
-/* A result that did not come from the kernel; it goes on after one that is no error. */
-static void result_tell(struct loop *loop, struct loop_op *op)
+/* Up to the one that is last now: others come in the next pass. */
+static int releases_tell(struct loop *loop)
 {
-	int result = op->result;
-
-	op_move(op, OP_IDLE);
-	if (result >= 0) {
-		int r = loop->engine->start(loop, op);
-
-		if (r == 0) {
-			op->done(op, result);
-			return;
-		}
-		result = r;
-	}
-	engine_op_done(op, result);
-}
-
-/* Up to those that are last now: others come in the next pass. */
-static int results_tell(struct loop *loop)
-{
-	struct op_list *finished = &loop->ops[OP_FINISHED], *releasing = &loop->ops[OP_RELEASING];
-	struct loop_op *op, *last = finished->last, *last_released = releasing->last;
+	struct op_list *releasing = &loop->ops[OP_RELEASING];
+	struct loop_op *op, *last = releasing->last;
 	int calls = 0;
 
-	/* Each may be cancelled by the callback of one before it, and then is in the other list. */
-	for (bool end = !last; !end && (op = finished->first); calls++) {
+	for (bool end = !last; !end && (op = releasing->first);) {
 		end = op == last;
-		result_tell(loop, op);
-	}
-	for (bool end = !last_released; !end && (op = releasing->first);) {
-		end = op == last_released;
 		calls += engine_op_release(op);
 	}
 	return calls;
@@ -311,21 +285,20 @@ static int engine_choose(struct loop *loop, const struct loop_options *options)
  * Move all operations to the next engine. It checks the present state of each. That may not show what
  * the old engine took and did not tell: a PSI alarm, or bytes. So these are told one.
  */
-static void op_hand_over(struct loop *loop, struct loop_op *op)
+static int op_hand_over(struct loop *loop, struct loop_op *op)
 {
+	int r;
+
 	if (op->cancelling) {
 		op_move(op, OP_RELEASING);
-		return;
+		return 0;
 	}
 	op_move(op, OP_IDLE);
-	op->result = op->drains ? 1 : POLLPRI;
-	if (op->drains || (op->events & POLLPRI)) {
-		op_move(op, OP_FINISHED);
-		return;
-	}
-	op->result = loop->engine->start(loop, op);
-	if (op->result < 0)
-		op_move(op, OP_FINISHED);
+	r = loop->engine->start(loop, op);
+	if (r == 0 && !op->drains && !(op->events & POLLPRI))
+		return 0;
+	op->done(op, r < 0 ? r : op->drains ? 1 : POLLPRI);
+	return 1;
 }
 
 /* Does that error of a wait mean that the program closed the engine's descriptor? Its number may be
@@ -374,7 +347,7 @@ static int engine_replace(struct loop *loop, int error)
 		while ((op = loop->ops[i].first))
 			op_move(op, OP_PARKED);
 	while ((op = loop->ops[OP_PARKED].first))
-		op_hand_over(loop, op);
+		calls += op_hand_over(loop, op);
 	return calls;
 }
 
@@ -452,7 +425,7 @@ static int loop_wait(struct loop *loop, uint64_t until_usec)
 	loop->waiter = pthread_self();
 	loop->bound = true;
 	if (atomic_load(&loop->woken) || atomic_load(&loop->posted) ||
-	    loop->ops[OP_FINISHED].first || loop->ops[OP_RELEASING].first)
+	    loop->ops[OP_RELEASING].first)
 		until_usec = 0;
 	return loop->engine->wait(loop, until_usec);
 }
@@ -494,7 +467,7 @@ int loop_dispatch(struct loop *loop, uint64_t until_usec)
 		calls += engine_replace(loop, r);
 	calls += work_run(loop);
 	calls += loop->engine->complete(loop);
-	calls += results_tell(loop);
+	calls += releases_tell(loop);
 	calls += timers_expire(loop);
 	loop->dispatching = false;
 	if (loop->foreign)

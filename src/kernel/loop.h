@@ -64,7 +64,6 @@ struct loop_op {
 	bool drains;
 	unsigned char ends; /* io_uring: how often in a row the poll ended by itself */
 	int fd;
-	int result; /* until it is told, if it did not come from the kernel */
 	unsigned events;
 	loop_done_fn *done;
 	loop_released_fn *released;
