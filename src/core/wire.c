@@ -42,20 +42,17 @@ static bool could_become(struct scan s, const char *word)
 static int take_trigger(struct scan value, struct trigger *ret, const char **ret_why)
 {
 	char text[TRIGGER_TEXT_MAX];
+	bool valid = value.left <= sizeof(text);
 	unsigned colons = 0;
 
-	if (value.left > sizeof(text))
-		return scan_refuse(-EINVAL, "a trigger is too long", ret_why);
-	for (size_t i = 0; i < value.left; i++) {
+	for (size_t i = 0; valid && i < value.left; i++) {
 		char c = value.p[i];
 
-		if (c != ':' && (c < '0' || c > '9') && (c < 'a' || c > 'z'))
-			return scan_refuse(
-				-EINVAL, "a trigger is written as in some:200000:2000000", ret_why);
+		valid = c == ':' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
 		colons += c == ':';
 		text[i] = c == ':' ? ' ' : c;
 	}
-	if (colons != 2)
+	if (!valid || colons != 2)
 		return scan_refuse(-EINVAL, "a trigger is written as in some:200000:2000000",
 				   ret_why);
 	return trigger_parse(text, value.left, ret, ret_why);
@@ -63,17 +60,9 @@ static int take_trigger(struct scan value, struct trigger *ret, const char **ret
 
 static int take_time(struct scan value, uint64_t *ret, const char **ret_why)
 {
-	uint64_t usec = 0;
-	int r = scan_u64(&value, &usec);
-
-	if (r == -EINVAL || value.left > 0)
-		return scan_refuse(-EINVAL, "a time is no number of microseconds", ret_why);
-	if (r == -ERANGE || usec > TIME_MAX_USEC)
-		return scan_refuse(-EINVAL, "a time is longer than a day", ret_why);
-	if (usec == 0)
-		return scan_refuse(-EINVAL, "a time is 0", ret_why);
-	*ret = usec;
-	return 0;
+	return scan_is_number(value, 1, TIME_MAX_USEC, ret)
+		       ? 0
+		       : scan_refuse(-EINVAL, "a time is microseconds, from 1 to a day", ret_why);
 }
 
 static int take_headroom(struct scan value, unsigned *ret, const char **ret_why)
@@ -153,19 +142,12 @@ static int take_keys(struct scan s, struct wire_hello *h, const char **ret_why)
 static int parse_ours(struct scan s, struct wire_hello *ret, const char **ret_why)
 {
 	struct wire_hello h = { .kind = WIRE_SUBSCRIBE };
-	struct scan line, version, whole = s;
-	size_t digits = 0;
+	struct scan line, whole = s;
 	int r;
 
 	scan_skip(&s, strlen(OURS));
-	while (digits < s.left && s.p[digits] >= '0' && s.p[digits] <= '9')
-		digits++;
-	version = (struct scan){ s.p, digits };
-	if (digits < s.left && (digits == 0 || (s.p[digits] != ' ' && s.p[digits] != '\n')))
-		return scan_refuse(-EINVAL, "the version is no number", ret_why);
-	if (digits > 0 && !scan_is(version, VERSION))
+	if (s.left > 0 && (!scan_word(&s, VERSION) || (s.left > 0 && *s.p != ' ' && *s.p != '\n')))
 		return scan_refuse(-EPROTONOSUPPORT, "only version 1 is spoken here", ret_why);
-	scan_skip(&s, digits);
 	if (scan_has(s, '\0'))
 		return scan_refuse(-EINVAL, "there is a NUL in the line", ret_why);
 	if (!scan_field(&s, '\n', &line)) {

@@ -64,28 +64,6 @@ static uint64_t machine(void)
 	return m.machine_bytes;
 }
 
-PROMISE(page_cache_nobody_needs_is_not_load)
-{
-	struct cgroups c = fake_v2("load");
-	struct memory_load load;
-	struct memory m;
-
-	level("load/a", 80, 30, 100);
-	fake_write("load/a/memory.high", "max\n");
-	m = opened(&c, "/a", NULL);
-	assert_true(memory_has_limit(&m));
-	load = load_of(&m);
-	assert_int_equal(load.current_bytes, 80 * MB);
-	assert_int_equal(load.working_set_bytes, 50 * MB);
-	assert_int_equal(load.limit_bytes, 100 * MB);
-	assert_true(load.high_bytes == UINT64_MAX);
-	assert_int_equal(load.available_bytes, 50 * MB);
-	assert_int_equal(load.percent, 50);
-	assert_false(load.machine);
-	memory_close(&m);
-	assert_int_equal(use_of(&m).own_bytes, 0);
-}
-
 PROMISE(the_limit_is_the_least_of_all_ancestors)
 {
 	static const struct {
