@@ -5,9 +5,6 @@
  * The text is groups of four characters, each six bits, together three bytes. The last group may
  * end in "=" (two bytes, the two bits left over are zero) or "==" (one byte, four bits left over).
  * After padding nothing comes but white space.
- *
- * Two passes over the text: the first checks and counts, the second writes. So a text that is
- * refused leaves the buffer unchanged, and "not base64" is reported before "too long".
  */
 #include "base64.h"
 
@@ -16,9 +13,9 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* `out` may be NULL: only check and count. */
-static int pass(const char *text, size_t size, uint8_t *out, size_t *ret_size)
+int base64_decode(const char *text, size_t size, void *buf, size_t capacity, size_t *ret_size)
 {
+	uint8_t *out = buf;
 	size_t written = 0, n = 0, padding = 0;
 	uint32_t bits = 0;
 
@@ -30,7 +27,7 @@ static int pass(const char *text, size_t size, uint8_t *out, size_t *ret_size)
 		} else if (at && padding == 0) {
 			bits = bits << 6 | (uint32_t)(at - alphabet);
 			/* each but the first of a group completes a byte, and leaves 4, 2, 0 bits */
-			if (n > 0 && out)
+			if (n > 0 && written < capacity)
 				out[written] = (uint8_t)(bits >> (6 - 2 * n));
 			written += n > 0;
 			n = (n + 1) % 4;
@@ -40,19 +37,8 @@ static int pass(const char *text, size_t size, uint8_t *out, size_t *ret_size)
 	}
 	if (n == 1 || padding != (4 - n) % 4 || (n > 0 && (bits & (n == 2 ? 0xf : 0x3)) != 0))
 		return -EINVAL;
+	if (written > capacity)
+		return -ENOSPC;
 	*ret_size = written;
 	return 0;
-}
-
-int base64_decode(const char *text, size_t size, void *buf, size_t capacity, size_t *ret_size)
-{
-	size_t needed;
-	int r;
-
-	r = pass(text, size, NULL, &needed);
-	if (r < 0)
-		return r;
-	if (needed > capacity)
-		return -ENOSPC;
-	return pass(text, size, buf, ret_size);
 }

