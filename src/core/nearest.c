@@ -2,10 +2,9 @@
 /*
  * nearest.c - which of some words a misspelt one stands for
  *
- * The distance is Damerau's, in its restricted form (no letter takes part in two edits): row i of
- * the usual table holds the edits between the first i letters of the word and each prefix of the
- * name. A swap looks two rows back, so three rows are kept. Letters are ASCII; other bytes are
- * compared as they are.
+ * Where both begin alike nothing is gained by an edit; else each kind of it is tried, and what is left
+ * compared. With two edits at most that is soon over. Letters are ASCII; other bytes are compared as
+ * they are.
  */
 #include "nearest.h"
 
@@ -23,29 +22,20 @@ static bool same(char a, char b)
 	return lower(a) == lower(b);
 }
 
-static size_t slips(const char *a, size_t n, const char *b, size_t m)
+/* How many edits make `a` of length `n` into `b` of length `m`; more than `most` is not exact. */
+static size_t slips(const char *a, size_t n, const char *b, size_t m, size_t most)
 {
-	size_t rows[3][NEAREST_WORD_MAX + 1];
+	size_t best;
 
-	if (n > NEAREST_WORD_MAX || m > NEAREST_WORD_MAX)
-		return SIZE_MAX;
-	for (size_t j = 0; j <= m; j++)
-		rows[0][j] = j;
-	for (size_t i = 1; i <= n; i++) {
-		size_t *row = rows[i % 3];
-		const size_t *above = rows[(i + 2) % 3], *two_above = rows[(i + 1) % 3];
-
-		row[0] = i;
-		for (size_t j = 1; j <= m; j++) {
-			size_t best = MIN(above[j], row[j - 1]) + 1;
-
-			best = MIN(best, above[j - 1] + !same(a[i - 1], b[j - 1]));
-			if (i > 1 && j > 1 && same(a[i - 1], b[j - 2]) && same(a[i - 2], b[j - 1]))
-				best = MIN(best, two_above[j - 2] + 1);
-			row[j] = best;
-		}
-	}
-	return rows[n % 3][m];
+	for (; n > 0 && m > 0 && same(*a, *b); a++, b++, n--, m--)
+		;
+	if (n == 0 || m == 0 || most == 0)
+		return MAX(n, m);
+	best = MIN(slips(a + 1, n - 1, b, m, most - 1), slips(a, n, b + 1, m - 1, most - 1));
+	best = MIN(best, slips(a + 1, n - 1, b + 1, m - 1, most - 1));
+	if (n > 1 && m > 1 && same(a[0], b[1]) && same(a[1], b[0]))
+		best = MIN(best, slips(a + 2, n - 2, b + 2, m - 2, most - 1));
+	return best + 1;
 }
 
 const char *nearest_word(const char *word, size_t size, const char *const *names, size_t count)
@@ -54,8 +44,12 @@ const char *nearest_word(const char *word, size_t size, const char *const *names
 	const char *found = NULL;
 
 	for (size_t i = 0; i < count; i++) {
-		size_t length = strlen(names[i]), n = slips(word, size, names[i], length);
+		size_t length = strlen(names[i]);
+		size_t n;
 
+		if (MAX(size, length) > NEAREST_WORD_MAX)
+			continue;
+		n = slips(word, size, names[i], length, SLIPS_MAX);
 		if (n < fewest && 2 * n < length) {
 			fewest = n;
 			found = names[i];

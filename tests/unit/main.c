@@ -15,14 +15,11 @@ struct test_group *test_groups;
 static struct test_file *test_files;
 
 /* liburing maps and unmaps its rings by system calls of its own, which the thread sanitizer does
- * not see: a ring at the address of an older one looks like a race between their threads. And
- * loop-epoll.c takes a descriptor number out of its own set that its owner may have closed and
- * others may have got: no harm, they are not in that set. */
+ * not see: a ring at the address of an older one looks like a race between their threads. */
 __attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-	return "race:io_uring_*\n"
-	       "race:kept_end\n";
+	return "race:io_uring_*\n";
 }
 
 /* pressure.c's errors: they fail the test. */

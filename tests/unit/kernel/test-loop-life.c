@@ -104,7 +104,6 @@ PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 
 /* ---- choice ------------------------------------------------------------------------------- */
 
-/* Once would do, but it costs nothing on each variant. */
 /* As programs set it that are to open nothing any more. ppoll(2) of one descriptor is EINVAL then. */
 PROMISE(a_limit_of_no_descriptors_ends_no_engine)
 {
