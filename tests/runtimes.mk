@@ -15,7 +15,7 @@ runtime_scripts = \
 runtime_tools = tests/integration/dotnet-double
 tests_integration_dotnet_double_SOURCES = tests/integration/dotnet-double.c
 tests_integration_dotnet_double_LDFLAGS = $(AM_LDFLAGS) -Wl,--export-dynamic
-EXTRA_DIST += tests/dotnet tests/unit/runtimes/worth.cases tests/integration/mono-guest.cs
+EXTRA_DIST += tests/dotnet tests/unit/runtimes/worth.cases
 
 # ---- programs that know nothing of us, for tests and benchmarks --------------------------------------
 # dotnet/bin/NAME/release/NAME.dll, and dotnet/mono/NAME.exe. Only benchmarks need all of them.

@@ -24,8 +24,7 @@
  * How a native program gets at CoreCLR (docs/design/features/native-hosting.md in dotnet/runtime): nethost, linked in
  * because no installed runtime has it, knows where hostfxr is; hostfxr reads APP.runtimeconfig.json, loads the runtime
  * and runs the program. hostfxr_get_runtime_delegate() starts the runtime before the program, and hdt_load_assembly (since
- * .NET 8) loads into the context the program's own assemblies are in. hostfxr's messages go to the user line by line. Two
- * cases are looked at before, where it has no good one: no runtimeconfig.json, and a file that is no assembly.
+ * .NET 8) loads into the context the program's own assemblies are in.
  *
  * The end. When gone() has returned, OnMemoryNotification() would answer HOST_E_CLRNOTAVAILABLE, and managed code is not
  * entered any more. A call of told() that is running then is not waited for: it may be the one that ends the program
@@ -328,7 +327,6 @@ static void threw(void *unused, const char *exception)
 /* Returns whether there is something to tell. */
 static int start_host(void)
 {
-	char why[512] = "";
 	struct psb_watch_options watch = { .size = sizeof(watch) };
 	struct psb_settings settings = { .size = sizeof(settings), .watch = &watch };
 	struct psb_bridge_options options = { .size = sizeof(options),
@@ -339,12 +337,10 @@ static int start_host(void)
 	if (r < 0 || !settings.enabled)
 		return 0;
 	to_stderr.priority = settings.log_priority;
-	watch.error_text = why;
-	watch.error_text_size = sizeof(why);
 	self.host.told = on_memory_notification;
 	r = host_start(&self.host, &options, &watch);
 	if (r < 0)
-		without("memory cannot be watched: %s", why[0] ? why : strerror(-r));
+		without("memory cannot be watched: %s", self.host.why);
 	return r == 0;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "runtimes/host.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static HRESULT callback_query(ICLRMemoryNotificationCallback *This, REFIID riid, void **ret)
@@ -40,21 +41,22 @@ static const ICLRMemoryNotificationCallbackVtbl callback_vtbl = {
 };
 
 int host_start(struct host *host, const struct psb_bridge_options *bridge,
-	       const struct psb_watch_options *watch)
+	       struct psb_watch_options *watch)
 {
-	int r;
+	int r = psb_bridge_new(bridge, &host->bridge);
 
 	host->callback.lpVtbl = &callback_vtbl;
-	r = psb_bridge_new(bridge, &host->bridge);
-	if (r < 0)
-		return r;
-	r = psb_watch_new(host->bridge, watch, &host->watch);
-	if (r < 0)
-		return r;
-	r = psb_host_memory_manager_new(host->watch, &host->manager);
-	if (r < 0)
-		return r;
-	return psb_bridge_start(host->bridge);
+	watch->error_text = host->why;
+	watch->error_text_size = sizeof(host->why);
+	if (r == 0)
+		r = psb_watch_new(host->bridge, watch, &host->watch);
+	if (r == 0)
+		r = psb_host_memory_manager_new(host->watch, &host->manager);
+	if (r == 0)
+		r = psb_bridge_start(host->bridge);
+	if (r < 0 && !host->why[0])
+		snprintf(host->why, sizeof(host->why), "%s", strerror(-r));
+	return r;
 }
 
 HRESULT host_listen(struct host *host)

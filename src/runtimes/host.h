@@ -17,12 +17,13 @@ struct host {
 	psb_bridge *bridge;
 	psb_watch *watch;
 	IHostMemoryManager *manager;
+	char why[320]; /* host_start() failed */
 };
 
-/* Makes the three, and starts the bridge; told() is called from host_listen() on. Options, which may be NULL, and errors are
- * those of psb_bridge_new() and psb_watch_new(). After an error host_end() is due, too. */
+/* Makes the three, and starts the bridge; told() is called from host_listen() on. `bridge` may be NULL. Returns 0, or a
+ * negative errno, with host->why in words; then host_end() is due, too. */
 int host_start(struct host *host, const struct psb_bridge_options *bridge,
-	       const struct psb_watch_options *watch);
+	       struct psb_watch_options *watch);
 
 /* Registers the callback, which is told the present level if that is Low. Returns what the manager answers. */
 HRESULT host_listen(struct host *host);

@@ -177,18 +177,12 @@ static int start_script(const char *file, uint64_t garbage_bytes)
 static int start_bridge(const char *source)
 {
 	struct sigaction urg = { .sa_handler = on_urg, .sa_flags = SA_RESTART };
-	char why[320] = "";
-	struct psb_watch_options options = { .size = sizeof(options),
-					     .source = source,
-					     .error_text = why,
-					     .error_text_size = sizeof(why) };
-	int r;
+	struct psb_watch_options options = { .size = sizeof(options), .source = source };
 
 	sigaction(SIGURG, &urg, NULL);
 	self.host.told = told;
-	r = host_start(&self.host, NULL, &options);
-	if (r < 0)
-		return complain(why[0] ? why : "psibridge", strerror(-r));
+	if (host_start(&self.host, NULL, &options) < 0)
+		return complain("psibridge", self.host.why);
 	if (FAILED(host_listen(&self.host)))
 		return complain("RegisterMemoryNotificationCallback", "refused");
 	return 0;

@@ -76,15 +76,26 @@ check the_double_was_built test -x "$double"
 [ "$tap_bad" = 0 ] || done_testing
 
 # ---- what makes no sense -----------------------------------------------------------------------------
-check a_pid_is_needed refused 'psibridge attach: a process id is missing' attach
-check a_pid_that_is_a_name refused 'psibridge attach: "init": a process id was expected' attach init
-check a_pid_of_zero refused 'psibridge attach: "0": a process id was expected' attach 0
-check a_pid_beyond_all_bits refused 'psibridge attach: "99999999999999999999": a process id was expected' attach 99999999999999999999
-check a_setting_that_is_nonsense refused "psibridge attach: --set PSIBRIDGE_COLLECT=often: low, critical or off was expected" attach --set PSIBRIDGE_COLLECT=often 1
-check a_setting_that_is_a_slip refused 'psibridge attach: --set PSIBRIDGE_LWO: there is no such variable; did you mean PSIBRIDGE_LOW?' attach --set 'PSIBRIDGE_LWO=some 150ms/2s' 1
-check a_setting_there_is_not refused 'psibridge attach: --set DOTNET_gcServer: there is no such setting' attach --set DOTNET_gcServer=1 1
-check a_setting_only_a_start_can_have refused 'psibridge attach: --set PSIBRIDGE_BACKEND: there is no such setting' attach --set PSIBRIDGE_BACKEND=epoll 1
-check a_setting_without_value refused 'psibridge attach: --set PSIBRIDGE_LOG: NAME=VALUE was expected' attach --set PSIBRIDGE_LOG 1
+# refused_for ARGUMENTS|TEXT
+refused_for()
+{
+	while IFS='|' read -r arguments text; do
+		# shellcheck disable=SC2086 # several words
+		refused "psibridge attach: $text" attach $arguments || return
+	done
+}
+check what_makes_no_sense_is_refused_by_name refused_for <<'END'
+|a process id is missing
+init|"init": a process id was expected
+0|"0": a process id was expected
+99999999999999999999|"99999999999999999999": a process id was expected
+--set PSIBRIDGE_COLLECT=often 1|--set PSIBRIDGE_COLLECT=often: low, critical or off was expected
+--set PSIBRIDGE_LWO=1 1|--set PSIBRIDGE_LWO: there is no such variable; did you mean PSIBRIDGE_LOW?
+--set DOTNET_gcServer=1 1|--set DOTNET_gcServer: there is no such setting
+--set PSIBRIDGE_BACKEND=epoll 1|--set PSIBRIDGE_BACKEND: there is no such setting
+--set PSIBRIDGE_LOG 1|--set PSIBRIDGE_LOG: NAME=VALUE was expected
+--timeout 24h 1|--timeout "24h": a time from 100ms to 10min, such as 10s, was expected
+END
 too_many()
 {
 	set --
@@ -92,7 +103,6 @@ too_many()
 	refused 'psibridge attach: --set: more than 32 settings, or 4096 bytes of them' attach "$@" 1
 }
 check settings_beyond_all_bounds too_many
-check a_timeout_of_a_day refused 'psibridge attach: --timeout "24h": a time from 100ms to 10min, such as 10s, was expected' attach --timeout 24h 1
 
 # ---- processes that are refused ----------------------------------------------------------------------
 # Linux gives no process so high a number: PID_MAX_LIMIT is 4 Mi.
@@ -120,54 +130,39 @@ check what_is_not_dotnet_is_told refused_as "it is not .NET ($(readlink -f "$(co
 cp "$(command -v cat)" "$T/mono-sgen"
 check mono_is_told refused_as 'it is Mono, which takes no hook while it runs; start it with "psibridge run"' "$T/mono-sgen"
 # It has mapped what is called so.
-mapped() { cp "$T/hooks/libpsibridge-coreclr.so" "$T/$1" && refused_as "$2" "$T/mapped" "$T/$1"; }
-# CC and its flags are several words
-# shellcheck disable=SC2086
-if printf '%s\n' '#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-int main(int n, char **v) { char c; return n < 2 || mmap(0, 1, PROT_READ, MAP_PRIVATE, open(v[1], O_RDONLY), 0) == MAP_FAILED || read(0, &c, 1); }' |
-	${CC:-cc} -x c -o "$T/mapped" - 2>"$T/cc.log"; then
-	check no_socket_is_told mapped libcoreclr.so "it has no diagnostics socket: $no_socket"
-	check another_libc_is_told mapped ld-musl-x86_64.so.1 'it is linked with musl, and the hook with glibc'
-else
-	skip another_libc_is_told "no compiler"
-fi
+mapped() { cp "$T/hooks/libpsibridge-coreclr.so" "$T/$1" && fails_for "$2" map="$T/$1"; }
+check no_socket_is_told mapped libcoreclr.so "it has no diagnostics socket: $no_socket"
+check another_libc_is_told mapped ld-musl-x86_64.so.1 'it is linked with musl, and the hook with glibc'
 
-# A parent that knows nothing of its child, which ends only then.
+# Its parent is stopped, and does not wait for it.
 zombie()
 {
-	rm -f "$T/in" "$T/out" "$T/gate"
-	mkfifo "$T/in" "$T/out" "$T/gate"
+	mkfifo "$T/gate"
 	# shellcheck disable=SC2016
-	timeout 60 sh -c 'cat "$0" & echo $!; exec cat' "$T/gate" <"$T/in" >"$T/out" &
-	started=$!
-	exec 5>"$T/in" 3<"$T/out"
+	spawn sh -c 'read -r line <"$0" & echo $!; kill -STOP $$' "$T/gate"
 	read -r dead <&3
-	parent=$(cut -d ' ' -f 4 "/proc/$dead/stat")
-	while ! grep -q '^Name:.cat' "/proc/$parent/status"; do :; done
+	while ! grep -q '^State:.T' "/proc/$pid/status"; do :; done
 	: >"$T/gate"
-	while grep -q '^State:.[RSD]' "/proc/$dead/status"; do :; done
+	while ! grep -q '^State:.Z' "/proc/$dead/status"; do :; done
 	failed "psibridge attach: $dead: it has ended, and only waits for its parent" attach "$dead"
 	result=$?
-	exec 5>&- 3<&-
-	wait "$started"
-	started=''
+	kill -CONT "$pid"
 	return $result
 }
-check a_process_that_has_ended_is_told zombie
+check a_process_that_has_ended_is_told then_ends zombie
 
-foreign_to_us() { failed 'psibridge attach: 1: it belongs to user 0; only that user and root may attach' attach 1; }
-foreign_to_nobody()
+# As somebody else than it: of process 1, or, being root, as nobody.
+foreign()
 {
-	setpriv --reuid=65534 --regid=65534 --clear-groups "$psibridge" attach $$ >"$T/stdout" 2>"$T/stderr"
-	status=$?
-	same 1 "$status" && same "psibridge attach: $$: it belongs to user 0; only that user and root may attach" "$(cat "$T/stderr")"
+	set -- 1
+	[ "$(id -u)" != 0 ] || set -- $$ setpriv --reuid=65534 --regid=65534 --clear-groups
+	them=$1
+	shift
+	! "$@" "$psibridge" attach "$them" 2>"$T/stderr" &&
+		same "psibridge attach: $them: it belongs to user 0; only that user and root may attach" "$(cat "$T/stderr")"
 }
-if [ "$(id -u)" != 0 ]; then
-	check another_users_process_is_told foreign_to_us
-elif setpriv --reuid=65534 --regid=65534 --clear-groups "$psibridge" --version >/dev/null 2>&1; then
-	check another_users_process_is_told foreign_to_nobody
+if [ "$(id -u)" != 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups "$psibridge" --version >/dev/null 2>&1; then
+	check another_users_process_is_told foreign
 else
 	skip another_users_process_is_told "nobody cannot run $psibridge"
 fi
@@ -207,39 +202,26 @@ check the_newer_name_counts_before_the_older then_ends on_again
 check profilers_off_is_told off DOTNET_EnableDiagnostics_Profiler 0
 
 # ---- what the runtime answers ------------------------------------------------------------------------
-attaches()
-{
-	launch "$double" && attached 'has the hook now' && expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" &&
-		same "$pid ($(readlink "/proc/$pid/exe")): has the hook now" "$(cat "$T/stdout")"
-}
-check it_attaches_by_the_path_of_the_hook then_ends attaches
 # Of two the hook takes the first: psb_settings_read_from().
 set_it()
 {
 	launch "$double" && attached 'has the hook now' --set PSIBRIDGE_LOG=info --set 'PSIBRIDGE_LOW=some 150ms/2s' --set=PSIBRIDGE_LOG=debug &&
-		expect info && expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOG=debug' && expect 'set PSIBRIDGE_LOW=some 150ms/2s' && expect 'set PSIBRIDGE_LOG=info' &&
+		same "$pid ($(readlink "/proc/$pid/exe")): has the hook now" "$(cat "$T/stdout")" && expect info &&
+		expect "attach $T/hooks/libpsibridge-coreclr.so" && expect 'set PSIBRIDGE_LOG=debug' && expect 'set PSIBRIDGE_LOW=some 150ms/2s' && expect 'set PSIBRIDGE_LOG=info' &&
+		attached 'has the hook already, nothing was done' &&
 		failed "psibridge attach: $pid: it has the hook already, which keeps the settings it has; nothing was done" attach --set PSIBRIDGE_LOG=info "$pid"
 	result=$?
 	finish
 	[ $result = 0 ] && [ ! -s "$T/rest" ]
 }
-check settings_are_handed_on_and_the_last_of_a_name_counts set_it
-twice()
-{
-	launch "$double" && attached 'has the hook now' && attached 'has the hook already, nothing was done'
-	result=$?
-	finish
-	[ $result = 0 ] && same 1 "$(grep -c ^attach "$T/rest")"
-}
-check attaching_twice_is_attaching_once twice
-check another_profiler_in_the_slot_is_told fails_for 'another profiler has the slot; start the program by "psibridge run", which takes another (0x8013136a)' attach=8013136a
-check a_runtime_before_dotnet_5_is_told fails_for 'its runtime is older than .NET 5; start it with "psibridge run --hook=profiler"' info=none
+check it_attaches_once_with_settings_of_which_the_last_of_a_name_counts set_it
 socket=$T/tmp/dotnet-diagnostic-@-1-socket
+check another_profiler_in_the_slot_is_told fails_for 'another profiler has the slot; start the program by "psibridge run", which takes another (0x8013136a)' attach=8013136a
+check an_unknown_error_has_its_number fails_for 'the runtime refused (0x81234567)' attach=81234567
+check a_runtime_before_dotnet_5_is_told fails_for 'its runtime is older than .NET 5; start it with "psibridge run --hook=profiler"' info=none
 check a_hung_runtime_is_told silent "its runtime did not answer in time on $socket; is the process hung?" info=mute
 check a_runtime_that_does_not_finish_is_told silent 'its runtime did not say in time whether it loaded the hook; it may still do so' attach=mute
 check a_loaded_hook_that_is_not_there_is_told fails_for 'its runtime says that the hook is loaded, and it is not: see its standard error' attach=lie
-check an_error_has_words fails_for 'the runtime could not load the hook (0x80004005)' attach=80004005
-check an_unknown_error_has_its_number fails_for 'the runtime refused (0x81234567)' attach=81234567
 check bytes_that_are_no_message_are_told fails_for "$socket: the answer makes no sense" info=rubbish
 check half_a_header_is_told fails_for "$socket: the answer makes no sense" info=cut
 missing() { launch "$double" && PSIBRIDGE_HOOKS=$T/nowhere failed "psibridge attach: $pid: $T/nowhere/libpsibridge-coreclr.so: No such file or directory" attach "$pid"; }

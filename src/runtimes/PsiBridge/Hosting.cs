@@ -2,19 +2,14 @@
 //
 // Hosting.cs - the way in for a native host that runs this program (clrhost.c is one)
 //
-// A host in the sense of the CLR hosting API has a bridge of its own and is told by ICLRMemoryNotificationCallback. It
-// finds these methods by hostfxr, calls Start() once, before Main, with what may be asked of it, and Told() for each
-// notification. From then on it is the source of MemoryPressure: there is no second watch in the process, and no second
-// judgement. Told() puts the level into a slot and returns. It allocates nothing. As any call into managed code it waits
-// for a collection that has stopped the world, so the host calls it from a thread that can bear that.
+// The host finds these methods by hostfxr, calls Start() once, before Main, with what may be asked of it, and Told() for
+// each notification. From then on it is the source of MemoryPressure: there is no second watch in the process, and no second
+// judgement. Told() puts the level into a slot and returns.
 //
-// Two things that native code cannot do for itself are here, too:
-//   - Know that the program ends, before the runtime does. hostfxr_run_app() returns, and atexit() handlers run, when
-//     managed code cannot be called any more. AppDomain.ProcessExit comes before that, when Main returns and after
-//     Environment.Exit(), on the finalizer's thread. Handlers are called in the order in which they were added: ours is
-//     the first. In it the host unregisters, so that whatever the program does at its end it does untold.
-//   - Call a method of the program that may not be there, may want other arguments, and may throw. A function pointer
-//     from hostfxr has no signature, and an exception that leaves managed code for C ends the process.
+// Two things that native code cannot do for itself are here, too: to know that the program ends before the runtime does
+// (AppDomain.ProcessExit, whose handlers are called in the order in which they were added), and to call a method of the
+// program that may not be there, may want other arguments, and may throw: an exception that leaves managed code for C ends
+// the process.
 #if NET
 using System;
 using System.ComponentModel;
@@ -41,19 +36,14 @@ public static unsafe class Hosting
     {
         /// <summary>Its size, in bytes.</summary>
         public nuint Size;
-
         /// <summary>IHostMemoryManager::GetMemoryLoad: 0, or a negative number. May be null.</summary>
         public delegate* unmanaged<void*, uint*, ulong*, int> GetLoad;
-
         /// <summary>The first argument of all of them.</summary>
         public void* Userdata;
-
         /// <summary>The program ends; nothing is told from its return on. May be null.</summary>
         public delegate* unmanaged<void*, void> Ending;
-
         /// <summary>The method below threw this, for the first time. May be null.</summary>
         public delegate* unmanaged<void*, byte*, void> Threw;
-
         /// <summary>"Type, Assembly" and a static void of one int in it, which is told in place of MemoryPressure; or null.</summary>
         public byte* Type, Method;
     }
@@ -112,6 +102,7 @@ public static unsafe class Hosting
         if (host.Ending != null)
             host.Ending(host.Userdata);
         slot = null;
+        handler = null;
         if (fed != null)
             MemoryPressure.Stop();
     }

@@ -9,8 +9,8 @@
 //   3. libpsibridge.so where the runtime looks for native libraries: beside the program, in its NuGet packages.
 //   4. libpsibridge.so.0 of the system.
 //
-// .NET has NativeLibrary for this. Mono has not; there dlopen() loads the file first, and the DllImport, which names the
-// SONAME, finds what is loaded already.
+// .NET has NativeLibrary for this. On Mono dlopen() loads the file first, and the DllImport, which names the SONAME, finds
+// what is loaded already.
 using System;
 using System.Collections.Generic;
 using System.IO;
@@ -93,12 +93,8 @@ internal static unsafe class Library
         }
     }
 
-    private static IntPtr Resolve(string name, Assembly assembly, DllImportSearchPath? path)
-    {
-        if (name != "psibridge" || Find() != null)
-            return IntPtr.Zero;
-        return handle;
-    }
+    private static IntPtr Resolve(string name, Assembly assembly, DllImportSearchPath? path) =>
+        name == "psibridge" && Find() == null ? handle : IntPtr.Zero;
 
     private static IntPtr Load(string name, string shown)
     {

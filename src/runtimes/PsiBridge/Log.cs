@@ -2,10 +2,9 @@
 //
 // Log.cs - one line a message on standard error
 //
-// Not through Console.Error: a program may have set that to something of its own, and messages about the process belong
-// where those of the native hooks go. Each line is one write, so lines of several threads do not mix. Which priorities
-// are let through is PSIBRIDGE_LOG's; it is read here too, for one message must come even without libpsibridge: that
-// it is missing.
+// Not through Console.Error, which a program may have set to something of its own. Each line is one write, so lines of
+// several threads do not mix. PSIBRIDGE_LOG is read here too, for one message must come even without libpsibridge: that it is
+// missing.
 using System;
 using System.Globalization;
 using System.IO;
@@ -17,36 +16,24 @@ internal static class Log
 {
     internal const int Error = 3, Warning = 4, Info = 6, Debug = 7;
 
-    private static readonly object Gate = new object();
-    private static Stream? stderr;
+    private static readonly Stream Stderr = Console.OpenStandardError();
     private static int highest = FromEnvironment();
-
-    internal static bool Enabled(int priority) => priority <= highest;
 
     /// <summary>What psb_settings_read() made of PSIBRIDGE_LOG.</summary>
     internal static void SetHighest(int priority) => highest = priority;
 
-    /// <summary>Open what Write() needs, so that it need not be looked for later.</summary>
-    internal static void WarmUp()
-    {
-        lock (Gate)
-            stderr ??= Console.OpenStandardError();
-        _ = Encoding.UTF8.GetBytes(OneLine("ready"));
-    }
+    /// <summary>What Write() needs is there, so that it need not be looked for later.</summary>
+    internal static void WarmUp() => _ = Bytes("ready");
 
     internal static void Write(int priority, string message)
     {
-        if (!Enabled(priority))
+        if (priority > highest)
             return;
-        byte[] line = Encoding.UTF8.GetBytes("psibridge[dotnet]: " + OneLine(message) + "\n");
+        byte[] line = Bytes(message);
         try
         {
-            lock (Gate)
-            {
-                stderr ??= Console.OpenStandardError();
-                stderr.Write(line, 0, line.Length);
-                stderr.Flush();
-            }
+            Stderr.Write(line, 0, line.Length);
+            Stderr.Flush();
         }
         catch (Exception e) when (e is IOException || e is ObjectDisposedException || e is UnauthorizedAccessException)
         {
@@ -56,11 +43,12 @@ internal static class Log
 
     internal static void Write(int priority, string format, params object?[] args)
     {
-        if (Enabled(priority))
+        if (priority <= highest)
             Write(priority, string.Format(CultureInfo.InvariantCulture, format, args));
     }
 
-    private static string OneLine(string text) => text.Replace('\n', ' ').Replace('\r', ' ');
+    private static byte[] Bytes(string message) =>
+        Encoding.UTF8.GetBytes("psibridge[dotnet]: " + message.Replace('\n', ' ').Replace('\r', ' ') + "\n");
 
     private static int FromEnvironment() => Environment.GetEnvironmentVariable("PSIBRIDGE_LOG") switch
     {

@@ -13,10 +13,8 @@ public enum MemoryAvailable
 {
     /// <summary>Memory is short: give back what can be given back.</summary>
     Low = 1,
-
     /// <summary>Tasks wait for memory now and then, or little room is left.</summary>
     Neutral = 2,
-
     /// <summary>Memory is plentiful: the resting state.</summary>
     High = 3,
 }
@@ -26,28 +24,20 @@ public enum MemoryPressureReason
 {
     /// <summary>Tasks waited for memory longer than a threshold allows.</summary>
     Stall = 1,
-
     /// <summary>Still Low, and the rearm time has passed.</summary>
     Repeat = 2,
-
     /// <summary>The kernel ran out of memory for this cgroup.</summary>
     OutOfMemory = 3,
-
     /// <summary>A FIFO, a socket or the native host of this program said so.</summary>
     Signal = 4,
-
     /// <summary>No stalls, but less room to the limit than High needs.</summary>
     Headroom = 5,
-
     /// <summary>Stalls stayed low for long enough.</summary>
     Calm = 6,
-
     /// <summary>It was simulated: <see cref="MemoryPressure.Simulate"/>.</summary>
     Simulated = 7,
-
     /// <summary>It was so when the watch began.</summary>
     Present = 8,
-
     /// <summary>The cgroup was removed. The next one of that name is watched, or the one in which this process is now.</summary>
     Gone = 9,
 }
@@ -59,22 +49,16 @@ public struct MemoryLoad
 {
     /// <summary>The working set in percent of the limit, 0 to 100.</summary>
     public int Percent { get; internal set; }
-
     /// <summary>Memory in use, page cache included.</summary>
     public long UsedBytes { get; internal set; }
-
     /// <summary>Memory in use without inactive page cache, as the kubelet counts.</summary>
     public long WorkingSetBytes { get; internal set; }
-
     /// <summary>The limit that counts: the least of all that are set above the program; -1: unknown.</summary>
     public long LimitBytes { get; internal set; }
-
     /// <summary>The limit less the working set; -1: unknown.</summary>
     public long AvailableBytes { get; internal set; }
-
     /// <summary>No limit is set: these are the machine's figures.</summary>
     public bool IsMachine { get; internal set; }
-
     /// <inheritdoc/>
     public override readonly string ToString() => AvailableBytes < 0 ? "unknown" : Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
 }
@@ -86,22 +70,16 @@ public sealed class MemoryPressureEventArgs : EventArgs
 
     /// <summary>How much memory the program may count on.</summary>
     public MemoryAvailable Available { get; internal set; }
-
     /// <summary>Low, and whole tasks stall, or the kernel killed one. False with any other level.</summary>
     public bool Critical { get; internal set; }
-
     /// <summary>Why it is told.</summary>
     public MemoryPressureReason Reason { get; internal set; }
-
     /// <summary>The load when it was told.</summary>
     public MemoryLoad Load { get; internal set; }
-
     /// <summary>How long tasks waited for memory since the last time something was told.</summary>
     public TimeSpan Stall { get; internal set; }
-
     /// <summary>The cgroup, its path under the cgroup2 mount; null if it is not known.</summary>
     public string? Cgroup { get; internal set; }
-
     /// <summary>The level as people read it, such as "Low (memory is short)".</summary>
     public override string ToString() => Available switch
     {
@@ -117,22 +95,16 @@ public enum MemoryPressureState
 {
     /// <summary>Nothing was asked for yet.</summary>
     NotStarted,
-
     /// <summary>Starting: a thread finds out what can be watched.</summary>
     Starting,
-
     /// <summary>Memory pressure is watched.</summary>
     Watching,
-
     /// <summary>Nothing can be watched here; the reason says why.</summary>
     Unavailable,
-
     /// <summary>Switched off by the environment; the reason says by what.</summary>
     Off,
-
     /// <summary>Another PsiBridge of this process took over.</summary>
     TakenOver,
-
     /// <summary><see cref="MemoryPressure.Stop"/> was called, or the process ends.</summary>
     Stopped,
 }
@@ -148,26 +120,19 @@ public sealed class MemoryPressureStatus
 
     /// <summary>What is going on.</summary>
     public MemoryPressureState State { get; }
-
     /// <summary>One sentence. While watching: why not a better source is used; empty on the best one.</summary>
     public string Reason { get; }
-
     /// <summary>What is listened to: "psi-privileged", "psi", "events", "sampling", "machine", "psi-file", "fifo",
     /// "socket", "psibridged", or "host"; null if nothing is.</summary>
     public string? Source { get; internal set; }
-
     /// <summary>The watched cgroup, its path under the cgroup2 mount; null if there is none.</summary>
     public string? Cgroup { get; internal set; }
-
     /// <summary>The step of the ladder in psibridge(7), 1 to 6; 0 if nothing is watched.</summary>
     public int Rung { get; internal set; }
-
     /// <summary>The file that is open; null if there is none.</summary>
     public string? Path { get; internal set; }
-
     /// <summary>"io_uring" or "epoll"; null if nothing is watched.</summary>
     public string? Backend { get; internal set; }
-
     /// <inheritdoc/>
     public override string ToString() =>
         State == MemoryPressureState.Watching && Source != "host"

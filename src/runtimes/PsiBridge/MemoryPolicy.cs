@@ -2,8 +2,7 @@
 //
 // MemoryPolicy.cs - what is done when memory is short
 //
-// A thread of its own, and one slot before it in which the newest news wins. The listener puts news there and goes on
-// listening, so levels are told while a collection runs.
+// A thread of its own, and one slot before it in which the newest news wins: levels are told while a collection runs.
 //
 //     Low             the callbacks: caches drop what they can do without
 //                     worth it? the GC looks at the limit again, then a full, blocking, compacting collection that gives
@@ -12,16 +11,11 @@
 //     Neutral, High   the callbacks; what was set at Low is undone
 //
 // Worth it: effect.h has the rule. A program that asked the GC for no collection at all (GC.TryStartNoGCRegion) is not
-// collected.
+// collected. While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is
+// set to Interactive, and back afterwards, unless the program has set another meanwhile.
 //
-// While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is set to
-// Interactive: what it buys, shorter pauses for more memory, cannot be paid now, and a program that stalls for memory
-// pauses longer. Other modes are left alone, and the old one is set back, unless the program has set another meanwhile.
-//
-// Mono's collector frees in the second collection what the first one found (facts measured on 6.8: 455 -> 15 MB with
-// two), knows neither limits nor latency modes, and gives back by itself.
-//
-// malloc_trim() gives back what native code freed, which the GC knows nothing of.
+// Mono's collector frees in the second collection what the first one found (6.8: 455 -> 15 MB with two), knows neither
+// limits nor latency modes, and gives back by itself.
 using System;
 using System.Diagnostics;
 using System.Globalization;

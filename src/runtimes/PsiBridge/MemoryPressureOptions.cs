@@ -15,10 +15,8 @@ public enum MemoryCollect
 {
     /// <summary>At Low.</summary>
     Low = 0,
-
     /// <summary>At Low, critical.</summary>
     Critical = 1,
-
     /// <summary>Never: handlers and callbacks are told, nothing else happens.</summary>
     Off = 2,
 }
@@ -28,38 +26,27 @@ public sealed class MemoryPressureOptions
 {
     /// <summary>The cgroup to watch, its path under the cgroup2 mount. Default: the program's own.</summary>
     public string? Cgroup { get; set; }
-
     /// <summary>Instead of a cgroup: a PSI file, FIFO or AF_UNIX stream socket, as in systemd's protocol.</summary>
     public string? Source { get; set; }
-
     /// <summary>From this stall on it is Neutral. Default: <c>some 20ms/2s</c>.</summary>
     public string? Early { get; set; }
-
     /// <summary>From this stall on it is Low. Default: <c>some 200ms/2s</c>.</summary>
     public string? Low { get; set; }
-
     /// <summary>From this stall on it is Low and critical. Default: <c>full 100ms/2s</c>.</summary>
     public string? Critical { get; set; }
-
     /// <summary>While it stays Low, that is repeated at most so often. Default: 8.192 s.</summary>
     public TimeSpan? Rearm { get; set; }
-
     /// <summary>Low ends when stalls stayed under half of <see cref="Low"/> for so long. Zero, and the default: two
     /// windows of it.</summary>
     public TimeSpan? Quiet { get; set; }
-
     /// <summary>High comes when stalls stayed under <see cref="Early"/> for so long. Default: 10 s.</summary>
     public TimeSpan? Calm { get; set; }
-
     /// <summary>High needs so much of the limit free, in percent; 0: it does not. Default: 25.</summary>
     public int? HighHeadroom { get; set; }
-
     /// <summary>At which level to collect. Default: at Low.</summary>
     public MemoryCollect? Collect { get; set; }
-
     /// <summary>From one collection to the next. Default: 10 s.</summary>
     public TimeSpan? Apart { get; set; }
-
     /// <summary>Collect again only if the process has grown since by so many bytes, and by a fifth of what the last
     /// collection gave back. Default: 50 MiB.</summary>
     public long? Grown { get; set; }

@@ -7,13 +7,13 @@
 //                                      state, Changed handlers
 //                                      news -> slot  ------------------>  callbacks, collection
 //
-// The listener's thread makes all that is native, and frees it: so nothing else can free what it waits in, and what takes
-// long (arming a watch) delays no other. Stop() from any thread closes the source; the thread then finds its way out. It
-// is waited for, two seconds at most, but never from a thread of ours, so a handler may stop what called it.
+// The listener's thread makes all that is native, and frees it. Stop() from any thread closes the source; the thread then
+// finds its way out. It is waited for, two seconds at most, but never from a thread of ours, so a handler may stop what
+// called it.
 //
-// In one process only one policy acts. Who holds it has put a delegate into the AppDomain's data under a name, which
-// another copy of this code (the start-up hook has one) finds, for it shares no static with us. The library was chosen
-// by the program, so it makes a start-up hook yield; a start-up hook makes no other yield.
+// In one process only one policy acts. It has put a delegate into the AppDomain's data under a name, which another copy of
+// this code (the start-up hook has one) finds, for it shares no static with us. The library was chosen by the program, so
+// it makes a start-up hook yield; a start-up hook makes no other yield.
 using System;
 using System.Threading;
 

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// embedder WORD...: a program that uses PsiBridge, one word for each thing it does with it
+// embedder WORD...: a program that uses PsiBridge, one word for each thing it does with it. Without PsiBridge (-p:Aware=no)
+// it is one for psibridge-clrhost to run; class Handler is what that may be told to call.
 //
-// Prints "status STATE: REASON", then what it is told: "changed LEVEL CRITICAL REASON", "callback LEVEL". Standard
-// input takes "level" and "exit"; it ends with its input, too.
+// It prints "status STATE: REASON", "ready WORD...", then what it is told: "changed LEVEL CRITICAL REASON LOAD-KNOWN", "callback
+// LEVEL"; and does what standard input says, a line each, until that ends:
+//
+//     exit [N]    return N from Main            now N       Environment.Exit(N)
+//     throw       an exception nobody catches   release     ends the collections of Handler.Collects
+//     level       prints "level LEVEL CRITICAL"
 //
 //     watch        handler and callback that print
 //     throw        ... before them, ones that throw
@@ -11,13 +16,83 @@
 //     garbage      first fill a cache of 300 MB, and drop it
 //     cache        a cache of 300 MB, which a CacheCompactor drops
 //     lazy         no Start(): what is asked for starts it
+//     guard        a handler of ProcessExit, which prints "ending", waits for a line, and prints how many calls of
+//                  Handler came since: "calls after the end: 0"
 using System;
 using System.Collections.Generic;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Threading;
+#if AWARE
 using PsiBridge;
+#endif
+
+public static class Handler
+{
+    internal static int Calls;
+    internal static volatile bool Released;
+
+    public static void Prints(int available)
+    {
+        Interlocked.Increment(ref Calls);
+        Program.Print("handler " + available);
+    }
+
+    public static void Counts(int available) => Interlocked.Increment(ref Calls);
+
+    public static void Throws(int available)
+    {
+        Prints(available);
+        throw new InvalidOperationException("on purpose");
+    }
+
+    public static void Exits(int available)
+    {
+        Prints(available);
+        Environment.Exit(9);
+    }
+
+    public static void Hangs(int available)
+    {
+        Prints(available);
+        Thread.Sleep(Timeout.Infinite);
+    }
+
+    // Collects until released: whatever happens meanwhile happens while a collection runs, or between two.
+    public static void Collects(int available)
+    {
+        Prints(available);
+        while (!Released)
+            GC.Collect(2, GCCollectionMode.Forced, blocking: true, compacting: true);
+        Program.Print("collected");
+    }
+
+    public static void TwoArguments(int available, int critical) => Prints(available);
+
+    public static void OtherArgument(string available) => Program.Print(available);
+
+    public static int Returns(int available) => available;
+
+#if NET
+    [UnmanagedCallersOnly]
+    public static void Marked(int available) => Prints(available);
+#endif
+}
 
 internal static class Program
 {
+    private static readonly object OutputLock = new object();
+
+    internal static void Print(string line)
+    {
+        lock (OutputLock)
+        {
+            Console.Out.WriteLine(line);
+            Console.Out.Flush();
+        }
+    }
+
+#if AWARE
     private sealed class Callback : IMemoryPressureCallback
     {
         private readonly Action<MemoryPressureEventArgs> react;
@@ -25,18 +100,6 @@ internal static class Program
         internal Callback(Action<MemoryPressureEventArgs> react) => this.react = react;
 
         public void OnMemoryPressure(MemoryPressureEventArgs pressure) => react(pressure);
-    }
-
-    private static readonly object OutputLock = new object();
-    private static List<byte[]>? cache;
-
-    private static void Print(string line)
-    {
-        lock (OutputLock)
-        {
-            Console.Out.WriteLine(line);
-            Console.Out.Flush();
-        }
     }
 
     // In a method of its own: no register and no slot of Main() keeps it alive.
@@ -67,7 +130,8 @@ internal static class Program
         switch (word)
         {
             case "watch":
-                MemoryPressure.Changed += (_, p) => Print("changed " + p.Available + " " + p.Critical + " " + p.Reason);
+                MemoryPressure.Changed += (_, p) =>
+                    Print("changed " + p.Available + " " + p.Critical + " " + p.Reason + " " + (MemoryPressure.Load.Percent > 0));
                 MemoryPressure.Register(new Callback(p => Print("callback " + p.Available)));
                 break;
             case "throw":
@@ -83,36 +147,53 @@ internal static class Program
                 Drop(300);
                 break;
             case "cache":
-                cache = Fill(300);
-                MemoryPressure.Register(new CacheCompactor(share =>
-                {
-                    Print("compact " + (int)(share * 100));
-                    cache.RemoveRange(0, (int)(cache.Count * share));
-                }));
+                List<byte[]> cache = Fill(300);
+                MemoryPressure.Register(new CacheCompactor(share => cache.RemoveRange(0, (int)(cache.Count * share))));
                 break;
-            default:
-                throw new ArgumentException(word);
         }
+    }
+#endif
+
+    private static void Guard()
+    {
+        AppDomain.CurrentDomain.ProcessExit += (_, _) =>
+        {
+            int calls = Volatile.Read(ref Handler.Calls);
+
+            Print("ending");
+            Console.ReadLine();
+            Print("calls after the end: " + (Handler.Calls - calls));
+        };
     }
 
     private static int Main(string[] words)
     {
-        bool lazy = Array.IndexOf(words, "lazy") >= 0;
-
-        if (!lazy)
+        if (Array.IndexOf(words, "guard") >= 0)
+            Guard();
+#if AWARE
+        if (Array.IndexOf(words, "lazy") < 0)
             MemoryPressure.Start();
         foreach (string word in words)
-        {
-            if (word != "lazy")
-                Use(word);
-        }
+            Use(word);
         Print("status " + MemoryPressure.Status.State + ": " + MemoryPressure.Status.Reason);
+#endif
+        Print("ready " + string.Join(" ", words));
         for (string? line; (line = Console.In.ReadLine()) != null;)
         {
-            if (line == "exit")
-                return 0;
-            if (line == "level")
+            string[] parts = line.Split(' ');
+            int number = parts.Length > 1 ? int.Parse(parts[1]) : 0;
+            if (parts[0] == "exit")
+                return number;
+            if (parts[0] == "now")
+                Environment.Exit(number);
+            if (parts[0] == "throw")
+                throw new InvalidOperationException("as told");
+            if (parts[0] == "release")
+                Handler.Released = true;
+#if AWARE
+            if (parts[0] == "level")
                 Print("level " + MemoryPressure.Available + " " + MemoryPressure.IsCritical);
+#endif
         }
         return 0;
     }

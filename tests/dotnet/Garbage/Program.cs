@@ -1,23 +1,76 @@
 // SPDX-License-Identifier: MIT
 //
-// garbage [MB [LIVE-MB]]: a program that knows nothing of psibridge. It fills a cache of MB (300), drops all but LIVE-MB
-// (20) of it, and idles, as many programs do after a busy hour. It prints "ready" and ends with its standard input, or
-// on "exit N" there, "native-exit N", "throw", "crash"; "fork PROGRAM" is done, "alive" and "collections" are answered. C# 5, so that Mono's
-// compiler reads it too.
+// garbage [KIND] [MB [LIVE-MB]]: a program that knows nothing of psibridge. It fills a cache of MB (300), drops all but LIVE-MB
+// (20) of it, and idles, as many programs do after a busy hour. It prints "ready", ends with its standard input, and obeys
+// lines there:
+//
+//     exit N, now N, elsewhere N, native-exit N   Main returns, Environment.Exit(), on another thread, exit(3)
+//     throw, throw-elsewhere, crash               end badly
+//     fork PROGRAM                                starts it and waits
+//     alive, settle                               are answered, settle when no finalizer has anything left to do
+//
+// KIND, in place of the cache: finalizers (which hold it), native (memory that finalizers free), graph (a live heap that
+// takes its time to walk), busy (two threads allocate meanwhile). C# 5, so that Mono's compiler reads it too.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Threading;
+
+class Holder
+{
+    readonly List<byte[]> pages = new List<byte[]>();
+
+    public Holder()
+    {
+        for (int i = 0; i < 16; i++)
+            pages.Add(new byte[4000]);
+    }
+
+    ~Holder()
+    {
+        pages.Clear();
+    }
+}
+
+class Native
+{
+    const int Size = 2000;
+    readonly IntPtr memory = Marshal.AllocHGlobal(Size);
+
+    public Native()
+    {
+        for (int i = 0; i < Size; i += 500)
+            Marshal.WriteByte(memory, i, 1);
+    }
+
+    ~Native()
+    {
+        Marshal.FreeHGlobal(memory);
+    }
+}
+
+class Node
+{
+    public Node Left, Right;
+}
 
 static class Program
 {
-    static List<byte[]> live = new List<byte[]>();
+    static readonly List<object> live = new List<object>();
 
     [DllImport("libc")]
     static extern void exit(int status);
 
-    // In a method of its own: no register and no slot of Main() keeps the cache alive.
+    // Elsewhere: no stack of a thread that lives on, and no register of Main(), keeps the garbage alive.
+    static void OnThread(ThreadStart start)
+    {
+        var thread = new Thread(start);
+        thread.Start();
+        thread.Join();
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     static void Work(long bytes, long keep)
     {
@@ -28,35 +81,117 @@ static class Program
             page[0] = page[4000] = 1;
             cache.Add(page);
         }
-        live = cache.GetRange(0, (int)Math.Min(cache.Count, keep / 4096));
+        live.AddRange(cache.GetRange(0, (int)Math.Min(cache.Count, keep / 4096)));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    static void Make<T>(int count, int keepOneOf) where T : new()
+    {
+        var all = new List<T>();
+        for (int i = 0; i < count; i++)
+        {
+            all.Add(new T());
+            // What stays in between keeps malloc() from giving the end of its heap back by itself.
+            if (i % keepOneOf == 0)
+                live.Add(all[i]);
+        }
+        GC.KeepAlive(all);
+    }
+
+    static void Graph(int count)
+    {
+        var random = new Random(1);
+        var all = new Node[count];
+        for (int i = 0; i < count; i++)
+        {
+            all[i] = new Node();
+            all[i].Left = all[random.Next(i + 1)];
+            all[i].Right = all[random.Next(i + 1)];
+        }
+        live.Add(all);
+    }
+
+    static void AllocateForEver()
+    {
+        var table = new byte[1000][];
+        for (int i = 0;; i = (i + 1) % table.Length)
+            table[i] = new byte[1000];
+    }
+
+    static void Fill(string[] args)
+    {
+        switch (args.Length > 0 ? args[0] : "")
+        {
+            case "finalizers":
+                OnThread(() => Make<Holder>(2500, int.MaxValue));
+                break;
+            case "native":
+                OnThread(() => Make<Native>(60000, 200));
+                break;
+            case "graph":
+                Graph(2000000);
+                break;
+            case "busy":
+                for (int i = 0; i < 2; i++)
+                    new Thread(AllocateForEver) { IsBackground = true }.Start();
+                break;
+            default:
+                Work((args.Length > 0 ? long.Parse(args[0]) : 300) << 20, (args.Length > 1 ? long.Parse(args[1]) : 20) << 20);
+                break;
+        }
+    }
+
+    static void Obey(string command, string argument, int number)
+    {
+        switch (command)
+        {
+            case "now":
+                Environment.Exit(number);
+                break;
+            case "elsewhere":
+                OnThread(() => Environment.Exit(number));
+                break;
+            case "native-exit":
+                exit(number);
+                break;
+            case "throw":
+                throw new InvalidOperationException("as told");
+            case "throw-elsewhere":
+                OnThread(() => { throw new InvalidOperationException("as told"); });
+                break;
+            case "crash":
+                Environment.FailFast("as told");
+                break;
+            case "fork":
+                using (var child = Process.Start(argument))
+                    child.WaitForExit();
+                break;
+            case "settle":
+                GC.WaitForPendingFinalizers();
+                Console.WriteLine("settled");
+                break;
+            case "alive":
+                Console.WriteLine("alive " + live.Count);
+                break;
+        }
     }
 
     static int Main(string[] args)
     {
-        long mb = args.Length > 0 ? long.Parse(args[0]) : 300, keep = args.Length > 1 ? long.Parse(args[1]) : 20;
         string line;
 
-        Work(mb << 20, keep << 20);
+        Fill(args);
         Console.WriteLine("ready");
         Console.Out.Flush();
         while ((line = Console.ReadLine()) != null)
         {
             string[] words = line.Split(' ');
+            int number = 0;
+            if (words.Length > 1)
+                int.TryParse(words[1], out number);
             if (words[0] == "exit")
-                return int.Parse(words[1]);
-            if (words[0] == "native-exit")
-                exit(int.Parse(words[1]));
-            if (words[0] == "throw")
-                throw new InvalidOperationException("as told");
-            if (words[0] == "crash")
-                Environment.FailFast("as told");
-            if (words[0] == "fork")
-                using (var child = Process.Start(words[1]))
-                    child.WaitForExit();
-            if (words[0] == "collections")
-                Console.WriteLine("collections " + GC.CollectionCount(GC.MaxGeneration));
-            if (words[0] == "alive")
-                Console.WriteLine("alive " + live.Count);
+                return number;
+            Obey(words[0], words[words.Length - 1], number);
             Console.Out.Flush();
         }
         GC.KeepAlive(live);

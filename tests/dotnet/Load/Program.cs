@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// load [LIVE-MB [REPORT-MB [THREADS]]]: a web application without the web. It has a live cache of
-// LIVE-MB (100) and serves requests on THREADS (one a processor) threads, each the next as soon as
-// the last is done. A request allocates about 300 kB that is dead when it is answered: a body that
-// is read, records parsed out of it, an index over them, a text that is the answer. It reads a few
-// entries of the cache, and every eighth request replaces one: so there is garbage in the oldest
-// generation too, which only a full collection finds. Every 4 s one request is for a report of
+// load [LIVE-MB [REPORT-MB [THREADS]]]: a web application without the web. It has a live cache of LIVE-MB (100) and serves
+// requests on THREADS (one a processor) threads, each the next as soon as the last is done. A request allocates about
+// 300 kB that is dead when it is answered; it reads a few entries of the cache, and every eighth replaces one: so there is
+// garbage in the oldest generation too, which only a full collection finds. Every 4 s one request is for a report of
 // REPORT-MB (100; 0: none), which lives through a few collections before it is dropped.
 //
-// It prints "ready", and serves when told "go SECONDS" on its standard input; then, on one line,
-// what came of it:
-//
-//     result requests=N seconds=S p50_usec= p99_usec= max_usec= gen2=N pause_msec= heap_mb= believes_mb= checksum=
-//
-// pause_msec is what the runtime counts itself (GC.GetTotalPauseDuration), heap_mb what the
-// collector holds, believes_mb what it takes for the memory it may use. The requests' times are
-// taken outside of the collector's view: a pause that hits a request is in them. It ends with its
-// standard input.
+// It prints "ready", serves when told "go SECONDS" on its standard input, and then says on one line what came of it. It
+// ends with its standard input. pause_msec is what the runtime counts itself, heap_mb what the collector holds, believes_mb
+// what it takes for the memory it may use; the requests' times are taken outside of the collector's view.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Support.cs - what the tests share: a source that rings when told, somebody who listens, a program that runs
+// Support.cs - what the tests share: a source that rings when told, and somebody who listens
 //
 // MemoryPressure is one for a process, so tests run one after the other, and each begins and ends with a stop. Waits
 // are for events, with a limit that only a failure reaches.
 using System;
 using System.Collections.Generic;
-using System.Diagnostics;
 using System.IO;
-using System.Linq;
 using System.Runtime.InteropServices;
-using System.Text;
 using System.Threading;
 using Xunit;
 
@@ -44,63 +41,12 @@ internal sealed class Fifo : IDisposable
     }
 }
 
-/// <summary>What came, in its order, from whichever thread.</summary>
-internal sealed class Heard<T>
-{
-    private readonly List<T> all = new();
-
-    internal int Count
-    {
-        get
-        {
-            lock (all)
-                return all.Count;
-        }
-    }
-
-    internal void Add(T item)
-    {
-        lock (all)
-        {
-            all.Add(item);
-            Monitor.PulseAll(all);
-        }
-    }
-
-    /// <summary>The first that came, or is yet to come, from number `from` on, for which `wanted` is true.</summary>
-    internal T Wait(Predicate<T> wanted, int from = 0)
-    {
-        long end = Environment.TickCount64 + (long)Watched.Patience.TotalMilliseconds;
-
-        lock (all)
-        {
-            for (int at = from;;)
-            {
-                for (; at < all.Count; at++)
-                {
-                    if (wanted(all[at]))
-                        return all[at];
-                }
-                long left = end - Environment.TickCount64;
-                Assert.True(left > 0, "waited in vain; what came:\n" + this);
-                Monitor.Wait(all, (int)left);
-            }
-        }
-    }
-
-    public override string ToString()
-    {
-        lock (all)
-            return string.Join("\n", all) + "\n";
-    }
-}
-
 /// <summary>Begins a watch on a FIFO of its own, listens, and stops.</summary>
 internal sealed class Watched : IDisposable
 {
     internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
-    private readonly Heard<MemoryPressureEventArgs> told = new();
+    private readonly List<MemoryPressureEventArgs> told = new();
 
     internal Watched(Action<MemoryPressureOptions>? change = null)
     {
@@ -124,10 +70,35 @@ internal sealed class Watched : IDisposable
 
     internal int Count => told.Count;
 
-    private void Hear(object? sender, MemoryPressureEventArgs pressure) => told.Add(pressure);
+    internal void Hear(object? sender, MemoryPressureEventArgs pressure)
+    {
+        lock (told)
+        {
+            told.Add(pressure);
+            Monitor.PulseAll(told);
+        }
+    }
 
-    internal MemoryPressureEventArgs Wait(MemoryAvailable available, int from = 0) =>
-        told.Wait(p => p.Available == available, from);
+    /// <summary>The first of this level that came, or is yet to come.</summary>
+    internal MemoryPressureEventArgs Wait(MemoryAvailable available)
+    {
+        long end = Environment.TickCount64 + (long)Patience.TotalMilliseconds;
+
+        lock (told)
+        {
+            for (int at = 0;; at++)
+            {
+                while (at == told.Count)
+                {
+                    long left = end - Environment.TickCount64;
+                    Assert.True(left > 0, "waited in vain; what came: " + string.Join(", ", told));
+                    Monitor.Wait(told, (int)left);
+                }
+                if (told[at].Available == available)
+                    return told[at];
+            }
+        }
+    }
 
     public void Dispose()
     {
@@ -144,74 +115,4 @@ internal sealed class Callback : IMemoryPressureCallback
     internal Callback(Action<MemoryPressureEventArgs> react) => this.react = react;
 
     public void OnMemoryPressure(MemoryPressureEventArgs pressure) => react(pressure);
-}
-
-/// <summary>tests/dotnet/Embedder as a process of its own.</summary>
-internal sealed class Embedder : IDisposable
-{
-    private readonly Heard<string> lines = new();
-    private readonly Process process;
-
-    internal Embedder(string words, params (string Name, string Value)[] environment)
-    {
-        string dotnet = Environment.ProcessPath!;
-        var start = new ProcessStartInfo(Path.GetFileName(dotnet) == "dotnet" ? dotnet : "dotnet")
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "embedder.dll"));
-        foreach (string word in words.Split(' ', StringSplitOptions.RemoveEmptyEntries))
-            start.ArgumentList.Add(word);
-        foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("PSIBRIDGE", StringComparison.Ordinal) &&
-                                                                  k != "PSIBRIDGE_LIBRARY").ToList())
-            start.Environment.Remove(name);
-        start.Environment["PSIBRIDGE_LOG"] = "debug";
-        foreach ((string name, string value) in environment)
-            start.Environment[name] = value;
-        process = Process.Start(start)!;
-        process.OutputDataReceived += Hear;
-        process.ErrorDataReceived += Hear;
-        process.BeginOutputReadLine();
-        process.BeginErrorReadLine();
-    }
-
-    private void Hear(object sender, DataReceivedEventArgs e)
-    {
-        if (e.Data != null)
-            lines.Add(e.Data);
-    }
-
-    internal void Say(string line)
-    {
-        process.StandardInput.WriteLine(line);
-        process.StandardInput.Flush();
-    }
-
-    /// <summary>The first line with `part` in it, printed already or yet to come, on either stream.</summary>
-    internal string Wait(string part) => lines.Wait(l => l.Contains(part, StringComparison.Ordinal));
-
-    /// <summary>Ends its input, unless it has ended by itself; all it printed and its exit status.</summary>
-    internal (int Status, string Output) End(bool closeInput = true)
-    {
-        if (closeInput)
-            process.StandardInput.Close();
-        if (!process.WaitForExit(20000))
-        {
-            process.Kill();
-            Assert.Fail("it does not end; it printed:\n" + Output);
-        }
-        process.WaitForExit(); // and all output has come
-        return (process.ExitCode, Output);
-    }
-
-    internal string Output => lines.ToString();
-
-    public void Dispose()
-    {
-        if (!process.HasExited)
-            process.Kill();
-        process.Dispose();
-    }
 }

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// survive [MB [LIVE-MB]]: a service that imports something big now and then. An import builds an
-// index of MB (400), which lives long enough to reach the oldest generation, and is dropped for a
-// summary of LIVE-MB (20). Afterwards the service answers small questions for hours: that makes too
-// little garbage for the collector to look at the oldest generation, so the index stays where it
-// is. Nothing here is a mistake; it is what programs do, and harmless as long as nobody else wants
-// the memory.
+// survive [MB [LIVE-MB]]: a service that imports something big now and then: an index of MB (400), which lives long enough
+// to reach the oldest generation, and is dropped for a summary of LIVE-MB (20). Afterwards it answers small questions, which
+// make too little garbage for the collector to look at the oldest generation.
 //
-// It prints "ready" when the import is over. For each line "ping" on its standard input it prints
-// "pong GEN2 MB": full collections so far, and what the collector holds. It ends with its standard
-// input. C# 5, so that Mono's compiler reads it too.
+// It prints "ready" when the import is over. For each line "ping" on its standard input it prints "pong GEN2 MB": full
+// collections so far, and what the collector holds. It ends with its standard input. C# 5, so that Mono's compiler
+// reads it too.
 using System;
 using System.Collections.Generic;
 using System.Runtime.CompilerServices;
