@@ -39,7 +39,7 @@ rss() # PID, in MiB
 fell() # PERCENT BEFORE AFTER
 {
 	echo "$2 MiB before, $3 after: not $1 % less"
-	[ -n "$3" ] && [ "$2" -gt 300 ] && [ $((100 * ($2 - $3))) -ge $(($1 * $2)) ]
+	[ -n "$3" ] && [ "$2" -gt 250 ] && [ $((100 * ($2 - $3))) -ge $(($1 * $2)) ]
 }
 # A test of its own; what it starts has its pid in $pid, as it is seen here.
 start() # TEST COMMAND...
@@ -101,7 +101,7 @@ check it_is_told_low_within_seconds within 4 says saved 'told Low'
 wait $pressing
 check it_reports_what_went_back within 10 says saved 'collected:'
 read -r before after < <(sed -n 's/.*collected: \([0-9]*\)\..* -> \([0-9]*\)\..*/\1 \2/p' "$work/saved.out" | head -n 1)
-check its_memory_falls_by_80_percent fell 80 "${before:-0}" "$(rss "$pid")"
+check its_memory_falls_by_70_percent fell 70 "${before:-0}" "$(rss "$pid")"
 check it_survives alive "$pid"
 check and_nobody_was_killed grep -x 'oom_kill 0' "$(cgroup_of "$pid")/memory.events"
 check it_hears_that_it_is_over within 20 says saved 'told (Neutral|High)'
