@@ -5,8 +5,6 @@
  * A chain of cgroups, one in the other, with a program that stalls in the innermost: each has the same pressure, and one
  * watch, of a bridge of its own, so that none takes another one's alarms. The first bridge has its own thread and is what
  * the others are compared with. No loop here has a timeout: a descriptor that does not ring is found out.
- *
- * PSB_DRIVING_SECONDS: how long each rung is tried (default: three episodes). With 160 it is ten minutes.
  */
 #include <poll.h>
 #include <stdlib.h>
@@ -23,10 +21,7 @@
 #include <uv.h>
 #endif
 
-#define EPISODES_MIN 3
-#define EPISODES_IF_LATE 15 /* on a busy machine any thread may come late once */
-#define EPISODES_MAX 256
-#define LEVELS 3 /* Low, Neutral, High: each is told once an episode */
+#define EPISODES 15 /* at most: on a busy machine any thread may come late once */
 #define QUIET_USEC 1000000
 #define LATE_USEC 100000
 #define MACHINE_USEC 400000 /* at most so much more on a busy machine */
@@ -161,7 +156,6 @@ struct driven {
 	psb_watch *watch;
 	pthread_t thread;
 	struct record record;
-	uint64_t late_usec[LEVELS][EPISODES_MAX]; /* after the first bridge, or before it */
 };
 
 static struct driven driven[DRIVEN];
@@ -244,8 +238,41 @@ static void all_must_be_told(int level)
 	fail_msg("%s: %d was not told", not_told(level)->way->name, level);
 }
 
-static void play_an_episode(unsigned number)
+/* How far it was from the first bridge. */
+static uint64_t late_usec(struct driven *d, int level)
 {
+	uint64_t at = told_usec(d, level), first = told_usec(&driven[0], level);
+
+	return at > first ? at - first : first - at;
+}
+
+/* Was each level told in time? How far the two own threads are apart is the machine's part of it: 248 ms beside eight
+ * busy loops, emulated, and 1 to 30 ms alone. */
+static bool all_were_in_time(unsigned rung, int level)
+{
+	uint64_t most = LATE_USEC, latest = 0;
+	const char *name = "";
+
+	if (driven_count > WAYS)
+		most += MIN(late_usec(&driven[WAYS], level), MACHINE_USEC);
+	if (level != PSB_LOW)
+		most += SAMPLED_END_USEC;
+	else if (rung == PSB_RUNG_SAMPLING)
+		most += SAMPLING_USEC;
+	for (unsigned i = 0; i < driven_count; i++)
+		if (late_usec(&driven[i], level) > latest) {
+			latest = late_usec(&driven[i], level);
+			name = driven[i].way->name;
+		}
+	print_message("# rung %u, level %d: at most %llu ms from the first bridge (%s)\n", rung,
+		      level, (unsigned long long)latest / 1000, name);
+	return latest <= most;
+}
+
+/* Returns: all were in time. */
+static bool play_an_episode(unsigned rung)
+{
+	bool good = true;
 	pid_t pid;
 
 	for (unsigned i = 0; i < driven_count; i++)
@@ -254,62 +281,9 @@ static void play_an_episode(unsigned number)
 	all_must_be_told(PSB_LOW);
 	lab_kill(pid);
 	all_must_be_told(PSB_HIGH);
-	for (int l = 0; l < LEVELS; l++) {
-		uint64_t first = told_usec(&driven[0], PSB_LOW + l);
-
-		for (unsigned i = 0; i < driven_count; i++) {
-			uint64_t at = told_usec(&driven[i], PSB_LOW + l);
-
-			driven[i].late_usec[l][number] = at > first ? at - first : first - at;
-		}
-	}
-}
-
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static uint64_t median(struct driven *d, unsigned level, unsigned episodes)
-{
-	qsort(d->late_usec[level], episodes, sizeof(uint64_t), compare);
-	return d->late_usec[level][episodes / 2];
-}
-
-/* Is the median of each level what it may be? How far the two own threads are apart is the machine's part of it: 248 ms beside eight
- * busy loops, emulated, and 1 to 30 ms alone. With `print` a line for each says it. */
-static bool all_are_in_time(unsigned rung, unsigned episodes, bool print)
-{
-	bool all_good = true;
-
-	for (unsigned i = 0; i < driven_count; i++) {
-		uint64_t m[LEVELS];
-		bool good = true;
-
-		for (unsigned l = 0; l < LEVELS; l++) {
-			uint64_t most = LATE_USEC;
-
-			if (driven_count > WAYS)
-				most += MIN(median(&driven[WAYS], l, episodes), MACHINE_USEC);
-			if (l > 0)
-				most += SAMPLED_END_USEC;
-			else if (rung == PSB_RUNG_SAMPLING)
-				most += SAMPLING_USEC;
-			m[l] = median(&driven[i], l, episodes);
-			good = good && m[l] <= most;
-		}
-		all_good = all_good && good;
-		if (print)
-			print_message(
-				"# rung %u  %-8s  %-14s, median ms: Low %llu, Neutral %llu, High %llu%s\n",
-				rung, i < WAYS && driven_count > WAYS ? "io_uring" : "epoll",
-				driven[i].way->name, (unsigned long long)m[0] / 1000,
-				(unsigned long long)m[1] / 1000, (unsigned long long)m[2] / 1000,
-				good ? "" : "  LATE");
-	}
-	return all_good;
+	for (int level = PSB_LOW; level <= PSB_HIGH; level++)
+		good = all_were_in_time(rung, level) && good;
+	return good;
 }
 
 /* A bridge for each way and backend, each in a cgroup within that of the one before. */
@@ -338,19 +312,13 @@ static void start_all(unsigned rung)
 
 static void each_way_tells_the_same(unsigned rung)
 {
-	const char *seconds = getenv("PSB_DRIVING_SECONDS");
-	uint64_t until = lab_now_usec() + (seconds ? strtoull(seconds, NULL, 10) : 0) * 1000000;
 	struct psb_stats stats = { .size = sizeof(stats) };
-	unsigned episodes = 0;
-	bool good;
+	unsigned in_time = 0;
 
 	stop_fd = eventfd(0, EFD_CLOEXEC);
 	start_all(rung);
-	do
-		play_an_episode(episodes++);
-	while (episodes < EPISODES_MIN || (lab_now_usec() < until && episodes < EPISODES_MAX) ||
-	       (!all_are_in_time(rung, episodes, false) && episodes < EPISODES_IF_LATE));
-	good = all_are_in_time(rung, episodes, true);
+	for (unsigned i = 0; i < EPISODES && in_time < 2; i++)
+		in_time += play_an_episode(rung);
 	eventfd_write(stop_fd, 1);
 	for (unsigned i = 0; i < driven_count; i++) {
 		if (driven[i].way->drive)
@@ -361,7 +329,7 @@ static void each_way_tells_the_same(unsigned rung)
 		psb_bridge_unref(driven[i].bridge);
 	}
 	close(stop_fd);
-	assert_true(good);
+	assert_int_equal(in_time, 2);
 }
 
 PROMISE(on_a_trigger)

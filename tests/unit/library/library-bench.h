@@ -30,6 +30,7 @@
 
 #include "../unit.h"
 #include "../../skip.h"
+#include "../fake-root.h"
 #include "core/util.h"
 #include "psibridge/tools.h"
 
@@ -247,6 +248,33 @@ static inline bool last_is(const struct receiver *rx, enum psb_available availab
 	return rx->calls > 0 && rx->received[(rx->calls - 1) % RECEIVED_MAX].available == available;
 }
 
+/* What it was told from number `from` on, a letter each: Low, Critical, Neutral, High, Gone, Source. Under its lock. */
+static inline const char *letters(const struct receiver *rx, unsigned from)
+{
+	static char text[RECEIVED_MAX + 1];
+	unsigned n = 0;
+
+	for (; from < rx->calls; from++) {
+		const struct psb_notification *r = &rx->received[from % RECEIVED_MAX];
+
+		text[n++] = r->kind == PSB_KIND_GONE	 ? 'G'
+			    : r->kind == PSB_KIND_SOURCE ? 'S'
+			    : r->critical		 ? 'C'
+							 : "?LNH"[r->available & 3];
+	}
+	text[n] = '\0';
+	return text;
+}
+
+/* Waits until it was told so much, and that it is that. */
+static inline void await_told(struct receiver *rx, unsigned from, const char *wanted)
+{
+	AWAIT(rx, rx->calls >= from + strlen(wanted) && rx->inside == 0);
+	pthread_mutex_lock(&rx->lock);
+	assert_string_equal(letters(rx, from), wanted);
+	pthread_mutex_unlock(&rx->lock);
+}
+
 /* How many of that kind; under its lock. */
 static inline unsigned of_kind(const struct receiver *rx, enum psb_kind kind)
 {
@@ -259,16 +287,10 @@ static inline unsigned of_kind(const struct receiver *rx, enum psb_kind kind)
 
 /* ---- sources ---------------------------------------------------------------------------------- */
 
-static char bench_directory[64];
-
+/* A path in the directory of our own, valid until 8 calls later. */
 static inline const char *in_directory(const char *name)
 {
-	static char path[2][300];
-	static unsigned turn;
-	char *p = path[turn++ % 2];
-
-	snprintf(p, sizeof(path[0]), "%s/%s", bench_directory, name);
-	return p;
+	return fake_path(name);
 }
 
 static inline const char *make_fifo(const char *name)
@@ -300,19 +322,29 @@ static inline int listen_at(const char *path)
 	return fd;
 }
 
-/* No call on it waits longer than the patience of a test. */
+/* No call waits longer than the patience of a test. The end of an io_uring interrupts system calls of the thread that made it. */
 static inline int accept_soon(int listener)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_SEC };
 	int fd;
 
 	setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	do { /* the end of an io_uring interrupts system calls of the thread that made it */
+	do {
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	} while (fd < 0 && errno == EINTR);
 	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	return fd;
+}
+
+static inline ssize_t recv_soon(int fd, void *bytes, size_t size)
+{
+	ssize_t n;
+
+	do {
+		n = recv(fd, bytes, size, 0);
+	} while (n < 0 && errno == EINTR);
+	return n;
 }
 
 /* ---- bridges and watches ------------------------------------------------------------------------ */
@@ -622,35 +654,7 @@ static inline int no_descriptor_is_left(void **state)
 	return 0;
 }
 
-static inline void remove_directory(void)
-{
-	DIR *dir = opendir(bench_directory);
-	struct dirent *entry;
-
-	while (dir && (entry = readdir(dir)) != NULL)
-		unlinkat(dirfd(dir), entry->d_name, 0);
-	if (dir)
-		closedir(dir);
-	rmdir(bench_directory);
-}
-
-static inline int make_directory(void **state)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	(void)state;
-	snprintf(bench_directory, sizeof(bench_directory), "%.40s/psb-XXXXXX", tmp ? tmp : "/tmp");
-	return mkdtemp(bench_directory) ? 0 : -1;
-}
-
-static inline int end_directory(void **state)
-{
-	(void)state;
-	remove_directory();
-	return 0;
-}
-
-GROUP(make_directory, end_directory)
+GROUP(fake_set_up, fake_tear_down)
 #ifndef NO_VARIANTS
 VARIANTS(variants, suits)
 FIXTURE(before_test, no_descriptor_is_left)

@@ -188,12 +188,9 @@ INLINE_TOO(a_simulated_level_is_told_of_its_cgroup_and_ends_as_usual)
 	struct bench *b = hear_all(state, 2, QUIET_USEC);
 
 	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(1), PSB_LOW, 1, 0), 0);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
-	assert_int_equal(READ(&b->rx, calls), 3);
+	await_told(&b->rx, 0, "CNH");
 	assert_received(b, 0, PSB_LOW, PSB_REASON_SIMULATED);
-	assert_int_equal(received(&b->rx, 0).critical, 1);
 	assert_received(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
-	AWAIT(&b->rx, b->rx.inside == 0);
 	assert_string_equal(b->rx.cgroup, numbered(1));
 	AWAIT_SEEN(stats_of(b).members == 0);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
@@ -204,16 +201,16 @@ PROMISE(simulations_of_one_cgroup_make_one_member)
 	struct bench *b = hear_all(state, 2, LONG_USEC);
 
 	simulate_at(b, numbered(0), PSB_NEUTRAL, 0);
-	AWAIT(&b->rx, b->rx.calls == 1);
+	await_told(&b->rx, 0, "N");
 	simulate_at(b, in_mount(numbered(0)), PSB_LOW, 0); /* the mount may stand in front */
-	AWAIT(&b->rx, b->rx.calls == 2);
+	await_told(&b->rx, 0, "NL");
 	assert_int_equal(stats_of(b).members, 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 	simulate_at(b, numbered(1), PSB_NEUTRAL, 0);
-	AWAIT(&b->rx, b->rx.calls == 3);
+	await_told(&b->rx, 0, "NLN");
 	assert_int_equal(stats_of(b).members, 2);
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
-	AWAIT(&b->rx, b->rx.calls == 4);
+	await_told(&b->rx, 0, "NLNH");
 	AWAIT_SEEN(stats_of(b).members == 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_NEUTRAL);
 }
@@ -226,14 +223,12 @@ PROMISE(high_is_no_news_of_a_cgroup_at_rest_nor_untold_of_one_that_is_low)
 	simulate_at(b, numbered(0), PSB_HIGH, 0);
 	simulate_at(b, numbered(0), PSB_HIGH, PSB_UNTOLD);
 	simulate_at(b, numbered(1), PSB_LOW, 0);
-	AWAIT(&b->rx, b->rx.calls == 1);
-	assert_int_equal(received(&b->rx, 0).available, PSB_LOW);
+	await_told(&b->rx, 0, "L");
 	assert_int_equal(stats_of(b).members, 1);
 	simulate_at(b, numbered(1), PSB_HIGH, PSB_UNTOLD);
 	AWAIT_SEEN(psb_watch_available(b->watch, NULL) == PSB_HIGH);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->rx, b->rx.calls == 2);
-	assert_int_equal(received(&b->rx, 1).available, PSB_LOW);
+	await_told(&b->rx, 0, "LL");
 }
 
 INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
@@ -245,8 +240,7 @@ INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 	assert_int_equal(psb_watch_simulate_at(b->watch, numbered(0), PSB_LOW, 1, PSB_UNTOLD), 0);
 	AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
 	assert_int_equal(critical, 1);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
-	assert_int_equal(READ(&b->rx, calls), 2);
+	await_told(&b->rx, 0, "NH");
 	assert_received(b, 0, PSB_NEUTRAL, PSB_REASON_CALM);
 	assert_true(received(&b->rx, 0).time_usec >= begin + QUIET_USEC); /* it runs from there */
 	assert_int_equal(stats_of(b).low, 0);
@@ -272,8 +266,7 @@ INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once)
 	simulate_at(b, numbered(0), PSB_LOW, PSB_UNTOLD);
 	AWAIT_FOR(&b->rx, b->rx.calls > calls, PATIENCE_SEC * USEC_PER_SEC);
 	setrlimit(RLIMIT_NOFILE, &before);
-	AWAIT(&b->rx, b->rx.calls == calls + 1 && b->rx.inside == 0);
-	assert_int_equal(received(&b->rx, calls).available, PSB_HIGH);
+	await_told(&b->rx, calls, "H");
 	assert_string_equal(b->rx.cgroup, numbered(0));
 	await_log(b, "no level can be set");
 }
@@ -285,7 +278,7 @@ PROMISE(of_a_cgroup_that_is_gone_nothing_is_told_but_a_line_is_logged)
 	simulate_at(b, cgroup("vanished"), PSB_LOW, 0);
 	simulate_at(b, cgroup("vanished"), PSB_LOW, PSB_UNTOLD);
 	simulate_at(b, numbered(0), PSB_LOW, 0);
-	AWAIT(&b->rx, b->rx.calls == 1 && b->rx.inside == 0);
+	await_told(&b->rx, 0, "L");
 	assert_string_equal(b->rx.cgroup, numbered(0));
 	await_log(b, "no level can be set");
 	assert_int_equal(stats_of(b).members, 1);
@@ -413,7 +406,7 @@ INLINE_TOO(the_end_of_an_untold_low_is_heard_by_those_that_were_told_the_same_be
 		AWAIT_SEEN(psb_watch_available(b->watch, &critical) == PSB_LOW);
 		assert_int_equal(critical, 1);
 		hold_receiver(&b->rx, false);
-		AWAIT(&b->rx, b->rx.calls == 2);
+		await_told(&b->rx, 0, "NN");
 		assert_received(b, 1, PSB_NEUTRAL, PSB_REASON_CALM);
 		bench_free(b);
 	}
@@ -426,9 +419,9 @@ BENCH(a_single_cgroup_may_be_named_or_not)
 	listen_with(b, &b->rx, b->variant->flags);
 	snprintf(path, sizeof(path), "%s", source_of(b->watch).cgroup);
 	assert_int_equal(psb_watch_simulate_at(b->watch, path, PSB_LOW, 0, 0), 0);
-	AWAIT(&b->rx, b->rx.calls == 1);
+	await_told(&b->rx, 0, "L");
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_NEUTRAL, 0, 0), 0);
-	AWAIT(&b->rx, b->rx.calls == 2);
+	await_told(&b->rx, 0, "LN");
 }
 
 /* ---- the trunk ------------------------------------------------------------------------------------ */

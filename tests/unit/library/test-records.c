@@ -19,18 +19,8 @@
 
 static const char *socket_path(void)
 {
-	static char path[96];
-
-	snprintf(path, sizeof(path), "%s/psibridge", bench_directory);
-	assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
-	strcat(path, "/notify");
-	return path;
-}
-
-static void remove_socket(void)
-{
-	unlink(socket_path());
-	rmdir(in_directory("psibridge"));
+	fake_write("psibridge/", "");
+	return in_directory("psibridge/notify");
 }
 
 /* The first line, without its newline. */
@@ -40,7 +30,7 @@ static const char *read_hello(int peer)
 	size_t n = 0;
 
 	do
-		assert_int_equal(recv(peer, line + n, 1, 0), 1);
+		assert_int_equal(recv_soon(peer, line + n, 1), 1);
 	while (line[n++] != '\n' && n < WIRE_HELLO_MAX);
 	line[n - 1] = '\0';
 	return line;
@@ -95,7 +85,7 @@ static void tell_level(struct bench *b, enum psb_available available)
 static void await_end(struct bench *b)
 {
 	char byte;
-	ssize_t n = recv(b->peer, &byte, 1, 0);
+	ssize_t n = recv_soon(b->peer, &byte, 1);
 
 	assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
 }
@@ -119,7 +109,6 @@ static struct bench *daemon_new(void **state)
 	struct bench *b = bench_that_logs(state);
 
 	b->listener = listen_at(socket_path());
-	end_more = remove_socket;
 	return b;
 }
 
@@ -150,14 +139,6 @@ static void hang_up(struct bench *b)
 {
 	close(b->peer);
 	b->peer = -1;
-}
-
-/* The newest call, after exactly `calls` of them. */
-static struct psb_notification await_call(struct bench *b, unsigned calls)
-{
-	AWAIT(&b->rx, b->rx.calls >= calls);
-	assert_int_equal(READ(&b->rx, calls), calls);
-	return received(&b->rx, calls - 1);
 }
 
 /* ---- who is it? --------------------------------------------------------------------------------- */
@@ -191,7 +172,7 @@ PROMISE(psibridged_is_known_by_the_address_its_listener_was_bound_to)
 	options.source_write_size = sizeof(trigger);
 	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
 	b->peer = accept_soon(b->listener);
-	assert_int_equal(recv(b->peer, buf, sizeof(buf), 0), sizeof(trigger));
+	assert_int_equal(recv_soon(b->peer, buf, sizeof(buf)), sizeof(trigger));
 	assert_memory_equal(buf, trigger, sizeof(trigger));
 	assert_string_equal(source_of(b->watch).name, "socket");
 }
@@ -264,10 +245,8 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	r.current_bytes = 55;
 	r.limit_bytes = 66;
 	send_record(b, &r);
-	n = await_call(b, 1);
-	assert_int_equal(n.kind, PSB_KIND_LEVEL);
-	assert_int_equal(n.available, PSB_LOW);
-	assert_int_equal(n.critical, 1);
+	await_told(&b->rx, 0, "C");
+	n = received(&b->rx, 0);
 	assert_int_equal(n.reason, PSB_REASON_STALL);
 	assert_int_equal(n.time_usec, r.time_usec);
 	assert_int_equal(n.since_usec, r.since_usec);
@@ -289,18 +268,15 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 		send_record(b, &r);
 		repeats++;
 	} while (!AWAIT_FOR(&b->rx, b->rx.calls >= 2, GLANCE_USEC));
-	assert_int_equal(await_call(b, 2).reason, PSB_REASON_REPEAT);
-
 	r = record(WIRE_LEVEL, PSB_NEUTRAL, false);
 	r.reason = PSB_REASON_CALM;
 	send_record(b, &r);
-	n = await_call(b, 3);
-	assert_int_equal(n.available, PSB_NEUTRAL);
-	assert_int_equal(n.reason, PSB_REASON_CALM);
+	await_told(&b->rx, 0, "CCN");
+	assert_received(b, 1, PSB_LOW, PSB_REASON_REPEAT);
+	assert_received(b, 2, PSB_NEUTRAL, PSB_REASON_CALM);
 	tell_level(b, PSB_HIGH);
-	n = await_call(b, 4);
-	assert_int_equal(n.available, PSB_HIGH);
-	assert_int_equal(n.since_usec, 0);
+	await_told(&b->rx, 0, "CCNH");
+	assert_int_equal(received(&b->rx, 3).since_usec, 0);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
 
 	assert_int_equal(stats_of(b).low, 1 + repeats);
@@ -325,7 +301,8 @@ PROMISE(what_a_record_does_not_know_is_read_here)
 	r.since_usec = r.time_usec;
 	r.reason = 200;
 	send_record(b, &r);
-	n = await_call(b, 1);
+	await_told(&b->rx, 0, "L");
+	n = received(&b->rx, 0);
 	assert_in_range(n.time_usec, before, clock_usec(CLOCK_MONOTONIC));
 	assert_in_range(n.since_usec, before, clock_usec(CLOCK_MONOTONIC));
 	assert_int_equal(n.reason, PSB_REASON_SIGNAL);
@@ -334,30 +311,24 @@ PROMISE(what_a_record_does_not_know_is_read_here)
 
 INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new)
 {
-	static const struct {
-		enum psb_available available;
-		bool critical;
-		unsigned calls;
-	} table[] = {
-		{ PSB_HIGH, false, 0 }, /* as we were */
-		{ PSB_NEUTRAL, false, 1 }, { PSB_NEUTRAL, false, 1 }, { PSB_LOW, false, 2 },
-		{ PSB_LOW, false, 2 },	   { PSB_LOW, true, 3 },      { PSB_LOW, true, 3 },
-		{ PSB_HIGH, false, 4 },
-	};
+	/* the first is as we were; the next news shows that what stays is not told */
+	static const char welcomes[] = "HNNLLCCH", news[] = " N L C H";
 	struct bench *b = client_new(state, NULL);
+	char told[5] = "";
+	size_t n = 0;
 
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		unsigned calls = table[i].calls;
-
-		tell(b, WIRE_WELCOME, table[i].available, table[i].critical);
-		if (i > 0 && calls == table[i - 1].calls) /* the next news shows it */
+	for (size_t i = 0; welcomes[i]; i++) {
+		tell(b, WIRE_WELCOME,
+		     welcomes[i] == 'N'	  ? PSB_NEUTRAL
+		     : welcomes[i] == 'H' ? PSB_HIGH
+					  : PSB_LOW,
+		     welcomes[i] == 'C');
+		if (news[i] == ' ')
 			continue;
-		assert_int_equal(calls ? await_call(b, calls).available : PSB_HIGH,
-				 table[i].available);
-		if (calls)
-			assert_int_equal(received(&b->rx, calls - 1).reason, PSB_REASON_PRESENT);
+		told[n++] = news[i];
+		await_told(&b->rx, 0, told);
 	}
-	assert_int_equal(received(&b->rx, 2).critical, 1);
+	assert_received(b, 2, PSB_LOW, PSB_REASON_PRESENT);
 }
 
 INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
@@ -444,28 +415,22 @@ PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 	tell(b, WIRE_WELCOME, PSB_HIGH, false);
 	/* as psibridged says High: Low, Neutral, High */
 	tell_level(b, PSB_HIGH);
-	await_call(b, 1);
+	await_told(&b->rx, 0, "H");
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	AWAIT(&b->rx, b->rx.calls == 4);
+	await_told(&b->rx, 1, "CNH");
 	assert_received(b, 1, PSB_LOW, PSB_REASON_SIMULATED);
-	assert_int_equal(received(&b->rx, 1).critical, 1);
-	assert_int_equal(received(&b->rx, 2).available, PSB_NEUTRAL);
-	assert_int_equal(received(&b->rx, 3).available, PSB_HIGH);
 	/* as it says Neutral: no further than that, however long */
 	tell_level(b, PSB_NEUTRAL);
-	await_call(b, 5);
+	await_told(&b->rx, 4, "N");
 	say(b, PSB_LOW);
-	AWAIT(&b->rx, b->rx.calls == 7);
-	assert_int_equal(received(&b->rx, 6).available, PSB_NEUTRAL);
+	await_told(&b->rx, 5, "LN");
 	usleep(2 * options.calm_usec);
 	tell_level(b, PSB_HIGH);
-	assert_received(b, 6, PSB_NEUTRAL, PSB_REASON_CALM);
-	assert_int_equal(await_call(b, 8).available, PSB_HIGH);
+	await_told(&b->rx, 5, "LNH");
+	assert_int_equal(received(&b->rx, 7).reason, PSB_REASON_STALL); /* of the record */
 	/* what another process told and left behind ends in the same way */
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
-	AWAIT(&b->rx, b->rx.calls == 10);
-	assert_int_equal(received(&b->rx, 8).available, PSB_NEUTRAL);
-	assert_int_equal(received(&b->rx, 9).available, PSB_HIGH);
+	await_told(&b->rx, 8, "NH");
 }
 
 PROMISE(a_forked_child_leaves_the_connection_alone)
@@ -482,7 +447,7 @@ PROMISE(a_forked_child_leaves_the_connection_alone)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	tell_level(b, PSB_LOW);
-	assert_int_equal(await_call(b, 1).available, PSB_LOW);
+	await_told(&b->rx, 0, "L");
 }
 
 /* ---- when it breaks ------------------------------------------------------------------------------ */
@@ -511,8 +476,7 @@ PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 		send_record(b, &table[i].record);
 		await_end(b);
 		await_log(b, table[i].why);
-		AWAIT(&b->rx, b->rx.calls >= 1);
-		assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
+		await_told(&b->rx, 0, "S");
 		assert_int_equal(received(&b->rx, 0).available, PSB_HIGH);
 		accept_client(b); /* a second later */
 		tell(b, WIRE_WELCOME, PSB_LOW, false);
@@ -560,16 +524,14 @@ PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
 	accept_client(b);
 	strcpy(r.text, "not yours");
 	send_record(b, &r);
-	AWAIT(&b->rx, b->rx.calls == 1);
-	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
+	await_told(&b->rx, 0, "S");
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	assert_non_null(strstr(source_of(b->watch).why, "psibridged refuses: not yours"));
 	accept_client(b);
 	await_end(b);
 	accept_client(b);
-	assert_int_equal(READ(&b->rx, calls), 1);
 	tell(b, WIRE_WELCOME, PSB_LOW, false);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
+	await_told(&b->rx, 0, "SSL");
 	assert_string_equal(source_of(b->watch).name, "psibridged");
 }
 
@@ -583,7 +545,7 @@ PROMISE(low_is_followed_even_if_psibridged_never_says_so)
 	options.calm_usec = 200 * USEC_PER_MSEC;
 	b = client_new(state, &options);
 	tell(b, WIRE_LEVEL, PSB_LOW, true);
-	await_call(b, 1);
+	await_told(&b->rx, 0, "C");
 	/* longer than Quiet, and than the second after which the effect of a Low is measured: as
 	 * long as it is there, it judges */
 	usleep(1100 * 1000);
@@ -603,7 +565,7 @@ PROMISE(a_move_repeats_no_low_before_rearm)
 
 	/* Rearm is longer than any test */
 	tell_level(b, PSB_LOW);
-	await_call(b, 1);
+	await_told(&b->rx, 0, "L");
 	hang_up(b);
 	accept_client(b);
 	tell(b, WIRE_WELCOME, PSB_LOW, false);
@@ -612,11 +574,11 @@ PROMISE(a_move_repeats_no_low_before_rearm)
 	send_record(b, &r);
 	/* what comes next is news; the repeats before it were not told */
 	tell(b, WIRE_LEVEL, PSB_LOW, true);
-	assert_int_equal(await_call(b, 2).critical, 1);
+	await_told(&b->rx, 0, "LC");
 	tell_level(b, PSB_NEUTRAL);
-	assert_int_equal(await_call(b, 3).available, PSB_NEUTRAL);
+	await_told(&b->rx, 0, "LCN");
 	tell_level(b, PSB_LOW);
-	assert_int_equal(await_call(b, 4).available, PSB_LOW);
+	await_told(&b->rx, 0, "LCNL");
 	assert_int_equal(stats_of(b).low, 3); /* nor did anything on the way swallow them */
 }
 
@@ -629,13 +591,13 @@ PROMISE(goodbye_holds_the_level_until_it_is_back_and_5_s_if_it_is_not)
 	options.quiet_usec = options.calm_usec = 1;
 	b = client_new(state, &options);
 	tell_level(b, PSB_LOW);
-	await_call(b, 1);
+	await_told(&b->rx, 0, "L");
 	tell(b, WIRE_BYE, PSB_LOW, false);
 	usleep(GLANCE_USEC);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
 	tell(b, WIRE_WELCOME, PSB_LOW, false);
 	tell_level(b, PSB_HIGH);
-	assert_int_equal(await_call(b, 2).available, PSB_HIGH);
+	await_told(&b->rx, 0, "LH");
 	assert_string_equal(b->log, "");
 	said = clock_usec(CLOCK_MONOTONIC);
 	tell(b, WIRE_BYE, PSB_HIGH, false);
@@ -746,7 +708,6 @@ PROMISE(diagnosis_asks_and_says_what_psibridged_answers)
 		shutdown(answering.listener, SHUT_RDWR);
 		pthread_join(thread, NULL);
 		close(answering.listener);
-		remove_socket();
 		assert_int_equal(found.taken, table[i].taken);
 		assert_int_equal(found.error, table[i].error);
 		if (!strstr(found.what, table[i].what))

@@ -47,7 +47,7 @@ static void write_all(int fd, size_t size)
 PROMISE(a_burst_of_100000_bytes_is_one_low_with_its_end_and_the_next_writer_is_heard)
 {
 	struct psb_watch_options options = quick_options(make_fifo("fifo"));
-	struct bench *b = bench_with(state, &options, 0);
+	struct bench *b = bench_with(state, &options, PSB_INLINE); /* or Neutral may be overtaken */
 	int fd;
 
 	for (unsigned i = 0; i < 2; i++) {
@@ -56,10 +56,9 @@ PROMISE(a_burst_of_100000_bytes_is_one_low_with_its_end_and_the_next_writer_is_h
 		write_all(fd, i == 0 ? 100000 : 1);
 		AWAIT(&b->rx, b->rx.calls >= 3 * i + 1);
 		close(fd);
-		AWAIT(&b->rx, b->rx.calls == 3 * i + 3);
+		await_told(&b->rx, 3 * i, "LNH");
 		assert_received(b, 3 * i, PSB_LOW, PSB_REASON_SIGNAL);
 		assert_received(b, 3 * i + 1, PSB_NEUTRAL, PSB_REASON_CALM);
-		assert_received(b, 3 * i + 2, PSB_HIGH, PSB_REASON_CALM);
 	}
 	assert_true(received(&b->rx, 1).time_usec - received(&b->rx, 0).time_usec >=
 		    options.quiet_usec);
@@ -83,12 +82,12 @@ PROMISE(a_fifo_that_is_made_anew_is_heard_again)
 	b = bench_with(state, &options, PSB_TELL_SOURCE);
 	unlink(options.source);
 	make_fifo("anew");
-	AWAIT(&b->rx, b->rx.calls > 0); /* noticed within 10 s */
+	await_told(&b->rx, 0, "S"); /* noticed within 10 s */
 	assert_string_equal(source_of(b->watch).name, "fifo");
 	assert_string_equal(source_of(b->watch).why, "");
 	b->peer = open_fifo("anew");
 	assert_int_equal(write(b->peer, "\1", 1), 1);
-	AWAIT(&b->rx, b->rx.calls > 1 && b->rx.received[1].available == PSB_LOW);
+	await_told(&b->rx, 0, "SL");
 }
 
 /* ---- sockets ------------------------------------------------------------------------------- */
@@ -137,7 +136,7 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 	listen_with(b, &b->rx, PSB_INLINE);
 	assert_int_equal(psb_bridge_start(b->bridge), 0);
 	b->peer = accept_soon(b->listener);
-	assert_int_equal(recv(b->peer, buf, sizeof(buf), 0), sizeof(TRIGGER));
+	assert_int_equal(recv_soon(b->peer, buf, sizeof(buf)), sizeof(TRIGGER));
 	assert_memory_equal(buf, TRIGGER, sizeof(TRIGGER));
 	for (unsigned i = 1; i <= 3; i++) {
 		assert_int_equal(send(b->peer, "x", 1, 0), 1);
@@ -149,7 +148,7 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	assert_string_equal(source_of(b->watch).path, in_directory("socket"));
 	b->watch = psb_watch_unref(b->watch);
-	assert_int_equal(recv(b->peer, buf, sizeof(buf), 0), 0); /* and the end is an end */
+	assert_int_equal(recv_soon(b->peer, buf, sizeof(buf)), 0); /* and the end is an end */
 }
 
 PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back)
@@ -159,15 +158,10 @@ PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back
 	listen_with(b, &b->fence, PSB_INLINE); /* does not ask to be told of sources */
 	lose_peer(b);
 	assert_true(busy_percent() < IDLE_PERCENT);
-	assert_int_equal(READ(&b->rx, calls), 0); /* the end of a file is no pressure */
-
 	peer_comes_back(b);
-	AWAIT(&b->rx, b->rx.calls == 1);
-	assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
+	await_told(&b->rx, 0, "S"); /* the end of a file is no pressure */
 	assert_int_equal(send(b->peer, "x", 1, 0), 1);
-	AWAIT(&b->fence, b->fence.calls == 3);
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(received(&b->fence, i).kind, PSB_KIND_LEVEL);
+	await_told(&b->fence, 0, "LNH");
 }
 
 PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
@@ -212,13 +206,12 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 			peer_comes_back(b);
 		else
 			make_fifo("later");
-		AWAIT(&b->rx, b->rx.calls == 1); /* looked for after 1 s */
-		assert_int_equal(received(&b->rx, 0).kind, PSB_KIND_SOURCE);
+		await_told(&b->rx, 0, "S"); /* looked for after 1 s */
 		assert_string_equal(source_of(b->watch).name, is_socket ? "socket" : "fifo");
 		if (!is_socket)
 			b->peer = open_fifo("later");
 		assert_int_equal(write(b->peer, "\1", 1), 1);
-		AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
+		await_told(&b->rx, 0, "SL");
 		bench_free(b);
 	}
 }
@@ -289,6 +282,9 @@ PROMISE(a_source_is_heard_without_an_allocation)
 		psb_mailbox *mailbox;
 		struct bench *b;
 
+		/* longer than any thread is late, or what it is about to take is overtaken */
+		options.quiet_usec = USEC_PER_SEC / 2;
+		options.calm_usec = USEC_PER_SEC;
 		options.rearm_usec = 1;
 		b = bench_with(state, &options, PSB_TELL_PRESENT);
 		b->listener = listener;
