@@ -4,8 +4,7 @@
  *
  * Each promise is kept on both backends, and those that say INLINE_TOO() with callbacks on a thread of
  * their own and inline. The state of a test is its `struct variant`. Where io_uring cannot be had its
- * variants are skipped, or, where deny-io-uring forbids it on purpose, left out. (NO_VARIANTS: the includer has a fixture
- * of its own, and each promise is kept once.)
+ * variants are skipped, or, where deny-io-uring forbids it on purpose, left out.
  *
  * The source is a FIFO or a socket in a directory of our own, as in systemd's protocol: no cgroup, right or pressure is needed.
  * AWAIT() waits for a condition, and its time is an upper bound. What must *not* happen is looked at after something later did.
@@ -14,19 +13,13 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "../../skip.h"
@@ -655,7 +648,5 @@ static inline int no_descriptor_is_left(void **state)
 }
 
 GROUP(fake_set_up, fake_tear_down)
-#ifndef NO_VARIANTS
 VARIANTS(variants, suits)
 FIXTURE(before_test, no_descriptor_is_left)
-#endif

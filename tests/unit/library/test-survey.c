@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/resource.h>
 
 #include "../unit.h"
@@ -14,8 +15,6 @@
 #include "../../skip.h"
 #include "../fake-root.h"
 #include "library/survey.h"
-
-#define MB (UINT64_C(1) << 20)
 
 static struct rows {
 	unsigned count;
@@ -75,19 +74,34 @@ static int survey(const struct cgroups *c, const char *pattern)
 	return survey_cgroups(c, pattern, take, &got);
 }
 
+/* All numbers of it, as a text. */
+static const char *numbers_of(const char *cgroup)
+{
+	const struct psb_survey_row *r = row_of(cgroup);
+	static char text[300];
+
+	snprintf(text, sizeof(text),
+		 "pressure %d %" PRIu64 " %" PRIu64 " %u %u %u memory %" PRIu64 " %" PRIu64
+		 " %" PRIu64 " %" PRIu64 " events %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64,
+		 r->has_pressure, r->some_total_usec, r->full_total_usec, r->some_avg10_centi,
+		 r->full_avg10_centi, r->some_avg60_centi, r->current_bytes, r->working_set_bytes,
+		 r->limit_bytes, r->high_bytes, r->has_events, r->max_events, r->high_events,
+		 r->oom_events, r->oom_kill_events);
+	return text;
+}
+
 PROMISE(every_number_comes_from_its_file_and_what_is_not_there_is_zero_and_says_so)
 {
 	struct cgroups c = fake_v2("numbers");
-	const struct psb_survey_row *row;
 
 	fake_cgroup("numbers/a");
 	fake_file("numbers/a", "memory.pressure",
 		  "some avg10=1.02 avg60=3.04 avg300=5.06 total=7008\n"
 		  "full avg10=9.10 avg60=11.12 avg300=13.14 total=1516\n");
-	fake_file("numbers/a", "memory.current", "83886080\n");
-	fake_file("numbers/a", "memory.stat", "anon 1\nfile 2\ninactive_file 31457280\nx 3\n");
-	fake_file("numbers/a", "memory.max", "104857600\n");
-	fake_file("numbers/a", "memory.high", "94371840\n");
+	fake_file("numbers/a", "memory.current", "8000\n");
+	fake_file("numbers/a", "memory.stat", "anon 1\nfile 2\ninactive_file 3000\nx 3\n");
+	fake_file("numbers/a", "memory.max", "10000\n");
+	fake_file("numbers/a", "memory.high", "9000\n");
 	fake_file("numbers/a", "memory.events", "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\n");
 	fake_cgroup("numbers/hybrid");			 /* the memory controller is on v1 */
 	fake_file("numbers/silent", "cgroup.procs", ""); /* cgroup.pressure is 0 */
@@ -99,37 +113,15 @@ PROMISE(every_number_comes_from_its_file_and_what_is_not_there_is_zero_and_says_
 	fake_file("numbers/went", "memory.pressure", NO_PRESSURE); /* cgroup.procs is gone */
 	assert_int_equal(survey(&c, "*"), 0);
 	assert_int_equal(got.count, 4);
-
-	row = row_of("/a");
-	assert_true(row->has_pressure);
-	assert_int_equal(row->some_avg10_centi, 102);
-	assert_int_equal(row->some_avg60_centi, 304);
-	assert_int_equal(row->full_avg10_centi, 910);
-	assert_int_equal(row->some_total_usec, 7008);
-	assert_int_equal(row->full_total_usec, 1516);
-	assert_int_equal(row->current_bytes, 80 * MB);
-	assert_int_equal(row->working_set_bytes, 50 * MB);
-	assert_int_equal(row->limit_bytes, 100 * MB);
-	assert_int_equal(row->high_bytes, 90 * MB);
-	assert_true(row->has_events);
-	assert_int_equal(row->high_events, 2);
-	assert_int_equal(row->max_events, 3);
-	assert_int_equal(row->oom_events, 4);
-	assert_int_equal(row->oom_kill_events, 5);
-	row = row_of("/hybrid");
-	assert_true(row->has_pressure);
-	assert_false(row->has_events);
-	assert_int_equal(row->current_bytes, 0);
-	assert_int_equal(row->limit_bytes, 0);
-	row = row_of("/silent");
-	assert_false(row->has_pressure);
-	assert_int_equal(row->current_bytes, 4096);
-	assert_int_equal(row->working_set_bytes, 0); /* memory.stat is not there */
-	assert_int_equal(row->limit_bytes, 0);
-	row = row_of("/torn");
-	assert_false(row->has_pressure);
-	assert_false(row->has_events);
-	assert_int_equal(row->oom_kill_events, 0);
+	assert_string_equal(
+		numbers_of("/a"),
+		"pressure 1 7008 1516 102 910 304 memory 8000 5000 10000 9000 events 1 3 2 4 5");
+	assert_string_equal(numbers_of("/hybrid"),
+			    "pressure 1 0 0 0 0 0 memory 0 0 0 0 events 0 0 0 0 0");
+	assert_string_equal(numbers_of("/silent"),
+			    "pressure 0 0 0 0 0 0 memory 4096 0 0 0 events 0 0 0 0 0");
+	assert_string_equal(numbers_of("/torn"),
+			    "pressure 0 0 0 0 0 0 memory 0 0 0 0 events 0 0 0 0 0");
 }
 
 /* Parents before their children; a link out of the tree is not followed. */
