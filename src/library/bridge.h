@@ -4,7 +4,8 @@
  *
  * One mutex a bridge, `lock`, guards everything that more than one thread sees: registrations and
  * their entries, published levels and counters, references. It is held for moments only, never
- * during a callback, a system call that may wait, or an allocation on the way of an event.
+ * during a callback or an allocation on the way of an event. Making a thread (psb_bridge_start(), a
+ * registration) is the longest that is done under it.
  */
 #pragma once
 
