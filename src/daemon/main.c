@@ -222,12 +222,17 @@ static void take_listeners(struct daemon *d)
 	}
 }
 
-/* The file of a socket of our own stays behind us: the next process replaces it. */
-static int own_listener(struct daemon *d, const char *path, int *fd)
+/* *ret_own: the path of a socket that is our own, whose file goes with us. */
+static int own_listener(struct daemon *d, const char *path, int *fd, const char **ret_own)
 {
-	int r = *fd < 0 ? listen_at(path, fd) : 0;
+	int r;
 
-	if (r < 0)
+	if (*fd >= 0)
+		return 0;
+	r = listen_at(path, fd);
+	if (r == 0)
+		*ret_own = path;
+	else
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "%s: %s", path,
 			    r == -EADDRINUSE ? "another process listens there" : strerror(-r));
 	return r;
@@ -257,19 +262,23 @@ static int get_states(struct daemon *d)
 
 static int serve(struct daemon *d, const struct arguments *a)
 {
+	const char *own[2] = { NULL, NULL };
 	int r;
 
 	raise_limits(d->journal);
 	take_listeners(d);
-	r = own_listener(d, a->notify, &d->notify_fd);
+	r = own_listener(d, a->notify, &d->notify_fd, &own[0]);
 	if (r == 0)
-		r = own_listener(d, a->control, &d->control_fd);
+		r = own_listener(d, a->control, &d->control_fd, &own[1]);
 	if (r == 0)
 		r = get_states(d);
 	if (r == 0) {
 		r = daemon_run(d);
 		daemon_end(d);
 	}
+	for (size_t i = 0; i < ELEMENTSOF(own); i++)
+		if (own[i])
+			unlink(own[i]);
 	return r;
 }
 
