@@ -49,6 +49,35 @@ PROMISE(after_an_alarm_low_is_looked_for_when_it_could_be_reached)
 			  TOLD(NEUTRAL, STALL), AT(MS(140)) });
 }
 
+/* What goes on for long is known, and an alarm in it is no news. */
+PROMISE(an_alarm_while_it_is_sampled_makes_it_no_faster)
+{
+	PLAY(&defaults, TO_LOW, { "a tenth of the time", .run = SEC(3), STALL(300) },
+	     { "critical is 51 ms away", MS(50), ALARM, STALL(50), FULL(49), AT(MS(100)) });
+}
+
+PROMISE(an_alarm_vouches_for_its_own_kind_of_stall_only)
+{
+	struct policy_options o = defaults;
+
+	o.critical = (struct trigger){ PSI_FULL, MS(20), SEC(2) };
+	PLAY(&o, { "some rang, full grew long ago", HOUR, ALARM, STALL(90), FULL(50),
+		   TOLD(NEUTRAL, STALL), ANY });
+	o.critical.kind = PSI_SOME;
+	PLAY(&o, { "some rang, critical is some too", HOUR, ALARM, STALL(90), TOLD(CRITICAL, STALL),
+		   ANY });
+	o = defaults;
+	o.early = (struct trigger){ PSI_FULL, MS(200), SEC(2) };
+	PLAY(&o, { "full rang, low is some", HOUR, ALARM, STALL(900), FULL(210),
+		   TOLD(CRITICAL, STALL), ANY });
+	o.critical.threshold_usec = MS(300);
+	PLAY(&o, { "full rang, low is some", HOUR, ALARM, STALL(900), FULL(210),
+		   TOLD(NEUTRAL, STALL), ANY });
+	o.low.kind = PSI_FULL;
+	PLAY(&o, { "full rang, low is full", HOUR, ALARM, STALL(900), FULL(210), TOLD(LOW, STALL),
+		   ANY });
+}
+
 PROMISE(old_slow_growth_is_not_taken_for_a_burst)
 {
 	PLAY(&defaults, { "half a minute of stall in an hour", HOUR, .stall = SEC(30), LISTEN },
