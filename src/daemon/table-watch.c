@@ -16,6 +16,10 @@
  * the link count of a removed inode as it was, and the kernel sends IN_DELETE_SELF when that is 0 (seen on 6.18). Only an
  * empty cgroup can be removed and none renamed, so nothing above that can change. The path is looked at again when both
  * are listened to: no change is missed. Other names made and removed in these directories cost a wake-up.
+ *
+ * All ask for the same events. sd-event has one queue for what is asked of a directory, and what none of its sources wants
+ * any more, since the one that did was given up, stays at its head: sd_event_wait(3) then never returns
+ * (event_inotify_data_process() in sd-event.c, 252 and 257; seen with 252).
  */
 #include "daemon/table-watch.h"
 
@@ -95,10 +99,10 @@ static int path_changed(_unused_ sd_event_source *source, const struct inotify_e
 	return 0;
 }
 
-static int listen_to(struct watch *w, const char *directory, uint32_t mask, sd_event_source **ret)
+static int listen_to(struct watch *w, const char *directory, sd_event_source **ret)
 {
-	return sd_event_add_inotify(w->owner->options.event, ret, directory, mask | IN_ONLYDIR,
-				    path_changed, w);
+	return sd_event_add_inotify(w->owner->options.event, ret, directory,
+				    IN_CREATE | IN_DELETE | IN_ONLYDIR, path_changed, w);
 }
 
 static void stop_listening(struct watch *w)
@@ -115,10 +119,10 @@ static void listen_for_it(struct watch *w)
 
 	find_existing(w, last);
 	snprintf(file, sizeof(file), "%s", last);
-	r = listen_to(w, last, IN_CREATE, &w->made);
+	r = listen_to(w, last, &w->made);
 	if (r >= 0 && strcmp(last, mount) != 0) {
 		*strrchr(file, '/') = '\0';
-		r = listen_to(w, file, IN_DELETE, &w->removed);
+		r = listen_to(w, file, &w->removed);
 	}
 	if (find_existing(w, file) || strcmp(file, last) != 0)
 		timer_set(w->retry, now_usec());

@@ -494,6 +494,38 @@ PROMISE(into_the_shadow_low_ends_and_out_of_it_one_is_told_what_was_kept_back)
 	assert_true(a.told == 2 && a.last.available == PSB_NEUTRAL);
 }
 
+static bool is_watching(const char *path)
+{
+	struct watch_view view;
+
+	turn();
+	return view_of(path, &view) && view.state == WATCH_WATCHING;
+}
+
+/* What is queued for a watch that waits no more is of no interest to another, which waits in the same directory. The first
+ * removal is heard in the turn in which the watch of in/x/y is to be tried; that comes before the second. */
+PROMISE(of_watches_that_wait_in_one_directory_one_may_find_its_cgroup)
+{
+	static const char *const groups[] = { "in", "in/x", "in/z0", "in/z1", "in/z2" };
+
+	alarm(60); /* ends a loop that never returns */
+	for (size_t i = 0; i < ELEMENTSOF(groups); i++)
+		lab_make(&lab, groups[i], 0);
+	configure("[Watch %s/in/later]\n[Watch %s/in/x/y]\n");
+	lab_make(&lab, "in/x/y", 0);
+	assert_true(sd_event_run(s.event, USEC_PER_SEC) > 0);
+	for (size_t i = 2; i < ELEMENTSOF(groups); i++)
+		lab_remove(&lab, groups[i]);
+	lab_sleep_ms(2); /* timers are exact to 1 ms */
+	assert_true(LAB_WAIT(5000, is_watching("in/x/y")));
+	assert_false(is_watching("in/later"));
+	lab_make(&lab, "in/later", 0);
+	assert_true(LAB_WAIT(5000, is_watching("in/later")));
+	configure("");
+	lab_remove(&lab, "in");
+	alarm(0);
+}
+
 PROMISE(what_did_not_change_keeps_its_watch)
 {
 	struct watch_view before, after;
