@@ -91,6 +91,15 @@ enum psb_reason {
 	PSB_REASON_GONE,      /* the cgroup was removed */
 };
 
+/** Whose limit was reached, or whose pressure it is, as memory.events.local has it (v1: memory.failcnt). */
+enum psb_cause {
+	PSB_CAUSE_UNKNOWN = 0, /* nothing stalls, or there is nothing that would say it */
+	PSB_CAUSE_OWN,	       /* the cgroup's own limit */
+	PSB_CAUSE_ANCESTOR,    /* a limit above it, which it shares with others */
+	PSB_CAUSE_DESCENDANT, /* only one below it, where nothing is gained by what others give back */
+	PSB_CAUSE_MACHINE,    /* no limit: the kernel reclaims from all */
+};
+
 enum psb_kind {
 	PSB_KIND_LEVEL = 1, /* memory available: always delivered */
 	/* The cgroup was removed; the last one for it. available is never Low. The watch stays: the
@@ -116,7 +125,14 @@ struct psb_notification {
 	uint64_t stall_usec; /* growth of some since the previous notification of this watch */
 	unsigned some_avg10_centi; /* hundredths of a percent: 1234 is 12.34 % */
 	uint64_t current_bytes; /* memory in use where the limit is, see psb_load; 0 if unknown */
-	uint64_t limit_bytes;	/* effective limit; 0 if there is none */
+	uint64_t limit_bytes;	/* effective limit, or that of `cause`; 0 if there is none */
+
+	/* Low and Neutral: what the stall comes from. */
+	enum psb_cause cause;
+	int cause_is_high;   /* 1: memory.high (MemoryHigh=) was reached, 0: memory.max */
+	size_t cause_length; /* OWN, ANCESTOR: so many bytes at the front of `cgroup` are the path
+				of the cgroup whose limit it is; 0: it has none here (v1, or not
+				visible) */
 };
 
 /* ---- bridge -------------------------------------------------------------------------------- */
@@ -232,6 +248,8 @@ struct psb_watch_options {
 
 	char *error_text; /* if not NULL: on failure, one line that says what was wrong and where */
 	size_t error_text_size;
+
+	int descendants; /* 1: what only a limit of a cgroup below caused is Low here, too; 0: it is Neutral */
 };
 
 /** psb_watch_new() - arm a watch; `options` may be NULL: the process's own cgroup, or what systemd's

@@ -124,6 +124,8 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 		*(const char **)to = args->value;
 	else if (form == FORM_PERCENT)
 		*(unsigned *)to = value.number ? (unsigned)value.number : PSB_HEADROOM_OFF;
+	else if (form == FORM_BOOLEAN)
+		*(int *)to = (int)value.number;
 	else
 		*(uint64_t *)to = value.number;
 	return 0;

@@ -57,7 +57,9 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 		TARGET_TIME("quiet", o, quiet_usec, SETTING_QUIET),                                \
 		TARGET_TIME("calm", o, calm_usec, SETTING_CALM),                                   \
 		TARGET_OPTION("headroom", "a percentage from 1 to 99, or \"off\",",                \
-			      target_take_setting, o, headroom_percent, SETTING_HEADROOM)
+			      target_take_setting, o, headroom_percent, SETTING_HEADROOM),         \
+		TARGET_OPTION("descendants", "yes or no", target_take_setting, o, descendants,     \
+			      SETTING_DESCENDANTS)
 
 /* Lines for --help. */
 #define TARGET_HELP                                                                                \
@@ -77,7 +79,8 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 	"  --rearm TIME         repeat Low at most so often         [8.192s]\n"                    \
 	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n"        \
 	"  --calm TIME          High after so long under early      [10s]\n"                       \
-	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"
+	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"          \
+	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"
 
 void target_options_init(struct target_options *options);
 

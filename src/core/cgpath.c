@@ -64,3 +64,22 @@ int cgpath_normalise(const char *text, const char *mount, char *buf, const char 
 	buf[n] = '\0';
 	return 0;
 }
+
+size_t cgpath_front(const char *path, unsigned up)
+{
+	size_t n = strlen(path);
+
+	for (; up > 0 && n > 1; up--)
+		while (n > 1 && path[--n] != '/')
+			;
+	return up > 0 ? 0 : MAX(n, (size_t)1);
+}
+
+unsigned cgpath_levels_above(const char *path, size_t front)
+{
+	unsigned levels = 0;
+
+	while (cgpath_front(path, levels) > front)
+		levels++;
+	return levels;
+}

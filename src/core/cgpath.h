@@ -22,3 +22,8 @@
  * so in words: a constant string.
  */
 int cgpath_normalise(const char *text, const char *mount, char *buf, const char **ret_why);
+
+/* How much of a normalised path is the one `up` levels above it; 0: there is none. */
+size_t cgpath_front(const char *path, unsigned up);
+/* How many levels above it its front of that length is. */
+unsigned cgpath_levels_above(const char *path, size_t front);

@@ -201,11 +201,26 @@ static bool is_idle_neutral(const struct policy *p, uint64_t now)
 	       now - p->early_usec >= p->options.calm_usec;
 }
 
+/* Low is about to be told from a higher level: is it ours? Returns: false: whose it is must be known first. */
+static bool weigh_cause(const struct policy *p, const struct policy_sample *s, struct finding *f,
+			struct policy_verdict *v)
+{
+	if (!f->low || f->reason == REASON_SIGNAL || f->reason == REASON_SIMULATED ||
+	    p->options.descendants == DESCENDANTS_COUNT)
+		return true;
+	v->want_cause = !s->has_cause;
+	if (s->has_cause && s->cause == CAUSE_DESCENDANT)
+		f->low = f->critical = false;
+	return s->has_cause;
+}
+
 static void step_high(struct policy *p, enum policy_event event, const struct policy_sample *s,
-		      const struct finding *f, bool first, uint64_t now, struct policy_verdict *v)
+		      struct finding *f, bool first, uint64_t now, struct policy_verdict *v)
 {
 	bool alarm = event == POLICY_ALARM || event == POLICY_EVENTS;
 
+	if (!weigh_cause(p, s, f, v))
+		return;
 	if (f->low) {
 		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
 		return;
@@ -245,8 +260,10 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 }
 
 static void step_neutral(struct policy *p, enum policy_event event, const struct policy_sample *s,
-			 const struct finding *f, uint64_t now, struct policy_verdict *v)
+			 struct finding *f, uint64_t now, struct policy_verdict *v)
 {
+	if (!weigh_cause(p, s, f, v))
+		return;
 	if (f->low) {
 		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
 		return;
@@ -319,7 +336,11 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 		}
 		p->pace_usec = 0;
 		next = MAX(p->early_usec + o->calm_usec, now + o->early.window_usec / 4);
-		if (has_psi) {
+		if (has_psi && s->has_cause &&
+		    s->cause == CAUSE_DESCENDANT) { /* until it is ours, too */
+			next = MIN(next,
+				   now + MIN(o->low.window_usec, o->critical.window_usec) / 4);
+		} else if (has_psi) {
 			next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
 			next = MIN(next,
 				   could_reach(&p->critical, o->critical.threshold_usec, now));
@@ -349,7 +370,8 @@ void policy_step(struct policy *p, enum policy_event event, const struct policy_
 		 uint64_t now, struct policy_verdict *ret)
 {
 	struct policy_verdict v = { .deadline_usec = USEC_NEVER };
-	bool first = !p->started;
+	bool first = !p->started, had_oom = p->has_oom;
+	uint64_t oom = p->oom;
 	struct finding f = take_in(p, event, s, now);
 
 	p->started = true;
@@ -371,7 +393,11 @@ void policy_step(struct policy *p, enum policy_event event, const struct policy_
 		}
 	}
 
-	v.deadline_usec = v.want_headroom ? now : next_look(p, event, s, now);
+	if (v.want_cause) { /* it is asked again, and an oom must be news again */
+		p->has_oom = had_oom;
+		p->oom = oom;
+	}
+	v.deadline_usec = v.want_headroom || v.want_cause ? now : next_look(p, event, s, now);
 	/* While sampling, each sample reads memory.events anyway. */
 	v.listen = p->events_muted_until_usec <= now &&
 		   (v.deadline_usec == USEC_NEVER || is_idle_neutral(p, now));

@@ -15,7 +15,9 @@
  * Promises, held by tests/unit/core/test-policy.c and proved for small windows by test-policy-model.c:
  *  - Low is always followed by Neutral or High once stalls end.
  *  - Never two equal notifications in a row within Rearm. A turn to critical is told at once.
- *  - No notification without a cause.
+ *  - No notification without a reason.
+ *  - What only a limit below caused is Neutral, never Low: a parent can give back what it likes, its
+ *    child's limit stays full.
  *  - There is a deadline whenever the level is not High. While High and calm there is none, and so
  *    no wake-up.
  */
@@ -40,13 +42,26 @@ enum reason {
 	REASON_GONE,
 };
 
+/* Whose limit, or whose pressure, a stall is; the same numbers as enum psb_cause. */
+enum cause {
+	CAUSE_UNKNOWN,
+	CAUSE_OWN,
+	CAUSE_ANCESTOR,
+	CAUSE_DESCENDANT,
+	CAUSE_MACHINE,
+};
+
 struct policy_options {
 	struct trigger early, low, critical;
 	uint64_t rearm_usec; /* at least so long between two equal Lows */
 	uint64_t quiet_usec; /* 0: two windows of low */
 	uint64_t calm_usec;
 	unsigned headroom_percent; /* 0, HEADROOM_OFF: never look */
+	unsigned descendants; /* DESCENDANTS_COUNT: what only a limit below caused may be Low, too */
 };
+
+#define DESCENDANTS_COUNT 1u
+#define DESCENDANTS_APART 2u
 
 #define HEADROOM_OFF 0xffffffffu /* PSB_HEADROOM_OFF */
 
@@ -87,6 +102,8 @@ struct policy_sample {
 	bool has_oom; /* oom is oom + oom_kill of memory.events */
 	uint64_t oom;
 	enum headroom headroom; /* UNKNOWN: not read. No limit at all is ENOUGH */
+	bool has_cause;		/* cause was looked for */
+	enum cause cause;
 	/* POLICY_SIGNAL only */
 	enum level signal;
 	bool signal_critical;
@@ -104,6 +121,7 @@ struct policy_verdict {
 	bool listen;		/* listen to memory.events until then? (to the trigger: always) */
 	bool want_headroom; /* step again at once: same event, same sample, and its headroom (what
 			       leaves the level as it is if it can't be read) */
+	bool want_cause;    /* the same, with has_cause and cause */
 };
 
 /* The state. Private to policy.c, open to its tests; plain data that may be copied and compared. */

@@ -21,6 +21,8 @@ const struct setting_row setting_table[SETTING_COUNT] = {
 	[SETTING_CALM] = { "Calm", "calm", "CALM", FORM_TIME, "10s", AT(calm_usec) },
 	[SETTING_HEADROOM] = { "HighHeadroom", "headroom", "HIGH_HEADROOM", FORM_PERCENT, "25%",
 			       AT(headroom_percent) },
+	[SETTING_DESCENDANTS] = { "Descendants", "descendants", "DESCENDANTS", FORM_BOOLEAN, "no",
+				  AT(descendants) },
 #undef AT
 };
 
@@ -38,6 +40,8 @@ void setting_put(struct policy_options *options, enum setting setting, const str
 		*(struct trigger *)to = value->trigger;
 	else if (setting_table[setting].form == FORM_PERCENT)
 		*(unsigned *)to = value->number ? (unsigned)value->number : HEADROOM_OFF;
+	else if (setting_table[setting].form == FORM_BOOLEAN)
+		*(unsigned *)to = value->number ? DESCENDANTS_COUNT : DESCENDANTS_APART;
 	else
 		*(uint64_t *)to = value->number;
 }
@@ -52,6 +56,8 @@ void setting_get(const struct policy_options *options, enum setting setting, str
 	else if (setting_table[setting].form == FORM_PERCENT)
 		value.number = *(const unsigned *)from == HEADROOM_OFF ? 0
 								       : *(const unsigned *)from;
+	else if (setting_table[setting].form == FORM_BOOLEAN)
+		value.number = *(const unsigned *)from == DESCENDANTS_COUNT;
 	else
 		value.number = *(const uint64_t *)from;
 	*ret = value;
@@ -63,7 +69,8 @@ bool setting_is_set(const struct policy_options *options, enum setting setting)
 
 	setting_get(options, setting, &value);
 	return value.trigger.window_usec > 0 || value.number > 0 ||
-	       (setting == SETTING_HEADROOM && options->headroom_percent == HEADROOM_OFF);
+	       (setting == SETTING_HEADROOM && options->headroom_percent == HEADROOM_OFF) ||
+	       (setting == SETTING_DESCENDANTS && options->descendants == DESCENDANTS_APART);
 }
 
 void settings_built_in(struct policy_options *ret)

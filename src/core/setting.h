@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * setting.h - the table of the policy's seven settings
+ * setting.h - the table of the policy's settings
  *
  *   psibridged.conf(5)      Early=some 20ms/2s              HighHeadroom=25%
  *   the environment         PSIBRIDGE_EARLY=some 20ms/2s    PSIBRIDGE_HIGH_HEADROOM=25%
@@ -24,6 +24,7 @@ enum setting {
 	SETTING_QUIET,
 	SETTING_CALM,
 	SETTING_HEADROOM,
+	SETTING_DESCENDANTS,
 	SETTING_COUNT,
 };
 
@@ -33,7 +34,7 @@ struct setting_row {
 	const char *variable; /* behind PSIBRIDGE_ */
 	enum value_form form;
 	const char *built_in;
-	size_t offset; /* of a struct trigger, a uint64_t or, FORM_PERCENT, an unsigned */
+	size_t offset; /* of a struct trigger, a uint64_t or, FORM_PERCENT and FORM_BOOLEAN, an unsigned */
 };
 
 extern const struct setting_row setting_table[SETTING_COUNT];
@@ -41,7 +42,8 @@ extern const struct setting_row setting_table[SETTING_COUNT];
 /* To be followed by " was expected", as value_expected(). */
 const char *setting_expected(enum setting setting);
 
-/* "off" is HEADROOM_OFF there and 0 here; "auto" is 0 in both, as what was not given. */
+/* "off" is HEADROOM_OFF there and 0 here; "no" is DESCENDANTS_APART there and 0 here; "auto" is 0 in both, as what was
+ * not given. */
 void setting_put(struct policy_options *options, enum setting setting, const struct value *value);
 void setting_get(const struct policy_options *options, enum setting setting, struct value *ret);
 

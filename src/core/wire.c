@@ -79,6 +79,14 @@ static int take_headroom(struct scan value, unsigned *ret, const char **ret_why)
 	return 0;
 }
 
+static int take_descendants(struct scan value, unsigned *ret, const char **ret_why)
+{
+	if (!scan_is(value, "yes") && !scan_is(value, "no"))
+		return scan_refuse(-EINVAL, "descendants is neither yes nor no", ret_why);
+	*ret = scan_is(value, "yes") ? DESCENDANTS_COUNT : DESCENDANTS_APART;
+	return 0;
+}
+
 static int take_value(struct policy_options *t, enum setting setting, struct scan value,
 		      const char **ret_why)
 {
@@ -89,6 +97,8 @@ static int take_value(struct policy_options *t, enum setting setting, struct sca
 		return take_trigger(value, to, ret_why);
 	case FORM_PERCENT:
 		return take_headroom(value, to, ret_why);
+	case FORM_BOOLEAN:
+		return take_descendants(value, to, ret_why);
 	default:
 		return take_time(value, to, ret_why);
 	}
@@ -230,8 +240,9 @@ size_t wire_hello_format(const struct policy_options *terms, char *buf)
 	size_t n = strlen(OURS VERSION);
 
 	memcpy(buf, OURS VERSION, n);
-	/* three triggers of 11 + 5 + 2 * 21 bytes at most, three times of 8 + 20, the headroom of 12 + 10 */
-	_Static_assert(WIRE_LINE_MAX > sizeof(OURS VERSION) + 3 * 58 + 3 * 28 + 22 + 1,
+	/* three triggers of 11 + 5 + 2 * 21 bytes at most, three times of 8 + 20, the headroom of 12 + 10,
+	 * descendants of 13 + 3 */
+	_Static_assert(WIRE_LINE_MAX > sizeof(OURS VERSION) + 3 * 58 + 3 * 28 + 22 + 16 + 1,
 		       "room for every line");
 	for (enum setting key = 0; key < SETTING_COUNT; key++) {
 		const struct setting_row *row = &setting_table[key];
@@ -243,6 +254,9 @@ size_t wire_hello_format(const struct policy_options *terms, char *buf)
 		n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n, " %s=", row->word);
 		if (row->form == FORM_TRIGGER)
 			n += put_trigger(&value.trigger, buf + n);
+		else if (row->form == FORM_BOOLEAN)
+			n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n,
+					      value.number ? "yes" : "no");
 		else
 			n += (size_t)snprintf(buf + n, WIRE_LINE_MAX - n,
 					      value.number ? "%" PRIu64 : "off", value.number);

@@ -13,6 +13,7 @@
  *                             early=, low=, critical=   a trigger, some:200000:2000000
  *                             rearm=, quiet=, calm=     microseconds
  *                             headroom=                 percent, 1 to 99, or "off"
+ *                             descendants=              yes or no
  *                             cgroup=                   the last one, up to the end of the line:
  *                                                       a path below the client's own cgroup
  *                                                       ("sub/x"), or from the root ("/a/b")
@@ -73,14 +74,16 @@ struct wire_record {
 	uint16_t kind;
 	uint8_t available; /* 1 to 3, enum level */
 	uint8_t critical;
-	uint8_t reason; /* enum psb_reason */
-	uint8_t zero;
+	uint8_t reason;			/* enum psb_reason */
+	uint8_t cause;			/* enum psb_cause; 0 also of a daemon that does not say */
 	uint32_t error;			/* REFUSED: an errno */
 	uint64_t time_usec, since_usec; /* CLOCK_MONOTONIC, the same for all containers */
 	uint64_t some_total_usec, full_total_usec, stall_usec;
 	uint64_t current_bytes, limit_bytes;
 	uint32_t some_avg10_centi;
-	uint32_t zero2;
+	uint16_t cause_up; /* ANCESTOR: so many levels above the subscriber's cgroup; 0: not known */
+	uint8_t cause_is_high; /* as in psb_notification */
+	uint8_t zero;
 	char text[WIRE_TEXT_MAX]; /* REFUSED: why; else "" */
 };
 

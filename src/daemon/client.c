@@ -98,6 +98,11 @@ static void put_record(struct client *c, enum wire_record_kind kind,
 		.current_bytes = n->current_bytes,
 		.limit_bytes = n->limit_bytes,
 		.some_avg10_centi = n->some_avg10_centi,
+		.cause = (uint8_t)n->cause,
+		.cause_up = (uint16_t)(n->cause_length > 0
+					       ? cgpath_levels_above(n->cgroup, n->cause_length)
+					       : 0),
+		.cause_is_high = n->cause_is_high != 0,
 	};
 
 	if (c->pending) {

@@ -481,6 +481,7 @@ void settings_write(const struct policy_options *policy, struct settings_text *t
 	ret->quiet_usec = policy->quiet_usec;
 	ret->calm_usec = policy->calm_usec;
 	ret->headroom_percent = policy->headroom_percent;
+	ret->descendants = policy->descendants == DESCENDANTS_COUNT;
 }
 
 /* ---- back to lines --------------------------------------------------------------------------- */

@@ -191,6 +191,7 @@ void state_put_terms(struct client_state *e, const struct policy_options *t)
 	e->calm_usec = t->calm_usec;
 	e->headroom = t->headroom_percent == HEADROOM_OFF ? HEADROOM_IS_OFF
 							  : (uint8_t)t->headroom_percent;
+	e->descendants = (uint8_t)t->descendants;
 }
 
 void state_get_terms(const struct client_state *e, struct policy_options *ret)
@@ -203,5 +204,6 @@ void state_get_terms(const struct client_state *e, struct policy_options *ret)
 		.quiet_usec = e->quiet_usec,
 		.calm_usec = e->calm_usec,
 		.headroom_percent = e->headroom == HEADROOM_IS_OFF ? HEADROOM_OFF : e->headroom,
+		.descendants = e->descendants,
 	};
 }

@@ -35,9 +35,10 @@ struct client_state {
 	pid_t pid;
 	bool connected; /* to the present process */
 	bool privileged;
-	uint8_t protocol;		    /* enum client_protocol */
-	uint8_t available, critical;	    /* as told last */
-	uint8_t headroom;		    /* percent; 255: off; 0: the daemon's */
+	uint8_t protocol;	     /* enum client_protocol */
+	uint8_t available, critical; /* as told last */
+	uint8_t headroom;	     /* percent; 255: off; 0: the daemon's */
+	uint8_t descendants;
 	struct state_trigger thresholds[3]; /* early, low, critical */
 	uint64_t rearm_usec, quiet_usec, calm_usec;
 	char cgroup[STATE_PATH_MAX]; /* ""; too long */

@@ -176,10 +176,33 @@ struct lowest {
 	struct psb_notification found;
 };
 
-static void take_lower(const struct psb_notification *n, void *userdata)
+/* As it is seen from `path`: what only a limit below that caused is not Low there. */
+static void see_from(const struct watch *w, const char *path, struct psb_notification *n)
+{
+	size_t length = strlen(path);
+	bool own = strcmp(n->cgroup, path) == 0;
+
+	if (n->cause == PSB_CAUSE_ANCESTOR && n->cause_length == length)
+		n->cause = PSB_CAUSE_OWN;
+	else if (!own && (n->cause == PSB_CAUSE_OWN ||
+			  (n->cause == PSB_CAUSE_ANCESTOR && n->cause_length > length)))
+		n->cause = PSB_CAUSE_DESCENDANT;
+	if (n->cause != PSB_CAUSE_DESCENDANT || own)
+		return;
+	n->cause_length = 0;
+	if (n->available == PSB_LOW && w->settings.policy.descendants != DESCENDANTS_COUNT) {
+		n->available = PSB_NEUTRAL;
+		n->critical = 0;
+	}
+}
+
+static void take_lower(const struct psb_notification *one, void *userdata)
 {
 	struct lowest *l = userdata;
+	struct psb_notification seen = *one, *n = &seen;
 
+	if (l->path && is_at_or_below(n->cgroup, l->path))
+		see_from(l->watch, l->path, n);
 	if (l->path ? !is_at_or_below(n->cgroup, l->path) : !judges(l->watch, n->cgroup))
 		return;
 	if (!l->any || is_lower(n, &l->found))

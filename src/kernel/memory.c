@@ -62,14 +62,17 @@ static int read_stat(int fd, const char *key, uint64_t *ret)
 }
 
 static const struct names {
-	const char *current, *max, *high, *inactive;
-} v1_names = { "memory.usage_in_bytes", "memory.limit_in_bytes", NULL, "total_inactive_file" },
-  v2_names = { "memory.current", "memory.max", "memory.high", "inactive_file" };
+	const char *current, *max, *high, *inactive, *hits;
+} v1_names = { "memory.usage_in_bytes", "memory.limit_in_bytes", NULL, "total_inactive_file",
+	       "memory.failcnt" },
+  v2_names = { "memory.current", "memory.max", "memory.high", "inactive_file",
+	       "memory.events.local" };
 
 static void close_level(struct memory_level *level)
 {
 	fd_close(&level->current_fd);
 	fd_close(&level->stat_fd);
+	fd_close(&level->hits_fd);
 }
 
 /* The files that say what it uses; both or none. */
@@ -85,7 +88,8 @@ static int open_use(struct memory_level *level, int dirfd, const struct names *n
 		r = level->current_fd;
 	else if (is_shortage(level->stat_fd))
 		r = level->stat_fd;
-	close_level(level);
+	fd_close(&level->current_fd);
+	fd_close(&level->stat_fd);
 	return r;
 }
 
@@ -111,24 +115,29 @@ static void add_level(struct memory *m, struct memory_level *level)
 
 static int open_level(struct memory *m, int dirfd, const struct names *names, size_t length)
 {
-	struct memory_level level = { .current_fd = -1, .stat_fd = -1, .length = length };
-	uint64_t high = UINT64_MAX;
+	struct memory_level level = {
+		.current_fd = -1, .stat_fd = -1, .high_bytes = UINT64_MAX, .length = length
+	};
 	int r = read_limit(dirfd, names->max, &level.limit_bytes);
 
 	if (r == 0 && names->high)
-		r = read_limit(dirfd, names->high, &high);
+		r = read_limit(dirfd, names->high, &level.high_bytes);
 	if (r < 0)
 		return r;
 	if (m->v1 && level.limit_bytes >= V1_NO_LIMIT_BYTES)
 		level.limit_bytes = UINT64_MAX;
-	level.limit_bytes = MIN(level.limit_bytes, high);
-	m->high_bytes = MIN(m->high_bytes, high);
+	level.limit_bytes = MIN(level.limit_bytes, level.high_bytes);
+	m->high_bytes = MIN(m->high_bytes, level.high_bytes);
 	m->limit_bytes = MIN(m->limit_bytes, level.limit_bytes);
-	if (m->count > 0 && level.limit_bytes == UINT64_MAX)
-		return 0;
-	r = open_use(&level, dirfd, names);
+	if (m->count == 0 || level.limit_bytes != UINT64_MAX)
+		r = open_use(&level, dirfd, names);
+	level.hits_fd = file_open(dirfd, names->hits);
+	if (r == 0 && is_shortage(level.hits_fd))
+		r = level.hits_fd;
 	if (r == 0)
 		add_level(m, &level);
+	else
+		close_level(&level);
 	return r;
 }
 
@@ -240,10 +249,10 @@ void memory_close(struct memory *memory)
 		close_level(&memory->levels[--memory->count]);
 }
 
-static int read_current(const struct memory_level *level, uint64_t *ret)
+static int read_number(int fd, uint64_t *ret)
 {
 	char text[32];
-	ssize_t n = pread(level->current_fd, text, sizeof(text), 0);
+	ssize_t n = pread(fd, text, sizeof(text), 0);
 
 	return n < 0 ? -errno : limit_parse(text, (size_t)n, ret);
 }
@@ -272,7 +281,7 @@ void memory_read_use(const struct memory *memory, struct memory_use *ret)
 		uint64_t current, left;
 
 		if (level->current_fd < 0 || (i > 0 && !is_limited(memory, level)) ||
-		    read_current(level, &current) < 0)
+		    read_number(level->current_fd, &current) < 0)
 			continue;
 		if (i == 0)
 			use.own_bytes = use.current_bytes = current;
@@ -294,6 +303,7 @@ static int load_of_machine(const struct memory *memory, struct memory_load *load
 	if (r < 0)
 		return r;
 	load->machine = true;
+	load->level = NULL;
 	load->limit_bytes = memory->machine_bytes;
 	load->available_bytes = MEMORY_UNKNOWN;
 	if (available == MEMORY_UNKNOWN || memory->machine_bytes == MEMORY_UNKNOWN)
@@ -311,7 +321,7 @@ static int read_level(const struct memory *memory, const struct memory_level *le
 {
 	const struct names *names = memory->v1 ? &v1_names : &v2_names;
 	uint64_t inactive;
-	int r = read_current(level, &load->current_bytes);
+	int r = read_number(level->current_fd, &load->current_bytes);
 
 	if (r == 0)
 		r = read_stat(level->stat_fd, names->inactive, &inactive);
@@ -320,7 +330,7 @@ static int read_level(const struct memory *memory, const struct memory_level *le
 	load->working_set_bytes = usec_sub(load->current_bytes, inactive);
 	load->limit_bytes = level->limit_bytes;
 	load->available_bytes = usec_sub(level->limit_bytes, load->working_set_bytes);
-	load->length = level->length;
+	load->level = level;
 	return 0;
 }
 
@@ -352,6 +362,134 @@ int memory_read(const struct memory *memory, struct memory_load *ret)
 	*ret = load;
 	return 0;
 }
+
+/* ---- whose limit ------------------------------------------------------------------------------ */
+
+/* No count has grown in so short a time: that says nothing yet. */
+#define FRESH_USEC (1 * USEC_PER_SEC)
+
+static int read_hits(const struct memory *m, const struct memory_level *level,
+		     struct memory_events *ret)
+{
+	if (level->hits_fd < 0)
+		return -ENOENT;
+	return m->v1 ? read_number(level->hits_fd, &ret->max)
+		     : memory_events_read(level->hits_fd, ret);
+}
+
+static uint64_t sum_of(const struct memory_events *hits)
+{
+	return hits->high + hits->max + hits->oom;
+}
+
+/* What was scanned of the cgroup and what is below it, for the machine and by those who wait. Kernels before 5.19 do
+ * not say: 0. */
+static void read_scans(const struct memory *m, uint64_t *ret_kswapd, uint64_t *ret_direct)
+{
+	char text[STAT_TEXT_MAX];
+	size_t size;
+
+	*ret_kswapd = *ret_direct = 0;
+	if (m->v1 || m->count == 0 || m->levels[0].stat_fd < 0 ||
+	    file_pread(m->levels[0].stat_fd, text, sizeof(text), &size) < 0)
+		return;
+	(void)keyed_get(text, size, "pgscan_kswapd", ret_kswapd);
+	(void)keyed_get(text, size, "pgscan_direct", ret_direct);
+}
+
+void memory_mark(struct memory *m, const struct memory_events *events, bool calm, uint64_t now)
+{
+	for (unsigned i = 0; i < m->count; i++)
+		(void)read_hits(m, &m->levels[i], &m->levels[i].marked); /* else as before */
+	read_scans(m, &m->marked_kswapd, &m->marked_direct);
+	m->marked_below = events ? sum_of(events) : 0;
+	m->settled_usec = calm ? now : now + FRESH_USEC;
+}
+
+static bool is_below(const struct memory *m, const struct memory_events *events)
+{
+	uint64_t kswapd, direct;
+
+	if (!events || sum_of(events) <= m->marked_below)
+		return false;
+	read_scans(m, &kswapd, &direct);
+	return kswapd == m->marked_kswapd ||
+	       usec_sub(kswapd, m->marked_kswapd) < usec_sub(direct, m->marked_direct);
+}
+
+/* Within a 64th of its limit, which is where reclaim keeps what has reached it. */
+static bool is_full(const struct memory *m, const struct memory_level *level)
+{
+	uint64_t current;
+
+	return is_limited(m, level) && read_number(level->current_fd, &current) == 0 &&
+	       current >= level->limit_bytes - level->limit_bytes / 64;
+}
+
+static const struct memory_level *fullest(const struct memory *m)
+{
+	for (unsigned i = 0; i < m->count; i++)
+		if (is_full(m, &m->levels[i]))
+			return &m->levels[i];
+	return NULL;
+}
+
+static void blame(const struct memory *m, const struct memory_level *level, bool is_high,
+		  struct memory_cause *ret)
+{
+	ret->cause = level == m->levels ? CAUSE_OWN : CAUSE_ANCESTOR;
+	ret->is_high = is_high;
+	ret->limit_bytes = level->limit_bytes == UINT64_MAX ? 0 : level->limit_bytes;
+	ret->length = m->v1 ? 0 : level->length;
+	if (level->current_fd < 0 || read_number(level->current_fd, &ret->current_bytes) < 0)
+		ret->current_bytes = 0;
+}
+
+void memory_find_cause(const struct memory *m, const struct memory_events *events, uint64_t now,
+		       struct memory_cause *ret)
+{
+	struct memory_cause found = { .cause = CAUSE_UNKNOWN };
+	const struct memory_level *most = NULL;
+	uint64_t hits = 0;
+	bool is_high = false, knows_own = false;
+
+	for (unsigned i = 0; i < m->count; i++) {
+		const struct memory_level *level = &m->levels[i];
+		struct memory_events is = level->marked;
+		uint64_t more;
+
+		if (read_hits(m, level, &is) < 0)
+			continue;
+		knows_own = knows_own || (i == 0 && !m->v1);
+		more = usec_sub(sum_of(&is), sum_of(&level->marked));
+		if (more <= hits)
+			continue;
+		most = level;
+		hits = more;
+		is_high = 2 * usec_sub(is.high, level->marked.high) > more;
+	}
+	if (!most && is_below(m, events)) {
+		found.cause = CAUSE_DESCENDANT;
+	} else if (!most && now < m->settled_usec) {
+		most = fullest(m);
+		is_high = most && most->limit_bytes == most->high_bytes;
+	} else if (!most && knows_own) {
+		found.cause = CAUSE_MACHINE;
+	}
+	if (most)
+		blame(m, most, is_high, &found);
+	*ret = found;
+}
+
+void memory_cause_of_load(const struct memory *m, const struct memory_load *load,
+			  struct memory_cause *ret)
+{
+	*ret = (struct memory_cause){ .cause = CAUSE_MACHINE };
+	if (load->level)
+		blame(m, load->level, load->level->limit_bytes == load->level->high_bytes, ret);
+}
+
+/* ---- memory.events ---------------------------------------------------------------------------- */
 
 int memory_events_read(int fd, struct memory_events *ret)
 {

@@ -13,33 +13,45 @@
  * memory.high that charges memory is put to sleep, and open(2) charges memory. Only limits are
  * read by path; they are asked for while calm.
  *
+ * Whose limit a stall comes from is what memory.events.local counts, which unlike memory.events knows
+ * nothing of those below: growth of `high`, `max` and `oom` since memory_mark(). On v1 it is
+ * memory.failcnt.
+ *
  * Unknown is not 0, and no limit is not what could not be read just now: out of descriptors, what was
  * known before stays.
  */
 #pragma once
 
 #include "core/keyed.h"
+#include "core/policy.h"
 #include "kernel/cgroup.h"
 
 #define MEMORY_UNKNOWN UINT64_MAX
 
-/* Of more levels with a limit than these the least limits are kept. */
-#define MEMORY_LEVELS_MAX 8
+/* The cgroup and eight ancestors: of more the least limits are kept. */
+#define MEMORY_LEVELS_MAX 9
 
 struct memory_level {
-	int current_fd;	      /* memory.current, or v1 memory.usage_in_bytes; -1: unknown */
-	int stat_fd;	      /* memory.stat of the same cgroup */
-	uint64_t limit_bytes; /* the less of memory.max and memory.high; UINT64_MAX: none */
-	size_t length;	      /* of its path, which is the front of ours */
+	int current_fd; /* memory.current, or v1 memory.usage_in_bytes; -1: unknown, or no limit */
+	int stat_fd;	/* memory.stat of the same cgroup */
+	int hits_fd;	/* memory.events.local, or v1 memory.failcnt; -1: there is none */
+	uint64_t limit_bytes;	     /* the less of memory.max and memory.high; UINT64_MAX: none */
+	uint64_t high_bytes;	     /* UINT64_MAX: none */
+	size_t length;		     /* of its path, which is the front of ours */
+	struct memory_events marked; /* as of memory_mark(); v1 counts in `max` */
 };
 
 struct memory {
 	const struct cgroups *cgroups;
 	const char *v2_path, *v1_path;
-	/* the cgroup itself, then the ancestors that have a limit */
+	/* the cgroup itself, then its ancestors: those that have a limit, and may get one */
 	struct memory_level levels[MEMORY_LEVELS_MAX];
 	unsigned count;
 	bool v1;
+	/* as of memory_mark() */
+	uint64_t settled_usec; /* from then on it says something that no count has grown */
+	uint64_t marked_below; /* hits in the cgroup and below it */
+	uint64_t marked_kswapd, marked_direct;
 	uint64_t limit_bytes; /* the least, as of the last memory_refresh(); UINT64_MAX: none */
 	uint64_t high_bytes;
 	uint64_t machine_bytes; /* MemTotal, or MEMORY_UNKNOWN */
@@ -47,18 +59,26 @@ struct memory {
 
 struct memory_load {
 	uint64_t current_bytes, working_set_bytes; /* where the limit is; 0: unknown */
-	uint64_t limit_bytes;	  /* MemTotal where there is no other, or MEMORY_UNKNOWN */
-	uint64_t high_bytes;	  /* UINT64_MAX: none */
-	uint64_t available_bytes; /* or MEMORY_UNKNOWN */
-	unsigned percent;	  /* 0 where available_bytes is unknown */
-	bool machine;		  /* no limit: these are the machine's numbers */
-	size_t length;		  /* of the path of the cgroup whose limit it is */
+	uint64_t limit_bytes;		  /* MemTotal where there is no other, or MEMORY_UNKNOWN */
+	uint64_t high_bytes;		  /* UINT64_MAX: none */
+	uint64_t available_bytes;	  /* or MEMORY_UNKNOWN */
+	unsigned percent;		  /* 0 where available_bytes is unknown */
+	bool machine;			  /* no limit: these are the machine's numbers */
+	const struct memory_level *level; /* whose limit it is; NULL: the machine's */
 };
 
 struct memory_use {
 	uint64_t own_bytes;	/* 0: unknown */
 	uint64_t current_bytes; /* where the limit is */
 	uint64_t limit_bytes;	/* 0: none */
+};
+
+struct memory_cause {
+	enum cause cause;
+	bool is_high;		/* memory.high was reached, not memory.max */
+	uint64_t current_bytes; /* of the cgroup whose limit it is; 0: none, or unknown */
+	uint64_t limit_bytes;
+	size_t length; /* of its path; 0: it is none of v2 */
 };
 
 /*
@@ -83,6 +103,22 @@ bool memory_has_limit(const struct memory *memory);
 int memory_read(const struct memory *memory, struct memory_load *ret);
 /* The same of use with all page cache: without memory.stat, which is expensive to read. */
 void memory_read_use(const struct memory *memory, struct memory_use *ret);
+
+/* What is counted from here on belongs to the next stall. A pread a level, and one of memory.stat. `events`: what
+ * memory.events of the cgroup says, or NULL. `calm`: nothing stalls now. */
+void memory_mark(struct memory *memory, const struct memory_events *events, bool calm,
+		 uint64_t now_usec);
+/*
+ * Whose limit was reached most often since then; `events` as there. Where no count has grown it is the
+ * machine that reclaims; but soon after a mark in the middle of a stall it is the cgroup whose use is at
+ * its limit, or unknown. A limit below the cgroup is the cause only while kswapd, which reclaims for the
+ * machine alone, scans less of it than those who wait do themselves. Preads only.
+ */
+void memory_find_cause(const struct memory *memory, const struct memory_events *events,
+		       uint64_t now_usec, struct memory_cause *ret);
+/* The limit that leaves the least. */
+void memory_cause_of_load(const struct memory *memory, const struct memory_load *load,
+			  struct memory_cause *ret);
 
 /* memory.events. Reading takes the edge off its POLLPRI: read once, poll, read again on each ring.
  * Errors: -ENOENT (the root cgroup, or no memory controller), -ENODEV (removed). */

@@ -216,13 +216,14 @@ static void say_load(const struct memory *memory, const struct memory_load *load
 {
 	const char *path = memory->v1 ? memory->v1_path : memory->v2_path;
 	unsigned long long limit = load->limit_bytes >> 20, use = load->working_set_bytes >> 20;
-	bool other = !load->machine && path[load->length] != '\0';
+	size_t length = load->level ? load->level->length : 0;
+	bool other = load->level && path[length] != '\0';
 
 	if (!load->machine)
 		snprintf(
 			what, size,
 			"the effective limit is %s%.*s%s%llu MiB, of which %llu MiB (%u %%) are in use%s",
-			other ? "that of " : "", other ? (int)load->length : 0, other ? path : "",
+			other ? "that of " : "", other ? (int)length : 0, other ? path : "",
 			other ? ", " : "", limit, use, load->percent, other ? " there" : "");
 	else if (load->limit_bytes == MEMORY_UNKNOWN)
 		snprintf(

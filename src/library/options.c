@@ -92,6 +92,7 @@ static int resolve_policy(const struct psb_watch_options *o, struct policy_optio
 		.quiet_usec = o->quiet_usec,
 		.calm_usec = o->calm_usec,
 		.headroom_percent = o->headroom_percent,
+		.descendants = o->descendants ? DESCENDANTS_COUNT : 0,
 	};
 	r = put_trigger(ret_asked, SETTING_EARLY, o->early, why);
 	if (r == 0)

@@ -76,6 +76,7 @@ static const size_t setting_offsets[SETTING_COUNT] = {
 	[SETTING_QUIET] = AT(watch.quiet_usec),
 	[SETTING_CALM] = AT(watch.calm_usec),
 	[SETTING_HEADROOM] = AT(watch.headroom_percent),
+	[SETTING_DESCENDANTS] = AT(watch.descendants),
 };
 
 #define ROWS (ELEMENTSOF(own_rows) + SETTING_COUNT)

@@ -424,6 +424,7 @@ static int make_root(struct group *g, char *why)
 	if (r < 0)
 		return r;
 	options.headroom_percent = 0; /* the root's level is not told */
+	options.descendants = DESCENDANTS_COUNT;
 	r = monitor_new(g->context, &root_owner, g, &options, &g->target->cgroups, g->label,
 			g->target->has_cgroup, NULL, &source, &g->root);
 	source_close(&source, g->context->closer);

@@ -26,6 +26,8 @@ void monitor_look(struct monitor *monitor, enum policy_event event, uint64_t now
 void monitor_judge_signal(struct monitor *monitor, enum level level, bool critical,
 			  enum reason reason, uint64_t now);
 void monitor_count_alarm(struct monitor *monitor, uint64_t now);
+/* What limits are reached from here on belongs to the next stall. `calm`: nothing stalls now. */
+void monitor_mark_limits(struct monitor *monitor, bool calm, uint64_t now);
 /* Count and hand over what was judged here or elsewhere. */
 void monitor_deliver(struct monitor *monitor, const struct psb_notification *notification,
 		     uint64_t now);

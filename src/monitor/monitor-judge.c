@@ -27,6 +27,7 @@ static void describe(const struct monitor *m, enum psb_reason reason, const stru
 		     struct psb_notification *ret)
 {
 	const struct policy *p = &m->policy;
+	bool stalls = p->level != LEVEL_HIGH;
 
 	*ret = (struct psb_notification){
 		.size = sizeof(*ret),
@@ -43,6 +44,9 @@ static void describe(const struct monitor *m, enum psb_reason reason, const stru
 		.some_avg10_centi = m->psi.some.avg10_centi,
 		.current_bytes = use->current_bytes,
 		.limit_bytes = use->limit_bytes,
+		.cause = stalls ? (enum psb_cause)m->cause.cause : PSB_CAUSE_UNKNOWN,
+		.cause_is_high = stalls && m->cause.is_high,
+		.cause_length = stalls ? m->cause.length : 0,
 	};
 }
 
@@ -93,11 +97,32 @@ void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64
 		m->owner->told(m, n);
 }
 
+/* What memory.events said at the last sample. */
+static const struct memory_events *known_events(const struct monitor *m)
+{
+	return m->source.events_fd >= 0 ? &m->events : NULL;
+}
+
+static void find_cause(struct monitor *m, uint64_t now)
+{
+	memory_find_cause(&m->memory, known_events(m), now, &m->cause);
+}
+
+void monitor_mark_limits(struct monitor *m, bool calm, uint64_t now)
+{
+	memory_mark(&m->memory, known_events(m), calm, now);
+}
+
 static void tell(struct monitor *m, const struct policy_verdict *v, uint64_t now)
 {
 	struct psb_notification n;
 
-	describe(m, (enum psb_reason)v->reason, recent_use(m, now), &n);
+	(void)recent_use(m, now);
+	if (m->cause.limit_bytes > 0 && v->level != LEVEL_HIGH) {
+		m->use.current_bytes = m->cause.current_bytes;
+		m->use.limit_bytes = m->cause.limit_bytes;
+	}
+	describe(m, (enum psb_reason)v->reason, &m->use, &n);
 	n.time_usec = now;
 	n.since_usec = v->since_usec;
 	monitor_deliver(m, &n, now);
@@ -161,20 +186,22 @@ void monitor_end_source(struct monitor *m, unsigned rungs, const char *what)
 /* ---- sampling ------------------------------------------------------------------------------- */
 
 /* `calm`: there is time to read the limits anew, which opens files. */
-static enum headroom read_headroom(struct monitor *m, bool calm)
+static enum headroom read_headroom(struct monitor *m, bool calm, uint64_t now)
 {
 	struct memory_load load;
 
-	if (calm)
-		(void)memory_refresh(&m->memory); /* on an error the earlier limits stay */
+	if (calm && memory_refresh(&m->memory) == 0) /* on an error the earlier limits stay */
+		monitor_mark_limits(m, true, now);
 	/* asked before reading: the machine's numbers would have to be opened, and do not count
 	 * here */
 	if (!memory_has_limit(&m->memory))
 		return HEADROOM_ENOUGH;
 	if (memory_read(&m->memory, &load) < 0) /* neither: the level stays */
 		return m->policy.level == LEVEL_HIGH ? HEADROOM_ENOUGH : HEADROOM_SHORT;
-	return 100 - load.percent >= m->policy.options.headroom_percent ? HEADROOM_ENOUGH
-									: HEADROOM_SHORT;
+	if (100 - load.percent >= m->policy.options.headroom_percent)
+		return HEADROOM_ENOUGH;
+	memory_cause_of_load(&m->memory, &load, &m->cause);
+	return HEADROOM_SHORT;
 }
 
 void monitor_count_alarm(struct monitor *m, uint64_t now)
@@ -230,16 +257,29 @@ static void fill_sample(const struct monitor *m, struct policy_sample *s)
 void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sample *s,
 		   uint64_t now)
 {
+	const struct policy *p = &m->policy;
 	struct policy_verdict v;
 
 	fill_sample(m, s);
 	policy_step(&m->policy, event, s, now, &v);
-	if (v.want_headroom) { /* a step that wants it tells nothing */
-		s->headroom = read_headroom(m, event == POLICY_TICK);
+	if (v.want_cause) { /* a step that wants something tells nothing */
+		find_cause(m, now);
+		s->has_cause = true;
+		s->cause = m->cause.cause;
 		policy_step(&m->policy, event, s, now, &v);
 	}
+	if (v.want_headroom) {
+		s->headroom = read_headroom(m, event == POLICY_TICK, now);
+		policy_step(&m->policy, event, s, now, &v);
+	}
+	if (v.tell && v.reason == REASON_SIMULATED)
+		m->cause = (struct memory_cause){ .cause = CAUSE_UNKNOWN };
+	else if (v.tell && !s->has_cause && v.reason != REASON_CALM && v.reason != REASON_HEADROOM)
+		find_cause(m, now);
 	if (v.tell)
 		tell(m, &v, now);
+	else if (p->level != LEVEL_LOW && p->since_usec == 0 && p->alarm_usec == 0)
+		monitor_mark_limits(m, true, now);
 	m->listening = v.listen;
 	m->deadline_usec = v.deadline_usec;
 }
@@ -287,6 +327,7 @@ int monitor_start_calm(struct monitor *m)
 		return r;
 	m->told_some_usec = m->psi.some.total_usec;
 	memory_read_use(&m->memory, &m->use);
+	monitor_mark_limits(m, true, m->sampled_usec);
 	return 0;
 }
 
@@ -302,7 +343,7 @@ int monitor_first_look(struct monitor *m)
 	if (m->source.kind == SOURCE_RECORDS) /* the level is psibridged's */
 		return 0;
 	fill_sample(m, &s);
-	s.headroom = read_headroom(m, false); /* it was opened a moment ago */
+	s.headroom = read_headroom(m, false, m->sampled_usec); /* it was opened a moment ago */
 	policy_step(&m->policy, POLICY_TICK, &s, m->sampled_usec, &v);
 	m->listening = v.listen;
 	m->deadline_usec = v.deadline_usec;

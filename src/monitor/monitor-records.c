@@ -114,6 +114,13 @@ static void follow(struct monitor *m, const struct wire_record *from, uint64_t n
 		m->use.limit_bytes = from->limit_bytes;
 	if (from->current_bytes > 0)
 		m->use.current_bytes = from->current_bytes;
+	m->cause = (struct memory_cause){
+		.cause = from->cause <= CAUSE_MACHINE ? (enum cause)from->cause : CAUSE_UNKNOWN,
+		.is_high = from->cause_is_high,
+		.length = from->cause == CAUSE_OWN || from->cause_up > 0
+				  ? cgpath_front(m->label->path, from->cause_up)
+				  : 0,
+	};
 }
 
 static void tell(struct monitor *m, const struct wire_record *from, uint64_t now)

@@ -305,6 +305,7 @@ void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const stru
 	monitor_judge(m, POLICY_TICK, &then, baseline_usec);
 	m->psi = psi;
 	m->events = events;
+	monitor_mark_limits(m, false, now);
 	monitor_judge(m, POLICY_ALARM, &s, now);
 	monitor_settle(m, now);
 }

@@ -140,12 +140,16 @@ static void judge_silence(const struct judge *judge, const struct policy_sample 
 		"Neutral ends after Calm");
 }
 
-static void judge_low(const struct judge *judge, enum policy_event event, const struct judged *f,
+static void judge_low(const struct judge *judge, enum policy_event event,
+		      const struct policy_sample *s, const struct judged *f,
 		      const struct policy_verdict *v, uint64_t now)
 {
 	bool again = judge->level == LEVEL_LOW;
 
-	REQUIRE(f->low, "no Low without a cause");
+	REQUIRE(f->low, "no Low without a stall that is ours");
+	REQUIRE(again || event == POLICY_SIGNAL || s->has_cause ||
+			judge->options->descendants == DESCENDANTS_COUNT,
+		"no Low before it is known whose it is");
 	REQUIRE(v->critical == f->critical, "critical is told, and not without a cause");
 	REQUIRE(v->since_usec > 0 || f->oom || event == POLICY_SIGNAL, "a stall has a beginning");
 	REQUIRE(v->reason != REASON_CALM && v->reason != REASON_HEADROOM, "Low has another reason");
@@ -193,7 +197,7 @@ static void judge_told(struct judge *judge, enum policy_event event, const struc
 		"the reason signal needs a signal");
 	REQUIRE(!f->lifted || (v->level == s->signal && by_signal), "a signal that lifts is told");
 	if (v->level == LEVEL_LOW)
-		judge_low(judge, event, f, v, now);
+		judge_low(judge, event, s, f, v, now);
 	else
 		judge_relief(judge, s, f, v, now);
 
@@ -281,10 +285,10 @@ static void judge_liveness(const struct judge *judge, uint64_t now)
 		"Neutral is followed by High once there are neither stalls nor want of headroom");
 }
 
-/* One step of the policy, judged. `headroom` is the answer, should it ask. Returns: whether it did. */
+/* One step of the policy, judged. The answers, should it ask: `headroom` and `cause`. Returns: whether it did. */
 static bool judged_step(struct judge *judge, struct policy *p, enum policy_event event,
-			struct policy_sample *s, enum headroom headroom, uint64_t now,
-			struct policy_verdict *v)
+			struct policy_sample *s, enum headroom headroom, enum cause cause,
+			uint64_t now, struct policy_verdict *v)
 {
 	struct judged f = judge_sample(judge, event, s, now);
 	enum level before = judge->level;
@@ -292,8 +296,19 @@ static bool judged_step(struct judge *judge, struct policy *p, enum policy_event
 
 	judge->steps++;
 	policy_step(p, event, s, now, v);
-	asked = v->want_headroom;
-	if (asked) {
+	asked = v->want_headroom || v->want_cause;
+	if (v->want_cause) {
+		REQUIRE(!v->tell && !v->want_headroom && v->deadline_usec == now,
+			"what asks for the cause does nothing else");
+		REQUIRE(f.low && before != LEVEL_LOW, "only a Low has to be ours");
+		s->has_cause = true;
+		s->cause = cause;
+		if (cause == CAUSE_DESCENDANT)
+			f.low = f.critical = false;
+		policy_step(p, event, s, now, v);
+		REQUIRE(!v->want_cause, "the cause is asked for once");
+	}
+	if (v->want_headroom) {
 		REQUIRE(!v->tell && v->deadline_usec == now,
 			"what asks for headroom does nothing else");
 		REQUIRE(judge->options->headroom_percent > 0, "headroom is off");

@@ -45,6 +45,7 @@ struct row {
 	uint32_t avg10, full10;
 	unsigned oom;	   /* growth of oom */
 	bool is_short;	   /* of headroom, if asked */
+	enum cause cause;  /* ... for that */
 	enum told signal;  /* POLICY_SIGNAL */
 	enum reason by;	   /* ... REASON_SIGNAL unless told otherwise */
 	uint64_t run;	   /* follow the deadlines for so long */
@@ -92,6 +93,14 @@ static void step(struct script *s, enum policy_event event, const struct row *ro
 	s->asked = 0;
 	s->steps++;
 	policy_step(&s->policy, event, &sample, s->now, &s->verdict);
+	if (s->verdict.want_cause) {
+		if (s->verdict.tell || s->verdict.deadline_usec != s->now)
+			fail_msg("%s: a step that asks for the cause did something else too",
+				 row->what);
+		sample.has_cause = true;
+		sample.cause = row->cause;
+		policy_step(&s->policy, event, &sample, s->now, &s->verdict);
+	}
 	if (s->verdict.want_headroom) {
 		if (s->verdict.tell || s->verdict.deadline_usec != s->now)
 			fail_msg("%s: a step that asks for headroom did something else too",

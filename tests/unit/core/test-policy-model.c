@@ -3,7 +3,7 @@
  * test-policy-model.c - the level policy, exhaustively, for small windows (src/core/policy.h)
  *
  * Every state that src/core/policy.c can reach is visited, and from each every step is made that the library could make: any
- * stall, any alarm (true, false, late), any out-of-memory, any signal, any headroom, any level that another process
+ * stall, any alarm (true, false, late), any out-of-memory, any signal, any headroom, any cause, any level that another process
  * told; a deadline kept or missed by one unit, or a rest of up to `rest` units. Each is judged by policy-judge.h.
  *
  * What makes the states finite, and loses nothing: the policy and its judge look at times only as differences from now, and at
@@ -215,7 +215,8 @@ struct step {
 	bool critical, burst;
 };
 
-static bool judge_one(const struct state *from, const struct step *step, enum headroom headroom)
+static bool judge_one(const struct state *from, const struct step *step, enum headroom headroom,
+		      enum cause cause)
 {
 	uint64_t now = NOW + step->dt;
 	struct policy_sample s = {
@@ -245,7 +246,7 @@ static bool judge_one(const struct state *from, const struct step *step, enum he
 	}
 	if (headroom == HEADROOM_SHORT)
 		j.room_usec = now;
-	asked = judged_step(&j, &p, event, &s, headroom, now, &v);
+	asked = judged_step(&j, &p, event, &s, headroom, cause, now, &v);
 	to = pack(&p, &j, &v, now);
 	add(&to);
 	return asked;
@@ -253,8 +254,10 @@ static bool judge_one(const struct state *from, const struct step *step, enum he
 
 static void judge_both(const struct state *from, const struct step *step)
 {
-	if (judge_one(from, step, HEADROOM_ENOUGH))
-		judge_one(from, step, HEADROOM_SHORT);
+	if (!judge_one(from, step, HEADROOM_ENOUGH, CAUSE_OWN))
+		return;
+	judge_one(from, step, HEADROOM_SHORT, CAUSE_OWN);
+	judge_one(from, step, HEADROOM_ENOUGH, CAUSE_DESCENDANT);
 }
 
 /* Whatever may have grown in that time. After a rest what matters is how much, not each unit of it. */

@@ -56,6 +56,7 @@ static void average_add(struct average *a, uint64_t start, uint64_t dt, uint64_t
 struct world {
 	uint64_t now, some, full, oom, weather_ends, ring_growth;
 	unsigned rate, full_rate;		   /* of 1024 */
+	bool is_below;				   /* what is over low is so for a limit below */
 	bool bursts, is_short, privileged, speaks; /* speaks: a FIFO or socket, and nothing else */
 	struct average some10, full10;
 };
@@ -71,6 +72,7 @@ static void change_weather(struct world *w)
 	w->weather_ends = w->now + 1 + draw(spans[draw(ELEMENTSOF(spans))]);
 	if (one_in(4))
 		w->is_short = !w->is_short;
+	w->is_below = one_in(4);
 }
 
 static void pass_time(struct world *w, uint64_t dt)
@@ -187,7 +189,7 @@ static void one_step(struct world *w, struct policy *p, struct judge *judge,
 	if (w->is_short)
 		judge->room_usec = w->now;
 	judged_step(judge, p, next.event, &s, w->is_short ? HEADROOM_SHORT : HEADROOM_ENOUGH,
-		    w->now, v);
+		    w->is_below ? CAUSE_DESCENDANT : (enum cause)draw(CAUSE_DESCENDANT), w->now, v);
 
 	/* 50 samples a second, and room for the alarms among them */
 	if (next.event == POLICY_TICK || next.event == POLICY_ALARM) {
@@ -258,7 +260,7 @@ static void walk(size_t set, uint64_t steps)
 	judge_begin(&judge, &options, s.has_psi, LATE_MAX);
 	judge.some_usec = w.some;
 	policy_init(&p, &options);
-	judged_step(&judge, &p, POLICY_TICK, &s, HEADROOM_ENOUGH, w.now, &v);
+	judged_step(&judge, &p, POLICY_TICK, &s, HEADROOM_ENOUGH, CAUSE_OWN, w.now, &v);
 	assert_true(!v.tell && v.deadline_usec == USEC_NEVER && v.listen);
 	for (uint64_t i = 0; i < steps; i++) {
 		if (one_in(10000))

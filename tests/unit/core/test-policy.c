@@ -74,6 +74,41 @@ PROMISE(a_stall_that_begins_is_seen_at_the_next_look)
 	     { "critical is 50 ms away at full stall", MS(50), STALL(50), FULL(50), AT(MS(50)) });
 }
 
+/* ---- whose it is ------------------------------------------------------------------------------ */
+
+#define BELOW .cause = CAUSE_DESCENDANT
+
+PROMISE(what_only_a_limit_below_caused_is_neutral_once)
+{
+	PLAY(&defaults,
+	     { "over low", SEC(1), ALARM, STALL(200), BELOW, TOLD(NEUTRAL, STALL), AT(MS(500)) },
+	     { "and over critical: no news", .run = SEC(60), .stall = SEC(40), .full = SEC(40),
+	       BELOW },
+	     { "it is ours, too", MS(500), STALL(300), TOLD(CRITICAL, STALL), AT(MS(250)) },
+	     { "once Low it is not asked again", .run = MS(8192), .stall = SEC(6), BELOW,
+	       TOLD(LOW, REPEAT), BETWEEN(MS(8192), MS(8192)) });
+	PLAY(&defaults, TO_NEUTRAL, { "more of it", SEC(1), STALL(300), BELOW, AT(MS(500)) },
+	     { "no stall", .run = SEC(20), BELOW, TOLD(HIGH, CALM), BETWEEN(SEC(11), MS(12500)) });
+}
+
+PROMISE(what_is_killed_below_its_own_limit_is_neutral_and_ours_is_critical)
+{
+	PLAY(&defaults,
+	     { "a limit below", SEC(1), EVENTS, .oom = 1, BELOW, TOLD(NEUTRAL, OOM), AT(MS(500)) },
+	     { "another there", MS(500), .oom = 1, BELOW, AT(MS(500)) },
+	     { "one of ours", MS(500), .oom = 1, TOLD(CRITICAL, OOM), AT(MS(250)) });
+}
+
+PROMISE(a_limit_below_counts_where_it_is_asked_for)
+{
+	struct policy_options o = defaults;
+
+	o.descendants = DESCENDANTS_COUNT;
+	PLAY(&o, { "over low", SEC(1), ALARM, STALL(200), BELOW, TOLD(LOW, STALL), AT(MS(250)) });
+	PLAY(&defaults, { "simulated", SEC(1), SIGNAL, .signal = LOW, .by = REASON_SIMULATED, BELOW,
+			  TOLD(LOW, SIMULATED), AT(MS(250)) });
+}
+
 /* ---- Low, again and over --------------------------------------------------------------------- */
 
 PROMISE(low_is_repeated_after_rearm_and_not_before)

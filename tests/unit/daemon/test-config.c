@@ -144,7 +144,8 @@ PROMISE(it_ends_up_where_the_daemon_looks)
 		  4000000,
 		  5000000,
 		  6000000,
-		  7 },
+		  7,
+		  DESCENDANTS_APART },
 		true,
 	};
 	_cleanup_(config_freep) struct config *c = load_text(

@@ -17,6 +17,7 @@
 #include "kernel/memory.h"
 
 #define MB (UINT64_C(1) << 20)
+#define HOUR_USEC (3600 * USEC_PER_SEC)
 
 /* Files of one cgroup, in MB; max 0: none. */
 static void level(const char *path, unsigned current, unsigned inactive, unsigned max)
@@ -151,7 +152,7 @@ PROMISE(what_is_in_use_counts_where_the_limit_is)
 		assert_int_equal(use.limit_bytes, table[i].limit * MB);
 		if (!table[i].whose)
 			continue;
-		assert_int_equal(load.length, strlen(table[i].whose));
+		assert_int_equal(load.level->length, strlen(table[i].whose));
 		assert_int_equal(load.limit_bytes, table[i].limit * MB);
 		assert_int_equal(load.available_bytes, table[i].available * MB);
 	}
@@ -179,7 +180,7 @@ PROMISE(of_many_levels_the_least_limits_count)
 	}
 	m = opened(&c, path + strlen("deep"), NULL);
 	assert_int_equal(load_of(&m).limit_bytes, 2 * MB);
-	assert_int_equal(load_of(&m).length, strlen("/d/d/d/d"));
+	assert_int_equal(load_of(&m).level->length, strlen("/d/d/d/d"));
 	assert_int_equal(use_of(&m).own_bytes, MB);
 	memory_close(&m);
 }
@@ -235,6 +236,126 @@ PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 	m = opened(&c, "/a", "/x");
 	assert_false(m.v1);
 	assert_int_equal(use_of(&m).own_bytes, MB);
+	memory_close(&m);
+}
+
+static void hits(const char *path, unsigned high, unsigned max)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "low 0\nhigh %u\nmax %u\noom 0\noom_kill 0\n", 7 + high,
+		 7 + max);
+	fake_file(path, "memory.events.local", text);
+}
+
+static void scans(unsigned kswapd, unsigned direct)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "inactive_file 0\npgscan_kswapd %u\npgscan_direct %u\n",
+		 9 + kswapd, 9 + direct);
+	fake_write("cause/s/x/memory.stat", text);
+}
+
+PROMISE(the_cause_is_the_limit_that_was_reached_most_often)
+{
+	static const struct {
+		unsigned own[2], above[2]; /* growth of high and max */
+		unsigned below;		   /* of all in the cgroup and below it */
+		unsigned kswapd, direct;   /* scanned, of that */
+		bool calm;		   /* the mark was made before the stall */
+		enum cause cause;
+		size_t length;
+		bool is_high;
+	} table[] = {
+		{ { 3, 0 }, { 0, 0 }, 3, 0, 9, true, CAUSE_OWN, 4, true },
+		{ { 0, 3 }, { 0, 0 }, 3, 0, 9, true, CAUSE_OWN, 4, false },
+		/* full of page cache, which costs nothing: the other one is what is waited for */
+		{ { 0, 3 }, { 9, 0 }, 3, 0, 9, true, CAUSE_ANCESTOR, 2, true },
+		{ { 0, 0 }, { 0, 1 }, 5, 0, 9, true, CAUSE_ANCESTOR, 2, false },
+		{ { 0, 0 }, { 0, 0 }, 5, 0, 9, true, CAUSE_DESCENDANT, 0, false },
+		{ { 0, 0 }, { 0, 0 }, 5, 0, 9, false, CAUSE_DESCENDANT, 0, false },
+		{ { 0, 0 }, { 0, 0 }, 5, 8, 9, true, CAUSE_DESCENDANT, 0, false },
+		/* the machine is short, too: what is given back here helps */
+		{ { 0, 0 }, { 0, 0 }, 5, 9, 9, true, CAUSE_MACHINE, 0, false },
+		{ { 0, 0 }, { 0, 0 }, 0, 9, 0, true, CAUSE_MACHINE, 0, false },
+		/* the mark came too late to see it grow: /s is full */
+		{ { 0, 0 }, { 0, 0 }, 0, 0, 0, false, CAUSE_ANCESTOR, 2, false },
+	};
+	struct cgroups c = fake_v2("cause");
+	struct memory_events events = { .high = 50 };
+	struct memory_cause cause;
+	struct memory m;
+
+	level("cause/s", 80, 0, 80);
+	level("cause/s/x", 5, 1, 60);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		hits("cause/s", 0, 0);
+		hits("cause/s/x", 0, 0);
+		scans(0, 0);
+		m = opened(&c, "/s/x", NULL);
+		events.max = 50;
+		memory_mark(&m, &events, table[i].calm, USEC_PER_SEC);
+		hits("cause/s", table[i].above[0], table[i].above[1]);
+		hits("cause/s/x", table[i].own[0], table[i].own[1]);
+		scans(table[i].kswapd, table[i].direct);
+		events.max += table[i].below;
+		memory_find_cause(&m, &events, USEC_PER_SEC, &cause);
+		if (cause.cause != table[i].cause || cause.length != table[i].length ||
+		    cause.is_high != table[i].is_high)
+			fail_msg("row %zu: cause %d of length %zu, high %d", i, cause.cause,
+				 cause.length, cause.is_high);
+		if (cause.length == 2)
+			assert_int_equal(cause.limit_bytes, 80 * MB);
+		memory_close(&m);
+	}
+
+	/* nothing grew since a late mark, and nothing is full: unknown, and after a second the machine */
+	fake_write("cause/s/memory.current", "0\n");
+	m = opened(&c, "/s/x", NULL);
+	memory_mark(&m, NULL, false, USEC_PER_SEC);
+	memory_find_cause(&m, NULL, 2 * USEC_PER_SEC - 1, &cause);
+	assert_int_equal(cause.cause, CAUSE_UNKNOWN);
+	memory_find_cause(&m, NULL, 2 * USEC_PER_SEC, &cause);
+	assert_int_equal(cause.cause, CAUSE_MACHINE);
+	memory_close(&m);
+
+	/* without memory.events.local it is never known not to be ours */
+	fake_write("cause/y/", "");
+	level("cause/y", 1, 0, 60);
+	m = opened(&c, "/y", NULL);
+	memory_mark(&m, NULL, true, USEC_PER_SEC);
+	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
+	assert_int_equal(cause.cause, CAUSE_UNKNOWN);
+	memory_close(&m);
+}
+
+PROMISE(on_v1_the_cause_is_whose_failcnt_grew)
+{
+	struct cgroups c = fake_v2("cause2");
+	struct memory_cause cause;
+	struct memory m;
+
+	c.has_v1 = true;
+	snprintf(c.v1.point, sizeof(c.v1.point), "%s", fake_path("cause1"));
+	fake_write("cause2/a/", "");
+	v1_level("cause1/s", "1048576\n", "104857600\n", "total_inactive_file 0\n");
+	v1_level("cause1/s/x", "1048576\n", V1_NONE, "total_inactive_file 0\n");
+	fake_write("cause1/s/memory.failcnt", "5\n");
+	fake_write("cause1/s/x/memory.failcnt", "0\n");
+	m = opened(&c, "/a", "/s/x");
+	memory_mark(&m, NULL, true, USEC_PER_SEC);
+	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
+	assert_int_equal(cause.cause, CAUSE_UNKNOWN);
+	fake_write("cause1/s/memory.failcnt", "6\n");
+	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
+	assert_int_equal(cause.cause, CAUSE_ANCESTOR);
+	assert_int_equal(cause.limit_bytes, 100 * MB);
+	assert_int_equal(cause.length, 0);
+	assert_false(cause.is_high);
+	fake_write("cause1/s/x/memory.failcnt", "9\n");
+	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
+	assert_int_equal(cause.cause, CAUSE_OWN);
 	memory_close(&m);
 }
 
