@@ -198,6 +198,8 @@ static void print_short(const struct output *output, const json_t *status, const
 	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time%s%s", avg10 / 100, avg10 % 100,
 	       current > 0 ? ", uses " : "",
 	       output_memory(current, answer_number(s->cgroup, "limit_bytes"), "", memory));
+	if (*answer_text(s->cgroup, "cause_text"))
+		output_text("; %s", answer_text(s->cgroup, "cause_text"));
 	print_count(", ", answer_number(s->cgroup, "clients"), "client");
 	puts(watch && answer_flag(watch, "shadow") ? ", in shadow: no client is told" : "");
 }

@@ -24,6 +24,7 @@
 #include "cli/target-options.h"
 #include "cli/wait.h"
 #include "cli/words.h"
+#include "core/cgpath.h"
 #include "core/duration.h"
 #include "core/names.h"
 
@@ -83,31 +84,38 @@ static json_t *use_json(uint64_t bytes)
 
 static int print_notification_json(const struct psb_notification *n)
 {
-	return output_json(
-		json_pack("{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o}",
-			  "event", n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
-			  output_json_number(n->time_usec), "realtime_usec",
-			  output_json_number(output_realtime(n->time_usec)), "cgroup",
-			  output_json_text(n->cgroup), "available", name_of_available(n->available),
-			  "critical", n->critical, "reason", name_of_reason(n->reason),
-			  "since_usec", output_json_number(n->since_usec), "some_total_usec",
-			  output_json_number(n->some_total_usec), "full_total_usec",
-			  output_json_number(n->full_total_usec), "stall_usec",
-			  output_json_number(n->stall_usec), "some_avg10_centi",
-			  (int)n->some_avg10_centi, "current_bytes", use_json(n->current_bytes),
-			  "limit_bytes", output_json_number(n->limit_bytes)));
+	char front[CGPATH_MAX];
+	json_t *cause;
+
+	snprintf(front, sizeof(front), "%.*s", (int)n->cause_length, n->cgroup);
+	cause = front[0] ? output_json_text(front) : json_null();
+	return output_json(json_pack(
+		"{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:s, s:o}",
+		"event", n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
+		output_json_number(n->time_usec), "realtime_usec",
+		output_json_number(output_realtime(n->time_usec)), "cgroup",
+		output_json_text(n->cgroup), "available", name_of_available(n->available),
+		"critical", n->critical, "reason", name_of_reason(n->reason), "since_usec",
+		output_json_number(n->since_usec), "some_total_usec",
+		output_json_number(n->some_total_usec), "full_total_usec",
+		output_json_number(n->full_total_usec), "stall_usec",
+		output_json_number(n->stall_usec), "some_avg10_centi", (int)n->some_avg10_centi,
+		"current_bytes", use_json(n->current_bytes), "limit_bytes",
+		output_json_number(n->limit_bytes), "cause", name_of_cause(n->cause),
+		"cause_cgroup", cause));
 }
 
 static int print_notification(struct session *s, const struct psb_notification *n)
 {
 	char when[OUTPUT_WORD_MAX], stall[OUTPUT_WORD_MAX], memory[OUTPUT_MEMORY_MAX];
+	char cause[CAUSE_TEXT_MAX];
 	bool gone = n->kind == PSB_KIND_GONE;
 
 	errno = 0;
 	printf("%s  ", output_time(n->time_usec, when));
 	output_painted(&s->output, gone ? PAINT_DIM : output_level_paint(n->available), "%-30s",
 		       gone ? "Gone" : words_level(n->available, n->critical)->sentence);
-	output_text("  %-27s  %9s stalled  %s", words_reason(n->reason),
+	output_text("  %-27s  %9s stalled  %s", words_cause(n, cause),
 		    output_span(n->stall_usec, stall),
 		    output_memory(n->current_bytes, n->limit_bytes, " in use", memory));
 	if (s->target.watch.pattern)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/duration.h"
+#include "core/names.h"
 #include "core/trigger.h"
 
 static const struct words_level levels[] = {
@@ -35,7 +36,7 @@ const struct words_level *words_level(unsigned available, bool critical)
 	return &none;
 }
 
-const char *words_reason(enum psb_reason reason)
+static const char *words_reason(enum psb_reason reason)
 {
 	static const char *const reasons[] = {
 		[0] = "?",
@@ -51,6 +52,14 @@ const char *words_reason(enum psb_reason reason)
 	};
 
 	return reasons[(unsigned)reason < ELEMENTSOF(reasons) ? reason : 0];
+}
+
+const char *words_cause(const struct psb_notification *n, char *buf)
+{
+	const struct cause_view view = { n->cgroup,	   n->cause,	    n->reason,
+					 n->cause_is_high, n->cause_length, n->limit_bytes };
+
+	return *cause_format(&view, buf) ? buf : words_reason(n->reason);
 }
 
 const char *words_backend_id(enum psb_backend backend)

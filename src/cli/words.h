@@ -19,7 +19,8 @@ struct words_level {
 
 /* Of enum psb_available; 0, of what is not watched, is "?" and "-". */
 const struct words_level *words_level(unsigned available, bool critical);
-const char *words_reason(enum psb_reason reason);
+/* Whose limit was reached, into buf[CAUSE_TEXT_MAX], or, where that is not known or not the point, why. */
+const char *words_cause(const struct psb_notification *notification, char *buf);
 const char *words_backend_id(enum psb_backend backend);
 
 /* How the source of a watch notices pressure: "a PSI trigger with a short window". */

@@ -3,9 +3,10 @@
  * names.c - one table for each kind of name
  */
 #include "names.h"
-#include "policy.h"
 #include "scan.h"
+#include "value.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *const levels[] = {
@@ -26,6 +27,69 @@ const char *name_of_available(unsigned available)
 const char *name_of_reason(unsigned reason)
 {
 	return reason >= REASON_STALL && reason <= REASON_GONE ? reasons[reason] : "unknown";
+}
+
+const char *name_of_cause(unsigned cause)
+{
+	static const char *const causes[] = {
+		[CAUSE_UNKNOWN] = "unknown",   [CAUSE_OWN] = "own",
+		[CAUSE_ANCESTOR] = "ancestor", [CAUSE_DESCENDANT] = "descendant",
+		[CAUSE_MACHINE] = "machine",
+	};
+
+	return causes[cause < ELEMENTSOF(causes) ? cause : CAUSE_UNKNOWN];
+}
+
+/* The last component of the front of the path; "/" is its own. */
+static struct scan name_of_front(const char *path, size_t length)
+{
+	size_t begin = length;
+
+	while (begin > 1 && path[begin - 1] != '/')
+		begin--;
+	return (struct scan){ path + (length > 1 ? begin : 0),
+			      length > 1 ? length - begin : length };
+}
+
+static void format_limit(const struct cause_view *v, char *buf)
+{
+	struct scan name = name_of_front(v->cgroup, v->length);
+	const char *key = v->is_high ? "MemoryHigh" : "MemoryMax";
+	const char *verb = v->reason == REASON_HEADROOM ? "is near" : "reached";
+	struct value limit = { .number = v->limit_bytes };
+	char size[VALUE_TEXT_MAX];
+
+	value_format(FORM_SIZE, &limit, size);
+	if (v->length == 0)
+		snprintf(buf, CAUSE_TEXT_MAX, "%s %s its limit%s%s",
+			 v->cause == CAUSE_OWN ? "it" : "a cgroup above it", verb,
+			 v->limit_bytes ? " of " : "", v->limit_bytes ? size : "");
+	else
+		snprintf(buf, CAUSE_TEXT_MAX, "%.*s %s its %s%s%s", (int)name.left, name.p, verb,
+			 key, v->limit_bytes ? "=" : "", v->limit_bytes ? size : "");
+}
+
+const char *cause_format(const struct cause_view *v, char *buf)
+{
+	buf[0] = '\0';
+	if (v->reason == REASON_CALM || v->reason == REASON_GONE)
+		return buf;
+	switch ((enum cause)v->cause) {
+	case CAUSE_UNKNOWN:
+		break;
+	case CAUSE_OWN:
+	case CAUSE_ANCESTOR:
+		format_limit(v, buf);
+		break;
+	case CAUSE_DESCENDANT:
+		snprintf(buf, CAUSE_TEXT_MAX, "a cgroup below it %s its own limit",
+			 v->reason == REASON_HEADROOM ? "is near" : "reached");
+		break;
+	case CAUSE_MACHINE:
+		snprintf(buf, CAUSE_TEXT_MAX, "the machine itself is short of memory");
+		break;
+	}
+	return buf;
 }
 
 unsigned available_of_name(const char *name)

@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * names.h - names of levels and reasons in the journal, JSON and the environment of programs: lower case, never changed; and
+ * names.h - names of levels, reasons and causes in the journal, JSON and the environment of programs: lower case, never changed; and
  * of units
  */
 #pragma once
 
-#include "util.h"
+#include "policy.h"
 
 /* By the numbers of policy.h, which are those of psibridge.h; "unknown". */
 const char *name_of_available(unsigned available); /* "low", "neutral", "high" */
 const char *name_of_reason(unsigned reason);	   /* "stall" ... */
 unsigned available_of_name(const char *name);	   /* 0: there is no such level */
+const char *name_of_cause(unsigned cause);	   /* "own" ... */
+
+/* What psb_notification says of the cause. */
+struct cause_view {
+	const char *cgroup;
+	unsigned cause, reason;
+	bool is_high;
+	size_t length;
+	uint64_t limit_bytes;
+};
+
+#define CAUSE_TEXT_MAX 320
+
+/* In words, "shop.slice reached its MemoryHigh=80M", into buf[CAUSE_TEXT_MAX]; "": it is unknown, or over. Returns: buf. */
+const char *cause_format(const struct cause_view *view, char *buf);
 
 /*
  * The unit that a cgroup belongs to, as systemd names it (cg_path_get_unit(), cg_path_get_user_unit()

@@ -187,12 +187,13 @@ static void put_watch(struct writer *w, const struct watch_view *v)
 	put(w,
 	    ":{ id:u path:s configured:b state:s why:s available:s critical:b shadow:b clients:u "
 	    "thresholds:u settings:{ early:s low:s critical:s rearm_usec:n quiet_usec:n calm_usec:n "
-	    "headroom_percent:u }",
+	    "headroom_percent:u descendants:b }",
 	    v->id, v->path, v->configured, states[v->state], v->why,
 	    works ? name_of_available(v->available) : NULL, v->critical, v->settings.shadow,
 	    v->clients, v->thresholds, text.early, text.low, text.critical, p->rearm_usec,
 	    p->quiet_usec, p->calm_usec,
-	    p->headroom_percent == HEADROOM_OFF ? 0u : p->headroom_percent);
+	    p->headroom_percent == HEADROOM_OFF ? 0u : p->headroom_percent,
+	    p->descendants == DESCENDANTS_COUNT);
 	if (works)
 		put_works(w, &v->source, &v->stats);
 	put(w, "}");
@@ -201,13 +202,19 @@ static void put_watch(struct writer *w, const struct watch_view *v)
 static void put_cgroup(const struct cgroup_view *v, void *userdata)
 {
 	const struct psb_notification *n = v->present;
+	const struct cause_view cause = { n->cgroup,	    n->cause,	     n->reason,
+					  n->cause_is_high, n->cause_length, n->limit_bytes };
+	char front[CGPATH_MAX], text[CAUSE_TEXT_MAX];
 
+	snprintf(front, sizeof(front), "%.*s", (int)n->cause_length, n->cgroup);
 	put(userdata,
 	    ":{ cgroup:s watch:u available:s critical:b candidate:b since_usec:n "
 	    "some_avg10_centi:u some_total_usec:n full_total_usec:n limit_bytes:n clients:u",
 	    n->cgroup, v->watch, name_of_available(n->available), n->critical, v->candidate,
 	    n->since_usec, n->some_avg10_centi, n->some_total_usec, n->full_total_usec,
 	    n->limit_bytes, v->clients);
+	put(userdata, "cause:s cause_cgroup:s cause_text:s", name_of_cause(n->cause), front,
+	    cause_format(&cause, text));
 	if (n->current_bytes > 0)
 		put(userdata, "current_bytes:n }", n->current_bytes);
 	else

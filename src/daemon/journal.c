@@ -229,7 +229,13 @@ static const char *what_happened(const struct psb_notification *n)
 
 static void say_level(struct entry *e, const struct psb_notification *n, bool shadow)
 {
+	const struct cause_view cause = { n->cgroup,	    n->cause,	     n->reason,
+					  n->cause_is_high, n->cause_length, n->limit_bytes };
+	char text[CAUSE_TEXT_MAX];
+
 	say(e, "%s", what_happened(n));
+	if (*cause_format(&cause, text))
+		say(e, ": %s", text);
 	if (n->reason == PSB_REASON_OOM)
 		say(e, "; the kernel found no memory for it");
 	if (n->reason == PSB_REASON_SIMULATED)
@@ -267,6 +273,10 @@ void journal_level(struct journal *j, const struct psb_notification *n, bool sha
 	add(&e, "PSIBRIDGE_STALL_USEC=%" PRIu64 "\nPSIBRIDGE_SHADOW=%d\n", n->stall_usec, shadow);
 	if (threshold && trigger_format(threshold, text) > 0)
 		add(&e, "PSIBRIDGE_THRESHOLD=%s\n", text);
+	if (n->cause != PSB_CAUSE_UNKNOWN)
+		add(&e, "PSIBRIDGE_CAUSE=%s\n", name_of_cause(n->cause));
+	if (n->cause_length > 0)
+		add(&e, "PSIBRIDGE_CAUSE_CGROUP=%.*s\n", (int)n->cause_length, n->cgroup);
 	if (n->current_bytes > 0)
 		add(&e, "PSIBRIDGE_CURRENT_BYTES=%" PRIu64 "\n", n->current_bytes);
 	if (n->limit_bytes > 0)

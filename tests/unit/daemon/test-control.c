@@ -363,6 +363,7 @@ PROMISE(status_says_everything)
 						.settings = stage.watches[0].settings };
 	stage.watches[1].settings.shadow = true;
 	stage.watches[1].settings.policy.headroom_percent = HEADROOM_OFF;
+	stage.watches[1].settings.policy.descendants = DESCENDANTS_COUNT;
 	stage.watch_count = 2;
 	fill_cgroups(2);
 	stage.cgroups[0] = (struct psb_notification){ .available = PSB_LOW,
@@ -371,9 +372,12 @@ PROMISE(status_says_everything)
 						      .since_usec = 5,
 						      .some_avg10_centi = 1234,
 						      .some_total_usec = 6,
-						      .full_total_usec = 7,
+						      .full_total_usec = UINT64_MAX,
 						      .current_bytes = 100,
-						      .limit_bytes = UINT64_MAX };
+						      .limit_bytes = 80 << 20,
+						      .cause = PSB_CAUSE_ANCESTOR,
+						      .cause_is_high = 1,
+						      .cause_length = 2 };
 	stage.past = (struct past){ .cgroup = killed,
 				    .low = 1,
 				    .low_usec = 2,
@@ -393,7 +397,7 @@ PROMISE(status_says_everything)
 		"'watches':[{'id':7,'path':'system.slice/*','configured':false,'state':'watching','why'"
 		":'','available':'neutral','critical':false,'shadow':false,'clients':3,'thresholds':0,"
 		"'settings':{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
-		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25},"
+		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25,'descendants':false},"
 		"'source':{'rung':2,'name':'psi','trigger':'some 5 5','events':true,'path':'/p',"
 		"'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
 		"'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
@@ -402,14 +406,16 @@ PROMISE(status_says_everything)
 		"{'id':8,'path':'/b','configured':true,'state':'failed','why':'it was refused',"
 		"'available':null,'critical':true,'shadow':true,'clients':0,'thresholds':2,'settings':"
 		"{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
-		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':0}}],"
+		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':0,'descendants':true}}],"
 		"'cgroups':[{'cgroup':'/\xef\xbf\xbd\xc3\xa4\\u0001','watch':7,'available':'low',"
 		"'critical':true,'candidate':false,'since_usec':5,'some_avg10_centi':1234,"
-		"'some_total_usec':6,'full_total_usec':7,'limit_bytes':9223372036854775807,"
-		"'clients':2,'current_bytes':100},"
+		"'some_total_usec':6,'full_total_usec':9223372036854775807,'limit_bytes':83886080,"
+		"'clients':2,'cause':'ancestor','cause_cgroup':'/\xef\xbf\xbd','cause_text':"
+		"'\xef\xbf\xbd reached its MemoryHigh=80M','current_bytes':100},"
 		"{'cgroup':'/some.slice/1.service','watch':7,'available':'low','critical':false,"
 		"'candidate':false,'since_usec':0,'some_avg10_centi':0,'some_total_usec':0,"
-		"'full_total_usec':0,'limit_bytes':0,'clients':2,'current_bytes':null}],"
+		"'full_total_usec':0,'limit_bytes':0,'clients':2,'cause':'unknown','cause_cgroup':'',"
+		"'cause_text':'','current_bytes':null}],"
 		"'history':[{'cgroup':'/a\\'b\\\\','low':1,'low_usec':2,'killed':3,'last':{'limit':'',"
 		"'task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,'time_usec':7}}]}\n");
 }
