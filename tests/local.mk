@@ -23,6 +23,7 @@ core_tests = \
 	tests/unit/core/test-trigger \
 	tests/unit/core/test-cgpattern \
 	tests/unit/core/test-window \
+	tests/unit/core/test-forecast \
 	tests/unit/core/test-policy \
 	tests/unit/core/test-policy-alarms \
 	tests/unit/core/test-policy-model \

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-forecast.c - programs under a limit, and what is foretold of them (src/core/forecast.h)
+ *
+ * A program is what it has in use at each time, in 1/10,000 of its limit, 640 MiB. It is looked at when the forecast says so;
+ * Low is told as the policy does, when the limit is reached within two seconds, at most every 8 s.
+ */
+#include "../unit.h"
+#include "core/forecast.h"
+#include "random.h"
+
+#define MS(n) ((n)*USEC_PER_MSEC)
+#define SEC(n) ((n)*USEC_PER_SEC)
+#define HOUR SEC(3600)
+#define MIB (UINT64_C(1) << 20)
+#define LIMIT (640 * MIB)
+#define FORECAST SEC(2)
+#define REARM MS(8192)
+#define START HOUR
+
+struct world {
+	uint64_t t; /* since its beginning */
+	uint64_t low_usec, lows, looks;
+	bool gives_back; /* within 0.3 s of a Low */
+	uint64_t mib_per_sec, base;
+	uint64_t grows_since;
+};
+
+typedef uint64_t program_fn(struct world *w);
+
+/* Returns: when the limit was reached, 0: never in `duration`. */
+static uint64_t run(struct world *w, program_fn *program, uint64_t duration)
+{
+	struct forecast f = { 0 };
+	uint64_t next = 1, used, left;
+
+	for (; w->t < duration; w->t += MS(1)) {
+		used = program(w);
+		if (used >= LIMIT)
+			return w->t;
+		if (START + w->t < next)
+			continue;
+		w->looks++;
+		left = forecast_look(&f, used, LIMIT, START + w->t);
+		next = forecast_next(&f);
+		assert_true(next == USEC_NEVER || (next - START - w->t >= FORECAST_PACE_MIN_USEC &&
+						   next - START - w->t <= FORECAST_PACE_MAX_USEC));
+		if (next == USEC_NEVER) /* the safety sample */
+			next = START + w->t + SEC(10);
+		if (left > FORECAST || (w->lows > 0 && w->t - w->low_usec < REARM))
+			continue;
+		w->low_usec = w->t;
+		w->lows++;
+		forecast_told(&f);
+	}
+	return 0;
+}
+
+static uint64_t idles_and_grows(struct world *w)
+{
+	return w->base + usec_sub(w->t, w->grows_since) * w->mib_per_sec * MIB / USEC_PER_SEC;
+}
+
+PROMISE(low_comes_before_the_limit_is_reached)
+{
+	static const struct {
+		uint64_t mib_per_sec, base_mib, idles_ms, lead_ms; /* at least */
+	} rows[] = {
+		/* what idled for long is looked at every 10 s */
+		{ 1, 320, 60000, 1700 },
+		{ 5, 320, 60000, 1700 },
+		{ 20, 320, 60000, 1700 },
+		/* where three quarters suffice for the time */
+		{ 20, 440, 2000, 1700 },
+		{ 40, 440, 2000, 1600 },
+		{ 80, 440, 2000, 1600 },
+		/* and where they do not: an eighth is left */
+		{ 160, 440, 2000, 600 },
+		{ 320, 440, 2000, 150 },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct world w = { .mib_per_sec = rows[i].mib_per_sec,
+				   .base = rows[i].base_mib * MIB,
+				   .grows_since = MS(rows[i].idles_ms) };
+		uint64_t reached = run(&w, idles_and_grows, HOUR);
+
+		print_message("%llu MiB/s from %llu: Low %llu ms before the limit\n",
+			      (unsigned long long)w.mib_per_sec,
+			      (unsigned long long)rows[i].base_mib,
+			      (unsigned long long)((reached - w.low_usec) / 1000));
+		assert_int_equal(w.lows, 1);
+		assert_in_range(reached - w.low_usec, MS(rows[i].lead_ms), MS(2100));
+	}
+}
+
+/* ---- programs that do not get there --------------------------------------------------------------------- */
+
+static uint64_t percent(double percent)
+{
+	return (uint64_t)(percent / 100 * (double)LIMIT);
+}
+
+static double triangle(uint64_t t, uint64_t period)
+{
+	double phase = (double)(t % period) / (double)period;
+
+	return phase < 0.9 ? phase / 0.9 : (1 - phase) / 0.1;
+}
+
+static uint64_t period;
+
+static uint64_t breathes(struct world *w)
+{
+	return percent(60 + 25 * triangle(w->t, period));
+}
+
+/* A collector's heap: each time to another height. */
+static uint64_t breathes_unevenly(struct world *w)
+{
+	random_state = 77 + w->t / period;
+	return percent(60 + (20 + 5 * (double)draw(1000) / 1000) * triangle(w->t, period));
+}
+
+static uint64_t stays_at_90(struct world *w)
+{
+	random_state = w->t;
+	return percent(90 - 0.2 + 0.4 * (double)draw(1000) / 1000);
+}
+
+static uint64_t stays_at_99(struct world *w)
+{
+	random_state = w->t;
+	return percent(99 - 0.2 + 0.4 * (double)draw(1000) / 1000);
+}
+
+static uint64_t stays_under_half(struct world *w)
+{
+	return percent(w->t < SEC(1) ? 40 * (double)w->t / SEC(1) : 40);
+}
+
+/* A program that starts takes at once what it needs. */
+static uint64_t starts(struct world *w)
+{
+	return percent(w->t < SEC(1) ? 70 * (double)w->t / SEC(1) : 70);
+}
+
+/* Something big now and then, all of it at once. */
+static uint64_t steps(struct world *w)
+{
+	return percent(w->t % SEC(20) < SEC(10) ? 70 : 84);
+}
+
+PROMISE(what_does_not_get_there_is_not_told)
+{
+	static const struct {
+		const char *what;
+		program_fn *program;
+		uint64_t period, lows_max;
+	} rows[] = {
+		{ "breathes every 2 s", breathes, SEC(2), 1 },
+		{ "breathes every 7 s", breathes, SEC(7), 1 },
+		{ "breathes every 20 s", breathes, SEC(20), 1 },
+		{ "breathes every minute", breathes, SEC(60), 1 },
+		{ "unevenly, every 2 s", breathes_unevenly, SEC(2), 1 },
+		{ "unevenly, every 7 s", breathes_unevenly, SEC(7), 1 },
+		{ "unevenly, every 30 s", breathes_unevenly, SEC(30), 1 },
+		{ "90 %", stays_at_90, 0, 0 },
+		{ "99 %", stays_at_99, 0, 0 },
+		{ "under half", stays_under_half, 0, 0 },
+		{ "starts", starts, 0, 0 },
+		{ "steps", steps, 0, 1 },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct world w = { 0 };
+
+		period = rows[i].period;
+		assert_int_equal(run(&w, rows[i].program, HOUR), 0);
+		print_message("%-22s %llu Low, %llu looks in an hour\n", rows[i].what,
+			      (unsigned long long)w.lows, (unsigned long long)w.looks);
+		assert_in_range(w.lows, 0, rows[i].lows_max);
+	}
+}
+
+/* ---- again and again --------------------------------------------------------------------------------------- */
+
+/* Garbage, which is collected only when Low is told; that takes 0.3 s. */
+static uint64_t collects_when_told(struct world *w)
+{
+	uint64_t from = w->grows_since;
+
+	if (w->lows > 0 && w->t >= w->low_usec + MS(300) && from <= w->low_usec)
+		w->grows_since = from = w->t + SEC(10);
+	return w->base + usec_sub(w->t, from) * w->mib_per_sec * MIB / USEC_PER_SEC;
+}
+
+PROMISE(who_gives_back_when_told_is_told_in_time_each_time)
+{
+	for (uint64_t rate = 10; rate <= 160; rate *= 2) {
+		struct world w = { .mib_per_sec = rate, .base = 200 * MIB };
+
+		assert_int_equal(run(&w, collects_when_told, HOUR), 0);
+		print_message("%llu MiB/s: %llu times\n", (unsigned long long)rate,
+			      (unsigned long long)w.lows);
+		assert_in_range(w.lows, 30, HOUR);
+	}
+}
