@@ -164,6 +164,21 @@ static void take_level(struct policy *p, enum level level, bool critical, uint64
 	p->fast_until_usec = now + POLICY_FAST_USEC;
 	if (level == LEVEL_LOW)
 		p->told_usec = now;
+	if (level == LEVEL_HIGH)
+		p->unanswered = 0;
+}
+
+void policy_effect(struct policy *p, bool gave)
+{
+	p->unanswered = gave || p->level == LEVEL_HIGH ? 0 : p->unanswered + 1;
+}
+
+/* Since the last Low, by the Rearm that counts; critical is never told less often. */
+static bool is_rearmed(const struct policy *p, bool critical, uint64_t now)
+{
+	unsigned factor = critical ? 1 : policy_rearm_factor(p->unanswered);
+
+	return (now - p->told_usec) / factor >= p->options.rearm_usec;
 }
 
 void policy_resume(struct policy *p, enum level level, bool critical, uint64_t now)
@@ -284,7 +299,7 @@ static void step_low(struct policy *p, const struct finding *f, uint64_t now,
 {
 	if (f->critical && !p->told_critical)
 		tell(p, v, LEVEL_LOW, true, f->reason, now);
-	else if (f->low && now - p->told_usec >= p->options.rearm_usec)
+	else if (f->low && is_rearmed(p, f->critical, now))
 		tell(p, v, LEVEL_LOW, f->critical,
 		     f->reason == REASON_STALL ? REASON_REPEAT : f->reason, now);
 	else if (now - p->above_half_low_usec >= p->options.quiet_usec)
@@ -300,6 +315,16 @@ static uint64_t could_reach(const struct window *window, uint64_t threshold, uin
 	if (growth >= threshold)
 		return now;
 	return now + MIN((threshold - growth) * 1024 / rate, window->length_usec / 4);
+}
+
+/* When Low may be repeated; USEC_NEVER: it might have been already. */
+static uint64_t next_repeat(const struct policy *p, uint64_t now)
+{
+	uint64_t rearm = p->options.rearm_usec, next = p->told_usec + rearm;
+
+	if (next <= now) /* for what is not critical */
+		next = p->told_usec + rearm * policy_rearm_factor(p->unanswered);
+	return next > now ? next : USEC_NEVER;
 }
 
 static uint64_t next_look(struct policy *p, enum policy_event event, const struct policy_sample *s,
@@ -353,8 +378,7 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 				next = MIN(next, could_reach(&p->critical,
 							     o->critical.threshold_usec, now));
 			next = MIN(next, now + o->low.window_usec / 8);
-			if (p->told_usec + o->rearm_usec > now)
-				next = MIN(next, p->told_usec + o->rearm_usec);
+			next = MIN(next, next_repeat(p, now));
 		}
 		break;
 	}

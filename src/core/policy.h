@@ -14,7 +14,8 @@
  *
  * Promises, held by tests/unit/core/test-policy.c and proved for small windows by test-policy-model.c:
  *  - Low is always followed by Neutral or High once stalls end.
- *  - Never two equal notifications in a row within Rearm. A turn to critical is told at once.
+ *  - Never two equal notifications in a row within Rearm, which is longer for whoever gives nothing back. A turn
+ *    to critical is told at once.
  *  - No notification without a reason.
  *  - What only a limit below caused is Neutral, never Low: a parent can give back what it likes, its
  *    child's limit stays full.
@@ -84,6 +85,10 @@ struct policy_options {
 /* An alarm of memory.events that was false is listened to again later each time, down to this. */
 #define POLICY_MUTE_MIN_USEC (100 * USEC_PER_MSEC)
 #define POLICY_MUTE_MAX_USEC (10 * USEC_PER_SEC)
+/* After so many Lows in a row that gave nothing back a repeat is due after twice Rearm, then after four
+ * times, up to this. */
+#define POLICY_UNANSWERED_MAX 3
+#define POLICY_REARM_FACTOR_MAX 16u
 #endif
 
 enum policy_event {
@@ -142,6 +147,7 @@ struct policy {
 	bool has_oom;
 	uint64_t oom;
 	bool started;
+	unsigned unanswered; /* Lows in a row after which nothing was given back */
 };
 
 /* Options are taken as they are, but for quiet_usec and HEADROOM_OFF. */
@@ -156,6 +162,23 @@ void policy_forget(struct policy *policy);
  * the deadline.
  */
 void policy_resume(struct policy *policy, enum level level, bool critical, uint64_t now_usec);
+
+/*
+ * What the last Low achieved, as soon as that is known: something was given back, or nothing was. To whoever
+ * gives nothing back Low is repeated less and less often. Given back is anything at all, and ends that at
+ * once; so does High, for the next shortage is another one. A Low that follows Neutral or High is news and
+ * told at once all the same, and what is critical is told, and repeated, as ever.
+ */
+void policy_effect(struct policy *policy, bool gave);
+
+/* So many times Rearm lie between two Lows after so many unanswered ones. */
+static inline unsigned policy_rearm_factor(unsigned unanswered)
+{
+	return unanswered < POLICY_UNANSWERED_MAX
+		       ? 1
+		       : MIN(2u << MIN(unanswered - POLICY_UNANSWERED_MAX, 8u),
+			     POLICY_REARM_FACTOR_MAX);
+}
 
 /* `now_usec` > 0 and never goes back. The first step takes the sample as the baseline. */
 void policy_step(struct policy *policy, enum policy_event event, const struct policy_sample *sample,

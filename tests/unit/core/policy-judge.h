@@ -28,7 +28,8 @@ struct judge {
 	uint64_t told_usec, told_low_usec, half_low_usec, early_usec, alarm_usec;
 	uint64_t cause_usec; /* ... anything happened that could have led up */
 	uint64_t room_usec;  /* ... headroom was short */
-	uint64_t told[4], criticals, repeats, steps;
+	uint64_t told[4], criticals, repeats, spaced, steps;
+	unsigned unanswered; /* Lows in a row */
 };
 
 #define REQUIRE(condition, promise)                                                               \
@@ -121,6 +122,16 @@ static struct judged judge_sample(struct judge *judge, enum policy_event event,
 	return f;
 }
 
+/* So long between two equal Lows: Rearm, and twice, four times ... that of who gives nothing back. */
+static uint64_t rearm_of(const struct judge *judge, bool critical)
+{
+	unsigned factor = 1;
+
+	for (unsigned i = POLICY_UNANSWERED_MAX; i <= judge->unanswered && !critical; i++)
+		factor = MIN(2 * factor, POLICY_REARM_FACTOR_MAX);
+	return judge->options->rearm_usec * factor;
+}
+
 static void judge_silence(const struct judge *judge, const struct policy_sample *s,
 			  const struct judged *f, uint64_t now)
 {
@@ -131,7 +142,8 @@ static void judge_silence(const struct judge *judge, const struct policy_sample 
 	REQUIRE(!f->low || level == LEVEL_LOW, "over low is told at once");
 	REQUIRE(!f->early || level != LEVEL_HIGH, "over early is told at once");
 	REQUIRE(!f->critical || judge->told_critical, "critical is told at once");
-	REQUIRE(level != LEVEL_LOW || !f->low || now - judge->told_low_usec < o->rearm_usec,
+	REQUIRE(level != LEVEL_LOW || !f->low ||
+			now - judge->told_low_usec < rearm_of(judge, f->critical),
 		"Low is repeated after rearm");
 	REQUIRE(level != LEVEL_LOW || now - judge->half_low_usec < judge->quiet,
 		"Low ends after Quiet");
@@ -155,7 +167,7 @@ static void judge_low(const struct judge *judge, enum policy_event event,
 	REQUIRE(v->reason != REASON_CALM && v->reason != REASON_HEADROOM, "Low has another reason");
 	REQUIRE((v->reason == REASON_REPEAT) <= again, "a repeat follows a Low");
 	REQUIRE(!again || (v->critical && !judge->told_critical) ||
-			now - judge->told_low_usec >= judge->options->rearm_usec,
+			now - judge->told_low_usec >= rearm_of(judge, v->critical),
 		"no repeat within rearm");
 }
 
@@ -203,7 +215,11 @@ static void judge_told(struct judge *judge, enum policy_event event, const struc
 
 	judge->repeats += v->level == LEVEL_LOW && judge->level == LEVEL_LOW &&
 			  v->critical == judge->told_critical;
+	judge->spaced += v->level == LEVEL_LOW && judge->level == LEVEL_LOW &&
+			 judge->unanswered >= POLICY_UNANSWERED_MAX && !v->critical;
 	judge->told[v->level]++;
+	if (v->level == LEVEL_HIGH)
+		judge->unanswered = 0;
 	judge->criticals += v->critical;
 	judge->level = v->level;
 	judge->told_critical = v->critical;
@@ -338,4 +354,13 @@ static void judged_resume(struct judge *judge, struct policy *p, enum level leve
 	judge->told_usec = judge->half_low_usec = judge->early_usec = judge->cause_usec = now;
 	if (level == LEVEL_LOW)
 		judge->told_low_usec = now;
+	if (level == LEVEL_HIGH)
+		judge->unanswered = 0;
+}
+
+/* What the last Low achieved is known. */
+static void judged_effect(struct judge *judge, struct policy *p, bool gave)
+{
+	policy_effect(p, gave);
+	judge->unanswered = gave || judge->level == LEVEL_HIGH ? 0 : judge->unanswered + 1;
 }

@@ -4,7 +4,7 @@
  *
  * Every state that src/core/policy.c can reach is visited, and from each every step is made that the library could make: any
  * stall, any alarm (true, false, late), any out-of-memory, any signal, any headroom, any cause, any level that another process
- * told; a deadline kept or missed by one unit, or a rest of up to `rest` units. Each is judged by policy-judge.h.
+ * told, any effect of a Low; a deadline kept or missed by one unit, or a rest of up to `rest` units. Each is judged by policy-judge.h.
  *
  * What makes the states finite, and loses nothing: the policy and its judge look at times only as differences from now, and at
  * totals only as differences from one another; so all times become ages, all totals distances from the newest, and an age
@@ -23,6 +23,9 @@
 #define POLICY_PACE_MAX_USEC 4
 #define POLICY_MUTE_MIN_USEC 1
 #define POLICY_MUTE_MAX_USEC 4
+#define POLICY_UNANSWERED_MAX 2
+#define POLICY_REARM_FACTOR_MAX 4u
+#define policy_effect model_policy_effect
 #define policy_init model_policy_init
 #define policy_forget model_policy_forget
 #define policy_resume model_policy_resume
@@ -40,6 +43,7 @@
 #define SLOTS 9 /* of the longest window, and four */
 #define INDEX_SIZE (1u << 23)
 #define NO_DEADLINE 255
+#define UNANSWERED_MAX 3u /* from here on the factor is the greatest */
 
 struct packed_window {
 	unsigned char count, grown_usec, grown, age[SLOTS], deficit[SLOTS];
@@ -47,7 +51,7 @@ struct packed_window {
 
 struct state {
 	struct packed_window early, low, critical;
-	unsigned char level, told_critical, told_age, half_low_age, early_age;
+	unsigned char level, told_critical, told_age, half_low_age, early_age, unanswered;
 	unsigned char probe; /* age + 1; 0: none */
 	unsigned char since, hold, pace, false_alarms;
 	unsigned char wait, listen; /* what the last verdict said */
@@ -67,7 +71,7 @@ static const struct setting {
 static struct search {
 	const struct setting *setting;
 	struct policy_options options;
-	uint64_t age_max, alarm_age_max;
+	uint64_t age_max, told_age_max, alarm_age_max;
 	struct state *states;
 	uint32_t *index; /* a hash table of numbers of states, from 1 */
 	size_t count, capacity;
@@ -124,7 +128,8 @@ static struct state pack(const struct policy *p, const struct judge *j,
 		.critical = pack_window(&p->critical),
 		.level = (unsigned char)p->level,
 		.told_critical = low && p->told_critical,
-		.told_age = low ? age_of(p->told_usec, now, most) : 0,
+		.told_age = low ? age_of(p->told_usec, now, search.told_age_max) : 0,
+		.unanswered = (unsigned char)MIN(p->unanswered, UNANSWERED_MAX),
 		.half_low_age = low ? age_of(p->above_half_low_usec, now, most) : 0,
 		.early_age = age_of(p->early_usec, now, most),
 		.probe = p->alarm_usec == 0 ? 0 : (unsigned char)(now - p->alarm_usec + 1),
@@ -153,6 +158,7 @@ static void unpack(const struct state *s, struct policy *p, struct judge *j)
 	p->level = (enum level)s->level;
 	p->told_critical = s->told_critical;
 	p->told_usec = NOW - s->told_age;
+	p->unanswered = s->unanswered;
 	p->above_half_low_usec = NOW - s->half_low_age;
 	p->early_usec = NOW - s->early_age;
 	p->alarm_usec = s->probe == 0 ? 0 : NOW - (s->probe - 1u);
@@ -170,6 +176,7 @@ static void unpack(const struct state *s, struct policy *p, struct judge *j)
 	j->level = p->level;
 	j->told_critical = s->told_critical;
 	j->told_low_usec = p->told_usec;
+	j->unanswered = s->unanswered;
 	j->half_low_usec = NOW - s->judged_half_low_age;
 	j->early_usec = NOW - s->judged_early_age;
 	j->alarm_usec = j->told_usec = NOW - s->alarm_age;
@@ -207,12 +214,12 @@ static void add(const struct state *state)
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-#define RESUME 4 /* an event beside those of enum policy_event */
+enum { RESUME = 4, EFFECT }; /* events beside those of enum policy_event */
 
 struct step {
 	unsigned event, dt, some, full, oom;
 	enum level level; /* of a signal, or resumed */
-	bool critical, burst;
+	bool critical, burst, gave;
 };
 
 static bool judge_one(const struct state *from, const struct step *step, enum headroom headroom,
@@ -242,6 +249,10 @@ static bool judge_one(const struct state *from, const struct step *step, enum he
 	unpack(from, &p, &j);
 	if (step->event == RESUME) {
 		judged_resume(&j, &p, step->level, step->critical, now);
+		event = POLICY_TICK;
+	}
+	if (step->event == EFFECT) {
+		judged_effect(&j, &p, step->gave);
 		event = POLICY_TICK;
 	}
 	if (headroom == HEADROOM_SHORT)
@@ -298,6 +309,8 @@ static void visit(const struct state *from)
 							 .dt = 1,
 							 .level = MAX(level, LEVEL_LOW),
 							 .critical = level == 0 });
+	for (unsigned gave = 0; gave <= 1; gave++)
+		judge_both(from, &(struct step){ .event = EFFECT, .dt = 1, .gave = gave });
 }
 
 static void search_all(const struct setting *setting)
@@ -324,6 +337,7 @@ static void search_all(const struct setting *setting)
 		.headroom_percent = 25,
 	};
 	search.age_max = MAX(MAX(setting->rearm, setting->quiet), setting->calm) + 1;
+	search.told_age_max = MAX(search.age_max, POLICY_REARM_FACTOR_MAX * setting->rearm + 1);
 	search.alarm_age_max = 2 * setting->window + POLICY_MUTE_MAX_USEC + 2 * LATE + 1;
 	search.index = calloc(INDEX_SIZE, sizeof(*search.index));
 	assert_non_null(search.index);

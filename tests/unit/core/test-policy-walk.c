@@ -161,6 +161,8 @@ static void change_all(struct world *w, struct policy *p, struct judge *judge)
 		w->some = w->full = w->oom = draw(2) * draw(w->full + 1);
 	if (one_in(2000))
 		judged_resume(judge, p, level, level == LEVEL_LOW && one_in(3), w->now);
+	if (one_in(judge->level == LEVEL_LOW ? 100 : 10000))
+		judged_effect(judge, p, one_in(8));
 }
 
 static void one_step(struct world *w, struct policy *p, struct judge *judge,
@@ -242,6 +244,8 @@ static struct policy_options options_of(size_t set)
 	return o;
 }
 
+static uint64_t spaced; /* Lows that were told to who gave nothing back, in all walks */
+
 static void walk(size_t set, uint64_t steps)
 {
 	const struct policy_options options = options_of(set);
@@ -268,10 +272,10 @@ static void walk(size_t set, uint64_t steps)
 		one_step(&w, &p, &judge, &v);
 	}
 	print_message(
-		"%-44s %7llu Low (%llu critical, %llu again), %llu Neutral, %llu High in %llu h\n",
+		"%-44s %7llu Low (%llu critical, %llu again, %llu spaced), %llu Neutral, %llu High in %llu h\n",
 		sets[set].what, (unsigned long long)judge.told[LEVEL_LOW],
 		(unsigned long long)judge.criticals, (unsigned long long)judge.repeats,
-		(unsigned long long)judge.told[LEVEL_NEUTRAL],
+		(unsigned long long)judge.spaced, (unsigned long long)judge.told[LEVEL_NEUTRAL],
 		(unsigned long long)judge.told[LEVEL_HIGH],
 		(unsigned long long)(w.now / SEC(3600)));
 	/* a walk that never gets anywhere proves nothing */
@@ -279,6 +283,7 @@ static void walk(size_t set, uint64_t steps)
 		assert_in_range(judge.told[level], 500, UINT64_MAX);
 	assert_in_range(judge.criticals, 300, UINT64_MAX);
 	assert_in_range(judge.repeats, 3, UINT64_MAX);
+	spaced += judge.spaced;
 }
 
 PROMISE(ten_million_random_steps_keep_every_promise)
@@ -289,4 +294,5 @@ PROMISE(ten_million_random_steps_keep_every_promise)
 	print_message("PSIBRIDGE_SEED=%llu\n", (unsigned long long)random_state);
 	for (size_t set = 0; set < ELEMENTSOF(sets); set++)
 		walk(set, STEPS / ELEMENTSOF(sets));
+	assert_in_range(spaced, 500, UINT64_MAX);
 }

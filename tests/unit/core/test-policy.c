@@ -163,6 +163,79 @@ PROMISE(quiet_is_two_windows_of_low_unless_it_is_given)
 	assert_int_equal(p.options.quiet_usec, 1);
 }
 
+/* ---- Low to who gives nothing back ------------------------------------------------------------ */
+
+/* Half of the time it stalls. The next repeats come so many times Rearm after the Low before, and give nothing back, or
+ * something. */
+static void repeat(struct script *s, const unsigned *factors, size_t n, bool gave)
+{
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t due = s->policy.told_usec + MS(8192) * factors[i] - s->now;
+		const uint64_t end = due + POLICY_PACE_STEADY_USEC;
+		const struct row again = { "a repeat", .run = end, .stall = end / 2,
+					   TOLD(LOW, REPEAT), BETWEEN(due, end) };
+
+		policy_effect(&s->policy, gave);
+		follow(s, &again);
+	}
+}
+
+PROMISE(low_is_repeated_less_and_less_often_to_who_gives_nothing_back)
+{
+	static const unsigned seldom[] = { 1, 1, 2, 4, 8, 16, 16, 16 }, again[] = { 1, 1, 1 };
+	struct script s;
+
+	begin(&s, &defaults);
+	PLAY_ON(&s, TO_LOW);
+	repeat(&s, seldom, ELEMENTSOF(seldom), false);
+	/* anything given back ends it, and the count begins anew */
+	repeat(&s, again, ELEMENTSOF(again), true);
+	repeat(&s, seldom, 4, false);
+	/* known in the middle of the longer Rearm: the repeat is due at once */
+	policy_effect(&s.policy, false);
+	PLAY_ON(&s, { "twice Rearm of eight times", .run = MS(16384), STALL(8192) });
+	policy_effect(&s.policy, true);
+	PLAY_ON(&s, { "it gave", DUE, STALL(250), TOLD(LOW, REPEAT), ANY });
+}
+
+PROMISE(news_and_what_is_critical_are_told_to_who_gives_nothing_back_as_ever)
+{
+	struct script s;
+
+	begin(&s, &defaults);
+	PLAY_ON(&s, TO_LOW);
+	for (int i = 0; i < 9; i++)
+		policy_effect(&s.policy, false);
+	PLAY_ON(&s,
+		{ "a turn to critical", SEC(1), STALL(200), FULL(200), TOLD(CRITICAL, STALL),
+		  AT(MS(250)) },
+		{ "repeated after Rearm", .run = MS(8192), .stall = SEC(6), .full = SEC(6),
+		  TOLD(CRITICAL, REPEAT), BETWEEN(MS(8192), MS(8192)) },
+		{ "no more critical", .run = SEC(120), .stall = SEC(60) },
+		{ "critical is repeated at once", MS(100), STALL(100), FULL(100),
+		  TOLD(CRITICAL, REPEAT), AT(MS(250)) },
+		{ "no stall", .run = SEC(7), TOLD(NEUTRAL, CALM), BETWEEN(MS(4500), SEC(6)) },
+		{ "Low after Neutral is news", MS(500), STALL(250), TOLD(LOW, STALL), AT(MS(250)) },
+		{ "but is repeated late", .run = SEC(120), .stall = SEC(60) });
+}
+
+PROMISE(high_ends_what_gave_nothing_back)
+{
+	struct script s;
+
+	begin(&s, &defaults);
+	PLAY_ON(&s, TO_LOW);
+	for (int i = 0; i < 9; i++)
+		policy_effect(&s.policy, false);
+	PLAY_ON(&s,
+		{ "no stall", .run = SEC(7), TOLD(NEUTRAL, CALM),
+		  BETWEEN(SEC(5) + MS(250), SEC(5) + MS(750)) },
+		{ "no stall", .run = SEC(20), TOLD(HIGH, CALM), BETWEEN(SEC(4), SEC(6)) });
+	/* an effect that is known only now is one of the shortage before */
+	policy_effect(&s.policy, false);
+	assert_int_equal(s.policy.unanswered, 0);
+}
+
 /* ---- Neutral and its end --------------------------------------------------------------------- */
 
 PROMISE(high_comes_back_after_calm_and_with_headroom)
