@@ -108,6 +108,9 @@ enum psb_kind {
 	 * was watched it is the one in which the process is now, and `cgroup` is another path. */
 	PSB_KIND_GONE,
 	PSB_KIND_SOURCE, /* the watch moved to another rung; only with PSB_TELL_SOURCE */
+	/* What the last Low of that cgroup achieved is known, and in the counters (psb_stats); only with
+	 * PSB_TELL_EFFECT. Since 0.2 */
+	PSB_KIND_EFFECT,
 };
 
 /** What a callback is told. Valid during the call only. */
@@ -241,9 +244,10 @@ struct psb_watch_options {
 	const char *early;    /* NULL: "some 20ms/2s" */
 	const char *low;      /* NULL: "some 200ms/2s" */
 	const char *critical; /* NULL: "full 100ms/2s" */
-	uint64_t rearm_usec;  /* Low is repeated at most this often; 0: 8.192 s */
-	uint64_t quiet_usec;  /* Low ends after so long under half of low; 0: two windows of low */
-	uint64_t calm_usec;   /* High comes after so long under early; 0: 10 s */
+	uint64_t rearm_usec; /* Low is repeated at most this often, see psb_registration_report(); 0:
+				 8.192 s */
+	uint64_t quiet_usec; /* Low ends after so long under half of low; 0: two windows of low */
+	uint64_t calm_usec;  /* High comes after so long under early; 0: 10 s */
 	unsigned headroom_percent; /* High needs this much of the limit free; 0: 25 */
 
 	char *error_text; /* if not NULL: on failure, one line that says what was wrong and where */
@@ -280,13 +284,14 @@ typedef void psb_callback_fn(const struct psb_notification *notification, void *
 #define PSB_INLINE 1u	    /* call on the loop's thread: least delay, but a slow call delays all */
 #define PSB_TELL_PRESENT 2u /* tell the present state first, as soon as the loop runs */
 #define PSB_TELL_SOURCE 4u  /* also PSB_KIND_SOURCE */
+#define PSB_TELL_EFFECT 8u  /* also PSB_KIND_EFFECT; with PSB_INLINE only */
 
 /** psb_watch_add_callback() - register `fn`; `ret` may be NULL, then it lives as long as the watch
  * Without PSB_INLINE each registration has its own thread, with all signals blocked and 256 KiB of
  * stack (so has the bridge's, which makes inline calls), and, per cgroup, a mailbox with one slot
  * in which the newest state wins: a call that blocks delays no other, and what it missed is not
  * told afterwards. A repeated Low comes no sooner than 20 times the duration of the last call.
- * Errors: -EINVAL (fn is NULL, unknown flags), -EAGAIN (no thread).
+ * Errors: -EINVAL (fn is NULL, unknown flags, PSB_TELL_EFFECT alone), -EAGAIN (no thread).
  */
 int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata, unsigned flags,
 			   psb_registration **ret);
@@ -298,6 +303,15 @@ int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata
  * running call returns.
  */
 int psb_registration_remove(psb_registration *registration);
+
+/** psb_registration_report() - say what was freed after a notification, and how long that took
+ * Both are added up in psb_stats. Low is repeated less and less often (twice rearm_usec, four times, up to
+ * 16 times) to a program that gave nothing back three times in a row; a report of more than 0 bytes ends
+ * that as what is measured does. It is for what a working set does not show: memory that was used again at
+ * once, or is charged elsewhere. Any thread, also inside the call; the report of one that is removed already
+ * is dropped. Since 0.2.
+ */
+int psb_registration_report(psb_registration *registration, uint64_t bytes, uint64_t usec);
 
 /* ---- mailboxes ----------------------------------------------------------------------------- */
 
@@ -311,7 +325,7 @@ typedef struct psb_mailbox psb_mailbox;
 /** psb_mailbox_new() - be told what a callback would be told, at the next take
  * One slot for each cgroup, in which the newest state wins. `flags`: PSB_TELL_PRESENT,
  * PSB_TELL_SOURCE. It holds a reference on the watch.
- * Errors: -EINVAL (flags, PSB_INLINE).
+ * Errors: -EINVAL (flags, PSB_INLINE, PSB_TELL_EFFECT).
  */
 int psb_mailbox_new(psb_watch *watch, unsigned flags, psb_mailbox **ret);
 
@@ -323,6 +337,10 @@ int psb_mailbox_new(psb_watch *watch, unsigned flags, psb_mailbox **ret);
  * Errors: -ECANCELED (closed), -EBUSY (another thread is in here).
  */
 int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_notification *ret);
+
+/** psb_mailbox_registration() - for psb_registration_report() alone: it ends with the mailbox
+ * Returns: NULL for NULL. Since 0.2. */
+psb_registration *psb_mailbox_registration(psb_mailbox *mailbox);
 
 /** psb_mailbox_close() - every take, also one that waits now, returns -ECANCELED. */
 int psb_mailbox_close(psb_mailbox *mailbox);
@@ -384,10 +402,21 @@ struct psb_stats {
 	uint64_t low, critical, neutral, high; /* notifications; critical is counted in low too */
 	uint64_t callbacks;		       /* calls made */
 	uint64_t callback_usec;		       /* time spent in them */
-	uint64_t superseded;		  /* notifications that a newer one overtook in a mailbox */
-	uint64_t bytes_back;		  /* what the cgroup used less, one second after a Low */
-	uint64_t members;		  /* cgroups of a pattern under observation now */
+	uint64_t superseded; /* notifications that a newer one overtook in a mailbox */
+	uint64_t bytes_back; /* given back after a Low: working set before, less its least in 5 s */
+	uint64_t members;    /* cgroups of a pattern under observation now */
 	uint64_t alarm_usec, sample_usec; /* when the last of each was (CLOCK_MONOTONIC); 0: none */
+	/* From here on since 0.2. What Lows achieved, known 5 s after each; where the working set cannot be
+	 * read nothing is measured. Under 1 MiB, or 1 % of the working set, is nothing. */
+	uint64_t effects; /* how many were measured; a Low within those 5 s belongs to the one before */
+	/* the last one, of a pattern that of whichever of its cgroups: */
+	uint64_t unanswered; /* in a row, and nothing was given back; 3: Low is repeated less often */
+	uint64_t effect_usec;	  /* when that Low was told; 0: none was measured yet */
+	uint64_t effect_bytes;	  /* given back */
+	uint64_t first_back_usec; /* from the stall's beginning to the first byte, or PSB_UNKNOWN */
+	uint64_t stall_before_usec;		/* in the 5 s before that Low, or PSB_UNKNOWN */
+	uint64_t stall_after_usec;		/* in the 5 s after it */
+	uint64_t reported_bytes, reported_usec; /* sums of psb_registration_report() */
 };
 
 /** psb_watch_stats() - copy the counters. */

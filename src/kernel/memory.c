@@ -284,7 +284,7 @@ void memory_read_use(const struct memory *memory, struct memory_use *ret)
 		    read_number(level->current_fd, &current) < 0)
 			continue;
 		if (i == 0)
-			use.own_bytes = use.current_bytes = current;
+			use.current_bytes = current;
 		left = usec_sub(level->limit_bytes, current);
 		if (!is_limited(memory, level) || left >= least)
 			continue;
@@ -361,6 +361,18 @@ int memory_read(const struct memory *memory, struct memory_load *ret)
 					  100 / load.limit_bytes);
 	*ret = load;
 	return 0;
+}
+
+int memory_read_own(const struct memory *memory, uint64_t *ret_bytes)
+{
+	struct memory_load load;
+	int r = -ENOENT;
+
+	if (memory->count > 0 && memory->levels[0].current_fd >= 0)
+		r = read_level(memory, &memory->levels[0], &load);
+	if (r == 0)
+		*ret_bytes = load.working_set_bytes;
+	return r;
 }
 
 /* ---- whose limit ------------------------------------------------------------------------------ */

@@ -68,8 +68,7 @@ struct memory_load {
 };
 
 struct memory_use {
-	uint64_t own_bytes;	/* 0: unknown */
-	uint64_t current_bytes; /* where the limit is */
+	uint64_t current_bytes; /* where the limit is; 0: unknown */
 	uint64_t limit_bytes;	/* 0: none */
 };
 
@@ -103,6 +102,9 @@ bool memory_has_limit(const struct memory *memory);
 int memory_read(const struct memory *memory, struct memory_load *ret);
 /* The same of use with all page cache: without memory.stat, which is expensive to read. */
 void memory_read_use(const struct memory *memory, struct memory_use *ret);
+
+/* The cgroup's own working set. Errors: -ENOENT (nothing says what it uses), as memory_read(). */
+int memory_read_own(const struct memory *memory, uint64_t *ret_bytes);
 
 /* What is counted from here on belongs to the next stall. A pread a level, and one of memory.stat. `events`: what
  * memory.events of the cgroup says, or NULL. `calm`: nothing stalls now. */

@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KNOWN_FLAGS (PSB_INLINE | PSB_TELL_PRESENT | PSB_TELL_SOURCE)
+#define KNOWN_FLAGS (PSB_INLINE | PSB_TELL_PRESENT | PSB_TELL_SOURCE | PSB_TELL_EFFECT)
 /* A slow callback lengthens its own rearm to so many times its duration. */
 #define SLOW_FACTOR 20
 
@@ -310,11 +310,13 @@ static void *registration_run(void *arg)
 
 static bool is_due(struct psb_registration *reg, const struct psb_notification *n, bool present)
 {
-	bool source = n->kind == PSB_KIND_SOURCE;
+	unsigned wanted = n->kind == PSB_KIND_SOURCE   ? PSB_TELL_SOURCE
+			  : n->kind == PSB_KIND_EFFECT ? PSB_TELL_EFFECT
+						       : 0;
 
-	if (present ? !reg->owes_present : source && !(reg->flags & PSB_TELL_SOURCE))
+	if (present ? !reg->owes_present : wanted && !(reg->flags & wanted))
 		return false;
-	if (!source) /* news that comes first is the present state */
+	if (!wanted) /* news that comes first is the present state */
 		reg->owes_present = false;
 	return true;
 }
@@ -369,7 +371,8 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 	struct psb_registration *reg;
 	int r = 0;
 
-	if (flags & ~KNOWN_FLAGS)
+	/* an effect would take the place of a level in an entry */
+	if ((flags & ~KNOWN_FLAGS) || ((flags & PSB_TELL_EFFECT) && !(flags & PSB_INLINE)))
 		return -EINVAL;
 	reg = calloc(1, sizeof(*reg));
 	if (!reg)

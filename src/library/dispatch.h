@@ -54,6 +54,7 @@ struct dispatch {
 	bool many;	   /* notifications speak of many cgroups: an entry for each */
 	unsigned reserved; /* entries that each registration must have room for */
 	uint64_t calls, total_usec, superseded; /* of all that ever were registered */
+	uint64_t reported_bytes, reported_usec;
 };
 
 void dispatch_init(struct dispatch *dispatch, struct psb_bridge *bridge);

@@ -94,6 +94,11 @@ int psb_mailbox_take(psb_mailbox *mailbox, uint64_t timeout_usec, struct psb_not
 	return r;
 }
 
+psb_registration *psb_mailbox_registration(psb_mailbox *mailbox)
+{
+	return mailbox ? mailbox->registration : NULL;
+}
+
 int psb_mailbox_close(psb_mailbox *mailbox)
 {
 	int r = check(mailbox);

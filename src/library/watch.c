@@ -215,6 +215,7 @@ static void monitor_detached(struct monitor *monitor)
 	closed = w->closed;
 	pthread_mutex_unlock(&w->bridge->lock);
 	w->past = monitor->stats;
+	w->past.unanswered = 0;
 	w->monitor = monitor_free(monitor);
 	if (closed) {
 		watch_free(w);
@@ -312,7 +313,7 @@ static void do_work(struct loop_work *work)
 {
 	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, work);
 	struct simulation *simulations = NULL;
-	bool closed, released, attached, asked_present;
+	bool closed, released, attached, asked_present, reported;
 
 	pthread_mutex_lock(&w->bridge->lock);
 	w->posted = false;
@@ -320,6 +321,8 @@ static void do_work(struct loop_work *work)
 	released = w->released;
 	attached = w->attached;
 	asked_present = w->asked_present;
+	reported = w->reported;
+	w->reported = false;
 	if (!closed) {
 		w->attached = true;
 		w->asked_present = false;
@@ -336,6 +339,8 @@ static void do_work(struct loop_work *work)
 	if (!attached)
 		attach(w);
 	watch_simulate(w, simulations);
+	if (reported && w->monitor)
+		monitor_report(w->monitor);
 	if (asked_present) /* what was simulated before it was asked for is present */
 		present(w);
 }
@@ -592,6 +597,27 @@ int psb_watch_add_callback(psb_watch *w, psb_callback_fn *fn, void *userdata, un
 	return r;
 }
 
+/* Of a pattern it is not known which of its cgroups a report is about. */
+int psb_registration_report(psb_registration *reg, uint64_t bytes, uint64_t usec)
+{
+	int r = reg ? bridge_check(reg->bridge) : -EINVAL;
+	struct psb_watch *w;
+
+	if (r < 0)
+		return r;
+	LOCKED(reg->bridge);
+	if (!reg->dispatch) /* removed, from inside its own call */
+		return 0;
+	w = CONTAINER_OF(reg->dispatch, struct psb_watch, dispatch);
+	w->dispatch.reported_bytes += bytes;
+	w->dispatch.reported_usec += usec;
+	if (bytes > 0 && !w->group) {
+		w->reported = true;
+		watch_post(w);
+	}
+	return 0;
+}
+
 enum psb_available psb_watch_available(psb_watch *w, int *ret_critical)
 {
 	enum psb_available available = PSB_HIGH;
@@ -667,5 +693,7 @@ int psb_watch_stats(psb_watch *w, struct psb_stats *ret)
 	stats.callbacks = w->dispatch.calls;
 	stats.callback_usec = w->dispatch.total_usec;
 	stats.superseded = w->dispatch.superseded;
+	stats.reported_bytes = w->dispatch.reported_bytes;
+	stats.reported_usec = w->dispatch.reported_usec;
 	return sized_fill(ret, &stats, sizeof(stats));
 }

@@ -93,6 +93,15 @@ static void add_stats(struct psb_stats *sum, const struct psb_stats *one, bool r
 	sum->neutral += one->neutral;
 	sum->high += one->high;
 	sum->bytes_back += one->bytes_back;
+	sum->effects += one->effects;
+	if (one->effect_usec < sum->effect_usec)
+		return;
+	sum->unanswered = one->unanswered;
+	sum->effect_usec = one->effect_usec;
+	sum->effect_bytes = one->effect_bytes;
+	sum->first_back_usec = one->first_back_usec;
+	sum->stall_before_usec = one->stall_before_usec;
+	sum->stall_after_usec = one->stall_after_usec;
 }
 
 /* If it is detaching, and nothing of it is in the loop any more: tell the owner. */

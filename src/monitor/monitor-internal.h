@@ -31,8 +31,8 @@ void monitor_mark_limits(struct monitor *monitor, bool calm, uint64_t now);
 /* Count and hand over what was judged here or elsewhere. */
 void monitor_deliver(struct monitor *monitor, const struct psb_notification *notification,
 		     uint64_t now);
-/* What the last Low gave back, when it is due. */
-void monitor_measure_effect(struct monitor *monitor, uint64_t now);
+/* What the last Low gave back, where that is due: after a sample, or on a tick that takes none. */
+void monitor_follow_effect(struct monitor *monitor, uint64_t now);
 /* The source, or whether its alarms are used, has changed: tell the owner. */
 void monitor_moved_on(struct monitor *monitor, uint64_t now);
 /* Was the cgroup removed, or replaced by another of its name? False where that can't be found out. */

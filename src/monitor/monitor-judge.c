@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define EFFECT_USEC (1 * USEC_PER_SEC)
 /* What a stream's Low says of the memory in use may be so old. */
 #define RECENT_USEC (1 * USEC_PER_SEC)
 /* Without PSI: so little room beside a moving memory.events is Low. */
@@ -74,6 +73,16 @@ static const struct memory_use *recent_use(struct monitor *m, uint64_t now)
 	return &m->use;
 }
 
+/* The working set of before is read before the call, which may free something. */
+static void begin_effect(struct monitor *m, const struct psb_notification *n, uint64_t now)
+{
+	uint64_t bytes;
+
+	if (m->owner->told && !effect_is_measured(&m->effect) &&
+	    memory_read_own(&m->memory, &bytes) == 0)
+		effect_begin(&m->effect, now, n->since_usec, bytes);
+}
+
 void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64_t now)
 {
 	m->told_some_usec = m->psi.some.total_usec;
@@ -81,10 +90,7 @@ void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64
 	case PSB_LOW:
 		m->stats.low++;
 		m->stats.critical += n->critical != 0;
-		if (m->effect_usec == 0) {
-			m->effect_usec = now + EFFECT_USEC;
-			m->effect_bytes = m->use.own_bytes;
-		}
+		begin_effect(m, n, now);
 		break;
 	case PSB_NEUTRAL:
 		m->stats.neutral++;
@@ -93,6 +99,7 @@ void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64
 		m->stats.high++;
 		break;
 	}
+	m->stats.unanswered = m->policy.unanswered;
 	if (m->owner->told)
 		m->owner->told(m, n);
 }
@@ -231,6 +238,7 @@ int monitor_sample(struct monitor *m, uint64_t now)
 			return r;
 		m->stats.samples++;
 		m->stats.sample_usec = now;
+		effect_stall(&m->effect, now, m->psi.some.total_usec, m->psi.some.avg10_centi);
 	}
 	if (m->source.events_fd >= 0) {
 		r = memory_events_read(m->source.events_fd, &m->events);
@@ -284,6 +292,47 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 	m->deadline_usec = v.deadline_usec;
 }
 
+/* ---- the effect of a Low ------------------------------------------------------------------------ */
+
+static void answer(struct monitor *m, bool gave)
+{
+	policy_effect(&m->policy, gave);
+	m->stats.unanswered = m->policy.unanswered;
+}
+
+void monitor_follow_effect(struct monitor *m, uint64_t now)
+{
+	uint64_t bytes = PSB_UNKNOWN;
+	struct psb_notification n;
+	bool gave;
+
+	if (now < effect_deadline(&m->effect))
+		return;
+	(void)memory_read_own(&m->memory, &bytes);
+	if (effect_look(&m->effect, now, bytes))
+		answer(m, true);
+	if (!effect_end(&m->effect, now, &m->stats, &gave))
+		return;
+	if (!gave)
+		answer(m, false);
+	monitor_describe(m, PSB_REASON_PRESENT, &n);
+	n.kind = PSB_KIND_EFFECT;
+	n.time_usec = now;
+	m->owner->told(m, &n);
+}
+
+void monitor_report(struct monitor *m)
+{
+	if (m->lost_cgroup || m->detaching)
+		return;
+	m->effect.reported = true;
+	answer(m, true);
+	if (m->owner->stepped)
+		m->owner->stepped(m);
+}
+
+/* ---- steps -------------------------------------------------------------------------------------- */
+
 /* Without PSI there is only this: the limit is being hit, and what is in use is not cache. */
 static bool is_low_blindly(const struct monitor *m, const struct memory_events *before)
 {
@@ -299,9 +348,12 @@ void monitor_look(struct monitor *m, enum policy_event event, uint64_t now)
 	struct policy_sample s = { .signal = LEVEL_LOW, .signal_reason = REASON_HEADROOM };
 	struct memory_events before = m->events;
 
-	if (monitor_sample(m, now) == -ENODEV)
+	if (monitor_sample(m, now) == -ENODEV) {
 		monitor_lose_cgroup(m);
-	else
+		return;
+	}
+	monitor_follow_effect(m, now);
+	if (!m->detaching)
 		monitor_judge(m, is_low_blindly(m, &before) ? POLICY_SIGNAL : event, &s, now);
 }
 
@@ -353,16 +405,4 @@ int monitor_first_look(struct monitor *m)
 bool monitor_is_resting(const struct monitor *m)
 {
 	return m->policy.level == LEVEL_HIGH && m->policy.alarm_usec == 0;
-}
-
-void monitor_measure_effect(struct monitor *m, uint64_t now)
-{
-	struct memory_use use;
-
-	if (m->effect_usec == 0 || now < m->effect_usec)
-		return;
-	m->effect_usec = 0;
-	memory_read_use(&m->memory, &use);
-	if (use.own_bytes > 0 && use.own_bytes < m->effect_bytes)
-		m->stats.bytes_back += m->effect_bytes - use.own_bytes;
 }

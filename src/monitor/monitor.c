@@ -12,7 +12,7 @@
  *                monitor_judge() --------> owner->told(), next deadline
  *
  * One timer has the earliest of these times: the policy's deadline, the safety sample, the next
- * check of a stream, the next try at a better rung, and the measurement of a Low's effect. On a
+ * check of a stream, the next try at a better rung, and the next look at a Low's effect. On a
  * privileged trigger and at rest it is not set.
  *
  * Facts it relies on:
@@ -36,9 +36,7 @@ static uint64_t next_tick(const struct monitor *m, uint64_t now)
 	next = MIN(next, monitor_stream_deadline(m));
 	if (m->climb_usec > 0)
 		next = MIN(next, m->climb_usec);
-	if (m->effect_usec > 0)
-		next = MIN(next, m->effect_usec);
-	return next;
+	return MIN(next, effect_deadline(&m->effect));
 }
 
 /* ---- what the loop calls ---------------------------------------------------------------------- */
@@ -54,9 +52,10 @@ static void tick(struct loop_timer *timer, uint64_t now)
 	uint64_t elapsed = now - m->sampled_usec, before = m->psi.some.total_usec;
 	bool resting = monitor_is_resting(m);
 
-	monitor_measure_effect(m, now);
 	if (!monitor_records_rule(m, now))
 		monitor_look(m, POLICY_TICK, now);
+	else
+		monitor_follow_effect(m, now);
 	if (m->lost_cgroup)
 		return;
 	monitor_weigh_alarms(m, resting, usec_sub(m->psi.some.total_usec, before), elapsed, now);
@@ -155,6 +154,7 @@ static void take_next(struct monitor *m)
 	m->told_some_usec = m->psi.some.total_usec;
 	/* a baseline as any: totals of another file are no growth */
 	policy_forget(&m->policy);
+	effect_forget(&m->effect);
 	monitor_judge(m, POLICY_TICK, &s, now);
 	monitor_moved_on(m, now);
 	monitor_attach(m);
@@ -247,7 +247,7 @@ void monitor_settle(struct monitor *m, uint64_t now)
 	loop_timer_set(m->context->loop, &m->timer, next_tick(m, now));
 	if (m->owner->stepped)
 		m->owner->stepped(m);
-	if (m->deadline_usec == USEC_NEVER && m->effect_usec == 0 && m->owner->rests)
+	if (m->deadline_usec == USEC_NEVER && !effect_is_measured(&m->effect) && m->owner->rests)
 		m->owner->rests(m);
 }
 
@@ -292,6 +292,8 @@ void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const stru
 	struct psi psi;
 	struct memory_events events;
 
+	effect_stall(&m->effect, baseline_usec, baseline->some.total_usec,
+		     baseline->some.avg10_centi);
 	if (monitor_sample(m, now) == -ENODEV) {
 		monitor_lose_cgroup(m);
 		return;

@@ -13,12 +13,14 @@
 #include "monitor/ladder.h"
 #include "kernel/memory.h"
 #include "monitor/context.h"
+#include "monitor/effect.h"
 #include "monitor/label.h"
 
 struct monitor;
 
 struct monitor_owner {
-	/* The level was judged anew: `notification` is complete but for `cgroup`; may be NULL. */
+	/* The level was judged anew, or the effect of a Low is known: `notification` is complete but for `cgroup`; may
+	 * be NULL: nothing is told, nor measured. */
 	void (*told)(struct monitor *monitor, const struct psb_notification *notification);
 	/* The cgroup was removed. Detach and free. */
 	void (*gone)(struct monitor *monitor, const struct psb_notification *notification);
@@ -88,9 +90,8 @@ struct monitor {
 	uint64_t told_some_usec; /* `some` at the last notification */
 	uint64_t polling_usec;	 /* alarms are not to be trusted until then; 0: they are */
 	uint64_t polling_pace_usec, distrust_usec;
-	unsigned suspicions;		    /* that an alarm was lost */
-	uint64_t effect_usec, effect_bytes; /* due time and use at the last Low */
-	struct memory_use use;		    /* at the last notification, and when it was read: */
+	unsigned suspicions;   /* that an alarm was lost */
+	struct memory_use use; /* at the last notification, and when it was read: */
 	uint64_t use_usec;
 	struct memory_cause cause; /* of the last Low or Neutral */
 	uint64_t hear_usec; /* the stream is not listened to until then; 0: it is; USEC_NEVER: it broke */
@@ -98,6 +99,7 @@ struct monitor {
 	uint64_t fifo_usec;		 /* when to look whether the FIFO is still there */
 	struct records records;
 	struct psb_stats stats;
+	struct effect effect; /* of the last Low */
 	/* Last, for each has room for a path: all that an alarm touches lies together, and is
 	 * seldom in the caches. */
 	struct source source, next;
@@ -140,6 +142,9 @@ int monitor_start_calm(struct monitor *monitor);
 void monitor_signal(struct monitor *monitor, enum level level, bool critical, enum reason reason);
 /* The level was judged and told elsewhere, at that time: go on from there. */
 void monitor_resume(struct monitor *monitor, enum level level, bool critical, uint64_t told_usec);
+
+/* The host freed something by itself, or because of a Low. */
+void monitor_report(struct monitor *monitor);
 
 /* The present state as a notification with that reason. */
 void monitor_present(const struct monitor *monitor, enum psb_reason reason,

@@ -35,7 +35,8 @@ BENCH(what_makes_no_sense_is_refused)
 
 	assert_int_equal(psb_watch_add_callback(NULL, receive, NULL, 0, &untouched), -EINVAL);
 	assert_int_equal(psb_watch_add_callback(b->watch, NULL, NULL, 0, &untouched), -EINVAL);
-	assert_int_equal(psb_watch_add_callback(b->watch, receive, NULL, 8, &untouched), -EINVAL);
+	assert_int_equal(psb_watch_add_callback(b->watch, receive, NULL, PSB_TELL_EFFECT, &untouched), -EINVAL);
+	assert_int_equal(psb_watch_add_callback(b->watch, receive, NULL, 16, &untouched), -EINVAL);
 	assert_ptr_equal(untouched, (psb_registration *)1);
 	assert_int_equal(psb_registration_remove(NULL), 0);
 	assert_int_equal(psb_watch_simulate(b->watch, (enum psb_available)0, 0), -EINVAL);
