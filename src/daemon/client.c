@@ -162,7 +162,7 @@ void client_notify(struct subscriber *s, const struct psb_notification *n)
 
 void client_terms(const struct subscriber *s, struct policy_options *ret)
 {
-	state_get_terms(client_of(s)->state, ret);
+	*ret = client_of(s)->state->terms;
 }
 
 void client_say_bye(struct client *c)
@@ -180,12 +180,11 @@ void client_say_bye(struct client *c)
 static int join(struct client *c, const char *cgroup, const struct psb_notification *last,
 		const char **ret_why)
 {
-	struct policy_options terms;
 	int r;
 
-	state_get_terms(c->state, &terms);
 	unsubscribe(&c->subscriber);
-	r = subscribe(c->server->daemon->table, &c->subscriber, cgroup, &terms, last, ret_why);
+	r = subscribe(c->server->daemon->table, &c->subscriber, cgroup, &c->state->terms, last,
+		      ret_why);
 	/* also without a watch: client_resubscribe() uses it. A longer path is found out anew */
 	if (strlen(cgroup) < sizeof(c->state->cgroup))
 		strcpy(c->state->cgroup, cgroup);
@@ -206,7 +205,7 @@ static int join_without_terms(struct client *c, const char *cgroup,
 			      const struct psb_notification *last, const char **ret_why)
 {
 	log_client(c, cgroup, "cannot have its thresholds", *ret_why);
-	state_put_terms(c->state, &(struct policy_options){ 0 });
+	c->state->terms = (struct policy_options){ 0 };
 	return join(c, cgroup, last, ret_why);
 }
 
@@ -243,7 +242,7 @@ static int take_subscription(struct client *c, const struct wire_hello *hello, c
 	char path[CGPATH_MAX];
 	int r;
 
-	state_put_terms(c->state, &hello->terms);
+	c->state->terms = hello->terms;
 	path_of(c, peer.cgroup);
 	if (!peer.cgroup[0])
 		return scan_refuse(-ENOENT, "nothing is known of its own cgroup", ret_why);
@@ -269,7 +268,7 @@ static void take_trigger(struct client *c, const struct wire_hello *hello)
 	c->state->protocol = PROTOCOL_PLAIN;
 	if (!c->subscriber.watch)
 		return;
-	state_put_terms(c->state, &hello->terms);
+	c->state->terms = hello->terms;
 	path_of(c, path);
 	join_anyhow(c, path, NULL);
 }

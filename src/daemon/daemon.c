@@ -73,12 +73,13 @@ static void tell_status(struct daemon *d)
 			 s.critical ? " (critical)" : "", s.worst, s.low);
 	else if (count[WATCH_WATCHING] == 0)
 		snprintf(level, sizeof(level), "Nothing is watched");
-	manager_status(d->manager,
-		       "%s; watches: %u armed, %u waiting for a cgroup, %u failed; clients: %u%s%s",
-		       level, count[WATCH_WATCHING], count[WATCH_ABSENT], count[WATCH_FAILED],
-		       clients.clients,
-		       d->config_error[0] ? "; configuration refused, the old one stays: " : "",
-		       d->config_error);
+	(void)manager_try(
+		d->manager, -1,
+		"STATUS=%s; watches: %u armed, %u waiting for a cgroup, %u failed; clients: %u%s%s",
+		level, count[WATCH_WATCHING], count[WATCH_ABSENT], count[WATCH_FAILED],
+		clients.clients,
+		d->config_error[0] ? "; configuration refused, the old one stays: " : "",
+		d->config_error);
 }
 
 static int status_due(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
@@ -135,7 +136,7 @@ bool daemon_load_config(struct daemon *d)
 	if (!d->config) {
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD, "not started: %s",
 			    d->config_error);
-		manager_status(d->manager, "not started: %s", d->config_error);
+		(void)manager_try(d->manager, -1, "STATUS=not started: %s", d->config_error);
 	}
 	return d->config;
 }
@@ -165,14 +166,16 @@ static int reload(struct daemon *d)
 	struct config *config;
 	int r = -EINVAL;
 
-	manager_reloading(d->manager);
+	/* Type=notify-reload takes only what was said after it asked */
+	(void)manager_say(d->manager, "RELOADING=1\nMONOTONIC_USEC=%llu",
+			  (unsigned long long)now_usec());
 	config = load(d, &c);
 	if (config)
 		r = take_config(d, config);
 	else
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD,
 			    "the configuration was not reloaded; the old one stays");
-	manager_ready(d->manager);
+	(void)manager_say(d->manager, "READY=1");
 	tell_status(d);
 	return r;
 }
@@ -198,7 +201,7 @@ static void beat(void *userdata)
 	journal_say_lost(d->journal);
 	if (manager_watchdog_usec(d->manager) == 0)
 		return;
-	manager_alive(d->manager);
+	(void)manager_try(d->manager, -1, "WATCHDOG=1");
 	psb_bridge_beat(d->bridge, manager_watchdog_usec(d->manager), beat, d);
 }
 
@@ -311,7 +314,7 @@ static void restore(struct daemon *d)
 	size_t clients = 0;
 	int fd;
 
-	for (; (fd = manager_take(d->manager, INHERITED_CLIENT)) >= 0; clients++)
+	for (; (fd = manager_take(d->manager, "client")) >= 0; clients++)
 		client_restore(d->server, fd);
 	server_restored(d->server);
 	if (clients > 0)
@@ -333,14 +336,14 @@ int daemon_run(struct daemon *d)
 	r = step(d, server_listen(d->server), "the notify socket");
 	if (r < 0)
 		return r;
-	manager_ready(d->manager);
+	(void)manager_say(d->manager, "READY=1");
 	tell_status(d);
 	return step(d, sd_event_loop(d->event), "the event loop");
 }
 
 void daemon_end(struct daemon *d)
 {
-	manager_stopping(d->manager);
+	(void)manager_say(d->manager, "STOPPING=1");
 	d->stopping = true;
 	if (d->server)
 		server_say_bye(d->server);

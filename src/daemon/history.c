@@ -171,7 +171,7 @@ static int written(_unused_ sd_event_source *source, int fd, _unused_ uint32_t e
 
 void history_follow_kernel(struct history *h, struct daemon *d)
 {
-	int r = h->kmsg = kmsg_open(manager_take(d->manager, INHERITED_KMSG));
+	int r = h->kmsg = kmsg_open(manager_take(d->manager, "kmsg"));
 
 	h->daemon = d;
 	if (r >= 0)

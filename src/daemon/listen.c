@@ -64,17 +64,6 @@ int listen_at(const char *path, int *ret_fd)
 	return r;
 }
 
-void listen_name(int fd, char *buf, unsigned long size)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	socklen_t length = sizeof(address) - 1;
-
-	buf[0] = '\0';
-	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-	    address.sun_family == AF_UNIX && address.sun_path[0] == '/')
-		snprintf(buf, size, "%s", strrchr(address.sun_path, '/') + 1);
-}
-
 static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
 {
 	struct acceptor *a = userdata;

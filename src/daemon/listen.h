@@ -14,10 +14,6 @@
  */
 int listen_at(const char *path, int *ret_fd);
 
-/* The last component of the path that a listening socket is bound to, in buf: "notify"; "" if it
- * has none. */
-void listen_name(int fd, char *buf, unsigned long size);
-
 /* Accepts one connection after the other. Out of descriptors it pauses for a second, and new clients wait in the
  * backlog of the socket. */
 struct acceptor {

@@ -2,11 +2,10 @@
 /*
  * main.c - psibridged(8): options, what is inherited, and the order in which things begin and end
  *
- * Memory. The daemon has to work while memory is short, so it must not wait for a page: all that is
- * mapped at the start is locked, code of libraries included; later mappings are locked page by page as
- * they are touched (whole, they would be the full stacks of threads and room for the state of a million clients).
- * Notifying allocates nothing; finding a cgroup that did not stall before does (a monitor, some
- * paths), from a heap that was touched at the start and is never given back.
+ * The daemon has to work while memory is short, so it must not wait for a page: all that is mapped at the start is locked,
+ * code of libraries included; later mappings are locked page by page as they are touched (whole, they would be the full
+ * stacks of threads and room for the state of a million clients). What is allocated later comes from a heap that was touched
+ * at the start and is never given back.
  */
 #include "daemon/daemon.h"
 #include "daemon/listen.h"
@@ -43,7 +42,7 @@ static const char help[] =
 	"  --show-config    print all values and where each came from, exit\n"
 	"  --root DIR       read the configuration below DIR\n"
 	"  --notify PATH    listen here if no socket is inherited (" NOTIFY_PATH ")\n"
-	"  --control PATH   the same for psibridge(1) (" CONTROL_PATH ")\n"
+	"  --control PATH   listen here for psibridge(1) (" CONTROL_PATH ")\n"
 	"  --help, --version\n"
 	"\n"
 	"Usually started by systemd: systemctl enable --now psibridged. The manual is\n"
@@ -205,31 +204,13 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* ---- sockets and states, inherited or of our own ------------------------------------------------ */
+/* ---- sockets and states, inherited or of our own --------------------------------------------------- */
 
-static void take_listeners(struct daemon *d)
+/* *ret_own: its file goes with us. */
+static int listen_here(struct daemon *d, const char *path, int *ret_fd, const char **ret_own)
 {
-	char name[32];
-	int fd;
+	int r = listen_at(path, ret_fd);
 
-	while ((fd = manager_take(d->manager, INHERITED_LISTENER)) >= 0) {
-		listen_name(fd, name, sizeof(name));
-		if (d->notify_fd < 0 && strcmp(name, "notify") == 0)
-			d->notify_fd = steal_fd(&fd);
-		else if (d->control_fd < 0 && strcmp(name, "control") == 0)
-			d->control_fd = steal_fd(&fd);
-		fd_close(&fd);
-	}
-}
-
-/* *ret_own: the path of a socket that is our own, whose file goes with us. */
-static int own_listener(struct daemon *d, const char *path, int *fd, const char **ret_own)
-{
-	int r;
-
-	if (*fd >= 0)
-		return 0;
-	r = listen_at(path, fd);
 	if (r == 0)
 		*ret_own = path;
 	else
@@ -240,7 +221,7 @@ static int own_listener(struct daemon *d, const char *path, int *fd, const char 
 
 static int get_states(struct daemon *d)
 {
-	int fd = manager_take(d->manager, INHERITED_STATE), r;
+	int fd = manager_take(d->manager, "state"), r;
 
 	if (fd >= 0 && states_adopt(fd, &d->states) == 0)
 		return 0;
@@ -248,28 +229,29 @@ static int get_states(struct daemon *d)
 		journal_log(d->journal, LOG_IS_WARNING, MESSAGE_OTHER,
 			    "the clients' state of the process before cannot be used: they are "
 			    "identified anew");
-	r = states_new(&d->states);
+	r = states_new(&d->states, &fd);
 	if (r < 0) {
 		journal_log(d->journal, LOG_IS_ERROR, MESSAGE_OTHER, "the clients' state: %s",
 			    strerror(-r));
 		return r;
 	}
-	manager_forget(d->manager, "state");
-	manager_forget(d->manager, "ledger"); /* of psibridged 0.1 */
-	manager_store(d->manager, "state", states_fd(d->states));
+	(void)manager_try(d->manager, -1, "FDSTOREREMOVE=1\nFDNAME=state");
+	(void)manager_try(d->manager, fd, "FDSTORE=1\nFDNAME=state");
+	close(fd);
 	return 0;
 }
 
 static int serve(struct daemon *d, const struct arguments *a)
 {
 	const char *own[2] = { NULL, NULL };
-	int r;
+	int r = 0;
 
 	raise_limits(d->journal);
-	take_listeners(d);
-	r = own_listener(d, a->notify, &d->notify_fd, &own[0]);
+	d->notify_fd = manager_take(d->manager, MANAGER_LISTENER);
+	if (d->notify_fd < 0)
+		r = listen_here(d, a->notify, &d->notify_fd, &own[0]);
 	if (r == 0)
-		r = own_listener(d, a->control, &d->control_fd, &own[1]);
+		r = listen_here(d, a->control, &d->control_fd, &own[1]);
 	if (r == 0)
 		r = get_states(d);
 	if (r == 0) {

@@ -30,7 +30,7 @@ static int store(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *
 	{
 		if (!c->unstored)
 			continue;
-		r = manager_store(s->daemon->manager, "client", c->fd);
+		r = manager_try(s->daemon->manager, c->fd, "FDSTORE=1\nFDNAME=client");
 		if (r < 0)
 			break;
 		c->unstored = false;

@@ -196,9 +196,9 @@ static inline void bench_again(struct bench *b)
 	if (b->manager == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(out[1], STDOUT_FILENO);
-		execl(manager, manager, "-s", b->notify, "-s", b->control, "-w",
+		execl(manager, manager, "-s", b->notify, "-w",
 		      b->watchdog_usec ? b->watchdog_usec : "0", "--", program, "--root", root,
-		      NULL);
+		      "--control", b->control, NULL);
 		_exit(127);
 	}
 	assert_true(b->manager > 0);

@@ -2,7 +2,7 @@
 /*
  * manager-double.c - a small service manager: what psibridged needs of systemd, without systemd
  *
- *     manager-double [-s PATH]... [-w USEC] -- PROGRAM [ARGUMENT]...
+ *     manager-double [-s PATH] [-w USEC] -- PROGRAM [ARGUMENT]...
  *
  *     -s PATH   listen on this stream socket and pass it on. It is there as long as the double, like that of a .socket unit
  *     -w USEC   WatchdogSec=: a service that says nothing for so long gets SIGABRT; 0: it may

@@ -21,7 +21,6 @@
 #include "daemon/manager.h"
 #include "kernel/file.h"
 #include "kernel/loop.h"
-#include "../../skip.h"
 #include "../count-malloc.h"
 #include "../fake-root.h"
 
@@ -100,139 +99,91 @@ static const char *next(int *ret_fd)
 	return text;
 }
 
-static void assert_said(int r, const char *text)
+static void assert_said(const char *text)
 {
 	int fd;
 
-	assert_int_equal(r, 0);
 	assert_string_equal(next(&fd), text);
 	assert_int_equal(fd, -1);
 }
 
 /* ---- what goes out --------------------------------------------------------------------------- */
 
-PROMISE(every_message_is_what_the_protocol_says)
+PROMISE(a_message_is_one_datagram_with_its_descriptor_or_without_and_allocates_nothing)
 {
-	static const char reloading[] = "RELOADING=1\nMONOTONIC_USEC=";
 	int fd = memfd_create("state", MFD_CLOEXEC), got;
-	uint64_t before = now_usec();
 	struct stat a, b;
 	char big[2000];
-	const char *text;
 
-	assert_said(manager_ready(m), "READY=1");
-	assert_said(manager_stopping(m), "STOPPING=1");
-	assert_said(manager_alive(m), "WATCHDOG=1");
-	assert_said(manager_forget(m, "client"), "FDSTOREREMOVE=1\nFDNAME=client");
-	/* one line, whatever is in it */
-	assert_said(manager_status(m, "%d\nREADY=1\nb", 7), "STATUS=7 READY=1 b");
 	memset(big, 'x', sizeof(big));
-	assert_int_equal(manager_status(m, "%.2000s", big), 0);
-	assert_in_range(strlen(next(&got)), 1000, 1023);
-	/* with the time it began */
-	assert_int_equal(manager_reloading(m), 0);
-	text = next(&got);
-	assert_memory_equal(text, reloading, strlen(reloading));
-	assert_in_range(strtoull(text + strlen(reloading), NULL, 10), before, now_usec());
+	count_malloc_start();
+	assert_int_equal(manager_say(m, "READY=%d", 1), 0);
+	assert_int_equal(manager_try(m, -1, "STATUS=%.2000s", big), 0);
+	assert_int_equal(manager_try(m, fd, "FDSTORE=1\nFDNAME=state"), 0);
+	count_malloc_stop();
+	assert_said("READY=1");
+	assert_int_equal(strlen(next(&got)), 1023);
 	/* the descriptor itself, and ours stays open */
-	assert_int_equal(manager_store(m, "state", fd), 0);
 	assert_string_equal(next(&got), "FDSTORE=1\nFDNAME=state");
 	assert_int_equal(fstat(fd, &a), 0);
 	assert_int_equal(fstat(got, &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);
-	assert_int_equal(manager_store(m, "state", -1), -EBADF);
 	close(got);
 	close(fd);
 }
 
-/* Messages until the queue takes no more. */
-static unsigned fill(void)
+static void *say_ready(void *arg)
 {
-	unsigned n = 0;
-
-	while (manager_alive(m) == 0)
-		n++;
-	return n;
-}
-
-struct call {
-	int (*say)(struct manager *m);
-	int result;
-	uint64_t usec;
-};
-
-static void *say_and_measure(void *arg)
-{
-	struct call *c = arg;
-	uint64_t began = now_usec();
-
-	c->result = c->say(m);
-	c->usec = now_usec() - began;
+	*(int *)arg = manager_say(m, "READY=1");
 	return NULL;
 }
 
-PROMISE(only_what_is_said_once_waits_for_room_and_no_longer_than_a_second)
+PROMISE(only_what_is_said_waits_for_room_and_no_longer_than_a_second)
 {
-	struct call calls[] = { { .say = manager_ready },
-				{ .say = manager_reloading },
-				{ .say = manager_stopping } };
-	struct call ready = { .say = manager_ready };
-	pthread_t threads[ELEMENTSOF(calls)];
 	uint64_t began;
-	unsigned n = fill();
+	pthread_t thread;
+	int ready = 1;
+	unsigned n = 0;
 
+	while (manager_try(m, -1, "WATCHDOG=1") == 0)
+		n++;
 	assert_true(n > 0);
 	began = now_usec();
-	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -EAGAIN);
-	assert_int_equal(manager_forget(m, "client"), -EAGAIN);
-	assert_int_equal(manager_status(m, "x"), -EAGAIN);
-	assert_int_equal(manager_alive(m), -EAGAIN);
+	assert_int_equal(manager_try(m, STDERR_FILENO, "FDSTORE=1"), -EAGAIN);
 	assert_true(now_usec() - began < USEC_PER_SEC / 2);
-	for (size_t i = 0; i < ELEMENTSOF(calls); i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, say_and_measure, &calls[i]), 0);
-	for (size_t i = 0; i < ELEMENTSOF(calls); i++) {
-		assert_int_equal(pthread_join(threads[i], NULL), 0);
-		assert_int_equal(calls[i].result, -EAGAIN);
-		assert_in_range(calls[i].usec, 900 * USEC_PER_MSEC, 20 * USEC_PER_SEC);
-	}
-	assert_int_equal(pthread_create(&threads[0], NULL, say_and_measure, &ready), 0);
+	began = now_usec();
+	assert_int_equal(manager_say(m, "STOPPING=1"), -EAGAIN);
+	assert_in_range(now_usec() - began, 900 * USEC_PER_MSEC, 20 * USEC_PER_SEC);
+	assert_int_equal(pthread_create(&thread, NULL, say_ready, &ready), 0);
 	while (n-- > 0)
-		assert_said(0, "WATCHDOG=1");
-	assert_int_equal(pthread_join(threads[0], NULL), 0);
-	assert_said(ready.result, "READY=1");
-}
-
-PROMISE(nothing_is_allocated_to_store_or_to_tell)
-{
-	if (COUNT_MALLOC_SANITIZED)
-		SKIP("the sanitizer's allocator takes the place of ours");
-	count_malloc_start();
-	assert_int_equal(manager_store(m, "client", STDERR_FILENO), 0);
-	assert_int_equal(manager_forget(m, "client"), 0);
-	assert_int_equal(manager_status(m, "%d clients of %s", 7, "x"), 0);
-	assert_int_equal(manager_alive(m), 0);
-	count_malloc_stop();
+		assert_said("WATCHDOG=1");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(ready, 0);
+	assert_said("READY=1");
 }
 
 PROMISE(a_manager_may_go_and_come_back_in_the_file_system_too_or_not_be_there)
 {
 	fd_close(&queue);
-	assert_int_equal(manager_store(m, "client", STDERR_FILENO), -ECONNREFUSED);
+	assert_int_equal(manager_try(m, -1, "WATCHDOG=1"), -ECONNREFUSED);
 	bind_queue(queue_name());
-	assert_said(manager_alive(m), "WATCHDOG=1");
+	assert_int_equal(manager_try(m, -1, "WATCHDOG=1"), 0);
+	assert_said("WATCHDOG=1");
 	assert_int_equal(fake_set_up(state), 0);
 	bind_queue(fake_path("notify"));
 	again();
-	assert_said(manager_alive(m), "WATCHDOG=1");
+	assert_int_equal(manager_try(m, -1, "WATCHDOG=1"), 0);
+	assert_said("WATCHDOG=1");
 	assert_int_equal(fake_tear_down(state), 0);
 
 	unsetenv("NOTIFY_SOCKET");
 	again();
-	assert_said(manager_ready(m), "");
-	assert_said(manager_store(m, "client", STDERR_FILENO), "");
+	assert_int_equal(manager_say(m, "READY=1"), 0);
+	assert_int_equal(manager_try(m, STDERR_FILENO, "FDSTORE=1"), 0);
+	assert_said("");
 	assert_false(manager_can_store(m));
 	assert_int_equal(manager_watchdog_usec(m), 0);
-	assert_int_equal(manager_take(m, INHERITED_OTHER), -1);
+	assert_int_equal(manager_take(m, "client"), -1);
 }
 
 /* ---- what comes in --------------------------------------------------------------------------- */
@@ -292,8 +243,8 @@ static void set_listen(int pid, const char *count, const char *names)
 static int take_over(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	static const enum inherited kinds[] = { INHERITED_LISTENER, INHERITED_CLIENT,
-						INHERITED_STATE, INHERITED_KMSG, INHERITED_OTHER };
+	static const char *const names[] = { MANAGER_LISTENER, "client",  "state",
+					     "kmsg",	       "foreign", "client" };
 	int listener, client;
 
 	close_range(3, ~0u, 0);
@@ -305,32 +256,31 @@ static int take_over(void)
 		HOLDS(memfd_create("x", 0) == k);
 	set_listen(getpid(), "6", "client:client:state:kmsg:foreign:client");
 	HOLDS(manager_new(&m) == 0);
-	for (int k = 3; k < 9; k++) {
-		HOLDS(fcntl(k, F_GETFD) & FD_CLOEXEC);
-		HOLDS(fcntl(k, F_GETFL) & O_NONBLOCK);
-	}
 	HOLDS(!manager_has_clients(m));
 	client = socket(AF_UNIX, SOCK_STREAM, 0);
 	HOLDS(getsockname(3, (struct sockaddr *)&address, &(socklen_t){ sizeof(address) }) == 0);
 	HOLDS(connect(client, (struct sockaddr *)&address, sizeof(sa_family_t) + 6) == 0);
 	HOLDS(manager_has_clients(m));
-	for (int k = 0; k < 5; k++)
-		HOLDS(manager_take(m, kinds[k]) == 3 + k);
-	HOLDS(manager_take(m, INHERITED_STATE) == -1);
+	for (int k = 0; k < 5; k++) {
+		HOLDS(manager_take(m, names[k]) == 3 + k);
+		HOLDS(fcntl(3 + k, F_GETFD) & FD_CLOEXEC);
+		HOLDS(fcntl(3 + k, F_GETFL) & O_NONBLOCK);
+	}
+	HOLDS(manager_take(m, "state") == -1);
 	/* what is not taken is closed */
 	manager_free(m);
 	HOLDS(fcntl(7, F_GETFD) >= 0 && fcntl(8, F_GETFD) < 0);
 
 	/* for another process: left alone */
 	set_listen(1, "1", "client");
-	HOLDS(manager_new(&m) == 0 && manager_take(m, INHERITED_CLIENT) == -1);
+	HOLDS(manager_new(&m) == 0 && manager_take(m, "client") == -1);
 	manager_free(m);
 	HOLDS(fcntl(3, F_GETFD) >= 0);
 	set_listen(getpid(), "2", "only-one");
 	HOLDS(manager_new(&m) == -EINVAL);
 	set_listen(getpid(), "1", "");
 	unsetenv("LISTEN_FDNAMES");
-	HOLDS(manager_new(&m) == 0 && manager_take(m, INHERITED_LISTENER) == 3);
+	HOLDS(manager_new(&m) == 0 && manager_take(m, MANAGER_LISTENER) == 3);
 	return 0;
 }
 

@@ -10,22 +10,25 @@
 #include <unistd.h>
 
 #include "../unit.h"
+#include "core/setting.h"
 #include "daemon/state.h"
 
 static int sockets[10];
 static struct states *l;
+static int table_fd; /* what the manager has */
 
 static int set_up(_unused_ void **state)
 {
 	for (size_t i = 0; i < ELEMENTSOF(sockets); i += 2)
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets + i) < 0)
 			return -1;
-	return states_new(&l);
+	return states_new(&l, &table_fd);
 }
 
 static int tear_down(_unused_ void **state)
 {
 	l = states_free(l);
+	close(table_fd);
 	for (size_t i = 0; i < ELEMENTSOF(sockets); i++)
 		close(sockets[i]);
 	return 0;
@@ -44,7 +47,7 @@ static struct client_state *get(int socket, bool is_known)
 /* What the manager hands to the next process. */
 static int stored(void)
 {
-	int fd = fcntl(states_fd(l), F_DUPFD_CLOEXEC, 3);
+	int fd = fcntl(table_fd, F_DUPFD_CLOEXEC, 3);
 
 	assert_true(fd >= 0);
 	return fd;
@@ -52,59 +55,35 @@ static int stored(void)
 
 static void next_process(void)
 {
-	int fd = stored();
-
 	states_free(l);
-	assert_int_equal(states_adopt(fd, &l), 0);
+	assert_int_equal(states_adopt(stored(), &l), 0);
 }
 
-static const struct policy_options terms[] = {
-	{ .low = { PSI_SOME, 200000, 2000000 }, .headroom_percent = 1 },
-	{ .early = { PSI_FULL, 1, 10000000 },
-	  .low = { PSI_SOME, 3, 20000000 },
-	  .critical = { PSI_FULL, 10000000, 10000000 },
-	  .rearm_usec = 86400000000,
-	  .quiet_usec = 1,
-	  .calm_usec = UINT64_MAX,
-	  .headroom_percent = 99 },
-	{ .headroom_percent = HEADROOM_OFF },
-};
+static const struct policy_options terms = { .low = { PSI_FULL, 3, 20000000 },
+					     .headroom_percent = 99 };
 
 PROMISE(the_next_process_finds_what_a_killed_one_wrote)
 {
 	int copy = dup(sockets[0]), status;
+	struct client_state *e;
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		for (size_t i = 0; i < ELEMENTSOF(terms); i++) {
-			struct client_state *e = get(sockets[i], false);
-
-			assert_int_equal(e->available, 3);
-			strcpy(e->cgroup, "/a/b");
-			e->available = 1;
-			state_put_terms(e, &terms[i]);
-		}
+		e = get(sockets[0], false);
+		assert_int_equal(e->available, 3);
+		strcpy(e->cgroup, "/a/b");
+		e->available = 1;
+		e->terms = terms;
 		raise(SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	next_process();
-	for (size_t i = 0; i < ELEMENTSOF(terms); i++) {
-		struct client_state *e = get(i == 0 ? copy : sockets[i], true);
-		struct policy_options t;
-
-		assert_string_equal(e->cgroup, "/a/b");
-		assert_int_equal(e->available, 1);
-		state_get_terms(e, &t);
-		assert_true(trigger_is_same(&t.early, &terms[i].early));
-		assert_true(trigger_is_same(&t.low, &terms[i].low));
-		assert_true(trigger_is_same(&t.critical, &terms[i].critical));
-		assert_int_equal(t.rearm_usec, terms[i].rearm_usec);
-		assert_int_equal(t.quiet_usec, terms[i].quiet_usec);
-		assert_int_equal(t.calm_usec, terms[i].calm_usec);
-		assert_int_equal(t.headroom_percent, terms[i].headroom_percent);
-	}
-	get(sockets[ELEMENTSOF(terms)], false);
+	e = get(copy, true);
+	assert_string_equal(e->cgroup, "/a/b");
+	assert_int_equal(e->available, 1);
+	assert_true(settings_are_equal(&e->terms, &terms));
+	get(sockets[1], false);
 	assert_null(states_get(l, -1, &(bool){ false }));
 	close(copy);
 }
@@ -126,7 +105,7 @@ PROMISE(entries_of_clients_that_went_are_used_again_and_memory_is_taken_for_no_o
 	get(sockets[2], true);
 	for (int i = 0; i < 2; i++)
 		get(sockets[i], false);
-	assert_int_equal(fstat(states_fd(l), &st), 0);
+	assert_int_equal(fstat(table_fd, &st), 0);
 	assert_true(st.st_size > 1000000 * (off_t)sizeof(struct client_state));
 	assert_true(st.st_blocks * 512 <= 8192);
 }
@@ -151,25 +130,25 @@ PROMISE(what_else_the_manager_kept_is_refused_and_nonsense_in_an_entry_made_harm
 	assert_refused(dup(STDERR_FILENO));
 	assert_int_equal(fcntl(empty, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	assert_refused(empty);
-	assert_int_equal(fstat(states_fd(l), &st), 0);
+	assert_int_equal(fstat(table_fd, &st), 0);
 	assert_int_equal(ftruncate(unsealed, st.st_size), 0);
-	assert_int_equal(pwrite(unsealed, "psbstat3", 8, 0), 8);
+	assert_int_equal(pwrite(unsealed, "psbstat4", 8, 0), 8);
 	assert_refused(unsealed);
 	for (size_t i = 0; i < ELEMENTSOF(damaged); i++) {
 		uint32_t right, wrong = 0xfffffff1u;
 
-		assert_int_equal(pread(states_fd(l), &right, 4, damaged[i]), 4);
-		assert_int_equal(pwrite(states_fd(l), &wrong, 4, damaged[i]), 4);
+		assert_int_equal(pread(table_fd, &right, 4, damaged[i]), 4);
+		assert_int_equal(pwrite(table_fd, &wrong, 4, damaged[i]), 4);
 		assert_refused(stored());
-		assert_int_equal(pwrite(states_fd(l), &right, 4, damaged[i]), 4);
+		assert_int_equal(pwrite(table_fd, &right, 4, damaged[i]), 4);
 	}
 	e->available = 77;
-	e->thresholds[1].kind = 2;
+	e->terms.low.kind = (enum psi_kind)2;
 	memset(e->cgroup, 'x', sizeof(e->cgroup));
 	next_process();
 	e = get(sockets[0], true);
 	assert_int_equal(e->available, 3);
-	assert_int_equal(e->thresholds[1].kind, PSI_SOME);
+	assert_int_equal(e->terms.low.kind, PSI_SOME);
 	assert_int_equal(strlen(e->cgroup), STATE_PATH_MAX - 1);
 }
 
