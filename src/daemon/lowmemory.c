@@ -2,19 +2,14 @@
 /*
  * lowmemory.c - org.freedesktop.LowMemoryMonitor: the machine's level becomes a signal on the system bus
  *
- *     watch of "/" --told()--> `warning`, one byte --send_warning()--> LowMemoryWarning(y)
- *
  * The interface is that of the program low-memory-monitor, whose levels mean low, medium and critical. It has none for
  * relief, and programs free memory at any signal: so nothing is sent for High, nor for a Neutral that follows a Low. The
  * watch is on the root cgroup, where the kernel keeps the pressure of the whole machine, and exists only while the name is
  * ours. The signal is sent after the clients were told: an allocation of sd-bus must not stand between a stall and them.
  *
- * sd-bus is attached to the daemon's loop and waits for nothing: what a bus does not read it queues. Where the bus's socket is missing or nothing listens on
- * it, sd-bus waits with inotify (sd_bus_set_watch_bind()). A connection that fails or ends otherwise is made again after
- * 0.1 s, 0.2 s and so on up to a minute; one that lasted for a minute starts that anew.
- *
- * The name is requested with a place in the queue: it comes to us when the program that owns it gives it
- * up. Nothing takes it from us again, for we do not allow replacement.
+ * sd-bus is attached to the daemon's loop and waits for nothing: what a bus does not read it queues; a socket that is missing
+ * or where nothing listens it waits for with inotify (sd_bus_set_watch_bind()). A connection that fails or ends otherwise is
+ * made again after a while. The name is requested with a place in the queue: it comes to us when its owner gives it up.
  */
 #include "daemon/lowmemory.h"
 
@@ -28,19 +23,14 @@
 #define OBJECT "/org/freedesktop/LowMemoryMonitor"
 #define BUS "org.freedesktop.DBus"
 #define DEFAULT_ADDRESS "unix:path=/run/dbus/system_bus_socket"
-
-#define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
-#define RETRY_MAX_USEC (60 * USEC_PER_SEC)
-
-enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
+#define RETRY_USEC (3 * USEC_PER_SEC)
 
 struct lowmemory {
 	struct daemon *daemon;
 	sd_event_source *retry, *send; /* timers: connect; send the warning */
 	sd_bus *bus;		       /* NULL: not wanted, or `retry` is set */
-	uint64_t tried_usec, retry_usec;
-	bool noted; /* the journal says that there is no bus */
-	bool owned; /* the name is ours */
+	bool noted;		       /* the journal says that there is no bus */
+	bool owned;		       /* the name is ours */
 	psb_watch *watch;
 	bool was_low; /* its level before */
 	uint8_t warning;
@@ -50,18 +40,18 @@ struct lowmemory {
 
 static void told(const struct psb_notification *n, void *userdata)
 {
+	enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
 	struct lowmemory *l = userdata;
-	bool was_low = l->was_low;
+	bool was_low = l->was_low, is_low = n->available == PSB_LOW;
 
 	if (n->kind != PSB_KIND_LEVEL || l->daemon->config->defaults.shadow)
 		return;
-	l->was_low = n->available == PSB_LOW;
-	if (n->available == PSB_HIGH || (n->available == PSB_NEUTRAL && was_low)) {
+	l->was_low = is_low;
+	l->warning = !is_low ? WARNING_LOW : n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
+	if (is_low || (n->available == PSB_NEUTRAL && !was_low))
+		timer_set(l->send, now_usec());
+	else
 		timer_stop(l->send);
-		return;
-	}
-	l->warning = !l->was_low ? WARNING_LOW : n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
-	timer_set(l->send, now_usec());
 }
 
 static int send_warning(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
@@ -106,49 +96,51 @@ static void make_watch(struct lowmemory *l)
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
+#define note(l, priority, ...) \
+	journal_log((l)->daemon->journal, priority, MESSAGE_OTHER, "D-Bus: " __VA_ARGS__)
+
 static void note_absence(struct lowmemory *l, const char *why)
 {
 	if (!l->noted)
-		journal_log(l->daemon->journal, LOG_IS_INFO, MESSAGE_OTHER,
-			    "D-Bus: there is no bus (%s); it is used as soon as it can be", why);
+		note(l, LOG_IS_INFO, "there is no bus (%s); it is used as soon as it can be", why);
 	l->noted = true;
 }
 
-/* The connection ended, or did not come about: try again later. */
-static void lost(struct lowmemory *l, int error)
+static void disconnect(struct lowmemory *l)
 {
-	uint64_t now = now_usec();
+	timer_stop(l->retry);
+	l->owned = false;
+	drop_watch(l);
+	l->bus = sd_bus_close_unref(l->bus);
+}
 
+static void retry_later(struct lowmemory *l, int error)
+{
 	note_absence(l, strerror(-error));
 	l->owned = false;
 	drop_watch(l);
-	if (now - l->tried_usec >= RETRY_MAX_USEC)
-		l->retry_usec = 0;
-	l->retry_usec = CLAMP(2 * l->retry_usec, RETRY_MIN_USEC, RETRY_MAX_USEC);
-	timer_set(l->retry, now + l->retry_usec);
+	timer_set(l->retry, now_usec() + RETRY_USEC);
 }
 
 /* The first answer on a connection, so it also says that there is one. */
 static int name_answered(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_error)
 {
 	struct lowmemory *l = userdata;
-	struct journal *journal = l->daemon->journal;
 	const sd_bus_error *error = sd_bus_message_get_error(m);
 	uint32_t answer;
 
 	if (sd_bus_is_open(sd_bus_message_get_bus(m)) <= 0)
 		return 0; /* the end of the connection answers every call */
 	if (l->noted)
-		journal_log(journal, LOG_IS_INFO, MESSAGE_OTHER, "D-Bus: connected");
+		note(l, LOG_IS_INFO, "connected");
 	l->noted = false;
 	if (error)
-		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
-			    "D-Bus: the bus refuses us the name " NAME ": %s",
-			    error->message ? error->message : error->name);
+		note(l, LOG_IS_NOTICE, "the bus refuses us the name " NAME ": %s",
+		     error->message ? error->message : error->name);
 	else if (sd_bus_message_read(m, "u", &answer) > 0 && answer == 2) /* ..._REPLY_IN_QUEUE */
-		journal_log(journal, LOG_IS_NOTICE, MESSAGE_OTHER,
-			    "D-Bus: another program owns the name " NAME
-			    "; it comes to us when that one gives it up");
+		note(l, LOG_IS_NOTICE,
+		     "another program owns the name " NAME
+		     "; it comes to us when that one gives it up");
 	return 0;
 }
 
@@ -159,7 +151,7 @@ static int filter(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_
 	const char *sender = sd_bus_message_get_sender(m), *name;
 
 	if (sd_bus_message_is_signal(m, BUS ".Local", "Disconnected") > 0) {
-		lost(l, -ECONNRESET);
+		retry_later(l, -ECONNRESET);
 	} else if (sender && strcmp(sender, BUS) == 0 &&
 		   sd_bus_message_is_signal(m, BUS, "NameAcquired") > 0 &&
 		   sd_bus_message_read(m, "s", &name) > 0 && strcmp(name, NAME) == 0) {
@@ -169,21 +161,18 @@ static int filter(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_
 	return 0;
 }
 
-/* For introspection. */
+/* For introspection, without which some languages find no signal. */
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_SIGNAL_WITH_ARGS("LowMemoryWarning", SD_BUS_ARGS("y", level), 0),
 	SD_BUS_VTABLE_END,
 };
 
-static int start(struct lowmemory *l)
+static int start(struct lowmemory *l, sd_bus *bus)
 {
-	_cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
 	const char *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
-	int r = sd_bus_new(&bus);
+	int r = sd_bus_set_address(bus, address && *address ? address : DEFAULT_ADDRESS);
 
-	if (r >= 0)
-		r = sd_bus_set_address(bus, address && *address ? address : DEFAULT_ADDRESS);
 	if (r >= 0)
 		r = sd_bus_set_bus_client(bus, 1);
 	if (r >= 0)
@@ -191,20 +180,13 @@ static int start(struct lowmemory *l)
 	if (r >= 0)
 		r = sd_bus_add_filter(bus, NULL, filter, l);
 	if (r >= 0)
-		r = sd_bus_add_object_vtable(bus, NULL, OBJECT, NAME, vtable, l);
-	if (r == -ENOMEM) {
-		/* lost: bus_free() of libsystemd 252 asserts that no half-made object is left */
-		sd_bus_close(steal(bus));
-		return r;
-	}
-	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r >= 0) /* queued behind Hello */
 		r = sd_bus_request_name_async(bus, NULL, NAME, SD_BUS_NAME_QUEUE, name_answered, l);
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, l->daemon->event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
-		l->bus = steal(bus);
+		r = sd_bus_add_object_vtable(bus, NULL, OBJECT, NAME, vtable, l);
 	return r;
 }
 
@@ -215,10 +197,14 @@ static int connect_again(_unused_ sd_event_source *timer, _unused_ uint64_t usec
 	int r;
 
 	l->bus = sd_bus_close_unref(l->bus);
-	l->tried_usec = now_usec();
-	r = start(l);
+	r = sd_bus_new(&l->bus);
+	if (r >= 0)
+		r = start(l, l->bus);
+	if (r ==
+	    -ENOMEM) /* lost: bus_free() of libsystemd 252 asserts that no half-made object is left */
+		sd_bus_close(steal(l->bus));
 	if (r < 0)
-		lost(l, r);
+		retry_later(l, r);
 	else if (fstat(sd_bus_get_fd(l->bus), &st) == 0 && !S_ISSOCK(st.st_mode)) /* inotify's */
 		note_absence(l, "its socket is missing, or nothing listens on it");
 	return 0;
@@ -226,20 +212,12 @@ static int connect_again(_unused_ sd_event_source *timer, _unused_ uint64_t usec
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static void hang_up(struct lowmemory *l)
-{
-	timer_stop(l->retry);
-	l->owned = false;
-	drop_watch(l);
-	l->bus = sd_bus_close_unref(l->bus);
-}
-
 void lowmemory_config_changed(struct lowmemory *l)
 {
 	if (!l)
 		return;
 	if (!l->daemon->config->low_memory_monitor) {
-		hang_up(l);
+		disconnect(l);
 		l->noted = false;
 	} else if (l->owned) {
 		make_watch(l);
@@ -277,8 +255,7 @@ struct lowmemory *lowmemory_free(struct lowmemory *l)
 {
 	if (!l)
 		return NULL;
-	if (l->send)
-		hang_up(l);
+	disconnect(l);
 	sd_event_source_disable_unref(l->send);
 	sd_event_source_disable_unref(l->retry);
 	free(l);

@@ -5,32 +5,22 @@
  * /org/freedesktop/LowMemoryMonitor, interface org.freedesktop.LowMemoryMonitor
  *   LowMemoryWarning(y)    signal, about the whole machine: 50 Neutral, 100 Low, 255 Low, critical
  *
- * Nothing here waits for the bus. That there is none, that it goes away, does not read, or refuses
- * the name is at most a line in the journal; the connection is made as soon as it can be.
- *
- * Everything is called on the loop's thread, and not from within a callback of a watch.
+ * Nothing here waits for the bus. That there is none, that it goes away, does not read, or refuses the name is at most a
+ * line in the journal; the connection is made as soon as it can be.
  */
 #pragma once
 
 #include "daemon/daemon.h"
 
-/*
- * Connects in a later dispatch, if the configuration wants it (LowMemoryMonitor=). Make one whatever
- * it says: a reload may want it. Of `daemon` it uses event, bridge, config and journal. Errors: -ENOMEM,
- * -EMFILE, -ENFILE.
- */
+/* Connects in a later dispatch, if the configuration wants it (LowMemoryMonitor=), now or after a reload. Of `daemon` it
+ * uses event, bridge, config and journal. Errors: -ENOMEM. */
 int lowmemory_new(struct daemon *daemon, struct lowmemory **ret);
-
-/* daemon->config was replaced: do what it says now. `l` may be NULL. */
-void lowmemory_config_changed(struct lowmemory *l);
-
-/*
- * Behave as if the machine had been judged so. `l` may be NULL. Errors: -ENODATA (nothing is watched:
- * there is no bus, the name is not ours, or the configuration does not want it), or as
- * psb_watch_simulate().
- */
-int lowmemory_simulate(struct lowmemory *l, enum psb_available available, bool critical);
-
 /* Disconnects at once. The bridge must still be there. */
 struct lowmemory *lowmemory_free(struct lowmemory *l);
-DEFINE_CLEANUP(struct lowmemory *, lowmemory_free);
+
+/* daemon->config was replaced. `l` may be NULL here and below. */
+void lowmemory_config_changed(struct lowmemory *l);
+
+/* Behave as if the machine had been judged so. Errors: -ENODATA (nothing is watched: there is no bus, the name is not ours,
+ * or the configuration does not want it), or as psb_watch_simulate(). */
+int lowmemory_simulate(struct lowmemory *l, enum psb_available available, bool critical);
