@@ -275,8 +275,7 @@ static int make_table(struct daemon *d)
 		.bridge = d->bridge,
 		.journal = d->journal,
 		.cgroups = &d->cgroups,
-		.notify = client_notify,
-		.terms = client_terms,
+		.notify = server_notify,
 		.news = news,
 		.userdata = d,
 	};
@@ -308,20 +307,6 @@ static int make_parts(struct daemon *d)
 	return r;
 }
 
-/* Clients of the process before us. */
-static void restore(struct daemon *d)
-{
-	size_t clients = 0;
-	int fd;
-
-	for (; (fd = manager_take(d->manager, "client")) >= 0; clients++)
-		client_restore(d->server, fd);
-	server_restored(d->server);
-	if (clients > 0)
-		journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER,
-			    "taken over from the process before: clients: %zu", clients);
-}
-
 int daemon_run(struct daemon *d)
 {
 	int r;
@@ -331,11 +316,7 @@ int daemon_run(struct daemon *d)
 	r = make_parts(d);
 	if (r < 0)
 		return r;
-	restore(d);
 	(void)lowmemory_new(d, &d->lowmemory); /* for want of memory there is none */
-	r = step(d, server_listen(d->server), "the notify socket");
-	if (r < 0)
-		return r;
 	(void)manager_say(d->manager, "READY=1");
 	tell_status(d);
 	return step(d, sd_event_loop(d->event), "the event loop");
@@ -344,9 +325,6 @@ int daemon_run(struct daemon *d)
 void daemon_end(struct daemon *d)
 {
 	(void)manager_say(d->manager, "STOPPING=1");
-	d->stopping = true;
-	if (d->server)
-		server_say_bye(d->server);
 	d->lowmemory = lowmemory_free(d->lowmemory);
 	d->control = control_free(d->control);
 	d->server = server_free(d->server);

@@ -51,7 +51,6 @@ struct daemon {
 	sd_event_source *bridge_source;
 	sd_event_source *status; /* a timer */
 	uint64_t beat_usec;	 /* the bridge's last beat */
-	bool stopping;
 };
 
 /* `daemon` has root, journal and manager. Errors were logged, and are in the manager's status. */

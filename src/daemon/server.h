@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * server.h - the notify socket: which clients may connect, and how many
+ * server.h - the notify socket: its clients, from their first bytes to what they are told
  *
- * Refused are: peers that cannot be identified, more than ClientsMax= in all, ClientsPerUid= of one
- * user other than root, and ClientsPerCgroup= of one cgroup. A refused connection is closed before
- * anything was said; refusals are logged, at most once in ten seconds.
+ * Refused are: peers that cannot be identified, more than ClientsMax= in all, ClientsPerUid= of one user other than root, and
+ * ClientsPerCgroup= of one cgroup. A refused connection is closed before anything was said; refusals are logged, at most once
+ * in ten seconds.
  */
 #pragma once
 
-#include "daemon/client.h"
+#include "daemon/daemon.h"
 
-/* Listens when server_listen() is called. Takes over the daemon's notify_fd and states. Errors: -ENOMEM. */
+/* Takes over the daemon's notify_fd and states, and the clients of the process before. Errors: -ENOMEM, as
+ * sd_event_add_io(3). */
 int server_new(struct daemon *daemon, struct server **ret);
-int server_listen(struct server *server);
-/* Closes our ends; what the manager keeps, it keeps. */
+/* Tells clients that understand it that we stop, and closes our ends; what the manager keeps, it keeps. */
 struct server *server_free(struct server *server);
 DEFINE_CLEANUP(struct server *, server_free);
 
-/* All that were restored are there: other states are of clients that went. */
-void server_restored(struct server *server);
-/* The configuration is another. */
+/* The configuration is another: a client without a watch may get one now. */
 void server_resubscribe(struct server *server);
-/* Tell clients that understand it that we stop. */
-void server_say_bye(struct server *server);
+
+/* For the table. */
+void server_notify(struct subscriber *subscriber, const struct psb_notification *notification);

@@ -29,7 +29,7 @@
 struct table {
 	struct watch_owner owner;
 	const struct config *config;
-	struct watch *watches; /* configured ones first, in their order */
+	struct watch *watches; /* one that has a base stands behind it */
 	unsigned last_id, last_view;
 	sd_event_source *
 		chores; /* a timer: what may not be done inside a notification, nor while a subscriber moves */
@@ -99,7 +99,7 @@ static bool covers(const struct watch *w, const char *path)
 }
 
 /* Configured before made for others, a longer fixed part before a shorter one (one cgroup has the longest), more text before
- * less, the later before the earlier. */
+ * less; and then whichever, but always the same. */
 static bool is_more_specific(const struct watch *a, const struct watch *b)
 {
 	size_t fixed_a = strlen(watch_fixed(a)), fixed_b = strlen(watch_fixed(b));
@@ -108,7 +108,9 @@ static bool is_more_specific(const struct watch *a, const struct watch *b)
 		return a->configured;
 	if (fixed_a != fixed_b)
 		return fixed_a > fixed_b;
-	return strlen(a->path) >= strlen(b->path);
+	if (strlen(a->path) != strlen(b->path))
+		return strlen(a->path) > strlen(b->path);
+	return strcmp(a->path, b->path) > 0;
 }
 
 static struct watch *most_specific(const struct table *t, const char *path, bool shadow)
@@ -438,9 +440,14 @@ static int get_watch(struct watch *base, const struct policy_options *terms, str
 			return 0;
 		sets++;
 	}
-	if (sets >= THRESHOLDS_MAX)
-		return scan_refuse(-EUSERS, "too many different thresholds for this watch",
-				   ret_why);
+	if (sets >= THRESHOLDS_MAX) {
+		journal_log(t->owner.options.journal, LOG_IS_WARNING, MESSAGE_CLIENT_REFUSED,
+			    "%s: a client cannot have its thresholds: too many different ones for "
+			    "this watch",
+			    base->path);
+		*ret = base;
+		return 0;
+	}
 	r = watch_new(&t->owner, base->path, &s, ret);
 	if (r < 0)
 		return r;
@@ -479,14 +486,12 @@ static int find_place(struct table *t, const char *cgroup, const struct policy_o
 	return r < 0 ? r : get_watch(w, terms, ret, ret_why);
 }
 
-int subscribe(struct table *t, struct subscriber *s, const char *cgroup,
-	      const struct policy_options *terms, const struct psb_notification *last,
-	      const char **ret_why)
+int subscribe(struct table *t, struct subscriber *s, const char *cgroup, const char **ret_why)
 {
 	struct psb_notification n;
 	const char *why = NULL;
 	struct watch *w;
-	int r = find_place(t, cgroup, terms, &w, &why);
+	int r = find_place(t, cgroup, s->terms, &w, &why);
 
 	s->path = r < 0 ? NULL : strdup(cgroup);
 	if (!s->path) {
@@ -498,10 +503,12 @@ int subscribe(struct table *t, struct subscriber *s, const char *cgroup,
 	s->watch = w;
 	LIST_INSERT_HEAD(&w->list, s, list);
 	w->subscribers++;
-	judge(w, s->path, &n);
-	learn(s, last ? last : &n);
-	if (last)
+	if (s->available == 0) {
+		judge(w, s->path, &n);
+		learn(s, &n);
+	} else {
 		resume(s);
+	}
 	return 0;
 }
 
@@ -530,21 +537,16 @@ static bool stays_served(const struct table *t, const char *path)
 	return w ? !w->settings.shadow : t->config->serve_others && !t->config->defaults.shadow;
 }
 
-/* To where it belongs now. */
+/* To where it belongs now. A Low that nothing would end there ends; what was kept back in the shadow is told. */
 static void move(struct table *t, struct subscriber *s)
 {
 	bool was_in_shadow = subscriber_in_shadow(s);
-	struct psb_notification last = at_rest, n;
-	struct policy_options terms;
+	struct psb_notification n;
 	const char *why = NULL;
 	char path[CGPATH_MAX];
-	int r;
 
 	snprintf(path, sizeof(path), "%s", s->path);
-	last.available = s->available;
-	last.critical = s->critical;
-	last.time_usec = s->told_usec;
-	if (!was_in_shadow && last.available == PSB_LOW && !stays_served(t, path)) {
+	if (!was_in_shadow && s->available == PSB_LOW && !stays_served(t, path)) {
 		judge(s->watch, s->path, &n);
 		n.available = PSB_NEUTRAL;
 		n.critical = 0;
@@ -553,14 +555,10 @@ static void move(struct table *t, struct subscriber *s)
 		t->owner.options.notify(s, &n);
 	}
 	unsubscribe(s);
-	t->owner.options.terms(s, &terms);
-	r = subscribe(t, s, path, &terms, &last, &why);
-	if (r == -EUSERS)
-		r = subscribe(t, s, path, &(struct policy_options){ 0 }, &last, &why);
-	if (r < 0) {
+	if (subscribe(t, s, path, &why) < 0) {
 		journal_log(t->owner.options.journal, LOG_IS_ERROR, MESSAGE_CLIENT_REFUSED,
 			    "%s: a client is not served any more: %s", path, why);
-	} else if (was_in_shadow && !subscriber_in_shadow(s) && last.available != PSB_HIGH) {
+	} else if (was_in_shadow && !subscriber_in_shadow(s) && s->available != PSB_HIGH) {
 		subscriber_present(s, &n);
 		t->owner.options.notify(s, &n);
 	}
@@ -575,61 +573,51 @@ static void move_all(struct table *t, struct watch *list)
 				move(t, s);
 }
 
-/* Takes the one that stands for the same, with the same settings, out of the list; NULL: it has none. */
-static struct watch *take_same(struct watch **list, const struct watch *fresh)
+static int keep_or_make(struct table *t, const struct config_watch *c, struct watch **fresh)
 {
-	for (struct watch **p = list, *w; (w = *p); p = &w->next)
-		if (w->configured && strcmp(w->path, fresh->path) == 0 &&
-		    settings_equal(&w->settings, &fresh->settings)) {
-			*p = w->next;
-			return w;
+	struct watch *made;
+	int r;
+
+	EACH_OF(w, t->watches, NULL)
+		if (w->configured && strcmp(w->path, c->path) == 0 &&
+		    settings_equal(&w->settings, &c->settings)) {
+			w->ending = false;
+			return 0;
 		}
-	return NULL;
-}
-
-/* The list of the new configuration, from `fresh` and what is kept of the old one. Returns what is to end. */
-static struct watch *replace(struct table *t, struct watch *fresh)
-{
-	struct watch *old = steal(t->watches), *ending = NULL, *w;
-
-	while ((w = fresh)) {
-		struct watch *same = take_same(&old, w);
-
-		fresh = w->next;
-		if (same)
-			watch_end(w);
-		else
-			w->id = ++t->last_id;
-		append(&t->watches, same ? same : w);
-	}
-	/* those for others stay as long as they are as [Defaults] says, those for terms with their base */
-	while ((w = old)) {
-		old = w->next;
-		w->ending = w->base ? w->base->ending
-				    : w->configured || !t->config->serve_others ||
-					      !settings_equal(&w->settings, &t->config->defaults);
-		append(w->ending ? &ending : &t->watches, w);
-	}
-	return ending;
+	r = watch_new(&t->owner, c->path, &c->settings, &made);
+	if (r < 0)
+		return r;
+	made->configured = true;
+	made->id = ++t->last_id;
+	append(fresh, made);
+	return 0;
 }
 
 int table_apply(struct table *t, const struct config *config)
 {
-	struct watch *fresh = NULL, *ending, *w;
+	struct watch *fresh = NULL, *ending = NULL, *w;
+	int r = 0;
 
-	for (size_t i = 0; i < config->watch_count; i++) {
-		int r = watch_new(&t->owner, config->watches[i].path, &config->watches[i].settings,
-				  &w);
-
-		if (r < 0) {
-			end_all(fresh);
-			return r;
-		}
-		w->configured = true;
-		append(&fresh, w);
+	/* those for others stay as long as they are as [Defaults] says, those for terms with their base */
+	EACH_OF(old, t->watches, NULL)
+		old->ending = old->configured || !config->serve_others ||
+			      !settings_equal(&old->settings, &config->defaults);
+	for (size_t i = 0; i < config->watch_count && r == 0; i++)
+		r = keep_or_make(t, &config->watches[i], &fresh);
+	if (r < 0) {
+		end_all(fresh);
+		return r;
 	}
 	t->config = config;
-	ending = replace(t, fresh);
+	for (struct watch *old = steal(t->watches); (w = old);) {
+		old = w->next;
+		w->ending = w->base ? w->base->ending : w->ending;
+		append(w->ending ? &ending : &t->watches, w);
+	}
+	while ((w = fresh)) {
+		fresh = w->next;
+		append(&t->watches, w);
+	}
 	EACH_OF(new, t->watches, NULL)
 		if (new->state == WATCH_FAILED && !timer_is_set(new->retry))
 			(void)watch_start(new);

@@ -23,15 +23,17 @@
 
 struct table;
 
-/* Embedded in a client. */
+/* Embedded in a client, who sets the first four. */
 struct subscriber {
-	struct watch *watch;	     /* NULL: it has none; and all that follows is the table's */
-	LIST_ENTRY(subscriber) list; /* of the watch */
-	char *path;
-	uint64_t told_usec;
-	unsigned shown;		      /* in the view with that number */
-	enum psb_available available; /* as it was told, or found it when it came */
+	const struct policy_options *terms; /* that it brought; what is zero there is the watch's */
+	/* What it was told last, or found when it came; 0: it is to find out. Goes on when it subscribes again. */
+	enum psb_available available;
 	bool critical;
+	uint64_t told_usec;
+	struct watch *watch; /* NULL: it has none; and all that follows is the table's */
+	LIST_ENTRY(subscriber) list;
+	char *path;
+	unsigned shown; /* in the view with that number */
 };
 
 struct table_options {
@@ -41,8 +43,6 @@ struct table_options {
 	const struct cgroups *cgroups;
 	/* `notification` is complete, `cgroup` is the subscriber's. Called from the bridge's dispatch. */
 	void (*notify)(struct subscriber *subscriber, const struct psb_notification *notification);
-	/* The terms it brought; all zero: none. Asked when it has to move. */
-	void (*terms)(const struct subscriber *subscriber, struct policy_options *ret);
 	/*
 	 * News of the watch with that id; `notification` is NULL when watches came, went or changed their state. Called
 	 * from the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short.
@@ -63,13 +63,11 @@ struct table *table_free(struct table *table);
 int table_apply(struct table *table, const struct config *config);
 
 /*
- * Subscribe to `cgroup` (normalised). `terms`: all zero for none. `last` is what an earlier process told it, from which its
- * level goes on; NULL: nothing. Errors: -ENOENT (no such cgroup, or none that this daemon serves), -EUSERS (too many
- * different terms; try without), -ENOMEM, and what psb_watch_new() says. *ret_why gets words (a constant
- * string, or one that lives until the next call).
+ * Subscribe to `cgroup` (normalised). Of too many different terms the watch's own count, which is logged. Errors: -ENOENT
+ * (no such cgroup, or none that this daemon serves), -EUSERS (too many cgroups that no [Watch] covers), -ENOMEM, and what
+ * psb_watch_new() says. *ret_why gets words (a constant string, or one that lives until the next call).
  */
 int subscribe(struct table *table, struct subscriber *subscriber, const char *cgroup,
-	      const struct policy_options *terms, const struct psb_notification *last,
 	      const char **ret_why);
 void unsubscribe(struct subscriber *subscriber);
 /* Its cgroup; "" if it has none. Valid as long as it is subscribed there. */
@@ -110,7 +108,7 @@ struct watch_view {
 	struct psb_stats stats;
 };
 
-/* In the order of the configuration. Returns false behind the last. */
+/* Returns false behind the last. */
 bool table_watch(struct table *table, size_t index, struct watch_view *ret);
 
 struct cgroup_view {
