@@ -65,6 +65,13 @@ int cgpath_normalise(const char *text, const char *mount, char *buf, const char 
 	return 0;
 }
 
+bool cgpath_is_at_or_below(const char *path, const char *top)
+{
+	size_t n = strcmp(top, "/") == 0 ? 0 : strlen(top);
+
+	return strncmp(path, top, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
 size_t cgpath_front(const char *path, unsigned up)
 {
 	size_t n = strlen(path);

@@ -23,6 +23,9 @@
  */
 int cgpath_normalise(const char *text, const char *mount, char *buf, const char **ret_why);
 
+/* Whole components: "/a/bc" is not below "/a/b". Both are normalised. */
+bool cgpath_is_at_or_below(const char *path, const char *top);
+
 /* How much of a normalised path is the one `up` levels above it; 0: there is none. */
 size_t cgpath_front(const char *path, unsigned up);
 /* How many levels above it its front of that length is. */

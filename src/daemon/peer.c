@@ -8,12 +8,11 @@
  *
  *   SO_PEERPIDFD   (Linux 6.5) is one of that very process: it comes from the same struct pid as the number
  *                  (sk_peer_pid in net/core/sock.c)
- *   pidfd_open(2)  is one of the process that has the number now. So /proc must also say that it started before we accepted,
- *                  and that one of its user ids is that of the credentials. What is left: a pid reused by the same user
- *                  between connect and accept
+ *   pidfd_open(2)  is one of the process that has the number now. So one of its user ids must also be that of the
+ *                  credentials. What is left: a pid reused by the same user between connect and now
  *
- * A process that is gone gets nothing, though its socket may live on in a child: the credentials
- * are those of the process that connected.
+ * A process that is gone gets nothing, though its socket may live on in a child: the credentials are those of the process
+ * that connected.
  *
  * Privileged is user 0 with CAP_SYS_ADMIN, in *our* user namespace: root of a container without that capability can
  * unshare(CLONE_NEWUSER) where seccomp lets it, stays user 0 for us, and has every capability there. /proc/PID/ns/user tells
@@ -36,60 +35,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* include/uapi/asm-generic/socket.h; the libc of Debian 12 is older */
 #endif
 
-#define STAT_MAX 1024
 #define STATUS_MAX 16384 /* a line "Groups:" may be long; cutting it off gives no privilege */
 
 /* ---- what /proc says ------------------------------------------------------------------------- */
-
-/* A C string, with a newline in front, so that each line begins behind one. */
-static int read_proc(const char *proc, pid_t pid, const char *name, char *text, size_t size)
-{
-	char path[96];
-	size_t taken = 0;
-	int r;
-
-	snprintf(path, sizeof(path), "%.32s/%d/%s", proc, (int)pid, name);
-	r = file_read(AT_FDCWD, path, text + 1, size - 2, &taken);
-	text[0] = '\n';
-	text[taken + 1] = '\0';
-	return r == -ENOENT ? -ESRCH : r;
-}
-
-static uint64_t clock_usec(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
-
-/* Did it start at that time, or before? Errors: -ESRCH: no; others. */
-static int check_start(const char *proc, pid_t pid, uint64_t usec)
-{
-	/* start times are told on CLOCK_BOOTTIME, which also runs while the machine sleeps */
-	uint64_t slept = usec_sub(clock_usec(CLOCK_BOOTTIME), clock_usec(CLOCK_MONOTONIC));
-	uint64_t a_tick = USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK), ticks;
-	char text[STAT_MAX];
-	const char *behind;
-	int r = read_proc(proc, pid, "stat", text, sizeof(text));
-
-	if (r < 0)
-		return r;
-	/* the second field is a name in parentheses, with anything in it; no other has one. Then the 22nd */
-	behind = strrchr(text, ')');
-	if (!behind ||
-	    sscanf(behind, ")%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%" SCNu64,
-		   &ticks) != 1)
-		return -EBADMSG;
-	return ticks <= usec_add(usec, slept) / a_tick ? 0 : -ESRCH;
-}
 
 struct status {
 	bool uid_matches;	 /* one of real, effective, saved, file system */
@@ -99,15 +53,19 @@ struct status {
 
 static int read_status(const char *proc, pid_t pid, uid_t uid, struct status *ret)
 {
-	char text[STATUS_MAX];
+	char path[96], text[STATUS_MAX] = "\n"; /* so that each line begins behind one */
 	const char *line;
 	uint64_t capabilities;
+	size_t size;
 	char end;
 	unsigned uids[4];
-	int n, r = read_proc(proc, pid, "status", text, sizeof(text));
+	int n, r;
 
+	snprintf(path, sizeof(path), "%.32s/%d/status", proc, (int)pid);
+	r = file_read(AT_FDCWD, path, text + 1, sizeof(text) - 2, &size);
 	if (r < 0)
-		return r;
+		return r == -ENOENT ? -ESRCH : r;
+	text[1 + size] = '\0';
 	*ret = (struct status){ 0 };
 	line = strstr(text, "\nUid:");
 	n = line ? sscanf(line, "\nUid: %u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]) : 0;
@@ -150,8 +108,7 @@ static int open_pidfd(int fd, pid_t pid, int *ret_pidfd, bool *ret_proven)
 	return *ret_pidfd < 0 ? -errno : 0;
 }
 
-int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, uint64_t accepted_usec,
-		  struct peer *ret)
+int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, struct peer *ret)
 {
 	struct pollfd pidfd = { .fd = -1, .events = POLLIN };
 	struct status status = { 0 };
@@ -174,8 +131,8 @@ int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, uint6
 		r = -ENOENT;
 	if (r == 0)
 		r = read_status(proc, cred.pid, cred.uid, &status);
-	if (r == 0 && !proven)
-		r = status.uid_matches ? check_start(proc, cred.pid, accepted_usec) : -ESRCH;
+	if (r == 0 && !proven && !status.uid_matches)
+		r = -ESRCH;
 	peer.pid = cred.pid;
 	peer.uid = cred.uid;
 	peer.privileged = r == 0 && cred.uid == 0 && status.sys_admin &&
@@ -189,16 +146,6 @@ int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, uint6
 }
 
 /* ---- whose pressure -------------------------------------------------------------------------- */
-
-/* Both normalised: whole components, so "/a/bc" is not below "/a/b". */
-static bool is_at_or_below(const char *path, const char *top)
-{
-	size_t n = strlen(top);
-
-	if (strcmp(top, "/") == 0)
-		return true;
-	return strncmp(path, top, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
 
 int peer_resolve(const struct peer *peer, const char *wanted, size_t wanted_size, char *ret,
 		 const char **ret_why)
@@ -221,7 +168,7 @@ int peer_resolve(const struct peer *peer, const char *wanted, size_t wanted_size
 	r = cgpath_normalise(text, NULL, path, ret_why);
 	if (r < 0)
 		return r;
-	if (!peer->privileged && !is_at_or_below(path, peer->cgroup))
+	if (!peer->privileged && !cgpath_is_at_or_below(path, peer->cgroup))
 		return scan_refuse(-EACCES, "it is not its own cgroup or one below it", ret_why);
 	memcpy(ret, path, strlen(path) + 1);
 	return 0;

@@ -18,15 +18,12 @@ struct peer {
 };
 
 /*
- * `proc` is "/proc" or a stand-in; `accepted_usec` (CLOCK_MONOTONIC) bounds when it connected: a
- * process that started later has only inherited the number.
- * Errors: -ESRCH (it is gone, its pid was reused, or it is in a pid namespace that ours does not
- * see), -ENOENT (no v2 cgroup, or none that is visible from here), -ENODEV (its cgroup was removed),
- * -EACCES, -ENODATA (not connected, or no AF_UNIX socket), -ENOTSOCK, -EMFILE, -ENOMEM.
- * Reads a few files of /proc; reading the cgroup allocates for a moment.
+ * `proc` is "/proc" or a stand-in. Errors: -ESRCH (it is gone, its pid was reused, or it is in a pid namespace that ours
+ * does not see), -ENOENT (no v2 cgroup, or none that is visible from here), -ENODEV (its cgroup was removed), -EACCES,
+ * -ENODATA (not connected, or no AF_UNIX socket), -ENOTSOCK, -EMFILE, -ENOMEM. Reads a few files of /proc; reading the cgroup
+ * allocates for a moment.
  */
-int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, uint64_t accepted_usec,
-		  struct peer *ret);
+int peer_identify(int fd, const struct cgroups *cgroups, const char *proc, struct peer *ret);
 
 /*
  * May `peer` be told about `wanted` (as it wrote it: below its own cgroup "sub/x", or from the root

@@ -506,7 +506,7 @@ static void accepted(int fd, void *userdata)
 	struct server *s = userdata;
 	struct peer peer;
 	const char *why;
-	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer);
+	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", &peer);
 
 	if (r < 0) {
 		refused(s, "it cannot be identified: %s", strerror(-r));
@@ -544,7 +544,7 @@ static void restore(struct server *s, int fd)
 	path_of(c, path);
 	if (path[0])
 		join_anyhow(c, path);
-	else if (peer_identify(fd, &s->daemon->cgroups, "/proc", now_usec(), &peer) == 0)
+	else if (peer_identify(fd, &s->daemon->cgroups, "/proc", &peer) == 0)
 		join_own(c, &peer);
 	if (c->state->protocol == PROTOCOL_RECORDS)
 		welcome(c);

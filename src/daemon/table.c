@@ -150,13 +150,6 @@ unsigned table_judge(const struct table *t, const char *cgroup)
 
 /* ---- the present --------------------------------------------------------------------------------- */
 
-static bool is_at_or_below(const char *path, const char *top)
-{
-	size_t size = strcmp(top, "/") == 0 ? 0 : strlen(top);
-
-	return strncmp(path, top, size) == 0 && (path[size] == '/' || path[size] == '\0');
-}
-
 static bool is_lower(const struct psb_notification *a, const struct psb_notification *b)
 {
 	return a->available < b->available ||
@@ -203,9 +196,9 @@ static void take_lower(const struct psb_notification *one, void *userdata)
 	struct lowest *l = userdata;
 	struct psb_notification seen = *one, *n = &seen;
 
-	if (l->path && is_at_or_below(n->cgroup, l->path))
+	if (l->path && cgpath_is_at_or_below(n->cgroup, l->path))
 		see_from(l->watch, l->path, n);
-	if (l->path ? !is_at_or_below(n->cgroup, l->path) : !judges(l->watch, n->cgroup))
+	if (l->path ? !cgpath_is_at_or_below(n->cgroup, l->path) : !judges(l->watch, n->cgroup))
 		return;
 	if (!l->any || is_lower(n, &l->found))
 		l->found = *n;
@@ -290,7 +283,7 @@ static void tell_all(struct watch *w, const struct psb_notification *n)
 	struct psb_notification sum;
 
 	EACH_SUBSCRIBER(s, w)
-		if (is_at_or_below(n->cgroup, s->path)) {
+		if (cgpath_is_at_or_below(n->cgroup, s->path)) {
 			judge(w, s->path, &sum);
 			consider(s, n, &sum);
 		}
