@@ -2,23 +2,19 @@
 /*
  * journal.c - one message is one system call that does not wait
  *
- * A message is put together on the stack, a sentence and the fields of the journal's entry, and sent once:
+ * A message is put together on the stack, a sentence and the fields of the journal's entry, and sent once: as a datagram to
+ * journald's socket (its queue is full: lost; any other error: as text), or as text. Nothing is kept but the number of lost
+ * messages.
  *
- *     stderr is the journal    sendto(2) journald's socket, one datagram; its queue is full: lost;
- *                              any other error: as text
- *     it is not                as text: send(2), or write(2); not all of it was taken: lost
- *
- * Nothing is kept but the number of lost messages, which is sent before the next message.
- *
- * stderr is shared with other processes, and O_NONBLOCK would be theirs too: it belongs to the open
- * file, not to the descriptor. So a pipe or a terminal is opened once more, through /proc. Where that
- * is not permitted (another user's pipe) poll(2) is asked about the shared one, which is as good unless
- * another process writes at the same time: a pipe that is POLLOUT takes PIPE_BUF bytes.
+ * stderr is shared with other processes, and O_NONBLOCK would be theirs too: it belongs to the open file, not to the
+ * descriptor. So a pipe or a terminal is opened once more, through /proc. Where that is not permitted (another user's pipe,
+ * a socket) poll(2) is asked, which is as good unless another process writes at the same time: what is POLLOUT takes
+ * PIPE_BUF bytes.
  *
  * An entry of journald's native protocol is a datagram of fields, "KEY=value\n"
- * (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/). sd_journal_sendv(3) would wait as long as journald does
- * not read. As there (systemd's journal-send.c) the socket is not connected, so that another journald at
- * the same path is found, SO_SNDBUF is large, and SYSLOG_IDENTIFIER= is added.
+ * (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/). sd_journal_sendv(3) would wait as long as journald does not read. As there
+ * (systemd's journal-send.c) the socket is not connected, so that another journald at the same path is found, SO_SNDBUF is
+ * large, and SYSLOG_IDENTIFIER= is added.
  */
 #include "daemon/journal.h"
 #include "core/names.h"
@@ -77,22 +73,14 @@ static const char *const message_ids[] = {
 /* ---- an entry ---------------------------------------------------------------------------------- */
 
 /* To the C string in buf[capacity]; what does not fit is cut off. */
-static void append_args(char *buf, size_t capacity, const char *format, va_list args)
-	_printf_(3, 0);
-static void append_args(char *buf, size_t capacity, const char *format, va_list args)
-{
-	size_t used = strlen(buf);
-
-	vsnprintf(buf + used, capacity - used, format, args);
-}
-
 static void append(char *buf, size_t capacity, const char *format, ...) _printf_(3, 4);
 static void append(char *buf, size_t capacity, const char *format, ...)
 {
+	size_t used = strlen(buf);
 	va_list args;
 
 	va_start(args, format);
-	append_args(buf, capacity, format, args);
+	vsnprintf(buf + used, capacity - used, format, args);
 	va_end(args);
 }
 
@@ -148,11 +136,8 @@ static bool send_text(const struct journal *j, const struct entry *e)
 	int n = snprintf(line, sizeof(line), "<%d>%s\n", e->priority & 7, e->text);
 	const char *begin = j->with_priority ? line : line + 3;
 	size_t size = (size_t)(line + n - begin);
-	ssize_t sent = send(j->text_fd, begin, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	if (sent < 0 && errno == ENOTSOCK && poll(&room, 1, 0) == 1)
-		sent = write(j->text_fd, begin, size);
-	return sent == (ssize_t)size;
+	return poll(&room, 1, 0) == 1 && write(j->text_fd, begin, size) == (ssize_t)size;
 }
 
 static bool send_entry(const struct journal *j, struct entry *e)
@@ -194,15 +179,17 @@ static void submit(struct journal *j, struct entry *e)
 void journal_cgroup(struct journal *j, int priority, enum message message, const char *cgroup,
 		    const char *format, ...)
 {
+	char text[TEXT_MAX + 2];
 	struct entry e;
 	va_list args;
 
 	if (!j)
 		return;
-	begin(&e, priority, message, cgroup);
 	va_start(args, format);
-	append_args(e.text, sizeof(e.text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	begin(&e, priority, message, cgroup);
+	say(&e, "%s", text);
 	submit(j, &e);
 }
 

@@ -2,19 +2,17 @@
 /*
  * journal.h - log messages: entries of the journal, or lines on stderr; sending one never waits
  *
- * Where $JOURNAL_STREAM says that stderr is the journal's, a message is one datagram with fields for
- * journald. Otherwise, and where there is no journald to take it, it is one line on stderr: "<4>text"
- * with the syslog priority if $NOTIFY_SOCKET is set, as a manager reads it, else just the text.
+ * Where $JOURNAL_STREAM says that stderr is the journal's, a message is one datagram with fields for journald. Otherwise, and
+ * where there is no journald to take it, it is one line on stderr: "<4>text" with the syslog priority if $NOTIFY_SOCKET is
+ * set, as a manager reads it, else just the text.
  *
- * No call waits for journald or for whatever reads stderr (for a disk it does, where stderr is a file),
- * and none allocates after journal_new(). A message that there is no room for is lost, and counted:
- * "3 messages were lost here" is said in front of the next one that gets through.
+ * A message that there is no room for is lost, and counted: "3 messages were lost here" is said in front of the next one that
+ * gets through. No call waits (for a disk it does, where stderr is a file), and none allocates after journal_new().
  *
- * A text has at most 512 bytes: a longer one is cut between two characters and ends in "...". Control
- * characters become '?'. A cgroup in a text is cut at 240 bytes; in its field it is whole.
+ * A text has at most 512 bytes: a longer one is cut between two characters and ends in "...". Control characters become '?'.
+ * A cgroup in a text is cut at 240 bytes; in its field it is whole.
  *
- * Any thread may call all functions but journal_new() and journal_free(), also with NULL, then they
- * do nothing. A call takes about 10 KiB of stack.
+ * Any thread may call all functions but journal_new() and journal_free(), also with NULL, then they do nothing.
  */
 #pragma once
 
@@ -43,11 +41,8 @@ enum message {
 
 enum { LOG_IS_ERROR = 3, LOG_IS_WARNING = 4, LOG_IS_NOTICE = 5, LOG_IS_INFO = 6, LOG_IS_DEBUG = 7 };
 
-/*
- * Looks at stderr and the two variables once, so it comes after stderr has its final place. `socket_path` is JOURNAL_SOCKET
- * (tests have one of their own); it need not exist, now or at any other time. SIGPIPE must be ignored: a pipe's reader may
- * end. Errors: -ENOMEM, -ENAMETOOLONG (`socket_path`), -errno of socket(2).
- */
+/* Looks at stderr and the two variables once. `socket_path`, JOURNAL_SOCKET but for tests, need not exist, now or at any
+ * other time. SIGPIPE must be ignored: a pipe's reader may end. Errors: -ENOMEM, -ENAMETOOLONG, -errno of socket(2). */
 int journal_new(const char *socket_path, struct journal **ret);
 /* Tries once to say what was lost. Returns NULL. */
 struct journal *journal_free(struct journal *journal);
