@@ -2,9 +2,8 @@
 /*
  * control.c - the control socket: a bounded line in, one answer out
  *
- * An unprivileged user can neither use up the connections (limits per uid, some kept for root, patience) nor the loop's
- * time: the answer to "status", the only one that takes any, is made at most every 100 ms, and at most a twentieth of the
- * time goes into it.
+ * An unprivileged user can neither use up the connections (limits, patience) nor the loop's time: the answer to "status", the
+ * only one that takes any, is made at most every 100 ms, and at most a twentieth of the time goes into it.
  */
 #include "daemon/control.h"
 
@@ -25,7 +24,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PATIENCE_USEC (10 * USEC_PER_SEC)
 #define STATUS_KEPT_USEC (100 * USEC_PER_MSEC)
 #define STATUS_SHARE 20 /* one part in so many of the loop's time, at most */
 
@@ -190,32 +188,35 @@ static int out_of_patience(_unused_ sd_event_source *timer, _unused_ uint64_t us
 	return 0;
 }
 
-/* A line that does not fit is refused; an incomplete one at the end is no request. */
+/* False: nothing is to be answered now. A line that does not fit is refused; an incomplete one at the end is no request. */
+static bool read_request(struct client *c)
+{
+	ssize_t n = recv(c->fd, c->line + c->size, sizeof(c->line) - c->size, MSG_DONTWAIT);
+	char *end;
+
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	c->size += (size_t)MAX(n, (ssize_t)0);
+	end = memchr(c->line, '\n', c->size);
+	if (!end && n > 0 && c->size < sizeof(c->line))
+		return false;
+	if (end)
+		c->answer = answer_line(c, (size_t)(end - c->line));
+	else if (c->size == sizeof(c->line))
+		c->answer = result(-EMSGSIZE, "a line is at most %d bytes long", CONTROL_LINE_MAX);
+	if (c->answer)
+		return true;
+	client_free(c);
+	return false;
+}
+
 static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
 {
 	struct client *c = userdata;
 	ssize_t n;
 
-	if (!c->answer) {
-		char *end;
-
-		n = recv(fd, c->line + c->size, sizeof(c->line) - c->size, MSG_DONTWAIT);
-		if (n < 0 && errno == EAGAIN)
-			return 0;
-		c->size += (size_t)MAX(n, (ssize_t)0);
-		end = memchr(c->line, '\n', c->size);
-		if (end)
-			c->answer = answer_line(c, (size_t)(end - c->line));
-		else if (c->size == sizeof(c->line))
-			c->answer = result(-EMSGSIZE, "a line is at most %d bytes long",
-					   CONTROL_LINE_MAX);
-		else if (n > 0)
-			return 0;
-		if (!c->answer) {
-			client_free(c);
-			return 0;
-		}
-	}
+	if (!c->answer && !read_request(c))
+		return 0;
 	n = send(fd, c->answer->data + c->sent, c->answer->size - c->sent,
 		 MSG_DONTWAIT | MSG_NOSIGNAL);
 	c->sent += (size_t)MAX(n, (ssize_t)0);
@@ -227,49 +228,34 @@ static int ready(_unused_ sd_event_source *source, int fd, _unused_ uint32_t eve
 
 /* ---- connections --------------------------------------------------------------------------------- */
 
-/* Why one more of `uid` is too many; NULL: it is not. */
-static const char *too_many(const struct control *control, uid_t uid)
+/* Root has no limit. */
+static bool is_too_many(const struct control *control, uid_t uid)
 {
-	unsigned all = 0, not_root = 0, same = 0;
+	unsigned not_root = 0, same = 0;
 	const struct client *c;
 
 	LIST_FOREACH(c, &control->clients, list)
 	{
-		all++;
 		not_root += c->uid != 0;
 		same += c->uid == uid;
 	}
-	if (all >= CONTROL_CLIENTS_MAX || (uid != 0 && not_root >= CONTROL_CLIENTS_NOT_ROOT))
-		return "too many connections";
-	if (uid != 0 && same >= CONTROL_CLIENTS_PER_UID)
-		return "too many connections of this user";
-	return NULL;
-}
-
-/* A fresh socket has room for it. */
-static void turn_away(int fd, const char *why)
-{
-	struct text *answer = result(-EUSERS, "%s", why);
-
-	if (answer)
-		(void)!send(fd, answer->data, answer->size, MSG_DONTWAIT | MSG_NOSIGNAL);
-	text_unref(answer);
+	return uid != 0 && (not_root >= CONTROL_CLIENTS_MAX || same >= CONTROL_CLIENTS_PER_UID);
 }
 
 static void accepted(int fd, void *userdata)
 {
+	static const char too_many[] = "{\"error\":\"too many connections\",\"errno\":\"EUSERS\"}\n";
 	struct control *control = userdata;
 	sd_event *event = control->daemon->event;
 	struct ucred peer = { .uid = (uid_t)-1 };
-	const char *why;
-	struct client *c;
+	struct client *c = NULL;
 
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){ sizeof(peer) });
-	why = too_many(control, peer.uid);
-	c = why ? NULL : calloc(1, sizeof(*c));
+	if (is_too_many(control, peer.uid)) /* a fresh socket has room for it */
+		(void)!send(fd, too_many, strlen(too_many), MSG_DONTWAIT | MSG_NOSIGNAL);
+	else
+		c = calloc(1, sizeof(*c));
 	if (!c) {
-		if (why)
-			turn_away(fd, why);
 		close(fd);
 		return;
 	}
@@ -284,7 +270,7 @@ static void accepted(int fd, void *userdata)
 		timer_set(c->patience, now_usec() + control->patience_usec);
 }
 
-int control_new(struct daemon *daemon, int listen_fd, struct control **ret)
+int control_new(struct daemon *daemon, int listen_fd, uint64_t patience_usec, struct control **ret)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int r;
@@ -298,17 +284,12 @@ int control_new(struct daemon *daemon, int listen_fd, struct control **ret)
 					       .journal = daemon->journal,
 					       .accepted = accepted,
 					       .userdata = control };
-	control->patience_usec = PATIENCE_USEC;
+	control->patience_usec = patience_usec;
 	*ret = control;
 	r = acceptor_start(&control->acceptor, daemon->event);
 	if (r < 0)
 		*ret = control_free(control);
 	return r;
-}
-
-void control_set_patience(struct control *control, uint64_t usec)
-{
-	control->patience_usec = usec;
 }
 
 struct control *control_free(struct control *control)

@@ -16,22 +16,19 @@
  * is given again to requests soon after: within 100 ms, or 20 times as long as it took to make.
  * Where the loop that listens to the kernel hangs, there is no status but an error.
  *
- * A line has at most 4 KiB. A connection ends with its answer, and without one after 10 s. There are at most
- * CONTROL_CLIENTS_MAX, some of them kept for root, and CONTROL_CLIENTS_PER_UID for any other user; one too many is told so.
+ * A line has at most 4 KiB. A connection ends with its answer, and without one after 10 s. Root may have any number of them,
+ * all others together CONTROL_CLIENTS_MAX, and one user CONTROL_CLIENTS_PER_UID; one too many is told so.
  */
 #pragma once
 
 #include "daemon/daemon.h"
 
 #define CONTROL_LINE_MAX 4096 /* with its newline */
-#define CONTROL_CLIENTS_MAX 32
-#define CONTROL_CLIENTS_NOT_ROOT 24
+#define CONTROL_CLIENTS_MAX 24
 #define CONTROL_CLIENTS_PER_UID 8
+#define CONTROL_PATIENCE_USEC (10 * USEC_PER_SEC) /* tests cannot wait so long */
 
 /* Takes the listening descriptor over, also on failure. Errors: -ENOMEM, as sd_event_add_io(3). */
-int control_new(struct daemon *daemon, int listen_fd, struct control **ret);
+int control_new(struct daemon *daemon, int listen_fd, uint64_t patience_usec, struct control **ret);
 /* Ends all connections. */
 struct control *control_free(struct control *control);
-
-/* For tests, which cannot wait so long. */
-void control_set_patience(struct control *control, uint64_t usec);

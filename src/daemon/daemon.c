@@ -302,7 +302,9 @@ static int make_parts(struct daemon *d)
 	if (r >= 0)
 		r = step(d, server_new(d, &d->server), "the notify socket");
 	if (r >= 0)
-		r = step(d, control_new(d, steal_fd(&d->control_fd), &d->control),
+		r = step(d,
+			 control_new(d, steal_fd(&d->control_fd), CONTROL_PATIENCE_USEC,
+				     &d->control),
 			 "the control socket");
 	return r;
 }
