@@ -109,7 +109,7 @@ integration_scripts += \
 	tests/integration/test-top.sh \
 	tests/integration/test-bus.sh
 # What those tests are made with.
-daemon_tools = tests/integration/manager-double tests/unit/daemon/fake-daemon
+daemon_tools = tests/unit/daemon/fake-daemon
 endif
 # What takes longest comes first.
 integration_tests = $(runtime_scripts) $(integration_scripts) $(pressure_tests) $(daemon_programs)
@@ -305,9 +305,6 @@ tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_test
 tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
 tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
-# psibridged under the double of a service manager.
-tests_integration_manager_double_SOURCES = tests/integration/manager-double.c
-tests_integration_manager_double_LDADD =
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
 	tests/integration/daemon-bench.h tests/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)

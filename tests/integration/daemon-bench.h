@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * daemon-bench.h - a real psibridged under the double of a service manager, in a directory of its
- * own, and clients in real cgroups
+ * daemon-bench.h - a real psibridged in a directory of its own, and clients in real cgroups
  *
- * A client's cgroup is that of the process that connects, at the time the daemon looks. So this
- * process moves into the cgroup, connects, waits until the daemon has counted the client, and moves
- * on: one process can be a thousand clients.
+ * Its service manager is a thread of the test, which keeps what psibridged stores and counts what it says; the test itself starts,
+ * restarts and kills it. Under systemd itself: tests/vm/guest-daemon.sh.
+ *
+ * A client's cgroup is that of the process that connects, at the time the daemon looks. So this process moves into the cgroup,
+ * connects, waits until the daemon has counted the client, and moves on: one process can be a thousand clients.
  */
 #pragma once
 
@@ -19,11 +20,13 @@
 #include <jansson.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -38,14 +41,24 @@
 /* Where this process is between two clients. Not the lab itself: a cgroup that hands controllers on
  * may have no processes. */
 #define HOME "home"
+#define STORE_MAX 2048
+#define FIRST_FD 3 /* sd_listen_fds(3) */
 
 struct bench {
 	char dir[80]; /* $dir/root is "/" for the configuration, $dir/run/psibridge has the sockets */
 	char notify[104], control[104];
-	pid_t manager;		   /* manager-double.c */
-	FILE *said;		   /* what it says */
-	const char *watchdog_usec; /* of the manager; NULL: none */
+	char said[104];		   /* NOTIFY_SOCKET */
+	const char *watchdog_usec; /* WatchdogSec=; NULL: none */
 	pid_t service;
+	/* the manager's thread: */
+	pthread_t manager;
+	int queue;
+	atomic_uint ready, watchdogs, barriers; /* how often it was said */
+	struct {				/* the listeners first */
+		int fd;
+		char name[24];
+	} store[STORE_MAX];
+	unsigned stored;
 };
 
 static struct lab lab;
@@ -91,16 +104,23 @@ static inline void bench_configure(const struct bench *b, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
-static inline int bench_connect(const char *path)
+/* bind(2), or connect(2) */
+static inline int bench_socket(const char *path, int type,
+			       int (*call)(int fd, const struct sockaddr *address, socklen_t size))
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0 && strlen(path) < sizeof(address.sun_path));
 	memcpy(address.sun_path, path, strlen(path));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		fail_msg("connect %s: %s", path, strerror(errno));
+	if (call(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		fail_msg("%s: %s", path, strerror(errno));
 	return fd;
+}
+
+static inline int bench_connect(const char *path)
+{
+	return bench_socket(path, SOCK_STREAM, connect);
 }
 
 /* One request, one answer; the caller frees it. */
@@ -155,76 +175,166 @@ static inline void bench_simulate(struct bench *b, const char *group, const char
 
 /* ---- the manager ---------------------------------------------------------------------------------- */
 
-/* A line that begins with `prefix` comes within `ms`; those before it are forgotten. */
-static inline void bench_await(struct bench *b, const char *prefix, unsigned ms)
+static inline void bench_keep(struct bench *b, const char *name, int fd)
 {
-	struct pollfd p = { .fd = fileno(b->said), .events = POLLIN };
-	uint64_t end = lab_now_usec() + (uint64_t)ms * 1000;
-	char line[256];
+	if (b->stored == STORE_MAX)
+		abort();
+	b->store[b->stored].fd = fd;
+	snprintf(b->store[b->stored++].name, sizeof(b->store[0].name), "%s", name);
+}
 
-	/* each is written at once, and not buffered here */
-	while (lab_now_usec() < end && poll(&p, 1, (int)ms) == 1 &&
-	       fgets(line, sizeof(line), b->said))
-		if (strncmp(line, prefix, strlen(prefix)) == 0) {
-			if (strncmp(line, "START ", 6) == 0)
-				b->service = (pid_t)strtol(line + 6, NULL, 10);
-			return;
+/* Of that name; NULL: whose peer hung up. */
+static inline void bench_drop(struct bench *b, const char *name)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < b->stored; i++) {
+		struct pollfd p = { .fd = b->store[i].fd };
+
+		if (name ? strcmp(b->store[i].name, name) == 0
+			 : poll(&p, 1, 0) == 1 && (p.revents & POLLHUP))
+			close(b->store[i].fd);
+		else
+			b->store[kept++] = b->store[i];
+	}
+	b->stored = kept;
+}
+
+static void *bench_manager(void *userdata)
+{
+	struct bench *b = userdata;
+	char text[8192] = "";
+
+	/* its queue has room for ten messages, and a thousand clients send one each: the thread must not wait for a CPU */
+	setpriority(PRIO_PROCESS, 0, -10);
+	while (strcmp(text, "END") != 0) {
+		union {
+			struct cmsghdr header;
+			char space[CMSG_SPACE(sizeof(int))];
+		} control;
+		struct iovec iov = { text, sizeof(text) - 1 };
+		struct msghdr message = { .msg_iov = &iov,
+					  .msg_iovlen = 1,
+					  .msg_control = &control,
+					  .msg_controllen = sizeof(control) };
+		ssize_t n = recvmsg(b->queue, &message, MSG_CMSG_CLOEXEC);
+		const char *name;
+		int fd;
+
+		text[MAX(n, 0)] = '\0';
+		name = strstr(text, "FDNAME=");
+		b->ready += strcmp(text, "READY=1") == 0;
+		b->watchdogs += strcmp(text, "WATCHDOG=1") == 0;
+		b->barriers += strcmp(text, "BARRIER") == 0;
+		if (name && strncmp(text, "FDSTOREREMOVE=1", 15) == 0) {
+			bench_drop(b, name + 7);
+		} else if (name && strncmp(text, "FDSTORE=1", 9) == 0 && CMSG_FIRSTHDR(&message)) {
+			memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+			bench_keep(b, name + 7, fd);
 		}
-	fail_msg("the manager's double says no \"%s\"", prefix);
+	}
+	return NULL;
 }
 
-static inline void bench_await_start(struct bench *b)
+static inline void bench_say_to_manager(const struct bench *b, const char *text)
 {
-	bench_await(b, "START", 20000);
-	bench_await(b, "READY", 20000);
+	int fd = bench_socket(b->said, SOCK_DGRAM, connect);
+
+	assert_int_equal(send(fd, text, strlen(text), 0), strlen(text));
+	close(fd);
 }
 
-/* The daemon on what is there already. */
-static inline void bench_again(struct bench *b)
+static _Noreturn void bench_become_service(struct bench *b)
 {
 	const char *builddir = getenv("builddir");
-	char manager[512], program[512], root[160];
-	int out[2];
+	char program[512], root[160], pid[16], fds[16], *names = NULL;
+	size_t size;
+	FILE *f = open_memstream(&names, &size);
 
-	builddir = builddir ? builddir : ".";
-	snprintf(manager, sizeof(manager), "%s/tests/integration/manager-double", builddir);
-	snprintf(program, sizeof(program), "%s/psibridged", builddir);
-	snprintf(root, sizeof(root), "%s/root", b->dir);
-	setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
-	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-	b->manager = fork();
-	if (b->manager == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(out[1], STDOUT_FILENO);
-		execl(manager, manager, "-s", b->notify, "-w",
-		      b->watchdog_usec ? b->watchdog_usec : "0", "--", program, "--root", root,
-		      "--control", b->control, NULL);
-		_exit(127);
+	lab_enter(&lab, NULL);
+	/* out of the way first, for what goes to 3 may still be needed there */
+	for (unsigned i = 0; i < b->stored; i++) {
+		b->store[i].fd = fcntl(b->store[i].fd, F_DUPFD_CLOEXEC, FIRST_FD + (int)b->stored);
+		fprintf(f, "%s%s", i ? ":" : "", b->store[i].name);
 	}
-	assert_true(b->manager > 0);
-	close(out[1]);
-	b->said = fdopen(out[0], "r");
-	assert_non_null(b->said);
-	setvbuf(b->said, NULL, _IONBF, 0);
-	bench_await_start(b);
+	for (unsigned i = 0; i < b->stored; i++)
+		dup2(b->store[i].fd, FIRST_FD + (int)i);
+	fclose(f);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	snprintf(fds, sizeof(fds), "%u", b->stored);
+	setenv("NOTIFY_SOCKET", b->said, 1);
+	setenv("LISTEN_FDNAMES", names, 1);
+	setenv("LISTEN_FDS", fds, 1);
+	setenv("LISTEN_PID", pid, 1);
+	setenv("FDSTORE", "65536", 1);
+	if (b->watchdog_usec)
+		setenv("WATCHDOG_USEC", b->watchdog_usec, 1);
+	setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
+	unsetenv("MEMORY_PRESSURE_WATCH");
+	unsetenv("MEMORY_PRESSURE_WRITE");
+	snprintf(program, sizeof(program), "%s/psibridged", builddir ? builddir : ".");
+	snprintf(root, sizeof(root), "%s/root", b->dir);
+	execl(program, program, "--root", root, "--control", b->control, NULL);
+	_exit(127);
 }
 
-/* SIGUSR1: systemctl restart; SIGUSR2: kill -9. */
-static inline void bench_restart(struct bench *b, int how)
+/* With what was stored, but for those whose peer hung up. */
+static inline void bench_start_service(struct bench *b)
 {
-	kill(b->manager, how);
-	bench_await_start(b);
+	unsigned ready = b->ready;
+
+	bench_drop(b, NULL);
+	b->service = lab_fork(&lab, NULL);
+	if (b->service == 0)
+		bench_become_service(b);
+	if (!LAB_WAIT(20000, b->ready > ready))
+		fail_msg("psibridged is not ready");
 }
 
-/* systemctl stop */
-static inline void bench_end(struct bench *b)
+/* All that it said was heard. Returns: its status. */
+static inline int bench_end_service(struct bench *b, int signal)
 {
+	unsigned barriers = b->barriers;
 	int status;
 
-	kill(b->manager, SIGTERM);
-	assert_int_equal(waitpid(b->manager, &status, 0), b->manager);
-	assert_int_equal(status, 0);
-	fclose(b->said);
+	kill(b->service, signal);
+	assert_int_equal(waitpid(b->service, &status, 0), b->service);
+	bench_say_to_manager(b, "BARRIER");
+	assert_true(LAB_WAIT(20000, b->barriers > barriers));
+	return status;
+}
+
+/* SIGTERM: systemctl restart; SIGKILL: kill -9. */
+static inline void bench_restart(struct bench *b, int signal)
+{
+	assert_int_equal(bench_end_service(b, signal), signal == SIGTERM ? 0 : SIGKILL);
+	bench_start_service(b);
+}
+
+/* systemctl start, on what is there already */
+static inline void bench_again(struct bench *b)
+{
+	int fd;
+
+	unlink(b->said);
+	b->queue = bench_socket(b->said, SOCK_DGRAM, bind);
+	unlink(b->notify);
+	fd = bench_socket(b->notify, SOCK_STREAM, bind);
+	assert_int_equal(chmod(b->notify, 0666) | listen(fd, SOMAXCONN), 0);
+	bench_keep(b, "psibridged.socket", fd);
+	assert_int_equal(pthread_create(&b->manager, NULL, bench_manager, b), 0);
+	bench_start_service(b);
+}
+
+/* systemctl stop; the store goes, as before systemd 254 */
+static inline void bench_end(struct bench *b)
+{
+	assert_int_equal(bench_end_service(b, SIGTERM), 0);
+	bench_say_to_manager(b, "END");
+	assert_int_equal(pthread_join(b->manager, NULL), 0);
+	close(b->queue);
+	while (b->stored > 0)
+		close(b->store[--b->stored].fd);
 }
 
 /* ---- what the daemon says ------------------------------------------------------------------------- */
@@ -262,7 +372,8 @@ static inline void bench_start_with(struct bench *b, const char *configuration,
 	const char *tmp = getenv("TMPDIR");
 	char command[256];
 
-	*b = (struct bench){ .watchdog_usec = watchdog_usec };
+	memset(b, 0, sizeof(*b));
+	b->watchdog_usec = watchdog_usec;
 	snprintf(b->dir, sizeof(b->dir), "%s/psb-daemon-XXXXXX", tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(b->dir));
 	snprintf(command, sizeof(command), "mkdir -p '%s/run/psibridge' '%s/root/etc/psibridge'",
@@ -270,6 +381,7 @@ static inline void bench_start_with(struct bench *b, const char *configuration,
 	assert_int_equal(system(command), 0);
 	snprintf(b->notify, sizeof(b->notify), "%s/run/psibridge/notify", b->dir);
 	snprintf(b->control, sizeof(b->control), "%s/run/psibridge/control", b->dir);
+	snprintf(b->said, sizeof(b->said), "%s/said", b->dir);
 	bench_configure(b, configuration);
 	if (access(lab_file(&lab, HOME, "cgroup.procs"), F_OK) < 0)
 		lab_make(&lab, HOME, 0);

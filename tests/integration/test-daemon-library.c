@@ -129,7 +129,7 @@ PROMISE(it_is_recognised_and_tells_levels_whole_and_real_stalls_with_their_numbe
 /* In the middle of a Low. */
 PROMISE(a_restart_is_not_noticed_and_nor_is_kill_9)
 {
-	static const int how[] = { SIGUSR1, SIGUSR2 };
+	static const int how[] = { SIGTERM, SIGKILL };
 
 	EXPECT(5000, source_is("psibridged"));
 	for (unsigned i = 0; i < ELEMENTSOF(how); i++) {
@@ -162,13 +162,12 @@ PROMISE(a_repeat_is_due_however_often_it_is_killed)
 	EXPECT(20000, count(PSB_LOW) > 0);
 	end = lab_now_usec() + 40000000; /* beside other work a stall is not Low all the time */
 	while (lab_now_usec() < end && !was_repeated()) {
-		bench_restart(&bench, SIGUSR2);
+		bench_restart(&bench, SIGKILL);
 		LAB_WAIT(1500, was_repeated());
 	}
 	EXPECT(0, was_repeated());
 }
 
-/* The manager's double gives up its store when it stops, as systemd before 254 does. */
 PROMISE(while_it_is_away_the_library_helps_itself_and_comes_back)
 {
 	pid_t presser;
