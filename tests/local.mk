@@ -33,7 +33,6 @@ core_tests = \
 	tests/unit/core/test-wire
 engine_tests = \
 	tests/unit/kernel/test-loop \
-	tests/unit/kernel/test-loop-foreign \
 	tests/unit/kernel/test-loop-failure \
 	tests/unit/kernel/test-loop-life \
 	tests/unit/kernel/test-loop-time

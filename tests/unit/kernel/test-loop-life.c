@@ -1,17 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-loop-life.c - choice and end of the loop (src/kernel/loop.h), on each
- * engine
- *
- * Operations are in test-loop.c, timers and threads in test-loop-time.c, foreign
- * owners in test-loop-foreign.c, engines that fail in test-loop-failure.c.
+ * test-loop-life.c - choice and end of the loop, and a loop in the loop of its host (loop_fd() in src/kernel/loop.h), on each
+ * engine. tests/integration/test-driving.c has more hosts.
  */
 #include "loop-variants.h"
 
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
-enum { PINGS = 500 };
+/* A loop that answers each byte with one, and a thread that asks so often and waits for each answer. */
+enum { PINGS = 200 };
+
+struct pinger {
+	struct loop_op op; /* first: callbacks cast */
+	struct loop *loop;
+	int fd, calls;
+};
+
+static void ponged(struct loop_op *op, int result)
+{
+	struct pinger *pinger = (struct pinger *)op;
+	char byte;
+
+	assert_int_equal(result, POLLIN);
+	if (recv(pinger->fd, &byte, 1, MSG_DONTWAIT) != 1) /* the state that was told already */
+		return;
+	pinger->calls++;
+	put(pinger->fd, "a", 1);
+}
+
+static void answer_pings(struct pinger *pinger, int fd)
+{
+	pinger->fd = fd;
+	assert_int_equal(loop_poll(pinger->loop, &pinger->op, fd, POLLIN, ponged), 0);
+}
+
+static void *ping(void *fd)
+{
+	char byte;
+
+	for (int i = 0; i < PINGS; i++) {
+		put(*(int *)fd, "q", 1);
+		assert_int_equal(read(*(int *)fd, &byte, 1), 1);
+	}
+	return NULL;
+}
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
@@ -69,37 +102,95 @@ static bool rings_are_mapped(void)
 	return found;
 }
 
+static void fork_and_free(struct loop *loop, int descriptors)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		loop_free_in_child(loop);
+		_exit(count_descriptors() != descriptors ? 1 : rings_are_mapped() ? 2 : 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 {
 	int before = count_descriptors();
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct pinger pinger = { .loop = loop };
 	struct loop_op polls = { 0 };
-	int status;
 	pthread_t thread;
-	pid_t child;
 
 	SOCKETS(fds, SOCK_STREAM);
-	pinger.fd = fds[0];
-	answer_pings(&pinger);
+	answer_pings(&pinger, fds[0]);
 	assert_int_equal(loop_poll(loop, &polls, fds[1], POLLRDHUP, ignore), 0);
 	assert_true(loop_dispatch(loop, 0) >= 0);
-
 	assert_int_equal(rings_are_mapped(), loop_backend(loop) == LOOP_URING);
-	child = fork();
-	if (child == 0) {
-		loop_free_in_child(loop);
-		_exit(count_descriptors() != before + 2 ? 1 : rings_are_mapped() ? 2 : 0);
-	}
-	assert_true(child > 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-
-	assert_int_equal(
-		pthread_create(&thread, NULL, ping_thread, &(struct pings){ fds[1], PINGS }), 0);
+	fork_and_free(loop, before + 2);
+	assert_int_equal(pthread_create(&thread, NULL, ping, &fds[1]), 0);
 	run_until(loop, &pinger.calls, PINGS);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	loop = loop_free(loop);
+	/* where a thread of it waits */
+	loop = make_loop(*state, 0);
+	assert_true(loop_fd(loop) >= 0);
+	fork_and_free(loop, before + 2);
+}
+
+/* ---- in its host's loop ------------------------------------------------------------------------ */
+
+/* One turn of the host's loop: poll(2), or epoll(7) by edges. */
+static void host_turn(struct loop *loop, int set)
+{
+	struct pollfd pollfd = { .fd = loop_fd(loop), .events = POLLIN };
+	struct epoll_event event;
+	int n = set < 0 ? poll(&pollfd, 1, 10000) : epoll_wait(set, &event, 1, 10000);
+
+	/* Each ring of before interrupts this thread once, which made it, when the kernel tears it down
+	 * at last; what is told now does not. */
+	assert_true(n >= 0 || errno == EINTR);
+	if (n > 0)
+		assert_true(loop_dispatch(loop, 0) >= 0);
+}
+
+PROMISE(each_way_to_poll_it_misses_nothing)
+{
+	for (int edge = 0; edge <= 1; edge++) {
+		_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+		struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+		struct pinger pinger = { .loop = loop };
+		uint64_t until_usec = now_usec() + PATIENCE_USEC;
+		struct loop_op late = { 0 };
+		int fd, set = edge ? epoll_create1(EPOLL_CLOEXEC) : -1;
+		pthread_t thread;
+
+		SOCKETS(fds, SOCK_STREAM);
+		answer_pings(&pinger, fds[0]);
+		fd = loop_fd(loop);
+		assert_true(fd >= 0 && loop_fd(loop) == fd);
+		/* operations belong into a dispatch from then on */
+		assert_int_equal(loop_poll(loop, &late, fds[1], POLLIN, ignore), -EBUSY);
+		if (edge)
+			assert_int_equal(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), 0);
+		assert_int_equal(pthread_create(&thread, NULL, ping, &fds[1]), 0);
+		while (pinger.calls < PINGS) {
+			host_turn(loop, set);
+			assert_true(now_usec() < until_usec);
+		}
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		shut(&set);
+		loop = loop_free(loop);
+	}
+}
+
+PROMISE(a_loop_that_was_dispatched_has_no_descriptor)
+{
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+
+	assert_true(loop_dispatch(loop, 0) >= 0);
+	assert_int_equal(loop_fd(loop), -EBUSY);
 }
 
 /* ---- choice ------------------------------------------------------------------------------- */
@@ -113,8 +204,7 @@ PROMISE(a_limit_of_no_descriptors_ends_no_engine)
 	int r;
 
 	SOCKETS(fds, SOCK_STREAM);
-	pinger.fd = fds[0];
-	answer_pings(&pinger);
+	answer_pings(&pinger, fds[0]);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	none = before;
 	none.rlim_cur = 0;

@@ -47,35 +47,20 @@ static struct loop *loop;
 static struct path_wait path_wait;
 static unsigned appeared_count, released_count;
 
-/* ---- a ground to stand on ---------------------------------------------------------------------- */
-
-static const char *in_mount(const char *path)
-{
-	static char buf[4][CGPATH_MAX + 300];
-	static unsigned turn;
-	char *p = buf[turn++ % 4];
-
-	snprintf(p, sizeof(buf[0]), "%s%s%s", cgroups.v2.point, top, path);
-	return p;
-}
-
-static void make(const char *path)
-{
-	if (mkdir(in_mount(path), 0755) < 0)
-		fail_msg("mkdir %s: %s", in_mount(path), strerror(errno));
-}
-
-static void removes(const char *path)
-{
-	assert_int_equal(rmdir(in_mount(path)), 0);
-}
-
-/* The path of a cgroup as path_wait_start() wants it; one at a time. */
-static const char *path_of(const char *path)
+/* The directory "a" of ours, as a path under the mount (which is how path_wait_start() wants it), and from the root. */
+static const char *path_of(const char *name)
 {
 	static char buf[256];
 
-	snprintf(buf, sizeof(buf), "%s%s", top, path);
+	snprintf(buf, sizeof(buf), "%s%s%s", top, *name ? "/" : "", name);
+	return buf;
+}
+
+static const char *in_mount(const char *name)
+{
+	static char buf[2 * CGPATH_MAX];
+
+	snprintf(buf, sizeof(buf), "%s%s%s%s", cgroups.v2.point, top, *name ? "/" : "", name);
 	return buf;
 }
 
@@ -87,6 +72,8 @@ static int count_appeared(struct path_wait *b)
 	appeared_count++;
 	return 0;
 }
+
+static path_wait_fn *appeared = count_appeared;
 
 static void count_released(struct path_wait *b)
 {
@@ -115,11 +102,43 @@ static void await(unsigned *counter, unsigned count)
 	assert_int_equal(*counter, count);
 }
 
+/*
+ * Words, one after the other: +a makes the directory, -a removes it, ?a begins to wait for it, x gives that up; ! it appears, once;
+ * = what is due now is done, and that is nothing, nor does a clock run.
+ */
+static void play(const char *script)
+{
+	char text[128], *rest;
+	unsigned before;
+
+	snprintf(text, sizeof(text), "%s", script);
+	for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+		before = *word == 'x' ? released_count : appeared_count;
+		if (*word == '+' && mkdir(in_mount(word + 1), 0755) < 0)
+			fail_msg("\"%s\": mkdir %s: %s", script, word, strerror(errno));
+		else if (*word == '-' && rmdir(in_mount(word + 1)) < 0)
+			fail_msg("\"%s\": rmdir %s: %s", script, word, strerror(errno));
+		else if (*word == '?')
+			path_wait_start(&path_wait, path_of(word + 1), appeared);
+		else if (*word == 'x')
+			path_wait_cancel(&path_wait, count_released);
+		else if (*word == '=')
+			go_on();
+		if (*word == 'x' || *word == '!')
+			await(*word == 'x' ? &released_count : &appeared_count, before + 1);
+		else if (appeared_count != before)
+			fail_msg("\"%s\": appeared at %s", script, word);
+		if (*word == '=')
+			assert_false(path_wait.timer.queued);
+	}
+}
+
 static void begin(void **state)
 {
 	const struct variant *v = *state;
 
 	appeared_count = released_count = 0;
+	appeared = count_appeared;
 	cgroups = (struct cgroups){ .has_v2 = true };
 	loop = NULL;
 	assert_int_equal(fake_set_up(NULL), 0);
@@ -131,7 +150,7 @@ static void begin(void **state)
 	} else {
 		snprintf(top, sizeof(top), "/top");
 		snprintf(cgroups.v2.point, sizeof(cgroups.v2.point), "%s", fake_root);
-		make("");
+		play("+");
 	}
 	if (loop_new(&(struct loop_options){ .backend = v->backend }, &loop, NULL) < 0) {
 		assert_int_equal(v->backend, LOOP_URING);
@@ -142,7 +161,7 @@ static void begin(void **state)
 
 static int end(void **state)
 {
-	static const char *const left[] = { "/a/b/c", "/a/b", "/a", "/x", "" };
+	static const char *const left[] = { "a/b/c", "a/b", "a", "x", "" };
 
 	loop = loop_free(loop);
 	path_wait_close(&path_wait);
@@ -165,76 +184,37 @@ static void allow_descriptors(bool allowed)
 
 /* ---- promises ---------------------------------------------------------------------------------- */
 
-PROMISE(what_is_there_already_appears_at_once)
+PROMISE(it_appears_from_a_dispatch_when_it_is_there_and_then_nothing_is_left)
 {
-	make("/a");
-	path_wait_start(&path_wait, path_of("/a"), count_appeared);
-	assert_int_equal(appeared_count, 0); /* from a dispatch, not from within */
-	await(&appeared_count, 1);
-	assert_int_equal(path_wait.inotify_fd, -1);
-}
+	static const char *const scripts[] = {
+		"+a ?a ! = -a",
+		/* a path that grows is followed */
+		"?a/b/c = +a = +a/b = +a/b/c ! = -a/b/c -a/b -a",
+		/* a removed directory says nothing on a cgroup file system: its parent must be heard */
+		"+a ?a/b = -a +a +a/b ! = -a/b -a",
+		"+a ?a/b = -a = +a +a/b ! = -a/b -a",
+		"+a ?a/b = -a +a = +a/b ! = -a/b -a",
+		"+a ?a/b = -a = +a = +a/b ! = -a/b -a",
+		/* given up: idle, waiting, found and not told yet */
+		"x ?a = x +a = -a",
+		"+a ?a x = -a",
+	};
 
-PROMISE(a_path_that_grows_is_followed_and_no_clock_runs_meanwhile)
-{
-	static const char *const steps[] = { "/a", "/a/b", "/a/b/c" };
-
-	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
-	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
-		go_on();
-		assert_int_equal(appeared_count, 0);
-		assert_false(path_wait.timer.queued);
-		make(steps[i]);
-	}
-	await(&appeared_count, 1);
-	assert_false(path_wait.timer.queued);
-	go_on();
-	assert_int_equal(appeared_count, 1);
-	assert_int_equal(path_wait.inotify_fd, -1);
-}
-
-/* The removed directory says nothing on a cgroup file system: its parent must be heard. */
-PROMISE(it_is_found_below_a_directory_that_was_made_anew)
-{
-	for (unsigned i = 0; i < 4; i++) {
-		bool look_when_gone = i & 1, look_when_back = i & 2;
-
-		make("/a");
-		path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
-		go_on();
-		removes("/a");
-		if (look_when_gone)
-			go_on();
-		make("/a");
-		if (look_when_back)
-			go_on();
-		assert_int_equal(appeared_count, i);
-		make("/a/b");
-		await(&appeared_count, i + 1);
-		removes("/a/b");
-		removes("/a");
+	for (size_t i = 0; i < ELEMENTSOF(scripts); i++) {
+		play(scripts[i]);
+		assert_int_equal(path_wait.inotify_fd, -1);
 	}
 }
 
 PROMISE(other_paths_are_nothing_to_it)
 {
-	const struct variant *variant = *state;
-	int newest, r;
+	int newest;
 
-	make("/a");
-	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
-	go_on();
+	play("+a ?a/b =");
 	newest = path_wait.newest;
-	make("/x"); /* above: no event; but other tests make cgroups in the real mount, too */
-	r = loop_dispatch(loop, now_usec() + 20 * USEC_PER_MSEC);
-	assert_true(r == 0 || variant->real);
-	make("/a/bb");
-	go_on();
-	removes("/a/bb");
-	go_on();
-	assert_int_equal(appeared_count, 0);
+	play("+x +a/bb = -a/bb =");
 	assert_int_equal(path_wait.newest, newest); /* it did not begin anew */
-	make("/a/b");
-	await(&appeared_count, 1);
+	play("+a/b !");
 }
 
 static unsigned count_watches(int fd)
@@ -256,64 +236,27 @@ PROMISE(watches_of_what_was_removed_do_not_pile_up)
 {
 	unsigned before;
 
-	make("/a");
-	path_wait_start(&path_wait, path_of("/a/b/c"), count_appeared);
-	go_on();
+	play("+a ?a/b/c =");
 	before = count_watches(path_wait.inotify_fd);
 	assert_in_range(before, 2, 4); /* the mount, ours, a; sometimes one above it */
-	for (unsigned i = 0; i < 50; i++) {
-		removes("/a");
-		go_on();
-		make("/a");
-		go_on();
-	}
+	for (unsigned i = 0; i < 50; i++)
+		play("-a = +a =");
 	assert_int_equal(count_watches(path_wait.inotify_fd), before);
-	make("/a/b");
-	make("/a/b/c");
-	await(&appeared_count, 1);
-}
-
-PROMISE(who_cancels_is_released_once_and_hears_no_more)
-{
-	path_wait_cancel(&path_wait, count_released); /* idle */
-	assert_int_equal(released_count, 1);
-
-	path_wait_start(&path_wait, path_of("/a"), count_appeared);
-	go_on();
-	path_wait_cancel(&path_wait, count_released);
-	make("/a");
-	await(&released_count, 2);
-
-	/* found, and not told yet */
-	path_wait_start(&path_wait, path_of("/a"), count_appeared);
-	path_wait_cancel(&path_wait, count_released);
-	await(&released_count, 3);
-
-	go_on();
-	assert_int_equal(appeared_count, 0);
-	assert_int_equal(released_count, 3);
-	assert_int_equal(path_wait.inotify_fd, -1);
-	assert_false(path_wait.timer.queued);
+	play("+a/b +a/b/c !");
 }
 
 static int wait_again(struct path_wait *b)
 {
 	count_appeared(b);
-	removes("/a");
-	path_wait_start(b, path_of("/a"), count_appeared);
+	assert_int_equal(rmdir(in_mount("a")), 0);
+	path_wait_start(b, path_of("a"), appeared);
 	return 0;
 }
 
 PROMISE(it_may_be_started_again_when_it_is_told)
 {
-	path_wait_start(&path_wait, path_of("/a"), wait_again);
-	go_on();
-	make("/a");
-	await(&appeared_count, 1);
-	go_on();
-	assert_int_equal(appeared_count, 1);
-	make("/a");
-	await(&appeared_count, 2);
+	appeared = wait_again;
+	play("?a = +a ! = +a !");
 }
 
 static int refuse_twice(struct path_wait *b)
@@ -326,33 +269,23 @@ PROMISE(who_could_not_use_it_is_told_again_later)
 {
 	uint64_t begin = now_usec();
 
-	make("/a");
-	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
-	await(&appeared_count, 1);
+	appeared = refuse_twice;
+	play("+a ?a !");
 	assert_true(path_wait.waiting);
-	await(&appeared_count, 3);
+	play("! ! =");
 	assert_true(now_usec() - begin >= (100 + 200) * USEC_PER_MSEC);
-	go_on();
-	assert_int_equal(appeared_count, 3);
 	assert_false(path_wait.waiting);
 
 	/* it went in between: the next one is waited for, and no clock runs */
 	appeared_count = 1;
-	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
-	await(&appeared_count, 2);
-	removes("/a");
+	play("?a ! -a");
 	while (path_wait.timer.queued)
 		assert_true(loop_dispatch(loop, now_usec() + PATIENCE_USEC) >= 0);
-	make("/a");
-	await(&appeared_count, 3);
+	play("+a !");
 
 	/* given up in between */
 	appeared_count = 1;
-	path_wait_start(&path_wait, path_of("/a"), refuse_twice);
-	await(&appeared_count, 2);
-	path_wait_cancel(&path_wait, count_released);
-	await(&released_count, 1);
-	assert_false(path_wait.timer.queued);
+	play("?a ! x =");
 }
 
 PROMISE(a_closer_closes_for_it)
@@ -362,40 +295,27 @@ PROMISE(a_closer_closes_for_it)
 
 	assert_int_equal(closer_new(&closer), 0);
 	path_wait.closer = closer;
-	path_wait_start(&path_wait, path_of("/a"), count_appeared);
-	go_on();
+	play("?a =");
 	fd = path_wait.inotify_fd;
-	make("/a");
-	await(&appeared_count, 1);
+	play("+a !");
 	closer_free(closer);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
 	path_wait.closer = NULL;
 }
 
-PROMISE(without_inotify_it_looks_every_ten_seconds)
+PROMISE(out_of_descriptors_it_looks_every_ten_seconds_and_what_is_there_is_found)
 {
 	uint64_t begin = now_usec();
 
 	allow_descriptors(false);
-	path_wait_start(&path_wait, path_of("/a"), count_appeared);
+	play("?a");
 	allow_descriptors(true);
 	assert_int_equal(path_wait.inotify_fd, -1);
 	assert_true(path_wait.timer.queued);
 	assert_in_range(path_wait.timer.deadline_usec, begin + 10 * USEC_PER_SEC,
 			now_usec() + 10 * USEC_PER_SEC);
 	loop_timer_set(loop, &path_wait.timer, now_usec()); /* ten seconds later it listens again */
-	go_on();
-	assert_false(path_wait.timer.queued);
-	make("/a");
-	await(&appeared_count, 1);
-}
-
-PROMISE(out_of_descriptors_what_is_there_is_found)
-{
-	make("/a");
-	path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
-	go_on();
-	make("/a/b");
+	play("= +a");
 	allow_descriptors(false);
 	go_on();
 	allow_descriptors(true);
@@ -424,17 +344,17 @@ static int try_again_if_gone(struct path_wait *b)
 {
 	appeared_count = access(restless_path, F_OK) == 0;
 	if (appeared_count == 0)
-		path_wait_start(b, path_of("/a/b"), try_again_if_gone);
+		path_wait_start(b, path_of("a/b"), try_again_if_gone);
 	return 0;
 }
 
 PROMISE(nothing_is_lost_between_looking_and_listening)
 {
-	static char path[2][CGPATH_MAX];
+	static char path[2][2 * CGPATH_MAX];
 	static const char *const paths[] = { path[0], path[1] };
 
-	snprintf(path[0], sizeof(path[0]), "%s", in_mount("/a"));
-	snprintf(path[1], sizeof(path[1]), "%s", in_mount("/a/b"));
+	snprintf(path[0], sizeof(path[0]), "%s", in_mount("a"));
+	snprintf(path[1], sizeof(path[1]), "%s", in_mount("a/b"));
 	restless_path = path[1];
 	for (unsigned i = 0; i < 40; i++) {
 		pthread_t thread;
@@ -443,7 +363,7 @@ PROMISE(nothing_is_lost_between_looking_and_listening)
 		assert_int_equal(
 			pthread_create(&thread, NULL, make_restlessly, (void *)(uintptr_t)paths),
 			0);
-		path_wait_start(&path_wait, path_of("/a/b"), try_again_if_gone);
+		path_wait_start(&path_wait, path_of("a/b"), try_again_if_gone);
 		/* a pass may bring no call: where the kernel says that it took a poll back, for example */
 		for (uint64_t until = now_usec() + PATIENCE_USEC; appeared_count == 0;) {
 			assert_int_equal(path_wait.timer.queued && path_wait.inotify_fd < 0 &&
@@ -456,9 +376,8 @@ PROMISE(nothing_is_lost_between_looking_and_listening)
 		appeared_count = 0; /* it may have been there in between only */
 		path_wait_cancel(&path_wait, NULL);
 		go_on();
-		path_wait_start(&path_wait, path_of("/a/b"), count_appeared);
+		path_wait_start(&path_wait, path_of("a/b"), count_appeared);
 		await(&appeared_count, 1);
-		removes("/a/b");
-		removes("/a");
+		play("-a/b -a");
 	}
 }
