@@ -26,11 +26,11 @@ public static unsafe class Hosting
     private const int ENOENT = 2, EINVAL = 22, EPROTO = 71, EALREADY = 114;
 
     private static HostInterface host;
-    private static volatile SlotSource? slot;
+    private static volatile Session? session;
     private static Action<int>? handler;
     private static bool started, complained;
 
-    /// <summary>What a host offers. One that offers only the first three members says so by its size.</summary>
+    /// <summary>What a host offers.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct HostInterface
     {
@@ -55,20 +55,16 @@ public static unsafe class Hosting
     [UnmanagedCallersOnly]
     public static int Start(HostInterface* given)
     {
-        HostInterface copy = default;
-
-        if (given == null || given->Size < 3 * (nuint)sizeof(nuint))
+        if (given == null || given->Size < (nuint)sizeof(HostInterface))
             return -EINVAL;
         if (started)
             return -EALREADY;
         started = true;
-        Buffer.MemoryCopy(given, &copy, sizeof(HostInterface), Math.Min((long)given->Size, sizeof(HostInterface)));
-        host = copy;
+        host = *given;
         AppDomain.CurrentDomain.ProcessExit += (_, _) => End();
         if (host.Type != null)
-            return Bind(Marshal.PtrToStringUTF8((IntPtr)host.Type) ?? "", Marshal.PtrToStringUTF8((IntPtr)host.Method) ?? "");
-        slot = new SlotSource(new MemoryPressureStatus(MemoryPressureState.Watching, "") { Source = "host" }, Load);
-        MemoryPressure.StartFromHost(slot);
+            return Bind(Native.Text(host.Type)!, Native.Text(host.Method));
+        session = MemoryPressure.StartFromHost(Load);
         return 0;
     }
 
@@ -78,7 +74,7 @@ public static unsafe class Hosting
     {
         if (available < (int)MemoryAvailable.Low || available > (int)MemoryAvailable.High)
             return;
-        slot?.Put((MemoryAvailable)available, critical != 0, MemoryPressureReason.Signal);
+        session?.Put((MemoryAvailable)available, critical != 0, MemoryPressureReason.Signal);
         try
         {
             handler?.Invoke(available);
@@ -97,23 +93,21 @@ public static unsafe class Hosting
     // Nothing is told after this, and GetLoad is not called any more.
     private static void End()
     {
-        SlotSource? fed = slot;
-
         if (host.Ending != null)
             host.Ending(host.Userdata);
-        slot = null;
         handler = null;
-        if (fed != null)
+        if (session != null)
             MemoryPressure.Stop();
+        session = null;
     }
 
     [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "no host starts a trimmed program this way")]
     [UnconditionalSuppressMessage("Trimming", "IL2057", Justification = "no host starts a trimmed program this way")]
     [UnconditionalSuppressMessage("Trimming", "IL2075", Justification = "no host starts a trimmed program this way")]
-    private static int Bind(string typeName, string name)
+    private static int Bind(string typeName, string? name)
     {
         const BindingFlags any = BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic;
-        Type? type;
+        Type? type = null;
 
         try
         {
@@ -121,19 +115,16 @@ public static unsafe class Hosting
         }
         catch (Exception)
         {
-            return -ENOENT; // the assembly is there, and is none; or its name makes no sense
+            // The assembly is there, and is none; or its name makes no sense.
         }
         if (type == null)
             return -ENOENT;
-        if (Array.Find(type.GetMethods(any), m => m.Name == name) == null)
-            return -EPROTO;
-        MethodInfo? method = type.GetMethod(name, any, new[] { typeof(int) });
+        MethodInfo[] named = Array.FindAll(type.GetMethods(any), m => m.Name == name);
         // A delegate cannot be made of a method that only native code may call.
-        if (method == null || method.ReturnType != typeof(void) ||
-            method.IsDefined(typeof(UnmanagedCallersOnlyAttribute)))
-            return -EINVAL;
-        handler = method.CreateDelegate<Action<int>>();
-        return 0;
+        handler = Array.Find(named, m => m.ReturnType == typeof(void) && !m.IsDefined(typeof(UnmanagedCallersOnlyAttribute)) &&
+                                         m.GetParameters() is [{ } p] && p.ParameterType == typeof(int))
+            ?.CreateDelegate<Action<int>>();
+        return named.Length == 0 ? -EPROTO : handler == null ? -EINVAL : 0;
     }
 
     private static MemoryLoad Load()
@@ -141,7 +132,7 @@ public static unsafe class Hosting
         uint percent = 0;
         ulong available = 0;
 
-        if (slot == null || host.GetLoad == null || host.GetLoad(host.Userdata, &percent, &available) < 0)
+        if (session == null || host.GetLoad == null || host.GetLoad(host.Userdata, &percent, &available) < 0)
             return default;
         return new MemoryLoad { Percent = (int)percent, AvailableBytes = (long)available };
     }

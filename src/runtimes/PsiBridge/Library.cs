@@ -14,7 +14,6 @@
 using System;
 using System.Collections.Generic;
 using System.IO;
-using System.Reflection;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
@@ -33,27 +32,23 @@ internal static unsafe class Library
     {
         lock (Gate)
         {
+            Tried.Clear();
             if (handle == IntPtr.Zero)
-            {
-                Tried.Clear();
                 handle = Search();
-            }
-            return handle != IntPtr.Zero ? null
-                : "libpsibridge was not found (tried " + string.Join(", ", Tried) + ")";
+            return handle != IntPtr.Zero ? null : "libpsibridge was not found (tried " + string.Join(", ", Tried) + ")";
         }
     }
 
-    /// <summary>Give back to the kernel what malloc() keeps. False: this libc cannot.</summary>
-    internal static bool TrimMalloc()
+    /// <summary>Give back to the kernel what malloc() keeps, where this libc can.</summary>
+    internal static void TrimMalloc()
     {
         try
         {
             malloc_trim(UIntPtr.Zero);
-            return true;
         }
         catch (Exception e) when (e is EntryPointNotFoundException || e is DllNotFoundException)
         {
-            return false;
+            // musl
         }
     }
 
@@ -63,38 +58,39 @@ internal static unsafe class Library
 
         if (!string.IsNullOrEmpty(named))
             return Load(named!, "PSIBRIDGE_LIBRARY=" + named);
-#if PSIBRIDGE_EMBEDDED
-        IntPtr inside = LoadEmbedded();
-        if (inside != IntPtr.Zero)
-            return inside;
-#endif
         IntPtr found = IntPtr.Zero;
-#if !NET
-        // Mono's own search knows the assembly's folder; dlopen() does not.
-        string beside = Path.Combine(AppDomain.CurrentDomain.BaseDirectory, "libpsibridge.so");
-        if (File.Exists(beside))
-            found = Load(beside, beside);
+#if PSIBRIDGE_EMBEDDED
+        found = LoadEmbedded();
 #endif
-        if (found == IntPtr.Zero)
-            found = Load("libpsibridge.so", "libpsibridge.so");
-        return found != IntPtr.Zero ? found : Load("libpsibridge.so.0", "libpsibridge.so.0");
+        foreach (string name in Names)
+        {
+            if (found == IntPtr.Zero)
+                found = Load(name, name);
+        }
+        return found;
     }
+
+    private static readonly string[] Names =
+    {
+#if !NET // Mono's own search knows the assembly's folder; dlopen() does not.
+        Path.Combine(AppDomain.CurrentDomain.BaseDirectory, "libpsibridge.so"),
+#endif
+        "libpsibridge.so", "libpsibridge.so.0",
+    };
 
 #if NET
     internal static void Install()
     {
         try
         {
-            NativeLibrary.SetDllImportResolver(typeof(Library).Assembly, Resolve);
+            NativeLibrary.SetDllImportResolver(typeof(Library).Assembly, (name, _, _) =>
+                name == "psibridge" && Find() == null ? handle : IntPtr.Zero);
         }
         catch (InvalidOperationException)
         {
             // The program set one for us. Then that finds the library.
         }
     }
-
-    private static IntPtr Resolve(string name, Assembly assembly, DllImportSearchPath? path) =>
-        name == "psibridge" && Find() == null ? handle : IntPtr.Zero;
 
     private static IntPtr Load(string name, string shown)
     {
@@ -123,22 +119,17 @@ internal static unsafe class Library
     {
         using Stream? inside = typeof(Library).Assembly.GetManifestResourceStream("libpsibridge.so");
 
-        Tried.Add("the copy inside");
-        if (inside == null)
-            return IntPtr.Zero;
         try
         {
             fixed (byte* name = "libpsibridge"u8)
             {
                 int fd = memfd_create(name, Cloexec);
-                if (fd < 0)
-                    return IntPtr.Zero;
                 using var file = new FileStream(new SafeFileHandle((IntPtr)fd, ownsHandle: true), FileAccess.Write, 0);
-                inside.CopyTo(file);
-                return Load("/proc/self/fd/" + fd, "/proc/self/fd/" + fd);
+                inside!.CopyTo(file);
+                return Load("/proc/self/fd/" + fd, "the copy inside");
             }
         }
-        catch (Exception e) when (e is EntryPointNotFoundException || e is IOException)
+        catch (Exception e) when (e is EntryPointNotFoundException || e is IOException || e is ArgumentException)
         {
             return IntPtr.Zero; // a libc without memfd_create(), or no memory for it
         }

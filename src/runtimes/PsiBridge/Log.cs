@@ -17,40 +17,7 @@ internal static class Log
     internal const int Error = 3, Warning = 4, Info = 6, Debug = 7;
 
     private static readonly Stream Stderr = Console.OpenStandardError();
-    private static int highest = FromEnvironment();
-
-    /// <summary>What psb_settings_read() made of PSIBRIDGE_LOG.</summary>
-    internal static void SetHighest(int priority) => highest = priority;
-
-    /// <summary>What Write() needs is there, so that it need not be looked for later.</summary>
-    internal static void WarmUp() => _ = Bytes("ready");
-
-    internal static void Write(int priority, string message)
-    {
-        if (priority > highest)
-            return;
-        byte[] line = Bytes(message);
-        try
-        {
-            Stderr.Write(line, 0, line.Length);
-            Stderr.Flush();
-        }
-        catch (Exception e) when (e is IOException || e is ObjectDisposedException || e is UnauthorizedAccessException)
-        {
-            // Nothing reads it. That is no reason to disturb the program.
-        }
-    }
-
-    internal static void Write(int priority, string format, params object?[] args)
-    {
-        if (priority <= highest)
-            Write(priority, string.Format(CultureInfo.InvariantCulture, format, args));
-    }
-
-    private static byte[] Bytes(string message) =>
-        Encoding.UTF8.GetBytes("psibridge[dotnet]: " + message.Replace('\n', ' ').Replace('\r', ' ') + "\n");
-
-    private static int FromEnvironment() => Environment.GetEnvironmentVariable("PSIBRIDGE_LOG") switch
+    private static int highest = Environment.GetEnvironmentVariable("PSIBRIDGE_LOG") switch
     {
         "off" => -1,
         "error" => Error,
@@ -58,4 +25,28 @@ internal static class Log
         "debug" => Debug,
         _ => Warning,
     };
+
+    /// <summary>What psb_settings_read() made of PSIBRIDGE_LOG.</summary>
+    internal static void SetHighest(int priority) => highest = priority;
+
+    /// <summary>What Write() needs is there, so that it need not be looked for later.</summary>
+    internal static void WarmUp() => _ = Bytes("ready");
+
+    internal static void Write(int priority, string format, params object?[] args)
+    {
+        if (priority > highest)
+            return;
+        byte[] line = Bytes(string.Format(CultureInfo.InvariantCulture, format, args));
+        try
+        {
+            Stderr.Write(line, 0, line.Length);
+        }
+        catch (Exception e) when (e is IOException || e is ObjectDisposedException || e is UnauthorizedAccessException)
+        {
+            // Nothing reads it. That is no reason to disturb the program.
+        }
+    }
+
+    private static byte[] Bytes(string message) =>
+        Encoding.UTF8.GetBytes("psibridge[dotnet]: " + message.Replace('\n', ' ').Replace('\r', ' ') + "\n");
 }

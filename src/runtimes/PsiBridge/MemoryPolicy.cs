@@ -2,7 +2,7 @@
 //
 // MemoryPolicy.cs - what is done when memory is short
 //
-// A thread of its own, and one slot before it in which the newest news wins: levels are told while a collection runs.
+// A thread of its own, and a slot before it: levels are told while a collection runs.
 //
 //     Low             the callbacks: caches drop what they can do without
 //                     worth it? the GC looks at the limit again, then a full, blocking, compacting collection that gives
@@ -14,7 +14,7 @@
 // collected. While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is
 // set to Interactive, and back afterwards, unless the program has set another meanwhile.
 //
-// Mono's collector frees in the second collection what the first one found (6.8: 455 -> 15 MB with two), knows neither
+// Mono's collector (net462) frees in the second collection what the first one found (6.8: 455 -> 15 MB with two), knows neither
 // limits nor latency modes, and gives back by itself.
 using System;
 using System.Diagnostics;
@@ -28,54 +28,57 @@ namespace PsiBridge;
 internal sealed class MemoryPolicy
 {
     private const long MeasureMsec = 700;
-#if PSIBRIDGE_HOOK
-    private const long SmallHeap = 8 << 20;
-#endif
 
-    private readonly object gate = new object();
-    private readonly MemoryCollect collect;
-    private readonly long apartMsec, grownBytes;
+    private readonly Settings settings;
     private readonly Subscribers<IMemoryPressureCallback> callbacks;
+    private readonly Slot slot = new Slot();
     private readonly Thread thread;
-    private MemoryPressureEventArgs? slot;
-    private volatile bool stopping; // set with the gate
 
     // Of the thread alone.
     private readonly Effect effect = new Effect();
     private readonly Stopwatch clock = Stopwatch.StartNew();
-    private GCLatencyMode? ownMode; // the program's, while ours is set
-    private long measureMsec = -1;
+    private long measureMsec = -1; // when to look at what a collection gave back
 
     internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks)
     {
-        collect = settings.Collect;
-        apartMsec = (long)settings.Apart.TotalMilliseconds;
-        grownBytes = settings.Grown;
+        this.settings = settings;
         this.callbacks = callbacks;
-        thread = Threads.Start("psibridge policy", Run);
+        thread = StartThread("psibridge policy", Run);
     }
 
-    internal static bool IsMono { get; } = Type.GetType("Mono.Runtime") != null;
+    /// <summary>In the background, and nothing that flows from who happens to start it is kept.</summary>
+    internal static Thread StartThread(string name, ThreadStart run)
+    {
+        var thread = new Thread(run) { IsBackground = true, Name = name };
+
+#if NET
+        thread.UnsafeStart();
+#else
+        thread.Start();
+#endif
+        return thread;
+    }
 
     internal bool IsOwnThread => Thread.CurrentThread == thread;
 
-    internal void Tell(MemoryPressureEventArgs pressure)
-    {
-        lock (gate)
-        {
-            slot = pressure;
-            Monitor.Pulse(gate);
-        }
-    }
+    internal void Tell(MemoryPressureEventArgs pressure) => slot.Put(pressure);
 
     /// <summary>No collection begins after this. One that runs is not waited for.</summary>
-    internal void Stop()
+    internal void Stop() => slot.Close();
+
+    private void Run()
     {
-        lock (gate)
+        WarmUp();
+        while (!slot.IsClosed)
         {
-            stopping = true;
-            Monitor.Pulse(gate);
+            long left = measureMsec - clock.ElapsedMilliseconds;
+            if (slot.Take(measureMsec < 0 ? Timeout.Infinite : (int)Math.Max(left, 0)) is { } pressure)
+                React(pressure);
+            else if (measureMsec >= 0 && clock.ElapsedMilliseconds >= measureMsec)
+                Measure();
         }
+        Relax();
+        effect.Dispose();
     }
 
     // What is compiled and read in at the first Low is compiled and read in while the kernel takes code away. So it is gone
@@ -83,59 +86,21 @@ internal sealed class MemoryPolicy
     // Main(). A program that it is attached to has a heap, and is not stopped for this.
     private void WarmUp()
     {
-        if (IsMono)
-            return;
+#if NET
         _ = string.Format(CultureInfo.InvariantCulture, "{0:F1} {1}", MiB(effect.Read()), WhyNot(0));
         Log.WarmUp();
         Library.TrimMalloc();
 #if PSIBRIDGE_HOOK
-        if (collect != MemoryCollect.Off && WhyNot(0) == null && GC.GetTotalMemory(false) < SmallHeap)
+        if (settings.Collect != MemoryCollect.Off && WhyNot(0) == null && GC.GetTotalMemory(false) < 8 << 20)
             CollectAll();
 #endif
-    }
-
-    private void Run()
-    {
-        WarmUp();
-        while (Next(out MemoryPressureEventArgs? pressure))
-        {
-            if (pressure == null)
-                Measure();
-            else
-                React(pressure);
-        }
-        Relax();
-        effect.Dispose();
-    }
-
-    // False: stop. Null: it is time to measure.
-    private bool Next(out MemoryPressureEventArgs? pressure)
-    {
-        lock (gate)
-        {
-            for (;;)
-            {
-                pressure = slot;
-                slot = null;
-                if (stopping || pressure != null)
-                    return !stopping;
-                if (measureMsec < 0)
-                {
-                    Monitor.Wait(gate);
-                    continue;
-                }
-                long left = measureMsec - clock.ElapsedMilliseconds;
-                if (left <= 0)
-                    return true;
-                Monitor.Wait(gate, (int)left);
-            }
-        }
+#endif
     }
 
     private void React(MemoryPressureEventArgs pressure)
     {
         callbacks.Tell(callback => callback.OnMemoryPressure(pressure));
-        if (stopping)
+        if (slot.IsClosed)
             return; // a callback stopped us
         if (pressure.Available != MemoryAvailable.Low)
         {
@@ -143,22 +108,23 @@ internal sealed class MemoryPolicy
             return;
         }
         Hurry();
-        if (collect == MemoryCollect.Off || (collect == MemoryCollect.Critical && !pressure.Critical))
+        if (settings.Collect == MemoryCollect.Off || (settings.Collect == MemoryCollect.Critical && !pressure.Critical))
             return;
         long rss = effect.Read();
-        string? why = WhyNot(rss);
-        if (why == null)
-            Collect(rss);
-        else
+        if (WhyNot(rss) is { } why)
             Log.Write(Log.Info, "kept: {0:F1} MiB, {1}", MiB(rss), why);
+        else
+            Collect(rss);
     }
 
     // Null: it is worth it.
     private string? WhyNot(long rss)
     {
-        if (!IsMono && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion)
+#if NET
+        if (GCSettings.LatencyMode == GCLatencyMode.NoGCRegion)
             return "the program has asked for no collection (GC.TryStartNoGCRegion)";
-        return effect.WhyNot(clock.ElapsedMilliseconds, rss, apartMsec, grownBytes);
+#endif
+        return effect.WhyNot(clock.ElapsedMilliseconds, rss, (long)settings.Apart.TotalMilliseconds, settings.Grown);
     }
 
     private void Collect(long rss)
@@ -183,12 +149,13 @@ internal sealed class MemoryPolicy
         Log.Write(Log.Info, "collected: {0:F1} -> {1:F1} MiB, {2} ms", MiB(effect.Before), MiB(effect.After), effect.TookMsec);
     }
 
+    private static double MiB(long bytes) => bytes / 1048576.0;
+
+#if NET
+    private GCLatencyMode? ownMode; // the program's, while ours is set
+
     private static void CollectAll()
     {
-#if !NET
-        GC.Collect();
-        GC.Collect();
-#else
         try
         {
             GC.RefreshMemoryLimit();
@@ -200,15 +167,13 @@ internal sealed class MemoryPolicy
         }
         GCSettings.LargeObjectHeapCompactionMode = GCLargeObjectHeapCompactionMode.CompactOnce;
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-#endif
     }
 
     private void Hurry()
     {
-        if (IsMono || ownMode != null)
-            return;
         GCLatencyMode mode = GCSettings.LatencyMode;
-        if (mode != GCLatencyMode.SustainedLowLatency && mode != GCLatencyMode.LowLatency)
+
+        if (ownMode != null || (mode != GCLatencyMode.SustainedLowLatency && mode != GCLatencyMode.LowLatency))
             return;
         ownMode = mode;
         GCSettings.LatencyMode = GCLatencyMode.Interactive;
@@ -220,8 +185,17 @@ internal sealed class MemoryPolicy
             GCSettings.LatencyMode = mode;
         ownMode = null;
     }
+#else
+    private static void CollectAll()
+    {
+        GC.Collect();
+        GC.Collect();
+    }
 
-    private static double MiB(long bytes) => bytes / 1048576.0;
+    private static void Hurry() { }
+
+    private static void Relax() { }
+#endif
 }
 
 // What the last collection did, and whether another is worth it: src/runtimes/effect.h, which passes the same table of cases.
@@ -231,7 +205,7 @@ internal sealed class Effect : IDisposable
     private const long GrownPercent = 20;
 
     private readonly byte[] text = new byte[128];
-    private FileStream? statm;
+    private readonly FileStream? statm;
 
     internal long CollectedMsec = -1, TookMsec, Before, After;
 
@@ -264,47 +238,20 @@ internal sealed class Effect : IDisposable
     internal long Read()
     {
         long pages = 0;
-        int at = 0;
 
         try
         {
-            if (statm == null)
-                return 0;
-            statm.Seek(0, SeekOrigin.Begin);
-            int size = statm.Read(text, 0, text.Length);
-            while (at < size && text[at] != ' ')
-                at++;
-            for (at++; at < size && text[at] >= '0' && text[at] <= '9'; at++)
+            statm?.Seek(0, SeekOrigin.Begin);
+            int size = statm?.Read(text, 0, text.Length) ?? 0;
+            for (int at = Array.IndexOf(text, (byte)' ') + 1; at < size && text[at] >= '0' && text[at] <= '9'; at++)
                 pages = pages * 10 + (text[at] - '0');
-            return pages * Environment.SystemPageSize;
         }
         catch (IOException)
         {
             return 0;
         }
+        return pages * Environment.SystemPageSize;
     }
 
-    public void Dispose()
-    {
-        statm?.Dispose();
-        statm = null;
-    }
-}
-
-internal static class Threads
-{
-    /// <summary>A background thread that inherits nothing of who happens to start it.</summary>
-    internal static Thread Start(string name, ThreadStart run)
-    {
-        var thread = new Thread(run) { IsBackground = true, Name = name };
-
-        if (ExecutionContext.IsFlowSuppressed())
-        {
-            thread.Start();
-            return thread;
-        }
-        using (ExecutionContext.SuppressFlow())
-            thread.Start();
-        return thread;
-    }
+    public void Dispose() => statm?.Dispose();
 }

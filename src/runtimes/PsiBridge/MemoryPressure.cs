@@ -30,11 +30,9 @@ public static class MemoryPressure
         new Subscribers<EventHandler<MemoryPressureEventArgs>>("a handler of MemoryPressure.Changed");
     private static readonly Subscribers<IMemoryPressureCallback> Callbacks =
         new Subscribers<IMemoryPressureCallback>("a callback of MemoryPressure.Register");
-    private static readonly MemoryPressureStatus NotStarted =
-        new MemoryPressureStatus(MemoryPressureState.NotStarted, "");
+    private static readonly MemoryPressureStatus NotStarted = new MemoryPressureStatus(MemoryPressureState.NotStarted, "");
 
     private static volatile Session? current;
-    private static volatile MemoryPressureStatus? unavailable; // what Simulate() took the place of
     private static bool exitWatched;
     private static volatile bool byItself = true;
     private static int level = (int)MemoryAvailable.High; // the level, and Critical at Low
@@ -58,7 +56,7 @@ public static class MemoryPressure
     }
 
     /// <summary>What is watched, or why nothing is.</summary>
-    public static MemoryPressureStatus Status => unavailable ?? current?.Status ?? NotStarted;
+    public static MemoryPressureStatus Status => current?.Status ?? NotStarted;
 
     /// <summary>
     /// Told on each change, and again while it stays Low. Each level is told at once, also while a collection runs; if
@@ -89,19 +87,7 @@ public static class MemoryPressure
     /// <returns><see cref="Status"/>. What does not work is said there; nothing is thrown.</returns>
     public static MemoryPressureStatus Start(MemoryPressureOptions? options = null)
     {
-        Session? old;
-        Session started;
-
-        lock (Gate)
-        {
-            old = current;
-            // A native host that feeds us stays, whatever is asked for.
-            bool stays = old != null && old.IsAlive && (old.IsFedByHost || (options == null && unavailable == null));
-            started = stays ? old! : Replace(options, null);
-        }
-        if (old != started)
-            old?.Stop();
-        started.WaitUntilDecided(StartPatience);
+        Begin(options, null).WaitUntilDecided(StartPatience);
         return Status;
     }
 
@@ -116,7 +102,6 @@ public static class MemoryPressure
         lock (Gate)
         {
             byItself = false;
-            unavailable = null;
             stopped = current;
             Volatile.Write(ref level, (int)MemoryAvailable.High);
         }
@@ -143,7 +128,7 @@ public static class MemoryPressure
     /// <summary>
     /// For tests: all behaves as if <paramref name="available"/> had been measured, with handlers, callbacks and
     /// collection. It ends as a measured one would: Neutral after the quiet time, then High. Where nothing can be watched
-    /// it works too, and lasts until the next Simulate().
+    /// it works too, and lasts until the next Simulate(); after a Stop() it does nothing.
     /// </summary>
     /// <param name="available">The level.</param>
     /// <param name="critical">With Low only.</param>
@@ -152,24 +137,10 @@ public static class MemoryPressure
     {
         if (available < MemoryAvailable.Low || available > MemoryAvailable.High)
             throw new ArgumentOutOfRangeException(nameof(available));
-        Session? session = current;
-        if (session == null)
-        {
+        if (current == null)
             Start();
-            session = current;
-        }
-        session!.WaitUntilDecided(StartPatience);
-        if (session.IsListening && session.Simulate(available, critical) == 0)
-            return;
-        var slot = new SlotSource(session.Status, null);
-        slot.Put(available, critical, MemoryPressureReason.Simulated);
-        lock (Gate)
-        {
-            if (current != session)
-                return; // another thread starts or stops at the same time
-            unavailable = session.Status;
-            Replace(null, slot);
-        }
+        current!.WaitUntilDecided(StartPatience);
+        current.Simulate(available, critical);
     }
 
     private static int Level()
@@ -178,18 +149,8 @@ public static class MemoryPressure
         return Volatile.Read(ref level);
     }
 
-    /// <summary>For a native host: it feeds us from now on.</summary>
-    internal static void StartFromHost(SlotSource slot)
-    {
-        Session? old;
-
-        lock (Gate)
-        {
-            old = current;
-            Replace(null, slot);
-        }
-        old?.Stop();
-    }
+    /// <summary>For a native host, which puts in the news from now on, and says what the load is.</summary>
+    internal static Session StartFromHost(Func<MemoryLoad> load) => Begin(null, load);
 
     /// <summary>For the start-up hook, and whatever else must not wait.</summary>
     internal static void StartByItself()
@@ -199,23 +160,30 @@ public static class MemoryPressure
         lock (Gate)
         {
             if (current == null && byItself)
-                Replace(null, null);
+                Begin(null, null);
         }
     }
 
-    // Under the gate. The old session is the caller's to stop, without it.
-    private static Session Replace(MemoryPressureOptions? options, SlotSource? slot)
+    private static Session Begin(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad)
     {
-        if (!exitWatched)
+        Session? old;
+        Session started;
+
+        lock (Gate)
         {
+            old = current;
+            // A native host that feeds us stays, whatever is asked for.
+            if (old != null && old.IsWatching && (old.IsFedByHost || (options == null && hostLoad == null)))
+                return old;
+            if (!exitWatched)
+                AppDomain.CurrentDomain.ProcessExit += (_, _) => current?.Stop(ExitPatience);
             exitWatched = true;
-            AppDomain.CurrentDomain.ProcessExit += (_, _) => current?.Stop(ExitPatience);
+            // The new one tells what is now, if it is another level. If it cannot watch, nothing would ever end a Low.
+            Volatile.Write(ref level, (int)MemoryAvailable.High);
+            current = started = new Session(options, hostLoad, Callbacks, Told);
         }
-        if (slot == null)
-            unavailable = null;
-        // The new one tells what is now, if it is another level. If it cannot watch, nothing would ever end a Low.
-        Volatile.Write(ref level, (int)MemoryAvailable.High);
-        return current = new Session(options, slot, Callbacks, Told);
+        old?.Stop();
+        return started;
     }
 
     // On the listener's thread.
@@ -225,7 +193,7 @@ public static class MemoryPressure
 
         lock (Gate)
         {
-            if (session != current || !session.IsListening)
+            if (session != current || session.IsEnded)
                 return; // the last words of one that was stopped
             int before = Volatile.Read(ref level);
             Volatile.Write(ref level, now);

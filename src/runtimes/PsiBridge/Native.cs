@@ -2,8 +2,8 @@
 //
 // Native.cs - libpsibridge as C# sees it
 //
-// Structures are those of psibridge.h, member for member; all are blittable, so a call costs no marshalling and works
-// alike on CoreCLR, NativeAOT and Mono. LayoutTests compares them with what a C compiler makes of the header.
+// Structures are those of psibridge.h, member for member; all are blittable, so calls work alike on CoreCLR, NativeAOT and Mono.
+// LayoutTests compares them with what a C compiler makes of the header.
 //
 // Nothing calls us from a native thread, with one exception that is none: psb_settings_read() calls its log function on
 // the thread that called it, before it returns.
@@ -94,18 +94,17 @@ internal static unsafe class Native
 
     [DllImport(Lib)] internal static extern int psb_settings_read(IntPtr log, IntPtr userdata, Settings* ret);
     [DllImport(Lib)] internal static extern int psb_bridge_new(IntPtr options, IntPtr* ret);
-    [DllImport(Lib)] internal static extern int psb_bridge_start(IntPtr bridge);
-    [DllImport(Lib)] internal static extern int psb_bridge_backend(IntPtr bridge, byte** ret_why);
+    [DllImport(Lib)] internal static extern int psb_bridge_start(Handle bridge);
+    [DllImport(Lib)] internal static extern int psb_bridge_backend(Handle bridge, byte** ret_why);
     [DllImport(Lib)] internal static extern IntPtr psb_bridge_unref(IntPtr bridge);
-    [DllImport(Lib)] internal static extern int psb_watch_new(IntPtr bridge, WatchOptions* options, IntPtr* ret);
-    [DllImport(Lib)] internal static extern IntPtr psb_watch_ref(IntPtr watch);
+    [DllImport(Lib)] internal static extern int psb_watch_new(Handle bridge, WatchOptions* options, IntPtr* ret);
     [DllImport(Lib)] internal static extern IntPtr psb_watch_unref(IntPtr watch);
-    [DllImport(Lib)] internal static extern int psb_watch_load(IntPtr watch, Load* ret);
-    [DllImport(Lib)] internal static extern int psb_watch_source(IntPtr watch, Source* ret);
-    [DllImport(Lib)] internal static extern int psb_watch_simulate(IntPtr watch, int available, int critical);
-    [DllImport(Lib)] internal static extern int psb_mailbox_new(IntPtr watch, uint flags, IntPtr* ret);
-    [DllImport(Lib)] internal static extern int psb_mailbox_take(IntPtr mailbox, ulong timeout_usec, Notification* ret);
-    [DllImport(Lib)] internal static extern int psb_mailbox_close(IntPtr mailbox);
+    [DllImport(Lib)] internal static extern int psb_watch_load(Handle watch, Load* ret);
+    [DllImport(Lib)] internal static extern int psb_watch_source(Handle watch, Source* ret);
+    [DllImport(Lib)] internal static extern int psb_watch_simulate(Handle watch, int available, int critical);
+    [DllImport(Lib)] internal static extern int psb_mailbox_new(Handle watch, uint flags, IntPtr* ret);
+    [DllImport(Lib)] internal static extern int psb_mailbox_take(Handle mailbox, ulong timeout_usec, Notification* ret);
+    [DllImport(Lib)] internal static extern int psb_mailbox_close(Handle mailbox);
     [DllImport(Lib)] internal static extern IntPtr psb_mailbox_free(IntPtr mailbox);
     [DllImport(Lib)] internal static extern int psb_code_new(IntPtr* ret);
     [DllImport(Lib)] internal static extern int psb_code_keep(IntPtr code, IntPtr address);
@@ -126,4 +125,6 @@ internal static unsafe class Native
             size++;
         return System.Text.Encoding.UTF8.GetString(text, size);
     }
+
+    internal static TimeSpan Time(ulong usec) => TimeSpan.FromTicks((long)Math.Min(usec, long.MaxValue / 10) * 10);
 }

@@ -2,14 +2,14 @@
 //
 // Session.cs - from a start to its stop: one source, the thread that listens to it, and the policy
 //
-//     libpsibridge, or the host        "psibridge"                        "psibridge policy"
-//        newest level wins  ------->   Source.Take()
-//                                      state, Changed handlers
+//     libpsibridge, or a slot          "psibridge"                        "psibridge policy"
+//        newest level wins  ------->   Take()
+//                                      level, Changed handlers
 //                                      news -> slot  ------------------>  callbacks, collection
 //
-// The listener's thread makes all that is native, and frees it. Stop() from any thread closes the source; the thread then
-// finds its way out. It is waited for, two seconds at most, but never from a thread of ours, so a handler may stop what
-// called it.
+// The slot is filled by a native host (Hosting.cs), or by Simulate() where nothing can be watched. The listener's thread makes
+// all that is native, and frees it. Stop() from any thread closes the source; the thread then finds its way out. It is waited
+// for, two seconds at most, but never from a thread of ours, so a handler may stop what called it.
 //
 // In one process only one policy acts. It has put a delegate into the AppDomain's data under a name, which another copy of
 // this code (the start-up hook has one) finds, for it shares no static with us. The library was chosen by the program, so
@@ -22,63 +22,70 @@ namespace PsiBridge;
 internal sealed class Session
 {
     private const string GuardName = "psibridge.policy";
-    private const string SwitchedOff = "PSIBRIDGE=off";
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
 
     private readonly object gate = new object();
     private readonly MemoryPressureOptions? options;
+    private readonly Func<MemoryLoad>? hostLoad;
     private readonly Subscribers<IMemoryPressureCallback> callbacks;
     private readonly Action<Session, MemoryPressureEventArgs> told;
     private readonly ManualResetEventSlim decided = new ManualResetEventSlim();
-    private readonly Action yieldToOther;
+    private readonly Slot slot = new Slot();
+    private readonly Settings settings = new Settings();
     private readonly Thread thread;
-    private Source? source;
+    private volatile Mailbox? mailbox; // null: the slot is listened to
     private MemoryPolicy? policy;
-    private volatile MemoryPressureStatus status;
-    private MemoryPressureStatus? end; // why it was stopped
+    private volatile MemoryPressureStatus status = new MemoryPressureStatus(MemoryPressureState.Starting, "");
+    private volatile MemoryPressureStatus? end; // why it was stopped
 
     /// <param name="options">The program's.</param>
-    /// <param name="given">A source that is there already; null: libpsibridge is asked.</param>
-    /// <param name="callbacks">For the policy.</param>
-    /// <param name="told">Called on the listener's thread for each news.</param>
-    internal Session(MemoryPressureOptions? options, SlotSource? given,
+    /// <param name="hostLoad">A native host puts in the news, and this is the load; null: libpsibridge is asked.</param>
+    /// <param name="callbacks">The policy's.</param>
+    /// <param name="told">Called on the listener's thread.</param>
+    internal Session(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad,
                      Subscribers<IMemoryPressureCallback> callbacks, Action<Session, MemoryPressureEventArgs> told)
     {
         this.options = options;
+        this.hostLoad = hostLoad;
         this.callbacks = callbacks;
         this.told = told;
-        status = given?.Status() ?? new MemoryPressureStatus(MemoryPressureState.Starting, "");
-        source = given;
-        IsFedByHost = given != null && given.Status().Source == "host";
-        yieldToOther = () => Close(MemoryPressureState.TakenOver, "another PsiBridge of this process took over");
-        thread = Threads.Start("psibridge", Run);
+        thread = MemoryPolicy.StartThread("psibridge", Run);
     }
 
-    internal MemoryPressureStatus Status
-    {
-        get
-        {
-            MemoryPressureStatus known = status;
-            return known.State == MemoryPressureState.Watching ? source?.Status() ?? known : known;
-        }
-    }
+    internal MemoryPressureStatus Status => end ?? mailbox?.Status() ?? status;
 
-    internal bool IsFedByHost { get; }
+    internal bool IsFedByHost => hostLoad != null;
 
-    /// <summary>Begins to listen, or does already.</summary>
-    internal bool IsAlive => thread.IsAlive && end == null;
+    internal bool IsEnded => end != null;
 
-    /// <summary>News is taken here.</summary>
-    internal bool IsListening => source != null && IsAlive;
+    /// <summary>It watches, or is about to.</summary>
+    internal bool IsWatching => end == null && status.State <= MemoryPressureState.Watching;
 
     internal void WaitUntilDecided(TimeSpan patience) => decided.Wait(patience);
 
-    internal MemoryLoad Load() => source?.Load() ?? default;
+    internal MemoryLoad Load() => hostLoad?.Invoke() ?? mailbox?.Load() ?? default;
 
-    internal int Simulate(MemoryAvailable available, bool critical) =>
-        source?.Simulate(available, critical) ?? -Native.ENODATA;
+    internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason) =>
+        slot.Put(new MemoryPressureEventArgs
+        {
+            Available = available,
+            Critical = critical && available == MemoryAvailable.Low,
+            Reason = reason,
+        });
 
-    internal void Tell(MemoryPressureEventArgs pressure) => policy?.Tell(pressure);
+    internal void Simulate(MemoryAvailable available, bool critical)
+    {
+        if (mailbox is { } measured)
+            measured.Simulate(available, critical);
+        else
+            Put(available, critical, MemoryPressureReason.Simulated);
+    }
+
+    internal void Tell(MemoryPressureEventArgs pressure)
+    {
+        StartPolicy();
+        policy?.Tell(pressure);
+    }
 
     internal void Stop(TimeSpan? patience = null)
     {
@@ -93,7 +100,8 @@ internal sealed class Session
         {
             end ??= new MemoryPressureStatus(state, why);
             policy?.Stop();
-            source?.Close();
+            mailbox?.Close();
+            slot.Close();
         }
     }
 
@@ -101,84 +109,98 @@ internal sealed class Session
     {
         try
         {
-            if (Begin() is { } why)
-                Decline(why);
-            else
-                Listen();
+            Begin();
+            decided.Set();
+            while ((mailbox != null ? mailbox.Take() : slot.Take()) is { } news)
+                told(this, news);
         }
         catch (Exception e)
         {
-            // Or a libpsibridge that is too old or for another machine, or no memory for us. The program goes on.
-            Decline(new MemoryPressureStatus((e as NotWatchingException)?.State ?? MemoryPressureState.Unavailable, e.Message));
+            Log.Write(Log.Error, "ended: {0}; the program runs on without", e.Message); // no memory for us, say
+            Close(MemoryPressureState.Unavailable, e.Message);
         }
-        finally
-        {
-            End();
-        }
-    }
-
-    private void Listen()
-    {
-        decided.Set();
-        MemoryPressureStatus ready = Status;
-        Log.Write(Log.Info, "ready: {0}", ready);
-        // On this rung the stalls of others are told: that must not go unnoticed.
-        if (ready.Rung == Native.RungMachine)
-            Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", ready.Reason);
-        while (source!.Take() is { } news)
-            told(this, news);
-    }
-
-    private void End()
-    {
         ReleaseGuard();
-        lock (gate)
-        {
-            policy?.Stop();
-            status = end ?? status;
-        }
-        source?.Free();
-        if (end?.State == MemoryPressureState.TakenOver)
+        mailbox?.Free();
+        if (end!.State == MemoryPressureState.TakenOver)
             Log.Write(Log.Info, "ended: {0}", end.Reason);
-        else if (source != null)
-            Log.Write(Log.Debug, "ended");
         decided.Set();
     }
 
-    // Null: there is something to listen to; or why not.
-    private MemoryPressureStatus? Begin()
+    private void Begin()
     {
         string? missing = Library.Find();
 
-        using var settings = new Settings(options, missing == null);
-        if (!settings.Enabled)
-            return new MemoryPressureStatus(MemoryPressureState.Off, SwitchedOff);
-        if (source == null && missing != null)
-            return new MemoryPressureStatus(MemoryPressureState.Unavailable, missing);
-        if (!ClaimGuard())
-            return new MemoryPressureStatus(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
-        Source opened = source ?? new MailboxSource(ref settings.Watch);
-        lock (gate)
+        try
         {
-            source = opened;
-            if (end != null)
-                return end; // stopped meanwhile
-            policy = new MemoryPolicy(settings, callbacks);
+            settings.Read(options, missing == null);
+            if (!settings.Enabled)
+                Close(MemoryPressureState.Off, "PSIBRIDGE=off");
+            else if (missing != null && !IsFedByHost)
+                Decline(MemoryPressureState.Unavailable, missing);
+            else if (!ClaimGuard())
+                Close(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
+            else
+                Open();
         }
-        status = opened.Status();
-        return null;
+        catch (Exception e)
+        {
+            // A NotWatchingException, or a libpsibridge that is too old or for another machine.
+            Decline((e as NotWatchingException)?.State ?? MemoryPressureState.Unavailable, e.Message);
+        }
+        finally
+        {
+            settings.FreeStrings();
+        }
     }
 
-    private void Decline(MemoryPressureStatus why)
+    private void Open()
     {
-        status = why;
-        if (why.State == MemoryPressureState.Unavailable)
-            Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why.Reason);
-        else if (why.State == MemoryPressureState.TakenOver)
-            Log.Write(Log.Info, "stays out: {0}", why.Reason);
-        else if (why.State == MemoryPressureState.Off && why.Reason != SwitchedOff)
-            Log.Write(Log.Info, "not watching: {0}", why.Reason);
+        if (IsFedByHost)
+        {
+            status = new MemoryPressureStatus(MemoryPressureState.Watching, "") { Source = "host" };
+        }
+        else
+        {
+            var opened = new Mailbox(ref settings.Watch);
+            lock (gate)
+            {
+                mailbox = opened;
+                if (end != null)
+                    opened.Close(); // stopped meanwhile
+            }
+            status = opened.Status()!;
+        }
+        StartPolicy();
+        Log.Write(Log.Info, "ready: {0}", status);
+        // On this rung the stalls of others are told: that must not go unnoticed.
+        if (status.Rung == Native.RungMachine)
+            Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", status.Reason);
     }
+
+    private void StartPolicy()
+    {
+        lock (gate)
+        {
+            if (end == null)
+                policy ??= new MemoryPolicy(settings, callbacks);
+        }
+    }
+
+    // The slot is listened to all the same, for Simulate(); in a program that knows nothing of us nothing calls that.
+    private void Decline(MemoryPressureState state, string why)
+    {
+        status = new MemoryPressureStatus(state, why);
+        if (state == MemoryPressureState.Off)
+            Log.Write(Log.Info, "not watching: {0}", why);
+        else
+            Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why);
+        ReleaseGuard();
+#if PSIBRIDGE_HOOK
+        Close(state, why);
+#endif
+    }
+
+    private void Yield() => Close(MemoryPressureState.TakenOver, "another PsiBridge of this process took over");
 
     private bool ClaimGuard()
     {
@@ -187,7 +209,7 @@ internal sealed class Session
         // The one object that both copies of this code can see.
         lock (domain)
         {
-            if (domain.GetData(GuardName) is Action other && other != yieldToOther)
+            if (domain.GetData(GuardName) is Action other)
             {
 #if PSIBRIDGE_HOOK
                 return false;
@@ -195,7 +217,7 @@ internal sealed class Session
                 other();
 #endif
             }
-            domain.SetData(GuardName, yieldToOther);
+            domain.SetData(GuardName, (Action)Yield);
             return true;
         }
     }
@@ -206,7 +228,7 @@ internal sealed class Session
 
         lock (domain)
         {
-            if (domain.GetData(GuardName) is Action own && own == yieldToOther)
+            if (domain.GetData(GuardName) is Action own && own.Target == this)
                 domain.SetData(GuardName, null);
         }
     }

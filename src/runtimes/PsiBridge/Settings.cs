@@ -11,18 +11,18 @@ using System.Text;
 
 namespace PsiBridge;
 
-internal sealed unsafe class Settings : IDisposable
+internal sealed unsafe class Settings
 {
     private readonly List<IntPtr> strings = new List<IntPtr>();
 
-    internal Native.WatchOptions Watch;
+    internal Native.WatchOptions Watch; // until FreeStrings()
 
     internal bool Enabled { get; private set; } = true;
     internal MemoryCollect Collect { get; private set; } = MemoryCollect.Low;
     internal TimeSpan Apart { get; private set; } = TimeSpan.FromSeconds(10);
     internal long Grown { get; private set; } = 50L << 20;
 
-    internal Settings(MemoryPressureOptions? options, bool haveLibrary)
+    internal void Read(MemoryPressureOptions? options, bool haveLibrary)
     {
         Watch.Size = (UIntPtr)sizeof(Native.WatchOptions);
         if (haveLibrary)
@@ -33,13 +33,10 @@ internal sealed unsafe class Settings : IDisposable
             Override(options);
     }
 
-    /// <summary>After this, Watch is not to be used any more.</summary>
-    public void Dispose()
+    internal void FreeStrings()
     {
-        foreach (IntPtr s in strings)
-            Marshal.FreeHGlobal(s);
+        strings.ForEach(Marshal.FreeHGlobal);
         strings.Clear();
-        Watch = default;
     }
 
     private void ReadEnvironment()
@@ -51,18 +48,15 @@ internal sealed unsafe class Settings : IDisposable
 
         int r = Native.psb_settings_read(Marshal.GetFunctionPointerForDelegate(log), IntPtr.Zero, &s);
         GC.KeepAlive(log);
-        if (r < 0)
-        {
-            Log.Write(Log.Warning, "PSIBRIDGE_ variables cannot be read: error " + -r);
-            return;
-        }
+        if (r < 0) // not for what it reads
+            throw new NotWatchingException(MemoryPressureState.Unavailable, "psb_settings_read: error " + -r);
         Log.SetHighest(s.LogPriority);
         foreach (string complaint in complaints)
-            Log.Write(Log.Warning, complaint);
+            Log.Write(Log.Warning, "{0}", complaint);
         Watch = watch;
         Enabled = s.Enabled != 0;
         Collect = (MemoryCollect)s.Collect;
-        Apart = Time(s.ApartUsec);
+        Apart = Native.Time(s.ApartUsec);
         Grown = (long)Math.Min(s.GrownBytes, long.MaxValue);
     }
 
@@ -70,21 +64,15 @@ internal sealed unsafe class Settings : IDisposable
     {
         if (o.Cgroup != null || o.Source != null)
         {
-            Watch.Cgroup = Utf8(o.Cgroup);
-            Watch.Source = Utf8(o.Source);
+            Watch.Cgroup = Utf8(o.Cgroup, null);
+            Watch.Source = Utf8(o.Source, null);
         }
-        if (o.Early != null)
-            Watch.Early = Utf8(o.Early);
-        if (o.Low != null)
-            Watch.Low = Utf8(o.Low);
-        if (o.Critical != null)
-            Watch.Critical = Utf8(o.Critical);
-        if (o.Rearm is TimeSpan rearm)
-            Watch.RearmUsec = Usec(rearm);
-        if (o.Quiet is TimeSpan quiet)
-            Watch.QuietUsec = Usec(quiet);
-        if (o.Calm is TimeSpan calm)
-            Watch.CalmUsec = Usec(calm);
+        Watch.Early = Utf8(o.Early, Watch.Early);
+        Watch.Low = Utf8(o.Low, Watch.Low);
+        Watch.Critical = Utf8(o.Critical, Watch.Critical);
+        Watch.RearmUsec = Usec(o.Rearm, Watch.RearmUsec);
+        Watch.QuietUsec = Usec(o.Quiet, Watch.QuietUsec);
+        Watch.CalmUsec = Usec(o.Calm, Watch.CalmUsec);
         // A negative one becomes a huge one, which libpsibridge refuses by name.
         if (o.HighHeadroom is int headroom)
             Watch.HeadroomPercent = headroom == 0 ? Native.HeadroomOff : headroom < 0 ? uint.MaxValue - 1 : (uint)headroom;
@@ -93,19 +81,17 @@ internal sealed unsafe class Settings : IDisposable
         Grown = o.Grown ?? Grown;
     }
 
-    private byte* Utf8(string? text)
+    private byte* Utf8(string? text, byte* otherwise)
     {
         if (text == null)
-            return null;
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
-        IntPtr copy = Marshal.AllocHGlobal(bytes.Length + 1);
+            return otherwise;
+        byte[] bytes = Encoding.UTF8.GetBytes(text + "\0");
+        IntPtr copy = Marshal.AllocHGlobal(bytes.Length);
         Marshal.Copy(bytes, 0, copy, bytes.Length);
-        Marshal.WriteByte(copy, bytes.Length, 0);
         strings.Add(copy);
         return (byte*)copy;
     }
 
-    private static ulong Usec(TimeSpan t) => t.Ticks <= 0 ? 0 : (ulong)(t.Ticks / 10);
-
-    private static TimeSpan Time(ulong usec) => TimeSpan.FromTicks((long)Math.Min(usec, long.MaxValue / 10) * 10);
+    private static ulong Usec(TimeSpan? time, ulong otherwise) =>
+        time is TimeSpan t ? (ulong)Math.Max(t.Ticks, 0) / 10 : otherwise;
 }

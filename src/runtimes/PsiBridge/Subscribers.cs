@@ -3,8 +3,8 @@
 // Subscribers.cs - who is told, and what becomes of what they throw
 //
 // A copy-on-write list: telling takes no lock, and an entry that is told may add and remove, itself too. Each entry is told
-// in a try of its own. The first exception of an entry is reported on standard error, later ones are not: a handler
-// that throws does so each time, and standard error is no place for that when memory is short.
+// in a try of its own. Only its first exception is reported on standard error: a handler that throws does so each time, and
+// standard error is no place for that when memory is short.
 using System;
 
 namespace PsiBridge;
@@ -15,14 +15,13 @@ internal sealed class Subscribers<T>(string what) where T : class
     private sealed class Entry(Subscribers<T> list, T target) : IDisposable
     {
         internal readonly T Target = target;
-        internal volatile bool Removed;
         internal bool Reported;
 
         public void Dispose() => list.Remove(this);
     }
 
     private readonly object gate = new object();
-    private Entry[] entries = Array.Empty<Entry>();
+    private volatile Entry[] entries = Array.Empty<Entry>();
 
     internal IDisposable Add(T target)
     {
@@ -34,42 +33,29 @@ internal sealed class Subscribers<T>(string what) where T : class
     }
 
     /// <summary>As with a delegate: the last one that was added goes.</summary>
-    internal void RemoveLast(T target)
-    {
-        lock (gate)
-        {
-            int at = Array.FindLastIndex(entries, e => e.Target.Equals(target));
-            if (at >= 0)
-                Remove(entries[at]);
-        }
-    }
+    internal void RemoveLast(T target) => Array.FindLast(entries, e => e.Target.Equals(target))?.Dispose();
 
     private void Remove(Entry entry)
     {
         lock (gate)
-        {
-            entry.Removed = true;
             entries = Array.FindAll(entries, e => e != entry);
-        }
     }
 
     internal void Tell(Action<T> tell)
     {
         foreach (Entry entry in entries)
         {
-            if (entry.Removed)
-                continue;
             try
             {
-                tell(entry.Target);
+                if (Array.IndexOf(entries, entry) >= 0) // not removed meanwhile
+                    tell(entry.Target);
             }
             catch (Exception e)
             {
-                if (entry.Reported)
-                    continue;
+                if (!entry.Reported)
+                    Log.Write(Log.Error, "{0} threw {1}: {2}; it stays registered, and this is not told again", what,
+                              e.GetType().FullName, e.Message);
                 entry.Reported = true;
-                Log.Write(Log.Error, "{0} threw {1}: {2}; it stays registered, and this is not told again", what,
-                          e.GetType().FullName, e.Message);
             }
         }
     }

@@ -1,106 +1,46 @@
 // SPDX-License-Identifier: MIT
 //
-// Sources.cs - where news comes from: a mailbox of libpsibridge, or a slot that is filled
+// Mailbox.cs - a bridge, a watch and a mailbox of libpsibridge
 //
-//     MailboxSource   a bridge and a watch of our own; the listener's thread waits in psb_mailbox_take()
-//     SlotSource      one slot in which the newest wins: filled by a native host (Hosting.cs), or by Simulate() where
-//                     nothing can be watched
-//
-// Take() and Free() belong to the listener's thread. All else may be called from anywhere, at any time, also after
-// Free(): the handles are read, and references taken, under a lock that Free() takes too. No lock is held while anything
-// is waited for or read.
+// Take() and Free() belong to the listener's thread. All else may be called from anywhere, at any time, also after Free(): a
+// SafeHandle is not freed while a call that uses it runs, and a call that comes later is refused.
 using System;
 using System.Globalization;
 using System.IO;
-using System.Threading;
+using System.Runtime.InteropServices;
 
 namespace PsiBridge;
-
-internal abstract class Source
-{
-    /// <summary>Wait for news. Null: closed, there will be no more.</summary>
-    internal abstract MemoryPressureEventArgs? Take();
-
-    internal abstract void Close();
-
-    internal abstract void Free();
-
-    internal abstract MemoryLoad Load();
-
-    /// <summary>0 or a negative errno.</summary>
-    internal abstract int Simulate(MemoryAvailable available, bool critical);
-
-    internal abstract MemoryPressureStatus Status();
-}
 
 internal sealed class NotWatchingException(MemoryPressureState state, string why) : Exception(why)
 {
     internal MemoryPressureState State => state;
 }
 
-internal sealed class SlotSource(MemoryPressureStatus status, Func<MemoryLoad>? load) : Source
+internal sealed class Handle : SafeHandle
 {
-    private readonly object gate = new object();
-    private MemoryAvailable available;
-    private bool critical, full, closed;
-    private MemoryPressureReason reason;
+    private readonly Func<IntPtr, IntPtr> free;
 
-    internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason)
+    internal Handle(IntPtr value, Func<IntPtr, IntPtr> free) : base(IntPtr.Zero, ownsHandle: true)
     {
-        lock (gate)
-        {
-            this.available = available;
-            this.critical = critical && available == MemoryAvailable.Low;
-            this.reason = reason;
-            full = true;
-            Monitor.Pulse(gate);
-        }
+        this.free = free;
+        SetHandle(value);
     }
 
-    internal override MemoryPressureEventArgs? Take()
-    {
-        lock (gate)
-        {
-            while (!full && !closed)
-                Monitor.Wait(gate);
-            full = false;
-            return closed ? null : new MemoryPressureEventArgs { Available = available, Critical = critical, Reason = reason };
-        }
-    }
+    public override bool IsInvalid => handle == IntPtr.Zero;
 
-    internal override void Close()
-    {
-        lock (gate)
-        {
-            closed = true;
-            Monitor.PulseAll(gate);
-        }
-    }
-
-    internal override void Free() { }
-
-    internal override MemoryLoad Load() => load == null ? default : load();
-
-    internal override int Simulate(MemoryAvailable available, bool critical)
-    {
-        Put(available, critical, MemoryPressureReason.Simulated);
-        return 0;
-    }
-
-    internal override MemoryPressureStatus Status() => status;
+    protected override bool ReleaseHandle() => free(handle) == IntPtr.Zero;
 }
 
-internal sealed unsafe class MailboxSource : Source
+internal sealed unsafe class Mailbox
 {
-    private readonly object gate = new object();
-    private IntPtr bridge, watch, mailbox;
+    private Handle? bridge, watch, mailbox;
     private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
     private bool complained;
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
     private string? backend;
 
     /// <exception cref="NotWatchingException">There is nothing to watch.</exception>
-    internal MailboxSource(ref Native.WatchOptions options)
+    internal Mailbox(ref Native.WatchOptions options)
     {
         try
         {
@@ -126,13 +66,13 @@ internal sealed unsafe class MailboxSource : Source
         // There are no options of ours that it could refuse.
         Check(r, r == -Native.EINVAL ? "PSIBRIDGE_BACKEND=" + Environment.GetEnvironmentVariable("PSIBRIDGE_BACKEND") +
                                        ": auto, uring or epoll was expected" : "");
-        bridge = made;
+        bridge = new Handle(made, Native.psb_bridge_unref);
         fixed (Native.WatchOptions* o = &options)
             r = Native.psb_watch_new(bridge, o, &made);
         Check(r, Native.Text(text) ?? "");
-        watch = made;
+        watch = new Handle(made, Native.psb_watch_unref);
         Check(Native.psb_mailbox_new(watch, Native.TellPresent, &made), "");
-        mailbox = made;
+        mailbox = new Handle(made, Native.psb_mailbox_free);
         backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
         PrepareCode();
         Check(Native.psb_bridge_start(bridge), "");
@@ -177,7 +117,9 @@ internal sealed unsafe class MailboxSource : Source
         if (code == IntPtr.Zero)
             return;
         if (available == MemoryAvailable.High)
+        {
             Native.psb_code_unlock(code);
+        }
         else if (Native.psb_code_lock(code, &refused) == 0 && refused > 0 && !complained)
         {
             complained = true;
@@ -186,11 +128,12 @@ internal sealed unsafe class MailboxSource : Source
         }
     }
 
-    internal override MemoryPressureEventArgs? Take()
+    /// <summary>Waits for news. Null: closed, there will be no more.</summary>
+    internal MemoryPressureEventArgs? Take()
     {
         var n = new Native.Notification { Size = (UIntPtr)sizeof(Native.Notification) };
 
-        if (Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
+        if (Native.psb_mailbox_take(mailbox!, Native.Forever, &n) <= 0)
             return null;
         KeepCode((MemoryAvailable)n.Available);
         cgroup ??= Native.Text(n.Cgroup);
@@ -199,7 +142,7 @@ internal sealed unsafe class MailboxSource : Source
             Available = (MemoryAvailable)n.Available,
             Critical = n.Critical != 0,
             Reason = (MemoryPressureReason)n.Reason,
-            Stall = TimeSpan.FromTicks((long)Math.Min(n.StallUsec, long.MaxValue / 10) * 10),
+            Stall = Native.Time(n.StallUsec),
             Cgroup = cgroup,
         };
         if (n.Kind == Native.KindGone)
@@ -210,48 +153,34 @@ internal sealed unsafe class MailboxSource : Source
         return news;
     }
 
-    internal override void Close()
-    {
-        lock (gate)
-        {
-            if (mailbox != IntPtr.Zero)
-                Native.psb_mailbox_close(mailbox); // returns at once
-        }
-    }
+    /// <summary>Returns at once.</summary>
+    internal void Close() => Use(mailbox, Native.psb_mailbox_close, 0);
 
-    internal override void Free()
+    internal void Free()
     {
-        IntPtr oldMailbox, oldWatch, oldBridge;
-
-        lock (gate)
-        {
-            oldMailbox = mailbox;
-            oldWatch = watch;
-            oldBridge = bridge;
-            mailbox = watch = bridge = IntPtr.Zero;
-        }
-        Native.psb_mailbox_free(oldMailbox);
-        Native.psb_watch_unref(oldWatch);
-        Native.psb_bridge_unref(oldBridge);
+        mailbox?.Dispose();
+        watch?.Dispose();
+        bridge?.Dispose();
         if (code != IntPtr.Zero)
             code = Native.psb_code_free(code);
     }
 
-    // Free() may come at any time: a reference of our own keeps the watch, and that its bridge.
-    private T With<T>(Func<IntPtr, T> use, T none)
+    private static T Use<T>(Handle? handle, Func<Handle, T> call, T none)
     {
-        IntPtr borrowed;
-
-        lock (gate)
-            borrowed = watch == IntPtr.Zero ? watch : Native.psb_watch_ref(watch);
-        if (borrowed == IntPtr.Zero)
+        try
+        {
+            return handle == null ? none : call(handle);
+        }
+        catch (ObjectDisposedException)
+        {
             return none;
-        T result = use(borrowed);
-        Native.psb_watch_unref(borrowed);
-        return result;
+        }
     }
 
-    internal override MemoryLoad Load() => With(w =>
+    internal void Simulate(MemoryAvailable available, bool critical) =>
+        Use(watch, w => Native.psb_watch_simulate(w, (int)available, critical ? 1 : 0), 0);
+
+    internal MemoryLoad Load() => Use(watch, w =>
     {
         var load = new Native.Load { Size = (UIntPtr)sizeof(Native.Load) };
 
@@ -267,10 +196,8 @@ internal sealed unsafe class MailboxSource : Source
             };
     }, default);
 
-    internal override int Simulate(MemoryAvailable available, bool critical) =>
-        With(w => Native.psb_watch_simulate(w, (int)available, critical ? 1 : 0), -Native.ENODATA);
-
-    internal override MemoryPressureStatus Status() => With(w =>
+    /// <summary>Null: it is freed.</summary>
+    internal MemoryPressureStatus? Status() => Use<MemoryPressureStatus?>(watch, w =>
     {
         var source = new Native.Source { Size = (UIntPtr)sizeof(Native.Source) };
 
@@ -283,5 +210,5 @@ internal sealed unsafe class MailboxSource : Source
             Backend = backend,
             Path = Native.Text(source.Path) is { Length: > 0 } path ? path : null,
         };
-    }, new MemoryPressureStatus(MemoryPressureState.Stopped, ""));
+    }, null);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CacheCompactor.cs - from a level to a share of a cache
+// Callbacks.cs - for what holds memory it could do without, and from a level to a share of a cache
 //
 // Half of a cache at Low: what was not used lately is what the next request will miss least, and Low is told again
 // after the rearm time (8.192 s) if that was not enough, so half of the rest goes then. At critical tasks stand still
@@ -8,6 +8,18 @@
 using System;
 
 namespace PsiBridge;
+
+/// <summary>Told before the policy collects, so that what is dropped goes back with that collection.</summary>
+public interface IMemoryPressureCallback
+{
+    /// <summary>
+    /// Drop what can be done without. Called on the policy's thread, one callback after the other; the collection
+    /// waits for all of them. News that comes meanwhile is told afterwards, the newest of it only. What it throws is
+    /// reported once on standard error, and it is called again the next time.
+    /// </summary>
+    /// <param name="pressure">Low (also repeatedly, while it lasts), then always Neutral or High.</param>
+    void OnMemoryPressure(MemoryPressureEventArgs pressure);
+}
 
 /// <summary>
 /// Compacts a cache when memory is short. Fits any method that takes the share to remove, from 0 to 1, such as
@@ -43,9 +55,7 @@ public sealed class CacheCompactor : IMemoryPressureCallback
     {
         if (pressure == null)
             throw new ArgumentNullException(nameof(pressure));
-        if (pressure.Available != MemoryAvailable.Low)
-            return;
-        double share = pressure.Critical ? AtCritical : AtLow;
+        double share = pressure.Available != MemoryAvailable.Low ? 0 : pressure.Critical ? AtCritical : AtLow;
         if (share > 0)
             compact(share);
     }
