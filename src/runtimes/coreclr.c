@@ -74,10 +74,8 @@ static struct {
 	atomic_uint references;
 	atomic_int taken; /* initialized, or about to be */
 	ICorProfilerInfo *info;
-	pid_t pid;			/* a forked child has no hook */
 	char texts[SETTINGS_BYTES_MAX]; /* settings that came with the request, a NUL behind each; */
 	const char *settings[SETTINGS_MAX + 1];
-	struct hook *_Atomic hook;
 
 	/* the hook's thread */
 	char why[64];
@@ -102,12 +100,11 @@ static HRESULT force_gc(uint64_t *ret_took_usec)
 	return result;
 }
 
-static int collect(void *unused, const char **ret_why)
+static int collect(const char **ret_why)
 {
 	uint64_t took_usec, budget_usec;
 	HRESULT result = force_gc(&took_usec);
 
-	(void)unused;
 	if (result == CORPROF_E_NOT_YET_AVAILABLE)
 		return -EAGAIN;
 	if (result == CORPROF_E_PROFILER_DETACHING)
@@ -147,14 +144,13 @@ static int may_step(void)
 }
 
 /* First all of the ageing, without a pause, then the steps. */
-static int settle(uint64_t rss_bytes, void *unused, uint64_t *ret_next_usec)
+static int settle(uint64_t rss_bytes, uint64_t *ret_next_usec)
 {
 	int ages = self.settling.aged < AGE &&
 		   self.settling.budget_usec >=
 			   self.settling.reserve_usec + self.settling.last_usec;
 	int go;
 
-	(void)unused;
 	if (ages) {
 		self.settling.aged++;
 		*ret_next_usec = 0;
@@ -176,9 +172,8 @@ static int settle(uint64_t rss_bytes, void *unused, uint64_t *ret_next_usec)
 }
 
 /* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
-static const void *runtime_code(void *unused)
+static const void *runtime_code(void)
 {
-	(void)unused;
 	return self.info->lpVtbl;
 }
 
@@ -199,8 +194,7 @@ static int same(REFIID a, const IID *b)
 /* exit(3) without the runtime's knowledge comes here, too: it would tear down what a collection works on. */
 static void __attribute__((destructor)) profiler_stop(void)
 {
-	if (self.pid == getpid())
-		hook_stop(atomic_exchange(&self.hook, NULL));
+	hook_stop();
 }
 
 static HRESULT profiler_query(ICorProfilerCallback11 *This, REFIID riid, void **ret)
@@ -252,16 +246,13 @@ static HRESULT hook_in(IUnknown *unknown)
 {
 	void *info = NULL;
 	HRESULT result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
-	struct hook *hook = NULL;
 	int r;
 
 	if (FAILED(result))
 		return result;
 	self.info = info;
-	self.pid = getpid();
 	self.info->lpVtbl->SetEventMask(self.info, COR_PRF_MONITOR_NONE);
-	r = hook_start(&runtime, NULL, self.settings, &hook);
-	atomic_store(&self.hook, hook);
+	r = hook_start(&runtime, self.settings);
 	if (r > 0)
 		return S_OK;
 	IUnknown_Release((IUnknown *)info);

@@ -2,9 +2,9 @@
 /*
  * hook.h - what every hook does: be told, and make a runtime collect
  *
- * A hook is a shared object inside a program that knows nothing of it. It must cost nothing while
- * memory is plentiful, never keep the program from starting, running or ending, and say what is
- * wrong instead of failing. A runtime brings two functions; the rest is here:
+ * A hook is a shared object inside a program that knows nothing of it; a process has one of a kind. It must cost nothing while
+ * memory is plentiful, never keep the program from starting, running or ending, and say what is wrong instead of failing. A
+ * runtime brings two functions; the rest is here:
  *
  *     psibridge's thread             the hook's own thread ("psb-hook")
  *     mailbox: newest level wins ->  psb_mailbox_take()
@@ -22,42 +22,38 @@
 
 #include <pthread.h>
 
-struct hook;
-
 struct hook_runtime {
 	const char *name; /* "coreclr" */
 	/* A full collection, on the hook's thread, which is no thread of the runtime. Returns 0,
 	 * -ECANCELED (the runtime ends: nothing is said), -EAGAIN (the runtime is still starting:
 	 * it is asked again for two seconds), or another negative errno: told as an error, the
 	 * first time, with *ret_why, or else the words of errno. */
-	int (*collect)(void *userdata, const char **ret_why);
+	int (*collect)(const char **ret_why);
 	/* After collect(): has what was freed gone back? `rss_bytes` is what the process has, 0:
 	 * unknown. Called at once, and as long as it returns 1 again *ret_next_usec later; 0: that
 	 * was all. Between two calls the thread waits for notifications, so waiting here would be
 	 * wrong: a mailbox counts the time between two visits as the visitor's, and repeats Low to
 	 * a slow one less often. May be NULL. */
-	int (*settle)(uint64_t rss_bytes, void *userdata, uint64_t *ret_next_usec);
+	int (*settle)(uint64_t rss_bytes, uint64_t *ret_next_usec);
 	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */
-	const void *(*code)(void *userdata);
+	const void *(*code)(void);
 };
 
 /*
  * Starts the hook's thread and returns at once; all that takes time or can fail happens there.
  * `own` are settings that count before those of the environment: "NAME=VALUE", NULL at the end, the
- * strings as long-lived as the process; NULL: there are none.
+ * strings as long-lived as the process; NULL: there are none. Not while one runs.
  * Returns 1 (running), 0 (PSIBRIDGE=off). Errors: -EAGAIN, -ENOMEM; they were told.
  */
-int hook_start(const struct hook_runtime *runtime, void *userdata, const char *const *own,
-	       struct hook **ret);
+int hook_start(const struct hook_runtime *runtime, const char *const *own);
 
 /*
- * No collect() begins after this. Waits for one that is running, two seconds at most: a runtime that ends may
- * not let it end. Then what is left stays as it is until it ends, or the process does. From inside of collect(), where
- * the program may be ended, it does not wait.
- * In a forked child it only forgets. Returns NULL; NULL is allowed.
+ * No collect() begins after this; any thread, any number of times. Waits for one that is running, two seconds at most: a runtime
+ * that ends may not let it end. From inside of collect(), where the program may be ended, it does not wait. In a forked child
+ * it does nothing.
  */
-struct hook *hook_stop(struct hook *hook);
+void hook_stop(void);
 
 /* A thread that collects: no signals, which are for the program's own threads, and a stack that is enough for a runtime; a
  * program that locked its memory gets all of it at once, 8 MiB by default. Returns: 0 or a negative errno. */
-int hook_thread_start(pthread_t *ret, void *(*run)(void *), void *userdata);
+int hook_thread_start(pthread_t *ret, void *(*run)(void *));

@@ -98,7 +98,6 @@ enum stage {
 __attribute__((visibility("default"))) void mono_profiler_init_psibridge(const char *description);
 
 static struct {
-	struct hook *hook;
 	pthread_mutex_t lock;
 	pthread_cond_t turned; /* what is below has changed */
 	enum stage stage;
@@ -196,7 +195,7 @@ static int visit(void)
 	pthread_mutex_lock(&mono.lock);
 	mono.stage = STARTED;
 	mono.finalized = false;
-	r = mono.ending ? -ECANCELED : hook_thread_start(&thread, visitor, NULL);
+	r = mono.ending ? -ECANCELED : hook_thread_start(&thread, visitor);
 	done = r == 0 && await_visitor();
 	pthread_mutex_unlock(&mono.lock);
 	if (r < 0)
@@ -222,11 +221,10 @@ static void await_finalizers(void)
 	pthread_mutex_unlock(&mono.lock);
 }
 
-static int collect(void *unused, const char **unused_why)
+static int collect(const char **unused_why)
 {
 	int r = visit();
 
-	(void)unused;
 	(void)unused_why;
 	if (r < 0)
 		return r;
@@ -238,9 +236,8 @@ static int collect(void *unused, const char **unused_why)
 }
 
 /* An address in the collector's code. */
-static const void *code(void *unused)
+static const void *code(void)
 {
-	(void)unused;
 	return (const void *)(uintptr_t)mono_gc_collect;
 }
 
@@ -255,7 +252,7 @@ static const struct hook_runtime runtime = {
 static void initialized(MonoProfiler *unused)
 {
 	(void)unused;
-	hook_start(&runtime, NULL, NULL, &mono.hook);
+	hook_start(&runtime, NULL);
 }
 
 static void finalized(MonoProfiler *unused)
@@ -284,7 +281,7 @@ static void shutdown_begins(MonoProfiler *unused)
 
 	if (both)
 		cookie = mono_threads_enter_gc_safe_region(&stack);
-	mono.hook = hook_stop(mono.hook);
+	hook_stop();
 	if (both)
 		mono_threads_exit_gc_safe_region(cookie, &stack);
 }
