@@ -19,7 +19,7 @@ EXTRA_DIST += tests/dotnet tests/unit/runtimes/worth.cases
 
 # ---- programs that know nothing of us, for tests and benchmarks --------------------------------------
 # dotnet/bin/NAME/release/NAME.dll, and dotnet/mono/NAME.exe. Only benchmarks need all of them.
-dotnet_programs = Garbage Load Survive
+dotnet_programs = Garbage Load
 dotnet_told = ManagedGarbage
 
 dotnet/programs.stamp: $(managed_package)
@@ -33,10 +33,6 @@ dotnet/mono/garbage.exe: tests/dotnet/Garbage/Program.cs
 	@$(MKDIR_P) dotnet/mono
 	$(AM_V_GEN)$(MCS) -langversion:5 -out:$@ $(top_srcdir)/tests/dotnet/Garbage/Program.cs
 
-dotnet/mono/survive.exe: tests/dotnet/Survive/Program.cs
-	@$(MKDIR_P) dotnet/mono
-	$(AM_V_GEN)$(MCS) -langversion:5 -out:$@ $(top_srcdir)/tests/dotnet/Survive/Program.cs
-
 # ---- make bench-effect RUNTIME=coreclr|mono, bench-load, bench-survive -----------------------------------
 RUNTIME = coreclr
 
@@ -46,7 +42,7 @@ if HAVE_DOTNET
 runtime_programs += dotnet/programs.stamp
 endif
 if HAVE_MCS
-runtime_programs += dotnet/mono/garbage.exe dotnet/mono/survive.exe
+runtime_programs += dotnet/mono/garbage.exe
 endif
 
 bench-effect bench-load bench-survive: all tests/bench/bench $(runtime_programs)

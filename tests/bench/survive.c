@@ -2,7 +2,7 @@
 /*
  * survive.c - who gets killed when memory runs out
  *
- *     the program   tests/dotnet/Survive: idles on an import of 400 MiB that it dropped; about 440 MiB in use, 60 of them needed
+ *     the program   tests/dotnet/Garbage: idles on a cache of 400 MiB that it dropped; about 440 MiB in use, 60 of them needed
  *     a shipper     reads a file of 128 MiB, round and round: page cache that is in use
  *     a sidecar     native memory, 60 MiB at first, that grows to 300 MiB
  *
@@ -32,7 +32,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define APP "Survive/survive"
+#define APP "Garbage/garbage"
 #define LIVE_MIB "20"
 #define LIMIT (640 * MIB)
 #define FILE_BYTES (128 * MIB)
@@ -144,8 +144,8 @@ static void let_it_grow(struct program *program, pid_t sidecar, const struct lab
 
 static bool answers(struct program *program)
 {
-	return !program_ended(program) && program_say(program, "ping") &&
-	       program_await(program, "pong ", ANSWER_USEC, NULL) > 0;
+	return !program_ended(program) && program_say(program, "alive") &&
+	       program_await(program, "alive ", ANSWER_USEC, NULL) > 0;
 }
 
 static void judge(unsigned row, struct outcome *o, struct program *program, pid_t sidecar)
