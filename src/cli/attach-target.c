@@ -2,19 +2,11 @@
 /*
  * attach-target.c - what process is that, and what stands against a hook in it?
  *
- * All of it from /proc/PID (proc(5)): status (whose, which state, its number in its own pid
- * namespace: the last of NStgid), exe (the program, even if the file is gone or lies in another
- * mount namespace), maps (which runtime and libc it has mapped), environ (as it was at the start),
- * root (the directory it calls "/", in its mount namespace). The kernel lets us see the last four
- * only if we might trace it (ptrace(2): same user and dumpable, or CAP_SYS_PTRACE). Below a
- * descriptor of /proc/PID nothing can be opened any more when the process is gone, whoever has its
- * number then.
+ * All of it from /proc/PID (proc(5)). The kernel lets us see exe, maps, environ and root (the directory it calls "/", in its mount
+ * namespace) only if we might trace it (ptrace(2): same user and dumpable, or CAP_SYS_PTRACE). Below a descriptor of /proc/PID
+ * nothing can be opened any more when the process is gone, whoever has its number then.
  *
- * What is no .NET has no socket, which is found out later; the runtime itself says what it cannot
- * load. Only what is seen in the mappings without asking is said here.
- *
- * A path of the target is resolved with RESOLVE_IN_ROOT (openat2(2), Linux 5.6): a symbolic link in
- * a container that says /tmp means the container's.
+ * What is no .NET has no socket, which is found out later; the runtime itself says what it cannot load.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +29,10 @@
 #define OWN_LIBC "musl"
 #endif
 
-int target_refuse(const struct target *target, const char *format, ...)
+/* 65,530 mappings (vm.max_map_count) have room; an environment is a quarter of the stack at most. */
+#define FILE_MAX (UINT64_C(16) << 20)
+
+int refuse(const struct target *target, const char *format, ...)
 {
 	char why[1024];
 	va_list args;
@@ -51,32 +46,25 @@ int target_refuse(const struct target *target, const char *format, ...)
 
 /* ---- the files of /proc/PID ------------------------------------------------------------------- */
 
-char *target_read(const struct target *target, const char *file)
+int target_read(const struct target *target, const char *file, char **ret)
 {
 	int fd = openat(target->proc, file, O_RDONLY | O_CLOEXEC), error;
-	char *text = NULL, *bigger;
+	/* pages of it that nobody writes to cost nothing */
+	char *text = fd < 0 ? NULL : calloc(1, FILE_MAX + 2);
 	size_t size = 0;
-	ssize_t n;
+	ssize_t n = text ? 0 : -1;
 
-	if (fd < 0)
-		return NULL;
-	do {
-		bigger = realloc(text, size + 4096 + 2);
-		if (!bigger)
-			break;
-		text = bigger;
-		n = read(fd, text + size, 4096);
-		size += n > 0 ? (size_t)n : 0;
-		text[size] = text[size + 1] = '\0';
-	} while (n > 0);
+	while (text && (n = read(fd, text + size, FILE_MAX - size)) > 0)
+		size += (size_t)n;
 	error = errno;
-	close(fd);
-	if (!bigger || n < 0) {
+	if (fd >= 0)
+		close(fd);
+	if (n < 0) {
 		free(text);
-		errno = error;
-		return NULL;
+		return -error;
 	}
-	return text;
+	*ret = text;
+	return 0;
 }
 
 /* What stands behind a name of /proc/PID/status. */
@@ -92,6 +80,7 @@ static void take_status(struct target *t, const char *status)
 	const char *numbers = field(status, "\nNStgid:");
 	const char *last = memrchr(numbers, '\t', strcspn(numbers, "\n"));
 
+	/* of NStgid the last is what it is in its own pid namespace */
 	sscanf(field(status, "\nState:"), " %c", &t->state);
 	sscanf(field(status, "\nUid:"), "%u", &t->uid);
 	sscanf(field(status, "\nGid:"), "%u", &t->gid);
@@ -121,31 +110,16 @@ static void take_map(struct target *t, char *line)
 
 int target_look_at_maps(struct target *t)
 {
-	char *maps = target_read(t, "maps"), *rest = maps, *line;
+	char *maps, *rest, *line;
+	int r = target_read(t, "maps", &maps);
 
-	if (!maps)
-		return -errno;
+	if (r < 0)
+		return r;
 	t->has_hook = false;
-	while ((line = strsep(&rest, "\n")))
+	for (rest = maps; (line = strsep(&rest, "\n"));)
 		take_map(t, line);
 	free(maps);
 	return 0;
-}
-
-/* `r` is an error of looking at it. */
-static int refuse_look(const struct target *t, int r)
-{
-	if (r != -EACCES && r != -EPERM)
-		return target_refuse(t, "it cannot be looked at: %s", strerror(-r));
-	if (geteuid() == 0)
-		return target_refuse(
-			t, "it belongs to user %u, and may not be looked at without CAP_SYS_PTRACE",
-			(unsigned)t->uid);
-	if (geteuid() == t->uid)
-		return target_refuse(
-			t, "it may not be looked at; root may, or who has CAP_SYS_PTRACE");
-	return target_refuse(t, "it belongs to user %u; only that user and root may attach",
-			     (unsigned)t->uid);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------- */
@@ -157,17 +131,48 @@ static int look_at_process(struct target *t)
 	snprintf(path, sizeof(path), "/proc/%d", (int)t->pid);
 	t->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (t->proc < 0 && (kill(t->pid, 0) == 0 || errno == EPERM))
-		return target_refuse(
-			t,
-			"there is such a process, but /proc hides it from this user (hidepid=; systemd: ProtectProc=)");
-	status = t->proc < 0 ? NULL : target_read(t, "status");
-	if (!status)
-		return target_refuse(t, "there is no such process");
+		return refuse(t, "there is such a process, but /proc hides it from this user "
+				 "(hidepid=; systemd: ProtectProc=)");
+	if (t->proc < 0 || target_read(t, "status", &status) < 0)
+		return refuse(t, "there is no such process");
 	take_status(t, status);
 	free(status);
 	if (t->state == 'Z' || t->state == 'X')
-		return target_refuse(t, "it has ended, and only waits for its parent");
+		return refuse(t, "it has ended, and only waits for its parent");
 	return 0;
+}
+
+/* What the kernel shows to those who might trace it. Errors: -errno. */
+static int look_inside(struct target *t)
+{
+	int r;
+
+	if (readlinkat(t->proc, "exe", t->exe, sizeof(t->exe) - 1) < 0)
+		return -errno;
+	r = target_look_at_maps(t);
+	if (r == 0)
+		r = target_read(t, "environ", &t->environment);
+	if (r < 0)
+		return r;
+	t->root = openat(t->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (t->root < 0)
+		return -errno;
+	t->tmpdir = hooks_variable(t->environment, "TMPDIR");
+	if (!t->tmpdir)
+		t->tmpdir = "/tmp";
+	return 0;
+}
+
+static int refuse_look(const struct target *t, int error)
+{
+	if (error == -ENOENT && !*t->exe)
+		return refuse(t, "it is a thread of the kernel");
+	if (error != -EACCES && error != -EPERM)
+		return refuse(t, "it cannot be looked at: %s", strerror(-error));
+	if (geteuid() == 0 || geteuid() == t->uid)
+		return refuse(t, "it may not be looked at without CAP_SYS_PTRACE");
+	return refuse(t, "it belongs to user %u; only that user and root may attach",
+		      (unsigned)t->uid);
 }
 
 int target_open(pid_t pid, struct target *ret)
@@ -178,35 +183,23 @@ int target_open(pid_t pid, struct target *ret)
 	r = look_at_process(ret);
 	if (r < 0)
 		return r;
-	if (readlinkat(ret->proc, "exe", ret->exe, sizeof(ret->exe) - 1) < 0)
-		return errno == ENOENT ? target_refuse(ret, "it is a thread of the kernel")
-				       : refuse_look(ret, -errno);
-	r = target_look_at_maps(ret);
-	if (r == 0 && !(ret->environment = target_read(ret, "environ")))
-		r = -errno;
-	if (r == 0 && (ret->root = openat(ret->proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
-		r = -errno;
+	r = look_inside(ret);
 	if (r < 0)
 		return refuse_look(ret, r);
-	ret->tmpdir = hooks_variable(ret->environment, "TMPDIR");
-	if (!ret->tmpdir)
-		ret->tmpdir = "/tmp";
 	if (ret->libc && strcmp(ret->libc, OWN_LIBC) != 0)
-		return target_refuse(ret, "it is linked with %s, and the hook with " OWN_LIBC,
-				     ret->libc);
+		return refuse(ret, "it is linked with %s, and the hook with " OWN_LIBC, ret->libc);
 	if (ret->has_mono)
-		return target_refuse(
-			ret,
-			"it is Mono, which takes no hook while it runs; start it with \"psibridge run\"");
+		return refuse(ret, "it is Mono, which takes no hook while it runs; "
+				   "start it with \"psibridge run\"");
 	if (ret->state == 'T' || ret->state == 't')
-		return target_refuse(ret,
-				     "it is stopped (%s), and will not answer; continue it first",
-				     ret->state == 'T' ? "SIGSTOP" : "by a debugger");
+		return refuse(ret, "it is stopped (%s), and will not answer; continue it first",
+			      ret->state == 'T' ? "SIGSTOP" : "by a debugger");
 	return 0;
 }
 
 int target_open_path(const struct target *target, const char *path, int flags)
 {
+	/* a symbolic link in a container that says /tmp means the container's (Linux 5.6) */
 	struct open_how how = {
 		.flags = (uint64_t)flags | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,

@@ -2,28 +2,19 @@
 /*
  * attach.c - psibridge attach PID: a hook into a program that runs already
  *
- * The program is looked at, its runtime's diagnostics socket is found, and the runtime is asked to
- * load the hook as a profiler. Nothing is written into its memory and no thread of it is
- * stopped: it is the runtime that does it, on a thread of its own.
+ * The program is looked at, its runtime's diagnostics socket is found, and the runtime is asked to load the hook as a profiler, on a
+ * thread of its own. Done means: it said so, and the kernel shows the hook in /proc/PID/maps. One that is there already is left
+ * alone. After a time-out the runtime may still do it later; that is said.
  *
- * Done means: the runtime said so, and the kernel shows the hook in /proc/PID/maps. One that is
- * there already is left alone, so attaching twice is attaching once. After a time-out the runtime
- * may still do it later; that is said.
+ * The target opens the hook itself: as its own user, below its own root, in its own mount namespace. If we find the same file there
+ * under the same path, as that user, that path will do. Else it gets a copy: in its TMPDIR, or where else it may run code from, with
+ * the right name at the end of its own, because /proc/PID/maps is how a second attach sees the first. Once the hook is mapped the
+ * copy goes; what is mapped stays.
  *
- * The target opens the hook itself: as its own user, below its own root, in its own mount
- * namespace. If we find the same file (device and inode) there under the same path, as that user,
- * that path will do. Else it gets a copy: in its TMPDIR, or where else it may run code from, with
- * the right name at the end of its own, because /proc/PID/maps is how a second attach sees the
- * first. Once the hook is mapped the copy is not needed any more, and goes; what is mapped stays.
- *
- * That TMPDIR is the target's choice, and we may be root. So while anything is looked at, made or
- * removed there we have the target's user and group for files (setfsuid(2); that takes root's rights
- * over files, too): whatever it lays in our way, links, mounts, a name that is another one the next
- * moment, we can do no more than it could have done itself. The copy is its own, and so is what it
- * loads. Where root has no number (a file system of a user namespace), only so can anything be made
- * at all. Nothing can be mapped to run from a file system without exec.
- *
- * While a copy of the hook lies in the target's TMPDIR, SIGINT, SIGTERM and SIGHUP wait.
+ * That TMPDIR is the target's choice, and we may be root. So while anything is looked at, made or removed there we have the target's
+ * user and group for files (setfsuid(2); that takes root's rights over files, too): whatever it lays in our way, links, mounts, a
+ * name that is another one the next moment, we can do no more than it could have done itself. The copy is its own, and so is what
+ * it loads. Where root has no number (a file system of a user namespace), only so can anything be made at all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,8 +36,6 @@
 #include "cli/hooks.h"
 #include "cli/output.h"
 #include "psibridge/psibridge.h"
-
-#define TIMEOUT_USEC (10 * USEC_PER_SEC)
 
 static const char help[] =
 	"psibridge attach - make a program that runs already give back memory when it is short\n"
@@ -70,11 +59,10 @@ static const char help[] =
 
 /* ---- the hook, as the target can open it ------------------------------------------------------- */
 
-/* The file itself, or a copy with a name of its own. */
+/* The file itself, or a copy. */
 struct visible {
 	char path[PATH_MAX];
-	const char *name; /* of the copy, in its path */
-	int directory;	  /* the target's, where it is; -1: it is no copy */
+	int directory; /* the copy's; -1: it is none */
 };
 
 /* For files: it cannot fail where it matters, for who may not do it is that user anyway. */
@@ -105,7 +93,7 @@ static bool is_same_there(const struct target *t, const char *hook, int from)
 	return same;
 }
 
-static int copy(int from, int to)
+static int copy_bytes(int from, int to)
 {
 	off_t at = 0;
 	ssize_t n;
@@ -116,87 +104,60 @@ static int copy(int from, int to)
 	return n < 0 ? -errno : 0;
 }
 
-/* As the target's user. */
-static int copy_into(const struct target *t, const char *directory, int from, struct visible *v)
+static void remove_copy(struct visible *v)
 {
-	uint64_t number;
-	int to, r;
-
-	v->directory = target_open_path(t, directory, O_RDONLY | O_DIRECTORY);
 	if (v->directory < 0)
-		return v->directory;
-	if (is_noexec(v->directory))
-		return -ENOEXEC;
-	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
-		return -EIO;
-	if (snprintf(v->path, sizeof(v->path), "%s/psibridge-%016" PRIx64 "-" HOOK_CORECLR,
-		     directory, number) >= (int)sizeof(v->path))
-		return -ENAMETOOLONG;
-	to = openat(v->directory, v->path + strlen(directory) + 1,
-		    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
-	if (to < 0)
-		return -errno;
-	v->name = v->path + strlen(directory) + 1;
-	r = copy(from, to);
+		return;
+	unlinkat(v->directory, strrchr(v->path, '/') + 1, 0);
+	close(v->directory);
+	v->directory = -1;
+}
+
+static int copy_into(const struct target *t, const char *path, int from, struct visible *v)
+{
+	int directory = target_open_path(t, path, O_RDONLY | O_DIRECTORY), to = -1, r = -ENOEXEC;
+	uint64_t number = 0;
+
+	if (directory < 0)
+		return directory;
+	if (!is_noexec(directory) && getrandom(&number, sizeof(number), 0) > 0) {
+		snprintf(v->path, sizeof(v->path), "%.4000s/psibridge-%016" PRIx64 "-" HOOK_CORECLR,
+			 path, number);
+		to = openat(directory, strrchr(v->path, '/') + 1,
+			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
+		r = -errno;
+	}
+	if (to < 0) {
+		close(directory);
+		return r;
+	}
+	v->directory = directory;
+	r = copy_bytes(from, to);
 	close(to);
+	if (r < 0)
+		remove_copy(v);
 	return r;
 }
 
-/* As the target's user. */
-static void remove_copy(struct visible *v)
-{
-	if (v->name)
-		unlinkat(v->directory, v->name, 0);
-	if (v->directory >= 0)
-		close(v->directory);
-	v->directory = -1;
-	v->name = NULL;
-}
-
-/* As the target's user. Its TMPDIR may be full, or noexec, as docker's --tmpfs is. */
-static int make_copy(const struct target *t, int from, struct visible *v)
+/* As the target's user. Its TMPDIR may be full, or noexec, as docker's --tmpfs is. Errors: of its TMPDIR. */
+static int make_visible(const struct target *t, const char *hook, int from, struct visible *v)
 {
 	const char *const directories[] = { t->tmpdir, "/tmp", "/var/tmp", "/run", "/dev/shm" };
 	int first = 0;
 
+	snprintf(v->path, sizeof(v->path), "%s", hook);
+	if (is_same_there(t, hook, from))
+		return 0;
+	/* the copy is for the target to read, whatever we mask */
+	umask(022);
 	for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
 		int r = copy_into(t, directories[i], from, v);
 
 		if (r == 0)
 			return 0;
-		remove_copy(v);
 		first = first ? first : r;
 	}
 	return first;
-}
-
-static int visible_make(const struct target *target, const char *hook, struct visible *ret)
-{
-	int from = open(hook, O_RDONLY | O_CLOEXEC), r = 0;
-
-	*ret = (struct visible){ .directory = -1 };
-	snprintf(ret->path, sizeof(ret->path), "%s", hook);
-	if (from < 0)
-		return target_refuse(target, "%s: %s", hook, strerror(errno));
-	/* the copy is for the target to read, whatever we mask */
-	umask(022);
-	become(target->uid, target->gid);
-	if (!is_same_there(target, hook, from))
-		r = make_copy(target, from, ret);
-	become(geteuid(), getegid());
-	close(from);
-	if (r < 0)
-		target_refuse(
-			target, "it cannot see %s, and no copy can be put where it could: %s: %s",
-			hook, target->tmpdir, r == -ENOEXEC ? "mounted noexec" : strerror(-r));
-	return r;
-}
-
-static void visible_done(const struct target *target, struct visible *visible)
-{
-	become(target->uid, target->gid);
-	remove_copy(visible);
-	become(geteuid(), getegid());
 }
 
 /* ---- loading it -------------------------------------------------------------------------------- */
@@ -242,23 +203,27 @@ static int report(const struct target *t, const char *sentence)
 	return r == -EPIPE ? 0 : r;
 }
 
-/* Signals that would end us are kept waiting while something of ours lies about. */
-static int load(const struct target *t, const char *hook, const struct settings *settings,
-		uint64_t timeout_usec, uint32_t *ret_hresult)
+/* All signals wait while a copy of ours may lie about. */
+static int load(const struct target *t, const char *hook, int from, const struct settings *settings,
+		uint64_t timeout_usec)
 {
-	struct visible visible;
-	sigset_t ending, before;
+	struct visible visible = { .directory = -1 };
+	sigset_t all, before;
 	int r;
 
-	sigemptyset(&ending);
-	sigaddset(&ending, SIGINT);
-	sigaddset(&ending, SIGTERM);
-	sigaddset(&ending, SIGHUP);
-	sigprocmask(SIG_BLOCK, &ending, &before);
-	r = visible_make(t, hook, &visible);
-	if (r == 0)
-		r = runtime_attach_profiler(t, visible.path, settings, timeout_usec, ret_hresult);
-	visible_done(t, &visible);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
+	become(t->uid, t->gid);
+	r = make_visible(t, hook, from, &visible);
+	become(geteuid(), getegid());
+	if (r < 0)
+		refuse(t, "it cannot see %s, and no copy can be put where it could: %s: %s", hook,
+		       t->tmpdir, r == -ENOEXEC ? "mounted noexec" : strerror(-r));
+	else
+		r = runtime_attach_profiler(t, visible.path, settings, timeout_usec);
+	become(t->uid, t->gid);
+	remove_copy(&visible);
+	become(geteuid(), getegid());
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
 }
@@ -266,22 +231,20 @@ static int load(const struct target *t, const char *hook, const struct settings 
 static int load_hook(struct target *t, const struct settings *settings, uint64_t timeout_usec)
 {
 	char hook[PATH_MAX] = HOOK_CORECLR;
-	uint32_t hresult;
-	int r = hooks_find(HOOK_CORECLR, hook);
+	int from, r = hooks_find(HOOK_CORECLR, hook);
 
-	if (r < 0)
-		return target_refuse(t, "%s: %s", hook, strerror(-r));
-	r = load(t, hook, settings, timeout_usec, &hresult);
+	from = r < 0 ? -1 : open(hook, O_RDONLY | O_CLOEXEC);
+	if (from < 0)
+		return refuse(t, "%s: %s", hook, strerror(r < 0 ? -r : errno));
+	r = load(t, hook, from, settings, timeout_usec);
+	close(from);
 	if (r < 0)
 		return r;
-	if (hresult & UINT32_C(0x80000000))
-		return target_refuse(t, "%s (0x%08x)", runtime_words(hresult), (unsigned)hresult);
 	if (target_look_at_maps(t) < 0)
-		return target_refuse(t, "it ended meanwhile");
+		return refuse(t, "it ended meanwhile");
 	if (!t->has_hook)
-		return target_refuse(
-			t,
-			"its runtime says that the hook is loaded, and it is not: see its standard error");
+		return refuse(t, "its runtime says that the hook is loaded, and it is not: "
+				 "see its standard error");
 	return report(t, "has the hook now");
 }
 
@@ -291,16 +254,15 @@ static int attach(struct target *t, const struct settings *settings, uint64_t ti
 	int r;
 
 	if (t->has_hook && settings->n > 0)
-		return target_refuse(
-			t,
-			"it has the hook already, which keeps the settings it has; nothing was done");
+		return refuse(t, "it has the hook already, which keeps the settings it has; "
+				 "nothing was done");
 	if (t->has_hook)
 		return report(t, "has the hook already, nothing was done");
 	if (forbidden)
-		return target_refuse(
-			t,
-			"it was started with %s=%s, which forbids to attach; start it without, or by \"psibridge run --hook=startup-hook\"",
-			forbidden, hooks_variable(t->environment, forbidden));
+		return refuse(t,
+			      "it was started with %s=%s, which forbids to attach; start it "
+			      "without, or by \"psibridge run --hook=startup-hook\"",
+			      forbidden, hooks_variable(t->environment, forbidden));
 	r = runtime_find(t, timeout_usec);
 	return r < 0 ? r : load_hook(t, settings, timeout_usec);
 }
@@ -308,7 +270,7 @@ static int attach(struct target *t, const struct settings *settings, uint64_t ti
 int verb_attach(int argc, char **argv)
 {
 	struct settings settings = { 0 };
-	uint64_t timeout_usec = TIMEOUT_USEC, pid = 0;
+	uint64_t timeout_usec = 10 * USEC_PER_SEC, pid = 0;
 	struct target target;
 	const struct args_setting options[] = {
 		{ "set", "PSIBRIDGE_...=VALUE", take_set, &settings, 0, 0 },

@@ -3,12 +3,11 @@
  * attach.h - psibridge attach: a hook into a process that runs already
  *
  *     attach-target.c   what is it, may we, what stands against it  -> struct target
- *     attach-ipc.c      the runtime's diagnostics protocol          -> its socket, HRESULTs
+ *     attach-ipc.c      the runtime's diagnostics protocol          -> its socket, its answer
  *     attach.c          a path of the hook that the target can open; in which order; what came of it
  *
- * Everything about the target is looked at through descriptors of /proc/PID, its root and its
- * socket, so that a process that ends meanwhile, or another one with its number, is an error and
- * nothing worse. Functions that say so complain about what fails themselves.
+ * Everything about the target is looked at through descriptors of /proc/PID, its root and its socket, so that a process that ends
+ * meanwhile, or another one with its number, is an error and nothing worse. Functions that complain return -ECANCELED then.
  */
 #pragma once
 
@@ -16,8 +15,6 @@
 #include <sys/types.h>
 
 #include "core/util.h"
-
-/* ---- the target ------------------------------------------------------------------------------- */
 
 struct target {
 	pid_t pid;	 /* as we see it */
@@ -37,8 +34,8 @@ struct target {
 	const char *libc;
 };
 
-/* Complains. Returns -ECANCELED, as do all that complain. */
-int target_refuse(const struct target *target, const char *format, ...) _printf_(2, 3);
+/* Complains. */
+int refuse(const struct target *target, const char *format, ...) _printf_(2, 3);
 
 /* Looks at process `pid`. It complains. target_done() is due in any case. */
 int target_open(pid_t pid, struct target *ret);
@@ -46,17 +43,10 @@ void target_done(struct target *target);
 
 /* Looks at the mappings (again). Errors: -errno. */
 int target_look_at_maps(struct target *target);
-
 /* Opens `path` as the target would, below its root. Errors: -errno. */
 int target_open_path(const struct target *target, const char *path, int flags);
-
-/* All of a file of /proc/PID, with two NULs behind it, to be freed. NULL: see errno. */
-char *target_read(const struct target *target, const char *file);
-
-/* ---- the protocol ----------------------------------------------------------------------------- */
-
-/* Finds the socket behind which this process answers. It complains. */
-int runtime_find(struct target *target, uint64_t timeout_usec);
+/* All of a file of /proc/PID, with two NULs behind it, to be freed. Errors: -errno. */
+int target_read(const struct target *target, const char *file, char **ret);
 
 /* What the hook is to be told, beside the target's environment: "NAME=VALUE", a NUL behind each. */
 #define SETTINGS_MAX 32
@@ -67,10 +57,8 @@ struct settings {
 	char bytes[SETTINGS_BYTES_MAX];
 };
 
-/* Puts the runtime's HRESULT into ret. It complains where there is none. */
+/* Finds the socket behind which this process answers. It complains. */
+int runtime_find(struct target *target, uint64_t timeout_usec);
+/* Has it load the profiler at `path`; it says that it did. It complains. */
 int runtime_attach_profiler(const struct target *target, const char *path,
-			    const struct settings *settings, uint64_t timeout_usec,
-			    uint32_t *ret_hresult);
-
-/* In words. */
-const char *runtime_words(uint32_t hresult);
+			    const struct settings *settings, uint64_t timeout_usec);
