@@ -2,19 +2,16 @@
 /*
  * run.c - psibridge run -- COMMAND...: start a program so that its runtime finds our hook
  *
- * The program is not looked at. What runtime it is, or which one a script starts in the end, only
- * the runtime itself knows; so the variables that each known runtime reads are set at once, from
- * one table, and COMMAND is executed. A program of another kind ignores them. psibridge becomes the
- * program: same process, same signals, same exit status.
+ * The program is not looked at. What runtime it is, or which one a script starts in the end, only the runtime itself knows; so the
+ * variables that each known runtime reads are set at once, from one table, and psibridge becomes COMMAND: same process, same
+ * signals, same exit status. A program of another kind ignores them.
  *
- * A wrong guess must harm nothing. So what is set already stays: a list gets one more item, a
- * variable with one value is never replaced, and of a way that cannot have all its variables none
- * is set. Left out unless asked for by --hook is what could keep a program from running (a start-up
- * hook stops .NET 7 and older) or take what others want (the one slot for profilers).
+ * A wrong guess must harm nothing. So what is set already stays: a list gets one more item, a variable with one value is never
+ * replaced, and of a way that cannot have all its variables none is set. Left out unless asked for by --hook is what could keep a
+ * program from running (a start-up hook stops .NET 7 and older) or take what others want (the one slot for profilers).
  *
- * Runtimes say nothing of a hook that they cannot load. What can be seen here without looking at
- * the program is therefore said here, in one line on standard error: a hook that is not installed,
- * a variable with another value, a switch that forbids profilers. The program runs all the same.
+ * Runtimes say nothing of a hook that they cannot load. What can be seen here is therefore said here, in one line on standard
+ * error: a hook that is not installed, a variable with another value, a switch that forbids profilers. The program runs all the same.
  *
  * .NET (dotnet/runtime, MIT: src/coreclr/vm/profilinghelper.cpp, clrconfignames.h;
  * docs/design/features/host-startup-hook.md):
@@ -65,7 +62,7 @@ struct way {
 	struct row {
 		const char *variable;
 		char separator;	   /* of a list; 0: it has one value */
-		const char *value; /* '%': the directory of the hooks */
+		const char *value; /* a '%' in front: the directory of the hooks */
 		const char *mark;  /* what ends so is ours, by any path; NULL: only the value is */
 		bool if_set; /* hides the plain variable if it is set, and stays unset if not */
 	} rows[ROWS_MAX];    /* the first without a name ends them */
@@ -101,43 +98,20 @@ static const struct way ways[] = {
 	} },
 };
 
+/* As these stand there, with all that need not be asked for before them. */
 #define WAY_NAMES "auto, notification, profiler, startup-hook, mono-profiler, protocol or none"
 
 #define VALUE_MAX (PATH_MAX + 128)
 #define NOTE_MAX 512
 
-/* ---- systemd's protocol ------------------------------------------------------------------------- */
+/* ---- what is there already -------------------------------------------------------------------- */
 
-/*
- * A program that speaks the protocol opens what it is told and gives up if that fails: there is no
- * ladder. So the connection is tried here first.
- */
-static bool daemon_listens(void)
+static const char *value_of(const struct row *row, const char *base, char buf[VALUE_MAX])
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = DAEMON_SOCKET };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool listens = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+	bool in_base = row->value[0] == '%';
 
-	if (fd >= 0)
-		close(fd);
-	return listens;
-}
-
-/* ---- one way ------------------------------------------------------------------------------------ */
-
-struct change {
-	const char *variable;
-	char *value;
-};
-
-/* The row's value, with `base` for its '%'. */
-static void expand(const struct row *row, const char *base, char buf[VALUE_MAX])
-{
-	size_t before = strcspn(row->value, "%");
-	bool whole = row->value[before] == '\0';
-
-	snprintf(buf, VALUE_MAX, "%.*s%s%s", (int)before, row->value, whole ? "" : base,
-		 whole ? "" : row->value + before + 1);
+	snprintf(buf, VALUE_MAX, "%s%s", in_base ? base : "", row->value + in_base);
+	return buf;
 }
 
 static bool is_ours(const struct row *row, struct scan item, const char *value)
@@ -172,88 +146,59 @@ static bool is_there(const struct way *way, const char *base)
 
 	if (!way->file)
 		return hooks_variable(NULL, way->rows[0].variable);
-	for (size_t i = 0; i < ROWS_MAX && way->rows[i].variable; i++) {
-		expand(&way->rows[i], base, value);
-		if (!way->rows[i].if_set && !has_ours(&way->rows[i], value))
+	for (const struct row *row = way->rows; row < way->rows + ROWS_MAX && row->variable; row++)
+		if (!row->if_set && !has_ours(row, value_of(row, base, value)))
 			return false;
-	}
 	return true;
 }
 
-/* 1: *ret is what it becomes; 0: it stays. Errors: -ENOMEM; -EEXIST: it has another value. */
-static int change_row(const struct row *row, const char *base, struct change *ret)
-{
-	const char *old = hooks_variable(NULL, row->variable);
-	char value[VALUE_MAX], between[2] = "";
-
-	expand(row, base, value);
-	if ((!old && row->if_set) || has_ours(row, value))
-		return 0;
-	if (old && !row->separator)
-		return -EEXIST;
-	/* in a list with ':' an empty item means something, and stays one */
-	if (old && (row->separator == ':' || old[strlen(old) - 1] != row->separator))
-		between[0] = row->separator;
-	ret->variable = row->variable;
-	return asprintf(&ret->value, "%s%s%s", old ? old : "", between, value) < 0 ? -ENOMEM : 1;
-}
-
-/* Is what the way leads to there, and can a runtime be told of it? Errors: note[NOTE_MAX] has the words. */
-static int check_source(const struct way *way, char *note)
-{
-	char path[PATH_MAX] = "";
-	int r = way->file ? hooks_find(way->file, path) : 0;
-
-	if (!way->file && !daemon_listens()) {
-		snprintf(note, NOTE_MAX, "psibridged does not run here");
-		return -ENOENT;
-	}
-	if (r == 0 && strpbrk(path, ":;=")) {
-		snprintf(note, NOTE_MAX, "%.400s: a hook's path may have no : ; or = in it", path);
-		return -EINVAL;
-	}
-	if (r < 0)
-		snprintf(note, NOTE_MAX, "%.400s: %s", *path ? path : way->file, strerror(-r));
-	return r;
-}
+/* ---- one way ------------------------------------------------------------------------------------ */
 
 /*
- * What has to change, into changes[ROWS_MAX]; returns how many. Errors, with note[NOTE_MAX]:
- * -EALREADY (this way, or another one into its runtime, is set already), and any other.
+ * A program that speaks systemd's protocol opens what it is told and gives up if that fails: there is no
+ * ladder. So the connection is tried here first.
  */
-static int weigh(const struct way *way, struct change *changes, char *note)
+static bool daemon_listens(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = DAEMON_SOCKET };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool listens = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return listens;
+}
+
+/* What stands against this way, in words, into note[NOTE_MAX]. Errors: -EALREADY (it, or another one into its runtime, is set
+ * already), and any other. */
+static int check(const struct way *way, const char *base, char *note)
 {
 	const char *forbids = way->is_profiler ? hooks_forbidden(NULL, false) : NULL;
-	char base[PATH_MAX] = "";
-	int n = 0, r;
+	char path[PATH_MAX] = "", value[VALUE_MAX];
+	int r;
 
-	hooks_directory(base);
-	for (size_t i = 0; i < ELEMENTSOF(ways); i++)
-		if (strcmp(ways[i].runtime, way->runtime) == 0 && is_there(&ways[i], base)) {
-			snprintf(note, NOTE_MAX, "%s is set already",
-				 &ways[i] == way ? "it" : ways[i].name);
+	for (const struct way *w = ways; w < ways + ELEMENTSOF(ways); w++)
+		if (strcmp(w->runtime, way->runtime) == 0 && is_there(w, base)) {
+			snprintf(note, NOTE_MAX, "%s is set already", w == way ? "it" : w->name);
 			return -EALREADY;
 		}
-	if (forbids) {
+	r = way->file ? hooks_find(way->file, path) : 0;
+	if (forbids)
 		snprintf(note, NOTE_MAX,
 			 "%s=%.20s forbids profilers; \"--hook startup-hook\" does without",
 			 forbids, getenv(forbids));
-		return -EPERM;
-	}
-	r = check_source(way, note);
-	for (size_t i = 0; r >= 0 && i < ROWS_MAX && way->rows[i].variable; i++) {
-		const char *name = way->rows[i].variable;
-
-		r = change_row(&way->rows[i], base, &changes[n]);
-		n += r > 0;
-		if (r < 0)
-			snprintf(note, NOTE_MAX,
-				 r == -EEXIST ? "%s=%.200s is set, and stays" : "%s",
-				 r == -EEXIST ? name : "out of memory", getenv(name));
-	}
-	while (r < 0 && n > 0)
-		free(changes[--n].value);
-	return r < 0 ? r : n;
+	else if (!way->file && !daemon_listens())
+		snprintf(note, NOTE_MAX, "psibridged does not run here");
+	else if (r < 0)
+		snprintf(note, NOTE_MAX, "%.400s: %s", *path ? path : way->file, strerror(-r));
+	else if (strpbrk(path, ":;="))
+		snprintf(note, NOTE_MAX, "%.400s: a hook's path may have no : ; or = in it", path);
+	for (const struct row *row = way->rows; row < way->rows + ROWS_MAX && row->variable; row++)
+		if (!*note && !row->separator && hooks_variable(NULL, row->variable) &&
+		    !has_ours(row, value_of(row, base, value)))
+			snprintf(note, NOTE_MAX, "%s=%.200s is set, and stays", row->variable,
+				 getenv(row->variable));
+	return *note ? -EPERM : 0;
 }
 
 /* As a word for the shell. */
@@ -262,48 +207,61 @@ static void print_quoted(const char *text)
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 				    "%+,-./:=@_";
 
-	if (text[strspn(text, plain)] == '\0') {
-		fputs(text, stdout);
-		return;
-	}
-	putchar('\'');
+	const char *quote = text[strspn(text, plain)] ? "'" : "";
+
+	fputs(quote, stdout);
 	for (; *text; text++)
 		if (*text == '\'')
 			fputs("'\\''", stdout);
 		else
 			putchar(*text);
-	putchar('\'');
+	fputs(quote, stdout);
+}
+
+static void set_row(const struct row *row, const char *base, bool dry_run)
+{
+	const char *old = hooks_variable(NULL, row->variable);
+	char value[VALUE_MAX], between[2] = "", *text;
+
+	value_of(row, base, value);
+	if ((!old && row->if_set) || has_ours(row, value))
+		return;
+	/* in a list with ':' an empty item means something, and stays one */
+	if (old && (row->separator == ':' || old[strlen(old) - 1] != row->separator))
+		between[0] = row->separator;
+	if (asprintf(&text, "%s%s%s", old ? old : "", between, value) < 0 ||
+	    (!dry_run && setenv(row->variable, text, 1) < 0)) {
+		complain("run", "%s: %s", row->variable, strerror(ENOMEM));
+		return;
+	}
+	if (dry_run) {
+		printf("%s=", row->variable);
+		print_quoted(text);
+		putchar('\n');
+	}
+	free(text);
 }
 
 /* Sets it or, in a dry run, prints it. That there is no source for the protocol concerns few
  * programs, and is no warning unless it was asked for. */
 static void take(const struct way *way, bool asked, bool dry_run, int log_priority)
 {
-	struct change changes[ROWS_MAX];
-	char note[NOTE_MAX];
-	int n = weigh(way, changes, note);
+	char base[PATH_MAX] = "", note[NOTE_MAX] = "";
+	int r, priority = LOG_INFO;
 
+	hooks_directory(base);
+	r = check(way, base, note);
+	if (r < 0 && r != -EALREADY && (way->file || asked))
+		priority = LOG_WARNING;
 	if (dry_run) {
-		output_text("# %s%s%s", way->name, n < 0 ? " is left out: " : "",
-			    n < 0 ? note : "");
+		output_text("# %s%s%s", way->name, r < 0 ? " is left out: " : "", note);
 		putchar('\n');
-	} else if (n < 0 &&
-		   log_priority >=
-			   (n == -EALREADY || (!way->file && !asked) ? LOG_INFO : LOG_WARNING)) {
-		complain("run", "%s is left out: %s", way->name, note);
-	} else if (n >= 0 && log_priority >= LOG_INFO) {
-		complain("run", "%s is set", way->name);
+	} else if (log_priority >= priority) {
+		complain("run", "%s is %s%s", way->name, r < 0 ? "left out: " : "set", note);
 	}
-	for (int i = 0; i < n; i++) {
-		if (dry_run) {
-			printf("%s=", changes[i].variable);
-			print_quoted(changes[i].value);
-			putchar('\n');
-		} else if (setenv(changes[i].variable, changes[i].value, 1) < 0) {
-			complain("run", "%s: %s", changes[i].variable, strerror(errno));
-		}
-		free(changes[i].value);
-	}
+	for (const struct row *row = way->rows;
+	     r == 0 && row < way->rows + ROWS_MAX && row->variable; row++)
+		set_row(row, base, dry_run);
 }
 
 /* ---- becoming the program ----------------------------------------------------------------------- */
@@ -360,32 +318,14 @@ static const char help[] =
 	"\n"
 	"Example: psibridge run -- dotnet app.dll\n";
 
-struct wish {
-	const struct way *way; /* NULL: those that need not be asked for */
-	bool none;
-};
-
-static int take_hook(const struct args *args, const struct args_setting *setting)
-{
-	struct wish *wish = setting->to;
-
-	*wish = (struct wish){ .none = strcmp(args->value, "none") == 0 };
-	for (size_t i = 0; i < ELEMENTSOF(ways); i++)
-		if (strcmp(ways[i].name, args->value) == 0)
-			wish->way = &ways[i];
-	if (wish->way || wish->none || strcmp(args->value, "auto") == 0)
-		return 0;
-	return args_refuse(args, WAY_NAMES " was expected");
-}
-
 int verb_run(int argc, char **argv)
 {
 	struct psb_settings settings = { .size = sizeof(settings) };
-	struct wish wish = { 0 };
+	unsigned hook = 0; /* as in WAY_NAMES */
 	char **command = NULL;
 	bool dry_run = false;
 	const struct args_setting options[] = {
-		{ "hook", WAY_NAMES, take_hook, &wish, 0, 0 },
+		ARGS_CHOICE("hook", WAY_NAMES, &hook),
 		ARGS_FLAG("dry-run", &dry_run),
 		ARGS_COMMAND(&command),
 		ARGS_NO_MORE,
@@ -403,9 +343,9 @@ int verb_run(int argc, char **argv)
 		settings.enabled = 1;
 		settings.log_priority = LOG_WARNING;
 	}
-	for (size_t i = 0; settings.enabled && !wish.none && i < ELEMENTSOF(ways); i++)
-		if (wish.way ? wish.way == &ways[i] : !ways[i].asked_only)
-			take(&ways[i], wish.way, dry_run, settings.log_priority);
+	for (unsigned i = 0; settings.enabled && i < ELEMENTSOF(ways); i++)
+		if (hook == 0 ? !ways[i].asked_only : hook == i + 1)
+			take(&ways[i], hook > 0, dry_run, settings.log_priority);
 	if (!dry_run)
 		return become(command);
 	return output_end() < 0 && errno != EPIPE ? EXIT_FAILED : EXIT_OK;
