@@ -2,20 +2,16 @@
 /*
  * pressure.c - cgroups made, pressed and removed
  *
- * Pressure comes from page cache: a process in a group with a small limit reads a larger file, so
- * each read has to reclaim what an earlier one brought in and waits for it to come back. Pages that
- * are charged to another group already would be read without any pressure, so each press has a file
- * of its own, and what writing it left in memory is dropped first (facts: POSIX_FADV_DONTNEED).
+ * Pressure comes from page cache: a process in a group with a small limit reads a larger file, so each read has to reclaim what an
+ * earlier one brought in and waits for it to come back. Pages that are charged to another group already would be read without any
+ * pressure, so each press has a file of its own, and what writing it left in memory is dropped first (facts: POSIX_FADV_DONTNEED).
+ * Such a file must be on a disk (on a tmpfs it *is* memory) and holds noise (file systems that compress would keep zeros in a page).
  *
- * Such a file must be on a disk (on a tmpfs it *is* memory) and holds noise (file systems that
- * compress would keep zeros in a page). It has no name, so it is gone when its readers are.
+ * Groups are removed by the guardian: a process that waits for the other end of a socket to close, which the kernel sees to however
+ * this process ends. It kills what is in the groups, and again until they are gone, because a process that is about to die may still
+ * be listed.
  *
- * Groups are removed by the guardian: a process that waits for the other end of a socket to close,
- * which the kernel sees to however this process ends. It kills what is in the groups, and again until they
- * are gone, because a process that is about to die may still be listed.
- *
- * There is no swap in a group with a limit: idle memory is what the kernel would swap out first, and
- * then nothing would be short.
+ * There is no swap in a group with a limit: idle memory is what the kernel would swap out first, and then nothing would be short.
  */
 #include "pressure.h"
 
@@ -32,6 +28,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -40,7 +37,7 @@
 #include <unistd.h>
 
 #include "core/psi.h"
-#include "core/util.h"
+#include "threads.h"
 
 #define V1_MOUNT "/sys/fs/cgroup/memory"
 #define GONE_MAX_MS 10000
@@ -60,10 +57,9 @@ static void fail_unless(int r, const char *what)
 {
 	char message[LAB_PATH_MAX + 64];
 
-	if (r >= 0)
-		return;
-	snprintf(message, sizeof(message), "%s: %s", what, strerror(-r));
-	lab_failed(message);
+	snprintf(message, sizeof(message), "%s: %s", what, strerror(-MIN(r, 0)));
+	if (r < 0)
+		lab_failed(message);
 }
 
 int lab_why(char *why, int error, const char *format, ...)
@@ -131,24 +127,12 @@ static size_t slurp(const char *path, char *buf, size_t size)
 
 uint64_t lab_number(const char *path, const char *word)
 {
-	char text[8192];
-
-	if (slurp(path, text, sizeof(text)) == 0)
-		return 0;
-	for (char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, word, strlen(word)) == 0)
-			return strtoull(line + strlen(word), NULL, 10);
-	}
-	return 0;
+	return proc_number(path, word, 10);
 }
 
 uint64_t lab_proc_number(pid_t pid, const char *file, const char *word)
 {
-	char path[300];
-
-	snprintf(path, sizeof(path), "/proc/%d/%.200s", (int)pid, file);
-	return lab_number(path, word);
+	return thread_number(pid, file, word, 10);
 }
 
 /* What the callers get lives in one of eight buffers. */
@@ -215,7 +199,7 @@ static int raze(const char *path, bool kept)
 		       : -EBUSY;
 }
 
-int lab_try_remove(const struct lab *lab, const char *group)
+static int try_remove(const struct lab *lab, const char *group)
 {
 	int r = raze(lab_file(lab, group, ""), false),
 	    r_v1 = lab->v1 ? raze(lab_v1_file(lab, group, ""), false) : 0;
@@ -232,7 +216,7 @@ void lab_clear(const struct lab *lab)
 
 static int clean_up(const struct lab *lab)
 {
-	int r = lab_try_remove(lab, "");
+	int r = try_remove(lab, "");
 
 	if (lab->enabled)
 		lab_try_write(join(lab->mount, "cgroup.subtree_control", "", ""), "-memory");
@@ -396,18 +380,16 @@ static int set_limit(const struct lab *lab, const char *group, uint64_t limit_by
 	return try_write_number(lab_file(lab, group, "memory.max"), limit_bytes);
 }
 
-int lab_try_make(const struct lab *lab, const char *group, uint64_t limit_bytes)
-{
-	if (mkdir(lab_file(lab, group, ""), 0755) < 0)
-		return -errno;
-	if (lab->v1 && mkdir(lab_v1_file(lab, group, ""), 0755) < 0)
-		return -errno;
-	return limit_bytes > 0 ? set_limit(lab, group, limit_bytes) : 0;
-}
-
 void lab_make(const struct lab *lab, const char *group, uint64_t limit_bytes)
 {
-	fail_unless(lab_try_make(lab, group, limit_bytes), lab_file(lab, group, ""));
+	int r = mkdir(lab_file(lab, group, ""), 0755);
+
+	if (r == 0 && lab->v1)
+		r = mkdir(lab_v1_file(lab, group, ""), 0755);
+	r = r < 0 ? -errno : 0;
+	if (r == 0 && limit_bytes > 0)
+		r = set_limit(lab, group, limit_bytes);
+	fail_unless(r, lab_file(lab, group, ""));
 }
 
 void lab_delegate(const struct lab *lab, const char *group)
@@ -418,7 +400,7 @@ void lab_delegate(const struct lab *lab, const char *group)
 
 void lab_remove(const struct lab *lab, const char *group)
 {
-	fail_unless(lab_try_remove(lab, group), lab_file(lab, group, ""));
+	fail_unless(try_remove(lab, group), lab_file(lab, group, ""));
 }
 
 /* ---- processes --------------------------------------------------------------------------------- */
@@ -521,19 +503,13 @@ static int open_nameless(const char *dir)
 
 static int fill(int fd, uint64_t size)
 {
-	static uint64_t chunk[LAB_MB / sizeof(uint64_t)];
-	uint64_t x = UINT64_C(0x9e3779b97f4a7c15);
+	static char noise[LAB_MB];
 
+	if (getrandom(noise, sizeof(noise), 0) < 0)
+		return -errno;
 	for (uint64_t done = 0; done < size;) {
-		ssize_t n;
+		ssize_t n = write(fd, noise, MIN(sizeof(noise), size - done));
 
-		for (size_t i = 0; i < ELEMENTSOF(chunk); i++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-			chunk[i] = x;
-		}
-		n = write(fd, chunk, MIN(sizeof(chunk), size - done));
 		if (n < 0)
 			return -errno;
 		done += (uint64_t)n;
@@ -545,14 +521,14 @@ static int fill(int fd, uint64_t size)
 	return 0;
 }
 
-int lab_data(uint64_t size, char *why)
+int lab_data(uint64_t size)
 {
 	const char *tmp = getenv("TMPDIR"),
 		   *dirs[] = { tmp && *tmp ? tmp : "/var/tmp", "/var/tmp", "/tmp", "." };
-	size_t used = 0;
+	char why[LAB_WHY_MAX];
+	size_t used = (size_t)snprintf(why, sizeof(why), "nowhere to put a file of %u MiB",
+				       (unsigned)(size / LAB_MB));
 
-	used = (size_t)snprintf(why, LAB_WHY_MAX, "nowhere to put a file of %u MiB",
-				(unsigned)(size / LAB_MB));
 	for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
 		int fd = open_nameless(dirs[i]), r = fd < 0 ? fd : fill(fd, size);
 
@@ -560,10 +536,10 @@ int lab_data(uint64_t size, char *why)
 			return fd;
 		if (fd >= 0)
 			close(fd);
-		used += (size_t)snprintf(why + used, LAB_WHY_MAX - used, "; %.80s: %s", dirs[i],
+		used += (size_t)snprintf(why + used, sizeof(why) - used, "; %.80s: %s", dirs[i],
 					 r == -EMEDIUMTYPE ? "not on a disk" : strerror(-r));
 	}
-	return -ENOSPC;
+	lab_failed(why);
 }
 
 void lab_data_evict(int fd)
@@ -617,23 +593,18 @@ struct lab_readers *lab_readers_start(const struct lab *lab, const char *group, 
 	struct lab_readers *readers = mmap(NULL, sizeof(*readers), PROT_READ | PROT_WRITE,
 					   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (readers == MAP_FAILED)
-		return NULL;
-	for (unsigned i = 0; i < MIN(count, (unsigned)READERS_MAX); i++) {
+	fail_unless(readers == MAP_FAILED ? -errno : 0, "mmap");
+	for (; readers->count < MIN(count, (unsigned)READERS_MAX); readers->count++) {
 		pid_t pid = lab_fork(lab, group);
 
-		if (pid < 0) {
-			lab_readers_free(readers);
-			errno = -pid;
-			return NULL;
-		}
+		fail_unless(pid, "a process that reads");
 		if (pid == 0) {
 			/* ends of pipes to others, which wait for the last one to close */
 			close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0);
 			close_range((unsigned)fd + 1, ~0u, 0);
-			read_for_ever(readers, fd, UINT64_C(3) * i, pace_usec);
+			read_for_ever(readers, fd, UINT64_C(3) * readers->count, pace_usec);
 		}
-		readers->pids[readers->count++] = pid;
+		readers->pids[readers->count] = pid;
 	}
 	return readers;
 }
@@ -707,13 +678,10 @@ static unsigned pressers;
 
 pid_t lab_press(const struct lab *lab, const char *group)
 {
-	char why[LAB_WHY_MAX];
 	/* written outside of the group, whose limit would have to wait for the disk */
-	int fd = lab_data(LAB_FILE, why);
+	int fd = lab_data(LAB_FILE);
 	pid_t pid;
 
-	if (fd < 0)
-		lab_failed(why);
 	pid = start(lab, group);
 	if (pid != 0) {
 		close(fd);

@@ -8,8 +8,7 @@
  *
  * However this process ends, a guardian process kills what runs in the lab and removes its cgroups.
  *
- * Functions that return void call lab_failed() on errors; those that return int return -errno, and may have written one line that
- * says more into why[LAB_WHY_MAX].
+ * Functions call lab_failed() on errors, but for those that say what they return then.
  */
 #pragma once
 
@@ -38,12 +37,13 @@ struct lab {
 /* What an error means to the program: does not return. Weak: without another one the message goes to stderr, the status is 2. */
 _Noreturn void lab_failed(const char *message);
 
-/* Writes a line into `why`. Returns `error`. */
+/* Writes a line into why[LAB_WHY_MAX]. Returns `error`. */
 int lab_why(char *why, int error, const char *format, ...) _printf_(3, 4);
 
 /* A lab at the top of the hierarchy. NULL, or why there can be none here: a reason to skip. */
 const char *lab_open(struct lab *lab, const char *name);
-/* One with exactly this name in directories of the caller's choice, which are not copied. `v1_mount` NULL: the controller is on v2. */
+/* One with exactly this name in directories of the caller's choice, which are not copied. `v1_mount` NULL: the controller is on v2.
+ * Errors: -errno, and why in words. */
 int lab_open_in(struct lab *lab, const char *mount, const char *v1_mount, const char *name,
 		char *why);
 /* Kills and removes all. Errors: -EBUSY: something is left. Async-signal-safe. */
@@ -51,12 +51,10 @@ int lab_close(struct lab *lab);
 
 /* `group` is a path below the lab: "a", "a/b"; "" is the lab itself. `limit` 0: none. */
 void lab_make(const struct lab *lab, const char *group, uint64_t limit_bytes);
-int lab_try_make(const struct lab *lab, const char *group, uint64_t limit_bytes);
 /* The memory controller for groups in `group`, where processes can then no longer be. On a hybrid host it is there. */
 void lab_delegate(const struct lab *lab, const char *group);
 /* With all below; what runs there is killed. */
 void lab_remove(const struct lab *lab, const char *group);
-int lab_try_remove(const struct lab *lab, const char *group);
 void lab_clear(const struct lab *lab); /* of all groups */
 /* The path under the mount, "/psb-pressure-1234/a", valid until 8 calls later; and that of a file in it ("": of its directory). */
 const char *lab_path(const struct lab *lab, const char *group);
@@ -64,6 +62,7 @@ const char *lab_file(const struct lab *lab, const char *group, const char *file)
 /* A limit file of the v1 twin. */
 const char *lab_v1_file(const struct lab *lab, const char *group, const char *file);
 void lab_write(const char *path, const char *text);
+/* Errors: -errno. */
 int lab_try_write(const char *path, const char *text);
 /* The number behind the first `word` that begins a line of a file, or of a file of /proc/PID; 0: there is none. */
 uint64_t lab_number(const char *path, const char *word);
@@ -82,8 +81,8 @@ pid_t lab_hog(const struct lab *lab, const char *group, uint64_t bytes);
 void lab_kill(pid_t pid);
 void lab_kill_all(void); /* those of the three above that a failed test left behind */
 
-/* A file of noise on a disk, without a name. Returns: a descriptor, -errno. */
-int lab_data(uint64_t size, char *why);
+/* A descriptor of a file of noise on a disk, without a name. */
+int lab_data(uint64_t size);
 /* Out of memory with it: pages that another group was charged for make no pressure. */
 void lab_data_evict(int fd);
 
@@ -94,7 +93,7 @@ void lab_data_evict(int fd);
  */
 #define LAB_BLOCK ((size_t)256 << 10)
 struct lab_readers;
-/* At most 4. NULL: it cannot be, see errno. */
+/* At most 4. */
 struct lab_readers *lab_readers_start(const struct lab *lab, const char *group, int fd,
 				      unsigned count, uint64_t pace_usec);
 /* All they have read so far. */

@@ -2,12 +2,8 @@
 /*
  * program.c - a program in a group: started, listened to, ended
  *
- *     fork -> into the group, before it allocates anything -> environment -> exec
- *     running: lines of its output and error, from one pipe, without blocking
- *     ended:   waitpid() said so; its last words can still be read
- *
- * It dies with us (PR_SET_PDEATHSIG). It may outlive the end of its output, and its output it
- * (children hold the pipe): only waitpid() says what became of it.
+ * It dies with us (PR_SET_PDEATHSIG). It may outlive the end of its output, and its output it (children hold the pipe): only waitpid()
+ * says what became of it.
  */
 #include "program.h"
 
@@ -77,16 +73,14 @@ struct program *program_start(const struct lab *lab, const char *group,
 			      const struct command *command)
 {
 	struct program *p = calloc(1, sizeof(*p));
-	int in[2] = { -1, -1 }, out[2] = { -1, -1 };
+	int in[2], out[2];
 
 	fflush(stdout);
-	if (!p || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
-	    (p->pid = lab_fork(lab, group)) < 0) {
-		if (p && p->pid < 0)
-			errno = -p->pid;
-		free(p);
-		return NULL; /* for want of this the caller ends, and what is open with it */
-	}
+	if (!p || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+		lab_failed("a program: out of memory or descriptors");
+	p->pid = lab_fork(lab, group);
+	if (p->pid < 0)
+		lab_failed("a program: no process can be made for it");
 	if (p->pid == 0)
 		become(command, in[0], out[1]);
 	close(in[0]);
@@ -203,8 +197,6 @@ double line_number(const char *line, const char *key)
 	}
 	return 0;
 }
-
-/* ---- what it uses --------------------------------------------------------------------------------------- */
 
 uint64_t program_rss(const struct program *p)
 {

@@ -20,7 +20,7 @@ struct command {
 struct program;
 
 /* Starts it in `group` (NULL: outside of all groups of ours) with pipes at its standard input, and output and error in one. What
- * other hooks, or psibridge's variables for our own unit, stand in our environment it does not inherit. NULL: see errno. */
+ * other hooks, or psibridge's variables for our own unit, stand in our environment it does not inherit. */
 struct program *program_start(const struct lab *lab, const char *group,
 			      const struct command *command);
 pid_t program_pid(const struct program *program);

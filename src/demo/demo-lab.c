@@ -2,19 +2,16 @@
 /*
  * demo-lab.c - where the demo's cgroup may be
  *
- * Where systemd is PID 1 on a unified host the tree is its own, and it may rearrange what others
- * make in it (systemd's CGROUP_DELEGATION.md). The clean way to a subtree of one's own is a scope
- * with Delegate=yes, for root from the system's manager and for other users from their own
- * (`--user`). It is also the only way for an ordinary user: a process may be moved only between
- * groups whose common ancestor one may write to, so the whole demo has to start inside of the
- * scope. systemd-run --scope makes the scope and then executes the command in its own place: same
- * process, same terminal, same signals. Whether it can do that is tried with `true` first, because
- * after a successful exec nothing is left to fall back to.
+ * Where systemd is PID 1 on a unified host the tree is its own, and it may rearrange what others make in it (systemd's
+ * CGROUP_DELEGATION.md). The clean way to a subtree of one's own is a scope with Delegate=yes, for root from the system's manager and
+ * for other users from their own (`--user`). It is also the only way for an ordinary user: a process may be moved only between groups
+ * whose common ancestor one may write to, so the whole demo has to start inside of the scope. systemd-run --scope makes it and then
+ * executes the command in its own place: same process, same terminal, same signals. Whether it can do that is tried with `true` first,
+ * because after a successful exec nothing is left to fall back to.
  *
- * In the scope this process moves into a leaf ("control"): a v2 group with processes cannot hand
- * controllers to children (cgroups(7), "no internal processes"). Elsewhere the demo's group is below
- * our own where that is possible (always on v1 and for plain v2 groups; on a unified host only the
- * root may have both processes and controllers), else beside it.
+ * In the scope this process moves into a leaf ("control"): a v2 group with processes cannot hand controllers to children (cgroups(7),
+ * "no internal processes"). Elsewhere the demo's group is below our own where that is possible (always on v1 and for plain v2 groups;
+ * on a unified host only the root may have both processes and controllers), else beside it.
  */
 #include "demo/demo.h"
 
@@ -60,26 +57,26 @@ static int try_scope(char *why)
 
 int demo_scope_enter(char **argv, char *why)
 {
-	const char *words[WORDS_MAX] = { "systemd-run", "--scope", "--quiet", "--collect",
-					 "--property=Delegate=yes" };
-	char self[LAB_PATH_MAX], unit[64];
-	size_t n = 5;
-	ssize_t length;
-	int r;
+	char self[LAB_PATH_MAX] = "", unit[64];
+	const char *words[WORDS_MAX] = { "systemd-run",
+					 "--scope",
+					 "--quiet",
+					 "--collect",
+					 "--property=Delegate=yes",
+					 unit,
+					 geteuid() == 0 ? "--system" : "--user",
+					 "--",
+					 self,
+					 "demo",
+					 "--in-scope" };
+	size_t n = 11;
+	int r = try_scope(why);
 
-	r = try_scope(why);
 	if (r < 0)
 		return r;
-	length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[MAX(length, 0)] = '\0';
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return lab_why(why, -errno, "/proc/self/exe: %s", strerror(errno));
 	snprintf(unit, sizeof(unit), "--unit=psibridge-demo-%d.scope", (int)getpid());
-	if (geteuid() != 0)
-		words[n++] = "--user";
-	words[n++] = unit;
-	words[n++] = "--";
-	words[n++] = self;
-	words[n++] = "demo";
-	words[n++] = "--in-scope";
 	for (size_t i = 1; argv[i] && n < WORDS_MAX - 1; i++)
 		words[n++] = argv[i];
 	/* execvp(3) wants words it could write to, and does not */

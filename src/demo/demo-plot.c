@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * demo-plot.c - what is seen: progress, then both runs side by side, as a table, and one above the
- * other, as a plot
+ * demo-plot.c - what is seen: progress, then both runs side by side, as a table, and one above the other, as a plot
  *
- * The plot has a column for every so many milliseconds of a run and eight steps a line, in the
- * block characters of Unicode (or ASCII). Both runs share both scales, so heights may
- * be compared. Samples do not fall on the edges of columns; between two of them a stall is taken
- * as even.
+ * The plot has a column for every so many milliseconds of a run and eight steps a line, in the block characters of Unicode (or ASCII).
+ * Both runs share both scales, so heights may be compared. Between two samples a stall is taken as even.
  *
  *     20 ┤▅▇▆█▆▇▅▇           what a column is: the share of its time in which a task waited
  *      0 ┼──▲───────         marks: when the program was told
@@ -69,13 +66,13 @@ static const char *span_if(bool known, uint64_t usec, char *buf)
 	return known ? output_span(usec, buf) : "-";
 }
 
-static const char *passes_text(const struct demo_run *run, bool simulated, char *buf)
+/* A pass is once over the file. */
+static const char *passes_of(const struct demo *demo, const struct demo_run *run, char *buf)
 {
-	if (simulated)
-		return "-";
-	snprintf(buf, OUTPUT_WORD_MAX, "%" PRIu64 ".%" PRIu64, run->passes_tenths / 10,
-		 run->passes_tenths % 10);
-	return buf;
+	double passes = (double)run->read_bytes / (double)demo->file_bytes;
+
+	snprintf(buf, OUTPUT_WORD_MAX, "%.1f", passes);
+	return demo->lab ? buf : "-";
 }
 
 void demo_table(const struct output *output, const struct demo *demo)
@@ -88,8 +85,8 @@ void demo_table(const struct output *output, const struct demo *demo)
 	fputs(output_paint(output, PAINT_BOLD), stdout);
 	row(output, simulated ? "SIMULATED" : "", "without psibridge", "with psibridge",
 	    PAINT_BOLD);
-	row(output, "neighbour: passes over its file", passes_text(without, simulated, a),
-	    passes_text(with, simulated, b), PAINT_GOOD);
+	row(output, "neighbour: passes over its file", passes_of(demo, without, a),
+	    passes_of(demo, with, b), PAINT_GOOD);
 	row(output, "time stalled for want of memory", span_if(!simulated, without->stall_usec, a),
 	    span_if(!simulated, with->stall_usec, b), PAINT_GOOD);
 	row(output, "program: memory (RSS) at the start", output_size(without->rss_before_bytes, a),

@@ -6,16 +6,12 @@
  *       -> sample every 50 ms, listen to the program -> the length is over: the numbers stand
  *       -> with the bridge, where High is still to come: wait a little for it -> end all
  *
- *     program     psibridge-luahost, with or without the bridge; talks in lines (tests/program.h)
- *     neighbour   two processes that read a file again and again (lab_readers_start())
+ * The program (psibridge-luahost, which talks in lines: tests/program.h) and the neighbour's two readers are in the group "run" of the
+ * laboratory, which has the limit and is made anew for each run. The stall is read one level above, where nothing else is: reading
+ * the memory.pressure that the program watches could swallow an alarm of its watch (without CAP_SYS_RESOURCE).
  *
- * Both are in the group "run" of the laboratory, which has the limit and is made anew for each run.
- * The stall is read one level above, where nothing else is: reading the memory.pressure that the
- * program watches could swallow an alarm of its watch (without CAP_SYS_RESOURCE).
- *
- * Without a laboratory (simulated) there is no limit, so no neighbour either: what the kernel would
- * have said comes through a FIFO, at 2 s. From there on everything is real: the callback, the
- * collection, what goes back.
+ * Without a laboratory (simulated) there is no limit, so no neighbour either: what the kernel would have said comes through a pipe,
+ * at 2 s. From there on everything is real: the callback, the collection, what goes back.
  */
 #include "demo/demo.h"
 
@@ -46,9 +42,7 @@ struct running {
 	uint64_t start_usec, start_stall_usec;
 };
 
-/* ---- the actors -------------------------------------------------------------------------------- */
-
-static int start_program(struct running *r, char *why)
+static void start_program(struct running *r)
 {
 	const struct demo *demo = r->demo;
 	char source[64], megabytes[32];
@@ -60,13 +54,12 @@ static int start_program(struct running *r, char *why)
 	} else if (!demo->lab) {
 		/* for the program to inherit */
 		if (pipe(r->fifo) < 0)
-			return lab_why(why, -errno, "pipe: %s", strerror(errno));
+			demo_failed("pipe: %s", strerror(errno));
 		snprintf(source, sizeof(source), "/proc/self/fd/%d", r->fifo[0]);
 		command.argv[3] = "--source";
 		command.argv[4] = source;
 	}
 	r->program = program_start(demo->lab, demo->lab ? INNER : NULL, &command);
-	return r->program ? 0 : lab_why(why, -errno, "starting the program: %s", strerror(errno));
 }
 
 static void end_all(struct running *r)
@@ -107,8 +100,7 @@ static void take_line(struct running *r, const char *line)
 		       &r->run->collect_usec);
 }
 
-/* Errors: -EPIPE: it or the neighbour has ended. */
-static int listen_until(struct running *r, uint64_t until_usec, char *why)
+static void listen_until(struct running *r, uint64_t until_usec)
 {
 	const char *line;
 	int n;
@@ -116,59 +108,37 @@ static int listen_until(struct running *r, uint64_t until_usec, char *why)
 	while ((n = program_line(r->program, until_usec, &line)) > 0)
 		take_line(r, line);
 	if (n < 0)
-		return lab_why(why, n, "the program %s%s", program_fate(r->program),
-			       program_was_killed(r->program) ? " (out of memory?)" : "");
+		demo_failed("the program %s%s", program_fate(r->program),
+			    program_was_killed(r->program) ? " (out of memory?)" : "");
 	if (r->neighbour && !lab_readers_alive(r->neighbour))
-		return lab_why(why, -EPIPE, "the neighbour has ended");
-	return 0;
+		demo_failed("the neighbour has ended");
 }
 
 /* ---- a run ------------------------------------------------------------------------------------- */
 
-static int renew_group(const struct demo *demo, char *why)
+static void renew_group(const struct demo *demo)
 {
 	char high[32];
-	int r;
 
 	lab_data_evict(demo->file);
-	r = lab_try_remove(demo->lab, INNER);
-	if (r == 0)
-		r = lab_try_make(demo->lab, INNER, demo->limit_bytes);
+	lab_remove(demo->lab, INNER);
+	lab_make(demo->lab, INNER, demo->limit_bytes);
 	snprintf(high, sizeof(high), "%" PRIu64, demo->limit_bytes / 16 * 15);
-	if (r == 0 && !demo->lab->v1)
-		r = lab_try_write(lab_file(demo->lab, INNER, "memory.high"), high);
-	return r < 0 ? lab_why(why, r, "making %s: %s", lab_file(demo->lab, INNER, ""),
-			       strerror(-r))
-		     : 0;
+	if (!demo->lab->v1)
+		lab_write(lab_file(demo->lab, INNER, "memory.high"), high);
 }
 
-static int wait_ready(struct running *r, char *why)
+static void wait_ready(struct running *r)
 {
 	uint64_t until = lab_now_usec() + READY_MAX_USEC;
 
 	while (!r->ready) {
-		int error = listen_until(r, lab_now_usec() + SAMPLE_USEC, why);
-
-		if (error < 0)
-			return error;
+		listen_until(r, lab_now_usec() + SAMPLE_USEC);
 		if (lab_now_usec() > until)
-			return lab_why(why, -ETIMEDOUT, "the program did not get ready in %u s",
-				       (unsigned)(READY_MAX_USEC / USEC_PER_SEC));
+			demo_failed("the program did not get ready in %u s",
+				    (unsigned)(READY_MAX_USEC / USEC_PER_SEC));
 		demo_progress("filling the program with garbage", 0, 0);
 	}
-	return 0;
-}
-
-static int start_neighbour(struct running *r, char *why)
-{
-	const struct demo *demo = r->demo;
-
-	if (!demo->lab)
-		return 0;
-	r->start_stall_usec = lab_psi(demo->lab, "").some_usec;
-	r->neighbour = lab_readers_start(demo->lab, INNER, demo->file, READERS, 0);
-	return r->neighbour ? 0
-			    : lab_why(why, -errno, "starting the neighbour: %s", strerror(errno));
 }
 
 static void sample(struct running *r)
@@ -185,70 +155,57 @@ static void sample(struct running *r)
 	run->stall_usec = now.stall_usec;
 	run->rss_after_bytes = program_rss(r->program);
 	run->length_usec = now.at_usec;
-	if (!r->neighbour)
-		return;
-	run->read_bytes = lab_readers_bytes(r->neighbour);
-	run->passes_tenths = run->read_bytes * 10 / r->demo->file_bytes;
+	run->read_bytes = r->neighbour ? lab_readers_bytes(r->neighbour) : 0;
 }
 
-static int watch_it(struct running *r, char *why)
+static void watch_it(struct running *r)
 {
 	const char *what = r->run->bridge ? "with psibridge" : "without psibridge";
 	bool told = r->fifo[1] < 0;
 
-	for (uint64_t next = r->start_usec + SAMPLE_USEC;; next += SAMPLE_USEC) {
-		int error = listen_until(r, next, why);
-		uint64_t done;
-
-		if (error < 0)
-			return error;
+	for (uint64_t next = r->start_usec + SAMPLE_USEC, done = 0; done < r->demo->length_usec;
+	     next += SAMPLE_USEC) {
+		listen_until(r, next);
 		sample(r);
 		done = lab_now_usec() - r->start_usec;
 		if (!told && done >= TELL_USEC)
 			told = write(r->fifo[1], "!", 1) == 1;
-		if (done >= r->demo->length_usec)
-			return 0;
 		demo_progress(what, done, r->demo->length_usec);
 	}
 }
 
 /* The numbers stand; only the news may still grow. */
-static int wait_for_high(struct running *r, char *why)
+static void wait_for_high(struct running *r)
 {
 	const struct demo_run *run = r->run;
 	uint64_t until = lab_now_usec() + SETTLE_MAX_USEC;
-	int error = 0;
 
-	while (error == 0 && run->first_low_usec != USEC_NEVER &&
+	while (run->first_low_usec != USEC_NEVER &&
 	       run->news[run->news_count - 1].available != PSB_HIGH && lab_now_usec() < until) {
-		error = listen_until(r, lab_now_usec() + SAMPLE_USEC, why);
+		listen_until(r, lab_now_usec() + SAMPLE_USEC);
 		demo_progress("waiting for High", 0, 0);
 	}
-	return error;
 }
 
-int demo_play(struct demo *demo, bool bridge, char *why)
+void demo_play(struct demo *demo, bool bridge)
 {
 	struct demo_run *run = bridge ? &demo->with : &demo->without;
 	struct running r = { .demo = demo, .run = run, .fifo = { -1, -1 } };
-	int error;
 
 	*run = (struct demo_run){ .bridge = bridge,
 				  .first_stall_usec = USEC_NEVER,
 				  .first_low_usec = USEC_NEVER };
-	error = demo->lab ? renew_group(demo, why) : 0;
-	if (error == 0)
-		error = start_program(&r, why);
-	if (error == 0)
-		error = wait_ready(&r, why);
-	if (error == 0)
-		error = start_neighbour(&r, why);
+	if (demo->lab)
+		renew_group(demo);
+	start_program(&r);
+	wait_ready(&r);
+	if (demo->lab) {
+		r.start_stall_usec = lab_psi(demo->lab, "").some_usec;
+		r.neighbour = lab_readers_start(demo->lab, INNER, demo->file, READERS, 0);
+	}
 	r.start_usec = lab_now_usec();
-	run->rss_before_bytes = r.program ? program_rss(r.program) : 0;
-	if (error == 0)
-		error = watch_it(&r, why);
-	if (error == 0)
-		error = wait_for_high(&r, why);
+	run->rss_before_bytes = program_rss(r.program);
+	watch_it(&r);
+	wait_for_high(&r);
 	end_all(&r);
-	return error;
 }

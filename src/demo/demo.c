@@ -2,20 +2,15 @@
 /*
  * demo.c - psibridge demo: what psibridge is for, in forty seconds, on real memory
  *
- * The story has two parts of the same length. A program (psibridge-luahost: Lua, with its default
- * collector) holds garbage that it does not collect because it idles. A neighbour in the same
- * cgroup needs more memory than is left for its file. First nothing tells the program; then
- * psibridge does, it collects and trims, and the neighbour has its file in memory.
+ * The story has two parts of the same length. A program (psibridge-luahost: Lua, with its default collector) holds garbage that it
+ * does not collect because it idles. A neighbour in the same cgroup needs more memory than is left for its file. First nothing tells
+ * the program; then psibridge does, it collects and trims, and the neighbour has its file in memory.
  *
- * The demo judges itself: with psibridge the neighbour must get at least twice the passes, or wait a
- * third as long (on a fast disk that gains fewer passes), and the program's memory must fall by half.
- * If not, it says so and exits with 1.
+ * The demo judges itself: with psibridge the neighbour must get at least twice the passes, or wait a third as long (on a fast disk
+ * that gains fewer passes), and the program's memory must fall by half.
  *
- * Where no cgroup can be made it says why, and tells the program through a FIFO instead: the same
- * callback and the same collection, but no neighbour and no stall, since nothing is limited. That
- * is marked as simulated everywhere.
- *
- * Whatever ends it, the laboratory's guardian kills the actors and removes the cgroups.
+ * Where no cgroup can be made it says why, and tells the program through a FIFO instead: the same callback and the same collection,
+ * but no neighbour and no stall, since nothing is limited. That is marked as simulated everywhere.
  *
  * Progress goes to standard error, so that standard output is the result alone.
  */
@@ -24,6 +19,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +29,6 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/target-options.h"
-
-#ifndef PSIBRIDGE_LIBEXECDIR
-#error "PSIBRIDGE_LIBEXECDIR: where psibridge-luahost is installed"
-#endif
 
 #define HOST_NAME "psibridge-luahost"
 #define MIB LAB_MB
@@ -61,8 +53,6 @@ static const char help[] =
 	"\n"
 	"Exit status: 0 it went as it should, 1 it did not or could not be shown, 2 the command\n"
 	"line makes no sense.\n";
-
-/* ---- before ------------------------------------------------------------------------------------ */
 
 /* What we may use without hurting anybody, by psibridge's own count. 0: unknown. */
 static uint64_t memory_available(void)
@@ -113,8 +103,6 @@ static const char *find_host(const char *host)
 	return NULL;
 }
 
-/* ---- after ------------------------------------------------------------------------------------- */
-
 static void print_story(const struct output *output, const struct demo *demo)
 {
 	unsigned garbage = (unsigned)(demo->garbage_bytes / MIB),
@@ -145,14 +133,12 @@ static void print_story(const struct output *output, const struct demo *demo)
 static void print_end(const struct output *output, const struct demo *demo)
 {
 	const struct demo_run *without = &demo->without, *with = &demo->with;
-	uint64_t ratio = with->read_bytes * 10 / MAX(without->read_bytes, 1);
 	char text[600], back[OUTPUT_WORD_MAX],
 		times[80] = " (simulated: without cgroup, neighbour and stalls)";
 
 	if (demo->lab)
-		snprintf(times, sizeof(times),
-			 ", and its neighbour got round %" PRIu64 ".%" PRIu64 " times as often",
-			 ratio / 10, ratio % 10);
+		snprintf(times, sizeof(times), ", and its neighbour got round %.1f times as often",
+			 (double)with->read_bytes / (double)MAX(without->read_bytes, 1));
 	if (demo->went_well)
 		snprintf(text, sizeof(text),
 			 "Told that memory was short, the program gave back %s%s.",
@@ -173,52 +159,64 @@ static void print_end(const struct output *output, const struct demo *demo)
 	fputs(output_paint(output, PAINT_PLAIN), stdout);
 }
 
-/* ---- the verb ---------------------------------------------------------------------------------- */
-
-static int play_both(struct demo *demo)
+static void judge(struct demo *demo)
 {
 	const struct demo_run *without = &demo->without, *with = &demo->with;
-	char why[LAB_WHY_MAX];
-	int r = 0;
 
-	if (demo->lab) {
-		demo_progress("writing a file", 0, 0);
-		demo->file = r = lab_data(demo->file_bytes, why);
-	}
-	if (r >= 0)
-		r = demo_play(demo, false, why);
-	if (r == 0)
-		r = demo_play(demo, true, why);
-	demo_progress(NULL, 0, 0);
-	if (r < 0)
-		complain("demo", "%s", why);
 	/* simulated: nothing waited */
 	demo->relieved = (without->read_bytes > 0 && with->read_bytes >= 2 * without->read_bytes) ||
 			 with->stall_usec <= without->stall_usec / 3;
 	demo->memory_halved = with->rss_before_bytes > 0 &&
 			      with->rss_after_bytes <= with->rss_before_bytes / 2;
 	demo->went_well = demo->relieved && demo->memory_halved;
-	return r;
 }
 
-static int show(struct demo *demo)
+static void show(struct demo *demo)
 {
 	struct output output;
-	int r;
 
 	output_init(&output);
 	print_story(&output, demo);
-	r = play_both(demo);
-	if (r < 0)
-		return r;
+	if (demo->lab) {
+		demo_progress("writing a file", 0, 0);
+		demo->file = lab_data(demo->file_bytes);
+	}
+	demo_play(demo, false);
+	demo_play(demo, true);
+	demo_progress(NULL, 0, 0);
+	judge(demo);
 	demo_table(&output, demo);
 	if (demo->lab)
 		demo_plot(&output, demo);
 	print_end(&output, demo);
-	return demo->went_well ? 0 : -EPROTO;
 }
 
 static struct lab lab;
+
+static void close_lab(void)
+{
+	if (lab_close(&lab) < 0)
+		complain("demo", "its cgroup could not be removed");
+}
+
+void lab_failed(const char *message)
+{
+	demo_progress(NULL, 0, 0);
+	complain("demo", "%s", message);
+	close_lab();
+	exit(EXIT_FAILED);
+}
+
+void demo_failed(const char *format, ...)
+{
+	char message[LAB_WHY_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	lab_failed(message);
+}
 
 /* Nothing may end us between a cgroup and the process that guards it. */
 static void open_lab(struct demo *demo, char **argv)
@@ -252,7 +250,7 @@ int verb_demo(int argc, char **argv)
 			  &demo.length_usec),
 		ARGS_NO_MORE,
 	};
-	int r, status;
+	int status;
 
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
@@ -262,8 +260,7 @@ int verb_demo(int argc, char **argv)
 		return EXIT_FAILED;
 	if (!demo.simulate)
 		open_lab(&demo, argv);
-	r = show(&demo);
-	if (lab_close(&lab) < 0)
-		complain("demo", "its cgroup could not be removed");
-	return r < 0 ? EXIT_FAILED : EXIT_OK;
+	show(&demo);
+	close_lab();
+	return demo.went_well ? EXIT_OK : EXIT_FAILED;
 }

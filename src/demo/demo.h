@@ -2,14 +2,8 @@
 /*
  * demo.h - what the files of `psibridge demo` share
  *
- *     demo.c         the story: options, both runs one after the other, what came of it
- *     demo-run.c     one run: the program with the garbage, its neighbour, the samples
- *     demo-lab.c     where the demo's cgroup may be
- *     demo-plot.c    progress, the table and the plot
- *
- * Cgroups, the file and the actors' processes are those of the tests: tests/pressure.h, program.h. Functions
- * that can fail for many reasons also say it in words: why[LAB_WHY_MAX] is one line, written only on
- * failure.
+ * Cgroups, the file and the actors' processes are those of the tests: tests/pressure.h, program.h. Functions that return an error
+ * say it in words, too: why[LAB_WHY_MAX] is one line.
  */
 #pragma once
 
@@ -17,8 +11,6 @@
 #include "core/util.h"
 #include "psibridge/psibridge.h"
 #include "tests/pressure.h"
-
-/* ---- what a run gave --------------------------------------------------------------------------- */
 
 #define DEMO_NEWS_MAX 16
 #define DEMO_SAMPLES_MAX 2048
@@ -37,7 +29,7 @@ struct demo_news {
 struct demo_run {
 	bool bridge;
 	uint64_t length_usec;
-	uint64_t read_bytes, passes_tenths; /* of the neighbour; a pass is once over the file */
+	uint64_t read_bytes; /* of the neighbour */
 	uint64_t stall_usec;
 	uint64_t first_stall_usec; /* USEC_NEVER: there was none */
 	uint64_t first_low_usec;   /* when it was told. USEC_NEVER: it was not */
@@ -48,8 +40,6 @@ struct demo_run {
 	unsigned sample_count;
 	struct demo_sample samples[DEMO_SAMPLES_MAX];
 };
-
-/* ---- the whole of it --------------------------------------------------------------------------- */
 
 struct demo {
 	/* from the command line */
@@ -65,14 +55,14 @@ struct demo {
 	bool relieved, memory_halved, went_well; /* what it promises, and both */
 };
 
+/* It cannot be shown, and this is why: ends. */
+_Noreturn void demo_failed(const char *format, ...) _printf_(1, 2);
+
 /* ---- demo-lab.c -------------------------------------------------------------------------------- */
 
 /* Is the tree of cgroups systemd's to give? */
 bool demo_scope_wanted(void);
-/*
- * Starts this program anew in a scope of systemd, with --in-scope in front of `argv`. Returns only
- * where it could not.
- */
+/* Starts this program anew in a scope of systemd, with --in-scope in front of `argv`. Returns only where it could not. */
 int demo_scope_enter(char **argv, char *why);
 /* The laboratory, below our own cgroup or beside it. */
 int demo_lab_open(struct lab *lab, bool in_scope, char *why);
@@ -80,14 +70,12 @@ int demo_lab_open(struct lab *lab, bool in_scope, char *why);
 /* ---- demo-run.c -------------------------------------------------------------------------------- */
 
 /* The result is in demo->with or demo->without. */
-int demo_play(struct demo *demo, bool bridge, char *why);
+void demo_play(struct demo *demo, bool bridge);
 
 /* ---- demo-plot.c ------------------------------------------------------------------------------- */
 
-/*
- * On standard error. To be called a few times a second while something goes on; `length_usec` is 0
- * while it is not known. `what` NULL: it is over.
- */
+/* On standard error. To be called a few times a second while something goes on; `length_usec` is 0 while it is not known. `what` NULL:
+ * it is over. */
 void demo_progress(const char *what, uint64_t done_usec, uint64_t length_usec);
 
 void demo_table(const struct output *output, const struct demo *demo);

@@ -8,7 +8,6 @@
  */
 #include "bench.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -32,6 +31,7 @@ unsigned bench_number_count;
 
 static unsigned numbers[8];
 static const char *bench_name = "bench";
+static char directory[32];
 static bool broken;
 
 unsigned bench_number(unsigned i, unsigned otherwise)
@@ -63,73 +63,40 @@ void sleep_usec(uint64_t usec)
 
 /* ---- what is said ------------------------------------------------------------------------------- */
 
-void bench_die(const char *format, ...)
+const char *words(const char *format, ...)
 {
+	static char text[1024];
 	va_list args;
 
-	fprintf(stderr, "%s: ", bench_name);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	return text;
+}
+
+void bench_die_of(const char *why)
+{
+	fprintf(stderr, "%s: %s\n", bench_name, why);
 	exit(2);
 }
 
 void lab_failed(const char *message)
 {
-	bench_die("%s", message);
+	bench_die_of(message);
 }
 
-_printf_(2, 0) static void judge(const char *verdict, const char *format, va_list args)
+void bench_target_of(bool met, const char *what)
 {
-	printf("%s  ", verdict);
-	vprintf(format, args);
-	putchar('\n');
+	printf("%s  %s\n", met ? "PASS" : "MISS", what);
 }
 
-void bench_target(bool met, const char *format, ...)
+void bench_promise_of(bool kept, const char *what)
 {
-	va_list args;
-
-	va_start(args, format);
-	judge(met ? "PASS" : "MISS", format, args);
-	va_end(args);
-}
-
-void bench_promise(bool kept, const char *format, ...)
-{
-	va_list args;
-
 	broken |= !kept;
-	va_start(args, format);
-	judge(kept ? "PASS" : "FAIL", format, args);
-	va_end(args);
+	printf("%s  %s\n", kept ? "PASS" : "FAIL", what);
 }
 
 /* ---- processes, files --------------------------------------------------------------------------- */
-
-void *shared_new(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		bench_die("mmap: %s", strerror(errno));
-	return p;
-}
-
-static char directory[32];
-
-static void remove_directory(void)
-{
-	DIR *dir = opendir(directory);
-	struct dirent *entry;
-
-	while (dir && (entry = readdir(dir)))
-		unlinkat(dirfd(dir), entry->d_name, 0);
-	if (dir)
-		closedir(dir);
-	rmdir(directory);
-}
 
 const char *scratch(const char *name)
 {
@@ -141,7 +108,7 @@ const char *scratch(const char *name)
 
 void in_child(void (*fn)(unsigned row), unsigned row)
 {
-	int status;
+	int status = -1;
 	pid_t pid;
 
 	fflush(stdout);
@@ -150,27 +117,10 @@ void in_child(void (*fn)(unsigned row), unsigned row)
 		fn(row);
 		_exit(0);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
-		bench_die("the measuring process died (status %d)", pid < 0 ? -errno : status);
-}
-
-int data_new(uint64_t size)
-{
-	char why[LAB_WHY_MAX];
-	int fd = lab_data(size, why);
-
-	if (fd < 0)
-		bench_die("%s", why);
-	return fd;
-}
-
-struct lab_readers *neighbour_start(const char *group, int fd, unsigned count, uint64_t pace_usec)
-{
-	struct lab_readers *readers = lab_readers_start(&lab, group, fd, count, pace_usec);
-
-	if (!readers)
-		bench_die("%s: no process that reads: %s", group, strerror(errno));
-	return readers;
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+		return;
+	bench_promise(false, "%s: the measuring process died (status %d)", row_name(row), status);
+	exit(1);
 }
 
 /* ---- the table ---------------------------------------------------------------------------------- */
@@ -187,29 +137,23 @@ static struct table {
 	} cells[ROWS][COLUMNS];
 } * t;
 
-void table_new(const struct column *columns, unsigned width, const char *title, ...)
+void table_new(const struct column *columns, unsigned width, const char *title)
 {
-	va_list args;
-
 	if (t)
 		munmap(t, sizeof(*t));
-	t = shared_new(sizeof(*t));
+	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t == MAP_FAILED)
+		bench_die("mmap: %s", strerror(errno));
 	t->columns = columns;
 	t->width = width;
-	va_start(args, title);
-	vsnprintf(t->title, sizeof(t->title), title, args);
-	va_end(args);
+	snprintf(t->title, sizeof(t->title), "%s", title);
 }
 
-unsigned table_row(const char *name, ...)
+unsigned table_row_of(const char *name)
 {
-	va_list args;
-
 	if (t->rows == ROWS)
 		bench_die("too many rows");
-	va_start(args, name);
-	vsnprintf(t->cells[t->rows][0].text, TEXT, name, args);
-	va_end(args);
+	put_text_of(t->rows, 0, name);
 	return t->rows++;
 }
 
@@ -228,13 +172,9 @@ void put_values(unsigned row, unsigned column, const double *values, size_t coun
 	}
 }
 
-void put_text(unsigned row, unsigned column, const char *format, ...)
+void put_text_of(unsigned row, unsigned column, const char *text)
 {
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(t->cells[row][column].text, TEXT, format, args);
-	va_end(args);
+	snprintf(t->cells[row][column].text, TEXT, "%s", text);
 }
 
 static int compare(const void *a, const void *b)
@@ -269,30 +209,15 @@ void forget(unsigned row, unsigned column)
 	t->cells[row][column].count = 0;
 }
 
-void row_fails(unsigned row, const char *format, ...)
+void row_fails_of(unsigned row, const char *why)
 {
-	va_list args;
-
-	if (row_failure(row))
-		return;
-	va_start(args, format);
-	vsnprintf(t->failures[row], sizeof(t->failures[row]), format, args);
-	va_end(args);
+	if (!row_failure(row))
+		snprintf(t->failures[row], sizeof(t->failures[row]), "%s", why);
 }
 
 const char *row_failure(unsigned row)
 {
 	return t->failures[row][0] ? t->failures[row] : NULL;
-}
-
-/* Columns on a terminal: bytes, less those that continue a UTF-8 sequence. */
-static int columns_of(const char *text)
-{
-	int n = 0;
-
-	for (; *text; text++)
-		n += ((unsigned char)*text & 0xc0) != 0x80;
-	return n;
 }
 
 /* Row 0 is the heading. */
@@ -306,7 +231,7 @@ static const char *text_of(unsigned row, unsigned column)
 	if (cell->count > 0 && !cell->text[0])
 		snprintf(cell->text, TEXT, "%.*f", t->columns[column].decimals,
 			 median(row - 1, column));
-	return cell->text[0] ? cell->text : "—";
+	return cell->text[0] ? cell->text : "-";
 }
 
 void table_print(const char *what_is_good)
@@ -315,22 +240,22 @@ void table_print(const char *what_is_good)
 
 	for (unsigned row = 0; row <= t->rows; row++)
 		for (unsigned i = 0; i < t->width; i++)
-			widths[i] = MAX(widths[i], columns_of(text_of(row, i)));
+			widths[i] = MAX(widths[i], (int)strlen(text_of(row, i)));
 	printf("\n%s\n", t->title);
 	for (unsigned row = 0; row <= t->rows; row++)
 		for (unsigned i = 0; i < t->width; i++) {
 			const char *text = text_of(row, i), *end = i == t->width - 1 ? "\n" : "  ";
-			int pad = widths[i] - columns_of(text);
+			int pad = widths[i] - (int)strlen(text);
 
 			printf("%*s%s%*s%s", i ? pad : 0, "", text, i ? 0 : pad, "", end);
 		}
 	for (unsigned row = 0; row < t->rows; row++)
 		if (row_failure(row))
-			printf("— %s: %s\n", row_name(row), row_failure(row));
+			printf("- %s: %s\n", row_name(row), row_failure(row));
 	puts(what_is_good);
 }
 
-/* ---- CPU time ------------------------------------------------------------------------------------- */
+/* ---- a watch ------------------------------------------------------------------------------------ */
 
 static uint64_t begun_nsec, begun_cpu;
 
@@ -354,8 +279,6 @@ double cpu_percent(void)
 	return 100.0 * (double)usec_sub(cpu_of_others(), begun_cpu) /
 	       (double)(now_nsec() - begun_nsec);
 }
-
-/* ---- a watch ------------------------------------------------------------------------------------ */
 
 int watch_start(struct watched *ret, enum psb_backend backend, struct psb_watch_options options,
 		psb_callback_fn *told, void *userdata)
@@ -405,8 +328,24 @@ static void say_machine(void)
 	       sysconf(_SC_NPROCESSORS_ONLN), load, unified ? "unified" : "hybrid");
 }
 
+static _Noreturn void measure(const struct bench *bench)
+{
+	bench_name = bench->name;
+	no_lab = lab_open(&lab, "bench");
+	if (!no_lab)
+		printf("\n%s: triggers %s CAP_SYS_RESOURCE\n", bench_name,
+		       lab.privileged ? "with" : "without");
+	if (no_lab && bench->needs_lab)
+		printf("\nSKIP  %s: no real pressure can be made here: %s\n", bench_name, no_lab);
+	else
+		bench->work();
+	lab_close(&lab);
+	exit(broken);
+}
+
 static int run(const struct bench *bench)
 {
+	char command[64];
 	int status;
 	pid_t pid;
 
@@ -415,24 +354,12 @@ static int run(const struct bench *bench)
 		bench_die("%s: %s", directory, strerror(errno));
 	fflush(stdout);
 	pid = fork();
-	if (pid == 0) {
-		bench_name = bench->name;
-		no_lab = lab_open(&lab, "bench");
-		if (!no_lab)
-			printf("\n%s: triggers %s CAP_SYS_RESOURCE\n", bench_name,
-			       lab.privileged ? "with" : "without");
-		if (no_lab && bench->needs_lab)
-			printf("\nSKIP  %s: no real pressure can be made here: %s\n", bench_name,
-			       no_lab);
-		else
-			bench->work();
-		lab_close(&lab);
-		exit(broken);
-	}
+	if (pid == 0)
+		measure(bench);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		bench_die("fork: %s", strerror(errno));
-	remove_directory();
-	if (WIFEXITED(status))
+	snprintf(command, sizeof(command), "rm -r %s", directory);
+	if (system(command) == 0 && WIFEXITED(status))
 		return MIN(WEXITSTATUS(status), 2);
 	fprintf(stderr, "bench: %s was killed by signal %d\n", bench->name, WTERMSIG(status));
 	return 2;

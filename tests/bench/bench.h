@@ -37,24 +37,26 @@ unsigned bench_number(unsigned i, unsigned otherwise);
 extern struct lab lab;
 extern const char *no_lab;
 
+/* As printf(3), valid until the next call. What takes words below takes them so. */
+const char *words(const char *format, ...) _printf_(1, 2);
 /* Cannot go on: says why, exits with 2. */
-void bench_die(const char *format, ...) _printf_(1, 2) __attribute__((noreturn));
+#define bench_die(...) bench_die_of(words(__VA_ARGS__))
+void bench_die_of(const char *why) __attribute__((noreturn));
 /* A figure beside what it should be. */
-void bench_target(bool met, const char *format, ...) _printf_(2, 3);
+#define bench_target(met, ...) bench_target_of(met, words(__VA_ARGS__))
+void bench_target_of(bool met, const char *what);
 /* What must be so on any machine: else the exit status is 1. */
-void bench_promise(bool kept, const char *format, ...) _printf_(2, 3);
+#define bench_promise(kept, ...) bench_promise_of(kept, words(__VA_ARGS__))
+void bench_promise_of(bool kept, const char *what);
 
 uint64_t now_nsec(void);
 void sleep_usec(uint64_t usec);
-/* Memory that children see too; pages that nobody touches cost nothing. */
-void *shared_new(size_t size);
 /* A path in a directory of the benchmark's own, which goes with it. Valid until the next call. */
 const char *scratch(const char *name);
-/* Runs `fn` in a process of its own, whose memory and descriptors nobody else used before. Dies if that does. */
+/* Runs `fn` in a process of its own, whose memory and descriptors nobody else used before. That it dies is a promise broken, and the end. */
 void in_child(void (*fn)(unsigned row), unsigned row);
-/* As lab_data() and lab_readers_start(), which see. */
-int data_new(uint64_t size);
-struct lab_readers *neighbour_start(const char *group, int fd, unsigned count, uint64_t pace_usec);
+#define data_new(size) lab_data(size)
+#define neighbour_start(...) lab_readers_start(&lab, __VA_ARGS__)
 
 /* ---- a table: one at a time, which children write to, too ---------------------------------------- */
 
@@ -64,10 +66,11 @@ struct column {
 };
 
 /* The first column is the rows' names. */
-#define table_begin(columns, ...) table_new(columns, ELEMENTSOF(columns), __VA_ARGS__)
-void table_new(const struct column *columns, unsigned width, const char *title, ...) _printf_(3, 4);
+#define table_begin(columns, ...) table_new(columns, ELEMENTSOF(columns), words(__VA_ARGS__))
+void table_new(const struct column *columns, unsigned width, const char *title);
 /* Returns its number, counted from 0. */
-unsigned table_row(const char *name, ...) _printf_(1, 2);
+#define table_row(...) table_row_of(words(__VA_ARGS__))
+unsigned table_row_of(const char *name);
 const char *row_name(unsigned row);
 /* A value more for this cell, and for those right of it; what is shown of a cell is the median. NAN is no value, none is a dash. */
 #define put(row, column, ...)                                    \
@@ -75,26 +78,26 @@ const char *row_name(unsigned row);
 		   sizeof((const double[]){ __VA_ARGS__ }) / sizeof(double))
 void put_values(unsigned row, unsigned column, const double *values, size_t count);
 /* Shown instead. */
-void put_text(unsigned row, unsigned column, const char *format, ...) _printf_(3, 4);
+#define put_text(row, column, ...) put_text_of(row, column, words(__VA_ARGS__))
+void put_text_of(unsigned row, unsigned column, const char *text);
 /* Of the values of a cell, which are sorted by it; NAN: it has none. */
 double percentile(unsigned row, unsigned column, double percent);
 double median(unsigned row, unsigned column);
 unsigned value_count(unsigned row, unsigned column);
 void forget(unsigned row, unsigned column);
 /* What went wrong with it, or why there are dashes: printed below the table. Only the first is kept. */
-void row_fails(unsigned row, const char *format, ...) _printf_(2, 3);
+#define row_fails(row, ...) row_fails_of(row, words(__VA_ARGS__))
+void row_fails_of(unsigned row, const char *why);
 /* NULL: nothing. */
 const char *row_failure(unsigned row);
 void table_print(const char *what_is_good);
 
-/* ---- CPU time ------------------------------------------------------------------------------------- */
+/* ---- a watch ------------------------------------------------------------------------------------ */
 
-/* Of the process but its calling thread: what a benchmark that sleeps has running beside it, in percent of a core since
+/* CPU time of the process but its calling thread: what a benchmark that sleeps has running beside it, in percent of a core since
  * cpu_begin(). */
 void cpu_begin(void);
 double cpu_percent(void);
-
-/* ---- a watch ------------------------------------------------------------------------------------ */
 
 struct watched {
 	psb_bridge *bridge;

@@ -4,13 +4,13 @@
  *
  * All call the same function on a thread of their own that waits. What differs is how they wait and read:
  *
- *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm, which would hide the loop behind
- *              it, and so it is short where each byte is to be told (stimulus.each). After a byte that comes within 50 ms of
- *              another it does not listen for a while (monitor-stream.c).
- *  bare epoll  epoll_wait(2), read(2), the call: what a program would have without any library. It does what
- *              comes to mind first: level-triggered, and it waits again whatever happened.
- *  sd-event    sd_event_add_memory_pressure(3), found by dlopen(3); it came with systemd 254. It takes its source from
- *              the environment, which is set around its start.
+ *  psibridge   a watch on the same source. Its policy tells Low at most once per Rearm, which would hide the loop behind it, and so
+ *              it is short where each byte is to be told (stimulus.each). After a byte that comes within 50 ms of another it does
+ *              not listen for a while (monitor-stream.c).
+ *  bare epoll  epoll_wait(2), read(2), the call: what a program would have without any library. It does what comes to mind first:
+ *              level-triggered, and it waits again whatever happened.
+ *  sd-event    sd_event_add_memory_pressure(3), found by dlopen(3); it came with systemd 254. It takes its source from the
+ *              environment, which is set around its start.
  */
 #include "contender.h"
 
@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -68,29 +67,25 @@ static int start_psibridge(struct contender *c)
 
 /* ---- the bare loop ---------------------------------------------------------------------------------- */
 
-static int connect_to(const char *path)
+static struct sockaddr_un address_of(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0)
-		return -errno;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return -errno;
-	return fd;
+	return address;
 }
 
 static int open_stimulus(const struct stimulus *s)
 {
+	struct sockaddr_un address = address_of(s->path);
 	int fd;
 
-	if (s->kind == STIMULUS_SOCKET)
-		return connect_to(s->path);
+	if (s->kind == STIMULUS_SOCKET) {
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		return connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : fd;
+	}
 	fd = open(s->path, (s->kind == STIMULUS_PSI ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (s->trigger && write(fd, TRIGGER, sizeof(TRIGGER)) < 0)
+	if (fd < 0 || (s->trigger && write(fd, TRIGGER, sizeof(TRIGGER)) < 0))
 		return -errno;
 	return fd;
 }
@@ -130,16 +125,10 @@ static int start_bare(struct contender *c)
 
 /* ---- sd-event --------------------------------------------------------------------------------------- */
 
-typedef int sd_handler(void *source, void *userdata);
-
-struct sd_start {
-	struct contender *contender;
-	int (*event_new)(void **ret);
-	int (*add)(void *event, void **ret, sd_handler *handler, void *userdata);
-	int (*loop)(void *event);
-	sem_t done;
-	int result;
-};
+static int (*event_new)(void **ret);
+static int (*event_add)(void *event, void **ret, int (*told)(void *source, void *userdata),
+			void *userdata);
+static int (*event_loop)(void *event);
 
 static int sd_told(_unused_ void *source, void *userdata)
 {
@@ -153,46 +142,43 @@ static int sd_told(_unused_ void *source, void *userdata)
 /* An sd-event loop belongs to the thread that made it. */
 static void *sd_run(void *arg)
 {
-	struct sd_start *start = arg, mine = *start; /* it goes with its owner's frame */
+	struct contender *c = arg;
 	void *event;
-	int r = mine.event_new(&event);
+	int r = event_new(&event);
 
 	if (r >= 0)
-		r = mine.add(event, NULL, sd_told, mine.contender);
-	start->result = r;
-	sem_post(&start->done);
+		r = event_add(event, NULL, sd_told, c);
+	c->ended = MIN(r, 0);
+	sem_post(&c->started);
 	if (r >= 0)
-		mine.contender->ended = mine.loop(event);
+		c->ended = event_loop(event);
 	return NULL;
 }
 
 static int start_sd_event(struct contender *c)
 {
 	void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-	struct sd_start start = { .contender = c };
 	pthread_t thread;
 	int r;
 
 	if (library) {
-		*(void **)&start.event_new = dlsym(library, "sd_event_new");
-		*(void **)&start.add = dlsym(library, "sd_event_add_memory_pressure");
-		*(void **)&start.loop = dlsym(library, "sd_event_loop");
+		*(void **)&event_new = dlsym(library, "sd_event_new");
+		*(void **)&event_add = dlsym(library, "sd_event_add_memory_pressure");
+		*(void **)&event_loop = dlsym(library, "sd_event_loop");
 	}
-	if (!start.event_new || !start.add || !start.loop)
+	if (!event_new || !event_add || !event_loop)
 		return fail(c, -EOPNOTSUPP, "no libsystemd here, or one older than 254");
 	setenv("MEMORY_PRESSURE_WATCH", c->stimulus.path, 1);
 	/* unset, it would write its default (strace of 257) */
 	if (c->stimulus.kind == STIMULUS_PSI)
 		setenv("MEMORY_PRESSURE_WRITE", c->stimulus.trigger ? TRIGGER_BASE64 : "", 1);
-	sem_init(&start.done, 0, 0);
-	r = -pthread_create(&thread, NULL, sd_run, &start);
-	if (r == 0) {
-		while (sem_wait(&start.done) < 0)
-			;
-		r = start.result;
-	}
+	sem_init(&c->started, 0, 0);
+	r = -pthread_create(&thread, NULL, sd_run, c);
+	while (r == 0 && sem_wait(&c->started) < 0)
+		;
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	unsetenv("MEMORY_PRESSURE_WRITE");
+	r = r < 0 ? r : c->ended;
 	return r < 0 ? fail(c, r, "not started") : 0;
 }
 
@@ -217,10 +203,9 @@ uint64_t contender_reads(const struct contender *c)
 
 int server_new(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = address_of(path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
 	    listen(fd, 16) < 0)
 		bench_die("%s: %s", path, strerror(errno));

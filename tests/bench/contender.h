@@ -8,15 +8,17 @@
 
 #include "bench.h"
 
+#include <semaphore.h>
+
 enum contender_kind { PSIBRIDGE_URING, PSIBRIDGE_EPOLL, BARE_EPOLL, SD_EVENT };
 #define CONTENDERS 4
 extern const char *const contender_names[CONTENDERS];
 
 /* What is listened to. */
 struct stimulus {
-	bool each; /* psibridge shall tell each signal that comes more than 50 ms after the last */
 	enum { STIMULUS_SOCKET, STIMULUS_FIFO, STIMULUS_PSI } kind;
 	const char *path;
+	bool each; /* psibridge shall tell each signal that comes more than 50 ms after the last */
 	bool trigger; /* STIMULUS_PSI: one is armed; else nothing is (psibridge then arms its own) */
 	const char *cgroup; /* STIMULUS_PSI: as psibridge wants to be told; NULL: it gets the path */
 };
@@ -28,8 +30,9 @@ struct contender {
 	contender_told_fn *told;
 	void *userdata;
 	struct stimulus stimulus;
-	char why[160];	   /* on failure */
-	_Atomic int ended; /* what its loop returned, if it gave up */
+	char why[200];	   /* on failure */
+	_Atomic int ended; /* what sd-event's loop returned, if it gave up */
+	sem_t started;	   /* ... or said when it was made */
 	int fd;
 	struct watched watched; /* psibridge's */
 	_Atomic uint64_t reads; /* of the others */
@@ -44,3 +47,12 @@ uint64_t contender_reads(const struct contender *contender);
 /* The other end of a socket: a listening AF_UNIX socket at `path`; its next client's connection. They die if they cannot. */
 int server_new(const char *path);
 int server_accept(int fd);
+
+/*
+ * Runs `fn` in a child until it returns, and counts the system calls of its threads, but for the first, which conducts. Call while
+ * there is one thread only. What is traced is slow, so this says how many calls, never how long. Returns: how many; -errno: what
+ * ptrace(2) said, or what `fn` returned.
+ */
+int count_syscalls(int (*fn)(void *userdata), void *userdata);
+/* In the child: counts from here on, or not any more. */
+void count_now(bool on);

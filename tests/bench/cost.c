@@ -11,8 +11,6 @@
  *  just under low  early is passed, low is 30 % away: Neutral, and nearly Low
  *  over low        Low all the time; critical is 30 % away
  *  over critical   Low, critical, all the time
- *
- * CPU time is that of the watch's process but its main thread, which sleeps; the load is another process.
  */
 #include "bench.h"
 
@@ -24,14 +22,12 @@
 #define BOUND_PERCENT 0.1
 #define LIMIT_BYTES (8 * MIB)
 
-enum { NAME, SOME, LEVEL, SAMPLES, ALARMS, TOLD, CPU };
+enum { NAME, SOME, LEVEL, SAMPLES, CPU };
 static const struct column columns[] = {
 	[NAME] = { "what the cgroup does", 0 },
 	[SOME] = { "it stalls %", 2 },
 	[LEVEL] = { "level", 0 },
 	[SAMPLES] = { "samples/s", 1 },
-	[ALARMS] = { "alarms/s", 1 },
-	[TOLD] = { "told/s", 2 },
 	[CPU] = { "CPU % of a core", 4 },
 };
 
@@ -54,7 +50,7 @@ static void told(_unused_ const struct psb_notification *n, _unused_ void *userd
 {
 }
 
-/* "some N/2s", of a rate of stalling in parts of a window; at least 1 us, at most all of it. */
+/* "some N WINDOW", of a rate of stalling in parts of a window; at least 1 us, at most all of it. */
 static const char *threshold(char text[48], const char *kind, double rate)
 {
 	snprintf(text, 48, "%s %u %u", kind,
@@ -72,9 +68,8 @@ static void measure(unsigned row)
 	unsigned seconds = bench_number(0, SECONDS);
 	char early[48], low[48], critical[48];
 	struct psb_watch_options options = { .cgroup = lab_path(&lab, "load") };
-	struct psb_stats before, after;
 	struct watched watched;
-	uint64_t stall;
+	uint64_t stall, samples;
 	int r;
 
 	if (load->low_some > 0) {
@@ -90,18 +85,13 @@ static void measure(unsigned row)
 		bench_die("%s: %s: %s", load->name, watched.why, strerror(-r));
 	/* an alarm takes up to 2 s to come */
 	sleep_usec(3 * USEC_PER_SEC);
-	before = watch_stats(&watched);
+	samples = watch_stats(&watched).samples;
 	stall = lab_psi(&lab, "load").some_usec;
 	cpu_begin();
 	sleep_usec(seconds * USEC_PER_SEC);
 	put(row, CPU, cpu_percent());
 	put(row, SOME, (double)(lab_psi(&lab, "load").some_usec - stall) / 1e4 / seconds);
-	after = watch_stats(&watched);
-	put(row, SAMPLES, (double)(after.samples - before.samples) / seconds,
-	    (double)(after.alarms - before.alarms) / seconds,
-	    (double)(after.low + after.neutral + after.high - before.low - before.neutral -
-		     before.high) /
-		    seconds);
+	put(row, SAMPLES, (double)(watch_stats(&watched).samples - samples) / seconds);
 	put_text(row, LEVEL, "%s", levels[psb_watch_available(watched.watch, NULL)]);
 }
 
@@ -120,7 +110,7 @@ static void measure_stalls(void)
 static void work(void)
 {
 	int data = data_new(2 * LIMIT_BYTES);
-	double worst = -1;
+	double worst = 0;
 
 	table_begin(columns, "Cost: one watch");
 	for (const struct load *load = loads; load < loads + ELEMENTSOF(loads); load++) {
@@ -129,7 +119,6 @@ static void work(void)
 
 		lab_data_evict(data);
 		lab_make(&lab, "load", LIMIT_BYTES);
-		some = full = 0;
 		if (row > 0) {
 			readers = neighbour_start("load", data, 1, load->pace_usec);
 			measure_stalls();
@@ -140,7 +129,7 @@ static void work(void)
 			in_child(measure, row);
 		lab_readers_free(readers);
 		lab_remove(&lab, "load");
-		worst = isnan(median(row, CPU)) ? worst : MAX(worst, median(row, CPU));
+		worst = fmax(worst, median(row, CPU));
 	}
 	table_print(
 		"Good is: less than 0.1 % of a core, whatever the cgroup does, and nothing while it is idle.");

@@ -5,26 +5,22 @@
  *     one group, 800 MiB:  the program   540 MiB, all but 20 of it garbage; it idles, so its collector does not run
  *                          2 readers     a file of 560 MiB, block by block, round and round
  *
- * What the program does not need is just what the readers lack: without the bridge about half of
- * their file fits in, and they wait for the disk. A run lasts 10 s from the start of the readers.
- * What counts is what the neighbour gets done (passes) and how long tasks waited (`some` of
- * memory.pressure), not only what the program gave back. Until psibridge's trigger fires time goes
- * by (without CAP_SYS_RESOURCE 2 to 4 s, facts), which is in the numbers.
+ * What the program does not need is just what the readers lack: without the bridge about half of their file fits in, and they wait
+ * for the disk. A run lasts 10 s from the start of the readers. What counts is what the neighbour gets done (passes) and how long
+ * tasks waited (`some` of memory.pressure), not only what the program gave back. Until psibridge's trigger fires time goes by
+ * (without CAP_SYS_RESOURCE 2 to 4 s, facts), which is in the numbers.
  *
- * One row for each way in, all in turn, ROUNDS times; a cell is the median of its rounds.
- * "Collected" is the first sample (20 ms) at which half of the program was gone.
+ * One row for each way in, all in turn, ROUNDS times; a cell is the median of its rounds. "Collected" is the first sample (20 ms) at
+ * which half of the program was gone.
  *
- * With all ways into CoreCLR there is a second table: OnMemoryNotification() returns at once, also
- * while the runtime collects.
+ * With all ways into CoreCLR there is a second table: OnMemoryNotification() returns at once, also while the runtime collects.
  *
  *     we: a byte each 5 ms -> FIFO -> psibridge: Low -> OnMemoryNotification() -> one slot -> managed thread
  *
- * "Calls to OnMemoryNotification never block. They always return immediately" (the reference of the
- * CLR hosting API). The host times each call itself and says so (PSIBRIDGE_LOG=debug):
- * from outside it cannot be seen. No cgroup is needed, so no memory is short either: the source is
- * the FIFO. The program is tests/dotnet/Load with 300 MiB alive, on all processors: its runtime
- * collects a good part of the time by itself, and then the managed thread that takes over stands
- * still, with everything else managed.
+ * "Calls to OnMemoryNotification never block. They always return immediately" (the reference of the CLR hosting API). The host times
+ * each call itself and says so (PSIBRIDGE_LOG=debug): from outside it cannot be seen. The program is tests/dotnet/Load with 300 MiB
+ * alive, on all processors: its runtime collects a good part of the time by itself, and then the managed thread that takes over
+ * stands still, with everything else managed.
  */
 #include "runtime.h"
 
@@ -42,7 +38,6 @@
 #define READERS 2
 #define LENGTH_USEC (10 * USEC_PER_SEC)
 #define SAMPLE_USEC (20 * USEC_PER_MSEC)
-#define WAYS_MAX 10
 
 #define RSS_TARGET 0.2
 #define PASSES_TARGET 3.0
@@ -64,7 +59,7 @@ static struct lane {
 	const struct way *way;
 	struct command command;
 	bool missing;
-} lanes[WAYS_MAX];
+} lanes[10];
 
 static void watch_it(unsigned row, struct stage *stage, struct program *program,
 		     const struct lab_readers *neighbour)
@@ -116,29 +111,45 @@ static void run_lane(unsigned row, int data)
 	lab_remove(&lab, stage.name);
 }
 
-static void print(const char *runtime, unsigned count)
+static void judge(unsigned row)
 {
-	char good[64];
+	double left = median(row, AFTER) / median(row, BEFORE), passes = median(row, PASSES_X),
+	       stall = median(row, STALL_X);
 
-	for (unsigned row = 0; row < count; row++) {
-		put(row, PASSES_X, median(row, PASSES) / median(0, PASSES));
-		put(row, STALL_X, median(row, STALL) / median(0, STALL));
-	}
-	snprintf(good, sizeof(good), "%s; stall is `some` of the group.", runtime);
-	table_print(good);
-	for (unsigned row = 0; row < count; row++) {
-		double left = median(row, AFTER) / median(row, BEFORE),
-		       passes = median(row, PASSES_X), stall = median(row, STALL_X);
+	if (!lanes[row].missing && row_failure(row))
+		bench_promise(false, "%s: %s", row_name(row), row_failure(row));
+	else if (lanes[row].way->bridge && !isnan(passes))
+		bench_target(
+			left <= RSS_TARGET && passes >= PASSES_TARGET && stall <= STALL_TARGET,
+			"%s: RSS falls by %.0f %% (at least 80), passes x %.1f (3), stall x %.2f (at most 0.5)",
+			row_name(row), 100 * (1 - left), passes, stall);
+}
 
-		if (!lanes[row].missing && row_failure(row))
-			bench_promise(false, "%s: %s", row_name(row), row_failure(row));
-		else if (lanes[row].way->bridge && !isnan(passes))
-			bench_target(
-				left <= RSS_TARGET && passes >= PASSES_TARGET &&
-					stall <= STALL_TARGET,
-				"%s: RSS falls by %.0f %% (at least 80), passes x %.1f (3), stall x %.2f (at most 0.5)",
-				row_name(row), 100 * (1 - left), passes, stall);
+static unsigned find_lanes(const char *runtime)
+{
+	static const char *const args[] = { GARBAGE_MIB, LIVE_MIB, NULL };
+	const struct way *way;
+	unsigned count = 0;
+
+	for (unsigned i = 0; (way = way_at(runtime, i)) && count < ELEMENTSOF(lanes); i++) {
+		struct lane *lane = &lanes[count];
+		const char *why;
+
+		if (wanted_way && i > 0 && strcmp(way->name, wanted_way) != 0)
+			continue;
+		lane->way = way;
+		why = way_command(way, "Garbage/garbage", args, &lane->command);
+		lane->missing = why;
+		table_row("%s", way->name);
+		if (why)
+			row_fails(count, "%s", why);
+		count++;
 	}
+	if (count == 0)
+		bench_die("--runtime=%s: coreclr and mono are known", runtime);
+	if (lanes[0].missing)
+		bench_die("%s: %s", runtime, row_failure(0));
+	return count;
 }
 
 /* ---- how long the callback takes ----------------------------------------------------------------------- */
@@ -150,18 +161,9 @@ static const struct column handover[] = {
 	[WORST] = { "max us", 2 },
 };
 
-/* "psibridge[clrhost]: notified Low (memory is short): handed over in 0.34 us, managed code is busy" */
-static void take_line(const char *line)
-{
-	const char *at = strstr(line, "handed over in ");
-
-	if (at)
-		put(strstr(at, "busy") ? BUSY : IDLE, P50, strtod(at + 15, NULL));
-}
-
 static void tell(struct program *program, int fd)
 {
-	const char *line;
+	const char *line, *at;
 
 	for (int i = 0; i < NOTIFICATIONS && !program_ended(program); i++) {
 		uint64_t next = lab_now_usec() + GAP_USEC;
@@ -169,8 +171,10 @@ static void tell(struct program *program, int fd)
 		/* full: it has more than it can take */
 		if (write(fd, "!", 1) < 0 && errno != EAGAIN)
 			bench_die("the FIFO: %s", strerror(errno));
+		/* "psibridge[clrhost]: notified Low (memory is short): handed over in 0.34 us, managed code is busy" */
 		while (program_line(program, next, &line) > 0)
-			take_line(line);
+			if ((at = strstr(line, "handed over in ")))
+				put(strstr(at, "busy") ? BUSY : IDLE, P50, strtod(at + 15, NULL));
 	}
 }
 
@@ -190,11 +194,12 @@ static void measure_handover(void)
 	if (mkfifo(fifo, 0600) < 0 || (fd = open(fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC)) < 0)
 		bench_die("%s: %s", fifo, strerror(errno));
 	snprintf(source, sizeof(source), "PSIBRIDGE_SOURCE=%s", fifo);
-	memcpy(command.env,
-	       ((const char *[COMMAND_ENV_MAX]){ "PSIBRIDGE_LOG=debug", source,
-						 "PSIBRIDGE_REARM=1ms", "PSIBRIDGE_QUIET=2ms",
-						 "PSIBRIDGE_APART=1ms", "PSIBRIDGE_GROWN=0" }),
-	       sizeof(command.env));
+	/* behind where the library is */
+	command.env[0] = "PSIBRIDGE_LOG=debug";
+	memcpy(command.env + 2,
+	       ((const char *[]){ source, "PSIBRIDGE_REARM=1ms", "PSIBRIDGE_QUIET=2ms",
+				  "PSIBRIDGE_APART=1ms", "PSIBRIDGE_GROWN=0" }),
+	       5 * sizeof(char *));
 	table_begin(handover, "Hand-over: how long OnMemoryNotification() takes (embedded)");
 	table_row("busy with the last one");
 	table_row("idle");
@@ -221,40 +226,27 @@ static void measure_handover(void)
 
 static void work(void)
 {
-	static const char *const args[] = { GARBAGE_MIB, LIVE_MIB, NULL };
 	const char *runtime = wanted_runtime ? wanted_runtime : "coreclr";
-	unsigned count = 0, rounds = bench_number(0, 1);
-	const struct way *way;
+	unsigned count, rounds = bench_number(0, 1);
 	int data;
 
 	table_begin(
 		columns,
 		"Effect: idle with %s MiB of garbage beside a reader of %u MiB, %u MiB together, 10 s",
 		GARBAGE_MIB, (unsigned)(FILE_BYTES / MIB), (unsigned)(LIMIT / MIB));
-	for (unsigned i = 0; (way = way_at(runtime, i)) && count < WAYS_MAX; i++) {
-		struct lane *lane = &lanes[count];
-		const char *why;
-
-		if (wanted_way && i > 0 && strcmp(way->name, wanted_way) != 0)
-			continue;
-		lane->way = way;
-		why = way_command(way, "Garbage/garbage", args, &lane->command);
-		lane->missing = why;
-		table_row("%s", way->name);
-		if (why)
-			row_fails(count, "%s", why);
-		count++;
-	}
-	if (count == 0)
-		bench_die("--runtime=%s: coreclr and mono are known", runtime);
-	if (lanes[0].missing)
-		bench_die("%s: %s", runtime, row_failure(0));
+	count = find_lanes(runtime);
 	data = data_new(FILE_BYTES);
 	for (unsigned round = 0; round < rounds; round++)
 		for (unsigned row = 0; row < count; row++)
 			if (!row_failure(row))
 				run_lane(row, data);
-	print(runtime, count);
+	for (unsigned row = 0; row < count; row++)
+		put(row, PASSES_X, median(row, PASSES) / median(0, PASSES));
+	for (unsigned row = 0; row < count; row++)
+		put(row, STALL_X, median(row, STALL) / median(0, STALL));
+	table_print(words("%s; stall is `some` of the group.", runtime));
+	for (unsigned row = 0; row < count; row++)
+		judge(row);
 	if (strcmp(runtime, "coreclr") == 0 && !wanted_way)
 		measure_handover();
 }

@@ -5,23 +5,20 @@
  *     main thread: send(2) one byte ----> AF_UNIX socket ----> contender's thread ----> the callback
  *                  t0 before it                                                         t1 in it
  *
- * Every contender has a connection and a thread of its own, and all are there all the time, so that all share the
- * same process, cgroup, machine and moment. Three runs:
+ * Every contender has a connection and a thread of its own, and all are there all the time, so that all share the same process,
+ * cgroup, machine and moment. Three runs:
  *
- *  counting  system calls of the contender's threads, in a traced child (count.h), one contender after the other.
- *  light     one byte each 25 to 26 ms, never before the last one was told. Turn by turn A B C D, B C D A, ...: what disturbs
- *            one disturbs all, and no contender gets two within 50 ms (contender.c). In each round
- *            the contender's median is divided by the bare loop's median of that round; the verdict is the median of these ratios.
- *  burst     10,000 bytes, one a send(2), as fast as the socket takes them. A stream coalesces: a contender that is busy
- *            finds several at once. Tracing would slow the writer and the reader and so change how many. Therefore
- *            the reads are counted by the contenders themselves, and each costs the calls that the counting run found for
- *            one event.
+ *  counting  system calls of the contender's threads, in a traced child, one contender after the other.
+ *  light     one byte each 25 to 26 ms, never before the last one was told. Turn by turn A B C D, B C D A, ...: what disturbs one
+ *            disturbs all, and no contender gets two within 50 ms (contender.c). In each round the contender's median is divided
+ *            by the bare loop's median of that round; the verdict is the median of these ratios.
+ *  burst     10,000 bytes, one a send(2), as fast as the socket takes them. A stream coalesces: a contender that is busy finds
+ *            several at once. Tracing would change how many. Therefore the reads are counted by the contenders themselves, and each
+ *            costs the calls that the counting run found for one event.
  *
- * The writer does not wait for a wake-up by the callback (that would be a system call of the callback's): it sleeps and
- * then looks.
+ * The writer does not wait for a wake-up by the callback (that would be a system call of the callback's): it sleeps and then looks.
  */
 #include "contender.h"
-#include "count.h"
 
 #include <errno.h>
 #include <string.h>
@@ -37,18 +34,11 @@
 #define QUIET_USEC (100 * USEC_PER_MSEC) /* longer than psibridge does not listen */
 #define P50_TOLERANCE 1.05 /* what the same contender differs from itself, from run to run */
 
-enum { NAME, CALLS, BURST_CALLS, BURST_READS, P50, P99, RATIO, EVENTS, LOST, WITHHELD, ROUND };
+enum { NAME, CALLS, BURST_CALLS, P50, RATIO, LOST, ROUND };
 static const struct column columns[] = {
-	[NAME] = { "contender", 0 },
-	[CALLS] = { "syscalls/event", 2 },
-	[BURST_CALLS] = { "/byte in a burst", 3 },
-	[BURST_READS] = { "reads/byte", 3 },
-	[P50] = { "p50 us", 1 },
-	[P99] = { "p99 us", 1 },
-	[RATIO] = { "p50 / bare", 2 },
-	[EVENTS] = { "events", 0 },
-	[LOST] = { "lost", 0 },
-	[WITHHELD] = { "withheld", 0 },
+	[NAME] = { "contender", 0 },   [CALLS] = { "syscalls/event", 2 },
+	[P50] = { "p50 us", 1 },       [BURST_CALLS] = { "/byte in a burst", 3 },
+	[RATIO] = { "p50 / bare", 2 }, [LOST] = { "lost", 0 },
 };
 
 struct lane {
@@ -57,7 +47,7 @@ struct lane {
 	bool works;
 	_Atomic uint64_t told_nsec; /* the last callback */
 	_Atomic uint64_t callbacks;
-	unsigned lost, withheld, events;
+	unsigned lost;
 };
 
 static struct lane lanes[CONTENDERS];
@@ -74,7 +64,7 @@ static void told(void *userdata)
 
 static int lane_start(struct lane *lane, enum contender_kind kind)
 {
-	struct stimulus stimulus = { .each = true, .kind = STIMULUS_SOCKET, .path = socket_path };
+	struct stimulus stimulus = { .kind = STIMULUS_SOCKET, .path = socket_path, .each = true };
 	int r = contender_start(kind, &stimulus, told, lane, &lane->contender);
 
 	if (r < 0)
@@ -91,8 +81,8 @@ static void send_byte(struct lane *lane)
 			  strerror(errno));
 }
 
-/* One byte, then `gap_usec`; longer if it has not been told by then. Returns: how long it took, 0: it never came. */
-static uint64_t one_event(struct lane *lane, uint64_t gap_usec)
+/* One byte, then `gap_usec`; longer if it has not been told by then. Returns: how long it took, us; NAN: it never came. */
+static double one_event(struct lane *lane, uint64_t gap_usec)
 {
 	uint64_t start, told_at, waited = gap_usec, reads = contender_reads(&lane->contender);
 
@@ -103,21 +93,19 @@ static uint64_t one_event(struct lane *lane, uint64_t gap_usec)
 	while ((told_at = atomic_load_explicit(&lane->told_nsec, memory_order_acquire)) == 0) {
 		if (waited > LOST_USEC) {
 			/* after a call that took long psibridge does not repeat a Low at once: its rule, no loss */
-			if (contender_reads(&lane->contender) > reads)
-				lane->withheld++;
-			else
-				lane->lost++;
-			return 0;
+			lane->lost += contender_reads(&lane->contender) == reads;
+			return NAN;
 		}
 		sleep_usec(1000);
 		waited += 1000;
 	}
-	return told_at - start;
+	return (double)(told_at - start) / 1000;
 }
 
-static void burst(struct lane *lane)
+/* Returns: reads a byte. */
+static double burst(struct lane *lane)
 {
-	uint64_t before;
+	uint64_t before, reads = contender_reads(&lane->contender);
 
 	for (unsigned i = 0; i < BURST; i++)
 		send_byte(lane);
@@ -125,6 +113,7 @@ static void burst(struct lane *lane)
 		before = atomic_load(&lane->callbacks);
 		sleep_usec(QUIET_USEC);
 	} while (atomic_load(&lane->callbacks) != before);
+	return (double)(contender_reads(&lane->contender) - reads) / BURST;
 }
 
 /* Of that many contenders, each has its turn after more than 50 ms; in no step with any timer. */
@@ -151,19 +140,15 @@ static int counted(void *userdata)
 	return 0;
 }
 
-static void light_round(unsigned number, bool warm_up)
+static void light_round(unsigned number)
 {
 	for (unsigned turn = 0; turn < TURNS; turn++)
 		for (unsigned i = 0; i < CONTENDERS; i++) {
 			unsigned row = (i + turn + number) % CONTENDERS;
-			struct lane *lane = &lanes[row];
-			uint64_t took = lane->works ? one_event(lane, gap(3)) : 0;
+			double took = lanes[row].works ? one_event(&lanes[row], gap(3)) : NAN;
 
-			if (took == 0 || warm_up)
-				continue;
-			put(row, P50, (double)took / 1000);
-			put(row, ROUND, (double)took / 1000);
-			lane->events++;
+			put(row, P50, took);
+			put(row, ROUND, took);
 		}
 	for (unsigned row = 0; row < CONTENDERS; row++)
 		put(row, RATIO, median(row, ROUND) / median(BARE_EPOLL, ROUND));
@@ -171,35 +156,8 @@ static void light_round(unsigned number, bool warm_up)
 		forget(row, ROUND);
 }
 
-static void print_targets(void)
+static void start_all(void)
 {
-	const unsigned row = PSIBRIDGE_URING;
-	double calls = median(row, CALLS), in_burst = median(row, BURST_CALLS),
-	       ratio = median(row, RATIO);
-
-	if (!lanes[row].works)
-		return;
-	if (!isnan(calls)) {
-		/* the start of the count may see the end of a wait that began before it */
-		bench_target(calls <= 1.0 + 2.0 / COUNT_EVENTS,
-			     "%.2f system calls an event at light load (at most 1)", calls);
-		bench_target(in_burst <= 0.5,
-			     "%.3f system calls a byte in a burst (far fewer: at most 0.5)",
-			     in_burst);
-	}
-	bench_target(ratio <= P50_TOLERANCE,
-		     "p50 is %.2f of the bare loop's (no worse; within %.2f counts as equal)",
-		     ratio, P50_TOLERANCE);
-	bench_promise(lanes[row].lost == 0, "%u events lost", lanes[row].lost);
-}
-
-static void work(void)
-{
-	unsigned rounds = bench_number(0, ROUNDS);
-
-	snprintf(socket_path, sizeof(socket_path), "%s", scratch("socket"));
-	server = server_new(socket_path);
-	table_begin(columns, "From a write to the callback; light load: one byte each 25 ms");
 	for (unsigned i = 0; i < CONTENDERS; i++) {
 		int calls;
 
@@ -214,29 +172,42 @@ static void work(void)
 	for (unsigned i = 0; i < CONTENDERS; i++)
 		if (lane_start(&lanes[i], (enum contender_kind)i) < 0)
 			row_fails(i, "%s", lanes[i].contender.why);
-	light_round(0, true);
+		else
+			one_event(&lanes[i], GAP_USEC);
+}
+
+static void work(void)
+{
+	const struct lane *ours = &lanes[PSIBRIDGE_URING];
+	unsigned rounds = bench_number(0, ROUNDS);
+
+	snprintf(socket_path, sizeof(socket_path), "%s", scratch("socket"));
+	server = server_new(socket_path);
+	table_begin(columns, "From a write to the callback; light load: one byte each 25 ms");
+	start_all();
 	for (unsigned i = 0; i < rounds; i++)
-		light_round(i, false);
+		light_round(i);
 	for (unsigned i = 0; i < CONTENDERS; i++) {
-		struct lane *lane = &lanes[i];
-
-		if (!lane->works)
-			continue;
-		put(i, P99, percentile(i, P50, 99));
-		put(i, EVENTS, lane->events, lane->lost, lane->withheld);
-		for (unsigned k = 0; k < BURSTS; k++) {
-			uint64_t reads = contender_reads(&lane->contender);
-
-			burst(lane);
-			put(i, BURST_READS,
-			    (double)(contender_reads(&lane->contender) - reads) / BURST);
-		}
-		put(i, BURST_CALLS, median(i, BURST_READS) * median(i, CALLS));
+		put(i, LOST, lanes[i].works ? lanes[i].lost : NAN);
+		for (unsigned k = 0; lanes[i].works && k < BURSTS; k++)
+			put(i, BURST_CALLS, burst(&lanes[i]) * median(i, CALLS));
 	}
 	table_print(
 		"Good is: at most one call an event, a p50 no worse than that of a loop without any library,\n"
 		"and in a burst far fewer calls than bytes, because what came meanwhile is taken at once.");
-	print_targets();
+	if (!ours->works)
+		return;
+	/* the start of the count may see the end of a wait that began before it */
+	bench_target(median(PSIBRIDGE_URING, CALLS) <= 1.0 + 2.0 / COUNT_EVENTS,
+		     "%.2f system calls an event at light load (at most 1)",
+		     median(PSIBRIDGE_URING, CALLS));
+	bench_target(median(PSIBRIDGE_URING, BURST_CALLS) <= 0.5,
+		     "%.3f system calls a byte in a burst (far fewer: at most 0.5)",
+		     median(PSIBRIDGE_URING, BURST_CALLS));
+	bench_target(median(PSIBRIDGE_URING, RATIO) <= P50_TOLERANCE,
+		     "p50 is %.2f of the bare loop's (no worse; within %.2f counts as equal)",
+		     median(PSIBRIDGE_URING, RATIO), P50_TOLERANCE);
+	bench_promise(ours->lost == 0, "%u events lost", ours->lost);
 }
 
 const struct bench bench_latency = { "latency", "[ROUNDS]", false, work };

@@ -146,15 +146,6 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 
 /* ---- programs ------------------------------------------------------------------------------------------- */
 
-static struct program *start(const char *group, const struct command *command)
-{
-	struct program *program = program_start(&lab, group, command);
-
-	if (!program)
-		bench_die("%s: %s", command->argv[0], strerror(errno));
-	return program;
-}
-
 static bool attach(pid_t pid, unsigned row)
 {
 	char number[16];
@@ -163,7 +154,7 @@ static bool attach(pid_t pid, unsigned row)
 	bool done;
 
 	snprintf(number, sizeof(number), "%d", (int)pid);
-	attach = start(NULL, &command);
+	attach = program_start(&lab, NULL, &command);
 	done = program_end(attach, END_USEC);
 	if (!done)
 		row_fails(row, "psibridge attach: %.120s", program_fate(attach));
@@ -174,7 +165,7 @@ static bool attach(pid_t pid, unsigned row)
 struct program *way_start(const struct way *way, const char *group, const struct command *command,
 			  unsigned row)
 {
-	struct program *program = start(group, command);
+	struct program *program = program_start(&lab, group, command);
 	uint64_t until = lab_now_usec() + READY_USEC;
 	bool ready = false, watches = !way->bridge;
 	const char *line;

@@ -46,7 +46,7 @@ static inline const char *numbered(unsigned i)
 
 static inline void fell(void)
 {
-	lab_try_remove(&pattern_lab, "trunk");
+	lab_remove(&pattern_lab, "trunk");
 }
 
 static inline void close_pattern_lab(void)
