@@ -50,6 +50,7 @@ _psibridge()
 		;;
 	--rung) words='1 2 3 4 5 6' ;;
 	--headroom) words='off 10 25 50' ;;
+	--descendants) words='yes no' ;;
 	--hook) words='auto notification profiler startup-hook mono-profiler protocol none' ;;
 	--sort) words='some full memory name' ;;
 	--format) words='openmetrics prometheus' ;;

@@ -58,8 +58,8 @@ void journal_cgroup(struct journal *journal, int priority, enum message message,
 
 /*
  * What a watch was told: a sentence, the fields of journal_cgroup(), PSIBRIDGE_AVAILABLE=low|neutral|high,
- * PSIBRIDGE_CRITICAL=0|1, PSIBRIDGE_REASON= (names.h), PSIBRIDGE_STALL_USEC=, PSIBRIDGE_THRESHOLD= (`threshold`, the trigger
- * that leads to that level, if not NULL), PSIBRIDGE_CURRENT_BYTES= and PSIBRIDGE_LIMIT_BYTES= (where they are known) and
+ * PSIBRIDGE_CRITICAL=0|1, PSIBRIDGE_REASON=, PSIBRIDGE_CAUSE= (names.h), PSIBRIDGE_CAUSE_CGROUP= (its path, where it has one),
+ * PSIBRIDGE_STALL_USEC=, PSIBRIDGE_THRESHOLD= (`threshold`, the trigger that leads to that level, if not NULL), PSIBRIDGE_CURRENT_BYTES= and PSIBRIDGE_LIMIT_BYTES= (where they are known) and
  * PSIBRIDGE_SHADOW=0|1. Low is LOG_IS_NOTICE, critical LOG_IS_WARNING, Neutral and High LOG_IS_INFO; so is the kind GONE,
  * without a MESSAGE_ID.
  */
