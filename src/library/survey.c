@@ -2,19 +2,16 @@
 /*
  * survey.c - psb_survey(): the numbers of every cgroup of a pattern, once
  *
- * A walk with a list of what is still to be visited: each cgroup is read and told, then its children come to the front
- * of the list. What is open at any moment is one directory and one file, however deep it goes.
+ * A walk with a stack of names: each cgroup is read and told, then its children's names come on top. What is open at any
+ * moment is one directory and one file, however deep it goes.
  *
- * All files of a cgroup are opened below its directory, which is opened once: a cgroup that is
- * removed and made again meanwhile gives the numbers of one of the two, never a mixture. A removed
- * cgroup's open directory still opens, and its files answer ENOENT or
- * ENODEV; a cgroup without PSI (cgroup.pressure is 0) has no readable memory.pressure either. What
- * tells them apart is cgroup.procs, which every living cgroup has, also a threaded one (there only
- * reading it is refused).
+ * All files of a cgroup are opened below its directory, which is opened once: a cgroup that is removed and made again
+ * meanwhile gives the numbers of one of the two. A removed cgroup's open directory still opens, and its files answer ENOENT
+ * or ENODEV; a cgroup without PSI (cgroup.pressure is 0) has no readable memory.pressure either. What tells them apart is
+ * cgroup.procs, which every living cgroup has (of a threaded one only reading it is refused).
  *
- * Only v2 files are read: where the memory controller is on v1 memory is unknown, pressure is not.
- * memory.stat is the expensive one, the kernel sums it up over all CPUs on each read; and the root
- * cgroup has none of memory.current, .max, .high and .events.
+ * Only v2 files are read: where the memory controller is on v1 memory is unknown, pressure is not. memory.stat is the
+ * expensive one, the kernel sums it up over all CPUs on each read; the root has none of memory.current, .max, .high, .events.
  */
 #include "library/survey.h"
 
@@ -34,23 +31,68 @@
 /* inactive_file is among the first lines of memory.stat */
 #define TEXT_MAX 2048
 
-/* A cgroup that is still to be visited. */
-struct node {
-	struct node *next;
-	char path[];
-};
-
 struct survey {
 	psb_survey_fn *fn;
 	void *userdata;
 	const struct cgroups *cgroups;
 	const struct cgpattern *pattern; /* NULL: a path was asked for, it alone */
-	struct node *todo;
-	int error; /* -EMFILE, -ENFILE, -ENOMEM: it ends */
+	int error;			 /* -EMFILE, -ENFILE, -ENOMEM: it ends */
+	char path[CGPATH_MAX];		 /* of the cgroup that is visited */
+	/* the stack: C strings, of which "" says that the directory above is to be left */
+	char *names;
+	size_t used, room;
 	/* the file that was read last */
 	char text[TEXT_MAX];
 	size_t size;
 };
+
+/* ---- where it is ------------------------------------------------------------------------------ */
+
+/* False: no path is so long. */
+static bool enter(struct survey *s, const char *name)
+{
+	size_t n = s->path[1] ? strlen(s->path) : 0; /* "/" */
+
+	if (n + 1 + strlen(name) >= sizeof(s->path))
+		return false;
+	sprintf(s->path + n, "/%s", name);
+	return true;
+}
+
+static void leave(struct survey *s)
+{
+	char *slash = strrchr(s->path, '/');
+
+	slash[slash == s->path] = '\0';
+}
+
+static void push(struct survey *s, const char *name)
+{
+	size_t size = strlen(name) + 1;
+
+	if (s->used + size > s->room) {
+		size_t room = 2 * s->room + 4096; /* a name has 255 bytes at most */
+		char *more = realloc(s->names, room);
+
+		if (!more) {
+			s->error = -ENOMEM;
+			return;
+		}
+		s->names = more;
+		s->room = room;
+	}
+	memcpy(s->names + s->used, name, size);
+	s->used += size;
+}
+
+/* Valid until the next push(). */
+static const char *pop(struct survey *s)
+{
+	s->used--;
+	while (s->used > 0 && s->names[s->used - 1] != '\0')
+		s->used--;
+	return s->names + s->used;
+}
 
 /* ---- one cgroup ------------------------------------------------------------------------------ */
 
@@ -75,9 +117,9 @@ static uint64_t read_number(struct survey *s, int dirfd, const char *name)
 	return number;
 }
 
-static void tell(struct survey *s, int dirfd, const char *path)
+static void tell(struct survey *s, int dirfd)
 {
-	struct psb_survey_row row = { .size = sizeof(row), .cgroup = path };
+	struct psb_survey_row row = { .size = sizeof(row), .cgroup = s->path };
 	struct memory_events events;
 	uint64_t inactive;
 	struct psi psi;
@@ -111,9 +153,9 @@ static void tell(struct survey *s, int dirfd, const char *path)
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-static int open_directory(const struct survey *s, const char *path)
+static int open_directory(const struct survey *s)
 {
-	int path_fd = cgroup_open(s->cgroups, path), dirfd;
+	int path_fd = cgroup_open(s->cgroups, s->path), dirfd;
 
 	if (path_fd < 0)
 		return path_fd;
@@ -124,40 +166,26 @@ static int open_directory(const struct survey *s, const char *path)
 	return dirfd;
 }
 
-static void push(struct survey *s, const char *path)
+static void push_children(struct survey *s, DIR *dir)
 {
-	struct node *node = malloc(sizeof(*node) + strlen(path) + 1);
-
-	if (!node) {
-		s->error = -ENOMEM;
-		return;
-	}
-	strcpy(node->path, path);
-	node->next = s->todo;
-	s->todo = node;
-}
-
-static void push_children(struct survey *s, DIR *dir, const char *parent)
-{
-	const char *front = parent[1] ? parent : ""; /* not "/" */
 	const struct dirent *entry;
-	char path[CGPATH_MAX];
 
 	while (s->error == 0 && (entry = readdir(dir)) != NULL) {
-		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
-		    strcmp(entry->d_name, "..") == 0 ||
-		    snprintf(path, sizeof(path), "%s/%s", front, entry->d_name) >=
-			    (int)sizeof(path))
+		const char *name = entry->d_name;
+
+		if (entry->d_type != DT_DIR || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		    !enter(s, name))
 			continue;
-		if (cgpattern_match(s->pattern, path) || cgpattern_descend(s->pattern, path))
-			push(s, path);
+		if (cgpattern_match(s->pattern, s->path) || cgpattern_descend(s->pattern, s->path))
+			push(s, name);
+		leave(s);
 	}
 }
 
 /* Errors: that there is no such directory, or it cannot be read. */
-static int visit(struct survey *s, const char *path)
+static int visit(struct survey *s)
 {
-	int dirfd = open_directory(s, path);
+	int dirfd = open_directory(s);
 	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
 	int r = dirfd < 0 ? dirfd : -errno;
 
@@ -168,12 +196,32 @@ static int visit(struct survey *s, const char *path)
 		return r;
 	}
 	/* the fixed part itself matches where two stars in the middle are no level */
-	if (!s->pattern || cgpattern_match(s->pattern, path))
-		tell(s, dirfd, path);
-	if (s->pattern && cgpattern_descend(s->pattern, path))
-		push_children(s, dir, path);
+	if (!s->pattern || cgpattern_match(s->pattern, s->path))
+		tell(s, dirfd);
+	if (s->pattern && cgpattern_descend(s->pattern, s->path))
+		push_children(s, dir);
 	closedir(dir);
 	return 0;
+}
+
+/* From s->path on. */
+static int walk(struct survey *s)
+{
+	int r = visit(s);
+
+	while (s->error == 0 && s->used > 0) {
+		const char *name = pop(s);
+
+		if (!*name) {
+			leave(s);
+			continue;
+		}
+		enter(s, name);
+		push(s, "");
+		(void)visit(s); /* what vanished meanwhile is left out */
+	}
+	free(s->names);
+	return r < 0 ? r : s->error;
 }
 
 int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_survey_fn *fn,
@@ -181,26 +229,18 @@ int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_surve
 {
 	_cleanup_(cgpattern_freep) struct cgpattern *stars = NULL;
 	struct survey s = { .fn = fn, .userdata = userdata, .cgroups = cgroups };
-	char path[CGPATH_MAX];
-	struct node *node;
 	int r;
 
 	if (strchr(pattern, '*'))
 		r = cgpattern_new(pattern, cgroups->v2.point, &stars, NULL);
 	else
-		r = cgpath_normalise(pattern, cgroups->v2.point, path, NULL);
+		r = cgpath_normalise(pattern, cgroups->v2.point, s.path, NULL);
 	if (r < 0)
 		return r == -ENAMETOOLONG ? -EINVAL : r;
 	s.pattern = stars;
-	r = visit(&s, stars ? cgpattern_fixed(stars) : path);
-	while ((node = s.todo) != NULL) {
-		s.todo = node->next;
-		if (s.error == 0)
-			(void)visit(&s, node->path); /* what vanished meanwhile is left out */
-		free(node);
-	}
-	if (r == 0)
-		r = s.error;
+	if (stars)
+		strcpy(s.path, cgpattern_fixed(stars));
+	r = walk(&s);
 	return r == -ENOTDIR || r == -EXDEV ? -ENOENT : r;
 }
 
