@@ -10,7 +10,6 @@
 #include "core/cgpath.h"
 #include "daemon/control-status.h"
 #include "daemon/listen.h"
-#include "daemon/lowmemory.h"
 #include "core/names.h"
 
 #include <errno.h>
@@ -104,10 +103,6 @@ static struct text *answer_simulate(struct control *control, const struct reques
 	if (r < 0)
 		return result(r, "cgroup \"%s\": %s", request->cgroup, why);
 	r = table_simulate(d->table, path, available, request->critical);
-	/* of "/" LowMemoryMonitor has a watch beside the table's: one of them is enough */
-	if (strcmp(path, "/") == 0 &&
-	    lowmemory_simulate(d->lowmemory, available, request->critical) == 0)
-		r = 0;
 	control->status_usec = 0;
 	return result(r, "%s: %s", path,
 		      r == -ENOENT    ? "there is no such cgroup"

@@ -275,7 +275,6 @@ static int make_table(struct daemon *d)
 		.bridge = d->bridge,
 		.journal = d->journal,
 		.cgroups = &d->cgroups,
-		.notify = server_notify,
 		.news = news,
 		.userdata = d,
 	};

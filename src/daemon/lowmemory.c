@@ -3,9 +3,9 @@
  * lowmemory.c - org.freedesktop.LowMemoryMonitor: the machine's level becomes a signal on the system bus
  *
  * The interface is that of the program low-memory-monitor, whose levels mean low, medium and critical. It has none for
- * relief, and programs free memory at any signal: so nothing is sent for High, nor for a Neutral that follows a Low. The
- * watch is on the root cgroup, where the kernel keeps the pressure of the whole machine, and exists only while the name is
- * ours. The signal is sent after the clients were told: an allocation of sd-bus must not stand between a stall and them.
+ * relief, and programs free memory at any signal: so nothing is sent for High, nor for a Neutral that follows a Low. It
+ * subscribes to the root cgroup, where the kernel keeps the pressure of the whole machine, while the name is ours. The signal
+ * is sent after the clients were told: an allocation of sd-bus must not stand between a stall and them.
  *
  * sd-bus is attached to the daemon's loop and waits for nothing: what a bus does not read it queues; a socket that is missing
  * or where nothing listens it waits for with inotify (sd_bus_set_watch_bind()). A connection that fails or ends otherwise is
@@ -31,20 +31,21 @@ struct lowmemory {
 	sd_bus *bus;		       /* NULL: not wanted, or `retry` is set */
 	bool noted;		       /* the journal says that there is no bus */
 	bool owned;		       /* the name is ours */
-	psb_watch *watch;
-	bool was_low; /* its level before */
+	struct subscriber subscriber;
+	struct policy_options terms; /* none */
+	bool was_low;		     /* its level before */
 	uint8_t warning;
 };
 
 /* ---- the warning ----------------------------------------------------------------------------- */
 
-static void told(const struct psb_notification *n, void *userdata)
+static void notify(struct subscriber *s, const struct psb_notification *n)
 {
 	enum { WARNING_LOW = 50, WARNING_MEDIUM = 100, WARNING_CRITICAL = 255 };
-	struct lowmemory *l = userdata;
+	struct lowmemory *l = CONTAINER_OF(s, struct lowmemory, subscriber);
 	bool was_low = l->was_low, is_low = n->available == PSB_LOW;
 
-	if (n->kind != PSB_KIND_LEVEL || l->daemon->config->defaults.shadow)
+	if (subscriber_in_shadow(s))
 		return;
 	l->was_low = is_low;
 	l->warning = !is_low ? WARNING_LOW : n->critical ? WARNING_CRITICAL : WARNING_MEDIUM;
@@ -62,36 +63,22 @@ static int send_warning(_unused_ sd_event_source *timer, _unused_ uint64_t usec,
 	return 0;
 }
 
-static void drop_watch(struct lowmemory *l)
+static void leave(struct lowmemory *l)
 {
-	l->watch = psb_watch_unref(l->watch);
+	unsubscribe(&l->subscriber);
+	l->subscriber.available = 0;
 	l->was_low = false;
 	timer_stop(l->send);
 }
 
-/* Judged by [Defaults] as they are now. */
-static void make_watch(struct lowmemory *l)
+static void join(struct lowmemory *l)
 {
-	struct settings_text text;
-	char why[320] = "";
-	struct psb_watch_options options = {
-		.size = sizeof(options),
-		.cgroup = "/",
-		.error_text = why,
-		.error_text_size = sizeof(why),
-	};
-	int r;
+	const char *why;
 
-	drop_watch(l);
-	settings_write(&l->daemon->config->defaults.policy, &text, &options);
-	r = psb_watch_new(l->daemon->bridge, &options, &l->watch);
-	if (r == 0)
-		r = psb_watch_add_callback(l->watch, told, l, PSB_INLINE, NULL);
-	if (r == 0)
-		return;
-	journal_log(l->daemon->journal, LOG_IS_WARNING, MESSAGE_WATCH_FAILED,
-		    "D-Bus: " NAME " stays silent: %s", why[0] ? why : strerror(-r));
-	drop_watch(l);
+	leave(l);
+	if (subscribe(l->daemon->table, &l->subscriber, "/", &why) < 0)
+		journal_log(l->daemon->journal, LOG_IS_WARNING, MESSAGE_WATCH_FAILED,
+			    "D-Bus: " NAME " stays silent: %s", why);
 }
 
 /* ---- the connection -------------------------------------------------------------------------- */
@@ -110,7 +97,7 @@ static void disconnect(struct lowmemory *l)
 {
 	timer_stop(l->retry);
 	l->owned = false;
-	drop_watch(l);
+	leave(l);
 	l->bus = sd_bus_close_unref(l->bus);
 }
 
@@ -118,7 +105,7 @@ static void retry_later(struct lowmemory *l, int error)
 {
 	note_absence(l, strerror(-error));
 	l->owned = false;
-	drop_watch(l);
+	leave(l);
 	timer_set(l->retry, now_usec() + RETRY_USEC);
 }
 
@@ -156,7 +143,7 @@ static int filter(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *ret_
 		   sd_bus_message_is_signal(m, BUS, "NameAcquired") > 0 &&
 		   sd_bus_message_read(m, "s", &name) > 0 && strcmp(name, NAME) == 0) {
 		l->owned = true;
-		make_watch(l);
+		join(l);
 	}
 	return 0;
 }
@@ -220,15 +207,11 @@ void lowmemory_config_changed(struct lowmemory *l)
 		disconnect(l);
 		l->noted = false;
 	} else if (l->owned) {
-		make_watch(l);
+		if (!l->subscriber.watch)
+			join(l);
 	} else if (!l->bus && !timer_is_set(l->retry)) {
 		timer_set(l->retry, now_usec());
 	}
-}
-
-int lowmemory_simulate(struct lowmemory *l, enum psb_available available, bool critical)
-{
-	return l && l->watch ? psb_watch_simulate(l->watch, available, critical) : -ENODATA;
 }
 
 int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
@@ -239,6 +222,9 @@ int lowmemory_new(struct daemon *daemon, struct lowmemory **ret)
 	if (!l)
 		return -ENOMEM;
 	l->daemon = daemon;
+	l->subscriber.notify = notify;
+	l->subscriber.terms = &l->terms;
+	l->subscriber.is_ours = true;
 	r = timer_new(daemon->event, connect_again, l, &l->retry);
 	if (r >= 0)
 		r = timer_new(daemon->event, send_warning, l, &l->send);

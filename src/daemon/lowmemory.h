@@ -13,14 +13,10 @@
 #include "daemon/daemon.h"
 
 /* Connects in a later dispatch, if the configuration wants it (LowMemoryMonitor=), now or after a reload. Of `daemon` it
- * uses event, bridge, config and journal. Errors: -ENOMEM. */
+ * uses event, table, config and journal. Errors: -ENOMEM. */
 int lowmemory_new(struct daemon *daemon, struct lowmemory **ret);
-/* Disconnects at once. The bridge must still be there. */
+/* Disconnects at once. The table must still be there. */
 struct lowmemory *lowmemory_free(struct lowmemory *l);
 
-/* daemon->config was replaced. `l` may be NULL here and below. */
+/* daemon->config was replaced. `l` may be NULL. */
 void lowmemory_config_changed(struct lowmemory *l);
-
-/* Behave as if the machine had been judged so. Errors: -ENODATA (nothing is watched: there is no bus, the name is not ours,
- * or the configuration does not want it), or as psb_watch_simulate(). */
-int lowmemory_simulate(struct lowmemory *l, enum psb_available available, bool critical);

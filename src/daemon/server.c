@@ -198,7 +198,7 @@ static void welcome(struct client *c)
 	tell(c, WIRE_WELCOME, &n);
 }
 
-void server_notify(struct subscriber *s, const struct psb_notification *n)
+static void notify(struct subscriber *s, const struct psb_notification *n)
 {
 	struct client *c = CONTAINER_OF(s, struct client, subscriber);
 
@@ -416,6 +416,7 @@ static struct client *client_new(struct server *s, int fd, bool *ret_known)
 	}
 	c->server = s;
 	c->fd = fd;
+	c->subscriber.notify = notify;
 	c->subscriber.terms = &c->state->terms;
 	LIST_INSERT_HEAD(&s->clients, c, list);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER_BYTES }, sizeof(int));

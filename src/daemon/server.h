@@ -19,6 +19,3 @@ DEFINE_CLEANUP(struct server *, server_free);
 
 /* The configuration is another: a client without a watch may get one now. */
 void server_resubscribe(struct server *server);
-
-/* For the table. */
-void server_notify(struct subscriber *subscriber, const struct psb_notification *notification);

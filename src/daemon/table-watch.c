@@ -47,9 +47,12 @@ static int arm(struct watch *w)
 		.size = sizeof(o),
 		.cgroup = w->pattern ? NULL : w->path,
 		.pattern = w->pattern ? w->path : NULL,
-		/* the machine's pressure says nothing of one cgroup */
-		.rungs = PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER) |
-			 PSB_RUNG_MASK(PSB_RUNG_EVENTS) | PSB_RUNG_MASK(PSB_RUNG_SAMPLING),
+		/* the machine's pressure says nothing of one cgroup but the root */
+		.rungs = strcmp(w->path, "/") == 0 ? 0
+						   : PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) |
+							     PSB_RUNG_MASK(PSB_RUNG_TRIGGER) |
+							     PSB_RUNG_MASK(PSB_RUNG_EVENTS) |
+							     PSB_RUNG_MASK(PSB_RUNG_SAMPLING),
 		.error_text = w->why,
 		.error_text_size = sizeof(w->why),
 	};

@@ -254,7 +254,7 @@ static void learn(struct subscriber *s, const struct psb_notification *n)
 static void tell(struct subscriber *s, const struct psb_notification *n)
 {
 	learn(s, n);
-	s->watch->owner->options.notify(s, n);
+	s->notify(s, n);
 }
 
 /* Something at or below its cgroup was judged anew, and `sum` is the lowest there. */
@@ -463,7 +463,7 @@ static int cgroup_exists(const struct table *t, const char *path)
 	return cgroup_inode(t->owner.options.cgroups, path, &inode);
 }
 
-static int find_place(struct table *t, const char *cgroup, const struct policy_options *terms,
+static int find_place(struct table *t, const struct subscriber *s, const char *cgroup,
 		      struct watch **ret, const char **ret_why)
 {
 	struct watch *w = find_watch(t, cgroup);
@@ -471,12 +471,12 @@ static int find_place(struct table *t, const char *cgroup, const struct policy_o
 
 	if (r < 0)
 		return scan_refuse(r, "there is no such cgroup", ret_why);
-	if (!w && !t->config->serve_others)
+	if (!w && !t->config->serve_others && !s->is_ours)
 		return scan_refuse(
 			-ENOENT, "no [Watch] covers this cgroup, and ServeOthers= is off", ret_why);
 	if (!w)
 		r = add_other(t, cgroup, &w, ret_why);
-	return r < 0 ? r : get_watch(w, terms, ret, ret_why);
+	return r < 0 ? r : get_watch(w, s->terms, ret, ret_why);
 }
 
 int subscribe(struct table *t, struct subscriber *s, const char *cgroup, const char **ret_why)
@@ -484,7 +484,7 @@ int subscribe(struct table *t, struct subscriber *s, const char *cgroup, const c
 	struct psb_notification n;
 	const char *why = NULL;
 	struct watch *w;
-	int r = find_place(t, cgroup, s->terms, &w, &why);
+	int r = find_place(t, s, cgroup, &w, &why);
 
 	s->path = r < 0 ? NULL : strdup(cgroup);
 	if (!s->path) {
@@ -545,7 +545,7 @@ static void move(struct table *t, struct subscriber *s)
 		n.critical = 0;
 		n.reason = PSB_REASON_CALM;
 		n.time_usec = now_usec();
-		t->owner.options.notify(s, &n);
+		s->notify(s, &n);
 	}
 	unsubscribe(s);
 	if (subscribe(t, s, path, &why) < 0) {
@@ -553,7 +553,7 @@ static void move(struct table *t, struct subscriber *s)
 			    "%s: a client is not served any more: %s", path, why);
 	} else if (was_in_shadow && !subscriber_in_shadow(s) && s->available != PSB_HIGH) {
 		subscriber_present(s, &n);
-		t->owner.options.notify(s, &n);
+		s->notify(s, &n);
 	}
 }
 

@@ -23,13 +23,16 @@
 
 struct table;
 
-/* Embedded in a client, who sets the first four. */
+/* Embedded in a client, who sets what stands in front of `watch`. */
 struct subscriber {
+	/* `n` is complete, its cgroup is the subscriber's. Called from the bridge's dispatch. */
+	void (*notify)(struct subscriber *subscriber, const struct psb_notification *n);
 	const struct policy_options *terms; /* that it brought; what is zero there is the watch's */
 	/* What it was told last, or found when it came; 0: it is to find out. Goes on when it subscribes again. */
 	enum psb_available available;
 	bool critical;
 	uint64_t told_usec;
+	bool is_ours;	     /* whatever ServeOthers= says */
 	struct watch *watch; /* NULL: it has none; and all that follows is the table's */
 	LIST_ENTRY(subscriber) list;
 	char *path;
@@ -41,8 +44,6 @@ struct table_options {
 	struct psb_bridge *bridge; /* dispatched by the caller, on this thread */
 	struct journal *journal;
 	const struct cgroups *cgroups;
-	/* `notification` is complete, `cgroup` is the subscriber's. Called from the bridge's dispatch. */
-	void (*notify)(struct subscriber *subscriber, const struct psb_notification *notification);
 	/*
 	 * News of the watch with that id; `notification` is NULL when watches came, went or changed their state. Called
 	 * from the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short.

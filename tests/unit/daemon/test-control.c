@@ -23,7 +23,6 @@
 #include "daemon/control.h"
 #include "daemon/history.h"
 #include "daemon/listen.h"
-#include "daemon/lowmemory.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
 #define SHORT_USEC (20 * USEC_PER_MSEC)
@@ -38,7 +37,7 @@ static struct stage {
 	size_t watch_count, cgroup_count;
 	struct psb_notification cgroups[5000];
 	struct past past;
-	int result, lowmemory_result; /* of what is asked to be done */
+	int result; /* of what is asked to be done */
 	bool deaf;
 	unsigned times_shown, times_reloaded, times_simulated;
 } stage;
@@ -81,12 +80,6 @@ int table_simulate(_unused_ struct table *table, const char *cgroup, enum psb_av
 	return 0;
 }
 
-int lowmemory_simulate(_unused_ struct lowmemory *lowmemory, _unused_ enum psb_available available,
-		       _unused_ bool critical)
-{
-	return stage.lowmemory_result;
-}
-
 void server_view(_unused_ const struct server *server, struct server_view *ret)
 {
 	*ret = (struct server_view){ 1, 2, 3, 4, 5, 6, 7 };
@@ -112,7 +105,6 @@ static int begin_with(uint64_t patience_usec)
 
 	memset(&stage, 0, sizeof(stage));
 	stage.config = (struct config){ .files = files, .clients_max = 16384 };
-	stage.lowmemory_result = -ENODATA;
 	stage.daemon = (struct daemon){ .calls = &calls, .config = &stage.config };
 	strcpy(stage.daemon.cgroups.v2.point, "/sys/fs/cgroup");
 	stage.watches[0] = (struct watch_view){
@@ -476,32 +468,25 @@ PROMISE(simulate_reaches_the_table_and_shows_at_once)
 	}
 }
 
-/* "/" needs no watch of the table's: LowMemoryMonitor has one of its own. */
 PROMISE(what_cannot_be_simulated_is_said)
 {
 	static const struct {
 		const char *cgroup;
-		int result, lowmemory_result;
-		const char *error, *words; /* NULL: it is done */
+		int result;
+		const char *error, *words;
 	} table[] = {
-		{ "/x", 0, -ENODATA, "ENOENT", "/x: there is no such cgroup" },
-		{ "/x", -EINVAL, -ENODATA, "EINVAL", "/x" },
-		{ "/x", -ENODATA, 0, "ENODATA", "/x: no watch covers it" },
-		{ "/", -ENODATA, -ENODATA, "ENODATA", "/: no watch covers it" },
-		{ "/", -ENODATA, 0, NULL, NULL },
+		{ "/x", 0, "ENOENT", "/x: there is no such cgroup" },
+		{ "/x", -EINVAL, "EINVAL", "/x" },
+		{ "/x", -ENODATA, "ENODATA", "/x: no watch covers it" },
 	};
 	char request[128];
 
 	need_root();
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		stage.result = table[i].result;
-		stage.lowmemory_result = table[i].lowmemory_result;
 		snprintf(request, sizeof(request), SIMULATE "'%s','available':'low'}\n",
 			 table[i].cgroup);
-		if (table[i].error)
-			assert_refused(ask(dial(), request), table[i].error, table[i].words);
-		else
-			assert_says(ask(dial(), request), OK);
+		assert_refused(ask(dial(), request), table[i].error, table[i].words);
 	}
 }
 

@@ -118,8 +118,17 @@ static int bridge_is_ready(_unused_ sd_event_source *source, _unused_ int fd,
 	return 0;
 }
 
+static void no_news(_unused_ unsigned watch, _unused_ const struct psb_notification *n,
+		    _unused_ void *userdata)
+{
+}
+
 static void daemon_up(const char *address)
 {
+	struct table_options options = { .journal = b.d.journal,
+					 .cgroups = &b.d.cgroups,
+					 .news = no_news };
+
 	assert_int_equal(sd_event_new(&b.d.event), 0);
 	assert_int_equal(psb_bridge_new(NULL, &b.d.bridge), 0);
 	b.config = (struct config){
@@ -134,6 +143,11 @@ static void daemon_up(const char *address)
 		.low_memory_monitor = true,
 	};
 	b.d.config = &b.config;
+	assert_int_equal(cgroups_discover("/proc", &b.d.cgroups), 0);
+	options.event = b.d.event;
+	options.bridge = b.d.bridge;
+	assert_int_equal(table_new(&options, &b.d.table), 0);
+	assert_int_equal(table_apply(b.d.table, &b.config), 0);
 	assert_true(sd_event_add_io(b.d.event, NULL, psb_bridge_fd(b.d.bridge), EPOLLIN,
 				    bridge_is_ready, NULL) >= 0);
 	setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
@@ -242,15 +256,17 @@ static void client_up_and_offered(void)
 
 static int simulate(enum psb_available available, bool critical)
 {
-	return lowmemory_simulate(b.d.lowmemory, available, critical);
+	return table_simulate(b.d.table, "/", available, critical);
 }
 
 /* Not before it is offered. */
 static void need_the_watch(void)
 {
-	if (logged("stays silent"))
+	struct watch_view watch;
+
+	SPIN(table_watch(b.d.table, 0, &watch));
+	if (watch.state != WATCH_WATCHING)
 		SKIP("the machine's pressure cannot be watched here");
-	SPIN(simulate(PSB_HIGH, false) == 0);
 }
 
 /* The usual: a bus, the daemon on it, a client that listens. */
@@ -372,8 +388,8 @@ PROMISE(the_configuration_turns_it_off_and_on)
 	all_up();
 	for (unsigned i = 0; i < 3; i++) {
 		want(false);
-		assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
 		SPIN(!is_offered());
+		assert_int_equal(simulate(PSB_LOW, false), -ENODATA);
 		want(true);
 		SPIN(is_offered());
 	}
@@ -414,22 +430,25 @@ PROMISE(a_level_of_the_machine_becomes_a_warning)
 	}
 }
 
-PROMISE(in_shadow_nothing_is_sent_and_new_defaults_count)
+static void reload_with_shadow(bool shadow)
+{
+	b.config.defaults.shadow = shadow;
+	assert_int_equal(table_apply(b.d.table, &b.config), 0);
+	lowmemory_config_changed(b.d.lowmemory);
+}
+
+PROMISE(in_shadow_nothing_is_sent_and_out_of_it_what_was_kept_back)
 {
 	all_up();
 	need_the_watch();
 	assert_int_equal(simulate(PSB_LOW, false), 0);
 	SPIN(heard("100 "));
-	b.config.defaults.shadow = true;
-	lowmemory_config_changed(b.d.lowmemory);
+	reload_with_shadow(true);
 	assert_int_equal(simulate(PSB_LOW, true), 0);
 	wakeups(50000);
 	assert_true(is_offered() && heard("100 ")); /* the question comes behind what was sent */
-	/* another watch, at rest */
-	b.config.defaults.shadow = false;
-	lowmemory_config_changed(b.d.lowmemory);
-	assert_int_equal(simulate(PSB_NEUTRAL, false), 0);
-	SPIN(heard("100 50 "));
+	reload_with_shadow(false);
+	SPIN(heard("100 255 "));
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -454,6 +473,7 @@ static int tear_down(void **state)
 {
 	b.client = sd_bus_close_unref(b.client);
 	b.d.lowmemory = lowmemory_free(b.d.lowmemory);
+	b.d.table = table_free(b.d.table);
 	b.d.bridge = psb_bridge_unref(b.d.bridge);
 	b.d.event = sd_event_unref(b.d.event);
 	b.d.journal = journal_free(b.d.journal);

@@ -106,7 +106,7 @@ static void note_news(_unused_ unsigned watch, const struct psb_notification *n,
 
 static void start(void **state)
 {
-	struct table_options o = { .cgroups = &s.cgroups, .notify = notify, .news = note_news };
+	struct table_options o = { .cgroups = &s.cgroups, .news = note_news };
 
 	if (no_lab)
 		SKIP(no_lab);
@@ -160,6 +160,7 @@ static int try_subscribe(struct listener *l, const char *group)
 
 	assert_true(s.count < ELEMENTSOF(s.joined));
 	s.joined[s.count++] = l;
+	l->subscriber.notify = notify;
 	l->subscriber.terms = &l->terms;
 	return subscribe(s.table, &l->subscriber, lab_path(&lab, group), &why);
 }
