@@ -269,25 +269,20 @@ static void end_section(struct reader *r)
 			assign(r, s, key, &draft->keys[key]);
 }
 
-/* A path must come back as it is from "[Watch PATH]". The mount's place depends on the machine (hybrid hierarchies), which
- * a configuration should not. */
+/* The mount's place depends on the machine (hybrid hierarchies), which a configuration should not. */
 static int normalise(struct scan written, char *path, const char **ret_why)
 {
 	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
 	char text[CGPATH_MAX];
 	int r;
 
-	for (size_t i = 0; i < written.left; i++)
-		if ((unsigned char)written.p[i] < 0x20 || written.p[i] == 0x7f)
-			return scan_refuse(-EINVAL, "it has a control character", ret_why);
 	if (!scan_copy(written, text, sizeof(text)))
-		return scan_refuse(-EINVAL, "it is empty, or longer than 4095 bytes", ret_why);
+		return scan_refuse(-EINVAL, "it is empty, longer than 4095 bytes, or has a NUL",
+				   ret_why);
 	if (scan_word(&written, "/sys/fs/cgroup"))
 		return scan_refuse(-EINVAL, "paths begin below the cgroup2 mount: leave it away",
 				   ret_why);
 	r = cgpath_normalise(text, NULL, path, ret_why);
-	if (r == 0 && (path[1] == ' ' || path[strlen(path) - 1] == ' '))
-		return scan_refuse(-EINVAL, "a blank begins or ends it", ret_why);
 	if (r == 0 && strchr(path, '*'))
 		r = cgpattern_new(path, NULL, &pattern, ret_why);
 	return r;

@@ -94,11 +94,11 @@ static void status_changed(struct daemon *d)
 		timer_set(d->status, now_usec() + STATUS_USEC);
 }
 
-static void news(unsigned watch, const struct psb_notification *n, void *userdata)
+static void news(const struct psb_notification *n, void *userdata)
 {
 	struct daemon *d = userdata;
 
-	if (n && d->history && watch == table_judge(d->table, n->cgroup))
+	if (n && d->history)
 		history_level(d->history, n);
 	status_changed(d);
 }
@@ -249,11 +249,8 @@ static int make_loop(struct daemon *d)
 
 	if (r >= 0)
 		r = sd_event_new(&d->event);
-	/* without a function: the loop ends */
 	if (r >= 0)
-		r = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL);
-	if (r >= 0)
-		r = sd_event_add_signal(d->event, NULL, SIGINT, NULL, NULL);
+		r = sd_event_set_signal_exit(d->event, 1); /* TERM, INT */
 	if (r >= 0)
 		r = sd_event_add_signal(d->event, NULL, SIGHUP, hung_up, d);
 	if (r >= 0)

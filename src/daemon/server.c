@@ -222,52 +222,48 @@ static void say_bye(struct client *c)
 
 static int join(struct client *c, const char *cgroup, const char **ret_why)
 {
-	int r;
+	bool fits = strlen(cgroup) < sizeof(c->state->cgroup);
 
 	unsubscribe(&c->subscriber);
-	r = subscribe(c->server->daemon->table, &c->subscriber, cgroup, ret_why);
 	/* also without a watch, for one may be there after a reload. A longer path is found out anew */
-	if (strlen(cgroup) < sizeof(c->state->cgroup))
-		strcpy(c->state->cgroup, cgroup);
-	else
-		c->state->cgroup[0] = '\0';
-	return r;
+	strcpy(c->state->cgroup, fits ? cgroup : "");
+	return subscribe(c->server->daemon->table, &c->subscriber, cgroup, ret_why);
 }
 
 /* A client of systemd's protocol is never refused: the daemon's own thresholds are better than none, and where no watch can
- * be had, it waits for a configuration that has one. */
+ * be had, it waits for a configuration that has one. `cgroup` may be path_of() it. */
 static void join_anyhow(struct client *c, const char *cgroup)
 {
+	char path[CGPATH_MAX];
 	const char *why = "";
 
-	if (join(c, cgroup, &why) == 0)
+	snprintf(path, sizeof(path), "%s", cgroup);
+	if (join(c, path, &why) == 0)
 		return;
-	log_client(c, cgroup, "cannot have its thresholds", why);
+	log_client(c, path, "cannot have its thresholds", why);
 	c->state->terms = (struct policy_options){ 0 };
-	if (join(c, cgroup, &why) < 0)
-		log_client(c, cgroup, "cannot be served", why);
+	if (join(c, path, &why) < 0)
+		log_client(c, path, "cannot be served", why);
 }
 
 /* The cgroup that it is subscribed to; of one that is undecided, its own: where it connected from, wherever it may be by
- * now. ret[CGPATH_MAX]; "": not known. */
-static void path_of(const struct client *c, char *ret)
+ * now. "": not known. */
+static const char *path_of(const struct client *c)
 {
-	snprintf(ret, CGPATH_MAX, "%s",
-		 c->subscriber.watch ? subscriber_path(&c->subscriber) : c->state->cgroup);
+	return c->subscriber.watch ? c->subscriber.path : c->state->cgroup;
 }
 
 /* ---- what it writes ------------------------------------------------------------------------------ */
 
-static int take_subscription(struct client *c, const struct wire_hello *hello, const char *own,
-			     const char **ret_why)
+static int take_subscription(struct client *c, const struct wire_hello *hello, const char **ret_why)
 {
 	struct peer peer = { .privileged = c->state->privileged };
 	char path[CGPATH_MAX];
 	int r;
 
-	if (!*own)
+	strcpy(peer.cgroup, path_of(c));
+	if (!peer.cgroup[0])
 		return scan_refuse(-ENOENT, "nothing is known of its own cgroup", ret_why);
-	strcpy(peer.cgroup, own);
 	r = peer_resolve(&peer, hello->cgroup, hello->cgroup_size, path, ret_why);
 	if (r == 0)
 		r = join(c, path, ret_why);
@@ -284,16 +280,13 @@ static int take_subscription(struct client *c, const struct wire_hello *hello, c
 static int take_hello(struct client *c, const struct wire_hello *hello, bool is_ours,
 		      const char **ret_why)
 {
-	char own[CGPATH_MAX];
-
-	path_of(c, own);
 	c->state->terms = hello->terms;
 	c->subscriber.available = 0; /* by its own thresholds it may be another */
 	if (is_ours)
-		return take_subscription(c, hello, own, ret_why);
+		return take_subscription(c, hello, ret_why);
 	c->state->protocol = PROTOCOL_PLAIN;
 	if (c->subscriber.watch)
-		join_anyhow(c, own);
+		join_anyhow(c, path_of(c));
 	return 0;
 }
 
@@ -532,7 +525,6 @@ static void restore(struct server *s, int fd)
 {
 	bool is_known;
 	struct client *c = client_new(s, fd, &is_known);
-	char path[CGPATH_MAX];
 	struct peer peer;
 
 	if (!c)
@@ -542,9 +534,8 @@ static void restore(struct server *s, int fd)
 		c->subscriber.critical = c->state->critical;
 		c->subscriber.told_usec = c->state->told_usec;
 	}
-	path_of(c, path);
-	if (path[0])
-		join_anyhow(c, path);
+	if (c->state->cgroup[0])
+		join_anyhow(c, c->state->cgroup);
 	else if (peer_identify(fd, &s->daemon->cgroups, "/proc", &peer) == 0)
 		join_own(c, &peer);
 	if (c->state->protocol == PROTOCOL_RECORDS)
@@ -557,16 +548,14 @@ static void restore(struct server *s, int fd)
 
 void server_resubscribe(struct server *s)
 {
-	char path[CGPATH_MAX];
 	struct client *c;
 
 	LIST_FOREACH(c, &s->clients, list)
 	{
-		path_of(c, path);
-		if (c->subscriber.watch || !path[0])
+		if (c->subscriber.watch || !c->state->cgroup[0])
 			continue;
 		c->subscriber.available = 0;
-		join_anyhow(c, path);
+		join_anyhow(c, c->state->cgroup);
 		if (c->subscriber.watch)
 			welcome(c);
 	}

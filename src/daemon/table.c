@@ -41,9 +41,9 @@ static struct table *table_of(const struct watch *w)
 	return CONTAINER_OF(w->owner, struct table, owner);
 }
 
-static void news(const struct table *t, unsigned watch, const struct psb_notification *n)
+static void news(const struct table *t, const struct psb_notification *n)
 {
-	t->owner.options.news(watch, n, t->owner.options.userdata);
+	t->owner.options.news(n, t->owner.options.userdata);
 }
 
 static void do_chores_soon(struct table *t)
@@ -141,11 +141,9 @@ static bool judges(const struct watch *w, const char *path)
 	return most_specific(table_of(w), path, w->settings.shadow) == w;
 }
 
-unsigned table_judge(const struct table *t, const char *cgroup)
+bool table_judges(const struct table *t, const char *cgroup)
 {
-	const struct watch *w = most_specific(t, cgroup, false);
-
-	return w ? w->id : 0;
+	return most_specific(t, cgroup, false);
 }
 
 /* ---- the present --------------------------------------------------------------------------------- */
@@ -225,11 +223,6 @@ void subscriber_present(const struct subscriber *s, struct psb_notification *ret
 		return;
 	ret->available = s->available;
 	ret->critical = s->critical;
-}
-
-const char *subscriber_path(const struct subscriber *s)
-{
-	return s->watch ? s->path : "";
 }
 
 bool subscriber_in_shadow(const struct subscriber *s)
@@ -312,7 +305,7 @@ static void judged(struct watch *w, const struct psb_notification *n)
 	journal_level(w->owner->options.journal, n, w->settings.shadow,
 		      threshold_of(&w->settings, n));
 	/* levels are news where they are delivered; of others only the watch's own state is */
-	news(table_of(w), w->id, w->settings.shadow ? NULL : n);
+	news(table_of(w), w->settings.shadow ? NULL : n);
 }
 
 static void told(const struct psb_notification *n, void *userdata)
@@ -320,7 +313,7 @@ static void told(const struct psb_notification *n, void *userdata)
 	struct watch *w = userdata;
 
 	if (n->kind == PSB_KIND_SOURCE) {
-		news(table_of(w), base_of(w)->id, NULL);
+		news(table_of(w), NULL);
 		return;
 	}
 	tell_all(w, n);
@@ -348,7 +341,7 @@ static void resume(struct subscriber *s)
 static void changed(struct watch *w)
 {
 	if (!w->base)
-		news(table_of(w), w->id, NULL);
+		news(table_of(w), NULL);
 	EACH_SUBSCRIBER(s, w)
 		resume(s);
 }
@@ -367,7 +360,7 @@ static int chores(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void 
 		if (w->base)
 			do_chores_soon(t); /* its base may go, too */
 		else
-			news(t, 0, NULL);
+			news(t, NULL);
 		watch_end(w);
 	}
 	return 0;
@@ -618,7 +611,7 @@ int table_apply(struct table *t, const struct config *config)
 	move_all(t, ending);
 	end_all(ending);
 	do_chores_soon(t);
-	news(t, 0, NULL);
+	news(t, NULL);
 	return 0;
 }
 

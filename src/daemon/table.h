@@ -34,8 +34,8 @@ struct subscriber {
 	uint64_t told_usec;
 	bool is_ours;	     /* whatever ServeOthers= says */
 	struct watch *watch; /* NULL: it has none; and all that follows is the table's */
+	char *path;	     /* its cgroup */
 	LIST_ENTRY(subscriber) list;
-	char *path;
 	unsigned shown; /* in the view with that number */
 };
 
@@ -44,11 +44,9 @@ struct table_options {
 	struct psb_bridge *bridge; /* dispatched by the caller, on this thread */
 	struct journal *journal;
 	const struct cgroups *cgroups;
-	/*
-	 * News of the watch with that id; `notification` is NULL when watches came, went or changed their state. Called
-	 * from the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short.
-	 */
-	void (*news)(unsigned watch, const struct psb_notification *notification, void *userdata);
+	/* What a live watch told of a cgroup that it judges; NULL: watches came, went or changed their state. Called from
+	 * the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short. */
+	void (*news)(const struct psb_notification *n, void *userdata);
 	void *userdata;
 };
 
@@ -71,8 +69,6 @@ int table_apply(struct table *table, const struct config *config);
 int subscribe(struct table *table, struct subscriber *subscriber, const char *cgroup,
 	      const char **ret_why);
 void unsubscribe(struct subscriber *subscriber);
-/* Its cgroup; "" if it has none. Valid as long as it is subscribed there. */
-const char *subscriber_path(const struct subscriber *subscriber);
 /* The present state of its cgroup, as a notification. */
 void subscriber_present(const struct subscriber *subscriber, struct psb_notification *ret);
 /* Is its watch in the shadow: then nothing is delivered? */
@@ -87,8 +83,8 @@ const char *subscriber_failure(const struct subscriber *subscriber);
 int table_simulate(struct table *table, const char *cgroup, enum psb_available available,
 		   bool critical);
 
-/* The watch that judges it, of those that are not in the shadow: its id; 0: none. */
-unsigned table_judge(const struct table *table, const char *cgroup);
+/* Does a watch judge it that is not in the shadow? */
+bool table_judges(const struct table *table, const char *cgroup);
 
 /* ---- for status ------------------------------------------------------------------------------- */
 

@@ -118,8 +118,7 @@ static int bridge_is_ready(_unused_ sd_event_source *source, _unused_ int fd,
 	return 0;
 }
 
-static void no_news(_unused_ unsigned watch, _unused_ const struct psb_notification *n,
-		    _unused_ void *userdata)
+static void no_news(_unused_ const struct psb_notification *n, _unused_ void *userdata)
 {
 }
 

@@ -96,8 +96,7 @@ static bool is_tight(const char *cgroup)
 	return strcmp(cgroup, lab_path(&lab, "tight")) == 0;
 }
 
-static void note_news(_unused_ unsigned watch, const struct psb_notification *n,
-		      _unused_ void *userdata)
+static void note_news(const struct psb_notification *n, _unused_ void *userdata)
 {
 	s.news++;
 	if (n && is_tight(n->cgroup))
