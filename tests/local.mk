@@ -327,24 +327,22 @@ if ENABLE_DAEMON
 fuzz_targets += config
 endif
 # All targets are in one program, which is told which.
-tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/base64.h tests/fuzz/fuzz-psi.c tests/fuzz/fuzz-trigger.c \
-	tests/fuzz/fuzz-keyed.c tests/fuzz/fuzz-base64.c tests/fuzz/fuzz-procfs.c tests/fuzz/fuzz-pattern.c tests/fuzz/fuzz-wire.c
+tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/fuzz/fuzz-text.c tests/fuzz/fuzz-path.c tests/fuzz/fuzz-wire.c
 if ENABLE_DAEMON
 tests_fuzz_replay_SOURCES += tests/fuzz/fuzz-config.c
 tests_fuzz_replay_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
+fuzz_config_sources = $(top_srcdir)/tests/fuzz/fuzz-config.c $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c
 else
 tests_fuzz_replay_LDADD = libcore.la
 endif
-fuzz_more_config = $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c
 
 fuzz:
-	@test -n '$(fuzz_targets)' || { echo "no fuzz targets"; exit 1; }
 	@command -v $(FUZZ_CC) >/dev/null || { echo "make fuzz: $(FUZZ_CC) is not installed"; exit 1; }
 	@mkdir -p fuzz && set -e; for t in $(fuzz_targets); do \
-		case $$t in config) more='$(fuzz_more_config)' ;; *) more= ;; esac; \
 		echo "  FUZZ     $$t, $(FUZZ_SECONDS) s"; \
-		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DFUZZING \
-			$(top_srcdir)/tests/fuzz/fuzz-$$t.c $(top_srcdir)/src/core/*.c $$more -o fuzz/$$t; \
+		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+			-DFUZZING="\"$$t\"" $(top_srcdir)/tests/fuzz/replay.c $(top_srcdir)/tests/fuzz/fuzz-[tpw]*.c $(top_srcdir)/src/core/*.c \
+			$(fuzz_config_sources) -o fuzz/$$t; \
 		mkdir -p fuzz/$$t.new; \
 		fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/$$t- -print_final_stats=1 \
 			fuzz/$$t.new $(top_srcdir)/tests/fuzz/corpus/$$t >fuzz/$$t.log 2>&1 || \

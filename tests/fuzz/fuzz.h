@@ -2,8 +2,7 @@
 /*
  * fuzz.h - what the fuzz targets share
  *
- * A target is a FUZZ_TARGET(name) of `data` and `size`: alone (-DFUZZING, with clang's -fsanitize=fuzzer) it is fuzzed, in
- * replay.c's program it runs the corpus. It looks for more than crashes: CHECK() states a promise of the header under
+ * A target is a FUZZ_TARGET(name) of `data` and `size`. It looks for more than crashes: CHECK() states a promise of the header under
  * test, and aborts when that is broken, also where NDEBUG is set.
  */
 #pragma once
@@ -31,20 +30,15 @@ static inline bool is_trigger(const struct trigger *t)
 	       t->window_usec <= TRIGGER_WINDOW_MAX_USEC;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 struct fuzz_target {
 	const char *name;
-	int (*run)(const uint8_t *data, size_t size);
+	void (*run)(const uint8_t *data, size_t size);
 	struct fuzz_target *next;
 };
 extern struct fuzz_target *fuzz_targets;
 
-#ifdef FUZZING
-#define FUZZ_TARGET(name_) int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-#else
 #define FUZZ_TARGET(name_)                                                        \
-	static int run_##name_(const uint8_t *data, size_t size);                 \
+	static void run_##name_(const uint8_t *data, size_t size);                \
 	__attribute__((constructor)) static void add_##name_(void)                \
 	{                                                                         \
 		static struct fuzz_target target = { #name_, run_##name_, NULL }; \
@@ -52,5 +46,4 @@ extern struct fuzz_target *fuzz_targets;
 		target.next = fuzz_targets;                                       \
 		fuzz_targets = &target;                                           \
 	}                                                                         \
-	static int run_##name_(const uint8_t *data, size_t size)
-#endif
+	static void run_##name_(const uint8_t *data, size_t size)

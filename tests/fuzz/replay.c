@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * replay.c - run a fuzz target over files, without a fuzzer
+ * replay.c - the program around the fuzz targets
  *
  *     replay TARGET FILE...
  *
- * Links with all fuzz targets. Prints how many inputs there were. A target aborts on a broken promise, so coming to the end is
- * success; running nothing at all is not, it would hide a corpus that was left out of the tarball.
+ * runs a target over files and prints how many there were. A target aborts on a broken promise, so coming to the end is success;
+ * running nothing at all is not, it would hide a corpus that was left out of the tarball. With -DFUZZING="TARGET" and clang's
+ * -fsanitize=fuzzer the target is fuzzed.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,24 @@
 
 struct fuzz_target *fuzz_targets;
 
+static const struct fuzz_target *find(const char *name)
+{
+	const struct fuzz_target *target = fuzz_targets;
+
+	while (target && strcmp(target->name, name) != 0)
+		target = target->next;
+	return target;
+}
+
+#ifdef FUZZING
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	find(FUZZING)->run(data, size);
+	return 0;
+}
+#else
 static void run_file(const struct fuzz_target *target, const char *path)
 {
 	FILE *f = fopen(path, "re");
@@ -34,12 +53,11 @@ static void run_file(const struct fuzz_target *target, const char *path)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz_target *target = fuzz_targets;
+	const struct fuzz_target *target = argc < 3 ? NULL : find(argv[1]);
 
-	while (target && (argc < 3 || strcmp(target->name, argv[1]) != 0))
-		target = target->next;
 	for (int i = 2; target && i < argc; i++)
 		run_file(target, argv[i]);
 	printf("%d inputs\n", target ? argc - 2 : 0);
 	return target ? EXIT_SUCCESS : EXIT_FAILURE;
 }
+#endif
