@@ -91,33 +91,17 @@ static void take_status(struct target *t, const char *status)
 		sscanf(last, "%d", &t->inner_pid);
 }
 
-static void take_map(struct target *t, char *line)
-{
-	const char *path = strchr(line, '/'), *name = path ? strrchr(path, '/') + 1 : "";
-	char *deleted = strstr(line, " (deleted)");
-
-	if (deleted)
-		*deleted = '\0';
-	t->has_coreclr |= strcmp(name, "libcoreclr.so") == 0;
-	t->has_mono |= strncmp(name, "libmonosgen-2.0.so", 18) == 0 ||
-		       strcmp(name, "mono-sgen") == 0;
-	t->has_hook |= strstr(name, HOOK_CORECLR) || strcmp(name, HOOK_STARTUP) == 0;
-	if (strncmp(name, "ld-musl-", 8) == 0)
-		t->libc = "musl";
-	else if (strcmp(name, "libc.so.6") == 0)
-		t->libc = "glibc";
-}
-
 int target_look_at_maps(struct target *t)
 {
-	char *maps, *rest, *line;
+	char *maps;
 	int r = target_read(t, "maps", &maps);
 
 	if (r < 0)
 		return r;
-	t->has_hook = false;
-	for (rest = maps; (line = strsep(&rest, "\n"));)
-		take_map(t, line);
+	t->has_hook = strstr(maps, HOOK_CORECLR) || strstr(maps, "/" HOOK_STARTUP);
+	t->has_coreclr = strstr(maps, "/libcoreclr.so");
+	t->has_mono = strstr(maps, "/libmonosgen-2.0.so") || strstr(maps, "/mono-sgen");
+	t->libc = strstr(maps, "/ld-musl-") ? "musl" : strstr(maps, "/libc.so.6") ? "glibc" : NULL;
 	free(maps);
 	return 0;
 }

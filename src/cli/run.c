@@ -8,24 +8,20 @@
  *
  * A wrong guess must harm nothing. So what is set already stays: a list gets one more item, a variable with one value is never
  * replaced, and of a way that cannot have all its variables none is set. Left out unless asked for by --hook is what could keep a
- * program from running (a start-up hook stops .NET 7 and older) or take what others want (the one slot for profilers).
+ * program from running (a start-up hook stops .NET 7 and older) or take what others want (the one slot for profilers). Runtimes say
+ * nothing of a hook that they cannot load, so what can be seen of that here is said here; the program runs all the same.
  *
- * Runtimes say nothing of a hook that they cannot load. What can be seen here is therefore said here, in one line on standard
- * error: a hook that is not installed, a variable with another value, a switch that forbids profilers. The program runs all the same.
- *
- * .NET (dotnet/runtime, MIT: src/coreclr/vm/profilinghelper.cpp, clrconfignames.h;
- * docs/design/features/host-startup-hook.md):
- *   - CORECLR_NOTIFICATION_PROFILERS is a list of PATH={GUID}, from .NET 6 on, and any number of
- *     them can be loaded. Each must end with ';', the last one too: without it runtimes up to
- *     .NET 10 ignore it (dotnet/runtime#126197). It counts only with
+ * .NET (dotnet/runtime, MIT: src/coreclr/vm/profilinghelper.cpp, clrconfignames.h; docs/design/features/host-startup-hook.md):
+ *   - CORECLR_NOTIFICATION_PROFILERS is a list of PATH={GUID}, from .NET 6 on, and any number of them can be loaded. Each must end
+ *     with ';', the last one too: without it runtimes up to .NET 10 ignore it (dotnet/runtime#126197). It counts only with
  *     CORECLR_ENABLE_NOTIFICATION_PROFILERS=1.
  *   - CORECLR_ENABLE_PROFILING, _PROFILER and _PROFILER_PATH are the one slot.
  *   - Variables that name the machine (_64, _ARM64) hide the plain one.
  *   - DOTNET_EnableDiagnostics=0 and DOTNET_EnableDiagnostics_Profiler=0 forbid both.
  *   - DOTNET_STARTUP_HOOKS is a list of assemblies with ':' between them.
- * Mono reads MONO_ENV_OPTIONS in mono_main(), so not where a host embeds it, and looks for
- * libmono-profiler-NAME.so in its own directory and where dlopen(3) does: LD_LIBRARY_PATH.
- * MEMORY_PRESSURE_WATCH is systemd's protocol (docs/MEMORY_PRESSURE.md there); hooks know it too.
+ * Mono reads MONO_ENV_OPTIONS in mono_main(), so not where a host embeds it, and looks for libmono-profiler-NAME.so in its own
+ * directory and where dlopen(3) does: LD_LIBRARY_PATH. MEMORY_PRESSURE_WATCH is systemd's protocol (docs/MEMORY_PRESSURE.md there);
+ * hooks know it too.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -51,7 +51,7 @@ void bench_promise_of(bool kept, const char *what);
 
 uint64_t now_nsec(void);
 void sleep_usec(uint64_t usec);
-/* A path in a directory of the benchmark's own, which goes with it. Valid until the next call. */
+/* A path of this process, to be unlinked once it is open. Valid until the next call. */
 const char *scratch(const char *name);
 /* Runs `fn` in a process of its own, whose memory and descriptors nobody else used before. That it dies is a promise broken, and the end. */
 void in_child(void (*fn)(unsigned row), unsigned row);

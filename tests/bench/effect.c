@@ -207,6 +207,7 @@ static void measure_handover(void)
 	if (program && program_say(program, "go 6"))
 		tell(program, fd);
 	way_end(program, BUSY);
+	unlink(fifo);
 	close(fd);
 	for (unsigned row = BUSY; row <= IDLE; row++) {
 		put(row, CALLS, value_count(row, P50));

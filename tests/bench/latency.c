@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define BURST 10000
 #define BURSTS 5
@@ -185,6 +186,7 @@ static void work(void)
 	server = server_new(socket_path);
 	table_begin(columns, "From a write to the callback; light load: one byte each 25 ms");
 	start_all();
+	unlink(socket_path);
 	for (unsigned i = 0; i < rounds; i++)
 		light_round(i);
 	for (unsigned i = 0; i < CONTENDERS; i++) {

@@ -2,14 +2,8 @@
 /*
  * runtime.c - the ways into a runtime, as people would write them: a command and an environment
  *
- * All is looked for in the build tree ($builddir, else the working directory): the
- * programs at its top, the hooks in hooks/, .NET programs where `dotnet build --artifacts-path
- * $builddir/dotnet` puts them, programs for Mono in dotnet/mono/.
- *
- * .NET reads DOTNET_ and CORECLR_ variables when it starts (docs of dotnet/runtime,
- * "profiling/Profiler Loading"). A notification profiler is one of any number, beside the one that
- * has the profiler's slot: "PATH={GUID}", each followed by a semicolon: .NET up to 10 drops the
- * last entry without one (fixed by dotnet/runtime#130584).
+ * All is looked for in the build tree ($builddir, else the working directory): the programs at its top, the hooks in hooks/, .NET
+ * programs where `dotnet build --artifacts-path $builddir/dotnet` puts them, programs for Mono in dotnet/mono/.
  */
 #include "runtime.h"
 
@@ -20,43 +14,35 @@
 
 #define READY_USEC (90 * USEC_PER_SEC)
 #define END_USEC (20 * USEC_PER_SEC)
-#define GUID "{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}"
 #define ATTACH_USEC (20 * USEC_PER_SEC)
 
-/* Told in the tables of the hooks; without it they say nothing of what they do. */
-#define TALK "PSIBRIDGE_LOG=info"
-
-#define CORECLR .runtime = "coreclr", .argv = { "dotnet", "APP" }
-
-#define MONO .runtime = "mono", .argv = { "mono", "APP" }
+#define CORECLR "coreclr", .needs = "@hooks/libpsibridge-coreclr.so"
+#define RUN(hook) "@psibridge", "run", "--hook", hook, "--"
 
 static const struct way ways[] = {
-	{ CORECLR, .name = "none" },
-	{ .runtime = "coreclr",
-	  .name = "embedded",
+	{ "coreclr", "none", .argv = { "dotnet", "APP" } },
+	{ "coreclr", "embedded", { "@psibridge-clrhost", "APP" }, .bridge = true },
+	{ CORECLR, .name = "profiler", .argv = { RUN("profiler"), "dotnet", "APP" },
+	  .bridge = true },
+	{ CORECLR, .name = "notification profiler",
+	  .argv = { RUN("notification"), "dotnet", "APP" }, .bridge = true },
+	{ "coreclr",
+	  "start-up hook",
+	  { RUN("startup-hook"), "dotnet", "APP" },
+	  .needs = "@hooks/PsiBridge.StartupHook.dll",
+	  .bridge = true },
+	{ CORECLR, .name = "attach", .argv = { "dotnet", "APP" }, .bridge = true, .attach = true },
+	{ "coreclr",
+	  "managed library",
+	  { "dotnet", "@dotnet/bin/ManagedGarbage/release/managed-garbage.dll" },
 	  .bridge = true,
-	  .argv = { "@psibridge-clrhost", "APP" },
-	  .env = { TALK, "PSIBRIDGE_HOOKS=@hooks" } },
-	{ CORECLR, .name = "profiler", .bridge = true,
-	  .env = { TALK, "CORECLR_ENABLE_PROFILING=1", "CORECLR_PROFILER=" GUID,
-		   "CORECLR_PROFILER_PATH=@hooks/libpsibridge-coreclr.so" } },
-	{ CORECLR, .name = "notification profiler", .bridge = true,
-	  .env = { TALK, "CORECLR_ENABLE_NOTIFICATION_PROFILERS=1",
-		   "CORECLR_NOTIFICATION_PROFILERS=@hooks/libpsibridge-coreclr.so=" GUID ";" } },
-	{ CORECLR, .name = "start-up hook", .bridge = true,
-	  .env = { TALK, "DOTNET_STARTUP_HOOKS=@hooks/PsiBridge.StartupHook.dll" } },
-	{ CORECLR, .name = "attach", .bridge = true, .attach = true, .env = { TALK },
-	  .needs = "@hooks/libpsibridge-coreclr.so" },
-	{ .runtime = "coreclr",
-	  .name = "managed library",
-	  .bridge = true,
-	  .own_app = true,
-	  .argv = { "dotnet", "@dotnet/bin/ManagedGarbage/release/managed-garbage.dll" },
-	  .env = { TALK } },
-	{ MONO, .name = "none" },
-	{ MONO, .name = "profile hook", .bridge = true,
-	  .env = { TALK, "MONO_ENV_OPTIONS=--profile=psibridge", "LD_LIBRARY_PATH=@hooks" },
-	  .needs = "@hooks/libmono-profiler-psibridge.so" },
+	  .own_app = true },
+	{ "mono", "none", .argv = { "mono", "APP" } },
+	{ "mono",
+	  "profile hook",
+	  { RUN("mono-profiler"), "mono", "APP" },
+	  .needs = "@hooks/libmono-profiler-psibridge.so",
+	  .bridge = true },
 };
 
 const struct way *way_at(const char *runtime, unsigned n)
@@ -77,30 +63,37 @@ const struct way *way_named(const char *runtime, const char *name)
 
 /* ---- where things are ----------------------------------------------------------------------------------- */
 
-static char *why; /* what is not there */
-
-/* "@" in a word becomes the build tree; what it leads to must be there. Returns: NULL: it is not. */
-static const char *expand(const char *word)
+static char *copy(const char *text)
 {
-	const char *at = strchr(word, '@'), *tree = getenv("builddir");
-	char *text, *file;
-	bool there;
+	char *copied = strdup(text);
 
-	if (!at)
-		return word;
-	/* CORECLR_NOTIFICATION_PROFILERS: the path ends at the GUID */
-	if (asprintf(&text, "%.*s%s/%s", (int)(at - word), word, tree ? tree : ".", at + 1) < 0 ||
-	    asprintf(&file, "%s/%.*s", tree ? tree : ".", (int)strcspn(at + 1, "="), at + 1) < 0)
+	if (!copied)
 		bench_die("no memory");
-	there = access(file, F_OK) == 0;
-	if (!there &&
-	    asprintf(&why, "this build has no %.*s", (int)strcspn(at + 1, "="), at + 1) < 0)
-		bench_die("no memory");
-	free(file);
-	return there ? text : NULL;
+	return copied;
 }
 
-static const char *expand_app(const struct way *way, const char *app)
+static const char *tree(void)
+{
+	const char *builddir = getenv("builddir");
+
+	return builddir ? builddir : ".";
+}
+
+/* "@x" becomes x in the build tree, which must be there, or *why says so. */
+static const char *expand(const char *word, const char **why)
+{
+	char *path;
+
+	if (word[0] != '@')
+		return word;
+	path = copy(words("%s/%s", tree(), word + 1));
+	if (access(path, F_OK) < 0)
+		*why = copy(words("this build has no %s", word + 1));
+	return path;
+}
+
+/* "Garbage/garbage" */
+static const char *expand_app(const struct way *way, const char *app, const char **why)
 {
 	const char *name = strchr(app, '/') + 1;
 	char word[256];
@@ -110,38 +103,30 @@ static const char *expand_app(const struct way *way, const char *app)
 	else
 		snprintf(word, sizeof(word), "@dotnet/bin/%.*s/release/%s.dll",
 			 (int)(name - app - 1), app, name);
-	return expand(word);
+	return expand(word, why);
 }
 
 const char *way_command(const struct way *way, const char *app, const char *const *args,
 			struct command *ret_command)
 {
 	struct command command = { .argv = { NULL } };
+	const char *why = NULL;
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < ELEMENTSOF(way->argv) && way->argv[i]; i++) {
-		bool is_app = strcmp(way->argv[i], "APP") == 0;
-
-		command.argv[n] = is_app ? expand_app(way, app) : expand(way->argv[i]);
-		if (!command.argv[n++])
-			return why;
+	for (; n < ELEMENTSOF(way->argv) && way->argv[n]; n++)
+		command.argv[n] = strcmp(way->argv[n], "APP") == 0 ? expand_app(way, app, &why)
+								   : expand(way->argv[n], &why);
+	for (; *args && n < COMMAND_ARGS_MAX - 1; args++)
+		command.argv[n++] = *args;
+	if (way->needs)
+		expand(way->needs, &why);
+	if (way->bridge) {
+		/* without it a hook says nothing of what it does */
+		command.env[0] = "PSIBRIDGE_LOG=info";
+		command.env[1] = copy(words("PSIBRIDGE_HOOKS=%s/hooks", tree()));
 	}
-	for (unsigned i = 0; args[i]; i++) {
-		if (n == COMMAND_ARGS_MAX - 1)
-			bench_die("too many arguments");
-		command.argv[n++] = args[i];
-	}
-	for (unsigned i = 0; i < ELEMENTSOF(way->env) && way->env[i]; i++) {
-		command.env[i] = expand(way->env[i]);
-		if (!command.env[i])
-			return why;
-	}
-	if (way->attach && !expand("@psibridge"))
-		return why;
-	if (way->needs && !expand(way->needs))
-		return why;
 	*ret_command = command;
-	return NULL;
+	return why;
 }
 
 /* ---- programs ------------------------------------------------------------------------------------------- */
@@ -149,13 +134,14 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 static bool attach(pid_t pid, unsigned row)
 {
 	char number[16];
-	struct command command = { .argv = { expand("@psibridge"), "attach", number } };
+	struct command command = { .argv = { copy(words("%s/psibridge", tree())), "attach",
+					     number } };
 	struct program *attach;
 	bool done;
 
 	snprintf(number, sizeof(number), "%d", (int)pid);
 	attach = program_start(&lab, NULL, &command);
-	done = program_end(attach, END_USEC);
+	done = program_end(attach, ATTACH_USEC);
 	if (!done)
 		row_fails(row, "psibridge attach: %.120s", program_fate(attach));
 	program_free(attach);

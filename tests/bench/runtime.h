@@ -10,8 +10,7 @@
 struct way {
 	const char *runtime; /* "coreclr", "mono" */
 	const char *name;    /* as the table calls it */
-	const char *argv[5]; /* "@x" is x in the build tree, "APP" the program; ends with NULL */
-	const char *env[5];  /* the same, anywhere in the value */
+	const char *argv[8]; /* "@x" is x in the build tree, "APP" the program; ends with NULL */
 	const char *needs;   /* "@x": one more file it cannot do without */
 	bool bridge;	     /* something of psibridge's is in there */
 	bool attach;	     /* it comes when the program is ready: psibridge attach PID */
