@@ -39,14 +39,18 @@ static int fail(struct contender *c, int error, const char *what)
 	return error;
 }
 
+static void call(struct contender *c)
+{
+	atomic_store_explicit(&c->told_nsec, now_nsec(), memory_order_release);
+	atomic_fetch_add_explicit(&c->calls, 1, memory_order_relaxed);
+}
+
 /* ---- psibridge ------------------------------------------------------------------------------------ */
 
 static void psibridge_told(const struct psb_notification *n, void *userdata)
 {
-	struct contender *c = userdata;
-
 	if (n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW)
-		c->told(c->userdata);
+		call(userdata);
 }
 
 static int start_psibridge(struct contender *c)
@@ -103,10 +107,8 @@ static void *bare_run(void *arg)
 	for (;;) {
 		if (epoll_wait(epoll, &event, 1, -1) != 1)
 			continue;
-		if (psi || read(c->fd, buf, sizeof(buf)) > 0) {
-			atomic_fetch_add_explicit(&c->reads, 1, memory_order_relaxed);
-			c->told(c->userdata);
-		}
+		if (psi || read(c->fd, buf, sizeof(buf)) > 0)
+			call(c);
 	}
 	return NULL;
 }
@@ -132,10 +134,7 @@ static int (*event_loop)(void *event);
 
 static int sd_told(_unused_ void *source, void *userdata)
 {
-	struct contender *c = userdata;
-
-	atomic_fetch_add_explicit(&c->reads, 1, memory_order_relaxed);
-	c->told(c->userdata);
+	call(userdata);
 	return 0;
 }
 
@@ -185,11 +184,9 @@ static int start_sd_event(struct contender *c)
 /* ---- all of them ------------------------------------------------------------------------------------ */
 
 int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
-		    contender_told_fn *told, void *userdata, struct contender *ret)
+		    struct contender *ret)
 {
-	*ret = (struct contender){
-		.kind = kind, .told = told, .userdata = userdata, .stimulus = *stimulus, .fd = -1
-	};
+	*ret = (struct contender){ .kind = kind, .stimulus = *stimulus, .fd = -1 };
 	return kind == BARE_EPOLL ? start_bare(ret)
 	       : kind == SD_EVENT ? start_sd_event(ret)
 				  : start_psibridge(ret);
@@ -197,8 +194,8 @@ int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
 
 uint64_t contender_reads(const struct contender *c)
 {
-	/* of a stream an alarm is a read */
-	return c->watched.watch ? watch_stats(&c->watched).alarms : atomic_load(&c->reads);
+	/* of a stream an alarm is a read; the others call for each */
+	return c->watched.watch ? watch_stats(&c->watched).alarms : atomic_load(&c->calls);
 }
 
 int server_new(const char *path)

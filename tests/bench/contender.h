@@ -23,24 +23,21 @@ struct stimulus {
 	const char *cgroup; /* STIMULUS_PSI: as psibridge wants to be told; NULL: it gets the path */
 };
 
-typedef void contender_told_fn(void *userdata);
-
 struct contender {
 	enum contender_kind kind;
-	contender_told_fn *told;
-	void *userdata;
 	struct stimulus stimulus;
-	char why[200];	   /* on failure */
+	char why[200];		    /* on failure */
+	_Atomic uint64_t told_nsec; /* when it called last, and how often */
+	_Atomic uint64_t calls;
 	_Atomic int ended; /* what sd-event's loop returned, if it gave up */
 	sem_t started;	   /* ... or said when it was made */
 	int fd;
 	struct watched watched; /* psibridge's */
-	_Atomic uint64_t reads; /* of the others */
 };
 
 /* `ret` must not move from here on. Call from the main thread, one at a time. Errors: why is set. */
 int contender_start(enum contender_kind kind, const struct stimulus *stimulus,
-		    contender_told_fn *told, void *userdata, struct contender *ret);
+		    struct contender *ret);
 /* How often it woke up and read its stream. */
 uint64_t contender_reads(const struct contender *contender);
 

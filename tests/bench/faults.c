@@ -31,15 +31,6 @@ static const struct column columns[] = {
 static enum contender_kind kind; /* whose cell it is: column 1 + kind */
 static struct contender contender;
 
-static void told(_unused_ void *userdata)
-{
-}
-
-static int start(const struct stimulus *stimulus)
-{
-	return contender_start(kind, stimulus, told, NULL, &contender);
-}
-
 static int break_cgroup(bool remove)
 {
 	char path[LAB_PATH_MAX], cgroup[128];
@@ -51,7 +42,7 @@ static int break_cgroup(bool remove)
 	snprintf(cgroup, sizeof(cgroup), "%s", lab_path(&lab, "fault"));
 	if (remove)
 		s.cgroup = cgroup;
-	r = start(&s);
+	r = contender_start(kind, &s, &contender);
 	sleep_usec(SETTLE_USEC);
 	if (remove)
 		lab_remove(&lab, "fault");
@@ -71,7 +62,7 @@ static int arm_nothing(void)
 static int close_peer(void)
 {
 	struct stimulus s = { .kind = STIMULUS_SOCKET, .path = scratch("socket") };
-	int server = server_new(s.path), r = start(&s), fd;
+	int server = server_new(s.path), r = contender_start(kind, &s, &contender), fd;
 	char said[128];
 
 	unlink(s.path);
@@ -90,7 +81,7 @@ static int close_peer(void)
 static int close_writer(void)
 {
 	struct stimulus s = { .kind = STIMULUS_FIFO, .path = scratch("fifo") };
-	int fd, r = mkfifo(s.path, 0600) < 0 ? -errno : start(&s);
+	int fd, r = mkfifo(s.path, 0600) < 0 ? -errno : contender_start(kind, &s, &contender);
 
 	if (r < 0)
 		return r;

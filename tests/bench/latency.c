@@ -46,8 +46,6 @@ struct lane {
 	struct contender contender;
 	int connection;
 	bool works;
-	_Atomic uint64_t told_nsec; /* the last callback */
-	_Atomic uint64_t callbacks;
 	unsigned lost;
 };
 
@@ -55,18 +53,10 @@ static struct lane lanes[CONTENDERS];
 static char socket_path[64];
 static int server = -1;
 
-static void told(void *userdata)
-{
-	struct lane *lane = userdata;
-
-	atomic_store_explicit(&lane->told_nsec, now_nsec(), memory_order_release);
-	atomic_fetch_add_explicit(&lane->callbacks, 1, memory_order_relaxed);
-}
-
 static int lane_start(struct lane *lane, enum contender_kind kind)
 {
 	struct stimulus stimulus = { .kind = STIMULUS_SOCKET, .path = socket_path, .each = true };
-	int r = contender_start(kind, &stimulus, told, lane, &lane->contender);
+	int r = contender_start(kind, &stimulus, &lane->contender);
 
 	if (r < 0)
 		return r;
@@ -87,11 +77,12 @@ static double one_event(struct lane *lane, uint64_t gap_usec)
 {
 	uint64_t start, told_at, waited = gap_usec, reads = contender_reads(&lane->contender);
 
-	atomic_store(&lane->told_nsec, 0);
+	atomic_store(&lane->contender.told_nsec, 0);
 	start = now_nsec();
 	send_byte(lane);
 	sleep_usec(gap_usec);
-	while ((told_at = atomic_load_explicit(&lane->told_nsec, memory_order_acquire)) == 0) {
+	while ((told_at = atomic_load_explicit(&lane->contender.told_nsec, memory_order_acquire)) ==
+	       0) {
 		if (waited > LOST_USEC) {
 			/* after a call that took long psibridge does not repeat a Low at once: its rule, no loss */
 			lane->lost += contender_reads(&lane->contender) == reads;
@@ -111,9 +102,9 @@ static double burst(struct lane *lane)
 	for (unsigned i = 0; i < BURST; i++)
 		send_byte(lane);
 	do {
-		before = atomic_load(&lane->callbacks);
+		before = atomic_load(&lane->contender.calls);
 		sleep_usec(QUIET_USEC);
-	} while (atomic_load(&lane->callbacks) != before);
+	} while (atomic_load(&lane->contender.calls) != before);
 	return (double)(contender_reads(&lane->contender) - reads) / BURST;
 }
 
