@@ -268,7 +268,7 @@ tests_unit_monitor_tests_LDADD = $(monitor_layers)
 
 # The public API over a FIFO or a socket.
 tests_unit_library_tests_SOURCES = $(unit_main) $(library_tests:=.c) $(fake_root) $(lab) $(count_malloc) \
-	tests/unit/library/library-bench.h tests/unit/library/pattern-bench.h
+	tests/unit/library/library-bench.h
 tests_unit_library_tests_LDADD = $(library_layers) -ldl
 
 # A manager over a watch that a test moves.

@@ -17,32 +17,30 @@ PROMISE(the_backend_is_the_hosts_choice_or_else_the_environments)
 {
 	static const struct {
 		const char *text;
-		bool good;
+		int result;
 		enum psb_backend backend;
 	} rows[] = {
-		{ "epoll", true, PSB_BACKEND_EPOLL },
-		{ "uring", true, PSB_BACKEND_URING },
-		{ "auto", true, 0 },
-		{ "", true, 0 },
-		{ "nonsense", false, 0 },
-		{ "EPOLL", false, 0 },
-		{ "epoll ", false, 0 },
+		{ "epoll", 0, PSB_BACKEND_EPOLL }, { "uring", 0, PSB_BACKEND_URING },
+		{ "auto", 0, PSB_BACKEND_AUTO },   { "", 0, PSB_BACKEND_AUTO },
+		{ "nonsense", -EINVAL, 0 },	   { "EPOLL", -EINVAL, 0 },
+		{ "epoll ", -EINVAL, 0 },
 	};
 	enum psb_backend wanted = ((const struct variant *)*state)->backend;
-	psb_bridge *bridge;
-	const char *why;
 
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		psb_bridge *bridge = NULL;
+		struct bench *b;
+		const char *why;
+
 		setenv("PSIBRIDGE_BACKEND", rows[i].text, 1);
-		bridge = make_bridge(*state); /* or skip */
-		assert_int_equal(psb_bridge_backend(bridge, &why), wanted);
-		assert_int_equal(psb_bridge_backend(bridge, NULL), wanted);
+		b = bench_bare(state); /* or skip */
+		assert_int_equal(psb_bridge_backend(b->bridge, &why), wanted);
+		assert_int_equal(psb_bridge_backend(b->bridge, NULL), wanted);
 		assert_int_equal(*why == '\0', wanted == PSB_BACKEND_URING);
-		psb_bridge_unref(bridge);
+		bench_free(b);
 		if (rows[i].backend == PSB_BACKEND_URING && wanted != PSB_BACKEND_URING)
 			continue; /* may be denied */
-		bridge = NULL;
-		assert_int_equal(psb_bridge_new(NULL, &bridge), rows[i].good ? 0 : -EINVAL);
+		assert_int_equal(psb_bridge_new(NULL, &bridge), rows[i].result);
 		if (rows[i].backend)
 			assert_int_equal(psb_bridge_backend(bridge, NULL), rows[i].backend);
 		psb_bridge_unref(bridge);
@@ -66,28 +64,6 @@ PROMISE(a_forbidden_io_uring_is_told_and_auto_does_without)
 	psb_bridge_unref(bridge);
 }
 
-PROMISE(what_makes_no_sense_is_refused_and_nothing_is_something_too)
-{
-	struct psb_bridge_options options = { .size = sizeof(options),
-					      .backend = (enum psb_backend)7 };
-	psb_bridge *bridge = (psb_bridge *)1;
-	const char *why = NULL;
-
-	assert_int_equal(psb_bridge_new(&options, &bridge), -EINVAL);
-	assert_ptr_equal(bridge, (psb_bridge *)1);
-	assert_int_equal(psb_bridge_new(&options, NULL), -EINVAL);
-	assert_null(psb_bridge_unref(NULL));
-	assert_null(psb_watch_unref(NULL));
-	assert_null(psb_watch_ref(NULL));
-	assert_int_equal(psb_bridge_start(NULL), -EINVAL);
-	assert_int_equal(psb_bridge_fd(NULL), -EINVAL);
-	assert_int_equal(psb_bridge_dispatch(NULL), -EINVAL);
-	assert_int_equal(psb_bridge_backend(NULL, &why), PSB_BACKEND_AUTO);
-	assert_string_equal(why, "");
-	assert_int_equal(psb_watch_new(NULL, NULL, NULL), -EINVAL);
-	assert_string_equal(psb_version(), "0.2.0");
-}
-
 /* Whatever is the first thing that cannot be had: an error, and nothing is left behind. */
 PROMISE(too_few_descriptors_are_an_error_and_nothing_leaks)
 {
@@ -97,7 +73,7 @@ PROMISE(too_few_descriptors_are_an_error_and_nothing_leaks)
 	int r = -1;
 
 	options.backend = ((const struct variant *)*state)->backend;
-	psb_bridge_unref(make_bridge(*state)); /* or skip */
+	bench_free(bench_bare(state)); /* or skip */
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	for (unsigned more = 0; r < 0; more++) {
 		psb_bridge *bridge = NULL;
@@ -125,25 +101,22 @@ PROMISE(too_few_descriptors_are_an_error_and_nothing_leaks)
 
 PROMISE(a_bridge_is_driven_by_one_or_the_other)
 {
-	psb_bridge *bridge = make_bridge(*state);
+	struct bench *b = bench_bare(state);
 
-	assert_int_equal(psb_bridge_start(bridge), 0);
-	assert_int_equal(psb_bridge_start(bridge), -EALREADY);
-	assert_int_equal(psb_bridge_fd(bridge), -EBUSY);
-	assert_int_equal(psb_bridge_dispatch(bridge), -EBUSY);
-	psb_bridge_unref(bridge);
+	run(b);
+	assert_int_equal(psb_bridge_start(b->bridge), -EALREADY);
+	assert_int_equal(psb_bridge_fd(b->bridge), -EBUSY);
+	assert_int_equal(psb_bridge_dispatch(b->bridge), -EBUSY);
 
-	bridge = make_bridge(*state);
-	assert_true(psb_bridge_fd(bridge) >= 0);
-	assert_int_equal(psb_bridge_fd(bridge), psb_bridge_fd(bridge));
-	assert_int_equal(psb_bridge_start(bridge), -EBUSY);
-	assert_true(psb_bridge_dispatch(bridge) >= 0);
-	psb_bridge_unref(bridge);
+	b = bench_bare(state);
+	assert_true(psb_bridge_fd(b->bridge) >= 0);
+	assert_int_equal(psb_bridge_fd(b->bridge), psb_bridge_fd(b->bridge));
+	assert_int_equal(psb_bridge_start(b->bridge), -EBUSY);
+	assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 
-	bridge = make_bridge(*state);
-	assert_true(psb_bridge_dispatch(bridge) >= 0); /* that decides it, too */
-	assert_int_equal(psb_bridge_start(bridge), -EBUSY);
-	psb_bridge_unref(bridge);
+	b = bench_bare(state);
+	assert_true(psb_bridge_dispatch(b->bridge) >= 0); /* that decides it, too */
+	assert_int_equal(psb_bridge_start(b->bridge), -EBUSY);
 }
 
 /* Sleeps on `fd` until something is due, at most PATIENCE_SEC, and does it. */
@@ -160,9 +133,8 @@ static void turn(psb_bridge *bridge, int fd)
 	assert_true(psb_bridge_dispatch(bridge) >= 0);
 }
 
-static void look_where(struct receiver *rx, const struct psb_notification *n)
+static void look_where(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	(void)n;
 	rx->result += psb_bridge_dispatch(rx->bridge) != -EBUSY;
 }
 
@@ -174,24 +146,23 @@ PROMISE(bytes_timers_and_other_threads_make_the_descriptor_readable)
 	b->watch = watch_fifo(b->bridge, 100 * USEC_PER_MSEC);
 	b->peer = open_fifo("fifo");
 	b->rx.act = look_where;
-	listen_with(b, &b->rx,
-		    PSB_INLINE); /* on the thread that dispatches, and only while it does */
+	/* on the thread that dispatches, and only while it does */
+	listen_with(b, &b->rx, PSB_INLINE);
 	pollfd.fd = psb_bridge_fd(b->bridge);
-	for (unsigned calls = 0; calls < 6; calls += 3) {
+	for (int by_byte = 1; by_byte >= 0; by_byte--) {
 		/* at rest it is unreadable */
 		for (int i = 0; poll(&pollfd, 1, GLANCE_USEC / USEC_PER_MSEC) == 1; i++) {
 			assert_true(i < 20);
 			assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 		}
-		if (calls == 0)
+		if (by_byte)
 			assert_int_equal(write(b->peer, "x", 1), 1);
 		else
-			say(b, PSB_LOW);
-		assert_int_equal(b->rx.calls, calls);
-		while (b->rx.calls < calls + 3)
+			say(b, "L");
+		hear(&b->rx, "");
+		while (b->rx.calls < b->rx.heard + 3)
 			turn(b->bridge, pollfd.fd);
-		for (unsigned i = 0; i < 3; i++)
-			assert_int_equal(b->rx.received[calls + i].available, PSB_LOW + i);
+		hear(&b->rx, "LNH");
 	}
 	assert_int_equal(b->rx.result, 0);
 }
@@ -203,28 +174,27 @@ static void count_beat(void *userdata)
 
 PROMISE(a_beat_comes_from_the_loop_and_only_from_there)
 {
-	psb_bridge *bridge = make_bridge(*state);
-	uint64_t begun = clock_usec(CLOCK_MONOTONIC);
+	struct bench *b = bench_bare(state);
+	uint64_t begun = now_usec();
 	unsigned beats = 0;
 	int fd;
 
-	assert_int_equal(psb_bridge_beat(bridge, 50 * USEC_PER_MSEC, count_beat, &beats), 0);
-	fd = psb_bridge_fd(bridge);
+	assert_int_equal(psb_bridge_beat(b->bridge, 50 * USEC_PER_MSEC, count_beat, &beats), 0);
+	fd = psb_bridge_fd(b->bridge);
 	while (beats == 0)
-		turn(bridge, fd);
-	assert_true(clock_usec(CLOCK_MONOTONIC) - begun >= 50 * USEC_PER_MSEC);
-	assert_int_equal(psb_bridge_beat(bridge, 0, count_beat, &beats), 0);
+		turn(b->bridge, fd);
+	assert_true(now_usec() - begun >= 50 * USEC_PER_MSEC);
+	assert_int_equal(psb_bridge_beat(b->bridge, 0, count_beat, &beats), 0);
 	usleep(GLANCE_USEC);
 	assert_int_equal(beats, 1); /* nobody drives it */
 	while (beats == 1)
-		turn(bridge, fd);
-	psb_bridge_unref(bridge);
+		turn(b->bridge, fd);
+	bench_free(b);
 
-	bridge = make_bridge(*state);
-	assert_int_equal(psb_bridge_start(bridge), 0);
-	assert_int_equal(psb_bridge_beat(bridge, 0, count_beat, &beats), 0);
+	b = bench_bare(state);
+	run(b);
+	assert_int_equal(psb_bridge_beat(b->bridge, 0, count_beat, &beats), 0);
 	AWAIT_SEEN(__atomic_load_n(&beats, __ATOMIC_SEQ_CST) >= 3);
-	psb_bridge_unref(bridge);
 }
 
 /* Two threads at once: one is told -EXDEV, and the bridge is none the worse. */
@@ -239,93 +209,54 @@ static void *dispatch_a_lot(void *arg)
 
 PROMISE(a_second_thread_is_sent_away_also_during_a_dispatch)
 {
-	psb_bridge *bridge = make_bridge(*state);
+	struct bench *b = bench_bare(state);
 	pthread_t thread;
 	void *wrong;
 
-	assert_true(psb_bridge_dispatch(bridge) >= 0);
-	pthread_create(&thread, NULL, dispatch_a_lot, bridge);
+	assert_true(psb_bridge_dispatch(b->bridge) >= 0);
+	pthread_create(&thread, NULL, dispatch_a_lot, b->bridge);
 	for (int i = 0; i < 2000; i++)
-		assert_true(psb_bridge_dispatch(bridge) >= 0);
+		assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 	pthread_join(thread, &wrong);
 	assert_int_equal((intptr_t)wrong, 0);
-	psb_bridge_unref(bridge);
 }
 
 /* ---- ends ---------------------------------------------------------------------------------- */
 
 enum driver { NOBODY, THREAD, FOREIGN };
 
-static void end_in_order(const struct variant *variant, enum driver driver, bool bridge_first,
+static void end_in_order(void **state, enum driver driver, bool bridge_first,
 			 bool registration_first)
 {
-	psb_bridge *bridge = make_bridge(variant);
-	psb_watch *watch[2] = { watch_fifo(bridge, LONG_USEC), watch_fifo(bridge, LONG_USEC) };
-	psb_registration *registration;
-	static struct receiver rx;
+	struct bench *b = bench_at_rest(state);
+	psb_watch *watch[2] = { steal(b->watch), watch_fifo(b->bridge, LONG_USEC) };
+	struct receiver rx = { .calls = 0 };
 
-	receiver_init(&rx);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(psb_watch_add_callback(watch[i], receive, &rx,
 							(i ? PSB_INLINE : 0) | PSB_TELL_PRESENT,
 							NULL),
 				 0);
-	assert_int_equal(psb_watch_add_callback(watch[0], receive, &rx, 0, &registration), 0);
+	assert_int_equal(psb_watch_add_callback(watch[0], receive, &rx, 0, &rx.registration), 0);
 	assert_int_equal(psb_watch_simulate(watch[1], PSB_LOW, 1), 0);
 	if (driver == THREAD)
-		assert_int_equal(psb_bridge_start(bridge), 0);
+		run(b);
 	else if (driver == FOREIGN)
-		assert_true(psb_bridge_dispatch(bridge) >= 0);
+		assert_true(psb_bridge_dispatch(b->bridge) >= 0);
 	if (bridge_first)
-		psb_bridge_unref(bridge);
+		psb_bridge_unref(steal(b->bridge));
 	if (registration_first)
-		psb_registration_remove(registration);
+		psb_registration_remove(rx.registration);
 	psb_watch_unref(watch[registration_first]);
 	psb_watch_unref(watch[!registration_first]);
-	if (!bridge_first)
-		psb_bridge_unref(bridge);
-	receiver_destroy(&rx);
+	bench_free(b);
 }
 
 PROMISE(bridge_and_watches_may_end_in_any_order)
 {
 	for (enum driver driver = NOBODY; driver <= FOREIGN; driver++)
 		for (int order = 0; order < 4; order++)
-			end_in_order(*state, driver, order % 2, order / 2);
-}
-
-static void give_up_everything(struct receiver *rx, const struct psb_notification *n)
-{
-	(void)n;
-	psb_bridge_dispatch(rx->bridge); /* refused, and to no harm */
-	psb_watch_unref(rx->watch);
-	psb_bridge_unref(rx->bridge);
-	note_done(rx, 0);
-}
-
-INLINE_TOO(the_last_reference_may_go_inside_a_dispatch)
-{
-	const struct variant *variant = *state;
-	psb_bridge *bridge = make_bridge(variant);
-	psb_watch *keeper = NULL;
-	static struct receiver rx;
-
-	receiver_init(&rx);
-	rx.bridge = bridge;
-	rx.watch = watch_fifo(bridge, LONG_USEC);
-	rx.act = give_up_everything;
-	assert_ptr_equal(psb_watch_ref(rx.watch), rx.watch); /* references count */
-	psb_watch_unref(rx.watch);
-	/* a thread's callback may end the bridge between two dispatches: another watch keeps it */
-	if (!variant->flags)
-		keeper = watch_fifo(bridge, LONG_USEC);
-	assert_int_equal(psb_watch_add_callback(rx.watch, receive, &rx,
-						variant->flags | PSB_TELL_PRESENT, NULL),
-			 0);
-	while (READ(&rx, done) == 0)
-		assert_true(psb_bridge_dispatch(bridge) >= 0);
-	AWAIT(&rx, rx.inside == 0);
-	psb_watch_unref(keeper);
+			end_in_order(state, driver, order % 2, order / 2);
 }
 
 /* ---- fork ---------------------------------------------------------------------------------- */
@@ -334,9 +265,11 @@ INLINE_TOO(the_last_reference_may_go_inside_a_dispatch)
 static int child_finds_dead_handles(struct bench *b, bool foreign)
 {
 	static struct psb_source source = { .size = sizeof(source) };
+	struct psb_notification n = { .size = sizeof(n) };
 	struct psb_load load = { .size = sizeof(load) };
 	struct psb_stats stats = { .size = sizeof(stats) };
 	psb_registration *another;
+	psb_mailbox *mailbox;
 	psb_watch *watch;
 
 #define WANT(expression)   \
@@ -354,14 +287,29 @@ static int child_finds_dead_handles(struct bench *b, bool foreign)
 	WANT(psb_watch_simulate(b->watch, PSB_LOW, 0) == -ECHILD);
 	WANT(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, 0) == -ECHILD);
 	WANT(psb_watch_list(b->watch, receive, NULL) == -ECHILD);
+	WANT(psb_mailbox_new(b->watch, 0, &mailbox) == -ECHILD);
+	WANT(psb_mailbox_take(b->mailbox, PSB_FOREVER, &n) == -ECHILD);
+	WANT(psb_mailbox_close(b->mailbox) == -ECHILD);
 	if (foreign)
 		psb_bridge_unref(b->bridge);
 	psb_watch_unref(b->watch);
 	if (!foreign)
 		psb_bridge_unref(b->bridge);
+	WANT(count_descriptors() != descriptors_before); /* the mailbox keeps it all */
+	WANT(psb_mailbox_free(b->mailbox) == NULL);
 	WANT(count_descriptors() == descriptors_before);
 #undef WANT
 	return 0;
+}
+
+static void *take_forever(void *arg)
+{
+	struct bench *b = arg;
+	struct psb_notification n = { .size = sizeof(n) };
+
+	while (psb_mailbox_take(b->mailbox, PSB_FOREVER, &n) == 1)
+		note_done(&b->fence, (int)n.available);
+	return NULL;
 }
 
 /* `fd` -1: it has its own thread. */
@@ -372,22 +320,30 @@ static void await_calls(struct bench *b, int fd, unsigned calls)
 	AWAIT(&b->rx, b->rx.calls == calls && b->rx.inside == 0);
 }
 
+static int drive(struct bench *b, bool foreign)
+{
+	if (foreign)
+		return psb_bridge_fd(b->bridge);
+	run(b);
+	return -1;
+}
+
 PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on)
 {
 	for (int foreign = 0; foreign < 2; foreign++) {
 		struct bench *b = bench_at_rest(state);
-		int fd = -1, status;
+		int fd = drive(b, foreign), status;
+		pthread_t thread;
 		pid_t pid;
 
-		if (foreign)
-			fd = psb_bridge_fd(b->bridge);
-		else
-			assert_int_equal(psb_bridge_start(b->bridge), 0);
 		listen_with(b, &b->rx, PSB_INLINE);
 		listen_with(b, &b->fence, 0);
-		say(b, PSB_LOW);
+		assert_int_equal(psb_mailbox_new(b->watch, 0, &b->mailbox), 0);
+		pthread_create(&thread, NULL, take_forever, b);
+		say(b, "L");
 		await_calls(b, fd, 1);
-		AWAIT(&b->fence, b->fence.calls == 1);
+		hear(&b->fence, "L");
+		AWAIT(&b->fence, b->fence.done == 1); /* so there is a label in the child's hands */
 		pid = fork();
 		if (pid == 0)
 			_exit(child_finds_dead_handles(b, foreign) & 0xff);
@@ -395,21 +351,23 @@ PROMISE(in_a_forked_child_handles_are_dead_and_the_parent_goes_on)
 		assert_true(WIFEXITED(status));
 		if (WEXITSTATUS(status))
 			fail_msg("in the child, line %d (modulo 256)", WEXITSTATUS(status));
-		say(b, PSB_HIGH);
+		say(b, "H");
 		await_calls(b, fd, 2);
-		AWAIT(&b->fence, b->fence.calls == 2);
+		hear(&b->fence, "H");
+		AWAIT(&b->fence, b->fence.done == 2 && b->fence.result == PSB_HIGH);
+		psb_mailbox_close(b->mailbox);
+		pthread_join(thread, NULL);
 		bench_free(b);
 	}
 }
 
-static void fork_and_come_back(struct receiver *rx, const struct psb_notification *n)
+static void fork_and_come_back(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	(void)n;
 	rx->result = fork();
 	if (rx->result > 0)
 		rx->done++;
-	else if (rx->result == 0)
-		receiver_init_lock(rx); /* the test's thread may have held it */
+	else if (rx->result == 0) /* the test's thread may have held it */
+		rx->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 /* How often this machine's sanitizers let a thread end quietly is not the matter: no signal, no hang. */
@@ -417,15 +375,12 @@ PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 {
 	for (int way = 0; way < 3; way++) { /* own thread, own thread and inline, foreign */
 		struct bench *b = bench_at_rest(state);
-		int fd = -1, status;
+		int fd, status;
 
 		b->rx.act = fork_and_come_back;
 		listen_with(b, &b->rx, way > 0 ? PSB_INLINE : 0);
-		if (way == 2)
-			fd = psb_bridge_fd(b->bridge);
-		else
-			assert_int_equal(psb_bridge_start(b->bridge), 0);
-		say(b, PSB_LOW);
+		fd = drive(b, way == 2);
+		say(b, "L");
 		while (way == 2 && b->rx.calls == 0) {
 			int r = psb_bridge_dispatch(b->bridge);
 
@@ -438,7 +393,7 @@ PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 		if (way == 2)
 			assert_int_equal(WEXITSTATUS(status), 0);
 		b->rx.act = NULL;
-		say(b, PSB_HIGH);
+		say(b, "H");
 		await_calls(b, fd, 2);
 		bench_free(b);
 	}
@@ -451,10 +406,10 @@ PROMISE(nothing_is_printed)
 {
 	struct psb_watch_options bad = { .size = sizeof(bad), .cgroup = "../x" };
 	struct psb_watch_options socket = quick_options(in_directory("closes"));
-	struct bench *b = bench_that_logs(state);
+	struct bench *b = bench_bare(state);
 	int saved[] = { dup(1), dup(2) };
 	int file = memfd_create("printed", MFD_CLOEXEC);
-	psb_watch *watch, *broken = NULL;
+	psb_watch *watch = NULL, *broken = NULL;
 	struct stat st;
 
 	b->listener = listen_at(socket.source);
@@ -463,7 +418,6 @@ PROMISE(nothing_is_printed)
 		dup2(file, i + 1);
 	psb_watch_new(b->bridge, &bad, &watch);
 	setenv("MEMORY_PRESSURE_WATCH", "/etc/hostname", 1);
-	watch = NULL;
 	psb_watch_new(b->bridge, NULL, &watch); /* of our own cgroup */
 	psb_watch_unref(watch);
 	b->watch = watch_fifo(b->bridge, 100 * USEC_PER_MSEC);
@@ -473,7 +427,7 @@ PROMISE(nothing_is_printed)
 	b->listener = -1;
 	psb_bridge_start(b->bridge);
 	psb_watch_simulate(b->watch, PSB_LOW, 1);
-	AWAIT_FOR(&b->rx, b->rx.calls == 3 && b->log[0], PATIENCE_SEC * USEC_PER_SEC);
+	AWAIT_FOR(&b->rx, b->rx.calls == 3 && b->log[0], PATIENCE_USEC);
 	psb_watch_unref(broken);
 	fflush(NULL);
 	for (int i = 0; i < 2; i++) {
@@ -482,7 +436,7 @@ PROMISE(nothing_is_printed)
 	}
 	fstat(file, &st);
 	close(file);
-	assert_int_equal(READ(&b->rx, calls), 3);
+	hear(&b->rx, "CNH");
 	assert_int_equal(st.st_size, 0);
 	assert_string_not_equal(b->log, "");
 }

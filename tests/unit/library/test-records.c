@@ -44,17 +44,18 @@ static void accept_client(struct bench *b)
 	assert_memory_equal(read_hello(b->peer), "psibridge/1", 11);
 }
 
-static struct wire_record record(enum wire_record_kind kind, enum psb_available available,
-				 bool critical)
+static struct wire_record record(enum wire_record_kind kind, char level)
 {
 	return (struct wire_record){
 		.magic = WIRE_MAGIC,
 		.size = WIRE_RECORD_SIZE,
 		.kind = (uint16_t)kind,
-		.available = (uint8_t)available,
-		.critical = critical,
+		.available = level == 'H'   ? PSB_HIGH
+			     : level == 'N' ? PSB_NEUTRAL
+					    : PSB_LOW,
+		.critical = level == 'C',
 		.reason = kind == WIRE_WELCOME ? PSB_REASON_PRESENT : PSB_REASON_STALL,
-		.time_usec = clock_usec(CLOCK_MONOTONIC),
+		.time_usec = now_usec(),
 	};
 }
 
@@ -63,22 +64,19 @@ static void send_bytes(struct bench *b, const void *bytes, size_t size)
 	assert_int_equal(send(b->peer, bytes, size, MSG_NOSIGNAL), size);
 }
 
-static void send_record(struct bench *b, const struct wire_record *r)
+static void send_record(struct bench *b, struct wire_record r)
 {
-	send_bytes(b, r, sizeof(*r));
+	send_bytes(b, &r, sizeof(r));
 }
 
-static void tell(struct bench *b, enum wire_record_kind kind, enum psb_available available,
-		 bool critical)
+static void tell(struct bench *b, char level)
 {
-	struct wire_record r = record(kind, available, critical);
-
-	send_record(b, &r);
+	send_record(b, record(WIRE_LEVEL, level));
 }
 
-static void tell_level(struct bench *b, enum psb_available available)
+static void welcome(struct bench *b, char level)
 {
-	tell(b, WIRE_LEVEL, available, false);
+	send_record(b, record(WIRE_WELCOME, level));
 }
 
 /* Waits until the client hung up, perhaps with something of ours unread. */
@@ -106,7 +104,7 @@ static struct psb_watch_options options_for(unsigned rungs)
 /* Psibridged listens, and the bridge has no watch yet. */
 static struct bench *daemon_new(void **state)
 {
-	struct bench *b = bench_that_logs(state);
+	struct bench *b = bench_bare(state);
 
 	b->listener = listen_at(socket_path());
 	return b;
@@ -121,7 +119,7 @@ static struct bench *connect_with(void **state, const struct psb_watch_options *
 
 	assert_int_equal(psb_watch_new(b->bridge, options ? options : &usual, &b->watch), 0);
 	listen_with(b, &b->rx, b->variant->flags | flags);
-	assert_int_equal(psb_bridge_start(b->bridge), 0);
+	run(b);
 	return b;
 }
 
@@ -131,7 +129,7 @@ static struct bench *client_new(void **state, const struct psb_watch_options *op
 	struct bench *b = connect_with(state, options, 0);
 
 	accept_client(b);
-	tell(b, WIRE_WELCOME, PSB_HIGH, false);
+	welcome(b, 'H');
 	return b;
 }
 
@@ -231,7 +229,7 @@ PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else)
 
 INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 {
-	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, true);
+	struct wire_record r = record(WIRE_LEVEL, 'C');
 	struct bench *b = client_new(state, NULL);
 	struct psb_notification n;
 	unsigned repeats = 0;
@@ -244,8 +242,8 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	r.some_avg10_centi = 44;
 	r.current_bytes = 55;
 	r.limit_bytes = 66;
-	send_record(b, &r);
-	await_told(&b->rx, 0, "C");
+	send_record(b, r);
+	hear(&b->rx, "C");
 	n = received(&b->rx, 0);
 	assert_int_equal(n.reason, PSB_REASON_STALL);
 	assert_int_equal(n.time_usec, r.time_usec);
@@ -261,21 +259,21 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 
 	/* a repeat, sooner than our own Rearm: the daemon judges. A call that took long may swallow one that comes within 20
 	 * times that */
-	r = record(WIRE_LEVEL, PSB_LOW, true);
+	r = record(WIRE_LEVEL, 'C');
 	r.reason = PSB_REASON_REPEAT;
 	do {
-		r.time_usec = clock_usec(CLOCK_MONOTONIC);
-		send_record(b, &r);
+		r.time_usec = now_usec();
+		send_record(b, r);
 		repeats++;
 	} while (!AWAIT_FOR(&b->rx, b->rx.calls >= 2, GLANCE_USEC));
-	r = record(WIRE_LEVEL, PSB_NEUTRAL, false);
+	r = record(WIRE_LEVEL, 'N');
 	r.reason = PSB_REASON_CALM;
-	send_record(b, &r);
-	await_told(&b->rx, 0, "CCN");
-	assert_received(b, 1, PSB_LOW, PSB_REASON_REPEAT);
-	assert_received(b, 2, PSB_NEUTRAL, PSB_REASON_CALM);
-	tell_level(b, PSB_HIGH);
-	await_told(&b->rx, 0, "CCNH");
+	send_record(b, r);
+	hear(&b->rx, "CN");
+	assert_received(b, 1, PSB_REASON_REPEAT);
+	assert_received(b, 2, PSB_REASON_CALM);
+	tell(b, 'H');
+	hear(&b->rx, "H");
 	assert_int_equal(received(&b->rx, 3).since_usec, 0);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
 
@@ -289,8 +287,8 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 
 PROMISE(what_a_record_does_not_know_is_read_here)
 {
-	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
-	uint64_t before = clock_usec(CLOCK_MONOTONIC);
+	struct wire_record r = record(WIRE_LEVEL, 'L');
+	uint64_t before = now_usec();
 	struct psb_load load = { .size = sizeof(load) };
 	struct bench *b = client_new(state, NULL);
 	struct psb_notification n;
@@ -300,11 +298,11 @@ PROMISE(what_a_record_does_not_know_is_read_here)
 	r.time_usec += LONG_USEC;
 	r.since_usec = r.time_usec;
 	r.reason = 200;
-	send_record(b, &r);
-	await_told(&b->rx, 0, "L");
+	send_record(b, r);
+	hear(&b->rx, "L");
 	n = received(&b->rx, 0);
-	assert_in_range(n.time_usec, before, clock_usec(CLOCK_MONOTONIC));
-	assert_in_range(n.since_usec, before, clock_usec(CLOCK_MONOTONIC));
+	assert_in_range(n.time_usec, before, now_usec());
+	assert_in_range(n.since_usec, before, now_usec());
 	assert_int_equal(n.reason, PSB_REASON_SIGNAL);
 	assert_int_equal(n.limit_bytes, load.machine ? 0 : load.limit_bytes);
 }
@@ -314,31 +312,21 @@ INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new)
 	/* the first is as we were; the next news shows that what stays is not told */
 	static const char welcomes[] = "HNNLLCCH", news[] = " N L C H";
 	struct bench *b = client_new(state, NULL);
-	char told[5] = "";
-	size_t n = 0;
 
 	for (size_t i = 0; welcomes[i]; i++) {
-		tell(b, WIRE_WELCOME,
-		     welcomes[i] == 'N'	  ? PSB_NEUTRAL
-		     : welcomes[i] == 'H' ? PSB_HIGH
-					  : PSB_LOW,
-		     welcomes[i] == 'C');
-		if (news[i] == ' ')
-			continue;
-		told[n++] = news[i];
-		await_told(&b->rx, 0, told);
+		welcome(b, welcomes[i]);
+		if (news[i] != ' ')
+			hear(&b->rx, (const char[]){ news[i], '\0' });
 	}
-	assert_received(b, 2, PSB_LOW, PSB_REASON_PRESENT);
+	assert_received(b, 2, PSB_REASON_PRESENT);
 }
 
 INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 {
 	struct bench *b = connect_with(state, NULL, 0);
-	struct wire_record r[] = {
-		record(WIRE_WELCOME, PSB_LOW, true), record(WIRE_LEVEL, PSB_NEUTRAL, false),
-		record(WIRE_REFUSED + 1, PSB_LOW, false), /* of a later version */
-		record(WIRE_LEVEL, PSB_LOW, true), record(WIRE_LEVEL, PSB_HIGH, false)
-	};
+	struct wire_record r[] = { record(WIRE_WELCOME, 'C'), record(WIRE_LEVEL, 'N'),
+				   record(WIRE_REFUSED + 1, 'L'), /* of a later version */
+				   record(WIRE_LEVEL, 'C'), record(WIRE_LEVEL, 'H') };
 	char bytes[2 + sizeof(r)];
 
 	accept_client(b);
@@ -352,7 +340,7 @@ INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 	}
 	/* each was judged; how many of them a callback hears is the mailbox's business */
 	AWAIT_SEEN(stats_of(b).alarms == 3);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, 'H'));
 	send_bytes(b, r, sizeof(r)); /* and many in one piece */
 	AWAIT_SEEN(stats_of(b).alarms == 6);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_HIGH);
@@ -367,16 +355,15 @@ PROMISE(records_are_heard_without_an_allocation)
 	if (COUNT_MALLOC_SANITIZED)
 		SKIP("the sanitizer's allocator takes the place of ours");
 	b = client_new(state, NULL);
-	listen_with(b, &b->fence, PSB_INLINE | PSB_TELL_PRESENT);
-	AWAIT(&b->fence, b->fence.calls == 1);
-	tell_level(b, PSB_LOW); /* the first call of each */
-	AWAIT(&b->rx, b->rx.calls == 1 && b->rx.inside == 0);
-	AWAIT(&b->fence, b->fence.calls == 2);
+	listen_with(b, &b->fence, PSB_INLINE);
+	tell(b, 'L'); /* the first call of each */
+	hear(&b->rx, "L");
+	hear(&b->fence, "L");
 	count_malloc_start();
 	for (int i = 0; i < 99; i++)
-		tell_level(b, (enum psb_available)(PSB_LOW + i % 3));
-	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH) && b->fence.calls >= 2 + 98);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+		tell(b, "LNH"[i % 3]);
+	AWAIT(&b->fence, last_is(&b->fence, 'H') && b->fence.calls >= 1 + 98);
+	AWAIT(&b->rx, last_is(&b->rx, 'H'));
 	count_malloc_stop();
 }
 
@@ -393,7 +380,7 @@ PROMISE(while_it_is_connected_nothing_of_ours_wakes_up)
 	p = (struct pollfd){ .fd = psb_bridge_fd(b->bridge), .events = POLLIN };
 	assert_true(p.fd >= 0);
 	accept_client(b);
-	tell(b, WIRE_WELCOME, PSB_NEUTRAL, false);
+	welcome(b, 'N');
 	do { /* until all is quiet */
 		while (psb_bridge_dispatch(b->bridge) > 0)
 			;
@@ -412,25 +399,25 @@ PROMISE(a_simulation_ends_as_usual_and_then_psibridged_judges_again)
 	options.calm_usec = 200 * USEC_PER_MSEC;
 	b = connect_with(state, &options, PSB_INLINE); /* or Neutral may overtake a Low */
 	accept_client(b);
-	tell(b, WIRE_WELCOME, PSB_HIGH, false);
+	welcome(b, 'H');
 	/* as psibridged says High: Low, Neutral, High */
-	tell_level(b, PSB_HIGH);
-	await_told(&b->rx, 0, "H");
+	tell(b, 'H');
+	hear(&b->rx, "H");
 	assert_int_equal(psb_watch_simulate(b->watch, PSB_LOW, 1), 0);
-	await_told(&b->rx, 1, "CNH");
-	assert_received(b, 1, PSB_LOW, PSB_REASON_SIMULATED);
+	hear(&b->rx, "CNH");
+	assert_received(b, 1, PSB_REASON_SIMULATED);
 	/* as it says Neutral: no further than that, however long */
-	tell_level(b, PSB_NEUTRAL);
-	await_told(&b->rx, 4, "N");
-	say(b, PSB_LOW);
-	await_told(&b->rx, 5, "LN");
+	tell(b, 'N');
+	hear(&b->rx, "N");
+	say(b, "L");
+	hear(&b->rx, "LN");
 	usleep(2 * options.calm_usec);
-	tell_level(b, PSB_HIGH);
-	await_told(&b->rx, 5, "LNH");
+	tell(b, 'H');
+	hear(&b->rx, "H");
 	assert_int_equal(received(&b->rx, 7).reason, PSB_REASON_STALL); /* of the record */
 	/* what another process told and left behind ends in the same way */
 	assert_int_equal(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, PSB_UNTOLD), 0);
-	await_told(&b->rx, 8, "NH");
+	hear(&b->rx, "NH");
 }
 
 PROMISE(a_forked_child_leaves_the_connection_alone)
@@ -446,8 +433,8 @@ PROMISE(a_forked_child_leaves_the_connection_alone)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	tell_level(b, PSB_LOW);
-	await_told(&b->rx, 0, "L");
+	tell(b, 'L');
+	hear(&b->rx, "L");
 }
 
 /* ---- when it breaks ------------------------------------------------------------------------------ */
@@ -460,10 +447,9 @@ PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 		const char *why;
 		struct wire_record record;
 	} table[] = {
-		{ true, nonsense, record(WIRE_LEVEL, PSB_LOW, false) }, /* of "psb2" */
-		{ false, nonsense, record(WIRE_LEVEL, PSB_LOW, false) },
-		{ true, "psibridged says that the cgroup was removed",
-		  record(WIRE_GONE, PSB_NEUTRAL, false) },
+		{ true, nonsense, record(WIRE_LEVEL, 'L') }, /* of "psb2" */
+		{ false, nonsense, record(WIRE_LEVEL, 'L') },
+		{ true, "psibridged says that the cgroup was removed", record(WIRE_GONE, 'N') },
 	};
 
 	table[0].record.magic = 0x32627370;
@@ -472,15 +458,15 @@ PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 
 		accept_client(b);
 		if (table[i].welcome)
-			tell(b, WIRE_WELCOME, PSB_HIGH, false);
-		send_record(b, &table[i].record);
+			welcome(b, 'H');
+		send_record(b, table[i].record);
 		await_end(b);
 		await_log(b, table[i].why);
-		await_told(&b->rx, 0, "S");
+		hear(&b->rx, "S");
 		assert_int_equal(received(&b->rx, 0).available, PSB_HIGH);
 		accept_client(b); /* a second later */
-		tell(b, WIRE_WELCOME, PSB_LOW, false);
-		AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
+		welcome(b, 'L');
+		AWAIT(&b->rx, last_is(&b->rx, 'L'));
 		assert_string_equal(source_of(b->watch).why, "");
 		bench_free(b);
 	}
@@ -489,22 +475,22 @@ PROMISE(what_makes_no_sense_ends_the_connection_and_it_is_tried_anew)
 PROMISE(a_refusal_is_shown_in_the_daemons_own_words_and_each_waits_longer)
 {
 	static const char *const texts[] = { "too many clients of\nuser 1000", "", "" };
-	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
+	struct wire_record r = record(WIRE_REFUSED, 'H');
 	struct bench *b = connect_with(state, NULL, PSB_TELL_SOURCE);
 	uint64_t at[ELEMENTSOF(texts)];
 
 	r.error = EUSERS;
 	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
 		accept_client(b);
-		at[i] = clock_usec(CLOCK_MONOTONIC);
+		at[i] = now_usec();
 		strcpy(r.text, texts[i]);
-		send_record(b, &r);
+		send_record(b, r);
 		await_end(b);
 		await_log(b, i == 0 ? "psibridged refuses: too many clients of?user 1000"
 				    : "psibridged refuses: Too many users");
 		if (i > 0)
 			continue;
-		await_told(&b->rx, 0, "S");
+		hear(&b->rx, "S");
 		assert_string_equal(source_of(b->watch).why,
 				    "psibridged refuses: too many clients of?user 1000");
 	}
@@ -517,22 +503,22 @@ PROMISE(a_refusal_is_shown_in_the_daemons_own_words_and_each_waits_longer)
 PROMISE(without_it_the_own_ladder_is_watched_and_says_why)
 {
 	struct psb_watch_options options = options_for(0);
-	struct wire_record r = record(WIRE_REFUSED, PSB_HIGH, false);
+	struct wire_record r = record(WIRE_REFUSED, 'H');
 	struct bench *b;
 
 	need_another_rung(state);
 	b = connect_with(state, &options, PSB_TELL_SOURCE);
 	accept_client(b);
 	strcpy(r.text, "not yours");
-	send_record(b, &r);
-	await_told(&b->rx, 0, "S");
+	send_record(b, r);
+	hear(&b->rx, "S");
 	assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 	assert_non_null(strstr(source_of(b->watch).why, "psibridged refuses: not yours"));
 	accept_client(b);
 	await_end(b);
 	accept_client(b);
-	tell(b, WIRE_WELCOME, PSB_LOW, false);
-	await_told(&b->rx, 0, "SSL");
+	welcome(b, 'L');
+	hear(&b->rx, "SL");
 	assert_string_equal(source_of(b->watch).name, "psibridged");
 }
 
@@ -545,41 +531,41 @@ PROMISE(low_is_followed_even_if_psibridged_never_says_so)
 	options.quiet_usec = 100 * USEC_PER_MSEC;
 	options.calm_usec = 200 * USEC_PER_MSEC;
 	b = client_new(state, &options);
-	tell(b, WIRE_LEVEL, PSB_LOW, true);
-	await_told(&b->rx, 0, "C");
+	tell(b, 'C');
+	hear(&b->rx, "C");
 	/* longer than Quiet, and than the second after which the effect of a Low is measured: as
 	 * long as it is there, it judges */
 	usleep(1100 * 1000);
 	assert_int_equal(READ(&b->rx, calls), 1);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
-	ended = clock_usec(CLOCK_MONOTONIC);
+	ended = now_usec();
 	hang_up(b);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, 'H'));
 	assert_true(stats_of(b).neutral == 1);
 	assert_true(received(&b->rx, 1).time_usec - ended >= options.quiet_usec);
 }
 
 PROMISE(a_move_repeats_no_low_before_rearm)
 {
-	struct wire_record r = record(WIRE_LEVEL, PSB_LOW, false);
+	struct wire_record r = record(WIRE_LEVEL, 'L');
 	struct bench *b = client_new(state, NULL);
 
 	/* Rearm is longer than any test */
-	tell_level(b, PSB_LOW);
-	await_told(&b->rx, 0, "L");
+	tell(b, 'L');
+	hear(&b->rx, "L");
 	hang_up(b);
 	accept_client(b);
-	tell(b, WIRE_WELCOME, PSB_LOW, false);
+	welcome(b, 'L');
 	r.reason = PSB_REASON_REPEAT;
-	send_record(b, &r);
-	send_record(b, &r);
+	send_record(b, r);
+	send_record(b, r);
 	/* what comes next is news; the repeats before it were not told */
-	tell(b, WIRE_LEVEL, PSB_LOW, true);
-	await_told(&b->rx, 0, "LC");
-	tell_level(b, PSB_NEUTRAL);
-	await_told(&b->rx, 0, "LCN");
-	tell_level(b, PSB_LOW);
-	await_told(&b->rx, 0, "LCNL");
+	tell(b, 'C');
+	hear(&b->rx, "C");
+	tell(b, 'N');
+	hear(&b->rx, "N");
+	tell(b, 'L');
+	hear(&b->rx, "L");
 	assert_int_equal(stats_of(b).low, 3); /* nor did anything on the way swallow them */
 }
 
@@ -591,30 +577,30 @@ PROMISE(goodbye_holds_the_level_until_it_is_back_and_5_s_if_it_is_not)
 
 	options.quiet_usec = options.calm_usec = 1;
 	b = client_new(state, &options);
-	tell_level(b, PSB_LOW);
-	await_told(&b->rx, 0, "L");
-	tell(b, WIRE_BYE, PSB_LOW, false);
+	tell(b, 'L');
+	hear(&b->rx, "L");
+	send_record(b, record(WIRE_BYE, 'L'));
 	usleep(GLANCE_USEC);
 	assert_int_equal(psb_watch_available(b->watch, NULL), PSB_LOW);
-	tell(b, WIRE_WELCOME, PSB_LOW, false);
-	tell_level(b, PSB_HIGH);
-	await_told(&b->rx, 0, "LH");
+	welcome(b, 'L');
+	tell(b, 'H');
+	hear(&b->rx, "H");
 	assert_string_equal(b->log, "");
-	said = clock_usec(CLOCK_MONOTONIC);
-	tell(b, WIRE_BYE, PSB_HIGH, false);
+	said = now_usec();
+	send_record(b, record(WIRE_BYE, 'H'));
 	await_end(b);
-	assert_true(clock_usec(CLOCK_MONOTONIC) - said >= 5 * USEC_PER_SEC);
+	assert_true(now_usec() - said >= 5 * USEC_PER_SEC);
 	await_log(b, "psibridged stopped, and did not come back");
 }
 
 PROMISE(a_daemon_that_hangs_keeps_nobody_waiting)
 {
-	uint64_t begun = clock_usec(CLOCK_MONOTONIC);
+	uint64_t begun = now_usec();
 	struct bench *b = connect_with(state, NULL, 0);
 
-	assert_true(clock_usec(CLOCK_MONOTONIC) - begun < 2 * USEC_PER_SEC);
+	assert_true(now_usec() - begun < 2 * USEC_PER_SEC);
 	await_log(b, "psibridged does not answer");
-	assert_true(clock_usec(CLOCK_MONOTONIC) - begun >= 5 * USEC_PER_SEC);
+	assert_true(now_usec() - begun >= 5 * USEC_PER_SEC);
 }
 
 PROMISE(a_full_queue_is_told_at_once)
@@ -683,8 +669,8 @@ static void keep_protocol(const struct psb_finding *f, void *userdata)
 
 PROMISE(diagnosis_asks_and_says_what_psibridged_answers)
 {
-	struct wire_record welcome = record(WIRE_WELCOME, PSB_LOW, false);
-	struct wire_record refused = record(WIRE_REFUSED, PSB_HIGH, false);
+	struct wire_record welcome = record(WIRE_WELCOME, 'L');
+	struct wire_record refused = record(WIRE_REFUSED, 'H');
 	const struct {
 		const struct wire_record *record;
 		unsigned taken;

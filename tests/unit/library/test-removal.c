@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-removal.c - registrations, watches and bridges that end: from outside, from inside a
- * callback, each other, all at once
+ * test-removal.c - registrations, watches and bridges that end: from outside, from inside a callback, each other, all at once
  */
 #include "library-bench.h"
 
-/* ---- removal ------------------------------------------------------------------------------- */
+/* ---- while a call runs ----------------------------------------------------------------------- */
 
-/* Returns when b->rx's callback is in its call, which lasts until hold_receiver(false). */
+/* Returns when b->rx's callback is in its call, which lasts until hold(false). */
 static void enter_call(struct bench *b)
 {
 	b->rx.held = true;
-	listen_with(b, &b->rx, b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&b->rx, b->rx.inside == 1);
+	listen_to(b, &b->rx);
+	say(b, "L");
+	hear(&b->rx, "L");
 }
 
 /* Lets the call end when a thread that does `what` to the bench waits for it; that must return after the call. */
@@ -24,7 +23,7 @@ static void wait_for_call(struct bench *b, void *(*what)(void *bench))
 	pthread_create(&thread, NULL, what, b);
 	await_waiting(&b->fence);
 	assert_int_equal(READ(&b->fence, done), 0);
-	hold_receiver(&b->rx, false);
+	hold(&b->rx, false);
 	pthread_join(thread, NULL);
 	assert_int_equal(b->fence.result, 0);
 }
@@ -55,9 +54,8 @@ BENCH_INLINE_TOO(when_removal_returns_no_call_is_running_and_none_will_come)
 {
 	enter_call(b);
 	wait_for_call(b, remove_it);
-	listen_with(b, &b->fence, b->variant->flags);
-	say(b, PSB_HIGH);
-	AWAIT(&b->fence, b->fence.calls == 1);
+	listen_to(b, &b->fence);
+	say_and_hear(b, &b->fence, "H");
 	assert_int_equal(b->rx.calls, 1);
 }
 
@@ -76,44 +74,48 @@ static void remove_myself(struct receiver *rx, const struct psb_notification *n)
 
 BENCH_INLINE_TOO(after_removal_from_inside_there_is_no_further_call)
 {
-	listen_with(b, &b->fence, b->variant->flags);
+	listen_to(b, &b->fence);
 	b->rx.act = remove_myself;
 	for (unsigned i = 0; i < 4; i++) {
-		listen_with(b, &b->rx, b->variant->flags);
-		say(b, i % 2 ? PSB_HIGH : PSB_LOW);
-		AWAIT(&b->rx, b->rx.done == i + 1 && b->rx.inside == 0);
+		listen_to(b, &b->rx);
+		say_and_hear(b, &b->rx, i % 2 ? "H" : "L");
 		assert_int_equal(b->rx.result, 0);
-		say(b, PSB_NEUTRAL);
-		AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
-		assert_int_equal(READ(&b->rx, calls), i + 1);
+		say(b, "N");
+		hear_last(&b->fence, 'N');
+		hear(&b->rx, "");
 	}
-}
-
-static void wait_until_opened(struct receiver *rx)
-{
-	pthread_mutex_lock(&rx->lock);
-	while (rx->held)
-		pthread_cond_wait(&rx->changed, &rx->lock);
-	pthread_mutex_unlock(&rx->lock);
 }
 
 /* What one-shot callbacks do while their host tears down. */
 static void remove_myself_when_told_to(struct receiver *rx, const struct psb_notification *n)
 {
-	wait_until_opened(rx);
+	AWAIT_FOR(rx, !rx->held, USEC_NEVER);
 	remove_myself(rx, n);
 }
 
-INLINE_TOO(removing_itself_while_others_wait_for_it_is_harmless)
+/* Or gives up the last references, while a thread waits for the callback to end. */
+static void give_up_everything_when_told_to(struct receiver *rx,
+					    _unused_ const struct psb_notification *n)
 {
-	for (int i = 0; i < 2; i++) {
+	AWAIT_FOR(rx, !rx->held, USEC_NEVER);
+	psb_watch_unref(rx->watch);
+	psb_bridge_unref(rx->bridge);
+}
+
+INLINE_TOO(a_callback_may_end_what_others_wait_for)
+{
+	for (int i = 0; i < 6; i++) {
 		struct bench *b = bench_new(state);
 
-		b->rx.act = remove_myself_when_told_to;
+		b->rx.act = i < 2 ? remove_myself_when_told_to : give_up_everything_when_told_to;
 		enter_call(b);
 		wait_for_call(b, i == 0 ? unref_the_watch : remove_it);
 		assert_int_equal(b->rx.inside, 0);
 		assert_int_equal(b->rx.result, 0);
+		if (i >= 2) {
+			b->watch = NULL;
+			b->bridge = NULL;
+		}
 		bench_free(b);
 	}
 }
@@ -124,18 +126,17 @@ INLINE_TOO(what_was_simulated_does_not_outlive_the_watch)
 	for (int i = 0; i < 50; i++) {
 		struct bench *b = bench_new(state);
 
-		listen_with(b, &b->rx, b->variant->flags);
-		say(b, PSB_LOW);
-		say(b, PSB_HIGH);
+		listen_to(b, &b->rx);
+		say(b, "LH");
 		bench_free(b);
 	}
 }
 
 /* ---- from inside a callback ---------------------------------------------------------------- */
 
-static void give_up_everything(struct receiver *rx, const struct psb_notification *n)
+static void give_up_everything(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	(void)n;
+	psb_bridge_dispatch(rx->bridge); /* refused, and to no harm */
 	psb_watch_unref(rx->watch);
 	psb_bridge_unref(rx->bridge);
 	note_done(rx, 0);
@@ -143,28 +144,41 @@ static void give_up_everything(struct receiver *rx, const struct psb_notificatio
 	AWAIT_FOR(rx, false, GLANCE_USEC);
 }
 
-BENCH_INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
+INLINE_TOO(a_callback_may_give_up_the_watch_and_the_bridge)
 {
-	b->rx.act = give_up_everything;
-	listen_with(b, &b->rx, b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
-	assert_int_equal(b->rx.cgroup[0], '/');
-	b->watch = NULL;
-	b->bridge = NULL;
+	for (int foreign = 0; foreign < 2; foreign++) {
+		struct bench *b = bench_at_rest(state);
+		psb_watch *keeper = NULL;
+
+		b->rx.act = give_up_everything;
+		listen_to(b, &b->rx);
+		say(b, "L");
+		if (!foreign)
+			run(b);
+		/* between two dispatches a thread's callback may end the bridge: another watch keeps it */
+		else if (!b->variant->flags)
+			keeper = watch_fifo(b->bridge, LONG_USEC);
+		while (foreign && READ(&b->rx, done) == 0)
+			assert_true(psb_bridge_dispatch(b->bridge) >= 0);
+		hear(&b->rx, "L");
+		assert_int_equal(b->rx.cgroup[0], '/');
+		psb_watch_unref(keeper);
+		b->watch = NULL;
+		b->bridge = NULL;
+		bench_free(b);
+	}
 }
 
-static void remove_the_other(struct receiver *rx, const struct psb_notification *n)
+static void remove_the_other(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	(void)n;
 	note_done(rx, psb_registration_remove(steal(rx->other)));
 }
 
-static void add_the_fence(struct receiver *rx, const struct psb_notification *n)
+static void add_the_fence(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	(void)n;
 	if (!rx->other)
-		psb_watch_add_callback(rx->watch, receive, &rx[1], PSB_INLINE, &rx->other);
+		psb_watch_add_callback(rx->watch, receive, &rx[1], PSB_INLINE,
+				       (psb_registration **)&rx->other);
 	note_done(rx, rx->other ? 0 : -1);
 }
 
@@ -172,53 +186,44 @@ BENCH_INLINE_TOO(a_callback_may_add_and_remove_others)
 {
 	/* adding: what came during a notification hears the next one */
 	b->rx.act = add_the_fence;
-	listen_with(b, &b->rx, b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
-	say(b, PSB_NEUTRAL);
-	AWAIT(&b->fence, last_is(&b->fence, PSB_NEUTRAL));
-	AWAIT(&b->rx, b->rx.done == 2 && b->rx.inside == 0);
+	listen_to(b, &b->rx);
+	say_and_hear(b, &b->rx, "LN");
+	hear_last(&b->fence, 'N');
 	assert_int_equal(b->rx.result, 0);
 
 	/* removing: the other one hears no more, whichever of them comes first in the list */
+	b->rx.act = remove_the_other;
 	for (unsigned i = 0; i < 2; i++) {
-		unsigned calls;
-
-		if (i == 1)
-			assert_int_equal(psb_watch_add_callback(b->watch, receive, &b->fence,
-								b->variant->flags, &b->rx.other),
-					 0);
-		b->rx.act = remove_the_other;
-		say(b, i ? PSB_HIGH : PSB_LOW);
-		AWAIT(&b->rx, b->rx.done == 3 + 2 * i && b->rx.inside == 0);
+		if (i == 1) {
+			listen_to(b, &b->fence);
+			b->rx.other = b->fence.registration;
+		}
+		say_and_hear(b, &b->rx, i ? "H" : "L");
 		assert_int_equal(b->rx.result, 0);
-		calls = READ(&b->fence, calls);
-		say(b, PSB_NEUTRAL);
-		AWAIT(&b->rx, b->rx.done == 4 + 2 * i && b->rx.inside == 0);
-		assert_int_equal(READ(&b->fence, calls), calls);
+		b->fence.heard = READ(&b->fence, calls);
+		say_and_hear(b, &b->rx, "N");
+		hear(&b->fence, "");
 	}
 }
 
-static void nothing(const struct psb_finding *finding, void *userdata)
+static void nothing(_unused_ const struct psb_finding *finding, _unused_ void *userdata)
 {
-	(void)finding;
-	(void)userdata;
 }
 
-/* Every function of the interface. A lock that were held would be met by one of them, or by a
- * thread of theirs. */
-static void call_everything(struct receiver *rx, const struct psb_notification *n)
+/* Every function of the interface. A lock that were held would be met by one of them, or by a thread of theirs. */
+static void call_everything(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
 	struct psb_load load = { .size = sizeof(load) };
 	static struct psb_source source;
 	struct psb_stats stats = { .size = sizeof(stats) };
+	struct psb_notification note = { .size = sizeof(note) };
 	psb_registration *registration = NULL;
+	psb_mailbox *mailbox = NULL;
 	psb_bridge *bridge;
 	psb_watch *watch;
 	int failed = 0;
 	const char *why;
 
-	(void)n;
 	source.size = sizeof(source);
 	failed += psb_bridge_start(rx->bridge) != -EALREADY;
 	failed += psb_bridge_fd(rx->bridge) != -EBUSY;
@@ -234,13 +239,16 @@ static void call_everything(struct receiver *rx, const struct psb_notification *
 	failed += psb_watch_stats(rx->watch, &stats) != 0;
 	failed += psb_watch_simulate(rx->watch, PSB_LOW, 0) != 0;
 	failed += psb_diagnose(NULL, nothing, NULL) < 0;
+	failed += psb_mailbox_new(rx->watch, 0, &mailbox) != 0;
+	failed += psb_mailbox_take(mailbox, 0, &note) != 0;
+	failed += psb_mailbox_close(mailbox) != 0;
+	psb_mailbox_free(mailbox);
 	failed += psb_bridge_new(NULL, &bridge) != 0;
 	watch = watch_fifo(bridge, LONG_USEC);
 	failed += psb_bridge_start(bridge) != 0;
 	psb_watch_unref(watch);
 	psb_bridge_unref(bridge);
-	watch = watch_fifo(rx->bridge, LONG_USEC);
-	psb_watch_unref(watch);
+	psb_watch_unref(watch_fifo(rx->bridge, LONG_USEC));
 	rx->act = NULL;
 	note_done(rx, failed);
 }
@@ -248,8 +256,8 @@ static void call_everything(struct receiver *rx, const struct psb_notification *
 BENCH_INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 {
 	b->rx.act = call_everything;
-	listen_with(b, &b->rx, b->variant->flags);
-	say(b, PSB_LOW);
+	listen_to(b, &b->rx);
+	say(b, "L");
 	AWAIT(&b->rx, b->rx.done == 1);
 	assert_int_equal(b->rx.result, 0);
 }
@@ -259,11 +267,10 @@ BENCH_INLINE_TOO(every_function_may_be_called_from_inside_a_callback)
 static pthread_barrier_t all_inside;
 
 /* All are inside before any of them removes its neighbour. */
-static void remove_neighbour(struct receiver *rx, const struct psb_notification *n)
+static void remove_neighbour(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	const struct receiver *neighbour = (const struct receiver *)rx->other;
+	const struct receiver *neighbour = rx->other;
 
-	(void)n;
 	pthread_barrier_wait(&all_inside);
 	note_done(rx, psb_registration_remove(neighbour->registration));
 }
@@ -271,42 +278,38 @@ static void remove_neighbour(struct receiver *rx, const struct psb_notification 
 PROMISE(callbacks_that_remove_each_other_are_told_of_the_deadlock_once)
 {
 	for (unsigned round = 0; round < 20; round++) {
-		static struct receiver ring[3];
+		struct receiver ring[3] = { { .calls = 0 } };
 		unsigned n = 2 + round % 2, deadlocks = 0;
 		struct bench *b = bench_new(state);
 
 		pthread_barrier_init(&all_inside, NULL, n);
 		for (unsigned i = 0; i < n; i++) {
-			receiver_init(&ring[i]);
 			ring[i].act = remove_neighbour;
-			ring[i].other = (psb_registration *)&ring[(i + 1) % n];
+			ring[i].other = &ring[(i + 1) % n];
 			listen_with(b, &ring[i], 0);
 		}
-		say(b, PSB_LOW);
+		say(b, "L");
 		for (unsigned i = 0; i < n; i++) {
-			AWAIT(&ring[i], ring[i].done == 1 && ring[i].inside == 0);
+			hear(&ring[i], "L");
 			assert_true(ring[i].result == 0 || ring[i].result == -EDEADLK);
 			deadlocks += ring[i].result != 0;
 		}
 		assert_int_equal(deadlocks, 1);
 		listen_with(b, &b->fence, 0);
-		say(b, PSB_HIGH);
-		AWAIT(&b->fence, b->fence.calls == 1);
+		say_and_hear(b, &b->fence, "H");
 		bench_free(b);
-		for (unsigned i = 0; i < n; i++) {
+		for (unsigned i = 0; i < n; i++)
 			assert_int_equal(ring[i].calls, 1);
-			receiver_destroy(&ring[i]);
-		}
 		pthread_barrier_destroy(&all_inside);
 	}
 }
 
 /* Of two bridges: when both are inside, gives up all of the other one. */
-static void give_up_neighbour(struct receiver *rx, const struct psb_notification *n)
+static void give_up_neighbour(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	struct bench *other = (struct bench *)rx->other;
+	struct receiver *neighbour = rx->other;
+	struct bench *other = CONTAINER_OF(neighbour, struct bench, rx);
 
-	(void)n;
 	pthread_barrier_wait(&all_inside);
 	psb_watch_unref(steal(other->watch));
 	psb_bridge_unref(steal(other->bridge));
@@ -315,8 +318,6 @@ static void give_up_neighbour(struct receiver *rx, const struct psb_notification
 
 INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other)
 {
-	const struct variant *variant = *state;
-
 	pthread_barrier_init(&all_inside, NULL, 2);
 	for (int round = 0; round < 20; round++) {
 		struct bench *b[2] = { bench_new(state), bench_new(state) };
@@ -324,13 +325,13 @@ INLINE_TOO(callbacks_of_two_bridges_may_do_away_with_each_other)
 
 		for (unsigned i = 0; i < 2; i++) {
 			b[i]->rx.act = all ? give_up_neighbour : remove_neighbour;
-			b[i]->rx.other = (psb_registration *)(all ? (void *)b[!i] : &b[!i]->rx);
-			listen_with(b[i], &b[i]->rx, variant->flags);
+			b[i]->rx.other = &b[!i]->rx;
+			listen_to(b[i], &b[i]->rx);
 		}
 		for (unsigned i = 0; i < 2; i++)
-			say(b[i], PSB_LOW);
+			say(b[i], "L");
 		for (unsigned i = 0; i < 2; i++)
-			AWAIT(&b[i]->rx, b[i]->rx.done == 1 && b[i]->rx.inside == 0);
+			hear(&b[i]->rx, "L");
 		if (!all)
 			assert_int_equal(b[0]->rx.result + b[1]->rx.result, -EDEADLK);
 		for (unsigned i = 0; i < 2; i++)
@@ -344,8 +345,7 @@ static void *say_all_the_time(void *arg)
 	struct bench *b = arg;
 
 	while (!READ(&b->fence, done)) {
-		say(b, PSB_LOW);
-		say(b, PSB_HIGH);
+		say(b, "LH");
 		sched_yield();
 	}
 	return NULL;
@@ -353,52 +353,25 @@ static void *say_all_the_time(void *arg)
 
 BENCH_INLINE_TOO(a_thousand_registrations_come_and_go_in_a_stream_of_news)
 {
-	pthread_t thread;
 	unsigned heard_something = 0;
+	pthread_t thread;
 
 	listen_with(b, &b->fence, 0);
 	pthread_create(&thread, NULL, say_all_the_time, b);
 	for (int i = 0; i < 1000; i++) {
 		struct receiver *rx = calloc(1,
 					     sizeof(*rx)); /* freed at once: latecomers are seen */
-		unsigned flags = (i % 2 ? b->variant->flags : 0) | (i % 3 ? 0 : PSB_TELL_PRESENT);
 
-		receiver_init(rx);
-		listen_with(b, rx, flags);
+		listen_with(b, rx,
+			    (i % 2 ? b->variant->flags : 0) | (i % 3 ? 0 : PSB_TELL_PRESENT));
 		if (i % 10 == 0)
 			AWAIT(rx, rx->calls > 0);
 		assert_int_equal(psb_registration_remove(rx->registration), 0);
 		heard_something += rx->calls > 0;
 		assert_int_equal(rx->inside, 0);
-		receiver_destroy(rx);
 		free(rx);
 	}
 	note_done(&b->fence, 0);
 	pthread_join(thread, NULL);
 	assert_true(heard_something >= 100);
-}
-
-/* ---- ends ---------------------------------------------------------------------------------- */
-
-static void give_up_everything_when_told_to(struct receiver *rx, const struct psb_notification *n)
-{
-	(void)n;
-	wait_until_opened(rx);
-	psb_watch_unref(rx->watch);
-	psb_bridge_unref(rx->bridge);
-}
-
-/* Somebody waits for the callback to end, and the callback gives up the last references meanwhile. */
-INLINE_TOO(whoever_waits_for_a_removal_outlives_the_last_reference)
-{
-	for (int i = 0; i < 5; i++) {
-		struct bench *b = bench_new(state);
-
-		b->rx.act = give_up_everything_when_told_to;
-		enter_call(b);
-		wait_for_call(b, remove_it);
-		b->watch = NULL;
-		b->bridge = NULL;
-		bench_free(b);
-	}
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-signals.c - signals are the host's: the library's threads block all, and nothing else about
- * them changes
+ * test-signals.c - what the library's threads take from the host: no signal, and little memory
  */
 #include "library-bench.h"
 #include "../../threads.h"
@@ -18,9 +17,8 @@ static uint64_t mask_now(void)
 	return thread_blocked((pid_t)syscall(SYS_gettid));
 }
 
-static void look_at_mask(struct receiver *rx, const struct psb_notification *n)
+static void look_at_mask(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
-	(void)n;
 	note_done(rx, (mask_now() & every_signal) == every_signal);
 }
 
@@ -29,9 +27,8 @@ BENCH_INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 	unsigned ours = 0;
 
 	b->rx.act = look_at_mask;
-	listen_with(b, &b->rx, b->variant->flags);
-	say(b, PSB_LOW);
-	AWAIT(&b->rx, b->rx.done == 1 && b->rx.inside == 0);
+	listen_to(b, &b->rx);
+	say_and_hear(b, &b->rx, "L");
 	assert_int_equal(b->rx.result, 1); /* seen from inside */
 	for (pid_t tid = 0; (tid = thread_named(0, "psb-", tid)) != 0; ours++)
 		assert_int_equal(thread_blocked(tid) & every_signal, every_signal);
@@ -41,9 +38,8 @@ BENCH_INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads)
 static volatile sig_atomic_t arrived, strayed;
 static pid_t host;
 
-static void arrive(int signal)
+static void arrive(_unused_ int signal)
 {
-	(void)signal;
 	if ((pid_t)syscall(SYS_gettid) == host)
 		arrived++;
 	else
@@ -66,20 +62,19 @@ INLINE_TOO(mask_and_handlers_stay_the_hosts_and_signals_land_in_its_thread)
 
 	host = (pid_t)syscall(SYS_gettid);
 	arrived = strayed = 0;
-	sigemptyset(&action.sa_mask);
 	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
 	read_handlers(before);
 	b = bench_new(state);
-	listen_with(b, &b->rx, b->variant->flags);
+	listen_to(b, &b->rx);
 	assert_int_equal(mask_now(), mask);
-	for (unsigned i = 1; i <= 100; i++) {
-		say(b, i % 2 ? PSB_LOW : PSB_HIGH);
+	for (int i = 1; i <= 100; i++) {
+		say(b, i % 2 ? "L" : "H");
 		/* no other thread may take it, so it has arrived when kill(2) returns (POSIX) */
 		assert_int_equal(kill(getpid(), SIGUSR1), 0);
 		assert_int_equal(arrived, i);
 	}
 	assert_int_equal(strayed, 0);
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
+	hear_last(&b->rx, 'H');
 	bench_free(b);
 	read_handlers(after);
 	for (int i = 1; i <= 64; i++) {
@@ -94,33 +89,26 @@ INLINE_TOO(mask_and_handlers_stay_the_hosts_and_signals_land_in_its_thread)
 PROMISE(a_broken_pipe_kills_nobody)
 {
 	struct psb_watch_options options = quick_options(in_directory("socket"));
-	psb_bridge *bridge = make_bridge(*state);
-	int listener = listen_at(options.source);
+	struct bench *b = bench_bare(state);
 
+	b->listener = listen_at(options.source);
 	options.source_write = "some 200000 2000000";
 	options.source_write_size = 20;
 	for (int i = 0; i < 200; i++) {
-		psb_watch *watch = NULL;
-
-		assert_int_equal(psb_watch_new(bridge, &options, &watch), 0);
-		close(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
-		psb_watch_unref(watch);
+		arm(b, &options);
+		close(accept4(b->listener, NULL, NULL, SOCK_CLOEXEC));
+		psb_watch_unref(steal(b->watch));
 	}
-	assert_int_equal(psb_bridge_start(bridge), 0);
-	psb_bridge_unref(bridge);
-	close(listener);
+	run(b);
 }
-
-/* ---- stacks ---------------------------------------------------------------------------------- */
 
 /* glibc takes it out of each stack. */
 static __thread volatile char much_tls[512 << 10];
 
-static void use_much_stack(struct receiver *rx, const struct psb_notification *n)
+static void use_much_stack(struct receiver *rx, _unused_ const struct psb_notification *n)
 {
 	volatile char much[200 << 10];
 
-	(void)n;
 	for (size_t i = 0; i < sizeof(much); i += 4096)
 		much[i] = much_tls[i] = 1;
 	note_done(rx, much[0]);
@@ -134,33 +122,21 @@ static uint64_t locked_bytes(void)
 /* Here each of the four stacks includes much_tls. */
 PROMISE(a_host_that_locked_its_memory_pays_little_for_our_threads)
 {
-	psb_bridge *bridge = make_bridge(*state);
-	uint64_t before;
-	psb_watch *watch;
-	struct receiver receivers[3];
+	struct receiver receivers[3] = { { .calls = 0 } };
+	struct bench *b = bench_at_rest(state);
+	uint64_t before = locked_bytes();
 
-	watch = watch_fifo(bridge, LONG_USEC);
-	before = locked_bytes();
-	if (mlockall(MCL_FUTURE) < 0) {
-		psb_watch_unref(watch);
-		psb_bridge_unref(bridge);
+	if (mlockall(MCL_FUTURE) < 0)
 		SKIP("memory may not be locked here");
-	}
 	for (size_t i = 0; i < ELEMENTSOF(receivers); i++) {
-		receiver_init(&receivers[i]);
 		receivers[i].act = use_much_stack;
-		assert_int_equal(psb_watch_add_callback(watch, receive, &receivers[i],
-							i == 0 ? PSB_INLINE : 0, NULL),
-				 0);
+		listen_with(b, &receivers[i], i == 0 ? PSB_INLINE : 0);
 	}
-	assert_int_equal(psb_bridge_start(bridge), 0);
-	assert_int_equal(psb_watch_simulate(watch, PSB_LOW, 0), 0);
+	run(b);
+	say(b, "L");
 	for (size_t i = 0; i < ELEMENTSOF(receivers); i++)
-		AWAIT(&receivers[i], receivers[i].done == 1);
-	assert_true(locked_bytes() - before < 6 << 20);
+		hear(&receivers[i], "L");
+	assert_in_range(locked_bytes() - before, 0, (6 << 20) - 1);
 	munlockall();
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	for (size_t i = 0; i < ELEMENTSOF(receivers); i++)
-		receiver_destroy(&receivers[i]);
+	bench_free(b); /* while they are there */
 }

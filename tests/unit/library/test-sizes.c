@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-sizes.c - programs and libraries of different ages fit: each structure that begins with its
- * size, as an older and as a newer program has it
+ * test-sizes.c - programs and libraries of different ages fit: each structure that begins with its size, as an older and as a newer
+ * program has it
  *
  * A row a call. That no structure lacks a row is looked at by tests/structure/headers.sh.
  */
@@ -11,150 +11,128 @@
 #define UNTOUCHED 0xa5
 #define NEVER_SET 0xa5a5a5a5a5a5a5a5u
 
-static struct stage {
-	psb_bridge *bridge;
-	psb_watch *watch;
-	psb_mailbox *mailbox;
-	bool low;
-} stage;
+static struct bench *bench;
+
+/* What the program gives or has filled, of whatever age. */
+static union {
+	size_t size;
+	struct psb_settings settings;
+	struct psb_watch_options options;
+	unsigned char bytes[8192];
+} s;
+
+static void ignore_finding(_unused_ const struct psb_finding *finding, _unused_ void *userdata)
+{
+}
 
 /* ---- what the program gives -------------------------------------------------------------------- */
 
-static void ignore_finding(const struct psb_finding *finding, void *userdata)
-{
-	(void)finding;
-	(void)userdata;
-}
-
-static int give_bridge_options(const void *options)
+static int give_bridge_options(void)
 {
 	psb_bridge *bridge = NULL;
-	int r = psb_bridge_new(options, &bridge);
+	int r = psb_bridge_new((void *)&s, &bridge);
 
-	assert_true((r == 0) == (bridge != NULL));
 	psb_bridge_unref(bridge);
 	return r;
 }
 
-static int give_watch_options(const void *options)
+static int give_watch_options(void)
 {
-	psb_watch *watch = NULL;
-	int r = psb_watch_new(stage.bridge, options, &watch);
+	int r = psb_watch_new(bench->bridge, &s.options, &bench->watch);
 
-	assert_true((r == 0) == (watch != NULL));
-	psb_watch_unref(watch);
+	psb_watch_unref(steal(bench->watch));
 	return r;
 }
 
-static int give_diagnose_options(const void *options)
+static int give_diagnose_options(void)
 {
-	return psb_diagnose(options, ignore_finding, NULL);
+	return psb_diagnose(&s.options, ignore_finding, NULL);
 }
 
 static const struct {
 	const char *name;
-	size_t size, text,
-		text_size; /* of the structure; where error_text is in it, if it has one */
-	int (*give)(const void *options);
+	size_t size; /* of the structure */
+	int (*give)(void);
+	bool says_why; /* in error_text */
 } given[] = {
-	{ "psb_bridge_options", sizeof(struct psb_bridge_options), 0, 0, give_bridge_options },
-	{ "psb_watch_options", sizeof(struct psb_watch_options),
-	  offsetof(struct psb_watch_options, error_text),
-	  offsetof(struct psb_watch_options, error_text_size), give_watch_options },
-	{ "psb_watch_options", sizeof(struct psb_watch_options),
-	  offsetof(struct psb_watch_options, error_text),
-	  offsetof(struct psb_watch_options, error_text_size), give_diagnose_options },
+	{ "psb_bridge_options", sizeof(struct psb_bridge_options), give_bridge_options, false },
+	{ "psb_watch_options", sizeof(struct psb_watch_options), give_watch_options, true },
+	{ "psb_watch_options", sizeof(struct psb_watch_options), give_diagnose_options, true },
 };
 
 PROMISE(options_are_taken_whatever_their_age)
 {
-	stage.bridge = make_bridge(*state);
-	make_fifo("fifo");
-	setenv("MEMORY_PRESSURE_WATCH", in_directory("fifo"), 1); /* so zeros are good options */
+	bench = bench_bare(state);
+	setenv("MEMORY_PRESSURE_WATCH", make_fifo("fifo"), 1); /* so zeros are good options */
 	for (size_t i = 0; i < ELEMENTSOF(given); i++) {
-		const size_t ours = given[i].size;
-		char text[400] = "", *text_at = text;
-		union {
-			size_t size;
-			unsigned char bytes[1024];
-		} o;
-
 		print_message("%s\n", given[i].name);
-		assert_true(ours + MORE <= sizeof(o));
-		/* older: what it does not have is whatever lies behind it */
-		for (size_t size = sizeof(size_t); size <= ours; size += 8) {
-			memset(&o, UNTOUCHED, sizeof(o));
-			memset(&o, 0, size);
-			o.size = size;
-			assert_int_equal(given[i].give(&o), 0);
-		}
-		/* newer: zeros are defaults, anything else is a wish we cannot fulfil */
-		for (size_t size = ours + 1; size <= ours + MORE; size += 21) {
-			memset(&o, UNTOUCHED, sizeof(o));
-			memset(&o, 0, size);
-			o.size = size;
-			assert_int_equal(given[i].give(&o), 0);
-			o.bytes[size - 1] = 1;
-			assert_int_equal(given[i].give(&o), -E2BIG);
-			if (!given[i].text)
+		/* older: what it does not have is whatever lies behind it; newer: zeros are defaults, anything else is a wish we
+		 * cannot fulfil */
+		for (size_t size = sizeof(size_t); size <= given[i].size + MORE; size += 8) {
+			char text[400] = "";
+
+			memset(&s, UNTOUCHED, sizeof(s));
+			memset(&s, 0, size);
+			s.size = size;
+			assert_int_equal(given[i].give(), 0);
+			if (size <= given[i].size)
 				continue;
-			memcpy(o.bytes + given[i].text, &text_at, sizeof(text_at));
-			memcpy(o.bytes + given[i].text_size, &(size_t){ sizeof(text) },
-			       sizeof(size_t));
-			text[0] = '\0';
-			assert_int_equal(given[i].give(&o), -E2BIG);
+			s.bytes[size - 1] = 1;
+			assert_int_equal(given[i].give(), -E2BIG);
+			if (!given[i].says_why)
+				continue;
+			s.options.error_text = text;
+			s.options.error_text_size = sizeof(text);
+			assert_int_equal(given[i].give(), -E2BIG);
 			assert_non_null(strstr(text, "the program needs a newer version"));
 		}
-		for (o.size = 0; o.size < sizeof(size_t); o.size++)
-			assert_int_equal(given[i].give(&o), -EINVAL);
-		o.size = NEVER_SET;
-		assert_int_equal(given[i].give(&o), -E2BIG);
+		for (s.size = 0; s.size < sizeof(size_t); s.size++)
+			assert_int_equal(given[i].give(), -EINVAL);
+		s.size = NEVER_SET;
+		assert_int_equal(given[i].give(), -E2BIG);
 	}
-	psb_bridge_unref(stage.bridge);
 }
 
 /* ---- what the program is given ----------------------------------------------------------------- */
 
-static int fill_notification(void *ret)
+static int fill_notification(void)
 {
-	int r = psb_mailbox_take(stage.mailbox, 0, ret);
+	static bool low;
+	int r = psb_mailbox_take(bench->mailbox, 0, (void *)&s);
 
-	if (r != 0)
-		return r < 0 ? r : 0;
-	stage.low = !stage.low;
-	psb_watch_simulate(stage.watch, stage.low ? PSB_LOW : PSB_HIGH, 0);
-	r = psb_mailbox_take(stage.mailbox, PATIENCE_SEC * USEC_PER_SEC, ret);
-	return r < 0 ? r : r == 1 ? 0 : -ETIMEDOUT;
+	if (r < 0)
+		return r;
+	low = !low;
+	say(bench, low ? "L" : "H");
+	r = psb_mailbox_take(bench->mailbox, PATIENCE_USEC, (void *)&s);
+	return r == 1 ? 0 : r;
 }
 
-static int fill_load(void *ret)
+static int fill_load(void)
 {
-	return psb_watch_load(stage.watch, ret);
+	return psb_watch_load(bench->watch, (void *)&s);
 }
 
-static int fill_source(void *ret)
+static int fill_source(void)
 {
-	return psb_watch_source(stage.watch, ret);
+	return psb_watch_source(bench->watch, (void *)&s);
 }
 
-static int fill_stats(void *ret)
+static int fill_stats(void)
 {
-	return psb_watch_stats(stage.watch, ret);
+	return psb_watch_stats(bench->watch, (void *)&s);
 }
 
-static int fill_settings(void *ret)
+static int fill_settings(void)
 {
-	size_t size;
-
-	memcpy(&size, ret, sizeof(size));
-	if (size >= offsetof(struct psb_settings, watch) + sizeof(void *) && size != NEVER_SET)
-		((struct psb_settings *)ret)->watch = NULL;
-	return psb_settings_read(NULL, NULL, ret);
+	if (s.size > offsetof(struct psb_settings, watch) && s.size != NEVER_SET)
+		s.settings.watch = NULL;
+	return psb_settings_read(NULL, NULL, &s.settings);
 }
 
-static int fill_options(void *ret)
+static int fill_options(void)
 {
-	struct psb_settings settings = { .size = sizeof(settings), .watch = ret };
+	struct psb_settings settings = { .size = sizeof(settings), .watch = &s.options };
 
 	return psb_settings_read(NULL, NULL, &settings);
 }
@@ -162,7 +140,7 @@ static int fill_options(void *ret)
 static const struct {
 	const char *name;
 	size_t size;
-	int (*fill)(void *ret);
+	int (*fill)(void);
 } filled[] = {
 	{ "psb_notification", sizeof(struct psb_notification), fill_notification },
 	{ "psb_load", sizeof(struct psb_load), fill_load },
@@ -172,96 +150,61 @@ static const struct {
 	{ "psb_watch_options", sizeof(struct psb_watch_options), fill_options },
 };
 
-static bool is_all(const unsigned char *bytes, size_t n, unsigned char value)
+static bool is_all(size_t from, size_t to, unsigned char value)
 {
-	for (size_t i = 0; i < n; i++)
-		if (bytes[i] != value)
-			return false;
-	return true;
+	while (from < to && s.bytes[from] == value)
+		from++;
+	return from == to;
 }
 
 BENCH(structures_are_filled_whatever_their_age)
 {
-	stage = (struct stage){ .bridge = b->bridge, .watch = b->watch };
-	assert_int_equal(psb_mailbox_new(b->watch, 0, &stage.mailbox), 0);
+	bench = b;
+	assert_int_equal(psb_mailbox_new(b->watch, 0, &b->mailbox), 0);
 	for (size_t i = 0; i < ELEMENTSOF(filled); i++) {
-		const size_t ours = filled[i].size;
-		static union {
-			size_t size;
-			unsigned char bytes[8192];
-		} s;
-
 		print_message("%s\n", filled[i].name);
-		assert_true(ours + MORE < sizeof(s));
-		for (size_t size = sizeof(size_t); size <= ours + MORE; size += 8) {
-			size_t both = MIN(size, ours);
+		for (size_t size = sizeof(size_t); size <= filled[i].size + MORE; size += 8) {
+			size_t both = MIN(size, filled[i].size);
 
 			memset(&s, UNTOUCHED, sizeof(s));
 			s.size = size;
-			assert_int_equal(filled[i].fill(&s), 0);
+			assert_int_equal(filled[i].fill(), 0);
 			assert_int_equal(s.size, both);
 			for (size_t k = sizeof(size_t); k + 8 <= both; k += 8)
-				assert_false(is_all(s.bytes + k, 8, UNTOUCHED));
-			assert_true(is_all(s.bytes + both, size - both, 0));
-			assert_true(is_all(s.bytes + size, sizeof(s) - size, UNTOUCHED));
+				assert_false(is_all(k, k + 8, UNTOUCHED));
+			assert_true(is_all(both, size, 0));
+			assert_true(is_all(size, sizeof(s), UNTOUCHED));
 			/* and what was filled once can be filled again */
-			assert_int_equal(filled[i].fill(&s), 0);
+			assert_int_equal(filled[i].fill(), 0);
 			assert_int_equal(s.size, both);
 		}
 		memset(&s, UNTOUCHED, sizeof(s));
 		for (s.size = 0; s.size < sizeof(size_t); s.size++)
-			assert_int_equal(filled[i].fill(&s), -EINVAL);
+			assert_int_equal(filled[i].fill(), -EINVAL);
 		s.size = NEVER_SET;
-		assert_int_equal(filled[i].fill(&s), -E2BIG);
-		assert_true(is_all(s.bytes, sizeof(s), UNTOUCHED));
+		assert_int_equal(filled[i].fill(), -E2BIG);
+		assert_true(is_all(0, sizeof(s), UNTOUCHED));
 	}
-	psb_mailbox_free(stage.mailbox);
 }
 
-/* ---- what callbacks are given ------------------------------------------------------------------ */
-
-static void look_at_size(size_t size, size_t expected, void *userdata)
-{
-	assert_int_equal(size, expected);
-	++*(unsigned *)userdata;
-}
+/* ---- what callbacks are given (struct psb_survey_row: test-survey.c; the list: test-members.c) ---- */
 
 static void look_at_notification(const struct psb_notification *n, void *userdata)
 {
-	look_at_size(n->size, sizeof(*n), userdata);
+	note_done(userdata, n->size == sizeof(*n));
 }
 
 static void look_at_finding(const struct psb_finding *finding, void *userdata)
 {
-	look_at_size(finding->size, sizeof(*finding), userdata);
+	note_done(userdata, finding->size == sizeof(*finding));
 }
 
-static void look_at_row(const struct psb_survey_row *row, void *userdata)
+BENCH(callbacks_can_tell_how_much_the_library_filled)
 {
-	look_at_size(row->size, sizeof(*row), userdata);
-}
-
-PROMISE(callbacks_can_tell_how_much_the_library_filled)
-{
-	psb_bridge *bridge = make_bridge(*state);
-	psb_watch *watch = watch_fifo(bridge, LONG_USEC);
-	unsigned told = 0, listed = 0, found = 0, rows = 0;
-
-	assert_true(psb_bridge_fd(bridge) >= 0);
-	assert_int_equal(psb_watch_add_callback(watch, look_at_notification, &told,
-						PSB_INLINE | PSB_TELL_PRESENT, NULL),
+	assert_int_equal(psb_watch_add_callback(b->watch, look_at_notification, &b->rx,
+						PSB_TELL_PRESENT, NULL),
 			 0);
-	for (int i = 0; i < 1000 && told == 0; i++) {
-		assert_true(psb_bridge_dispatch(bridge) >= 0);
-		usleep(1000);
-	}
-	assert_int_equal(psb_watch_list(watch, look_at_notification, &listed), 0);
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
-	assert_int_equal(psb_diagnose(NULL, look_at_finding, &found), 0);
-	assert_true(told == 1 && listed == 1 && found > 0);
-	if (!cgroup2_mount()[0])
-		SKIP("no cgroup2 is mounted");
-	assert_int_equal(psb_survey("/", look_at_row, &rows), 0);
-	assert_int_equal(rows, 1);
+	AWAIT(&b->rx, b->rx.done == 1 && b->rx.result == 1);
+	assert_int_equal(psb_diagnose(NULL, look_at_finding, &b->fence), 0);
+	assert_int_equal(b->fence.result, 1);
 }

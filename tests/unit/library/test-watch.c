@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-watch.c - sources of systemd's protocol: what they say is told, without an allocation; their ends; floods; and the questions
- * one may ask a watch
+ * test-watch.c - sources of systemd's protocol: what they say is told, without an allocation; their ends; floods; many watches
  *
  * Which target and which kind of source the variables mean is asserted in tests/unit/monitor/test-target.c.
  */
@@ -15,15 +14,21 @@
 #define TRIGGER "some 200000 2000000"
 #define TRIGGER_BASE64 "c29tZSAyMDAwMDAgMjAwMDAwMAA=" /* with its NUL */
 
+static uint64_t cpu_usec(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+}
+
 /* What the process computed during a glance, in percent of one processor. */
 static unsigned busy_percent(void)
 {
-	uint64_t cpu = clock_usec(CLOCK_PROCESS_CPUTIME_ID), wall = clock_usec(CLOCK_MONOTONIC);
+	uint64_t cpu = cpu_usec(CLOCK_PROCESS_CPUTIME_ID), wall = now_usec();
 
 	usleep(150 * 1000);
-	cpu = clock_usec(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-	wall = clock_usec(CLOCK_MONOTONIC) - wall;
-	return (unsigned)(cpu * 100 / wall);
+	return (unsigned)((cpu_usec(CLOCK_PROCESS_CPUTIME_ID) - cpu) * 100 / (now_usec() - wall));
 }
 
 #define IDLE_PERCENT 20 /* sanitizers included; a spin is 50 and more */
@@ -41,113 +46,77 @@ static void write_all(int fd, size_t size)
 	}
 }
 
-/* ---- FIFO ---------------------------------------------------------------------------------- */
+/* A FIFO or a socket of that name, whose other end is there when connect_peer() returns. */
+static struct psb_watch_options options_of(bool is_socket, int *ret_listener)
+{
+	*ret_listener = is_socket ? listen_at(in_directory("socket")) : -1;
+	return quick_options(is_socket ? in_directory("socket") : make_fifo("fifo"));
+}
+
+static void connect_peer(struct bench *b, int listener)
+{
+	b->listener = listener;
+	b->peer = listener >= 0 ? accept_soon(listener) : open_fifo("fifo");
+}
+
+static void lose_peer(struct bench *b)
+{
+	if (b->listener >= 0)
+		close(b->listener);
+	close(b->peer);
+	b->listener = b->peer = -1;
+}
+
+/* ---- what they say ------------------------------------------------------------------------------- */
 
 /* More than a pipe holds: it must be emptied. */
 PROMISE(a_burst_of_100000_bytes_is_one_low_with_its_end_and_the_next_writer_is_heard)
 {
 	struct psb_watch_options options = quick_options(make_fifo("fifo"));
 	struct bench *b;
-	int fd;
 
 	/* all of it comes before Low ends, however late our turns are; inline, or Neutral may be overtaken */
 	options.quiet_usec = USEC_PER_SEC;
 	options.calm_usec = 2 * USEC_PER_SEC;
 	b = bench_with(state, &options, PSB_INLINE);
 	for (unsigned i = 0; i < 2; i++) {
-		fd = open_fifo("fifo");
-		assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
-		write_all(fd, i == 0 ? 100000 : 1);
-		AWAIT(&b->rx, b->rx.calls >= 3 * i + 1);
-		close(fd);
-		await_told(&b->rx, 3 * i, "LNH");
-		assert_received(b, 3 * i, PSB_LOW, PSB_REASON_SIGNAL);
-		assert_received(b, 3 * i + 1, PSB_NEUTRAL, PSB_REASON_CALM);
+		b->peer = open_fifo("fifo");
+		assert_int_equal(fcntl(b->peer, F_SETFL, 0), 0);
+		write_all(b->peer, i == 0 ? 100000 : 1);
+		AWAIT(&b->rx, b->rx.calls > b->rx.heard);
+		lose_peer(b);
+		hear(&b->rx, "LNH");
+		assert_received(b, 3 * i, PSB_REASON_SIGNAL);
+		assert_received(b, 3 * i + 1, PSB_REASON_CALM);
 	}
 	assert_true(received(&b->rx, 1).time_usec - received(&b->rx, 0).time_usec >=
 		    options.quiet_usec);
 	assert_true(busy_percent() < IDLE_PERCENT); /* though its writer went */
-	assert_int_equal(stats_of(b).low, 2);
-	assert_int_equal(stats_of(b).neutral, 2);
-	assert_int_equal(stats_of(b).high, 2);
 	assert_int_equal(stats_of(b).callbacks, 6);
 	assert_true(stats_of(b).alarms >= 2);
-}
-
-PROMISE(a_fifo_that_is_made_anew_is_heard_again)
-{
-	struct psb_watch_options options = quick_options(in_directory("anew"));
-	struct bench *b;
-
-	/* a Low that ends before a busy machine tells it is told to nobody */
-	options.quiet_usec = LONG_USEC;
-	unlink(options.source);
-	make_fifo("anew");
-	b = bench_with(state, &options, PSB_TELL_SOURCE);
-	unlink(options.source);
-	make_fifo("anew");
-	await_told(&b->rx, 0, "S"); /* noticed within 10 s */
-	assert_string_equal(source_of(b->watch).name, "fifo");
-	assert_string_equal(source_of(b->watch).why, "");
-	b->peer = open_fifo("anew");
-	assert_int_equal(write(b->peer, "\1", 1), 1);
-	await_told(&b->rx, 0, "SL");
-}
-
-/* ---- sockets ------------------------------------------------------------------------------- */
-
-/* Its peer is there. */
-static struct bench *bench_with_socket(void **state, unsigned rungs)
-{
-	struct psb_watch_options options = quick_options(in_directory("socket"));
-	int listener = listen_at(options.source);
-	struct bench *b;
-
-	options.rungs = rungs;
-	if (rungs == 0)
-		be_deaf(&options);
-	b = bench_with(state, &options, PSB_TELL_SOURCE);
-	b->listener = listener;
-	b->peer = accept_soon(listener);
-	return b;
-}
-
-static void lose_peer(struct bench *b)
-{
-	close(b->listener);
-	close(b->peer);
-	b->listener = b->peer = -1;
-}
-
-static void peer_comes_back(struct bench *b)
-{
-	b->listener = listen_at(in_directory("socket"));
-	b->peer = accept_soon(b->listener);
 }
 
 PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 {
 	struct psb_watch_options options = quick_options(NULL);
-	struct bench *b = bench_bare(state);
+	int listener = listen_at(in_directory("socket"));
+	struct bench *b;
 	char buf[64];
 
 	options.quiet_usec = options.calm_usec = LONG_USEC;
 	options.rearm_usec = 1;
-	b->listener = listen_at(in_directory("socket"));
 	setenv("MEMORY_PRESSURE_WATCH", in_directory("socket"), 1);
 	setenv("MEMORY_PRESSURE_WRITE", TRIGGER_BASE64, 1);
-	assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
-	listen_with(b, &b->rx, PSB_INLINE);
-	assert_int_equal(psb_bridge_start(b->bridge), 0);
-	b->peer = accept_soon(b->listener);
+	b = bench_with(state, &options, PSB_INLINE);
+	connect_peer(b, listener);
 	assert_int_equal(recv_soon(b->peer, buf, sizeof(buf)), sizeof(TRIGGER));
 	assert_memory_equal(buf, TRIGGER, sizeof(TRIGGER));
 	for (unsigned i = 1; i <= 3; i++) {
-		assert_int_equal(send(b->peer, "x", 1, 0), 1);
+		write_all(b->peer, 1);
 		/* an inline call that takes microseconds may swallow a repeat that comes within 20 times that */
 		AWAIT_SEEN(stats_of(b).low >= i);
 	}
-	assert_received(b, 0, PSB_LOW, PSB_REASON_SIGNAL);
+	assert_received(b, 0, PSB_REASON_SIGNAL);
 	assert_string_equal(source_of(b->watch).name, "socket");
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	assert_string_equal(source_of(b->watch).path, in_directory("socket"));
@@ -155,35 +124,60 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 	assert_int_equal(recv_soon(b->peer, buf, sizeof(buf)), 0); /* and the end is an end */
 }
 
+/* ---- their ends ---------------------------------------------------------------------------------- */
+
+PROMISE(a_fifo_that_is_made_anew_is_heard_again)
+{
+	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	struct bench *b;
+
+	/* a Low that ends before a busy machine tells it is told to nobody */
+	options.quiet_usec = LONG_USEC;
+	make_fifo("fifo");
+	b = bench_with(state, &options, PSB_TELL_SOURCE);
+	unlink(options.source);
+	make_fifo("fifo");
+	hear(&b->rx, "S"); /* noticed within 10 s */
+	assert_string_equal(source_of(b->watch).name, "fifo");
+	assert_string_equal(source_of(b->watch).why, "");
+	connect_peer(b, -1);
+	write_all(b->peer, 1);
+	hear(&b->rx, "L");
+}
+
 PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back)
 {
-	struct bench *b = bench_with_socket(state, PSB_RUNG_MASK(PSB_RUNG_PROTOCOL));
+	int listener;
+	struct psb_watch_options options = options_of(true, &listener);
+	struct bench *b = bench_with(state, &options, PSB_TELL_SOURCE);
 
+	connect_peer(b, listener);
 	listen_with(b, &b->fence, PSB_INLINE); /* does not ask to be told of sources */
 	lose_peer(b);
 	assert_true(busy_percent() < IDLE_PERCENT);
-	peer_comes_back(b);
-	await_told(&b->rx, 0, "S"); /* the end of a file is no pressure */
-	assert_int_equal(send(b->peer, "x", 1, 0), 1);
-	await_told(&b->fence, 0, "LNH");
+	connect_peer(b, listen_at(options.source));
+	hear(&b->rx, "S"); /* the end of a file is no pressure */
+	write_all(b->peer, 1);
+	hear(&b->fence, "LNH");
 }
 
 PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 {
+	int listener;
+	struct psb_watch_options options = options_of(true, &listener);
 	struct bench *b;
 
 	need_another_rung(state);
-	b = bench_with_socket(state, 0);
-	assert_int_equal(send(b->peer, "x", 1, 0), 1);
+	be_deaf(&options);
+	b = bench_with(state, &options, PSB_TELL_SOURCE);
+	connect_peer(b, listener);
+	write_all(b->peer, 1);
 	AWAIT(&b->rx, b->rx.calls > 0);
 	lose_peer(b);
-	AWAIT(&b->rx, of_kind(&b->rx, PSB_KIND_SOURCE) == 1);
-	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	/* a Low of when it broke does not stay */
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
-
-	peer_comes_back(b);
-	AWAIT(&b->rx, of_kind(&b->rx, PSB_KIND_SOURCE) == 2);
+	AWAIT(&b->rx, source_of(b->watch).rung != PSB_RUNG_PROTOCOL && last_is(&b->rx, 'H'));
+	connect_peer(b, listen_at(options.source));
+	hear_last(&b->rx, 'S');
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 }
 
@@ -191,15 +185,14 @@ PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 {
 	for (int is_socket = 0; is_socket < 2; is_socket++) {
-		const char *name = is_socket ? "socket" : "later";
+		const char *name = is_socket ? "socket" : "fifo";
 		struct psb_watch_options options = quick_options(NULL);
 		struct bench *b;
 
 		need_another_rung(state);
+		unlink(in_directory(name));
 		if (is_socket)
-			close(listen_at(in_directory("socket"))); /* its file stays */
-		else
-			unlink(in_directory("later"));
+			close(listen_at(in_directory(name))); /* its file stays */
 		setenv("MEMORY_PRESSURE_WATCH", in_directory(name), 1);
 		be_deaf(&options);
 		options.quiet_usec = LONG_USEC;
@@ -207,15 +200,15 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 		assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 		assert_non_null(strstr(source_of(b->watch).why, name));
 		if (is_socket)
-			peer_comes_back(b);
+			connect_peer(b, listen_at(in_directory(name)));
 		else
-			make_fifo("later");
-		await_told(&b->rx, 0, "S"); /* looked for after 1 s */
-		assert_string_equal(source_of(b->watch).name, is_socket ? "socket" : "fifo");
+			make_fifo(name);
+		hear(&b->rx, "S"); /* looked for after 1 s */
+		assert_string_equal(source_of(b->watch).name, name);
 		if (!is_socket)
-			b->peer = open_fifo("later");
-		assert_int_equal(write(b->peer, "\1", 1), 1);
-		await_told(&b->rx, 0, "SL");
+			connect_peer(b, -1);
+		write_all(b->peer, 1);
+		hear(&b->rx, "L");
 		bench_free(b);
 	}
 }
@@ -224,14 +217,14 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 PROMISE(a_watch_may_be_given_up_while_its_peer_closes)
 {
 	for (int i = 0; i < 10; i++) {
-		struct psb_watch_options options = quick_options(in_directory("socket"));
+		int listener;
+		struct psb_watch_options options = options_of(true, &listener);
 		struct bench *b = bench_bare(state);
 
-		b->listener = listen_at(options.source);
 		if (i % 2)
 			be_deaf(&options);
-		assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
-		b->peer = accept_soon(b->listener);
+		arm(b, &options);
+		connect_peer(b, listener);
 		while (psb_bridge_dispatch(b->bridge) > 0)
 			;
 		b->watch = psb_watch_unref(b->watch);
@@ -254,36 +247,37 @@ static void skip_if_sanitized(void)
 		SKIP("the sanitizer's allocator takes the place of ours");
 }
 
-/* A callback on a thread of its own, one inline, and a mailbox: each has had its first. */
-static psb_mailbox *begin_to_hear(struct bench *b)
+/* What is taken next; in the mailbox that a callback on a thread of its own (rx) and one inline (fence) are beside. */
+static enum psb_available take(struct bench *b)
 {
 	struct psb_notification n = { .size = sizeof(n) };
-	psb_mailbox *mailbox;
 
+	assert_int_equal(psb_mailbox_take(b->mailbox, PATIENCE_USEC, &n), 1);
+	return n.available;
+}
+
+/* Each has had its first. */
+static void begin_to_hear(struct bench *b)
+{
 	listen_with(b, &b->fence, PSB_TELL_PRESENT | PSB_INLINE);
-	assert_int_equal(psb_mailbox_new(b->watch, PSB_TELL_PRESENT, &mailbox), 0);
-	assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n), 1);
-	AWAIT(&b->rx, b->rx.calls == 1);
-	AWAIT(&b->fence, b->fence.calls == 1);
-	return mailbox;
+	assert_int_equal(psb_mailbox_new(b->watch, PSB_TELL_PRESENT, &b->mailbox), 0);
+	assert_int_equal(take(b), PSB_HIGH);
+	hear(&b->rx, "H");
+	hear(&b->fence, "H");
 }
 
 static void await_end_of_low(struct bench *b)
 {
-	AWAIT(&b->rx, last_is(&b->rx, PSB_HIGH));
-	AWAIT(&b->fence, last_is(&b->fence, PSB_HIGH));
+	AWAIT(&b->rx, last_is(&b->rx, 'H'));
+	AWAIT(&b->fence, last_is(&b->fence, 'H'));
 }
 
 PROMISE(a_source_is_heard_without_an_allocation)
 {
 	skip_if_sanitized();
 	for (int is_socket = 0; is_socket < 2; is_socket++) {
-		const char *name = is_socket ? "socket" : "fifo";
-		int listener = is_socket ? listen_at(in_directory(name)) : -1;
-		struct psb_watch_options options = quick_options(is_socket ? in_directory(name)
-									   : make_fifo(name));
-		struct psb_notification n = { .size = sizeof(n) };
-		psb_mailbox *mailbox;
+		int listener;
+		struct psb_watch_options options = options_of(is_socket, &listener);
 		struct bench *b;
 
 		/* longer than any thread is late, or what it is about to take is overtaken */
@@ -291,25 +285,20 @@ PROMISE(a_source_is_heard_without_an_allocation)
 		options.calm_usec = USEC_PER_SEC;
 		options.rearm_usec = 1;
 		b = bench_with(state, &options, PSB_TELL_PRESENT);
-		b->listener = listener;
-		b->peer = is_socket ? accept_soon(listener) : open_fifo(name);
-		mailbox = begin_to_hear(b);
+		connect_peer(b, listener);
+		begin_to_hear(b);
 		count_malloc_start();
 		for (int i = 0; i < 100; i++)
 			write_all(b->peer, 1);
-		AWAIT(&b->rx, last_is(&b->rx, PSB_LOW));
-		do
-			assert_int_equal(psb_mailbox_take(mailbox, PATIENCE_SEC * USEC_PER_SEC, &n),
-					 1);
-		while (n.available != PSB_NEUTRAL);
+		AWAIT(&b->rx, last_is(&b->rx, 'L'));
+		while (take(b) != PSB_NEUTRAL)
+			;
 		await_end_of_low(b);
 		write_all(b->peer, 1); /* overtakes the High */
-		AWAIT(&b->fence, last_is(&b->fence, PSB_LOW));
-		assert_int_equal(psb_mailbox_take(mailbox, 0, &n), 1);
-		assert_int_equal(n.available, PSB_LOW);
+		AWAIT(&b->fence, last_is(&b->fence, 'L'));
+		assert_int_equal(take(b), PSB_LOW);
 		await_end_of_low(b);
 		count_malloc_stop();
-		psb_mailbox_free(mailbox);
 		bench_free(b);
 	}
 }
@@ -334,7 +323,6 @@ static void need_lab(void)
 PROMISE(real_pressure_is_told_without_an_allocation)
 {
 	struct psb_watch_options options = quick_options(NULL);
-	psb_mailbox *mailbox;
 	struct bench *b;
 	pid_t pid;
 
@@ -347,17 +335,16 @@ PROMISE(real_pressure_is_told_without_an_allocation)
 	options.low = "some 5ms/1s";
 	options.critical = "full 900ms/1s";
 	b = bench_with(state, &options, PSB_TELL_PRESENT);
-	mailbox = begin_to_hear(b);
+	begin_to_hear(b);
 	pid = lab_press(&lab, "a");
 	count_malloc_start();
-	if (!AWAIT_FOR(&b->rx, last_is(&b->rx, PSB_LOW), PATIENCE_SEC * USEC_PER_SEC))
+	if (!AWAIT_FOR(&b->rx, last_is(&b->rx, 'L'), PATIENCE_USEC))
 		SKIP("this machine's disk and memory make no pressure");
 	lab_kill(pid);
 	await_end_of_low(b);
 	count_malloc_stop();
 	assert_true(stats_of(b).alarms > 0);
 	assert_true(stats_of(b).samples > 3);
-	psb_mailbox_free(mailbox);
 }
 
 /* ---- a flood ----------------------------------------------------------------------------------- */
@@ -377,12 +364,10 @@ static pid_t flood(int fd)
 
 static _Atomic(clockid_t) loop_clock;
 
-static void find_loop_clock(struct receiver *rx, const struct psb_notification *n)
+static void find_loop_clock(_unused_ struct receiver *rx, _unused_ const struct psb_notification *n)
 {
 	clockid_t clock;
 
-	(void)rx;
-	(void)n;
 	pthread_getcpuclockid(pthread_self(), &clock);
 	loop_clock = clock;
 }
@@ -391,27 +376,27 @@ static void find_loop_clock(struct receiver *rx, const struct psb_notification *
 PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout)
 {
 	for (int is_socket = 0; is_socket < 2; is_socket++) {
-		struct psb_watch_options options = { .size = sizeof(options) };
+		int listener;
+		const char *source = options_of(is_socket, &listener).source;
+		struct psb_watch_options options = { .size = sizeof(options), .source = source };
 		struct bench *b = bench_bare(state);
 		uint64_t cpu;
 		pid_t pid;
 
-		options.source = is_socket ? in_directory("socket") : make_fifo("fifo");
-		b->listener = is_socket ? listen_at(options.source) : -1;
 		b->rx.act = find_loop_clock;
-		assert_int_equal(psb_watch_new(b->bridge, &options, &b->watch), 0);
+		arm(b, &options);
 		listen_with(b, &b->rx, PSB_INLINE);
-		b->peer = is_socket ? accept_soon(b->listener) : open_fifo("fifo");
-		assert_int_equal(psb_bridge_start(b->bridge), 0);
+		connect_peer(b, listener);
+		run(b);
 		pid = flood(b->peer);
 		AWAIT(&b->rx, b->rx.calls > 0);
 		usleep(2 * USEC_PER_SEC); /* its beginning is dearer */
-		cpu = clock_usec(loop_clock);
+		cpu = cpu_usec(loop_clock);
 		usleep(2 * USEC_PER_SEC);
-		cpu = clock_usec(loop_clock) - cpu;
+		cpu = cpu_usec(loop_clock) - cpu;
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		assert_true(last_is(&b->rx, PSB_LOW));
+		assert_true(last_is(&b->rx, 'L'));
 		assert_in_range(cpu, 0, 2 * USEC_PER_SEC / 100);
 		bench_free(b);
 	}
@@ -422,7 +407,7 @@ PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout)
 /* This process itself, not a child of it: a thread sanitizer loses track of threads that are made after a fork. */
 PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged)
 {
-	struct bench *b = bench_that_logs(state);
+	struct bench *b = bench_bare(state);
 	bool is_mine;
 
 	need_lab();
@@ -430,7 +415,7 @@ PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged)
 	lab_make(&lab, "other", 0);
 	lab_enter(&lab, "mine");
 	setenv("MEMORY_PRESSURE_WATCH", lab_file(&lab, "other", "memory.pressure"), 1);
-	assert_int_equal(psb_watch_new(b->bridge, NULL, &b->watch), 0);
+	arm(b, NULL);
 	is_mine = strstr(source_of(b->watch).cgroup, "/mine");
 	lab_enter(&lab, NULL);
 	assert_true(is_mine);
@@ -438,20 +423,14 @@ PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged)
 	await_log(b, "belongs to another unit");
 }
 
-PROMISE(questions_are_answered_or_refused)
+BENCH(the_load_makes_sense)
 {
-	struct psb_stats stats = { .size = sizeof(stats) };
 	struct psb_load load = { .size = sizeof(load) };
-	struct bench *b = bench_at_rest(state);
 
 	assert_int_equal(psb_watch_load(b->watch, &load), 0);
 	assert_true(load.limit_bytes > 0);
 	assert_true(load.percent <= 100);
 	assert_true(load.available_bytes <= load.limit_bytes);
-	assert_int_equal(psb_watch_stats(NULL, &stats), -EINVAL);
-	assert_int_equal(psb_watch_stats(b->watch, NULL), -EINVAL);
-	assert_int_equal(psb_watch_source(b->watch, NULL), -EINVAL);
-	assert_int_equal(psb_watch_load(NULL, &load), -EINVAL);
 }
 
 #define TRIGGERS (PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER))
@@ -468,8 +447,7 @@ PROMISE(watches_made_and_given_up_without_end_leave_descriptors)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	few = before;
 	few.rlim_cur = 100;
-	for (int driven = 0; driven < 3;
-	     driven++) { /* by nobody yet, a thread, us: who are busy with this */
+	for (int driven = 0; driven < 3; driven++) { /* by nobody yet, a thread, us: who are busy */
 		struct bench *b = bench_bare(state);
 		int r = 0;
 
