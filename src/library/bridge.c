@@ -72,12 +72,11 @@ static int choose_backend(enum psb_backend wanted, enum loop_backend *ret)
 
 	if (!text || !*text)
 		text = "auto";
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		if (asked ? table[i].wanted != wanted : strcmp(table[i].word, text) != 0)
-			continue;
-		*ret = table[i].backend;
-		return 0;
-	}
+	for (size_t i = 0; i < ELEMENTSOF(table); i++)
+		if (asked ? table[i].wanted == wanted : strcmp(table[i].word, text) == 0) {
+			*ret = table[i].backend;
+			return 0;
+		}
 	return -EINVAL;
 }
 
@@ -210,19 +209,15 @@ psb_bridge *psb_bridge_unref(psb_bridge *b)
 
 /* ---- driving ---------------------------------------------------------------------------------- */
 
-static const char *backend_name(enum loop_backend backend)
-{
-	switch (backend) {
-	case LOOP_URING:
-		return "io_uring";
-	case LOOP_EPOLL:
-		return "epoll";
-	case LOOP_AUTO:
-	case LOOP_TIMERS:
-		break;
-	}
-	return "timers alone: watches sample";
-}
+static const struct {
+	enum psb_backend is;
+	const char *name;
+} backends[] = {
+	[LOOP_AUTO] = { PSB_BACKEND_AUTO, "" },
+	[LOOP_URING] = { PSB_BACKEND_URING, "io_uring" },
+	[LOOP_EPOLL] = { PSB_BACKEND_EPOLL, "epoll" },
+	[LOOP_TIMERS] = { PSB_BACKEND_NONE, "timers alone: watches sample" },
+};
 
 /* One pass of the loop. An engine that failed in it is told. Errors: -ECHILD (a callback forked, and
  * this is the child), those of loop_dispatch(). */
@@ -246,7 +241,8 @@ static int bridge_pass(struct psb_bridge *b, uint64_t until_usec, bool *ret_stop
 	pthread_mutex_unlock(&b->lock);
 	if (failed)
 		context_log(&b->context, LOG_WARN, "the event loop goes on with %s: %s",
-			    backend_name(loop_backend(b->context.loop)), loop_why(b->context.loop));
+			    backends[loop_backend(b->context.loop)].name,
+			    loop_why(b->context.loop));
 	return r;
 }
 
@@ -348,31 +344,19 @@ int psb_bridge_dispatch(psb_bridge *b)
 
 enum psb_backend psb_bridge_backend(psb_bridge *b, const char **ret_why)
 {
-	enum loop_backend backend = LOOP_AUTO;
-	const char *why = "";
+	enum loop_backend backend;
+	const char *why;
 	bool locked = bridge_check(b) == 0;
 
 	if (locked)
 		pthread_mutex_lock(&b->lock);
-	if (b) {
-		backend = b->backend;
-		why = b->why_not_uring;
-	}
+	backend = b ? b->backend : LOOP_AUTO;
+	why = b ? b->why_not_uring : "";
 	if (locked)
 		pthread_mutex_unlock(&b->lock);
 	if (ret_why)
 		*ret_why = why;
-	switch (backend) {
-	case LOOP_URING:
-		return PSB_BACKEND_URING;
-	case LOOP_EPOLL:
-		return PSB_BACKEND_EPOLL;
-	case LOOP_TIMERS:
-		return PSB_BACKEND_NONE;
-	case LOOP_AUTO:
-		break;
-	}
-	return PSB_BACKEND_AUTO;
+	return backends[backend].is;
 }
 
 /* ---- the beat --------------------------------------------------------------------------------- */

@@ -5,18 +5,14 @@
  *
  * Nothing here is guessed from versions: each rung is tried and given up again. Beside the ladder
  * known causes of trouble are looked for: a memory.max without memory.high (no task stalls until it
- * is too late), other readers of the same file (unprivileged alarms get lost), variables inherited
- * from another unit, a hybrid hierarchy.
+ * is too late), variables inherited from another unit, a read-only mount, a hybrid hierarchy.
  */
-#include "kernel/file.h"
 #include "monitor/psibridged.h"
 #include "library/watch.h"
 
 #include "core/utf8.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +20,13 @@
 
 enum { WORKS, COULD_BE_BETTER, DOES_NOT_WORK };
 
-/* A rung that was tried. */
-struct line {
-	bool tried;
-	int error; /* positive; 0: it works */
-	char why[WHY_MAX];
-	const char *advice;
-};
-
 struct report {
 	psb_finding_fn *fn;
 	void *userdata;
 	struct target target;
-	struct line lines[RUNG_MAX + 1];
-	unsigned taken; /* the first rung that works; 0: none */
-	bool records;	/* rung 1 is psibridged, and it answered */
+	unsigned taken; /* the first rung that works; 0: none yet */
+	bool read_only; /* rung 2 failed for it, and */
+	const char *read_only_advice;
 };
 
 static void find(struct report *r, unsigned rung, const char *id, int status, int error,
@@ -77,38 +65,6 @@ static const char *const rung_good[RUNG_MAX + 1] = {
 static const char good_records[] =
 	"psibridged listens on the socket that was named, and answers: it watches this cgroup, and tells levels as soon as it judges them";
 
-/* A ladder_report_fn. All of it is tried first, so that `taken` is known when findings are told. */
-static void note_rung(void *userdata, unsigned rung, int error, const char *why, const char *advice)
-{
-	struct report *r = userdata;
-	struct line *line = &r->lines[rung];
-
-	line->tried = true;
-	line->error = error;
-	snprintf(line->why, WHY_MAX, "%s", why);
-	line->advice = advice;
-	if (error == 0 && r->taken == 0)
-		r->taken = rung;
-}
-
-static void tell_rung(struct report *r, unsigned rung)
-{
-	const struct line *line = &r->lines[rung];
-	bool better_taken = r->taken != 0 && r->taken < rung;
-
-	if (!line->tried)
-		return;
-	if (line->error == 0)
-		find(r, rung, rung_id[rung], rung <= 2 ? WORKS : COULD_BE_BETTER, 0,
-		     rung == 1 && r->records ? good_records : rung_good[rung], line->advice);
-	else /* ENODATA: not set, or not asked for */
-		find(r, rung, rung_id[rung],
-		     line->error == ENODATA ? COULD_BE_BETTER : DOES_NOT_WORK, line->error,
-		     line->why, better_taken ? "" : line->advice);
-}
-
-/* ---- psibridged --------------------------------------------------------------------------------- */
-
 #define ASK_USEC (1 * USEC_PER_SEC)
 
 /* Ask the socket at `path`. Returns: 0: psibridged, and it would serve us; 1: it is not psibridged's,
@@ -139,26 +95,44 @@ static int ask(const struct target *t, const char *path, char *why)
 	return record.error > 0 && record.error < 4096 ? -(int)record.error : -EACCES;
 }
 
-/* The ladder knows that there is a socket, not what is answered. */
-static void ask_named(struct report *r)
+/* The ladder knows that there is a socket, not what is answered: as ask(). */
+static int ask_named(struct report *r, char *why)
 {
 	enum stream_kind stream;
-	char why[WHY_MAX];
-	int error;
 
-	if (r->taken != 1 || target_look_at_stream(&r->target, &stream, why) < 0 ||
-	    stream != STREAM_SOCKET)
-		return;
-	error = ask(&r->target, r->target.stream_path, r->lines[1].why);
-	r->records = error == 0;
-	if (error >= 0)
-		return;
-	r->lines[1].error = -error;
-	for (r->taken = 2; r->taken <= RUNG_MAX; r->taken++)
-		if (r->lines[r->taken].tried && r->lines[r->taken].error == 0)
-			return;
-	r->taken = 0;
+	if (target_look_at_stream(&r->target, &stream, why) < 0 || stream != STREAM_SOCKET)
+		return 1;
+	return ask(&r->target, r->target.stream_path, why);
 }
+
+/* A ladder_report_fn; the best rung comes first. */
+static void tell_rung(void *userdata, unsigned rung, int error, const char *why, const char *advice)
+{
+	struct report *r = userdata;
+	const char *what = error == 0 ? rung_good[rung] : why;
+	int status = rung <= 2 ? WORKS : COULD_BE_BETTER;
+	char answer[WHY_MAX];
+
+	if (rung == 1 && error == 0) {
+		int asked = ask_named(r, answer);
+
+		error = MAX(0, -asked);
+		what = asked < 0 ? answer : asked == 0 ? good_records : what;
+	}
+	if (rung == 2 && error == EROFS) {
+		r->read_only = true;
+		r->read_only_advice = advice;
+	}
+	if (error == 0 && r->taken == 0)
+		r->taken = rung;
+	else if (error != 0) /* ENODATA: not set, or not asked for */
+		status = error == ENODATA ? COULD_BE_BETTER : DOES_NOT_WORK;
+	if (error != 0 && r->taken != 0)
+		advice = "";
+	find(r, rung, rung_id[rung], status, error, what, advice);
+}
+
+/* ---- psibridged --------------------------------------------------------------------------------- */
 
 /* A psibridged that was not named: would it be better than the rung taken? */
 static void tell_psibridged(struct report *r)
@@ -200,11 +174,6 @@ static void tell_cgroup(struct report *r)
 	}
 	snprintf(what, sizeof(what), "the cgroup is %s, under %s", t->cgroup, t->cgroups.v2.point);
 	find(r, 0, "cgroup", WORKS, 0, what, "");
-	/* a file that was named, as on rung 1, may be writable nevertheless */
-	if (t->cgroups.v2.read_only && r->taken != 1 && r->lines[2].error == EROFS)
-		find(r, 0, "cgroup-read-only", COULD_BE_BETTER, EROFS,
-		     "the cgroup file system is mounted read-only, as in most containers: no trigger can be set from in here",
-		     r->lines[2].advice);
 	if (t->cgroups.has_v1)
 		find(r, 0, "hybrid", COULD_BE_BETTER, 0,
 		     "a hybrid hierarchy: the memory controller is on cgroup v1, so limits come from there, and there is no memory.events and no memory.high",
@@ -265,43 +234,6 @@ static void tell_limits(struct report *r)
 	memory_close(&memory);
 }
 
-/* Programs known to read memory.pressure of other cgroups. */
-static void tell_readers(struct report *r)
-{
-	static const char *const known[] = { "systemd-oomd", "cadvisor", "kubelet",
-					     "below",	     "oomd",	 "nohang" };
-	struct dirent *entry;
-	DIR *dir;
-
-	if (r->taken != 3)
-		return;
-	dir = opendir("/proc");
-	if (!dir)
-		return;
-	while ((entry = readdir(dir)) != NULL) {
-		char path[300], comm[32], what[512];
-		size_t size;
-
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (file_read(AT_FDCWD, path, comm, sizeof(comm) - 1, &size) < 0 || size == 0)
-			continue;
-		comm[size - 1] = '\0';
-		for (size_t i = 0; i < ELEMENTSOF(known); i++) {
-			if (strcmp(comm, known[i]) != 0)
-				continue;
-			snprintf(
-				what, sizeof(what),
-				"%s (pid %s) reads memory.pressure of many cgroups; each read can swallow an unprivileged alarm",
-				comm, entry->d_name);
-			find(r, 0, "readers", COULD_BE_BETTER, 0, what,
-			     "CAP_SYS_RESOURCE makes alarms immune; without it a safety sample every 10 s notices what was lost.");
-		}
-	}
-	closedir(dir);
-}
-
 static void tell_backend(struct report *r)
 {
 	psb_bridge *bridge;
@@ -343,18 +275,19 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 		free(r);
 		return error;
 	}
-	ladder_climb(&r->target, &policy.early, o.rungs ? o.rungs : ~0u, true, note_rung, r, NULL,
-		     ladder_why);
-	ask_named(r);
 	tell_cgroup(r);
 	if (r->target.foreign_unit)
 		find(r, 0, "inherited", COULD_BE_BETTER, 0, why,
 		     "Start the program as a service of its own, or unset MEMORY_PRESSURE_WATCH.");
-	for (unsigned rung = 1; rung <= RUNG_MAX; rung++)
-		tell_rung(r, rung);
+	ladder_climb(&r->target, &policy.early, o.rungs ? o.rungs : ~0u, true, tell_rung, r, NULL,
+		     ladder_why);
+	/* a file that was named, as on rung 1, may be writable nevertheless */
+	if (r->target.cgroups.v2.read_only && r->taken != 1 && r->read_only)
+		find(r, 0, "cgroup-read-only", COULD_BE_BETTER, EROFS,
+		     "the cgroup file system is mounted read-only, as in most containers: no trigger can be set from in here",
+		     r->read_only_advice);
 	tell_psibridged(r);
 	tell_limits(r);
-	tell_readers(r);
 	tell_backend(r);
 	free(r);
 	return 0;

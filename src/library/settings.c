@@ -6,9 +6,9 @@
  * of core/setting.h have theirs there. Triggers are parsed here, so that an error names the variable, and handed
  * on as text.
  *
- * An empty value is no value, as in psibridged.conf(5). A variable that is not known is either
- * misspelt, or meant for a newer psibridge: it is reported only if it looks like a known name, unless
- * the reader is strict.
+ * An empty value is no value, as in psibridged.conf(5). A variable that is not known is misspelt, or meant for other code
+ * (BACKEND, CONTROL, HOOKS, LIBRARY), or for a newer psibridge: it is reported only if it looks like a known name, unless the
+ * reader is strict.
  */
 #include "psibridge/tools.h"
 
@@ -23,7 +23,6 @@
 #include "library/sized.h"
 
 #define PREFIX "PSIBRIDGE"
-#define PREFIX_SIZE (sizeof(PREFIX) - 1)
 
 extern char **environ;
 
@@ -97,9 +96,6 @@ static struct row row_at(size_t i)
 	return row;
 }
 
-/* Variables that other code reads: bridges, psibridge(1), managed code. Known, so not misspelt. */
-static const char *const others[] = { "BACKEND", "CONTROL", "HOOKS", "LIBRARY" };
-
 struct reader {
 	psb_log_fn *log;
 	void *userdata;
@@ -161,14 +157,16 @@ static void read_value(struct reader *r, const struct row *row, const char *text
 }
 
 /* There is no such variable. */
-static void look_at_name(struct reader *r, const char *name, size_t size, bool ours)
+static void look_at_name(struct reader *r, const char *name, size_t size)
 {
+	static const char ours[] = PREFIX "_";
+	bool is_ours = size >= sizeof(ours) && memcmp(name, ours, sizeof(ours) - 1) == 0;
+	size_t prefix = is_ours ? sizeof(ours) - 1 : 0;
 	const char *names[ROWS - 1], *near = NULL;
-	size_t prefix = ours ? PREFIX_SIZE + 1 : 0;
 
 	for (size_t i = 1; i < ROWS; i++)
 		names[i - 1] = row_at(i).name;
-	if (ours || r->strict) /* "LOW" */
+	if (is_ours || r->strict) /* "LOW" */
 		near = nearest_word(name + prefix, size - prefix, names, ELEMENTSOF(names));
 	if (near)
 		refuse(r, "%.*s: there is no such variable; did you mean " PREFIX "_%s?",
@@ -177,38 +175,34 @@ static void look_at_name(struct reader *r, const char *name, size_t size, bool o
 		refuse(r, "%.*s: there is no such setting", (int)MIN(size, (size_t)100), name);
 }
 
-static bool is_word(const char *name, size_t size, const char *word)
+static bool is_named(const struct row *row, const char *name, size_t size)
 {
-	return size == strlen(word) && memcmp(name, word, size) == 0;
+	char full[64];
+	int n = snprintf(full, sizeof(full), PREFIX "%s%s", *row->name ? "_" : "", row->name);
+
+	return (size_t)n == size && memcmp(full, name, size) == 0;
 }
 
 static void read_variable(struct reader *r, const char *variable)
 {
 	const char *equals = strchr(variable, '=');
-	size_t size = equals ? (size_t)(equals - variable) : 0;
-	bool ours = size > PREFIX_SIZE + 1 && memcmp(variable, PREFIX "_", PREFIX_SIZE + 1) == 0;
-	const char *name = ours ? variable + PREFIX_SIZE + 1 : variable;
-	size_t name_size = ours ? size - PREFIX_SIZE - 1 : size;
 
-	if (!equals && r->strict)
-		refuse(r, "%.100s: NAME=VALUE was expected", variable);
-	if (!equals)
+	if (!equals) {
+		if (r->strict)
+			refuse(r, "%.100s: NAME=VALUE was expected", variable);
 		return;
+	}
 	for (size_t i = 0; i < ROWS; i++) {
 		struct row row = row_at(i);
 
-		if (*row.name ? !ours || !is_word(name, name_size, row.name)
-			      : !is_word(variable, size, PREFIX))
+		if (!is_named(&row, variable, (size_t)(equals - variable)))
 			continue;
 		if (!(r->seen & 1u << i) && equals[1])
 			read_value(r, &row, equals + 1);
 		r->seen |= 1u << i;
 		return;
 	}
-	for (size_t i = 0; i < ELEMENTSOF(others); i++)
-		if (ours && !r->strict && is_word(name, name_size, others[i]))
-			return;
-	look_at_name(r, variable, size, ours);
+	look_at_name(r, variable, (size_t)(equals - variable));
 }
 
 int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
