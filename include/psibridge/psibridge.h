@@ -89,6 +89,7 @@ enum psb_reason {
 	PSB_REASON_SIMULATED, /* psb_watch_simulate() */
 	PSB_REASON_PRESENT,   /* the present state, asked for with PSB_TELL_PRESENT */
 	PSB_REASON_GONE,      /* the cgroup was removed */
+	PSB_REASON_FORECAST,  /* no stalls yet, but at this growth the limit is soon reached */
 };
 
 /** Whose limit was reached, or whose pressure it is, as memory.events.local has it (v1: memory.failcnt). */
@@ -213,6 +214,7 @@ int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, vo
 /* ---- watch --------------------------------------------------------------------------------- */
 
 #define PSB_HEADROOM_OFF 0xffffffffu /* headroom_percent: never look at headroom */
+#define PSB_FORECAST_OFF UINT64_MAX  /* forecast_usec: never look at growth */
 
 #define PSB_RUNG_PROTOCOL 1u   /* $MEMORY_PRESSURE_WATCH, or `source` */
 #define PSB_RUNG_PRIVILEGED 2u /* PSI trigger with a short window, and memory.events */
@@ -254,6 +256,9 @@ struct psb_watch_options {
 	size_t error_text_size;
 
 	int descendants; /* 1: what only a limit of a cgroup below caused is Low here, too; 0: it is Neutral */
+	/* Low comes so long before the limit of a single cgroup is reached, at the speed at which memory in
+	 * use grows; 0: 2 s where no target is named (a process that watches itself), else off */
+	uint64_t forecast_usec;
 };
 
 /** psb_watch_new() - arm a watch; `options` may be NULL: the process's own cgroup, or what systemd's

@@ -54,7 +54,7 @@ struct psb_settings {
 	size_t size;
 	struct psb_watch_options *watch; /* set by the caller, NULL or where these go: CGROUP,
 					    SOURCE, EARLY, LOW, CRITICAL, REARM, QUIET, CALM,
-					    HIGH_HEADROOM; strings are the environment's */
+					    HIGH_HEADROOM, FORECAST; strings are the environment's */
 	int enabled;			 /* PSIBRIDGE=on|off: 0: hooks stay out of the way */
 	int log_priority; /* PSIBRIDGE_LOG=off|error|warning|info|debug: what a hook prints on
 				     stderr; -1: nothing. Default warning (4) */

@@ -51,6 +51,7 @@ _psibridge()
 	--rung) words='1 2 3 4 5 6' ;;
 	--headroom) words='off 10 25 50' ;;
 	--descendants) words='yes no' ;;
+	--forecast) words='off 1s 2s 5s' ;;
 	--hook) words='auto notification profiler startup-hook mono-profiler protocol none' ;;
 	--sort) words='some full memory name' ;;
 	--format) words='openmetrics prometheus' ;;

@@ -126,6 +126,8 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 		*(unsigned *)to = value.number ? (unsigned)value.number : PSB_HEADROOM_OFF;
 	else if (form == FORM_BOOLEAN)
 		*(int *)to = (int)value.number;
+	else if (form == FORM_TIME_OR_OFF)
+		*(uint64_t *)to = value.number ? value.number : PSB_FORECAST_OFF;
 	else
 		*(uint64_t *)to = value.number;
 	return 0;

@@ -59,7 +59,9 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 		TARGET_OPTION("headroom", "a percentage from 1 to 99, or \"off\",",                \
 			      target_take_setting, o, headroom_percent, SETTING_HEADROOM),         \
 		TARGET_OPTION("descendants", "yes or no", target_take_setting, o, descendants,     \
-			      SETTING_DESCENDANTS)
+			      SETTING_DESCENDANTS),                                                \
+		TARGET_OPTION("forecast", "a time from 1ms to 24h, such as 2s, or \"off\",",       \
+			      target_take_setting, o, forecast_usec, SETTING_FORECAST)
 
 /* Lines for --help. */
 #define TARGET_HELP                                                                                \
@@ -80,7 +82,9 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n"        \
 	"  --calm TIME          High after so long under early      [10s]\n"                       \
 	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"          \
-	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"
+	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"          \
+	"  --forecast TIME      Low so long before the limit is reached, or \"off\"\n"             \
+	"                       [2s for this process's own cgroup, else off]\n"
 
 void target_options_init(struct target_options *options);
 

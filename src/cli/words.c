@@ -49,6 +49,7 @@ static const char *words_reason(enum psb_reason reason)
 		[PSB_REASON_SIMULATED] = "simulated",
 		[PSB_REASON_PRESENT] = "as it is now",
 		[PSB_REASON_GONE] = "the cgroup was removed",
+		[PSB_REASON_FORECAST] = "the limit will be reached soon",
 	};
 
 	return reasons[(unsigned)reason < ELEMENTSOF(reasons) ? reason : 0];

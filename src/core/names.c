@@ -17,6 +17,7 @@ static const char *const reasons[] = {
 	[REASON_STALL] = "stall",	  [REASON_REPEAT] = "repeat",	  [REASON_OOM] = "oom",
 	[REASON_SIGNAL] = "signal",	  [REASON_HEADROOM] = "headroom", [REASON_CALM] = "calm",
 	[REASON_SIMULATED] = "simulated", [REASON_PRESENT] = "present",	  [REASON_GONE] = "gone",
+	[REASON_FORECAST] = "forecast",
 };
 
 const char *name_of_available(unsigned available)
@@ -26,7 +27,7 @@ const char *name_of_available(unsigned available)
 
 const char *name_of_reason(unsigned reason)
 {
-	return reason >= REASON_STALL && reason <= REASON_GONE ? reasons[reason] : "unknown";
+	return reason >= REASON_STALL && reason <= REASON_FORECAST ? reasons[reason] : "unknown";
 }
 
 const char *name_of_cause(unsigned cause)

@@ -34,6 +34,8 @@ void policy_init(struct policy *policy, const struct policy_options *options)
 	*policy = (struct policy){ .options = *options, .level = LEVEL_HIGH };
 	if (policy->options.headroom_percent == HEADROOM_OFF)
 		policy->options.headroom_percent = 0;
+	if (policy->options.forecast_usec == FORECAST_OFF)
+		policy->options.forecast_usec = 0;
 	if (policy->options.quiet_usec == 0)
 		policy->options.quiet_usec = 2 * options->low.window_usec;
 	window_init(&policy->early, options->early.window_usec);
@@ -73,6 +75,7 @@ static void measure(struct window *window, enum psi_kind kind, const struct poli
 struct finding {
 	bool early, low, critical; /* over these; each implies those before it */
 	bool above_half_low;	   /* at half of low or over */
+	bool forecast;		   /* the limit is reached within Forecast */
 	enum reason reason;
 };
 
@@ -129,7 +132,8 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 		(signal && s->signal == LEVEL_LOW);
 	f.early = f.low || window_growth(&p->early) >= o->early.threshold_usec ||
 		  (signal && s->signal == LEVEL_NEUTRAL);
-	f.above_half_low = f.low || is_at_half(&p->low, o->low.threshold_usec);
+	f.forecast = s->left_usec > 0 && s->left_usec <= o->forecast_usec;
+	f.above_half_low = f.low || f.forecast || is_at_half(&p->low, o->low.threshold_usec);
 
 	if (oom)
 		f.reason = REASON_OOM;
@@ -138,7 +142,7 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 
 	if (f.above_half_low)
 		p->above_half_low_usec = now;
-	if (f.early)
+	if (f.early || f.forecast)
 		p->early_usec = now;
 	if (p->since_usec == 0 && (f.early || p->early.grown > 0))
 		p->since_usec = now;
@@ -201,6 +205,16 @@ static void tell(struct policy *p, struct policy_verdict *v, enum level level, b
 	v->since_usec = p->since_usec;
 }
 
+/* Stalls go before: this comes where there are none. */
+static bool foretold(struct policy *p, const struct finding *f, uint64_t now,
+		     struct policy_verdict *v)
+{
+	if (!f->forecast || (p->told_usec > 0 && !is_rearmed(p, false, now)))
+		return false;
+	tell(p, v, LEVEL_LOW, false, REASON_FORECAST, now);
+	return true;
+}
+
 /* A false alarm: do not listen to memory.events for a while, longer each time. */
 static void mute_events(struct policy *p, uint64_t now)
 {
@@ -240,6 +254,8 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
 		return;
 	}
+	if (foretold(p, f, now, v))
+		return;
 	if (f->early) {
 		tell(p, v, LEVEL_NEUTRAL, false, f->reason, now);
 		return;
@@ -283,6 +299,8 @@ static void step_neutral(struct policy *p, enum policy_event event, const struct
 		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
 		return;
 	}
+	if (foretold(p, f, now, v))
+		return;
 	if (event == POLICY_EVENTS && s->headroom == HEADROOM_UNKNOWN && is_idle_neutral(p, now))
 		mute_events(p, now);
 	if (now - p->early_usec < p->options.calm_usec)
@@ -302,7 +320,7 @@ static void step_low(struct policy *p, const struct finding *f, uint64_t now,
 	else if (f->low && is_rearmed(p, f->critical, now))
 		tell(p, v, LEVEL_LOW, f->critical,
 		     f->reason == REASON_STALL ? REASON_REPEAT : f->reason, now);
-	else if (now - p->above_half_low_usec >= p->options.quiet_usec)
+	else if (!foretold(p, f, now, v) && now - p->above_half_low_usec >= p->options.quiet_usec)
 		tell(p, v, LEVEL_NEUTRAL, false, REASON_CALM, now);
 }
 

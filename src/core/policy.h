@@ -19,6 +19,8 @@
  *  - No notification without a reason.
  *  - What only a limit below caused is Neutral, never Low: a parent can give back what it likes, its
  *    child's limit stays full.
+ *  - From High and Neutral Low comes where the limit is reached within Forecast, but not within Rearm
+ *    of the Low before.
  *  - There is a deadline whenever the level is not High. While High and calm there is none, and so
  *    no wake-up.
  */
@@ -41,6 +43,7 @@ enum reason {
 	REASON_SIMULATED,
 	REASON_PRESENT,
 	REASON_GONE,
+	REASON_FORECAST,
 };
 
 /* Whose limit, or whose pressure, a stall is; the same numbers as enum psb_cause. */
@@ -59,12 +62,14 @@ struct policy_options {
 	uint64_t calm_usec;
 	unsigned headroom_percent; /* 0, HEADROOM_OFF: never look */
 	unsigned descendants; /* DESCENDANTS_COUNT: what only a limit below caused may be Low, too */
+	uint64_t forecast_usec; /* Low so long before the limit is reached; 0, FORECAST_OFF: never */
 };
 
 #define DESCENDANTS_COUNT 1u
 #define DESCENDANTS_APART 2u
 
 #define HEADROOM_OFF 0xffffffffu /* PSB_HEADROOM_OFF */
+#define FORECAST_OFF UINT64_MAX	 /* PSB_FORECAST_OFF */
 
 /* test-policy-model.c proves the promises for a scaled-down clock, and sets these itself. */
 #ifndef POLICY_PACE_MIN_USEC
@@ -113,6 +118,7 @@ struct policy_sample {
 	enum level signal;
 	bool signal_critical;
 	enum reason signal_reason; /* REASON_SIGNAL or REASON_SIMULATED */
+	uint64_t left_usec; /* until the limit is reached (forecast.h); 0: not known, or never */
 };
 
 struct policy_verdict {

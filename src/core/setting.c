@@ -23,6 +23,8 @@ const struct setting_row setting_table[SETTING_COUNT] = {
 			       AT(headroom_percent) },
 	[SETTING_DESCENDANTS] = { "Descendants", "descendants", "DESCENDANTS", FORM_BOOLEAN, "no",
 				  AT(descendants) },
+	[SETTING_FORECAST] = { "Forecast", "forecast", "FORECAST", FORM_TIME_OR_OFF, "off",
+			       AT(forecast_usec) },
 #undef AT
 };
 
@@ -42,6 +44,8 @@ void setting_put(struct policy_options *options, enum setting setting, const str
 		*(unsigned *)to = value->number ? (unsigned)value->number : HEADROOM_OFF;
 	else if (setting_table[setting].form == FORM_BOOLEAN)
 		*(unsigned *)to = value->number ? DESCENDANTS_COUNT : DESCENDANTS_APART;
+	else if (setting_table[setting].form == FORM_TIME_OR_OFF)
+		*(uint64_t *)to = value->number ? value->number : FORECAST_OFF;
 	else
 		*(uint64_t *)to = value->number;
 }
@@ -58,6 +62,9 @@ void setting_get(const struct policy_options *options, enum setting setting, str
 								       : *(const unsigned *)from;
 	else if (setting_table[setting].form == FORM_BOOLEAN)
 		value.number = *(const unsigned *)from == DESCENDANTS_COUNT;
+	else if (setting_table[setting].form == FORM_TIME_OR_OFF)
+		value.number = *(const uint64_t *)from == FORECAST_OFF ? 0
+								       : *(const uint64_t *)from;
 	else
 		value.number = *(const uint64_t *)from;
 	*ret = value;
@@ -70,7 +77,8 @@ bool setting_is_set(const struct policy_options *options, enum setting setting)
 	setting_get(options, setting, &value);
 	return value.trigger.window_usec > 0 || value.number > 0 ||
 	       (setting == SETTING_HEADROOM && options->headroom_percent == HEADROOM_OFF) ||
-	       (setting == SETTING_DESCENDANTS && options->descendants == DESCENDANTS_APART);
+	       (setting == SETTING_DESCENDANTS && options->descendants == DESCENDANTS_APART) ||
+	       (setting == SETTING_FORECAST && options->forecast_usec == FORECAST_OFF);
 }
 
 void settings_built_in(struct policy_options *ret)

@@ -25,6 +25,7 @@ enum setting {
 	SETTING_CALM,
 	SETTING_HEADROOM,
 	SETTING_DESCENDANTS,
+	SETTING_FORECAST,
 	SETTING_COUNT,
 };
 
@@ -42,8 +43,8 @@ extern const struct setting_row setting_table[SETTING_COUNT];
 /* To be followed by " was expected", as value_expected(). */
 const char *setting_expected(enum setting setting);
 
-/* "off" is HEADROOM_OFF there and 0 here; "no" is DESCENDANTS_APART there and 0 here; "auto" is 0 in both, as what was
- * not given. */
+/* "off" is HEADROOM_OFF or FORECAST_OFF there and 0 here; "no" is DESCENDANTS_APART there and 0 here; "auto" is 0 in
+ * both, as what was not given. */
 void setting_put(struct policy_options *options, enum setting setting, const struct value *value);
 void setting_get(const struct policy_options *options, enum setting setting, struct value *ret);
 

@@ -29,6 +29,8 @@ const char *value_expected(enum value_form form)
 		return "a time from 1ms to 24h, such as 10s,";
 	case FORM_TIME_OR_AUTO:
 		return "a time from 1ms to 24h, such as 4s, or auto";
+	case FORM_TIME_OR_OFF:
+		return "a time from 1ms to 24h, such as 2s, or off";
 	case FORM_PERCENT:
 		return "a percentage from 1% to 99%, or off,";
 	case FORM_BOOLEAN:
@@ -39,6 +41,12 @@ const char *value_expected(enum value_form form)
 		return "a size such as 50M";
 	}
 	return "";
+}
+
+/* Of a time, what 0 is written as. */
+static const char *zero_word(enum value_form form)
+{
+	return form == FORM_TIME_OR_AUTO ? "auto" : form == FORM_TIME_OR_OFF ? "off" : NULL;
 }
 
 static int parse_time(struct scan s, uint64_t *ret_usec, const char **ret_why)
@@ -126,7 +134,8 @@ int value_parse(enum value_form form, const char *text, size_t size, struct valu
 		break;
 	case FORM_TIME:
 	case FORM_TIME_OR_AUTO:
-		if (form == FORM_TIME_OR_AUTO && scan_is(s, "auto"))
+	case FORM_TIME_OR_OFF:
+		if (zero_word(form) && scan_is(s, zero_word(form)))
 			r = 0;
 		else
 			r = parse_time(s, &value.number, ret_why);
@@ -161,8 +170,9 @@ void value_format(enum value_form form, const struct value *value, char *buf)
 		return;
 	case FORM_TIME:
 	case FORM_TIME_OR_AUTO:
-		if (form == FORM_TIME_OR_AUTO && number == 0)
-			snprintf(buf, VALUE_TEXT_MAX, "auto");
+	case FORM_TIME_OR_OFF:
+		if (zero_word(form) && number == 0)
+			snprintf(buf, VALUE_TEXT_MAX, "%s", zero_word(form));
 		else
 			duration_format(number, buf);
 		return;

@@ -9,6 +9,7 @@
  *   TIME           8.192s             1 ms to 24 h: nothing is sampled faster than every 10 ms, and
  *                                     a watch that stays Low for longer than a day is forgotten
  *   TIME_OR_AUTO   4s, auto           auto is 0
+ *   TIME_OR_OFF    2s, off            off is 0
  *   PERCENT        25%, 25, off       1 to 99; off is 0
  *   BOOLEAN        yes, no            the words of systemd.syntax(7), in any case
  *   COUNT          16384              1 to 1048576
@@ -22,6 +23,7 @@ enum value_form {
 	FORM_TRIGGER,
 	FORM_TIME,
 	FORM_TIME_OR_AUTO,
+	FORM_TIME_OR_OFF,
 	FORM_PERCENT,
 	FORM_BOOLEAN,
 	FORM_COUNT,

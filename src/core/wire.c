@@ -87,6 +87,14 @@ static int take_descendants(struct scan value, unsigned *ret, const char **ret_w
 	return 0;
 }
 
+static int take_forecast(struct scan value, uint64_t *ret, const char **ret_why)
+{
+	if (!scan_is(value, "off"))
+		return take_time(value, ret, ret_why);
+	*ret = FORECAST_OFF;
+	return 0;
+}
+
 static int take_value(struct policy_options *t, enum setting setting, struct scan value,
 		      const char **ret_why)
 {
@@ -99,6 +107,8 @@ static int take_value(struct policy_options *t, enum setting setting, struct sca
 		return take_headroom(value, to, ret_why);
 	case FORM_BOOLEAN:
 		return take_descendants(value, to, ret_why);
+	case FORM_TIME_OR_OFF:
+		return take_forecast(value, to, ret_why);
 	default:
 		return take_time(value, to, ret_why);
 	}
@@ -240,9 +250,9 @@ size_t wire_hello_format(const struct policy_options *terms, char *buf)
 	size_t n = strlen(OURS VERSION);
 
 	memcpy(buf, OURS VERSION, n);
-	/* three triggers of 11 + 5 + 2 * 21 bytes at most, three times of 8 + 20, the headroom of 12 + 10,
+	/* three triggers of 11 + 5 + 2 * 21 bytes at most, four times of 10 + 20, the headroom of 12 + 10,
 	 * descendants of 13 + 3 */
-	_Static_assert(WIRE_LINE_MAX > sizeof(OURS VERSION) + 3 * 58 + 3 * 28 + 22 + 16 + 1,
+	_Static_assert(WIRE_LINE_MAX > sizeof(OURS VERSION) + 3 * 58 + 4 * 30 + 22 + 16 + 1,
 		       "room for every line");
 	for (enum setting key = 0; key < SETTING_COUNT; key++) {
 		const struct setting_row *row = &setting_table[key];

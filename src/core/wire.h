@@ -14,6 +14,7 @@
  *                             rearm=, quiet=, calm=     microseconds
  *                             headroom=                 percent, 1 to 99, or "off"
  *                             descendants=              yes or no
+ *                             forecast=                 microseconds, or "off"
  *                             cgroup=                   the last one, up to the end of the line:
  *                                                       a path below the client's own cgroup
  *                                                       ("sub/x"), or from the root ("/a/b")
@@ -51,7 +52,7 @@ struct wire_hello {
  */
 int wire_hello_parse(const char *data, size_t size, struct wire_hello *ret, const char **ret_why);
 
-#define WIRE_LINE_MAX 320
+#define WIRE_LINE_MAX 352
 
 /* Our line without a cgroup, with its newline, into buf[WIRE_LINE_MAX]; not terminated. Returns its length. */
 size_t wire_hello_format(const struct policy_options *terms, char *buf);

@@ -477,6 +477,7 @@ void settings_write(const struct policy_options *policy, struct settings_text *t
 	ret->calm_usec = policy->calm_usec;
 	ret->headroom_percent = policy->headroom_percent;
 	ret->descendants = policy->descendants == DESCENDANTS_COUNT;
+	ret->forecast_usec = policy->forecast_usec;
 }
 
 /* ---- back to lines --------------------------------------------------------------------------- */

@@ -187,13 +187,14 @@ static void put_watch(struct writer *w, const struct watch_view *v)
 	put(w,
 	    ":{ id:u path:s configured:b state:s why:s available:s critical:b shadow:b clients:u "
 	    "thresholds:u settings:{ early:s low:s critical:s rearm_usec:n quiet_usec:n calm_usec:n "
-	    "headroom_percent:u descendants:b }",
+	    "headroom_percent:u descendants:b forecast_usec:n }",
 	    v->id, v->path, v->configured, states[v->state], v->why,
 	    works ? name_of_available(v->available) : NULL, v->critical, v->settings.shadow,
 	    v->clients, v->thresholds, text.early, text.low, text.critical, p->rearm_usec,
 	    p->quiet_usec, p->calm_usec,
 	    p->headroom_percent == HEADROOM_OFF ? 0u : p->headroom_percent,
-	    p->descendants == DESCENDANTS_COUNT);
+	    p->descendants == DESCENDANTS_COUNT,
+	    p->forecast_usec == FORECAST_OFF ? 0 : p->forecast_usec);
 	if (works)
 		put_works(w, &v->source, &v->stats);
 	put(w, "}");

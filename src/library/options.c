@@ -13,6 +13,10 @@
 #include <string.h>
 
 _Static_assert(PSB_HEADROOM_OFF == HEADROOM_OFF, "the public name of it");
+_Static_assert(PSB_FORECAST_OFF == FORECAST_OFF, "the public name of it");
+
+/* Of a process that watches itself. */
+#define OWN_FORECAST_USEC (2 * USEC_PER_SEC)
 
 void watch_explain(const struct psb_watch_options *o, const char *why, int error)
 {
@@ -74,6 +78,8 @@ static int check(const struct psb_watch_options *o, char *why)
 			 o->headroom_percent);
 	else if (MAX(o->rearm_usec, MAX(o->quiet_usec, o->calm_usec)) > 86400 * USEC_PER_SEC)
 		snprintf(why, WHY_MAX, "rearm, quiet and calm: a day at most");
+	else if (o->forecast_usec > 86400 * USEC_PER_SEC && o->forecast_usec != PSB_FORECAST_OFF)
+		snprintf(why, WHY_MAX, "forecast: a day at most");
 	else if (o->pattern && (o->cgroup || o->pid != 0 || o->unit || o->source))
 		snprintf(why, WHY_MAX, "a pattern excludes cgroup, pid, unit and source");
 	else
@@ -93,6 +99,7 @@ static int resolve_policy(const struct psb_watch_options *o, struct policy_optio
 		.calm_usec = o->calm_usec,
 		.headroom_percent = o->headroom_percent,
 		.descendants = o->descendants ? DESCENDANTS_COUNT : 0,
+		.forecast_usec = o->forecast_usec,
 	};
 	r = put_trigger(ret_asked, SETTING_EARLY, o->early, why);
 	if (r == 0)
@@ -102,7 +109,11 @@ static int resolve_policy(const struct psb_watch_options *o, struct policy_optio
 	if (r < 0)
 		return r;
 	settings_built_in(ret);
+	if (!o->cgroup && !o->pid && !o->unit && !o->source && !o->pattern)
+		ret->forecast_usec = OWN_FORECAST_USEC;
 	settings_over(ret, ret_asked);
+	if (o->pattern) /* only what stalls is looked at */
+		ret->forecast_usec = FORECAST_OFF;
 	r = trigger_check_early("early", &ret->early, "low", &ret->low, why, WHY_MAX);
 	if (r == 0)
 		r = trigger_check_early("early", &ret->early, "critical", &ret->critical, why,

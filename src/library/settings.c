@@ -2,7 +2,7 @@
 /*
  * settings.c - the PSIBRIDGE_ variables
  *
- * A row for each variable: its name behind the prefix, how its value is written, where it goes; the seven
+ * A row for each variable: its name behind the prefix, how its value is written, where it goes; the eight
  * of core/setting.h have theirs there. Triggers are parsed here, so that an error names the variable, and handed
  * on as text.
  *
@@ -76,6 +76,7 @@ static const size_t setting_offsets[SETTING_COUNT] = {
 	[SETTING_CALM] = AT(watch.calm_usec),
 	[SETTING_HEADROOM] = AT(watch.headroom_percent),
 	[SETTING_DESCENDANTS] = AT(watch.descendants),
+	[SETTING_FORECAST] = AT(watch.forecast_usec),
 };
 
 #define ROWS (ELEMENTSOF(own_rows) + SETTING_COUNT)
@@ -131,6 +132,8 @@ static void store(struct reader *r, const struct row *row, const struct value *v
 		*(int *)member = (int)value->number;
 	else if (row->form == FORM_PERCENT)
 		*(unsigned *)member = value->number ? (unsigned)value->number : PSB_HEADROOM_OFF;
+	else if (row->form == FORM_TIME_OR_OFF)
+		*(uint64_t *)member = value->number ? value->number : PSB_FORECAST_OFF;
 	else /* "auto" is 0, psb_watch_options' default, too */
 		*(uint64_t *)member = value->number;
 }

@@ -126,7 +126,7 @@ static void follow(struct monitor *m, const struct wire_record *from, uint64_t n
 static void tell(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
 	/* a newer daemon may have reasons that this library does not know */
-	bool known = from->reason >= PSB_REASON_STALL && from->reason <= PSB_REASON_GONE;
+	bool known = from->reason >= PSB_REASON_STALL && from->reason <= PSB_REASON_FORECAST;
 	struct psb_notification n;
 
 	monitor_describe(m, known ? (enum psb_reason)from->reason : PSB_REASON_SIGNAL, &n);

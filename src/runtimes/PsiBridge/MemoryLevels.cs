@@ -40,6 +40,8 @@ public enum MemoryPressureReason
     Present = 8,
     /// <summary>The cgroup was removed. The next one of that name is watched, or the one in which this process is now.</summary>
     Gone = 9,
+    /// <summary>No stalls yet, but at this growth the limit is soon reached.</summary>
+    Forecast = 10,
 }
 
 /// <summary>

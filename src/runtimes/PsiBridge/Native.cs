@@ -56,6 +56,7 @@ internal static unsafe class Native
         internal uint HeadroomPercent;
         internal byte* ErrorText;
         internal UIntPtr ErrorTextSize;
+        internal ulong ForecastUsec;
     }
 
     [StructLayout(LayoutKind.Sequential)]

@@ -78,6 +78,7 @@ static uint64_t grown(const struct judge *judge, struct window *w, enum psi_kind
 /* What the sample calls for. */
 struct judged {
 	bool early, low, critical, oom, lifted;
+	bool foretold; /* and it is not too soon */
 };
 
 /* Half of low's share of time, over as much of the window as was seen. */
@@ -106,11 +107,16 @@ static struct judged judge_sample(struct judge *judge, enum policy_event event,
 	f.low = f.critical || low || low_usec >= o->low.threshold_usec;
 	f.early = f.low || early_usec >= o->early.threshold_usec ||
 		  (signal && s->signal == LEVEL_NEUTRAL);
-	if (f.low || is_at_half_of_low(judge))
+	bool reached = s->left_usec > 0 && o->forecast_usec > 0 && s->left_usec <= o->forecast_usec;
+
+	f.foretold = reached &&
+		     (judge->told_low_usec == 0 ||
+		      now - judge->told_low_usec >= rearm_of(judge, false));
+	if (f.low || reached || is_at_half_of_low(judge))
 		judge->half_low_usec = now;
-	if (f.early)
+	if (f.early || reached)
 		judge->early_usec = now;
-	if (f.oom || signal || s->some_usec > judge->some_usec)
+	if (f.oom || signal || reached || s->some_usec > judge->some_usec)
 		judge->cause_usec = now;
 	if (alarm || event == POLICY_EVENTS)
 		judge->alarm_usec = now;
@@ -142,6 +148,7 @@ static void judge_silence(const struct judge *judge, const struct policy_sample 
 	REQUIRE(!f->low || level == LEVEL_LOW, "over low is told at once");
 	REQUIRE(!f->early || level != LEVEL_HIGH, "over early is told at once");
 	REQUIRE(!f->critical || judge->told_critical, "critical is told at once");
+	REQUIRE(!f->foretold, "what the forecast says is told at once, or after rearm");
 	REQUIRE(level != LEVEL_LOW || !f->low ||
 			now - judge->told_low_usec < rearm_of(judge, f->critical),
 		"Low is repeated after rearm");
@@ -158,12 +165,14 @@ static void judge_low(const struct judge *judge, enum policy_event event,
 {
 	bool again = judge->level == LEVEL_LOW;
 
-	REQUIRE(f->low, "no Low without a stall that is ours");
-	REQUIRE(again || event == POLICY_SIGNAL || s->has_cause ||
+	REQUIRE(f->low || f->foretold, "no Low without a stall that is ours, or a forecast");
+	REQUIRE((v->reason == REASON_FORECAST) == !f->low, "a stall goes before a forecast");
+	REQUIRE(again || event == POLICY_SIGNAL || s->has_cause || !f->low ||
 			judge->options->descendants == DESCENDANTS_COUNT,
 		"no Low before it is known whose it is");
 	REQUIRE(v->critical == f->critical, "critical is told, and not without a cause");
-	REQUIRE(v->since_usec > 0 || f->oom || event == POLICY_SIGNAL, "a stall has a beginning");
+	REQUIRE(v->since_usec > 0 || f->oom || event == POLICY_SIGNAL || !f->low,
+		"a stall has a beginning");
 	REQUIRE(v->reason != REASON_CALM && v->reason != REASON_HEADROOM, "Low has another reason");
 	REQUIRE((v->reason == REASON_REPEAT) <= again, "a repeat follows a Low");
 	REQUIRE(!again || (v->critical && !judge->told_critical) ||
@@ -179,7 +188,8 @@ static void judge_relief(const struct judge *judge, const struct policy_sample *
 	REQUIRE(v->level != judge->level && !v->critical, "only from another level");
 	if (f->lifted)
 		return;
-	REQUIRE(!f->low, "Low goes before Neutral and High");
+	REQUIRE(!f->low && !f->foretold, "Low goes before Neutral and High");
+	REQUIRE(v->reason != REASON_FORECAST, "a forecast is of Low");
 	if (v->level == LEVEL_HIGH) {
 		REQUIRE(judge->level == LEVEL_NEUTRAL && v->reason == REASON_CALM,
 			"High follows Neutral");

@@ -26,6 +26,7 @@
 #define TOLD(level, why) .told = level, .reason = REASON_##why
 #define BETWEEN(a, b) .from = a, .to = b
 #define STALL(ms) .stall = MS(ms)
+#define LEFT(ms) .left = MS(ms)
 #define FULL(ms) .full = MS(ms)
 #define LISTEN .listen = true
 #define SHORT .is_short = true
@@ -46,6 +47,7 @@ struct row {
 	unsigned oom;	   /* growth of oom */
 	bool is_short;	   /* of headroom, if asked */
 	enum cause cause;  /* ... for that */
+	uint64_t left;	   /* until the limit is reached */
 	enum told signal;  /* POLICY_SIGNAL */
 	enum reason by;	   /* ... REASON_SIGNAL unless told otherwise */
 	uint64_t run;	   /* follow the deadlines for so long */
@@ -85,6 +87,7 @@ static void step(struct script *s, enum policy_event event, const struct row *ro
 	sample.some_avg10_centi = row->avg10;
 	sample.full_avg10_centi = row->full10;
 	sample.headroom = HEADROOM_UNKNOWN;
+	sample.left_usec = row->left;
 	if (event == POLICY_SIGNAL) {
 		sample.signal = levels[row->signal];
 		sample.signal_critical = row->signal == CRITICAL;

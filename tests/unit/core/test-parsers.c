@@ -257,6 +257,8 @@ static const struct {
 	  "psibridge/1 critical=full:100000:2000000 early=some:20000:2000000 low=some:200000:1000000 calm=3 rearm=1 quiet=86400000000 headroom=99 cgroup=a b/c=d low=x\n",
 	  "2 early=some:20000:2000000 low=some:200000:1000000 critical=full:100000:2000000 rearm=1 quiet=86400000000 calm=3 headroom=99 a b/c=d low=x" },
 	{ &hello, "psibridge/1 headroom=off cgroup=/\n", "2 headroom=off /" },
+	{ &hello, "psibridge/1 forecast=off\n", "2 forecast=off " },
+	{ &hello, "psibridge/1 forecast=2000000\n", "2 forecast=2000000 " },
 	{ &pressure, SOME FULL, NUMBERS },
 	/* what later kernels append */
 	{ &pressure, SOME FULL "more avg10=0.00 total=1\ncut off he", NUMBERS },
@@ -491,7 +493,8 @@ static const struct {
 	REFUSES(hello, -EINVAL, "a time is microseconds, from 1 to a day", "psibridge/1 rearm=\n",
 		"psibridge/1 rearm=1s\n", "psibridge/1 quiet=-1\n", "psibridge/1 calm=1.5\n",
 		"psibridge/1 calm=0\n", "psibridge/1 calm=86400000001\n",
-		"psibridge/1 calm=18446744073709551616\n"),
+		"psibridge/1 calm=18446744073709551616\n", "psibridge/1 forecast=0\n",
+		"psibridge/1 forecast=18446744073709551615\n"),
 	REFUSES(hello, -EINVAL, "headroom is neither 1 to 99 nor off", "psibridge/1 headroom=\n",
 		"psibridge/1 headroom=0\n", "psibridge/1 headroom=100\n",
 		"psibridge/1 headroom=25%\n", "psibridge/1 headroom=OFF\n",

@@ -128,7 +128,7 @@ static struct state pack(const struct policy *p, const struct judge *j,
 		.critical = pack_window(&p->critical),
 		.level = (unsigned char)p->level,
 		.told_critical = low && p->told_critical,
-		.told_age = low ? age_of(p->told_usec, now, search.told_age_max) : 0,
+		.told_age = age_of(p->told_usec, now, search.told_age_max),
 		.unanswered = (unsigned char)MIN(p->unanswered, UNANSWERED_MAX),
 		.half_low_age = low ? age_of(p->above_half_low_usec, now, most) : 0,
 		.early_age = age_of(p->early_usec, now, most),
@@ -220,6 +220,7 @@ struct step {
 	unsigned event, dt, some, full, oom;
 	enum level level; /* of a signal, or resumed */
 	bool critical, burst, gave;
+	unsigned left;
 };
 
 static bool judge_one(const struct state *from, const struct step *step, enum headroom headroom,
@@ -237,6 +238,7 @@ static bool judge_one(const struct state *from, const struct step *step, enum he
 		.signal = step->level,
 		.signal_critical = step->critical,
 		.signal_reason = REASON_SIGNAL,
+		.left_usec = step->left,
 	};
 	enum policy_event event = (enum policy_event)step->event;
 	struct policy p;
@@ -284,6 +286,10 @@ static void grow(const struct state *from, struct step step)
 		     step.full += rest ? MAX(step.some, 1u) : 1)
 			judge_both(from, &step);
 	}
+	for (step.some = 0; step.some <= step.dt; step.some += step.dt)
+		for (step.full = 0, step.left = 1; step.left <= 2; step.left++)
+			judge_both(from, &step);
+	step.left = 0;
 	if (step.event != POLICY_ALARM && step.dt <= 2) {
 		step.some = step.full = 0;
 		step.oom = 1;
@@ -335,6 +341,7 @@ static void search_all(const struct setting *setting)
 		.quiet_usec = setting->quiet,
 		.calm_usec = setting->calm,
 		.headroom_percent = 25,
+		.forecast_usec = 1,
 	};
 	search.age_max = MAX(MAX(setting->rearm, setting->quiet), setting->calm) + 1;
 	search.told_age_max = MAX(search.age_max, POLICY_REARM_FACTOR_MAX * setting->rearm + 1);

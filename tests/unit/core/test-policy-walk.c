@@ -57,6 +57,7 @@ struct world {
 	uint64_t now, some, full, oom, weather_ends, ring_growth;
 	unsigned rate, full_rate;		   /* of 1024 */
 	bool is_below;				   /* what is over low is so for a limit below */
+	uint64_t left;				   /* until the limit is reached */
 	bool bursts, is_short, privileged, speaks; /* speaks: a FIFO or socket, and nothing else */
 	struct average some10, full10;
 };
@@ -69,6 +70,7 @@ static void change_weather(struct world *w)
 	w->rate = rates[draw(ELEMENTSOF(rates))];
 	w->full_rate = one_in(3) ? 0 : (unsigned)draw(w->rate + 1);
 	w->bursts = w->rate > 0 && one_in(3);
+	w->left = one_in(8) ? 1 + draw(SEC(4)) : 0;
 	w->weather_ends = w->now + 1 + draw(spans[draw(ELEMENTSOF(spans))]);
 	if (one_in(4))
 		w->is_short = !w->is_short;
@@ -183,6 +185,7 @@ static void one_step(struct world *w, struct policy *p, struct judge *judge,
 	s.some_avg10_centi = (uint32_t)(w->some10.percent * 100);
 	s.full_avg10_centi = (uint32_t)(w->full10.percent * 100);
 	s.oom = w->oom;
+	s.left_usec = one_in(3) ? w->left : 0; /* not at each sample */
 	if (next.event == POLICY_SIGNAL) {
 		s.signal = w->speaks && !one_in(8) ? LEVEL_LOW : (enum level)(1 + draw(3));
 		s.signal_critical = s.signal == LEVEL_LOW && one_in(3);
@@ -208,27 +211,28 @@ static const struct {
 	uint64_t rearm, quiet, calm;
 	unsigned headroom;
 	bool blind;
+	uint64_t forecast;
 } sets[] = {
 	{ "the defaults", "some 20ms/2s", "some 200ms/2s", "full 100ms/2s", MS(8192), 0, SEC(10),
-	  25, false },
+	  25, false, SEC(2) },
 	{ "no headroom", "some 20ms/2s", "some 200ms/2s", "full 100ms/2s", MS(8192), 0, SEC(10), 0,
-	  false },
+	  false, 0 },
 	{ "shortest windows", "some 1ms/100ms", "some 10ms/100ms", "full 5ms/100ms", SEC(1), 0,
-	  SEC(1), 25, false },
+	  SEC(1), 25, false, 0 },
 	{ "longest windows", "some 100ms/10s", "some 1s/10s", "full 500ms/10s", SEC(20), 0, SEC(10),
-	  25, false },
+	  25, false, 0 },
 	{ "long early, short low", "some 100ms/10s", "some 10ms/100ms", "full 100ms/2s", SEC(8),
-	  SEC(1), SEC(5), 10, false },
+	  SEC(1), SEC(5), 10, false, 0 },
 	{ "short early, long low", "some 2ms/100ms", "some 1s/10s", "full 50ms/500ms", SEC(8),
-	  SEC(1), SEC(5), 10, false },
+	  SEC(1), SEC(5), 10, false, 0 },
 	{ "the smallest thresholds, everything at once", "some 1us/1s", "some 1us/1s",
-	  "full 1us/1s", 1, 1, 1, 1, false },
+	  "full 1us/1s", 1, 1, 1, 1, false, 0 },
 	{ "the greatest thresholds", "some 1s/1s", "some 1s/1s", "full 1s/1s", SEC(8), SEC(1),
-	  SEC(3), 99, false },
+	  SEC(3), 99, false, 0 },
 	{ "full early, some critical, upside down", "full 300ms/2s", "full 200ms/1s",
-	  "some 250ms/750ms", MS(100), MS(100), SEC(1), 25, false },
+	  "some 250ms/750ms", MS(100), MS(100), SEC(1), 25, false, SEC(1) },
 	{ "a source without PSI", "some 20ms/2s", "some 200ms/2s", "full 100ms/2s", MS(8192), 0,
-	  SEC(10), 25, true },
+	  SEC(10), 25, true, SEC(1) },
 };
 
 static struct policy_options options_of(size_t set)
@@ -236,7 +240,8 @@ static struct policy_options options_of(size_t set)
 	struct policy_options o = { .rearm_usec = sets[set].rearm,
 				    .quiet_usec = sets[set].quiet,
 				    .calm_usec = sets[set].calm,
-				    .headroom_percent = sets[set].headroom };
+				    .headroom_percent = sets[set].headroom,
+				    .forecast_usec = sets[set].forecast };
 
 	trigger_parse(sets[set].early, strlen(sets[set].early), &o.early, NULL);
 	trigger_parse(sets[set].low, strlen(sets[set].low), &o.low, NULL);

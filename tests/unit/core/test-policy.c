@@ -41,6 +41,36 @@ PROMISE(the_turn_to_critical_is_told_at_once_and_once)
 	     { "critical again within rearm is no news", MS(250), STALL(250), FULL(250), ANY });
 }
 
+PROMISE(low_comes_so_long_before_the_limit_is_reached)
+{
+	struct policy_options o = defaults;
+
+	PLAY(&o, { "without the setting it is nothing", SEC(1), LEFT(1), LISTEN });
+	o.forecast_usec = FORECAST_OFF;
+	PLAY(&o, { "nor when it is off", SEC(1), LEFT(1), LISTEN });
+	o.forecast_usec = SEC(2);
+	PLAY(&o, { "not yet", SEC(1), .left = SEC(2) + 1, LISTEN },
+	     { "now", MS(100), .left = SEC(2), TOLD(LOW, FORECAST), AT(MS(250)) },
+	     { "once", MS(250), LEFT(100), AT(MS(250)) },
+	     { "and while that goes on", .run = MS(7941), LEFT(100) },
+	     { "again after rearm", MS(1), LEFT(100), TOLD(LOW, FORECAST), AT(MS(250)) },
+	     { "it ends like any Low", .run = SEC(5), TOLD(NEUTRAL, CALM),
+	       BETWEEN(SEC(4), MS(4250)) },
+	     { "within rearm of it Low is not foretold", MS(1), LEFT(1), ANY },
+	     { "but stalls are Low", MS(100), STALL(200), TOLD(LOW, STALL), ANY });
+	PLAY(&o, TO_NEUTRAL, { "from Neutral", SEC(1), LEFT(900), TOLD(LOW, FORECAST), ANY },
+	     { "and critical is told at once", MS(300), STALL(200), FULL(100),
+	       TOLD(CRITICAL, STALL), ANY });
+	PLAY(&o,
+	     { "a stall goes before", SEC(1), ALARM, STALL(200), LEFT(1), TOLD(LOW, STALL), ANY });
+	PLAY(&o,
+	     { "Low goes before Neutral", SEC(1), ALARM, STALL(20), LEFT(1), TOLD(LOW, FORECAST),
+	       ANY },
+	     { "Neutral", .run = SEC(5), TOLD(NEUTRAL, CALM), BETWEEN(SEC(4), MS(4250)) },
+	     { "High", .run = SEC(8), TOLD(HIGH, CALM), BETWEEN(SEC(5), SEC(7)) },
+	     { "the limit is near again", SEC(1), LEFT(1), TOLD(LOW, FORECAST), ANY });
+}
+
 PROMISE(the_nearest_of_three_thresholds_sets_the_pace_of_a_probe)
 {
 	struct policy_options o = defaults;

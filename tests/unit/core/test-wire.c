@@ -32,7 +32,7 @@ PROMISE(every_prefix_of_a_good_line_asks_for_more)
 		"psibridge/1 early=some:20000:2000000 low=some:200000:2000000 "
 		"critical=full:100000:2000000 rearm=8192000 quiet=4000000 calm=10000000 "
 		"headroom=25 cgroup=/a/b c\n",
-		"psibridge/1 headroom=off cgroup=sub\n",
+		"psibridge/1 headroom=off forecast=off cgroup=sub\n",
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(lines); i++) {

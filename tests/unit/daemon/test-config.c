@@ -106,6 +106,7 @@ PROMISE(every_value_is_understood)
 		{ "[Watch a]\nRearm=1.5min\n", "Rearm=90s" },
 		{ "[Watch a]\nQuiet=7s\n", "Quiet=7s" },
 		{ "[Watch a]\nHighHeadroom=off\n", "HighHeadroom=off" },
+		{ "[Watch a]\nForecast=2000ms\n", "Forecast=2s" },
 		{ "[Watch a]\nShadow=on\n", "Shadow=yes" },
 		{ "[Daemon]\nClientsMax=11\n", "ClientsMax=11" },
 		{ "[Daemon]\nClientsPerCgroup=3\n", "ClientsPerCgroup=3" },
@@ -145,12 +146,13 @@ PROMISE(it_ends_up_where_the_daemon_looks)
 		  5000000,
 		  6000000,
 		  7,
-		  DESCENDANTS_APART },
+		  DESCENDANTS_APART,
+		  8000000 },
 		true,
 	};
 	_cleanup_(config_freep) struct config *c = load_text(
 		"[Watch a]\nEarly=some 1ms/1s\nLow=some 2ms/1s\nCritical=full 3ms/1s\n"
-		"Rearm=4s\nQuiet=5s\nCalm=6s\nHighHeadroom=7\nShadow=yes\n");
+		"Rearm=4s\nQuiet=5s\nCalm=6s\nHighHeadroom=7\nForecast=8s\nShadow=yes\n");
 
 	assert_string_equal(c->watches[4].path, "/a");
 	assert_true(settings_equal(&c->watches[4].settings, &expected));
@@ -327,8 +329,8 @@ PROMISE(the_sample_shows_what_is_built_in)
 	}
 	fclose(f);
 	fclose(out);
-	/* every key: 5 of [Daemon], 8 of [Defaults], Enabled of four watches */
-	assert_int_equal(values, 17);
+	/* every key: 5 of [Daemon], 9 of [Defaults], Enabled of four watches */
+	assert_int_equal(values, 18);
 	sample = load_text(text);
 	free(text);
 	assert_string_equal(summary(nothing), summary(sample));

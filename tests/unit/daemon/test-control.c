@@ -340,6 +340,7 @@ PROMISE(status_says_everything)
 		.quiet_usec = 2,
 		.calm_usec = 3,
 		.headroom_percent = 25,
+		.forecast_usec = 4,
 	};
 	stage.watches[0].source = (struct psb_source){ .rung = 2,
 						       .name = "psi",
@@ -361,6 +362,7 @@ PROMISE(status_says_everything)
 	stage.watches[1].settings.shadow = true;
 	stage.watches[1].settings.policy.headroom_percent = HEADROOM_OFF;
 	stage.watches[1].settings.policy.descendants = DESCENDANTS_COUNT;
+	stage.watches[1].settings.policy.forecast_usec = FORECAST_OFF;
 	stage.watch_count = 2;
 	fill_cgroups(2);
 	stage.cgroups[0] = (struct psb_notification){ .available = PSB_LOW,
@@ -394,7 +396,8 @@ PROMISE(status_says_everything)
 		"'watches':[{'id':7,'path':'system.slice/*','configured':false,'state':'watching','why'"
 		":'','available':'neutral','critical':false,'shadow':false,'clients':3,'thresholds':0,"
 		"'settings':{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
-		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25,'descendants':false},"
+		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25,'descendants':false,"
+		"'forecast_usec':4},"
 		"'source':{'rung':2,'name':'psi','trigger':'some 5 5','events':true,'path':'/p',"
 		"'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
 		"'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
@@ -403,7 +406,8 @@ PROMISE(status_says_everything)
 		"{'id':8,'path':'/b','configured':true,'state':'failed','why':'it was refused',"
 		"'available':null,'critical':true,'shadow':true,'clients':0,'thresholds':2,'settings':"
 		"{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
-		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':0,'descendants':true}}],"
+		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':0,'descendants':true,"
+		"'forecast_usec':0}}],"
 		"'cgroups':[{'cgroup':'/\xef\xbf\xbd\xc3\xa4\\u0001','watch':7,'available':'low',"
 		"'critical':true,'candidate':false,'since_usec':5,'some_avg10_centi':1234,"
 		"'some_total_usec':6,'full_total_usec':9223372036854775807,'limit_bytes':83886080,"

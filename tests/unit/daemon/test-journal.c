@@ -276,6 +276,8 @@ PROMISE(each_level_is_one_datagram_with_its_priority_its_words_and_all_fields)
 		{ PSB_LOW, PSB_REASON_SIGNAL, 0, 0, 5, MESSAGE_LOW, "memory is short (Low)" },
 		{ PSB_LOW, PSB_REASON_OOM, 1, 0, 4, MESSAGE_CRITICAL,
 		  "memory is very short (Low, critical); the kernel found no memory for it" },
+		{ PSB_LOW, PSB_REASON_FORECAST, 0, 0, 5, MESSAGE_LOW,
+		  "memory is short (Low); at this growth its limit is soon reached" },
 		{ PSB_NEUTRAL, PSB_REASON_STALL, 0, 1, 6, MESSAGE_NEUTRAL,
 		  "memory is getting scarce (Neutral); in shadow, no client was told" },
 		{ PSB_NEUTRAL, PSB_REASON_CALM, 0, 0, 6, MESSAGE_NEUTRAL,

@@ -57,6 +57,7 @@ static const struct row {
 	ROW(-EINVAL, "rearm, quiet and calm: a day at most", .rearm_usec = UINT64_MAX),
 	ROW(-EINVAL, "rearm, quiet and calm: a day at most", .quiet_usec = UINT64_MAX),
 	ROW(-EINVAL, "rearm, quiet and calm: a day at most", .calm_usec = UINT64_MAX),
+	ROW(-EINVAL, "forecast: a day at most", .forecast_usec = UINT64_MAX - 1),
 	ROW(-EINVAL, "rungs 0x1: none of them is PSB_RUNG_MASK() of a rung", .rungs = 1),
 	{ .error = -ENODATA,
 	  .text = "MEMORY_PRESSURE_WATCH=/dev/null: memory pressure notification is switched off for this service",

@@ -190,6 +190,8 @@ PROMISE(the_subscription_asks_for_what_the_caller_said_and_nothing_else)
 		  NULL,
 		  "psibridge/1 rearm=1 quiet=2 calm=3 headroom=10" },
 		{ { .headroom_percent = PSB_HEADROOM_OFF }, NULL, "psibridge/1 headroom=off" },
+		{ { .forecast_usec = 2000000 }, NULL, "psibridge/1 forecast=2000000" },
+		{ { .forecast_usec = PSB_FORECAST_OFF }, NULL, "psibridge/1 forecast=off" },
 		/* what systemd writes for everybody is nobody's wish */
 		{ { 0 }, "some 200000 2000000", "psibridge/1" },
 		{ { 0 }, "some 200ms/2s", "psibridge/1" },
