@@ -375,6 +375,38 @@ int memory_read_own(const struct memory *memory, uint64_t *ret_bytes)
 	return r;
 }
 
+/* What a key counts; 0 where there is none (v1 has no slab_reclaimable). */
+static uint64_t counted(const char *text, size_t size, const char *key)
+{
+	uint64_t bytes;
+
+	return keyed_get(text, size, key, &bytes) == 0 ? bytes : 0;
+}
+
+int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes)
+{
+	static const char *const v1_keys[] = { "total_inactive_file", "total_active_file", NULL };
+	static const char *const v2_keys[] = { "inactive_file", "active_file", "slab_reclaimable",
+					       NULL };
+	const struct memory_level *l = &memory->levels[level];
+	char text[STAT_TEXT_MAX];
+	uint64_t bytes;
+	size_t size;
+	int r;
+
+	if (!is_limited(memory, l))
+		return -ENOENT;
+	r = read_number(l->current_fd, &bytes);
+	if (r == 0)
+		r = file_pread(l->stat_fd, text, sizeof(text), &size);
+	if (r < 0)
+		return r;
+	for (const char *const *key = memory->v1 ? v1_keys : v2_keys; *key; key++)
+		bytes = usec_sub(bytes, counted(text, size, *key));
+	*ret_bytes = bytes;
+	return 0;
+}
+
 /* ---- whose limit ------------------------------------------------------------------------------ */
 
 /* No count has grown in so short a time: that says nothing yet. */

@@ -121,6 +121,9 @@ void memory_find_cause(const struct memory *memory, const struct memory_events *
 /* The limit that leaves the least. */
 void memory_cause_of_load(const struct memory *memory, const struct memory_load *load,
 			  struct memory_cause *ret);
+/* What one of `memory->levels` uses that cannot simply be dropped: all but page cache and what is like it. Two preads, no open, no
+ * allocation. Errors: -ENOENT (that level has no limit that counts), -ENODEV, -errno. */
+int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes);
 
 /* memory.events. Reading takes the edge off its POLLPRI: read once, poll, read again on each ring.
  * Errors: -ENOENT (the root cgroup, or no memory controller), -ENODEV (removed). */

@@ -262,6 +262,25 @@ static void fill_sample(const struct monitor *m, struct policy_sample *s)
 	s->oom = m->events.oom + m->events.oom_kill;
 }
 
+/* The limit that is reached first. */
+static void blame_nearest(struct monitor *m)
+{
+	struct memory_load load = { .level = &m->memory.levels[m->nearest] };
+
+	memory_cause_of_load(&m->memory, &load, &m->cause);
+}
+
+/* What a Low says of the growth that led there. */
+static void teach_forecast(struct monitor *m, enum reason reason)
+{
+	for (unsigned i = 0; i < m->memory.count; i++) {
+		if (reason == REASON_FORECAST)
+			forecast_told(&m->forecasts[i]);
+		else if (reason != REASON_SIMULATED)
+			forecast_stalled(&m->forecasts[i]);
+	}
+}
+
 void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sample *s,
 		   uint64_t now)
 {
@@ -282,8 +301,12 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 	}
 	if (v.tell && v.reason == REASON_SIMULATED)
 		m->cause = (struct memory_cause){ .cause = CAUSE_UNKNOWN };
+	else if (v.tell && v.reason == REASON_FORECAST)
+		blame_nearest(m);
 	else if (v.tell && !s->has_cause && v.reason != REASON_CALM && v.reason != REASON_HEADROOM)
 		find_cause(m, now);
+	if (v.tell && v.level == LEVEL_LOW)
+		teach_forecast(m, v.reason);
 	if (v.tell)
 		tell(m, &v, now);
 	else if (p->level != LEVEL_LOW && p->since_usec == 0 && p->alarm_usec == 0)
@@ -343,6 +366,56 @@ static bool is_low_blindly(const struct monitor *m, const struct memory_events *
 	       memory_read(&m->memory, &load) == 0 && load.percent >= BLIND_LOW_PERCENT;
 }
 
+/* Looks at every limit. Returns: how soon the first one is reached. */
+static uint64_t time_left(struct monitor *m, uint64_t now)
+{
+	uint64_t left = USEC_NEVER, one, kept;
+
+	m->ahead_usec = USEC_NEVER;
+	m->looked_ahead_usec = now;
+	if (m->policy.options.forecast_usec == 0 || m->records.following)
+		return left;
+	for (unsigned i = 0; i < m->memory.count; i++) {
+		struct forecast *f = &m->forecasts[i];
+
+		if (memory_read_kept(&m->memory, i, &kept) < 0)
+			continue;
+		one = forecast_look(f, kept, m->memory.levels[i].limit_bytes, now);
+		if (one < left)
+			m->nearest = i;
+		left = MIN(left, one);
+		m->ahead_usec = MIN(m->ahead_usec, forecast_next(f));
+	}
+	return left;
+}
+
+void monitor_look_ahead(struct monitor *m, uint64_t now)
+{
+	uint64_t left = time_left(m, now), limit = m->memory.limit_bytes;
+	struct policy_sample s = { .left_usec = MAX(left, 1u) };
+
+	if (left > m->policy.options.forecast_usec)
+		return;
+	/* it may have been raised: that is looked at only here, for it opens files */
+	if (memory_refresh(&m->memory) == 0)
+		monitor_mark_limits(m, true, now);
+	if (m->memory.limit_bytes != limit)
+		(void)time_left(m, now);
+	else if (m->sampled_usec != now && monitor_sample(m, now) == -ENODEV)
+		monitor_lose_cgroup(m);
+	else
+		monitor_judge(m, POLICY_TICK, &s, now);
+}
+
+/* Where it is sampled anyway, after what that says was told. */
+static void ride(struct monitor *m, enum policy_event event, uint64_t now)
+{
+	bool due = m->ahead_usec == USEC_NEVER || now >= m->ahead_usec || event != POLICY_TICK;
+
+	if (due && now - m->looked_ahead_usec >= FORECAST_PACE_MIN_USEC)
+		monitor_look_ahead(m, now);
+}
+
 void monitor_look(struct monitor *m, enum policy_event event, uint64_t now)
 {
 	struct policy_sample s = { .signal = LEVEL_LOW, .signal_reason = REASON_HEADROOM };
@@ -355,6 +428,8 @@ void monitor_look(struct monitor *m, enum policy_event event, uint64_t now)
 	monitor_follow_effect(m, now);
 	if (!m->detaching)
 		monitor_judge(m, is_low_blindly(m, &before) ? POLICY_SIGNAL : event, &s, now);
+	if (!m->detaching && !m->lost_cgroup)
+		ride(m, event, now);
 }
 
 void monitor_judge_signal(struct monitor *m, enum level level, bool critical, enum reason reason,
@@ -399,6 +474,7 @@ int monitor_first_look(struct monitor *m)
 	policy_step(&m->policy, POLICY_TICK, &s, m->sampled_usec, &v);
 	m->listening = v.listen;
 	m->deadline_usec = v.deadline_usec;
+	(void)time_left(m, m->sampled_usec);
 	return 0;
 }
 

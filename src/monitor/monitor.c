@@ -12,7 +12,7 @@
  *                monitor_judge() --------> owner->told(), next deadline
  *
  * One timer has the earliest of these times: the policy's deadline, the safety sample, the next
- * check of a stream, the next try at a better rung, and the next look at a Low's effect. On a
+ * check of a stream, the next try at a better rung, the next look at a Low's effect, and the next look ahead. On a
  * privileged trigger and at rest it is not set.
  *
  * Facts it relies on:
@@ -28,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t next_tick(const struct monitor *m, uint64_t now)
+static uint64_t next_sample(const struct monitor *m, uint64_t now)
 {
 	uint64_t next = MIN(m->deadline_usec, monitor_rest_deadline(m, now));
 
@@ -37,6 +37,11 @@ static uint64_t next_tick(const struct monitor *m, uint64_t now)
 	if (m->climb_usec > 0)
 		next = MIN(next, m->climb_usec);
 	return MIN(next, effect_deadline(&m->effect));
+}
+
+static uint64_t next_tick(const struct monitor *m, uint64_t now)
+{
+	return MIN(next_sample(m, now), m->ahead_usec);
 }
 
 /* ---- what the loop calls ---------------------------------------------------------------------- */
@@ -52,6 +57,11 @@ static void tick(struct loop_timer *timer, uint64_t now)
 	uint64_t elapsed = now - m->sampled_usec, before = m->psi.some.total_usec;
 	bool resting = monitor_is_resting(m);
 
+	if (now >= m->ahead_usec && now < next_sample(m, now)) {
+		monitor_look_ahead(m, now);
+		monitor_settle(m, now);
+		return;
+	}
 	if (!monitor_records_rule(m, now))
 		monitor_look(m, POLICY_TICK, now);
 	else
@@ -337,6 +347,7 @@ int monitor_new(struct monitor_context *context, const struct monitor_owner *own
 	m->userdata = userdata;
 	m->context = context;
 	m->early = options->early;
+	m->ahead_usec = USEC_NEVER;
 	m->next = (struct source)SOURCE_INIT;
 	m->source = *source;
 	*source = (struct source)SOURCE_INIT;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "core/forecast.h"
 #include "core/policy.h"
 #include "core/psi.h"
 #include "monitor/ladder.h"
@@ -103,6 +104,10 @@ struct monitor {
 	/* Last, for each has room for a path: all that an alarm touches lies together, and is
 	 * seldom in the caches. */
 	struct source source, next;
+	/* of each level of `memory`, and when to look ahead next; USEC_NEVER: with any other sample */
+	struct forecast forecasts[MEMORY_LEVELS_MAX];
+	uint64_t ahead_usec, looked_ahead_usec;
+	unsigned nearest; /* whose limit is reached first */
 };
 
 /*

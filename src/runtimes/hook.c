@@ -25,7 +25,8 @@
 #include "runtimes/effect.h"
 
 #define STOP_SEC 2
-#define EARLY_USEC (2 * USEC_PER_SEC) /* a runtime has started by then, or never will */
+#define FORECAST_USEC (2 * USEC_PER_SEC) /* psb_watch_options's for a process that watches itself */
+#define EARLY_USEC (2 * USEC_PER_SEC)	 /* a runtime has started by then, or never will */
 #define EARLY_STEP_USEC (USEC_PER_SEC / 50)
 #define STACK_BYTES ((size_t)1 << 20)
 
@@ -199,6 +200,9 @@ static int arm(psb_bridge **ret_bridge, psb_watch **ret_watch, psb_mailbox **ret
 	char why[320] = "";
 	int r;
 
+	/* what PSIBRIDGE_CGROUP names is what the program is in */
+	if (self.options.cgroup && self.options.forecast_usec == 0)
+		self.options.forecast_usec = FORECAST_USEC;
 	self.options.error_text = why;
 	self.options.error_text_size = sizeof(why);
 	r = psb_bridge_new(&bridge_options, ret_bridge);
