@@ -90,6 +90,16 @@ static bool is_at_half_of_low(const struct judge *judge)
 				   (long double)judge->options->low.threshold_usec * seen;
 }
 
+/* So long between two equal Lows: Rearm, and twice, four times ... that of who gives nothing back. */
+static uint64_t rearm_of(const struct judge *judge, bool critical)
+{
+	unsigned factor = 1;
+
+	for (unsigned i = POLICY_UNANSWERED_MAX; i <= judge->unanswered && !critical; i++)
+		factor = MIN(2 * factor, POLICY_REARM_FACTOR_MAX);
+	return judge->options->rearm_usec * factor;
+}
+
 static struct judged judge_sample(struct judge *judge, enum policy_event event,
 				  const struct policy_sample *s, uint64_t now)
 {
@@ -126,16 +136,6 @@ static struct judged judge_sample(struct judge *judge, enum policy_event event,
 		judge->oom = s->oom;
 	}
 	return f;
-}
-
-/* So long between two equal Lows: Rearm, and twice, four times ... that of who gives nothing back. */
-static uint64_t rearm_of(const struct judge *judge, bool critical)
-{
-	unsigned factor = 1;
-
-	for (unsigned i = POLICY_UNANSWERED_MAX; i <= judge->unanswered && !critical; i++)
-		factor = MIN(2 * factor, POLICY_REARM_FACTOR_MAX);
-	return judge->options->rearm_usec * factor;
 }
 
 static void judge_silence(const struct judge *judge, const struct policy_sample *s,

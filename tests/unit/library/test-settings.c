@@ -42,6 +42,8 @@ static const char *printed(const struct psb_settings *s)
 		{ "quiet", o->quiet_usec, 0 },
 		{ "calm", o->calm_usec, 0 },
 		{ "headroom", o->headroom_percent, 0 },
+		{ "descendants", o->descendants, 0 },
+		{ "forecast", o->forecast_usec, 0 },
 	};
 	const char *const texts[] = { o->cgroup, o->source, o->early, o->low, o->critical };
 	struct psb_watch_options known = *o;
@@ -59,6 +61,8 @@ static const char *printed(const struct psb_settings *s)
 	/* and nothing else */
 	known.cgroup = known.source = known.early = known.low = known.critical = NULL;
 	known.rearm_usec = known.quiet_usec = known.calm_usec = known.headroom_percent = 0;
+	known.forecast_usec = 0;
+	known.descendants = 0;
 	assert_memory_equal(&known, &rest, sizeof(rest));
 	return text;
 }
@@ -116,6 +120,8 @@ PROMISE(each_variable_ends_up_where_it_belongs)
 		"PSIBRIDGE_QUIET=5s",
 		"PSIBRIDGE_CALM=6s",
 		"PSIBRIDGE_HIGH_HEADROOM=7%",
+		"PSIBRIDGE_FORECAST=8s",
+		"PSIBRIDGE_DESCENDANTS=yes",
 		"PSIBRIDGE_LOW=",
 		"PSIBRIDGE_APART=nonsense",
 		NULL,
@@ -126,7 +132,7 @@ PROMISE(each_variable_ends_up_where_it_belongs)
 	assert_string_equal(
 		read_from(all, 0),
 		"enabled 0,log 7,collect 1,apart 60000000,grown 1073741824,rearm 4000000,quiet 5000000,"
-		"calm 6000000,headroom 7,/a.slice/b.service,/run/fifo,some 1ms/1s,some 2000 1000000,"
+		"calm 6000000,headroom 7,descendants 1,forecast 8000000,/a.slice/b.service,/run/fifo,some 1ms/1s,some 2000 1000000,"
 		"full 3ms/1s,");
 	assert_int_equal(line_count, 0);
 	assert_int_equal(psb_settings_read_from(all, 0, NULL, NULL, &s), 0);
