@@ -90,7 +90,8 @@ pressure_tests = \
 	tests/integration/test-lost \
 	tests/integration/test-driving \
 	tests/integration/test-pattern \
-	tests/integration/test-oom
+	tests/integration/test-oom \
+	tests/integration/test-effect
 # What the kernel does, on which the others stand: in the virtual machine, and on demand (make facts).
 fact_tests = tests/integration/test-facts
 integration_scripts = \
@@ -280,6 +281,7 @@ tests_unit_hosting_tests_cxx_LDADD = $(library_layers)
 
 tests_unit_runtimes_tests_SOURCES = $(unit_main) $(runtimes_tests:=.c)
 tests_unit_runtimes_tests_LDADD = libhook.la $(library_layers)
+tests_unit_runtimes_tests_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=psb_registration_report
 
 # It is its own psb_survey().
 tests_unit_cli_test_rows_SOURCES = tests/unit/cli/test-rows.c

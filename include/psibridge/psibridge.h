@@ -312,8 +312,8 @@ int psb_registration_remove(psb_registration *registration);
 /** psb_registration_report() - say what was freed after a notification, and how long that took
  * Both are added up in psb_stats. Low is repeated less and less often (twice rearm_usec, four times, up to
  * 16 times) to a program that gave nothing back three times in a row; a report of more than 0 bytes ends
- * that as what is measured does. It is for what a working set does not show: memory that was used again at
- * once, or is charged elsewhere. Any thread, also inside the call; the report of one that is removed already
+ * that as what is measured does. It is for what cannot be measured: memory that is used again at once, page
+ * cache, what is charged elsewhere. Any thread, also inside the call; the report of one that is removed already
  * is dropped. Since 0.2.
  */
 int psb_registration_report(psb_registration *registration, uint64_t bytes, uint64_t usec);
@@ -407,12 +407,14 @@ struct psb_stats {
 	uint64_t low, critical, neutral, high; /* notifications; critical is counted in low too */
 	uint64_t callbacks;		       /* calls made */
 	uint64_t callback_usec;		       /* time spent in them */
-	uint64_t superseded; /* notifications that a newer one overtook in a mailbox */
-	uint64_t bytes_back; /* given back after a Low: working set before, less its least in 5 s */
-	uint64_t members;    /* cgroups of a pattern under observation now */
+	uint64_t superseded;		  /* notifications that a newer one overtook in a mailbox */
+	uint64_t bytes_back;		  /* given back after a Low, see `effects` */
+	uint64_t members;		  /* cgroups of a pattern under observation now */
 	uint64_t alarm_usec, sample_usec; /* when the last of each was (CLOCK_MONOTONIC); 0: none */
-	/* From here on since 0.2. What Lows achieved, known 5 s after each; where the working set cannot be
-	 * read nothing is measured. Under 1 MiB, or 1 % of the working set, is nothing. */
+	/* From here on since 0.2. Did it help? What Lows achieved, known 5 s after each: given back is what
+	 * the cgroup held before, in memory and in swap but without page cache, less the least that it held
+	 * within these 5 s. Under 1 MiB, or 1 %, that is nothing. Where use cannot be read nothing is
+	 * measured. */
 	uint64_t effects; /* how many were measured; a Low within those 5 s belongs to the one before */
 	/* the last one, of a pattern that of whichever of its cgroups: */
 	uint64_t unanswered; /* in a row, and nothing was given back; 3: Low is repeated less often */

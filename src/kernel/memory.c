@@ -62,17 +62,18 @@ static int read_stat(int fd, const char *key, uint64_t *ret)
 }
 
 static const struct names {
-	const char *current, *max, *high, *inactive, *hits;
+	const char *current, *max, *high, *inactive, *hits, *active, *swap;
 } v1_names = { "memory.usage_in_bytes", "memory.limit_in_bytes", NULL, "total_inactive_file",
-	       "memory.failcnt" },
-  v2_names = { "memory.current", "memory.max", "memory.high", "inactive_file",
-	       "memory.events.local" };
+	       "memory.failcnt",	"total_active_file",	 NULL },
+  v2_names = { "memory.current",      "memory.max",  "memory.high",	   "inactive_file",
+	       "memory.events.local", "active_file", "memory.swap.current" };
 
 static void close_level(struct memory_level *level)
 {
 	fd_close(&level->current_fd);
 	fd_close(&level->stat_fd);
 	fd_close(&level->hits_fd);
+	fd_close(&level->swap_fd);
 }
 
 /* The files that say what it uses; both or none. */
@@ -115,9 +116,11 @@ static void add_level(struct memory *m, struct memory_level *level)
 
 static int open_level(struct memory *m, int dirfd, const struct names *names, size_t length)
 {
-	struct memory_level level = {
-		.current_fd = -1, .stat_fd = -1, .high_bytes = UINT64_MAX, .length = length
-	};
+	struct memory_level level = { .current_fd = -1,
+				      .stat_fd = -1,
+				      .swap_fd = -1,
+				      .high_bytes = UINT64_MAX,
+				      .length = length };
 	int r = read_limit(dirfd, names->max, &level.limit_bytes);
 
 	if (r == 0 && names->high)
@@ -132,8 +135,12 @@ static int open_level(struct memory *m, int dirfd, const struct names *names, si
 	if (m->count == 0 || level.limit_bytes != UINT64_MAX)
 		r = open_use(&level, dirfd, names);
 	level.hits_fd = file_open(dirfd, names->hits);
+	if (m->count == 0 && names->swap)
+		level.swap_fd = file_open(dirfd, names->swap);
 	if (r == 0 && is_shortage(level.hits_fd))
 		r = level.hits_fd;
+	if (r == 0 && is_shortage(level.swap_fd))
+		r = level.swap_fd;
 	if (r == 0)
 		add_level(m, &level);
 	else
@@ -363,16 +370,38 @@ int memory_read(const struct memory *memory, struct memory_load *ret)
 	return 0;
 }
 
-int memory_read_own(const struct memory *memory, uint64_t *ret_bytes)
+/* 0: there is no such line. */
+static uint64_t number_of(const char *text, size_t size, const char *key)
 {
-	struct memory_load load;
-	int r = -ENOENT;
+	uint64_t number = 0;
 
-	if (memory->count > 0 && memory->levels[0].current_fd >= 0)
-		r = read_level(memory, &memory->levels[0], &load);
+	(void)keyed_get(text, size, key, &number);
+	return number;
+}
+
+int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
+{
+	const struct names *names = memory->v1 ? &v1_names : &v2_names;
+	const struct memory_level *own = memory->levels;
+	uint64_t current, inactive, swapped = 0;
+	char text[STAT_TEXT_MAX];
+	size_t size;
+	int r = memory->count > 0 && own->current_fd >= 0 ? 0 : -ENOENT;
+
 	if (r == 0)
-		*ret_bytes = load.working_set_bytes;
-	return r;
+		r = read_number(own->current_fd, &current);
+	if (r == 0)
+		r = file_pread(own->stat_fd, text, sizeof(text), &size);
+	if (r == 0)
+		r = keyed_get(text, size, names->inactive, &inactive);
+	if (r < 0)
+		return r;
+	if (memory->v1)
+		swapped = number_of(text, size, "total_swap");
+	else if (own->swap_fd >= 0)
+		(void)read_number(own->swap_fd, &swapped);
+	*ret_bytes = usec_sub(current, inactive + number_of(text, size, names->active)) + swapped;
+	return 0;
 }
 
 /* What a key counts; 0 where there is none (v1 has no slab_reclaimable). */

@@ -2,11 +2,11 @@
 /*
  * effect.h - did a Low help?
  *
- *     Low told --looks at the working set, less and less often--> EFFECT_USEC later: the effect is known
+ *     Low told --looks at what is held, less and less often--> EFFECT_USEC later: the effect is known
  *
- * What went back is the working set before, less its least within EFFECT_USEC. Under 1 MiB, or 1 %, it is nothing: a
- * working set is never still. A further Low within that time belongs to the same effect. Plain numbers in and
- * out; the monitor reads the files (monitor-judge.c).
+ * What went back is what the cgroup held before (memory_read_held()), less the least that it held within EFFECT_USEC.
+ * Under 1 MiB, or 1 %, it is nothing: that is never still. A further Low within that time belongs to the same effect.
+ * Plain numbers in and out; the monitor reads the files (monitor-judge.c).
  *
  * What it costs: some 35 looks of 50 us for each Low, 0.02 % of a core where Low is repeated every 8.192 s.
  */
@@ -21,8 +21,8 @@ struct effect {
 	struct window stalls; /* of the last EFFECT_USEC, whether a Low was told or not */
 	uint64_t low_usec;    /* when the Low was told that is measured; 0: none is */
 	uint64_t since_usec;  /* when its stall began */
-	uint64_t look_usec;   /* when to look at the working set next */
-	uint64_t before_bytes, least_bytes; /* the working set */
+	uint64_t look_usec;   /* when to look next at what is held */
+	uint64_t before_bytes, least_bytes; /* held */
 	uint64_t first_back_usec;   /* from since_usec; PSB_UNKNOWN: nothing came back yet */
 	uint64_t stall_before_usec; /* or PSB_UNKNOWN */
 	bool reported;		    /* the host said that it freed something */
@@ -38,11 +38,11 @@ static inline bool effect_is_measured(const struct effect *effect)
 	return effect->low_usec > 0;
 }
 
-/* A Low is told now, for a stall since then (0: none), with this working set. */
+/* A Low is told now, for a stall since then (0: none), with so much held. */
 void effect_begin(struct effect *effect, uint64_t now, uint64_t since_usec, uint64_t bytes);
 /* When to look; USEC_NEVER: nothing is measured. */
 uint64_t effect_deadline(const struct effect *effect);
-/* The working set now; PSB_UNKNOWN: it could not be read. Returns: something came back, which was not seen before. */
+/* What is held now; PSB_UNKNOWN: it could not be read. Returns: something came back, which was not seen before. */
 bool effect_look(struct effect *effect, uint64_t now, uint64_t bytes);
 /* Is it known by now? Then it goes into the counters, and nothing is measured any more; *ret_gave: was anything given back? */
 bool effect_end(struct effect *effect, uint64_t now, struct psb_stats *stats, bool *ret_gave);

@@ -73,13 +73,13 @@ static const struct memory_use *recent_use(struct monitor *m, uint64_t now)
 	return &m->use;
 }
 
-/* The working set of before is read before the call, which may free something. */
+/* What is held is read before the call, which may free something. */
 static void begin_effect(struct monitor *m, const struct psb_notification *n, uint64_t now)
 {
 	uint64_t bytes;
 
 	if (m->owner->told && !effect_is_measured(&m->effect) &&
-	    memory_read_own(&m->memory, &bytes) == 0)
+	    memory_read_held(&m->memory, &bytes) == 0)
 		effect_begin(&m->effect, now, n->since_usec, bytes);
 }
 
@@ -331,7 +331,7 @@ void monitor_follow_effect(struct monitor *m, uint64_t now)
 
 	if (now < effect_deadline(&m->effect))
 		return;
-	(void)memory_read_own(&m->memory, &bytes);
+	(void)memory_read_held(&m->memory, &bytes);
 	if (effect_look(&m->effect, now, bytes))
 		answer(m, true);
 	if (!effect_end(&m->effect, now, &m->stats, &gave))

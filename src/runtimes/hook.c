@@ -85,11 +85,14 @@ static void later(uint64_t usec, void (*next)(void))
 
 static void measure(void)
 {
+	uint64_t before = work.effect.before_bytes, after = effect_rss(&work.effect);
+
 	work.next = NULL;
-	work.effect.after_bytes = effect_rss(&work.effect);
-	log_line(&self.log, LOG_INFO, "collected: %s -> %s MiB, %" PRIu64 " ms",
-		 mib(work.effect.before_bytes).text, mib(work.effect.after_bytes).text,
-		 (work.effect.took_usec + 500) / 1000);
+	work.effect.after_bytes = after;
+	(void)psb_registration_report(psb_mailbox_registration(life.mailbox),
+				      before > after ? before - after : 0, work.effect.took_usec);
+	log_line(&self.log, LOG_INFO, "collected: %s -> %s MiB, %" PRIu64 " ms", mib(before).text,
+		 mib(after).text, (work.effect.took_usec + 500) / 1000);
 }
 
 static void settle(void)

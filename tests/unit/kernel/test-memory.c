@@ -57,12 +57,12 @@ static struct memory_use use_of(const struct memory *m)
 	return use;
 }
 
-/* Its own working set; 0: unknown. */
-static uint64_t own_of(const struct memory *m)
+/* 0: unknown. */
+static uint64_t held_by(const struct memory *m)
 {
 	uint64_t bytes;
 
-	return memory_read_own(m, &bytes) == 0 ? bytes : 0;
+	return memory_read_held(m, &bytes) == 0 ? bytes : 0;
 }
 
 static uint64_t machine(void)
@@ -155,7 +155,7 @@ PROMISE(what_is_in_use_counts_where_the_limit_is)
 		assert_int_equal(memory_has_limit(&m), table[i].whose != NULL);
 		assert_int_equal(load.machine, !table[i].whose);
 		assert_int_equal(load.current_bytes, table[i].current * MB);
-		assert_int_equal(own_of(&m), (own[0] - own[1]) * MB);
+		assert_int_equal(held_by(&m), (own[0] - own[1]) * MB);
 		assert_int_equal(use.current_bytes, table[i].use * MB);
 		assert_int_equal(use.limit_bytes, table[i].limit * MB);
 		if (!table[i].whose)
@@ -171,8 +171,29 @@ PROMISE(what_is_in_use_counts_where_the_limit_is)
 	level("slice/t", 30, 0, 40);
 	m = opened(&c, "/t/x", NULL);
 	assert_int_equal(load_of(&m).available_bytes, 10 * MB);
-	assert_int_equal(own_of(&m), 0);
+	assert_int_equal(held_by(&m), 0);
 	assert_int_equal(use_of(&m).current_bytes, 30 * MB);
+	memory_close(&m);
+}
+
+PROMISE(held_is_what_is_neither_page_cache_nor_lost_to_swap)
+{
+	static const char stat[] = "anon 0\ninactive_file 2097152\nactive_file 4194304\n";
+	struct cgroups c = fake_v2("held");
+	struct memory m;
+	uint64_t bytes;
+
+	level("held/a", 100, 0, 0);
+	fake_file("held/a", "memory.stat", stat);
+	m = opened(&c, "/a", NULL);
+	assert_int_equal(held_by(&m), 94 * MB); /* without swap */
+	memory_close(&m);
+	fake_file("held/a", "memory.swap.current", "8388608\n");
+	m = opened(&c, "/a", NULL);
+	assert_int_equal(held_by(&m), 102 * MB);
+	memory_close(&m);
+	m = opened(&c, "/none", NULL);
+	assert_int_equal(memory_read_held(&m, &bytes), -ENOENT);
 	memory_close(&m);
 }
 
@@ -189,7 +210,7 @@ PROMISE(of_many_levels_the_least_limits_count)
 	m = opened(&c, path + strlen("deep"), NULL);
 	assert_int_equal(load_of(&m).limit_bytes, 2 * MB);
 	assert_int_equal(load_of(&m).level->length, strlen("/d/d/d/d"));
-	assert_int_equal(own_of(&m), MB);
+	assert_int_equal(held_by(&m), MB);
 	memory_close(&m);
 }
 
@@ -225,11 +246,12 @@ PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 	v1_level("hybrid1/s", "104857600\n", "104857600\n",
 		 "inactive_file 1\ntotal_inactive_file 1048576\n");
 	v1_level("hybrid1/s/x", "1048576\n", V1_NONE,
-		 "hierarchical_memory_limit 104857600\ntotal_inactive_file 0\n");
+		 "hierarchical_memory_limit 104857600\ntotal_inactive_file 0\n"
+		 "total_active_file 524288\ntotal_swap 1572864\n");
 	m = opened(&c, "/a", "/s/x");
 	assert_int_equal(load_of(&m).limit_bytes, 100 * MB);
 	assert_int_equal(load_of(&m).available_bytes, MB);
-	assert_int_equal(own_of(&m), MB);
+	assert_int_equal(held_by(&m), 2 * MB);
 	memory_close(&m);
 	/* none at all */
 	fake_write("hybrid1/x/memory.stat",
@@ -243,7 +265,7 @@ PROMISE(on_a_hybrid_host_the_numbers_come_from_v1)
 	level("hybrid2/a", 1, 0, 0);
 	m = opened(&c, "/a", "/x");
 	assert_false(m.v1);
-	assert_int_equal(own_of(&m), MB);
+	assert_int_equal(held_by(&m), MB);
 	memory_close(&m);
 }
 
@@ -394,7 +416,7 @@ PROMISE(without_a_limit_the_machine_is_what_there_is)
 	/* nothing known of a cgroup at all */
 	m = opened(&c, "/nothing", "/nothing");
 	load = load_of(&m);
-	assert_int_equal(own_of(&m), 0);
+	assert_int_equal(held_by(&m), 0);
 	assert_true(load.machine);
 	assert_int_equal(load.current_bytes, load.limit_bytes - load.available_bytes);
 	memory_close(&m);
@@ -434,7 +456,7 @@ PROMISE(odd_numbers_stay_within_0_and_100_percent)
 	assert_int_equal(memory_read(&m, &load), -ENOENT);
 	fake_write("odd/a/memory.current", "many\n");
 	assert_int_equal(memory_read(&m, &load), -EBADMSG);
-	assert_int_equal(own_of(&m), 0);
+	assert_int_equal(held_by(&m), 0);
 	memory_close(&m);
 }
 

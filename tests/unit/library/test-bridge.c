@@ -281,6 +281,7 @@ static int child_finds_dead_handles(struct bench *b, bool foreign)
 	WANT(psb_watch_new(b->bridge, NULL, &watch) == -ECHILD);
 	WANT(psb_watch_add_callback(b->watch, receive, NULL, 0, &another) == -ECHILD);
 	WANT(psb_registration_remove(b->rx.registration) == -ECHILD);
+	WANT(psb_registration_report(b->rx.registration, 1, 1) == -ECHILD);
 	WANT(psb_watch_load(b->watch, &load) == -ECHILD);
 	WANT(psb_watch_source(b->watch, &source) == -ECHILD);
 	WANT(psb_watch_stats(b->watch, &stats) == -ECHILD);

@@ -10,7 +10,7 @@
 #define LOW (UINT64_C(3600) * USEC_PER_SEC) /* when it is told */
 #define UNKNOWN PSB_UNKNOWN
 
-/* Looks when it wants to; the working set is `before`, from `at_ms` on `then`, from `again_ms` on `before` again. */
+/* Looks when it wants to; `before` is held, from `at_ms` on `then`, from `again_ms` on `before` again. */
 static const struct run {
 	const char *what;
 	uint64_t before, at_ms, then, again_ms;
@@ -34,7 +34,7 @@ static const struct run {
 	{ "it cannot be read any more", 400 * MIB, 100, UNKNOWN, 6000, false, 0, 0, 0, false },
 };
 
-PROMISE(what_went_back_is_the_working_set_before_less_its_least_within_5_s)
+PROMISE(what_went_back_is_what_was_held_before_less_the_least_within_5_s)
 {
 	for (const struct run *r = runs; r < runs + ELEMENTSOF(runs); r++) {
 		const uint64_t since = LOW - MS(300), first = LOW + MS(r->first_ms);

@@ -36,7 +36,6 @@
 #define AWAIT(condition)                                              \
 	do {                                                          \
 		uint64_t until_usec = now_usec() + 20 * USEC_PER_SEC; \
-                                                                      \
 		while (!(condition)) {                                \
 			if (now_usec() > until_usec)                  \
 				fail_msg("in:\n%s", said());          \
@@ -144,6 +143,14 @@ static int fake_settle(uint64_t unused, uint64_t *ret_next_usec)
 	(void)unused;
 	*ret_next_usec = fake.step_usec;
 	return (unsigned)++fake.settled < fake.steps;
+}
+
+int __wrap_psb_registration_report(psb_registration *reg, uint64_t bytes, uint64_t usec);
+static _Atomic uint64_t reported; /* bytes, to the library: -Wl,--wrap in tests/local.mk */
+int __wrap_psb_registration_report(psb_registration *reg, uint64_t bytes, uint64_t usec)
+{
+	reported = reg && usec > 0 ? bytes : 0;
+	return 0;
 }
 
 static const struct hook_runtime plain = { .name = "fake", .collect = fake_collect };
@@ -353,6 +360,7 @@ PROMISE(a_low_makes_the_runtime_collect_and_what_went_back_is_told)
 	/* the kernel counts RSS in batches, and others allocate, too */
 	assert_in_range(10 * a + b - 10 * c - d, 600, 680);
 	assert_in_range(msec, 30, 5000);
+	assert_in_range(reported, MIB(60), MIB(68));
 	assert_int_equal(fake.calls, 1);
 	/* never on the bridge's thread, and not one that gets the program's signals */
 	tid = thread_named(0, "psb-hook", 0);
