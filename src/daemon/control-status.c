@@ -55,8 +55,12 @@ static void put_value(struct writer *w, char form, va_list *args)
 		fprintf(w->out, "%u", va_arg(*args, unsigned));
 		break;
 	case 'n':
+	case 'k':
 		number = va_arg(*args, uint64_t);
-		fprintf(w->out, "%lld", (long long)MIN(number, (uint64_t)INT64_MAX));
+		if (form == 'k' && number == PSB_UNKNOWN)
+			fputs("null", w->out);
+		else
+			fprintf(w->out, "%lld", (long long)MIN(number, (uint64_t)INT64_MAX));
 		break;
 	default:
 		putc(form, w->out);
@@ -66,7 +70,7 @@ static void put_value(struct writer *w, char form, va_list *args)
 
 /*
  * Words, with a blank between them. NAME:x is a member whose value is the next argument: s a text, b yes or no, u an
- * unsigned, n a uint64_t (a reader's integers end at 2^63). NAME:{ and NAME:[ begin an object or a list, in which names are
+ * unsigned, n a uint64_t (a reader's integers end at 2^63), k one that may be PSB_UNKNOWN, which is null. NAME:{ and NAME:[ begin an object or a list, in which names are
  * empty, and } and ] end it.
  */
 static void put(struct writer *w, const char *format, ...)
@@ -166,10 +170,10 @@ static void put_works(struct writer *w, const struct psb_source *s, const struct
 	put(w,
 	    "stats:{ alarms:n false_alarms:n lost_alarms:n samples:n sweeps:n low:n critical:n "
 	    "neutral:n high:n callbacks:n callback_usec:n superseded:n bytes_back:n members:n "
-	    "alarm_usec:n sample_usec:n }",
+	    "alarm_usec:n sample_usec:n effects:n }",
 	    n->alarms, n->false_alarms, n->lost_alarms, n->samples, n->sweeps, n->low, n->critical,
 	    n->neutral, n->high, n->callbacks, n->callback_usec, n->superseded, n->bytes_back,
-	    n->members, n->alarm_usec, n->sample_usec);
+	    n->members, n->alarm_usec, n->sample_usec, n->effects);
 }
 
 static void put_watch(struct writer *w, const struct watch_view *v)
@@ -228,6 +232,13 @@ static void put_past(struct writer *w, const struct past *p)
 	if (p->killed > 0)
 		put(w, "last:{ limit:s task:s pid:n usage_bytes:n limit_bytes:n time_usec:n }",
 		    p->limit, p->task, p->pid, p->usage_bytes, p->limit_bytes, p->killed_usec);
+	put(w, "effects:n bytes_back:n unanswered:n", p->effects, p->bytes_back, p->unanswered);
+	if (p->effects > 0)
+		put(w,
+		    "effect:{ time_usec:n bytes_back:n first_back_usec:k stall_before_usec:k "
+		    "stall_after_usec:k }",
+		    p->effect_usec, p->effect_bytes, p->first_back_usec, p->stall_before_usec,
+		    p->stall_after_usec);
 	put(w, "}");
 }
 

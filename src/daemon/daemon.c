@@ -103,6 +103,15 @@ static void news(const struct psb_notification *n, void *userdata)
 	status_changed(d);
 }
 
+static void took_effect(const char *cgroup, const struct psb_stats *stats, uint64_t rearm_usec,
+			void *userdata)
+{
+	struct daemon *d = userdata;
+	uint64_t before = d->history ? history_effect(d->history, cgroup, stats) : 0;
+
+	journal_effect(d->journal, cgroup, stats, before, rearm_usec);
+}
+
 /* ---- configuration ------------------------------------------------------------------------------- */
 
 static void log_complaint(const struct complaints *c, const char *line, bool mistake)
@@ -273,6 +282,7 @@ static int make_table(struct daemon *d)
 		.journal = d->journal,
 		.cgroups = &d->cgroups,
 		.news = news,
+		.effect = took_effect,
 		.userdata = d,
 	};
 	int r = table_new(&options, &d->table);

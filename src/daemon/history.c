@@ -98,6 +98,26 @@ void history_level(struct history *h, const struct psb_notification *n)
 		p->low_usec += usec_sub(n->time_usec, p->since_usec);
 		p->since_usec = 0;
 	}
+	if (n->kind == PSB_KIND_GONE || n->available == PSB_HIGH)
+		p->unanswered = 0;
+}
+
+uint64_t history_effect(struct history *h, const char *cgroup, const struct psb_stats *stats)
+{
+	struct past *p = find(h, cgroup);
+	uint64_t before = p ? p->unanswered : 0;
+
+	if (!p)
+		return 0;
+	p->effects++;
+	p->bytes_back += stats->effect_bytes;
+	p->unanswered = stats->unanswered;
+	p->effect_usec = stats->effect_usec;
+	p->effect_bytes = stats->effect_bytes;
+	p->first_back_usec = stats->first_back_usec;
+	p->stall_before_usec = stats->stall_before_usec;
+	p->stall_after_usec = stats->stall_after_usec;
+	return before;
 }
 
 void history_kill(struct history *h, const struct oom_kill *kill, uint64_t now)

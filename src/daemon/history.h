@@ -23,6 +23,9 @@ struct past {
 	uint64_t pid, usage_bytes, limit_bytes, killed_usec;
 	uint64_t heard_usec; /* its last event */
 	uint64_t since_usec; /* it is Low since then; 0: it is not */
+	/* what Lows achieved that its clients were told, and the last of them; as in psb_stats */
+	uint64_t effects, bytes_back, unanswered;
+	uint64_t effect_usec, effect_bytes, first_back_usec, stall_before_usec, stall_after_usec;
 };
 
 /* Errors: -ENOMEM. */
@@ -35,6 +38,8 @@ void history_follow_kernel(struct history *history, struct daemon *daemon);
 
 /* Without memory it may be dropped at once. */
 void history_level(struct history *history, const struct psb_notification *notification);
+/* The last effect in `stats` is that of `cgroup`. Returns how many Lows in a row were unanswered before. */
+uint64_t history_effect(struct history *history, const char *cgroup, const struct psb_stats *stats);
 void history_kill(struct history *history, const struct oom_kill *kill, uint64_t now_usec);
 
 /* In no order. False behind the last. Valid until the next of the calls above. */

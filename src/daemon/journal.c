@@ -17,7 +17,9 @@
  * large, and SYSLOG_IDENTIFIER= is added.
  */
 #include "daemon/journal.h"
+#include "core/duration.h"
 #include "core/names.h"
+#include "core/policy.h"
 
 #include "core/utf8.h"
 
@@ -68,6 +70,7 @@ static const char *const message_ids[] = {
 	[MESSAGE_CONFIG_BAD] = "b7f6774a76b2496682e90bc98c0082ce",
 	[MESSAGE_CLIENT_REFUSED] = "42dbbe4ce2e04cbdb1be16018d9be132",
 	[MESSAGE_KILLED] = "4458fbaad8be41269fb564aa77718c9c",
+	[MESSAGE_EFFECT] = "189f79ee788c4efab8de65ad5d1b9e81",
 };
 
 /* ---- an entry ---------------------------------------------------------------------------------- */
@@ -271,6 +274,58 @@ void journal_level(struct journal *j, const struct psb_notification *n, bool sha
 	if (n->limit_bytes > 0)
 		add(&e, "PSIBRIDGE_LIMIT_BYTES=%" PRIu64 "\n", n->limit_bytes);
 	say_level(&e, n, shadow);
+	submit(j, &e);
+}
+
+/* ---- effects ----------------------------------------------------------------------------------- */
+
+static void add_known(struct entry *e, const char *field, uint64_t usec)
+{
+	if (usec != PSB_UNKNOWN)
+		add(e, "%s=%" PRIu64 "\n", field, usec);
+}
+
+static void say_effect(struct entry *e, const struct psb_stats *stats, uint64_t before,
+		       uint64_t rearm_usec)
+{
+	unsigned factor = policy_rearm_factor((unsigned)stats->unanswered);
+	char text[DURATION_TEXT_MAX];
+
+	if (stats->effect_bytes > 0)
+		say(e, "gave back %" PRIu64 " MiB after Low", stats->effect_bytes >> 20);
+	else
+		say(e, "gave nothing back after Low");
+	if (stats->first_back_usec != PSB_UNKNOWN)
+		say(e, ", the first of it %" PRIu64 " ms after the stall began",
+		    stats->first_back_usec / USEC_PER_MSEC);
+	if (stats->stall_before_usec != PSB_UNKNOWN && stats->stall_after_usec != PSB_UNKNOWN)
+		say(e, "; waited %" PRIu64 " ms in the 5 s before, %" PRIu64 " ms in those after",
+		    stats->stall_before_usec / USEC_PER_MSEC,
+		    stats->stall_after_usec / USEC_PER_MSEC);
+	if (factor == policy_rearm_factor((unsigned)before))
+		return;
+	duration_format(rearm_usec * factor, text);
+	if (factor > 1)
+		say(e, "; told %" PRIu64 " times, gave nothing back: Low is repeated after %s",
+		    stats->unanswered, text);
+	else
+		say(e, "; Low is repeated after %s again", text);
+}
+
+void journal_effect(struct journal *j, const char *cgroup, const struct psb_stats *stats,
+		    uint64_t before, uint64_t rearm_usec)
+{
+	struct entry e;
+
+	if (!j)
+		return;
+	begin(&e, LOG_IS_INFO, MESSAGE_EFFECT, cgroup);
+	add(&e, "PSIBRIDGE_BYTES_BACK=%" PRIu64 "\nPSIBRIDGE_UNANSWERED=%" PRIu64 "\n",
+	    stats->effect_bytes, stats->unanswered);
+	add_known(&e, "PSIBRIDGE_STALL_BEFORE_USEC", stats->stall_before_usec);
+	add_known(&e, "PSIBRIDGE_STALL_AFTER_USEC", stats->stall_after_usec);
+	add_known(&e, "PSIBRIDGE_FIRST_BACK_USEC", stats->first_back_usec);
+	say_effect(&e, stats, before, rearm_usec);
 	submit(j, &e);
 }
 

@@ -37,6 +37,7 @@ enum message {
 	MESSAGE_CONFIG_BAD,	/* a reload was refused; the old configuration stays */
 	MESSAGE_CLIENT_REFUSED, /* not its cgroup, too many, or invalid */
 	MESSAGE_KILLED,		/* the kernel's OOM killer killed a process */
+	MESSAGE_EFFECT,		/* what the last Low achieved is known */
 };
 
 enum { LOG_IS_ERROR = 3, LOG_IS_WARNING = 4, LOG_IS_NOTICE = 5, LOG_IS_INFO = 6, LOG_IS_DEBUG = 7 };
@@ -65,6 +66,15 @@ void journal_cgroup(struct journal *journal, int priority, enum message message,
  */
 void journal_level(struct journal *journal, const struct psb_notification *notification,
 		   bool shadow, const struct trigger *threshold);
+
+/*
+ * What the last Low of `cgroup` achieved, as in psb_stats: a sentence, LOG_IS_INFO, with the fields of journal_cgroup(),
+ * PSIBRIDGE_BYTES_BACK=, PSIBRIDGE_UNANSWERED=, PSIBRIDGE_STALL_BEFORE_USEC=, PSIBRIDGE_STALL_AFTER_USEC= and
+ * PSIBRIDGE_FIRST_BACK_USEC= (where they are known). How often Low is repeated is said where that changes: `before` is how
+ * many Lows in a row were unanswered until then.
+ */
+void journal_effect(struct journal *journal, const char *cgroup, const struct psb_stats *stats,
+		    uint64_t before, uint64_t rearm_usec);
 
 /* Says how many messages were lost, if any. False: some were, and there is no room now. */
 bool journal_say_lost(struct journal *journal);

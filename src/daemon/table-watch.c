@@ -64,7 +64,8 @@ static int arm(struct watch *w)
 	r = psb_watch_new(w->owner->options.bridge, &o, &w->psb);
 	if (r < 0)
 		return r;
-	r = psb_watch_add_callback(w->psb, w->owner->told, w, PSB_INLINE | PSB_TELL_SOURCE, NULL);
+	r = psb_watch_add_callback(w->psb, w->owner->told, w,
+				   PSB_INLINE | PSB_TELL_SOURCE | PSB_TELL_EFFECT, NULL);
 	if (r < 0) {
 		snprintf(w->why, sizeof(w->why), "%s", strerror(-r));
 		w->psb = psb_watch_unref(w->psb);

@@ -308,12 +308,30 @@ static void judged(struct watch *w, const struct psb_notification *n)
 	news(table_of(w), w->settings.shadow ? NULL : n);
 }
 
+/* The effect of a Low that no subscriber was told is none. */
+static void took_effect(struct watch *w, const struct psb_notification *n)
+{
+	const struct table_options *o = &w->owner->options;
+	struct psb_stats stats = { .size = sizeof(stats) };
+	bool heard = false;
+
+	EACH_SUBSCRIBER(s, w)
+		heard = heard || cgpath_is_at_or_below(n->cgroup, s->path);
+	if (heard && !w->settings.shadow && judges(base_of(w), n->cgroup) &&
+	    psb_watch_stats(w->psb, &stats) == 0)
+		o->effect(n->cgroup, &stats, w->settings.policy.rearm_usec, o->userdata);
+}
+
 static void told(const struct psb_notification *n, void *userdata)
 {
 	struct watch *w = userdata;
 
 	if (n->kind == PSB_KIND_SOURCE) {
 		news(table_of(w), NULL);
+		return;
+	}
+	if (n->kind == PSB_KIND_EFFECT) {
+		took_effect(w, n);
 		return;
 	}
 	tell_all(w, n);

@@ -47,6 +47,9 @@ struct table_options {
 	/* What a live watch told of a cgroup that it judges; NULL: watches came, went or changed their state. Called from
 	 * the bridge's dispatch after all subscribers were notified, or from table_apply(): keep it short. */
 	void (*news)(const struct psb_notification *n, void *userdata);
+	/* What a Low achieved that a subscriber was told: the last effect in `stats`. Low is repeated after `rearm_usec`. */
+	void (*effect)(const char *cgroup, const struct psb_stats *stats, uint64_t rearm_usec,
+		       void *userdata);
 	void *userdata;
 };
 

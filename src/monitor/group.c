@@ -73,7 +73,8 @@ struct group {
 	uint64_t swept_killed;	    /* ... and its count of kills */
 	unsigned pause_factor;
 	bool detaching, path_wait_busy;
-	struct psb_stats past; /* of monitors that were dropped, and the count of sweeps */
+	struct psb_stats
+		past; /* of monitors that were dropped, the count of sweeps, and the last effect */
 };
 
 /* Of the root only what it heard counts: its level is not told. */
@@ -94,14 +95,17 @@ static void add_stats(struct psb_stats *sum, const struct psb_stats *one, bool r
 	sum->high += one->high;
 	sum->bytes_back += one->bytes_back;
 	sum->effects += one->effects;
-	if (one->effect_usec < sum->effect_usec)
-		return;
-	sum->unanswered = one->unanswered;
-	sum->effect_usec = one->effect_usec;
-	sum->effect_bytes = one->effect_bytes;
-	sum->first_back_usec = one->first_back_usec;
-	sum->stall_before_usec = one->stall_before_usec;
-	sum->stall_after_usec = one->stall_after_usec;
+}
+
+/* The last one of all children: what the owner is told of is in the counters then. */
+static void keep_effect(struct psb_stats *last, const struct psb_stats *one)
+{
+	last->unanswered = one->unanswered;
+	last->effect_usec = one->effect_usec;
+	last->effect_bytes = one->effect_bytes;
+	last->first_back_usec = one->first_back_usec;
+	last->stall_before_usec = one->stall_before_usec;
+	last->stall_after_usec = one->stall_after_usec;
 }
 
 /* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
@@ -126,6 +130,8 @@ static void child_told(struct monitor *monitor, const struct psb_notification *n
 	struct child *child = monitor->userdata;
 
 	child->told = true;
+	if (n->kind == PSB_KIND_EFFECT)
+		keep_effect(&child->group->past, &monitor->stats);
 	child->group->owner->told(child->group->userdata, monitor->label, n);
 }
 

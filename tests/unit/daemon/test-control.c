@@ -348,8 +348,8 @@ PROMISE(status_says_everything)
 						       .path = "/p",
 						       .why = "w",
 						       .events = 1 };
-	stage.watches[0].stats = (struct psb_stats){ 0,	 1,  2,	 3,  4, 5, 6, 7, 8, 9, 10, 11, 12,
-						     13, 14, 15, 16, 0, 0, 0, 0, 0, 0, 0,  0,  0 };
+	stage.watches[0].stats = (struct psb_stats){ 0,	 1,  2,	 3,  4,	 5, 6, 7, 8, 9, 10, 11, 12,
+						     13, 14, 15, 16, 17, 0, 0, 0, 0, 0, 0,  0,	0 };
 	stage.watches[0].available = PSB_NEUTRAL;
 	stage.watches[1] = (struct watch_view){ .id = 8,
 						.path = "/b",
@@ -386,7 +386,15 @@ PROMISE(status_says_everything)
 				    .pid = 4,
 				    .usage_bytes = 5,
 				    .limit_bytes = 6,
-				    .killed_usec = 7 };
+				    .killed_usec = 7,
+				    .effects = 1,
+				    .bytes_back = 8,
+				    .unanswered = 3,
+				    .effect_usec = 9,
+				    .effect_bytes = 10,
+				    .first_back_usec = PSB_UNKNOWN,
+				    .stall_before_usec = 11,
+				    .stall_after_usec = PSB_UNKNOWN };
 	strcpy(stage.daemon.config_error, "x.conf:3: Low: nonsense");
 	assert_says(
 		ask(dial(), STATUS),
@@ -402,7 +410,7 @@ PROMISE(status_says_everything)
 		"'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
 		"'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
 		"'callback_usec':11,'superseded':12,'bytes_back':13,'members':14,'alarm_usec':15,"
-		"'sample_usec':16}},"
+		"'sample_usec':16,'effects':17}},"
 		"{'id':8,'path':'/b','configured':true,'state':'failed','why':'it was refused',"
 		"'available':null,'critical':true,'shadow':true,'clients':0,'thresholds':2,'settings':"
 		"{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
@@ -418,7 +426,9 @@ PROMISE(status_says_everything)
 		"'full_total_usec':0,'limit_bytes':0,'clients':2,'cause':'unknown','cause_cgroup':'',"
 		"'cause_text':'','current_bytes':null}],"
 		"'history':[{'cgroup':'/a\\'b\\\\','low':1,'low_usec':2,'killed':3,'last':{'limit':'',"
-		"'task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,'time_usec':7}}]}\n");
+		"'task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,'time_usec':7},'effects':1,"
+		"'bytes_back':8,'unanswered':3,'effect':{'time_usec':9,'bytes_back':10,"
+		"'first_back_usec':null,'stall_before_usec':11,'stall_after_usec':null}}]}\n");
 }
 
 PROMISE(an_answer_of_a_megabyte_arrives_whole_and_so_does_an_empty_one)

@@ -69,6 +69,35 @@ PROMISE(lows_and_their_time_are_counted_until_the_end_of_the_cgroup_and_for_an_h
 	assert_int_equal(p.low_usec, 5 * HOUR - SEC);
 }
 
+PROMISE(effects_are_counted_and_high_or_the_end_forgets_what_was_unanswered)
+{
+	struct psb_stats stats = { .effect_usec = 5 * SEC,
+				   .effect_bytes = 40,
+				   .first_back_usec = 1,
+				   .stall_before_usec = 2,
+				   .stall_after_usec = PSB_UNKNOWN };
+	struct past p;
+
+	assert_int_equal(history_effect(h, "/a", &stats), 0); /* never Low: no history */
+	assert_false(find("/a", 5 * SEC, &p));
+	told("/a", PSB_LOW, 5 * SEC);
+	assert_int_equal(history_effect(h, "/a", &stats), 0);
+	stats = (struct psb_stats){ .effect_usec = 15 * SEC, .unanswered = 3, .effect_bytes = 2 };
+	assert_int_equal(history_effect(h, "/a", &stats), 0);
+	assert_int_equal(history_effect(h, "/a", &stats), 3);
+	assert_true(find("/a", 20 * SEC, &p));
+	assert_true(p.effects == 3 && p.bytes_back == 44 && p.unanswered == 3);
+	assert_true(p.effect_usec == 15 * SEC && p.effect_bytes == 2 && p.first_back_usec == 0 &&
+		    p.stall_before_usec == 0 && p.stall_after_usec == 0);
+	told("/a", PSB_NEUTRAL, 21 * SEC);
+	assert_true(find("/a", 21 * SEC, &p) && p.unanswered == 3);
+	told("/a", PSB_HIGH, 22 * SEC);
+	assert_true(find("/a", 22 * SEC, &p) && p.unanswered == 0);
+	(void)history_effect(h, "/a", &stats);
+	told("/a", 0, 23 * SEC);
+	assert_true(find("/a", 23 * SEC, &p) && p.unanswered == 0 && p.effects == 4);
+}
+
 PROMISE(kills_are_counted_and_the_last_one_is_kept)
 {
 	struct oom_kill kill = { .cgroup = "/a/b", .limit = "/a", .task = "one", .pid = 1 };

@@ -335,6 +335,48 @@ PROMISE(numbers_are_there_where_they_are_known_and_nothing_else)
 	assert_null(line());
 }
 
+PROMISE(what_a_low_achieved_is_said_and_how_often_it_is_repeated_where_that_changes)
+{
+	static const struct {
+		uint64_t bytes, first, stall_before, unanswered, before;
+		const char *fields, *words;
+	} rows[] = {
+		{ 40 << 20, 65432, 208000, 0, 2,
+		  "PSIBRIDGE_STALL_BEFORE_USEC=208000\nPSIBRIDGE_STALL_AFTER_USEC=41999\n"
+		  "PSIBRIDGE_FIRST_BACK_USEC=65432\n",
+		  "gave back 40 MiB after Low, the first of it 65 ms after the stall began; waited 208 ms "
+		  "in the 5 s before, 41 ms in those after" },
+		{ 0, PSB_UNKNOWN, PSB_UNKNOWN, 2, 1, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		  "gave nothing back after Low" },
+		{ 0, PSB_UNKNOWN, PSB_UNKNOWN, 3, 2, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		  "gave nothing back after Low; told 3 times, gave nothing back: Low is repeated after "
+		  "16.384s" },
+		{ 0, PSB_UNKNOWN, PSB_UNKNOWN, 7, 6, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		  "gave nothing back after Low" },
+		{ 2 << 20, PSB_UNKNOWN, PSB_UNKNOWN, 0, 3, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		  "gave back 2 MiB after Low; Low is repeated after 8.192s again" },
+	};
+	_cleanup_(journal_freep) struct journal *j = new_structured();
+	char expected[1024];
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct psb_stats stats = { .effect_bytes = rows[i].bytes,
+					   .first_back_usec = rows[i].first,
+					   .stall_before_usec = rows[i].stall_before,
+					   .stall_after_usec = 41999,
+					   .unanswered = rows[i].unanswered };
+
+		snprintf(
+			expected, sizeof(expected),
+			"PRIORITY=6\nMESSAGE_ID=%s\nPSIBRIDGE_CGROUP=/a\nPSIBRIDGE_BYTES_BACK=%llu\n"
+			"PSIBRIDGE_UNANSWERED=%llu\n%sMESSAGE=/a: %s\n",
+			id_of(j, MESSAGE_EFFECT), (unsigned long long)rows[i].bytes,
+			(unsigned long long)rows[i].unanswered, rows[i].fields, rows[i].words);
+		journal_effect(j, "/a", &stats, rows[i].before, 8192 * USEC_PER_MSEC);
+		assert_string_equal(entry(), expected);
+	}
+}
+
 /* As systemd finds them; journalctl -u asks for these fields. */
 PROMISE(a_cgroup_is_said_of_its_unit)
 {
@@ -408,7 +450,7 @@ PROMISE(the_longest_entry_is_whole)
 
 PROMISE(every_message_id_is_another_and_has_a_text_in_the_catalog)
 {
-	static char catalog[65536], head[MESSAGE_KILLED + 1][64];
+	static char catalog[65536], head[MESSAGE_EFFECT + 1][64];
 	const char *srcdir = getenv("srcdir"), *found;
 	struct journal *j = new_structured();
 	char path[1024];
@@ -419,7 +461,7 @@ PROMISE(every_message_id_is_another_and_has_a_text_in_the_catalog)
 	assert_non_null(f);
 	catalog[fread(catalog, 1, sizeof(catalog) - 1, f)] = '\0';
 	fclose(f);
-	for (int m = MESSAGE_LOW; m <= MESSAGE_KILLED; m++) {
+	for (int m = MESSAGE_LOW; m <= MESSAGE_EFFECT; m++) {
 		const char *id = id_of(j, (enum message)m);
 
 		assert_int_equal(strspn(id, "0123456789abcdef"), 32);
