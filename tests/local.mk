@@ -106,8 +106,7 @@ daemon_programs = \
 	tests/integration/test-crowd
 integration_scripts += \
 	tests/integration/test-cli-daemon.sh \
-	tests/integration/test-top.sh \
-	tests/integration/test-bus.sh
+	tests/integration/test-top.sh
 # What those tests are made with.
 daemon_tools = tests/unit/daemon/fake-daemon
 endif
@@ -130,8 +129,7 @@ if ENABLE_DAEMON
 quick_programs += \
 	tests/integration/test-daemon \
 	tests/integration/test-cli-daemon.sh \
-	tests/integration/test-top.sh \
-	tests/integration/test-bus.sh
+	tests/integration/test-top.sh
 endif
 quick_tests = $(structure_tests) $(quick_programs)
 

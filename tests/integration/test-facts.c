@@ -4,7 +4,9 @@
  * of our own code
  *
  * Where a kernel is better than the code expects (no false first alarm), the case is skipped and
- * says so: then a detour of ours has become needless. Where it is worse, it fails.
+ * says so: then a detour of ours has become needless. Where it is worse, it fails. What our own code would show at once is
+ * asked there: removal (test-lost.c), a stall that is diluted at the parent (test-pattern.c), how soon a privileged alarm comes
+ * (test-pressure.c).
  *
  * Triggers without CAP_SYS_RESOURCE are made by dropping it from the effective set of this thread
  * while the file is opened: the kernel looks at the credentials of the open.
@@ -106,27 +108,13 @@ PROMISE(what_a_trigger_may_say)
 
 			if (MIN(fd, 0) != (capable ? table[i].r_capable : table[i].r))
 				fail_msg("\"%s\", %d: %d", table[i].trigger, capable, fd);
-			if (fd >= 0)
-				close(fd);
+			if (fd < 0)
+				continue;
+			/* one descriptor carries one trigger */
+			assert_int_equal(write(fd, TRIGGER, sizeof(TRIGGER)), -1);
+			assert_int_equal(errno, EBUSY);
+			close(fd);
 		}
-}
-
-/* So POLLERR never is pressure. */
-PROMISE(one_descriptor_carries_one_trigger_and_without_it_a_poll_is_in_error_for_ever)
-{
-	int fd;
-
-	lab_make(&lab, "bare", 0);
-	fd = open(lab_file(&lab, "bare", "memory.pressure"), O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_int_equal(poll_for(fd, 0), BOTH);
-	assert_int_equal(poll_for(fd, 0), BOTH);
-	close(fd);
-	fd = arm("bare", TRIGGER, false);
-	assert_int_equal(poll_for(fd, 0), 0);
-	assert_int_equal(write(fd, TRIGGER, sizeof(TRIGGER)), -1);
-	assert_int_equal(errno, EBUSY);
-	close(fd);
 }
 
 PROMISE(proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not)
@@ -144,70 +132,6 @@ PROMISE(proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not
 		      false);
 	assert_true(fd >= 0);
 	close(fd);
-}
-
-/* What a child stalls its parent does too, as long as nothing else keeps a CPU busy: `some` is an average over the CPUs that are not
- * idle. Which is why the trigger of a tree must be far more sensitive than that of a cgroup. */
-PROMISE(busy_neighbours_dilute_the_stall_of_a_child_at_its_parent_but_never_to_nothing)
-{
-	pid_t pid, neighbours = 0;
-
-	lab_make(&lab, "child", LAB_LIMIT);
-	lab_make(&lab, "neighbour", 0);
-	for (int busy = 0; busy < 2; busy++) {
-		uint64_t child = some("child"), parent = some("");
-
-		if (busy && sysconf(_SC_NPROCESSORS_ONLN) < 2)
-			SKIP("one CPU only");
-		if (busy)
-			neighbours = lab_burn(&lab, "neighbour");
-		pid = lab_press(&lab, "child");
-		assert_true(LAB_WAIT(20000, some("child") > child + 500000));
-		if (busy) {
-			child = some("child");
-			parent = some("");
-			lab_sleep_ms(4000);
-		}
-		child = some("child") - child;
-		parent = some("") - parent;
-		lab_kill(pid);
-		print_message("# %s: child %llu ms, parent %llu ms\n",
-			      busy ? "busy neighbours" : "alone", (unsigned long long)child / 1000,
-			      (unsigned long long)parent / 1000);
-		if (busy)
-			assert_in_range(parent, 1, child - child / 5);
-		else
-			assert_in_range(parent, child - child / 5, child + child / 5);
-	}
-	lab_kill(neighbours);
-}
-
-/*
- * The average over CPUs is weighted with whole jiffies, rounded down (collect_percpu_times()), so a
- * stall between two reads that are less than one apart weighs nothing, and is gone for everybody.
- * We read every 10 ms at most, and rarely.
- */
-PROMISE(who_reads_faster_than_a_jiffy_makes_stalls_disappear)
-{
-	uint64_t seldom, often, end;
-	pid_t pid;
-
-	lab_make(&lab, "often", LAB_LIMIT);
-	pid = lab_press(&lab, "often");
-	assert_true(LAB_WAIT(20000, some("") > 0 && some("often") > 100000));
-	seldom = some("often");
-	lab_sleep_ms(2000);
-	seldom = some("often") - seldom;
-	often = some("often");
-	for (end = lab_now_usec() + 2000000; lab_now_usec() < end; usleep(200))
-		(void)some("often");
-	often = some("often") - often;
-	lab_kill(pid);
-	print_message("# in 2 s %llu ms of stall, under a fast reader %llu ms\n",
-		      (unsigned long long)seldom / 1000, (unsigned long long)often / 1000);
-	assert_true(seldom > 50000);
-	if (often > seldom / 4)
-		SKIP("a fast reader does no harm here (a slow machine, short jiffies, or a better kernel)");
 }
 
 /* After a short stall, on a trigger whose threshold is 1 s. Returns: did it ring? */
@@ -307,28 +231,6 @@ PROMISE(a_reader_of_the_same_file_swallows_unprivileged_alarms)
 		SKIP("on this kernel a reader swallows no alarms");
 }
 
-PROMISE(removal_is_enodev_to_readers_and_an_error_to_pollers)
-{
-	char text[256];
-	int fd, armed;
-
-	lab_make(&lab, "dead", 0);
-	fd = open(lab_file(&lab, "dead", "memory.pressure"), O_RDWR | O_CLOEXEC);
-	armed = arm("dead", TRIGGER, false);
-	assert_true(fd >= 0 && armed >= 0);
-	assert_true(pread(fd, text, sizeof(text), 0) > 0);
-	assert_int_equal(poll_for(armed, 0), 0);
-	lab_remove(&lab, "dead");
-	assert_int_equal(poll_for(armed, 1000), BOTH);
-	assert_int_equal(poll_for(armed, 0), BOTH); /* and so it stays */
-	assert_int_equal(pread(fd, text, sizeof(text), 0), -1);
-	assert_int_equal(errno, ENODEV);
-	assert_int_equal(write(fd, TRIGGER, sizeof(TRIGGER)), -1);
-	assert_int_equal(errno, ENODEV);
-	close(fd);
-	close(armed);
-}
-
 PROMISE(memory_events_rings_with_pollerr_and_is_ready_until_it_is_read)
 {
 	char text[512];
@@ -349,29 +251,5 @@ PROMISE(memory_events_rings_with_pollerr_and_is_ready_until_it_is_read)
 	assert_int_equal(poll_for(fd, 0), BOTH);
 	assert_true(pread(fd, text, sizeof(text), 0) > 0);
 	assert_int_equal(poll_for(fd, 0), 0);
-	close(fd);
-}
-
-PROMISE(a_privileged_alarm_comes_a_tenth_of_the_window_after_its_threshold)
-{
-	uint64_t before, start;
-	unsigned rang;
-	int fd;
-
-	if (!lab.privileged)
-		SKIP("no CAP_SYS_RESOURCE");
-	lab_make(&lab, "quick", LAB_LIMIT);
-	fd = arm("quick", "some 5000 500000", true);
-	assert_true(fd >= 0);
-	before = some("");
-	lab_press(&lab, "quick");
-	while (some("") == before)
-		lab_sleep_ms(10);
-	start = lab_now_usec();
-	rang = poll_for(fd, 5000);
-	start = lab_now_usec() - start;
-	print_message("# %llu ms after the first stall\n", (unsigned long long)start / 1000);
-	assert_int_equal(rang, POLLPRI);
-	assert_true(start < 250000);
 	close(fd);
 }

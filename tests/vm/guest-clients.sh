@@ -127,6 +127,22 @@ else
 	skip glib_has_a_memory_monitor "gmemorymonitor was not built: no GLib where this was built"
 fi
 
+name=org.freedesktop.LowMemoryMonitor
+nobody()
+{
+	systemd-run -q --wait --pipe --collect -p User=nobody "$@" 2>&1
+}
+others_may_not_own_its_name()
+{
+	nobody busctl call org.freedesktop.DBus / org.freedesktop.DBus RequestName su $name 0 | grep -i 'access denied\|not allowed to own'
+}
+check others_may_not_own_its_name within 20 others_may_not_own_its_name
+everybody_may_look()
+{
+	nobody busctl introspect $name /org/freedesktop/LowMemoryMonitor | grep '^.LowMemoryWarning  *signal  *y '
+}
+check everybody_may_look_at_what_is_offered within 20 everybody_may_look
+
 # ---- whoever asks for what is not his ------------------------------------------------------------------------------
 asked_for_another()
 {
