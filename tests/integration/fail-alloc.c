@@ -16,7 +16,6 @@
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
-extern void *__libc_memalign(size_t alignment, size_t size);
 
 static atomic_ulong count, fails_at;
 
@@ -24,8 +23,8 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *at = getenv("FAIL_ALLOC");
 
-	atomic_store(&count, 0);
-	atomic_store(&fails_at, at ? strtoul(at, NULL, 10) : 0);
+	count = 0;
+	fails_at = at ? strtoul(at, NULL, 10) : 0;
 	unsetenv("LD_PRELOAD"); /* for this process alone */
 }
 
@@ -34,8 +33,7 @@ static int fails(void)
 	const char *done;
 	int fd;
 
-	if (atomic_load(&fails_at) == 0 ||
-	    atomic_fetch_add(&count, 1) + 1 != atomic_load(&fails_at))
+	if (fails_at == 0 || ++count != fails_at)
 		return 0;
 	done = getenv("FAIL_ALLOC_DONE");
 	fd = done ? open(done, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
@@ -62,18 +60,4 @@ EXPORT void *calloc(size_t n, size_t size)
 EXPORT void *realloc(void *p, size_t size)
 {
 	return fails() ? NULL : __libc_realloc(p, size);
-}
-
-EXPORT void *aligned_alloc(size_t alignment, size_t size)
-{
-	return fails() ? NULL : __libc_memalign(alignment, size);
-}
-
-EXPORT int posix_memalign(void **ret, size_t alignment, size_t size)
-{
-	void *p = fails() ? NULL : __libc_memalign(alignment, size);
-
-	if (p)
-		*ret = p;
-	return p ? 0 : ENOMEM;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-oom.c - what only a unified hierarchy shows: memory.events, memory.high, and a unit as a target
+ * test-oom.c - what only a unified hierarchy shows: memory.events and memory.high
  */
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "fixture.h"
 
@@ -101,21 +100,4 @@ PROMISE(throttling_over_memory_high_is_low)
 		      (unsigned long long)(HEARD(PSB_LOW)->called_usec - from) / 1000);
 	assert_int_equal(HEARD(PSB_LOW)->n.limit_bytes, 16 * LAB_MB);
 	release(pid, "high");
-}
-
-PROMISE(a_unit_names_its_cgroup)
-{
-	char command[256];
-
-	if (access("/run/systemd/system", F_OK) < 0)
-		SKIP("systemd does not run here");
-	snprintf(command, sizeof(command), "systemd-run -q --unit=%s sleep 1000", lab.name);
-	assert_int_equal(system(command), 0);
-	snprintf(command, sizeof(command), "%s.service", lab.name);
-	start_with(&(struct psb_watch_options){ .unit = command }, NULL, PSB_INLINE);
-	snprintf(command, sizeof(command), "/system.slice/%s.service", lab.name);
-	assert_string_equal(source_now().cgroup, command);
-	snprintf(command, sizeof(command), "systemctl stop %s", lab.name);
-	assert_int_equal(system(command), 0);
-	WAIT_FOR(5000u, GONE_SINCE(0));
 }

@@ -61,41 +61,6 @@ static uint64_t use_of(const char *group)
 			  "");
 }
 
-PROMISE(the_load_is_what_the_files_of_the_kernel_say)
-{
-	struct psb_load load;
-	uint64_t use, inactive;
-
-	/* the limit is the parent's: the effective one */
-	lab_make(&lab, "above", 64 * LAB_MB);
-	lab_delegate(&lab, "above");
-	lab_make(&lab, "above/load", 0);
-	lab_hog(&lab, "above/load", 20 * LAB_MB);
-	assert_true(LAB_WAIT(5000, use_of("above/load") >= 20 * LAB_MB));
-	lab_sleep_ms(200);
-	start("above/load");
-	use = use_of("above/load");
-	inactive = lab.v1 ? lab_number(lab_v1_file(&lab, "above/load", "memory.stat"),
-				       "total_inactive_file ")
-			  : lab_number(lab_file(&lab, "above/load", "memory.stat"),
-				       "inactive_file ");
-	load = load_now();
-	/* nothing is busy in there, but counters are per CPU and settle late */
-	assert_in_range(load.current_bytes, use - LAB_MB, use + LAB_MB);
-	assert_in_range(load.working_set_bytes, use - inactive - LAB_MB, use - inactive + LAB_MB);
-	assert_true(load.working_set_bytes >= 20 * LAB_MB - LAB_MB);
-	assert_int_equal(load.limit_bytes, 64 * LAB_MB);
-	assert_int_equal(load.available_bytes, load.limit_bytes - load.working_set_bytes);
-	assert_int_equal(load.percent, load.working_set_bytes * 100 / load.limit_bytes);
-	assert_int_equal(load.high_bytes, 0);
-	assert_int_equal(load.machine, 0);
-	if (!lab.v1) {
-		lab_write(lab_file(&lab, "above", "memory.high"), "50331648");
-		assert_int_equal(load_now().high_bytes, 48 * LAB_MB);
-		assert_int_equal(load_now().limit_bytes, 48 * LAB_MB);
-	}
-}
-
 /* Takes all descriptors that there may be. Returns how many. */
 static int take_all(int *fds, int max)
 {
