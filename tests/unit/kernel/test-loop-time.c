@@ -122,55 +122,44 @@ PROMISE(dispatch_waits_until_the_time_that_was_asked_for)
 
 /* ---- threads ------------------------------------------------------------------------------ */
 
-static struct loop *signal_loop;
+static struct loop *wake_loop;
+static int work_result;
 
 static void on_signal(int number)
 {
 	(void)number;
-	loop_wake(signal_loop);
+	loop_wake(wake_loop);
 }
-
-PROMISE(a_wake_from_a_signal_handler_is_not_lost)
-{
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
-	struct sigaction action = { .sa_handler = on_signal }, old;
-
-	signal_loop = loop;
-	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
-	for (int i = 0; i < 5; i++) {
-		/* Before the wait, where EINTR cannot help. */
-		assert_int_equal(raise(SIGUSR1), 0);
-		assert_int_equal(loop_dispatch(loop, USEC_NEVER), 0);
-	}
-	assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
-}
-
-static struct loop *work_loop;
-static int work_result;
 
 static void work_wakes(struct loop_work *work)
 {
 	(void)work;
-	loop_wake(work_loop);
+	loop_wake(wake_loop);
 	work_result++;
 }
 
-/* Without DEFER_TASKRUN the loop hears of it in the same pass, and still has to come back. */
-PROMISE(a_wake_from_a_callback_is_not_lost)
+PROMISE(a_wake_from_a_signal_handler_or_a_callback_is_not_lost)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	struct sigaction action = { .sa_handler = on_signal }, old;
 	struct loop_work work = { .run = work_wakes };
 	uint64_t until_usec = now_usec() + PATIENCE_USEC;
 
-	work_loop = loop;
+	wake_loop = loop;
 	work_result = 0;
+	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
 	for (int i = 1; i <= 5; i++) {
+		/* Before the wait, where EINTR cannot help. */
+		assert_int_equal(raise(SIGUSR1), 0);
+		assert_int_equal(loop_dispatch(loop, USEC_NEVER), 0);
+		/* Without DEFER_TASKRUN the loop hears of it in the same pass, and still has to come back. */
 		loop_post(loop, &work);
 		while (work_result < i)
 			assert_true(loop_dispatch(loop, until_usec) >= 0);
 		assert_true(loop_dispatch(loop, until_usec) >= 0);
 		assert_true(now_usec() < until_usec);
 	}
+	assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
 }
 
 struct waker {
@@ -208,66 +197,52 @@ PROMISE(every_wake_ends_a_wait)
 
 enum { POSTERS = 4, POSTS = 2000 };
 
-struct poster {
-	struct loop *loop;
-	int next; /* by the loop's thread only */
-	struct post {
-		struct loop_work work; /* first: callbacks cast */
-		struct poster *poster;
-		int number;
-	} posts[POSTS];
+struct post {
+	struct loop_work work; /* first: callbacks cast */
+	int poster, number;
 };
 
-static int posts_run;
+static struct post posts[POSTERS][POSTS];
+static int posts_run[POSTERS], all_posts_run; /* by the loop's thread only */
 
 static void post_run(struct loop_work *work)
 {
 	struct post *post = (struct post *)work;
 
-	assert_int_equal(post->number, post->poster->next);
-	post->poster->next++;
-	posts_run++;
+	assert_int_equal(post->number, posts_run[post->poster]++);
+	all_posts_run++;
 }
 
-static void *poster_thread(void *userdata)
+static void *poster_thread(void *of)
 {
-	struct poster *poster = userdata;
-
-	for (int i = 0; i < POSTS; i++) {
-		struct post *post = &poster->posts[i];
-
-		post->work.run = post_run;
-		post->poster = poster;
-		post->number = i;
-		loop_post(poster->loop, &post->work);
-	}
+	for (int i = 0; i < POSTS; i++)
+		loop_post(wake_loop, &((struct post *)of)[i].work);
 	return NULL;
 }
 
 PROMISE(work_from_four_threads_runs_once_and_in_order)
 {
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
-	struct poster *posters = calloc(POSTERS, sizeof(*posters));
 	pthread_t threads[POSTERS];
 
-	assert_non_null(posters);
-	posts_run = 0;
+	wake_loop = loop;
+	memset(posts_run, 0, sizeof(posts_run));
+	all_posts_run = 0;
 	for (int i = 0; i < POSTERS; i++) {
-		posters[i].loop = loop;
-		assert_int_equal(pthread_create(&threads[i], NULL, poster_thread, &posters[i]), 0);
+		for (int n = 0; n < POSTS; n++)
+			posts[i][n] = (struct post){ { .run = post_run }, i, n };
+		assert_int_equal(pthread_create(&threads[i], NULL, poster_thread, posts[i]), 0);
 	}
-	while (posts_run < POSTERS * POSTS)
-		assert_true(loop_dispatch(loop, USEC_NEVER) >= 0);
+	run_until(loop, &all_posts_run, POSTERS * POSTS);
 	for (int i = 0; i < POSTERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 	assert_int_equal(run_for(loop, USEC_PER_MSEC), 0);
-	free(posters);
 }
 
 static void work_dispatches(struct loop_work *work)
 {
 	(void)work;
-	work_result = loop_dispatch(work_loop, 0);
+	work_result = loop_dispatch(wake_loop, 0);
 }
 
 PROMISE(only_the_first_thread_and_no_callback_may_dispatch)
@@ -275,7 +250,7 @@ PROMISE(only_the_first_thread_and_no_callback_may_dispatch)
 	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
 	struct loop_work work = { .run = work_dispatches };
 
-	work_loop = loop;
+	wake_loop = loop;
 	loop_post(loop, &work);
 	assert_int_equal(loop_dispatch(loop, 0), 1);
 	assert_int_equal(work_result, -EBUSY);
