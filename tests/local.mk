@@ -102,7 +102,6 @@ integration_scripts = \
 if ENABLE_DAEMON
 daemon_programs = \
 	tests/integration/test-daemon \
-	tests/integration/test-daemon-library \
 	tests/integration/test-crowd
 integration_scripts += \
 	tests/integration/test-cli-daemon.sh \
@@ -300,12 +299,11 @@ tests_unit_daemon_test_control_LDADD = $(control_objects) $(library_layers) $(da
 tests_unit_daemon_fake_daemon_SOURCES = tests/unit/daemon/fake-daemon.c
 
 # ---- tests/integration: the real kernel ----------------------------------------------------------
-tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/record.h tests/integration/fixture.h tests/threads.h
+tests_integration_tests_SOURCES = $(unit_main) $(pressure_tests:=.c) $(fact_tests:=.c) $(lab) tests/integration/fixture.h tests/threads.h
 tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
 tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
-tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/record.h \
-	tests/integration/daemon-bench.h tests/threads.h
+tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/daemon-bench.h tests/threads.h
 tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c

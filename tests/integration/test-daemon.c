@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What psibridged promises its clients, on real cgroups: who is told what, across restarts, reloads and bad clients. Each test
- * has a daemon of its own, and the cgroups a, a/below and b. Levels are simulated through the control socket;
- * test-daemon-library.c and test-crowd.c have real ones. What needs systemd is in vm/guest-daemon.sh.
+ * has a daemon of its own, and the cgroups a, a/below and b. Levels are simulated through the control socket; test-crowd.c has real
+ * ones. libpsibridge as its client: unit/library/test-records.c, vm/guest-clients.sh. What needs systemd is in vm/guest-daemon.sh.
  */
 #include "../unit/unit.h"
 #include "../threads.h"
@@ -216,6 +216,25 @@ PROMISE(a_restart_loses_nobody_and_tells_no_lies)
 PROMISE(neither_does_kill_9)
 {
 	check_restart(SIGKILL);
+}
+
+/* Each process lives for a fraction of Rearm. */
+PROMISE(a_repeat_is_due_however_often_it_is_killed)
+{
+	struct wire_record r = { 0 };
+	uint64_t end;
+	int fd;
+
+	lab_make(&lab, "pressed", LAB_LIMIT);
+	fd = subscriber("pressed");
+	lab_press(&lab, "pressed");
+	/* beside other work a stall is not Low all the time */
+	for (end = lab_now_usec() + 60000000; r.reason != PSB_REASON_REPEAT;) {
+		assert_true(lab_now_usec() < end);
+		if (!bench_record(fd, 1500, &r))
+			bench_restart(&bench, SIGKILL);
+	}
+	lab_kill_all();
 }
 
 /* ---- bad clients, and a bridge that hears nothing ---------------------------------------------------- */

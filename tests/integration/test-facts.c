@@ -146,7 +146,7 @@ static unsigned ring_at_first(uint64_t *ret_growth_usec)
 	pid = lab_press(&lab, "first");
 	assert_true(LAB_WAIT(20000, some("first") > 1200000));
 	lab_kill(pid);
-	lab_sleep_ms(2500);
+	lab_sleep_ms(2500); /* two windows: it has forgotten the first stall */
 	before = some("first");
 	fd = arm("first", "some 1000000 2000000", false);
 	assert_true(fd >= 0);
@@ -184,7 +184,7 @@ static void *read_often(void *path)
 {
 	while (reading) {
 		lab_number(path, "some ");
-		lab_sleep_ms(100);
+		lab_sleep_ms(100); /* 10 Hz */
 	}
 	return NULL;
 }
@@ -201,7 +201,7 @@ static unsigned count_heard(int fd)
 		(void)LAB_WAIT(2000, some("") > before + 150000);
 		lab_kill(pid);
 		heard += poll_for(fd, 4500) == POLLPRI;
-		lab_sleep_ms(2500);
+		lab_sleep_ms(2500); /* a window: the next burst is isolated */
 	}
 	return heard;
 }
@@ -247,7 +247,7 @@ PROMISE(memory_events_rings_with_pollerr_and_is_ready_until_it_is_read)
 	pid = lab_press(&lab, "ring");
 	assert_int_equal(poll_for(fd, 20000), BOTH); /* here that is no sign of death */
 	lab_kill(pid);
-	lab_sleep_ms(100);
+	lab_sleep_ms(100); /* and stays so */
 	assert_int_equal(poll_for(fd, 0), BOTH);
 	assert_true(pread(fd, text, sizeof(text), 0) > 0);
 	assert_int_equal(poll_for(fd, 0), 0);

@@ -77,7 +77,7 @@ PROMISE(a_removed_cgroup_is_told_once_costs_nothing_and_is_watched_again_when_it
 		low = stats().low;
 		if (i ==
 		    0) /* at rest only the kernel's own word can bring the news; while it is Low, a sample */
-			lab_sleep_ms(300);
+			lab_sleep_ms(300); /* to rest */
 		else
 			pid = press_until_low("again", 12000);
 		assert_true(stats().low > low || i == 0);
@@ -96,7 +96,7 @@ PROMISE(a_removed_cgroup_is_told_once_costs_nothing_and_is_watched_again_when_it
 		assert_int_equal(psb_watch_simulate(f.watch, PSB_LOW, 0), -ENODEV);
 		assert_int_equal(psb_watch_load(f.watch, &load), -ENODEV);
 		cpu = thread_cpu_usec(loop);
-		lab_sleep_ms(i == 0 ? 1500 : 0);
+		lab_sleep_ms(i == 0 ? 1500 : 0); /* as long as something may be spent in vain */
 		assert_true(thread_cpu_usec(loop) - cpu < 150000);
 		assert_int_equal(record_index(&f.record, gone), told_count() - 1);
 		lab_make(&lab, "again", LAB_LIMIT);

@@ -49,7 +49,7 @@ PROMISE(a_fast_out_of_memory_is_low_and_critical_with_the_kill_or_before_it)
 	start("oom");
 	snprintf(events_path, sizeof(events_path), "%s", lab_file(&lab, "oom", "memory.events"));
 	assert_int_equal(pthread_create(&thread, NULL, watch_killing, NULL), 0);
-	lab_sleep_ms(300);
+	lab_sleep_ms(300); /* to rest */
 	pid = lab_hog(&lab, "oom", 512 * LAB_MB);
 	WAIT_FOR(10000u, critical_of("oom"));
 	(void)LAB_WAIT(2000, kill_usec > 0);
@@ -92,7 +92,7 @@ PROMISE(throttling_over_memory_high_is_low)
 	lab_make(&lab, "high", 0);
 	lab_write(lab_file(&lab, "high", "memory.high"), "16777216");
 	start("high");
-	lab_sleep_ms(200);
+	lab_sleep_ms(200); /* to rest */
 	from = lab_now_usec();
 	pid = lab_hog(&lab, "high", 64 * LAB_MB);
 	WAIT_FOR(10000u, HEARD(PSB_LOW));

@@ -54,7 +54,7 @@ PROMISE(of_fifty_cgroups_only_those_that_stall_are_told)
 	plant("many", 50);
 	before = open_descriptors();
 	start_pattern("many");
-	lab_sleep_ms(200);
+	lab_sleep_ms(200);			       /* to rest: all is open that will be */
 	assert_true(open_descriptors() - before < 12); /* however many there are */
 
 	one = press_until_low("many/c17", 8000);
@@ -85,9 +85,9 @@ PROMISE(busy_neighbours_do_not_hide_who_stalls)
 	lab_make(&lab, "busy/neighbour", 0);
 	neighbours = lab_burn(&lab, "busy/neighbour");
 	pid = lab_press(&lab, "busy/c1");
-	lab_sleep_ms(500);
+	lab_sleep_ms(500); /* it stalls at its full rate */
 	stall = lab_psi(&lab, "busy/c1").some_usec;
-	lab_sleep_ms(4000);
+	lab_sleep_ms(4000); /* two windows of 2 s */
 	stall = (lab_psi(&lab, "busy/c1").some_usec - stall) / 2;
 	lab_kill(pid);
 	lab_sleep_ms(4500); /* an average over 2 s still knows of it */
@@ -103,7 +103,7 @@ PROMISE(busy_neighbours_do_not_hide_who_stalls)
 		   NULL, PSB_INLINE);
 	/* the kernel's first alarm is a false one, and would do. So once to be rid of it: */
 	press_and_release("busy/c1", 20000);
-	lab_sleep_ms(4500);
+	lab_sleep_ms(4500); /* so is the trailing one, up to two windows later */
 	from = lab_now_usec();
 	pid = press_until_low("busy/c1", 20000);
 	/* without CAP_SYS_RESOURCE the trunk's safety sample would find it too, some 5.5 s from

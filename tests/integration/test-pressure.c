@@ -69,7 +69,7 @@ PROMISE(stalls_are_told_as_low_and_their_end_as_neutral_then_high)
 	assert_int_equal(low->n.reason, PSB_REASON_STALL);
 	assert_string_equal(low->cgroup, lab_path(&lab, "levels"));
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
-	lab_sleep_ms(500);
+	lab_sleep_ms(500); /* Low goes on */
 	release(pid, "levels");
 	check_levels();
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_HIGH);
@@ -86,7 +86,7 @@ PROMISE(what_stalled_before_the_watch_was_made_is_told_to_nobody)
 	pid = lab_press(&lab, "past");
 	assert_true(LAB_WAIT(20000, lab_psi(&lab, "past").some_usec > 500000));
 	lab_kill(pid);
-	lab_sleep_ms(2500);
+	lab_sleep_ms(2500); /* a window: it has forgotten that stall */
 	before = lab_psi(&lab, "past").some_usec;
 	start_with(&(struct psb_watch_options){ .early = "some 500ms/2s",
 						.low = "some 1s/2s",
@@ -98,7 +98,7 @@ PROMISE(what_stalled_before_the_watch_was_made_is_told_to_nobody)
 				     lab_psi(&lab, "past").some_usec > before + 5000);
 	lab_kill(pid);
 	after = lab_psi(&lab, "past").some_usec;
-	lab_sleep_ms(4500);
+	lab_sleep_ms(4500); /* an alarm comes within two windows */
 	print_message("# %llu ms of stall, %llu alarms, %llu of them false\n",
 		      (unsigned long long)(after - before) / 1000,
 		      (unsigned long long)stats().alarms, (unsigned long long)stats().false_alarms);
@@ -136,7 +136,7 @@ PROMISE(alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sampli
 	snprintf(path, sizeof(path), "%s", lab_file(&lab, "stolen", "memory.pressure"));
 	stealing = true;
 	assert_int_equal(pthread_create(&thief, NULL, steal_alarms, path), 0);
-	lab_sleep_ms(200);
+	lab_sleep_ms(200); /* the thief is at work */
 	/* a stall that may be younger than its alarm is no proof; three of them are, unless an alarm
 	 * that the thief has missed comes between them */
 	for (int i = 0; i < 8 && stats().lost_alarms == 0; i++)
@@ -148,7 +148,7 @@ PROMISE(alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sampli
 	assert_string_equal(source.name, "sampling");
 	assert_non_null(strstr(source.why, "another program reads"));
 	/* and from then on it does not take ten seconds any more */
-	lab_sleep_ms(2500);
+	lab_sleep_ms(2500); /* a window: the next stall is isolated */
 	from = lab_now_usec();
 	lab_kill(press_until_low("stolen", 16000));
 	assert_true(lab_now_usec() - from < LOW_WITHIN_USEC);
@@ -164,9 +164,9 @@ PROMISE(while_memory_is_plentiful_nothing_wakes_up)
 	lab_make(&lab, "calm", LAB_LIMIT);
 	start("calm");
 	WAIT_FOR(1000u, (loop = thread_named(0, "psb-loop", 0)) != 0);
-	lab_sleep_ms(500);
+	lab_sleep_ms(500); /* the rest of starting */
 	switches = thread_switches(loop);
-	lab_sleep_ms(12000);
+	lab_sleep_ms(12000); /* longer than the 10 s of a safety sample */
 	switches = thread_switches(loop) - switches;
 	print_message("# rung %u: woke up %llu times in 12 s\n", source_now().rung,
 		      (unsigned long long)switches);

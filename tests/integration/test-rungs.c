@@ -100,9 +100,9 @@ PROMISE(little_room_is_neutral_though_nothing_stalls_and_out_of_descriptors_no_h
 	assert_int_equal(f.record.told[0].n.limit_bytes, 64 * LAB_MB);
 	assert_true(f.record.told[0].n.current_bytes >= 54 * LAB_MB);
 	assert_true(load_now().percent >= 80);
-	lab_sleep_ms(3500);
+	lab_sleep_ms(3500); /* longer than calm */
 	n = take_all(fds, ELEMENTSOF(fds));
-	lab_sleep_ms(3500);
+	lab_sleep_ms(3500); /* longer than calm */
 	assert_int_equal(told_count(), 1);
 	assert_int_equal(load_now().limit_bytes, 64 * LAB_MB);
 	while (n > 0)
