@@ -6,8 +6,8 @@
 # psibridged is played by tests/unit/daemon/fake-daemon, which answers what is in $T/answer; that the real one answers in the same
 # way is seen in tests/unit/daemon/test-control.c. It serves as long as its standard input, descriptor 5 here, is open.
 # Descriptor 6 is the keys of a pseudo-terminal, if there is one.
-# shellcheck source=cli.sh
-. "$srcdir/tests/integration/cli.sh"
+# shellcheck source=shell.sh
+. "$srcdir/tests/integration/shell.sh"
 fake=$builddir/tests/unit/daemon/fake-daemon
 clean_up()
 {
@@ -103,17 +103,6 @@ says_not()
 {
 	for text; do
 		! grep -Fq -e "$text" "$T/stdout" || { printf 'not expected: %s\nin:\n' "$text"; cat "$T/stdout"; return 1; }
-	done
-}
-
-# wait_for COMMAND...: until it succeeds, 20 s at most
-wait_for()
-{
-	tries=0
-	until "$@"; do
-		tries=$((tries + 1))
-		[ $tries -lt 400 ] || { echo "never came true: $*"; return 1; }
-		sleep 0.05
 	done
 }
 

@@ -8,21 +8,42 @@
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
-# shellcheck source=cli.sh
-. "$srcdir/tests/integration/cli.sh"
+# shellcheck source=shell.sh
+. "$srcdir/tests/integration/shell.sh"
 group=
 clean_up()
 {
 	[ -z "$group" ] || rmdir "$group" 2>/dev/null
 }
 
-# Open for both on descriptor 4, so that no write to it ever blocks.
-fifo_source()
+# spawn COMMAND...: its output is descriptor 3, its errors are in $T/log
+spawn()
 {
-	rm -f "$T/source"
-	mkfifo "$T/source"
-	exec 4<>"$T/source"
+	rm -f "$T/out"
+	mkfifo "$T/out"
+	"$@" >"$T/out" 2>"$T/log" </dev/null &
+	pid=$!
+	exec 3<"$T/out"
 }
+
+# Once it ends: what it had left to say is in $T/rest.
+finish()
+{
+	cat <&3 >"$T/rest"
+	exec 3<&-
+	wait "$pid"
+	status=$?
+}
+
+# completed WORD...: what bash offers for the last of these words behind "psibridge"
+completed()
+{
+	bash -c '. "$1" 2>/dev/null
+		COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
+		_psibridge "$2" "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+		printf "%s\n" "${COMPREPLY[@]}"' bash "$srcdir/src/cli/psibridge.bash" "$psibridge" "$@"
+}
+
 # start ARGUMENT...: its first line is in $armed
 start()
 {
@@ -31,7 +52,7 @@ start()
 }
 start_on_fifo()
 {
-	fifo_source
+	source_new
 	start --source "$T/source" "$@"
 }
 # line N: of what it said after that
@@ -91,7 +112,7 @@ doctor_off()
 }
 doctor_backend()
 {
-	fifo_source
+	source_new
 	run doctor --source "$T/source"
 	same 1 "$status" && matches 'no event loop can be made' "$(head -n 2 "$T/stdout" | tr '\n' ' ')"
 }
@@ -200,23 +221,25 @@ reader_leaves()
 # A pipe that nothing reads from the start: the very first line cannot be written.
 reader_never_was()
 {
-	fifo_source
-	rm -f "$T/broken"
 	mkfifo "$T/broken"
 	exec 5<>"$T/broken" 6>"$T/broken"
 	exec 5>&-
 	"$psibridge" watch "$@" --source "$T/source" --duration 0 >&6 2>"$T/stderr" </dev/null
 	status=$?
 	exec 6>&-
+	rm "$T/broken"
 	same 0 "$status" && [ ! -s "$T/stderr" ]
 }
 
-not_utf8()
+# A name cannot send escapes to the terminal, and one that is no UTF-8 is still JSON.
+odd_names()
 {
-	name=$T/$(printf 'a\377b')
+	name=$T/$(printf 'e\033[31m\007x\377')
 	mkfifo "$name"
+	run watch --source "$name" --duration 0
+	same 0 "$status" && LC_ALL=C grep -aq 'e?\[31m?x' "$T/stdout" && ! grep -aq "$(printf '\033')" "$T/stdout" || return
 	run watch --json --source "$name" --duration 0
-	same 0 "$status" && is "$(head -n 1 "$T/stdout")" '.path | endswith("/a\ufffdb")'
+	same 0 "$status" && is "$(head -n 1 "$T/stdout")" '.path | endswith("x\ufffd")'
 }
 
 json_check levels_come_as_objects_and_count_ends_after_exactly_so_many levels_in_json
@@ -226,7 +249,7 @@ json_check sigint_ends_it_with_a_summary_and_0 signal_ends_it INT
 check a_reader_that_leaves_ends_it_at_once reader_leaves
 check a_broken_pipe_is_no_failure reader_never_was
 check a_broken_pipe_is_no_failure_in_json reader_never_was --json
-json_check a_path_that_is_not_utf8_is_still_json not_utf8
+json_check odd_names_are_harmless odd_names
 
 # ---- watch: lines for people -------------------------------------------------------------------------
 levels_in_words()
@@ -244,35 +267,16 @@ levels_in_words()
 		matches '^Watched for [0-9.]+ m?s: Low 1 \(critical 0\), Neutral 1, High 1; 1 alarms \(0 false, 0 lost\), 0 samples\.$' "$(line 4)"
 }
 
-rearm_repeats()
-{
-	start_on_fifo --rearm 1ms --quiet 10s --count 2
-	# a repeat that comes within 20 times what the last call took may be swallowed
-	while kill -0 "$pid" 2>/dev/null && echo x >&4; do sleep 0.02; done
-	finish
-	matches 'Low \(memory is short\)' "$(line 1)" && matches 'Low \(memory is short\)' "$(line 2)"
-}
-
-escapes_are_harmless()
-{
-	name=$T/$(printf 'e\033[31m\007x')
-	mkfifo "$name"
-	run watch --source "$name" --duration 0
-	same 0 "$status" && matches '/e\?\[31m\?x' "$(head -n 1 "$T/stdout")" && ! grep -q "$(printf '\033')" "$T/stdout"
-}
-
 # A terminal of its own: script(1) gives one. colours COUNT VARIABLE: how many lines have one
 colours()
 {
-	fifo_source
+	source_new
 	echo x >&4 # waits there until it is read
 	env TERM=xterm "$2" script -qec "'$psibridge' watch --source '$T/source' --count 1 --duration 10s" /dev/null </dev/null >"$T/stdout"
 	grep -q 'the source said so' "$T/stdout" && same "$1" "$(grep -c "$(printf '\033')" "$T/stdout")"
 }
 
 check levels_come_in_words_and_aligned levels_in_words
-check rearm_lets_low_be_repeated rearm_repeats
-check a_name_cannot_send_escapes_to_the_terminal escapes_are_harmless
 if ! command -v script >/dev/null; then
 	skip colour_on_a_terminal "script(1) is not installed"
 elif ! script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
@@ -296,21 +300,21 @@ closed_output()
 	same 1 "$?" && same 'psibridge: standard output is closed' "$(cat "$T/stderr")"
 }
 
-fifo_source
-if [ -c /dev/full ]; then
-	check a_full_disk_is_told_by_watch full_device watch --source "$T/source" --duration 0
-	check a_full_disk_is_told_by_watch_json full_device watch --json --source "$T/source" --duration 0
-	check a_full_disk_is_told_by_doctor full_device doctor --source "$T/source"
-	check a_full_disk_is_told_by_help full_device help
-else
-	skip a_full_disk_is_told "there is no /dev/full"
-fi
+source_new
+for verb in "watch --source $T/source --duration 0" "watch --json --source $T/source --duration 0" "doctor --source $T/source" help; do
+	if [ -c /dev/full ]; then
+		# shellcheck disable=SC2086 # several words
+		check "a_full_disk_is_told: $verb" full_device $verb
+	else
+		skip "a_full_disk_is_told: $verb" "there is no /dev/full"
+	fi
+done
 check closed_standard_output_is_told closed_output
 
 # ---- doctor ------------------------------------------------------------------------------------------
 doctor_json()
 {
-	fifo_source
+	source_new
 	run doctor --json --source "$T/source"
 	same 0 "$status" && same 1 "$(wc -l <"$T/stdout")" && [ ! -s "$T/stderr" ] &&
 		is '.works == true and .rung == 1 and .source == "fifo" and .error == null and .advice == ""' &&
@@ -323,7 +327,7 @@ doctor_json()
 
 doctor_words()
 {
-	fifo_source
+	source_new
 	run doctor --source "$T/source"
 	same 0 "$status" &&
 		matches "^Pressure in $T/source will be noticed as soon as" "$(head -n 3 "$T/stdout" | tr '\n' ' ')" &&
@@ -336,10 +340,9 @@ doctor_words()
 
 doctor_none()
 {
-	run doctor --rung 1
-	same 1 "$status" && matches 'will not be noticed: no rung of the' "$(head -n 1 "$T/stdout")" || return
 	run doctor --json --rung 1
-	same 1 "$status" && is '.works == false and .rung == 0 and [.findings[] | select(.rung > 0) | .rung] == [1]'
+	same 1 "$status" && is '.works == false and .rung == 0 and (.verdict | test("will not be noticed: no rung of the")) and
+		[.findings[] | select(.rung > 0) | .rung] == [1]'
 }
 
 # /proc/meminfo is empty in a service with ProcSubset=pid
@@ -363,13 +366,18 @@ if [ -z "$mount" ]; then
 	skip real_cgroups "no unified cgroup hierarchy is mounted here"
 	done_testing
 fi
-check an_unknown_cgroup_is_told failed 'psibridge watch: --cgroup /no-such.slice: there is no such cgroup' watch --cgroup no-such.slice
-check an_unknown_unit_is_told failed 'psibridge watch: --unit no-such-unit.service: no cgroup of that name; is it running?' watch --unit no-such-unit
-check a_unit_with_a_suffix_keeps_it failed 'psibridge watch: --unit no-such-unit.scope: no cgroup of that name; is it running?' watch --unit no-such-unit.scope
-check an_unknown_process_is_told failed 'psibridge watch: --pid 2147483647: there is no such process' watch --pid 2147483647
-check a_path_that_climbs_is_refused refused 'psibridge watch: --cgroup "../x": ".." is not allowed in it' watch --cgroup ../x
-check a_pattern_without_stars_is_refused refused 'psibridge watch: --pattern "system.slice": there is no star in it' watch --pattern system.slice
-
+# NAME|STATUS|ARGUMENTS|TEXT
+while IFS='|' read -r name wanted arguments text; do
+	# shellcheck disable=SC2086 # several words
+	check "$name" ends "$wanted" "psibridge watch: $text" watch $arguments
+done <<'END'
+an_unknown_cgroup_is_told|1|--cgroup no-such.slice|--cgroup /no-such.slice: there is no such cgroup
+an_unknown_unit_is_told|1|--unit no-such-unit|--unit no-such-unit.service: no cgroup of that name; is it running?
+a_unit_with_a_suffix_keeps_it|1|--unit no-such-unit.scope|--unit no-such-unit.scope: no cgroup of that name; is it running?
+an_unknown_process_is_told|1|--pid 2147483647|--pid 2147483647: there is no such process
+a_path_that_climbs_is_refused|2|--cgroup ../x|--cgroup "../x": ".." is not allowed in it
+a_pattern_without_stars_is_refused|2|--pattern system.slice|--pattern "system.slice": there is no star in it
+END
 doctor_unknown()
 {
 	run doctor --cgroup no-such.slice

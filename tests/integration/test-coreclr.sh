@@ -9,12 +9,12 @@
 
 [ -z "${SANITIZERS:-}" ] || skip_all "sanitizers do not load into a foreign program"
 
-hook=${PSIBRIDGE_HOOKS:-$builddir/hooks}/libpsibridge-coreclr.so
+# shellcheck source=shell.sh
+. "$srcdir/tests/integration/shell.sh"
+hook=$hooks/libpsibridge-coreclr.so
 guid='{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}'
 
 [ -e "$hook" ] || skip_all "libpsibridge-coreclr.so was not built"
-# shellcheck source=program.sh
-. "$srcdir/tests/integration/program.sh"
 
 # as WAY: the environment that brings the hook in
 as()
@@ -53,40 +53,29 @@ check the_program_is_built dotnet_build build Garbage
 [ "$tap_bad" = 0 ] || done_testing
 garbage=$T/build/bin/Garbage/release/garbage
 
-# falls PERCENT COMMAND...: fills and drops a cache, is told, and its resident memory falls by so much. Once is enough where
-# pauses are short; on a busy machine they are not, and the rest goes at the next Low.
-falls()
+# gives_back PERCENT COMMAND...: fills and drops a cache, is told, and its resident memory falls by so much
+gives_back()
 {
 	percent=$1
 	shift
 	source_new
-	PSIBRIDGE_LOG=info once launch "$@" && ready && before=$(rss_kb) || return
-	after=$before i=0
-	while [ "$i" -lt 3 ] && [ "$after" -gt $((before * (100 - percent) / 100)) ]; do
-		i=$((i + 1))
-		low
-		expect ']: collected: ' || return
-		after=$(rss_kb)
-	done
-	tell alive && expect '^alive 51' && tell exit 7 && ended 7 || return
-	[ "$after" -le $((before * (100 - percent) / 100)) ] ||
-		{ echo "$before kB before, $after after: less than $percent % went back"; cat "$T/log"; return 1; }
+	PSIBRIDGE_LOG=info once launch "$@" && ready && falls "$percent" && tell alive && expect '^alive 51' && tell exit 7 && ended 7
 }
 
 # How the runtime is told (the profiler's slot, or the list of the others) and how the program is started are test-run.sh's.
 as notification
-check the_notification_only_profiler_gives_four_fifths_back falls 80 "$garbage"
+check the_notification_only_profiler_gives_four_fifths_back gives_back 80 "$garbage"
 as profiler
 # Server GC gives back on a timer of its own, and how much it keeps depends on the number of processors.
-check without_concurrent_collections_too falls 80 env DOTNET_gcConcurrent=0 "$garbage"
-check with_a_hard_limit_too falls 80 env DOTNET_GCHeapHardLimit=0x20000000 "$garbage"
-check with_server_collections_most_of_it falls 60 env DOTNET_gcServer=1 "$garbage"
+check without_concurrent_collections_too gives_back 80 env DOTNET_gcConcurrent=0 "$garbage"
+check with_a_hard_limit_too gives_back 80 env DOTNET_GCHeapHardLimit=0x20000000 "$garbage"
+check with_server_collections_most_of_it gives_back 60 env DOTNET_gcServer=1 "$garbage"
 
 single()
 {
 	timeout 200 dotnet publish -c Release -v quiet --nologo --no-self-contained -p:PublishSingleFile=true --use-current-runtime \
 		--artifacts-path "$T/single" -o "$T/single/app" "$srcdir/tests/dotnet/Garbage/Garbage.csproj" </dev/null &&
-		falls 80 "$T/single/app/garbage"
+		gives_back 80 "$T/single/app/garbage"
 }
 check in_a_single_file_too single
 
@@ -158,8 +147,8 @@ killed()
 	mkdir "$T/tmp"
 	source_new
 	PSIBRIDGE_QUIET=300ms garbage 50 2 && ready || return
-	find_process && low && expect ']: told Low' || return
-	kill -KILL "$process"
+	low && expect ']: told Low' || return
+	kill -KILL "$pid"
 	ended 137 || return
 	left=$(find "$T/tmp" -mindepth 1 ! -name 'clr-debug-pipe-*' ! -name 'dotnet-diagnostic-*')$(find /dev/shm -name '*psibridge*')
 	[ -z "$left" ] || { echo "$left"; return 1; }

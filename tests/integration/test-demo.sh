@@ -6,12 +6,11 @@
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
-psibridge=$builddir/psibridge
+# shellcheck source=shell.sh
+. "$srcdir/tests/integration/shell.sh"
 host=$builddir/psibridge-luahost
 [ -x "$psibridge" ] || skip_all "psibridge was not built"
 [ -x "$host" ] || skip_all "psibridge-luahost was not built: no Lua"
-cd "${TMPDIR:-/tmp}" || exit 1
-unset MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE
 
 # demo STATUS ARGUMENT...: the output is in out, complaints and progress are in err
 demo()
@@ -23,8 +22,8 @@ demo()
 	[ $got = "$want" ] || { cat out err; echo "exit status $got instead of $want"; return 1; }
 }
 has() { grep -q -e "$1" "$2" || { echo "no \"$1\" in:"; cat "$2"; return 1; }; }
-# ends STATUS FILE TEXT ARGUMENT...: with that text in it
-ends()
+# demo_says STATUS FILE TEXT ARGUMENT...: with that text in it
+demo_says()
 {
 	status=$1 file=$2 text=$3
 	shift 3
@@ -51,11 +50,17 @@ leftovers()
 }
 
 # ---- the command line --------------------------------------------------------------------------------
-check too_little_memory_is_refused_by_name ends 2 err 5 --memory 5
-check a_length_without_a_unit_is_refused ends 2 err 5 --length 5
-check an_unknown_option_is_refused ends 2 err no-such --no-such-option
-check help_says_what_it_leaves_behind ends 0 out 'leaves nothing behind' --help
-check a_host_that_is_not_there_is_named ends 1 err 'nothing: No such file' --host ./nothing
+# NAME|STATUS|FILE|TEXT|ARGUMENTS
+while IFS='|' read -r name wanted file text arguments; do
+	# shellcheck disable=SC2086 # several words
+	check "$name" demo_says "$wanted" "$file" "$text" $arguments
+done <<'END'
+too_little_memory_is_refused_by_name|2|err|5|--memory 5
+a_length_without_a_unit_is_refused|2|err|5|--length 5
+an_unknown_option_is_refused|2|err|no-such|--no-such-option
+help_says_what_it_leaves_behind|0|out|leaves nothing behind|--help
+a_host_that_is_not_there_is_named|1|err|nothing: No such file|--host ./nothing
+END
 
 if [ -n "${SANITIZERS:-}" ]; then
 	skip memory_goes_back "a sanitizer has a heap of its own, which malloc_trim() does not trim"
@@ -65,7 +70,7 @@ fi
 # ---- simulated ---------------------------------------------------------------------------------------
 simulated()
 {
-	ends 0 out '^SIMULATED: --simulate was given\.' --simulate --memory 160 --length 7s && has '^  SIMULATED  ' out &&
+	demo_says 0 out '^SIMULATED: --simulate was given\.' --simulate --memory 160 --length 7s && has '^  SIMULATED  ' out &&
 		has '^  neighbour: passes.*  - *-$' out && has '^  told Low' out &&
 		[ "$(number "$after" 2)" -lt $(($(number "$before" 2) / 2)) ] &&
 		[ "$(number "$after" 1)" -gt $(($(number "$before" 1) / 2)) ]
@@ -77,10 +82,10 @@ printf '#!/bin/sh\nexit 3\n' >short
 # A program that never listens: the demo must see that, and say so.
 printf '#!/bin/sh\nexec "%s" --no-bridge "$@"\n' "$host" >deaf
 chmod +x short deaf
-check a_program_that_ends_early_is_named ends 1 err 'ended with status 3' --simulate --memory 96 --length 5s --host ./short
+check a_program_that_ends_early_is_named demo_says 1 err 'ended with status 3' --simulate --memory 96 --length 5s --host ./short
 deaf_program()
 {
-	ends 1 out 'did not go as it should' --length 5s --host ./deaf "$@" && has 'less than half of its' out && has 'never told' out
+	demo_says 1 out 'did not go as it should' --length 5s --host ./deaf "$@" && has 'less than half of its' out && has 'never told' out
 }
 
 # ---- the host alone ------------------------------------------------------------------------------------
@@ -96,20 +101,11 @@ busy_script_is_interrupted()
 			io.stdout:write('idle\n')
 		end
 	END
-	mkfifo busy.fifo || return
-	exec 8<>busy.fifo
-	"$host" --source "$PWD/busy.fifo" busy.lua >busy.out 8<&- &
+	"$host" --source "$T/source" busy.lua >busy.out 4<&- &
 	pid=$!
-	for word in busy collected; do
-		for _ in $(seq 100); do
-			grep -q $word busy.out && break
-			sleep 0.1
-		done
-		[ $word = collected ] || echo >&8
-	done
+	wait_for grep -q busy busy.out && low && wait_for grep -q collected busy.out
 	kill "$pid"
 	wait "$pid"
-	exec 8>&-
 	told=$(sed -n 's/^told at=\([0-9]*\) level=low/\1/p' busy.out)
 	done=$(sed -n 's/^collected at=\([0-9]*\) .*/\1/p' busy.out)
 	[ -n "$told" ] && [ -n "$done" ] && [ $((done - told)) -lt 2000000 ] || { cat busy.out; return 1; }
@@ -148,24 +144,20 @@ check a_program_that_does_not_react_fails_the_demo deaf_program --memory 160
 # ---- cut short ---------------------------------------------------------------------------------------
 # ended_by SIGNAL NUMBER: when all three actors are in their group. It takes its course, and then nothing is left of it: a cgroup with a
 # process in it cannot go. The demo's pid stays the same in a scope of systemd.
+own_group() { groups | grep "psibridge-demo-$pid\$" | head -n 1; }
+all_are_there() { [ "$(grep -c . "$(own_group)/run/cgroup.procs" 2>/dev/null)" = 3 ]; }
+nothing_is_left() { leftovers "$pid" >left && [ ! -s left ]; }
 ended_by()
 {
 	# a shell lets what it starts in the background ignore SIGINT
 	env --default-signal=INT "$psibridge" demo --length 20s >out 2>err &
 	pid=$!
-	for _ in $(seq 600); do
-		group=$(groups | grep "psibridge-demo-$pid\$" | head -n 1)
-		[ -n "$group" ] && [ "$(grep -c . "$group/run/cgroup.procs" 2>/dev/null)" = 3 ] && break
-		sleep 0.1
-	done
+	wait_for all_are_there
+	group=$(own_group)
 	kill "-$1" "$pid"
 	wait "$pid"
 	got=$?
-	for _ in $(seq 100); do
-		leftovers "$pid" >left
-		[ -s left ] || break
-		sleep 0.1
-	done
+	wait_for nothing_is_left
 	[ -n "$group" ] && [ $got = $((128 + $2)) ] && [ ! -s left ] || { cat left err; return 1; }
 }
 check ctrl_c_ends_it_by_that_signal_and_leaves_nothing ended_by INT 2

@@ -123,7 +123,7 @@ run_daemon()
 		in_group "$bin/psibridge" watch --json --source "$here/psibridge/notify" --rung 1 --count 3 --duration 2500ms \
 			>"$here/client" 2>>"$here/client-stderr" &
 		client=$!
-		sleep 0.2
+		sleep 0.2 # the client connects; one that is late is told the present state
 		"$bin/psibridge" simulate low "/$group/a" --control "$here/control" >/dev/null 2>>"$here/simulate-stderr"
 		# what goes on in a new watch ends there
 		sed -i "s/^Calm=.*/Calm=20${episode}ms/" "$here/root/etc/psibridge/psibridged.conf"

@@ -8,8 +8,8 @@
 # shellcheck source=../tap.sh
 . "$srcdir/tests/tap.sh"
 
-# shellcheck source=cli.sh
-. "$srcdir/tests/integration/cli.sh"
+# shellcheck source=shell.sh
+. "$srcdir/tests/integration/shell.sh"
 mkdir "$T/hooks" "$T/bin"
 so=$T/hooks/libpsibridge-coreclr.so dll=$T/hooks/PsiBridge.StartupHook.dll
 : >"$so"
@@ -17,7 +17,6 @@ so=$T/hooks/libpsibridge-coreclr.so dll=$T/hooks/PsiBridge.StartupHook.dll
 : >"$T/hooks/libmono-profiler-psibridge.so"
 export PSIBRIDGE_HOOKS="$T/hooks" PATH="$T/bin:$PATH"
 guid='{9F1A4C50-6B0E-4C46-9C1D-5053492D4247}'
-cd "$T" || exit 2
 
 # ---- helpers -----------------------------------------------------------------------------------------
 cat >"$T/bin/program" <<'SH'
@@ -57,24 +56,28 @@ without() { ! grep "$1" "$T/stdout"; }
 # ---- what makes no sense -----------------------------------------------------------------------------
 check a_command_is_needed refused 'psibridge run: a command is missing, such as "psibridge run -- dotnet app.dll"' run
 check a_way_that_is_none refused 'psibridge run: --hook "magic": auto, notification, profiler, startup-hook, mono-profiler, protocol or none was expected' run --hook magic -- true
-ends_with() { run run --hook none -- "$2"; same "$1" "$status" && same "psibridge run: $2: $3" "$(cat "$T/stderr")"; }
 nowhere='command not found (or what would run it: the interpreter in its #! line, its dynamic linker)'
-check not_found_is_127 ends_with 127 no-such-program "$nowhere"
-check a_path_that_is_not_there_is_127 ends_with 127 ./no/such 'No such file or directory'
 echo 'echo text' >"$T/data"
-check not_executable_is_126 ends_with 126 ./data 'Permission denied'
-check a_directory_is_126 ends_with 126 / 'Permission denied'
 mkdir "$T/first" "$T/first/program"
-in_path() { PATH=$T/first:$PATH run run --hook none -- "$1"; same "$2" "$status"; }
-check a_directory_in_path_is_passed_over in_path program 0
 cp "$T/data" "$T/first/useless"
-check what_may_not_be_executed_is_126 in_path useless 126
 printf '#!/no/such/interpreter\n' >"$T/bin/lost"
 printf '#!%s\n' "$T/bin/loop" >"$T/bin/loop"
 chmod +x "$T/bin/lost" "$T/bin/loop"
-check a_missing_interpreter_is_127_and_told ends_with 127 lost "$nowhere"
-check also_where_a_path_was_given ends_with 127 "$T/bin/lost" 'it is there, but what would run it is not: the interpreter in its #! line, or its dynamic linker'
-check interpreters_in_a_circle_are_126 ends_with 126 loop 'Too many levels of symbolic links'
+# NAME|STATUS|COMMAND|TEXT
+while IFS='|' read -r name wanted command text; do
+	check "$name" ends "$wanted" "psibridge run: $command: $text" run --hook none -- "$command"
+done <<END
+not_found_is_127|127|no-such-program|$nowhere
+a_path_that_is_not_there_is_127|127|./no/such|No such file or directory
+not_executable_is_126|126|./data|Permission denied
+a_directory_is_126|126|/|Permission denied
+a_missing_interpreter_is_127_and_told|127|lost|$nowhere
+also_where_a_path_was_given|127|$T/bin/lost|it is there, but what would run it is not: the interpreter in its #! line, or its dynamic linker
+interpreters_in_a_circle_are_126|126|loop|Too many levels of symbolic links
+END
+in_path() { PATH=$T/first:$PATH run run --hook none -- "$1"; same "$2" "$status"; }
+check a_directory_in_path_is_passed_over in_path program 0
+check what_may_not_be_executed_is_126 in_path useless 126
 
 # ---- what is set -------------------------------------------------------------------------------------
 notification="# notification
@@ -210,20 +213,14 @@ for program in node java; do
 	if command -v $program >/dev/null; then check ${program}_runs_as_ever unharmed $program --version; else skip ${program}_runs_as_ever "$program is not installed"; fi
 done
 # gives_back ARGUMENT...: of run; told Low, the program gets smaller, and ends with the status it was told
-gives_back()
-{
-	idles "$T/source" "$psibridge" run "$@" && collects || return
-	echo exit 7 >&5
-	finish
-	exec 6<&-
-	same 7 "$status"
-}
+gives_back() { once launch "$psibridge" run "$@" && ready && falls 50 && tell exit 7 && ended 7; }
 if ! command -v dotnet >/dev/null; then
 	skip real_dotnet_programs_give_back_memory "the .NET SDK is not installed"
 elif ! [ -e "$hooks/libpsibridge-coreclr.so" ]; then
 	skip real_dotnet_programs_give_back_memory "libpsibridge-coreclr.so was not built"
 else
-	check the_program_is_built build_garbage
+	garbage=$T/build/bin/Garbage/release/garbage
+	check the_program_is_built dotnet_build build Garbage
 	check a_real_apphost_gives_back_memory_with_the_profiler gives_back --hook profiler -- "$garbage"
 	check real_dotnet_gives_back_memory gives_back -- dotnet "$garbage.dll"
 fi

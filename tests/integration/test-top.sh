@@ -79,7 +79,7 @@ screen_says()
 {
 	look_anew
 	kill -CONT "$(cat "$T/pid")"
-	sleep 0.1
+	sleep 0.1 # it draws; shows_now() asks again
 	screen_has "$1"
 }
 shows_now() { wait_for screen_says "$1" || { tail -c 1500 "$T/screen" | cat -v; return 1; }; }
