@@ -429,11 +429,10 @@ PROMISE(odd_numbers_stay_within_0_and_100_percent)
 		uint64_t working_set, available;
 		unsigned percent;
 	} table[] = {
-		{ "3145728\n", "inactive_file 0\n", "2097152\n", 3 * MB, 0,
-		  100 }, /* over its limit */
-		{ "1048576\n", "inactive_file 2097152\n", "2097152\n", 0, 2 * MB,
-		  0 },						/* counters lag */
-		{ "0\n", "inactive_file 0\n", "0\n", 0, 0, 0 }, /* nothing allowed */
+		/* over its limit, counters that lag, nothing allowed, nearly full */
+		{ "3145728\n", "inactive_file 0\n", "2097152\n", 3 * MB, 0, 100 },
+		{ "1048576\n", "inactive_file 2097152\n", "2097152\n", 0, 2 * MB, 0 },
+		{ "0\n", "inactive_file 0\n", "0\n", 0, 0, 0 },
 		{ "2097151\n", "inactive_file 0\n", "2097152\n", 2 * MB - 1, 1, 99 },
 	};
 	struct cgroups c = fake_v2("odd");
