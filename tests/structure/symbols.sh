@@ -91,6 +91,16 @@ needed()
 		END { if (!n) print "nothing is needed: that is no shared library" }'
 }
 
+# It never prints, never exits, and changes no handler: it has none of the functions for that. (gcov's are in a build for coverage.)
+manners()
+{
+	# shellcheck disable=SC2086
+	$NM "$lib" | grep -q __gcov_ && return
+	# shellcheck disable=SC2086
+	$NM -D --undefined-only "$lib" | awk '{ sub(/@.*/, "", $NF); print $NF }' | grep -xE \
+		'std(out|err)|(__)?v?[df]?printf(_chk)?|f?put(s|c|char)|fwrite|perror|v?(warn|err)x?|(__)?v?syslog(_chk)?|_*[eE]xit|quick_exit|abort|raise|__assert_fail|_*sig(action|nal|suspend|wait|timedwait|procmask)' || :
+}
+
 stays()
 {
 	$READELF -d "$lib" | grep -q NODELETE || echo "dlclose(3) takes it away, and threads may be at their end in it"
@@ -119,6 +129,7 @@ if [ -e "$lib" ]; then
 	empty public_headers_and_symbol_map_agree same declared listed
 	empty library_exports_exactly_its_symbol_map same exported listed
 	empty library_stays_in_memory stays
+	empty library_neither_prints_nor_exits_nor_changes_a_handler manners
 	if [ -n "${STATIC_LIBURING:-}" ]; then
 		empty library_needs_nothing_but_libc needed ''
 	else

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-bridge.c - backends, who drives the loop, fork, and every order in which things may end
+ * test-bridge.c - backends, who drives the loop, and fork
  *
- * Each way to wait for a bridge's descriptor is tried in tests/integration/test-driving.c.
+ * Each way to wait for a bridge's descriptor is tried in tests/integration/test-driving.c. That the library neither prints nor
+ * exits is seen in tests/structure/symbols.sh: it could not. Bridge and watch end in either order, see bench_free().
  */
 #include <poll.h>
 #include <sys/mman.h>
@@ -221,44 +222,6 @@ PROMISE(a_second_thread_is_sent_away_also_during_a_dispatch)
 	assert_int_equal((intptr_t)wrong, 0);
 }
 
-/* ---- ends ---------------------------------------------------------------------------------- */
-
-enum driver { NOBODY, THREAD, FOREIGN };
-
-static void end_in_order(void **state, enum driver driver, bool bridge_first,
-			 bool registration_first)
-{
-	struct bench *b = bench_at_rest(state);
-	psb_watch *watch[2] = { steal(b->watch), watch_fifo(b->bridge, LONG_USEC) };
-	struct receiver rx = { .calls = 0 };
-
-	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(psb_watch_add_callback(watch[i], receive, &rx,
-							(i ? PSB_INLINE : 0) | PSB_TELL_PRESENT,
-							NULL),
-				 0);
-	assert_int_equal(psb_watch_add_callback(watch[0], receive, &rx, 0, &rx.registration), 0);
-	assert_int_equal(psb_watch_simulate(watch[1], PSB_LOW, 1), 0);
-	if (driver == THREAD)
-		run(b);
-	else if (driver == FOREIGN)
-		assert_true(psb_bridge_dispatch(b->bridge) >= 0);
-	if (bridge_first)
-		psb_bridge_unref(steal(b->bridge));
-	if (registration_first)
-		psb_registration_remove(rx.registration);
-	psb_watch_unref(watch[registration_first]);
-	psb_watch_unref(watch[!registration_first]);
-	bench_free(b);
-}
-
-PROMISE(bridge_and_watches_may_end_in_any_order)
-{
-	for (enum driver driver = NOBODY; driver <= FOREIGN; driver++)
-		for (int order = 0; order < 4; order++)
-			end_in_order(state, driver, order % 2, order / 2);
-}
-
 /* ---- fork ---------------------------------------------------------------------------------- */
 
 /* Returns the line of the first broken promise, or 0. */
@@ -398,46 +361,4 @@ PROMISE(a_child_that_comes_back_from_a_callback_ends_or_is_told)
 		await_calls(b, fd, 2);
 		bench_free(b);
 	}
-}
-
-/* ---- manners ------------------------------------------------------------------------------- */
-
-/* Neither to a terminal nor, where the host wants to hear of it, past the host. */
-PROMISE(nothing_is_printed)
-{
-	struct psb_watch_options bad = { .size = sizeof(bad), .cgroup = "../x" };
-	struct psb_watch_options socket = quick_options(in_directory("closes"));
-	struct bench *b = bench_bare(state);
-	int saved[] = { dup(1), dup(2) };
-	int file = memfd_create("printed", MFD_CLOEXEC);
-	psb_watch *watch = NULL, *broken = NULL;
-	struct stat st;
-
-	b->listener = listen_at(socket.source);
-	fflush(NULL);
-	for (int i = 0; i < 2; i++)
-		dup2(file, i + 1);
-	psb_watch_new(b->bridge, &bad, &watch);
-	setenv("MEMORY_PRESSURE_WATCH", "/etc/hostname", 1);
-	psb_watch_new(b->bridge, NULL, &watch); /* of our own cgroup */
-	psb_watch_unref(watch);
-	b->watch = watch_fifo(b->bridge, 100 * USEC_PER_MSEC);
-	psb_watch_add_callback(b->watch, receive, &b->rx, PSB_INLINE, NULL);
-	psb_watch_new(b->bridge, &socket, &broken);
-	close(b->listener);
-	b->listener = -1;
-	psb_bridge_start(b->bridge);
-	psb_watch_simulate(b->watch, PSB_LOW, 1);
-	AWAIT_FOR(&b->rx, b->rx.calls == 3 && b->log[0], PATIENCE_USEC);
-	psb_watch_unref(broken);
-	fflush(NULL);
-	for (int i = 0; i < 2; i++) {
-		dup2(saved[i], i + 1);
-		close(saved[i]);
-	}
-	fstat(file, &st);
-	close(file);
-	hear(&b->rx, "CNH");
-	assert_int_equal(st.st_size, 0);
-	assert_string_not_equal(b->log, "");
 }
