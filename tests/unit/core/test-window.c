@@ -14,61 +14,28 @@
 #define SEC USEC_PER_SEC
 #define HOUR (3600 * SEC)
 
-/* ---- single answers -------------------------------------------------------------------------- */
+/* ---- single answers: what the random runs do not draw ------------------------------------------ */
 
 PROMISE(the_answer_is_what_grew_inside_the_window)
 {
 	static const struct {
 		const char *what;
 		uint64_t length;
-		uint64_t samples[16]; /* time and total, until a time is 0 */
+		uint64_t samples[8]; /* time and total, until a time is 0 */
 		uint64_t growth;
 	} table[] = {
 		{ "nothing was seen", 2 * SEC, { 0 }, 0 },
 		{ "one sample is no growth", 2 * SEC, { SEC, 5 * SEC }, 0 },
-		{ "what grew before the first sample is not counted",
+		{ "a tenth of an interval",
 		  2 * SEC,
-		  { SEC, 500, SEC + 1, 501 },
-		  1 },
-		{ "before a whole window was seen: since the first sample",
-		  2 * SEC,
-		  { SEC, 0, SEC + 500 * MS, 100, 2 * SEC, 350 },
-		  350 },
-		{ "the first sample exactly on the far edge",
-		  2 * SEC,
-		  { SEC, 10, 2 * SEC, 110, 3 * SEC, 310 },
-		  300 },
-		{ "half of an interval is inside",
-		  2 * SEC,
-		  { SEC, 0, 2 * SEC, 1000, 3 * SEC + 500 * MS, 1000 },
-		  500 },
-		{ "a tenth of an interval is inside",
-		  2 * SEC,
-		  { SEC, 0, 2 * SEC, 1000, 3 * SEC + 900 * MS, 1007 },
+		  { SEC, 0, 2 * SEC, 1000, 3900 * MS, 1007 },
 		  107 },
-		{ "it slides: old growth is forgotten",
-		  2 * SEC,
-		  { SEC, 0, 2 * SEC, 900 * MS, 3 * SEC, 900 * MS, 4 * SEC, 900 * MS },
-		  0 },
-		{ "one interval longer than the window", 2 * SEC, { SEC, 0, 5 * SEC, 1000 }, 500 },
 		{ "hours without a sample", 2 * SEC, { SEC, 0, SEC + HOUR, 3600 * 1000 }, 2000 },
-		{ "years in the counter do not overflow",
+		{ "two samples of one moment", 2 * SEC, { SEC, 0, 2 * SEC, 10, 2 * SEC, 25 }, 25 },
+		{ "years",
 		  10 * SEC,
 		  { 1, UINT64_MAX / 4, 1 + UINT64_MAX / 4, UINT64_MAX / 2 },
 		  10 * SEC },
-		{ "the shortest window there is",
-		  100 * MS,
-		  { SEC, 0, SEC + 50 * MS, 50, SEC + 100 * MS, 70, SEC + 150 * MS, 90 },
-		  40 },
-		{ "two samples of one moment: the later total counts",
-		  2 * SEC,
-		  { SEC, 0, 2 * SEC, 10, 2 * SEC, 25 },
-		  25 },
-		{ "samples close together share a slot and lose nothing",
-		  2 * SEC,
-		  { SEC, 0, SEC + 1, 1, SEC + 2, 2, SEC + 3, 3, SEC + 4, 4 },
-		  4 },
-		{ "a window longer than the clock", 10 * SEC, { 1, 7, 2, 8, SEC, 9 }, 2 },
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -78,9 +45,7 @@ PROMISE(the_answer_is_what_grew_inside_the_window)
 		for (const uint64_t *p = table[i].samples; *p > 0; p += 2)
 			window_add(&w, p[0], p[1]);
 		if (window_growth(&w) != table[i].growth)
-			fail_msg("%s: %llu, not %llu", table[i].what,
-				 (unsigned long long)window_growth(&w),
-				 (unsigned long long)table[i].growth);
+			fail_msg("%s: %llu", table[i].what, (unsigned long long)window_growth(&w));
 	}
 }
 
@@ -107,27 +72,28 @@ PROMISE(a_counter_that_goes_back_starts_afresh)
 
 PROMISE(the_rate_is_that_of_the_newest_interval)
 {
+	static const struct {
+		uint64_t at, total, rate;
+	} steps[] = {
+		{ SEC, 0, 0 },
+		{ SEC + 100 * MS, 50 * MS, 512 },
+		{ SEC + 200 * MS, 75 * MS, 256 },
+		/* the same moment once more: it belongs to the interval before */
+		{ SEC + 200 * MS, 125 * MS, 768 },
+		/* counters of several CPUs are not read at one instant: a little too much is all of it */
+		{ SEC + 300 * MS, 300 * MS, 1024 },
+		{ SEC + 400 * MS, 300 * MS, 0 },
+		/* also where the sample shares its slot with others */
+		{ SEC + 400 * MS + 10, 300 * MS + 5, 512 },
+	};
 	struct window w;
 
 	window_init(&w, 2 * SEC);
 	assert_int_equal(window_rate_1024(&w), 0);
-	window_add(&w, SEC, 0);
-	assert_int_equal(window_rate_1024(&w), 0);
-	window_add(&w, SEC + 100 * MS, 50 * MS);
-	assert_int_equal(window_rate_1024(&w), 512);
-	window_add(&w, SEC + 200 * MS, 75 * MS);
-	assert_int_equal(window_rate_1024(&w), 256);
-	/* the same moment once more: it belongs to the interval before */
-	window_add(&w, SEC + 200 * MS, 125 * MS);
-	assert_int_equal(window_rate_1024(&w), 768);
-	/* counters of several CPUs are not read at one instant: a little too much is all of it */
-	window_add(&w, SEC + 300 * MS, 300 * MS);
-	assert_int_equal(window_rate_1024(&w), 1024);
-	window_add(&w, SEC + 400 * MS, 300 * MS);
-	assert_int_equal(window_rate_1024(&w), 0);
-	/* also where the sample shares its slot with others */
-	window_add(&w, SEC + 400 * MS + 10, 300 * MS + 5);
-	assert_int_equal(window_rate_1024(&w), 512);
+	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+		window_add(&w, steps[i].at, steps[i].total);
+		assert_int_equal(window_rate_1024(&w), steps[i].rate);
+	}
 }
 
 /* ---- after a rest ---------------------------------------------------------------------------- */
@@ -140,32 +106,25 @@ PROMISE(what_is_recent_is_what_two_witnesses_allow)
 		uint32_t avg10;
 		uint64_t recent;
 	} table[] = {
-		{ "no longer than the window: all of it", 2 * SEC, 300 * MS, 2 * SEC, 0, 0,
-		  300 * MS },
-		{ "but no more than the window holds", 2 * SEC, 3 * SEC, 2 * SEC, 0, 0, 2 * SEC },
-		{ "evenly, where nobody says otherwise", 2 * SEC, 300 * MS, 4 * SEC, 0, 0,
-		  150 * MS },
-		{ "an hour: next to nothing of it", 2 * SEC, 1800 * MS, HOUR, 0, 0, 1 * MS },
-		{ "an alarm vouches for its threshold", 2 * SEC, 300 * MS, HOUR, 20 * MS, 0,
-		  20 * MS },
-		{ "but not for more than grew", 2 * SEC, 7 * MS, HOUR, 20 * MS, 0, 7 * MS },
-		{ "evenly may be more than an alarm says", 2 * SEC, SEC, 10 * SEC, 20 * MS, 0,
-		  200 * MS },
+		{ "no longer than the window", 2 * SEC, 300 * MS, 2 * SEC, 0, 0, 300 * MS },
+		{ "what the window holds", 2 * SEC, 3 * SEC, 2 * SEC, 0, 0, 2 * SEC },
+		{ "evenly", 2 * SEC, 300 * MS, 4 * SEC, 0, 0, 150 * MS },
+		{ "an hour: next to nothing", 2 * SEC, 1800 * MS, HOUR, 0, 0, 1 * MS },
+		{ "an alarm's threshold", 2 * SEC, 300 * MS, HOUR, 20 * MS, 0, 20 * MS },
+		{ "but not more than grew", 2 * SEC, 7 * MS, HOUR, 20 * MS, 0, 7 * MS },
+		{ "evenly is more", 2 * SEC, SEC, 10 * SEC, 20 * MS, 0, 200 * MS },
 		/* 18.13 % after a period of 2 s that stalled all the time */
-		{ "avg10 18.13 %: 2 s of 2 s", 2 * SEC, 5 * SEC, HOUR, 0, 1813, 2 * SEC },
+		{ "avg10 18.13 %", 2 * SEC, 5 * SEC, HOUR, 0, 1813, 2 * SEC },
 		{ "avg10 9.06 %: half of it", 2 * SEC, 5 * SEC, HOUR, 0, 906, 999448 },
-		{ "avg10 0.01 %: a millisecond", 2 * SEC, 5 * SEC, HOUR, 0, 1, 2777 },
-		{ "the same, where little grew", 2 * SEC, 2 * MS, HOUR, 0, 1, 1103 },
-		{ "avg10 never proves more than grew", 2 * SEC, 30 * MS, HOUR, 0, 1813, 30 * MS },
-		{ "the greater of two witnesses: avg10", 2 * SEC, SEC, HOUR, 20 * MS, 181, 199669 },
-		{ "the greater of two witnesses: the alarm", 2 * SEC, SEC, HOUR, 300 * MS, 181,
-		  300 * MS },
-		{ "no more than a short window holds", 100 * MS, SEC, HOUR, 5 * MS, 1813,
-		  100 * MS },
-		{ "the highest avg10 there is", 10 * SEC, 20 * SEC, HOUR, 0, 10000, 10 * SEC },
+		{ "avg10 0.01 %: 1 ms", 2 * SEC, 5 * SEC, HOUR, 0, 1, 2777 },
+		{ "the same, little grew", 2 * SEC, 2 * MS, HOUR, 0, 1, 1103 },
+		{ "avg10, and less grew", 2 * SEC, 30 * MS, HOUR, 0, 1813, 30 * MS },
+		{ "the greater: avg10", 2 * SEC, SEC, HOUR, 20 * MS, 181, 199669 },
+		{ "the greater: the alarm", 2 * SEC, SEC, HOUR, 300 * MS, 181, 300 * MS },
+		{ "a short window", 100 * MS, SEC, HOUR, 5 * MS, 1813, 100 * MS },
+		{ "the highest avg10", 10 * SEC, 20 * SEC, HOUR, 0, 10000, 10 * SEC },
 		{ "nothing grew", 2 * SEC, 0, HOUR, 20 * MS, 1813, 0 },
-		{ "years do not overflow", 10 * SEC, UINT64_MAX / 2, UINT64_MAX / 2, 0, 0,
-		  10 * SEC },
+		{ "years", 10 * SEC, UINT64_MAX / 2, UINT64_MAX / 2, 0, 0, 10 * SEC },
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
@@ -218,22 +177,12 @@ struct point {
 };
 
 /* The line through all samples at `at`, which lies between the first and the last. Rounded down. */
-static uint64_t exact_total(const struct point *p, size_t n, uint64_t at)
+static uint64_t exact_total(const struct point *p, uint64_t at)
 {
-	size_t low = 0, high = n - 1;
-
-	while (high - low > 1) {
-		size_t middle = (low + high) / 2;
-
-		if (p[middle].at <= at)
-			low = middle;
-		else
-			high = middle;
-	}
-	if (p[high].at <= at)
-		return p[high].total;
-	return p[low].total + (uint64_t)((unsigned __int128)(p[high].total - p[low].total) *
-					 (at - p[low].at) / (p[high].at - p[low].at));
+	while (p[1].at <= at)
+		p++;
+	return p->total + (uint64_t)((unsigned __int128)(p[1].total - p->total) * (at - p->at) /
+				     (p[1].at - p->at));
 }
 
 static uint64_t spacing(uint64_t length, unsigned mood)
@@ -283,7 +232,7 @@ static void compare(const struct window *w, const struct point *p, size_t n)
 		after--;
 	for (size_t i = after; after + 1 < n && p[after].at < p[i].at + step; after++)
 		;
-	want = p[n - 1].total - exact_total(p, n, edge);
+	want = p[n - 1].total - exact_total(p, edge);
 	error = got > want ? got - want : want - got;
 	allowed = p[after].total - p[before].total;
 	if (error > allowed + 1)
