@@ -144,6 +144,8 @@ internal sealed unsafe class Mailbox
             Reason = (MemoryPressureReason)n.Reason,
             Stall = Native.Time(n.StallUsec),
             Cgroup = cgroup,
+            Cause = (MemoryPressureCause)n.Cause,
+            CauseCgroup = n.CauseLength == UIntPtr.Zero ? null : System.Text.Encoding.UTF8.GetString(n.Cgroup, (int)n.CauseLength),
         };
         if (n.Kind == Native.KindGone)
         {

@@ -44,6 +44,21 @@ public enum MemoryPressureReason
     Forecast = 10,
 }
 
+/// <summary>Whose limit was reached, or whose pressure it is.</summary>
+public enum MemoryPressureCause
+{
+    /// <summary>Nothing stalls, or there is nothing that would say it.</summary>
+    Unknown = 0,
+    /// <summary>The cgroup's own limit.</summary>
+    Own = 1,
+    /// <summary>A limit above it, which it shares with others.</summary>
+    Ancestor = 2,
+    /// <summary>Only a limit below it.</summary>
+    Descendant = 3,
+    /// <summary>No limit: the machine itself is short of memory.</summary>
+    Machine = 4,
+}
+
 /// <summary>
 /// Memory in use, of the watched cgroup or, where no limit is set, of the machine. Zero where it is not known.
 /// </summary>
@@ -82,6 +97,10 @@ public sealed class MemoryPressureEventArgs : EventArgs
     public TimeSpan Stall { get; internal set; }
     /// <summary>The cgroup, its path under the cgroup2 mount; null if it is not known.</summary>
     public string? Cgroup { get; internal set; }
+    /// <summary>Whose limit was reached.</summary>
+    public MemoryPressureCause Cause { get; internal set; }
+    /// <summary>The path of the cgroup whose limit it is; null if it is none, or not known.</summary>
+    public string? CauseCgroup { get; internal set; }
     /// <summary>The level as people read it, such as "Low (memory is short)".</summary>
     public override string ToString() => Available switch
     {

@@ -39,6 +39,8 @@ internal static unsafe class Native
         internal ulong TimeUsec, SinceUsec, SomeTotalUsec, FullTotalUsec, StallUsec;
         internal uint SomeAvg10Centi;
         internal ulong CurrentBytes, LimitBytes;
+        internal int Cause, CauseIsHigh;
+        internal UIntPtr CauseLength;
     }
 
     [StructLayout(LayoutKind.Sequential)]

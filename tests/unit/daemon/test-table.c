@@ -276,7 +276,7 @@ PROMISE(the_most_specific_live_watch_alone_judges_a_cgroup_and_candidates_run_be
 		     lab_sleep_ms(5)) {
 			/* a candidate may calm down where others have the CPUs */
 			look();
-			assert_true(s.said.low == 0 && s.said.rows == 1 && s.said.rows_low == 0);
+			assert_true(s.said.low == 0 && s.said.rows <= 1 && s.said.rows_low == 0);
 		}
 		assert_true(judging[i].is_low || client.told == 0 ||
 			    client.last.available != PSB_LOW);
