@@ -265,7 +265,9 @@ static void fill_sample(const struct monitor *m, struct policy_sample *s)
 /* The limit that is reached first. */
 static void blame_nearest(struct monitor *m)
 {
-	struct memory_load load = { .level = &m->memory.levels[m->nearest] };
+	struct memory_load load = {
+		.level = &m->memory.levels[MIN(m->nearest, m->memory.count - 1)]
+	};
 
 	memory_cause_of_load(&m->memory, &load, &m->cause);
 }

@@ -119,9 +119,8 @@ static struct judged judge_sample(struct judge *judge, enum policy_event event,
 		  (signal && s->signal == LEVEL_NEUTRAL);
 	bool reached = s->left_usec > 0 && o->forecast_usec > 0 && s->left_usec <= o->forecast_usec;
 
-	f.foretold = reached &&
-		     (judge->told_low_usec == 0 ||
-		      now - judge->told_low_usec >= rearm_of(judge, false));
+	f.foretold = reached && (judge->told_low_usec == 0 ||
+				 now - judge->told_low_usec >= rearm_of(judge, false));
 	if (f.low || reached || is_at_half_of_low(judge))
 		judge->half_low_usec = now;
 	if (f.early || reached)

@@ -128,7 +128,10 @@ static struct state pack(const struct policy *p, const struct judge *j,
 		.critical = pack_window(&p->critical),
 		.level = (unsigned char)p->level,
 		.told_critical = low && p->told_critical,
-		.told_age = age_of(p->told_usec, now, search.told_age_max),
+		.told_age = age_of(p->told_usec, now,
+				   low ? search.told_age_max
+				       : policy_rearm_factor(p->unanswered) *
+						   search.setting->rearm),
 		.unanswered = (unsigned char)MIN(p->unanswered, UNANSWERED_MAX),
 		.half_low_age = low ? age_of(p->above_half_low_usec, now, most) : 0,
 		.early_age = age_of(p->early_usec, now, most),
