@@ -91,7 +91,8 @@ pressure_tests = \
 	tests/integration/test-driving \
 	tests/integration/test-pattern \
 	tests/integration/test-oom \
-	tests/integration/test-effect
+	tests/integration/test-effect \
+	tests/integration/test-forecast
 # What the kernel does, on which the others stand: in the virtual machine, and on demand (make facts).
 fact_tests = tests/integration/test-facts
 integration_scripts = \

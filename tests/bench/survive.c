@@ -22,6 +22,7 @@
  * without the bridge, and "lead" what lies between: that much time there was to collect.
  *
  *  one group     all are in one container (or service); its limit is the program's own
+ *  evenly        the same, and the sidecar has nothing at first
  *  pod           the program in a group without a limit, the others in another one; the limit is
  *                their parent's. The program does not stall: its own memory.pressure stays silent.
  *                So it is told to watch the parent (PSIBRIDGE_CGROUP)
@@ -53,7 +54,7 @@ static int data; /* the file */
 
 /* ---- the sidecar --------------------------------------------------------------------------------------- */
 
-static _Noreturn void grow(unsigned mib_per_sec)
+static _Noreturn void grow(unsigned mib_per_sec, unsigned first_mib)
 {
 	char *memory = mmap(NULL, SIDECAR_MIB * MIB, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -61,18 +62,18 @@ static _Noreturn void grow(unsigned mib_per_sec)
 
 	for (unsigned i = 0; memory != MAP_FAILED && i < SIDECAR_MIB; i++) {
 		memset(memory + i * MIB, 'x', MIB);
-		if (i < SIDECAR_FIRST_MIB)
+		if (i < first_mib)
 			start = now_nsec();
 		else
 			while ((now_nsec() - start) * mib_per_sec <
-			       (i + 1 - SIDECAR_FIRST_MIB) * UINT64_C(1000000000))
+			       (i + 1 - first_mib) * UINT64_C(1000000000))
 				sleep_usec(1000);
 	}
 	for (;;)
 		pause();
 }
 
-static pid_t sidecar_start(const char *group, unsigned mib_per_sec)
+static pid_t sidecar_start(const char *group, unsigned mib_per_sec, unsigned first_mib)
 {
 	pid_t pid;
 
@@ -82,7 +83,7 @@ static pid_t sidecar_start(const char *group, unsigned mib_per_sec)
 		bench_die("%s: %s", group, strerror(-pid));
 	if (pid == 0) {
 		close_range(STDERR_FILENO + 1, ~0u, 0); /* the program's pipe is not ours */
-		grow(mib_per_sec);
+		grow(mib_per_sec, first_mib);
 	}
 	return pid;
 }
@@ -128,6 +129,7 @@ static const struct scene {
 	const char *name;
 	unsigned mib_per_sec;
 	bool pod, judged;
+	bool evenly; /* from its first byte on: nothing announces it */
 } scenes[] = {
 	{ .name = "one group", .mib_per_sec = 20, .judged = true },
 	{ .name = "one group", .mib_per_sec = 40, .judged = true },
@@ -135,6 +137,9 @@ static const struct scene {
 	{ .name = "one group", .mib_per_sec = 160, .judged = true },
 	{ .name = "one group", .mib_per_sec = 320, .judged = true },
 	{ .name = "one group", .mib_per_sec = 640 },
+	{ .name = "evenly", .mib_per_sec = 80, .evenly = true },
+	{ .name = "evenly", .mib_per_sec = 160, .evenly = true },
+	{ .name = "evenly", .mib_per_sec = 320, .evenly = true },
 	{ .name = "pod", .mib_per_sec = 20, .pod = true },
 };
 
@@ -217,7 +222,8 @@ static void run(const struct scene *scene, unsigned row, struct outcome *o, cons
 		while (lab_readers_bytes(shipper) < FILE_BYTES && lab_readers_alive(shipper))
 			listen_to(program, lab_now_usec() + STEP_USEC);
 		start = lab_now_usec();
-		sidecar = sidecar_start(others, scene->mib_per_sec);
+		sidecar = sidecar_start(others, scene->mib_per_sec,
+					scene->evenly ? 0 : SIDECAR_FIRST_MIB);
 		let_it_grow(program, sidecar, shipper);
 		if (program_ended(program))
 			put(row, KILLED_AT, (double)(lab_now_usec() - start) / 1e6);

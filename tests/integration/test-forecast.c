@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-forecast.c - Low before a real limit is reached (src/core/forecast.h)
+ */
+#include <sys/mman.h>
+
+#include "fixture.h"
+
+#define LIMIT_MIB 160u
+#define FIRST_MIB 80u
+#define LAST_MIB 148u /* it never gets there */
+#define MIB_PER_SEC 40u
+
+static pid_t grow(const char *group)
+{
+	pid_t pid = lab_fork(&lab, group);
+	char *p;
+
+	if (pid != 0)
+		return pid;
+	p = mmap(NULL, LAST_MIB * LAB_MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0);
+	for (unsigned i = 0; p != MAP_FAILED && i < LAST_MIB; i++) {
+		memset(p + i * LAB_MB, 1, LAB_MB);
+		if (i == FIRST_MIB) /* to be armed by then */
+			lab_sleep_ms(1500);
+		else if (i > FIRST_MIB)
+			lab_sleep_ms(1000 / MIB_PER_SEC);
+	}
+	for (;;)
+		pause();
+}
+
+static const struct told *foretold(void)
+{
+	for (unsigned i = 0; i < told_count(); i++)
+		if (f.record.told[i].n.reason == PSB_REASON_FORECAST)
+			return &f.record.told[i];
+	return NULL;
+}
+
+/* The group is that of the process: on a hybrid host only that says where its limit is. */
+static void start_on(pid_t pid, uint64_t forecast_usec)
+{
+	start_with(&(struct psb_watch_options){ .pid = pid, .forecast_usec = forecast_usec }, NULL,
+		   PSB_INLINE);
+}
+
+PROMISE(low_comes_before_the_limit_and_is_followed_by_neutral_and_high)
+{
+	const struct told *told;
+	pid_t pid;
+
+	lab_make(&lab, "grows", LIMIT_MIB * LAB_MB);
+	pid = grow("grows");
+	start_on(pid, 2 * USEC_PER_SEC);
+	WAIT_FOR(20000u, foretold());
+	told = foretold();
+	print_message("# Low at %llu of %u MiB\n",
+		      (unsigned long long)(told->n.current_bytes / LAB_MB), LIMIT_MIB);
+	assert_int_equal(told->n.available, PSB_LOW);
+	assert_false(told->n.critical);
+	assert_int_equal(told->n.limit_bytes, LIMIT_MIB * LAB_MB);
+	assert_int_equal(told->n.cause, PSB_CAUSE_OWN);
+	assert_true(told->n.current_bytes >= LIMIT_MIB * LAB_MB / 4 * 3);
+	release(pid, "grows");
+	assert_non_null(HEARD(PSB_NEUTRAL));
+}
+
+PROMISE(without_the_setting_growth_is_not_looked_at)
+{
+	pid_t pid;
+
+	lab_make(&lab, "alone", LIMIT_MIB * LAB_MB);
+	pid = grow("alone");
+	start_on(pid, 0); /* a target was named */
+	while (lab_proc_number(pid, "status", "RssAnon:") < (LAST_MIB - 1) * 1024)
+		lab_sleep_ms(50);
+	assert_int_equal(told_count(), 0);
+	lab_kill(pid);
+}
+
+PROMISE(page_cache_is_no_growth)
+{
+	pid_t pid;
+
+	lab_make(&lab, "cache", LAB_LIMIT);
+	pid = lab_press(&lab, "cache"); /* fills it with the file, and over */
+	start_on(pid, 10 * USEC_PER_SEC);
+	WAIT_FOR(20000u, HEARD(PSB_LOW));
+	assert_null(foretold());
+	lab_kill(pid);
+}
