@@ -94,6 +94,107 @@ PROMISE(low_comes_before_the_limit_is_reached)
 	}
 }
 
+/* ---- look by look ---------------------------------------------------------------------------------------- */
+
+#define NO UINT64_MAX
+enum { TOLD = 1, STALLED }; /* after that look */
+
+PROMISE(each_look_says_when_the_limit_is_reached_and_when_the_next_one_is_due)
+{
+	static const struct {
+		const char *what; /* NULL: as before */
+		uint64_t after_ms, used_mib;
+		uint64_t left_ms; /* 0: there is nothing to tell */
+		uint64_t next_ms; /* NO; 0: whenever */
+		unsigned then, limit_mib;
+	} looks[] = {
+		{ "what is not known may be fast", 1000, 0, 0, 1000, 0, 0 },
+		{ NULL, 1000, 320, 0, 125, 0, 0 },
+		{ "idle for a minute, at half", 60000, 320, 0, 10000, 0, 0 },
+		{ "under half only what is fast is looked at", 0, 100, 0, 843, 0, 0 },
+		{ NULL, 60000, 100, 0, NO, 0, 0 },
+		{ NULL, 1000, 250, 0, 325, 0, 0 },
+		{ "a second look that grows as fast", 0, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 1800, 0, 0, 0 },
+		{ "and then not", 1000, 550, 0, 0, 0, 0 },
+		{ "much slower is no second look", 0, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 462, 0, 0, 0, 0 },
+		{ NULL, 1000, 512, 0, 0, 0, 0 },
+		{ "no time for one", 0, 450, 0, 0, 0, 0 },
+		{ NULL, 100, 520, 171, 100, 0, 0 },
+		{ "three quarters", 0, 300, 0, 0, 0, 0 },
+		{ NULL, 100, 370, 0, 0, 0, 0 },
+		{ NULL, 100, 440, 0, 0, 0, 0 },
+		{ NULL, 100, 479, 0, 0, 0, 0 },
+		{ NULL, 100, 518, 312, 0, 0, 0 },
+		{ "it has been there: an eighth of 80 more", 0, 560, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 535, 0, 0, 0, 0 },
+		{ NULL, 1000, 569, 0, 0, 0, 0 },
+		{ NULL, 1000, 604, 1028, 0, 0, 0 },
+		{ "two hours later that is forgotten", 0, 560, 0, 0, 0, 0 },
+		{ NULL, 1000, 450, 0, 0, 0, 0 },
+		{ NULL, 3600000, 450, 0, 0, 0, 0 },
+		{ NULL, 3600000, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 1800, 0, 0, 0 },
+		{ "and at once where it stalled there", 0, 560, 0, 0, 0, 0 },
+		{ NULL, 1000, 450, 0, 0, STALLED, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 1800, 0, 0, 0 },
+		{ "after a Low it came to 600, and back", 0, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 1800, 0, TOLD, 0 },
+		{ NULL, 1000, 600, 0, 0, 0, 0 },
+		{ NULL, 1000, 450, 0, 0, 0, 0 },
+		{ NULL, 10000, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 0, 0, 0, 0 },
+		{ NULL, 1000, 600, 0, 0, 0, 0 },
+		{ "the next time it goes on: the Low was needed", 500, 625, 300, 0, TOLD, 0 },
+		{ NULL, 1000, 625, 0, 0, 0, 0 },
+		{ NULL, 1000, 450, 0, 0, 0, 0 },
+		{ NULL, 10000, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 1800, 0, 0, 0 },
+		{ "noise just under the limit", 0, 634, 0, 0, 0, 0 },
+		{ NULL, 100, 635, 0, 0, 0, 0 },
+		{ NULL, 100, 636, 0, 0, 0, 0 },
+		{ "another limit is another matter", 0, 450, 0, 0, 0, 0 },
+		{ NULL, 1000, 500, 0, 0, 0, 0 },
+		{ NULL, 1000, 550, 0, 0, 0, 600 },
+	};
+	struct forecast f = { 0 };
+	uint64_t now = START, next;
+
+	for (size_t i = 0; i < ELEMENTSOF(looks); i++) {
+		uint64_t limit = (looks[i].limit_mib ? looks[i].limit_mib : 640) * MIB, left;
+
+		if (looks[i].after_ms == 0)
+			f = (struct forecast){ 0 };
+		now += MS(looks[i].after_ms);
+		left = forecast_look(&f, looks[i].used_mib * MIB, limit, now);
+		next = forecast_next(&f);
+		print_message("%s %llu MiB: %lld ms, next %lld ms\n",
+			      looks[i].what ? looks[i].what : "...",
+			      (unsigned long long)looks[i].used_mib, (long long)left / 1000,
+			      (long long)(next - now) / 1000);
+		if (looks[i].left_ms > 0)
+			assert_int_equal(left / 1000, looks[i].left_ms);
+		else
+			assert_true(left == USEC_NEVER);
+		if (looks[i].next_ms == NO)
+			assert_true(next == USEC_NEVER);
+		else if (looks[i].next_ms > 0)
+			assert_int_equal((next - now) / 1000, looks[i].next_ms);
+		if (looks[i].then == TOLD)
+			forecast_told(&f);
+		if (looks[i].then == STALLED)
+			forecast_stalled(&f);
+	}
+}
+
 /* ---- programs that do not get there --------------------------------------------------------------------- */
 
 static uint64_t percent(double percent)
