@@ -217,7 +217,8 @@ static const struct family {
 	{ STAT("sweeps", "sweeps"), "Walks down the tree." },
 	{ STAT("critical", "critical"), "Times that it was judged critical." },
 	{ STAT("given_back_bytes", "bytes_back"),
-	  "Memory that was in use less a second after a Low." },
+	  "Memory that was given back after a Low: held before, less the least held within 5 s." },
+	{ STAT("effects", "effects"), "Lows whose effect was measured." },
 	{ "psibridge_watch_notifications", COUNTER, "watches", "path", "stats", NULL, NULL,
 	  "available", levels, "Levels that it judged anew." },
 	/* a counter that stands still does not say whether there was nothing, or no look */
@@ -228,6 +229,12 @@ static const struct family {
 	/* also of cgroups that are gone: for an hour */
 	{ CGROUP("low", "low"), "Times that the cgroup became Low." },
 	{ CGROUP("low_seconds", "low_usec"), "How long it was Low." },
+	{ CGROUP("effects", "effects"),
+	  "Lows that its clients were told, and whose effect was measured." },
+	{ CGROUP("given_back_bytes", "bytes_back"), "Memory that was given back after those." },
+	{ "psibridge_cgroup_unanswered", GAUGE, "history", "cgroup", NULL, "unanswered", NULL, NULL,
+	  NULL,
+	  "Lows in a row after which nothing was given back; from 3 on it is told less often." },
 	{ CGROUP("oom_kills", "killed"),
 	  "Times that the kernel killed a process in it for want of memory." },
 };

@@ -21,6 +21,7 @@
 #include "cli/find-cgroup.h"
 #include "cli/output.h"
 #include "cli/words.h"
+#include "core/policy.h"
 
 static const char help[] =
 	"psibridge status - is memory short now, where, and is psibridged well?\n"
@@ -179,6 +180,29 @@ static const json_t *find_watch(const json_t *status, uint64_t id)
 	return NULL;
 }
 
+/* What its clients made of the Lows that they were told. */
+static void print_effect(const json_t *status, const char *path)
+{
+	const json_t *past;
+
+	EACH_ANSWER(past, status, "history") {
+		const json_t *effect = json_object_get(past, "effect");
+		uint64_t unanswered = answer_number(past, "unanswered");
+		char size[OUTPUT_WORD_MAX];
+
+		if (!effect || strcmp(answer_text(past, "cgroup"), path) != 0)
+			continue;
+		fputs("\n      ", stdout);
+		if (unanswered > 0)
+			printf("told %" PRIu64 " time%s, gave nothing back%s", unanswered,
+			       plural(unanswered),
+			       unanswered < POLICY_UNANSWERED_MAX ? "" : ": it is told less often");
+		else
+			printf("gave back %s after the last Low",
+			       output_size(answer_number(effect, "bytes_back"), size));
+	}
+}
+
 static void print_short(const struct output *output, const json_t *status, const struct shown *s)
 {
 	const json_t *watch = find_watch(status, answer_number(s->cgroup, "watch"));
@@ -201,7 +225,11 @@ static void print_short(const struct output *output, const json_t *status, const
 	if (*answer_text(s->cgroup, "cause_text"))
 		output_text("; %s", answer_text(s->cgroup, "cause_text"));
 	print_count(", ", answer_number(s->cgroup, "clients"), "client");
-	puts(watch && answer_flag(watch, "shadow") ? ", in shadow: no client is told" : "");
+	if (watch && answer_flag(watch, "shadow"))
+		fputs(", in shadow: no client is told", stdout);
+	else if (s->available == PSB_LOW)
+		print_effect(status, answer_text(s->cgroup, "cgroup"));
+	putchar('\n');
 }
 
 static void print_all_short(const struct output *output, const json_t *status,

@@ -82,6 +82,11 @@ static json_t *use_json(uint64_t bytes)
 	return bytes > 0 ? output_json_number(bytes) : json_null();
 }
 
+static json_t *known_json(uint64_t usec)
+{
+	return usec != PSB_UNKNOWN ? output_json_number(usec) : json_null();
+}
+
 static int print_notification_json(const struct psb_notification *n)
 {
 	char front[CGPATH_MAX];
@@ -121,6 +126,51 @@ static int print_notification(struct session *s, const struct psb_notification *
 	if (s->target.watch.pattern)
 		output_text("  %s", n->cgroup);
 	return output_end_line();
+}
+
+/* What the last Low achieved. */
+static int print_effect_json(const struct psb_notification *n, const struct psb_stats *st)
+{
+	return output_json(json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", "effect",
+		"time_usec", output_json_number(n->time_usec), "realtime_usec",
+		output_json_number(output_realtime(n->time_usec)), "cgroup",
+		output_json_text(n->cgroup), "low_usec", output_json_number(st->effect_usec),
+		"bytes_back", output_json_number(st->effect_bytes), "first_back_usec",
+		known_json(st->first_back_usec), "stall_before_usec",
+		known_json(st->stall_before_usec), "stall_after_usec",
+		known_json(st->stall_after_usec), "unanswered",
+		output_json_number(st->unanswered)));
+}
+
+static int print_effect(struct session *s, const struct psb_notification *n,
+			const struct psb_stats *st)
+{
+	char when[OUTPUT_WORD_MAX], size[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX],
+		after[OUTPUT_WORD_MAX];
+	bool gave = st->effect_bytes > 0;
+
+	errno = 0;
+	printf("%s  ", output_time(n->time_usec, when));
+	output_painted(&s->output, PAINT_DIM, "%s %s", gave ? "Gave back" : "Gave nothing back",
+		       gave ? output_size(st->effect_bytes, size) : "");
+	if (st->first_back_usec != PSB_UNKNOWN)
+		printf(", %s after the stall began", output_span(st->first_back_usec, span));
+	if (st->stall_before_usec != PSB_UNKNOWN && st->stall_after_usec != PSB_UNKNOWN)
+		printf("; %s stalled in the 5 s before that Low, %s in those after",
+		       output_span(st->stall_before_usec, span),
+		       output_span(st->stall_after_usec, after));
+	if (s->target.watch.pattern)
+		output_text("  %s", n->cgroup);
+	return output_end_line();
+}
+
+static void tell_effect(struct session *s, const struct psb_notification *n)
+{
+	struct psb_stats st = { .size = sizeof(st) };
+
+	if (psb_watch_stats(s->watch, &st) == 0)
+		printed(s, s->json ? print_effect_json(n, &st) : print_effect(s, n, &st));
 }
 
 /* ---- the source ----------------------------------------------------------------------------- */
@@ -200,6 +250,10 @@ static void told(const struct psb_notification *n, void *userdata)
 		return;
 	if (n->kind == PSB_KIND_SOURCE) {
 		tell_source(s, false);
+		return;
+	}
+	if (n->kind == PSB_KIND_EFFECT) {
+		tell_effect(s, n);
 		return;
 	}
 	printed(s, s->json ? print_notification_json(n) : print_notification(s, n));
@@ -321,7 +375,8 @@ static int arm(struct session *s)
 		complain("watch", "%s", target_options_error(&s->target, r));
 		return r;
 	}
-	r = psb_watch_add_callback(s->watch, told, s, PSB_INLINE | PSB_TELL_SOURCE, NULL);
+	r = psb_watch_add_callback(s->watch, told, s,
+				   PSB_INLINE | PSB_TELL_SOURCE | PSB_TELL_EFFECT, NULL);
 	if (r < 0) {
 		complain("watch", "%s", strerror(-r));
 		return r;

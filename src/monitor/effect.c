@@ -43,9 +43,14 @@ void effect_begin(struct effect *e, uint64_t now, uint64_t since_usec, uint64_t 
 	e->reported = false;
 }
 
+uint64_t effect_end_usec(const struct effect *e)
+{
+	return effect_is_measured(e) ? e->low_usec + EFFECT_USEC : USEC_NEVER;
+}
+
 uint64_t effect_deadline(const struct effect *e)
 {
-	return effect_is_measured(e) ? MIN(e->look_usec, e->low_usec + EFFECT_USEC) : USEC_NEVER;
+	return effect_is_measured(e) ? MIN(e->look_usec, effect_end_usec(e)) : USEC_NEVER;
 }
 
 static uint64_t given_back(const struct effect *e)
@@ -67,7 +72,7 @@ bool effect_look(struct effect *e, uint64_t now, uint64_t bytes)
 
 bool effect_end(struct effect *e, uint64_t now, struct psb_stats *stats, bool *ret_gave)
 {
-	if (now < e->low_usec + EFFECT_USEC)
+	if (now < effect_end_usec(e))
 		return false;
 	stats->effects++;
 	stats->effect_usec = e->low_usec;

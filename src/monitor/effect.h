@@ -40,8 +40,9 @@ static inline bool effect_is_measured(const struct effect *effect)
 
 /* A Low is told now, for a stall since then (0: none), with so much held. */
 void effect_begin(struct effect *effect, uint64_t now, uint64_t since_usec, uint64_t bytes);
-/* When to look; USEC_NEVER: nothing is measured. */
+/* When to look, and when it will be known; USEC_NEVER: nothing is measured. */
 uint64_t effect_deadline(const struct effect *effect);
+uint64_t effect_end_usec(const struct effect *effect);
 /* What is held now; PSB_UNKNOWN: it could not be read. Returns: something came back, which was not seen before. */
 bool effect_look(struct effect *effect, uint64_t now, uint64_t bytes);
 /* Is it known by now? Then it goes into the counters, and nothing is measured any more; *ret_gave: was anything given back? */

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* All but the looks that need no sample: ahead, and at a Low's effect until it is known. */
 static uint64_t next_sample(const struct monitor *m, uint64_t now)
 {
 	uint64_t next = MIN(m->deadline_usec, monitor_rest_deadline(m, now));
@@ -36,12 +37,12 @@ static uint64_t next_sample(const struct monitor *m, uint64_t now)
 	next = MIN(next, monitor_stream_deadline(m));
 	if (m->climb_usec > 0)
 		next = MIN(next, m->climb_usec);
-	return MIN(next, effect_deadline(&m->effect));
+	return MIN(next, effect_end_usec(&m->effect));
 }
 
 static uint64_t next_tick(const struct monitor *m, uint64_t now)
 {
-	return MIN(next_sample(m, now), m->ahead_usec);
+	return MIN(next_sample(m, now), MIN(m->ahead_usec, effect_deadline(&m->effect)));
 }
 
 /* ---- what the loop calls ---------------------------------------------------------------------- */
@@ -57,8 +58,10 @@ static void tick(struct loop_timer *timer, uint64_t now)
 	uint64_t elapsed = now - m->sampled_usec, before = m->psi.some.total_usec;
 	bool resting = monitor_is_resting(m);
 
-	if (now >= m->ahead_usec && now < next_sample(m, now)) {
-		monitor_look_ahead(m, now);
+	if (now < next_sample(m, now)) { /* a look changes no level sooner than it would be */
+		monitor_follow_effect(m, now);
+		if (now >= m->ahead_usec && !m->detaching)
+			monitor_look_ahead(m, now);
 		monitor_settle(m, now);
 		return;
 	}

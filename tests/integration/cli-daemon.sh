@@ -67,7 +67,10 @@ all_is_well()
 		$(cgroup '/batch.slice/night\u001b[31mly' 2),$(cgroup / 1)" \
 		'"/etc/psibridge/psibridged.conf","/etc/psibridge/psibridged.conf.d/web.conf"' \
 		'{"cgroup":"/batch.slice/gone","low":2,"low_usec":5000000,"killed":3,"last":{"limit":"/batch.slice/gone","task":"tail","pid":77,
-		"usage_bytes":15728640,"limit_bytes":16777216,"time_usec":'"$now"'}}'
+		"usage_bytes":15728640,"limit_bytes":16777216,"time_usec":'"$now"'}},
+		{"cgroup":"/system.slice/web.service","low":1,"low_usec":9,"killed":0,"effects":3,"bytes_back":0,"unanswered":3,"effect":{"bytes_back":0}},
+		{"cgroup":"/system.slice/db.service","low":1,"low_usec":9,"killed":0,"effects":1,"bytes_back":41943040,"unanswered":0,
+		"effect":{"bytes_back":41943040}}'
 }
 # level CGROUP LEVEL [CRITICAL]: what psibridged says of it from now on
 level()

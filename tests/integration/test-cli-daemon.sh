@@ -75,7 +75,11 @@ level /system.slice/web.service low true
 status_when_memory_is_short()
 {
 	ended 4 status && says 'Memory is short in 1 cgroup, critically.' 'Low, CRITICAL (all tasks wait)  /system.slice/web.service' \
-		'stalls 12.34 % of the time, uses 500 MiB of 512 MiB, 2 clients' 'since '
+		'stalls 12.34 % of the time, uses 500 MiB of 512 MiB, 2 clients' 'since ' 'told 3 times, gave nothing back: it is told less often' &&
+		says_not 'gave back' || return
+	level /system.slice/db.service low
+	ended 4 status && says 'gave back 40 MiB after the last Low'
+	same 0 $? && level /system.slice/db.service high
 }
 check status_says_what_is_short_and_ends_with_4 status_when_memory_is_short
 
@@ -219,7 +223,8 @@ with_daemon()
 		'psibridge_watch_alarms_total{watch="system.slice/**"} 41' "psibridge_watch_last_alarm_timestamp_seconds{watch=\"system.slice/**\"} $(($(date +%s) / 1000))" 'psibridge_watch_state{watch="/broken",state="failed"} 1' \
 		'psibridge_watch_notifications_total{watch="system.slice/**",available="low"} 5' 'psibridge_clients_refused_total 1' &&
 		says 'psibridge_memory_available{id="/"} 1' 'psibridge_memory_critical{id="/"} 1' &&
-		ended 0 metrics && says 'psibridge_cgroup_oom_kills_total{id="/batch.slice/gone"} 3' 'psibridge_cgroup_low_total{id="/batch.slice/gone"} 2' &&
+		ended 0 metrics && says 'psibridge_cgroup_oom_kills_total{id="/batch.slice/gone"} 3' 'psibridge_cgroup_low_total{id="/batch.slice/gone"} 2' \
+			'psibridge_cgroup_unanswered{id="/system.slice/web.service"} 3' 'psibridge_cgroup_given_back_bytes_total{id="/system.slice/db.service"} 41943040' &&
 		ended 0 metrics --format prometheus / && well_formed "$T/stdout" &&
 		says '# TYPE container_pressure_memory_waiting_seconds_total counter'
 }
