@@ -75,9 +75,10 @@ struct config *config_finish(struct config *config, struct complaints *complaint
 void config_say(struct complaints *complaints, bool mistake, struct origin where,
 		const char *format, ...) _printf_(4, 5);
 
-/* Warns of each watch that a file names and that waits for a cgroup, with what was probably meant: a watch with a
- * misspelt path waits for ever. Looks at all cgroups of this machine, which takes its time. */
-void config_warn_absent(const struct config *config, struct complaints *complaints);
+/* psibridged --check-config, or --show-config: reads it as the service may, says every mistake, and warns of each watch that
+ * a file names and that waits for a cgroup, with what was probably meant. Returns the exit status. */
+int config_look(const char *root, bool show);
+#define CONFIG_IS_WRONG 78 /* EX_CONFIG */
 
 /* All values that are in force as a configuration file that gives the same, each below a comment that says where it came
  * from. Errors: -errno of writing. */

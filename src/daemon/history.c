@@ -27,32 +27,11 @@ struct history {
 	struct oom_kill kill; /* the report as read so far */
 };
 
-int history_new(struct history **ret)
-{
-	*ret = calloc(1, sizeof(**ret));
-	if (!*ret)
-		return -ENOMEM;
-	(*ret)->kmsg = -1;
-	return 0;
-}
-
 static void drop(struct history *h, size_t i)
 {
 	free(h->items[i].cgroup);
 	free(h->items[i].limit);
 	h->items[i] = h->items[--h->count];
-}
-
-struct history *history_free(struct history *h)
-{
-	if (!h)
-		return NULL;
-	while (h->count > 0)
-		drop(h, h->count - 1);
-	sd_event_source_disable_unref(h->source);
-	fd_close(&h->kmsg);
-	free(h);
-	return NULL;
 }
 
 static struct past *find(struct history *h, const char *cgroup)
@@ -189,14 +168,42 @@ static int written(_unused_ sd_event_source *source, int fd, _unused_ uint32_t e
 	return kmsg_read(fd, read_line, userdata);
 }
 
-void history_follow_kernel(struct history *h, struct daemon *d)
+static void follow_kernel(struct history *h)
 {
+	struct daemon *d = h->daemon;
 	int r = h->kmsg = kmsg_open(manager_take(d->manager, "kmsg"));
 
-	h->daemon = d;
 	if (r >= 0)
 		r = sd_event_add_io(d->event, &h->source, h->kmsg, EPOLLIN, written, h);
 	if (r < 0)
 		journal_log(d->journal, LOG_IS_NOTICE, MESSAGE_OTHER,
 			    "what the kernel kills is not told: /dev/kmsg: %s", strerror(-r));
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+int history_new(struct daemon *daemon, struct history **ret)
+{
+	struct history *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->kmsg = -1;
+	h->daemon = daemon;
+	if (daemon)
+		follow_kernel(h);
+	*ret = h;
+	return 0;
+}
+
+struct history *history_free(struct history *h)
+{
+	if (!h)
+		return NULL;
+	while (h->count > 0)
+		drop(h, h->count - 1);
+	sd_event_source_disable_unref(h->source);
+	fd_close(&h->kmsg);
+	free(h);
+	return NULL;
 }

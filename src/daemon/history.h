@@ -28,13 +28,10 @@ struct past {
 	uint64_t effect_usec, effect_bytes, first_back_usec, stall_before_usec, stall_after_usec;
 };
 
-/* Errors: -ENOMEM. */
-int history_new(struct history **ret);
+/* From now on what is killed in a cgroup that a watch of `daemon` covers is counted, and goes to the journal with the last
+ * numbers of its cgroup; where the kernel's log cannot be read that is logged. NULL: not. Errors: -ENOMEM. */
+int history_new(struct daemon *daemon, struct history **ret);
 struct history *history_free(struct history *history);
-
-/* From now on what is killed in a cgroup that a watch covers is counted, and goes to the journal with the last numbers of
- * its cgroup. Where the kernel's log cannot be read that is logged. */
-void history_follow_kernel(struct history *history, struct daemon *daemon);
 
 /* Without memory it may be dropped at once. */
 void history_level(struct history *history, const struct psb_notification *notification);

@@ -42,7 +42,7 @@ static int make_way(int fd, const struct sockaddr_un *address)
 	return 0;
 }
 
-int listen_at(const char *path, int *ret_fd)
+int listen_at(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd, r;
@@ -57,10 +57,9 @@ int listen_at(const char *path, int *ret_fd)
 	if (r == 0 && (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
 		       chmod(path, 0666) < 0 || listen(fd, BACKLOG) < 0))
 		r = -errno;
-	if (r < 0)
-		close(fd);
-	else
-		*ret_fd = fd;
+	if (r == 0)
+		return fd;
+	close(fd);
 	return r;
 }
 

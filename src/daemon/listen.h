@@ -8,11 +8,11 @@
 #include "daemon/journal.h"
 
 /*
- * A listening stream socket at `path`, mode 0666; its directory is made (0755). What is left of a
+ * Returns a listening stream socket at `path`, mode 0666; its directory is made (0755). What is left of a
  * process that is gone is replaced. Errors: -EADDRINUSE (a process listens there), -ENAMETOOLONG,
  * -ENOSPC (a full file system), -errno.
  */
-int listen_at(const char *path, int *ret_fd);
+int listen_at(const char *path);
 
 /* Accepts one connection after the other. Out of descriptors it pauses for a second, and new clients wait in the
  * backlog of the socket. */

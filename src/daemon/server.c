@@ -576,20 +576,40 @@ static void restore_all(struct server *s)
 			    "taken over from the process before: clients: %zu", clients);
 }
 
-int server_new(struct daemon *d, struct server **ret)
+static int get_states(struct server *s)
+{
+	struct manager *m = s->daemon->manager;
+	int fd = manager_take(m, "state"), r;
+
+	if (fd >= 0 && states_adopt(fd, &s->states) == 0)
+		return 0;
+	if (fd >= 0)
+		journal_log(s->daemon->journal, LOG_IS_WARNING, MESSAGE_OTHER,
+			    "the clients' state of the process before cannot be used: they are "
+			    "identified anew");
+	r = states_new(&s->states, &fd);
+	if (r < 0)
+		return r;
+	(void)manager_try(m, -1, "FDSTOREREMOVE=1\nFDNAME=state");
+	(void)manager_try(m, fd, "FDSTORE=1\nFDNAME=state");
+	close(fd);
+	return 0;
+}
+
+int server_new(struct daemon *d, int listen_fd, struct server **ret)
 {
 	struct server *s = calloc(1, sizeof(*s));
 	int r;
 
-	if (!s)
+	if (!s) {
+		close(listen_fd);
 		return -ENOMEM;
+	}
 	s->daemon = d;
-	s->acceptor = (struct acceptor){ .fd = steal_fd(&d->notify_fd),
-					 .journal = d->journal,
-					 .accepted = accepted,
-					 .userdata = s };
-	s->states = steal(d->states);
-	r = timer_new(d->event, store, s, &s->store);
+	s->acceptor = (struct acceptor){ listen_fd, d->journal, accepted, s, NULL, NULL };
+	r = get_states(s);
+	if (r >= 0)
+		r = timer_new(d->event, store, s, &s->store);
 	if (r >= 0)
 		r = acceptor_start(&s->acceptor, d->event);
 	if (r < 0) {

@@ -10,9 +10,9 @@
 
 #include "daemon/daemon.h"
 
-/* Takes over the daemon's notify_fd and states, and the clients of the process before. Errors: -ENOMEM, as
- * sd_event_add_io(3). */
-int server_new(struct daemon *daemon, struct server **ret);
+/* Takes the listening descriptor over, also on failure, and the clients of the process before. Errors: -ENOMEM, as
+ * sd_event_add_io(3) and states_new(). */
+int server_new(struct daemon *daemon, int listen_fd, struct server **ret);
 /* Tells clients that understand it that we stop, and closes our ends; what the manager keeps, it keeps. */
 struct server *server_free(struct server *server);
 DEFINE_CLEANUP(struct server *, server_free);

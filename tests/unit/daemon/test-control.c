@@ -111,7 +111,8 @@ static int begin_with(uint64_t patience_usec)
 		.id = 7, .path = "system.slice/*", .state = WATCH_WATCHING, .why = "", .clients = 3
 	};
 	return sd_event_new(&stage.daemon.event) < 0 ||
-	       psb_bridge_new(NULL, &stage.daemon.bridge) < 0 || listen_at(socket_path, &fd) < 0 ||
+	       psb_bridge_new(NULL, &stage.daemon.bridge) < 0 ||
+	       (fd = listen_at(socket_path)) < 0 ||
 	       control_new(&stage.daemon, fd, patience_usec, &stage.daemon.control) < 0;
 }
 

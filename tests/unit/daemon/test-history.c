@@ -15,7 +15,7 @@ static struct history *h;
 
 static int begin(_unused_ void **state)
 {
-	return history_new(&h);
+	return history_new(NULL, &h);
 }
 
 static int end(_unused_ void **state)
