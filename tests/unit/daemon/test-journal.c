@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -147,20 +146,6 @@ static struct journal *new_journal(void)
 	assert_int_equal(journal_new(fake_path("socket"), &j), 0);
 	assert_int_equal(fcntl(STDERR_FILENO, F_GETFL), flags);
 	assert_int_equal(flags & O_NONBLOCK, 0);
-	return j;
-}
-
-/* To which /proc gives no other open file. */
-static struct journal *new_without_proc(void)
-{
-	struct rlimit limit, none = { 0 };
-	struct journal *j;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none.rlim_max = limit.rlim_max;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	j = new_journal();
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	return j;
 }
 
@@ -536,7 +521,6 @@ PROMISE(a_journald_a_pipe_or_a_socket_that_is_not_read_holds_nothing_up)
 	assert_null(line());
 	unsetenv("JOURNAL_STREAM");
 	assert_counts_and_says(new_journal(), line);
-	assert_counts_and_says(new_without_proc(), line);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	use_as_stderr(ends[1], ends[0]);
 	assert_counts_and_says(new_journal(), line);
