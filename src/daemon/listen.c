@@ -9,7 +9,6 @@
 
 #include "kernel/file.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>

@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define THRESHOLDS_MAX 8 /* for one [Watch]: its own, and sets that subscribers may bring */
 #define OTHERS_MAX 256	 /* watches for subscribers that no [Watch] covers */
