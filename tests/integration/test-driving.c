@@ -13,9 +13,9 @@
 #include "fixture.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 
 #ifdef HAVE_EVENT_LOOPS
@@ -35,52 +35,61 @@
 #define SAMPLING_USEC 1000000
 #define SAMPLED_END_USEC (QUIET_USEC / 2)
 
-static int stop_fd; /* readable: the loops end */
+static atomic_bool over; /* each bridge is rung once more then */
 
 /* ---- ways to drive ---------------------------------------------------------------------------------------------------- */
 
-static void drive_poll(psb_bridge *bridge)
+/* `n` is what the call that waited returned. Returns: false: it is over. */
+static bool turn(psb_bridge *bridge, int n)
 {
-	struct pollfd fds[] = { { .fd = psb_bridge_fd(bridge), .events = POLLIN },
-				{ .fd = stop_fd, .events = POLLIN } };
-
-	while (poll(fds, 2, -1) >= 0 && !fds[1].revents)
+	if (n > 0)
 		psb_bridge_dispatch(bridge);
+	return !over && (n >= 0 || errno == EINTR);
 }
 
-static void drive_epoll_with(psb_bridge *bridge, uint32_t flags, bool nested)
+static void drive_poll(psb_bridge *bridge)
 {
-	struct epoll_event event = { .events = EPOLLIN | flags, .data.u32 = 1 };
-	int inner = epoll_create1(EPOLL_CLOEXEC), outer = inner;
+	struct pollfd p = { .fd = psb_bridge_fd(bridge), .events = POLLIN };
 
-	epoll_ctl(inner, EPOLL_CTL_ADD, psb_bridge_fd(bridge), &event);
-	if (nested) {
-		outer = epoll_create1(EPOLL_CLOEXEC);
-		epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event);
-	}
-	event = (struct epoll_event){ .events = EPOLLIN, .data.u32 = 0 };
-	epoll_ctl(outer, EPOLL_CTL_ADD, stop_fd, &event);
-	while (epoll_wait(outer, &event, 1, -1) == 1 && event.data.u32 == 1)
-		if (!nested || epoll_wait(inner, &event, 1, 0) == 1)
-			psb_bridge_dispatch(bridge);
-	close(inner);
-	if (nested)
-		close(outer);
+	while (turn(bridge, poll(&p, 1, -1)))
+		;
+}
+
+static void drive_epoll_with(psb_bridge *bridge, uint32_t flags)
+{
+	struct epoll_event event = { .events = EPOLLIN | flags };
+	int set = epoll_create1(EPOLL_CLOEXEC);
+
+	epoll_ctl(set, EPOLL_CTL_ADD, psb_bridge_fd(bridge), &event);
+	while (turn(bridge, epoll_wait(set, &event, 1, -1)))
+		;
+	close(set);
 }
 
 static void drive_epoll(psb_bridge *bridge)
 {
-	drive_epoll_with(bridge, 0, false);
+	drive_epoll_with(bridge, 0);
 }
 
 static void drive_epoll_edge(psb_bridge *bridge)
 {
-	drive_epoll_with(bridge, EPOLLET, false);
+	drive_epoll_with(bridge, EPOLLET);
 }
 
 static void drive_epoll_nested(psb_bridge *bridge)
 {
-	drive_epoll_with(bridge, 0, true);
+	struct epoll_event event = { .events = EPOLLIN };
+	int inner = epoll_create1(EPOLL_CLOEXEC), outer = epoll_create1(EPOLL_CLOEXEC), n;
+
+	epoll_ctl(inner, EPOLL_CTL_ADD, psb_bridge_fd(bridge), &event);
+	epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event);
+	do {
+		n = epoll_wait(outer, &event, 1, -1);
+		if (n == 1)
+			n = epoll_wait(inner, &event, 1, 0);
+	} while (turn(bridge, n));
+	close(inner);
+	close(outer);
 }
 
 #ifdef HAVE_EVENT_LOOPS
@@ -88,8 +97,7 @@ static int sd_event_rang(sd_event_source *source, int fd, uint32_t revents, void
 {
 	(void)fd;
 	(void)revents;
-	return bridge ? psb_bridge_dispatch(bridge)
-		      : sd_event_exit(sd_event_source_get_event(source), 0);
+	return turn(bridge, 1) ? 0 : sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
 static void drive_sd_event(psb_bridge *bridge)
@@ -98,7 +106,6 @@ static void drive_sd_event(psb_bridge *bridge)
 
 	assert_int_equal(sd_event_new(&event), 0);
 	sd_event_add_io(event, NULL, psb_bridge_fd(bridge), EPOLLIN, sd_event_rang, bridge);
-	sd_event_add_io(event, NULL, stop_fd, EPOLLIN, sd_event_rang, NULL);
 	sd_event_loop(event);
 	sd_event_unref(event);
 }
@@ -107,33 +114,19 @@ static gboolean glib_rang(gint fd, GIOCondition condition, gpointer bridge)
 {
 	(void)fd;
 	(void)condition;
-	psb_bridge_dispatch(bridge);
-	return G_SOURCE_CONTINUE;
-}
-
-static gboolean glib_stop(gint fd, GIOCondition condition, gpointer loop)
-{
-	(void)fd;
-	(void)condition;
-	g_main_loop_quit(loop);
-	return G_SOURCE_CONTINUE;
+	return turn(bridge, 1);
 }
 
 static void drive_glib(psb_bridge *bridge)
 {
 	GMainContext *context = g_main_context_new();
-	GMainLoop *loop = g_main_loop_new(context, FALSE);
-	GSource *sources[] = { g_unix_fd_source_new(psb_bridge_fd(bridge), G_IO_IN),
-			       g_unix_fd_source_new(stop_fd, G_IO_IN) };
+	GSource *source = g_unix_fd_source_new(psb_bridge_fd(bridge), G_IO_IN);
 
-	g_source_set_callback(sources[0], G_SOURCE_FUNC(glib_rang), bridge, NULL);
-	g_source_set_callback(sources[1], G_SOURCE_FUNC(glib_stop), loop, NULL);
-	for (int i = 0; i < 2; i++) {
-		g_source_attach(sources[i], context);
-		g_source_unref(sources[i]);
-	}
-	g_main_loop_run(loop);
-	g_main_loop_unref(loop);
+	g_source_set_callback(source, G_SOURCE_FUNC(glib_rang), bridge, NULL);
+	g_source_attach(source, context);
+	while (!g_source_is_destroyed(source))
+		g_main_context_iteration(context, TRUE);
+	g_source_unref(source);
 	g_main_context_unref(context);
 }
 
@@ -141,36 +134,26 @@ static void uv_rang(uv_poll_t *handle, int status, int events)
 {
 	(void)status;
 	(void)events;
-	if (handle->data)
-		psb_bridge_dispatch(handle->data);
-	else
-		uv_stop(handle->loop);
+	if (!turn(handle->data, 1))
+		uv_close((uv_handle_t *)handle, NULL);
 }
 
 static void drive_libuv(psb_bridge *bridge)
 {
 	uv_loop_t loop;
-	uv_poll_t handles[2];
+	uv_poll_t handle = { .data = bridge };
 
 	uv_loop_init(&loop);
-	uv_poll_init(&loop, &handles[0], psb_bridge_fd(bridge));
-	uv_poll_init(&loop, &handles[1], stop_fd);
-	handles[0].data = bridge;
-	handles[1].data = NULL;
-	for (int i = 0; i < 2; i++)
-		uv_poll_start(&handles[i], UV_READABLE, uv_rang);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	for (int i = 0; i < 2; i++)
-		uv_close((uv_handle_t *)&handles[i], NULL);
-	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_poll_init(&loop, &handle, psb_bridge_fd(bridge));
+	uv_poll_start(&handle, UV_READABLE, uv_rang);
+	uv_run(&loop, UV_RUN_DEFAULT); /* as long as there is a handle */
 	uv_loop_close(&loop);
 }
 #endif
 
 static const struct way {
 	const char *name;
-	void (*drive)(
-		psb_bridge *bridge); /* until stop_fd is readable; NULL: it has its own thread */
+	void (*drive)(psb_bridge *bridge); /* until it is over; NULL: it has its own thread */
 } ways[] = {
 	{ "own thread", NULL },
 	{ "poll", drive_poll },
@@ -373,7 +356,7 @@ static void each_way_tells_the_same(unsigned rung)
 	unsigned episodes = 0;
 	bool good;
 
-	stop_fd = eventfd(0, EFD_CLOEXEC);
+	over = false;
 	driven_count = 0;
 	chain[0] = '\0';
 	for (unsigned backend = PSB_BACKEND_URING; backend <= PSB_BACKEND_EPOLL; backend++)
@@ -400,20 +383,21 @@ static void each_way_tells_the_same(unsigned rung)
 	       (!all_are_in_time(rung, episodes) && episodes < EPISODES_IF_LATE));
 	good = all_are_in_time(rung, episodes);
 
-	eventfd_write(stop_fd, 1);
+	over = true;
 	print_message(
 		"# %u episodes; ms from the first bridge, median and largest: Low, Neutral, High\n",
 		episodes);
 	for (unsigned i = 0; i < driven_count; i++) {
-		if (driven[i].way->drive)
+		if (driven[i].way->drive) {
+			assert_int_equal(psb_watch_simulate(driven[i].watch, PSB_NEUTRAL, 0), 0);
 			pthread_join(driven[i].thread, NULL);
+		}
 		print_delays(&driven[i], rung, episodes);
 		assert_int_equal(psb_watch_stats(driven[i].watch, &stats), 0);
 		assert_true(stats.alarms >= 1 || rung != PSB_RUNG_EVENTS);
 		psb_watch_unref(driven[i].watch);
 		psb_bridge_unref(driven[i].bridge);
 	}
-	close(stop_fd);
 	while (*chain) {
 		char *slash = strrchr(chain, '/');
 
