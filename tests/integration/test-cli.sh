@@ -190,7 +190,7 @@ levels_in_json()
 		is "$(line 1)" '.event == "notification" and .available == "neutral" and .reason == "calm"' &&
 		is "$(line 2)" '.event == "notification" and .available == "high" and .reason == "calm"' &&
 		is "$(line 3)" '.event == "summary" and .end == "count" and .notifications == 3' &&
-		is "$(line 3)" '.low == 1 and .critical == 0 and .neutral == 1 and .high == 1 and .alarms == 1 and .duration_usec >= 400000'
+		is "$(line 3)" '.low == 1 and .critical == 0 and .neutral == 1 and .high == 1 and .alarms == 1 and .duration_usec > 0'
 }
 
 duration_ends_it()

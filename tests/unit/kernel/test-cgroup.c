@@ -164,19 +164,23 @@ PROMISE(the_mount_that_counts_shows_our_cgroup_and_the_most_around_it)
 	}
 }
 
-PROMISE(a_process_that_proc_does_not_show_is_told_from_none)
+PROMISE(what_is_not_there_is_an_error_and_what_lies_over_a_cgroup_is_not_taken_for_it)
 {
-	struct cgroups c = world(V2("/", "sys"), "0::/\n", all_dirs);
+	struct cgroups c = world(V2("/", "mnt"), "0::/a\n", all_dirs);
 	char path[CGPATH_MAX];
+	int fd;
 
 	assert_int_equal(cgroup_of_pid(&c, "proc", INT_MAX, path), -ESRCH);
 	assert_int_equal(cgroup_of_pid(&c, "proc", getpid(), path), -EACCES);
-}
-
-PROMISE(what_lies_over_a_cgroup_is_not_taken_for_it)
-{
-	struct cgroups c = world(V2("/", "mnt"), "0::/a\n", all_dirs);
-
+	for (int i = 0; i < 2; i++) {
+		fd = cgroup_open(&c, i ? "/" : "/a");
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	fake_write("mnt/file.service", "a file is no cgroup");
+	assert_int_equal(cgroup_open(&c, "/nothing"), -ENOENT);
+	assert_int_equal(cgroup_open(&c, "/file.service"), -ENOTDIR);
+	assert_int_equal(cgroup_v1_open(&c, "/"), -ENOENT);
 	c.v2.id++;
 	assert_int_equal(cgroup_open(&c, "/a"), -EXDEV);
 }
@@ -248,21 +252,6 @@ PROMISE(a_unit_is_found_breadth_first_wherever_its_slice_is)
 		assert_string_equal(path, table[i].path ? table[i].path : "untouched");
 	}
 	assert_int_equal(cgroup_of_unit(&c, "file.service", path), -ENOENT);
-}
-
-PROMISE(a_directory_is_opened_below_its_mount_and_nothing_else_is)
-{
-	struct cgroups c = world(V2("/", "units"), "0::/\n", NULL);
-	int fd = cgroup_open(&c, "/system.slice");
-
-	assert_true(fd >= 0);
-	close(fd);
-	assert_int_equal(cgroup_open(&c, "/nothing"), -ENOENT);
-	assert_int_equal(cgroup_open(&c, "/file.service"), -ENOTDIR);
-	assert_int_equal(cgroup_v1_open(&c, "/"), -ENOENT);
-	fd = cgroup_open(&c, "/");
-	assert_true(fd >= 0);
-	close(fd);
 }
 
 static int set_up(void **state)
