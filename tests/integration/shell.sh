@@ -176,6 +176,21 @@ falls()
 	done
 }
 
+# exits N STATUS LINE COMMAND...: so many times a program that is told Low all the time is told to end, and ends as ever; every second
+# one when it was seen to be told. The others are told in whatever state of starting and ending.
+exits()
+{
+	times=$1 wanted=$2 word=$3
+	shift 3
+	source_new
+	pressure
+	for n in $(seq "$times"); do
+		PSIBRIDGE_LOG=info eager launch "$@" && expect '^ready' && { [ $((n % 2)) = 0 ] || heard '\]: told Low'; } && tell "$word" &&
+			ended "$wanted" && ! grep -vx 'psibridge\[.*\]: .*\|ready *' "$T/log" || { calm; echo "number $n"; return 1; }
+	done
+	calm
+}
+
 # dotnet_build DIRECTORY PROJECT [PROPERTY...]: outside the source tree and without the network
 dotnet_build()
 {

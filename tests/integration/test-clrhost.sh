@@ -206,20 +206,7 @@ after()
 check nothing_is_told_after_the_end:main_returns after exit
 check nothing_is_told_after_the_end:environment_exit after now
 
-many() # many N ARGUMENT...
-{
-	count=$1
-	shift
-	for _ in $(seq "$count"); do
-		host "$@" "$app" && expect '^ready' || return
-		pressure
-		expect '\]: told Low' && expect '\]: told Low' && tell exit 0 && ended 0
-		result=$?
-		calm
-		[ "$result" = 0 ] && unsaid 'Unhandled|Aborted' && said '\]: ended$' || return 1
-	done
-}
-check many_clean_exits_while_told_all_the_time:policy many 8
-check many_clean_exits_while_told_all_the_time:handler many 8 --callback 'Handler, embedder::Counts'
+check many_clean_exits_while_told_all_the_time:policy exits 8 0 'exit 0' "$host" "$app"
+check many_clean_exits_while_told_all_the_time:handler exits 8 0 'exit 0' "$host" --callback 'Handler, embedder::Counts' "$app"
 
 done_testing

@@ -80,39 +80,9 @@ single()
 check in_a_single_file_too single
 
 # ---- ends --------------------------------------------------------------------------------------------
-# Every second time the first Low meets a program that is starting, else one that is ending. By exit(3) it ends without the
-# runtime's knowledge.
-clean_exit()
-{
-	garbage 20 2 && expect '^ready' || return
-	kill -CONT "$feeder"
-	[ $((n % 4)) = 3 ] || said ']: told Low' >/dev/null || expect ']: told Low' || return
-	began=$(date +%s%2N)
-	tell "$1" 7
-	ended 7 || return
-	# hook_stop() gives a collection up after two seconds; none of these is that long
-	[ $(($(date +%s%2N) - began)) -lt 150 ] || { echo "it took more than 1.5 s"; return 1; }
-	! grep -vx 'psibridge\[coreclr\]: .*\|ready' "$T/log"
-}
-clean_exits() # clean_exits N WORD
-{
-	n=0 told=0
-	while [ "$n" -lt "$1" ]; do
-		n=$((n + 1))
-		source_new
-		pressure
-		[ $((n % 2)) = 0 ] || kill -STOP "$feeder"
-		clean_exit "$2"
-		clean=$?
-		kill -CONT "$feeder"
-		calm
-		[ "$clean" = 0 ] || { echo "exit $n"; return 1; }
-		told=$((told + $(grep -c 'told Low' "$T/log")))
-	done
-	[ "$told" -ge $(($1 * 3 / 4)) ] || { echo "only $told notifications in $1 runs"; return 1; }
-}
-check many_exits_under_a_hail_of_notifications_are_clean clean_exits 60 exit
-check native_exits_too clean_exits 10 native-exit
+# By exit(3) it ends without the runtime's knowledge.
+check many_exits_under_a_hail_of_notifications_are_clean exits 60 7 'exit 7' "$garbage" 20 2
+check native_exits_too exits 10 7 'native-exit 7' "$garbage" 20 2
 
 # dies COMMAND STATUS WORDS: told Low and to die in one breath
 dies()
