@@ -238,17 +238,11 @@ static inline void await_waiting(struct receiver *rx)
 	}
 }
 
-/* ---- sources ---------------------------------------------------------------------------------- */
-
-/* A path in the directory of our own, valid until 8 calls later. */
-static inline const char *in_directory(const char *name)
-{
-	return fake_path(name);
-}
+/* ---- sources, in a directory of our own ---------------------------------------------------------------------------------- */
 
 static inline const char *make_fifo(const char *name)
 {
-	const char *path = in_directory(name);
+	const char *path = fake_path(name);
 
 	assert_true(mkfifo(path, 0600) == 0 || errno == EEXIST);
 	return path;
@@ -256,7 +250,7 @@ static inline const char *make_fifo(const char *name)
 
 static inline int open_fifo(const char *name)
 {
-	int fd = open(in_directory(name), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open(fake_path(name), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 
 	assert_true(fd >= 0);
 	return fd;
@@ -558,7 +552,7 @@ static inline void before_test(_unused_ void **state)
 	unsetenv("MEMORY_PRESSURE_WRITE");
 	unsetenv("PSIBRIDGE_BACKEND");
 	/* what a test that failed left behind does not read with us */
-	unlink(in_directory("fifo"));
+	unlink(fake_path("fifo"));
 	descriptors_before = count_descriptors();
 }
 

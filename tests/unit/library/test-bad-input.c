@@ -154,7 +154,7 @@ PROMISE(the_words_fit_where_they_are_put)
 /* Nobody listens, and nothing else is allowed: the arming error is returned, in words too. */
 PROMISE(a_source_that_refuses_is_an_error_where_no_other_is_allowed)
 {
-	struct psb_watch_options options = quick_options(in_directory("refuses"));
+	struct psb_watch_options options = quick_options(fake_path("refuses"));
 	struct bench *b = bench_bare(state);
 	char text[TEXT_MAX];
 

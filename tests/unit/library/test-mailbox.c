@@ -124,7 +124,7 @@ BENCH(nobody_who_does_not_take_delays_anybody_and_the_newest_state_wins)
 /* A socket that nobody serves any more: the watch moves to the next rung. */
 PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask)
 {
-	struct psb_watch_options options = quick_options(in_directory("socket"));
+	struct psb_watch_options options = quick_options(fake_path("socket"));
 	int listener = listen_at(options.source), peer;
 	struct psb_notification n = { .size = sizeof(n) };
 	psb_mailbox *plain;
@@ -140,7 +140,7 @@ PROMISE(a_move_to_another_rung_is_told_beside_the_level_to_those_who_ask)
 	say_and_hear(b, &b->rx, "L");
 	close(peer);
 	close(listener);
-	unlink(in_directory("socket"));
+	unlink(fake_path("socket"));
 	hear_last(&b->rx, 'S');
 	for (unsigned seen = 0; seen != 3;) {
 		assert_int_equal(psb_mailbox_take(b->mailbox, PATIENCE_USEC, &n), 1);

@@ -44,7 +44,7 @@ INLINE_TOO(every_signal_is_blocked_in_the_librarys_threads_and_none_in_the_hosts
 /* A peer that closes before it has read what it was to be written. */
 PROMISE(a_broken_pipe_kills_nobody)
 {
-	struct psb_watch_options options = quick_options(in_directory("socket"));
+	struct psb_watch_options options = quick_options(fake_path("socket"));
 	struct bench *b = bench_bare(state);
 
 	b->listener = listen_at(options.source);

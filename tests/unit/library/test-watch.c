@@ -49,8 +49,8 @@ static void write_all(int fd, size_t size)
 /* A FIFO or a socket of that name, whose other end is there when connect_peer() returns. */
 static struct psb_watch_options options_of(bool is_socket, int *ret_listener)
 {
-	*ret_listener = is_socket ? listen_at(in_directory("socket")) : -1;
-	return quick_options(is_socket ? in_directory("socket") : make_fifo("fifo"));
+	*ret_listener = is_socket ? listen_at(fake_path("socket")) : -1;
+	return quick_options(is_socket ? fake_path("socket") : make_fifo("fifo"));
 }
 
 static void connect_peer(struct bench *b, int listener)
@@ -99,13 +99,13 @@ PROMISE(a_burst_of_100000_bytes_is_one_low_with_its_end_and_the_next_writer_is_h
 PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 {
 	struct psb_watch_options options = quick_options(NULL);
-	int listener = listen_at(in_directory("socket"));
+	int listener = listen_at(fake_path("socket"));
 	struct bench *b;
 	char buf[64];
 
 	options.quiet_usec = options.calm_usec = LONG_USEC;
 	options.rearm_usec = 1;
-	setenv("MEMORY_PRESSURE_WATCH", in_directory("socket"), 1);
+	setenv("MEMORY_PRESSURE_WATCH", fake_path("socket"), 1);
 	setenv("MEMORY_PRESSURE_WRITE", TRIGGER_BASE64, 1);
 	b = bench_with(state, &options, PSB_INLINE);
 	connect_peer(b, listener);
@@ -119,7 +119,7 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 	assert_received(b, 0, PSB_REASON_SIGNAL);
 	assert_string_equal(source_of(b->watch).name, "socket");
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
-	assert_string_equal(source_of(b->watch).path, in_directory("socket"));
+	assert_string_equal(source_of(b->watch).path, fake_path("socket"));
 	b->watch = psb_watch_unref(b->watch);
 	assert_int_equal(recv_soon(b->peer, buf, sizeof(buf)), 0); /* and the end is an end */
 }
@@ -128,7 +128,7 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 
 PROMISE(a_fifo_that_is_made_anew_is_heard_again)
 {
-	struct psb_watch_options options = quick_options(in_directory("fifo"));
+	struct psb_watch_options options = quick_options(fake_path("fifo"));
 	struct bench *b;
 
 	/* a Low that ends before a busy machine tells it is told to nobody */
@@ -190,17 +190,17 @@ PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
 		struct bench *b;
 
 		need_another_rung(state);
-		unlink(in_directory(name));
+		unlink(fake_path(name));
 		if (is_socket)
-			close(listen_at(in_directory(name))); /* its file stays */
-		setenv("MEMORY_PRESSURE_WATCH", in_directory(name), 1);
+			close(listen_at(fake_path(name))); /* its file stays */
+		setenv("MEMORY_PRESSURE_WATCH", fake_path(name), 1);
 		be_deaf(&options);
 		options.quiet_usec = LONG_USEC;
 		b = bench_with(state, &options, PSB_TELL_SOURCE | PSB_INLINE);
 		assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
 		assert_non_null(strstr(source_of(b->watch).why, name));
 		if (is_socket)
-			connect_peer(b, listen_at(in_directory(name)));
+			connect_peer(b, listen_at(fake_path(name)));
 		else
 			make_fifo(name);
 		hear(&b->rx, "S"); /* looked for after 1 s */
@@ -421,16 +421,6 @@ PROMISE(variables_of_another_unit_are_ignored_and_that_is_logged)
 	assert_true(is_mine);
 	assert_int_not_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
 	await_log(b, "belongs to another unit");
-}
-
-BENCH(the_load_makes_sense)
-{
-	struct psb_load load = { .size = sizeof(load) };
-
-	assert_int_equal(psb_watch_load(b->watch, &load), 0);
-	assert_true(load.limit_bytes > 0);
-	assert_true(load.percent <= 100);
-	assert_true(load.available_bytes <= load.limit_bytes);
 }
 
 #define TRIGGERS (PSB_RUNG_MASK(PSB_RUNG_PRIVILEGED) | PSB_RUNG_MASK(PSB_RUNG_TRIGGER))
