@@ -2,8 +2,9 @@
 /*
  * survey.c - psb_survey(): the numbers of every cgroup of a pattern, once
  *
- * A walk with a stack of names: each cgroup is read and told, then its children's names come on top. What is open at any
- * moment is one directory and one file, however deep it goes.
+ * A walk with a list of cgroups that have others below them: while a directory is read each child is read and told, and what
+ * has children of its own is put in front of the list. What is open at any moment is one directory, one cgroup in it and
+ * one file of that, however deep it goes.
  *
  * All files of a cgroup are opened below its directory, which is opened once: a cgroup that is removed and made again
  * meanwhile gives the numbers of one of the two. A removed cgroup's open directory still opens, and its files answer ENOENT
@@ -26,73 +27,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* inactive_file is among the first lines of memory.stat */
 #define TEXT_MAX 2048
+
+/* A cgroup whose children are still to be visited. */
+struct node {
+	struct node *next;
+	char path[];
+};
 
 struct survey {
 	psb_survey_fn *fn;
 	void *userdata;
 	const struct cgroups *cgroups;
 	const struct cgpattern *pattern; /* NULL: a path was asked for, it alone */
-	int error;			 /* -EMFILE, -ENFILE, -ENOMEM: it ends */
-	char path[CGPATH_MAX];		 /* of the cgroup that is visited */
-	/* the stack: C strings, of which "" says that the directory above is to be left */
-	char *names;
-	size_t used, room;
+	struct node *todo;
+	int error; /* -EMFILE, -ENFILE, -ENOMEM: it ends */
 	/* the file that was read last */
 	char text[TEXT_MAX];
 	size_t size;
 };
-
-/* ---- where it is ------------------------------------------------------------------------------ */
-
-/* False: no path is so long. */
-static bool enter(struct survey *s, const char *name)
-{
-	size_t n = s->path[1] ? strlen(s->path) : 0; /* "/" */
-
-	if (n + 1 + strlen(name) >= sizeof(s->path))
-		return false;
-	sprintf(s->path + n, "/%s", name);
-	return true;
-}
-
-static void leave(struct survey *s)
-{
-	char *slash = strrchr(s->path, '/');
-
-	slash[slash == s->path] = '\0';
-}
-
-static void push(struct survey *s, const char *name)
-{
-	size_t size = strlen(name) + 1;
-
-	if (s->used + size > s->room) {
-		size_t room = 2 * s->room + 4096; /* a name has 255 bytes at most */
-		char *more = realloc(s->names, room);
-
-		if (!more) {
-			s->error = -ENOMEM;
-			return;
-		}
-		s->names = more;
-		s->room = room;
-	}
-	memcpy(s->names + s->used, name, size);
-	s->used += size;
-}
-
-/* Valid until the next push(). */
-static const char *pop(struct survey *s)
-{
-	s->used--;
-	while (s->used > 0 && s->names[s->used - 1] != '\0')
-		s->used--;
-	return s->names + s->used;
-}
 
 /* ---- one cgroup ------------------------------------------------------------------------------ */
 
@@ -117,9 +74,9 @@ static uint64_t read_number(struct survey *s, int dirfd, const char *name)
 	return number;
 }
 
-static void tell(struct survey *s, int dirfd)
+static void tell(struct survey *s, int dirfd, const char *path)
 {
-	struct psb_survey_row row = { .size = sizeof(row), .cgroup = s->path };
+	struct psb_survey_row row = { .size = sizeof(row), .cgroup = path };
 	struct memory_events events;
 	uint64_t inactive;
 	struct psi psi;
@@ -153,75 +110,87 @@ static void tell(struct survey *s, int dirfd)
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-static int open_directory(const struct survey *s)
+static void push(struct survey *s, const char *path)
 {
-	int path_fd = cgroup_open(s->cgroups, s->path), dirfd;
+	struct node *node = malloc(sizeof(*node) + strlen(path) + 1);
 
-	if (path_fd < 0)
-		return path_fd;
-	dirfd = openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd < 0)
-		dirfd = -errno;
-	close(path_fd);
-	return dirfd;
+	if (!node) {
+		s->error = -ENOMEM;
+		return;
+	}
+	strcpy(node->path, path);
+	node->next = s->todo;
+	s->todo = node;
 }
 
-static void push_children(struct survey *s, DIR *dir)
+/* `fd`, or the error, which may end it all. */
+static int noted(struct survey *s, int fd)
 {
-	const struct dirent *entry;
-
-	while (s->error == 0 && (entry = readdir(dir)) != NULL) {
-		const char *name = entry->d_name;
-
-		if (entry->d_type != DT_DIR || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-		    !enter(s, name))
-			continue;
-		if (cgpattern_match(s->pattern, s->path) || cgpattern_descend(s->pattern, s->path))
-			push(s, name);
-		leave(s);
-	}
+	if (is_shortage(fd))
+		s->error = fd;
+	return fd;
 }
 
-/* Errors: that there is no such directory, or it cannot be read. */
-static int visit(struct survey *s)
+/* Reads and tells it; if there may be more below (a directory of cgroupfs has a link for each child), that is noted.
+ * Errors: there is no such directory. */
+static int visit(struct survey *s, const char *path)
 {
-	int dirfd = open_directory(s);
-	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
-	int r = dirfd < 0 ? dirfd : -errno;
+	int fd = noted(s, cgroup_open(s->cgroups, path));
+	struct stat st;
 
-	if (!dir) {
-		fd_close(&dirfd);
-		if (is_shortage(r))
-			s->error = r;
-		return r;
-	}
+	if (fd < 0)
+		return fd;
 	/* the fixed part itself matches where two stars in the middle are no level */
-	if (!s->pattern || cgpattern_match(s->pattern, s->path))
-		tell(s, dirfd);
-	if (s->pattern && cgpattern_descend(s->pattern, s->path))
-		push_children(s, dir);
-	closedir(dir);
+	if (!s->pattern || cgpattern_match(s->pattern, path))
+		tell(s, fd, path);
+	if (s->pattern && cgpattern_descend(s->pattern, path) && fstat(fd, &st) == 0 &&
+	    st.st_nlink != 2)
+		push(s, path);
+	close(fd);
 	return 0;
 }
 
-/* From s->path on. */
-static int walk(struct survey *s)
+/* NULL: errno says why. */
+static DIR *open_directory(struct survey *s, const char *path)
 {
-	int r = visit(s);
+	int fd = noted(s, cgroup_open(s->cgroups, path)), dirfd = -1;
+	DIR *dir = NULL;
 
-	while (s->error == 0 && s->used > 0) {
-		const char *name = pop(s);
-
-		if (!*name) {
-			leave(s);
-			continue;
-		}
-		enter(s, name);
-		push(s, "");
-		(void)visit(s); /* what vanished meanwhile is left out */
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
 	}
-	free(s->names);
-	return r < 0 ? r : s->error;
+	dirfd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd >= 0)
+		dir = fdopendir(dirfd);
+	if (!dir) {
+		(void)noted(s, -errno);
+		fd_close(&dirfd);
+	}
+	fd_close(&fd);
+	return dir;
+}
+
+static int visit_children(struct survey *s, const char *parent)
+{
+	const char *front = parent[1] ? parent : ""; /* not "/" */
+	DIR *dir = open_directory(s, parent);
+	const struct dirent *entry;
+	char path[CGPATH_MAX];
+
+	if (!dir)
+		return -errno;
+	while (s->error == 0 && (entry = readdir(dir)) != NULL) {
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
+		    strcmp(entry->d_name, "..") == 0 ||
+		    snprintf(path, sizeof(path), "%s/%s", front, entry->d_name) >=
+			    (int)sizeof(path))
+			continue;
+		if (cgpattern_match(s->pattern, path) || cgpattern_descend(s->pattern, path))
+			(void)visit(s, path); /* what vanished meanwhile is left out */
+	}
+	closedir(dir);
+	return 0;
 }
 
 int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_survey_fn *fn,
@@ -229,18 +198,28 @@ int survey_cgroups(const struct cgroups *cgroups, const char *pattern, psb_surve
 {
 	_cleanup_(cgpattern_freep) struct cgpattern *stars = NULL;
 	struct survey s = { .fn = fn, .userdata = userdata, .cgroups = cgroups };
+	char path[CGPATH_MAX];
+	struct node *node;
 	int r;
 
 	if (strchr(pattern, '*'))
 		r = cgpattern_new(pattern, cgroups->v2.point, &stars, NULL);
 	else
-		r = cgpath_normalise(pattern, cgroups->v2.point, s.path, NULL);
+		r = cgpath_normalise(pattern, cgroups->v2.point, path, NULL);
 	if (r < 0)
 		return r == -ENAMETOOLONG ? -EINVAL : r;
 	s.pattern = stars;
-	if (stars)
-		strcpy(s.path, cgpattern_fixed(stars));
-	r = walk(&s);
+	r = visit(&s, stars ? cgpattern_fixed(stars) : path);
+	for (bool first = true; (node = s.todo) != NULL; first = false) {
+		s.todo = node->next;
+		if (first)
+			r = visit_children(&s, node->path);
+		else if (s.error == 0)
+			(void)visit_children(&s, node->path);
+		free(node);
+	}
+	if (r == 0)
+		r = s.error;
 	return r == -ENOTDIR || r == -EXDEV ? -ENOENT : r;
 }
 
