@@ -370,13 +370,12 @@ int memory_read(const struct memory *memory, struct memory_load *ret)
 	return 0;
 }
 
-/* 0: there is no such line. */
-static uint64_t number_of(const char *text, size_t size, const char *key)
+/* What a key counts; 0 where there is none (v1 has no slab_reclaimable). */
+static uint64_t counted(const char *text, size_t size, const char *key)
 {
-	uint64_t number = 0;
+	uint64_t bytes;
 
-	(void)keyed_get(text, size, key, &number);
-	return number;
+	return keyed_get(text, size, key, &bytes) == 0 ? bytes : 0;
 }
 
 int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
@@ -397,19 +396,11 @@ int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
 	if (r < 0)
 		return r;
 	if (memory->v1)
-		swapped = number_of(text, size, "total_swap");
+		swapped = counted(text, size, "total_swap");
 	else if (own->swap_fd >= 0)
 		(void)read_number(own->swap_fd, &swapped);
-	*ret_bytes = usec_sub(current, inactive + number_of(text, size, names->active)) + swapped;
+	*ret_bytes = usec_sub(current, inactive + counted(text, size, names->active)) + swapped;
 	return 0;
-}
-
-/* What a key counts; 0 where there is none (v1 has no slab_reclaimable). */
-static uint64_t counted(const char *text, size_t size, const char *key)
-{
-	uint64_t bytes;
-
-	return keyed_get(text, size, key, &bytes) == 0 ? bytes : 0;
 }
 
 int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes)
