@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define COLUMNS 16
-#define ROWS 16
+#define ROWS 24
 #define TEXT 64
 #define VALUES 8192
 
