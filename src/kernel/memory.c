@@ -62,11 +62,11 @@ static int read_stat(int fd, const char *key, uint64_t *ret)
 }
 
 static const struct names {
-	const char *current, *max, *high, *inactive, *hits, *active, *swap;
-} v1_names = { "memory.usage_in_bytes", "memory.limit_in_bytes", NULL, "total_inactive_file",
-	       "memory.failcnt",	"total_active_file",	 NULL },
-  v2_names = { "memory.current",      "memory.max",  "memory.high",	   "inactive_file",
-	       "memory.events.local", "active_file", "memory.swap.current" };
+	const char *current, *max, *high, *inactive, *hits, *swap;
+} v1_names = { "memory.usage_in_bytes", "memory.limit_in_bytes", NULL,
+	       "total_inactive_file",	"memory.failcnt",	 NULL },
+  v2_names = { "memory.current", "memory.max",		"memory.high",
+	       "inactive_file",	 "memory.events.local", "memory.swap.current" };
 
 static void close_level(struct memory_level *level)
 {
@@ -378,45 +378,18 @@ static uint64_t counted(const char *text, size_t size, const char *key)
 	return keyed_get(text, size, key, &bytes) == 0 ? bytes : 0;
 }
 
-int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
-{
-	const struct names *names = memory->v1 ? &v1_names : &v2_names;
-	const struct memory_level *own = memory->levels;
-	uint64_t current, inactive, swapped = 0;
-	char text[STAT_TEXT_MAX];
-	size_t size;
-	int r = memory->count > 0 && own->current_fd >= 0 ? 0 : -ENOENT;
-
-	if (r == 0)
-		r = read_number(own->current_fd, &current);
-	if (r == 0)
-		r = file_pread(own->stat_fd, text, sizeof(text), &size);
-	if (r == 0)
-		r = keyed_get(text, size, names->inactive, &inactive);
-	if (r < 0)
-		return r;
-	if (memory->v1)
-		swapped = counted(text, size, "total_swap");
-	else if (own->swap_fd >= 0)
-		(void)read_number(own->swap_fd, &swapped);
-	*ret_bytes = usec_sub(current, inactive + counted(text, size, names->active)) + swapped;
-	return 0;
-}
-
-int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes)
+/* `ret_swapped`: as far as memory.stat says, which is on v1. */
+static int read_kept(const struct memory *memory, const struct memory_level *l, uint64_t *ret_bytes,
+		     uint64_t *ret_swapped)
 {
 	static const char *const v1_keys[] = { "total_inactive_file", "total_active_file", NULL };
 	static const char *const v2_keys[] = { "inactive_file", "active_file", "slab_reclaimable",
 					       NULL };
-	const struct memory_level *l = &memory->levels[level];
 	char text[STAT_TEXT_MAX];
 	uint64_t bytes;
 	size_t size;
-	int r;
+	int r = read_number(l->current_fd, &bytes);
 
-	if (!is_limited(memory, l))
-		return -ENOENT;
-	r = read_number(l->current_fd, &bytes);
 	if (r == 0)
 		r = file_pread(l->stat_fd, text, sizeof(text), &size);
 	if (r < 0)
@@ -424,6 +397,31 @@ int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_
 	for (const char *const *key = memory->v1 ? v1_keys : v2_keys; *key; key++)
 		bytes = usec_sub(bytes, counted(text, size, *key));
 	*ret_bytes = bytes;
+	*ret_swapped = counted(text, size, "total_swap");
+	return 0;
+}
+
+int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes)
+{
+	const struct memory_level *l = &memory->levels[level];
+	uint64_t unused;
+
+	return is_limited(memory, l) ? read_kept(memory, l, ret_bytes, &unused) : -ENOENT;
+}
+
+int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
+{
+	const struct memory_level *own = memory->levels;
+	uint64_t bytes, swapped;
+	int r = memory->count > 0 && own->current_fd >= 0 ? 0 : -ENOENT;
+
+	if (r == 0)
+		r = read_kept(memory, own, &bytes, &swapped);
+	if (r < 0)
+		return r;
+	if (own->swap_fd >= 0)
+		(void)read_number(own->swap_fd, &swapped);
+	*ret_bytes = bytes + swapped;
 	return 0;
 }
 

@@ -23,8 +23,8 @@
 #define POLICY_PACE_MAX_USEC 4
 #define POLICY_MUTE_MIN_USEC 1
 #define POLICY_MUTE_MAX_USEC 4
-#define POLICY_UNANSWERED_MAX 2
-#define POLICY_REARM_FACTOR_MAX 4u
+#define POLICY_UNANSWERED_MAX 1
+#define POLICY_REARM_FACTOR_MAX 2u
 #define policy_effect model_policy_effect
 #define policy_init model_policy_init
 #define policy_forget model_policy_forget
@@ -43,7 +43,7 @@
 #define SLOTS 9 /* of the longest window, and four */
 #define INDEX_SIZE (1u << 23)
 #define NO_DEADLINE 255
-#define UNANSWERED_MAX 3u /* from here on the factor is the greatest */
+#define UNANSWERED_MAX 1u /* from here on the factor is the greatest */
 
 struct packed_window {
 	unsigned char count, grown_usec, grown, age[SLOTS], deficit[SLOTS];
