@@ -261,6 +261,7 @@ PROMISE(high_ends_what_gave_nothing_back)
 		{ "no stall", .run = SEC(7), TOLD(NEUTRAL, CALM),
 		  BETWEEN(SEC(5) + MS(250), SEC(5) + MS(750)) },
 		{ "no stall", .run = SEC(20), TOLD(HIGH, CALM), BETWEEN(SEC(4), SEC(6)) });
+	assert_int_equal(s.policy.unanswered, 0);
 	/* an effect that is known only now is one of the shortage before */
 	policy_effect(&s.policy, false);
 	assert_int_equal(s.policy.unanswered, 0);

@@ -89,6 +89,11 @@ PROMISE(a_further_low_belongs_to_the_same_effect)
 	assert_true(effect_end(&e, LOW + EFFECT_USEC, &stats, &gave));
 	assert_int_equal(stats.effect_bytes, 40 * MIB);
 	assert_int_equal(stats.first_back_usec, MS(100)); /* without a stall, from the Low on */
+	/* what was reported before the next Low is no answer to it */
+	e.reported = true;
+	effect_begin(&e, LOW, 0, 100 * MIB);
+	assert_true(effect_end(&e, LOW + EFFECT_USEC, &stats, &gave));
+	assert_false(gave);
 }
 
 /* Samples every 250 ms from 10 s before the Low to the end, but for a rest before `rest_ms`; it stalls `rate` percent of the time
@@ -96,17 +101,18 @@ PROMISE(a_further_low_belongs_to_the_same_effect)
 static const struct stalled {
 	const char *what;
 	unsigned rate, rest_ms, avg10_centi;
-	bool forgets, blind;
+	bool forgets, blind, stops;
 	uint64_t before, after;
 } stalls[] = {
-	{ "all the time", 100, 0, 0, false, false, MS(5000), MS(2500) },
-	{ "a tenth", 10, 0, 0, false, false, MS(500), MS(250) },
-	{ "none", 0, 0, 0, false, false, 0, 0 },
+	{ "all the time", 100, 0, 0, false, false, false, MS(5000), MS(2500) },
+	{ "a tenth", 10, 0, 0, false, false, false, MS(500), MS(250) },
+	{ "none", 0, 0, 0, false, false, false, 0, 0 },
 	/* 1 % of avg10 is at most 110.314 ms, 19 of 20 parts of which are within the 5 s */
-	{ "a rest of an hour, then 250 ms before", 100, 250, 100, false, false, 104798 + MS(250),
-	  MS(2500) },
-	{ "another source", 10, 0, 0, true, false, MS(500), UNKNOWN },
-	{ "no samples", 10, 0, 0, false, true, UNKNOWN, UNKNOWN },
+	{ "a rest of an hour, then 250 ms before", 100, 250, 100, false, false, false,
+	  104798 + MS(250), MS(2500) },
+	{ "another source", 10, 0, 0, true, false, false, MS(500), UNKNOWN },
+	{ "no samples", 10, 0, 0, false, true, false, UNKNOWN, UNKNOWN },
+	{ "none any more", 10, 0, 0, false, false, true, MS(500), UNKNOWN },
 };
 
 PROMISE(the_stall_of_the_5_s_before_and_after_is_known)
@@ -124,17 +130,17 @@ PROMISE(the_stall_of_the_5_s_before_and_after_is_known)
 			if (now > begin)
 				total += MS(50) * s->rate / (now > LOW ? 200 : 100);
 			if (s->forgets && now == LOW + MS(1000)) {
-				total = 0;
+				total = MS(900000);
 				effect_forget(&e);
 			}
-			if (!s->blind && (now - begin) % MS(250) == 0)
+			bool sampled = !s->blind && !(s->stops && now > LOW);
+
+			if (sampled && ((now - begin) % MS(250) == 0 || now == LOW))
 				effect_stall(&e, now, total, now == begin ? s->avg10_centi : 0);
-			else if (!s->blind && now == LOW)
-				effect_stall(&e, now, total, 0);
 			if (now == LOW)
 				effect_begin(&e, now, LOW, MIB);
 		}
-		if (!s->blind)
+		if (!s->blind && !s->stops)
 			effect_stall(&e, LOW + EFFECT_USEC, total, 0);
 		assert_true(effect_end(&e, LOW + EFFECT_USEC, &stats, &gave));
 		if (stats.stall_before_usec != s->before || stats.stall_after_usec != s->after)
