@@ -19,7 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STATES_MAGIC UINT64_C(0x3474617473627370) /* "psbstat4": the last byte is the version */
+/* "psbstat4": the last byte is the version, of struct policy_options, too */
+#define STATES_MAGIC UINT64_C(0x3474617473627370)
 #define SLOTS (1u << 20) /* as many as ClientsMax= may allow: what is not used takes no memory */
 
 #ifndef SO_COOKIE

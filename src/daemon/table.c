@@ -473,6 +473,11 @@ static int cgroup_exists(const struct table *t, const char *path)
 	return cgroup_inode(t->owner.options.cgroups, path, &inode);
 }
 
+static bool serves_others(const struct table *t, const struct subscriber *s)
+{
+	return t->config->serve_others || s->is_ours;
+}
+
 static int find_place(struct table *t, const struct subscriber *s, const char *cgroup,
 		      struct watch **ret, const char **ret_why)
 {
@@ -481,7 +486,7 @@ static int find_place(struct table *t, const struct subscriber *s, const char *c
 
 	if (r < 0)
 		return scan_refuse(r, "there is no such cgroup", ret_why);
-	if (!w && !t->config->serve_others && !s->is_ours)
+	if (!w && !serves_others(t, s))
 		return scan_refuse(
 			-ENOENT, "no [Watch] covers this cgroup, and ServeOthers= is off", ret_why);
 	if (!w)
@@ -530,14 +535,14 @@ void unsubscribe(struct subscriber *s)
 
 /* ---- another configuration ----------------------------------------------------------------------- */
 
-/* Will subscribers in `path` be told of levels there? */
-static bool stays_served(const struct table *t, const char *path)
+/* Will it be told of levels in `path`? */
+static bool stays_served(const struct table *t, const struct subscriber *s, const char *path)
 {
 	const struct watch *w = find_watch(t, path);
 
 	if (cgroup_exists(t, path) < 0)
 		return false;
-	return w ? !w->settings.shadow : t->config->serve_others && !t->config->defaults.shadow;
+	return w ? !w->settings.shadow : serves_others(t, s) && !t->config->defaults.shadow;
 }
 
 /* To where it belongs now. A Low that nothing would end there ends; what was kept back in the shadow is told. */
@@ -549,7 +554,7 @@ static void move(struct table *t, struct subscriber *s)
 	char path[CGPATH_MAX];
 
 	snprintf(path, sizeof(path), "%s", s->path);
-	if (!was_in_shadow && s->available == PSB_LOW && !stays_served(t, path)) {
+	if (!was_in_shadow && s->available == PSB_LOW && !stays_served(t, s, path)) {
 		judge(s->watch, s->path, &n);
 		n.available = PSB_NEUTRAL;
 		n.critical = 0;

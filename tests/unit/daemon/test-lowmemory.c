@@ -442,6 +442,11 @@ PROMISE(in_shadow_nothing_is_sent_and_out_of_it_what_was_kept_back)
 	need_the_watch();
 	assert_int_equal(simulate(PSB_LOW, false), 0);
 	SPIN(heard("100 "));
+	/* a reload ends no Low, and what follows one stays relief */
+	reload_with_shadow(false);
+	assert_int_equal(simulate(PSB_NEUTRAL, false), 0);
+	wakeups(50000);
+	assert_true(is_offered() && heard("100 "));
 	reload_with_shadow(true);
 	assert_int_equal(simulate(PSB_LOW, true), 0);
 	wakeups(50000);
