@@ -425,6 +425,19 @@ static void join_own(struct client *c, const struct peer *peer)
 	join_anyhow(c, peer->cgroup);
 }
 
+/* Most have written by now. What a client of the process before was told, by byte, it knows. */
+static void begin(struct client *c, bool is_new)
+{
+	bool subscribed = c->state->protocol == PROTOCOL_RECORDS;
+
+	if (c->state->protocol == PROTOCOL_UNDECIDED && !read_hello(c))
+		return;
+	if (subscribed || (is_new && c->state->protocol != PROTOCOL_RECORDS))
+		welcome(c);
+	if (watch_socket(c) < 0)
+		client_end(c);
+}
+
 /* Why it is refused; NULL: it is not. */
 static const char *is_too_many(const struct server *s, const struct peer *peer)
 {
@@ -478,28 +491,13 @@ static int store(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *
 	return 0;
 }
 
-static void admit(struct server *s, int fd, const struct peer *peer)
-{
-	bool is_known;
-	struct client *c = client_new(s, fd, &is_known);
-
-	if (!c)
-		return;
-	c->unstored = true;
-	join_own(c, peer);
-	if (!read_hello(c)) /* most have written by now */
-		return;
-	if (c->state->protocol != PROTOCOL_RECORDS)
-		welcome(c);
-	if (watch_socket(c) < 0)
-		client_end(c);
-}
-
 static void accepted(int fd, void *userdata)
 {
 	struct server *s = userdata;
+	struct client *c;
 	struct peer peer;
 	const char *why;
+	bool is_known;
 	int r = peer_identify(fd, &s->daemon->cgroups, "/proc", &peer);
 
 	if (r < 0) {
@@ -515,7 +513,12 @@ static void accepted(int fd, void *userdata)
 		return;
 	}
 	s->view.accepted++;
-	admit(s, fd, &peer);
+	c = client_new(s, fd, &is_known);
+	if (c) {
+		c->unstored = true;
+		join_own(c, &peer);
+		begin(c, true);
+	}
 	store(NULL, 0, s);
 	s->daemon->calls->status_changed(s->daemon);
 }
@@ -538,12 +541,7 @@ static void restore(struct server *s, int fd)
 		join_anyhow(c, c->state->cgroup);
 	else if (peer_identify(fd, &s->daemon->cgroups, "/proc", &peer) == 0)
 		join_own(c, &peer);
-	if (c->state->protocol == PROTOCOL_RECORDS)
-		welcome(c);
-	else if (c->state->protocol == PROTOCOL_UNDECIDED && !read_hello(c))
-		return;
-	if (watch_socket(c) < 0)
-		client_end(c);
+	begin(c, false);
 }
 
 void server_resubscribe(struct server *s)
