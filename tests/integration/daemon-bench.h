@@ -41,14 +41,14 @@
 /* Where this process is between two clients. Not the lab itself: a cgroup that hands controllers on
  * may have no processes. */
 #define HOME "home"
+#define PATIENCE_MS 60000u /* for what must happen, on whatever machine */
 #define STORE_MAX 2048
 #define FIRST_FD 3 /* sd_listen_fds(3) */
 
 struct bench {
 	char dir[80]; /* $dir/root is "/" for the configuration, $dir/run/psibridge has the sockets */
 	char notify[104], control[104];
-	char said[104];		   /* NOTIFY_SOCKET */
-	const char *watchdog_usec; /* WatchdogSec=; NULL: none */
+	char said[104]; /* NOTIFY_SOCKET */
 	pid_t service;
 	/* the manager's thread: */
 	pthread_t manager;
@@ -68,15 +68,6 @@ static inline void bench_need_lab(void)
 {
 	if (no_lab)
 		SKIP(no_lab);
-}
-
-/* With cgroups of those names. */
-static inline int bench_open_lab(const char *name, const char *const *groups)
-{
-	no_lab = lab_open(&lab, name);
-	for (; !no_lab && *groups; groups++)
-		lab_make(&lab, *groups, 0);
-	return 0;
 }
 
 static inline int bench_close_lab(_unused_ void **state)
@@ -135,7 +126,7 @@ static inline json_t *bench_ask(struct bench *b, const char *request)
 
 	assert_int_equal(send(p.fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
 	do {
-		if (poll(&p, 1, 20000) != 1)
+		if (poll(&p, 1, PATIENCE_MS) != 1)
 			fail_msg("no answer to %s", request);
 		n = recv(p.fd, buf + size, sizeof(buf) - size, 0);
 		size += n > 0 ? (size_t)n : 0;
@@ -267,8 +258,7 @@ static _Noreturn void bench_become_service(struct bench *b)
 	setenv("LISTEN_FDS", fds, 1);
 	setenv("LISTEN_PID", pid, 1);
 	setenv("FDSTORE", "65536", 1);
-	if (b->watchdog_usec)
-		setenv("WATCHDOG_USEC", b->watchdog_usec, 1);
+	setenv("WATCHDOG_USEC", "6000000", 1); /* WatchdogSec=6: it is fed every 3 s */
 	setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	unsetenv("MEMORY_PRESSURE_WRITE");
@@ -287,7 +277,7 @@ static inline void bench_start_service(struct bench *b)
 	b->service = lab_fork(&lab, NULL);
 	if (b->service == 0)
 		bench_become_service(b);
-	if (!LAB_WAIT(20000, b->ready > ready))
+	if (!LAB_WAIT(PATIENCE_MS, b->ready > ready))
 		fail_msg("psibridged is not ready");
 }
 
@@ -300,7 +290,7 @@ static inline int bench_end_service(struct bench *b, int signal)
 	kill(b->service, signal);
 	assert_int_equal(waitpid(b->service, &status, 0), b->service);
 	bench_say_to_manager(b, "BARRIER");
-	assert_true(LAB_WAIT(20000, b->barriers > barriers));
+	assert_true(LAB_WAIT(PATIENCE_MS, b->barriers > barriers));
 	return status;
 }
 
@@ -309,32 +299,6 @@ static inline void bench_restart(struct bench *b, int signal)
 {
 	assert_int_equal(bench_end_service(b, signal), signal == SIGTERM ? 0 : SIGKILL);
 	bench_start_service(b);
-}
-
-/* systemctl start, on what is there already */
-static inline void bench_again(struct bench *b)
-{
-	int fd;
-
-	unlink(b->said);
-	b->queue = bench_socket(b->said, SOCK_DGRAM, bind);
-	unlink(b->notify);
-	fd = bench_socket(b->notify, SOCK_STREAM, bind);
-	assert_int_equal(chmod(b->notify, 0666) | listen(fd, SOMAXCONN), 0);
-	bench_keep(b, "psibridged.socket", fd);
-	assert_int_equal(pthread_create(&b->manager, NULL, bench_manager, b), 0);
-	bench_start_service(b);
-}
-
-/* systemctl stop; the store goes, as before systemd 254 */
-static inline void bench_end(struct bench *b)
-{
-	assert_int_equal(bench_end_service(b, SIGTERM), 0);
-	bench_say_to_manager(b, "END");
-	assert_int_equal(pthread_join(b->manager, NULL), 0);
-	close(b->queue);
-	while (b->stored > 0)
-		close(b->store[--b->stored].fd);
 }
 
 /* ---- what the daemon says ------------------------------------------------------------------------- */
@@ -366,14 +330,15 @@ static inline const char *bench_level(struct bench *b, const char *group)
 	return bench_text(b, "cgroups", "cgroup", group, "available");
 }
 
-static inline void bench_start_with(struct bench *b, const char *configuration,
-				    const char *watchdog_usec)
+/* ---- its life --------------------------------------------------------------------------------------- */
+
+static inline void bench_start(struct bench *b, const char *configuration)
 {
 	const char *tmp = getenv("TMPDIR");
 	char command[256];
+	int fd;
 
 	memset(b, 0, sizeof(*b));
-	b->watchdog_usec = watchdog_usec;
 	snprintf(b->dir, sizeof(b->dir), "%s/psb-daemon-XXXXXX", tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(b->dir));
 	snprintf(command, sizeof(command), "mkdir -p '%s/run/psibridge' '%s/root/etc/psibridge'",
@@ -385,12 +350,12 @@ static inline void bench_start_with(struct bench *b, const char *configuration,
 	bench_configure(b, configuration);
 	if (access(lab_file(&lab, HOME, "cgroup.procs"), F_OK) < 0)
 		lab_make(&lab, HOME, 0);
-	bench_again(b);
-}
-
-static inline void bench_start(struct bench *b, const char *configuration)
-{
-	bench_start_with(b, configuration, NULL);
+	b->queue = bench_socket(b->said, SOCK_DGRAM, bind);
+	fd = bench_socket(b->notify, SOCK_STREAM, bind);
+	assert_int_equal(chmod(b->notify, 0666) | listen(fd, SOMAXCONN), 0);
+	bench_keep(b, "psibridged.socket", fd);
+	assert_int_equal(pthread_create(&b->manager, NULL, bench_manager, b), 0);
+	bench_start_service(b);
 }
 
 static inline void bench_stop(struct bench *b)
@@ -399,7 +364,12 @@ static inline void bench_stop(struct bench *b)
 
 	if (b->dir[0] == '\0')
 		return;
-	bench_end(b);
+	assert_int_equal(bench_end_service(b, SIGTERM), 0);
+	bench_say_to_manager(b, "END");
+	assert_int_equal(pthread_join(b->manager, NULL), 0);
+	close(b->queue);
+	while (b->stored > 0)
+		close(b->store[--b->stored].fd);
 	snprintf(command, sizeof(command), "rm -rf '%s'", b->dir);
 	assert_int_equal(system(command), 0);
 	b->dir[0] = '\0';
@@ -418,9 +388,9 @@ static inline int bench_client(struct bench *b, const char *group, const char *h
 	fd = bench_connect(b->notify);
 	if (hello)
 		assert_int_equal(send(fd, hello, strlen(hello), MSG_NOSIGNAL), strlen(hello));
-	if (!LAB_WAIT(10000, bench_number(b, "clients", "accepted") +
-					     bench_number(b, "clients", "refused") >
-				     before))
+	if (!LAB_WAIT(PATIENCE_MS, bench_number(b, "clients", "accepted") +
+						   bench_number(b, "clients", "refused") >
+					   before))
 		fail_msg("the client was not noticed");
 	lab_enter(&lab, HOME);
 	return fd;

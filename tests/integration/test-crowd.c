@@ -70,7 +70,7 @@ static void join(unsigned i)
 	lab_enter(&lab, group_of(i));
 	fd = bench_connect(bench.notify);
 	assert_int_equal(send(fd, "psibridge/1\n", 12, MSG_NOSIGNAL), 12);
-	bench_expect(fd, 20000, WIRE_WELCOME, PSB_HIGH, &r);
+	bench_expect(fd, PATIENCE_MS, WIRE_WELCOME, PSB_HIGH, &r);
 	lab_enter(&lab, HOME);
 	clients[i] = (struct client){ .fd = fd, .level = PSB_HIGH };
 }
@@ -80,7 +80,7 @@ static void take(unsigned i)
 	struct client *c = &clients[i];
 	struct wire_record r;
 
-	if (!bench_record(c->fd, 1000, &r))
+	if (!bench_record(c->fd, PATIENCE_MS, &r))
 		fail_msg("client %u was hung up on", i);
 	if (r.kind == WIRE_WELCOME) {
 		c->welcome_back = true;
@@ -210,7 +210,7 @@ PROMISE(ten_stall_and_those_ten_are_told)
 	begin = lab_now_usec();
 	for (unsigned i = 0; i < STALLING; i++)
 		pressers[i] = lab_press(&lab, group_of(i));
-	assert_true(listen_until(60000, was_low, STALLING));
+	assert_true(listen_until(PATIENCE_MS, was_low, STALLING));
 	for (unsigned i = 0; i < STALLING; i++) {
 		first = MIN(first, clients[i].first_low_usec);
 		last = MAX(last, clients[i].first_low_usec);
@@ -225,14 +225,14 @@ PROMISE(ten_stall_and_those_ten_are_told)
 		for (unsigned c = 0; c < CROWD; c++)
 			clients[c].welcome_back = false;
 		bench_restart(&bench, i ? SIGKILL : SIGTERM);
-		assert_true(listen_until(20000, is_back, CROWD));
+		assert_true(listen_until(PATIENCE_MS, is_back, CROWD));
 	}
 	listen_until(9000, NULL, 0); /* longer than Rearm: a repeat is due, and only one */
 	print_delays();
 
 	for (unsigned i = 0; i < STALLING; i++)
 		lab_kill(pressers[i]);
-	assert_true(listen_until(60000, is_high, CROWD));
+	assert_true(listen_until(PATIENCE_MS, is_high, CROWD));
 	assert_int_equal(bench_number(&bench, "clients", "connected"), CROWD);
 	for (unsigned i = 0; i < CROWD; i++)
 		close(clients[i].fd);
