@@ -11,7 +11,6 @@
 
 #include "../pressure.h"
 
-struct test_group *test_groups;
 static struct test_file *test_files;
 
 /* liburing maps and unmaps its rings by system calls of its own, which the thread sanitizer does
@@ -29,11 +28,12 @@ void lab_failed(const char *message)
 	abort();
 }
 
-void test_file_add(struct test_file *file, struct promise *promise)
+void test_file_add(struct test_file *file, const char *path, struct promise *promise)
 {
 	struct promise **at = &file->promises;
 
 	if (!file->promises) {
+		file->path = path;
 		file->next = test_files;
 		test_files = file;
 	}
@@ -103,15 +103,6 @@ static int run_file(const struct test_file *file)
 				       file->end_all);
 }
 
-/* "loop-life" is what C calls loop_life, and lives in test-loop-life.c. */
-static bool is_called(const char *said, const char *name)
-{
-	for (; *said && *name; said++, name++)
-		if (*said != *name && (*said != '-' || *name != '_'))
-			return false;
-	return *said == '\0' && (*name == '\0' || strcmp(name, ".c") == 0);
-}
-
 static const char *name_of(const struct test_file *file)
 {
 	const char *slash = strrchr(file->path, '/');
@@ -128,17 +119,12 @@ int main(int argc, char **argv)
 	else if (argc == 2)
 		said = argv[1];
 	for (const struct test_file *f = test_files; f; f = f->next)
-		if (is_called(said, name_of(f)))
+		if (strncmp(name_of(f), said, strlen(said)) == 0 && name_of(f)[strlen(said)] == '.')
 			return run_file(f);
-	for (const struct test_group *u = test_groups; u; u = u->next)
-		if (is_called(said, u->name))
-			return u->run();
 	fprintf(stderr, "%s: there is no test \"%s\"; there are:", program_invocation_short_name,
 		said);
 	for (const struct test_file *f = test_files; f; f = f->next)
 		fprintf(stderr, " %s", name_of(f));
-	for (const struct test_group *u = test_groups; u; u = u->next)
-		fprintf(stderr, " %s", u->name);
 	fputc('\n', stderr);
 	return 2;
 }

@@ -16,12 +16,12 @@
  * end() is called however the test ended. GROUP(begin, end) are cmocka's, around all of them. After VARIANTS(table, suits) each
  * promise is kept once with each row of a table, whose rows begin with their name: *state is the row. Rows that do not
  * suit a promise are left out.
- *
- * TEST_GROUP(loop_life) is the older form: a main() that calls cmocka itself.
  */
 #pragma once
 
-#ifndef __cplusplus
+#ifdef __cplusplus
+extern "C" {
+#endif
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -49,9 +49,12 @@ struct test_file {
 	struct test_file *next;
 };
 
-void test_file_add(struct test_file *file, struct promise *promise);
+void test_file_add(struct test_file *file, const char *path, struct promise *promise);
+#ifdef __cplusplus
+}
+#endif
 
-static struct test_file this_file __attribute__((unused)) = { .path = __BASE_FILE__ };
+static struct test_file this_file __attribute__((unused));
 
 #define PROMISE_FLAGS(name_, flags_)                                                       \
 	static void name_(void **state);                                                   \
@@ -59,7 +62,7 @@ static struct test_file this_file __attribute__((unused)) = { .path = __BASE_FIL
 	{                                                                                  \
 		static struct promise promise = { #name_, name_, flags_, __LINE__, NULL }; \
                                                                                            \
-		test_file_add(&this_file, &promise);                                       \
+		test_file_add(&this_file, __BASE_FILE__, &promise);                        \
 	}                                                                                  \
 	static void name_(void **state __attribute__((unused)))
 #define PROMISE(name_) PROMISE_FLAGS(name_, 0)
@@ -91,28 +94,3 @@ static struct test_file this_file __attribute__((unused)) = { .path = __BASE_FIL
 		this_file.variant_count = sizeof(table_) / sizeof((table_)[0]); \
 		this_file.suits = suits_;                                       \
 	}
-#endif
-
-struct test_group {
-	const char *name;
-	int (*run)(void);
-	struct test_group *next;
-};
-
-#ifdef __cplusplus
-extern "C"
-#else
-extern
-#endif
-	struct test_group *test_groups;
-
-#define TEST_GROUP(name_)                                                      \
-	static int name_##_group(void);                                        \
-	__attribute__((constructor)) static void add_##name_(void)             \
-	{                                                                      \
-		static struct test_group group = { #name_, name_##_group, 0 }; \
-                                                                               \
-		group.next = test_groups;                                      \
-		test_groups = &group;                                          \
-	}                                                                      \
-	static int name_##_group(void)

@@ -9,15 +9,7 @@
  * told.
  */
 #include <atomic>
-#include <csetjmp>
-#include <cstdarg>
-#include <cstddef>
-#include <cstdint>
 #include <cstring>
-
-extern "C" {
-#include <cmocka.h>
-}
 
 #include "../unit.h"
 #include "fake-watch.h"
@@ -231,7 +223,7 @@ void use_memory(IHostMemoryManager *manager)
 	assert_int_equal(manager->ReleasedVirtualAddressSpace(nullptr), S_OK);
 }
 
-void a_host_written_for_windows_is_asked_and_told(void **)
+PROMISE(a_host_written_for_windows_is_asked_and_told)
 {
 	psb_bridge *bridge;
 	psb_watch *watch;
@@ -276,7 +268,7 @@ void a_host_written_for_windows_is_asked_and_told(void **)
 	assert_int_equal(fake_watches_end(bridge), 0);
 }
 
-void guids_are_equal_byte_for_byte(void **)
+PROMISE(guids_are_equal_byte_for_byte)
 {
 	assert_true(IID_IUnknown == IID_IUnknown);
 	assert_false(IID_IUnknown != IID_IUnknown);
@@ -290,13 +282,3 @@ void guids_are_equal_byte_for_byte(void **)
 }
 
 } /* namespace */
-
-TEST_GROUP(hosting_windows)
-{
-	const struct CMUnitTest windows[] = {
-		cmocka_unit_test(a_host_written_for_windows_is_asked_and_told),
-		cmocka_unit_test(guids_are_equal_byte_for_byte),
-	};
-
-	return cmocka_run_group_tests(windows, NULL, NULL);
-}
