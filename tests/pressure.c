@@ -505,11 +505,12 @@ static int fill(int fd, uint64_t size)
 {
 	static char noise[LAB_MB];
 
-	if (getrandom(noise, sizeof(noise), 0) < 0)
-		return -errno;
 	for (uint64_t done = 0; done < size;) {
-		ssize_t n = write(fd, noise, MIN(sizeof(noise), size - done));
+		ssize_t n;
 
+		if (getrandom(noise, sizeof(noise), 0) < 0)
+			return -errno;
+		n = write(fd, noise, MIN(sizeof(noise), size - done));
 		if (n < 0)
 			return -errno;
 		done += (uint64_t)n;
