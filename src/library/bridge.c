@@ -55,28 +55,32 @@ static int make_alive_page(uint32_t **ret)
 	return 0;
 }
 
+static const struct {
+	enum psb_backend is;
+	const char *word; /* of the variable; NULL: cannot be asked for */
+	const char *name;
+} backends[] = {
+	[LOOP_AUTO] = { PSB_BACKEND_AUTO, "auto", "" },
+	[LOOP_URING] = { PSB_BACKEND_URING, "uring", "io_uring" },
+	[LOOP_EPOLL] = { PSB_BACKEND_EPOLL, "epoll", "epoll" },
+	[LOOP_TIMERS] = { PSB_BACKEND_NONE, NULL, "timers alone: watches sample" },
+};
+
 static int choose_backend(enum psb_backend wanted, enum loop_backend *ret)
 {
-	static const struct {
-		const char *word; /* of the variable */
-		enum psb_backend wanted;
-		enum loop_backend backend;
-	} table[] = {
-		{ "auto", PSB_BACKEND_AUTO, LOOP_AUTO },
-		{ "uring", PSB_BACKEND_URING, LOOP_URING },
-		{ "io_uring", PSB_BACKEND_URING, LOOP_URING },
-		{ "epoll", PSB_BACKEND_EPOLL, LOOP_EPOLL },
-	};
 	const char *text = getenv("PSIBRIDGE_BACKEND");
-	bool asked = wanted != PSB_BACKEND_AUTO;
 
-	if (!text || !*text)
+	if (wanted != PSB_BACKEND_AUTO)
+		text = NULL;
+	else if (!text || !*text)
 		text = "auto";
-	for (size_t i = 0; i < ELEMENTSOF(table); i++)
-		if (asked ? table[i].wanted == wanted : strcmp(table[i].word, text) == 0) {
-			*ret = table[i].backend;
-			return 0;
-		}
+	for (size_t i = 0; i < ELEMENTSOF(backends); i++) {
+		if (!backends[i].word ||
+		    (text ? strcmp(backends[i].word, text) != 0 : backends[i].is != wanted))
+			continue;
+		*ret = (enum loop_backend)i;
+		return 0;
+	}
 	return -EINVAL;
 }
 
@@ -208,16 +212,6 @@ psb_bridge *psb_bridge_unref(psb_bridge *b)
 }
 
 /* ---- driving ---------------------------------------------------------------------------------- */
-
-static const struct {
-	enum psb_backend is;
-	const char *name;
-} backends[] = {
-	[LOOP_AUTO] = { PSB_BACKEND_AUTO, "" },
-	[LOOP_URING] = { PSB_BACKEND_URING, "io_uring" },
-	[LOOP_EPOLL] = { PSB_BACKEND_EPOLL, "epoll" },
-	[LOOP_TIMERS] = { PSB_BACKEND_NONE, "timers alone: watches sample" },
-};
 
 /* One pass of the loop. An engine that failed in it is told. Errors: -ECHILD (a callback forked, and
  * this is the child), those of loop_dispatch(). */

@@ -23,7 +23,7 @@ static struct lab lab;
 /* Of cgroup `i`: its group in the lab, its path, and that with the mount in front. */
 static const char *group_of(unsigned i)
 {
-	static char groups[MANY][16];
+	static char groups[MANY][24];
 
 	snprintf(groups[i], sizeof(groups[i]), "trunk/c%u", i);
 	return groups[i];

@@ -126,39 +126,57 @@ PROMISE(each_byte_of_a_socket_is_heard_and_what_was_to_be_written_arrives)
 
 /* ---- their ends ---------------------------------------------------------------------------------- */
 
-PROMISE(a_fifo_that_is_made_anew_is_heard_again)
+/* psibridged starts later than we do, or a FIFO is made by what is to write to it. */
+PROMISE(a_source_that_was_away_is_heard_when_it_is_there)
 {
-	struct psb_watch_options options = quick_options(fake_path("fifo"));
-	struct bench *b;
+	enum { FIFO_ANEW, PEER_BACK, SOCKET_LATER, FIFO_LATER, WAYS };
 
-	/* a Low that ends before a busy machine tells it is told to nobody */
-	options.quiet_usec = LONG_USEC;
-	make_fifo("fifo");
-	b = bench_with(state, &options, PSB_TELL_SOURCE);
-	unlink(options.source);
-	make_fifo("fifo");
-	hear(&b->rx, "S"); /* noticed within 10 s */
-	assert_string_equal(source_of(b->watch).name, "fifo");
-	assert_string_equal(source_of(b->watch).why, "");
-	connect_peer(b, -1);
-	write_all(b->peer, 1);
-	hear(&b->rx, "L");
-}
+	for (int way = 0; way < WAYS; way++) {
+		bool is_socket = way == PEER_BACK || way == SOCKET_LATER,
+		     is_later = way >= SOCKET_LATER;
+		const char *name = is_socket ? "socket" : "fifo";
+		struct psb_watch_options options = quick_options(is_later ? NULL : fake_path(name));
+		int listener = -1;
+		struct bench *b;
 
-PROMISE(when_the_peer_closes_nothing_spins_and_it_is_heard_again_when_it_is_back)
-{
-	int listener;
-	struct psb_watch_options options = options_of(true, &listener);
-	struct bench *b = bench_with(state, &options, PSB_TELL_SOURCE);
-
-	connect_peer(b, listener);
-	listen_with(b, &b->fence, PSB_INLINE); /* does not ask to be told of sources */
-	lose_peer(b);
-	assert_true(busy_percent() < IDLE_PERCENT);
-	connect_peer(b, listen_at(options.source));
-	hear(&b->rx, "S"); /* the end of a file is no pressure */
-	write_all(b->peer, 1);
-	hear(&b->fence, "LNH");
+		unlink(fake_path(name));
+		if (is_later) {
+			need_another_rung(state);
+			setenv("MEMORY_PRESSURE_WATCH", fake_path(name), 1);
+			be_deaf(&options);
+		}
+		if (is_socket)
+			listener = listen_at(fake_path(name));
+		else if (way == FIFO_ANEW)
+			make_fifo(name);
+		if (way == SOCKET_LATER)
+			close(listener); /* its file stays */
+		/* a Low that ends before a busy machine tells it is told to nobody */
+		options.quiet_usec = LONG_USEC;
+		b = bench_with(state, &options, PSB_TELL_SOURCE | PSB_INLINE);
+		assert_int_equal(source_of(b->watch).rung > PSB_RUNG_PROTOCOL, is_later);
+		if (is_later)
+			assert_non_null(strstr(source_of(b->watch).why, name));
+		if (way == PEER_BACK) {
+			connect_peer(b, listener);
+			lose_peer(b);
+			assert_true(busy_percent() < IDLE_PERCENT);
+		}
+		if (is_socket) {
+			connect_peer(b, listen_at(fake_path(name)));
+		} else {
+			unlink(fake_path(name));
+			make_fifo(name);
+		}
+		hear(&b->rx, "S"); /* within 10 s; the end of a file is no pressure */
+		assert_string_equal(source_of(b->watch).name, name);
+		assert_string_equal(source_of(b->watch).why, "");
+		if (!is_socket)
+			connect_peer(b, -1);
+		write_all(b->peer, 1);
+		hear(&b->rx, "L");
+		bench_free(b);
+	}
 }
 
 PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
@@ -179,38 +197,6 @@ PROMISE(while_the_peer_is_away_the_own_ladder_is_watched_if_that_is_allowed)
 	connect_peer(b, listen_at(options.source));
 	hear_last(&b->rx, 'S');
 	assert_int_equal(source_of(b->watch).rung, PSB_RUNG_PROTOCOL);
-}
-
-/* psibridged starts later than we do, or a FIFO is made by what is to write to it. */
-PROMISE(what_a_variable_names_is_listened_to_when_it_appears)
-{
-	for (int is_socket = 0; is_socket < 2; is_socket++) {
-		const char *name = is_socket ? "socket" : "fifo";
-		struct psb_watch_options options = quick_options(NULL);
-		struct bench *b;
-
-		need_another_rung(state);
-		unlink(fake_path(name));
-		if (is_socket)
-			close(listen_at(fake_path(name))); /* its file stays */
-		setenv("MEMORY_PRESSURE_WATCH", fake_path(name), 1);
-		be_deaf(&options);
-		options.quiet_usec = LONG_USEC;
-		b = bench_with(state, &options, PSB_TELL_SOURCE | PSB_INLINE);
-		assert_true(source_of(b->watch).rung > PSB_RUNG_PROTOCOL);
-		assert_non_null(strstr(source_of(b->watch).why, name));
-		if (is_socket)
-			connect_peer(b, listen_at(fake_path(name)));
-		else
-			make_fifo(name);
-		hear(&b->rx, "S"); /* looked for after 1 s */
-		assert_string_equal(source_of(b->watch).name, name);
-		if (!is_socket)
-			connect_peer(b, -1);
-		write_all(b->peer, 1);
-		hear(&b->rx, "L");
-		bench_free(b);
-	}
 }
 
 /* Driven by us, so that the loop finds both at once. */
