@@ -276,14 +276,14 @@ typedef enum EMemoryAvailable {
 	eMemoryAvailableHigh = 3
 } EMemoryAvailable;
 
-/** What breaks if an allocation fails. psibridge refuses none on purpose, and only checks the range. */
+/** What breaks if an allocation fails. It makes no difference: psibridge refuses none on purpose. */
 typedef enum EMemoryCriticalLevel {
 	eTaskCritical = 0,
 	eAppDomainCritical = 1,
 	eProcessCritical = 2
 } EMemoryCriticalLevel;
 
-/** Flags of CreateMalloc(). Our heaps are always safe for threads. */
+/** Flags of CreateMalloc(). The heap is always safe for threads, and never executable: that is refused. */
 typedef enum MALLOC_TYPE { MALLOC_THREADSAFE = 1, MALLOC_EXECUTABLE = 2 } MALLOC_TYPE;
 
 PSB_IID IID_ICLRMemoryNotificationCallback = {
@@ -415,10 +415,10 @@ PSB_BEGIN_DECLARATIONS
  *
  * The memory methods do what a runtime needs, and refuse the rest. VirtualAlloc() reserves where the
  * kernel has room; with MEM_RESERVE an address is refused with E_OUTOFMEMORY. MEM_COMMIT, VirtualFree(),
- * VirtualProtect() and VirtualQuery() are for pages of one reservation that was made through a manager
- * of this process; other addresses, MEM_RESET, PAGE_GUARD and what else is marked above as refused are
- * E_INVALIDARG. VirtualFree() decommits pages, or releases a whole reservation. The heaps of
- * CreateMalloc() share the manager's references. psibridge-hosting(3) has the details.
+ * VirtualProtect() and VirtualQuery() are for pages of one reservation that was made through this
+ * manager; other addresses, MEM_RESET, PAGE_GUARD and what else is marked above as refused are
+ * E_INVALIDARG. VirtualFree() decommits pages, or releases a whole reservation. The heap of
+ * CreateMalloc() shares the manager's references. psibridge-hosting(3) has the details.
  *
  * The last Release() unregisters as above. Memory that was got from the manager stays: a runtime may
  * still be running in it. In a forked child every method answers HOST_E_CLRNOTAVAILABLE, and

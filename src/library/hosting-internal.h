@@ -7,36 +7,30 @@
  */
 #pragma once
 
-#include <sys/types.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include "core/util.h"
 #include "psibridge/hosting.h"
 
-/* What CreateMalloc() hands out, two in each manager: to the outside an object of its own, with the manager's references. */
-struct heap {
-	IHostMalloc interface; /* first: the object's address */
-	IHostMemoryManager *owner;
-	bool executable;
-};
-
 struct hostmem {
 	IHostMemoryManager interface; /* first: the manager's address */
 	pid_t pid;
-	struct domain *domain;
-	struct heap heap, executable_heap;
+	pthread_mutex_t lock; /* of: */
+	struct region *regions;
+	IHostMalloc heap; /* what CreateMalloc() hands out: with the manager's references */
 };
 
-/* Errors: -ENOMEM. */
-int hostmem_init(struct hostmem *mem);
+void hostmem_init(struct hostmem *mem);
 
 /* Is this a child of the process that made it? */
-bool is_forked(const IHostMemoryManager *manager);
+static inline bool is_forked(const IHostMemoryManager *manager)
+{
+	return getpid() != ((const struct hostmem *)manager)->pid;
+}
 
 /* QueryInterface() of an object with the one interface `own`. */
 HRESULT hosting_query(void *object, const IID *own, REFIID riid, void **ret);
-
-/* The HRESULT for 0 and more (S_OK) or a negative errno: E_UNEXPECTED where none fits. */
-HRESULT hresult_from_errno(int error);
 
 /* The slots: psibridge-hosting(3). */
 HRESULT hostmem_create_malloc(IHostMemoryManager *This, DWORD type, IHostMalloc **ret);

@@ -56,6 +56,29 @@ struct slot {
 	psb_registration *registration;
 };
 
+/* Of 0 and more, or a negative errno. Never E_FAIL: that would say that the runtime itself is dead. */
+static HRESULT hresult_from_errno(int error)
+{
+	switch (-error) {
+	case EINVAL:
+		return E_INVALIDARG;
+	case ENOMEM:
+	case EAGAIN: /* no thread */
+	case EMFILE:
+	case ENFILE:
+		return E_OUTOFMEMORY;
+	case EACCES:
+	case EPERM:
+		return E_ACCESSDENIED;
+	case EDEADLK:
+		return HOST_E_DEADLOCK;
+	case ETIMEDOUT:
+		return HOST_E_TIMEOUT;
+	default:
+		return error >= 0 ? S_OK : E_UNEXPECTED;
+	}
+}
+
 /* ---- lifetime ------------------------------------------------------------------------------ */
 
 static void manager_unhold(struct manager *manager)
@@ -288,18 +311,13 @@ static const IHostMemoryManagerVtbl manager_vtbl = {
 int psb_host_memory_manager_new(psb_watch *watch, IHostMemoryManager **ret)
 {
 	struct manager *manager;
-	int r;
 
 	if (!watch || !ret)
 		return -EINVAL;
 	manager = calloc(1, sizeof(*manager));
 	if (!manager)
 		return -ENOMEM;
-	r = hostmem_init(&manager->mem);
-	if (r < 0) {
-		free(manager);
-		return r;
-	}
+	hostmem_init(&manager->mem);
 	manager->mem.interface.lpVtbl = &manager_vtbl;
 	pthread_mutex_init(&manager->lock, NULL);
 	atomic_init(&manager->refs, 1);

@@ -1,25 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-hostmem.c - the memory slots of the hosting ABI: VirtualAlloc() and its family, and heaps
+ * test-hostmem.c - the memory slots of the hosting ABI: VirtualAlloc() and its family, and the heap
  *
  * What a page really allows is asked of the kernel: write(2) from it and read(2) into it answer
  * EFAULT where the processor would raise a signal.
  */
 #include "../unit.h"
-#include "../../threads.h"
 #include "hosting-runtime.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 
-#define IMM_Free IHostMemoryManager_VirtualFree
+#define PAGES 8
+
+static const struct kind {
+	char letter;
+	DWORD protect;
+	bool readable, writable;
+} kinds[] = {
+	{ '.', 0, false, false }, /* reserved only */
+	{ 'n', PAGE_NOACCESS, false, false },
+	{ 'r', PAGE_READONLY, true, false },
+	{ 'w', PAGE_READWRITE, true, true },
+	{ 'e', PAGE_EXECUTE, true, false },
+	{ 'x', PAGE_EXECUTE_READ, true, false },
+	{ 'a', PAGE_EXECUTE_READWRITE, true, true },
+};
 
 static size_t page;
 static int pipe_fds[2];
 
-static int prepare(void **state)
+static int prepare(_unused_ void **state)
 {
-	(void)state;
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	return pipe(pipe_fds);
 }
@@ -55,153 +66,118 @@ static HRESULT alloc(struct fixture *f, void *address, size_t size, DWORD type, 
 					       eTaskCritical, ret);
 }
 
-/* 16 pages without access. */
+static HRESULT release(struct fixture *f, void *p)
+{
+	return IHostMemoryManager_VirtualFree(f->manager, p, 0, MEM_RELEASE);
+}
+
 static char *reserve(struct fixture *f)
 {
 	void *p;
 
-	assert_int_equal(alloc(f, NULL, 16 * page, MEM_RESERVE, PAGE_READWRITE, &p), S_OK);
+	assert_int_equal(alloc(f, NULL, PAGES * page, MEM_RESERVE, PAGE_READWRITE, &p), S_OK);
 	assert_int_equal((uintptr_t)p % 65536, 0);
 	return p;
 }
 
-static void commit(struct fixture *f, char *p, size_t pages, DWORD protect)
+/* What VirtualQuery() and the kernel say of the pages, a letter for each. */
+static void assert_pages(struct fixture *f, char *base, const char *pages)
 {
-	void *at;
+	for (size_t i = 0; pages[i]; i++) {
+		const struct kind *kind = kinds;
+		MEMORY_BASIC_INFORMATION info;
+		char *p = base + i * page;
+		size_t size, run = 1;
 
-	assert_int_equal(alloc(f, p, pages * page, MEM_COMMIT, protect, &at), S_OK);
-	assert_ptr_equal(at, p);
-}
-
-static void release(struct fixture *f, void *p)
-{
-	assert_int_equal(IMM_Free(f->manager, p, 0, MEM_RELEASE), S_OK);
-}
-
-/* What VirtualQuery() says of page `first` of a reservation. */
-static void assert_run(struct fixture *f, char *base, size_t first, size_t n, DWORD state,
-		       DWORD protect)
-{
-	MEMORY_BASIC_INFORMATION info;
-	size_t size;
-
-	assert_int_equal(IHostMemoryManager_VirtualQuery(f->manager, base + first * page + 5, &info,
-							 sizeof(info), &size),
-			 S_OK);
-	assert_int_equal(size, sizeof(info));
-	assert_ptr_equal(info.BaseAddress, base + first * page);
-	assert_ptr_equal(info.AllocationBase, base);
-	assert_int_equal(info.AllocationProtect, PAGE_READWRITE);
-	assert_int_equal(info.RegionSize, n * page);
-	assert_int_equal(info.State, state);
-	assert_int_equal(info.Protect, protect);
-	assert_int_equal(info.Type, MEM_PRIVATE);
-}
-
-/* ---- VirtualAlloc() and its family ----------------------------------------------------------- */
-
-PROMISE(reserved_pages_have_no_access_and_committed_ones_what_was_asked)
-{
-	static const struct {
-		DWORD protect;
-		bool readable, writable;
-	} table[] = {
-		{ PAGE_NOACCESS, false, false },    { PAGE_READONLY, true, false },
-		{ PAGE_READWRITE, true, true },	    { PAGE_EXECUTE, true, false },
-		{ PAGE_EXECUTE_READ, true, false }, { PAGE_EXECUTE_READWRITE, true, true },
-	};
-	struct fixture *f = *state;
-	char *p = reserve(f);
-
-	assert_run(f, p, 0, 16, MEM_RESERVE, 0);
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		assert_false(is_readable(p + i * page));
-		commit(f, p + i * page, 1, table[i].protect);
-		assert_int_equal(is_readable(p + i * page), table[i].readable);
-		assert_int_equal(is_writable(p + i * page), table[i].writable);
-		assert_run(f, p, i, 1, MEM_COMMIT, table[i].protect);
-		assert_run(f, p, i + 1, 15 - i, MEM_RESERVE, 0);
+		while (kind->letter != pages[i])
+			kind++;
+		while (pages[i + run] == pages[i])
+			run++;
+		assert_int_equal(IHostMemoryManager_VirtualQuery(f->manager, p + 5, &info,
+								 sizeof(info), &size),
+				 S_OK);
+		assert_int_equal(size, sizeof(info));
+		assert_ptr_equal(info.BaseAddress, p);
+		assert_ptr_equal(info.AllocationBase, base);
+		assert_int_equal(info.AllocationProtect, PAGE_READWRITE);
+		assert_int_equal(info.RegionSize, run * page);
+		assert_int_equal(info.State, kind->protect ? MEM_COMMIT : MEM_RESERVE);
+		assert_int_equal(info.Protect, kind->protect);
+		assert_int_equal(info.Type, MEM_PRIVATE);
+		assert_int_equal(is_readable(p), kind->readable);
+		assert_int_equal(is_writable(p), kind->writable);
 	}
-	release(f, p);
 }
 
-PROMISE(a_commit_covers_every_page_it_touches_and_keeps_what_is_there)
+PROMISE(pages_are_committed_protected_and_decommitted_each_by_itself)
 {
+#define COMMIT MEM_COMMIT
+#define FREE MEM_DECOMMIT
+#define PROTECT 0 /* and what the first page had before */
 	struct fixture *f = *state;
+	const struct {
+		DWORD what, protect;
+		size_t at, size;
+		DWORD before;
+		const char *pages;
+	} steps[] = {
+		{ COMMIT, PAGE_NOACCESS, 0, 1, 0, "n......." },
+		{ COMMIT, PAGE_READONLY, page, page, 0, "nr......" },
+		{ COMMIT, PAGE_EXECUTE, 2 * page, page, 0, "nre....." },
+		{ COMMIT, PAGE_EXECUTE_READ, 3 * page, page, 0, "nrex...." },
+		{ COMMIT, PAGE_EXECUTE_READWRITE, 4 * page, page, 0, "nrexa..." },
+		/* every page that is touched, committed or not */
+		{ COMMIT, PAGE_READWRITE, page - 1, 2, 0, "wwexa..." },
+		{ COMMIT, PAGE_READWRITE, 0, 8 * page, 0, "wwwwwwww" },
+		{ PROTECT, PAGE_EXECUTE_READ, 3 * page, 2 * page, PAGE_READWRITE, "wwwxxwww" },
+		{ PROTECT, PAGE_READONLY, 4 * page, page + 1, PAGE_EXECUTE_READ, "wwwxrrww" },
+		{ FREE, 0, page + 1, page, 0, "w..xrrww" },
+		{ COMMIT, PAGE_READWRITE, page, 1, 0, "ww.xrrww" },
+		{ FREE, 0, 7 * page, page, 0, "ww.xrrw." },
+		{ FREE, 0, 0, 0, 0, "........" },
+	};
 	char *p = reserve(f);
-	void *at;
 
-	assert_int_equal(alloc(f, p + page - 1, 2, MEM_COMMIT, PAGE_READWRITE, &at), S_OK);
-	assert_ptr_equal(at, p);
-	assert_run(f, p, 0, 2, MEM_COMMIT, PAGE_READWRITE);
-	p[0] = 42;
-	commit(f, p, 4, PAGE_READONLY);
-	assert_int_equal(p[0], 42);
-	assert_false(is_writable(p));
-	release(f, p);
+	assert_pages(f, p, "........");
+	for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
+		char *at = p + steps[i].at;
+		HRESULT result;
+		DWORD old = 0;
+		void *start;
+
+		if (steps[i].what == COMMIT) {
+			result = alloc(f, at, steps[i].size, MEM_COMMIT, steps[i].protect, &start);
+			assert_ptr_equal(start, p + steps[i].at / page * page);
+		} else if (steps[i].what == FREE) {
+			result = IHostMemoryManager_VirtualFree(f->manager, at, steps[i].size,
+								MEM_DECOMMIT);
+		} else {
+			result = IHostMemoryManager_VirtualProtect(f->manager, at, steps[i].size,
+								   steps[i].protect, &old);
+		}
+		if (result != S_OK || old != steps[i].before)
+			fail_msg("step %zu: %#x, %u", i, (unsigned)result, old);
+		assert_pages(f, p, steps[i].pages);
+	}
+	assert_int_equal(release(f, p), S_OK);
+	assert_false(is_readable(p));
 }
 
-PROMISE(commit_without_an_address_reserves_too)
+PROMISE(commit_without_an_address_reserves_too_and_both_keep_what_is_there)
 {
 	static const DWORD types[] = { MEM_COMMIT, MEM_COMMIT | MEM_RESERVE,
 				       MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN };
 	struct fixture *f = *state;
-	void *p;
+	void *p, *at;
 
 	for (size_t i = 0; i < ELEMENTSOF(types); i++) {
 		assert_int_equal(alloc(f, NULL, 3 * page + 1, types[i], PAGE_READWRITE, &p), S_OK);
-		memset(p, 1, 4 * page);
-		assert_run(f, p, 0, 4, MEM_COMMIT, PAGE_READWRITE);
-		release(f, p);
-		assert_false(is_readable(p));
+		memset(p, 42, 4 * page);
+		assert_pages(f, p, "wwww");
+		assert_int_equal(alloc(f, p, page, MEM_COMMIT, PAGE_READONLY, &at), S_OK);
+		assert_int_equal(((char *)p)[1], 42);
+		assert_int_equal(release(f, p), S_OK);
 	}
-}
-
-PROMISE(what_is_not_done_is_refused)
-{
-	struct fixture *f = *state;
-	char *p = reserve(f);
-	const struct {
-		void *address;
-		size_t size;
-		DWORD type, protect;
-		HRESULT result;
-	} table[] = {
-		{ NULL, 0, MEM_RESERVE, PAGE_READWRITE, E_INVALIDARG },
-		{ NULL, page, 0, PAGE_READWRITE, E_INVALIDARG },
-		{ NULL, page, MEM_TOP_DOWN, PAGE_READWRITE, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE | MEM_DECOMMIT, PAGE_READWRITE, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE | 0x20000000u, PAGE_READWRITE, E_INVALIDARG },
-		{ p, page, MEM_RESET, PAGE_READWRITE, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, 0, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_READONLY, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_GUARD, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_NOCACHE, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_WRITECOMBINE, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, PAGE_WRITECOPY, E_INVALIDARG },
-		{ NULL, page, MEM_RESERVE, PAGE_EXECUTE_WRITECOPY, E_INVALIDARG },
-		{ p + 1024 * page, page, MEM_RESERVE, PAGE_READWRITE, E_OUTOFMEMORY },
-		{ p, page, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE, E_OUTOFMEMORY },
-		{ NULL, SIZE_MAX, MEM_RESERVE, PAGE_READWRITE, E_OUTOFMEMORY },
-		{ NULL, PTRDIFF_MAX, MEM_RESERVE, PAGE_READWRITE, E_OUTOFMEMORY },
-		{ p, SIZE_MAX, MEM_COMMIT, PAGE_READWRITE, E_INVALIDARG },
-		{ p, 16 * page + 1, MEM_COMMIT, PAGE_READWRITE, E_INVALIDARG },
-		{ p + 16 * page, 1, MEM_COMMIT, PAGE_READWRITE, E_INVALIDARG },
-		{ &f, 1, MEM_COMMIT, PAGE_READWRITE, E_INVALIDARG },
-	};
-	void *at;
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		HRESULT result;
-
-		at = f;
-		result = alloc(f, table[i].address, table[i].size, table[i].type, table[i].protect,
-			       &at);
-		if (result != table[i].result || at)
-			fail_msg("row %zu: %#x", i, (unsigned)result);
-	}
-	assert_run(f, p, 0, 16, MEM_RESERVE, 0);
-	release(f, p);
 }
 
 static bool is_resident(char *p)
@@ -215,239 +191,145 @@ static bool is_resident(char *p)
 PROMISE(decommit_gives_pages_back_and_they_read_as_zero_later)
 {
 	struct fixture *f = *state;
-	char *p = reserve(f);
+	void *p, *at;
 
 	for (int locked = 0; locked < 2; locked++) {
-		commit(f, p, 16, PAGE_READWRITE);
-		memset(p, 1, 16 * page);
-		if (locked && mlock(p, page) < 0)
-			continue; /* no RLIMIT_MEMLOCK */
-		assert_int_equal(IMM_Free(f->manager, p + 1, page, MEM_DECOMMIT), S_OK);
-		assert_run(f, p, 0, 2, MEM_RESERVE, 0);
-		assert_run(f, p, 2, 14, MEM_COMMIT, PAGE_READWRITE);
-		assert_false(is_resident(p) || is_resident(p + page));
-		assert_true(is_resident(p + 2 * page));
-		assert_false(is_readable(p));
-		commit(f, p, 1, PAGE_READWRITE);
-		assert_int_equal(p[0], 0);
-		assert_int_equal(IMM_Free(f->manager, p, 0, MEM_DECOMMIT), S_OK);
-		assert_run(f, p, 0, 16, MEM_RESERVE, 0);
+		assert_int_equal(alloc(f, NULL, page, MEM_COMMIT, PAGE_READWRITE, &p), S_OK);
+		memset(p, 1, page);
+		if (!locked || mlock(p, page) == 0) { /* or no RLIMIT_MEMLOCK */
+			assert_int_equal(
+				IHostMemoryManager_VirtualFree(f->manager, p, page, MEM_DECOMMIT),
+				S_OK);
+			assert_false(is_resident(p));
+			assert_int_equal(alloc(f, p, page, MEM_COMMIT, PAGE_READWRITE, &at), S_OK);
+			assert_int_equal(*(char *)p, 0);
+		}
+		assert_int_equal(release(f, p), S_OK);
 	}
-	release(f, p);
 }
 
-PROMISE(release_wants_the_base_and_no_size)
+PROMISE(what_is_not_done_is_refused)
 {
 	struct fixture *f = *state;
-	char *p = reserve(f), *other = reserve(f);
+	char *p = reserve(f);
+	const size_t end = PAGES * page;
 	const struct {
 		void *address;
 		size_t size;
-		DWORD type;
-	} table[] = {
-		{ p, 16 * page, MEM_RELEASE },
-		{ p + page, 0, MEM_RELEASE },
-		{ p + page, 0, MEM_DECOMMIT },
-		{ p + page, 16 * page, MEM_DECOMMIT },
-		{ p, 0, MEM_RELEASE | MEM_DECOMMIT },
-		{ p, 0, MEM_COMMIT },
-		{ NULL, 0, MEM_RELEASE },
-		{ &f, 0, MEM_RELEASE },
+		DWORD type, protect;
+	} allocs[] = {
+		{ NULL, 0, MEM_RESERVE, PAGE_READWRITE },
+		{ NULL, page, 0, PAGE_READWRITE },
+		{ NULL, page, MEM_TOP_DOWN, PAGE_READWRITE },
+		{ NULL, page, MEM_RESERVE | MEM_DECOMMIT, PAGE_READWRITE },
+		{ NULL, page, MEM_RESERVE | 0x20000000u, PAGE_READWRITE },
+		{ p, page, MEM_RESET, PAGE_READWRITE },
+		{ NULL, page, MEM_RESERVE, 0 },
+		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_READONLY },
+		{ NULL, page, MEM_RESERVE, PAGE_WRITECOPY },
+		{ NULL, page, MEM_RESERVE, PAGE_EXECUTE_WRITECOPY },
+		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_GUARD },
+		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_NOCACHE },
+		{ NULL, page, MEM_RESERVE, PAGE_READWRITE | PAGE_WRITECOMBINE },
+		{ p, SIZE_MAX, MEM_COMMIT, PAGE_READWRITE },
+		{ p, end + 1, MEM_COMMIT, PAGE_READWRITE },
+		{ p + end, 1, MEM_COMMIT, PAGE_READWRITE },
+		{ &f, 1, MEM_COMMIT, PAGE_READWRITE },
+		/* no room: E_OUTOFMEMORY */
+		{ p, page, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE },
+		{ NULL, SIZE_MAX, MEM_RESERVE, PAGE_READWRITE },
+		{ NULL, PTRDIFF_MAX, MEM_RESERVE, PAGE_READWRITE },
+	}, frees[] = {
+		{ p, end, MEM_RELEASE, 0 },
+		{ p + page, 0, MEM_RELEASE, 0 },
+		{ p + page, 0, MEM_DECOMMIT, 0 },
+		{ p + page, end, MEM_DECOMMIT, 0 },
+		{ p, 0, MEM_RELEASE | MEM_DECOMMIT, 0 },
+		{ p, 0, MEM_COMMIT, 0 },
+		{ NULL, 0, MEM_RELEASE, 0 },
+		{ &f, 0, MEM_RELEASE, 0 },
+	}, protects[] = {
+		{ p, 3 * page, 0, PAGE_READONLY }, /* one is not committed */
+		{ p, 0, 0, PAGE_READONLY },
+		{ p, page, 0, PAGE_GUARD },
+		{ p, page, 0, 0 },
+		{ &f, 1, 0, PAGE_READONLY },
 	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++)
-		if (IMM_Free(f->manager, table[i].address, table[i].size, table[i].type) !=
-		    E_INVALIDARG)
-			fail_msg("row %zu", i);
-	commit(f, p + 3 * page, 2, PAGE_READWRITE);
-	release(f, p);
-	assert_false(is_readable(p + 3 * page));
-	assert_int_equal(IMM_Free(f->manager, p, 0, MEM_RELEASE), E_INVALIDARG);
-	release(f, other);
-}
-
-PROMISE(protect_tells_what_the_first_page_had)
-{
-	struct fixture *f = *state;
-	char *p = reserve(f);
-	DWORD old = 99;
-	const struct {
-		void *address;
-		size_t size;
-		DWORD protect;
-	} refused[] = { { p, 5 * page, PAGE_READONLY },
-			{ p, 0, PAGE_READONLY },
-			{ p, page, PAGE_GUARD },
-			{ p, page, 0 },
-			{ &old, 1, PAGE_READONLY } };
-
-	commit(f, p, 2, PAGE_READWRITE);
-	commit(f, p + 2 * page, 2, PAGE_READONLY);
-	for (size_t i = 0; i < ELEMENTSOF(refused); i++)
-		assert_int_equal(IHostMemoryManager_VirtualProtect(f->manager, refused[i].address,
-								   refused[i].size,
-								   refused[i].protect, &old),
-				 E_INVALIDARG);
-	assert_int_equal(old, 99);
-	assert_true(is_writable(p));
-	assert_int_equal(IHostMemoryManager_VirtualProtect(f->manager, p + page, 2 * page,
-							   PAGE_EXECUTE_READ, &old),
-			 S_OK);
-	assert_int_equal(old, PAGE_READWRITE);
-	assert_false(is_writable(p + page));
-	assert_run(f, p, 0, 1, MEM_COMMIT, PAGE_READWRITE);
-	assert_run(f, p, 1, 2, MEM_COMMIT, PAGE_EXECUTE_READ);
-	assert_run(f, p, 3, 1, MEM_COMMIT, PAGE_READONLY);
-	assert_run(f, p, 4, 12, MEM_RESERVE, 0);
-	release(f, p);
-}
-
-PROMISE(a_query_answers_for_reservations_alone)
-{
-	struct fixture *f = *state;
+	void *const unknown[] = { NULL, &f, p - 1, p + end, (void *)UINTPTR_MAX };
 	MEMORY_BASIC_INFORMATION info;
-	char *p = reserve(f);
-	void *const strangers[] = { NULL, &info, p - 1, p + 16 * page, (void *)UINTPTR_MAX };
 	size_t size = 99;
-
-	for (size_t i = 0; i <= ELEMENTSOF(strangers); i++) {
-		bool small = i == ELEMENTSOF(strangers);
-
-		assert_int_equal(IHostMemoryManager_VirtualQuery(f->manager,
-								 small ? p : strangers[i], &info,
-								 sizeof(info) - small, &size),
-				 E_INVALIDARG);
-	}
-	assert_int_equal(size, 99);
-	release(f, p);
-}
-
-#ifndef __SANITIZE_THREAD__ /* which has no memory left itself then */
-/* A line of status, in bytes: VmData is what RLIMIT_DATA is about, VmSize the address space. */
-static rlim_t status_bytes(const char *name)
-{
-	return (rlim_t)thread_number(getpid(), "status", name, 10) << 10;
-}
-
-PROMISE(a_commit_that_the_kernel_refuses_half_way_leaves_nothing_behind)
-{
-	struct fixture *f = *state;
-	struct rlimit old, tight;
-	char *p = reserve(f);
-	rlim_t mapped;
-	HRESULT part, whole;
+	DWORD old = 99;
 	void *at;
 
-	/* Two pages more may become writable: the first mapping in the range is changed, and the
-	 * second one, which is larger, refused. */
-	commit(f, p, 1, PAGE_READONLY);
-	assert_int_equal(getrlimit(RLIMIT_DATA, &old), 0);
-	mapped = status_bytes("VmSize:");
-	tight = old;
-	tight.rlim_cur = status_bytes("VmData:") + 2 * page;
-	assert_int_equal(setrlimit(RLIMIT_DATA, &tight), 0);
-	part = alloc(f, p, 16 * page, MEM_COMMIT, PAGE_READWRITE, &at);
-	whole = alloc(f, NULL, 4096 * page, MEM_COMMIT, PAGE_READWRITE, &at);
-	assert_int_equal(setrlimit(RLIMIT_DATA, &old), 0);
-	assert_int_equal(part, E_OUTOFMEMORY);
-	assert_int_equal(whole, E_OUTOFMEMORY);
-	assert_null(at);
-	assert_true(status_bytes("VmSize:") < mapped + 1000 * page);
-	assert_run(f, p, 0, 1, MEM_COMMIT, PAGE_READONLY);
-	assert_run(f, p, 1, 15, MEM_RESERVE, 0);
-	assert_true(is_readable(p));
-	assert_false(is_writable(p));
-	assert_false(is_readable(p + page));
-	release(f, p);
-}
-#endif
+	assert_int_equal(alloc(f, p, 2 * page, MEM_COMMIT, PAGE_READWRITE, &at), S_OK);
+	for (size_t i = 0; i < ELEMENTSOF(allocs); i++) {
+		HRESULT result = alloc(f, allocs[i].address, allocs[i].size, allocs[i].type,
+				       allocs[i].protect, &at);
 
-PROMISE(memory_stays_when_its_manager_goes_and_another_one_takes_it_back)
+		if (result != (i < ELEMENTSOF(allocs) - 3 ? E_INVALIDARG : E_OUTOFMEMORY) || at)
+			fail_msg("alloc %zu: %#x", i, (unsigned)result);
+	}
+	for (size_t i = 0; i < ELEMENTSOF(frees); i++)
+		if (IHostMemoryManager_VirtualFree(f->manager, frees[i].address, frees[i].size,
+						   frees[i].type) != E_INVALIDARG)
+			fail_msg("free %zu", i);
+	for (size_t i = 0; i < ELEMENTSOF(protects); i++)
+		if (IHostMemoryManager_VirtualProtect(f->manager, protects[i].address,
+						      protects[i].size, protects[i].protect,
+						      &old) != E_INVALIDARG)
+			fail_msg("protect %zu", i);
+	for (size_t i = 0; i < ELEMENTSOF(unknown); i++)
+		assert_int_equal(IHostMemoryManager_VirtualQuery(f->manager, unknown[i], &info,
+								 sizeof(info), &size),
+				 E_INVALIDARG);
+	assert_int_equal(
+		IHostMemoryManager_VirtualQuery(f->manager, p, &info, sizeof(info) - 1, &size),
+		E_INVALIDARG);
+	assert_int_equal(size + old, 99 + 99);
+	assert_pages(f, p, "ww......");
+	assert_int_equal(release(f, p), S_OK);
+	assert_int_equal(release(f, p), E_INVALIDARG);
+}
+
+PROMISE(memory_stays_when_its_manager_goes)
 {
 	struct fixture *f = *state;
-	IHostMemoryManager *other;
-	char *p;
+	void *p;
 
-	assert_int_equal(psb_host_memory_manager_new(f->watch, &other), 0);
-	p = reserve(f);
-	commit(f, p, 1, PAGE_READWRITE);
+	assert_int_equal(alloc(f, NULL, 1, MEM_COMMIT, PAGE_READWRITE, &p), S_OK);
 	assert_int_equal(IHostMemoryManager_Release(f->manager), 0);
-	f->manager = other;
+	f->manager = NULL;
 	assert_true(is_writable(p));
-	release(f, p);
-	assert_false(is_readable(p));
 }
 
-/* ---- heaps ----------------------------------------------------------------------------------- */
-
-PROMISE(a_heap_gives_aligned_memory_and_takes_it_back)
+PROMISE(a_heap_gives_aligned_memory_and_shares_the_managers_references)
 {
 	struct fixture *f = *state;
 	char file[] = "file.cpp";
-
-	for (DWORD type = 0; type <= (MALLOC_THREADSAFE | MALLOC_EXECUTABLE); type++) {
-		IHostMalloc *heap;
-		void *p, *q;
-
-		assert_int_equal(IHostMemoryManager_CreateMalloc(f->manager, type, &heap), S_OK);
-		assert_int_equal(IHostMalloc_Alloc(heap, 0, eTaskCritical, &p), S_OK);
-		assert_non_null(p);
-		assert_int_equal(
-			IHostMalloc_DebugAlloc(heap, 100000, eProcessCritical, file, 1, &q), S_OK);
-		assert_ptr_not_equal(p, q);
-		assert_int_equal((uintptr_t)p % 16 + (uintptr_t)q % 16, 0);
-		memset(q, 7, 100000);
-		assert_int_equal(IHostMalloc_Free(heap, p), S_OK);
-		assert_int_equal(IHostMalloc_Free(heap, q), S_OK);
-		assert_int_equal(IHostMalloc_Free(heap, NULL), S_OK);
-
-		assert_int_equal(IHostMalloc_Alloc(heap, SIZE_MAX, eTaskCritical, &p),
-				 E_OUTOFMEMORY);
-		assert_null(p);
-		assert_int_equal(IHostMalloc_Alloc(heap, 1, eTaskCritical, NULL), E_POINTER);
-		assert_int_equal(IHostMalloc_Alloc(heap, 1, (EMemoryCriticalLevel)3, &p),
-				 E_INVALIDARG);
-		assert_int_equal(IHostMalloc_Alloc(heap, 1, (EMemoryCriticalLevel)-1, &p),
-				 E_INVALIDARG);
-
-		assert_int_equal(IHostMalloc_QueryInterface(heap, &IID_IHostMalloc, &p), S_OK);
-		assert_ptr_equal(p, heap);
-		assert_int_equal(IHostMalloc_QueryInterface(heap, &IID_IHostMemoryManager, &q),
-				 E_NOINTERFACE);
-		assert_null(q);
-		assert_int_equal(IHostMalloc_Release(heap), 2);
-		assert_int_equal(IHostMalloc_Release(heap), 1);
-	}
-}
-
-PROMISE(executable_memory_can_be_written_and_run)
-{
-	struct fixture *f = *state;
 	IHostMalloc *heap;
 	void *p, *q;
 
-	assert_int_equal(IHostMemoryManager_CreateMalloc(f->manager, MALLOC_EXECUTABLE, &heap),
+	assert_int_equal(IHostMemoryManager_CreateMalloc(f->manager, MALLOC_THREADSAFE, &heap),
 			 S_OK);
-	assert_int_equal(IHostMalloc_Alloc(heap, 6, eTaskCritical, &p), S_OK);
-	assert_int_equal(IHostMalloc_Alloc(heap, 5000, eTaskCritical, &q), S_OK);
-#ifdef __x86_64__
-	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 }; /* mov eax, 42; ret */
-	union {
-		void *pointer;
-		int (*function)(void);
-	} jump = { .pointer = p };
-
-	memcpy(p, code, sizeof(code));
-	assert_int_equal(jump.function(), 42);
-#endif
-	assert_int_equal(IHostMalloc_Free(heap, (char *)q + 1), E_INVALIDARG);
-	assert_int_equal(IHostMalloc_Free(heap, heap), E_INVALIDARG);
+	assert_int_equal(IHostMalloc_Alloc(heap, 0, eTaskCritical, &p), S_OK);
+	assert_non_null(p);
+	assert_int_equal(IHostMalloc_DebugAlloc(heap, 100000, eProcessCritical, file, 1, &q), S_OK);
+	assert_int_equal((uintptr_t)p % 16 + (uintptr_t)q % 16, 0);
+	memset(q, 7, 100000);
+	assert_int_equal(IHostMalloc_Free(heap, p), S_OK);
 	assert_int_equal(IHostMalloc_Free(heap, q), S_OK);
-	assert_int_equal(IHostMalloc_Free(heap, q), E_INVALIDARG);
-	/* One block is not freed: it stays when the heap goes. */
+	assert_int_equal(IHostMalloc_Free(heap, NULL), S_OK);
+	assert_int_equal(IHostMalloc_Alloc(heap, SIZE_MAX, eTaskCritical, &p), E_OUTOFMEMORY);
+	assert_null(p);
+	assert_int_equal(IHostMalloc_Alloc(heap, 1, eTaskCritical, NULL), E_POINTER);
+
+	assert_int_equal(IHostMalloc_QueryInterface(heap, &IID_IHostMalloc, &p), S_OK);
+	assert_ptr_equal(p, heap);
+	assert_int_equal(IHostMalloc_QueryInterface(heap, &IID_IHostMemoryManager, &q),
+			 E_NOINTERFACE);
+	assert_null(q);
+	assert_int_equal(IHostMalloc_Release(heap), 2);
 	assert_int_equal(IHostMalloc_Release(heap), 1);
-	assert_true(is_writable(p));
-	release(f, p);
 }
 
 /* Each page is its thread's alone, so what is read back is what was written. */
@@ -463,8 +345,7 @@ static void *reserve_and_release(void *arg)
 			*(char *)p[i] = (char)i;
 		}
 		for (size_t i = 0; i < ELEMENTSOF(p); i++)
-			if (*(char *)p[i] != (char)i ||
-			    IMM_Free(f->manager, p[i], 0, MEM_RELEASE) != S_OK)
+			if (*(char *)p[i] != (char)i || release(f, p[i]) != S_OK)
 				return arg;
 	}
 	return NULL;
