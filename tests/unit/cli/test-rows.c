@@ -2,7 +2,7 @@
 /*
  * test-rows.c - cgroups over several surveys: rates, comings and goings, levels (src/cli/rows.h)
  *
- * psb_survey() is this test's: it tells a table.
+ * psb_survey() is this test's: it tells what is in a text.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,28 +11,41 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/rows.h"
 
 #define SEC USEC_PER_SEC
 
-static struct psb_survey_row world[64];
-static size_t world_count;
-static int world_error;
+static const char *world; /* NULL: too many open files */
 static char asked_for[256];
 
+/* Each cgroup's `some` in milliseconds, of which a half is full; "-": it has no PSI. */
 int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata)
 {
 	size_t used = strlen(asked_for);
+	char cgroup[32], some[16];
+	int n;
 
 	snprintf(asked_for + used, sizeof(asked_for) - used, "%s ", pattern);
-	if (world_error < 0)
-		return world_error;
-	/* no pattern matches the root */
-	for (size_t i = 0; i < world_count; i++)
-		if ((strcmp(pattern, "/") == 0) == (strcmp(world[i].cgroup, "/") == 0))
-			fn(&world[i], userdata);
+	if (!world)
+		return -EMFILE;
+	for (const char *p = world; sscanf(p, "%31s %15s %n", cgroup, some, &n) == 2; p += n) {
+		uint64_t usec = strtoull(some, NULL, 10) * USEC_PER_MSEC;
+		struct psb_survey_row row = {
+			.size = sizeof(row),
+			.cgroup = cgroup,
+			.has_pressure = some[0] != '-',
+			.some_total_usec = usec,
+			.full_total_usec = usec / 2,
+		};
+
+		/* no pattern matches the root */
+		if ((strcmp(pattern, "/") == 0) == (strcmp(cgroup, "/") == 0))
+			fn(&row, userdata);
+	}
 	return 0;
 }
 
@@ -41,155 +54,78 @@ const char *psb_version(void)
 	return "0";
 }
 
-/* In place of the world before: cgroups with their `some` and `full` in milliseconds. */
-static void make_world(const char *const *cgroups, const unsigned *some_msec, size_t count)
+/* `some` and `full` of each in percent, or "-". */
+static const char *rates(const struct rows *rows)
 {
-	memset(world, 0, sizeof(world));
-	world_count = count;
-	world_error = 0;
-	asked_for[0] = '\0';
-	for (size_t i = 0; i < count; i++)
-		world[i] = (struct psb_survey_row){
-			.size = sizeof(world[i]),
-			.cgroup = cgroups[i],
-			.has_pressure = 1,
-			.some_total_usec = some_msec ? some_msec[i] * USEC_PER_MSEC : 0,
-			.full_total_usec = some_msec ? some_msec[i] * USEC_PER_MSEC / 2 : 0,
-		};
+	static char text[256];
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (const struct row *row = rows->all; row < rows->all + rows->count; row++)
+		n += (size_t)(row->has_rate
+				      ? snprintf(text + n, sizeof(text) - n, "%s %.4g/%.4g ",
+						 row->cgroup, row->some_centi / 100.0,
+						 row->full_centi / 100.0)
+				      : snprintf(text + n, sizeof(text) - n, "%s - ", row->cgroup));
+	return text;
 }
 
-#define WORLD(some, ...)                                       \
-	make_world((const char *const[]){ __VA_ARGS__ }, some, \
-		   sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(const char *))
-#define SOME(...) ((const unsigned[]){ __VA_ARGS__ })
-
-static struct row *row_of(struct rows *rows, const char *cgroup)
+static void a_rate_is_growth_over_the_interval(_unused_ void **state)
 {
-	for (size_t i = 0; i < rows->count; i++)
-		if (strcmp(rows->all[i].cgroup, cgroup) == 0)
-			return &rows->all[i];
-	return NULL;
-}
+	static const struct {
+		unsigned at; /* seconds */
+		const char *world, *rates;
+	} surveys[] = {
+		/* the first one knows none */
+		{ 10, "/ 9000 /a 1000 /b 1000 /c 1000", "/ - /a - /b - /c - " },
+		/* the kernel adds up a little late, so more than the interval may come at once */
+		{ 12, "/ 9000 /a 1000 /b 1500 /c 9000", "/ 0/0 /a 0/0 /b 25/12.5 /c 100/100 " },
+		/* what is new stalled since it was made, also where it has the name of another */
+		{ 13, "/a 1000 /b 100 /d 300", "/a 0/0 /b 10/5 /d 30/15 " },
+		/* without PSI there is no rate, nor when it comes back */
+		{ 14, "/a - /b 100 /d 300", "/a - /b 0/0 /d 0/0 " },
+		{ 15, "/a 9000", "/a - " },
+		{ 16, "/a 9500", "/a 50/25 " },
+		/* after a survey that failed it is not known when anything stalled */
+		{ 17, NULL, "" },
+		{ 18, "/a 9600 /b 100", "/a - /b - " },
+		{ 19, "/a 9600 /b 200", "/a 0/0 /b 10/5 " },
+	};
+	struct rows rows = { 0 };
 
-static int set_up(void **state)
-{
-	static struct rows rows;
-
-	*state = &rows;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	rows_done(*state);
-	memset(*state, 0, sizeof(struct rows));
-	return 0;
-}
-
-static void the_first_survey_knows_no_rates(void **state)
-{
-	struct rows *rows = *state;
-
-	WORLD(SOME(9000, 5000), "/", "/a");
-	assert_int_equal(rows_survey(rows, NULL, 10 * SEC), 0);
-	assert_string_equal(asked_for, "/ ** ");
-	assert_int_equal(rows->count, 2);
-	assert_int_equal(rows->interval_usec, 0);
-	assert_false(row_of(rows, "/a")->has_rate);
-	assert_int_equal(row_of(rows, "/a")->now.some_total_usec, 5 * SEC);
-	assert_int_equal(row_of(rows, "/a")->history_count, 0);
-}
-
-static void a_rate_is_growth_over_the_interval(void **state)
-{
-	struct rows *rows = *state;
-
-	WORLD(SOME(1000, 1000, 1000), "/a", "/b", "/c");
-	assert_int_equal(rows_survey(rows, "*", 10 * SEC), 0);
-	assert_string_equal(asked_for, "* ");
-	WORLD(SOME(1000, 1500, 9000), "/a", "/b", "/c");
-	assert_int_equal(rows_survey(rows, "*", 12 * SEC), 0);
-	assert_int_equal(rows->interval_usec, 2 * SEC);
-	assert_true(row_of(rows, "/a")->has_rate);
-	assert_int_equal(row_of(rows, "/a")->some_centi, 0);
-	assert_int_equal(row_of(rows, "/b")->some_centi, 2500);
-	assert_int_equal(row_of(rows, "/b")->full_centi, 1250);
-	/* the kernel adds up a little late, so more than the interval may come at once */
-	assert_int_equal(row_of(rows, "/c")->some_centi, 10000);
-}
-
-static void who_was_born_meanwhile_stalled_meanwhile(void **state)
-{
-	struct rows *rows = *state;
-
-	WORLD(SOME(7000), "/again");
-	assert_int_equal(rows_survey(rows, "*", 10 * SEC), 0);
-	WORLD(SOME(100, 300), "/again", "/new"); /* "/again" is another one of that name */
-	assert_int_equal(rows_survey(rows, "*", 11 * SEC), 0);
-	assert_true(row_of(rows, "/new")->has_rate);
-	assert_int_equal(row_of(rows, "/new")->some_centi, 3000);
-	assert_int_equal(row_of(rows, "/again")->some_centi, 1000);
-}
-
-static void without_psi_there_is_no_rate_and_its_return_is_none(void **state)
-{
-	struct rows *rows = *state;
-
-	WORLD(SOME(1000), "/a");
-	assert_int_equal(rows_survey(rows, "*", 10 * SEC), 0);
-	WORLD(SOME(0), "/a");
-	world[0].has_pressure = 0;
-	assert_int_equal(rows_survey(rows, "*", 11 * SEC), 0);
-	assert_false(row_of(rows, "/a")->has_rate);
-	WORLD(SOME(9000), "/a");
-	assert_int_equal(rows_survey(rows, "*", 12 * SEC), 0);
-	assert_false(row_of(rows, "/a")->has_rate);
-	WORLD(SOME(9500), "/a");
-	assert_int_equal(rows_survey(rows, "*", 13 * SEC), 0);
-	assert_int_equal(row_of(rows, "/a")->some_centi, 5000);
-}
-
-static void who_is_gone_leaves_the_table(void **state)
-{
-	struct rows *rows = *state;
-
-	WORLD(NULL, "/a", "/b", "/c");
-	assert_int_equal(rows_survey(rows, "*", 10 * SEC), 0);
-	WORLD(NULL, "/c");
-	assert_int_equal(rows_survey(rows, "*", 11 * SEC), 0);
-	assert_int_equal(rows->count, 1);
-	assert_string_equal(rows->all[0].cgroup, "/c");
-	world_error = -EMFILE;
-	assert_int_equal(rows_survey(rows, "*", 12 * SEC), -EMFILE);
-	assert_int_equal(rows->count, 0);
-	WORLD(SOME(0, 100), "/a", "/c");
-	assert_int_equal(rows_survey(rows, "*", 13 * SEC), 0);
-	assert_int_equal(rows->count, 2);
-	assert_false(row_of(rows, "/c")->has_rate); /* when it stalled is not known any more */
-}
-
-static void the_last_thirty_rates_are_kept(void **state)
-{
-	struct rows *rows = *state;
-
-	for (unsigned i = 0; i <= 40; i++) {
-		WORLD(SOME(i * (i + 1) / 2), "/a"); /* grows by i milliseconds in the i-th second */
-		assert_int_equal(rows_survey(rows, "*", (10 + i) * SEC), 0);
+	for (size_t i = 0; i < ELEMENTSOF(surveys); i++) {
+		world = surveys[i].world;
+		asked_for[0] = '\0';
+		assert_int_equal(rows_survey(&rows, NULL, surveys[i].at * SEC),
+				 world ? 0 : -EMFILE);
+		assert_string_equal(rates(&rows), surveys[i].rates);
 	}
-	assert_int_equal(rows->all[0].history_count, ROWS_HISTORY);
+	assert_string_equal(asked_for, "/ ** ");
+	assert_int_equal(rows.interval_usec, SEC);
+	assert_int_equal(rows.all[0].now.some_total_usec, 9600 * USEC_PER_MSEC);
+	assert_int_equal(rows_survey(&rows, "*", 20 * SEC), 0);
+	assert_string_equal(asked_for, "/ ** * ");
+	rows_done(&rows);
+}
+
+static void the_last_thirty_rates_are_kept(_unused_ void **state)
+{
+	struct rows rows = { 0 };
+	char text[32];
+
+	world = text;
+	for (unsigned i = 0; i <= 40; i++) {
+		/* grows by i milliseconds in the i-th second */
+		snprintf(text, sizeof(text), "/a %u", i * (i + 1) / 2);
+		assert_int_equal(rows_survey(&rows, "*", (10 + i) * SEC), 0);
+		assert_int_equal(rows.all[0].history_count, MIN(i, (unsigned)ROWS_HISTORY));
+	}
 	for (unsigned i = 0; i < ROWS_HISTORY; i++)
-		assert_int_equal(rows->all[0].history[i], (40 - ROWS_HISTORY + 1 + i) * 10);
+		assert_int_equal(rows.all[0].history[i], (40 - ROWS_HISTORY + 1 + i) * 10);
+	rows_done(&rows);
 }
 
 /* ---- levels ---------------------------------------------------------------------------------- */
-
-static json_t *status_of(const char *text)
-{
-	json_t *status = json_loads(text, 0, NULL);
-
-	assert_non_null(status);
-	return status;
-}
 
 static const char status_text[] =
 	"{\"watches\":[{\"path\":\"s/**\",\"state\":\"watching\"},"
@@ -203,63 +139,58 @@ static const char status_text[] =
 	"{\"cgroup\":\"/two\",\"available\":\"low\",\"critical\":false},"
 	"{\"cgroup\":\"/gone\",\"available\":\"low\",\"critical\":false}]}";
 
-static void levels_are_psibridged_s(void **state)
+static void levels_are_psibridged_s(_unused_ void **state)
 {
 	static const struct {
 		const char *cgroup;
 		unsigned available;
 		bool critical;
 	} table[] = {
-		{ "/", 0, false }, /* no watch covers it */
+		{ "/", 0, false },    /* no watch covers it */
+		{ "/b/x", 0, false }, /* a watch that does not watch */
+		{ "/one", PSB_HIGH, false },
+		{ "/one/below", 0, false },
 		{ "/s", 0, false },
 		{ "/s/x", PSB_LOW, true }, /* something below it is */
 		{ "/s/x/deep", PSB_LOW, true },
 		{ "/s/y", PSB_HIGH, false }, /* it was judged itself */
 		{ "/s/y/deep", PSB_NEUTRAL, false },
 		{ "/s/z", PSB_HIGH, false }, /* covered, and not named: at rest */
-		{ "/one", PSB_HIGH, false },
-		{ "/one/below", 0, false },
-		{ "/two", PSB_LOW, false }, /* the worst of what two watches say */
-		{ "/b/x", 0, false },	    /* a watch that does not watch */
+		{ "/two", PSB_LOW, false },  /* the worst of what two watches say */
 	};
-	struct rows *rows = *state;
-	json_t *status = status_of(status_text);
+	struct rows rows = { 0 };
+	json_t *status = json_loads(status_text, 0, NULL);
 
-	WORLD(NULL, "/", "/s", "/s/x", "/s/x/deep", "/s/y", "/s/y/deep", "/s/z", "/one",
-	      "/one/below", "/two", "/b/x");
-	assert_int_equal(rows_survey(rows, NULL, 10 * SEC), 0);
+	assert_non_null(status);
+	world = "/ 0 /s 0 /s/x 0 /s/x/deep 0 /s/y 0 /s/y/deep 0 /s/z 0 /one 0 /one/below 0 /two 0 "
+		"/b/x 0";
+	assert_int_equal(rows_survey(&rows, NULL, 10 * SEC), 0);
+	assert_int_equal(rows.count, ELEMENTSOF(table));
 	for (int twice = 0; twice < 2; twice++) {
-		rows_judge(rows, status);
+		rows_judge(&rows, status);
 		for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-			const struct row *row = row_of(rows, table[i].cgroup);
+			const struct row *row = &rows.all[i];
 
+			assert_string_equal(row->cgroup, table[i].cgroup);
 			if (row->available != table[i].available ||
 			    row->critical != table[i].critical)
 				fail_msg("%s is %u%s", row->cgroup, row->available,
 					 row->critical ? ", critical" : "");
 		}
 	}
-	rows_judge(rows, NULL);
-	for (size_t i = 0; i < rows->count; i++) {
-		assert_int_equal(rows->all[i].available, 0);
-		assert_false(rows->all[i].critical);
-		assert_false(rows->all[i].judged);
-	}
+	rows_judge(&rows, NULL);
+	for (size_t i = 0; i < rows.count; i++)
+		assert_false(rows.all[i].available || rows.all[i].critical || rows.all[i].judged);
 	json_decref(status);
+	rows_done(&rows);
 }
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(the_first_survey_knows_no_rates),
-		CASE(a_rate_is_growth_over_the_interval),
-		CASE(who_was_born_meanwhile_stalled_meanwhile),
-		CASE(without_psi_there_is_no_rate_and_its_return_is_none),
-		CASE(who_is_gone_leaves_the_table),
-		CASE(the_last_thirty_rates_are_kept),
-		CASE(levels_are_psibridged_s),
+		cmocka_unit_test(a_rate_is_growth_over_the_interval),
+		cmocka_unit_test(the_last_thirty_rates_are_kept),
+		cmocka_unit_test(levels_are_psibridged_s),
 	};
 
 	return cmocka_run_group_tests_name("rows", tests, NULL, NULL);
