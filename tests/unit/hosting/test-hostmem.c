@@ -6,9 +6,11 @@
  * EFAULT where the processor would raise a signal.
  */
 #include "../unit.h"
+#include "../../threads.h"
 #include "hosting-runtime.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #define PAGES 8
 
@@ -284,6 +286,33 @@ PROMISE(memory_keeps_what_is_there_until_it_is_decommitted_also_where_it_is_lock
 	f->manager = NULL;
 	assert_true(is_writable(p));
 }
+
+#ifndef __SANITIZE_THREAD__ /* which has no memory left itself then */
+/* A line of status, in bytes: VmData is what RLIMIT_DATA is about, VmSize the address space. */
+static rlim_t status_bytes(const char *name)
+{
+	return (rlim_t)thread_number(getpid(), "status", name, 10) << 10;
+}
+
+PROMISE(a_commit_that_the_kernel_refuses_leaves_nothing_behind)
+{
+	struct rlimit old, tight;
+	rlim_t mapped;
+	HRESULT result;
+	void *at;
+
+	assert_int_equal(getrlimit(RLIMIT_DATA, &old), 0);
+	mapped = status_bytes("VmSize:");
+	tight = old;
+	tight.rlim_cur = status_bytes("VmData:") + 16 * page;
+	assert_int_equal(setrlimit(RLIMIT_DATA, &tight), 0);
+	result = alloc(*state, NULL, 4096 * page, MEM_COMMIT, PAGE_READWRITE, &at);
+	assert_int_equal(setrlimit(RLIMIT_DATA, &old), 0);
+	assert_int_equal(result, E_OUTOFMEMORY);
+	assert_null(at);
+	assert_true(status_bytes("VmSize:") < mapped + 1000 * page);
+}
+#endif
 
 PROMISE(a_heap_gives_aligned_memory_and_shares_the_managers_references)
 {
