@@ -12,10 +12,8 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +29,7 @@
 #include "kernel/file.h"
 #include "../../pressure.h"
 #include "../../skip.h"
+#include "../../threads.h"
 #include "../fake-root.h"
 
 static struct cgroups cgroups;
@@ -188,27 +187,20 @@ static void leave_the_connection_to_a_child(void)
 	connect_and_wait(true);
 }
 
-static int next_descriptor(void)
-{
-	int fd = dup(STDERR_FILENO);
-
-	close(fd);
-	return fd;
-}
-
 PROMISE(a_dead_peer_is_esrch_though_a_child_of_it_has_the_connection)
 {
 	struct child child = start(NULL, leave_the_connection_to_a_child);
-	int unused = next_descriptor();
+	int unused = dup(STDERR_FILENO);
 	struct peer peer;
 	siginfo_t info;
 
+	close(unused);
 	/* a zombie first, then nothing at all */
 	assert_int_equal(waitid(P_PID, (id_t)child.pid, &info, WEXITED | WNOWAIT), 0);
 	assert_int_equal(identify(&child, &peer), -ESRCH);
 	assert_int_equal(waitpid(child.pid, NULL, 0), child.pid);
 	assert_int_equal(identify(&child, &peer), -ESRCH);
-	assert_int_equal(next_descriptor(), unused); /* none stayed open */
+	assert_int_equal(fcntl(unused, F_GETFD), -1); /* none stayed open */
 	fd_close(&child.fd);
 }
 
@@ -218,42 +210,17 @@ static void become_nobody(void)
 		_exit(17);
 }
 
-static bool capabilities(long call, struct __user_cap_data_struct data[2])
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-
-	return syscall(call, &header, data) == 0;
-}
-
-/* All that it may have, but for these. */
-static void have_all_but(unsigned capabilities_gone)
-{
-	struct __user_cap_data_struct data[2];
-
-	if (!capabilities(SYS_capget, data))
-		_exit(18);
-	data[0].permitted &= ~capabilities_gone;
-	data[0].effective = data[0].permitted;
-	if (!capabilities(SYS_capset, data))
-		_exit(19);
-}
-
-static void become_nobody_with_capabilities(void)
-{
-	if (prctl(PR_SET_KEEPCAPS, 1) < 0)
-		_exit(22);
-	become_nobody();
-	have_all_but(0);
-}
-
+/* From the permitted and the effective ones. */
 static void drop_sys_admin(void)
 {
-	have_all_but(1u << CAP_SYS_ADMIN);
-}
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
 
-static void drop_sys_chroot(void)
-{
-	have_all_but(1u << CAP_SYS_CHROOT);
+	if (syscall(SYS_capget, &header, data) < 0)
+		_exit(18);
+	data[0].effective = data[0].permitted &= ~(1u << CAP_SYS_ADMIN);
+	if (syscall(SYS_capset, &header, data) < 0)
+		_exit(19);
 }
 
 static void put(const char *path, const char *text)
@@ -275,70 +242,62 @@ static void become_root_of_a_user_namespace(void)
 	put("/proc/self/uid_map", "0 0 1");
 }
 
-static bool can_unshare_users(void)
+/* Can a child do that? */
+static bool can(void (*become)(void))
 {
 	pid_t pid = fork();
 	int status;
 
 	if (pid == 0) {
-		become_root_of_a_user_namespace();
+		become();
 		_exit(0);
 	}
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static bool has_sys_admin(void)
+PROMISE(privileged_is_root_with_cap_sys_admin_in_our_user_namespace_and_nobody_else)
 {
-	struct __user_cap_data_struct data[2];
+	static const struct {
+		void (*become)(void);
+		bool privileged;
+		uid_t uid;
+	} rows[] = {
+		{ nothing, true, 0 },
+		{ drop_sys_admin, false, 0 },
+		{ become_nobody, false, 65534 },
+		{ become_root_of_a_user_namespace, false, 0 },
+	};
 
-	return geteuid() == 0 && capabilities(SYS_capget, data) &&
-	       (data[0].effective & (1u << CAP_SYS_ADMIN));
-}
-
-static void assert_privileged(void (*become)(void), bool privileged, uid_t uid)
-{
-	struct child child = start(NULL, become);
-	struct peer peer;
-
-	assert_int_equal(identify(&child, &peer), 0);
-	assert_int_equal(peer.uid, uid);
-	assert_int_equal(peer.privileged, privileged);
-	end(&child);
-}
-
-PROMISE(privileged_is_root_with_cap_sys_admin_and_nobody_else)
-{
-	if (!has_sys_admin())
+	if (!(thread_number(getpid(), "status", "CapEff:", 16) >> CAP_SYS_ADMIN & 1))
 		SKIP("not root with CAP_SYS_ADMIN");
-	assert_privileged(nothing, true, 0);
-	assert_privileged(drop_sys_chroot, true, 0);
-	assert_privileged(drop_sys_admin, false, 0);
-	assert_privileged(become_nobody, false, 65534);
-	assert_privileged(become_nobody_with_capabilities, false, 65534);
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		struct child child;
+		struct peer peer;
+
+		if (!can(rows[i].become))
+			SKIP("no user namespace can be made here");
+		child = start(NULL, rows[i].become);
+		assert_int_equal(identify(&child, &peer), 0);
+		assert_int_equal(peer.uid, rows[i].uid);
+		assert_int_equal(peer.privileged, rows[i].privileged);
+		end(&child);
+	}
 }
 
-PROMISE(root_of_another_user_namespace_is_not_privileged)
-{
-	if (!has_sys_admin())
-		SKIP("not root with CAP_SYS_ADMIN");
-	if (!can_unshare_users())
-		SKIP("no user namespace can be made here");
-	assert_privileged(become_root_of_a_user_namespace, false, 0);
-}
-
-/* The exit status is what peer_identify() said of a peer outside. */
-static int identify_from_inside(int fd)
+/* The exit status is what peer_identify() said of a peer outside; 255: no namespace can be made. */
+static void identify_from_inside(int fd)
 {
 	struct peer peer;
-	int status;
+	int status = 255 << 8;
 	pid_t pid;
 
-	if (unshare(CLONE_NEWPID) < 0)
-		return 255;
-	pid = fork();
-	if (pid == 0)
-		_exit(-peer_identify(fd, &cgroups, "/proc", &peer));
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 254;
+	if (unshare(CLONE_NEWPID) == 0) {
+		pid = fork();
+		if (pid == 0)
+			_exit(-peer_identify(fd, &cgroups, "/proc", &peer));
+		waitpid(pid, &status, 0);
+	}
+	_exit(WEXITSTATUS(status));
 }
 
 PROMISE(a_peer_outside_of_our_pid_namespace_is_nobody)
@@ -349,30 +308,13 @@ PROMISE(a_peer_outside_of_our_pid_namespace_is_nobody)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	pid = fork();
 	if (pid == 0)
-		_exit(identify_from_inside(pair[0]));
+		identify_from_inside(pair[0]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	close(pair[0]);
 	close(pair[1]);
-	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == 255)
 		SKIP("no pid namespace can be made here");
 	assert_int_equal(WEXITSTATUS(status), ESRCH);
-}
-
-PROMISE(what_has_no_peer_is_an_error)
-{
-	int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	int lonely = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int inet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct peer peer;
-
-	assert_int_equal(peer_identify(file, &cgroups, "/proc", &peer), -ENOTSOCK);
-	assert_int_equal(peer_identify(-1, &cgroups, "/proc", &peer), -EBADF);
-	assert_true(peer_identify(lonely, &cgroups, "/proc", &peer) < 0);
-	assert_true(inet < 0 || peer_identify(inet, &cgroups, "/proc", &peer) < 0);
-	close(file);
-	close(lonely);
-	fd_close(&inet);
 }
 
 /* ---- a /proc of our own -------------------------------------------------------------------------- */
@@ -385,18 +327,7 @@ static void fake_process(const char *file, const char *text)
 	fake_file(path, file, text);
 }
 
-static int identify_fake(struct peer *ret)
-{
-	const struct cgroups fake = fake_v2("sys");
-	int pair[2], r;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	r = peer_identify(pair[0], &fake, ".", ret);
-	close(pair[0]);
-	close(pair[1]);
-	return r;
-}
-
+/* A set-user-ID program, which connected as one of its users. */
 static void fake_whole(void)
 {
 	char text[128];
@@ -404,70 +335,55 @@ static void fake_whole(void)
 	snprintf(text, sizeof(text), "Name:\tx\nUid:\t%u\t%u\nNSpid:\t7\n", geteuid() + 2,
 		 geteuid());
 	fake_write("sys/a.service/", "");
-	fake_process("status", text); /* of a set-user-ID program, which connected as one of them */
+	fake_process("status", text);
 	fake_process("cgroup", "0::/a.service\n");
 }
 
-/* With a pidfd of its own nothing of that is asked. */
-PROMISE(another_users_process_only_has_the_number)
-{
-	struct peer peer;
-	char text[64];
-
-	fake_whole();
-	assert_int_equal(identify_fake(&peer), 0);
-	snprintf(text, sizeof(text), "Uid:\t1%u\t%u9\n", geteuid(), geteuid() + 1);
-	fake_process("status", text);
-	assert_int_equal(identify_fake(&peer), old_kernel ? -ESRCH : 0);
-}
-
-PROMISE(a_cgroup_that_is_not_visible_or_not_there_is_an_error)
+/* Each in place of the one file in what is whole. Whose the number is, is not asked with a pidfd of the peer's own. Who is
+ * root is privileged where /proc says all of it: where namespaces may not be seen, one of pids is enough to doubt. */
+PROMISE(what_proc_says_decides)
 {
 	static const struct {
-		const char *text;
-		int result;
-	} rows[] = {
-		{ "0::/a.service\n", 0 },
-		{ "0::/../elsewhere\n", -ENOENT },
-		{ "0::/not/there\n", -ENOENT },
-		{ "4:memory:/a.service\n", -ENOENT },
-		{ "0::/a.service (deleted)\n", -ENODEV },
-	};
-	struct peer peer;
-
-	fake_whole();
-	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		fake_process("cgroup", rows[i].text);
-		assert_int_equal(identify_fake(&peer), rows[i].result);
-	}
-}
-
-PROMISE(where_namespaces_may_not_be_seen_one_of_pids_is_enough_to_doubt)
-{
-	static const struct {
-		const char *status;
+		const char *file, *text;
+		int by_pid, by_pidfd;
 		bool privileged;
 	} rows[] = {
-		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t000001ffffffffff\n", true },
-		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t0000000000200000\n", true },
-		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t000001ffffdfffff\n", false },
-		{ "Uid:\t0\nNSpid:\t7\t1\nCapEff:\t000001ffffffffff\n", false },
-		{ "Uid:\t0\nCapEff:\t000001ffffffffff\n", false },
-		{ "Uid:\t0\nNSpid:\t7\n", false },
-		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t0\nxxxxxxxxffffffffffffffff\n", false },
-		{ "Uid:\t0\nNSpid:\t7\nCapEff:\t0000000000200000", false }, /* cut off */
+		{ "none", "", 0, 0, false },
+		{ "status", "Uid:\t4294967290\t10\n", -ESRCH, 0, false }, /* another user's */
+		{ "cgroup", "0::/../elsewhere\n", -ENOENT, -ENOENT, false },
+		{ "cgroup", "0::/not/there\n", -ENOENT, -ENOENT, false },
+		{ "cgroup", "4:memory:/a.service\n", -ENOENT, -ENOENT, false },
+		{ "cgroup", "0::/a.service (deleted)\n", -ENODEV, -ENODEV, false },
+#define ROOT "Uid:\t0\n"
+		{ "status", ROOT "NSpid:\t7\nCapEff:\t000001ffffffffff\n", 0, 0, true },
+		{ "status", ROOT "NSpid:\t7\nCapEff:\t0000000000200000\n", 0, 0, true },
+		{ "status", ROOT "NSpid:\t7\nCapEff:\t000001ffffdfffff\n", 0, 0, false },
+		{ "status", ROOT "NSpid:\t7\t1\nCapEff:\t000001ffffffffff\n", 0, 0, false },
+		{ "status", ROOT "CapEff:\t000001ffffffffff\n", 0, 0, false },
+		{ "status", ROOT "NSpid:\t7\n", 0, 0, false },
+		{ "status", ROOT "NSpid:\t7\nCapEff:\t0\nxxxxxxxxffffffffffffffff\n", 0, 0, false },
+		{ "status", ROOT "NSpid:\t7\nCapEff:\t0000000000200000", 0, 0,
+		  false }, /* cut off */
 	};
-	struct peer peer;
+	const struct cgroups fake = fake_v2("sys");
+	int pair[2];
 
 	if (geteuid() != 0)
 		SKIP("not root");
-	fake_whole();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		fake_process("status", rows[i].status);
-		assert_int_equal(identify_fake(&peer), 0);
-		if (peer.privileged != rows[i].privileged)
-			fail_msg("row %zu", i);
+		struct peer peer = { .privileged = false };
+		int r;
+
+		fake_whole();
+		fake_process(rows[i].file, rows[i].text);
+		r = peer_identify(pair[0], &fake, ".", &peer);
+		if (r != (old_kernel ? rows[i].by_pid : rows[i].by_pidfd) ||
+		    peer.privileged != rows[i].privileged)
+			fail_msg("row %zu: %d", i, r);
 	}
+	close(pair[0]);
+	close(pair[1]);
 }
 
 /* ---- whose pressure ------------------------------------------------------------------------------ */
