@@ -259,76 +259,92 @@ static void assert_serves(void)
 	assert_says(ask(dial(), STATUS), "{'version':'" PACKAGE_VERSION "'");
 }
 
-/* ---- what is refused ----------------------------------------------------------------------------- */
+/* ---- requests and answers ------------------------------------------------------------------------ */
 
 #define SIMULATE "{'verb':'simulate','cgroup':"
+#define LOW ",'available':'low'}\n"
 
-static const struct {
-	const char *line, *error, *words;
-} malformed[] = {
-	{ "", "EBADMSG", "not JSON" },
-	{ "status", "EBADMSG", "not JSON" },
-	{ "{'verb':'status'", "EBADMSG", "not JSON" },
-	{ "{'verb':'status'}}", "EBADMSG", "not JSON" },
-	{ "{'verb':'status'} {'verb':'status'}", "EBADMSG", "not JSON" },
-	{ "{'verb':'status','verb':'reload'}", "EBADMSG", "duplicate" },
-	{ "{'verb':'\xff'}", "EBADMSG", "not JSON" },
-	{ "{'verb':'a\\u0000b'}", "EBADMSG", "not JSON" },
-	{ "['status']", "EINVAL", "object" },
-	{ "{}", "EINVAL", "verb" },
-	{ "{'verb':1}", "EINVAL", "string" },
-	{ "{'verb':''}", "EOPNOTSUPP", "no such verb" },
-	{ "{'verb':'Status'}", "EOPNOTSUPP", "Status" },
-	{ "{'verb':'status','cgroup':'/a'}", "EINVAL", "cgroup" },
-	{ "{'verb':'reload','x':1}", "EINVAL", "x" },
-	{ SIMULATE "'/a'}", "EINVAL", "available" },
-	{ SIMULATE "1,'available':'low'}", "EINVAL", "string" },
-	{ SIMULATE "'/a','available':'critical'}", "EINVAL", "low, neutral or high" },
-	{ SIMULATE "'/a','available':'low','critical':1}", "EINVAL", "true or false" },
-	{ SIMULATE "'/a','available':'high','critical':true}", "EINVAL", "only Low" },
-	{ SIMULATE "'','available':'low'}", "EINVAL", "empty" },
-	{ SIMULATE "'/a/../b','available':'low'}", "EINVAL", ".." },
-	{ SIMULATE "'/a\\nb','available':'low'}", "EINVAL", "newline" },
+#define ROW(request, error, says)          \
+	{                                  \
+		request, error, says, 0, 0 \
+	}
+
+static const struct exchange {
+	const char *request;
+	const char *error, *says; /* error NULL: it is done, and the next status says that */
+	int result;		  /* of table and configuration */
+	uid_t uid;
+} exchanges[] = {
+	ROW("\n", "EBADMSG", "not JSON"),
+	ROW("{'verb':'status'\n", "EBADMSG", "not JSON"),
+	ROW("{'verb':'status'} {'verb':'status'}\n", "EBADMSG", "not JSON"),
+	ROW("{'verb':'status','verb':'reload'}\n", "EBADMSG", "duplicate"),
+	ROW("{'verb':'\xff'}\n", "EBADMSG", "not JSON"),
+	ROW("{'verb':'a\\u0000b'}\n", "EBADMSG", "not JSON"),
+	ROW("['status']\n", "EINVAL", "object"),
+	ROW("{}\n", "EINVAL", "verb"),
+	ROW("{'verb':1}\n", "EINVAL", "string"),
+	ROW("{'verb':'Status'}\n", "EOPNOTSUPP", "Status"),
+	ROW("{'verb':'status','cgroup':'/a'}\n", "EINVAL", "cgroup"),
+	ROW("{'verb':'reload','x':1}\n", "EINVAL", "x"),
+	ROW(SIMULATE "'/a'}\n", "EINVAL", "available"),
+	ROW(SIMULATE "1" LOW, "EINVAL", "string"),
+	ROW(SIMULATE "'/a','available':'critical'}\n", "EINVAL", "low, neutral or high"),
+	ROW(SIMULATE "'/a','critical':1" LOW, "EINVAL", "true or false"),
+	ROW(SIMULATE "'/a','available':'high','critical':true}\n", "EINVAL", "only Low"),
+	ROW(SIMULATE "'/a/../b'" LOW, "EINVAL", ".."),
+	/* only root may change anything */
+	{ SIMULATE "'/one'" LOW, "EACCES", "root", .uid = NOBODY },
+	{ RELOAD, "EACCES", "root", .uid = NOBODY },
+	{ STATUS, "", "'version'", .uid = NOBODY },
+	ROW(SIMULATE "'/one'" LOW, NULL, "'available':'low','critical':false"),
+	ROW(SIMULATE "'one','available':'neutral'}\n", NULL,
+	    "'available':'neutral','critical':false"),
+	ROW(SIMULATE "'/one/','critical':true" LOW, NULL, "'available':'low','critical':true"),
+	ROW(SIMULATE "'/sys/fs/cgroup/one','available':'high'}\n", NULL, "'available':'high'"),
+	ROW(SIMULATE "'/x'" LOW, "ENOENT", "/x: there is no such cgroup"),
+	{ SIMULATE "'/x'" LOW, "EINVAL", "/x", .result = -EINVAL },
+	{ SIMULATE "'/x'" LOW, "ENODATA", "/x: no watch covers it", .result = -ENODATA },
+	ROW(RELOAD, NULL, "'error':'a.conf:1: \xef\xbf\xbd no'"),
+	{ RELOAD, "EINVAL", "a.conf:1: \xef\xbf\xbd no", .result = -EINVAL },
+	{ RELOAD, "ENOMEM", "memory", .result = -ENOMEM },
 };
 
-PROMISE(each_malformed_request_is_named)
+PROMISE(each_request_gets_its_answer)
 {
 	need_root();
-	for (size_t i = 0; i < ELEMENTSOF(malformed); i++) {
-		int fd = dial();
+	fill_cgroups(1);
+	strcpy(stage.daemon.config_error, "a.conf:1: \xff no");
+	for (size_t i = 0; i < ELEMENTSOF(exchanges); i++) {
+		const struct exchange *x = &exchanges[i];
+		const char *answer;
+		char error[64];
 
-		say(fd, malformed[i].line);
-		assert_refused(ask(fd, "\n"), malformed[i].error, malformed[i].words);
+		stage.result = x->result;
+		assert_serves();
+		answer = ask(dial_as(x->uid), x->request);
+		snprintf(error, sizeof(error), "'errno':'%s'}\n", x->error);
+		assert_says(answer, x->error ? *x->error ? error : "" : OK);
+		assert_says(x->error ? answer : ask(dial(), STATUS), x->says);
 	}
-	assert_int_equal(stage.times_simulated + stage.times_reloaded, 0);
+	assert_int_equal(stage.times_reloaded, 3);
+	assert_int_equal(stage.times_simulated, 7);
 }
 
 PROMISE(a_line_may_be_as_long_as_the_limit_and_no_longer)
 {
 	char line[CONTROL_LINE_MAX + 2];
-	int fd = dial();
 
 	/* blanks behind the request; the newline counts */
 	memset(line, ' ', sizeof(line));
 	memcpy(line, STATUS, strlen(STATUS) - 1);
 	strcpy(line + CONTROL_LINE_MAX - 1, "\n");
-	assert_says(ask(fd, line), "version");
+	assert_says(ask(dial(), line), "version");
 	strcpy(line + CONTROL_LINE_MAX - 1, " \n");
 	assert_refused(ask(dial(), line), "EMSGSIZE", "4096");
 }
 
-PROMISE(only_root_may_change_anything)
-{
-	need_root();
-	assert_refused(ask(dial_as(NOBODY), SIMULATE "'/a','available':'low'}\n"), "EACCES",
-		       "root");
-	assert_refused(ask(dial_as(NOBODY), RELOAD), "EACCES", "root");
-	assert_int_equal(stage.times_simulated + stage.times_reloaded, 0);
-	assert_says(ask(dial_as(NOBODY), STATUS), "version");
-}
-
-/* ---- what it says -------------------------------------------------------------------------------- */
-
+/* Of a watch that works and of one that does not, and of a cgroup of either kind. */
 PROMISE(status_says_everything)
 {
 	static char killed[] = "/a\"b\\", limit[] = "";
@@ -432,22 +448,18 @@ PROMISE(status_says_everything)
 		"'first_back_usec':null,'stall_before_usec':11,'stall_after_usec':null}}]}\n");
 }
 
-PROMISE(an_answer_of_a_megabyte_arrives_whole_and_so_does_an_empty_one)
+PROMISE(an_answer_of_a_megabyte_arrives_whole_and_is_not_made_for_each_who_asks)
 {
 	assert_says(ask(dial(), STATUS), "'watches':[],'cgroups':[],'history':[]}\n");
+	/* a burst, within the time for which one is kept; a slow machine may need a second one */
+	for (int i = 0; i < 100; i++)
+		assert_serves();
+	assert_in_range(stage.times_shown, 1, 30);
 	fill_cgroups(ELEMENTSOF(stage.cgroups));
 	/* until another one is made */
 	while (strlen(ask(dial(), STATUS)) < 1000000)
 		;
 	assert_says(ask(dial(), STATUS), "/some.slice/4999.service");
-}
-
-PROMISE(a_status_is_not_made_for_each_who_asks)
-{
-	/* a burst, within the time for which one is kept; a slow machine may need a second one */
-	for (int i = 0; i < 100; i++)
-		assert_serves();
-	assert_in_range(stage.times_shown, 1, 30);
 }
 
 /* Not "nothing is short". */
@@ -457,64 +469,6 @@ PROMISE(a_daemon_that_hears_nothing_says_so)
 	assert_refused(ask(dial(), STATUS), "EIO", "hears nothing from the kernel");
 	stage.deaf = false;
 	assert_serves();
-}
-
-/* ---- what it does -------------------------------------------------------------------------------- */
-
-PROMISE(simulate_reaches_the_table_and_shows_at_once)
-{
-	static const struct {
-		const char *request, *shown;
-	} table[] = {
-		{ SIMULATE "'/one','available':'low'}\n", "'available':'low','critical':false" },
-		{ SIMULATE "'one','available':'neutral'}\n",
-		  "'available':'neutral','critical':false" },
-		{ "{'critical':true,'available':'low','cgroup':'/one/','verb':'simulate'}\n",
-		  "'available':'low','critical':true" },
-		{ SIMULATE "'/sys/fs/cgroup/one','available':'high','critical':false}\n",
-		  "'available':'high','critical':false" },
-	};
-	need_root();
-	fill_cgroups(1);
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		assert_serves();
-		assert_says(ask(dial(), table[i].request), OK);
-		assert_says(ask(dial(), STATUS), table[i].shown);
-	}
-}
-
-PROMISE(what_cannot_be_simulated_is_said)
-{
-	static const struct {
-		const char *cgroup;
-		int result;
-		const char *error, *words;
-	} table[] = {
-		{ "/x", 0, "ENOENT", "/x: there is no such cgroup" },
-		{ "/x", -EINVAL, "EINVAL", "/x" },
-		{ "/x", -ENODATA, "ENODATA", "/x: no watch covers it" },
-	};
-	char request[128];
-
-	need_root();
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		stage.result = table[i].result;
-		snprintf(request, sizeof(request), SIMULATE "'%s','available':'low'}\n",
-			 table[i].cgroup);
-		assert_refused(ask(dial(), request), table[i].error, table[i].words);
-	}
-}
-
-PROMISE(reload_says_what_is_wrong)
-{
-	need_root();
-	assert_says(ask(dial(), RELOAD), OK);
-	stage.result = -EINVAL;
-	strcpy(stage.daemon.config_error, "a.conf:1: Low: \xff no");
-	assert_refused(ask(dial(), RELOAD), "EINVAL", "a.conf:1: Low: \xef\xbf\xbd no");
-	stage.result = -ENOMEM;
-	assert_refused(ask(dial(), RELOAD), "ENOMEM", "memory");
-	assert_int_equal(stage.times_reloaded, 3);
 }
 
 /* ---- half lines, silence, crowds ----------------------------------------------------------------- */
@@ -592,9 +546,11 @@ PROMISE(connections_have_limits_but_for_root)
 		assert_says(ask(fds[i], STATUS), "version");
 }
 
-/* This user may have fewer connections than that, so each is freed. */
-PROMISE(who_leaves_leaves_nothing)
+/* This user may have fewer connections than that, so each is freed; the last ones when it ends. */
+PROMISE(who_leaves_leaves_nothing_and_it_ends_whatever_its_clients_are_doing)
 {
+	int silent, half, unread;
+
 	need_root();
 	for (int i = 0; i < 300; i++) {
 		int fd = dial_as(NOBODY);
@@ -608,12 +564,9 @@ PROMISE(who_leaves_leaves_nothing)
 		turn();
 	}
 	assert_says(ask(dial_as(NOBODY), STATUS), "version");
-}
-
-PROMISE(it_ends_whatever_its_clients_are_doing)
-{
-	int silent = dial(), half = dial(), unread = dial();
-
+	silent = dial();
+	half = dial();
+	unread = dial();
 	fill_cgroups(ELEMENTSOF(stage.cgroups));
 	say(half, "{'verb");
 	say(unread, STATUS);

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets of our own: what lies in the way, and a full file system. */
+/* Sockets of our own, and what lies in the way. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "../unit.h"
-#include "../../skip.h"
 #include "../fake-root.h"
 #include "daemon/listen.h"
 
@@ -60,17 +58,6 @@ PROMISE(paths_that_cannot_be_are_errors_and_what_is_no_socket_stays)
 	assert_int_equal(listen_at(fake_path("file")), -EADDRINUSE);
 	assert_int_equal(stat(fake_path("file"), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
-}
-
-PROMISE(a_full_file_system_is_said_to_be_full)
-{
-	fake_write("full/", "");
-	if (mount("tmpfs", fake_path("full"), "tmpfs", 0, "size=4k,nr_inodes=2") < 0)
-		SKIP("a file system can't be mounted without permission");
-	fake_write("full/last", "");
-	assert_int_equal(listen_at(fake_path("full/notify")), -ENOSPC);
-	assert_int_equal(listen_at(fake_path("full/psibridge/notify")), -ENOSPC);
-	assert_int_equal(umount(fake_path("full")), 0);
 }
 
 EACH(fake_set_up, fake_tear_down)

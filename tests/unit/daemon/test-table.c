@@ -199,18 +199,6 @@ static bool view_of(const char *path, struct watch_view *ret)
 
 /* ---- who hears whom ------------------------------------------------------------------------------ */
 
-PROMISE(the_most_specific_watch_counts)
-{
-	struct watch_view view;
-	static struct listener x, y;
-
-	assert_int_equal(configure(PATIENT "[Watch %s/**]\n[Watch %s/a/*]\n[Watch %s/a/x]\n"), 0);
-	join(&x, "a/x");
-	join(&y, "a/y");
-	assert_true(view_of("a/x", &view) && view.clients == 1);
-	assert_true(view_of("a/*", &view) && view.clients == 1);
-}
-
 static void note_row(const struct cgroup_view *view, _unused_ void *userdata)
 {
 	bool low = view->present->available == PSB_LOW;
@@ -289,13 +277,21 @@ PROMISE(the_most_specific_live_watch_alone_judges_a_cgroup_and_candidates_run_be
 
 PROMISE(a_cgroup_hears_itself_and_what_is_below_it_and_no_neighbour)
 {
-	static struct listener a, x, b;
+	static struct listener a, x, b, late, own;
+	struct psb_notification n;
 
 	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
 	join(&a, "a");
 	join(&x, "a/x");
 	join(&b, "b");
 	simulate("a/x", PSB_LOW);
+	join(&late, "a");
+	join(&own, "a/x");
+	subscriber_present(&late.subscriber, &n);
+	assert_int_equal(n.available, PSB_LOW);
+	subscriber_present(&own.subscriber, &n);
+	assert_int_equal(n.available, PSB_LOW);
+	assert_int_equal(late.told + own.told, 0);
 	assert_int_equal(x.told, 1);
 	assert_int_equal(a.told, 1);
 	assert_int_equal(b.told, 0);
@@ -322,23 +318,6 @@ PROMISE(low_is_repeated_above_when_it_is_due)
 	simulate("a/x", PSB_LOW);
 	simulate("a/y", PSB_LOW);
 	assert_true(a.told >= 2 && a.last.available == PSB_LOW);
-}
-
-PROMISE(the_present_is_what_is_so_when_one_subscribes)
-{
-	static struct listener first, above;
-	struct psb_notification n;
-
-	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
-	simulate("a/x", PSB_LOW);
-	join(&first, "a/x");
-	join(&above, "a");
-	subscriber_present(&first.subscriber, &n);
-	assert_int_equal(n.available, PSB_LOW);
-	subscriber_present(&above.subscriber, &n);
-	assert_int_equal(n.available, PSB_LOW);
-	assert_int_equal(first.told + above.told, 0);
-	assert_true(TURN_UNTIL(10000, above.last.available == PSB_HIGH));
 }
 
 PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
@@ -468,24 +447,6 @@ PROMISE(subscribers_move_and_their_level_goes_on)
 	assert_int_equal(own.told, 1);
 	assert_true(TURN_UNTIL(10000, a.last.available == PSB_HIGH));
 	assert_true(TURN_UNTIL(10000, own.last.available == PSB_HIGH));
-}
-
-#define SLOW(shadow) "[Defaults]\nHighHeadroom=off\nQuiet=10s\nShadow=" shadow "\n[Watch %s/**]\n"
-
-PROMISE(into_the_shadow_low_ends_and_out_of_it_one_is_told_what_was_kept_back)
-{
-	static struct listener a;
-
-	assert_int_equal(configure(SLOW("yes")), 0);
-	join(&a, "a");
-	assert_true(subscriber_in_shadow(&a.subscriber));
-	simulate("a", PSB_LOW);
-	a.told = 0; /* a client delivers nothing in there */
-	assert_int_equal(configure(SLOW("no")), 0);
-	assert_false(subscriber_in_shadow(&a.subscriber));
-	assert_true(a.told == 1 && a.last.available == PSB_LOW);
-	assert_int_equal(configure(SLOW("yes")), 0);
-	assert_true(a.told == 2 && a.last.available == PSB_NEUTRAL);
 }
 
 static bool is_watching(const char *path)
