@@ -119,9 +119,8 @@ static void slot_ended(void *userdata)
 /* Does the runtime have to be told this? */
 static bool is_news(const struct manager *manager, const struct psb_notification *n)
 {
-	if (n->reason == PSB_REASON_PRESENT)
-		return n->available == PSB_LOW || n->available != manager->told;
-	return n->kind == PSB_KIND_LEVEL || n->kind == PSB_KIND_GONE;
+	return n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW ||
+	       n->available != manager->told;
 }
 
 /* The documentation's results for a runtime that cannot be called any more. */

@@ -274,7 +274,7 @@ static HRESULT heap_alloc(_unused_ IHostMalloc *This, size_t size,
 {
 	if (!ret)
 		return E_POINTER;
-	*ret = malloc(MAX(size, 1u)); /* also nothing has an address */
+	*ret = size <= PTRDIFF_MAX ? malloc(MAX(size, 1u)) : NULL; /* also nothing has an address */
 	return *ret ? S_OK : E_OUTOFMEMORY;
 }
 
