@@ -60,16 +60,11 @@ struct slot {
 static HRESULT hresult_from_errno(int error)
 {
 	switch (-error) {
-	case EINVAL:
-		return E_INVALIDARG;
 	case ENOMEM:
 	case EAGAIN: /* no thread */
 	case EMFILE:
 	case ENFILE:
 		return E_OUTOFMEMORY;
-	case EACCES:
-	case EPERM:
-		return E_ACCESSDENIED;
 	case EDEADLK:
 		return HOST_E_DEADLOCK;
 	case ETIMEDOUT:
