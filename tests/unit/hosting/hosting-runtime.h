@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -45,15 +44,6 @@ static inline struct runtime *runtime_of(ICLRMemoryNotificationCallback *interfa
 	return CONTAINER_OF(interface, struct runtime, interface);
 }
 
-static inline HRESULT runtime_query_interface(ICLRMemoryNotificationCallback *This, REFIID riid,
-					      void **ret)
-{
-	(void)This;
-	(void)riid;
-	*ret = NULL;
-	return E_NOINTERFACE;
-}
-
 static inline ULONG runtime_add_ref(ICLRMemoryNotificationCallback *This)
 {
 	return ++runtime_of(This)->refs;
@@ -80,8 +70,8 @@ static inline HRESULT runtime_told(ICLRMemoryNotificationCallback *This, EMemory
 	return runtime->answer;
 }
 
+/* It is asked for no interface. */
 static const ICLRMemoryNotificationCallbackVtbl runtime_vtbl = {
-	.QueryInterface = runtime_query_interface,
 	.AddRef = runtime_add_ref,
 	.Release = runtime_release,
 	.OnMemoryNotification = runtime_told,
@@ -113,13 +103,6 @@ static inline void block(struct runtime *runtime)
 static inline void wait_until_entered(struct runtime *runtime)
 {
 	pass(&runtime->entered);
-}
-
-static inline bool is_entered(struct runtime *runtime)
-{
-	int value;
-
-	return sem_getvalue(&runtime->entered, &value) == 0 && value > 0;
 }
 
 static inline void open_up(struct runtime *runtime)
