@@ -413,7 +413,7 @@ struct psb_stats {
 	uint64_t alarm_usec, sample_usec; /* when the last of each was (CLOCK_MONOTONIC); 0: none */
 	/* From here on since 0.2. Did it help? What Lows achieved, known 5 s after each: given back is what
 	 * the cgroup held before, in memory and in swap but without page cache, less the least that it held
-	 * within these 5 s. Under 1 MiB, or 1 %, that is nothing. Where use cannot be read nothing is
+	 * within these 5 s. Under 2 MiB, or 1 %, that is nothing. Where use cannot be read nothing is
 	 * measured. */
 	uint64_t effects; /* how many were measured; a Low within those 5 s belongs to the one before */
 	/* the last one, of a pattern that of whichever of its cgroups: */

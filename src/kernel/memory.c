@@ -532,7 +532,7 @@ void memory_find_cause(const struct memory *m, const struct memory_events *event
 	}
 	if (!most && is_below(m, events)) {
 		found.cause = CAUSE_DESCENDANT;
-	} else if (!most && now < m->settled_usec) {
+	} else if (!most && (now < m->settled_usec || m->v1)) {
 		most = fullest(m);
 		is_high = most && most->limit_bytes == most->high_bytes;
 	} else if (!most && knows_own) {

@@ -118,7 +118,7 @@ void memory_mark(struct memory *memory, const struct memory_events *events, bool
 /*
  * Whose limit was reached most often since then; `events` as there. Where no count has grown it is the
  * machine that reclaims; but soon after a mark in the middle of a stall it is the cgroup whose use is at
- * its limit, or unknown. A limit below the cgroup is the cause only while kswapd, which reclaims for the
+ * its limit, or unknown. So it is on v1, where memory.failcnt (6.18) misses what memory.memsw.limit_in_bytes stops. A limit below the cgroup is the cause only while kswapd, which reclaims for the
  * machine alone, scans less of it than those who wait do themselves. Preads only.
  */
 void memory_find_cause(const struct memory *memory, const struct memory_events *events,

@@ -5,7 +5,7 @@
  *     Low told --looks at what is held, less and less often--> EFFECT_USEC later: the effect is known
  *
  * What went back is what the cgroup held before (memory_read_held()), less the least that it held within EFFECT_USEC.
- * Under 1 MiB, or 1 %, it is nothing: that is never still. A further Low within that time belongs to the same effect.
+ * Under 2 MiB, or 1 %, it is nothing: that is never still. A further Low within that time belongs to the same effect.
  * Plain numbers in and out; the monitor reads the files (monitor-judge.c).
  *
  * What it costs: some 35 looks of 50 us for each Low, 0.02 % of a core where Low is repeated every 8.192 s.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-effect.c - what a Low achieved, under real pressure: a program beside readers of a file that is larger than what is left
+ * test-effect.c - whose limit a Low came from, and what it achieved, under real pressure: a program beside readers of a file that is larger than what is left
  *
  * The program watches its own cgroup, as a host does, so that natively its use is read where the memory controller is.
  */
@@ -15,6 +15,8 @@ static struct outcome {
 	bool frees;   /* what it holds, at the first Low */
 	bool reports; /* says that it freed something, which it did not */
 	unsigned lows;
+	enum psb_cause cause; /* of the first one */
+	uint64_t limit_bytes;
 	_Atomic unsigned effects;
 	struct psb_stats stats;
 } * program;
@@ -32,7 +34,10 @@ static void told(const struct psb_notification *n, void *userdata)
 	}
 	if (n->kind != PSB_KIND_LEVEL || n->available != PSB_LOW)
 		return;
-	program->lows++;
+	if (program->lows++ == 0) {
+		program->cause = n->cause;
+		program->limit_bytes = n->limit_bytes;
+	}
 	if (program->frees)
 		munmap(garbage, GARBAGE);
 	if (program->reports)
@@ -57,8 +62,8 @@ static _Noreturn void run_program(void)
 		pause();
 }
 
-/* Until the effect of its first Low is known. */
-static struct psb_stats effect_of(struct outcome what)
+/* Until the effect of its first Low is known. `group`: of both, "program" or below it; the limit is the program's. */
+static struct psb_stats effect_in(const char *group, struct outcome what)
 {
 	pid_t host, reader;
 	struct psb_stats s;
@@ -68,12 +73,14 @@ static struct psb_stats effect_of(struct outcome what)
 	assert_ptr_not_equal(program, MAP_FAILED);
 	*program = what;
 	lab_make(&lab, "program", GARBAGE + LAB_LIMIT);
-	host = lab_fork(&lab, "program");
+	if (strcmp(group, "program") != 0)
+		lab_make(&lab, group, 0);
+	host = lab_fork(&lab, group);
 	assert_true(host >= 0);
 	if (host == 0)
 		run_program();
 	lab_sleep_ms(500);
-	reader = lab_press(&lab, "program");
+	reader = lab_press(&lab, group);
 	assert_true(LAB_WAIT(30000, program->effects > 0));
 	lab_kill(reader);
 	lab_kill(host);
@@ -84,8 +91,16 @@ static struct psb_stats effect_of(struct outcome what)
 		      (long long)s.first_back_usec / 1000,
 		      (unsigned long long)s.stall_before_usec / 1000,
 		      (unsigned long long)s.stall_after_usec / 1000);
+	assert_int_equal(program->limit_bytes, GARBAGE + LAB_LIMIT);
+	assert_int_equal(program->cause,
+			 strcmp(group, "program") == 0 ? PSB_CAUSE_OWN : PSB_CAUSE_ANCESTOR);
 	munmap(program, sizeof(*program));
 	return s;
+}
+
+static struct psb_stats effect_of(struct outcome what)
+{
+	return effect_in("program", what);
 }
 
 PROMISE(what_a_program_frees_at_low_is_measured)
@@ -110,6 +125,11 @@ PROMISE(a_program_that_frees_nothing_gave_nothing_back)
 	assert_int_equal(s.unanswered, 1);
 	assert_int_equal(s.bytes_back, 0);
 	assert_true(s.first_back_usec == PSB_UNKNOWN);
+}
+
+PROMISE(a_limit_above_is_an_ancestors)
+{
+	assert_int_equal(effect_in("program/below", (struct outcome){ .frees = true }).effects, 1);
 }
 
 PROMISE(a_program_that_says_so_gave_something_back)
