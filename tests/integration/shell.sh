@@ -34,16 +34,16 @@ run()
 	status=$?
 }
 
-# ends STATUS TEXT ARGUMENT...: nothing on stdout, exactly that one line on stderr
-ends()
+# fails STATUS TEXT ARGUMENT...: nothing on stdout, exactly that one line on stderr
+fails()
 {
 	wanted=$1 text=$2
 	shift 2
 	run "$@"
 	same "$wanted" "$status" && same "$text" "$(cat "$T/stderr")" && [ ! -s "$T/stdout" ]
 }
-refused() { ends 2 "$@"; }
-failed() { ends 1 "$@"; }
+refused() { fails 2 "$@"; }
+failed() { fails 1 "$@"; }
 
 same()
 {
@@ -119,7 +119,7 @@ launch()
 	PSIBRIDGE_LOG=${PSIBRIDGE_LOG-debug} PSIBRIDGE_SOURCE=${PSIBRIDGE_SOURCE-$T/source} "$@" <"$T/in" >"$T/out" 2>&1 4>&- &
 	pid=$!
 	# for the day on which nothing comes
-	{ timeout 100 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"; } >/dev/null 2>&1 </dev/null 3<&- 4<&- 5>&- &
+	{ timeout 300 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"; } >/dev/null 2>&1 </dev/null 3<&- 4<&- 5>&- &
 	exec 5>"$T/in" 3<"$T/out"
 }
 
@@ -176,9 +176,9 @@ falls()
 	done
 }
 
-# exits N STATUS LINE COMMAND...: so many times a program that is told Low all the time is told to end, and ends as ever; every second
+# hail N STATUS LINE COMMAND...: so many times a program that is told Low all the time is told to end, and ends as ever; every second
 # one when it was seen to be told. The others are told in whatever state of starting and ending.
-exits()
+hail()
 {
 	times=$1 wanted=$2 word=$3
 	shift 3

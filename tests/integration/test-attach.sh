@@ -190,6 +190,7 @@ check a_socket_that_was_removed_is_told then_ends cleaned
 others=
 another()
 {
+	rm -f "$T/$2.out"
 	TMPDIR=$1 "$double" key="$2" <"$T/hold" >"$T/$2.out" &
 	other=$! others="$others $!"
 	until [ -s "$T/$2.out" ]; do :; done

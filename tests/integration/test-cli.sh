@@ -369,7 +369,7 @@ fi
 # NAME|STATUS|ARGUMENTS|TEXT
 while IFS='|' read -r name wanted arguments text; do
 	# shellcheck disable=SC2086 # several words
-	check "$name" ends "$wanted" "psibridge watch: $text" watch $arguments
+	check "$name" fails "$wanted" "psibridge watch: $text" watch $arguments
 done <<'END'
 an_unknown_cgroup_is_told|1|--cgroup no-such.slice|--cgroup /no-such.slice: there is no such cgroup
 an_unknown_unit_is_told|1|--unit no-such-unit|--unit no-such-unit.service: no cgroup of that name; is it running?

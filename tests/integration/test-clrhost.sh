@@ -206,7 +206,7 @@ after()
 check nothing_is_told_after_the_end:main_returns after exit
 check nothing_is_told_after_the_end:environment_exit after now
 
-check many_clean_exits_while_told_all_the_time:policy exits 8 0 'exit 0' "$host" "$app"
-check many_clean_exits_while_told_all_the_time:handler exits 8 0 'exit 0' "$host" --callback 'Handler, embedder::Counts' "$app"
+check many_clean_exits_while_told_all_the_time:policy hail 8 0 'exit 0' "$host" "$app"
+check many_clean_exits_while_told_all_the_time:handler hail 8 0 'exit 0' "$host" --callback 'Handler, embedder::Counts' "$app"
 
 done_testing

@@ -81,8 +81,8 @@ check in_a_single_file_too single
 
 # ---- ends --------------------------------------------------------------------------------------------
 # By exit(3) it ends without the runtime's knowledge.
-check many_exits_under_a_hail_of_notifications_are_clean exits 60 7 'exit 7' "$garbage" 20 2
-check native_exits_too exits 10 7 'native-exit 7' "$garbage" 20 2
+check many_exits_under_a_hail_of_notifications_are_clean hail 60 7 'exit 7' "$garbage" 20 2
+check native_exits_too hail 10 7 'native-exit 7' "$garbage" 20 2
 
 # dies COMMAND STATUS WORDS: told Low and to die in one breath
 dies()

@@ -161,7 +161,7 @@ taken_over()
 		[ "$(grep -c 'collected: ' "$T/log")" = 1 ] && [ "$(grep -c 'told Low' "$T/log")" = 1 ]
 }
 check the_library_of_the_program_takes_over taken_over
-check many_exits_under_a_hail_of_notifications_are_clean exits 20 4 'exit 4' env "DOTNET_STARTUP_HOOKS=$hook" dotnet "$garbage" 1 0
+check many_exits_under_a_hail_of_notifications_are_clean hail 20 4 'exit 4' env "DOTNET_STARTUP_HOOKS=$hook" dotnet "$garbage" 1 0
 
 # ---- as people embed it ----------------------------------------------------------------------------------------------
 # embeds PERCENT COMMAND...: is told, compacts a cache or has garbage, and gives back so much

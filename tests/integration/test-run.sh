@@ -65,7 +65,7 @@ printf '#!%s\n' "$T/bin/loop" >"$T/bin/loop"
 chmod +x "$T/bin/lost" "$T/bin/loop"
 # NAME|STATUS|COMMAND|TEXT
 while IFS='|' read -r name wanted command text; do
-	check "$name" ends "$wanted" "psibridge run: $command: $text" run --hook none -- "$command"
+	check "$name" fails "$wanted" "psibridge run: $command: $text" run --hook none -- "$command"
 done <<END
 not_found_is_127|127|no-such-program|$nowhere
 a_path_that_is_not_there_is_127|127|./no/such|No such file or directory
