@@ -2,21 +2,17 @@
 /*
  * clrhost.c - psibridge-clrhost: run a .NET program, and tell it when memory is short
  *
- * The example of a native program that embeds CoreCLR and speaks the memory part of the CLR hosting
- * ABI (psibridge-hosting(3)): we are the host, libpsibridge's IHostMemoryManager is the host's
- * memory manager, and since today's CLR has no use for one, we also stand in for the CLR and
- * register its ICLRMemoryNotificationCallback. What is told goes through three threads:
+ * The example of a native program that embeds CoreCLR and speaks the memory part of the CLR hosting ABI (psibridge-hosting(3)). Since
+ * today's CLR has no use for a memory manager, we also stand in for the CLR and register its callback (host.h).
  *
  *     libpsibridge's thread          our thread                      threads of the runtime
  *     OnMemoryNotification():        waits for `changed`
  *       level -> `slot`              takes what is in the slot
  *       returns                      told(level, critical)  ------>  PsiBridge: policy, handlers
  *
- * OnMemoryNotification() only hands over. The document wants it ("never block"), and it has to be
- * so: entering managed code waits until a collection is over, and the collection may be the one it
- * asked for. The slot holds the newest level; what our thread did not come to take is overtaken.
- * Our thread is an ordinary native one: while it waits out here no collection waits for it. It blocks no
- * signals: the runtime stops threads with one.
+ * OnMemoryNotification() only hands over: entering managed code waits until a collection is over, and the collection may be the one
+ * it asked for. The slot holds the newest level. Our thread is an ordinary native one: while it waits out here no collection waits
+ * for it. It blocks no signals: the runtime stops threads with one.
  *
  * PsiBridge.Hosting (Hosting.cs) is the managed half. A program that uses PsiBridge brings its own PsiBridge.dll, and that
  * one is taken: otherwise the program would listen to one MemoryPressure and the host tell another.
@@ -26,15 +22,13 @@
  * and runs the program. hostfxr_get_runtime_delegate() starts the runtime before the program, and hdt_load_assembly (since
  * .NET 8) loads into the context the program's own assemblies are in.
  *
- * The end. When gone() has returned, OnMemoryNotification() would answer HOST_E_CLRNOTAVAILABLE, and managed code is not
- * entered any more. A call of told() that is running then is not waited for: it may be the one that ends the program
- * (Environment.Exit() in a handler). So nothing here is ever freed. The end is seen twice:
+ * The end. When gone() has returned, managed code is not entered any more. A call of told() that is running then is not waited for:
+ * it may be the one that ends the program (Environment.Exit() in a handler). So nothing here is ever freed. The end is seen twice:
  *   - AppDomain.ProcessExit (Hosting.cs): Main returned, or Environment.Exit(). Its handlers run on
  *     the runtime's finalizer thread while the one that ends the program waits for them (EEShutDown
  *     in ceemain.cpp), ours is the first, and managed code still works.
  *   - hostfxr_run_app() returns: the runtime is already down. After Environment.Exit() it never returns.
- * Neither of them comes when the process is killed: an unhandled exception, Environment.FailFast(),
- * and SIGTERM, which .NET leaves to the program since version 10.
+ * Neither comes when the process is killed: an unhandled exception, FailFast(), and SIGTERM since .NET 10.
  *
  * Whatever is wrong with the bridge or with PsiBridge.dll is said, and the program runs without.
  */
@@ -55,8 +49,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define HOSTING "PsiBridge.Hosting, PsiBridge"
@@ -75,11 +67,9 @@ static struct log to_stderr = { "clrhost", LOG_WARNING };
 /* PsiBridge.Hosting.HostInterface. */
 struct interface {
 	size_t size;
-	int (*get_load)(void *userdata, uint32_t *ret_percent, uint64_t *ret_available_bytes);
-	void *userdata;
-	void (*ending)(void *userdata); /* AppDomain.ProcessExit */
-	void (*threw)(void *userdata,
-		      const char *exception); /* the method below, for the first time */
+	int (*get_load)(uint32_t *ret_percent, uint64_t *ret_available_bytes);
+	void (*ending)(void);		      /* AppDomain.ProcessExit */
+	void (*threw)(const char *exception); /* the method below, for the first time */
 	const char *type, *method;	      /* a static void of one int, or NULL: the policy */
 };
 
@@ -100,79 +90,22 @@ static struct {
 	hostfxr_initialize_for_dotnet_command_line_fn initialize;
 	hostfxr_get_runtime_delegate_fn get_delegate;
 	hostfxr_run_app_fn run_app;
-	hostfxr_set_error_writer_fn set_error_writer;
 	hostfxr_handle context;
 	load_assembly_fn load_assembly;
 	get_function_pointer_fn get_function_pointer;
 } clr;
 
-/* hostfxr's messages have several lines, some of them empty. */
-static void write_error(const char *message)
-{
-	while (*message) {
-		int n = (int)strcspn(message, "\n");
-
-		if (n > 0)
-			log_line(&to_stderr, LOG_ERR, "%.*s", n, message);
-		message += n + (message[n] == '\n');
-	}
-}
-
 /* ---- the program: what is wrong is said, and the exit status returned -------------------------------- */
 
-/* A PE file (ECMA-335, II.25) whose metadata (II.24.2.1) is there. */
+/* What begins like a PE file (ECMA-335, II.25) the runtime looks at. */
 static int is_assembly(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), is = 0;
-	struct stat st = { 0 };
-	char *bytes;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char begin[2];
+	ssize_t n = read(fd, begin, sizeof(begin));
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 2)
-		return 0;
-	bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	close(fd);
-	if (bytes == MAP_FAILED)
-		return 0;
-	is = bytes[0] == 'M' && bytes[1] == 'Z' && memmem(bytes, (size_t)st.st_size, "BSJB", 4);
-	munmap(bytes, (size_t)st.st_size);
-	return is;
-}
-
-static int check_program(const char *app)
-{
-	const char *dot = strrchr(app, '.');
-	int stem = dot ? (int)(dot - app) : (int)strlen(app);
-	char config[PATH_MAX];
-
-	if (access(app, F_OK) < 0)
-		return failed(NO_PROGRAM, "%s: %s", app, strerror(errno));
-	if (!is_assembly(app))
-		return failed(NOT_STARTED, "%s: not a .NET assembly; APP.dll was expected", app);
-	snprintf(config, sizeof(config), "%.*s.runtimeconfig.json", stem, app);
-	if (access(config, R_OK) < 0)
-		return failed(NOT_STARTED,
-			      "%s: %s; it says which .NET the program wants, and `dotnet build` "
-			      "makes it",
-			      config, strerror(errno));
-	return 0;
-}
-
-/* Where `dotnet` on $PATH really is. nethost does not look there. */
-static int root_on_path(char *ret_root)
-{
-	char file[PATH_MAX];
-
-	for (const char *path = getenv("PATH"); path && *path; path += strspn(path, ":")) {
-		int n = (int)strcspn(path, ":");
-
-		snprintf(file, sizeof(file), "%.*s/dotnet", n, path);
-		if (access(file, X_OK) == 0 && realpath(file, ret_root)) {
-			*strrchr(ret_root, '/') = '\0';
-			return 1;
-		}
-		path += n;
-	}
-	return 0;
+	return n == 2 && begin[0] == 'M' && begin[1] == 'Z';
 }
 
 static int find_hostfxr(const char *root, char *ret_path)
@@ -183,15 +116,31 @@ static int find_hostfxr(const char *root, char *ret_path)
 	return get_hostfxr_path(ret_path, &n, &where) == 0;
 }
 
+/* Where `dotnet` on $PATH really is. nethost does not look there. */
+static int find_hostfxr_on_path(char *ret_path)
+{
+	char file[PATH_MAX], root[PATH_MAX];
+	int n;
+
+	for (const char *path = getenv("PATH"); path && *path; path += n + (path[n] == ':')) {
+		n = (int)strcspn(path, ":");
+		snprintf(file, sizeof(file), "%.*s/dotnet", n, path);
+		if (access(file, X_OK) == 0 && realpath(file, root)) {
+			*strrchr(root, '/') = '\0';
+			return find_hostfxr(root, ret_path);
+		}
+	}
+	return 0;
+}
+
 static int load_hostfxr(void)
 {
-	char path[PATH_MAX], root[PATH_MAX];
 	const char *variable = getenv("DOTNET_ROOT");
+	char path[PATH_MAX];
 	void *library;
 
 	/* A $DOTNET_ROOT with nothing in it is a mistake that is to be heard of. */
-	if (!find_hostfxr(NULL, path) &&
-	    (variable || !root_on_path(root) || !find_hostfxr(root, path)))
+	if (!find_hostfxr(NULL, path) && (variable || !find_hostfxr_on_path(path)))
 		return failed(NO_PROGRAM, "no .NET was found%s%s%s; is a runtime installed?",
 			      variable ? " (DOTNET_ROOT is " : "", variable ? variable : "",
 			      variable ? ")" : "");
@@ -201,14 +150,13 @@ static int load_hostfxr(void)
 #define RESOLVE(member, name) (*(void **)&clr.member = dlsym(library, name))
 	if (!RESOLVE(initialize, "hostfxr_initialize_for_dotnet_command_line") ||
 	    !RESOLVE(get_delegate, "hostfxr_get_runtime_delegate") ||
-	    !RESOLVE(run_app, "hostfxr_run_app") ||
-	    !RESOLVE(set_error_writer, "hostfxr_set_error_writer"))
+	    !RESOLVE(run_app, "hostfxr_run_app"))
 		return failed(NO_PROGRAM, "%s is too old: .NET 8 or later is needed", path);
 #undef RESOLVE
 	return 0;
 }
 
-/* Finds .NET and reads what the program needs. */
+/* Finds .NET and reads what the program needs; hostfxr says what is missing. */
 static int clr_open(int argc, char **argv)
 {
 	char exe[PATH_MAX];
@@ -216,16 +164,18 @@ static int clr_open(int argc, char **argv)
 		.size = sizeof(parameters),
 		.host_path = realpath("/proc/self/exe", exe),
 	};
-	int status = check_program(argv[0]);
+	int status;
 
-	if (status == 0)
-		status = load_hostfxr();
-	if (status)
-		return status;
-	clr.set_error_writer(write_error);
-	if (clr.initialize(argc, (const char **)(uintptr_t)argv, &parameters, &clr.context) != 0)
-		return failed(NOT_STARTED, "%s: cannot be started", argv[0]);
-	return 0;
+	if (access(argv[0], F_OK) < 0)
+		return failed(NO_PROGRAM, "%s: %s", argv[0], strerror(errno));
+	if (!is_assembly(argv[0]))
+		return failed(NOT_STARTED, "%s: not a .NET assembly; APP.dll was expected",
+			      argv[0]);
+	status = load_hostfxr();
+	if (status == 0 &&
+	    clr.initialize(argc, (const char **)(uintptr_t)argv, &parameters, &clr.context) != 0)
+		status = failed(NOT_STARTED, "%s: cannot be started", argv[0]);
+	return status;
 }
 
 /* ---- told: libpsibridge's thread -------------------------------------------------------------- */
@@ -251,28 +201,22 @@ static HRESULT on_memory_notification(struct host *unused, EMemoryAvailable avai
 
 /* ---- tell: our thread -------------------------------------------------------------------------- */
 
-/* The next level that managed code is to be told; 0: no more. */
-static int take(void)
-{
-	int available;
-
-	pthread_mutex_lock(&self.lock);
-	self.inside = 0;
-	while (!self.slot && !self.gone)
-		pthread_cond_wait(&self.changed, &self.lock);
-	available = self.gone ? 0 : self.slot;
-	self.slot = 0;
-	self.inside = available != 0;
-	pthread_mutex_unlock(&self.lock);
-	return available;
-}
-
 static void *tell(void *unused)
 {
 	int available, critical;
 
 	(void)unused;
-	while ((available = take()) != 0) {
+	for (;;) {
+		pthread_mutex_lock(&self.lock);
+		self.inside = 0;
+		while (!self.slot && !self.gone)
+			pthread_cond_wait(&self.changed, &self.lock);
+		available = self.slot;
+		self.slot = 0;
+		self.inside = 1;
+		pthread_mutex_unlock(&self.lock);
+		if (self.gone)
+			return NULL;
 		critical = 0;
 		/* The ABI has no word for critical; the watch knows. */
 		if (available == eMemoryAvailableLow)
@@ -284,27 +228,24 @@ static void *tell(void *unused)
 			psb_code_lock(self.code, NULL);
 		self.told(available, critical);
 	}
-	return NULL;
 }
 
 /* ---- what managed code calls ------------------------------------------------------------------- */
 
-static int get_load(void *unused, uint32_t *ret_percent, uint64_t *ret_available_bytes)
+static int get_load(uint32_t *ret_percent, uint64_t *ret_available_bytes)
 {
 	size_t available = 0;
 	HRESULT result = IHostMemoryManager_GetMemoryLoad(self.host.manager, ret_percent,
 							  &available);
 
-	(void)unused;
 	*ret_available_bytes = available;
 	return result == S_OK ? 0 : -EIO;
 }
 
-static void gone(void *unused)
+static void gone(void)
 {
 	int before;
 
-	(void)unused;
 	pthread_mutex_lock(&self.lock);
 	before = atomic_exchange(&self.gone, 1);
 	pthread_cond_signal(&self.changed);
@@ -312,13 +253,12 @@ static void gone(void *unused)
 	if (before)
 		return;
 	/* Without the lock: this waits for a call of OnMemoryNotification() to end. */
-	host_unlisten(&self.host);
+	host_register(&self.host, NULL);
 	log_line(&to_stderr, LOG_INFO, "ended");
 }
 
-static void threw(void *unused, const char *exception)
+static void threw(const char *exception)
 {
-	(void)unused;
 	log_line(&to_stderr, LOG_WARNING, "the callback threw %s; that is told once", exception);
 }
 
@@ -374,27 +314,24 @@ static int start_managed(const char *type, const char *method)
 	result = find_method(file, "Start", &start);
 	if (result == 0)
 		result = find_method(file, "Told", &self.told);
+	if (result) {
+		without("%s: %s", file,
+			result == NOT_FOUND ? strerror(ENOENT)
+			: result == BAD_IMAGE
+				? "not a .NET assembly"
+				: "this, or the program's own, is of another version: no "
+				  "PsiBridge.Hosting.Start or Told can be called");
+		return 0;
+	}
 	self.interface = (struct interface){
-		sizeof(self.interface), get_load, NULL, gone, threw, type, method
+		sizeof(self.interface), get_load, gone, threw, type, method
 	};
-	if (result == NOT_FOUND)
-		without("%s: %s", file, strerror(ENOENT));
-	else if (result == BAD_IMAGE)
-		without("%s: not a .NET assembly", file);
-	else if (result)
-		without("PsiBridge.dll (the program's own, or %s) is of another version: there is "
-			"no PsiBridge.Hosting.Start or Told that could be called",
-			file);
-	else
-		r = start(&self.interface);
+	r = start(&self.interface);
 	if (r < 0 && type)
-		without("--callback %s::%s: %s", type, method,
-			r == -ENOENT   ? "there is no such type, or no such assembly"
-			: r == -EPROTO ? "the type has no such static method"
-				       : "it is not a static void of one int");
+		without("--callback %s::%s: there is no such static void of one int", type, method);
 	else if (r < 0)
 		without("PsiBridge.Hosting does not start (%d)", r);
-	return result == 0 && r == 0;
+	return r == 0;
 }
 
 /* The runtime runs, the program does not. Returns 0, or the exit status: a runtime that does not start. */
@@ -419,7 +356,7 @@ static int start(const char *type, const char *method)
 	if (!start_managed(type, method))
 		return 0;
 	r = pthread_create(&thread, NULL, tell, NULL);
-	if (r == 0 && host_listen(&self.host) == S_OK)
+	if (r == 0 && host_register(&self.host, &self.host.callback) == S_OK)
 		log_ready(&to_stderr, self.host.bridge, self.host.watch);
 	else
 		without("the callback is not registered: %s", r ? strerror(r) : "refused");
@@ -469,6 +406,6 @@ int main(int argc, char **argv)
 		status = start(type, method);
 	if (status == 0)
 		status = clr.run_app(clr.context);
-	gone(NULL);
+	gone();
 	return status;
 }

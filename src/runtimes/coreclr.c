@@ -2,10 +2,9 @@
 /*
  * coreclr.c - libpsibridge-coreclr.so: makes an unmodified .NET program collect when told
  *
- * For CoreCLR this is a profiler: a shared object that the runtime loads because the environment
- * names it, or because it is asked for over the diagnostics socket of a running process. It
- * profiles nothing. It starts a hook (hook.h), and when the hook says so calls
- * ICorProfilerInfo::ForceGC(), a full, blocking collection.
+ * For CoreCLR this is a profiler: a shared object that the runtime loads because the environment names it, or because it is asked
+ * for over the diagnostics socket of a running process. It profiles nothing. It starts a hook (hook.h), and when the hook says so
+ * calls ICorProfilerInfo::ForceGC(), a full, blocking collection.
  *
  *     the runtime's threads                               the hook's thread
  *     DllGetClassObject() -> factory -> profiler
@@ -13,33 +12,29 @@
  *     Initialize(), InitializeForAttach() -> hook_start() ...> told Low -> collect() -> ForceGC()
  *     Shutdown()                          -> hook_stop()  <... ended
  *
- * A request over the diagnostics socket may bring settings along: "PSIBRIDGE_LOW=...", a NUL
- * behind each. They count before the environment, which cannot be changed from outside any more.
+ * A request over the diagnostics socket may bring settings along: "PSIBRIDGE_LOW=...", a NUL behind each. They count before the
+ * environment, which cannot be changed from outside any more.
  *
- * There is one profiler, which is never freed: a collection that does not come to its end when the
- * runtime does may still hold on to it. For the same reason this file is linked with -z nodelete, and
- * stays mapped when the runtime unloads it. The second Initialize() of a process is refused.
+ * There is one profiler, which is never freed, and the file is linked with -z nodelete: a collection that does not come to its end
+ * when the runtime does may still hold on to both. The second Initialize() of a process is refused.
  *
  * What of the runtime this stands on (dotnet/runtime, src/coreclr/vm and gc, .NET 10; MIT):
- *   - A process has one main profiler, which is often taken by a monitoring agent, and 32
- *     notification-only ones, which change no code. One that answers LoadAsNotificationOnly() with yes
- *     becomes one of those however it was loaded; runtimes before .NET 6 do not ask. ForceGC() is
- *     open to them. (profilinghelper.cpp)
- *   - ForceGC() refuses threads that run managed code, and makes a thread of the runtime, in the
- *     background, out of the caller. It can be repeated there. It is not available until the
- *     collector is initialized, which is after Initialize(). (proftoeeinterfaceimpl.cpp)
- *   - A collection frees regions, but hands them to the kernel later: at any following collection,
- *     at most 160 KiB for each millisecond (up to 10 s) since it last did, and only after 100 ms.
- *     Regions that it would rather keep for the next allocations go after 20 full collections
- *     without use. With Server GC a timer of the runtime does what falls due. (gc.cpp: aged_region_p(),
+ *   - A process has one main profiler, which is often taken by a monitoring agent, and 32 notification-only ones, which change no
+ *     code. One that answers LoadAsNotificationOnly() with yes becomes one of those however it was loaded; runtimes before .NET 6 do
+ *     not ask. ForceGC() is open to them. (profilinghelper.cpp)
+ *   - ForceGC() refuses threads that run managed code, and makes a thread of the runtime, in the background, out of the caller. It
+ *     can be repeated there. It is not available until the collector is initialized, after Initialize(). (proftoeeinterfaceimpl.cpp)
+ *   - A collection frees regions, but hands them to the kernel later: at any following collection, at most 160 KiB for each
+ *     millisecond (up to 10 s) since it last did, and only after 100 ms. Regions that it would rather keep for the next allocations
+ *     go after 20 full collections without use. With Server GC a timer of the runtime does what falls due. (gc.cpp: aged_region_p(),
  *     decide_on_decommit_strategy())
- *   - Shutdown() comes when the program returns from Main() or calls Exit(), before exit(3). After
- *     it, calls to ICorProfilerInfo are undefined. A crash, FailFast() and an unhandled exception
- *     end the process without it; a native exit(3) does too, and runs our destructor.
+ *   - Shutdown() comes when the program returns from Main() or calls Exit(), before exit(3). After it, calls to ICorProfilerInfo are
+ *     undefined. A crash, FailFast() and an unhandled exception end the process without it; a native exit(3) does too, and runs our
+ *     destructor.
  *
- * Hence collect(), the collection, and settle(), which repeats ForceGC() until what was
- * freed has gone back. A repetition walks no garbage, only what is live. All together they may stop
- * the program for 250 ms, or for as long as the first did; so a large live heap is aged less, or not at all.
+ * Hence collect(), the collection, and settle(), which repeats ForceGC() until what was freed has gone back. A repetition walks no
+ * garbage, only what is live. All together they may stop the program for 250 ms, or for as long as the first did; so a large live
+ * heap is aged less, or not at all.
  */
 #include "runtimes/corprof.h"
 #include "runtimes/effect.h"
@@ -72,8 +67,8 @@ static const IID our_clsid = {
 
 static struct {
 	atomic_uint references;
-	atomic_int taken; /* initialized, or about to be */
-	ICorProfilerInfo *info;
+	atomic_int taken;		/* initialized, or about to be */
+	profiler_object *info;		/* ICorProfilerInfo */
 	char texts[SETTINGS_BYTES_MAX]; /* settings that came with the request, a NUL behind each; */
 	const char *settings[SETTINGS_MAX + 1];
 
@@ -94,7 +89,7 @@ static struct {
 static HRESULT force_gc(uint64_t *ret_took_usec)
 {
 	uint64_t start = now_usec();
-	HRESULT result = self.info->lpVtbl->ForceGC(self.info);
+	HRESULT result = ((profiler_force_gc *)self.info->slots[SLOT_FORCE_GC])(self.info);
 
 	*ret_took_usec = now_usec() - start;
 	return result;
@@ -174,7 +169,7 @@ static int settle(uint64_t rss_bytes, uint64_t *ret_next_usec)
 /* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
 static const void *runtime_code(void)
 {
-	return self.info->lpVtbl;
+	return self.info->slots;
 }
 
 static const struct hook_runtime runtime = {
@@ -197,29 +192,33 @@ static void __attribute__((destructor)) profiler_stop(void)
 	hook_stop();
 }
 
-static HRESULT profiler_query(ICorProfilerCallback11 *This, REFIID riid, void **ret)
+/* `object`, if it has that interface: one of `iids`, or IUnknown. */
+static HRESULT give(profiler_object *object, const IID *iids, size_t n, REFIID riid, void **ret)
 {
-	size_t i, n = sizeof(profiler_callback_iids) / sizeof(profiler_callback_iids[0]);
+	int found = same(riid, &IID_IUnknown);
 
-	if (!ret)
-		return E_POINTER;
-	*ret = NULL;
-	for (i = 0; i < n && !same(riid, &profiler_callback_iids[i]); i++)
-		;
-	if (i == n && !same(riid, &IID_IUnknown))
-		return E_NOINTERFACE;
-	This->lpVtbl->AddRef(This);
-	*ret = This;
-	return S_OK;
+	for (size_t i = 0; i < n; i++)
+		found |= same(riid, &iids[i]);
+	*ret = found ? object : NULL;
+	return found ? S_OK : E_NOINTERFACE;
 }
 
-static ULONG profiler_add_ref(ICorProfilerCallback11 *This)
+static HRESULT profiler_query(profiler_object *This, REFIID riid, void **ret)
+{
+	HRESULT result = give(This, profiler_callback_iids, 3, riid, ret);
+
+	if (result == S_OK)
+		atomic_fetch_add(&self.references, 1);
+	return result;
+}
+
+static ULONG profiler_add_ref(profiler_object *This)
 {
 	(void)This;
 	return atomic_fetch_add(&self.references, 1) + 1;
 }
 
-static ULONG profiler_release(ICorProfilerCallback11 *This)
+static ULONG profiler_release(profiler_object *This)
 {
 	ULONG left = atomic_fetch_sub(&self.references, 1) - 1;
 
@@ -251,7 +250,8 @@ static HRESULT hook_in(IUnknown *unknown)
 	if (FAILED(result))
 		return result;
 	self.info = info;
-	self.info->lpVtbl->SetEventMask(self.info, COR_PRF_MONITOR_NONE);
+	((profiler_set_event_mask *)self.info->slots[SLOT_SET_EVENT_MASK])(self.info,
+									   COR_PRF_MONITOR_NONE);
 	r = hook_start(&runtime, self.settings);
 	if (r > 0)
 		return S_OK;
@@ -259,12 +259,10 @@ static HRESULT hook_in(IUnknown *unknown)
 	return r == 0 ? CORPROF_E_PROFILER_CANCEL_ACTIVATION : E_FAIL;
 }
 
-/*
- * Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails
- * here, and goes on. What it answers to a request over the diagnostics socket is our result.
- */
-static HRESULT profiler_initialize_for_attach(ICorProfilerCallback11 *This, IUnknown *unknown,
-					      void *data, uint32_t data_size)
+/* Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails here. What it answers to a
+ * request over the diagnostics socket is our result. */
+static HRESULT profiler_initialize_for_attach(profiler_object *This, IUnknown *unknown, void *data,
+					      uint32_t data_size)
 {
 	HRESULT result;
 
@@ -284,85 +282,77 @@ static HRESULT profiler_initialize_for_attach(ICorProfilerCallback11 *This, IUnk
 	return result;
 }
 
-static HRESULT profiler_initialize(ICorProfilerCallback11 *This, IUnknown *unknown)
+static HRESULT profiler_initialize(profiler_object *This, IUnknown *unknown)
 {
 	return profiler_initialize_for_attach(This, unknown, NULL, 0);
 }
 
-static HRESULT profiler_end(ICorProfilerCallback11 *This)
+static HRESULT profiler_end(profiler_object *This)
 {
 	(void)This;
 	profiler_stop();
 	return S_OK;
 }
 
-static HRESULT profiler_notification_only(ICorProfilerCallback11 *This, int32_t *ret)
+static HRESULT profiler_notification_only(profiler_object *This, int32_t *ret)
 {
 	(void)This;
 	*ret = 1;
 	return S_OK;
 }
 
-/*
- * Stands in the slots of events that were not asked for, and so do not come. If one did: arguments
- * are the caller's business in the calling conventions of Linux, and it has no outputs that an
- * S_OK would promise (those that have, JITInlining() and its like, keep their defaults).
- */
+/* In the slots of events that were not asked for, and so do not come. If one did: arguments are the caller's business in the calling
+ * conventions of Linux, and it has no outputs that an S_OK would promise (JITInlining() and its like keep their defaults). */
 static HRESULT profiler_ignore(void)
 {
 	return S_OK;
 }
 
-static const ICorProfilerCallback11Vtbl profiler_vtbl = {
-	.QueryInterface = profiler_query,
-	.AddRef = profiler_add_ref,
-	.Release = profiler_release,
-	.Initialize = profiler_initialize,
-	.Shutdown = profiler_end,
-	.slots_5_to_79 = { [0 ... 74] = profiler_ignore },
-	.InitializeForAttach = profiler_initialize_for_attach,
-	.ProfilerAttachComplete = profiler_ignore,
-	.ProfilerDetachSucceeded = profiler_end,
-	.slots_83_to_96 = { [0 ... 13] = profiler_ignore },
-	.LoadAsNotificationOnly = profiler_notification_only,
+#define SLOT(function) ((profiler_slot)(function))
+
+static const profiler_slot profiler_slots[PROFILER_CALLBACK_SLOTS] = {
+	[SLOT_QUERY_INTERFACE] = SLOT(profiler_query),
+	[SLOT_ADD_REF] = SLOT(profiler_add_ref),
+	[SLOT_RELEASE] = SLOT(profiler_release),
+	[SLOT_INITIALIZE] = SLOT(profiler_initialize),
+	[SLOT_SHUTDOWN] = SLOT(profiler_end),
+	[SLOT_SHUTDOWN + 1 ... 79] = SLOT(profiler_ignore),
+	[SLOT_INITIALIZE_FOR_ATTACH] = SLOT(profiler_initialize_for_attach),
+	[81] = SLOT(profiler_ignore),
+	[SLOT_PROFILER_DETACH_SUCCEEDED] = SLOT(profiler_end),
+	[83 ... 96] = SLOT(profiler_ignore),
+	[SLOT_LOAD_AS_NOTIFICATION_ONLY] = SLOT(profiler_notification_only),
 };
 
-static ICorProfilerCallback11 profiler = { &profiler_vtbl };
+static profiler_object profiler = { profiler_slots };
 
 /* ---- the factory, and what the runtime looks up --------------------------------------------------- */
 
-static HRESULT query_factory(IClassFactory *This, REFIID riid, void **ret)
+static HRESULT query_factory(profiler_object *This, REFIID riid, void **ret)
 {
-	*ret = NULL;
-	if (!same(riid, &IID_IClassFactory) && !same(riid, &IID_IUnknown))
-		return E_NOINTERFACE;
-	*ret = This;
-	return S_OK;
+	return give(This, &IID_IClassFactory, 1, riid, ret);
 }
 
-/* There is one, and it is never freed: nothing to count. */
-static ULONG count_factory(IClassFactory *This)
+static ULONG count_factory(profiler_object *This)
 {
 	(void)This;
 	return 1;
 }
 
-static HRESULT create(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret)
+static HRESULT create(profiler_object *This, IUnknown *outer, REFIID riid, void **ret)
 {
 	(void)This;
 	*ret = NULL;
 	return outer ? CLASS_E_NOAGGREGATION : profiler_query(&profiler, riid, ret);
 }
 
-static const IClassFactoryVtbl factory_vtbl = {
-	.QueryInterface = query_factory,
-	.AddRef = count_factory,
-	.Release = count_factory,
-	.CreateInstance = create,
-	.LockServer = profiler_ignore,
+static const profiler_slot factory_slots[] = {
+	[SLOT_QUERY_INTERFACE] = SLOT(query_factory), [SLOT_ADD_REF] = SLOT(count_factory),
+	[SLOT_RELEASE] = SLOT(count_factory),	      [SLOT_CREATE_INSTANCE] = SLOT(create),
+	[SLOT_LOCK_SERVER] = SLOT(profiler_ignore),
 };
 
-static IClassFactory factory = { &factory_vtbl };
+static profiler_object factory = { factory_slots };
 
 __attribute__((visibility("default"))) HRESULT DllGetClassObject(REFIID clsid, REFIID riid,
 								 void **ret);

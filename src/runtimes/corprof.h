@@ -2,11 +2,9 @@
 /*
  * corprof.h - what a profiler of CoreCLR sees of the runtime, and the runtime of it
  *
- * Two COM interfaces: the runtime calls ICorProfilerCallback, the profiler calls
- * ICorProfilerInfo. Each is a pointer to a table of functions ("slots"), in the order of the IDL. A
- * later version of an interface appends slots and has an IID of its own, so one table serves all
- * versions. Only what we use is named; the rest are numbered, and the assertions below hold
- * the numbers.
+ * Two COM interfaces: the runtime calls ICorProfilerCallback, the profiler calls ICorProfilerInfo. Each is a pointer to a table of
+ * functions ("slots"), in the order of the IDL. A later version of an interface appends slots and has an IID of its own, so one
+ * table serves all versions. What we use has a number here, and its type beside it.
  *
  * Source: src/coreclr/inc/corprof.idl and corerror.xml in dotnet/runtime (MIT). IClassFactory, its
  * IID and CLASS_E_CLASSNOTAVAILABLE are COM's own. BOOL and UINT have 32 bits.
@@ -15,7 +13,6 @@
 
 #include <psibridge/hosting.h>
 
-#include <stddef.h>
 #include <stdint.h>
 
 #define PROFILER_HRESULT(value) ((HRESULT)UINT32_C(value))
@@ -43,63 +40,30 @@ static const IID profiler_callback_iids[] = {
 	{ 0x42350846, 0xAAED, 0x47F7, { 0xB1, 0x28, 0xFD, 0x0C, 0x98, 0x88, 0x1C, 0xDE } },
 };
 
-typedef HRESULT (*profiler_slot)(void);
+typedef void (*profiler_slot)(void);
+typedef struct {
+	const profiler_slot *slots;
+} profiler_object;
 
-#define PROFILER_UNKNOWN_SLOTS(type)                                     \
-	HRESULT (*QueryInterface)(type * This, REFIID riid, void **ret); \
-	ULONG (*AddRef)(type * This);                                    \
-	ULONG (*Release)(type * This)
+typedef HRESULT profiler_set_event_mask(profiler_object *This, DWORD events);
+typedef HRESULT profiler_force_gc(profiler_object *This);
 
-/* ---- what we call -------------------------------------------------------------------------- */
-
-typedef struct ICorProfilerInfo ICorProfilerInfo;
-typedef struct ICorProfilerInfoVtbl {
-	PROFILER_UNKNOWN_SLOTS(ICorProfilerInfo);
-	profiler_slot slots_3_to_15[13];
-	HRESULT (*SetEventMask)(ICorProfilerInfo *This, DWORD dwEvents);
-	profiler_slot slots_17_to_27[11];
-	HRESULT (*ForceGC)(ICorProfilerInfo *This);
-} ICorProfilerInfoVtbl;
-struct ICorProfilerInfo {
-	const ICorProfilerInfoVtbl *lpVtbl;
+enum {
+	/* every interface */
+	SLOT_QUERY_INTERFACE = 0, /* (This, REFIID riid, void **ret) */
+	SLOT_ADD_REF = 1,
+	SLOT_RELEASE = 2,
+	/* ICorProfilerInfo: what we call */
+	SLOT_SET_EVENT_MASK = 16,
+	SLOT_FORCE_GC = 28,
+	/* IClassFactory */
+	SLOT_CREATE_INSTANCE = 3, /* (This, IUnknown *outer, REFIID riid, void **ret) */
+	SLOT_LOCK_SERVER = 4,
+	/* ICorProfilerCallback11: what the runtime calls */
+	SLOT_INITIALIZE = 3, /* (This, IUnknown *info) */
+	SLOT_SHUTDOWN = 4,
+	SLOT_INITIALIZE_FOR_ATTACH = 80, /* (This, IUnknown *info, void *data, UINT size) */
+	SLOT_PROFILER_DETACH_SUCCEEDED = 82,
+	SLOT_LOAD_AS_NOTIFICATION_ONLY = 97, /* (This, BOOL *ret) */
+	PROFILER_CALLBACK_SLOTS,
 };
-
-/* ---- what the runtime calls ---------------------------------------------------------------- */
-
-typedef struct IClassFactory IClassFactory;
-typedef struct IClassFactoryVtbl {
-	PROFILER_UNKNOWN_SLOTS(IClassFactory);
-	HRESULT (*CreateInstance)(IClassFactory *This, IUnknown *outer, REFIID riid, void **ret);
-	profiler_slot LockServer;
-} IClassFactoryVtbl;
-struct IClassFactory {
-	const IClassFactoryVtbl *lpVtbl;
-};
-
-typedef struct ICorProfilerCallback11 ICorProfilerCallback11;
-typedef struct ICorProfilerCallback11Vtbl {
-	PROFILER_UNKNOWN_SLOTS(ICorProfilerCallback11);
-	HRESULT (*Initialize)(ICorProfilerCallback11 *This, IUnknown *info);
-	HRESULT (*Shutdown)(ICorProfilerCallback11 *This);
-	profiler_slot slots_5_to_79[75];
-	HRESULT(*InitializeForAttach)
-	(ICorProfilerCallback11 *This, IUnknown *info, void *data, uint32_t data_size);
-	profiler_slot ProfilerAttachComplete;
-	HRESULT (*ProfilerDetachSucceeded)(ICorProfilerCallback11 *This);
-	profiler_slot slots_83_to_96[14];
-	HRESULT (*LoadAsNotificationOnly)(ICorProfilerCallback11 *This, int32_t *ret);
-} ICorProfilerCallback11Vtbl;
-struct ICorProfilerCallback11 {
-	const ICorProfilerCallback11Vtbl *lpVtbl;
-};
-
-#define PROFILER_SLOT(type, name, number) \
-	_Static_assert(offsetof(type, name) == (number) * sizeof(void *), #name " is slot " #number)
-PROFILER_SLOT(IClassFactoryVtbl, CreateInstance, 3);
-PROFILER_SLOT(ICorProfilerInfoVtbl, SetEventMask, 16);
-PROFILER_SLOT(ICorProfilerInfoVtbl, ForceGC, 28);
-PROFILER_SLOT(ICorProfilerCallback11Vtbl, Initialize, 3);
-PROFILER_SLOT(ICorProfilerCallback11Vtbl, Shutdown, 4);
-PROFILER_SLOT(ICorProfilerCallback11Vtbl, InitializeForAttach, 80);
-PROFILER_SLOT(ICorProfilerCallback11Vtbl, ProfilerDetachSucceeded, 82);
-PROFILER_SLOT(ICorProfilerCallback11Vtbl, LoadAsNotificationOnly, 97);

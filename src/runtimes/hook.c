@@ -26,8 +26,6 @@
 
 #define STOP_SEC 2
 #define FORECAST_USEC (2 * USEC_PER_SEC) /* psb_watch_options's for a process that watches itself */
-#define EARLY_USEC (2 * USEC_PER_SEC)	 /* a runtime has started by then, or never will */
-#define EARLY_STEP_USEC (USEC_PER_SEC / 50)
 #define STACK_BYTES ((size_t)1 << 20)
 
 /* set by hook_start() */
@@ -55,9 +53,9 @@ static struct {
 	struct effect effect; /* of the last collection */
 	int complained, complained_code;
 	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
-	/* What is due without being told, and when: another try to collect, settle(), or to look at what came of it; NULL: nothing. */
+	/* What is due without being told, and when: settle(), or to look at what came of it; NULL: nothing. */
 	void (*next)(void);
-	uint64_t next_usec, try_until_usec;
+	uint64_t next_usec;
 } work;
 
 /* ---- collecting: the hook's thread --------------------------------------------------------------- */
@@ -108,45 +106,34 @@ static void settle(void)
 	later(go ? next : EFFECT_MEASURE_USEC, go ? settle : measure);
 }
 
-static void try_to_collect(void)
+static void measure_at_last(void)
 {
-	const char *why = NULL;
-	uint64_t start, rss;
-	int r;
+	if (work.next)
+		measure();
+}
 
-	work.next = NULL;
-	/* Only here: what was said before may have waited long for the reader of our stderr. */
-	if (!life.running)
-		return;
-	rss = effect_rss(&work.effect);
-	start = now_usec();
-	r = self.runtime->collect(&why);
+/* Returns whether it was one. */
+static int try_to_collect(uint64_t rss)
+{
+	uint64_t start = now_usec();
+	const char *why = NULL;
+	int r = self.runtime->collect(&why);
+
 	if (r == 0) {
 		effect_collected(&work.effect, start, rss);
-		later(self.runtime->settle ? 0 : EFFECT_MEASURE_USEC,
-		      self.runtime->settle ? settle : measure);
-	} else if (r == -EAGAIN && now_usec() < work.try_until_usec) {
-		later(EARLY_STEP_USEC, try_to_collect);
-	} else if (r != -ECANCELED && !work.complained) {
+	} else if (r != -ECANCELED && r != -EAGAIN && !work.complained) {
 		/* It will be asked again, and would say the same again. */
 		work.complained = 1;
 		log_line(&self.log, LOG_ERR, "the runtime did not collect: %s",
-			 r == -EAGAIN ? "it is still starting"
-			 : why	      ? why
-				      : strerror(-r));
+			 why ? why : strerror(-r));
 	}
-}
-
-static void measure_at_last(void)
-{
-	if (work.next == settle || work.next == measure)
-		measure();
+	return r == 0;
 }
 
 static void collect(void)
 {
-	uint64_t now = now_usec(), rss = effect_rss(&work.effect);
-	const char *why = effect_why_not(&work.effect, now, rss, self.settings.apart_usec,
+	uint64_t rss = effect_rss(&work.effect);
+	const char *why = effect_why_not(&work.effect, now_usec(), rss, self.settings.apart_usec,
 					 self.settings.grown_bytes);
 
 	if (why) {
@@ -154,8 +141,10 @@ static void collect(void)
 		return;
 	}
 	measure_at_last();
-	work.try_until_usec = now + EARLY_USEC;
-	try_to_collect();
+	/* Only here: what was said before may have waited long for the reader of our stderr. */
+	if (life.running && try_to_collect(rss))
+		later(self.runtime->settle ? 0 : EFFECT_MEASURE_USEC,
+		      self.runtime->settle ? settle : measure);
 }
 
 /* From the first sign on: later the code is gone, and is read in again page by page. */
@@ -346,7 +335,7 @@ int hook_thread_start(pthread_t *ret, void *(*run)(void *))
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(ret, &attributes, run, NULL);
+	r = pthread_create(ret, &attributes, run, NULL) ? -ENOMEM : 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attributes);
 	return r;

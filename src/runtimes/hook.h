@@ -24,36 +24,29 @@
 
 struct hook_runtime {
 	const char *name; /* "coreclr" */
-	/* A full collection, on the hook's thread, which is no thread of the runtime. Returns 0,
-	 * -ECANCELED (the runtime ends: nothing is said), -EAGAIN (the runtime is still starting:
-	 * it is asked again for two seconds), or another negative errno: told as an error, the
-	 * first time, with *ret_why, or else the words of errno. */
+	/* A full collection, on the hook's thread, which is no thread of the runtime. Returns 0, -ECANCELED or -EAGAIN (the runtime
+	 * ends, or is still starting and has nothing to collect: nothing is said, and the next Low is tried), or another negative
+	 * errno: told as an error, the first time, with *ret_why, or else the words of errno. */
 	int (*collect)(const char **ret_why);
-	/* After collect(): has what was freed gone back? `rss_bytes` is what the process has, 0:
-	 * unknown. Called at once, and as long as it returns 1 again *ret_next_usec later; 0: that
-	 * was all. Between two calls the thread waits for notifications, so waiting here would be
-	 * wrong: a mailbox counts the time between two visits as the visitor's, and repeats Low to
-	 * a slow one less often. May be NULL. */
+	/* After collect(): has what was freed gone back? `rss_bytes` is what the process has, 0: unknown. Called at once, and as long
+	 * as it returns 1 again *ret_next_usec later; 0: that was all. Between two calls the thread waits for notifications, so
+	 * waiting here would be wrong: a mailbox counts the time between two visits as the visitor's, and repeats Low to a slow one
+	 * less often. May be NULL. */
 	int (*settle)(uint64_t rss_bytes, uint64_t *ret_next_usec);
 	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */
 	const void *(*code)(void);
 };
 
-/*
- * Starts the hook's thread and returns at once; all that takes time or can fail happens there.
- * `own` are settings that count before those of the environment: "NAME=VALUE", NULL at the end, the
- * strings as long-lived as the process; NULL: there are none. Not while one runs.
- * Returns 1 (running), 0 (PSIBRIDGE=off). Errors: -EAGAIN, -ENOMEM; they were told.
- */
+/* Starts the hook's thread and returns at once; all that takes time or can fail happens there. `own` are settings that count before
+ * those of the environment: "NAME=VALUE", NULL at the end, the strings as long-lived as the process; NULL: there are none. Not while
+ * one runs. Returns 1 (running), 0 (PSIBRIDGE=off). Error: -ENOMEM, which was told. */
 int hook_start(const struct hook_runtime *runtime, const char *const *own);
 
-/*
- * No collect() begins after this; any thread, any number of times. Waits for one that is running, two seconds at most: a runtime
- * that ends may not let it end. From inside of collect(), where the program may be ended, it does not wait. In a forked child
- * it does nothing.
- */
+/* No collect() begins after this; any thread, any number of times. Waits for one that is running, two seconds at most: a runtime
+ * that ends may not let it end. From inside of collect(), where the program may be ended, it does not wait. In a forked child it
+ * does nothing. */
 void hook_stop(void);
 
 /* A thread that collects: no signals, which are for the program's own threads, and a stack that is enough for a runtime; a
- * program that locked its memory gets all of it at once, 8 MiB by default. Returns: 0 or a negative errno. */
+ * program that locked its memory gets all of it at once, 8 MiB by default. Error: -ENOMEM. */
 int hook_thread_start(pthread_t *ret, void *(*run)(void *));

@@ -2,31 +2,26 @@
 /*
  * lua.c - a program that embeds Lua 5.4 and is told when memory is short
  *
- * The example of how to embed, and the host that `psibridge demo` watches. It runs a script (its
- * own, or a file), then calls the script's global function tick() ten times a second, and when there is news. The script
- * it has built in does what many programs do: it fills a cache, drops it, and idles. Lua collects
- * when enough has been *allocated*, and an idle program allocates nothing, so the dropped cache
- * stays in memory, whatever else may need it.
+ * The example of how to embed, and the host that `psibridge demo` watches. It runs a script (its own, or a file), then calls the
+ * script's global function tick() ten times a second, and when there is news. The script it has built in does what many programs
+ * do: it fills a cache, drops it, and idles. Lua collects when enough has been *allocated*, so the dropped cache stays.
  *
- * How to be told is host.c: a bridge, a watch, a memory manager, a callback. What comes then crosses
- * two threads:
+ * How to be told is host.h. What comes then crosses two threads:
  *
  *     psibridge's thread              the Lua thread
  *     told(level)                     idle in poll():  the pipe wakes it
  *        level and time -> pipe       in a script:     SIGURG -> lua_sethook() -> hooked()
  *        SIGURG -> Lua thread            \-> react(): empties the pipe, collects, trims
  *
- * No lua_State is ever touched by two threads. told() only hands over and returns: lua_gc()
- * there would race with the script, and lua_sethook() too: since 5.4 it walks the list of running calls.
- * In a signal handler *of the Lua thread* it is safe, and meant to be used so (the comment above
- * lua_sethook() in ldebug.c). Hooks never run inside finalizers, so lua_gc() is allowed in ours. A
- * coroutine that never yields is not interrupted: its hooks are its own.
+ * No lua_State is ever touched by two threads: lua_gc() in told() would race with the script, and lua_sethook() too: since 5.4 it
+ * walks the list of running calls. In a signal handler *of the Lua thread* it is safe, and meant to be used so (the comment above
+ * lua_sethook() in ldebug.c). Hooks never run inside finalizers, so lua_gc() is allowed in ours. A coroutine that never yields is
+ * not interrupted: its hooks are its own.
  *
  * At Low: a full collection, if it is worth it (effect.h), then malloc_trim(): without it, what Lua freed stays with malloc.
  * There is nothing to undo at Neutral and High.
  *
- * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in
- * bytes:
+ * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in bytes:
  *
  *     ready at=TIME rss=BYTES source=NAME
  *     told at=TIME level=low|neutral|high
@@ -56,8 +51,7 @@
 #define NAME "psibridge-luahost: "
 
 static const char built_in_script[] =
-	"local wanted = tonumber(...)\n"
-	"local cache = {}\n"
+	"local wanted, cache = tonumber(...), {}\n"
 	"while collectgarbage('count') * 1024 < wanted do\n"
 	"	cache[#cache + 1] = { id = #cache, page = ('x'):rep(1000) }\n"
 	"end\n"
@@ -147,16 +141,10 @@ static void on_term(int unused)
 
 /* ---- the host ---------------------------------------------------------------------------------- */
 
-/* Returns 1, the exit status. */
+/* Returns the exit status. */
 static int complain(const char *what, const char *why)
 {
 	fprintf(stderr, NAME "%s: %s\n", what, why);
-	return 1;
-}
-
-static int complain_of_lua(void)
-{
-	fprintf(stderr, NAME "%s\n", lua_tostring(self.lua, -1));
 	return 1;
 }
 
@@ -168,9 +156,9 @@ static int start_script(const char *file, uint64_t garbage_bytes)
 		return complain("Lua", strerror(ENOMEM));
 	luaL_openlibs(lua);
 	if (file ? luaL_loadfile(lua, file) : luaL_loadstring(lua, built_in_script))
-		return complain_of_lua();
+		return complain("Lua", lua_tostring(lua, -1));
 	lua_pushinteger(lua, (lua_Integer)garbage_bytes);
-	return lua_pcall(lua, 1, 0, 0) ? complain_of_lua() : 0;
+	return lua_pcall(lua, 1, 0, 0) ? complain("Lua", lua_tostring(lua, -1)) : 0;
 }
 
 /* From its end on SIGURG may come: the handler has to be there before. */
@@ -183,7 +171,7 @@ static int start_bridge(const char *source)
 	self.host.told = told;
 	if (host_start(&self.host, NULL, &options) < 0)
 		return complain("psibridge", self.host.why);
-	if (FAILED(host_listen(&self.host)))
+	if (FAILED(host_register(&self.host, &self.host.callback)))
 		return complain("RegisterMemoryNotificationCallback", "refused");
 	return 0;
 }
@@ -204,7 +192,7 @@ static int run(void)
 		if (lua_getglobal(self.lua, "tick") != LUA_TFUNCTION)
 			lua_pop(self.lua, 1);
 		else if (lua_pcall(self.lua, 0, 0, 0))
-			return complain_of_lua();
+			return complain("Lua", lua_tostring(self.lua, -1));
 	}
 	return 0;
 }
@@ -238,10 +226,8 @@ int main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
 		if (option == 'g') {
 			garbage_mb = strtoul(optarg, &end, 10);
-			if (*end != '\0' || end == optarg || garbage_mb > 1 << 20) {
-				fprintf(stderr, NAME "--garbage %s: not megabytes\n", optarg);
-				return 2;
-			}
+			if (*end != '\0' || end == optarg || garbage_mb > 1 << 20)
+				return complain(optarg, "not megabytes");
 		} else if (option == 's') {
 			source = optarg;
 		} else if (option == 'n') {
@@ -266,7 +252,7 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = run();
 	/* In reverse: nothing sends SIGURG after this, so the state may go. */
-	host_unlisten(&self.host);
+	host_register(&self.host, NULL);
 	host_end(&self.host);
 	signal(SIGURG, SIG_IGN);
 	if (self.lua)

@@ -2,10 +2,9 @@
 /*
  * mono.c - unmodified Mono programs give back memory when it is short
  *
- * libmono-profiler-psibridge.so. Mono loads it when MONO_ENV_OPTIONS or the command line says
- * --profile=psibridge, from where dlopen(3) finds it (LD_LIBRARY_PATH), and calls
- * mono_profiler_init_psibridge(). To Mono it is a profiler that profiles nothing: the code Mono makes is
- * the same as without it. What is the same for all runtimes is hook.h.
+ * libmono-profiler-psibridge.so. Mono loads it when MONO_ENV_OPTIONS or the command line says --profile=psibridge, from where
+ * dlopen(3) finds it (LD_LIBRARY_PATH), and calls mono_profiler_init_psibridge(). To Mono it is a profiler that profiles nothing:
+ * the code Mono makes is the same as without it. What is the same for all runtimes is hook.h.
  *
  * A collection is two visits, each by a thread that lives no longer than it takes:
  *
@@ -17,27 +16,24 @@
  *        starts another     ->  the same once more
  *        malloc_trim()
  *
- * Why visitors: under Mono's hybrid suspend, an attached thread that is in native code is waited
- * for until it comes to a safe point (mono/metadata/threads.c): one that slept between two notifications
- * would stall every collection of the program. mono_jit_thread_attach() is the other way to attach, and no
- * way: such a thread aborts the process when it detaches.
+ * Why visitors: under Mono's hybrid suspend, an attached thread that is in native code is waited for until it comes to a safe point
+ * (mono/metadata/threads.c): one that slept between two notifications would stall every collection of the program.
+ * mono_jit_thread_attach() is no way: such a thread aborts the process when it detaches.
  *
- * Why twice: what has a finalizer is only queued for it by the first collection, with all that hangs
- * on it. Why malloc_trim(): finalizers free native memory, which malloc() keeps.
+ * Why twice: what has a finalizer is only queued for it by the first collection, with all that hangs on it. Why malloc_trim():
+ * finalizers free native memory, which malloc() keeps.
  *
- * The end. Returning from Main() waits for attached threads, so for a running visit too. But
- * Environment.Exit() does not; a thread that attaches after it has begun sleeps in there for ever
- * (mono_thread_internal_attach()), and one that attaches when all is over runs into freed memory. So a
- * visit goes through these stages, under the lock, and `ending` is set before the runtime goes on:
+ * The end. Returning from Main() waits for attached threads, so for a running visit too. But Environment.Exit() does not; a thread
+ * that attaches after it has begun sleeps in there for ever (mono_thread_internal_attach()), and one that attaches when all is over
+ * runs into freed memory. So a visit goes through these stages, under the lock, and `ending` is set before the runtime goes on:
  *
  *     STARTED -> ATTACHING -> INSIDE -> DONE
  *        \            \          \-> (ending: leaves at once; is waited for)
  *         \            \-> (ending: is waited for, but not for long)
  *          \-> DONE (ending: never gets near Mono)
  *
- * The functions of Mono are declared here, so that this builds where Mono is not installed, and are
- * weak: what is missing is said, not crashed upon. Names and types are those of the published
- * headers (mono/metadata/profiler.h, threads.h, mono-gc.h: MIT).
+ * The functions of Mono are declared here, so that this builds where Mono is not installed, and are weak: what is missing is said,
+ * not crashed upon. Names and types are those of the published headers (mono/metadata/profiler.h, threads.h, mono-gc.h: MIT).
  */
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
@@ -67,22 +63,16 @@ typedef struct _MonoProfilerDesc *MonoProfilerHandle;
 typedef void mono_event_fn(MonoProfiler *profiler);
 
 #define MONO extern __attribute__((weak, visibility("default")))
-
-/* clang-format off */
-#define NEEDED(X)                                                                                      \
-	X(MonoProfilerHandle, mono_profiler_create, (MonoProfiler *))                                  \
-	X(void, mono_profiler_set_runtime_initialized_callback, (MonoProfilerHandle, mono_event_fn *)) \
-	X(void, mono_profiler_set_runtime_shutdown_begin_callback, (MonoProfilerHandle, mono_event_fn *)) \
-	X(void, mono_profiler_set_gc_finalized_callback, (MonoProfilerHandle, mono_event_fn *))        \
-	X(MonoDomain *, mono_get_root_domain, (void))                                                  \
-	X(MonoThread *, mono_thread_attach, (MonoDomain *))                                            \
-	X(void, mono_thread_detach, (MonoThread *))                                                    \
-	X(void, mono_gc_collect, (int generation))                                                     \
-	X(int, mono_gc_max_generation, (void))                                                         \
-	X(int, mono_gc_pending_finalizers, (void))
-/* clang-format on */
-#define DECLARE(type, name, arguments) MONO type name arguments;
-NEEDED(DECLARE)
+MONO MonoProfilerHandle mono_profiler_create(MonoProfiler *);
+MONO void mono_profiler_set_runtime_initialized_callback(MonoProfilerHandle, mono_event_fn *);
+MONO void mono_profiler_set_runtime_shutdown_begin_callback(MonoProfilerHandle, mono_event_fn *);
+MONO void mono_profiler_set_gc_finalized_callback(MonoProfilerHandle, mono_event_fn *);
+MONO MonoDomain *mono_get_root_domain(void);
+MONO MonoThread *mono_thread_attach(MonoDomain *);
+MONO void mono_thread_detach(MonoThread *);
+MONO void mono_gc_collect(int generation);
+MONO int mono_gc_max_generation(void);
+MONO int mono_gc_pending_finalizers(void);
 /* Not in the headers, but exported and documented; nothing is lost without them but time. */
 MONO void *mono_threads_enter_gc_safe_region(void **stackdata);
 MONO void mono_threads_exit_gc_safe_region(void *cookie, void **stackdata);
@@ -118,12 +108,9 @@ static struct timespec from_now(uint64_t usec)
 
 /* ---- a visit ------------------------------------------------------------------------------- */
 
-/*
- * Mono stops threads with signals (6.8: three above SIGRTMIN; before: SIGPWR, SIGXCPU and one above
- * SIGRTMIN; mono-threads-posix-signals.c). A visitor that waits for the collector's lock with these blocked, as the
- * hook's thread has them, would be waited for by the holder, for ever. So it blocks, before it attaches,
- * only what people send to processes: that is for the program's own threads.
- */
+/* Mono stops threads with signals (6.8: three above SIGRTMIN; before: SIGPWR, SIGXCPU and one above SIGRTMIN;
+ * mono-threads-posix-signals.c). A visitor that waits for the collector's lock with these blocked, as the hook's thread has them,
+ * would be waited for by the holder, for ever. So it blocks, before it attaches, only what people send to processes. */
 static void let_signals_in(void)
 {
 	static const int of_processes[] = {
@@ -185,7 +172,7 @@ static bool await_visitor(void)
 	return true;
 }
 
-/* One collection. Errors: -EAGAIN (no thread), -ECANCELED (the runtime ends). */
+/* One collection. Errors: -ENOMEM (no thread), -ECANCELED (the runtime ends). */
 static int visit(void)
 {
 	pthread_t thread;
@@ -286,34 +273,20 @@ static void shutdown_begins(MonoProfiler *unused)
 		mono_threads_exit_gc_safe_region(cookie, &stack);
 }
 
-/* The name of a function that is not there, or NULL. */
-static const char *missing(void)
-{
-#define ENTRY(type, name, arguments) { #name, (void (*)(void))(name) },
-	const struct {
-		const char *name;
-		void (*address)(void);
-	} functions[] = { NEEDED(ENTRY) };
-
-	for (size_t i = 0; i < COUNT(functions); i++)
-		if (!functions[i].address)
-			return functions[i].name;
-	return NULL;
-}
-
 /* `description` is what stands behind --profile=, "psibridge" or "psibridge:something". */
 void mono_profiler_init_psibridge(const char *description)
 {
 	static bool loaded; /* --profile=psibridge may stand there twice */
-	const char *options = description ? strchr(description, ':') : NULL, *lost = missing();
+	const char *options = description ? strchr(description, ':') : NULL;
 	MonoProfilerHandle profiler;
 
 	if (loaded)
 		return;
 	loaded = true;
-	if (lost) {
-		log_line(&to_stderr, LOG_ERR, "this Mono has no %s(); the program runs on without",
-			 lost);
+	/* What else is used is older than these two. */
+	if (!mono_profiler_create || !mono_profiler_set_gc_finalized_callback) {
+		log_line(&to_stderr, LOG_ERR,
+			 "this Mono has no mono_profiler_create(); the program runs on without");
 		return;
 	}
 	if (options)

@@ -3,13 +3,11 @@
 // Hosting.cs - the way in for a native host that runs this program (clrhost.c is one)
 //
 // The host finds these methods by hostfxr, calls Start() once, before Main, with what may be asked of it, and Told() for
-// each notification. From then on it is the source of MemoryPressure: there is no second watch in the process, and no second
-// judgement. Told() puts the level into a slot and returns.
+// each notification. From then on it is the source of MemoryPressure, and there is no second watch in the process.
 //
 // Two things that native code cannot do for itself are here, too: to know that the program ends before the runtime does
 // (AppDomain.ProcessExit, whose handlers are called in the order in which they were added), and to call a method of the
-// program that may not be there, may want other arguments, and may throw: an exception that leaves managed code for C ends
-// the process.
+// program that may throw: an exception that leaves managed code for C ends the process.
 #if NET
 using System;
 using System.ComponentModel;
@@ -23,7 +21,7 @@ namespace PsiBridge;
 [EditorBrowsable(EditorBrowsableState.Never)]
 public static unsafe class Hosting
 {
-    private const int ENOENT = 2, EINVAL = 22, EPROTO = 71, EALREADY = 114;
+    private const int ENOENT = 2, EINVAL = 22, EALREADY = 114;
 
     private static HostInterface host;
     private static volatile Session? session;
@@ -37,21 +35,16 @@ public static unsafe class Hosting
         /// <summary>Its size, in bytes.</summary>
         public nuint Size;
         /// <summary>IHostMemoryManager::GetMemoryLoad: 0, or a negative number. May be null.</summary>
-        public delegate* unmanaged<void*, uint*, ulong*, int> GetLoad;
-        /// <summary>The first argument of all of them.</summary>
-        public void* Userdata;
+        public delegate* unmanaged<uint*, ulong*, int> GetLoad;
         /// <summary>The program ends; nothing is told from its return on. May be null.</summary>
-        public delegate* unmanaged<void*, void> Ending;
+        public delegate* unmanaged<void> Ending;
         /// <summary>The method below threw this, for the first time. May be null.</summary>
-        public delegate* unmanaged<void*, byte*, void> Threw;
+        public delegate* unmanaged<byte*, void> Threw;
         /// <summary>"Type, Assembly" and a static void of one int in it, which is told in place of MemoryPressure; or null.</summary>
         public byte* Type, Method;
     }
 
-    /// <summary>
-    /// Once for a process. Returns 0, -EINVAL (no host, or its size), -EALREADY. Of the method: -ENOENT (no such type or
-    /// assembly), -EPROTO (no such method), -EINVAL (it has other arguments, or returns something, or is for native code alone).
-    /// </summary>
+    /// <summary>Once for a process. Returns 0, -EINVAL (no host, or its size), -EALREADY, -ENOENT (there is no such method).</summary>
     [UnmanagedCallersOnly]
     public static int Start(HostInterface* given)
     {
@@ -63,7 +56,7 @@ public static unsafe class Hosting
         host = *given;
         AppDomain.CurrentDomain.ProcessExit += (_, _) => End();
         if (host.Type != null)
-            return Bind(Native.Text(host.Type)!, Native.Text(host.Method));
+            return Bind(Native.Text(host.Type)!, Native.Text(host.Method)!);
         session = MemoryPressure.StartFromHost(Load);
         return 0;
     }
@@ -85,7 +78,7 @@ public static unsafe class Hosting
                 return;
             complained = true;
             IntPtr text = Marshal.StringToCoTaskMemUTF8($"{e.GetType().FullName}: {e.Message}");
-            host.Threw(host.Userdata, (byte*)text);
+            host.Threw((byte*)text);
             Marshal.FreeCoTaskMem(text);
         }
     }
@@ -94,7 +87,7 @@ public static unsafe class Hosting
     private static void End()
     {
         if (host.Ending != null)
-            host.Ending(host.Userdata);
+            host.Ending();
         handler = null;
         if (session != null)
             MemoryPressure.Stop();
@@ -104,27 +97,21 @@ public static unsafe class Hosting
     [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "no host starts a trimmed program this way")]
     [UnconditionalSuppressMessage("Trimming", "IL2057", Justification = "no host starts a trimmed program this way")]
     [UnconditionalSuppressMessage("Trimming", "IL2075", Justification = "no host starts a trimmed program this way")]
-    private static int Bind(string typeName, string? name)
+    private static int Bind(string type, string name)
     {
         const BindingFlags any = BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic;
-        Type? type = null;
 
         try
         {
-            type = Type.GetType(typeName, throwOnError: false);
+            MethodInfo? method = Type.GetType(type)?.GetMethod(name, any, null, new[] { typeof(int) }, null);
+            if (method != null && !method.IsDefined(typeof(UnmanagedCallersOnlyAttribute))) // that is for native code alone
+                handler = method.CreateDelegate<Action<int>>();
         }
         catch (Exception)
         {
-            // The assembly is there, and is none; or its name makes no sense.
+            // The assembly is none, or the method returns something.
         }
-        if (type == null)
-            return -ENOENT;
-        MethodInfo[] named = Array.FindAll(type.GetMethods(any), m => m.Name == name);
-        // A delegate cannot be made of a method that only native code may call.
-        handler = Array.Find(named, m => m.ReturnType == typeof(void) && !m.IsDefined(typeof(UnmanagedCallersOnlyAttribute)) &&
-                                         m.GetParameters() is [{ } p] && p.ParameterType == typeof(int))
-            ?.CreateDelegate<Action<int>>();
-        return named.Length == 0 ? -EPROTO : handler == null ? -EINVAL : 0;
+        return handler == null ? -ENOENT : 0;
     }
 
     private static MemoryLoad Load()
@@ -132,7 +119,7 @@ public static unsafe class Hosting
         uint percent = 0;
         ulong available = 0;
 
-        if (session == null || host.GetLoad == null || host.GetLoad(host.Userdata, &percent, &available) < 0)
+        if (session == null || host.GetLoad == null || host.GetLoad(&percent, &available) < 0)
             return default;
         return new MemoryLoad { Percent = (int)percent, AvailableBytes = (long)available };
     }

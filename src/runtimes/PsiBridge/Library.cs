@@ -55,28 +55,19 @@ internal static unsafe class Library
     private static IntPtr Search()
     {
         string? named = Environment.GetEnvironmentVariable("PSIBRIDGE_LIBRARY");
+        IntPtr found = IntPtr.Zero;
 
         if (!string.IsNullOrEmpty(named))
             return Load(named!, "PSIBRIDGE_LIBRARY=" + named);
-        IntPtr found = IntPtr.Zero;
 #if PSIBRIDGE_EMBEDDED
         found = LoadEmbedded();
+#elif !NET // Mono's own search knows the assembly's folder; dlopen() does not.
+        found = Load(Path.Combine(AppDomain.CurrentDomain.BaseDirectory, "libpsibridge.so"));
 #endif
-        foreach (string name in Names)
-        {
-            if (found == IntPtr.Zero)
-                found = Load(name, name);
-        }
-        return found;
+        if (found == IntPtr.Zero)
+            found = Load("libpsibridge.so");
+        return found != IntPtr.Zero ? found : Load("libpsibridge.so.0");
     }
-
-    private static readonly string[] Names =
-    {
-#if !NET // Mono's own search knows the assembly's folder; dlopen() does not.
-        Path.Combine(AppDomain.CurrentDomain.BaseDirectory, "libpsibridge.so"),
-#endif
-        "libpsibridge.so", "libpsibridge.so.0",
-    };
 
 #if NET
     internal static void Install()
@@ -91,41 +82,37 @@ internal static unsafe class Library
             // The program set one for us. Then that finds the library.
         }
     }
-
-    private static IntPtr Load(string name, string shown)
-    {
-        Tried.Add(shown);
-        return NativeLibrary.TryLoad(name, typeof(Library).Assembly, null, out IntPtr loaded) ? loaded : IntPtr.Zero;
-    }
 #else
-    private const int RtldNow = 2, RtldGlobal = 0x100;
-
     // In libc since glibc 2.34.
     [DllImport("libc")] private static extern IntPtr dlopen(byte[] name, int flags);
-
-    private static IntPtr Load(string name, string shown)
-    {
-        Tried.Add(shown);
-        return dlopen(System.Text.Encoding.UTF8.GetBytes(name + "\0"), RtldNow | RtldGlobal);
-    }
 #endif
 
-#if PSIBRIDGE_EMBEDDED
-    private const uint Cloexec = 1;
+    private static IntPtr Load(string name, string? shown = null)
+    {
+        Tried.Add(shown ?? name);
+#if NET
+        return NativeLibrary.TryLoad(name, typeof(Library).Assembly, null, out IntPtr loaded) ? loaded : IntPtr.Zero;
+#else
+        const int now = 2, global = 0x100;
+        return dlopen(System.Text.Encoding.UTF8.GetBytes(name + "\0"), now | global);
+#endif
+    }
 
+#if PSIBRIDGE_EMBEDDED
     [DllImport("libc")] private static extern int memfd_create(byte* name, uint flags);
 
     private static IntPtr LoadEmbedded()
     {
-        using Stream? inside = typeof(Library).Assembly.GetManifestResourceStream("libpsibridge.so");
+        const uint cloexec = 1;
 
         try
         {
+            using Stream inside = typeof(Library).Assembly.GetManifestResourceStream("libpsibridge.so")!;
             fixed (byte* name = "libpsibridge"u8)
             {
-                int fd = memfd_create(name, Cloexec);
+                int fd = memfd_create(name, cloexec);
                 using var file = new FileStream(new SafeFileHandle((IntPtr)fd, ownsHandle: true), FileAccess.Write, 0);
-                inside!.CopyTo(file);
+                inside.CopyTo(file);
                 return Load("/proc/self/fd/" + fd, "the copy inside");
             }
         }

@@ -17,7 +17,8 @@ internal static class Log
     internal const int Error = 3, Warning = 4, Info = 6, Debug = 7;
 
     private static readonly Stream Stderr = Console.OpenStandardError();
-    private static int highest = Environment.GetEnvironmentVariable("PSIBRIDGE_LOG") switch
+    /// <summary>Later what psb_settings_read() made of it.</summary>
+    internal static int Highest { private get; set; } = Environment.GetEnvironmentVariable("PSIBRIDGE_LOG") switch
     {
         "off" => -1,
         "error" => Error,
@@ -26,15 +27,12 @@ internal static class Log
         _ => Warning,
     };
 
-    /// <summary>What psb_settings_read() made of PSIBRIDGE_LOG.</summary>
-    internal static void SetHighest(int priority) => highest = priority;
-
     /// <summary>What Write() needs is there, so that it need not be looked for later.</summary>
     internal static void WarmUp() => _ = Bytes("ready");
 
     internal static void Write(int priority, string format, params object?[] args)
     {
-        if (priority > highest)
+        if (priority > Highest)
             return;
         byte[] line = Bytes(string.Format(CultureInfo.InvariantCulture, format, args));
         try

@@ -2,12 +2,11 @@
 //
 // Mailbox.cs - a bridge, a watch and a mailbox of libpsibridge
 //
-// Take() and Free() belong to the listener's thread. All else may be called from anywhere, at any time, also after Free(): a
-// SafeHandle is not freed while a call that uses it runs, and a call that comes later is refused.
+// Take() and Free() belong to the listener's thread. All else may be called from anywhere, at any time, also after Free(): the gate
+// is held for as long as a call takes that uses the handles. None of them waits.
 using System;
 using System.Globalization;
 using System.IO;
-using System.Runtime.InteropServices;
 
 namespace PsiBridge;
 
@@ -16,24 +15,10 @@ internal sealed class NotWatchingException(MemoryPressureState state, string why
     internal MemoryPressureState State => state;
 }
 
-internal sealed class Handle : SafeHandle
-{
-    private readonly Func<IntPtr, IntPtr> free;
-
-    internal Handle(IntPtr value, Func<IntPtr, IntPtr> free) : base(IntPtr.Zero, ownsHandle: true)
-    {
-        this.free = free;
-        SetHandle(value);
-    }
-
-    public override bool IsInvalid => handle == IntPtr.Zero;
-
-    protected override bool ReleaseHandle() => free(handle) == IntPtr.Zero;
-}
-
 internal sealed unsafe class Mailbox
 {
-    private Handle? bridge, watch, mailbox;
+    private readonly object gate = new object();
+    private IntPtr bridge, watch, mailbox;
     private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
     private bool complained;
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
@@ -66,13 +51,13 @@ internal sealed unsafe class Mailbox
         // There are no options of ours that it could refuse.
         Check(r, r == -Native.EINVAL ? "PSIBRIDGE_BACKEND=" + Environment.GetEnvironmentVariable("PSIBRIDGE_BACKEND") +
                                        ": auto, uring or epoll was expected" : "");
-        bridge = new Handle(made, Native.psb_bridge_unref);
+        bridge = made;
         fixed (Native.WatchOptions* o = &options)
             r = Native.psb_watch_new(bridge, o, &made);
         Check(r, Native.Text(text) ?? "");
-        watch = new Handle(made, Native.psb_watch_unref);
+        watch = made;
         Check(Native.psb_mailbox_new(watch, Native.TellPresent, &made), "");
-        mailbox = new Handle(made, Native.psb_mailbox_free);
+        mailbox = made;
         backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
         PrepareCode();
         Check(Native.psb_bridge_start(bridge), "");
@@ -133,7 +118,7 @@ internal sealed unsafe class Mailbox
     {
         var n = new Native.Notification { Size = (UIntPtr)sizeof(Native.Notification) };
 
-        if (Native.psb_mailbox_take(mailbox!, Native.Forever, &n) <= 0)
+        if (Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
             return null;
         KeepCode((MemoryAvailable)n.Available);
         cgroup ??= Native.Text(n.Cgroup);
@@ -155,38 +140,35 @@ internal sealed unsafe class Mailbox
         return news;
     }
 
-    /// <summary>Returns at once.</summary>
-    internal void Close() => Use(mailbox, Native.psb_mailbox_close, 0);
+    internal void Close() => Use(() => Native.psb_mailbox_close(mailbox), 0);
 
     internal void Free()
     {
-        mailbox?.Dispose();
-        watch?.Dispose();
-        bridge?.Dispose();
+        IntPtr oldMailbox = mailbox, oldWatch = watch, oldBridge = bridge;
+
+        lock (gate)
+            mailbox = watch = bridge = IntPtr.Zero;
+        Native.psb_mailbox_free(oldMailbox);
+        Native.psb_watch_unref(oldWatch);
+        Native.psb_bridge_unref(oldBridge);
         if (code != IntPtr.Zero)
             code = Native.psb_code_free(code);
     }
 
-    private static T Use<T>(Handle? handle, Func<Handle, T> call, T none)
+    private T Use<T>(Func<T> call, T none)
     {
-        try
-        {
-            return handle == null ? none : call(handle);
-        }
-        catch (ObjectDisposedException)
-        {
-            return none;
-        }
+        lock (gate)
+            return mailbox == IntPtr.Zero ? none : call();
     }
 
     internal void Simulate(MemoryAvailable available, bool critical) =>
-        Use(watch, w => Native.psb_watch_simulate(w, (int)available, critical ? 1 : 0), 0);
+        Use(() => Native.psb_watch_simulate(watch, (int)available, critical ? 1 : 0), 0);
 
-    internal MemoryLoad Load() => Use(watch, w =>
+    internal MemoryLoad Load() => Use(() =>
     {
         var load = new Native.Load { Size = (UIntPtr)sizeof(Native.Load) };
 
-        return Native.psb_watch_load(w, &load) < 0 ? default
+        return Native.psb_watch_load(watch, &load) < 0 ? default
             : new MemoryLoad
             {
                 Percent = (int)load.Percent,
@@ -199,11 +181,11 @@ internal sealed unsafe class Mailbox
     }, default);
 
     /// <summary>Null: it is freed.</summary>
-    internal MemoryPressureStatus? Status() => Use<MemoryPressureStatus?>(watch, w =>
+    internal MemoryPressureStatus? Status() => Use<MemoryPressureStatus?>(() =>
     {
         var source = new Native.Source { Size = (UIntPtr)sizeof(Native.Source) };
 
-        Native.psb_watch_source(w, &source);
+        Native.psb_watch_source(watch, &source);
         return new MemoryPressureStatus(MemoryPressureState.Watching, Native.Text(source.Why) ?? "")
         {
             Source = Native.Text(source.Name),

@@ -2,8 +2,7 @@
 //
 // MemoryLevels.cs - what is told: levels, reasons, load, state
 //
-// The numbers of the enumerations are those of psibridge.h, for they come from there as they are. MemoryAvailable has
-// those of EMemoryAvailable in the CLR hosting API, which psibridge.h took over.
+// The numbers of the enumerations are those of psibridge.h, for they come from there as they are.
 using System;
 
 namespace PsiBridge;
@@ -59,9 +58,7 @@ public enum MemoryPressureCause
     Machine = 4,
 }
 
-/// <summary>
-/// Memory in use, of the watched cgroup or, where no limit is set, of the machine. Zero where it is not known.
-/// </summary>
+/// <summary>Memory in use, of the watched cgroup or, where no limit is set, of the machine. Zero where it is not known.</summary>
 public struct MemoryLoad
 {
     /// <summary>The working set in percent of the limit, 0 to 100.</summary>
@@ -133,7 +130,7 @@ public enum MemoryPressureState
 /// <summary>What <see cref="MemoryPressure"/> is doing, and why not more.</summary>
 public sealed class MemoryPressureStatus
 {
-    internal MemoryPressureStatus(MemoryPressureState state, string reason)
+    internal MemoryPressureStatus(MemoryPressureState state, string reason = "")
     {
         State = state;
         Reason = reason;

@@ -21,6 +21,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.IO;
 using System.Runtime;
+using System.Text;
 using System.Threading;
 
 namespace PsiBridge;
@@ -237,20 +238,18 @@ internal sealed class Effect : IDisposable
     /// <summary>Bytes; the second number of the line is pages.</summary>
     internal long Read()
     {
-        long pages = 0;
-
+        if (statm == null)
+            return 0;
         try
         {
-            statm?.Seek(0, SeekOrigin.Begin);
-            int size = statm?.Read(text, 0, text.Length) ?? 0;
-            for (int at = Array.IndexOf(text, (byte)' ') + 1; at < size && text[at] >= '0' && text[at] <= '9'; at++)
-                pages = pages * 10 + (text[at] - '0');
+            statm.Seek(0, SeekOrigin.Begin);
+            string line = Encoding.ASCII.GetString(text, 0, statm.Read(text, 0, text.Length));
+            return long.Parse(line.Split(' ')[1], CultureInfo.InvariantCulture) * Environment.SystemPageSize;
         }
         catch (IOException)
         {
             return 0;
         }
-        return pages * Environment.SystemPageSize;
     }
 
     public void Dispose() => statm?.Dispose();

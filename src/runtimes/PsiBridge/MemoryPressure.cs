@@ -8,7 +8,6 @@
 //
 // `current` is replaced, never changed: under `gate`, which is held for that and for nothing that waits or calls out.
 using System;
-using System.Threading;
 
 namespace PsiBridge;
 
@@ -30,20 +29,18 @@ public static class MemoryPressure
         new Subscribers<EventHandler<MemoryPressureEventArgs>>("a handler of MemoryPressure.Changed");
     private static readonly Subscribers<IMemoryPressureCallback> Callbacks =
         new Subscribers<IMemoryPressureCallback>("a callback of MemoryPressure.Register");
-    private static readonly MemoryPressureStatus NotStarted = new MemoryPressureStatus(MemoryPressureState.NotStarted, "");
+    private static readonly MemoryPressureStatus NotStarted = new MemoryPressureStatus(MemoryPressureState.NotStarted);
 
     private static volatile Session? current;
     private static bool exitWatched;
     private static volatile bool byItself = true;
-    private static int level = (int)MemoryAvailable.High; // the level, and Critical at Low
-
-    private const int Critical = 0x100;
+    private static volatile MemoryPressureEventArgs? last; // what was told; null: High
 
     /// <summary>How much memory the program may count on, as last told. High where nothing is watched.</summary>
-    public static MemoryAvailable Available => (MemoryAvailable)(Level() & ~Critical);
+    public static MemoryAvailable Available => Last()?.Available ?? MemoryAvailable.High;
 
     /// <summary>Low, and whole tasks stall, or the kernel killed one.</summary>
-    public static bool IsCritical => (Level() & Critical) != 0;
+    public static bool IsCritical => Last()?.Critical ?? false;
 
     /// <summary>The memory load, read now. All zero where nothing is watched.</summary>
     public static MemoryLoad Load
@@ -103,7 +100,7 @@ public static class MemoryPressure
         {
             byItself = false;
             stopped = current;
-            Volatile.Write(ref level, (int)MemoryAvailable.High);
+            last = null;
         }
         stopped?.Stop();
     }
@@ -143,10 +140,10 @@ public static class MemoryPressure
         current.Simulate(available, critical);
     }
 
-    private static int Level()
+    private static MemoryPressureEventArgs? Last()
     {
         StartByItself();
-        return Volatile.Read(ref level);
+        return last;
     }
 
     /// <summary>For a native host, which puts in the news from now on, and says what the load is.</summary>
@@ -179,7 +176,7 @@ public static class MemoryPressure
                 AppDomain.CurrentDomain.ProcessExit += (_, _) => current?.Stop(ExitPatience);
             exitWatched = true;
             // The new one tells what is now, if it is another level. If it cannot watch, nothing would ever end a Low.
-            Volatile.Write(ref level, (int)MemoryAvailable.High);
+            last = null;
             current = started = new Session(options, hostLoad, Callbacks, Told);
         }
         old?.Stop();
@@ -189,18 +186,15 @@ public static class MemoryPressure
     // On the listener's thread.
     private static void Told(Session session, MemoryPressureEventArgs pressure)
     {
-        int now = (int)pressure.Available | (pressure.Critical ? Critical : 0);
-
+        pressure.Load = session.Load();
         lock (Gate)
         {
             if (session != current || session.IsEnded)
                 return; // the last words of one that was stopped
-            int before = Volatile.Read(ref level);
-            Volatile.Write(ref level, now);
-            if (pressure.Reason == MemoryPressureReason.Present && now == before)
+            if (pressure.Reason == MemoryPressureReason.Present && last == null && pressure.Available == MemoryAvailable.High)
                 return;
+            last = pressure;
         }
-        pressure.Load = session.Load();
         Log.Write(Log.Info, "told {0}", pressure);
         session.Tell(pressure);
         Handlers.Tell(handler => handler(null, pressure));

@@ -4,9 +4,7 @@
 //
 // Structures are those of psibridge.h, member for member; all are blittable, so calls work alike on CoreCLR, NativeAOT and Mono.
 // LayoutTests compares them with what a C compiler makes of the header.
-//
-// Nothing calls us from a native thread, with one exception that is none: psb_settings_read() calls its log function on
-// the thread that called it, before it returns.
+// Nothing calls us from a native thread: psb_settings_read() calls its log function before it returns.
 using System;
 using System.Runtime.InteropServices;
 
@@ -14,8 +12,7 @@ namespace PsiBridge;
 
 internal static unsafe class Native
 {
-    // Mono and older runtimes cannot be told where a library is; there Library.Find() loads it before, and the dynamic
-    // linker finds it again by its SONAME.
+    // Mono cannot be told where a library is; there Library.Find() loads it before (Library.cs).
 #if NET
     private const string Lib = "psibridge";
 #else
@@ -58,6 +55,7 @@ internal static unsafe class Native
         internal uint HeadroomPercent;
         internal byte* ErrorText;
         internal UIntPtr ErrorTextSize;
+        internal int Descendants;
         internal ulong ForecastUsec;
     }
 
@@ -97,17 +95,17 @@ internal static unsafe class Native
 
     [DllImport(Lib)] internal static extern int psb_settings_read(IntPtr log, IntPtr userdata, Settings* ret);
     [DllImport(Lib)] internal static extern int psb_bridge_new(IntPtr options, IntPtr* ret);
-    [DllImport(Lib)] internal static extern int psb_bridge_start(Handle bridge);
-    [DllImport(Lib)] internal static extern int psb_bridge_backend(Handle bridge, byte** ret_why);
+    [DllImport(Lib)] internal static extern int psb_bridge_start(IntPtr bridge);
+    [DllImport(Lib)] internal static extern int psb_bridge_backend(IntPtr bridge, byte** ret_why);
     [DllImport(Lib)] internal static extern IntPtr psb_bridge_unref(IntPtr bridge);
-    [DllImport(Lib)] internal static extern int psb_watch_new(Handle bridge, WatchOptions* options, IntPtr* ret);
+    [DllImport(Lib)] internal static extern int psb_watch_new(IntPtr bridge, WatchOptions* options, IntPtr* ret);
     [DllImport(Lib)] internal static extern IntPtr psb_watch_unref(IntPtr watch);
-    [DllImport(Lib)] internal static extern int psb_watch_load(Handle watch, Load* ret);
-    [DllImport(Lib)] internal static extern int psb_watch_source(Handle watch, Source* ret);
-    [DllImport(Lib)] internal static extern int psb_watch_simulate(Handle watch, int available, int critical);
-    [DllImport(Lib)] internal static extern int psb_mailbox_new(Handle watch, uint flags, IntPtr* ret);
-    [DllImport(Lib)] internal static extern int psb_mailbox_take(Handle mailbox, ulong timeout_usec, Notification* ret);
-    [DllImport(Lib)] internal static extern int psb_mailbox_close(Handle mailbox);
+    [DllImport(Lib)] internal static extern int psb_watch_load(IntPtr watch, Load* ret);
+    [DllImport(Lib)] internal static extern int psb_watch_source(IntPtr watch, Source* ret);
+    [DllImport(Lib)] internal static extern int psb_watch_simulate(IntPtr watch, int available, int critical);
+    [DllImport(Lib)] internal static extern int psb_mailbox_new(IntPtr watch, uint flags, IntPtr* ret);
+    [DllImport(Lib)] internal static extern int psb_mailbox_take(IntPtr mailbox, ulong timeout_usec, Notification* ret);
+    [DllImport(Lib)] internal static extern int psb_mailbox_close(IntPtr mailbox);
     [DllImport(Lib)] internal static extern IntPtr psb_mailbox_free(IntPtr mailbox);
     [DllImport(Lib)] internal static extern int psb_code_new(IntPtr* ret);
     [DllImport(Lib)] internal static extern int psb_code_keep(IntPtr code, IntPtr address);
@@ -118,16 +116,8 @@ internal static unsafe class Native
     static Native() => Library.Install();
 #endif
 
-    internal static string? Text(byte* text)
-    {
-        int size = 0;
-
-        if (text == null)
-            return null;
-        while (text[size] != 0)
-            size++;
-        return System.Text.Encoding.UTF8.GetString(text, size);
-    }
+    // As UTF-8, on Linux.
+    internal static string? Text(byte* text) => text == null ? null : new string((sbyte*)text);
 
     internal static TimeSpan Time(ulong usec) => TimeSpan.FromTicks((long)Math.Min(usec, long.MaxValue / 10) * 10);
 }

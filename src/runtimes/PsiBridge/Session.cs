@@ -7,13 +7,13 @@
 //                                      level, Changed handlers
 //                                      news -> slot  ------------------>  callbacks, collection
 //
-// The slot is filled by a native host (Hosting.cs), or by Simulate() where nothing can be watched. The listener's thread makes
-// all that is native, and frees it. Stop() from any thread closes the source; the thread then finds its way out. It is waited
-// for, two seconds at most, but never from a thread of ours, so a handler may stop what called it.
+// The slot is filled by a native host (Hosting.cs), or by Simulate() where nothing can be watched. Stop() from any thread closes
+// the source; the listener's thread then finds its way out, and frees what is native. It is waited for, two seconds at most, but
+// never from a thread of ours, so a handler may stop what called it.
 //
 // In one process only one policy acts. It has put a delegate into the AppDomain's data under a name, which another copy of
-// this code (the start-up hook has one) finds, for it shares no static with us. The library was chosen by the program, so
-// it makes a start-up hook yield; a start-up hook makes no other yield.
+// this code (the start-up hook has one) finds. The library was chosen by the program, so it makes a start-up hook yield, and
+// never the other way.
 using System;
 using System.Threading;
 
@@ -35,13 +35,10 @@ internal sealed class Session
     private readonly Thread thread;
     private volatile Mailbox? mailbox; // null: the slot is listened to
     private MemoryPolicy? policy;
-    private volatile MemoryPressureStatus status = new MemoryPressureStatus(MemoryPressureState.Starting, "");
+    private volatile MemoryPressureStatus status = new MemoryPressureStatus(MemoryPressureState.Starting);
     private volatile MemoryPressureStatus? end; // why it was stopped
 
-    /// <param name="options">The program's.</param>
-    /// <param name="hostLoad">A native host puts in the news, and this is the load; null: libpsibridge is asked.</param>
-    /// <param name="callbacks">The policy's.</param>
-    /// <param name="told">Called on the listener's thread.</param>
+    // hostLoad: a native host puts in the news, and this is the load; null: libpsibridge is asked. told: on the listener's thread.
     internal Session(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad,
                      Subscribers<IMemoryPressureCallback> callbacks, Action<Session, MemoryPressureEventArgs> told)
     {
@@ -59,19 +56,17 @@ internal sealed class Session
     internal bool IsEnded => end != null;
 
     /// <summary>It watches, or is about to.</summary>
-    internal bool IsWatching => end == null && status.State <= MemoryPressureState.Watching;
+    internal bool IsWatching => !IsEnded && status.State <= MemoryPressureState.Watching;
 
     internal void WaitUntilDecided(TimeSpan patience) => decided.Wait(patience);
 
     internal MemoryLoad Load() => hostLoad?.Invoke() ?? mailbox?.Load() ?? default;
 
-    internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason) =>
-        slot.Put(new MemoryPressureEventArgs
-        {
-            Available = available,
-            Critical = critical && available == MemoryAvailable.Low,
-            Reason = reason,
-        });
+    internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason)
+    {
+        critical = critical && available == MemoryAvailable.Low;
+        slot.Put(new MemoryPressureEventArgs { Available = available, Critical = critical, Reason = reason });
+    }
 
     internal void Simulate(MemoryAvailable available, bool critical)
     {
@@ -89,12 +84,12 @@ internal sealed class Session
 
     internal void Stop(TimeSpan? patience = null)
     {
-        Close(MemoryPressureState.Stopped, "");
+        Close(MemoryPressureState.Stopped);
         if (Thread.CurrentThread != thread && !(policy?.IsOwnThread ?? false))
             thread.Join(patience ?? StopPatience);
     }
 
-    private void Close(MemoryPressureState state, string why)
+    private void Close(MemoryPressureState state, string why = "")
     {
         lock (gate)
         {
@@ -119,7 +114,6 @@ internal sealed class Session
             Log.Write(Log.Error, "ended: {0}; the program runs on without", e.Message); // no memory for us, say
             Close(MemoryPressureState.Unavailable, e.Message);
         }
-        ReleaseGuard();
         mailbox?.Free();
         if (end!.State == MemoryPressureState.TakenOver)
             Log.Write(Log.Info, "ended: {0}", end.Reason);
@@ -155,21 +149,15 @@ internal sealed class Session
 
     private void Open()
     {
-        if (IsFedByHost)
+        Mailbox? opened = IsFedByHost ? null : new Mailbox(ref settings.Watch);
+
+        lock (gate)
         {
-            status = new MemoryPressureStatus(MemoryPressureState.Watching, "") { Source = "host" };
+            mailbox = opened;
+            if (end != null)
+                opened?.Close(); // stopped meanwhile
         }
-        else
-        {
-            var opened = new Mailbox(ref settings.Watch);
-            lock (gate)
-            {
-                mailbox = opened;
-                if (end != null)
-                    opened.Close(); // stopped meanwhile
-            }
-            status = opened.Status()!;
-        }
+        status = opened?.Status() ?? new MemoryPressureStatus(MemoryPressureState.Watching) { Source = "host" };
         StartPolicy();
         Log.Write(Log.Info, "ready: {0}", status);
         // On this rung the stalls of others are told: that must not go unnoticed.
@@ -194,7 +182,6 @@ internal sealed class Session
             Log.Write(Log.Info, "not watching: {0}", why);
         else
             Log.Write(Log.Warning, "cannot watch: {0}; the program runs on without", why);
-        ReleaseGuard();
 #if PSIBRIDGE_HOOK
         Close(state, why);
 #endif
@@ -202,34 +189,21 @@ internal sealed class Session
 
     private void Yield() => Close(MemoryPressureState.TakenOver, "another PsiBridge of this process took over");
 
+    // Never given back: to end one that has ended does no harm, and a program that stopped its own wants no other.
     private bool ClaimGuard()
     {
-        AppDomain domain = AppDomain.CurrentDomain;
+        AppDomain domain = AppDomain.CurrentDomain; // the one object that both copies of this code can see
 
-        // The one object that both copies of this code can see.
         lock (domain)
         {
-            if (domain.GetData(GuardName) is Action other)
-            {
+            var other = (Action?)domain.GetData(GuardName);
 #if PSIBRIDGE_HOOK
+            if (other != null)
                 return false;
-#else
-                other();
 #endif
-            }
+            other?.Invoke();
             domain.SetData(GuardName, (Action)Yield);
             return true;
-        }
-    }
-
-    private void ReleaseGuard()
-    {
-        AppDomain domain = AppDomain.CurrentDomain;
-
-        lock (domain)
-        {
-            if (domain.GetData(GuardName) is Action own && own.Target == this)
-                domain.SetData(GuardName, null);
         }
     }
 }

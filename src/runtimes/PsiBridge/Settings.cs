@@ -50,7 +50,7 @@ internal sealed unsafe class Settings
         GC.KeepAlive(log);
         if (r < 0) // not for what it reads
             throw new NotWatchingException(MemoryPressureState.Unavailable, "psb_settings_read: error " + -r);
-        Log.SetHighest(s.LogPriority);
+        Log.Highest = s.LogPriority;
         foreach (string complaint in complaints)
             Log.Write(Log.Warning, "{0}", complaint);
         Watch = watch;

@@ -32,13 +32,13 @@ public static class Handler
     internal static int Calls;
     internal static volatile bool Released;
 
+    public static void Counts(int available) => Interlocked.Increment(ref Calls);
+
     public static void Prints(int available)
     {
-        Interlocked.Increment(ref Calls);
+        Counts(available);
         Program.Print("handler " + available);
     }
-
-    public static void Counts(int available) => Interlocked.Increment(ref Calls);
 
     public static void Throws(int available)
     {
@@ -67,9 +67,9 @@ public static class Handler
         Program.Print("collected");
     }
 
-    public static void TwoArguments(int available, int critical) => Prints(available);
+    public static void TwoArguments(int available, int critical) { }
 
-    public static void OtherArgument(string available) => Program.Print(available);
+    public static void OtherArgument(string available) { }
 
     public static int Returns(int available) => available;
 
@@ -93,21 +93,17 @@ internal static class Program
     }
 
 #if AWARE
-    private sealed class Callback : IMemoryPressureCallback
+    private sealed class Callback(Action<MemoryPressureEventArgs> react) : IMemoryPressureCallback
     {
-        private readonly Action<MemoryPressureEventArgs> react;
-
-        internal Callback(Action<MemoryPressureEventArgs> react) => this.react = react;
-
         public void OnMemoryPressure(MemoryPressureEventArgs pressure) => react(pressure);
     }
 
     // In a method of its own: no register and no slot of Main() keeps it alive.
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static List<byte[]> Fill(int mb)
+    private static List<byte[]> Fill()
     {
         var pages = new List<byte[]>();
-        for (int done = 0; done < mb * 256; done++)
+        for (int done = 0; done < 300 * 256; done++)
         {
             var page = new byte[4072];
             page[0] = page[4000] = 1;
@@ -116,65 +112,52 @@ internal static class Program
         return pages;
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int Drop(int mb) => Fill(mb).Count;
-
-    private static void Both(Action<MemoryPressureEventArgs> react)
+    private static void Both(Action<MemoryPressureEventArgs> changed, Action<MemoryPressureEventArgs> callback)
     {
-        MemoryPressure.Changed += (_, pressure) => react(pressure);
-        MemoryPressure.Register(new Callback(react));
+        MemoryPressure.Changed += (_, pressure) => changed(pressure);
+        MemoryPressure.Register(new Callback(callback));
     }
 
-    private static void Use(string word)
+    private static void Compact(List<byte[]> cache) =>
+        MemoryPressure.Register(new CacheCompactor(share => cache.RemoveRange(0, (int)(cache.Count * share))));
+
+    private static readonly Action<MemoryPressureEventArgs> Nothing = _ => { }, Exit = _ => Environment.Exit(7),
+        Fail = _ => throw new InvalidOperationException("as told");
+
+    private static readonly Dictionary<string, Action> Uses = new()
     {
-        switch (word)
-        {
-            case "watch":
-                MemoryPressure.Changed += (_, p) =>
-                    Print("changed " + p.Available + " " + p.Critical + " " + p.Reason + " " + (MemoryPressure.Load.Percent > 0));
-                MemoryPressure.Register(new Callback(p => Print("callback " + p.Available)));
-                break;
-            case "throw":
-                Both(_ => throw new InvalidOperationException("as told"));
-                break;
-            case "exit":
-                Both(_ => Environment.Exit(7));
-                break;
-            case "exit-callback":
-                MemoryPressure.Register(new Callback(_ => Environment.Exit(7)));
-                break;
-            case "garbage":
-                Drop(300);
-                break;
-            case "cache":
-                List<byte[]> cache = Fill(300);
-                MemoryPressure.Register(new CacheCompactor(share => cache.RemoveRange(0, (int)(cache.Count * share))));
-                break;
-        }
-    }
+        ["watch"] = () => Both(
+            p => Print("changed " + p.Available + " " + p.Critical + " " + p.Reason + " " + (MemoryPressure.Load.Percent > 0)),
+            p => Print("callback " + p.Available)),
+        ["throw"] = () => Both(Fail, Fail),
+        ["exit"] = () => Both(Exit, Exit),
+        ["exit-callback"] = () => Both(Nothing, Exit),
+        ["garbage"] = () => Fill(),
+        ["cache"] = () => Compact(Fill()),
+    };
 #endif
 
     private static void Guard()
     {
-        AppDomain.CurrentDomain.ProcessExit += (_, _) =>
-        {
-            int calls = Volatile.Read(ref Handler.Calls);
+        int calls = Volatile.Read(ref Handler.Calls);
 
-            Print("ending");
-            Console.ReadLine();
-            Print("calls after the end: " + (Handler.Calls - calls));
-        };
+        Print("ending");
+        Console.ReadLine();
+        Print("calls after the end: " + (Handler.Calls - calls));
     }
 
     private static int Main(string[] words)
     {
         if (Array.IndexOf(words, "guard") >= 0)
-            Guard();
+            AppDomain.CurrentDomain.ProcessExit += (_, _) => Guard();
 #if AWARE
         if (Array.IndexOf(words, "lazy") < 0)
             MemoryPressure.Start();
         foreach (string word in words)
-            Use(word);
+        {
+            if (Uses.TryGetValue(word, out Action? use))
+                use();
+        }
         Print("status " + MemoryPressure.Status.State + ": " + MemoryPressure.Status.Reason);
 #endif
         Print("ready " + string.Join(" ", words));

@@ -20,17 +20,17 @@ using System.Threading;
 
 class Holder
 {
-    readonly List<byte[]> pages = new List<byte[]>();
+    byte[][] pages = new byte[16][];
 
     public Holder()
     {
-        for (int i = 0; i < 16; i++)
-            pages.Add(new byte[4000]);
+        for (int i = 0; i < pages.Length; i++)
+            pages[i] = new byte[4000];
     }
 
     ~Holder()
     {
-        pages.Clear();
+        pages = null;
     }
 }
 
@@ -120,60 +120,46 @@ static class Program
 
     static void Fill(string[] args)
     {
-        switch (args.Length > 0 ? args[0] : "")
-        {
-            case "finalizers":
-                OnThread(() => Make<Holder>(2500, int.MaxValue));
-                break;
-            case "native":
-                OnThread(() => Make<Native>(60000, 200));
-                break;
-            case "graph":
-                Graph(2000000);
-                break;
-            case "busy":
-                for (int i = 0; i < 2; i++)
-                    new Thread(AllocateForEver) { IsBackground = true }.Start();
-                break;
-            default:
-                Work((args.Length > 0 ? long.Parse(args[0]) : 300) << 20, (args.Length > 1 ? long.Parse(args[1]) : 20) << 20);
-                break;
-        }
+        string kind = args.Length > 0 ? args[0] : "300";
+
+        if (kind == "finalizers")
+            OnThread(() => Make<Holder>(2500, int.MaxValue));
+        else if (kind == "native")
+            OnThread(() => Make<Native>(60000, 200));
+        else if (kind == "graph")
+            Graph(2000000);
+        else if (kind != "busy")
+            Work(long.Parse(kind) << 20, (args.Length > 1 ? long.Parse(args[1]) : 20) << 20);
+        else
+            for (int i = 0; i < 2; i++)
+                new Thread(AllocateForEver) { IsBackground = true }.Start();
     }
 
     static void Obey(string command, string argument, int number)
     {
-        switch (command)
+        ThreadStart now = () => Environment.Exit(number), fail = () => { throw new InvalidOperationException("as told"); };
+
+        if (command == "now")
+            now();
+        if (command == "elsewhere")
+            OnThread(now);
+        if (command == "native-exit")
+            exit(number);
+        if (command == "throw")
+            fail();
+        if (command == "throw-elsewhere")
+            OnThread(fail);
+        if (command == "crash")
+            Environment.FailFast("as told");
+        if (command == "fork")
+            Process.Start(argument).WaitForExit();
+        if (command == "settle")
         {
-            case "now":
-                Environment.Exit(number);
-                break;
-            case "elsewhere":
-                OnThread(() => Environment.Exit(number));
-                break;
-            case "native-exit":
-                exit(number);
-                break;
-            case "throw":
-                throw new InvalidOperationException("as told");
-            case "throw-elsewhere":
-                OnThread(() => { throw new InvalidOperationException("as told"); });
-                break;
-            case "crash":
-                Environment.FailFast("as told");
-                break;
-            case "fork":
-                using (var child = Process.Start(argument))
-                    child.WaitForExit();
-                break;
-            case "settle":
-                GC.WaitForPendingFinalizers();
-                Console.WriteLine("settled");
-                break;
-            case "alive":
-                Console.WriteLine("alive " + live.Count);
-                break;
+            GC.WaitForPendingFinalizers();
+            Console.WriteLine("settled");
         }
+        if (command == "alive")
+            Console.WriteLine("alive " + live.Count);
     }
 
     static int Main(string[] args)
@@ -182,17 +168,14 @@ static class Program
 
         Fill(args);
         Console.WriteLine("ready");
-        Console.Out.Flush();
         while ((line = Console.ReadLine()) != null)
         {
             string[] words = line.Split(' ');
-            int number = 0;
-            if (words.Length > 1)
-                int.TryParse(words[1], out number);
+            int number;
+            int.TryParse(words[words.Length - 1], out number);
             if (words[0] == "exit")
                 return number;
             Obey(words[0], words[words.Length - 1], number);
-            Console.Out.Flush();
         }
         GC.KeepAlive(live);
         return 0;

@@ -2,9 +2,7 @@
 //
 // HostingTests.cs - a native host, played by function pointers
 using System;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Threading;
 using Xunit;
 
 namespace PsiBridge.Tests;
@@ -12,10 +10,10 @@ namespace PsiBridge.Tests;
 public sealed unsafe class HostingTests
 {
     [UnmanagedCallersOnly]
-    private static int GetLoad(void* userdata, uint* percent, ulong* available)
+    private static int GetLoad(uint* percent, ulong* available)
     {
         *percent = 42;
-        *available = *(ulong*)userdata;
+        *available = 1234567;
         return 0;
     }
 
@@ -24,43 +22,26 @@ public sealed unsafe class HostingTests
     {
         delegate* unmanaged<Hosting.HostInterface*, int> start = &Hosting.Start;
         delegate* unmanaged<int, int, void> told = &Hosting.Told;
-        ulong bytes = 1234567;
-        var host = new Hosting.HostInterface { Size = (nuint)sizeof(Hosting.HostInterface), GetLoad = &GetLoad, Userdata = &bytes };
-        using var low = new ManualResetEvent(false);
-        using var high = new ManualResetEvent(false);
-        MemoryPressureEventArgs? args = null;
-        EventHandler<MemoryPressureEventArgs> handler = (_, p) =>
-        {
-            if (p.Available == MemoryAvailable.Low)
-            {
-                args = p;
-                low.Set();
-            }
-            if (p.Available == MemoryAvailable.High)
-                high.Set();
-        };
+        var host = new Hosting.HostInterface { Size = (nuint)sizeof(Hosting.HostInterface) - 1, GetLoad = &GetLoad };
 
-        MemoryPressure.Stop();
+        using var watched = new Watched();
         Assert.Equal(-22, start(null));
-        var small = host;
-        small.Size = 3 * (nuint)sizeof(nuint) - 1;
-        Assert.Equal(-22, start(&small));
-        MemoryPressure.Changed += handler;
+        Assert.Equal(-22, start(&host));
+        host.Size++;
         Assert.Equal(0, start(&host));
         Assert.Equal(-114, start(&host));
         Assert.Equal("host", MemoryPressure.Start(new MemoryPressureOptions { Source = "/nonexistent" }).Source);
         told(0, 0);
         told(4, 0);
         told(1, 1);
-        Assert.True(low.WaitOne(Watched.Patience));
-        Assert.True(args!.Critical);
-        Assert.Equal(42, args.Load.Percent);
-        Assert.Equal((long)bytes, args.Load.AvailableBytes);
+        MemoryPressureEventArgs low = watched.Wait(MemoryAvailable.Low);
+        Assert.True(low.Critical);
+        Assert.Equal((42, 1234567L), (low.Load.Percent, low.Load.AvailableBytes));
         told(3, 0);
-        Assert.True(high.WaitOne(Watched.Patience));
+        watched.Wait(MemoryAvailable.High);
         MemoryPressure.Stop();
         told(1, 0);
         Assert.Equal(MemoryAvailable.High, MemoryPressure.Available);
-        MemoryPressure.Changed -= handler;
+        Assert.Equal(2, watched.Count);
     }
 }

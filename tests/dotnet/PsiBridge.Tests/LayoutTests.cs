@@ -4,7 +4,6 @@
 using System;
 using System.Diagnostics;
 using System.IO;
-using System.Linq;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -13,18 +12,12 @@ using Xunit;
 
 namespace PsiBridge.Tests;
 
-/// <summary>Runs where there is a C compiler, and the header (PSIBRIDGE_INCLUDE names its folder).</summary>
+/// <summary>Runs where the header is (PSIBRIDGE_INCLUDE names its folder): there a C compiler built it.</summary>
 public sealed class CompilerFactAttribute : FactAttribute
 {
-    public CompilerFactAttribute()
-    {
-        if (Include == null)
-            Skip = "PSIBRIDGE_INCLUDE does not say where psibridge/tools.h is";
-        else if (!(Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Any(d => File.Exists(Path.Combine(d, "cc"))))
-            Skip = "there is no C compiler";
-    }
+    internal static readonly string? Include = Environment.GetEnvironmentVariable("PSIBRIDGE_INCLUDE");
 
-    internal static string? Include => Environment.GetEnvironmentVariable("PSIBRIDGE_INCLUDE");
+    public CompilerFactAttribute() => Skip = Include == null ? "PSIBRIDGE_INCLUDE does not say where psibridge/tools.h is" : null;
 }
 
 public sealed class LayoutTests

@@ -12,6 +12,8 @@ public sealed class MemoryPressureTests
 {
     private static void WaitFor(EventWaitHandle e) => Assert.True(e.WaitOne(Watched.Patience));
 
+    private static (MemoryAvailable, bool) Now => (MemoryPressure.Available, MemoryPressure.IsCritical);
+
     [Fact]
     public void low_is_followed_by_neutral_and_then_high()
     {
@@ -19,22 +21,29 @@ public sealed class MemoryPressureTests
 
         Assert.Equal(MemoryPressureState.Watching, watched.Status.State);
         Assert.Equal(("fifo", watched.Fifo.Path, 1), (watched.Status.Source, watched.Status.Path, watched.Status.Rung));
-        Assert.Equal(MemoryAvailable.High, MemoryPressure.Available);
         Assert.Equal(0, watched.Count);
         watched.Fifo.Ring();
         MemoryPressureEventArgs low = watched.Wait(MemoryAvailable.Low);
         Assert.Equal((MemoryPressureReason.Signal, false), (low.Reason, low.Critical));
+        Assert.True(low.Load.LimitBytes > 0);
         watched.Wait(MemoryAvailable.Neutral);
         watched.Wait(MemoryAvailable.High);
-        Assert.Equal(MemoryAvailable.High, MemoryPressure.Available);
+        Assert.Equal((MemoryAvailable.High, false), Now);
+
+        MemoryLoad load = MemoryPressure.Load;
+        Assert.InRange(load.Percent, 0, 100);
+        Assert.InRange(load.WorkingSetBytes, 1, load.UsedBytes);
+        Assert.InRange(load.AvailableBytes, 1, load.LimitBytes);
+        if (!load.IsMachine)
+            Assert.Equal(load.LimitBytes - load.WorkingSetBytes, load.AvailableBytes);
     }
 
     [Fact]
     public void what_is_simulated_is_told_as_what_is_measured_and_is_the_level_meanwhile()
     {
-        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
+        using Watched watched = Watched.Still();
         (MemoryAvailable, bool) seen = default;
-        EventHandler<MemoryPressureEventArgs> handler = (_, _) => seen = (MemoryPressure.Available, MemoryPressure.IsCritical);
+        EventHandler<MemoryPressureEventArgs> handler = (_, _) => seen = Now;
 
         MemoryPressure.Changed -= watched.Hear;
         MemoryPressure.Changed += handler;
@@ -45,35 +54,34 @@ public sealed class MemoryPressureTests
         Assert.Equal(MemoryPressureReason.Simulated, low.Reason);
         Assert.Equal("Low, critical (memory is very short)", low.ToString());
         Assert.Equal((MemoryAvailable.Low, true), seen);
-        MemoryPressure.Stop();
-        Assert.Equal((MemoryAvailable.High, false), (MemoryPressure.Available, MemoryPressure.IsCritical));
         Assert.Throws<ArgumentOutOfRangeException>(() => MemoryPressure.Simulate(0));
+
+        // Nobody is left who could tell that it is over.
+        Assert.Equal(MemoryPressureState.Unavailable, MemoryPressure.Start(new MemoryPressureOptions { Low = "nonsense" }).State);
+        Assert.Equal((MemoryAvailable.High, false), Now);
     }
 
     [Fact]
     public void who_has_left_is_not_told_also_if_that_was_inside_a_call()
     {
-        using var watched = new Watched();
+        using Watched watched = Watched.Still();
         int handled = 0, called = 0, once = 0;
-        using var last = new ManualResetEvent(false);
         EventHandler<MemoryPressureEventArgs> handler = (_, _) => handled++;
         IDisposable? registration = null;
 
         MemoryPressure.Changed += handler;
         MemoryPressure.Changed -= handler;
-        IDisposable left = MemoryPressure.Register(new Callback(_ => called++));
-        left.Dispose();
-        left.Dispose();
+        MemoryPressure.Register(new Callback(_ => called++)).Dispose();
+        IDisposable next = null!;
         registration = MemoryPressure.Register(new Callback(_ =>
         {
             once++;
             registration!.Dispose();
+            next.Dispose();
         }));
-        using (MemoryPressure.Register(new Callback(p => _ = p.Available == MemoryAvailable.High && last.Set())))
-        {
-            watched.Fifo.Ring();
-            WaitFor(last);
-        }
+        next = MemoryPressure.Register(new Callback(_ => called++));
+        Watched.Simulate(MemoryAvailable.Low);
+        Watched.Simulate(MemoryAvailable.High);
         Assert.Equal((0, 0, 1), (handled, called, once));
         Assert.Throws<ArgumentNullException>(() => MemoryPressure.Register(null!));
     }
@@ -87,6 +95,7 @@ public sealed class MemoryPressureTests
         Assert.Equal(watched.Fifo.Path, MemoryPressure.Start().Path);
         MemoryPressure.Stop();
         watched.Fifo.Ring();
+        MemoryPressure.Simulate(MemoryAvailable.Low);
         Assert.Equal(MemoryPressureState.Stopped, MemoryPressure.Status.State);
         Assert.Equal(other.Path, MemoryPressure.Start(new MemoryPressureOptions { Source = other.Path }).Path);
         Assert.Equal(0, watched.Count);
@@ -100,21 +109,14 @@ public sealed class MemoryPressureTests
         using var watched = new Watched();
         using var inside = new ManualResetEvent(false);
         using var go = new ManualResetEvent(false);
-        var seen = new List<MemoryAvailable>();
         using var over = new ManualResetEvent(false);
+        var seen = new List<MemoryAvailable>();
 
         using (MemoryPressure.Register(new Callback(p =>
         {
             seen.Add(p.Available);
-            if (p.Available == MemoryAvailable.Low)
-            {
-                inside.Set();
-                go.WaitOne();
-            }
-            else
-            {
-                over.Set();
-            }
+            (p.Available == MemoryAvailable.Low ? inside : over).Set();
+            go.WaitOne();
         })))
         {
             watched.Fifo.Ring();
@@ -140,11 +142,9 @@ public sealed class MemoryPressureTests
             MemoryPressure.Stop();
             stopped.Set();
         };
-        IDisposable? registration = null;
+        IDisposable? registration = fromCallback ? MemoryPressure.Register(new Callback(_ => handler(null, null!))) : null;
 
-        if (fromCallback)
-            registration = MemoryPressure.Register(new Callback(_ => handler(null, null!)));
-        else
+        if (!fromCallback)
             MemoryPressure.Changed += handler;
         watched.Fifo.Ring();
         WaitFor(stopped);
@@ -152,20 +152,6 @@ public sealed class MemoryPressureTests
         Assert.Equal(MemoryPressureState.Stopped, MemoryPressure.Status.State);
         registration?.Dispose();
         MemoryPressure.Changed -= handler;
-    }
-
-    // Nobody is left who could tell that it is over.
-    [Fact]
-    public void a_low_does_not_outlive_its_watch_when_the_next_one_cannot_start()
-    {
-        using var watched = new Watched(o => o.Quiet = TimeSpan.FromMinutes(10));
-
-        watched.Fifo.Ring();
-        watched.Wait(MemoryAvailable.Low);
-        Assert.Equal(MemoryPressureState.Unavailable,
-                     MemoryPressure.Start(new MemoryPressureOptions { Low = "nonsense" }).State);
-        Assert.Equal(MemoryAvailable.High, MemoryPressure.Available);
-        Assert.False(MemoryPressure.IsCritical);
     }
 
     [Fact]
@@ -204,47 +190,24 @@ public sealed class MemoryPressureTests
     [InlineData("some 200ms/20s", null, "20s")]
     [InlineData(null, -1, "eadroom")]
     [InlineData(null, 101, "eadroom")]
-    public void nonsense_in_options_is_named_and_throws_nothing(string? low, int? headroom, string named)
+    [InlineData(null, null, "/nonexistent/psibridge")]
+    public void where_nothing_can_be_watched_it_says_so_and_can_be_simulated(string? low, int? headroom, string named)
     {
         using var watched = new Watched(o =>
         {
             o.Low = low;
             o.HighHeadroom = headroom;
+            o.Source = named[0] == '/' ? named : o.Source;
         });
 
         Assert.Equal(MemoryPressureState.Unavailable, watched.Status.State);
         Assert.Contains(named, watched.Status.Reason, StringComparison.Ordinal);
-        Assert.Equal(MemoryAvailable.High, MemoryPressure.Available);
         Assert.Equal(0, MemoryPressure.Load.LimitBytes);
-    }
-
-    [Fact]
-    public void where_nothing_can_be_watched_it_says_so_and_can_be_simulated()
-    {
-        using var watched = new Watched(o => o.Source = "/nonexistent/psibridge");
-
-        Assert.Equal(MemoryPressureState.Unavailable, watched.Status.State);
-        Assert.Contains("/nonexistent/psibridge", watched.Status.Reason, StringComparison.Ordinal);
-        MemoryPressure.Simulate(MemoryAvailable.Low);
-        watched.Wait(MemoryAvailable.Low);
-        MemoryPressure.Simulate(MemoryAvailable.High);
-        watched.Wait(MemoryAvailable.High);
+        Watched.Simulate(MemoryAvailable.Low);
+        Assert.Equal((MemoryAvailable.Low, false), Now);
+        Watched.Simulate(MemoryAvailable.High, critical: true);
+        Assert.Equal((MemoryAvailable.High, false), Now);
         Assert.Equal(MemoryPressureState.Unavailable, MemoryPressure.Status.State);
-    }
-
-    [Fact]
-    public void the_load_adds_up()
-    {
-        using var watched = new Watched();
-        MemoryLoad load = MemoryPressure.Load;
-
-        Assert.InRange(load.Percent, 0, 100);
-        Assert.True(load.UsedBytes >= load.WorkingSetBytes && load.WorkingSetBytes > 0);
-        Assert.InRange(load.AvailableBytes, 1, load.LimitBytes);
-        if (!load.IsMachine)
-            Assert.Equal(load.LimitBytes - load.WorkingSetBytes, load.AvailableBytes);
-        watched.Fifo.Ring();
-        Assert.True(watched.Wait(MemoryAvailable.Low).Load.LimitBytes > 0);
     }
 
     [Fact]

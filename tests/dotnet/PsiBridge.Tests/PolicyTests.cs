@@ -23,62 +23,28 @@ public sealed class PolicyTests
         pages.Clear();
     }
 
-    private static long Resident() =>
-        long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * Environment.SystemPageSize;
-
-    // The policy's thread is idle again: it has called a callback for something that came after it.
-    private static void Settle(Watched watched)
+    private static int CollectionsOf(bool critical = false)
     {
-        using var idle = new ManualResetEvent(false);
-
-        using (MemoryPressure.Register(new Callback(p =>
-        {
-            if (p.Available == MemoryAvailable.High)
-                idle.Set();
-        })))
-        {
-            MemoryPressure.Simulate(MemoryAvailable.Neutral);
-            watched.Wait(MemoryAvailable.Neutral);
-            MemoryPressure.Simulate(MemoryAvailable.High);
-            Assert.True(idle.WaitOne(Watched.Patience));
-        }
-    }
-
-    private static int CollectionsOf(Watched watched, bool critical = false)
-    {
-        using var taken = new ManualResetEvent(false);
         int collections = GC.CollectionCount(2);
 
-        // Until the policy's thread has it: what comes after it would take its place.
-        using (MemoryPressure.Register(new Callback(p =>
-        {
-            if (p.Available == MemoryAvailable.Low)
-                taken.Set();
-        })))
-        {
-            MemoryPressure.Simulate(MemoryAvailable.Low, critical);
-            Assert.True(taken.WaitOne(Watched.Patience));
-        }
-        Settle(watched);
+        Watched.Simulate(MemoryAvailable.Low, critical);
+        Watched.Simulate(MemoryAvailable.High); // the policy's thread has done with Low
         return GC.CollectionCount(2) - collections;
     }
 
     [Fact]
     public void low_gives_back_what_was_dropped_and_callbacks_come_first()
     {
-        using var watched = new Watched();
-        int collections = -1;
+        static long Resident() => long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * Environment.SystemPageSize;
+        using Watched watched = Watched.Still();
+        int first = -1;
 
         FillAndDrop(200);
         long before = Resident();
         int start = GC.CollectionCount(2);
-        using (MemoryPressure.Register(new Callback(p =>
-        {
-            if (p.Available == MemoryAvailable.Low)
-                collections = GC.CollectionCount(2) - start;
-        })))
-            Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
-        Assert.Equal(0, collections);
+        using (MemoryPressure.Register(new Callback(p => first = first < 0 ? GC.CollectionCount(2) - start : first)))
+            Assert.InRange(CollectionsOf(), 1, int.MaxValue);
+        Assert.Equal(0, first);
         Assert.InRange(before - Resident(), 100 << 20, long.MaxValue);
     }
 
@@ -110,19 +76,19 @@ public sealed class PolicyTests
     [InlineData(3600, 0)]
     public void it_is_collected_again_only_if_it_has_grown_and_some_time_has_passed(int apart, int grown)
     {
-        using var watched = new Watched(o =>
+        using Watched watched = Watched.Still(o =>
         {
             o.Apart = TimeSpan.FromSeconds(apart);
             o.Grown = grown << 20;
         });
 
-        Assert.InRange(CollectionsOf(watched), 1, int.MaxValue);
-        Assert.Equal(0, CollectionsOf(watched));
+        Assert.InRange(CollectionsOf(), 1, int.MaxValue);
+        Assert.Equal(0, CollectionsOf());
         int again = 0;
         for (int i = 0; i < 5 && again == 0; i++) // where the machine is short, the runtime may have been first
         {
             FillAndDrop(120);
-            again = CollectionsOf(watched);
+            again = CollectionsOf();
         }
         Assert.Equal(apart == 0, again > 0);
     }
@@ -134,9 +100,9 @@ public sealed class PolicyTests
     [InlineData(MemoryCollect.Low, false, true)]
     public void it_collects_at_the_level_that_was_chosen(MemoryCollect collect, bool critical, bool collects)
     {
-        using var watched = new Watched(o => o.Collect = collect);
+        using Watched watched = Watched.Still(o => o.Collect = collect);
 
-        Assert.Equal(collects, CollectionsOf(watched, critical) > 0);
+        Assert.Equal(collects, CollectionsOf(critical) > 0);
     }
 
     [Theory]
@@ -145,7 +111,7 @@ public sealed class PolicyTests
     public void a_latency_mode_that_holds_collections_back_is_lifted_until_it_is_over_or_stopped(bool stopped)
     {
         GCLatencyMode own = GCSettings.LatencyMode;
-        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
+        using Watched watched = Watched.Still();
         static bool Becomes(GCLatencyMode mode) => SpinWait.SpinUntil(() => GCSettings.LatencyMode == mode, Watched.Patience);
 
         try
@@ -171,27 +137,17 @@ public sealed class PolicyTests
     [Fact]
     public void a_cache_loses_half_at_low_and_all_at_critical_and_nothing_else()
     {
-        using var watched = new Watched(o => o.Quiet = TimeSpan.FromSeconds(30));
+        using Watched watched = Watched.Still();
         var shares = new List<double>();
-        using var told = new AutoResetEvent(false);
 
         using (MemoryPressure.Register(new CacheCompactor(shares.Add)))
-        using (MemoryPressure.Register(new Callback(_ => told.Set())))
         {
-            foreach ((MemoryAvailable level, bool critical) in new[]
-                     { (MemoryAvailable.Low, false), (MemoryAvailable.Low, true), (MemoryAvailable.Neutral, false),
-                       (MemoryAvailable.High, false) })
-            {
-                MemoryPressure.Simulate(level, critical);
-                Assert.True(told.WaitOne(Watched.Patience));
-            }
+            Watched.Simulate(MemoryAvailable.Low);
+            Watched.Simulate(MemoryAvailable.Low, critical: true);
+            Watched.Simulate(MemoryAvailable.Neutral);
+            Watched.Simulate(MemoryAvailable.High);
         }
         Assert.Equal(new[] { 0.5, 1.0 }, shares);
-    }
-
-    [Fact]
-    public void a_compactor_refuses_what_is_no_share()
-    {
         Assert.Throws<ArgumentNullException>(() => new CacheCompactor(null!));
         Assert.Throws<ArgumentOutOfRangeException>(() => new CacheCompactor(_ => { }, 1.1));
         Assert.Throws<ArgumentOutOfRangeException>(() => new CacheCompactor(_ => { }, 0.5, double.NaN));

@@ -41,6 +41,11 @@ internal sealed class Fifo : IDisposable
     }
 }
 
+internal sealed class Callback(Action<MemoryPressureEventArgs> react) : IMemoryPressureCallback
+{
+    public void OnMemoryPressure(MemoryPressureEventArgs pressure) => react(pressure);
+}
+
 /// <summary>Begins a watch on a FIFO of its own, listens, and stops.</summary>
 internal sealed class Watched : IDisposable
 {
@@ -48,6 +53,7 @@ internal sealed class Watched : IDisposable
 
     private readonly List<MemoryPressureEventArgs> told = new();
 
+    /// <param name="change">Of the options, with which Low is over in no time.</param>
     internal Watched(Action<MemoryPressureOptions>? change = null)
     {
         var options = new MemoryPressureOptions
@@ -63,6 +69,13 @@ internal sealed class Watched : IDisposable
         MemoryPressure.Changed += Hear;
         Status = MemoryPressure.Start(options);
     }
+
+    /// <summary>What is simulated stays until something else is.</summary>
+    internal static Watched Still(Action<MemoryPressureOptions>? change = null) => new(o =>
+    {
+        o.Quiet = TimeSpan.FromMinutes(10);
+        change?.Invoke(o);
+    });
 
     internal Fifo Fifo { get; } = new();
 
@@ -82,21 +95,24 @@ internal sealed class Watched : IDisposable
     /// <summary>The first of this level that came, or is yet to come.</summary>
     internal MemoryPressureEventArgs Wait(MemoryAvailable available)
     {
-        long end = Environment.TickCount64 + (long)Patience.TotalMilliseconds;
-
         lock (told)
         {
-            for (int at = 0;; at++)
-            {
-                while (at == told.Count)
-                {
-                    long left = end - Environment.TickCount64;
-                    Assert.True(left > 0, "waited in vain; what came: " + string.Join(", ", told));
-                    Monitor.Wait(told, (int)left);
-                }
-                if (told[at].Available == available)
-                    return told[at];
-            }
+            MemoryPressureEventArgs? found;
+            while ((found = told.Find(p => p.Available == available)) == null)
+                Assert.True(Monitor.Wait(told, Patience), "waited in vain; what came: " + string.Join(", ", told));
+            return found;
+        }
+    }
+
+    /// <summary>Until the policy's thread has told callbacks: what comes after it would take its place.</summary>
+    internal static void Simulate(MemoryAvailable available, bool critical = false)
+    {
+        using var taken = new ManualResetEvent(false);
+
+        using (MemoryPressure.Register(new Callback(p => _ = p.Available == available && taken.Set())))
+        {
+            MemoryPressure.Simulate(available, critical);
+            Assert.True(taken.WaitOne(Patience));
         }
     }
 
@@ -106,13 +122,4 @@ internal sealed class Watched : IDisposable
         MemoryPressure.Stop();
         Fifo.Dispose();
     }
-}
-
-internal sealed class Callback : IMemoryPressureCallback
-{
-    private readonly Action<MemoryPressureEventArgs> react;
-
-    internal Callback(Action<MemoryPressureEventArgs> react) => this.react = react;
-
-    public void OnMemoryPressure(MemoryPressureEventArgs pressure) => react(pressure);
 }

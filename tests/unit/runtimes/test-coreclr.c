@@ -29,20 +29,20 @@ void kept_hook_stop(void)
 	kept.stops++;
 }
 
-static HRESULT info_query(ICorProfilerInfo *This, REFIID riid, void **ret)
+static HRESULT info_query(profiler_object *This, REFIID riid, void **ret)
 {
 	assert_true(same(riid, &IID_ICorProfilerInfo));
 	*ret = This;
 	return S_OK;
 }
 
-static ULONG info_count(ICorProfilerInfo *unused)
+static ULONG info_count(profiler_object *unused)
 {
 	(void)unused;
 	return 1;
 }
 
-static HRESULT info_set_event_mask(ICorProfilerInfo *unused, DWORD events)
+static HRESULT info_set_event_mask(profiler_object *unused, DWORD events)
 {
 	(void)unused;
 	assert_int_equal(events,
@@ -50,21 +50,21 @@ static HRESULT info_set_event_mask(ICorProfilerInfo *unused, DWORD events)
 	return S_OK;
 }
 
-static HRESULT info_force_gc(ICorProfilerInfo *unused)
+static HRESULT info_force_gc(profiler_object *unused)
 {
 	(void)unused;
 	kept.collections++;
 	return kept.answer;
 }
 
-static const ICorProfilerInfoVtbl info_vtbl = {
-	.QueryInterface = info_query,
-	.AddRef = info_count,
-	.Release = info_count,
-	.SetEventMask = info_set_event_mask,
-	.ForceGC = info_force_gc,
+static const profiler_slot info_slots[] = {
+	[SLOT_QUERY_INTERFACE] = SLOT(info_query),
+	[SLOT_ADD_REF] = SLOT(info_count),
+	[SLOT_RELEASE] = SLOT(info_count),
+	[16] = SLOT(info_set_event_mask),
+	[28] = SLOT(info_force_gc),
 };
-static ICorProfilerInfo info = { &info_vtbl };
+static profiler_object info = { info_slots };
 
 static void forget(void **unused)
 {
@@ -82,8 +82,7 @@ static HRESULT request(const char *data, size_t size)
 	char lent[5000];
 
 	memcpy(lent, data, size);
-	return profiler.lpVtbl->InitializeForAttach(&profiler, (IUnknown *)&info, lent,
-						    (uint32_t)size);
+	return profiler_initialize_for_attach(&profiler, (IUnknown *)&info, lent, (uint32_t)size);
 }
 
 PROMISE(settings_come_with_a_request_and_what_is_none_does_not_count)
@@ -121,10 +120,10 @@ PROMISE(a_process_is_hooked_once_and_again_after_a_failure)
 	kept.result = 0; /* PSIBRIDGE=off */
 	assert_int_equal(request("", 0), CORPROF_E_PROFILER_CANCEL_ACTIVATION);
 	kept.result = 1;
-	assert_int_equal(profiler.lpVtbl->Initialize(&profiler, (IUnknown *)&info), S_OK);
+	assert_int_equal(profiler_initialize(&profiler, (IUnknown *)&info), S_OK);
 	assert_int_equal(request("", 0), CORPROF_E_PROFILER_ALREADY_ACTIVE);
 	assert_int_equal(kept.starts, 3);
-	profiler.lpVtbl->Shutdown(&profiler);
+	profiler_end(&profiler);
 	assert_int_equal(kept.stops, 1);
 }
 
@@ -184,9 +183,9 @@ PROMISE(only_known_interfaces_are_given_and_the_last_reference_stops_it)
 	assert_null(object);
 	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(create(&factory, NULL, &profiler_callback_iids[i], &object), S_OK);
-	profiler.lpVtbl->Release(&profiler);
-	profiler.lpVtbl->Release(&profiler);
+	profiler_release(&profiler);
+	profiler_release(&profiler);
 	assert_int_equal(kept.stops, 0);
-	profiler.lpVtbl->Release(&profiler);
+	profiler_release(&profiler);
 	assert_int_equal(kept.stops, 1);
 }

@@ -370,34 +370,17 @@ PROMISE(a_low_makes_the_runtime_collect_and_what_went_back_is_told)
 	stop();
 }
 
-/* What the table says is asked with the settings and with real figures. */
-PROMISE(later_lows_are_worth_a_collection_if_enough_has_grown)
+/* With the settings' own figures; others are in start_eager(). */
+PROMISE(a_low_that_is_not_worth_a_collection_is_told_why)
 {
-	static const struct {
-		const char *apart, *kept; /* NULL: it is worth it */
-		size_t grown;		  /* PSIBRIDGE_GROWN is 50 MiB */
-	} table[] = {
-		{ "1ms", "little has grown since the last collection", 0 },
-		{ "1h", "the last collection is not long ago", MIB(100) },
-		{ "1ms", NULL, MIB(60) },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		forget_lines();
-		fake.calls = 0;
-		setenv("PSIBRIDGE_APART", table[i].apart, 1);
-		start(&plain);
-		press_once();
-		await_line("collected: ");
-		if (table[i].grown)
-			grow(table[i].grown);
-		press_once();
-		assert_int_equal(fake.calls, table[i].kept ? 1 : 2);
-		assert_int_equal(count_lines("kept: "), table[i].kept ? 1 : 0);
-		assert_true(!table[i].kept || strstr(said(), table[i].kept));
-		stop();
-		drop();
-	}
+	start(&plain);
+	press_once();
+	await_line("collected: ");
+	press_once();
+	assert_int_equal(fake.calls, 1);
+	assert_int_equal(count_lines("kept: "), 1);
+	assert_non_null(strstr(said(), " MiB, the last collection is not long ago\n"));
+	stop();
 }
 
 PROMISE(what_the_runtime_refuses_is_told_once_and_asked_for_again)
@@ -411,25 +394,13 @@ PROMISE(what_the_runtime_refuses_is_told_once_and_asked_for_again)
 	assert_int_equal(count_lines("collected: "), 0);
 	fake.result = -ECANCELED; /* it ends, and that is not our business */
 	press_once();
+	fake.result = -EAGAIN; /* it starts, and has nothing to collect */
+	press_once();
 	fake.result = 0; /* that was no collection, so the next one is not too soon */
 	press_once();
-	assert_int_equal(fake.calls, 4);
+	assert_int_equal(fake.calls, 5);
 	await_line("collected: ");
 	assert_int_equal(count_lines("the runtime did not collect: "), 1);
-	stop();
-}
-
-PROMISE(a_runtime_that_is_still_starting_is_asked_again_for_two_seconds)
-{
-	uint64_t begin = now_usec();
-
-	start_eager(&plain);
-	fake.result = -EAGAIN;
-	tell(PSB_LOW);
-	AWAIT(fake.calls >= 3);
-	assert_int_equal(count_lines("the runtime did not collect: "), 0);
-	await_line("the runtime did not collect: it is still starting");
-	assert_true(now_usec() - begin >= 2 * USEC_PER_SEC);
 	stop();
 }
 
