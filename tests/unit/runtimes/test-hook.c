@@ -89,10 +89,10 @@ static void forget_lines(void)
 /* ---- the runtime --------------------------------------------------------------------------------- */
 
 static struct {
-	atomic_uint calls, inside, settled;
+	atomic_uint calls, inside, settled, steps;
 	atomic_int held;   /* collect() does not return */
 	atomic_int result; /* what it returns */
-	unsigned work_usec, steps, step_usec;
+	unsigned work_usec, step_usec;
 	void (*act)(void);
 	pid_t tid; /* of who collects */
 	void *garbage;
