@@ -162,13 +162,13 @@ throws()
 check a_handler_that_throws_is_said_once_and_called_again throws
 
 # Until it is gone its standard input stays open: the end of that would let Main return, with 0.
-exits()
+handler_exits()
 {
 	host --callback 'Handler, embedder::Exits' "$app" && expect '^ready' && low && expect '^handler 1$' || return
 	cat <&3 >>"$T/log"
 	ended 9 && said '\]: ended$'
 }
-check a_handler_may_end_the_program exits
+check a_handler_may_end_the_program handler_exits
 
 hangs()
 {

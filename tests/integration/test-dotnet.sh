@@ -127,9 +127,9 @@ throws()
 }
 check what_throws_is_reported_once_and_the_others_are_told throws
 # Its standard input stays open: the end of that would let Main return, with 0.
-exits() { embedder "$1" && expect '^status Watching' && low && cat <&3 >>"$T/log" && ended 7; }
-check a_handler_may_exit exits exit
-check a_callback_may_exit exits exit-callback
+handler_exits() { embedder "$1" && expect '^status Watching' && low && cat <&3 >>"$T/log" && ended 7; }
+check a_handler_may_exit handler_exits exit
+check a_callback_may_exit handler_exits exit-callback
 unset PSIBRIDGE_LIBRARY
 
 # ---- the start-up hook ---------------------------------------------------------------------------------------------
