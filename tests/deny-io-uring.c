@@ -45,6 +45,7 @@ int main(int argc, char **argv)
 		return fail("ENOSYS|EPERM[:setup|:enter|:register] COMMAND");
 	if (!deny_with(argv[1][1] == 'N' ? ENOSYS : EPERM, denied))
 		return fail("no seccomp filter");
+	argv[1][strcspn(argv[1], ":")] = '\0'; /* the errno alone */
 	setenv("PSIBRIDGE_TEST_DENIED", argv[1], 1);
 	execvp(argv[2], argv + 2);
 	return fail(argv[2]);
