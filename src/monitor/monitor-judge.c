@@ -17,6 +17,8 @@
 
 /* What a stream's Low says of the memory in use may be so old. */
 #define RECENT_USEC (1 * USEC_PER_SEC)
+/* Limits that are reached while nothing stalls are counted anew no more often. */
+#define MARK_USEC (1 * USEC_PER_SEC)
 /* Without PSI: so little room beside a moving memory.events is Low. */
 #define BLIND_LOW_PERCENT 90
 
@@ -64,9 +66,14 @@ void monitor_describe(const struct monitor *m, enum psb_reason reason, struct ps
 
 /* What a FIFO or a socket said is told at once: no file is read before the call that was read less
  * than RECENT_USEC ago. */
+static bool knows_use(const struct monitor *m, uint64_t now)
+{
+	return m->source.stream_fd >= 0 && m->use_usec > 0 && now - m->use_usec < RECENT_USEC;
+}
+
 static const struct memory_use *recent_use(struct monitor *m, uint64_t now)
 {
-	if (m->source.stream_fd < 0 || m->use_usec == 0 || now - m->use_usec >= RECENT_USEC) {
+	if (!knows_use(m, now)) {
 		memory_read_use(&m->memory, &m->use);
 		m->use_usec = now;
 	}
@@ -117,6 +124,9 @@ static void find_cause(struct monitor *m, uint64_t now)
 
 void monitor_mark_limits(struct monitor *m, bool calm, uint64_t now)
 {
+	if (calm && now - m->marked_usec < MARK_USEC)
+		return;
+	m->marked_usec = now;
 	memory_mark(&m->memory, known_events(m), calm, now);
 }
 
@@ -305,7 +315,8 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 		m->cause = (struct memory_cause){ .cause = CAUSE_UNKNOWN };
 	else if (v.tell && v.reason == REASON_FORECAST)
 		blame_nearest(m);
-	else if (v.tell && !s->has_cause && v.reason != REASON_CALM && v.reason != REASON_HEADROOM)
+	else if (v.tell && !s->has_cause && v.reason != REASON_CALM &&
+		 v.reason != REASON_HEADROOM && !knows_use(m, now))
 		find_cause(m, now);
 	if (v.tell && v.level == LEVEL_LOW)
 		teach_forecast(m, v.reason);

@@ -95,6 +95,7 @@ struct monitor {
 	struct memory_use use; /* at the last notification, and when it was read: */
 	uint64_t use_usec;
 	struct memory_cause cause; /* of the last Low or Neutral */
+	uint64_t marked_usec;	   /* the last memory_mark() while calm */
 	uint64_t hear_usec; /* the stream is not listened to until then; 0: it is; USEC_NEVER: it broke */
 	uint64_t heard_usec, pause_usec; /* when it last spoke, and how long was paused then */
 	uint64_t fifo_usec;		 /* when to look whether the FIFO is still there */

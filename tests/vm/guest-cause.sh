@@ -76,15 +76,17 @@ descendant_where_it_counts()
 # without a memory controller of its own it is the next one above that counts
 no_events()
 {
-	member bare -p Slice=psbbare.slice -- sh -c "$waits; exec $here_bin/press hold 24 20"
-	[ ! -e /sys/fs/cgroup/psbbare.slice/psb-bare.service/memory.events ] || return
-	heard psbbare.slice/psb-bare.service '.available == "low"' || return
-	jq -es 'map(select(.available == "low"))[0] | .cause == "ancestor" and .cause_cgroup == "/psbbare.slice"' "$work/said"
+	member bare -p Slice=psbup-bare.slice -- sh -c "$waits; exec $here_bin/press hold 24 20"
+	local bare=psbup.slice/psbup-bare.slice/psb-bare.service
+	[ ! -e "/sys/fs/cgroup/$bare/memory.events" ] || return
+	heard "$bare" '.available == "low"' || return
+	jq -es 'map(select(.available == "low"))[0] | .cause == "ancestor" and .cause_cgroup == "/psbup.slice"' "$work/said"
 }
 
 slice psbshop MemoryHigh=24M
 slice psbparent
-slice psbbare MemoryHigh=8M DisableControllers=memory
+slice psbup MemoryHigh=8M
+slice psbup-bare DisableControllers=memory
 times()
 {
 	for ((i = 0; i < ${PSB_CAUSE_TIMES:-2}; i++)); do
@@ -99,5 +101,5 @@ check a_slice_whose_service_reaches_its_own_limit_is_neutral times descendant
 check and_never_low descendant_is_not_low
 check unless_that_is_asked_for descendant_where_it_counts
 check without_memory_events_of_its_own_the_slice_is_the_cause times no_events
-systemctl stop psbshop.slice psbparent.slice psbbare.slice
+systemctl stop psbshop.slice psbparent.slice psbup.slice
 done_testing
