@@ -283,6 +283,9 @@ static int normalise(struct scan written, char *path, const char **ret_why)
 		return scan_refuse(-EINVAL, "paths begin below the cgroup2 mount: leave it away",
 				   ret_why);
 	r = cgpath_normalise(text, NULL, path, ret_why);
+	/* --show-config would be another path */
+	if (r == 0 && (path[1] == ' ' || path[strlen(path) - 1] == ' '))
+		return scan_refuse(-EINVAL, "a blank begins or ends it", ret_why);
 	if (r == 0 && strchr(path, '*'))
 		r = cgpattern_new(path, NULL, &pattern, ret_why);
 	return r;
