@@ -174,7 +174,6 @@ vm_scripts += \
 	tests/vm/guest-install.sh \
 	tests/vm/guest-daemon.sh \
 	tests/vm/guest-cause.sh \
-	tests/vm/guest-effect.sh \
 	tests/vm/guest-clients.sh \
 	tests/vm/guest-containers.sh \
 	tests/vm/guest-dotnet.sh \
