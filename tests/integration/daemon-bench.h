@@ -166,14 +166,6 @@ static inline void bench_simulate(struct bench *b, const char *group, const char
 
 /* ---- the manager ---------------------------------------------------------------------------------- */
 
-static inline void bench_keep(struct bench *b, const char *name, int fd)
-{
-	if (b->stored == STORE_MAX)
-		abort();
-	b->store[b->stored].fd = fd;
-	snprintf(b->store[b->stored++].name, sizeof(b->store[0].name), "%s", name);
-}
-
 /* Of that name; NULL: whose peer hung up. */
 static inline void bench_drop(struct bench *b, const char *name)
 {
@@ -189,6 +181,16 @@ static inline void bench_drop(struct bench *b, const char *name)
 			b->store[kept++] = b->store[i];
 	}
 	b->stored = kept;
+}
+
+static inline void bench_keep(struct bench *b, const char *name, int fd)
+{
+	if (b->stored == STORE_MAX)
+		bench_drop(b, NULL);
+	if (b->stored == STORE_MAX)
+		abort();
+	b->store[b->stored].fd = fd;
+	snprintf(b->store[b->stored++].name, sizeof(b->store[0].name), "%s", name);
 }
 
 static void *bench_manager(void *userdata)
