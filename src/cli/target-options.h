@@ -82,7 +82,7 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n"        \
 	"  --calm TIME          High after so long under early      [10s]\n"                       \
 	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"          \
-	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"          \
+	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"             \
 	"  --forecast TIME      Low so long before the limit is reached, or \"off\"\n"             \
 	"                       [2s for this process's own cgroup, else off]\n"
 

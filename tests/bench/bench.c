@@ -310,8 +310,8 @@ struct psb_stats watch_stats(const struct watched *watched)
 
 /* ---- main --------------------------------------------------------------------------------------- */
 
-static const struct bench *const benches[] = { &bench_latency, &bench_faults, &bench_tree,
-					       &bench_cost,    &bench_effect, &bench_load,
+static const struct bench *const benches[] = { &bench_latency, &bench_faults,  &bench_tree,
+					       &bench_cost,    &bench_effect,  &bench_load,
 					       &bench_survive, &bench_needless };
 
 /* What a figure depends on. */
