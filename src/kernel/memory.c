@@ -18,6 +18,7 @@
 
 /* memory.stat of 6.x is some 1,700 bytes; v1's about as long with the totals at its end */
 #define STAT_TEXT_MAX 8192
+#define STAT_PAGE 4096
 /* No limit on v1 is PAGE_COUNTER_MAX in bytes, a little under 2^63. */
 #define V1_NO_LIMIT_BYTES (UINT64_C(1) << 62)
 
@@ -52,11 +53,28 @@ static int read_limit(int dirfd, const char *name, uint64_t *ret)
 	return 0;
 }
 
+/* memory.stat into text[STAT_TEXT_MAX]. It is one record of a seq_file, of which kernfs hands out a page a read: what is less
+ * is its end. */
+static int read_stat_text(int fd, char *text, size_t *ret_size)
+{
+	ssize_t n = STAT_PAGE;
+	size_t size = 0;
+
+	while (n >= STAT_PAGE && size < STAT_TEXT_MAX) {
+		n = pread(fd, text + size, STAT_TEXT_MAX - size, (off_t)size);
+		if (n < 0)
+			return -errno;
+		size += (size_t)n;
+	}
+	*ret_size = size;
+	return 0;
+}
+
 static int read_stat(int fd, const char *key, uint64_t *ret)
 {
 	char text[STAT_TEXT_MAX];
 	size_t size;
-	int r = file_pread(fd, text, sizeof(text), &size);
+	int r = read_stat_text(fd, text, &size);
 
 	return r < 0 ? r : keyed_get(text, size, key, ret);
 }
@@ -370,6 +388,16 @@ int memory_read(const struct memory *memory, struct memory_load *ret)
 	return 0;
 }
 
+uint64_t memory_read_own(const struct memory *memory)
+{
+	uint64_t current;
+
+	if (memory->count == 0 || memory->levels[0].current_fd < 0 ||
+	    read_number(memory->levels[0].current_fd, &current) < 0)
+		return 0;
+	return current;
+}
+
 /* What a key counts; 0 where there is none (v1 has no slab_reclaimable). */
 static uint64_t counted(const char *text, size_t size, const char *key)
 {
@@ -391,7 +419,7 @@ static int read_kept(const struct memory *memory, const struct memory_level *l, 
 	int r = read_number(l->current_fd, &bytes);
 
 	if (r == 0)
-		r = file_pread(l->stat_fd, text, sizeof(text), &size);
+		r = read_stat_text(l->stat_fd, text, &size);
 	if (r < 0)
 		return r;
 	for (const char *const *key = memory->v1 ? v1_keys : v2_keys; *key; key++)
@@ -453,7 +481,7 @@ static void read_scans(const struct memory *m, uint64_t *ret_kswapd, uint64_t *r
 
 	*ret_kswapd = *ret_direct = 0;
 	if (m->v1 || m->count == 0 || m->levels[0].stat_fd < 0 ||
-	    file_pread(m->levels[0].stat_fd, text, sizeof(text), &size) < 0)
+	    read_stat_text(m->levels[0].stat_fd, text, &size) < 0)
 		return;
 	(void)keyed_get(text, size, "pgscan_kswapd", ret_kswapd);
 	(void)keyed_get(text, size, "pgscan_direct", ret_direct);
@@ -479,13 +507,13 @@ static bool is_below(const struct memory *m, const struct memory_events *events)
 	       usec_sub(kswapd, m->marked_kswapd) < usec_sub(direct, m->marked_direct);
 }
 
-/* Within a 64th of its limit, which is where reclaim keeps what has reached it. */
+/* Within a 16th of its limit, which is where reclaim keeps what has reached it. */
 static bool is_full(const struct memory *m, const struct memory_level *level)
 {
 	uint64_t current;
 
 	return is_limited(m, level) && read_number(level->current_fd, &current) == 0 &&
-	       current >= level->limit_bytes - level->limit_bytes / 64;
+	       current >= level->limit_bytes - level->limit_bytes / 16;
 }
 
 static const struct memory_level *fullest(const struct memory *m)

@@ -104,6 +104,9 @@ int memory_read(const struct memory *memory, struct memory_load *ret);
 /* The same of use with all page cache: without memory.stat, which is expensive to read. */
 void memory_read_use(const struct memory *memory, struct memory_use *ret);
 
+/* What the cgroup itself uses, with all page cache: one pread; 0: unknown. */
+uint64_t memory_read_own(const struct memory *memory);
+
 /*
  * What the cgroup's programs hold: its own use, in memory and in swap, without page cache. Under pressure the
  * working set falls by itself, for the kernel makes active page cache inactive and swaps out (seen: 28 of 88 MiB

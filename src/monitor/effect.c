@@ -2,12 +2,12 @@
 /*
  * effect.c - see effect.h
  *
- * The pace of the looks is an eighth of the time since the Low, so that the first byte back is known to an eighth of
+ * The pace of the looks is a quarter of the time since the Low, so that the first byte back is known to a quarter of
  * what it took, between LOOK_MIN_USEC and LOOK_MAX_USEC.
  */
 #include "monitor/effect.h"
 
-#define LOOK_MIN_USEC (20 * USEC_PER_MSEC)
+#define LOOK_MIN_USEC (50 * USEC_PER_MSEC)
 #define LOOK_MAX_USEC (500 * USEC_PER_MSEC)
 /* What the kernel keeps for a program comes and goes: 1.2 MiB were seen of one of 42 that freed nothing. */
 #define NOISE_BYTES (UINT64_C(2) << 20)
@@ -63,7 +63,7 @@ static uint64_t given_back(const struct effect *e)
 
 bool effect_look(struct effect *e, uint64_t now, uint64_t bytes)
 {
-	e->look_usec = now + CLAMP((now - e->low_usec) / 8, LOOK_MIN_USEC, LOOK_MAX_USEC);
+	e->look_usec = now + CLAMP((now - e->low_usec) / 4, LOOK_MIN_USEC, LOOK_MAX_USEC);
 	e->least_bytes = MIN(e->least_bytes, bytes);
 	if (e->first_back_usec != PSB_UNKNOWN || given_back(e) == 0)
 		return false;

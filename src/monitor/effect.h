@@ -8,7 +8,7 @@
  * Under 2 MiB, or 1 %, it is nothing: that is never still. A further Low within that time belongs to the same effect.
  * Plain numbers in and out; the monitor reads the files (monitor-judge.c).
  *
- * What it costs: some 35 looks of 50 us for each Low, 0.02 % of a core where Low is repeated every 8.192 s.
+ * What it costs: some 23 looks of 50 us for each Low, 0.01 % of a core where Low is repeated every 8.192 s.
  */
 #pragma once
 

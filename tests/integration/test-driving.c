@@ -219,6 +219,7 @@ static void arm(struct driven *d, const struct way *way, enum psb_backend backen
 		.quiet_usec = QUIET_USEC,
 		.calm_usec = 2 * QUIET_USEC,
 		.headroom_percent = PSB_HEADROOM_OFF,
+		.descendants = 1, /* they are nested */
 	};
 
 	static const char *const names[] = { [PSB_RUNG_PRIVILEGED] = "psi-privileged",

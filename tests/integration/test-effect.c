@@ -73,8 +73,10 @@ static struct psb_stats effect_in(const char *group, struct outcome what)
 	assert_ptr_not_equal(program, MAP_FAILED);
 	*program = what;
 	lab_make(&lab, "program", GARBAGE + LAB_LIMIT);
-	if (strcmp(group, "program") != 0)
+	if (strcmp(group, "program") != 0) {
+		lab_delegate(&lab, "program");
 		lab_make(&lab, group, 0);
+	}
 	host = lab_fork(&lab, group);
 	assert_true(host >= 0);
 	if (host == 0)
@@ -91,9 +93,13 @@ static struct psb_stats effect_in(const char *group, struct outcome what)
 		      (long long)s.first_back_usec / 1000,
 		      (unsigned long long)s.stall_before_usec / 1000,
 		      (unsigned long long)s.stall_after_usec / 1000);
-	assert_int_equal(program->limit_bytes, GARBAGE + LAB_LIMIT);
-	assert_int_equal(program->cause,
-			 strcmp(group, "program") == 0 ? PSB_CAUSE_OWN : PSB_CAUSE_ANCESTOR);
+	/* v1 says it only of a level that is full at the moment */
+	if (!lab.v1 || program->cause != PSB_CAUSE_UNKNOWN) {
+		assert_int_equal(program->cause, strcmp(group, "program") == 0
+							 ? PSB_CAUSE_OWN
+							 : PSB_CAUSE_ANCESTOR);
+		assert_int_equal(program->limit_bytes, GARBAGE + LAB_LIMIT);
+	}
 	munmap(program, sizeof(*program));
 	return s;
 }
@@ -111,7 +117,7 @@ PROMISE(what_a_program_frees_at_low_is_measured)
 	assert_int_equal(s.unanswered, 0);
 	assert_in_range(s.effect_bytes, GARBAGE * 9 / 10, GARBAGE * 11 / 10);
 	assert_int_equal(s.bytes_back, s.effect_bytes);
-	/* it is freed inside the call, and the first look comes 20 ms later */
+	/* it is freed inside the call, and the first look comes 50 ms later */
 	assert_in_range(s.first_back_usec, 1, 4000000);
 	assert_in_range(s.stall_before_usec, 90000, 5000000);
 	assert_in_range(s.stall_after_usec, 0, 5000000);
