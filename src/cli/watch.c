@@ -152,7 +152,7 @@ static int print_effect(struct session *s, const struct psb_notification *n,
 
 	errno = 0;
 	printf("%s  ", output_time(n->time_usec, when));
-	output_painted(&s->output, PAINT_DIM, "%s %s", gave ? "Gave back" : "Gave nothing back",
+	output_painted(&s->output, PAINT_DIM, "%s%s", gave ? "Gave back " : "Gave nothing back",
 		       gave ? output_size(st->effect_bytes, size) : "");
 	if (st->first_back_usec != PSB_UNKNOWN)
 		printf(", %s after the stall began", output_span(st->first_back_usec, span));

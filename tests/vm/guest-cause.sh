@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# ALONE beside others the machine itself is short
 #
 # Whose limit a stall comes from: one row for each cause that one cgroup can have, PSB_CAUSE_TIMES times each (2; all of ten:
 # PSB_CAUSE_TIMES=10). The machine's own shortage is in guest-pressure.sh. Runs in the guest (tests/vm/run) as root.
@@ -90,8 +91,10 @@ slice psbup-bare DisableControllers=memory
 times()
 {
 	for ((i = 0; i < ${PSB_CAUSE_TIMES:-2}; i++)); do
-		"$1" || return
+		"$1"
+		local r=$?
 		members_end
+		[ $r = 0 ] || return
 	done
 }
 check a_service_that_reaches_its_MemoryHigh times own_high
@@ -99,6 +102,7 @@ check a_service_that_is_killed_at_its_MemoryMax times own_max
 check a_service_whose_neighbour_fills_their_slice times ancestor
 check a_slice_whose_service_reaches_its_own_limit_is_neutral times descendant
 check and_never_low descendant_is_not_low
+members_end
 check unless_that_is_asked_for descendant_where_it_counts
 check without_memory_events_of_its_own_the_slice_is_the_cause times no_events
 systemctl stop psbshop.slice psbparent.slice psbup.slice
