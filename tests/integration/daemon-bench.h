@@ -166,6 +166,9 @@ static inline void bench_simulate(struct bench *b, const char *group, const char
 
 /* ---- the manager ---------------------------------------------------------------------------------- */
 
+/* The store is the manager's thread's while a service runs, and the test's in between; so ThreadSanitizer knows it, too. */
+static pthread_mutex_t bench_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* Of that name; NULL: whose peer hung up. */
 static inline void bench_drop(struct bench *b, const char *name)
 {
@@ -219,12 +222,14 @@ static void *bench_manager(void *userdata)
 		b->ready += strcmp(text, "READY=1") == 0;
 		b->watchdogs += strcmp(text, "WATCHDOG=1") == 0;
 		b->barriers += strcmp(text, "BARRIER") == 0;
+		pthread_mutex_lock(&bench_lock);
 		if (name && strncmp(text, "FDSTOREREMOVE=1", 15) == 0) {
 			bench_drop(b, name + 7);
 		} else if (name && strncmp(text, "FDSTORE=1", 9) == 0 && CMSG_FIRSTHDR(&message)) {
 			memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
 			bench_keep(b, name + 7, fd);
 		}
+		pthread_mutex_unlock(&bench_lock);
 	}
 	return NULL;
 }
@@ -275,7 +280,9 @@ static inline void bench_start_service(struct bench *b)
 {
 	unsigned ready = b->ready;
 
+	pthread_mutex_lock(&bench_lock);
 	bench_drop(b, NULL);
+	pthread_mutex_unlock(&bench_lock);
 	b->service = lab_fork(&lab, NULL);
 	if (b->service == 0)
 		bench_become_service(b);
