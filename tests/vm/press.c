@@ -27,7 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 static uint64_t usec(const char *seconds)
@@ -146,8 +145,6 @@ static int say_onset(const char *path, const char *seconds)
 
 int main(int argc, char **argv)
 {
-	/* page by page: compaction for huge ones is a stall, too, but of the machine's */
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	if (argc >= 4 && !strcmp(argv[1], "hold"))
 		return hold(argv[2], argv + 3);
 	if (argc == 3 && !strcmp(argv[1], "leave"))
