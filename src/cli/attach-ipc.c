@@ -286,6 +286,7 @@ int runtime_find(struct target *t, uint64_t timeout_usec)
 {
 	int fd = target_open_path(t, t->tmpdir, O_RDONLY | O_DIRECTORY), failed = 0, r = -ENOENT;
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	uint64_t end = usec_add(now_usec(), timeout_usec);
 	char begins[48], name[NAME_MAX + 1];
 	struct dirent *entry;
 
@@ -296,7 +297,8 @@ int runtime_find(struct target *t, uint64_t timeout_usec)
 		if (strncmp(entry->d_name, begins, strlen(begins)) != 0 ||
 		    !scan_ends_with(scan_string(entry->d_name), "-socket"))
 			continue;
-		r = try_socket(t, dirfd(dir), entry->d_name, timeout_usec);
+		/* one time for all: there may be any number, left by others or made to delay us */
+		r = try_socket(t, dirfd(dir), entry->d_name, usec_sub(end, now_usec()));
 		/* what another process's socket answers says less than what its own does */
 		if (r < 0 && (failed == 0 || failed == -ESTALE)) {
 			failed = r;

@@ -52,11 +52,18 @@ static struct scan name_of_front(const char *path, size_t length)
 			      length > 1 ? length - begin : length };
 }
 
+static const char *verb_of(unsigned reason)
+{
+	return reason == REASON_HEADROOM   ? "is near"
+	       : reason == REASON_FORECAST ? "will soon reach"
+					   : "reached";
+}
+
 static void format_limit(const struct cause_view *v, char *buf)
 {
 	struct scan name = name_of_front(v->cgroup, v->length);
 	const char *key = v->is_high ? "MemoryHigh" : "MemoryMax";
-	const char *verb = v->reason == REASON_HEADROOM ? "is near" : "reached";
+	const char *verb = verb_of(v->reason);
 	struct value limit = { .number = v->limit_bytes };
 	char size[VALUE_TEXT_MAX];
 
@@ -84,7 +91,7 @@ const char *cause_format(const struct cause_view *v, char *buf)
 		break;
 	case CAUSE_DESCENDANT:
 		snprintf(buf, CAUSE_TEXT_MAX, "a cgroup below it %s its own limit",
-			 v->reason == REASON_HEADROOM ? "is near" : "reached");
+			 verb_of(v->reason));
 		break;
 	case CAUSE_MACHINE:
 		snprintf(buf, CAUSE_TEXT_MAX, "the machine itself is short of memory");

@@ -226,10 +226,10 @@ static void say_level(struct entry *e, const struct psb_notification *n, bool sh
 	say(e, "%s", what_happened(n));
 	if (*cause_format(&cause, text))
 		say(e, ": %s", text);
+	else if (n->reason == PSB_REASON_FORECAST)
+		say(e, "; at this growth its limit is soon reached");
 	if (n->reason == PSB_REASON_OOM)
 		say(e, "; the kernel found no memory for it");
-	if (n->reason == PSB_REASON_FORECAST)
-		say(e, "; at this growth its limit is soon reached");
 	if (n->reason == PSB_REASON_SIMULATED)
 		say(e, "; simulated");
 	if (n->available == PSB_LOW && n->stall_usec > 0)

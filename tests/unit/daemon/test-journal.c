@@ -285,6 +285,62 @@ PROMISE(each_level_is_one_datagram_with_its_priority_its_words_and_all_fields)
 	}
 }
 
+PROMISE(whose_limit_it_was_is_in_the_sentence_and_in_fields)
+{
+	static const struct {
+		enum psb_reason reason;
+		enum psb_cause cause;
+		size_t length;
+		int is_high;
+		uint64_t limit_bytes;
+		const char *words; /* behind the level */
+		const char *cgroup;
+	} rows[] = {
+		{ PSB_REASON_STALL, PSB_CAUSE_OWN, 15, 1, 80 << 20,
+		  ": cart.x reached its MemoryHigh=80M", "/a.slice/cart.x" },
+		{ PSB_REASON_REPEAT, PSB_CAUSE_ANCESTOR, 8, 0, 1 << 30,
+		  ": a.slice reached its MemoryMax=1G", "/a.slice" },
+		{ PSB_REASON_STALL, PSB_CAUSE_ANCESTOR, 1, 0, 0, ": / reached its MemoryMax", "/" },
+		{ PSB_REASON_FORECAST, PSB_CAUSE_OWN, 15, 0, 80 << 20,
+		  ": cart.x will soon reach its MemoryMax=80M", "/a.slice/cart.x" },
+		{ PSB_REASON_HEADROOM, PSB_CAUSE_ANCESTOR, 0, 0, 0,
+		  ": a cgroup above it is near its limit", NULL },
+		{ PSB_REASON_STALL, PSB_CAUSE_OWN, 0, 0, 48 << 20, ": it reached its limit of 48M",
+		  NULL },
+		{ PSB_REASON_STALL, PSB_CAUSE_DESCENDANT, 0, 0, 0,
+		  ": a cgroup below it reached its own limit", NULL },
+		{ PSB_REASON_STALL, PSB_CAUSE_MACHINE, 0, 0, 0,
+		  ": the machine itself is short of memory", NULL },
+		{ PSB_REASON_STALL, PSB_CAUSE_UNKNOWN, 0, 0, 0, "", NULL },
+	};
+	_cleanup_(journal_freep) struct journal *j = new_structured();
+	char message[256], field[256];
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		const struct psb_notification n = { .kind = PSB_KIND_LEVEL,
+						    .available = PSB_LOW,
+						    .reason = rows[i].reason,
+						    .cgroup = "/a.slice/cart.x",
+						    .cause = rows[i].cause,
+						    .cause_is_high = rows[i].is_high,
+						    .cause_length = rows[i].length,
+						    .limit_bytes = rows[i].limit_bytes };
+		const char *text;
+
+		journal_level(j, &n, false, NULL);
+		text = entry();
+		snprintf(message, sizeof(message), "memory is short (Low)%s%s", rows[i].words,
+			 rows[i].limit_bytes ? ";" : "\n");
+		snprintf(field, sizeof(field), "PSIBRIDGE_CAUSE_CGROUP=%s\n",
+			 rows[i].cgroup ? rows[i].cgroup : "");
+		if (!strstr(text, message))
+			fail_msg("%s: %s", message, text);
+		assert_int_equal(strstr(text, field) != NULL, rows[i].cgroup != NULL);
+		assert_int_equal(strstr(text, "PSIBRIDGE_CAUSE=") != NULL,
+				 rows[i].cause != PSB_CAUSE_UNKNOWN);
+	}
+}
+
 PROMISE(numbers_are_there_where_they_are_known_and_nothing_else)
 {
 	struct psb_notification n = { .kind = PSB_KIND_GONE,
