@@ -377,6 +377,11 @@ PROMISE(on_v1_the_cause_is_whose_failcnt_grew)
 	memory_mark(&m, NULL, true, USEC_PER_SEC);
 	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
 	assert_int_equal(cause.cause, CAUSE_UNKNOWN);
+	/* full, though nothing was counted */
+	fake_write("cause1/s/memory.usage_in_bytes", "104857600\n");
+	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
+	assert_int_equal(cause.cause, CAUSE_ANCESTOR);
+	fake_write("cause1/s/memory.usage_in_bytes", "1048576\n");
 	fake_write("cause1/s/memory.failcnt", "6\n");
 	memory_find_cause(&m, NULL, HOUR_USEC, &cause);
 	assert_int_equal(cause.cause, CAUSE_ANCESTOR);

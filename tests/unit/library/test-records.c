@@ -243,6 +243,9 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	r.some_avg10_centi = 44;
 	r.current_bytes = 55;
 	r.limit_bytes = 66;
+	r.cause = PSB_CAUSE_ANCESTOR;
+	r.cause_up = 1;
+	r.cause_is_high = 1;
 	send_record(b, r);
 	hear(&b->rx, "C");
 	n = received(&b->rx, 0);
@@ -255,6 +258,9 @@ INLINE_TOO(a_level_is_told_at_once_and_as_it_is)
 	assert_int_equal(n.some_avg10_centi, 44);
 	assert_int_equal(n.current_bytes, 55);
 	assert_int_equal(n.limit_bytes, 66);
+	assert_int_equal(n.cause, PSB_CAUSE_ANCESTOR);
+	assert_int_equal(n.cause_is_high, 1);
+	assert_int_equal(n.cause_length, cgpath_front(received(&b->rx, 0).cgroup, 1));
 	assert_int_equal(psb_watch_available(b->watch, &critical), PSB_LOW);
 	assert_int_equal(critical, 1);
 
@@ -294,12 +300,14 @@ PROMISE(what_a_record_does_not_know_is_read_here)
 	r.time_usec += LONG_USEC;
 	r.since_usec = r.time_usec;
 	r.reason = 200;
+	r.cause = 200;
 	send_record(b, r);
 	hear(&b->rx, "L");
 	n = received(&b->rx, 0);
 	assert_in_range(n.time_usec, before, now_usec());
 	assert_in_range(n.since_usec, before, now_usec());
 	assert_int_equal(n.reason, PSB_REASON_SIGNAL);
+	assert_int_equal(n.cause, PSB_CAUSE_UNKNOWN);
 	assert_int_equal(n.limit_bytes, load.machine ? 0 : load.limit_bytes);
 }
 
