@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-cgpattern.c - many cgroups in one line (src/core/cgpattern.h)
+ * test-cgpattern.c - many cgroups in one line, and the levels of one cgroup's path (src/core/cgpattern.h, cgpath.h)
  *
  * The heart of it is a comparison: a second matcher, which shares no thought with the first (it
  * works on whole strings, tries every way to give characters to stars, and is as slow as that),
@@ -193,4 +193,32 @@ PROMISE(a_slow_and_simple_matcher_agrees_on_every_small_case)
 	}
 	assert_true(patterns > 1000);
 	assert_true(count > 1000);
+}
+
+PROMISE(the_front_of_a_path_is_so_many_levels_above_it)
+{
+	static const struct {
+		const char *path;
+		unsigned up;
+		size_t front; /* 0: there is none */
+	} rows[] = {
+		{ "/", 0, 1 },
+		{ "/", 1, 0 },
+		{ "/a", 0, 2 },
+		{ "/a", 1, 1 },
+		{ "/a", 2, 0 },
+		{ "/ab/cde/f", 0, 9 },
+		{ "/ab/cde/f", 1, 7 },
+		{ "/ab/cde/f", 2, 3 },
+		{ "/ab/cde/f", 3, 1 },
+		{ "/ab/cde/f", 4, 0 },
+		{ "/ab/cde/f", 65535, 0 },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		assert_int_equal(cgpath_front(rows[i].path, rows[i].up), rows[i].front);
+		if (rows[i].front > 0)
+			assert_int_equal(cgpath_levels_above(rows[i].path, rows[i].front),
+					 rows[i].up);
+	}
 }

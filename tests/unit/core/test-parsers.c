@@ -735,34 +735,6 @@ PROMISE(a_path_fills_the_buffer_and_no_more)
 	assert_string_equal(ret.bytes, "/a");
 }
 
-PROMISE(the_front_of_a_path_is_so_many_levels_above_it)
-{
-	static const struct {
-		const char *path;
-		unsigned up;
-		size_t front; /* 0: there is none */
-	} rows[] = {
-		{ "/", 0, 1 },
-		{ "/", 1, 0 },
-		{ "/a", 0, 2 },
-		{ "/a", 1, 1 },
-		{ "/a", 2, 0 },
-		{ "/ab/cde/f", 0, 9 },
-		{ "/ab/cde/f", 1, 7 },
-		{ "/ab/cde/f", 2, 3 },
-		{ "/ab/cde/f", 3, 1 },
-		{ "/ab/cde/f", 4, 0 },
-		{ "/ab/cde/f", 65535, 0 },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-		assert_int_equal(cgpath_front(rows[i].path, rows[i].up), rows[i].front);
-		if (rows[i].front > 0)
-			assert_int_equal(cgpath_levels_above(rows[i].path, rows[i].front),
-					 rows[i].up);
-	}
-}
-
 PROMISE(the_words_of_a_boolean_count_in_any_case)
 {
 	static const char *const words[] = { "0", "no",	 "n", "false", "f", "off",
