@@ -13,6 +13,14 @@ PSB_BEGIN_DECLARATIONS
 
 /* ---- what a service that tells others needs: psibridged is one --------------------------------- */
 
+typedef void psb_beat_fn(void *userdata);
+
+/** psb_bridge_beat() - have `fn` called once from the bridge's loop, `after_usec` from now
+ * For a watchdog: a bridge whose loop hangs looks like one that has nothing to tell. There is one beat a
+ * bridge, dropped when that ends: another call, also from `fn`, replaces one that is due. `fn` must not block.
+ */
+int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, void *userdata);
+
 #define PSB_UNTOLD 1u /* instead of told_usec: it was told before, long ago */
 
 /** psb_watch_simulate_at() - the same for one cgroup, and so for patterns too
