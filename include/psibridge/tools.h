@@ -136,7 +136,7 @@ int psb_code_new(psb_code **ret);
 
 /** psb_code_keep() - keep the file that `address` is mapped from in memory, for as long as `code` is
  * For the code that will collect: a function of the runtime's library. Page by page, as below.
- * Returns: 0, or 1 (half of RLIMIT_MEMLOCK has no room for all of it). Errors: -ENOENT (no file is
+ * Returns: 0, or 1 (half of RLIMIT_MEMLOCK has no room for it). Errors: -ENOENT (no file is
  * mapped there), -ENOSPC (16 files are kept), -EIO.
  */
 int psb_code_keep(psb_code *code, const void *address);
@@ -144,11 +144,11 @@ int psb_code_keep(psb_code *code, const void *address);
 /** psb_code_lock() - keep what is mapped executable, and the rest of those files, in memory
  * Page by page as it is touched (MLOCK_ONFAULT); again for what was mapped since. It takes half of
  * RLIMIT_MEMLOCK at most, the rest is the program's; `ret_refused_bytes`, if not NULL, is what did
- * not fit. Errors: -ENOSYS (before Linux 4.4), -EIO.
+ * not fit. Errors: -EIO.
  */
 int psb_code_lock(psb_code *code, uint64_t *ret_refused_bytes);
 
-/** psb_code_unlock() - undo that.  Errors: -EINVAL. */
+/** psb_code_unlock() - undo that.  Errors: -EIO. */
 int psb_code_unlock(psb_code *code);
 
 /** psb_code_free() - unlock and free; NULL is allowed. Returns: NULL. */
