@@ -19,11 +19,10 @@
  *
  * Posted work is a lock-free stack, taken whole and turned round.
  *
- * Timers are a pairing heap (Fredman, Sedgewick, Sleator and Tarjan, 1986): `child` is the leftmost
- * child, `sibling` the next to the right, `back` the left sibling or, for the leftmost, the parent;
- * a root has none. Setting is O(1), removing O(log n) amortised. While timers expire, those that
- * are set go to a second heap, `fresh`, so that one that always asks for "now" cannot hold the
- * pass; the two are melded afterwards.
+ * Timers are a skew heap (Sleator and Tarjan, 1986): a tree in which no child is due before its parent.
+ * Where two are melded, the children of each timer on the way change sides. Setting and removing are
+ * O(log n) amortised. While timers expire, those that are set go to a second heap, `fresh`, so that one
+ * that always asks for "now" cannot hold the pass; the two are melded afterwards.
  */
 #include "kernel/loop-engine.h"
 
@@ -40,72 +39,36 @@
 
 static struct loop_timer *timer_meld(struct loop_timer *a, struct loop_timer *b)
 {
-	struct loop_timer *parent, *child;
+	struct loop_timer *root = NULL, **place = &root, *parent = NULL;
 
-	if (!a || !b)
-		return a ? a : b;
+	while (a && b) {
+		struct loop_timer *first = b->deadline_usec < a->deadline_usec ? b : a;
 
-	parent = b->deadline_usec < a->deadline_usec ? b : a;
-	child = parent == a ? b : a;
-
-	child->sibling = parent->child;
-	if (child->sibling)
-		child->sibling->back = child;
-	child->back = parent;
-	parent->child = child;
-	return parent;
+		b = first == a ? b : a;
+		a = first->right;
+		first->right = first->left;
+		first->parent = parent;
+		*place = parent = first;
+		place = &first->left;
+	}
+	*place = a ? a : b;
+	if (*place)
+		(*place)->parent = parent;
+	return root;
 }
 
-/* The children of a removed root become one heap: in pairs from the left, then all of those. */
-static struct loop_timer *timer_meld_children(struct loop_timer *child)
-{
-	struct loop_timer *pairs = NULL, *heap = NULL;
-
-	while (child) {
-		struct loop_timer *a = child, *b = child->sibling;
-
-		child = b ? b->sibling : NULL;
-		a->sibling = a->back = NULL;
-		if (b)
-			b->sibling = b->back = NULL;
-		a = timer_meld(a, b);
-		a->sibling = pairs;
-		pairs = a;
-	}
-	while (pairs) {
-		struct loop_timer *next = pairs->sibling;
-
-		pairs->sibling = NULL;
-		heap = timer_meld(heap, pairs);
-		pairs = next;
-	}
-	return heap;
-}
-
+/* Its children take its place. */
 static void timer_remove(struct loop *loop, struct loop_timer *timer)
 {
-	struct loop_timer *heap = timer_meld_children(timer->child);
+	struct loop_timer *heap = timer_meld(timer->left, timer->right), *parent = timer->parent;
 
-	/* Below the parent its children keep the order in its place, whichever heap this is. */
-	if (heap) {
-		heap->back = timer->back;
-		heap->sibling = timer->sibling;
-		if (heap->sibling)
-			heap->sibling->back = heap;
-	} else if (timer->sibling) {
-		timer->sibling->back = timer->back;
-	}
-
-	if (timer == loop->timers)
-		loop->timers = heap;
-	else if (timer == loop->fresh)
-		loop->fresh = heap;
-	else if (timer->back->child == timer)
-		timer->back->child = heap ? heap : timer->sibling;
+	if (heap)
+		heap->parent = parent;
+	if (parent)
+		*(parent->left == timer ? &parent->left : &parent->right) = heap;
 	else
-		timer->back->sibling = heap ? heap : timer->sibling;
-
-	timer->child = timer->sibling = timer->back = NULL;
+		*(loop->timers == timer ? &loop->timers : &loop->fresh) = heap;
+	timer->left = timer->right = timer->parent = NULL;
 	timer->queued = false;
 }
 

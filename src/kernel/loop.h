@@ -77,7 +77,7 @@ struct loop_timer {
 	uint64_t deadline_usec;
 	void (*expired)(struct loop_timer *timer, uint64_t now_usec);
 	bool queued;
-	struct loop_timer *child, *sibling, *back;
+	struct loop_timer *left, *right, *parent;
 };
 
 /* Behave as on a kernel that lacks something. For tests: nothing else can reach those paths. */

@@ -100,6 +100,9 @@ PROMISE(a_stall_that_begins_is_seen_at_the_next_look)
 	     { "140 ms to go at a quarter: 280", MS(160), STALL(40), AT(MS(280)) },
 	     { "100 ms to go at a half: 100", MS(80), STALL(40), AT(MS(100)) },
 	     { "full: critical is nearer", MS(100), STALL(40), FULL(50), AT(MS(50)) });
+	/* soon for a second after whatever was told, also where no alarm rang */
+	PLAY(&defaults, { "Low at a safety sample", MS(500), STALL(200), TOLD(LOW, STALL), ANY },
+	     { "critical is 1 ms away", MS(100), STALL(99), FULL(99), AT(MS(20)) });
 	PLAY(&defaults, TO_LOW,
 	     { "critical is 50 ms away at full stall", MS(50), STALL(50), FULL(50), AT(MS(50)) });
 }
