@@ -216,7 +216,7 @@ if STATIC_LIBURING
 AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
 endif
 dist_noinst_SCRIPTS += tests/driver tests/summary tests/house $(structure_tests) $(fuzz_tests) $(integration_scripts) $(runtime_scripts)
-EXTRA_DIST += tests/integration/shell.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/deny.h tests/skips-allowed tests/fuzz/corpus
+EXTRA_DIST += tests/integration/shell.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/sockets.h tests/deny.h tests/skips-allowed tests/fuzz/corpus
 
 # Runs a command as on a kernel without io_uring: PSIBRIDGE_TEST_WRAPPER='./tests/deny-io-uring ENOSYS' make check
 tests_deny_io_uring_SOURCES = tests/deny-io-uring.c

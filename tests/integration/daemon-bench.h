@@ -10,30 +10,17 @@
  */
 #pragma once
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-#include <errno.h>
 #include <jansson.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "../skip.h"
+#include "../unit/unit.h"
+#include "../sockets.h"
 #include "core/wire.h"
 #include "../pressure.h"
 #include "psibridge/tools.h"
@@ -95,23 +82,9 @@ static inline void bench_configure(const struct bench *b, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
-/* bind(2), or connect(2) */
-static inline int bench_socket(const char *path, int type,
-			       int (*call)(int fd, const struct sockaddr *address, socklen_t size))
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0 && strlen(path) < sizeof(address.sun_path));
-	memcpy(address.sun_path, path, strlen(path));
-	if (call(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		fail_msg("%s: %s", path, strerror(errno));
-	return fd;
-}
-
 static inline int bench_connect(const char *path)
 {
-	return bench_socket(path, SOCK_STREAM, connect);
+	return socket_at(path, SOCK_STREAM, connect);
 }
 
 /* One request, one answer; the caller frees it. */
@@ -199,36 +172,21 @@ static inline void bench_keep(struct bench *b, const char *name, int fd)
 static void *bench_manager(void *userdata)
 {
 	struct bench *b = userdata;
-	char text[8192] = "";
+	const char *text, *name;
+	int fd;
 
 	/* its queue has room for ten messages, and a thousand clients send one each: the thread must not wait for a CPU */
 	setpriority(PRIO_PROCESS, 0, -10);
-	while (strcmp(text, "END") != 0) {
-		union {
-			struct cmsghdr header;
-			char space[CMSG_SPACE(sizeof(int))];
-		} control;
-		struct iovec iov = { text, sizeof(text) - 1 };
-		struct msghdr message = { .msg_iov = &iov,
-					  .msg_iovlen = 1,
-					  .msg_control = &control,
-					  .msg_controllen = sizeof(control) };
-		ssize_t n = recvmsg(b->queue, &message, MSG_CMSG_CLOEXEC);
-		const char *name;
-		int fd;
-
-		text[MAX(n, 0)] = '\0';
+	while (strcmp(text = receive(b->queue, &fd), "END") != 0) {
 		name = strstr(text, "FDNAME=");
 		b->ready += strcmp(text, "READY=1") == 0;
 		b->watchdogs += strcmp(text, "WATCHDOG=1") == 0;
 		b->barriers += strcmp(text, "BARRIER") == 0;
 		pthread_mutex_lock(&bench_lock);
-		if (name && strncmp(text, "FDSTOREREMOVE=1", 15) == 0) {
+		if (name && strncmp(text, "FDSTOREREMOVE=1", 15) == 0)
 			bench_drop(b, name + 7);
-		} else if (name && strncmp(text, "FDSTORE=1", 9) == 0 && CMSG_FIRSTHDR(&message)) {
-			memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+		else if (name && fd >= 0)
 			bench_keep(b, name + 7, fd);
-		}
 		pthread_mutex_unlock(&bench_lock);
 	}
 	return NULL;
@@ -236,7 +194,7 @@ static void *bench_manager(void *userdata)
 
 static inline void bench_say_to_manager(const struct bench *b, const char *text)
 {
-	int fd = bench_socket(b->said, SOCK_DGRAM, connect);
+	int fd = socket_at(b->said, SOCK_DGRAM, connect);
 
 	assert_int_equal(send(fd, text, strlen(text), 0), strlen(text));
 	close(fd);
@@ -359,9 +317,9 @@ static inline void bench_start(struct bench *b, const char *configuration)
 	bench_configure(b, configuration);
 	if (access(lab_file(&lab, HOME, "cgroup.procs"), F_OK) < 0)
 		lab_make(&lab, HOME, 0);
-	b->queue = bench_socket(b->said, SOCK_DGRAM, bind);
-	fd = bench_socket(b->notify, SOCK_STREAM, bind);
-	assert_int_equal(chmod(b->notify, 0666) | listen(fd, SOMAXCONN), 0);
+	b->queue = socket_at(b->said, SOCK_DGRAM, bind);
+	fd = listen_here(b->notify);
+	assert_int_equal(chmod(b->notify, 0666), 0);
 	bench_keep(b, "psibridged.socket", fd);
 	assert_int_equal(pthread_create(&b->manager, NULL, bench_manager, b), 0);
 	bench_start_service(b);

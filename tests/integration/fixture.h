@@ -5,16 +5,11 @@
  */
 #pragma once
 
-#include <errno.h>
 #include <psibridge/tools.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "../unit/unit.h"
 #include "../pressure.h"
-#include "../skip.h"
 
 /* ---- what a callback was told ---------------------------------------------------------------------- */
 

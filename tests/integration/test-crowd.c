@@ -4,7 +4,6 @@
  * others, also when the daemon is restarted and killed in the middle; none is hung up on, none
  * told twice. With figures: delivery, memory a client. (At rest nothing wakes it: vm/guest-pressure.sh.)
  */
-#include "../unit/unit.h"
 #include "daemon-bench.h"
 
 #include <signal.h>

@@ -4,7 +4,6 @@
  * has a daemon of its own, and the cgroups a, a/below and b. Levels are simulated through the control socket; test-crowd.c has real
  * ones. libpsibridge as its client: unit/library/test-records.c, vm/guest-clients.sh. What needs systemd is in vm/guest-daemon.sh.
  */
-#include "../unit/unit.h"
 #include "../threads.h"
 #include "daemon-bench.h"
 

@@ -6,13 +6,11 @@
  * watch, of a bridge of its own, so that none takes another one's alarms. The first bridge has its own thread and is what
  * the others are compared with. No loop here has a timeout: a descriptor that does not ring is found out.
  */
-#include "../unit/unit.h"
 #include "../deny.h"
 #include "fixture.h"
 
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 

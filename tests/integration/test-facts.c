@@ -11,7 +11,6 @@
  * Triggers without CAP_SYS_RESOURCE are made by dropping it from the effective set of this thread
  * while the file is opened: the kernel looks at the credentials of the open.
  */
-#include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <stdatomic.h>

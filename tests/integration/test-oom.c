@@ -2,7 +2,6 @@
 /*
  * test-oom.c - what only a unified hierarchy shows: memory.events and memory.high
  */
-#include <fcntl.h>
 #include <stdatomic.h>
 
 #include "fixture.h"

@@ -2,7 +2,6 @@
 /*
  * test-pressure.c - one cgroup under real pressure, seen through the public API
  */
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 

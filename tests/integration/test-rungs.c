@@ -3,8 +3,6 @@
  * test-rungs.c - the rungs of the ladder (each one alone: test-driving.c; our own cgroup: test-lost.c), and what is said of memory on
  * the way
  */
-#include <fcntl.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 
 #include "fixture.h"

@@ -5,9 +5,6 @@
 #include "unit.h"
 #include "count-malloc.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 atomic_bool count_malloc_on;
 atomic_uint count_malloc_allocations, count_malloc_frees;
 

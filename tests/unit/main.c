@@ -4,11 +4,6 @@
  */
 #include "unit.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "../pressure.h"
 
 static struct test_file *test_files;

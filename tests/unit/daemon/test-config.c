@@ -5,11 +5,7 @@
  * Files stand in a directory of the test's own that stands for "/". Complaints are compared to the letter: they are all that
  * one has who edits a file. Values and triggers by themselves are in core/test-value.c and core/test-trigger.c.
  */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "config-bench.h"

@@ -8,17 +8,10 @@
  */
 #include "../unit.h"
 
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "../../skip.h"
+#include "../../sockets.h"
 #include "../fake-root.h"
 #include "daemon/control.h"
 #include "daemon/history.h"
@@ -150,13 +143,7 @@ static void turn(void)
 
 static int dial(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	assert_true(fd >= 0);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", fake_path("control"));
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
+	return socket_at(fake_path("control"), SOCK_STREAM | SOCK_NONBLOCK, connect);
 }
 
 static void need_root(void)

@@ -5,9 +5,6 @@
 #include "../unit.h"
 #include "daemon/history.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #define SEC USEC_PER_SEC
 #define HOUR (3600 * USEC_PER_SEC)
 

@@ -8,22 +8,14 @@
  */
 #include "../unit.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "daemon/journal.h"
 #include "core/names.h"
 
-#include "../../skip.h"
 #include "../count-malloc.h"
+#include "../../sockets.h"
 #include "../fake-root.h"
 
 #define PATIENCE_SEC 20
@@ -36,12 +28,8 @@ static int real_stderr = -1, out = -1; /* what is written to stderr is read from
 
 static void journald_start(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", fake_path("socket"));
-	unlink(address.sun_path);
-	journald = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_return_code(bind(journald, (struct sockaddr *)&address, sizeof(address)), errno);
+	unlink(fake_path("socket"));
+	journald = socket_at(fake_path("socket"), SOCK_DGRAM | SOCK_NONBLOCK, bind);
 }
 
 static void journald_stop(void)

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Sockets of our own, and what lies in the way. */
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "../fake-root.h"

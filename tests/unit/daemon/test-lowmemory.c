@@ -9,22 +9,14 @@
  */
 #include "../unit.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <systemd/sd-bus.h>
-#include <unistd.h>
 
-#include "../../skip.h"
+#include "../../sockets.h"
 #include "../fake-root.h"
 #include "daemon/lowmemory.h"
 
@@ -95,17 +87,6 @@ static void bus_stop(void)
 	while (waitpid(b.bus, NULL, 0) < 0 && errno == EINTR)
 		;
 	b.bus = 0;
-}
-
-static int listen_here(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	assert_int_equal(bind(fd, (void *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(fd, 5), 0);
-	return fd;
 }
 
 /* ---- the daemon ------------------------------------------------------------------------------ */

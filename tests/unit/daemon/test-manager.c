@@ -4,19 +4,12 @@
  *
  * The manager is a datagram socket of this test.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "../unit.h"
+#include "../../sockets.h"
 #include "daemon/manager.h"
 #include "kernel/file.h"
 #include "kernel/loop.h"
@@ -29,16 +22,8 @@ static struct manager *m;
 /* `name` as in $NOTIFY_SOCKET. */
 static void bind_queue(const char *name)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", name);
-	if (name[0] == '@')
-		address.sun_path[0] = '\0';
 	fd_close(&queue);
-	queue = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	assert_int_equal(bind(queue, (struct sockaddr *)&address,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))),
-			 0);
+	queue = socket_at(name, SOCK_DGRAM | SOCK_NONBLOCK, bind);
 	setenv("NOTIFY_SOCKET", name, 1);
 }
 
@@ -76,33 +61,11 @@ static void again(void)
 	assert_int_equal(manager_new(&m), 0);
 }
 
-/* The next message, or "" if there is none; *ret_fd -1: nothing came with it. */
-static const char *next(int *ret_fd)
-{
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	static char text[4096];
-	struct iovec iov = { text, sizeof(text) - 1 };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(queue, &message, MSG_CMSG_CLOEXEC);
-
-	text[MAX(n, 0)] = '\0';
-	*ret_fd = -1;
-	if (n >= 0 && CMSG_FIRSTHDR(&message))
-		memcpy(ret_fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
-	return text;
-}
-
 static void assert_said(const char *text)
 {
 	int fd;
 
-	assert_string_equal(next(&fd), text);
+	assert_string_equal(receive(queue, &fd), text);
 	assert_int_equal(fd, -1);
 }
 
@@ -123,9 +86,9 @@ PROMISE(a_message_is_one_datagram_with_its_descriptor_or_without_and_allocates_n
 	if (!COUNT_MALLOC_SANITIZED)
 		count_malloc_stop();
 	assert_said("READY=1");
-	assert_int_equal(strlen(next(&got)), 1023);
+	assert_int_equal(strlen(receive(queue, &got)), 1023);
 	/* the descriptor itself, and ours stays open */
-	assert_string_equal(next(&got), "FDSTORE=1\nFDNAME=state");
+	assert_string_equal(receive(queue, &got), "FDSTORE=1\nFDNAME=state");
 	assert_int_equal(fstat(fd, &a), 0);
 	assert_int_equal(fstat(got, &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);

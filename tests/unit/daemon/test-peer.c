@@ -6,29 +6,22 @@
  * ways to know them, so everything runs twice: as the kernel is, and then, for good, as on one before 6.5, for which a seccomp
  * filter answers SO_PEERPIDFD. Reuse of a pid cannot be ordered from the kernel: for that /proc is a directory of this test.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "daemon/peer.h"
 #include "kernel/file.h"
 #include "../../pressure.h"
-#include "../../skip.h"
 #include "../../threads.h"
 #include "../fake-root.h"
 

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The table that outlives the daemon: what one process writes the next one reads, and nothing else. */
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "core/setting.h"

@@ -3,17 +3,11 @@
  * Who hears whom: the most specific watch, thresholds of one's own, what is below one, and what
  * becomes of all that when the configuration changes. On real cgroups; levels are simulated.
  */
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "../../pressure.h"
-#include "../../skip.h"
 #include "../count-malloc.h"
 #include "config-bench.h"
 #include "daemon/table.h"

@@ -7,25 +7,21 @@
  * the hook writes to stderr goes into a file, and tests wait for its lines.
  */
 #include "../unit.h"
-#include "../../skip.h"
+#include "../../sockets.h"
 #include "../../threads.h"
 #include "core/util.h"
 #include "core/wire.h"
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/sockios.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 #define MSEC UINT64_C(1000)
@@ -186,7 +182,7 @@ static bool has_threads(void)
 
 static void set_stage(void **state)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char path[100];
 
 	(void)state;
 	memset(&fake, 0, sizeof(fake));
@@ -196,13 +192,11 @@ static void set_stage(void **state)
 	descriptors = count_descriptors();
 	strcpy(strrchr(directory, '.') + 1, "XXXXXX");
 	assert_non_null(mkdtemp(directory));
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/psibridge", directory);
-	assert_int_equal(mkdir(address.sun_path, 0700), 0);
-	strcat(address.sun_path, "/notify");
-	setenv("PSIBRIDGE_SOURCE", address.sun_path, 1);
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, 5), 0);
+	snprintf(path, sizeof(path), "%s/psibridge", directory);
+	assert_int_equal(mkdir(path, 0700), 0);
+	strcat(path, "/notify");
+	setenv("PSIBRIDGE_SOURCE", path, 1);
+	listener = listen_here(path);
 	said_fd = open(directory, O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
 	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	assert_true(said_fd >= 0 && dup2(said_fd, STDERR_FILENO) >= 0);
