@@ -2,7 +2,7 @@
 /*
  * A thousand clients in a thousand cgroups, real stalls in ten of them: those ten are told and no
  * others, also when the daemon is restarted and killed in the middle; none is hung up on, none
- * told twice. With figures: delivery, memory a client. (At rest nothing wakes it: vm/guest-pressure.sh.)
+ * told twice. With a figure: memory a client. (At rest nothing wakes it: vm/guest-pressure.sh.)
  */
 #include "daemon-bench.h"
 
@@ -31,14 +31,10 @@ static struct bench bench;
 
 static struct client {
 	int fd;
-	uint64_t first_low_usec, low_usec; /* when it was judged; 0: never */
+	uint64_t low_usec; /* when it was judged; 0: never */
 	enum psb_available level;
 	bool welcome_back;
 } clients[CROWD];
-
-/* Of the newest records, from judgement to client. */
-static uint64_t delays[4096];
-static unsigned delay_count;
 
 static const char *group_of(unsigned i)
 {
@@ -94,11 +90,8 @@ static void take(unsigned i)
 			fail_msg("client %u was told Low twice within %llu ms", i,
 				 (unsigned long long)(r.time_usec - c->low_usec) / 1000);
 		c->low_usec = r.time_usec;
-		if (c->first_low_usec == 0)
-			c->first_low_usec = r.time_usec;
 	}
 	c->level = (enum psb_available)r.available;
-	delays[delay_count++ % ELEMENTSOF(delays)] = lab_now_usec() - r.time_usec;
 }
 
 /* Take what comes until `condition` holds of so many, the first ones; false: it did not within `ms`. */
@@ -123,7 +116,7 @@ static bool listen_until(unsigned ms, bool (*condition)(const struct client *c),
 
 static bool was_low(const struct client *c)
 {
-	return c->first_low_usec > 0;
+	return c->low_usec > 0;
 }
 
 static bool is_high(const struct client *c)
@@ -134,25 +127,6 @@ static bool is_high(const struct client *c)
 static bool is_back(const struct client *c)
 {
 	return c->welcome_back;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void print_delays(void)
-{
-	unsigned n = MIN(delay_count, (unsigned)ELEMENTSOF(delays));
-
-	assert_true(n > 0);
-	qsort(delays, n, sizeof(*delays), by_value);
-	printf("# stalls, and a restart and a kill -9 in their middle: %u records, from judgement to client p50 %llu us, "
-	       "p99 %llu us, max %llu us\n",
-	       n, (unsigned long long)delays[n / 2], (unsigned long long)delays[n * 99 / 100],
-	       (unsigned long long)delays[n - 1]);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------------- */
@@ -202,23 +176,12 @@ PROMISE(a_client_costs_a_few_hundred_bytes_and_no_thread)
 
 PROMISE(ten_stall_and_those_ten_are_told)
 {
-	uint64_t begin, first = UINT64_MAX, last = 0;
 	pid_t pressers[STALLING];
 
 	bench_need_lab();
-	begin = lab_now_usec();
 	for (unsigned i = 0; i < STALLING; i++)
 		pressers[i] = lab_press(&lab, group_of(i));
 	assert_true(listen_until(PATIENCE_MS, was_low, STALLING));
-	for (unsigned i = 0; i < STALLING; i++) {
-		first = MIN(first, clients[i].first_low_usec);
-		last = MAX(last, clients[i].first_low_usec);
-	}
-	printf("# from the first pressure to Low: %llu ms to the first, %llu ms to the last of %u\n",
-	       (unsigned long long)(first - begin) / 1000,
-	       (unsigned long long)(last - begin) / 1000, STALLING);
-	delay_count = 0; /* what was told while the others were made to stall was not read at once */
-
 	/* in the middle of it */
 	for (int i = 0; i < 2; i++) {
 		for (unsigned c = 0; c < CROWD; c++)
@@ -227,8 +190,6 @@ PROMISE(ten_stall_and_those_ten_are_told)
 		assert_true(listen_until(PATIENCE_MS, is_back, CROWD));
 	}
 	listen_until(9000, NULL, 0); /* longer than Rearm: a repeat is due, and only one */
-	print_delays();
-
 	for (unsigned i = 0; i < STALLING; i++)
 		lab_kill(pressers[i]);
 	assert_true(listen_until(PATIENCE_MS, is_high, CROWD));
