@@ -71,6 +71,7 @@ daemon_tests = \
 	tests/unit/daemon/test-table \
 	tests/unit/daemon/test-history \
 	tests/unit/daemon/test-state \
+	tests/unit/daemon/test-memoryhigh \
 	tests/unit/daemon/test-listen \
 	tests/unit/daemon/test-lowmemory \
 	tests/unit/daemon/test-peer \

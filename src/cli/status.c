@@ -351,6 +351,19 @@ static bool is_watching(const json_t *watch)
 	return strcmp(answer_text(watch, "state"), "watching") == 0;
 }
 
+/* MemoryHighAt=, which says nothing where it is off. */
+static void print_memory_high(const struct output *output, const json_t *high)
+{
+	uint64_t set = answer_number(high, "set"), failed = answer_number(high, "failed");
+
+	printf("      MemoryHigh is %" PRIu64 " %% of MemoryMax in %" PRIu64 " cgroup%s",
+	       answer_number(high, "percent"), set, plural(set));
+	if (failed > 0)
+		output_painted(output, PAINT_BAD, "; not in %" PRIu64 ": %s", failed,
+			       answer_text(high, "why"));
+	putchar('\n');
+}
+
 static void print_watch(const struct output *output, const json_t *watch)
 {
 	bool failed = strcmp(answer_text(watch, "state"), "failed") == 0;
@@ -367,6 +380,8 @@ static void print_watch(const struct output *output, const json_t *watch)
 	print_count("; ", answer_number(watch, "clients"), "client");
 	printf("%s%s\n", answer_flag(watch, "shadow") ? "; in shadow: no client is told" : "",
 	       answer_flag(watch, "configured") ? "" : "; made for its clients");
+	if (json_object_get(watch, "memory_high"))
+		print_memory_high(output, json_object_get(watch, "memory_high"));
 }
 
 /* Why rungs are not better, each reason once. */

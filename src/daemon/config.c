@@ -25,6 +25,7 @@ enum key {
 	KEY_LOW = SETTING_LOW,
 	KEY_CRITICAL = SETTING_CRITICAL,
 	KEY_SHADOW = SETTING_COUNT,
+	KEY_MEMORY_HIGH_AT,
 	KEY_ENABLED,
 	KEY_CLIENTS_MAX,
 	KEY_CLIENTS_PER_CGROUP,
@@ -86,6 +87,7 @@ static struct key_row key_row(enum key key)
 	enum { IN_DAEMON = 1 << DAEMON, IN_WATCH = 1 << WATCH, IN_BOTH = IN_WATCH | 1 << DEFAULTS };
 	static const struct key_row rows[] = {
 		[KEY_SHADOW] = { "Shadow", "no", FORM_BOOLEAN, IN_BOTH },
+		[KEY_MEMORY_HIGH_AT] = { "MemoryHighAt", "off", FORM_PERCENT, IN_BOTH },
 		[KEY_ENABLED] = { "Enabled", "yes", FORM_BOOLEAN, IN_WATCH },
 		[KEY_CLIENTS_MAX] = { "ClientsMax", "16384", FORM_COUNT, IN_DAEMON },
 		[KEY_CLIENTS_PER_CGROUP] = { "ClientsPerCgroup", "256", FORM_COUNT, IN_DAEMON },
@@ -449,9 +451,12 @@ struct config *config_finish(struct config *config, struct complaints *complaint
 		if (enabled || s->has_candidate)
 			check_all(s, complaints);
 		if (enabled && !is_replaced(s))
-			config->watches[config->watch_count++] = (struct config_watch){ s->path,
-											settle(s),
-											s->origin };
+			config->watches[config->watch_count++] = (struct config_watch){
+				s->path,
+				settle(s),
+				number(s, KEY_SHADOW) ? 0 : (unsigned)number(s, KEY_MEMORY_HIGH_AT),
+				s->origin,
+			};
 	}
 	config->clients_max = (unsigned)number(daemon, KEY_CLIENTS_MAX);
 	config->clients_per_cgroup = (unsigned)number(daemon, KEY_CLIENTS_PER_CGROUP);

@@ -29,6 +29,7 @@ struct origin {
 struct config_watch {
 	const char *path;	  /* normalised; a pattern if it has a star */
 	struct settings settings; /* complete: [Defaults] are in it */
+	unsigned memory_high_at;  /* percent; 0: off, and always in the shadow */
 	struct origin origin;
 };
 

@@ -8,6 +8,7 @@
 
 #include "core/utf8.h"
 #include "daemon/history.h"
+#include "daemon/memoryhigh.h"
 #include "core/names.h"
 
 #include <stdarg.h>
@@ -176,7 +177,8 @@ static void put_works(struct writer *w, const struct psb_source *s, const struct
 	    n->members, n->alarm_usec, n->sample_usec, n->effects);
 }
 
-static void put_watch(struct writer *w, const struct watch_view *v)
+static void put_watch(struct writer *w, const struct watch_view *v,
+		      const struct memoryhigh_view *high)
 {
 	static const char *const states[] = {
 		[WATCH_WATCHING] = "watching", [WATCH_ABSENT] = "absent", [WATCH_FAILED] = "failed"
@@ -201,6 +203,9 @@ static void put_watch(struct writer *w, const struct watch_view *v)
 	    p->forecast_usec == FORECAST_OFF ? 0 : p->forecast_usec);
 	if (works)
 		put_works(w, &v->source, &v->stats);
+	if (high->percent > 0)
+		put(w, "memory_high:{ percent:u set:u failed:u why:s }", high->percent, high->set,
+		    high->failed, high->why);
 	put(w, "}");
 }
 
@@ -244,6 +249,7 @@ static void put_past(struct writer *w, const struct past *p)
 
 struct text *control_status(struct daemon *d)
 {
+	struct memoryhigh_view high = { .why = "" };
 	struct watch_view view;
 	struct past past;
 	struct writer w;
@@ -253,8 +259,12 @@ struct text *control_status(struct daemon *d)
 	put(&w, "{");
 	put_daemon(&w, d);
 	put(&w, "watches:[");
-	for (size_t i = 0; table_watch(d->table, i, &view); i++)
-		put_watch(&w, &view);
+	for (size_t i = 0; table_watch(d->table, i, &view); i++) {
+		high.percent = 0;
+		if (view.configured && !view.settings.shadow)
+			memoryhigh_view(d->memoryhigh, view.path, &high);
+		put_watch(&w, &view, &high);
+	}
 	put(&w, "] cgroups:[");
 	table_each_cgroup(d->table, put_cgroup, &w);
 	put(&w, "] history:[");

@@ -14,6 +14,7 @@
 struct server;
 struct control;
 struct lowmemory;
+struct memoryhigh;
 struct history;
 struct daemon;
 
@@ -41,6 +42,7 @@ struct daemon {
 	struct control *control;
 	struct lowmemory *lowmemory; /* NULL: none */
 	struct history *history;
+	struct memoryhigh *memoryhigh;
 	const char *root; /* of configuration files, "" */
 	uint64_t started_usec;
 	char config_error[512]; /* the last reload was refused: its first complaint; "" */

@@ -155,7 +155,7 @@ static void read_line(const char *text, size_t size, void *userdata)
 
 	if (!oom_kill_line(&h->kill, text, size))
 		return;
-	if (table_judges(h->daemon->table, h->kill.cgroup)) {
+	if (table_judges(h->daemon->table, h->kill.cgroup, NULL)) {
 		log_kill(h->daemon->journal, &h->kill);
 		history_kill(h, &h->kill, now_usec());
 	}

@@ -23,6 +23,7 @@
 #include "daemon/history.h"
 #include "daemon/listen.h"
 #include "daemon/lowmemory.h"
+#include "daemon/memoryhigh.h"
 #include "daemon/server.h"
 
 #include <errno.h>
@@ -237,6 +238,7 @@ static int take_config(struct daemon *d, struct config *config)
 	d->config_error[0] = '\0';
 	server_resubscribe(d->server);
 	lowmemory_config_changed(d->lowmemory);
+	memoryhigh_apply(d->memoryhigh, config);
 	journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER, "configuration reloaded; watches: %zu",
 		    config->watch_count);
 	return 0;
@@ -363,6 +365,31 @@ static int make_table(struct daemon *d)
 	return r < 0 ? r : table_apply(d->table, d->config);
 }
 
+static bool judges(void *userdata, const char *cgroup, const char *path)
+{
+	const struct daemon *d = userdata;
+
+	return table_judges(d->table, cgroup, path);
+}
+
+/* As the configuration is, whatever the process before left. */
+static int make_memoryhigh(struct daemon *d)
+{
+	const struct memoryhigh_options options = {
+		.event = d->event,
+		.journal = d->journal,
+		.cgroups = &d->cgroups,
+		.states = states_highs(server_states(d->server)),
+		.judges = judges,
+		.userdata = d,
+	};
+	int r = memoryhigh_new(&options, &d->memoryhigh);
+
+	if (r >= 0)
+		memoryhigh_apply(d->memoryhigh, d->config);
+	return r;
+}
+
 /* An inherited one, or one of our own, whose file goes with us. */
 static int get_listener(struct daemon *d, int inherited, const char *path, const char **ret_own)
 {
@@ -392,6 +419,8 @@ static int make_parts(struct daemon *d, const struct arguments *a)
 	if (r >= 0)
 		r = step(d, server_new(d, r, &d->server), "the notify socket");
 	if (r >= 0)
+		r = step(d, make_memoryhigh(d), "MemoryHighAt=");
+	if (r >= 0)
 		r = get_listener(d, -1, a->control, &d->own_sockets[1]);
 	if (r >= 0)
 		r = step(d, control_new(d, r, CONTROL_PATIENCE_USEC, &d->control),
@@ -415,6 +444,7 @@ static int serve(struct daemon *d, const struct arguments *a)
 	(void)manager_say(d->manager, "STOPPING=1");
 	d->lowmemory = lowmemory_free(d->lowmemory);
 	d->control = control_free(d->control);
+	d->memoryhigh = memoryhigh_free(d->memoryhigh);
 	d->server = server_free(d->server);
 	d->table = table_free(d->table);
 	d->history = history_free(d->history);

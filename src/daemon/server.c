@@ -559,6 +559,11 @@ void server_resubscribe(struct server *s)
 	}
 }
 
+struct states *server_states(const struct server *s)
+{
+	return s->states;
+}
+
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 static void restore_all(struct server *s)

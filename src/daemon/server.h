@@ -9,6 +9,7 @@
 #pragma once
 
 #include "daemon/daemon.h"
+#include "daemon/state.h"
 
 /* Takes the listening descriptor over, also on failure, and the clients of the process before. Errors: -ENOMEM, as
  * sd_event_add_io(3) and states_new(). */
@@ -16,6 +17,9 @@ int server_new(struct daemon *daemon, int listen_fd, struct server **ret);
 /* Tells clients that understand it that we stop, and closes our ends; what the manager keeps, it keeps. */
 struct server *server_free(struct server *server);
 DEFINE_CLEANUP(struct server *, server_free);
+
+/* What outlives the process. */
+struct states *server_states(const struct server *server);
 
 /* The configuration is another: a client without a watch may get one now. */
 void server_resubscribe(struct server *server);

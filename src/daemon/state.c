@@ -19,8 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* "psbstat4": the last byte is the version, of struct policy_options, too */
-#define STATES_MAGIC UINT64_C(0x3474617473627370)
+/* "psbstat5": the last byte is the version, of struct policy_options, too */
+#define STATES_MAGIC UINT64_C(0x3574617473627370)
 #define SLOTS (1u << 20) /* as many as ClientsMax= may allow: what is not used takes no memory */
 
 #ifndef SO_COOKIE
@@ -31,6 +31,7 @@ struct states {
 	uint64_t magic;
 	uint32_t used; /* no entry behind this one was ever written */
 	struct client_state entries[SLOTS];
+	struct high_states highs;
 };
 
 static int map(int fd, struct states **ret)
@@ -76,12 +77,16 @@ int states_adopt(int fd, struct states **ret)
 	close(fd);
 	if (r < 0)
 		return r;
-	if (l->magic != STATES_MAGIC || l->used > SLOTS) {
+	if (l->magic != STATES_MAGIC || l->used > SLOTS || l->highs.used > HIGHS_MAX) {
 		states_free(l);
 		return -EBADMSG;
 	}
 	for (uint32_t i = 0; i < l->used; i++)
 		l->entries[i].connected = false;
+	for (uint32_t i = 0; i < l->highs.used; i++) {
+		l->highs.entries[i].look = 0;
+		l->highs.entries[i].cgroup[STATE_PATH_MAX - 1] = '\0';
+	}
 	*ret = l;
 	return 0;
 }
@@ -91,6 +96,11 @@ struct states *states_free(struct states *l)
 	if (l)
 		munmap(l, sizeof(*l));
 	return NULL;
+}
+
+struct high_states *states_highs(struct states *l)
+{
+	return &l->highs;
 }
 
 /* An earlier process's: our own code needs valid values. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.h - what the next process of the daemon must know of each client
+ * state.h - what the next process of the daemon must know: of each client, and which memory.high is ours
  *
  * A table in a memfd that is mapped shared and kept in the manager's descriptor store, beside the clients' sockets. It is
  * written in place, without a system call, so it is up to date also after a SIGKILL. A client is found in it again by the
@@ -35,6 +35,21 @@ struct client_state {
 	char cgroup[STATE_PATH_MAX]; /* "": too long */
 };
 
+/* A memory.high that was "max" and that we wrote (memoryhigh.h). */
+struct high_state {
+	uint64_t inode;	    /* of the cgroup; 0: free. Written last, cleared first */
+	uint64_t set_bytes; /* what we wrote, or were about to */
+	uint64_t look;	    /* the present process found it in place then; 0: it did not yet */
+	char cgroup[STATE_PATH_MAX];
+};
+
+#define HIGHS_MAX 4096
+
+struct high_states {
+	uint32_t used; /* no entry behind this one was ever written */
+	struct high_state entries[HIGHS_MAX];
+};
+
 /* A new one, with room for all that ClientsMax= may allow, and the descriptor that is to be stored and closed. Errors:
  * -ENOMEM, -EMFILE, -errno of memfd_create(2). */
 int states_new(struct states **ret, int *ret_fd);
@@ -43,6 +58,8 @@ int states_new(struct states **ret, int *ret_fd);
 int states_adopt(int fd, struct states **ret);
 /* The table itself stays where its descriptor was stored. */
 struct states *states_free(struct states *states);
+
+struct high_states *states_highs(struct states *states);
 
 /* The entry of that socket; *ret_known: an earlier process made it. NULL: full, or it is no socket. */
 struct client_state *states_get(struct states *states, int socket_fd, bool *ret_known);

@@ -140,9 +140,11 @@ static bool judges(const struct watch *w, const char *path)
 	return most_specific(table_of(w), path, w->settings.shadow) == w;
 }
 
-bool table_judges(const struct table *t, const char *cgroup)
+bool table_judges(const struct table *t, const char *cgroup, const char *path)
 {
-	return most_specific(t, cgroup, false);
+	const struct watch *w = most_specific(t, cgroup, false);
+
+	return w && (!path || (w->configured && strcmp(w->path, path) == 0));
 }
 
 /* ---- the present --------------------------------------------------------------------------------- */

@@ -86,8 +86,8 @@ const char *subscriber_failure(const struct subscriber *subscriber);
 int table_simulate(struct table *table, const char *cgroup, enum psb_available available,
 		   bool critical);
 
-/* Does a watch judge it that is not in the shadow? */
-bool table_judges(const struct table *table, const char *cgroup);
+/* Does a watch judge it that is not in the shadow? `path`: and is it that [Watch]? */
+bool table_judges(const struct table *table, const char *cgroup, const char *path);
 
 /* ---- for status ------------------------------------------------------------------------------- */
 

@@ -62,6 +62,7 @@ check a_refusal_comes_in_its_own_words speaks '{"error":"too many connections","
 status_when_all_is_well()
 {
 	ended 0 status && says 'Memory is nowhere short.' 'system.slice/**' 'rung 2: a PSI trigger with a short window; 3 clients' \
+		'MemoryHigh is 90 % of MemoryMax in 1 cgroup; not in 2: /x: Permission denied' \
 		'in shadow: no client is told' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
 		'1 more, made for clients that no configured watch covers' 'Rung 3 and no better: CAP_SYS_RESOURCE is missing' \
 		'3 connected of at most 16384 (2 of systemd'\''s protocol, 1 of libpsibridge)' '1 client refused' \

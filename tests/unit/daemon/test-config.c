@@ -85,6 +85,7 @@ static void check_reload(const struct config *config)
 
 		assert_string_equal(a->path, b->path);
 		assert_true(settings_equal(&a->settings, &b->settings));
+		assert_int_equal(a->memory_high_at, b->memory_high_at);
 	}
 }
 
@@ -103,6 +104,7 @@ PROMISE(every_value_is_understood)
 		{ "[Watch a]\nQuiet=7s\n", "Quiet=7s" },
 		{ "[Watch a]\nHighHeadroom=off\n", "HighHeadroom=off" },
 		{ "[Watch a]\nForecast=2000ms\n", "Forecast=2s" },
+		{ "[Watch a]\nMemoryHighAt=90\n", "MemoryHighAt=90%" },
 		{ "[Watch a]\nShadow=on\n", "Shadow=yes" },
 		{ "[Daemon]\nClientsMax=11\n", "ClientsMax=11" },
 		{ "[Daemon]\nClientsPerCgroup=3\n", "ClientsPerCgroup=3" },
@@ -153,6 +155,18 @@ PROMISE(it_ends_up_where_the_daemon_looks)
 	assert_string_equal(c->watches[4].path, "/a");
 	assert_true(settings_equal(&c->watches[4].settings, &expected));
 	assert_false(settings_equal(&c->watches[3].settings, &expected));
+}
+
+PROMISE(memory_high_is_touched_by_live_watches_alone)
+{
+	_cleanup_(config_freep) struct config *c = load_text(
+		"[Watch a]\n[Watch b]\nMemoryHighAt=off\n[Watch c]\nShadow=yes\n"
+		"[Watch d]\nMemoryHighAt=1%\n[Defaults]\nMemoryHighAt=99\n");
+	static const unsigned expected[] = { 99, 99, 99, 99, 99, 0, 0, 1 };
+
+	assert_int_equal(c->watch_count, ELEMENTSOF(expected));
+	for (size_t i = 0; i < ELEMENTSOF(expected); i++)
+		assert_int_equal(c->watches[i].memory_high_at, expected[i]);
 }
 
 #define AS_BUILT_IN "10s 16384,256,2048 11"
@@ -310,8 +324,8 @@ PROMISE(the_sample_shows_what_is_built_in)
 	}
 	fclose(f);
 	fclose(out);
-	/* every key: 5 of [Daemon], 9 of [Defaults], Enabled of four watches */
-	assert_int_equal(values, 18);
+	/* every key: 5 of [Daemon], 11 of [Defaults], Enabled of four watches */
+	assert_int_equal(values, 20);
 	sample = load_text(text);
 	free(text);
 	assert_string_equal(summary(nothing), summary(sample));
@@ -413,6 +427,8 @@ PROMISE(what_is_wrong_is_said_with_what_was_expected)
 		{ "[Defaults]\nLow=" EIGHTY "is life\n",
 		  AT(2) "Low: \"" EIGHTY
 			"\": the unit is none of us, ms, s, min and h" TRIGGER_WANTED },
+		{ "[Watch a]\nMemoryHighAt=100%\n",
+		  AT(2) "MemoryHighAt: \"100%\": a percentage from 1% to 99%, or off, was expected\n" },
 		{ "[Daemon]\nServeOthers=no # \x01 others\n",
 		  AT(2) "ServeOthers: \"no # ? others\": yes or no was expected\n" },
 		{ "[Defaults]\nCalm=\\\n  5s\n",

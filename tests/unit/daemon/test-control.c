@@ -16,6 +16,7 @@
 #include "daemon/control.h"
 #include "daemon/history.h"
 #include "daemon/listen.h"
+#include "daemon/memoryhigh.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
 #define SHORT_USEC (20 * USEC_PER_MSEC)
@@ -75,6 +76,12 @@ int table_simulate(_unused_ struct table *table, const char *cgroup, enum psb_av
 void server_view(_unused_ const struct server *server, struct server_view *ret)
 {
 	*ret = (struct server_view){ 1, 2, 3, 4, 5, 6, 7 };
+}
+
+void memoryhigh_view(_unused_ const struct memoryhigh *high, _unused_ const char *path,
+		     struct memoryhigh_view *ret)
+{
+	*ret = (struct memoryhigh_view){ 90, 2, 1, "/x: why" };
 }
 
 static bool bridge_answers(_unused_ struct daemon *daemon)
@@ -341,6 +348,7 @@ PROMISE(status_says_everything)
 	stage.watches[0].stats = (struct psb_stats){ 0,	 1,  2,	 3,  4,	 5, 6, 7, 8, 9, 10, 11, 12,
 						     13, 14, 15, 16, 17, 0, 0, 0, 0, 0, 0,  0,	0 };
 	stage.watches[0].available = PSB_NEUTRAL;
+	stage.watches[0].configured = true;
 	stage.watches[1] = (struct watch_view){ .id = 8,
 						.path = "/b",
 						.state = WATCH_FAILED,
@@ -391,7 +399,7 @@ PROMISE(status_says_everything)
 		"'clients':{'connected':1,'plain':2,'records':3,'accepted':4,'refused':5,'told':6,"
 		"'replaced':7,'max':16384},'configuration':{'error':'x.conf:3: Low: nonsense','files':"
 		"['/etc/psibridge/psibridged.conf']},"
-		"'watches':[{'id':7,'path':'system.slice/*','configured':false,'state':'watching','why'"
+		"'watches':[{'id':7,'path':'system.slice/*','configured':true,'state':'watching','why'"
 		":'','available':'neutral','critical':false,'shadow':false,'clients':3,'thresholds':0,"
 		"'settings':{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
 		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':25,'descendants':false,"
@@ -400,7 +408,8 @@ PROMISE(status_says_everything)
 		"'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
 		"'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
 		"'callback_usec':11,'superseded':12,'bytes_back':13,'members':14,'alarm_usec':15,"
-		"'sample_usec':16,'effects':17}},"
+		"'sample_usec':16,'effects':17},"
+		"'memory_high':{'percent':90,'set':2,'failed':1,'why':'/x: why'}},"
 		"{'id':8,'path':'/b','configured':true,'state':'failed','why':'it was refused',"
 		"'available':null,'critical':true,'shadow':true,'clients':0,'thresholds':2,'settings':"
 		"{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"

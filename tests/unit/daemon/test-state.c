@@ -128,7 +128,7 @@ PROMISE(what_else_the_manager_kept_is_refused_and_nonsense_in_an_entry_made_harm
 	assert_refused(empty);
 	assert_int_equal(fstat(table_fd, &st), 0);
 	assert_int_equal(ftruncate(unsealed, st.st_size), 0);
-	assert_int_equal(pwrite(unsealed, "psbstat4", 8, 0), 8);
+	assert_int_equal(pwrite(unsealed, "psbstat5", 8, 0), 8);
 	assert_refused(unsealed);
 	for (size_t i = 0; i < ELEMENTSOF(damaged); i++) {
 		uint32_t right, wrong = 0xfffffff1u;
