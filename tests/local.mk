@@ -27,6 +27,7 @@ core_tests = \
 	tests/unit/core/test-policy \
 	tests/unit/core/test-policy-alarms \
 	tests/unit/core/test-policy-model \
+	tests/unit/core/test-policy-walk \
 	tests/unit/core/test-utf8 \
 	tests/unit/core/test-parsers \
 	tests/unit/core/test-wire

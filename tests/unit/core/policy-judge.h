@@ -5,8 +5,8 @@
  * The judge shares no code with the policy but the windows, which have a judge of their own
  * (test-window.c). What the samples call for must be told at that step, and nothing else may be told.
  *
- * Included, after cmocka.h, by test-policy-model.c, which tries all steps. It knows the policy's numbers from policy.h, as the
- * clock is scaled down, and LATE, which is how much after its deadline a sample may come.
+ * Included, after cmocka.h, by test-policy-walk.c, which draws its steps, and test-policy-model.c, which tries
+ * all of them. It knows the policy's numbers from policy.h, so that a clock may be scaled down.
  */
 #pragma once
 
@@ -15,6 +15,8 @@
 struct judge {
 	const struct policy_options *options;
 	uint64_t quiet;
+	uint64_t late; /* so much after its deadline a sample may come */
+	bool has_psi;
 	struct window early, low, critical;
 	uint64_t some_usec; /* the last total */
 	bool has_oom;
@@ -26,7 +28,7 @@ struct judge {
 	uint64_t told_usec, told_low_usec, half_low_usec, early_usec, alarm_usec;
 	uint64_t cause_usec; /* ... anything happened that could have led up */
 	uint64_t room_usec;  /* ... headroom was short */
-	uint64_t steps;
+	uint64_t told[4], criticals, repeats, spaced, steps;
 	unsigned unanswered; /* Lows in a row */
 };
 
@@ -45,10 +47,12 @@ static void judge_forget(struct judge *judge)
 	judge->has_oom = false;
 }
 
-static void judge_begin(struct judge *judge, const struct policy_options *options)
+static void judge_begin(struct judge *judge, const struct policy_options *options, bool has_psi,
+			uint64_t late)
 {
-	*judge = (struct judge){ .options = options, .level = LEVEL_HIGH };
+	*judge = (struct judge){ .options = options, .level = LEVEL_HIGH, .has_psi = has_psi };
 	judge->quiet = options->quiet_usec ? options->quiet_usec : 2 * options->low.window_usec;
+	judge->late = late;
 	judge_forget(judge);
 }
 
@@ -66,7 +70,7 @@ static uint64_t grown(const struct judge *judge, struct window *w, enum psi_kind
 		window_resume(w, now, total,
 			      window_recent(w->length_usec, total - before, rest, vouched,
 					    alarm ? avg10 : 0));
-	else
+	else if (judge->has_psi)
 		window_add(w, now, total);
 	return window_growth(w);
 }
@@ -218,8 +222,14 @@ static void judge_told(struct judge *judge, enum policy_event event, const struc
 	else
 		judge_relief(judge, s, f, v, now);
 
+	judge->repeats += v->level == LEVEL_LOW && judge->level == LEVEL_LOW &&
+			  v->critical == judge->told_critical;
+	judge->spaced += v->level == LEVEL_LOW && judge->level == LEVEL_LOW &&
+			 judge->unanswered >= POLICY_UNANSWERED_MAX && !v->critical;
+	judge->told[v->level]++;
 	if (v->level == LEVEL_HIGH)
 		judge->unanswered = 0;
+	judge->criticals += v->critical;
 	judge->level = v->level;
 	judge->told_critical = v->critical;
 	judge->told_usec = now;
@@ -257,7 +267,7 @@ static void judge_deadline(const struct judge *judge, const struct policy *p,
 			"a probe and a hold end");
 		REQUIRE(never || now <= MAX(judge->alarm_usec, judge->told_usec) +
 						 2 * o->early.window_usec + POLICY_MUTE_MAX_USEC +
-						 2 * LATE,
+						 2 * judge->late,
 			"High and calm: nothing wakes us");
 		break;
 	case LEVEL_NEUTRAL:
@@ -266,7 +276,8 @@ static void judge_deadline(const struct judge *judge, const struct policy *p,
 		idle = now - judge->early_usec >= o->calm_usec && window_growth(&judge->early) == 0;
 		REQUIRE(v->listen == (idle && p->events_muted_until_usec <= now),
 			"only idle Neutral listens");
-		REQUIRE(idle || wait <= MAX(floor,
+		REQUIRE(idle || !judge->has_psi ||
+				wait <= MAX(floor,
 					    MIN(o->low.window_usec, o->critical.window_usec) / 4),
 			"only idle Neutral looks seldom");
 		break;
@@ -274,7 +285,8 @@ static void judge_deadline(const struct judge *judge, const struct policy *p,
 		REQUIRE(!never && !v->listen, "Low looks again, and so does not listen");
 		REQUIRE(v->deadline_usec <= MAX(judge->half_low_usec + judge->quiet, now + floor),
 			"Low looks for its end");
-		REQUIRE(wait <= MAX(floor, o->low.window_usec / 8), "Low looks often");
+		REQUIRE(!judge->has_psi || wait <= MAX(floor, o->low.window_usec / 8),
+			"Low looks often");
 		break;
 	}
 }
@@ -284,11 +296,13 @@ static void judge_liveness(const struct judge *judge, uint64_t now)
 	const struct policy_options *o = judge->options;
 	uint64_t window = MAX(MAX(o->low.window_usec, o->critical.window_usec),
 			      o->early.window_usec);
-	uint64_t look = LATE + MAX(o->low.window_usec / 8, POLICY_PACE_STEADY_USEC);
+	uint64_t look = judge->late;
 	uint64_t low_ends, high_comes;
 
+	if (judge->has_psi)
+		look += MAX(o->low.window_usec / 8, POLICY_PACE_STEADY_USEC);
 	low_ends = window + judge->quiet + 2 * look;
-	high_comes = low_ends + o->calm_usec + POLICY_PACE_MAX_USEC + window + 2 * LATE;
+	high_comes = low_ends + o->calm_usec + POLICY_PACE_MAX_USEC + window + 2 * judge->late;
 	REQUIRE(judge->level != LEVEL_LOW || now - judge->cause_usec <= low_ends,
 		"Low is followed by Neutral or High once stalls end");
 	REQUIRE(judge->level != LEVEL_NEUTRAL ||

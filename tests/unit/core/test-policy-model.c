@@ -32,12 +32,12 @@
 #define policy_step model_policy_step
 #include "core/policy.c"
 
-#define LATE 1u
 #include "../unit.h"
 #include "policy-judge.h"
 
 #include <stdlib.h>
 
+#define LATE 1u
 #define NOW 1000u
 #define TOTAL 1000u
 #define SLOTS 9 /* of the longest window, and four */
@@ -172,7 +172,7 @@ static void unpack(const struct state *s, struct policy *p, struct judge *j)
 	p->has_oom = p->started = true;
 	p->oom = 7;
 
-	judge_begin(j, &search.options);
+	judge_begin(j, &search.options, true, LATE);
 	j->early = p->early;
 	j->low = p->low;
 	j->critical = p->critical;
@@ -352,7 +352,7 @@ static void search_all(const struct setting *setting)
 	search.index = calloc(INDEX_SIZE, sizeof(*search.index));
 	assert_non_null(search.index);
 
-	judge_begin(&j, &search.options);
+	judge_begin(&j, &search.options, true, LATE);
 	policy_init(&p, &search.options);
 	policy_step(&p, POLICY_TICK, &s, NOW, &v);
 	state = pack(&p, &j, &v, NOW);
