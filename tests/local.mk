@@ -30,6 +30,7 @@ core_tests = \
 	tests/unit/core/test-policy-walk \
 	tests/unit/core/test-utf8 \
 	tests/unit/core/test-parsers \
+	tests/unit/core/test-trace \
 	tests/unit/core/test-wire
 engine_tests = \
 	tests/unit/kernel/test-loop \
@@ -99,6 +100,7 @@ fact_tests = tests/integration/test-facts
 integration_scripts = \
 	tests/integration/test-demo.sh \
 	tests/integration/test-cli.sh \
+	tests/integration/test-trace.sh \
 	tests/integration/test-mounts.sh \
 	tests/integration/test-faults.sh
 if ENABLE_DAEMON
@@ -218,7 +220,7 @@ if STATIC_LIBURING
 AM_TESTS_ENVIRONMENT += STATIC_LIBURING=1; export STATIC_LIBURING;
 endif
 dist_noinst_SCRIPTS += tests/driver tests/summary tests/house $(structure_tests) $(fuzz_tests) $(integration_scripts) $(runtime_scripts)
-EXTRA_DIST += tests/integration/shell.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/sockets.h tests/deny.h tests/skips-allowed tests/fuzz/corpus
+EXTRA_DIST += tests/integration/shell.sh tests/integration/cli-daemon.sh tests/tap.sh tests/skip.h tests/sockets.h tests/deny.h tests/skips-allowed tests/fuzz/corpus tests/data
 
 # Runs a command as on a kernel without io_uring: PSIBRIDGE_TEST_WRAPPER='./tests/deny-io-uring ENOSYS' make check
 tests_deny_io_uring_SOURCES = tests/deny-io-uring.c
@@ -257,7 +259,7 @@ daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
 
 tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h \
 	tests/unit/core/random.h
-tests_unit_core_tests_LDADD = libcore.la $(CMOCKA_LIBS)
+tests_unit_core_tests_LDADD = libtrace.la libcore.la $(CMOCKA_LIBS)
 
 # fake-root.h is a /proc of the test's own.
 tests_unit_kernel_tests_SOURCES = $(unit_main) $(kernel_tests:=.c) tests/unit/kernel/loop-variants.h $(fake_root)
@@ -322,7 +324,7 @@ facts: $(fact_tests)
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
 FUZZ_CC = clang
 FUZZ_SECONDS = 30
-fuzz_targets = psi trigger keyed base64 procfs pattern wire
+fuzz_targets = psi trigger keyed base64 procfs pattern wire trace
 if ENABLE_DAEMON
 fuzz_targets += config
 endif
@@ -330,10 +332,10 @@ endif
 tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/fuzz/fuzz-text.c tests/fuzz/fuzz-path.c tests/fuzz/fuzz-wire.c
 if ENABLE_DAEMON
 tests_fuzz_replay_SOURCES += tests/fuzz/fuzz-config.c
-tests_fuzz_replay_LDADD = libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
+tests_fuzz_replay_LDADD = libtrace.la libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
 fuzz_config_sources = $(top_srcdir)/tests/fuzz/fuzz-config.c $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c
 else
-tests_fuzz_replay_LDADD = libcore.la
+tests_fuzz_replay_LDADD = libtrace.la libcore.la
 endif
 
 fuzz:

@@ -118,7 +118,7 @@ static int take_next(struct args *args)
 		args->literal = true;
 		return take_next(args);
 	}
-	if (words && (args->literal || word[0] != '-')) {
+	if (words && (args->literal || word[0] != '-' || !word[1])) {
 		args->option = args->word++;
 		args->value = word;
 		return 0;

@@ -2,7 +2,7 @@
 /*
  * args.h - reading a verb's command line
  *
- * Long options only: "--name VALUE", "--name=VALUE", "--flag"; -h is --help, "--" ends them. Names
+ * Long options only: "--name VALUE", "--name=VALUE", "--flag"; -h is --help, "--" ends them, "-" is a word. Names
  * are never abbreviated: what a script says today means the same when an option is added. Whatever
  * makes no sense is answered with one line on stderr that names the option, the value and what was
  * expected, and with the nearest name that exists.

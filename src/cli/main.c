@@ -29,6 +29,8 @@ static const struct verb {
 	{ "top", verb_top, "show the cgroups that wait for memory, live" },
 	{ "simulate", verb_simulate, "make psibridged tell its clients a level" },
 	{ "metrics", verb_metrics, "print pressure and levels of all cgroups for Prometheus" },
+	{ "record", verb_record, "write down what pressure there is, to replay it" },
+	{ "replay", verb_replay, "say what would have been told of what was recorded" },
 	{ "demo", verb_demo, "make memory short on purpose, in a cgroup of its own, and watch it" },
 };
 

@@ -71,7 +71,12 @@ _psibridge()
 			;;
 		attach,*) words=$(_psibridge_pids) ;;
 		simulate,2,*) words='low neutral high critical' ;;
-		status,* | top,* | metrics,* | simulate,*)
+		replay,2,*)
+			compopt -o filenames
+			mapfile -t COMPREPLY < <(compgen -f -- "$word")
+			return
+			;;
+		status,* | top,* | metrics,* | simulate,* | record,* | replay,*)
 			_psibridge_cgroups "$word"
 			return
 			;;

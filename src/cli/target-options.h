@@ -63,6 +63,19 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 		TARGET_OPTION("forecast", "a time from 1ms to 24h, such as 2s, or \"off\",",       \
 			      target_take_setting, o, forecast_usec, SETTING_FORECAST)
 
+#define THRESHOLD_HELP                                                                      \
+	"When memory counts as short (stall/window; some: a task waits, full: all do):\n"   \
+	"  --early TRIGGER      from here on look closely; Neutral  [some 20ms/2s]\n"       \
+	"  --low TRIGGER        Low                                 [some 200ms/2s]\n"      \
+	"  --critical TRIGGER   Low, critical                       [full 100ms/2s]\n"      \
+	"  --rearm TIME         repeat Low at most so often         [8.192s]\n"             \
+	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n" \
+	"  --calm TIME          High after so long under early      [10s]\n"                \
+	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"   \
+	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"      \
+	"  --forecast TIME      Low so long before the limit is reached, or \"off\"\n"      \
+	"                       [2s for this process's own cgroup, else off]\n"
+
 /* Lines for --help. */
 #define TARGET_HELP                                                                                \
 	"What to watch (one of these; none: this process's own cgroup, or what\n"                  \
@@ -73,18 +86,7 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 	"  --source PATH        a pressure file, FIFO or socket of systemd's protocol\n"           \
 	"  --pattern PATTERN    many cgroups: \"system.slice/*.service\", \"kubepods.slice/**\"\n" \
 	"  --rung N             only this rung of the ladder, 1 to 6; may be repeated\n"           \
-	"\n"                                                                                       \
-	"When memory counts as short (stall/window; some: a task waits, full: all do):\n"          \
-	"  --early TRIGGER      from here on look closely; Neutral  [some 20ms/2s]\n"              \
-	"  --low TRIGGER        Low                                 [some 200ms/2s]\n"             \
-	"  --critical TRIGGER   Low, critical                       [full 100ms/2s]\n"             \
-	"  --rearm TIME         repeat Low at most so often         [8.192s]\n"                    \
-	"  --quiet TIME         Low ends after so long under half   [two windows of low]\n"        \
-	"  --calm TIME          High after so long under early      [10s]\n"                       \
-	"  --headroom PERCENT   High needs so much of the limit free, or \"off\"  [25]\n"          \
-	"  --descendants yes    what only a limit below caused is Low, too     [no]\n"             \
-	"  --forecast TIME      Low so long before the limit is reached, or \"off\"\n"             \
-	"                       [2s for this process's own cgroup, else off]\n"
+	"\n" THRESHOLD_HELP
 
 void target_options_init(struct target_options *options);
 

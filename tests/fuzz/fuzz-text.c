@@ -12,6 +12,8 @@
 #include "core/duration.h"
 #include "core/keyed.h"
 #include "core/psi.h"
+#include "core/replay.h"
+#include "core/setting.h"
 
 /* ---- psi -------------------------------------------------------------------------------------------- */
 
@@ -256,5 +258,69 @@ FUZZ_TARGET(trigger)
 		CHECK(is_trigger(&scaled) && scaled.window_usec == windows[i]);
 		CHECK(scaled.threshold_usec <= t.threshold_usec);
 		check_round_trip(&scaled);
+	}
+}
+
+/* ---- trace ------------------------------------------------------------------------------------------ */
+
+/* A line that was read, written and read again is the same. */
+static void check_trace_line(const struct trace_sample *sample)
+{
+	struct trace_reader reader = { .lines = 0 };
+	struct trace_sample again, wanted = *sample;
+	static char text[TRACE_LINE_MAX];
+	struct scan head = { text, trace_begin(0, text) }, line;
+	size_t n;
+
+	while (scan_field(&head, '\n', &line))
+		CHECK(trace_read(&reader, line, &again, NULL) == 0);
+	n = trace_format(sample, text);
+	CHECK(n + 1 < TRACE_LINE_MAX);
+	text[n++] = '/';
+	CHECK(trace_read(&reader, (struct scan){ text, n }, &again, NULL) == 1);
+	CHECK(scan_is(again.cgroup, "/"));
+	CHECK(again.time_usec == wanted.time_usec && again.has_psi == wanted.has_psi);
+	CHECK(!again.has_psi ||
+	      (again.some_usec == wanted.some_usec && again.full_usec == wanted.full_usec));
+	CHECK(again.used_bytes == wanted.used_bytes && again.told == wanted.told);
+}
+
+static void count_told(const struct replay_told *told, void *userdata)
+{
+	enum level *before = userdata;
+
+	CHECK(told->earliest_usec <= told->at.time_usec);
+	CHECK(told->at.told >= LEVEL_LOW && told->at.told <= LEVEL_HIGH);
+	CHECK(told->at.told == LEVEL_LOW || told->at.told != *before);
+	*before = told->at.told;
+}
+
+/* Any bytes as a trace, and what can be read of it through the policy. */
+FUZZ_TARGET(trace)
+{
+	struct scan text = { (const char *)data, size }, line;
+	struct trace_reader reader = { .lines = 0 };
+	enum level level = LEVEL_HIGH;
+	struct policy_options options;
+	static struct replay replay;
+	uint64_t time_usec = 0;
+
+	settings_built_in(&options);
+	options.forecast_usec = 2 * USEC_PER_SEC;
+	replay_init(&replay, &options, size % 2, count_told, &level);
+	while (scan_item(&text, '\n', &line)) {
+		struct trace_sample sample;
+		const char *why = NULL;
+		int n = trace_read(&reader, line, &sample, &why);
+
+		CHECK(n <= 1 && (n < 0) == (why != NULL));
+		if (n <= 0)
+			continue;
+		check_trace_line(&sample);
+		if (sample.time_usec < time_usec ||
+		    sample.time_usec > time_usec + 600 * USEC_PER_SEC)
+			continue; /* as psibridge replay; and a long gap takes long */
+		time_usec = sample.time_usec;
+		replay_feed(&replay, &sample);
 	}
 }

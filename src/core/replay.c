@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * replay.c - a trace through the policy
+ *
+ *     line --> [line before ... line]: each look of the trigger and each deadline of the policy that
+ *              falls in between, in their order, with the numbers of that moment --> policy_step()
+ *
+ * Where nothing stalls and the policy is at rest a line costs some comparisons.
+ */
+#include "replay.h"
+
+/* Where alarms may be swallowed (src/monitor/monitor-source.c). */
+#define SAFETY_USEC (10 * USEC_PER_SEC)
+/* Ours, as src/monitor/ladder.c arms it. */
+#define SHORT_WINDOW_USEC (500 * USEC_PER_MSEC)
+#define EVERYBODYS_WINDOW_USEC (2 * USEC_PER_SEC)
+#define LOOKS_A_WINDOW 10
+#define EVERYBODYS_LOOK_USEC (2004 * USEC_PER_MSEC)
+
+/* ---- the kernel's trigger -------------------------------------------------------------------------- */
+
+static void trigger_init(struct replay_trigger *t, const struct trigger *early, bool privileged)
+{
+	*t = (struct replay_trigger){
+		.armed = trigger_rescale(early,
+					 privileged ? MIN(early->window_usec / 4, SHORT_WINDOW_USEC)
+						    : EVERYBODYS_WINDOW_USEC),
+		.privileged = privileged,
+		.next_usec = USEC_NEVER,
+	};
+	window_init(&t->window, t->armed.window_usec);
+}
+
+static uint64_t total_of(const struct trace_sample *s, enum psi_kind kind)
+{
+	return kind == PSI_FULL ? s->full_usec : s->some_usec;
+}
+
+static uint64_t look_of(const struct replay_trigger *t)
+{
+	return t->privileged ? t->armed.window_usec / LOOKS_A_WINDOW : EVERYBODYS_LOOK_USEC;
+}
+
+/* Something stalls from `from` on: the kernel looks at it, if it does not already. */
+static void trigger_wake(struct replay_trigger *t, const struct trace_sample *from)
+{
+	if (t->next_usec != USEC_NEVER)
+		return;
+	t->next_usec = from->time_usec + look_of(t);
+	t->total = total_of(from, t->armed.kind);
+	window_add(&t->window, from->time_usec, t->total);
+}
+
+/* Its look is due. Returns: it rings. */
+static bool trigger_look(struct replay_trigger *t, const struct trace_sample *now)
+{
+	uint64_t total = total_of(now, t->armed.kind), growth = usec_sub(total, t->total);
+	bool stalls = growth > 0;
+
+	window_add(&t->window, now->time_usec, total);
+	t->total = total;
+	if (t->privileged) {
+		growth = window_growth(&t->window);
+		stalls = growth > 0; /* until the window is empty */
+	}
+	t->next_usec = stalls ? now->time_usec + look_of(t) : USEC_NEVER;
+	if (growth < t->armed.threshold_usec || now->time_usec < t->silent_until_usec)
+		return false;
+	if (t->privileged)
+		t->silent_until_usec = now->time_usec + t->armed.window_usec;
+	return true;
+}
+
+/* ---- a step ---------------------------------------------------------------------------------------- */
+
+static uint64_t part(uint64_t a, uint64_t b, uint64_t elapsed, uint64_t whole)
+{
+	return b < a ? b : a + (uint64_t)((unsigned __int128)(b - a) * elapsed / whole);
+}
+
+/* What the kernel counted at a time between two lines. */
+static struct trace_sample between(const struct trace_sample *a, const struct trace_sample *b,
+				   uint64_t at)
+{
+	uint64_t whole = b->time_usec - a->time_usec, elapsed = at - a->time_usec;
+	struct trace_sample s = at < b->time_usec ? *a : *b;
+
+	s.time_usec = at;
+	if (whole == 0)
+		return s;
+	s.some_usec = part(a->some_usec, b->some_usec, elapsed, whole);
+	s.full_usec = part(a->full_usec, b->full_usec, elapsed, whole);
+	s.used_bytes = part(a->used_bytes, b->used_bytes, elapsed, whole);
+	return s;
+}
+
+/* How much of the limit is free says whether there is headroom; without a limit there is. */
+static enum headroom headroom_of(const struct replay *r, const struct trace_sample *s)
+{
+	unsigned percent = r->policy.options.headroom_percent;
+
+	if (s->limit_bytes == 0 || s->used_bytes == 0)
+		return HEADROOM_ENOUGH;
+	return usec_sub(s->limit_bytes, s->used_bytes) >= s->limit_bytes / 100 * percent
+		       ? HEADROOM_ENOUGH
+		       : HEADROOM_SHORT;
+}
+
+static uint64_t window_of(const struct replay *r, const struct policy_verdict *v)
+{
+	const struct policy_options *o = &r->policy.options;
+
+	return v->level != LEVEL_LOW ? o->early.window_usec
+	       : v->critical	     ? o->critical.window_usec
+				     : o->low.window_usec;
+}
+
+static void tell(struct replay *r, const struct trace_sample *at, const struct policy_verdict *v,
+		 uint64_t gap_usec)
+{
+	struct replay_told told = {
+		.at = *at,
+		.earliest_usec = gap_usec > window_of(r, v) ? r->last.time_usec : at->time_usec,
+		.stall_usec = at->some_usec - r->told_some_usec,
+		.since_usec = v->since_usec,
+	};
+
+	told.at.told = v->level;
+	told.at.critical = v->critical;
+	told.at.reason = v->reason;
+	told.at.cause = r->cause;
+	r->told_some_usec = at->some_usec;
+	r->fn(&told, r->userdata);
+}
+
+/* How soon the limit is reached; 0: it is not. */
+static uint64_t look_ahead(struct replay *r, const struct trace_sample *at, uint64_t now)
+{
+	uint64_t left;
+
+	r->ahead_usec = USEC_NEVER;
+	if (r->policy.options.forecast_usec == 0 || at->limit_bytes == 0 || at->used_bytes == 0)
+		return 0;
+	left = forecast_look(&r->forecast, at->used_bytes, at->limit_bytes, now);
+	r->ahead_usec = forecast_next(&r->forecast) - 1;
+	return left == USEC_NEVER ? 0 : left;
+}
+
+static void step(struct replay *r, enum policy_event event, const struct trace_sample *at,
+		 uint64_t gap_usec)
+{
+	struct policy_sample s = {
+		.has_psi = at->has_psi,
+		.some_usec = at->some_usec,
+		.full_usec = at->full_usec,
+		.some_avg10_centi = at->some_avg10_centi,
+		.full_avg10_centi = at->full_avg10_centi,
+		.has_oom = at->has_oom,
+		.oom = at->oom,
+	};
+	struct policy_verdict v;
+	uint64_t now = at->time_usec + 1; /* the policy's times are over 0 */
+
+	s.left_usec = look_ahead(r, at, now);
+	for (;;) {
+		policy_step(&r->policy, event, &s, now, &v);
+		if (v.want_headroom) {
+			s.headroom = headroom_of(r, at);
+		} else if (v.want_cause) {
+			s.has_cause = true;
+			s.cause = r->cause;
+		} else {
+			break;
+		}
+	}
+	if (v.tell && v.level == LEVEL_LOW && v.reason == REASON_FORECAST)
+		forecast_told(&r->forecast);
+	else if (v.tell && v.level == LEVEL_LOW)
+		forecast_stalled(&r->forecast);
+	if (v.tell)
+		tell(r, at, &v, gap_usec);
+	r->deadline_usec = v.deadline_usec == USEC_NEVER ? USEC_NEVER : v.deadline_usec - 1;
+	r->safety_usec = r->trigger.privileged ? USEC_NEVER : at->time_usec + SAFETY_USEC;
+}
+
+/* ---- lines ----------------------------------------------------------------------------------------- */
+
+void replay_init(struct replay *r, const struct policy_options *options, bool privileged,
+		 replay_fn *fn, void *userdata)
+{
+	*r = (struct replay){ .fn = fn, .userdata = userdata };
+	policy_init(&r->policy, options);
+	trigger_init(&r->trigger, &options->early, privileged);
+}
+
+/* The counters began anew: another cgroup of that name. */
+static bool is_another(const struct trace_sample *a, const struct trace_sample *b)
+{
+	return b->some_usec < a->some_usec || b->full_usec < a->full_usec;
+}
+
+void replay_feed(struct replay *r, const struct trace_sample *s)
+{
+	struct trace_sample at;
+	enum policy_event event;
+	uint64_t due, next, gap;
+
+	if (s->told)
+		r->cause = s->cause;
+	if (!r->begun || is_another(&r->last, s)) {
+		if (r->begun)
+			policy_forget(&r->policy);
+		r->told_some_usec = s->some_usec;
+		r->trigger.next_usec = USEC_NEVER;
+		r->begun = true;
+		r->last = *s;
+		step(r, POLICY_TICK, s, 0);
+		return;
+	}
+	/* where nothing grew a gap is known */
+	gap = s->some_usec > r->last.some_usec ? s->time_usec - r->last.time_usec : 0;
+	if (total_of(s, r->trigger.armed.kind) > total_of(&r->last, r->trigger.armed.kind))
+		trigger_wake(&r->trigger, &r->last);
+	for (;;) {
+		due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec);
+		next = MIN(r->trigger.next_usec, due);
+		if (next > s->time_usec)
+			break;
+		at = between(&r->last, s, next);
+		event = POLICY_TICK;
+		if (next == r->trigger.next_usec) {
+			if (trigger_look(&r->trigger, &at))
+				event = POLICY_ALARM;
+			else if (next < due)
+				continue;
+		}
+		step(r, event, &at, gap);
+	}
+	if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)
+		step(r, POLICY_EVENTS, s, gap);
+	r->last = *s;
+}

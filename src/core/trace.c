@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * trace.c - lines of a trace, and of what others record
+ *
+ * A trace of ours is known by its first line. Anything else is recognised by the first line that has the form of another's:
+ *
+ *     oomstat (earlyoom, contrib/oomstat)    " 3.4 |     3514     5942 |    5     0    2     0"
+ *         seconds; MemAvailable and free swap in MiB; some and full, each as milliseconds stalled since the line before, and avg10.
+ *         It is the machine's, and begins with comments of "#" and its names of columns.
+ */
+#include "trace.h"
+
+#include "names.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define MAGIC "# psibridge trace "
+#define PROLOGUE_MAX 64			  /* lines before a format is known */
+#define LATEST_SEC UINT64_C(0xffffffffff) /* in microseconds it fits 64 bits */
+
+const char trace_unknown[] = "neither a trace of psibridge nor one of oomstat";
+
+static const char *const columns[TRACE_COLUMNS] = {
+	[TRACE_TIME] = "time_s",
+	[TRACE_SOME] = "some_us",
+	[TRACE_FULL] = "full_us",
+	[TRACE_SOME_AVG10] = "some_avg10",
+	[TRACE_FULL_AVG10] = "full_avg10",
+	[TRACE_USED] = "used_kib",
+	[TRACE_LIMIT] = "limit_kib",
+	[TRACE_OOM] = "oom",
+	[TRACE_TOLD] = "told",
+	[TRACE_REASON] = "reason",
+	[TRACE_CAUSE] = "cause",
+	[TRACE_CGROUP] = "cgroup",
+};
+
+/* A decimal number in units of 10^-digits; more digits than that are cut off. */
+static bool scan_decimal(struct scan *s, unsigned digits, uint64_t *ret)
+{
+	struct scan rest = *s;
+	uint64_t value, part = 0;
+	unsigned digit;
+
+	if (scan_u64(&rest, &value) < 0 || value > LATEST_SEC)
+		return false;
+	if (scan_word(&rest, ".") && (rest.left == 0 || *rest.p < '0' || *rest.p > '9'))
+		return false;
+	for (unsigned i = 0; i < digits; i++)
+		part = part * 10 + (scan_digit(&rest, &digit) ? digit : 0);
+	while (scan_digit(&rest, &digit))
+		;
+	for (; digits > 0; digits--)
+		value *= 10;
+	*ret = value + part;
+	*s = rest;
+	return true;
+}
+
+/* ---- ours ---------------------------------------------------------------------------------------- */
+
+static int read_comment(struct trace_reader *r, struct scan line, const char **ret_why)
+{
+	uint64_t version;
+
+	if (r->lines == 1 && scan_word(&line, MAGIC)) {
+		if (scan_u64(&line, &version) < 0 || line.left > 0)
+			return scan_refuse(-EINVAL,
+					   "a version was expected behind \"# psibridge trace\"",
+					   ret_why);
+		if (version != TRACE_VERSION)
+			return scan_refuse(
+				-ENOTSUP,
+				"a trace of a later version; this program reads version 1",
+				ret_why);
+		r->format = TRACE_OURS;
+	} else if (scan_word(&line, "# began ")) {
+		(void)scan_decimal(&line, 6, &r->began_usec);
+	}
+	return 0;
+}
+
+static enum trace_column column_of(struct scan name)
+{
+	enum trace_column c = 0;
+
+	while (c < TRACE_COLUMNS && !scan_is(name, columns[c]))
+		c++;
+	return c;
+}
+
+static int read_names(struct trace_reader *r, struct scan line, const char **ret_why)
+{
+	unsigned seen = 0;
+	struct scan name;
+
+	for (r->count = 0; scan_item(&line, '\t', &name); r->count++) {
+		if (r->count == ELEMENTSOF(r->columns))
+			return scan_refuse(-EINVAL, "more than 64 columns", ret_why);
+		r->columns[r->count] = (uint8_t)column_of(name);
+		seen |= 1u << r->columns[r->count];
+	}
+	if (!(seen & 1u << TRACE_TIME) || !(seen & 1u << TRACE_SOME))
+		return scan_refuse(
+			-EINVAL,
+			"the names of the columns were expected: time_s, some_us and others, with tabs between them",
+			ret_why);
+	return 0;
+}
+
+/* By its name; the numbers of levels, reasons and causes begin with 0 or 1. */
+static bool find_name(struct scan field, const char *(*name_of)(unsigned), unsigned last,
+		      unsigned *ret)
+{
+	for (unsigned i = 0; i <= last; i++)
+		if (scan_is(field, name_of(i))) {
+			*ret = i;
+			return true;
+		}
+	return false;
+}
+
+static bool read_told(struct scan field, struct trace_sample *s)
+{
+	unsigned level = LEVEL_LOW;
+
+	s->critical = scan_is(field, "critical");
+	if (!s->critical && !find_name(field, name_of_available, LEVEL_HIGH, &level))
+		return false;
+	s->told = (enum level)level;
+	return level > 0;
+}
+
+static bool read_avg10(struct scan field, uint32_t *ret)
+{
+	uint64_t centi;
+
+	if (!scan_decimal(&field, 2, &centi) || field.left > 0 || centi > 10000)
+		return false;
+	*ret = (uint32_t)centi;
+	return true;
+}
+
+static bool read_kib(struct scan field, uint64_t *ret)
+{
+	if (!scan_is_number(field, 0, UINT64_MAX / 1024, ret))
+		return false;
+	*ret *= 1024;
+	return true;
+}
+
+static bool read_field(enum trace_column column, struct scan field, struct trace_sample *s)
+{
+	unsigned number = 0;
+	bool ok = true;
+
+	if (scan_is(field, "-"))
+		return column != TRACE_TIME;
+	switch (column) {
+	case TRACE_TIME:
+		return scan_decimal(&field, 6, &s->time_usec) && field.left == 0;
+	case TRACE_SOME:
+		s->has_psi = true;
+		return scan_is_number(field, 0, UINT64_MAX, &s->some_usec);
+	case TRACE_FULL:
+		return scan_is_number(field, 0, UINT64_MAX, &s->full_usec);
+	case TRACE_SOME_AVG10:
+		return read_avg10(field, &s->some_avg10_centi);
+	case TRACE_FULL_AVG10:
+		return read_avg10(field, &s->full_avg10_centi);
+	case TRACE_USED:
+		return read_kib(field, &s->used_bytes);
+	case TRACE_LIMIT:
+		return read_kib(field, &s->limit_bytes);
+	case TRACE_OOM:
+		s->has_oom = true;
+		return scan_is_number(field, 0, UINT64_MAX, &s->oom);
+	case TRACE_TOLD:
+		return read_told(field, s);
+	case TRACE_REASON:
+		ok = find_name(field, name_of_reason, REASON_FORECAST, &number);
+		s->reason = (enum reason)number;
+		return ok;
+	case TRACE_CAUSE:
+		ok = find_name(field, name_of_cause, CAUSE_MACHINE, &number);
+		s->cause = (enum cause)number;
+		return ok;
+	case TRACE_CGROUP:
+		s->cgroup = field;
+		return field.left > 0 && field.p[0] == '/';
+	case TRACE_COLUMNS:
+		break;
+	}
+	return true;
+}
+
+static int read_line(const struct trace_reader *r, struct scan line, struct trace_sample *ret,
+		     const char **ret_why)
+{
+	struct trace_sample s = { .cgroup = scan_string("/") };
+
+	for (unsigned i = 0; i < r->count; i++) {
+		enum trace_column column = r->columns[i];
+		struct scan field = line;
+
+		if (column == TRACE_CGROUP)
+			line.left = 0;
+		else if (!scan_item(&line, '\t', &field))
+			return scan_refuse(-EINVAL, "fewer fields than columns", ret_why);
+		if (!read_field(column, field, &s))
+			return scan_refuse(-EINVAL,
+					   column == TRACE_CGROUP
+						   ? "cgroup: a path from / was expected"
+						   : "a field is not what its column's name says",
+					   ret_why);
+	}
+	if (line.left > 0)
+		return scan_refuse(-EINVAL, "more fields than columns", ret_why);
+	*ret = s;
+	return 1;
+}
+
+/* ---- oomstat ------------------------------------------------------------------------------------- */
+
+static bool scan_number(struct scan *line, uint64_t *ret)
+{
+	scan_blanks(line);
+	return scan_u64(line, ret) == 0;
+}
+
+static bool read_oomstat(struct trace_reader *r, struct scan line, struct trace_sample *ret)
+{
+	uint64_t usec, available, swap, some, some_avg10, full, full_avg10;
+	struct trace_sample *t = &r->total;
+
+	scan_blanks(&line);
+	if (!scan_decimal(&line, 6, &usec) || !scan_blanks(&line) || !scan_word(&line, "|") ||
+	    !scan_number(&line, &available) || !scan_number(&line, &swap) || !scan_blanks(&line) ||
+	    !scan_word(&line, "|") || !scan_number(&line, &some) ||
+	    !scan_number(&line, &some_avg10) || !scan_number(&line, &full) ||
+	    !scan_number(&line, &full_avg10))
+		return false;
+	scan_blanks(&line);
+	if (line.left > 0 || MAX(some, full) > LATEST_SEC || MAX(some_avg10, full_avg10) > 100)
+		return false;
+	t->time_usec = usec;
+	t->has_psi = true;
+	t->some_usec += some * USEC_PER_MSEC;
+	t->full_usec += full * USEC_PER_MSEC;
+	t->some_avg10_centi = (uint32_t)some_avg10 * 100;
+	t->full_avg10_centi = (uint32_t)full_avg10 * 100;
+	t->cgroup = scan_string("/");
+	*ret = *t;
+	return true;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------ */
+
+int trace_read(struct trace_reader *r, struct scan line, struct trace_sample *ret,
+	       const char **ret_why)
+{
+	r->lines++;
+	if (scan_ends_with(line, "\r"))
+		line.left--;
+	if (scan_has(line, '\0'))
+		return scan_refuse(-EINVAL, "it is not text: there is a NUL in it", ret_why);
+	if (line.left == 0)
+		return 0;
+	if (line.p[0] == '#')
+		return read_comment(r, line, ret_why);
+	if (r->format == TRACE_OURS)
+		return r->count == 0 ? read_names(r, line, ret_why)
+				     : read_line(r, line, ret, ret_why);
+	if (read_oomstat(r, line, ret)) {
+		r->format = TRACE_OOMSTAT;
+		return 1;
+	}
+	/* its names of columns, and "[...]" where lines were left out */
+	if (r->format == TRACE_OOMSTAT || r->lines <= PROLOGUE_MAX)
+		return 0;
+	return scan_refuse(-EINVAL, trace_unknown, ret_why);
+}
+
+size_t trace_begin(uint64_t began_usec, char *buf)
+{
+	int n = snprintf(buf, TRACE_LINE_MAX, MAGIC "%d\n# began %" PRIu64 ".%06" PRIu64 "\n",
+			 TRACE_VERSION, began_usec / USEC_PER_SEC, began_usec % USEC_PER_SEC);
+
+	for (enum trace_column c = 0; c < TRACE_COLUMNS; c++)
+		n += snprintf(buf + n, TRACE_LINE_MAX - (size_t)n, "%s%c", columns[c],
+			      c + 1 < TRACE_COLUMNS ? '\t' : '\n');
+	return (size_t)n;
+}
+
+size_t trace_format(const struct trace_sample *s, char *buf)
+{
+	const char *told = s->critical ? "critical" : name_of_available(s->told);
+	char *p = buf, *end = buf + TRACE_LINE_MAX;
+
+	p += snprintf(p, (size_t)(end - p), "%" PRIu64 ".%06" PRIu64 "\t",
+		      s->time_usec / USEC_PER_SEC, s->time_usec % USEC_PER_SEC);
+	if (s->has_psi)
+		p += snprintf(p, (size_t)(end - p), "%" PRIu64 "\t%" PRIu64 "\t%u.%02u\t%u.%02u\t",
+			      s->some_usec, s->full_usec, s->some_avg10_centi / 100,
+			      s->some_avg10_centi % 100, s->full_avg10_centi / 100,
+			      s->full_avg10_centi % 100);
+	else
+		p += snprintf(p, (size_t)(end - p), "-\t-\t-\t-\t");
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t bytes = i == 0 ? s->used_bytes : s->limit_bytes;
+
+		if (bytes > 0)
+			p += snprintf(p, (size_t)(end - p), "%" PRIu64 "\t", bytes / 1024);
+		else
+			p += snprintf(p, (size_t)(end - p), "-\t");
+	}
+	if (s->has_oom)
+		p += snprintf(p, (size_t)(end - p), "%" PRIu64 "\t", s->oom);
+	else
+		p += snprintf(p, (size_t)(end - p), "-\t");
+	p += snprintf(p, (size_t)(end - p), "%s\t%s\t%s\t", s->told ? told : "-",
+		      s->told ? name_of_reason(s->reason) : "-",
+		      s->told ? name_of_cause(s->cause) : "-");
+	return (size_t)(p - buf);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * trace.h - the text of a trace: what the kernel counted, over time (psibridge-trace(5))
+ *
+ *     # psibridge trace 1
+ *     # began 1764504000.123456
+ *     time_s	some_us	full_us	some_avg10	full_avg10	used_kib	limit_kib	oom	told	reason	cause	cgroup
+ *     0.100220	5210	1204	0.00	0.00	498112	524288	0	-	-	-	/shop.slice
+ *     2.301144	312877	98220	3.92	1.20	524110	524288	0	low	stall	own	/shop.slice
+ *
+ * One line for each time something changed in one cgroup, fields with one tab between them, "-" where a number is not known.
+ * What grows (some_us, full_us, oom) are the kernel's counters as they stood then; between two lines of a cgroup they are taken as
+ * grown evenly, so who writes a trace writes the last unchanged line, too, when a rest ends. The names of the columns say which
+ * there are, in any order, `cgroup` last: it takes the rest of the line. Columns of other names are skipped, comments are too.
+ */
+#pragma once
+
+#include "policy.h"
+#include "scan.h"
+
+#define TRACE_VERSION 1
+#define TRACE_LINE_MAX 512 /* without the cgroup */
+
+enum trace_column {
+	TRACE_TIME,
+	TRACE_SOME,
+	TRACE_FULL,
+	TRACE_SOME_AVG10,
+	TRACE_FULL_AVG10,
+	TRACE_USED,
+	TRACE_LIMIT,
+	TRACE_OOM,
+	TRACE_TOLD,
+	TRACE_REASON,
+	TRACE_CAUSE,
+	TRACE_CGROUP,
+	TRACE_COLUMNS,
+};
+
+struct trace_sample {
+	uint64_t time_usec; /* since the trace began */
+	bool has_psi, has_oom;
+	uint64_t some_usec, full_usec;
+	uint32_t some_avg10_centi, full_avg10_centi;
+	uint64_t used_bytes, limit_bytes; /* 0: not known, or none */
+	uint64_t oom;			  /* oom + oom_kill of memory.events */
+	enum level told;		  /* at this time; 0: nothing was */
+	bool critical;
+	enum reason reason;
+	enum cause cause;
+	struct scan cgroup; /* a piece of the line */
+};
+
+/* From the first line to the last; plain data, all zero at first. */
+struct trace_reader {
+	unsigned lines;
+	enum { TRACE_UNDECIDED, TRACE_OURS, TRACE_OOMSTAT } format;
+	uint64_t began_usec;	   /* since the Epoch; 0: not known */
+	unsigned count;		   /* of columns; 0: their names did not come yet */
+	uint8_t columns[64];	   /* enum trace_column; TRACE_COLUMNS: skipped */
+	struct trace_sample total; /* what an oomstat trace came to so far */
+};
+
+/*
+ * The next line, without its newline. Returns: 1: *ret is what it says; 0: it says nothing of a cgroup. Errors: -EINVAL: it is no
+ * such line, *ret_why (a constant string) says why; before there was any sample this is no trace at all. -ENOTSUP: a trace of a later version.
+ */
+int trace_read(struct trace_reader *reader, struct scan line, struct trace_sample *ret,
+	       const char **ret_why);
+
+/* What is said of a file in which nothing was recognised: at its end the format is TRACE_UNDECIDED. */
+extern const char trace_unknown[];
+
+/* The lines that a trace begins with. Returns the length of what is in buf[TRACE_LINE_MAX]. */
+size_t trace_begin(uint64_t began_usec, char *buf);
+/* A line, up to its cgroup: that, and a newline, are the caller's to put behind it. */
+size_t trace_format(const struct trace_sample *sample, char *buf);

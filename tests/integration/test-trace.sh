@@ -1,0 +1,128 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# psibridge record and replay: what is refused, what is kept of what is damaged, and real pressure, recorded and told once more.
+# shellcheck source=../tap.sh
+. "$srcdir/tests/tap.sh"
+
+# shellcheck source=shell.sh
+. "$srcdir/tests/integration/shell.sh"
+
+head='# psibridge trace 1\ntime_s\tsome_us\tcgroup\n'
+# trace TEXT: into the file t
+# shellcheck disable=SC2059 # it is a format
+trace() { printf "$1" >"$T/t"; }
+
+# ---- what makes no sense -------------------------------------------------------------------------------
+# NAME | EXIT STATUS | ARGUMENTS | what is said behind "psibridge "
+while IFS='|' read -r name wanted arguments words; do
+	eval "check $name fails $wanted 'psibridge $words' $arguments"
+done <<'END'
+replay_wants_a_file|2|replay|replay: a FILE is missing; "-" is standard input
+replay_knows_two_triggers|2|replay t --rung 4|replay: --rung "4": 2 or 3 was expected
+a_threshold_is_checked|2|replay t --low 'some 2s'|replay: --low "some 2s": it is neither THRESHOLD/WINDOW with units, such as 200ms/2s, nor two numbers in microseconds
+early_is_the_least|2|replay t --low 'some 1ms/2s'|replay: --early "some 20ms/2s" is over --low "some 1ms/2s", which stalls could reach unnoticed; --early of at most "some 1ms/2s" was expected
+a_file_that_is_not_there|1|replay nowhere|replay: nowhere: No such file or directory
+an_empty_file|1|replay /dev/null|replay: /dev/null: it is empty
+a_directory|1|replay /|replay: /: Is a directory
+a_foreign_file|1|replay /etc/passwd|replay: /etc/passwd: neither a trace of psibridge nor one of oomstat
+record_of_nowhere|1|record /no-such.slice|record: /no-such.slice: there is no such cgroup
+record_of_no_path|2|record ../x|record: "../x": ".." is not allowed in it
+record_so_often|2|record --interval 1ms|record: --interval "1ms": a time from 10ms to 1h, such as 100ms, was expected
+a_directory_that_is_not_there|1|record / --output nowhere/t|record: nowhere/t: No such file or directory
+END
+
+# ---- damage --------------------------------------------------------------------------------------------
+# damaged STATUS ERRORS LAST ARGUMENT...: that is said on stderr, and of the rest this
+damaged()
+{
+	wanted=$1 errors=$2 last=$3
+	shift 3
+	run replay t "$@"
+	same "$wanted" "$status" && same "$errors" "$(cat "$T/stderr")" && same "$last" "$(tail -n 1 "$T/stdout")"
+}
+good='0\t0\t/a\n10\t0\t/a\n12\t1000000\t/a\n60\t1000000\t/a\n'
+told='Replayed 1 min 0 s of 1 cgroup: Low 1 (critical 0), Neutral 2, High 1; 7.3 s in Low.'
+
+trace "$head$good"
+check a_trace_is_told damaged 0 '' "$told"
+check only_one_cgroup_is_told damaged 0 '' "$told" /a
+check a_cgroup_that_is_not_in_it damaged 1 'psibridge replay: t: no line is about /b' '' /b
+trace "$head${good}61\t10000"
+check a_torn_last_line_costs_itself damaged 0 '' "$told"
+trace "$head${good}61\tx\t/a\n"
+check a_damaged_line_is_told_and_costs_itself damaged 1 "psibridge replay: t:7: a field is not what its column's name says" "$told"
+trace "$head${good}30\t1000000\t/a\n"
+check a_line_that_goes_back_is_left_out damaged 1 "psibridge replay: t:7: its time is before that of the cgroup's line before; left out" "$told"
+trace '# psibridge trace 2\n'
+check a_later_version_is_told damaged 1 'psibridge replay: t:1: a trace of a later version; this program reads version 1' ''
+trace "$head"
+check no_line_is_told damaged 1 'psibridge replay: t: there is no line' ''
+trace "$head$good"
+from_stdin() { "$psibridge" replay - <"$T/t" | grep -qxF "$told"; }
+check standard_input_is_read from_stdin
+in_json()
+{
+	run replay t --json --rung 3
+	same 'low neutral high' "$(jq -r 'select(.event == "notification").available' "$T/stdout" | tr '\n' ' ' | sed 's/ $//')" &&
+		is "$(tail -n 1 "$T/stdout")" '.event == "summary" and .duration_usec == 60000000 and .low == 1'
+}
+json_check it_is_told_in_json in_json
+
+# ---- recording -----------------------------------------------------------------------------------------
+if ! [ -r "$mount/memory.pressure" ]; then
+	skip recording "no cgroup2 with PSI is mounted here"
+	done_testing
+fi
+recorded()
+{
+	rm -f r
+	run record / --output r --duration 0
+	same 0 "$status" && same '# psibridge trace 1' "$(sed -n 1p r)" && same 4 "$(wc -l <r)" && matches '/$' "$(tail -n 1 r)" || return
+	fails 1 'psibridge record: r: it is there already, and is not replaced' record / --output r
+}
+check a_new_file_has_a_head_and_a_line_for_each_cgroup recorded
+full() { "$psibridge" record / --duration 0 2>&1 >/dev/full | grep -qx 'psibridge record: standard output: No space left on device'; }
+check a_full_disk_is_told full
+full_keeps()
+{
+	mkdir small && mount -t tmpfs -o size=4k none small || return
+	run record '**' --output small/r --interval 10ms --duration 1min
+	same 1 "$status" && same 'psibridge record: small/r: No space left on device' "$(cat "$T/stderr")" &&
+		[ "$(tail -c 1 small/r | od -An -c | tr -d ' ')" = '\n' ]
+	result=$?
+	umount small
+	return $result
+}
+if [ "$(id -u)" = 0 ]; then
+	check a_full_disk_keeps_whole_lines full_keeps
+else
+	skip a_full_disk_keeps_whole_lines "only root can mount a small file system"
+fi
+signalled()
+{
+	"$psibridge" record '**' >r2 &
+	wait_for grep -q '^0\.' r2
+	kill "$!" && wait "$!"
+}
+check a_signal_ends_it_well signalled
+
+# The demo makes memory short in a cgroup of its own.
+real()
+{
+	rm -f real
+	"$psibridge" record '**' --output real &
+	recorder=$!
+	"$psibridge" demo --memory 160 --length 7s >demo.out 2>&1
+	demo=$?
+	kill "$recorder" && wait "$recorder" || return
+	[ $demo = 0 ] || { cat demo.out; return 1; }
+	run replay real --rung 3
+	same 0 "$status" && grep -E 'Low.*/psibridge-demo-[0-9]+/run$' "$T/stdout"
+}
+if [ "$(id -u)" = 0 ]; then
+	check real_pressure_is_told_once_more real
+else
+	skip real_pressure_is_told_once_more "the demo needs a cgroup of its own: root is needed"
+fi
+done_testing

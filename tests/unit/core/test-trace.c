@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-trace.c - lines of traces (src/core/trace.h), and a trace through the policy (src/core/replay.h)
+ *
+ * A trace is a text here as in a file: what is told of it is compared as text, too.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit.h"
+#include "core/names.h"
+#include "core/replay.h"
+#include "core/setting.h"
+
+#define HEAD "# psibridge trace 1\ntime_s\tsome_us\tfull_us\tcgroup\n"
+
+/* ---- lines --------------------------------------------------------------------------------------- */
+
+PROMISE(a_line_is_read_or_refused_with_a_reason)
+{
+	static const struct {
+		const char *text;
+		int samples; /* or the error of the last line */
+		const char *why;
+	} table[] = {
+		{ "", 0, "" },
+		{ "# psibridge trace 1\n", 0, "" },
+		{ HEAD, 0, "" },
+		{ HEAD "0\t0\t0\t/a\n1.5\t10\t2\t/a\n", 2, "" },
+		{ HEAD "# a comment\n\n0\t0\t0\t/a\r\n", 1, "" },
+		{ HEAD "0\t-\t-\t/\n", 1, "" },
+		{ HEAD "0\t0\t0\t/a\tb c\n", 1, "" },
+		{ "# psibridge trace 1\nfuture\tsome_us\ttime_s\nx y\t5\t1\n", 1, "" },
+		{ "# psibridge trace 2\n", -ENOTSUP,
+		  "a trace of a later version; this program reads version 1" },
+		{ "# psibridge trace one\n", -EINVAL,
+		  "a version was expected behind \"# psibridge trace\"" },
+		{ "# psibridge trace 1\n0\t0\t0\t/a\n", -EINVAL,
+		  "the names of the columns were expected: time_s, some_us and others, with tabs between them" },
+		{ "# psibridge trace 1\ntime_s\tfull_us\n", -EINVAL,
+		  "the names of the columns were expected: time_s, some_us and others, with tabs between them" },
+		{ HEAD "0\t0\n", -EINVAL, "fewer fields than columns" },
+		{ "# psibridge trace 1\ntime_s\tsome_us\n0\t0\t0\n", -EINVAL,
+		  "more fields than columns" },
+		{ HEAD "-\t0\t0\t/a\n", -EINVAL, "a field is not what its column's name says" },
+		{ HEAD "0\t-5\t0\t/a\n", -EINVAL, "a field is not what its column's name says" },
+		{ HEAD "0\t0\t99999999999999999999\t/a\n", -EINVAL,
+		  "a field is not what its column's name says" },
+		{ HEAD "0\t0\t0\ta\n", -EINVAL, "cgroup: a path from / was expected" },
+		{ HEAD "99999999999999\t0\t0\t/\n", -EINVAL,
+		  "a field is not what its column's name says" },
+		{ " 3.4 |     3514     5942 |    5     0    2     0\n", 1, "" },
+		{ "Time | MemAvail\n     -                   -\n[...]\n 0.1 |  1  2 |    5     0    2     0\n"
+		  "[...]\n 0.2 |  1  2 |    5     0    2     0\n",
+		  2, "" },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct scan text = scan_string(table[i].text), line;
+		struct trace_reader reader = { .lines = 0 };
+		struct trace_sample sample;
+		const char *why = "";
+		int n = 0, samples = 0;
+
+		while (n >= 0 && scan_field(&text, '\n', &line)) {
+			n = trace_read(&reader, line, &sample, &why);
+			samples += n > 0;
+		}
+		if ((n < 0 ? n : samples) != table[i].samples || strcmp(why, table[i].why) != 0)
+			fail_msg("%s gave %d, %s", table[i].text, n < 0 ? n : samples, why);
+	}
+}
+
+PROMISE(what_is_no_text_is_refused_and_what_is_no_trace_after_some_lines)
+{
+	struct trace_reader reader = { .lines = 0 };
+	struct trace_sample sample;
+	const char *why = "";
+
+	assert_int_equal(trace_read(&reader, (struct scan){ "a\0b", 3 }, &sample, &why), -EINVAL);
+	assert_string_equal(why, "it is not text: there is a NUL in it");
+	for (reader.lines = 0; reader.lines < 64;)
+		assert_int_equal(trace_read(&reader, scan_string("prose"), &sample, &why), 0);
+	assert_int_equal(trace_read(&reader, scan_string("prose"), &sample, &why), -EINVAL);
+	assert_string_equal(why, trace_unknown);
+}
+
+/* Any sample, its line, and that read again. */
+PROMISE(what_is_written_is_read_again)
+{
+	static const struct trace_sample samples[] = {
+		{ .time_usec = 0 },
+		{ .time_usec = 86400 * USEC_PER_SEC + 1,
+		  .has_psi = true,
+		  .some_usec = UINT64_MAX,
+		  .full_usec = 7,
+		  .some_avg10_centi = 10000,
+		  .full_avg10_centi = 105,
+		  .used_bytes = 4096,
+		  .limit_bytes = UINT64_C(1) << 50,
+		  .has_oom = true,
+		  .oom = 3,
+		  .told = LEVEL_LOW,
+		  .critical = true,
+		  .reason = REASON_FORECAST,
+		  .cause = CAUSE_MACHINE },
+		{ .has_psi = true,
+		  .told = LEVEL_HIGH,
+		  .reason = REASON_CALM,
+		  .cause = CAUSE_UNKNOWN },
+	};
+	char text[TRACE_LINE_MAX + sizeof("/a b")];
+	struct trace_reader reader = { .lines = 0 };
+	struct trace_sample again;
+	struct scan head = { text, trace_begin(UINT64_C(1764504000123456), text) }, line;
+
+	while (scan_field(&head, '\n', &line))
+		assert_int_equal(trace_read(&reader, line, &again, NULL), 0);
+	assert_int_equal(reader.began_usec, UINT64_C(1764504000123456));
+	for (size_t i = 0; i < ELEMENTSOF(samples); i++) {
+		size_t n = trace_format(&samples[i], text);
+		struct trace_sample wanted = samples[i];
+
+		memcpy(text + n, "/a b", 4);
+		memset(&again, 0, sizeof(again));
+		assert_int_equal(trace_read(&reader, (struct scan){ text, n + 4 }, &again, NULL),
+				 1);
+		assert_true(scan_is(again.cgroup, "/a b"));
+		wanted.cgroup = again.cgroup;
+		assert_memory_equal(&again, &wanted, sizeof(wanted));
+	}
+}
+
+/* ---- replay -------------------------------------------------------------------------------------- */
+
+static char said[4096];
+
+static void tell(const struct replay_told *t, _unused_ void *userdata)
+{
+	size_t n = strlen(said);
+
+	snprintf(said + n, sizeof(said) - n, "%s%.1f%s %s%s %s", n ? ", " : "",
+		 (double)t->at.time_usec / (double)USEC_PER_SEC,
+		 t->earliest_usec < t->at.time_usec ? "?" : "", name_of_available(t->at.told),
+		 t->at.critical ? "!" : "", name_of_reason(t->at.reason));
+}
+
+static struct replay replay;
+static struct policy_options options;
+
+static void feed(double seconds, double some_ms, double full_ms)
+{
+	const struct trace_sample s = {
+		.time_usec = (uint64_t)(seconds * (double)USEC_PER_SEC),
+		.has_psi = true,
+		.some_usec = (uint64_t)(some_ms * (double)USEC_PER_MSEC),
+		.full_usec = (uint64_t)(full_ms * (double)USEC_PER_MSEC),
+	};
+
+	replay_feed(&replay, &s);
+}
+
+static void begin(bool privileged)
+{
+	said[0] = '\0';
+	replay_init(&replay, &options, privileged, tell, NULL);
+}
+
+static void set_up(_unused_ void **state)
+{
+	settings_built_in(&options);
+	begin(true);
+}
+
+FIXTURE(set_up, NULL)
+
+PROMISE(a_privileged_trigger_speaks_at_once_and_another_after_2_s)
+{
+	static const struct {
+		bool privileged;
+		const char *said;
+	} table[] = {
+		{ true, "10.1 neutral stall, 10.4 low stall, 17.8 neutral calm, 23.8 high calm" },
+		{ false, "12.0 low stall, 17.8 neutral calm, 23.8 high calm" },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		begin(table[i].privileged);
+		feed(0, 0, 0);
+		feed(10, 0, 0);
+		feed(12, 1000, 0);
+		feed(60, 1000, 0);
+		assert_string_equal(said, table[i].said);
+	}
+}
+
+PROMISE(a_stall_inside_a_gap_is_told_with_the_time_that_it_may_have_been)
+{
+	feed(0, 0, 0);
+	feed(10, 2000, 0);
+	assert_non_null(strstr(said, "? low stall"));
+}
+
+PROMISE(a_kill_is_critical_though_nothing_stalled)
+{
+	struct trace_sample s = { .time_usec = USEC_PER_SEC, .has_psi = true, .has_oom = true };
+
+	replay_feed(&replay, &s);
+	s.time_usec = 2 * USEC_PER_SEC;
+	s.oom = 1;
+	replay_feed(&replay, &s);
+	assert_string_equal(said, "2.0 low! oom");
+}
+
+PROMISE(counters_that_begin_anew_are_another_cgroup_and_no_stall)
+{
+	feed(0, 5000, 0);
+	feed(1, 4000, 0);
+	feed(2, 4000, 0);
+	assert_string_equal(said, "");
+}
+
+PROMISE(high_waits_for_headroom_where_use_and_limit_are_known)
+{
+	struct trace_sample s = {
+		.time_usec = 0, .has_psi = true, .used_bytes = 90, .limit_bytes = 100
+	};
+
+	replay_feed(&replay, &s);
+	s.time_usec = 60 * USEC_PER_SEC;
+	replay_feed(&replay, &s);
+	s.used_bytes = 50;
+	s.time_usec = 120 * USEC_PER_SEC;
+	replay_feed(&replay, &s);
+	s.time_usec = 240 * USEC_PER_SEC;
+	replay_feed(&replay, &s);
+	assert_non_null(strstr(said, "0.0 neutral headroom, "));
+	assert_non_null(strstr(said, " high calm"));
+}
+
+PROMISE(a_limit_that_will_be_reached_is_foretold)
+{
+	struct trace_sample s = { .has_psi = true, .limit_bytes = 1000 << 20 };
+
+	options.forecast_usec = 2 * USEC_PER_SEC;
+	begin(true);
+	for (unsigned i = 0; i <= 100; i++) { /* 10 MiB each tenth of a second */
+		s.time_usec = i * 100 * USEC_PER_MSEC;
+		s.used_bytes = (uint64_t)(i * 10 + 1) << 20;
+		replay_feed(&replay, &s);
+	}
+	assert_string_equal(said, "8.1 low forecast");
+}
+
+/* When a Low is told first; what a sliding window over the trace gives (tests/data/README.md), 0.15 s either way: the policy samples
+ * when a threshold could be reached. */
+PROMISE(public_traces_are_told_when_their_thresholds_are_passed)
+{
+	static const char *const low[] = { "some 70ms/2s", "some 200ms/2s", "full 700ms/1s" };
+	static const struct {
+		const char *name;
+		double first[3]; /* 0: never */
+	} table[] = {
+		{ "overload", { 4.2, 4.4, 13.4 } },
+		{ "loadshift", { 2.7, 3.1, 0 } },
+		{ "ontheedge", { 2.3, 3.2, 0 } },
+	};
+
+	assert_int_equal(trigger_parse("full 10s/10s", 12, &options.critical, NULL), 0);
+	for (size_t i = 0; i < ELEMENTSOF(table) * ELEMENTSOF(low); i++) {
+		const double wanted = table[i / 3].first[i % 3];
+		struct trace_reader reader = { .lines = 0 };
+		struct trace_sample sample;
+		char path[4096], text[256];
+		const char *told;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "%s/tests/data/earlyoom-%s.txt", getenv("srcdir"),
+			 table[i / 3].name);
+		file = fopen(path, "re");
+		assert_non_null(file);
+		assert_int_equal(trigger_parse(low[i % 3], strlen(low[i % 3]), &options.low, NULL),
+				 0);
+		begin(true);
+		while (fgets(text, sizeof(text), file)) {
+			text[strcspn(text, "\n")] = '\0';
+			if (trace_read(&reader, scan_string(text), &sample, NULL) > 0)
+				replay_feed(&replay, &sample);
+		}
+		fclose(file);
+		told = strstr(said, " low stall");
+		while (told && told > said && told[-1] != ' ')
+			told--;
+		if (!told != (wanted == 0) ||
+		    (told && (atof(told) < wanted - 0.16 || atof(told) > wanted + 0.16)))
+			fail_msg("%s, %s: %s", table[i / 3].name, low[i % 3], said);
+	}
+}
