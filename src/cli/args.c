@@ -18,6 +18,7 @@
 #include "core/nearest.h"
 #include "core/scan.h"
 #include "core/utf8.h"
+#include "core/value.h"
 
 #define WORD_MAX NEAREST_WORD_MAX
 #define NAMES_MAX 64
@@ -91,6 +92,8 @@ static int take_option(struct args *args, const char *word)
 	}
 	if (joined) {
 		args->value = s.p;
+	} else if (args->option->take == args_take_percent) {
+		args->value = NULL;
 	} else if (args->at < args->argc) {
 		args->value = args->argv[args->at++];
 	} else {
@@ -183,6 +186,17 @@ int args_take_time(const struct args *args, const struct args_setting *setting)
 	if (usec < setting->min || usec > setting->max)
 		return args_unexpected(args, "");
 	*(uint64_t *)setting->to = usec;
+	return 0;
+}
+
+int args_take_percent(const struct args *args, const struct args_setting *setting)
+{
+	struct value value = { .number = setting->min };
+
+	if (args->value &&
+	    value_parse(FORM_PERCENT, args->value, strlen(args->value), &value, NULL) < 0)
+		return args_unexpected(args, "");
+	*(unsigned *)setting->to = (unsigned)value.number;
 	return 0;
 }
 

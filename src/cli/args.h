@@ -49,6 +49,8 @@ int args_take_text(const struct args *args, const struct args_setting *setting);
 /* uint64_t, from `min` to `max`; the same in microseconds */
 int args_take_number(const struct args *args, const struct args_setting *setting);
 int args_take_time(const struct args *args, const struct args_setting *setting);
+/* unsigned; 0: off. "--name" by itself means `min`, so a value is joined to it by "=" only */
+int args_take_percent(const struct args *args, const struct args_setting *setting);
 /* One of the words in `expected`, such as "this, that or other": unsigned, counted from 0. */
 int args_take_choice(const struct args *args, const struct args_setting *setting);
 /* char **: the word and all that follows, options or not. */
@@ -65,6 +67,8 @@ int args_take_command(const struct args *args, const struct args_setting *settin
 #define ARGS_TIME(name, expected, min, max, to) \
 	ARGS_SETTING(name, expected, args_take_time, to, min, max)
 #define ARGS_CHOICE(name, expected, to) ARGS_SETTING(name, expected, args_take_choice, to, 0, 0)
+#define ARGS_PERCENT_OR(name, alone, to) \
+	ARGS_SETTING(name, "a percentage from 1% to 99%, or off,", args_take_percent, to, alone, 0)
 #define ARGS_A_WORD(to) ARGS_SETTING(NULL, NULL, args_take_text, to, 0, 0)
 #define ARGS_COMMAND(to) ARGS_SETTING(NULL, NULL, args_take_command, to, 0, 0)
 #define ARGS_NO_MORE ARGS_SETTING(NULL, NULL, NULL, NULL, 0, 0)

@@ -53,6 +53,7 @@ _psibridge()
 	--descendants) words='yes no' ;;
 	--forecast) words='off 1s 2s 5s' ;;
 	--hook) words='auto notification profiler startup-hook mono-profiler protocol none' ;;
+	--memory-high) words='80% 90% 95%' ;;
 	--sort) words='some full memory name' ;;
 	--format) words='openmetrics prometheus' ;;
 	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length | --timeout)

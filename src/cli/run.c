@@ -36,6 +36,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/hooks.h"
+#include "cli/memory-high.h"
 #include "cli/output.h"
 #include "core/scan.h"
 
@@ -260,6 +261,20 @@ static void take(const struct way *way, bool asked, bool dry_run, int log_priori
 		set_row(row, base, dry_run);
 }
 
+/* One that cannot have it runs all the same. */
+static void limit(unsigned percent, bool dry_run, int log_priority)
+{
+	char note[MEMORY_HIGH_NOTE_MAX];
+	int r = memory_high_set(percent, dry_run, note);
+
+	if (dry_run) {
+		output_text("# memory.high: %s%s", r < 0 ? "left as it is: " : "", note);
+		putchar('\n');
+	} else if (log_priority >= (r < 0 ? LOG_WARNING : LOG_INFO)) {
+		complain("run", "memory.high is %s%s", r < 0 ? "left as it is: " : "", note);
+	}
+}
+
 /* ---- becoming the program ----------------------------------------------------------------------- */
 
 /* As env(1). */
@@ -302,6 +317,9 @@ static const char help[] =
 	"                       protocol: MEMORY_PRESSURE_WATCH and MEMORY_PRESSURE_WRITE, psibridged's\n"
 	"                       socket\n"
 	"                       none: nothing\n"
+	"  --memory-high[=P]    where the program's cgroup has a memory.max, no memory.high and no other\n"
+	"                       process: set memory.high to P percent of it, 90% by default, so that the\n"
+	"                       kernel slows the program before it ends it\n"
 	"  --dry-run            print what would be set, one VARIABLE=VALUE a line, and end\n"
 	"  --help\n"
 	"\n"
@@ -317,11 +335,12 @@ static const char help[] =
 int verb_run(int argc, char **argv)
 {
 	struct psb_settings settings = { .size = sizeof(settings) };
-	unsigned hook = 0; /* as in WAY_NAMES */
+	unsigned hook = 0 /* as in WAY_NAMES */, high = 0;
 	char **command = NULL;
 	bool dry_run = false;
 	const struct args_setting options[] = {
 		ARGS_CHOICE("hook", WAY_NAMES, &hook),
+		ARGS_PERCENT_OR("memory-high", 90, &high),
 		ARGS_FLAG("dry-run", &dry_run),
 		ARGS_COMMAND(&command),
 		ARGS_NO_MORE,
@@ -342,6 +361,8 @@ int verb_run(int argc, char **argv)
 	for (unsigned i = 0; settings.enabled && i < ELEMENTSOF(ways); i++)
 		if (hook == 0 ? !ways[i].asked_only : hook == i + 1)
 			take(&ways[i], hook > 0, dry_run, settings.log_priority);
+	if (settings.enabled && high > 0)
+		limit(high, dry_run, settings.log_priority);
 	if (!dry_run)
 		return become(command);
 	return output_end() < 0 && errno != EPIPE ? EXIT_FAILED : EXIT_OK;

@@ -56,6 +56,7 @@ without() { ! grep "$1" "$T/stdout"; }
 # ---- what makes no sense -----------------------------------------------------------------------------
 check a_command_is_needed refused 'psibridge run: a command is missing, such as "psibridge run -- dotnet app.dll"' run
 check a_way_that_is_none refused 'psibridge run: --hook "magic": auto, notification, profiler, startup-hook, mono-profiler, protocol or none was expected' run --hook magic -- true
+check a_share_that_is_none refused 'psibridge run: --memory-high "100%": a percentage from 1% to 99%, or off, was expected' run --memory-high=100% -- true
 nowhere='command not found (or what would run it: the interpreter in its #! line, its dynamic linker)'
 echo 'echo text' >"$T/data"
 mkdir "$T/first" "$T/first/program"
@@ -169,6 +170,9 @@ missing()
 psibridge run: mono-profiler is left out: /nowhere/libmono-profiler-psibridge.so: No such file or directory" "$(cat "$T/stderr")"
 }
 check a_missing_hook_is_told_and_the_program_runs missing
+# What it sets is in tests/vm/guest-memoryhigh.sh. The cgroup of the tests is not the program's own.
+left_alone() { run run --memory-high program 7; same 7 "$status" && grep '^psibridge run: memory.high is left as it is: ' "$T/stderr"; }
+check memory_high_of_a_cgroup_with_others_is_left_alone_and_the_program_runs left_alone
 quiet() { PSIBRIDGE_LOG=error PSIBRIDGE_HOOKS=/nowhere run run program; [ ! -s "$T/stderr" ]; }
 check a_log_level_below_warning_is_heard quiet
 odd() { mkdir -p "$T/a;b" && cp "$so" "$T/a;b/" && with "PSIBRIDGE_HOOKS=$T/a;b" -- "# notification is left out: $T/a;b/libpsibridge-coreclr.so: a hook's path may have no : ; or = in it"; }
