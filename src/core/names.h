@@ -22,7 +22,7 @@ struct cause_view {
 	uint64_t limit_bytes;
 };
 
-#define CAUSE_TEXT_MAX 320
+#define CAUSE_TEXT_MAX 320 /* as in tools.h */
 
 /* In words, "shop.slice reached its MemoryHigh=80M", into buf[CAUSE_TEXT_MAX]; "": it is unknown, or over. Returns: buf. */
 const char *cause_format(const struct cause_view *view, char *buf);

@@ -63,11 +63,17 @@ enum wire_record_kind {
 	WIRE_GONE,	  /* the cgroup was removed; as in psb_notification */
 	WIRE_BYE,	  /* the daemon stops; the connection stays */
 	WIRE_REFUSED,	  /* `error` and `text` say why; the last one */
+	WIRE_EFFECT, /* of the Low that was told at `time_usec`; 5 s later, and only in `effect`. Since 0.2 */
 };
 
 #define WIRE_MAGIC 0x31627370u /* "psb1", read as bytes on a little-endian machine */
 #define WIRE_RECORD_SIZE 192
 #define WIRE_TEXT_MAX 112 /* with the NUL */
+
+/* As in psb_stats. */
+struct wire_effect {
+	uint64_t bytes_back, first_back_usec, stall_before_usec, stall_after_usec, unanswered;
+};
 
 struct wire_record {
 	uint32_t magic;
@@ -85,7 +91,10 @@ struct wire_record {
 	uint16_t cause_up; /* ANCESTOR: so many levels above the subscriber's cgroup; 0: not known */
 	uint8_t cause_is_high; /* as in psb_notification */
 	uint8_t zero;
-	char text[WIRE_TEXT_MAX]; /* REFUSED: why; else "" */
+	union {
+		char text[WIRE_TEXT_MAX]; /* REFUSED: why; else "" */
+		struct wire_effect effect;
+	};
 };
 
 /* Is it a record that this version understands? Errors: -EBADMSG (magic, size, a level or a kind

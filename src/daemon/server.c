@@ -208,6 +208,24 @@ static void notify(struct subscriber *s, const struct psb_notification *n)
 	tell(c, n->kind == PSB_KIND_GONE ? WIRE_GONE : WIRE_LEVEL, n);
 }
 
+/* One that finds no room is lost: the client has measured, too. */
+static void took_effect(struct subscriber *s, const struct psb_stats *stats)
+{
+	struct client *c = CONTAINER_OF(s, struct client, subscriber);
+	const struct wire_record record = {
+		.magic = WIRE_MAGIC,
+		.size = WIRE_RECORD_SIZE,
+		.kind = WIRE_EFFECT,
+		.available = (uint8_t)s->available,
+		.time_usec = stats->effect_usec,
+		.effect = { stats->effect_bytes, stats->first_back_usec, stats->stall_before_usec,
+			    stats->stall_after_usec, stats->unanswered },
+	};
+
+	if (c->state->protocol == PROTOCOL_RECORDS && !c->pending)
+		(void)put(c, &record, sizeof(record));
+}
+
 static void say_bye(struct client *c)
 {
 	struct psb_notification n;
@@ -410,6 +428,7 @@ static struct client *client_new(struct server *s, int fd, bool *ret_known)
 	c->server = s;
 	c->fd = fd;
 	c->subscriber.notify = notify;
+	c->subscriber.effect = took_effect;
 	c->subscriber.terms = &c->state->terms;
 	LIST_INSERT_HEAD(&s->clients, c, list);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER_BYTES }, sizeof(int));

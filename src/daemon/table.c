@@ -170,8 +170,7 @@ struct lowest {
 	struct psb_notification found;
 };
 
-/* As it is seen from `path`: what only a limit below that caused is not Low there. */
-static void see_from(const struct watch *w, const char *path, struct psb_notification *n)
+void table_see_from(const char *path, bool descendants, struct psb_notification *n)
 {
 	size_t length = strlen(path);
 	bool own = strcmp(n->cgroup, path) == 0;
@@ -184,7 +183,7 @@ static void see_from(const struct watch *w, const char *path, struct psb_notific
 	if (n->cause != PSB_CAUSE_DESCENDANT || own)
 		return;
 	n->cause_length = 0;
-	if (n->available == PSB_LOW && w->settings.policy.descendants != DESCENDANTS_COUNT) {
+	if (n->available == PSB_LOW && !descendants) {
 		n->available = PSB_NEUTRAL;
 		n->critical = 0;
 	}
@@ -195,10 +194,11 @@ static void take_lower(const struct psb_notification *one, void *userdata)
 	struct lowest *l = userdata;
 	struct psb_notification seen = *one, *n = &seen;
 
-	if (l->path && cgpath_is_at_or_below(n->cgroup, l->path))
-		see_from(l->watch, l->path, n);
 	if (l->path ? !cgpath_is_at_or_below(n->cgroup, l->path) : !judges(l->watch, n->cgroup))
 		return;
+	if (l->path)
+		table_see_from(l->path, l->watch->settings.policy.descendants == DESCENDANTS_COUNT,
+			       n);
 	if (!l->any || is_lower(n, &l->found))
 		l->found = *n;
 	l->any = true;
@@ -318,9 +318,13 @@ static void took_effect(struct watch *w, const struct psb_notification *n)
 
 	EACH_SUBSCRIBER(s, w)
 		heard = heard || cgpath_is_at_or_below(n->cgroup, s->path);
-	if (heard && !w->settings.shadow && judges(base_of(w), n->cgroup) &&
-	    psb_watch_stats(w->psb, &stats) == 0)
-		o->effect(n->cgroup, &stats, w->settings.policy.rearm_usec, o->userdata);
+	if (!heard || w->settings.shadow || !judges(base_of(w), n->cgroup) ||
+	    psb_watch_stats(w->psb, &stats) < 0)
+		return;
+	EACH_SUBSCRIBER(s, w)
+		if (s->effect && strcmp(s->path, n->cgroup) == 0)
+			s->effect(s, &stats);
+	o->effect(n->cgroup, &stats, w->settings.policy.rearm_usec, o->userdata);
 }
 
 static void told(const struct psb_notification *n, void *userdata)

@@ -27,6 +27,8 @@ struct table;
 struct subscriber {
 	/* `n` is complete, its cgroup is the subscriber's. Called from the bridge's dispatch. */
 	void (*notify)(struct subscriber *subscriber, const struct psb_notification *n);
+	/* What a Low of its own cgroup achieved that it was told: the last effect in `stats`. NULL: it is not asked. */
+	void (*effect)(struct subscriber *subscriber, const struct psb_stats *stats);
 	const struct policy_options *terms; /* that it brought; what is zero there is the watch's */
 	/* What it was told last, or found when it came; 0: it is to find out. Goes on when it subscribes again. */
 	enum psb_available available;
@@ -52,6 +54,10 @@ struct table_options {
 		       void *userdata);
 	void *userdata;
 };
+
+/* As it is seen from `path`, which is that of n->cgroup or of one above: what only a limit below that caused is no more than
+ * Neutral there, unless `descendants`. */
+void table_see_from(const char *path, bool descendants, struct psb_notification *n);
 
 int table_new(const struct table_options *options, struct table **ret);
 /* Ends all watches; there are no subscribers any more. */

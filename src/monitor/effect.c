@@ -46,7 +46,7 @@ void effect_begin(struct effect *e, uint64_t now, uint64_t since_usec, uint64_t 
 
 uint64_t effect_end_usec(const struct effect *e)
 {
-	return effect_is_measured(e) ? e->low_usec + EFFECT_USEC : USEC_NEVER;
+	return effect_is_measured(e) ? e->low_usec + EFFECT_USEC + e->patience_usec : USEC_NEVER;
 }
 
 uint64_t effect_deadline(const struct effect *e)

@@ -25,6 +25,7 @@ struct effect {
 	uint64_t before_bytes, least_bytes; /* held */
 	uint64_t first_back_usec;   /* from since_usec; PSB_UNKNOWN: nothing came back yet */
 	uint64_t stall_before_usec; /* or PSB_UNKNOWN */
+	uint64_t patience_usec;	    /* it is known so much later, for another may know it better */
 	bool reported;		    /* the host said that it freed something */
 };
 

@@ -36,6 +36,8 @@ void monitor_deliver(struct monitor *monitor, const struct psb_notification *not
 		     uint64_t now);
 /* What the last Low gave back, where that is due: after a sample, or on a tick that takes none. */
 void monitor_follow_effect(struct monitor *monitor, uint64_t now);
+/* It is in the counters. */
+void monitor_tell_effect(struct monitor *monitor, uint64_t now);
 /* The source, or whether its alarms are used, has changed: tell the owner. */
 void monitor_moved_on(struct monitor *monitor, uint64_t now);
 /* Was the cgroup removed, or replaced by another of its name? False where that can't be found out. */

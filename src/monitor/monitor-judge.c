@@ -19,6 +19,8 @@
 #define RECENT_USEC (1 * USEC_PER_SEC)
 /* Limits that are reached while nothing stalls are counted anew no more often. */
 #define MARK_USEC (1 * USEC_PER_SEC)
+/* psibridged says what a Low achieved soon after we would; one before 0.2 never does. */
+#define PATIENCE_USEC (1 * USEC_PER_SEC)
 /* Without PSI: so little room beside a moving memory.events is Low. */
 #define BLIND_LOW_PERCENT 90
 
@@ -89,9 +91,11 @@ static void begin_effect(struct monitor *m, const struct psb_notification *n, ui
 {
 	uint64_t bytes, after = memory_read_own(&m->memory);
 
-	if (m->owner->told && !effect_is_measured(&m->effect) &&
-	    memory_read_held(&m->memory, &bytes) == 0)
-		effect_begin(&m->effect, now, n->since_usec, bytes + usec_sub(before, after));
+	if (!m->owner->told || effect_is_measured(&m->effect) ||
+	    memory_read_held(&m->memory, &bytes) < 0)
+		return;
+	effect_begin(&m->effect, now, n->since_usec, bytes + usec_sub(before, after));
+	m->effect.patience_usec = m->records.following ? PATIENCE_USEC : 0;
 }
 
 void monitor_deliver(struct monitor *m, const struct psb_notification *n, uint64_t now)
@@ -350,10 +354,19 @@ static void answer(struct monitor *m, bool gave)
 	m->stats.unanswered = m->policy.unanswered;
 }
 
+void monitor_tell_effect(struct monitor *m, uint64_t now)
+{
+	struct psb_notification n;
+
+	monitor_describe(m, PSB_REASON_PRESENT, &n);
+	n.kind = PSB_KIND_EFFECT;
+	n.time_usec = now;
+	m->owner->told(m, &n);
+}
+
 void monitor_follow_effect(struct monitor *m, uint64_t now)
 {
 	uint64_t bytes = PSB_UNKNOWN;
-	struct psb_notification n;
 	bool gave;
 
 	if (now < effect_deadline(&m->effect))
@@ -365,10 +378,7 @@ void monitor_follow_effect(struct monitor *m, uint64_t now)
 		return;
 	if (!gave)
 		answer(m, false);
-	monitor_describe(m, PSB_REASON_PRESENT, &n);
-	n.kind = PSB_KIND_EFFECT;
-	n.time_usec = now;
-	m->owner->told(m, &n);
+	monitor_tell_effect(m, now);
 }
 
 void monitor_report(struct monitor *m)

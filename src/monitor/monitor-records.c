@@ -31,6 +31,7 @@
 #include "core/utf8.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,6 +162,26 @@ static void take_level(struct monitor *m, const struct wire_record *from, uint64
 		tell(m, from, now);
 }
 
+/* What we measure of it ourselves is not needed any more, nor is it where our view of the cgroup has no numbers. */
+static void take_effect(struct monitor *m, const struct wire_record *from, uint64_t now)
+{
+	const struct wire_effect *e = &from->effect;
+
+	if (!m->records.following || !m->owner->told)
+		return;
+	m->effect.low_usec = 0;
+	m->policy.unanswered = (unsigned)MIN(e->unanswered, UINT_MAX);
+	m->stats.effects++;
+	m->stats.unanswered = m->policy.unanswered;
+	m->stats.effect_usec = MIN(from->time_usec, now);
+	m->stats.effect_bytes = e->bytes_back;
+	m->stats.bytes_back += e->bytes_back;
+	m->stats.first_back_usec = e->first_back_usec;
+	m->stats.stall_before_usec = e->stall_before_usec;
+	m->stats.stall_after_usec = e->stall_after_usec;
+	monitor_tell_effect(m, now);
+}
+
 static void take(struct monitor *m, const struct wire_record *from, uint64_t now)
 {
 	char what[WIRE_TEXT_MAX + 64];
@@ -178,6 +199,9 @@ static void take(struct monitor *m, const struct wire_record *from, uint64_t now
 	case WIRE_WELCOME:
 	case WIRE_LEVEL:
 		take_level(m, from, now);
+		break;
+	case WIRE_EFFECT:
+		take_effect(m, from, now);
 		break;
 	case WIRE_BYE:
 		m->records.answer_usec = now + ANSWER_USEC;

@@ -100,8 +100,8 @@ static void check_record(const void *data)
 	if (error == -EBADMSG)
 		return;
 	CHECK(r.magic == WIRE_MAGIC && r.size == WIRE_RECORD_SIZE && r.kind > 0);
-	CHECK((error == -ENOTSUP) == (r.kind > WIRE_REFUSED));
-	if (error < 0)
+	CHECK((error == -ENOTSUP) == (r.kind > WIRE_EFFECT));
+	if (error < 0 || r.kind == WIRE_EFFECT)
 		return;
 	CHECK(strnlen(r.text, WIRE_TEXT_MAX) < WIRE_TEXT_MAX);
 	if (r.kind == WIRE_BYE || r.kind == WIRE_REFUSED)

@@ -340,6 +340,55 @@ PROMISE(nothing_is_allocated_between_the_notification_and_the_last_subscriber)
 	}
 }
 
+/* Whose limit a Low of the cgroup "/s/t/u" came from, and what it is from there and from above. */
+static const struct {
+	const char *path;
+	enum psb_cause cause;
+	size_t length;
+	bool descendants;
+	/* then: */
+	char level;
+	enum psb_cause seen;
+	size_t seen_length;
+} seen[] = {
+	{ "/s/t/u", PSB_CAUSE_OWN, 6, false, 'C', PSB_CAUSE_OWN, 6 },
+	{ "/s/t", PSB_CAUSE_OWN, 6, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/s/t", PSB_CAUSE_OWN, 6, true, 'C', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/", PSB_CAUSE_OWN, 6, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/s/t", PSB_CAUSE_OWN, 0, false, 'N', PSB_CAUSE_DESCENDANT, 0 }, /* v1 */
+	{ "/s/t/u", PSB_CAUSE_ANCESTOR, 4, false, 'C', PSB_CAUSE_ANCESTOR, 4 },
+	{ "/s/t", PSB_CAUSE_ANCESTOR, 4, false, 'C', PSB_CAUSE_OWN, 4 },
+	{ "/s", PSB_CAUSE_ANCESTOR, 4, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/s", PSB_CAUSE_ANCESTOR, 4, true, 'C', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/s/t", PSB_CAUSE_ANCESTOR, 2, false, 'C', PSB_CAUSE_ANCESTOR, 2 },
+	{ "/s/t", PSB_CAUSE_ANCESTOR, 0, false, 'C', PSB_CAUSE_ANCESTOR, 0 }, /* v1: which one? */
+	/* that of the cgroup itself was judged with its own Descendants=yes */
+	{ "/s/t/u", PSB_CAUSE_DESCENDANT, 0, false, 'C', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/s/t", PSB_CAUSE_DESCENDANT, 0, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
+	{ "/s/t", PSB_CAUSE_MACHINE, 0, false, 'C', PSB_CAUSE_MACHINE, 0 },
+	{ "/s/t", PSB_CAUSE_UNKNOWN, 0, false, 'C', PSB_CAUSE_UNKNOWN, 0 },
+};
+
+PROMISE(what_only_a_limit_below_caused_is_neutral_above_it)
+{
+	for (size_t i = 0; i < ELEMENTSOF(seen); i++)
+		for (int from = PSB_LOW; from <= PSB_HIGH; from++) {
+			bool low = seen[i].level == 'C' && from == PSB_LOW;
+			struct psb_notification n = { .available = (enum psb_available)from,
+						      .critical = from == PSB_LOW,
+						      .cgroup = "/s/t/u",
+						      .cause = seen[i].cause,
+						      .cause_length = seen[i].length };
+
+			table_see_from(seen[i].path, seen[i].descendants, &n);
+			if ((int)n.available != (low ? PSB_LOW : MAX(from, PSB_NEUTRAL)) ||
+			    n.critical != low || n.cause != seen[i].seen ||
+			    n.cause_length != seen[i].seen_length)
+				fail_msg("row %zu, level %d: %d, critical %d, cause %d, %zu", i,
+					 from, n.available, n.critical, n.cause, n.cause_length);
+		}
+}
+
 /* ---- terms of one's own -------------------------------------------------------------------------- */
 
 static unsigned thresholds(void)

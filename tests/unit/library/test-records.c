@@ -311,6 +311,43 @@ PROMISE(what_a_record_does_not_know_is_read_here)
 	assert_int_equal(n.limit_bytes, load.machine ? 0 : load.limit_bytes);
 }
 
+static atomic_uint effects;
+
+static void count_effect(const struct psb_notification *n, _unused_ void *userdata)
+{
+	effects += n->kind == PSB_KIND_EFFECT && n->available == PSB_LOW;
+}
+
+PROMISE(what_a_low_achieved_is_in_the_counters_and_told)
+{
+	struct wire_record r = record(WIRE_EFFECT, 'L');
+	struct bench *b = client_new(state, NULL);
+	struct psb_stats s;
+
+	effects = 0;
+	assert_int_equal(psb_watch_add_callback(b->watch, count_effect, NULL,
+						PSB_INLINE | PSB_TELL_EFFECT, NULL),
+			 0);
+	tell(b, 'L');
+	hear(&b->rx, "L");
+	for (unsigned i = 1; i <= 2; i++) {
+		r.effect = (struct wire_effect){ 100, 2, PSB_UNKNOWN, 4, i == 1 ? 3 : 0 };
+		send_record(b, r);
+		assert_true(AWAIT_FOR(&b->rx, effects == i, LONG_USEC));
+		s = stats_of(b);
+		assert_int_equal(s.effects, i);
+		assert_int_equal(s.effect_usec, r.time_usec);
+		assert_int_equal(s.effect_bytes, 100);
+		assert_int_equal(s.bytes_back, i * 100);
+		assert_int_equal(s.first_back_usec, 2);
+		assert_true(s.stall_before_usec == PSB_UNKNOWN);
+		assert_int_equal(s.stall_after_usec, 4);
+		assert_int_equal(s.unanswered, i == 1 ? 3 : 0);
+		r.time_usec++;
+	}
+	assert_int_equal(b->rx.calls, 1);
+}
+
 INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new)
 {
 	/* the first is as we were; the next news shows that what stays is not told */
@@ -329,7 +366,7 @@ INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 {
 	struct bench *b = connect_with(state, NULL, 0);
 	struct wire_record r[] = { record(WIRE_WELCOME, 'C'), record(WIRE_LEVEL, 'N'),
-				   record(WIRE_REFUSED + 1, 'L'), /* of a later version */
+				   record(WIRE_EFFECT + 1, 'L'), /* of a later version */
 				   record(WIRE_LEVEL, 'C'), record(WIRE_LEVEL, 'H') };
 	char bytes[2 + sizeof(r)];
 
