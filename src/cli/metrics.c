@@ -151,6 +151,10 @@ static const struct kind protocols[] = { { "systemd", "plain" },
 	"psibridge_cgroup_" name, COUNTER, "history", "cgroup", NULL, key, NULL, NULL, NULL
 #define ONE(name, type, in, key) "psibridge_" name, type, NULL, NULL, in, key, NULL, NULL, NULL
 
+/* Of the last Low whose effect is known. */
+#define LAST(name, key) \
+	"psibridge_cgroup_" name, GAUGE, "history", "cgroup", "effect", key, NULL, NULL, NULL
+
 static const struct family {
 	const char *name;
 	enum type type;
@@ -232,6 +236,10 @@ static const struct family {
 	{ CGROUP("effects", "effects"),
 	  "Lows that its clients were told, and whose effect was measured." },
 	{ CGROUP("given_back_bytes", "bytes_back"), "Memory that was given back after those." },
+	{ LAST("first_back_seconds", "first_back_usec"),
+	  "From the beginning of the last stall that led to Low to the first memory given back." },
+	{ LAST("stall_before_seconds", "stall_before_usec"), "Stall in the 5 s before that Low." },
+	{ LAST("stall_after_seconds", "stall_after_usec"), "Stall in the 5 s after it." },
 	{ "psibridge_cgroup_unanswered", GAUGE, "history", "cgroup", NULL, "unanswered", NULL, NULL,
 	  NULL,
 	  "Lows in a row after which nothing was given back; from 3 on it is told less often." },
@@ -280,14 +288,15 @@ static void put_sample(struct exposition *e, const struct family *f, const json_
 		(strstr(key, "_usec") ? end_seconds : end)(e, number);
 }
 
-/* A watch that does not work has no source, and counts nothing. */
+/* A watch that does not work has no source, and counts nothing; null is not known. */
 static bool has_sample(const struct family *f, const json_t *item)
 {
 	const json_t *needed = f->needs ? json_object_get(item, f->needs) : json_true();
+	const json_t *in = f->in ? json_object_get(item, f->in) : item;
 
 	return needed && !json_is_null(needed) && !json_is_false(needed) &&
-	       is_plain(answer_text(item, f->path)) &&
-	       (!f->in || strcmp(answer_text(item, "state"), "watching") == 0);
+	       is_plain(answer_text(item, f->path)) && in &&
+	       !(f->key && json_is_null(json_object_get(in, f->key)));
 }
 
 static void put_family(struct exposition *e, const struct family *f)

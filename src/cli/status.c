@@ -180,6 +180,13 @@ static const json_t *find_watch(const json_t *status, uint64_t id)
 	return NULL;
 }
 
+/* Of a time that may be unknown: whether it is not. */
+static bool take_span(const json_t *effect, const char *key, char *buf)
+{
+	output_span(answer_number(effect, key), buf);
+	return json_is_integer(json_object_get(effect, key));
+}
+
 /* What its clients made of the Lows that they were told. */
 static void print_effect(const json_t *status, const char *path)
 {
@@ -188,7 +195,7 @@ static void print_effect(const json_t *status, const char *path)
 	EACH_ANSWER(past, status, "history") {
 		const json_t *effect = json_object_get(past, "effect");
 		uint64_t unanswered = answer_number(past, "unanswered");
-		char size[OUTPUT_WORD_MAX];
+		char size[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], after[OUTPUT_WORD_MAX];
 
 		if (!effect || strcmp(answer_text(past, "cgroup"), path) != 0)
 			continue;
@@ -200,6 +207,12 @@ static void print_effect(const json_t *status, const char *path)
 		else
 			printf("gave back %s after the last Low",
 			       output_size(answer_number(effect, "bytes_back"), size));
+		if (take_span(effect, "first_back_usec", span))
+			printf(", %s after the stall began", span);
+		if (take_span(effect, "stall_before_usec", span) &&
+		    take_span(effect, "stall_after_usec", after))
+			printf("; %s stalled in the 5 s before that Low, %s in those after", span,
+			       after);
 	}
 }
 
@@ -227,7 +240,7 @@ static void print_short(const struct output *output, const json_t *status, const
 	print_count(", ", answer_number(s->cgroup, "clients"), "client");
 	if (watch && answer_flag(watch, "shadow"))
 		fputs(", in shadow: no client is told", stdout);
-	else if (s->available == PSB_LOW)
+	else
 		print_effect(status, answer_text(s->cgroup, "cgroup"));
 	putchar('\n');
 }

@@ -70,7 +70,7 @@ all_is_well()
 		"usage_bytes":15728640,"limit_bytes":16777216,"time_usec":'"$now"'}},
 		{"cgroup":"/system.slice/web.service","low":1,"low_usec":9,"killed":0,"effects":3,"bytes_back":0,"unanswered":3,"effect":{"bytes_back":0}},
 		{"cgroup":"/system.slice/db.service","low":1,"low_usec":9,"killed":0,"effects":1,"bytes_back":41943040,"unanswered":0,
-		"effect":{"bytes_back":41943040}}'
+		"effect":{"bytes_back":41943040,"first_back_usec":300000,"stall_before_usec":2000000,"stall_after_usec":null}}'
 }
 # level CGROUP LEVEL [CRITICAL]: what psibridged says of it from now on
 level()

@@ -79,7 +79,10 @@ status_when_memory_is_short()
 		'stalls 12.34 % of the time, uses 500 MiB of 512 MiB, 2 clients' 'since ' 'told 3 times, gave nothing back: it is told less often' &&
 		says_not 'gave back' || return
 	level /system.slice/db.service low
-	ended 4 status && says 'gave back 40 MiB after the last Low'
+	ended 4 status && says 'gave back 40 MiB after the last Low, 300 ms after the stall began' && says_not 'in the 5 s before' || return
+	level /system.slice/db.service neutral # which it is by then, if that helped
+	sed -i 's/"stall_after_usec":null/"stall_after_usec":10000/' "$T/answer"
+	ended 4 status && says 'gave back 40 MiB' '; 2 s stalled in the 5 s before that Low, 10 ms in those after'
 	same 0 $? && level /system.slice/db.service high
 }
 check status_says_what_is_short_and_ends_with_4 status_when_memory_is_short
@@ -225,7 +228,10 @@ with_daemon()
 		'psibridge_watch_notifications_total{watch="system.slice/**",available="low"} 5' 'psibridge_clients_refused_total 1' &&
 		says 'psibridge_memory_available{id="/"} 1' 'psibridge_memory_critical{id="/"} 1' &&
 		ended 0 metrics && says 'psibridge_cgroup_oom_kills_total{id="/batch.slice/gone"} 3' 'psibridge_cgroup_low_total{id="/batch.slice/gone"} 2' \
-			'psibridge_cgroup_unanswered{id="/system.slice/web.service"} 3' 'psibridge_cgroup_given_back_bytes_total{id="/system.slice/db.service"} 41943040' &&
+			'psibridge_cgroup_unanswered{id="/system.slice/web.service"} 3' 'psibridge_cgroup_given_back_bytes_total{id="/system.slice/db.service"} 41943040' \
+			'psibridge_cgroup_first_back_seconds{id="/system.slice/db.service"} 0.300000' \
+			'psibridge_cgroup_stall_before_seconds{id="/system.slice/db.service"} 2.000000' &&
+		says_not 'psibridge_cgroup_stall_after_seconds{id="/system.slice/db.service"}' 'psibridge_cgroup_first_back_seconds{id="/batch' &&
 		ended 0 metrics --format prometheus / && well_formed "$T/stdout" &&
 		says '# TYPE container_pressure_memory_waiting_seconds_total counter'
 }
