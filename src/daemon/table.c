@@ -175,10 +175,9 @@ void table_see_from(const char *path, bool descendants, struct psb_notification 
 	size_t length = strlen(path);
 	bool own = strcmp(n->cgroup, path) == 0;
 
-	if (n->cause == PSB_CAUSE_ANCESTOR && n->cause_length == length)
+	if (n->cause_length == length)
 		n->cause = PSB_CAUSE_OWN;
-	else if (!own && (n->cause == PSB_CAUSE_OWN ||
-			  (n->cause == PSB_CAUSE_ANCESTOR && n->cause_length > length)))
+	else if (!own && (n->cause == PSB_CAUSE_OWN || n->cause_length > length))
 		n->cause = PSB_CAUSE_DESCENDANT;
 	if (n->cause != PSB_CAUSE_DESCENDANT || own)
 		return;

@@ -355,7 +355,8 @@ static const struct {
 	{ "/s/t", PSB_CAUSE_OWN, 6, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
 	{ "/s/t", PSB_CAUSE_OWN, 6, true, 'C', PSB_CAUSE_DESCENDANT, 0 },
 	{ "/", PSB_CAUSE_OWN, 6, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
-	{ "/s/t", PSB_CAUSE_OWN, 0, false, 'N', PSB_CAUSE_DESCENDANT, 0 }, /* v1 */
+	{ "/s/t/u", PSB_CAUSE_OWN, 0, false, 'C', PSB_CAUSE_OWN, 0 }, /* v1 */
+	{ "/s/t", PSB_CAUSE_OWN, 0, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
 	{ "/s/t/u", PSB_CAUSE_ANCESTOR, 4, false, 'C', PSB_CAUSE_ANCESTOR, 4 },
 	{ "/s/t", PSB_CAUSE_ANCESTOR, 4, false, 'C', PSB_CAUSE_OWN, 4 },
 	{ "/s", PSB_CAUSE_ANCESTOR, 4, false, 'N', PSB_CAUSE_DESCENDANT, 0 },
