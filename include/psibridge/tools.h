@@ -117,6 +117,16 @@ typedef void psb_survey_fn(const struct psb_survey_row *row, void *userdata);
  */
 int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
 
+/* ---- words --------------------------------------------------------------------------------- */
+
+#define PSB_CAUSE_TEXT_MAX 320
+
+/** psb_cause_text() - what `notification` says of the cause in words: "shop.slice reached its
+ * MemoryHigh=80M", into buf[PSB_CAUSE_TEXT_MAX]
+ * Returns: its length; 0: the cause is not known, or over. Since 0.2.
+ */
+size_t psb_cause_text(const struct psb_notification *notification, char *buf);
+
 /* ---- code ---------------------------------------------------------------------------------- */
 
 /*

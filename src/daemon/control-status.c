@@ -212,10 +212,9 @@ static void put_watch(struct writer *w, const struct watch_view *v,
 static void put_cgroup(const struct cgroup_view *v, void *userdata)
 {
 	const struct psb_notification *n = v->present;
-	const struct cause_view cause = { n->cgroup,	    n->cause,	     n->reason,
-					  n->cause_is_high, n->cause_length, n->limit_bytes };
-	char front[CGPATH_MAX], text[CAUSE_TEXT_MAX];
+	char front[CGPATH_MAX], text[PSB_CAUSE_TEXT_MAX];
 
+	(void)psb_cause_text(n, text);
 	snprintf(front, sizeof(front), "%.*s", (int)n->cause_length, n->cgroup);
 	put(userdata,
 	    ":{ cgroup:s watch:u available:s critical:b candidate:b since_usec:n "
@@ -223,8 +222,7 @@ static void put_cgroup(const struct cgroup_view *v, void *userdata)
 	    n->cgroup, v->watch, name_of_available(n->available), n->critical, v->candidate,
 	    n->since_usec, n->some_avg10_centi, n->some_total_usec, n->full_total_usec,
 	    n->limit_bytes, v->clients);
-	put(userdata, "cause:s cause_cgroup:s cause_text:s", name_of_cause(n->cause), front,
-	    cause_format(&cause, text));
+	put(userdata, "cause:s cause_cgroup:s cause_text:s", name_of_cause(n->cause), front, text);
 	if (n->current_bytes > 0)
 		put(userdata, "current_bytes:n }", n->current_bytes);
 	else

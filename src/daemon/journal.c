@@ -20,6 +20,7 @@
 #include "core/duration.h"
 #include "core/names.h"
 #include "core/policy.h"
+#include "psibridge/tools.h"
 
 #include "core/utf8.h"
 
@@ -219,12 +220,10 @@ static const char *what_happened(const struct psb_notification *n)
 
 static void say_level(struct entry *e, const struct psb_notification *n, bool shadow)
 {
-	const struct cause_view cause = { n->cgroup,	    n->cause,	     n->reason,
-					  n->cause_is_high, n->cause_length, n->limit_bytes };
-	char text[CAUSE_TEXT_MAX];
+	char text[PSB_CAUSE_TEXT_MAX];
 
 	say(e, "%s", what_happened(n));
-	if (*cause_format(&cause, text))
+	if (psb_cause_text(n, text) > 0)
 		say(e, ": %s", text);
 	else if (n->reason == PSB_REASON_FORECAST)
 		say(e, "; at this growth its limit is soon reached");

@@ -10,6 +10,7 @@
 #include "monitor/psibridged.h"
 #include "library/watch.h"
 
+#include "core/names.h"
 #include "core/utf8.h"
 
 #include <errno.h>
@@ -291,4 +292,16 @@ int psb_diagnose(const struct psb_watch_options *options, psb_finding_fn *fn, vo
 	tell_backend(r);
 	free(r);
 	return 0;
+}
+
+/* ---- words ------------------------------------------------------------------------------------ */
+
+_Static_assert(PSB_CAUSE_TEXT_MAX == CAUSE_TEXT_MAX, "names.h writes it");
+
+size_t psb_cause_text(const struct psb_notification *n, char *buf)
+{
+	const struct cause_view view = { n->cgroup,	   n->cause,	    n->reason,
+					 n->cause_is_high, n->cause_length, n->limit_bytes };
+
+	return strlen(cause_format(&view, buf));
 }

@@ -166,13 +166,17 @@ static void keep_code(enum psb_available available)
 
 static void react(const struct psb_notification *n)
 {
+	char cause[PSB_CAUSE_TEXT_MAX];
+
 	keep_code(n->available);
 	if (n->kind == PSB_KIND_GONE)
 		log_line(&self.log, LOG_WARNING,
 			 "the cgroup %s was removed; what takes its place will be watched",
 			 n->cgroup);
 	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
-		log_line(&self.log, LOG_INFO, "told %s", log_level((int)n->available, n->critical));
+		log_line(&self.log, LOG_INFO, "told %s%s%s",
+			 log_level((int)n->available, n->critical),
+			 psb_cause_text(n, cause) > 0 ? ": " : "", cause);
 	if (n->available == PSB_LOW &&
 	    (self.settings.collect == PSB_COLLECT_LOW ||
 	     (self.settings.collect == PSB_COLLECT_CRITICAL && n->critical)))

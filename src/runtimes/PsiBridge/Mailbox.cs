@@ -18,7 +18,7 @@ internal sealed class NotWatchingException(MemoryPressureState state, string why
 internal sealed unsafe class Mailbox
 {
     private readonly object gate = new object();
-    private IntPtr bridge, watch, mailbox;
+    private IntPtr bridge, watch, mailbox, registration;
     private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
     private bool complained;
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
@@ -58,6 +58,7 @@ internal sealed unsafe class Mailbox
         watch = made;
         Check(Native.psb_mailbox_new(watch, Native.TellPresent, &made), "");
         mailbox = made;
+        registration = Native.psb_mailbox_registration(mailbox);
         backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
         PrepareCode();
         Check(Native.psb_bridge_start(bridge), "");
@@ -121,6 +122,7 @@ internal sealed unsafe class Mailbox
         if (Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
             return null;
         KeepCode((MemoryAvailable)n.Available);
+        byte* cause = stackalloc byte[Native.CauseTextMax];
         cgroup ??= Native.Text(n.Cgroup);
         var news = new MemoryPressureEventArgs
         {
@@ -130,6 +132,7 @@ internal sealed unsafe class Mailbox
             Stall = Native.Time(n.StallUsec),
             Cgroup = cgroup,
             Cause = (MemoryPressureCause)n.Cause,
+            CauseText = Native.psb_cause_text(&n, cause) == UIntPtr.Zero ? null : Native.Text(cause),
             CauseCgroup = n.CauseLength == UIntPtr.Zero ? null : System.Text.Encoding.UTF8.GetString(n.Cgroup, (int)n.CauseLength),
         };
         if (n.Kind == Native.KindGone)
@@ -163,6 +166,27 @@ internal sealed unsafe class Mailbox
 
     internal void Simulate(MemoryAvailable available, bool critical) =>
         Use(() => Native.psb_watch_simulate(watch, (int)available, critical ? 1 : 0), 0);
+
+    /// <summary>What a collection gave back, for libpsibridge cannot see what the program takes again at once.</summary>
+    internal void Report(long bytes, long msec) =>
+        Use(() => Native.psb_registration_report(registration, (ulong)bytes, (ulong)msec * 1000), 0);
+
+    internal MemoryEffect Effect() => Use(() =>
+    {
+        var s = new Native.Stats { Size = (UIntPtr)sizeof(Native.Stats) };
+
+        Native.psb_watch_stats(watch, &s);
+        return new MemoryEffect
+        {
+            Count = (long)s.Effects,
+            BytesBack = (long)s.EffectBytes,
+            FirstBack = Native.TimeOrNull(s.Effects > 0, s.FirstBackUsec),
+            StallBefore = Native.TimeOrNull(s.Effects > 0, s.StallBeforeUsec),
+            StallAfter = Native.TimeOrNull(s.Effects > 0, s.StallAfterUsec),
+            Unanswered = (int)s.Unanswered,
+            CollectedBytes = (long)s.ReportedBytes,
+        };
+    }, new MemoryEffect());
 
     internal MemoryLoad Load() => Use(() =>
     {

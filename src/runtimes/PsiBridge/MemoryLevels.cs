@@ -77,6 +77,27 @@ public struct MemoryLoad
     public override readonly string ToString() => AvailableBytes < 0 ? "unknown" : Percent + " % (" + (AvailableBytes >> 20) + " MiB available)";
 }
 
+/// <summary>What the last Low achieved, known five seconds after it was told.</summary>
+public sealed class MemoryEffect
+{
+    internal MemoryEffect() { }
+
+    /// <summary>How many are known by now; 0: none, and what follows says nothing.</summary>
+    public long Count { get; internal set; }
+    /// <summary>What the cgroup held less at best, in memory and in swap, without page cache; 0: nothing worth a word.</summary>
+    public long BytesBack { get; internal set; }
+    /// <summary>From the stall's beginning to the first byte back; null: there was none.</summary>
+    public TimeSpan? FirstBack { get; internal set; }
+    /// <summary>How long tasks waited for memory in the five seconds before; null: not known.</summary>
+    public TimeSpan? StallBefore { get; internal set; }
+    /// <summary>... and in those after it.</summary>
+    public TimeSpan? StallAfter { get; internal set; }
+    /// <summary>So many in a row gave nothing back; from three on Low is told less often.</summary>
+    public int Unanswered { get; internal set; }
+    /// <summary>What the process held less after each collection that a Low made, added up.</summary>
+    public long CollectedBytes { get; internal set; }
+}
+
 /// <summary>What a handler of <see cref="MemoryPressure.Changed"/> and a callback are told.</summary>
 public sealed class MemoryPressureEventArgs : EventArgs
 {
@@ -98,8 +119,12 @@ public sealed class MemoryPressureEventArgs : EventArgs
     public MemoryPressureCause Cause { get; internal set; }
     /// <summary>The path of the cgroup whose limit it is; null if it is none, or not known.</summary>
     public string? CauseCgroup { get; internal set; }
-    /// <summary>The level as people read it, such as "Low (memory is short)".</summary>
-    public override string ToString() => Available switch
+    /// <summary>Whose limit, in words: "shop.slice reached its MemoryHigh=80M"; null if it is not known, or over.</summary>
+    public string? CauseText { get; internal set; }
+    /// <summary>All of it as people read it: "Low (memory is short): shop.slice reached its MemoryHigh=80M".</summary>
+    public override string ToString() => CauseText == null ? Level : Level + ": " + CauseText;
+
+    private string Level => Available switch
     {
         MemoryAvailable.Low => Critical ? "Low, critical (memory is very short)" : "Low (memory is short)",
         MemoryAvailable.High => "High (memory is plentiful)",

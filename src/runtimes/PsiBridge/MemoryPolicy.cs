@@ -32,6 +32,7 @@ internal sealed class MemoryPolicy
 
     private readonly Settings settings;
     private readonly Subscribers<IMemoryPressureCallback> callbacks;
+    private readonly Action<long, long> report; // what a collection gave back, and how many ms it took
     private readonly Slot slot = new Slot();
     private readonly Thread thread;
 
@@ -40,9 +41,10 @@ internal sealed class MemoryPolicy
     private readonly Stopwatch clock = Stopwatch.StartNew();
     private long measureMsec = -1; // when to look at what a collection gave back
 
-    internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks)
+    internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks, Action<long, long> report)
     {
         this.settings = settings;
+        this.report = report;
         this.callbacks = callbacks;
         thread = StartThread("psibridge policy", Run);
     }
@@ -147,6 +149,7 @@ internal sealed class MemoryPolicy
     {
         measureMsec = -1;
         effect.After = effect.Read();
+        report(Math.Max(effect.Before - effect.After, 0), effect.TookMsec);
         Log.Write(Log.Info, "collected: {0:F1} -> {1:F1} MiB, {2} ms", MiB(effect.Before), MiB(effect.After), effect.TookMsec);
     }
 

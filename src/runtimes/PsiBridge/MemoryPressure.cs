@@ -52,6 +52,9 @@ public static class MemoryPressure
         }
     }
 
+    /// <summary>What the last Low achieved. All zero where nothing is watched, or a native host watches.</summary>
+    public static MemoryEffect Effect => current?.Effect() ?? new MemoryEffect();
+
     /// <summary>What is watched, or why nothing is.</summary>
     public static MemoryPressureStatus Status => current?.Status ?? NotStarted;
 

@@ -20,7 +20,8 @@ internal static unsafe class Native
 #endif
 
     internal const uint TellPresent = 2;
-    internal const ulong Forever = ulong.MaxValue;
+    internal const ulong Forever = ulong.MaxValue, Unknown = ulong.MaxValue;
+    internal const int CauseTextMax = 320;
     internal const uint HeadroomOff = 0xffffffff;
     internal const int KindGone = 2;
     internal const int BackendUring = 1;
@@ -90,6 +91,16 @@ internal static unsafe class Native
         internal fixed byte Path[4096];
     }
 
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct Stats
+    {
+        internal UIntPtr Size;
+        internal ulong Alarms, FalseAlarms, LostAlarms, Samples, Sweeps, Low, Critical, Neutral, High, Callbacks, CallbackUsec,
+            Superseded, BytesBack, Members, AlarmUsec, SampleUsec;
+        internal ulong Effects, Unanswered, EffectUsec, EffectBytes, FirstBackUsec, StallBeforeUsec, StallAfterUsec,
+            ReportedBytes, ReportedUsec;
+    }
+
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     internal delegate void LogFn(IntPtr userdata, int priority, IntPtr message);
 
@@ -102,11 +113,15 @@ internal static unsafe class Native
     [DllImport(Lib)] internal static extern IntPtr psb_watch_unref(IntPtr watch);
     [DllImport(Lib)] internal static extern int psb_watch_load(IntPtr watch, Load* ret);
     [DllImport(Lib)] internal static extern int psb_watch_source(IntPtr watch, Source* ret);
+    [DllImport(Lib)] internal static extern int psb_watch_stats(IntPtr watch, Stats* ret);
     [DllImport(Lib)] internal static extern int psb_watch_simulate(IntPtr watch, int available, int critical);
     [DllImport(Lib)] internal static extern int psb_mailbox_new(IntPtr watch, uint flags, IntPtr* ret);
     [DllImport(Lib)] internal static extern int psb_mailbox_take(IntPtr mailbox, ulong timeout_usec, Notification* ret);
+    [DllImport(Lib)] internal static extern IntPtr psb_mailbox_registration(IntPtr mailbox);
+    [DllImport(Lib)] internal static extern int psb_registration_report(IntPtr registration, ulong bytes, ulong usec);
     [DllImport(Lib)] internal static extern int psb_mailbox_close(IntPtr mailbox);
     [DllImport(Lib)] internal static extern IntPtr psb_mailbox_free(IntPtr mailbox);
+    [DllImport(Lib)] internal static extern UIntPtr psb_cause_text(Notification* notification, byte* buf);
     [DllImport(Lib)] internal static extern int psb_code_new(IntPtr* ret);
     [DllImport(Lib)] internal static extern int psb_code_keep(IntPtr code, IntPtr address);
     [DllImport(Lib)] internal static extern int psb_code_lock(IntPtr code, ulong* ret_refused_bytes);
@@ -120,4 +135,6 @@ internal static unsafe class Native
     internal static string? Text(byte* text) => text == null ? null : new string((sbyte*)text);
 
     internal static TimeSpan Time(ulong usec) => TimeSpan.FromTicks((long)Math.Min(usec, long.MaxValue / 10) * 10);
+
+    internal static TimeSpan? TimeOrNull(bool known, ulong usec) => known && usec != Unknown ? Time(usec) : null;
 }

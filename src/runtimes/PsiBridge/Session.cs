@@ -62,6 +62,8 @@ internal sealed class Session
 
     internal MemoryLoad Load() => hostLoad?.Invoke() ?? mailbox?.Load() ?? default;
 
+    internal MemoryEffect Effect() => mailbox?.Effect() ?? new MemoryEffect();
+
     internal void Put(MemoryAvailable available, bool critical, MemoryPressureReason reason)
     {
         critical = critical && available == MemoryAvailable.Low;
@@ -170,7 +172,7 @@ internal sealed class Session
         lock (gate)
         {
             if (end == null)
-                policy ??= new MemoryPolicy(settings, callbacks);
+                policy ??= new MemoryPolicy(settings, callbacks, (bytes, msec) => mailbox?.Report(bytes, msec));
         }
     }
 

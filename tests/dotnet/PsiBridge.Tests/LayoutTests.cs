@@ -47,7 +47,7 @@ public sealed class LayoutTests
         foreach ((string name, Type type) in new[]
                  { ("psb_notification", typeof(Native.Notification)), ("psb_watch_options", typeof(Native.WatchOptions)),
                    ("psb_settings", typeof(Native.Settings)), ("psb_load", typeof(Native.Load)),
-                   ("psb_source", typeof(Native.Source)) })
+                   ("psb_source", typeof(Native.Source)), ("psb_stats", typeof(Native.Stats)) })
         {
             Compare($"sizeof(struct {name})", Marshal.SizeOf(type));
             foreach (FieldInfo field in type.GetFields(BindingFlags.Instance | BindingFlags.NonPublic))

@@ -46,6 +46,8 @@ public sealed class PolicyTests
             Assert.InRange(CollectionsOf(), 1, int.MaxValue);
         Assert.Equal(0, first);
         Assert.InRange(before - Resident(), 100 << 20, long.MaxValue);
+        Assert.True(SpinWait.SpinUntil(() => MemoryPressure.Effect.CollectedBytes > 0, Watched.Patience));
+        Assert.InRange(MemoryPressure.Effect.CollectedBytes, 100 << 20, before);
     }
 
     // test-hook.c reads the same table.
