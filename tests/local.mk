@@ -177,6 +177,7 @@ vm_scripts += \
 	tests/vm/guest-install.sh \
 	tests/vm/guest-daemon.sh \
 	tests/vm/guest-cause.sh \
+	tests/vm/guest-effect.sh \
 	tests/vm/guest-clients.sh \
 	tests/vm/guest-containers.sh \
 	tests/vm/guest-dotnet.sh \

@@ -83,22 +83,41 @@ no_events()
 	heard "$bare" '.available == "low"' || return
 	jq -es 'map(select(.available == "low"))[0] | .cause == "ancestor" and .cause_cgroup == "/psbup.slice"' "$work/said"
 }
+# What is full is the slice, though the one who asks has hardly anything.
+full_of_others()
+{
+	member hoard -p Slice=psbfull.slice -- "$here_bin/press" full 84 0
+	within 60 full 80
+	psibridge doctor --cgroup psbfull.slice >"$work/doctor"
+	systemd-run -q --wait --collect --pipe -p Slice=psbfull.slice -- "$here_bin/listener" load >"$work/load"
+	grep -h 'effective limit\|^load' "$work/doctor" "$work/load"
+	grep -Eq 'effective limit is 80 MiB, of which 8[0-4] MiB \(100 %\) are in use' "$work/doctor" &&
+		grep -q '^load 100 of 83886080$' "$work/load"
+}
+full() # MB
+{
+	[ "$(cat /sys/fs/cgroup/psbfull.slice/memory.current)" -ge $(($1 << 20)) ]
+}
 
 # Compaction for huge pages is a stall, too, but of the machine's.
 huge=/sys/kernel/mm/transparent_hugepage/enabled was_huge=$(grep -o '\[.*\]' /sys/kernel/mm/transparent_hugepage/enabled | tr -d '[]')
 echo never >$huge
 slice psbshop MemoryHigh=24M
 slice psbparent
+slice psbparent-mid
+slice psbfull MemoryHigh=80M
 slice psbup MemoryHigh=8M
 slice psbup-bare DisableControllers=memory
+# times ROW...: all of them must be right; how many were is in the table
 times()
 {
-	for ((i = 0; i < ${PSB_CAUSE_TIMES:-2}; i++)); do
-		"$1"
-		local r=$?
+	local right=0 all=${PSB_CAUSE_TIMES:-2}
+	for ((i = 0; i < all; i++)); do
+		$1 && right=$((right + 1))
 		members_end
-		[ $r = 0 ] || return
 	done
+	echo "$1: $right of $all" >>"$work/table"
+	[ $right = "$all" ]
 }
 check a_service_that_reaches_its_MemoryHigh times own_high
 check a_service_that_is_killed_at_its_MemoryMax times own_max
@@ -108,6 +127,41 @@ check and_never_low descendant_is_not_low
 members_end
 check unless_that_is_asked_for descendant_where_it_counts
 check without_memory_events_of_its_own_the_slice_is_the_cause times no_events
+# ---- psibridged, and a client above a limited child -------------------------------------------------------------------
+mid=psbparent.slice/psbparent-mid.slice
+# configured LINE: its watch of the slice
+configured()
+{
+	mkdir -p /etc/psibridge
+	printf '%s\n' '[Watch psbparent.slice/**]' "$@" >/etc/psibridge/psibridged.conf
+	systemctl reload-or-restart psibridged
+}
+# above LEVEL: what a client in the slice is told when the child is Low by its own limit
+above()
+{
+	member child -p Slice=psbparent-mid.slice -p MemoryHigh=8M -- sh -c "sleep 1; exec $here_bin/press hold 24 20"
+	within 60 row "$mid/psb-child.service" '.available == "low" and .cause == "own"' || return
+	within 5 row $mid ".available == \"$1\" and .cause == \"descendant\" and .clients == 1"
+	local r=$?
+	psibridge status $mid | sed -n 3,8p
+	members_end
+	within 60 row $mid '.available == "high"' && return $r
+}
+row() # CGROUP JQ_CONDITION
+{
+	psibridge status --json | jq -e ".cgroups[] | select(.cgroup == \"/$1\") | $2"
+}
+check psibridged_watches_the_slice configured
+socat EXEC:"sh -c 'echo psibridge/1 cgroup=/$mid; sleep 300'" UNIX:/run/psibridge/notify &
+client=$!
+check its_client_is_there within 20 row $mid '.clients == 1'
+check who_is_above_a_limited_child_is_told_neutral times "above neutral"
+check and_another_configuration_is_read configured Descendants=yes
+check by_which_it_is_told_low times "above low"
+kill $client
+
+check a_slice_that_a_neighbour_fills_is_full_for_who_asks times full_of_others
 echo "$was_huge" >$huge
-systemctl stop psbshop.slice psbparent.slice psbup.slice
+systemctl stop psbshop.slice psbparent.slice psbup.slice psbfull.slice
+note "$(cat "$work/table")"
 done_testing

@@ -7,9 +7,12 @@
  *
  *     listener rung
  *         one line: which rung of the ladder this process gets for its own cgroup, and why no better one.
+ *     listener load
+ *         one line: "load PERCENT of LIMIT", what IHostMemoryManager::GetMemoryLoad and psb_watch_load() say.
  *     listener SECONDS
  *
  *     source RUNG NAME CGROUP BACKEND         first, and whenever the watch moves
+ *     effect BYTES FIRST_BACK STALL_BEFORE STALL_AFTER UNANSWERED     of the last Low, as in psb_stats
  *     told NOW JUDGED LEVEL CRITICAL REASON STALL CGROUP     times are CLOCK_MONOTONIC in microseconds, STALL too
  *
  * It lives in the cgroup that is short of memory, and its own waiting must not be measured: all of it is locked in memory, and
@@ -18,7 +21,7 @@
 #include "../pressure.h"
 
 #include "core/names.h"
-#include <psibridge/psibridge.h>
+#include <psibridge/hosting.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -44,12 +47,36 @@ static int say_rung(psb_watch *watch, psb_bridge *bridge)
 	return 0;
 }
 
+static int say_load(psb_watch *watch)
+{
+	struct psb_load load = { .size = sizeof(load) };
+	IHostMemoryManager *manager;
+	DWORD percent;
+	SIZE_T available;
+
+	if (psb_watch_load(watch, &load) < 0 || psb_host_memory_manager_new(watch, &manager) < 0 ||
+	    IHostMemoryManager_GetMemoryLoad(manager, &percent, &available) != S_OK)
+		return 1;
+	printf("load %u of %" PRIu64 "\n", (unsigned)percent, load.limit_bytes);
+	return 0;
+}
+
 static void say_source(psb_watch *watch, psb_bridge *bridge)
 {
 	struct psb_source source = { .size = sizeof(source) };
 
 	psb_watch_source(watch, &source);
 	printf("source %u %s %s %s\n", source.rung, source.name, source.cgroup, backend(bridge));
+}
+
+static void say_effect(psb_watch *watch)
+{
+	struct psb_stats s = { .size = sizeof(s) };
+
+	psb_watch_stats(watch, &s);
+	printf("effect %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRIu64 "\n",
+	       (int64_t)s.effect_bytes, (int64_t)s.first_back_usec, (int64_t)s.stall_before_usec,
+	       (int64_t)s.stall_after_usec, s.unanswered);
 }
 
 #define NEWS_MAX 4096
@@ -85,6 +112,8 @@ static void say(const struct news *at, psb_watch *watch, psb_bridge *bridge)
 
 	if (n->kind == PSB_KIND_SOURCE)
 		say_source(watch, bridge);
+	else if (n->kind == PSB_KIND_EFFECT)
+		say_effect(watch);
 	else
 		printf("told %" PRIu64 " %" PRIu64 " %s %d %s %" PRIu64 " %s\n", at->now_usec,
 		       n->time_usec, name_of_available(n->available), n->critical,
@@ -119,7 +148,7 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc != 2) {
-		fputs("usage: listener rung|SECONDS\n", stderr);
+		fputs("usage: listener rung|load|SECONDS\n", stderr);
 		return 2;
 	}
 	sem_init(&news_ready, 0, 0);
@@ -136,9 +165,12 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "rung") == 0)
 		return say_rung(watch, bridge);
+	if (strcmp(argv[1], "load") == 0)
+		return say_load(watch);
 	say_source(watch, bridge);
 	fflush(stdout);
-	r = psb_watch_add_callback(watch, told, NULL, PSB_INLINE | PSB_TELL_SOURCE, NULL);
+	r = psb_watch_add_callback(watch, told, NULL,
+				   PSB_INLINE | PSB_TELL_SOURCE | PSB_TELL_EFFECT, NULL);
 	if (r == 0)
 		r = psb_bridge_start(bridge);
 	if (r < 0) {

@@ -9,6 +9,10 @@
  *         below that, the kernel puts it to sleep for most of the time: that is a stall, and nearly all of it. (Reading
  *         files makes hardly any in an emulated machine, where reclaim costs more than waiting for the disk.) Says
  *         "work TIME" and "rest TIME"; a sleep at the end of work lasts up to 2 s.
+ *     press full KEEP_MB GIVE_MB
+ *         takes both, and from then on 256 KiB that it gives back at once: in a cgroup whose MemoryHigh= is below what it
+ *         holds, a stall each time. When psibridged, whose socket $MEMORY_PRESSURE_WATCH names, says Low, GIVE_MB are given
+ *         back for good. Says "full TIME" and "gave TIME".
  *     press leave MB
  *         takes memory until MB of the machine's MemAvailable are left, says "left TIME", and keeps it.
  *     press onset PRESSURE SECONDS
@@ -27,6 +31,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static uint64_t usec(const char *seconds)
@@ -76,6 +82,43 @@ static int hold(const char *megabytes, char **times)
 	}
 	printf("rest %" PRIu64 "\n", lab_now_usec());
 	return 0;
+}
+
+/* -1: nothing says Low. */
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (!path)
+		return -1;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -1 : fd;
+}
+
+static int be_full(const char *keep_mb, const char *give_mb)
+{
+	const size_t step = 256 << 10;
+	size_t keep = strtoul(keep_mb, NULL, 10) * LAB_MB,
+	       give = strtoul(give_mb, NULL, 10) * LAB_MB;
+	char *memory = mmap(NULL, keep + give + step, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = connect_to(getenv("MEMORY_PRESSURE_WATCH"));
+	char low;
+
+	if (memory == MAP_FAILED)
+		return fail("mmap");
+	memset(memory, 1, keep + give);
+	printf("full %" PRIu64 "\n", lab_now_usec());
+	for (char *more = memory + keep + give;; madvise(more, step, MADV_DONTNEED)) {
+		fflush(stdout);
+		memset(more, 1, step);
+		if (give == 0 || recv(fd, &low, 1, MSG_DONTWAIT) != 1)
+			continue;
+		madvise(memory + keep, give, MADV_DONTNEED);
+		give = 0;
+		printf("gave %" PRIu64 "\n", lab_now_usec());
+	}
 }
 
 static uint64_t meminfo_mb(const char *key)
@@ -147,11 +190,14 @@ int main(int argc, char **argv)
 {
 	if (argc >= 4 && !strcmp(argv[1], "hold"))
 		return hold(argv[2], argv + 3);
+	if (argc == 4 && !strcmp(argv[1], "full"))
+		return be_full(argv[2], argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "leave"))
 		return leave(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "onset"))
 		return say_onset(argv[2], argv[3]);
 	fputs("usage: press hold MB WORK_SECONDS [REST_SECONDS WORK_SECONDS]...\n"
+	      "       press full KEEP_MB GIVE_MB\n"
 	      "       press leave MB\n"
 	      "       press onset PRESSURE SECONDS\n",
 	      stderr);
