@@ -17,7 +17,6 @@
 #include "core/duration.h"
 #include "core/names.h"
 #include "core/trigger.h"
-#include "psibridge/tools.h"
 
 static const struct words_level levels[] = {
 	{ "Low", "Low (memory is short)", PSB_LOW, false },
@@ -58,7 +57,10 @@ static const char *words_reason(enum psb_reason reason)
 
 const char *words_cause(const struct psb_notification *n, char *buf)
 {
-	return psb_cause_text(n, buf) > 0 ? buf : words_reason(n->reason);
+	const struct cause_view view = { n->cgroup,	   n->cause,	    n->reason,
+					 n->cause_is_high, n->cause_length, n->limit_bytes };
+
+	return *cause_format(&view, buf) ? buf : words_reason(n->reason);
 }
 
 const char *words_backend_id(enum psb_backend backend)

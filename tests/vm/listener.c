@@ -8,7 +8,7 @@
  *     listener rung
  *         one line: which rung of the ladder this process gets for its own cgroup, and why no better one.
  *     listener load
- *         one line: "load PERCENT of LIMIT", what IHostMemoryManager::GetMemoryLoad and psb_watch_load() say.
+ *         one line: "load PERCENT", what IHostMemoryManager::GetMemoryLoad says.
  *     listener SECONDS
  *
  *     source RUNG NAME CGROUP BACKEND         first, and whenever the watch moves
@@ -49,15 +49,14 @@ static int say_rung(psb_watch *watch, psb_bridge *bridge)
 
 static int say_load(psb_watch *watch)
 {
-	struct psb_load load = { .size = sizeof(load) };
 	IHostMemoryManager *manager;
 	DWORD percent;
 	SIZE_T available;
 
-	if (psb_watch_load(watch, &load) < 0 || psb_host_memory_manager_new(watch, &manager) < 0 ||
+	if (psb_host_memory_manager_new(watch, &manager) < 0 ||
 	    IHostMemoryManager_GetMemoryLoad(manager, &percent, &available) != S_OK)
 		return 1;
-	printf("load %u of %" PRIu64 "\n", (unsigned)percent, load.limit_bytes);
+	printf("load %u\n", (unsigned)percent);
 	return 0;
 }
 
