@@ -43,38 +43,34 @@ void policy_init(struct policy *policy, const struct policy_options *options)
 	window_init(&policy->critical, options->critical.window_usec);
 }
 
-static uint64_t total_of(const struct policy_sample *sample, enum psi_kind kind)
+/* One threshold's sample. `s` is of an alarm of the trigger, which is derived from early: its ringing says nothing of another kind. */
+static void measure(const struct policy *p, struct window *window, const struct trigger *t,
+		    enum policy_event event, const struct policy_sample *s, uint64_t now)
 {
-	return kind == PSI_FULL ? sample->full_usec : sample->some_usec;
-}
+	const struct trigger *early = &p->options.early;
+	bool full = t->kind == PSI_FULL, alarm = event == POLICY_ALARM;
+	uint64_t total = full ? s->full_usec : s->some_usec, vouched = 0;
+	uint64_t last = window_last_usec(window), before = window_last_total(window);
+	uint32_t avg10 = full ? s->full_avg10_centi : s->some_avg10_centi;
 
-static uint32_t avg10_of(const struct policy_sample *sample, enum psi_kind kind)
-{
-	return kind == PSI_FULL ? sample->full_avg10_centi : sample->some_avg10_centi;
-}
-
-static void measure(struct window *window, enum psi_kind kind, const struct policy_sample *s,
-		    bool alarm, uint64_t vouched, uint64_t now)
-{
-	uint64_t total = total_of(s, kind), last = window_last_usec(window);
-	uint64_t before = window_last_total(window);
-
-	if (last == 0 || total < before || now - last <= window->length_usec) {
-		window_add(window, now, total);
-		return;
-	}
-
+	if (alarm && t->kind == early->kind)
+		vouched = early->threshold_usec;
 	/* An even stall and a burst 5.5 times its size look the same in avg10; only the trigger
 	 * distinguishes them. */
-	window_resume(window, now, total,
-		      window_recent(window->length_usec, total - before, now - last, vouched,
-				    alarm ? avg10_of(s, kind) : 0));
+	if (last == 0 || total < before || now - last <= window->length_usec)
+		window_add(window, now, total);
+	else
+		window_resume(window, now, total,
+			      window_recent(window->length_usec, total - before, now - last,
+					    vouched, alarm ? avg10 : 0));
+	/* what grew may have grown just now, and go on so: how soon is the threshold reached? */
+	if ((alarm || event == POLICY_EVENTS) && now - last >= POLICY_PACE_STEADY_USEC)
+		window->grown_usec = window->grown;
 }
 
 /* What a step found. */
 struct finding {
 	bool early, low, critical; /* over these; each implies those before it */
-	bool above_half_low;	   /* at half of low or over */
 	bool forecast;		   /* the limit is reached within Forecast */
 	enum reason reason;
 };
@@ -89,58 +85,44 @@ static bool is_at_half(const struct window *window, uint64_t threshold)
 				   (unsigned __int128)threshold * seen;
 }
 
-static struct finding take_in(struct policy *p, enum policy_event event,
-			      const struct policy_sample *s, uint64_t now)
+/* Growth of memory.events, which is noted. */
+static bool take_oom(struct policy *p, const struct policy_sample *s)
 {
-	const struct policy_options *o = &p->options;
-	struct finding f = { .reason = REASON_STALL };
-	bool signal = event == POLICY_SIGNAL;
-	bool rang = event == POLICY_ALARM || event == POLICY_EVENTS;
-	uint64_t last = window_last_usec(&p->low);
-
-	if (s->has_psi) {
-		/* the trigger is derived from early, so its ringing says nothing of another kind */
-		bool alarm = event == POLICY_ALARM;
-		uint64_t vouched = alarm ? o->early.threshold_usec : 0;
-
-		measure(&p->early, o->early.kind, s, alarm, vouched, now);
-		measure(&p->low, o->low.kind, s, alarm, o->low.kind == o->early.kind ? vouched : 0,
-			now);
-		measure(&p->critical, o->critical.kind, s, alarm,
-			o->critical.kind == o->early.kind ? vouched : 0, now);
-	}
-
-	if (rang && now - last >= POLICY_PACE_STEADY_USEC) {
-		/* what grew may have grown just now, and go on so: how soon is the next threshold reached? */
-		p->early.grown_usec = p->early.grown;
-		p->low.grown_usec = p->low.grown;
-		p->critical.grown_usec = p->critical.grown;
-	}
-	if (rang && now - last >= POLICY_FAST_USEC)
-		p->fast_until_usec = now + POLICY_FAST_USEC;
-
 	bool oom = s->has_oom && p->has_oom && s->oom > p->oom;
 
 	if (s->has_oom) {
 		p->has_oom = true;
 		p->oom = s->oom;
 	}
+	return oom;
+}
 
+static struct finding take_in(struct policy *p, enum policy_event event,
+			      const struct policy_sample *s, uint64_t now)
+{
+	const struct policy_options *o = &p->options;
+	enum level signal = event == POLICY_SIGNAL ? s->signal : LEVEL_HIGH;
+	bool rang = event == POLICY_ALARM || event == POLICY_EVENTS, oom = take_oom(p, s);
+	struct finding f = { .reason = oom			? REASON_OOM
+				       : event == POLICY_SIGNAL ? s->signal_reason
+								: REASON_STALL };
+
+	if (rang && now - window_last_usec(&p->low) >= POLICY_FAST_USEC)
+		p->fast_until_usec = now + POLICY_FAST_USEC;
+	if (s->has_psi) {
+		measure(p, &p->early, &o->early, event, s, now);
+		measure(p, &p->low, &o->low, event, s, now);
+		measure(p, &p->critical, &o->critical, event, s, now);
+	}
 	f.critical = oom || window_growth(&p->critical) >= o->critical.threshold_usec ||
-		     (signal && s->signal == LEVEL_LOW && s->signal_critical);
+		     (signal == LEVEL_LOW && s->signal_critical);
 	f.low = f.critical || window_growth(&p->low) >= o->low.threshold_usec ||
-		(signal && s->signal == LEVEL_LOW);
+		signal == LEVEL_LOW;
 	f.early = f.low || window_growth(&p->early) >= o->early.threshold_usec ||
-		  (signal && s->signal == LEVEL_NEUTRAL);
+		  signal == LEVEL_NEUTRAL;
 	f.forecast = s->left_usec > 0 && s->left_usec <= o->forecast_usec;
-	f.above_half_low = f.low || f.forecast || is_at_half(&p->low, o->low.threshold_usec);
 
-	if (oom)
-		f.reason = REASON_OOM;
-	else if (signal)
-		f.reason = s->signal_reason;
-
-	if (f.above_half_low)
+	if (f.low || f.forecast || is_at_half(&p->low, o->low.threshold_usec))
 		p->above_half_low_usec = now;
 	if (f.early || f.forecast)
 		p->early_usec = now;
@@ -230,17 +212,25 @@ static bool is_idle_neutral(const struct policy *p, uint64_t now)
 	       now - p->early_usec >= p->options.calm_usec;
 }
 
-/* Low is about to be told from a higher level: is it ours? Returns: false: whose it is must be known first. */
-static bool weigh_cause(const struct policy *p, const struct policy_sample *s, struct finding *f,
-			struct policy_verdict *v)
+/*
+ * Low from a higher level, by a stall that is ours, or by a forecast. Returns: whether it was told, or must be known first whose the
+ * stall is. One that is not ours is Neutral.
+ */
+static bool becomes_low(struct policy *p, const struct policy_sample *s, struct finding *f,
+			uint64_t now, struct policy_verdict *v)
 {
-	if (!f->low || f->reason == REASON_SIGNAL || f->reason == REASON_SIMULATED ||
-	    p->options.descendants == DESCENDANTS_COUNT)
-		return true;
-	v->want_cause = !s->has_cause;
-	if (s->has_cause && s->cause == CAUSE_DESCENDANT)
-		f->low = f->critical = false;
-	return s->has_cause;
+	bool judged = f->reason == REASON_SIGNAL || f->reason == REASON_SIMULATED;
+
+	if (f->low && !judged && p->options.descendants != DESCENDANTS_COUNT) {
+		v->want_cause = !s->has_cause;
+		if (v->want_cause)
+			return true;
+		if (s->cause == CAUSE_DESCENDANT)
+			f->low = f->critical = false;
+	}
+	if (f->low)
+		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
+	return f->low || foretold(p, f, now, v);
 }
 
 static void step_high(struct policy *p, enum policy_event event, const struct policy_sample *s,
@@ -248,13 +238,7 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 {
 	bool alarm = event == POLICY_ALARM || event == POLICY_EVENTS;
 
-	if (!weigh_cause(p, s, f, v))
-		return;
-	if (f->low) {
-		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
-		return;
-	}
-	if (foretold(p, f, now, v))
+	if (becomes_low(p, s, f, now, v))
 		return;
 	if (f->early) {
 		tell(p, v, LEVEL_NEUTRAL, false, f->reason, now);
@@ -293,13 +277,7 @@ static void step_high(struct policy *p, enum policy_event event, const struct po
 static void step_neutral(struct policy *p, enum policy_event event, const struct policy_sample *s,
 			 struct finding *f, uint64_t now, struct policy_verdict *v)
 {
-	if (!weigh_cause(p, s, f, v))
-		return;
-	if (f->low) {
-		tell(p, v, LEVEL_LOW, f->critical, f->reason, now);
-		return;
-	}
-	if (foretold(p, f, now, v))
+	if (becomes_low(p, s, f, now, v))
 		return;
 	if (event == POLICY_EVENTS && s->headroom == HEADROOM_UNKNOWN && is_idle_neutral(p, now))
 		mute_events(p, now);
@@ -345,66 +323,87 @@ static uint64_t next_repeat(const struct policy *p, uint64_t now)
 	return next > now ? next : USEC_NEVER;
 }
 
+/* When the nearest threshold above the level could be reached. */
+static uint64_t next_threshold(const struct policy *p, uint64_t now)
+{
+	const struct policy_options *o = &p->options;
+	uint64_t next = could_reach(&p->critical, o->critical.threshold_usec, now);
+
+	if (p->level > LEVEL_LOW)
+		next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
+	if (p->level > LEVEL_NEUTRAL)
+		next = MIN(next, could_reach(&p->early, o->early.threshold_usec, now));
+	return next;
+}
+
+static uint64_t next_in_high(struct policy *p, uint64_t now, uint64_t floor)
+{
+	uint64_t next;
+
+	if (p->alarm_usec == 0) /* at rest; only the end of a hold is worth a look */
+		return p->events_muted_until_usec > now ? p->events_muted_until_usec : USEC_NEVER;
+	p->pace_usec = p->pace_usec == 0 ? floor : 2 * p->pace_usec;
+	next = MIN(now + p->pace_usec, p->alarm_usec + p->options.early.window_usec);
+	return MIN(next, next_threshold(p, now));
+}
+
+static uint64_t next_in_neutral(struct policy *p, enum policy_event event,
+				const struct policy_sample *s, uint64_t now)
+{
+	const struct policy_options *o = &p->options;
+	uint64_t next;
+
+	if (is_idle_neutral(p, now)) {
+		if (event == POLICY_TICK)
+			p->pace_usec = CLAMP(2 * p->pace_usec, POLICY_PACE_IDLE_USEC,
+					     POLICY_PACE_MAX_USEC);
+		next = now + MAX(p->pace_usec, POLICY_PACE_IDLE_USEC);
+		return p->events_muted_until_usec > now ? MIN(next, p->events_muted_until_usec)
+							: next;
+	}
+	p->pace_usec = 0;
+	next = MAX(p->early_usec + o->calm_usec, now + o->early.window_usec / 4);
+	if (!s->has_psi)
+		return next;
+	if (s->has_cause && s->cause == CAUSE_DESCENDANT) /* until it is ours, too */
+		return MIN(next, now + MIN(o->low.window_usec, o->critical.window_usec) / 4);
+	return MIN(next, next_threshold(p, now));
+}
+
+static uint64_t next_in_low(const struct policy *p, bool has_psi, uint64_t now)
+{
+	uint64_t next = p->above_half_low_usec + p->options.quiet_usec;
+
+	if (!has_psi)
+		return next;
+	next = MIN(next, now + p->options.low.window_usec / 8);
+	next = MIN(next, next_repeat(p, now));
+	return p->told_critical ? next : MIN(next, next_threshold(p, now));
+}
+
 static uint64_t next_look(struct policy *p, enum policy_event event, const struct policy_sample *s,
 			  uint64_t now)
 {
-	const struct policy_options *o = &p->options;
-	bool has_psi = s->has_psi;
 	uint64_t next = USEC_NEVER, floor = POLICY_PACE_MIN_USEC;
 
+	if (p->level == LEVEL_HIGH && p->alarm_usec > 0 && event == POLICY_EVENTS)
+		floor = POLICY_PACE_EVENTS_USEC;
+	else if (p->level != LEVEL_HIGH && now >= p->fast_until_usec)
+		floor = POLICY_PACE_STEADY_USEC;
 	switch (p->level) {
 	case LEVEL_HIGH:
-		if (p->alarm_usec == 0) { /* at rest; only the end of a hold is worth a look */
-			next = p->events_muted_until_usec > now ? p->events_muted_until_usec
-								: USEC_NEVER;
-			break;
-		}
-		if (event == POLICY_EVENTS)
-			floor = POLICY_PACE_EVENTS_USEC;
-		p->pace_usec = p->pace_usec == 0 ? floor : 2 * p->pace_usec;
-		next = MIN(now + p->pace_usec, p->alarm_usec + o->early.window_usec);
-		next = MIN(next, could_reach(&p->early, o->early.threshold_usec, now));
-		next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
-		next = MIN(next, could_reach(&p->critical, o->critical.threshold_usec, now));
+		next = next_in_high(p, now, floor);
 		break;
 	case LEVEL_NEUTRAL:
-		if (is_idle_neutral(p, now)) {
-			if (event == POLICY_TICK)
-				p->pace_usec = CLAMP(2 * p->pace_usec, POLICY_PACE_IDLE_USEC,
-						     POLICY_PACE_MAX_USEC);
-			next = now + MAX(p->pace_usec, POLICY_PACE_IDLE_USEC);
-			if (p->events_muted_until_usec > now)
-				next = MIN(next, p->events_muted_until_usec);
-			break;
-		}
-		p->pace_usec = 0;
-		next = MAX(p->early_usec + o->calm_usec, now + o->early.window_usec / 4);
-		if (has_psi && s->has_cause &&
-		    s->cause == CAUSE_DESCENDANT) { /* until it is ours, too */
-			next = MIN(next,
-				   now + MIN(o->low.window_usec, o->critical.window_usec) / 4);
-		} else if (has_psi) {
-			next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
-			next = MIN(next,
-				   could_reach(&p->critical, o->critical.threshold_usec, now));
-		}
+		next = next_in_neutral(p, event, s, now);
 		break;
 	case LEVEL_LOW:
-		next = p->above_half_low_usec + o->quiet_usec;
-		if (has_psi) {
-			if (!p->told_critical)
-				next = MIN(next, could_reach(&p->critical,
-							     o->critical.threshold_usec, now));
-			next = MIN(next, now + o->low.window_usec / 8);
-			next = MIN(next, next_repeat(p, now));
-		}
+		next = next_in_low(p, s->has_psi, now);
 		break;
 	}
-	if (p->level != LEVEL_HIGH && now >= p->fast_until_usec)
-		floor = POLICY_PACE_STEADY_USEC;
 	/* memory.events alone: below High its alarms are off, and what it counts is sampled */
-	if (p->level != LEVEL_HIGH && !has_psi && s->has_oom)
-		next = MIN(next, now + o->low.window_usec / 2);
+	if (p->level != LEVEL_HIGH && !s->has_psi && s->has_oom)
+		next = MIN(next, now + p->options.low.window_usec / 2);
 	return MAX(next, now + floor);
 }
 
