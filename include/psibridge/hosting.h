@@ -15,27 +15,23 @@
  *     struct Mine : ICLRMemoryNotificationCallback { ... };
  *     manager->RegisterMemoryNotificationCallback(new Mine);
  *
- * C++ destructors of interfaces are protected and not virtual: a virtual one would take two slots
- * of the table. So an interface pointer cannot be deleted; Release() is the only way. In a class
- * of your own a virtual destructor is fine, it comes behind the published slots.
+ * C++ destructors of interfaces are protected and not virtual: a virtual one would take two slots of the table. So
+ * Release() is the only way to end an object. In a class of your own a virtual destructor comes behind the slots.
  *
- * Where a function says nothing else, the conventions of psibridge.h hold for psb_ calls, and those
- * of COM for methods: S_OK or a failure, outputs are written on success only (except where COM
- * wants a null pointer), a caller owns the reference that an output pointer carries.
+ * Where a function says nothing else, the conventions of psibridge.h hold for psb_ calls, and those of COM for
+ * methods: S_OK or a failure, outputs are written on success only (except where COM wants a null pointer), a caller
+ * owns the reference that an output pointer carries.
  *
- * A host that was written for Windows compiles: SIZE_T, LPVOID, BOOL, LONG, STDMETHODIMP and its
- * family, __stdcall, and == of GUIDs in C++ are here.
+ * A host that was written for Windows compiles: SIZE_T, LPVOID, BOOL, LONG, STDMETHODIMP and its family, __stdcall,
+ * and == of GUIDs in C++ are here. Names that other headers define too: macros are left alone where they exist (MEM_
+ * and PAGE_ as families), and a program's own == of GUIDs goes before ours. If mscoree.h (as MIDL generates it) was
+ * included before, its interfaces, enumerations and types are used. If another header has HRESULT, DWORD, ULONG,
+ * GUID, IID, REFIID and MEMORY_BASIC_INFORMATION, define PSB_HOSTING_TYPES_DEFINED before this one; if it has SIZE_T,
+ * LPVOID, BOOL and LONG, and they are other types, PSB_HOSTING_NAMES_DEFINED.
  *
- * Names that other headers define too: macros are left alone where they exist (MEM_ and PAGE_ as families), and a
- * program's own == of GUIDs goes before ours. If mscoree.h (as MIDL generates it) was included before, its
- * interfaces, enumerations and types are used. If another header has HRESULT, DWORD, ULONG, GUID,
- * IID, REFIID and MEMORY_BASIC_INFORMATION, define PSB_HOSTING_TYPES_DEFINED before this one; if it
- * has SIZE_T, LPVOID, BOOL and LONG, and they are other types, PSB_HOSTING_NAMES_DEFINED.
- *
- * Source of slots, IIDs and values: MSCOREE.IDL in dotnet/coreclr, release/1.0.0 (MIT), and the
- * reference documentation of the hosting interfaces. On LP64 HRESULT, DWORD and ULONG have 32 bits,
- * SIZE_T is size_t, and __stdcall means nothing. C99, and clean under C++11. See
- * psibridge-hosting(3).
+ * Source of slots, IIDs and values: MSCOREE.IDL in dotnet/coreclr, release/1.0.0 (MIT), and the reference
+ * documentation of the hosting interfaces. On LP64 HRESULT, DWORD and ULONG have 32 bits, SIZE_T is size_t, and
+ * __stdcall means nothing. C99, and clean under C++11. See psibridge-hosting(3).
  */
 #ifndef PSIBRIDGE_HOSTING_H
 #define PSIBRIDGE_HOSTING_H
@@ -398,31 +394,29 @@ PSB_BEGIN_DECLARATIONS
 /**
  * psb_host_memory_manager_new() - an IHostMemoryManager that tells what `watch` sees
  *
- * It has one reference, the caller's, and takes one on the watch. Give it a watch of one cgroup:
- * with a pattern the levels of all cgroups arrive interleaved.
+ * It has one reference, the caller's, and takes one on the watch. Give it a watch of one cgroup: with a pattern the
+ * levels of all cgroups arrive interleaved.
  *
- * RegisterMemoryNotificationCallback(): one callback at a time. It is AddRef'd, and Released after
- * its last call. Another one replaces it, NULL unregisters. Every level is told to the one callback
- * that is registered at that moment. When Register returns, the replaced one is not running and
- * will not be called again; except from inside its own call, where Register does not wait. Where
- * its call does not end within 10 s the answer is HOST_E_TIMEOUT, and where two callbacks wait for
- * each other HOST_E_DEADLOCK: even so the new registration stands, the old one is never called
- * again, and is Released when its call returns. At registration the present level is told if it
- * is Low, or not the one this manager told last.
+ * RegisterMemoryNotificationCallback(): one callback at a time. It is AddRef'd, and Released after its last call.
+ * Another one replaces it, NULL unregisters. Every level is told to the one callback that is registered at that moment.
+ * When Register returns, the replaced one is not running and will not be called again; except from inside its own call,
+ * where Register does not wait. Where its call does not end within 10 s the answer is HOST_E_TIMEOUT, and where two
+ * callbacks wait for each other HOST_E_DEADLOCK: even so the new registration stands, the old one is never called
+ * again, and is Released when its call returns. At registration the present level is told if it is Low, or not the one
+ * this manager told last.
  *
- * A callback that answers HOST_E_CLRNOTAVAILABLE or E_FAIL is Released and never called again, and
- * what it was told then counts as not told. After any other answer it is called again next time.
+ * A callback that answers HOST_E_CLRNOTAVAILABLE or E_FAIL is Released and never called again, and what it was told
+ * then counts as not told. After any other answer it is called again next time.
  *
- * The memory methods do what a runtime needs, and refuse the rest. VirtualAlloc() reserves where the
- * kernel has room; with MEM_RESERVE an address is refused with E_OUTOFMEMORY. MEM_COMMIT, VirtualFree(),
- * VirtualProtect() and VirtualQuery() are for pages of one reservation that was made through this
- * manager; other addresses, MEM_RESET, PAGE_GUARD and what else is marked above as refused are
- * E_INVALIDARG. VirtualFree() decommits pages, or releases a whole reservation. The heap of
- * CreateMalloc() shares the manager's references. psibridge-hosting(3) has the details.
+ * The memory methods do what a runtime needs, and refuse the rest. VirtualAlloc() reserves where the kernel has room;
+ * with MEM_RESERVE an address is refused with E_OUTOFMEMORY. MEM_COMMIT, VirtualFree(), VirtualProtect() and
+ * VirtualQuery() are for pages of one reservation that was made through this manager; other addresses, MEM_RESET,
+ * PAGE_GUARD and what else is marked above as refused are E_INVALIDARG. VirtualFree() decommits pages, or releases a
+ * whole reservation. The heap of CreateMalloc() shares the manager's references. psibridge-hosting(3) has the details.
  *
- * The last Release() unregisters as above. Memory that was got from the manager stays: a runtime may
- * still be running in it. In a forked child every method answers HOST_E_CLRNOTAVAILABLE, and
- * Release() frees what is the manager's own without calling the callback.
+ * The last Release() unregisters as above. Memory that was got from the manager stays: a runtime may still be running in
+ * it. In a forked child every method answers HOST_E_CLRNOTAVAILABLE, and Release() frees what is the manager's own
+ * without calling the callback.
  *
  * Errors: -EINVAL (watch is NULL), -ENOMEM.  Since: 0.1
  */

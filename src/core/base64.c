@@ -2,9 +2,8 @@
 /*
  * base64.c - RFC 4648, strict, for $MEMORY_PRESSURE_WRITE
  *
- * The text is groups of four characters, each six bits, together three bytes. The last group may
- * end in "=" (two bytes, the two bits left over are zero) or "==" (one byte, four bits left over).
- * After padding nothing comes but white space.
+ * Groups of four characters of six bits are three bytes. The last group may end in "=" (two bytes, two bits left
+ * over) or "==" (one byte, four bits left over).
  */
 #include "base64.h"
 

@@ -18,7 +18,7 @@ void cgname_init(struct cgname *n, const char *written)
 {
 	n->written = written;
 	n->count = 0;
-	n->near[0] = '\0';
+	n->near[0] = n->found[0][0] = n->found[1][0] = '\0';
 }
 
 void cgname_look(struct cgname *n, const char *path)
@@ -27,15 +27,13 @@ void cgname_look(struct cgname *n, const char *path)
 	const char *names[] = { n->near[0] ? last_of(n->near) : name, name };
 
 	if (strcmp(name, wanted) == 0) {
-		/* sorted: directories are read in any order */
-		size_t at = MIN(n->count, (size_t)CGNAME_FOUND_MAX - 1);
+		/* the first two by name: directories are read in any order */
+		bool first = n->count == 0 || strcmp(path, n->found[0]) < 0;
 
-		if (n->count >= CGNAME_FOUND_MAX && strcmp(path, n->found[at]) > 0)
-			at = CGNAME_FOUND_MAX;
-		for (; at > 0 && at < CGNAME_FOUND_MAX && strcmp(n->found[at - 1], path) > 0; at--)
-			memcpy(n->found[at], n->found[at - 1], CGPATH_MAX);
-		if (at < CGNAME_FOUND_MAX)
-			snprintf(n->found[at], CGPATH_MAX, "%s", path);
+		if (first)
+			memcpy(n->found[1], n->found[0], CGPATH_MAX);
+		if (first || n->count == 1 || strcmp(path, n->found[1]) < 0)
+			snprintf(n->found[first ? 0 : 1], CGPATH_MAX, "%s", path);
 		n->count++;
 	} else if (nearest_word(wanted, strlen(wanted), names, 2) == name) {
 		snprintf(n->near, sizeof(n->near), "%s", path);
@@ -44,22 +42,14 @@ void cgname_look(struct cgname *n, const char *path)
 
 void cgname_hint(const struct cgname *n, char *buf, size_t size)
 {
-	size_t shown = MIN(n->count, (size_t)CGNAME_FOUND_MAX), used;
+	const char *one = n->count > 0 ? n->found[0] : n->near;
 
 	buf[0] = '\0';
-	if (n->count == 0 && n->near[0])
-		snprintf(buf, size, "did you mean %s?", n->near);
-	for (size_t i = 0; i < shown; i++) {
-		used = strlen(buf);
-		snprintf(buf + used, size - used, "%s%s",
-			 i == 0		     ? "did you mean "
-			 : i + 1 == n->count ? " or "
-					     : ", ",
-			 n->found[i]);
-	}
-	used = strlen(buf);
-	if (n->count > shown)
-		snprintf(buf + used, size - used, " or one of %zu more?", n->count - shown);
-	else if (shown > 0)
-		snprintf(buf + used, size - used, "?");
+	if (n->count > 2)
+		snprintf(buf, size, "did you mean %s, %s or one of %zu more?", one, n->found[1],
+			 n->count - 2);
+	else if (n->count == 2)
+		snprintf(buf, size, "did you mean %s or %s?", one, n->found[1]);
+	else if (one[0])
+		snprintf(buf, size, "did you mean %s?", one);
 }

@@ -10,7 +10,7 @@
 
 #include "cgpath.h"
 
-#define CGNAME_FOUND_MAX 4
+#define CGNAME_FOUND_MAX 2
 
 struct cgname {
 	const char *written;			  /* the path */
@@ -23,6 +23,5 @@ struct cgname {
 void cgname_init(struct cgname *name, const char *written);
 void cgname_look(struct cgname *name, const char *path);
 
-/* "did you mean /a/b?", or with several "did you mean /a/b, /c/b or one of 3 more?"; "" when none
- * is like it. Into buf. */
+/* "did you mean /a/b?", or with several "did you mean /a/b, /c/b or one of 3 more?"; "": none is like it. */
 void cgname_hint(const struct cgname *name, char *buf, size_t size);

@@ -2,16 +2,13 @@
 /*
  * cgpath.c - the rules of cgroup paths
  *
- * A text is a row of components between slashes. Empty components and "." mean nothing and are
- * dropped, ".." is refused wherever it stands, also where it would cancel out: a path is a name of
- * a cgroup, and one that must be resolved first could lead out of an allowed subtree.
+ * ".." is refused wherever it stands: a path is a name of a cgroup, and one that must be resolved first could
+ * lead out of an allowed subtree. So is a newline, which no cgroup can have (cgroup_mkdir() in
+ * kernel/cgroup/cgroup.c says EINVAL), and our own output is lines too. Every other byte is legal in a name,
+ * the backslash of systemd's "\x2d" included.
  *
- * A newline is refused because no cgroup can have one (cgroup_mkdir() in kernel/cgroup/cgroup.c
- * says EINVAL, so that /proc/PID/cgroup stays parsable), and our own output is lines too. Every
- * other byte is legal in a name, the backslash of systemd's "\x2d" included, and is left alone.
- *
- * A cgroup that is really called "/sys/fs/cgroup/x" under the mount is written without the leading
- * slash: only a text that begins with one can have the mount in front.
+ * A cgroup that is really called "/sys/fs/cgroup/x" under the mount is written without the leading slash: only
+ * a text that begins with one can have the mount in front.
  */
 #include "cgpath.h"
 

@@ -2,13 +2,10 @@
 /*
  * cgpattern.c - many cgroups in one line
  *
- * Pattern and path are walked component by component. At most one component is two stars: what follows
- * it is matched against the last components of the path, and what is left between is what they stand
- * for. So matching needs no search over levels, and its time is bounded by the lengths of pattern and
- * path (one name against one component with several stars costs at most their product). That
- * matters: patterns come from configuration, but names from any program that may make a cgroup.
- *
- * One allocation holds everything; a pattern never changes after it was made.
+ * Pattern and path are walked component by component. What follows the two stars is matched against the last
+ * components of the path, and what is left between is what they stand for: no search over levels. One name
+ * against one component with several stars costs at most the product of their lengths. That matters: patterns
+ * come from configuration, but names from any program that may make a cgroup.
  */
 #include "cgpattern.h"
 
@@ -37,11 +34,8 @@ static size_t count_components(struct scan path)
 	return n;
 }
 
-/*
- * On a mismatch behind a star, that star takes one character more and all behind it is tried
- * again. Only the last star seen needs this: what an earlier one could take differently, the later
- * one can take too.
- */
+/* On a mismatch behind a star, that star takes one character more and all behind it is tried again. Only the last star
+ * needs this: what an earlier one could take differently, the later one can take too. */
 static bool name_match(struct scan glob, struct scan name)
 {
 	size_t g = 0, n = 0, after_star = 0, star_end = 0;
@@ -167,8 +161,7 @@ bool cgpattern_descend(const struct cgpattern *pattern, const char *path)
 	while (scan_item(&names, '/', &name)) {
 		if (!scan_item(&globs, '/', &glob))
 			return false;
-		if (scan_is(glob,
-			    "**")) /* they take whatever comes, and the rest may still follow */
+		if (scan_is(glob, "**")) /* whatever comes, and the rest may still follow */
 			return true;
 		if (!name_match(glob, name))
 			return false;

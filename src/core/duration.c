@@ -2,15 +2,12 @@
 /*
  * duration.c - a length of time as text
  *
- * A duration is DIGITS [. DIGITS] UNIT and means a whole number of microseconds, or it is refused:
- * nothing is ever rounded, so what was written, what is configured and what is printed are the
- * same time. All of it is integer arithmetic.
+ * DIGITS [. DIGITS] UNIT is a whole number of microseconds, or it is refused: nothing is ever rounded.
  *
- * The fraction is worked out from its last digit to its first, as 0.d1 d2 d3 of a unit of U
- * microseconds is (d1*U + (d2*U + d3*U/10)/10)/10. If the whole sum comes out even, so does every
- * step of this: take F = d1..dk as a number and s = its last j digits; F*U divides by 10^k, F and s
- * differ by a multiple of 10^j, so s*U divides by 10^j. Hence a remainder anywhere means "not
- * whole", the numbers stay below 10*U, and there is no limit on the number of digits.
+ * The fraction is worked out from its last digit to its first, as 0.d1 d2 d3 of a unit of U microseconds is
+ * (d1*U + (d2*U + d3*U/10)/10)/10. If the whole sum comes out even, so does every step of this: take
+ * F = d1..dk as a number and s = its last j digits; F*U divides by 10^k, F and s differ by a multiple of 10^j,
+ * so s*U divides by 10^j. Hence a remainder anywhere means "not whole", and digits may be any number.
  */
 #include "duration.h"
 

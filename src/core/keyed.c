@@ -2,15 +2,12 @@
 /*
  * keyed.c - numbers from kernel files of keys and values
  *
- * Every one of these files is lines, a line is a key and a value, and the newline is what says that
- * the value is complete. All functions take lines off the front until they have what they want.
- *
- * Formats, as the kernel prints them:
+ * Lines of a key and a value, as the kernel prints them; the newline says that the value is complete.
  *   memory.events   "low %lu\nhigh %lu\nmax %lu\noom %lu\noom_kill %lu\n" (mm/memcontrol.c);
  *                   oom_kill since 4.13, and later kernels append oom_group_kill and more
  *   memory.stat     "anon %llu\n...", some fifty lines, about 1.5 kB
- *   /proc/meminfo   "MemTotal:       16316412 kB\n" (fs/proc/meminfo.c): blanks on the left of the
- *                   number, and kB means 1024; HugePages_* are numbers of pages and have no unit
+ *   /proc/meminfo   "MemTotal:       16316412 kB\n" (fs/proc/meminfo.c), kB means 1024; HugePages_* are
+ *                   numbers of pages and have no unit
  *   memory.max      a number of bytes or "max"; on v1 a big number where there is no limit
  */
 #include "keyed.h"

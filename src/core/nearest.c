@@ -2,9 +2,8 @@
 /*
  * nearest.c - which of some words a misspelt one stands for
  *
- * Where both begin alike nothing is gained by an edit; else each kind of it is tried, and what is left
- * compared. With two edits at most that is soon over. Letters are ASCII; other bytes are compared as
- * they are.
+ * Where both begin alike nothing is gained by an edit; else each kind of it is tried, two at most. Letters are
+ * ASCII; other bytes are compared as they are.
  */
 #include "nearest.h"
 

@@ -3,28 +3,21 @@
  * procfs.c - /proc/PID/cgroup and /proc/PID/mountinfo
  *
  * /proc/PID/cgroup has a line `ID:CONTROLLERS:PATH` for each hierarchy (proc_cgroup_show() in
- * kernel/cgroup/cgroup.c). That of v2 has ID 0 and no controllers; where it stands differs, last on
- * hybrid systems, so nothing is assumed about order. PATH is not escaped: it may have colons and
- * blanks, but never a newline, which cgroup_mkdir() refuses. It is relative to the reader's cgroup
- * namespace, "/../x" for a process beside it. Behind the path of a removed v2 cgroup the kernel
- * writes " (deleted)"; on v1 it does not, so there these are just characters.
+ * kernel/cgroup/cgroup.c). That of v2 has ID 0 and no controllers; on hybrid systems it comes last. PATH is not
+ * escaped: it may have colons and blanks, but no newline, which cgroup_mkdir() refuses. Behind that of a removed
+ * v2 cgroup the kernel writes " (deleted)"; on v1 these are just characters.
  *
  * /proc/PID/mountinfo (show_mountinfo() in fs/proc_namespace.c):
  *
  *     41 31 0:38 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
  *     id parent dev root point options [tag...] - type source superblock-options
  *
- * Exactly one space is between fields; the source may be the empty string (mount(2) takes one), so
- * two spaces in a row are an empty field and not one gap. Space, tab, newline and backslash in
- * paths come as \ooo (seq_path() in fs/seq_file.c; a cgroup's root by cgroup_show_path()). The
- * controllers of a v1 mount are among its superblock options.
+ * One space is between fields, and the source may be empty. Space, tab, newline and backslash in paths come as
+ * \ooo (seq_path() in fs/seq_file.c). The controllers of a v1 mount are among its superblock options. Lines of
+ * other file systems may hold anything behind their type, and malformed ones are skipped.
  *
- * Lines of other file systems are parsed only up to their type: their options may hold anything,
- * and must not make the search fail. Nor must a malformed line of a cgroup mount: it is skipped.
- *
- * The roots of cgroup mounts and the paths of /proc/PID/cgroup are both relative to the reader's
- * cgroup namespace, and where they lie outside of it both begin with one "/.." for each level up
- * to the nearest common ancestor (kernfs_path_from_node()). So "/../x" is /x under a mount of
+ * Both have paths relative to the reader's cgroup namespace, with one "/.." for each level up to the nearest
+ * common ancestor where they lie outside of it (kernfs_path_from_node()). So "/../x" is /x under a mount of
  * "/.."; under one of "/../.." it has a name that is written nowhere.
  */
 #include "procfs.h"

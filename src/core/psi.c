@@ -2,19 +2,11 @@
 /*
  * psi.c - the text of memory.pressure
  *
- * One pass from left to right over two lines of fixed shape. The kernel prints them with
- *
- *     "%s avg10=%lu.%02lu avg60=%lu.%02lu avg300=%lu.%02lu total=%llu\n"
- *
- * (psi_show(), kernel/sched/psi.c), so a percentage has exactly two decimals and is kept as a
- * whole number of hundredths: no floating point, nothing that a locale could change.
- *
- * A line counts only with its newline. Without that rule a text that was cut off inside `total=`
- * would give a smaller total, and the stall computed from it would be enormous.
- *
- * The kernel may append to its files, and a daemon outlives kernels: so further fields behind
- * `total`, and further lines, are skipped. All before that is checked exactly, since a
- * $MEMORY_PRESSURE_WATCH may name any file.
+ * "%s avg10=%lu.%02lu avg60=%lu.%02lu avg300=%lu.%02lu total=%llu\n" (psi_show(), kernel/sched/psi.c): a
+ * percentage has exactly two decimals, and is kept as hundredths. A line counts only with its newline: one
+ * that was cut off inside `total=` would give a smaller total, and the stall computed from it would be
+ * enormous. All is checked exactly, since a $MEMORY_PRESSURE_WATCH may name any file, but for what a later
+ * kernel may append.
  */
 #include "psi.h"
 

@@ -2,18 +2,14 @@
 /*
  * trigger.c - a PSI threshold over a window, in two notations
  *
- * A slash decides which notation it is: with one it is ours, and its two sides are durations with
- * units; without one it is the kernel's two numbers. A mixture ("some 200000/2s", "some 200ms 2s") is
- * an error that says so, because guessing a unit could be wrong by a factor of a thousand.
+ * A slash decides which notation it is; a mixture ("some 200000/2s", "some 200ms 2s") is an error that says so,
+ * because guessing a unit could be wrong by a factor of a thousand. Every struct trigger that leaves
+ * trigger_parse() obeys 1 <= threshold <= window and 100 ms <= window <= 10 s; all other code relies on it (no
+ * product of two of these numbers overflows).
  *
- * Reading and judging are two steps. A number too long for 64 bits is read as the biggest there is,
- * and then the rules say what is wrong with it. Every struct trigger that leaves trigger_parse()
- * obeys 1 <= threshold <= window and 100 ms <= window <= 10 s; all other code relies on it
- * (no product of two of these numbers overflows).
- *
- * The kernel reads what is written to it with sscanf("some %u %u"), which takes any white space
- * and ignores what follows (psi_trigger_create(), kernel/sched/psi.c). Here any blanks are taken too,
- * but what follows is an error: the trigger would not be the one that was meant.
+ * The kernel reads sscanf("some %u %u"), which takes any white space and ignores what follows
+ * (psi_trigger_create(), kernel/sched/psi.c). Here what follows is an error: the trigger would not be the one
+ * that was meant.
  */
 #include "trigger.h"
 

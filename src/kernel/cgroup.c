@@ -2,13 +2,11 @@
 /*
  * cgroup.c - discovery
  *
- * A hierarchy may be mounted any number of times: bound elsewhere, in parts, a host's beside a
- * container's, hidden by a later mount, or as the mount of a removed cgroup. The
- * mount that counts is one in which our own cgroup's path leads to our own cgroup: its root is in
- * front of the path (cgmount_covers()), and the directory opens on that very mount. The mount id
- * says so: statx(2) gives that of what was opened (stx_mnt_id, Linux 5.8), mountinfo that of the
- * line, and they differ where anything lies over it. Of several, the one with the most of the
- * hierarchy is taken.
+ * A hierarchy may be mounted any number of times: bound elsewhere, in parts, a host's beside a container's, hidden by
+ * a later mount, or as the mount of a removed cgroup. The mount that counts is one in which our own cgroup's path
+ * leads to our own cgroup: its root is in front of the path (cgmount_covers()), and the directory opens on that very
+ * mount: statx(2) gives the id of what was opened (stx_mnt_id, Linux 5.8), mountinfo that of the line, and they
+ * differ where anything lies over it. Of several, the one with the most of the hierarchy is taken.
  *
  * mountinfo is read line by line, for it may be long: 4,400 bind mounts are more than 1 MiB.
  */

@@ -2,23 +2,19 @@
 /*
  * loop-foreign.c - a loop that is driven by the event loop of its host
  *
- * A thread of the loop's own sleeps in the engine, as the thread of any other loop does, and writes
- * to an eventfd when it wakes up; the host polls that one. The loop belongs to one of the two at a
- * time:
+ * A thread of the loop's own sleeps in the engine, and writes to an eventfd when it wakes up; the host polls that one.
+ * The loop belongs to one of the two at a time:
  *
  *     the thread   sleeps in the engine  --- eventfd --->  the host   dispatches
  *          ^                                                    |
  *          +------------- condition variable -------------------+
  *
- * The descriptor of the engine itself is not handed out, because polling it has side effects, and
- * may miss events:
- *  - Polling an epoll descriptor polls what is in the set, and polling a PSI trigger takes its
- *    event (psi_trigger_poll() in kernel/sched/psi.c): the epoll_wait(2) that follows finds nothing.
- *    Measured on 6.12 and 6.18: ready 4 times, the event found 0 times.
- *  - An eventfd registered with a ring (IORING_REGISTER_EVENTFD) is signalled by psimon with
- *    interrupts off. On 6.12.117 such a signal is deferred once, and later ones never come.
+ * The descriptor of the engine itself is not handed out, because polling it has side effects, and may miss events:
+ *  - Polling an epoll descriptor polls what is in the set, and polling a PSI trigger takes its event
+ *    (psi_trigger_poll() in kernel/sched/psi.c): ready 4 times, the event found 0 times (6.12 and 6.18).
+ *  - An eventfd registered with a ring (IORING_REGISTER_EVENTFD) is signalled by psimon with interrupts off. On
+ *    6.12.117 such a signal is deferred once, and later ones never come.
  *  - The ring's own descriptor became ready 5 of 5 times on 6.12.117, and 2 of 5 on 6.18.
- *
  * The cost is two context switches for each time there is something to do, and none at rest.
  */
 #include "kernel/loop-engine.h"

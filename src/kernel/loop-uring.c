@@ -2,53 +2,41 @@
 /*
  * loop-uring.c - the loop on io_uring; the only file that sees liburing
  *
- * Starting and cancelling only change the state of an op (loop-engine.h); requests are made when
- * the loop waits. So there is no full submission queue to report to a caller, a loop can be filled
- * before it has a thread, and all that callbacks start goes in with the next wait. A request carries
- * the address of its op. An op leaves the kernel with its last completion (without F_MORE), never
- * with that of its cancel.
+ * Starting and cancelling only change the state of an op (loop-engine.h); requests are made when the loop waits.
+ * So there is no full submission queue to report to a caller, a loop can be filled before it has a thread, and
+ * all that callbacks start goes in with the next wait. A request carries the address of its op, which leaves the
+ * kernel with its last completion (without F_MORE), never with that of its cancel.
  *
  * A multishot poll ends by itself for three reasons. Its completion did not fit into the queue
- * (IORING_FEAT_NODROP keeps that aside), or the wake-up came from a ring, by its eventfd
- * (EPOLL_URING_WAKE in io_poll_wake()): then it is armed again, and the present state is told once more.
- * Or the file registered no wait queue, which is a PSI file without a trigger (io_poll_add() in
- * io_uring/poll.c completes it at once with POLLERR): it can get no event, and arming it again for ever
- * would spin. What ends with POLLERR several times in a row is PARKED until it is cancelled, without
- * events as in an edge-triggered epoll. (memory.events has POLLERR too, and stays armed.)
+ * (IORING_FEAT_NODROP keeps that aside), or the wake-up came from a ring, by its eventfd (EPOLL_URING_WAKE in
+ * io_poll_wake()): then it is armed again, and the present state is told once more. Or the file registered no
+ * wait queue, which is a PSI file without a trigger (io_poll_add() in io_uring/poll.c completes it at once with
+ * POLLERR): what ends so several times in a row is PARKED until it is cancelled, or it would spin.
+ * (memory.events has POLLERR too, and stays armed.)
  *
- * A drain is one recv after the other, each submitted with the wait after the completion of the one
- * before. Nobody reads what it writes: all rings write to the same bytes, which stay when a ring ends.
+ * A drain is one recv after the other, each submitted with the wait after the completion of the one before.
+ * Nobody reads what it writes: all rings write to the same bytes, which stay when a ring ends.
  *
- * Other kernel facts relied on: a multishot poll tells the present state, then changes; each write
- * to an eventfd is one. Closing a ring cancels what is in flight, but later, in a kernel thread; so
- * uring_free() cancels and reaps first, where it may: on the thread that owns the ring.
- *
- * The ring is made disabled (R_DISABLED), so that SINGLE_ISSUER and DEFER_TASKRUN bind it to the
- * thread that dispatches first, not to the one that makes it. Before Linux 6.1, 6.0, 5.19 flags go
- * one after the other. Before 5.13 there is no multishot poll, and a one-shot that is armed again
- * and again would spin on a descriptor that stays ready: such a kernel gets epoll.
- * IORING_FEAT_RSRC_TAGS, which came with 5.13, tells.
+ * Closing a ring cancels what is in flight, but later, in a kernel thread; so uring_free() cancels and reaps
+ * first, where it may: on the thread that owns the ring. It is made disabled (R_DISABLED), so that SINGLE_ISSUER
+ * and DEFER_TASKRUN bind it to the thread that dispatches first. Before Linux 6.1, 6.0, 5.19 flags go one after
+ * the other. Before 5.13, which IORING_FEAT_RSRC_TAGS tells, there is no multishot poll, and a one-shot that is
+ * armed again would spin on a descriptor that stays ready: such a kernel gets epoll.
  *
  * Two ways to sleep:
+ *  INSIDE   In io_uring_enter(2), which submits and waits in one: one system call a pass, with the deadline as its
+ *           EXT_ARG timeout. Since 6.1.39 and 6.5 a thread that sleeps there counts as waiting for I/O: an idle
+ *           loop gives its cgroup 100 % of io.pressure, and the machine a CPU in iowait (seen on 6.18;
+ *           axboe/liburing issue 943). IORING_ENTER_NO_IOWAIT (6.15) turns that off, and is the condition.
+ *           liburing knows it from 2.12 on, hence ring_enter() here, with those members of `struct io_uring` that
+ *           liburing's own inline functions use, and which therefore are its ABI.
+ *  OUTSIDE  io_uring_enter(2), then ppoll(2) on the ring's descriptor: two system calls a pass, the first even if
+ *           there is nothing to submit: only it tells that the ring was closed, or io_uring forbidden meanwhile.
+ *           The second is interrupted by the task work that completes a request, and restarted by the kernel;
+ *           not with DEFER_TASKRUN, which makes completions only inside of the first.
  *
- *  INSIDE   In io_uring_enter(2), which submits and waits in one: one system call a pass. The
- *           deadline is its EXT_ARG timeout: no SQE, nothing to move when timers move, nothing left
- *           behind. Compared with that, IORING_OP_TIMEOUT needs an SQE, mostly a second one to
- *           replace it, and ends with a CQE of its own. Since 6.1.39 and 6.5 a thread that sleeps
- *           there counts as waiting for I/O: an idle loop gives its cgroup 100 % of io.pressure,
- *           and the machine a CPU in iowait (seen on 6.18; axboe/liburing issue 943).
- *           IORING_ENTER_NO_IOWAIT (6.15) turns that off, and is the condition for INSIDE. liburing
- *           knows it from 2.12 on, hence ring_enter() here, with those members of `struct io_uring`
- *           that liburing's own inline functions use, and which therefore are its ABI.
- *  OUTSIDE  Without NO_IOWAIT: io_uring_enter(2), then ppoll(2) on the ring's descriptor. Two
- *           system calls a pass, the first even if there is nothing to submit: only it tells that
- *           the ring was closed, or that io_uring was forbidden meanwhile. The second is
- *           interrupted by the task work that completes a request, and restarted by the kernel.
- *           Without DEFER_TASKRUN then: with it completions are made only inside of the first.
- *
- * The ring's descriptor is not registered (io_uring_register_ring_fd): it saved nothing that could
- * be measured, and the table is the thread's, so that freeing a ring on another thread would remove
- * the entry of another ring.
+ * The ring's descriptor is not registered (io_uring_register_ring_fd): nothing was saved that could be measured,
+ * and the table is the thread's, so that freeing a ring on another thread would remove another ring's entry.
  */
 #include "kernel/loop-engine.h"
 
@@ -67,12 +55,10 @@
 #define ENTRIES_MAX 16384
 #define SQ_MAX 256
 
-/* How long to wait for memory, or for a place in the CQ, before submitting again. */
+/* How long to wait for memory, or for a place in the CQ, before submitting again, and how often in a row before the
+ * ring is given up. */
 #define STUCK_USEC (10 * USEC_PER_MSEC)
-
-/* ... and how often in a row before the ring is given up. */
 #define STUCK_MAX 100
-
 #define FREE_USEC (200 * USEC_PER_MSEC)
 
 #define ENDS_MAX 8 /* of a poll, in a row */

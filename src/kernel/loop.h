@@ -2,37 +2,30 @@
 /*
  * loop.h - event loop: polls, bytes that are dropped, timers and posted work
  *
- * Engines behind one contract: io_uring (loop-uring.c, the only file that includes
- * liburing), epoll (loop-epoll.c), and where neither works any more, timers and posted work
- * alone (loop-timers.c). Everything but loop_wake() and loop_post() belongs to the one thread that
- * dispatches; before the first dispatch, to the thread that made the loop.
+ * Engines behind one contract: io_uring (loop-uring.c, the only file that includes liburing), epoll (loop-epoll.c),
+ * and where neither works any more, timers and posted work alone (loop-timers.c). Everything but loop_wake() and
+ * loop_post() belongs to the one thread that dispatches; before the first dispatch, to the thread that made the
+ * loop. It is driven by a thread that sleeps in loop_dispatch(), or by the host's event loop, which polls
+ * loop_fd() (loop-foreign.c).
  *
- * It is driven in one of two ways: by a thread that sleeps in loop_dispatch(), or by the host's
- * event loop, which polls loop_fd() (loop-foreign.c).
+ * An engine that fails while it runs (a seccomp filter that is installed later, a descriptor that was closed by
+ * mistake) is replaced by the next one, and each poll is told once what it listens for, since a change may have
+ * gone unnoticed. loop_dispatch() does not fail for it.
  *
- * An engine that fails while it runs (a seccomp filter that is installed later, a descriptor that
- * was closed by mistake) is replaced by the next one, and each poll is told once what it listens
- * for, since a change may have gone unnoticed. loop_dispatch() does not fail for it.
+ * An operation is a `struct loop_op` inside an object of the caller's. From its start until `released` was called,
+ * the kernel may hold a reference to it: the object and its descriptor must stay. loop_cancel() asks for it back:
+ * from then on `done` is not called any more, and `released` comes later, from a dispatch, exactly once.
+ * (Cancelling a poll whose descriptor is closed already makes the ring's thread destroy the PSI trigger, an RCU
+ * grace period: so cancel, wait for `released`, and close elsewhere: closer.h.) An op that ended by itself is
+ * idle before its `done` is called: its object may be freed and its descriptor closed, also within that `done`.
  *
- * An operation is a `struct loop_op` inside an object of the caller's. From its start until `released`
- * was called, the kernel may hold a reference to it: the object and its descriptor must stay.
- * loop_cancel() asks for it back: from then on `done` is not called any more, and `released` comes
- * later, from a dispatch, exactly once. (Cancelling a poll
- * whose descriptor is closed already makes the ring's thread destroy the PSI trigger, an RCU grace
- * period during which the loop stands still: so cancel, wait for `released`, and close elsewhere:
- * closer.h.) An op that ended by itself is idle before its `done` is called, and needs no cancel:
- * its object may be freed and its descriptor closed, also from within that `done`.
+ * Poll is "multishot" on io_uring and edge-triggered on epoll: the present state once, if it is among what was
+ * asked for, then a callback per change; several changes may come as one, and one may be told whose bits are the
+ * same as before. No spin on a descriptor that stays ready, such as memory.events or the file of a removed
+ * cgroup. POLLERR and POLLHUP are always listened for, and handed on.
  *
- * Poll is "multishot" on io_uring and edge-triggered on epoll: the present state once, if it is
- * among what was asked for, then a callback per change; several changes may come as one, and a
- * change may be told whose bits are the same as before. No spin on a descriptor that stays ready,
- * such as memory.events or the file of a removed cgroup. A completion queue that overflows ends a
- * multishot poll without losing an event; the loop arms it again by itself. POLLERR and POLLHUP are
- * always listened for; nothing is decided about them here: the bits are handed on.
- *
- * No callback is called from within the call that starts an op, always from a dispatch. A callback
- * may start, cancel and free anything, except free an op that is not released, free the loop, or
- * dispatch.
+ * No callback is called from within the call that starts an op, always from a dispatch. A callback may start,
+ * cancel and free anything, except free an op that is not released, free the loop, or dispatch.
  */
 #pragma once
 

@@ -7,23 +7,18 @@
  *       +-- released ---------+ +------------- later, where it could not be used --------+
  *              path_wait_cancel()
  *
- * While it waits there is an inotify watch on each directory of the path that exists, from the
- * mount down. The last of them tells that the next one was made. The others tell that the one below
- * was removed: the removed directory itself does not, for kernfs leaves the link count of a removed
- * inode as it was, and the kernel sends IN_DELETE_SELF when that is 0 (seen on 6.18: only the
- * parent's IN_DELETE). The mount itself stays, so every change of the path gives an event.
+ * While it waits there is an inotify watch on each directory of the path that exists, from the mount down. The last
+ * of them tells that the next one was made. The others tell that the one below was removed: the removed directory
+ * itself does not (kernfs leaves its link count, and IN_DELETE_SELF comes when that is 0; seen on 6.18).
  *
- * No change is missed: watches are added from the top down, each before the directory below is
- * looked up. Every change of a name in the path begins that anew, without the old watches, since
- * those of directories that were removed would pile up.
+ * No change is missed: watches are added from the top down, each before the directory below is looked up. Every
+ * change of a name in the path begins that anew, without the old watches, since those of directories that were
+ * removed would pile up. Other names made and removed there cost a wake-up and one read(2). No timer runs, unless
+ * inotify fails (fs.inotify.max_user_instances, no right to read a directory). Cgroups made through another mount
+ * or from another cgroup namespace give events as well (seen on 6.18).
  *
- * Other names made and removed in these directories cost a wake-up and one read(2). Nothing else
- * does: no timer runs, unless inotify fails (fs.inotify.max_user_instances, no right to read a
- * directory). Cgroups made through another mount or from another cgroup namespace give events as
- * well (seen on 6.18).
- *
- * Closing an inotify descriptor waits for an SRCU grace period where watches were removed before
- * (15 ms measured), hence `closer`.
+ * Closing an inotify descriptor waits for an SRCU grace period where watches were removed before (15 ms measured),
+ * hence `closer`.
  */
 #include "kernel/pathwait.h"
 

@@ -15,8 +15,7 @@
 
 static size_t overhead(const pthread_attr_t *attributes)
 {
-	static atomic_size_t
-		known; /* dlsym(3) may wait for a dlopen(3): once, when a bridge starts */
+	static atomic_size_t known; /* dlsym(3) may wait for a dlopen(3): asked once */
 	size_t bytes = atomic_load(&known);
 	size_t (*minstack)(const pthread_attr_t *);
 

@@ -12,9 +12,8 @@
 #include <pthread.h>
 
 /* What is left of the stack for `run`. */
-#define THREAD_STACK_SMALL ((size_t)64 << 10) /* calls no foreign code */
-#define THREAD_STACK_CALLBACK \
-	((size_t)256 << 10) /* runs callbacks of the host; psibridge.h says so */
+#define THREAD_STACK_SMALL ((size_t)64 << 10)	  /* calls no foreign code */
+#define THREAD_STACK_CALLBACK ((size_t)256 << 10) /* runs callbacks of the host, see psibridge.h */
 
 /* pthread_cancel(3) waits until the end of the scope: for what holds a lock, or waits for others. */
 static inline int thread_cancel_off(void)

@@ -2,20 +2,18 @@
 /*
  * hosting.c - the IHostMemoryManager of a watch
  *
- * A registration of the runtime is a `slot`: one callback, and one psb_registration of our own, which brings a
- * thread. The manager has at most one current slot. Registering puts a new one in the place of the old one and removes
- * that one's registration, so that a callback that is stuck does not take the thread of the next one with it. Waiting
- * for a call, and for how long, deadlocks and calls from inside are dispatch.c's; it says when the slot can be freed
- * (slot_ended()).
+ * A registration of the runtime is a `slot`: one callback, and one psb_registration of our own, which brings a thread.
+ * Registering puts a new slot in the place of the current one and removes that one's registration, so that a callback
+ * that is stuck does not take the thread of the next one with it. Waiting for a call, and for how long, deadlocks and
+ * calls from inside are dispatch.c's; it says when the slot can be freed (slot_ended()).
  *
  * Invariants, all under the lock:
  *  - The native registration is made and put in place in one step. What was sent before is told by the old slot only,
- *    what is sent later reaches both and is told by the current one only: so nothing is told to two callbacks. What the
- *    old slot cannot tell any more the new one learns, because it asks for the present level (PSB_TELL_PRESENT).
- *  - That present level is news if it is Low, or if it is not what this manager told last. Before
- *    the first notification, the level at the first registration counts as told: a runtime starts
- *    out in the belief that memory is not short, and a new one must not be sent a needless High. A
- *    level that a dead runtime was told does not count: the next one is told it.
+ *    what is sent later reaches both and is told by the current one only. What the old slot cannot tell any more the
+ *    new one learns, because it asks for the present level (PSB_TELL_PRESENT).
+ *  - That present level is news if it is Low, or if it is not what this manager told last. Before the first
+ *    notification, the level at the first registration counts as told: a runtime starts out in the belief that memory
+ *    is not short. A level that a dead runtime was told does not count.
  *  - Nothing of the runtime's is called, and dispatch_remove() neither, with the lock held.
  *
  * `refs` counts references of the outside world; with the last one the manager ends its slot. `holds` counts that, and
