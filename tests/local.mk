@@ -286,7 +286,7 @@ tests_unit_runtimes_tests_LDADD = libhook.la $(library_layers)
 tests_unit_runtimes_tests_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=psb_registration_report
 
 # It is its own psb_survey().
-tests_unit_cli_test_rows_SOURCES = tests/unit/cli/test-rows.c
+tests_unit_cli_test_rows_SOURCES = $(unit_main) tests/unit/cli/test-rows.c
 cli_rows = rows find-cgroup control-client wait words args
 tests_unit_cli_test_rows_LDADD = $(cli_rows:%=src/cli/psibridge-%.$(OBJEXT)) libcore.la $(JANSSON_LIBS) $(CMOCKA_LIBS)
 

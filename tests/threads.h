@@ -64,6 +64,19 @@ static inline pid_t thread_named(pid_t pid, const char *name, pid_t after)
 	return found;
 }
 
+/* That this process has open, and one for the question. */
+static inline unsigned descriptors_open(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
 /* Voluntary context switches. */
 static inline uint64_t thread_switches(pid_t tid)
 {

@@ -53,6 +53,7 @@ static void check_same(const struct config *a, const struct config *b)
 	for (size_t i = 0; i < a->watch_count; i++) {
 		CHECK(strcmp(a->watches[i].path, b->watches[i].path) == 0);
 		CHECK(settings_equal(&a->watches[i].settings, &b->watches[i].settings));
+		CHECK(a->watches[i].memory_high_at == b->watches[i].memory_high_at);
 	}
 }
 

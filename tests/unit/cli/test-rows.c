@@ -4,17 +4,7 @@
  *
  * psb_survey() is this test's: it tells what is in a text.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "../unit.h"
 #include "cli/rows.h"
 
 #define SEC USEC_PER_SEC
@@ -70,7 +60,7 @@ static const char *rates(const struct rows *rows)
 	return text;
 }
 
-static void a_rate_is_growth_over_the_interval(_unused_ void **state)
+PROMISE(a_rate_is_growth_over_the_interval)
 {
 	static const struct {
 		unsigned at; /* seconds */
@@ -108,7 +98,7 @@ static void a_rate_is_growth_over_the_interval(_unused_ void **state)
 	rows_done(&rows);
 }
 
-static void the_last_thirty_rates_are_kept(_unused_ void **state)
+PROMISE(the_last_thirty_rates_are_kept)
 {
 	struct rows rows = { 0 };
 	char text[32];
@@ -139,7 +129,7 @@ static const char status_text[] =
 	"{\"cgroup\":\"/two\",\"available\":\"low\",\"critical\":false},"
 	"{\"cgroup\":\"/gone\",\"available\":\"low\",\"critical\":false}]}";
 
-static void levels_are_psibridged_s(_unused_ void **state)
+PROMISE(levels_are_psibridged_s)
 {
 	static const struct {
 		const char *cgroup;
@@ -183,15 +173,4 @@ static void levels_are_psibridged_s(_unused_ void **state)
 		assert_false(rows.all[i].available || rows.all[i].critical || rows.all[i].judged);
 	json_decref(status);
 	rows_done(&rows);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_rate_is_growth_over_the_interval),
-		cmocka_unit_test(the_last_thirty_rates_are_kept),
-		cmocka_unit_test(levels_are_psibridged_s),
-	};
-
-	return cmocka_run_group_tests_name("rows", tests, NULL, NULL);
 }

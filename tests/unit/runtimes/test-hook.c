@@ -160,19 +160,8 @@ static const char *const variables[] = {
 	"PSIBRIDGE_REARM", "PSIBRIDGE_QUIET",	"PSIBRIDGE_CALM",   "MEMORY_PRESSURE_WATCH",
 };
 static char directory[] = "/tmp/psibridge-hook.XXXXXX";
-static int listener, peer, descriptors;
-
-static int count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
-}
+static int listener, peer;
+static unsigned descriptors;
 
 /* Of the hook's, one is its loop's. */
 static bool has_threads(void)
@@ -189,7 +178,7 @@ static void set_stage(void **state)
 	for (size_t i = 0; i < ELEMENTSOF(variables); i++)
 		unsetenv(variables[i]);
 	setenv("PSIBRIDGE_LOG", "debug", 1);
-	descriptors = count_descriptors();
+	descriptors = descriptors_open();
 	strcpy(strrchr(directory, '.') + 1, "XXXXXX");
 	assert_non_null(mkdtemp(directory));
 	snprintf(path, sizeof(path), "%s/psibridge", directory);
@@ -221,7 +210,7 @@ static int clear_stage(void **state)
 	if (system(command) != 0)
 		return -1;
 #if !defined(__SANITIZE_THREAD__) /* its symbolizer is a process with pipes */
-	AWAIT(count_descriptors() == descriptors + 1);
+	AWAIT(descriptors_open() == descriptors + 1);
 #endif
 	close(said_fd);
 	return 0;
