@@ -437,6 +437,8 @@ PROMISE(what_is_wrong_is_said_with_what_was_expected)
 		{ "[Watch a**]\n[Watch /sys/fs/cgroup/a]\n",
 		  AT(1) "[Watch a**]: two stars must be a component of their own" PATH_WANTED AT(
 			  2) "[Watch /sys/fs/cgroup/a]: paths begin below the cgroup2 mount: leave it away" PATH_WANTED },
+		{ "[Watch  /a]\n[Watch /a/ b]\n[Watch / a]\n",
+		  AT(3) "[Watch / a]: a blank begins or ends it" PATH_WANTED },
 		/* said twice in one file: no mistake, and the last counts */
 		{ "[Watch a]\nCalm=5s\nCalm=6s\nRearm=5s\nRearm=\nRearm=6s\n",
 		  AT(3) "warning: Calm: line 2 of this file says it for the same section; this one counts\n" },
