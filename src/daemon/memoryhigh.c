@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOOK_USEC USEC_PER_SEC
@@ -270,9 +271,17 @@ static int visit(int dirfd, const char *path, void *userdata)
 	return high == NO_LIMIT ? set(h, dirfd, path, st.st_ino, bytes) : 0;
 }
 
+static uint64_t cpu_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / 1000;
+}
+
 static void look(struct memoryhigh *h)
 {
-	uint64_t begun = now_usec(), from = ++h->look, took;
+	uint64_t begun = cpu_usec(), from = ++h->look, took;
 	bool v1 = h->options.cgroups->has_v1;
 	unsigned left;
 
@@ -288,9 +297,9 @@ static void look(struct memoryhigh *h)
 			h->wish->error = 0;
 	}
 	left = take_back_unseen(h, from);
-	took = now_usec() - begun;
+	took = cpu_usec() - begun;
 	if (h->count > 0 || left > 0)
-		timer_set(h->timer, begun + MAX(took * LOOK_SHARE, LOOK_USEC));
+		timer_set(h->timer, now_usec() + MAX(took * LOOK_SHARE, LOOK_USEC));
 }
 
 static int look_again(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)

@@ -92,7 +92,8 @@ static void one_that_was_set(void)
 {
 	fake_write(A "max", MAX_640M);
 	fake_write(A "high", "max\n");
-	assert_int_equal(look(90).set, 1);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(look(90).set, 1);
 	assert_reads(A "high", SET);
 }
 

@@ -248,6 +248,9 @@ PROMISE(the_most_specific_live_watch_alone_judges_a_cgroup_and_candidates_run_be
 	join(&client, "tight");
 	for (size_t i = 0; i < ELEMENTSOF(judging); i++) {
 		assert_int_equal(configure(judging[i].configuration), 0);
+		assert_int_equal(
+			table_judges(s.table, lab_path(&lab, "tight"), s.config->watches[4].path),
+			judging[i].is_low);
 		assert_true(view_of("**", &before));
 		s.said.low = client.told = 0;
 		stalled = lab_psi(&lab, "tight").some_usec;
