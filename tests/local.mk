@@ -42,7 +42,7 @@ kernel_tests = $(engine_tests) \
 	tests/unit/kernel/test-pathwait \
 	tests/unit/kernel/test-cgroup \
 	tests/unit/kernel/test-memory
-monitor_tests = tests/unit/monitor/test-target tests/unit/monitor/test-tree tests/unit/monitor/test-effect
+monitor_tests = tests/unit/monitor/test-target tests/unit/monitor/test-tree tests/unit/monitor/test-ahead tests/unit/monitor/test-effect
 library_tests = \
 	tests/unit/library/test-dispatch \
 	tests/unit/library/test-removal \

@@ -231,8 +231,9 @@ struct psb_watch_options {
 	size_t error_text_size;
 
 	int descendants; /* 1: what only a limit of a cgroup below caused is Low here, too; 0: it is Neutral */
-	/* Low comes so long before the limit of a single cgroup is reached, at the speed at which memory in
-	 * use grows; 0: 2 s where no target is named (a process that watches itself), else off */
+	/* Low comes so long before a limit is reached, at the speed at which memory in use grows; 0: 2 s where
+	 * no target is named (a process that watches itself), else off. Each limit is looked at every 0.1 to
+	 * 10 s; without one it costs nothing */
 	uint64_t forecast_usec;
 };
 

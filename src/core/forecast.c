@@ -37,6 +37,7 @@ static void begin(struct forecast *f, uint64_t used, uint64_t limit, uint64_t no
 		.looked_usec = now,
 		.used_bytes = used,
 		.limit_bytes = limit,
+		.rough_bytes = f->rough_bytes,
 		.fastest = limit / UNKNOWN_SECONDS,
 		.most_bytes = { used },
 		.hour_usec = now,
@@ -70,6 +71,28 @@ static bool is_news(const struct forecast *f, uint64_t used)
 	return used >= most + MAX(usec_sub(f->limit_bytes, most) / 8, f->limit_bytes / 128);
 }
 
+/* Nothing is told of what is less. */
+static uint64_t three_quarters(uint64_t limit)
+{
+	return limit - limit / 4;
+}
+
+bool forecast_is_enough(struct forecast *f, uint64_t *bytes, uint64_t limit)
+{
+	uint64_t rough = *bytes, before = f->rough_bytes;
+
+	f->rough_bytes = 0;
+	if (rough < three_quarters(limit))
+		return true;
+	f->rough_bytes = rough;
+	if (before == 0 || limit != f->limit_bytes || f->rate > 0 || rough >= limit - limit / 16 ||
+	    rough > before + limit / 512)
+		return false;
+	f->rough_bytes = MIN(before, rough);
+	*bytes = f->used_bytes;
+	return true;
+}
+
 uint64_t forecast_look(struct forecast *f, uint64_t used, uint64_t limit, uint64_t now)
 {
 	uint64_t elapsed = now - f->looked_usec, before = f->rate, left;
@@ -85,7 +108,7 @@ uint64_t forecast_look(struct forecast *f, uint64_t used, uint64_t limit, uint64
 	f->fastest = MAX(faded(f->fastest, elapsed), f->rate);
 	f->used_bytes = used;
 	f->looked_usec = now;
-	if (f->rate == 0 || used < limit - limit / 4 || !is_news(f, used))
+	if (f->rate == 0 || used < three_quarters(limit) || !is_news(f, used))
 		return USEC_NEVER;
 	left = muldiv(usec_sub(limit, used), USEC_PER_SEC, f->rate);
 	return left <= URGENT_USEC || before >= f->rate / 4 ? left : USEC_NEVER;
@@ -100,8 +123,6 @@ uint64_t forecast_next(const struct forecast *f)
 	if (f->fastest > 0)
 		wait = CLAMP(muldiv(free, USEC_PER_SEC, f->fastest) / 8, FORECAST_PACE_MIN_USEC,
 			     FORECAST_PACE_MAX_USEC);
-	if (f->used_bytes < f->limit_bytes / 2 && wait == FORECAST_PACE_MAX_USEC)
-		return USEC_NEVER;
 	return f->looked_usec + wait;
 }
 

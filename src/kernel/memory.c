@@ -274,7 +274,7 @@ void memory_close(struct memory *memory)
 		close_level(&memory->levels[--memory->count]);
 }
 
-static int read_number(int fd, uint64_t *ret)
+int memory_use_read(int fd, uint64_t *ret)
 {
 	char text[32];
 	ssize_t n = pread(fd, text, sizeof(text), 0);
@@ -306,7 +306,7 @@ void memory_read_use(const struct memory *memory, struct memory_use *ret)
 		uint64_t current, left;
 
 		if (level->current_fd < 0 || (i > 0 && !is_limited(memory, level)) ||
-		    read_number(level->current_fd, &current) < 0)
+		    memory_use_read(level->current_fd, &current) < 0)
 			continue;
 		if (i == 0)
 			use.current_bytes = current;
@@ -346,7 +346,7 @@ static int read_level(const struct memory *memory, const struct memory_level *le
 {
 	const struct names *names = memory->v1 ? &v1_names : &v2_names;
 	uint64_t inactive;
-	int r = read_number(level->current_fd, &load->current_bytes);
+	int r = memory_use_read(level->current_fd, &load->current_bytes);
 
 	if (r == 0)
 		r = read_stat(level->stat_fd, names->inactive, &inactive);
@@ -393,7 +393,7 @@ uint64_t memory_read_own(const struct memory *memory)
 	uint64_t current;
 
 	if (memory->count == 0 || memory->levels[0].current_fd < 0 ||
-	    read_number(memory->levels[0].current_fd, &current) < 0)
+	    memory_use_read(memory->levels[0].current_fd, &current) < 0)
 		return 0;
 	return current;
 }
@@ -407,7 +407,7 @@ static uint64_t counted(const char *text, size_t size, const char *key)
 }
 
 /* `ret_swapped`: as far as memory.stat says, which is on v1. */
-static int read_kept(const struct memory *memory, const struct memory_level *l, uint64_t *ret_bytes,
+static int read_kept(bool v1, const struct memory_level *l, uint64_t *ret_bytes,
 		     uint64_t *ret_swapped)
 {
 	static const char *const v1_keys[] = { "total_inactive_file", "total_active_file", NULL };
@@ -416,13 +416,13 @@ static int read_kept(const struct memory *memory, const struct memory_level *l, 
 	char text[STAT_TEXT_MAX];
 	uint64_t bytes;
 	size_t size;
-	int r = read_number(l->current_fd, &bytes);
+	int r = memory_use_read(l->current_fd, &bytes);
 
 	if (r == 0)
 		r = read_stat_text(l->stat_fd, text, &size);
 	if (r < 0)
 		return r;
-	for (const char *const *key = memory->v1 ? v1_keys : v2_keys; *key; key++)
+	for (const char *const *key = v1 ? v1_keys : v2_keys; *key; key++)
 		bytes = usec_sub(bytes, counted(text, size, *key));
 	*ret_bytes = bytes;
 	*ret_swapped = counted(text, size, "total_swap");
@@ -434,7 +434,14 @@ int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_
 	const struct memory_level *l = &memory->levels[level];
 	uint64_t unused;
 
-	return is_limited(memory, l) ? read_kept(memory, l, ret_bytes, &unused) : -ENOENT;
+	return is_limited(memory, l) ? read_kept(memory->v1, l, ret_bytes, &unused) : -ENOENT;
+}
+
+int memory_read_rough(const struct memory *memory, unsigned level, uint64_t *ret_bytes)
+{
+	const struct memory_level *l = &memory->levels[level];
+
+	return is_limited(memory, l) ? memory_use_read(l->current_fd, ret_bytes) : -ENOENT;
 }
 
 int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
@@ -444,13 +451,67 @@ int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
 	int r = memory->count > 0 && own->current_fd >= 0 ? 0 : -ENOENT;
 
 	if (r == 0)
-		r = read_kept(memory, own, &bytes, &swapped);
+		r = read_kept(memory->v1, own, &bytes, &swapped);
 	if (r < 0)
 		return r;
 	if (own->swap_fd >= 0)
-		(void)read_number(own->swap_fd, &swapped);
+		(void)memory_use_read(own->swap_fd, &swapped);
 	*ret_bytes = bytes + swapped;
 	return 0;
+}
+
+/* ---- one of very many -------------------------------------------------------------------------- */
+
+/* By its whole path: one open in place of two, for there are many. */
+static int open_of(const struct cgroups *cgroups, const char *path, const char *file)
+{
+	const struct cgmount *mount = cgroups->has_v1 ? &cgroups->v1 : &cgroups->v2;
+	char full[2 * CGPATH_MAX];
+
+	snprintf(full, sizeof(full), "%s%s/%s", mount->point, path, file);
+	return file_open(AT_FDCWD, full);
+}
+
+static const struct names *names_of(const struct cgroups *cgroups)
+{
+	return cgroups->has_v1 ? &v1_names : &v2_names;
+}
+
+static uint64_t one_limit(const struct cgroups *cgroups, const char *path, const char *file)
+{
+	int fd = file ? open_of(cgroups, path, file) : -1;
+	uint64_t bytes = UINT64_MAX;
+
+	if (fd >= 0 && memory_use_read(fd, &bytes) < 0)
+		bytes = UINT64_MAX;
+	fd_close(&fd);
+	return bytes;
+}
+
+uint64_t memory_limit_of(const struct cgroups *cgroups, const char *path)
+{
+	const struct names *names = names_of(cgroups);
+
+	return MIN(one_limit(cgroups, path, names->max), one_limit(cgroups, path, names->high));
+}
+
+int memory_use_open(const struct cgroups *cgroups, const char *path)
+{
+	return open_of(cgroups, path, names_of(cgroups)->current);
+}
+
+int memory_kept_of(const struct cgroups *cgroups, const char *path, uint64_t *ret)
+{
+	struct memory_level level = { .current_fd = memory_use_open(cgroups, path),
+				      .stat_fd = open_of(cgroups, path, "memory.stat") };
+	uint64_t unused;
+	int r = MIN(level.current_fd, level.stat_fd);
+
+	if (r >= 0)
+		r = read_kept(cgroups->has_v1, &level, ret, &unused);
+	fd_close(&level.current_fd);
+	fd_close(&level.stat_fd);
+	return r;
 }
 
 /* ---- whose limit ------------------------------------------------------------------------------ */
@@ -463,7 +524,7 @@ static int read_hits(const struct memory *m, const struct memory_level *level,
 {
 	if (level->hits_fd < 0)
 		return -ENOENT;
-	return m->v1 ? read_number(level->hits_fd, &ret->max)
+	return m->v1 ? memory_use_read(level->hits_fd, &ret->max)
 		     : memory_events_read(level->hits_fd, ret);
 }
 
@@ -512,7 +573,7 @@ static bool is_full(const struct memory *m, const struct memory_level *level)
 {
 	uint64_t current;
 
-	return is_limited(m, level) && read_number(level->current_fd, &current) == 0 &&
+	return is_limited(m, level) && memory_use_read(level->current_fd, &current) == 0 &&
 	       current >= level->limit_bytes - level->limit_bytes / 16;
 }
 
@@ -531,7 +592,7 @@ static void blame(const struct memory *m, const struct memory_level *level, bool
 	ret->is_high = is_high;
 	ret->limit_bytes = level->limit_bytes == UINT64_MAX ? 0 : level->limit_bytes;
 	ret->length = m->v1 ? 0 : level->length;
-	if (level->current_fd < 0 || read_number(level->current_fd, &ret->current_bytes) < 0)
+	if (level->current_fd < 0 || memory_use_read(level->current_fd, &ret->current_bytes) < 0)
 		ret->current_bytes = 0;
 }
 

@@ -129,9 +129,20 @@ void memory_find_cause(const struct memory *memory, const struct memory_events *
 /* The limit that leaves the least. */
 void memory_cause_of_load(const struct memory *memory, const struct memory_load *load,
 			  struct memory_cause *ret);
-/* What one of `memory->levels` uses that cannot simply be dropped: all but page cache and what is like it. Two preads, no open, no
- * allocation. Errors: -ENOENT (that level has no limit that counts), -ENODEV, -errno. */
+/* What one of `memory->levels` uses, with all page cache; and what of it cannot simply be dropped, which makes the kernel add up
+ * memory.stat. No open, no allocation. Errors: -ENOENT (that level has no limit that counts), -ENODEV, -errno. */
+int memory_read_rough(const struct memory *memory, unsigned level, uint64_t *ret_bytes);
 int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes);
+
+/*
+ * The same for one of very many, of which only the descriptor for what is used stays open. On v1 it is the cgroup of the same path,
+ * as systemd and container runtimes have it. Errors: -errno.
+ */
+/* Its own; UINT64_MAX: none, or it cannot be read. */
+uint64_t memory_limit_of(const struct cgroups *cgroups, const char *path);
+int memory_use_open(const struct cgroups *cgroups, const char *path);
+int memory_use_read(int fd, uint64_t *ret_bytes);
+int memory_kept_of(const struct cgroups *cgroups, const char *path, uint64_t *ret_bytes);
 
 /* memory.events. Reading takes the edge off its POLLPRI: read once, poll, read again on each ring.
  * Errors: -ENOENT (the root cgroup, or no memory controller), -ENODEV (removed). */

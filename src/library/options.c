@@ -112,8 +112,6 @@ static int resolve_policy(const struct psb_watch_options *o, struct policy_optio
 	if (!o->cgroup && !o->pid && !o->unit && !o->source && !o->pattern)
 		ret->forecast_usec = OWN_FORECAST_USEC;
 	settings_over(ret, ret_asked);
-	if (o->pattern) /* only what stalls is looked at */
-		ret->forecast_usec = FORECAST_OFF;
 	r = trigger_check_early("early", &ret->early, "low", &ret->low, why, WHY_MAX);
 	if (r == 0)
 		r = trigger_check_early("early", &ret->early, "critical", &ret->critical, why,

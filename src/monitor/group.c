@@ -26,6 +26,9 @@
  * after it is a multiple of what it took: short at first and after news, up to 50 times when sweeps
  * find nothing new, so that it stays under 2 % of a core and only while some cgroup stalls.
  *
+ * With a forecast the limits of those that rest are looked at, too (ahead.h), and a limit that will be reached makes a child, which
+ * tells Low, and ends as any does. All that is remembered of how a limit is approached is there, not in the child.
+ *
  * When the fixed part is removed the group waits for the next one of that name.
  */
 #include "monitor/group.h"
@@ -33,6 +36,7 @@
 #include "kernel/file.h"
 #include "kernel/pathwait.h"
 #include "kernel/pressure.h"
+#include "monitor/ahead.h"
 #include "monitor/tree.h"
 
 #include <errno.h>
@@ -63,6 +67,8 @@ struct group {
 	struct label *label; /* the root's path */
 	struct cgpattern *pattern;
 	struct tree *tree;
+	struct ahead *ahead;	       /* NULL: no forecast */
+	struct loop_timer ahead_timer; /* its next sweep */
 	struct monitor *root;
 	unsigned mask;
 	struct child *children;
@@ -108,6 +114,12 @@ static void keep_effect(struct psb_stats *last, const struct psb_stats *one)
 	last->stall_after_usec = one->stall_after_usec;
 }
 
+static void stop_timers(struct group *g)
+{
+	loop_timer_stop(g->context->loop, &g->timer);
+	loop_timer_stop(g->context->loop, &g->ahead_timer);
+}
+
 /* If it is detaching, and nothing of it is in the loop any more: tell the owner. */
 static void finish_detach(struct group *g)
 {
@@ -130,6 +142,10 @@ static void child_told(struct monitor *monitor, const struct psb_notification *n
 	struct child *child = monitor->userdata;
 
 	child->told = true;
+	if (child->group->ahead && n->kind == PSB_KIND_LEVEL && n->available == PSB_LOW &&
+	    n->reason != PSB_REASON_SIMULATED)
+		ahead_told(child->group->ahead, monitor->label->path,
+			   n->reason == PSB_REASON_FORECAST);
 	if (n->kind == PSB_KIND_EFFECT)
 		keep_effect(&child->group->past, &monitor->stats);
 	child->group->owner->told(child->group->userdata, monitor->label, n);
@@ -221,11 +237,13 @@ static int child_new(struct group *g, const char *path, uint64_t inode, struct c
 	child->group = g;
 	child->inode = inode;
 	r = monitor_new(g->context, &child_owner, child, g->options, &g->target->cgroups, label,
-			true, NULL, &source, &child->monitor);
+			true, g->target->cgroups.has_v1 ? label->path : NULL, &source,
+			&child->monitor);
 	if (r == 0)
 		r = g->owner->reserve(g->userdata);
 	if (r < 0)
 		goto out;
+	child->monitor->foreseen = true;
 	end_earlier(g, path);
 	*ret = steal(child);
 out:
@@ -370,7 +388,7 @@ static void root_detached(struct monitor *monitor)
 	add_stats(&g->past, &monitor->stats, true);
 	g->root = monitor_free(monitor);
 	g->owner->moved(g->userdata);
-	loop_timer_stop(g->context->loop, &g->timer);
+	stop_timers(g);
 	if (g->detaching) {
 		finish_detach(g);
 	} else {
@@ -411,6 +429,8 @@ static void begin(struct group *g)
 		context_log(g->context, LOG_ERROR, "%s: the first look round broke off: %s",
 			    cgpattern_text(g->pattern), strerror(-r));
 	g->swept_killed = killed(g);
+	if (g->ahead)
+		loop_timer_set(g->context->loop, &g->ahead_timer, now_usec());
 	monitor_attach(g->root);
 }
 
@@ -439,6 +459,7 @@ static int make_root(struct group *g, char *why)
 	if (r < 0)
 		return r;
 	options.headroom_percent = 0; /* the root's level is not told */
+	options.forecast_usec = FORECAST_OFF;
 	options.descendants = DESCENDANTS_COUNT;
 	r = monitor_new(g->context, &root_owner, g, &options, &g->target->cgroups, g->label,
 			g->target->has_cgroup, NULL, &source, &g->root);
@@ -482,7 +503,7 @@ bool group_matches(const struct group *g, const char *path)
 	return cgpattern_match(g->pattern, path);
 }
 
-/* The child for a cgroup whose level comes from elsewhere (simulated, taken over); 1: there is none,
+/* The child for a cgroup whose level comes from elsewhere (simulated, taken over, foreseen); 1: there is none,
  * and High needs none. */
 static int child_for(struct group *g, const char *path, enum level level, struct child **ret)
 {
@@ -551,6 +572,33 @@ void group_simulate(struct group *g, struct label *label, enum level level, bool
 		monitor_signal(child->monitor, level, critical, REASON_SIMULATED);
 	}
 	g->owner->stepped(g->userdata);
+}
+
+/* ---- forecast --------------------------------------------------------------------------------- */
+
+static void foreseen(void *userdata, const char *path, size_t length, uint64_t left_usec)
+{
+	struct group *g = userdata;
+	struct child *child;
+	int r = g->detaching ? -ENODEV : child_for(g, path, LEVEL_LOW, &child);
+
+	if (r == 0) {
+		monitor_foresee(child->monitor, left_usec, length);
+		g->owner->stepped(g->userdata);
+	} else if (r != -ENOENT && r != -ENODEV) {
+		context_log(g->context, LOG_ERROR,
+			    "%s reaches a limit soon, but cannot be measured: %s", path,
+			    strerror(-r));
+	}
+}
+
+static void look_ahead(struct loop_timer *timer, uint64_t now)
+{
+	struct group *g = CONTAINER_OF(timer, struct group, ahead_timer);
+	uint64_t next = ahead_sweep(g->ahead, now, foreseen, g);
+
+	if (!g->detaching && g->root)
+		loop_timer_set(g->context->loop, timer, next);
 }
 
 /* ---- questions -------------------------------------------------------------------------------- */
@@ -632,10 +680,14 @@ int group_new(struct monitor_context *context, const struct group_owner *owner, 
 	g->mask = mask;
 	g->pause_factor = PAUSE_FACTOR_FIRST;
 	g->timer = (struct loop_timer){ .expired = expired };
+	g->ahead_timer = (struct loop_timer){ .expired = look_ahead };
 	g->path_wait.inotify_fd = -1;
 	r = cgpattern_new(pattern, target->cgroups.v2.point, &g->pattern, NULL);
 	if (r == 0)
 		r = tree_new(&target->cgroups, g->pattern, &options->early, &g->tree);
+	if (r == 0 && options->forecast_usec != FORECAST_OFF && options->forecast_usec > 0)
+		r = ahead_new(&target->cgroups, g->pattern, g->tree, options->forecast_usec,
+			      &g->ahead);
 	if (r == 0)
 		r = make_root(g, why);
 	if (r < 0) {
@@ -657,7 +709,7 @@ void group_attach(struct group *g)
 void group_detach(struct group *g)
 {
 	g->detaching = true;
-	loop_timer_stop(g->context->loop, &g->timer);
+	stop_timers(g);
 	for (struct child *child = g->children; child; child = child->next)
 		child_drop(child);
 	if (g->root)
@@ -683,6 +735,7 @@ struct group *group_free(struct group *g)
 		g->path_wait.closer = NULL;
 	path_wait_close(&g->path_wait);
 	monitor_free(g->root);
+	ahead_free(g->ahead);
 	tree_free(g->tree);
 	cgpattern_free(g->pattern);
 	free(g);

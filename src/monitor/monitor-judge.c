@@ -406,18 +406,21 @@ static bool is_low_blindly(const struct monitor *m, const struct memory_events *
 /* Looks at every limit. Returns: how soon the first one is reached. */
 static uint64_t time_left(struct monitor *m, uint64_t now)
 {
-	uint64_t left = USEC_NEVER, one, kept;
+	uint64_t left = USEC_NEVER, one, used;
 
 	m->ahead_usec = USEC_NEVER;
 	m->looked_ahead_usec = now;
-	if (m->policy.options.forecast_usec == 0 || m->records.following)
+	if (m->policy.options.forecast_usec == 0 || m->records.following || m->foreseen)
 		return left;
 	for (unsigned i = 0; i < m->memory.count; i++) {
+		uint64_t limit = m->memory.levels[i].limit_bytes;
 		struct forecast *f = &m->forecasts[i];
 
-		if (memory_read_kept(&m->memory, i, &kept) < 0)
+		if (memory_read_rough(&m->memory, i, &used) < 0 ||
+		    (!forecast_is_enough(f, &used, limit) &&
+		     memory_read_kept(&m->memory, i, &used) < 0))
 			continue;
-		one = forecast_look(f, kept, m->memory.levels[i].limit_bytes, now);
+		one = forecast_look(f, used, limit, now);
 		if (one < left)
 			m->nearest = i;
 		left = MIN(left, one);
@@ -439,6 +442,19 @@ void monitor_look_ahead(struct monitor *m, uint64_t now)
 	if (m->memory.limit_bytes != limit)
 		(void)time_left(m, now);
 	else if (m->sampled_usec != now && monitor_sample(m, now) == -ENODEV)
+		monitor_lose_cgroup(m);
+	else
+		monitor_judge(m, POLICY_TICK, &s, now);
+}
+
+void monitor_judge_foreseen(struct monitor *m, uint64_t left, size_t length, uint64_t now)
+{
+	struct policy_sample s = { .left_usec = MAX(left, 1u) };
+
+	for (m->nearest = 0; m->nearest + 1 < m->memory.count; m->nearest++)
+		if (m->memory.levels[m->nearest].length == length)
+			break;
+	if (monitor_sample(m, now) == -ENODEV)
 		monitor_lose_cgroup(m);
 	else
 		monitor_judge(m, POLICY_TICK, &s, now);

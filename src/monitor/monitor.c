@@ -13,7 +13,7 @@
  *
  * One timer has the earliest of these times: the policy's deadline, the safety sample, the next
  * check of a stream, the next try at a better rung, the next look at a Low's effect, and the next look ahead. On a
- * privileged trigger and at rest it is not set.
+ * privileged trigger, at rest and without a forecast it is not set.
  *
  * Facts it relies on:
  *  - An unprivileged trigger loses alarms when any other process reads the file (measured: a 10 Hz
@@ -273,6 +273,16 @@ void monitor_signal(struct monitor *m, enum level level, bool critical, enum rea
 	if (m->lost_cgroup || m->detaching)
 		return;
 	monitor_judge_signal(m, level, critical, reason, now);
+	monitor_settle(m, now);
+}
+
+void monitor_foresee(struct monitor *m, uint64_t left_usec, size_t length)
+{
+	uint64_t now = now_usec();
+
+	if (m->lost_cgroup || m->detaching)
+		return;
+	monitor_judge_foreseen(m, left_usec, length, now);
 	monitor_settle(m, now);
 }
 

@@ -109,6 +109,7 @@ struct monitor {
 	struct forecast forecasts[MEMORY_LEVELS_MAX];
 	uint64_t ahead_usec, looked_ahead_usec;
 	unsigned nearest; /* whose limit is reached first */
+	bool foreseen;	  /* its owner looks ahead: monitor_foresee() */
 };
 
 /*
@@ -146,6 +147,8 @@ int monitor_start_calm(struct monitor *monitor);
 
 /* The level was judged elsewhere. */
 void monitor_signal(struct monitor *monitor, enum level level, bool critical, enum reason reason);
+/* The limit of it, or of an ancestor (its path is `length` long), is reached in that time. */
+void monitor_foresee(struct monitor *monitor, uint64_t left_usec, size_t length);
 /* The level was judged and told elsewhere, at that time: go on from there. */
 void monitor_resume(struct monitor *monitor, enum level level, bool critical, uint64_t told_usec);
 

@@ -36,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TABLE_MIN 64
@@ -84,6 +85,8 @@ struct walk {
 	tree_found_fn *found;
 	void *userdata;
 	struct node *todo;
+	tree_counts_fn *counts; /* NULL: what stalls */
+	size_t start;		/* the length of the path that it begins with */
 	char path[CGPATH_MAX];
 };
 
@@ -284,16 +287,22 @@ static int judge(struct walk *w, int parent, const char *name, uint64_t inode, s
 	struct tree *t = w->tree;
 	struct entry *entry;
 	bool is_new, is_known;
-	int r = read_pressure(parent, name, &n->finding.psi);
+	int r;
 
+	n->finding.path = w->path;
+	n->finding.inode = inode;
+	if (w->counts) {
+		n->grew = true;
+		n->stalls = w->counts(w->userdata, w->path, inode);
+		return 0;
+	}
+	r = read_pressure(parent, name, &n->finding.psi);
 	if (r < 0)
 		return r;
 	r = look_up(t, inode, &is_new, &entry);
 	if (r < 0)
 		return r;
 	w->sweep->seen++;
-	n->finding.path = w->path;
-	n->finding.inode = inode;
 	is_known = t->last_usec > 0 && (!is_new || t->knows_all);
 	judge_stall(w, entry, is_new, is_known, n);
 	judge_oom(w, parent, name, entry, is_known, n);
@@ -311,7 +320,7 @@ static int judge(struct walk *w, int parent, const char *name, uint64_t inode, s
 /* Make the path that of a child of `parent`. Returns its length; 0: it is too long. */
 static size_t set_path(struct walk *w, const struct node *parent, const char *name)
 {
-	size_t length = parent ? parent->length : strlen(cgpattern_fixed(w->tree->pattern));
+	size_t length = parent ? parent->length : w->start;
 	size_t add = strlen(name), slash = length == 1 ? 0 : 1;
 
 	if (length + slash + add >= sizeof(w->path))
@@ -320,6 +329,14 @@ static size_t set_path(struct walk *w, const struct node *parent, const char *na
 		w->path[length] = '/';
 	memcpy(w->path + length + slash, name, add + 1);
 	return length + slash + add;
+}
+
+/* A directory of cgroupfs has a link for each below it. */
+static bool has_children(int dirfd, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_nlink != 2;
 }
 
 static void count(const struct node *n)
@@ -346,7 +363,7 @@ static int look_at_child(struct walk *w, int dirfd, const struct dirent *entry, 
 		n.grew = true;
 	else if (r < 0)
 		return 0; /* gone meanwhile, or not readable */
-	n.descend = n.descend && n.grew;
+	n.descend = n.descend && n.grew && has_children(dirfd, entry->d_name);
 	n.match = n.match && (n.stalls || n.killed);
 	if (!n.match && !n.descend) {
 		count(&n);
@@ -394,7 +411,8 @@ static int look_below(struct walk *w, struct node *parent)
 static void finish(struct walk *w, const struct node *n)
 {
 	if (n->match && !(cgpattern_is_deep(w->tree->pattern) && n->below > 0)) {
-		w->sweep->found++;
+		if (w->sweep)
+			w->sweep->found++;
 		w->found(w->userdata, &n->finding);
 	}
 	count(n);
@@ -422,20 +440,47 @@ static int walk(struct walk *w)
 	return r;
 }
 
+static struct walk *walk_new(struct tree *t, const char *from, tree_found_fn *found, void *userdata)
+{
+	struct walk *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->tree = t;
+	w->found = found;
+	w->userdata = userdata;
+	w->start = (size_t)snprintf(w->path, sizeof(w->path), "%s",
+				    from ? from : cgpattern_fixed(t->pattern));
+	return w;
+}
+
+int tree_list(struct tree *t, const char *from, tree_counts_fn *counts, tree_found_fn *found,
+	      void *userdata)
+{
+	struct walk *w = walk_new(t, from, found, userdata);
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	w->counts = counts;
+	r = walk(w);
+	free(w);
+	return r;
+}
+
 int tree_sweep(struct tree *t, struct tree_sweep *sweep, uint64_t now, tree_found_fn *found,
 	       void *userdata)
 {
-	struct walk *w = calloc(1, sizeof(*w));
+	struct walk *w = walk_new(t, NULL, found, userdata);
 	int r;
 
 	if (!w)
 		return -ENOMEM;
 	*sweep = (struct tree_sweep){ .look_for_oom = sweep->look_for_oom,
 				      .survey = sweep->survey };
-	*w = (struct walk){ t, sweep, now, found, userdata, NULL, "" };
-	snprintf(w->path, sizeof(w->path), "%s", cgpattern_fixed(t->pattern));
+	w->sweep = sweep;
+	w->now = now;
 	t->sweeps++;
-
 	r = walk(w);
 	free(w);
 	sort(t);

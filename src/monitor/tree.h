@@ -57,6 +57,14 @@ DEFINE_CLEANUP(struct tree *, tree_free);
 int tree_sweep(struct tree *tree, struct tree_sweep *sweep, uint64_t now_usec, tree_found_fn *found,
 	       void *userdata);
 
+/*
+ * All cgroups in the pattern's reach (those that match, and those that may have such below them) below `from`; NULL: the fixed
+ * part. Found is what `counts` says so of and matches, as in a sweep. Nothing is remembered. Errors: as there.
+ */
+typedef bool tree_counts_fn(void *userdata, const char *path, uint64_t inode);
+int tree_list(struct tree *tree, const char *from, tree_counts_fn *counts, tree_found_fn *found,
+	      void *userdata);
+
 /* Of this cgroup, `oom` kills are no news: its own monitor saw them. One not in the table: nothing. */
 void tree_know_oom(struct tree *tree, uint64_t inode, uint32_t oom);
 

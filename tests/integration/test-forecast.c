@@ -11,7 +11,8 @@
 #define LAST_MIB 148u /* it never gets there */
 #define MIB_PER_SEC 40u
 
-static pid_t grow(const char *group)
+/* By memory of its own, or by what it reads of a file. */
+static pid_t grow_by(const char *group, int file)
 {
 	pid_t pid = lab_fork(&lab, group);
 	char *p;
@@ -21,7 +22,10 @@ static pid_t grow(const char *group)
 	p = mmap(NULL, LAST_MIB * LAB_MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 		 0);
 	for (unsigned i = 0; p != MAP_FAILED && i < LAST_MIB; i++) {
-		memset(p + i * LAB_MB, 1, LAB_MB);
+		if (file < 0)
+			memset(p + i * LAB_MB, 1, LAB_MB);
+		else if (pread(file, p, LAB_MB, (off_t)(i * LAB_MB)) < 0)
+			break;
 		if (i == FIRST_MIB) /* to be armed by then */
 			lab_sleep_ms(1500);
 		else if (i > FIRST_MIB)
@@ -29,6 +33,11 @@ static pid_t grow(const char *group)
 	}
 	for (;;)
 		pause();
+}
+
+static pid_t grow(const char *group)
+{
+	return grow_by(group, -1);
 }
 
 static const struct told *foretold(void)
@@ -89,5 +98,69 @@ PROMISE(page_cache_is_no_growth)
 	start_on(pid, 10 * USEC_PER_SEC);
 	WAIT_FOR(20000u, HEARD(PSB_LOW));
 	assert_null(foretold());
+	lab_kill(pid);
+}
+
+#define CROWD 20
+
+static void plant(void)
+{
+	lab_make(&lab, "crowd", 0);
+	lab_delegate(&lab, "crowd");
+	for (unsigned i = 0; i < CROWD; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "crowd/c%u", i);
+		lab_make(&lab, name, LIMIT_MIB * LAB_MB);
+	}
+}
+
+static void start_on_crowd(uint64_t forecast_usec)
+{
+	char pattern[256];
+
+	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, "crowd"));
+	start_with(
+		&(struct psb_watch_options){ .pattern = pattern, .forecast_usec = forecast_usec },
+		NULL, PSB_INLINE);
+}
+
+PROMISE(of_a_pattern_only_the_cgroup_that_grows_is_told_before_its_limit)
+{
+	int file = lab_data(LAST_MIB * LAB_MB);
+	const struct told *told;
+	pid_t grows, reads;
+
+	plant();
+	lab_data_evict(file);
+	reads = grow_by("crowd/c3", file);
+	grows = grow("crowd/c7");
+	start_on_crowd(2 * USEC_PER_SEC);
+	WAIT_FOR(20000u, foretold());
+	told = foretold();
+	print_message("# Low at %llu of %u MiB\n",
+		      (unsigned long long)(told->n.current_bytes / LAB_MB), LIMIT_MIB);
+	assert_string_equal(told->cgroup, lab_path(&lab, "crowd/c7"));
+	assert_int_equal(told->n.limit_bytes, LIMIT_MIB * LAB_MB);
+	assert_int_equal(told->n.cause, PSB_CAUSE_OWN);
+	assert_int_equal(stats().members, 1);
+	release(grows, "crowd/c7");
+	for (unsigned i = 0; i < told_count(); i++)
+		assert_string_equal(f.record.told[i].cgroup, told->cgroup);
+	WAIT_FOR(12000u, stats().members == 0);
+	lab_kill(reads);
+	close(file);
+}
+
+PROMISE(a_pattern_without_the_setting_has_no_forecast)
+{
+	pid_t pid;
+
+	plant();
+	pid = grow("crowd/c7");
+	start_on_crowd(0);
+	while (lab_proc_number(pid, "status", "RssAnon:") < (LAST_MIB - 1) * 1024)
+		lab_sleep_ms(50);
+	assert_int_equal(told_count(), 0);
 	lab_kill(pid);
 }

@@ -43,10 +43,8 @@ static uint64_t run(struct world *w, program_fn *program, uint64_t duration)
 		w->looks++;
 		left = forecast_look(&f, used, LIMIT, START + w->t);
 		next = forecast_next(&f);
-		assert_true(next == USEC_NEVER || (next - START - w->t >= FORECAST_PACE_MIN_USEC &&
-						   next - START - w->t <= FORECAST_PACE_MAX_USEC));
-		if (next == USEC_NEVER) /* the safety sample */
-			next = START + w->t + SEC(10);
+		assert_in_range(next - START - w->t, FORECAST_PACE_MIN_USEC,
+				FORECAST_PACE_MAX_USEC);
 		if (left > FORECAST || (w->lows > 0 && w->t - w->low_usec < REARM))
 			continue;
 		w->low_usec = w->t;
@@ -96,7 +94,6 @@ PROMISE(low_comes_before_the_limit_is_reached)
 
 /* ---- look by look ---------------------------------------------------------------------------------------- */
 
-#define NO UINT64_MAX
 enum { TOLD = 1, STALLED }; /* after that look */
 
 PROMISE(each_look_says_when_the_limit_is_reached_and_when_the_next_one_is_due)
@@ -105,14 +102,14 @@ PROMISE(each_look_says_when_the_limit_is_reached_and_when_the_next_one_is_due)
 		const char *what; /* NULL: as before */
 		uint64_t after_ms, used_mib;
 		uint64_t left_ms; /* 0: there is nothing to tell */
-		uint64_t next_ms; /* NO; 0: whenever */
+		uint64_t next_ms; /* 0: whenever */
 		unsigned then, limit_mib;
 	} looks[] = {
 		{ "what is not known may be fast", 1000, 0, 0, 1000, 0, 0 },
 		{ NULL, 1000, 320, 0, 125, 0, 0 },
 		{ "idle for a minute, at half", 60000, 320, 0, 10000, 0, 0 },
-		{ "under half only what is fast is looked at", 0, 100, 0, 843, 0, 0 },
-		{ NULL, 60000, 100, 0, NO, 0, 0 },
+		{ "so it is under half: nothing else tells that it grows", 0, 100, 0, 843, 0, 0 },
+		{ NULL, 60000, 100, 0, 10000, 0, 0 },
 		{ NULL, 1000, 250, 0, 325, 0, 0 },
 		{ "a second look that grows as fast", 0, 450, 0, 0, 0, 0 },
 		{ NULL, 1000, 500, 0, 0, 0, 0 },
@@ -184,14 +181,41 @@ PROMISE(each_look_says_when_the_limit_is_reached_and_when_the_next_one_is_due)
 			assert_int_equal(left / 1000, looks[i].left_ms);
 		else
 			assert_true(left == USEC_NEVER);
-		if (looks[i].next_ms == NO)
-			assert_true(next == USEC_NEVER);
-		else if (looks[i].next_ms > 0)
+		if (looks[i].next_ms > 0)
 			assert_int_equal((next - now) / 1000, looks[i].next_ms);
 		if (looks[i].then == TOLD)
 			forecast_told(&f);
 		if (looks[i].then == STALLED)
 			forecast_stalled(&f);
+	}
+}
+
+PROMISE(page_cache_is_told_apart_only_where_it_could_matter)
+{
+	static const struct {
+		uint64_t rough_mib, kept_mib; /* 0: it is enough, and the look is given ... */
+		uint64_t given_mib;
+	} looks[] = {
+		{ 100, 0, 100 },		      /* nothing is told under three quarters */
+		{ 479, 0, 479 },   { 500, 300, 300 }, /* for the first time */
+		{ 500, 0, 300 },		      /* neither grows */
+		{ 501, 0, 300 },   { 490, 0, 300 },   { 492, 301, 301 }, /* by a 512th, since it was less */
+		{ 492, 301, 301 },					 /* it grew a look before */
+		{ 492, 0, 301 },   { 600, 302, 302 }, /* within a 16th of the limit one is traded for the other */
+		{ 600, 302, 302 }, { 600, 302, 302 }, { 400, 0, 400 },	 { 600, 302, 302 },
+	};
+	struct forecast f = { 0 };
+	uint64_t now = START;
+
+	for (size_t i = 0; i < ELEMENTSOF(looks); i++) {
+		uint64_t bytes = looks[i].rough_mib * MIB;
+
+		print_message("look %zu\n", i);
+		assert_int_equal(forecast_is_enough(&f, &bytes, LIMIT), looks[i].kept_mib == 0);
+		if (looks[i].kept_mib == 0)
+			assert_int_equal(bytes, looks[i].given_mib * MIB);
+		now += SEC(1);
+		forecast_look(&f, looks[i].given_mib * MIB, LIMIT, now);
 	}
 }
 

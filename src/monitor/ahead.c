@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ahead.c - see ahead.h
+ *
+ * The list is in the order in which a walk meets the cgroups: what it has met stands before `cursor`, so the next one is nearly
+ * always the first behind it, and what is still behind it at the end is gone, or has no limit any more.
+ */
+#include "monitor/ahead.h"
+
+#include "core/forecast.h"
+#include "kernel/file.h"
+#include "kernel/loop.h"
+#include "kernel/memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define WALK_FACTOR 2000
+#define WALK_MIN_USEC (10 * USEC_PER_SEC)
+#define WALK_MAX_USEC (600 * USEC_PER_SEC)
+#define SHARE 8 /* that much of a limit, and its cgroup can give back */
+
+struct limit {
+	struct limit *next;
+	uint64_t inode, bytes;
+	uint64_t due_usec; /* USEC_NEVER: it could not be read; after the next walk */
+	int use_fd;	   /* -1: it is opened for each look */
+	struct forecast forecast;
+	char path[];
+};
+
+struct ahead {
+	const struct cgroups *cgroups;
+	const struct cgpattern *pattern;
+	struct tree *tree;
+	uint64_t forecast_usec, machine_bytes, walk_usec;
+	struct limit *limits, **cursor;
+	bool short_of_memory; /* in this walk */
+	/* while one is told */
+	const struct limit *near;
+	uint64_t left_usec;
+	unsigned told;
+	ahead_fn *fn;
+	void *userdata;
+};
+
+int ahead_new(const struct cgroups *cgroups, const struct cgpattern *pattern, struct tree *tree,
+	      uint64_t forecast_usec, struct ahead **ret)
+{
+	struct ahead *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return -ENOMEM;
+	a->cgroups = cgroups;
+	a->pattern = pattern;
+	a->tree = tree;
+	a->forecast_usec = forecast_usec;
+	a->machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	*ret = a;
+	return 0;
+}
+
+static void free_from(struct limit **first)
+{
+	struct limit *l;
+
+	while ((l = *first) != NULL) {
+		*first = l->next;
+		fd_close(&l->use_fd);
+		free(l);
+	}
+}
+
+struct ahead *ahead_free(struct ahead *a)
+{
+	if (a)
+		free_from(&a->limits);
+	free(a);
+	return NULL;
+}
+
+/* ---- finding them ----------------------------------------------------------------------------- */
+
+static struct limit *limit_new(struct ahead *a, const char *path, uint64_t inode)
+{
+	size_t size = strlen(path) + 1;
+	struct limit *l = calloc(1, sizeof(*l) + size);
+
+	if (!l) {
+		a->short_of_memory = true;
+		return NULL;
+	}
+	l->inode = inode;
+	l->use_fd = -1;
+	memcpy(l->path, path, size);
+	return l;
+}
+
+static bool note_limit(void *userdata, const char *path, uint64_t inode)
+{
+	struct ahead *a = userdata;
+	struct limit **p = a->cursor, *l;
+	uint64_t bytes = memory_limit_of(a->cgroups, path);
+
+	if (bytes == 0 || bytes >= a->machine_bytes)
+		return false;
+	while ((l = *p) != NULL && l->inode != inode)
+		p = &l->next;
+	if (l)
+		*p = l->next;
+	else
+		l = limit_new(a, path, inode);
+	if (!l)
+		return false;
+	l->bytes = bytes;
+	if (l->due_usec == USEC_NEVER)
+		l->due_usec = 0;
+	l->next = *a->cursor;
+	*a->cursor = l;
+	a->cursor = &l->next;
+	return false;
+}
+
+/* Keeps what it knows where it could not look. */
+static void find_limits(struct ahead *a, uint64_t now)
+{
+	const char *fixed = cgpattern_fixed(a->pattern);
+	uint64_t inode, started = now_usec();
+	int r = cgroup_inode(a->cgroups, fixed, &inode);
+
+	a->cursor = &a->limits;
+	a->short_of_memory = false;
+	if (r == 0) {
+		note_limit(a, fixed, inode);
+		r = tree_list(a->tree, fixed, note_limit, NULL, a);
+	}
+	if (!is_shortage(r) && !a->short_of_memory)
+		free_from(a->cursor);
+	a->walk_usec = now +
+		       CLAMP(WALK_FACTOR * (now_usec() - started), WALK_MIN_USEC, WALK_MAX_USEC);
+}
+
+/* ---- looking at one --------------------------------------------------------------------------- */
+
+/* Half of the descriptors are for others. */
+static bool are_plenty(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd < limit.rlim_cur / 2;
+}
+
+static int read_use(struct ahead *a, struct limit *l, uint64_t *ret)
+{
+	int fd = l->use_fd >= 0 ? l->use_fd : memory_use_open(a->cgroups, l->path), r;
+
+	if (fd < 0)
+		return fd;
+	r = memory_use_read(fd, ret);
+	l->use_fd = r == 0 && (l->use_fd >= 0 || are_plenty(fd)) ? fd : -1;
+	if (l->use_fd < 0)
+		close(fd);
+	return r;
+}
+
+/* The next look, not later than it is due: on a grid as wide as the greatest power of two that is not more than the time until then. */
+static uint64_t together(uint64_t due, uint64_t now)
+{
+	return due - due % (UINT64_C(1) << (63 - __builtin_clzll(MAX(usec_sub(due, now), 1u))));
+}
+
+/* Returns: the time until it is reached, or USEC_NEVER. */
+static uint64_t look(struct ahead *a, struct limit *l, uint64_t now)
+{
+	uint64_t used, left, bytes = l->bytes;
+	int r = read_use(a, l, &used);
+
+	if (r == 0 && !forecast_is_enough(&l->forecast, &used, bytes))
+		r = memory_kept_of(a->cgroups, l->path, &used);
+	l->due_usec = USEC_NEVER;
+	if (r < 0)
+		return USEC_NEVER;
+	left = forecast_look(&l->forecast, used, bytes, now);
+	if (left <= a->forecast_usec)
+		l->bytes = memory_limit_of(a->cgroups, l->path);
+	if (l->bytes == UINT64_MAX) { /* it has none any more, or is gone */
+		l->bytes = bytes;
+		return USEC_NEVER;
+	}
+	l->due_usec = together(forecast_next(&l->forecast), now);
+	return l->bytes == bytes ? left : USEC_NEVER;
+}
+
+/* ---- telling ---------------------------------------------------------------------------------- */
+
+static bool uses_much(void *userdata, const char *path, _unused_ uint64_t inode)
+{
+	const struct ahead *a = userdata;
+	int fd = memory_use_open(a->cgroups, path);
+	uint64_t used;
+	bool much;
+
+	if (fd < 0)
+		return false;
+	much = memory_use_read(fd, &used) == 0 && used >= a->near->bytes / SHARE;
+	close(fd);
+	return much;
+}
+
+static void tell(void *userdata, const struct tree_finding *finding)
+{
+	struct ahead *a = userdata;
+
+	a->told++;
+	a->fn(a->userdata, finding->path, strlen(a->near->path), a->left_usec);
+}
+
+static void tell_of(struct ahead *a, const struct limit *l)
+{
+	const struct tree_finding itself = { .path = l->path };
+
+	a->near = l;
+	a->told = 0;
+	(void)tree_list(a->tree, l->path, uses_much, tell, a);
+	if (a->told == 0 && cgpattern_match(a->pattern, l->path))
+		tell(a, &itself);
+}
+
+uint64_t ahead_sweep(struct ahead *a, uint64_t now, ahead_fn *fn, void *userdata)
+{
+	uint64_t next;
+
+	a->fn = fn;
+	a->userdata = userdata;
+	if (now >= a->walk_usec)
+		find_limits(a, now);
+	next = a->walk_usec;
+	for (struct limit *l = a->limits; l; l = l->next) {
+		if (now >= l->due_usec) {
+			a->left_usec = look(a, l, now);
+			if (a->left_usec <= a->forecast_usec)
+				tell_of(a, l);
+		}
+		next = MIN(next, l->due_usec);
+	}
+	return next;
+}
+
+void ahead_told(struct ahead *a, const char *path, bool foretold)
+{
+	for (struct limit *l = a->limits; l; l = l->next) {
+		size_t length = strlen(l->path);
+
+		if (strncmp(path, l->path, length) != 0 || (path[length] && path[length] != '/'))
+			continue;
+		if (foretold)
+			forecast_told(&l->forecast);
+		else
+			forecast_stalled(&l->forecast);
+	}
+}
