@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* memory.stat of 6.x is some 1,700 bytes; v1's about as long with the totals at its end */
@@ -86,8 +88,32 @@ static const struct names {
   v2_names = { "memory.current", "memory.max",		"memory.high",
 	       "inactive_file",	 "memory.events.local", "memory.swap.current" };
 
+struct memory_shared {
+	struct memory_shared *next, **list;
+	unsigned users;
+	dev_t device;
+	ino_t inode;
+	int current_fd, stat_fd, hits_fd;
+};
+
+/* Returns: false: others use them. */
+static bool leave(struct memory_shared *s)
+{
+	struct memory_shared **p = s->list;
+
+	if (--s->users > 0)
+		return false;
+	while (*p != s)
+		p = &(*p)->next;
+	*p = s->next;
+	free(s);
+	return true;
+}
+
 static void close_level(struct memory_level *level)
 {
+	if (level->shared && !leave(level->shared))
+		return;
 	fd_close(&level->current_fd);
 	fd_close(&level->stat_fd);
 	fd_close(&level->hits_fd);
@@ -132,10 +158,76 @@ static void add_level(struct memory *m, struct memory_level *level)
 	}
 }
 
+/* Those of the cgroup itself, or of an ancestor. What is missing is -1. */
+static int open_files_of(struct memory_level *level, bool own, int dirfd, const struct names *names)
+{
+	int r = own || level->limit_bytes != UINT64_MAX ? open_use(level, dirfd, names) : 0;
+
+	level->hits_fd = file_open(dirfd, names->hits);
+	if (own && names->swap)
+		level->swap_fd = file_open(dirfd, names->swap);
+	if (r == 0 && is_shortage(level->hits_fd))
+		r = level->hits_fd;
+	if (r == 0 && is_shortage(level->swap_fd))
+		r = level->swap_fd;
+	return r;
+}
+
+static bool is_readable(int fd)
+{
+	char byte;
+
+	return fd >= 0 && pread(fd, &byte, 1, 0) >= 0;
+}
+
+/* The memory controller was not taken away meanwhile, nor given. */
+static bool is_usable(const struct memory_shared *s, const struct memory_level *level)
+{
+	return is_readable(s->hits_fd) &&
+	       (level->limit_bytes == UINT64_MAX || is_readable(s->current_fd));
+}
+
+static int share(struct memory *m, struct memory_level *level, int dirfd, const struct names *names)
+{
+	struct memory_shared *s;
+	struct stat st;
+	int r = fstat(dirfd, &st) < 0 ? -errno : 0;
+
+	if (r < 0)
+		return r;
+	for (s = *m->shared; s; s = s->next)
+		if (s->device == st.st_dev && s->inode == st.st_ino && is_usable(s, level))
+			break;
+	if (s) {
+		level->current_fd = s->current_fd;
+		level->stat_fd = s->stat_fd;
+		level->hits_fd = s->hits_fd;
+	} else {
+		r = open_files_of(level, false, dirfd, names);
+		s = r == 0 ? malloc(sizeof(*s)) : NULL;
+		if (!s)
+			return r < 0 ? r : -ENOMEM;
+		*s = (struct memory_shared){
+			.next = *m->shared,
+			.list = m->shared,
+			.device = st.st_dev,
+			.inode = st.st_ino,
+			.current_fd = level->current_fd,
+			.stat_fd = level->stat_fd,
+			.hits_fd = level->hits_fd,
+		};
+		*m->shared = s;
+	}
+	s->users++;
+	level->shared = s;
+	return 0;
+}
+
 static int open_level(struct memory *m, int dirfd, const struct names *names, size_t length)
 {
 	struct memory_level level = { .current_fd = -1,
 				      .stat_fd = -1,
+				      .hits_fd = -1,
 				      .swap_fd = -1,
 				      .high_bytes = UINT64_MAX,
 				      .length = length };
@@ -150,15 +242,10 @@ static int open_level(struct memory *m, int dirfd, const struct names *names, si
 	level.limit_bytes = MIN(level.limit_bytes, level.high_bytes);
 	m->high_bytes = MIN(m->high_bytes, level.high_bytes);
 	m->limit_bytes = MIN(m->limit_bytes, level.limit_bytes);
-	if (m->count == 0 || level.limit_bytes != UINT64_MAX)
-		r = open_use(&level, dirfd, names);
-	level.hits_fd = file_open(dirfd, names->hits);
-	if (m->count == 0 && names->swap)
-		level.swap_fd = file_open(dirfd, names->swap);
-	if (r == 0 && is_shortage(level.hits_fd))
-		r = level.hits_fd;
-	if (r == 0 && is_shortage(level.swap_fd))
-		r = level.swap_fd;
+	if (m->shared && m->count > 0)
+		r = share(m, &level, dirfd, names);
+	else
+		r = open_files_of(&level, m->count == 0, dirfd, names);
 	if (r == 0)
 		add_level(m, &level);
 	else
@@ -236,7 +323,15 @@ static int open_files(struct memory *m)
 int memory_open(struct memory *ret, const struct cgroups *cgroups, const char *v2_path,
 		const char *v1_path)
 {
-	struct memory m = { .cgroups = cgroups, .v2_path = v2_path, .v1_path = v1_path };
+	return memory_open_shared(ret, cgroups, v2_path, v1_path, NULL);
+}
+
+int memory_open_shared(struct memory *ret, const struct cgroups *cgroups, const char *v2_path,
+		       const char *v1_path, struct memory_shared **shared)
+{
+	struct memory m = {
+		.cgroups = cgroups, .v2_path = v2_path, .v1_path = v1_path, .shared = shared
+	};
 	int r = meminfo("MemTotal", &m.machine_bytes);
 
 	if (r < 0)

@@ -31,7 +31,11 @@
 /* The cgroup and eight ancestors: of more the least limits are kept. */
 #define MEMORY_LEVELS_MAX 9
 
+/* The files of a level that several have above them, as one list; NULL: none yet. One thread at a time. */
+struct memory_shared;
+
 struct memory_level {
+	struct memory_shared *shared; /* whose the descriptors are; NULL: its own */
 	int current_fd; /* memory.current, or v1 memory.usage_in_bytes; -1: unknown, or no limit */
 	int stat_fd;	/* memory.stat of the same cgroup */
 	int hits_fd;	/* memory.events.local, or v1 memory.failcnt; -1: there is none */
@@ -49,6 +53,7 @@ struct memory {
 	struct memory_level levels[MEMORY_LEVELS_MAX];
 	unsigned count;
 	bool v1;
+	struct memory_shared **shared; /* NULL: nothing is shared */
 	/* as of memory_mark() */
 	uint64_t settled_usec; /* from then on it says something that no count has grown */
 	uint64_t marked_below; /* hits in the cgroup and below it */
@@ -88,6 +93,10 @@ struct memory_cause {
  */
 int memory_open(struct memory *ret, const struct cgroups *cgroups, const char *v2_path,
 		const char *v1_path);
+/* With one descriptor of each file of an ancestor for all that were opened with the same `shared`, which stays until the last of
+ * them is closed. */
+int memory_open_shared(struct memory *ret, const struct cgroups *cgroups, const char *v2_path,
+		       const char *v1_path, struct memory_shared **shared);
 void memory_close(struct memory *memory);
 
 /* Open it anew, for limits change, and files come and go with the memory controller. Not to be

@@ -373,7 +373,7 @@ static int make_monitor(struct psb_watch *w, char *why)
 	if (r < 0)
 		return r;
 	r = monitor_new(&w->bridge->context, &monitor_owner, w, &w->options, &w->target.cgroups,
-			w->label, w->target.has_cgroup, v1_of(w), &source, &w->monitor);
+			w->label, w->target.has_cgroup, v1_of(w), NULL, &source, &w->monitor);
 	source_close(&source, w->bridge->context.closer);
 	if (r < 0)
 		return r;

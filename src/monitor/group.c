@@ -70,6 +70,7 @@ struct group {
 	struct ahead *ahead;	       /* NULL: no forecast */
 	struct loop_timer ahead_timer; /* its next sweep */
 	struct monitor *root;
+	struct memory_shared *shared; /* what is open of those above the root and its children */
 	unsigned mask;
 	struct child *children;
 	uint64_t made;		    /* children, ever */
@@ -237,7 +238,7 @@ static int child_new(struct group *g, const char *path, uint64_t inode, struct c
 	child->group = g;
 	child->inode = inode;
 	r = monitor_new(g->context, &child_owner, child, g->options, &g->target->cgroups, label,
-			true, g->target->cgroups.has_v1 ? label->path : NULL, &source,
+			true, g->target->cgroups.has_v1 ? label->path : NULL, &g->shared, &source,
 			&child->monitor);
 	if (r == 0)
 		r = g->owner->reserve(g->userdata);
@@ -462,7 +463,7 @@ static int make_root(struct group *g, char *why)
 	options.forecast_usec = FORECAST_OFF;
 	options.descendants = DESCENDANTS_COUNT;
 	r = monitor_new(g->context, &root_owner, g, &options, &g->target->cgroups, g->label,
-			g->target->has_cgroup, NULL, &source, &g->root);
+			g->target->has_cgroup, NULL, &g->shared, &source, &g->root);
 	source_close(&source, g->context->closer);
 	if (r < 0)
 		return r;

@@ -339,8 +339,8 @@ void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const stru
 
 int monitor_new(struct monitor_context *context, const struct monitor_owner *owner, void *userdata,
 		const struct policy_options *options, const struct cgroups *cgroups,
-		struct label *label, bool has_cgroup, const char *v1_cgroup, struct source *source,
-		struct monitor **ret)
+		struct label *label, bool has_cgroup, const char *v1_cgroup,
+		struct memory_shared **shared, struct source *source, struct monitor **ret)
 {
 	struct monitor *m = calloc(1, sizeof(*m));
 	int r;
@@ -351,7 +351,7 @@ int monitor_new(struct monitor_context *context, const struct monitor_owner *own
 	m->v2_path = has_cgroup ? label->path : NULL;
 	r = m->v2_path ? cgroup_inode(cgroups, m->v2_path, &m->inode) : 0;
 	if (r == 0)
-		r = memory_open(&m->memory, cgroups, m->v2_path, v1_cgroup);
+		r = memory_open_shared(&m->memory, cgroups, m->v2_path, v1_cgroup, shared);
 	if (r < 0) {
 		free(m);
 		return r;

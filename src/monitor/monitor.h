@@ -115,12 +115,12 @@ struct monitor {
 /*
  * Takes over `source`, and a reference to `label`, whose path is that of the cgroup (lock not
  * held). `cgroups` stays as long as the monitor. `has_cgroup`: there is a v2 directory for it;
- * `v1_cgroup` may be NULL. Set `target` and `rungs` to let it climb.
+ * `v1_cgroup` may be NULL, as may `shared`, of memory_open_shared(). Set `target` and `rungs` to let it climb.
  */
 int monitor_new(struct monitor_context *context, const struct monitor_owner *owner, void *userdata,
 		const struct policy_options *options, const struct cgroups *cgroups,
-		struct label *label, bool has_cgroup, const char *v1_cgroup, struct source *source,
-		struct monitor **ret);
+		struct label *label, bool has_cgroup, const char *v1_cgroup,
+		struct memory_shared **shared, struct source *source, struct monitor **ret);
 
 /* The baseline, taken on the caller's thread. Errors: -ENODEV. */
 int monitor_first_look(struct monitor *monitor);

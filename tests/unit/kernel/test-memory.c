@@ -394,6 +394,43 @@ PROMISE(on_v1_the_cause_is_whose_failcnt_grew)
 	memory_close(&m);
 }
 
+static bool share_level(const struct memory *a, const struct memory *b, unsigned i)
+{
+	return a->levels[i].hits_fd == b->levels[i].hits_fd &&
+	       a->levels[i].current_fd == b->levels[i].current_fd;
+}
+
+PROMISE(siblings_share_what_is_open_of_their_ancestors)
+{
+	struct cgroups c = fake_v2("share");
+	struct memory_shared *shared = NULL;
+	struct memory x, y;
+	int before = open("/", O_PATH | O_CLOEXEC), after;
+
+	level("share/s", 30, 0, 0);
+	hits("share/s", 0, 0);
+	level("share/s/x", 5, 0, 60);
+	level("share/s/y", 6, 0, 70);
+	close(before);
+	assert_int_equal(memory_open_shared(&x, &c, "/s/x", NULL, &shared), 0);
+	assert_int_equal(memory_open_shared(&y, &c, "/s/y", NULL, &shared), 0);
+	assert_true(share_level(&x, &y, 1));
+	assert_false(share_level(&x, &y, 0));
+	/* the one above gets a limit, and a file more is read of it */
+	level("share/s", 30, 0, 40);
+	assert_int_equal(memory_refresh(&x), 0);
+	assert_false(share_level(&x, &y, 1));
+	assert_int_equal(memory_refresh(&y), 0);
+	assert_true(share_level(&x, &y, 1));
+	memory_close(&x);
+	assert_int_equal(load_of(&y).limit_bytes, 40 * MB);
+	memory_close(&y);
+	assert_null(shared);
+	after = open("/", O_PATH | O_CLOEXEC);
+	close(after);
+	assert_int_equal(after, before);
+}
+
 PROMISE(without_a_limit_the_machine_is_what_there_is)
 {
 	struct cgroups c = fake_v2("free");
