@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cost.c - CPU time of one watch, by what its cgroup does
+ * cost.c - CPU time of one watch, by what its cgroup does; and of a forecast where nothing grows
  *
  * The pace of sampling follows the stall rate: fast where a little more would change the verdict, slow elsewhere.
  * So the worst a workload can do is to stall all the time just under a threshold. That is made here: the rate of a real load is
@@ -11,10 +11,17 @@
  *  just under low  early is passed, low is 30 % away: Neutral, and nearly Low
  *  over low        Low all the time; critical is 30 % away
  *  over critical   Low, critical, all the time
+ *
+ * A forecast is measured when what it does not know at first, which may be fast, is long known. The thousand cgroups hold pages of a
+ * file without a name, which stay charged to them, in place of a thousand processes.
  */
 #include "bench.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define SECONDS 6
 #define WINDOW_USEC (2 * USEC_PER_SEC)
@@ -107,7 +114,137 @@ static void measure_stalls(void)
 	full = (double)(after.full_usec - before.full_usec) / MEASURED_USEC;
 }
 
-static void work(void)
+/* ---- a forecast ----------------------------------------------------------------------------------- */
+
+#define SETTLE_USEC (60 * USEC_PER_SEC)
+#define FORECAST_SECONDS 30
+#define CROWD 1000
+#define HELD_BYTES (MIB / 2)
+
+enum { WHAT, WAKEUPS, FORECAST_CPU, KIB };
+static const struct column forecast_columns[] = {
+	[WHAT] = { "Forecast=2s on", 0 },
+	[WAKEUPS] = { "wake-ups/s", 2 },
+	[FORECAST_CPU] = { "CPU % of a core", 4 },
+	[KIB] = { "KiB", 0 },
+};
+
+static double wakeups(void)
+{
+	struct rusage all, own;
+
+	getrusage(RUSAGE_SELF, &all);
+	getrusage(RUSAGE_THREAD, &own);
+	return (double)(all.ru_nvcsw - own.ru_nvcsw);
+}
+
+static void measure_forecast(unsigned row)
+{
+	struct psb_watch_options options = { .forecast_usec = 2 * USEC_PER_SEC };
+	double before, kib = (double)lab_proc_number(getpid(), "status", "RssAnon:");
+	struct watched watched;
+	char pattern[128];
+	int r;
+
+	snprintf(pattern, sizeof(pattern), "%s/*", lab_path(&lab, "crowd"));
+	if (row < 2)
+		options.cgroup = lab_path(&lab, "one");
+	else
+		options.pattern = pattern;
+	r = watch_start(&watched, PSB_BACKEND_AUTO, options, told, NULL);
+	if (r < 0)
+		bench_die("%s: %s: %s", row_name(row), watched.why, strerror(-r));
+	sleep_usec(SETTLE_USEC);
+	cpu_begin();
+	before = wakeups();
+	sleep_usec(FORECAST_SECONDS * USEC_PER_SEC);
+	put(row, WAKEUPS, (wakeups() - before) / FORECAST_SECONDS);
+	put(row, FORECAST_CPU, cpu_percent());
+	put(row, KIB, (double)lab_proc_number(getpid(), "status", "RssAnon:") - kib);
+	if (watch_stats(&watched).low > 0)
+		row_fails(row, "it told Low");
+}
+
+static const char *one_of_crowd(unsigned i)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "crowd/c%u", i);
+	return name;
+}
+
+static void hold(int file, unsigned i)
+{
+	static const char page[64 << 10];
+	pid_t pid = lab_fork(&lab, one_of_crowd(i));
+
+	if (pid < 0)
+		bench_die("%s: %s", one_of_crowd(i), strerror(-pid));
+	for (uint64_t at = 0; pid == 0 && at < HELD_BYTES; at += sizeof(page))
+		(void)!pwrite(file, page, sizeof(page), (off_t)(i * HELD_BYTES + at));
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+}
+
+/* So that `percent` of it is in use. */
+static void limit_crowd(uint64_t percent)
+{
+	for (unsigned i = 0; i < CROWD; i++) {
+		const char *name = one_of_crowd(i);
+		uint64_t used = lab_number(lab.v1 ? lab_v1_file(&lab, name, "memory.usage_in_bytes")
+						  : lab_file(&lab, name, "memory.current"),
+					   "");
+
+		lab_write(lab.v1 ? lab_v1_file(&lab, name, "memory.limit_in_bytes")
+				 : lab_file(&lab, name, "memory.max"),
+			  words("%llu", (unsigned long long)(used * 100 / percent)));
+	}
+}
+
+static void measure_one(uint64_t percent, unsigned row)
+{
+	uint64_t bytes = 64 * MIB * percent / 100;
+	pid_t pid;
+
+	lab_make(&lab, "one", 64 * MIB);
+	pid = lab_hog(&lab, "one", bytes);
+	if (!LAB_WAIT(10000, lab_proc_number(pid, "status", "RssAnon:") >= bytes / 1024))
+		bench_die("%llu bytes did not fit", (unsigned long long)bytes);
+	in_child(measure_forecast, row);
+	lab_kill(pid);
+	lab_remove(&lab, "one");
+}
+
+static void work_forecast(void)
+{
+	int file = memfd_create("held", MFD_CLOEXEC);
+	double worst = 0;
+
+	table_begin(forecast_columns, "Cost: a forecast, where nothing grows");
+	measure_one(40, table_row("one cgroup, 40 %% of its limit in use"));
+	measure_one(90, table_row("one cgroup, 90 %%"));
+	lab_make(&lab, "crowd", 0);
+	lab_delegate(&lab, "crowd");
+	for (unsigned i = 0; i < CROWD; i++) {
+		lab_make(&lab, one_of_crowd(i), 0);
+		hold(file, i);
+	}
+	limit_crowd(40);
+	in_child(measure_forecast, table_row("a pattern over %u cgroups, 40 %%", CROWD));
+	limit_crowd(90);
+	in_child(measure_forecast, table_row("a pattern over %u cgroups, 90 %%", CROWD));
+	lab_remove(&lab, "crowd");
+	close(file);
+	for (unsigned row = 0; row < 4; row++)
+		worst = fmax(worst, median(row, FORECAST_CPU));
+	table_print("KiB: what the watch added. Good is: less than 0.1 % of a core.");
+	bench_target(worst < BOUND_PERCENT,
+		     "a forecast: %.4f %% of a core in the worst case (under %.1f %%)", worst,
+		     BOUND_PERCENT);
+}
+
+static void work_stalls(void)
 {
 	int data = data_new(2 * LIMIT_BYTES);
 	double worst = 0;
@@ -136,6 +273,12 @@ static void work(void)
 	bench_target(worst < BOUND_PERCENT,
 		     "one watch: %.4f %% of a core in the worst case (under %.1f %%)", worst,
 		     BOUND_PERCENT);
+}
+
+static void work(void)
+{
+	work_stalls();
+	work_forecast();
 }
 
 const struct bench bench_cost = { "cost", "[SECONDS]", true, work };
