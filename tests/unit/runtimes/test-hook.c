@@ -227,6 +227,7 @@ static void tell_record(unsigned kind, enum psb_available available, bool critic
 		.available = (uint8_t)available,
 		.critical = critical,
 		.reason = PSB_REASON_STALL,
+		.cause = critical ? PSB_CAUSE_MACHINE : PSB_CAUSE_UNKNOWN,
 	};
 
 	assert_int_equal(send(peer, &r, sizeof(r), MSG_NOSIGNAL), sizeof(r));
@@ -426,7 +427,7 @@ PROMISE(collect_says_at_which_level)
 		start_eager(&plain);
 		press_once();
 		tell_record(WIRE_LEVEL, PSB_LOW, true);
-		await_line("told Low, critical (memory is very short)");
+		await_line("told Low, critical (memory is very short): the machine itself is short");
 		tell(PSB_NEUTRAL);
 		await_line("told Neutral");
 		assert_int_equal(fake.calls, table[i].calls);
