@@ -108,12 +108,12 @@ slice psbparent-mid
 slice psbfull MemoryHigh=80M
 slice psbup MemoryHigh=8M
 slice psbup-bare DisableControllers=memory
-# times ROW...: all of them must be right; how many were is in the table
+# times ROW: all of them must be right; how many were is in the table
 times()
 {
 	local right=0 all=${PSB_CAUSE_TIMES:-2}
 	for ((i = 0; i < all; i++)); do
-		$1 && right=$((right + 1))
+		"$1" && right=$((right + 1))
 		members_end
 	done
 	echo "$1: $right of $all" >>"$work/table"
@@ -156,12 +156,12 @@ check psibridged_watches_the_slice configured
 socat EXEC:"sh -c 'echo psibridge/1 cgroup=/$mid; sleep 300'" UNIX:/run/psibridge/notify &
 client=$!
 check its_client_is_there within 20 row $mid '.clients == 1'
-check who_is_above_a_limited_child_is_told_neutral times "above neutral"
+check who_is_above_a_limited_child_is_told_neutral above neutral
 check and_another_configuration_is_read configured Descendants=yes
-check by_which_it_is_told_low times "above low"
+check by_which_it_is_told_low above low
 kill $client
 
-check a_slice_that_a_neighbour_fills_is_full_for_who_asks times full_of_others
+check a_slice_that_a_neighbour_fills_is_full_for_who_asks full_of_others
 echo "$was_huge" >$huge
 systemctl stop psbshop.slice psbparent.slice psbup.slice psbfull.slice
 note "$(cat "$work/table")"
