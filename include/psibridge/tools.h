@@ -48,6 +48,11 @@ typedef void psb_member_fn(const struct psb_notification *present, void *userdat
  */
 int psb_watch_list(psb_watch *watch, psb_member_fn *fn, void *userdata);
 
+#define PSB_CAUSE_TEXT_MAX 320
+/** psb_cause_text() - the cause in words, "shop.slice reached its MemoryHigh=80M", into
+ * buf[PSB_CAUSE_TEXT_MAX]. Returns: its length; 0: it is not known, or over. Since 0.2. */
+size_t psb_cause_text(const struct psb_notification *notification, char *buf);
+
 /* ---- settings ------------------------------------------------------------------------------ */
 
 /** When a hook collects. */
@@ -116,16 +121,6 @@ typedef void psb_survey_fn(const struct psb_survey_row *row, void *userdata);
  * fixed part does not exist), -EACCES, -EMFILE.
  */
 int psb_survey(const char *pattern, psb_survey_fn *fn, void *userdata);
-
-/* ---- words --------------------------------------------------------------------------------- */
-
-#define PSB_CAUSE_TEXT_MAX 320
-
-/** psb_cause_text() - what `notification` says of the cause in words: "shop.slice reached its
- * MemoryHigh=80M", into buf[PSB_CAUSE_TEXT_MAX]
- * Returns: its length; 0: the cause is not known, or over. Since 0.2.
- */
-size_t psb_cause_text(const struct psb_notification *notification, char *buf);
 
 /* ---- code ---------------------------------------------------------------------------------- */
 
