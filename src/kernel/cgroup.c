@@ -55,25 +55,14 @@ static int open_below(const struct cgmount *mount, const char *path)
 	return fd;
 }
 
-/* Returns: 1, 0, or a negative errno that says nothing of the mount. */
-static int opens(const struct cgmount *mount, const char *path)
+/* Is there `name` in it? Returns: 1, 0, or a negative errno that says nothing of the mount. */
+static int has(const struct cgmount *mount, const char *path, const char *name)
 {
-	int fd = open_below(mount, path);
+	int fd = open_below(mount, path), r;
 
 	if (fd < 0)
 		return is_shortage(fd) ? fd : 0;
-	close(fd);
-	return 1;
-}
-
-/* Every cgroup has a cgroup.procs; in a mount of one that was removed nothing is found any more. */
-static int is_alive(const struct cgmount *mount)
-{
-	int fd = open_below(mount, "/"), r;
-
-	if (fd < 0)
-		return is_shortage(fd) ? fd : 0;
-	r = faccessat(fd, "cgroup.procs", F_OK, 0) == 0;
+	r = faccessat(fd, name, F_OK, 0) == 0;
 	close(fd);
 	return r;
 }
@@ -99,7 +88,6 @@ static int read_proc_cgroup(const char *proc, int64_t pid, char **ret, size_t *r
 struct candidate {
 	bool found;
 	bool shows_own;
-	size_t below; /* how much of our path is below its root */
 	struct cgmount mount;
 };
 
@@ -113,9 +101,7 @@ static bool is_better(const struct candidate *a, const struct candidate *b)
 {
 	if (!b->found || a->shows_own != b->shows_own)
 		return !b->found || a->shows_own;
-	if (a->shows_own && a->below != b->below)
-		return a->below > b->below;
-	if (!a->shows_own && strcmp(a->mount.root, b->mount.root) != 0)
+	if (strlen(a->mount.root) != strlen(b->mount.root)) /* a shorter one shows more */
 		return strlen(a->mount.root) < strlen(b->mount.root);
 	if (a->mount.read_only != b->mount.read_only)
 		return b->mount.read_only;
@@ -129,17 +115,16 @@ static int consider(struct choice *choice, struct candidate *c, const char *line
 
 	if (!mountinfo_line(line, size, choice->controller, &c->mount))
 		return 0;
-	r = is_alive(&c->mount);
+	r = has(&c->mount, "/", "cgroup.procs"); /* which a removed cgroup has no more */
 	if (r <= 0)
 		return r;
 	r = choice->own[0] && cgmount_covers(&c->mount, choice->own, below)
-		    ? opens(&c->mount, below)
+		    ? has(&c->mount, below, ".")
 		    : 0;
 	if (r < 0)
 		return r;
 	c->found = true;
 	c->shows_own = r > 0;
-	c->below = c->shows_own ? strlen(below) : 0;
 	if (is_better(c, &choice->best))
 		choice->best = *c;
 	return 0;
@@ -223,7 +208,7 @@ static int path_of_pid(const struct cgmount *mount, const char *controller, cons
 	free(text);
 	if (r < 0)
 		return r;
-	r = cgmount_covers(mount, path, below) ? opens(mount, below) : 0;
+	r = cgmount_covers(mount, path, below) ? has(mount, below, ".") : 0;
 	if (r <= 0)
 		return r < 0 ? r : -EXDEV;
 	memcpy(buf, below, CGPATH_MAX);

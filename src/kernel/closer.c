@@ -19,14 +19,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define QUEUE_MAX 1024
 #define HELPERS_MAX 31 /* and the thread that was there before */
 
 struct closer {
 	pthread_mutex_t lock;
 	pthread_t thread;
 	bool running, joinable;
-	int *fds;
-	size_t count, capacity;
+	size_t count;
+	int fds[QUEUE_MAX];
 };
 
 int closer_new(struct closer **ret)
@@ -84,29 +85,17 @@ static int closer_start(struct closer *c)
 
 void closer_close(struct closer *c, int fd)
 {
+	bool queued;
+
 	if (fd < 0)
 		return;
-
 	pthread_mutex_lock(&c->lock);
-	if (c->count == c->capacity) {
-		size_t capacity = c->capacity == 0 ? 8 : 2 * c->capacity;
-		int *fds = realloc(c->fds, capacity * sizeof(*fds));
-
-		if (!fds)
-			goto here;
-		c->fds = fds;
-		c->capacity = capacity;
-	}
-	c->fds[c->count] = fd;
-	if (closer_start(c) < 0)
-		goto here;
-	c->count++;
+	queued = c->count < QUEUE_MAX && closer_start(c) == 0; /* which waits for the lock */
+	if (queued)
+		c->fds[c->count++] = fd;
 	pthread_mutex_unlock(&c->lock);
-	return;
-
-here:
-	pthread_mutex_unlock(&c->lock);
-	close(fd);
+	if (!queued)
+		close(fd);
 }
 
 void closer_help(struct closer *c, size_t max)
@@ -134,7 +123,6 @@ struct closer *closer_free(struct closer *c)
 	if (c->joinable)
 		pthread_join(c->thread, NULL);
 	pthread_mutex_destroy(&c->lock);
-	free(c->fds);
 	free(c);
 	return NULL;
 }
@@ -145,7 +133,6 @@ struct closer *closer_free_in_child(struct closer *c)
 		return NULL;
 	for (size_t i = 0; i < c->count; i++)
 		close(c->fds[i]);
-	free(c->fds);
 	free(c);
 	return NULL;
 }

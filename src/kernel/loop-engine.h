@@ -61,7 +61,7 @@ struct foreign;
 struct loop {
 	const struct engine *engine;
 	void *state; /* the engine's */
-	bool owned, dispatching, expiring;
+	bool owned, dispatching;
 	pthread_t owner; /* valid if `owned`: the thread that dispatches */
 	bool bound;
 	pthread_t waiter;	 /* valid if `bound`: the thread that waits, and is the engine's */
@@ -70,7 +70,7 @@ struct loop {
 	atomic_bool woken;
 	_Atomic(struct loop_work *) posted; /* a stack, the newest first */
 	struct loop_timer *timers;
-	struct loop_timer *fresh;      /* set while timers expire */
+	uint64_t not_before_usec;      /* no timer is due before, while others expire; else 0 */
 	struct op_list ops[OP_STATES]; /* by state; those of OP_IDLE are in none */
 	unsigned failures;	       /* engines that failed */
 	unsigned failed_waits;	       /* of them: one after the other, without a wait between */

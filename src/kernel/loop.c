@@ -7,22 +7,20 @@
  * meanwhile is due in the next pass, so that a pass always ends. With loop_fd() another thread does
  * the waiting (loop-foreign.c), and a dispatch begins where that wait ended.
  *
- * Waking. `wake_fd` is an eventfd; each engine listens to it in a way that tells every write and
- * needs no read (a write wakes pollers each time; the counter is full after 2^64 - 2 of them).
- * `woken` says that a wake-up is under way, so that a thousand posts make one system call: a poster
- * pushes its work, then sets `woken`, and writes if it was clear. A pass does not sleep if `woken`
- * is set when it begins, and clears it after the wait, before it takes the work. So
- * a poster that sets it while the loop sleeps, or is about to, writes, and only the wait after that
- * check can have consumed the write; the work of one that finds it set is taken by the next pass at
- * the latest. Without that check a wake-up would be lost that is written after `woken` was cleared
- * and consumed with the completions of the same pass. A superfluous write costs one empty pass.
+ * Waking. `wake_fd` is an eventfd; each engine listens to it in a way that tells every write and needs no read (a
+ * write wakes pollers each time; the counter is full after 2^64 - 2 of them). `woken` says that a wake-up is under
+ * way, so that a thousand posts make one system call: a poster pushes its work, then sets `woken`, and writes if
+ * it was clear. A pass does not sleep if `woken` is set when it begins, and clears it after the wait, before it
+ * takes the work. So a poster that sets it while the loop sleeps, or is about to, writes, and only the wait after
+ * that check can have consumed the write; the work of one that finds it set is taken by the next pass at the
+ * latest. A superfluous write costs one empty pass.
  *
  * Posted work is a lock-free stack, taken whole and turned round.
  *
  * Timers are a skew heap (Sleator and Tarjan, 1986): a tree in which no child is due before its parent.
  * Where two are melded, the children of each timer on the way change sides. Setting and removing are
- * O(log n) amortised. While timers expire, those that are set go to a second heap, `fresh`, so that one
- * that always asks for "now" cannot hold the pass; the two are melded afterwards.
+ * O(log n) amortised. One that is set while timers expire is due in the next pass at the earliest, so that
+ * one that always asks for "now" cannot hold the pass.
  */
 #include "kernel/loop-engine.h"
 
@@ -67,7 +65,7 @@ static void timer_remove(struct loop *loop, struct loop_timer *timer)
 	if (parent)
 		*(parent->left == timer ? &parent->left : &parent->right) = heap;
 	else
-		*(loop->timers == timer ? &loop->timers : &loop->fresh) = heap;
+		loop->timers = heap;
 	timer->left = timer->right = timer->parent = NULL;
 	timer->queued = false;
 }
@@ -80,15 +78,12 @@ void loop_timer_stop(struct loop *loop, struct loop_timer *timer)
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_usec)
 {
-	struct loop_timer **heap = loop->expiring ? &loop->fresh : &loop->timers;
-
 	loop_timer_stop(loop, timer);
-	timer->deadline_usec = deadline_usec;
+	timer->deadline_usec = MAX(deadline_usec, loop->not_before_usec);
 	if (deadline_usec == USEC_NEVER)
 		return;
-
 	timer->queued = true;
-	*heap = timer_meld(*heap, timer);
+	loop->timers = timer_meld(loop->timers, timer);
 }
 
 static int timers_expire(struct loop *loop)
@@ -100,7 +95,7 @@ static int timers_expire(struct loop *loop)
 		return 0;
 
 	now = now_usec();
-	loop->expiring = true;
+	loop->not_before_usec = now + 1;
 	while (loop->timers && loop->timers->deadline_usec <= now) {
 		struct loop_timer *timer = loop->timers;
 
@@ -108,10 +103,7 @@ static int timers_expire(struct loop *loop)
 		timer->expired(timer, now);
 		calls++;
 	}
-	loop->expiring = false;
-
-	loop->timers = timer_meld(loop->timers, loop->fresh);
-	loop->fresh = NULL;
+	loop->not_before_usec = 0;
 	return calls;
 }
 

@@ -99,7 +99,7 @@ PROMISE(a_timer_that_always_wants_now_cannot_hold_the_loop)
 		assert_int_equal(greedy.calls, i);
 		assert_int_equal(other.calls, 1);
 	}
-	/* Stopped in the heap of those set anew, and not there any more. */
+	/* Stopped when it was set anew, it is not there any more. */
 	loop_timer_stop(loop, &greedy.timer);
 	assert_int_equal(run_for(loop, 1), 0);
 }
