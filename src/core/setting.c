@@ -37,48 +37,50 @@ const char *setting_expected(enum setting setting)
 void setting_put(struct policy_options *options, enum setting setting, const struct value *value)
 {
 	void *to = (char *)options + setting_table[setting].offset;
+	enum value_form form = setting_table[setting].form;
+	uint64_t number = value->number;
 
-	if (setting_table[setting].form == FORM_TRIGGER)
+	if (form == FORM_TRIGGER)
 		*(struct trigger *)to = value->trigger;
-	else if (setting_table[setting].form == FORM_PERCENT)
-		*(unsigned *)to = value->number ? (unsigned)value->number : HEADROOM_OFF;
-	else if (setting_table[setting].form == FORM_BOOLEAN)
-		*(unsigned *)to = value->number ? DESCENDANTS_COUNT : DESCENDANTS_APART;
-	else if (setting_table[setting].form == FORM_TIME_OR_OFF)
-		*(uint64_t *)to = value->number ? value->number : FORECAST_OFF;
+	else if (form == FORM_PERCENT)
+		*(unsigned *)to = number ? (unsigned)number : HEADROOM_OFF;
+	else if (form == FORM_BOOLEAN)
+		*(unsigned *)to = number ? DESCENDANTS_COUNT : DESCENDANTS_APART;
 	else
-		*(uint64_t *)to = value->number;
+		*(uint64_t *)to = number || form != FORM_TIME_OR_OFF ? number : FORECAST_OFF;
 }
 
-void setting_get(const struct policy_options *options, enum setting setting, struct value *ret)
+bool setting_get(const struct policy_options *options, enum setting setting, struct value *ret)
 {
 	const void *from = (const char *)options + setting_table[setting].offset;
+	enum value_form form = setting_table[setting].form;
 	struct value value = { .number = 0 };
+	bool given;
 
-	if (setting_table[setting].form == FORM_TRIGGER)
+	if (form == FORM_TRIGGER) {
 		value.trigger = *(const struct trigger *)from;
-	else if (setting_table[setting].form == FORM_PERCENT)
-		value.number = *(const unsigned *)from == HEADROOM_OFF ? 0
-								       : *(const unsigned *)from;
-	else if (setting_table[setting].form == FORM_BOOLEAN)
-		value.number = *(const unsigned *)from == DESCENDANTS_COUNT;
-	else if (setting_table[setting].form == FORM_TIME_OR_OFF)
-		value.number = *(const uint64_t *)from == FORECAST_OFF ? 0
-								       : *(const uint64_t *)from;
-	else
+		given = value.trigger.window_usec > 0;
+	} else if (form == FORM_PERCENT || form == FORM_BOOLEAN) {
+		unsigned number = *(const unsigned *)from;
+		unsigned off = form == FORM_PERCENT ? HEADROOM_OFF : DESCENDANTS_APART;
+
+		value.number = number == off ? 0 : number;
+		given = number > 0;
+	} else {
 		value.number = *(const uint64_t *)from;
+		given = value.number > 0;
+		if (value.number == FORECAST_OFF)
+			value.number = 0;
+	}
 	*ret = value;
+	return given;
 }
 
 bool setting_is_set(const struct policy_options *options, enum setting setting)
 {
 	struct value value;
 
-	setting_get(options, setting, &value);
-	return value.trigger.window_usec > 0 || value.number > 0 ||
-	       (setting == SETTING_HEADROOM && options->headroom_percent == HEADROOM_OFF) ||
-	       (setting == SETTING_DESCENDANTS && options->descendants == DESCENDANTS_APART) ||
-	       (setting == SETTING_FORECAST && options->forecast_usec == FORECAST_OFF);
+	return setting_get(options, setting, &value);
 }
 
 void settings_built_in(struct policy_options *ret)
@@ -98,8 +100,7 @@ void settings_over(struct policy_options *options, const struct policy_options *
 	for (enum setting s = 0; s < SETTING_COUNT; s++) {
 		struct value value;
 
-		setting_get(asked, s, &value);
-		if (setting_is_set(asked, s))
+		if (setting_get(asked, s, &value))
 			setting_put(options, s, &value);
 	}
 }

@@ -44,11 +44,9 @@ extern const struct setting_row setting_table[SETTING_COUNT];
 const char *setting_expected(enum setting setting);
 
 /* "off" is HEADROOM_OFF or FORECAST_OFF there and 0 here; "no" is DESCENDANTS_APART there and 0 here; "auto" is 0 in
- * both, as what was not given. */
+ * both, as what was not given. setting_get() returns whether it was. */
 void setting_put(struct policy_options *options, enum setting setting, const struct value *value);
-void setting_get(const struct policy_options *options, enum setting setting, struct value *ret);
-
-/* Was it given? */
+bool setting_get(const struct policy_options *options, enum setting setting, struct value *ret);
 bool setting_is_set(const struct policy_options *options, enum setting setting);
 
 /* What holds where nothing was given. */

@@ -20,33 +20,23 @@
 
 static const char units[] = "BKMGT"; /* the first is never written */
 
+static const struct {
+	const char *expected;
+	const char *zero; /* what 0 is written as; NULL: a number, or it cannot be */
+} forms[] = {
+	[FORM_TRIGGER] = { "a trigger such as some 200ms/2s", NULL },
+	[FORM_TIME] = { "a time from 1ms to 24h, such as 10s,", NULL },
+	[FORM_TIME_OR_AUTO] = { "a time from 1ms to 24h, such as 4s, or auto", "auto" },
+	[FORM_TIME_OR_OFF] = { "a time from 1ms to 24h, such as 2s, or off", "off" },
+	[FORM_PERCENT] = { "a percentage from 1% to 99%, or off,", "off" },
+	[FORM_BOOLEAN] = { "yes or no", "no" },
+	[FORM_COUNT] = { "a number from 1 to 1048576", NULL },
+	[FORM_SIZE] = { "a size such as 50M", NULL },
+};
+
 const char *value_expected(enum value_form form)
 {
-	switch (form) {
-	case FORM_TRIGGER:
-		return "a trigger such as some 200ms/2s";
-	case FORM_TIME:
-		return "a time from 1ms to 24h, such as 10s,";
-	case FORM_TIME_OR_AUTO:
-		return "a time from 1ms to 24h, such as 4s, or auto";
-	case FORM_TIME_OR_OFF:
-		return "a time from 1ms to 24h, such as 2s, or off";
-	case FORM_PERCENT:
-		return "a percentage from 1% to 99%, or off,";
-	case FORM_BOOLEAN:
-		return "yes or no";
-	case FORM_COUNT:
-		return "a number from 1 to 1048576";
-	case FORM_SIZE:
-		return "a size such as 50M";
-	}
-	return "";
-}
-
-/* Of a time, what 0 is written as. */
-static const char *zero_word(enum value_form form)
-{
-	return form == FORM_TIME_OR_AUTO ? "auto" : form == FORM_TIME_OR_OFF ? "off" : NULL;
+	return forms[form].expected;
 }
 
 static int parse_time(struct scan s, uint64_t *ret_usec, const char **ret_why)
@@ -70,10 +60,6 @@ static int parse_count(struct scan s, uint64_t min, uint64_t max, uint64_t *ret,
 
 static int parse_percent(struct scan s, uint64_t *ret, const char **ret_why)
 {
-	if (scan_is(s, "off")) {
-		*ret = 0;
-		return 0;
-	}
 	if (scan_ends_with(s, "%"))
 		s.left--;
 	return parse_count(s, 1, 99, ret, ret_why);
@@ -126,8 +112,12 @@ int value_parse(enum value_form form, const char *text, size_t size, struct valu
 {
 	struct scan s = { text, size };
 	struct value value = { .number = 0 };
-	int r = -EINVAL;
+	int r = 0;
 
+	if (forms[form].zero && scan_is(s, forms[form].zero)) {
+		*ret = value;
+		return 0;
+	}
 	switch (form) {
 	case FORM_TRIGGER:
 		r = trigger_parse(text, size, &value.trigger, ret_why);
@@ -135,10 +125,7 @@ int value_parse(enum value_form form, const char *text, size_t size, struct valu
 	case FORM_TIME:
 	case FORM_TIME_OR_AUTO:
 	case FORM_TIME_OR_OFF:
-		if (zero_word(form) && scan_is(s, zero_word(form)))
-			r = 0;
-		else
-			r = parse_time(s, &value.number, ret_why);
+		r = parse_time(s, &value.number, ret_why);
 		break;
 	case FORM_PERCENT:
 		r = parse_percent(s, &value.number, ret_why);
@@ -164,6 +151,10 @@ void value_format(enum value_form form, const struct value *value, char *buf)
 	uint64_t number = value->number;
 	size_t unit = 0;
 
+	if (forms[form].zero && number == 0) {
+		snprintf(buf, VALUE_TEXT_MAX, "%s", forms[form].zero);
+		return;
+	}
 	switch (form) {
 	case FORM_TRIGGER:
 		trigger_format(&value->trigger, buf);
@@ -171,19 +162,13 @@ void value_format(enum value_form form, const struct value *value, char *buf)
 	case FORM_TIME:
 	case FORM_TIME_OR_AUTO:
 	case FORM_TIME_OR_OFF:
-		if (zero_word(form) && number == 0)
-			snprintf(buf, VALUE_TEXT_MAX, "%s", zero_word(form));
-		else
-			duration_format(number, buf);
+		duration_format(number, buf);
 		return;
 	case FORM_PERCENT:
-		if (number == 0)
-			snprintf(buf, VALUE_TEXT_MAX, "off");
-		else
-			snprintf(buf, VALUE_TEXT_MAX, "%" PRIu64 "%%", number);
+		snprintf(buf, VALUE_TEXT_MAX, "%" PRIu64 "%%", number);
 		return;
 	case FORM_BOOLEAN:
-		snprintf(buf, VALUE_TEXT_MAX, "%s", number ? "yes" : "no");
+		snprintf(buf, VALUE_TEXT_MAX, "yes");
 		return;
 	case FORM_COUNT:
 		snprintf(buf, VALUE_TEXT_MAX, "%" PRIu64, number);
