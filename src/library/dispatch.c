@@ -321,8 +321,8 @@ static bool is_due(struct psb_registration *reg, const struct psb_notification *
 	return true;
 }
 
-static void tell(struct dispatch *dispatch, struct label *label,
-		 const struct psb_notification *notification, bool present)
+void dispatch_deliver(struct dispatch *dispatch, struct label *label,
+		      const struct psb_notification *notification, bool present)
 {
 	struct psb_notification n = *notification;
 
@@ -349,18 +349,6 @@ static void tell(struct dispatch *dispatch, struct label *label,
 		}
 		reg = dispatch->first;
 	}
-}
-
-void dispatch_deliver(struct dispatch *dispatch, struct label *label,
-		      const struct psb_notification *notification)
-{
-	tell(dispatch, label, notification, false);
-}
-
-void dispatch_present(struct dispatch *dispatch, struct label *label,
-		      const struct psb_notification *notification)
-{
-	tell(dispatch, label, notification, true);
 }
 
 /* ---- for any thread --------------------------------------------------------------------------- */

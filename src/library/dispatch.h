@@ -60,16 +60,12 @@ struct dispatch {
 void dispatch_init(struct dispatch *dispatch, struct psb_bridge *bridge);
 
 /*
- * Tell all. On the loop's thread, without the lock; mailboxes are filled, then inline callbacks
- * called. `label` names the cgroup and is what an entry belongs to; notification->cgroup is set from
- * it.
+ * Tell all; or, `present`, those that asked for the present state and were not told yet. On the loop's thread, without the lock;
+ * mailboxes are filled, then inline callbacks called. `label` names the cgroup and is what an entry belongs to;
+ * notification->cgroup is set from it.
  */
 void dispatch_deliver(struct dispatch *dispatch, struct label *label,
-		      const struct psb_notification *notification);
-
-/* Tell the present state to those that asked for it and were not told yet. On the loop's thread. */
-void dispatch_present(struct dispatch *dispatch, struct label *label,
-		      const struct psb_notification *notification);
+		      const struct psb_notification *notification, bool present);
 
 /*
  * Of many: notifications may speak of one more label, or of one less. There is room for each, so that
@@ -82,7 +78,7 @@ void dispatch_release(struct dispatch *dispatch);
 void dispatch_assume(struct dispatch *dispatch, enum psb_available available, bool critical);
 
 /* As psb_watch_add_callback(), or, without `fn`, for a mailbox. For PSB_TELL_PRESENT the caller sees to
- * it that dispatch_present() follows. */
+ * it that it is delivered. */
 int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata, unsigned flags,
 		 psb_registration **ret);
 

@@ -174,7 +174,7 @@ static void tell(void *watch, struct label *label, const struct psb_notification
 	struct psb_watch *w = watch;
 
 	publish(w); /* first: callbacks may ask for it */
-	dispatch_deliver(&w->dispatch, label, n);
+	dispatch_deliver(&w->dispatch, label, n, false);
 }
 
 static void monitor_told(struct monitor *monitor, const struct psb_notification *n)
@@ -306,7 +306,7 @@ static void present(struct psb_watch *w)
 		n.critical = critical;
 	}
 	n.reason = PSB_REASON_PRESENT;
-	dispatch_present(&w->dispatch, w->label, &n);
+	dispatch_deliver(&w->dispatch, w->label, &n, true);
 }
 
 static void do_work(struct loop_work *work)

@@ -78,7 +78,7 @@ void fake_watch_present(psb_watch *watch)
 	struct psb_notification n = notification(PSB_KIND_LEVEL, psb_watch_available(watch, NULL),
 						 PSB_REASON_PRESENT);
 
-	dispatch_present(&watch->dispatch, watch->label, &n);
+	dispatch_deliver(&watch->dispatch, watch->label, &n, true);
 }
 
 void fake_watch_send(psb_watch *watch, enum psb_kind kind, enum psb_available available)
@@ -88,7 +88,7 @@ void fake_watch_send(psb_watch *watch, enum psb_kind kind, enum psb_available av
 
 	fake_watch_present(watch);
 	fake_watch_set_present(watch, available);
-	dispatch_deliver(&watch->dispatch, watch->label, &n);
+	dispatch_deliver(&watch->dispatch, watch->label, &n, false);
 }
 
 static bool is_settled(psb_watch *watch)
