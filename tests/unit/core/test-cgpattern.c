@@ -6,9 +6,6 @@
  * works on whole strings, tries every way to give characters to stars, and is as slow as that),
  * must say the same for every small pattern and every small path.
  */
-#include <stdio.h>
-#include <string.h>
-
 #include "../unit.h"
 #include "random.h"
 #include "core/cgpattern.h"

@@ -6,11 +6,7 @@
  * A parser has a printer of its result: so a row is two texts, and where core can write the value too, what it writes is part of the second.
  * In a text \1 stands for a NUL. The parser sees each text alone in memory, so that the address sanitizer sees it reading on.
  */
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "../unit.h"
 #include "core/base64.h"

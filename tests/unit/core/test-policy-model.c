@@ -35,8 +35,6 @@
 #include "../unit.h"
 #include "policy-judge.h"
 
-#include <stdlib.h>
-
 #define LATE 1u
 #define NOW 1000u
 #define TOTAL 1000u

@@ -11,9 +11,6 @@
  *
  * PSIBRIDGE_SEED=n walks another way. The seed is printed.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../unit.h"
 #include "policy-judge.h"
 #include "random.h"

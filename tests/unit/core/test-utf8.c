@@ -2,9 +2,6 @@
 /*
  * test-utf8.c - what is a character and what is not (src/core/utf8.h)
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../unit.h"
 #include "core/utf8.h"
 

@@ -8,18 +8,12 @@
 #pragma once
 
 #include <dirent.h>
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../unit.h"
-#include "../../skip.h"
 #include "kernel/loop.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */

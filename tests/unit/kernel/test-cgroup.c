@@ -2,7 +2,6 @@
 /*
  * test-cgroup.c - which cgroup is meant, in all the worlds there are (src/kernel/cgroup.h)
  */
-#include <errno.h>
 #include <limits.h>
 
 #include "../unit.h"

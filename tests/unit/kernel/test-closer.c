@@ -6,12 +6,10 @@
  * for the peer, here one second.
  */
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "kernel/closer.h"

@@ -7,13 +7,9 @@
  */
 #include "../unit.h"
 #include "../../deny.h"
-#include "../../skip.h"
 #include "kernel/loop.h"
 
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 

@@ -5,7 +5,6 @@
  */
 #include "loop-variants.h"
 
-#include <fcntl.h>
 #include <sys/eventfd.h>
 
 /* An object that has an op, as a caller would have. */

@@ -5,16 +5,10 @@
  * Each promise is kept on both backends of the loop, in a plain directory that stands in for a
  * cgroup2 mount, and in a real one, which says less when something is removed.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #include "../unit.h"
-#include "../../skip.h"
 #include "../fake-root.h"
 #include "kernel/pathwait.h"
 #include "kernel/closer.h"

@@ -14,7 +14,6 @@
 #pragma once
 
 #include <dirent.h>
-#include <errno.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -22,7 +21,6 @@
 #include <time.h>
 
 #include "../unit.h"
-#include "../../skip.h"
 #include "../fake-root.h"
 #include "core/util.h"
 #include "kernel/loop.h"

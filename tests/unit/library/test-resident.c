@@ -6,18 +6,12 @@
  * VmLck. Each test is a child of its own: locks belong to a process, and so do its limits.
  */
 #include <dlfcn.h>
-#include <errno.h>
 #include <grp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "../unit.h"
-#include "../../skip.h"
 #include "psibridge/tools.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -4,12 +4,7 @@
  *
  * What came of a reading is a text: each member that is not at its default, in the order of the structures.
  */
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "../unit.h"
 #include "core/util.h"

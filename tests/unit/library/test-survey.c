@@ -5,14 +5,11 @@
  * Numbers and shapes of trees come from plain files in the form of the kernel's; that the kernel
  * itself agrees is asked of real cgroups, where there may be some.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/resource.h>
 
 #include "../unit.h"
 #include "../../pressure.h"
-#include "../../skip.h"
 #include "../fake-root.h"
 #include "library/survey.h"
 
