@@ -9,8 +9,10 @@
 #include <stdatomic.h>
 
 #include "fake-watch.h"
-#include "library/hosting-internal.h"
 #include "library/watch.h"
+#include "psibridge/hosting.h"
+
+extern uint64_t hosting_patience_usec; /* hosting.c: how long Register and the last Release wait for a call that is running */
 
 #define IMM_Register IHostMemoryManager_RegisterMemoryNotificationCallback
 
