@@ -119,26 +119,15 @@ static int resolve_policy(const struct psb_watch_options *o, struct policy_optio
 	return r;
 }
 
-/* The path of the cgroup that a pattern begins with, into buf[CGPATH_MAX]. */
+/* What a pattern begins with, into buf[CGPATH_MAX]: the mount may stand in front, as in front of any cgroup. */
 static int find_fixed(const char *text, char *buf, char *why)
 {
-	struct cgroups cgroups = { 0 };
 	struct cgpattern *pattern;
 	const char *wrong;
-	int r = cgroups_discover("/proc", &cgroups);
+	int r = cgpattern_new(text, NULL, &pattern, &wrong);
 
-	if (r < 0 && r != -ENOENT) {
-		snprintf(why, WHY_MAX, "/proc/self/mountinfo: %s", strerror(-r));
-		return r;
-	}
-	if (!cgroups.has_v2) {
-		snprintf(why, WHY_MAX, "%s", cgroups_missing(&cgroups));
-		return -ENOENT;
-	}
-	r = cgpattern_new(text, cgroups.v2.point, &pattern, &wrong);
 	if (r < 0) {
-		snprintf(why, WHY_MAX, "pattern \"%.150s\": %s", text,
-			 r == -ENOMEM ? "out of memory" : wrong);
+		snprintf(why, WHY_MAX, "pattern \"%.150s\": %s", text, wrong);
 		return r;
 	}
 	snprintf(buf, CGPATH_MAX, "%s", cgpattern_fixed(pattern));

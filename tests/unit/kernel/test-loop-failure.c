@@ -23,37 +23,36 @@ struct failure {
 	unsigned without;   /* as on an older kernel */
 };
 
+#define RING "anon_inode:[io_uring]"
+#define SET "anon_inode:[eventpoll]"
+#define NO_WAIT                                                   \
+	{                                                         \
+		SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2 \
+	}
+
 static const struct failure failures[] = {
-	{ .name = "io_uring_enter is refused",
-	  .before = LOOP_URING,
-	  .after = LOOP_EPOLL,
-	  .denied = { SYS_io_uring_enter } },
-	{ .name = "the ring is closed",
-	  .before = LOOP_URING,
-	  .after = LOOP_EPOLL,
-	  .closes = "anon_inode:[io_uring]" },
-	{ .name = "io_uring_enter is refused, asleep outside of it",
-	  .before = LOOP_URING,
-	  .after = LOOP_EPOLL,
-	  .denied = { SYS_io_uring_enter },
-	  .without = LOOP_WITHOUT_NO_IOWAIT },
-	{ .name = "the ring is closed, asleep outside of it",
-	  .before = LOOP_URING,
-	  .after = LOOP_EPOLL,
-	  .closes = "anon_inode:[io_uring]",
-	  .without = LOOP_WITHOUT_NO_IOWAIT },
-	{ .name = "io_uring_enter and epoll are refused",
-	  .before = LOOP_URING,
-	  .after = LOOP_TIMERS,
-	  .denied = { SYS_io_uring_enter, SYS_epoll_create1 } },
-	{ .name = "the epoll set is closed",
-	  .before = LOOP_EPOLL,
-	  .after = LOOP_EPOLL,
-	  .closes = "anon_inode:[eventpoll]" },
-	{ .name = "waiting with epoll is refused",
-	  .before = LOOP_EPOLL,
-	  .after = LOOP_TIMERS,
-	  .denied = { SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2 } },
+	{ "io_uring_enter is refused", LOOP_URING, LOOP_EPOLL, NULL, { SYS_io_uring_enter }, 0 },
+	{ "the ring is closed", LOOP_URING, LOOP_EPOLL, RING, { 0 }, 0 },
+	{ "io_uring_enter is refused, asleep outside of it",
+	  LOOP_URING,
+	  LOOP_EPOLL,
+	  NULL,
+	  { SYS_io_uring_enter },
+	  LOOP_WITHOUT_NO_IOWAIT },
+	{ "the ring is closed, asleep outside of it",
+	  LOOP_URING,
+	  LOOP_EPOLL,
+	  RING,
+	  { 0 },
+	  LOOP_WITHOUT_NO_IOWAIT },
+	{ "io_uring_enter and epoll are refused",
+	  LOOP_URING,
+	  LOOP_TIMERS,
+	  NULL,
+	  { SYS_io_uring_enter, SYS_epoll_create1 },
+	  0 },
+	{ "the epoll set is closed", LOOP_EPOLL, LOOP_EPOLL, SET, { 0 }, 0 },
+	{ "waiting with epoll is refused", LOOP_EPOLL, LOOP_TIMERS, NULL, NO_WAIT, 0 },
 };
 
 /* Where io_uring is denied on purpose there is nothing to break. */
