@@ -172,7 +172,8 @@ static void unlock_files(struct psb_code *code, const struct file *files, size_t
 
 	fseek(code->maps, 0, SEEK_SET);
 	while (count > 0 && next_mapping(code, &m))
-		if (is_among(&m, files, count))
+		if (is_among(&m, files, count) &&
+		    (files == code->keeps || !is_among(&m, code->keeps, code->kept)))
 			munlock((void *)m.start, m.end - m.start);
 }
 
