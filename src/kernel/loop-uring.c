@@ -51,9 +51,8 @@
 #define ENTER_NO_IOWAIT (1u << 7)
 #define FEAT_NO_IOWAIT (1u << 17)
 
-#define ENTRIES_DEFAULT 64
-#define ENTRIES_MAX 16384
-#define SQ_MAX 256
+/* Places in the SQ, and half of those in the CQ. */
+#define ENTRIES 64
 
 /* How long to wait for memory, or for a place in the CQ, before submitting again, and how often in a row before the
  * ring is given up. */
@@ -440,7 +439,7 @@ static int ring_try(struct uring *u, const char **ret_why)
 	return MIN(r, 0);
 }
 
-static int ring_setup(struct uring *u, unsigned entries, unsigned without)
+static int ring_setup(struct uring *u, unsigned without)
 {
 	/* In the order of their kernels: 6.1, 6.0, 5.19, 5.10. */
 	static const unsigned flags[] = {
@@ -454,13 +453,9 @@ static int ring_setup(struct uring *u, unsigned entries, unsigned without)
 	int r = -EINVAL;
 
 	for (unsigned i = first; i < ELEMENTSOF(flags); i++) {
-		struct io_uring_params params = {
-			.flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP |
-				 IORING_SETUP_CQSIZE,
-			.cq_entries = 2 * entries,
-		};
+		struct io_uring_params params = { .flags = flags[i] | IORING_SETUP_R_DISABLED };
 
-		r = io_uring_queue_init_params(MIN(entries, SQ_MAX), &u->io, &params);
+		r = io_uring_queue_init_params(ENTRIES, &u->io, &params);
 		if (r == -EINVAL)
 			continue;
 		if (r < 0)
@@ -489,13 +484,12 @@ static const struct engine uring_engine = {
 
 int uring_new(struct loop *loop, const struct loop_options *options)
 {
-	unsigned entries = options->entries ? MIN(options->entries, ENTRIES_MAX) : ENTRIES_DEFAULT;
 	struct uring *u = calloc(1, sizeof(*u));
 	int r;
 
 	if (!u)
 		return -ENOMEM;
-	r = ring_setup(u, entries, options->without);
+	r = ring_setup(u, options->without);
 	if (r < 0) {
 		loop->why = why_not(r);
 		free(u);

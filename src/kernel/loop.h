@@ -79,8 +79,6 @@ struct loop_timer {
 
 struct loop_options {
 	enum loop_backend backend;
-	unsigned entries; /* expected operations; the queues are sized from it (more only makes
-			     more system calls); 0: 64 */
 	unsigned without; /* LOOP_WITHOUT_... */
 };
 

@@ -43,11 +43,10 @@ static inline bool suits(const void *variant, const struct promise *promise)
 
 VARIANTS(variants, suits)
 
-static inline struct loop *make_loop(const struct variant *variant, unsigned entries)
+static inline struct loop *make_loop(const struct variant *variant)
 {
 	struct loop_options options = {
 		.backend = variant->backend,
-		.entries = entries,
 		.without = variant->without,
 	};
 	struct loop *loop = NULL;

@@ -54,7 +54,7 @@ PROMISE(free_is_quick_and_takes_every_poll_back)
 
 	/* 0: never dispatched, 1: dispatched here, 2: by a thread that has ended */
 	for (int way = 0; way < WAYS; way++) {
-		struct loop *loop = make_loop(*state, 0);
+		struct loop *loop = make_loop(*state);
 		struct loop_op *ops = calloc(MANY, sizeof(*ops));
 		int(*fds)[2] = calloc(MANY, sizeof(*fds));
 		uint64_t before_usec;
@@ -118,7 +118,7 @@ static void fork_and_free(struct loop *loop, int descriptors)
 PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 {
 	int before = count_descriptors();
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct pinger pinger = { .loop = loop };
 	struct loop_op polls = { 0 };
 	pthread_t thread;
@@ -134,7 +134,7 @@ PROMISE(a_forked_child_frees_and_the_parent_goes_on)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	loop = loop_free(loop);
 	/* where a thread of it waits */
-	loop = make_loop(*state, 0);
+	loop = make_loop(*state);
 	assert_true(loop_fd(loop) >= 0);
 	fork_and_free(loop, before + 2);
 }
@@ -158,7 +158,7 @@ static void host_turn(struct loop *loop, int set)
 PROMISE(each_way_to_poll_it_misses_nothing)
 {
 	for (int edge = 0; edge <= 1; edge++) {
-		_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+		_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 		struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 		struct pinger pinger = { .loop = loop };
 		uint64_t until_usec = now_usec() + PATIENCE_USEC;
@@ -187,7 +187,7 @@ PROMISE(each_way_to_poll_it_misses_nothing)
 
 PROMISE(a_loop_that_was_dispatched_has_no_descriptor)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 
 	assert_true(loop_dispatch(loop, 0) >= 0);
 	assert_int_equal(loop_fd(loop), -EBUSY);
@@ -199,7 +199,7 @@ PROMISE(a_loop_that_was_dispatched_has_no_descriptor)
 PROMISE(a_limit_of_no_descriptors_ends_no_engine)
 {
 	struct rlimit before, none;
-	struct loop *loop = make_loop(*state, 0);
+	struct loop *loop = make_loop(*state);
 	struct pinger pinger = { .loop = loop };
 	int r;
 

@@ -42,7 +42,7 @@ static void expired_in_order(struct loop_timer *timer, uint64_t now)
 PROMISE(ten_thousand_timers_expire_in_order_and_none_early)
 {
 	enum { MANY = 10000 };
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct clock *clocks = calloc(MANY, sizeof(*clocks));
 	uint64_t last_usec = 0;
 	unsigned seed = 1;
@@ -88,7 +88,7 @@ static void expired_again(struct loop_timer *timer, uint64_t now)
 
 PROMISE(a_timer_that_always_wants_now_cannot_hold_the_loop)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct clock greedy = { .timer.expired = expired_again, .loop = loop };
 	struct clock other = { .timer.expired = expired };
 
@@ -107,7 +107,7 @@ PROMISE(a_timer_that_always_wants_now_cannot_hold_the_loop)
 PROMISE(dispatch_waits_until_the_time_that_was_asked_for)
 {
 	static const unsigned usec[] = { 1, 300, 1000, 1500, 20000 };
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 
 	for (size_t i = 0; i < ELEMENTSOF(usec); i++) {
 		uint64_t until_usec = now_usec() + usec[i];
@@ -140,7 +140,7 @@ static void work_wakes(struct loop_work *work)
 
 PROMISE(a_wake_from_a_signal_handler_or_a_callback_is_not_lost)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct sigaction action = { .sa_handler = on_signal }, old;
 	struct loop_work work = { .run = work_wakes };
 	uint64_t until_usec = now_usec() + PATIENCE_USEC;
@@ -182,7 +182,7 @@ static void *waker_thread(void *userdata)
 
 PROMISE(every_wake_ends_a_wait)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct waker waker = { .loop = loop };
 	pthread_t thread;
 
@@ -222,7 +222,7 @@ static void *poster_thread(void *of)
 
 PROMISE(work_from_four_threads_runs_once_and_in_order)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	pthread_t threads[POSTERS];
 
 	wake_loop = loop;
@@ -247,7 +247,7 @@ static void work_dispatches(struct loop_work *work)
 
 PROMISE(only_the_first_thread_and_no_callback_may_dispatch)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct loop_work work = { .run = work_dispatches };
 
 	wake_loop = loop;
@@ -299,7 +299,7 @@ static long least_blocked(void)
 
 PROMISE(an_idle_loop_makes_no_system_call_and_waits_for_no_disk)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct idler idler = { .loop = loop };
 	struct loop_op polls = { 0 }, reads = { 0 };
 	long switches, now_blocked, blocked = least_blocked();

@@ -71,7 +71,7 @@ static void cancel_and_wait(struct loop *loop, struct object *object)
 
 PROMISE(poll_tells_the_present_state_once_then_each_change)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object object = { 0 };
 
 	SOCKETS(fds, SOCK_STREAM);
@@ -96,7 +96,7 @@ PROMISE(poll_tells_the_present_state_once_then_each_change)
  * read. */
 PROMISE(a_pressure_file_that_stays_ready_does_not_spin)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object object = { 0 };
 	int fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
@@ -116,7 +116,7 @@ PROMISE(a_pressure_file_that_stays_ready_does_not_spin)
 PROMISE(a_full_completion_queue_loses_nothing)
 {
 	enum { MANY = 300 };
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 1);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object *objects = calloc(MANY, sizeof(*objects));
 
 	assert_non_null(objects);
@@ -146,7 +146,7 @@ PROMISE(a_full_completion_queue_loses_nothing)
 
 PROMISE(a_bad_descriptor_is_a_result_or_an_error)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object object = { 0 };
 	int fd = eventfd(0, EFD_CLOEXEC), r;
 
@@ -162,7 +162,7 @@ PROMISE(a_bad_descriptor_is_a_result_or_an_error)
 
 PROMISE(a_descriptor_may_be_replaced_when_its_poll_is_released)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object object = { 0 };
 	int kept;
 
@@ -205,7 +205,7 @@ static void is_left(int fd, ssize_t bytes)
 PROMISE(a_drain_tells_all_bytes_takes_them_and_ends_with_the_stream)
 {
 	static const char much[100000];
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object object = { .last = -1 };
 
 	SOCKETS(fds, SOCK_STREAM);
@@ -226,7 +226,7 @@ PROMISE(a_drain_tells_all_bytes_takes_them_and_ends_with_the_stream)
 
 PROMISE(a_cancelled_drain_takes_nothing_more)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object object = { 0 };
 
 	SOCKETS(fds, SOCK_STREAM);
@@ -252,7 +252,7 @@ PROMISE(a_cancelled_drain_takes_nothing_more)
 PROMISE(released_comes_once_later_and_last)
 {
 	enum { FRESH, ARMED, RINGING, WAYS };
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 
 	for (int way = 0; way < WAYS; way++) {
 		struct object object = { 0 };
@@ -282,7 +282,7 @@ PROMISE(released_comes_once_later_and_last)
 
 PROMISE(a_callback_may_cancel_itself_and_others)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 0);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 	struct object a = { 0 }, b = { 0 }, self = { 0 };
 
 	/* Both ring in the same pass; whoever is first cancels the other. */
@@ -311,7 +311,7 @@ PROMISE(a_callback_may_cancel_itself_and_others)
 
 PROMISE(an_object_may_be_freed_in_released)
 {
-	_cleanup_(loop_freep) struct loop *loop = make_loop(*state, 4);
+	_cleanup_(loop_freep) struct loop *loop = make_loop(*state);
 
 	SOCKETS(fds, SOCK_STREAM);
 	freed = 0;
