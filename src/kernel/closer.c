@@ -19,8 +19,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define QUEUE_MAX 1024
-#define HELPERS_MAX 31 /* and the thread that was there before */
+#define QUEUE_MAX 16384 /* closing one here would hold the loop for up to 20 ms */
+#define HELPERS_MAX 31	/* and the thread that was there before */
 
 struct closer {
 	pthread_mutex_t lock;

@@ -20,7 +20,7 @@ struct closer *closer_free(struct closer *closer);
 DEFINE_CLEANUP(struct closer *, closer_free);
 struct closer *closer_free_in_child(struct closer *closer);
 
-/* Takes the descriptor over. With 1,024 before it, or without a thread, it is closed at once. Negative ones are ignored. */
+/* Takes the descriptor over. With 16,384 before it, or without a thread, it is closed at once. Negative ones are ignored. */
 void closer_close(struct closer *closer, int fd);
 /* Where descriptors come faster than they are closed: closes some here, until at most `max` wait. */
 void closer_help(struct closer *closer, size_t max);

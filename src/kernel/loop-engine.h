@@ -70,7 +70,7 @@ struct loop {
 	atomic_bool woken;
 	_Atomic(struct loop_work *) posted; /* a stack, the newest first */
 	struct loop_timer *timers;
-	uint64_t not_before_usec;      /* no timer is due before, while others expire; else 0 */
+	uint64_t not_before_usec;      /* for timers that are set: the next pass */
 	struct op_list ops[OP_STATES]; /* by state; those of OP_IDLE are in none */
 	unsigned failures;	       /* engines that failed */
 	unsigned failed_waits;	       /* of them: one after the other, without a wait between */

@@ -103,7 +103,6 @@ static int timers_expire(struct loop *loop)
 		timer->expired(timer, now);
 		calls++;
 	}
-	loop->not_before_usec = 0;
 	return calls;
 }
 
