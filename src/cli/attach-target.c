@@ -23,12 +23,6 @@
 #include "cli/attach.h"
 #include "cli/hooks.h"
 
-#ifdef __GLIBC__
-#define OWN_LIBC "glibc"
-#else
-#define OWN_LIBC "musl"
-#endif
-
 /* 65,530 mappings (vm.max_map_count) have room; an environment is a quarter of the stack at most. */
 #define FILE_MAX (UINT64_C(16) << 20)
 
@@ -101,7 +95,6 @@ int target_look_at_maps(struct target *t)
 	t->has_hook = strstr(maps, HOOK_CORECLR) || strstr(maps, "/" HOOK_STARTUP);
 	t->has_coreclr = strstr(maps, "/libcoreclr.so");
 	t->has_mono = strstr(maps, "/libmonosgen-2.0.so") || strstr(maps, "/mono-sgen");
-	t->libc = strstr(maps, "/ld-musl-") ? "musl" : strstr(maps, "/libc.so.6") ? "glibc" : NULL;
 	free(maps);
 	return 0;
 }
@@ -170,8 +163,6 @@ int target_open(pid_t pid, struct target *ret)
 	r = look_inside(ret);
 	if (r < 0)
 		return refuse_look(ret, r);
-	if (ret->libc && strcmp(ret->libc, OWN_LIBC) != 0)
-		return refuse(ret, "it is linked with %s, and the hook with " OWN_LIBC, ret->libc);
 	if (ret->has_mono)
 		return refuse(ret, "it is Mono, which takes no hook while it runs; "
 				   "start it with \"psibridge run\"");

@@ -31,7 +31,6 @@ struct target {
 	/* from its mappings */
 	bool has_coreclr, has_mono;
 	bool has_hook; /* the profiler, or managed code that the program was started with */
-	const char *libc;
 };
 
 /* Complains. */

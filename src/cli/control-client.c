@@ -62,12 +62,6 @@ static int not_connected(struct call *call, int error)
 			    call->path);
 	case ETIMEDOUT:
 		return fail(call, error, "psibridged does not answer (its queue is full)");
-	case EACCES:
-	case EPERM:
-		return fail(call, error, "%s: this user may not speak with psibridged", call->path);
-	case EPROTOTYPE:
-		return fail(call, error, "%s is a socket of another kind, not psibridged's",
-			    call->path);
 	default:
 		return fail(call, error, "%s: %s", call->path, strerror(-error));
 	}

@@ -11,22 +11,21 @@
  *       returns                      told(level, critical)  ------>  PsiBridge: policy, handlers
  *
  * OnMemoryNotification() only hands over: entering managed code waits until a collection is over, and the collection may be the one
- * it asked for. The slot holds the newest level. Our thread is an ordinary native one: while it waits out here no collection waits
- * for it. It blocks no signals: the runtime stops threads with one.
+ * it asked for. Our thread is a native one, for which no collection waits while it is out here. It blocks no signals: the runtime
+ * stops threads with one.
  *
  * PsiBridge.Hosting (Hosting.cs) is the managed half. A program that uses PsiBridge brings its own PsiBridge.dll, and that
  * one is taken: otherwise the program would listen to one MemoryPressure and the host tell another.
  *
- * How a native program gets at CoreCLR (docs/design/features/native-hosting.md in dotnet/runtime): nethost, linked in
- * because no installed runtime has it, knows where hostfxr is; hostfxr reads APP.runtimeconfig.json, loads the runtime
- * and runs the program. hostfxr_get_runtime_delegate() starts the runtime before the program, and hdt_load_assembly (since
- * .NET 8) loads into the context the program's own assemblies are in.
+ * How a native program gets at CoreCLR (docs/design/features/native-hosting.md in dotnet/runtime): nethost, linked in because no
+ * installed runtime has it, knows where hostfxr is; hostfxr loads the runtime that APP.runtimeconfig.json names and runs the program.
+ * hostfxr_get_runtime_delegate() starts the runtime before that, and hdt_load_assembly (since .NET 8) loads into the context of the
+ * program's own assemblies.
  *
  * The end. When gone() has returned, managed code is not entered any more. A call of told() that is running then is not waited for:
  * it may be the one that ends the program (Environment.Exit() in a handler). So nothing here is ever freed. The end is seen twice:
- *   - AppDomain.ProcessExit (Hosting.cs): Main returned, or Environment.Exit(). Its handlers run on
- *     the runtime's finalizer thread while the one that ends the program waits for them (EEShutDown
- *     in ceemain.cpp), ours is the first, and managed code still works.
+ *   - AppDomain.ProcessExit (Hosting.cs): Main returned, or Environment.Exit(). Its handlers, of which ours is the first, run while
+ *     managed code still works: the one that ends the program waits for them (EEShutDown in ceemain.cpp).
  *   - hostfxr_run_app() returns: the runtime is already down. After Environment.Exit() it never returns.
  * Neither comes when the process is killed: an unhandled exception, FailFast(), and SIGTERM since .NET 10.
  *
@@ -68,9 +67,8 @@ static struct log to_stderr = { "clrhost", LOG_WARNING };
 struct interface {
 	size_t size;
 	int (*get_load)(uint32_t *ret_percent, uint64_t *ret_available_bytes);
-	void (*ending)(void);		      /* AppDomain.ProcessExit */
-	void (*threw)(const char *exception); /* the method below, for the first time */
-	const char *type, *method;	      /* a static void of one int, or NULL: the policy */
+	void (*ending)(void);	   /* AppDomain.ProcessExit */
+	const char *type, *method; /* a static void of one int, or NULL: the policy */
 };
 
 static struct {
@@ -257,11 +255,6 @@ static void gone(void)
 	log_line(&to_stderr, LOG_INFO, "ended");
 }
 
-static void threw(const char *exception)
-{
-	log_line(&to_stderr, LOG_WARNING, "the callback threw %s; that is told once", exception);
-}
-
 /* ---- start: what is wrong is said, and the program runs without ---------------------------------------- */
 
 /* Returns whether there is something to tell. */
@@ -323,9 +316,7 @@ static int start_managed(const char *type, const char *method)
 				  "PsiBridge.Hosting.Start or Told can be called");
 		return 0;
 	}
-	self.interface = (struct interface){
-		sizeof(self.interface), get_load, gone, threw, type, method
-	};
+	self.interface = (struct interface){ sizeof(self.interface), get_load, gone, type, method };
 	r = start(&self.interface);
 	if (r < 0 && type)
 		without("--callback %s::%s: there is no such static void of one int", type, method);

@@ -356,7 +356,6 @@ static profiler_object factory = { factory_slots };
 
 __attribute__((visibility("default"))) HRESULT DllGetClassObject(REFIID clsid, REFIID riid,
 								 void **ret);
-__attribute__((visibility("default"))) HRESULT DllCanUnloadNow(void);
 
 HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret)
 {
@@ -368,9 +367,4 @@ HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret)
 		return CLASS_E_CLASSNOTAVAILABLE;
 	}
 	return query_factory(&factory, riid, ret);
-}
-
-HRESULT DllCanUnloadNow(void)
-{
-	return S_FALSE;
 }

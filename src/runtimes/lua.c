@@ -2,9 +2,9 @@
 /*
  * lua.c - a program that embeds Lua 5.4 and is told when memory is short
  *
- * The example of how to embed, and the host that `psibridge demo` watches. It runs a script (its own, or a file), then calls the
- * script's global function tick() ten times a second, and when there is news. The script it has built in does what many programs
- * do: it fills a cache, drops it, and idles. Lua collects when enough has been *allocated*, so the dropped cache stays.
+ * The example of how to embed, and the host that `psibridge demo` watches. It runs a script, then calls the script's global function
+ * tick() ten times a second, and when there is news. The script it has built in does what many programs do: it fills a cache, drops it,
+ * and idles. Lua collects when enough has been *allocated*, so the dropped cache stays.
  *
  * How to be told is host.h. What comes then crosses two threads:
  *
@@ -14,12 +14,9 @@
  *        SIGURG -> Lua thread            \-> react(): empties the pipe, collects, trims
  *
  * No lua_State is ever touched by two threads: lua_gc() in told() would race with the script, and lua_sethook() too: since 5.4 it
- * walks the list of running calls. In a signal handler *of the Lua thread* it is safe, and meant to be used so (the comment above
- * lua_sethook() in ldebug.c). Hooks never run inside finalizers, so lua_gc() is allowed in ours. A coroutine that never yields is
- * not interrupted: its hooks are its own.
- *
- * At Low: a full collection, if it is worth it (effect.h), then malloc_trim(): without it, what Lua freed stays with malloc.
- * There is nothing to undo at Neutral and High.
+ * walks the list of running calls. In a signal handler *of the Lua thread* it is meant to be used (the comment above it in ldebug.c).
+ * Hooks never run inside finalizers, so lua_gc() is allowed in ours. A coroutine that never yields is not interrupted: its hooks are
+ * its own. At Low: a full collection, if it is worth it (effect.h), then malloc_trim(): what Lua freed would stay with malloc.
  *
  * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in bytes:
  *

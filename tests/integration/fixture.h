@@ -251,12 +251,9 @@ static inline const struct told *found(unsigned from, enum psb_kind kind, int av
 static inline pid_t press_until_low(const char *group, unsigned ms)
 {
 	unsigned n = told_count();
-	uint64_t from = lab_now_usec();
 	pid_t pid = lab_press(&lab, group);
 
 	WAIT_FOR(ms, found(n, PSB_KIND_LEVEL, PSB_LOW, lab_path(&lab, group)));
-	print_message("# rung %u (%s): %llu ms to Low\n", source_now().rung, source_now().name,
-		      (unsigned long long)(lab_now_usec() - from) / 1000);
 	return pid;
 }
 

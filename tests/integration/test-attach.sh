@@ -83,7 +83,7 @@ check no_such_process_is_told failed 'psibridge attach: 4194305: there is no suc
 # ---- processes that are refused, and what the runtime answers ------------------------------------------
 cat=$(readlink -f "$(command -v cat)")
 cp "$cat" "$T/mono-sgen"
-for mapped in libcoreclr.so ld-musl-x86_64.so.1; do cp "$T/hooks/$name" "$T/$mapped"; done # it has mapped what is called so
+cp "$T/hooks/$name" "$T/libcoreclr.so" # it has mapped what is called so
 no_socket="there is no dotnet-diagnostic-@-* in $T/tmp"
 socket=$T/tmp/dotnet-diagnostic-@-1-socket
 forbids='which forbids to attach; start it without, or by "psibridge run --hook=startup-hook"'
@@ -96,7 +96,6 @@ done <<END
 what_is_not_dotnet_is_told|cat|it is not .NET ($cat), was compiled ahead of time (NativeAOT), or has just begun: $no_socket
 mono_is_told|$T/mono-sgen|it is Mono, which takes no hook while it runs; start it with "psibridge run"
 no_socket_is_told|$double map=$T/libcoreclr.so|it has no diagnostics socket: $no_socket
-another_libc_is_told|$double map=$T/ld-musl-x86_64.so.1|it is linked with musl, and the hook with glibc
 diagnostics_off_is_told|env DOTNET_EnableDiagnostics=0 $double|it was started with DOTNET_EnableDiagnostics=0, $forbids
 diagnostics_off_in_hexadecimal|env DOTNET_EnableDiagnostics=0x0 $double|it was started with DOTNET_EnableDiagnostics=0x0, $forbids
 diagnostics_off_by_the_older_name|env COMPlus_EnableDiagnostics=0 $double|it was started with COMPlus_EnableDiagnostics=0, $forbids

@@ -2,7 +2,7 @@
 /*
  * A thousand clients in a thousand cgroups, real stalls in ten of them: those ten are told and no
  * others, also when the daemon is restarted and killed in the middle; none is hung up on, none
- * told twice. With a figure: memory a client. (At rest nothing wakes it: vm/guest-pressure.sh.)
+ * told twice. With figures: delivery, memory a client. (At rest nothing wakes it: vm/guest-pressure.sh.)
  */
 #include "daemon-bench.h"
 
@@ -35,6 +35,9 @@ static struct client {
 	enum psb_available level;
 	bool welcome_back;
 } clients[CROWD];
+
+static uint64_t delays[4096]; /* from judgement to client */
+static unsigned delay_count;
 
 static const char *group_of(unsigned i)
 {
@@ -92,6 +95,8 @@ static void take(unsigned i)
 		c->low_usec = r.time_usec;
 	}
 	c->level = (enum psb_available)r.available;
+	if (delay_count < ELEMENTSOF(delays))
+		delays[delay_count++] = lab_now_usec() - r.time_usec;
 }
 
 /* Take what comes until `condition` holds of so many, the first ones; false: it did not within `ms`. */
@@ -127,6 +132,13 @@ static bool is_high(const struct client *c)
 static bool is_back(const struct client *c)
 {
 	return c->welcome_back;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
 }
 
 /* ---- tests ---------------------------------------------------------------------------------------- */
@@ -182,6 +194,8 @@ PROMISE(ten_stall_and_those_ten_are_told)
 	for (unsigned i = 0; i < STALLING; i++)
 		pressers[i] = lab_press(&lab, group_of(i));
 	assert_true(listen_until(PATIENCE_MS, was_low, STALLING));
+	delay_count = 0; /* what was told while the others were made to stall was not read at once */
+
 	/* in the middle of it */
 	for (int i = 0; i < 2; i++) {
 		for (unsigned c = 0; c < CROWD; c++)
@@ -190,6 +204,10 @@ PROMISE(ten_stall_and_those_ten_are_told)
 		assert_true(listen_until(PATIENCE_MS, is_back, CROWD));
 	}
 	listen_until(9000, NULL, 0); /* longer than Rearm: a repeat is due, and only one */
+	qsort(delays, delay_count, sizeof(*delays), by_value);
+	printf("# %u records, from judgement to client p50 %llu us, p99 %llu us\n", delay_count,
+	       (unsigned long long)delays[delay_count / 2],
+	       (unsigned long long)delays[delay_count * 99 / 100]);
 	for (unsigned i = 0; i < STALLING; i++)
 		lab_kill(pressers[i]);
 	assert_true(listen_until(PATIENCE_MS, is_high, CROWD));

@@ -4,7 +4,7 @@
  *
  * A chain of cgroups, one in the other, with a program that stalls in the innermost: each has the same pressure, and one
  * watch, of a bridge of its own, so that none takes another one's alarms. The first bridge has its own thread and is what
- * the others are compared with. No loop here has a timeout: a descriptor that does not ring is found out.
+ * the others are compared with. sd-event is psibridged's own. No loop here has a timeout: a descriptor that does not ring is found out.
  */
 #include "../deny.h"
 #include "fixture.h"
@@ -16,7 +16,6 @@
 
 #ifdef HAVE_EVENT_LOOPS
 #include <glib-unix.h>
-#include <systemd/sd-event.h>
 #include <uv.h>
 #endif
 
@@ -87,23 +86,6 @@ static void drive_epoll_nested(psb_bridge *bridge)
 }
 
 #ifdef HAVE_EVENT_LOOPS
-static int sd_event_rang(sd_event_source *source, int fd, uint32_t revents, void *bridge)
-{
-	(void)fd;
-	(void)revents;
-	return turn(bridge, 1) ? 0 : sd_event_exit(sd_event_source_get_event(source), 0);
-}
-
-static void drive_sd_event(psb_bridge *bridge)
-{
-	sd_event *event = NULL;
-
-	assert_int_equal(sd_event_new(&event), 0);
-	sd_event_add_io(event, NULL, psb_bridge_fd(bridge), EPOLLIN, sd_event_rang, bridge);
-	sd_event_loop(event);
-	sd_event_unref(event);
-}
-
 static gboolean glib_rang(gint fd, GIOCondition condition, gpointer bridge)
 {
 	(void)fd;
@@ -155,7 +137,6 @@ static const struct way {
 	{ "epoll, edge", drive_epoll_edge },
 	{ "epoll in epoll", drive_epoll_nested },
 #ifdef HAVE_EVENT_LOOPS
-	{ "sd-event", drive_sd_event },
 	{ "GLib", drive_glib },
 	{ "libuv", drive_libuv },
 #endif
@@ -337,7 +318,6 @@ static void each_way_tells_the_same(unsigned rung)
 		episodes++;
 	} while (episodes < EPISODES_MIN ||
 		 (late_ones(episodes, false) > 0 && episodes < EPISODES_MAX));
-	print_message("# rung %u: %u episodes\n", rung, episodes);
 
 	over = true;
 	for (unsigned i = 0; i < driven_count; i++) {

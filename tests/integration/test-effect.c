@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-effect.c - whose limit a Low came from, and what it achieved, under real pressure: a program beside readers of a file that is larger than what is left
+ * test-effect.c - whose limit a Low came from, and what it achieved: a program beside readers of a file that is larger than what is
+ * left. Whose limit else it may be: vm/guest-cause.sh.
  *
  * The program watches its own cgroup, as a host does, so that natively its use is read where the memory controller is.
  */
@@ -62,8 +63,8 @@ static _Noreturn void run_program(void)
 		pause();
 }
 
-/* Until the effect of its first Low is known. `group`: of both, "program" or below it; the limit is the program's. */
-static struct psb_stats effect_in(const char *group, struct outcome what)
+/* Until the effect of its first Low is known. */
+static struct psb_stats effect_of(struct outcome what)
 {
 	pid_t host, reader;
 	struct psb_stats s;
@@ -73,40 +74,23 @@ static struct psb_stats effect_in(const char *group, struct outcome what)
 	assert_ptr_not_equal(program, MAP_FAILED);
 	*program = what;
 	lab_make(&lab, "program", GARBAGE + LAB_LIMIT);
-	if (strcmp(group, "program") != 0) {
-		lab_delegate(&lab, "program");
-		lab_make(&lab, group, 0);
-	}
-	host = lab_fork(&lab, group);
+	host = lab_fork(&lab, "program");
 	assert_true(host >= 0);
 	if (host == 0)
 		run_program();
 	lab_sleep_ms(500);
-	reader = lab_press(&lab, group);
+	reader = lab_press(&lab, "program");
 	assert_true(LAB_WAIT(30000, program->effects > 0));
 	lab_kill(reader);
 	lab_kill(host);
 	s = program->stats;
-	print_message("# %u Lows; %llu KiB went back, the first %lld ms after the stall began; "
-		      "stalled %llu ms before, %llu ms after\n",
-		      program->lows, (unsigned long long)s.effect_bytes >> 10,
-		      (long long)s.first_back_usec / 1000,
-		      (unsigned long long)s.stall_before_usec / 1000,
-		      (unsigned long long)s.stall_after_usec / 1000);
 	/* v1 says it only of a level that is full at the moment */
 	if (!lab.v1 || program->cause != PSB_CAUSE_UNKNOWN) {
-		assert_int_equal(program->cause, strcmp(group, "program") == 0
-							 ? PSB_CAUSE_OWN
-							 : PSB_CAUSE_ANCESTOR);
+		assert_int_equal(program->cause, PSB_CAUSE_OWN);
 		assert_int_equal(program->limit_bytes, GARBAGE + LAB_LIMIT);
 	}
 	munmap(program, sizeof(*program));
 	return s;
-}
-
-static struct psb_stats effect_of(struct outcome what)
-{
-	return effect_in("program", what);
 }
 
 PROMISE(what_a_program_frees_at_low_is_measured)
@@ -131,11 +115,6 @@ PROMISE(a_program_that_frees_nothing_gave_nothing_back)
 	assert_int_equal(s.unanswered, 1);
 	assert_int_equal(s.bytes_back, 0);
 	assert_true(s.first_back_usec == PSB_UNKNOWN);
-}
-
-PROMISE(a_limit_above_is_an_ancestors)
-{
-	assert_int_equal(effect_in("program/below", (struct outcome){ .frees = true }).effects, 1);
 }
 
 PROMISE(a_program_that_says_so_gave_something_back)

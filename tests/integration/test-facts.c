@@ -3,17 +3,14 @@
  * test-facts.c - what psibridge relies on in the kernel, asked of this very kernel, without a line
  * of our own code
  *
- * Where a kernel is better than the code expects (no false first alarm), the case is skipped and
- * says so: then a detour of ours has become needless. Where it is worse, it fails. What our own code would show at once is
- * asked there: removal (test-lost.c), a stall that is diluted at the parent (test-pattern.c), how soon a privileged alarm comes
- * (test-pressure.c).
+ * What our own code would show at once is asked there: removal (test-lost.c), a stall that is diluted at the parent (test-pattern.c),
+ * how soon a privileged alarm comes, what stalled before, and alarms that a reader of the same file swallows (test-pressure.c).
  *
  * Triggers without CAP_SYS_RESOURCE are made by dropping it from the effective set of this thread
  * while the file is opened: the kernel looks at the credentials of the open.
  */
 #include <linux/capability.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "fixture.h"
@@ -67,11 +64,6 @@ static unsigned poll_for(int fd, int ms)
 
 	assert_true(poll(&p, 1, ms) >= 0);
 	return (unsigned)p.revents;
-}
-
-static uint64_t some(const char *group)
-{
-	return lab_psi(&lab, group).some_usec;
 }
 
 PROMISE(what_a_trigger_may_say)
@@ -131,103 +123,6 @@ PROMISE(proc_pressure_overwrites_the_last_byte_it_is_given_and_a_cgroup_does_not
 		      false);
 	assert_true(fd >= 0);
 	close(fd);
-}
-
-/* After a short stall, on a trigger whose threshold is 1 s. Returns: did it ring? */
-static unsigned ring_at_first(uint64_t *ret_growth_usec)
-{
-	uint64_t before;
-	unsigned rang;
-	pid_t pid;
-	int fd;
-
-	lab_make(&lab, "first", LAB_LIMIT);
-	pid = lab_press(&lab, "first");
-	assert_true(LAB_WAIT(20000, some("first") > 1200000));
-	lab_kill(pid);
-	lab_sleep_ms(2500); /* two windows: it has forgotten the first stall */
-	before = some("first");
-	fd = arm("first", "some 1000000 2000000", false);
-	assert_true(fd >= 0);
-	pid = lab_press(&lab, "first");
-	(void)LAB_WAIT(3000, some("") > 0 && some("first") > before + 5000);
-	lab_kill(pid);
-	rang = poll_for(fd, 5000);
-	*ret_growth_usec = some("first") - before;
-	close(fd);
-	lab_remove(&lab, "first");
-	print_message("# %llu ms of stall: %s a threshold of 1000 ms\n",
-		      (unsigned long long)*ret_growth_usec / 1000, rang ? "rang" : "did not ring");
-	return rang;
-}
-
-/* The window is seeded from the wrong counter, so the first evaluation compares with all that ever
- * stalled. It is not made where the group is idle again by then: three chances. */
-PROMISE(the_first_alarm_of_an_unprivileged_trigger_is_false)
-{
-	uint64_t growth = 0;
-	unsigned rang = 0;
-
-	for (int i = 0; i < 3 && !rang; i++)
-		rang = ring_at_first(&growth);
-	if (growth >= 1000000)
-		SKIP("the stall was too long to tell (a slow machine)");
-	if (!rang)
-		SKIP("this kernel gives no false first alarm");
-	assert_int_equal(rang, POLLPRI);
-}
-
-static atomic_bool reading;
-
-static void *read_often(void *path)
-{
-	while (reading) {
-		lab_number(path, "some ");
-		lab_sleep_ms(100); /* 10 Hz */
-	}
-	return NULL;
-}
-
-/* How many of 4 isolated bursts are heard. */
-static unsigned count_heard(int fd)
-{
-	unsigned heard = 0;
-
-	for (unsigned i = 0; i < 4; i++) {
-		uint64_t before = some("");
-		pid_t pid = lab_press(&lab, "swallow");
-
-		(void)LAB_WAIT(2000, some("") > before + 150000);
-		lab_kill(pid);
-		heard += poll_for(fd, 4500) == POLLPRI;
-		lab_sleep_ms(2500); /* a window: the next burst is isolated */
-	}
-	return heard;
-}
-
-PROMISE(a_reader_of_the_same_file_swallows_unprivileged_alarms)
-{
-	unsigned undisturbed, disturbed;
-	char path[256];
-	pthread_t reader;
-	int fd;
-
-	lab_make(&lab, "swallow", LAB_LIMIT);
-	fd = arm("swallow", "some 20000 2000000", false);
-	assert_true(fd >= 0);
-	undisturbed = count_heard(fd);
-	snprintf(path, sizeof(path), "%s", lab_file(&lab, "swallow", "memory.pressure"));
-	reading = true;
-	assert_int_equal(pthread_create(&reader, NULL, read_often, path), 0);
-	disturbed = count_heard(fd);
-	reading = false;
-	pthread_join(reader, NULL);
-	close(fd);
-	print_message("# of 4 bursts %u were heard, with a reader at 10 Hz %u\n", undisturbed,
-		      disturbed);
-	assert_true(undisturbed >= 3);
-	if (disturbed >= undisturbed)
-		SKIP("on this kernel a reader swallows no alarms");
 }
 
 PROMISE(memory_events_rings_with_pollerr_and_is_ready_until_it_is_read)

@@ -65,8 +65,6 @@ PROMISE(low_comes_before_the_limit_and_is_followed_by_neutral_and_high)
 	start_on(pid, 2 * USEC_PER_SEC);
 	WAIT_FOR(20000u, foretold());
 	told = foretold();
-	print_message("# Low at %llu of %u MiB\n",
-		      (unsigned long long)(told->n.current_bytes / LAB_MB), LIMIT_MIB);
 	assert_int_equal(told->n.available, PSB_LOW);
 	assert_false(told->n.critical);
 	assert_int_equal(told->n.limit_bytes, LIMIT_MIB * LAB_MB);

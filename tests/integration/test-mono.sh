@@ -132,13 +132,6 @@ children()
 check it_starts_other_programs children
 
 # ---- what makes no sense ----------------------------------------------------------------------------------
-off()
-{
-	PSIBRIDGE=off hooked 1 0 && expect '^ready' &&
-		! grep -h psb "/proc/$pid/task/"*/comm && tell exit 3 && ended 3 && unsaid psibridge
-}
-check switched_off_it_says_nothing_and_has_no_thread off
-
 options()
 {
 	MONO_ENV_OPTIONS=--profile=psibridge:low=1s hooked 1 0 && ready &&

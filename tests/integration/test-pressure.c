@@ -53,9 +53,6 @@ PROMISE(stalls_are_told_as_low_and_their_end_as_neutral_then_high)
 	low = HEARD(PSB_LOW);
 	if (due == 0) /* it was told before we looked again */
 		due = low->called_usec;
-	print_message("# rung %u: Low %lld ms after the first stall, %lld ms after the threshold\n",
-		      source_now().rung, (long long)(low->called_usec - first_stall) / 1000,
-		      (long long)(low->called_usec - due) / 1000);
 	assert_true((int64_t)(low->called_usec - due) <
 		    (lab.privileged ? LOW_WITHIN_PRIVILEGED_USEC : LOW_WITHIN_USEC));
 	assert_true(low->n.since_usec > 0 && low->n.since_usec <= low->n.time_usec);
@@ -98,10 +95,6 @@ PROMISE(what_stalled_before_the_watch_was_made_is_told_to_nobody)
 	lab_kill(pid);
 	after = lab_psi(&lab, "past").some_usec;
 	lab_sleep_ms(4500); /* an alarm comes within two windows */
-	print_message("# %llu ms of stall, %llu alarms, %llu of them false\n",
-		      (unsigned long long)(after - before) / 1000,
-		      (unsigned long long)stats().alarms, (unsigned long long)stats().false_alarms);
-	record_print(&f.record);
 	assert_true(told_count() == 0 || after - before >= 400000);
 }
 
@@ -167,8 +160,6 @@ PROMISE(while_memory_is_plentiful_nothing_wakes_up)
 	switches = thread_switches(loop);
 	lab_sleep_ms(12000); /* longer than the 10 s of a safety sample */
 	switches = thread_switches(loop) - switches;
-	print_message("# rung %u: woke up %llu times in 12 s\n", source_now().rung,
-		      (unsigned long long)switches);
 	assert_in_range(switches, 0, lab.privileged ? 0 : 2); /* the safety sample */
 	assert_int_equal(told_count(), 0);
 }

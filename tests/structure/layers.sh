@@ -29,10 +29,7 @@ complaints()
 		only["^n?curses"]             = "^src/cli/top-screen\\.c$"
 		only["^jansson"]              = "^src/(cli|daemon|demo)/"
 		only["^(lua|lauxlib|lualib)"] = "^src/runtimes/lua"
-		only["^(jvmti|jni)\\.h$"]     = "^src/runtimes/j"
 		only["^(nethost|hostfxr|coreclr_delegates)"] = "^src/runtimes/clrhost"
-		only["^Python\\.h$"]          = "^src/runtimes/"
-		only["^node"]                 = "^src/runtimes/"
 		only["^cmocka"]               = "^$"
 
 		# layer            the only system headers there. None of them leads to a system call.

@@ -9,50 +9,25 @@
 map=$srcdir/src/library/libpsibridge.sym
 lib=$builddir/.libs/libpsibridge.so
 
-# ---- core: one row a function that is not core's own, and the objects that may call it -----------
+work=$(mktemp -d "${TMPDIR:-/tmp}/psb-symbols.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit
+
+# ---- core ------------------------------------------------------------------------------------------
+objects=$(for source in "$srcdir"/src/core/*.c; do echo "$builddir/src/core/.libs/$(basename "$source" .c).o"; done)
+
+# shellcheck disable=SC2086 # CC and libtool's NM have arguments, and objects are many
 core_undefined()
 {
+	# Fortified (-D_FORTIFY_SOURCE) they have other names.
+	pure='(__)?(bcmp|memchr|memcmp|memcpy|memmove|memset|strchr|strcmp|strlen|strncmp|strnlen|strrchr|snprintf|vsnprintf)(_chk)?|__assert_fail'
 	# What compilers and instrumentation add is nobody's decision.
-	instrumentation='^(_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|__(asan|ubsan|tsan|gcov|llvm|sanitizer|sancov)_|___?(asan|tsan)_|__u?(div|mod|divmod|mul)[dt]i[34]$)'
-	# shellcheck disable=SC2086 # libtool's NM has arguments
-	for object in "$builddir"/src/core/.libs/*.o; do
-		source=$srcdir/src/core/$(basename "$object" .o).c
-		[ -e "$source" ] && echo "$object $($NM -g "$object" | tr '\n' ' ')"
-	done | awk -v skip="$instrumentation" '
-	BEGIN {
-		n = split("bcmp memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strnlen strrchr" \
-			" snprintf vsnprintf __assert_fail", pure, " ")
-		for (i = 1; i <= n; i++)
-			may[pure[i]] = "."
-		# Fortified (-D_FORTIFY_SOURCE) they have other names.
-		for (i = 1; i <= n; i++)
-			may["__" pure[i] "_chk"] = "."
-		# The only objects of core that own memory.
-		may["malloc"] = may["calloc"] = may["free"] = "^cgpattern$"
-	}
-	{
-		object = $1
-		sub(/.*\//, "", object)
-		sub(/\.o$/, "", object)
-		# nm: "0000 T name", or "U name" without an address
-		for (i = 2; i <= NF; i++) {
-			if ($i == "U" || $i == "w") {
-				if (!(($(i + 1) " " object) in wanted))
-					wanted[$(i + 1) " " object] = 1
-			} else if ($i ~ /^[TDRBVWuiC]$/ && $(i - 1) ~ /^[0-9a-f]+$/)
-				defined[$(i + 1)] = 1
-		}
-		objects++
-	}
-	END {
-		for (w in wanted) {
-			split(w, p, " ")
-			if (!(p[1] in defined) && p[1] !~ skip && !(p[1] in may && p[2] ~ may[p[1]]))
-				print p[2] ".o needs " p[1]
-		}
-		if (!objects)
-			print "no objects of core found below " ENVIRON["builddir"]
-	}' | sort
+	added='_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|__(asan|ubsan|tsan|gcov|llvm|sanitizer|sancov)_.*|___?(asan|tsan)_.*|__u?(div|mod|divmod|mul)[dt]i[34]'
+	$CC -r -nostdlib -o core.o $objects
+	$NM -u core.o | awk '{ print $2 }' | grep -vxE "$pure|$added|malloc|calloc|free"
+	# The only object of core that owns memory.
+	$NM -A -u $objects | grep -v '/cgpattern\.o:' | grep -wE 'malloc|calloc|free'
+	true
 }
 
 # ---- the library: three lists that must be one -----------------------------------------------------
@@ -76,12 +51,11 @@ exported()
 
 same()
 {
-	"$1" >first.$$
-	"$2" >second.$$
-	[ -s first.$$ ] || echo "$1: nothing found"
-	comm -23 first.$$ second.$$ | sed "s/$/: $1, but not $2/"
-	comm -13 first.$$ second.$$ | sed "s/$/: $2, but not $1/"
-	rm first.$$ second.$$
+	"$1" >first
+	"$2" >second
+	[ -s first ] || echo "$1: nothing found"
+	comm -23 first second | sed "s/$/: $1, but not $2/"
+	comm -13 first second | sed "s/$/: $2, but not $1/"
 }
 
 needed()
@@ -110,15 +84,11 @@ no_globals()
 {
 	# Writable data in core would be state that a pure function must not have. (.data.rel.ro is
 	# constant: tables of pointers.)
-	for object in "$builddir"/src/core/.libs/*.o; do
-		[ -e "$srcdir/src/core/$(basename "$object" .o).c" ] || continue
-		# shellcheck disable=SC2086
-		$NM -f sysv "$object" | awk -F '[ ]*[|][ ]*' -v o="$(basename "$object")" '
-			$NF ~ /^([.](data|bss|tdata|tbss)|[*]COM)/ && $NF !~ /^[.]data[.]rel[.]ro/ { print o " has the variable " $1 }'
-	done
+	# shellcheck disable=SC2086
+	$NM -f sysv core.o | awk -F '[ ]*[|][ ]*' '
+		$NF ~ /^([.](data|bss|tdata|tbss)|[*]COM)/ && $NF !~ /^[.]data[.]rel[.]ro/ { print "the variable " $1 }'
 }
 
-cd "${TMPDIR:-/tmp}" || exit
 empty core_calls_nothing_that_could_be_a_system_call core_undefined
 if [ -n "${SANITIZERS:-}" ]; then
 	skip core_has_no_writable_data "sanitizers add their own"

@@ -5,9 +5,8 @@
 // The host finds these methods by hostfxr, calls Start() once, before Main, with what may be asked of it, and Told() for
 // each notification. From then on it is the source of MemoryPressure, and there is no second watch in the process.
 //
-// Two things that native code cannot do for itself are here, too: to know that the program ends before the runtime does
-// (AppDomain.ProcessExit, whose handlers are called in the order in which they were added), and to call a method of the
-// program that may throw: an exception that leaves managed code for C ends the process.
+// A thing that native code cannot do for itself is here, too: to know that the program ends before the runtime does
+// (AppDomain.ProcessExit, whose handlers are called in the order in which they were added).
 #if NET
 using System;
 using System.ComponentModel;
@@ -25,8 +24,9 @@ public static unsafe class Hosting
 
     private static HostInterface host;
     private static volatile Session? session;
-    private static Action<int>? handler;
-    private static bool started, complained;
+    private static readonly Subscribers<Action<int>> Handlers = new Subscribers<Action<int>>("the callback");
+    private static IDisposable? bound; // the handler
+    private static bool started;
 
     /// <summary>What a host offers.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -38,8 +38,6 @@ public static unsafe class Hosting
         public delegate* unmanaged<uint*, ulong*, int> GetLoad;
         /// <summary>The program ends; nothing is told from its return on. May be null.</summary>
         public delegate* unmanaged<void> Ending;
-        /// <summary>The method below threw this, for the first time. May be null.</summary>
-        public delegate* unmanaged<byte*, void> Threw;
         /// <summary>"Type, Assembly" and a static void of one int in it, which is told in place of MemoryPressure; or null.</summary>
         public byte* Type, Method;
     }
@@ -68,19 +66,7 @@ public static unsafe class Hosting
         if (available < (int)MemoryAvailable.Low || available > (int)MemoryAvailable.High)
             return;
         session?.Put((MemoryAvailable)available, critical != 0, MemoryPressureReason.Signal);
-        try
-        {
-            handler?.Invoke(available);
-        }
-        catch (Exception e)
-        {
-            if (complained || host.Threw == null)
-                return;
-            complained = true;
-            IntPtr text = Marshal.StringToCoTaskMemUTF8($"{e.GetType().FullName}: {e.Message}");
-            host.Threw((byte*)text);
-            Marshal.FreeCoTaskMem(text);
-        }
+        Handlers.Tell(handler => handler(available));
     }
 
     // Nothing is told after this, and GetLoad is not called any more.
@@ -88,7 +74,7 @@ public static unsafe class Hosting
     {
         if (host.Ending != null)
             host.Ending();
-        handler = null;
+        bound?.Dispose();
         if (session != null)
             MemoryPressure.Stop();
         session = null;
@@ -105,13 +91,13 @@ public static unsafe class Hosting
         {
             MethodInfo? method = Type.GetType(type)?.GetMethod(name, any, null, new[] { typeof(int) }, null);
             if (method != null && !method.IsDefined(typeof(UnmanagedCallersOnlyAttribute))) // that is for native code alone
-                handler = method.CreateDelegate<Action<int>>();
+                bound = Handlers.Add(method.CreateDelegate<Action<int>>());
         }
         catch (Exception)
         {
             // The assembly is none, or the method returns something.
         }
-        return handler == null ? -ENOENT : 0;
+        return bound == null ? -ENOENT : 0;
     }
 
     private static MemoryLoad Load()
