@@ -111,6 +111,7 @@ static inline json_t *bench_ask(struct bench *b, const char *request)
 	return answer;
 }
 
+/* What the status says in `object` under `key`. */
 static inline long long bench_number(struct bench *b, const char *object, const char *key)
 {
 	json_t *answer = bench_ask(b, "{\"verb\":\"status\"}\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-effect.c - whose limit a Low came from, and what it achieved: a program beside readers of a file that is larger than what is
- * left. Whose limit else it may be: vm/guest-cause.sh.
+ * left. Whose limit else it may be: vm/guest-cause.sh; one that frees nothing: vm/guest-effect.sh.
  *
  * The program watches its own cgroup, as a host does, so that natively its use is read where the memory controller is.
  */
@@ -105,16 +105,6 @@ PROMISE(what_a_program_frees_at_low_is_measured)
 	assert_in_range(s.first_back_usec, 1, 4000000);
 	assert_in_range(s.stall_before_usec, 90000, 5000000);
 	assert_in_range(s.stall_after_usec, 0, 5000000);
-}
-
-PROMISE(a_program_that_frees_nothing_gave_nothing_back)
-{
-	struct psb_stats s = effect_of((struct outcome){ .frees = false });
-
-	assert_int_equal(s.effects, 1);
-	assert_int_equal(s.unanswered, 1);
-	assert_int_equal(s.bytes_back, 0);
-	assert_true(s.first_back_usec == PSB_UNKNOWN);
 }
 
 PROMISE(a_program_that_says_so_gave_something_back)
