@@ -142,6 +142,25 @@ units()
 }
 with_lab a_units_name_is_its_cgroup units
 
+# psibridged itself says so of its configuration.
+configured() { "$builddir/psibridged" "$1" --root "$T/root" >"$T/stdout" 2>&1; }
+warned()
+{
+	mkdir -p "$T/root/etc/psibridge"
+	cat >"$T/root/etc/psibridge/psibridged.conf" <<-END
+		[Watch $lab-x.service]
+		[Watch psb-fnid-$$/**]
+		[Watch $lab/b/**]
+		[Watch kubepods.slice/**]
+		Enabled=no
+		[Watch psb-no.service]
+	END
+	configured --check-config && says "; did you mean /$lab?" '; did you mean system.slice/psb-no.service?' \
+		"conf:1: warning: [Watch $lab-x.service]: it waits for /$lab-x.service, which does not exist on this machine now; did you mean /$lab/a/$lab-x.service?" &&
+		says_not conf:3: conf:4: && configured --show-config && grep -A 1 'conf:5$' "$T/stdout" | grep -qx Enabled=no
+}
+with_lab a_watch_of_what_is_not_there_is_warned_of warned
+
 worst_first()
 {
 	level /system.slice/db.service neutral

@@ -386,25 +386,6 @@ PROMISE(ten_thousand_connections_harm_nobody)
 
 /* ---- configuration ------------------------------------------------------------------------------- */
 
-/* What psibridged says with that option, all of it in one text. */
-static const char *run_with(const char *option)
-{
-	const char *builddir = getenv("builddir");
-	static char text[4096];
-	char command[512];
-	size_t size;
-	FILE *f;
-
-	snprintf(command, sizeof(command), "%s/psibridged %s --root %s/root 2>&1",
-		 builddir ? builddir : ".", option, bench.dir);
-	f = popen(command, "re");
-	assert_non_null(f);
-	size = fread(text, 1, sizeof(text) - 1, f);
-	text[size] = '\0';
-	assert_int_equal(pclose(f), 0);
-	return text;
-}
-
 /* Whatever the operator takes away: a CLR stays in low-memory mode until it is told otherwise. */
 PROMISE(a_low_ends_also_when_the_watch_is_taken_away_or_put_into_shadow)
 {
@@ -484,33 +465,6 @@ PROMISE(a_watch_whose_cgroup_vanishes_waits_and_hears_the_next_one)
 		leave(fd);
 		lab_remove(&lab, "later");
 	}
-}
-
-PROMISE(a_watch_of_what_is_not_there_is_warned_of)
-{
-	char hint[512], unit[96];
-	const char *text;
-
-	snprintf(unit, sizeof(unit), "underneath/%s.service", lab.name);
-	lab_make(&lab, "underneath", 0);
-	lab_make(&lab, unit, 0);
-	bench_configure(&bench,
-			"[Watch %s.service]\n[Watch %s/undreneath/**]\n[Watch %s/underneath/**]\n"
-			"[Watch kubepods.slice/**]\nEnabled=no\n[Watch psb-no.service]\n");
-	text = run_with("--check-config");
-	snprintf(hint, sizeof(hint),
-		 "conf:1: warning: [Watch %s.service]: it waits for /%s.service, which does not "
-		 "exist on this machine now; did you mean /%s/%s?\n",
-		 lab.name, lab.name, lab.name, unit);
-	expect_words(text, hint);
-	snprintf(hint, sizeof(hint), "did you mean /%s/underneath?\n", lab.name);
-	expect_words(text, hint);
-	expect_words(text, "; did you mean system.slice/psb-no.service?\n");
-	assert_null(strstr(text, "conf:3:"));
-	assert_null(strstr(text, "conf:4:"));
-	expect_words(run_with("--show-config"), "conf:5\nEnabled=no\n");
-	lab_remove(&lab, unit);
-	lab_remove(&lab, "underneath");
 }
 
 GROUP(set_up, bench_close_lab)

@@ -9,8 +9,8 @@
  *             ...
  *     }
  *
- * The program runs the file that it is called by: a link test-loop-life to it runs test-loop-life.c, and so does
- * `tests loop-life`.
+ * The headers that most tests need come with this one. The program runs the file that it is called by: a link test-loop-life to it
+ * runs test-loop-life.c, and so does `tests loop-life`.
  *
  * FIXTURE(begin, end) puts two functions around each promise: begin() belongs to the test, so it may assert and skip, and
  * end() is called however the test ended. GROUP(begin, end) are cmocka's, around all of them. After VARIANTS(table, suits) each
