@@ -173,6 +173,21 @@ PROMISE(the_list_names_each_cgroup_that_is_not_at_rest_once)
 	assert_int_equal(stats_of(b).samples, samples); /* nothing was read for it */
 }
 
+PROMISE(the_counters_of_all_are_added_up)
+{
+	struct bench *b = watch_all(state, 3, LONG_USEC);
+
+	assert_true(psb_bridge_fd(b->bridge) >= 0);
+	simulate(b, 0, 'C');
+	simulate(b, 1, 'L');
+	simulate(b, 1, 'N');
+	simulate(b, 2, 'C');
+	DISPATCH_UNTIL(b, stats_of(b).neutral == 1 && stats_of(b).critical == 2);
+	assert_int_equal(stats_of(b).low, 3);
+	assert_int_equal(stats_of(b).members, 3);
+	assert_true(stats_of(b).sample_usec > 0);
+}
+
 PROMISE(who_is_told_the_list_may_dispatch)
 {
 	struct bench *b = watch_all(state, MANY, LONG_USEC);
