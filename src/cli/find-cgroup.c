@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "cli/args.h"
-#include "core/cgname.h"
+#include "core/nearest.h"
 #include "core/procfs.h"
 #include "psibridge/tools.h"
 

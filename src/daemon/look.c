@@ -2,8 +2,8 @@
 /*
  * look.c - psibridged --check-config and --show-config
  */
-#include "core/cgname.h"
 #include "core/cgpattern.h"
+#include "core/nearest.h"
 #include "daemon/config.h"
 #include "psibridge/tools.h"
 
