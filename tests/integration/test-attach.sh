@@ -80,7 +80,7 @@ END
 # Linux gives no process so high a number: PID_MAX_LIMIT is 4 Mi.
 check no_such_process_is_told failed 'psibridge attach: 4194305: there is no such process' attach 4194305
 
-# ---- processes that are refused, and what the runtime answers ------------------------------------------
+# ---- processes that are refused (by which switch: test-run.sh), and what the runtime answers ------------------------------------------
 cat=$(readlink -f "$(command -v cat)")
 cp "$cat" "$T/mono-sgen"
 cp "$T/hooks/$name" "$T/libcoreclr.so" # it has mapped what is called so
@@ -97,10 +97,7 @@ what_is_not_dotnet_is_told|cat|it is not .NET ($cat), was compiled ahead of time
 mono_is_told|$T/mono-sgen|it is Mono, which takes no hook while it runs; start it with "psibridge run"
 no_socket_is_told|$double map=$T/libcoreclr.so|it has no diagnostics socket: $no_socket
 diagnostics_off_is_told|env DOTNET_EnableDiagnostics=0 $double|it was started with DOTNET_EnableDiagnostics=0, $forbids
-diagnostics_off_in_hexadecimal|env DOTNET_EnableDiagnostics=0x0 $double|it was started with DOTNET_EnableDiagnostics=0x0, $forbids
-diagnostics_off_by_the_older_name|env COMPlus_EnableDiagnostics=0 $double|it was started with COMPlus_EnableDiagnostics=0, $forbids
 the_socket_off_is_told|env DOTNET_EnableDiagnostics_IPC=0 $double|it was started with DOTNET_EnableDiagnostics_IPC=0, $forbids
-profilers_off_is_told|env DOTNET_EnableDiagnostics_Profiler=0 $double|it was started with DOTNET_EnableDiagnostics_Profiler=0, $forbids
 another_profiler_in_the_slot_is_told|$double attach=8013136a|another profiler has the slot; start the program by "psibridge run", which takes another (0x8013136a)
 an_unknown_error_has_its_number|$double attach=81234567|the runtime refused (0x81234567)
 a_runtime_before_dotnet_5_is_told|$double info=none|its runtime is older than .NET 5; start it with "psibridge run --hook=profiler"
@@ -158,7 +155,6 @@ fi
 
 # ---- it attaches -------------------------------------------------------------------------------------
 attaches() { begins "$@" && attached "$now" && expect '^info$'; }
-check the_newer_name_counts_before_the_older then_ends attaches env DOTNET_EnableDiagnostics=1 COMPlus_EnableDiagnostics=0 "$double"
 # Of two the hook takes the first: psb_settings_read_from().
 set_it()
 {
