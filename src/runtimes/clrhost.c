@@ -28,8 +28,6 @@
  *     managed code still works: the one that ends the program waits for them (EEShutDown in ceemain.cpp).
  *   - hostfxr_run_app() returns: the runtime is already down. After Environment.Exit() it never returns.
  * Neither comes when the process is killed: an unhandled exception, FailFast(), and SIGTERM since .NET 10.
- *
- * Whatever is wrong with the bridge or with PsiBridge.dll is said, and the program runs without.
  */
 #include "runtimes/effect.h"
 #include "runtimes/host.h"
