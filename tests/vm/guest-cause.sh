@@ -153,7 +153,12 @@ row() # CGROUP JQ_CONDITION
 	psibridge status --json | jq -e ".cgroups[] | select(.cgroup == \"/$1\") | $2"
 }
 check psibridged_watches_the_slice configured
-socat EXEC:"sh -c 'echo psibridge/1 cgroup=/$mid; sleep 300'" UNIX:/run/psibridge/notify &
+python3 -c '
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/psibridge/notify")
+s.send(sys.argv[1].encode() + b"\n")
+time.sleep(1000)' "psibridge/1 cgroup=/$mid" &
 client=$!
 check its_client_is_there within 20 row $mid '.clients == 1'
 check who_is_above_a_limited_child_is_told_neutral above neutral
