@@ -93,7 +93,6 @@ a_psibridge_dll_of_another_version_is_said|$T/foreign/bin/Embedder/release||anot
 a_callback_without_assembly_is_said||Handler, nowhere::Prints|there is no such static void of one int
 a_callback_without_type_is_said||Nobody, embedder::Prints|there is no such static void of one int
 a_missing_method_is_said||Handler, embedder::Nothing|Handler, embedder::Nothing: there is no such static void of one int
-a_method_of_two_arguments_is_said||Handler, embedder::TwoArguments|Handler, embedder::TwoArguments: there is no such static void of one int
 a_method_of_another_argument_is_said||Handler, embedder::OtherArgument|Handler, embedder::OtherArgument: there is no such static void of one int
 a_method_that_returns_is_said||Handler, embedder::Returns|Handler, embedder::Returns: there is no such static void of one int
 a_method_that_is_marked_is_said||Handler, embedder::Marked|Handler, embedder::Marked: there is no such static void of one int

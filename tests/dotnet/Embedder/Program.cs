@@ -67,8 +67,6 @@ public static class Handler
         Program.Print("collected");
     }
 
-    public static void TwoArguments(int available, int critical) { }
-
     public static void OtherArgument(string available) { }
 
     public static int Returns(int available) => available;
