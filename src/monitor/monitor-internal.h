@@ -25,9 +25,6 @@ void monitor_look(struct monitor *monitor, enum policy_event event, uint64_t now
 /* Is the limit near? Without touching memory.pressure, for reading that can swallow an alarm; if it is, it is sampled and
  * judged. */
 void monitor_look_ahead(struct monitor *monitor, uint64_t now);
-/* The same where its owner looked. */
-void monitor_judge_foreseen(struct monitor *monitor, uint64_t left_usec, size_t length,
-			    uint64_t now);
 /* The same for a level that was judged elsewhere. */
 void monitor_judge_signal(struct monitor *monitor, enum level level, bool critical,
 			  enum reason reason, uint64_t now);

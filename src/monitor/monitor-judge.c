@@ -447,19 +447,6 @@ void monitor_look_ahead(struct monitor *m, uint64_t now)
 		monitor_judge(m, POLICY_TICK, &s, now);
 }
 
-void monitor_judge_foreseen(struct monitor *m, uint64_t left, size_t length, uint64_t now)
-{
-	struct policy_sample s = { .left_usec = MAX(left, 1u) };
-
-	for (m->nearest = 0; m->nearest + 1 < m->memory.count; m->nearest++)
-		if (m->memory.levels[m->nearest].length == length)
-			break;
-	if (monitor_sample(m, now) == -ENODEV)
-		monitor_lose_cgroup(m);
-	else
-		monitor_judge(m, POLICY_TICK, &s, now);
-}
-
 /* Where it is sampled anyway, after what that says was told. */
 static void ride(struct monitor *m, enum policy_event event, uint64_t now)
 {

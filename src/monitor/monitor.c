@@ -278,11 +278,19 @@ void monitor_signal(struct monitor *m, enum level level, bool critical, enum rea
 
 void monitor_foresee(struct monitor *m, uint64_t left_usec, size_t length)
 {
+	struct policy_sample s = { .left_usec = MAX(left_usec, 1u) };
 	uint64_t now = now_usec();
 
 	if (m->lost_cgroup || m->detaching)
 		return;
-	monitor_judge_foreseen(m, left_usec, length, now);
+	for (m->nearest = 0; m->nearest + 1 < m->memory.count; m->nearest++)
+		if (m->memory.levels[m->nearest].length == length)
+			break;
+	if (monitor_sample(m, now) == -ENODEV) {
+		monitor_lose_cgroup(m);
+		return;
+	}
+	monitor_judge(m, POLICY_TICK, &s, now);
 	monitor_settle(m, now);
 }
 
