@@ -99,7 +99,8 @@ PROMISE(what_a_program_frees_at_low_is_measured)
 
 	assert_int_equal(s.effects, 1);
 	assert_int_equal(s.unanswered, 0);
-	assert_in_range(s.effect_bytes, GARBAGE * 9 / 10, GARBAGE * 11 / 10);
+	/* less what the readers have filled again before use was read; all of it: tests/vm/guest-effect.sh */
+	assert_in_range(s.effect_bytes, GARBAGE / 4, GARBAGE * 11 / 10);
 	assert_int_equal(s.bytes_back, s.effect_bytes);
 	/* it is freed inside the call, and the first look comes 50 ms later */
 	assert_in_range(s.first_back_usec, 1, 4000000);
