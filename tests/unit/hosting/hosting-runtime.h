@@ -12,7 +12,8 @@
 #include "library/watch.h"
 #include "psibridge/hosting.h"
 
-extern uint64_t hosting_patience_usec; /* hosting.c: how long Register and the last Release wait for a call that is running */
+extern uint64_t
+	hosting_patience_usec; /* hosting.c: how long Register and the last Release wait for a call that is running */
 
 #define IMM_Register IHostMemoryManager_RegisterMemoryNotificationCallback
 

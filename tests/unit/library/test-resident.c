@@ -129,7 +129,7 @@ IN_CHILD(all_code_and_nothing_else_is_locked_and_unlocked_but_what_is_kept, true
 	MUST(read_locked().locked_kb == 0);
 	MUST(psb_code_new(&code) == 0);
 	kept_kb = read_locked().locked_kb;
-	MUST(kept_kb > 1000); /* libc, where our own code is */
+	MUST(kept_kb > 1000);		      /* libc, where our own code is */
 	MUST(psb_code_lock(code, NULL) == 0); /* what is kept while all is locked stays, too */
 	MUST(maths && psb_code_keep(code, maths) == 0);
 	MUST(psb_code_unlock(code) == 0);

@@ -427,7 +427,8 @@ PROMISE(collect_says_at_which_level)
 		start_eager(&plain);
 		press_once();
 		tell_record(WIRE_LEVEL, PSB_LOW, true);
-		await_line("told Low, critical (memory is very short): the machine itself is short");
+		await_line(
+			"told Low, critical (memory is very short): the machine itself is short");
 		tell(PSB_NEUTRAL);
 		await_line("told Neutral");
 		assert_int_equal(fake.calls, table[i].calls);
