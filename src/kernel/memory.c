@@ -557,14 +557,23 @@ int memory_read_held(const struct memory *memory, uint64_t *ret_bytes)
 
 /* ---- one of very many -------------------------------------------------------------------------- */
 
-/* By its whole path: one open in place of two, for there are many. */
-static int open_of(const struct cgroups *cgroups, const char *path, const char *file)
+#define NAME_SIZE (2 * CGPATH_MAX)
+
+/* A file by its whole path, into buf[NAME_SIZE]: one open in place of two, for there are many. */
+static const char *name_of(const struct cgroups *cgroups, const char *path, const char *file,
+			   char *buf)
 {
 	const struct cgmount *mount = cgroups->has_v1 ? &cgroups->v1 : &cgroups->v2;
-	char full[2 * CGPATH_MAX];
 
-	snprintf(full, sizeof(full), "%s%s/%s", mount->point, path, file);
-	return file_open(AT_FDCWD, full);
+	snprintf(buf, NAME_SIZE, "%s%s/%s", mount->point, path, file);
+	return buf;
+}
+
+static int open_of(const struct cgroups *cgroups, const char *path, const char *file)
+{
+	char name[NAME_SIZE];
+
+	return file_open(AT_FDCWD, name_of(cgroups, path, file, name));
 }
 
 static const struct names *names_of(const struct cgroups *cgroups)
@@ -572,22 +581,18 @@ static const struct names *names_of(const struct cgroups *cgroups)
 	return cgroups->has_v1 ? &v1_names : &v2_names;
 }
 
-static uint64_t one_limit(const struct cgroups *cgroups, const char *path, const char *file)
-{
-	int fd = file ? open_of(cgroups, path, file) : -1;
-	uint64_t bytes = UINT64_MAX;
-
-	if (fd >= 0 && memory_use_read(fd, &bytes) < 0)
-		bytes = UINT64_MAX;
-	fd_close(&fd);
-	return bytes;
-}
-
-uint64_t memory_limit_of(const struct cgroups *cgroups, const char *path)
+int memory_limit_of(const struct cgroups *cgroups, const char *path, uint64_t *ret)
 {
 	const struct names *names = names_of(cgroups);
+	uint64_t max, high = UINT64_MAX;
+	char name[NAME_SIZE];
+	int r = read_limit(AT_FDCWD, name_of(cgroups, path, names->max, name), &max);
 
-	return MIN(one_limit(cgroups, path, names->max), one_limit(cgroups, path, names->high));
+	if (r == 0 && names->high)
+		r = read_limit(AT_FDCWD, name_of(cgroups, path, names->high, name), &high);
+	if (r == 0)
+		*ret = MIN(max, high);
+	return r;
 }
 
 int memory_use_open(const struct cgroups *cgroups, const char *path)

@@ -147,8 +147,8 @@ int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_
  * The same for one of very many, of which only the descriptor for what is used stays open. On v1 it is the cgroup of the same path,
  * as systemd and container runtimes have it. Errors: -errno.
  */
-/* Its own; UINT64_MAX: none, or it cannot be read. */
-uint64_t memory_limit_of(const struct cgroups *cgroups, const char *path);
+/* Its own; UINT64_MAX: none. Errors: -EMFILE, -ENFILE, -ENOMEM. */
+int memory_limit_of(const struct cgroups *cgroups, const char *path, uint64_t *ret_bytes);
 int memory_use_open(const struct cgroups *cgroups, const char *path);
 int memory_use_read(int fd, uint64_t *ret_bytes);
 int memory_kept_of(const struct cgroups *cgroups, const char *path, uint64_t *ret_bytes);

@@ -38,7 +38,7 @@ struct ahead {
 	struct tree *tree;
 	uint64_t forecast_usec, machine_bytes, walk_usec;
 	struct limit *limits, **cursor;
-	bool short_of_memory; /* in this walk */
+	bool cut_off; /* something was lacking in this walk */
 	/* while one is told */
 	const struct limit *near;
 	uint64_t left_usec;
@@ -90,7 +90,7 @@ static struct limit *limit_new(struct ahead *a, const char *path, uint64_t inode
 	struct limit *l = calloc(1, sizeof(*l) + size);
 
 	if (!l) {
-		a->short_of_memory = true;
+		a->cut_off = true;
 		return NULL;
 	}
 	l->inode = inode;
@@ -103,8 +103,10 @@ static bool note_limit(void *userdata, const char *path, uint64_t inode)
 {
 	struct ahead *a = userdata;
 	struct limit **p = a->cursor, *l;
-	uint64_t bytes = memory_limit_of(a->cgroups, path);
+	uint64_t bytes = 0;
 
+	if (memory_limit_of(a->cgroups, path, &bytes) < 0)
+		a->cut_off = true;
 	if (bytes == 0 || bytes >= a->machine_bytes)
 		return false;
 	while ((l = *p) != NULL && l->inode != inode)
@@ -132,12 +134,12 @@ static void find_limits(struct ahead *a, uint64_t now)
 	int r = cgroup_inode(a->cgroups, fixed, &inode);
 
 	a->cursor = &a->limits;
-	a->short_of_memory = false;
+	a->cut_off = false;
 	if (r == 0) {
 		note_limit(a, fixed, inode);
 		r = tree_list(a->tree, fixed, note_limit, NULL, a);
 	}
-	if (!is_shortage(r) && !a->short_of_memory)
+	if (!is_shortage(r) && !a->cut_off)
 		free_from(a->cursor);
 	a->walk_usec = now +
 		       CLAMP(WALK_FACTOR * (now_usec() - started), WALK_MIN_USEC, WALK_MAX_USEC);
@@ -185,7 +187,7 @@ static uint64_t look(struct ahead *a, struct limit *l, uint64_t now)
 		return USEC_NEVER;
 	left = forecast_look(&l->forecast, used, bytes, now);
 	if (left <= a->forecast_usec)
-		l->bytes = memory_limit_of(a->cgroups, l->path);
+		(void)memory_limit_of(a->cgroups, l->path, &l->bytes);
 	if (l->bytes == UINT64_MAX) { /* it has none any more, or is gone */
 		l->bytes = bytes;
 		return USEC_NEVER;
