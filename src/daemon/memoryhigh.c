@@ -3,9 +3,9 @@
  * memoryhigh.c - look at all cgroups now and then, and put memory.high where it is missing
  *
  * The kernel tells of no cgroup that is made, and of no limit that changes; so they are looked at, once a second, less often where
- * that takes long: a thousandth of the time at most. A look goes through the patterns, then through the entries of which it
- * has not seen that they are right: those are taken back. That is all there is to the end of a setting, of a watch, and of
- * the daemon (nothing is asked for any more), and to a process before us that was killed.
+ * that takes long (a thousandth of the time), and every ten seconds at least. A look goes through the patterns, then through the
+ * entries of which it has not seen that they are right: those are taken back. That is all there is to the end of a setting, of
+ * a watch, and of the daemon (nothing is asked for any more), and to a process before us that was killed.
  *
  * An entry is written before memory.high, and cleared after it: killed in between, the next process finds that what stands there
  * is not ours. memory.high that reads "max" again (systemd writes it when it applies a unit's properties) is one without, and
@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #define LOOK_USEC USEC_PER_SEC
+#define LOOK_MOST_USEC (10 * USEC_PER_SEC)
 #define LOOK_SHARE 1000
 #define NO_LIMIT UINT64_MAX
 
@@ -299,7 +300,8 @@ static void look(struct memoryhigh *h)
 	left = take_back_unseen(h, from);
 	took = cpu_usec() - begun;
 	if (h->count > 0 || left > 0)
-		timer_set(h->timer, now_usec() + MAX(took * LOOK_SHARE, LOOK_USEC));
+		timer_set(h->timer,
+			  now_usec() + CLAMP(took * LOOK_SHARE, LOOK_USEC, LOOK_MOST_USEC));
 }
 
 static int look_again(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
