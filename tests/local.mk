@@ -182,6 +182,7 @@ vm_scripts += \
 	tests/vm/guest-containers.sh \
 	tests/vm/guest-dotnet.sh \
 	tests/vm/guest-latency.sh \
+	tests/vm/guest-memoryhigh.sh \
 	tests/vm/guest-pressure.sh
 endif
 vm_tests += $(vm_scripts)

@@ -15,6 +15,10 @@
  *         back for good. Says "full TIME" and "gave TIME".
  *     press leave MB
  *         takes memory until MB of the machine's MemAvailable are left, says "left TIME", and keeps it.
+ *     press garbage MB
+ *         takes MB of memory, says "full TIME", and gives it back when psibridged, as above, says Low: "gave TIME".
+ *     press grow MB MB_PER_SECOND
+ *         takes MB of memory at that speed and says "grown TIME".
  *     press onset PRESSURE SECONDS
  *         reads the file PRESSURE (a memory.pressure) every 20 ms and says "onset TIME" when the first total= in it grew,
  *         "crossed TIME" when it has grown by 200 ms, which is Low. Status 1: it did not.
@@ -46,6 +50,18 @@ static int fail(const char *what)
 	return 1;
 }
 
+static char *take(const char *megabytes, size_t *ret_size)
+{
+	*ret_size = strtoul(megabytes, NULL, 10) * LAB_MB;
+	return mmap(NULL, *ret_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void say(const char *word)
+{
+	printf("%s %" PRIu64 "\n", word, lab_now_usec());
+	fflush(stdout);
+}
+
 /* Page after page until `end`; what is full is given back and filled anew. */
 static void touch(char *memory, size_t size, uint64_t end)
 {
@@ -64,8 +80,8 @@ static void touch(char *memory, size_t size, uint64_t end)
 
 static int hold(const char *megabytes, char **times)
 {
-	size_t size = strtoul(megabytes, NULL, 10) * LAB_MB;
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t size;
+	char *memory = take(megabytes, &size);
 	bool work = true;
 
 	if (memory == MAP_FAILED)
@@ -73,14 +89,13 @@ static int hold(const char *megabytes, char **times)
 	for (; *times; times++, work = !work) {
 		uint64_t end = lab_now_usec() + usec(*times);
 
-		printf("%s %" PRIu64 "\n", work ? "work" : "rest", lab_now_usec());
-		fflush(stdout);
+		say(work ? "work" : "rest");
 		if (work)
 			touch(memory, size, end);
 		while (lab_now_usec() < end)
 			usleep(10000);
 	}
-	printf("rest %" PRIu64 "\n", lab_now_usec());
+	say("rest");
 	return 0;
 }
 
@@ -141,8 +156,42 @@ static int leave(const char *megabytes)
 	for (size_t at = 0; at + step <= size && meminfo_mb("MemAvailable:") > target; at += step)
 		for (size_t page = 0; page < step; page += 4096)
 			memory[at + page] = 1;
-	printf("left %" PRIu64 "\n", lab_now_usec());
-	fflush(stdout);
+	say("left");
+	for (;;)
+		pause();
+}
+
+static int keep_garbage(const char *megabytes)
+{
+	int fd = connect_to(getenv("MEMORY_PRESSURE_WATCH"));
+	size_t size;
+	char *memory = take(megabytes, &size), byte;
+
+	if (memory == MAP_FAILED || fd < 0)
+		return fail("mmap, or $MEMORY_PRESSURE_WATCH");
+	memset(memory, 1, size);
+	say("full");
+	while (read(fd, &byte, 1) == 1) {
+		madvise(memory, size, MADV_DONTNEED);
+		say("gave");
+	}
+	return 1;
+}
+
+static int grow(const char *megabytes, const char *per_second)
+{
+	uint64_t speed = strtoull(per_second, NULL, 10), start = lab_now_usec();
+	size_t size;
+	char *memory = take(megabytes, &size);
+
+	if (memory == MAP_FAILED)
+		return fail("mmap");
+	for (size_t at = 0; at < size; at += LAB_MB) {
+		memset(memory + at, 1, LAB_MB);
+		while ((lab_now_usec() - start) * speed < (at / LAB_MB + 1) * 1000000)
+			usleep(1000);
+	}
+	say("grown");
 	for (;;)
 		pause();
 }
@@ -169,8 +218,7 @@ static int say_onset(const char *path, const char *seconds)
 	if (fd < 0 || (first = total(fd)) < 0)
 		return fail(path);
 	mlockall(MCL_CURRENT);
-	printf("looking %" PRIu64 "\n", lab_now_usec());
-	fflush(stdout);
+	say("looking");
 	while (lab_now_usec() < end) {
 		grown = total(fd) - first;
 		if (grown > 0 && !onset) {
@@ -194,11 +242,17 @@ int main(int argc, char **argv)
 		return be_full(argv[2], argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "leave"))
 		return leave(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "garbage"))
+		return keep_garbage(argv[2]);
+	if (argc == 4 && !strcmp(argv[1], "grow"))
+		return grow(argv[2], argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "onset"))
 		return say_onset(argv[2], argv[3]);
 	fputs("usage: press hold MB WORK_SECONDS [REST_SECONDS WORK_SECONDS]...\n"
 	      "       press full KEEP_MB GIVE_MB\n"
 	      "       press leave MB\n"
+	      "       press garbage MB\n"
+	      "       press grow MB MB_PER_SECOND\n"
 	      "       press onset PRESSURE SECONDS\n",
 	      stderr);
 	return 2;
