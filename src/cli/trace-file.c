@@ -38,9 +38,7 @@ static int take(struct reading *r, struct scan line)
 		why = r->fn(&sample, r->userdata);
 	if (why)
 		damaged(r, why);
-	if (n >= 0)
-		return 0;
-	return r->reader->format == TRACE_UNDECIDED || n == -ENOTSUP || !r->reader->count ? n : 0;
+	return r->reader->format == TRACE_OOMSTAT || r->reader->count > 0 ? 0 : MIN(n, 0);
 }
 
 static int read_all(struct reading *r, FILE *file)

@@ -92,20 +92,25 @@ static enum trace_column column_of(struct scan name)
 
 static int read_names(struct trace_reader *r, struct scan line, const char **ret_why)
 {
-	unsigned seen = 0;
+	unsigned seen = 0, count;
+	bool is_last = true;
 	struct scan name;
 
-	for (r->count = 0; scan_item(&line, '\t', &name); r->count++) {
-		if (r->count == ELEMENTSOF(r->columns))
+	for (count = 0; scan_item(&line, '\t', &name); count++) {
+		if (count == ELEMENTSOF(r->columns))
 			return scan_refuse(-EINVAL, "more than 64 columns", ret_why);
-		r->columns[r->count] = (uint8_t)column_of(name);
-		seen |= 1u << r->columns[r->count];
+		is_last = is_last && !(seen & 1u << TRACE_CGROUP);
+		r->columns[count] = (uint8_t)column_of(name);
+		seen |= 1u << r->columns[count];
 	}
 	if (!(seen & 1u << TRACE_TIME) || !(seen & 1u << TRACE_SOME))
 		return scan_refuse(
 			-EINVAL,
 			"the names of the columns were expected: time_s, some_us and others, with tabs between them",
 			ret_why);
+	if (!is_last)
+		return scan_refuse(-EINVAL, "cgroup is not the last column", ret_why);
+	r->count = count;
 	return 0;
 }
 

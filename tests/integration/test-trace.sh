@@ -56,6 +56,11 @@ trace "$head${good}30\t1000000\t/a\n"
 check a_line_that_goes_back_is_left_out damaged 1 "psibridge replay: t:7: its time is before that of the cgroup's line before; left out" "$told"
 trace '# psibridge trace 2\n'
 check a_later_version_is_told damaged 1 'psibridge replay: t:1: a trace of a later version; this program reads version 1' ''
+trace '# psibridge trace 1\ntime_s some_us\n0\t0\n'
+check without_names_of_columns_nothing_is_read damaged 1 'psibridge replay: t:2: the names of the columns were expected: time_s, some_us and others, with tabs between them' ''
+trace ' 1.0 | 1 2 | 0 0 0 0\n\0\n 9.0 | 1 2 | 0 0 0 0\n'
+check so_does_one_of_oomstat damaged 1 'psibridge replay: t:2: it is not text: there is a NUL in it' \
+	'Replayed 8 s of 1 cgroup: Low 0 (critical 0), Neutral 0, High 0; 0 ms in Low.'
 trace "$head"
 check no_line_is_told damaged 1 'psibridge replay: t: there is no line' ''
 trace "$head$good"

@@ -42,6 +42,8 @@ PROMISE(a_line_is_read_or_refused_with_a_reason)
 		  "the names of the columns were expected: time_s, some_us and others, with tabs between them" },
 		{ "# psibridge trace 1\ntime_s\tfull_us\n", -EINVAL,
 		  "the names of the columns were expected: time_s, some_us and others, with tabs between them" },
+		{ "# psibridge trace 1\ncgroup\ttime_s\tsome_us\n", -EINVAL,
+		  "cgroup is not the last column" },
 		{ HEAD "0\t0\n", -EINVAL, "fewer fields than columns" },
 		{ "# psibridge trace 1\ntime_s\tsome_us\n0\t0\t0\n", -EINVAL,
 		  "more fields than columns" },
