@@ -204,9 +204,12 @@ static void sweep(struct session *s)
 }
 
 /* How it ended: the last that was seen of each. */
-static void end_one(void *node)
+static void write_last(const void *node, VISIT visit, void *userdata)
 {
-	free(node);
+	struct known *k = *(struct known *const *)node;
+
+	if ((visit == postorder || visit == leaf) && k->seen.time_usec > k->written.time_usec)
+		write_line(userdata, k, &k->seen);
 }
 
 /* ---- the session --------------------------------------------------------------------------------- */
@@ -228,14 +231,15 @@ static void run(struct session *s, int signal_fd)
 		{ .fd = signal_fd, .events = POLLIN },
 		{ .fd = s->fd, .events = 0 }, /* a reader that went */
 	};
-	uint64_t next = s->started_usec;
+	uint64_t next = s->started_usec, now;
 
 	while (s->error == 0) {
 		sweep(s);
+		now = now_usec();
 		show_progress(s);
 		if (s->now_usec >= end)
 			return;
-		next = MAX(next + s->interval_usec, s->now_usec);
+		next = MAX(next + s->interval_usec, now + (now - s->now_usec));
 		if (poll(fds, ELEMENTSOF(fds), msec_until(MIN(next, end))) > 0)
 			return;
 	}
@@ -278,7 +282,8 @@ static int record(struct session *s)
 	if (r == 0)
 		run(s, signal_fd);
 	close(signal_fd);
-	tdestroy(s->known, end_one);
+	twalk_r(s->known, write_last, s);
+	tdestroy(s->known, free);
 	if (r < 0)
 		return EXIT_FAILED;
 	if (s->output && isatty(STDERR_FILENO))
