@@ -5,7 +5,8 @@
  *     line --> [line before ... line]: each look of the trigger and each deadline of the policy that
  *              falls in between, in their order, with the numbers of that moment --> policy_step()
  *
- * Where nothing stalls and the policy is at rest a line costs some comparisons.
+ * Where nothing stalls and the policy is at rest a line costs some comparisons. Of a longer gap only its first day and its last are gone
+ * through: in a damaged trace it may be a thousand years.
  */
 #include "replay.h"
 
@@ -16,6 +17,7 @@
 #define EVERYBODYS_WINDOW_USEC (2 * USEC_PER_SEC)
 #define LOOKS_A_WINDOW 10
 #define EVERYBODYS_LOOK_USEC (2004 * USEC_PER_MSEC)
+#define DAY_USEC (86400 * USEC_PER_SEC)
 
 /* ---- the kernel's trigger -------------------------------------------------------------------------- */
 
@@ -49,6 +51,15 @@ static void trigger_wake(struct replay_trigger *t, const struct trace_sample *fr
 	t->next_usec = from->time_usec + look_of(t);
 	t->total = total_of(from, t->armed.kind);
 	window_add(&t->window, from->time_usec, t->total);
+}
+
+/* The time up to `to` is left out. */
+static void trigger_skip(struct replay_trigger *t, const struct trace_sample *to)
+{
+	if (t->next_usec == USEC_NEVER)
+		return;
+	t->next_usec = USEC_NEVER;
+	trigger_wake(t, to);
 }
 
 /* Its look is due. Returns: it rings. */
@@ -226,8 +237,13 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 		next = MIN(r->trigger.next_usec, due);
 		if (next > s->time_usec)
 			break;
-		at = between(&r->last, s, next);
 		event = POLICY_TICK;
+		if (next - r->last.time_usec > DAY_USEC && s->time_usec - next > DAY_USEC) {
+			next = s->time_usec - DAY_USEC;
+			at = between(&r->last, s, next);
+			trigger_skip(&r->trigger, &at);
+		}
+		at = between(&r->last, s, next);
 		if (next == r->trigger.next_usec) {
 			if (trigger_look(&r->trigger, &at))
 				event = POLICY_ALARM;

@@ -206,6 +206,19 @@ PROMISE(a_stall_inside_a_gap_is_told_with_the_time_that_it_may_have_been)
 	assert_non_null(strstr(said, "? low stall"));
 }
 
+PROMISE(of_a_gap_of_a_thousand_years_two_days_are_gone_through)
+{
+	begin(false);
+	feed(0, 0, 0);
+	feed(1e10, 0, 0);
+	feed(1e10 + 2, 1000, 0);
+	feed(2e10, 1000, 0);
+	feed(3e10, 1e10, 0);
+	assert_string_equal(
+		said,
+		"10000000002.0 low stall, 10000000007.8 neutral calm, 10000000013.8 high calm");
+}
+
 PROMISE(a_kill_is_critical_though_nothing_stalled)
 {
 	struct trace_sample s = { .time_usec = USEC_PER_SEC, .has_psi = true, .has_oom = true };
