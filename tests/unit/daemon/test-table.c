@@ -263,9 +263,9 @@ PROMISE(the_most_specific_live_watch_alone_judges_a_cgroup_and_candidates_run_be
 		s.said.low = client.told = 0;
 		stalled = lab_psi(&lab, "tight").some_usec;
 		pid = lab_press(&lab, "tight");
-		/* five times what is Low */
-		assert_true(LAB_WAIT(9000, lab_psi(&lab, "tight").some_usec > stalled + 1000000 &&
-						   is_judged(i)));
+		/* more than twice what is Low; where others have the CPUs that takes long */
+		assert_true(LAB_WAIT(40000, lab_psi(&lab, "tight").some_usec > stalled + 500000 &&
+						    is_judged(i)));
 		lab_kill(pid);
 		assert_int_equal(client.told > 0, judging[i].is_low);
 		assert_true(view_of("**", &after));
