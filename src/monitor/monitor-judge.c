@@ -283,12 +283,15 @@ static void fill_sample(const struct monitor *m, struct policy_sample *s)
 	s->oom = m->events.oom + m->events.oom_kill;
 }
 
-/* The limit that is reached first. */
+/* Whose limit is reached first. */
+static const struct memory_level *nearest(const struct monitor *m)
+{
+	return &m->memory.levels[MIN(m->nearest, m->memory.count - 1)];
+}
+
 static void blame_nearest(struct monitor *m)
 {
-	struct memory_load load = {
-		.level = &m->memory.levels[MIN(m->nearest, m->memory.count - 1)]
-	};
+	struct memory_load load = { .level = nearest(m) };
 
 	memory_cause_of_load(&m->memory, &load, &m->cause);
 }
@@ -431,15 +434,16 @@ static uint64_t time_left(struct monitor *m, uint64_t now)
 
 void monitor_look_ahead(struct monitor *m, uint64_t now)
 {
-	uint64_t left = time_left(m, now), limit = m->memory.limit_bytes;
+	uint64_t left = time_left(m, now), limit;
 	struct policy_sample s = { .left_usec = MAX(left, 1u) };
 
 	if (left > m->policy.options.forecast_usec)
 		return;
+	limit = nearest(m)->limit_bytes;
 	/* it may have been raised: that is looked at only here, for it opens files */
 	if (memory_refresh(&m->memory) == 0)
 		monitor_mark_limits(m, true, now);
-	if (m->memory.limit_bytes != limit)
+	if (nearest(m)->limit_bytes != limit)
 		(void)time_left(m, now);
 	else if (m->sampled_usec != now && monitor_sample(m, now) == -ENODEV)
 		monitor_lose_cgroup(m);

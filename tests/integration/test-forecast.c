@@ -99,6 +99,31 @@ PROMISE(page_cache_is_no_growth)
 	lab_kill(pid);
 }
 
+/* The least limit is another one, which is far away. */
+PROMISE(a_limit_that_was_raised_is_not_foretold)
+{
+	pid_t other, pid;
+
+	lab_make(&lab, "outer", (LIMIT_MIB + 100) * LAB_MB);
+	lab_delegate(&lab, "outer");
+	lab_make(&lab, "outer/other", 0);
+	lab_make(&lab, "outer/inner", (LIMIT_MIB + 80) * LAB_MB);
+	other = lab_hog(&lab, "outer/other", 100 * LAB_MB);
+	pid = grow("outer/inner");
+	start_on(pid, 2 * USEC_PER_SEC);
+	if (lab.v1) /* it may be there, and must not be less */
+		(void)lab_try_write(lab_v1_file(&lab, "outer", "memory.memsw.limit_in_bytes"),
+				    "1000000000");
+	lab_write(lab.v1 ? lab_v1_file(&lab, "outer", "memory.limit_in_bytes")
+			 : lab_file(&lab, "outer", "memory.max"),
+		  "1000000000");
+	while (lab_proc_number(pid, "status", "RssAnon:") < (LAST_MIB - 1) * 1024)
+		lab_sleep_ms(50);
+	assert_null(foretold());
+	lab_kill(pid);
+	lab_kill(other);
+}
+
 #define CROWD 20
 
 static void plant(void)
