@@ -169,7 +169,7 @@ static const char *take_sample(const struct trace_sample *sample, void *userdata
 		return NULL;
 	if (o->replay.begun && sample->time_usec < o->replay.last.time_usec)
 		return "its time is before that of the cgroup's line before; left out";
-	if (!s->any)
+	if (!s->any || sample->time_usec < s->first_usec)
 		s->first_usec = sample->time_usec;
 	s->any = true;
 	s->last_usec = MAX(s->last_usec, sample->time_usec);

@@ -54,6 +54,8 @@ trace "$head${good}61\tx\t/a\n"
 check a_damaged_line_is_told_and_costs_itself damaged 1 "psibridge replay: t:7: a field is not what its column's name says" "$told"
 trace "$head${good}30\t1000000\t/a\n"
 check a_line_that_goes_back_is_left_out damaged 1 "psibridge replay: t:7: its time is before that of the cgroup's line before; left out" "$told"
+trace "${head}100\t0\t/a\n160\t0\t/a\n0\t0\t/b\n"
+check it_can_be_sorted_by_cgroup damaged 0 '' 'Replayed 2 min 40 s of 2 cgroups: Low 0 (critical 0), Neutral 0, High 0; 0 ms in Low.'
 trace '# psibridge trace 2\n'
 check a_later_version_is_told damaged 1 'psibridge replay: t:1: a trace of a later version; this program reads version 1' ''
 trace '# psibridge trace 1\ntime_s some_us\n0\t0\n'
