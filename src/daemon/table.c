@@ -308,22 +308,33 @@ static void judged(struct watch *w, const struct psb_notification *n)
 	news(table_of(w), w->settings.shadow ? NULL : n);
 }
 
-/* The effect of a Low that no subscriber was told is none. */
+static bool is_heard(struct watch *w, const char *cgroup)
+{
+	EACH_SUBSCRIBER(s, w)
+		if (cgpath_is_at_or_below(cgroup, s->path))
+			return true;
+	return false;
+}
+
+/* The effect of a Low that no subscriber was told is none. Those with terms of their own are told by theirs; what is counted and logged
+ * is the base's, as its levels are. */
 static void took_effect(struct watch *w, const struct psb_notification *n)
 {
 	const struct table_options *o = &w->owner->options;
 	struct psb_stats stats = { .size = sizeof(stats) };
-	bool heard = false;
+	struct watch *base = base_of(w);
+	bool heard = is_heard(base, n->cgroup);
 
-	EACH_SUBSCRIBER(s, w)
-		heard = heard || cgpath_is_at_or_below(n->cgroup, s->path);
-	if (!heard || w->settings.shadow || !judges(base_of(w), n->cgroup) ||
+	EACH_OF(terms, table_of(w)->watches, base)
+		heard = heard || is_heard(terms, n->cgroup);
+	if (!heard || w->settings.shadow || !judges(base, n->cgroup) ||
 	    psb_watch_stats(w->psb, &stats) < 0)
 		return;
 	EACH_SUBSCRIBER(s, w)
 		if (s->effect && strcmp(s->path, n->cgroup) == 0)
 			s->effect(s, &stats);
-	o->effect(n->cgroup, &stats, w->settings.policy.rearm_usec, o->userdata);
+	if (w == base)
+		o->effect(n->cgroup, &stats, w->settings.policy.rearm_usec, o->userdata);
 }
 
 static void told(const struct psb_notification *n, void *userdata)

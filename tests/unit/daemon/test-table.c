@@ -18,14 +18,14 @@ static const char *no_lab;
 struct listener {
 	struct subscriber subscriber;
 	struct policy_options terms;
-	unsigned told;
+	unsigned told, effects;
 	struct psb_notification last;
 	char cgroup[128];
 };
 
 /* What is said of the cgroup "tight", and what is shown of it. */
 struct said {
-	unsigned low, rows, rows_low, candidates, candidates_low;
+	unsigned low, effects, rows, rows_low, candidates, candidates_low;
 };
 
 static struct stage {
@@ -98,16 +98,23 @@ static void note_news(const struct psb_notification *n, _unused_ void *userdata)
 }
 
 /* 5 s after a Low, if the test is still there. */
-static void ignore_effect(_unused_ const char *cgroup, _unused_ const struct psb_stats *stats,
-			  _unused_ uint64_t rearm_usec, _unused_ void *userdata)
+static void count_effect(const char *cgroup, _unused_ const struct psb_stats *stats,
+			 _unused_ uint64_t rearm_usec, _unused_ void *userdata)
 {
+	s.said.effects += is_tight(cgroup);
+}
+
+/* A client is told once. */
+static void note_effect(struct subscriber *subscriber, _unused_ const struct psb_stats *stats)
+{
+	CONTAINER_OF(subscriber, struct listener, subscriber)->effects++;
 }
 
 static void start(void **state)
 {
 	struct table_options o = { .cgroups = &s.cgroups,
 				   .news = note_news,
-				   .effect = ignore_effect };
+				   .effect = count_effect };
 
 	if (no_lab)
 		SKIP(no_lab);
@@ -162,6 +169,7 @@ static int try_subscribe(struct listener *l, const char *group)
 	assert_true(s.count < ELEMENTSOF(s.joined));
 	s.joined[s.count++] = l;
 	l->subscriber.notify = notify;
+	l->subscriber.effect = note_effect;
 	l->subscriber.terms = &l->terms;
 	return subscribe(s.table, &l->subscriber, lab_path(&lab, group), &why);
 }
@@ -429,6 +437,20 @@ PROMISE(equal_terms_share_a_watch_and_its_last_client_takes_it_away)
 	unsubscribe(&same.subscriber);
 	turn();
 	assert_int_equal(thresholds(), 1);
+}
+
+PROMISE(one_low_has_one_effect_whatever_terms_its_clients_brought)
+{
+	static struct listener own = LOW_AT(100000), other = LOW_AT(50000);
+
+	assert_int_equal(configure(PATIENT "[Watch %s/**]\n"), 0);
+	join(&own, "tight");
+	join(&other, "tight");
+	s.said.effects = 0;
+	simulate("tight", PSB_LOW);
+	assert_true(TURN_UNTIL(10000, own.effects + other.effects == 2));
+	TURN_UNTIL(1000, s.said.effects > 1);
+	assert_int_equal(s.said.effects, 1);
 }
 
 /* What is said alone is completed so that it fits; what contradicts is refused, with the words that
