@@ -10,7 +10,7 @@
  *         files makes hardly any in an emulated machine, where reclaim costs more than waiting for the disk.) Says
  *         "work TIME" and "rest TIME"; a sleep at the end of work lasts up to 2 s.
  *     press full KEEP_MB GIVE_MB
- *         takes both, and from then on 256 KiB that it gives back at once: in a cgroup whose MemoryHigh= is below what it
+ *         takes both, and from then on 64 KiB that it gives back at once: in a cgroup whose MemoryHigh= is below what it
  *         holds, a stall each time. When psibridged, whose socket $MEMORY_PRESSURE_WATCH names, says Low, GIVE_MB are given
  *         back for good. Says "full TIME" and "gave TIME".
  *     press leave MB
@@ -113,7 +113,8 @@ static int connect_to(const char *path)
 
 static int be_full(const char *keep_mb, const char *give_mb)
 {
-	const size_t step = 256 << 10;
+	const size_t step =
+		64 << 10; /* a quarter of what is charged at once: one sleep is at most 2 s */
 	size_t keep = strtoul(keep_mb, NULL, 10) * LAB_MB,
 	       give = strtoul(give_mb, NULL, 10) * LAB_MB;
 	char *memory = mmap(NULL, keep + give + step, PROT_READ | PROT_WRITE,
