@@ -55,14 +55,6 @@ check who_gives_nothing_back_three_times_is_told_less_often within 150 entry kee
 check and_the_status_has_a_word_for_it sh -c \
 	"psibridge status system.slice/psb-keeps.service | grep 'told 3 times, gave nothing back: it is told less often'"
 check and_the_metrics_a_number test "$(metric keeps unanswered)" = 3
-# a Low that is not critical, so long after the one before
-apart()
-{
-	journalctl -u psibridged -o json PSIBRIDGE_CGROUP=/system.slice/psb-keeps.service PSIBRIDGE_AVAILABLE=low |
-		jq -es 'map([(.__MONOTONIC_TIMESTAMP | tonumber / 1000000), .PSIBRIDGE_CRITICAL]) | [.[1:], .[:-1]] | transpose |
-			map(select(.[0][1] == "0") | .[0][0] - .[1][0]) | max >= 16'
-}
-check the_next_one_comes_twice_as_late within 60 apart
 note "$(all_of keeps)"
 members_end
 done_testing
