@@ -12,9 +12,6 @@
 
 /* Where alarms may be swallowed (src/monitor/monitor-source.c). */
 #define SAFETY_USEC (10 * USEC_PER_SEC)
-/* Ours, as src/monitor/ladder.c arms it. */
-#define SHORT_WINDOW_USEC (500 * USEC_PER_MSEC)
-#define EVERYBODYS_WINDOW_USEC (2 * USEC_PER_SEC)
 #define LOOKS_A_WINDOW 10
 #define EVERYBODYS_LOOK_USEC (2004 * USEC_PER_MSEC)
 #define DAY_USEC (86400 * USEC_PER_SEC)
@@ -24,9 +21,7 @@
 static void trigger_init(struct replay_trigger *t, const struct trigger *early, bool privileged)
 {
 	*t = (struct replay_trigger){
-		.armed = trigger_rescale(early,
-					 privileged ? MIN(early->window_usec / 4, SHORT_WINDOW_USEC)
-						    : EVERYBODYS_WINDOW_USEC),
+		.armed = trigger_to_arm(early, privileged),
 		.privileged = privileged,
 		.next_usec = USEC_NEVER,
 	};

@@ -150,6 +150,13 @@ struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_us
 	return t;
 }
 
+struct trigger trigger_to_arm(const struct trigger *early, bool privileged)
+{
+	return trigger_rescale(early,
+			       privileged ? MIN(early->window_usec / 4, TRIGGER_SHORT_WINDOW_USEC)
+					  : 2 * USEC_PER_SEC);
+}
+
 static bool is_passed_unnoticed(const struct trigger *early, const struct trigger *other)
 {
 	if (early->kind == PSI_FULL && other->kind == PSI_SOME)

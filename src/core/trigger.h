@@ -45,6 +45,13 @@ size_t trigger_format_kernel(const struct trigger *trigger, char *buf);
  */
 struct trigger trigger_rescale(const struct trigger *trigger, uint64_t window_usec);
 
+/* Before Linux 6.5 none is shorter. */
+#define TRIGGER_SHORT_WINDOW_USEC (500 * USEC_PER_MSEC)
+
+/* The kernel's trigger for `early`: with a short window, a quarter of early's and at most that, so that the alarm takes tens of
+ * milliseconds; or with one of 2 s, which needs no privilege. */
+struct trigger trigger_to_arm(const struct trigger *early, bool privileged);
+
 /*
  * All sampling starts with an alarm at the early threshold: is there a stall that reaches `other`
  * and not `early`? So early may be at most what trigger_rescale() makes of `other` for its window,

@@ -33,8 +33,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SHORT_WINDOW_USEC (500 * USEC_PER_MSEC)
-#define EVERYBODYS_WINDOW_USEC (2 * USEC_PER_SEC)
 #define MACHINE_FILE "/proc/pressure/memory"
 #define INITIAL_CGROUP_NAMESPACE 0xEFFFFFFBu /* PROC_CGROUP_INIT_INO in include/linux/proc_ns.h */
 
@@ -67,12 +65,6 @@ const char *source_kind_name(enum source_kind kind)
 	};
 
 	return names[kind];
-}
-
-struct trigger ladder_trigger(const struct trigger *early, bool privileged)
-{
-	return trigger_rescale(early, privileged ? MIN(early->window_usec / 4, SHORT_WINDOW_USEC)
-						 : EVERYBODYS_WINDOW_USEC);
 }
 
 /* ---- causes ----------------------------------------------------------------------------------- */
@@ -254,11 +246,11 @@ static int arm(struct attempt *a, int dirfd, const char *name, bool privileged)
 	if (r < 0)
 		return explain(a, s->path, r);
 	s->privileged = privileged;
-	s->armed = ladder_trigger(a->early, privileged);
+	s->armed = trigger_to_arm(a->early, privileged);
 	r = pressure_arm(dirfd, name, &s->armed, &s->trigger_fd);
-	if (r == -EINVAL && privileged && s->armed.window_usec < SHORT_WINDOW_USEC) {
+	if (r == -EINVAL && privileged && s->armed.window_usec < TRIGGER_SHORT_WINDOW_USEC) {
 		/* before 6.5 a window shorter than 500 ms is refused to all users */
-		s->armed = trigger_rescale(a->early, SHORT_WINDOW_USEC);
+		s->armed = trigger_rescale(a->early, TRIGGER_SHORT_WINDOW_USEC);
 		r = pressure_arm(dirfd, name, &s->armed, &s->trigger_fd);
 	}
 	if (r == -EINVAL && privileged) {

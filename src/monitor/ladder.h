@@ -70,7 +70,3 @@ int ladder_climb(const struct target *target, const struct trigger *early, unsig
 /* Everything in it that is open goes to the closer. */
 struct closer;
 void source_close(struct source *source, struct closer *closer);
-
-/* The kernel's trigger for `early`: with a short window, so that the alarm takes tens of
- * milliseconds, or with one that needs no privilege. */
-struct trigger ladder_trigger(const struct trigger *early, bool privileged);
