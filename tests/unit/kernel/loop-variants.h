@@ -7,13 +7,13 @@
  */
 #pragma once
 
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "../unit.h"
+#include "../../threads.h"
 #include "kernel/loop.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC) /* for what must happen */
@@ -58,18 +58,6 @@ static inline struct loop *make_loop(const struct variant *variant)
 	assert_int_equal(r, 0);
 	assert_int_equal(loop_backend(loop), variant->backend);
 	return loop;
-}
-
-static inline int count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static inline void make_sockets(int type, int ret[2])
@@ -153,12 +141,12 @@ static int descriptors_before;
 static inline void count_before(void **state)
 {
 	(void)state;
-	descriptors_before = count_descriptors();
+	descriptors_before = (int)descriptors_open();
 }
 
 static inline int no_descriptor_is_left(void **state)
 {
-	int now = count_descriptors();
+	int now = (int)descriptors_open();
 
 	(void)state;
 	if (now != descriptors_before)

@@ -13,7 +13,6 @@
  */
 #pragma once
 
-#include <dirent.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -22,6 +21,7 @@
 
 #include "../unit.h"
 #include "../fake-root.h"
+#include "../../threads.h"
 #include "core/util.h"
 #include "kernel/loop.h"
 #include "psibridge/tools.h"
@@ -532,18 +532,6 @@ static inline void need_another_rung(void **state)
 
 static int descriptors_before;
 
-static inline int count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
 static inline void before_test(_unused_ void **state)
 {
 	unsetenv("MEMORY_PRESSURE_WATCH");
@@ -551,7 +539,7 @@ static inline void before_test(_unused_ void **state)
 	unsetenv("PSIBRIDGE_BACKEND");
 	/* what a test that failed left behind does not read with us */
 	unlink(fake_path("fifo"));
-	descriptors_before = count_descriptors();
+	descriptors_before = (int)descriptors_open();
 }
 
 static void (*end_more)(void); /* what else a file has to end */
@@ -573,10 +561,11 @@ static inline int no_descriptor_is_left(_unused_ void **state)
 	return 0;
 #endif
 #endif
-	none_left = AWAIT_FOR(NULL, count_descriptors() == descriptors_before, PATIENCE_USEC / 4);
+	none_left = AWAIT_FOR(NULL, (int)descriptors_open() == descriptors_before,
+			      PATIENCE_USEC / 4);
 	if (!none_left)
 		print_error("%d descriptors before, %d after\n", descriptors_before,
-			    count_descriptors());
+			    (int)descriptors_open());
 	return none_left ? 0 : -1;
 }
 
