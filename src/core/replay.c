@@ -214,8 +214,6 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 	if (s->told)
 		r->cause = s->cause;
 	if (!r->begun || is_another(&r->last, s)) {
-		if (r->begun)
-			policy_forget(&r->policy);
 		r->told_some_usec = s->some_usec;
 		r->trigger.next_usec = USEC_NEVER;
 		r->begun = true;

@@ -116,3 +116,27 @@ PROMISE(the_biggest_numbers_can_be_written)
 	trigger_format_kernel(&biggest, buf);
 	assert_string_equal(buf, "full 18446744073709551615 18446744073709551615");
 }
+
+PROMISE(what_is_armed_is_short_or_needs_no_privilege)
+{
+	static const struct {
+		uint64_t threshold, window;		/* of early */
+		uint64_t short_threshold, short_window; /* privileged */
+		uint64_t threshold_2s;
+	} table[] = {
+		{ 20000, 2000000, 5000, 500000, 20000 },
+		{ 20000, 1000000, 5000, 250000, 20000 },
+		{ 20000, 10000000, 1000, 500000, 4000 },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const struct trigger early = { PSI_SOME, table[i].threshold, table[i].window };
+		struct trigger t = trigger_to_arm(&early, true);
+
+		assert_int_equal(t.threshold_usec, table[i].short_threshold);
+		assert_int_equal(t.window_usec, table[i].short_window);
+		t = trigger_to_arm(&early, false);
+		assert_int_equal(t.threshold_usec, table[i].threshold_2s);
+		assert_int_equal(t.window_usec, 2000000);
+	}
+}
