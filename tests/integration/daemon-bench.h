@@ -364,23 +364,31 @@ static inline int bench_client(struct bench *b, const char *group, const char *h
 	return fd;
 }
 
-/* The next record within `ms`, but for what a Low achieved, which comes 5 s after it whatever is told then; false: none came,
- * or the end of the connection. */
-static inline bool bench_record(int fd, unsigned ms, struct wire_record *ret)
+/* The next record within `ms`; false: none came, or the end of the connection. */
+static inline bool bench_any_record(int fd, unsigned ms, struct wire_record *ret)
 {
 	const struct timeval wait = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	char first;
 
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)), 0);
-	do {
-		memset(ret, 0, sizeof(*ret));
-		if (recv(fd, &first, 1, MSG_PEEK) == 1 && first == WIRE_LOW)
-			(void)!recv(fd, &first, 1, 0); /* from before our line was read */
-		if (recv(fd, ret, sizeof(*ret), MSG_WAITALL) != sizeof(*ret))
-			return false;
-		assert_int_equal(wire_record_check(ret), 0);
-	} while (ret->kind == WIRE_EFFECT);
+	memset(ret, 0, sizeof(*ret));
+	if (recv(fd, &first, 1, MSG_PEEK) == 1 && first == WIRE_LOW)
+		(void)!recv(fd, &first, 1, 0); /* from before our line was read */
+	if (recv(fd, ret, sizeof(*ret), MSG_WAITALL) != sizeof(*ret))
+		return false;
+	assert_int_equal(wire_record_check(ret), 0);
 	return true;
+}
+
+/* The same, but for what a Low achieved, which comes 5 s after it whatever is told then. */
+static inline bool bench_record(int fd, unsigned ms, struct wire_record *ret)
+{
+	bool came;
+
+	do
+		came = bench_any_record(fd, ms, ret);
+	while (came && ret->kind == WIRE_EFFECT);
+	return came;
 }
 
 /* The next record is of that kind and level. */

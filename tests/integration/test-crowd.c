@@ -78,7 +78,7 @@ static void take(unsigned i)
 	struct client *c = &clients[i];
 	struct wire_record r;
 
-	if (!bench_record(c->fd, PATIENCE_MS, &r))
+	if (!bench_any_record(c->fd, PATIENCE_MS, &r))
 		fail_msg("client %u was hung up on", i);
 	if (r.kind == WIRE_WELCOME) {
 		c->welcome_back = true;
