@@ -54,6 +54,9 @@ _psibridge()
 	--forecast) words='off 1s 2s 5s' ;;
 	--hook) words='auto notification profiler startup-hook mono-profiler protocol none' ;;
 	--memory-high) words='80% 90% 95%' ;;
+	--for) words='trim shed restart' ;;
+	--at-most) words='1/h 4/h 60/h' ;;
+	--before-limit) words='1s 5s 30s' ;;
 	--sort) words='some full memory name' ;;
 	--format) words='openmetrics prometheus' ;;
 	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length | --timeout)
@@ -72,12 +75,12 @@ _psibridge()
 			;;
 		attach,*) words=$(_psibridge_pids) ;;
 		simulate,2,*) words='low neutral high critical' ;;
-		replay,2,*)
+		replay,2,* | tune,2,*)
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -f -- "$word")
 			return
 			;;
-		status,* | top,* | metrics,* | simulate,* | record,* | replay,*)
+		status,* | top,* | metrics,* | simulate,* | record,* | replay,* | tune,*)
 			_psibridge_cgroups "$word"
 			return
 			;;

@@ -19,7 +19,6 @@
 #include "core/cgpath.h"
 #include "core/names.h"
 #include "core/replay.h"
-#include "core/setting.h"
 
 static const char help[] =
 	"psibridge replay - say what psibridge would have told of what a trace has recorded\n"
@@ -252,19 +251,6 @@ static int replay(struct session *s, const char *file)
 
 /* ---- the command line ------------------------------------------------------------------------------ */
 
-static int take_setting(const struct args *args, const struct args_setting *option)
-{
-	enum setting setting = (enum setting)option->max;
-	enum value_form form = setting_table[setting].form;
-	struct value value;
-	const char *why = "";
-
-	if (value_parse(form, args->value, strlen(args->value), &value, &why) < 0)
-		return form == FORM_TRIGGER ? args_refuse(args, why) : args_unexpected(args, why);
-	setting_put(option->to, setting, &value);
-	return 0;
-}
-
 static int take_cgroup(const struct args *args, const struct args_setting *option)
 {
 	static char path[CGPATH_MAX];
@@ -281,7 +267,6 @@ int verb_replay(int argc, char **argv)
 	static struct session s;
 	const char *file = NULL;
 	uint64_t rung = PSB_RUNG_PRIVILEGED;
-	char why[256];
 	struct args_setting settings[SETTING_COUNT + 5] = {
 		ARGS_FLAG("json", &s.json),
 		ARGS_NUMBER("rung", "2 or 3", PSB_RUNG_PRIVILEGED, PSB_RUNG_TRIGGER, &rung),
@@ -291,13 +276,9 @@ int verb_replay(int argc, char **argv)
 	};
 	int status;
 
-	settings_built_in(&s.options);
 	/* options stand before words */
 	memmove(settings + SETTING_COUNT, settings, 5 * sizeof(*settings));
-	for (enum setting i = 0; i < SETTING_COUNT; i++)
-		settings[i] = (struct args_setting){
-			setting_table[i].word, setting_expected(i), take_setting, &s.options, 0, i
-		};
+	policy_settings(settings, &s.options);
 	output_init(&s.output);
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
@@ -305,13 +286,8 @@ int verb_replay(int argc, char **argv)
 		complain("replay", "a FILE is missing; \"-\" is standard input");
 		return EXIT_USAGE;
 	}
-	if (trigger_check_early("--early", &s.options.early, "--low", &s.options.low, why,
-				sizeof(why)) < 0 ||
-	    trigger_check_early("--early", &s.options.early, "--critical", &s.options.critical, why,
-				sizeof(why)) < 0) {
-		complain("replay", "%s", why);
+	if (!policy_settings_fit("replay", &s.options))
 		return EXIT_USAGE;
-	}
 	s.privileged = rung == PSB_RUNG_PRIVILEGED;
 	return replay(&s, file);
 }

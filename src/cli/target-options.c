@@ -185,3 +185,42 @@ int target_probe(const struct psb_watch_options *options, struct probed *ret)
 	psb_bridge_unref(bridge);
 	return r;
 }
+
+/* ---- of what was recorded ----------------------------------------------------------------------------- */
+
+static int take_policy_setting(const struct args *args, const struct args_setting *option)
+{
+	enum setting setting = (enum setting)option->max;
+	enum value_form form = setting_table[setting].form;
+	struct value value;
+	const char *why = "";
+
+	if (value_parse(form, args->value, strlen(args->value), &value, &why) < 0)
+		return form == FORM_TRIGGER ? args_refuse(args, why) : args_unexpected(args, why);
+	setting_put(option->to, setting, &value);
+	return 0;
+}
+
+void policy_settings(struct args_setting *rows, struct policy_options *options)
+{
+	settings_built_in(options);
+	for (enum setting i = 0; i < SETTING_COUNT; i++)
+		rows[i] = (struct args_setting){ setting_table[i].word,
+						 setting_expected(i),
+						 take_policy_setting,
+						 options,
+						 0,
+						 i };
+}
+
+bool policy_settings_fit(const char *verb, const struct policy_options *o)
+{
+	char why[256];
+
+	if (trigger_check_early("--early", &o->early, "--low", &o->low, why, sizeof(why)) == 0 &&
+	    trigger_check_early("--early", &o->early, "--critical", &o->critical, why,
+				sizeof(why)) == 0)
+		return true;
+	complain(verb, "%s", why);
+	return false;
+}

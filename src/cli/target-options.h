@@ -90,6 +90,11 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 
 void target_options_init(struct target_options *options);
 
+/* The same settings where what was recorded is judged: rows[SETTING_COUNT] of options that go to `options`, which has what is built
+ * in then; and whether they fit each other: if not, that was told. */
+void policy_settings(struct args_setting *rows, struct policy_options *options);
+bool policy_settings_fit(const char *verb, const struct policy_options *options);
+
 /* What the library's error text says, with the option it is about as it was typed. */
 const char *target_options_error(struct target_options *options, int error);
 

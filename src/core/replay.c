@@ -28,11 +28,6 @@ static void trigger_init(struct replay_trigger *t, const struct trigger *early, 
 	window_init(&t->window, t->armed.window_usec);
 }
 
-static uint64_t total_of(const struct trace_sample *s, enum psi_kind kind)
-{
-	return kind == PSI_FULL ? s->full_usec : s->some_usec;
-}
-
 static uint64_t look_of(const struct replay_trigger *t)
 {
 	return t->privileged ? t->armed.window_usec / LOOKS_A_WINDOW : EVERYBODYS_LOOK_USEC;
@@ -44,7 +39,7 @@ static void trigger_wake(struct replay_trigger *t, const struct trace_sample *fr
 	if (t->next_usec != USEC_NEVER)
 		return;
 	t->next_usec = from->time_usec + look_of(t);
-	t->total = total_of(from, t->armed.kind);
+	t->total = trace_total(from, t->armed.kind);
 	window_add(&t->window, from->time_usec, t->total);
 }
 
@@ -58,22 +53,22 @@ static void trigger_skip(struct replay_trigger *t, const struct trace_sample *to
 }
 
 /* Its look is due. Returns: it rings. */
-static bool trigger_look(struct replay_trigger *t, const struct trace_sample *now)
+static bool trigger_look(struct replay_trigger *t, uint64_t now, uint64_t total)
 {
-	uint64_t total = total_of(now, t->armed.kind), growth = usec_sub(total, t->total);
+	uint64_t growth = usec_sub(total, t->total);
 	bool stalls = growth > 0;
 
-	window_add(&t->window, now->time_usec, total);
+	window_add(&t->window, now, total);
 	t->total = total;
 	if (t->privileged) {
 		growth = window_growth(&t->window);
 		stalls = growth > 0; /* until the window is empty */
 	}
-	t->next_usec = stalls ? now->time_usec + look_of(t) : USEC_NEVER;
-	if (growth < t->armed.threshold_usec || now->time_usec < t->silent_until_usec)
+	t->next_usec = stalls ? now + look_of(t) : USEC_NEVER;
+	if (growth < t->armed.threshold_usec || now < t->silent_until_usec)
 		return false;
 	if (t->privileged)
-		t->silent_until_usec = now->time_usec + t->armed.window_usec;
+		t->silent_until_usec = now + t->armed.window_usec;
 	return true;
 }
 
@@ -81,7 +76,23 @@ static bool trigger_look(struct replay_trigger *t, const struct trace_sample *no
 
 static uint64_t part(uint64_t a, uint64_t b, uint64_t elapsed, uint64_t whole)
 {
-	return b < a ? b : a + (uint64_t)((unsigned __int128)(b - a) * elapsed / whole);
+	uint64_t product;
+
+	if (b <= a)
+		return b;
+	if (!__builtin_mul_overflow(b - a, elapsed, &product)) /* ten times as fast */
+		return a + product / whole;
+	return a + (uint64_t)((unsigned __int128)(b - a) * elapsed / whole);
+}
+
+static uint64_t total_between(const struct trace_sample *a, const struct trace_sample *b,
+			      enum psi_kind kind, uint64_t at)
+{
+	uint64_t whole = b->time_usec - a->time_usec;
+
+	return whole == 0
+		       ? trace_total(a, kind)
+		       : part(trace_total(a, kind), trace_total(b, kind), at - a->time_usec, whole);
 }
 
 /* What the kernel counted at a time between two lines. */
@@ -223,7 +234,7 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 	}
 	/* where nothing grew a gap is known */
 	gap = s->some_usec > r->last.some_usec ? s->time_usec - r->last.time_usec : 0;
-	if (total_of(s, r->trigger.armed.kind) > total_of(&r->last, r->trigger.armed.kind))
+	if (trace_total(s, r->trigger.armed.kind) > trace_total(&r->last, r->trigger.armed.kind))
 		trigger_wake(&r->trigger, &r->last);
 	for (;;) {
 		due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec);
@@ -236,13 +247,14 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 			at = between(&r->last, s, next);
 			trigger_skip(&r->trigger, &at);
 		}
-		at = between(&r->last, s, next);
 		if (next == r->trigger.next_usec) {
-			if (trigger_look(&r->trigger, &at))
+			if (trigger_look(&r->trigger, next,
+					 total_between(&r->last, s, r->trigger.armed.kind, next)))
 				event = POLICY_ALARM;
 			else if (next < due)
 				continue;
 		}
+		at = between(&r->last, s, next);
 		step(r, event, &at, gap);
 	}
 	if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)

@@ -287,6 +287,25 @@ int trace_read(struct trace_reader *r, struct scan line, struct trace_sample *re
 	return scan_refuse(-EINVAL, trace_unknown, ret_why);
 }
 
+uint64_t trace_total_at(struct trace_cursor *c, enum psi_kind kind, uint64_t time)
+{
+	const struct trace_sample *a, *b;
+	uint64_t from, to;
+
+	while (c->at + 1 < c->count && c->samples[c->at + 1].time_usec <= time)
+		c->at++;
+	a = &c->samples[c->at];
+	from = trace_total(a, kind);
+	if (c->at + 1 == c->count || time <= a->time_usec)
+		return from;
+	b = a + 1;
+	to = trace_total(b, kind);
+	if (to < from) /* another cgroup of that name */
+		return to;
+	return from + (uint64_t)((double)(to - from) * (double)(time - a->time_usec) /
+				 (double)(b->time_usec - a->time_usec));
+}
+
 size_t trace_begin(uint64_t began_usec, char *buf)
 {
 	int n = snprintf(buf, TRACE_LINE_MAX, MAGIC "%d\n# began %" PRIu64 ".%06" PRIu64 "\n",

@@ -71,6 +71,20 @@ int trace_read(struct trace_reader *reader, struct scan line, struct trace_sampl
 /* What is said of a file in which nothing was recognised: at its end the format is TRACE_UNDECIDED. */
 extern const char trace_unknown[];
 
+/* A place in the samples of one cgroup, which goes forward only. */
+struct trace_cursor {
+	const struct trace_sample *samples; /* one at least */
+	size_t count, at; /* samples[at] is not after the time that was asked for last */
+};
+
+static inline uint64_t trace_total(const struct trace_sample *sample, enum psi_kind kind)
+{
+	return kind == PSI_FULL ? sample->full_usec : sample->some_usec;
+}
+
+/* As it stood then, grown evenly between two samples; before the first one as in it, after the last one as in that. */
+uint64_t trace_total_at(struct trace_cursor *cursor, enum psi_kind kind, uint64_t time_usec);
+
 /* The lines that a trace begins with. Returns the length of what is in buf[TRACE_LINE_MAX]. */
 size_t trace_begin(uint64_t began_usec, char *buf);
 /* A line, up to its cgroup: that, and a newline, are the caller's to put behind it. */

@@ -26,6 +26,11 @@ a_file_that_is_not_there|1|replay nowhere|replay: nowhere: No such file or direc
 an_empty_file|1|replay /dev/null|replay: /dev/null: it is empty
 a_directory|1|replay /|replay: /: Is a directory
 a_foreign_file|1|replay /etc/passwd|replay: /etc/passwd: neither a trace of psibridge nor one of oomstat
+tune_wants_a_file|2|tune|tune: a FILE is missing; "-" is standard input
+tune_knows_three_purposes|2|tune t --for kill|tune: --for "kill": trim, shed or restart was expected
+a_rate_is_an_hour|2|tune t --at-most 4/m|tune: --at-most "4/m": a number such as 4/h was expected
+tune_of_no_file|1|tune nowhere|tune: nowhere: No such file or directory
+tune_of_no_cgroup|2|tune t a/../b|tune: "a/../b": there is no such file, and as a cgroup: ".." is not allowed in it
 record_of_nowhere|1|record /no-such.slice|record: /no-such.slice: there is no such cgroup
 record_of_no_path|2|record ../x|record: "../x": ".." is not allowed in it
 record_so_often|2|record --interval 1ms|record: --interval "1ms": a time from 10ms to 1h, such as 100ms, was expected
@@ -75,6 +80,60 @@ in_json()
 		is "$(tail -n 1 "$T/stdout")" '.event == "summary" and .duration_usec == 60000000 and .low == 1'
 }
 json_check it_is_told_in_json in_json
+
+# ---- tuning --------------------------------------------------------------------------------------------
+public() { echo "$srcdir/tests/data/earlyoom-$1.txt"; }
+# settings FILE...: of what was recommended, as replay's options
+recommended() { jq -r 'select(.event == "recommendation").settings | "--low \"\(.Low)\" --critical \"\(.Critical)\" --early \"\(.Early)\""' "$T/stdout"; }
+# when TRACE: Low for the first time, with what was recommended
+when() { eval "\"\$psibridge\" replay \"\$(public $1)\" --json $settings" | jq -r 'select(.available == "low").time_usec' | head -n 1; }
+trim_is_early()
+{
+	run tune "$(public overload)" --json
+	same 0 "$status" || return
+	settings=$(recommended)
+	first=$(when overload)
+	[ "${first:-99999999}" -lt 5000000 ]
+}
+restart_is_for_what_is_lost()
+{
+	run tune "$(public overload)" "$(public loadshift)" "$(public ontheedge)" --for restart --json
+	same 0 "$status" && is "$(tail -n 1 "$T/stdout")" '.lost == 1 and .heavy == 2 and .best.in_vain == 0 and .best.missed == 0' || return
+	settings=$(recommended)
+	[ -n "$(when overload)" ] && same '' "$(when loadshift)" && same '' "$(when ontheedge)"
+}
+says_so_where_traces_do_not_bear_it()
+{
+	fails 1 '' tune "$(public loadshift)" --for restart
+	matches '^No episode was lost ' "$(cat "$T/stdout")" && ! grep -q '^Low=' "$T/stdout"
+}
+in_eighty_columns()
+{
+	run tune "$(public overload)" "$(public loadshift)" --for shed
+	same 0 "$status" && same '' "$(grep -E '.{81}' "$T/stdout")" && matches '^\* ' "$(cat "$T/stdout")" && matches '^\[Defaults\]$' "$(cat "$T/stdout")"
+}
+others_are_in_it()
+{
+	run tune "$(public overload)" --json
+	is "$(grep systemd-oomd "$T/stdout")" '.in_grid == false and .low == 1 and .after_usec > 50000000' &&
+		is "$(grep '"lmkd critical"' "$T/stdout")" '.after_usec > 9900000 and .after_usec < 10300000'
+}
+json_check trim_speaks_early trim_is_early
+json_check restart_speaks_of_what_is_lost_only restart_is_for_what_is_lost
+check it_says_so_where_the_traces_do_not_bear_it says_so_where_traces_do_not_bear_it
+check tune_fits_a_terminal in_eighty_columns
+json_check what_others_ship_is_in_the_table others_are_in_it
+# Files that follow each other are one trace; in a directory all are read.
+joined()
+{
+	mkdir ring
+	printf '# psibridge trace 1\n# began 1000.0\ntime_s\tsome_us\tcgroup\n0\t0\t/a\n9\t0\t/a\n' >ring/1.trace
+	printf '# psibridge trace 1\n# began 1010.0\ntime_s\tsome_us\tcgroup\n0\t0\t/a\n1\t500000\t/a\n50\t500000\t/a\n' >ring/2.trace
+	run tune ring /a
+	same 0 "$status" && matches '^1 min 0 s of 1 cgroup\. .* in 1 episode' "$(tr '\n' ' ' <"$T/stdout")" && matches '^\[Watch /a\]$' "$(cat "$T/stdout")" &&
+		fails 1 'psibridge tune: there is no line about /b' tune ring /b
+}
+check files_that_follow_each_other_are_one_trace joined
 
 # ---- recording -----------------------------------------------------------------------------------------
 if ! [ -r "$mount/memory.pressure" ]; then

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tune-print.c - the table, 79 columns wide, the recommendation in words, and what to paste
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/tune.h"
+#include "core/setting.h"
+
+#define FRONTIER_MAX 8
+#define SHORT_MAX 16
+#define HEAD "  %-19s%6s%5s%10s%7s%7s%7s%5s%6s%5s"
+
+static const char *const purposes[] = { "trim", "shed", "restart" };
+
+/* "0.8s", "35s", "12m", "7h"; "-0.8s" */
+static const char *brief(int64_t usec, char *buf)
+{
+	uint64_t size = usec < 0 ? (uint64_t)-usec : (uint64_t)usec;
+	double sec = (double)size / USEC_PER_SEC;
+	const char *sign = usec < 0 ? "-" : "";
+
+	if (sec < 99.95)
+		snprintf(buf, SHORT_MAX, "%s%.1fs", sign, sec);
+	else if (sec < 5940)
+		snprintf(buf, SHORT_MAX, "%s%.0fm", sign, sec / 60);
+	else
+		snprintf(buf, SHORT_MAX, "%s%.0fh", sign, sec / 3600);
+	return buf;
+}
+
+static double share(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part * 100 / (double)whole : 0;
+}
+
+static int print_row(const struct tune_result *r, const struct tune_options *o,
+		     const struct output *output, const struct tune_point *p)
+{
+	uint64_t delay = tune_delay(p, o->purpose);
+	char after[SHORT_MAX] = "never", worst[SHORT_MAX] = "never", limit[SHORT_MAX] = "-",
+	     told[SHORT_MAX];
+	unsigned wanted = tune_episodes(r, o->purpose);
+
+	errno = 0;
+	snprintf(told, sizeof(told), "%u/%u", wanted - tune_missed(r, p, o->purpose), wanted);
+	if (delay != USEC_NEVER)
+		brief((int64_t)delay, after);
+	if (p->score.worst_lead_usec != INT64_MIN)
+		brief(p->score.worst_lead_usec, worst);
+	if (r->limits > 0 && p->score.unseen > 0)
+		snprintf(limit, sizeof(limit), "never");
+	else if (p->score.lead_usec != UINT64_MAX)
+		brief((int64_t)p->score.lead_usec, limit);
+	output_painted(output, p == r->best ? PAINT_BOLD : PAINT_PLAIN, "%c %-19s",
+		       p == r->best ? '*' : ' ', p->name);
+	output_text("%6.3g%5u%10s%7s%7s%7s%4.0f%%%5.1f%%%5u", tune_rate(r, p, o->purpose),
+		    tune_false(p, o->purpose), told, after, worst, limit,
+		    share(p->score.low_some_usec, r->some_usec), share(p->score.low_usec, r->usec),
+		    p->score.flaps);
+	return output_end_line();
+}
+
+/* By how often they speak. */
+static int by_lows(const void *a, const void *b)
+{
+	const struct tune_point *x = *(const struct tune_point *const *)a,
+				*y = *(const struct tune_point *const *)b;
+
+	if (x->score.lows != y->score.lows)
+		return x->score.lows < y->score.lows ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static int print_table(const struct tune_result *r, const struct tune_options *o,
+		       const struct output *output)
+{
+	const struct tune_point *list[TUNE_POINTS_MAX];
+	size_t count = 0, shown;
+	int n;
+
+	output_painted(output, PAINT_DIM, "  %-19s%6s%5s%10s%7s%7s%7s%11s", "", "Lows", "in",
+		       "told", "after", "before", "before", "in Low:");
+	fputc('\n', stdout);
+	output_painted(output, PAINT_DIM, HEAD, "setting",
+		       r->usec < 3600 * USEC_PER_SEC ? "in all" : "/h", "vain", "of", "", "worst",
+		       "limit", "stall", "time", "flap");
+	n = output_end_line();
+	for (size_t i = 0; i < r->count; i++)
+		if (r->points[i].frontier && &r->points[i] != r->best)
+			list[count++] = &r->points[i];
+	qsort(list, count, sizeof(*list), by_lows);
+	shown = MIN(count, (size_t)FRONTIER_MAX);
+	for (size_t i = 0; i < shown && n == 0; i++)
+		n = print_row(r, o, output, list[shown == 1 ? 0 : i * (count - 1) / (shown - 1)]);
+	if (n == 0 && r->best)
+		n = print_row(r, o, output, r->best);
+	for (size_t i = 0; i < r->count && n == 0; i++)
+		if (!r->points[i].in_grid)
+			n = print_row(r, o, output, &r->points[i]);
+	return n;
+}
+
+/* ---- words ------------------------------------------------------------------------------------------------ */
+
+static void print_facts(const struct tune_result *r, const struct output *output)
+{
+	char span[OUTPUT_WORD_MAX], stalled[OUTPUT_WORD_MAX], text[512];
+	unsigned light = r->episodes[SEVERITY_LIGHT], heavy = r->episodes[SEVERITY_HEAVY],
+		 lost = r->episodes[SEVERITY_LOST];
+
+	snprintf(
+		text, sizeof(text),
+		"%s of %u cgroup%s. %s stalled in %u episode%s: %u light, %u heavy (some over 10 %% of its worst ten seconds), %u lost (full over 50 %%, or out of memory). A limit was reached %u time%s.",
+		output_span(r->usec, span), r->series, r->series == 1 ? "" : "s",
+		output_span(r->some_usec, stalled), light + heavy + lost,
+		light + heavy + lost == 1 ? "" : "s", light, heavy, lost, r->limits,
+		r->limits == 1 ? "" : "s");
+	output_paragraph(output, "", 0, text);
+	fputc('\n', stdout);
+}
+
+static const char *certainty(unsigned episodes)
+{
+	return episodes < 5    ? "a guess"
+	       : episodes < 20 ? "a first answer; record longer before it decides over much"
+			       : "as sure as this load stays as it was";
+}
+
+/* The earliest of the frontier, for what the best one gives up. */
+static const struct tune_point *earliest(const struct tune_result *r, enum tune_purpose purpose)
+{
+	const struct tune_point *found = NULL;
+
+	for (size_t i = 0; i < r->count; i++)
+		if (r->points[i].frontier &&
+		    tune_missed(r, &r->points[i], purpose) <= tune_missed(r, r->best, purpose) &&
+		    tune_false(&r->points[i], purpose) <= tune_false(r->best, purpose) &&
+		    (!found || tune_delay(&r->points[i], purpose) < tune_delay(found, purpose)))
+			found = &r->points[i];
+	return found == r->best ? NULL : found;
+}
+
+static void print_reasons(const struct tune_result *r, const struct tune_options *o,
+			  const struct output *output)
+{
+	const struct tune_point *b = r->best, *e = earliest(r, o->purpose);
+	char text[1024], after[OUTPUT_WORD_MAX], low[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX],
+		sooner[OUTPUT_WORD_MAX];
+	unsigned wanted = tune_episodes(r, o->purpose), missed = tune_missed(r, b, o->purpose);
+	unsigned lighter = 0;
+	size_t n;
+
+	for (unsigned s = SEVERITY_LIGHT; s < tune_wanted(o->purpose); s++)
+		lighter += r->episodes[s];
+	n = (size_t)snprintf(
+		text, sizeof(text),
+		"It would have told Low %u time%s, in %u of %u episodes that call for it, %s after their begin on average, %u of them in vain, and been Low for %s.",
+		b->score.lows, b->score.lows == 1 ? "" : "s", wanted - missed, wanted,
+		output_span(tune_delay(b, o->purpose), after), tune_false(b, o->purpose),
+		output_span(b->score.low_usec, low));
+	if (e && tune_delay(e, o->purpose) < tune_delay(b, o->purpose))
+		n += (size_t)snprintf(
+			text + n, sizeof(text) - n, " It gives up: %s speaks %s sooner, %u time%s.",
+			e->name,
+			output_span(tune_delay(b, o->purpose) - tune_delay(e, o->purpose), sooner),
+			e->score.lows, e->score.lows == 1 ? "" : "s");
+	if (lighter > 0 && n < sizeof(text))
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+				      " %u lighter episode%s are no reason to %s.", lighter,
+				      lighter == 1 ? "" : "s", purposes[o->purpose]);
+	if (n < sizeof(text))
+		snprintf(
+			text + n, sizeof(text) - n,
+			" How sure: %u episode%s in %s, %s; %u other setting%s of the grid did as well.",
+			wanted, wanted == 1 ? "" : "s", output_span(r->usec, span),
+			certainty(wanted), r->as_good, r->as_good == 1 ? "" : "s");
+	output_paragraph(output, "", 0, text);
+}
+
+static void print_settings(const struct tune_result *r)
+{
+	const struct policy_options *o = &r->best->candidate.options;
+	struct policy_options built_in;
+
+	settings_built_in(&built_in);
+	puts("# /etc/psibridge/psibridged.conf.d/50-tuned.conf");
+	output_text("[%s%s]", r->cgroup ? "Watch " : "Defaults", r->cgroup ? r->cgroup : "");
+	fputc('\n', stdout);
+	for (enum setting i = 0; i < SETTING_COUNT; i++) {
+		char text[VALUE_TEXT_MAX], other[VALUE_TEXT_MAX];
+		struct value value;
+
+		setting_get(o, i, &value);
+		value_format(setting_table[i].form, &value, text);
+		setting_get(&built_in, i, &value);
+		value_format(setting_table[i].form, &value, other);
+		if (i == SETTING_LOW || (i != SETTING_EARLY && strcmp(text, other) != 0))
+			printf("%s=%s\n", setting_table[i].key, text);
+	}
+}
+
+int tune_print(const struct tune_result *r, const struct tune_options *o,
+	       const struct output *output)
+{
+	int n;
+
+	print_facts(r, output);
+	n = print_table(r, o, output);
+	if (n < 0)
+		return n;
+	errno = 0;
+	fputc('\n', stdout);
+	if (r->why_not)
+		output_paragraph(output, "", 0, r->why_not);
+	if (!r->best)
+		return output_end();
+	output_painted(output, PAINT_BOLD, "For %s: %s", purposes[o->purpose], r->best->name);
+	fputc('\n', stdout);
+	print_reasons(r, o, output);
+	fputc('\n', stdout);
+	print_settings(r);
+	return output_end();
+}
+
+static json_t *point_json(const struct tune_result *r, const struct tune_options *o,
+			  const struct tune_point *p)
+{
+	const struct score *s = &p->score;
+	uint64_t delay = tune_delay(p, o->purpose);
+	json_t *object = json_pack(
+		"{s:s, s:b, s:b, s:i, s:i, s:f, s:i, s:i, s:i, s:i, s:o, s:o, s:i, s:i}", "setting",
+		p->name, "in_grid", p->in_grid, "frontier", p->frontier, "low", (int)s->lows,
+		"critical", (int)s->criticals, "low_per_hour", tune_rate(r, p, o->purpose),
+		"in_vain", (int)tune_false(p, o->purpose), "needless", (int)s->needless, "flaps",
+		(int)s->flaps, "missed", (int)tune_missed(r, p, o->purpose), "low_usec",
+		output_json_number(s->low_usec), "low_some_usec",
+		output_json_number(s->low_some_usec), "limits", (int)s->limits, "limits_unseen",
+		(int)s->unseen);
+
+	if (delay != USEC_NEVER)
+		json_object_set_new(object, "after_usec", output_json_number(delay));
+	if (s->worst_lead_usec != INT64_MIN)
+		json_object_set_new(object, "before_worst_usec", json_integer(s->worst_lead_usec));
+	if (s->lead_usec != UINT64_MAX)
+		json_object_set_new(object, "before_limit_usec", output_json_number(s->lead_usec));
+	return object;
+}
+
+static json_t *settings_json(const struct policy_options *o)
+{
+	json_t *object = json_object();
+
+	for (enum setting i = 0; i < SETTING_COUNT; i++) {
+		char text[VALUE_TEXT_MAX];
+		struct value value;
+
+		setting_get(o, i, &value);
+		value_format(setting_table[i].form, &value, text);
+		json_object_set_new(object, setting_table[i].key, json_string(text));
+	}
+	return object;
+}
+
+int tune_print_json(const struct tune_result *r, const struct tune_options *o)
+{
+	json_t *last;
+	int n = 0;
+
+	for (size_t i = 0; i < r->count && n == 0; i++) {
+		json_t *object = point_json(r, o, &r->points[i]);
+
+		json_object_set_new(object, "event", json_string("candidate"));
+		n = output_json(object);
+	}
+	if (n < 0)
+		return n;
+	last = json_pack("{s:s, s:s, s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:s?}", "event",
+			 "recommendation", "for", purposes[o->purpose], "duration_usec",
+			 output_json_number(r->usec), "some_usec", output_json_number(r->some_usec),
+			 "light", (int)r->episodes[SEVERITY_LIGHT], "heavy",
+			 (int)r->episodes[SEVERITY_HEAVY], "lost", (int)r->episodes[SEVERITY_LOST],
+			 "limits", (int)r->limits, "as_good", (int)r->as_good, "why_not",
+			 r->why_not);
+	if (r->best) {
+		json_object_set_new(last, "best", point_json(r, o, r->best));
+		json_object_set_new(last, "settings", settings_json(&r->best->candidate.options));
+	}
+	return output_json(last);
+}
