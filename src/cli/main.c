@@ -31,6 +31,7 @@ static const struct verb {
 	{ "metrics", verb_metrics, "print pressure and levels of all cgroups for Prometheus" },
 	{ "record", verb_record, "write down what pressure there is, to replay it" },
 	{ "replay", verb_replay, "say what would have been told of what was recorded" },
+	{ "why", verb_why, "say why Low was told, and what came of it" },
 	{ "tune", verb_tune, "find the setting that would have done best on it" },
 	{ "demo", verb_demo, "make memory short on purpose, in a cgroup of its own, and watch it" },
 };

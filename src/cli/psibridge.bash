@@ -43,7 +43,7 @@ _psibridge()
 		;;
 	--unit) words=$(systemctl list-units --no-legend --plain --all -t service,slice,scope 2>/dev/null | cut -d ' ' -f 1) ;;
 	--pid) words=$(_psibridge_pids) ;;
-	--source | --host | --control | --output)
+	--source | --host | --control | --output | --trace)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
@@ -59,7 +59,7 @@ _psibridge()
 	--before-limit) words='1s 5s 30s' ;;
 	--sort) words='some full memory name' ;;
 	--format) words='openmetrics prometheus' ;;
-	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --duration | --memory | --length | --timeout)
+	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --at | --duration | --memory | --length | --timeout)
 		return
 		;;
 	*)
@@ -80,7 +80,7 @@ _psibridge()
 			mapfile -t COMPREPLY < <(compgen -f -- "$word")
 			return
 			;;
-		status,* | top,* | metrics,* | simulate,* | record,* | replay,* | tune,*)
+		status,* | top,* | metrics,* | simulate,* | record,* | replay,* | tune,* | why,*)
 			_psibridge_cgroups "$word"
 			return
 			;;

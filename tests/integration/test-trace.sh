@@ -13,6 +13,8 @@ head='# psibridge trace 1\ntime_s\tsome_us\tcgroup\n'
 # shellcheck disable=SC2059 # it is a format
 trace() { printf "$1" >"$T/t"; }
 
+public() { echo "$srcdir/tests/data/earlyoom-$1.txt"; }
+
 # ---- what makes no sense -------------------------------------------------------------------------------
 # NAME | EXIT STATUS | ARGUMENTS | what is said behind "psibridge "
 while IFS='|' read -r name wanted arguments words; do
@@ -26,6 +28,9 @@ a_file_that_is_not_there|1|replay nowhere|replay: nowhere: No such file or direc
 an_empty_file|1|replay /dev/null|replay: /dev/null: it is empty
 a_directory|1|replay /|replay: /: Is a directory
 a_foreign_file|1|replay /etc/passwd|replay: /etc/passwd: neither a trace of psibridge nor one of oomstat
+why_of_no_trace|1|why --trace nowhere|why: nowhere: No such file or directory
+why_of_no_time|2|why --trace "$(public overload)" --at yesterday|why: --at "yesterday": a time such as 14:03, "2026-11-24 14:03", -2h or 90s was expected
+a_time_of_day_needs_a_begin|1|why --trace "$(public overload)" --at 14:03|why: --at "14:03": the trace does not say when it began; a time since then, such as 90s, was expected
 tune_wants_a_file|2|tune|tune: a FILE is missing; "-" is standard input
 tune_knows_three_purposes|2|tune t --for kill|tune: --for "kill": trim, shed or restart was expected
 a_rate_is_an_hour|2|tune t --at-most 4/m|tune: --at-most "4/m": a number such as 4/h was expected
@@ -82,7 +87,6 @@ in_json()
 json_check it_is_told_in_json in_json
 
 # ---- tuning --------------------------------------------------------------------------------------------
-public() { echo "$srcdir/tests/data/earlyoom-$1.txt"; }
 # settings FILE...: of what was recommended, as replay's options
 recommended() { jq -r 'select(.event == "recommendation").settings | "--low \"\(.Low)\" --critical \"\(.Critical)\" --early \"\(.Early)\""' "$T/stdout"; }
 # when TRACE: Low for the first time, with what was recommended
@@ -134,6 +138,36 @@ joined()
 		fails 1 'psibridge tune: there is no line about /b' tune ring /b
 }
 check files_that_follow_each_other_are_one_trace joined
+
+# ---- why ------------------------------------------------------------------------------------------------
+explained()
+{
+	cp "$(public loadshift)" t
+	run why --trace t --at 30s
+	same 0 "$status" && matches '^  2\.500 s      first stall; none for 2\.5 s before$' "$(cat "$T/stdout")" &&
+		matches '^> 3\.039 s      Low (memory is short) ' "$(cat "$T/stdout")" && matches '^  36\.050 s     told Low the last of 4 more times$' "$(cat "$T/stdout")" &&
+		matches '^  low       some 206 ms of 2 s; threshold 200 ms, passed by 3 %$' "$(cat "$T/stdout")" && same '' "$(grep -E '.{81}' "$T/stdout")"
+}
+nothing_to_explain()
+{
+	fails 1 '' why --trace "$(public loadshift)" --low 'full 700ms/1s' --critical 'full 900ms/1s'
+	same '/ was not told Low. Low is at full 700 ms of 1 s (these settings); most was 408 ms, at 26.100 s (58 % of it).' "$(cat "$T/stdout")"
+}
+# What was told live counts, not what would have been; what came back is seen in what is in use.
+live()
+{
+	printf '# psibridge trace 1\n# began 1764504000\ntime_s\tsome_us\tused_kib\tlimit_kib\ttold\treason\tcause\tcgroup\n' >live.trace
+	printf '%s\t%s\t%s\t524288\t%s\t/shop.slice\n' 0 0 400000 '-\t-\t-' 10 0 520000 '-\t-\t-' 11 90000 521216 'critical\tstall\town' 13 90000 400000 '-\t-\t-' \
+		20 90000 400000 'high\tcalm\tunknown' 60 90000 400000 '-\t-\t-' | sed 's/\\t/\t/g' >>live.trace
+	TZ=UTC0 run why --trace live.trace --at 12:00
+	same 0 "$status" && matches '^> 12:00:11\.000 Low, CRITICAL (all tasks wait) it reached its limit$' "$(cat "$T/stdout")" &&
+		matches '^  memory    509 MiB of 512 MiB in use' "$(cat "$T/stdout")" && matches '118 MiB went back within 5 s; stalled 90 ms in the 5 s before, 0 ms after$' "$(cat "$T/stdout")" || return
+	TZ=UTC0 run why --trace live.trace --at 11:59
+	same 1 "$status" && matches '^/shop.slice was not told Low' "$(cat "$T/stdout")"
+}
+check why_explains_a_low explained
+check why_says_how_near_it_came nothing_to_explain
+check what_was_told_live_is_explained live
 
 # ---- recording -----------------------------------------------------------------------------------------
 if ! [ -r "$mount/memory.pressure" ]; then

@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * why.c - psibridge why [CGROUP]: one notification explained
+ *
+ *     trace --> what was told (or would have been) --> the last Low up to a time --> the stall that led to it,
+ *               the thresholds it passed, whose it was, what was told next, what came back
+ *
+ * Where nothing was told it says how near the most of it came.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/control-client.h"
+#include "cli/output.h"
+#include "cli/target-options.h"
+#include "cli/trace-series.h"
+#include "cli/words.h"
+#include "core/cgpath.h"
+#include "core/cgpattern.h"
+#include "core/duration.h"
+#include "core/names.h"
+#include "core/replay.h"
+#include "core/setting.h"
+
+#define TRACE_DIRECTORY "/var/lib/psibridge/trace"
+
+static const char help[] =
+	"psibridge why - say why Low was told, and what came of it\n"
+	"\n"
+	"Usage: psibridge why [CGROUP] [OPTION...]\n"
+	"\n"
+	"Without CGROUP it is the one that was told Low last. What psibridged observed is read;\n"
+	"of a trace without notifications it is what would have been told.\n"
+	"\n"
+	"  --at TIME            the last Low up to then: 14:03, 14:03:07, \"2026-11-24 14:03\",\n"
+	"                       -2h before the end, or 90s after the begin of the trace\n"
+	"  --trace FILE         another trace, or a directory of them\n"
+	"                                                    [" TRACE_DIRECTORY "]\n"
+	"  --rung 2|3           of a trace without notifications: as with a privileged trigger,\n"
+	"                       or with one of 2 s  [2]\n"
+	"  --help\n"
+	"\n" THRESHOLD_HELP "\n"
+	"Those of psibridged hold where it runs and none is given.\n"
+	"\n"
+	"Exit status: 0 it is explained, 1 nothing could be read or nothing was told, 2 the\n"
+	"command line makes no sense.\n"
+	"\n"
+	"Example: psibridge why /shop.slice --at 14:03\n";
+
+static const char default_trace[] = TRACE_DIRECTORY;
+
+#define QUIET_USEC (2 * USEC_PER_SEC) /* so long without any: a stall began after it */
+#define AFTER_USEC (5 * USEC_PER_SEC)
+
+/* What was told of a cgroup, in its order. */
+struct notes {
+	struct trace_sample *list;
+	size_t count, room;
+	bool failed;
+};
+
+struct session {
+	struct output output;
+	struct trace_set set;
+	const char *cgroup, *at, *trace;
+	struct policy_options options;
+	const char *of; /* whose settings these are */
+	bool privileged;
+	/* what is explained: */
+	const struct trace_series *series;
+	struct notes notes;
+	size_t note;
+};
+
+/* ---- what was told -------------------------------------------------------------------------------- */
+
+static void add_note(struct notes *n, const struct trace_sample *at)
+{
+	if (n->count == n->room) {
+		size_t room = n->room ? 2 * n->room : 64;
+		void *list = reallocarray(n->list, room, sizeof(*n->list));
+
+		n->failed = n->failed || !list;
+		if (!list)
+			return;
+		n->list = list;
+		n->room = room;
+	}
+	n->list[n->count++] = *at;
+}
+
+static void replayed(const struct replay_told *told, void *userdata)
+{
+	add_note(userdata, &told->at);
+}
+
+static bool has_notes(const struct trace_set *set)
+{
+	for (const struct trace_series *t = set->first; t; t = t->next)
+		for (size_t i = 0; i < t->count; i++)
+			if (t->samples[i].told)
+				return true;
+	return false;
+}
+
+static void find_notes(const struct session *s, const struct trace_series *t, bool live,
+		       struct notes *ret)
+{
+	struct replay replay;
+
+	*ret = (struct notes){ .count = 0 };
+	if (!live)
+		replay_init(&replay, &s->options, s->privileged, replayed, ret);
+	for (size_t i = 0; i < t->count; i++) {
+		if (!live)
+			replay_feed(&replay, &t->samples[i]);
+		else if (t->samples[i].told)
+			add_note(ret, &t->samples[i]);
+	}
+}
+
+/* ---- times ------------------------------------------------------------------------------------------ */
+
+static uint64_t end_of(const struct trace_series *t)
+{
+	return t->samples[t->count - 1].time_usec;
+}
+
+/* Of the day, or of a day; in local time. Seconds since the Epoch; -1: it is neither. */
+static time_t parse_clock(const char *text, time_t now)
+{
+	static const char *const forms[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d",
+					     "%H:%M:%S", "%H:%M" };
+
+	for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+		struct tm tm;
+		const char *end;
+		time_t t;
+
+		localtime_r(&now, &tm);
+		tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+		tm.tm_isdst = -1;
+		end = strptime(text, forms[i], &tm);
+		if (!end || *end)
+			continue;
+		t = mktime(&tm);
+		if (forms[i][1] == 'H' && t > now) /* yesterday's */
+			t -= 24 * 3600;
+		return t;
+	}
+	return -1;
+}
+
+/* Up to when, on the series' clock. Errors: -EINVAL: no time. -ERANGE: a time of day, and when it began is not known. */
+static int time_limit(const char *text, const struct trace_series *t, uint64_t *ret)
+{
+	bool back = text && text[0] == '-';
+	uint64_t end = t->began_usec + end_of(t), usec;
+	const char *why;
+	time_t clock;
+
+	*ret = end_of(t);
+	if (!text)
+		return 0;
+	if (duration_parse(text + back, strlen(text + back), &usec, &why) == 0) {
+		*ret = back ? usec_sub(end_of(t), usec) : usec;
+		return 0;
+	}
+	clock = parse_clock(text, t->began_usec ? (time_t)(end / USEC_PER_SEC) : time(NULL));
+	if (clock < 0)
+		return -EINVAL;
+	if (t->began_usec == 0)
+		return -ERANGE;
+	/* what is said to the second, or the minute, is meant to its end */
+	usec = (uint64_t)clock * USEC_PER_SEC +
+	       (strlen(text) > 5 && text[strlen(text) - 3] == ':' &&
+				strchr(text, ':') != &text[strlen(text) - 3]
+			? USEC_PER_SEC
+			: 60 * USEC_PER_SEC) -
+	       1;
+	*ret = usec_sub(usec, t->began_usec);
+	return 0;
+}
+
+/* "14:03:07.123", or "12.345 s" where no time of day is known */
+static const char *when(const struct trace_series *t, uint64_t usec, char *buf)
+{
+	time_t seconds = (time_t)((t->began_usec + usec) / USEC_PER_SEC);
+	struct tm tm;
+
+	if (t->began_usec == 0) {
+		snprintf(buf, OUTPUT_WORD_MAX, "%.3f s", (double)usec / (double)USEC_PER_SEC);
+		return buf;
+	}
+	localtime_r(&seconds, &tm);
+	snprintf(buf, OUTPUT_WORD_MAX, "%02d:%02d:%02d.%03u", tm.tm_hour, tm.tm_min, tm.tm_sec,
+		 (unsigned)((t->began_usec + usec) % USEC_PER_SEC / USEC_PER_MSEC));
+	return buf;
+}
+
+/* ---- which one ---------------------------------------------------------------------------------------- */
+
+/* Is it Low from there on, and was not before? */
+static bool begins_low(const struct notes *n, size_t i)
+{
+	return n->list[i].told == LEVEL_LOW && (i == 0 || n->list[i - 1].told != LEVEL_LOW);
+}
+
+/* The last Low that began up to the limit, of all series. Returns 1; 0: there is none, and s->series is the one that stalled most. Errors: of time_limit(). */
+static int choose(struct session *s, bool live)
+{
+	uint64_t latest = 0, most = 0;
+	const struct trace_series *worst = s->set.first;
+	int r;
+
+	for (const struct trace_series *t = s->set.first; t; t = t->next) {
+		struct notes notes;
+		uint64_t limit, stalled;
+
+		r = time_limit(s->at, t, &limit);
+		if (r < 0)
+			return r;
+		find_notes(s, t, live, &notes);
+		for (size_t i = notes.count; i-- > 0;) {
+			uint64_t at = notes.list[i].time_usec;
+
+			if (!begins_low(&notes, i) || at > limit)
+				continue;
+			if (s->series && t->began_usec + at < latest)
+				break;
+			latest = t->began_usec + at;
+			free(s->notes.list);
+			s->series = t;
+			s->notes = notes;
+			notes.list = NULL;
+			s->note = i;
+			break;
+		}
+		free(notes.list);
+		stalled = t->samples[t->count - 1].some_usec - t->samples[0].some_usec;
+		if (stalled > most) {
+			most = stalled;
+			worst = t;
+		}
+	}
+	if (s->series)
+		return 1;
+	s->series = worst;
+	return 0;
+}
+
+/* ---- whose settings ----------------------------------------------------------------------------------- */
+
+/* From psibridged's answer, the live watch that says most of the cgroup. */
+static void take_watch(struct session *s, const json_t *watch)
+{
+	static const struct {
+		const char *name;
+		enum setting setting;
+	} triggers[] = { { "early", SETTING_EARLY },
+			 { "low", SETTING_LOW },
+			 { "critical", SETTING_CRITICAL } };
+	const json_t *settings = json_object_get(watch, "settings");
+
+	for (size_t i = 0; i < ELEMENTSOF(triggers); i++) {
+		const char *text = answer_text(settings, triggers[i].name);
+		struct value value;
+
+		if (value_parse(FORM_TRIGGER, text, strlen(text), &value, NULL) == 0)
+			setting_put(&s->options, triggers[i].setting, &value);
+	}
+	s->of = "psibridged's";
+}
+
+static bool covers(const char *path, const char *cgroup)
+{
+	struct cgpattern *pattern = NULL;
+	bool yes;
+
+	if (!strchr(path, '*'))
+		return strcmp(path, cgroup) == 0;
+	yes = cgpattern_new(path, NULL, &pattern, NULL) == 0 && cgpattern_match(pattern, cgroup);
+	cgpattern_free(pattern);
+	return yes;
+}
+
+static void ask_settings(struct session *s)
+{
+	char why[CONTROL_WHY_MAX];
+	json_t *status = NULL;
+	const json_t *watch, *best = NULL;
+
+	if (control_ask_status(NULL, USEC_PER_SEC, &status, why) < 0)
+		return;
+	EACH_ANSWER(watch, status, "watches") {
+		const char *path = answer_text(watch, "path");
+
+		if (!answer_flag(watch, "shadow") && covers(path, s->series->cgroup) &&
+		    (!best || strlen(path) > strlen(answer_text(best, "path"))))
+			best = watch;
+	}
+	if (best)
+		take_watch(s, best);
+	json_decref(status);
+}
+
+/* ---- words -------------------------------------------------------------------------------------------- */
+
+static struct trace_cursor cursor_of(const struct trace_series *t)
+{
+	return (struct trace_cursor){ t->samples, t->count, 0 };
+}
+
+static uint64_t grown(const struct trace_series *t, enum psi_kind kind, uint64_t from, uint64_t to)
+{
+	struct trace_cursor cursor = cursor_of(t);
+	uint64_t before = trace_total_at(&cursor, kind, from);
+
+	return usec_sub(trace_total_at(&cursor, kind, to), before);
+}
+
+/* "Low: some 312 ms of 2 s; its threshold is 200 ms, passed by 56 %" */
+static void print_threshold(const struct session *s, const char *name,
+			    const struct trigger *trigger, uint64_t at)
+{
+	uint64_t growth = grown(s->series, trigger->kind, usec_sub(at, trigger->window_usec), at);
+	char stalled[OUTPUT_WORD_MAX], window[OUTPUT_WORD_MAX], threshold[OUTPUT_WORD_MAX];
+	double percent = (double)growth * 100 / (double)trigger->threshold_usec;
+
+	printf("  %-10s%s %s of %s; threshold %s", name,
+	       trigger->kind == PSI_FULL ? "full" : "some", output_span(growth, stalled),
+	       output_span(trigger->window_usec, window),
+	       output_span(trigger->threshold_usec, threshold));
+	if (percent >= 100)
+		printf(", passed by %.0f %%\n", percent - 100);
+	else
+		printf(": %.0f %% of it\n", percent);
+}
+
+/* The first stall of those that led to it: two seconds without any before it. */
+static uint64_t begin_of_stall(const struct trace_series *t, uint64_t at)
+{
+	uint64_t begin = at;
+
+	for (size_t i = t->count - 1; i > 0; i--) {
+		const struct trace_sample *a = &t->samples[i - 1], *b = &t->samples[i];
+
+		if (a->time_usec >= at || b->some_usec <= a->some_usec)
+			continue;
+		if (begin != at && b->time_usec + QUIET_USEC < begin)
+			break;
+		begin = a->time_usec;
+	}
+	return begin;
+}
+
+static uint64_t used_at(const struct trace_series *t, uint64_t at)
+{
+	uint64_t used = 0;
+
+	for (size_t i = 0; i < t->count && t->samples[i].time_usec <= at; i++)
+		used = t->samples[i].used_bytes ? t->samples[i].used_bytes : used;
+	return used;
+}
+
+/* The least in use up to so long after it. */
+static uint64_t least_after(const struct trace_series *t, uint64_t at, uint64_t used)
+{
+	for (size_t i = 0; i < t->count && t->samples[i].time_usec <= at + AFTER_USEC; i++)
+		if (t->samples[i].time_usec > at && t->samples[i].used_bytes > 0)
+			used = MIN(used, t->samples[i].used_bytes);
+	return used;
+}
+
+static void print_note(const struct session *s, const struct trace_sample *n, bool here)
+{
+	const struct psb_notification notification = {
+		.cgroup = s->series->cgroup,
+		.available = (enum psb_available)n->told,
+		.reason = (enum psb_reason)n->reason,
+		.cause = (enum psb_cause)n->cause,
+	};
+	char at[OUTPUT_WORD_MAX], cause[CAUSE_TEXT_MAX];
+
+	printf("%s %-13s", here ? ">" : " ", when(s->series, n->time_usec, at));
+	output_painted(&s->output, output_level_paint(n->told), "%-31s",
+		       words_level(n->told, n->critical)->sentence);
+	output_text("%s", words_cause(&notification, cause));
+	putchar('\n');
+}
+
+static void print_repeats(const struct session *s, uint64_t last, unsigned *repeats)
+{
+	char at[OUTPUT_WORD_MAX];
+
+	if (*repeats > 0)
+		printf("  %-13stold Low the last of %u more time%s\n", when(s->series, last, at),
+		       *repeats, *repeats == 1 ? "" : "s");
+	*repeats = 0;
+}
+
+/* From the first stall to the next High. A repeat of Low counts, and has no line. */
+static void print_story(const struct session *s, uint64_t begin)
+{
+	const struct notes *n = &s->notes;
+	uint64_t calm = 0, last = 0;
+	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
+	unsigned repeats = 0;
+	size_t i = s->note;
+
+	while (i > 0 && n->list[i - 1].time_usec >= begin && n->list[i - 1].told != LEVEL_LOW)
+		i--;
+	for (size_t k = 1; k < s->series->count && s->series->samples[k].time_usec <= begin; k++)
+		if (s->series->samples[k].some_usec > s->series->samples[k - 1].some_usec)
+			calm = s->series->samples[k].time_usec;
+	printf("  %-13sfirst stall; none for %s before\n", when(s->series, begin, at),
+	       output_span(begin - calm, span));
+	for (; i < n->count; i++) {
+		const struct trace_sample *note = &n->list[i];
+
+		if (i > s->note && begins_low(n, i))
+			break;
+		if (note->told == LEVEL_LOW && note->reason == REASON_REPEAT) {
+			repeats++;
+			last = note->time_usec;
+			continue;
+		}
+		print_repeats(s, last, &repeats);
+		print_note(s, note, i == s->note);
+		if (note->told == LEVEL_HIGH)
+			break;
+	}
+	print_repeats(s, last, &repeats);
+}
+
+static void print_memory(const struct session *s, uint64_t at)
+{
+	const struct trace_series *t = s->series;
+	uint64_t used = used_at(t, at), least = least_after(t, at, used);
+	uint64_t limit = s->notes.list[s->note].limit_bytes;
+	char memory[OUTPUT_MEMORY_MAX], back[OUTPUT_WORD_MAX], before[OUTPUT_WORD_MAX],
+		after[OUTPUT_WORD_MAX];
+
+	if (used > 0)
+		printf("  %-10s%s in use (%s)\n", "memory", output_memory(used, limit, "", memory),
+		       limit ? "without page cache" : "no limit is known");
+	printf("  %-10s", "after it");
+	if (used > 0 && used - least > used / 100)
+		printf("%s went back within 5 s; ", output_size(used - least, back));
+	else if (used > 0)
+		printf("nothing went back within 5 s; ");
+	printf("stalled %s in the 5 s before, %s after\n",
+	       output_span(grown(t, PSI_SOME, usec_sub(at, AFTER_USEC), at), before),
+	       output_span(grown(t, PSI_SOME, at, at + AFTER_USEC), after));
+}
+
+static void explain(struct session *s, bool live)
+{
+	const struct trace_sample *low = &s->notes.list[s->note];
+	uint64_t begin = begin_of_stall(s->series, low->time_usec);
+
+	output_painted(&s->output, PAINT_BOLD, "%s", s->series->cgroup);
+	printf("%s\n\n", live ? "" : ", as these settings would have told it");
+	print_story(s, begin);
+	printf("\nWhen it was told (%s settings):\n", s->of);
+	print_threshold(s, "low", &s->options.low, low->time_usec);
+	print_threshold(s, "critical", &s->options.critical, low->time_usec);
+	print_memory(s, low->time_usec);
+	printf("\nWhat another setting would have done:\n  psibridge tune %s ", s->series->file);
+	output_text("%s", s->series->cgroup);
+	putchar('\n');
+}
+
+/* Why nothing was told: how near it came. */
+static void explain_nothing(const struct session *s)
+{
+	const struct trace_series *t = s->series;
+	struct trace_cursor back = cursor_of(t);
+	uint64_t most = 0, at = 0, limit;
+	char time[OUTPUT_WORD_MAX], stalled[OUTPUT_WORD_MAX], threshold[OUTPUT_WORD_MAX],
+		window[OUTPUT_WORD_MAX];
+	const struct trigger *low = &s->options.low;
+
+	(void)time_limit(s->at, t, &limit);
+	for (size_t i = 0; i < t->count && t->samples[i].time_usec <= limit; i++) {
+		uint64_t now = t->samples[i].time_usec;
+		uint64_t growth = usec_sub(
+			trace_total(&t->samples[i], low->kind),
+			trace_total_at(&back, low->kind, usec_sub(now, low->window_usec)));
+
+		if (growth > most) {
+			most = growth;
+			at = now;
+		}
+	}
+	output_text("%s was not told Low", t->cgroup);
+	printf(". Low is at %s %s of %s (%s settings); most was %s",
+	       low->kind == PSI_FULL ? "full" : "some", output_span(low->threshold_usec, threshold),
+	       output_span(low->window_usec, window), s->of, output_span(most, stalled));
+	if (most > 0)
+		printf(", at %s", when(t, at, time));
+	printf(" (%.0f %% of it).\n", (double)most * 100 / (double)low->threshold_usec);
+}
+
+/* ---- the command line ---------------------------------------------------------------------------------- */
+
+static int why(struct session *s, bool settings_given)
+{
+	const char *paths[] = { s->trace, NULL };
+	int r = trace_set_read("why", paths, s->cgroup, &s->set);
+	bool live;
+
+	if (!s->set.first) {
+		if (s->trace == default_trace)
+			complain(
+				"why",
+				"psibridged keeps there what it observes (Trace= in psibridged.conf(5)); --trace reads another trace");
+		return EXIT_FAILED;
+	}
+	live = has_notes(&s->set);
+	r = choose(s, live);
+	if (r == -EINVAL) {
+		complain(
+			"why",
+			"--at \"%s\": a time such as 14:03, \"2026-11-24 14:03\", -2h or 90s was expected",
+			s->at);
+		return EXIT_USAGE;
+	}
+	if (r == -ERANGE) {
+		complain(
+			"why",
+			"--at \"%s\": the trace does not say when it began; a time since then, such as 90s, was expected",
+			s->at);
+		return EXIT_FAILED;
+	}
+	if (live && !settings_given)
+		ask_settings(s);
+	errno = 0;
+	if (r > 0)
+		explain(s, live);
+	else
+		explain_nothing(s);
+	return output_end() == 0 && r > 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static int take_cgroup(const struct args *args, const struct args_setting *option)
+{
+	static char path[CGPATH_MAX];
+	const char *wrong;
+
+	if (cgpath_normalise(args->value, NULL, path, &wrong) < 0)
+		return args_refuse(args, wrong);
+	*(const char **)option->to = path;
+	return 0;
+}
+
+int verb_why(int argc, char **argv)
+{
+	static struct session s = { .trace = default_trace };
+	struct policy_options built_in;
+	uint64_t rung = PSB_RUNG_PRIVILEGED;
+	struct args_setting settings[SETTING_COUNT + 5];
+	const struct args_setting own[] = {
+		ARGS_TEXT("at", "a time", &s.at),
+		ARGS_TEXT("trace", "a trace, or a directory", &s.trace),
+		ARGS_NUMBER("rung", "2 or 3", PSB_RUNG_PRIVILEGED, PSB_RUNG_TRIGGER, &rung),
+		ARGS_SETTING(NULL, NULL, take_cgroup, &s.cgroup, 0, 0),
+		ARGS_NO_MORE,
+	};
+	int status;
+
+	policy_settings(settings, &s.options);
+	built_in = s.options;
+	memcpy(settings + SETTING_COUNT, own, sizeof(own));
+	output_init(&s.output);
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
+	if (!policy_settings_fit("why", &s.options))
+		return EXIT_USAGE;
+	s.privileged = rung == PSB_RUNG_PRIVILEGED;
+	s.of = settings_are_equal(&built_in, &s.options) ? "built-in" : "these";
+	status = why(&s, !settings_are_equal(&built_in, &s.options));
+	free(s.notes.list);
+	trace_set_free(&s.set);
+	return status;
+}
