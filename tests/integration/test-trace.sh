@@ -145,7 +145,7 @@ explained()
 	cp "$(public loadshift)" t
 	run why --trace t --at 30s
 	same 0 "$status" && matches '^  2\.500 s      first stall; none for 2\.5 s before$' "$(cat "$T/stdout")" &&
-		matches '^> 3\.039 s      Low (memory is short) ' "$(cat "$T/stdout")" && matches '^  36\.050 s     told Low the last of 4 more times$' "$(cat "$T/stdout")" &&
+		matches '^> 3\.039 s      Low .memory is short. ' "$(cat "$T/stdout")" && matches '^  36\.050 s     told Low the last of 4 more times$' "$(cat "$T/stdout")" &&
 		matches '^  low       some 206 ms of 2 s; threshold 200 ms, passed by 3 %$' "$(cat "$T/stdout")" && same '' "$(grep -E '.{81}' "$T/stdout")"
 }
 nothing_to_explain()
@@ -160,7 +160,7 @@ live()
 	printf '%s\t%s\t%s\t524288\t%s\t/shop.slice\n' 0 0 400000 '-\t-\t-' 10 0 520000 '-\t-\t-' 11 90000 521216 'critical\tstall\town' 13 90000 400000 '-\t-\t-' \
 		20 90000 400000 'high\tcalm\tunknown' 60 90000 400000 '-\t-\t-' | sed 's/\\t/\t/g' >>live.trace
 	TZ=UTC0 run why --trace live.trace --at 12:00
-	same 0 "$status" && matches '^> 12:00:11\.000 Low, CRITICAL (all tasks wait) it reached its limit$' "$(cat "$T/stdout")" &&
+	same 0 "$status" && matches '^> 12:00:11\.000 Low, CRITICAL .all tasks wait. it reached its limit$' "$(cat "$T/stdout")" &&
 		matches '^  memory    509 MiB of 512 MiB in use' "$(cat "$T/stdout")" && matches '118 MiB went back within 5 s; stalled 90 ms in the 5 s before, 0 ms after$' "$(cat "$T/stdout")" || return
 	TZ=UTC0 run why --trace live.trace --at 11:59
 	same 1 "$status" && matches '^/shop.slice was not told Low' "$(cat "$T/stdout")"
