@@ -287,7 +287,7 @@ int psb_registration_remove(psb_registration *registration);
  * Both are added up in psb_stats. Low is repeated less and less often (twice rearm_usec, four times, up to 16
  * times) to a program that gave nothing back three times in a row; a report of more than 0 bytes ends that as
  * what is measured does. It is for what cannot be measured: memory that is used again at once, page cache, what
- * is charged elsewhere. The report of one that is removed already is dropped. Since 0.2.
+ * is charged elsewhere. psibridged hears of it where it judges. The report of one that is removed already is dropped. Since 0.2.
  */
 int psb_registration_report(psb_registration *registration, uint64_t bytes, uint64_t usec);
 
@@ -386,6 +386,7 @@ struct psb_stats {
 	uint64_t stall_before_usec,
 		stall_after_usec;		/* in 5 s before it, or PSB_UNKNOWN, and after it */
 	uint64_t reported_bytes, reported_usec; /* sums of psb_registration_report() */
+	uint64_t effect_reported_bytes; /* of the last effect: what was reported in these 5 s */
 };
 
 /** psb_watch_stats() - copy the counters. */

@@ -34,6 +34,12 @@ int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, vo
 int psb_watch_simulate_at(psb_watch *watch, const char *cgroup, enum psb_available available,
 			  int critical, uint64_t told_usec);
 
+/** psb_watch_report_at() - psb_registration_report() of another process, in one cgroup
+ * Only on the thread that dispatches the bridge. It is dropped where the cgroup is not under observation. Errors:
+ * -EXDEV (another thread), -EINVAL as above. Since 0.2.
+ */
+int psb_watch_report_at(psb_watch *watch, const char *cgroup, uint64_t bytes, uint64_t usec);
+
 typedef void psb_member_fn(const struct psb_notification *present, void *userdata);
 
 /** psb_watch_list() - the present state of each cgroup under observation

@@ -195,6 +195,8 @@ static void print_effect(const json_t *status, const char *path)
 	EACH_ANSWER(past, status, "history") {
 		const json_t *effect = json_object_get(past, "effect");
 		uint64_t unanswered = answer_number(past, "unanswered");
+		uint64_t measured = answer_number(effect, "bytes_back");
+		uint64_t reported = answer_number(effect, "reported_bytes");
 		char size[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], after[OUTPUT_WORD_MAX];
 
 		if (!effect || strcmp(answer_text(past, "cgroup"), path) != 0)
@@ -204,9 +206,11 @@ static void print_effect(const json_t *status, const char *path)
 			printf("told %" PRIu64 " time%s, gave nothing back%s", unanswered,
 			       plural(unanswered),
 			       unanswered < POLICY_UNANSWERED_MAX ? "" : ": it is told less often");
+		else if (measured == 0 && reported > 0)
+			printf("gave back %s after the last Low, it says",
+			       output_size(reported, size));
 		else
-			printf("gave back %s after the last Low",
-			       output_size(answer_number(effect, "bytes_back"), size));
+			printf("gave back %s after the last Low", output_size(measured, size));
 		if (take_span(effect, "first_back_usec", span))
 			printf(", %s after the stall began", span);
 		if (take_span(effect, "stall_before_usec", span) &&

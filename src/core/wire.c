@@ -283,9 +283,9 @@ int wire_record_check(const struct wire_record *r)
 {
 	if (r->magic != WIRE_MAGIC || r->size != WIRE_RECORD_SIZE || r->kind == 0)
 		return -EBADMSG;
-	if (r->kind > WIRE_EFFECT)
+	if (r->kind > WIRE_REPORT)
 		return -ENOTSUP;
-	if (r->kind == WIRE_EFFECT)
+	if (r->kind == WIRE_EFFECT || r->kind == WIRE_REPORT)
 		return 0; /* numbers, whatever they are */
 	if (!memchr(r->text, '\0', sizeof(r->text)))
 		return -EBADMSG;

@@ -19,8 +19,10 @@
  *                                                       a path below the client's own cgroup
  *                                                       ("sub/x"), or from the root ("/a/b")
  *
- * After that nothing is read any more. The client keeps the connection open as long as it wants
- * notifications; which cgroup's they are is decided when it connects, by its credentials.
+ * After that nothing is read any more, but for one record REPORT for each Low that was sent as a
+ * record, by a daemon whose WELCOME has `takes_reports`. The client keeps the connection open as
+ * long as it wants notifications; which cgroup's they are is decided when it connects, by its
+ * credentials.
  *
  * Records have one fixed size and the machine's own byte order: both ends are on one machine. The
  * first one is WELCOME with the present state (or REFUSED, and then the connection ends). BYE says
@@ -64,6 +66,7 @@ enum wire_record_kind {
 	WIRE_BYE,	  /* the daemon stops; the connection stays */
 	WIRE_REFUSED,	  /* `error` and `text` say why; the last one */
 	WIRE_EFFECT, /* of the Low that was told at `time_usec`; 5 s later, and only in `effect`. Since 0.2 */
+	WIRE_REPORT, /* from the client: what it says it freed, only in `report`. Since 0.2 */
 };
 
 #define WIRE_MAGIC 0x31627370u /* "psb1", read as bytes on a little-endian machine */
@@ -73,6 +76,11 @@ enum wire_record_kind {
 /* As in psb_stats. */
 struct wire_effect {
 	uint64_t bytes_back, first_back_usec, stall_before_usec, stall_after_usec, unanswered;
+};
+
+/* As in psb_registration_report(), since the last one. */
+struct wire_report {
+	uint64_t bytes, usec;
 };
 
 struct wire_record {
@@ -90,10 +98,11 @@ struct wire_record {
 	uint32_t some_avg10_centi;
 	uint16_t cause_up; /* ANCESTOR: so many levels above the subscriber's cgroup; 0: not known */
 	uint8_t cause_is_high; /* as in psb_notification */
-	uint8_t zero;
+	uint8_t takes_reports; /* the daemon that says this; 0 of one before 0.2 */
 	union {
 		char text[WIRE_TEXT_MAX]; /* REFUSED: why; else "" */
 		struct wire_effect effect;
+		struct wire_report report;
 	};
 };
 

@@ -238,10 +238,10 @@ static void put_past(struct writer *w, const struct past *p)
 	put(w, "effects:n bytes_back:n unanswered:n", p->effects, p->bytes_back, p->unanswered);
 	if (p->effects > 0)
 		put(w,
-		    "effect:{ time_usec:n bytes_back:n first_back_usec:k stall_before_usec:k "
-		    "stall_after_usec:k }",
-		    p->effect_usec, p->effect_bytes, p->first_back_usec, p->stall_before_usec,
-		    p->stall_after_usec);
+		    "effect:{ time_usec:n bytes_back:n reported_bytes:n first_back_usec:k "
+		    "stall_before_usec:k stall_after_usec:k }",
+		    p->effect_usec, p->effect_bytes, p->effect_reported_bytes, p->first_back_usec,
+		    p->stall_before_usec, p->stall_after_usec);
 	put(w, "}");
 }
 

@@ -93,6 +93,7 @@ uint64_t history_effect(struct history *h, const char *cgroup, const struct psb_
 	p->unanswered = stats->unanswered;
 	p->effect_usec = stats->effect_usec;
 	p->effect_bytes = stats->effect_bytes;
+	p->effect_reported_bytes = stats->effect_reported_bytes;
 	p->first_back_usec = stats->first_back_usec;
 	p->stall_before_usec = stats->stall_before_usec;
 	p->stall_after_usec = stats->stall_after_usec;

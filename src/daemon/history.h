@@ -25,7 +25,8 @@ struct past {
 	uint64_t since_usec; /* it is Low since then; 0: it is not */
 	/* what Lows achieved that its clients were told, and the last of them; as in psb_stats */
 	uint64_t effects, bytes_back, unanswered;
-	uint64_t effect_usec, effect_bytes, first_back_usec, stall_before_usec, stall_after_usec;
+	uint64_t effect_usec, effect_bytes, effect_reported_bytes;
+	uint64_t first_back_usec, stall_before_usec, stall_after_usec;
 };
 
 /* From now on what is killed in a cgroup that a watch of `daemon` covers is counted, and goes to the journal with the last

@@ -292,6 +292,9 @@ static void say_effect(struct entry *e, const struct psb_stats *stats, uint64_t 
 
 	if (stats->effect_bytes > 0)
 		say(e, "gave back %" PRIu64 " MiB after Low", stats->effect_bytes >> 20);
+	else if (stats->effect_reported_bytes > 0)
+		say(e, "gave nothing back after Low that can be measured; %" PRIu64 " MiB, it says",
+		    stats->effect_reported_bytes >> 20);
 	else
 		say(e, "gave nothing back after Low");
 	if (stats->first_back_usec != PSB_UNKNOWN)
@@ -319,8 +322,10 @@ void journal_effect(struct journal *j, const char *cgroup, const struct psb_stat
 	if (!j)
 		return;
 	begin(&e, LOG_IS_INFO, MESSAGE_EFFECT, cgroup);
-	add(&e, "PSIBRIDGE_BYTES_BACK=%" PRIu64 "\nPSIBRIDGE_UNANSWERED=%" PRIu64 "\n",
-	    stats->effect_bytes, stats->unanswered);
+	add(&e,
+	    "PSIBRIDGE_BYTES_BACK=%" PRIu64 "\nPSIBRIDGE_REPORTED_BYTES=%" PRIu64
+	    "\nPSIBRIDGE_UNANSWERED=%" PRIu64 "\n",
+	    stats->effect_bytes, stats->effect_reported_bytes, stats->unanswered);
 	add_known(&e, "PSIBRIDGE_STALL_BEFORE_USEC", stats->stall_before_usec);
 	add_known(&e, "PSIBRIDGE_STALL_AFTER_USEC", stats->stall_after_usec);
 	add_known(&e, "PSIBRIDGE_FIRST_BACK_USEC", stats->first_back_usec);

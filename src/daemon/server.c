@@ -10,8 +10,9 @@
  *        v             |
  *     (restored from the store, decided or not)
  *
- * What it writes is read with MSG_PEEK until it is complete, so no buffer is kept for it. Once it is decided nothing is read
- * any more: what a client writes then fills its own socket, and only that.
+ * What it writes is read with MSG_PEEK until it is complete, so no buffer is kept for it. Once it is decided, one report is
+ * read for each Low that it was sent as a record, so that a client which keeps writing causes no wake-up but after a Low, and
+ * no report can be of an earlier one. Whatever else a client writes fills its own socket, and only that.
  *
  * A client that does not read: a byte that finds no room is dropped, for as many unread ones lie there already. A record that
  * finds none is remembered as "pending", and when there is room a WELCOME has the present state. Our send buffer is kept
@@ -65,9 +66,11 @@ struct client {
 	sd_event_source *source;
 	struct client_state *state; /* protocol, terms, what it was told */
 	int fd;
-	uint32_t events; /* polled for now */
-	bool pending;	 /* a record waits for room in the socket */
-	bool unstored;	 /* the manager has no copy of it yet */
+	uint32_t events;  /* polled for now */
+	unsigned reports; /* that may be read: so many Lows it was sent */
+	bool deaf;	  /* what it wrote was no report: nothing is read again */
+	bool pending;	  /* a record waits for room in the socket */
+	bool unstored;	  /* the manager has no copy of it yet */
 };
 
 static char scratch[WIRE_HELLO_MAX]; /* one thread, and nothing stays in it */
@@ -108,7 +111,7 @@ static int ready(sd_event_source *source, int fd, uint32_t events, void *userdat
  * causes no wake-up. Errors: as sd_event_add_io(3), the first time; later ones can only say that the loop ended. */
 static int watch_socket(struct client *c)
 {
-	bool reads = c->state->protocol == PROTOCOL_UNDECIDED;
+	bool reads = c->state->protocol == PROTOCOL_UNDECIDED || (c->reports > 0 && !c->deaf);
 	uint32_t events = EPOLLET | (reads ? EPOLLIN : 0u) | (c->pending ? EPOLLOUT : 0u);
 
 	if (events == c->events)
@@ -154,14 +157,17 @@ static void put_record(struct client *c, enum wire_record_kind kind,
 					       ? cgpath_levels_above(n->cgroup, n->cause_length)
 					       : 0),
 		.cause_is_high = n->cause_is_high != 0,
+		.takes_reports = 1,
 	};
 
 	if (c->pending) {
 		c->server->view.replaced++;
-	} else if (!put(c, &record, sizeof(record))) {
-		c->pending = true;
-		(void)watch_socket(c);
+		return;
 	}
+	c->pending = !put(c, &record, sizeof(record));
+	c->reports += !c->pending && kind != WIRE_BYE && n->available == PSB_LOW;
+	if (c->source)
+		(void)watch_socket(c);
 }
 
 /* By its protocol; a byte only for Low. */
@@ -382,6 +388,24 @@ static bool read_hello(struct client *c)
 	return true;
 }
 
+static void read_reports(struct client *c)
+{
+	struct wire_record record;
+	ssize_t n;
+
+	for (; c->reports > 0 && !c->deaf; c->reports--) {
+		n = recv(c->fd, &record, sizeof(record), MSG_DONTWAIT);
+		if (n <= 0)
+			return;
+		c->deaf = n < (ssize_t)sizeof(record) || wire_record_check(&record) < 0 ||
+			  record.kind != WIRE_REPORT;
+		if (c->deaf)
+			log_client(c, path_of(c), "wrote what is ignored", "it is no report");
+		else
+			subscriber_report(&c->subscriber, record.report.bytes, record.report.usec);
+	}
+}
+
 static int ready(_unused_ sd_event_source *source, _unused_ int fd, uint32_t events, void *userdata)
 {
 	struct client *c = userdata;
@@ -390,6 +414,8 @@ static int ready(_unused_ sd_event_source *source, _unused_ int fd, uint32_t eve
 		client_end(c);
 		return 0;
 	}
+	if ((events & EPOLLIN) && c->state->protocol == PROTOCOL_RECORDS)
+		read_reports(c);
 	if ((events & EPOLLIN) && c->state->protocol == PROTOCOL_UNDECIDED && !read_hello(c))
 		return 0;
 	if ((events & EPOLLOUT) && c->pending) {
@@ -555,6 +581,7 @@ static void restore(struct server *s, int fd)
 		c->subscriber.available = (enum psb_available)c->state->available;
 		c->subscriber.critical = c->state->critical;
 		c->subscriber.told_usec = c->state->told_usec;
+		c->reports = c->state->available == PSB_LOW; /* it may lie there */
 	}
 	if (c->state->cgroup[0])
 		join_anyhow(c, c->state->cgroup);

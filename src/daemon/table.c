@@ -230,6 +230,14 @@ bool subscriber_in_shadow(const struct subscriber *s)
 	return !s->watch || s->watch->settings.shadow;
 }
 
+void subscriber_report(const struct subscriber *s, uint64_t bytes, uint64_t usec)
+{
+	struct watch *base = s->watch ? base_of(s->watch) : NULL;
+
+	for (struct watch *w = base; w; w = next_of(w->next, base))
+		(void)psb_watch_report_at(w->psb, s->path, bytes, usec);
+}
+
 const char *subscriber_failure(const struct subscriber *s)
 {
 	return s->watch && s->watch->state == WATCH_FAILED ? s->watch->why : NULL;

@@ -82,6 +82,8 @@ void unsubscribe(struct subscriber *subscriber);
 void subscriber_present(const struct subscriber *subscriber, struct psb_notification *ret);
 /* Is its watch in the shadow: then nothing is delivered? */
 bool subscriber_in_shadow(const struct subscriber *subscriber);
+/* Its programs say that they freed something in its cgroup: whatever watch judges that knows it. */
+void subscriber_report(const struct subscriber *subscriber, uint64_t bytes, uint64_t usec);
 /* Why its watch cannot be armed; NULL: it can, or its cgroup is not there yet. */
 const char *subscriber_failure(const struct subscriber *subscriber);
 

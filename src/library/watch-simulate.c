@@ -4,6 +4,7 @@
  *
  * A simulation is put into the watch's queue by any thread, and done by the loop's in the order of
  * the calls. Told, it goes through the policy as a signal; untold, the policy goes on from it.
+ * What others freed is not queued: who tells of it dispatches.
  */
 #include "library/watch.h"
 
@@ -138,6 +139,28 @@ static bool may_dispatch(struct psb_bridge *b)
 {
 	LOCKED(b);
 	return (b->mode != MODE_THREAD && !b->driven) || pthread_equal(b->thread, pthread_self());
+}
+
+int psb_watch_report_at(psb_watch *w, const char *cgroup, uint64_t bytes, uint64_t usec)
+{
+	char buf[CGPATH_MAX];
+	const char *path;
+	int r = watch_check(w);
+
+	if (r == 0)
+		r = find_cgroup(w, cgroup, buf, &path);
+	if (r < 0)
+		return r;
+	if (!may_dispatch(w->bridge))
+		return -EXDEV;
+	if (bytes > 0 && w->group)
+		group_report(w->group, path, bytes, usec);
+	else if (bytes > 0 && w->monitor && !w->gone)
+		monitor_report(w->monitor, bytes, usec);
+	LOCKED(w->bridge);
+	w->dispatch.reported_bytes += bytes;
+	w->dispatch.reported_usec += usec;
+	return 0;
 }
 
 int psb_watch_list(psb_watch *w, psb_member_fn *fn, void *userdata)

@@ -313,7 +313,8 @@ static void do_work(struct loop_work *work)
 {
 	struct psb_watch *w = CONTAINER_OF(work, struct psb_watch, work);
 	struct simulation *simulations = NULL;
-	bool closed, released, attached, asked_present, reported;
+	bool closed, released, attached, asked_present;
+	struct wire_report report;
 
 	pthread_mutex_lock(&w->bridge->lock);
 	w->posted = false;
@@ -321,8 +322,8 @@ static void do_work(struct loop_work *work)
 	released = w->released;
 	attached = w->attached;
 	asked_present = w->asked_present;
-	reported = w->reported;
-	w->reported = false;
+	report = w->report;
+	w->report = (struct wire_report){ 0 };
 	if (!closed) {
 		w->attached = true;
 		w->asked_present = false;
@@ -339,8 +340,8 @@ static void do_work(struct loop_work *work)
 	if (!attached)
 		attach(w);
 	watch_simulate(w, simulations);
-	if (reported && w->monitor)
-		monitor_report(w->monitor);
+	if (report.bytes > 0 && w->monitor)
+		monitor_report(w->monitor, report.bytes, report.usec);
 	if (asked_present) /* what was simulated before it was asked for is present */
 		present(w);
 }
@@ -612,7 +613,8 @@ int psb_registration_report(psb_registration *reg, uint64_t bytes, uint64_t usec
 	w->dispatch.reported_bytes += bytes;
 	w->dispatch.reported_usec += usec;
 	if (bytes > 0 && !w->group) {
-		w->reported = true;
+		w->report.bytes += bytes;
+		w->report.usec += usec;
 		watch_post(w);
 	}
 	return 0;

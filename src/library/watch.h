@@ -33,7 +33,7 @@ struct psb_watch {
 	bool closed;   /* the host gave it up, */
 	bool released; /* and nothing is left of it but the memory that the posted work is in */
 	bool asked_present;
-	bool reported;			/* something was freed */
+	struct wire_report report;	/* what was freed, and nobody heard of yet */
 	struct simulation *simulations; /* in order */
 	/* and what it published */
 	enum psb_available available;

@@ -41,7 +41,7 @@ void effect_begin(struct effect *e, uint64_t now, uint64_t since_usec, uint64_t 
 	e->first_back_usec = PSB_UNKNOWN;
 	e->stall_before_usec = window_seen_usec(&e->stalls) > 0 ? window_growth(&e->stalls)
 								: PSB_UNKNOWN;
-	e->reported = false;
+	e->reported_bytes = 0;
 }
 
 uint64_t effect_end_usec(const struct effect *e)
@@ -59,6 +59,12 @@ static uint64_t given_back(const struct effect *e)
 	uint64_t bytes = e->before_bytes - e->least_bytes;
 
 	return bytes >= MAX(NOISE_BYTES, e->before_bytes / 100) ? bytes : 0;
+}
+
+/* Whoever says it, JSON's readers know no larger number. */
+void effect_report(struct effect *e, uint64_t bytes)
+{
+	e->reported_bytes = MIN(usec_add(e->reported_bytes, bytes), (uint64_t)INT64_MAX);
 }
 
 bool effect_look(struct effect *e, uint64_t now, uint64_t bytes)
@@ -79,6 +85,7 @@ bool effect_end(struct effect *e, uint64_t now, struct psb_stats *stats, bool *r
 	stats->effect_usec = e->low_usec;
 	stats->effect_bytes = given_back(e);
 	stats->bytes_back += stats->effect_bytes;
+	stats->effect_reported_bytes = e->reported_bytes;
 	stats->first_back_usec = e->first_back_usec;
 	stats->stall_before_usec = e->stall_before_usec;
 	/* as much again has been seen since, if the source is the same and was sampled */
@@ -86,7 +93,7 @@ bool effect_end(struct effect *e, uint64_t now, struct psb_stats *stats, bool *r
 						  window_seen_usec(&e->stalls) >= EFFECT_USEC
 					  ? window_growth(&e->stalls)
 					  : PSB_UNKNOWN;
-	*ret_gave = stats->effect_bytes > 0 || e->reported;
+	*ret_gave = stats->effect_bytes > 0 || e->reported_bytes > 0;
 	e->low_usec = 0;
 	return true;
 }

@@ -26,7 +26,7 @@ struct effect {
 	uint64_t first_back_usec;   /* from since_usec; PSB_UNKNOWN: nothing came back yet */
 	uint64_t stall_before_usec; /* or PSB_UNKNOWN */
 	uint64_t patience_usec;	    /* it is known so much later, for another may know it better */
-	bool reported;		    /* the host said that it freed something */
+	uint64_t reported_bytes;    /* that the host says it freed */
 };
 
 /* Each sample of `some`, whether something is measured or not. */
@@ -44,6 +44,8 @@ void effect_begin(struct effect *effect, uint64_t now, uint64_t since_usec, uint
 /* When to look, and when it will be known; USEC_NEVER: nothing is measured. */
 uint64_t effect_deadline(const struct effect *effect);
 uint64_t effect_end_usec(const struct effect *effect);
+/* The host says that it freed so much. */
+void effect_report(struct effect *effect, uint64_t bytes);
 /* What is held now; PSB_UNKNOWN: it could not be read. Returns: something came back, which was not seen before. */
 bool effect_look(struct effect *effect, uint64_t now, uint64_t bytes);
 /* Is it known by now? Then it goes into the counters, and nothing is measured any more; *ret_gave: was anything given back? */

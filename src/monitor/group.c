@@ -110,6 +110,7 @@ static void keep_effect(struct psb_stats *last, const struct psb_stats *one)
 	last->unanswered = one->unanswered;
 	last->effect_usec = one->effect_usec;
 	last->effect_bytes = one->effect_bytes;
+	last->effect_reported_bytes = one->effect_reported_bytes;
 	last->first_back_usec = one->first_back_usec;
 	last->stall_before_usec = one->stall_before_usec;
 	last->stall_after_usec = one->stall_after_usec;
@@ -573,6 +574,16 @@ void group_simulate(struct group *g, struct label *label, enum level level, bool
 		monitor_signal(child->monitor, level, critical, REASON_SIMULATED);
 	}
 	g->owner->stepped(g->userdata);
+}
+
+void group_report(struct group *g, const char *path, uint64_t bytes, uint64_t usec)
+{
+	struct child *child = NULL;
+
+	if (!g->detaching)
+		(void)child_for(g, path, LEVEL_HIGH, &child);
+	if (child)
+		monitor_report(child->monitor, bytes, usec);
 }
 
 /* ---- forecast --------------------------------------------------------------------------------- */

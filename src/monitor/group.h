@@ -45,6 +45,8 @@ bool group_matches(const struct group *group, const char *path);
 /* As psb_watch_simulate_at(), for a path that matches. */
 void group_simulate(struct group *group, struct label *label, enum level level, bool critical,
 		    uint64_t told_usec);
+/* The programs in it freed something; nothing, if it is not under observation. */
+void group_report(struct group *group, const char *path, uint64_t bytes, uint64_t usec);
 /* As psb_watch_list(). */
 void group_list(struct group *group, psb_member_fn *fn, void *userdata);
 

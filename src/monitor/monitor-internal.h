@@ -36,6 +36,8 @@ void monitor_deliver(struct monitor *monitor, const struct psb_notification *not
 		     uint64_t now);
 /* What the last Low gave back, where that is due: after a sample, or on a tick that takes none. */
 void monitor_follow_effect(struct monitor *monitor, uint64_t now);
+/* Was something given back, or nothing? */
+void monitor_answer(struct monitor *monitor, bool gave);
 /* It is in the counters. */
 void monitor_tell_effect(struct monitor *monitor, uint64_t now);
 /* The source, or whether its alarms are used, has changed: tell the owner. */

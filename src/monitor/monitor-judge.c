@@ -351,7 +351,7 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 
 /* ---- the effect of a Low ------------------------------------------------------------------------ */
 
-static void answer(struct monitor *m, bool gave)
+void monitor_answer(struct monitor *m, bool gave)
 {
 	policy_effect(&m->policy, gave);
 	m->stats.unanswered = m->policy.unanswered;
@@ -376,22 +376,12 @@ void monitor_follow_effect(struct monitor *m, uint64_t now)
 		return;
 	(void)memory_read_held(&m->memory, &bytes);
 	if (effect_look(&m->effect, now, bytes))
-		answer(m, true);
+		monitor_answer(m, true);
 	if (!effect_end(&m->effect, now, &m->stats, &gave))
 		return;
 	if (!gave)
-		answer(m, false);
+		monitor_answer(m, false);
 	monitor_tell_effect(m, now);
-}
-
-void monitor_report(struct monitor *m)
-{
-	if (m->lost_cgroup || m->detaching)
-		return;
-	m->effect.reported = true;
-	answer(m, true);
-	if (m->owner->stepped)
-		m->owner->stepped(m);
 }
 
 /* ---- steps -------------------------------------------------------------------------------------- */

@@ -147,6 +147,7 @@ static void take_level(struct monitor *m, const struct wire_record *from, uint64
 	bool critical = level == LEVEL_LOW && p->told_critical;
 	bool same = from->available == level && (!from->critical || critical);
 
+	r->owes_report = r->owes_report || from->available == PSB_LOW;
 	if (from->kind == WIRE_LEVEL) {
 		monitor_count_alarm(m, now);
 		same = same && level == LEVEL_LOW && now < r->guard_usec;
@@ -154,6 +155,7 @@ static void take_level(struct monitor *m, const struct wire_record *from, uint64
 		if (r->welcome_usec == 0)
 			r->welcome_usec = now;
 		r->answer_usec = 0;
+		r->takes_reports = from->takes_reports;
 		r->guard_usec = p->told_usec > 0 ? usec_add(p->told_usec, p->options.rearm_usec)
 						 : 0;
 	}
@@ -202,6 +204,8 @@ static void take(struct monitor *m, const struct wire_record *from, uint64_t now
 		break;
 	case WIRE_EFFECT:
 		take_effect(m, from, now);
+		break;
+	case WIRE_REPORT: /* none of it */
 		break;
 	case WIRE_BYE:
 		m->records.answer_usec = now + ANSWER_USEC;
@@ -331,4 +335,38 @@ bool monitor_records_rule(struct monitor *m, uint64_t now)
 	if (is_back(m))
 		follow_again(m, now);
 	return r->following;
+}
+
+/* ---- the other way ------------------------------------------------------------------------------ */
+
+/* What finds nothing owed, or no room, goes with the next one. */
+static void send_report(struct monitor *m, uint64_t bytes, uint64_t usec)
+{
+	struct records *r = &m->records;
+	struct wire_record record = {
+		.magic = WIRE_MAGIC,
+		.size = WIRE_RECORD_SIZE,
+		.kind = WIRE_REPORT,
+	};
+
+	r->report.bytes += bytes;
+	r->report.usec += usec;
+	record.report = r->report;
+	if (!r->takes_reports || !r->owes_report ||
+	    send(m->source.stream_fd, &record, sizeof(record), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return;
+	r->owes_report = false;
+	r->report = (struct wire_report){ 0 };
+}
+
+void monitor_report(struct monitor *m, uint64_t bytes, uint64_t usec)
+{
+	if (m->lost_cgroup || m->detaching)
+		return;
+	effect_report(&m->effect, bytes);
+	monitor_answer(m, true);
+	if (m->source.kind == SOURCE_RECORDS)
+		send_report(m, bytes, usec);
+	if (m->owner->stepped)
+		m->owner->stepped(m);
 }

@@ -11,6 +11,7 @@
 #include "core/forecast.h"
 #include "core/policy.h"
 #include "core/psi.h"
+#include "core/wire.h"
 #include "monitor/ladder.h"
 #include "kernel/memory.h"
 #include "monitor/context.h"
@@ -39,11 +40,14 @@ struct monitor_owner {
 struct records {
 	struct wire_record record; /* as far as it came */
 	size_t filled;
-	bool begun;	       /* no more single bytes */
-	bool following;	       /* its levels are told; else the policy's own rules hold */
-	uint64_t answer_usec;  /* a WELCOME must have come by then; 0: nothing is waited for */
-	uint64_t welcome_usec; /* when the first one came; 0: none */
-	uint64_t guard_usec;   /* no repeat before: that Low was judged and told here */
+	bool begun;		   /* no more single bytes */
+	bool following;		   /* its levels are told; else the policy's own rules hold */
+	uint64_t answer_usec;	   /* a WELCOME must have come by then; 0: nothing is waited for */
+	uint64_t welcome_usec;	   /* when the first one came; 0: none */
+	uint64_t guard_usec;	   /* no repeat before: that Low was judged and told here */
+	bool takes_reports;	   /* it does ... */
+	bool owes_report;	   /* ... and may be sent one, for it told a Low since the last */
+	struct wire_report report; /* what was not sent yet */
 	/* what it said last */
 	enum level level;
 	bool critical;
@@ -152,8 +156,8 @@ void monitor_foresee(struct monitor *monitor, uint64_t left_usec, size_t length)
 /* The level was judged and told elsewhere, at that time: go on from there. */
 void monitor_resume(struct monitor *monitor, enum level level, bool critical, uint64_t told_usec);
 
-/* The host freed something by itself, or because of a Low. */
-void monitor_report(struct monitor *monitor);
+/* The host freed something by itself, or because of a Low: more than 0 bytes. */
+void monitor_report(struct monitor *monitor, uint64_t bytes, uint64_t usec);
 
 /* The present state as a notification with that reason. */
 void monitor_present(const struct monitor *monitor, enum psb_reason reason,

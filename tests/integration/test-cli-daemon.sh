@@ -80,6 +80,9 @@ status_when_memory_is_short()
 		says_not 'gave back' || return
 	level /system.slice/db.service low
 	ended 4 status && says 'gave back 40 MiB after the last Low, 300 ms after the stall began' && says_not 'in the 5 s before' || return
+	sed -i 's/"bytes_back":41943040,"first/"bytes_back":0,"reported_bytes":3145728,"first/' "$T/answer"
+	ended 4 status && says 'gave back 3 MiB after the last Low, it says' || return
+	sed -i 's/"bytes_back":0,"reported_bytes":3145728,"first/"bytes_back":41943040,"first/' "$T/answer"
 	level /system.slice/db.service neutral # which it is by then, if that helped
 	sed -i 's/"stall_after_usec":null/"stall_after_usec":10000/' "$T/answer"
 	ended 4 status && says 'gave back 40 MiB' '; 2 s stalled in the 5 s before that Low, 10 ms in those after'

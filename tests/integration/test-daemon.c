@@ -164,6 +164,67 @@ PROMISE(each_client_is_told_of_its_own_cgroup)
 	assert_true(bench_is_silent(plain_a));
 }
 
+static void report(int fd, uint64_t bytes)
+{
+	const struct wire_record record = { .magic = WIRE_MAGIC,
+					    .size = WIRE_RECORD_SIZE,
+					    .kind = WIRE_REPORT,
+					    .report.bytes = bytes };
+
+	assert_int_equal(send(fd, &record, sizeof(record), MSG_NOSIGNAL), sizeof(record));
+}
+
+/* What programs in it say that they freed after its last Low; -1: that Low has had no effect yet. */
+static long long reported_in(const char *group)
+{
+	json_t *answer = bench_ask(&bench, "{\"verb\":\"status\"}\n"), *past;
+	long long bytes = -1;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "history"), i, past)
+	{
+		const char *cgroup = json_string_value(json_object_get(past, "cgroup"));
+		const json_t *n = json_object_get(json_object_get(past, "effect"),
+						  "reported_bytes");
+
+		if (n && strcmp(cgroup, lab_path(&lab, group)) == 0)
+			bytes = json_integer_value(n);
+	}
+	json_decref(answer);
+	return bytes;
+}
+
+/* And whatever a client writes, it is heard no more often than it was told Low, and for its own cgroup. */
+PROMISE(a_report_belongs_to_the_low_before_it)
+{
+	int a = subscriber("a"), b = subscriber("b"), rude = subscriber("b"),
+	    plain = client("b", NULL);
+	uint64_t before;
+
+	report(b, 1); /* it lies there, and is its one report */
+	simulate_low("a");
+	simulate_low("b");
+	expect_level(a, PSB_LOW);
+	expect_level(b, PSB_LOW);
+	report(a, 10);
+	before = thread_cpu_usec(bench.service);
+	for (int i = 0; i < 20; i++)
+		report(b, UINT64_MAX);
+	assert_int_equal(send(rude, "rubbish", 7, MSG_NOSIGNAL), 7);
+	report(plain, 100);
+	while (send(rude, clients, sizeof(clients), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+		;
+	assert_true(LAB_WAIT(PATIENCE_MS, reported_in("a") >= 0 && reported_in("b") >= 0));
+	assert_int_equal(reported_in("a"), 10);
+	assert_int_equal(reported_in("b"), 1);
+	assert_true(thread_cpu_usec(bench.service) - before < 1000000);
+	/* nobody is told less for it */
+	await_high("b");
+	bench_bytes(rude, 0);
+	simulate_low("b");
+	assert_true(bench_bytes(rude, PATIENCE_MS) > 0);
+}
+
 /* ---- restarts ------------------------------------------------------------------------------------ */
 
 /* Each end and start adds BYE and WELCOME to what is unread. With three levels more the one has its BYEs where the other

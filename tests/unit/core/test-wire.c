@@ -120,7 +120,9 @@ PROMISE(a_record_is_what_it_was_when_this_was_written)
 	assert_int_equal(offsetof(struct wire_record, some_total_usec), 32);
 	assert_int_equal(offsetof(struct wire_record, current_bytes), 56);
 	assert_int_equal(offsetof(struct wire_record, some_avg10_centi), 72);
+	assert_int_equal(offsetof(struct wire_record, takes_reports), 79);
 	assert_int_equal(offsetof(struct wire_record, text), 80);
+	assert_int_equal(offsetof(struct wire_record, report.usec), 88);
 	assert_int_equal(offsetof(struct wire_record, effect.unanswered), 112);
 }
 
@@ -131,7 +133,7 @@ PROMISE(a_record_is_checked_before_it_is_believed)
 		[0] = { "-----", "-----" },	      [WIRE_WELCOME] = { "-LNH-", "-L---" },
 		[WIRE_LEVEL] = { "-LNH-", "-L---" },  [WIRE_GONE] = { "--NH-", "-----" },
 		[WIRE_BYE] = { "01234", "01234" },    [WIRE_REFUSED] = { "01234", "01234" },
-		[WIRE_EFFECT] = { "01234", "01234" },
+		[WIRE_EFFECT] = { "01234", "01234" }, [WIRE_REPORT] = { "01234", "01234" },
 	};
 	struct wire_record r;
 
@@ -144,7 +146,7 @@ PROMISE(a_record_is_checked_before_it_is_believed)
 		}
 	r = record(WIRE_LEVEL, 1, 2);
 	assert_int_equal(wire_record_check(&r), -EBADMSG);
-	r = record(WIRE_EFFECT + 1, 0, 0);
+	r = record(WIRE_REPORT + 1, 0, 0);
 	assert_int_equal(wire_record_check(&r), -ENOTSUP);
 	r = record(65535, 255, 255);
 	assert_int_equal(wire_record_check(&r), -ENOTSUP);

@@ -345,8 +345,9 @@ PROMISE(status_says_everything)
 						       .path = "/p",
 						       .why = "w",
 						       .events = 1 };
-	stage.watches[0].stats = (struct psb_stats){ 0,	 1,  2,	 3,  4,	 5, 6, 7, 8, 9, 10, 11, 12,
-						     13, 14, 15, 16, 17, 0, 0, 0, 0, 0, 0,  0,	0 };
+	stage.watches[0].stats = (struct psb_stats){ 0, 1,  2,	3,  4,	5,  6,	7,  8,
+						     9, 10, 11, 12, 13, 14, 15, 16, 17,
+						     0, 0,  0,	0,  0,	0,  0,	0,  0 };
 	stage.watches[0].available = PSB_NEUTRAL;
 	stage.watches[0].configured = true;
 	stage.watches[1] = (struct watch_view){ .id = 8,
@@ -390,6 +391,7 @@ PROMISE(status_says_everything)
 				    .unanswered = 3,
 				    .effect_usec = 9,
 				    .effect_bytes = 10,
+				    .effect_reported_bytes = 12,
 				    .first_back_usec = PSB_UNKNOWN,
 				    .stall_before_usec = 11,
 				    .stall_after_usec = PSB_UNKNOWN };
@@ -427,7 +429,7 @@ PROMISE(status_says_everything)
 		"'history':[{'cgroup':'/a\\'b\\\\','low':1,'low_usec':2,'killed':3,'last':{'limit':'',"
 		"'task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,'time_usec':7},'effects':1,"
 		"'bytes_back':8,'unanswered':3,'effect':{'time_usec':9,'bytes_back':10,"
-		"'first_back_usec':null,'stall_before_usec':11,'stall_after_usec':null}}]}\n");
+		"'reported_bytes':12,'first_back_usec':null,'stall_before_usec':11,'stall_after_usec':null}}]}\n");
 }
 
 PROMISE(an_answer_of_a_megabyte_arrives_whole_and_is_not_made_for_each_who_asks)

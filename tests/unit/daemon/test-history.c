@@ -70,6 +70,7 @@ PROMISE(effects_are_counted_and_high_or_the_end_forgets_what_was_unanswered)
 {
 	struct psb_stats stats = { .effect_usec = 5 * SEC,
 				   .effect_bytes = 40,
+				   .effect_reported_bytes = 50,
 				   .first_back_usec = 1,
 				   .stall_before_usec = 2,
 				   .stall_after_usec = PSB_UNKNOWN };
@@ -79,6 +80,7 @@ PROMISE(effects_are_counted_and_high_or_the_end_forgets_what_was_unanswered)
 	assert_false(find("/a", 5 * SEC, &p));
 	told("/a", PSB_LOW, 5 * SEC);
 	assert_int_equal(history_effect(h, "/a", &stats), 0);
+	assert_true(find("/a", 5 * SEC, &p) && p.effect_reported_bytes == 50);
 	stats = (struct psb_stats){ .effect_usec = 15 * SEC, .unanswered = 3, .effect_bytes = 2 };
 	assert_int_equal(history_effect(h, "/a", &stats), 0);
 	assert_int_equal(history_effect(h, "/a", &stats), 3);

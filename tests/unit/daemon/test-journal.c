@@ -358,39 +358,44 @@ PROMISE(numbers_are_there_where_they_are_known_and_nothing_else)
 PROMISE(what_a_low_achieved_is_said_and_how_often_it_is_repeated_where_that_changes)
 {
 	static const struct {
-		uint64_t bytes, first, stall_before, unanswered, before;
+		uint64_t bytes, reported, first, stall_before, unanswered, before;
 		const char *fields, *words;
 	} rows[] = {
-		{ 40 << 20, 65432, 208000, 0, 2,
+		{ 40 << 20, 7, 65432, 208000, 0, 2,
 		  "PSIBRIDGE_STALL_BEFORE_USEC=208000\nPSIBRIDGE_STALL_AFTER_USEC=41999\n"
 		  "PSIBRIDGE_FIRST_BACK_USEC=65432\n",
 		  "gave back 40 MiB after Low, the first of it 65 ms after the stall began; waited 208 ms "
 		  "in the 5 s before, 41 ms in those after" },
-		{ 0, PSB_UNKNOWN, PSB_UNKNOWN, 2, 1, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		{ 0, 0, PSB_UNKNOWN, PSB_UNKNOWN, 2, 1, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
 		  "gave nothing back after Low" },
-		{ 0, PSB_UNKNOWN, PSB_UNKNOWN, 3, 2, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		{ 0, 0, PSB_UNKNOWN, PSB_UNKNOWN, 3, 2, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
 		  "gave nothing back after Low; told 3 times, gave nothing back: Low is repeated after "
 		  "16.384s" },
-		{ 0, PSB_UNKNOWN, PSB_UNKNOWN, 7, 6, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		{ 0, 0, PSB_UNKNOWN, PSB_UNKNOWN, 7, 6, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
 		  "gave nothing back after Low" },
-		{ 2 << 20, PSB_UNKNOWN, PSB_UNKNOWN, 0, 3, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		{ 2 << 20, 0, PSB_UNKNOWN, PSB_UNKNOWN, 0, 3, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
 		  "gave back 2 MiB after Low; Low is repeated after 8.192s again" },
+		{ 0, 3 << 20, PSB_UNKNOWN, PSB_UNKNOWN, 0, 3, "PSIBRIDGE_STALL_AFTER_USEC=41999\n",
+		  "gave nothing back after Low that can be measured; 3 MiB, it says; Low is repeated "
+		  "after 8.192s again" },
 	};
 	_cleanup_(journal_freep) struct journal *j = new_structured();
 	char expected[1024];
 
 	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
 		struct psb_stats stats = { .effect_bytes = rows[i].bytes,
+					   .effect_reported_bytes = rows[i].reported,
 					   .first_back_usec = rows[i].first,
 					   .stall_before_usec = rows[i].stall_before,
 					   .stall_after_usec = 41999,
 					   .unanswered = rows[i].unanswered };
 
-		snprintf(expected, sizeof(expected),
-			 "PRIORITY=6\nPSIBRIDGE_CGROUP=/a\nPSIBRIDGE_BYTES_BACK=%llu\n"
-			 "PSIBRIDGE_UNANSWERED=%llu\n%sMESSAGE=/a: %s\n",
-			 (unsigned long long)rows[i].bytes, (unsigned long long)rows[i].unanswered,
-			 rows[i].fields, rows[i].words);
+		snprintf(
+			expected, sizeof(expected),
+			"PRIORITY=6\nPSIBRIDGE_CGROUP=/a\nPSIBRIDGE_BYTES_BACK=%llu\n"
+			"PSIBRIDGE_REPORTED_BYTES=%llu\nPSIBRIDGE_UNANSWERED=%llu\n%sMESSAGE=/a: %s\n",
+			(unsigned long long)rows[i].bytes, (unsigned long long)rows[i].reported,
+			(unsigned long long)rows[i].unanswered, rows[i].fields, rows[i].words);
 		journal_effect(j, "/a", &stats, rows[i].before, 8192 * USEC_PER_MSEC);
 		assert_string_equal(entry(), expected);
 	}

@@ -162,6 +162,8 @@ BENCH(null_and_nonsense_are_refused_or_are_nothing)
 		IS(psb_watch_simulate(b->watch, PSB_HIGH, 1)),
 		IS(psb_watch_simulate_at(NULL, "/a", PSB_LOW, 0, 0)),
 		IS(psb_watch_simulate_at(b->watch, "/somebody/else", PSB_LOW, 0, 0)),
+		IS(psb_watch_report_at(NULL, "/a", 1, 1)),
+		IS(psb_watch_report_at(b->watch, "/somebody/else", 1, 1)),
 		IS(psb_watch_stats(NULL, &stats)),
 		IS(psb_watch_stats(b->watch, NULL)),
 		IS(psb_watch_source(b->watch, NULL)),

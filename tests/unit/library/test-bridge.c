@@ -250,6 +250,7 @@ static int child_finds_dead_handles(struct bench *b, bool foreign)
 	WANT(psb_watch_stats(b->watch, &stats) == -ECHILD);
 	WANT(psb_watch_simulate(b->watch, PSB_LOW, 0) == -ECHILD);
 	WANT(psb_watch_simulate_at(b->watch, NULL, PSB_LOW, 0, 0) == -ECHILD);
+	WANT(psb_watch_report_at(b->watch, NULL, 1, 1) == -ECHILD);
 	WANT(psb_watch_list(b->watch, receive, NULL) == -ECHILD);
 	WANT(psb_mailbox_new(b->watch, 0, &mailbox) == -ECHILD);
 	WANT(psb_mailbox_take(b->mailbox, PSB_FOREVER, &n) == -ECHILD);

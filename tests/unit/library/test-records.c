@@ -55,6 +55,7 @@ static struct wire_record record(enum wire_record_kind kind, char level)
 		.critical = level == 'C',
 		.reason = kind == WIRE_WELCOME ? PSB_REASON_PRESENT : PSB_REASON_STALL,
 		.time_usec = now_usec(),
+		.takes_reports = kind == WIRE_WELCOME,
 	};
 }
 
@@ -343,6 +344,54 @@ PROMISE(what_a_low_achieved_is_in_the_counters_and_told)
 	assert_int_equal(b->rx.calls, 1);
 }
 
+static void expect_report(struct bench *b, uint64_t bytes, uint64_t usec)
+{
+	struct wire_record r;
+
+	assert_int_equal(recv_soon(b->peer, &r, sizeof(r)), sizeof(r));
+	assert_int_equal(wire_record_check(&r), 0);
+	assert_int_equal(r.kind, WIRE_REPORT);
+	assert_int_equal(r.report.bytes, bytes);
+	assert_int_equal(r.report.usec, usec);
+}
+
+static void report(struct bench *b, uint64_t bytes, uint64_t usec)
+{
+	assert_int_equal(psb_registration_report(b->rx.registration, bytes, usec), 0);
+}
+
+PROMISE(it_is_told_what_was_freed_once_for_each_low_if_it_takes_that)
+{
+	struct wire_record old = record(WIRE_WELCOME, 'N');
+	struct bench *b = client_new(state, NULL);
+
+	report(b, 1, 2); /* before any Low; it goes with what is owed */
+	tell(b, 'L');
+	hear(&b->rx, "L");
+	report(b, 0, 4);
+	report(b, 8, 16);
+	expect_report(b, 9, 18);
+	report(b, 32, 64);
+	tell(b, 'N');
+	hear(&b->rx, "N");
+	assert_int_equal(recv(b->peer, (char[1]){ 0 }, 1, MSG_DONTWAIT), -1);
+	welcome(b, 'C'); /* another process of it */
+	hear(&b->rx, "C");
+	report(b, 128, 256);
+	expect_report(b, 160, 320);
+	/* one before 0.2 reads nothing */
+	old.takes_reports = 0;
+	send_record(b, old);
+	hear(&b->rx, "N");
+	tell(b, 'L');
+	hear(&b->rx, "L");
+	report(b, 512, 1024);
+	tell(b, 'H');
+	hear(&b->rx, "H");
+	assert_int_equal(recv(b->peer, (char[1]){ 0 }, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(stats_of(b).reported_bytes, 1 + 8 + 32 + 128 + 512);
+}
+
 INLINE_TOO(a_welcome_is_told_only_if_it_says_something_new)
 {
 	/* the first is as we were; the next news shows that what stays is not told */
@@ -361,7 +410,7 @@ INLINE_TOO(a_stream_may_be_cut_anywhere_and_begin_with_single_bytes)
 {
 	struct bench *b = connect_with(state, NULL, 0);
 	struct wire_record r[] = { record(WIRE_WELCOME, 'C'), record(WIRE_LEVEL, 'N'),
-				   record(WIRE_EFFECT + 1, 'L'), /* of a later version */
+				   record(WIRE_REPORT + 1, 'L'), /* of a later version */
 				   record(WIRE_LEVEL, 'C'), record(WIRE_LEVEL, 'H') };
 	char bytes[2 + sizeof(r)];
 

@@ -45,7 +45,7 @@ PROMISE(what_went_back_is_what_was_held_before_less_the_least_within_5_s)
 		bool gave = !r->gave;
 
 		effect_begin(&e, now, since, r->before);
-		e.reported = r->reported;
+		effect_report(&e, r->reported ? MIB : 0);
 		while (!effect_end(&e, now, &stats, &gave)) {
 			last = now;
 			now = effect_deadline(&e);
@@ -90,7 +90,7 @@ PROMISE(a_further_low_belongs_to_the_same_effect)
 	assert_int_equal(stats.effect_bytes, 40 * MIB);
 	assert_int_equal(stats.first_back_usec, MS(100)); /* without a stall, from the Low on */
 	/* what was reported before the next Low is no answer to it */
-	e.reported = true;
+	effect_report(&e, MIB);
 	effect_begin(&e, LOW, 0, 100 * MIB);
 	assert_true(effect_end(&e, LOW + EFFECT_USEC, &stats, &gave));
 	assert_false(gave);
