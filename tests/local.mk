@@ -299,6 +299,7 @@ tests_unit_daemon_tests_LDADD = $(daemon_layers)
 
 # Parts of the daemon; what is watched is played.
 control_objects = src/daemon/libdaemon_la-control.lo src/daemon/libdaemon_la-control-status.lo \
+	src/daemon/libdaemon_la-control-set.lo src/daemon/libdaemon_la-config.lo src/daemon/libdaemon_la-config-files.lo \
 	src/daemon/libdaemon_la-listen.lo src/daemon/libdaemon_la-journal.lo
 tests_unit_daemon_test_control_SOURCES = $(unit_main) tests/unit/daemon/test-control.c $(fake_root)
 tests_unit_daemon_test_control_CPPFLAGS = $(libdaemon_la_CPPFLAGS)

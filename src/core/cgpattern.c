@@ -83,6 +83,16 @@ static const char *judge(struct scan pattern)
 	return NULL;
 }
 
+/* Up to the last component before the one with the first star, if there is one. */
+static size_t fixed_length(const char *text)
+{
+	size_t fixed = strcspn(text, "*");
+
+	while (text[fixed] != '\0' && text[fixed] != '/')
+		fixed--;
+	return MAX(fixed, (size_t)1);
+}
+
 int cgpattern_new(const char *text, const char *mount, struct cgpattern **ret, const char **ret_why)
 {
 	struct cgpattern *p;
@@ -99,18 +109,14 @@ int cgpattern_new(const char *text, const char *mount, struct cgpattern **ret, c
 	why = judge(components_of(path));
 	if (why)
 		return scan_refuse(-EINVAL, why, ret_why);
-	/* the end of the last component before the one with the first star */
-	fixed = (size_t)(strchr(path, '*') - path);
-	while (path[--fixed] != '/')
-		;
-
+	fixed = fixed_length(path);
 	size = strlen(path) + 1;
-	p = calloc(1, sizeof(*p) + size + fixed + 2);
+	p = calloc(1, sizeof(*p) + size + fixed + 1);
 	if (!p)
 		return scan_refuse(-ENOMEM, "there is no memory for it", ret_why);
 	memcpy(p->text, path, size);
 	p->fixed = p->text + size;
-	memcpy(p->fixed, fixed > 0 ? path : "/", MAX(fixed, (size_t)1));
+	memcpy(p->fixed, path, fixed);
 
 	*ret = p;
 	return 0;
@@ -152,6 +158,26 @@ bool cgpattern_match(const struct cgpattern *pattern, const char *path)
 			scan_item(&names, '/', &name);
 	}
 	return names.left == 0;
+}
+
+bool cgpattern_covers(const char *text, const char *path)
+{
+	_cleanup_(cgpattern_freep) struct cgpattern *pattern = NULL;
+
+	if (!strchr(text, '*'))
+		return strcmp(text, path) == 0;
+	return cgpattern_new(text, NULL, &pattern, NULL) == 0 && cgpattern_match(pattern, path);
+}
+
+bool cgpattern_is_more_specific(const char *a, const char *b)
+{
+	size_t fixed_a = fixed_length(a), fixed_b = fixed_length(b);
+
+	if (fixed_a != fixed_b)
+		return fixed_a > fixed_b;
+	if (strlen(a) != strlen(b))
+		return strlen(a) > strlen(b);
+	return strcmp(a, b) > 0;
 }
 
 bool cgpattern_descend(const struct cgpattern *pattern, const char *path)

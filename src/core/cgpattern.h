@@ -38,6 +38,11 @@ const char *cgpattern_text(const struct cgpattern *pattern);
 
 /* Does `path` (normalised) match? */
 bool cgpattern_match(const struct cgpattern *pattern, const char *path);
+/* The same of a text, a pattern or a path, which is only itself. */
+bool cgpattern_covers(const char *text, const char *path);
+/* Of two texts that cover a cgroup: the longer fixed part counts (one cgroup has the longest), then more text; and then
+ * whichever, but always the same. */
+bool cgpattern_is_more_specific(const char *a, const char *b);
 /* Can something below `path` match, is it worth descending there? `path` itself does not count. */
 bool cgpattern_descend(const struct cgpattern *pattern, const char *path);
 /* Does it end in two stars? Then only the deepest of the stalling cgroups is meant. */

@@ -4,6 +4,7 @@
  *
  * All that are there are put into one list, sorted by name; the main file, whose name does not matter, comes first. Of one
  * name the first directory's counts. An empty file, or /dev/null, is read like any other and says nothing: so it masks.
+ * What was set at run time is read last.
  */
 #include "daemon/config.h"
 
@@ -25,26 +26,37 @@ static const char *name_of(const char *path)
 	return memcmp(name - strlen(".d/"), ".d/", strlen(".d/")) == 0 ? name : "";
 }
 
-static void insert(struct config *config, const char *path, struct complaints *complaints)
+/* False: there is no room for it, which was said. */
+static bool put_file(struct config *config, size_t at, const char *path,
+		     struct complaints *complaints)
 {
 	char **files = config->files, *copy;
-	size_t count = 0, at = 0;
-	int order = 1;
+	size_t count = 0;
 
 	while (files[count])
 		count++;
-	while (files[at] && (order = strcmp(name_of(files[at]), name_of(path))) < 0)
-		at++;
-	if (order == 0)
-		return;
 	copy = count < CONFIG_FILES_MAX ? strdup(path) : NULL;
 	if (!copy) {
 		config_say(complaints, true, (struct origin){ path, 0 },
 			   "there is no memory for it, or more than %d files", CONFIG_FILES_MAX);
-		return;
+		return false;
 	}
+	at = MIN(at, count);
 	memmove(files + at + 1, files + at, (count - at) * sizeof(*files));
 	files[at] = copy;
+	return true;
+}
+
+static void insert(struct config *config, const char *path, struct complaints *complaints)
+{
+	char **files = config->files;
+	size_t at = 0;
+	int order = 1;
+
+	while (files[at] && (order = strcmp(name_of(files[at]), name_of(path))) < 0)
+		at++;
+	if (order != 0)
+		put_file(config, at, path, complaints);
 }
 
 /* What begins with a dot, or ends otherwise, was left behind by an editor or a package manager. */
@@ -93,7 +105,28 @@ static void read_file(struct config *config, const char *path, struct complaints
 	free(text);
 }
 
-struct config *config_load(const char *root, struct complaints *complaints)
+static void read_set(struct config *config, const char *root, const struct config_set *set,
+		     struct complaints *complaints)
+{
+	char path[PATH_MAX];
+	size_t last;
+
+	snprintf(path, sizeof(path), "%s" CONFIG_SET_FILE, root);
+	if (set ? !*set->kept && !*set->more
+		: faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	if (!put_file(config, CONFIG_FILES_MAX, path, complaints))
+		return;
+	for (last = 0; config->files[last + 1];)
+		last++;
+	if (set)
+		config_read_set(config, config->files[last], set, complaints);
+	else
+		read_file(config, config->files[last], complaints);
+}
+
+struct config *config_load(const char *root, const struct config_set *set,
+			   struct complaints *complaints)
 {
 	static const char *const directories[] = { "/etc", "/run", "/usr/local/lib", "/usr/lib" };
 	struct config *config = config_new(complaints);
@@ -102,5 +135,7 @@ struct config *config_load(const char *root, struct complaints *complaints)
 		list_directory(config, root, directories[i], complaints);
 	for (char **file = config ? config->files : NULL; file && *file; file++)
 		read_file(config, *file, complaints);
+	if (config)
+		read_set(config, root, set, complaints);
 	return config ? config_finish(config, complaints) : NULL;
 }

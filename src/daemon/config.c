@@ -293,6 +293,12 @@ static int normalise(struct scan written, char *path, const char **ret_why)
 	return r;
 }
 
+int config_path(const char *written, char *path, const char **ret_why)
+{
+	*ret_why = strerror(ENOMEM);
+	return normalise(strip(scan_string(written)), path, ret_why);
+}
+
 static void begin_section(struct reader *r, struct scan line)
 {
 	const char *why = strerror(ENOMEM);
@@ -387,6 +393,45 @@ void config_read(struct config *config, const char *file, struct scan text,
 		take_line(&r, strip(line));
 	}
 	end_section(&r);
+}
+
+/* The live watch that judges what `s` is about where that is not there; else [Defaults]. */
+static const struct section *covering(const struct config *config, const struct section *s)
+{
+	const struct section *best = config->sections[DEFAULTS];
+
+	for (size_t i = WATCH; i < config->section_count; i++) {
+		const struct section *other = config->sections[i];
+
+		if (other != s && !other->candidate && number(other, KEY_ENABLED) &&
+		    cgpattern_covers(other->path, s->path) &&
+		    (best->kind == DEFAULTS || cgpattern_is_more_specific(other->path, best->path)))
+			best = other;
+	}
+	return best;
+}
+
+void config_read_set(struct config *config, const char *file, const struct config_set *set,
+		     struct complaints *complaints)
+{
+	size_t count;
+
+	config_read(config, file, scan_string(set->kept), complaints);
+	count = config->section_count;
+	config_read(config, file, scan_string(set->more), complaints);
+	for (size_t i = count; i < config->section_count; i++) {
+		struct section *s = config->sections[i];
+		const struct section *before = covering(config, s);
+
+		if (s->candidate && find(config, WATCH, s->path, false))
+			continue; /* its base */
+		for (enum key key = 0; key < KEY_COUNT; key++)
+			if (!s->keys[key].origin.file && key != KEY_SHADOW && key != KEY_ENABLED &&
+			    before->keys[key].assigned) {
+				s->keys[key] = before->keys[key];
+				s->keys[key].origin = s->origin;
+			}
+	}
 }
 
 /* ---- what is in force ------------------------------------------------------------------------ */
@@ -498,15 +543,22 @@ static void put_origin(const struct origin *origin, FILE *out)
 		fputs("# built in\n", out);
 }
 
+/* Into buf[CONFIG_SECTION_MAX]. */
+static const char *name_of(const struct section *s, char *buf)
+{
+	snprintf(buf, CONFIG_SECTION_MAX, "[%s%s%s]", kind_names[s->kind],
+		 s->kind == WATCH ? " " : "", s->path + (s->kind == WATCH && s->path[1]));
+	return buf;
+}
+
 static void put_section(const struct section *s, FILE *out)
 {
-	char text[VALUE_TEXT_MAX];
+	char text[VALUE_TEXT_MAX], name[CONFIG_SECTION_MAX];
 
 	fputc('\n', out);
 	if (s->kind == WATCH)
 		put_origin(&s->origin, out);
-	fprintf(out, "[%s%s%s]\n", kind_names[s->kind], s->kind == WATCH ? " " : "",
-		s->path + (s->kind == WATCH && s->path[1]));
+	fprintf(out, "%s\n", name_of(s, name));
 	for (enum key key = 0; key < KEY_COUNT; key++) {
 		const struct assignment *a = effective(s, key);
 
@@ -534,4 +586,100 @@ int config_show(const struct config *config, FILE *out)
 	if (fflush(out) != 0 || ferror(out))
 		return errno > 0 ? -errno : -EIO;
 	return 0;
+}
+
+static bool is_from(const struct assignment *a, const char *file)
+{
+	return file && a->origin.file && strcmp(a->origin.file, file) == 0;
+}
+
+void config_write(const struct config *config, const struct config_part *part, FILE *out)
+{
+	char text[VALUE_TEXT_MAX], name[CONFIG_SECTION_MAX];
+
+	for (size_t i = DAEMON; i < config->section_count; i++) {
+		const struct section *s = config->sections[i];
+		bool is_path = part->path && strcmp(s->path, part->path) == 0, begun = false;
+
+		for (enum key key = 0; key < KEY_COUNT; key++) {
+			const struct assignment *a = &s->keys[key];
+
+			if (!is_from(a, part->all_of) &&
+			    (is_path == part->but || !is_from(a, part->from)))
+				continue;
+			if (!begun)
+				fprintf(out, "%s\n", name_of(s, name));
+			begun = true;
+			value_format(key_row(key).form, &a->value, text);
+			fprintf(out, "%s=%s\n", key_row(key).name, a->assigned ? text : "");
+		}
+	}
+}
+
+/* ---- two configurations ---------------------------------------------------------------------- */
+
+struct compared {
+	const struct section
+		*sections[2]; /* the same section of both, or what is there in its place */
+	struct config_difference difference;
+	void (*fn)(const struct config_difference *difference, void *userdata);
+	void *userdata;
+};
+
+static void compare_key(struct compared *c, enum key key)
+{
+	struct config_difference *d = &c->difference;
+	bool is_said = !d->sides[0].is_there || !d->sides[1].is_there;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct assignment *a = effective(c->sections[i], key);
+
+		value_format(key_row(key).form, &a->value, d->sides[i].text);
+		d->sides[i].origin = a->origin;
+		is_said = is_said || c->sections[i]->keys[key].assigned;
+	}
+	d->key = key_row(key).name;
+	if (is_said && strcmp(d->sides[0].text, d->sides[1].text) != 0)
+		c->fn(d, c->userdata);
+}
+
+static void compare(struct compared *c, const struct section *s, const struct config *a,
+		    const struct config *b)
+{
+	const struct config *const configs[] = { a, b };
+	struct config_difference *d = &c->difference;
+
+	name_of(s, d->section);
+	if (s->candidate) /* two sections have that name */
+		strcat(d->section, " Shadow=yes");
+	d->key = NULL;
+	for (unsigned i = 0; i < 2; i++) {
+		c->sections[i] = find(configs[i], s->kind, s->path, s->candidate);
+		d->sides[i].is_there = c->sections[i];
+		if (!c->sections[i] && s->candidate)
+			c->sections[i] = find(configs[i], WATCH, s->path, false);
+		if (!c->sections[i])
+			c->sections[i] = covering(configs[i], s);
+	}
+	if (!d->sides[0].is_there || !d->sides[1].is_there)
+		c->fn(d, c->userdata);
+	for (enum key key = 0; key < KEY_COUNT; key++)
+		if (belongs(key, s))
+			compare_key(c, key);
+}
+
+void config_diff(const struct config *a, const struct config *b,
+		 void (*fn)(const struct config_difference *difference, void *userdata),
+		 void *userdata)
+{
+	struct compared c = { .fn = fn, .userdata = userdata };
+
+	for (size_t i = DAEMON; i < a->section_count; i++)
+		compare(&c, a->sections[i], a, b);
+	for (size_t i = DAEMON; i < b->section_count; i++) {
+		const struct section *s = b->sections[i];
+
+		if (!find(a, s->kind, s->path, s->candidate))
+			compare(&c, s, a, b);
+	}
 }

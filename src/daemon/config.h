@@ -59,9 +59,19 @@ struct complaints {
 	char first[512];   /* mistake; "" at first */
 };
 
+/* What was set at run time (psibridge set): the daemon's own file, read after all others. */
+#define CONFIG_SET_FILE "/run/psibridge/set.conf"
+
+/* What is in place of that file. A [Watch] that only `more` has takes what it does not say from the watch that covers it
+ * without that. */
+struct config_set {
+	const char *kept, *more;
+};
+
 /* NULL: there are mistakes. A file that cannot be read, and want of memory, are some, too. `root` is "" or a directory to
- * stand for "/". */
-struct config *config_load(const char *root, struct complaints *complaints);
+ * stand for "/". `set` NULL: the file counts. */
+struct config *config_load(const char *root, const struct config_set *set,
+			   struct complaints *complaints);
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free);
 
@@ -71,6 +81,13 @@ struct config *config_new(struct complaints *complaints);
 void config_read(struct config *config, const char *file, struct scan text,
 		 struct complaints *complaints);
 struct config *config_finish(struct config *config, struct complaints *complaints);
+
+/* config_read() of it. */
+void config_read_set(struct config *config, const char *file, const struct config_set *set,
+		     struct complaints *complaints);
+
+/* A cgroup or a pattern as it stands in [Watch] into path[CGPATH_MAX]. Errors: -EINVAL, -ENOMEM, in words. */
+int config_path(const char *written, char *path, const char **ret_why);
 
 /* Says and counts FILE:LINE: and the words; a line of 0 is left out. What cannot be printed becomes '?'. */
 void config_say(struct complaints *complaints, bool mistake, struct origin where,
@@ -84,6 +101,29 @@ int config_look(const char *root, bool show);
 /* All values that are in force as a configuration file that gives the same, each below a comment that says where it came
  * from. Errors: -errno of writing. */
 int config_show(const struct config *config, FILE *out);
+
+/* Lines as in a file: all that came from the file `all_of`, and what came from `from` for [Watch path], or `but` for that.
+ * Each may be NULL. */
+struct config_part {
+	const char *all_of, *from, *path;
+	bool but;
+};
+void config_write(const struct config *config, const struct config_part *part, FILE *out);
+
+#define CONFIG_SECTION_MAX (CGPATH_MAX + 32)
+struct config_difference {
+	char section[CONFIG_SECTION_MAX]; /* as it stands in a file; of a candidate with Shadow=yes */
+	const char *key;		  /* NULL: the section itself, which one side has not */
+	struct config_side {
+		bool is_there; /* the section; without it the value is that of the watch that covers it */
+		char text[VALUE_TEXT_MAX];
+		struct origin origin;
+	} sides[2];
+};
+/* What is in force in one and not in the other, each where it is said: not again where it is inherited. */
+void config_diff(const struct config *a, const struct config *b,
+		 void (*fn)(const struct config_difference *difference, void *userdata),
+		 void *userdata);
 
 bool settings_equal(const struct settings *a, const struct settings *b);
 

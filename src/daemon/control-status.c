@@ -18,13 +18,6 @@
 
 /* ---- JSON ---------------------------------------------------------------------------------------- */
 
-struct writer {
-	FILE *out;
-	char *data;
-	size_t size;
-	bool more; /* a comma comes before what follows */
-};
-
 /* Bytes that are no UTF-8 become U+FFFD. NULL is null. */
 static void put_string(FILE *out, const char *text)
 {
@@ -69,12 +62,7 @@ static void put_value(struct writer *w, char form, va_list *args)
 	w->more = form != '{' && form != '[';
 }
 
-/*
- * Words, with a blank between them. NAME:x is a member whose value is the next argument: s a text, b yes or no, u an
- * unsigned, n a uint64_t (a reader's integers end at 2^63), k one that may be PSB_UNKNOWN, which is null. NAME:{ and NAME:[ begin an object or a list, in which names are
- * empty, and } and ] end it.
- */
-static void put(struct writer *w, const char *format, ...)
+void writer_put(struct writer *w, const char *format, ...)
 {
 	va_list args;
 
@@ -92,13 +80,13 @@ static void put(struct writer *w, const char *format, ...)
 	va_end(args);
 }
 
-static bool writer_begin(struct writer *w)
+bool writer_begin(struct writer *w)
 {
 	*w = (struct writer){ .out = open_memstream(&w->data, &w->size) };
 	return w->out;
 }
 
-static struct text *writer_end(struct writer *w)
+struct text *writer_end(struct writer *w)
 {
 	struct text *text = malloc(sizeof(*text));
 	bool failed = putc('\n', w->out) < 0 || ferror(w->out);
@@ -135,9 +123,9 @@ struct text *control_result(int error, const char *words)
 	if (!writer_begin(&w))
 		return NULL;
 	if (error < 0)
-		put(&w, "{ error:s errno:s }", words, name ? name : "EIO");
+		writer_put(&w, "{ error:s errno:s }", words, name ? name : "EIO");
 	else
-		put(&w, "{ ok:b }", true);
+		writer_put(&w, "{ ok:b }", true);
 	return writer_end(&w);
 }
 
@@ -151,30 +139,32 @@ static void put_daemon(struct writer *w, struct daemon *d)
 	struct server_view v;
 
 	server_view(d->server, &v);
-	put(w, "version:s pid:u backend:s backend_why:s uptime_usec:n time_usec:n", psb_version(),
-	    (unsigned)getpid(), uring ? "uring" : "epoll", why ? why : "",
-	    usec_sub(now, d->started_usec), now);
-	put(w,
-	    "clients:{ connected:u plain:u records:u accepted:n refused:n told:n replaced:n max:u } "
-	    "configuration:{ error:s files:[",
-	    v.clients, v.plain, v.records, v.accepted, v.refused, v.told, v.replaced,
-	    d->config->clients_max, d->config_error);
+	writer_put(w, "version:s pid:u backend:s backend_why:s uptime_usec:n time_usec:n",
+		   psb_version(), (unsigned)getpid(), uring ? "uring" : "epoll", why ? why : "",
+		   usec_sub(now, d->started_usec), now);
+	writer_put(
+		w,
+		"clients:{ connected:u plain:u records:u accepted:n refused:n told:n replaced:n max:u } "
+		"configuration:{ error:s files:[",
+		v.clients, v.plain, v.records, v.accepted, v.refused, v.told, v.replaced,
+		d->config->clients_max, d->config_error);
 	for (char **file = d->config->files; file && *file; file++)
-		put(w, ":s", *file);
-	put(w, "] }");
+		writer_put(w, ":s", *file);
+	writer_put(w, "] }");
 }
 
 static void put_works(struct writer *w, const struct psb_source *s, const struct psb_stats *n)
 {
-	put(w, "source:{ rung:u name:s trigger:s events:b path:s why:s }", s->rung,
-	    s->name ? s->name : "", s->trigger, s->events, s->path, s->why);
-	put(w,
-	    "stats:{ alarms:n false_alarms:n lost_alarms:n samples:n sweeps:n low:n critical:n "
-	    "neutral:n high:n callbacks:n callback_usec:n superseded:n bytes_back:n members:n "
-	    "alarm_usec:n sample_usec:n effects:n }",
-	    n->alarms, n->false_alarms, n->lost_alarms, n->samples, n->sweeps, n->low, n->critical,
-	    n->neutral, n->high, n->callbacks, n->callback_usec, n->superseded, n->bytes_back,
-	    n->members, n->alarm_usec, n->sample_usec, n->effects);
+	writer_put(w, "source:{ rung:u name:s trigger:s events:b path:s why:s }", s->rung,
+		   s->name ? s->name : "", s->trigger, s->events, s->path, s->why);
+	writer_put(
+		w,
+		"stats:{ alarms:n false_alarms:n lost_alarms:n samples:n sweeps:n low:n critical:n "
+		"neutral:n high:n callbacks:n callback_usec:n superseded:n bytes_back:n members:n "
+		"alarm_usec:n sample_usec:n effects:n }",
+		n->alarms, n->false_alarms, n->lost_alarms, n->samples, n->sweeps, n->low,
+		n->critical, n->neutral, n->high, n->callbacks, n->callback_usec, n->superseded,
+		n->bytes_back, n->members, n->alarm_usec, n->sample_usec, n->effects);
 }
 
 static void put_watch(struct writer *w, const struct watch_view *v,
@@ -190,23 +180,30 @@ static void put_watch(struct writer *w, const struct watch_view *v,
 	trigger_format(&p->early, text.early);
 	trigger_format(&p->low, text.low);
 	trigger_format(&p->critical, text.critical);
-	put(w,
-	    ":{ id:u path:s configured:b state:s why:s available:s critical:b shadow:b clients:u "
-	    "thresholds:u settings:{ early:s low:s critical:s rearm_usec:n quiet_usec:n calm_usec:n "
-	    "headroom_percent:u descendants:b forecast_usec:n }",
-	    v->id, v->path, v->configured, states[v->state], v->why,
-	    works ? name_of_available(v->available) : NULL, v->critical, v->settings.shadow,
-	    v->clients, v->thresholds, text.early, text.low, text.critical, p->rearm_usec,
-	    p->quiet_usec, p->calm_usec,
-	    p->headroom_percent == HEADROOM_OFF ? 0u : p->headroom_percent,
-	    p->descendants == DESCENDANTS_COUNT,
-	    p->forecast_usec == FORECAST_OFF ? 0 : p->forecast_usec);
+	writer_put(
+		w,
+		":{ id:u path:s configured:b state:s why:s available:s critical:b shadow:b clients:u "
+		"thresholds:u settings:{ early:s low:s critical:s rearm_usec:n quiet_usec:n calm_usec:n "
+		"headroom_percent:u descendants:b forecast_usec:n }",
+		v->id, v->path, v->configured, states[v->state], v->why,
+		works ? name_of_available(v->available) : NULL, v->critical, v->settings.shadow,
+		v->clients, v->thresholds, text.early, text.low, text.critical, p->rearm_usec,
+		p->quiet_usec, p->calm_usec,
+		p->headroom_percent == HEADROOM_OFF ? 0u : p->headroom_percent,
+		p->descendants == DESCENDANTS_COUNT,
+		p->forecast_usec == FORECAST_OFF ? 0 : p->forecast_usec);
 	if (works)
 		put_works(w, &v->source, &v->stats);
+	writer_put(w, "made_usec:n", v->made_usec);
+	if (v->settings.shadow)
+		writer_put(w,
+			   "would_have_told:{ low:n critical:n neutral:n low_usec:n last_usec:n }",
+			   v->stats.low, v->stats.critical, v->stats.neutral, v->low_usec,
+			   v->low_last_usec);
 	if (high->percent > 0)
-		put(w, "memory_high:{ percent:u set:u failed:u why:s }", high->percent, high->set,
-		    high->failed, high->why);
-	put(w, "}");
+		writer_put(w, "memory_high:{ percent:u set:u failed:u why:s }", high->percent,
+			   high->set, high->failed, high->why);
+	writer_put(w, "}");
 }
 
 static void put_cgroup(const struct cgroup_view *v, void *userdata)
@@ -216,33 +213,37 @@ static void put_cgroup(const struct cgroup_view *v, void *userdata)
 
 	(void)psb_cause_text(n, text);
 	snprintf(front, sizeof(front), "%.*s", (int)n->cause_length, n->cgroup);
-	put(userdata,
-	    ":{ cgroup:s watch:u available:s critical:b candidate:b since_usec:n "
-	    "some_avg10_centi:u some_total_usec:n full_total_usec:n limit_bytes:n clients:u",
-	    n->cgroup, v->watch, name_of_available(n->available), n->critical, v->candidate,
-	    n->since_usec, n->some_avg10_centi, n->some_total_usec, n->full_total_usec,
-	    n->limit_bytes, v->clients);
-	put(userdata, "cause:s cause_cgroup:s cause_text:s", name_of_cause(n->cause), front, text);
+	writer_put(userdata,
+		   ":{ cgroup:s watch:u available:s critical:b candidate:b since_usec:n "
+		   "some_avg10_centi:u some_total_usec:n full_total_usec:n limit_bytes:n clients:u",
+		   n->cgroup, v->watch, name_of_available(n->available), n->critical, v->candidate,
+		   n->since_usec, n->some_avg10_centi, n->some_total_usec, n->full_total_usec,
+		   n->limit_bytes, v->clients);
+	writer_put(userdata, "cause:s cause_cgroup:s cause_text:s", name_of_cause(n->cause), front,
+		   text);
 	if (n->current_bytes > 0)
-		put(userdata, "current_bytes:n }", n->current_bytes);
+		writer_put(userdata, "current_bytes:n }", n->current_bytes);
 	else
-		put(userdata, "current_bytes:s }", NULL);
+		writer_put(userdata, "current_bytes:s }", NULL);
 }
 
 static void put_past(struct writer *w, const struct past *p)
 {
-	put(w, ":{ cgroup:s low:n low_usec:n killed:n", p->cgroup, p->low, p->low_usec, p->killed);
+	writer_put(w, ":{ cgroup:s low:n low_usec:n killed:n", p->cgroup, p->low, p->low_usec,
+		   p->killed);
 	if (p->killed > 0)
-		put(w, "last:{ limit:s task:s pid:n usage_bytes:n limit_bytes:n time_usec:n }",
-		    p->limit, p->task, p->pid, p->usage_bytes, p->limit_bytes, p->killed_usec);
-	put(w, "effects:n bytes_back:n unanswered:n", p->effects, p->bytes_back, p->unanswered);
+		writer_put(
+			w, "last:{ limit:s task:s pid:n usage_bytes:n limit_bytes:n time_usec:n }",
+			p->limit, p->task, p->pid, p->usage_bytes, p->limit_bytes, p->killed_usec);
+	writer_put(w, "effects:n bytes_back:n unanswered:n", p->effects, p->bytes_back,
+		   p->unanswered);
 	if (p->effects > 0)
-		put(w,
-		    "effect:{ time_usec:n bytes_back:n reported_bytes:n first_back_usec:k "
-		    "stall_before_usec:k stall_after_usec:k }",
-		    p->effect_usec, p->effect_bytes, p->effect_reported_bytes, p->first_back_usec,
-		    p->stall_before_usec, p->stall_after_usec);
-	put(w, "}");
+		writer_put(w,
+			   "effect:{ time_usec:n bytes_back:n reported_bytes:n first_back_usec:k "
+			   "stall_before_usec:k stall_after_usec:k }",
+			   p->effect_usec, p->effect_bytes, p->effect_reported_bytes,
+			   p->first_back_usec, p->stall_before_usec, p->stall_after_usec);
+	writer_put(w, "}");
 }
 
 struct text *control_status(struct daemon *d)
@@ -254,20 +255,20 @@ struct text *control_status(struct daemon *d)
 
 	if (!writer_begin(&w))
 		return NULL;
-	put(&w, "{");
+	writer_put(&w, "{");
 	put_daemon(&w, d);
-	put(&w, "watches:[");
+	writer_put(&w, "watches:[");
 	for (size_t i = 0; table_watch(d->table, i, &view); i++) {
 		high.percent = 0;
 		if (view.configured && !view.settings.shadow)
 			memoryhigh_view(d->memoryhigh, view.path, &high);
 		put_watch(&w, &view, &high);
 	}
-	put(&w, "] cgroups:[");
+	writer_put(&w, "] cgroups:[");
 	table_each_cgroup(d->table, put_cgroup, &w);
-	put(&w, "] history:[");
+	writer_put(&w, "] history:[");
 	for (size_t i = 0; history_get(d->history, i, now_usec(), &past); i++)
 		put_past(&w, &past);
-	put(&w, "] }");
+	writer_put(&w, "] }");
 	return writer_end(&w);
 }

@@ -8,7 +8,7 @@
 #include "daemon/control.h"
 
 #include "core/cgpath.h"
-#include "daemon/control-status.h"
+#include "daemon/control-set.h"
 #include "daemon/listen.h"
 #include "core/names.h"
 
@@ -61,7 +61,7 @@ static struct text *_printf_(2, 3) result(int error, const char *format, ...)
 }
 
 struct request {
-	const char *verb, *cgroup, *available;
+	const char *verb, *cgroup, *text;
 	int critical;
 };
 
@@ -94,7 +94,7 @@ static struct text *answer_simulate(struct control *control, const struct reques
 	const char *why;
 	int r;
 
-	available = (enum psb_available)available_of_name(request->available);
+	available = (enum psb_available)available_of_name(request->text);
 	if (available == 0)
 		return result(-EINVAL, "available: low, neutral or high was expected");
 	if (request->critical && available != PSB_LOW)
@@ -120,14 +120,29 @@ static struct text *answer_reload(struct control *control, _unused_ const struct
 			      r == -EINVAL && d->config_error[0] ? d->config_error : strerror(-r));
 }
 
+static struct text *answer_set(struct control *control, const struct request *request)
+{
+	control->status_usec = 0;
+	return control_set(control->daemon, request->cgroup, request->text);
+}
+
+static struct text *answer_diff(struct control *control, _unused_ const struct request *request)
+{
+	return control_diff(control->daemon);
+}
+
 static const struct verb {
 	const char *name, *keys; /* as json_unpack() has them */
+	const char *text;	 /* the third of them */
 	bool for_root;
 	struct text *(*answer)(struct control *control, const struct request *request);
 } verbs[] = {
-	{ "status", "{s:s}", false, answer_status },
-	{ "simulate", "{s:s, s:s, s:s, s?b}", true, answer_simulate },
-	{ "reload", "{s:s}", true, answer_reload },
+	{ "status", "{s:s}", "", false, answer_status },
+	{ "simulate", "{s:s, s:s, s:s, s?b}", "available", true, answer_simulate },
+	{ "reload", "{s:s}", "", true, answer_reload },
+	{ "set", "{s:s, s:s, s:s}", "lines", true, answer_set },
+	{ "reset", "{s:s, s:s}", "", true, answer_set },
+	{ "diff", "{s:s}", "", true, answer_diff },
 };
 
 static struct text *answer_request(struct client *c, json_t *json)
@@ -146,7 +161,7 @@ static struct text *answer_request(struct client *c, json_t *json)
 	if (verb->for_root && c->uid != 0)
 		return result(-EACCES, "%s is for root", verb->name);
 	if (json_unpack_ex(json, &error, JSON_STRICT, verb->keys, "verb", &request.verb, "cgroup",
-			   &request.cgroup, "available", &request.available, "critical",
+			   &request.cgroup, verb->text, &request.text, "critical",
 			   &request.critical) < 0)
 		return result(-EINVAL, "%s: %s", verb->name, error.text);
 	return verb->answer(c->control, &request);

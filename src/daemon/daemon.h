@@ -23,6 +23,8 @@ struct daemon_calls {
 	/* Read the configuration anew. A bad one changes nothing: -EINVAL, and d->config_error says why; it is logged and
 	 * shown in the status. */
 	int (*reload)(struct daemon *daemon);
+	/* Goes by that configuration, which it takes over. Errors: -ENOMEM; the old one stays. */
+	int (*take)(struct daemon *daemon, struct config *config);
 	/* Does the bridge's loop run? It is asked now, and has a second to answer. */
 	bool (*bridge_answers)(struct daemon *daemon);
 	/* STATUS= anew, soon and not too often. */

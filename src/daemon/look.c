@@ -83,7 +83,7 @@ int config_look(const char *root, bool show)
 	int r;
 
 	drop_override();
-	config = config_load(root, &complaints);
+	config = config_load(root, NULL, &complaints);
 	if (!config)
 		return CONFIG_IS_WRONG;
 	if (show) {

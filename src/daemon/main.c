@@ -213,7 +213,7 @@ static void log_complaint(const struct complaints *c, const char *line, bool mis
 /* For want of one config_error becomes the first mistake, with the number of others. */
 static struct config *load(struct daemon *d, struct complaints *c)
 {
-	struct config *config = config_load(d->root, c);
+	struct config *config = config_load(d->root, NULL, c);
 	char more[64] = "";
 
 	if (c->mistakes > 1)
@@ -313,6 +313,7 @@ static int hung_up(_unused_ sd_event_source *source, _unused_ const struct signa
 
 static const struct daemon_calls calls = {
 	.reload = reload,
+	.take = take_config,
 	.bridge_answers = bridge_answers,
 	.status_changed = status_changed,
 };
@@ -520,12 +521,31 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Files that changed since may contradict what was set at run time: better without it than without the daemon. */
+static struct config *load_without_set(struct daemon *d)
+{
+	struct complaints c = { .say = NULL };
+	struct config *config = config_load(d->root, &(struct config_set){ "", "" }, &c);
+	char path[FILENAME_MAX], aside[FILENAME_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s" CONFIG_SET_FILE, d->root);
+	snprintf(aside, sizeof(aside), "%s.refused", path);
+	if (!config || rename(path, aside) < 0)
+		return config_free(config);
+	journal_log(d->journal, LOG_IS_ERROR, MESSAGE_CONFIG_BAD,
+		    "what psibridge set is left out, and is in %s now: %s", aside, d->config_error);
+	d->config_error[0] = '\0';
+	return config;
+}
+
 /* A wrong configuration is one line in the journal, however many mistakes there are: the start may be repeated. */
 static int start(struct daemon *d, const struct arguments *a)
 {
 	struct complaints c = { .say = NULL };
 
 	d->config = load(d, &c);
+	if (!d->config)
+		d->config = load_without_set(d);
 	if (d->config) {
 		raise_limits(d->journal);
 		return serve(d, a) < 0 ? STATUS_FAILED : STATUS_OK;

@@ -173,6 +173,34 @@ int watch_start(struct watch *w)
 	return r;
 }
 
+/* ---- what it told --------------------------------------------------------------------------------- */
+
+/* A pattern's watch is Low as long as anything is that it measures, though a more specific one judges it. */
+void watch_count(struct watch *w, const struct psb_notification *n)
+{
+	bool is_level = n->kind == PSB_KIND_LEVEL, is_low = is_level && n->available == PSB_LOW;
+
+	w->low += is_low;
+	w->critical += is_level && n->critical;
+	w->neutral += is_level && n->available == PSB_NEUTRAL;
+	w->high += is_level && n->available == PSB_HIGH;
+	if (is_low)
+		w->low_last_usec = n->time_usec;
+	if (is_low && w->low_since_usec == 0) {
+		w->low_since_usec = n->time_usec;
+	} else if (w->low_since_usec > 0 && psb_watch_available(w->psb, NULL) != PSB_LOW) {
+		w->low_usec = watch_low_usec(w);
+		w->low_since_usec = 0;
+	}
+}
+
+uint64_t watch_low_usec(const struct watch *w)
+{
+	return w->low_usec + (w->low_since_usec > 0 ? usec_sub(now_usec(), w->low_since_usec) : 0);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
 static int retry(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
 {
 	(void)watch_start(userdata);
@@ -197,6 +225,7 @@ int watch_new(struct watch_owner *owner, const char *path, const struct settings
 	w->owner = owner;
 	w->settings = *settings;
 	w->state = WATCH_FAILED;
+	w->made_usec = now_usec();
 	*ret = w;
 	return 0;
 }

@@ -20,8 +20,13 @@ struct watch {
 	LIST_HEAD(, subscriber) list;
 	unsigned id, subscribers;
 	bool configured;
-	bool ending;			       /* out of the list, or about to be */
-	uint64_t low, critical, neutral, high; /* how often it judged one of its cgroups so */
+	bool ending; /* out of the list, or about to be */
+	uint64_t low, critical, neutral,
+		high; /* how often it judged one of its cgroups so, since: */
+	uint64_t made_usec;
+	uint64_t low_usec,
+		low_since_usec; /* how long one of them or more was Low before that; 0: none is */
+	uint64_t low_last_usec; /* the last Low */
 
 	struct watch_owner *owner;
 	struct settings settings;
@@ -42,5 +47,9 @@ int watch_new(struct watch_owner *owner, const char *path, const struct settings
 void watch_end(struct watch *watch);
 /* Arm it, or say why not and when again. Errors: as psb_watch_new(); it is ABSENT or FAILED then. */
 int watch_start(struct watch *watch);
+/* It judged one of its cgroups so. */
+void watch_count(struct watch *watch, const struct psb_notification *n);
+/* For how long one of its cgroups or more was Low, until now. */
+uint64_t watch_low_usec(const struct watch *watch);
 /* The fixed part of what it watches. */
 const char *watch_fixed(const struct watch *watch);

@@ -97,19 +97,12 @@ static bool covers(const struct watch *w, const char *path)
 	return w->pattern ? cgpattern_match(w->pattern, path) : strcmp(w->path, path) == 0;
 }
 
-/* Configured before made for others, a longer fixed part before a shorter one (one cgroup has the longest), more text before
- * less; and then whichever, but always the same. */
+/* Configured before made for others. */
 static bool is_more_specific(const struct watch *a, const struct watch *b)
 {
-	size_t fixed_a = strlen(watch_fixed(a)), fixed_b = strlen(watch_fixed(b));
-
 	if (a->configured != b->configured)
 		return a->configured;
-	if (fixed_a != fixed_b)
-		return fixed_a > fixed_b;
-	if (strlen(a->path) != strlen(b->path))
-		return strlen(a->path) > strlen(b->path);
-	return strcmp(a->path, b->path) > 0;
+	return cgpattern_is_more_specific(a->path, b->path);
 }
 
 static struct watch *most_specific(const struct table *t, const char *path, bool shadow)
@@ -304,12 +297,7 @@ static const struct trigger *threshold_of(const struct settings *s,
 
 static void judged(struct watch *w, const struct psb_notification *n)
 {
-	bool is_level = n->kind == PSB_KIND_LEVEL;
-
-	w->low += is_level && n->available == PSB_LOW;
-	w->critical += is_level && n->critical;
-	w->neutral += is_level && n->available == PSB_NEUTRAL;
-	w->high += is_level && n->available == PSB_HIGH;
+	watch_count(w, n);
 	journal_level(w->owner->options.journal, n, w->settings.shadow,
 		      threshold_of(&w->settings, n));
 	/* levels are news where they are delivered; of others only the watch's own state is */
@@ -697,6 +685,9 @@ bool table_watch(struct table *t, size_t index, struct watch_view *ret)
 		.settings = w->settings,
 		.clients = w->subscribers,
 		.thresholds = 1,
+		.made_usec = w->made_usec,
+		.low_usec = watch_low_usec(w),
+		.low_last_usec = w->low_last_usec,
 		.source.size = sizeof(ret->source),
 		.stats.size = sizeof(ret->stats),
 	};

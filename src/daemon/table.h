@@ -111,8 +111,10 @@ struct watch_view {
 	enum psb_available available; /* the lowest of its cgroups */
 	bool critical;
 	unsigned clients,
-		thresholds;	  /* sets of thresholds: its own, and those that clients brought */
-	struct psb_source source; /* WATCHING only, like stats */
+		thresholds; /* sets of thresholds: its own, and those that clients brought */
+	uint64_t made_usec; /* levels are counted since */
+	uint64_t low_usec, low_last_usec; /* how long one of its cgroups was Low; the last Low */
+	struct psb_source source;	  /* WATCHING only, like stats */
 	struct psb_stats stats;
 };
 

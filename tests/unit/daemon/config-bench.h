@@ -33,7 +33,7 @@ static inline struct config *load(char **ret_complaints)
 	size_t size;
 	FILE *out = open_memstream(ret_complaints, &size);
 	struct complaints complaints = { .say = note_line, .userdata = out };
-	struct config *config = config_load(fake_root, &complaints);
+	struct config *config = config_load(fake_root, NULL, &complaints);
 
 	fclose(out);
 	assert_int_equal(config == NULL, complaints.mistakes > 0);

@@ -29,6 +29,15 @@ static struct config *load_text(const char *text)
 	return load_well();
 }
 
+/* Whatever is warned of. */
+static struct config *load_text_anyhow(const char *text)
+{
+	struct complaints complaints = { .say = NULL };
+
+	fake_write(MAIN, text);
+	return config_load(fake_root, NULL, &complaints);
+}
+
 static char *show(const struct config *config)
 {
 	char *text = NULL;
@@ -566,6 +575,118 @@ PROMISE(a_file_that_is_there_and_cannot_be_read_is_a_mistake)
 	assert_int_equal(rmdir(fake_path(MAIN ".d")), 0);
 	assert_int_equal(symlink("psibridged.conf.d", fake_path(MAIN ".d")), 0);
 	expect("ROOT/" MAIN ".d: Too many levels of symbolic links\n");
+}
+
+/* ---- what is set at run time ----------------------------------------------------------------------- */
+
+static struct config *load_set(const char *kept, const char *more)
+{
+	struct complaints complaints = { .say = NULL };
+	struct config *config = config_load(fake_root, &(struct config_set){ kept, more },
+					    &complaints);
+
+	if (!config)
+		fail_msg("%s", complaints.first);
+	return config;
+}
+
+static void assert_calm(const struct config *config, unsigned seconds)
+{
+	assert_int_equal(config->defaults.policy.calm_usec, seconds * USEC_PER_SEC);
+}
+
+PROMISE(what_was_set_is_read_last)
+{
+	_cleanup_(config_freep) struct config *config = NULL, *without = NULL, *other = NULL;
+
+	fake_write(MAIN ".d/zzz.conf", "[Defaults]\nCalm=8s\n");
+	fake_write(CONFIG_SET_FILE + 1, "[Defaults]\nCalm=9s\n");
+	config = load_well();
+	assert_calm(config, 9);
+	assert_string_equal(config->files[1], fake_path(CONFIG_SET_FILE + 1));
+	without = load_set("", "");
+	assert_calm(without, 8);
+	assert_null(without->files[1]);
+	other = load_set("[Defaults]\nCalm=7s\n", "");
+	assert_calm(other, 7);
+}
+
+/* clang-format off */
+#define RULES                                                   \
+	"[Watch a/**]\nCalm=30s\n[Watch a/*.x]\nCalm=20s\n"     \
+	"[Watch a/*b.x]\nEnabled=no\nCalm=1s\n[Watch a/c]\nCalm=2s\n"
+/* clang-format on */
+
+/* What covers it is the most specific, as it is for those who are told. */
+PROMISE(what_is_set_of_a_watch_leaves_the_rest_as_it_was)
+{
+	static const struct {
+		const char *kept, *more, *path;
+		bool shadow;
+		unsigned calm_s;
+	} table[] = {
+		{ "", "[Watch a/b.x]\nLow=some 300ms/2s", "/a/b.x", false, 20 },
+		{ "", "[Watch a/b/c]\nLow=some 300ms/2s", "/a/b/c", false, 30 },
+		{ "", "[Watch a/*/y]\nLow=some 300ms/2s", "/a/*/y", false, 30 },
+		{ "", "[Watch x]\nLow=some 300ms/2s", "/x", false, 10 },
+		{ "", "[Watch a/b.x]\nCalm=3s", "/a/b.x", false, 3 },
+		{ "", "[Watch a/b.x]\nLow=some 300ms/2s\nShadow=yes", "/a/b.x", true, 20 },
+		{ "", "[Watch a/c]\nLow=some 300ms/2s\nShadow=yes", "/a/c", true, 2 },
+		{ "[Watch a/b.x]\nLow=some 300ms/2s", "[Watch a/b.x]\nRearm=1s", "/a/b.x", false,
+		  10 },
+	};
+
+	fake_write(MAIN, RULES);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		_cleanup_(config_freep) struct config *c = load_set(table[i].kept, table[i].more);
+		size_t at = 0;
+
+		while (at < c->watch_count && (strcmp(c->watches[at].path, table[i].path) != 0 ||
+					       c->watches[at].settings.shadow != table[i].shadow))
+			at++;
+		assert_in_range(at, 0, c->watch_count - 1);
+		if (c->watches[at].settings.policy.calm_usec != table[i].calm_s * USEC_PER_SEC)
+			fail_msg("%s: %s", table[i].more, show(c));
+	}
+}
+
+static void put_difference(const struct config_difference *d, void *userdata)
+{
+	if (d->key)
+		fprintf(userdata, "%s %s->%s:%u; ", d->key, d->sides[0].text, d->sides[1].text,
+			d->sides[1].origin.line);
+	else
+		fprintf(userdata, "%s%s ", d->sides[1].is_there ? "+" : "-", d->section);
+}
+
+/* Each where it is said, and nothing where it is inherited. */
+PROMISE(what_differs_between_two_configurations)
+{
+	static const struct {
+		const char *a, *b, *differences;
+	} table[] = {
+		{ RULES, RULES, "" },
+		{ "[Defaults]\nCalm=10s\n", "", "" },
+		{ "[Defaults]\nCalm=11s\n[Watch b]\n", "[Watch b]\n", "Calm 11s->10s:0; " },
+		{ "[Daemon]\nClientsMax=5\n", "[Daemon]\n\nClientsMax=6\n", "ClientsMax 5->6:3; " },
+		{ RULES, RULES "[Watch a/x]\nCalm=30s\n", "+[Watch a/x] " },
+		{ RULES, RULES "[Watch a/x]\nCalm=5s\n", "+[Watch a/x] Calm 30s->5s:11; " },
+		{ RULES "[Watch a/x]\n", RULES, "-[Watch a/x] Calm 10s->30s:2; " },
+		{ "[Watch b]\nCalm=5s\n", "[Watch b]\nCalm=5s\n[Watch b]\nCalm=6s\nShadow=yes\n",
+		  "+[Watch b] Shadow=yes Calm 5s->6s:4; Shadow no->yes:5; " },
+		{ "[Watch b]\n", "[Watch b]\nEnabled=no\n", "Enabled yes->no:2; " },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		_cleanup_(config_freep) struct config *a = load_text_anyhow(table[i].a),
+						      *b = load_text_anyhow(table[i].b);
+		char text[512] = "";
+		FILE *out = fmemopen(text, sizeof(text), "w");
+
+		config_diff(a, b, put_difference, out);
+		fclose(out);
+		assert_string_equal(text, table[i].differences);
+	}
 }
 
 /* In core/nearest.h. */

@@ -95,7 +95,20 @@ static int reload(_unused_ struct daemon *daemon)
 	return stage.result;
 }
 
-static const struct daemon_calls calls = { .reload = reload, .bridge_answers = bridge_answers };
+static int take(struct daemon *daemon, struct config *config)
+{
+	if (stage.result < 0) {
+		config_free(config);
+		return stage.result;
+	}
+	config_free(daemon->config);
+	daemon->config = config;
+	return 0;
+}
+
+static const struct daemon_calls calls = { .reload = reload,
+					   .take = take,
+					   .bridge_answers = bridge_answers };
 
 static int begin_with(uint64_t patience_usec)
 {
@@ -104,7 +117,9 @@ static int begin_with(uint64_t patience_usec)
 
 	memset(&stage, 0, sizeof(stage));
 	stage.config = (struct config){ .files = files, .clients_max = 16384 };
-	stage.daemon = (struct daemon){ .calls = &calls, .config = &stage.config };
+	stage.daemon = (struct daemon){ .calls = &calls,
+					.config = &stage.config,
+					.root = fake_root };
 	strcpy(stage.daemon.cgroups.v2.point, "/sys/fs/cgroup");
 	stage.watches[0] = (struct watch_view){
 		.id = 7, .path = "system.slice/*", .state = WATCH_WATCHING, .why = "", .clients = 3
@@ -276,6 +291,11 @@ static const struct exchange {
 	/* only root may change anything */
 	{ SIMULATE "'/one'" LOW, "EACCES", "root", .uid = NOBODY },
 	{ RELOAD, "EACCES", "root", .uid = NOBODY },
+	{ "{'verb':'set','cgroup':'/a','lines':''}\n", "EACCES", "root", .uid = NOBODY },
+	{ "{'verb':'reset','cgroup':'/a'}\n", "EACCES", "root", .uid = NOBODY },
+	{ "{'verb':'diff'}\n", "EACCES", "root", .uid = NOBODY },
+	ROW("{'verb':'set','cgroup':'/a'}\n", "EINVAL", "lines"),
+	ROW("{'verb':'set','cgroup':'/sys/fs/cgroup/a','lines':''}\n", "EINVAL", "leave it away"),
 	{ STATUS, "", "'version'", .uid = NOBODY },
 	ROW(SIMULATE "'/one'" LOW, NULL, "'available':'low','critical':false"),
 	ROW(SIMULATE "'one','available':'neutral'}\n", NULL,
@@ -358,6 +378,11 @@ PROMISE(status_says_everything)
 						.thresholds = 2,
 						.configured = true,
 						.settings = stage.watches[0].settings };
+	stage.watches[0].made_usec = 18;
+	stage.watches[1].made_usec = 19;
+	stage.watches[1].low_usec = 20;
+	stage.watches[1].low_last_usec = 21;
+	stage.watches[1].stats = stage.watches[0].stats;
 	stage.watches[1].settings.shadow = true;
 	stage.watches[1].settings.policy.headroom_percent = HEADROOM_OFF;
 	stage.watches[1].settings.policy.descendants = DESCENDANTS_COUNT;
@@ -410,13 +435,14 @@ PROMISE(status_says_everything)
 		"'why':'w'},'stats':{'alarms':1,'false_alarms':2,'lost_alarms':3,'samples':4,"
 		"'sweeps':5,'low':6,'critical':7,'neutral':8,'high':9,'callbacks':10,"
 		"'callback_usec':11,'superseded':12,'bytes_back':13,'members':14,'alarm_usec':15,"
-		"'sample_usec':16,'effects':17},"
+		"'sample_usec':16,'effects':17},'made_usec':18,"
 		"'memory_high':{'percent':90,'set':2,'failed':1,'why':'/x: why'}},"
 		"{'id':8,'path':'/b','configured':true,'state':'failed','why':'it was refused',"
 		"'available':null,'critical':true,'shadow':true,'clients':0,'thresholds':2,'settings':"
 		"{'early':'some 20ms/2s','low':'some 200ms/2s','critical':'full 100ms/2s',"
 		"'rearm_usec':1,'quiet_usec':2,'calm_usec':3,'headroom_percent':0,'descendants':true,"
-		"'forecast_usec':0}}],"
+		"'forecast_usec':0},'made_usec':19,'would_have_told':{'low':6,'critical':7,'neutral':8,"
+		"'low_usec':20,'last_usec':21}}],"
 		"'cgroups':[{'cgroup':'/\xef\xbf\xbd\xc3\xa4\\u0001','watch':7,'available':'low',"
 		"'critical':true,'candidate':false,'since_usec':5,'some_avg10_centi':1234,"
 		"'some_total_usec':6,'full_total_usec':9223372036854775807,'limit_bytes':83886080,"
@@ -453,6 +479,97 @@ PROMISE(a_daemon_that_hears_nothing_says_so)
 	assert_refused(ask(dial(), STATUS), "EIO", "hears nothing from the kernel");
 	stage.deaf = false;
 	assert_serves();
+}
+
+/* ---- settings at run time -------------------------------------------------------------------------- */
+
+static void assert_set_file(const char *expected)
+{
+	char text[512] = "";
+	FILE *f = fopen(fake_path(CONFIG_SET_FILE + 1), "re");
+
+	assert_int_equal(f == NULL, expected == NULL);
+	if (!f)
+		return;
+	(void)!fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	assert_string_equal(strchr(text, '\n') + 1, expected);
+}
+
+#define SET(lines) "{'verb':'set','cgroup':'a/b','lines':'" lines "'}\n"
+#define RESET "{'verb':'reset','cgroup':'/a/b'}\n"
+#define DIFF "{'verb':'diff'}\n"
+#define NONE "'mistakes':[],'differences':[]}\n"
+
+/* In their order: each on what those before left. */
+PROMISE(what_is_set_is_checked_as_a_whole_kept_and_taken_back)
+{
+	static const char low[] = "[Watch a/b]\nLow=some 400ms/2s\nRearm=20s\n";
+	static const struct {
+		const char *file; /* becomes this, unless it is NULL */
+		const char *request, *error, *says, *set;
+		int result; /* of going by it */
+	} table[] = {
+		{ "[Watch a/*]\nRearm=20s\n", DIFF, NULL, "{'section':'[Watch a/*]','key':'Rearm',",
+		  NULL, 0 },
+		{ NULL, SET(""), NULL, "'changes':[{", NULL, 0 },
+		{ NULL, DIFF, NULL, NONE, NULL, 0 },
+		{ NULL, RESET, "ENOENT", "/a/b: nothing of it was set at run time", NULL, 0 },
+		{ NULL, SET("Low=many"), "EINVAL", "{'error':'Low: \\'many\\': it begins", NULL,
+		  0 },
+		{ NULL, SET("Lo=many"), "EINVAL",
+		  "{'error':'Lo: there is no such key in [Watch]; did you mean Low?'", NULL, 0 },
+		{ NULL, SET("Low=some 10ms/2s"), "EINVAL",
+		  "{'error':'Low: Early \\'some 20ms/2s\\' is over Low \\'some 10ms/2s\\'", NULL,
+		  0 },
+		{ NULL, SET("Low=some 400ms/2s"), "ENOMEM", "memory", NULL, -ENOMEM },
+		{ NULL, SET("Low=some 400ms/2s"), NULL,
+		  "zz-set-a-b.conf','text':'[Watch a/b]\\u000aLow=some 400ms/2s\\u000aRearm=20s\\u000a'},"
+		  "'changes':[{'section':'[Watch a/b]','key':null,'old':null,"
+		  "'new':{'value':null,'file':null,'line':0}},{'section':'[Watch a/b]','key':'Low',"
+		  "'old':{'value':'some 200ms/2s','file':null,'line':0},"
+		  "'new':{'value':'some 400ms/2s','file':'",
+		  low, 0 },
+		{ NULL, DIFF, NULL, "'key':'Low','configured':{'value':'some 200ms/2s',", low, 0 },
+		{ NULL, SET("Early=some 1s/2s"), "EINVAL", "{'error':'Early: Early", low, 0 },
+		{ NULL, SET(""), NULL, "'changes':[]}", low, 0 },
+		{ "[Watch a/*]\nRearm=soon\n", SET("Calm=5s"), "EINVAL",
+		  "psibridged.conf:2: Rearm: ", low, 0 },
+		{ NULL, DIFF, NULL, "psibridged.conf:2: Rearm: ", low, 0 },
+		{ "", SET("Calm=5s\\nShadow=yes"), NULL,
+		  "'[Watch a/b] Shadow=yes','key':'Calm','old':{'value':'10s'",
+		  "[Watch a/b]\nLow=some 400ms/2s\nRearm=20s\n[Watch a/b]\nCalm=5s\nShadow=yes\n",
+		  0 },
+		{ NULL, "{'verb':'set','cgroup':'c','lines':'Calm=6s'}\n", NULL, "[Watch c]",
+		  "[Watch a/b]\nLow=some 400ms/2s\nRearm=20s\n[Watch a/b]\nCalm=5s\nShadow=yes\n"
+		  "[Watch c]\nCalm=6s\n",
+		  0 },
+		{ NULL, RESET, NULL,
+		  "'key':null,'old':{'value':null,'file':null,'line':0},'new':null}",
+		  "[Watch c]\nCalm=6s\n", 0 },
+		{ NULL, "{'verb':'reset','cgroup':'c'}\n", NULL, "'changes':[{", NULL, 0 },
+		{ NULL, DIFF, NULL, NONE, NULL, 0 },
+	};
+	struct complaints complaints = { .say = NULL };
+
+	need_root();
+	fake_write("run/", "");
+	stage.daemon.config = config_load(fake_root, NULL, &complaints);
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		const char *answer;
+
+		if (table[i].file)
+			fake_write("etc/psibridge/psibridged.conf", table[i].file);
+		stage.result = table[i].result;
+		answer = ask(dial(), table[i].request);
+		if (table[i].error)
+			assert_refused(answer, table[i].error, table[i].says);
+		else
+			assert_says(answer, table[i].says);
+		assert_set_file(table[i].set);
+	}
+	assert_int_equal(access(fake_path(CONFIG_SET_FILE "~" + 1), F_OK), -1);
+	config_free(stage.daemon.config);
 }
 
 /* ---- half lines, silence, crowds ----------------------------------------------------------------- */
