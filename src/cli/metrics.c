@@ -25,7 +25,6 @@
  * followed, for the directory may be another user's and we may be root.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,43 +330,6 @@ static void put_all(struct exposition *e, bool up)
 	fputs("# EOF\n", e->out);
 }
 
-/* ---- the file -------------------------------------------------------------------------------- */
-
-/* It is on the disk then, for all to read. */
-static int write_all(int fd, const char *text, size_t size)
-{
-	ssize_t n;
-
-	for (; size > 0; text += n, size -= (size_t)n) {
-		n = write(fd, text, size);
-		if (n < 0)
-			return -errno;
-	}
-	return fchmod(fd, 0644) < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-static int replace_file(const char *path, const char *text, size_t size)
-{
-	const char *slash = strrchr(path, '/');
-	char *temporary;
-	int fd, r;
-
-	if (asprintf(&temporary, "%.*s.%s.XXXXXX", slash ? (int)(slash - path) + 1 : 0, path,
-		     slash ? slash + 1 : path) < 0)
-		return -ENOMEM;
-	fd = mkostemp(temporary, O_CLOEXEC);
-	r = fd < 0 ? -errno : write_all(fd, text, size);
-	if (r == 0 && rename(temporary, path) < 0)
-		r = -errno;
-	if (fd >= 0) {
-		close(fd);
-		if (r < 0)
-			unlink(temporary);
-	}
-	free(temporary);
-	return r;
-}
-
 /* ---- the verb -------------------------------------------------------------------------------- */
 
 static int survey_failed(const char *pattern, int r)
@@ -393,7 +355,7 @@ static int put_out(const char *path, const char *text, size_t size)
 		return EXIT_FAILED;
 	}
 	if (path) {
-		r = replace_file(path, text, size);
+		r = output_file(path, text, size);
 		if (r < 0)
 			complain("metrics", "%s: %s; it is as it was", path, strerror(-r));
 	} else {

@@ -9,6 +9,7 @@
 #include "cli/output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <langinfo.h>
 #include <stdarg.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -260,4 +262,41 @@ const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const ch
 		snprintf(buf, OUTPUT_MEMORY_MAX, "%s%.8s", is_known ? current : "",
 			 is_known ? alone : "");
 	return buf;
+}
+
+/* ---- a file -------------------------------------------------------------------------------------- */
+
+/* It is on the disk then, for all to read. */
+static int write_all(int fd, const char *text, size_t size)
+{
+	ssize_t n;
+
+	for (; size > 0; text += n, size -= (size_t)n) {
+		n = write(fd, text, size);
+		if (n < 0)
+			return -errno;
+	}
+	return fchmod(fd, 0644) < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int output_file(const char *path, const char *text, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	char *temporary;
+	int fd, r;
+
+	if (asprintf(&temporary, "%.*s.%s.XXXXXX", slash ? (int)(slash - path) + 1 : 0, path,
+		     slash ? slash + 1 : path) < 0)
+		return -ENOMEM;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	r = fd < 0 ? -errno : write_all(fd, text, size);
+	if (r == 0 && rename(temporary, path) < 0)
+		r = -errno;
+	if (fd >= 0) {
+		close(fd);
+		if (r < 0)
+			unlink(temporary);
+	}
+	free(temporary);
+	return r;
 }

@@ -74,5 +74,9 @@ uint64_t output_realtime(uint64_t monotonic_usec);
 const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const char *alone,
 			  char *buf);
 
+/* A file becomes `text`, in one step and for all to read: whatever fails, it is there as it was or as a whole. Errors:
+ * -errno. */
+int output_file(const char *path, const char *text, size_t size);
+
 /* The end of a text whose lines were not looked at. `errno` was 0 before. Errors: as above. */
 int output_end(void);
