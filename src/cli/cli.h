@@ -31,6 +31,7 @@ int verb_record(int argc, char **argv);
 int verb_replay(int argc, char **argv);
 int verb_tune(int argc, char **argv);
 int verb_why(int argc, char **argv);
+int verb_report(int argc, char **argv);
 int verb_metrics(int argc, char **argv);
 int verb_demo(int argc, char **argv);
 int verb_run(int argc, char **argv);

@@ -33,6 +33,7 @@ static const struct verb {
 	{ "replay", verb_replay, "say what would have been told of what was recorded" },
 	{ "why", verb_why, "say why Low was told, and what came of it" },
 	{ "tune", verb_tune, "find the setting that would have done best on it" },
+	{ "report", verb_report, "draw what was recorded: a page, or a picture" },
 	{ "demo", verb_demo, "make memory short on purpose, in a cgroup of its own, and watch it" },
 };
 

@@ -95,8 +95,7 @@ static uint64_t total_between(const struct trace_sample *a, const struct trace_s
 		       : part(trace_total(a, kind), trace_total(b, kind), at - a->time_usec, whole);
 }
 
-/* What the kernel counted at a time between two lines. */
-static struct trace_sample between(const struct trace_sample *a, const struct trace_sample *b,
+struct trace_sample replay_between(const struct trace_sample *a, const struct trace_sample *b,
 				   uint64_t at)
 {
 	uint64_t whole = b->time_usec - a->time_usec, elapsed = at - a->time_usec;
@@ -244,7 +243,7 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 		event = POLICY_TICK;
 		if (next - r->last.time_usec > DAY_USEC && s->time_usec - next > DAY_USEC) {
 			next = s->time_usec - DAY_USEC;
-			at = between(&r->last, s, next);
+			at = replay_between(&r->last, s, next);
 			trigger_skip(&r->trigger, &at);
 		}
 		if (next == r->trigger.next_usec) {
@@ -254,7 +253,7 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 			else if (next < due)
 				continue;
 		}
-		at = between(&r->last, s, next);
+		at = replay_between(&r->last, s, next);
 		step(r, event, &at, gap);
 	}
 	if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)

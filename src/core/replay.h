@@ -52,3 +52,7 @@ void replay_init(struct replay *replay, const struct policy_options *options, bo
 
 /* The next sample of this cgroup. Times never go back. */
 void replay_feed(struct replay *replay, const struct trace_sample *sample);
+
+/* What the kernel counted at a time from that of line `a` to that of `b`, the next of its cgroup. */
+struct trace_sample replay_between(const struct trace_sample *a, const struct trace_sample *b,
+				   uint64_t at_usec);

@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * report.c - psibridge report: a trace as a page with pictures, or as one picture
+ *
+ *     files --> series --> sections: what was told, what other triggers would have done --> pictures, tables --> a file
+ *
+ * Those cgroups that stalled most have a section. The page is one file, runs no script, and asks for nothing: a browser is told so, too
+ * (its Content-Security-Policy). Names in it are of others' choice.
+ */
+#include "cli/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/target-options.h"
+#include "cli/words.h"
+#include "core/cgpath.h"
+#include "core/names.h"
+#include "core/replay.h"
+#include "core/utf8.h"
+
+static const char help[] =
+	"psibridge report - draw what a trace has recorded: stalls, memory, what was told\n"
+	"\n"
+	"Usage: psibridge report FILE... --output OUT.html|OUT.svg|OUT.png [OPTION...]\n"
+	"\n"
+	"FILE is as for \"psibridge replay\", or a directory of such files, as psibridged keeps\n"
+	"them in /var/lib/psibridge/trace. Pictures are drawn by gnuplot.\n"
+	"\n"
+	"  --output FILE        a page to open in a browser (.html), or a picture (.svg, .png)\n"
+	"  --cgroup PATH        only this one                 [the eight that stalled most]\n"
+	"  --beside TRIGGER     and when this one would have spoken; may be repeated\n"
+	"  --dark               a picture on a dark ground; a page has both\n"
+	"  --help\n"
+	"\n" THRESHOLD_HELP "\n"
+	"What was told live is shown where the trace has it and no threshold is given here; else\n"
+	"what psibridge would have told.\n"
+	"\n"
+	"Exit status: 0 it is drawn, 1 it is not, or some lines could not be read, 2 the command\n"
+	"line makes no sense.\n"
+	"\n"
+	"Example: psibridge report friday.trace --beside \"full 1s/10s\" --output friday.html\n";
+
+#define FILES_MAX 64
+#define SECTIONS_MAX 8
+#define ROWS_MAX 100
+#define AROUND_USEC \
+	(5 * USEC_PER_SEC) /* before and after a notification, as src/monitor/effect.c looks */
+
+static const struct {
+	const char *who, *text;
+} known[] = {
+	{ "systemd", "some 200ms/2s" },
+	{ "GLib", "some 70ms/2s" },
+	{ "lmkd", "full 700ms/1s" },
+};
+
+struct session {
+	const char *files[FILES_MAX + 1], *output, *cgroup;
+	unsigned file_count;
+	bool dark, live;
+	struct policy_options options;
+	struct trigger beside[REPORT_BESIDE_MAX];
+	unsigned beside_count;
+	struct trace_set set;
+	struct report_section *sections; /* of all, the worst first */
+	unsigned shown;
+	bool failed; /* no memory */
+};
+
+/* ---- what there is to show ----------------------------------------------------------------------- */
+
+/* `count` of them; room for another one is made. */
+static void *grow(void *array, size_t count, size_t size)
+{
+	if (count > 0 && (count & (count - 1)) != 0)
+		return array;
+	return realloc(array, MAX(2 * count, (size_t)1) * size);
+}
+
+struct telling {
+	struct session *session;
+	struct report_section *section;
+};
+
+static void take_told(const struct replay_told *told, void *userdata)
+{
+	struct telling *t = userdata;
+	struct report_section *s = t->section;
+	struct report_told *room = grow(s->told, s->told_count, sizeof(*room));
+
+	if (!room) {
+		t->session->failed = true;
+		return;
+	}
+	s->told = room;
+	s->told[s->told_count++] = (struct report_told){
+		told->at.time_usec, told->at.told,  told->at.critical,
+		told->at.reason,    told->at.cause,
+	};
+}
+
+/* Was anything told live, and is it asked for? */
+static bool has_told(const struct session *s, const struct trace_series *series)
+{
+	for (size_t i = 0; s->live && i < series->count; i++)
+		if (series->samples[i].told)
+			return true;
+	return false;
+}
+
+static void find_told(struct session *s, struct report_section *section)
+{
+	struct telling telling = { s, section };
+	struct replay replay;
+	struct replay_told told;
+	const struct trace_series *series = section->series;
+	bool live = has_told(s, series);
+
+	section->levels = live ? "told live (bar: Neutral < Low < critical)"
+			       : "psibridge (bar: Neutral < Low < critical)";
+	replay_init(&replay, &s->options, true, take_told, &telling);
+	for (size_t i = 0; i < series->count; i++) {
+		told.at = series->samples[i];
+		if (!live)
+			replay_feed(&replay, &series->samples[i]);
+		else if (told.at.told)
+			take_told(&told, &telling);
+	}
+}
+
+/* From where a trigger is passed to where it is not any more, between two points of a straight growth. */
+struct passing {
+	struct session *session;
+	struct report_beside *beside;
+	bool begun, over;
+	uint64_t at_usec, growth_usec;
+};
+
+static uint64_t crossing(const struct passing *p, uint64_t at_usec, uint64_t growth_usec)
+{
+	double part = ((double)p->beside->trigger.threshold_usec - (double)p->growth_usec) /
+		      ((double)growth_usec - (double)p->growth_usec);
+
+	return p->at_usec + (uint64_t)((double)(at_usec - p->at_usec) * part);
+}
+
+static void pass(uint64_t at_usec, uint64_t growth_usec, void *userdata)
+{
+	struct passing *p = userdata;
+	struct report_beside *b = p->beside;
+	bool over = growth_usec >= b->trigger.threshold_usec;
+
+	if (over && !p->over) {
+		struct report_span *room = grow(b->spans, b->count, sizeof(*room));
+		uint64_t from = p->begun ? crossing(p, at_usec, growth_usec) : at_usec;
+
+		if (!room) {
+			p->session->failed = true;
+			return;
+		}
+		b->spans = room;
+		b->spans[b->count++] = (struct report_span){ from, at_usec };
+	} else if (p->over) {
+		b->spans[b->count - 1].to_usec = over ? at_usec : crossing(p, at_usec, growth_usec);
+	}
+	*p = (struct passing){ p->session, b, true, over, at_usec, growth_usec };
+}
+
+/* A moment of a series: its clock's, or since it began. */
+static const char *when(const struct trace_series *s, uint64_t usec, char *buf)
+{
+	uint64_t span = s->samples[s->count - 1].time_usec - s->samples[0].time_usec;
+	time_t at = (time_t)((s->began_usec + usec) / USEC_PER_SEC);
+	struct tm tm;
+
+	if (s->began_usec == 0 || span < 60 * USEC_PER_SEC || !localtime_r(&at, &tm))
+		snprintf(buf, OUTPUT_WORD_MAX, "%.1f s", (double)usec / (double)USEC_PER_SEC);
+	else
+		strftime(buf, OUTPUT_WORD_MAX,
+			 span < 86400 * USEC_PER_SEC ? "%H:%M:%S" : "%d %b %H:%M:%S", &tm);
+	return buf;
+}
+
+static void find_beside(struct session *s, struct report_section *section, const char *who,
+			const struct trigger *trigger)
+{
+	struct report_beside *b = &section->beside[section->beside_count++];
+	struct passing passing = { .session = s, .beside = b };
+	char text[TRIGGER_TEXT_MAX], first[OUTPUT_WORD_MAX];
+	int n;
+
+	b->trigger = *trigger;
+	report_growth(section->series, trigger, pass, &passing);
+	for (size_t i = 0; i < b->count; i++)
+		b->times += 1 +
+			    (b->spans[i].to_usec - b->spans[i].from_usec) / trigger->window_usec;
+	trigger_format(trigger, text);
+	n = snprintf(b->label, sizeof(b->label), "%s%s%s: ", who, *who ? ", " : "", text);
+	if (b->count == 0)
+		snprintf(b->label + n, sizeof(b->label) - (size_t)n, "never");
+	else
+		snprintf(b->label + n, sizeof(b->label) - (size_t)n, "%" PRIu64 " time%s from %s",
+			 b->times, b->times == 1 ? "" : "s",
+			 when(section->series, b->spans[0].from_usec, first));
+}
+
+static void find_stall(struct report_section *section)
+{
+	const struct trace_series *s = section->series;
+
+	for (size_t i = 0; i < s->count; i++)
+		section->most_bytes = MAX(section->most_bytes,
+					  MAX(s->samples[i].used_bytes, s->samples[i].limit_bytes));
+	for (size_t i = 1; i < s->count; i++) {
+		section->some_usec += usec_sub(s->samples[i].some_usec,
+					       s->samples[i - 1].some_usec);
+		section->full_usec += usec_sub(s->samples[i].full_usec,
+					       s->samples[i - 1].full_usec);
+	}
+}
+
+static int worst_first(const void *a, const void *b)
+{
+	const struct report_section *x = a, *y = b;
+
+	if (x->some_usec != y->some_usec)
+		return x->some_usec < y->some_usec ? 1 : -1;
+	return strcmp(x->series->cgroup, y->series->cgroup);
+}
+
+static bool find_sections(struct session *s)
+{
+	unsigned i = 0;
+
+	s->sections = calloc(s->set.count, sizeof(*s->sections));
+	if (!s->sections)
+		return false;
+	for (const struct trace_series *t = s->set.first; t; t = t->next) {
+		s->sections[i].series = t;
+		find_stall(&s->sections[i++]);
+	}
+	qsort(s->sections, s->set.count, sizeof(*s->sections), worst_first);
+	while (s->shown < MIN(s->set.count, SECTIONS_MAX) &&
+	       (s->shown == 0 || s->sections[s->shown].some_usec > 0))
+		s->shown++;
+	for (i = 0; i < s->shown && !s->failed; i++) {
+		struct report_section *section = &s->sections[i];
+		struct trigger trigger;
+		bool files = s->file_count > 1;
+
+		section->low = s->options.low;
+		if (asprintf(&section->title, "%s%s%s%s%s", section->series->cgroup,
+			     section->series->cgroup[1] ? "" : ", the whole machine",
+			     files ? " (" : "", files ? section->series->file : "",
+			     files ? ")" : "") < 0)
+			return false;
+		find_told(s, section);
+		for (unsigned k = 0; k < ELEMENTSOF(known); k++) {
+			(void)trigger_parse(known[k].text, strlen(known[k].text), &trigger, NULL);
+			find_beside(s, section, known[k].who, &trigger);
+		}
+		for (unsigned k = 0; k < s->beside_count; k++)
+			find_beside(s, section, "", &s->beside[k]);
+	}
+	return !s->failed;
+}
+
+/* ---- the page ------------------------------------------------------------------------------------ */
+
+static void put_text(const char *text, FILE *out)
+{
+	size_t capacity = 3 * strlen(text) + 1;
+	char *clean = malloc(capacity);
+
+	if (!clean)
+		return;
+	utf8_hide_controls(clean, utf8_replace(text, clean, capacity));
+	for (const char *p = clean; *p; p++)
+		if (strchr("&<>\"'", *p))
+			fprintf(out, "&#%d;", *p);
+		else
+			fputc(*p, out);
+	free(clean);
+}
+
+static const char style[] =
+	"*{box-sizing:border-box}"
+	"body{background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif;"
+	"margin:0 auto;padding:1rem;max-width:64rem}"
+	"h1,h2,h3{line-height:1.2;overflow-wrap:anywhere}h2{margin-top:2.5rem;border-top:1px solid var(--grid);padding-top:1rem}"
+	"p{max-width:46rem}figure{margin:1rem 0}svg{display:block;width:100%;height:auto}.narrow{display:none}"
+	"figcaption,.aside{font-size:.875rem}"
+	"table{border-collapse:collapse;font-size:.875rem;width:100%}"
+	"th{white-space:normal!important}th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--grid);vertical-align:top}"
+	".n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
+	".low{font-weight:bold}td span{font-weight:normal}"
+	"pre{overflow-x:auto;border:1px solid var(--grid);padding:.5rem}"
+	"a{color:inherit}"
+	"@media(max-width:600px){body{padding:.5rem}.wide{display:none}.narrow{display:block}"
+	"th,td{padding-right:.4rem}table{font-size:.8rem}}"
+	"@media print{:root{color-scheme:light}}";
+
+static void put_head(const struct session *s, FILE *out)
+{
+	fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+	      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+	      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+	      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>Memory pressure: ",
+	      out);
+	put_text(s->files[0], out);
+	fputs("</title>\n<style>", out);
+	report_css(out);
+	fprintf(out, "%s</style>\n</head>\n<body>\n<h1>Memory pressure: ", style);
+	for (unsigned i = 0; i < s->file_count; i++) {
+		fputs(i > 0 ? ", " : "", out);
+		put_text(s->files[i], out);
+	}
+	fputs("</h1>\n", out);
+}
+
+static void put_settings(const struct session *s, FILE *out)
+{
+	struct value value;
+	char text[VALUE_TEXT_MAX];
+
+	fputs("<p class=\"aside\">Judged with", out);
+	for (enum setting i = SETTING_EARLY; i <= SETTING_CRITICAL; i++) {
+		(void)setting_get(&s->options, i, &value);
+		value_format(setting_table[i].form, &value, text);
+		fprintf(out, "%s %s %s", i > 0 ? "," : "", setting_table[i].word, text);
+	}
+	fputs(". Between two lines of a trace what grew is taken as grown evenly.</p>\n", out);
+}
+
+/* What of all there is here. */
+static void put_overview(const struct session *s, FILE *out)
+{
+	char span[OUTPUT_WORD_MAX], some[OUTPUT_WORD_MAX], full[OUTPUT_WORD_MAX];
+	unsigned left_out = s->set.count - s->shown;
+
+	fprintf(out, "<p>%s of %u cgroup%s.", output_span(s->set.usec, span), s->set.count,
+		s->set.count == 1 ? "" : "s");
+	if (left_out > 0)
+		fprintf(out,
+			" Shown are the %u that stalled most; %u other%s left out, of which the worst stalled %s.",
+			s->shown, left_out, left_out == 1 ? " is" : "s are",
+			output_span(s->sections[s->shown].some_usec, some));
+	fputs("</p>\n", out);
+	put_settings(s, out);
+	if (s->shown < 2)
+		return;
+	fputs("<table><thead><tr><th>cgroup<th class=\"n\">some stalled<th class=\"n\">all stalled</thead>\n",
+	      out);
+	for (unsigned i = 0; i < s->shown; i++) {
+		fprintf(out, "<tr><td><a href=\"#c%u\">", i);
+		put_text(s->sections[i].title, out);
+		fprintf(out, "</a><td class=\"n\">%s<td class=\"n\">%s\n",
+			output_span(s->sections[i].some_usec, some),
+			output_span(s->sections[i].full_usec, full));
+	}
+	fputs("</table>\n", out);
+}
+
+static struct trace_sample sample_at(const struct trace_series *s, uint64_t usec)
+{
+	size_t low = 0, high = s->count - 1;
+
+	if (usec <= s->samples[0].time_usec)
+		return s->samples[0];
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (s->samples[middle].time_usec < usec)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return replay_between(&s->samples[high - 1], &s->samples[high],
+			      MIN(usec, s->samples[high].time_usec));
+}
+
+static const char *cause_words(enum cause cause)
+{
+	switch (cause) {
+	case CAUSE_UNKNOWN:
+		break;
+	case CAUSE_OWN:
+		return ": its own limit";
+	case CAUSE_ANCESTOR:
+		return ": a limit above it";
+	case CAUSE_DESCENDANT:
+		return ": a limit below it";
+	case CAUSE_MACHINE:
+		return ": the machine";
+	}
+	return "";
+}
+
+/* How memory in use changed in those seconds. */
+static void put_change(uint64_t from, uint64_t to, FILE *out)
+{
+	char size[OUTPUT_WORD_MAX];
+
+	if (from == 0 || to == 0)
+		fputs("<td class=\"n\">?", out);
+	else
+		fprintf(out, "<td class=\"n\">%s%s", to < from ? "−" : "+",
+			output_size(to < from ? from - to : to - from, size));
+}
+
+static void put_told(const struct trace_series *s, const struct report_told *t, bool memory,
+		     FILE *out)
+{
+	const struct psb_notification n = { .reason = (enum psb_reason)t->reason };
+	const struct trace_sample before = sample_at(s, usec_sub(t->time_usec, AROUND_USEC)),
+				  at = sample_at(s, t->time_usec),
+				  after = sample_at(s, t->time_usec + AROUND_USEC);
+	bool low = t->level == LEVEL_LOW, ended = after.time_usec < t->time_usec + AROUND_USEC;
+	char time[OUTPUT_WORD_MAX], a[OUTPUT_WORD_MAX], b[OUTPUT_WORD_MAX], cause[CAUSE_TEXT_MAX];
+
+	fprintf(out,
+		"<tr%s><td class=\"n\">%s<td>%s: <span>%s%s</span><td class=\"n\">%s<td class=\"n\">%s",
+		low ? " class=\"low\"" : "", when(s, t->time_usec, time),
+		low && t->critical ? "Low, critical" : words_level(t->level, false)->brief,
+		words_cause(&n, cause), cause_words(t->cause),
+		output_span(usec_sub(at.some_usec, before.some_usec), a),
+		ended ? "?" : output_span(usec_sub(after.some_usec, at.some_usec), b));
+	if (memory)
+		put_change(at.used_bytes, ended ? 0 : after.used_bytes, out);
+	fputc('\n', out);
+}
+
+static void put_notifications(const struct report_section *s, FILE *out)
+{
+	bool memory = s->most_bytes > 0;
+
+	fputs("<h3>Notifications</h3>\n", out);
+	if (s->told_count == 0) {
+		fputs("<p>There was none.</p>\n", out);
+		return;
+	}
+	fprintf(out,
+		"<table><thead><tr><th class=\"n\">at<th>told<th class=\"n\">stalled, 5 s before"
+		"<th class=\"n\">5 s after%s</thead>\n",
+		memory ? "<th class=\"n\">memory, 5 s after" : "");
+	for (size_t i = 0; i < MIN(s->told_count, (size_t)ROWS_MAX); i++)
+		put_told(s->series, &s->told[i], memory, out);
+	fputs("</table>\n", out);
+	if (s->told_count > ROWS_MAX)
+		fprintf(out, "<p>And %zu more, which “psibridge replay” prints.</p>\n",
+			s->told_count - ROWS_MAX);
+}
+
+static void put_beside(const struct report_section *s, FILE *out)
+{
+	fputs("<h3>Other triggers</h3>\n<p>What the kernel would have told whoever had set these, over a window that slides, at "
+	      "most once a window:</p>\n<ul>\n",
+	      out);
+	for (unsigned i = 0; i < s->beside_count; i++)
+		fprintf(out, "<li>%s\n", s->beside[i].label);
+	fputs("</ul>\n", out);
+}
+
+static int put_section(const struct report_section *s, unsigned number, FILE *out)
+{
+	const struct trace_series *t = s->series;
+	char some[OUTPUT_WORD_MAX], full[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
+	const char *classes[] = { "wide", "narrow" };
+	int r = 0;
+
+	fprintf(out, "<h2 id=\"c%u\">", number);
+	put_text(s->title, out);
+	fprintf(out,
+		"</h2>\n<p>In %s some tasks waited for memory for %s, and all of them for %s.</p>\n<figure>\n",
+		output_span(t->samples[t->count - 1].time_usec - t->samples[0].time_usec, span),
+		output_span(s->some_usec, some), output_span(s->full_usec, full));
+	for (unsigned i = 0; i < ELEMENTSOF(classes) && r == 0; i++) {
+		const struct report_look look = { REPORT_INLINE, false, i ? 400 : 960, i ? 13 : 14,
+						  i ? 300 : 800 };
+
+		fprintf(out, "<div class=\"%s\">", classes[i]);
+		r = report_draw(&s, 1, &look, out);
+		fputs("</div>\n", out);
+	}
+	fputs("<figcaption>Each column is the worst of its time. In the lane of levels a low bar is Neutral (memory is tight), "
+	      "a middle one Low (memory is short), a high one Low and critical (all tasks wait); a line is a Low that is told.</figcaption>\n"
+	      "</figure>\n",
+	      out);
+	put_notifications(s, out);
+	put_beside(s, out);
+	return r;
+}
+
+/* A better setting, and why: psibridge tune has the last word. */
+static void put_tuning(const struct session *s, FILE *out)
+{
+	fputs("<h2>A better setting</h2>\n<p>“psibridge tune", out);
+	for (unsigned i = 0; i < s->file_count; i++) {
+		fputc(' ', out);
+		put_text(s->files[i], out);
+	}
+	fputs("” tries others on this trace.</p>\n", out);
+}
+
+static int put_page(const struct session *s, FILE *out)
+{
+	int r = 0;
+
+	put_head(s, out);
+	put_overview(s, out);
+	for (unsigned i = 0; i < s->shown && r == 0; i++)
+		r = put_section(&s->sections[i], i, out);
+	put_tuning(s, out);
+	fprintf(out,
+		"<p class=\"aside\">Made by psibridge %s; psibridge-tuning(7) says how to read it.</p>\n</body>\n</html>\n",
+		psb_version());
+	return r;
+}
+
+/* ---- the verb ------------------------------------------------------------------------------------ */
+
+static int put_picture(const struct session *s, enum report_form form, FILE *out)
+{
+	const struct report_section *sections[SECTIONS_MAX];
+	const struct report_look look = { form, s->dark, 720, 15, 600 };
+
+	for (unsigned i = 0; i < s->shown; i++)
+		sections[i] = &s->sections[i];
+	return report_draw(sections, s->shown, &look, out);
+}
+
+static int make(struct session *s, enum report_form form)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = find_sections(s) ? open_memstream(&text, &size) : NULL;
+	int r = -ENOMEM;
+
+	if (!out) {
+		complain("report", "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	r = form == REPORT_INLINE ? put_page(s, out) : put_picture(s, form, out);
+	if (fclose(out) == EOF && r == 0) {
+		r = -ENOMEM;
+		complain("report", "%s", strerror(ENOMEM));
+	}
+	if (r == 0) {
+		r = output_file(s->output, text, size);
+		if (r < 0)
+			complain("report", "%s: %s", s->output, strerror(-r));
+	}
+	free(text);
+	return r;
+}
+
+static void free_all(struct session *s)
+{
+	for (unsigned i = 0; i < s->shown; i++) {
+		free(s->sections[i].title);
+		free(s->sections[i].told);
+		for (unsigned k = 0; k < s->sections[i].beside_count; k++)
+			free(s->sections[i].beside[k].spans);
+	}
+	free(s->sections);
+	trace_set_free(&s->set);
+}
+
+static int report(struct session *s, enum report_form form)
+{
+	int r = trace_set_read("report", s->files, s->cgroup, &s->set), made = r;
+
+	if (s->set.first)
+		made = make(s, form);
+	if (s->set.first && made == 0 && s->shown < s->set.count && form != REPORT_INLINE)
+		complain("report", "%u of %u cgroups, those that stalled most, are in %s", s->shown,
+			 s->set.count, s->output);
+	free_all(s);
+	return r == 0 && made == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static int take_file(const struct args *args, const struct args_setting *option)
+{
+	struct session *s = option->to;
+
+	s->files[s->file_count++] = args->value;
+	return 0;
+}
+
+static int take_beside(const struct args *args, const struct args_setting *option)
+{
+	struct session *s = option->to;
+	const char *why;
+
+	if (s->beside_count == REPORT_BESIDE_MAX - ELEMENTSOF(known))
+		return args_refuse(args, "there are too many of them");
+	if (trigger_parse(args->value, strlen(args->value), &s->beside[s->beside_count], &why) < 0)
+		return args_refuse(args, why);
+	s->beside_count++;
+	return 0;
+}
+
+static int take_cgroup(const struct args *args, const struct args_setting *option)
+{
+	static char path[CGPATH_MAX];
+	const char *why;
+
+	if (cgpath_normalise(args->value, NULL, path, &why) < 0)
+		return args_refuse(args, why);
+	*(const char **)option->to = path;
+	return 0;
+}
+
+/* By the end of its name. Errors: -EINVAL, told. */
+static int form_of(const char *output)
+{
+	static const char *const ends[] = {
+		[REPORT_SVG] = ".svg", [REPORT_PNG] = ".png", [REPORT_INLINE] = ".html"
+	};
+
+	for (int form = 0; output && form < (int)ELEMENTSOF(ends); form++)
+		if (scan_ends_with(scan_string(output), ends[form]))
+			return form;
+	complain("report", "%s%s%s: a file that ends in .html, .svg or .png was expected",
+		 output ? "--output \"" : "--output is missing", output ? output : "",
+		 output ? "\"" : "");
+	return -EINVAL;
+}
+
+int verb_report(int argc, char **argv)
+{
+	static struct session s;
+	const struct args_setting options[] = {
+		ARGS_TEXT("output", "a file that ends in .html, .svg or .png", &s.output),
+		ARGS_SETTING("cgroup", "the path of a cgroup", take_cgroup, &s.cgroup, 0, 0),
+		ARGS_SETTING("beside", "a trigger such as \"some 200ms/2s\"", take_beside, &s, 0,
+			     0),
+		ARGS_FLAG("dark", &s.dark),
+	};
+	struct args_setting settings[SETTING_COUNT + ELEMENTSOF(options) + FILES_MAX + 1] = { 0 };
+	struct policy_options built_in;
+	int status, form;
+
+	policy_settings(settings, &s.options);
+	memcpy(settings + SETTING_COUNT, options, sizeof(options));
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		settings[SETTING_COUNT + ELEMENTSOF(options) + i] = (struct args_setting)
+			ARGS_SETTING(NULL, NULL, take_file, &s, 0, 0);
+	if (!args_read(argc, argv, settings, help, &status))
+		return status;
+	if (s.file_count == 0) {
+		complain("report", "a FILE is missing; \"-\" is standard input");
+		return EXIT_USAGE;
+	}
+	form = form_of(s.output);
+	if (form < 0 || !policy_settings_fit("report", &s.options))
+		return EXIT_USAGE;
+	settings_built_in(&built_in);
+	s.live = settings_are_equal(&s.options, &built_in);
+	return report(&s, (enum report_form)form);
+}
