@@ -16,7 +16,6 @@
 #include "cli/target-options.h"
 #include "cli/trace-file.h"
 #include "cli/words.h"
-#include "core/cgpath.h"
 #include "core/names.h"
 #include "core/replay.h"
 
@@ -251,17 +250,6 @@ static int replay(struct session *s, const char *file)
 
 /* ---- the command line ------------------------------------------------------------------------------ */
 
-static int take_cgroup(const struct args *args, const struct args_setting *option)
-{
-	static char path[CGPATH_MAX];
-	const char *why;
-
-	if (cgpath_normalise(args->value, NULL, path, &why) < 0)
-		return args_refuse(args, why);
-	*(const char **)option->to = path;
-	return 0;
-}
-
 int verb_replay(int argc, char **argv)
 {
 	static struct session s;
@@ -271,7 +259,7 @@ int verb_replay(int argc, char **argv)
 		ARGS_FLAG("json", &s.json),
 		ARGS_NUMBER("rung", "2 or 3", PSB_RUNG_PRIVILEGED, PSB_RUNG_TRIGGER, &rung),
 		ARGS_A_WORD(&file),
-		ARGS_SETTING(NULL, NULL, take_cgroup, &s.only, 0, 0),
+		ARGS_SETTING(NULL, NULL, policy_take_cgroup, &s.only, 0, 0),
 		ARGS_NO_MORE,
 	};
 	int status;

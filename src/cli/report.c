@@ -20,7 +20,6 @@
 #include "cli/output.h"
 #include "cli/target-options.h"
 #include "cli/words.h"
-#include "core/cgpath.h"
 #include "core/names.h"
 #include "core/replay.h"
 #include "core/utf8.h"
@@ -53,12 +52,10 @@ static const char help[] =
 #define AROUND_USEC \
 	(5 * USEC_PER_SEC) /* before and after a notification, as src/monitor/effect.c looks */
 
-static const struct {
-	const char *who, *text;
-} known[] = {
-	{ "systemd", "some 200ms/2s" },
-	{ "GLib", "some 70ms/2s" },
-	{ "lmkd", "full 700ms/1s" },
+/* What others ask the kernel for, and what --beside adds. */
+struct other {
+	const char *who;
+	struct trigger trigger;
 };
 
 struct session {
@@ -66,7 +63,7 @@ struct session {
 	unsigned file_count;
 	bool dark, live;
 	struct policy_options options;
-	struct trigger beside[REPORT_BESIDE_MAX];
+	struct other beside[REPORT_BESIDE_MAX];
 	unsigned beside_count;
 	struct trace_set set;
 	struct report_section *sections; /* of all, the worst first */
@@ -188,9 +185,10 @@ static const char *when(const struct trace_series *s, uint64_t usec, char *buf)
 	return buf;
 }
 
-static void find_beside(struct session *s, struct report_section *section, const char *who,
-			const struct trigger *trigger)
+static void find_beside(struct session *s, struct report_section *section,
+			const struct other *other)
 {
+	const struct trigger *trigger = &other->trigger;
 	struct report_beside *b = &section->beside[section->beside_count++];
 	struct passing passing = { .session = s, .beside = b };
 	char text[TRIGGER_TEXT_MAX], first[OUTPUT_WORD_MAX];
@@ -202,7 +200,8 @@ static void find_beside(struct session *s, struct report_section *section, const
 		b->times += 1 +
 			    (b->spans[i].to_usec - b->spans[i].from_usec) / trigger->window_usec;
 	trigger_format(trigger, text);
-	n = snprintf(b->label, sizeof(b->label), "%s%s%s: ", who, *who ? ", " : "", text);
+	n = snprintf(b->label, sizeof(b->label), "%s%s%s: ", other->who, *other->who ? ", " : "",
+		     text);
 	if (b->count == 0)
 		snprintf(b->label + n, sizeof(b->label) - (size_t)n, "never");
 	else
@@ -252,7 +251,6 @@ static bool find_sections(struct session *s)
 		s->shown++;
 	for (i = 0; i < s->shown && !s->failed; i++) {
 		struct report_section *section = &s->sections[i];
-		struct trigger trigger;
 		bool files = s->file_count > 1;
 
 		section->low = s->options.low;
@@ -262,12 +260,8 @@ static bool find_sections(struct session *s)
 			     files ? ")" : "") < 0)
 			return false;
 		find_told(s, section);
-		for (unsigned k = 0; k < ELEMENTSOF(known); k++) {
-			(void)trigger_parse(known[k].text, strlen(known[k].text), &trigger, NULL);
-			find_beside(s, section, known[k].who, &trigger);
-		}
 		for (unsigned k = 0; k < s->beside_count; k++)
-			find_beside(s, section, "", &s->beside[k]);
+			find_beside(s, section, &s->beside[k]);
 	}
 	return !s->failed;
 }
@@ -597,24 +591,13 @@ static int take_file(const struct args *args, const struct args_setting *option)
 static int take_beside(const struct args *args, const struct args_setting *option)
 {
 	struct session *s = option->to;
-	const char *why;
+	struct other other = { .who = "" };
+	const char *why = "there are too many of them";
 
-	if (s->beside_count == REPORT_BESIDE_MAX - ELEMENTSOF(known))
-		return args_refuse(args, "there are too many of them");
-	if (trigger_parse(args->value, strlen(args->value), &s->beside[s->beside_count], &why) < 0)
+	if (s->beside_count == REPORT_BESIDE_MAX ||
+	    trigger_parse(args->value, strlen(args->value), &other.trigger, &why) < 0)
 		return args_refuse(args, why);
-	s->beside_count++;
-	return 0;
-}
-
-static int take_cgroup(const struct args *args, const struct args_setting *option)
-{
-	static char path[CGPATH_MAX];
-	const char *why;
-
-	if (cgpath_normalise(args->value, NULL, path, &why) < 0)
-		return args_refuse(args, why);
-	*(const char **)option->to = path;
+	s->beside[s->beside_count++] = other;
 	return 0;
 }
 
@@ -636,10 +619,15 @@ static int form_of(const char *output)
 
 int verb_report(int argc, char **argv)
 {
-	static struct session s;
+	static struct session s = {
+		.beside = { { "systemd", { PSI_SOME, 200 * USEC_PER_MSEC, 2 * USEC_PER_SEC } },
+			    { "GLib", { PSI_SOME, 70 * USEC_PER_MSEC, 2 * USEC_PER_SEC } },
+			    { "lmkd", { PSI_FULL, 700 * USEC_PER_MSEC, 1 * USEC_PER_SEC } } },
+		.beside_count = 3,
+	};
 	const struct args_setting options[] = {
 		ARGS_TEXT("output", "a file that ends in .html, .svg or .png", &s.output),
-		ARGS_SETTING("cgroup", "the path of a cgroup", take_cgroup, &s.cgroup, 0, 0),
+		ARGS_SETTING("cgroup", "the path of a cgroup", policy_take_cgroup, &s.cgroup, 0, 0),
 		ARGS_SETTING("beside", "a trigger such as \"some 200ms/2s\"", take_beside, &s, 0,
 			     0),
 		ARGS_FLAG("dark", &s.dark),

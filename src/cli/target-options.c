@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/cgpath.h"
 #include "core/scan.h"
 #include "core/setting.h"
 
@@ -223,4 +224,15 @@ bool policy_settings_fit(const char *verb, const struct policy_options *o)
 		return true;
 	complain(verb, "%s", why);
 	return false;
+}
+
+int policy_take_cgroup(const struct args *args, const struct args_setting *option)
+{
+	static char path[CGPATH_MAX];
+	const char *why;
+
+	if (cgpath_normalise(args->value, NULL, path, &why) < 0)
+		return args_refuse(args, why);
+	*(const char **)option->to = path;
+	return 0;
 }

@@ -94,6 +94,8 @@ void target_options_init(struct target_options *options);
  * in then; and whether they fit each other: if not, that was told. */
 void policy_settings(struct args_setting *rows, struct policy_options *options);
 bool policy_settings_fit(const char *verb, const struct policy_options *options);
+/* const char **: the path of a cgroup, normalised; of one option or word only. */
+int policy_take_cgroup(const struct args *args, const struct args_setting *option);
 
 /* What the library's error text says, with the option it is about as it was typed. */
 const char *target_options_error(struct target_options *options, int error);

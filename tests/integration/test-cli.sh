@@ -135,7 +135,7 @@ unset PSIBRIDGE_BACKEND
 undocumented()
 {
 	"$psibridge" help | cmp - "$T/help"
-	for verb in watch doctor status top simulate metrics record replay demo; do
+	for verb in watch doctor status top simulate metrics record replay report demo; do
 		grep -q "^  $verb " "$T/help" || echo "help does not know $verb"
 		"$psibridge" help $verb >"$T/a"
 		grep -q "^psibridge $verb - " "$T/a" || echo "help $verb does not begin with it"
