@@ -59,8 +59,7 @@ _psibridge()
 	--before-limit) words='1s 5s 30s' ;;
 	--sort) words='some full memory name' ;;
 	--format) words='openmetrics prometheus' ;;
-	--pattern | --interval | --early | --low | --critical | --rearm | --quiet | --calm | --count | --at | --duration | --memory | --length | --timeout)
-	--pattern | --interval | --early | --low | --critical | --beside | --rearm | --quiet | --calm | --count | --duration | --memory | --length | --timeout)
+	--pattern | --interval | --early | --low | --critical | --beside | --rearm | --quiet | --calm | --count | --at | --duration | --memory | --length | --timeout)
 		return
 		;;
 	*)
@@ -76,8 +75,7 @@ _psibridge()
 			;;
 		attach,*) words=$(_psibridge_pids) ;;
 		simulate,2,*) words='low neutral high critical' ;;
-		replay,2,* | tune,2,*)
-		replay,2,* | report,*)
+		replay,2,* | tune,2,* | report,*)
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -f -- "$word")
 			return

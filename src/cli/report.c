@@ -14,11 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
+#include "cli/tune.h"
 #include "cli/words.h"
 #include "core/names.h"
 #include "core/replay.h"
@@ -291,7 +293,7 @@ static const char style[] =
 	"h1,h2,h3{line-height:1.2;overflow-wrap:anywhere}h2{margin-top:2.5rem;border-top:1px solid var(--grid);padding-top:1rem}"
 	"p{max-width:46rem}figure{margin:1rem 0}svg{display:block;width:100%;height:auto}.narrow{display:none}"
 	"figcaption,.aside{font-size:.875rem}"
-	"table{border-collapse:collapse;font-size:.875rem;width:100%}"
+	"table{border-collapse:collapse;font-size:.875rem;width:100%}.scroll{overflow-x:auto}pre{overflow-x:auto;padding:.5rem;border:1px solid var(--grid)}"
 	"th{white-space:normal!important}th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--grid);vertical-align:top}"
 	".n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
 	".low{font-weight:bold}td span{font-weight:normal}"
@@ -492,15 +494,91 @@ static int put_section(const struct report_section *s, unsigned number, FILE *ou
 	return r;
 }
 
-/* A better setting, and why: psibridge tune has the last word. */
-static void put_tuning(const struct session *s, FILE *out)
+/* ---- a better setting -------------------------------------------------------------------------------- */
+
+static void put_drop_in(const struct tune_result *result, FILE *out)
 {
-	fputs("<h2>A better setting</h2>\n<p>“psibridge tune", out);
-	for (unsigned i = 0; i < s->file_count; i++) {
-		fputc(' ', out);
-		put_text(s->files[i], out);
+	char *text = NULL;
+	size_t size;
+	FILE *lines = open_memstream(&text, &size);
+
+	if (lines) {
+		tune_drop_in(result, lines);
+		fclose(lines);
 	}
-	fputs("” tries others on this trace.</p>\n", out);
+	fputs("<pre>", out);
+	for (char *rest = text, *line; rest && (line = strsep(&rest, "\n"));) {
+		put_text(line, out);
+		fputc('\n', out);
+	}
+	fputs("</pre>\n", out);
+	free(text);
+}
+
+static void put_recommendation(const struct tune_result *result, const struct tune_options *options,
+			       FILE *out)
+{
+	char reasons[TUNE_REASONS_MAX];
+
+	fprintf(out, "<h3>To %s</h3>\n<p>%s", tune_purposes[options->purpose],
+		result->why_not ? result->why_not : "");
+	if (result->best) {
+		tune_reasons(result, options, reasons, sizeof(reasons));
+		fprintf(out, " <strong>%s</strong>. %s</p>\n", result->best->name, reasons);
+		put_drop_in(result, out);
+	} else {
+		fputs("</p>\n", out);
+	}
+}
+
+static void put_tune_table(const struct tune_result *result, const struct tune_options *options,
+			   FILE *out)
+{
+	static const char *const heads[TUNE_CELLS] = {
+		"Lows",		"in vain",	"told of",     "after", "before worst",
+		"before limit", "stall in Low", "time in Low", "flaps"
+	};
+	const struct tune_point *rows[TUNE_POINTS_MAX];
+	size_t count = tune_rows(result, rows);
+
+	fputs("<div class=\"scroll\"><table>\n<tr><th>setting</th>", out);
+	for (unsigned i = 0; i < TUNE_CELLS; i++)
+		fprintf(out, "<th class=\"n\">%s</th>", heads[i]);
+	fputs("</tr>\n", out);
+	for (size_t i = 0; i < count; i++) {
+		char cells[TUNE_CELLS][TUNE_CELL_MAX];
+
+		tune_cells(result, options, rows[i], cells);
+		fprintf(out, "<tr%s><td>%s</td>", rows[i] == result->best ? " class=\"low\"" : "",
+			rows[i]->name);
+		for (unsigned c = 0; c < TUNE_CELLS; c++)
+			fprintf(out, "<td class=\"n\">%s</td>", cells[c]);
+		fputs("</tr>\n", out);
+	}
+	fputs("</table></div>\n<p class=\"aside\">psibridge-tune(1) says what the columns are; q is Quiet=10s, r is Rearm=60s.</p>\n",
+	      out);
+}
+
+/* What psibridge tune says: a recommendation for each purpose, and the table of the first. */
+static int put_tuning(const struct session *s, FILE *out)
+{
+	struct tune_result result;
+	struct tune_options options = { .privileged = true, .progress = isatty(STDERR_FILENO) };
+	int r;
+
+	options.at_most = tune_at_most[TUNE_TRIM];
+	r = tune_traces(&s->set, &options, &result);
+	fputs("<h2>A better setting</h2>\n", out);
+	for (enum tune_purpose p = TUNE_TRIM; p <= TUNE_RESTART && r == 0; p++) {
+		options.purpose = p;
+		options.at_most = tune_at_most[p];
+		tune_choose(&result, &options);
+		put_recommendation(&result, &options, out);
+		if (p == TUNE_TRIM)
+			put_tune_table(&result, &options, out);
+	}
+	tune_done(&result);
+	return r;
 }
 
 static int put_page(const struct session *s, FILE *out)
@@ -511,7 +589,8 @@ static int put_page(const struct session *s, FILE *out)
 	put_overview(s, out);
 	for (unsigned i = 0; i < s->shown && r == 0; i++)
 		r = put_section(&s->sections[i], i, out);
-	put_tuning(s, out);
+	if (r == 0)
+		r = put_tuning(s, out);
 	fprintf(out,
 		"<p class=\"aside\">Made by psibridge %s; psibridge-tuning(7) says how to read it.</p>\n</body>\n</html>\n",
 		psb_version());

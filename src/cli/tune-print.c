@@ -12,10 +12,9 @@
 #include "core/setting.h"
 
 #define FRONTIER_MAX 8
-#define SHORT_MAX 16
 #define HEAD "  %-19s%6s%5s%10s%7s%7s%7s%5s%6s%5s"
 
-static const char *const purposes[] = { "trim", "shed", "restart" };
+const char *const tune_purposes[] = { "trim", "shed", "restart" };
 
 /* "0.8s", "35s", "12m", "7h"; "-0.8s" */
 static const char *brief(int64_t usec, char *buf)
@@ -25,11 +24,11 @@ static const char *brief(int64_t usec, char *buf)
 	const char *sign = usec < 0 ? "-" : "";
 
 	if (sec < 99.95)
-		snprintf(buf, SHORT_MAX, "%s%.1fs", sign, sec);
+		snprintf(buf, TUNE_CELL_MAX, "%s%.1fs", sign, sec);
 	else if (sec < 5940)
-		snprintf(buf, SHORT_MAX, "%s%.0fm", sign, sec / 60);
+		snprintf(buf, TUNE_CELL_MAX, "%s%.0fm", sign, sec / 60);
 	else
-		snprintf(buf, SHORT_MAX, "%s%.0fh", sign, sec / 3600);
+		snprintf(buf, TUNE_CELL_MAX, "%s%.0fh", sign, sec / 3600);
 	return buf;
 }
 
@@ -38,30 +37,42 @@ static double share(uint64_t part, uint64_t whole)
 	return whole ? (double)part * 100 / (double)whole : 0;
 }
 
+void tune_cells(const struct tune_result *r, const struct tune_options *o,
+		const struct tune_point *p, char cells[TUNE_CELLS][TUNE_CELL_MAX])
+{
+	uint64_t delay = tune_delay(p, o->purpose);
+	unsigned wanted = tune_episodes(r, o->purpose);
+
+	for (unsigned i = 0; i < TUNE_CELLS; i++)
+		strcpy(cells[i], "never");
+	snprintf(cells[0], TUNE_CELL_MAX, "%.3g", tune_rate(r, p, o->purpose));
+	snprintf(cells[1], TUNE_CELL_MAX, "%u", tune_false(p, o->purpose));
+	snprintf(cells[2], TUNE_CELL_MAX, "%u/%u", wanted - tune_missed(r, p, o->purpose), wanted);
+	if (delay != USEC_NEVER)
+		brief((int64_t)delay, cells[3]);
+	if (p->score.worst_lead_usec != INT64_MIN)
+		brief(p->score.worst_lead_usec, cells[4]);
+	if (r->limits == 0)
+		strcpy(cells[5], "-");
+	else if (p->score.unseen == 0 && p->score.lead_usec != UINT64_MAX)
+		brief((int64_t)p->score.lead_usec, cells[5]);
+	snprintf(cells[6], TUNE_CELL_MAX, "%.0f%%", share(p->score.low_some_usec, r->some_usec));
+	snprintf(cells[7], TUNE_CELL_MAX, "%.1f%%", share(p->score.low_usec, r->usec));
+	snprintf(cells[8], TUNE_CELL_MAX, "%u", p->score.flaps);
+}
+
 static int print_row(const struct tune_result *r, const struct tune_options *o,
 		     const struct output *output, const struct tune_point *p)
 {
-	uint64_t delay = tune_delay(p, o->purpose);
-	char after[SHORT_MAX] = "never", worst[SHORT_MAX] = "never", limit[SHORT_MAX] = "-",
-	     told[SHORT_MAX];
-	unsigned wanted = tune_episodes(r, o->purpose);
+	static const int widths[TUNE_CELLS] = { 6, 5, 10, 7, 7, 7, 5, 6, 5 };
+	char cells[TUNE_CELLS][TUNE_CELL_MAX];
 
 	errno = 0;
-	snprintf(told, sizeof(told), "%u/%u", wanted - tune_missed(r, p, o->purpose), wanted);
-	if (delay != USEC_NEVER)
-		brief((int64_t)delay, after);
-	if (p->score.worst_lead_usec != INT64_MIN)
-		brief(p->score.worst_lead_usec, worst);
-	if (r->limits > 0 && p->score.unseen > 0)
-		snprintf(limit, sizeof(limit), "never");
-	else if (p->score.lead_usec != UINT64_MAX)
-		brief((int64_t)p->score.lead_usec, limit);
+	tune_cells(r, o, p, cells);
 	output_painted(output, p == r->best ? PAINT_BOLD : PAINT_PLAIN, "%c %-19s",
 		       p == r->best ? '*' : ' ', p->name);
-	output_text("%6.3g%5u%10s%7s%7s%7s%4.0f%%%5.1f%%%5u", tune_rate(r, p, o->purpose),
-		    tune_false(p, o->purpose), told, after, worst, limit,
-		    share(p->score.low_some_usec, r->some_usec), share(p->score.low_usec, r->usec),
-		    p->score.flaps);
+	for (unsigned i = 0; i < TUNE_CELLS; i++)
+		printf("%*s", widths[i], cells[i]);
 	return output_end_line();
 }
 
@@ -76,11 +87,31 @@ static int by_lows(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+size_t tune_rows(const struct tune_result *r, const struct tune_point *rows[TUNE_POINTS_MAX])
+{
+	const struct tune_point *list[TUNE_POINTS_MAX];
+	size_t count = 0, shown, n = 0;
+
+	for (size_t i = 0; i < r->count; i++)
+		if (r->points[i].frontier && &r->points[i] != r->best)
+			list[count++] = &r->points[i];
+	qsort(list, count, sizeof(*list), by_lows);
+	shown = MIN(count, (size_t)FRONTIER_MAX);
+	for (size_t i = 0; i < shown; i++)
+		rows[n++] = list[shown == 1 ? 0 : i * (count - 1) / (shown - 1)];
+	if (r->best)
+		rows[n++] = r->best;
+	for (size_t i = 0; i < r->count; i++)
+		if (!r->points[i].in_grid)
+			rows[n++] = &r->points[i];
+	return n;
+}
+
 static int print_table(const struct tune_result *r, const struct tune_options *o,
 		       const struct output *output)
 {
-	const struct tune_point *list[TUNE_POINTS_MAX];
-	size_t count = 0, shown;
+	const struct tune_point *rows[TUNE_POINTS_MAX];
+	size_t count = tune_rows(r, rows);
 	int n;
 
 	output_painted(output, PAINT_DIM, "  %-19s%6s%5s%10s%7s%7s%7s%11s", "", "Lows", "in",
@@ -90,18 +121,8 @@ static int print_table(const struct tune_result *r, const struct tune_options *o
 		       r->usec < 3600 * USEC_PER_SEC ? "in all" : "/h", "vain", "of", "", "worst",
 		       "limit", "stall", "time", "flap");
 	n = output_end_line();
-	for (size_t i = 0; i < r->count; i++)
-		if (r->points[i].frontier && &r->points[i] != r->best)
-			list[count++] = &r->points[i];
-	qsort(list, count, sizeof(*list), by_lows);
-	shown = MIN(count, (size_t)FRONTIER_MAX);
-	for (size_t i = 0; i < shown && n == 0; i++)
-		n = print_row(r, o, output, list[shown == 1 ? 0 : i * (count - 1) / (shown - 1)]);
-	if (n == 0 && r->best)
-		n = print_row(r, o, output, r->best);
-	for (size_t i = 0; i < r->count && n == 0; i++)
-		if (!r->points[i].in_grid)
-			n = print_row(r, o, output, &r->points[i]);
+	for (size_t i = 0; i < count && n == 0; i++)
+		n = print_row(r, o, output, rows[i]);
 	return n;
 }
 
@@ -145,11 +166,11 @@ static const struct tune_point *earliest(const struct tune_result *r, enum tune_
 	return found == r->best ? NULL : found;
 }
 
-static void print_reasons(const struct tune_result *r, const struct tune_options *o,
-			  const struct output *output)
+void tune_reasons(const struct tune_result *r, const struct tune_options *o, char *text,
+		  size_t size)
 {
 	const struct tune_point *b = r->best, *e = earliest(r, o->purpose);
-	char text[1024], after[OUTPUT_WORD_MAX], low[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX],
+	char after[OUTPUT_WORD_MAX], low[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX],
 		sooner[OUTPUT_WORD_MAX];
 	unsigned wanted = tune_episodes(r, o->purpose), missed = tune_missed(r, b, o->purpose);
 	unsigned lighter = 0;
@@ -158,39 +179,40 @@ static void print_reasons(const struct tune_result *r, const struct tune_options
 	for (unsigned s = SEVERITY_LIGHT; s < tune_wanted(o->purpose); s++)
 		lighter += r->episodes[s];
 	n = (size_t)snprintf(
-		text, sizeof(text),
+		text, size,
 		"It would have told Low %u time%s, in %u of %u episodes that call for it, %s after their begin on average, %u of them in vain, and been Low for %s.",
 		b->score.lows, b->score.lows == 1 ? "" : "s", wanted - missed, wanted,
 		output_span(tune_delay(b, o->purpose), after), tune_false(b, o->purpose),
 		output_span(b->score.low_usec, low));
 	if (e && tune_delay(e, o->purpose) < tune_delay(b, o->purpose))
 		n += (size_t)snprintf(
-			text + n, sizeof(text) - n, " It gives up: %s speaks %s sooner, %u time%s.",
+			text + n, size - n, " It gives up: %s speaks %s sooner, %u time%s.",
 			e->name,
 			output_span(tune_delay(b, o->purpose) - tune_delay(e, o->purpose), sooner),
 			e->score.lows, e->score.lows == 1 ? "" : "s");
-	if (lighter > 0 && n < sizeof(text))
-		n += (size_t)snprintf(text + n, sizeof(text) - n,
-				      " %u lighter episode%s are no reason to %s.", lighter,
-				      lighter == 1 ? "" : "s", purposes[o->purpose]);
-	if (n < sizeof(text))
+	if (lighter > 0 && n < size)
+		n += (size_t)snprintf(text + n, size - n, " %u lighter episode%s no reason to %s.",
+				      lighter, lighter == 1 ? " is" : "s are",
+				      tune_purposes[o->purpose]);
+	if (n < size)
 		snprintf(
-			text + n, sizeof(text) - n,
+			text + n, size - n,
 			" How sure: %u episode%s in %s, %s; %u other setting%s of the grid did as well.",
 			wanted, wanted == 1 ? "" : "s", output_span(r->usec, span),
 			certainty(wanted), r->as_good, r->as_good == 1 ? "" : "s");
-	output_paragraph(output, "", 0, text);
 }
 
-static void print_settings(const struct tune_result *r)
+void tune_drop_in(const struct tune_result *r, FILE *out)
 {
 	const struct policy_options *o = &r->best->candidate.options;
 	struct policy_options built_in;
 
 	settings_built_in(&built_in);
-	puts("# /etc/psibridge/psibridged.conf.d/50-tuned.conf");
-	output_text("[%s%s]", r->cgroup ? "Watch " : "Defaults", r->cgroup ? r->cgroup : "");
-	fputc('\n', stdout);
+	fprintf(out, "# /etc/psibridge/psibridged.conf.d/50-tuned.conf\n[%s",
+		r->cgroup ? "Watch " : "Defaults");
+	for (const char *p = r->cgroup; p && *p; p++) /* of others' choice, on a terminal */
+		fputc((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p, out);
+	fputs("]\n", out);
 	for (enum setting i = 0; i < SETTING_COUNT; i++) {
 		char text[VALUE_TEXT_MAX], other[VALUE_TEXT_MAX];
 		struct value value;
@@ -200,13 +222,14 @@ static void print_settings(const struct tune_result *r)
 		setting_get(&built_in, i, &value);
 		value_format(setting_table[i].form, &value, other);
 		if (i == SETTING_LOW || (i != SETTING_EARLY && strcmp(text, other) != 0))
-			printf("%s=%s\n", setting_table[i].key, text);
+			fprintf(out, "%s=%s\n", setting_table[i].key, text);
 	}
 }
 
 int tune_print(const struct tune_result *r, const struct tune_options *o,
 	       const struct output *output)
 {
+	char text[TUNE_REASONS_MAX];
 	int n;
 
 	print_facts(r, output);
@@ -219,11 +242,12 @@ int tune_print(const struct tune_result *r, const struct tune_options *o,
 		output_paragraph(output, "", 0, r->why_not);
 	if (!r->best)
 		return output_end();
-	output_painted(output, PAINT_BOLD, "For %s: %s", purposes[o->purpose], r->best->name);
+	output_painted(output, PAINT_BOLD, "For %s: %s", tune_purposes[o->purpose], r->best->name);
 	fputc('\n', stdout);
-	print_reasons(r, o, output);
+	tune_reasons(r, o, text, sizeof(text));
+	output_paragraph(output, "", 0, text);
 	fputc('\n', stdout);
-	print_settings(r);
+	tune_drop_in(r, stdout);
 	return output_end();
 }
 
@@ -280,7 +304,7 @@ int tune_print_json(const struct tune_result *r, const struct tune_options *o)
 	if (n < 0)
 		return n;
 	last = json_pack("{s:s, s:s, s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:s?}", "event",
-			 "recommendation", "for", purposes[o->purpose], "duration_usec",
+			 "recommendation", "for", tune_purposes[o->purpose], "duration_usec",
 			 output_json_number(r->usec), "some_usec", output_json_number(r->some_usec),
 			 "light", (int)r->episodes[SEVERITY_LIGHT], "heavy",
 			 (int)r->episodes[SEVERITY_HEAVY], "lost", (int)r->episodes[SEVERITY_LOST],

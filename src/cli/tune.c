@@ -49,6 +49,8 @@ static const char help[] =
 
 #define FILES_MAX 64
 
+const unsigned tune_at_most[] = { [TUNE_TRIM] = 60, [TUNE_SHED] = 4, [TUNE_RESTART] = 1 };
+
 struct work {
 	const struct trace_set *set;
 	const struct tune_options *options;
@@ -301,7 +303,6 @@ static int tune(const char *const *files, const char *cgroup, struct tune_option
 
 int verb_tune(int argc, char **argv)
 {
-	static const unsigned at_most[] = { 60, 4, 1 };
 	struct tune_options options = { .at_most = UINT_MAX };
 	const char *files[FILES_MAX + 1] = { NULL }, *cgroup, *why;
 	char path[CGPATH_MAX];
@@ -328,7 +329,7 @@ int verb_tune(int argc, char **argv)
 	}
 	options.purpose = (enum tune_purpose)purpose;
 	if (options.at_most == UINT_MAX)
-		options.at_most = at_most[purpose];
+		options.at_most = tune_at_most[purpose];
 	options.privileged = rung == PSB_RUNG_PRIVILEGED;
 	cgroup = take_cgroup(files);
 	if (cgroup && cgpath_normalise(cgroup, NULL, path, &why) < 0) {

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdio.h>
+
 #include "cli/output.h"
 #include "cli/trace-series.h"
 #include "cli/score.h"
@@ -20,6 +22,8 @@ struct tune_options {
 	bool privileged;	    /* with triggers of short windows */
 	bool progress;		    /* on stderr */
 };
+
+extern const unsigned tune_at_most[]; /* unless another is asked for, by purpose */
 
 #define TUNE_POINTS_MAX 416
 
@@ -65,6 +69,23 @@ uint64_t tune_delay(const struct tune_point *point, enum tune_purpose purpose);
 /* What counts for `at_most`, an hour, or in all of less than an hour: each Low, for trimming; else each time that Low began. */
 double tune_rate(const struct tune_result *result, const struct tune_point *point,
 		 enum tune_purpose purpose);
+
+/* ---- for people ---- */
+
+extern const char *const tune_purposes[]; /* "trim", ... */
+
+/* The settings that are shown: some of the frontier, the best one, other people's. Returns: how many. */
+size_t tune_rows(const struct tune_result *result, const struct tune_point *rows[TUNE_POINTS_MAX]);
+/* A row: Lows, in vain, told of, after, before the worst, before a limit, stall and time in Low, flaps. */
+#define TUNE_CELLS 9
+#define TUNE_CELL_MAX 16
+void tune_cells(const struct tune_result *result, const struct tune_options *options,
+		const struct tune_point *point, char cells[TUNE_CELLS][TUNE_CELL_MAX]);
+/* Of a result with a `best`: why it is, and what it gives up, into text[size]; its lines for psibridged. */
+#define TUNE_REASONS_MAX 1024
+void tune_reasons(const struct tune_result *result, const struct tune_options *options, char *text,
+		  size_t size);
+void tune_drop_in(const struct tune_result *result, FILE *out);
 
 /* Errors: of output.h. */
 int tune_print(const struct tune_result *result, const struct tune_options *options,

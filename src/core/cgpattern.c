@@ -86,8 +86,10 @@ static const char *judge(struct scan pattern)
 /* Up to the last component before the one with the first star, if there is one. */
 static size_t fixed_length(const char *text)
 {
-	size_t fixed = strcspn(text, "*");
+	size_t fixed = 0;
 
+	while (text[fixed] != '\0' && text[fixed] != '*')
+		fixed++;
 	while (text[fixed] != '\0' && text[fixed] != '/')
 		fixed--;
 	return MAX(fixed, (size_t)1);
