@@ -31,6 +31,7 @@ core_tests = \
 	tests/unit/core/test-utf8 \
 	tests/unit/core/test-parsers \
 	tests/unit/core/test-trace \
+	tests/unit/core/test-import \
 	tests/unit/core/test-wire
 engine_tests = \
 	tests/unit/kernel/test-loop \

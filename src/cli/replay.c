@@ -24,8 +24,10 @@ static const char help[] =
 	"\n"
 	"Usage: psibridge replay FILE [CGROUP] [OPTION...]\n"
 	"\n"
-	"FILE is a trace of \"psibridge record\", or what oomstat printed; \"-\" is standard\n"
-	"input. CGROUP is one of those in it; without one it is all.\n"
+	"FILE is a trace of \"psibridge record\", or of others: memory.pressure with times,\n"
+	"CSV, Prometheus, sadf -j, oomstat, psi2log, below (psibridge-trace(5)). It may be\n"
+	"packed with gzip or zstd; \"-\" is standard input. CGROUP is one of those in it;\n"
+	"without one it is all.\n"
 	"\n"
 	"  --rung 2|3           as with a privileged trigger, or with one of 2 s  [2]\n"
 	"  --json               one JSON object a line\n"
@@ -37,6 +39,7 @@ static const char help[] =
 	"Example: psibridge replay friday.trace --low \"some 70ms/2s\"\n";
 
 #define BUCKETS 1024u
+#define CGROUPS_MAX 65536 /* 230 MB */
 
 struct one {
 	struct one *next; /* of those with the same hash */
@@ -54,6 +57,7 @@ struct session {
 	struct policy_options options;
 	struct trace_reader reader;
 	struct one *cgroups[BUCKETS];
+	unsigned count;
 	uint64_t first_usec, last_usec;
 	bool any;
 	int printed; /* of the last line */
@@ -78,12 +82,13 @@ static void take_time(struct one *o, const struct trace_sample *at)
 static int print_json(const struct one *o, const struct replay_told *t)
 {
 	return output_json(
-		json_pack("{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:s}", "event",
+		json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:s}", "event",
 			  "notification", "time_usec", output_json_number(t->at.time_usec),
-			  "earliest_usec", output_json_number(t->earliest_usec), "cgroup",
-			  output_json_text(o->cgroup), "available", name_of_available(t->at.told),
-			  "critical", t->at.critical, "reason", name_of_reason(t->at.reason),
-			  "some_total_usec", output_json_number(t->at.some_usec), "full_total_usec",
+			  "earliest_usec", output_json_number(t->earliest_usec), "latest_usec",
+			  output_json_number(t->latest_usec), "cgroup", output_json_text(o->cgroup),
+			  "available", name_of_available(t->at.told), "critical", t->at.critical,
+			  "reason", name_of_reason(t->at.reason), "some_total_usec",
+			  output_json_number(t->at.some_usec), "full_total_usec",
 			  output_json_number(t->at.full_usec), "stall_usec",
 			  output_json_number(t->stall_usec), "cause", name_of_cause(t->at.cause)));
 }
@@ -100,12 +105,12 @@ static int print(const struct session *s, const struct one *o, const struct repl
 	errno = 0;
 	if (t->earliest_usec < t->at.time_usec)
 		printf("%.3f to ", (double)t->earliest_usec / (double)USEC_PER_SEC);
-	printf("%9.3f s  ", (double)t->at.time_usec / (double)USEC_PER_SEC);
+	printf("%9.3f s  ", (double)t->latest_usec / (double)USEC_PER_SEC);
 	output_painted(&s->output, output_level_paint(t->at.told), "%-30s",
 		       words_level(t->at.told, t->at.critical)->sentence);
 	output_text("  %-27s  %9s stalled", words_cause(&n, cause),
 		    output_span(t->stall_usec, stall));
-	if (!s->only && s->reader.format == TRACE_OURS)
+	if (!s->only && (s->reader.format == TRACE_OURS || strcmp(o->cgroup, "/") != 0))
 		output_text("  %s", o->cgroup);
 	return output_end_line();
 }
@@ -143,6 +148,9 @@ static struct one *find(struct session *s, struct scan cgroup)
 	for (; (o = *at); at = &o->next)
 		if (scan_is(cgroup, o->cgroup))
 			return o;
+	if (s->count == CGROUPS_MAX)
+		return NULL;
+	s->count++;
 	o = calloc(1, sizeof(*o) + cgroup.left + 1);
 	if (!o) {
 		s->printed = -ENOMEM;
@@ -164,7 +172,7 @@ static const char *take_sample(const struct trace_sample *sample, void *userdata
 		return NULL;
 	o = find(s, sample->cgroup);
 	if (!o)
-		return NULL;
+		return s->printed < 0 ? NULL : "of more than 65536 cgroups; name one";
 	if (o->replay.begun && sample->time_usec < o->replay.last.time_usec)
 		return "its time is before that of the cgroup's line before; left out";
 	if (!s->any || sample->time_usec < s->first_usec)
@@ -192,7 +200,7 @@ static void take_end(struct session *s)
 
 static int summarise(struct session *s)
 {
-	unsigned lows = 0, criticals = 0, neutrals = 0, highs = 0, cgroups = 0;
+	unsigned lows = 0, criticals = 0, neutrals = 0, highs = 0, cgroups = 0, gaps = 0;
 	uint64_t low_usec = 0;
 	char span[OUTPUT_WORD_MAX], low[OUTPUT_WORD_MAX];
 
@@ -203,21 +211,25 @@ static int summarise(struct session *s)
 		criticals += o->criticals;
 		neutrals += o->neutrals;
 		highs += o->highs;
+		gaps += o->replay.gaps;
 		low_usec += o->low_usec;
 		if (o->low_since_usec > 0)
 			low_usec += s->last_usec + 1 - o->low_since_usec;
 	}
 	if (s->json)
-		return output_json(json_pack("{s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:o}", "event",
-					     "summary", "duration_usec",
-					     output_json_number(s->last_usec - s->first_usec),
-					     "cgroups", (int)cgroups, "low", (int)lows, "critical",
-					     (int)criticals, "neutral", (int)neutrals, "high",
-					     (int)highs, "low_usec", output_json_number(low_usec)));
+		return output_json(json_pack(
+			"{s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:o, s:i}", "event", "summary",
+			"duration_usec", output_json_number(s->last_usec - s->first_usec),
+			"cgroups", (int)cgroups, "low", (int)lows, "critical", (int)criticals,
+			"neutral", (int)neutrals, "high", (int)highs, "low_usec",
+			output_json_number(low_usec), "gaps", (int)gaps));
 	errno = 0;
 	printf("Replayed %s of %u cgroup%s: Low %u (critical %u), Neutral %u, High %u; %s in Low.",
 	       output_span(s->last_usec - s->first_usec, span), cgroups, cgroups == 1 ? "" : "s",
 	       lows, criticals, neutrals, highs, output_span(low_usec, low));
+	if (gaps > 0)
+		printf(" Between samples another Low may be hidden, %u time%s.", gaps,
+		       gaps == 1 ? "" : "s");
 	return output_end_line();
 }
 

@@ -10,8 +10,6 @@
  */
 #include "psi.h"
 
-#include "scan.h"
-
 static bool take_avg(struct scan *s, const char *name, uint32_t *ret_centi)
 {
 	uint64_t whole;
@@ -27,12 +25,8 @@ static bool take_avg(struct scan *s, const char *name, uint32_t *ret_centi)
 	return true;
 }
 
-static bool take_line(struct scan *text, const char *kind, struct psi_line *ret)
+bool psi_parse_line(struct scan line, const char *kind, struct psi_line *ret)
 {
-	struct scan line;
-
-	if (!scan_field(text, '\n', &line))
-		return false;
 	if (!scan_word(&line, kind) || !take_avg(&line, " avg10=", &ret->avg10_centi) ||
 	    !take_avg(&line, " avg60=", &ret->avg60_centi) ||
 	    !take_avg(&line, " avg300=", &ret->avg300_centi))
@@ -44,10 +38,11 @@ static bool take_line(struct scan *text, const char *kind, struct psi_line *ret)
 
 int psi_parse(const char *text, size_t size, struct psi *ret)
 {
-	struct scan s = { text, size };
+	struct scan s = { text, size }, some, full;
 	struct psi psi;
 
-	if (!take_line(&s, "some", &psi.some) || !take_line(&s, "full", &psi.full))
+	if (!scan_field(&s, '\n', &some) || !psi_parse_line(some, "some", &psi.some) ||
+	    !scan_field(&s, '\n', &full) || !psi_parse_line(full, "full", &psi.full))
 		return -EBADMSG;
 	*ret = psi;
 	return 0;

@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "util.h"
+#include "scan.h"
 
 #define PSI_TEXT_MAX 256
 
@@ -24,6 +24,9 @@ struct psi_line {
 struct psi {
 	struct psi_line some, full;
 };
+
+/* One line, without its newline; `kind` is "some" or "full". */
+bool psi_parse_line(struct scan line, const char *kind, struct psi_line *ret);
 
 /*
  * Errors: -EBADMSG: not such a text, cut off before the end of its second line, or a number that

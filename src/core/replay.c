@@ -131,12 +131,15 @@ static uint64_t window_of(const struct replay *r, const struct policy_verdict *v
 				     : o->low.window_usec;
 }
 
+/* `end_usec`: of the gap in which it was told; 0: there is none. */
 static void tell(struct replay *r, const struct trace_sample *at, const struct policy_verdict *v,
-		 uint64_t gap_usec)
+		 uint64_t end_usec)
 {
+	bool is_wide = usec_sub(end_usec, r->last.time_usec) > window_of(r, v);
 	struct replay_told told = {
 		.at = *at,
-		.earliest_usec = gap_usec > window_of(r, v) ? r->last.time_usec : at->time_usec,
+		.earliest_usec = is_wide ? r->last.time_usec : at->time_usec,
+		.latest_usec = is_wide ? end_usec : at->time_usec,
 		.stall_usec = at->some_usec - r->told_some_usec,
 		.since_usec = v->since_usec,
 	};
@@ -163,7 +166,7 @@ static uint64_t look_ahead(struct replay *r, const struct trace_sample *at, uint
 }
 
 static void step(struct replay *r, enum policy_event event, const struct trace_sample *at,
-		 uint64_t gap_usec)
+		 uint64_t end_usec)
 {
 	struct policy_sample s = {
 		.has_psi = at->has_psi,
@@ -194,7 +197,7 @@ static void step(struct replay *r, enum policy_event event, const struct trace_s
 	else if (v.tell && v.level == LEVEL_LOW)
 		forecast_stalled(&r->forecast);
 	if (v.tell)
-		tell(r, at, &v, gap_usec);
+		tell(r, at, &v, end_usec);
 	r->deadline_usec = v.deadline_usec == USEC_NEVER ? USEC_NEVER : v.deadline_usec - 1;
 	r->safety_usec = r->trigger.privileged ? USEC_NEVER : at->time_usec + SAFETY_USEC;
 }
@@ -215,11 +218,27 @@ static bool is_another(const struct trace_sample *a, const struct trace_sample *
 	return b->some_usec < a->some_usec || b->full_usec < a->full_usec;
 }
 
+static bool may_pass(const struct replay *r, const struct trigger *trigger,
+		     const struct trace_sample *s)
+{
+	return s->time_usec - r->last.time_usec > trigger->window_usec &&
+	       trace_total(s, trigger->kind) - trace_total(&r->last, trigger->kind) >=
+		       trigger->threshold_usec;
+}
+
+/* No Low was told since the line before: does all that grew, at once, pass a threshold? */
+static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
+{
+	return r->policy.level != LEVEL_LOW && r->policy.told_usec <= r->last.time_usec &&
+	       (may_pass(r, &r->policy.options.low, s) ||
+		may_pass(r, &r->policy.options.critical, s));
+}
+
 void replay_feed(struct replay *r, const struct trace_sample *s)
 {
 	struct trace_sample at;
 	enum policy_event event;
-	uint64_t due, next, gap;
+	uint64_t due, next, end;
 
 	if (s->told)
 		r->cause = s->cause;
@@ -232,7 +251,7 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 		return;
 	}
 	/* where nothing grew a gap is known */
-	gap = s->some_usec > r->last.some_usec ? s->time_usec - r->last.time_usec : 0;
+	end = s->some_usec > r->last.some_usec ? s->time_usec : 0;
 	if (trace_total(s, r->trigger.armed.kind) > trace_total(&r->last, r->trigger.armed.kind))
 		trigger_wake(&r->trigger, &r->last);
 	for (;;) {
@@ -254,9 +273,11 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 				continue;
 		}
 		at = replay_between(&r->last, s, next);
-		step(r, event, &at, gap);
+		step(r, event, &at, end);
 	}
 	if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)
-		step(r, POLICY_EVENTS, s, gap);
+		step(r, POLICY_EVENTS, s, end);
+	if (may_hide_low(r, s))
+		r->gaps++;
 	r->last = *s;
 }

@@ -14,9 +14,10 @@
 
 struct replay_told {
 	struct trace_sample at; /* as the policy saw it, with what was told */
-	uint64_t earliest_usec; /* the line before: where the trace has a gap that is longer than the window of what was passed, it was then
-				    or later; else the time itself */
-	uint64_t stall_usec;	/* since the notification before */
+	/* Where the trace has a gap in which tasks waited, longer than the window of what was passed, it was between these, the lines around it;
+	 * else both are the time itself. */
+	uint64_t earliest_usec, latest_usec;
+	uint64_t stall_usec; /* since the notification before */
 	uint64_t since_usec;
 };
 
@@ -41,6 +42,7 @@ struct replay {
 	struct forecast forecast;
 	uint64_t deadline_usec, safety_usec, ahead_usec;
 	uint64_t told_some_usec;
+	unsigned gaps;	  /* in which a burst may have been Low, though evenly spread it is not */
 	enum cause cause; /* that was recorded last */
 	replay_fn *fn;
 	void *userdata;

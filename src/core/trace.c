@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * trace.c - lines of a trace, and of what others record
- *
- * A trace of ours is known by its first line. Anything else is recognised by the first line that has the form of another's:
- *
- *     oomstat (earlyoom, contrib/oomstat)    " 3.4 |     3514     5942 |    5     0    2     0"
- *         seconds; MemAvailable and free swap in MiB; some and full, each as milliseconds stalled since the line before, and avg10.
- *         It is the machine's, and begins with comments of "#" and its names of columns.
+ * trace.c - lines of a trace
  */
 #include "trace.h"
 
@@ -16,10 +10,7 @@
 #include <stdio.h>
 
 #define MAGIC "# psibridge trace "
-#define PROLOGUE_MAX 64			  /* lines before a format is known */
-#define LATEST_SEC UINT64_C(0xffffffffff) /* in microseconds it fits 64 bits */
-
-const char trace_unknown[] = "neither a trace of psibridge nor one of oomstat";
+#define EXPONENT_MAX 99
 
 static const char *const columns[TRACE_COLUMNS] = {
 	[TRACE_TIME] = "time_s",
@@ -36,34 +27,64 @@ static const char *const columns[TRACE_COLUMNS] = {
 	[TRACE_CGROUP] = "cgroup",
 };
 
-/* A decimal number in units of 10^-digits; more digits than that are cut off. */
-static bool scan_decimal(struct scan *s, unsigned digits, uint64_t *ret)
+static bool scan_exponent(struct scan *s, int *ret)
 {
+	bool less;
+	uint64_t value;
+
+	if (!scan_word(s, "e") && !scan_word(s, "E"))
+		return true;
+	less = scan_word(s, "-");
+	if (!less)
+		scan_word(s, "+");
+	if (scan_u64(s, &value) < 0 || value > EXPONENT_MAX)
+		return false;
+	*ret += less ? -(int)value : (int)value;
+	return true;
+}
+
+bool trace_decimal(struct scan *s, unsigned digits, uint64_t *ret)
+{
+	int exponent = (int)digits;
 	struct scan rest = *s;
-	uint64_t value, part = 0;
+	uint64_t value = 0;
+	bool any = false, point = false;
 	unsigned digit;
 
-	if (scan_u64(&rest, &value) < 0 || value > LATEST_SEC)
+	for (;; any = true) {
+		if (any && !point && scan_word(&rest, "."))
+			point = true;
+		if (!scan_digit(&rest, &digit))
+			break;
+		if (value <= (UINT64_MAX - 9) / 10) {
+			value = value * 10 + digit;
+			exponent -= point;
+		} else {
+			exponent += !point;
+		}
+	}
+	if (!any || !scan_exponent(&rest, &exponent))
 		return false;
-	if (scan_word(&rest, ".") && (rest.left == 0 || *rest.p < '0' || *rest.p > '9'))
-		return false;
-	for (unsigned i = 0; i < digits; i++)
-		part = part * 10 + (scan_digit(&rest, &digit) ? digit : 0);
-	while (scan_digit(&rest, &digit))
-		;
-	for (; digits > 0; digits--)
+	for (; exponent > 0 && value > 0; exponent--) {
+		if (value > UINT64_MAX / 10)
+			return false;
 		value *= 10;
-	*ret = value + part;
+	}
+	for (; exponent < 0 && value > 0; exponent++)
+		value /= 10;
+	*ret = value;
 	*s = rest;
 	return true;
 }
 
-/* ---- ours ---------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------- */
 
 static int read_comment(struct trace_reader *r, struct scan line, const char **ret_why)
 {
 	uint64_t version;
 
+	while (scan_ends_with(line, ",")) /* as a spreadsheet fills a row */
+		line.left--;
 	if (r->lines == 1 && scan_word(&line, MAGIC)) {
 		if (scan_u64(&line, &version) < 0 || line.left > 0)
 			return scan_refuse(-EINVAL,
@@ -76,7 +97,7 @@ static int read_comment(struct trace_reader *r, struct scan line, const char **r
 				ret_why);
 		r->format = TRACE_OURS;
 	} else if (scan_word(&line, "# began ")) {
-		(void)scan_decimal(&line, 6, &r->began_usec);
+		(void)trace_decimal(&line, 6, &r->began_usec);
 	}
 	return 0;
 }
@@ -90,28 +111,22 @@ static enum trace_column column_of(struct scan name)
 	return c;
 }
 
-static int read_names(struct trace_reader *r, struct scan line, const char **ret_why)
+static bool read_names(struct trace_reader *r, struct scan line)
 {
 	unsigned seen = 0, count;
-	bool is_last = true;
 	struct scan name;
 
-	for (count = 0; scan_item(&line, '\t', &name); count++) {
+	r->separator = scan_has(line, '\t') ? '\t' : ',';
+	for (count = 0; scan_item(&line, r->separator, &name); count++) {
 		if (count == ELEMENTSOF(r->columns))
-			return scan_refuse(-EINVAL, "more than 64 columns", ret_why);
-		is_last = is_last && !(seen & 1u << TRACE_CGROUP);
+			return false;
 		r->columns[count] = (uint8_t)column_of(name);
 		seen |= 1u << r->columns[count];
 	}
 	if (!(seen & 1u << TRACE_TIME) || !(seen & 1u << TRACE_SOME))
-		return scan_refuse(
-			-EINVAL,
-			"the names of the columns were expected: time_s, some_us and others, with tabs between them",
-			ret_why);
-	if (!is_last)
-		return scan_refuse(-EINVAL, "cgroup is not the last column", ret_why);
+		return false;
 	r->count = count;
-	return 0;
+	return true;
 }
 
 /* By its name; the numbers of levels, reasons and causes begin with 0 or 1. */
@@ -141,7 +156,7 @@ static bool read_avg10(struct scan field, uint32_t *ret)
 {
 	uint64_t centi;
 
-	if (!scan_decimal(&field, 2, &centi) || field.left > 0 || centi > 10000)
+	if (!trace_decimal(&field, 2, &centi) || field.left > 0 || centi > 10000)
 		return false;
 	*ret = (uint32_t)centi;
 	return true;
@@ -164,7 +179,8 @@ static bool read_field(enum trace_column column, struct scan field, struct trace
 		return column != TRACE_TIME;
 	switch (column) {
 	case TRACE_TIME:
-		return scan_decimal(&field, 6, &s->time_usec) && field.left == 0;
+		return trace_decimal(&field, 6, &s->time_usec) && field.left == 0 &&
+		       s->time_usec <= TRACE_LATEST_USEC;
 	case TRACE_SOME:
 		s->has_psi = true;
 		return scan_is_number(field, 0, UINT64_MAX, &s->some_usec);
@@ -200,6 +216,17 @@ static bool read_field(enum trace_column column, struct scan field, struct trace
 	return true;
 }
 
+/* A spreadsheet quotes what has a comma in it. */
+static void take_rest(struct scan *line, struct scan *ret)
+{
+	*ret = *line;
+	line->left = 0;
+	if (ret->left > 1 && ret->p[0] == '"' && scan_ends_with(*ret, "\"")) {
+		ret->left--;
+		scan_skip(ret, 1);
+	}
+}
+
 static int read_line(const struct trace_reader *r, struct scan line, struct trace_sample *ret,
 		     const char **ret_why)
 {
@@ -209,9 +236,9 @@ static int read_line(const struct trace_reader *r, struct scan line, struct trac
 		enum trace_column column = r->columns[i];
 		struct scan field = line;
 
-		if (column == TRACE_CGROUP)
-			line.left = 0;
-		else if (!scan_item(&line, '\t', &field))
+		if (i + 1 == r->count && column == TRACE_CGROUP)
+			take_rest(&line, &field);
+		else if (!scan_item(&line, r->separator, &field))
 			return scan_refuse(-EINVAL, "fewer fields than columns", ret_why);
 		if (!read_field(column, field, &s))
 			return scan_refuse(-EINVAL,
@@ -226,42 +253,6 @@ static int read_line(const struct trace_reader *r, struct scan line, struct trac
 	return 1;
 }
 
-/* ---- oomstat ------------------------------------------------------------------------------------- */
-
-static bool scan_number(struct scan *line, uint64_t *ret)
-{
-	scan_blanks(line);
-	return scan_u64(line, ret) == 0;
-}
-
-static bool read_oomstat(struct trace_reader *r, struct scan line, struct trace_sample *ret)
-{
-	uint64_t usec, available, swap, some, some_avg10, full, full_avg10;
-	struct trace_sample *t = &r->total;
-
-	scan_blanks(&line);
-	if (!scan_decimal(&line, 6, &usec) || !scan_blanks(&line) || !scan_word(&line, "|") ||
-	    !scan_number(&line, &available) || !scan_number(&line, &swap) || !scan_blanks(&line) ||
-	    !scan_word(&line, "|") || !scan_number(&line, &some) ||
-	    !scan_number(&line, &some_avg10) || !scan_number(&line, &full) ||
-	    !scan_number(&line, &full_avg10))
-		return false;
-	scan_blanks(&line);
-	if (line.left > 0 || MAX(some, full) > LATEST_SEC || MAX(some_avg10, full_avg10) > 100)
-		return false;
-	t->time_usec = usec;
-	t->has_psi = true;
-	t->some_usec += some * USEC_PER_MSEC;
-	t->full_usec += full * USEC_PER_MSEC;
-	t->some_avg10_centi = (uint32_t)some_avg10 * 100;
-	t->full_avg10_centi = (uint32_t)full_avg10 * 100;
-	t->cgroup = scan_string("/");
-	*ret = *t;
-	return true;
-}
-
-/* ---- all ------------------------------------------------------------------------------------------ */
-
 int trace_read(struct trace_reader *r, struct scan line, struct trace_sample *ret,
 	       const char **ret_why)
 {
@@ -274,17 +265,18 @@ int trace_read(struct trace_reader *r, struct scan line, struct trace_sample *re
 		return 0;
 	if (line.p[0] == '#')
 		return read_comment(r, line, ret_why);
-	if (r->format == TRACE_OURS)
-		return r->count == 0 ? read_names(r, line, ret_why)
-				     : read_line(r, line, ret, ret_why);
-	if (read_oomstat(r, line, ret)) {
-		r->format = TRACE_OOMSTAT;
-		return 1;
-	}
-	/* its names of columns, and "[...]" where lines were left out */
-	if (r->format == TRACE_OOMSTAT || r->lines <= PROLOGUE_MAX)
+	if (r->format == TRACE_OURS && r->count > 0)
+		return read_line(r, line, ret, ret_why);
+	if (r->format <= TRACE_OURS && read_names(r, line)) {
+		r->format = TRACE_OURS;
 		return 0;
-	return scan_refuse(-EINVAL, trace_unknown, ret_why);
+	}
+	if (r->format != TRACE_OURS)
+		return TRACE_FOREIGN;
+	return scan_refuse(
+		-EINVAL,
+		"the names of the columns were expected: time_s, some_us and others, with tabs between them",
+		ret_why);
 }
 
 uint64_t trace_total_at(struct trace_cursor *c, enum psi_kind kind, uint64_t time)
@@ -305,6 +297,7 @@ uint64_t trace_total_at(struct trace_cursor *c, enum psi_kind kind, uint64_t tim
 	return from + (uint64_t)((double)(to - from) * (double)(time - a->time_usec) /
 				 (double)(b->time_usec - a->time_usec));
 }
+/* ---- writing ------------------------------------------------------------------------------------- */
 
 size_t trace_begin(uint64_t began_usec, char *buf)
 {

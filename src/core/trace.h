@@ -11,7 +11,8 @@
  * One line for each time something changed in one cgroup, fields with one tab between them, "-" where a number is not known.
  * What grows (some_us, full_us, oom) are the kernel's counters as they stood then; between two lines of a cgroup they are taken as
  * grown evenly, so who writes a trace writes the last unchanged line, too, when a rest ends. The names of the columns say which
- * there are, in any order, `cgroup` last: it takes the rest of the line. Columns of other names are skipped, comments are too.
+ * there are, in any order; `cgroup` is the last, where it takes the rest of the line. Columns of other names are skipped, comments are
+ * too. What a spreadsheet makes of it is read as well: commas for the tabs, and no first line.
  */
 #pragma once
 
@@ -20,6 +21,8 @@
 
 #define TRACE_VERSION 1
 #define TRACE_LINE_MAX 512 /* without the cgroup */
+/* so that sums of times fit 64 bits */
+#define TRACE_LATEST_USEC (UINT64_C(0xffffffffff) * USEC_PER_SEC)
 
 enum trace_column {
 	TRACE_TIME,
@@ -37,9 +40,18 @@ enum trace_column {
 	TRACE_COLUMNS,
 };
 
+/* What others record may be less than a sample: who reads a file makes samples of it (import.h). */
+enum trace_form {
+	TRACE_TOTALS,
+	TRACE_AVG10,	  /* only averages */
+	TRACE_SOME_ALONE, /* one of the two counters, and the time is that since the Epoch */
+	TRACE_FULL_ALONE,
+};
+
 struct trace_sample {
 	uint64_t time_usec; /* since the trace began */
 	bool has_psi, has_oom;
+	enum trace_form form;
 	uint64_t some_usec, full_usec;
 	uint32_t some_avg10_centi, full_avg10_centi;
 	uint64_t used_bytes, limit_bytes; /* 0: not known, or none */
@@ -54,22 +66,34 @@ struct trace_sample {
 /* From the first line to the last; plain data, all zero at first. */
 struct trace_reader {
 	unsigned lines;
-	enum { TRACE_UNDECIDED, TRACE_OURS, TRACE_OOMSTAT } format;
-	uint64_t began_usec;	   /* since the Epoch; 0: not known */
-	unsigned count;		   /* of columns; 0: their names did not come yet */
-	uint8_t columns[64];	   /* enum trace_column; TRACE_COLUMNS: skipped */
-	struct trace_sample total; /* what an oomstat trace came to so far */
+	enum trace_format {
+		TRACE_UNDECIDED,
+		TRACE_OURS,
+		TRACE_OOMSTAT, /* from here on: import.h */
+		TRACE_PSI2LOG,
+		TRACE_PRESSURE,
+		TRACE_METRICS,
+		TRACE_TABLE,
+		TRACE_JSON,
+	} format;
+	uint64_t began_usec; /* since the Epoch; 0: not known */
+	unsigned count;	     /* of columns; 0: their names did not come yet */
+	char separator;
+	uint8_t columns[64]; /* enum trace_column; TRACE_COLUMNS: skipped */
 };
 
+#define TRACE_FOREIGN 2
+
 /*
- * The next line, without its newline. Returns: 1: *ret is what it says; 0: it says nothing of a cgroup. Errors: -EINVAL: it is no
- * such line, *ret_why (a constant string) says why; before there was any sample this is no trace at all. -ENOTSUP: a trace of a later version.
+ * The next line, without its newline. Returns: 1: *ret is what it says; 0: it says nothing of a cgroup; TRACE_FOREIGN: it is no comment,
+ * and no trace of ours has begun. Errors: -EINVAL: it is no such line, *ret_why (a constant string) says why. -ENOTSUP: a trace of a later
+ * version.
  */
 int trace_read(struct trace_reader *reader, struct scan line, struct trace_sample *ret,
 	       const char **ret_why);
 
-/* What is said of a file in which nothing was recognised: at its end the format is TRACE_UNDECIDED. */
-extern const char trace_unknown[];
+/* A decimal number, with an exponent or without, in units of 10^-digits; what is less is cut off. False: none, or it does not fit. */
+bool trace_decimal(struct scan *s, unsigned digits, uint64_t *ret);
 
 /* A place in the samples of one cgroup, which goes forward only. */
 struct trace_cursor {

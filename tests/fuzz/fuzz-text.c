@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "core/base64.h"
+#include "core/average.h"
 #include "core/duration.h"
+#include "core/import.h"
 #include "core/keyed.h"
 #include "core/psi.h"
 #include "core/replay.h"
@@ -289,33 +291,44 @@ static void count_told(const struct replay_told *told, void *userdata)
 {
 	enum level *before = userdata;
 
-	CHECK(told->earliest_usec <= told->at.time_usec);
+	CHECK(told->earliest_usec <= told->at.time_usec && told->at.time_usec <= told->latest_usec);
 	CHECK(told->at.told >= LEVEL_LOW && told->at.told <= LEVEL_HIGH);
 	CHECK(told->at.told == LEVEL_LOW || told->at.told != *before);
 	*before = told->at.told;
 }
 
-/* Any bytes as a trace, and what can be read of it through the policy. */
+/* Any bytes as a trace, whoever wrote it, and what can be read of it through the policy. */
 FUZZ_TARGET(trace)
 {
 	struct scan text = { (const char *)data, size }, line;
-	struct trace_reader reader = { .lines = 0 };
+	static struct import import;
+	struct average average = { .begun = false };
+	struct average_worth worth = { .apart_usec = 0 };
 	enum level level = LEVEL_HIGH;
 	struct policy_options options;
 	static struct replay replay;
-	uint64_t time_usec = 0;
+	uint64_t time_usec = 0, total_usec = 0;
 
+	memset(&import, 0, sizeof(import));
 	settings_built_in(&options);
 	options.forecast_usec = 2 * USEC_PER_SEC;
 	replay_init(&replay, &options, size % 2, count_told, &level);
 	while (scan_item(&text, '\n', &line)) {
 		struct trace_sample sample;
 		const char *why = NULL;
-		int n = trace_read(&reader, line, &sample, &why);
+		int n = import_read(&import, line, &sample, &why);
 
 		CHECK(n <= 1 && (n < 0) == (why != NULL));
 		if (n <= 0)
 			continue;
+		CHECK(sample.cgroup.p[0] == '/' && sample.time_usec <= TRACE_LATEST_USEC);
+		if (sample.form == TRACE_AVG10) {
+			if (!average_add(&average, &worth, &sample))
+				continue;
+			CHECK(sample.some_usec >= total_usec &&
+			      worth.least_usec <= worth.most_usec);
+			total_usec = sample.some_usec;
+		}
 		check_trace_line(&sample);
 		if (sample.time_usec < time_usec ||
 		    sample.time_usec > time_usec + 600 * USEC_PER_SEC)
