@@ -103,6 +103,7 @@ integration_scripts = \
 	tests/integration/test-cli.sh \
 	tests/integration/test-trace.sh \
 	tests/integration/test-report.sh \
+	tests/integration/test-import.sh \
 	tests/integration/test-mounts.sh \
 	tests/integration/test-faults.sh
 if ENABLE_DAEMON

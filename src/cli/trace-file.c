@@ -137,8 +137,7 @@ static void say_worth(const struct reading *r)
 static int read_all(struct reading *r, struct trace_text *text)
 {
 	struct trace_reader *reader = &r->import.reader;
-	char first = trace_text_peek(text);
-	int result = first == '{' || first == '[' ? read_json(r, text) : read_lines(r, text);
+	int result = trace_text_is_json(text) ? read_json(r, text) : read_lines(r, text);
 
 	trace_join_all(&r->join, give, r, &reader->began_usec);
 	if (r->damaged > SAID_MAX)

@@ -206,16 +206,22 @@ int trace_text_line(struct trace_text *t, struct scan *ret, bool *ret_whole, con
 	return newline || n > 0;
 }
 
-/* ---- bytes --------------------------------------------------------------------------------------- */
+/* ---- JSON ---------------------------------------------------------------------------------------- */
 
-char trace_text_peek(struct trace_text *t)
+bool trace_text_is_json(struct trace_text *t)
 {
+	struct scan s;
+
 	if (t->end == 0)
 		t->end = more(t, t->text, sizeof(t->text));
-	for (size_t i = t->at; i < t->end; i++)
-		if (!strchr(" \t\r\n", t->text[i]))
-			return t->text[i];
-	return 0;
+	s = (struct scan){ t->text, t->end };
+	while (scan_blanks(&s) || scan_word(&s, "\r") || scan_word(&s, "\n"))
+		;
+	if (!scan_word(&s, "{"))
+		return scan_word(&s, "[");
+	while (scan_blanks(&s) || scan_word(&s, "\r") || scan_word(&s, "\n"))
+		;
+	return scan_word(&s, "\"");
 }
 
 size_t trace_text_read(void *buffer, size_t size, void *userdata)

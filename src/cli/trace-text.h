@@ -22,8 +22,8 @@ struct trace_text *trace_text_close(struct trace_text *text);
 int trace_text_line(struct trace_text *text, struct scan *ret, bool *ret_whole,
 		    const char **ret_why);
 
-/* What comes next, left where it is: the first byte that is no white space; 0: there is none. For the begin of a text. */
-char trace_text_peek(struct trace_text *text);
+/* At its begin: is it JSON? An object begins with a string, which no line of metrics does. Nothing is taken. */
+bool trace_text_is_json(struct trace_text *text);
 /* Bytes instead of lines, as read(2); json_load_callback_t. */
 size_t trace_text_read(void *buffer, size_t size, void *text);
 /* Why reading ended early; NULL: it did not. */

@@ -5,6 +5,8 @@
 #include "average.h"
 
 #define PERIOD_USEC (2 * USEC_PER_SEC)
+/* The last period ended up to 2 s before it was read. */
+#define LATE_USEC (PERIOD_USEC / 2)
 #define KEPT UINT64_C(1677)
 #define OF UINT64_C(2048)
 #define ONE (UINT64_C(1) << 32)
@@ -70,6 +72,7 @@ bool average_add(struct average *s, struct average_worth *worth, struct trace_sa
 	s->begun = true;
 	s->time_usec = sample->time_usec;
 	sample->form = TRACE_TOTALS;
+	sample->time_usec = usec_sub(sample->time_usec, LATE_USEC);
 	sample->has_psi = true;
 	sample->some_usec = s->some.total_usec;
 	sample->full_usec = s->full.total_usec;

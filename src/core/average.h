@@ -27,5 +27,5 @@ struct average_worth {
 	uint64_t least_usec, most_usec; /* between which the sum of all `some` is */
 };
 
-/* The next sample of a cgroup: its totals from its averages. False: the kernel did not average since the sample before. */
+/* The next sample of a cgroup: its totals from its averages, and when that was, 1 s either way. False: the kernel did not average since the sample before. */
 bool average_add(struct average *state, struct average_worth *worth, struct trace_sample *sample);

@@ -102,8 +102,8 @@ static int read_psi2log(struct import *im, struct scan line, struct trace_sample
 			const char **ret_why)
 {
 	struct trace_sample *t = &im->total;
-	uint64_t v[15], stamp = im->stamp_usec;
 	struct scan rest = line;
+	uint64_t v[15], stamp;
 	bool has_stamp = stamp_scan(&rest, &stamp) && scan_word(&rest, ": ");
 
 	if (has_stamp)
@@ -127,7 +127,9 @@ static int read_psi2log(struct import *im, struct scan line, struct trace_sample
 	} else {
 		return TRACE_FOREIGN;
 	}
-	im->stamp_usec = has_stamp ? stamp : MIN(stamp + v[5] * 1000, TRACE_LATEST_USEC);
+	if (!has_stamp)
+		stamp = MIN(im->stamp_usec + v[5] * 1000, TRACE_LATEST_USEC);
+	im->stamp_usec = stamp;
 	*ret = *t;
 	ret->cgroup = scan_string(im->cgroup[0] == '/' ? im->cgroup : "/");
 	return finish(im, im->stamp_usec, ret, ret_why);

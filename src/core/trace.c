@@ -297,6 +297,7 @@ uint64_t trace_total_at(struct trace_cursor *c, enum psi_kind kind, uint64_t tim
 	return from + (uint64_t)((double)(to - from) * (double)(time - a->time_usec) /
 				 (double)(b->time_usec - a->time_usec));
 }
+
 /* ---- writing ------------------------------------------------------------------------------------- */
 
 size_t trace_begin(uint64_t began_usec, char *buf)

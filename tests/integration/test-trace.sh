@@ -27,6 +27,8 @@ early_is_the_least|2|replay t --low 'some 1ms/2s'|replay: --early "some 20ms/2s"
 a_file_that_is_not_there|1|replay nowhere|replay: nowhere: No such file or directory
 an_empty_file|1|replay /dev/null|replay: /dev/null: it is empty
 a_directory|1|replay /|replay: /: Is a directory
+zeros_without_end|1|replay /dev/zero|replay: /dev/zero:1: a line of more than 65536 bytes
+a_program|1|replay /bin/sh|replay: /bin/sh:1: it is not text: there is a NUL in it
 a_foreign_file|1|replay /etc/passwd|replay: /etc/passwd: neither a trace of psibridge nor one that it can import (psibridge-trace(5))
 why_of_no_trace|1|why --trace nowhere|why: nowhere: No such file or directory
 why_of_no_time|2|why --trace "$(public overload)" --at yesterday|why: --at "yesterday": a time such as 14:03, "2026-11-24 14:03", -2h or 90s was expected
