@@ -4,7 +4,7 @@
  *
  *     trim     misses none, is early; then: not in vain
  *     shed     as few mistakes of both kinds as can be had; then: no flaps, early
- *     restart  never in vain; then: misses none, is early
+ *     restart  never in vain; then: misses none, is not late, and asks for much
  *
  * What is left of a grid then differs in nothing that was seen, and the one nearest to the built-in setting is taken.
  */
@@ -132,6 +132,12 @@ static double pace(_unused_ const struct question *q, const struct tune_point *p
 	return p->pace;
 }
 
+/* A program that is ended for nothing is worse than one that is ended ten seconds later: full, and much of it. */
+static double leniency(_unused_ const struct question *q, const struct tune_point *p)
+{
+	return (p->candidate.options.low.kind == PSI_SOME ? 1000.0 : 0.0) - p->permille;
+}
+
 /* From some 200ms/2s: windows that need a privilege, and each step of the grid. */
 static double distance(_unused_ const struct question *q, const struct tune_point *p)
 {
@@ -146,7 +152,7 @@ static double distance(_unused_ const struct question *q, const struct tune_poin
 static const struct {
 	criterion_fn *less;
 	double tolerance;
-} criteria[][9] = {
+} criteria[][10] = {
 	[TUNE_TRIM] = { { is_too_often, 0 },
 			{ is_too_late, 0 },
 			{ missed, 0 },
@@ -167,9 +173,10 @@ static const struct {
 			   { is_too_often, 0 },
 			   { missed, 0 },
 			   { is_too_late, 0 },
-			   { delay, 2 },
+			   { delay, 10 },
 			   { rate, 0 },
 			   { pace, 0 },
+			   { leniency, 0 },
 			   { distance, 0 } },
 };
 

@@ -142,7 +142,7 @@ undocumented()
 		awk 'length > 100' "$T/a"
 		for option in --help -h; do "$psibridge" $verb $option | cmp - "$T/a"; done
 		[ $verb != demo ] || continue # which has a manual of its own
-		grep -oE -e '^  --[a-z]+' "$T/a" | tr -d ' -' | sort -u | while read -r option; do
+		grep -oE -e '^  --[a-z-]+' "$T/a" | sed 's/^  --//' | sort -u | while read -r option; do
 			grep -Eq "Fl \\\\?-?$option|Fl Fl $option" "$srcdir/src/cli/psibridge.1" "$srcdir/src/cli/psibridge-tune.1" || echo "psibridge.1 has no --$option"
 			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option for $verb"
 			[ "$option" = help ] || ! "$psibridge" $verb "--$option=" 2>&1 </dev/null | grep -q 'there is no such option' || echo "$verb does not know --$option"

@@ -73,7 +73,7 @@ page_is_whole()
 	page=overload.html
 	has '<!DOCTYPE html>' '</html>' 'prefers-color-scheme:dark' "default-src 'none'" 'class="wide"' 'class="narrow"' \
 		"fill = 'rgb(125,  29,  18)'" '[fill="rgb(125,  29,  18)"]{fill:var(--full)}' \
-		'<td class="n">4.3 s<td>Low: <span>tasks waited for memory' '<h3>To restart' '<strong>full 700ms/2s</strong>' && same 2 "$(grep -o '<svg' $page | wc -l)" &&
+		'<td class="n">4.3 s<td>Low: <span>tasks waited for memory' '<h3>To restart' 'Low=full 350ms/500ms' && same 2 "$(grep -o '<svg' $page | wc -l)" &&
 		same 2 "$(grep -o '</svg>' $page | wc -l)" && hasnt '<script' 'src=' '<defs' &&
 		same '' "$(grep -oE 'https?://[^"]*' $page | sort -u)"
 }
