@@ -600,10 +600,10 @@ PROMISE(what_was_set_is_read_last)
 	_cleanup_(config_freep) struct config *config = NULL, *without = NULL, *other = NULL;
 
 	fake_write(MAIN ".d/zzz.conf", "[Defaults]\nCalm=8s\n");
-	fake_write(CONFIG_SET_FILE + 1, "[Defaults]\nCalm=9s\n");
+	fake_write(&CONFIG_SET_FILE[1], "[Defaults]\nCalm=9s\n");
 	config = load_well();
 	assert_calm(config, 9);
-	assert_string_equal(config->files[1], fake_path(CONFIG_SET_FILE + 1));
+	assert_string_equal(config->files[1], fake_path(&CONFIG_SET_FILE[1]));
 	without = load_set("", "");
 	assert_calm(without, 8);
 	assert_null(without->files[1]);

@@ -486,7 +486,7 @@ PROMISE(a_daemon_that_hears_nothing_says_so)
 static void assert_set_file(const char *expected)
 {
 	char text[512] = "";
-	FILE *f = fopen(fake_path(CONFIG_SET_FILE + 1), "re");
+	FILE *f = fopen(fake_path(&CONFIG_SET_FILE[1]), "re");
 
 	assert_int_equal(f == NULL, expected == NULL);
 	if (!f)
@@ -568,7 +568,7 @@ PROMISE(what_is_set_is_checked_as_a_whole_kept_and_taken_back)
 			assert_says(answer, table[i].says);
 		assert_set_file(table[i].set);
 	}
-	assert_int_equal(access(fake_path(CONFIG_SET_FILE "~" + 1), F_OK), -1);
+	assert_int_equal(access(fake_path(&CONFIG_SET_FILE "~"[1]), F_OK), -1);
 	config_free(stage.daemon.config);
 }
 
