@@ -27,6 +27,8 @@ int verb_doctor(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_top(int argc, char **argv);
 int verb_simulate(int argc, char **argv);
+int verb_set(int argc, char **argv);
+int verb_diff(int argc, char **argv);
 int verb_record(int argc, char **argv);
 int verb_replay(int argc, char **argv);
 int verb_tune(int argc, char **argv);

@@ -28,6 +28,8 @@ static const struct verb {
 	{ "status", verb_status, "say where memory is short now, and whether psibridged is well" },
 	{ "top", verb_top, "show the cgroups that wait for memory, live" },
 	{ "simulate", verb_simulate, "make psibridged tell its clients a level" },
+	{ "set", verb_set, "change what psibridged judges a cgroup by, now or for good" },
+	{ "diff", verb_diff, "say where psibridged goes by something else than its files" },
 	{ "metrics", verb_metrics, "print pressure and levels of all cgroups for Prometheus" },
 	{ "record", verb_record, "write down what pressure there is, to replay it" },
 	{ "replay", verb_replay, "say what would have been told of what was recorded" },

@@ -50,7 +50,7 @@ _psibridge()
 		;;
 	--rung) words='1 2 3 4 5 6' ;;
 	--headroom) words='off 10 25 50' ;;
-	--descendants) words='yes no' ;;
+	--descendants | --shadow) words='yes no' ;;
 	--forecast) words='off 1s 2s 5s' ;;
 	--hook) words='auto notification profiler startup-hook mono-profiler protocol none' ;;
 	--memory-high) words='80% 90% 95%' ;;
@@ -80,7 +80,7 @@ _psibridge()
 			mapfile -t COMPREPLY < <(compgen -f -- "$word")
 			return
 			;;
-		status,* | top,* | metrics,* | simulate,* | record,* | replay,* | tune,* | why,*)
+		status,* | top,* | metrics,* | simulate,* | set,* | record,* | replay,* | tune,* | why,*)
 			_psibridge_cgroups "$word"
 			return
 			;;

@@ -243,7 +243,7 @@ static void print_short(const struct output *output, const json_t *status, const
 		output_text("; %s", answer_text(s->cgroup, "cause_text"));
 	print_count(", ", answer_number(s->cgroup, "clients"), "client");
 	if (watch && answer_flag(watch, "shadow"))
-		fputs(", in shadow: no client is told", stdout);
+		fputs(", in shadow", stdout);
 	else
 		print_effect(status, answer_text(s->cgroup, "cgroup"));
 	putchar('\n');
@@ -381,7 +381,64 @@ static void print_memory_high(const struct output *output, const json_t *high)
 	putchar('\n');
 }
 
-static void print_watch(const struct output *output, const json_t *watch)
+/* "Low 3 times (1 critical) and Neutral 5 times", as it is counted in `from`. */
+static int format_told(const json_t *from, char *buf, size_t size)
+{
+	uint64_t low = answer_number(from, "low"), critical = answer_number(from, "critical"),
+		 neutral = answer_number(from, "neutral");
+	char of_them[48] = "";
+
+	if (critical > 0)
+		snprintf(of_them, sizeof(of_them), " (%" PRIu64 " critical)", critical);
+	return snprintf(buf, size, "Low %" PRIu64 " time%s%s and Neutral %" PRIu64 " time%s", low,
+			plural(low), of_them, neutral, plural(neutral));
+}
+
+/* The live watch of the same path, or else what is known of that cgroup. */
+static int format_live(const json_t *status, const char *path, char *buf, size_t size)
+{
+	const json_t *item;
+	char span[OUTPUT_WORD_MAX];
+	int n;
+
+	EACH_ANSWER(item, status, "watches") {
+		if (answer_flag(item, "shadow") || strcmp(answer_text(item, "path"), path) != 0)
+			continue;
+		n = snprintf(buf, size, "; the live one told ");
+		return n + format_told(json_object_get(item, "stats"), buf + n, size - (size_t)n);
+	}
+	EACH_ANSWER(item, status, "history")
+		if (strcmp(answer_text(item, "cgroup"), path) == 0)
+			return snprintf(
+				buf, size, "; live, it became Low %" PRIu64 " time%s, for %s",
+				answer_number(item, "low"), plural(answer_number(item, "low")),
+				output_span(answer_number(item, "low_usec"), span));
+	return 0;
+}
+
+/* What one in the shadow would have told, beside what was. */
+static void print_would(const struct output *output, const json_t *status, const json_t *watch)
+{
+	const json_t *would = json_object_get(watch, "would_have_told");
+	uint64_t last = answer_number(would, "last_usec");
+	char text[512], span[OUTPUT_WORD_MAX], low[OUTPUT_WORD_MAX], at[OUTPUT_WORD_MAX];
+	int n;
+
+	n = snprintf(text, sizeof(text), "in shadow: no client is told; it would have told ");
+	n += format_told(would, text + n, sizeof(text) - (size_t)n);
+	n += snprintf(text + n, sizeof(text) - (size_t)n, " in %s",
+		      long_span(usec_sub(answer_number(status, "time_usec"),
+					 answer_number(watch, "made_usec")),
+				span));
+	if (last > 0)
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			      ", Low last at %.8s, and was Low for %s", output_time(last, at),
+			      output_span(answer_number(would, "low_usec"), low));
+	format_live(status, answer_text(watch, "path"), text + n, sizeof(text) - (size_t)n);
+	output_paragraph(output, "      ", 6, text);
+}
+
+static void print_watch(const struct output *output, const json_t *status, const json_t *watch)
 {
 	bool failed = strcmp(answer_text(watch, "state"), "failed") == 0;
 
@@ -395,8 +452,9 @@ static void print_watch(const struct output *output, const json_t *watch)
 		output_text(": %s", answer_text(watch, "why"));
 	}
 	print_count("; ", answer_number(watch, "clients"), "client");
-	printf("%s%s\n", answer_flag(watch, "shadow") ? "; in shadow: no client is told" : "",
-	       answer_flag(watch, "configured") ? "" : "; made for its clients");
+	puts(answer_flag(watch, "configured") ? "" : "; made for its clients");
+	if (answer_flag(watch, "shadow"))
+		print_would(output, status, watch);
 	if (json_object_get(watch, "memory_high"))
 		print_memory_high(output, json_object_get(watch, "memory_high"));
 }
@@ -438,7 +496,7 @@ static void print_watches(const struct output *output, bool all, const json_t *s
 			own++;
 			continue;
 		}
-		print_watch(output, watch);
+		print_watch(output, status, watch);
 		shown++;
 	}
 	if (own > 0)

@@ -58,7 +58,7 @@ all_is_well()
 {
 	now=$(awk '{ printf "%d", $1 * 1000000 }' /proc/uptime)
 	status_answer "$(watch 1 'system.slice/**' watching '' ',"memory_high":{"percent":90,"set":1,"failed":2,"why":"/x: Permission denied"}'),
-		$(watch 2 'batch.slice/*' watching '' ',"shadow":true,"source":{"rung":3,"name":"psi","trigger":"some 20000 2000000",
+		$(watch 2 'batch.slice/*' watching '' ',"shadow":true,"made_usec":1,"would_have_told":{"low":5,"critical":1,"neutral":7,"low_usec":9000000,"last_usec":'"$now"'},"source":{"rung":3,"name":"psi","trigger":"some 20000 2000000",
 			"events":true,"path":"/p","why":"CAP_SYS_RESOURCE is missing"}'),
 		$(watch 3 'kubepods.slice/**' absent 'there is no such cgroup yet'),
 		$(watch 4 /broken failed 'memory.pressure: Permission denied'),

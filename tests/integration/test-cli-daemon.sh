@@ -15,6 +15,14 @@ check simulate_wants_a_level refused 'psibridge simulate: a level is missing: lo
 check simulate_knows_four_levels refused 'psibridge simulate: "medium": low, neutral, high or critical was expected' simulate medium
 check simulate_wants_a_path refused 'psibridge simulate: "/a/../b": ".." is not allowed in it' simulate low /a/../b
 check simulate_cannot_say_what_is_not_utf8 refused 'psibridge simulate: "/'"$(printf '\377')"'": it is not UTF-8, and JSON is' simulate low "/$(printf '\377')"
+check set_wants_a_cgroup refused 'psibridge set: a CGROUP, UNIT or PATTERN is missing' set --low 'some 400ms/2s'
+check set_wants_something_to_set refused 'psibridge set: there is nothing to set: an option such as --low was expected' set a
+check set_resets_and_no_more refused 'psibridge set: --reset takes back what was set: it goes with no other option' set a --reset --save
+check set_knows_a_trigger refused 'psibridge set: --low "5": it begins with neither some nor full' set a --low 5
+check set_knows_a_time refused 'psibridge set: --rearm "5": the unit is missing (us, ms, s, min or h); a time from 1ms to 24h, such as 10s, was expected' set a --rearm 5
+check set_knows_yes_and_no refused 'psibridge set: --shadow "maybe": yes or no was expected' set a --shadow maybe
+check set_wants_a_pattern refused 'psibridge set: "a**": two stars must be a component of their own' set 'a**' --calm 5s
+check diff_takes_no_word refused 'psibridge diff: "x": an option was expected here, such as --json' diff x
 check metrics_knows_two_formats refused 'psibridge metrics: --format "json": openmetrics or prometheus was expected' metrics --format json
 check metrics_wants_a_pattern refused 'psibridge metrics: "a**" is no path and no pattern' metrics 'a**'
 check top_wants_a_terminal refused 'psibridge top: this is no terminal; --batch is for scripts' top
@@ -26,6 +34,8 @@ check words_after_two_dashes_are_words refused 'psibridge simulate: "--low": low
 away="psibridged is not running ($PSIBRIDGE_CONTROL does not exist); \"systemctl enable --now psibridged\" starts it"
 check status_without_psibridged failed "psibridge status: $away" status
 check simulate_without_psibridged failed "psibridge simulate: $away" simulate low /
+check set_without_psibridged failed "psibridge set: $away" set a --calm 5s
+check diff_without_psibridged_is_trouble fails 2 "psibridge diff: $away" diff
 check another_socket_can_be_named failed 'psibridge status: psibridged is not running (/nowhere does not exist); "systemctl enable --now psibridged" starts it' status --control /nowhere
 check a_socket_with_too_long_a_name failed "psibridge status: \"$(printf %0200d 0)\": a path of 1 to 107 bytes was expected" status --control "$(printf %0200d 0)"
 check a_file_that_is_no_socket failed "psibridge status: psibridged is not running (nothing listens on /dev/null); \"systemctl start psibridged\" starts it" status --control /dev/null
@@ -63,7 +73,7 @@ status_when_all_is_well()
 {
 	ended 0 status && says 'Memory is nowhere short.' 'system.slice/**' 'rung 2: a PSI trigger with a short window; 3 clients' \
 		'MemoryHigh is 90 % of MemoryMax in 1 cgroup; not in 2: /x: Permission denied' \
-		'in shadow: no client is told' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
+		'in shadow: no client is told; it would have told Low 5 times (1 critical)' 'absent: there is no such cgroup yet' 'FAILED: memory.pressure: Permission denied' \
 		'1 more, made for clients that no configured watch covers' 'Rung 3 and no better: CAP_SYS_RESOURCE is missing' \
 		'3 connected of at most 16384 (2 of systemd'\''s protocol, 1 of libpsibridge)' '1 client refused' \
 		/etc/psibridge/psibridged.conf.d/web.conf 'Killed by the kernel' /batch.slice/gone 's ago): tail (process 77), 15 MiB of 16 MiB in use' &&
@@ -329,5 +339,121 @@ no_room()
 		same old "$(cat "$T/dir/psibridge.prom")" && only psibridge.prom
 }
 on_cgroup2 a_file_that_cannot_be_written_stays_as_it_was no_room
+
+# ---- set and diff, of a real psibridged --------------------------------------------------------------
+# In a lab; its configuration is below $T/root.
+etc=$T/root/etc/psibridge
+set_conf=$T/root/run/psibridge/set.conf
+serve()
+{
+	"$builddir/psibridged" --root "$T/root" --notify "$T/notify" --control "$PSIBRIDGE_CONTROL" >/dev/null 2>"$T/log" 5>&- 6>&- &
+	echo $! >"$T/pid"
+	wait_for "$psibridge" status >/dev/null 2>&1
+}
+serves_no_more()
+{
+	kill "$@" "$(cat "$T/pid")"
+	wait "$(cat "$T/pid")"
+	rm -f "$T/pid" "$PSIBRIDGE_CONTROL"
+}
+printed() { same "$1" "$(cat "$T/stdout")"; }
+
+# From what is configured to another setting, which lasts, and back.
+settings()
+{
+	web=$lab/a/$lab-x.service
+	rm -rf "$T/root" "$PSIBRIDGE_CONTROL"
+	mkdir -p "$etc" "$T/root/run"
+	printf '[Watch %s/**]\nRearm=30s\n' "$lab" >"$etc/psibridged.conf"
+	serve || return
+	ended 0 diff && printed 'psibridged goes by what its files say.' &&
+		ended 0 set "$lab-x.service" --low 'some 400ms/2s' && printed "[Watch $web] (new)
+  Low           some 200ms/2s -> some 400ms/2s
+It lasts until the machine restarts ($set_conf); --save keeps it." &&
+		ended 1 diff && printed "--- configured
++++ running
++[Watch $web]
+-Low=some 200ms/2s                  # built in
++Low=some 400ms/2s                  # psibridge set" || return
+	kept=$(cat "$T/stdout")
+	failed 'psibridge set: --early: Early "some 500ms/2s" is over Low "some 400ms/2s", which stalls could reach unnoticed; Early of at most "some 400ms/2s" was expected' \
+		set "$web" --early 'some 500ms/2s' &&
+		failed 'psibridge set: --critical: Critical is under Low: every Low would be critical' set "$web" --critical 'some 50ms/2s' &&
+		failed "psibridge set: /$lab/a/none: there is no such cgroup" set "$lab/a/none" --calm 5s &&
+		failed "psibridge set: /$lab/b: nothing of it was set at run time" set "$lab/b" --reset &&
+		ended 0 set "$web" --low 'some 400ms/2s' && says 'Nothing changes: it was so already.' || return
+	for signal in -HUP -KILL -TERM; do
+		if [ $signal = -HUP ]; then
+			kill -HUP "$(cat "$T/pid")"
+			wait_for grep -q 'configuration reloaded; watches: 6' "$T/log"
+		else
+			serves_no_more $signal 2>/dev/null
+			serve
+		fi
+		ended 1 diff && printed "$kept" || return
+	done
+	ended 0 set "$web" --reset && printed "[Watch $web] (gone)
+  Low           some 400ms/2s -> some 200ms/2s" && ended 0 diff && [ ! -e "$set_conf" ]
+}
+# What is saved is a file like others.
+saved()
+{
+	file=$etc/psibridged.conf.d/zz-set-$lab-a-$lab-x.service.conf
+	ended 0 set "$web" --low 'some 400ms/2s' && ended 0 set "$web" --calm 1min --save && printed "[Watch $web]
+  Calm          10s -> 60s
+Saved in $file:
+  [Watch $web]
+  Low=some 400ms/2s
+  Rearm=30s
+  Calm=60s" && same "[Watch $web] Low=some 400ms/2s Rearm=30s Calm=60s" "$(sed 1d "$file" | paste -sd ' ')" && same 644 "$(stat -c %a "$file")" &&
+		[ ! -e "$set_conf" ] && ended 0 diff && failed "psibridge set: /$web: nothing of it was set at run time" set "$web" --save || return
+	# what another file says later, and a file that is another's
+	printf '[Watch %s]\nCalm=5s\n' "$web" >"$etc/psibridged.conf.d/zzz.conf"
+	run set "$web" --calm 7s --save
+	same 1 "$status" && same "psibridge set: [Watch $web] Calm=5s counts: $etc/psibridged.conf.d/zzz.conf says so, and is read later" "$(cat "$T/stderr")" || return
+	rm "$etc/psibridged.conf.d/zzz.conf"
+	echo '# mine' >"$file"
+	run set "$web" --calm 9s --save
+	same 1 "$status" && same "psibridge set: $file: it was not written by psibridge set, and is as it was; what was set lasts until the machine restarts" "$(cat "$T/stderr")" &&
+		same '# mine' "$(cat "$file")" && run diff && says '+Calm=9s                            # psibridge set' || return
+	rm "$file"
+	ended 0 set "$web" --reset
+}
+# Files that changed, with and without a mistake; at a start, too, where they contradict what was set.
+changed()
+{
+	printf '[Watch %s/**]\nRearm=soon\n' "$lab" >"$etc/psibridged.conf"
+	ended 1 diff && says 'The files have mistakes: they would be refused, and what runs stays.' "$etc/psibridged.conf:2:" &&
+		failed "psibridge set: $etc/psibridged.conf:2: Rearm: \"soon\": it does not begin with a digit; a time from 1ms to 24h, such as 10s, was expected" \
+			set "$web" --calm 5s || return
+	printf '[Watch %s/**]\nRearm=40s\n' "$lab" >"$etc/psibridged.conf"
+	ended 1 diff && printed "--- configured
++++ running
+ [Watch $lab/**]
+-Rearm=40s                          # $etc/psibridged.conf:2
++Rearm=30s                          # $etc/psibridged.conf:2" && ended 0 set "$web" --low 'some 300ms/2s' && says "[Watch $lab/**]" '30s -> 40s' || return
+	serves_no_more -TERM
+	printf '[Watch %s]\nEarly=some 350ms/2s\nLow=some 400ms/2s\nCritical=full 500ms/2s\n' "$web" >"$etc/psibridged.conf"
+	serve
+	ended 0 diff && grep -q "what psibridge set is left out, and is in $set_conf.refused now: .*Early" "$T/log" && [ -e "$set_conf.refused" ]
+}
+# A candidate is counted beside what is live. Where all are in the shadow it can be rehearsed.
+candidates()
+{
+	ended 0 set "$web" --low 'some 600ms/2s' --shadow yes && says "[Watch $web] Shadow=yes (new)" 'no -> yes' && ended 0 status "$web" &&
+		says 'in shadow: no client is told; it would have told Low 0 times and Neutral 0' 'the live one told Low 0 times and Neutral 0 times' || return
+	printf '[Defaults]\nShadow=yes\nQuiet=1ms\n[Watch %s/**]\n' "$lab" >"$etc/psibridged.conf"
+	ended 0 set "$web" --reset && ended 0 simulate critical "$web" && run status "$web" && says 'it would have told Low 1 time (1 critical)' 'Low last at ' &&
+		awk 'NR > 1 && length > 80 { print; wrong = 1 } END { exit wrong }' "$T/stdout" && serves_no_more -TERM
+}
+set_and_diff()
+{
+	settings && saved && changed && candidates
+}
+if [ "$(id -u)" = 0 ]; then
+	with_lab what_is_set_lasts_is_seen_saved_and_taken_back set_and_diff
+else
+	skip what_is_set_lasts_is_seen_saved_and_taken_back "only root may set"
+fi
 
 done_testing
