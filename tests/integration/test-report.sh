@@ -113,6 +113,20 @@ long_is_thinned()
 }
 check a_long_trace_is_thinned long_is_thinned
 
+# Each example of the manual on a trace of the tree works.
+examples()
+{
+	ln -sf "$srcdir/tests" tests
+	sed -n 's/^\.Dl \$ psibridge \(.*tests.data.*\)/\1/p' "$srcdir/src/cli/psibridge-tuning.7" >examples
+	same 7 "$(wc -l <examples)" || return
+	while read -r example; do
+		# shellcheck disable=SC2086 # words and patterns
+		run $example
+		same 0 "$status" || { cat stderr; return 1; }
+	done <examples
+}
+check examples_of_the_manual_work examples
+
 # ---- names of others' choice ---------------------------------------------------------------------------
 hostile()
 {
