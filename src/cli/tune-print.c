@@ -202,28 +202,48 @@ void tune_reasons(const struct tune_result *r, const struct tune_options *o, cha
 			certainty(wanted), r->as_good, r->as_good == 1 ? "" : "s");
 }
 
-void tune_drop_in(const struct tune_result *r, FILE *out)
+/* The settings that are not built in; Early follows from Low. */
+static bool differs(const struct tune_result *r, enum setting setting, char *text)
 {
-	const struct policy_options *o = &r->best->candidate.options;
 	struct policy_options built_in;
+	char other[VALUE_TEXT_MAX];
+	struct value value;
 
 	settings_built_in(&built_in);
+	setting_get(&built_in, setting, &value);
+	value_format(setting_table[setting].form, &value, other);
+	setting_get(&r->best->candidate.options, setting, &value);
+	value_format(setting_table[setting].form, &value, text);
+	return setting == SETTING_LOW || (setting != SETTING_EARLY && strcmp(text, other) != 0);
+}
+
+/* A cgroup's name is of others' choice, and this goes to a terminal, and from there to a shell. */
+static void put_cgroup(const char *cgroup, FILE *out)
+{
+	for (const char *p = cgroup; *p; p++)
+		fputc((unsigned char)*p < ' ' || *p == 0x7f || *p == '\'' ? '?' : *p, out);
+}
+
+void tune_drop_in(const struct tune_result *r, FILE *out)
+{
+	char text[VALUE_TEXT_MAX];
+
 	fprintf(out, "# /etc/psibridge/psibridged.conf.d/50-tuned.conf\n[%s",
 		r->cgroup ? "Watch " : "Defaults");
-	for (const char *p = r->cgroup; p && *p; p++) /* of others' choice, on a terminal */
-		fputc((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p, out);
+	put_cgroup(r->cgroup ? r->cgroup : "", out);
 	fputs("]\n", out);
-	for (enum setting i = 0; i < SETTING_COUNT; i++) {
-		char text[VALUE_TEXT_MAX], other[VALUE_TEXT_MAX];
-		struct value value;
-
-		setting_get(o, i, &value);
-		value_format(setting_table[i].form, &value, text);
-		setting_get(&built_in, i, &value);
-		value_format(setting_table[i].form, &value, other);
-		if (i == SETTING_LOW || (i != SETTING_EARLY && strcmp(text, other) != 0))
+	for (enum setting i = 0; i < SETTING_COUNT; i++)
+		if (differs(r, i, text))
 			fprintf(out, "%s=%s\n", setting_table[i].key, text);
-	}
+	if (!r->cgroup)
+		return;
+	fputs("# or, until the machine restarts:\n# psibridge set '", out);
+	put_cgroup(r->cgroup, out);
+	fputc('\'', out);
+	for (enum setting i = 0; i < SETTING_COUNT; i++)
+		if (differs(r, i, text))
+			fprintf(out, " --%s \"%s\"", setting_table[i].word, text);
+	fputc('\n', out);
 }
 
 int tune_print(const struct tune_result *r, const struct tune_options *o,
