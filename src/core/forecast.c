@@ -38,6 +38,7 @@ static void begin(struct forecast *f, uint64_t used, uint64_t limit, uint64_t no
 		.used_bytes = used,
 		.limit_bytes = limit,
 		.rough_bytes = f->rough_bytes,
+		.hits = f->hits,
 		.fastest = limit / UNKNOWN_SECONDS,
 		.most_bytes = { used },
 		.hour_usec = now,
@@ -77,15 +78,18 @@ static uint64_t three_quarters(uint64_t limit)
 	return limit - limit / 4;
 }
 
-bool forecast_is_enough(struct forecast *f, uint64_t *bytes, uint64_t limit)
+bool forecast_is_enough(struct forecast *f, uint64_t *bytes, uint64_t limit, uint64_t hits)
 {
 	uint64_t rough = *bytes, before = f->rough_bytes;
+	bool reclaims = forecast_is_near(rough, limit) &&
+			(hits == FORECAST_HITS_UNKNOWN || hits != f->hits);
 
 	f->rough_bytes = 0;
 	if (rough < three_quarters(limit))
 		return true;
 	f->rough_bytes = rough;
-	if (before == 0 || limit != f->limit_bytes || f->rate > 0 || rough >= limit - limit / 16 ||
+	f->hits = hits;
+	if (before == 0 || limit != f->limit_bytes || f->rate > 0 || reclaims ||
 	    rough > before + limit / 512)
 		return false;
 	f->rough_bytes = MIN(before, rough);

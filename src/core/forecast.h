@@ -10,7 +10,8 @@
  * When to look: what is free could be gone at the fastest recent growth in some time; an eighth of that, 100 ms to 10 s.
  *
  * What can be dropped is expensive to know (memory.stat). So as long as nothing can be told the use with all page cache stands for
- * it: under three quarters of the limit, and where neither grows and there is no reclaim, which trades one for the other.
+ * it: under three quarters of the limit, and where neither grows and there is no reclaim, which trades one for the other. Near the
+ * limit that is known only of how often it was reached.
  *
  * There is an answer only where it grows, and all of this holds:
  *  - three quarters of the limit are in use: so much room runtimes leave (.NET's collector stops at 75 % by itself);
@@ -30,6 +31,7 @@ struct forecast {
 	uint64_t looked_usec; /* 0: never */
 	uint64_t used_bytes, limit_bytes;
 	uint64_t rough_bytes; /* with all page cache, when it was last told apart; 0: it was not */
+	uint64_t hits;	      /* of the limit, until then */
 	uint64_t rate;	      /* bytes per second between the two newest looks */
 	uint64_t fastest;     /* the fastest of late: halves with time */
 	uint64_t most_bytes
@@ -40,9 +42,18 @@ struct forecast {
 	bool passed; /* ... it was: the next time it went on growing */
 };
 
-/* Before a look: `*bytes` is what is used with all page cache. Returns: true: it is now what the look is to be given;
- * false: what cannot be dropped must be known. */
-bool forecast_is_enough(struct forecast *forecast, uint64_t *bytes, uint64_t limit_bytes);
+/* So much is used that there may be reclaim. */
+static inline bool forecast_is_near(uint64_t bytes, uint64_t limit_bytes)
+{
+	return bytes >= limit_bytes - limit_bytes / 16;
+}
+
+#define FORECAST_HITS_UNKNOWN UINT64_MAX
+
+/* Before a look: `*bytes` is what is used with all page cache, `hits` how often the limit was reached, which is of use where it is
+ * near. Returns: true: it is now what the look is to be given; false: what cannot be dropped must be known. */
+bool forecast_is_enough(struct forecast *forecast, uint64_t *bytes, uint64_t limit_bytes,
+			uint64_t hits);
 
 /* `limit_bytes` > 0; `now_usec` never goes back. Returns: the time until the limit is reached; USEC_NEVER: there is
  * nothing to tell. */

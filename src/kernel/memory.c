@@ -595,14 +595,19 @@ int memory_limit_of(const struct cgroups *cgroups, const char *path, uint64_t *r
 	return r;
 }
 
-int memory_use_open(const struct cgroups *cgroups, const char *path)
+int memory_file_open(const struct cgroups *cgroups, const char *path, enum memory_file file)
 {
-	return open_of(cgroups, path, names_of(cgroups)->current);
+	const struct names *names = names_of(cgroups);
+
+	return open_of(cgroups, path,
+		       file == MEMORY_USE    ? names->current
+		       : file == MEMORY_HITS ? names->hits
+					     : "memory.memsw.failcnt");
 }
 
 int memory_kept_of(const struct cgroups *cgroups, const char *path, uint64_t *ret)
 {
-	struct memory_level level = { .current_fd = memory_use_open(cgroups, path),
+	struct memory_level level = { .current_fd = memory_file_open(cgroups, path, MEMORY_USE),
 				      .stat_fd = open_of(cgroups, path, "memory.stat") };
 	uint64_t unused;
 	int r = MIN(level.current_fd, level.stat_fd);
@@ -631,6 +636,15 @@ static int read_hits(const struct memory *m, const struct memory_level *level,
 static uint64_t sum_of(const struct memory_events *hits)
 {
 	return hits->high + hits->max + hits->oom;
+}
+
+int memory_hits_read(const struct cgroups *cgroups, int fd, uint64_t *ret)
+{
+	struct memory_events hits = { 0 };
+	int r = cgroups->has_v1 ? memory_use_read(fd, &hits.max) : memory_events_read(fd, &hits);
+
+	*ret = sum_of(&hits);
+	return r;
 }
 
 /* What was scanned of the cgroup and what is below it, for the machine and by those who wait. Kernels before 5.19 do

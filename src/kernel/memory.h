@@ -144,13 +144,16 @@ int memory_read_rough(const struct memory *memory, unsigned level, uint64_t *ret
 int memory_read_kept(const struct memory *memory, unsigned level, uint64_t *ret_bytes);
 
 /*
- * The same for one of very many, of which only the descriptor for what is used stays open. On v1 it is the cgroup of the same path,
+ * The same for one of very many, of which only the descriptors of cheap files stay open. On v1 it is the cgroup of the same path,
  * as systemd and container runtimes have it. Errors: -errno.
  */
 /* Its own; UINT64_MAX: none. Errors: -EMFILE, -ENFILE, -ENOMEM. */
 int memory_limit_of(const struct cgroups *cgroups, const char *path, uint64_t *ret_bytes);
-int memory_use_open(const struct cgroups *cgroups, const char *path);
+/* What it uses; how often its limit was reached, for which on v1 there are two files. */
+enum memory_file { MEMORY_USE, MEMORY_HITS, MEMORY_V1_SWAP_HITS, MEMORY_FILES };
+int memory_file_open(const struct cgroups *cgroups, const char *path, enum memory_file file);
 int memory_use_read(int fd, uint64_t *ret_bytes);
+int memory_hits_read(const struct cgroups *cgroups, int fd, uint64_t *ret_hits);
 int memory_kept_of(const struct cgroups *cgroups, const char *path, uint64_t *ret_bytes);
 
 /* memory.events. Reading takes the edge off its POLLPRI: read once, poll, read again on each ring.

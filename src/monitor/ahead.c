@@ -18,7 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define WALK_FACTOR 2000
+#define WALK_FACTOR 4000
 #define WALK_MIN_USEC (10 * USEC_PER_SEC)
 #define WALK_MAX_USEC (600 * USEC_PER_SEC)
 #define SHARE 8 /* that much of a limit, and its cgroup can give back */
@@ -26,8 +26,8 @@
 struct limit {
 	struct limit *next;
 	uint64_t inode, bytes;
-	uint64_t due_usec; /* USEC_NEVER: it could not be read; after the next walk */
-	int use_fd;	   /* -1: it is opened for each look */
+	uint64_t due_usec;     /* USEC_NEVER: it could not be read; after the next walk */
+	int fds[MEMORY_FILES]; /* -1: it is opened for each look */
 	struct forecast forecast;
 	char path[];
 };
@@ -69,7 +69,8 @@ static void free_from(struct limit **first)
 
 	while ((l = *first) != NULL) {
 		*first = l->next;
-		fd_close(&l->use_fd);
+		for (unsigned i = 0; i < MEMORY_FILES; i++)
+			fd_close(&l->fds[i]);
 		free(l);
 	}
 }
@@ -94,7 +95,7 @@ static struct limit *limit_new(struct ahead *a, const char *path, uint64_t inode
 		return NULL;
 	}
 	l->inode = inode;
-	l->use_fd = -1;
+	memset(l->fds, -1, sizeof(l->fds));
 	memcpy(l->path, path, size);
 	return l;
 }
@@ -155,17 +156,30 @@ static bool are_plenty(int fd)
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd < limit.rlim_cur / 2;
 }
 
-static int read_use(struct ahead *a, struct limit *l, uint64_t *ret)
+static int read_file(struct ahead *a, struct limit *l, enum memory_file file, uint64_t *ret)
 {
-	int fd = l->use_fd >= 0 ? l->use_fd : memory_use_open(a->cgroups, l->path), r;
+	int *kept = &l->fds[file], r;
+	int fd = *kept >= 0 ? *kept : memory_file_open(a->cgroups, l->path, file);
 
 	if (fd < 0)
 		return fd;
-	r = memory_use_read(fd, ret);
-	l->use_fd = r == 0 && (l->use_fd >= 0 || are_plenty(fd)) ? fd : -1;
-	if (l->use_fd < 0)
+	r = file == MEMORY_USE ? memory_use_read(fd, ret) : memory_hits_read(a->cgroups, fd, ret);
+	*kept = r == 0 && (*kept >= 0 || are_plenty(fd)) ? fd : -1;
+	if (*kept < 0)
 		close(fd);
 	return r;
+}
+
+/* Where a v1 limit of memory and swap together is reached, that alone counts it. */
+static uint64_t hits_of(struct ahead *a, struct limit *l)
+{
+	uint64_t hits, with_swap = 0;
+	int r;
+
+	if (read_file(a, l, MEMORY_HITS, &hits) < 0)
+		return FORECAST_HITS_UNKNOWN;
+	r = a->cgroups->has_v1 ? read_file(a, l, MEMORY_V1_SWAP_HITS, &with_swap) : 0;
+	return r < 0 && r != -ENOENT ? FORECAST_HITS_UNKNOWN : hits + with_swap;
 }
 
 /* The next look, not later than it is due: on a grid as wide as the greatest power of two that is not more than the time until then. */
@@ -177,10 +191,12 @@ static uint64_t together(uint64_t due, uint64_t now)
 /* Returns: the time until it is reached, or USEC_NEVER. */
 static uint64_t look(struct ahead *a, struct limit *l, uint64_t now)
 {
-	uint64_t used, left, bytes = l->bytes;
-	int r = read_use(a, l, &used);
+	uint64_t used, left, hits = FORECAST_HITS_UNKNOWN, bytes = l->bytes;
+	int r = read_file(a, l, MEMORY_USE, &used);
 
-	if (r == 0 && !forecast_is_enough(&l->forecast, &used, bytes))
+	if (r == 0 && forecast_is_near(used, bytes))
+		hits = hits_of(a, l);
+	if (r == 0 && !forecast_is_enough(&l->forecast, &used, bytes, hits))
 		r = memory_kept_of(a->cgroups, l->path, &used);
 	l->due_usec = USEC_NEVER;
 	if (r < 0)
@@ -201,7 +217,7 @@ static uint64_t look(struct ahead *a, struct limit *l, uint64_t now)
 static bool uses_much(void *userdata, const char *path, _unused_ uint64_t inode)
 {
 	const struct ahead *a = userdata;
-	int fd = memory_use_open(a->cgroups, path);
+	int fd = memory_file_open(a->cgroups, path, MEMORY_USE);
 	uint64_t used;
 	bool much;
 

@@ -6,7 +6,7 @@
  * those that have a limit, one timer of the caller's for all of them, and one descriptor each while there are plenty. What
  * has no limit costs nothing between walks.
  *
- * A walk finds limits, new and changed ones: every 10 s, and with very many cgroups less often, for it may cost a 2,000th of
+ * A walk finds limits, new and changed ones: every 10 s, and with very many cgroups less often, for it may cost a 4,000th of
  * a core. Each limit is looked at as core/forecast.h says; looks that are not urgent come together.
  */
 #pragma once

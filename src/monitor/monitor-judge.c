@@ -410,7 +410,7 @@ static uint64_t time_left(struct monitor *m, uint64_t now)
 		struct forecast *f = &m->forecasts[i];
 
 		if (memory_read_rough(&m->memory, i, &used) < 0 ||
-		    (!forecast_is_enough(f, &used, limit) &&
+		    (!forecast_is_enough(f, &used, limit, FORECAST_HITS_UNKNOWN) &&
 		     memory_read_kept(&m->memory, i, &used) < 0))
 			continue;
 		one = forecast_look(f, used, limit, now);

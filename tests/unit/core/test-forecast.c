@@ -190,19 +190,34 @@ PROMISE(each_look_says_when_the_limit_is_reached_and_when_the_next_one_is_due)
 	}
 }
 
+#define UNKNOWN FORECAST_HITS_UNKNOWN
+
 PROMISE(page_cache_is_told_apart_only_where_it_could_matter)
 {
 	static const struct {
 		uint64_t rough_mib, kept_mib; /* 0: it is enough, and the look is given ... */
-		uint64_t given_mib;
+		uint64_t given_mib, hits;
 	} looks[] = {
-		{ 100, 0, 100 },		      /* nothing is told under three quarters */
-		{ 479, 0, 479 },   { 500, 300, 300 }, /* for the first time */
-		{ 500, 0, 300 },		      /* neither grows */
-		{ 501, 0, 300 },   { 490, 0, 300 },   { 492, 301, 301 }, /* by a 512th, since it was less */
-		{ 492, 301, 301 },					 /* it grew a look before */
-		{ 492, 0, 301 },   { 600, 302, 302 }, /* within a 16th of the limit one is traded for the other */
-		{ 600, 302, 302 }, { 600, 302, 302 }, { 400, 0, 400 },	 { 600, 302, 302 },
+		{ 100, 0, 100, 0 }, /* nothing is told under three quarters */
+		{ 479, 0, 479, 0 },
+		{ 500, 300, 300, 0 }, /* for the first time */
+		{ 500, 0, 300, 0 },   /* neither grows */
+		{ 501, 0, 300, 0 },
+		{ 490, 0, 300, 0 },
+		{ 492, 301, 301, 0 }, /* by a 512th, since it was less */
+		{ 492, 301, 301, 0 }, /* it grew a look before */
+		{ 492, 0, 301, UNKNOWN },
+		/* within a 16th of the limit one is traded for the other ... */
+		{ 600, 302, 302, UNKNOWN },
+		{ 600, 302, 302, UNKNOWN },
+		{ 600, 302, 302, UNKNOWN },
+		{ 400, 0, 400, UNKNOWN },
+		{ 600, 302, 302, 5 },
+		/* ... whenever it is reached */
+		{ 600, 0, 302, 5 },
+		{ 600, 302, 302, 6 },
+		{ 600, 0, 302, 6 },
+		{ 600, 302, 302, UNKNOWN },
 	};
 	struct forecast f = { 0 };
 	uint64_t now = START;
@@ -211,7 +226,8 @@ PROMISE(page_cache_is_told_apart_only_where_it_could_matter)
 		uint64_t bytes = looks[i].rough_mib * MIB;
 
 		print_message("look %zu\n", i);
-		assert_int_equal(forecast_is_enough(&f, &bytes, LIMIT), looks[i].kept_mib == 0);
+		assert_int_equal(forecast_is_enough(&f, &bytes, LIMIT, looks[i].hits),
+				 looks[i].kept_mib == 0);
 		if (looks[i].kept_mib == 0)
 			assert_int_equal(bytes, looks[i].given_mib * MIB);
 		now += SEC(1);
