@@ -3,7 +3,7 @@
 # ALONE beside others the machine itself is short
 #
 # Whose limit a stall comes from: one row for each cause that one cgroup can have, PSB_CAUSE_TIMES times each (1; all of ten:
-# PSB_CAUSE_TIMES=10). The machine's own shortage is in guest-pressure.sh. Runs in the guest (tests/vm/run) as root.
+# PSB_CAUSE_TIMES=10). The machine's own shortage is in guest-pressure.sh, as often. Runs in the guest (tests/vm/run) as root.
 # shellcheck source=guest-lib.sh
 . "$srcdir/tests/vm/guest-lib.sh"
 
