@@ -30,14 +30,14 @@ static const char help[] =
 	"\n"
 	"  --save               keep it for good: write a drop-in below /etc/psibridge\n"
 	"  --reset              take back what was set and not saved\n"
-	"  --shadow yes|no      yes: a candidate, which is judged beside what is live and told to\n"
+	"  --shadow yes|no      yes: a candidate, judged beside what is live and told to\n"
 	"                       nobody; \"psibridge status\" says what it would have told\n" CONTROL_HELP
 	"  --help\n"
 	"\n" THRESHOLD_HELP "\n"
 	"Only root may do this. \"psibridge diff\" lists what was set.\n"
 	"\n"
-	"Exit status: 0 done, 1 it could not be done, and all is as it was, 2 the command line\n"
-	"makes no sense.\n"
+	"Exit status: 0 done, 1 it could not be done, which is said, 2 the command line makes\n"
+	"no sense.\n"
 	"\n"
 	"Example: psibridge set nginx.service --low \"some 400ms/2s\"\n";
 
