@@ -6,13 +6,10 @@
  * IHostMemoryManager and is then told, through ICLRMemoryNotificationCallback, when memory is Low,
  * Neutral or High. psb_host_memory_manager_new() makes such a manager out of a watch.
  *
- * What an interface pointer points to is a pointer to a table of functions ("slots"), in C:
+ * What an interface pointer points to is a pointer to a table of functions ("slots"). In C++ the compiler makes the same
+ * table for a class with virtual functions (struct Mine : ICLRMemoryNotificationCallback). C and C++:
  *
  *     IHostMemoryManager_RegisterMemoryNotificationCallback(manager, &mine.callback);
- *
- * and in C++, where the compiler makes the same table for a class with virtual functions:
- *
- *     struct Mine : ICLRMemoryNotificationCallback { ... };
  *     manager->RegisterMemoryNotificationCallback(new Mine);
  *
  * C++ destructors of interfaces are protected and not virtual: a virtual one would take two slots of the table. So
@@ -282,18 +279,10 @@ typedef enum EMemoryCriticalLevel {
 /** Flags of CreateMalloc(). The heap is always safe for threads, and never executable: that is refused. */
 typedef enum MALLOC_TYPE { MALLOC_THREADSAFE = 1, MALLOC_EXECUTABLE = 2 } MALLOC_TYPE;
 
-PSB_IID IID_ICLRMemoryNotificationCallback = {
-	0x47EB8E57, 0x0846, 0x4546, { 0xAF, 0x76, 0x6F, 0x42, 0xFC, 0xFC, 0x26, 0x49 }
-};
-PSB_IID IID_IHostMalloc = {
-	0x1831991C, 0xCC53, 0x4A31, { 0xB2, 0x18, 0x04, 0xE9, 0x10, 0x44, 0x64, 0x79 }
-};
-PSB_IID IID_IHostMemoryManager = {
-	0x7BC698D1, 0xF9E3, 0x4460, { 0x9C, 0xDE, 0xD0, 0x42, 0x48, 0xE9, 0xFA, 0x25 }
-};
-PSB_IID IID_IHostControl = {
-	0x02CA073C, 0x7079, 0x4860, { 0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91 }
-};
+PSB_IID IID_ICLRMemoryNotificationCallback = { 0x47EB8E57, 0x0846, 0x4546, { 0xAF, 0x76, 0x6F, 0x42, 0xFC, 0xFC, 0x26, 0x49 } };
+PSB_IID IID_IHostMalloc = { 0x1831991C, 0xCC53, 0x4A31, { 0xB2, 0x18, 0x04, 0xE9, 0x10, 0x44, 0x64, 0x79 } };
+PSB_IID IID_IHostMemoryManager = { 0x7BC698D1, 0xF9E3, 0x4460, { 0x9C, 0xDE, 0xD0, 0x42, 0x48, 0xE9, 0xFA, 0x25 } };
+PSB_IID IID_IHostControl = { 0x02CA073C, 0x7079, 0x4860, { 0x88, 0x0A, 0xC2, 0xF7, 0xA4, 0x49, 0xC9, 0x91 } };
 
 /** Implemented by the runtime, called by the manager. Must not block: hand over, and return. */
 PSB_INTERFACE(ICLRMemoryNotificationCallback)

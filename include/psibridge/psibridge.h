@@ -104,6 +104,9 @@ enum psb_kind {
 	PSB_KIND_GONE,
 	PSB_KIND_SOURCE, /* the watch moved to another rung; only with PSB_TELL_SOURCE */
 	PSB_KIND_EFFECT, /* what the last Low achieved is in psb_stats; only with PSB_TELL_EFFECT. Since 0.2 */
+	/* Something was looked at. `reason` is PRESENT, unless that was told just before; memory in use is without
+	 * inactive page cache, as it was last read. Only with PSB_TELL_SAMPLE. Since 0.2 */
+	PSB_KIND_SAMPLE,
 };
 
 /** What a callback is told. Valid during the call only. */
@@ -129,6 +132,10 @@ struct psb_notification {
 	/* OWN, ANCESTOR: so many bytes at the front of `cgroup` are the path of the cgroup whose limit it is;
 	 * 0: it has none here (v1, or not visible) */
 	size_t cause_length;
+
+	/* since 0.2; PSB_KIND_SAMPLE only: the event, in psibridged's own numbers; oom and oom_kill of memory.events */
+	unsigned event, full_avg10_centi;
+	uint64_t oom_events; /* or PSB_UNKNOWN */
 };
 
 /* ---- bridge -------------------------------------------------------------------------------- */
@@ -265,13 +272,14 @@ typedef void psb_callback_fn(const struct psb_notification *notification, void *
 #define PSB_TELL_PRESENT 2u /* tell the present state first, as soon as the loop runs */
 #define PSB_TELL_SOURCE 4u  /* also PSB_KIND_SOURCE */
 #define PSB_TELL_EFFECT 8u  /* also PSB_KIND_EFFECT; with PSB_INLINE only */
+#define PSB_TELL_SAMPLE 16u /* also PSB_KIND_SAMPLE; with PSB_INLINE only */
 
 /** psb_watch_add_callback() - register `fn`; `ret` may be NULL, then it lives as long as the watch
  * Without PSB_INLINE each registration has its own thread, with all signals blocked and 256 KiB of stack (as
  * the bridge's, which makes inline calls), and one slot for each cgroup, in which the newest state wins: a call
  * that blocks delays no other, and what it missed is not told afterwards. A repeated Low comes no sooner than
  * 20 times the duration of the last call.
- * Errors: -EINVAL (fn is NULL, unknown flags, PSB_TELL_EFFECT alone), -EAGAIN (no thread).
+ * Errors: -EINVAL (fn is NULL, unknown flags, one that needs PSB_INLINE without it), -EAGAIN (no thread).
  */
 int psb_watch_add_callback(psb_watch *watch, psb_callback_fn *fn, void *userdata, unsigned flags,
 			   psb_registration **ret);

@@ -4,8 +4,7 @@
  *
  *     every interval: survey --> for each cgroup: the same as in its last line? --> a line
  *
- * Where it is not, the sample before is written, too, if that was left out: replay takes what grew between two lines as grown evenly.
- * That memory in use has changed is worth a line where it is 1 % of it; that avg10 falls is worth none.
+ * Which lines that are, trace_take() says.
  *
  * Each line is written at once, whole or not at all: what a full disk took half of is cut off again.
  *
@@ -69,7 +68,7 @@ struct session {
 struct known {
 	const char *cgroup;
 	uint64_t sweep;
-	struct trace_sample seen, written;
+	struct trace_last series;
 	char name[];
 };
 
@@ -107,23 +106,10 @@ static void write_line(struct session *s, struct known *k, const struct trace_sa
 	};
 
 	write_all(s, parts, ELEMENTSOF(parts));
-	k->written = *sample;
 	s->lines++;
 }
 
 /* ---- a sweep ------------------------------------------------------------------------------------- */
-
-static bool is_much(uint64_t a, uint64_t b)
-{
-	return MAX(a, b) - MIN(a, b) > MAX(a, b) / 100;
-}
-
-static bool is_news(const struct trace_sample *a, const struct trace_sample *b)
-{
-	return a->has_psi != b->has_psi || a->some_usec != b->some_usec ||
-	       a->full_usec != b->full_usec || a->oom != b->oom ||
-	       a->limit_bytes != b->limit_bytes || is_much(a->used_bytes, b->used_bytes);
-}
 
 static int by_name(const void *a, const void *b)
 {
@@ -174,18 +160,17 @@ static void seen(const struct psb_survey_row *row, void *userdata)
 		.has_oom = row->has_events,
 		.oom = row->oom_events + row->oom_kill_events,
 	};
-	bool is_new;
+	struct trace_sample lines[2];
+	unsigned count;
 
 	if (!k)
 		return;
 	s->cgroups++;
-	is_new = k->sweep == 0 || k->sweep + 1 < s->sweep; /* or it was away */
-	if (is_new || is_news(&k->written, &sample)) {
-		if (!is_new && k->seen.time_usec > k->written.time_usec)
-			write_line(s, k, &k->seen);
-		write_line(s, k, &sample);
-	}
-	k->seen = sample;
+	if (k->sweep + 1 < s->sweep) /* it was away */
+		k->series.begun = false;
+	count = trace_take(&k->series, &sample, lines);
+	for (unsigned i = 0; i < count; i++)
+		write_line(s, k, &lines[i]);
 	k->sweep = s->sweep;
 }
 
@@ -208,8 +193,9 @@ static void write_last(const void *node, VISIT visit, void *userdata)
 {
 	struct known *k = *(struct known *const *)node;
 
-	if ((visit == postorder || visit == leaf) && k->seen.time_usec > k->written.time_usec)
-		write_line(userdata, k, &k->seen);
+	if ((visit == postorder || visit == leaf) &&
+	    k->series.seen.time_usec > k->series.written.time_usec)
+		write_line(userdata, k, &k->series.seen);
 }
 
 /* ---- the session --------------------------------------------------------------------------------- */

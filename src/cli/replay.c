@@ -192,6 +192,7 @@ static void take_end(struct session *s)
 
 		last.time_usec = s->last_usec;
 		last.told = 0;
+		last.event = EVENT_NONE;
 		replay_feed(&o->replay, &last);
 	}
 }

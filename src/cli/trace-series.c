@@ -181,6 +181,7 @@ static void end_series(struct trace_set *set)
 		}
 		sample.time_usec = last;
 		sample.told = 0;
+		sample.event = EVENT_NONE;
 		if (!append(set, s, &sample))
 			set->failed = true;
 	}

@@ -438,6 +438,7 @@ static bool read_cell(struct scan cell, enum trace_column column, uint64_t unit,
 	case TRACE_USED:
 	case TRACE_LIMIT:
 	case TRACE_OOM:
+	case TRACE_EVENT:
 	case TRACE_TOLD:
 	case TRACE_REASON:
 	case TRACE_CAUSE:

@@ -5,6 +5,9 @@
  *     line --> [line before ... line]: each look of the trigger and each deadline of the policy that
  *              falls in between, in their order, with the numbers of that moment --> policy_step()
  *
+ * A line of psibridged's (it has an event) is itself a look of the policy that was in force, so it is a step, whatever is replayed. In between
+ * the policy looked only while nothing changed, which is not in the trace: these looks fall in there as above, and no others do.
+ *
  * Where nothing stalls and the policy is at rest a line costs some comparisons. Of a longer gap only its first day and its last are gone
  * through: in a damaged trace it may be a thousand years.
  */
@@ -102,6 +105,7 @@ struct trace_sample replay_between(const struct trace_sample *a, const struct tr
 	struct trace_sample s = at < b->time_usec ? *a : *b;
 
 	s.time_usec = at;
+	s.told = 0;
 	if (whole == 0)
 		return s;
 	s.some_usec = part(a->some_usec, b->some_usec, elapsed, whole);
@@ -157,7 +161,6 @@ static uint64_t look_ahead(struct replay *r, const struct trace_sample *at, uint
 {
 	uint64_t left;
 
-	r->ahead_usec = USEC_NEVER;
 	if (r->policy.options.forecast_usec == 0 || at->limit_bytes == 0 || at->used_bytes == 0)
 		return 0;
 	left = forecast_look(&r->forecast, at->used_bytes, at->limit_bytes, now);
@@ -180,7 +183,16 @@ static void step(struct replay *r, enum policy_event event, const struct trace_s
 	struct policy_verdict v;
 	uint64_t now = at->time_usec + 1; /* the policy's times are over 0 */
 
-	s.left_usec = look_ahead(r, at, now);
+	r->ahead_usec = USEC_NEVER;
+	if (at->event == EVENT_NONE)
+		s.left_usec = look_ahead(r, at, now);
+	else if (at->told && at->reason == REASON_FORECAST) /* it was looked at in between */
+		s.left_usec = 1;
+	if (event == POLICY_SIGNAL) {
+		s.signal = at->told;
+		s.signal_critical = at->critical;
+		s.signal_reason = at->reason;
+	}
 	for (;;) {
 		policy_step(&r->policy, event, &s, now, &v);
 		if (v.want_headroom) {
@@ -234,31 +246,18 @@ static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
 		may_pass(r, &r->policy.options.critical, s));
 }
 
-void replay_feed(struct replay *r, const struct trace_sample *s)
+/* What the policy and the trigger do before or at the time of `s`. */
+static void catch_up(struct replay *r, const struct trace_sample *s, uint64_t end)
 {
 	struct trace_sample at;
 	enum policy_event event;
-	uint64_t due, next, end;
+	uint64_t due, next;
 
-	if (s->told)
-		r->cause = s->cause;
-	if (!r->begun || is_another(&r->last, s)) {
-		r->told_some_usec = s->some_usec;
-		r->trigger.next_usec = USEC_NEVER;
-		r->begun = true;
-		r->last = *s;
-		step(r, POLICY_TICK, s, 0);
-		return;
-	}
-	/* where nothing grew a gap is known */
-	end = s->some_usec > r->last.some_usec ? s->time_usec : 0;
-	if (trace_total(s, r->trigger.armed.kind) > trace_total(&r->last, r->trigger.armed.kind))
-		trigger_wake(&r->trigger, &r->last);
 	for (;;) {
 		due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec);
 		next = MIN(r->trigger.next_usec, due);
 		if (next > s->time_usec)
-			break;
+			return;
 		event = POLICY_TICK;
 		if (next - r->last.time_usec > DAY_USEC && s->time_usec - next > DAY_USEC) {
 			next = s->time_usec - DAY_USEC;
@@ -275,9 +274,64 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 		at = replay_between(&r->last, s, next);
 		step(r, event, &at, end);
 	}
-	if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)
-		step(r, POLICY_EVENTS, s, end);
-	if (may_hide_low(r, s))
-		r->gaps++;
+}
+
+static enum policy_event event_of(const struct trace_sample *s)
+{
+	if (s->told && s->reason == REASON_SIMULATED)
+		return POLICY_SIGNAL;
+	return s->event == EVENT_ALARM	  ? POLICY_ALARM
+	       : s->event == EVENT_EVENTS ? POLICY_EVENTS
+					  : POLICY_TICK;
+}
+
+static void begin(struct replay *r, const struct trace_sample *s)
+{
+	const struct policy_options options = r->policy.options;
+
+	r->told_some_usec = s->some_usec;
+	r->trigger.next_usec = USEC_NEVER;
+	r->begun = true;
+	if (s->event == EVENT_BEGIN)
+		policy_init(&r->policy, &options);
+	if (s->event == EVENT_BEGIN && s->told && s->reason == REASON_PRESENT)
+		policy_resume(&r->policy, s->told, s->critical, s->time_usec + 1);
+	step(r, event_of(s), s, 0);
+}
+
+/* A look of psibridged's. What was looked at before, and was not written, had not changed. */
+static void look(struct replay *r, const struct trace_sample *s)
+{
+	if (s->some_usec == r->last.some_usec && s->full_usec == r->last.full_usec &&
+	    s->oom == r->last.oom)
+		catch_up(r, s, 0);
+	if (s->event == EVENT_GAVE || s->event == EVENT_KEPT)
+		policy_effect(&r->policy, s->event == EVENT_GAVE);
+	else
+		step(r, event_of(s), s, 0);
+}
+
+void replay_feed(struct replay *r, const struct trace_sample *s)
+{
+	uint64_t end;
+
+	if (s->told)
+		r->cause = s->cause;
+	if (!r->begun || s->event == EVENT_BEGIN || is_another(&r->last, s)) {
+		begin(r, s);
+	} else if (s->event != EVENT_NONE) {
+		look(r, s);
+	} else {
+		/* where nothing grew a gap is known */
+		end = s->some_usec > r->last.some_usec ? s->time_usec : 0;
+		if (trace_total(s, r->trigger.armed.kind) >
+		    trace_total(&r->last, r->trigger.armed.kind))
+			trigger_wake(&r->trigger, &r->last);
+		catch_up(r, s, end);
+		if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)
+			step(r, POLICY_EVENTS, s, end);
+		if (may_hide_low(r, s))
+			r->gaps++;
+	}
 	r->last = *s;
 }

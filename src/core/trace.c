@@ -21,11 +21,20 @@ static const char *const columns[TRACE_COLUMNS] = {
 	[TRACE_USED] = "used_kib",
 	[TRACE_LIMIT] = "limit_kib",
 	[TRACE_OOM] = "oom",
+	[TRACE_EVENT] = "event",
 	[TRACE_TOLD] = "told",
 	[TRACE_REASON] = "reason",
 	[TRACE_CAUSE] = "cause",
 	[TRACE_CGROUP] = "cgroup",
 };
+
+static const char *const event_names[EVENTS] = { "-",	   "begin", "tick", "alarm",
+						 "events", "gave",  "kept" };
+
+static const char *name_of_event(unsigned event)
+{
+	return event_names[event];
+}
 
 static bool scan_exponent(struct scan *s, int *ret)
 {
@@ -197,6 +206,10 @@ static bool read_field(enum trace_column column, struct scan field, struct trace
 	case TRACE_OOM:
 		s->has_oom = true;
 		return scan_is_number(field, 0, UINT64_MAX, &s->oom);
+	case TRACE_EVENT:
+		ok = find_name(field, name_of_event, EVENTS - 1, &number);
+		s->event = (enum trace_event)number;
+		return ok;
 	case TRACE_TOLD:
 		return read_told(field, s);
 	case TRACE_REASON:
@@ -300,6 +313,36 @@ uint64_t trace_total_at(struct trace_cursor *c, enum psi_kind kind, uint64_t tim
 
 /* ---- writing ------------------------------------------------------------------------------------- */
 
+static bool is_much(uint64_t a, uint64_t b)
+{
+	return MAX(a, b) - MIN(a, b) > MAX(a, b) / 100;
+}
+
+static bool is_news(const struct trace_sample *a, const struct trace_sample *b)
+{
+	return a->has_psi != b->has_psi || a->some_usec != b->some_usec ||
+	       a->full_usec != b->full_usec || a->oom != b->oom ||
+	       a->limit_bytes != b->limit_bytes || is_much(a->used_bytes, b->used_bytes) ||
+	       b->told || b->event == EVENT_BEGIN || b->event >= EVENT_GAVE;
+}
+
+unsigned trace_take(struct trace_last *t, const struct trace_sample *sample,
+		    struct trace_sample *lines)
+{
+	unsigned count = 0;
+
+	if (!t->begun || is_news(&t->written, sample)) {
+		if (t->begun && t->seen.time_usec > t->written.time_usec &&
+		    sample->event != EVENT_BEGIN)
+			lines[count++] = t->seen;
+		lines[count++] = *sample;
+		t->written = *sample;
+	}
+	t->seen = *sample;
+	t->begun = true;
+	return count;
+}
+
 size_t trace_begin(uint64_t began_usec, char *buf)
 {
 	int n = snprintf(buf, TRACE_LINE_MAX, MAGIC "%d\n# began %" PRIu64 ".%06" PRIu64 "\n",
@@ -311,34 +354,58 @@ size_t trace_begin(uint64_t began_usec, char *buf)
 	return (size_t)n;
 }
 
+/* By hand: psibridged writes a thousand lines a second, and printf(3) takes most of a microsecond for one number. */
+static char *put_number(char *p, uint64_t number, unsigned digits, char end)
+{
+	char text[20];
+	unsigned n = 0;
+
+	do
+		text[n++] = (char)('0' + number % 10);
+	while ((number /= 10) > 0 || n < digits);
+	while (n > 0)
+		*p++ = text[--n];
+	*p++ = end;
+	return p;
+}
+
+static char *put_word(char *p, const char *word)
+{
+	size_t size = strlen(word);
+
+	memcpy(p, word, size);
+	p[size] = '\t';
+	return p + size + 1;
+}
+
+static char *put_centi(char *p, uint32_t centi)
+{
+	return put_number(put_number(p, centi / 100, 1, '.'), centi % 100, 2, '\t');
+}
+
+static char *put_kib(char *p, uint64_t bytes)
+{
+	return bytes > 0 ? put_number(p, bytes / 1024, 1, '\t') : put_word(p, "-");
+}
+
 size_t trace_format(const struct trace_sample *s, char *buf)
 {
-	const char *told = s->critical ? "critical" : name_of_available(s->told);
-	char *p = buf, *end = buf + TRACE_LINE_MAX;
+	char *p = put_number(buf, s->time_usec / USEC_PER_SEC, 1, '.');
 
-	p += snprintf(p, (size_t)(end - p), "%" PRIu64 ".%06" PRIu64 "\t",
-		      s->time_usec / USEC_PER_SEC, s->time_usec % USEC_PER_SEC);
-	if (s->has_psi)
-		p += snprintf(p, (size_t)(end - p), "%" PRIu64 "\t%" PRIu64 "\t%u.%02u\t%u.%02u\t",
-			      s->some_usec, s->full_usec, s->some_avg10_centi / 100,
-			      s->some_avg10_centi % 100, s->full_avg10_centi / 100,
-			      s->full_avg10_centi % 100);
-	else
-		p += snprintf(p, (size_t)(end - p), "-\t-\t-\t-\t");
-	for (unsigned i = 0; i < 2; i++) {
-		uint64_t bytes = i == 0 ? s->used_bytes : s->limit_bytes;
-
-		if (bytes > 0)
-			p += snprintf(p, (size_t)(end - p), "%" PRIu64 "\t", bytes / 1024);
-		else
-			p += snprintf(p, (size_t)(end - p), "-\t");
+	p = put_number(p, s->time_usec % USEC_PER_SEC, 6, '\t');
+	if (s->has_psi) {
+		p = put_number(p, s->some_usec, 1, '\t');
+		p = put_number(p, s->full_usec, 1, '\t');
+		p = put_centi(p, s->some_avg10_centi);
+		p = put_centi(p, s->full_avg10_centi);
+	} else {
+		p = put_word(p, "-\t-\t-\t-");
 	}
-	if (s->has_oom)
-		p += snprintf(p, (size_t)(end - p), "%" PRIu64 "\t", s->oom);
-	else
-		p += snprintf(p, (size_t)(end - p), "-\t");
-	p += snprintf(p, (size_t)(end - p), "%s\t%s\t%s\t", s->told ? told : "-",
-		      s->told ? name_of_reason(s->reason) : "-",
-		      s->told ? name_of_cause(s->cause) : "-");
+	p = put_kib(put_kib(p, s->used_bytes), s->limit_bytes);
+	p = s->has_oom ? put_number(p, s->oom, 1, '\t') : put_word(p, "-");
+	p = put_word(p, event_names[s->event]);
+	p = put_word(p, !s->told ? "-" : s->critical ? "critical" : name_of_available(s->told));
+	p = put_word(p, s->told ? name_of_reason(s->reason) : "-");
+	p = put_word(p, s->told ? name_of_cause(s->cause) : "-");
 	return (size_t)(p - buf);
 }

@@ -4,13 +4,13 @@
  *
  *     # psibridge trace 1
  *     # began 1764504000.123456
- *     time_s	some_us	full_us	some_avg10	full_avg10	used_kib	limit_kib	oom	told	reason	cause	cgroup
- *     0.100220	5210	1204	0.00	0.00	498112	524288	0	-	-	-	/shop.slice
- *     2.301144	312877	98220	3.92	1.20	524110	524288	0	low	stall	own	/shop.slice
+ *     time_s	some_us	full_us	some_avg10	full_avg10	used_kib	limit_kib	oom	event	told	reason	cause	cgroup
+ *     0.100220	5210	1204	0.00	0.00	498112	524288	0	begin	-	-	-	/shop.slice
+ *     2.301144	312877	98220	3.92	1.20	524110	524288	0	alarm	low	stall	own	/shop.slice
  *
  * One line for each time something changed in one cgroup, fields with one tab between them, "-" where a number is not known.
  * What grows (some_us, full_us, oom) are the kernel's counters as they stood then; between two lines of a cgroup they are taken as
- * grown evenly, so who writes a trace writes the last unchanged line, too, when a rest ends. The names of the columns say which
+ * grown evenly, so who writes a trace writes the last unchanged line, too, when a rest ends (trace_take()). The names of the columns say which
  * there are, in any order; `cgroup` is the last, where it takes the rest of the line. Columns of other names are skipped, comments are
  * too. What a spreadsheet makes of it is read as well: commas for the tabs, and no first line.
  */
@@ -33,6 +33,7 @@ enum trace_column {
 	TRACE_USED,
 	TRACE_LIMIT,
 	TRACE_OOM,
+	TRACE_EVENT,
 	TRACE_TOLD,
 	TRACE_REASON,
 	TRACE_CAUSE,
@@ -48,6 +49,18 @@ enum trace_form {
 	TRACE_FULL_ALONE,
 };
 
+/* What a monitor saw and did, in a trace of psibridged: such a trace is all that entered the policy. */
+enum trace_event {
+	EVENT_NONE, /* it is not known who looked */
+	EVENT_BEGIN, /* the baseline of a policy that knows nothing else, but the level where that is in `told` */
+	EVENT_TICK,   /* the policy wanted to look */
+	EVENT_ALARM,  /* the PSI trigger rang */
+	EVENT_EVENTS, /* memory.events rang */
+	EVENT_GAVE,   /* what the last Low achieved: something, */
+	EVENT_KEPT,   /* or nothing */
+	EVENTS,
+};
+
 struct trace_sample {
 	uint64_t time_usec; /* since the trace began */
 	bool has_psi, has_oom;
@@ -56,6 +69,7 @@ struct trace_sample {
 	uint32_t some_avg10_centi, full_avg10_centi;
 	uint64_t used_bytes, limit_bytes; /* 0: not known, or none */
 	uint64_t oom;			  /* oom + oom_kill of memory.events */
+	enum trace_event event;
 	enum level told;		  /* at this time; 0: nothing was */
 	bool critical;
 	enum reason reason;
@@ -108,6 +122,19 @@ static inline uint64_t trace_total(const struct trace_sample *sample, enum psi_k
 
 /* As it stood then, grown evenly between two samples; before the first one as in it, after the last one as in that. */
 uint64_t trace_total_at(struct trace_cursor *cursor, enum psi_kind kind, uint64_t time_usec);
+
+/* What was seen of one cgroup, and what of it is in the trace; zero at first, and where it has been away. */
+struct trace_last {
+	struct trace_sample seen, written;
+	bool begun;
+};
+
+/*
+ * Which lines are written for a sample. What has not changed is no news; of use 1 % is, that avg10 falls is not. Returns: how many there are in
+ * lines[2], the last of them `sample`; 0: none.
+ */
+unsigned trace_take(struct trace_last *series, const struct trace_sample *sample,
+		    struct trace_sample *lines);
 
 /* The lines that a trace begins with. Returns the length of what is in buf[TRACE_LINE_MAX]. */
 size_t trace_begin(uint64_t began_usec, char *buf);

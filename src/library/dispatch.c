@@ -23,7 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KNOWN_FLAGS (PSB_INLINE | PSB_TELL_PRESENT | PSB_TELL_SOURCE | PSB_TELL_EFFECT)
+#define INLINE_FLAGS (PSB_TELL_EFFECT | PSB_TELL_SAMPLE)
+#define KNOWN_FLAGS (PSB_INLINE | PSB_TELL_PRESENT | PSB_TELL_SOURCE | INLINE_FLAGS)
 /* A slow callback lengthens its own rearm to so many times its duration. */
 #define SLOW_FACTOR 20
 
@@ -86,7 +87,7 @@ static bool is_old_news(const struct psb_registration *reg, const struct psb_not
 
 static void note_told(struct psb_registration *reg, const struct psb_notification *n)
 {
-	reg->dispatch->calls++;
+	reg->dispatch->calls += n->kind != PSB_KIND_SAMPLE;
 	if (n->kind != PSB_KIND_LEVEL)
 		return;
 	reg->told = n->available;
@@ -262,9 +263,11 @@ static bool call(struct psb_registration *reg, const struct psb_notification *no
 		return false;
 	pthread_mutex_lock(&reg->bridge->lock);
 	reg->running = false;
-	reg->duration_usec = duration;
-	if (reg->dispatch)
-		reg->dispatch->total_usec += duration;
+	if (notification->kind != PSB_KIND_SAMPLE) { /* nothing was told */
+		reg->duration_usec = duration;
+		if (reg->dispatch)
+			reg->dispatch->total_usec += duration;
+	}
 	pthread_cond_broadcast(&reg->bridge->idle);
 	return true;
 }
@@ -312,6 +315,7 @@ static bool is_due(struct psb_registration *reg, const struct psb_notification *
 {
 	unsigned wanted = n->kind == PSB_KIND_SOURCE   ? PSB_TELL_SOURCE
 			  : n->kind == PSB_KIND_EFFECT ? PSB_TELL_EFFECT
+			  : n->kind == PSB_KIND_SAMPLE ? PSB_TELL_SAMPLE
 						       : 0;
 
 	if (present ? !reg->owes_present : wanted && !(reg->flags & wanted))
@@ -359,8 +363,8 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 	struct psb_registration *reg;
 	int r = 0;
 
-	/* an effect would take the place of a level in an entry */
-	if ((flags & ~KNOWN_FLAGS) || ((flags & PSB_TELL_EFFECT) && !(flags & PSB_INLINE)))
+	/* these would take the place of a level in an entry */
+	if ((flags & ~KNOWN_FLAGS) || ((flags & INLINE_FLAGS) && !(flags & PSB_INLINE)))
 		return -EINVAL;
 	reg = calloc(1, sizeof(*reg));
 	if (!reg)

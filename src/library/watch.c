@@ -177,6 +177,18 @@ static void tell(void *watch, struct label *label, const struct psb_notification
 	dispatch_deliver(&w->dispatch, label, n, false);
 }
 
+static void show(void *watch, struct label *label, const struct psb_notification *n)
+{
+	struct psb_watch *w = watch;
+
+	dispatch_deliver(&w->dispatch, label, n, false);
+}
+
+static void monitor_sampled(struct monitor *monitor, const struct psb_notification *n)
+{
+	show(monitor->userdata, monitor->label, n);
+}
+
 static void monitor_told(struct monitor *monitor, const struct psb_notification *n)
 {
 	tell(monitor->userdata, monitor->label, n);
@@ -229,6 +241,7 @@ static const struct monitor_owner monitor_owner = {
 	.told = monitor_told,
 	.gone = monitor_gone,
 	.moved = monitor_moved,
+	.sampled = monitor_sampled,
 	.stepped = monitor_stepped,
 	.detached = monitor_detached,
 };
@@ -256,6 +269,7 @@ static void group_release(void *userdata)
 
 static const struct group_owner group_owner = {
 	.told = tell,
+	.sampled = show,
 	.stepped = publish,
 	.moved = publish_source,
 	.detached = group_detached,

@@ -162,6 +162,13 @@ static void child_gone(struct monitor *monitor, const struct psb_notification *n
 		child->group->owner->told(child->group->userdata, monitor->label, n);
 }
 
+static void child_sampled(struct monitor *monitor, const struct psb_notification *n)
+{
+	const struct child *child = monitor->userdata;
+
+	child->group->owner->sampled(child->group->userdata, monitor->label, n);
+}
+
 static void child_rests(struct monitor *monitor)
 {
 	child_drop(monitor->userdata);
@@ -193,6 +200,7 @@ static void child_detached(struct monitor *monitor)
 static const struct monitor_owner child_owner = {
 	.told = child_told,
 	.gone = child_gone,
+	.sampled = child_sampled,
 	.rests = child_rests,
 	.detached = child_detached,
 };

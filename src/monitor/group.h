@@ -15,6 +15,8 @@ struct group_owner {
 	/* A cgroup of the pattern was judged anew or removed, or the root moved to another source. */
 	void (*told)(void *userdata, struct label *label,
 		     const struct psb_notification *notification);
+	/* One was looked at, as monitor_owner has it. */
+	void (*sampled)(void *userdata, struct label *label, const struct psb_notification *sample);
 	/* Levels or counters changed. */
 	void (*stepped)(void *userdata);
 	/* The root is another one, or has another source, or none. */

@@ -20,6 +20,9 @@ int monitor_sample(struct monitor *monitor, uint64_t now);
  * `sample`. */
 void monitor_judge(struct monitor *monitor, enum policy_event event, struct policy_sample *sample,
 		   uint64_t now);
+/* Hand out the last sample, and what it led to; `verdict` may be NULL. */
+void monitor_show(struct monitor *monitor, enum trace_event event,
+		  const struct policy_verdict *verdict, uint64_t now);
 /* Sample and judge. */
 void monitor_look(struct monitor *monitor, enum policy_event event, uint64_t now);
 /* Is the limit near? Without touching memory.pressure, for reading that can swallow an alarm; if it is, it is sampled and
@@ -37,7 +40,7 @@ void monitor_deliver(struct monitor *monitor, const struct psb_notification *not
 /* What the last Low gave back, where that is due: after a sample, or on a tick that takes none. */
 void monitor_follow_effect(struct monitor *monitor, uint64_t now);
 /* Was something given back, or nothing? */
-void monitor_answer(struct monitor *monitor, bool gave);
+void monitor_answer(struct monitor *monitor, bool gave, uint64_t now);
 /* It is in the counters. */
 void monitor_tell_effect(struct monitor *monitor, uint64_t now);
 /* The source, or whether its alarms are used, has changed: tell the owner. */

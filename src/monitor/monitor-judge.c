@@ -50,6 +50,9 @@ static void describe(const struct monitor *m, enum psb_reason reason, const stru
 		.cause = stalls ? (enum psb_cause)m->cause.cause : PSB_CAUSE_UNKNOWN,
 		.cause_is_high = stalls && m->cause.is_high,
 		.cause_length = stalls ? m->cause.length : 0,
+		.full_avg10_centi = m->psi.full.avg10_centi,
+		.oom_events = m->source.events_fd < 0 ? PSB_UNKNOWN
+						      : m->events.oom + m->events.oom_kill,
 	};
 }
 
@@ -156,6 +159,21 @@ static void tell(struct monitor *m, const struct policy_verdict *v, uint64_t now
 	monitor_deliver(m, &n, now);
 }
 
+void monitor_show(struct monitor *m, enum trace_event event, const struct policy_verdict *v,
+		  uint64_t now)
+{
+	struct psb_notification n;
+
+	if (!m->owner->sampled)
+		return;
+	describe(m, v && v->tell ? (enum psb_reason)v->reason : PSB_REASON_PRESENT,
+		 m->kept.limit_bytes > 0 ? &m->kept : &m->use, &n);
+	n.kind = PSB_KIND_SAMPLE;
+	n.time_usec = now;
+	n.event = event;
+	m->owner->sampled(m, &n);
+}
+
 void monitor_lose_cgroup(struct monitor *m)
 {
 	struct psb_notification n;
@@ -226,6 +244,7 @@ static enum headroom read_headroom(struct monitor *m, bool calm, uint64_t now)
 		return HEADROOM_ENOUGH;
 	if (memory_read(&m->memory, &load) < 0) /* neither: the level stays */
 		return m->policy.level == LEVEL_HIGH ? HEADROOM_ENOUGH : HEADROOM_SHORT;
+	m->kept = (struct memory_use){ load.working_set_bytes, load.limit_bytes };
 	if (100 - load.percent >= m->policy.options.headroom_percent)
 		return HEADROOM_ENOUGH;
 	memory_cause_of_load(&m->memory, &load, &m->cause);
@@ -318,6 +337,7 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 		   uint64_t now)
 {
 	const struct policy *p = &m->policy;
+	bool begins = !p->started;
 	struct policy_verdict v;
 
 	fill_sample(m, s);
@@ -347,14 +367,21 @@ void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sam
 		monitor_mark_limits(m, true, now);
 	m->listening = v.listen;
 	m->deadline_usec = v.deadline_usec;
+	monitor_show(m,
+		     begins		      ? EVENT_BEGIN
+		     : event == POLICY_ALARM  ? EVENT_ALARM
+		     : event == POLICY_EVENTS ? EVENT_EVENTS
+					      : EVENT_TICK,
+		     &v, now);
 }
 
 /* ---- the effect of a Low ------------------------------------------------------------------------ */
 
-void monitor_answer(struct monitor *m, bool gave)
+void monitor_answer(struct monitor *m, bool gave, uint64_t now)
 {
 	policy_effect(&m->policy, gave);
 	m->stats.unanswered = m->policy.unanswered;
+	monitor_show(m, gave ? EVENT_GAVE : EVENT_KEPT, NULL, now);
 }
 
 void monitor_tell_effect(struct monitor *m, uint64_t now)
@@ -376,11 +403,11 @@ void monitor_follow_effect(struct monitor *m, uint64_t now)
 		return;
 	(void)memory_read_held(&m->memory, &bytes);
 	if (effect_look(&m->effect, now, bytes))
-		monitor_answer(m, true);
+		monitor_answer(m, true, now);
 	if (!effect_end(&m->effect, now, &m->stats, &gave))
 		return;
 	if (!gave)
-		monitor_answer(m, false);
+		monitor_answer(m, false, now);
 	monitor_tell_effect(m, now);
 }
 

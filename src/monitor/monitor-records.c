@@ -364,7 +364,7 @@ void monitor_report(struct monitor *m, uint64_t bytes, uint64_t usec)
 	if (m->lost_cgroup || m->detaching)
 		return;
 	effect_report(&m->effect, bytes);
-	monitor_answer(m, true);
+	monitor_answer(m, true, now_usec());
 	if (m->source.kind == SOURCE_RECORDS)
 		send_report(m, bytes, usec);
 	if (m->owner->stepped)

@@ -386,6 +386,9 @@ void monitor_attach(struct monitor *m)
 	uint64_t now = now_usec();
 	int r = 0;
 
+	/* at High it goes on as one that knows nothing else */
+	monitor_show(m, m->policy.level == LEVEL_HIGH ? EVENT_BEGIN : EVENT_TICK, NULL,
+		     m->sampled_usec);
 	if (m->source.trigger_fd >= 0)
 		r = poll_for(m, OP_TRIGGER, m->source.trigger_fd, POLLPRI, trigger_rang);
 	monitor_stream_begin(m, now);

@@ -11,6 +11,7 @@
 #include "core/forecast.h"
 #include "core/policy.h"
 #include "core/psi.h"
+#include "core/trace.h"
 #include "core/wire.h"
 #include "monitor/ladder.h"
 #include "kernel/memory.h"
@@ -30,6 +31,8 @@ struct monitor_owner {
 	void (*moved)(struct monitor *monitor, const struct psb_notification *notification);
 	/* It rests: High, nothing to sample; only alarms can wake it; may be NULL. */
 	void (*rests)(struct monitor *monitor);
+	/* Something was looked at, and what came of it was told; may be NULL. */
+	void (*sampled)(struct monitor *monitor, const struct psb_notification *sample);
 	/* A step is done: counters changed. */
 	void (*stepped)(struct monitor *monitor);
 	/* Nothing of the loop refers to it any more: monitor_free() is allowed. */
@@ -98,6 +101,8 @@ struct monitor {
 	unsigned suspicions;   /* that an alarm was lost */
 	struct memory_use use; /* at the last notification, and when it was read: */
 	uint64_t use_usec;
+	struct memory_use
+		kept; /* ... without inactive page cache, when headroom was last asked for */
 	struct memory_cause cause; /* of the last Low or Neutral */
 	uint64_t marked_usec;	   /* the last memory_mark() while calm */
 	uint64_t hear_usec; /* the stream is not listened to until then; 0: it is; USEC_NEVER: it broke */

@@ -101,6 +101,7 @@ PROMISE(what_is_written_is_read_again)
 		  .limit_bytes = UINT64_C(1) << 50,
 		  .has_oom = true,
 		  .oom = 3,
+		  .event = EVENT_KEPT,
 		  .told = LEVEL_LOW,
 		  .critical = true,
 		  .reason = REASON_FORECAST,
