@@ -73,6 +73,7 @@ daemon_tests = \
 	tests/unit/daemon/test-config \
 	tests/unit/daemon/test-table \
 	tests/unit/daemon/test-history \
+	tests/unit/daemon/test-ring \
 	tests/unit/daemon/test-state \
 	tests/unit/daemon/test-memoryhigh \
 	tests/unit/daemon/test-listen \
@@ -108,6 +109,7 @@ integration_scripts = \
 	tests/integration/test-faults.sh
 if ENABLE_DAEMON
 daemon_programs = \
+	tests/integration/test-ring \
 	tests/integration/test-daemon \
 	tests/integration/test-crowd
 integration_scripts += \
@@ -260,7 +262,7 @@ count_malloc = tests/unit/count-malloc.c tests/unit/count-malloc.h
 kernel_layer = libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(CMOCKA_LIBS)
 monitor_layers = libmonitor.la $(kernel_layer)
 library_layers = liblibrary.la $(monitor_layers)
-daemon_layers = libdaemon.la $(library_layers) $(daemon_libraries)
+daemon_layers = libdaemon.la libtrace.la $(library_layers) $(daemon_libraries)
 
 tests_unit_core_tests_SOURCES = $(unit_main) $(core_tests:=.c) tests/unit/core/policy-script.h tests/unit/core/policy-judge.h \
 	tests/unit/core/random.h
@@ -316,7 +318,7 @@ tests_integration_tests_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_LOOPS_CFLAGS)
 tests_integration_tests_LDADD = $(library_layers) $(EVENT_LOOPS_LIBS)
 
 tests_integration_tests_daemon_SOURCES = $(unit_main) $(daemon_programs:=.c) $(lab) tests/integration/daemon-bench.h tests/threads.h
-tests_integration_tests_daemon_LDADD = $(library_layers) $(JANSSON_LIBS)
+tests_integration_tests_daemon_LDADD = libtrace.la $(library_layers) $(JANSSON_LIBS)
 
 tests_integration_gmemorymonitor_SOURCES = tests/integration/gmemorymonitor.c
 tests_integration_gmemorymonitor_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS)

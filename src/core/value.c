@@ -17,6 +17,7 @@
 #define TIME_MIN_USEC USEC_PER_MSEC
 #define TIME_MAX_USEC (86400 * USEC_PER_SEC)
 #define COUNT_MAX 1048576
+#define BOUND_MIN (1u << 20)
 
 static const char units[] = "BKMGT"; /* the first is never written */
 
@@ -32,6 +33,7 @@ static const struct {
 	[FORM_BOOLEAN] = { "yes or no", "no" },
 	[FORM_COUNT] = { "a number from 1 to 1048576", NULL },
 	[FORM_SIZE] = { "a size such as 50M", NULL },
+	[FORM_BOUND] = { "a size of at least 1M, such as 64M, or no", "no" },
 };
 
 const char *value_expected(enum value_form form)
@@ -139,6 +141,11 @@ int value_parse(enum value_form form, const char *text, size_t size, struct valu
 	case FORM_SIZE:
 		r = parse_size(s, &value.number, ret_why);
 		break;
+	case FORM_BOUND:
+		r = parse_size(s, &value.number, ret_why);
+		if (r == 0 && value.number > 0 && value.number < BOUND_MIN)
+			r = scan_refuse(-EINVAL, "", ret_why);
+		break;
 	}
 	if (r < 0)
 		return r;
@@ -174,6 +181,7 @@ void value_format(enum value_form form, const struct value *value, char *buf)
 		snprintf(buf, VALUE_TEXT_MAX, "%" PRIu64, number);
 		return;
 	case FORM_SIZE:
+	case FORM_BOUND:
 		while (number > 0 && number % 1024 == 0 && unit + 1 < strlen(units)) {
 			number /= 1024;
 			unit++;

@@ -14,6 +14,7 @@
  *   BOOLEAN        yes, no            the words of systemd.syntax(7), in any case
  *   COUNT          16384              1 to 1048576
  *   SIZE           50M, 1G, 0         bytes; K, M, G, T are powers of 1024
+ *   BOUND          64M, no            of files; at least 1M, no is 0
  */
 #pragma once
 
@@ -28,6 +29,7 @@ enum value_form {
 	FORM_BOOLEAN,
 	FORM_COUNT,
 	FORM_SIZE,
+	FORM_BOUND,
 };
 
 struct value {

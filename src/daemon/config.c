@@ -32,6 +32,7 @@ enum key {
 	KEY_CLIENTS_PER_UID,
 	KEY_SERVE_OTHERS,
 	KEY_LOW_MEMORY_MONITOR,
+	KEY_TRACE,
 	KEY_COUNT,
 };
 
@@ -94,6 +95,7 @@ static struct key_row key_row(enum key key)
 		[KEY_CLIENTS_PER_UID] = { "ClientsPerUid", "2048", FORM_COUNT, IN_DAEMON },
 		[KEY_SERVE_OTHERS] = { "ServeOthers", "yes", FORM_BOOLEAN, IN_DAEMON },
 		[KEY_LOW_MEMORY_MONITOR] = { "LowMemoryMonitor", "yes", FORM_BOOLEAN, IN_DAEMON },
+		[KEY_TRACE] = { "Trace", "64M", FORM_BOUND, IN_DAEMON },
 	};
 	const struct setting_row *setting;
 
@@ -508,6 +510,7 @@ struct config *config_finish(struct config *config, struct complaints *complaint
 	config->clients_per_uid = (unsigned)number(daemon, KEY_CLIENTS_PER_UID);
 	config->serve_others = number(daemon, KEY_SERVE_OTHERS);
 	config->low_memory_monitor = number(daemon, KEY_LOW_MEMORY_MONITOR);
+	config->trace_bytes = number(daemon, KEY_TRACE);
 	return complaints->mistakes > 0 ? config_free(config) : config;
 }
 

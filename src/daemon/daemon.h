@@ -16,6 +16,7 @@ struct control;
 struct lowmemory;
 struct memoryhigh;
 struct history;
+struct ring;
 struct daemon;
 
 /* main.c's functions for its parts. */
@@ -45,6 +46,7 @@ struct daemon {
 	struct lowmemory *lowmemory; /* NULL: none */
 	struct history *history;
 	struct memoryhigh *memoryhigh;
+	struct ring *ring;
 	const char *root; /* of configuration files, "" */
 	uint64_t started_usec;
 	char config_error[512]; /* the last reload was refused: its first complaint; "" */

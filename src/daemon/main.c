@@ -24,6 +24,7 @@
 #include "daemon/listen.h"
 #include "daemon/lowmemory.h"
 #include "daemon/memoryhigh.h"
+#include "daemon/ring.h"
 #include "daemon/server.h"
 
 #include <errno.h>
@@ -191,6 +192,13 @@ static void news(const struct psb_notification *n, void *userdata)
 	status_changed(d);
 }
 
+static void sampled(const struct psb_notification *n, void *userdata)
+{
+	const struct daemon *d = userdata;
+
+	ring_take(d->ring, n);
+}
+
 static void took_effect(const char *cgroup, const struct psb_stats *stats, uint64_t rearm_usec,
 			void *userdata)
 {
@@ -239,6 +247,7 @@ static int take_config(struct daemon *d, struct config *config)
 	server_resubscribe(d->server);
 	lowmemory_config_changed(d->lowmemory);
 	memoryhigh_apply(d->memoryhigh, config);
+	ring_apply(d->ring, config->trace_bytes);
 	journal_log(d->journal, LOG_IS_INFO, MESSAGE_OTHER, "configuration reloaded; watches: %zu",
 		    config->watch_count);
 	return 0;
@@ -350,6 +359,22 @@ static int make_loop(struct daemon *d)
 	return r < 0 ? r : psb_bridge_beat(d->bridge, 0, beat, d);
 }
 
+/* Its time begins before there is any baseline. */
+static int make_ring(struct daemon *d)
+{
+	const char *state = getenv("STATE_DIRECTORY"); /* several have ":" between them */
+	char directory[PATH_MAX] = "";
+	int r;
+
+	if (state)
+		snprintf(directory, sizeof(directory), "%.*s/trace", (int)strcspn(state, ":"),
+			 state);
+	r = ring_new(d->event, d->journal, state ? directory : NULL, &d->ring);
+	if (r >= 0)
+		ring_apply(d->ring, d->config->trace_bytes);
+	return r;
+}
+
 static int make_table(struct daemon *d)
 {
 	const struct table_options options = {
@@ -359,6 +384,7 @@ static int make_table(struct daemon *d)
 		.cgroups = &d->cgroups,
 		.news = news,
 		.effect = took_effect,
+		.sample = sampled,
 		.userdata = d,
 	};
 	int r = table_new(&options, &d->table);
@@ -411,6 +437,8 @@ static int make_parts(struct daemon *d, const struct arguments *a)
 		return step(d, -ENOENT, cgroups_missing(&d->cgroups));
 	r = step(d, make_loop(d), "the event loop");
 	if (r >= 0)
+		r = step(d, make_ring(d), "the trace");
+	if (r >= 0)
 		r = step(d, make_table(d), "the watches");
 	if (r >= 0)
 		r = step(d, history_new(d, &d->history), "the history");
@@ -449,6 +477,7 @@ static int serve(struct daemon *d, const struct arguments *a)
 	d->server = server_free(d->server);
 	d->table = table_free(d->table);
 	d->history = history_free(d->history);
+	d->ring = ring_free(d->ring);
 	sd_event_source_disable_unref(d->status);
 	sd_event_source_disable_unref(d->bridge_source);
 	d->bridge = psb_bridge_unref(d->bridge);

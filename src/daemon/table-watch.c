@@ -65,7 +65,9 @@ static int arm(struct watch *w)
 	if (r < 0)
 		return r;
 	r = psb_watch_add_callback(w->psb, w->owner->told, w,
-				   PSB_INLINE | PSB_TELL_SOURCE | PSB_TELL_EFFECT, NULL);
+				   PSB_INLINE | PSB_TELL_SOURCE | PSB_TELL_EFFECT |
+					   (w->base ? 0 : PSB_TELL_SAMPLE),
+				   NULL);
 	if (r < 0) {
 		snprintf(w->why, sizeof(w->why), "%s", strerror(-r));
 		w->psb = psb_watch_unref(w->psb);

@@ -2,17 +2,17 @@
 /*
  * table.c - which watch covers a cgroup, and who subscribes to it
  *
- * A cgroup is judged by the most specific watch that covers it, and by no other: its subscribers belong there, and what
- * a wider one measures of it is neither logged nor shown. That goes for watches that are live, and for those in the shadow,
- * among themselves; in the shadow there are subscribers only where [Defaults] has everything there.
+ * A cgroup is judged by the most specific watch that covers it, and by no other: its subscribers belong there, and what a wider one measures
+ * of it is neither logged nor shown. That goes for watches that are live, and for those in the shadow, among themselves; in the shadow there
+ * are subscribers only where [Defaults] has everything there.
  *
- * A subscriber whose cgroup no [Watch] covers gets a watch of everything below the topmost component of its path. One that
- * brings thresholds gets a watch like the one that covers it (`base`) but for them, which judges nothing else than what its
- * subscribers are told. Both go with the last of them, from chores(), never inside a notification.
+ * A subscriber whose cgroup no [Watch] covers gets a watch of everything below the topmost component of its path. One that brings thresholds
+ * gets a watch like the one that covers it (`base`) but for them, which judges nothing else than what its subscribers are told. Both go with
+ * the last of them, from chores(), never inside a notification.
  *
- * A pattern's watch reports the deepest cgroup that stalls. Subscribers of cgroups above it are judged from all cgroups
- * under observation, as the lowest of those at or below theirs. They are told when that changes, or when Low is repeated
- * and they were last told a rearm time ago: of several cgroups below that repeat their Lows they are told one.
+ * A pattern's watch reports the deepest cgroup that stalls. Subscribers of cgroups above it are judged from all cgroups under observation,
+ * as the lowest of those at or below theirs. They are told when that changes, or when Low is repeated and they were last told a rearm time
+ * ago: of several cgroups below that repeat their Lows they are told one.
  */
 #include "core/scan.h"
 #include "daemon/table-watch.h"
@@ -100,9 +100,8 @@ static bool covers(const struct watch *w, const char *path)
 /* Configured before made for others. */
 static bool is_more_specific(const struct watch *a, const struct watch *b)
 {
-	if (a->configured != b->configured)
-		return a->configured;
-	return cgpattern_is_more_specific(a->path, b->path);
+	return a->configured != b->configured ? a->configured
+					      : cgpattern_is_more_specific(a->path, b->path);
 }
 
 static struct watch *most_specific(const struct table *t, const char *path, bool shadow)
@@ -333,18 +332,25 @@ static void took_effect(struct watch *w, const struct psb_notification *n)
 		o->effect(n->cgroup, &stats, w->settings.policy.rearm_usec, o->userdata);
 }
 
+/* Of a cgroup it is one series: what is live, or, where nothing is, what is in the shadow. */
+static void sampled(const struct watch *w, const struct psb_notification *n)
+{
+	if (w->owner->options.sample && find_watch(table_of(w), n->cgroup) == w)
+		w->owner->options.sample(n, w->owner->options.userdata);
+}
+
 static void told(const struct psb_notification *n, void *userdata)
 {
 	struct watch *w = userdata;
 
-	if (n->kind == PSB_KIND_SOURCE) {
+	if (n->kind == PSB_KIND_SOURCE)
 		news(table_of(w), NULL);
-		return;
-	}
-	if (n->kind == PSB_KIND_EFFECT) {
+	else if (n->kind == PSB_KIND_EFFECT)
 		took_effect(w, n);
+	else if (n->kind == PSB_KIND_SAMPLE || (n->kind == PSB_KIND_GONE && !w->base))
+		sampled(w, n);
+	if (n->kind != PSB_KIND_LEVEL && n->kind != PSB_KIND_GONE)
 		return;
-	}
 	tell_all(w, n);
 	if (!w->base && judges(w, n->cgroup))
 		judged(w, n);

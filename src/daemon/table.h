@@ -52,6 +52,8 @@ struct table_options {
 	/* What a Low achieved that a subscriber was told: the last effect in `stats`. Low is repeated after `rearm_usec`. */
 	void (*effect)(const char *cgroup, const struct psb_stats *stats, uint64_t rearm_usec,
 		       void *userdata);
+	/* Of the watch that judges it: something was looked at, or the cgroup is gone. */
+	void (*sample)(const struct psb_notification *n, void *userdata);
 	void *userdata;
 };
 

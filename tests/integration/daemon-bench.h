@@ -230,6 +230,7 @@ static _Noreturn void bench_become_service(struct bench *b)
 	unsetenv("MEMORY_PRESSURE_WRITE");
 	snprintf(program, sizeof(program), "%s/psibridged", builddir ? builddir : ".");
 	snprintf(root, sizeof(root), "%s/root", b->dir);
+	setenv("STATE_DIRECTORY", root, 1); /* the trace is in $dir/root/trace */
 	execl(program, program, "--root", root, "--control", b->control, NULL);
 	_exit(127);
 }

@@ -99,6 +99,8 @@ PROMISE(every_value_is_understood)
 		{ "[Daemon]\nClientsPerUid=4\n", "ClientsPerUid=4" },
 		{ "[Daemon]\nServeOthers=no\n", "ServeOthers=no" },
 		{ "[Daemon]\nLowMemoryMonitor=0\n", "LowMemoryMonitor=no" },
+		{ "[Daemon]\nTrace=1024K\n", "Trace=1M" },
+		{ "[Daemon]\nTrace=0\n", "Trace=no" },
 		/* the way it is written */
 		{ "  [Defaults]\t\r\n\n  Calm  =\t 5s \t\r\n", "Calm=5s" },
 		{ "# a comment\n;another\n[Defaults]\n    Calm=5s\n  ; Calm=6s\n  #Calm=7s",
@@ -309,8 +311,8 @@ PROMISE(the_sample_shows_what_is_built_in)
 	}
 	fclose(f);
 	fclose(out);
-	/* every key: 5 of [Daemon], 11 of [Defaults], Enabled of four watches */
-	assert_int_equal(values, 20);
+	/* every key: 6 of [Daemon], 11 of [Defaults], Enabled of four watches */
+	assert_int_equal(values, 21);
 	sample = load_text(text);
 	free(text);
 	assert_string_equal(summary(nothing), summary(sample));
