@@ -361,6 +361,7 @@ void score_add(const struct trace_sample *samples, size_t count, const struct fa
 		run_rule(samples, count, candidate, &s);
 	} else {
 		replay_init(&replay, &candidate->options, privileged, told, &s);
+		replay.samples_only = true;
 		for (size_t i = 0; i < count; i++)
 			replay_feed(&replay, &samples[i]);
 	}

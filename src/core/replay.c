@@ -184,7 +184,7 @@ static void step(struct replay *r, enum policy_event event, const struct trace_s
 	uint64_t now = at->time_usec + 1; /* the policy's times are over 0 */
 
 	r->ahead_usec = USEC_NEVER;
-	if (at->event == EVENT_NONE)
+	if (at->event == EVENT_NONE || r->samples_only)
 		s.left_usec = look_ahead(r, at, now);
 	else if (at->told && at->reason == REASON_FORECAST) /* it was looked at in between */
 		s.left_usec = 1;
@@ -288,15 +288,16 @@ static enum policy_event event_of(const struct trace_sample *s)
 static void begin(struct replay *r, const struct trace_sample *s)
 {
 	const struct policy_options options = r->policy.options;
+	bool begins = s->event == EVENT_BEGIN && !r->samples_only;
 
 	r->told_some_usec = s->some_usec;
 	r->trigger.next_usec = USEC_NEVER;
 	r->begun = true;
-	if (s->event == EVENT_BEGIN)
+	if (begins)
 		policy_init(&r->policy, &options);
-	if (s->event == EVENT_BEGIN && s->told && s->reason == REASON_PRESENT)
+	if (begins && s->told && s->reason == REASON_PRESENT)
 		policy_resume(&r->policy, s->told, s->critical, s->time_usec + 1);
-	step(r, event_of(s), s, 0);
+	step(r, r->samples_only ? POLICY_TICK : event_of(s), s, 0);
 }
 
 /* A look of psibridged's. What was looked at before, and was not written, had not changed. */
@@ -317,9 +318,9 @@ void replay_feed(struct replay *r, const struct trace_sample *s)
 
 	if (s->told)
 		r->cause = s->cause;
-	if (!r->begun || s->event == EVENT_BEGIN || is_another(&r->last, s)) {
+	if (!r->begun || (s->event == EVENT_BEGIN && !r->samples_only) || is_another(&r->last, s)) {
 		begin(r, s);
-	} else if (s->event != EVENT_NONE) {
+	} else if (s->event != EVENT_NONE && !r->samples_only) {
 		look(r, s);
 	} else {
 		/* where nothing grew a gap is known */

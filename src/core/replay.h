@@ -39,6 +39,7 @@ struct replay {
 	struct replay_trigger trigger;
 	struct trace_sample last;
 	bool begun;
+	bool samples_only; /* to be set after replay_init(): who looked when the trace was made is no matter */
 	struct forecast forecast;
 	uint64_t deadline_usec, safety_usec, ahead_usec;
 	uint64_t told_some_usec;
