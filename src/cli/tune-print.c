@@ -12,7 +12,7 @@
 #include "core/setting.h"
 
 #define FRONTIER_MAX 8
-#define HEAD "  %-19s%6s%5s%10s%7s%7s%7s%5s%6s%5s"
+#define HEAD "  %-19s%6s%5s%9s%7s%7s%7s%6s%6s%5s"
 
 const char *const tune_purposes[] = { "trim", "shed", "restart" };
 
@@ -64,7 +64,7 @@ void tune_cells(const struct tune_result *r, const struct tune_options *o,
 static int print_row(const struct tune_result *r, const struct tune_options *o,
 		     const struct output *output, const struct tune_point *p)
 {
-	static const int widths[TUNE_CELLS] = { 6, 5, 10, 7, 7, 7, 5, 6, 5 };
+	static const int widths[TUNE_CELLS] = { 6, 5, 9, 7, 7, 7, 6, 6, 5 };
 	char cells[TUNE_CELLS][TUNE_CELL_MAX];
 
 	errno = 0;
@@ -114,7 +114,7 @@ static int print_table(const struct tune_result *r, const struct tune_options *o
 	size_t count = tune_rows(r, rows);
 	int n;
 
-	output_painted(output, PAINT_DIM, "  %-19s%6s%5s%10s%7s%7s%7s%11s", "", "Lows", "in",
+	output_painted(output, PAINT_DIM, "  %-19s%6s%5s%9s%7s%7s%7s%12s", "", "Lows", "in",
 		       "told", "after", "before", "before", "in Low:");
 	fputc('\n', stdout);
 	output_painted(output, PAINT_DIM, HEAD, "setting",
