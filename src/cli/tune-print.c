@@ -20,7 +20,7 @@ const char *const tune_purposes[] = { "trim", "shed", "restart" };
 static const char *brief(int64_t usec, char *buf)
 {
 	uint64_t size = usec < 0 ? (uint64_t)-usec : (uint64_t)usec;
-	double sec = (double)size / USEC_PER_SEC;
+	double sec = (double)(size / 100000) / 10; /* cut off, as output_span() does */
 	const char *sign = usec < 0 ? "-" : "";
 
 	if (sec < 99.95)
