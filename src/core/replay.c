@@ -238,12 +238,11 @@ static bool may_pass(const struct replay *r, const struct trigger *trigger,
 		       trigger->threshold_usec;
 }
 
-/* No Low was told since the line before: does all that grew, at once, pass a threshold? */
+/* It is not Low, as it would be after even growth that passes a threshold: does all that grew, at once? */
 static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
 {
-	return r->policy.level != LEVEL_LOW && r->policy.told_usec <= r->last.time_usec &&
-	       (may_pass(r, &r->policy.options.low, s) ||
-		may_pass(r, &r->policy.options.critical, s));
+	return r->policy.level != LEVEL_LOW && (may_pass(r, &r->policy.options.low, s) ||
+						may_pass(r, &r->policy.options.critical, s));
 }
 
 /* What the policy and the trigger do before or at the time of `s`. */

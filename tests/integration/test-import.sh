@@ -61,6 +61,7 @@ scrambled()
 		same 'psibridge replay: t:67: what is packed with gzip is damaged from here on' "$(cat "$T/stderr")"
 }
 check damage_is_told scrambled
+
 # ---- what is no sample by itself -----------------------------------------------------------------------
 apart()
 {
@@ -79,6 +80,7 @@ ${m}_stalled_seconds_total{id=\"/b\"} 9 160\n${m}_stalled_seconds_total{id=\"/b\
 		is "$(tail -n 1 "$T/stdout")" '.cgroups == 2 and .duration_usec == 60000000'
 }
 json_check series_are_joined_by_cgroup_and_time joined
+
 # ---- what makes no sense -------------------------------------------------------------------------------
 # NAME | TEXT | what is said
 while IFS='|' read -r name text words; do
@@ -87,11 +89,18 @@ while IFS='|' read -r name text words; do
 done <<'END'
 metrics_of_others|# TYPE up gauge\nup 1 5\n|: neither node_pressure_memory_ nor container_pressure_memory_waiting_seconds_total is in it
 json_of_others|{"a": 1}|: JSON, but neither of Prometheus's query_range nor of sadf
+several_instances|[{"metric": {"__name__": "node_pressure_memory_waiting_seconds_total", "instance": "a"}, "values": []}, {"metric": {"__name__": "node_pressure_memory_waiting_seconds_total", "instance": "b"}}]|: series of several instances: ask for one
 json_that_ends_early|{"data":\n{"result": [|: line 2: ']' expected near end of file
 json_without_series|{"data": {"result": [{"metric": {"__name__": "up"}, "values": []}]}}|: neither node_pressure_memory_ nor container_pressure_memory_waiting_seconds_total is in it
 json_of_another_shape|[{"metric": {"__name__": "node_pressure_memory_waiting_seconds_total"}, "values": [[1, 2]]}]|: "values": [[TIME, "NUMBER"], ...] was expected
 sadf_without_psi|{"sysstat": {"hosts": [{"statistics": [{}]}]}}|: there is no "psi-mem" in it; sadf -j -- -q MEM has it
 END
+long_line()
+{
+	{ printf '# psibridge trace 1\ntime_s\tsome_us\n0\t0\n' && head -c 70000 /dev/zero | tr '\0' 7 && printf '\n5\t0\n'; } >t
+	said 1 'psibridge replay: t:4: a line of more than 65536 bytes' 'Replayed 5 s of 1 cgroup: Low 0 (critical 0), Neutral 0, High 0; 0 ms in Low.'
+}
+check a_line_that_is_too_long_costs_itself long_line
 too_many()
 {
 	{ printf '# psibridge trace 1\ntime_s\tsome_us\tcgroup\n' && seq -f '0	0	/%.0f' 65537; } >all && run replay all

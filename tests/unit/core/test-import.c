@@ -78,9 +78,11 @@ PROMISE(each_form_is_recognised_and_read)
 		  "0 7/1~0/0 /" },
 		{ PSI("1", "2"), "line 1: memory.pressure, but no time stands before it, "
 				 "line 2: memory.pressure, but no time stands before it" },
-		{ "10\n" P("full", "0.00", "2") P("some", "0.00", "1") "rubbish\n9\n" PSI("1", "2"),
+		{ "10\n" P("full", "0.00", "2") P("some", "0.00", "1") "rubbish\n9\n" PSI("1", "2")
+			  P("full", "0.00", "3"),
 		  "line 2: \"full\" without a line of \"some\" before it, "
-		  "line 4: neither a time nor a line of memory.pressure, 0 0/0~150/25 /" },
+		  "line 4: neither a time nor a line of memory.pressure, 0 0/0~150/25 /, "
+		  "line 8: \"full\" without a line of \"some\" before it" },
 		/* metrics: of promtool tsdb dump-openmetrics, of dump, and scraped with date(1) before each */
 		{ WAITING
 		  "{instance=\"a:9100\",job=\"n\"} 1.5 1764504000.000\n" WAITING
@@ -187,6 +189,8 @@ static uint64_t averaged(uint64_t every_msec, struct average_worth *worth, uint6
 
 			if (average_add(&average, worth, &s))
 				some = s.some_usec;
+			if (every_msec <= 2000 && next == i * 2000)
+				assert_in_range(some + 50000, *ret_stalled, *ret_stalled + 100000);
 		}
 		*ret_stalled += now * 20000;
 		average_2048 = (average_2048 * 1677 + now * 2048 * 371) / 2048;
