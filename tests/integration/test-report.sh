@@ -71,7 +71,7 @@ hasnt() { for text; do ! grep -nF -e "$text" "$page" || return; done; }
 page_is_whole()
 {
 	page=overload.html
-	has '<!DOCTYPE html>' '</html>' 'prefers-color-scheme:dark' "default-src 'none'" 'class="wide"' 'class="narrow"' \
+	has '<!DOCTYPE html>' '</html>' 'prefers-color-scheme:dark' '--back:#15181c' "default-src 'none'" 'class="wide"' 'class="narrow"' \
 		"fill = 'rgb(125,  29,  18)'" '[fill="rgb(125,  29,  18)"]{fill:var(--full)}' \
 		'<td class="n">4.3 s<td>Low: <span>tasks waited for memory' '<h3>To restart' 'Low=full 350ms/500ms' && same 2 "$(grep -o '<svg' $page | wc -l)" &&
 		same 2 "$(grep -o '</svg>' $page | wc -l)" && hasnt '<script' 'src=' '<defs' &&
@@ -82,7 +82,7 @@ with_memory()
 {
 	page=m.html
 	run report t --output m.html
-	same 0 "$status" && has '>limit<' '−219 MiB' 'tasks waited for memory' 'psibridge (bar' || return
+	same 0 "$status" && has '>limit<' 'some 200ms/2s: 2 times from ' '−219 MiB' 'tasks waited for memory' 'psibridge (bar' || return
 	trace '0\t0\t0\t400000\t524288\t-\t/a\n1\t0\t0\t400000\t524288\tlow\t/a\n70\t1\t0\t400000\t524288\thigh\t/a\n'
 	run report t --output m.html && has 'told live' '<td>Low: ' '<td>High: ' || return
 	run report t --output m.html --low 'full 2s/2s' --early 'full 1ms/2s' --critical 'full 2s/2s' --headroom off && has 'There was none' && hasnt 'told live'
