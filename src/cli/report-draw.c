@@ -452,7 +452,7 @@ static void begin_axis(struct drawing *d)
 	span = (d->to_usec - d->from_usec) / USEC_PER_SEC;
 	d->clock_usec = 0;
 	d->unit = span <= 300 ? 1e6 : span <= 4 * 3600 ? 60e6 : 3600e6;
-	if (s->began_usec > 0 && span >= 60 && localtime_r(&began, &tm)) {
+	if (s->began_usec > 0 && d->to_usec >= 60 * USEC_PER_SEC && localtime_r(&began, &tm)) {
 		d->clock_usec = s->began_usec + (uint64_t)(tm.tm_gmtoff * 1000000);
 		d->unit = 1e6;
 	}

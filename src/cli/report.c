@@ -175,11 +175,11 @@ static void pass(uint64_t at_usec, uint64_t growth_usec, void *userdata)
 /* A moment of a series: its clock's, or since it began. */
 static const char *when(const struct trace_series *s, uint64_t usec, char *buf)
 {
-	uint64_t span = s->samples[s->count - 1].time_usec - s->samples[0].time_usec;
+	uint64_t end = s->samples[s->count - 1].time_usec, span = end - s->samples[0].time_usec;
 	time_t at = (time_t)((s->began_usec + usec) / USEC_PER_SEC);
 	struct tm tm;
 
-	if (s->began_usec == 0 || span < 60 * USEC_PER_SEC || !localtime_r(&at, &tm))
+	if (s->began_usec == 0 || end < 60 * USEC_PER_SEC || !localtime_r(&at, &tm))
 		snprintf(buf, OUTPUT_WORD_MAX, "%.1f s", (double)usec / (double)USEC_PER_SEC);
 	else
 		strftime(buf, OUTPUT_WORD_MAX,
