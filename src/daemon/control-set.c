@@ -173,8 +173,13 @@ static int take(struct daemon *d, struct config *config, const struct paths *pat
 	return r;
 }
 
-static struct text *failed(struct told *told, int error, const char *words)
+static struct text *failed(struct told *told, int error, const char *file)
 {
+	char words[FILENAME_MAX + 128];
+
+	snprintf(words, sizeof(words), "%s: %s", file, strerror(-error));
+	journal_log(told->journal, LOG_IS_ERROR, MESSAGE_OTHER, "psibridge set: not done: %s",
+		    words);
 	text_unref(writer_end(&told->w));
 	return control_result(error, words);
 }
@@ -199,7 +204,7 @@ static struct text *change(struct daemon *d, const char *watch, const struct pat
 	config_diff(d->config, config, put_difference, &told);
 	writer_put(&told.w, "] }");
 	r = take(d, config, paths, set);
-	return r < 0 ? failed(&told, r, strerror(-r)) : writer_end(&told.w);
+	return r < 0 ? failed(&told, r, paths->set) : writer_end(&told.w);
 }
 
 /* NULL: no memory. */

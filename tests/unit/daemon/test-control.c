@@ -553,8 +553,10 @@ PROMISE(what_is_set_is_checked_as_a_whole_kept_and_taken_back)
 	struct complaints complaints = { .say = NULL };
 
 	need_root();
-	fake_write("run/", "");
 	stage.daemon.config = config_load(fake_root, NULL, &complaints);
+	assert_refused(ask(dial(), SET("Calm=5s")), "ENOENT",
+		       "/run/psibridge/set.conf: No such file");
+	fake_write("run/", "");
 	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
 		const char *answer;
 
