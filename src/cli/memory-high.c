@@ -118,8 +118,14 @@ static int set(int dirfd, const char *path, unsigned percent, bool dry_run, char
 
 	if (r == 0)
 		r = read_limit(dirfd, "memory.high", &high);
+	if (r == -ENOENT)
+		return refuse(
+			note, r,
+			"%.300s has no memory.max: it is the root, or cgroup v2 has no memory "
+			"controller there",
+			path);
 	if (r < 0)
-		return refuse(note, r, "%.300s has no memory controller: %s", path, strerror(-r));
+		return refuse(note, r, "%.300s: %s", path, strerror(-r));
 	bytes = max / page * percent / 100 * page;
 	if (max == UINT64_MAX || bytes == 0)
 		return refuse(note, -ENOENT,

@@ -58,7 +58,8 @@ static const char *words_reason(enum psb_reason reason)
 const char *words_cause(const struct psb_notification *n, char *buf)
 {
 	const struct cause_view view = { n->cgroup,	   n->cause,	    n->reason,
-					 n->cause_is_high, n->cause_length, n->limit_bytes };
+					 n->cause_is_high, n->cause_length, n->limit_bytes,
+					 n->since_usec };
 
 	return *cause_format(&view, buf) ? buf : words_reason(n->reason);
 }

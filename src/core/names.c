@@ -52,18 +52,21 @@ static struct scan name_of_front(const char *path, size_t length)
 			      length > 1 ? length - begin : length };
 }
 
-static const char *verb_of(unsigned reason)
+/* Present, and no stall led there: it was foretold, and may never reach it. */
+static const char *verb_of(const struct cause_view *v)
 {
-	return reason == REASON_HEADROOM   ? "is near"
-	       : reason == REASON_FORECAST ? "will soon reach"
-					   : "reached";
+	bool foretold = v->reason == REASON_PRESENT && v->since_usec == 0;
+
+	return foretold || v->reason == REASON_HEADROOM ? "is near"
+	       : v->reason == REASON_FORECAST		? "will soon reach"
+							: "reached";
 }
 
 static void format_limit(const struct cause_view *v, char *buf)
 {
 	struct scan name = name_of_front(v->cgroup, v->length);
 	const char *key = v->is_high ? "MemoryHigh" : "MemoryMax";
-	const char *verb = verb_of(v->reason);
+	const char *verb = verb_of(v);
 	struct value limit = { .number = v->limit_bytes };
 	char size[VALUE_TEXT_MAX];
 
@@ -90,8 +93,7 @@ const char *cause_format(const struct cause_view *v, char *buf)
 		format_limit(v, buf);
 		break;
 	case CAUSE_DESCENDANT:
-		snprintf(buf, CAUSE_TEXT_MAX, "a cgroup below it %s its own limit",
-			 verb_of(v->reason));
+		snprintf(buf, CAUSE_TEXT_MAX, "a cgroup below it %s its own limit", verb_of(v));
 		break;
 	case CAUSE_MACHINE:
 		snprintf(buf, CAUSE_TEXT_MAX, "the machine itself is short of memory");

@@ -20,6 +20,7 @@ struct cause_view {
 	bool is_high;
 	size_t length;
 	uint64_t limit_bytes;
+	uint64_t since_usec; /* 0: no stall led there */
 };
 
 #define CAUSE_TEXT_MAX 320 /* as in tools.h */

@@ -301,7 +301,8 @@ _Static_assert(PSB_CAUSE_TEXT_MAX == CAUSE_TEXT_MAX, "names.h writes it");
 size_t psb_cause_text(const struct psb_notification *n, char *buf)
 {
 	const struct cause_view view = { n->cgroup,	   n->cause,	    n->reason,
-					 n->cause_is_high, n->cause_length, n->limit_bytes };
+					 n->cause_is_high, n->cause_length, n->limit_bytes,
+					 n->since_usec };
 
 	return strlen(cause_format(&view, buf));
 }

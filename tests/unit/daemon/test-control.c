@@ -420,6 +420,10 @@ PROMISE(status_says_everything)
 				    .first_back_usec = PSB_UNKNOWN,
 				    .stall_before_usec = 11,
 				    .stall_after_usec = PSB_UNKNOWN };
+	/* foretold: there is no stall, and the limit may never be reached */
+	stage.cgroups[1].cause = PSB_CAUSE_OWN;
+	stage.cgroups[1].reason = PSB_REASON_PRESENT;
+	stage.cgroups[1].limit_bytes = 64 << 20;
 	strcpy(stage.daemon.config_error, "x.conf:3: Low: nonsense");
 	assert_says(
 		ask(dial(), STATUS),
@@ -450,8 +454,8 @@ PROMISE(status_says_everything)
 		"'\xef\xbf\xbd reached its MemoryHigh=80M','current_bytes':100},"
 		"{'cgroup':'/some.slice/1.service','watch':7,'available':'low','critical':false,"
 		"'candidate':false,'since_usec':0,'some_avg10_centi':0,'some_total_usec':0,"
-		"'full_total_usec':0,'limit_bytes':0,'clients':2,'cause':'unknown','cause_cgroup':'',"
-		"'cause_text':'','current_bytes':null}],"
+		"'full_total_usec':0,'limit_bytes':67108864,'clients':2,'cause':'own','cause_cgroup':'',"
+		"'cause_text':'it is near its limit of 64M','current_bytes':null}],"
 		"'history':[{'cgroup':'/a\\'b\\\\','low':1,'low_usec':2,'killed':3,'last':{'limit':'',"
 		"'task':'task','pid':4,'usage_bytes':5,'limit_bytes':6,'time_usec':7},'effects':1,"
 		"'bytes_back':8,'unanswered':3,'effect':{'time_usec':9,'bytes_back':10,"
