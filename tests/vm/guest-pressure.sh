@@ -64,7 +64,8 @@ was=$(available)
 # Most of it as huge pages that nobody uses: the kernel need not even clear them, which takes an emulated machine minutes.
 echo $(((was - 500) / 2)) >/proc/sys/vm/nr_hugepages
 note "of $was MB available, left beside huge pages: $(available) MB"
-member hog -p OOMScoreAdjust=900 -p Restart=always -p RestartSec=100ms -- "$here_bin/press" leave 150
+# It is killed often, and systemd must not give it up.
+member hog -p OOMScoreAdjust=900 -p Restart=always -p RestartSec=100ms -p StartLimitIntervalSec=0 -- "$here_bin/press" leave 150
 nearly_out()
 {
 	[ "$(available)" -lt 200 ]
@@ -78,6 +79,7 @@ without_a_limit() # which time
 	member open -- sh -c "until [ -e $work/go ]; do sleep 0.2; done; exec $here_bin/press hold 300 45"
 	psibridge watch --json --cgroup system.slice/psb-open.service --duration 100s >"$work/said.$1" &
 	within 20 grep -q '"armed"' "$work/said.$1"
+	within 60 nearly_out
 	touch "$work/go"
 	for _ in 1 2 3 4 5; do
 		sleep 10
