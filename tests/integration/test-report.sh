@@ -95,6 +95,15 @@ picture()
 		same '</svg>' "$(grep . p.svg | tail -n 1)" && page=d.svg && has '#15181c' && same PNG "$(head -c 4 p.png | tail -c 3)"
 }
 check a_picture_has_the_form_of_its_name picture
+# Half of 2 s is stalled at 12 s of 90, nothing before 10 and after 14. The first polygon is the legend's; y grows downwards.
+drawn()
+{
+	tr -d '\n' <p.svg | grep -oE "'rgb\(143, 188, 224\)' points = '[^']*'" | sed 1d | grep -oE '[0-9.]+,[0-9.]+' | tr , ' ' | sort -n | awk '
+		!n++ { bottom = $2 }
+		$2 < bottom - 5 { if (!first) first = $1; last = $1; if (bottom - $2 > high) high = bottom - $2 }
+		END { print n, first, last, high; exit !(first > 130 && first < 140 && last > 150 && last < 165 && high > 120) }'
+}
+check stalls_are_drawn_where_they_were drawn
 few_of_many()
 {
 	for i in 1 2 3 4 5 6 7 8 9 10; do
