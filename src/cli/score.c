@@ -290,15 +290,19 @@ static void told(const struct replay_told *t, void *userdata)
 /* ---- rules on avg10 -------------------------------------------------------------------------------------- */
 
 #define RENEWED_USEC (2 * USEC_PER_SEC)
+#define DAY_USEC (86400 * USEC_PER_SEC)
 
-/* How long nothing stalls from `t` on, up to the sample behind `at`, less one renewal. */
-static uint64_t rest_of(const struct trace_sample *at, uint64_t t, enum psi_kind kind)
+/* What may be left out behind `t`: where nothing stalls all of it up to the next sample but one renewal, and of a gap that is gone through for
+ * longer than a day, which is damage, all but its last day. */
+static uint64_t skip_of(const struct trace_sample *at, uint64_t t, enum psi_kind kind, double avg)
 {
-	uint64_t renewals = usec_sub(at[1].time_usec, t) / RENEWED_USEC;
+	uint64_t left = usec_sub(at[1].time_usec, t), keep = USEC_NEVER;
 
-	return trace_total(&at[1], kind) == trace_total(at, kind) && renewals > 1
-		       ? (renewals - 1) * RENEWED_USEC
-		       : 0;
+	if (avg < 0.01 && trace_total(&at[1], kind) == trace_total(at, kind))
+		keep = RENEWED_USEC;
+	else if (t - at->time_usec > DAY_USEC)
+		keep = DAY_USEC;
+	return left > keep ? (left - keep) / RENEWED_USEC * RENEWED_USEC : 0;
 }
 
 /*
@@ -311,7 +315,7 @@ static void run_rule(const struct trace_sample *samples, size_t count, const str
 	static const double weight = 0.18126924692201815;
 	struct trace_cursor at = { samples, count, 0 };
 	uint64_t before = trace_total(&samples[0], rule->kind), end = samples[count - 1].time_usec;
-	uint64_t since = USEC_NEVER;
+	uint64_t since = USEC_NEVER, skip;
 	double avg = 0;
 
 	for (uint64_t t = samples[0].time_usec; t <= end; t += RENEWED_USEC) {
@@ -328,8 +332,9 @@ static void run_rule(const struct trace_sample *samples, size_t count, const str
 		low = since != USEC_NEVER && t - since >= rule->for_usec;
 		s->score->lows += low && s->low_usec == 0;
 		take_level(s, low ? LEVEL_LOW : LEVEL_HIGH, t, samples[at.at].some_usec);
-		if (avg < 0.01 && at.at + 1 < count)
-			t += rest_of(&samples[at.at], t, rule->kind);
+		skip = at.at + 1 < count ? skip_of(&samples[at.at], t, rule->kind, avg) : 0;
+		if (skip > 0)
+			before = trace_total_at(&at, rule->kind, t += skip);
 	}
 }
 

@@ -180,6 +180,27 @@ PROMISE(others_rules_on_avg10_are_judged_too)
 	assert_int_equal(s.lows, 0);
 }
 
+/* A damaged line may be of 34,000 years later: it is gone through in no time, and what stalls evenly is one Low. */
+PROMISE(a_rule_on_avg10_gets_over_damaged_times)
+{
+	const struct trace_sample ends[] = {
+		{ .has_psi = true },
+		{ .has_psi = true,
+		  .time_usec = TRACE_LATEST_USEC,
+		  .some_usec = TRACE_LATEST_USEC / 5 * 4,
+		  .full_usec = TRACE_LATEST_USEC / 5 * 4 },
+	};
+	const struct candidate c = { .avg10_percent = 60, .kind = PSI_FULL };
+	struct score s = SCORE_INIT;
+	struct facts facts;
+
+	assert_int_equal(facts_find(ends, 2, &facts), 0);
+	score_add(ends, 2, &facts, &c, true, &s);
+	facts_done(&facts);
+	assert_int_equal(s.lows, 1);
+	assert_true(s.low_usec > TRACE_LATEST_USEC - 20 * USEC_PER_SEC);
+}
+
 /* Several traces: the worst of all stands for the lead. */
 PROMISE(scores_of_traces_are_added)
 {
