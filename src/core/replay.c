@@ -168,7 +168,8 @@ static uint64_t look_ahead(struct replay *r, const struct trace_sample *at, uint
 	return left == USEC_NEVER ? 0 : left;
 }
 
-static void step(struct replay *r, enum policy_event event, const struct trace_sample *at,
+/* Returns: was anything told? */
+static bool step(struct replay *r, enum policy_event event, const struct trace_sample *at,
 		 uint64_t end_usec)
 {
 	struct policy_sample s = {
@@ -212,6 +213,7 @@ static void step(struct replay *r, enum policy_event event, const struct trace_s
 		tell(r, at, &v, end_usec);
 	r->deadline_usec = v.deadline_usec == USEC_NEVER ? USEC_NEVER : v.deadline_usec - 1;
 	r->safety_usec = r->trigger.privileged ? USEC_NEVER : at->time_usec + SAFETY_USEC;
+	return v.tell;
 }
 
 /* ---- lines ----------------------------------------------------------------------------------------- */
@@ -245,18 +247,19 @@ static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
 						may_pass(r, &r->policy.options.critical, s));
 }
 
-/* What the policy and the trigger do before or at the time of `s`. */
-static void catch_up(struct replay *r, const struct trace_sample *s, uint64_t end)
+/* What the policy and the trigger do before or at the time of `s`. Returns: was anything told? */
+static bool catch_up(struct replay *r, const struct trace_sample *s, uint64_t end)
 {
 	struct trace_sample at;
 	enum policy_event event;
 	uint64_t due, next;
+	bool told = false;
 
 	for (;;) {
 		due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec);
 		next = MIN(r->trigger.next_usec, due);
 		if (next > s->time_usec)
-			return;
+			return told;
 		event = POLICY_TICK;
 		if (next - r->last.time_usec > DAY_USEC && s->time_usec - next > DAY_USEC) {
 			next = s->time_usec - DAY_USEC;
@@ -271,7 +274,7 @@ static void catch_up(struct replay *r, const struct trace_sample *s, uint64_t en
 				continue;
 		}
 		at = replay_between(&r->last, s, next);
-		step(r, event, &at, end);
+		told |= step(r, event, &at, end);
 	}
 }
 
@@ -292,6 +295,7 @@ static void begin(struct replay *r, const struct trace_sample *s)
 	r->told_some_usec = s->some_usec;
 	r->trigger.next_usec = USEC_NEVER;
 	r->begun = true;
+	r->grown_usec = s->time_usec;
 	if (begins)
 		policy_init(&r->policy, &options);
 	if (begins && s->told && s->reason == REASON_PRESENT)
@@ -299,15 +303,19 @@ static void begin(struct replay *r, const struct trace_sample *s)
 	step(r, r->samples_only ? POLICY_TICK : event_of(s), s, 0);
 }
 
-/* A look of psibridged's. What was looked at before, and was not written, had not changed. */
+/* A look of psibridged's. What was looked at before, and was not written, had not changed; what one of these told is not judged again at
+ * once, for it was this one. */
 static void look(struct replay *r, const struct trace_sample *s)
 {
-	if (s->some_usec == r->last.some_usec && s->full_usec == r->last.full_usec &&
-	    s->oom == r->last.oom)
-		catch_up(r, s, 0);
+	bool told = false;
+
+	if (trace_has_grown(&r->last, s))
+		r->grown_usec = s->time_usec;
+	else if (s->time_usec - r->grown_usec > TRACE_SETTLE_USEC)
+		told = catch_up(r, s, 0);
 	if (s->event == EVENT_GAVE || s->event == EVENT_KEPT)
 		policy_effect(&r->policy, s->event == EVENT_GAVE);
-	else
+	else if (!told || event_of(s) != POLICY_TICK)
 		step(r, event_of(s), s, 0);
 }
 

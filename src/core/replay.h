@@ -38,6 +38,7 @@ struct replay {
 	struct policy policy;
 	struct replay_trigger trigger;
 	struct trace_sample last;
+	uint64_t grown_usec;
 	bool begun;
 	bool samples_only; /* to be set after replay_init(): who looked when the trace was made is no matter */
 	struct forecast forecast;

@@ -13,18 +13,12 @@
 #define EXPONENT_MAX 99
 
 static const char *const columns[TRACE_COLUMNS] = {
-	[TRACE_TIME] = "time_s",
-	[TRACE_SOME] = "some_us",
-	[TRACE_FULL] = "full_us",
-	[TRACE_SOME_AVG10] = "some_avg10",
-	[TRACE_FULL_AVG10] = "full_avg10",
-	[TRACE_USED] = "used_kib",
-	[TRACE_LIMIT] = "limit_kib",
-	[TRACE_OOM] = "oom",
-	[TRACE_EVENT] = "event",
-	[TRACE_TOLD] = "told",
-	[TRACE_REASON] = "reason",
-	[TRACE_CAUSE] = "cause",
+	[TRACE_TIME] = "time_s",	   [TRACE_SOME] = "some_us",
+	[TRACE_FULL] = "full_us",	   [TRACE_SOME_AVG10] = "some_avg10",
+	[TRACE_FULL_AVG10] = "full_avg10", [TRACE_USED] = "used_kib",
+	[TRACE_LIMIT] = "limit_kib",	   [TRACE_OOM] = "oom",
+	[TRACE_EVENT] = "event",	   [TRACE_TOLD] = "told",
+	[TRACE_REASON] = "reason",	   [TRACE_CAUSE] = "cause",
 	[TRACE_CGROUP] = "cgroup",
 };
 
@@ -320,8 +314,7 @@ static bool is_much(uint64_t a, uint64_t b)
 
 static bool is_news(const struct trace_sample *a, const struct trace_sample *b)
 {
-	return a->has_psi != b->has_psi || a->some_usec != b->some_usec ||
-	       a->full_usec != b->full_usec || a->oom != b->oom ||
+	return a->has_psi != b->has_psi || trace_has_grown(a, b) ||
 	       a->limit_bytes != b->limit_bytes || is_much(a->used_bytes, b->used_bytes) ||
 	       b->told || b->event == EVENT_BEGIN || b->event >= EVENT_GAVE;
 }
@@ -330,8 +323,13 @@ unsigned trace_take(struct trace_last *t, const struct trace_sample *sample,
 		    struct trace_sample *lines)
 {
 	unsigned count = 0;
+	bool settles;
 
-	if (!t->begun || is_news(&t->written, sample)) {
+	if (!t->begun || trace_has_grown(&t->seen, sample))
+		t->grown_usec = sample->time_usec;
+	settles = sample->event != EVENT_NONE &&
+		  sample->time_usec - t->grown_usec <= TRACE_SETTLE_USEC;
+	if (!t->begun || settles || is_news(&t->written, sample)) {
 		if (t->begun && t->seen.time_usec > t->written.time_usec &&
 		    sample->event != EVENT_BEGIN)
 			lines[count++] = t->seen;

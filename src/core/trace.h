@@ -70,7 +70,7 @@ struct trace_sample {
 	uint64_t used_bytes, limit_bytes; /* 0: not known, or none */
 	uint64_t oom;			  /* oom + oom_kill of memory.events */
 	enum trace_event event;
-	enum level told;		  /* at this time; 0: nothing was */
+	enum level told; /* at this time; 0: nothing was */
 	bool critical;
 	enum reason reason;
 	enum cause cause;
@@ -126,8 +126,17 @@ uint64_t trace_total_at(struct trace_cursor *cursor, enum psi_kind kind, uint64_
 /* What was seen of one cgroup, and what of it is in the trace; zero at first, and where it has been away. */
 struct trace_last {
 	struct trace_sample seen, written;
+	uint64_t grown_usec;
 	bool begun;
 };
+
+/* So long after growth each look of psibridged is a line: how windows empty decides when it is calm again. */
+#define TRACE_SETTLE_USEC (2 * USEC_PER_SEC)
+
+static inline bool trace_has_grown(const struct trace_sample *a, const struct trace_sample *b)
+{
+	return a->some_usec != b->some_usec || a->full_usec != b->full_usec || a->oom != b->oom;
+}
 
 /*
  * Which lines are written for a sample. What has not changed is no news; of use 1 % is, that avg10 falls is not. Returns: how many there are in

@@ -355,6 +355,16 @@ static struct known *find(struct ring *r, const char *cgroup)
 	return oldest;
 }
 
+/* The baseline of a new stall may be older than the end of the last one. */
+static void no_sooner(struct trace_sample *s, const struct trace_sample *than)
+{
+	if (s->time_usec >= than->time_usec)
+		return;
+	s->time_usec = than->time_usec;
+	s->some_usec = MAX(s->some_usec, than->some_usec);
+	s->full_usec = MAX(s->full_usec, than->full_usec);
+}
+
 /* A baseline at another level than High goes on with what was told elsewhere. */
 static bool is_told(const struct psb_notification *n)
 {
@@ -387,6 +397,8 @@ void ring_take(struct ring *r, const struct psb_notification *n)
 	if (r->bound == 0 || !r->runs)
 		return;
 	k = find(r, n->cgroup);
+	if (k->series.begun)
+		no_sooner(&sample, &k->series.seen);
 	if (k->file !=
 	    r->file) /* its line before belongs into this file, too: not what was told then */
 		k->series.written.time_usec = 0;

@@ -334,6 +334,8 @@ FUZZ_TARGET(trace)
 		    sample.time_usec > time_usec + 600 * USEC_PER_SEC)
 			continue; /* as psibridge replay; and a long gap takes long */
 		time_usec = sample.time_usec;
+		if (sample.event == EVENT_BEGIN) /* of another process, which knows nothing of it */
+			level = 0;
 		replay_feed(&replay, &sample);
 	}
 }

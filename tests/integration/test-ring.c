@@ -179,11 +179,6 @@ PROMISE(replay_of_the_trace_tells_what_was_told)
 	snprintf(pattern, sizeof(pattern), "%s/root/trace/*.trace", bench.dir);
 	assert_int_equal(glob(pattern, 0, NULL, &files), 0);
 	assert_int_equal(files.gl_pathc, 1);
-	if (getenv("KEEP")) {
-		char c[400];
-		snprintf(c, sizeof(c), "cp %s /tmp/ring.trace", files.gl_pathv[0]);
-		(void)!system(c);
-	}
 	read_live(files.gl_pathv[0]);
 	compare(files.gl_pathv[0]);
 	globfree(&files);

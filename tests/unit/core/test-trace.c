@@ -288,6 +288,93 @@ PROMISE(a_limit_that_will_be_reached_is_foretold)
 	assert_string_equal(said, "8.1 low forecast");
 }
 
+/* One of psibridged's each second: half of it stalled, so there is a Low, which is repeated. */
+static void look(unsigned second, enum trace_event event)
+{
+	const struct trace_sample s = {
+		.time_usec = second * USEC_PER_SEC,
+		.has_psi = true,
+		.some_usec = second * 500 * USEC_PER_MSEC,
+		.event = event,
+	};
+
+	replay_feed(&replay, &s);
+}
+
+PROMISE(what_psibridged_looked_at_is_looked_at_then_and_not_in_between)
+{
+	options.rearm_usec = 2 * USEC_PER_SEC;
+	begin(true);
+	look(0, EVENT_BEGIN);
+	for (unsigned i = 1; i < 6; i++)
+		look(i, i == 1 ? EVENT_ALARM : EVENT_TICK);
+	assert_string_equal(said, "1.0 low stall, 3.0 low repeat, 5.0 low repeat");
+	for (unsigned i = 0; i < 3; i++)
+		look(6, EVENT_KEPT); /* from then on it is repeated after twice Rearm */
+	for (unsigned i = 7; i < 12; i++)
+		look(i, EVENT_TICK);
+	assert_non_null(strstr(said, " 5.0 low repeat, 9.0 low repeat"));
+	look(12, EVENT_GAVE);
+	look(12, EVENT_TICK);
+	look(100, EVENT_BEGIN); /* another process, which knows nothing of it */
+	look(101, EVENT_ALARM);
+	assert_non_null(strstr(said, ", 12.0 low repeat, 101.0 low stall"));
+}
+
+static struct replay_told heard;
+static size_t heard_count;
+
+static void hear(const struct replay_told *t, _unused_ void *userdata)
+{
+	heard = *t;
+	heard_count++;
+}
+
+/* Traces of tests/data/record-traces.sh. What was told is told again with its line, no sooner than the line before, and nothing else is. */
+PROMISE(recorded_pressure_is_told_as_it_was)
+{
+	static const struct {
+		const char *name;
+		size_t told;
+	} table[] = {
+		{ "real-page-cache", 7 },
+		{ "real-forks", 6 },
+		{ "real-web", 0 },
+	};
+
+	options.rearm_usec = 4 * USEC_PER_SEC;
+	options.calm_usec = 2 * USEC_PER_SEC;
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		struct trace_reader reader = { .lines = 0 };
+		struct trace_sample s;
+		char path[4096], text[256];
+		size_t told = 0;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "%s/tests/data/%s.trace", getenv("srcdir"),
+			 table[i].name);
+		file = fopen(path, "re");
+		assert_non_null(file);
+		replay_init(&replay, &options, false, hear, NULL);
+		heard_count = 0;
+		while (fgets(text, sizeof(text), file)) {
+			uint64_t before = replay.last.time_usec;
+
+			text[strcspn(text, "\n")] = '\0';
+			if (trace_read(&reader, scan_string(text), &s, NULL) != 1)
+				continue;
+			replay_feed(&replay, &s);
+			told += s.told > 0;
+			if (heard_count != told || (s.told && (heard.at.told != s.told ||
+							       heard.at.critical != s.critical ||
+							       heard.at.time_usec < before)))
+				fail_msg("%s:%u: %s", table[i].name, reader.lines, text);
+		}
+		fclose(file);
+		assert_int_equal(told, table[i].told);
+	}
+}
+
 /* When a Low is told first; what a sliding window over the trace gives (tests/data/README.md), 0.15 s either way: the policy samples
  * when a threshold could be reached. */
 PROMISE(public_traces_are_told_when_their_thresholds_are_passed)
