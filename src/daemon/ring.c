@@ -276,10 +276,17 @@ static void begin_buffer(struct ring *r)
 	r->lost = 0;
 }
 
+/* Once it is off the one before holds for what was taken until then: what is there stays. */
+static uint64_t bound_of(const struct ring *r)
+{
+	return r->bound > 0 ? r->bound : r->may;
+}
+
 /* What there is goes to the thread, if that is idle; first what it could not write. Looked at again in a second, until there is nothing. */
 static void hand_over(struct ring *r)
 {
 	struct buffer *full;
+	uint64_t bound = bound_of(r);
 	int error = r->said;
 	bool rests;
 
@@ -291,8 +298,8 @@ static void hand_over(struct ring *r)
 			r->filling = r->writing;
 			r->writing = full;
 		}
-		r->busy = r->writing->size > 0 || r->may != r->bound || error < 0;
-		r->may = r->bound;
+		r->busy = r->writing->size > 0 || r->may != bound || error < 0;
+		r->may = bound;
 	}
 	rests = !r->busy && r->filling->size == 0;
 	pthread_cond_signal(&r->wake);
@@ -488,7 +495,7 @@ struct ring *ring_free(struct ring *r)
 		pthread_mutex_unlock(&r->lock);
 		pthread_join(r->thread, NULL);
 		if (r->error == 0 && r->filling->size > 0)
-			(void)write_buffer(r, r->filling, r->bound);
+			(void)write_buffer(r, r->filling, bound_of(r));
 		close_file(r);
 	}
 	sd_event_source_disable_unref(r->timer);

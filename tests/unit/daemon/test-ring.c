@@ -217,6 +217,26 @@ PROMISE(a_lowered_bound_counts_at_once)
 	ring_free(ring);
 }
 
+/* Nor does what was taken until then go. */
+PROMISE(with_no_what_is_there_stays)
+{
+	struct ring *ring;
+
+	process(MIB);
+	for (unsigned i = 0; i < 2; i++) {
+		ring = begin(MIB);
+		take(ring, "/b", PSB_REASON_PRESENT);
+		ring_apply(ring, 0);
+		if (i == 1)
+			AWAIT(found.last == stalled); /* the timer's */
+		take(ring, "/c", PSB_REASON_PRESENT);
+		ring_free(ring);
+		look();
+		assert_int_equal(found.samples, LINES + i + 1);
+		assert_int_equal(found.last, stalled - 1);
+	}
+}
+
 PROMISE(what_was_killed_costs_what_was_not_told)
 {
 	pid_t pid = fork();
