@@ -100,12 +100,13 @@ static bool is_ours(const char *name, uint64_t *ret)
 	return strcmp(name, again) == 0;
 }
 
-/* The sum of all; *ret_oldest is the one to go first, `keep` last; 0: there is none. One from the future was named by a clock that was wrong. */
+/* The sum of all; *ret_oldest is the one to go first, `keep` last; 0: there is none. One from the future was named by a clock that was wrong,
+ * unless ours is, too: then it was set back since. */
 static int sum_up(int dirfd, uint64_t keep, uint64_t *ret_sum, uint64_t *ret_oldest)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	uint64_t file, age, now = realtime_usec(), oldest = UINT64_MAX;
+	uint64_t file, age, now = MAX(realtime_usec(), keep), oldest = UINT64_MAX;
 	struct dirent *entry;
 	struct stat st;
 
