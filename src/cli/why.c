@@ -177,12 +177,11 @@ static int time_limit(const char *text, const struct trace_series *t, uint64_t *
 		return -EINVAL;
 	if (t->began_usec == 0)
 		return -ERANGE;
-	/* what is said to the second, or the minute, is meant to its end */
+	/* what is said to the second, the minute or the day is meant to its end */
 	usec = (uint64_t)clock * USEC_PER_SEC +
-	       (strlen(text) > 5 && text[strlen(text) - 3] == ':' &&
-				strchr(text, ':') != &text[strlen(text) - 3]
-			? USEC_PER_SEC
-			: 60 * USEC_PER_SEC) -
+	       (!strchr(text, ':')			  ? 86400 * USEC_PER_SEC
+		: strchr(text, ':') != strrchr(text, ':') ? USEC_PER_SEC
+							  : 60 * USEC_PER_SEC) -
 	       1;
 	*ret = usec_sub(usec, t->began_usec);
 	return 0;
@@ -221,7 +220,7 @@ static int choose(struct session *s, bool live)
 
 	for (const struct trace_series *t = s->set.first; t; t = t->next) {
 		struct notes notes;
-		uint64_t limit, stalled;
+		uint64_t limit, stalled = 0;
 
 		r = time_limit(s->at, t, &limit);
 		if (r < 0)
@@ -243,7 +242,8 @@ static int choose(struct session *s, bool live)
 			break;
 		}
 		free(notes.list);
-		stalled = t->samples[t->count - 1].some_usec - t->samples[0].some_usec;
+		for (size_t i = 1; i < t->count; i++) /* the counters may begin anew */
+			stalled += usec_sub(t->samples[i].some_usec, t->samples[i - 1].some_usec);
 		if (stalled > most) {
 			most = stalled;
 			worst = t;
@@ -513,7 +513,7 @@ static void explain_nothing(const struct session *s)
 static int why(struct session *s, bool settings_given)
 {
 	const char *paths[] = { s->trace, NULL };
-	int r = trace_set_read("why", paths, s->cgroup, &s->set);
+	int r = trace_set_read("why", paths, s->cgroup, &s->set), written;
 	bool live;
 
 	if (!s->set.first) {
@@ -546,7 +546,10 @@ static int why(struct session *s, bool settings_given)
 		explain(s, live);
 	else
 		explain_nothing(s);
-	return output_end() == 0 && r > 0 ? EXIT_OK : EXIT_FAILED;
+	written = output_end();
+	if (written < 0 && written != -EPIPE)
+		complain("why", "%s", strerror(-written));
+	return written == 0 && r > 0 ? EXIT_OK : EXIT_FAILED;
 }
 
 static int take_cgroup(const struct args *args, const struct args_setting *option)

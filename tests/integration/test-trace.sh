@@ -155,6 +155,13 @@ nothing_to_explain()
 	fails 1 '' why --trace "$(public loadshift)" --low 'full 700ms/1s' --critical 'full 900ms/1s'
 	same '/ was not told Low. Low is at full 700 ms of 1 s (these settings); most was 408 ms, at 26.100 s (58 % of it).' "$(cat "$T/stdout")"
 }
+# The counters of /a began anew, with which it did not stall for half a million years.
+most_is_of_what_stalled()
+{
+	trace "${head}0\t900000\t/a\n5\t3\t/a\n60\t3\t/a\n0\t0\t/b\n5\t15000\t/b\n60\t15000\t/b\n"
+	run why --trace t
+	same 1 "$status" && matches '^/b was not told Low' "$(cat "$T/stdout")"
+}
 # What was told live counts, not what would have been; what came back is seen in what is in use.
 live()
 {
@@ -164,12 +171,21 @@ live()
 	TZ=UTC0 run why --trace live.trace --at 12:00
 	same 0 "$status" && matches '^> 12:00:11\.000 Low, CRITICAL .all tasks wait. it reached its limit$' "$(cat "$T/stdout")" &&
 		matches '^  memory    509 MiB of 512 MiB in use' "$(cat "$T/stdout")" && matches '118 MiB went back within 5 s; stalled 90 ms in the 5 s before, 0 ms after$' "$(cat "$T/stdout")" || return
+	for at in 2025-11-30 '2025-11-30 12:00' 2025-11-30\ 12:00:11; do
+		TZ=UTC0 run why --trace live.trace --at "$at"
+		same "0 $at" "$status $at" || return
+	done
+	TZ=UTC0 run why --trace live.trace --at '2025-11-30 12:00:10'
+	same 1 "$status" || return
 	TZ=UTC0 run why --trace live.trace --at 11:59
 	same 1 "$status" && matches '^/shop.slice was not told Low' "$(cat "$T/stdout")"
 }
 check why_explains_a_low explained
 check why_says_how_near_it_came nothing_to_explain
+why_is_not_written() { "$psibridge" why --trace "$(public loadshift)" 2>&1 >/dev/full | grep -qx 'psibridge why: No space left on device'; }
+check why_takes_what_stalled_most most_is_of_what_stalled
 check what_was_told_live_is_explained live
+check why_tells_of_a_full_disk why_is_not_written
 
 # ---- recording -----------------------------------------------------------------------------------------
 if ! [ -r "$mount/memory.pressure" ]; then
