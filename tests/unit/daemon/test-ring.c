@@ -239,7 +239,7 @@ PROMISE(with_a_clock_set_back_the_oldest_still_goes_first)
 
 	clock_ahead_sec = 86400;
 	ring = begin(MIB);
-	for (unsigned i = 0; i < 60; i++) {
+	for (unsigned i = 0; i < 40; i++) {
 		take_many(ring);
 		take(ring, "/b", PSB_REASON_STALL);
 		AWAIT(found.last == stalled);
