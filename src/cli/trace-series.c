@@ -14,6 +14,7 @@
 
 #include "cli/args.h"
 #include "cli/trace-file.h"
+#include "core/nearest.h"
 
 #define SAMPLES_MAX ((size_t)8 << 20) /* 0.9 GB; a week of one line every 100 ms has 6 millions */
 
@@ -187,20 +188,44 @@ static void end_series(struct trace_set *set)
 	}
 }
 
+/* What was meant, where people know a service by its name alone: the set has been read for nothing, and is read again. */
+static void complain_of_none(const char *verb, const char *const *paths, const char *only)
+{
+	char hint[(CGNAME_FOUND_MAX + 1) * CGPATH_MAX];
+	struct trace_set all = { .count = 0 };
+	struct cgname name;
+	bool again = true;
+
+	cgname_init(&name, only);
+	for (const char *const *path = paths; *path; path++)
+		again = again && strcmp(*path, "-") != 0; /* which has been read */
+	if (again)
+		(void)trace_set_read(verb, paths, NULL, &all);
+	for (const struct trace_series *s = all.first; s; s = s->next)
+		cgname_look(&name, s->cgroup);
+	trace_set_free(&all);
+	cgname_hint(&name, hint, sizeof(hint));
+	complain(verb, "there is no line about %s%s%s", only, *hint ? "; " : "", hint);
+}
+
 int trace_set_read(const char *verb, const char *const *paths, const char *only,
 		   struct trace_set *ret)
 {
+	const char *const *path;
 	int result = 0, r;
 
 	*ret = (struct trace_set){ .only = only };
 	ret->end = &ret->first;
-	for (; *paths; paths++) {
-		r = read_path(ret, verb, *paths);
+	for (path = paths; *path; path++) {
+		r = read_path(ret, verb, *path);
 		result = result ? result : r;
 	}
 	ret->usec += ret->last_usec - ret->first_usec;
 	if (result == 0 && !ret->first) {
-		complain(verb, only ? "there is no line about %s" : "there is no line", only);
+		if (only)
+			complain_of_none(verb, paths, only);
+		else
+			complain(verb, "there is no line");
 		result = -ENOENT;
 	}
 	end_series(ret);

@@ -31,6 +31,7 @@ zeros_without_end|1|replay /dev/zero|replay: /dev/zero:1: a line of more than 65
 a_program|1|replay /bin/sh|replay: /bin/sh:1: it is not text: there is a NUL in it
 a_foreign_file|1|replay /etc/passwd|replay: /etc/passwd: neither a trace of psibridge nor one that it can import (psibridge-trace(5))
 why_of_no_trace|1|why --trace nowhere|why: nowhere: No such file or directory
+why_of_a_name_alone|1|why grow-high.service --trace "$srcdir/tests/data/grow-high.trace"|why: there is no line about /grow-high.service; did you mean /system.slice/grow-high.service?
 why_of_no_time|2|why --trace "$(public overload)" --at yesterday|why: --at "yesterday": a time such as 14:03, "2026-11-24 14:03", -2h or 90s was expected
 a_time_of_day_needs_a_begin|1|why --trace "$(public overload)" --at 14:03|why: --at "14:03": the trace does not say when it began; a time since then, such as 90s, was expected
 tune_wants_a_file|2|tune|tune: a FILE is missing; "-" is standard input
