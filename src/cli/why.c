@@ -452,9 +452,9 @@ static void print_memory(const struct session *s, uint64_t at)
 		       limit ? "without page cache" : "no limit is known");
 	printf("  %-10s", "after it");
 	if (used > 0 && used - least > used / 100)
-		printf("%s went back within 5 s; ", output_size(used - least, back));
+		printf("%s went back within 5 s\n%12s", output_size(used - least, back), "");
 	else if (used > 0)
-		printf("nothing went back within 5 s; ");
+		printf("nothing went back within 5 s\n%12s", "");
 	printf("stalled %s in the 5 s before, %s after\n",
 	       output_span(grown(t, PSI_SOME, usec_sub(at, AFTER_USEC), at), before),
 	       output_span(grown(t, PSI_SOME, at, at + AFTER_USEC), after));
@@ -499,8 +499,8 @@ static void explain_nothing(const struct session *s)
 			at = now;
 		}
 	}
-	output_text("%s was not told Low", t->cgroup);
-	printf(". Low is at %s %s of %s (%s settings); most was %s",
+	output_text("%s was not told Low.", t->cgroup);
+	printf("\nLow is at %s %s of %s (%s settings); most was %s",
 	       low->kind == PSI_FULL ? "full" : "some", output_span(low->threshold_usec, threshold),
 	       output_span(low->window_usec, window), s->of, output_span(most, stalled));
 	if (most > 0)

@@ -154,7 +154,8 @@ explained()
 nothing_to_explain()
 {
 	fails 1 '' why --trace "$(public loadshift)" --low 'full 700ms/1s' --critical 'full 900ms/1s'
-	same '/ was not told Low. Low is at full 700 ms of 1 s (these settings); most was 408 ms, at 26.100 s (58 % of it).' "$(cat "$T/stdout")"
+	same '/ was not told Low.
+Low is at full 700 ms of 1 s (these settings); most was 408 ms, at 26.100 s (58 % of it).' "$(cat "$T/stdout")"
 }
 # The counters of /a began anew, with which it did not stall for half a million years.
 most_is_of_what_stalled()
@@ -171,7 +172,8 @@ live()
 		20 90000 400000 'high\tcalm\tunknown' 60 90000 400000 '-\t-\t-' | sed 's/\\t/\t/g' >>live.trace
 	TZ=UTC0 run why --trace live.trace --at 12:00
 	same 0 "$status" && matches '^> 12:00:11\.000 Low, CRITICAL .all tasks wait. it reached its limit$' "$(cat "$T/stdout")" &&
-		matches '^  memory    509 MiB of 512 MiB in use' "$(cat "$T/stdout")" && matches '118 MiB went back within 5 s; stalled 90 ms in the 5 s before, 0 ms after$' "$(cat "$T/stdout")" || return
+		matches '^  memory    509 MiB of 512 MiB in use' "$(cat "$T/stdout")" && matches '^  after it  118 MiB went back within 5 s$' "$(cat "$T/stdout")" &&
+		matches '^            stalled 90 ms in the 5 s before, 0 ms after$' "$(cat "$T/stdout")" || return
 	for at in 2025-11-30 '2025-11-30 12:00' 2025-11-30\ 12:00:11; do
 		TZ=UTC0 run why --trace live.trace --at "$at"
 		same "0 $at" "$status $at" || return
