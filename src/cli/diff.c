@@ -114,5 +114,8 @@ int verb_diff(int argc, char **argv)
 	else
 		r = print(answer);
 	json_decref(answer);
-	return r == 0 || r == -EPIPE ? status : TROUBLE;
+	if (r == 0 || r == -EPIPE)
+		return status;
+	complain("diff", "%s", strerror(-r));
+	return TROUBLE;
 }

@@ -256,7 +256,10 @@ static int set(const struct wanted *w, bool anything)
 		print_armed(&output, w);
 	json_decref(answer);
 	r = output_end();
-	return r == 0 || r == -EPIPE ? status : EXIT_FAILED;
+	if (r == 0 || r == -EPIPE)
+		return status;
+	complain("set", "%s", strerror(-r));
+	return EXIT_FAILED;
 }
 
 /* What waits for its cgroup can be changed, and what is gone be taken back. */

@@ -114,8 +114,8 @@ static int print_table(const struct tune_result *r, const struct tune_options *o
 	size_t count = tune_rows(r, rows);
 	int n;
 
-	output_painted(output, PAINT_DIM, "  %-19s%6s%5s%9s%7s%7s%7s%12s", "", "Lows", "in",
-		       "told", "after", "before", "before", "in Low:");
+	output_painted(output, PAINT_DIM, "  %-19s%6s%5s%9s%7s%7s%7s%12s", "", "Lows", "in", "told",
+		       "after", "before", "before", "in Low:");
 	fputc('\n', stdout);
 	output_painted(output, PAINT_DIM, HEAD, "setting",
 		       r->usec < 3600 * USEC_PER_SEC ? "in all" : "/h", "vain", "of", "", "worst",

@@ -45,7 +45,7 @@ struct config {
 	unsigned clients_max, clients_per_cgroup, clients_per_uid; /* [Daemon] */
 	bool serve_others, low_memory_monitor;
 	uint64_t trace_bytes; /* at most; 0: no trace is kept */
-	char **files; /* in the order of reading, ended by NULL */
+	char **files;	      /* in the order of reading, ended by NULL */
 	char *file_list[CONFIG_FILES_MAX + 1];
 	struct section *sections[CONFIG_SECTIONS_MAX];
 	size_t section_count;
