@@ -3,7 +3,7 @@
  * tune-choose.c - criteria, one after the other: each leaves those that are as good as the best
  *
  *     trim     misses none, is early; then: not in vain
- *     shed     as few mistakes of both kinds as can be had; then: no flaps, early
+ *     shed     as few mistakes of both kinds as can be had; then: not Low for long, no flaps, early
  *     restart  never in vain; then: misses none, is not late, and asks for much
  *
  * What is left of a grid then differs in nothing that was seen, and the one nearest to the built-in setting is taken.
@@ -117,6 +117,12 @@ static double delay(const struct question *q, const struct tune_point *p)
 	return usec == USEC_NEVER ? 0 : (double)usec / USEC_PER_SEC;
 }
 
+/* While it is Low, load is refused. */
+static double percent_in_low(const struct question *q, const struct tune_point *p)
+{
+	return q->result->usec ? (double)p->score.low_usec * 100 / (double)q->result->usec : 0;
+}
+
 static double flaps(_unused_ const struct question *q, const struct tune_point *p)
 {
 	return p->score.flaps;
@@ -158,12 +164,12 @@ static const struct {
 			{ missed, 0 },
 			{ delay, 0.5 },
 			{ in_vain, 0 },
-			{ rate, 0 },
 			{ pace, 0 },
 			{ distance, 0 } },
 	[TUNE_SHED] = { { is_too_often, 0 },
 			{ is_too_late, 0 },
 			{ mistakes, 0 },
+			{ percent_in_low, 5 },
 			{ flaps, 0 },
 			{ delay, 1 },
 			{ rate, 0 },

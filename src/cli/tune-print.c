@@ -202,7 +202,7 @@ void tune_reasons(const struct tune_result *r, const struct tune_options *o, cha
 			certainty(wanted), r->as_good, r->as_good == 1 ? "" : "s");
 }
 
-/* The settings that are not built in; Early follows from Low. */
+/* The settings that are not built in. */
 static bool differs(const struct tune_result *r, enum setting setting, char *text)
 {
 	struct policy_options built_in;
@@ -214,7 +214,7 @@ static bool differs(const struct tune_result *r, enum setting setting, char *tex
 	value_format(setting_table[setting].form, &value, other);
 	setting_get(&r->best->candidate.options, setting, &value);
 	value_format(setting_table[setting].form, &value, text);
-	return setting == SETTING_LOW || (setting != SETTING_EARLY && strcmp(text, other) != 0);
+	return setting == SETTING_LOW || strcmp(text, other) != 0;
 }
 
 /* A cgroup's name is of others' choice, and this goes to a terminal, and from there to a shell. */

@@ -45,7 +45,7 @@ static void load(unsigned rounds)
 /* ---- what is promised ----------------------------------------------------------------------------------- */
 
 struct promise {
-	char low[64], critical[64];
+	char early[64], low[64], critical[64];
 	uint64_t rearm_usec, quiet_usec;
 	double lows, low_sec;
 };
@@ -101,6 +101,7 @@ static struct promise ask(const char *trace, const char *purpose)
 	pclose(out);
 	take_text(best ? line : NULL, "Low", p.low, sizeof(p.low));
 	take_text(line, "Critical", p.critical, sizeof(p.critical));
+	take_text(line, "Early", p.early, sizeof(p.early));
 	p.rearm_usec = take_time(line, "Rearm");
 	p.quiet_usec = take_time(line, "Quiet");
 	p.lows = take_number(best, "low");
@@ -165,6 +166,7 @@ static void work(void)
 
 	r = watch_start(&watched, PSB_BACKEND_AUTO,
 			(struct psb_watch_options){ .cgroup = lab_path(&lab, GROUP),
+						    .early = p.early,
 						    .low = p.low,
 						    .critical = p.critical,
 						    .rearm_usec = p.rearm_usec,

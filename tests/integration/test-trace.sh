@@ -125,7 +125,20 @@ others_are_in_it()
 	is "$(grep systemd-oomd "$T/stdout")" '.in_grid == false and .low == 1 and .after_usec > 50000000' &&
 		is "$(grep '"lmkd critical"' "$T/stdout")" '.after_usec > 9900000 and .after_usec < 10300000'
 }
+# What it prints is a configuration that psibridged takes, whatever is recommended.
+taken()
+{
+	mkdir -p conf/etc/psibridge
+	for trace in overload loadshift ontheedge; do
+		for purpose in trim shed; do
+			"$psibridge" tune "$(public $trace)" --for $purpose | sed -n '/^# /,$p' >conf/etc/psibridge/psibridged.conf
+			"$psibridged" --root conf --check-config || return
+		done
+	done
+}
 json_check trim_speaks_early trim_is_early
+psibridged=$builddir/psibridged
+if [ -x "$psibridged" ]; then check what_it_prints_is_a_configuration taken; fi
 json_check restart_speaks_of_what_is_lost_only restart_is_for_what_is_lost
 check it_says_so_where_the_traces_do_not_bear_it says_so_where_traces_do_not_bear_it
 check tune_fits_a_terminal in_eighty_columns
