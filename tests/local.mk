@@ -188,7 +188,8 @@ vm_scripts += \
 	tests/vm/guest-dotnet.sh \
 	tests/vm/guest-latency.sh \
 	tests/vm/guest-memoryhigh.sh \
-	tests/vm/guest-pressure.sh
+	tests/vm/guest-pressure.sh \
+	tests/vm/guest-tuning.sh
 endif
 vm_tests += $(vm_scripts)
 
