@@ -35,15 +35,14 @@ burst() # MICROSECONDS of stall
 	within 30 eval '[ "$(stalled)" -ge '"$until"' ]'
 	kill -STOP "$pid"
 }
-# One that calls for something, and three that do not. The pauses are the load's, of more than psibridged's Quiet (4 s); the first
-# is longer than what makes two episodes of one (10 s).
+# One that calls for something, and three that do not. The pauses are the load's: longer than what makes two episodes of one (10 s).
 load()
 {
 	burst 2500000
 	sleep 14
 	for _ in 1 2 3; do
 		burst 260000
-		sleep 8
+		sleep 14
 	done
 }
 begun() # of its Lows: how many came when it was not Low
@@ -85,7 +84,7 @@ did() # STATUS NAME COMMAND...: does the command end with it? Its output is $wor
 exec 3>&1
 check why_explains_it did 0 why psibridge why "$cgroup"
 check it_names_service_cause_and_settings says_out why "^$cgroup" '^> .*Low.* limit' "psibridged's settings" \
-	'low +some .*threshold 200 ms, passed by'
+	'^  (low|critical) .*threshold .*, passed by'
 check tune_recommends_something did 0 tune psibridge tune $ring "$cgroup" --for shed --at-most 2/h
 check it_has_reasons_and_what_to_do says_out tune '^For shed: ' 'It would have told Low ' '^[*] .{19} +[12] ' "^\[Watch $cgroup\]" '^Low='
 set=$(sed -n 's/^# \(psibridge set .*\)/\1/p' "$work/tune")
