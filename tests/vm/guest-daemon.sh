@@ -42,7 +42,8 @@ note "$(grep -E '^(VmRSS|VmLck|Threads)' "/proc/$(daemon_pid)/status")"
 member reader -p User=nobody -- sleep 1000
 tells_root_what_it_watches()
 {
-	psibridge status --json >"$work/status" || return
+	psibridge status --json >"$work/status"
+	case $? in 0 | 4) ;; *) return 1 ;; esac # 4: memory is short somewhere, for what runs beside
 	jq -e . <"$work/status" >/dev/null
 }
 check status_works tells_root_what_it_watches

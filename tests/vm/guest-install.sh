@@ -103,10 +103,11 @@ active()
 	systemctl list-units --no-legend --all 'psibridge*'
 }
 empty systemd_knows_no_unit_of_it active
+# What was observed stays, as logs do.
 left()
 {
 	everything | comm -13 <(echo "$before") - |
-		grep -v -E '^/(etc/ld\.so\.cache|var/lib/systemd/catalog(/database)?|var/lib/systemd/(timers|linger).*)$'
+		grep -v -E '^/(var/lib/psibridge(/trace.*)?|etc/ld\.so\.cache|var/lib/systemd/catalog(/database)?|var/lib/systemd/(timers|linger).*)$'
 	true
 }
 empty no_file_and_no_directory_is_left left

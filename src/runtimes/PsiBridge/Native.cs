@@ -39,6 +39,8 @@ internal static unsafe class Native
         internal ulong CurrentBytes, LimitBytes;
         internal int Cause, CauseIsHigh;
         internal UIntPtr CauseLength;
+        internal uint Event, FullAvg10Centi;
+        internal ulong OomEvents;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -98,7 +100,7 @@ internal static unsafe class Native
         internal ulong Alarms, FalseAlarms, LostAlarms, Samples, Sweeps, Low, Critical, Neutral, High, Callbacks, CallbackUsec,
             Superseded, BytesBack, Members, AlarmUsec, SampleUsec;
         internal ulong Effects, Unanswered, EffectUsec, EffectBytes, FirstBackUsec, StallBeforeUsec, StallAfterUsec,
-            ReportedBytes, ReportedUsec;
+            ReportedBytes, ReportedUsec, EffectReportedBytes;
     }
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
