@@ -113,8 +113,8 @@ static int connect_to(const char *path)
 
 static int be_full(const char *keep_mb, const char *give_mb)
 {
-	const size_t step =
-		64 << 10; /* a quarter of what is charged at once: one sleep is at most 2 s */
+	/* A page: over memory.high each charge may sleep for 2 s. 64 pages are charged at once, but one by one while others charge on this CPU. */
+	const size_t step = 4096;
 	size_t keep = strtoul(keep_mb, NULL, 10) * LAB_MB,
 	       give = strtoul(give_mb, NULL, 10) * LAB_MB;
 	char *memory = mmap(NULL, keep + give + step, PROT_READ | PROT_WRITE,
