@@ -185,11 +185,11 @@ vm_scripts += \
 	tests/vm/guest-effect.sh \
 	tests/vm/guest-clients.sh \
 	tests/vm/guest-containers.sh \
-	tests/vm/guest-dotnet.sh \
 	tests/vm/guest-latency.sh \
 	tests/vm/guest-memoryhigh.sh \
 	tests/vm/guest-pressure.sh \
-	tests/vm/guest-tuning.sh
+	tests/vm/guest-tuning.sh \
+	tests/vm/guest-dotnet.sh
 endif
 vm_tests += $(vm_scripts)
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # TIMEOUT 900
-# ALONE how much a collection gives back depends on how much of the machine it gets
+# ALONE, and last: how much a collection gives back depends on how much of the machine it gets
 #
 # .NET programs that nobody changed, with real pressure: in a unit at its limit, in a container, from the start and
 # attached to. Runs in the guest (tests/vm/run) as root. .NET is the host's, which check-vm shares ($DOTNET_ROOT). Ways in that
