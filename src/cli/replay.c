@@ -127,23 +127,13 @@ static void told(const struct replay_told *t, void *userdata)
 
 /* ---- lines --------------------------------------------------------------------------------------- */
 
-/* FNV-1a */
-static unsigned bucket_of(struct scan name)
-{
-	uint64_t hash = UINT64_C(14695981039346656037);
-
-	for (size_t i = 0; i < name.left; i++)
-		hash = (hash ^ (unsigned char)name.p[i]) * UINT64_C(1099511628211);
-	return (unsigned)(hash % BUCKETS);
-}
-
 #define EACH_CGROUP(o, s)                                        \
 	for (unsigned bucket_ = 0; bucket_ < BUCKETS; bucket_++) \
 		for (struct one *o = (s)->cgroups[bucket_]; o; o = o->next)
 
 static struct one *find(struct session *s, struct scan cgroup)
 {
-	struct one **at = &s->cgroups[bucket_of(cgroup)], *o;
+	struct one **at = &s->cgroups[scan_hash(cgroup) % BUCKETS], *o;
 
 	for (; (o = *at); at = &o->next)
 		if (scan_is(cgroup, o->cgroup))

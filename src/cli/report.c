@@ -18,6 +18,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/grow.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
 #include "cli/tune.h"
@@ -74,14 +75,6 @@ struct session {
 };
 
 /* ---- what there is to show ----------------------------------------------------------------------- */
-
-/* `count` of them; room for another one is made. */
-static void *grow(void *array, size_t count, size_t size)
-{
-	if (count > 0 && (count & (count - 1)) != 0)
-		return array;
-	return realloc(array, MAX(2 * count, (size_t)1) * size);
-}
 
 struct telling {
 	struct session *session;

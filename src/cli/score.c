@@ -4,6 +4,7 @@
  */
 #include "cli/score.h"
 
+#include "cli/grow.h"
 #include "core/replay.h"
 
 #include <errno.h>
@@ -19,21 +20,9 @@ static uint64_t recent(struct trace_cursor *back, enum psi_kind kind,
 			trace_total_at(back, kind, usec_sub(now->time_usec, SCORE_WINDOW_USEC)));
 }
 
-static void *grow(void *list, size_t count, size_t *room, size_t size)
-{
-	size_t more = *room ? *room * 2 : 16;
-
-	if (count < *room)
-		return list;
-	list = reallocarray(list, more, size);
-	if (list)
-		*room = more;
-	return list;
-}
-
 static struct episode *add_episode(struct facts *f, uint64_t begin)
 {
-	void *list = grow(f->episodes, f->count, &f->room, sizeof(*f->episodes));
+	void *list = grow(f->episodes, f->count, sizeof(*f->episodes));
 
 	if (!list)
 		return NULL;
@@ -46,7 +35,7 @@ static struct episode *add_episode(struct facts *f, uint64_t begin)
 
 static int add_limit(struct facts *f, uint64_t at, bool oom)
 {
-	void *list = grow(f->limits, f->limit_count, &f->limit_room, sizeof(*f->limits));
+	void *list = grow(f->limits, f->limit_count, sizeof(*f->limits));
 
 	if (!list)
 		return -ENOMEM;

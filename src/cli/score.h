@@ -37,12 +37,12 @@ struct episode {
 
 struct facts {
 	struct episode *episodes; /* in their order */
-	size_t count, room;
+	size_t count;
 	struct { /* when a limit was reached, or the kernel ran out of it */
 		uint64_t at_usec;
 		bool oom;
 	} * limits;
-	size_t limit_count, limit_room;
+	size_t limit_count;
 	uint64_t some_usec; /* all of it */
 	uint64_t usec;	    /* from the first sample to the last */
 };

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/grow.h"
+
 #define POINTS_MAX 8000000 /* 380 MB; a day of 700 cgroups, every 15 s */
 
 struct cgroup {
@@ -54,17 +56,14 @@ static struct cgroup *find(struct trace_join *j, struct scan name)
 
 static int keep(struct trace_join *j, const struct trace_point *point)
 {
+	void *points;
+
 	if (j->count == POINTS_MAX)
 		return -E2BIG;
-	if (j->count == j->room) {
-		size_t room = j->room ? j->room * 2 : 4096;
-		void *points = reallocarray(j->points, room, sizeof(*point));
-
-		if (!points)
-			return -ENOMEM;
-		j->points = points;
-		j->room = room;
-	}
+	points = grow(j->points, j->count, sizeof(*point));
+	if (!points)
+		return -ENOMEM;
+	j->points = points;
 	j->points[j->count++] = *point;
 	return 0;
 }

@@ -11,7 +11,7 @@
 struct trace_join {
 	void *cgroups; /* tsearch(3) */
 	struct trace_point *points;
-	size_t count, room;
+	size_t count;
 	struct average_worth worth;
 };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "cli/args.h"
+#include "cli/grow.h"
 #include "cli/trace-file.h"
 #include "core/nearest.h"
 
@@ -73,15 +74,11 @@ static struct trace_series *find(struct trace_set *set, struct scan cgroup)
 
 static bool append(struct trace_set *set, struct trace_series *s, const struct trace_sample *sample)
 {
-	if (s->count == s->room) {
-		size_t room = s->room ? s->room * 2 : 16;
-		struct trace_sample *samples = realloc(s->samples, room * sizeof(*samples));
+	void *samples = grow(s->samples, s->count, sizeof(*s->samples));
 
-		if (!samples)
-			return false;
-		s->samples = samples;
-		s->room = room;
-	}
+	if (!samples)
+		return false;
+	s->samples = samples;
 	s->samples[s->count++] = *sample;
 	set->samples++;
 	return true;

@@ -12,7 +12,7 @@
 struct trace_series {
 	struct trace_series *next;    /* in the order in which they came */
 	struct trace_sample *samples; /* the last one at the end of the trace; `cgroup` is not set */
-	size_t count, room;
+	size_t count;
 	uint64_t began_usec; /* since the Epoch, of time 0; 0: not known */
 	unsigned clock;	     /* those with another number have another time 0 */
 	unsigned format;     /* of struct trace_reader */

@@ -17,6 +17,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/control-client.h"
+#include "cli/grow.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
 #include "cli/trace-series.h"
@@ -61,7 +62,7 @@ static const char default_trace[] = TRACE_DIRECTORY;
 /* What was told of a cgroup, in its order. */
 struct notes {
 	struct trace_sample *list;
-	size_t count, room;
+	size_t count;
 	bool failed;
 };
 
@@ -82,16 +83,12 @@ struct session {
 
 static void add_note(struct notes *n, const struct trace_sample *at)
 {
-	if (n->count == n->room) {
-		size_t room = n->room ? 2 * n->room : 64;
-		void *list = reallocarray(n->list, room, sizeof(*n->list));
+	void *list = grow(n->list, n->count, sizeof(*n->list));
 
-		n->failed = n->failed || !list;
-		if (!list)
-			return;
-		n->list = list;
-		n->room = room;
-	}
+	n->failed = n->failed || !list;
+	if (!list)
+		return;
+	n->list = list;
 	n->list[n->count++] = *at;
 }
 
@@ -552,17 +549,6 @@ static int why(struct session *s, bool settings_given)
 	return written == 0 && r > 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-static int take_cgroup(const struct args *args, const struct args_setting *option)
-{
-	static char path[CGPATH_MAX];
-	const char *wrong;
-
-	if (cgpath_normalise(args->value, NULL, path, &wrong) < 0)
-		return args_refuse(args, wrong);
-	*(const char **)option->to = path;
-	return 0;
-}
-
 int verb_why(int argc, char **argv)
 {
 	static struct session s = { .trace = default_trace };
@@ -573,7 +559,7 @@ int verb_why(int argc, char **argv)
 		ARGS_TEXT("at", "a time", &s.at),
 		ARGS_TEXT("trace", "a trace, or a directory", &s.trace),
 		ARGS_NUMBER("rung", "2 or 3", PSB_RUNG_PRIVILEGED, PSB_RUNG_TRIGGER, &rung),
-		ARGS_SETTING(NULL, NULL, take_cgroup, &s.cgroup, 0, 0),
+		ARGS_SETTING(NULL, NULL, policy_take_cgroup, &s.cgroup, 0, 0),
 		ARGS_NO_MORE,
 	};
 	int status;

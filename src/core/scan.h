@@ -25,6 +25,16 @@ static inline struct scan scan_string(const char *text)
 	return (struct scan){ text, strlen(text) };
 }
 
+/* FNV-1a */
+static inline uint64_t scan_hash(struct scan s)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+
+	for (size_t i = 0; i < s.left; i++)
+		hash = (hash ^ (unsigned char)s.p[i]) * UINT64_C(1099511628211);
+	return hash;
+}
+
 static inline void scan_skip(struct scan *s, size_t n)
 {
 	if (n > 0) {

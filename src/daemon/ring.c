@@ -15,6 +15,7 @@
  */
 #include "daemon/ring.h"
 
+#include "core/scan.h"
 #include "core/trace.h"
 #include "kernel/thread.h"
 
@@ -338,19 +339,9 @@ static void put_line(struct ring *r, const struct trace_sample *sample, const ch
 	r->file_bytes += b->size - before;
 }
 
-/* FNV-1a */
-static uint64_t hash_of(const char *text)
-{
-	uint64_t hash = UINT64_C(14695981039346656037);
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
-	return hash;
-}
-
 static struct known *find(struct ring *r, const char *cgroup)
 {
-	uint64_t hash = hash_of(cgroup);
+	uint64_t hash = scan_hash(scan_string(cgroup));
 	struct known *row = r->known[hash % ROWS], *oldest = row;
 
 	for (struct known *k = row; k < row + WAYS; k++) {

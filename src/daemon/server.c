@@ -428,16 +428,6 @@ static int ready(_unused_ sd_event_source *source, _unused_ int fd, uint32_t eve
 
 /* ---- coming -------------------------------------------------------------------------------------- */
 
-/* FNV-1a */
-static uint64_t hash_of(const char *text)
-{
-	uint64_t hash = UINT64_C(14695981039346656037);
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
-	return hash;
-}
-
 /* Takes the descriptor over. NULL: no room. */
 static struct client *client_new(struct server *s, int fd, bool *ret_known)
 {
@@ -466,7 +456,7 @@ static void join_own(struct client *c, const struct peer *peer)
 	c->state->uid = peer->uid;
 	c->state->pid = peer->pid;
 	c->state->privileged = peer->privileged;
-	c->state->peer_hash = hash_of(peer->cgroup);
+	c->state->peer_hash = scan_hash(scan_string(peer->cgroup));
 	join_anyhow(c, peer->cgroup);
 }
 
@@ -486,7 +476,7 @@ static void begin(struct client *c, bool is_new)
 /* Why it is refused; NULL: it is not. */
 static const char *is_too_many(const struct server *s, const struct peer *peer)
 {
-	const uint64_t hash = hash_of(peer->cgroup);
+	const uint64_t hash = scan_hash(scan_string(peer->cgroup));
 	const struct config *config = s->daemon->config;
 	unsigned all = 0, same_uid = 0, same_cgroup = 0;
 	const struct client *c;

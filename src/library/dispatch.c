@@ -379,6 +379,8 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 
 	/* its first call, which may want to remove it, waits for the lock */
 	LOCKED(dispatch->bridge);
+	if (flags & PSB_TELL_SAMPLE)
+		atomic_store(&dispatch->samples, true);
 	if (!(flags & PSB_INLINE))
 		r = make_room(reg, dispatch->reserved);
 	if (r == 0 && has_thread(reg))

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "library/bridge.h"
 #include "monitor/label.h"
 
@@ -50,9 +52,10 @@ struct psb_registration {
 struct dispatch {
 	struct psb_bridge *bridge;
 	struct psb_registration *first;
-	uint64_t sequence; /* of the newest notification */
-	bool many;	   /* notifications speak of many cgroups: an entry for each */
-	unsigned reserved; /* entries that each registration must have room for */
+	uint64_t sequence;   /* of the newest notification */
+	atomic_bool samples; /* somebody has asked for PSB_KIND_SAMPLE, once */
+	bool many;	     /* notifications speak of many cgroups: an entry for each */
+	unsigned reserved;   /* entries that each registration must have room for */
 	uint64_t calls, total_usec, superseded; /* of all that ever were registered */
 	uint64_t reported_bytes, reported_usec;
 };

@@ -181,7 +181,9 @@ static void show(void *watch, struct label *label, const struct psb_notification
 {
 	struct psb_watch *w = watch;
 
-	dispatch_deliver(&w->dispatch, label, n, false);
+	/* without the lock: of each sample of all that do not ask */
+	if (atomic_load_explicit(&w->dispatch.samples, memory_order_relaxed))
+		dispatch_deliver(&w->dispatch, label, n, false);
 }
 
 static void monitor_sampled(struct monitor *monitor, const struct psb_notification *n)
