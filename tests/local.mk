@@ -67,7 +67,7 @@ hosting_cxx_tests = tests/unit/hosting/test-hosting-windows
 endif
 runtimes_tests = tests/unit/runtimes/test-hook tests/unit/runtimes/test-coreclr
 # Each is a program: it has a library, or a daemon, of its own.
-single_unit_tests = tests/unit/cli/test-rows tests/unit/cli/test-score
+single_unit_tests = tests/unit/cli/test-rows tests/unit/cli/test-score tests/unit/cli/test-tune
 if ENABLE_DAEMON
 daemon_tests = \
 	tests/unit/daemon/test-config \
@@ -297,6 +297,8 @@ tests_unit_cli_test_rows_SOURCES = $(unit_main) tests/unit/cli/test-rows.c
 cli_rows = rows find-cgroup control-client wait words args
 tests_unit_cli_test_rows_LDADD = $(cli_rows:%=src/cli/psibridge-%.$(OBJEXT)) libcore.la $(JANSSON_LIBS) $(CMOCKA_LIBS)
 tests_unit_cli_test_score_SOURCES = $(unit_main) tests/unit/cli/test-score.c
+tests_unit_cli_test_tune_SOURCES = $(unit_main) tests/unit/cli/test-tune.c
+tests_unit_cli_test_tune_LDADD = src/cli/psibridge-tune-choose.$(OBJEXT) libtrace.la libcore.la $(CMOCKA_LIBS)
 tests_unit_cli_test_score_LDADD = src/cli/psibridge-score.$(OBJEXT) libtrace.la libcore.la $(CMOCKA_LIBS)
 
 tests_unit_daemon_tests_SOURCES = $(unit_main) $(daemon_tests:=.c) $(fake_root) $(lab) $(count_malloc) tests/unit/daemon/config-bench.h

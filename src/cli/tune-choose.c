@@ -12,6 +12,8 @@
 
 #include "cli/tune.h"
 
+const unsigned tune_at_most[] = { [TUNE_TRIM] = 60, [TUNE_SHED] = 4, [TUNE_RESTART] = 1 };
+
 enum severity tune_wanted(enum tune_purpose purpose)
 {
 	return purpose == TUNE_TRIM   ? SEVERITY_LIGHT
@@ -246,12 +248,12 @@ static const char *objection(const struct question *q, const struct tune_point *
 		       : purpose == TUNE_SHED
 			       ? "No episode was heavy (some under 10 % of its worst ten seconds): these traces do not say when to shed load."
 			       : "Nothing stalled for 1 % of ten seconds: these traces do not say when to trim.";
+	if (purpose == TUNE_RESTART && in_vain(q, best) > 0)
+		return "None of the settings tells the lost episodes from the others.";
 	if (is_too_often(q, best))
 		return "None of the settings tells Low so seldom; this one comes nearest.";
 	if (is_too_late(q, best))
 		return "None of the settings is so early before each limit; this one is the best of them.";
-	if (purpose == TUNE_RESTART && in_vain(q, best) > 0)
-		return "None of the settings tells the lost episodes from the others.";
 	if (missed(q, best) > 0)
 		return "Some episodes are missed by every setting that meets the rest.";
 	return NULL;

@@ -49,8 +49,6 @@ static const char help[] =
 
 #define FILES_MAX 64
 
-const unsigned tune_at_most[] = { [TUNE_TRIM] = 60, [TUNE_SHED] = 4, [TUNE_RESTART] = 1 };
-
 struct work {
 	const struct trace_set *set;
 	const struct tune_options *options;

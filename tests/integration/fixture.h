@@ -247,13 +247,13 @@ static inline const struct told *found(unsigned from, enum psb_kind kind, int av
 #define HEARD_OF(group, level) found(0, PSB_KIND_LEVEL, level, lab_path(&lab, group))
 #define GONE_SINCE(from) found(from, PSB_KIND_GONE, 0, NULL)
 
-/* Pressure in `group` until Low is told of it. Returns who presses. */
-static inline pid_t press_until_low(const char *group, unsigned ms)
+/* Pressure in `group` until Low is told of it, however busy the CPUs are. Returns who presses. */
+static inline pid_t press_until_low(const char *group)
 {
 	unsigned n = told_count();
 	pid_t pid = lab_press(&lab, group);
 
-	WAIT_FOR(ms, found(n, PSB_KIND_LEVEL, PSB_LOW, lab_path(&lab, group)));
+	WAIT_FOR(60000, found(n, PSB_KIND_LEVEL, PSB_LOW, lab_path(&lab, group)));
 	return pid;
 }
 
@@ -264,10 +264,10 @@ static inline void release(pid_t pid, const char *group)
 
 	lab_kill(pid);
 	n = told_count() - 1;
-	WAIT_FOR(15000u, found(n, PSB_KIND_LEVEL, PSB_HIGH, lab_path(&lab, group)));
+	WAIT_FOR(60000, found(n, PSB_KIND_LEVEL, PSB_HIGH, lab_path(&lab, group)));
 }
 
-static inline void press_and_release(const char *group, unsigned low_ms)
+static inline void press_and_release(const char *group)
 {
-	release(press_until_low(group, low_ms), group);
+	release(press_until_low(group), group);
 }

@@ -15,7 +15,7 @@ PROMISE(psi_that_is_switched_off_is_no_removal_and_comes_back)
 	if (access(lab_file(&lab, "off", "cgroup.pressure"), F_OK) < 0)
 		SKIP("no cgroup.pressure before Linux 6.1");
 	start("off");
-	pid = press_until_low("off", 12000);
+	pid = press_until_low("off");
 	n = told_count();
 	lab_write(lab_file(&lab, "off", "cgroup.pressure"), "0");
 	/* nothing measures it any more, and no Low stays */
@@ -31,7 +31,7 @@ PROMISE(psi_that_is_switched_off_is_no_removal_and_comes_back)
 	}
 	lab_write(lab_file(&lab, "off", "cgroup.pressure"), "1");
 	WAIT_FOR(15000u, source_now().rung == best_rung());
-	press_and_release("off", 12000);
+	press_and_release("off");
 	assert_null(GONE_SINCE(0));
 
 	/* the cgroup goes while nothing is listened to */
@@ -52,13 +52,13 @@ PROMISE(a_memory_controller_that_is_taken_away_is_no_removal_and_comes_back)
 	assert_int_equal(source_now().events, 1);
 	lab_write(lab_file(&lab, "above", "cgroup.subtree_control"), "-memory");
 	/* the stall is the parent's limit's, and PSI is still there */
-	press_and_release("above/a", 12000);
+	press_and_release("above/a");
 	assert_int_equal(source_now().events, 0);
 	assert_int_equal(source_now().rung, best_rung());
 	lab_delegate(&lab, "above");
 	WAIT_FOR(70000u, source_now().events == 1);
 	assert_int_equal(load_now().limit_bytes, LAB_LIMIT);
-	press_and_release("above/a", 12000);
+	press_and_release("above/a");
 	assert_null(GONE_SINCE(0));
 }
 
@@ -79,7 +79,7 @@ PROMISE(a_removed_cgroup_is_told_once_costs_nothing_and_is_watched_again_when_it
 		    0) /* at rest only the kernel's own word can bring the news; while it is Low, a sample */
 			lab_sleep_ms(300); /* to rest */
 		else
-			pid = press_until_low("again", 12000);
+			pid = press_until_low("again");
 		assert_true(stats().low > low || i == 0);
 		n = told_count();
 		if (i > 0)
@@ -131,6 +131,6 @@ PROMISE(our_own_watch_follows_us_when_the_old_cgroup_goes)
 	assert_string_equal(source_now().cgroup, lab_path(&lab, "to"));
 	assert_int_equal(source_now().rung, best_rung());
 	assert_string_equal(before.cgroup, lab_path(&lab, "from")); /* valid as long as the watch */
-	press_and_release("to", 12000);
+	press_and_release("to");
 	lab_enter(&lab, NULL);
 }

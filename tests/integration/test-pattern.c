@@ -47,12 +47,12 @@ PROMISE(of_fifty_cgroups_only_those_that_stall_are_told)
 	lab_sleep_ms(200);			       /* to rest: all is open that will be */
 	assert_true(descriptors_open() - before < 18); /* however many there are */
 
-	one = press_until_low("many/c17", 8000);
+	one = press_until_low("many/c17");
 	check_only("many/c17", "many/c17");
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
 	assert_int_equal(stats().members, 1);
 	/* a second one, while the first goes on: the trunk's counters can't show it */
-	other = press_until_low("many/c42", 8000);
+	other = press_until_low("many/c42");
 	release(one, "many/c17");
 	assert_int_equal(psb_watch_available(f.watch, NULL), PSB_LOW);
 	release(other, "many/c42");
@@ -92,10 +92,10 @@ PROMISE(busy_neighbours_do_not_hide_who_stalls)
 						.critical = "full 2s/2s" },
 		   NULL, PSB_INLINE);
 	/* the kernel's first alarm is a false one, and would do. So once to be rid of it: */
-	press_and_release("busy/c1", 20000);
+	press_and_release("busy/c1");
 	lab_sleep_ms(4500); /* so is the trailing one, up to two windows later */
 	alarms = stats().alarms;
-	pid = press_until_low("busy/c1", 20000);
+	pid = press_until_low("busy/c1");
 	/* the trunk's safety sample would find it too */
 	assert_true(lab.privileged || stats().alarms > alarms);
 	check_only("busy/c1", "busy/c1");

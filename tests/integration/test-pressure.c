@@ -132,7 +132,7 @@ PROMISE(alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sampli
 	/* a stall that may be younger than its alarm is no proof; three of them are, unless an alarm
 	 * that the thief has missed comes between them */
 	for (int i = 0; i < 8 && stats().lost_alarms == 0; i++)
-		press_and_release("stolen", 16000);
+		press_and_release("stolen");
 	assert_true(stats().lost_alarms >= 1);
 	WAIT_FOR(1000u, found(0, PSB_KIND_SOURCE, 0, NULL));
 	source = source_now();
@@ -142,7 +142,7 @@ PROMISE(alarms_that_another_reader_swallows_are_found_out_and_replaced_by_sampli
 	/* and from then on it does not take ten seconds any more */
 	lab_sleep_ms(2500); /* a window: the next stall is isolated */
 	from = lab_now_usec();
-	lab_kill(press_until_low("stolen", 16000));
+	lab_kill(press_until_low("stolen"));
 	assert_true(lab_now_usec() - from < LOW_WITHIN_USEC);
 	stealing = false;
 	pthread_join(thief, NULL);

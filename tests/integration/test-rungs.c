@@ -29,7 +29,7 @@ PROMISE(the_file_that_systemd_names_is_listened_to)
 	assert_string_equal(source.trigger,
 			    lab.privileged ? "some 5000 500000" : "some 20000 2000000");
 	assert_int_equal(source.events, !lab.v1);
-	press_and_release("unit", 8000);
+	press_and_release("unit");
 	lab_enter(&lab, NULL);
 }
 

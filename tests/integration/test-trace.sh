@@ -196,7 +196,16 @@ live()
 	TZ=UTC0 run why --trace live.trace --at 11:59
 	same 1 "$status" && matches '^/shop.slice was not told Low' "$(cat "$T/stdout")"
 }
+# A pause of one second is within a stall; and what was told at the end of the trace was told once.
+one_stall()
+{
+	printf '# psibridge trace 1\ntime_s\tsome_us\ttold\treason\tcause\tcgroup\n0\t0\t-\t-\t-\t/a\n10\t0\t-\t-\t-\t/a\n11\t50000\t-\t-\t-\t/a\n' >t
+	printf '12\t50000\t-\t-\t-\t/a\n13\t300000\tlow\tstall\tunknown\t/a\n' >>t
+	run why --trace t
+	same 0 "$status" && matches '^  10\.000 s     first stall; none for 10 s before$' "$(cat "$T/stdout")" && same 1 "$(grep -c '13\.000 s' "$T/stdout")"
+}
 check why_explains_a_low explained
+check a_pause_of_a_second_is_within_a_stall one_stall
 check why_says_how_near_it_came nothing_to_explain
 why_is_not_written() { "$psibridge" why --trace "$(public loadshift)" 2>&1 >/dev/full | grep -qx 'psibridge why: No space left on device'; }
 check why_takes_what_stalled_most most_is_of_what_stalled

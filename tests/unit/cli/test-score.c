@@ -75,6 +75,7 @@ PROMISE(episodes_and_limits_are_found)
 		{ "...s....", "3+1l" },
 		{ "...ssss....", "3+4h" },
 		{ "...ffffffff....", "3+8x" },
+		{ "...ffff....", "3+4h" },	  /* full is a third of ten seconds: not lost */
 		{ "s..........s", "0+1l 11+1l" }, /* ten seconds of nothing end it */
 		{ "s........s", "0+10l" },
 		{ "s...................ffffffff", "0+1l 20+8x" },
@@ -111,6 +112,9 @@ static struct score score(const char *picture, const char *low, unsigned percent
 		assert_int_equal(trigger_parse(low, strlen(low), &c.options.low, NULL), 0);
 	c.options.critical = (struct trigger){ PSI_FULL, 10 * USEC_PER_SEC, 10 * USEC_PER_SEC };
 	draw(picture);
+	for (size_t i = 0; i < count;
+	     i++) /* whoever looked then: the candidate looks when it would */
+		samples[i].event = i ? EVENT_TICK : EVENT_BEGIN;
 	assert_int_equal(facts_find(samples, count, &facts), 0);
 	score_add(samples, count, &facts, &c, true, &s);
 	facts_done(&facts);
@@ -151,6 +155,11 @@ PROMISE(a_setting_is_held_against_them)
 	assert_int_equal(s.limits, 1);
 	assert_int_equal(s.unseen, 0);
 	assert_in_range(s.lead_usec, 4900000, 5100000);
+
+	/* Low twice in one episode: both began in it */
+	s = score("ssss......ssss..............................", "some 200ms/2s", 0, 0);
+	assert_int_equal(s.began[SEVERITY_HEAVY], 2);
+	assert_int_equal(s.spoken[SEVERITY_HEAVY], 1);
 
 	/* a limit long after a Low, and an out-of-memory that is told as what it is, when it is there */
 	s = score("ssss............................u...........................o", "some 200ms/2s",
