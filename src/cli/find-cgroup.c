@@ -35,6 +35,15 @@ bool choice_has(const struct choice *choice, const char *cgroup)
 			       : strcmp(choice->path, cgroup) == 0;
 }
 
+bool choice_covers(const char *watch, const char *cgroup)
+{
+	struct choice covered;
+	bool has = choice_make(watch, NULL, &covered, NULL) == 0 && choice_has(&covered, cgroup);
+
+	choice_done(&covered);
+	return has;
+}
+
 static void ignore(_unused_ const struct psb_survey_row *row, _unused_ void *userdata)
 {
 }

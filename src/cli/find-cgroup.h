@@ -18,6 +18,9 @@ int choice_make(const char *word, const char *mount, struct choice *ret, const c
 void choice_done(struct choice *choice);
 bool choice_has(const struct choice *choice, const char *cgroup);
 
+/* Does a watch of this path or pattern, as psibridged has it, hear of that cgroup? */
+bool choice_covers(const char *watch, const char *cgroup);
+
 /*
  * `path` (normalised) becomes that of a cgroup that exists: itself; or, if it is one component, the
  * one cgroup of that name, wherever it is ("nginx.service"). `status` is psibridged's answer, which

@@ -194,16 +194,20 @@ uint64_t output_realtime(uint64_t monotonic_usec)
 			ago);
 }
 
-const char *output_time(uint64_t monotonic_usec, char *buf)
+const char *output_clock(uint64_t realtime_usec, char *buf)
 {
-	uint64_t usec = output_realtime(monotonic_usec);
-	time_t seconds = (time_t)(usec / USEC_PER_SEC);
+	time_t seconds = (time_t)(realtime_usec / USEC_PER_SEC);
 	struct tm tm;
 
 	localtime_r(&seconds, &tm);
 	snprintf(buf, OUTPUT_WORD_MAX, "%02d:%02d:%02d.%03u", tm.tm_hour, tm.tm_min, tm.tm_sec,
-		 (unsigned)(usec % USEC_PER_SEC / USEC_PER_MSEC));
+		 (unsigned)(realtime_usec % USEC_PER_SEC / USEC_PER_MSEC));
 	return buf;
+}
+
+const char *output_time(uint64_t monotonic_usec, char *buf)
+{
+	return output_clock(output_realtime(monotonic_usec), buf);
 }
 
 const char *output_span(uint64_t usec, char *buf)

@@ -59,7 +59,8 @@ json_t *output_json_number(uint64_t number);
 #define OUTPUT_WORD_MAX 32
 
 /* Into buf[OUTPUT_WORD_MAX], which is returned. */
-/* "14:03:07.123", local time, of a moment of CLOCK_MONOTONIC */
+/* "14:03:07.123", local time, of a moment since the Epoch; of one of CLOCK_MONOTONIC */
+const char *output_clock(uint64_t realtime_usec, char *buf);
 const char *output_time(uint64_t monotonic_usec, char *buf);
 /* "312 ms", "4.1 s", "3 min 5 s", "7 h 12 min", "3 d 4 h" */
 const char *output_span(uint64_t usec, char *buf);

@@ -18,13 +18,11 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/grow.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
 #include "cli/tune.h"
 #include "cli/words.h"
 #include "core/names.h"
-#include "core/replay.h"
 #include "core/utf8.h"
 
 static const char help[] =
@@ -55,114 +53,65 @@ static const char help[] =
 #define AROUND_USEC \
 	(5 * USEC_PER_SEC) /* before and after a notification, as src/monitor/effect.c looks */
 
-/* What others ask the kernel for, and what --beside adds. */
-struct other {
-	const char *who;
-	struct trigger trigger;
-};
-
 struct session {
 	const char *files[FILES_MAX + 1], *output, *cgroup;
 	unsigned file_count;
 	bool dark, live;
 	struct policy_options options;
-	struct other beside[REPORT_BESIDE_MAX];
+	struct report_beside
+		beside[REPORT_BESIDE_MAX]; /* what others ask for, and what --beside adds */
 	unsigned beside_count;
 	struct trace_set set;
 	struct report_section *sections; /* of all, the worst first */
 	unsigned shown;
-	bool failed; /* no memory */
 };
 
 /* ---- what there is to show ----------------------------------------------------------------------- */
 
-struct telling {
-	struct session *session;
-	struct report_section *section;
-};
-
-static void take_told(const struct replay_told *told, void *userdata)
+static bool find_told(const struct session *s, struct report_section *section)
 {
-	struct telling *t = userdata;
-	struct report_section *s = t->section;
-	struct report_told *room = grow(s->told, s->told_count, sizeof(*room));
-
-	if (!room) {
-		t->session->failed = true;
-		return;
-	}
-	s->told = room;
-	s->told[s->told_count++] = (struct report_told){
-		told->at.time_usec, told->at.told,  told->at.critical,
-		told->at.reason,    told->at.cause,
-	};
-}
-
-/* Was anything told live, and is it asked for? */
-static bool has_told(const struct session *s, const struct trace_series *series)
-{
-	for (size_t i = 0; s->live && i < series->count; i++)
-		if (series->samples[i].told)
-			return true;
-	return false;
-}
-
-static void find_told(struct session *s, struct report_section *section)
-{
-	struct telling telling = { s, section };
-	struct replay replay;
-	struct replay_told told;
-	const struct trace_series *series = section->series;
-	bool live = has_told(s, series);
+	bool live = s->live && trace_has_told(section->series);
 
 	section->levels = live ? "told live (bar: Neutral < Low < critical)"
 			       : "psibridge (bar: Neutral < Low < critical)";
-	replay_init(&replay, &s->options, true, take_told, &telling);
-	for (size_t i = 0; i < series->count; i++) {
-		told.at = series->samples[i];
-		if (!live)
-			replay_feed(&replay, &series->samples[i]);
-		else if (told.at.told)
-			take_told(&told, &telling);
-	}
+	section->told = trace_told(section->series, live ? NULL : &s->options, true);
+	return !section->told.failed;
 }
 
-/* From where a trigger is passed to where it is not any more, between two points of a straight growth. */
-struct passing {
-	struct session *session;
-	struct report_beside *beside;
-	bool begun, over;
-	uint64_t at_usec, growth_usec;
-};
-
-static uint64_t crossing(const struct passing *p, uint64_t at_usec, uint64_t growth_usec)
+/* Where it is between two points of a straight growth. */
+static uint64_t crossing(const struct trace_growth *a, const struct trace_growth *b,
+			 uint64_t threshold_usec)
 {
-	double part = ((double)p->beside->trigger.threshold_usec - (double)p->growth_usec) /
-		      ((double)growth_usec - (double)p->growth_usec);
+	double part = ((double)threshold_usec - (double)a->growth_usec) /
+		      ((double)b->growth_usec - (double)a->growth_usec);
 
-	return p->at_usec + (uint64_t)((double)(at_usec - p->at_usec) * part);
+	return a->at_usec + (uint64_t)((double)(b->at_usec - a->at_usec) * part);
 }
 
-static void pass(uint64_t at_usec, uint64_t growth_usec, void *userdata)
+/* From where the trigger is passed to where it is not any more. */
+static bool find_spans(const struct trace_series *series, struct report_beside *b)
 {
-	struct passing *p = userdata;
-	struct report_beside *b = p->beside;
-	bool over = growth_usec >= b->trigger.threshold_usec;
+	const uint64_t threshold = b->trigger.threshold_usec;
+	size_t count;
+	struct trace_growth *points = trace_growth(series, &b->trigger, &count);
+	bool over = false, before;
 
-	if (over && !p->over) {
-		struct report_span *room = grow(b->spans, b->count, sizeof(*room));
-		uint64_t from = p->begun ? crossing(p, at_usec, growth_usec) : at_usec;
+	b->spans = points ? calloc(count, sizeof(*b->spans)) : NULL;
+	for (size_t i = 0; b->spans && i < count; i++) {
+		const struct trace_growth *p = &points[i];
+		uint64_t at = p->at_usec;
 
-		if (!room) {
-			p->session->failed = true;
-			return;
-		}
-		b->spans = room;
-		b->spans[b->count++] = (struct report_span){ from, at_usec };
-	} else if (p->over) {
-		b->spans[b->count - 1].to_usec = over ? at_usec : crossing(p, at_usec, growth_usec);
+		before = over;
+		over = p->growth_usec >= threshold;
+		if (i > 0 && over != before)
+			at = crossing(p - 1, p, threshold);
+		if (over && !before)
+			b->spans[b->count++].from_usec = at;
+		if (over || before)
+			b->spans[b->count - 1].to_usec = over ? p->at_usec : at;
 	}
-	*p = (struct passing){ p->session, b, true, over, at_usec, growth_usec };
+	free(points);
+	return b->spans;
 }
 
 /* A moment of a series: its clock's, or since it began. */
@@ -180,29 +129,29 @@ static const char *when(const struct trace_series *s, uint64_t usec, char *buf)
 	return buf;
 }
 
-static void find_beside(struct session *s, struct report_section *section,
-			const struct other *other)
+static bool find_beside(const struct session *s, struct report_section *section)
 {
-	const struct trigger *trigger = &other->trigger;
-	struct report_beside *b = &section->beside[section->beside_count++];
-	struct passing passing = { .session = s, .beside = b };
-	char text[TRIGGER_TEXT_MAX], first[OUTPUT_WORD_MAX];
-	int n;
+	memcpy(section->beside, s->beside, sizeof(s->beside));
+	for (; section->beside_count < s->beside_count; section->beside_count++) {
+		struct report_beside *b = &section->beside[section->beside_count];
+		char trigger[TRIGGER_TEXT_MAX], first[OUTPUT_WORD_MAX];
+		uint64_t times = 0; /* that the kernel would have said so: at most once a window */
+		int n;
 
-	b->trigger = *trigger;
-	report_growth(section->series, trigger, pass, &passing);
-	for (size_t i = 0; i < b->count; i++)
-		b->times += 1 +
-			    (b->spans[i].to_usec - b->spans[i].from_usec) / trigger->window_usec;
-	trigger_format(trigger, text);
-	n = snprintf(b->label, sizeof(b->label), "%s%s%s: ", other->who, *other->who ? ", " : "",
-		     text);
-	if (b->count == 0)
-		snprintf(b->label + n, sizeof(b->label) - (size_t)n, "never");
-	else
-		snprintf(b->label + n, sizeof(b->label) - (size_t)n, "%" PRIu64 " time%s from %s",
-			 b->times, b->times == 1 ? "" : "s",
-			 when(section->series, b->spans[0].from_usec, first));
+		if (!find_spans(section->series, b))
+			return false;
+		for (size_t i = 0; i < b->count; i++)
+			times += 1 + (b->spans[i].to_usec - b->spans[i].from_usec) /
+					     b->trigger.window_usec;
+		trigger_format(&b->trigger, trigger);
+		n = snprintf(b->label, sizeof(b->label), "%s%s%s: %s", b->who, *b->who ? ", " : "",
+			     trigger, times == 0 ? "never" : "");
+		if (times > 0)
+			snprintf(b->label + n, sizeof(b->label) - (size_t)n,
+				 "%" PRIu64 " time%s from %s", times, times == 1 ? "" : "s",
+				 when(section->series, b->spans[0].from_usec, first));
+	}
+	return true;
 }
 
 static void find_stall(struct report_section *section)
@@ -212,12 +161,8 @@ static void find_stall(struct report_section *section)
 	for (size_t i = 0; i < s->count; i++)
 		section->most_bytes = MAX(section->most_bytes,
 					  MAX(s->samples[i].used_bytes, s->samples[i].limit_bytes));
-	for (size_t i = 1; i < s->count; i++) {
-		section->some_usec += usec_sub(s->samples[i].some_usec,
-					       s->samples[i - 1].some_usec);
-		section->full_usec += usec_sub(s->samples[i].full_usec,
-					       s->samples[i - 1].full_usec);
-	}
+	section->some_usec = trace_stalled(s, PSI_SOME);
+	section->full_usec = trace_stalled(s, PSI_FULL);
 }
 
 static int worst_first(const void *a, const void *b)
@@ -244,7 +189,7 @@ static bool find_sections(struct session *s)
 	while (s->shown < MIN(s->set.count, SECTIONS_MAX) &&
 	       (s->shown == 0 || s->sections[s->shown].some_usec > 0))
 		s->shown++;
-	for (i = 0; i < s->shown && !s->failed; i++) {
+	for (i = 0; i < s->shown; i++) {
 		struct report_section *section = &s->sections[i];
 		bool files = s->file_count > 1;
 
@@ -252,13 +197,11 @@ static bool find_sections(struct session *s)
 		if (asprintf(&section->title, "%s%s%s%s%s", section->series->cgroup,
 			     section->series->cgroup[1] ? "" : ", the whole machine",
 			     files ? " (" : "", files ? section->series->file : "",
-			     files ? ")" : "") < 0)
+			     files ? ")" : "") < 0 ||
+		    !find_told(s, section) || !find_beside(s, section))
 			return false;
-		find_told(s, section);
-		for (unsigned k = 0; k < s->beside_count; k++)
-			find_beside(s, section, &s->beside[k]);
 	}
-	return !s->failed;
+	return true;
 }
 
 /* ---- the page ------------------------------------------------------------------------------------ */
@@ -357,24 +300,6 @@ static void put_overview(const struct session *s, FILE *out)
 	fputs("</table>\n", out);
 }
 
-static struct trace_sample sample_at(const struct trace_series *s, uint64_t usec)
-{
-	size_t low = 0, high = s->count - 1;
-
-	if (usec <= s->samples[0].time_usec)
-		return s->samples[0];
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if (s->samples[middle].time_usec < usec)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return replay_between(&s->samples[high - 1], &s->samples[high],
-			      MIN(usec, s->samples[high].time_usec));
-}
-
 static const char *cause_words(enum cause cause)
 {
 	switch (cause) {
@@ -404,20 +329,20 @@ static void put_change(uint64_t from, uint64_t to, FILE *out)
 			output_size(to < from ? from - to : to - from, size));
 }
 
-static void put_told(const struct trace_series *s, const struct report_told *t, bool memory,
+static void put_told(const struct trace_series *s, const struct trace_sample *t, bool memory,
 		     FILE *out)
 {
 	const struct psb_notification n = { .reason = (enum psb_reason)t->reason };
-	const struct trace_sample before = sample_at(s, usec_sub(t->time_usec, AROUND_USEC)),
-				  at = sample_at(s, t->time_usec),
-				  after = sample_at(s, t->time_usec + AROUND_USEC);
-	bool low = t->level == LEVEL_LOW, ended = after.time_usec < t->time_usec + AROUND_USEC;
+	const struct trace_sample before = trace_at(s, usec_sub(t->time_usec, AROUND_USEC)),
+				  at = trace_at(s, t->time_usec),
+				  after = trace_at(s, t->time_usec + AROUND_USEC);
+	bool low = t->told == LEVEL_LOW, ended = after.time_usec < t->time_usec + AROUND_USEC;
 	char time[OUTPUT_WORD_MAX], a[OUTPUT_WORD_MAX], b[OUTPUT_WORD_MAX], cause[CAUSE_TEXT_MAX];
 
 	fprintf(out,
 		"<tr%s><td class=\"n\">%s<td>%s: <span>%s%s</span><td class=\"n\">%s<td class=\"n\">%s",
 		low ? " class=\"low\"" : "", when(s, t->time_usec, time),
-		low && t->critical ? "Low, critical" : words_level(t->level, false)->brief,
+		low && t->critical ? "Low, critical" : words_level(t->told, false)->brief,
 		words_cause(&n, cause), cause_words(t->cause),
 		output_span(usec_sub(at.some_usec, before.some_usec), a),
 		ended ? "?" : output_span(usec_sub(after.some_usec, at.some_usec), b));
@@ -431,7 +356,7 @@ static void put_notifications(const struct report_section *s, FILE *out)
 	bool memory = s->most_bytes > 0;
 
 	fputs("<h3>Notifications</h3>\n", out);
-	if (s->told_count == 0) {
+	if (s->told.count == 0) {
 		fputs("<p>There was none.</p>\n", out);
 		return;
 	}
@@ -439,12 +364,12 @@ static void put_notifications(const struct report_section *s, FILE *out)
 		"<table><thead><tr><th class=\"n\">at<th>told<th class=\"n\">stalled, 5 s before"
 		"<th class=\"n\">5 s after%s</thead>\n",
 		memory ? "<th class=\"n\">memory, 5 s after" : "");
-	for (size_t i = 0; i < MIN(s->told_count, (size_t)ROWS_MAX); i++)
-		put_told(s->series, &s->told[i], memory, out);
+	for (size_t i = 0; i < MIN(s->told.count, (size_t)ROWS_MAX); i++)
+		put_told(s->series, &s->told.list[i], memory, out);
 	fputs("</table>\n", out);
-	if (s->told_count > ROWS_MAX)
+	if (s->told.count > ROWS_MAX)
 		fprintf(out, "<p>And %zu more, which “psibridge replay” prints.</p>\n",
-			s->told_count - ROWS_MAX);
+			s->told.count - ROWS_MAX);
 }
 
 static void put_beside(const struct report_section *s, FILE *out)
@@ -631,8 +556,8 @@ static void free_all(struct session *s)
 {
 	for (unsigned i = 0; i < s->shown; i++) {
 		free(s->sections[i].title);
-		free(s->sections[i].told);
-		for (unsigned k = 0; k < s->sections[i].beside_count; k++)
+		free(s->sections[i].told.list);
+		for (unsigned k = 0; k < REPORT_BESIDE_MAX; k++)
 			free(s->sections[i].beside[k].spans);
 	}
 	free(s->sections);
@@ -663,13 +588,13 @@ static int take_file(const struct args *args, const struct args_setting *option)
 static int take_beside(const struct args *args, const struct args_setting *option)
 {
 	struct session *s = option->to;
-	struct other other = { .who = "" };
+	struct report_beside beside = { .who = "" };
 	const char *why = "there are too many of them";
 
 	if (s->beside_count == REPORT_BESIDE_MAX ||
-	    trigger_parse(args->value, strlen(args->value), &other.trigger, &why) < 0)
+	    trigger_parse(args->value, strlen(args->value), &beside.trigger, &why) < 0)
 		return args_refuse(args, why);
-	s->beside[s->beside_count++] = other;
+	s->beside[s->beside_count++] = beside;
 	return 0;
 }
 
@@ -692,9 +617,9 @@ static int form_of(const char *output)
 int verb_report(int argc, char **argv)
 {
 	static struct session s = {
-		.beside = { { "systemd", { PSI_SOME, 200 * USEC_PER_MSEC, 2 * USEC_PER_SEC } },
-			    { "GLib", { PSI_SOME, 70 * USEC_PER_MSEC, 2 * USEC_PER_SEC } },
-			    { "lmkd", { PSI_FULL, 700 * USEC_PER_MSEC, 1 * USEC_PER_SEC } } },
+		.beside = { { .who = "systemd", .trigger = { PSI_SOME, 200000, 2000000 } },
+			    { .who = "GLib", .trigger = { PSI_SOME, 70000, 2000000 } },
+			    { .who = "lmkd", .trigger = { PSI_FULL, 700000, 1000000 } } },
 		.beside_count = 3,
 	};
 	const struct args_setting options[] = {

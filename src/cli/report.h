@@ -6,16 +6,7 @@
 
 #include <stdio.h>
 
-#include "cli/trace-series.h"
-#include "core/policy.h"
-
-struct report_told {
-	uint64_t time_usec;
-	enum level level;
-	bool critical;
-	enum reason reason;
-	enum cause cause;
-};
+#include "cli/trace-look.h"
 
 struct report_span {
 	uint64_t from_usec, to_usec;
@@ -23,11 +14,11 @@ struct report_span {
 
 /* What another trigger would have done: when it was passed. */
 struct report_beside {
+	const char *who; /* asks the kernel for it; "": nobody known */
 	struct trigger trigger;
 	char label[120];
 	struct report_span *spans;
 	size_t count;
-	uint64_t times; /* that the kernel would have said so: at most once a window */
 };
 
 #define REPORT_BESIDE_MAX 12
@@ -38,21 +29,12 @@ struct report_section {
 	char *title; /* of others' choice */
 	struct trigger low;
 	const char *levels; /* whose they are, a label */
-	struct report_told *told;
-	size_t told_count;
+	struct trace_told told;
 	struct report_beside beside[REPORT_BESIDE_MAX];
 	unsigned beside_count;
 	uint64_t some_usec, full_usec; /* stalled in all */
 	uint64_t most_bytes;	       /* in use, or a limit; 0: neither is known */
 };
-
-/*
- * The growth within the trigger's window that ends at `at_usec`, at all times between which it is straight, in their order: a
- * true sliding window, whatever the distance of two lines.
- */
-typedef void report_growth_fn(uint64_t at_usec, uint64_t growth_usec, void *userdata);
-void report_growth(const struct trace_series *series, const struct trigger *trigger,
-		   report_growth_fn *fn, void *userdata);
 
 enum report_form { REPORT_SVG, REPORT_PNG, REPORT_INLINE };
 
@@ -63,10 +45,8 @@ struct report_look {
 	unsigned columns;     /* of what is drawn: each is the worst of its time */
 };
 
-/*
- * A picture of these sections, one above the other, to `out`: drawn by gnuplot. Errors, which are told: -ENOENT (there is no gnuplot), -EIO
- * (it failed), and others.
- */
+/* A picture of these sections, one above the other, to `out`: drawn by gnuplot. Errors, which are told: -EIO (it failed, or is not there),
+ * -ENOMEM. */
 int report_draw(const struct report_section *const *sections, unsigned count,
 		const struct report_look *look, FILE *out);
 

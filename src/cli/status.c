@@ -77,23 +77,13 @@ static bool takes(const struct choice *choice, const json_t *cgroup)
 	return strncmp(path, choice->path, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
-/* Does a watch of this path or pattern hear of that cgroup? */
-static bool covers(const char *watch, const char *path)
-{
-	struct choice covered;
-	bool has = choice_make(watch, NULL, &covered, NULL) == 0 && choice_has(&covered, path);
-
-	choice_done(&covered);
-	return has;
-}
-
 /* A watch that covers what was chosen, or has news of it. */
 static bool takes_watch(const struct choice *choice, const json_t *status, const json_t *watch)
 {
 	const json_t *cgroup;
 
 	if (is_text_of(choice, watch) ||
-	    (!choice->pattern && covers(answer_text(watch, "path"), choice->path)))
+	    (!choice->pattern && choice_covers(answer_text(watch, "path"), choice->path)))
 		return true;
 	EACH_ANSWER(cgroup, status, "cgroups")
 		if (answer_number(cgroup, "watch") == answer_number(watch, "id") &&

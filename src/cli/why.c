@@ -8,7 +8,6 @@
  * Where nothing was told it says how near the most of it came.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +16,13 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/control-client.h"
-#include "cli/grow.h"
+#include "cli/find-cgroup.h"
 #include "cli/output.h"
 #include "cli/target-options.h"
-#include "cli/trace-series.h"
+#include "cli/trace-look.h"
 #include "cli/words.h"
-#include "core/cgpath.h"
-#include "core/cgpattern.h"
 #include "core/duration.h"
 #include "core/names.h"
-#include "core/replay.h"
 #include "core/setting.h"
 
 #define TRACE_DIRECTORY "/var/lib/psibridge/trace"
@@ -59,13 +55,6 @@ static const char default_trace[] = TRACE_DIRECTORY;
 #define QUIET_USEC (2 * USEC_PER_SEC) /* so long without any: a stall began after it */
 #define AFTER_USEC (5 * USEC_PER_SEC)
 
-/* What was told of a cgroup, in its order. */
-struct notes {
-	struct trace_sample *list;
-	size_t count;
-	bool failed;
-};
-
 struct session {
 	struct output output;
 	struct trace_set set;
@@ -75,52 +64,9 @@ struct session {
 	bool privileged;
 	/* what is explained: */
 	const struct trace_series *series;
-	struct notes notes;
+	struct trace_told notes;
 	size_t note;
 };
-
-/* ---- what was told -------------------------------------------------------------------------------- */
-
-static void add_note(struct notes *n, const struct trace_sample *at)
-{
-	void *list = grow(n->list, n->count, sizeof(*n->list));
-
-	n->failed = n->failed || !list;
-	if (!list)
-		return;
-	n->list = list;
-	n->list[n->count++] = *at;
-}
-
-static void replayed(const struct replay_told *told, void *userdata)
-{
-	add_note(userdata, &told->at);
-}
-
-static bool has_notes(const struct trace_set *set)
-{
-	for (const struct trace_series *t = set->first; t; t = t->next)
-		for (size_t i = 0; i < t->count; i++)
-			if (t->samples[i].told)
-				return true;
-	return false;
-}
-
-static void find_notes(const struct session *s, const struct trace_series *t, bool live,
-		       struct notes *ret)
-{
-	struct replay replay;
-
-	*ret = (struct notes){ .count = 0 };
-	if (!live)
-		replay_init(&replay, &s->options, s->privileged, replayed, ret);
-	for (size_t i = 0; i < t->count; i++) {
-		if (!live)
-			replay_feed(&replay, &t->samples[i]);
-		else if (t->samples[i].told)
-			add_note(ret, &t->samples[i]);
-	}
-}
 
 /* ---- times ------------------------------------------------------------------------------------------ */
 
@@ -187,60 +133,57 @@ static int time_limit(const char *text, const struct trace_series *t, uint64_t *
 /* "14:03:07.123", or "12.345 s" where no time of day is known */
 static const char *when(const struct trace_series *t, uint64_t usec, char *buf)
 {
-	time_t seconds = (time_t)((t->began_usec + usec) / USEC_PER_SEC);
-	struct tm tm;
-
-	if (t->began_usec == 0) {
-		snprintf(buf, OUTPUT_WORD_MAX, "%.3f s", (double)usec / (double)USEC_PER_SEC);
-		return buf;
-	}
-	localtime_r(&seconds, &tm);
-	snprintf(buf, OUTPUT_WORD_MAX, "%02d:%02d:%02d.%03u", tm.tm_hour, tm.tm_min, tm.tm_sec,
-		 (unsigned)((t->began_usec + usec) % USEC_PER_SEC / USEC_PER_MSEC));
+	if (t->began_usec > 0)
+		return output_clock(t->began_usec + usec, buf);
+	snprintf(buf, OUTPUT_WORD_MAX, "%.3f s", (double)usec / (double)USEC_PER_SEC);
 	return buf;
 }
 
 /* ---- which one ---------------------------------------------------------------------------------------- */
 
 /* Is it Low from there on, and was not before? */
-static bool begins_low(const struct notes *n, size_t i)
+static bool begins_low(const struct trace_told *n, size_t i)
 {
 	return n->list[i].told == LEVEL_LOW && (i == 0 || n->list[i - 1].told != LEVEL_LOW);
 }
 
-/* The last Low that began up to the limit, of all series. Returns 1; 0: there is none, and s->series is the one that stalled most. Errors: of time_limit(). */
+/* The last Low of `told` that began up to the limit; its count: there is none. */
+static size_t last_low(const struct trace_told *told, uint64_t limit)
+{
+	for (size_t i = told->count; i-- > 0;)
+		if (begins_low(told, i) && told->list[i].time_usec <= limit)
+			return i;
+	return told->count;
+}
+
+/* That, of all series. Returns 1; 0: there is none, and s->series is the one that stalled most. Errors: of time_limit(), -ENOMEM. */
 static int choose(struct session *s, bool live)
 {
 	uint64_t latest = 0, most = 0;
 	const struct trace_series *worst = s->set.first;
-	int r;
 
 	for (const struct trace_series *t = s->set.first; t; t = t->next) {
-		struct notes notes;
-		uint64_t limit, stalled = 0;
+		struct trace_told told;
+		uint64_t limit, stalled = trace_stalled(t, PSI_SOME);
+		int r = time_limit(s->at, t, &limit);
+		size_t i;
 
-		r = time_limit(s->at, t, &limit);
 		if (r < 0)
 			return r;
-		find_notes(s, t, live, &notes);
-		for (size_t i = notes.count; i-- > 0;) {
-			uint64_t at = notes.list[i].time_usec;
-
-			if (!begins_low(&notes, i) || at > limit)
-				continue;
-			if (s->series && t->began_usec + at < latest)
-				break;
-			latest = t->began_usec + at;
-			free(s->notes.list);
+		told = trace_told(t, live ? NULL : &s->options, s->privileged);
+		i = last_low(&told, limit);
+		if (i < told.count &&
+		    (!s->series || t->began_usec + told.list[i].time_usec >= latest)) {
+			latest = t->began_usec + told.list[i].time_usec;
 			s->series = t;
-			s->notes = notes;
-			notes.list = NULL;
+			free(s->notes.list);
+			s->notes = told;
 			s->note = i;
-			break;
+			told.list = NULL;
 		}
-		free(notes.list);
-		for (size_t i = 1; i < t->count; i++) /* the counters may begin anew */
-			stalled += usec_sub(t->samples[i].some_usec, t->samples[i - 1].some_usec);
+		free(told.list);
+		if (told.failed || s->notes.failed)
+			return -ENOMEM;
 		if (stalled > most) {
 			most = stalled;
 			worst = t;
@@ -275,18 +218,6 @@ static void take_watch(struct session *s, const json_t *watch)
 	s->of = "psibridged's";
 }
 
-static bool covers(const char *path, const char *cgroup)
-{
-	struct cgpattern *pattern = NULL;
-	bool yes;
-
-	if (!strchr(path, '*'))
-		return strcmp(path, cgroup) == 0;
-	yes = cgpattern_new(path, NULL, &pattern, NULL) == 0 && cgpattern_match(pattern, cgroup);
-	cgpattern_free(pattern);
-	return yes;
-}
-
 static void ask_settings(struct session *s)
 {
 	char why[CONTROL_WHY_MAX];
@@ -298,7 +229,7 @@ static void ask_settings(struct session *s)
 	EACH_ANSWER(watch, status, "watches") {
 		const char *path = answer_text(watch, "path");
 
-		if (!answer_flag(watch, "shadow") && covers(path, s->series->cgroup) &&
+		if (!answer_flag(watch, "shadow") && choice_covers(path, s->series->cgroup) &&
 		    (!best || strlen(path) > strlen(answer_text(best, "path"))))
 			best = watch;
 	}
@@ -309,24 +240,12 @@ static void ask_settings(struct session *s)
 
 /* ---- words -------------------------------------------------------------------------------------------- */
 
-static struct trace_cursor cursor_of(const struct trace_series *t)
-{
-	return (struct trace_cursor){ t->samples, t->count, 0 };
-}
-
-static uint64_t grown(const struct trace_series *t, enum psi_kind kind, uint64_t from, uint64_t to)
-{
-	struct trace_cursor cursor = cursor_of(t);
-	uint64_t before = trace_total_at(&cursor, kind, from);
-
-	return usec_sub(trace_total_at(&cursor, kind, to), before);
-}
-
 /* "Low: some 312 ms of 2 s; its threshold is 200 ms, passed by 56 %" */
 static void print_threshold(const struct session *s, const char *name,
 			    const struct trigger *trigger, uint64_t at)
 {
-	uint64_t growth = grown(s->series, trigger->kind, usec_sub(at, trigger->window_usec), at);
+	uint64_t growth = trace_grown(s->series, trigger->kind, usec_sub(at, trigger->window_usec),
+				      at);
 	char stalled[OUTPUT_WORD_MAX], window[OUTPUT_WORD_MAX], threshold[OUTPUT_WORD_MAX];
 	double percent = (double)growth * 100 / (double)trigger->threshold_usec;
 
@@ -405,7 +324,7 @@ static void print_repeats(const struct session *s, uint64_t last, unsigned *repe
 /* From the first stall to the next High. A repeat of Low counts, and has no line. */
 static void print_story(const struct session *s, uint64_t begin)
 {
-	const struct notes *n = &s->notes;
+	const struct trace_told *n = &s->notes;
 	uint64_t calm = 0, last = 0;
 	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX];
 	unsigned repeats = 0;
@@ -453,8 +372,8 @@ static void print_memory(const struct session *s, uint64_t at)
 	else if (used > 0)
 		printf("nothing went back within 5 s\n%12s", "");
 	printf("stalled %s in the 5 s before, %s after\n",
-	       output_span(grown(t, PSI_SOME, usec_sub(at, AFTER_USEC), at), before),
-	       output_span(grown(t, PSI_SOME, at, at + AFTER_USEC), after));
+	       output_span(trace_grown(t, PSI_SOME, usec_sub(at, AFTER_USEC), at), before),
+	       output_span(trace_grown(t, PSI_SOME, at, at + AFTER_USEC), after));
 }
 
 static void explain(struct session *s, bool live)
@@ -477,32 +396,27 @@ static void explain(struct session *s, bool live)
 /* Why nothing was told: how near it came. */
 static void explain_nothing(const struct session *s)
 {
-	const struct trace_series *t = s->series;
-	struct trace_cursor back = cursor_of(t);
-	uint64_t most = 0, at = 0, limit;
+	const struct trigger *low = &s->options.low;
+	struct trace_growth most = { .growth_usec = 0 }, *points;
 	char time[OUTPUT_WORD_MAX], stalled[OUTPUT_WORD_MAX], threshold[OUTPUT_WORD_MAX],
 		window[OUTPUT_WORD_MAX];
-	const struct trigger *low = &s->options.low;
+	size_t count = 0;
+	uint64_t limit;
 
-	(void)time_limit(s->at, t, &limit);
-	for (size_t i = 0; i < t->count && t->samples[i].time_usec <= limit; i++) {
-		uint64_t now = t->samples[i].time_usec;
-		uint64_t growth = usec_sub(
-			trace_total(&t->samples[i], low->kind),
-			trace_total_at(&back, low->kind, usec_sub(now, low->window_usec)));
-
-		if (growth > most) {
-			most = growth;
-			at = now;
-		}
-	}
-	output_text("%s was not told Low.", t->cgroup);
+	(void)time_limit(s->at, s->series, &limit);
+	points = trace_growth(s->series, low, &count);
+	for (size_t i = 0; points && i < count && points[i].at_usec <= limit; i++)
+		if (points[i].growth_usec > most.growth_usec)
+			most = points[i];
+	free(points);
+	output_text("%s was not told Low.", s->series->cgroup);
 	printf("\nLow is at %s %s of %s (%s settings); most was %s",
 	       low->kind == PSI_FULL ? "full" : "some", output_span(low->threshold_usec, threshold),
-	       output_span(low->window_usec, window), s->of, output_span(most, stalled));
-	if (most > 0)
-		printf(", at %s", when(t, at, time));
-	printf(" (%.0f %% of it).\n", (double)most * 100 / (double)low->threshold_usec);
+	       output_span(low->window_usec, window), s->of,
+	       output_span(most.growth_usec, stalled));
+	if (most.growth_usec > 0)
+		printf(", at %s", when(s->series, most.at_usec, time));
+	printf(" (%.0f %% of it).\n", (double)most.growth_usec * 100 / (double)low->threshold_usec);
 }
 
 /* ---- the command line ---------------------------------------------------------------------------------- */
@@ -511,7 +425,7 @@ static int why(struct session *s, bool settings_given)
 {
 	const char *paths[] = { s->trace, NULL };
 	int r = trace_set_read("why", paths, s->cgroup, &s->set), written;
-	bool live;
+	bool live = false;
 
 	if (!s->set.first) {
 		if (s->trace == default_trace)
@@ -520,22 +434,19 @@ static int why(struct session *s, bool settings_given)
 				"psibridged keeps there what it observes (Trace= in psibridged.conf(5)); --trace reads another trace");
 		return EXIT_FAILED;
 	}
-	live = has_notes(&s->set);
+	for (const struct trace_series *t = s->set.first; t && !live; t = t->next)
+		live = trace_has_told(t);
 	r = choose(s, live);
-	if (r == -EINVAL) {
+	if (r == -ENOMEM)
+		complain("why", "%s", strerror(ENOMEM));
+	else if (r < 0)
 		complain(
-			"why",
-			"--at \"%s\": a time such as 14:03, \"2026-11-24 14:03\", -2h or 90s was expected",
-			s->at);
-		return EXIT_USAGE;
-	}
-	if (r == -ERANGE) {
-		complain(
-			"why",
-			"--at \"%s\": the trace does not say when it began; a time since then, such as 90s, was expected",
-			s->at);
-		return EXIT_FAILED;
-	}
+			"why", "--at \"%s\": %s was expected", s->at,
+			r == -EINVAL
+				? "a time such as 14:03, \"2026-11-24 14:03\", -2h or 90s"
+				: "the trace does not say when it began; a time since then, such as 90s,");
+	if (r < 0)
+		return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	if (live && !settings_given)
 		ask_settings(s);
 	errno = 0;
