@@ -29,6 +29,13 @@
 
 #include <string.h>
 
+static const struct trigger *trigger_of(const struct policy_options *o, enum threshold threshold)
+{
+	return threshold == THRESHOLD_EARLY ? &o->early
+	       : threshold == THRESHOLD_LOW ? &o->low
+					    : &o->critical;
+}
+
 void policy_init(struct policy *policy, const struct policy_options *options)
 {
 	*policy = (struct policy){ .options = *options, .level = LEVEL_HIGH };
@@ -38,12 +45,19 @@ void policy_init(struct policy *policy, const struct policy_options *options)
 		policy->options.forecast_usec = 0;
 	if (policy->options.quiet_usec == 0)
 		policy->options.quiet_usec = 2 * options->low.window_usec;
-	window_init(&policy->early, options->early.window_usec);
-	window_init(&policy->low, options->low.window_usec);
-	window_init(&policy->critical, options->critical.window_usec);
+	for (unsigned i = 0, k; i < THRESHOLDS; i++) {
+		const struct trigger *t = trigger_of(&policy->options, i);
+
+		for (k = 0; k < i; k++)
+			if (trigger_of(options, k)->kind == t->kind &&
+			    trigger_of(options, k)->window_usec == t->window_usec)
+				break;
+		policy->window_of[i] = (uint8_t)k;
+		window_init(&policy->windows[i], t->window_usec);
+	}
 }
 
-/* One threshold's sample. `s` is of an alarm of the trigger, which is derived from early: its ringing says nothing of another kind. */
+/* One window's sample. `s` is of an alarm of the trigger, which is derived from early: its ringing says nothing of another kind. */
 static void measure(const struct policy *p, struct window *window, const struct trigger *t,
 		    enum policy_event event, const struct policy_sample *s, uint64_t now)
 {
@@ -107,35 +121,37 @@ static struct finding take_in(struct policy *p, enum policy_event event,
 				       : event == POLICY_SIGNAL ? s->signal_reason
 								: REASON_STALL };
 
-	if (rang && now - window_last_usec(&p->low) >= POLICY_FAST_USEC)
+	if (rang && now - window_last_usec(policy_window(p, THRESHOLD_LOW)) >= POLICY_FAST_USEC)
 		p->fast_until_usec = now + POLICY_FAST_USEC;
-	if (s->has_psi) {
-		measure(p, &p->early, &o->early, event, s, now);
-		measure(p, &p->low, &o->low, event, s, now);
-		measure(p, &p->critical, &o->critical, event, s, now);
-	}
-	f.critical = oom || window_growth(&p->critical) >= o->critical.threshold_usec ||
+	for (unsigned i = 0; i < THRESHOLDS && s->has_psi; i++)
+		if (p->window_of[i] == i)
+			measure(p, &p->windows[i], trigger_of(o, i), event, s, now);
+	f.critical = oom ||
+		     window_growth(policy_window(p, THRESHOLD_CRITICAL)) >=
+			     o->critical.threshold_usec ||
 		     (signal == LEVEL_LOW && s->signal_critical);
-	f.low = f.critical || window_growth(&p->low) >= o->low.threshold_usec ||
+	f.low = f.critical ||
+		window_growth(policy_window(p, THRESHOLD_LOW)) >= o->low.threshold_usec ||
 		signal == LEVEL_LOW;
-	f.early = f.low || window_growth(&p->early) >= o->early.threshold_usec ||
+	f.early = f.low ||
+		  window_growth(policy_window(p, THRESHOLD_EARLY)) >= o->early.threshold_usec ||
 		  signal == LEVEL_NEUTRAL;
 	f.forecast = s->left_usec > 0 && s->left_usec <= o->forecast_usec;
 
-	if (f.low || f.forecast || is_at_half(&p->low, o->low.threshold_usec))
+	if (f.low || f.forecast ||
+	    is_at_half(policy_window(p, THRESHOLD_LOW), o->low.threshold_usec))
 		p->above_half_low_usec = now;
 	if (f.early || f.forecast)
 		p->early_usec = now;
-	if (p->since_usec == 0 && (f.early || p->early.grown > 0))
+	if (p->since_usec == 0 && (f.early || policy_window(p, THRESHOLD_EARLY)->grown > 0))
 		p->since_usec = now;
 	return f;
 }
 
 void policy_forget(struct policy *p)
 {
-	window_init(&p->early, p->early.length_usec);
-	window_init(&p->low, p->low.length_usec);
-	window_init(&p->critical, p->critical.length_usec);
+	for (unsigned i = 0; i < THRESHOLDS; i++)
+		window_init(&p->windows[i], p->windows[i].length_usec);
 	p->since_usec = 0;
 	p->has_oom = false;
 }
@@ -208,7 +224,7 @@ static void mute_events(struct policy *p, uint64_t now)
 /* Neutral for want of headroom alone: nothing stalls, and neither Quiet nor Calm runs. */
 static bool is_idle_neutral(const struct policy *p, uint64_t now)
 {
-	return p->level == LEVEL_NEUTRAL && window_growth(&p->early) == 0 &&
+	return p->level == LEVEL_NEUTRAL && window_growth(policy_window(p, THRESHOLD_EARLY)) == 0 &&
 	       now - p->early_usec >= p->options.calm_usec;
 }
 
@@ -327,12 +343,15 @@ static uint64_t next_repeat(const struct policy *p, uint64_t now)
 static uint64_t next_threshold(const struct policy *p, uint64_t now)
 {
 	const struct policy_options *o = &p->options;
-	uint64_t next = could_reach(&p->critical, o->critical.threshold_usec, now);
+	uint64_t next = could_reach(policy_window(p, THRESHOLD_CRITICAL),
+				    o->critical.threshold_usec, now);
 
 	if (p->level > LEVEL_LOW)
-		next = MIN(next, could_reach(&p->low, o->low.threshold_usec, now));
+		next = MIN(next, could_reach(policy_window(p, THRESHOLD_LOW), o->low.threshold_usec,
+					     now));
 	if (p->level > LEVEL_NEUTRAL)
-		next = MIN(next, could_reach(&p->early, o->early.threshold_usec, now));
+		next = MIN(next, could_reach(policy_window(p, THRESHOLD_EARLY),
+					     o->early.threshold_usec, now));
 	return next;
 }
 

@@ -135,10 +135,14 @@ struct policy_verdict {
 	bool want_cause;    /* the same, with has_cause and cause */
 };
 
+enum threshold { THRESHOLD_EARLY, THRESHOLD_LOW, THRESHOLD_CRITICAL, THRESHOLDS };
+
 /* The state. Private to policy.c, open to its tests; plain data that may be copied and compared. */
 struct policy {
 	struct policy_options options;
-	struct window early, low, critical;
+	struct window windows[THRESHOLDS];
+	/* Which of these a threshold has: thresholds of one kind over one length have one. */
+	uint8_t window_of[THRESHOLDS];
 	enum level level;
 	bool told_critical;	      /* since the level became Low, or at the last repeat */
 	uint64_t told_usec;	      /* the last Low, 0: none */
@@ -155,6 +159,11 @@ struct policy {
 	bool started;
 	unsigned unanswered; /* Lows in a row after which nothing was given back */
 };
+
+static inline const struct window *policy_window(const struct policy *policy, enum threshold of)
+{
+	return &policy->windows[policy->window_of[of]];
+}
 
 /* Options are taken as they are, but for quiet_usec and HEADROOM_OFF. */
 void policy_init(struct policy *policy, const struct policy_options *options);

@@ -8,24 +8,43 @@
  */
 #include "window.h"
 
-#define SLOT(window, i) (&(window)->slots[((window)->first + (i)) % WINDOW_SLOTS])
-
 void window_init(struct window *window, uint64_t length_usec)
 {
 	*window = (struct window){ .length_usec = length_usec };
 }
 
+/* The newest slot has changed. Of those before it one at most is before the window's edge. */
+static void measure(struct window *window)
+{
+	const struct window_slot *a = WINDOW_SLOT(window, 0), *b = WINDOW_SLOT(window, 1);
+	const struct window_slot *newest = WINDOW_SLOT(window, window->count - 1);
+	uint64_t edge = usec_sub(newest->at_usec, window->length_usec), inside, product;
+
+	window->growth = newest->total - a->total;
+	if (window->count < 2 || a->at_usec >= edge)
+		return;
+	inside = b->at_usec - edge;
+	if (__builtin_mul_overflow(b->total - a->total, inside, &product)) /* years */
+		window->growth = newest->total - b->total +
+				 (uint64_t)((unsigned __int128)(b->total - a->total) * inside /
+					    (b->at_usec - a->at_usec));
+	else
+		window->growth = newest->total - b->total + product / (b->at_usec - a->at_usec);
+}
+
 void window_add(struct window *window, uint64_t at_usec, uint64_t total)
 {
-	if (window->count > 0) {
-		const struct window_slot *last = SLOT(window, window->count - 1);
+	struct window_slot *last = NULL;
 
+	if (window->count > 0) {
+		last = WINDOW_SLOT(window, window->count - 1);
 		if (total < last->total) {
 			window_init(window, window->length_usec);
 		} else if (at_usec <= last->at_usec) {
 			/* the same moment: what grew counts as growth of the interval before */
 			window->grown += total - last->total;
-			SLOT(window, window->count - 1)->total = total;
+			last->total = total;
+			measure(window);
 			return;
 		} else {
 			window->grown_usec = at_usec - last->at_usec;
@@ -34,19 +53,19 @@ void window_add(struct window *window, uint64_t at_usec, uint64_t total)
 	}
 
 	/* The newest slot moves along until it is far enough from the one before it. */
-	if (window->count > 1 &&
-	    SLOT(window, window->count - 1)->at_usec - SLOT(window, window->count - 2)->at_usec <
-		    (window->length_usec + 31) / 32)
+	if (window->count > 1 && last->at_usec - WINDOW_SLOT(window, window->count - 2)->at_usec <
+					 (window->length_usec + 31) / 32)
 		window->count--;
 
 	uint64_t edge = usec_sub(at_usec, window->length_usec);
 
-	while (window->count > 1 && SLOT(window, 1)->at_usec <= edge) {
+	while (window->count > 1 && WINDOW_SLOT(window, 1)->at_usec <= edge) {
 		window->first = (window->first + 1) % WINDOW_SLOTS;
 		window->count--;
 	}
-	*SLOT(window, window->count) = (struct window_slot){ at_usec, total };
+	*WINDOW_SLOT(window, window->count) = (struct window_slot){ at_usec, total };
 	window->count++;
+	measure(window);
 }
 
 uint64_t window_recent(uint64_t length_usec, uint64_t growth, uint64_t elapsed_usec,
@@ -70,49 +89,4 @@ void window_resume(struct window *window, uint64_t at_usec, uint64_t total, uint
 	window_init(window, window->length_usec);
 	window_add(window, edge, total - recent);
 	window_add(window, at_usec, total);
-}
-
-uint64_t window_last_usec(const struct window *window)
-{
-	return window->count == 0 ? 0 : SLOT(window, window->count - 1)->at_usec;
-}
-
-uint64_t window_last_total(const struct window *window)
-{
-	return window->count == 0 ? 0 : SLOT(window, window->count - 1)->total;
-}
-
-uint64_t window_seen_usec(const struct window *window)
-{
-	if (window->count < 2)
-		return 0;
-	return MIN(window_last_usec(window) - SLOT(window, 0)->at_usec, window->length_usec);
-}
-
-uint64_t window_growth(const struct window *window)
-{
-	if (window->count < 2)
-		return 0;
-
-	const struct window_slot *newest = SLOT(window, window->count - 1);
-	const struct window_slot *a = SLOT(window, 0), *b = SLOT(window, 1);
-	uint64_t edge = usec_sub(newest->at_usec, window->length_usec);
-
-	if (a->at_usec >= edge)
-		return newest->total - a->total;
-
-	/* b lies inside the window or on its edge, a before it. 128 bits: totals are years, spans too. */
-	uint64_t inside = b->at_usec - edge, span = b->at_usec - a->at_usec;
-	uint64_t part = (uint64_t)((unsigned __int128)(b->total - a->total) * inside / span);
-
-	return newest->total - b->total + part;
-}
-
-unsigned window_rate_1024(const struct window *window)
-{
-	if (window->grown_usec == 0)
-		return 0;
-	if (window->grown >= window->grown_usec)
-		return 1024;
-	return (unsigned)(window->grown * 1024 / window->grown_usec);
 }

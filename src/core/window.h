@@ -23,9 +23,12 @@ struct window {
 	struct window_slot {
 		uint64_t at_usec, total;
 	} slots[WINDOW_SLOTS];
+	uint64_t growth;     /* within the window that ends at the newest slot */
 	uint64_t grown_usec; /* length of the newest interval ... */
 	uint64_t grown;	     /* ... and the growth in it */
 };
+
+#define WINDOW_SLOT(window, i) (&(window)->slots[((window)->first + (i)) % WINDOW_SLOTS])
 
 void window_init(struct window *window, uint64_t length_usec);
 
@@ -48,15 +51,34 @@ uint64_t window_recent(uint64_t length_usec, uint64_t growth, uint64_t elapsed_u
 void window_resume(struct window *window, uint64_t at_usec, uint64_t total, uint64_t recent);
 
 /* When the newest sample was taken; 0: there is none. */
-uint64_t window_last_usec(const struct window *window);
-uint64_t window_last_total(const struct window *window);
+static inline uint64_t window_last_usec(const struct window *w)
+{
+	return w->count == 0 ? 0 : WINDOW_SLOT(w, w->count - 1)->at_usec;
+}
+
+static inline uint64_t window_last_total(const struct window *w)
+{
+	return w->count == 0 ? 0 : WINDOW_SLOT(w, w->count - 1)->total;
+}
 
 /* How much of the window was seen: from its oldest sample to its newest, at most its length. */
-uint64_t window_seen_usec(const struct window *window);
+static inline uint64_t window_seen_usec(const struct window *w)
+{
+	return w->count < 2 ? 0
+			    : MIN(window_last_usec(w) - WINDOW_SLOT(w, 0)->at_usec, w->length_usec);
+}
 
 /* Growth within the window that ends at the newest sample; 0 with fewer than two samples. */
-uint64_t window_growth(const struct window *window);
+static inline uint64_t window_growth(const struct window *w)
+{
+	return w->growth;
+}
 
 /* How fast it grew between the two newest samples: 1024 is a microsecond per microsecond. Never
  * more. */
-unsigned window_rate_1024(const struct window *window);
+static inline unsigned window_rate_1024(const struct window *w)
+{
+	if (w->grown_usec == 0)
+		return 0;
+	return w->grown >= w->grown_usec ? 1024 : (unsigned)(w->grown * 1024 / w->grown_usec);
+}

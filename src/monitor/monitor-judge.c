@@ -330,7 +330,7 @@ static void teach_forecast(struct monitor *m, enum reason reason)
 static bool is_calm(const struct policy *p)
 {
 	return p->level != LEVEL_LOW && p->since_usec == 0 && p->alarm_usec == 0 &&
-	       window_growth(&p->early) == 0;
+	       window_growth(policy_window(p, THRESHOLD_EARLY)) == 0;
 }
 
 void monitor_judge(struct monitor *m, enum policy_event event, struct policy_sample *s,

@@ -104,6 +104,8 @@ static struct window unpack_window(const struct packed_window *packed)
 	for (unsigned i = 0; i < packed->count; i++)
 		w.slots[i] = (struct window_slot){ NOW - packed->age[i],
 						   TOTAL - packed->deficit[i] };
+	if (w.count > 0)
+		window_add(&w, NOW, TOTAL); /* which is the newest: its growth is found */
 	return w;
 }
 
@@ -121,9 +123,9 @@ static struct state pack(const struct policy *p, const struct judge *j,
 	if (p->level == LEVEL_NEUTRAL)
 		cause = MAX(cause, j->room_usec);
 	return (struct state){
-		.early = pack_window(&p->early),
-		.low = pack_window(&p->low),
-		.critical = pack_window(&p->critical),
+		.early = pack_window(policy_window(p, THRESHOLD_EARLY)),
+		.low = pack_window(policy_window(p, THRESHOLD_LOW)),
+		.critical = pack_window(policy_window(p, THRESHOLD_CRITICAL)),
 		.level = (unsigned char)p->level,
 		.told_critical = low && p->told_critical,
 		.told_age = age_of(p->told_usec, now,
@@ -153,9 +155,9 @@ static struct state pack(const struct policy *p, const struct judge *j,
 static void unpack(const struct state *s, struct policy *p, struct judge *j)
 {
 	policy_init(p, &search.options);
-	p->early = unpack_window(&s->early);
-	p->low = unpack_window(&s->low);
-	p->critical = unpack_window(&s->critical);
+	p->windows[p->window_of[THRESHOLD_EARLY]] = unpack_window(&s->early);
+	p->windows[p->window_of[THRESHOLD_LOW]] = unpack_window(&s->low);
+	p->windows[p->window_of[THRESHOLD_CRITICAL]] = unpack_window(&s->critical);
 	p->level = (enum level)s->level;
 	p->told_critical = s->told_critical;
 	p->told_usec = NOW - s->told_age;
@@ -171,9 +173,9 @@ static void unpack(const struct state *s, struct policy *p, struct judge *j)
 	p->oom = 7;
 
 	judge_begin(j, &search.options, true, LATE);
-	j->early = p->early;
-	j->low = p->low;
-	j->critical = p->critical;
+	j->early = *policy_window(p, THRESHOLD_EARLY);
+	j->low = *policy_window(p, THRESHOLD_LOW);
+	j->critical = *policy_window(p, THRESHOLD_CRITICAL);
 	j->level = p->level;
 	j->told_critical = s->told_critical;
 	j->told_low_usec = p->told_usec;
