@@ -70,8 +70,9 @@ static int unexpected_word(const struct args *args, const char *word)
 		complain(args->verb, "%s: options are long here; \"psibridge help %s\" lists them",
 			 word, args->verb);
 	else
-		complain(args->verb, "\"%s\": an option was expected here, such as --json",
-			 strcmp(word, "--") == 0 ? args->argv[args->at] : word);
+		complain(args->verb, "\"%s\": an option was expected here%s",
+			 strcmp(word, "--") == 0 ? args->argv[args->at] : word,
+			 find_option(args, scan_string("json")) ? ", such as --json" : "");
 	return -EINVAL;
 }
 
@@ -130,6 +131,8 @@ static int take_next(struct args *args)
 		return HELP;
 	if (strcmp(word, "--") == 0 && args->at >= args->argc)
 		return END;
+	if (strcmp(word, "-o") == 0 && find_option(args, scan_string("output")))
+		word = "--output";
 	if (strncmp(word, "--", 2) != 0 || !word[2])
 		return unexpected_word(args, word);
 	return take_option(args, word);

@@ -12,10 +12,12 @@
 #include "cli/control-client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -128,6 +130,26 @@ static int exchange(struct call *call, const char *request, json_t **ret)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
+static const char *socket_of(const char *path)
+{
+	if (!path)
+		path = getenv("PSIBRIDGE_CONTROL");
+	return path && *path ? path : CONTROL_SOCKET;
+}
+
+void control_lock(const char *path)
+{
+	char *file = NULL;
+	int fd;
+
+	if (asprintf(&file, "%s.lock", socket_of(path)) < 0)
+		return;
+	fd = open(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	free(file);
+	while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR)
+		;
+}
+
 int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t **ret, char *why)
 {
 	struct call call = { .fd = -1, .why = why };
@@ -136,9 +158,7 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 	int r;
 
 	json_decref(request);
-	if (!path)
-		path = getenv("PSIBRIDGE_CONTROL");
-	call.path = path && *path ? path : CONTROL_SOCKET;
+	call.path = socket_of(path);
 	call.end_usec = usec_add(now_usec(), timeout_usec);
 	r = text ? exchange(&call, text, &answer) : fail(&call, -ENOMEM, "%s", strerror(ENOMEM));
 	free(text);

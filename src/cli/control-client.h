@@ -33,6 +33,10 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 
 #define CONTROL_TIMEOUT_USEC UINT64_C(10000000)
 
+/* Waits until no other process that has called this for the same socket is left. Who may not make PATH.lock, only root may beside the
+ * service's own socket, does not wait. */
+void control_lock(const char *path);
+
 /* {"verb":"status"}, checked. */
 int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, char *why);
 

@@ -123,16 +123,24 @@ static void print_changes(const struct output *output, const json_t *answer)
 		puts("Nothing changes: it was so already.");
 }
 
-/* A watch of one cgroup may hear of pressure later than others can, the pattern's among them that judged it before. */
-static void print_armed(const struct output *output, const struct wanted *w)
+static bool is_of(const json_t *watch, const struct wanted *w)
+{
+	return answer_flag(watch, "configured") &&
+	       strcmp(answer_text(watch, "path"), w->cgroup) == 0;
+}
+
+/* A watch of one cgroup may hear of pressure later than others can, the pattern's among them that judged it before; and another file may
+ * take it away. Returns the exit status. */
+static int print_armed(const struct output *output, const struct wanted *w)
 {
 	char why[CONTROL_WHY_MAX], first[64];
 	uint64_t best = UINT64_MAX;
+	bool is_there = false;
 	json_t *status;
 	const json_t *watch;
 
 	if (control_ask_status(w->control, CONTROL_TIMEOUT_USEC, &status, why) < 0)
-		return;
+		return EXIT_OK;
 	EACH_ANSWER(watch, status, "watches") {
 		uint64_t rung = answer_number(json_object_get(watch, "source"), "rung");
 
@@ -141,8 +149,10 @@ static void print_armed(const struct output *output, const struct wanted *w)
 	EACH_ANSWER(watch, status, "watches") {
 		const json_t *source = json_object_get(watch, "source");
 
-		if (strcmp(answer_text(watch, "path"), w->cgroup) != 0 ||
-		    answer_number(source, "rung") == best)
+		if (!is_of(watch, w))
+			continue;
+		is_there = true;
+		if (answer_number(source, "rung") == best)
 			continue;
 		snprintf(first, sizeof(first), "It is armed on rung %u and no better: ",
 			 (unsigned)answer_number(source, "rung"));
@@ -154,6 +164,10 @@ static void print_armed(const struct output *output, const struct wanted *w)
 					 answer_text(watch, "why"));
 	}
 	json_decref(status);
+	if (is_there)
+		return EXIT_OK;
+	complain("set", "%s is judged by none of it: a file says Enabled=no of it", w->cgroup);
+	return EXIT_FAILED;
 }
 
 /* ---- for good ------------------------------------------------------------------------------------ */
@@ -224,9 +238,10 @@ static int save(const struct wanted *w, const json_t *answer)
 	EACH_ANSWER(change, after, "changes") {
 		const json_t *new = json_object_get(change, "new");
 
-		complain("set", "%s %s=%s counts: %s says so, and is read later",
-			 answer_text(change, "section"), answer_text(change, "key"),
-			 answer_text(new, "value"), answer_text(new, "file"));
+		complain("set", "%s %s=%s counts: %s%s", answer_text(change, "section"),
+			 answer_text(change, "key"), answer_text(new, "value"),
+			 *answer_text(new, "file") ? answer_text(new, "file") : "it is built in",
+			 *answer_text(new, "file") ? " says so, and is read later" : "");
 		r = EXIT_FAILED;
 	}
 	json_decref(after);
@@ -237,10 +252,13 @@ static int save(const struct wanted *w, const json_t *answer)
 
 static int set(const struct wanted *w, bool anything)
 {
-	json_t *answer = w->reset ? ask_reset(w) : ask_set(w);
 	int status = EXIT_OK, r;
 	struct output output;
+	json_t *answer;
 
+	/* what is set while another saves would be forgotten with what that saved */
+	control_lock(w->control);
+	answer = w->reset ? ask_reset(w) : ask_set(w);
 	if (!answer)
 		return EXIT_FAILED;
 	output_init(&output);
@@ -252,8 +270,8 @@ static int set(const struct wanted *w, bool anything)
 	else if (!w->reset)
 		printf("It lasts until the machine restarts (%s); --save keeps it.\n",
 		       answer_text(answer, "file"));
-	if (anything && !w->reset)
-		print_armed(&output, w);
+	if (anything && !w->reset && print_armed(&output, w) != EXIT_OK)
+		status = EXIT_FAILED;
 	json_decref(answer);
 	r = output_end();
 	if (r == 0 || r == -EPIPE)
@@ -268,8 +286,7 @@ static bool is_known(const struct wanted *w, const json_t *status)
 	const json_t *watch;
 
 	EACH_ANSWER(watch, status, "watches")
-		if (answer_flag(watch, "configured") &&
-		    strcmp(answer_text(watch, "path"), w->cgroup) == 0)
+		if (is_of(watch, w))
 			return true;
 	return false;
 }

@@ -133,12 +133,18 @@ struct text *control_diff(struct daemon *d)
 
 static int write_fresh(const struct paths *paths, const char *text)
 {
+	struct stat st;
 	FILE *out;
 	int r = 0;
 
 	if (mkdir(paths->directory, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	out = fopen(paths->fresh, "we");
+	/* what can't be replaced is found before the configuration is taken */
+	if (lstat(paths->set, &st) == 0 && S_ISDIR(st.st_mode))
+		return -EISDIR;
+	/* whatever is left there: a FIFO, too, would be waited for */
+	unlink(paths->fresh);
+	out = fopen(paths->fresh, "wxe");
 	if (!out)
 		return -errno;
 	errno = EIO;

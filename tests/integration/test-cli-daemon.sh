@@ -16,6 +16,7 @@ check simulate_knows_four_levels refused 'psibridge simulate: "medium": low, neu
 check simulate_wants_a_path refused 'psibridge simulate: "/a/../b": ".." is not allowed in it' simulate low /a/../b
 check simulate_cannot_say_what_is_not_utf8 refused 'psibridge simulate: "/'"$(printf '\377')"'": it is not UTF-8, and JSON is' simulate low "/$(printf '\377')"
 check set_wants_a_cgroup refused 'psibridge set: a CGROUP, UNIT or PATTERN is missing' set --low 'some 400ms/2s'
+check set_takes_one_cgroup refused 'psibridge set: "b": an option was expected here' set a b --calm 5s
 check set_wants_something_to_set refused 'psibridge set: there is nothing to set: an option such as --low was expected' set a
 check set_resets_and_no_more refused 'psibridge set: --reset takes back what was set: it goes with no other option' set a --reset --save
 check set_knows_a_trigger refused 'psibridge set: --low "5": it begins with neither some nor full' set a --low 5
@@ -446,9 +447,43 @@ candidates()
 	ended 0 set "$web" --reset && ended 0 simulate critical "$web" && run status "$web" && says 'it would have told Low 1 time (1 critical)' 'Low last at ' &&
 		awk 'NR > 1 && length > 80 { print; wrong = 1 } END { exit wrong }' "$T/stdout" && serves_no_more -TERM
 }
+# What is in the way of the daemon's own file is found before anything changes, and what was left behind there is not waited for.
+in_the_way()
+{
+	printf '[Watch %s/**]\n' "$lab" >"$etc/psibridged.conf"
+	rm -f "$set_conf"*
+	serve || return
+	mkdir "$set_conf"
+	failed "psibridge set: $set_conf: Is a directory" set "$web" --calm 5s && rmdir "$set_conf" && ended 0 diff && mkfifo "$set_conf~" &&
+		ended 0 set "$web" --calm 5s && ended 0 set "$web" --reset && [ ! -e "$set_conf~" ]
+}
+# Of several that save at once none loses what another set.
+at_once()
+{
+	pids=
+	for i in 1 2 3; do
+		for option in calm quiet rearm; do
+			"$psibridge" set "$web" --$option ${i}s --save >/dev/null 2>"$T/$option.$i" &
+			pids="$pids $!"
+		done
+	done
+	for pid in $pids; do
+		wait "$pid" || { cat "$T"/*.[123]; return 1; }
+	done
+	same 'Calm Quiet Rearm' "$(sed -n 's/=[123]s$//p' "$file" | sort | paste -sd ' ')" && ended 0 diff
+}
+# A watch that another file takes away judges nothing by what is set.
+taken_away()
+{
+	printf '[Watch %s]\nEnabled=no\n' "$web" >"$etc/psibridged.conf.d/zzz.conf"
+	run set "$web" --low 'some 300ms/2s'
+	same 1 "$status" && same "psibridge set: /$web is judged by none of it: a file says Enabled=no of it" "$(cat "$T/stderr")" || return
+	rm "$etc/psibridged.conf.d/zzz.conf" "$file"
+	ended 0 set "$web" --low 'some 400ms/2s' && ended 0 set "$web" --reset && ended 0 diff && serves_no_more -TERM
+}
 set_and_diff()
 {
-	settings && saved && changed && candidates
+	settings && saved && changed && candidates && in_the_way && at_once && taken_away
 }
 if [ "$(id -u)" = 0 ]; then
 	with_lab what_is_set_lasts_is_seen_saved_and_taken_back set_and_diff
