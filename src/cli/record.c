@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "cli/args.h"
@@ -74,17 +73,14 @@ struct known {
 
 /* ---- writing ------------------------------------------------------------------------------------- */
 
-static void write_all(struct session *s, struct iovec *parts, int count)
+static void write_all(struct session *s, const char *text, size_t size)
 {
-	size_t size = 0;
 	ssize_t n;
 
 	if (s->error < 0)
 		return;
-	for (int i = 0; i < count; i++)
-		size += parts[i].iov_len;
 	do
-		n = writev(s->fd, parts, count);
+		n = write(s->fd, text, size);
 	while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)size) {
 		s->bytes += size;
@@ -96,16 +92,13 @@ static void write_all(struct session *s, struct iovec *parts, int count)
 		(void)!ftruncate(s->fd, (off_t)s->bytes);
 }
 
-static void write_line(struct session *s, struct known *k, const struct trace_sample *sample)
+static void write_line(struct session *s, const struct known *k, const struct trace_sample *sample)
 {
-	char text[TRACE_LINE_MAX], newline = '\n';
-	struct iovec parts[] = {
-		{ text, trace_format(sample, text) },
-		{ k->name, strlen(k->name) },
-		{ &newline, 1 },
-	};
+	char text[TRACE_LINE_MAX + CGPATH_MAX + 1];
+	size_t size = trace_format(sample, text);
 
-	write_all(s, parts, ELEMENTSOF(parts));
+	size += (size_t)snprintf(text + size, sizeof(text) - size, "%s\n", k->name);
+	write_all(s, text, size);
 	s->lines++;
 }
 
@@ -239,7 +232,6 @@ static const char *why(const struct session *s)
 static int begin(struct session *s)
 {
 	char text[TRACE_LINE_MAX];
-	struct iovec part = { text, 0 };
 
 	s->fd = STDOUT_FILENO;
 	if (s->output)
@@ -251,8 +243,7 @@ static int begin(struct session *s)
 		return -errno;
 	}
 	s->started_usec = now_usec();
-	part.iov_len = trace_begin(output_realtime(s->started_usec), text);
-	write_all(s, &part, 1);
+	write_all(s, text, trace_begin(output_realtime(s->started_usec), text));
 	return 0;
 }
 

@@ -17,11 +17,11 @@
 #include "cli/rows.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/control-client.h"
 #include "cli/find-cgroup.h"
+#include "cli/grow.h"
 
 static int by_name(const void *a, const void *b)
 {
@@ -57,7 +57,6 @@ void rows_done(struct rows *rows)
 
 struct survey {
 	struct rows before, *rows;
-	size_t capacity;
 	int error;
 };
 
@@ -82,18 +81,12 @@ static void remember(struct row *row)
 static struct row *add(struct survey *survey, const char *cgroup, const struct row *before)
 {
 	struct rows *rows = survey->rows;
-	struct row *row;
+	struct row *row = grow(rows->all, rows->count, sizeof(*row));
 
-	if (rows->count == survey->capacity) {
-		size_t capacity = MAX(survey->capacity * 2, (size_t)64);
-		struct row *bigger = realloc(rows->all, capacity * sizeof(*bigger));
-
-		if (!bigger)
-			return NULL;
-		rows->all = bigger;
-		survey->capacity = capacity;
-	}
-	row = &rows->all[rows->count];
+	if (!row)
+		return NULL;
+	rows->all = row;
+	row += rows->count;
 	*row = before ? *before : (struct row){ 0 };
 	row->cgroup = strdup(cgroup);
 	rows->count += row->cgroup != NULL;

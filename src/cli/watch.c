@@ -95,19 +95,16 @@ static int print_notification_json(const struct psb_notification *n)
 	snprintf(front, sizeof(front), "%.*s", (int)n->cause_length, n->cgroup);
 	cause = front[0] ? output_json_text(front) : json_null();
 	return output_json(json_pack(
-		"{s:s, s:o, s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:s, s:o}",
+		"{s:s, s:I, s:I, s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:i, s:o, s:I, s:s, s:o}",
 		"event", n->kind == PSB_KIND_GONE ? "gone" : "notification", "time_usec",
-		output_json_number(n->time_usec), "realtime_usec",
-		output_json_number(output_realtime(n->time_usec)), "cgroup",
+		n->time_usec, "realtime_usec", output_realtime(n->time_usec), "cgroup",
 		output_json_text(n->cgroup), "available", name_of_available(n->available),
 		"critical", n->critical, "reason", name_of_reason(n->reason), "since_usec",
-		output_json_number(n->since_usec), "some_total_usec",
-		output_json_number(n->some_total_usec), "full_total_usec",
-		output_json_number(n->full_total_usec), "stall_usec",
-		output_json_number(n->stall_usec), "some_avg10_centi", (int)n->some_avg10_centi,
-		"current_bytes", use_json(n->current_bytes), "limit_bytes",
-		output_json_number(n->limit_bytes), "cause", name_of_cause(n->cause),
-		"cause_cgroup", cause));
+		n->since_usec, "some_total_usec", n->some_total_usec, "full_total_usec",
+		n->full_total_usec, "stall_usec", n->stall_usec, "some_avg10_centi",
+		(int)n->some_avg10_centi, "current_bytes", use_json(n->current_bytes),
+		"limit_bytes", n->limit_bytes, "cause", name_of_cause(n->cause), "cause_cgroup",
+		cause));
 }
 
 static int print_notification(struct session *s, const struct psb_notification *n)
@@ -132,15 +129,12 @@ static int print_notification(struct session *s, const struct psb_notification *
 static int print_effect_json(const struct psb_notification *n, const struct psb_stats *st)
 {
 	return output_json(json_pack(
-		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", "effect",
-		"time_usec", output_json_number(n->time_usec), "realtime_usec",
-		output_json_number(output_realtime(n->time_usec)), "cgroup",
-		output_json_text(n->cgroup), "low_usec", output_json_number(st->effect_usec),
-		"bytes_back", output_json_number(st->effect_bytes), "first_back_usec",
-		known_json(st->first_back_usec), "stall_before_usec",
-		known_json(st->stall_before_usec), "stall_after_usec",
-		known_json(st->stall_after_usec), "unanswered",
-		output_json_number(st->unanswered)));
+		"{s:s, s:I, s:I, s:o, s:I, s:I, s:o, s:o, s:o, s:I}", "event", "effect",
+		"time_usec", n->time_usec, "realtime_usec", output_realtime(n->time_usec), "cgroup",
+		output_json_text(n->cgroup), "low_usec", st->effect_usec, "bytes_back",
+		st->effect_bytes, "first_back_usec", known_json(st->first_back_usec),
+		"stall_before_usec", known_json(st->stall_before_usec), "stall_after_usec",
+		known_json(st->stall_after_usec), "unanswered", st->unanswered));
 }
 
 static int print_effect(struct session *s, const struct psb_notification *n,
@@ -187,15 +181,14 @@ static int print_source_json(struct session *s, const char *event, const struct 
 
 	r = psb_watch_load(s->watch, &load);
 	object = json_pack(
-		"{s:s, s:o, s:o, s:s, s:i, s:s, s:o, s:o, s:s, s:b, s:o, s:o, s:s, s:b, s:o, s:o}",
-		"event", event, "time_usec", output_json_number(now_usec()), "realtime_usec",
-		output_json_number(output_realtime(now_usec())), "source", source->name, "rung",
-		(int)source->rung, "backend", words_backend_id(backend), "cgroup",
-		output_json_text(source->cgroup), "path", output_json_text(source->path), "trigger",
-		source->trigger, "events", source->events, "why", output_json_text(source->why),
-		"backend_why", output_json_text(why_not_uring), "available",
-		name_of_available(available), "critical", critical, "current_bytes",
-		use_json(load.current_bytes), "limit_bytes",
+		"{s:s, s:I, s:I, s:s, s:i, s:s, s:o, s:o, s:s, s:b, s:o, s:o, s:s, s:b, s:o, s:o}",
+		"event", event, "time_usec", now_usec(), "realtime_usec",
+		output_realtime(now_usec()), "source", source->name, "rung", (int)source->rung,
+		"backend", words_backend_id(backend), "cgroup", output_json_text(source->cgroup),
+		"path", output_json_text(source->path), "trigger", source->trigger, "events",
+		source->events, "why", output_json_text(source->why), "backend_why",
+		output_json_text(why_not_uring), "available", name_of_available(available),
+		"critical", critical, "current_bytes", use_json(load.current_bytes), "limit_bytes",
 		r < 0 ? json_null() : output_json_number(load.machine ? 0 : load.limit_bytes));
 	if (object && s->target.watch.pattern)
 		json_object_set_new(object, "pattern", output_json_text(s->target.watch.pattern));
@@ -271,16 +264,12 @@ static void told(const struct psb_notification *n, void *userdata)
 static int print_summary_json(const struct session *s, uint64_t usec, const struct psb_stats *st)
 {
 	return output_json(json_pack(
-		"{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-		"event", "summary", "end", end_id[s->end], "duration_usec",
-		output_json_number(usec), "notifications", output_json_number(s->notifications),
-		"low", output_json_number(st->low), "critical", output_json_number(st->critical),
-		"neutral", output_json_number(st->neutral), "high", output_json_number(st->high),
-		"alarms", output_json_number(st->alarms), "false_alarms",
-		output_json_number(st->false_alarms), "lost_alarms",
-		output_json_number(st->lost_alarms), "samples", output_json_number(st->samples),
-		"sweeps", output_json_number(st->sweeps), "bytes_back",
-		output_json_number(st->bytes_back), "members", output_json_number(st->members)));
+		"{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"event", "summary", "end", end_id[s->end], "duration_usec", usec, "notifications",
+		s->notifications, "low", st->low, "critical", st->critical, "neutral", st->neutral,
+		"high", st->high, "alarms", st->alarms, "false_alarms", st->false_alarms,
+		"lost_alarms", st->lost_alarms, "samples", st->samples, "sweeps", st->sweeps,
+		"bytes_back", st->bytes_back, "members", st->members));
 }
 
 static void summarise(struct session *s)
