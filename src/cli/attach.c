@@ -195,12 +195,8 @@ static int take_set(const struct args *args, const struct args_setting *setting)
 
 static int report(const struct target *t, const char *sentence)
 {
-	int r;
-
-	errno = 0;
-	output_text("%d (%s): %s", (int)t->pid, t->exe, sentence);
-	r = output_end_line();
-	return r == -EPIPE ? 0 : r;
+	output_line("%d (%s): %s", (int)t->pid, t->exe, sentence);
+	return 0;
 }
 
 /* All signals wait while a copy of ours may lie about. */

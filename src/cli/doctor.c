@@ -241,14 +241,14 @@ static void print(const struct diagnosis *d)
 
 /* ---- for scripts ---------------------------------------------------------------------------- */
 
-static int print_json(const struct diagnosis *d)
+static void print_json(const struct diagnosis *d)
 {
-	return output_json(json_pack(
-		"{s:o, s:o, s:b, s:i, s:o, s:s, s:s, s:o}", "verdict", output_json_text(d->verdict),
-		"advice", output_json_text(d->advice), "works", d->rung > 0, "rung",
-		(int)d->probed.source.rung, "error", error_json(-d->error), "source",
-		d->probed.source.name ? d->probed.source.name : "", "trigger",
-		d->probed.source.trigger, "findings", json_incref(d->findings)));
+	output_json(json_pack("{s:o, s:o, s:b, s:i, s:o, s:s, s:s, s:o}", "verdict",
+			      output_json_text(d->verdict), "advice", output_json_text(d->advice),
+			      "works", d->rung > 0, "rung", (int)d->probed.source.rung, "error",
+			      error_json(-d->error), "source",
+			      d->probed.source.name ? d->probed.source.name : "", "trigger",
+			      d->probed.source.trigger, "findings", json_incref(d->findings)));
 }
 
 static int examine(struct diagnosis *d, bool json)
@@ -263,10 +263,7 @@ static int examine(struct diagnosis *d, bool json)
 		return EXIT_USAGE;
 	}
 	judge(d);
-	if (!json)
-		print(d);
-	else if (print_json(d) < 0)
-		return EXIT_FAILED;
+	(json ? print_json : print)(d);
 	return d->rung > 0 ? EXIT_OK : EXIT_FAILED;
 }
 

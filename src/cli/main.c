@@ -13,6 +13,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "core/nearest.h"
 
 static const struct verb {
@@ -97,10 +98,9 @@ static int check_standard_descriptors(void)
 	return 0;
 }
 
-static int run(int argc, char **argv)
+static int run(int argc, char **argv, const struct verb *verb)
 {
 	const char *word = argc > 1 ? argv[1] : NULL;
-	const struct verb *verb;
 
 	if (!word) {
 		complain(NULL, "a verb was expected; \"psibridge help\" lists them");
@@ -119,21 +119,24 @@ static int run(int argc, char **argv)
 		verb = find_verb(argv[2]);
 		return verb ? verb->run(2, arguments) : unknown_verb(argv[2]);
 	}
-	verb = find_verb(word);
 	return verb ? verb->run(argc - 1, argv + 1) : unknown_verb(word);
 }
 
 int main(int argc, char **argv)
 {
-	int status;
+	const struct verb *verb = argc > 1 ? find_verb(argv[1]) : NULL;
+	int status, r;
 
 	setlocale(LC_CTYPE, "");
 	/* what `run` starts gets them as they are */
-	if (!(argc > 1 && strcmp(argv[1], "run") == 0) && check_standard_descriptors() < 0)
+	if (!(verb && verb->run == verb_run) && check_standard_descriptors() < 0)
 		return EXIT_FAILED;
-	status = run(argc, argv);
-	if ((fflush(stdout) == EOF || ferror(stdout)) && status == EXIT_OK && errno != EPIPE) {
-		complain(NULL, "standard output: %s", strerror(errno));
+	errno = 0;
+	status = run(argc, argv, verb);
+	r = output_end();
+	/* what a verb saw itself, it has said */
+	if (r < 0 && r != -EPIPE && status != EXIT_FAILED) {
+		complain(verb ? verb->name : NULL, "standard output: %s", strerror(-r));
 		status = EXIT_FAILED;
 	}
 	return status;

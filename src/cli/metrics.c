@@ -348,23 +348,19 @@ static int survey_failed(const char *pattern, int r)
 static int put_out(const char *path, const char *text, size_t size)
 {
 	struct stat st;
-	int r;
+	int r = 0;
 
+	if (!path)
+		fwrite(text, 1, size, stdout);
 	if (path && lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
 		complain("metrics", "%s: it is no regular file; it is as it was", path);
 		return EXIT_FAILED;
 	}
-	if (path) {
+	if (path)
 		r = output_file(path, text, size);
-		if (r < 0)
-			complain("metrics", "%s: %s; it is as it was", path, strerror(-r));
-	} else {
-		errno = 0;
-		r = fwrite(text, 1, size, stdout) < size || fflush(stdout) == EOF ? -errno : 0;
-		if (r < 0 && r != -EPIPE)
-			complain("metrics", "standard output: %s", strerror(-r));
-	}
-	return r < 0 && r != -EPIPE ? EXIT_FAILED : EXIT_OK;
+	if (r < 0)
+		complain("metrics", "%s: %s; it is as it was", path, strerror(-r));
+	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }
 
 static json_t *known(bool is_known, uint64_t number)

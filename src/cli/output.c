@@ -92,6 +92,16 @@ void output_text(const char *format, ...)
 	va_end(args);
 }
 
+void output_line(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	put(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
 const char *output_bar(const struct output *output, unsigned eighths)
 {
 	static const char *const blocks[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
@@ -139,9 +149,11 @@ void output_paragraph(const struct output *output, const char *first, unsigned i
 
 int output_end(void)
 {
-	if (fflush(stdout) == EOF || ferror(stdout))
-		return errno > 0 ? -errno : -EIO;
-	return 0;
+	static int first;
+
+	if (first == 0 && (fflush(stdout) == EOF || ferror(stdout)))
+		first = errno > 0 ? -errno : -EIO;
+	return first;
 }
 
 int output_end_line(void)

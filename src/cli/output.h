@@ -2,9 +2,9 @@
 /*
  * output.h - what goes to standard output: text, colour, JSON, times and sizes
  *
- * Every line is written out at its end, so a reader at the other end of a pipe sees it at once and
- * an error is seen where it happens. Errors of writing are returned as -errno; -EPIPE says that
- * there is no reader any more.
+ * What goes on for long ends its lines by output_end_line(), so a reader at the other end of a pipe sees them at once, and an error
+ * is the verb's to act upon. All else just prints: main() looks whether all was written. Errors of writing are returned as -errno;
+ * -EPIPE says that there is no reader any more.
  */
 #pragma once
 
@@ -33,6 +33,7 @@ const char *output_paint(const struct output *output, enum paint paint);
 void output_painted(const struct output *output, enum paint paint, const char *format, ...)
 	_printf_(3, 4);
 void output_text(const char *format, ...) _printf_(1, 2); /* in none */
+void output_line(const char *format, ...) _printf_(1, 2); /* and a newline behind it */
 /* Of enum psb_available; 0 is plain. */
 enum paint output_level_paint(unsigned available);
 
@@ -79,5 +80,5 @@ const char *output_memory(uint64_t current_bytes, uint64_t limit_bytes, const ch
  * -errno. */
 int output_file(const char *path, const char *text, size_t size);
 
-/* The end of a text whose lines were not looked at. `errno` was 0 before. Errors: as above. */
+/* The end of a text whose lines were not looked at. `errno` was 0 before. Errors: as above, the first of all. */
 int output_end(void);

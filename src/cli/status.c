@@ -117,6 +117,12 @@ static const char *long_span(uint64_t usec, char *buf)
 	return usec < USEC_PER_SEC ? "0 s" : output_span(usec - usec % USEC_PER_SEC, buf);
 }
 
+/* How long that was before the answer. */
+static const char *ago(const json_t *status, uint64_t usec, char *buf)
+{
+	return long_span(usec_sub(answer_number(status, "time_usec"), usec), buf);
+}
+
 static const char *plural(uint64_t n)
 {
 	return n == 1 ? "" : "s";
@@ -138,26 +144,23 @@ static void print_count(const char *before, uint64_t n, const char *what)
 
 /* ---- what is short --------------------------------------------------------------------------- */
 
-struct shown {
-	const json_t *cgroup;
-	enum psb_available available;
-	bool critical, candidate;
-	uint64_t since_usec;
-};
-
+/* Of two cgroups that are Low or Neutral. */
 static int worse_first(const void *a, const void *b)
 {
-	const struct shown *x = a, *y = b;
+	const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+	const int orders[] = {
+		answer_flag(x, "candidate") - answer_flag(y, "candidate"),
+		(int)answer_level(x) - (int)answer_level(y),
+		answer_flag(y, "critical") - answer_flag(x, "critical"),
+		answer_number(x, "since_usec") < answer_number(y, "since_usec")
+			? -1
+			: answer_number(x, "since_usec") > answer_number(y, "since_usec"),
+	};
 
-	if (x->candidate != y->candidate)
-		return x->candidate ? 1 : -1;
-	if (x->available != y->available)
-		return x->available < y->available ? -1 : 1;
-	if (x->critical != y->critical)
-		return x->critical ? -1 : 1;
-	if (x->since_usec != y->since_usec)
-		return x->since_usec < y->since_usec ? -1 : 1;
-	return strcmp(answer_text(x->cgroup, "cgroup"), answer_text(y->cgroup, "cgroup"));
+	for (size_t i = 0; i < ELEMENTSOF(orders); i++)
+		if (orders[i] != 0)
+			return orders[i];
+	return strcmp(answer_text(x, "cgroup"), answer_text(y, "cgroup"));
 }
 
 static const json_t *find_watch(const json_t *status, uint64_t id)
@@ -210,51 +213,54 @@ static void print_effect(const json_t *status, const char *path)
 	}
 }
 
-static void print_short(const struct output *output, const json_t *status, const struct shown *s)
+static void print_short(const struct output *output, const json_t *status, const json_t *cgroup)
 {
-	const json_t *watch = find_watch(status, answer_number(s->cgroup, "watch"));
-	uint64_t current = answer_number(s->cgroup, "current_bytes");
-	uint64_t avg10 = answer_number(s->cgroup, "some_avg10_centi");
+	const json_t *watch = find_watch(status, answer_number(cgroup, "watch"));
+	uint64_t since_usec = answer_number(cgroup, "since_usec");
+	uint64_t current = answer_number(cgroup, "current_bytes");
+	uint64_t avg10 = answer_number(cgroup, "some_avg10_centi");
 	char at[OUTPUT_WORD_MAX], span[OUTPUT_WORD_MAX], memory[OUTPUT_MEMORY_MAX];
 
-	output_painted(output, output_level_paint(s->available), "  %s",
-		       words_level(s->available, s->critical)->sentence);
-	output_painted(output, PAINT_BOLD, "  %s", answer_text(s->cgroup, "cgroup"));
+	output_painted(
+		output, output_level_paint(answer_level(cgroup)), "  %s",
+		words_level(answer_level(cgroup), answer_flag(cgroup, "critical"))->sentence);
+	output_painted(output, PAINT_BOLD, "  %s", answer_text(cgroup, "cgroup"));
 	fputs("\n      ", stdout);
-	if (s->since_usec > 0) {
-		printf("since %.8s (%s), ", output_time(s->since_usec, at),
-		       long_span(usec_sub(answer_number(status, "time_usec"), s->since_usec),
-				 span));
-	}
+	if (since_usec > 0)
+		printf("since %.8s (%s), ", output_time(since_usec, at),
+		       ago(status, since_usec, span));
 	printf("stalls %" PRIu64 ".%02" PRIu64 " %% of the time%s%s", avg10 / 100, avg10 % 100,
 	       current > 0 ? ", uses " : "",
-	       output_memory(current, answer_number(s->cgroup, "limit_bytes"), "", memory));
-	if (*answer_text(s->cgroup, "cause_text"))
-		output_text("; %s", answer_text(s->cgroup, "cause_text"));
-	print_count(", ", answer_number(s->cgroup, "clients"), "client");
+	       output_memory(current, answer_number(cgroup, "limit_bytes"), "", memory));
+	if (*answer_text(cgroup, "cause_text"))
+		output_text("; %s", answer_text(cgroup, "cause_text"));
+	print_count(", ", answer_number(cgroup, "clients"), "client");
 	if (watch && answer_flag(watch, "shadow"))
 		fputs(", in shadow", stdout);
 	else
-		print_effect(status, answer_text(s->cgroup, "cgroup"));
+		print_effect(status, answer_text(cgroup, "cgroup"));
 	putchar('\n');
 }
 
 static void print_all_short(const struct output *output, const json_t *status,
-			    const struct shown *shown, size_t count)
+			    const json_t *const *shown, size_t count)
 {
 	const char *title = NULL, *before;
 	size_t neutral = 0;
 
 	for (size_t i = 0; i < count; i++) {
+		bool is_low = answer_level(shown[i]) == PSB_LOW;
+
 		before = title;
-		title = shown[i].candidate		? "What candidates in the shadow make of it"
-			: shown[i].available == PSB_LOW ? "Short of memory"
-							: "Tight, but not short";
+		title = answer_flag(shown[i], "candidate")
+				? "What candidates in the shadow make of it"
+			: is_low ? "Short of memory"
+				 : "Tight, but not short";
 		if (title != before)
 			heading(output, title);
-		neutral += shown[i].available == PSB_NEUTRAL;
+		neutral += !is_low;
 		if (neutral <= NEUTRAL_MAX)
-			print_short(output, status, &shown[i]);
+			print_short(output, status, shown[i]);
 	}
 	if (neutral > NEUTRAL_MAX)
 		printf("  and %zu more that are Neutral; --json lists all\n",
@@ -270,8 +276,7 @@ static void print_kill(const json_t *status, const json_t *cgroup)
 		most[OUTPUT_WORD_MAX];
 
 	output_text("  %s", path);
-	printf("\n      at %.8s (%s ago): ", output_time(at_usec, at),
-	       long_span(usec_sub(answer_number(status, "time_usec"), at_usec), span));
+	printf("\n      at %.8s (%s ago): ", output_time(at_usec, at), ago(status, at_usec, span));
 	output_text("%s (process %" PRIu64 ")", answer_text(k, "task"), answer_number(k, "pid"));
 	if (usage > 0)
 		printf(", %s of %s in use", output_size(usage, used),
@@ -303,16 +308,16 @@ static void print_killed(const struct output *output, const json_t *status)
 
 /* The first line: who speaks, and the answer to the question. */
 static void print_verdict(const struct output *output, bool all, const json_t *status,
-			  const struct shown *shown, size_t count)
+			  const json_t *const *shown, size_t count)
 {
 	char up[OUTPUT_WORD_MAX];
 	size_t low = 0, critical = 0;
 
-	while (count > 0 && shown[count - 1].candidate)
+	while (count > 0 && answer_flag(shown[count - 1], "candidate"))
 		count--;
-	for (size_t i = 0; i < count; i++) {
-		low += shown[i].available == PSB_LOW;
-		critical += shown[i].available == PSB_LOW && shown[i].critical;
+	for (size_t i = 0; i < count && answer_level(shown[i]) == PSB_LOW; i++) {
+		low++;
+		critical += answer_flag(shown[i], "critical");
 	}
 	if (low > 0)
 		output_painted(output, PAINT_BAD, "Memory is short in %zu cgroup%s%s.", low,
@@ -329,10 +334,9 @@ static void print_verdict(const struct output *output, bool all, const json_t *s
 	else
 		output_painted(output, PAINT_GOOD, "Memory is nowhere short%s.",
 			       all ? "" : " there");
-	output_text(" psibridged %s (pid %" PRIu64 ") has been up for %s.",
+	output_line(" psibridged %s (pid %" PRIu64 ") has been up for %s.",
 		    answer_text(status, "version"), answer_number(status, "pid"),
 		    long_span(answer_number(status, "uptime_usec"), up));
-	putchar('\n');
 }
 
 /* ---- the watches ----------------------------------------------------------------------------- */
@@ -417,9 +421,7 @@ static void print_would(const struct output *output, const json_t *status, const
 	n = snprintf(text, sizeof(text), "in shadow: no client is told; it would have told ");
 	n += format_told(would, text + n, sizeof(text) - (size_t)n);
 	n += snprintf(text + n, sizeof(text) - (size_t)n, " in %s",
-		      long_span(usec_sub(answer_number(status, "time_usec"),
-					 answer_number(watch, "made_usec")),
-				span));
+		      ago(status, answer_number(watch, "made_usec"), span));
 	if (last > 0)
 		n += snprintf(text + n, sizeof(text) - (size_t)n,
 			      ", Low last at %.8s, and was Low for %s", output_time(last, at),
@@ -533,8 +535,7 @@ static void print_configuration(const struct output *output, const json_t *statu
 		output_paragraph(output, "      ", 6, answer_text(c, "error"));
 	}
 	EACH_ANSWER(file, c, "files") {
-		output_text("  %s", json_is_string(file) ? json_string_value(file) : "?");
-		putchar('\n');
+		output_line("  %s", json_is_string(file) ? json_string_value(file) : "?");
 	}
 	if (json_array_size(files) == 0)
 		puts("  the built-in one: there is no file");
@@ -546,28 +547,21 @@ static void print_configuration(const struct output *output, const json_t *statu
 		       psb_version());
 }
 
-/* `all`: nothing was chosen and left out. Errors: of writing, -ENOMEM. */
-static int status_print(const struct output *output, bool all, const json_t *status)
+/* `all`: nothing was chosen and left out. */
+static void status_print(const struct output *output, bool all, const json_t *status)
 {
 	const json_t *cgroups = json_object_get(status, "cgroups"), *cgroup;
-	struct shown *shown = calloc(json_array_size(cgroups) + 1, sizeof(*shown));
+	const json_t **shown = calloc(json_array_size(cgroups) + 1, sizeof(*shown));
 	size_t count = 0;
 
-	if (!shown)
-		return -ENOMEM;
-	EACH_ANSWER(cgroup, status, "cgroups") {
-		if (answer_level(cgroup) == PSB_HIGH)
-			continue;
-		shown[count++] = (struct shown){
-			.cgroup = cgroup,
-			.available = answer_level(cgroup),
-			.critical = answer_flag(cgroup, "critical"),
-			.candidate = answer_flag(cgroup, "candidate"),
-			.since_usec = answer_number(cgroup, "since_usec"),
-		};
+	if (!shown) {
+		complain("status", "%s", strerror(ENOMEM));
+		return;
 	}
+	EACH_ANSWER(cgroup, status, "cgroups")
+		if (answer_level(cgroup) != PSB_HIGH)
+			shown[count++] = cgroup;
 	qsort(shown, count, sizeof(*shown), worse_first);
-	errno = 0;
 	print_verdict(output, all, status, shown, count);
 	print_all_short(output, status, shown, count);
 	free(shown);
@@ -577,7 +571,6 @@ static int status_print(const struct output *output, bool all, const json_t *sta
 		print_clients(output, status);
 		print_configuration(output, status);
 	}
-	return output_end();
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -611,12 +604,10 @@ static int status(const char *control, struct choice *choice, bool json)
 			      : control_is_blind(answer) ? EXIT_FAILED
 							 : EXIT_OK;
 		output_init(&output);
-		r = json ? output_json(json_incref(answer))
-			 : status_print(&output, !choice, answer);
-	}
-	if (r < 0 && answer && r != -EPIPE) {
-		complain("status", "standard output: %s", strerror(-r));
-		exit_status = EXIT_FAILED;
+		if (json)
+			output_json(json_incref(answer));
+		else
+			status_print(&output, !choice, answer);
 	}
 	json_decref(answer);
 	return exit_status;

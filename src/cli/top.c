@@ -46,18 +46,16 @@ static const char help[] =
 	"Exit status: 0 ended as asked, 1 cgroups cannot be read, 2 the command line makes no\n"
 	"sense.\n";
 
-static int print_table(const struct top *top)
+static void print_table(const struct top *top)
 {
 	struct table table = table_for(&top->output, 0);
 
-	errno = 0;
 	table_heading(&table, stdout);
 	putchar('\n');
 	for (size_t i = 0; i < top->shown_count; i++) {
 		table_row(&table, stdout, top->shown[i]);
 		putchar('\n');
 	}
-	return output_end();
 }
 
 static int batch(struct top *top)
@@ -72,7 +70,9 @@ static int batch(struct top *top)
 	if (poll(&reader, 1, (int)(top->pace_usec / USEC_PER_MSEC)) > 0)
 		return -EPIPE;
 	r = top_look(top);
-	return r < 0 ? r : print_table(top);
+	if (r == 0)
+		print_table(top);
+	return r;
 }
 
 static int failed(const struct top *top, int r)

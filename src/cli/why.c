@@ -307,8 +307,7 @@ static void print_note(const struct session *s, const struct trace_sample *n, bo
 	printf("%s %-13s", here ? ">" : " ", when(s->series, n->time_usec, at));
 	output_painted(&s->output, output_level_paint(n->told), "%-31s",
 		       words_level(n->told, n->critical)->sentence);
-	output_text("%s", words_cause(&notification, cause));
-	putchar('\n');
+	output_line("%s", words_cause(&notification, cause));
 }
 
 static void print_repeats(const struct session *s, uint64_t last, unsigned *repeats)
@@ -389,8 +388,7 @@ static void explain(struct session *s, bool live)
 	print_threshold(s, "critical", &s->options.critical, low->time_usec);
 	print_memory(s, low->time_usec);
 	printf("\nWhat another setting would have done:\n  psibridge tune %s ", s->series->file);
-	output_text("%s", s->series->cgroup);
-	putchar('\n');
+	output_line("%s", s->series->cgroup);
 }
 
 /* Why nothing was told: how near it came. */
@@ -424,7 +422,7 @@ static void explain_nothing(const struct session *s)
 static int why(struct session *s, bool settings_given)
 {
 	const char *paths[] = { s->trace, NULL };
-	int r = trace_set_read("why", paths, s->cgroup, &s->set), written;
+	int r = trace_set_read("why", paths, s->cgroup, &s->set);
 	bool live = false;
 
 	if (!s->set.first) {
@@ -449,15 +447,11 @@ static int why(struct session *s, bool settings_given)
 		return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	if (live && !settings_given)
 		ask_settings(s);
-	errno = 0;
 	if (r > 0)
 		explain(s, live);
 	else
 		explain_nothing(s);
-	written = output_end();
-	if (written < 0 && written != -EPIPE)
-		complain("why", "%s", strerror(-written));
-	return written == 0 && r > 0 ? EXIT_OK : EXIT_FAILED;
+	return r > 0 ? EXIT_OK : EXIT_FAILED;
 }
 
 int verb_why(int argc, char **argv)

@@ -207,7 +207,7 @@ one_stall()
 check why_explains_a_low explained
 check a_pause_of_a_second_is_within_a_stall one_stall
 check why_says_how_near_it_came nothing_to_explain
-why_is_not_written() { "$psibridge" why --trace "$(public loadshift)" 2>&1 >/dev/full | grep -qx 'psibridge why: No space left on device'; }
+why_is_not_written() { "$psibridge" why --trace "$(public loadshift)" 2>&1 >/dev/full | grep -qx 'psibridge why: standard output: No space left on device'; }
 check why_takes_what_stalled_most most_is_of_what_stalled
 check what_was_told_live_is_explained live
 check why_tells_of_a_full_disk why_is_not_written
