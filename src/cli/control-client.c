@@ -27,6 +27,7 @@
 #include "core/names.h"
 
 #define ANSWER_MAX ((size_t)64 << 20)
+#define LOCK_PACE_USEC (50 * USEC_PER_MSEC)
 
 struct call {
 	const char *path;
@@ -137,17 +138,23 @@ static const char *socket_of(const char *path)
 	return path && *path ? path : CONTROL_SOCKET;
 }
 
-void control_lock(const char *path)
+int control_lock(const char *path, uint64_t timeout_usec, char *why)
 {
+	uint64_t end = usec_add(now_usec(), timeout_usec);
 	char *file = NULL;
-	int fd;
+	int fd, r;
 
 	if (asprintf(&file, "%s.lock", socket_of(path)) < 0)
-		return;
+		return -ENOMEM;
 	fd = open(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	while (fd >= 0 && (r = flock(fd, LOCK_EX | LOCK_NB)) < 0 && errno == EWOULDBLOCK &&
+	       now_usec() < end)
+		usleep(LOCK_PACE_USEC);
+	if (fd >= 0 && r < 0)
+		snprintf(why, CONTROL_WHY_MAX, "another psibridge set has held %.200s for %u s",
+			 file, (unsigned)(timeout_usec / USEC_PER_SEC));
 	free(file);
-	while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR)
-		;
+	return fd >= 0 && r < 0 ? -EBUSY : 0;
 }
 
 int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t **ret, char *why)

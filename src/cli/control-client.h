@@ -33,9 +33,9 @@ int control_ask(const char *path, json_t *request, uint64_t timeout_usec, json_t
 
 #define CONTROL_TIMEOUT_USEC UINT64_C(10000000)
 
-/* Waits until no other process that has called this for the same socket is left. Who may not make PATH.lock, only root may beside the
- * service's own socket, does not wait. */
-void control_lock(const char *path);
+/* Waits until no other process that has called this for the same socket is left, which its end makes so. A user who may not make PATH.lock
+ * (beside the service's own socket only root may) does not wait, and is refused later. Errors: -ENOMEM, -EBUSY (in words in why[CONTROL_WHY_MAX]). */
+int control_lock(const char *path, uint64_t timeout_usec, char *why);
 
 /* {"verb":"status"}, checked. */
 int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, char *why);

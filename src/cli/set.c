@@ -252,12 +252,17 @@ static int save(const struct wanted *w, const json_t *answer)
 
 static int set(const struct wanted *w, bool anything)
 {
+	char why[CONTROL_WHY_MAX];
 	int status = EXIT_OK, r;
 	struct output output;
 	json_t *answer;
 
 	/* what is set while another saves would be forgotten with what that saved */
-	control_lock(w->control);
+	r = control_lock(w->control, CONTROL_TIMEOUT_USEC, why);
+	if (r < 0) {
+		complain("set", "%s", r == -EBUSY ? why : strerror(-r));
+		return EXIT_FAILED;
+	}
 	answer = w->reset ? ask_reset(w) : ask_set(w);
 	if (!answer)
 		return EXIT_FAILED;

@@ -472,6 +472,17 @@ at_once()
 	done
 	same 'Calm Quiet Rearm' "$(sed -n 's/=[123]s$//p' "$file" | sort | paste -sd ' ')" && ended 0 diff
 }
+# One that is stopped holds the others up for no longer than an answer may take.
+held_up()
+{
+	(flock 9 && exec sleep 60) 9>"$PSIBRIDGE_CONTROL.lock" &
+	pids=$!
+	sleep 0.2
+	failed "psibridge set: another psibridge set has held $PSIBRIDGE_CONTROL.lock for 10 s" set "$web" --calm 5s
+	r=$?
+	kill "$pids"
+	return $r
+}
 # A watch that another file takes away judges nothing by what is set.
 taken_away()
 {
@@ -483,7 +494,7 @@ taken_away()
 }
 set_and_diff()
 {
-	settings && saved && changed && candidates && in_the_way && at_once && taken_away
+	settings && saved && changed && candidates && in_the_way && at_once && held_up && taken_away
 }
 if [ "$(id -u)" = 0 ]; then
 	with_lab what_is_set_lasts_is_seen_saved_and_taken_back set_and_diff
