@@ -208,6 +208,45 @@ static void read_variable(struct reader *r, const char *variable)
 	look_at_name(r, variable, (size_t)(equals - variable));
 }
 
+/* What `asked` says over what is built in: does sampling begin before `low`, and before `critical`? */
+static int check_early(const struct policy_options *asked, char *why, size_t why_size)
+{
+	struct policy_options options;
+	int r;
+
+	settings_built_in(&options);
+	settings_over(&options, asked);
+	r = trigger_check_early(PREFIX "_EARLY", &options.early, PREFIX "_LOW", &options.low, why,
+				why_size);
+	return r < 0 ? r
+		     : trigger_check_early(PREFIX "_EARLY", &options.early, PREFIX "_CRITICAL",
+					   &options.critical, why, why_size);
+}
+
+/* Each makes sense, and all together would be refused by psb_watch_new(): then nothing would be watched at all. Not for a strict
+ * reader, which may be given one after the other. */
+static void check_triggers(struct reader *r)
+{
+	const char **texts[] = { &r->values.watch.early, &r->values.watch.low,
+				 &r->values.watch.critical };
+	static const enum setting settings[] = { SETTING_EARLY, SETTING_LOW, SETTING_CRITICAL };
+	struct policy_options asked = { 0 };
+	char why[300];
+
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+		struct value value = { .number = 0 };
+
+		if (*texts[i] &&
+		    value_parse(FORM_TRIGGER, *texts[i], strlen(*texts[i]), &value, NULL) == 0)
+			setting_put(&asked, settings[i], &value);
+	}
+	if (check_early(&asked, why, sizeof(why)) == 0)
+		return;
+	refuse(r, "%s; the defaults of all three count", why);
+	for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+		*texts[i] = NULL;
+}
+
 int psb_settings_read_from(const char *const *environment, unsigned flags, psb_log_fn *log,
 			   void *userdata, struct psb_settings *ret)
 {
@@ -237,6 +276,8 @@ int psb_settings_read_from(const char *const *environment, unsigned flags, psb_l
 	reader.values.settings.watch = asked.watch;
 	for (const char *const *variable = environment; *variable; variable++)
 		read_variable(&reader, *variable);
+	if (!reader.strict)
+		check_triggers(&reader);
 	if (asked.watch)
 		sized_fill(asked.watch, &reader.values.watch, sizeof(reader.values.watch));
 	return sized_fill(ret, &reader.values.settings, sizeof(reader.values.settings));

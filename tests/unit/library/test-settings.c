@@ -240,6 +240,40 @@ PROMISE(every_word_means_what_the_manual_says_and_nonsense_is_told_by_name)
 	}
 }
 
+/* psb_watch_new() would refuse them, and nothing would be watched. */
+PROMISE(an_early_trigger_over_the_others_is_told_and_the_defaults_count)
+{
+	static const struct {
+		const char *variables[3];
+		const char *result, *told;
+	} table[] = {
+		{ { "PSIBRIDGE_EARLY=some 300ms/2s", "PSIBRIDGE_CALM=6s", NULL },
+		  "calm 6000000,",
+		  "PSIBRIDGE_EARLY \"some 300ms/2s\" is over PSIBRIDGE_LOW \"some 200ms/2s\"" },
+		{ { "PSIBRIDGE_LOW=some 10ms/2s", NULL, NULL },
+		  "",
+		  "PSIBRIDGE_EARLY \"some 20ms/2s\" is over" },
+		{ { "PSIBRIDGE_CRITICAL=full 10ms/2s", NULL, NULL },
+		  "",
+		  "is over PSIBRIDGE_CRITICAL" },
+		{ { "PSIBRIDGE_LOW=some 10ms/2s", "PSIBRIDGE_EARLY=some 1ms/2s", NULL },
+		  "some 1ms/2s,some 10ms/2s,",
+		  NULL },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		assert_string_equal(read_from(table[i].variables, 0), table[i].result);
+		assert_int_equal(line_count, table[i].told != NULL);
+		if (!table[i].told)
+			continue;
+		assert_non_null(strstr(lines[0], table[i].told));
+		assert_non_null(strstr(lines[0], "; the defaults of all three count"));
+		/* one after the other: what belongs together is not known */
+		read_from(table[i].variables, PSB_SETTINGS_STRICT);
+		assert_int_equal(line_count, 0);
+	}
+}
+
 PROMISE(what_is_no_assignment_is_told_by_a_strict_reader_only)
 {
 	static const char *const neither[] = { "PSIBRIDGE_LOG", "", NULL };
