@@ -75,9 +75,12 @@ struct psb_settings {
 				     stderr; -1: nothing. Default warning (4) */
 	enum psb_collect collect; /* PSIBRIDGE_COLLECT=low|critical|off */
 	unsigned refused;	  /* how many variables were invalid */
-	uint64_t apart_usec;	  /* PSIBRIDGE_APART=10s: from one collection to the next */
+	uint64_t apart_usec;	  /* PSIBRIDGE_APART=5s: from one collection to the next */
 	uint64_t grown_bytes;	  /* PSIBRIDGE_GROWN=50M: and only if so much has come back */
 };
+
+/* grown_bytes where nothing is said: a share of the limit. */
+#define PSB_GROWN_SHARE UINT64_MAX
 
 /** psb_settings_read() - read the PSIBRIDGE_ variables of the environment
  * An invalid one is told to `log` (if not NULL), a line each that names the variable, its value and what was expected;

@@ -255,8 +255,8 @@ int psb_settings_read_from(const char *const *environment, unsigned flags, psb_l
 		.userdata = userdata,
 		.values.settings = { .enabled = 1,
 				     .log_priority = LOG_WARN,
-				     .apart_usec = 10 * USEC_PER_SEC,
-				     .grown_bytes = UINT64_C(50) << 20 },
+				     .apart_usec = 5 * USEC_PER_SEC,
+				     .grown_bytes = PSB_GROWN_SHARE },
 		.strict = flags & PSB_SETTINGS_STRICT,
 	};
 	struct psb_settings asked = { 0 };

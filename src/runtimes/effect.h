@@ -3,11 +3,14 @@
  * effect.h - is a collection worth it, and what did the last one give back?
  *
  * The first one is worth it. Later ones only when some time has passed since the last, and if the process has grown since:
- * walking a heap touches memory, which is just what is scarce. What went back is read from RSS, a while after the collection:
- * the kernel takes its time, and what allocators return says nothing. MemoryPolicy.cs has the same rule, and both pass
- * tests/unit/runtimes/worth.cases. Times are CLOCK_MONOTONIC.
+ * walking a heap touches memory, which is just what is scarce. At critical it need not have grown: the kernel is about to
+ * kill. What counts are anonymous pages that are resident, which is what heaps are made of: pages of files come and go by the
+ * kernel's choice. They are read a while after the collection: the kernel takes its time, and what allocators return says
+ * nothing. Effect.cs has the same rule, and both pass tests/unit/runtimes/worth.cases. Times are CLOCK_MONOTONIC.
  */
 #pragma once
+
+#include <psibridge/tools.h>
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -18,8 +21,13 @@
 
 #define USEC_PER_SEC UINT64_C(1000000)
 #define EFFECT_MEASURE_USEC (7 * USEC_PER_SEC / 10) /* after the collection */
-#define EFFECT_APART_USEC (10 * USEC_PER_SEC)	    /* the defaults of PSIBRIDGE_APART */
-#define EFFECT_GROWN_BYTES (UINT64_C(50) << 20)	    /* and PSIBRIDGE_GROWN */
+/* The default of PSIBRIDGE_APART. What a Low achieved is known 5 s after it, and Low is repeated after 8.192 s: so each one can
+ * be acted on, also after a collection of 3 s, and no collection is taken for the effect of the one before. */
+#define EFFECT_APART_USEC (5 * USEC_PER_SEC)
+/* With PSB_GROWN_SHARE: a 20th of the limit. 50 MiB are enough for a heap of any size, and under 8 MiB there is little to gain. */
+#define EFFECT_GROWN_SHARE 20
+#define EFFECT_GROWN_MIN_BYTES (UINT64_C(8) << 20)
+#define EFFECT_GROWN_MAX_BYTES (UINT64_C(50) << 20) /* also where the limit is not known */
 #define EFFECT_GROWN_PERCENT 20			    /* of what the last collection gave back */
 
 struct effect {
@@ -48,43 +56,69 @@ static inline void effect_close(struct effect *effect)
 		close(effect->statm);
 }
 
-/* What is resident now; 0: unknown. */
-static inline uint64_t effect_rss(const struct effect *effect)
+/* Anonymous pages that are resident now, in bytes; 0: unknown. The second number of the line is what is resident, the third what
+ * of it are pages of files and shared memory; both in pages. */
+static inline uint64_t effect_read(const struct effect *effect)
 {
 	char text[128];
 	ssize_t n = pread(effect->statm, text, sizeof(text) - 1, 0);
-	const char *second;
+	uint64_t resident, shared;
+	char *p;
 
 	text[n > 0 ? n : 0] = '\0';
-	second = strchr(text, ' ');
-	return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+	p = strchr(text, ' ');
+	if (!p)
+		return 0;
+	resident = strtoull(p, &p, 10);
+	shared = strtoull(p, NULL, 10);
+	return resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* NULL: it is worth it, or why not. `grown_bytes` 0: no growth is asked for. */
-static inline const char *effect_why_not(const struct effect *effect, uint64_t now, uint64_t rss,
-					 uint64_t apart_usec, uint64_t grown_bytes)
-{
-	uint64_t freed = 0, needed = grown_bytes;
+/* What is asked of effect_why_not(). */
+struct effect_ask {
+	uint64_t now_usec, bytes; /* effect_read() */
+	uint64_t limit_bytes;	  /* as in a notification; 0: unknown */
+	uint64_t apart_usec;
+	uint64_t grown_bytes; /* or PSB_GROWN_SHARE; 0: no growth is asked for */
+	int anyway;	      /* nor is it now: critical */
+};
 
-	if (effect->collected_usec == 0)
-		return NULL;
-	if (now - effect->collected_usec < apart_usec)
-		return "the last collection is not long ago";
-	if (grown_bytes == 0)
-		return NULL;
+static inline uint64_t effect_growth(const struct effect *effect, const struct effect_ask *ask)
+{
+	uint64_t freed = 0, needed = ask->grown_bytes;
+
+	if (needed == PSB_GROWN_SHARE) {
+		needed = EFFECT_GROWN_MAX_BYTES;
+		if (ask->limit_bytes > 0 && ask->limit_bytes / EFFECT_GROWN_SHARE < needed)
+			needed = ask->limit_bytes / EFFECT_GROWN_SHARE;
+		if (needed < EFFECT_GROWN_MIN_BYTES)
+			needed = EFFECT_GROWN_MIN_BYTES;
+	}
 	if (effect->before_bytes > effect->after_bytes)
 		freed = effect->before_bytes - effect->after_bytes;
-	if (freed / 100 * EFFECT_GROWN_PERCENT > needed)
-		needed = freed / 100 * EFFECT_GROWN_PERCENT;
-	return rss >= effect->after_bytes + needed ? NULL
-						   : "little has grown since the last collection";
+	freed = freed / 100 * EFFECT_GROWN_PERCENT;
+	return freed > needed ? freed : needed;
 }
 
-/* A collection that began at `start`, with `rss`, has ended. after_bytes is to be read again later. */
-static inline void effect_collected(struct effect *effect, uint64_t start, uint64_t rss)
+/* NULL: it is worth it, or why not. */
+static inline const char *effect_why_not(const struct effect *effect, const struct effect_ask *ask)
+{
+	if (effect->collected_usec == 0)
+		return NULL;
+	if (ask->now_usec - effect->collected_usec < ask->apart_usec)
+		return "the last collection is not long ago";
+	if (ask->anyway || ask->grown_bytes == 0)
+		return NULL;
+	return ask->bytes >= effect->after_bytes + effect_growth(effect, ask)
+		       ? NULL
+		       : "little has grown since the last collection";
+}
+
+/* A collection that began at `start`, with so many bytes, has ended. after_bytes is to be read again later. */
+static inline void effect_collected(struct effect *effect, uint64_t start, uint64_t bytes)
 {
 	effect->collected_usec = now_usec();
 	effect->took_usec = effect->collected_usec - start;
-	effect->before_bytes = rss;
-	effect->after_bytes = effect_rss(effect);
+	effect->before_bytes = bytes;
+	effect->after_bytes = effect_read(effect);
 }

@@ -83,7 +83,7 @@ static void later(uint64_t usec, void (*next)(void))
 
 static void measure(void)
 {
-	uint64_t before = work.effect.before_bytes, after = effect_rss(&work.effect);
+	uint64_t before = work.effect.before_bytes, after = effect_read(&work.effect);
 
 	work.next = NULL;
 	work.effect.after_bytes = after;
@@ -100,7 +100,7 @@ static void settle(void)
 
 	if (!life.running)
 		return;
-	work.effect.after_bytes = effect_rss(&work.effect);
+	work.effect.after_bytes = effect_read(&work.effect);
 	go = self.runtime->settle(work.effect.after_bytes, &next);
 	work.effect.took_usec += now_usec() - start;
 	later(go ? next : EFFECT_MEASURE_USEC, go ? settle : measure);
@@ -113,14 +113,14 @@ static void measure_at_last(void)
 }
 
 /* Returns whether it was one. */
-static int try_to_collect(uint64_t rss)
+static int try_to_collect(uint64_t bytes)
 {
 	uint64_t start = now_usec();
 	const char *why = NULL;
 	int r = self.runtime->collect(&why);
 
 	if (r == 0) {
-		effect_collected(&work.effect, start, rss);
+		effect_collected(&work.effect, start, bytes);
 	} else if (r != -ECANCELED && r != -EAGAIN && !work.complained) {
 		/* It will be asked again, and would say the same again. */
 		work.complained = 1;
@@ -130,19 +130,25 @@ static int try_to_collect(uint64_t rss)
 	return r == 0;
 }
 
-static void collect(void)
+static void collect(const struct psb_notification *n)
 {
-	uint64_t rss = effect_rss(&work.effect);
-	const char *why = effect_why_not(&work.effect, now_usec(), rss, self.settings.apart_usec,
-					 self.settings.grown_bytes);
+	struct effect_ask ask = {
+		.now_usec = now_usec(),
+		.bytes = effect_read(&work.effect),
+		.limit_bytes = n->limit_bytes,
+		.apart_usec = self.settings.apart_usec,
+		.grown_bytes = self.settings.grown_bytes,
+		.anyway = n->critical,
+	};
+	const char *why = effect_why_not(&work.effect, &ask);
 
 	if (why) {
-		log_line(&self.log, LOG_INFO, "kept: %s MiB, %s", mib(rss).text, why);
+		log_line(&self.log, LOG_INFO, "kept: %s MiB, %s", mib(ask.bytes).text, why);
 		return;
 	}
 	measure_at_last();
 	/* Only here: what was said before may have waited long for the reader of our stderr. */
-	if (life.running && try_to_collect(rss))
+	if (life.running && try_to_collect(ask.bytes))
 		later(self.runtime->settle ? 0 : EFFECT_MEASURE_USEC,
 		      self.runtime->settle ? settle : measure);
 }
@@ -180,7 +186,7 @@ static void react(const struct psb_notification *n)
 	if (n->available == PSB_LOW &&
 	    (self.settings.collect == PSB_COLLECT_LOW ||
 	     (self.settings.collect == PSB_COLLECT_CRITICAL && n->critical)))
-		collect();
+		collect(n);
 }
 
 /* ---- the life of the hook's thread --------------------------------------------------------------- */

@@ -20,10 +20,10 @@
  *
  * One line a piece of news on standard output, times in microseconds of CLOCK_MONOTONIC, memory in bytes:
  *
- *     ready at=TIME rss=BYTES source=NAME
+ *     ready at=TIME anonymous=BYTES source=NAME
  *     told at=TIME level=low|neutral|high
  *     collected at=TIME before=BYTES after=BYTES took=USEC
- *     kept at=TIME rss=BYTES             told Low, but not worth a collection
+ *     kept at=TIME anonymous=BYTES       told Low, but not worth a collection
  */
 #include "runtimes/effect.h"
 #include "runtimes/host.h"
@@ -90,15 +90,20 @@ static HRESULT told(struct host *unused, EMemoryAvailable available)
 static void collect(void)
 {
 	struct effect *effect = &self.effect;
-	uint64_t start = now_usec(), rss = effect_rss(effect);
+	struct effect_ask ask = {
+		.now_usec = now_usec(),
+		.bytes = effect_read(effect),
+		.apart_usec = EFFECT_APART_USEC,
+		.grown_bytes = PSB_GROWN_SHARE,
+	};
 
-	if (effect_why_not(effect, start, rss, EFFECT_APART_USEC, EFFECT_GROWN_BYTES)) {
-		printf("kept at=%" PRIu64 " rss=%" PRIu64 "\n", start, rss);
+	if (effect_why_not(effect, &ask)) {
+		printf("kept at=%" PRIu64 " anonymous=%" PRIu64 "\n", ask.now_usec, ask.bytes);
 		return;
 	}
 	lua_gc(self.lua, LUA_GCCOLLECT);
 	malloc_trim(0);
-	effect_collected(effect, start, rss);
+	effect_collected(effect, ask.now_usec, ask.bytes);
 	printf("collected at=%" PRIu64 " before=%" PRIu64 " after=%" PRIu64 " took=%" PRIu64 "\n",
 	       effect->collected_usec, effect->before_bytes, effect->after_bytes,
 	       effect->took_usec);
@@ -180,8 +185,8 @@ static int run(void)
 
 	if (self.host.watch)
 		psb_watch_source(self.host.watch, &source);
-	printf("ready at=%" PRIu64 " rss=%" PRIu64 " source=%s\n", now_usec(),
-	       effect_rss(&self.effect), source.name);
+	printf("ready at=%" PRIu64 " anonymous=%" PRIu64 " source=%s\n", now_usec(),
+	       effect_read(&self.effect), source.name);
 	while (!stopping) {
 		if (poll(&news, 1, TICK_MSEC) < 0 && errno != EINTR)
 			return complain("poll", strerror(errno));

@@ -13,9 +13,9 @@ namespace PsiBridge;
 public interface IMemoryPressureCallback
 {
     /// <summary>
-    /// Drop what can be done without. Called on the policy's thread, one callback after the other; the collection
-    /// waits for all of them. News that comes meanwhile is told afterwards, the newest of it only. What it throws is
-    /// reported once on standard error, and it is called again the next time.
+    /// Drop what can be done without. Called on a thread of ours, one callback after the other; the collection waits for all of
+    /// them, but for none longer than two seconds. News that comes while it runs is told afterwards, the newest of it only.
+    /// What it throws is reported once on standard error, and it is called again the next time.
     /// </summary>
     /// <param name="pressure">Low (also repeatedly, while it lasts), then always Neutral or High.</param>
     void OnMemoryPressure(MemoryPressureEventArgs pressure);
@@ -31,7 +31,7 @@ public sealed class CacheCompactor : IMemoryPressureCallback
     private readonly Action<double> compact;
 
     /// <summary>Makes a compactor.</summary>
-    /// <param name="compact">Removes a share of the cache, 0 to 1. Called on the policy's thread.</param>
+    /// <param name="compact">Removes a share of the cache, 0 to 1. Called as any callback.</param>
     /// <param name="atLow">The share to remove at Low; 0: nothing.</param>
     /// <param name="atCritical">The share to remove at Low, critical.</param>
     /// <exception cref="ArgumentNullException"><paramref name="compact"/> is null.</exception>

@@ -4,13 +4,17 @@
 //
 // A thread of its own, and a slot before it: levels are told while a collection runs.
 //
-//     Low             the callbacks: caches drop what they can do without
+//     Low             the callbacks (Caller.cs): caches drop what they can do without
 //                     worth it? the GC looks at the limit again, then a full, blocking, compacting collection that gives
 //                     back all it can (GCCollectionMode.Aggressive), the large object heap with it; then malloc_trim()
 //                     0.7 s later: what went back is read from /proc/self/statm, for the kernel takes its time
 //     Neutral, High   the callbacks; what was set at Low is undone
 //
-// Worth it: effect.h has the rule. A program that asked the GC for no collection at all (GC.TryStartNoGCRegion) is not
+// Worth it: effect.h has the rule, and here is one more. What callbacks have dropped is no growth, and only a collection can tell
+// whether they have dropped anything. So where there are callbacks nothing needs to have grown, as long as the last collection
+// gave back 8 MiB; and after a call that came back late, for it had not come to its end when it was collected.
+//
+// At a level at which it does not collect nothing of the GC is touched. A program that asked the GC for no collection at all (GC.TryStartNoGCRegion) is not
 // collected. While it is Low, a latency mode that holds back full blocking collections (SustainedLowLatency, LowLatency) is
 // set to Interactive, and back afterwards, unless the program has set another meanwhile.
 //
@@ -19,9 +23,7 @@
 using System;
 using System.Diagnostics;
 using System.Globalization;
-using System.IO;
 using System.Runtime;
-using System.Text;
 using System.Threading;
 
 namespace PsiBridge;
@@ -31,7 +33,7 @@ internal sealed class MemoryPolicy
     private const long MeasureMsec = 700;
 
     private readonly Settings settings;
-    private readonly Subscribers<IMemoryPressureCallback> callbacks;
+    private readonly Caller caller;
     private readonly Action<long, long> report; // what a collection gave back, and how many ms it took
     private readonly Slot slot = new Slot();
     private readonly Thread thread;
@@ -45,7 +47,7 @@ internal sealed class MemoryPolicy
     {
         this.settings = settings;
         this.report = report;
-        this.callbacks = callbacks;
+        caller = new Caller(callbacks);
         thread = StartThread("psibridge policy", Run);
     }
 
@@ -62,12 +64,19 @@ internal sealed class MemoryPolicy
         return thread;
     }
 
-    internal bool IsOwnThread => Thread.CurrentThread == thread;
+    internal bool IsOwnThread => Thread.CurrentThread == thread || Caller.IsOwnThread;
+
+    /// <summary>A callback was registered.</summary>
+    internal void Prepare() => caller.Prepare();
 
     internal void Tell(MemoryPressureEventArgs pressure) => slot.Put(pressure);
 
     /// <summary>No collection begins after this. One that runs is not waited for.</summary>
-    internal void Stop() => slot.Close();
+    internal void Stop()
+    {
+        slot.Close();
+        caller.Close();
+    }
 
     private void Run()
     {
@@ -89,12 +98,15 @@ internal sealed class MemoryPolicy
     // Main(). A program that it is attached to has a heap, and is not stopped for this.
     private void WarmUp()
     {
+        caller.Prepare();
 #if NET
-        _ = string.Format(CultureInfo.InvariantCulture, "{0:F1} {1}", MiB(effect.Read()), WhyNot(0));
+        _ = string.Format(CultureInfo.InvariantCulture, "{0:F1} {1}", MiB(effect.Read()), WhyNot(default));
         Log.WarmUp();
+        if (settings.Collect == MemoryCollect.Off)
+            return;
         Library.TrimMalloc();
 #if PSIBRIDGE_HOOK
-        if (settings.Collect != MemoryCollect.Off && WhyNot(0) == null && GC.GetTotalMemory(false) < 8 << 20)
+        if (WhyNot(default) == null && GC.GetTotalMemory(false) < 8 << 20)
             CollectAll();
 #endif
 #endif
@@ -102,7 +114,8 @@ internal sealed class MemoryPolicy
 
     private void React(MemoryPressureEventArgs pressure)
     {
-        callbacks.Tell(callback => callback.OnMemoryPressure(pressure));
+        bool told = caller.Tell(pressure);
+
         if (slot.IsClosed)
             return; // a callback stopped us
         if (pressure.Available != MemoryAvailable.Low)
@@ -110,27 +123,35 @@ internal sealed class MemoryPolicy
             Relax();
             return;
         }
-        Hurry();
         if (settings.Collect == MemoryCollect.Off || (settings.Collect == MemoryCollect.Critical && !pressure.Critical))
             return;
-        long rss = effect.Read();
-        if (WhyNot(rss) is { } why)
-            Log.Write(Log.Info, "kept: {0:F1} MiB, {1}", MiB(rss), why);
+        Hurry();
+        var ask = new EffectAsk
+        {
+            NowMsec = clock.ElapsedMilliseconds,
+            Bytes = effect.Read(),
+            LimitBytes = pressure.Load.LimitBytes,
+            ApartMsec = (long)settings.Apart.TotalMilliseconds,
+            Grown = settings.Grown,
+            Anyway = pressure.Critical || (told && effect.GaveBack) || caller.TakeLate(),
+        };
+        if (WhyNot(ask) is { } why)
+            Log.Write(Log.Info, "kept: {0:F1} MiB, {1}", MiB(ask.Bytes), why);
         else
-            Collect(rss);
+            Collect(ask.Bytes);
     }
 
     // Null: it is worth it.
-    private string? WhyNot(long rss)
+    private string? WhyNot(in EffectAsk ask)
     {
 #if NET
         if (GCSettings.LatencyMode == GCLatencyMode.NoGCRegion)
             return "the program has asked for no collection (GC.TryStartNoGCRegion)";
 #endif
-        return effect.WhyNot(clock.ElapsedMilliseconds, rss, (long)settings.Apart.TotalMilliseconds, settings.Grown);
+        return effect.WhyNot(ask);
     }
 
-    private void Collect(long rss)
+    private void Collect(long bytes)
     {
         if (measureMsec >= 0)
             Measure();
@@ -140,7 +161,7 @@ internal sealed class MemoryPolicy
         Library.TrimMalloc();
         effect.CollectedMsec = clock.ElapsedMilliseconds;
         effect.TookMsec = effect.CollectedMsec - start;
-        effect.Before = rss;
+        effect.Before = bytes;
         effect.After = effect.Read();
         measureMsec = effect.CollectedMsec + MeasureMsec;
     }
@@ -200,60 +221,4 @@ internal sealed class MemoryPolicy
 
     private static void Relax() { }
 #endif
-}
-
-// What the last collection did, and whether another is worth it: src/runtimes/effect.h, which passes the same table of cases.
-// The file is kept open: opening one charges memory, and what does that when it is short may be put to sleep.
-internal sealed class Effect : IDisposable
-{
-    private const long GrownPercent = 20;
-
-    private readonly byte[] text = new byte[128];
-    private readonly FileStream? statm;
-
-    internal long CollectedMsec = -1, TookMsec, Before, After;
-
-    internal Effect()
-    {
-        try
-        {
-            statm = new FileStream("/proc/self/statm", FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 1);
-        }
-        catch (Exception e) when (e is IOException || e is UnauthorizedAccessException)
-        {
-            // No /proc: everything looks like zero bytes, so there is one collection and no more.
-        }
-    }
-
-    /// <summary>Null: it is worth it.</summary>
-    internal string? WhyNot(long nowMsec, long rss, long apartMsec, long grown)
-    {
-        if (CollectedMsec < 0)
-            return null;
-        if (nowMsec - CollectedMsec < apartMsec)
-            return "the last collection is not long ago";
-        if (grown == 0)
-            return null; // every Low is to be acted on
-        long freed = Math.Max(Before - After, 0);
-        return rss >= After + Math.Max(freed / 100 * GrownPercent, grown) ? null : "little has grown since the last collection";
-    }
-
-    /// <summary>Bytes; the second number of the line is pages.</summary>
-    internal long Read()
-    {
-        if (statm == null)
-            return 0;
-        try
-        {
-            statm.Seek(0, SeekOrigin.Begin);
-            string line = Encoding.ASCII.GetString(text, 0, statm.Read(text, 0, text.Length));
-            return long.Parse(line.Split(' ')[1], CultureInfo.InvariantCulture) * Environment.SystemPageSize;
-        }
-        catch (IOException)
-        {
-            return 0;
-        }
-    }
-
-    public void Dispose() => statm?.Dispose();
 }

@@ -122,6 +122,7 @@ public static class MemoryPressure
             throw new ArgumentNullException(nameof(callback));
         IDisposable registration = Callbacks.Add(callback);
         StartByItself();
+        current?.Prepare();
         return registration;
     }
 

@@ -45,9 +45,11 @@ public sealed class MemoryPressureOptions
     public int? HighHeadroom { get; set; }
     /// <summary>At which level to collect. Default: at Low.</summary>
     public MemoryCollect? Collect { get; set; }
-    /// <summary>From one collection to the next. Default: 10 s.</summary>
+    /// <summary>From the end of one collection to the next. Default: 5 s, so that each Low can be acted on, for it is
+    /// repeated after <see cref="Rearm"/>.</summary>
     public TimeSpan? Apart { get; set; }
-    /// <summary>Collect again only if the process has grown since by so many bytes, and by a fifth of what the last
-    /// collection gave back. Default: 50 MiB.</summary>
+    /// <summary>Collect again only if the process has grown since by so many bytes of anonymous memory, and by a fifth of what
+    /// the last collection gave back; 0: at every Low. It is not asked for at critical, nor where callbacks drop what a
+    /// collection gives back. Default: a twentieth of the limit, 8 MiB at least and 50 MiB at most.</summary>
     public long? Grown { get; set; }
 }

@@ -20,7 +20,7 @@ internal static unsafe class Native
 #endif
 
     internal const uint TellPresent = 2;
-    internal const ulong Forever = ulong.MaxValue, Unknown = ulong.MaxValue;
+    internal const ulong Forever = ulong.MaxValue, Unknown = ulong.MaxValue, GrownShare = ulong.MaxValue;
     internal const int CauseTextMax = 320;
     internal const uint HeadroomOff = 0xffffffff;
     internal const int KindGone = 2;

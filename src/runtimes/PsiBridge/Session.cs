@@ -167,6 +167,13 @@ internal sealed class Session
             Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", status.Reason);
     }
 
+    /// <summary>A callback was registered.</summary>
+    internal void Prepare()
+    {
+        lock (gate)
+            policy?.Prepare();
+    }
+
     private void StartPolicy()
     {
         lock (gate)

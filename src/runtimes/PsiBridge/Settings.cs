@@ -13,14 +13,16 @@ namespace PsiBridge;
 
 internal sealed unsafe class Settings
 {
+    internal const long GrownShare = -1; // of the limit
+
     private readonly List<IntPtr> strings = new List<IntPtr>();
 
     internal Native.WatchOptions Watch; // until FreeStrings()
 
     internal bool Enabled { get; private set; } = true;
     internal MemoryCollect Collect { get; private set; } = MemoryCollect.Low;
-    internal TimeSpan Apart { get; private set; } = TimeSpan.FromSeconds(10);
-    internal long Grown { get; private set; } = 50L << 20;
+    internal TimeSpan Apart { get; private set; } = TimeSpan.FromSeconds(5);
+    internal long Grown { get; private set; } = GrownShare;
 
     internal void Read(MemoryPressureOptions? options, bool haveLibrary)
     {
@@ -57,7 +59,7 @@ internal sealed unsafe class Settings
         Enabled = s.Enabled != 0;
         Collect = (MemoryCollect)s.Collect;
         Apart = Native.Time(s.ApartUsec);
-        Grown = (long)Math.Min(s.GrownBytes, long.MaxValue);
+        Grown = s.GrownBytes == Native.GrownShare ? GrownShare : (long)Math.Min(s.GrownBytes, long.MaxValue);
     }
 
     private void Override(MemoryPressureOptions o)

@@ -12,7 +12,7 @@ namespace PsiBridge;
 /// <param name="what">How a report begins.</param>
 internal sealed class Subscribers<T>(string what) where T : class
 {
-    private sealed class Entry(Subscribers<T> list, T target) : IDisposable
+    internal sealed class Entry(Subscribers<T> list, T target) : IDisposable
     {
         internal readonly T Target = target;
         internal bool Reported;
@@ -41,22 +41,27 @@ internal sealed class Subscribers<T>(string what) where T : class
             entries = Array.FindAll(entries, e => e != entry);
     }
 
+    internal Entry[] All => entries;
+
     internal void Tell(Action<T> tell)
     {
         foreach (Entry entry in entries)
+            Tell(entry, tell);
+    }
+
+    internal void Tell(Entry entry, Action<T> tell)
+    {
+        try
         {
-            try
-            {
-                if (Array.IndexOf(entries, entry) >= 0) // not removed meanwhile
-                    tell(entry.Target);
-            }
-            catch (Exception e)
-            {
-                if (!entry.Reported)
-                    Log.Write(Log.Error, "{0} threw {1}: {2}; it stays registered, and this is not told again", what,
-                              e.GetType().FullName, e.Message);
-                entry.Reported = true;
-            }
+            if (Array.IndexOf(entries, entry) >= 0) // not removed meanwhile
+                tell(entry.Target);
+        }
+        catch (Exception e)
+        {
+            if (!entry.Reported)
+                Log.Write(Log.Error, "{0} threw {1}: {2}; it stays registered, and this is not told again", what,
+                          e.GetType().FullName, e.Message);
+            entry.Reported = true;
         }
     }
 }

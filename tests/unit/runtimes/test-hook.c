@@ -161,6 +161,7 @@ static const char *const variables[] = {
 };
 static char directory[] = "/tmp/psibridge-hook.XXXXXX";
 static int listener, peer;
+static uint64_t limit_bytes; /* of what is told */
 static unsigned descriptors;
 
 /* Of the hook's, one is its loop's. */
@@ -190,6 +191,7 @@ static void set_stage(void **state)
 	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	assert_true(said_fd >= 0 && dup2(said_fd, STDERR_FILENO) >= 0);
 	peer = -1;
+	limit_bytes = 0;
 	heard = 0;
 }
 
@@ -228,6 +230,7 @@ static void tell_record(unsigned kind, enum psb_available available, bool critic
 		.critical = critical,
 		.reason = PSB_REASON_STALL,
 		.cause = critical ? PSB_CAUSE_MACHINE : PSB_CAUSE_UNKNOWN,
+		.limit_bytes = limit_bytes,
 	};
 
 	assert_int_equal(send(peer, &r, sizeof(r), MSG_NOSIGNAL), sizeof(r));
@@ -292,8 +295,8 @@ static void press_once(void)
 PROMISE(a_collection_is_worth_it_as_the_table_says)
 {
 	const uint64_t now = 7200 * USEC_PER_SEC, mib = MIB(1);
-	char path[PATH_MAX], line[200], since[20], answer[20];
-	unsigned cases = 0, before, after, rss, apart, grown;
+	char path[PATH_MAX], line[200], since[20], grown[20], anyway[20], answer[20];
+	unsigned cases = 0, before, after, bytes, limit, apart;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/tests/unit/runtimes/worth.cases", getenv("srcdir"));
@@ -301,25 +304,32 @@ PROMISE(a_collection_is_worth_it_as_the_table_says)
 	assert_non_null(file);
 	while (fgets(line, sizeof(line), file)) {
 		struct effect effect = { 0 };
+		struct effect_ask ask = { .now_usec = now };
 		const char *why;
 
 		if (line[0] == '#')
 			continue;
-		assert_int_equal(sscanf(line, "%19s %u %u %u %u %u %19s", since, &before, &after,
-					&rss, &apart, &grown, answer),
-				 7);
+		assert_int_equal(sscanf(line, "%19s %u %u %u %u %u %19s %19s %19s", since, &before,
+					&after, &bytes, &limit, &apart, grown, anyway, answer),
+				 9);
 		if (since[0] != '-')
 			effect.collected_usec = now - strtoul(since, NULL, 10) * USEC_PER_SEC;
 		effect.before_bytes = before * mib;
 		effect.after_bytes = after * mib;
-		why = effect_why_not(&effect, now, rss * mib, apart * USEC_PER_SEC, grown * mib);
+		ask.bytes = bytes * mib;
+		ask.limit_bytes = limit * mib;
+		ask.apart_usec = apart * USEC_PER_SEC;
+		ask.grown_bytes = grown[0] == 's' ? PSB_GROWN_SHARE
+						  : strtoul(grown, NULL, 10) * mib;
+		ask.anyway = anyway[0] == 'a';
+		why = effect_why_not(&effect, &ask);
 		why = !why ? "yes" : strstr(why, "long ago") ? "soon" : "little";
 		if (strcmp(why, answer) != 0)
 			fail_msg("%s", line);
 		cases++;
 	}
 	fclose(file);
-	assert_true(cases > 20);
+	assert_true(cases > 35);
 }
 
 PROMISE(a_low_makes_the_runtime_collect_and_what_went_back_is_told)
@@ -364,6 +374,46 @@ PROMISE(a_low_that_is_not_worth_a_collection_is_told_why)
 	assert_int_equal(fake.calls, 1);
 	assert_int_equal(count_lines("kept: "), 1);
 	assert_non_null(strstr(said(), " MiB, the last collection is not long ago\n"));
+	stop();
+}
+
+/* Heaps are anonymous memory; that of files comes and goes by the kernel's choice. */
+PROMISE(what_has_grown_is_anonymous_memory_and_a_share_of_the_limit)
+{
+	int fd = memfd_create("pages of a file", MFD_CLOEXEC);
+	void *pages;
+
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	limit_bytes = MIB(200); /* 10 MiB are a 20th of it */
+	start(&plain);
+	press_once();
+	assert_int_equal(ftruncate(fd, MIB(100)), 0);
+	pages = mmap(NULL, MIB(100), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	press_once();
+	assert_int_equal(fake.calls, 1);
+	assert_int_equal(count_lines("kept: "), 1);
+	assert_non_null(strstr(said(), " MiB, little has grown since the last collection\n"));
+	grow(MIB(12));
+	press_once();
+	assert_int_equal(fake.calls, 2);
+	assert_int_equal(munmap(pages, MIB(100)), 0);
+	close(fd);
+	stop();
+}
+
+PROMISE(at_critical_nothing_needs_to_have_grown)
+{
+	setenv("PSIBRIDGE_APART", "1ms", 1);
+	start(&plain);
+	press_once();
+	press_once();
+	assert_int_equal(fake.calls, 1);
+	tell_record(WIRE_LEVEL, PSB_LOW, true);
+	await_line("told Low, critical");
+	tell(PSB_HIGH);
+	await_line("told High");
+	assert_int_equal(fake.calls, 2);
 	stop();
 }
 
