@@ -5,8 +5,6 @@
 // Take() and Free() belong to the listener's thread. All else may be called from anywhere, at any time, also after Free(): the gate
 // is held for as long as a call takes that uses the handles. None of them waits.
 using System;
-using System.Globalization;
-using System.IO;
 
 namespace PsiBridge;
 
@@ -19,8 +17,7 @@ internal sealed unsafe class Mailbox
 {
     private readonly object gate = new object();
     private IntPtr bridge, watch, mailbox, registration;
-    private IntPtr code; // zero: it cannot be kept in memory, or the program sees to that itself
-    private bool complained;
+    private bool keepsCode;
     private string? cgroup; // the last one's name, so that it is not made anew for each notification
     private string? backend;
 
@@ -60,7 +57,8 @@ internal sealed unsafe class Mailbox
         mailbox = made;
         registration = Native.psb_mailbox_registration(mailbox);
         backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
-        PrepareCode();
+        Code.Begin();
+        keepsCode = true;
         Check(Native.psb_bridge_start(bridge), "");
     }
 
@@ -71,49 +69,6 @@ internal sealed unsafe class Mailbox
                                            why.Length > 0 ? why : "error " + -r);
     }
 
-    // The collector's code and what lies beside it are kept in memory from the start.
-    private void PrepareCode()
-    {
-        IntPtr made;
-
-        if (Native.psb_code_new(&made) < 0)
-            return;
-        code = made;
-        foreach (string line in File.ReadLines("/proc/self/maps"))
-        {
-            // "7f48740fe000-7f4874400000 r-xp 0001d000 fe:01 1234    /usr/lib/libcoreclr.so"
-            if (Array.IndexOf(Collectors, line.Substring(line.LastIndexOf('/') + 1)) >= 0 &&
-                ulong.TryParse(line.Substring(0, line.IndexOf('-')), NumberStyles.HexNumber, CultureInfo.InvariantCulture,
-                               out ulong address))
-                Native.psb_code_keep(code, (IntPtr)(long)address);
-        }
-    }
-
-    private static readonly string[] Collectors =
-    {
-        "libcoreclr.so", "libclrgc.so", "libclrjit.so", "libSystem.Native.so", "System.Private.CoreLib.dll", "System.Console.dll",
-        "System.Runtime.dll", "System.Threading.dll", "PsiBridge.dll", "PsiBridge.StartupHook.dll", "mono", "mono-sgen",
-    };
-
-    // From the first sign on: later the code is gone, and is read in again page by page (psibridge.h, "code").
-    private void KeepCode(MemoryAvailable available)
-    {
-        ulong refused = 0;
-
-        if (code == IntPtr.Zero)
-            return;
-        if (available == MemoryAvailable.High)
-        {
-            Native.psb_code_unlock(code);
-        }
-        else if (Native.psb_code_lock(code, &refused) == 0 && refused > 0 && !complained)
-        {
-            complained = true;
-            Log.Write(Log.Info, "{0:F1} MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
-                      refused / 1048576.0);
-        }
-    }
-
     /// <summary>Waits for news. Null: closed, there will be no more.</summary>
     internal MemoryPressureEventArgs? Take()
     {
@@ -121,7 +76,7 @@ internal sealed unsafe class Mailbox
 
         if (Native.psb_mailbox_take(mailbox, Native.Forever, &n) <= 0)
             return null;
-        KeepCode((MemoryAvailable)n.Available);
+        Code.Keep((MemoryAvailable)n.Available);
         byte* cause = stackalloc byte[Native.CauseTextMax];
         cgroup ??= Native.Text(n.Cgroup);
         var news = new MemoryPressureEventArgs
@@ -154,8 +109,9 @@ internal sealed unsafe class Mailbox
         Native.psb_mailbox_free(oldMailbox);
         Native.psb_watch_unref(oldWatch);
         Native.psb_bridge_unref(oldBridge);
-        if (code != IntPtr.Zero)
-            code = Native.psb_code_free(code);
+        if (keepsCode)
+            Code.End();
+        keepsCode = false;
     }
 
     private T Use<T>(Func<T> call, T none)

@@ -210,6 +210,25 @@ public sealed class PolicyTests
         }
     }
 
+    // A second and a third session, and what a session that ended had locked.
+    [Fact]
+    public void another_start_keeps_the_code_in_memory_and_a_stop_lets_it_go()
+    {
+        static long Locked() => long.Parse(Array.Find(File.ReadAllLines("/proc/self/status"), l => l.StartsWith("VmLck:"))!.Split(':')[1]
+            .Replace("kB", ""));
+        using var watched = new Watched();
+
+        long locked = Locked();
+        Assert.InRange(locked, 1, long.MaxValue); // RLIMIT_MEMLOCK allows for some of it everywhere
+        for (int i = 0; i < 2; i++)
+        {
+            MemoryPressure.Start(new MemoryPressureOptions { Source = watched.Fifo.Path });
+            Assert.Equal(locked, Locked());
+        }
+        MemoryPressure.Stop();
+        Assert.Equal(0, Locked());
+    }
+
     [Theory]
     [InlineData(MemoryCollect.Off, true, false)]
     [InlineData(MemoryCollect.Critical, false, false)]
