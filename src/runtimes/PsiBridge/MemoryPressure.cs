@@ -3,8 +3,8 @@
 // MemoryPressure.cs - what programs see
 //
 // One for a process, for there is one heap. It starts by itself when something is asked for, with what the environment
-// says, and never again after a Stop(). Nothing here throws for what the machine cannot do: Available then stays High,
-// and Status says why.
+// says, and never again after a Stop(). Who only reads gets a watch without a policy: to look changes nothing. Nothing here
+// throws for what the machine cannot do: Available then stays High, and Status says why.
 //
 // `current` is replaced, never changed: under `gate`, which is held for that and for nothing that waits or calls out.
 using System;
@@ -36,7 +36,8 @@ public static class MemoryPressure
     private static volatile bool byItself = true;
     private static volatile MemoryPressureEventArgs? last; // what was told; null: High
 
-    /// <summary>How much memory the program may count on, as last told. High where nothing is watched.</summary>
+    /// <summary>How much memory the program may count on, as last told. High where nothing is watched. To read it starts the
+    /// watch, and no more: collections begin with a <see cref="Start"/>, a handler or a callback.</summary>
     public static MemoryAvailable Available => Last()?.Available ?? MemoryAvailable.High;
 
     /// <summary>Low, and whole tasks stall, or the kernel killed one.</summary>
@@ -47,7 +48,7 @@ public static class MemoryPressure
     {
         get
         {
-            StartByItself();
+            StartByItself(acts: false);
             return current?.Load() ?? default;
         }
     }
@@ -140,13 +141,14 @@ public static class MemoryPressure
             throw new ArgumentOutOfRangeException(nameof(available));
         if (current == null)
             Start();
+        Act(current!);
         current!.WaitUntilDecided(StartPatience);
         current.Simulate(available, critical);
     }
 
     private static MemoryPressureEventArgs? Last()
     {
-        StartByItself();
+        StartByItself(acts: false);
         return last;
     }
 
@@ -154,18 +156,31 @@ public static class MemoryPressure
     internal static Session StartFromHost(Func<MemoryLoad> load) => Begin(null, load);
 
     /// <summary>For the start-up hook, and whatever else must not wait.</summary>
-    internal static void StartByItself()
+    internal static void StartByItself(bool acts = true)
     {
-        if (current != null || !byItself)
-            return;
-        lock (Gate)
+        if (current is { } session)
         {
-            if (current == null && byItself)
-                Begin(null, null);
+            if (acts)
+                Act(session);
+        }
+        else if (byItself)
+        {
+            lock (Gate)
+            {
+                if (current == null && byItself)
+                    Begin(null, null, acts);
+            }
         }
     }
 
-    private static Session Begin(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad)
+    // What only told does something from now on; also now, if it is Low.
+    private static void Act(Session session)
+    {
+        if (session.Act() && last is { Available: MemoryAvailable.Low } low)
+            session.Tell(low);
+    }
+
+    private static Session Begin(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad, bool acts = true)
     {
         Session? old;
         Session started;
@@ -175,13 +190,17 @@ public static class MemoryPressure
             old = current;
             // A native host that feeds us stays, whatever is asked for.
             if (old != null && old.IsWatching && (old.IsFedByHost || (options == null && hostLoad == null)))
+            {
+                if (acts)
+                    Act(old);
                 return old;
+            }
             if (!exitWatched)
                 AppDomain.CurrentDomain.ProcessExit += (_, _) => current?.Stop(ExitPatience);
             exitWatched = true;
             // The new one tells what is now, if it is another level. If it cannot watch, nothing would ever end a Low.
             last = null;
-            current = started = new Session(options, hostLoad, Callbacks, Told);
+            current = started = new Session(options, hostLoad, acts, Callbacks, Told);
         }
         old?.Stop();
         return started;

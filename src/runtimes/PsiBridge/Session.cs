@@ -35,15 +35,19 @@ internal sealed class Session
     private readonly Thread thread;
     private volatile Mailbox? mailbox; // null: the slot is listened to
     private MemoryPolicy? policy;
+    private Action? guard;
+    private bool acts, open; // whether there is a policy, or will be; and whether it is known what is listened to
     private volatile MemoryPressureStatus status = new MemoryPressureStatus(MemoryPressureState.Starting);
     private volatile MemoryPressureStatus? end; // why it was stopped
 
-    // hostLoad: a native host puts in the news, and this is the load; null: libpsibridge is asked. told: on the listener's thread.
-    internal Session(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad,
+    // hostLoad: a native host puts in the news, and this is the load; null: libpsibridge is asked. acts: with a policy; else it
+    // only tells. told: on the listener's thread.
+    internal Session(MemoryPressureOptions? options, Func<MemoryLoad>? hostLoad, bool acts,
                      Subscribers<IMemoryPressureCallback> callbacks, Action<Session, MemoryPressureEventArgs> told)
     {
         this.options = options;
         this.hostLoad = hostLoad;
+        this.acts = acts;
         this.callbacks = callbacks;
         this.told = told;
         thread = MemoryPolicy.StartThread("psibridge", Run);
@@ -133,7 +137,7 @@ internal sealed class Session
                 Close(MemoryPressureState.Off, "PSIBRIDGE=off");
             else if (missing != null && !IsFedByHost)
                 Decline(MemoryPressureState.Unavailable, missing);
-            else if (!ClaimGuard())
+            else if (acts && !ClaimGuard())
                 Close(MemoryPressureState.TakenOver, "the program has a PsiBridge of its own");
             else
                 Open();
@@ -158,6 +162,7 @@ internal sealed class Session
             mailbox = opened;
             if (end != null)
                 opened?.Close(); // stopped meanwhile
+            open = true;
         }
         status = opened?.Status() ?? new MemoryPressureStatus(MemoryPressureState.Watching) { Source = "host" };
         StartPolicy();
@@ -165,6 +170,22 @@ internal sealed class Session
         // On this rung the stalls of others are told: that must not go unnoticed.
         if (status.Rung == Native.RungMachine)
             Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", status.Reason);
+    }
+
+    /// <summary>From now on it has a policy. Returns whether it had none.</summary>
+    internal bool Act()
+    {
+        lock (gate)
+        {
+            if (acts || end != null)
+                return false;
+            acts = true;
+            if (!open)
+                return true; // Begin() sees to it
+        }
+        ClaimGuard();
+        StartPolicy();
+        return true;
     }
 
     /// <summary>A callback was registered.</summary>
@@ -178,7 +199,7 @@ internal sealed class Session
     {
         lock (gate)
         {
-            if (end == null)
+            if (end == null && acts)
                 policy ??= new MemoryPolicy(settings, callbacks, (bytes, msec) => mailbox?.Report(bytes, msec));
         }
     }
@@ -206,12 +227,14 @@ internal sealed class Session
         lock (domain)
         {
             var other = (Action?)domain.GetData(GuardName);
+            if (other != null && other == guard)
+                return true;
 #if PSIBRIDGE_HOOK
             if (other != null)
                 return false;
 #endif
             other?.Invoke();
-            domain.SetData(GuardName, (Action)Yield);
+            domain.SetData(GuardName, guard = Yield);
             return true;
         }
     }

@@ -8,7 +8,7 @@
 //
 //     exit [N]    return N from Main            now N       Environment.Exit(N)
 //     throw       an exception nobody catches   release     ends the collections of Handler.Collects
-//     level       prints "level LEVEL CRITICAL"
+//     level       prints "level LEVEL CRITICAL"      start       MemoryPressure.Start()
 //
 //     watch        handler and callback that print
 //     throw        ... before them, ones that throw
@@ -172,6 +172,8 @@ internal static class Program
             if (parts[0] == "release")
                 Handler.Released = true;
 #if AWARE
+            if (parts[0] == "start")
+                MemoryPressure.Start();
             if (parts[0] == "level")
                 Print("level " + MemoryPressure.Available + " " + MemoryPressure.IsCritical);
 #endif
