@@ -4,7 +4,8 @@
 //
 // One for a process, for there is one heap. It starts by itself when something is asked for, with what the environment
 // says, and never again after a Stop(). Who only reads gets a watch without a policy: to look changes nothing. Nothing here
-// throws for what the machine cannot do: Available then stays High, and Status says why.
+// throws for what the machine cannot do: Available then stays High, and Status says why. What throws are values that make no
+// sense in code, before anything is changed.
 //
 // `current` is replaced, never changed: under `gate`, which is held for that and for nothing that waits or calls out.
 using System;
@@ -85,10 +86,13 @@ public static class MemoryPressure
     /// options begin a new one with those. Handlers and callbacks stay.
     /// </summary>
     /// <param name="options">Null, and all in it that is null: as the environment says.</param>
-    /// <returns><see cref="Status"/>. What does not work is said there; nothing is thrown.</returns>
+    /// <returns><see cref="Status"/>. What this machine cannot do is said there; nothing is thrown for it.</returns>
+    /// <exception cref="ArgumentException">An option makes no sense; the message names it and its value. What ran before runs
+    /// on.</exception>
     public static MemoryPressureStatus Start(MemoryPressureOptions? options = null)
     {
-        Begin(options, null).WaitUntilDecided(StartPatience);
+        options?.Validate();
+        Begin(options?.Copy(), null).WaitUntilDecided(StartPatience);
         return Status;
     }
 

@@ -3,7 +3,7 @@
 // Settings.cs - what the environment and the program say
 //
 // libpsibridge reads the environment, so the words and their meaning are those of every other hook. What
-// MemoryPressureOptions name overrides it. Where libpsibridge is missing the defaults count; it is told elsewhere.
+// MemoryPressureOptions name, which are validated by then, overrides it. Where libpsibridge is missing the defaults count; it is told elsewhere.
 using System;
 using System.Collections.Generic;
 using System.Runtime.InteropServices;
@@ -69,18 +69,31 @@ internal sealed unsafe class Settings
             Watch.Cgroup = Utf8(o.Cgroup, null);
             Watch.Source = Utf8(o.Source, null);
         }
-        Watch.Early = Utf8(o.Early, Watch.Early);
-        Watch.Low = Utf8(o.Low, Watch.Low);
-        Watch.Critical = Utf8(o.Critical, Watch.Critical);
+        OverrideTriggers(o);
         Watch.RearmUsec = Usec(o.Rearm, Watch.RearmUsec);
         Watch.QuietUsec = Usec(o.Quiet, Watch.QuietUsec);
         Watch.CalmUsec = Usec(o.Calm, Watch.CalmUsec);
-        // A negative one becomes a huge one, which libpsibridge refuses by name.
         if (o.HighHeadroom is int headroom)
-            Watch.HeadroomPercent = headroom == 0 ? Native.HeadroomOff : headroom < 0 ? uint.MaxValue - 1 : (uint)headroom;
+            Watch.HeadroomPercent = headroom == 0 ? Native.HeadroomOff : (uint)headroom;
         Collect = o.Collect ?? Collect;
         Apart = o.Apart ?? Apart;
         Grown = o.Grown ?? Grown;
+    }
+
+    // Those of the program make sense, with one another and with what is built in.
+    private void OverrideTriggers(MemoryPressureOptions o)
+    {
+        string? clash = Threshold.Clash(o.Early ?? Native.Text(Watch.Early), o.Low ?? Native.Text(Watch.Low),
+                                        o.Critical ?? Native.Text(Watch.Critical));
+
+        if (clash != null)
+        {
+            Log.Write(Log.Warning, "{0}; of the two what the environment says does not count", clash);
+            Watch.Early = Watch.Low = Watch.Critical = null;
+        }
+        Watch.Early = Utf8(o.Early, Watch.Early);
+        Watch.Low = Utf8(o.Low, Watch.Low);
+        Watch.Critical = Utf8(o.Critical, Watch.Critical);
     }
 
     private byte* Utf8(string? text, byte* otherwise)
@@ -95,5 +108,5 @@ internal sealed unsafe class Settings
     }
 
     private static ulong Usec(TimeSpan? time, ulong otherwise) =>
-        time is TimeSpan t ? (ulong)Math.Max(t.Ticks, 0) / 10 : otherwise;
+        time is TimeSpan t ? (ulong)t.Ticks / 10 : otherwise;
 }
