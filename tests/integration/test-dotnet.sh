@@ -99,6 +99,17 @@ not_ours()
 }
 check a_library_that_is_not_there_is_named_once not_ours /nonexistent 'libpsibridge was not found \(tried PSIBRIDGE_LIBRARY=/nonexistent\)'
 check one_that_is_none_of_ours_too not_ours libm.so.6 psb_settings_read
+echo none >"$T/libnone.so"
+check one_that_is_there_and_is_none_has_the_words_of_the_loader not_ours "$T/libnone.so" \
+	"libpsibridge cannot be loaded: .*$T/libnone.so: (file too short|invalid ELF header)"
+needs()
+{
+	echo 'void needed(void) { }' >"$T/needed.c" && cc -shared -fPIC -o "$T/libneeded.so" "$T/needed.c" &&
+		echo 'void needed(void); void f(void) { needed(); }' >"$T/needs.c" &&
+		cc -shared -fPIC -o "$T/libneeds.so" "$T/needs.c" -L"$T" -lneeded && rm "$T/libneeded.so" &&
+		not_ours "$T/libneeds.so" "libpsibridge cannot be loaded: .*libneeded.so: cannot open shared object file"
+}
+check and_one_that_needs_another_one_too needs
 silent() { PSIBRIDGE_LOG=error PSIBRIDGE_LIBRARY=/nonexistent embedder watch && expect '^status Unavailable' && tell exit && ended 0 && lines 0; }
 check the_log_level_is_heard_without_libpsibridge_too silent
 # off STATUS: with the environment of the call

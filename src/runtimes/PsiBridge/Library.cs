@@ -23,6 +23,7 @@ internal static unsafe class Library
 {
     private static readonly object Gate = new object();
     private static readonly List<string> Tried = new List<string>();
+    private static string? refused; // the loader's words for a file that is there
     private static IntPtr handle;
 
     [DllImport("libc")] private static extern IntPtr malloc_trim(UIntPtr pad);
@@ -33,9 +34,12 @@ internal static unsafe class Library
         lock (Gate)
         {
             Tried.Clear();
+            refused = null;
             if (handle == IntPtr.Zero)
                 handle = Search();
-            return handle != IntPtr.Zero ? null : "libpsibridge was not found (tried " + string.Join(", ", Tried) + ")";
+            return handle != IntPtr.Zero ? null
+                : refused != null ? "libpsibridge cannot be loaded: " + refused
+                : "libpsibridge was not found (tried " + string.Join(", ", Tried) + ")";
         }
     }
 
@@ -85,17 +89,44 @@ internal static unsafe class Library
 #else
     // In libc since glibc 2.34.
     [DllImport("libc")] private static extern IntPtr dlopen(byte[] name, int flags);
+    [DllImport("libc")] private static extern IntPtr dlerror();
 #endif
 
     private static IntPtr Load(string name, string? shown = null)
     {
         Tried.Add(shown ?? name);
 #if NET
-        return NativeLibrary.TryLoad(name, typeof(Library).Assembly, null, out IntPtr loaded) ? loaded : IntPtr.Zero;
+        try
+        {
+            return NativeLibrary.Load(name, typeof(Library).Assembly, null);
+        }
+        catch (Exception e) when (e is DllNotFoundException || e is BadImageFormatException)
+        {
+            // One sentence of the runtime's, then a line of the loader's for each file that it tried.
+            foreach (string line in e.Message.Split('\n'))
+                Refuse(line.Trim(), name, shown);
+            return IntPtr.Zero;
+        }
 #else
         const int now = 2, global = 0x100;
-        return dlopen(System.Text.Encoding.UTF8.GetBytes(name + "\0"), now | global);
+        IntPtr loaded = dlopen(System.Text.Encoding.UTF8.GetBytes(name + "\0"), now | global);
+        if (loaded == IntPtr.Zero)
+            Refuse(Native.Text((byte*)dlerror()) ?? "", name, shown);
+        return loaded;
 #endif
+    }
+
+    // "/opt/libpsibridge.so: invalid ELF header". What is not there is no news; but the line may name another file, which this
+    // one needs.
+    private static void Refuse(string line, string name, string? shown)
+    {
+        const string missing = "cannot open shared object file: No such file or directory";
+        int colon = line.IndexOf(": ", StringComparison.Ordinal);
+        string file = line.Substring(0, Math.Max(colon, 0));
+
+        if (file.Length == 0 || (line.EndsWith(missing, StringComparison.Ordinal) && !File.Exists(name)))
+            return;
+        refused ??= shown != null && !shown.EndsWith(file, StringComparison.Ordinal) ? shown + ": " + line : line;
     }
 
 #if PSIBRIDGE_EMBEDDED
