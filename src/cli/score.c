@@ -344,23 +344,49 @@ static void find_worst(struct scoring *s)
 		}
 }
 
-void score_add(const struct trace_sample *samples, size_t count, const struct facts *facts,
-	       const struct candidate *candidate, bool privileged, struct score *score)
+bool score_together(const struct candidate *a, const struct candidate *b, bool privileged)
 {
-	struct scoring s = { .facts = facts, .score = score, .after = { samples, count, 0 } };
-	struct replay replay;
+	struct trigger x = trigger_to_arm(&a->options.early, privileged);
+	struct trigger y = trigger_to_arm(&b->options.early, privileged);
 
-	find_worst(&s);
-	if (candidate->avg10_percent > 0) {
-		run_rule(samples, count, candidate, &s);
-	} else {
-		replay_init(&replay, &candidate->options, privileged, told, &s);
-		replay.samples_only = true;
-		for (size_t i = 0; i < count; i++)
-			replay_feed(&replay, &samples[i]);
+	return a->avg10_percent == 0 && b->avg10_percent == 0 && x.kind == y.kind &&
+	       x.window_usec == y.window_usec;
+}
+
+/* Of those that fit together. */
+static void run_settings(const struct trace_sample *samples, size_t count,
+			 const struct scored *scored, size_t scored_count, bool privileged,
+			 struct scoring *s)
+{
+	struct replay replays[SCORE_TOGETHER_MAX];
+
+	for (size_t i = 0; i < scored_count; i++) {
+		replay_init(&replays[i], &scored[i].candidate->options, privileged, told, &s[i]);
+		replays[i].samples_only = true;
 	}
-	if (s.low_usec > 0)
-		end_low(&s, samples[count - 1].time_usec, samples[count - 1].some_usec);
-	see_limits(&s, USEC_NEVER, USEC_NEVER);
-	score->limits += (unsigned)facts->limit_count;
+	for (size_t i = 0; i < count; i++)
+		replay_feed_all(replays, scored_count, &samples[i]);
+}
+
+void score_add(const struct trace_sample *samples, size_t count, const struct facts *facts,
+	       const struct scored *scored, size_t scored_count, bool privileged)
+{
+	struct scoring s[SCORE_TOGETHER_MAX];
+
+	for (size_t i = 0; i < scored_count; i++) {
+		s[i] = (struct scoring){ .facts = facts,
+					 .score = scored[i].score,
+					 .after = { samples, count, 0 } };
+		find_worst(&s[i]);
+	}
+	if (scored->candidate->avg10_percent > 0)
+		run_rule(samples, count, scored->candidate, s);
+	else
+		run_settings(samples, count, scored, scored_count, privileged, s);
+	for (size_t i = 0; i < scored_count; i++) {
+		if (s[i].low_usec > 0)
+			end_low(&s[i], samples[count - 1].time_usec, samples[count - 1].some_usec);
+		see_limits(&s[i], USEC_NEVER, USEC_NEVER);
+		s[i].score->limits += (unsigned)facts->limit_count;
+	}
 }

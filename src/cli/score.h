@@ -79,6 +79,15 @@ struct candidate {
 	enum psi_kind kind;
 };
 
-/* Adds to *score what the candidate would have told. */
+/* One pass through a trace is for so many, where one trigger of the kernel, but for its threshold, is for all of them. */
+#define SCORE_TOGETHER_MAX 16
+bool score_together(const struct candidate *a, const struct candidate *b, bool privileged);
+
+struct scored {
+	const struct candidate *candidate;
+	struct score *score;
+};
+
+/* Adds to the scores what their candidates, which fit together, would have told. */
 void score_add(const struct trace_sample *samples, size_t count, const struct facts *facts,
-	       const struct candidate *candidate, bool privileged, struct score *score);
+	       const struct scored *scored, size_t scored_count, bool privileged);

@@ -53,8 +53,10 @@ struct work {
 	const struct trace_set *set;
 	const struct tune_options *options;
 	struct tune_result *result;
-	struct facts *facts; /* of each series */
-	atomic_uint next, done;
+	struct facts *facts;  /* of each series */
+	pthread_mutex_t lock; /* of `next` */
+	size_t next;	      /* the first point that was not taken */
+	atomic_size_t done;
 };
 
 /* ---- the grid -------------------------------------------------------------------------------------- */
@@ -160,23 +162,51 @@ static void make_points(struct tune_result *r)
 
 /* ---- scores ----------------------------------------------------------------------------------------- */
 
+/* From points[begin] on, as many as fit together. */
+static size_t group_at(const struct work *w, size_t begin)
+{
+	const struct tune_point *points = w->result->points;
+	size_t end = begin + 1;
+
+	while (end < w->result->count && end < begin + SCORE_TOGETHER_MAX &&
+	       score_together(&points[begin].candidate, &points[end].candidate,
+			      w->options->privileged))
+		end++;
+	return end - begin;
+}
+
+static void score_group(const struct work *w, size_t begin, size_t count)
+{
+	struct scored scored[SCORE_TOGETHER_MAX];
+	const struct facts *facts = w->facts;
+
+	for (size_t i = 0; i < count; i++) {
+		struct tune_point *p = &w->result->points[begin + i];
+
+		scored[i] = (struct scored){ &p->candidate, &p->score };
+	}
+	for (const struct trace_series *t = w->set->first; t; t = t->next)
+		score_add(t->samples, t->count, facts++, scored, count, w->options->privileged);
+}
+
 static void *work(void *userdata)
 {
 	struct work *w = userdata;
-	unsigned i, done;
+	size_t begin, count, done;
 
-	while ((i = atomic_fetch_add(&w->next, 1)) < w->result->count) {
-		struct tune_point *p = &w->result->points[i];
-		const struct facts *facts = w->facts;
-
-		for (const struct trace_series *t = w->set->first; t; t = t->next)
-			score_add(t->samples, t->count, facts++, &p->candidate,
-				  w->options->privileged, &p->score);
-		done = atomic_fetch_add(&w->done, 1) + 1;
+	for (;;) {
+		pthread_mutex_lock(&w->lock);
+		begin = w->next;
+		count = begin < w->result->count ? group_at(w, begin) : 0;
+		w->next += count;
+		pthread_mutex_unlock(&w->lock);
+		if (count == 0)
+			return NULL;
+		score_group(w, begin, count);
+		done = atomic_fetch_add(&w->done, count) + count;
 		if (w->options->progress)
-			fprintf(stderr, "\r\033[K%u of %zu settings", done, w->result->count);
+			fprintf(stderr, "\r\033[K%zu of %zu settings", done, w->result->count);
 	}
-	return NULL;
 }
 
 /* On all CPUs; a thread that cannot be had is one less. */
@@ -220,6 +250,7 @@ int tune_traces(const struct trace_set *set, const struct tune_options *options,
 		.options = options,
 		.result = ret,
 		.facts = calloc(set->count, sizeof(*w.facts)),
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	int r = -ENOMEM;
 

@@ -429,37 +429,37 @@ static uint64_t next_look(struct policy *p, enum policy_event event, const struc
 void policy_step(struct policy *p, enum policy_event event, const struct policy_sample *s,
 		 uint64_t now, struct policy_verdict *ret)
 {
-	struct policy_verdict v = { .deadline_usec = USEC_NEVER };
 	bool first = !p->started, had_oom = p->has_oom;
 	uint64_t oom = p->oom;
 	struct finding f = take_in(p, event, s, now);
 
+	*ret = (struct policy_verdict){ .deadline_usec = USEC_NEVER };
 	p->started = true;
 	if (event == POLICY_SIGNAL && s->signal > p->level) {
 		/* the source itself judged High */
 		policy_forget(p);
-		tell(p, &v, s->signal, false, s->signal_reason, now);
+		tell(p, ret, s->signal, false, s->signal_reason, now);
 	} else {
 		switch (p->level) {
 		case LEVEL_HIGH:
-			step_high(p, event, s, &f, first, now, &v);
+			step_high(p, event, s, &f, first, now, ret);
 			break;
 		case LEVEL_NEUTRAL:
-			step_neutral(p, event, s, &f, now, &v);
+			step_neutral(p, event, s, &f, now, ret);
 			break;
 		case LEVEL_LOW:
-			step_low(p, &f, now, &v);
+			step_low(p, &f, now, ret);
 			break;
 		}
 	}
 
-	if (v.want_cause) { /* it is asked again, and an oom must be news again */
+	if (ret->want_cause) { /* it is asked again, and an oom must be news again */
 		p->has_oom = had_oom;
 		p->oom = oom;
 	}
-	v.deadline_usec = v.want_headroom || v.want_cause ? now : next_look(p, event, s, now);
+	ret->deadline_usec = ret->want_headroom || ret->want_cause ? now
+								   : next_look(p, event, s, now);
 	/* While sampling, each sample reads memory.events anyway. */
-	v.listen = p->events_muted_until_usec <= now &&
-		   (v.deadline_usec == USEC_NEVER || is_idle_neutral(p, now));
-	*ret = v;
+	ret->listen = p->events_muted_until_usec <= now &&
+		      (ret->deadline_usec == USEC_NEVER || is_idle_neutral(p, now));
 }

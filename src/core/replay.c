@@ -43,7 +43,8 @@ static void trigger_wake(struct replay_trigger *t, const struct trace_sample *fr
 		return;
 	t->next_usec = from->time_usec + look_of(t);
 	t->total = trace_total(from, t->armed.kind);
-	window_add(&t->window, from->time_usec, t->total);
+	if (t->privileged)
+		window_add(&t->window, from->time_usec, t->total);
 }
 
 /* The time up to `to` is left out. */
@@ -55,24 +56,18 @@ static void trigger_skip(struct replay_trigger *t, const struct trace_sample *to
 	trigger_wake(t, to);
 }
 
-/* Its look is due. Returns: it rings. */
-static bool trigger_look(struct replay_trigger *t, uint64_t now, uint64_t total)
+/* Its look is due. Returns: what grew; until that is nothing, it goes on to look. */
+static uint64_t trigger_look(struct replay_trigger *t, uint64_t total)
 {
 	uint64_t growth = usec_sub(total, t->total);
-	bool stalls = growth > 0;
 
-	window_add(&t->window, now, total);
 	t->total = total;
 	if (t->privileged) {
+		window_add(&t->window, t->next_usec, total);
 		growth = window_growth(&t->window);
-		stalls = growth > 0; /* until the window is empty */
 	}
-	t->next_usec = stalls ? now + look_of(t) : USEC_NEVER;
-	if (growth < t->armed.threshold_usec || now < t->silent_until_usec)
-		return false;
-	if (t->privileged)
-		t->silent_until_usec = now + t->armed.window_usec;
-	return true;
+	t->next_usec = growth > 0 ? t->next_usec + look_of(t) : USEC_NEVER;
+	return growth;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------------- */
@@ -168,8 +163,7 @@ static uint64_t look_ahead(struct replay *r, const struct trace_sample *at, uint
 	return left == USEC_NEVER ? 0 : left;
 }
 
-/* Returns: was anything told? */
-static bool step(struct replay *r, enum policy_event event, const struct trace_sample *at,
+static void step(struct replay *r, enum policy_event event, const struct trace_sample *at,
 		 uint64_t end_usec)
 {
 	struct policy_sample s = {
@@ -211,9 +205,9 @@ static bool step(struct replay *r, enum policy_event event, const struct trace_s
 		forecast_stalled(&r->forecast);
 	if (v.tell)
 		tell(r, at, &v, end_usec);
+	r->told |= v.tell;
 	r->deadline_usec = v.deadline_usec == USEC_NEVER ? USEC_NEVER : v.deadline_usec - 1;
 	r->safety_usec = r->trigger.privileged ? USEC_NEVER : at->time_usec + SAFETY_USEC;
-	return v.tell;
 }
 
 /* ---- lines ----------------------------------------------------------------------------------------- */
@@ -247,35 +241,61 @@ static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
 						may_pass(r, &r->policy.options.critical, s));
 }
 
-/* What the policy and the trigger do before or at the time of `s`. Returns: was anything told? */
-static bool catch_up(struct replay *r, const struct trace_sample *s, uint64_t end)
+/* May all be left out that is more than a day from both lines? */
+static bool is_far(uint64_t at, const struct trace_sample *a, const struct trace_sample *b)
+{
+	return at - a->time_usec > DAY_USEC && b->time_usec - at > DAY_USEC;
+}
+
+/* What the policy wants before `until`, which is not after `s`. */
+static void catch_up(struct replay *r, const struct trace_sample *s, uint64_t until, uint64_t end)
 {
 	struct trace_sample at;
-	enum policy_event event;
-	uint64_t due, next;
-	bool told = false;
+	uint64_t due;
 
-	for (;;) {
-		due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec);
-		next = MIN(r->trigger.next_usec, due);
-		if (next > s->time_usec)
-			return told;
-		event = POLICY_TICK;
-		if (next - r->last.time_usec > DAY_USEC && s->time_usec - next > DAY_USEC) {
-			next = s->time_usec - DAY_USEC;
-			at = replay_between(&r->last, s, next);
-			trigger_skip(&r->trigger, &at);
-		}
-		if (next == r->trigger.next_usec) {
-			if (trigger_look(&r->trigger, next,
-					 total_between(&r->last, s, r->trigger.armed.kind, next)))
-				event = POLICY_ALARM;
-			else if (next < due)
-				continue;
-		}
-		at = replay_between(&r->last, s, next);
-		told |= step(r, event, &at, end);
+	while ((due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec)) < until) {
+		if (is_far(due, &r->last, s))
+			due = s->time_usec - DAY_USEC;
+		at = replay_between(&r->last, s, due);
+		step(r, POLICY_TICK, &at, end);
 	}
+}
+
+static void ring(struct replay *r, const struct trace_sample *s, uint64_t now, uint64_t end)
+{
+	struct trace_sample at;
+
+	if (now < r->silent_until_usec)
+		return;
+	if (r->trigger.privileged)
+		r->silent_until_usec = now + r->trigger.armed.window_usec;
+	catch_up(r, s, now, end);
+	at = replay_between(&r->last, s, now);
+	step(r, POLICY_ALARM, &at, end);
+}
+
+/* What the policies and the trigger, which is the first one's, do before or at the time of `s`. */
+static void catch_up_all(struct replay *all, size_t count, const struct trace_sample *s,
+			 uint64_t end)
+{
+	struct replay_trigger *t = &all->trigger;
+	const struct trace_sample *last = &all->last;
+	struct trace_sample at;
+	uint64_t now, growth;
+
+	while ((now = t->next_usec) <= s->time_usec) {
+		if (is_far(now, last, s)) {
+			at = replay_between(last, s, s->time_usec - DAY_USEC);
+			trigger_skip(t, &at);
+			continue;
+		}
+		growth = trigger_look(t, total_between(last, s, t->armed.kind, now));
+		for (size_t i = 0; i < count; i++)
+			if (growth >= all[i].trigger.armed.threshold_usec)
+				ring(&all[i], s, now, end);
+	}
+	for (size_t i = 0; i < count; i++)
+		catch_up(&all[i], s, s->time_usec + 1, end);
 }
 
 static enum policy_event event_of(const struct trace_sample *s)
@@ -305,41 +325,63 @@ static void begin(struct replay *r, const struct trace_sample *s)
 
 /* A look of psibridged's. What was looked at before, and was not written, had not changed; what one of these told is not judged again at
  * once, for it was this one. */
-static void look(struct replay *r, const struct trace_sample *s)
+static void look(struct replay *all, size_t count, const struct trace_sample *s)
 {
-	bool told = false;
+	bool grown = trace_has_grown(&all->last, s);
 
-	if (trace_has_grown(&r->last, s))
-		r->grown_usec = s->time_usec;
-	else if (s->time_usec - r->grown_usec > TRACE_SETTLE_USEC)
-		told = catch_up(r, s, 0);
-	if (s->event == EVENT_GAVE || s->event == EVENT_KEPT)
-		policy_effect(&r->policy, s->event == EVENT_GAVE);
-	else if (!told || event_of(s) != POLICY_TICK)
-		step(r, event_of(s), s, 0);
+	if (!grown && s->time_usec - all->grown_usec > TRACE_SETTLE_USEC)
+		catch_up_all(all, count, s, 0);
+	for (struct replay *r = all; r < all + count; r++) {
+		if (grown)
+			r->grown_usec = s->time_usec;
+		if (s->event == EVENT_GAVE || s->event == EVENT_KEPT)
+			policy_effect(&r->policy, s->event == EVENT_GAVE);
+		else if (!r->told || event_of(s) != POLICY_TICK)
+			step(r, event_of(s), s, 0);
+	}
 }
 
-void replay_feed(struct replay *r, const struct trace_sample *s)
+/* Who looked is not known. */
+static void pass(struct replay *all, size_t count, const struct trace_sample *s)
 {
-	uint64_t end;
+	const struct trace_sample *last = &all->last;
+	enum psi_kind kind = all->trigger.armed.kind;
+	/* where nothing grew a gap is known */
+	uint64_t end = s->some_usec > last->some_usec ? s->time_usec : 0;
+	bool oom = s->has_oom && last->has_oom && s->oom > last->oom;
 
-	if (s->told)
-		r->cause = s->cause;
-	if (!r->begun || (s->event == EVENT_BEGIN && !r->samples_only) || is_another(&r->last, s)) {
-		begin(r, s);
-	} else if (s->event != EVENT_NONE && !r->samples_only) {
-		look(r, s);
-	} else {
-		/* where nothing grew a gap is known */
-		end = s->some_usec > r->last.some_usec ? s->time_usec : 0;
-		if (trace_total(s, r->trigger.armed.kind) >
-		    trace_total(&r->last, r->trigger.armed.kind))
-			trigger_wake(&r->trigger, &r->last);
-		catch_up(r, s, end);
-		if (s->has_oom && r->last.has_oom && s->oom > r->last.oom)
+	if (trace_total(s, kind) > trace_total(last, kind))
+		trigger_wake(&all->trigger, last);
+	catch_up_all(all, count, s, end);
+	for (struct replay *r = all; r < all + count; r++) {
+		if (oom)
 			step(r, POLICY_EVENTS, s, end);
 		if (may_hide_low(r, s))
 			r->gaps++;
 	}
-	r->last = *s;
+}
+
+void replay_feed_all(struct replay *all, size_t count, const struct trace_sample *s)
+{
+	bool samples_only = all->samples_only;
+
+	for (struct replay *r = all; r < all + count; r++) {
+		r->told = false;
+		if (s->told)
+			r->cause = s->cause;
+	}
+	if (!all->begun || (s->event == EVENT_BEGIN && !samples_only) || is_another(&all->last, s))
+		for (struct replay *r = all; r < all + count; r++)
+			begin(r, s);
+	else if (s->event != EVENT_NONE && !samples_only)
+		look(all, count, s);
+	else
+		pass(all, count, s);
+	for (struct replay *r = all; r < all + count; r++)
+		r->last = *s;
+}
+
+void replay_feed(struct replay *r, const struct trace_sample *s)
+{
+	replay_feed_all(r, 1, s);
 }

@@ -30,7 +30,6 @@ struct replay_trigger {
 	bool privileged;
 	struct window window;
 	uint64_t next_usec; /* USEC_NEVER: nothing stalls */
-	uint64_t silent_until_usec;
 	uint64_t total;
 };
 
@@ -40,6 +39,8 @@ struct replay {
 	struct trace_sample last;
 	uint64_t grown_usec;
 	bool begun;
+	bool told;		    /* anything, of this sample */
+	uint64_t silent_until_usec; /* the trigger rings once a window */
 	bool samples_only; /* to be set after replay_init(): who looked when the trace was made is no matter */
 	struct forecast forecast;
 	uint64_t deadline_usec, safety_usec, ahead_usec;
@@ -56,6 +57,9 @@ void replay_init(struct replay *replay, const struct policy_options *options, bo
 
 /* The next sample of this cgroup. Times never go back. */
 void replay_feed(struct replay *replay, const struct trace_sample *sample);
+
+/* The same as replay_feed() for each of them, from the first sample on. Their triggers are one, but for the threshold: what it looks at is found once. */
+void replay_feed_all(struct replay *replays, size_t count, const struct trace_sample *sample);
 
 /* What the kernel counted at a time from that of line `a` to that of `b`, the next of its cgroup. */
 struct trace_sample replay_between(const struct trace_sample *a, const struct trace_sample *b,

@@ -116,7 +116,7 @@ static struct score score(const char *picture, const char *low, unsigned percent
 	     i++) /* whoever looked then: the candidate looks when it would */
 		samples[i].event = i ? EVENT_TICK : EVENT_BEGIN;
 	assert_int_equal(facts_find(samples, count, &facts), 0);
-	score_add(samples, count, &facts, &c, true, &s);
+	score_add(samples, count, &facts, &(struct scored){ &c, &s }, 1, true);
 	facts_done(&facts);
 	return s;
 }
@@ -204,7 +204,7 @@ PROMISE(a_rule_on_avg10_gets_over_damaged_times)
 	struct facts facts;
 
 	assert_int_equal(facts_find(ends, 2, &facts), 0);
-	score_add(ends, 2, &facts, &c, true, &s);
+	score_add(ends, 2, &facts, &(struct scored){ &c, &s }, 1, true);
 	facts_done(&facts);
 	assert_int_equal(s.lows, 1);
 	assert_true(s.low_usec > TRACE_LATEST_USEC - 20 * USEC_PER_SEC);
@@ -223,7 +223,7 @@ PROMISE(scores_of_traces_are_added)
 	for (size_t i = 0; i < ELEMENTSOF(pictures); i++) {
 		draw(pictures[i]);
 		assert_int_equal(facts_find(samples, count, &facts), 0);
-		score_add(samples, count, &facts, &c, true, &s);
+		score_add(samples, count, &facts, &(struct scored){ &c, &s }, 1, true);
 		facts_done(&facts);
 	}
 	assert_int_equal(s.spoken[SEVERITY_LIGHT], 1);

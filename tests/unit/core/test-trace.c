@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../unit.h"
+#include "random.h"
 #include "core/import.h"
 #include "core/names.h"
 #include "core/replay.h"
@@ -319,6 +320,75 @@ PROMISE(what_psibridged_looked_at_is_looked_at_then_and_not_in_between)
 	look(100, EVENT_BEGIN); /* another process, which knows nothing of it */
 	look(101, EVENT_ALARM);
 	assert_non_null(strstr(said, ", 12.0 low repeat, 101.0 low stall"));
+}
+
+#define TOGETHER 8
+
+/* A hash of all that a replay tells. */
+static void take_hash(const struct replay_told *t, void *userdata)
+{
+	const uint64_t said_now[] = { t->at.time_usec, t->at.told,	 t->at.critical,
+				      t->at.reason,    t->earliest_usec, t->latest_usec,
+				      t->stall_usec,   t->since_usec };
+	uint64_t *hash = userdata;
+
+	*hash = *hash * 31 + scan_hash((struct scan){ (const char *)said_now, sizeof(said_now) });
+}
+
+/* Rests, stalls of all sizes, gaps, kills, and counters that begin anew. */
+static void change(struct trace_sample *s)
+{
+	static const uint64_t gaps_msec[] = { 20, 100, 100, 100, 100, 1000, 30000 };
+	uint64_t gap = 1 + draw(gaps_msec[draw(ELEMENTSOF(gaps_msec))] * USEC_PER_MSEC);
+	uint64_t stall = draw(3) ? gap / (1 + draw(200)) : 0;
+
+	s->time_usec += gap;
+	s->some_usec += stall;
+	s->full_usec += draw(2) ? stall / (1 + draw(4)) : 0;
+	s->oom += draw(500) == 0;
+	if (draw(200) == 0)
+		s->time_usec += draw(100000 * USEC_PER_SEC);
+	if (draw(1000) == 0)
+		s->some_usec = s->full_usec = draw(2);
+}
+
+/* Those that are fed together share what the kernel's trigger looks at. */
+PROMISE(replays_that_are_fed_together_tell_what_each_tells_alone)
+{
+	static const unsigned windows_msec[] = { 100, 500, 1234, 2000, 10000 };
+	static struct replay together[TOGETHER], alone[TOGETHER];
+	unsigned spoke = 0;
+
+	for (unsigned run = 0; run < 60; run++) {
+		struct trace_sample s = { .has_psi = true, .has_oom = true };
+		uint64_t hashes[2][TOGETHER] = { { 0 } };
+		uint64_t window = windows_msec[draw(ELEMENTSOF(windows_msec))] * USEC_PER_MSEC;
+		enum psi_kind kind = draw(2) ? PSI_FULL : PSI_SOME;
+
+		for (unsigned i = 0; i < TOGETHER; i++) {
+			struct policy_options o = options;
+
+			o.low = (struct trigger){ kind, 1 + draw(window / 2), window };
+			o.critical = (struct trigger){ PSI_FULL, 1 + draw(window), window };
+			o.early = trigger_early_of(&o.low, &o.critical);
+			o.rearm_usec = 1 + draw(20 * USEC_PER_SEC);
+			replay_init(&together[i], &o, run % 2, take_hash, &hashes[0][i]);
+			replay_init(&alone[i], &o, run % 2, take_hash, &hashes[1][i]);
+			together[i].samples_only = alone[i].samples_only = true;
+		}
+		for (unsigned n = 0; n < 2000; n++) {
+			replay_feed_all(together, TOGETHER, &s);
+			for (unsigned i = 0; i < TOGETHER; i++)
+				replay_feed(&alone[i], &s);
+			for (unsigned i = 0; i < TOGETHER; i++)
+				if (hashes[0][i] != hashes[1][i])
+					fail_msg("run %u, sample %u, setting %u", run, n, i);
+			change(&s);
+		}
+		for (unsigned i = 0; i < TOGETHER; i++)
+			spoke += hashes[0][i] != 0;
+	}
+	assert_in_range(spoke, 60 * TOGETHER / 2, 60 * TOGETHER);
 }
 
 static struct replay_told heard;
