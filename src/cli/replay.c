@@ -56,7 +56,7 @@ struct session {
 	bool json, privileged;
 	struct policy_options options;
 	struct trace_reader reader;
-	struct one *cgroups[BUCKETS];
+	struct one *cgroups[BUCKETS], *latest; /* lines of one cgroup follow one another */
 	unsigned count;
 	uint64_t first_usec, last_usec;
 	bool any;
@@ -160,9 +160,11 @@ static const char *take_sample(const struct trace_sample *sample, void *userdata
 
 	if ((s->only && !scan_is(sample->cgroup, s->only)) || s->printed < 0)
 		return NULL;
-	o = find(s, sample->cgroup);
+	o = s->latest && scan_is(sample->cgroup, s->latest->cgroup) ? s->latest
+								    : find(s, sample->cgroup);
 	if (!o)
 		return s->printed < 0 ? NULL : "of more than 65536 cgroups; name one";
+	s->latest = o;
 	if (o->replay.begun && sample->time_usec < o->replay.last.time_usec)
 		return "its time is before that of the cgroup's line before; left out";
 	if (!s->any || sample->time_usec < s->first_usec)

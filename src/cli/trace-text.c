@@ -69,20 +69,26 @@ static void fail(struct trace_text *t, int error, const char *why)
 
 /* ---- unpacking ----------------------------------------------------------------------------------- */
 
-static void refill(struct trace_text *t)
+/* What could be read of `room` bytes; 0: nothing more can be. */
+static size_t take(struct trace_text *t, void *to, size_t room)
 {
 	ssize_t n;
 
-	memmove(t->in, t->in + t->in_at, t->in_end - t->in_at);
-	t->in_end -= t->in_at;
-	t->in_at = 0;
 	do
-		n = read(t->fd, t->in + t->in_end, sizeof(t->in) - t->in_end);
+		n = read(t->fd, to, room);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		fail(t, -errno, strerror(errno));
 	t->ended = n <= 0;
-	t->in_end += n > 0 ? (size_t)n : 0;
+	return n > 0 ? (size_t)n : 0;
+}
+
+static void refill(struct trace_text *t)
+{
+	memmove(t->in, t->in + t->in_at, t->in_end - t->in_at);
+	t->in_end -= t->in_at;
+	t->in_at = 0;
+	t->in_end += take(t, t->in + t->in_end, sizeof(t->in) - t->in_end);
 }
 
 /* RFC 1952 and RFC 8878: their first bytes. */
@@ -145,6 +151,8 @@ static size_t more(struct trace_text *t, char *to, size_t room)
 
 	if (t->form == FORM_UNKNOWN)
 		recognise(t);
+	if (t->form == FORM_PLAIN && t->in_at == t->in_end && !t->ended && t->error == 0)
+		return take(t, to, room);
 	while (n == 0 && t->error == 0) {
 		if (t->in_at == t->in_end && !t->ended)
 			refill(t);

@@ -490,8 +490,9 @@ int import_read(struct import *im, struct scan line, struct trace_sample *ret, c
 	struct scan rest = line;
 	int n;
 
-	if (scan_word(&rest, "# HELP ") || scan_word(&rest, "# TYPE "))
-		r->format = r->format == TRACE_UNDECIDED ? TRACE_METRICS : r->format;
+	if (r->format == TRACE_UNDECIDED &&
+	    (scan_word(&rest, "# HELP ") || scan_word(&rest, "# TYPE ")))
+		r->format = TRACE_METRICS;
 	n = trace_read(r, line, ret, ret_why);
 	if (n != TRACE_FOREIGN)
 		return n;

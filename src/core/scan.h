@@ -117,19 +117,19 @@ static inline bool scan_digit(struct scan *s, unsigned *ret)
 /* All digits that follow. Errors: -EINVAL: there is none; -ERANGE: more than 64 bits. */
 static inline int scan_u64(struct scan *s, uint64_t *ret)
 {
-	struct scan rest = *s;
 	bool fits = true;
 	uint64_t value = 0;
 	unsigned digit;
+	size_t n = 0;
 
-	while (scan_digit(&rest, &digit)) {
-		fits = fits && value <= (UINT64_MAX - digit) / 10;
-		if (fits)
-			value = value * 10 + digit;
+	for (; n < s->left && (digit = (unsigned char)s->p[n] - (unsigned)'0') < 10; n++) {
+		fits = fits &&
+		       (value <= (UINT64_MAX - 9) / 10 || value <= (UINT64_MAX - digit) / 10);
+		value = value * 10 + digit;
 	}
-	if (rest.left == s->left)
+	if (n == 0)
 		return -EINVAL;
-	*s = rest;
+	scan_skip(s, n);
 	if (!fits)
 		return -ERANGE;
 	*ret = value;

@@ -51,22 +51,25 @@ bool trace_decimal(struct scan *s, unsigned digits, uint64_t *ret)
 	int exponent = (int)digits;
 	struct scan rest = *s;
 	uint64_t value = 0;
-	bool any = false, point = false;
+	bool point = false;
 	unsigned digit;
+	size_t n = 0;
 
-	for (;; any = true) {
-		if (any && !point && scan_word(&rest, "."))
+	for (; n < s->left; n++) {
+		digit = (unsigned char)s->p[n] - (unsigned)'0';
+		if (digit > 9) {
+			if (s->p[n] != '.' || n == 0 || point)
+				break;
 			point = true;
-		if (!scan_digit(&rest, &digit))
-			break;
-		if (value <= (UINT64_MAX - 9) / 10) {
+		} else if (value <= (UINT64_MAX - 9) / 10) {
 			value = value * 10 + digit;
 			exponent -= point;
 		} else {
 			exponent += !point;
 		}
 	}
-	if (!any || !scan_exponent(&rest, &exponent))
+	scan_skip(&rest, n);
+	if (n == 0 || !scan_exponent(&rest, &exponent))
 		return false;
 	for (; exponent > 0 && value > 0; exponent--) {
 		if (value > UINT64_MAX / 10)
@@ -144,94 +147,121 @@ static bool find_name(struct scan field, const char *(*name_of)(unsigned), unsig
 	return false;
 }
 
-static bool read_told(struct scan field, struct trace_sample *s)
+static bool read_told(struct scan word, struct trace_sample *s)
 {
 	unsigned level = LEVEL_LOW;
 
-	s->critical = scan_is(field, "critical");
-	if (!s->critical && !find_name(field, name_of_available, LEVEL_HIGH, &level))
+	s->critical = scan_is(word, "critical");
+	if (!s->critical && !find_name(word, name_of_available, LEVEL_HIGH, &level))
 		return false;
 	s->told = (enum level)level;
 	return level > 0;
 }
 
-static bool read_avg10(struct scan field, uint32_t *ret)
+static bool read_avg10(struct scan *s, uint32_t *ret)
 {
 	uint64_t centi;
 
-	if (!trace_decimal(&field, 2, &centi) || field.left > 0 || centi > 10000)
+	if (!trace_decimal(s, 2, &centi) || centi > 10000)
 		return false;
 	*ret = (uint32_t)centi;
 	return true;
 }
 
-static bool read_kib(struct scan field, uint64_t *ret)
+static bool read_kib(struct scan *s, uint64_t *ret)
 {
-	if (!scan_is_number(field, 0, UINT64_MAX / 1024, ret))
+	uint64_t kib;
+
+	if (scan_u64(s, &kib) < 0 || kib > UINT64_MAX / 1024)
 		return false;
-	*ret *= 1024;
+	*ret = kib * 1024;
 	return true;
 }
 
-static bool read_field(enum trace_column column, struct scan field, struct trace_sample *s)
+static bool read_cgroup(struct scan word, struct trace_sample *s)
+{
+	s->cgroup = word;
+	return word.left > 0 && word.p[0] == '/';
+}
+
+static bool read_word(enum trace_column column, struct scan word, struct trace_sample *s)
 {
 	unsigned number = 0;
 	bool ok = true;
 
-	if (scan_is(field, "-"))
+	if (column == TRACE_EVENT) {
+		ok = find_name(word, name_of_event, EVENTS - 1, &number);
+		s->event = (enum trace_event)number;
+	} else if (column == TRACE_TOLD) {
+		ok = read_told(word, s);
+	} else if (column == TRACE_REASON) {
+		ok = find_name(word, name_of_reason, REASON_FORECAST, &number);
+		s->reason = (enum reason)number;
+	} else if (column == TRACE_CAUSE) {
+		ok = find_name(word, name_of_cause, CAUSE_MACHINE, &number);
+		s->cause = (enum cause)number;
+	} else if (column == TRACE_CGROUP) {
+		ok = read_cgroup(word, s);
+	}
+	return ok;
+}
+
+/* Off the front of the line; what is a number ends where its digits do. */
+static bool read_field(enum trace_column column, struct scan *line, char separator,
+		       struct trace_sample *s)
+{
+	struct scan word;
+
+	if (line->p[0] == '-' && (line->left == 1 || line->p[1] == separator)) {
+		scan_skip(line, 1);
 		return column != TRACE_TIME;
+	}
 	switch (column) {
 	case TRACE_TIME:
-		return trace_decimal(&field, 6, &s->time_usec) && field.left == 0 &&
-		       s->time_usec <= TRACE_LATEST_USEC;
+		return trace_decimal(line, 6, &s->time_usec) && s->time_usec <= TRACE_LATEST_USEC;
 	case TRACE_SOME:
 		s->has_psi = true;
-		return scan_is_number(field, 0, UINT64_MAX, &s->some_usec);
+		return scan_u64(line, &s->some_usec) == 0;
 	case TRACE_FULL:
-		return scan_is_number(field, 0, UINT64_MAX, &s->full_usec);
+		return scan_u64(line, &s->full_usec) == 0;
 	case TRACE_SOME_AVG10:
-		return read_avg10(field, &s->some_avg10_centi);
+		return read_avg10(line, &s->some_avg10_centi);
 	case TRACE_FULL_AVG10:
-		return read_avg10(field, &s->full_avg10_centi);
+		return read_avg10(line, &s->full_avg10_centi);
 	case TRACE_USED:
-		return read_kib(field, &s->used_bytes);
+		return read_kib(line, &s->used_bytes);
 	case TRACE_LIMIT:
-		return read_kib(field, &s->limit_bytes);
+		return read_kib(line, &s->limit_bytes);
 	case TRACE_OOM:
 		s->has_oom = true;
-		return scan_is_number(field, 0, UINT64_MAX, &s->oom);
+		return scan_u64(line, &s->oom) == 0;
 	case TRACE_EVENT:
-		ok = find_name(field, name_of_event, EVENTS - 1, &number);
-		s->event = (enum trace_event)number;
-		return ok;
 	case TRACE_TOLD:
-		return read_told(field, s);
 	case TRACE_REASON:
-		ok = find_name(field, name_of_reason, REASON_FORECAST, &number);
-		s->reason = (enum reason)number;
-		return ok;
 	case TRACE_CAUSE:
-		ok = find_name(field, name_of_cause, CAUSE_MACHINE, &number);
-		s->cause = (enum cause)number;
-		return ok;
 	case TRACE_CGROUP:
-		s->cgroup = field;
-		return field.left > 0 && field.p[0] == '/';
 	case TRACE_COLUMNS:
 		break;
 	}
-	return true;
+	word = *line;
+	if (scan_field(line, separator, &word)) /* which stays for what is behind it */
+		*line = (struct scan){ line->p - 1, line->left + 1 };
+	else
+		scan_skip(line, line->left);
+	return read_word(column, word, s);
 }
 
-/* A spreadsheet quotes what has a comma in it. */
-static void take_rest(struct scan *line, struct scan *ret)
+/* The last: a spreadsheet quotes what has a comma in it. */
+static bool read_rest(struct scan *line, struct trace_sample *s)
 {
-	*ret = *line;
-	line->left = 0;
-	if (ret->left > 1 && ret->p[0] == '"' && scan_ends_with(*ret, "\"")) {
-		ret->left--;
-		scan_skip(ret, 1);
+	struct scan rest = *line;
+
+	scan_skip(line, line->left);
+	if (rest.left > 1 && rest.p[0] == '"' && scan_ends_with(rest, "\"")) {
+		rest.left--;
+		scan_skip(&rest, 1);
 	}
+	return scan_is(rest, "-") || read_cgroup(rest, s);
 }
 
 static int read_line(const struct trace_reader *r, struct scan line, struct trace_sample *ret,
@@ -241,18 +271,18 @@ static int read_line(const struct trace_reader *r, struct scan line, struct trac
 
 	for (unsigned i = 0; i < r->count; i++) {
 		enum trace_column column = r->columns[i];
-		struct scan field = line;
+		bool rest = i + 1 == r->count && column == TRACE_CGROUP;
 
-		if (i + 1 == r->count && column == TRACE_CGROUP)
-			take_rest(&line, &field);
-		else if (!scan_item(&line, r->separator, &field))
+		if (line.left == 0 && !rest)
 			return scan_refuse(-EINVAL, "fewer fields than columns", ret_why);
-		if (!read_field(column, field, &s))
+		if (!(rest ? read_rest(&line, &s) : read_field(column, &line, r->separator, &s)) ||
+		    (line.left > 0 && line.p[0] != r->separator))
 			return scan_refuse(-EINVAL,
 					   column == TRACE_CGROUP
 						   ? "cgroup: a path from / was expected"
 						   : "a field is not what its column's name says",
 					   ret_why);
+		scan_skip(&line, line.left > 0);
 	}
 	if (line.left > 0)
 		return scan_refuse(-EINVAL, "more fields than columns", ret_why);

@@ -61,19 +61,19 @@ enum trace_event {
 	EVENTS,
 };
 
+/* A day of one cgroup may be most of a million of these, which are in memory and gone through 400 times (psibridge tune). */
 struct trace_sample {
 	uint64_t time_usec; /* since the trace began */
-	bool has_psi, has_oom;
-	enum trace_form form;
 	uint64_t some_usec, full_usec;
-	uint32_t some_avg10_centi, full_avg10_centi;
 	uint64_t used_bytes, limit_bytes; /* 0: not known, or none */
 	uint64_t oom;			  /* oom + oom_kill of memory.events */
-	enum trace_event event;
-	enum level told; /* at this time; 0: nothing was */
-	bool critical;
-	enum reason reason;
-	enum cause cause;
+	uint32_t some_avg10_centi, full_avg10_centi;
+	bool has_psi, has_oom, critical;
+	enum trace_form form;
+	enum trace_event event : 8;
+	enum level told : 8; /* at this time; 0: nothing was */
+	enum reason reason : 8;
+	enum cause cause : 8;
 	struct scan cgroup; /* a piece of the line */
 };
 
