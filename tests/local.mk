@@ -337,18 +337,22 @@ facts: $(fact_tests)
 # `make check` replays what was found once; `make fuzz` looks for more (clang, FUZZ_SECONDS each).
 FUZZ_CC = clang
 FUZZ_SECONDS = 30
-fuzz_targets = psi trigger keyed base64 procfs pattern wire trace
+fuzz_targets = psi trigger keyed base64 procfs pattern wire trace json
 if ENABLE_DAEMON
-fuzz_targets += config
+fuzz_targets += config set
 endif
 # All targets are in one program, which is told which.
-tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/fuzz/fuzz-text.c tests/fuzz/fuzz-path.c tests/fuzz/fuzz-wire.c
+tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/fuzz/fuzz-text.c tests/fuzz/fuzz-path.c tests/fuzz/fuzz-wire.c \
+	tests/fuzz/fuzz-json.c $(fuzz_json_sources)
+tests_fuzz_replay_CPPFLAGS = $(AM_CPPFLAGS) $(COMPRESSION_CFLAGS)
+fuzz_json_libraries = $(JANSSON_LIBS) $(COMPRESSION_LIBS)
+fuzz_json_sources = src/cli/trace-json.c src/cli/trace-join.c src/cli/trace-text.c
 if ENABLE_DAEMON
 tests_fuzz_replay_SOURCES += tests/fuzz/fuzz-config.c
-tests_fuzz_replay_LDADD = libtrace.la libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries)
+tests_fuzz_replay_LDADD = libtrace.la libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries) $(fuzz_json_libraries)
 fuzz_config_sources = $(top_srcdir)/tests/fuzz/fuzz-config.c $(top_srcdir)/src/daemon/config*.c $(top_srcdir)/src/kernel/file.c
 else
-tests_fuzz_replay_LDADD = libtrace.la libcore.la
+tests_fuzz_replay_LDADD = libtrace.la libcore.la $(fuzz_json_libraries)
 endif
 
 fuzz:
@@ -356,8 +360,8 @@ fuzz:
 	@mkdir -p fuzz && set -e; for t in $(fuzz_targets); do \
 		echo "  FUZZ     $$t, $(FUZZ_SECONDS) s"; \
 		$(FUZZ_CC) -std=gnu11 $(AM_CPPFLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-			-DFUZZING="\"$$t\"" $(top_srcdir)/tests/fuzz/replay.c $(top_srcdir)/tests/fuzz/fuzz-[tpw]*.c $(top_srcdir)/src/core/*.c \
-			$(fuzz_config_sources) -o fuzz/$$t; \
+			-DFUZZING="\"$$t\"" $(top_srcdir)/tests/fuzz/replay.c $(top_srcdir)/tests/fuzz/fuzz-[jtpw]*.c $(top_srcdir)/src/core/*.c \
+			$(addprefix $(top_srcdir)/,$(fuzz_json_sources)) $(fuzz_config_sources) $(fuzz_json_libraries) -o fuzz/$$t; \
 		mkdir -p fuzz/$$t.new; \
 		fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/$$t- -print_final_stats=1 \
 			fuzz/$$t.new $(top_srcdir)/tests/fuzz/corpus/$$t >fuzz/$$t.log 2>&1 || \

@@ -591,9 +591,18 @@ int config_show(const struct config *config, FILE *out)
 	return 0;
 }
 
-static bool is_from(const struct assignment *a, const char *file)
+static bool is_from(const struct origin *origin, const char *file)
 {
-	return file && a->origin.file && strcmp(a->origin.file, file) == 0;
+	return file && origin->file && strcmp(origin->file, file) == 0;
+}
+
+static bool is_part(const struct config_part *part, const struct section *s,
+		    const struct origin *origin)
+{
+	bool is_path = part->path && strcmp(s->path, part->path) == 0;
+
+	return is_from(origin, part->all_of) ||
+	       (is_path != part->but && is_from(origin, part->from));
 }
 
 void config_write(const struct config *config, const struct config_part *part, FILE *out)
@@ -602,13 +611,14 @@ void config_write(const struct config *config, const struct config_part *part, F
 
 	for (size_t i = DAEMON; i < config->section_count; i++) {
 		const struct section *s = config->sections[i];
-		bool is_path = part->path && strcmp(s->path, part->path) == 0, begun = false;
+		bool begun = is_part(part, s, &s->origin);
 
+		if (begun) /* without a key it watches, too */
+			fprintf(out, "%s\n", name_of(s, name));
 		for (enum key key = 0; key < KEY_COUNT; key++) {
 			const struct assignment *a = &s->keys[key];
 
-			if (!is_from(a, part->all_of) &&
-			    (is_path == part->but || !is_from(a, part->from)))
+			if (!is_part(part, s, &a->origin))
 				continue;
 			if (!begun)
 				fprintf(out, "%s\n", name_of(s, name));

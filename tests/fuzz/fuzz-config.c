@@ -63,7 +63,8 @@ static void check_line(const struct complaints *c, const char *text, bool mistak
 
 	CHECK(!mistake || c->mistakes > 0);
 	CHECK(length > strlen("main:1: ") && length < 1024);
-	CHECK(memcmp(text, "main:", 5) == 0 || memcmp(text, "drop:", 5) == 0);
+	CHECK(memcmp(text, "main:", 5) == 0 || memcmp(text, "drop:", 5) == 0 ||
+	      memcmp(text, "set_:", 5) == 0);
 	CHECK(text[5] >= '1' && text[5] <= '9');
 	for (size_t i = 0; i < length; i++)
 		CHECK((unsigned char)text[i] >= 0x20 && text[i] != 0x7f);
@@ -106,4 +107,99 @@ FUZZ_TARGET(config)
 	free(shown);
 	CHECK(again);
 	check_same(c, again);
+}
+
+/* ---- set ---------------------------------------------------------------------------------------------- */
+
+/* `drop` NULL: there is none. */
+static struct config *read_with_set(struct scan main, const char *drop,
+				    const struct config_set *set)
+{
+	struct complaints complaints = { .say = check_line };
+	struct config *config = config_new(&complaints);
+
+	CHECK(config);
+	config_read(config, "main", main, &complaints);
+	if (drop)
+		config_read(config, "drop", scan_string(drop), &complaints);
+	config_read_set(config, "set_", set, &complaints);
+	return config_finish(config, &complaints);
+}
+
+static char *written(const struct config *config, const struct config_part *part)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	CHECK(out);
+	config_write(config, part, out);
+	CHECK(fclose(out) == 0);
+	return text;
+}
+
+static void count_difference(const struct config_difference *d, void *userdata)
+{
+	(void)d;
+	++*(unsigned *)userdata;
+}
+
+/* What is in force is the same, whatever the order of the watches is. */
+static void check_nothing_differs(const struct config *a, const struct config *b)
+{
+	unsigned count = 0;
+
+	CHECK(b);
+	config_diff(a, b, count_difference, &count);
+	CHECK(count == 0);
+}
+
+/*
+ * Any bytes as what was set, as a cgroup, and as what is set now, behind a configuration file, each up to a form feed. What is taken is the
+ * same when the daemon reads its own file again, and when it is saved as a drop-in.
+ */
+static void check_set(struct scan main, const struct config_set *set, const char *path)
+{
+	static const struct config_part all = { .all_of = "set_" };
+	const struct config_part saved = { .all_of = "drop", .from = "set_", .path = path };
+	const struct config_part rest = { .from = "set_", .path = path, .but = true };
+	_cleanup_(config_freep) struct config *c = read_with_set(main, NULL, set);
+	_cleanup_(config_freep) struct config *again = NULL, *kept = NULL;
+	char *text, *drop, *others;
+
+	if (!c)
+		return;
+	text = written(c, &all);
+	again = read_with_set(main, NULL, &(struct config_set){ text, "" });
+	check_nothing_differs(c, again);
+	drop = written(c, &saved);
+	others = written(c, &rest);
+	kept = read_with_set(main, drop, &(struct config_set){ others, "" });
+	check_nothing_differs(c, kept);
+	free(text);
+	free(drop);
+	free(others);
+}
+
+FUZZ_TARGET(set)
+{
+	struct scan text = { (const char *)data, size }, main, kept, cgroup;
+	char path[CGPATH_MAX], *kept_text, *more, word[CGPATH_MAX];
+	const char *why = NULL;
+
+	if (!scan_field(&text, '\f', &main) || !scan_field(&text, '\f', &kept) ||
+	    !scan_field(&text, '\f', &cgroup) || !scan_copy(cgroup, word, sizeof(word)))
+		return;
+	if (config_path(word, path, &why) < 0) {
+		CHECK(why && *why);
+		return;
+	}
+	kept_text = strndup(kept.p, kept.left);
+	CHECK(kept_text);
+	/* as control_set() does */
+	CHECK(asprintf(&more, "[Watch %s]\n%.*s\n", path + (path[1] != '\0'), (int)text.left,
+		       text.p) > 0);
+	check_set(main, &(struct config_set){ kept_text, more }, path);
+	free(kept_text);
+	free(more);
 }
