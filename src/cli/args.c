@@ -69,6 +69,8 @@ static int unexpected_word(const struct args *args, const char *word)
 	if (word[0] == '-' && word[1] && word[1] != '-')
 		complain(args->verb, "%s: options are long here; \"psibridge help %s\" lists them",
 			 word, args->verb);
+	else if (args->words > 1)
+		complain(args->verb, "\"%s\": at most %u words are taken here", word, args->words);
 	else
 		complain(args->verb, "\"%s\": an option was expected here%s",
 			 strcmp(word, "--") == 0 ? args->argv[args->at] : word,
@@ -124,6 +126,7 @@ static int take_next(struct args *args)
 	}
 	if (words && (args->literal || word[0] != '-' || !word[1])) {
 		args->option = args->word++;
+		args->words++;
 		args->value = word;
 		return 0;
 	}

@@ -32,6 +32,7 @@ struct args {
 	const struct args_setting *option; /* the one at hand, or the word */
 	const char *value;		   /* its; NULL: it takes none */
 	const struct args_setting *word;   /* the next; without `take`: no more are expected */
+	unsigned words;			   /* that were taken */
 	bool literal;			   /* a "--" stood before */
 };
 

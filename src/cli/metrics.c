@@ -49,7 +49,7 @@ static const char help[] =
 	"PATTERN chooses cgroups, such as 'system.slice/*.service'; without one it is all of them\n"
 	"and the root.\n"
 	"\n"
-	"  --output FILE        replace this file in one step, in place of standard output\n"
+	"  -o, --output FILE    replace this file in one step, in place of standard output\n"
 	"  --format FORMAT      openmetrics, or prometheus: what node_exporter's textfile\n"
 	"                       collector reads                                [openmetrics]\n" CONTROL_HELP
 	"  --help\n"

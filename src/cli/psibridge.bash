@@ -43,7 +43,7 @@ _psibridge()
 		;;
 	--unit) words=$(systemctl list-units --no-legend --plain --all -t service,slice,scope 2>/dev/null | cut -d ' ' -f 1) ;;
 	--pid) words=$(_psibridge_pids) ;;
-	--source | --host | --control | --output | --trace)
+	--source | --host | --control | -o | --output | --trace)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return

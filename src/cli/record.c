@@ -39,7 +39,7 @@ static const char help[] =
 	"'system.slice/*.service'; without one it is the cgroup this command runs in, and \"/\"\n"
 	"is the machine. A line is written when something changed.\n"
 	"\n"
-	"  --output FILE        a new file; without it standard output\n"
+	"  -o, --output FILE    a new file; without it standard output\n"
 	"  --duration TIME      end after that time; else at Ctrl-C\n"
 	"  --interval TIME      look so often, 10ms to 1h                      [100ms]\n"
 	"  --help\n"

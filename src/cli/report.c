@@ -33,7 +33,7 @@ static const char help[] =
 	"FILE is as for \"psibridge replay\", or a directory of such files, as psibridged keeps\n"
 	"them in /var/lib/psibridge/trace. Pictures are drawn by gnuplot.\n"
 	"\n"
-	"  --output FILE        a page to open in a browser (.html), or a picture (.svg, .png)\n"
+	"  -o, --output FILE    a page to open in a browser (.html), or a picture (.svg, .png)\n"
 	"  --cgroup PATH        only this one                 [the eight that stalled most]\n"
 	"  --beside TRIGGER     and when this one would have spoken; may be repeated\n"
 	"  --dark               a picture on a dark ground; a page has both\n"

@@ -18,6 +18,7 @@
 #define SAID_MAX 3
 /* avg10 gives the stall back if it is read every 2 s; a little more is a timer's. */
 #define APART_USEC (2500 * USEC_PER_MSEC)
+#define LEAP_USEC (366 * 86400 * USEC_PER_SEC)
 
 struct reading {
 	const char *verb, *name;
@@ -27,6 +28,8 @@ struct reading {
 	trace_sample_fn *fn;
 	void *userdata;
 	unsigned damaged;
+	uint64_t newest_usec; /* 0: nothing was read */
+	uint64_t leapt_usec;  /* of the line before, if it was taken for damaged */
 };
 
 static void damaged(struct reading *r, unsigned line, const char *why)
@@ -39,13 +42,28 @@ static void damaged(struct reading *r, unsigned line, const char *why)
 		complain(r->verb, "%s: %s", r->name, why);
 }
 
+/* A time more than a year behind all before: one damaged line. With it all others would be out of order, and a day of what may have been
+ * in between be gone through for each setting. Two of them in a row are meant. */
+static bool leaps(struct reading *r, uint64_t usec)
+{
+	bool leaps = r->newest_usec > 0 && usec > r->newest_usec + LEAP_USEC &&
+		     (r->leapt_usec == 0 || usec < r->leapt_usec);
+
+	r->leapt_usec = leaps ? usec : 0;
+	if (!leaps)
+		r->newest_usec = MAX(r->newest_usec, usec + 1);
+	return leaps;
+}
+
 static void give(const struct trace_sample *sample, unsigned line, void *userdata)
 {
 	struct reading *r = userdata;
 	const char *why;
 
 	*r->reader = r->import.reader;
-	why = r->fn(sample, r->userdata);
+	why = leaps(r, sample->time_usec)
+		      ? "its time is more than a year after the line before; left out"
+		      : r->fn(sample, r->userdata);
 	if (why)
 		damaged(r, line, why);
 }

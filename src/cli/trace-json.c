@@ -171,6 +171,9 @@ static int read_root(const json_t *root, struct import *import, sample_fn *fn, v
 
 	if (result)
 		return read_series(result, fn, userdata, ret_why);
+	if (json_array_size(hosts) > 1)
+		return scan_refuse(-EINVAL, "statistics of several hosts: one is expected",
+				   ret_why);
 	if (hosts)
 		return read_sadf(json_object_get(json_array_get(hosts, 0), "statistics"), import,
 				 fn, userdata, ret_why);

@@ -74,9 +74,12 @@ static const struct {
 	  0 }, /* storage/innobase/buf/buf0buf.cc, beside some 5s/10s */
 	{ "lmkd medium", "some 70ms/1s", 0, 0 },    /* Android: ro.lmk.psi_partial_stall_ms */
 	{ "lmkd critical", "full 700ms/1s", 0, 0 }, /* ro.lmk.psi_complete_stall_ms */
-	{ "systemd-oomd", NULL, 60, 30 },	    /* oomd.conf(5) */
-	{ "Fedora", NULL, 50, 20 },		    /* Changes/EnableSystemdOomd */
-	{ "Talos 1.12", NULL, 12, 0 },		    /* OOMConfig: triggerExpression */
+	/* chromiumos/platform2: resourced/src/memory/psi_monitor.rs */
+	{ "ChromeOS", "some 200ms/1s", 0, 0 },
+	{ "ChromeOS critical", "full 500ms/1s", 0, 0 },
+	{ "systemd-oomd", NULL, 60, 30 }, /* oomd.conf(5) */
+	{ "Fedora", NULL, 50, 20 },	  /* Changes/EnableSystemdOomd */
+	{ "Talos 1.12", NULL, 12, 0 },	  /* OOMConfig: triggerExpression */
 	{ "Talos 1.13", NULL, 75, 0 },
 };
 

@@ -93,6 +93,7 @@ several_instances|[{"metric": {"__name__": "node_pressure_memory_waiting_seconds
 json_that_ends_early|{"data":\n{"result": [|: line 2: ']' expected near end of file
 json_without_series|{"data": {"result": [{"metric": {"__name__": "up"}, "values": []}]}}|: neither node_pressure_memory_ nor container_pressure_memory_waiting_seconds_total is in it
 json_of_another_shape|[{"metric": {"__name__": "node_pressure_memory_waiting_seconds_total"}, "values": [[1, 2]]}]|: "values": [[TIME, "NUMBER"], ...] was expected
+sadf_of_several|{"sysstat": {"hosts": [{}, {}]}}|: statistics of several hosts: one is expected
 sadf_without_psi|{"sysstat": {"hosts": [{"statistics": [{}]}]}}|: there is no "psi-mem" in it; sadf -j -- -q MEM has it
 END
 long_line()

@@ -39,6 +39,8 @@ tune_knows_three_purposes|2|tune t --for kill|tune: --for "kill": trim, shed or 
 a_rate_is_an_hour|2|tune t --at-most 4/m|tune: --at-most "4/m": a number such as 4/h was expected
 tune_of_no_file|1|tune nowhere|tune: nowhere: No such file or directory
 tune_of_no_cgroup|2|tune t a/../b|tune: "a/../b": there is no such file, and as a cgroup: ".." is not allowed in it
+tune_of_too_many|2|tune $(seq -s " " 65)|tune: "65": at most 64 words are taken here
+record_to_a_file_by_a_letter|1|record / -o nowhere/t|record: nowhere/t: No such file or directory
 record_of_nowhere|1|record /no-such.slice|record: /no-such.slice: there is no such cgroup
 record_of_no_path|2|record ../x|record: "../x": ".." is not allowed in it
 record_so_often|2|record --interval 1ms|record: --interval "1ms": a time from 10ms to 1h, such as 100ms, was expected
@@ -67,6 +69,11 @@ trace "$head${good}61\tx\t/a\n"
 check a_damaged_line_is_told_and_costs_itself damaged 1 "psibridge replay: t:7: a field is not what its column's name says" "$told"
 trace "$head${good}30\t1000000\t/a\n"
 check a_line_that_goes_back_is_left_out damaged 1 "psibridge replay: t:7: its time is before that of the cgroup's line before; left out" "$told"
+trace "${head}0\t0\t/a\n10\t0\t/a\n12\t1000000\t/a\n9460800000\t2000000\t/a\n60\t1000000\t/a\n"
+check a_line_of_centuries_later_costs_itself damaged 1 "psibridge replay: t:6: its time is more than a year after the line before; left out" "$told"
+trace "${head}0\t0\t/a\n94608000\t0\t/a\n94608001\t0\t/a\n"
+check two_of_them_are_meant damaged 1 "psibridge replay: t:4: its time is more than a year after the line before; left out" \
+	'Replayed 1095 d 0 h of 1 cgroup: Low 0 (critical 0), Neutral 0, High 0; 0 ms in Low.'
 trace "${head}100\t0\t/a\n160\t0\t/a\n0\t0\t/b\n"
 check it_can_be_sorted_by_cgroup damaged 0 '' 'Replayed 2 min 40 s of 2 cgroups: Low 0 (critical 0), Neutral 0, High 0; 0 ms in Low.'
 trace '# psibridge trace 2\n'
