@@ -4,8 +4,8 @@
 # record-traces.sh BUILD DIRECTORY [NAME...] - record traces of real pressure (README.md here says what each is)
 #
 # psibridged keeps them (Trace=): what the kernel counted, and what was told of it. Each program runs for LENGTH seconds (20) in a cgroup
-# /psb-trace with a limit of its own, on cgroup v2 or, where the memory controller is on v1, in one of that name there. As root. Those with
-# swap ask for a virtual machine with zram, where there is none they are left out.
+# /psb-trace with a limit of its own, on cgroup v2 or, where the memory controller is on v1, in one of that name there. As root. The one with
+# swap makes a zram device for it and takes it away again; where that cannot be it is left out.
 build=$(cd "$1" && pwd) && to=$(cd "$2" && pwd) || exit 2
 here=$(cd "$(dirname "$0")/../.." && pwd)
 shift 2
@@ -19,6 +19,7 @@ group=psb-trace
 clean_up()
 {
 	[ -z "$daemon" ] || kill "$daemon" 2>/dev/null
+	swap_off
 	for root in "$v2" $v1; do [ ! -d "$root/$group" ] || xargs -r kill -9 <"$root/$group/cgroup.procs" 2>/dev/null; done
 	sleep 1
 	for root in "$v2" $v1; do [ ! -d "$root/$group" ] || rmdir "$root/$group"; done
@@ -26,7 +27,7 @@ clean_up()
 }
 trap clean_up EXIT
 
-# limit MIB: of the next program
+# limit MIB: of the next program. No other swap than what is made for it is used.
 limit()
 {
 	for root in "$v2" $v1; do mkdir -p "$root/$group" || exit; done
@@ -36,7 +37,20 @@ limit()
 		echo +memory >"$v2/cgroup.subtree_control"
 		echo $(($1 << 20)) >"$v2/$group/memory.high"
 		echo $(($1 << 21)) >"$v2/$group/memory.max"
+		if [ -n "$zram" ]; then echo max; else echo 0; fi >"$v2/$group/memory.swap.max"
 	fi
+}
+zram=''
+# A device that udev looks at is busy.
+swap_on()
+{
+	modprobe zram 2>/dev/null && udevadm settle && zram=$(zramctl --find --size 512M) && udevadm settle &&
+		mkswap "$zram" >/dev/null && udevadm settle && swapon "$zram"
+}
+swap_off()
+{
+	[ -z "$zram" ] || { swapoff "$zram"; zramctl --reset "$zram"; }
+	zram=
 }
 # inside COMMAND...: in the cgroup, for so long
 inside()
@@ -53,11 +67,20 @@ data()
 {
 	head -c 128M /dev/urandom >"$T/data" && sync "$T/data" && dd if="$T/data" iflag=nocache count=0 2>/dev/null
 }
-# dotnet_program COMMAND...: it works for $length s with a live cache of 20 MiB, and makes garbage
+# dotnet_program COMMAND...: it works for $length s with a live cache of 24 MiB, and makes garbage. Its limit comes when it has started.
 dotnet_program()
 {
-	limit 56
-	(echo "go $length"; sleep "$length") | inside "$@" dotnet exec "$build/dotnet/bin/Load/release/load.dll" 24 12 2
+	limit 512
+	rm -f "$T/in" && mkfifo "$T/in"
+	(length=$((length + 60)) && inside "$@" dotnet exec "$build/dotnet/bin/Load/release/load.dll" 24 12 2) <"$T/in" >"$T/load" &
+	exec 9>"$T/in"
+	until grep -q ready "$T/load"; do sleep 0.2; done
+	limit "${DOTNET_LIMIT:-96}"
+	echo "go $length" >&9
+	sleep "$length"
+	exec 9>&-
+	wait $!
+	cat "$T/load"
 }
 
 # ---- the programs --------------------------------------------------------------------------------------
@@ -75,11 +98,11 @@ anonymous()
 {
 	limit 64
 	inside python3 -c '
-import time
+import os, time
 held = []
-while True: held.append(bytearray(b"x") * (1 << 20)); time.sleep(0.1)'
+while True: held.append(os.urandom(1 << 19) + bytes(1 << 19)); time.sleep(0.1)'
 }
-anonymous_zram() { grep -q zram /proc/swaps && anonymous; }
+anonymous_zram() { swap_on && anonymous; }
 forks()
 {
 	data
@@ -106,6 +129,7 @@ record()
 	daemon=$!
 	until [ -S "$T/run/psibridge/control" ]; do sleep 0.1; done
 	"$2" || echo "$1: left out"
+	swap_off
 	sleep 8 # Quiet, and Calm
 	kill "$daemon" && wait "$daemon"
 	daemon=
