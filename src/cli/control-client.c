@@ -203,11 +203,11 @@ int control_ask_status(const char *path, uint64_t timeout_usec, json_t **ret, ch
 
 bool control_is_blind(const json_t *status)
 {
-	const json_t *watches = json_object_get(status, "watches");
+	const json_t *watch;
 	bool failed = false;
 
-	for (size_t i = 0; i < json_array_size(watches); i++) {
-		const char *state = answer_text(json_array_get(watches, i), "state");
+	EACH_ANSWER(watch, status, "watches") {
+		const char *state = answer_text(watch, "state");
 
 		if (strcmp(state, "watching") == 0)
 			return false;

@@ -404,8 +404,8 @@ static double height_of(const struct report_section *s, double title)
 	       LANE * (s->beside_count + 1) + TIMES;
 }
 
-static void put_head(const struct drawing *d, const struct report_section *const *sections,
-		     unsigned count, const char *drawn)
+static void put_head(const struct drawing *d, const struct report_section *sections, unsigned count,
+		     const char *drawn)
 {
 	const struct report_look *l = d->look;
 	/* points, of which there are 72 to an inch, where a pixel is one of 96 */
@@ -415,7 +415,7 @@ static void put_head(const struct drawing *d, const struct report_section *const
 	for (enum ink i = 0; i < INKS; i++)
 		fprintf(d->script, "%s = '#%06x'\n", inks[i].name, colour(i, l->dark));
 	for (unsigned i = 0; i < count; i++)
-		height += height_of(sections[i], title);
+		height += height_of(&sections[i], title);
 	fprintf(d->script,
 		"title_high = %g; heading = %g; stall_high = %g; memory_high = %g; gap = %g; lane_high = %g; times_high = %g\n"
 		"wide = %.9g; tall = %.9g\n%s",
@@ -427,12 +427,12 @@ static void put_head(const struct drawing *d, const struct report_section *const
 		size, l->form == REPORT_INLINE ? "" : " background back", drawn);
 }
 
-static int put_script(struct drawing *d, const struct report_section *const *sections,
-		      unsigned count, const char *drawn)
+static int put_script(struct drawing *d, const struct report_section *sections, unsigned count,
+		      const char *drawn)
 {
 	put_head(d, sections, count, drawn);
 	for (unsigned i = 0; i < count; i++) {
-		d->section = sections[i];
+		d->section = &sections[i];
 		put_axis(d);
 		put_text(d, "title", d->section->title);
 		if (put_stall(d) < 0)
@@ -512,7 +512,7 @@ static void put_drawn(FILE *drawn, enum report_form form, FILE *out)
 	free(text);
 }
 
-int report_draw(const struct report_section *const *sections, unsigned count,
+int report_draw(const struct report_section *sections, unsigned count,
 		const struct report_look *look, FILE *out)
 {
 	char script[32], name[32];

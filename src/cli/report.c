@@ -300,23 +300,6 @@ static void put_overview(const struct session *s, FILE *out)
 	fputs("</table>\n", out);
 }
 
-static const char *cause_words(enum cause cause)
-{
-	switch (cause) {
-	case CAUSE_UNKNOWN:
-		break;
-	case CAUSE_OWN:
-		return ": its own limit";
-	case CAUSE_ANCESTOR:
-		return ": a limit above it";
-	case CAUSE_DESCENDANT:
-		return ": a limit below it";
-	case CAUSE_MACHINE:
-		return ": the machine";
-	}
-	return "";
-}
-
 /* How memory in use changed in those seconds. */
 static void put_change(uint64_t from, uint64_t to, FILE *out)
 {
@@ -332,6 +315,13 @@ static void put_change(uint64_t from, uint64_t to, FILE *out)
 static void put_told(const struct trace_series *s, const struct trace_sample *t, bool memory,
 		     FILE *out)
 {
+	static const char *const causes[] = {
+		[CAUSE_UNKNOWN] = "",
+		[CAUSE_OWN] = ": its own limit",
+		[CAUSE_ANCESTOR] = ": a limit above it",
+		[CAUSE_DESCENDANT] = ": a limit below it",
+		[CAUSE_MACHINE] = ": the machine",
+	};
 	const struct psb_notification n = { .reason = (enum psb_reason)t->reason };
 	const struct trace_sample before = trace_at(s, usec_sub(t->time_usec, AROUND_USEC)),
 				  at = trace_at(s, t->time_usec),
@@ -343,7 +333,7 @@ static void put_told(const struct trace_series *s, const struct trace_sample *t,
 		"<tr%s><td class=\"n\">%s<td>%s: <span>%s%s</span><td class=\"n\">%s<td class=\"n\">%s",
 		low ? " class=\"low\"" : "", when(s, t->time_usec, time),
 		low && t->critical ? "Low, critical" : words_level(t->told, false)->brief,
-		words_cause(&n, cause), cause_words(t->cause),
+		words_cause(&n, cause), causes[t->cause],
 		output_span(usec_sub(at.some_usec, before.some_usec), a),
 		ended ? "?" : output_span(usec_sub(after.some_usec, at.some_usec), b));
 	if (memory)
@@ -400,7 +390,7 @@ static int put_section(const struct report_section *s, unsigned number, FILE *ou
 						  i ? 300 : 800 };
 
 		fprintf(out, "<div class=\"%s\">", classes[i]);
-		r = report_draw(&s, 1, &look, out);
+		r = report_draw(s, 1, &look, out);
 		fputs("</div>\n", out);
 	}
 	fputs("<figcaption>Each column is the worst of its time. In the lane of levels a low bar is Neutral (memory is tight), "
@@ -517,18 +507,9 @@ static int put_page(const struct session *s, FILE *out)
 
 /* ---- the verb ------------------------------------------------------------------------------------ */
 
-static int put_picture(const struct session *s, enum report_form form, FILE *out)
-{
-	const struct report_section *sections[SECTIONS_MAX];
-	const struct report_look look = { form, s->dark, 720, 15, 600 };
-
-	for (unsigned i = 0; i < s->shown; i++)
-		sections[i] = &s->sections[i];
-	return report_draw(sections, s->shown, &look, out);
-}
-
 static int make(struct session *s, enum report_form form)
 {
+	const struct report_look look = { form, s->dark, 720, 15, 600 };
 	char *text = NULL;
 	size_t size;
 	FILE *out = find_sections(s) ? open_memstream(&text, &size) : NULL;
@@ -538,7 +519,8 @@ static int make(struct session *s, enum report_form form)
 		complain("report", "%s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	r = form == REPORT_INLINE ? put_page(s, out) : put_picture(s, form, out);
+	r = form == REPORT_INLINE ? put_page(s, out)
+				  : report_draw(s->sections, s->shown, &look, out);
 	if (fclose(out) == EOF && r == 0) {
 		r = -ENOMEM;
 		complain("report", "%s", strerror(ENOMEM));

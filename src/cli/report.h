@@ -47,7 +47,7 @@ struct report_look {
 
 /* A picture of these sections, one above the other, to `out`: drawn by gnuplot. Errors, which are told: -EIO (it failed, or is not there),
  * -ENOMEM. */
-int report_draw(const struct report_section *const *sections, unsigned count,
+int report_draw(const struct report_section *sections, unsigned count,
 		const struct report_look *look, FILE *out);
 
 /* The colours, light and dark, of a page and of REPORT_INLINE in it: --text, --back and --grid, and others. */

@@ -45,6 +45,7 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 /* ---- the table ---------------------------------------------------------------------------------- */
 
 #define ROWS_MAX 5
+#define EACH_ROW(row, way) for (const struct row *row = (way)->rows; row->variable; row++)
 
 /* base64 of "some 200000 2000000" and a NUL: sd-event's own default, and our "low". */
 #define DAEMON_SOCKET "/run/psibridge/notify"
@@ -61,8 +62,8 @@ struct way {
 		char separator;	   /* of a list; 0: it has one value */
 		const char *value; /* a '%' in front: the directory of the hooks */
 		const char *mark;  /* what ends so is ours, by any path; NULL: only the value is */
-		bool if_set; /* hides the plain variable if it is set, and stays unset if not */
-	} rows[ROWS_MAX];    /* the first without a name ends them */
+		bool if_set;  /* hides the plain variable if it is set, and stays unset if not */
+	} rows[ROWS_MAX + 1]; /* the first without a name ends them */
 };
 
 #define NOTIFICATION "%/" HOOK_CORECLR "=" HOOK_GUID ";"
@@ -143,7 +144,7 @@ static bool is_there(const struct way *way, const char *base)
 
 	if (!way->file)
 		return hooks_variable(NULL, way->rows[0].variable);
-	for (const struct row *row = way->rows; row < way->rows + ROWS_MAX && row->variable; row++)
+	EACH_ROW(row, way)
 		if (!row->if_set && !has_ours(row, value_of(row, base, value)))
 			return false;
 	return true;
@@ -190,7 +191,7 @@ static int check(const struct way *way, const char *base, char *note)
 		snprintf(note, NOTE_MAX, "%.400s: %s", *path ? path : way->file, strerror(-r));
 	else if (strpbrk(path, ":;="))
 		snprintf(note, NOTE_MAX, "%.400s: a hook's path may have no : ; or = in it", path);
-	for (const struct row *row = way->rows; row < way->rows + ROWS_MAX && row->variable; row++)
+	EACH_ROW(row, way)
 		if (!*note && !row->separator && hooks_variable(NULL, row->variable) &&
 		    !has_ours(row, value_of(row, base, value)))
 			snprintf(note, NOTE_MAX, "%s=%.200s is set, and stays", row->variable,
@@ -255,9 +256,9 @@ static void take(const struct way *way, bool asked, bool dry_run, int log_priori
 	} else if (log_priority >= priority) {
 		complain("run", "%s is %s%s", way->name, r < 0 ? "left out: " : "set", note);
 	}
-	for (const struct row *row = way->rows;
-	     r == 0 && row < way->rows + ROWS_MAX && row->variable; row++)
-		set_row(row, base, dry_run);
+	EACH_ROW(row, way)
+		if (r == 0)
+			set_row(row, base, dry_run);
 }
 
 /* One that cannot have it runs all the same. */

@@ -200,20 +200,14 @@ static int choose(struct session *s, bool live)
 /* From psibridged's answer, the live watch that says most of the cgroup. */
 static void take_watch(struct session *s, const json_t *watch)
 {
-	static const struct {
-		const char *name;
-		enum setting setting;
-	} triggers[] = { { "early", SETTING_EARLY },
-			 { "low", SETTING_LOW },
-			 { "critical", SETTING_CRITICAL } };
 	const json_t *settings = json_object_get(watch, "settings");
 
-	for (size_t i = 0; i < ELEMENTSOF(triggers); i++) {
-		const char *text = answer_text(settings, triggers[i].name);
+	for (enum setting i = SETTING_EARLY; i <= SETTING_CRITICAL; i++) {
+		const char *text = answer_text(settings, setting_table[i].word);
 		struct value value;
 
 		if (value_parse(FORM_TRIGGER, text, strlen(text), &value, NULL) == 0)
-			setting_put(&s->options, triggers[i].setting, &value);
+			setting_put(&s->options, i, &value);
 	}
 	s->of = "psibridged's";
 }
