@@ -125,7 +125,7 @@ integration_links = $(pressure_tests) $(fact_tests) $(daemon_programs)
 fuzz_tests = \
 	tests/fuzz/corpus.sh
 
-# What waits by itself: with io_uring, with epoll, and where calls of io_uring are denied.
+# What waits by itself, with io_uring and with epoll.
 loop_tests = $(engine_tests) \
 	tests/unit/kernel/test-pathwait \
 	tests/unit/library/test-bridge \
@@ -139,7 +139,28 @@ quick_programs += \
 	tests/integration/test-cli-daemon.sh \
 	tests/integration/test-top.sh
 endif
-quick_tests = $(structure_tests) $(quick_programs)
+
+# What an archive is tested with, without any right: what reads sources, or asks for a right. The rest of quick_programs would run the
+# same code as stage gcc does.
+archive_tests = $(fuzz_tests) tests/integration/test-cli.sh \
+	tests/unit/core/test-trace \
+	tests/unit/library/test-bad-input \
+	tests/unit/library/test-bridge \
+	tests/unit/library/test-resident \
+	tests/unit/library/test-survey \
+	tests/unit/library/test-watch \
+	tests/unit/runtimes/test-hook
+if ENABLE_DAEMON
+archive_tests += \
+	tests/integration/test-cli-daemon.sh \
+	tests/integration/test-top.sh \
+	tests/unit/daemon/test-config \
+	tests/unit/daemon/test-control \
+	tests/unit/daemon/test-journal \
+	tests/unit/daemon/test-peer \
+	tests/unit/daemon/test-ring \
+	tests/unit/daemon/test-state
+endif
 
 # Those in which threads meet.
 thread_tests = $(loop_tests) \
