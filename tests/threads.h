@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * threads.h - the threads of a process, and what /proc says of each
+ * threads.h - the threads of a process, what /proc says of each, and descriptors
  */
 #pragma once
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -75,6 +78,30 @@ static inline unsigned descriptors_open(void)
 	if (dir)
 		closedir(dir);
 	return n;
+}
+
+#define DESCRIPTORS_ALL UINT_MAX /* as many as at first */
+
+/* From now on this process can open so many more. */
+static inline void descriptors_allow(unsigned more)
+{
+	static rlim_t all;
+	struct rlimit limit;
+	int next;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		abort();
+	if (all == 0)
+		all = limit.rlim_cur;
+	limit.rlim_cur = all;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (more == DESCRIPTORS_ALL)
+		return;
+	next = open("/", O_PATH | O_CLOEXEC);
+	close(next);
+	limit.rlim_cur = (rlim_t)next + more;
+	if (next < 0 || setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		abort();
 }
 
 /* Voluntary context switches. */

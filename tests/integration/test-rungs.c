@@ -3,9 +3,8 @@
  * test-rungs.c - the rungs of the ladder (each one alone: test-driving.c; our own cgroup: test-lost.c), and what is said of memory on
  * the way
  */
-#include <sys/resource.h>
-
 #include "fixture.h"
+#include "../threads.h"
 
 PROMISE(the_file_that_systemd_names_is_listened_to)
 {
@@ -59,26 +58,10 @@ static uint64_t use_of(const char *group)
 			  "");
 }
 
-/* Takes all descriptors that there may be. Returns how many. */
-static int take_all(int *fds, int max)
-{
-	struct rlimit limit;
-	int n = 0;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = (rlim_t)max;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	while (n < max && (fds[n] = dup(0)) >= 0)
-		n++;
-	assert_int_equal(errno, EMFILE);
-	return n;
-}
-
 /* The limit is the slice's, and so is what is in use: another service fills it. Longer than calm: without room there is no High, nor
  * where all that can be opened is open. */
 PROMISE(little_room_is_neutral_though_nothing_stalls_and_out_of_descriptors_no_high)
 {
-	int fds[1024], n;
 	pid_t other;
 
 	if (getenv("SANITIZERS"))
@@ -99,12 +82,11 @@ PROMISE(little_room_is_neutral_though_nothing_stalls_and_out_of_descriptors_no_h
 	assert_true(f.record.told[0].n.current_bytes >= 54 * LAB_MB);
 	assert_true(load_now().percent >= 80);
 	lab_sleep_ms(3500); /* longer than calm */
-	n = take_all(fds, ELEMENTSOF(fds));
+	descriptors_allow(0);
 	lab_sleep_ms(3500); /* longer than calm */
 	assert_int_equal(told_count(), 1);
 	assert_int_equal(load_now().limit_bytes, 64 * LAB_MB);
-	while (n > 0)
-		close(fds[--n]);
+	descriptors_allow(DESCRIPTORS_ALL);
 	lab_kill(other);
 	WAIT_FOR(20000u, HEARD(PSB_HIGH));
 	assert_int_equal(told_count(), 2);
@@ -116,25 +98,16 @@ PROMISE(what_is_short_of_descriptors_is_not_taken_for_missing)
 	struct psb_watch_options o = { .size = sizeof(o),
 				       .rungs = PSB_RUNG_MASK(PSB_RUNG_TRIGGER) };
 	unsigned refused = 0;
-	struct rlimit limit;
 	int r = -EMFILE;
 
 	lab_make(&lab, "short", LAB_LIMIT);
 	o.cgroup = lab_path(&lab, "short");
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (; r == -EMFILE; refused++) {
-		struct rlimit less = limit;
-		int next;
-
 		psb_bridge_unref(f.bridge);
 		assert_int_equal(psb_bridge_new(NULL, &f.bridge), 0);
-		next = dup(0);
-		assert_true(next >= 0);
-		close(next);
-		less.rlim_cur = (rlim_t)next + refused;
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+		descriptors_allow(refused);
 		r = psb_watch_new(f.bridge, &o, &f.watch);
-		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		descriptors_allow(DESCRIPTORS_ALL);
 	}
 	assert_int_equal(r, 0);
 	assert_int_equal(source_now().events, !lab.v1);

@@ -5,14 +5,11 @@
  * The files are made up, in the form of the kernel's; tests/integration/test-rungs.c compares with
  * real ones.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 
 #include "../unit.h"
-#include "../../skip.h"
+#include "../../threads.h"
 #include "../fake-root.h"
 #include "kernel/memory.h"
 
@@ -557,23 +554,6 @@ PROMISE(what_meminfo_does_not_say_is_unknown)
 	assert_int_equal(umount("/proc/meminfo"), 0);
 }
 
-/* `more` - 1 from now on; 0: as many as before. */
-static void allow_descriptors(unsigned more)
-{
-	struct rlimit limit;
-	int next;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = limit.rlim_max;
-	if (more > 0) {
-		next = open("/", O_PATH | O_CLOEXEC);
-		assert_true(next >= 0);
-		close(next);
-		limit.rlim_cur = (rlim_t)next + more - 1;
-	}
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
 PROMISE(out_of_descriptors_there_still_is_a_limit)
 {
 	struct cgroups c = fake_v2("full");
@@ -585,8 +565,8 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 	level("full/a", 0, 0, 1);
 	level("full/a/b", 0, 0, 0);
 	m = opened(&c, "/a/b", NULL);
-	for (allowed = 1; r != 0; allowed++) {
-		allow_descriptors(allowed);
+	for (allowed = 0; r != 0; allowed++) {
+		descriptors_allow(allowed);
 		r = memory_open(&n, &c, "/a/b", NULL);
 		if (r == 0) {
 			assert_int_equal(n.limit_bytes, MB);
@@ -599,7 +579,7 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 		load = load_of(&m);
 		assert_int_equal(load.limit_bytes, MB);
 		assert_int_equal(load.machine, 0);
-		allow_descriptors(0);
+		descriptors_allow(DESCRIPTORS_ALL);
 	}
 	assert_in_range(refused, 2, 20);
 	memory_close(&m);
@@ -607,9 +587,9 @@ PROMISE(out_of_descriptors_there_still_is_a_limit)
 	/* nor is the machine full when its meminfo cannot be opened */
 	fake_write("full/a/memory.max", "max\n");
 	m = opened(&c, "/a/b", NULL);
-	allow_descriptors(1);
+	descriptors_allow(0);
 	r = memory_read(&m, &load);
-	allow_descriptors(0);
+	descriptors_allow(DESCRIPTORS_ALL);
 	assert_int_equal(r, -EMFILE);
 	memory_close(&m);
 }

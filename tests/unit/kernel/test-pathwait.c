@@ -6,10 +6,10 @@
  * cgroup2 mount, and in a real one, which says less when something is removed.
  */
 #include <pthread.h>
-#include <sys/resource.h>
 
 #include "../unit.h"
 #include "../fake-root.h"
+#include "../../threads.h"
 #include "kernel/pathwait.h"
 #include "kernel/closer.h"
 
@@ -167,15 +167,6 @@ static int end(void **state)
 VARIANTS(variants, suits)
 FIXTURE(begin, end)
 
-static void allow_descriptors(bool allowed)
-{
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = allowed ? limit.rlim_max : 0;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
 /* ---- promises ---------------------------------------------------------------------------------- */
 
 PROMISE(it_appears_from_a_dispatch_when_it_is_there_and_then_nothing_is_left)
@@ -301,18 +292,18 @@ PROMISE(out_of_descriptors_it_looks_every_ten_seconds_and_what_is_there_is_found
 {
 	uint64_t begin = now_usec();
 
-	allow_descriptors(false);
+	descriptors_allow(0);
 	play("?a");
-	allow_descriptors(true);
+	descriptors_allow(DESCRIPTORS_ALL);
 	assert_int_equal(path_wait.inotify_fd, -1);
 	assert_true(path_wait.timer.queued);
 	assert_in_range(path_wait.timer.deadline_usec, begin + 10 * USEC_PER_SEC,
 			now_usec() + 10 * USEC_PER_SEC);
 	loop_timer_set(loop, &path_wait.timer, now_usec()); /* ten seconds later it listens again */
 	play("= +a");
-	allow_descriptors(false);
+	descriptors_allow(0);
 	go_on();
-	allow_descriptors(true);
+	descriptors_allow(DESCRIPTORS_ALL);
 	assert_int_equal(appeared_count, 1);
 }
 

@@ -7,11 +7,9 @@
  * from it. Levels are letters as in library-bench.h; a small one was told by another process, long ago.
  */
 #include <ctype.h>
-#include <sys/resource.h>
 
 #include "library-bench.h"
 #include "../../pressure.h"
-#include "../../threads.h"
 #include "../count-malloc.h"
 
 /* longer than any thread is late, or a Neutral is overtaken */
@@ -334,19 +332,15 @@ INLINE_TOO(an_untold_low_is_not_told_but_its_end_is)
 INLINE_TOO(an_untold_low_that_cannot_be_taken_over_ends_at_once)
 {
 	struct bench *b = hear_all(state, 1, LONG_USEC);
-	struct rlimit before, none;
 
 	simulate(b, 0, 'L'); /* it runs */
 	simulate(b, 0, 'H');
 	hear_last(&b->rx, 'H');
 	AWAIT_SEEN(stats_of(b).members == 0);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	none = before;
-	none.rlim_cur = 0;
-	setrlimit(RLIMIT_NOFILE, &none);
+	descriptors_allow(0);
 	simulate(b, 0, 'l');
 	AWAIT_FOR(&b->rx, b->rx.calls > b->rx.heard, PATIENCE_USEC);
-	setrlimit(RLIMIT_NOFILE, &before);
+	descriptors_allow(DESCRIPTORS_ALL);
 	hear(&b->rx, "H");
 	assert_string_equal(b->rx.cgroup, cgroup(0));
 	await_log(b, "no level can be set");
