@@ -3,7 +3,8 @@
  * attach-ipc.c - the diagnostics protocol of .NET
  *
  * Every runtime from .NET Core 3.0 on listens on an AF_UNIX stream socket in its TMPDIR, called dotnet-diagnostic-PID-KEY-socket:
- * PID as the process sees itself, KEY the time it started (by its own clock, which differs in a time namespace). A crashed process
+ * PID as the process sees itself, KEY the time it started (by its own clock, which differs in a time namespace); where TMPDIR is long,
+ * the end is cut off. A crashed process
  * leaves its socket behind, and a container may share /tmp with others, so the name alone says nothing: the one is taken whose
  * listener the kernel says it is (SO_PEERCRED), and whose runtime answers (ProcessInfo, .NET 5).
  *
@@ -30,7 +31,6 @@
 
 #include "cli/attach.h"
 #include "cli/wait.h"
-#include "core/scan.h"
 #include "core/utf8.h"
 
 #define MAGIC "DOTNET_IPC_V1"
@@ -294,8 +294,7 @@ int runtime_find(struct target *t, uint64_t timeout_usec)
 		return refuse(t, "its TMPDIR, %s: %s", t->tmpdir, strerror(fd < 0 ? -fd : errno));
 	snprintf(begins, sizeof(begins), "dotnet-diagnostic-%d-", (int)t->inner_pid);
 	while (r < 0 && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, begins, strlen(begins)) != 0 ||
-		    !scan_ends_with(scan_string(entry->d_name), "-socket"))
+		if (strncmp(entry->d_name, begins, strlen(begins)) != 0)
 			continue;
 		/* one time for all: there may be any number, left by others or made to delay us */
 		r = try_socket(t, dirfd(dir), entry->d_name, usec_sub(end, now_usec()));

@@ -92,7 +92,8 @@ int target_look_at_maps(struct target *t)
 
 	if (r < 0)
 		return r;
-	t->has_hook = strstr(maps, HOOK_CORECLR) || strstr(maps, "/" HOOK_STARTUP);
+	t->has_managed = strstr(maps, HOOK_STARTUP);
+	t->has_hook = t->has_managed || strstr(maps, HOOK_CORECLR);
 	t->has_coreclr = strstr(maps, "/libcoreclr.so");
 	t->has_mono = strstr(maps, "/libmonosgen-2.0.so") || strstr(maps, "/mono-sgen");
 	free(maps);

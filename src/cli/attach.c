@@ -4,7 +4,8 @@
  *
  * The program is looked at, its runtime's diagnostics socket is found, and the runtime is asked to load the hook as a profiler, on a
  * thread of its own. Done means: it said so, and the kernel shows the hook in /proc/PID/maps. One that is there already is left
- * alone. After a time-out the runtime may still do it later; that is said.
+ * alone. After a time-out the runtime may still do it later; that is said. The hook in turn has the runtime load the managed policy,
+ * which lies beside it; that is waited for, too.
  *
  * The target opens the hook itself: as its own user, below its own root, in its own mount namespace. If we find the same file there
  * under the same path, as that user, that path will do. Else it gets a copy: in its TMPDIR, or where else it may run code from, with
@@ -35,6 +36,7 @@
 #include "cli/cli.h"
 #include "cli/hooks.h"
 #include "cli/output.h"
+#include "cli/wait.h"
 #include "psibridge/psibridge.h"
 
 static const char help[] =
@@ -59,10 +61,17 @@ static const char help[] =
 
 /* ---- the hook, as the target can open it ------------------------------------------------------- */
 
-/* The file itself, or a copy. */
+/* Ours: the hook, and the managed policy (-1: there is none). */
+struct files {
+	char path[PATH_MAX]; /* the hook's */
+	int hook, managed;
+};
+
+/* The hook itself, or a copy. */
 struct visible {
 	char path[PATH_MAX];
-	int directory; /* the copy's; -1: it is none */
+	char managed[PATH_MAX]; /* the copy of that */
+	int directory;		/* the copies'; -1: there are none */
 };
 
 /* For files: it cannot fail where it matters, for who may not do it is that user anyway. */
@@ -109,49 +118,60 @@ static void remove_copy(struct visible *v)
 	if (v->directory < 0)
 		return;
 	unlinkat(v->directory, strrchr(v->path, '/') + 1, 0);
+	unlinkat(v->directory, strrchr(v->managed, '/') + 1, 0);
 	close(v->directory);
 	v->directory = -1;
 }
 
-static int copy_into(const struct target *t, const char *path, int from, struct visible *v)
+static int copy_file(int from, int directory, const char *path)
 {
-	int directory = target_open_path(t, path, O_RDONLY | O_DIRECTORY), to = -1, r = -ENOEXEC;
+	int to = openat(directory, strrchr(path, '/') + 1,
+			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
+	int r = to < 0 ? -errno : copy_bytes(from, to);
+
+	if (to >= 0)
+		close(to);
+	return r;
+}
+
+static int copy_into(const struct target *t, const char *path, const struct files *files,
+		     struct visible *v)
+{
+	int directory = target_open_path(t, path, O_RDONLY | O_DIRECTORY), r = -ENOEXEC;
 	uint64_t number = 0;
 
 	if (directory < 0)
 		return directory;
-	if (!is_noexec(directory) && getrandom(&number, sizeof(number), 0) > 0) {
-		snprintf(v->path, sizeof(v->path), "%.4000s/psibridge-%016" PRIx64 "-" HOOK_CORECLR,
-			 path, number);
-		to = openat(directory, strrchr(v->path, '/') + 1,
-			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
-		r = -errno;
-	}
-	if (to < 0) {
+	if (is_noexec(directory) || getrandom(&number, sizeof(number), 0) < 0) {
 		close(directory);
 		return r;
 	}
+	snprintf(v->path, sizeof(v->path), "%.4000s/psibridge-%016" PRIx64 "-" HOOK_CORECLR, path,
+		 number);
+	snprintf(v->managed, sizeof(v->managed), "%.4000s/psibridge-%016" PRIx64 "-" HOOK_STARTUP,
+		 path, number);
 	v->directory = directory;
-	r = copy_bytes(from, to);
-	close(to);
+	r = copy_file(files->hook, directory, v->path);
+	if (r == 0 && files->managed >= 0)
+		r = copy_file(files->managed, directory, v->managed);
 	if (r < 0)
 		remove_copy(v);
 	return r;
 }
 
 /* As the target's user. Its TMPDIR may be full, or noexec, as docker's --tmpfs is. Errors: of its TMPDIR. */
-static int make_visible(const struct target *t, const char *hook, int from, struct visible *v)
+static int make_visible(const struct target *t, const struct files *files, struct visible *v)
 {
 	const char *const directories[] = { t->tmpdir, "/tmp", "/var/tmp", "/run", "/dev/shm" };
 	int first = 0;
 
-	snprintf(v->path, sizeof(v->path), "%s", hook);
-	if (is_same_there(t, hook, from))
+	snprintf(v->path, sizeof(v->path), "%s", files->path);
+	if (is_same_there(t, files->path, files->hook))
 		return 0;
 	/* the copy is for the target to read, whatever we mask */
 	umask(022);
 	for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
-		int r = copy_into(t, directories[i], from, v);
+		int r = copy_into(t, directories[i], files, v);
 
 		if (r == 0)
 			return 0;
@@ -199,8 +219,17 @@ static int report(const struct target *t, const char *sentence)
 	return 0;
 }
 
+/* It is told by a mapping, and may not come: the program loads no start-up hooks, say. */
+static void await_managed(struct target *t, uint64_t timeout_usec)
+{
+	uint64_t end = usec_add(now_usec(), timeout_usec);
+
+	while (target_look_at_maps(t) == 0 && !t->has_managed && now_usec() < end)
+		usleep(20 * USEC_PER_MSEC);
+}
+
 /* All signals wait while a copy of ours may lie about. */
-static int load(const struct target *t, const char *hook, int from, const struct settings *settings,
+static int load(struct target *t, const struct files *files, const struct settings *settings,
 		uint64_t timeout_usec)
 {
 	struct visible visible = { .directory = -1 };
@@ -210,13 +239,15 @@ static int load(const struct target *t, const char *hook, int from, const struct
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
 	become(t->uid, t->gid);
-	r = make_visible(t, hook, from, &visible);
+	r = make_visible(t, files, &visible);
 	become(geteuid(), getegid());
 	if (r < 0)
-		refuse(t, "it cannot see %s, and no copy can be put where it could: %s: %s", hook,
-		       t->tmpdir, r == -ENOEXEC ? "mounted noexec" : strerror(-r));
+		refuse(t, "it cannot see %s, and no copy can be put where it could: %s: %s",
+		       files->path, t->tmpdir, r == -ENOEXEC ? "mounted noexec" : strerror(-r));
 	else
 		r = runtime_attach_profiler(t, visible.path, settings, timeout_usec);
+	if (r == 0 && files->managed >= 0)
+		await_managed(t, timeout_usec / 2);
 	become(t->uid, t->gid);
 	remove_copy(&visible);
 	become(geteuid(), getegid());
@@ -226,14 +257,19 @@ static int load(const struct target *t, const char *hook, int from, const struct
 
 static int load_hook(struct target *t, const struct settings *settings, uint64_t timeout_usec)
 {
-	char hook[PATH_MAX] = HOOK_CORECLR;
-	int from, r = hooks_find(HOOK_CORECLR, hook);
+	struct files files = { .path = HOOK_CORECLR };
+	char managed[PATH_MAX];
+	int r = hooks_find(HOOK_CORECLR, files.path);
 
-	from = r < 0 ? -1 : open(hook, O_RDONLY | O_CLOEXEC);
-	if (from < 0)
-		return refuse(t, "%s: %s", hook, strerror(r < 0 ? -r : errno));
-	r = load(t, hook, from, settings, timeout_usec);
-	close(from);
+	files.hook = r < 0 ? -1 : open(files.path, O_RDONLY | O_CLOEXEC);
+	if (files.hook < 0)
+		return refuse(t, "%s: %s", files.path, strerror(r < 0 ? -r : errno));
+	r = hooks_find(HOOK_STARTUP, managed);
+	files.managed = r < 0 ? -1 : open(managed, O_RDONLY | O_CLOEXEC);
+	r = load(t, &files, settings, timeout_usec);
+	close(files.hook);
+	if (files.managed >= 0)
+		close(files.managed);
 	if (r < 0)
 		return r;
 	if (target_look_at_maps(t) < 0)
@@ -241,7 +277,10 @@ static int load_hook(struct target *t, const struct settings *settings, uint64_t
 	if (!t->has_hook)
 		return refuse(t, "its runtime says that the hook is loaded, and it is not: "
 				 "see its standard error");
-	return report(t, "has the hook now");
+	return report(t, files.managed < 0 || t->has_managed
+				 ? "has the hook now"
+				 : "has the hook now, but not the managed policy; with "
+				   "PSIBRIDGE_LOG=info it says why");
 }
 
 static int attach(struct target *t, const struct settings *settings, uint64_t timeout_usec)

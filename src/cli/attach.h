@@ -30,7 +30,8 @@ struct target {
 	const char *tmpdir; /* where the runtime keeps its socket */
 	/* from its mappings */
 	bool has_coreclr, has_mono;
-	bool has_hook; /* the profiler, or managed code that the program was started with */
+	bool has_hook;	  /* the profiler, or the managed policy, */
+	bool has_managed; /* which the profiler has had loaded, or the program was started with */
 };
 
 /* Complains. */

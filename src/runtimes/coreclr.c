@@ -32,34 +32,45 @@
  *     undefined. A crash, FailFast() and an unhandled exception end the process without it; a native exit(3) does too, and runs our
  *     destructor.
  *
- * Hence collect(), the collection, and settle(), which repeats ForceGC() until what was freed has gone back. A repetition walks no
- * garbage, only what is live. All together they may stop the program for 250 ms, or for as long as the first did; so a large live
- * heap is aged less, or not at all.
+ * So ForceGC() is what is left where nothing better can be had, and settle() repeats it until what was freed has gone back. A
+ * repetition walks no garbage, only what is live; all together they may stop the program for 250 ms, or for as long as the first did.
+ * What is better is a managed policy, which compacts: PsiBridge.StartupHook.dll, beside this file. load() has our own runtime load
+ * it (dotnet-ipc.h); where that is older than .NET 8, its diagnostics are off, or the program has no start-up hooks (trimmed,
+ * System.StartupHookProvider.IsSupported=false), it cannot be had. No child of the program hears of it.
  */
+#include "runtimes/assembly.h"
 #include "runtimes/corprof.h"
+#include "runtimes/dotnet-ipc.h"
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
+#include "runtimes/tool.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SETTINGS_MAX 32 /* that come with an attach request */
 #define SETTINGS_BYTES_MAX 4096
 
-/* Settling. */
-#define AGE 20				/* collections after which a free region is not kept */
-#define STEP_USEC UINT64_C(110000)	/* the runtime's 100 ms, and what clocks differ */
-#define PAUSES_USEC UINT64_C(250000)	/* all repetitions together, or as long as the first */
-#define SETTLE_USEC (2 * USEC_PER_SEC)	/* and all of it with the time between them */
-#define WORTH_BYTES (UINT64_C(1) << 20) /* a step that gives back less was in vain, */
-#define VAIN 2				/* and with so many in a row it is over */
+/* Settling: more collections than those after which a free region is not kept, */
+#define STEPS 24
+#define STEP_USEC UINT64_C(110000)   /* the runtime's 100 ms, and what clocks differ */
+#define PAUSES_USEC UINT64_C(250000) /* all repetitions together, or as long as the first */
 
-static const struct log to_stderr = { "coreclr", LOG_WARNING };
+#define LOAD_USEC \
+	USEC_PER_SEC /* a program that starts is not slowed down, one that ends soon needs nothing */
+#define HOOK_NAME "libpsibridge-coreclr.so"
+#define MANAGED_NAME "PsiBridge.StartupHook.dll"
+
+static struct log to_stderr = { "coreclr", LOG_WARNING };
 
 static const IID our_clsid = {
 	0x9F1A4C50, 0x6B0E, 0x4C46, { 0x9C, 0x1D, 0x50, 0x53, 0x49, 0x2D, 0x42, 0x47 }
@@ -73,15 +84,10 @@ static struct {
 	const char *settings[SETTINGS_MAX + 1];
 
 	/* the hook's thread */
-	char why[64];
-	struct {
-		int aged, steps;	      /* so often, */
-		int in_vain;		      /* the last of them for nothing */
-		uint64_t budget_usec;	      /* of pauses that is left, and */
-		uint64_t reserve_usec;	      /* what of it is not for ageing */
-		uint64_t end_usec, last_usec; /* when it is over; the last pause */
-		uint64_t rss_bytes;	      /* before the last step */
-	} settling;
+	char why[128];
+	int steps;	      /* that are left, */
+	uint64_t budget_usec; /* and of pauses */
+	char tmpdir[PATH_MAX];
 } self;
 
 /* ---- collecting: the hook's thread ------------------------------------------------------------- */
@@ -97,7 +103,7 @@ static HRESULT force_gc(uint64_t *ret_took_usec)
 
 static int collect(const char **ret_why)
 {
-	uint64_t took_usec, budget_usec;
+	uint64_t took_usec;
 	HRESULT result = force_gc(&took_usec);
 
 	if (result == CORPROF_E_NOT_YET_AVAILABLE)
@@ -109,61 +115,89 @@ static int collect(const char **ret_why)
 		*ret_why = self.why;
 		return -EPROTO;
 	}
-	budget_usec = took_usec > PAUSES_USEC ? took_usec : PAUSES_USEC;
-	self.settling = (typeof(self.settling)){
-		.budget_usec = budget_usec,
-		/* At most one half for ageing: the other is for the steps that follow. */
-		.reserve_usec = budget_usec / 2,
-		.end_usec = now_usec() + SETTLE_USEC,
-	};
+	self.steps = STEPS;
+	self.budget_usec = took_usec > PAUSES_USEC ? took_usec : PAUSES_USEC;
 	return 0;
 }
 
-/* Once more. Errors do not matter here: the collection was done. Returns whether it was done again. */
-static int repeat(void)
+/* Errors do not matter here: the collection was done. */
+static int settle(uint64_t unused, uint64_t *ret_next_usec)
 {
-	uint64_t took_usec, budget_usec = self.settling.budget_usec;
+	uint64_t took_usec = 0;
+	int go = self.steps-- > 0 && SUCCEEDED(force_gc(&took_usec)) &&
+		 took_usec < self.budget_usec;
 
-	if (FAILED(force_gc(&took_usec)))
-		return 0;
-	self.settling.last_usec = took_usec;
-	self.settling.budget_usec -= took_usec < budget_usec ? took_usec : budget_usec;
-	return 1;
-}
-
-static int may_step(void)
-{
-	return self.settling.in_vain < VAIN &&
-	       self.settling.last_usec <= self.settling.budget_usec &&
-	       now_usec() + STEP_USEC + self.settling.last_usec <= self.settling.end_usec;
-}
-
-/* First all of the ageing, without a pause, then the steps. */
-static int settle(uint64_t rss_bytes, uint64_t *ret_next_usec)
-{
-	int ages = self.settling.aged < AGE &&
-		   self.settling.budget_usec >=
-			   self.settling.reserve_usec + self.settling.last_usec;
-	int go;
-
-	if (ages) {
-		self.settling.aged++;
-		*ret_next_usec = 0;
-		go = repeat();
-	} else {
-		/* What the last step gave back is seen now; before the first there was none. */
-		if (self.settling.steps++ > 0)
-			self.settling.in_vain = rss_bytes + WORTH_BYTES <= self.settling.rss_bytes
-							? 0
-							: self.settling.in_vain + 1;
-		self.settling.rss_bytes = rss_bytes;
-		*ret_next_usec = STEP_USEC;
-		go = may_step() && (self.settling.steps == 1 || repeat());
-	}
+	(void)unused;
+	self.budget_usec -= took_usec;
+	*ret_next_usec = STEP_USEC;
 	/* What the runtime and the program's native libraries have freed of malloc's. */
 	if (!go)
 		malloc_trim(0);
 	return go;
+}
+
+/* ---- the managed policy: the hook's thread --------------------------------------------------------- */
+
+/* The assembly lies beside us, also where it is a copy, with something in front of its name, or we have another name. */
+static int beside_us(char path[PATH_MAX])
+{
+	Dl_info us;
+	size_t n;
+
+	if (!dladdr(&self, &us) || !us.dli_fname || us.dli_fname[0] != '/')
+		return -ENOENT;
+	n = strlen(us.dli_fname);
+	if (n >= strlen(HOOK_NAME) && strcmp(us.dli_fname + n - strlen(HOOK_NAME), HOOK_NAME) == 0)
+		n -= strlen(HOOK_NAME);
+	else
+		n = (size_t)(strrchr(us.dli_fname, '/') + 1 - us.dli_fname);
+	return snprintf(path, PATH_MAX, "%.*s" MANAGED_NAME, (int)n, us.dli_fname) < PATH_MAX
+		       ? 0
+		       : -ENAMETOOLONG;
+}
+
+/* Errors: those of the file; the runtime's; -ENOEXEC. */
+static int load_file(const char *path, int major, const char **ret_why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), r;
+	char name[32];
+
+	if (fd < 0)
+		return -errno;
+	*ret_why = assembly_why_not(fd, major);
+	/* as it is open here, it is there, whatever becomes of its name */
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	r = *ret_why ? -ENOEXEC : access(name, R_OK) < 0 ? -errno : dotnet_load(self.tmpdir, name);
+	if (r != -ETIMEDOUT)
+		close(fd);
+	return r;
+}
+
+static int load(int last, const char **ret_why)
+{
+	const char *why = NULL;
+	char path[PATH_MAX];
+	const char *hooks = getenv("DOTNET_STARTUP_HOOKS");
+	int r = beside_us(path);
+
+	/* One that was there first and has not joined is of another version: a second one of its name could not be loaded. */
+	if (r == 0 && hooks && strstr(hooks, "PsiBridge.StartupHook")) {
+		why = "there is one by DOTNET_STARTUP_HOOKS";
+		r = -EEXIST;
+	}
+	if (r == 0)
+		r = dotnet_ready(self.tmpdir, last);
+	if (r == -EAGAIN && !last)
+		return r;
+	if (r > 0)
+		r = load_file(path, r, &why);
+	if (r == -EOPNOTSUPP)
+		why = "the runtime is older than .NET 8";
+	if (r < 0) {
+		snprintf(self.why, sizeof(self.why), MANAGED_NAME ": %s", why ? why : strerror(-r));
+		*ret_why = self.why;
+	}
+	return r;
 }
 
 /* The table of what the runtime gave us is in libcoreclr.so, or in the program that has it inside. */
@@ -172,10 +206,11 @@ static const void *runtime_code(void)
 	return self.info->slots;
 }
 
-static const struct hook_runtime runtime = {
+static struct hook_runtime runtime = {
 	.name = "coreclr",
 	.collect = collect,
 	.settle = settle,
+	.load = load,
 	.code = runtime_code,
 };
 
@@ -243,6 +278,7 @@ static int keep_settings(const char *data, size_t size)
 /* With self.taken. */
 static HRESULT hook_in(IUnknown *unknown)
 {
+	const char *tmpdir = getenv("TMPDIR");
 	void *info = NULL;
 	HRESULT result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
 	int r;
@@ -250,6 +286,7 @@ static HRESULT hook_in(IUnknown *unknown)
 	if (FAILED(result))
 		return result;
 	self.info = info;
+	snprintf(self.tmpdir, sizeof(self.tmpdir), "%s", tmpdir && *tmpdir ? tmpdir : "/tmp");
 	((profiler_set_event_mask *)self.info->slots[SLOT_SET_EVENT_MASK])(self.info,
 									   COR_PRF_MONITOR_NONE);
 	r = hook_start(&runtime, self.settings);
@@ -284,6 +321,7 @@ static HRESULT profiler_initialize_for_attach(profiler_object *This, IUnknown *u
 
 static HRESULT profiler_initialize(profiler_object *This, IUnknown *unknown)
 {
+	runtime.load_after_usec = LOAD_USEC;
 	return profiler_initialize_for_attach(This, unknown, NULL, 0);
 }
 
@@ -360,6 +398,8 @@ __attribute__((visibility("default"))) HRESULT DllGetClassObject(REFIID clsid, R
 HRESULT DllGetClassObject(REFIID clsid, REFIID riid, void **ret)
 {
 	*ret = NULL;
+	if (tool_is_self())
+		to_stderr.priority = -1;
 	if (!same(clsid, &our_clsid)) {
 		log_line(&to_stderr, LOG_WARNING,
 			 "not started: the runtime was given a wrong CLSID; "

@@ -14,7 +14,9 @@
 #include "runtimes/hook.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,8 +25,13 @@
 #include <unistd.h>
 
 #include "runtimes/effect.h"
+#include "runtimes/managed.h"
+#include "runtimes/tool.h"
 
 #define STOP_SEC 2
+#define FOLLOW_USEC (10 * USEC_PER_SEC)
+#define LOAD_TRIES 8
+#define LOAD_AGAIN_USEC (USEC_PER_SEC / 4)
 #define FORECAST_USEC (2 * USEC_PER_SEC) /* psb_watch_options's for a process that watches itself */
 #define STACK_BYTES ((size_t)1 << 20)
 
@@ -53,10 +60,25 @@ static struct {
 	struct effect effect; /* of the last collection */
 	int complained, complained_code;
 	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
-	/* What is due without being told, and when: settle(), or to look at what came of it; NULL: nothing. */
-	void (*next)(void);
-	uint64_t next_usec;
+	int tries;	/* of runtime->load() that are left */
+	uint64_t load_after_usec;
+	psb_bridge *bridge;
+	psb_watch *watch;
+	int cgroup_fd;		    /* /proc/self/cgroup, */
+	char cgroup[PATH_MAX + 64]; /* and what it said */
 } work;
+
+/* What is due without being told, and when; NULL: nothing. */
+enum {
+	AFTERWARDS, /* settle(), or to look at what came of a collection */
+	LOADING,
+	FOLLOWING,
+	TIMERS,
+};
+static struct {
+	void (*run)(void);
+	uint64_t usec;
+} due[TIMERS];
 
 /* ---- collecting: the hook's thread --------------------------------------------------------------- */
 
@@ -75,17 +97,17 @@ static struct mib mib(uint64_t bytes)
 	return mib;
 }
 
-static void later(uint64_t usec, void (*next)(void))
+static void later(int timer, uint64_t usec, void (*run)(void))
 {
-	work.next = next;
-	work.next_usec = now_usec() + usec;
+	due[timer].run = run;
+	due[timer].usec = now_usec() + usec;
 }
 
 static void measure(void)
 {
 	uint64_t before = work.effect.before_bytes, after = effect_read(&work.effect);
 
-	work.next = NULL;
+	due[AFTERWARDS].run = NULL;
 	work.effect.after_bytes = after;
 	(void)psb_registration_report(psb_mailbox_registration(life.mailbox),
 				      before > after ? before - after : 0, work.effect.took_usec);
@@ -103,12 +125,12 @@ static void settle(void)
 	work.effect.after_bytes = effect_read(&work.effect);
 	go = self.runtime->settle(work.effect.after_bytes, &next);
 	work.effect.took_usec += now_usec() - start;
-	later(go ? next : EFFECT_MEASURE_USEC, go ? settle : measure);
+	later(AFTERWARDS, go ? next : EFFECT_MEASURE_USEC, go ? settle : measure);
 }
 
 static void measure_at_last(void)
 {
-	if (work.next)
+	if (due[AFTERWARDS].run)
 		measure();
 }
 
@@ -147,9 +169,8 @@ static void collect(const struct psb_notification *n)
 		return;
 	}
 	measure_at_last();
-	/* Only here: what was said before may have waited long for the reader of our stderr. */
 	if (life.running && try_to_collect(ask.bytes))
-		later(self.runtime->settle ? 0 : EFFECT_MEASURE_USEC,
+		later(AFTERWARDS, self.runtime->settle ? 0 : EFFECT_MEASURE_USEC,
 		      self.runtime->settle ? settle : measure);
 }
 
@@ -157,17 +178,49 @@ static void collect(const struct psb_notification *n)
 static void keep_code(enum psb_available available)
 {
 	uint64_t refused = 0;
+	int r;
 
-	if (available == PSB_HIGH) {
-		psb_code_unlock(work.code);
-		return;
-	}
-	if (psb_code_lock(work.code, &refused) < 0 || refused == 0 || work.complained_code)
+	managed_code_begin();
+	r = available == PSB_HIGH ? psb_code_unlock(work.code) : psb_code_lock(work.code, &refused);
+	managed_code_end();
+	if (r < 0 || refused == 0 || work.complained_code)
 		return;
 	work.complained_code = 1;
 	log_line(&self.log, LOG_INFO,
 		 "%s MiB of code cannot be kept in memory: a higher LimitMEMLOCK= would allow it",
 		 mib(refused).text);
+}
+
+/* Has the managed policy loaded, which joins by itself. Returns -EAGAIN: it is too early for that. */
+static int load_managed(int last)
+{
+	const char *why = NULL;
+	int r;
+
+	if (managed_joined() || work.tries == 0)
+		return 0;
+	r = self.runtime->load(last, &why);
+	if (r == -EAGAIN && !last)
+		return r;
+	work.tries = 0;
+	if (managed_joined())
+		log_line(&self.log, LOG_INFO, "the managed policy has taken over");
+	else if (life.running)
+		log_line(&self.log, LOG_INFO, "without the managed policy: %s",
+			 why	 ? why
+			 : r < 0 ? strerror(-r)
+				 : "the program loads no start-up hooks");
+	return 0;
+}
+
+static void load_in_time(void)
+{
+	due[LOADING].run = NULL;
+	if (load_managed(work.tries == 1) == 0)
+		return;
+	work.tries--;
+	work.load_after_usec = 2 * work.load_after_usec + LOAD_AGAIN_USEC;
+	later(LOADING, work.load_after_usec, load_in_time);
 }
 
 static void react(const struct psb_notification *n)
@@ -176,13 +229,17 @@ static void react(const struct psb_notification *n)
 
 	keep_code(n->available);
 	if (n->kind == PSB_KIND_GONE)
-		log_line(&self.log, LOG_WARNING,
+		log_line(&self.log, LOG_INFO,
 			 "the cgroup %s was removed; what takes its place will be watched",
 			 n->cgroup);
 	if (n->reason != PSB_REASON_PRESENT || n->available == PSB_LOW)
 		log_line(&self.log, LOG_INFO, "told %s%s%s",
 			 log_level((int)n->available, n->critical),
 			 psb_cause_text(n, cause) > 0 ? ": " : "", cause);
+	if (n->available != PSB_HIGH)
+		load_managed(0);
+	if (managed_put(n) || !life.running)
+		return;
 	if (n->available == PSB_LOW &&
 	    (self.settings.collect == PSB_COLLECT_LOW ||
 	     (self.settings.collect == PSB_COLLECT_CRITICAL && n->critical)))
@@ -191,8 +248,42 @@ static void react(const struct psb_notification *n)
 
 /* ---- the life of the hook's thread --------------------------------------------------------------- */
 
-/* Returns 0, or a negative errno, which was told. */
-static int arm(psb_bridge **ret_bridge, psb_watch **ret_watch, psb_mailbox **ret_mailbox)
+/* Returns whether it is not stopped yet. */
+static int set_mailbox(psb_mailbox *mailbox)
+{
+	int running;
+
+	pthread_mutex_lock(&life.lock);
+	life.mailbox = mailbox;
+	running = life.running;
+	pthread_mutex_unlock(&life.lock);
+	return running;
+}
+
+/* Watches, in place of what was watched before, which stays on an error. Returns 1; 0: stopped meanwhile. */
+static int watch(void)
+{
+	psb_watch *old_watch = work.watch, *new_watch;
+	psb_mailbox *old_mailbox = life.mailbox, *mailbox;
+	int running, r = psb_watch_new(work.bridge, &self.options, &new_watch);
+
+	if (r < 0)
+		return r;
+	r = psb_mailbox_new(new_watch, PSB_TELL_PRESENT, &mailbox);
+	if (r < 0) {
+		psb_watch_unref(new_watch);
+		return r;
+	}
+	work.watch = new_watch;
+	managed_watch(new_watch, psb_mailbox_registration(mailbox));
+	running = set_mailbox(mailbox);
+	psb_mailbox_free(old_mailbox);
+	psb_watch_unref(old_watch);
+	return running;
+}
+
+/* Returns 1, 0 (stopped), or a negative errno, which was told. */
+static int arm(void)
 {
 	struct psb_bridge_options bridge_options = {
 		.size = sizeof(bridge_options),
@@ -207,17 +298,16 @@ static int arm(psb_bridge **ret_bridge, psb_watch **ret_watch, psb_mailbox **ret
 		self.options.forecast_usec = FORECAST_USEC;
 	self.options.error_text = why;
 	self.options.error_text_size = sizeof(why);
-	r = psb_bridge_new(&bridge_options, ret_bridge);
+	r = psb_bridge_new(&bridge_options, &work.bridge);
 	if (r == -EINVAL) /* the options are ours and make sense */
 		snprintf(why, sizeof(why),
 			 "PSIBRIDGE_BACKEND=%.100s: auto, uring or epoll was expected",
 			 getenv("PSIBRIDGE_BACKEND") ?: "");
 	if (r == 0)
-		r = psb_watch_new(*ret_bridge, &self.options, ret_watch);
-	if (r == 0)
-		r = psb_mailbox_new(*ret_watch, PSB_TELL_PRESENT, ret_mailbox);
-	if (r == 0)
-		r = psb_bridge_start(*ret_bridge);
+		r = watch();
+	self.options.error_text = NULL;
+	if (r > 0 && (r = psb_bridge_start(work.bridge)) == 0)
+		r = 1;
 	if (r == -ENODATA) /* the operator's wish */
 		log_line(&self.log, LOG_INFO, "not watching: %s", why[0] ? why : strerror(-r));
 	else if (r < 0)
@@ -226,66 +316,134 @@ static int arm(psb_bridge **ret_bridge, psb_watch **ret_watch, psb_mailbox **ret
 	return r;
 }
 
-static void take_all(psb_mailbox *mailbox)
+/* Nothing tells that a process is moved to another cgroup; only that one was removed is told. So it is looked at. */
+static void follow(void)
+{
+	char now[sizeof(work.cgroup)];
+	ssize_t n = pread(work.cgroup_fd, now, sizeof(now) - 1, 0);
+	int r;
+
+	later(FOLLOWING, FOLLOW_USEC, follow);
+	now[n > 0 ? n : 0] = '\0';
+	if (n <= 0 || strcmp(now, work.cgroup) == 0)
+		return;
+	strcpy(work.cgroup, now);
+	r = watch();
+	if (r > 0)
+		log_ready(&self.log, work.bridge, work.watch);
+	else if (r < 0)
+		log_line(
+			&self.log, LOG_WARNING,
+			"was moved to another cgroup, which cannot be watched: %s; goes on with the one before",
+			strerror(-r));
+}
+
+static void follow_begin(void)
+{
+	const struct psb_watch_options *o = &self.options;
+	ssize_t n;
+
+	work.cgroup_fd = -1;
+	if (o->cgroup || o->source)
+		return;
+	work.cgroup_fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	n = pread(work.cgroup_fd, work.cgroup, sizeof(work.cgroup) - 1, 0);
+	if (n > 0)
+		later(FOLLOWING, FOLLOW_USEC, follow);
+}
+
+static uint64_t idle_usec(uint64_t now)
+{
+	uint64_t idle = PSB_FOREVER;
+
+	for (int i = 0; i < TIMERS; i++) {
+		uint64_t left = due[i].usec > now ? due[i].usec - now : 0;
+
+		if (due[i].run && left < idle)
+			idle = left;
+	}
+	return idle;
+}
+
+static void take_all(void)
 {
 	struct psb_notification n;
-	uint64_t now, idle_usec;
 	int r;
 
 	for (;;) {
-		now = now_usec();
-		idle_usec = !work.next		   ? PSB_FOREVER
-			    : work.next_usec > now ? work.next_usec - now
-						   : 0;
 		n.size = sizeof(n);
-		r = psb_mailbox_take(mailbox, idle_usec, &n);
+		r = psb_mailbox_take(life.mailbox, idle_usec(now_usec()), &n);
 		if (r < 0)
 			return;
-		if (work.next && work.next_usec <= now_usec())
-			work.next();
+		/* before all else: what it says is in the mailbox's memory, and a timer may replace that */
 		if (r > 0)
 			react(&n);
+		for (int i = 0; i < TIMERS; i++)
+			if (due[i].run && due[i].usec <= now_usec())
+				due[i].run();
 	}
 }
 
-/* Returns whether it is not stopped yet. */
-static int set_mailbox(psb_mailbox *mailbox)
+/* Ends it, and does not wait. Returns whether it was running. */
+static int end(void)
 {
 	int running;
 
 	pthread_mutex_lock(&life.lock);
-	life.mailbox = mailbox;
 	running = life.running;
+	life.running = 0;
+	if (life.mailbox)
+		psb_mailbox_close(life.mailbox);
 	pthread_mutex_unlock(&life.lock);
 	return running;
 }
 
+/* On a thread of the managed policy's. */
+static void silence(void)
+{
+	end();
+}
+
+static void begin(void)
+{
+	memset(&work, 0, sizeof(work));
+	memset(due, 0, sizeof(due));
+	effect_open(&work.effect);
+	if (psb_code_new(&work.code) == 0 && self.runtime->code)
+		psb_code_keep(work.code, self.runtime->code());
+	if (self.runtime->load && managed_open(&self.settings, work.code, silence) == 0) {
+		work.tries = LOAD_TRIES;
+		work.load_after_usec = self.runtime->load_after_usec;
+		later(LOADING, work.load_after_usec, load_in_time);
+	}
+	follow_begin();
+}
+
 static void *hook_run(void *unused)
 {
-	psb_mailbox *mailbox = NULL;
-	psb_bridge *bridge = NULL;
-	psb_watch *watch = NULL;
+	psb_mailbox *mailbox;
 
 	(void)unused;
 	pthread_setname_np(pthread_self(), "psb-hook");
 	for (size_t at = 0; at < self.complaints_size; at += strlen(self.complaints + at) + 1)
 		log_line(&self.log, LOG_WARNING, "%s", self.complaints + at);
-	memset(&work, 0, sizeof(work));
-	effect_open(&work.effect);
-	if (psb_code_new(&work.code) == 0 && self.runtime->code)
-		psb_code_keep(work.code, self.runtime->code());
-	if (arm(&bridge, &watch, &mailbox) == 0 && set_mailbox(mailbox)) {
-		log_ready(&self.log, bridge, watch);
-		take_all(mailbox);
+	begin();
+	if (arm() > 0) {
+		log_ready(&self.log, work.bridge, work.watch);
+		take_all();
 	}
 	measure_at_last();
 
+	managed_watch(NULL, NULL);
+	mailbox = life.mailbox;
 	set_mailbox(NULL);
 	psb_mailbox_free(mailbox);
-	psb_watch_unref(watch);
-	psb_bridge_unref(bridge);
+	psb_watch_unref(work.watch);
+	psb_bridge_unref(work.bridge);
 	psb_code_free(work.code);
 	effect_close(&work.effect);
+	if (work.cgroup_fd >= 0)
+		close(work.cgroup_fd);
 	log_line(&self.log, LOG_DEBUG, "ended");
 	pthread_mutex_lock(&life.lock);
 	life.alive = 0;
@@ -308,8 +466,7 @@ static void keep_complaint(void *unused, int priority, const char *message)
 	self.complaints_size += size < room ? size : room;
 }
 
-/* The environment is read now, before the program changes it, and what is wrong with it told later: stderr may be a pipe
- * that is not emptied before the program has started. */
+/* The environment is read now, before the program changes it, and what is wrong with it told later, by the hook's thread. */
 static int read_settings(const char *const *own)
 {
 	size_t n = 0, owned = 0;
@@ -331,6 +488,8 @@ static int read_settings(const char *const *own)
 	self.settings.size = sizeof(self.settings);
 	self.settings.watch = &self.options;
 	r = psb_settings_read_from(all, 0, keep_complaint, NULL, &self.settings);
+	if (tool_is_self())
+		self.settings.log_priority = -1;
 	free(all);
 	return r;
 }
@@ -386,11 +545,8 @@ void hook_stop(void)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += STOP_SEC;
+	r = end() ? 0 : -EALREADY;
 	pthread_mutex_lock(&life.lock);
-	r = life.running ? 0 : -EALREADY;
-	life.running = 0;
-	if (life.mailbox)
-		psb_mailbox_close(life.mailbox);
 	if (pthread_equal(life.thread, pthread_self())) /* a collect() that ends the program */
 		r = -EDEADLK;
 	while (life.alive && r == 0)

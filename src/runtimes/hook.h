@@ -8,6 +8,7 @@
  *
  *     psibridge's thread             the hook's own thread ("psb-hook")
  *     mailbox: newest level wins ->  psb_mailbox_take()
+ *                                    a managed policy has joined? it does the rest (managed.h)
  *                                    Low: worth it?  -> collect(), settle() as often as it wants,
  *                                                       and 0.7 s later: what went back
  *
@@ -33,6 +34,11 @@ struct hook_runtime {
 	 * waiting here would be wrong: a mailbox counts the time between two visits as the visitor's, and repeats Low to a slow one
 	 * less often. May be NULL. */
 	int (*settle)(uint64_t rss_bytes, uint64_t *ret_next_usec);
+	/* Have a managed policy loaded, which then joins. `last`: it is not called again. Returns 0, -EAGAIN (too early: it is called
+	 * again, each time twice as long after the start), or another negative errno: it cannot be had, and why; collect() does it
+	 * all. May be NULL. */
+	int (*load)(int last, const char **ret_why);
+	uint64_t load_after_usec; /* how long after the start, which it is not to delay, unless memory is short before */
 	/* An address in the library with the collector, whose code is kept in memory: psb_code_keep(). */
 	const void *(*code)(void);
 };

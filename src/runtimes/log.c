@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - one line, one write(2)
+ * log.c - one line, one write(2), and no wait
  */
 #include "runtimes/log.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ static int is_control(const char *at)
 void log_line(const struct log *log, int priority, const char *format, ...)
 {
 	char line[PIPE_BUF]; /* what a pipe takes in one piece */
+	struct pollfd to = { .fd = STDERR_FILENO, .events = POLLOUT };
 	va_list args;
 	int head, n;
 
@@ -37,6 +39,9 @@ void log_line(const struct log *log, int priority, const char *format, ...)
 		if (is_control(line + i))
 			line[i] = '?';
 	line[n] = '\n';
+	/* A pipe that is not emptied would stop who has to react; one that can be written to has room for PIPE_BUF bytes. */
+	if (poll(&to, 1, 0) <= 0)
+		return;
 	if (write(STDERR_FILENO, line, (size_t)n + 1) < 0)
 		return; /* where should that be said? */
 }
@@ -55,9 +60,9 @@ void log_ready(const struct log *log, psb_bridge *bridge, psb_watch *watch)
 	log_line(log, LOG_INFO, "ready: rung %u, %s on %s, %s", source.rung, source.name,
 		 source.path[0] ? source.path : source.cgroup,
 		 psb_bridge_backend(bridge, NULL) == PSB_BACKEND_URING ? "io_uring" : "epoll");
-	/* On this rung the stalls of others are told: that must not go unnoticed. */
+	/* on this rung the stalls of others are told */
 	if (source.rung == PSB_RUNG_MACHINE)
-		log_line(log, LOG_WARNING, "watching the whole machine, not this cgroup: %s",
+		log_line(log, LOG_INFO, "watching the whole machine, not this cgroup: %s",
 			 source.why);
 }
 

@@ -14,7 +14,7 @@ struct log {
 };
 
 /* In one write(2): lines of several threads, and of a runtime that writes to stderr as well, must not mix. What a path
- * contains makes no second line. A line that is too long is cut, one that cannot be written is lost. */
+ * contains makes no second line. A line that is too long is cut; one that cannot be written, or only by waiting, is lost. */
 void log_line(const struct log *log, int priority, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

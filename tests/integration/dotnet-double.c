@@ -9,9 +9,10 @@
  * runtime does is tried with a real one; this is for those that are old, hung or hostile:
  *
  *     key=TEXT     in the socket's name, instead of the time it started; 1 by default
+ *     end=TEXT     at its end, instead of -socket: the runtime cuts what does not fit
  *     info=none    no ProcessInfo, as .NET Core 3.1           info=mute   takes the connection, and is silent
  *     info=rubbish bytes that are no message                  info=cut    half a header, and hangs up
- *     attach=N     HRESULT N, hexadecimal; 0 (the default) maps the file, as loading it would
+ *     attach=N     HRESULT N, hexadecimal; 0 (the default) maps the file, as loading it would, and the managed policy beside it
  *     attach=lie   says 0, and maps nothing                   attach=mute is silent
  *     map=PATH     only maps that; there is no socket
  *     link=PATH    when asked for ProcessInfo, puts a symbolic link to PATH in its socket's place; hard=PATH: a hard link
@@ -30,13 +31,14 @@
 #define HEADER_SIZE 20
 #define UNKNOWN_COMMAND 0x80131385
 
-static const char *info = "", *attach = "0", *key = "1", *link_to, *hard_to, *map;
+static const char *info = "", *attach = "0", *key = "1", *link_to, *hard_to, *map,
+		  *tail = "-socket";
 static const struct {
 	const char *name;
 	const char **value;
 } options[] = {
-	{ "info=", &info },    { "attach=", &attach }, { "key=", &key },
-	{ "link=", &link_to }, { "hard=", &hard_to },  { "map=", &map },
+	{ "info=", &info },    { "attach=", &attach }, { "key=", &key },  { "link=", &link_to },
+	{ "hard=", &hard_to }, { "map=", &map },       { "end=", &tail },
 };
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
@@ -81,6 +83,19 @@ static void map_file(const char *path)
 	close(fd);
 }
 
+/* What the hook would have the runtime load, where it is there. */
+static void map_beside(const char *path)
+{
+	static const char hook[] = "libpsibridge-coreclr.so",
+			  managed[] = "PsiBridge.StartupHook.dll";
+	const char *end = strstr(path, hook);
+	char beside[4096 + sizeof(managed)];
+
+	snprintf(beside, sizeof(beside), "%.*s%s", end ? (int)(end - path) : 0, path, managed);
+	if (access(beside, F_OK) == 0)
+		map_file(beside);
+}
+
 /* A time-out, a GUID, a path in UTF-16 (ASCII here) with its count before it, a count, so many bytes of "NAME=VALUE", NUL. */
 static void load(int fd, const uint8_t *m, size_t size)
 {
@@ -96,8 +111,10 @@ static void load(int fd, const uint8_t *m, size_t size)
 		printf("the data do not end where the message does\n");
 	for (at += 4; at < end; at += strlen((const char *)at) + 1)
 		printf("set %s\n", (const char *)at);
-	if (strcmp(attach, "0") == 0)
+	if (strcmp(attach, "0") == 0) {
 		map_file(path);
+		map_beside(path);
+	}
 	answer(fd, (uint32_t)strtoul(strcmp(attach, "lie") == 0 ? "0" : attach, NULL, 16));
 }
 
@@ -139,8 +156,8 @@ int main(int argc, char **argv)
 				*options[k].value = argv[i] + strlen(options[k].name);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	/* relative, so that a long TMPDIR fits */
-	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s-socket",
-		 (int)getpid(), key);
+	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s%.20s",
+		 (int)getpid(), key, tail);
 	if (map)
 		map_file(map);
 	p[1].fd = map ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -16,7 +16,9 @@ name=libpsibridge-coreclr.so
 mkdir "$T/hooks"
 head -c 8192 /dev/zero >"$T/hooks/$name"
 chmod 755 "$T/tmp" "$T/hooks"
-chmod 644 "$T/hooks/$name"
+managed=PsiBridge.StartupHook.dll
+cp "$T/hooks/$name" "$T/hooks/$managed"
+chmod 644 "$T/hooks"/*
 export PSIBRIDGE_HOOKS="$T/hooks"
 check the_program_was_built test -x "$psibridge"
 check the_double_was_built test -x "$double"
@@ -232,6 +234,7 @@ check a_link_to_somebody_elses_socket_is_not_followed then_ends impostor link
 check somebody_else_behind_the_same_name_is_told_nothing then_ends impostor hard
 long=$T/tmp/$(printf '%0100d/%0100d' 1 2)
 mkdir -p "$long"
+check a_socket_whose_name_was_cut_off_is_taken then_ends attaches "$double" end=-soc
 check a_tmpdir_longer_than_a_socket_address_is_no_matter then_ends attaches env TMPDIR="$long" "$double"
 
 # ---- another mount namespace ----------------------------------------------------------------------------
@@ -246,7 +249,7 @@ own_tmp='mount -t tmpfs none "$T/tmp" &&'
 elsewhere()
 {
 	inside "$own_tmp exec \"\$double\"" && attached "$now" && copied && same "dotnet-diagnostic-$pid-1-socket" "$(ls "/proc/$pid/root$T/tmp")" &&
-		grep -q "$name (deleted)" "/proc/$pid/maps" && attached "$already"
+		grep -q "$name (deleted)" "/proc/$pid/maps" && grep -q "psibridge-.*-$managed (deleted)" "/proc/$pid/maps" && attached "$already"
 }
 # Where the hook is for us, it has put a FIFO, on which a reader would wait for ever.
 fifo_there() { inside "mkfifo -m 644 \"\$T/hooks/$name\" && exec \"\$double\"" && attached "$now"; }
@@ -350,7 +353,7 @@ gives_back()
 {
 	PSIBRIDGE_SOURCE=$1 once launch "$T/build/bin/Garbage/release/garbage" && expect '^ready' && before=$(rss_kb) || return
 	shift
-	attached "$now" "$@" && expect '\]: ready: ' && falls 50 "$before" && attached "$already" && tell alive && expect '^alive 5120'
+	attached "$now" "$@" && expect '\]: ready: ' && { [ ! -e "$hooks/$managed" ] || heard 'the managed policy has taken over'; } && falls 50 "$before" && attached "$already" && tell alive && expect '^alive 5120'
 }
 check a_running_program_gives_back_memory then_ends gives_back "$T/source"
 check a_running_program_goes_by_the_settings_it_is_told then_ends gives_back "$T/nowhere" --set "PSIBRIDGE_SOURCE=$T/source"

@@ -64,7 +64,68 @@ gives_back()
 
 # How the runtime is told (the profiler's slot, or the list of the others) and how the program is started are test-run.sh's.
 as notification
-check the_notification_only_profiler_gives_four_fifths_back gives_back 80 "$garbage"
+managed='\]: the managed policy has taken over'
+# managed PERCENT COMMAND...: the same, in one collection that the managed policy makes
+managed()
+{
+	percent=$1
+	shift
+	source_new
+	PSIBRIDGE_LOG=info once launch "$@" && ready && heard "$managed" && low && expect 'dotnet\]: collected: ' && gone "$percent" &&
+		tell alive && expect '^alive' && tell exit 7 && ended 7 && unsaid 'coreclr\]: collected'
+}
+gone() { grep -h 'collected: ' "$T/log" | awk -v least="$1" '{ print; exit ($3 - $5) * 100 < least * $3 }'; }
+check the_managed_policy_takes_over_and_gives_four_fifths_back managed 80 "$garbage"
+# ForceGC() does not: 528 -> 528 MB; GC.Collect(aggressive) by hand: 130
+check the_large_object_heap_is_compacted managed 65 "$garbage" large
+check what_lives_stays managed 30 "$garbage" 500 300
+
+# ---- where nothing managed can be loaded ----------------------------------------------------------------
+# without WORDS PERCENT COMMAND...: says why, in one line, and the runtime collects as it likes
+without()
+{
+	words=$1 percent=$2
+	shift 2
+	source_new
+	PSIBRIDGE_LOG=info once launch "$@" && ready && heard "coreclr\]: without the managed policy: .*$words" && falls "$percent" &&
+		tell alive && expect '^alive 51' && tell exit 7 && ended 7
+}
+# beside COMMAND...: a copy of the hook in a directory of its own, in which the command has put something
+beside()
+{
+	rm -rf "$T/beside"
+	mkdir "$T/beside"
+	cp -L "$hook" "$T/beside/hook.so"
+	"$@"
+	hook=$T/beside/hook.so
+	as notification
+	hook=$hooks/libpsibridge-coreclr.so
+}
+dll=PsiBridge.StartupHook.dll
+beside :
+check without_the_file without "$dll: No such file or directory" 80 "$garbage"
+# .NET 10 ends a program when what it is asked to load cannot be loaded.
+rubbish() { echo text >"$T/beside/$dll"; }
+beside rubbish
+check with_a_file_that_is_none without "$dll: no assembly" 80 "$garbage"
+cut_off() { head -c 100000 "$hooks/$dll" >"$T/beside/$dll"; }
+beside cut_off
+check with_a_file_that_is_cut_off without "$dll: cut off" 80 "$garbage"
+foreign() { cp "$T/build/bin/Garbage/release/garbage.dll" "$T/beside/$dll"; }
+beside foreign
+check with_an_assembly_of_others without "$dll: not ours" 80 "$garbage"
+as notification
+check with_the_socket_off without 'No such file or directory' 80 env DOTNET_EnableDiagnostics_IPC=0 "$garbage"
+unsupported()
+{
+	cp -R "$T/build/bin/Garbage/release" "$T/unsupported" &&
+		sed -i 's/"configProperties": {/&\n"System.StartupHookProvider.IsSupported": false,/' "$T/unsupported/garbage.runtimeconfig.json" &&
+		grep -q StartupHookProvider "$T/unsupported/garbage.runtimeconfig.json" &&
+		without 'the program loads no start-up hooks' 80 "$T/unsupported/garbage"
+}
+check with_start_up_hooks_off unsupported
+
+# ---- ways to start ---------------------------------------------------------------------------------------
 as profiler
 # Server GC gives back on a timer of its own, and how much it keeps depends on the number of processors.
 check without_concurrent_collections_too gives_back 80 env DOTNET_gcConcurrent=0 "$garbage"
@@ -78,6 +139,21 @@ single()
 		gives_back 80 "$T/single/app/garbage"
 }
 check in_a_single_file_too single
+
+# ---- where it is ---------------------------------------------------------------------------------------
+# It is moved after its start, as managers do, and the cgroup it came from stays.
+group=$mount/psibridge-coreclr-$$
+clean_up() { [ ! -d "$group" ] || rmdir "$group"; }
+follows()
+{
+	PSIBRIDGE_SOURCE='' PSIBRIDGE_LOG=info launch "$garbage" 1 0 && ready && echo "$pid" >"$group/cgroup.procs" &&
+		expect "ready: .*${group##*/}" && tell exit 7 && ended 7
+}
+if mkdir "$group" 2>/dev/null && [ -e "$group/memory.pressure" ]; then
+	check it_follows_its_process_into_another_cgroup follows
+else
+	skip it_follows_its_process_into_another_cgroup "no cgroup with PSI can be made here"
+fi
 
 # ---- ends --------------------------------------------------------------------------------------------
 # By exit(3) it ends without the runtime's knowledge.

@@ -181,6 +181,21 @@ taken_over()
 		[ "$(grep -c 'collected: ' "$T/log")" = 1 ] && [ "$(grep -c 'told Low' "$T/log")" = 1 ]
 }
 check the_library_of_the_program_takes_over taken_over
+# With the native hook the same: when the managed policy is loaded, it finds the program's, and all of ours is silent.
+beside_the_profiler()
+{
+	source_new
+	CORECLR_ENABLE_NOTIFICATION_PROFILERS=1 \
+		CORECLR_NOTIFICATION_PROFILERS="$builddir/hooks/libpsibridge-coreclr.so={9F1A4C50-6B0E-4C46-9C1D-5053492D4247};" \
+		launch dotnet "$embedder" garbage watch && expect '^status Watching' && heard 'coreclr\]: ended' && low &&
+		heard 'changed High' 'collected: ' && tell exit && ended 0 && [ "$(grep -c 'collected: ' "$T/log")" = 1 ] &&
+		unsaid 'coreclr\]: told Low'
+}
+if [ -e "$builddir/hooks/libpsibridge-coreclr.so" ] && [ -e "$builddir/hooks/PsiBridge.StartupHook.dll" ]; then
+	check from_the_profiler_too beside_the_profiler
+else
+	skip from_the_profiler_too "the hooks were not built"
+fi
 check many_exits_under_a_hail_of_notifications_are_clean hail 20 4 'exit 4' env "DOTNET_STARTUP_HOOKS=$hook" dotnet "$garbage" 1 0
 
 # ---- as people embed it ----------------------------------------------------------------------------------------------

@@ -71,13 +71,19 @@ internal static unsafe class Code
         if (code != IntPtr.Zero || users == 0 || Native.psb_code_new(&made) < 0)
             return;
         code = made;
+        Find(address => Native.psb_code_keep(code, address));
+    }
+
+    /// <summary>An address in each file of those that are mapped.</summary>
+    internal static void Find(Action<IntPtr> keep)
+    {
         foreach (string line in File.ReadLines("/proc/self/maps"))
         {
             // "7f48740fe000-7f4874400000 r-xp 0001d000 fe:01 1234    /usr/lib/libcoreclr.so"
             if (Array.IndexOf(Collectors, line.Substring(line.LastIndexOf('/') + 1)) >= 0 &&
                 ulong.TryParse(line.Substring(0, line.IndexOf('-')), NumberStyles.HexNumber, CultureInfo.InvariantCulture,
                                out ulong address))
-                Native.psb_code_keep(code, (IntPtr)(long)address);
+                keep((IntPtr)(long)address);
         }
     }
 }

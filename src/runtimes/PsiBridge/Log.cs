@@ -2,12 +2,15 @@
 //
 // Log.cs - one line a message on standard error
 //
+// A line that could only be written by waiting for a reader is lost: what has to react must not wait.
+//
 // Not through Console.Error, which a program may have set to something of its own. Each line is one write, so lines of
 // several threads do not mix. PSIBRIDGE_LOG is read here too, for one message must come even without libpsibridge: that it is
 // missing.
 using System;
 using System.Globalization;
 using System.IO;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace PsiBridge;
@@ -27,12 +30,32 @@ internal static class Log
         _ => Warning,
     };
 
+    /// <summary>Standard error is data to others.</summary>
+    internal static bool Mute { private get; set; }
+
     /// <summary>What Write() needs is there, so that it need not be looked for later.</summary>
-    internal static void WarmUp() => _ = Bytes("ready");
+    internal static void WarmUp() => _ = Bytes(WouldWait() ? "waits" : "ready");
+
+    private struct PollFd
+    {
+        internal int Fd;
+        internal short Events, Returned;
+    }
+
+    [DllImport("libc")] private static extern int poll(ref PollFd fds, UIntPtr count, int timeout);
+
+    // A pipe that can be written to has room for a line (pipe(7), PIPE_BUF).
+    private static bool WouldWait()
+    {
+        const short pollout = 4;
+        var stderr = new PollFd { Fd = 2, Events = pollout };
+
+        return poll(ref stderr, (UIntPtr)1, 0) <= 0;
+    }
 
     internal static void Write(int priority, string format, params object?[] args)
     {
-        if (priority > Highest)
+        if (priority > Highest || Mute || WouldWait())
             return;
         byte[] line = Bytes(string.Format(CultureInfo.InvariantCulture, format, args));
         try

@@ -13,7 +13,20 @@ internal sealed class NotWatchingException(MemoryPressureState state, string why
     internal MemoryPressureState State => state;
 }
 
-internal sealed unsafe class Mailbox
+/// <summary>What a session listens to.</summary>
+internal interface ISource
+{
+    MemoryPressureEventArgs? Take();
+    void Close();
+    void Free();
+    void Simulate(MemoryAvailable available, bool critical);
+    void Report(long bytes, long msec);
+    MemoryEffect Effect();
+    MemoryLoad Load();
+    MemoryPressureStatus? Status();
+}
+
+internal sealed unsafe class Mailbox : ISource
 {
     private readonly object gate = new object();
     private IntPtr bridge, watch, mailbox, registration;
@@ -70,7 +83,7 @@ internal sealed unsafe class Mailbox
     }
 
     /// <summary>Waits for news. Null: closed, there will be no more.</summary>
-    internal MemoryPressureEventArgs? Take()
+    public MemoryPressureEventArgs? Take()
     {
         var n = new Native.Notification { Size = (UIntPtr)sizeof(Native.Notification) };
 
@@ -92,15 +105,15 @@ internal sealed unsafe class Mailbox
         };
         if (n.Kind == Native.KindGone)
         {
-            Log.Write(Log.Warning, "the cgroup {0} was removed; what takes its place will be watched", cgroup);
+            Log.Write(Log.Info, "the cgroup {0} was removed; what takes its place will be watched", cgroup);
             cgroup = null; // it may be another one
         }
         return news;
     }
 
-    internal void Close() => Use(() => Native.psb_mailbox_close(mailbox), 0);
+    public void Close() => Use(() => Native.psb_mailbox_close(mailbox), 0);
 
-    internal void Free()
+    public void Free()
     {
         IntPtr oldMailbox = mailbox, oldWatch = watch, oldBridge = bridge;
 
@@ -120,14 +133,14 @@ internal sealed unsafe class Mailbox
             return mailbox == IntPtr.Zero ? none : call();
     }
 
-    internal void Simulate(MemoryAvailable available, bool critical) =>
+    public void Simulate(MemoryAvailable available, bool critical) =>
         Use(() => Native.psb_watch_simulate(watch, (int)available, critical ? 1 : 0), 0);
 
     /// <summary>What a collection gave back, for libpsibridge cannot see what the program takes again at once.</summary>
-    internal void Report(long bytes, long msec) =>
+    public void Report(long bytes, long msec) =>
         Use(() => Native.psb_registration_report(registration, (ulong)bytes, (ulong)msec * 1000), 0);
 
-    internal MemoryEffect Effect() => Use(() =>
+    public MemoryEffect Effect() => Use(() =>
     {
         var s = new Native.Stats { Size = (UIntPtr)sizeof(Native.Stats) };
 
@@ -144,24 +157,25 @@ internal sealed unsafe class Mailbox
         };
     }, new MemoryEffect());
 
-    internal MemoryLoad Load() => Use(() =>
+    public MemoryLoad Load() => Use(() =>
     {
         var load = new Native.Load { Size = (UIntPtr)sizeof(Native.Load) };
 
-        return Native.psb_watch_load(watch, &load) < 0 ? default
-            : new MemoryLoad
-            {
-                Percent = (int)load.Percent,
-                UsedBytes = (long)load.CurrentBytes,
-                WorkingSetBytes = (long)load.WorkingSetBytes,
-                LimitBytes = (long)load.LimitBytes,
-                AvailableBytes = (long)load.AvailableBytes,
-                IsMachine = load.Machine != 0,
-            };
+        return Native.psb_watch_load(watch, &load) < 0 ? default : LoadOf(load);
     }, default);
 
+    internal static MemoryLoad LoadOf(in Native.Load load) => new MemoryLoad
+    {
+        Percent = (int)load.Percent,
+        UsedBytes = (long)load.CurrentBytes,
+        WorkingSetBytes = (long)load.WorkingSetBytes,
+        LimitBytes = (long)load.LimitBytes,
+        AvailableBytes = (long)load.AvailableBytes,
+        IsMachine = load.Machine != 0,
+    };
+
     /// <summary>Null: it is freed.</summary>
-    internal MemoryPressureStatus? Status() => Use<MemoryPressureStatus?>(() =>
+    public MemoryPressureStatus? Status() => Use<MemoryPressureStatus?>(() =>
     {
         var source = new Native.Source { Size = (UIntPtr)sizeof(Native.Source) };
 

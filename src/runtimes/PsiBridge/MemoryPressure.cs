@@ -222,7 +222,8 @@ public static class MemoryPressure
                 return;
             last = pressure;
         }
-        Log.Write(Log.Info, "told {0}", pressure);
+        if (!session.IsFedByHook)
+            Log.Write(Log.Info, "told {0}", pressure);
         session.Tell(pressure);
         Handlers.Tell(handler => handler(null, pressure));
     }

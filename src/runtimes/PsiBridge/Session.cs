@@ -7,6 +7,9 @@
 //                                      level, Changed handlers
 //                                      news -> slot  ------------------>  callbacks, collection
 //
+// In place of libpsibridge's mailbox, a start-up hook listens to the native hook where there is one (Hook.cs), which has said
+// already what it watches, and says what it is told.
+//
 // The slot is filled by a native host (Hosting.cs), or by Simulate() where nothing can be watched. Stop() from any thread closes
 // the source; the listener's thread then finds its way out, and frees what is native. It is waited for, two seconds at most, but
 // never from a thread of ours, so a handler may stop what called it.
@@ -33,7 +36,7 @@ internal sealed class Session
     private readonly Slot slot = new Slot();
     private readonly Settings settings = new Settings();
     private readonly Thread thread;
-    private volatile Mailbox? mailbox; // null: the slot is listened to
+    private volatile ISource? mailbox; // null: the slot is listened to
     private MemoryPolicy? policy;
     private Action? guard;
     private bool acts, open; // whether there is a policy, or will be; and whether it is known what is listened to
@@ -58,6 +61,12 @@ internal sealed class Session
     internal bool IsFedByHost => hostLoad != null;
 
     internal bool IsEnded => end != null;
+
+#if PSIBRIDGE_HOOK
+    internal bool IsFedByHook => Hook.Settings != null;
+#else
+    internal bool IsFedByHook => false;
+#endif
 
     /// <summary>It watches, or is about to.</summary>
     internal bool IsWatching => !IsEnded && status.State <= MemoryPressureState.Watching;
@@ -101,6 +110,10 @@ internal sealed class Session
         {
             end ??= new MemoryPressureStatus(state, why);
             policy?.Stop();
+#if PSIBRIDGE_HOOK
+            if (IsFedByHook)
+                Hook.Leave(end.State);
+#endif
             mailbox?.Close();
             slot.Close();
         }
@@ -114,6 +127,7 @@ internal sealed class Session
             decided.Set();
             while ((mailbox != null ? mailbox.Take() : slot.Take()) is { } news)
                 told(this, news);
+            Close(MemoryPressureState.Stopped); // the native hook has ended
         }
         catch (Exception e)
         {
@@ -128,7 +142,7 @@ internal sealed class Session
 
     private void Begin()
     {
-        string? missing = Library.Find();
+        string? missing = IsFedByHook ? null : Library.Find();
 
         try
         {
@@ -155,7 +169,7 @@ internal sealed class Session
 
     private void Open()
     {
-        Mailbox? opened = IsFedByHost ? null : new Mailbox(ref settings.Watch);
+        ISource? opened = IsFedByHost ? null : NewSource();
 
         lock (gate)
         {
@@ -166,10 +180,12 @@ internal sealed class Session
         }
         status = opened?.Status() ?? new MemoryPressureStatus(MemoryPressureState.Watching) { Source = "host" };
         StartPolicy();
+        if (IsFedByHook)
+            return;
         Log.Write(Log.Info, "ready: {0}", status);
-        // On this rung the stalls of others are told: that must not go unnoticed.
+        // On this rung the stalls of others are told.
         if (status.Rung == Native.RungMachine)
-            Log.Write(Log.Warning, "watching the whole machine, not this cgroup: {0}", status.Reason);
+            Log.Write(Log.Info, "watching the whole machine, not this cgroup: {0}", status.Reason);
     }
 
     /// <summary>From now on it has a policy. Returns whether it had none.</summary>
@@ -194,6 +210,12 @@ internal sealed class Session
         lock (gate)
             policy?.Prepare();
     }
+
+#if PSIBRIDGE_HOOK
+    private ISource NewSource() => IsFedByHook ? new Hook() : new Mailbox(ref settings.Watch);
+#else
+    private ISource NewSource() => new Mailbox(ref settings.Watch);
+#endif
 
     private void StartPolicy()
     {

@@ -27,6 +27,13 @@ internal sealed unsafe class Settings
     internal void Read(MemoryPressureOptions? options, bool haveLibrary)
     {
         Watch.Size = (UIntPtr)sizeof(Native.WatchOptions);
+#if PSIBRIDGE_HOOK
+        if (Hook.Settings is { } given)
+        {
+            Take(given); // the native hook has read the environment, and complained
+            return;
+        }
+#endif
         if (haveLibrary)
             ReadEnvironment();
         else
@@ -52,10 +59,15 @@ internal sealed unsafe class Settings
         GC.KeepAlive(log);
         if (r < 0) // not for what it reads
             throw new NotWatchingException(MemoryPressureState.Unavailable, "psb_settings_read: error " + -r);
-        Log.Highest = s.LogPriority;
+        Take(s);
         foreach (string complaint in complaints)
             Log.Write(Log.Warning, "{0}", complaint);
         Watch = watch;
+    }
+
+    private void Take(in Native.Settings s)
+    {
+        Log.Highest = s.LogPriority;
         Enabled = s.Enabled != 0;
         Collect = (MemoryCollect)s.Collect;
         Apart = Native.Time(s.ApartUsec);

@@ -9,7 +9,7 @@
 //     fork PROGRAM                                starts it and waits
 //     alive, settle                               are answered, settle when no finalizer has anything left to do
 //
-// KIND, in place of the cache: finalizers (which hold it), native (memory that finalizers free), graph (a live heap that
+// KIND, in place of the cache: large (500 MiB in arrays, of which every fifth is kept), finalizers (which hold it), native (memory that finalizers free), graph (a live heap that
 // takes its time to walk), busy (two threads allocate meanwhile). C# 5, so that Mono's compiler reads it too.
 using System;
 using System.Collections.Generic;
@@ -98,6 +98,21 @@ static class Program
         GC.KeepAlive(all);
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    static void Large(int count)
+    {
+        var all = new List<byte[]>();
+        for (int i = 0; i < count; i++)
+        {
+            all.Add(new byte[1 << 20]);
+            for (int page = 0; page < 1 << 20; page += 4096)
+                all[i][page] = 1;
+            if (i % 5 == 0)
+                live.Add(all[i]);
+        }
+        GC.KeepAlive(all);
+    }
+
     static void Graph(int count)
     {
         var random = new Random(1);
@@ -124,6 +139,8 @@ static class Program
 
         if (kind == "finalizers")
             OnThread(() => Make<Holder>(2500, int.MaxValue));
+        else if (kind == "large")
+            OnThread(() => Large(500));
         else if (kind == "native")
             OnThread(() => Make<Native>(60000, 200));
         else if (kind == "graph")

@@ -13,6 +13,8 @@
 #include "core/wire.h"
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
+#include "runtimes/managed.h"
+#include "runtimes/tool.h"
 
 #include <limits.h>
 #include <linux/sockios.h>
@@ -150,7 +152,9 @@ int __wrap_psb_registration_report(psb_registration *reg, uint64_t bytes, uint64
 }
 
 static const struct hook_runtime plain = { .name = "fake", .collect = fake_collect };
-static const struct hook_runtime settling = { "fake", fake_collect, fake_settle, NULL };
+static const struct hook_runtime settling = { .name = "fake",
+					      .collect = fake_collect,
+					      .settle = fake_settle };
 
 /* ---- the life of a case --------------------------------------------------------------------------- */
 
@@ -654,31 +658,166 @@ PROMISE(it_may_be_stopped_inside_of_a_collection)
 	assert_int_equal(fake.calls, 1);
 }
 
-/* Between its last look and collect() it has something to say, and nobody listens. */
-PROMISE(who_does_not_read_stderr_makes_no_collection_begin_after_the_end)
+/* ---- what is said, and to whom -------------------------------------------------------------------- */
+
+PROMISE(a_stderr_that_is_not_read_delays_no_collection)
 {
-	const size_t room = strlen(PREFIX "told Low (memory is short)\n");
-	char full[4096];
+	static char full[1 << 16];
 	int ends[2];
 
-	if (sysconf(_SC_PAGESIZE) > 4096)
-		SKIP("a pipe is larger here");
 	start_eager(&plain);
-	press_once(); /* its effect is not told yet */
-	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	assert_int_equal(fcntl(ends[1], F_SETPIPE_SZ, sizeof(full)), sizeof(full));
-	memset(full, 'x', sizeof(full));
-	assert_int_equal(write(ends[1], full, sizeof(full) - room), sizeof(full) - room);
+	assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+	while (write(ends[1], full, sizeof(full)) > 0)
+		;
+	assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0); /* from now on a write waits */
 	dup2(ends[1], STDERR_FILENO);
 	signal(SIGPIPE, SIG_DFL); /* systemd starts us with it ignored */
 	tell(PSB_LOW);
-	usleep(200 * MSEC); /* until it hangs in there */
-	hook_stop();
+	AWAIT(fake.calls == 1);
 	close(ends[0]); /* from now on each write is a SIGPIPE: a stderr that is gone hurts nothing */
 	close(ends[1]);
-	AWAIT(!has_threads());
-	assert_int_equal(fake.calls, 1);
+	stop();
 	dup2(said_fd, STDERR_FILENO);
+}
+
+PROMISE(where_stderr_is_data_to_others_it_is_known_by_the_command_line)
+{
+	static const struct {
+		int tool;
+		const char *cmdline; /* with a ' ' for each NUL */
+	} table[] = {
+		{ 1, "dotnet" },
+		{ 1, "dotnet build" },
+		{ 1, "/usr/bin/dotnet test app.dll" },
+		{ 1, "dotnet --info" },
+		{ 1, "dotnet exec /usr/share/dotnet/sdk/10.0.401/Roslyn/bincore/csc.dll @x.rsp" },
+		{ 1, "/usr/share/dotnet/sdk/10.0.401/Roslyn/bincore/csc" },
+		{ 1,
+		  "dotnet /root/.nuget/packages/microsoft.net.compilers.toolset/4.1/tasks/csc.dll" },
+		{ 1,
+		  "dotnet exec --runtimeconfig x.json --depsfile y.json /app/testhost.dll --port 1" },
+		{ 1, "/opt/pwsh/pwsh" },
+		{ 1, "mono /usr/lib/mono/4.5/mcs.exe -out:x.exe" },
+		{ 0, "dotnet app.dll build" },
+		{ 0, "dotnet exec app.dll" },
+		{ 0, "dotnet --roll-forward Major /srv/sdk/app.dll" },
+		{ 0, "/app/garbage 300" },
+		{ 0, "mono app.exe" },
+		{ 0, "csc-server" },
+		{ 0, "" },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+		char text[200];
+		size_t size = (size_t)snprintf(text, sizeof(text), "%s", table[i].cmdline) + 1;
+
+		for (char *p = text; (p = strchr(p, ' ')); p++)
+			*p = '\0';
+		if (tool_is(text, size) != table[i].tool)
+			fail_msg("%s", table[i].cmdline);
+	}
+}
+
+/* ---- a managed policy in its place ---------------------------------------------------------------- */
+
+static struct {
+	const struct managed_table *table;
+	struct psb_settings settings;
+	int joined, early; /* so often it is too early */
+} guest;
+
+static const struct managed_table *find_table(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	const struct managed_table *found = NULL;
+	char line[300];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "/memfd:" MANAGED_MAPPING " (deleted)\n"))
+			found = (const struct managed_table *)(uintptr_t)strtoull(line, NULL, 16);
+	fclose(maps);
+	return found;
+}
+
+static int load_guest(int last, const char **ret_why)
+{
+	if (guest.early-- > 0 && !last)
+		return -EAGAIN;
+	*ret_why = "as told";
+	guest.table = find_table();
+	guest.settings.size = sizeof(guest.settings);
+	guest.joined = guest.table->join(&guest.settings);
+	return guest.joined;
+}
+
+static const struct hook_runtime managed = { .name = "fake",
+					     .collect = fake_collect,
+					     .load = load_guest };
+
+PROMISE(a_managed_policy_that_joins_is_told_and_collects_in_its_place)
+{
+	struct psb_settings again = { .size = sizeof(again) };
+	int available = 0, critical = 0, reason = 0;
+
+	memset(&guest, 0, sizeof(guest));
+	guest.early = 1;
+	setenv("PSIBRIDGE_COLLECT", "critical", 1);
+	start_eager(&managed);
+	await_line("the managed policy has taken over");
+	assert_int_equal(guest.settings.collect, PSB_COLLECT_CRITICAL);
+	assert_int_equal(guest.table->join(&again), -EALREADY);
+	tell_record(WIRE_LEVEL, PSB_LOW, true);
+	do
+		assert_int_equal(guest.table->take(&available, &critical, &reason), 1);
+	while (available != PSB_LOW);
+	assert_int_equal(critical, 1);
+	assert_int_equal(reason, PSB_REASON_STALL);
+	guest.table->report(MIB(7), 1000);
+	assert_int_equal(reported, MIB(7));
+	assert_int_equal(fake.calls, 0);
+
+	/* it could not go on: the runtime collects as it likes */
+	guest.table->leave(0);
+	assert_int_equal(guest.table->take(&available, &critical, &reason), 0);
+	tell(PSB_HIGH);
+	await_line("told High");
+	tell_record(WIRE_LEVEL, PSB_LOW, true);
+	AWAIT(fake.calls == 1);
+	stop();
+	assert_int_equal(guest.table->join(&again), -ECANCELED);
+}
+
+PROMISE(where_another_policy_acts_all_is_silent)
+{
+	memset(&guest, 0, sizeof(guest));
+	start_eager(&managed);
+	await_line("the managed policy has taken over");
+	guest.table->leave(1);
+	await_line("ended");
+	AWAIT(!has_threads());
+	assert_int_equal(fake.calls, 0);
+}
+
+static int load_nothing(int last, const char **ret_why)
+{
+	(void)last;
+	*ret_why = "as told";
+	return -EOPNOTSUPP;
+}
+
+PROMISE(without_a_managed_policy_it_says_why_and_collects_itself)
+{
+	static const struct hook_runtime without = { .name = "fake",
+						     .collect = fake_collect,
+						     .load = load_nothing };
+
+	start_eager(&without);
+	await_line("without the managed policy: as told");
+	press_once();
+	assert_int_equal(fake.calls, 1);
+	assert_int_equal(count_lines("without"), 1);
+	stop();
 }
 
 PROMISE(a_forked_child_only_forgets_and_the_parent_goes_on)
