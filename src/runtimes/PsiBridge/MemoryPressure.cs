@@ -159,6 +159,9 @@ public static class MemoryPressure
     /// <summary>For a native host, which puts in the news from now on, and says what the load is.</summary>
     internal static Session StartFromHost(Func<MemoryLoad> load) => Begin(null, load);
 
+    /// <summary>Another copy of this code acts from now on.</summary>
+    internal static void Yield() => current?.Yield();
+
     /// <summary>For the start-up hook, and whatever else must not wait.</summary>
     internal static void StartByItself(bool acts = true)
     {

@@ -25,6 +25,7 @@ namespace PsiBridge;
 internal sealed class Session
 {
     private const string GuardName = "psibridge.policy";
+    private static readonly Action Guard = MemoryPressure.Yield; // one for all sessions of this copy, which follow each other
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(2);
 
     private readonly object gate = new object();
@@ -38,7 +39,6 @@ internal sealed class Session
     private readonly Thread thread;
     private volatile ISource? mailbox; // null: the slot is listened to
     private MemoryPolicy? policy;
-    private Action? guard;
     private bool acts, open; // whether there is a policy, or will be; and whether it is known what is listened to
     private volatile MemoryPressureStatus status = new MemoryPressureStatus(MemoryPressureState.Starting);
     private volatile MemoryPressureStatus? end; // why it was stopped
@@ -178,6 +178,8 @@ internal sealed class Session
                 opened?.Close(); // stopped meanwhile
             open = true;
         }
+        if (acts) // since a moment ago, perhaps
+            ClaimGuard();
         status = opened?.Status() ?? new MemoryPressureStatus(MemoryPressureState.Watching) { Source = "host" };
         StartPolicy();
         if (IsFedByHook)
@@ -239,7 +241,7 @@ internal sealed class Session
 #endif
     }
 
-    private void Yield() => Close(MemoryPressureState.TakenOver, "another PsiBridge of this process took over");
+    internal void Yield() => Close(MemoryPressureState.TakenOver, "another PsiBridge of this process took over");
 
     // Never given back: to end one that has ended does no harm, and a program that stopped its own wants no other.
     private bool ClaimGuard()
@@ -249,14 +251,14 @@ internal sealed class Session
         lock (domain)
         {
             var other = (Action?)domain.GetData(GuardName);
-            if (other != null && other == guard)
+            if (other == Guard)
                 return true;
 #if PSIBRIDGE_HOOK
             if (other != null)
                 return false;
 #endif
             other?.Invoke();
-            domain.SetData(GuardName, guard = Yield);
+            domain.SetData(GuardName, Guard);
             return true;
         }
     }
