@@ -77,13 +77,23 @@ internal static unsafe class Code
     /// <summary>An address in each file of those that are mapped.</summary>
     internal static void Find(Action<IntPtr> keep)
     {
-        foreach (string line in File.ReadLines("/proc/self/maps"))
+        try
         {
-            // "7f48740fe000-7f4874400000 r-xp 0001d000 fe:01 1234    /usr/lib/libcoreclr.so"
-            if (Array.IndexOf(Collectors, line.Substring(line.LastIndexOf('/') + 1)) >= 0 &&
-                ulong.TryParse(line.Substring(0, line.IndexOf('-')), NumberStyles.HexNumber, CultureInfo.InvariantCulture,
-                               out ulong address))
-                keep((IntPtr)(long)address);
+            foreach (string line in File.ReadLines("/proc/self/maps"))
+                FindIn(line, keep);
         }
+        catch (Exception e) when (e is IOException || e is UnauthorizedAccessException)
+        {
+            // Out of descriptors, say. What locks is kept, and the rest from the first sign on.
+        }
+    }
+
+    // "7f48740fe000-7f4874400000 r-xp 0001d000 fe:01 1234    /usr/lib/libcoreclr.so"
+    private static void FindIn(string line, Action<IntPtr> keep)
+    {
+        if (Array.IndexOf(Collectors, line.Substring(line.LastIndexOf('/') + 1)) >= 0 &&
+            ulong.TryParse(line.Substring(0, line.IndexOf('-')), NumberStyles.HexNumber, CultureInfo.InvariantCulture,
+                           out ulong address))
+            keep((IntPtr)(long)address);
     }
 }

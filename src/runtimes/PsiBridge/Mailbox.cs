@@ -70,8 +70,8 @@ internal sealed unsafe class Mailbox : ISource
         mailbox = made;
         registration = Native.psb_mailbox_registration(mailbox);
         backend = Native.psb_bridge_backend(bridge, null) == Native.BackendUring ? "io_uring" : "epoll";
+        keepsCode = true; // also where it fails half-way: what begins is ended
         Code.Begin();
-        keepsCode = true;
         Check(Native.psb_bridge_start(bridge), "");
     }
 
