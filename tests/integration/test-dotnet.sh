@@ -133,9 +133,9 @@ check it_starts_by_itself_when_it_is_asked_for_and_not_before lazy
 acts() { grep -q 'psibridge polic' "/proc/$pid"/task/*/comm; }
 reads()
 {
-	embedder lazy && expect '^status NotStarted: ' && tell level && expect '^level High False' && expect 'ready: rung 1, fifo' &&
-		low && expect 'told Low' && tell level && expect '^level Low False' && heard 'told High' && ! acts &&
-		! said 'collected: ' && tell start && low && expect 'collected: ' && acts && tell exit && ended 0
+	embedder lazy && expect '^status NotStarted: ' && tell level && expect '^level High False' && heard 'ready: rung 1, fifo' &&
+		low && expect 'told Low' && expect 'told High' && ! acts && unsaid 'collected: ' &&
+		tell start && low && expect 'collected: ' && acts && tell exit && ended 0
 }
 check reading_a_level_starts_no_policy reads
 throws()

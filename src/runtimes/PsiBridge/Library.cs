@@ -116,15 +116,16 @@ internal static unsafe class Library
 #endif
     }
 
-    // "/opt/libpsibridge.so: invalid ELF header". What is not there is no news; but the line may name another file, which this
-    // one needs.
+    // "/opt/libpsibridge.so: invalid ELF header". That it is not where it was looked for is no news, also under a name that the
+    // runtime made of it; but the line may be about another file, which this one needs.
     private static void Refuse(string line, string name, string? shown)
     {
         const string missing = "cannot open shared object file: No such file or directory";
         int colon = line.IndexOf(": ", StringComparison.Ordinal);
         string file = line.Substring(0, Math.Max(colon, 0));
 
-        if (file.Length == 0 || (line.EndsWith(missing, StringComparison.Ordinal) && !File.Exists(name)))
+        if (file.Length == 0 || (line.EndsWith(missing, StringComparison.Ordinal) &&
+                                 Path.GetFileName(file).IndexOf(Path.GetFileName(name), StringComparison.Ordinal) >= 0))
             return;
         refused ??= shown != null && !shown.EndsWith(file, StringComparison.Ordinal) ? shown + ": " + line : line;
     }
