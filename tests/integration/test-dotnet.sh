@@ -198,6 +198,37 @@ else
 fi
 check many_exits_under_a_hail_of_notifications_are_clean hail 20 4 'exit 4' env "DOTNET_STARTUP_HOOKS=$hook" dotnet "$garbage" 1 0
 
+# ---- the GC's own limit --------------------------------------------------------------------------------------------
+# A cache without a bound, filled with 10 MB/s: the kernel sees nothing of the end that it comes to.
+# shellcheck disable=SC2086
+check a_program_with_a_cache_without_a_bound_is_built build build tests/dotnet/Unbounded/Unbounded.csproj $own
+unbounded() { timeout 300 "$@" >"$T/log" 2>&1 </dev/null 4>&-; }
+dies() { ! "$@" && said '^Out of memory' && unsaid '^lived'; }
+lives() { { "$@" || ! cat "$T/log"; } && said '^told Low.* that the GC may use are alive, HeapLimit' && said '^lived' && said '^after High'; }
+export PSIBRIDGE_LIBRARY="$native" PSIBRIDGE_SOURCE="$T/source"
+cache="dotnet $T/made/bin/Unbounded/release/unbounded.dll"
+# shellcheck disable=SC2086 # $cache is two words
+hard_limit() { DOTNET_GCHeapHardLimit=0xA000000 unbounded $cache "$@"; }
+check without_us_the_cache_ends_the_program dies hard_limit 1000 2000 10
+check with_a_compactor_it_lives_and_memory_is_high_again lives hard_limit 300 2000 10 guarded
+# Large objects alone make no collection before the one that fails.
+check with_large_objects_too lives hard_limit 300 200000 10 guarded
+memory=/sys/fs/cgroup/memory
+[ -e $memory/cgroup.procs ] || memory=$mount
+group=$memory/psb-dotnet-$$
+limit() { echo $((300 << 20)) >"$group/memory.limit_in_bytes" || echo $((300 << 20)) >"$group/memory.max"; }
+if mkdir "$group" && limit; then
+	clean_up() { rmdir "$group"; }
+	# shellcheck disable=SC2016,SC2086
+	container() { unbounded sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" $cache "$@"; }
+	check in_a_container_of_300_mb_it_ends_without_us dies container 1000 2000 20
+	check and_lives_with_a_compactor lives container 450 2000 15 guarded
+else
+	skip in_a_container_it_lives "no cgroup with a limit can be made here"
+	rmdir "$group"
+fi 2>/dev/null
+unset PSIBRIDGE_LIBRARY PSIBRIDGE_SOURCE
+
 # ---- as people embed it ----------------------------------------------------------------------------------------------
 # embeds PERCENT COMMAND...: is told, compacts a cache or has garbage, and gives back so much
 embeds()

@@ -2,7 +2,7 @@
 //
 // MemoryLevels.cs - what is told: levels, reasons, load, state
 //
-// The numbers of the enumerations are those of psibridge.h, for they come from there as they are.
+// The numbers of the enumerations are those of psibridge.h, for they come from there as they are; from 100 on they are our own.
 using System;
 
 namespace PsiBridge;
@@ -41,6 +41,8 @@ public enum MemoryPressureReason
     Gone = 9,
     /// <summary>No stalls yet, but at this growth the limit is soon reached.</summary>
     Forecast = 10,
+    /// <summary>What is alive comes near the GC's own limit, or is no longer near it. The kernel knows nothing of that.</summary>
+    HeapLimit = 100,
 }
 
 /// <summary>Whose limit was reached, or whose pressure it is.</summary>

@@ -213,21 +213,29 @@ public static class MemoryPressure
         return started;
     }
 
-    // On the listener's thread.
-    private static void Told(Session session, MemoryPressureEventArgs pressure)
+    // On the listener's thread, or on that of the heap's limit.
+    private static void Told(Session session, MemoryPressureEventArgs news)
     {
-        pressure.Load = session.Load();
+        MemoryPressureEventArgs? pressure;
+
+        news.Load = session.Load();
         lock (Gate)
         {
             if (session != current || session.IsEnded)
                 return; // the last words of one that was stopped
-            if (pressure.Reason == MemoryPressureReason.Present && last == null && pressure.Available == MemoryAvailable.High)
+            if (news.Reason == MemoryPressureReason.Present && last == null && news.Available == MemoryAvailable.High)
+                return;
+            if ((pressure = session.Join(news)) == null)
                 return;
             last = pressure;
+            session.Tell(pressure);
         }
         if (!session.IsFedByHook)
             Log.Write(Log.Info, "told {0}", pressure);
-        session.Tell(pressure);
-        Handlers.Tell(handler => handler(null, pressure));
+        lock (session.HandlersGate)
+        {
+            if (last == pressure) // or the other thread waits with what is newer
+                Handlers.Tell(handler => handler(null, pressure));
+        }
     }
 }

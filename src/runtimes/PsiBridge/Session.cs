@@ -14,6 +14,9 @@
 // the source; the listener's thread then finds its way out, and frees what is native. It is waited for, two seconds at most, but
 // never from a thread of ours, so a handler may stop what called it.
 //
+// The heap has a limit of its own (GcLimit.cs): a second source, whose thread, there only if it has something to tell, calls what
+// the listener's calls. The worse of the two levels counts.
+//
 // In one process only one policy acts. It has put a delegate into the AppDomain's data under a name, which another copy of
 // this code (the start-up hook has one) finds. The library was chosen by the program, so it makes a start-up hook yield, and
 // never the other way.
@@ -42,6 +45,10 @@ internal sealed class Session
     private bool acts, open; // whether there is a policy, or will be; and whether it is known what is listened to
     private volatile MemoryPressureStatus status = new MemoryPressureStatus(MemoryPressureState.Starting);
     private volatile MemoryPressureStatus? end; // why it was stopped
+    private MemoryPressureEventArgs? measured, ofHeap; // the last news of each source; null: High
+#if NET
+    private GcLimit? gcLimit;
+#endif
 
     // hostLoad: a native host puts in the news, and this is the load; null: libpsibridge is asked. acts: with a policy; else it
     // only tells. told: on the listener's thread.
@@ -91,6 +98,22 @@ internal sealed class Session
             Put(available, critical, MemoryPressureReason.Simulated);
     }
 
+    /// <summary>Handlers are told by one thread at a time.</summary>
+    internal object HandlersGate { get; } = new object();
+
+    /// <summary>What is to be told because of `news`, as long as the other source is what it is; null: nothing.</summary>
+    internal MemoryPressureEventArgs? Join(MemoryPressureEventArgs news)
+    {
+        static int Badness(MemoryPressureEventArgs? of) => of == null ? 0 : of.Critical ? 3 : MemoryAvailable.High - of.Available;
+        bool heap = news.Reason == MemoryPressureReason.HeapLimit;
+        MemoryPressureEventArgs? before = heap ? ofHeap : measured, other = heap ? measured : ofHeap;
+
+        (heap ? ref ofHeap : ref measured) = news;
+        if (Badness(news) >= Badness(other))
+            return news;
+        return Badness(before) > Badness(other) ? other : null; // the other one is left, or was the worse all along
+    }
+
     internal void Tell(MemoryPressureEventArgs pressure)
     {
         StartPolicy();
@@ -100,7 +123,12 @@ internal sealed class Session
     internal void Stop(TimeSpan? patience = null)
     {
         Close(MemoryPressureState.Stopped);
-        if (Thread.CurrentThread != thread && !(policy?.IsOwnThread ?? false))
+        bool own = Thread.CurrentThread == thread || (policy?.IsOwnThread ?? false);
+#if NET
+        own |= gcLimit?.IsOwnThread ?? false;
+        gcLimit?.Stop(own ? TimeSpan.Zero : patience ?? StopPatience);
+#endif
+        if (!own)
             thread.Join(patience ?? StopPatience);
     }
 
@@ -116,6 +144,9 @@ internal sealed class Session
 #endif
             mailbox?.Close();
             slot.Close();
+#if NET
+            gcLimit?.Stop(TimeSpan.Zero);
+#endif
         }
     }
 
@@ -223,6 +254,10 @@ internal sealed class Session
     {
         lock (gate)
         {
+#if NET
+            if (end == null && status.State == MemoryPressureState.Watching)
+                gcLimit ??= new GcLimit(news => told(this, news), settings.Rearm, () => acts && settings.Collect != MemoryCollect.Off);
+#endif
             if (end == null && acts)
                 policy ??= new MemoryPolicy(settings, callbacks, (bytes, msec) => mailbox?.Report(bytes, msec));
         }

@@ -23,6 +23,7 @@ internal sealed unsafe class Settings
     internal MemoryCollect Collect { get; private set; } = MemoryCollect.Low;
     internal TimeSpan Apart { get; private set; } = TimeSpan.FromSeconds(5);
     internal long Grown { get; private set; } = GrownShare;
+    internal TimeSpan Rearm => Watch.RearmUsec > 0 ? Native.Time(Watch.RearmUsec) : TimeSpan.FromMilliseconds(8192);
 
     internal void Read(MemoryPressureOptions? options, bool haveLibrary)
     {
