@@ -33,6 +33,9 @@ internal static class Log
     /// <summary>Standard error is data to others.</summary>
     internal static bool Mute { private get; set; }
 
+    /// <summary>Takes the place of standard error, at every level: what it gets is filtered by its own rules.</summary>
+    internal static Action<int, string>? Sink { private get; set; }
+
     /// <summary>What Write() needs is there, so that it need not be looked for later.</summary>
     internal static void WarmUp() => _ = Bytes(WouldWait() ? "waits" : "ready");
 
@@ -55,6 +58,11 @@ internal static class Log
 
     internal static void Write(int priority, string format, params object?[] args)
     {
+        if (Sink is { } sink)
+        {
+            sink(priority, string.Format(CultureInfo.InvariantCulture, format, args));
+            return;
+        }
         if (priority > Highest || Mute || WouldWait())
             return;
         byte[] line = Bytes(string.Format(CultureInfo.InvariantCulture, format, args));

@@ -36,6 +36,7 @@ public static class MemoryPressure
     private static bool exitWatched;
     private static volatile bool byItself = true;
     private static volatile MemoryPressureEventArgs? last; // what was told; null: High
+    private static CollectionTotals collections;
 
     /// <summary>How much memory the program may count on, as last told. High where nothing is watched. To read it starts the
     /// watch, and no more: collections begin with a <see cref="Start"/>, a handler or a callback.</summary>
@@ -148,6 +149,32 @@ public static class MemoryPressure
         Act(current!);
         current!.WaitUntilDecided(StartPatience);
         current.Simulate(available, critical);
+    }
+
+    /// <summary>Collections that the policy made: how many, their time, and what went back. Added up over all watches.</summary>
+    internal struct CollectionTotals
+    {
+        internal long Count, Msec, Bytes;
+    }
+
+    internal static CollectionTotals Collections
+    {
+        get
+        {
+            lock (Gate)
+                return collections;
+        }
+    }
+
+    /// <summary>On the policy's thread.</summary>
+    internal static void Collected(long bytes, long msec)
+    {
+        lock (Gate)
+        {
+            collections.Count++;
+            collections.Msec += msec;
+            collections.Bytes += bytes;
+        }
     }
 
     private static MemoryPressureEventArgs? Last()

@@ -259,7 +259,11 @@ internal sealed class Session
                 gcLimit ??= new GcLimit(news => told(this, news), settings.Rearm, () => acts && settings.Collect != MemoryCollect.Off);
 #endif
             if (end == null && acts)
-                policy ??= new MemoryPolicy(settings, callbacks, (bytes, msec) => mailbox?.Report(bytes, msec));
+                policy ??= new MemoryPolicy(settings, callbacks, (bytes, msec) =>
+                {
+                    MemoryPressure.Collected(bytes, msec);
+                    mailbox?.Report(bytes, msec);
+                });
         }
     }
 
