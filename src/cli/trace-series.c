@@ -17,7 +17,7 @@
 #include "cli/trace-file.h"
 #include "core/nearest.h"
 
-#define SAMPLES_MAX ((size_t)8 << 20) /* 0.9 GB; a week of one line every 100 ms has 6 millions */
+#define SAMPLES_MAX ((size_t)8 << 20) /* 0.7 GB; a week of one line every 100 ms has 6 millions */
 
 /* What a series is known by. */
 struct key {
