@@ -401,7 +401,7 @@ tests_bench_bench_SOURCES = $(lab) tests/program.c tests/program.h \
 	tests/bench/bench.c tests/bench/bench.h \
 	tests/bench/contender.c tests/bench/contender.h tests/bench/count.c tests/bench/runtime.c tests/bench/runtime.h \
 	tests/bench/latency.c tests/bench/faults.c tests/bench/tree.c tests/bench/cost.c \
-	tests/bench/effect.c tests/bench/load.c tests/bench/survive.c tests/bench/needless.c tests/bench/again.c
+	tests/bench/effect.c tests/bench/load.c tests/bench/survive.c tests/bench/needless.c tests/bench/again.c tests/bench/ring.c
 tests_bench_bench_LDADD = $(library_layers) -ldl -lm
 
 bench: all tests/bench/bench

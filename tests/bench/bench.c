@@ -312,7 +312,8 @@ struct psb_stats watch_stats(const struct watched *watched)
 
 static const struct bench *const benches[] = { &bench_latency, &bench_faults,	&bench_tree,
 					       &bench_cost,    &bench_effect,	&bench_load,
-					       &bench_survive, &bench_needless, &bench_again };
+					       &bench_survive, &bench_needless, &bench_again,
+					       &bench_ring };
 
 /* What a figure depends on. */
 static void say_machine(void)

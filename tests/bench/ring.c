@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ring.c - what psibridged's trace costs while a hundred cgroups stall
+ *
+ * Three daemons watch the same hundred cgroups at the same time, so that what disturbs one disturbs all; they differ in Trace= alone. What
+ * the first spends is what watching takes. The thresholds are low for what a slow reader stalls, so that all cgroups are over early and
+ * many over low. Each has a file of its own: pages that another group was charged for make no pressure.
+ */
+#include "bench.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECONDS 60
+#define CROWD 100
+#define LIMIT_BYTES (3 * MIB)
+#define FILE_BYTES (4 * MIB)
+#define PACE_USEC 500000
+#define BOUND_PERCENT 0.1
+
+enum { NAME, CPU, MORE, KIB, MOST };
+static const struct column columns[] = {
+	[NAME] = { "Trace=", 0 },      [CPU] = { "CPU % of a core", 3 }, [MORE] = { "more", 3 },
+	[KIB] = { "KiB a second", 1 }, [MOST] = { "KiB at most", 0 },
+};
+
+static struct daemon {
+	const char *trace;
+	uint64_t bound;
+	char dir[64];
+	pid_t pid;
+	uint64_t begun_nsec, most, first, last; /* CPU time; bytes of the files */
+} daemons[] = { { .trace = "no" },
+		{ .trace = "64M", .bound = 64 * MIB },
+		{ .trace = "1M", .bound = MIB } };
+
+static const char *one(unsigned i)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "crowd/c%u", i);
+	return name;
+}
+
+static void put_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		bench_die("%s cannot be written", path);
+	close(fd);
+}
+
+static void start(struct daemon *d)
+{
+	const char *builddir = getenv("builddir");
+	char root[128], notify[128], control[128];
+
+	snprintf(d->dir, sizeof(d->dir), "/var/tmp/psb-ring-XXXXXX");
+	if (!mkdtemp(d->dir))
+		bench_die("%s cannot be made", d->dir);
+	snprintf(root, sizeof(root), "%s/etc", d->dir);
+	mkdir(root, 0700);
+	snprintf(root, sizeof(root), "%s/etc/psibridge", d->dir);
+	mkdir(root, 0700);
+	strcat(root, "/psibridged.conf");
+	put_file(root, words("[Daemon]\nTrace=%s\n[Watch %s/*]\nEarly=some 1ms/2s\n"
+			     "Low=some 4ms/2s\nCritical=full 1s/2s\n",
+			     d->trace, lab_path(&lab, "crowd") + 1));
+	snprintf(root, sizeof(root), "%s", d->dir);
+	snprintf(notify, sizeof(notify), "%s/notify", d->dir);
+	snprintf(control, sizeof(control), "%s/control", d->dir);
+	d->pid = lab_fork(&lab, NULL);
+	if (d->pid != 0)
+		return;
+	setenv("STATE_DIRECTORY", d->dir, 1);
+	(void)!freopen("/dev/null", "w", stderr);
+	execl(words("%s/psibridged", builddir ? builddir : "."), "psibridged", "--root", root,
+	      "--notify", notify, "--control", control, (char *)NULL);
+	_exit(127);
+}
+
+/* Of all its threads; it ends none but at its own end. */
+static uint64_t cpu_nsec(const struct daemon *d)
+{
+	const char *tasks = words("/proc/%d/task", (int)d->pid);
+	DIR *dir = opendir(tasks);
+	struct dirent *entry;
+	uint64_t sum = 0;
+	char path[128];
+
+	if (!dir)
+		bench_die("psibridged with Trace=%s ended", d->trace);
+	while ((entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/schedstat", (int)d->pid,
+			 entry->d_name);
+		if (entry->d_name[0] != '.')
+			sum += lab_number(path, "");
+	}
+	closedir(dir);
+	return sum;
+}
+
+/* Removes the files, too, where `end`. */
+static uint64_t trace_bytes(const struct daemon *d, bool end)
+{
+	DIR *dir = opendir(words("%s/trace", d->dir));
+	struct dirent *entry;
+	uint64_t sum = 0;
+	struct stat st;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0) {
+			sum += (uint64_t)st.st_size;
+			if (end)
+				unlinkat(dirfd(dir), entry->d_name, 0);
+		}
+	if (dir)
+		closedir(dir);
+	return sum;
+}
+
+static void stop(struct daemon *d)
+{
+	static const char *const names[] = { "etc/psibridge/psibridged.conf",
+					     "etc/psibridge",
+					     "etc",
+					     "trace",
+					     "notify",
+					     "control",
+					     "run/psibridge",
+					     "run",
+					     "" };
+
+	lab_kill(d->pid);
+	trace_bytes(d, true);
+	for (size_t i = 0; i < ELEMENTSOF(names); i++)
+		remove(words("%s/%s", d->dir, names[i]));
+}
+
+static unsigned stalled(const uint64_t *before)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < CROWD; i++)
+		count += lab_psi(&lab, one(i)).some_usec > before[i];
+	return count;
+}
+
+static unsigned measure(unsigned seconds)
+{
+	uint64_t before[CROWD];
+
+	for (unsigned i = 0; i < CROWD; i++)
+		before[i] = lab_psi(&lab, one(i)).some_usec;
+	for (struct daemon *d = daemons; d < daemons + ELEMENTSOF(daemons); d++) {
+		d->begun_nsec = cpu_nsec(d);
+		d->first = trace_bytes(d, false);
+	}
+	for (unsigned second = 0; second < seconds; second++) {
+		sleep_usec(USEC_PER_SEC);
+		for (struct daemon *d = daemons; d < daemons + ELEMENTSOF(daemons); d++) {
+			d->last = trace_bytes(d, false);
+			d->most = MAX(d->most, d->last);
+		}
+	}
+	for (unsigned row = 0; row < ELEMENTSOF(daemons); row++) {
+		const struct daemon *d = &daemons[row];
+
+		put(row, CPU, (double)(cpu_nsec(d) - d->begun_nsec) / 1e7 / seconds);
+		put(row, MORE, median(row, CPU) - median(0, CPU));
+		put(row, KIB, row == 1 ? (double)(d->last - d->first) / 1024 / seconds : NAN);
+		put(row, MOST, (double)d->most / 1024);
+	}
+	return stalled(before);
+}
+
+static void work(void)
+{
+	unsigned seconds = bench_number(0, SECONDS), count;
+	struct lab_readers *readers[CROWD];
+	int files[CROWD];
+
+	lab_make(&lab, "crowd", 0);
+	lab_delegate(&lab, "crowd");
+	table_begin(columns, "Ring: psibridged over %u cgroups that stall, %u s", CROWD, seconds);
+	for (unsigned i = 0; i < CROWD; i++) {
+		lab_make(&lab, one(i), LIMIT_BYTES);
+		files[i] = data_new(FILE_BYTES);
+		lab_data_evict(files[i]);
+		readers[i] = neighbour_start(one(i), files[i], 1, PACE_USEC);
+	}
+	for (struct daemon *d = daemons; d < daemons + ELEMENTSOF(daemons); d++) {
+		table_row("%s", d->trace);
+		start(d);
+	}
+	sleep_usec(10 * USEC_PER_SEC); /* alarms, and the first looks */
+	count = measure(seconds);
+	for (struct daemon *d = daemons; d < daemons + ELEMENTSOF(daemons); d++)
+		stop(d);
+	for (unsigned i = 0; i < CROWD; i++) {
+		lab_readers_free(readers[i]);
+		close(files[i]);
+	}
+	lab_remove(&lab, "crowd");
+	table_print(
+		words("%u of %u stalled. Good is: less than 0.1 %% of a core more.", count, CROWD));
+	bench_promise(daemons[1].most > 0 && daemons[1].most <= daemons[1].bound &&
+			      daemons[2].most > 0 && daemons[2].most <= daemons[2].bound,
+		      "a trace is kept, within its bound");
+	bench_target(median(1, MORE) < BOUND_PERCENT,
+		     "the trace costs %.3f %% of a core (under %.1f %%)", median(1, MORE),
+		     BOUND_PERCENT);
+}
+
+const struct bench bench_ring = { "ring", "[SECONDS]", true, work };
