@@ -18,7 +18,6 @@
 #include "core/nearest.h"
 #include "core/scan.h"
 #include "core/utf8.h"
-#include "core/value.h"
 
 #define WORD_MAX NEAREST_WORD_MAX
 #define NAMES_MAX 64
@@ -157,6 +156,21 @@ int args_unexpected(const struct args *args, const char *why)
 	snprintf(text, sizeof(text), "%s%s%s was expected", why, *why ? "; " : "",
 		 args->option->expected);
 	return args_refuse(args, text);
+}
+
+int args_refuse_form(const struct args *args, enum value_form form, const char *why)
+{
+	const char *value = args->value;
+
+	if (form != FORM_TRIGGER)
+		return args_unexpected(args, why);
+	/* the shell made two words of it */
+	if ((strcmp(value, "some") == 0 || strcmp(value, "full") == 0) && args->at < args->argc) {
+		complain(args->verb, "--%s %s: it needs quotes: --%s \"%s %s\"", args->option->name,
+			 value, args->option->name, value, args->argv[args->at]);
+		return -EINVAL;
+	}
+	return args_refuse(args, why);
 }
 
 int args_take_flag(_unused_ const struct args *args, const struct args_setting *setting)

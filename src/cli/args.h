@@ -2,7 +2,7 @@
 /*
  * args.h - reading a verb's command line
  *
- * Long options only: "--name VALUE", "--name=VALUE", "--flag"; -h is --help, "--" ends them, "-" is a word. Names
+ * Long options only: "--name VALUE", "--name=VALUE", "--flag"; -h is --help, -o --output, "--" ends them, "-" is a word. Names
  * are never abbreviated: what a script says today means the same when an option is added. Whatever
  * makes no sense is answered with one line on stderr that names the option, the value and what was
  * expected, and with the nearest name that exists.
@@ -10,6 +10,7 @@
 #pragma once
 
 #include "core/util.h"
+#include "core/value.h"
 
 struct args;
 
@@ -41,6 +42,8 @@ struct args {
 int args_refuse(const struct args *args, const char *why);
 /* The same with what was expected behind `why`, which may be "". */
 int args_unexpected(const struct args *args, const char *why);
+/* Of what value_parse() refused as a value of that form. */
+int args_refuse_form(const struct args *args, enum value_form form, const char *why);
 
 /* One line on stderr, "psibridge VERB: ..."; `verb` may be NULL. Control characters become '?'. */
 void complain(const char *verb, const char *format, ...) _printf_(2, 3);

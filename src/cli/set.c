@@ -335,7 +335,7 @@ static int take_setting(const struct args *args, const struct args_setting *opti
 	const char *why = "";
 
 	if (value_parse(form, args->value, strlen(args->value), &value, &why) < 0)
-		return form == FORM_TRIGGER ? args_refuse(args, why) : args_unexpected(args, why);
+		return args_refuse_form(args, form, why);
 	*(const char **)option->to = args->value;
 	return 0;
 }

@@ -118,7 +118,7 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 	const char *why = "";
 
 	if (value_parse(form, args->value, strlen(args->value), &value, &why) < 0)
-		return form == FORM_TRIGGER ? args_refuse(args, why) : args_unexpected(args, why);
+		return args_refuse_form(args, form, why);
 	if (option->max == SETTING_LOW)
 		o->low_window_usec = value.trigger.window_usec;
 	if (form == FORM_TRIGGER)
@@ -197,7 +197,7 @@ static int take_policy_setting(const struct args *args, const struct args_settin
 	const char *why = "";
 
 	if (value_parse(form, args->value, strlen(args->value), &value, &why) < 0)
-		return form == FORM_TRIGGER ? args_refuse(args, why) : args_unexpected(args, why);
+		return args_refuse_form(args, form, why);
 	setting_put(option->to, setting, &value);
 	return 0;
 }

@@ -20,6 +20,7 @@ check set_takes_one_cgroup refused 'psibridge set: "b": an option was expected h
 check set_wants_something_to_set refused 'psibridge set: there is nothing to set: an option such as --low was expected' set a
 check set_resets_and_no_more refused 'psibridge set: --reset takes back what was set: it goes with no other option' set a --reset --save
 check set_knows_a_trigger refused 'psibridge set: --low "5": it begins with neither some nor full' set a --low 5
+check set_says_what_the_shell_needs refused 'psibridge set: --low some: it needs quotes: --low "some 400ms/2s"' set a --low some 400ms/2s
 check set_knows_a_time refused 'psibridge set: --rearm "5": the unit is missing (us, ms, s, min or h); a time from 1ms to 24h, such as 10s, was expected' set a --rearm 5
 check set_knows_yes_and_no refused 'psibridge set: --shadow "maybe": yes or no was expected' set a --shadow maybe
 check set_wants_a_pattern refused 'psibridge set: "a**": two stars must be a component of their own' set 'a**' --calm 5s
