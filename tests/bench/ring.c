@@ -2,8 +2,8 @@
 /*
  * ring.c - what psibridged's trace costs while a hundred cgroups stall
  *
- * Three daemons watch the same hundred cgroups at the same time, so that what disturbs one disturbs all; they differ in Trace= alone. What
- * the first spends is what watching takes. The thresholds are low for what a slow reader stalls, so that all cgroups are over early and
+ * Daemons watch the same hundred cgroups at the same time, so that what disturbs one disturbs all; they differ in Trace= alone. What one
+ * without spends is what watching takes, and by how much two of the same differ is what the figure is worth. The thresholds are low for what a slow reader stalls, so that all cgroups are over early and
  * many over low. Each has a file of its own: pages that another group was charged for make no pressure.
  */
 #include "bench.h"
@@ -36,7 +36,10 @@ static struct daemon {
 	uint64_t begun_nsec, most, first, last; /* CPU time; bytes of the files */
 } daemons[] = { { .trace = "no" },
 		{ .trace = "64M", .bound = 64 * MIB },
+		{ .trace = "no" },
+		{ .trace = "64M", .bound = 64 * MIB },
 		{ .trace = "1M", .bound = MIB } };
+enum { ROW_NO, ROW_64M, ROW_NO_AGAIN, ROW_64M_AGAIN, ROW_1M };
 
 static const char *one(unsigned i)
 {
@@ -172,10 +175,12 @@ static unsigned measure(unsigned seconds)
 		const struct daemon *d = &daemons[row];
 
 		put(row, CPU, (double)(cpu_nsec(d) - d->begun_nsec) / 1e7 / seconds);
-		put(row, MORE, median(row, CPU) - median(0, CPU));
-		put(row, KIB, row == 1 ? (double)(d->last - d->first) / 1024 / seconds : NAN);
+		put(row, KIB, d->bound > MIB ? (double)(d->last - d->first) / 1024 / seconds : NAN);
 		put(row, MOST, (double)d->most / 1024);
 	}
+	for (unsigned row = 0; row < ELEMENTSOF(daemons); row++)
+		put(row, MORE,
+		    median(row, CPU) - (median(ROW_NO, CPU) + median(ROW_NO_AGAIN, CPU)) / 2);
 	return stalled(before);
 }
 
@@ -184,6 +189,7 @@ static void work(void)
 	unsigned seconds = bench_number(0, SECONDS), count;
 	struct lab_readers *readers[CROWD];
 	int files[CROWD];
+	double more;
 
 	lab_make(&lab, "crowd", 0);
 	lab_delegate(&lab, "crowd");
@@ -209,12 +215,14 @@ static void work(void)
 	lab_remove(&lab, "crowd");
 	table_print(
 		words("%u of %u stalled. Good is: less than 0.1 %% of a core more.", count, CROWD));
-	bench_promise(daemons[1].most > 0 && daemons[1].most <= daemons[1].bound &&
-			      daemons[2].most > 0 && daemons[2].most <= daemons[2].bound,
-		      "a trace is kept, within its bound");
-	bench_target(median(1, MORE) < BOUND_PERCENT,
-		     "the trace costs %.3f %% of a core (under %.1f %%)", median(1, MORE),
-		     BOUND_PERCENT);
+	for (const struct daemon *d = daemons; d < daemons + ELEMENTSOF(daemons); d++)
+		bench_promise(d->most <= d->bound && (d->most > 0) == (d->bound > 0),
+			      "Trace=%s keeps at most that", d->trace);
+	more = (median(ROW_64M, MORE) + median(ROW_64M_AGAIN, MORE)) / 2;
+	bench_target(
+		more < BOUND_PERCENT,
+		"the trace costs %.3f %% of a core (under %.1f %%); two without differ by %.3f %%",
+		more, BOUND_PERCENT, fabs(median(ROW_NO, CPU) - median(ROW_NO_AGAIN, CPU)));
 }
 
 const struct bench bench_ring = { "ring", "[SECONDS]", true, work };
