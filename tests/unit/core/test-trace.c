@@ -408,9 +408,10 @@ PROMISE(recorded_pressure_is_told_as_it_was)
 		size_t told;
 		bool privileged;
 	} table[] = {
-		{ "real-page-cache", 7, false }, { "real-forks", 6, false },
-		{ "real-web", 0, false },	 { "real-anonymous", 4, true },
-		{ "real-dotnet", 20, true },	 { "real-dotnet-hook", 5, true },
+		{ "real-page-cache", 7, false },    { "real-forks", 6, false },
+		{ "real-web", 0, false },	    { "real-anonymous", 4, true },
+		{ "real-dotnet", 20, true },	    { "real-dotnet-hook", 5, true },
+		{ "real-anonymous-zram", 4, true },
 	};
 
 	options.rearm_usec = 4 * USEC_PER_SEC;
