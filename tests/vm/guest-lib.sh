@@ -13,10 +13,12 @@
 #     daemon_ready                both; ends the test if that does not work
 #     daemon_remove               the opposite, whatever state it is in
 #     daemon_pid, daemon_status   of the running one; its STATUS=
-#     within SECONDS COMMAND...   does COMMAND succeed within SECONDS? It is tried ten times a second
+#     within SECONDS COMMAND...   does COMMAND succeed within SECONDS? It is tried three times a second
 #     member NAME [-p PROPERTY]... -- COMMAND...
 #                                 a service in a cgroup of its own, system.slice/psb-NAME.service; its output is $work/NAME.out
 #     members_end                 stops all of them
+#     gate_close NAME, gate_open NAME
+#                                 a member's shell waits at $(gate NAME) in between
 #     says NAME PATTERN           does a line of $work/NAME.out match? container_says: of podman's log, $work/NAME.log
 #     levels NAME                 what a listener was told, as words in one line: "low neutral high"
 # shellcheck source=../tap.sh
@@ -42,7 +44,7 @@ within()
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ $SECONDS -lt $end ] || return 1
-		sleep 0.1
+		sleep 0.3
 	done
 }
 
@@ -156,6 +158,25 @@ member_listens()
 	member "$name" -p MemoryPressureWatch=skip -p Environment=MEMORY_PRESSURE_WATCH=/run/psibridge/notify "$@" -- \
 		/bin/sh -c "$here_bin/listener $seconds & sleep 1; $command; wait"
 	within 20 grep -q '^source' "$work/$name.out"
+}
+
+# A lock on a file: who waits for it sleeps. To look ten times a second for a file takes a few members all of an emulated machine.
+declare -A gates
+gate_close()
+{
+	local fd
+	exec {fd}>"$work/$1.gate"
+	flock "$fd"
+	gates[$1]=$fd
+}
+gate_open()
+{
+	flock -u "${gates[$1]}"
+	exec {gates[$1]}>&-
+}
+gate()
+{
+	echo "flock -s $work/$1.gate true"
 }
 
 members_end()
