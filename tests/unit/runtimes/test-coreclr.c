@@ -163,6 +163,44 @@ PROMISE(it_collects_until_no_free_region_is_kept)
 	assert_int_equal(kept.collections, 1 + STEPS);
 }
 
+PROMISE(where_stderr_is_data_to_others_it_is_known_by_the_command_line)
+{
+	static const struct {
+		int tool;
+		const char *cmdline; /* with a ' ' for each NUL */
+	} table[] = {
+		{ 1, "dotnet" },
+		{ 1, "dotnet build" },
+		{ 1, "/usr/bin/dotnet test app.dll" },
+		{ 1, "dotnet --info" },
+		{ 1, "dotnet exec /usr/share/dotnet/sdk/10.0.401/Roslyn/bincore/csc.dll @x.rsp" },
+		{ 1, "/usr/share/dotnet/sdk/10.0.401/Roslyn/bincore/csc" },
+		{ 1,
+		  "dotnet /root/.nuget/packages/microsoft.net.compilers.toolset/4.1/tasks/csc.dll" },
+		{ 1,
+		  "dotnet exec --runtimeconfig x.json --depsfile y.json /app/testhost.dll --port 1" },
+		{ 1, "/opt/pwsh/pwsh" },
+		{ 1, "mono /usr/lib/mono/4.5/mcs.exe -out:x.exe" },
+		{ 0, "dotnet app.dll build" },
+		{ 0, "dotnet exec app.dll" },
+		{ 0, "dotnet --roll-forward Major /srv/sdk/app.dll" },
+		{ 0, "/app/garbage 300" },
+		{ 0, "mono app.exe" },
+		{ 0, "csc-server" },
+		{ 0, "" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		char text[200];
+		size_t size = (size_t)snprintf(text, sizeof(text), "%s", table[i].cmdline) + 1;
+
+		for (char *p = text; (p = strchr(p, ' ')); p++)
+			*p = '\0';
+		if (tool_is(text, size) != table[i].tool)
+			fail_msg("%s", table[i].cmdline);
+	}
+}
+
 /* The rest of it the real runtime asks. */
 PROMISE(only_known_interfaces_are_given_and_the_last_reference_stops_it)
 {

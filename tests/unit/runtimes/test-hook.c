@@ -14,7 +14,6 @@
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
 #include "runtimes/managed.h"
-#include "runtimes/tool.h"
 
 #include <limits.h>
 #include <linux/sockios.h>
@@ -658,8 +657,6 @@ PROMISE(it_may_be_stopped_inside_of_a_collection)
 	assert_int_equal(fake.calls, 1);
 }
 
-/* ---- what is said, and to whom -------------------------------------------------------------------- */
-
 PROMISE(a_stderr_that_is_not_read_delays_no_collection)
 {
 	static char full[1 << 16];
@@ -678,44 +675,6 @@ PROMISE(a_stderr_that_is_not_read_delays_no_collection)
 	close(ends[1]);
 	stop();
 	dup2(said_fd, STDERR_FILENO);
-}
-
-PROMISE(where_stderr_is_data_to_others_it_is_known_by_the_command_line)
-{
-	static const struct {
-		int tool;
-		const char *cmdline; /* with a ' ' for each NUL */
-	} table[] = {
-		{ 1, "dotnet" },
-		{ 1, "dotnet build" },
-		{ 1, "/usr/bin/dotnet test app.dll" },
-		{ 1, "dotnet --info" },
-		{ 1, "dotnet exec /usr/share/dotnet/sdk/10.0.401/Roslyn/bincore/csc.dll @x.rsp" },
-		{ 1, "/usr/share/dotnet/sdk/10.0.401/Roslyn/bincore/csc" },
-		{ 1,
-		  "dotnet /root/.nuget/packages/microsoft.net.compilers.toolset/4.1/tasks/csc.dll" },
-		{ 1,
-		  "dotnet exec --runtimeconfig x.json --depsfile y.json /app/testhost.dll --port 1" },
-		{ 1, "/opt/pwsh/pwsh" },
-		{ 1, "mono /usr/lib/mono/4.5/mcs.exe -out:x.exe" },
-		{ 0, "dotnet app.dll build" },
-		{ 0, "dotnet exec app.dll" },
-		{ 0, "dotnet --roll-forward Major /srv/sdk/app.dll" },
-		{ 0, "/app/garbage 300" },
-		{ 0, "mono app.exe" },
-		{ 0, "csc-server" },
-		{ 0, "" },
-	};
-
-	for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-		char text[200];
-		size_t size = (size_t)snprintf(text, sizeof(text), "%s", table[i].cmdline) + 1;
-
-		for (char *p = text; (p = strchr(p, ' ')); p++)
-			*p = '\0';
-		if (tool_is(text, size) != table[i].tool)
-			fail_msg("%s", table[i].cmdline);
-	}
 }
 
 /* ---- a managed policy in its place ---------------------------------------------------------------- */
