@@ -43,6 +43,7 @@
 #include "runtimes/dotnet-ipc.h"
 #include "runtimes/effect.h"
 #include "runtimes/hook.h"
+#include "runtimes/managed.h"
 #include "runtimes/tool.h"
 
 #include <dlfcn.h>
@@ -168,7 +169,8 @@ static int load_file(const char *path, int major, const char **ret_why)
 	/* as it is open here, it is there, whatever becomes of its name */
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	r = *ret_why ? -ENOEXEC : access(name, R_OK) < 0 ? -errno : dotnet_load(self.tmpdir, name);
-	if (r != -ETIMEDOUT)
+	/* asked for just before Main(), it is opened later, by a thread of the program's: a file under another one's number ends that */
+	if (managed_joined() || (r < 0 && r != -ETIMEDOUT))
 		close(fd);
 	return r;
 }

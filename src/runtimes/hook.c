@@ -61,6 +61,7 @@ static struct {
 	int complained, complained_code;
 	psb_code *code; /* NULL: the program locks memory itself, or it cannot be had */
 	int tries;	/* of runtime->load() that are left */
+	int asked;	/* it was done */
 	uint64_t load_after_usec;
 	psb_bridge *bridge;
 	psb_watch *watch;
@@ -191,17 +192,23 @@ static void keep_code(enum psb_available available)
 		 mib(refused).text);
 }
 
-/* Has the managed policy loaded, which joins by itself. Returns -EAGAIN: it is too early for that. */
+/* Has the managed policy loaded, which joins by itself. Returns -EAGAIN: it is too early for that, or has not joined yet. */
 static int load_managed(int last)
 {
 	const char *why = NULL;
-	int r;
+	int r = 0;
 
-	if (managed_joined() || work.tries == 0)
+	if (work.tries == 0)
 		return 0;
-	r = self.runtime->load(last, &why);
-	if (r == -EAGAIN && !last)
-		return r;
+	if (!managed_joined() && !work.asked) {
+		r = self.runtime->load(last, &why);
+		if (r == -EAGAIN && !last)
+			return r;
+		/* a runtime that is just about to call Main() loads it a moment after it has answered */
+		work.asked = r == 0;
+		if (work.asked && !managed_joined())
+			return -EAGAIN;
+	}
 	work.tries = 0;
 	if (managed_joined())
 		log_line(&self.log, LOG_INFO, "the managed policy has taken over");
@@ -236,7 +243,7 @@ static void react(const struct psb_notification *n)
 		log_line(&self.log, LOG_INFO, "told %s%s%s",
 			 log_level((int)n->available, n->critical),
 			 psb_cause_text(n, cause) > 0 ? ": " : "", cause);
-	if (n->available != PSB_HIGH)
+	if (n->available != PSB_HIGH && !work.asked)
 		load_managed(0);
 	if (managed_put(n) || !life.running)
 		return;

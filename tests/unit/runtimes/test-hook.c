@@ -682,7 +682,8 @@ PROMISE(a_stderr_that_is_not_read_delays_no_collection)
 static struct {
 	const struct managed_table *table;
 	struct psb_settings settings;
-	int joined, early; /* so often it is too early */
+	int early;	  /* so often it is too early */
+	int late, absent; /* it joins after load() has returned, or never */
 } guest;
 
 static const struct managed_table *find_table(void)
@@ -704,10 +705,10 @@ static int load_guest(int last, const char **ret_why)
 	if (guest.early-- > 0 && !last)
 		return -EAGAIN;
 	*ret_why = "as told";
-	guest.table = find_table();
 	guest.settings.size = sizeof(guest.settings);
-	guest.joined = guest.table->join(&guest.settings);
-	return guest.joined;
+	assert_null(guest.table); /* it is asked once */
+	guest.table = find_table();
+	return guest.absent ? -EOPNOTSUPP : guest.late ? 0 : guest.table->join(&guest.settings);
 }
 
 static const struct hook_runtime managed = { .name = "fake",
@@ -747,31 +748,26 @@ PROMISE(a_managed_policy_that_joins_is_told_and_collects_in_its_place)
 	assert_int_equal(guest.table->join(&again), -ECANCELED);
 }
 
-PROMISE(where_another_policy_acts_all_is_silent)
+PROMISE(one_that_joins_late_does_too_and_where_another_acts_all_is_silent)
 {
 	memset(&guest, 0, sizeof(guest));
+	guest.late = 1;
 	start_eager(&managed);
+	AWAIT(guest.table);
+	press_once(); /* which it answers itself */
+	assert_int_equal(guest.table->join(&guest.settings), 0);
 	await_line("the managed policy has taken over");
 	guest.table->leave(1);
 	await_line("ended");
 	AWAIT(!has_threads());
-	assert_int_equal(fake.calls, 0);
-}
-
-static int load_nothing(int last, const char **ret_why)
-{
-	(void)last;
-	*ret_why = "as told";
-	return -EOPNOTSUPP;
+	assert_int_equal(fake.calls, 1);
 }
 
 PROMISE(without_a_managed_policy_it_says_why_and_collects_itself)
 {
-	static const struct hook_runtime without = { .name = "fake",
-						     .collect = fake_collect,
-						     .load = load_nothing };
-
-	start_eager(&without);
+	memset(&guest, 0, sizeof(guest));
+	guest.absent = 1;
+	start_eager(&managed);
 	await_line("without the managed policy: as told");
 	press_once();
 	assert_int_equal(fake.calls, 1);
