@@ -35,7 +35,8 @@
  * So ForceGC() is what is left where nothing better can be had, and settle() repeats it until what was freed has gone back. A
  * repetition walks no garbage, only what is live; all together they may stop the program for 250 ms, or for as long as the first did.
  * What is better is a managed policy, which compacts: PsiBridge.StartupHook.dll, beside this file. load() has our own runtime load
- * it (dotnet-ipc.h); where that is older than .NET 8, its diagnostics are off, or the program has no start-up hooks (trimmed,
+ * it (dotnet-ipc.h), once the program's first assembly is there: until then we are told of those that are loaded, and of nothing
+ * afterwards. Where the runtime is older than .NET 8, its diagnostics are off, or the program has no start-up hooks (trimmed,
  * System.StartupHookProvider.IsSupported=false), it cannot be had. No child of the program hears of it.
  */
 #include "runtimes/assembly.h"
@@ -68,6 +69,7 @@
 
 #define LOAD_USEC \
 	USEC_PER_SEC /* a program that starts is not slowed down, one that ends soon needs nothing */
+#define STARTED 2    /* assemblies: the runtime's own, and the program's */
 #define HOOK_NAME "libpsibridge-coreclr.so"
 #define MANAGED_NAME "PsiBridge.StartupHook.dll"
 
@@ -80,6 +82,7 @@ static const IID our_clsid = {
 static struct {
 	atomic_uint references;
 	atomic_int taken;		/* initialized, or about to be */
+	atomic_uint assemblies;		/* that were loaded; after an attach, enough */
 	profiler_object *info;		/* ICorProfilerInfo */
 	char texts[SETTINGS_BYTES_MAX]; /* settings that came with the request, a NUL behind each; */
 	const char *settings[SETTINGS_MAX + 1];
@@ -180,21 +183,24 @@ static int load(int last, const char **ret_why)
 	const char *why = NULL;
 	char path[PATH_MAX];
 	const char *hooks = getenv("DOTNET_STARTUP_HOOKS");
-	int r = beside_us(path);
+	int r;
 
+	if (self.assemblies < STARTED && !last)
+		return -EAGAIN;
+	r = self.assemblies < STARTED ? -EBUSY : beside_us(path);
 	/* One that was there first and has not joined is of another version: a second one of its name could not be loaded. */
 	if (r == 0 && hooks && strstr(hooks, "PsiBridge.StartupHook")) {
 		why = "there is one by DOTNET_STARTUP_HOOKS";
 		r = -EEXIST;
 	}
 	if (r == 0)
-		r = dotnet_ready(self.tmpdir, last);
-	if (r == -EAGAIN && !last)
-		return r;
+		r = dotnet_version(self.tmpdir);
 	if (r > 0)
 		r = load_file(path, r, &why);
 	if (r == -EOPNOTSUPP)
 		why = "the runtime is older than .NET 8";
+	if (r == -EBUSY)
+		why = "the program has not started";
 	if (r < 0) {
 		snprintf(self.why, sizeof(self.why), MANAGED_NAME ": %s", why ? why : strerror(-r));
 		*ret_why = self.why;
@@ -277,6 +283,11 @@ static int keep_settings(const char *data, size_t size)
 	return good;
 }
 
+static void set_events(DWORD events)
+{
+	((profiler_set_event_mask *)self.info->slots[SLOT_SET_EVENT_MASK])(self.info, events);
+}
+
 /* With self.taken. */
 static HRESULT hook_in(IUnknown *unknown)
 {
@@ -289,8 +300,8 @@ static HRESULT hook_in(IUnknown *unknown)
 		return result;
 	self.info = info;
 	snprintf(self.tmpdir, sizeof(self.tmpdir), "%s", tmpdir && *tmpdir ? tmpdir : "/tmp");
-	((profiler_set_event_mask *)self.info->slots[SLOT_SET_EVENT_MASK])(self.info,
-									   COR_PRF_MONITOR_NONE);
+	set_events(self.assemblies < STARTED ? COR_PRF_MONITOR_ASSEMBLY_LOADS
+					     : COR_PRF_MONITOR_NONE);
 	r = hook_start(&runtime, self.settings);
 	if (r > 0)
 		return S_OK;
@@ -300,12 +311,10 @@ static HRESULT hook_in(IUnknown *unknown)
 
 /* Whatever goes wrong is told and the program runs on: the runtime unloads a profiler that fails here. What it answers to a
  * request over the diagnostics socket is our result. */
-static HRESULT profiler_initialize_for_attach(profiler_object *This, IUnknown *unknown, void *data,
-					      uint32_t data_size)
+static HRESULT initialize(IUnknown *unknown, const void *data, uint32_t data_size, int attached)
 {
 	HRESULT result;
 
-	(void)This;
 	if (atomic_exchange(&self.taken, 1)) {
 		log_line(&to_stderr, LOG_WARNING,
 			 "asked for twice: this process has psibridge already");
@@ -315,16 +324,36 @@ static HRESULT profiler_initialize_for_attach(profiler_object *This, IUnknown *u
 		log_line(
 			&to_stderr, LOG_WARNING,
 			"the settings that came with the request cannot be read; the environment counts");
+	self.assemblies = attached ? STARTED : 0;
 	result = hook_in(unknown);
 	if (FAILED(result))
 		atomic_store(&self.taken, 0);
 	return result;
 }
 
+static HRESULT profiler_initialize_for_attach(profiler_object *This, IUnknown *unknown, void *data,
+					      uint32_t data_size)
+{
+	(void)This;
+	return initialize(unknown, data, data_size, 1);
+}
+
 static HRESULT profiler_initialize(profiler_object *This, IUnknown *unknown)
 {
+	(void)This;
 	runtime.load_after_usec = LOAD_USEC;
-	return profiler_initialize_for_attach(This, unknown, NULL, 0);
+	return initialize(unknown, NULL, 0, 0);
+}
+
+/* The only event that is asked for, and not for long. */
+static HRESULT profiler_assembly_loaded(profiler_object *This, uintptr_t assembly, HRESULT status)
+{
+	(void)This;
+	(void)assembly;
+	(void)status;
+	if (atomic_fetch_add(&self.assemblies, 1) + 1 == STARTED)
+		set_events(COR_PRF_MONITOR_NONE);
+	return S_OK;
 }
 
 static HRESULT profiler_end(profiler_object *This)
@@ -356,7 +385,9 @@ static const profiler_slot profiler_slots[PROFILER_CALLBACK_SLOTS] = {
 	[SLOT_RELEASE] = SLOT(profiler_release),
 	[SLOT_INITIALIZE] = SLOT(profiler_initialize),
 	[SLOT_SHUTDOWN] = SLOT(profiler_end),
-	[SLOT_SHUTDOWN + 1 ... 79] = SLOT(profiler_ignore),
+	[SLOT_SHUTDOWN + 1 ... SLOT_ASSEMBLY_LOAD_FINISHED - 1] = SLOT(profiler_ignore),
+	[SLOT_ASSEMBLY_LOAD_FINISHED] = SLOT(profiler_assembly_loaded),
+	[SLOT_ASSEMBLY_LOAD_FINISHED + 1 ... 79] = SLOT(profiler_ignore),
 	[SLOT_INITIALIZE_FOR_ATTACH] = SLOT(profiler_initialize_for_attach),
 	[81] = SLOT(profiler_ignore),
 	[SLOT_PROFILER_DETACH_SUCCEEDED] = SLOT(profiler_end),

@@ -24,6 +24,7 @@
 #define CORPROF_E_PROFILER_CANCEL_ACTIVATION PROFILER_HRESULT(0x80131375)
 
 #define COR_PRF_MONITOR_NONE 0u
+#define COR_PRF_MONITOR_ASSEMBLY_LOADS 8u
 
 static const IID IID_IClassFactory = {
 	0x00000001, 0x0000, 0x0000, { 0xC0, 0, 0, 0, 0, 0, 0, 0x46 }
@@ -62,7 +63,8 @@ enum {
 	/* ICorProfilerCallback11: what the runtime calls */
 	SLOT_INITIALIZE = 3, /* (This, IUnknown *info) */
 	SLOT_SHUTDOWN = 4,
-	SLOT_INITIALIZE_FOR_ATTACH = 80, /* (This, IUnknown *info, void *data, UINT size) */
+	SLOT_ASSEMBLY_LOAD_FINISHED = 10, /* (This, AssemblyID assembly, HRESULT status) */
+	SLOT_INITIALIZE_FOR_ATTACH = 80,  /* (This, IUnknown *info, void *data, UINT size) */
 	SLOT_PROFILER_DETACH_SUCCEEDED = 82,
 	SLOT_LOAD_AS_NOTIFICATION_ONLY = 97, /* (This, BOOL *ret) */
 	PROFILER_CALLBACK_SLOTS,

@@ -8,9 +8,9 @@
  * UTF-16 units with the NUL, and the units. Each connection takes one command. (dotnet/diagnostics, documentation/design-docs/
  * ipc-protocol.md; dotnet/runtime, src/native/eventpipe/ds-*.h: MIT.)
  *
- * ProcessInfo2 (.NET 6) tells the version, and the name of the entry assembly, which is empty until the runtime is about to call
- * Main(). From then on ApplyStartupHook (.NET 8) runs a hook at once, on the thread that answers. Before, it is only noted down, and
- * loaded on the program's own thread before Main(), which would be later for that. (dotnet/runtime#86813, #87490)
+ * ProcessInfo2 (.NET 6) tells the version. The name of the entry assembly that it tells, too, comes from the host when there is no
+ * assembly yet, so it says nothing of how far the start is. ApplyStartupHook (.NET 8) runs a hook at once, on the thread that answers; at
+ * the very beginning it is only noted down, and loaded on the program's own thread before Main(). (dotnet/runtime#86813, #87490)
  */
 #include "runtimes/dotnet-ipc.h"
 
@@ -152,26 +152,24 @@ static int ask(const char *tmpdir, uint8_t command, struct message *m)
 
 /* ---- the commands -------------------------------------------------------------------------------- */
 
-static int read_info(const char *tmpdir, struct message *m, int force)
+static int read_version(const char *tmpdir, struct message *m)
 {
 	enum { COMMAND_LINE, SYSTEM, MACHINE, ENTRY, VERSION, STRINGS };
-	char text[STRINGS][64];
+	char text[64];
 	size_t at = 24; /* behind a process id and a GUID */
 	int r = ask(tmpdir, PROCESS_INFO_2, m);
 
 	for (int i = 0; r == 0 && i < STRINGS; i++)
-		r = get_string(m, &at, text[i], sizeof(text[i]));
+		r = get_string(m, &at, text, sizeof(text));
 	if (r < 0)
 		return r == -EPROTO ? -EOPNOTSUPP : r;
-	if (atoi(text[VERSION]) < 8)
-		return -EOPNOTSUPP;
-	return text[ENTRY][0] || force ? atoi(text[VERSION]) : -EAGAIN;
+	return atoi(text) < 8 ? -EOPNOTSUPP : atoi(text);
 }
 
-int dotnet_ready(const char *tmpdir, int force)
+int dotnet_version(const char *tmpdir)
 {
 	struct message *m = calloc(1, sizeof(*m));
-	int r = m ? read_info(tmpdir, m, force) : -ENOMEM;
+	int r = m ? read_version(tmpdir, m) : -ENOMEM;
 
 	free(m);
 	return r;

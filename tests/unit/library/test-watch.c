@@ -373,7 +373,7 @@ PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout)
 		const char *source = options_of(is_socket, &listener).source;
 		struct psb_watch_options options = { .size = sizeof(options), .source = source };
 		struct bench *b = bench_bare(state);
-		uint64_t cpu;
+		uint64_t cpu, alarms;
 		pid_t pid;
 
 		b->rx.act = find_loop_clock;
@@ -385,12 +385,16 @@ PROMISE(a_flood_costs_no_hundredth_of_a_core_and_is_low_throughout)
 		AWAIT(&b->rx, b->rx.calls > 0);
 		usleep(2 * USEC_PER_SEC); /* its beginning is dearer */
 		cpu = cpu_usec(loop_clock);
+		alarms = stats_of(b).alarms;
 		usleep(2 * USEC_PER_SEC);
 		cpu = cpu_usec(loop_clock) - cpu;
+		alarms = stats_of(b).alarms - alarms;
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 		assert_true(last_is(&b->rx, 'L'));
-		assert_in_range(cpu, 0, (is_emulated() ? 6 : 2) * USEC_PER_SEC / 100);
+		assert_in_range(alarms, 1, 8);
+		if (!is_emulated()) /* what others of the host do counts as a guest's CPU time */
+			assert_in_range(cpu, 0, 2 * USEC_PER_SEC / 100);
 		bench_free(b);
 	}
 }

@@ -680,7 +680,7 @@ PROMISE(a_stderr_that_is_not_read_delays_no_collection)
 /* ---- a managed policy in its place ---------------------------------------------------------------- */
 
 static struct {
-	const struct managed_table *table;
+	const struct managed_table *_Atomic table;
 	struct psb_settings settings;
 	int early;	  /* so often it is too early */
 	int late, absent; /* it joins after load() has returned, or never */
