@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/args.h"
 #include "cli/grow.h"
@@ -136,29 +137,39 @@ static int is_trace(const struct dirent *entry)
 	return scan_ends_with(scan_string(entry->d_name), ".trace");
 }
 
+/* psibridged has just begun it. */
+static bool is_empty(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_size == 0;
+}
+
 /* All of a directory; else the file. */
 static int read_path(struct trace_set *set, const char *verb, const char *path)
 {
 	struct dirent **names = NULL;
 	char file[PATH_MAX];
 	int count = strcmp(path, "-") == 0 ? -1 : scandir(path, &names, is_trace, alphasort);
-	int result = 0, r;
+	int result = 0, read = 0, r;
 
 	set->file = path;
 	if (count < 0)
 		return read_file(set, verb, path);
-	if (count == 0) {
-		complain(verb, "%s: there is no *.trace in it", path);
-		result = -ENOENT;
-	}
 	for (int i = 0; i < count; i++) {
 		snprintf(file, sizeof(file), "%s/%s", path, names[i]->d_name);
+		free(names[i]);
+		if (is_empty(file))
+			continue;
+		read++;
 		r = read_file(set, verb, file);
 		result = result ? result : r;
-		free(names[i]);
 	}
 	free(names);
-	return result;
+	if (read > 0)
+		return result;
+	complain(verb, "%s: there is no *.trace in it with anything in it", path);
+	return -ENOENT;
 }
 
 /* What had no more lines did not change until its clock's end. */

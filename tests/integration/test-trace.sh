@@ -156,6 +156,7 @@ joined()
 	mkdir ring
 	printf '# psibridge trace 1\n# began 1000.0\ntime_s\tsome_us\tcgroup\n0\t0\t/a\n9\t0\t/a\n' >ring/1.trace
 	printf '# psibridge trace 1\n# began 1010.0\ntime_s\tsome_us\tcgroup\n0\t0\t/a\n1\t500000\t/a\n50\t500000\t/a\n' >ring/2.trace
+	: >ring/3.trace # just begun
 	run tune ring /a
 	same 0 "$status" && matches '^1 min 0 s of 1 cgroup\. .* in 1 episode' "$(tr '\n' ' ' <"$T/stdout")" && matches '^\[Watch /a\]$' "$(cat "$T/stdout")" &&
 		fails 1 'psibridge tune: there is no line about /b' tune ring /b
