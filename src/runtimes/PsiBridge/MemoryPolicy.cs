@@ -125,6 +125,9 @@ internal sealed class MemoryPolicy
         }
         if (settings.Collect == MemoryCollect.Off || (settings.Collect == MemoryCollect.Critical && !pressure.Critical))
             return;
+        // What is alive was found by a full collection: another one finds what callbacks have dropped, and no more.
+        if (pressure.Reason == MemoryPressureReason.HeapLimit && !told)
+            return;
         Hurry();
         var ask = new EffectAsk
         {
