@@ -108,6 +108,16 @@ load
 after=$(($(begun) - before))
 note "Lows: $after"
 check it_is_told_low_less_often test "$after" -lt "$before" -a "$after" -le 2
-check but_it_is_told_of_what_counts test "$after" -ge 1
+# The setting is for what stalled most, and on a machine that does other things the same load does not stall as much each time.
+told_of_what_counts()
+{
+	for _ in 1 2 3; do
+		[ "$(begun)" = "$before" ] || return 0
+		burst 2500000
+		sleep 14
+	done
+	[ "$(begun)" != "$before" ]
+}
+check but_it_is_told_of_what_counts told_of_what_counts
 members_end
 done_testing
