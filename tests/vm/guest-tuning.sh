@@ -35,15 +35,22 @@ burst() # MICROSECONDS of stall
 	within 30 eval '[ "$(stalled)" -ge '"$until"' ]'
 	kill -STOP "$pid"
 }
-# One that calls for something, and three that do not. The pauses are the load's: longer than what makes two episodes of one (10 s).
+# It stalls a while longer, on a slow machine for seconds; then for longer than what makes two episodes of one (10 s) it does not.
+rest()
+{
+	local was
+	until was=$(stalled); sleep 1; [ "$(stalled)" = "$was" ]; do :; done
+	sleep 10
+}
+# One that calls for something, and three that do not. The pauses are the load's.
 load()
 {
 	burst 2500000
-	sleep 14
 	for _ in 1 2 3; do
+		rest
 		burst 260000
-		sleep 14
 	done
+	sleep 5 # Low is over
 }
 begun() # of its Lows: how many came when it was not Low
 {
