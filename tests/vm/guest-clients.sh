@@ -12,14 +12,15 @@ notify=/run/psibridge/notify
 trigger=$(printf 'some 200000 2000000\0' | base64)
 high=(-p MemoryHigh=16M -p MemoryPressureWatch=skip)
 
-# A client, and beside it in the same cgroup a shell that presses when told: `touch $work/NAME.go`.
+# A client, and beside it in the same cgroup a shell that presses when told: gate_open NAME.
 client()
 {
 	local name=$1 command=$2
 	shift 2
+	gate_close "$name"
 	member "$name" "${high[@]}" "$@" -- /bin/bash -c "
 		$command &
-		until [ -e $work/$name.go ]; do sleep 0.2; done
+		$(gate "$name")
 		$here_bin/press hold 32 4
 		sleep 1000"
 }
@@ -68,7 +69,7 @@ for pressed in "${members[@]}"; do
 		[ "$member" = "$pressed" ] || others+=("$member")
 	done
 	was=$(counts "${others[@]}") mine=$(told "$pressed")
-	touch "$work/$pressed.go"
+	gate_open "$pressed"
 	was_told_more()
 	{
 		[ "$(told "$pressed")" -gt "$mine" ]
@@ -98,12 +99,11 @@ check nor_is_a_crash spin systemctl kill -s KILL psibridged
 check nor_is_a_stop spin systemctl stop psibridged.service
 systemctl start psibridged
 sleep 1
-rm -f "$work"/sd.go
 systemctl stop psb-sd.service # its shell pressed once; another one:
 client sd2 "$here_bin/foreign" -p Environment=MEMORY_PRESSURE_WATCH=$notify
 within 20 grep -q ready "$work/sd2.out"
 systemctl restart psibridged
-touch "$work/sd2.go"
+gate_open sd2
 told_after_a_restart()
 {
 	[ "$(told sd2)" -ge 1 ]
@@ -119,7 +119,7 @@ if [ -x "$glib" ]; then
 	sleep 2
 	# The machine's: everybody's stalls together.
 	client machine "sleep 1000"
-	touch "$work/machine.go"
+	gate_open machine
 	check glib_is_told_of_the_machine within 30 grep '^[0-9]' "$work/glib.out"
 	note "$(paste -sd' ' "$work/glib.out")"
 	check the_levels_are_those_of_low_memory_monitor sh -c "! grep '^[0-9]' $work/glib.out | grep -v -xE '50|100|255'"
