@@ -70,9 +70,10 @@ in_journal()
 }
 check the_journal_says_it_once soon in_journal
 # It is the limit that counts then.
-member hungry -p Slice=$slice -p MemoryMax=32M -p MemorySwapMax=0 -- sh -c "until [ -e $work/go ]; do sleep 0.1; done; exec $here_bin/press hold 31 30"
+gate_close hungry
+member hungry -p Slice=$slice -p MemoryMax=32M -p MemorySwapMax=0 -- sh -c "$(gate hungry); exec $here_bin/press hold 31 30"
 soon is hungry $of_32M
-touch "$work/go"
+gate_open hungry
 is_the_cause()
 {
 	psibridge status --json | jq -e --arg c "/$slice/psb-hungry.service" '.cgroups[] | select(.cgroup == $c and .available == "low") |
@@ -128,31 +129,64 @@ check not_where_others_are said 'other processes are in /system.slice/psb-shared
 
 # ---- who survives -----------------------------------------------------------------------------------------
 # 400 MiB of garbage and a neighbour that grows by 300 MiB in a limit of 640, without swap: one is killed unless the garbage goes.
-survives() # MIB_PER_SECOND
+# For three of them at a time there is memory. Those that grow fast do so one after the other, so that it is fast.
+app()
 {
-	local app=/sys/fs/cgroup/system.slice/psb-app.service
-	members_end
-	rm -f "$work/go"
-	member app -p MemoryMax=640M -p MemorySwapMax=0 -p OOMPolicy=continue -- sh -c \
-		"MEMORY_PRESSURE_WATCH=/run/psibridge/notify $here_bin/press garbage 400 & until [ -e $work/go ]; do sleep 0.1; done; $here_bin/press grow 300 $1 & wait"
-	within 60 grep -q '^full' "$work/app.out" || return
-	[ "$way" != MemoryHighAt=90% ] || within 10 grep -q '^[0-9]' $app/memory.high || return
-	touch "$work/go"
-	within 90 grep -Eq '^grown|^oom_kill [1-9]' "$work/app.out" $app/memory.events
-	grep -qx 'oom_kill 0' $app/memory.events && grep -q '^grown' "$work/app.out"
+	gate_close "app$1"
+	member "app$1" -p MemoryMax=640M -p MemorySwapMax=0 -p OOMPolicy=continue -- sh -c \
+		"MEMORY_PRESSURE_WATCH=/run/psibridge/notify $here_bin/press garbage 400 & $(gate "app$1"); $here_bin/press grow 300 $2 & wait"
 }
+is_ready() # NAME: full, and limited
+{
+	says "$1" '^full' && { [ "$way" != MemoryHighAt=90% ] || grep -q '^[0-9]' "/sys/fs/cgroup/system.slice/psb-$1.service/memory.high"; }
+}
+is_over() # NAME
+{
+	says "$1" '^grown' || grep -q '^oom_kill [1-9]' "/sys/fs/cgroup/system.slice/psb-$1.service/memory.events"
+}
+at() # NAME WORD: the time of the first line of its output that begins so
+{
+	awk -v word="$2" '$1 == word { print $2; exit }' "$work/$1.out"
+}
+# One line: "survived", or "killed" and milliseconds of growth until then; "told" and milliseconds until then; MiB/s
+outcome() # NAME
+{
+	local start grown gave dead
+	start=$(at "$1" growing) grown=$(at "$1" grown) gave=$(at "$1" gave)
+	dead=$(dmesg | sed -n "s|^\[ *\([0-9]*\)\.\([0-9]*\)\] oom-kill:.*/psb-$1\.service.*|\1\2|p" | tail -n 1)
+	if grep -qx 'oom_kill 0' "/sys/fs/cgroup/system.slice/psb-$1.service/memory.events" && [ -n "$grown" ]; then
+		printf 'survived %s' $((300 * 1000000 / (grown - start)))
+	else
+		printf 'killed %s' $(((${dead:-$start} - start) / 1000))
+	fi
+	echo " told ${gave:+$(((gave - start) / 1000))}"
+}
+survive() # HOW_MANY MIB_PER_SECOND
+{
+	local i
+	for ((i = 0; i < $1; i++)); do app "$i" "$2"; done
+	for ((i = 0; i < $1; i++)); do within 60 is_ready "app$i"; done
+	for ((i = 0; i < $1; i++)); do
+		gate_open "app$i"
+		[ "$2" -le 80 ] || within 90 is_over "app$i"
+	done
+	for ((i = 0; i < $1; i++)); do within 90 is_over "app$i"; done
+	for ((i = 0; i < $1; i++)); do outcome "app$i"; done
+	members_end
+}
+# That they die where nothing is told need not be seen so often.
 survive_rows()
 {
-	local way speed i survived
-	for way in Enabled=no Forecast=off Forecast=2s MemoryHighAt=90%; do
-		configure "[Watch system.slice/psb-app.service]" "$way" "[Defaults]" "Shadow=$([ $way = Enabled=no ] && echo yes || echo no)"
+	local way speed left times
+	for way in Forecast=2s MemoryHighAt=90% Forecast=off Enabled=no; do
+		configure "[Watch system.slice/psb-app*.service]" "$way" "[Defaults]" "Shadow=$([ $way = Enabled=no ] && echo yes || echo no)"
 		systemctl restart psibridged
-		for speed in 20 80 320 1024; do
-			survived=0
-			for ((i = 0; i < PSB_SURVIVE; i++)); do
-				! survives $speed || survived=$((survived + 1))
-			done
-			note "$way at $speed MiB/s: $survived of $PSB_SURVIVE survive"
+		case $way in Forecast=2s | Mem*) times=$PSB_SURVIVE ;; *) times=$(((PSB_SURVIVE + 2) / 3)) ;; esac
+		for speed in 20 80 320 1024 8192; do
+			for ((left = times; left > 0; left -= 3)); do
+				survive $((left < 3 ? left : 3)) $speed
+			done >"$work/outcomes"
+			note "$way at $speed MiB/s: $(grep -c ^survived "$work/outcomes") of $times survive; medians: really $(grep ^survived "$work/outcomes" | median 2) MiB/s, killed after $(grep ^killed "$work/outcomes" | median 2) ms, told after $(grep "told [0-9]" "$work/outcomes" | median 4) ms"
 		done
 	done
 }

@@ -18,7 +18,7 @@
  *     press garbage MB
  *         takes MB of memory, says "full TIME", and gives it back when psibridged, as above, says Low: "gave TIME".
  *     press grow MB MB_PER_SECOND
- *         takes MB of memory at that speed and says "grown TIME".
+ *         takes MB of memory at that speed, from "growing TIME" to "grown TIME".
  *     press onset PRESSURE SECONDS
  *         reads the file PRESSURE (a memory.pressure) every 20 ms and says "onset TIME" when the first total= in it grew,
  *         "crossed TIME" when it has grown by 200 ms, which is Low. Status 1: it did not.
@@ -187,6 +187,7 @@ static int grow(const char *megabytes, const char *per_second)
 
 	if (memory == MAP_FAILED)
 		return fail("mmap");
+	say("growing");
 	for (size_t at = 0; at < size; at += LAB_MB) {
 		memset(memory + at, 1, LAB_MB);
 		while ((lab_now_usec() - start) * speed < (at / LAB_MB + 1) * 1000000)
