@@ -14,7 +14,7 @@
  *         holds, a stall each time. When psibridged, whose socket $MEMORY_PRESSURE_WATCH names, says Low, GIVE_MB are given
  *         back for good. Says "full TIME" and "gave TIME".
  *     press leave MB
- *         takes memory until MB of the machine's MemAvailable are left, says "left TIME", and keeps it.
+ *         takes memory until MB of the machine's MemAvailable are left, says "left TIME", and takes what others give back.
  *     press garbage MB
  *         takes MB of memory, says "full TIME", and gives it back when psibridged, as above, says Low: "gave TIME".
  *     press grow MB MB_PER_SECOND
@@ -147,6 +147,7 @@ static int leave(const char *megabytes)
 	/* a fault for a huge page, not for 4 kB: it should not take minutes */
 	const size_t step = 2 * LAB_MB;
 	uint64_t target = strtoull(megabytes, NULL, 10);
+	bool said = false;
 	size_t size = meminfo_mb("MemTotal:") * LAB_MB;
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -154,12 +155,14 @@ static int leave(const char *megabytes)
 	if (memory == MAP_FAILED)
 		return fail("mmap");
 	madvise(memory, size, MADV_HUGEPAGE);
-	for (size_t at = 0; at + step <= size && meminfo_mb("MemAvailable:") > target; at += step)
-		for (size_t page = 0; page < step; page += 4096)
-			memory[at + page] = 1;
-	say("left");
-	for (;;)
-		pause();
+	for (size_t at = 0;; usleep(100000)) {
+		for (; at + step <= size && meminfo_mb("MemAvailable:") > target; at += step)
+			for (size_t page = 0; page < step; page += 4096)
+				memory[at + page] = 1;
+		if (!said)
+			say("left");
+		said = true;
+	}
 }
 
 static int keep_garbage(const char *megabytes)
