@@ -381,7 +381,7 @@ It lasts until the machine restarts ($set_conf); --save keeps it." &&
 	failed 'psibridge set: --early: Early "some 500ms/2s" is over Low "some 400ms/2s", which stalls could reach unnoticed; Early of at most "some 400ms/2s" was expected' \
 		set "$web" --early 'some 500ms/2s' &&
 		failed 'psibridge set: --critical: Critical is under Low: every Low would be critical' set "$web" --critical 'some 50ms/2s' &&
-		failed "psibridge set: /$lab/a/none: there is no such cgroup" set "$lab/a/none" --calm 5s &&
+		failed "psibridge set: /$lab/a/never-made: there is no such cgroup" set "$lab/a/never-made" --calm 5s &&
 		failed "psibridge set: /$lab/b: nothing of it was set at run time" set "$lab/b" --reset &&
 		ended 0 set "$web" --low 'some 400ms/2s' && says 'Nothing changes: it was so already.' || return
 	for signal in -HUP -KILL -TERM; do
