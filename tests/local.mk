@@ -274,7 +274,8 @@ $(pressure_tests) $(fact_tests): tests/integration/tests
 $(daemon_programs): tests/integration/tests-daemon
 $(unit_links) $(integration_links):
 	@rm -f $@ && $(LN_S) "$$(basename $<)" $@
-CLEANFILES += $(unit_links) $(integration_links)
+# The programs, too: check_PROGRAMS may have been told in make's arguments, and then it lacks what the tests above were made with.
+CLEANFILES += $(unit_links) $(integration_links) $(unit_programs) $(single_unit_tests) $(integration_programs)
 
 unit_main = tests/unit/main.c tests/unit/unit.h tests/pressure.h
 fake_root = tests/unit/fake-root.h tests/threads.h
