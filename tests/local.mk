@@ -31,7 +31,6 @@ core_tests = \
 	tests/unit/core/test-utf8 \
 	tests/unit/core/test-parsers \
 	tests/unit/core/test-trace \
-	tests/unit/core/test-import \
 	tests/unit/core/test-wire
 engine_tests = \
 	tests/unit/kernel/test-loop \
@@ -66,8 +65,9 @@ if HAVE_CXX
 hosting_cxx_tests = tests/unit/hosting/test-hosting-windows
 endif
 runtimes_tests = tests/unit/runtimes/test-hook tests/unit/runtimes/test-coreclr
+cli_tests = tests/unit/cli/test-score tests/unit/cli/test-tune tests/unit/cli/test-import
 # Each is a program: it has a library, or a daemon, of its own.
-single_unit_tests = tests/unit/cli/test-rows tests/unit/cli/test-score tests/unit/cli/test-tune
+single_unit_tests = tests/unit/cli/test-rows
 if ENABLE_DAEMON
 daemon_tests = \
 	tests/unit/daemon/test-config \
@@ -84,7 +84,7 @@ daemon_tests = \
 single_unit_tests += tests/unit/daemon/test-control
 endif
 unit_links = $(core_tests) $(kernel_tests) $(monitor_tests) $(library_tests) $(hosting_tests) $(hosting_cxx_tests) $(runtimes_tests) \
-	$(daemon_tests)
+	$(cli_tests) $(daemon_tests)
 unit_tests = $(unit_links) $(single_unit_tests)
 
 # With real cgroups and real stalls.
@@ -255,7 +255,7 @@ EXTRA_DIST += tests/integration/shell.sh tests/integration/cli-daemon.sh tests/t
 tests_deny_io_uring_SOURCES = tests/deny-io-uring.c
 
 # ---- tests/unit: a layer with its tests -----------------------------------------------------------
-unit_programs = tests/unit/core/tests tests/unit/kernel/tests tests/unit/monitor/tests tests/unit/library/tests tests/unit/hosting/tests tests/unit/runtimes/tests
+unit_programs = tests/unit/core/tests tests/unit/kernel/tests tests/unit/monitor/tests tests/unit/library/tests tests/unit/hosting/tests tests/unit/runtimes/tests tests/unit/cli/tests
 if HAVE_CXX
 unit_programs += tests/unit/hosting/tests-cxx
 $(hosting_cxx_tests): tests/unit/hosting/tests-cxx
@@ -270,6 +270,7 @@ $(monitor_tests): tests/unit/monitor/tests
 $(library_tests): tests/unit/library/tests
 $(hosting_tests): tests/unit/hosting/tests
 $(runtimes_tests): tests/unit/runtimes/tests
+$(cli_tests): tests/unit/cli/tests
 $(pressure_tests) $(fact_tests): tests/integration/tests
 $(daemon_programs): tests/integration/tests-daemon
 $(unit_links) $(integration_links):
@@ -318,10 +319,9 @@ tests_unit_runtimes_tests_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=psb_registration_re
 tests_unit_cli_test_rows_SOURCES = $(unit_main) tests/unit/cli/test-rows.c
 cli_rows = rows find-cgroup control-client wait words args
 tests_unit_cli_test_rows_LDADD = $(cli_rows:%=src/cli/psibridge-%.$(OBJEXT)) libcore.la $(JANSSON_LIBS) $(CMOCKA_LIBS)
-tests_unit_cli_test_score_SOURCES = $(unit_main) tests/unit/cli/test-score.c
-tests_unit_cli_test_tune_SOURCES = $(unit_main) tests/unit/cli/test-tune.c
-tests_unit_cli_test_tune_LDADD = src/cli/psibridge-tune-choose.$(OBJEXT) libtrace.la libcore.la $(CMOCKA_LIBS)
-tests_unit_cli_test_score_LDADD = src/cli/psibridge-score.$(OBJEXT) libtrace.la libcore.la $(CMOCKA_LIBS)
+cli_parts = score tune-choose import stamp average
+tests_unit_cli_tests_SOURCES = $(unit_main) $(cli_tests:=.c)
+tests_unit_cli_tests_LDADD = $(cli_parts:%=src/cli/psibridge-%.$(OBJEXT)) libtrace.la libcore.la $(CMOCKA_LIBS)
 
 tests_unit_daemon_tests_SOURCES = $(unit_main) $(daemon_tests:=.c) $(fake_root) $(lab) $(count_malloc) tests/unit/daemon/config-bench.h
 tests_unit_daemon_tests_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
@@ -368,7 +368,7 @@ tests_fuzz_replay_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h tests/fuzz/fuz
 	tests/fuzz/fuzz-json.c $(fuzz_json_sources)
 tests_fuzz_replay_CPPFLAGS = $(AM_CPPFLAGS) $(COMPRESSION_CFLAGS)
 fuzz_json_libraries = $(JANSSON_LIBS) $(COMPRESSION_LIBS)
-fuzz_json_sources = src/cli/trace-json.c src/cli/trace-join.c src/cli/trace-text.c
+fuzz_json_sources = src/cli/trace-json.c src/cli/trace-join.c src/cli/trace-text.c src/cli/import.c src/cli/stamp.c src/cli/average.c
 if ENABLE_DAEMON
 tests_fuzz_replay_SOURCES += tests/fuzz/fuzz-config.c
 tests_fuzz_replay_LDADD = libtrace.la libdaemon.la libkernel.la libcore.la $(LIBURING_PROGRAM_LIBS) $(daemon_libraries) $(fuzz_json_libraries)

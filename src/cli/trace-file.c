@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * trace-file.c - text (trace-text) --> lines (core/import), or JSON (trace-json) --> samples (trace-join); a damaged line costs only
+ * trace-file.c - text (trace-text) --> lines (import), or JSON (trace-json) --> samples (trace-join); a damaged line costs only
  * itself
  */
 #include "cli/trace-file.h"

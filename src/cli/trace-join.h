@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "core/average.h"
+#include "cli/average.h"
 
 /* All zero at first. */
 struct trace_join {

@@ -4,8 +4,8 @@
  */
 #pragma once
 
+#include "cli/import.h"
 #include "cli/trace-text.h"
-#include "core/import.h"
 
 #define TRACE_JSON_MAX (64 << 20)
 

@@ -41,7 +41,7 @@ enum trace_column {
 	TRACE_COLUMNS,
 };
 
-/* What others record may be less than a sample: who reads a file makes samples of it (import.h). */
+/* What others record may be less than a sample: who reads a file makes samples of it (src/cli/import.h). */
 enum trace_form {
 	TRACE_TOTALS,
 	TRACE_AVG10,	  /* only averages */
@@ -83,7 +83,7 @@ struct trace_reader {
 	enum trace_format {
 		TRACE_UNDECIDED,
 		TRACE_OURS,
-		TRACE_OOMSTAT, /* from here on: import.h */
+		TRACE_OOMSTAT, /* from here on: src/cli/import.h */
 		TRACE_PSI2LOG,
 		TRACE_PRESSURE,
 		TRACE_METRICS,

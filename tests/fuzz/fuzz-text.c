@@ -8,10 +8,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cli/average.h"
+#include "cli/import.h"
 #include "core/base64.h"
-#include "core/average.h"
 #include "core/duration.h"
-#include "core/import.h"
 #include "core/keyed.h"
 #include "core/psi.h"
 #include "core/replay.h"

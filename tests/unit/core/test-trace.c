@@ -12,7 +12,6 @@
 
 #include "../unit.h"
 #include "random.h"
-#include "core/import.h"
 #include "core/names.h"
 #include "core/replay.h"
 #include "core/setting.h"
@@ -444,51 +443,5 @@ PROMISE(recorded_pressure_is_told_as_it_was)
 		}
 		fclose(file);
 		assert_int_equal(told, table[i].told);
-	}
-}
-
-/* When a Low is told first; what a sliding window over the trace gives (tests/data/README.md), 0.15 s either way: the policy samples
- * when a threshold could be reached. */
-PROMISE(public_traces_are_told_when_their_thresholds_are_passed)
-{
-	static const char *const low[] = { "some 70ms/2s", "some 200ms/2s", "full 700ms/1s" };
-	static const struct {
-		const char *name;
-		double first[3]; /* 0: never */
-	} table[] = {
-		{ "overload", { 4.2, 4.4, 13.4 } },
-		{ "loadshift", { 2.7, 3.1, 0 } },
-		{ "ontheedge", { 2.3, 3.2, 0 } },
-	};
-
-	assert_int_equal(trigger_parse("full 10s/10s", 12, &options.critical, NULL), 0);
-	for (size_t i = 0; i < ELEMENTSOF(table) * ELEMENTSOF(low); i++) {
-		const double wanted = table[i / 3].first[i % 3];
-		static struct import import;
-		struct trace_sample sample;
-		char path[4096], text[256];
-		const char *told;
-		FILE *file;
-
-		snprintf(path, sizeof(path), "%s/tests/data/earlyoom-%s.txt", getenv("srcdir"),
-			 table[i / 3].name);
-		file = fopen(path, "re");
-		assert_non_null(file);
-		assert_int_equal(trigger_parse(low[i % 3], strlen(low[i % 3]), &options.low, NULL),
-				 0);
-		begin(true);
-		memset(&import, 0, sizeof(import));
-		while (fgets(text, sizeof(text), file)) {
-			text[strcspn(text, "\n")] = '\0';
-			if (import_read(&import, scan_string(text), &sample, NULL) > 0)
-				replay_feed(&replay, &sample);
-		}
-		fclose(file);
-		told = strstr(said, " low stall");
-		while (told && told > said && told[-1] != ' ')
-			told--;
-		if (!told != (wanted == 0) ||
-		    (told && (atof(told) < wanted - 0.16 || atof(told) > wanted + 0.16)))
-			fail_msg("%s, %s: %s", table[i / 3].name, low[i % 3], said);
 	}
 }

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "trace.h"
+#include "core/trace.h"
 
 struct average {
 	bool begun;

@@ -2,7 +2,7 @@
 /*
  * average.c - totals from averages, in fixed point: a weight of 1 is 1 << 32, a percentage is in hundredths
  */
-#include "average.h"
+#include "cli/average.h"
 
 #define PERIOD_USEC (2 * USEC_PER_SEC)
 /* The last period ended up to 2 s before it was read. */

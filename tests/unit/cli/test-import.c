@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-import.c - what others record, line by line (src/core/import.h), its times (stamp.h), and totals from avg10 (average.h)
+ * test-import.c - what others record, line by line (src/cli/import.h), its times (stamp.h), and totals from avg10 (average.h)
  */
 #include <inttypes.h>
 
 #include "../unit.h"
-#include "core/average.h"
-#include "core/import.h"
+#include "cli/average.h"
+#include "cli/import.h"
+#include "core/replay.h"
+#include "core/setting.h"
 
 #define P(kind, avg10, total) kind " avg10=" avg10 " avg60=0.00 avg300=0.00 total=" total "\n"
 #define PSI(some, full) P("some", "1.50", some) P("full", "0.25", full)
@@ -214,5 +216,58 @@ PROMISE(totals_come_back_from_averages_read_every_2_s_and_bounds_else)
 			fail_msg("every %u ms: not from %" PRIu64 " to %" PRIu64 ": %" PRIu64,
 				 every[i], worth.least_usec, worth.most_usec, stalled);
 		assert_in_range(some, worth.least_usec / 100 * 98, worth.most_usec / 100 * 102);
+	}
+}
+
+static void first_low(const struct replay_told *told, void *userdata)
+{
+	double *first = userdata;
+
+	if (*first == 0 && told->at.told == LEVEL_LOW)
+		*first = (double)told->at.time_usec / 1e6;
+}
+
+/* When a Low is told first; what a sliding window over the trace gives (tests/data/README.md), 0.15 s either way: the policy samples
+ * when a threshold could be reached. */
+PROMISE(public_traces_are_told_when_their_thresholds_are_passed)
+{
+	static const char *const low[] = { "some 70ms/2s", "some 200ms/2s", "full 700ms/1s" };
+	static const struct {
+		const char *name;
+		double first[3]; /* 0: never */
+	} table[] = {
+		{ "overload", { 4.2, 4.4, 13.4 } },
+		{ "loadshift", { 2.7, 3.1, 0 } },
+		{ "ontheedge", { 2.3, 3.2, 0 } },
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table) * ELEMENTSOF(low); i++) {
+		const double wanted = table[i / 3].first[i % 3];
+		static struct import import;
+		struct policy_options options;
+		struct trace_sample sample;
+		struct replay replay;
+		char path[4096], text[256];
+		double told = 0;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "%s/tests/data/earlyoom-%s.txt", getenv("srcdir"),
+			 table[i / 3].name);
+		file = fopen(path, "re");
+		assert_non_null(file);
+		settings_built_in(&options);
+		assert_int_equal(trigger_parse("full 10s/10s", 12, &options.critical, NULL), 0);
+		assert_int_equal(trigger_parse(low[i % 3], strlen(low[i % 3]), &options.low, NULL),
+				 0);
+		replay_init(&replay, &options, true, first_low, &told);
+		memset(&import, 0, sizeof(import));
+		while (fgets(text, sizeof(text), file)) {
+			text[strcspn(text, "\n")] = '\0';
+			if (import_read(&import, scan_string(text), &sample, NULL) > 0)
+				replay_feed(&replay, &sample);
+		}
+		fclose(file);
+		if (!told != !wanted || (wanted && (told < wanted - 0.16 || told > wanted + 0.16)))
+			fail_msg("%s, %s: %f", table[i / 3].name, low[i % 3], told);
 	}
 }

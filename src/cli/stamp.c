@@ -2,9 +2,9 @@
 /*
  * stamp.c - times of the day, of the calendar and since the Epoch
  */
-#include "stamp.h"
+#include "cli/stamp.h"
 
-#include "trace.h"
+#include "core/trace.h"
 
 #define SECONDS_MAX UINT64_C(100000000000)
 

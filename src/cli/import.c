@@ -13,9 +13,9 @@
  *
  * Nothing is kept of other cgroups than that of the line.
  */
-#include "import.h"
+#include "cli/import.h"
 
-#include "psi.h"
+#include "core/psi.h"
 
 #define PROLOGUE_MAX 64			      /* lines before a format is known */
 #define DATED_USEC (100000000 * USEC_PER_SEC) /* 1973; what is less counts from a start */

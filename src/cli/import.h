@@ -3,13 +3,13 @@
  * import.h - lines of any trace: ours, and what others record
  *
  * Each is recognised by its first line that has the form of another's (psibridge-trace(5), IMPORTING, says what each is worth). JSON is
- * no text of lines: src/cli/trace-json.h.
+ * no text of lines: trace-json.h.
  */
 #pragma once
 
-#include "cgpath.h"
-#include "stamp.h"
-#include "trace.h"
+#include "cli/stamp.h"
+#include "core/cgpath.h"
+#include "core/trace.h"
 
 /* From the first line to the last; plain data, all zero at first. */
 struct import {

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "scan.h"
+#include "core/scan.h"
 
 /* Off the front. False: there is none. */
 bool stamp_scan(struct scan *s, uint64_t *ret_usec);
