@@ -81,7 +81,7 @@ enum psb_reason {
 	PSB_REASON_SIGNAL,    /* a FIFO or socket source said so */
 	PSB_REASON_HEADROOM,  /* no stalls, but less room to the limit than a High needs */
 	PSB_REASON_CALM,      /* stalls stayed low for long enough */
-	PSB_REASON_SIMULATED, /* psb_watch_simulate() */
+	PSB_REASON_SIMULATED, /* psb_watch_simulate(), tools.h */
 	PSB_REASON_PRESENT,   /* the present state, asked for with PSB_TELL_PRESENT */
 	PSB_REASON_GONE,      /* the cgroup was removed */
 	PSB_REASON_FORECAST,  /* no stalls yet, but at this growth the limit is soon reached */
@@ -119,9 +119,8 @@ struct psb_notification {
 	const char *cgroup;  /* path under the cgroup2 mount, "/" is its root; never NULL */
 	uint64_t time_usec;  /* when it was judged */
 	uint64_t since_usec; /* when the stall that led here was first seen; 0 if there is none */
-	uint64_t some_total_usec,
-		full_total_usec; /* the kernel's counters then; 0 if the source has none */
-	uint64_t stall_usec;	 /* growth of some since the previous notification of this watch */
+	uint64_t some_total_usec, full_total_usec; /* the kernel's counters then; 0 if unknown */
+	uint64_t stall_usec; /* growth of some since the previous notification of this watch */
 	unsigned some_avg10_centi; /* hundredths of a percent: 1234 is 12.34 % */
 	uint64_t current_bytes; /* memory in use where the limit is, see psb_load; 0 if unknown */
 	uint64_t limit_bytes;	/* effective limit, or that of `cause`; 0 if there is none */
@@ -340,8 +339,7 @@ struct psb_load {
 	size_t size;
 	uint64_t current_bytes;	    /* in use; 0 if unknown */
 	uint64_t working_set_bytes; /* in use, less inactive page cache (inactive_file) */
-	/* effective: the least memory.max and memory.high of all visible ancestors, a v1 limit, or else the
-	 * machine's memory, which may be PSB_UNKNOWN */
+	/* effective: the least of its own and all visible ancestors', a v1 limit, or the machine's memory, or PSB_UNKNOWN */
 	uint64_t limit_bytes;
 	uint64_t high_bytes;	  /* the least memory.high; 0: none is set */
 	uint64_t available_bytes; /* limit less working set, or PSB_UNKNOWN */
@@ -356,8 +354,7 @@ int psb_watch_load(psb_watch *watch, struct psb_load *ret);
 struct psb_source {
 	size_t size;
 	unsigned rung; /* PSB_RUNG_...; 0: nothing works now, and the ladder is tried again */
-	/* "none", "psi-privileged", "psi", "events", "sampling", "machine", "psi-file", "fifo", "socket",
-	 * "psibridged" (the daemon's socket) */
+	/* "none", "psi-privileged", "psi", "events", "sampling", "machine", "psi-file", "fifo", "socket", "psibridged" */
 	const char *name;
 	const char *cgroup; /* as in psb_notification; valid as long as the watch */
 	int events;	    /* 1: memory.events gives alarms too */
@@ -391,20 +388,13 @@ struct psb_stats {
 	uint64_t effect_usec;	  /* when that Low was told; 0: none was measured yet */
 	uint64_t effect_bytes;	  /* given back */
 	uint64_t first_back_usec; /* from the stall's beginning to the first byte, or PSB_UNKNOWN */
-	uint64_t stall_before_usec,
-		stall_after_usec;		/* in 5 s before it, or PSB_UNKNOWN, and after it */
-	uint64_t reported_bytes, reported_usec; /* sums of psb_registration_report() */
+	uint64_t stall_before_usec, stall_after_usec; /* in 5 s before (or PSB_UNKNOWN) and after */
+	uint64_t reported_bytes, reported_usec;	      /* sums of psb_registration_report() */
 	uint64_t effect_reported_bytes; /* of the last effect: what was reported in these 5 s */
 };
 
 /** psb_watch_stats() - copy the counters. */
 int psb_watch_stats(psb_watch *watch, struct psb_stats *ret);
-
-/** psb_watch_simulate() - behave as if the source had reported `available`
- * It is told as usual and ends as usual: a simulated Low is over after the quiet time. Errors: -EINVAL,
- * -EOPNOTSUPP (a pattern: psb_watch_simulate_at()), -ENODEV (the cgroup is gone, the next not there yet).
- */
-int psb_watch_simulate(psb_watch *watch, enum psb_available available, int critical);
 
 PSB_END_DECLARATIONS
 #endif

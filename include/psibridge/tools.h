@@ -21,6 +21,12 @@ typedef void psb_beat_fn(void *userdata);
  */
 int psb_bridge_beat(psb_bridge *bridge, uint64_t after_usec, psb_beat_fn *fn, void *userdata);
 
+/** psb_watch_simulate() - behave as if the source had reported `available`
+ * It is told as usual and ends as usual: a simulated Low is over after the quiet time. Errors: -EINVAL,
+ * -EOPNOTSUPP (a pattern: psb_watch_simulate_at()), -ENODEV (the cgroup is gone, the next not there yet).
+ */
+int psb_watch_simulate(psb_watch *watch, enum psb_available available, int critical);
+
 #define PSB_UNTOLD 1u /* instead of told_usec: it was told before, long ago */
 
 /** psb_watch_simulate_at() - the same for one cgroup, and so for patterns too

@@ -12,7 +12,7 @@
  */
 #include "core/util.h"
 #include "kernel/loop.h"
-#include "psibridge/psibridge.h"
+#include "psibridge/tools.h"
 
 #include <errno.h>
 #include <fcntl.h>
