@@ -46,7 +46,7 @@ public sealed class FakeMemoryPressure : IMemoryPressure
     /// <exception cref="ArgumentOutOfRangeException">There is no such level.</exception>
     public void Set(MemoryAvailable available, bool critical = false, MemoryPressureReason reason = MemoryPressureReason.Simulated)
     {
-        if (!Enum.IsDefined(available))
+        if (available is < MemoryAvailable.Low or > MemoryAvailable.High)
             throw new ArgumentOutOfRangeException(nameof(available), available, "Low, Neutral or High was expected.");
         var pressure = new MemoryPressureEventArgs
         {

@@ -56,7 +56,7 @@ internal sealed class MemoryPressureService(
         {
             current = next;
             if (next.Enabled)
-                MemoryPressure.Start(next.ForStart());
+                MemoryPressure.Start(next);
             else
                 MemoryPressure.Stop();
         }
@@ -72,7 +72,7 @@ internal sealed class MemoryPressureService(
         }
         catch (Exception e) when (e is OptionsValidationException or InvalidOperationException)
         {
-            logger.LogError("the configuration is wrong, and what was in force stays: {Reason}", e.Message);
+            logger.LogError("the configuration is wrong, and what was in force stays: {Reason}", e.Message + " " + e.InnerException?.Message);
         }
     }
 

@@ -9,16 +9,14 @@
 // (AppDomain.ProcessExit, whose handlers are called in the order in which they were added).
 #if NET
 using System;
-using System.ComponentModel;
 using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using System.Runtime.InteropServices;
 
 namespace PsiBridge;
 
-/// <summary>For native hosts, by function pointer. Nothing in here is for managed code.</summary>
-[EditorBrowsable(EditorBrowsableState.Never)]
-public static unsafe class Hosting
+/// <summary>For native hosts, by function pointer: hostfxr finds what is internal, too. Nothing in here is for managed code.</summary>
+internal static unsafe class Hosting
 {
     private const int ENOENT = 2, EINVAL = 22, EALREADY = 114;
 
@@ -30,21 +28,21 @@ public static unsafe class Hosting
 
     /// <summary>What a host offers.</summary>
     [StructLayout(LayoutKind.Sequential)]
-    public struct HostInterface
+    internal struct HostInterface
     {
         /// <summary>Its size, in bytes.</summary>
-        public nuint Size;
+        internal nuint Size;
         /// <summary>IHostMemoryManager::GetMemoryLoad: 0, or a negative number. May be null.</summary>
-        public delegate* unmanaged<uint*, ulong*, int> GetLoad;
+        internal delegate* unmanaged<uint*, ulong*, int> GetLoad;
         /// <summary>The program ends; nothing is told from its return on. May be null.</summary>
-        public delegate* unmanaged<void> Ending;
+        internal delegate* unmanaged<void> Ending;
         /// <summary>"Type, Assembly" and a static void of one int in it, which is told in place of MemoryPressure; or null.</summary>
-        public byte* Type, Method;
+        internal byte* Type, Method;
     }
 
     /// <summary>Once for a process. Returns 0, -EINVAL (no host, or its size), -EALREADY, -ENOENT (there is no such method).</summary>
     [UnmanagedCallersOnly]
-    public static int Start(HostInterface* given)
+    internal static int Start(HostInterface* given)
     {
         if (given == null || given->Size < (nuint)sizeof(HostInterface))
             return -EINVAL;
@@ -61,7 +59,7 @@ public static unsafe class Hosting
 
     /// <summary>Hands over and returns. What is no level is dropped. From one thread at a time.</summary>
     [UnmanagedCallersOnly]
-    public static void Told(int available, int critical)
+    internal static void Told(int available, int critical)
     {
         if (available < (int)MemoryAvailable.Low || available > (int)MemoryAvailable.High)
             return;

@@ -10,6 +10,8 @@ namespace PsiBridge;
 /// <summary>How much memory the program may count on. Low available means high memory load.</summary>
 public enum MemoryAvailable
 {
+    /// <summary>No level: what a variable holds before it is given one. It is never told.</summary>
+    Unknown = 0,
     /// <summary>Memory is short: give back what can be given back.</summary>
     Low = 1,
     /// <summary>Tasks wait for memory now and then, or little room is left.</summary>
@@ -21,6 +23,8 @@ public enum MemoryAvailable
 /// <summary>Why a notification was sent.</summary>
 public enum MemoryPressureReason
 {
+    /// <summary>No reason was given.</summary>
+    Unknown = 0,
     /// <summary>Tasks waited for memory longer than a threshold allows.</summary>
     Stall = 1,
     /// <summary>Still Low, and the rearm time has passed.</summary>

@@ -6,8 +6,11 @@
 // built in. So an operator can set what the programmer left open, and not override what was set. The words are
 // those of psibridged.conf(5). A value that makes no sense is a mistake in the program: MemoryPressure.Start() throws, before
 // anything is changed, and the message has the property and the value. A cgroup that is not there is none: it may come.
+// A record that can be added to: those of PsiBridge.Extensions.Hosting are these and more, and one that says the same begins no new watch.
 using System;
+using System.Collections.Generic;
 using System.Globalization;
+using System.Linq;
 
 namespace PsiBridge;
 
@@ -23,88 +26,86 @@ public enum MemoryCollect
 }
 
 /// <summary>What to watch, how to judge it, and what to do. Null is the environment's, or else the default.</summary>
-public sealed class MemoryPressureOptions
+public record MemoryPressureOptions
 {
     /// <summary>The cgroup to watch, its path under the cgroup2 mount. Default: the program's own.</summary>
     public string? Cgroup { get; set; }
     /// <summary>Instead of a cgroup: a PSI file, FIFO or AF_UNIX stream socket, as in systemd's protocol.</summary>
     public string? Source { get; set; }
     /// <summary>From this stall on it is Neutral. Default: <c>some 20ms/2s</c>.</summary>
-    public string? Early { get; set; }
+    public MemoryPressureThreshold? EarlyThreshold { get; set; }
     /// <summary>From this stall on it is Low. Default: <c>some 200ms/2s</c>.</summary>
-    public string? Low { get; set; }
+    public MemoryPressureThreshold? LowThreshold { get; set; }
     /// <summary>From this stall on it is Low and critical. Default: <c>full 100ms/2s</c>.</summary>
-    public string? Critical { get; set; }
+    public MemoryPressureThreshold? CriticalThreshold { get; set; }
     /// <summary>While it stays Low, that is repeated at most so often; 1 ms to a day. Default: 8.192 s.</summary>
-    public TimeSpan? Rearm { get; set; }
-    /// <summary>Low ends when stalls stayed under half of <see cref="Low"/> for so long. Zero, and the default: two
+    public TimeSpan? RepeatInterval { get; set; }
+    /// <summary>Low ends when stalls stayed under half of <see cref="LowThreshold"/> for so long. Zero, and the default: two
     /// windows of it.</summary>
-    public TimeSpan? Quiet { get; set; }
-    /// <summary>High comes when stalls stayed under <see cref="Early"/> for so long; 1 ms to a day. Default: 10 s.</summary>
-    public TimeSpan? Calm { get; set; }
+    public TimeSpan? QuietTime { get; set; }
+    /// <summary>High comes when stalls stayed under <see cref="EarlyThreshold"/> for so long; 1 ms to a day. Default: 10 s.</summary>
+    public TimeSpan? CalmTime { get; set; }
     /// <summary>High needs so much of the limit free, in percent; 0: it does not. Default: 25.</summary>
-    public int? HighHeadroom { get; set; }
+    public int? HighHeadroomPercent { get; set; }
     /// <summary>At which level to collect. Default: at Low.</summary>
     public MemoryCollect? Collect { get; set; }
     /// <summary>From the end of one collection to the next; a day at most. Default: 5 s, so that each Low can be acted on,
-    /// for it is repeated after <see cref="Rearm"/>.</summary>
-    public TimeSpan? Apart { get; set; }
+    /// for it is repeated after <see cref="RepeatInterval"/>.</summary>
+    public TimeSpan? MinimumInterval { get; set; }
     /// <summary>Collect again only if the process has grown since by so many bytes of anonymous memory, and by a fifth of what
     /// the last collection gave back; 0: at every Low. It is not asked for at critical, nor where callbacks drop what a
     /// collection gives back. Default: a twentieth of the limit, 8 MiB at least and 50 MiB at most.</summary>
-    public long? Grown { get; set; }
+    public long? MinimumGrowth { get; set; }
 
     /// <summary>Throws what <see cref="MemoryPressure.Start"/> would.</summary>
-    /// <exception cref="ArgumentException">A value makes no sense, or <see cref="Early"/> is over <see cref="Low"/> or
-    /// <see cref="Critical"/>, so that stalls could reach those unnoticed.</exception>
+    /// <exception cref="ArgumentException">A value makes no sense, or <see cref="EarlyThreshold"/> is over
+    /// <see cref="LowThreshold"/> or <see cref="CriticalThreshold"/>, so that stalls could reach those unnoticed.</exception>
     public void Validate()
     {
-        var day = TimeSpan.FromDays(1);
-        var least = TimeSpan.FromMilliseconds(1);
-        const string aTime = "a time from 1 ms to 24 h";
-
-        CheckPath(nameof(Cgroup), Cgroup);
-        CheckPath(nameof(Source), Source);
-        Check(Cgroup == null || Source == null, nameof(Source), Source, "not both Cgroup and Source");
-        Check(Array.IndexOf((Cgroup ?? "").Split('/'), "..") < 0, nameof(Cgroup), Cgroup, "a path without \"..\"");
-        CheckTriggers();
-        Check(!(Rearm < least || Rearm > day), nameof(Rearm), Rearm, aTime);
-        Check(Quiet == TimeSpan.Zero || !(Quiet < least || Quiet > day), nameof(Quiet), Quiet, aTime + ", or zero,");
-        Check(!(Calm < least || Calm > day), nameof(Calm), Calm, aTime);
-        Check(!(HighHeadroom < 0 || HighHeadroom > 99), nameof(HighHeadroom), HighHeadroom, "0 to 99");
-        Check(Collect is null or MemoryCollect.Low or MemoryCollect.Critical or MemoryCollect.Off, nameof(Collect), Collect,
-              "Low, Critical or Off");
-        Check(!(Apart < TimeSpan.Zero || Apart > day), nameof(Apart), Apart, "a time from zero to 24 h");
-        Check(!(Grown < 0), nameof(Grown), Grown, "a number of bytes");
+        if (Mistakes().FirstOrDefault() is { } mistake)
+            throw new ArgumentException(mistake, "options");
     }
 
-    internal MemoryPressureOptions Copy() => (MemoryPressureOptions)MemberwiseClone();
-
-    private void CheckTriggers()
+    /// <summary>Each as "Property = value: what was expected".</summary>
+    internal IEnumerable<string> Mistakes()
     {
-        CheckTrigger(nameof(Early), Early);
-        CheckTrigger(nameof(Low), Low);
-        CheckTrigger(nameof(Critical), Critical);
-        if (Threshold.Clash(Early, Low, Critical) is { } clash)
-            throw new ArgumentException(clash, "options");
+        const string aTime = "a time from 1 ms to 24 h", aPath = "a path, or null,", onePath = "a path without NUL and newline";
+
+        return new[]
+        {
+            Wrong(Cgroup == "", nameof(Cgroup), Cgroup, aPath),
+            Wrong(Source == "", nameof(Source), Source, aPath),
+            Wrong(HasControls(Cgroup), nameof(Cgroup), Cgroup, onePath),
+            Wrong(HasControls(Source), nameof(Source), Source, onePath),
+            Wrong(Cgroup != null && Source != null, nameof(Source), Source, "not both Cgroup and Source"),
+            Wrong((Cgroup ?? "").Split('/').Contains(".."), nameof(Cgroup), Cgroup, "a path without \"..\""),
+            WrongThreshold(nameof(EarlyThreshold), EarlyThreshold) ?? WrongThreshold(nameof(LowThreshold), LowThreshold) ??
+                WrongThreshold(nameof(CriticalThreshold), CriticalThreshold) ??
+                MemoryPressureThreshold.Clash(EarlyThreshold, LowThreshold, CriticalThreshold),
+            Wrong(!IsTime(RepeatInterval), nameof(RepeatInterval), RepeatInterval, aTime),
+            Wrong(QuietTime != TimeSpan.Zero && !IsTime(QuietTime), nameof(QuietTime), QuietTime, aTime + ", or zero,"),
+            Wrong(!IsTime(CalmTime), nameof(CalmTime), CalmTime, aTime),
+            Wrong(HighHeadroomPercent is < 0 or > 99, nameof(HighHeadroomPercent), HighHeadroomPercent, "0 to 99"),
+            Wrong(Collect is not (null or MemoryCollect.Low or MemoryCollect.Critical or MemoryCollect.Off), nameof(Collect), Collect,
+                  "Low, Critical or Off"),
+            Wrong(MinimumInterval < TimeSpan.Zero || MinimumInterval > TimeSpan.FromDays(1), nameof(MinimumInterval), MinimumInterval,
+                  "a time from zero to 24 h"),
+            Wrong(MinimumGrowth < 0, nameof(MinimumGrowth), MinimumGrowth, "a number of bytes"),
+        }.OfType<string>();
     }
 
-    private static void CheckTrigger(string name, string? text) =>
-        Check(text == null || Threshold.Parse(text) != null, name, text, Threshold.Expected);
+    internal MemoryPressureOptions Copy() => this with { };
 
-    private static void CheckPath(string name, string? path)
-    {
-        Check(path != "", name, path, "a path, or null,");
-        Check(path == null || path.IndexOfAny(new[] { '\0', '\n' }) < 0, name, path, "a path without NUL and newline");
-    }
+    internal static string? Wrong(bool wrong, string name, object? value, string expected) => !wrong ? null
+        : name + " = " + (value is string text ? Quoted(text) : Convert.ToString(value, CultureInfo.InvariantCulture)) + ": " + expected +
+          " was expected";
 
-    private static void Check(bool good, string name, object? value, string expected)
-    {
-        if (good)
-            return;
-        string text = Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
-        if (value is string)
-            text = "\"" + text.Replace("\0", "\\0").Replace("\n", "\\n") + "\"";
-        throw new ArgumentException(name + " = " + text + ": " + expected + " was expected", "options");
-    }
+    internal static string Quoted(string text) => "\"" + text.Replace("\0", "\\0").Replace("\n", "\\n") + "\"";
+
+    private static string? WrongThreshold(string name, MemoryPressureThreshold? threshold) =>
+        Wrong(threshold == default(MemoryPressureThreshold), name, "", MemoryPressureThreshold.Expected);
+
+    private static bool HasControls(string? path) => path != null && path.IndexOfAny(new[] { '\0', '\n' }) >= 0;
+
+    private static bool IsTime(TimeSpan? time) => !(time < TimeSpan.FromMilliseconds(1) || time > TimeSpan.FromDays(1));
 }

@@ -83,31 +83,34 @@ internal sealed unsafe class Settings
             Watch.Source = Utf8(o.Source, null);
         }
         OverrideTriggers(o);
-        Watch.RearmUsec = Usec(o.Rearm, Watch.RearmUsec);
-        Watch.QuietUsec = Usec(o.Quiet, Watch.QuietUsec);
-        Watch.CalmUsec = Usec(o.Calm, Watch.CalmUsec);
-        if (o.HighHeadroom is int headroom)
+        Watch.RearmUsec = Usec(o.RepeatInterval, Watch.RearmUsec);
+        Watch.QuietUsec = Usec(o.QuietTime, Watch.QuietUsec);
+        Watch.CalmUsec = Usec(o.CalmTime, Watch.CalmUsec);
+        if (o.HighHeadroomPercent is int headroom)
             Watch.HeadroomPercent = headroom == 0 ? Native.HeadroomOff : (uint)headroom;
         Collect = o.Collect ?? Collect;
-        Apart = o.Apart ?? Apart;
-        Grown = o.Grown ?? Grown;
+        Apart = o.MinimumInterval ?? Apart;
+        Grown = o.MinimumGrowth ?? Grown;
     }
 
     // Those of the program make sense, with one another and with what is built in.
     private void OverrideTriggers(MemoryPressureOptions o)
     {
-        string? clash = Threshold.Clash(o.Early ?? Native.Text(Watch.Early), o.Low ?? Native.Text(Watch.Low),
-                                        o.Critical ?? Native.Text(Watch.Critical));
+        string? clash = MemoryPressureThreshold.Clash(o.EarlyThreshold ?? Threshold(Watch.Early), o.LowThreshold ?? Threshold(Watch.Low),
+                                                      o.CriticalThreshold ?? Threshold(Watch.Critical));
 
         if (clash != null)
         {
             Log.Write(Log.Warning, "{0}; of the two what the environment says does not count", clash);
             Watch.Early = Watch.Low = Watch.Critical = null;
         }
-        Watch.Early = Utf8(o.Early, Watch.Early);
-        Watch.Low = Utf8(o.Low, Watch.Low);
-        Watch.Critical = Utf8(o.Critical, Watch.Critical);
+        Watch.Early = Utf8(o.EarlyThreshold?.ToString(), Watch.Early);
+        Watch.Low = Utf8(o.LowThreshold?.ToString(), Watch.Low);
+        Watch.Critical = Utf8(o.CriticalThreshold?.ToString(), Watch.Critical);
     }
+
+    private static MemoryPressureThreshold? Threshold(byte* text) =>
+        MemoryPressureThreshold.TryParse(Native.Text(text), out MemoryPressureThreshold threshold) ? threshold : null;
 
     private byte* Utf8(string? text, byte* otherwise)
     {

@@ -126,13 +126,15 @@ public sealed class ExtensionsHostingTests : IDisposable
     }
 
     [Theory]
-    [InlineData("CompactAtLow", "1.5", "MemoryPressure:CompactAtLow is 1.5: a share from 0 to 1 was expected")]
-    [InlineData("MinimumInterval", "-00:00:01", "MemoryPressure:MinimumInterval is -00:00:01: a time from 0 ms to 24 h was expected")]
-    [InlineData("QuietTime", "2.00:00:00", "MemoryPressure:QuietTime is 2.00:00:00: a time from 1 ms to 24 h, or zero, was expected")]
-    [InlineData("MinimumGrowth", "-1", "MemoryPressure:MinimumGrowth is -1: a number of bytes was expected")]
-    [InlineData("HighHeadroomPercent", "101", "MemoryPressure:HighHeadroomPercent is 101: 0 to 99 was expected")]
+    [InlineData("CompactAtLow", "1.5", "MemoryPressure:CompactAtLow = 1.5: a share from 0 to 1 was expected")]
+    [InlineData("MinimumInterval", "-00:00:01", "MemoryPressure:MinimumInterval = -00:00:01: a time from zero to 24 h was expected")]
+    [InlineData("QuietTime", "2.00:00:00", "MemoryPressure:QuietTime = 2.00:00:00: a time from 1 ms to 24 h, or zero, was expected")]
+    [InlineData("MinimumGrowth", "-1", "MemoryPressure:MinimumGrowth = -1: a number of bytes was expected")]
+    [InlineData("HighHeadroomPercent", "101", "MemoryPressure:HighHeadroomPercent = 101: 0 to 99 was expected")]
     [InlineData("Collect", "7", "MemoryPressure:Collect = 7: Low, Critical or Off was expected")]
-    [InlineData("Low", "often", "MemoryPressure:Low = \"often\"")]
+    [InlineData("LowThreshold", "often", "'MemoryPressure:LowThreshold'")]
+    [InlineData("LowThreshold", "some 200ms/20s", "\"some 200ms/20s\": a trigger such as some 200ms/2s")]
+    [InlineData("LowThreshold", "some 10ms/2s", "MemoryPressure:EarlyThreshold = \"some 20ms/2s\" is over LowThreshold")]
     [InlineData("Lwo", "some 200ms/2s", "Lwo")]
     public async Task what_is_wrong_fails_the_start_and_is_named(string key, string value, string named)
     {
@@ -159,7 +161,7 @@ public sealed class ExtensionsHostingTests : IDisposable
 
         await host.StartAsync();
         Change("CompactAtLow", "2");
-        Assert.Contains(lines.All, line => line.StartsWith("Error: the configuration is wrong") && line.Contains("CompactAtLow is 2"));
+        Assert.Contains(lines.All, line => line.StartsWith("Error: the configuration is wrong") && line.Contains("CompactAtLow = 2"));
         Assert.Equal(fifo.Path, pressure.Status.Path);
         Change("CompactAtLow", "0.25");
         Change("Source", other.Path);

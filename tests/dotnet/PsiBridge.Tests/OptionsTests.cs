@@ -3,6 +3,7 @@
 // OptionsTests.cs - what is set in code: mistakes throw, before anything is changed; what an environment adds never does
 using System;
 using System.Collections.Generic;
+using System.Linq;
 using System.Runtime.InteropServices;
 using Xunit;
 
@@ -13,30 +14,30 @@ public sealed class OptionsTests
     // What the message says, and what makes it say so.
     private static readonly Dictionary<string, Action<MemoryPressureOptions>> Wrong = new()
     {
-        ["Low = \"some nonsense\": a trigger such as some 200ms/2s"] = o => o.Low = "some nonsense",
-        ["Early = \"\": a trigger"] = o => o.Early = "",
-        ["Critical = \"some 200ms/20s\": a trigger"] = o => o.Critical = "some 200ms/20s",
-        ["Low = \"some 200ms/2s\\0\": a trigger"] = o => o.Low = "some 200ms/2s\0",
-        ["Early = \"some 300ms/2s\" is over Low = \"some 200ms/2s\""] = o => o.Early = "some 300ms/2s",
-        ["Early = \"some 20ms/2s\" is over Low = \"some 10ms/2s\""] = o => o.Low = "some 10ms/2s",
-        ["Early = \"full 10ms/2s\" is over Low"] = o => (o.Early, o.Critical) = ("full 10ms/2s", "some 50ms/2s"),
-        ["is over Critical = \"full 10ms/2s\""] = o => o.Critical = "full 10ms/2s",
+        ["EarlyThreshold = \"\": a trigger"] = o => o.EarlyThreshold = default(MemoryPressureThreshold),
+        ["EarlyThreshold = \"some 300ms/2s\" is over LowThreshold = \"some 200ms/2s\""] = o => o.EarlyThreshold = Parse("some 300ms/2s"),
+        ["EarlyThreshold = \"some 20ms/2s\" is over LowThreshold = \"some 10ms/2s\""] = o => o.LowThreshold = Parse("some 10ms/2s"),
+        ["EarlyThreshold = \"full 10ms/2s\" is over LowThreshold"] =
+            o => (o.EarlyThreshold, o.CriticalThreshold) = (Parse("full 10ms/2s"), Parse("some 50ms/2s")),
+        ["is over CriticalThreshold = \"full 10ms/2s\""] = o => o.CriticalThreshold = Parse("full 10ms/2s"),
         ["Cgroup = \"\": a path"] = o => o.Cgroup = "",
         ["Cgroup = \"/a\\0b\": a path without NUL"] = o => o.Cgroup = "/a\0b",
         ["Cgroup = \"../a\": a path without \"..\""] = o => o.Cgroup = "../a",
         ["Source = \"/a\\0b\": a path without NUL"] = o => o.Source = "/a\0b",
         ["Source = \"/b\": not both"] = o => (o.Cgroup, o.Source) = ("/a", "/b"),
-        ["Rearm = -00:00:01: a time from 1 ms"] = o => o.Rearm = TimeSpan.FromSeconds(-1),
-        ["Rearm = 00:00:00: a time from 1 ms"] = o => o.Rearm = TimeSpan.Zero,
-        ["Rearm = 10675199.02:48:05.4775807: a time"] = o => o.Rearm = TimeSpan.MaxValue,
-        ["Quiet = -00:00:00.0000001: a time"] = o => o.Quiet = TimeSpan.FromTicks(-1),
-        ["Calm = 1.01:00:00: a time"] = o => o.Calm = TimeSpan.FromHours(25),
-        ["Apart = -1.00:00:00: a time from zero"] = o => o.Apart = TimeSpan.FromDays(-1),
-        ["HighHeadroom = -1: 0 to 99"] = o => o.HighHeadroom = -1,
-        ["HighHeadroom = 100: 0 to 99"] = o => o.HighHeadroom = 100,
+        ["RepeatInterval = -00:00:01: a time from 1 ms"] = o => o.RepeatInterval = TimeSpan.FromSeconds(-1),
+        ["RepeatInterval = 00:00:00: a time from 1 ms"] = o => o.RepeatInterval = TimeSpan.Zero,
+        ["RepeatInterval = 10675199.02:48:05.4775807: a time"] = o => o.RepeatInterval = TimeSpan.MaxValue,
+        ["QuietTime = -00:00:00.0000001: a time"] = o => o.QuietTime = TimeSpan.FromTicks(-1),
+        ["CalmTime = 1.01:00:00: a time"] = o => o.CalmTime = TimeSpan.FromHours(25),
+        ["MinimumInterval = -1.00:00:00: a time from zero"] = o => o.MinimumInterval = TimeSpan.FromDays(-1),
+        ["HighHeadroomPercent = -1: 0 to 99"] = o => o.HighHeadroomPercent = -1,
+        ["HighHeadroomPercent = 100: 0 to 99"] = o => o.HighHeadroomPercent = 100,
         ["Collect = 7: Low, Critical or Off"] = o => o.Collect = (MemoryCollect)7,
-        ["Grown = -1: a number of bytes"] = o => o.Grown = -1,
+        ["MinimumGrowth = -1: a number of bytes"] = o => o.MinimumGrowth = -1,
     };
+
+    private static MemoryPressureThreshold Parse(string text) => MemoryPressureThreshold.Parse(text);
 
     public static TheoryData<string> Messages => new(Wrong.Keys);
 
@@ -62,9 +63,10 @@ public sealed class OptionsTests
         using var fifo = new Fifo();
         var options = new MemoryPressureOptions
         {
-            Source = fifo.Path, Early = "some 20000 2000000", Low = "some 0.2s/2s", Critical = "full 100ms/2000ms",
-            Rearm = TimeSpan.FromMilliseconds(1), Quiet = TimeSpan.Zero, Calm = TimeSpan.FromDays(1), HighHeadroom = 99,
-            Collect = MemoryCollect.Off, Apart = TimeSpan.Zero, Grown = 0,
+            Source = fifo.Path, EarlyThreshold = Parse("some 20000 2000000"), LowThreshold = Parse("some 0.2s/2s"),
+            CriticalThreshold = Parse("full 100ms/2000ms"),
+            RepeatInterval = TimeSpan.FromMilliseconds(1), QuietTime = TimeSpan.Zero, CalmTime = TimeSpan.FromDays(1), HighHeadroomPercent = 99,
+            Collect = MemoryCollect.Off, MinimumInterval = TimeSpan.Zero, MinimumGrowth = 0,
         };
 
         MemoryPressure.Stop();
@@ -72,6 +74,26 @@ public sealed class OptionsTests
         options.Source = "/nonexistent";
         Assert.Equal(fifo.Path, MemoryPressure.Start().Path);
         MemoryPressure.Stop();
+    }
+
+    [Theory]
+    [InlineData("some nonsense", "\"some nonsense\": a trigger such as some 200ms/2s")]
+    [InlineData("", "\"\": a trigger")]
+    [InlineData("some 200ms/20s", "\"some 200ms/20s\": a trigger")]
+    [InlineData("some 200ms/2s\0", "\"some 200ms/2s\\0\": a trigger")]
+    public void what_is_no_threshold_throws_with_what_was_written(string text, string words) =>
+        Assert.StartsWith(words, Assert.Throws<FormatException>(() => Parse(text)).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("some 200000 2000000", "some 200ms/2s", false, 200, 2000)]
+    [InlineData("full 0.5s/10s", "full 500ms/10s", true, 500, 10000)]
+    [InlineData("some 1500us/100ms", "some 1500us/100ms", false, 1.5, 100)]
+    public void a_threshold_is_what_was_written(string text, string shown, bool full, double stallMsec, double windowMsec)
+    {
+        MemoryPressureThreshold threshold = Parse(text);
+
+        Assert.Equal((shown, full), (threshold.ToString(), threshold.IsFull));
+        Assert.Equal((stallMsec, windowMsec), (threshold.Stall.TotalMilliseconds, threshold.Window.TotalMilliseconds));
     }
 
     // libpsibridge is asked by way of the environment's reader, which names what it refuses.
@@ -119,7 +141,8 @@ public sealed class OptionsTests
         unsetenv("PSIBRIDGE_LOW");
         unsetenv("PSIBRIDGE_EARLY");
         Assert.Equal(0, r);
-        Assert.Equal(s.Refused == 0, Threshold.Parse(text) != null);
+        Assert.Equal(s.Refused == 0, MemoryPressureThreshold.TryParse(text, out MemoryPressureThreshold threshold));
+        Assert.Equal(s.Refused == 0, threshold != default && Parse(threshold.ToString()) == threshold);
     }
 
     [Fact]
@@ -129,7 +152,7 @@ public sealed class OptionsTests
         setenv("PSIBRIDGE_EARLY", "some 1ms/2s", 1);
         try
         {
-            using var watched = new Watched(o => o.Early = "some 20ms/2s");
+            using var watched = new Watched(o => o.EarlyThreshold = Parse("some 20ms/2s"));
             Assert.Equal(MemoryPressureState.Watching, watched.Status.State);
             setenv("PSIBRIDGE_EARLY", "some 500ms/2s", 1);
             using var other = new Watched(); // the environment alone: over its own low
@@ -140,6 +163,17 @@ public sealed class OptionsTests
             unsetenv("PSIBRIDGE_LOW");
             unsetenv("PSIBRIDGE_EARLY");
         }
+    }
+
+    [Fact]
+    public void what_is_public_has_no_pointers_and_each_enumeration_a_zero()
+    {
+        Type[] types = typeof(MemoryPressure).Assembly.GetExportedTypes();
+
+        Assert.Equal(5, types.Count(type => type.IsEnum));
+        Assert.All(types.Where(type => type.IsEnum), type => Assert.True(Enum.IsDefined(type, 0), type.Name));
+        Assert.All(types.SelectMany(type => type.GetFields().Select(f => f.FieldType).Concat(type.GetMethods().SelectMany(
+            m => m.GetParameters().Select(p => p.ParameterType)))), type => Assert.False(type.IsPointer || type.IsFunctionPointer, type.Name));
     }
 
     [DllImport("libc")] private static extern int setenv(string name, string value, int overwrite);

@@ -90,8 +90,8 @@ public sealed class PolicyTests
     {
         using Watched watched = Watched.Still(o =>
         {
-            o.Apart = TimeSpan.FromSeconds(apart);
-            o.Grown = grown << 20;
+            o.MinimumInterval = TimeSpan.FromSeconds(apart);
+            o.MinimumGrowth = grown << 20;
         });
 
         Assert.InRange(CollectionsOf(), 1, int.MaxValue);
@@ -111,8 +111,8 @@ public sealed class PolicyTests
     {
         using Watched watched = Watched.Still(o =>
         {
-            o.Apart = TimeSpan.Zero;
-            o.Grown = 60 << 20;
+            o.MinimumInterval = TimeSpan.Zero;
+            o.MinimumGrowth = 60 << 20;
         });
         string path = Path.GetTempFileName();
 
@@ -134,7 +134,7 @@ public sealed class PolicyTests
     public void a_cache_that_shrinks_takes_what_is_resident_with_it()
     {
         using var cache = new MemoryCache(new MemoryCacheOptions());
-        using Watched watched = Watched.Still(o => o.Apart = TimeSpan.Zero);
+        using Watched watched = Watched.Still(o => o.MinimumInterval = TimeSpan.Zero);
         using IDisposable registration = MemoryPressure.Register(new CacheCompactor(cache.Compact));
         using var effect = new Effect();
         const int entry = 10_000;
@@ -177,8 +177,8 @@ public sealed class PolicyTests
     {
         using Watched watched = Watched.Still(o =>
         {
-            o.Apart = TimeSpan.Zero;
-            o.Grown = 0;
+            o.MinimumInterval = TimeSpan.Zero;
+            o.MinimumGrowth = 0;
         });
         using var inside = new ManualResetEvent(false);
         using var go = new ManualResetEvent(false);

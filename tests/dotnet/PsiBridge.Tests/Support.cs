@@ -59,10 +59,10 @@ internal sealed class Watched : IDisposable
         var options = new MemoryPressureOptions
         {
             Source = Fifo.Path,
-            Rearm = TimeSpan.FromMilliseconds(1),
-            Quiet = TimeSpan.FromMilliseconds(100),
-            Calm = TimeSpan.FromMilliseconds(100),
-            HighHeadroom = 0,
+            RepeatInterval = TimeSpan.FromMilliseconds(1),
+            QuietTime = TimeSpan.FromMilliseconds(100),
+            CalmTime = TimeSpan.FromMilliseconds(100),
+            HighHeadroomPercent = 0,
         };
         change?.Invoke(options);
         MemoryPressure.Stop();
@@ -73,7 +73,7 @@ internal sealed class Watched : IDisposable
     /// <summary>What is simulated stays until something else is.</summary>
     internal static Watched Still(Action<MemoryPressureOptions>? change = null) => new(o =>
     {
-        o.Quiet = TimeSpan.FromMinutes(10);
+        o.QuietTime = TimeSpan.FromMinutes(10);
         change?.Invoke(o);
     });
 
