@@ -2,10 +2,11 @@
 /*
  * ring.c - samples -> lines in a buffer -> a thread -> files
  *
- *     ring_take() --> filling --(each second; at once when something was told)--> writing --> the thread --> files
+ *     ring_take() --> filling --(each second; sooner when something was told)--> writing --> the thread --> files
  *
  * A write may take long where memory is short or a disk is slow, so a thread does all that touches the file system, and the loop only
  * exchanges two buffers with it. While the thread has one the other fills; what then finds no room is counted, and said in the trace.
+ * To wake the thread costs more than the lines do: what was told goes at once, but not more often than four times a second.
  * A disk that is full is tried again each second with what did not fit: what was half written is cut off.
  *
  * Of each cgroup the last sample is known, and the last line (trace_take()), by a hash of its path: eight to a row, and when all
@@ -32,6 +33,7 @@
 
 #define BUFFER_BYTES ((size_t)64 << 10)
 #define FLUSH_USEC USEC_PER_SEC
+#define TOLD_USEC (USEC_PER_SEC / 4)
 #define ROWS 128u
 #define WAYS 8u
 #define NAME_DIGITS 20
@@ -60,6 +62,7 @@ struct ring {
 	uint64_t lost;		   /* lines */
 	int said;		   /* the error that the journal has; 0: all is well */
 	struct buffer *filling;
+	uint64_t handed_usec, due_usec; /* the last time that it went to the thread, the next */
 
 	/* under the lock: what the thread and the loop share */
 	pthread_t thread;
@@ -73,6 +76,7 @@ struct ring {
 	/* the thread's */
 	int fd;
 	uint64_t open_file; /* name of fd */
+	uint64_t sum; /* of all files when the directory was read, and what was written since */
 };
 
 /* ---- the thread: files --------------------------------------------------------------------------- */
@@ -132,16 +136,17 @@ static int sum_up(int dirfd, uint64_t keep, uint64_t *ret_sum, uint64_t *ret_old
 }
 
 /* Remove the oldest until `more` has room. Errors: -EFBIG: it has none. */
-static int make_room(const struct ring *r, int dirfd, uint64_t bound, uint64_t more)
+static int make_room(struct ring *r, int dirfd, uint64_t bound, uint64_t more)
 {
 	char name[NAME_DIGITS + 8];
-	uint64_t sum = 0, oldest = 0;
+	uint64_t oldest = 0;
 	int error;
 
-	while ((error = sum_up(dirfd, r->open_file, &sum, &oldest)) == 0 && sum + more > bound) {
+	while ((error = sum_up(dirfd, r->open_file, &r->sum, &oldest)) == 0 &&
+	       r->sum + more > bound) {
 		name_of(oldest, name);
-		if (sum == 0 || unlinkat(dirfd, name, 0) < 0)
-			return sum == 0 ? -EFBIG : -errno;
+		if (r->sum == 0 || unlinkat(dirfd, name, 0) < 0)
+			return r->sum == 0 ? -EFBIG : -errno;
 	}
 	return error;
 }
@@ -199,24 +204,45 @@ static int open_file(struct ring *r, int dirfd, uint64_t file, off_t *ret_size)
 		*ret_size = (off_t)trace_begin(realtime_usec() - (now_usec() - r->started_usec),
 					       head);
 		error = write_all(r->fd, head, (size_t)*ret_size, 0);
+		r->sum += (uint64_t)*ret_size;
 	}
+	return error;
+}
+
+/* Is the open file the one for this, still there, and within the bound? Then the directory is not read: that costs more than the write. */
+static bool goes_on(const struct ring *r, const struct buffer *b, uint64_t bound, off_t *ret_size)
+{
+	struct stat st;
+
+	if (r->fd < 0 || r->open_file != b->file || r->sum + b->size > bound ||
+	    fstat(r->fd, &st) < 0 || st.st_nlink == 0)
+		return false;
+	*ret_size = st.st_size;
+	return st.st_size > 0;
+}
+
+static int find_file(struct ring *r, const struct buffer *b, uint64_t bound, off_t *ret_size)
+{
+	int dirfd = open_directory(r), error;
+
+	if (dirfd < 0)
+		return dirfd;
+	error = make_room(r, dirfd, bound, b->size > 0 ? b->size + TRACE_LINE_MAX : 0);
+	if (error == 0 && b->size > 0)
+		error = open_file(r, dirfd, b->file, ret_size);
+	close(dirfd);
 	return error;
 }
 
 static int write_buffer(struct ring *r, const struct buffer *b, uint64_t bound)
 {
-	int dirfd = open_directory(r), error;
 	off_t size;
+	int error = goes_on(r, b, bound, &size) ? 0 : find_file(r, b, bound, &size);
 
-	if (dirfd < 0)
-		return dirfd;
-	error = make_room(r, dirfd, bound, b->size > 0 ? b->size + TRACE_LINE_MAX : 0);
-	if (error == 0 && b->size > 0) {
-		error = open_file(r, dirfd, b->file, &size);
-		if (error == 0)
-			error = write_all(r->fd, b->text, b->size, size);
-	}
-	close(dirfd);
+	if (error == 0 && b->size > 0)
+		error = write_all(r->fd, b->text, b->size, size);
+	if (error == 0)
+		r->sum += b->size;
 	return error;
 }
 
@@ -284,6 +310,12 @@ static uint64_t bound_of(const struct ring *r)
 	return r->bound > 0 ? r->bound : r->may;
 }
 
+static void hand_over_at(struct ring *r, uint64_t usec)
+{
+	r->due_usec = usec;
+	timer_set(r->timer, usec);
+}
+
 /* What there is goes to the thread, if that is idle; first what it could not write. Looked at again in a second, until there is nothing. */
 static void hand_over(struct ring *r)
 {
@@ -304,13 +336,15 @@ static void hand_over(struct ring *r)
 		r->may = bound;
 	}
 	rests = !r->busy && r->filling->size == 0;
-	pthread_cond_signal(&r->wake);
+	if (r->busy)
+		pthread_cond_signal(&r->wake);
 	pthread_mutex_unlock(&r->lock);
 	say(r, error);
+	r->handed_usec = now_usec();
 	if (rests)
 		timer_stop(r->timer);
 	else
-		timer_set(r->timer, now_usec() + FLUSH_USEC);
+		hand_over_at(r, r->handed_usec + FLUSH_USEC);
 }
 
 static int flush(_unused_ sd_event_source *timer, _unused_ uint64_t usec, void *userdata)
@@ -371,6 +405,17 @@ static bool is_told(const struct psb_notification *n)
 	       (n->event == EVENT_BEGIN && n->available != PSB_HIGH);
 }
 
+/* A line was put: when does it go to the thread? */
+static void hand_over_soon(struct ring *r, bool told)
+{
+	uint64_t now = now_usec(), due = told ? r->handed_usec + TOLD_USEC : now + FLUSH_USEC;
+
+	if (due <= now)
+		hand_over(r);
+	else if (!timer_is_set(r->timer) || due < r->due_usec)
+		hand_over_at(r, due);
+}
+
 void ring_take(struct ring *r, const struct psb_notification *n)
 {
 	struct trace_sample lines[2], sample = {
@@ -412,10 +457,8 @@ void ring_take(struct ring *r, const struct psb_notification *n)
 		k->file = r->file;
 	if (n->kind == PSB_KIND_GONE)
 		k->series.begun = false;
-	if (sample.told)
-		hand_over(r);
-	else if (count > 0 && !timer_is_set(r->timer))
-		timer_set(r->timer, now_usec() + FLUSH_USEC);
+	if (count > 0)
+		hand_over_soon(r, sample.told != 0);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

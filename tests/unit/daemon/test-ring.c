@@ -232,6 +232,21 @@ PROMISE(a_lowered_bound_counts_at_once)
 	ring_free(ring);
 }
 
+/* Without the loop, which has no turn here. */
+PROMISE(what_is_told_after_a_rest_is_written_at_once)
+{
+	struct ring *ring = begin(MIB);
+
+	usleep(300000);
+	take(ring, "/a", PSB_REASON_STALL);
+	for (unsigned i = 0; i < 5000 && (i == 0 || found.samples == 0); i++) {
+		usleep(1000);
+		look();
+	}
+	assert_int_equal(found.samples, 1);
+	ring_free(ring);
+}
+
 /* Its own files of before the clock was set back are no more of the future than the one that it writes. */
 PROMISE(with_a_clock_set_back_the_oldest_still_goes_first)
 {
