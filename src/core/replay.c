@@ -8,8 +8,9 @@
  * A line of psibridged's (it has an event) is itself a look of the policy that was in force, so it is a step, whatever is replayed. In between
  * the policy looked only while nothing changed, which is not in the trace: these looks fall in there as above, and no others do.
  *
- * Where nothing stalls and the policy is at rest a line costs some comparisons. Of a longer gap only its first day and its last are gone
- * through: in a damaged trace it may be a thousand years.
+ * Where nothing stalls and the policy is at rest a line costs some comparisons. Of a longer gap only its first hour and its last are gone
+ * through: nobody looked for days, and in a damaged trace it may be a thousand years. By then each window and each rest of the policy was
+ * over, and what even growth does it does for all of the gap.
  */
 #include "replay.h"
 
@@ -17,7 +18,7 @@
 #define SAFETY_USEC (10 * USEC_PER_SEC)
 #define LOOKS_A_WINDOW 10
 #define EVERYBODYS_LOOK_USEC (2004 * USEC_PER_MSEC)
-#define DAY_USEC (86400 * USEC_PER_SEC)
+#define EDGE_USEC (3600 * USEC_PER_SEC)
 
 /* ---- the kernel's trigger -------------------------------------------------------------------------- */
 
@@ -241,10 +242,10 @@ static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
 						may_pass(r, &r->policy.options.critical, s));
 }
 
-/* May all be left out that is more than a day from both lines? */
+/* May all be left out that is more than an hour from both lines? */
 static bool is_far(uint64_t at, const struct trace_sample *a, const struct trace_sample *b)
 {
-	return at - a->time_usec > DAY_USEC && b->time_usec - at > DAY_USEC;
+	return at - a->time_usec > EDGE_USEC && b->time_usec - at > EDGE_USEC;
 }
 
 /* What the policy wants before `until`, which is not after `s`. */
@@ -255,7 +256,7 @@ static void catch_up(struct replay *r, const struct trace_sample *s, uint64_t un
 
 	while ((due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec)) < until) {
 		if (is_far(due, &r->last, s))
-			due = s->time_usec - DAY_USEC;
+			due = s->time_usec - EDGE_USEC;
 		at = replay_between(&r->last, s, due);
 		step(r, POLICY_TICK, &at, end);
 	}
@@ -285,7 +286,7 @@ static void catch_up_all(struct replay *all, size_t count, const struct trace_sa
 
 	while ((now = t->next_usec) <= s->time_usec) {
 		if (is_far(now, last, s)) {
-			at = replay_between(last, s, s->time_usec - DAY_USEC);
+			at = replay_between(last, s, s->time_usec - EDGE_USEC);
 			trigger_skip(t, &at);
 			continue;
 		}

@@ -224,7 +224,7 @@ PROMISE(a_gap_that_may_hide_a_low_is_counted)
 	}
 }
 
-PROMISE(of_a_gap_of_a_thousand_years_two_days_are_gone_through)
+PROMISE(of_a_gap_of_a_thousand_years_two_hours_are_gone_through)
 {
 	begin(false);
 	feed(0, 0, 0);
