@@ -256,6 +256,14 @@ if builds the_package_can_be_made pack src/runtimes/PsiBridge/PsiBridge.csproj -
 	check a_program_is_built_with_the_package_alone env NUGET_PACKAGES="$T/nuget" \
 		dotnet build "$srcdir/tests/dotnet/Embedder/Embedder.csproj" -c Release --artifacts-path "$T/made-user" --nologo -v quiet \
 		--disable-build-servers -p:NuGetAudit=false -p:PsiBridgePackages="$T/packages" -p:RestoreSources="$T/packages"
+	package=$T/nuget/psibridge/0.2.0
+	presents_itself()
+	{
+		[ -s "$package/icon.png" ] && [ -s "$T/packages/PsiBridge.0.2.0.snupkg" ] && grep -q '<icon>icon.png<' "$package/psibridge.nuspec" &&
+			grep -q '<releaseNotes>0.2.0: ' "$package/psibridge.nuspec" && sed -n 4p "$package/README.md" | grep '^dotnet nuget add source /' &&
+			! grep -rF -e "$srcdir" -e "$T" "$package/lib" "$package/psibridge.nuspec"
+	}
+	check the_package_presents_itself_and_has_symbols_and_no_path_of_this_machine presents_itself
 	library='/runtimes/[a-z0-9-]*/native/libpsibridge.so' check it_finds_libpsibridge_in_it_and_gives_back \
 		embeds 75 dotnet "$T/made-user/bin/Embedder/release/embedder.dll" garbage watch
 fi
