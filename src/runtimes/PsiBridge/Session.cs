@@ -15,7 +15,7 @@
 // never from a thread of ours, so a handler may stop what called it.
 //
 // The heap has a limit of its own (GcLimit.cs): a second source, whose thread, there only if it has something to tell, calls what
-// the listener's calls. The worse of the two levels counts.
+// the listener's calls. The worse of the two levels counts, but for a Low that was measured: that is always told.
 //
 // In one process only one policy acts. It has put a delegate into the AppDomain's data under a name, which another copy of
 // this code (the start-up hook has one) finds. The library was chosen by the program, so it makes a start-up hook yield, and
@@ -109,7 +109,8 @@ internal sealed class Session
         MemoryPressureEventArgs? before = heap ? ofHeap : measured, other = heap ? measured : ofHeap;
 
         (heap ? ref ofHeap : ref measured) = news;
-        if (Badness(news) >= Badness(other))
+        // What the heap was at its last full collection may be long ago: where memory is short now, garbage is given back.
+        if (Badness(news) >= Badness(other) || (!heap && news.Available == MemoryAvailable.Low))
             return news;
         return Badness(before) > Badness(other) ? other : null; // the other one is left, or was the worse all along
     }

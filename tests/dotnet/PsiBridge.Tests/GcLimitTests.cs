@@ -31,7 +31,7 @@ public sealed class GcLimitTests
     [InlineData("hN hL hC hH", "hN hL hC hH")]
     [InlineData("mL hN hL hH mH", "mL - hL - mH")] // the better one is not told, a second Low is
     [InlineData("mN hL hH mH", "mN hL mN mH")] // what is left is told again
-    [InlineData("hC mL mN mL hN mH hH", "hC - - - mL hN hH")]
+    [InlineData("hC mL mN mL hN mH hH", "hC mL - mL mL hN hH")] // a Low that was measured is told all the same
     [InlineData("hL mC hH mN mH", "hL mC - mN mH")]
     public void of_two_sources_the_worse_counts(string come, string told)
     {
