@@ -8,9 +8,9 @@
  * A line of psibridged's (it has an event) is itself a look of the policy that was in force, so it is a step, whatever is replayed. In between
  * the policy looked only while nothing changed, which is not in the trace: these looks fall in there as above, and no others do.
  *
- * Where nothing stalls and the policy is at rest a line costs some comparisons. Of a longer gap only its first hour and its last are gone
- * through: nobody looked for days, and in a damaged trace it may be a thousand years. By then each window and each rest of the policy was
- * over, and what even growth does it does for all of the gap.
+ * Where nothing stalls and the policy is at rest a line costs some comparisons. Of a longer gap in which tasks waited only its first hour
+ * and its last are gone through: nobody looked for days, and in a damaged trace it may be a thousand years. By then each window was over,
+ * and what even growth does it does for all of the gap.
  */
 #include "replay.h"
 
@@ -18,7 +18,8 @@
 #define SAFETY_USEC (10 * USEC_PER_SEC)
 #define LOOKS_A_WINDOW 10
 #define EVERYBODYS_LOOK_USEC (2004 * USEC_PER_MSEC)
-#define EDGE_USEC (3600 * USEC_PER_SEC)
+#define HOUR_USEC (3600 * USEC_PER_SEC)
+#define DAY_USEC (24 * HOUR_USEC) /* no time of the policy is longer */
 
 /* ---- the kernel's trigger -------------------------------------------------------------------------- */
 
@@ -242,10 +243,16 @@ static bool may_hide_low(const struct replay *r, const struct trace_sample *s)
 						may_pass(r, &r->policy.options.critical, s));
 }
 
-/* May all be left out that is more than an hour from both lines? */
+/* How much of a gap is gone through at each end. While nothing grows the policy comes to rest by itself, and looks until then. */
+static uint64_t edge_usec(const struct trace_sample *a, const struct trace_sample *b)
+{
+	return b->some_usec == a->some_usec ? DAY_USEC : HOUR_USEC;
+}
+
+/* May all be left out that is that far from both lines? */
 static bool is_far(uint64_t at, const struct trace_sample *a, const struct trace_sample *b)
 {
-	return at - a->time_usec > EDGE_USEC && b->time_usec - at > EDGE_USEC;
+	return at - a->time_usec > edge_usec(a, b) && b->time_usec - at > edge_usec(a, b);
 }
 
 /* What the policy wants before `until`, which is not after `s`. */
@@ -256,7 +263,7 @@ static void catch_up(struct replay *r, const struct trace_sample *s, uint64_t un
 
 	while ((due = MIN(MIN(r->deadline_usec, r->safety_usec), r->ahead_usec)) < until) {
 		if (is_far(due, &r->last, s))
-			due = s->time_usec - EDGE_USEC;
+			due = s->time_usec - edge_usec(&r->last, s);
 		at = replay_between(&r->last, s, due);
 		step(r, POLICY_TICK, &at, end);
 	}
@@ -286,7 +293,7 @@ static void catch_up_all(struct replay *all, size_t count, const struct trace_sa
 
 	while ((now = t->next_usec) <= s->time_usec) {
 		if (is_far(now, last, s)) {
-			at = replay_between(last, s, s->time_usec - EDGE_USEC);
+			at = replay_between(last, s, s->time_usec - edge_usec(last, s));
 			trigger_skip(t, &at);
 			continue;
 		}
