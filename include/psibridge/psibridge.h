@@ -391,6 +391,9 @@ struct psb_stats {
 	uint64_t stall_before_usec, stall_after_usec; /* in 5 s before (or PSB_UNKNOWN) and after */
 	uint64_t reported_bytes, reported_usec;	      /* sums of psb_registration_report() */
 	uint64_t effect_reported_bytes; /* of the last effect: what was reported in these 5 s */
+	/* How long tasks waited for memory, as far as samples saw it: growth of some. While it is not High it is sampled, at
+	 * rest it is not. 0 where the levels come from a FIFO or a socket; of a pattern its root's */
+	uint64_t stall_usec;
 };
 
 /** psb_watch_stats() - copy the counters. */

@@ -12,7 +12,7 @@
 /* What the kernel keeps for a program comes and goes: 1.2 MiB were seen of one of 42 that freed nothing. */
 #define NOISE_BYTES (UINT64_C(2) << 20)
 
-void effect_stall(struct effect *e, uint64_t now, uint64_t total_usec, uint32_t avg10_centi)
+uint64_t effect_stall(struct effect *e, uint64_t now, uint64_t total_usec, uint32_t avg10_centi)
 {
 	struct window *w = &e->stalls;
 	uint64_t last = window_last_usec(w), growth = usec_sub(total_usec, window_last_total(w));
@@ -23,6 +23,7 @@ void effect_stall(struct effect *e, uint64_t now, uint64_t total_usec, uint32_t 
 	else
 		window_resume(w, now, total_usec,
 			      window_recent(EFFECT_USEC, growth, now - last, 0, avg10_centi));
+	return last > 0 ? growth : 0;
 }
 
 void effect_forget(struct effect *e)

@@ -29,8 +29,9 @@ struct effect {
 	uint64_t reported_bytes;    /* that the host says it freed */
 };
 
-/* Each sample of `some`, whether something is measured or not. */
-void effect_stall(struct effect *effect, uint64_t now, uint64_t total_usec, uint32_t avg10_centi);
+/* Each sample of `some`, whether something is measured or not. Returns: what it grew by since the last one. */
+uint64_t effect_stall(struct effect *effect, uint64_t now, uint64_t total_usec,
+		      uint32_t avg10_centi);
 /* Those samples were of another source. */
 void effect_forget(struct effect *effect);
 

@@ -94,6 +94,7 @@ static void add_stats(struct psb_stats *sum, const struct psb_stats *one, bool r
 		sum->false_alarms += one->false_alarms;
 		sum->lost_alarms += one->lost_alarms;
 		sum->alarm_usec = MAX(sum->alarm_usec, one->alarm_usec);
+		sum->stall_usec += one->stall_usec;
 		return;
 	}
 	sum->low += one->low;

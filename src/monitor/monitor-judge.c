@@ -278,7 +278,8 @@ int monitor_sample(struct monitor *m, uint64_t now)
 			return r;
 		m->stats.samples++;
 		m->stats.sample_usec = now;
-		effect_stall(&m->effect, now, m->psi.some.total_usec, m->psi.some.avg10_centi);
+		m->stats.stall_usec += effect_stall(&m->effect, now, m->psi.some.total_usec,
+						    m->psi.some.avg10_centi);
 	}
 	if (m->source.events_fd >= 0) {
 		r = memory_events_read(m->source.events_fd, &m->events);

@@ -160,14 +160,13 @@ static void take_next(struct monitor *m)
 	m->polling_usec = m->hear_usec = 0;
 	if (m->source.events_fd >= 0 || m->source.stream_fd >= 0)
 		m->events_lost = false;
+	effect_forget(&m->effect); /* a baseline as any: totals of another file are no growth */
 	if (monitor_sample(m, now) == -ENODEV) {
 		monitor_lose_cgroup(m);
 		return;
 	}
 	m->told_some_usec = m->psi.some.total_usec;
-	/* a baseline as any: totals of another file are no growth */
 	policy_forget(&m->policy);
-	effect_forget(&m->effect);
 	monitor_judge(m, POLICY_TICK, &s, now);
 	monitor_moved_on(m, now);
 	monitor_attach(m);
@@ -323,8 +322,8 @@ void monitor_start_alarmed(struct monitor *m, uint64_t baseline_usec, const stru
 	struct psi psi;
 	struct memory_events events;
 
-	effect_stall(&m->effect, baseline_usec, baseline->some.total_usec,
-		     baseline->some.avg10_centi);
+	(void)effect_stall(&m->effect, baseline_usec, baseline->some.total_usec,
+			   baseline->some.avg10_centi);
 	if (monitor_sample(m, now) == -ENODEV) {
 		monitor_lose_cgroup(m);
 		return;

@@ -106,6 +106,7 @@ PROMISE(what_a_program_frees_at_low_is_measured)
 	assert_in_range(s.first_back_usec, 1, 4000000);
 	assert_in_range(s.stall_before_usec, 90000, 5000000);
 	assert_in_range(s.stall_after_usec, 0, 5000000);
+	assert_in_range(s.stall_usec, s.stall_before_usec + s.stall_after_usec, 60000000);
 }
 
 PROMISE(a_program_that_says_so_gave_something_back)

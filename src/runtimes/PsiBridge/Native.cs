@@ -100,7 +100,7 @@ internal static unsafe class Native
         internal ulong Alarms, FalseAlarms, LostAlarms, Samples, Sweeps, Low, Critical, Neutral, High, Callbacks, CallbackUsec,
             Superseded, BytesBack, Members, AlarmUsec, SampleUsec;
         internal ulong Effects, Unanswered, EffectUsec, EffectBytes, FirstBackUsec, StallBeforeUsec, StallAfterUsec,
-            ReportedBytes, ReportedUsec, EffectReportedBytes;
+            ReportedBytes, ReportedUsec, EffectReportedBytes, StallUsec;
     }
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]

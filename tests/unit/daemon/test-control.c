@@ -365,9 +365,9 @@ PROMISE(status_says_everything)
 						       .path = "/p",
 						       .why = "w",
 						       .events = 1 };
-	stage.watches[0].stats = (struct psb_stats){ 0, 1,  2,	3,  4,	5,  6,	7,  8,
-						     9, 10, 11, 12, 13, 14, 15, 16, 17,
-						     0, 0,  0,	0,  0,	0,  0,	0,  0 };
+	stage.watches[0].stats = (struct psb_stats){ 0,	 1,  2,	 3,  4,	 5,  6,	 7,  8, 9,
+						     10, 11, 12, 13, 14, 15, 16, 17, 0, 0,
+						     0,	 0,  0,	 0,  0,	 0,  0,	 0 };
 	stage.watches[0].available = PSB_NEUTRAL;
 	stage.watches[0].configured = true;
 	stage.watches[1] = (struct watch_view){ .id = 8,

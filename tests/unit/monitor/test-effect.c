@@ -149,3 +149,16 @@ PROMISE(the_stall_of_the_5_s_before_and_after_is_known)
 				 (unsigned long long)stats.stall_after_usec);
 	}
 }
+
+PROMISE(what_grew_between_two_samples_of_one_source_is_returned)
+{
+	struct effect e = { .low_usec = 0 };
+
+	assert_int_equal(effect_stall(&e, MS(1000), MS(500), 0), 0);
+	assert_int_equal(effect_stall(&e, MS(2000), MS(530), 0), MS(30));
+	assert_int_equal(effect_stall(&e, MS(3600000), MS(600), 0), MS(70));
+	effect_forget(&e);
+	assert_int_equal(effect_stall(&e, MS(3600250), MS(90), 0), 0);
+	assert_int_equal(effect_stall(&e, MS(3600500), MS(90), 0), 0);
+	assert_int_equal(effect_stall(&e, MS(3600750), MS(91), 0), MS(1));
+}
