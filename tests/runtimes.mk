@@ -7,14 +7,18 @@ runtime_scripts = \
 	tests/integration/test-dotnet.sh \
 	tests/integration/test-mono.sh \
 	tests/integration/test-coreclr.sh \
+	tests/integration/test-neutral.sh \
 	tests/integration/test-clrhost.sh \
 	tests/integration/test-run.sh \
 	tests/integration/test-attach.sh
 
 # A process that looks like .NET to `psibridge attach`: hostile answers and sockets.
-runtime_tools = tests/integration/dotnet-double
+runtime_tools = tests/integration/dotnet-double tests/integration/stalls
 tests_integration_dotnet_double_SOURCES = tests/integration/dotnet-double.c
 tests_integration_dotnet_double_LDFLAGS = $(AM_LDFLAGS) -Wl,--export-dynamic
+# Real stalls of a chosen share, for scripts.
+tests_integration_stalls_SOURCES = tests/integration/stalls.c $(lab)
+tests_integration_stalls_LDADD = libcore.la
 EXTRA_DIST += tests/dotnet tests/unit/runtimes/worth.cases
 
 # ---- programs that know nothing of us, for tests and benchmarks --------------------------------------

@@ -26,7 +26,7 @@ static struct {
 	psb_watch *watch; /* NULL: it is about to watch, or cannot */
 	psb_registration *registration;
 	int joined, fresh; /* fresh: this was not taken yet: */
-	int available, critical, reason;
+	int available, critical, reason, cause;
 
 	pthread_mutex_t code_lock;
 	psb_code *code;
@@ -58,7 +58,7 @@ static int join(struct psb_settings *ret)
 	return r;
 }
 
-static int take(int *ret_available, int *ret_critical, int *ret_reason)
+static int take(int *ret_available, int *ret_critical, int *ret_reason, int *ret_cause)
 {
 	int taken;
 
@@ -70,6 +70,7 @@ static int take(int *ret_available, int *ret_critical, int *ret_reason)
 	*ret_available = self.available;
 	*ret_critical = self.critical;
 	*ret_reason = self.reason;
+	*ret_cause = self.cause;
 	pthread_mutex_unlock(&self.lock);
 	return taken;
 }
@@ -88,6 +89,16 @@ static int load(struct psb_load *ret)
 
 	pthread_mutex_lock(&self.lock);
 	r = self.watch ? psb_watch_load(self.watch, ret) : -ECANCELED;
+	pthread_mutex_unlock(&self.lock);
+	return r;
+}
+
+static int stats(struct psb_stats *ret)
+{
+	int r;
+
+	pthread_mutex_lock(&self.lock);
+	r = self.watch ? psb_watch_stats(self.watch, ret) : -ECANCELED;
 	pthread_mutex_unlock(&self.lock);
 	return r;
 }
@@ -114,7 +125,7 @@ static void leave(int silent)
 }
 
 static const struct managed_table table = {
-	sizeof(table), join, take, report, load, keep, leave,
+	sizeof(table), join, take, report, load, stats, keep, leave,
 };
 
 /* ---- the hook's side ------------------------------------------------------------------------------ */
@@ -188,6 +199,7 @@ int managed_put(const struct psb_notification *n)
 	self.available = (int)n->available;
 	self.critical = n->critical;
 	self.reason = (int)n->reason;
+	self.cause = (int)n->cause;
 	self.fresh = 1;
 	pthread_cond_broadcast(&self.changed);
 	pthread_mutex_unlock(&self.lock);

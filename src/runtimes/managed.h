@@ -27,9 +27,10 @@ struct managed_table {
 	/* From now on news goes to the caller, who goes by *ret. Errors: -EALREADY (there is one), -ECANCELED (the hook has ended). */
 	int (*join)(struct psb_settings *ret);
 	/* Waits. Returns 1, or 0: there will be no more. */
-	int (*take)(int *ret_available, int *ret_critical, int *ret_reason);
+	int (*take)(int *ret_available, int *ret_critical, int *ret_reason, int *ret_cause);
 	void (*report)(uint64_t bytes, uint64_t usec); /* of a collection */
 	int (*load)(struct psb_load *ret);	       /* psb_watch_load() */
+	int (*stats)(struct psb_stats *ret);	       /* psb_watch_stats() */
 	int (*keep)(const void *address);	       /* psb_code_keep() */
 	/* It takes no more. `silent`: and nothing is to be collected any more, by anyone of us. */
 	void (*leave)(int silent);

@@ -18,9 +18,10 @@ internal sealed unsafe class Hook : ISource
     {
         internal nuint Size;
         internal delegate* unmanaged<Native.Settings*, int> Join;
-        internal delegate* unmanaged<int*, int*, int*, int> Take;
+        internal delegate* unmanaged<int*, int*, int*, int*, int> Take;
         internal delegate* unmanaged<ulong, ulong, void> Report;
         internal delegate* unmanaged<Native.Load*, int> Load;
+        internal delegate* unmanaged<Native.Stats*, int> Stats;
         internal delegate* unmanaged<IntPtr, int> Keep;
         internal delegate* unmanaged<int, void> Leave;
     }
@@ -62,15 +63,16 @@ internal sealed unsafe class Hook : ISource
 
     public MemoryPressureEventArgs? Take()
     {
-        int available, critical, reason;
+        int available, critical, reason, cause;
 
-        if (table->Take(&available, &critical, &reason) == 0)
+        if (table->Take(&available, &critical, &reason, &cause) == 0)
             return null;
         return new MemoryPressureEventArgs
         {
             Available = (MemoryAvailable)available,
             Critical = critical != 0,
             Reason = (MemoryPressureReason)reason,
+            Cause = (MemoryPressureCause)cause,
         };
     }
 
@@ -97,6 +99,13 @@ internal sealed unsafe class Hook : ISource
     public void Report(long bytes, long msec) => table->Report((ulong)bytes, (ulong)msec * 1000);
 
     public MemoryEffect Effect() => new MemoryEffect();
+
+    public long StalledUsec()
+    {
+        var stats = new Native.Stats { Size = (UIntPtr)sizeof(Native.Stats) };
+
+        return table->Stats(&stats) < 0 ? 0 : (long)stats.StallUsec;
+    }
 
     public MemoryLoad Load()
     {

@@ -117,7 +117,7 @@ internal sealed class GcLimit
         }
     }
 
-    private static GCMemoryInfo LastFull()
+    internal static GCMemoryInfo LastFull()
     {
         GCMemoryInfo blocking = GC.GetGCMemoryInfo(GCKind.FullBlocking), background = GC.GetGCMemoryInfo(GCKind.Background);
 

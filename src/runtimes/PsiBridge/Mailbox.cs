@@ -22,6 +22,7 @@ internal interface ISource
     void Simulate(MemoryAvailable available, bool critical);
     void Report(long bytes, long msec);
     MemoryEffect Effect();
+    long StalledUsec();
     MemoryLoad Load();
     MemoryPressureStatus? Status();
 }
@@ -140,11 +141,21 @@ internal sealed unsafe class Mailbox : ISource
     public void Report(long bytes, long msec) =>
         Use(() => Native.psb_registration_report(registration, (ulong)bytes, (ulong)msec * 1000), 0);
 
-    public MemoryEffect Effect() => Use(() =>
+    private Native.Stats Stats()
     {
         var s = new Native.Stats { Size = (UIntPtr)sizeof(Native.Stats) };
 
         Native.psb_watch_stats(watch, &s);
+        return s;
+    }
+
+    /// <summary>How long tasks waited for memory, as far as samples saw it, all in all.</summary>
+    public long StalledUsec() => Use(() => (long)Stats().StallUsec, 0);
+
+    public MemoryEffect Effect() => Use(() =>
+    {
+        Native.Stats s = Stats();
+
         return new MemoryEffect
         {
             Count = (long)s.Effects,

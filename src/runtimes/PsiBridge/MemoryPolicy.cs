@@ -9,6 +9,11 @@
 //                     back all it can (GCCollectionMode.Aggressive), the large object heap with it; then malloc_trim()
 //                     0.7 s later: what went back is read from /proc/self/statm, for the kernel takes its time
 //     Neutral, High   the callbacks; what was set at Low is undone
+//     Neutral, and it stalls for ten seconds (NeutralStall.cs)
+//                     worth it? a collection that does not pause (BackgroundCollection.cs)
+//
+// To Low that one does not count: what it left can be a lot, and the aggressive one is still due. It asks whether the process has
+// grown since either.
 //
 // Worth it: effect.h has the rule, and here is one more. What callbacks have dropped is no growth, and only a collection can tell
 // whether they have dropped anything. So where there are callbacks nothing needs to have grown, as long as the last collection
@@ -42,9 +47,19 @@ internal sealed class MemoryPolicy
     private readonly Effect effect = new Effect();
     private readonly Stopwatch clock = Stopwatch.StartNew();
     private long measureMsec = -1; // when to look at what a collection gave back
+    private long limitBytes;
+#if NET
+    private readonly NeutralStall neutral;
+    private readonly BackgroundCollection background = new BackgroundCollection();
+#endif
 
-    internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks, Action<long, long> report)
+    // stalledUsec: how long tasks have waited by now; 0 where that is not known.
+    internal MemoryPolicy(Settings settings, Subscribers<IMemoryPressureCallback> callbacks, Func<long> stalledUsec,
+                          Action<long, long> report)
     {
+#if NET
+        neutral = new NeutralStall(stalledUsec);
+#endif
         this.settings = settings;
         this.report = report;
         caller = new Caller(callbacks);
@@ -83,15 +98,25 @@ internal sealed class MemoryPolicy
         WarmUp();
         while (!slot.IsClosed)
         {
-            long left = measureMsec - clock.ElapsedMilliseconds;
-            if (slot.Take(measureMsec < 0 ? Timeout.Infinite : (int)Math.Max(left, 0)) is { } pressure)
+            long due = Earlier(measureMsec, GentlyDueMsec), left = due - clock.ElapsedMilliseconds;
+            if (slot.Take(due < 0 ? Timeout.Infinite : (int)Math.Max(left, 0)) is { } pressure)
                 React(pressure);
-            else if (measureMsec >= 0 && clock.ElapsedMilliseconds >= measureMsec)
+            else if (IsDue(measureMsec))
                 Measure();
+            else
+                Gently();
         }
         Relax();
         effect.Dispose();
+#if NET
+        background.Dispose();
+#endif
     }
+
+    // -1: never
+    private static long Earlier(long a, long b) => a < 0 ? b : b < 0 ? a : Math.Min(a, b);
+
+    private bool IsDue(long msec) => msec >= 0 && clock.ElapsedMilliseconds >= msec;
 
     // What is compiled and read in at the first Low is compiled and read in while the kernel takes code away. So it is gone
     // through once, while memory is plentiful. The start-up hook collects, too, where there is nothing to walk: before
@@ -118,6 +143,8 @@ internal sealed class MemoryPolicy
 
         if (slot.IsClosed)
             return; // a callback stopped us
+        limitBytes = pressure.Load.LimitBytes;
+        TellNeutral(pressure);
         if (pressure.Available != MemoryAvailable.Low)
         {
             Relax();
@@ -129,20 +156,22 @@ internal sealed class MemoryPolicy
         if (pressure.Reason == MemoryPressureReason.HeapLimit && !told)
             return;
         Hurry();
-        var ask = new EffectAsk
-        {
-            NowMsec = clock.ElapsedMilliseconds,
-            Bytes = effect.Read(),
-            LimitBytes = pressure.Load.LimitBytes,
-            ApartMsec = (long)settings.Apart.TotalMilliseconds,
-            Grown = settings.Grown,
-            Anyway = pressure.Critical || (told && effect.GaveBack) || caller.TakeLate(),
-        };
+        EffectAsk ask = Ask(pressure.Critical || (told && effect.GaveBack) || caller.TakeLate());
         if (WhyNot(ask) is { } why)
             Log.Write(Log.Info, "kept: {0:F1} MiB, {1}", MiB(ask.Bytes), why);
         else
             Collect(ask.Bytes);
     }
+
+    private EffectAsk Ask(bool anyway) => new EffectAsk
+    {
+        NowMsec = clock.ElapsedMilliseconds,
+        Bytes = effect.Read(),
+        LimitBytes = limitBytes,
+        ApartMsec = (long)settings.Apart.TotalMilliseconds,
+        Grown = settings.Grown,
+        Anyway = anyway,
+    };
 
     // Null: it is worth it.
     private string? WhyNot(in EffectAsk ask)
@@ -173,8 +202,13 @@ internal sealed class MemoryPolicy
     {
         measureMsec = -1;
         effect.After = effect.Read();
-        report(Math.Max(effect.Before - effect.After, 0), effect.TookMsec);
-        Log.Write(Log.Info, "collected: {0:F1} -> {1:F1} MiB, {2} ms", MiB(effect.Before), MiB(effect.After), effect.TookMsec);
+        Report("collected", effect);
+    }
+
+    private void Report(string what, Effect of)
+    {
+        report(Math.Max(of.Before - of.After, 0), of.TookMsec);
+        Log.Write(Log.Info, "{0}: {1:F1} -> {2:F1} MiB, {3} ms", what, MiB(of.Before), MiB(of.After), of.TookMsec);
     }
 
     private static double MiB(long bytes) => bytes / 1048576.0;
@@ -195,6 +229,47 @@ internal sealed class MemoryPolicy
         }
         GCSettings.LargeObjectHeapCompactionMode = GCLargeObjectHeapCompactionMode.CompactOnce;
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+    }
+
+    private long GentlyDueMsec => Earlier(neutral.DueMsec, background.DueMsec);
+
+    // What only a limit below us causes is not ours: that limit stays reached whatever we give back.
+    private void TellNeutral(MemoryPressureEventArgs pressure)
+    {
+        bool ours = settings.Collect == MemoryCollect.Low && pressure.Cause != MemoryPressureCause.Descendant;
+
+        neutral.Told(ours ? pressure.Available : MemoryAvailable.High, clock.ElapsedMilliseconds);
+        if (pressure.Available == MemoryAvailable.Low && background.DueMsec >= 0)
+            EndBackground();
+    }
+
+    private void Gently()
+    {
+        long now = clock.ElapsedMilliseconds;
+
+        if (IsDue(background.DueMsec) && background.Step(now))
+            EndBackground();
+        if (IsDue(neutral.DueMsec) && neutral.Look(now) && background.DueMsec < 0)
+            CollectInBackground();
+    }
+
+    private void CollectInBackground()
+    {
+        EffectAsk ask = Ask(anyway: false);
+        string? why = BackgroundCollection.IsPossible
+            ? WhyNot(ask) ?? background.Effect.WhyNot(ask)
+            : "no full collection without a pause can be had (GCLatencyMode)";
+
+        if (why == null)
+            background.Begin(ask.NowMsec, ask.Bytes);
+        else
+            Log.Write(Log.Debug, "kept: {0:F1} MiB, {1}", MiB(ask.Bytes), why);
+    }
+
+    private void EndBackground()
+    {
+        background.End(clock.ElapsedMilliseconds);
+        Report("collected in the background", background.Effect);
     }
 
     private void Hurry()
@@ -219,6 +294,12 @@ internal sealed class MemoryPolicy
         GC.Collect();
         GC.Collect();
     }
+
+    private static long GentlyDueMsec => -1;
+
+    private static void TellNeutral(MemoryPressureEventArgs pressure) { }
+
+    private static void Gently() { }
 
     private static void Hurry() { }
 

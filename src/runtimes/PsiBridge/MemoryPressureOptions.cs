@@ -17,7 +17,7 @@ namespace PsiBridge;
 /// <summary>At which level the policy collects.</summary>
 public enum MemoryCollect
 {
-    /// <summary>At Low.</summary>
+    /// <summary>At Low; and without a pause at a Neutral that stalls for ten seconds.</summary>
     Low = 0,
     /// <summary>At Low, critical.</summary>
     Critical = 1,

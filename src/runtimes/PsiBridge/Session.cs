@@ -260,7 +260,7 @@ internal sealed class Session
                 gcLimit ??= new GcLimit(news => told(this, news), settings.Rearm, () => acts && settings.Collect != MemoryCollect.Off);
 #endif
             if (end == null && acts)
-                policy ??= new MemoryPolicy(settings, callbacks, (bytes, msec) =>
+                policy ??= new MemoryPolicy(settings, callbacks, () => mailbox?.StalledUsec() ?? 0, (bytes, msec) =>
                 {
                     MemoryPressure.Collected(bytes, msec);
                     mailbox?.Report(bytes, msec);

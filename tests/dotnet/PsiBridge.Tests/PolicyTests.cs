@@ -297,6 +297,41 @@ public sealed class PolicyTests
         }
     }
 
+    // A letter a look of five seconds: what stalled in it, by which the policy looks; an upper case one is where ten seconds have.
+    // n: nothing, u: under 2.5 %, s: 2.5 %, l: 2.5 % of one that came 4 s late, o: 2.5 % of 5 s, in one that came 4 s late
+    [Theory]
+    [InlineData("nnnn")]
+    [InlineData("uuuuuu")]
+    [InlineData("sS")]
+    [InlineData("snsnsusS")]
+    [InlineData("sSsSsnsS")]
+    [InlineData("lLsonsL")]
+    public void a_neutral_that_stalls_in_two_looks_in_a_row_has_stalled_for_ten_seconds(string looks)
+    {
+        long stalled = 700_000, now = 1000;
+        var neutral = new NeutralStall(() => stalled);
+
+        Assert.Equal(-1, neutral.DueMsec);
+        foreach (MemoryAvailable available in new[] { MemoryAvailable.Low, MemoryAvailable.Neutral })
+        {
+            neutral.Told(available, now);
+            stalled += 124_000; // before it was Neutral, or less than counts
+        }
+        stalled -= 124_000;
+        string found = "";
+        foreach (char look in looks.ToLowerInvariant())
+        {
+            Assert.Equal(now + 5000, neutral.DueMsec);
+            neutral.Told(MemoryAvailable.Neutral, now + 2000); // again: nothing new
+            now += look is 'l' or 'o' ? 9000 : 5000;
+            stalled += look switch { 'u' => 124_000, 's' or 'o' => 125_000, 'l' => 225_000, _ => 0 };
+            found += neutral.Look(now) ? char.ToUpperInvariant(look) : look;
+        }
+        Assert.Equal(looks, found);
+        neutral.Told(MemoryAvailable.High, now);
+        Assert.Equal(-1, neutral.DueMsec);
+    }
+
     [Fact]
     public void a_cache_loses_half_at_low_and_all_at_critical_and_nothing_else()
     {

@@ -718,7 +718,7 @@ static const struct hook_runtime managed = { .name = "fake",
 PROMISE(a_managed_policy_that_joins_is_told_and_collects_in_its_place)
 {
 	struct psb_settings again = { .size = sizeof(again) };
-	int available = 0, critical = 0, reason = 0;
+	int available = 0, critical = 0, reason = 0, cause = -1;
 
 	memset(&guest, 0, sizeof(guest));
 	guest.early = 1;
@@ -729,17 +729,18 @@ PROMISE(a_managed_policy_that_joins_is_told_and_collects_in_its_place)
 	assert_int_equal(guest.table->join(&again), -EALREADY);
 	tell_record(WIRE_LEVEL, PSB_LOW, true);
 	do
-		assert_int_equal(guest.table->take(&available, &critical, &reason), 1);
+		assert_int_equal(guest.table->take(&available, &critical, &reason, &cause), 1);
 	while (available != PSB_LOW);
 	assert_int_equal(critical, 1);
 	assert_int_equal(reason, PSB_REASON_STALL);
+	assert_int_equal(cause, PSB_CAUSE_MACHINE);
 	guest.table->report(MIB(7), 1000);
 	assert_int_equal(reported, MIB(7));
 	assert_int_equal(fake.calls, 0);
 
 	/* it could not go on: the runtime collects as it likes */
 	guest.table->leave(0);
-	assert_int_equal(guest.table->take(&available, &critical, &reason), 0);
+	assert_int_equal(guest.table->take(&available, &critical, &reason, &cause), 0);
 	tell(PSB_HIGH);
 	await_line("told High");
 	tell_record(WIRE_LEVEL, PSB_LOW, true);
