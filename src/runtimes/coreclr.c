@@ -35,9 +35,10 @@
  * So ForceGC() is what is left where nothing better can be had, and settle() repeats it until what was freed has gone back. A
  * repetition walks no garbage, only what is live; all together they may stop the program for 250 ms, or for as long as the first did.
  * What is better is a managed policy, which compacts: PsiBridge.StartupHook.dll, beside this file. load() has our own runtime load
- * it (dotnet-ipc.h), once the program's first assembly is there: until then we are told of those that are loaded, and of nothing
- * afterwards. Where the runtime is older than .NET 8, its diagnostics are off, or the program has no start-up hooks (trimmed,
- * System.StartupHookProvider.IsSupported=false), it cannot be had. No child of the program hears of it.
+ * it (dotnet-ipc.h), once the program's first assembly is there: until then we are told of those that are loaded, or after an
+ * attach ask for them, and of nothing afterwards. Where the runtime is older than .NET 8, its diagnostics are off, or the program
+ * has no start-up hooks (trimmed, System.StartupHookProvider.IsSupported=false), it cannot be had. No child of the program hears of
+ * it.
  */
 #include "runtimes/assembly.h"
 #include "runtimes/corprof.h"
@@ -82,8 +83,9 @@ static const IID our_clsid = {
 static struct {
 	atomic_uint references;
 	atomic_int taken;		/* initialized, or about to be */
-	atomic_uint assemblies;		/* that were loaded; after an attach, enough */
-	profiler_object *info;		/* ICorProfilerInfo */
+	atomic_uint assemblies;		/* that were loaded */
+	int attached;			/* it was not told of all of them */
+	profiler_object *info;		/* ICorProfilerInfo3 */
 	char texts[SETTINGS_BYTES_MAX]; /* settings that came with the request, a NUL behind each; */
 	const char *settings[SETTINGS_MAX + 1];
 
@@ -178,23 +180,49 @@ static int load_file(const char *path, int major, const char **ret_why)
 	return r;
 }
 
+/* A module is an assembly, but for old ones of several files. */
+static unsigned count_modules(void)
+{
+	profiler_object *list;
+	ULONG n = 0;
+
+	if (FAILED(((profiler_enum_modules *)self.info->slots[SLOT_ENUM_MODULES])(self.info,
+										  &list)))
+		return 0;
+	(void)((profiler_get_count *)list->slots[SLOT_GET_COUNT])(list, &n);
+	IUnknown_Release((IUnknown *)list);
+	return n;
+}
+
+/* It may have been attached to in its first moments. */
+static int has_started(void)
+{
+	if (self.attached && self.assemblies < STARTED)
+		self.assemblies = count_modules();
+	return self.assemblies >= STARTED;
+}
+
 static int load(int last, const char **ret_why)
 {
+	int started = has_started();
 	const char *why = NULL;
 	char path[PATH_MAX];
 	const char *hooks = getenv("DOTNET_STARTUP_HOOKS");
 	int r;
 
-	if (self.assemblies < STARTED && !last)
+	if (!started && !last)
 		return -EAGAIN;
-	r = self.assemblies < STARTED ? -EBUSY : beside_us(path);
+	r = started ? beside_us(path) : -EBUSY;
 	/* One that was there first and has not joined is of another version: a second one of its name could not be loaded. */
 	if (r == 0 && hooks && strstr(hooks, "PsiBridge.StartupHook")) {
 		why = "there is one by DOTNET_STARTUP_HOOKS";
 		r = -EEXIST;
 	}
-	if (r == 0)
+	if (r == 0) {
 		r = dotnet_version(self.tmpdir);
+		if (r == -ENOENT)
+			why = "the runtime has no diagnostics socket in TMPDIR";
+	}
 	if (r > 0)
 		r = load_file(path, r, &why);
 	if (r == -EOPNOTSUPP)
@@ -293,15 +321,14 @@ static HRESULT hook_in(IUnknown *unknown)
 {
 	const char *tmpdir = getenv("TMPDIR");
 	void *info = NULL;
-	HRESULT result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo, &info);
+	HRESULT result = IUnknown_QueryInterface(unknown, &IID_ICorProfilerInfo3, &info);
 	int r;
 
 	if (FAILED(result))
 		return result;
 	self.info = info;
 	snprintf(self.tmpdir, sizeof(self.tmpdir), "%s", tmpdir && *tmpdir ? tmpdir : "/tmp");
-	set_events(self.assemblies < STARTED ? COR_PRF_MONITOR_ASSEMBLY_LOADS
-					     : COR_PRF_MONITOR_NONE);
+	set_events(self.attached ? COR_PRF_MONITOR_NONE : COR_PRF_MONITOR_ASSEMBLY_LOADS);
 	r = hook_start(&runtime, self.settings);
 	if (r > 0)
 		return S_OK;
@@ -324,7 +351,8 @@ static HRESULT initialize(IUnknown *unknown, const void *data, uint32_t data_siz
 		log_line(
 			&to_stderr, LOG_WARNING,
 			"the settings that came with the request cannot be read; the environment counts");
-	self.assemblies = attached ? STARTED : 0;
+	self.assemblies = 0;
+	self.attached = attached;
 	result = hook_in(unknown);
 	if (FAILED(result))
 		atomic_store(&self.taken, 0);

@@ -29,8 +29,8 @@
 static const IID IID_IClassFactory = {
 	0x00000001, 0x0000, 0x0000, { 0xC0, 0, 0, 0, 0, 0, 0, 0x46 }
 };
-static const IID IID_ICorProfilerInfo = {
-	0x28B5557D, 0x3F3F, 0x48B4, { 0x90, 0xB2, 0x5F, 0x9E, 0xEA, 0x2F, 0x6C, 0x48 }
+static const IID IID_ICorProfilerInfo3 = {
+	0xB555ED4F, 0x452A, 0x4E54, { 0x8B, 0x39, 0xB5, 0x36, 0x0B, 0xAD, 0x32, 0xA0 }
 };
 
 /* Of ICorProfilerCallback and its versions, what the runtime cannot do without (profilinghelper.cpp, eetoprofinterfaceimpl.cpp):
@@ -48,15 +48,20 @@ typedef struct {
 
 typedef HRESULT profiler_set_event_mask(profiler_object *This, DWORD events);
 typedef HRESULT profiler_force_gc(profiler_object *This);
+typedef HRESULT profiler_enum_modules(profiler_object *This, profiler_object **ret);
+typedef HRESULT profiler_get_count(profiler_object *This, ULONG *ret);
 
 enum {
 	/* every interface */
 	SLOT_QUERY_INTERFACE = 0, /* (This, REFIID riid, void **ret) */
 	SLOT_ADD_REF = 1,
 	SLOT_RELEASE = 2,
-	/* ICorProfilerInfo: what we call */
+	/* ICorProfilerInfo3: what we call */
 	SLOT_SET_EVENT_MASK = 16,
 	SLOT_FORCE_GC = 28,
+	SLOT_ENUM_MODULES = 66,
+	/* ICorProfilerModuleEnum, which that gives */
+	SLOT_GET_COUNT = 6,
 	/* IClassFactory */
 	SLOT_CREATE_INSTANCE = 3, /* (This, IUnknown *outer, REFIID riid, void **ret) */
 	SLOT_LOCK_SERVER = 4,

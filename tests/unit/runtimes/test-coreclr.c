@@ -15,6 +15,7 @@ static struct {
 	HRESULT answer; /* of ForceGC() */
 	DWORD events;	/* that are asked for */
 	unsigned collections;
+	unsigned modules; /* that there are */
 } kept;
 
 int kept_hook_start(const struct hook_runtime *unused, const char *const *own)
@@ -32,7 +33,7 @@ void kept_hook_stop(void)
 
 static HRESULT info_query(profiler_object *This, REFIID riid, void **ret)
 {
-	assert_true(same(riid, &IID_ICorProfilerInfo));
+	assert_true(same(riid, &IID_ICorProfilerInfo3));
 	*ret = This;
 	return S_OK;
 }
@@ -57,12 +58,33 @@ static HRESULT info_force_gc(profiler_object *unused)
 	return kept.answer;
 }
 
+static HRESULT list_count(profiler_object *unused, ULONG *ret)
+{
+	(void)unused;
+	*ret = kept.modules;
+	return S_OK;
+}
+
+static const profiler_slot list_slots[] = {
+	[SLOT_RELEASE] = SLOT(info_count),
+	[6] = SLOT(list_count),
+};
+static profiler_object list = { list_slots };
+
+static HRESULT info_enum_modules(profiler_object *unused, profiler_object **ret)
+{
+	(void)unused;
+	*ret = &list;
+	return kept.modules > 0 ? S_OK : E_FAIL;
+}
+
 static const profiler_slot info_slots[] = {
 	[SLOT_QUERY_INTERFACE] = SLOT(info_query),
 	[SLOT_ADD_REF] = SLOT(info_count),
 	[SLOT_RELEASE] = SLOT(info_count),
 	[16] = SLOT(info_set_event_mask),
 	[28] = SLOT(info_force_gc),
+	[66] = SLOT(info_enum_modules),
 };
 static profiler_object info = { info_slots };
 
@@ -153,15 +175,11 @@ PROMISE(what_the_runtime_answers_is_an_errno_and_a_number)
 	}
 }
 
-/* With a heap that takes no time. */
 /* A runtime that is asked for something while it starts may crash. Afterwards no code path of it is another one than without us. */
 PROMISE(nothing_is_asked_for_until_the_program_has_its_assembly_and_no_event_from_then_on)
 {
 	const char *why = NULL;
 
-	assert_int_equal(request(NULL, 0), S_OK); /* one that runs */
-	assert_int_equal(kept.events, COR_PRF_MONITOR_NONE);
-	self.taken = 0;
 	assert_int_equal(profiler_initialize(&profiler, (IUnknown *)&info), S_OK);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(kept.events, COR_PRF_MONITOR_ASSEMBLY_LOADS);
@@ -172,6 +190,21 @@ PROMISE(nothing_is_asked_for_until_the_program_has_its_assembly_and_no_event_fro
 	assert_int_equal(load(0, &why), -ENOENT); /* there is no runtime */
 }
 
+/* It is not told of what was loaded before: the runtime lists it. */
+PROMISE(nothing_is_asked_for_until_a_program_that_was_attached_to_has_its_assembly)
+{
+	const char *why = NULL;
+
+	assert_int_equal(request(NULL, 0), S_OK);
+	assert_int_equal(kept.events, COR_PRF_MONITOR_NONE);
+	for (kept.modules = 0; kept.modules < 2; kept.modules++)
+		assert_int_equal(load(0, &why), -EAGAIN);
+	assert_int_equal(load(1, &why), -ENOENT); /* there is no runtime */
+	kept.modules = 0;			  /* is not looked at any more */
+	assert_int_equal(load(0, &why), -ENOENT);
+}
+
+/* With a heap that takes no time. */
 PROMISE(it_collects_until_no_free_region_is_kept)
 {
 	const char *why;
