@@ -40,6 +40,9 @@ enum { PROFILER_ATTACH = 1 };
 enum { PROCESS_INFO = 0 };
 enum { ANSWER_DONE = 0, ANSWER_FAILED = 0xff };
 
+/* The runtime leaves at least so many bytes of a socket's name: .NET 10, TMPDIR of 93 bytes. */
+#define NAME_LEAST 13
+
 /* ---- bytes ------------------------------------------------------------------------------------ */
 
 struct header {
@@ -164,6 +167,13 @@ static int ask(const struct target *target, uint8_t set, uint8_t command, struct
 	return r < 0 || h->command == ANSWER_DONE ? r : FAILED;
 }
 
+enum { NOT_YET_AVAILABLE = 0x8013135b, UNINITIALIZED = 0x80131371 };
+
+static bool is_too_early(uint32_t hresult)
+{
+	return hresult == NOT_YET_AVAILABLE || hresult == UNINITIALIZED;
+}
+
 /* Names and meanings: dotnet/runtime, src/coreclr/inc/corerror.xml (MIT). */
 static const char *words_of(uint32_t hresult)
 {
@@ -176,7 +186,10 @@ static const char *words_of(uint32_t hresult)
 		{ 0x80070005, "the runtime may not open the hook" },
 		{ 0x8007000b, "the hook is made for another machine or libc" },
 		{ 0x8007007e, "the runtime could not load the hook" },
-		{ 0x80131371, "the runtime is starting or ending" },
+		{ NOT_YET_AVAILABLE,
+		  "its runtime has not started; does it wait for a tool that resumes it "
+		  "(DOTNET_DefaultDiagnosticPortSuspend, DOTNET_DiagnosticPorts)?" },
+		{ UNINITIALIZED, "the runtime is starting or ending" },
 	};
 
 	for (size_t i = 0; i < ELEMENTSOF(table); i++)
@@ -212,6 +225,8 @@ int runtime_attach_profiler(const struct target *target, const char *path,
 		return refuse(target, "its runtime hung up: %s", strerror(-r));
 	memcpy(&hresult, m.payload, sizeof(hresult));
 	hresult = le32toh(hresult);
+	if (is_too_early(hresult) && now_usec() < target->end_usec)
+		return -EAGAIN;
 	if (hresult & UINT32_C(0x80000000))
 		return refuse(target, "%s (0x%08x)", words_of(hresult), (unsigned)hresult);
 	return 0;
@@ -239,10 +254,21 @@ static int try_socket(struct target *t, int directory, const char *name, uint64_
 	return r == FAILED ? -EOPNOTSUPP : r == -ECONNREFUSED ? -ESTALE : r;
 }
 
+/* How much of the socket's name fits into an address behind TMPDIR. 0: too little, there is no socket. */
+static size_t name_room(const struct target *t)
+{
+	size_t n = strlen(t->tmpdir), room = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	n += t->tmpdir[n - 1] != '/';
+	return n + NAME_LEAST > room ? 0 : room - n;
+}
+
 static int no_socket(const struct target *t, const char *begins)
 {
 	char *list = NULL, *bound = NULL;
 
+	if (target_has_just_begun(t))
+		return -EAGAIN;
 	/* of a socket whose file is gone the kernel still knows the name it was bound to */
 	if (target_read(t, "net/unix", &list) == 0)
 		bound = strstr(list, begins);
@@ -251,6 +277,8 @@ static int no_socket(const struct target *t, const char *begins)
 		       "its diagnostics socket, %.*s in %s, was removed (by what cleans that "
 		       "directory?), and comes back with the next start only",
 		       (int)strcspn(bound, "\n"), bound, t->tmpdir);
+	else if (t->has_coreclr && name_room(t) == 0)
+		refuse(t, "its TMPDIR is too long for a diagnostics socket: %s", t->tmpdir);
 	else if (t->has_coreclr)
 		refuse(t, "it has no diagnostics socket: there is no %s* in %s", begins, t->tmpdir);
 	else
@@ -265,6 +293,8 @@ static int no_socket(const struct target *t, const char *begins)
 /* `error` is that of the socket `name`. */
 static int no_answer(const struct target *t, int error, const char *name)
 {
+	if (error == -ESTALE && target_has_just_begun(t))
+		return -EAGAIN;
 	if (error == -ESTALE)
 		return refuse(t,
 			      "nothing answers on the sockets of number %d in %s "
@@ -293,6 +323,8 @@ int runtime_find(struct target *t, uint64_t timeout_usec)
 	if (!dir)
 		return refuse(t, "its TMPDIR, %s: %s", t->tmpdir, strerror(fd < 0 ? -fd : errno));
 	snprintf(begins, sizeof(begins), "dotnet-diagnostic-%d-", (int)t->inner_pid);
+	/* so short it may be the beginning of others' names, too; who listens there is what counts */
+	begins[MIN(sizeof(begins) - 1, name_room(t) ?: SIZE_MAX)] = '\0';
 	while (r < 0 && (entry = readdir(dir))) {
 		if (strncmp(entry->d_name, begins, strlen(begins)) != 0)
 			continue;

@@ -17,14 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/args.h"
 #include "cli/attach.h"
 #include "cli/hooks.h"
+#include "cli/wait.h"
 
 /* 65,530 mappings (vm.max_map_count) have room; an environment is a quarter of the stack at most. */
 #define FILE_MAX (UINT64_C(16) << 20)
+
+/* How long it may take a busy machine to start a program: from fork(2) to what loads the runtime, and to the runtime's socket. */
+#define UNKNOWN_USEC USEC_PER_SEC
+#define STARTING_USEC (10 * USEC_PER_SEC)
 
 int refuse(const struct target *target, const char *format, ...)
 {
@@ -95,9 +101,36 @@ int target_look_at_maps(struct target *t)
 	t->has_managed = strstr(maps, HOOK_STARTUP);
 	t->has_hook = t->has_managed || strstr(maps, HOOK_CORECLR);
 	t->has_coreclr = strstr(maps, "/libcoreclr.so");
+	t->has_host = t->has_coreclr || strstr(maps, "/libhostfxr.so");
 	t->has_mono = strstr(maps, "/libmonosgen-2.0.so") || strstr(maps, "/mono-sgen");
 	free(maps);
 	return 0;
+}
+
+/* Since it was forked: proc(5), the 22nd field of stat. The second one may contain anything. */
+static uint64_t age_usec(const struct target *target)
+{
+	unsigned long long ticks = 0;
+	struct timespec now;
+	char *stat, *at;
+
+	if (target_read(target, "stat", &stat) < 0)
+		return UINT64_MAX;
+	at = strrchr(stat, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		sscanf(at, "%llu", &ticks);
+	free(stat);
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return usec_sub((uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000,
+			ticks * USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+bool target_has_just_begun(const struct target *target)
+{
+	return now_usec() < target->end_usec &&
+	       age_usec(target) < (target->has_host ? STARTING_USEC : UNKNOWN_USEC);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------- */
@@ -120,13 +153,26 @@ static int look_at_process(struct target *t)
 	return 0;
 }
 
+static void target_forget(struct target *t)
+{
+	if (t->root >= 0)
+		close(t->root);
+	if (t->socket >= 0)
+		close(t->socket);
+	free(t->environment);
+	t->root = t->socket = -1;
+	t->environment = NULL;
+}
+
 /* What the kernel shows to those who might trace it. Errors: -errno. */
 static int look_inside(struct target *t)
 {
+	ssize_t n = readlinkat(t->proc, "exe", t->exe, sizeof(t->exe) - 1);
 	int r;
 
-	if (readlinkat(t->proc, "exe", t->exe, sizeof(t->exe) - 1) < 0)
+	if (n < 0)
 		return -errno;
+	t->exe[n] = '\0';
 	r = target_look_at_maps(t);
 	if (r == 0)
 		r = target_read(t, "environ", &t->environment);
@@ -153,23 +199,28 @@ static int refuse_look(const struct target *t, int error)
 		      (unsigned)t->uid);
 }
 
-int target_open(pid_t pid, struct target *ret)
+int target_open(pid_t pid, uint64_t end_usec, struct target *ret)
+{
+	*ret = (struct target){
+		.end_usec = end_usec, .pid = pid, .proc = -1, .root = -1, .socket = -1
+	};
+	return look_at_process(ret);
+}
+
+int target_look(struct target *t)
 {
 	int r;
 
-	*ret = (struct target){ .pid = pid, .proc = -1, .root = -1, .socket = -1 };
-	r = look_at_process(ret);
+	target_forget(t);
+	r = look_inside(t);
 	if (r < 0)
-		return r;
-	r = look_inside(ret);
-	if (r < 0)
-		return refuse_look(ret, r);
-	if (ret->has_mono)
-		return refuse(ret, "it is Mono, which takes no hook while it runs; "
-				   "start it with \"psibridge run\"");
-	if (ret->state == 'T' || ret->state == 't')
-		return refuse(ret, "it is stopped (%s), and will not answer; continue it first",
-			      ret->state == 'T' ? "SIGSTOP" : "by a debugger");
+		return refuse_look(t, r);
+	if (t->has_mono)
+		return refuse(t, "it is Mono, which takes no hook while it runs; "
+				 "start it with \"psibridge run\"");
+	if (t->state == 'T' || t->state == 't')
+		return refuse(t, "it is stopped (%s), and will not answer; continue it first",
+			      t->state == 'T' ? "SIGSTOP" : "by a debugger");
 	return 0;
 }
 
@@ -187,10 +238,7 @@ int target_open_path(const struct target *target, const char *path, int flags)
 
 void target_done(struct target *t)
 {
-	const int fds[] = { t->proc, t->root, t->socket };
-
-	for (size_t i = 0; i < ELEMENTSOF(fds); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	free(t->environment);
+	target_forget(t);
+	if (t->proc >= 0)
+		close(t->proc);
 }

@@ -39,6 +39,8 @@
 #include "cli/wait.h"
 #include "psibridge/psibridge.h"
 
+#define AGAIN_USEC (30 * USEC_PER_MSEC) /* between looks at a program that is just starting */
+
 static const char help[] =
 	"psibridge attach - make a program that runs already give back memory when it is short\n"
 	"\n"
@@ -51,7 +53,7 @@ static const char help[] =
 	"\n"
 	"  --set NAME=VALUE     a setting, PSIBRIDGE_LOW='some 150ms/2s' say, that counts before the\n"
 	"                       program's environment; again for each\n"
-	"  --timeout TIME       how long the runtime may take to answer; default 10s\n"
+	"  --timeout TIME       how long the runtime may take to start and to answer; default 10s\n"
 	"  --help\n"
 	"\n"
 	"Exit status: 0 attached, or it was already; 1 it could not be done, 2 the command line makes\n"
@@ -302,11 +304,26 @@ static int attach(struct target *t, const struct settings *settings, uint64_t ti
 	return r < 0 ? r : load_hook(t, settings, timeout_usec);
 }
 
+static int attach_to(pid_t pid, const struct settings *settings, uint64_t timeout_usec)
+{
+	struct target target;
+	int r = target_open(pid, usec_add(now_usec(), timeout_usec), &target);
+
+	while (r == 0 && (r = target_look(&target)) == 0) {
+		r = attach(&target, settings, timeout_usec);
+		if (r != -EAGAIN)
+			break;
+		usleep(AGAIN_USEC);
+		r = 0;
+	}
+	target_done(&target);
+	return r;
+}
+
 int verb_attach(int argc, char **argv)
 {
 	struct settings settings = { 0 };
 	uint64_t timeout_usec = 10 * USEC_PER_SEC, pid = 0;
-	struct target target;
 	const struct args_setting options[] = {
 		{ "set", "PSIBRIDGE_...=VALUE", take_set, &settings, 0, 0 },
 		ARGS_TIME("timeout", "a time from 100ms to 10min, such as 10s,",
@@ -322,9 +339,6 @@ int verb_attach(int argc, char **argv)
 		complain("attach", "a process id is missing");
 		return EXIT_USAGE;
 	}
-	r = target_open((pid_t)pid, &target);
-	if (r == 0)
-		r = attach(&target, &settings, timeout_usec);
-	target_done(&target);
+	r = attach_to((pid_t)pid, &settings, timeout_usec);
 	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }

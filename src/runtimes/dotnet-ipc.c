@@ -28,6 +28,7 @@
 
 #define MAGIC "DOTNET_IPC_V1"
 #define ANSWER_SEC 5
+#define SOCKET_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
 
 enum { SET_PROCESS = 4, SET_ANSWER = 0xff };
 enum { PROCESS_INFO_2 = 4, APPLY_STARTUP_HOOK = 7 };
@@ -107,9 +108,13 @@ static int connect_to_ours(const char *tmpdir)
 	DIR *dir = opendir(tmpdir);
 	int r = dir ? -ENOENT : -errno;
 	struct dirent *entry;
+	/* what fits into an address behind TMPDIR; if nothing does, there is no socket */
+	size_t used = strlen(tmpdir) + (tmpdir[strlen(tmpdir) - 1] != '/') + 1;
 	char begins[48];
 
 	snprintf(begins, sizeof(begins), "dotnet-diagnostic-%d-", (int)getpid());
+	if (used + strlen(begins) > SOCKET_PATH_MAX && used < SOCKET_PATH_MAX)
+		begins[SOCKET_PATH_MAX - used] = '\0';
 	while (dir && r < 0 && (entry = readdir(dir)))
 		if (strncmp(entry->d_name, begins, strlen(begins)) == 0)
 			r = connect_to(dirfd(dir), entry->d_name);

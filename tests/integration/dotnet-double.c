@@ -9,12 +9,13 @@
  * runtime does is tried with a real one; this is for those that are old, hung or hostile:
  *
  *     key=TEXT     in the socket's name, instead of the time it started; 1 by default
- *     end=TEXT     at its end, instead of -socket: the runtime cuts what does not fit
+ *     end=TEXT     at its end, instead of -socket: the runtime cuts what does not fit; name=TEXT: all of it
  *     info=none    no ProcessInfo, as .NET Core 3.1           info=mute   takes the connection, and is silent
  *     info=rubbish bytes that are no message                  info=cut    half a header, and hangs up
  *     attach=N     HRESULT N, hexadecimal; 0 (the default) maps the file, as loading it would, and the managed policy beside it
  *     attach=lie   says 0, and maps nothing                   attach=mute is silent
- *     map=PATH     only maps that; there is no socket
+ *     early=N      the first N times it is asked to attach, it is too early
+ *     map=PATH     only maps that; there is no socket; gate=PATH: not until that FIFO was written to, which it says
  *     link=PATH    when asked for ProcessInfo, puts a symbolic link to PATH in its socket's place; hard=PATH: a hard link
  */
 #include <fcntl.h>
@@ -30,15 +31,17 @@
 
 #define HEADER_SIZE 20
 #define UNKNOWN_COMMAND 0x80131385
+#define NOT_YET_AVAILABLE 0x8013135b
 
-static const char *info = "", *attach = "0", *key = "1", *link_to, *hard_to, *map,
-		  *tail = "-socket";
+static const char *info = "", *attach = "0", *early = "0", *key = "1", *link_to, *hard_to, *map,
+		  *gate, *name, *tail = "-socket";
 static const struct {
 	const char *name;
 	const char **value;
 } options[] = {
 	{ "info=", &info },    { "attach=", &attach }, { "key=", &key },  { "link=", &link_to },
-	{ "hard=", &hard_to }, { "map=", &map },       { "end=", &tail },
+	{ "hard=", &hard_to }, { "map=", &map },       { "end=", &tail }, { "early=", &early },
+	{ "gate=", &gate },    { "name=", &name },
 };
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
@@ -99,10 +102,15 @@ static void map_beside(const char *path)
 /* A time-out, a GUID, a path in UTF-16 (ASCII here) with its count before it, a count, so many bytes of "NAME=VALUE", NUL. */
 static void load(int fd, const uint8_t *m, size_t size)
 {
+	static int times;
 	const uint8_t *at = m + HEADER_SIZE + 20, *end = m + size;
 	size_t units = count(at);
 	char path[4096] = "";
 
+	if (times++ < atoi(early)) {
+		answer(fd, NOT_YET_AVAILABLE);
+		return;
+	}
 	for (size_t i = 0; i < units && i + 1 < sizeof(path); i++)
 		path[i] = (char)at[4 + 2 * i];
 	printf("attach %s\n", path);
@@ -158,8 +166,15 @@ int main(int argc, char **argv)
 	/* relative, so that a long TMPDIR fits */
 	snprintf(address.sun_path, sizeof(address.sun_path), "dotnet-diagnostic-%d-%.40s%.20s",
 		 (int)getpid(), key, tail);
+	if (name)
+		snprintf(address.sun_path, sizeof(address.sun_path), "%s", name);
 	if (map)
 		map_file(map);
+	if (gate) {
+		printf("mapped\n");
+		close(open(gate, O_RDONLY | O_CLOEXEC));
+		map = NULL;
+	}
 	p[1].fd = map ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (chdir(tmpdir ? tmpdir : "/tmp") < 0)
 		return 1;
