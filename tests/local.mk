@@ -400,9 +400,10 @@ EXTRA_PROGRAMS = tests/bench/bench
 CLEANFILES += tests/bench/bench
 tests_bench_bench_SOURCES = $(lab) tests/program.c tests/program.h \
 	tests/bench/bench.c tests/bench/bench.h \
-	tests/bench/contender.c tests/bench/contender.h tests/bench/count.c tests/bench/runtime.c tests/bench/runtime.h \
+	tests/bench/contender.c tests/bench/contender.h tests/bench/daemon.c tests/bench/daemon.h tests/bench/count.c tests/bench/runtime.c tests/bench/runtime.h \
 	tests/bench/latency.c tests/bench/faults.c tests/bench/tree.c tests/bench/cost.c \
-	tests/bench/effect.c tests/bench/load.c tests/bench/survive.c tests/bench/needless.c tests/bench/again.c tests/bench/ring.c
+	tests/bench/effect.c tests/bench/load.c tests/bench/survive.c tests/bench/needless.c tests/bench/again.c tests/bench/ring.c \
+	tests/bench/shapes.c
 tests_bench_bench_LDADD = $(library_layers) -ldl -lm
 
 bench: all tests/bench/bench

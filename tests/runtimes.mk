@@ -49,7 +49,10 @@ if HAVE_MCS
 runtime_programs += dotnet/mono/garbage.exe
 endif
 
-bench-effect bench-load bench-survive: all tests/bench/bench $(runtime_programs)
-	@builddir='$(abs_top_builddir)' tests/bench/bench --runtime=$(RUNTIME) $(@:bench-%=%) $(BENCHFLAGS)
+bench_of_runtime = @builddir='$(abs_top_builddir)' tests/bench/bench --runtime=$(RUNTIME)
+bench-effect: all tests/bench/bench $(runtime_programs)
+	$(bench_of_runtime) effect shapes $(BENCHFLAGS)
+bench-load bench-survive: all tests/bench/bench $(runtime_programs)
+	$(bench_of_runtime) $(@:bench-%=%) $(BENCHFLAGS)
 
 .PHONY: bench-effect bench-load bench-survive

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define COLUMNS 16
-#define ROWS 24
+#define ROWS 48
 #define TEXT 64
 #define VALUES 8192
 
@@ -313,7 +313,7 @@ struct psb_stats watch_stats(const struct watched *watched)
 static const struct bench *const benches[] = { &bench_latency, &bench_faults,	&bench_tree,
 					       &bench_cost,    &bench_effect,	&bench_load,
 					       &bench_survive, &bench_needless, &bench_again,
-					       &bench_ring };
+					       &bench_ring,    &bench_shapes };
 
 /* What a figure depends on. */
 static void say_machine(void)

@@ -25,7 +25,7 @@ struct bench {
 	void (*work)(void);
 };
 extern const struct bench bench_latency, bench_faults, bench_tree, bench_cost, bench_effect,
-	bench_load, bench_survive, bench_needless, bench_again, bench_ring;
+	bench_load, bench_survive, bench_needless, bench_again, bench_ring, bench_shapes;
 
 /* --runtime=, --way=; NULL: not given. */
 extern const char *wanted_runtime, *wanted_way;

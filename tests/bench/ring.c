@@ -6,11 +6,10 @@
  * without spends is what watching takes, and by how much two of the same differ is what the figure is worth. The thresholds are low for what a slow reader stalls, so that all cgroups are over early and
  * many over low. Each has a file of its own: pages that another group was charged for make no pressure.
  */
-#include "bench.h"
+#include "daemon.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,8 +30,7 @@ static const struct column columns[] = {
 static struct daemon {
 	const char *trace;
 	uint64_t bound;
-	char dir[64];
-	pid_t pid;
+	struct bench_daemon daemon;
 	uint64_t begun_nsec, most, first, last; /* CPU time; bytes of the files */
 } daemons[] = { { .trace = "no" },
 		{ .trace = "64M", .bound = 64 * MIB },
@@ -49,48 +47,17 @@ static const char *one(unsigned i)
 	return name;
 }
 
-static void put_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		bench_die("%s cannot be written", path);
-	close(fd);
-}
-
 static void start(struct daemon *d)
 {
-	const char *builddir = getenv("builddir");
-	char root[128], notify[128], control[128];
-
-	snprintf(d->dir, sizeof(d->dir), "/var/tmp/psb-ring-XXXXXX");
-	if (!mkdtemp(d->dir))
-		bench_die("%s cannot be made", d->dir);
-	snprintf(root, sizeof(root), "%s/etc", d->dir);
-	mkdir(root, 0700);
-	snprintf(root, sizeof(root), "%s/etc/psibridge", d->dir);
-	mkdir(root, 0700);
-	strcat(root, "/psibridged.conf");
-	put_file(root, words("[Daemon]\nTrace=%s\n[Watch %s/*]\nEarly=some 1ms/2s\n"
-			     "Low=some 4ms/2s\nCritical=full 1s/2s\n",
-			     d->trace, lab_path(&lab, "crowd") + 1));
-	snprintf(root, sizeof(root), "%s", d->dir);
-	snprintf(notify, sizeof(notify), "%s/notify", d->dir);
-	snprintf(control, sizeof(control), "%s/control", d->dir);
-	d->pid = lab_fork(&lab, NULL);
-	if (d->pid != 0)
-		return;
-	setenv("STATE_DIRECTORY", d->dir, 1);
-	(void)!freopen("/dev/null", "w", stderr);
-	execl(words("%s/psibridged", builddir ? builddir : "."), "psibridged", "--root", root,
-	      "--notify", notify, "--control", control, (char *)NULL);
-	_exit(127);
+	bench_daemon_start(&d->daemon, words("[Daemon]\nTrace=%s\n[Watch %s/*]\nEarly=some 1ms/2s\n"
+					     "Low=some 4ms/2s\nCritical=full 1s/2s\n",
+					     d->trace, lab_path(&lab, "crowd") + 1));
 }
 
 /* Of all its threads; it ends none but at its own end. */
 static uint64_t cpu_nsec(const struct daemon *d)
 {
-	const char *tasks = words("/proc/%d/task", (int)d->pid);
+	const char *tasks = words("/proc/%d/task", (int)d->daemon.pid);
 	DIR *dir = opendir(tasks);
 	struct dirent *entry;
 	uint64_t sum = 0;
@@ -99,7 +66,7 @@ static uint64_t cpu_nsec(const struct daemon *d)
 	if (!dir)
 		bench_die("psibridged with Trace=%s ended", d->trace);
 	while ((entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/schedstat", (int)d->pid,
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/schedstat", (int)d->daemon.pid,
 			 entry->d_name);
 		if (entry->d_name[0] != '.')
 			sum += lab_number(path, "");
@@ -111,7 +78,7 @@ static uint64_t cpu_nsec(const struct daemon *d)
 /* Removes the files, too, where `end`. */
 static uint64_t trace_bytes(const struct daemon *d, bool end)
 {
-	DIR *dir = opendir(words("%s/trace", d->dir));
+	DIR *dir = opendir(words("%s/trace", d->daemon.dir));
 	struct dirent *entry;
 	uint64_t sum = 0;
 	struct stat st;
@@ -129,20 +96,8 @@ static uint64_t trace_bytes(const struct daemon *d, bool end)
 
 static void stop(struct daemon *d)
 {
-	static const char *const names[] = { "etc/psibridge/psibridged.conf",
-					     "etc/psibridge",
-					     "etc",
-					     "trace",
-					     "notify",
-					     "control",
-					     "run/psibridge",
-					     "run",
-					     "" };
-
-	lab_kill(d->pid);
 	trace_bytes(d, true);
-	for (size_t i = 0; i < ELEMENTSOF(names); i++)
-		remove(words("%s/%s", d->dir, names[i]));
+	bench_daemon_stop(&d->daemon);
 }
 
 static unsigned stalled(const uint64_t *before)

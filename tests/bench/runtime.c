@@ -79,6 +79,11 @@ static const char *tree(void)
 	return builddir ? builddir : ".";
 }
 
+const char *in_tree(const char *name)
+{
+	return copy(words("%s/%s", tree(), name));
+}
+
 /* "@x" becomes x in the build tree, which must be there, or *why says so. */
 static const char *expand(const char *word, const char **why)
 {
@@ -134,8 +139,7 @@ const char *way_command(const struct way *way, const char *app, const char *cons
 static bool attach(pid_t pid, unsigned row)
 {
 	char number[16];
-	struct command command = { .argv = { copy(words("%s/psibridge", tree())), "attach",
-					     number } };
+	struct command command = { .argv = { in_tree("psibridge"), "attach", number } };
 	struct program *attach;
 	bool done;
 

@@ -24,6 +24,8 @@ const struct way *way_named(const char *runtime, const char *name);
  * machine) has no such thing. Memory of both stays for good. */
 const char *way_command(const struct way *way, const char *app, const char *const *args,
 			struct command *ret_command);
+/* The path of what the build has under this name. Its memory stays for good. */
+const char *in_tree(const char *name);
 /* Starts it, and waits until the program, and what of psibridge's is in it, says that it is ready; attaches before that, where
  * this is the way. NULL: it never got ready, and that row of the table fails. */
 struct program *way_start(const struct way *way, const char *group, const struct command *command,

@@ -9,8 +9,9 @@
 //     fork PROGRAM                                starts it and waits
 //     alive, settle                               are answered, settle when no finalizer has anything left to do
 //
-// KIND, in place of the cache: large (500 MiB in arrays, of which every fifth is kept), finalizers (which hold it), native (memory that finalizers free), graph (a live heap that
-// takes its time to walk), busy (two threads allocate meanwhile). C# 5, so that Mono's compiler reads it too.
+// KIND, in place of the cache: large (500 MiB in arrays, of which every fifth is kept), finalizers (which hold it), native (memory
+// that finalizers free), graph (a live heap that takes its time to walk), busy (two threads allocate meanwhile); and those of
+// Shapes.cs. This file is C# 5, so that Mono's compiler reads it too.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
@@ -56,7 +57,7 @@ class Node
     public Node Left, Right;
 }
 
-static class Program
+static partial class Program
 {
     static readonly List<object> live = new List<object>();
 
@@ -133,10 +134,19 @@ static class Program
             table[i] = new byte[1000];
     }
 
+    // Without Shapes.cs there are none, and calls of these are left out.
+    static partial void FillShape(string kind, ref bool known);
+
+    static partial void ObeyShape(string command);
+
     static void Fill(string[] args)
     {
         string kind = args.Length > 0 ? args[0] : "300";
+        bool known = false;
 
+        FillShape(kind, ref known);
+        if (known)
+            return;
         if (kind == "finalizers")
             OnThread(() => Make<Holder>(2500, int.MaxValue));
         else if (kind == "large")
@@ -156,6 +166,7 @@ static class Program
     {
         ThreadStart now = () => Environment.Exit(number), fail = () => { throw new InvalidOperationException("as told"); };
 
+        ObeyShape(command);
         if (command == "now")
             now();
         if (command == "elsewhere")
