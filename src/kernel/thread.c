@@ -42,3 +42,13 @@ int thread_start(pthread_t *ret, size_t stack_bytes, void *(*run)(void *), void 
 	pthread_attr_destroy(&attributes);
 	return -r;
 }
+
+void thread_cond_init(pthread_cond_t *ret)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(ret, &attributes);
+	pthread_condattr_destroy(&attributes);
+}

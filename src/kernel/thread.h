@@ -34,3 +34,6 @@ static inline void thread_cancel_again(const int *old)
 
 /* Errors: -EAGAIN. */
 int thread_start(pthread_t *ret, size_t stack_bytes, void *(*run)(void *), void *arg);
+
+/* For pthread_cond_timedwait(3) at times of CLOCK_MONOTONIC. pthread_cond_clockwait(3) came with glibc 2.30, and is not in musl. */
+void thread_cond_init(pthread_cond_t *ret);

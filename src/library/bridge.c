@@ -112,7 +112,7 @@ int psb_bridge_new(const struct psb_bridge_options *options, psb_bridge **ret)
 	b->context.log = o.log;
 	b->context.log_userdata = o.log_userdata;
 	pthread_mutex_init(&b->lock, NULL);
-	pthread_cond_init(&b->idle, NULL);
+	thread_cond_init(&b->idle);
 	r = make_alive_page(&b->context.alive);
 	if (r == 0)
 		r = choose_backend(o.backend, &b->backend);

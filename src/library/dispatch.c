@@ -182,7 +182,7 @@ static void wait_until(struct psb_registration *reg, uint64_t until_usec)
 	struct timespec until = usec_timespec(until_usec);
 
 	pthread_cleanup_push(dispatch_leave, reg);
-	pthread_cond_clockwait(&reg->wake, &reg->bridge->lock, CLOCK_MONOTONIC, &until);
+	pthread_cond_timedwait(&reg->wake, &reg->bridge->lock, &until);
 	pthread_cleanup_pop(0);
 }
 
@@ -375,7 +375,7 @@ int dispatch_add(struct dispatch *dispatch, psb_callback_fn *fn, void *userdata,
 	reg->userdata = userdata;
 	reg->flags = flags;
 	reg->owes_present = flags & PSB_TELL_PRESENT;
-	pthread_cond_init(&reg->wake, NULL);
+	thread_cond_init(&reg->wake);
 
 	/* its first call, which may want to remove it, waits for the lock */
 	LOCKED(dispatch->bridge);
@@ -423,8 +423,7 @@ static int await_call(struct psb_registration *reg, uint64_t patience_usec)
 	if (!wait_for(reg))
 		return -EDEADLK;
 	while (reg->running && r == 0)
-		r = pthread_cond_clockwait(&reg->bridge->idle, &reg->bridge->lock, CLOCK_MONOTONIC,
-					   &until);
+		r = pthread_cond_timedwait(&reg->bridge->idle, &reg->bridge->lock, &until);
 	wait_for(NULL);
 	return reg->running ? -ETIMEDOUT : 0;
 }

@@ -80,6 +80,13 @@ stays()
 	$READELF -d "$lib" | grep -q NODELETE || echo "dlclose(3) takes it away, and threads may be at their end in it"
 }
 
+# libpsibridge.so of the NuGet packages, where .NET is: it is for machines older than this one (old-libc.c).
+young()
+{
+	file=$builddir/dotnet/native/.libs/libpsibridge.so
+	[ ! -e "$file" ] || $READELF -W --dyn-syms "$file" | grep -oE '[^ ]+@GLIBC_2[.](29|[3-9][0-9])[^ ]*' || :
+}
+
 no_globals()
 {
 	# Writable data in core would be state that a pure function must not have. (.data.rel.ro is
@@ -99,6 +106,7 @@ if [ -e "$lib" ]; then
 	empty public_headers_and_symbol_map_agree same declared listed
 	empty library_exports_exactly_its_symbol_map same exported listed
 	empty library_stays_in_memory stays
+	empty the_packages_library_asks_for_nothing_that_glibc_2_28_has_not young
 	empty library_neither_prints_nor_exits_nor_changes_a_handler manners
 	if [ -n "${STATIC_LIBURING:-}" ]; then
 		empty library_needs_nothing_but_libc needed ''
