@@ -115,7 +115,7 @@ foreign() { cp "$T/build/bin/Garbage/release/garbage.dll" "$T/beside/$dll"; }
 beside foreign
 check with_an_assembly_of_others without "$dll: not ours" 80 "$garbage"
 as notification
-check with_the_socket_off without 'No such file or directory' 80 env DOTNET_EnableDiagnostics_IPC=0 "$garbage"
+check with_the_socket_off without 'the runtime has no diagnostics socket in TMPDIR' 80 env DOTNET_EnableDiagnostics_IPC=0 "$garbage"
 unsupported()
 {
 	cp -R "$T/build/bin/Garbage/release" "$T/unsupported" &&
