@@ -21,10 +21,12 @@ static const char help[] =
 	"\n"
 	"  --json               print an object\n" CONTROL_HELP "  --help\n"
 	"\n"
-	"Lines with \"-\" are configured, lines with \"+\" run: they were set with \"psibridge set\"\n"
-	"and not saved, or the file was changed since it was read. Only root may ask.\n"
+	"Lines with \"-\" are configured, lines with \"+\" run: they were set with\n"
+	"\"psibridge set\" and not saved, or the file was changed since it was read. Only\n"
+	"root may ask.\n"
 	"\n"
-	"Exit status: 0 no difference, 1 some, or the files have mistakes, 2 it is not known.\n";
+	"Exit status: 0 no difference, 1 some, or the files have mistakes, 2 it is not\n"
+	"known.\n";
 
 enum { DIFFERS = 1, TROUBLE = 2 };
 

@@ -23,11 +23,12 @@
 #define VERDICT_MAX 1024
 
 static const char help[] =
-	"psibridge doctor - how soon is memory pressure noticed here, and how could it be sooner?\n"
+	"psibridge doctor - how soon is memory pressure noticed here, and how could it\n"
+	"be sooner?\n"
 	"\n"
-	"Tries every rung of the ladder, best first, and says what works, why the rest does not, and\n"
-	"what to do about it. Run it as the user, and in the container or service, that the program in\n"
-	"question runs in.\n"
+	"Tries every rung of the ladder, best first, and says what works, why the rest\n"
+	"does not, and what to do about it. Run it as the user, and in the container or\n"
+	"service, that the program in question runs in.\n"
 	"\n"
 	"Usage: psibridge doctor [--cgroup PATH | --unit NAME | --pid N | --source PATH |\n"
 	"                         --pattern PATTERN] [OPTION...]\n"

@@ -35,19 +35,19 @@ static const char help[] =
 	"\n"
 	"Usage: psibridge record [CGROUP | PATTERN] [OPTION...]\n"
 	"\n"
-	"CGROUP is a path such as system.slice/nginx.service, PATTERN one with stars such as\n"
-	"'system.slice/*.service'; without one it is the cgroup this command runs in, and \"/\"\n"
-	"is the machine. A line is written when something changed.\n"
+	"CGROUP is a path such as system.slice/nginx.service, PATTERN one with stars\n"
+	"such as 'system.slice/*.service'; without one it is the cgroup this command\n"
+	"runs in, and \"/\" is the machine. A line is written when something changed.\n"
 	"\n"
 	"  -o, --output FILE    a new file; without it standard output\n"
 	"  --duration TIME      end after that time; else at Ctrl-C\n"
 	"  --interval TIME      look so often, 10ms to 1h                      [100ms]\n"
 	"  --help\n"
 	"\n"
-	"Exit status: 0 ended as asked, 1 it could not be done (what was written stays), 2 the\n"
-	"command line makes no sense.\n"
+	"Exit status: 0 ended as asked, 1 it could not be done (what was written stays),\n"
+	"2 the command line makes no sense.\n"
 	"\n"
-	"Example: psibridge record 'system.slice/*.service' --output friday.trace --duration 8h\n";
+	"Example: psibridge record 'system.slice/*.service' -o friday.trace --duration 8h\n";
 
 struct session {
 	const char *output; /* NULL: standard output */

@@ -30,22 +30,23 @@ static const char help[] =
 	"\n"
 	"Usage: psibridge report FILE... --output OUT.html|OUT.svg|OUT.png [OPTION...]\n"
 	"\n"
-	"FILE is as for \"psibridge replay\", or a directory of such files, as psibridged keeps\n"
-	"them in /var/lib/psibridge/trace. Pictures are drawn by gnuplot.\n"
+	"FILE is as for \"psibridge replay\", or a directory of such files, as psibridged\n"
+	"keeps them in /var/lib/psibridge/trace. Pictures are drawn by gnuplot.\n"
 	"\n"
-	"  -o, --output FILE    a page to open in a browser (.html), or a picture (.svg, .png)\n"
-	"  --cgroup PATH        only this one                 [the eight that stalled most]\n"
+	"  -o, --output FILE    a page to open in a browser (.html), or a picture (.svg,\n"
+	"                       .png)\n"
+	"  --cgroup PATH        only this one               [the eight that stalled most]\n"
 	"  --beside TRIGGER     and when this one would have spoken; may be repeated\n"
 	"  --dark               a picture on a dark ground; a page has both\n"
 	"  --help\n"
 	"\n" THRESHOLD_HELP "\n"
-	"What was told live is shown where the trace has it and no threshold is given here; else\n"
-	"what psibridge would have told.\n"
+	"What was told live is shown where the trace has it and no threshold is given\n"
+	"here; else what psibridge would have told.\n"
 	"\n"
-	"Exit status: 0 it is drawn, 1 it is not, or some lines could not be read, 2 the command\n"
-	"line makes no sense.\n"
+	"Exit status: 0 it is drawn, 1 it is not, or some lines could not be read, 2 the\n"
+	"command line makes no sense.\n"
 	"\n"
-	"Example: psibridge report friday.trace --beside \"full 1s/10s\" --output friday.html\n";
+	"Example: psibridge report friday.trace --beside \"full 1s/10s\" -o friday.html\n";
 
 #define FILES_MAX 64
 #define SECTIONS_MAX 8

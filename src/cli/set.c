@@ -36,8 +36,8 @@ static const char help[] =
 	"\n" THRESHOLD_HELP "\n"
 	"Only root may do this. \"psibridge diff\" lists what was set.\n"
 	"\n"
-	"Exit status: 0 done, 1 it could not be done, which is said, 2 the command line makes\n"
-	"no sense.\n"
+	"Exit status: 0 done, 1 it could not be done, which is said, 2 the command line\n"
+	"makes no sense.\n"
 	"\n"
 	"Example: psibridge set nginx.service --low \"some 400ms/2s\"\n";
 

@@ -30,12 +30,13 @@ static const char help[] =
 	"\n"
 	"  --json               print an object\n" CONTROL_HELP "  --help\n"
 	"\n"
-	"With a CGROUP or PATTERN only that, what lies below it, and the watches that cover it. A\n"
-	"UNIT, such as nginx.service, stands for its cgroup.\n"
+	"With a CGROUP or PATTERN only that, what lies below it, and the watches that\n"
+	"cover it. A UNIT, such as nginx.service, stands for its cgroup.\n"
 	"\n"
-	"Exit status: 0 memory is nowhere short, 1 psibridged cannot be asked, none of its\n"
-	"watches works, or there is no such cgroup, 2 the command line makes no sense, 4 memory\n"
-	"is short somewhere (Low; what a candidate in the shadow makes of it does not count).\n"
+	"Exit status: 0 memory is nowhere short, 1 psibridged cannot be asked, none of\n"
+	"its watches works, or there is no such cgroup, 2 the command line makes no\n"
+	"sense, 4 memory is short somewhere (Low; what a candidate in the shadow makes\n"
+	"of it does not count).\n"
 	"\n"
 	"Example: psibridge status 'system.slice/*.service'\n";
 

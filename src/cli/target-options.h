@@ -77,15 +77,15 @@ int target_take_setting(const struct args *args, const struct args_setting *opti
 	"                       [2s for this process's own cgroup, else off]\n"
 
 /* Lines for --help. */
-#define TARGET_HELP                                                                                \
-	"What to watch (one of these; none: this process's own cgroup, or what\n"                  \
-	"$MEMORY_PRESSURE_WATCH names):\n"                                                         \
-	"  --cgroup PATH        a cgroup, such as system.slice/nginx.service\n"                    \
-	"  --unit NAME          the cgroup of a systemd unit; \"nginx\" is nginx.service\n"        \
-	"  --pid N              the cgroup of a process\n"                                         \
-	"  --source PATH        a pressure file, FIFO or socket of systemd's protocol\n"           \
-	"  --pattern PATTERN    many cgroups: \"system.slice/*.service\", \"kubepods.slice/**\"\n" \
-	"  --rung N             only this rung of the ladder, 1 to 6; may be repeated\n"           \
+#define TARGET_HELP                                                                         \
+	"What to watch (one of these; none: this process's own cgroup, or what\n"           \
+	"$MEMORY_PRESSURE_WATCH names):\n"                                                  \
+	"  --cgroup PATH        a cgroup, such as system.slice/nginx.service\n"             \
+	"  --unit NAME          the cgroup of a systemd unit; \"nginx\" is nginx.service\n" \
+	"  --pid N              the cgroup of a process\n"                                  \
+	"  --source PATH        a pressure file, FIFO or socket of systemd's protocol\n"    \
+	"  --pattern PATTERN    many: 'system.slice/*.service' or 'kubepods.slice/**'\n"    \
+	"  --rung N             only this rung of the ladder, 1 to 6; may be repeated\n"    \
 	"\n" THRESHOLD_HELP
 
 void target_options_init(struct target_options *options);

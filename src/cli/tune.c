@@ -31,10 +31,10 @@ static const char help[] =
 	"\n"
 	"Usage: psibridge tune FILE... [CGROUP] [OPTION...]\n"
 	"\n"
-	"FILE is a trace, as for \"psibridge replay\", or a directory of psibridged's; \"-\" is\n"
-	"standard input. CGROUP is one of those in it; without one it is all.\n"
+	"FILE is a trace, as for \"psibridge replay\", or a directory of psibridged's; \"-\"\n"
+	"is standard input. CGROUP is one of those in it; without one it is all.\n"
 	"\n"
-	"  --for PURPOSE        trim, shed or restart: what a Low is answered with  [trim]\n"
+	"  --for PURPOSE        trim, shed or restart: what a Low is answered with [trim]\n"
 	"  --at-most N/h        so many Lows an hour, or in all of less than an hour\n"
 	"                                            [trim 60/h, shed 4/h, restart 1/h]\n"
 	"  --before-limit TIME  Low so long before a limit is reached\n"
@@ -42,10 +42,10 @@ static const char help[] =
 	"  --json               one JSON object a line\n"
 	"  --help\n"
 	"\n"
-	"Exit status: 0 a setting is recommended, 1 some of it or nothing could be read, or\n"
-	"the traces don't bear it, 2 the command line makes no sense.\n"
+	"Exit status: 0 a setting is recommended, 1 some of it or nothing could be read,\n"
+	"or the traces don't bear it, 2 the command line makes no sense.\n"
 	"\n"
-	"Example: psibridge tune /var/lib/psibridge/trace /shop.slice --for shed --at-most 2/h\n";
+	"Example: psibridge tune /var/lib/psibridge/trace /shop.slice --for shed\n";
 
 #define FILES_MAX 64
 

@@ -40,8 +40,9 @@ static const char help[] =
 	"  --duration TIME      end after that time\n"
 	"  --help\n"
 	"\n" TARGET_HELP "\n"
-	"Times are written with a unit: 500us, 200ms, 10s, 5min, 1h. Exit status: 0 ended as\n"
-	"asked, 1 cannot watch, 2 the command line makes no sense, 3 the cgroup was removed.\n"
+	"Times are written with a unit: 500us, 200ms, 10s, 5min, 1h. Exit status: 0\n"
+	"ended as asked, 1 cannot watch, 2 the command line makes no sense, 3 the cgroup\n"
+	"was removed.\n"
 	"\n"
 	"Example: psibridge watch --unit nginx --low \"some 100ms/1s\"\n";
 

@@ -41,18 +41,19 @@ static const char help[] =
 	"\n"
 	"Usage: psibridge demo [OPTION...]\n"
 	"\n"
-	"Puts a program that idles on garbage into a cgroup with a neighbour that needs the\n"
-	"memory; first without, then with psibridge. Takes about 40 seconds, up to 650 MiB of\n"
-	"memory and 250 MiB of disk, and leaves nothing behind.\n"
+	"Puts a program that idles on garbage into a cgroup with a neighbour that needs\n"
+	"the memory; first without, then with psibridge. Takes about 40 seconds, up to\n"
+	"650 MiB of memory and 250 MiB of disk, and leaves nothing behind.\n"
 	"\n"
-	"  --memory MIB     what both have together (default 400, or less on a small machine)\n"
+	"  --memory MIB     what both have together (default 400, or less on a small\n"
+	"                   machine)\n"
 	"  --length TIME    of each of the two parts (default 16s)\n"
 	"  --simulate       make no cgroup; tell the program through a FIFO\n"
 	"  --host PATH      the program to run instead of psibridge-luahost\n"
 	"  --help\n"
 	"\n"
-	"Exit status: 0 it went as it should, 1 it did not or could not be shown, 2 the command\n"
-	"line makes no sense.\n";
+	"Exit status: 0 it went as it should, 1 it did not or could not be shown, 2 the\n"
+	"command line makes no sense.\n";
 
 /* What we may use without hurting anybody, by psibridge's own count. 0: unknown. */
 static uint64_t memory_available(void)

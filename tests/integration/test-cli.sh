@@ -135,15 +135,15 @@ unset PSIBRIDGE_BACKEND
 undocumented()
 {
 	"$psibridge" help | cmp - "$T/help"
-	for verb in watch doctor status top simulate metrics record replay why tune report demo; do
+	for verb in watch doctor status top simulate set diff run attach metrics record replay why tune report demo; do
 		grep -q "^  $verb " "$T/help" || echo "help does not know $verb"
 		"$psibridge" help $verb >"$T/a"
 		grep -q "^psibridge $verb - " "$T/a" || echo "help $verb does not begin with it"
-		awk 'length > 100' "$T/a"
+		awk 'length > 80' "$T/a"
 		for option in --help -h; do "$psibridge" $verb $option | cmp - "$T/a"; done
 		[ $verb != demo ] || continue # which has a manual of its own
 		grep -oE -e '^  --[a-z-]+' "$T/a" | sed 's/^  --//' | sort -u | while read -r option; do
-			grep -Eq "Fl \\\\?-?$option|Fl Fl $option" "$srcdir/src/cli/psibridge.1" "$srcdir/src/cli/psibridge-tune.1" || echo "psibridge.1 has no --$option"
+			grep -Eq "Fl \\\\?-?$option|Fl Fl $option" "$srcdir"/src/cli/psibridge*.1 || echo "psibridge.1 has no --$option"
 			completed $verb -- | grep -qx -e "--$option" || echo "psibridge.bash has no --$option for $verb"
 			[ "$option" = help ] || ! "$psibridge" $verb "--$option=" 2>&1 </dev/null | grep -q 'there is no such option' || echo "$verb does not know --$option"
 		done
