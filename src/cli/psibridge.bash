@@ -78,6 +78,7 @@ _psibridge()
 		replay,2,* | tune,2,* | report,*)
 			compopt -o filenames
 			mapfile -t COMPREPLY < <(compgen -f -- "$word")
+			[[ $verb != tune ]] || _psibridge_cgroups "$word"
 			return
 			;;
 		status,* | top,* | metrics,* | simulate,* | set,* | record,* | replay,* | tune,* | why,*)

@@ -9,6 +9,9 @@
 
 #include "core/trace.h"
 
+/* Where psibridged keeps its own: StateDirectory= of its unit. */
+#define TRACE_DIRECTORY "/var/lib/psibridge/trace"
+
 struct trace_series {
 	struct trace_series *next;    /* in the order in which they came */
 	struct trace_sample *samples; /* the last one at the end of the trace; `cgroup` is not set */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tune.c - psibridge tune FILE...: which setting would have done best on what was recorded?
+ * tune.c - psibridge tune: which setting would have done best on what was recorded?
  *
  *     traces --> series --> facts (score.h): episodes, limits
  *     a grid of settings, and those that others ship --> the policy, on each series --> a score each
@@ -29,10 +29,12 @@
 static const char help[] =
 	"psibridge tune - find the setting that would have done best on what was recorded\n"
 	"\n"
-	"Usage: psibridge tune FILE... [CGROUP] [OPTION...]\n"
+	"Usage: psibridge tune [FILE...] [CGROUP] [OPTION...]\n"
 	"\n"
 	"FILE is a trace, as for \"psibridge replay\", or a directory of psibridged's; \"-\"\n"
-	"is standard input. CGROUP is one of those in it; without one it is all.\n"
+	"is standard input; without one it is what psibridged keeps in\n" TRACE_DIRECTORY
+	". CGROUP is one of those in it; without one it is\n"
+	"all.\n"
 	"\n"
 	"  --for PURPOSE        trim, shed or restart: what a Low is answered with [trim]\n"
 	"  --at-most N/h        so many Lows an hour, or in all of less than an hour\n"
@@ -45,7 +47,7 @@ static const char help[] =
 	"Exit status: 0 a setting is recommended, 1 some of it or nothing could be read,\n"
 	"or the traces don't bear it, 2 the command line makes no sense.\n"
 	"\n"
-	"Example: psibridge tune /var/lib/psibridge/trace /shop.slice --for shed\n";
+	"Example: psibridge tune /shop.slice --for shed\n";
 
 #define FILES_MAX 64
 
@@ -296,16 +298,30 @@ static int take_rate(const struct args *args, const struct args_setting *setting
 	return 0;
 }
 
-/* The last of several words that is no file is a cgroup. */
+/* The last word, if it is no file, is a cgroup. */
 static const char *take_cgroup(const char **files)
 {
 	const char **last = files;
 
 	while (last[0] && last[1])
 		last++;
-	if (last == files || strcmp(*last, "-") == 0 || access(*last, F_OK) == 0)
+	if (!*last || strcmp(*last, "-") == 0 || access(*last, F_OK) == 0)
 		return NULL;
 	return steal(*last);
+}
+
+static int refuse_default(const char *cgroup)
+{
+	int error = errno;
+
+	if (!cgroup) {
+		complain("tune", "a FILE is missing; psibridged keeps none here: %s: %s",
+			 TRACE_DIRECTORY, strerror(error));
+		return EXIT_USAGE;
+	}
+	complain("tune", "%s is no file; for a cgroup, what psibridged keeps is missing: %s: %s",
+		 cgroup, TRACE_DIRECTORY, strerror(error));
+	return EXIT_FAILED;
 }
 
 static int tune(const char *const *files, const char *cgroup, struct tune_options *options,
@@ -355,10 +371,6 @@ int verb_tune(int argc, char **argv)
 		settings[5 + i] = (struct args_setting)ARGS_A_WORD(&files[i]);
 	if (!args_read(argc, argv, settings, help, &status))
 		return status;
-	if (!files[0]) {
-		complain("tune", "a FILE is missing; \"-\" is standard input");
-		return EXIT_USAGE;
-	}
 	options.purpose = (enum tune_purpose)purpose;
 	if (options.at_most == UINT_MAX)
 		options.at_most = tune_at_most[purpose];
@@ -368,5 +380,9 @@ int verb_tune(int argc, char **argv)
 		complain("tune", "\"%s\": there is no such file, and as a cgroup: %s", cgroup, why);
 		return EXIT_USAGE;
 	}
+	if (!files[0] && access(TRACE_DIRECTORY, F_OK) < 0)
+		return refuse_default(cgroup);
+	if (!files[0])
+		files[0] = TRACE_DIRECTORY;
 	return tune(files, cgroup ? path : NULL, &options, json);
 }

@@ -25,8 +25,6 @@
 #include "core/names.h"
 #include "core/setting.h"
 
-#define TRACE_DIRECTORY "/var/lib/psibridge/trace"
-
 static const char help[] =
 	"psibridge why - say why Low was told, and what came of it\n"
 	"\n"

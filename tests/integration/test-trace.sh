@@ -34,10 +34,8 @@ why_of_no_trace|1|why --trace nowhere|why: nowhere: No such file or directory
 why_of_a_name_alone|1|why grow-high.service --trace "$srcdir/tests/data/grow-high.trace"|why: there is no line about /grow-high.service; did you mean /system.slice/grow-high.service?
 why_of_no_time|2|why --trace "$(public overload)" --at yesterday|why: --at "yesterday": a time such as 14:03, "2026-11-24 14:03", -2h or 90s was expected
 a_time_of_day_needs_a_begin|1|why --trace "$(public overload)" --at 14:03|why: --at "14:03": the trace does not say when it began; a time since then, such as 90s, was expected
-tune_wants_a_file|2|tune|tune: a FILE is missing; "-" is standard input
 tune_knows_three_purposes|2|tune t --for kill|tune: --for "kill": trim, shed or restart was expected
 a_rate_is_an_hour|2|tune t --at-most 4/m|tune: --at-most "4/m": a number such as 4/h was expected
-tune_of_no_file|1|tune nowhere|tune: nowhere: No such file or directory
 tune_of_no_cgroup|2|tune t a/../b|tune: "a/../b": there is no such file, and as a cgroup: ".." is not allowed in it
 tune_of_too_many|2|tune $(seq -s " " 65)|tune: "65": at most 64 words are taken here
 record_to_a_file_by_a_letter|1|record / -o nowhere/t|record: nowhere/t: No such file or directory
@@ -46,6 +44,12 @@ record_of_no_path|2|record ../x|record: "../x": ".." is not allowed in it
 record_so_often|2|record --interval 1ms|record: --interval "1ms": a time from 10ms to 1h, such as 100ms, was expected
 a_directory_that_is_not_there|1|record / --output nowhere/t|record: nowhere/t: No such file or directory
 END
+# Where psibridged has run there is a trace, of whatever happened.
+[ -e /var/lib/psibridge/trace ] || {
+	check tune_without_a_file refused \
+		'psibridge tune: a FILE is missing; psibridged keeps none here: /var/lib/psibridge/trace: No such file or directory' tune
+	check tune_of_no_file failed 'psibridge tune: nowhere is no file; for a cgroup, what psibridged keeps is missing: /var/lib/psibridge/trace: No such file or directory' tune nowhere
+}
 
 # ---- damage --------------------------------------------------------------------------------------------
 # damaged STATUS ERRORS LAST ARGUMENT...: that is said on stderr, and of the rest this

@@ -92,7 +92,7 @@ exec 3>&1
 check why_explains_it did 0 why psibridge why "$cgroup"
 check it_names_service_cause_and_settings says_out why "^$cgroup" '^> .*Low.* limit' "psibridged's settings" \
 	'^  (low|critical) .*threshold .*, passed by'
-check tune_recommends_something did 0 tune psibridge tune $ring "$cgroup" --for shed --at-most 2/h
+check tune_recommends_something did 0 tune psibridge tune "$cgroup" --for shed --at-most 2/h
 check it_has_reasons_and_what_to_do says_out tune '^For shed: ' 'It would have told Low ' '^[*] .{19} +[12] ' "^\[Watch $cgroup\]" '^Low='
 set=$(sed -n 's/^# \(psibridge set .*\)/\1/p' "$work/tune")
 check what_it_prints_can_be_pasted did 0 set bash -c "${set:-false}"
