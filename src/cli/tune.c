@@ -32,9 +32,8 @@ static const char help[] =
 	"Usage: psibridge tune [FILE...] [CGROUP] [OPTION...]\n"
 	"\n"
 	"FILE is a trace, as for \"psibridge replay\", or a directory of psibridged's; \"-\"\n"
-	"is standard input; without one it is what psibridged keeps in\n" TRACE_DIRECTORY
-	". CGROUP is one of those in it; without one it is\n"
-	"all.\n"
+	"is standard input. Without one it is what psibridged keeps:\n" TRACE_DIRECTORY
+	". CGROUP is one of those in it; without one it is all.\n"
 	"\n"
 	"  --for PURPOSE        trim, shed or restart: what a Low is answered with [trim]\n"
 	"  --at-most N/h        so many Lows an hour, or in all of less than an hour\n"

@@ -26,8 +26,8 @@
  *     can be repeated there. It is not available until the collector is initialized, after Initialize(). (proftoeeinterfaceimpl.cpp)
  *   - A collection frees regions, but hands them to the kernel later: at any following collection, at most 160 KiB for each
  *     millisecond (up to 10 s) since it last did, and only after 100 ms. Regions that it would rather keep for the next allocations
- *     go after 20 full collections without use. With Server GC a timer of the runtime does what falls due. (gc.cpp: aged_region_p(),
- *     decide_on_decommit_strategy())
+ *     go after 20 collections without use, those of large objects after 20 full ones. With Server GC a timer of the runtime does what
+ *     falls due. (gc.cpp: aged_region_p(), decide_on_decommit_strategy())
  *   - Shutdown() comes when the program returns from Main() or calls Exit(), before exit(3). After it, calls to ICorProfilerInfo are
  *     undefined. A crash, FailFast() and an unhandled exception end the process without it; a native exit(3) does too, and runs our
  *     destructor.

@@ -4,8 +4,7 @@
  *
  * Makes a cgroup with a limit and prints "group DIRECTORY [V1-DIRECTORY]", for processes that the caller puts there. At a line on
  * standard input a process in there begins to read a file that does not fit beside them, block by block in no order, and rests after
- * each, so that the group stalls PERCENT of the time. Another line: it prints "share N", in hundredths of
- * a percent of the time since the last one (PSI, some). Ends with its standard input, and the cgroup and all in it too.
+ * each, so that the group stalls PERCENT of the time. Ends with its standard input, and the cgroup and all in it too.
  */
 #include "../pressure.h"
 
@@ -52,8 +51,6 @@ static _Noreturn void read_slowly(const struct lab *lab, int fd, uint64_t size, 
 
 int main(int argc, char **argv)
 {
-	uint64_t before = 0, before_usec = 0;
-	bool reads = false;
 	struct lab lab;
 	const char *why;
 	char line[16];
@@ -75,19 +72,9 @@ int main(int argc, char **argv)
 	printf("group %s %s\n", lab_file(&lab, "outer/run", ""),
 	       lab.v1 ? lab_v1_file(&lab, "outer/run", "") : "");
 	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin)) {
-		uint64_t now = lab_psi(&lab, "outer").some_usec, now_usec = lab_now_usec();
-
-		if (reads)
-			printf("share %llu\n", (unsigned long long)((now - before) * 10000 /
-								    (now_usec - before_usec)));
-		else if (lab_fork(&lab, "outer/run") == 0)
-			read_slowly(&lab, fd, strtoull(argv[3], NULL, 10) * LAB_MB,
-				    atoi(argv[1]) / 100.0);
-		fflush(stdout);
-		reads = true;
-		before = now;
-		before_usec = now_usec;
-	}
+	if (fgets(line, sizeof(line), stdin) && lab_fork(&lab, "outer/run") == 0)
+		read_slowly(&lab, fd, strtoull(argv[3], NULL, 10) * LAB_MB, atoi(argv[1]) / 100.0);
+	while (fgets(line, sizeof(line), stdin))
+		;
 	return lab_close(&lab) < 0;
 }
